@@ -1,0 +1,57 @@
+"""Train classifiers on labels you cannot trust, and find which labels are wrong.
+
+The names below are the public interface; they are loaded when first used, so that ``import codivide`` is instant.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from codivide.engine import Batch, Data, Method, Plan, Run, train
+    from codivide.errors import InputError, TrainingWarning
+    from codivide.estimator import NoisyLabelClassifier
+    from codivide.methods import METHODS
+    from codivide.model import Model
+
+_HOME = {
+    "Batch": "engine",
+    "Data": "engine",
+    "InputError": "errors",
+    "METHODS": "methods",
+    "Method": "engine",
+    "Model": "model",
+    "NoisyLabelClassifier": "estimator",
+    "Plan": "engine",
+    "Run": "engine",
+    "TrainingWarning": "errors",
+    "train": "engine",
+}
+
+__all__ = [
+    "METHODS",
+    "Batch",
+    "Data",
+    "InputError",
+    "Method",
+    "Model",
+    "NoisyLabelClassifier",
+    "Plan",
+    "Run",
+    "TrainingWarning",
+    "__version__",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(import_module(f"codivide.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'codivide' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

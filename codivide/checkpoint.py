@@ -1,0 +1,131 @@
+"""A run on disk: one safetensors file with all tensors, and the rest as JSON in its header. Never a pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from codivide.errors import InputError
+from codivide.files import atomic
+
+if TYPE_CHECKING:
+    from codivide.engine import Run
+
+FORMAT = 1
+
+
+def fingerprint(run: Run) -> dict[str, Any]:
+    """What a checkpoint belongs to: a run with another value of any of these cannot go on from it."""
+    labels = run.data.y.cpu().numpy().tobytes()
+    plan = {f"plan.{name}": value for name, value in asdict(run.plan).items() if name != "device"}
+    method = {f"method.{name}": value for name, value in asdict(run.method).items()}
+    first = run.data.x[torch.arange(min(64, len(run.data)))].cpu().numpy().tobytes()
+    return {
+        "method": type(run.method).__name__,
+        **method,
+        **plan,
+        "plan.precision": run.precision,
+        "network": [[list(p.shape) for p in net.parameters()] for net in run.nets],
+        "samples": len(run.data),
+        "classes": [str(name) for name in run.data.classes],
+        "labels": hashlib.sha256(labels).hexdigest()[:16],
+        "first samples": hashlib.sha256(first).hexdigest()[:16],
+    }
+
+
+def save(run: Run, path: Path) -> None:
+    """Write the run after a whole epoch; the file that was there survives a kill or a full disk."""
+    tensors: dict[str, Tensor] = {"generator": run.gen.get_state(), "global_generator": torch.get_rng_state()}
+    if run.device.type == "cuda":
+        tensors["cuda_generator"] = torch.cuda.get_rng_state(run.device)
+    slots: list[dict[str, dict[str, float]]] = []
+    for i, net in enumerate(run.nets):
+        tensors |= {f"net.{i}.{name}": value for name, value in net.state_dict().items()}
+        if run.plan.average:
+            tensors |= {f"average.{i}.{name}": v for name, v in run.averages[i].state_dict().items()}
+        scalars: dict[str, dict[str, float]] = {}
+        for index, state in run.optimizers[i].state_dict()["state"].items():
+            for name, value in state.items():
+                if isinstance(value, Tensor):
+                    tensors[f"optimizer.{i}.{index}.{name}"] = value
+                elif value is not None:
+                    scalars.setdefault(str(index), {})[name] = value
+        slots.append(scalars)
+    tensors |= {f"memory.{name}": value for name, value in run.memory.items()}
+    header = {
+        "format": FORMAT,
+        "fingerprint": fingerprint(run),
+        "epoch": run.epoch,
+        "step": run.step,
+        "skipped_updates": run.skipped_updates,
+        "history": run.history,
+        "optimizer_scalars": slots,
+    }
+    with atomic(path) as aside:
+        save_file({k: v.contiguous() for k, v in tensors.items()}, aside, {"run": json.dumps(header)})
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The JSON part of a checkpoint; InputError when the file is not one."""
+    try:
+        with safe_open(path, "pt") as file:
+            header: dict[str, Any] = json.loads((file.metadata() or {})["run"])
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise InputError(f"{path} is not a codivide checkpoint: {error}") from None
+    if header.get("format") != FORMAT:
+        raise InputError(
+            f"{path} has checkpoint format {header.get('format')}, this version of codivide reads {FORMAT}; "
+            "start again with --overwrite or another --out"
+        )
+    return header
+
+
+def load(run: Run, path: Path) -> None:
+    """Put a saved state into a run that was built the same way.
+
+    Raises:
+        InputError: the file is no checkpoint, or one of another method, plan, network, data or format.
+    """
+    header = read_header(path)
+    ours = json.loads(json.dumps(fingerprint(run)))
+    theirs = header["fingerprint"]
+    for name in ours.keys() | theirs.keys():
+        if ours.get(name) != theirs.get(name):
+            shown = "differs" if name == "network" else f"is {theirs.get(name)} there and {ours.get(name)} now"
+            raise InputError(f"{path} belongs to another run: {name} {shown}; use the same settings to resume")
+    with safe_open(path, "pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+
+    def part(prefix: str) -> dict[str, Tensor]:
+        return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+
+    run.gen.set_state(tensors["generator"])
+    torch.set_rng_state(tensors["global_generator"])
+    if run.device.type == "cuda" and "cuda_generator" in tensors:
+        torch.cuda.set_rng_state(tensors["cuda_generator"], run.device)
+    for i, net in enumerate(run.nets):
+        net.load_state_dict(part(f"net.{i}."))
+        if run.plan.average:
+            run.averages[i].load_state_dict(part(f"average.{i}."))
+        state: dict[int, dict[str, Any]] = {}
+        for name, value in part(f"optimizer.{i}.").items():
+            index, key = name.split(".")
+            state.setdefault(int(index), {})[key] = value
+        for index, scalars in header["optimizer_scalars"][i].items():
+            state.setdefault(int(index), {}).update(scalars)
+        groups = run.optimizers[i].state_dict()["param_groups"]
+        run.optimizers[i].load_state_dict({"state": state, "param_groups": groups})
+    for name, value in part("memory.").items():
+        like = run.remember(name, *value.shape, dtype=value.dtype, per_sample=False)
+        like.copy_(value)
+    run.epoch, run.step = header["epoch"], header["step"]
+    run.skipped_updates = header["skipped_updates"]
+    run.history = header["history"]

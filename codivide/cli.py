@@ -1,0 +1,496 @@
+"""The command line: ``codivide fit | predict | noise | methods | demo``.
+
+Nothing here imports torch before a command needs it, so that ``codivide --help`` is instant.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import inspect
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from codivide import __version__
+from codivide.display import Display, err_console, out_console
+from codivide.errors import InputError
+
+if TYPE_CHECKING:
+    from codivide.data.loaded import Loaded
+    from codivide.data.options import ReadOptions
+
+TRAINING, DATA = "Training", "Data"
+PLAN_FLAGS = {  # flags of `fit` that are fields of the plan
+    "epochs", "batch_size", "optimizer", "lr", "weight_decay", "schedule", "average", "precision", "compile",
+    "device", "seed",
+}  # fmt: skip
+
+
+def fit(
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A folder of images (one sub-folder a class), a manifest (.csv or .parquet with path,label), a "
+            "feature table (.csv, .parquet, .npz), or a known set such as digits or cifar10n:worse."
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="New folder for everything that the run writes.")],
+    method: Annotated[str, typer.Option(help="See `codivide methods`.")] = "dividemix",
+    net: Annotated[str, typer.Option(help="Network; auto chooses by data and device.")] = "auto",
+    test: Annotated[str | None, typer.Option(help="Test data (same forms as SOURCE), evaluated every epoch.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last epoch in --out.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes. [from the size of the data]", rich_help_panel=TRAINING)
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Samples in a batch.", rich_help_panel=TRAINING)] = 64,
+    lr: Annotated[float, typer.Option(help="Highest learning rate.", rich_help_panel=TRAINING)] = 0.02,
+    optimizer: Annotated[str, typer.Option(help="sgd or adamw.", rich_help_panel=TRAINING)] = "sgd",
+    schedule: Annotated[
+        str,
+        typer.Option(help="constant, step (a tenth from half time), cosine, one_cycle.", rich_help_panel=TRAINING),
+    ] = "step",
+    weight_decay: Annotated[float, typer.Option(help="Weight decay.", rich_help_panel=TRAINING)] = 5e-4,
+    average: Annotated[
+        float, typer.Option(help="Decay of the weight average; 0: none.", rich_help_panel=TRAINING)
+    ] = 0.0,
+    dropout: Annotated[float, typer.Option(help="Before the last layer.", rich_help_panel=TRAINING)] = 0.0,
+    precision: Annotated[str, typer.Option(help="auto, bf16 or fp32.", rich_help_panel=TRAINING)] = "auto",
+    compile: Annotated[bool, typer.Option("--compile", help="Use torch.compile.", rich_help_panel=TRAINING)] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...", rich_help_panel=TRAINING)] = "auto",
+    seed: Annotated[int, typer.Option(help="Of everything random.", rich_help_panel=TRAINING)] = 0,
+    noise: Annotated[
+        str | None,
+        typer.Option(
+            help="Spoil the labels first, for experiments: symmetric:0.4, asymmetric:0.4, ...",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(help="Use a random part of this many samples, for experiments.", rich_help_panel=DATA),
+    ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(help="Side in pixels. [native if small and equal, else 224]", rich_help_panel=DATA),
+    ] = None,
+    augment: Annotated[str, typer.Option(help="auto, photo, shift, jitter or none.", rich_help_panel=DATA)] = "auto",
+    cache_limit: Annotated[
+        float,
+        typer.Option(help="GB of decoded images held in memory; more is mapped from disk.", rich_help_panel=DATA),
+    ] = 4.0,
+    max_bad: Annotated[int, typer.Option(help="Unreadable files that are tolerated.", rich_help_panel=DATA)] = 100,
+    **hyper_parameters: Any,
+) -> None:
+    """Train on SOURCE and judge its labels: writes model, label table and record to --out."""
+    given = locals()
+    _tune_allocator()
+    from codivide.data.options import ReadOptions
+    from codivide.data.sources import load
+    from codivide.job import Job, build_method, default_plan, execute, prepare_folder
+
+    hyper = {name: value for name, value in hyper_parameters.items() if value is not None}
+    job_method = build_method(method, **hyper)
+    default_plan(1, **{name: given[name] for name in PLAN_FLAGS})  # a bad value shows before the data are read
+    prepare_folder(out, resume, overwrite)
+    options = ReadOptions(
+        image_size=image_size,
+        cache_limit=int(cache_limit * 2**30),
+        max_bad=max_bad,
+        augment=augment,
+        progress=True,
+    )
+    loaded = load(source, options=options)
+    loaded = _with_test(loaded, test, options)
+    loaded = _spoil(_part(loaded, limit, seed), noise, seed)
+    plan = default_plan(len(loaded.y), **{name: given[name] for name in PLAN_FLAGS})
+    job = Job(job_method, plan, net, dropout)
+    _say_data(loaded)
+    with Display(plan.epochs, method) as display:
+        outcome = execute(job, loaded, out, resume, display.update)
+    _say_outcome(outcome.summary, out)
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
+    files: Annotated[list[str], typer.Argument(help="Image files, folders of images, or a table of features.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write a CSV here instead of printing.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+) -> None:
+    """Classify new data with the model of a run; nothing else of the training is needed."""
+    import numpy as np
+    import pandas as pd
+
+    from codivide.data.options import ReadOptions
+    from codivide.data.sources import read_inputs
+    from codivide.engine import resolve_device
+    from codivide.files import atomic
+    from codivide.job import MODEL
+    from codivide.model import Model
+
+    model = Model.load(run / MODEL if run.is_dir() else run, resolve_device(device))
+    source: Any = files[0] if len(files) == 1 else files
+    rows, ids, skipped = read_inputs(source, model.shape, model.dtype, ReadOptions(progress=True))
+    for item in skipped:
+        err_console.print(f"skipped {escape(item.path)}: {escape(item.reason)}", soft_wrap=True)
+    if not len(rows):
+        raise InputError("none of the files could be read")
+    probs = model.probs(rows)
+    best = probs.argmax(1)
+    labels = [model.classes[i] for i in best]
+    table = pd.DataFrame({"path": list(ids), "label": labels, "probability": np.round(probs.max(1), 4)})
+    if out is not None:
+        with atomic(out) as aside:
+            table.to_csv(aside, index=False)
+        err_console.print(f"{len(table)} predictions: {out}", soft_wrap=True)
+    elif out_console.is_terminal:
+        out_console.print(_rich_table(table))
+    else:
+        table.to_csv(sys.stdout, index=False)
+
+
+def noise(
+    source: Annotated[str, typer.Argument(help="Labelled data, as for fit.")],
+    spec: Annotated[str | None, typer.Argument(help="symmetric:0.4, asymmetric:0.4, pair:0.2, ...")] = None,
+    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write a CSV: path or id, label, true_label.")] = None,
+) -> None:
+    """Show the effective rate and the transition matrix of label noise: of SPEC, or of a set with known truth."""
+    import pandas as pd
+
+    from codivide.data import noise as noises
+    from codivide.data.options import ReadOptions
+    from codivide.data.sources import load
+    from codivide.files import atomic
+
+    if out is not None and out.exists():
+        raise InputError(f"--out {out} exists; give another file")
+    loaded = _spoil(load(source, options=ReadOptions(progress=True)), spec, seed)
+    if loaded.truth is None:
+        raise InputError(f"the true labels of {source} are not known; give a SPEC such as symmetric:0.4")
+    known = (loaded.y >= 0) & (loaded.truth >= 0)
+    matrix = noises.transition_matrix(loaded.truth[known], loaded.y[known], len(loaded.classes))
+    rate = noises.effective_rate(loaded.truth[known], loaded.y[known])
+    out_console.print(
+        f"effective noise rate [bold]{rate:.4f}[/] over {int(known.sum()):,} labels; "
+        "share of each true class (row) given as:"
+    )
+    names = [str(name) for name in loaded.classes]
+    table = Table("", *[escape(name[:6]) for name in names], padding=(0, 1, 0, 0), box=None)
+    for name, row in zip(names, matrix, strict=True):
+        cells = [f"[bold]{v:.2f}[/]" if v >= 0.005 else "[dim].[/]" for v in row]
+        table.add_row(escape(name[:12]), *cells)
+    out_console.print(table)
+    if out is not None:
+        columns = {
+            "path" if isinstance(loaded.ids[0], str) else "id": list(loaded.ids),
+            "label": [loaded.classes[i] if i >= 0 else None for i in loaded.y],
+            "true_label": [loaded.classes[i] if i >= 0 else None for i in loaded.truth],
+        }
+        with atomic(out) as aside:
+            pd.DataFrame(columns).to_csv(aside, index=False)
+        err_console.print(f"written: {out}", soft_wrap=True)
+
+
+def methods(
+    name: Annotated[str | None, typer.Argument(help="Show the hyper-parameters of this method.")] = None,
+) -> None:
+    """List the methods, or the hyper-parameters of one."""
+    from dataclasses import fields
+
+    from codivide.errors import unknown
+    from codivide.methods import METHODS
+
+    if name is None:
+        table = Table("method", "paper", "in one line", box=None, padding=(0, 2, 0, 0))
+        for key, cls in METHODS.items():
+            table.add_row(key, cls.paper, cls.summary)
+        out_console.print(table)
+        return
+    if name not in METHODS:
+        raise unknown("method", name, METHODS)
+    cls = METHODS[name]
+    out_console.print(f"[bold]{name}[/] ({cls.paper}): {cls.summary}")
+    table = Table("flag", "default", "meaning", box=None, padding=(0, 2, 0, 0))
+    about = _described(cls)
+    for item in fields(cls):
+        table.add_row("--" + item.name.replace("_", "-"), str(item.default), about.get(item.name, ""))
+    out_console.print(table)
+
+
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the runs (replaced).")] = Path("demo-runs"),
+    epochs: Annotated[int, typer.Option(help="Passes of each method.")] = 60,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+) -> None:
+    """Train with and without DivideMix on handwritten digits of which 40 % are mislabelled (under 90 s)."""
+    _tune_allocator()
+    from codivide.data.sources import load
+    from codivide.job import Job, build_method, default_plan, execute, prepare_folder
+
+    loaded = _spoil(load("digits"), "symmetric:0.4", seed)
+    _say_data(loaded)
+    rows = []
+    for method in ("cross_entropy", "dividemix"):
+        prepare_folder(out / method, overwrite=True)
+        plan = default_plan(len(loaded.y), epochs=epochs, seed=seed)
+        with Display(plan.epochs, method) as display:
+            outcome = execute(Job(build_method(method), plan), loaded, out / method, False, display.update)
+        rows.append((method, outcome.summary))
+    table = Table(
+        "method",
+        "test acc.\nlast",
+        "\nbest",
+        "wrong labels\nAUROC",
+        "\nprecision",
+        "\nrecall",
+        "\nseconds",
+        box=None,
+    )
+    for method, summary in rows:
+        accuracy, found = summary["test_accuracy"], summary["detection"]
+        cells = [accuracy["last"], accuracy["best"]]
+        cells += [found.get(name, float("nan")) for name in ("auroc", "precision", "recall")]
+        table.add_row(method, *[f"{value:.3f}" for value in cells], f"{summary['seconds']:.0f}")
+    out_console.print(table)
+    out_console.print("best: the best epoch on the test set (it peeks). Precision and recall of p(clean) < 0.5.")
+    out_console.print(
+        f"Every label judged: {out}/dividemix/labels.csv\nRun record:         {out}/dividemix/summary.json",
+        soft_wrap=True,
+    )
+
+
+def _with_test(loaded: Loaded, test: str | None, options: ReadOptions) -> Loaded:
+    from dataclasses import replace
+
+    from codivide.data.sources import load
+
+    if test is None:
+        return loaded
+    other = load(test, options=options, classes=loaded.classes)
+    if other.x.shape != loaded.x.shape:
+        raise InputError(
+            f"--test {test} has samples of shape {other.x.shape}, SOURCE of {loaded.x.shape}; use --image-size"
+        )
+    return replace(loaded, test=other)
+
+
+def _part(loaded: Loaded, limit: int | None, seed: int) -> Loaded:
+    import numpy as np
+
+    from codivide.data.rows import subset
+
+    if limit is None or limit >= len(loaded.y):
+        return loaded
+    return subset(loaded, np.sort(np.random.default_rng(seed).permutation(len(loaded.y))[:limit]))
+
+
+def _spoil(loaded: Loaded, spec: str | None, seed: int) -> Loaded:
+    """Noise on the given labels; what they were becomes the truth where that is not known."""
+    from dataclasses import replace
+
+    import numpy as np
+
+    from codivide.data import noise as noises
+
+    if spec is None:
+        return loaded
+    generator = np.random.default_rng(seed)
+    noisy = noises.apply(
+        noises.parse(spec), loaded.y, loaded.classes, generator, features=loaded.x, dataset=loaded.name
+    )
+    return replace(loaded, y=noisy, truth=loaded.y if loaded.truth is None else loaded.truth)
+
+
+def _say_data(loaded: Loaded) -> None:
+    shape = " x ".join(str(n) for n in loaded.x.shape)
+    missing = int((loaded.y < 0).sum())
+    text = f"{escape(loaded.name)}: {len(loaded.y):,} samples ({shape}), {len(loaded.classes)} classes"
+    text += f", {missing:,} without a label" if missing else ""
+    text += f", {len(loaded.test.y):,} test samples" if loaded.test is not None else ""
+    out_console.print(text, soft_wrap=True)
+    if loaded.skipped:
+        first = loaded.skipped[0]
+        err_console.print(
+            f"left out {len(loaded.skipped)} files, the first: {escape(first.path)} ({escape(first.reason)})",
+            soft_wrap=True,
+        )
+    if loaded.truth is not None:
+        from codivide.data.noise import effective_rate
+
+        known = (loaded.y >= 0) & (loaded.truth >= 0)
+        rate = effective_rate(loaded.truth[known], loaded.y[known])
+        out_console.print(f"effective noise rate {rate:.4f} (the truth is known; used for the record only)")
+
+
+def _say_outcome(summary: dict[str, Any], out: Path) -> None:
+    if "test_accuracy" in summary:
+        accuracy = summary["test_accuracy"]
+        out_console.print(
+            f"test accuracy: last {accuracy['last']:.4f}, best {accuracy['best']:.4f} "
+            f"(epoch {accuracy['best_epoch']}; it peeks)"
+        )
+    if summary.get("detection", {}).get("auroc") is not None:
+        found = summary["detection"]
+        cells = ", ".join(f"{name} {found[name]:.3f}" for name in ("auroc", "precision", "recall") if name in found)
+        out_console.print(f"wrong labels found: {cells}")
+    out_console.print(
+        f"{summary['label_issues']:,} of {summary['samples']:,} labels look wrong; {summary['seconds']:.0f} s",
+        highlight=False,
+    )
+    out_console.print(
+        f"labels:  {out}/labels.csv\nmodel:   {out}/model.safetensors\nsummary: {out}/summary.json",
+        soft_wrap=True,
+    )
+
+
+def _rich_table(frame: Any) -> Table:
+    table = Table(*[str(name) for name in frame.columns], box=None, padding=(0, 2, 0, 0))
+    for row in frame.itertuples(index=False):
+        table.add_row(*[escape(str(value)) for value in row])
+    return table
+
+
+def _described(cls: type) -> dict[str, str]:
+    """What the Attributes section of a docstring says of each field."""
+    about: dict[str, str] = {}
+    name = ""
+    for line in inspect.cleandoc(cls.__doc__ or "").partition("Attributes:\n")[2].splitlines():
+        if line.startswith("    ") and not line.startswith("     "):
+            name, _, text = line.strip().partition(": ")
+            about[name] = text
+        elif name:
+            about[name] += " " + line.strip()
+    return about
+
+
+def _fit_with_flags() -> Callable[..., None]:
+    """``fit`` with one flag for every hyper-parameter of every method."""
+    from dataclasses import fields
+
+    from codivide.methods import METHODS
+
+    owners: dict[str, list[str]] = {}
+    parameters: dict[str, inspect.Parameter] = {}
+    for method, cls in METHODS.items():
+        hints, about = get_type_hints(cls), _described(cls)
+        for item in fields(cls):
+            owners.setdefault(item.name, []).append(method)
+            kind = hints[item.name]
+            if get_origin(kind) is UnionType:
+                kind = next(arg for arg in get_args(kind) if arg is not NoneType)
+            option = typer.Option(
+                help=f"{about.get(item.name, '')} [{item.default}]",
+                rich_help_panel=f"Hyper-parameters of {', '.join(owners[item.name])}",
+                show_default=False,
+            )
+            parameters[item.name] = inspect.Parameter(
+                item.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None,
+                annotation=Annotated[kind | None, option],
+            )
+
+    def command(**values: Any) -> None:
+        fit(**values)
+
+    own = [
+        p.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for p in inspect.signature(fit, eval_str=True).parameters.values()
+        if p.kind is not inspect.Parameter.VAR_KEYWORD
+    ]
+    signature = inspect.Signature([*own, *parameters.values()])
+    command.__signature__ = signature  # type: ignore[attr-defined]
+    command.__annotations__ = {name: p.annotation for name, p in signature.parameters.items()}
+    command.__doc__ = fit.__doc__
+    return command
+
+
+def _tune_allocator() -> None:
+    """Keep freed memory instead of giving it back: a third of a CPU step is page faults otherwise (glibc only)."""
+    if not sys.platform.startswith("linux"):
+        return
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # another C library
+        return
+    mmap_threshold, trim_threshold = -3, -1
+    mallopt(mmap_threshold, 1 << 30)
+    mallopt(trim_threshold, 2**31 - 1)
+
+
+def application(arguments: list[str]) -> typer.Typer:
+    """The application; the method flags of ``fit`` are made only when ``fit`` is asked for, since they need torch."""
+    app = typer.Typer(
+        add_completion=False,
+        no_args_is_help=True,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    @app.callback()
+    def root(
+        version: Annotated[
+            bool,
+            typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_version),
+        ] = False,
+        debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
+    ) -> None:
+        """Train classifiers on labels you cannot trust, and find which labels are wrong."""
+
+    asked = next((word for word in arguments if not word.startswith("-")), None)
+    app.command("fit")(_fit_with_flags() if asked == "fit" else _plain_fit)
+    for command in (predict, noise, methods, demo):
+        app.command()(command)
+    return app
+
+
+def _plain_fit() -> None:
+    """Train on SOURCE and judge its labels: writes model, label table and record to --out."""
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        out_console.print(f"codivide {__version__}", highlight=False)
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; a wrong input is one line and exit code 2."""
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments
+    arguments = [word for word in arguments if word != "--debug"]
+    try:
+        application(arguments)(arguments, prog_name="codivide")
+    except InputError as error:
+        _fail(str(error), debug)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _fail(
+            "no space left on the disk; what was written before is intact: free some and run again with --resume",
+            debug,
+        )
+    except KeyboardInterrupt:
+        err_console.print("stopped; the last whole epoch is saved: run the same command with --resume to go on")
+        sys.exit(130)
+
+
+def _fail(message: str, debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+    err_console.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True, highlight=False)
+    sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""One image file to pixels as a person sees them, without trusting the file."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+EXTENSIONS = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .gif .webp .bmp .tif .tiff .ppm .pgm .pbm .pnm .avif".split()
+)
+SMALL = 64
+LARGE = 224
+# Raster formats only: Pillow also opens formats that start other programs (EPS) or that nobody trains on.
+FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF")
+GREY = frozenset(("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"))
+DEEP = frozenset(("I", "I;16", "I;16B", "I;16L", "I;16N"))
+ORIENTATION = 0x0112
+
+Pixels = NDArray[np.uint8]
+Shape = tuple[int, int, int]
+
+
+class Probe(NamedTuple):
+    """What the header of a file says: upright width and height, and whether it has no colour."""
+
+    width: int
+    height: int
+    grey: bool
+
+
+def is_image_name(name: str) -> bool:
+    """Whether a file name is that of an image: a known extension, and not hidden."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS
+
+
+def choose_shape(probes: list[Probe], image_size: int | None) -> Shape:
+    """The stored shape of a set of images.
+
+    Args:
+        probes: what the headers say; at least one.
+        image_size: height and width, or None: one common size of at most 64 pixels a side stays, else 224.
+
+    Returns:
+        ``(channels, height, width)``: one channel if no image has colour, else three.
+    """
+    channels = 1 if all(probe.grey for probe in probes) else 3
+    sizes = {(probe.height, probe.width) for probe in probes}
+    if image_size is not None:
+        return channels, image_size, image_size
+    if len(sizes) == 1 and max(next(iter(sizes))) <= SMALL:
+        return channels, *next(iter(sizes))
+    return channels, LARGE, LARGE
+
+
+def probe_file(path: Path) -> Probe | str:
+    """Read a file's header alone.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The probe, or the reason why the file is no readable image.
+    """
+    try:
+        with _open(path) as image:
+            width, height = image.size
+            # Asking a PNG for its orientation would decode all of it.
+            turned = image.format != "PNG" and image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
+            return Probe(height, width, image.mode in GREY) if turned else Probe(width, height, image.mode in GREY)
+    except Exception as error:  # a file may hold anything, and Pillow's plugins raise nearly everything
+        return reason(error)
+
+
+def decode_file(path: Path, shape: Shape) -> Pixels | str:
+    """Decode a file: upright, alpha on white, first frame, resized and cropped to ``shape``.
+
+    Args:
+        path: the file.
+        shape: ``(1 or 3, height, width)`` of the answer.
+
+    Returns:
+        uint8 ``[channels, height, width]``, or the reason why the file cannot be read.
+    """
+    try:
+        with _open(path) as image:
+            # JPEG decodes straight to a half, quarter or eighth; twice the wanted size keeps the resize exact.
+            image.draft(None, (2 * shape[2], 2 * shape[1]))
+            image.load()
+            return to_pixels(ImageOps.exif_transpose(image), shape)
+    except Exception as error:
+        return reason(error)
+
+
+def to_pixels(image: Image.Image, shape: Shape) -> Pixels:
+    """An image in any mode as ``shape`` pixels.
+
+    Args:
+        image: a loaded image.
+        shape: ``(1 or 3, height, width)``: the image is scaled to cover it and the centre is cropped.
+
+    Returns:
+        uint8 ``[channels, height, width]``.
+    """
+    channels, height, width = shape
+    flat = flatten(image).convert("L" if channels == 1 else "RGB")
+    if flat.size != (width, height):
+        flat = ImageOps.fit(flat, (width, height), Image.Resampling.BICUBIC)
+    pixels = np.asarray(flat)
+    return pixels[None] if channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def flatten(image: Image.Image) -> Image.Image:
+    """An image in 8 bits without alpha: 16-bit and float values are scaled, transparency lies on white."""
+    if image.mode in DEEP:
+        values = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
+        return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
+    if image.mode == "F":
+        reals = np.nan_to_num(np.asarray(image))
+        return Image.fromarray(np.clip(reals * 255 if reals.max() <= 1 else reals, 0, 255).round().astype(np.uint8))
+    if image.has_transparency_data:
+        canvas = Image.new("RGBA", image.size, "white")
+        canvas.alpha_composite(image.convert("RGBA"))
+        return canvas.convert("L" if image.mode in GREY else "RGB")
+    return image if image.mode in ("L", "RGB") else image.convert("L" if image.mode == "1" else "RGB")
+
+
+def reason(error: Exception) -> str:
+    """A failure in a few words for the list of skipped files."""
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image"
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return f"decompression bomb: {error}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
+
+
+def _open(path: Path) -> Image.Image:
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):  # a named pipe would wait for ever
+        raise ValueError("not a regular file")
+    if status.st_size == 0:
+        raise ValueError("empty file")
+    Image.init()
+    image = Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
+    # Pillow only warns up to twice its limit, and warning filters are not per thread.
+    if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+        image.close()
+        raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
+    return image

@@ -1,0 +1,182 @@
+"""Labels in the user's own type to class indices and back."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.utils.validation import column_or_1d
+from torch import Tensor
+
+from codivide.data.loaded import UNLABELLED
+from codivide.errors import InputError
+
+MISSING_TEXT = ("", "nan", "NaN", "None")
+
+Indices = NDArray[np.int64]
+
+
+def encode(
+    labels: object,
+    *,
+    unlabelled: int | None = UNLABELLED,
+    classes: Sequence[Any] | None = None,
+    what: str = "y",
+    names: Sequence[object] | None = None,
+) -> tuple[Indices, tuple[Any, ...]]:
+    """Turn labels into class indices.
+
+    Args:
+        labels: ``[N]`` ints, strings, bools, whole floats or categories. None, NaN, the empty string, the texts
+            "nan", "NaN" and "None" and the value ``unlabelled`` mean that there is no label.
+        unlabelled: the value that means "no label"; None switches it off.
+        classes: the classes in order, where they are known; else the sorted different labels.
+        what: what to call the labels in a message.
+        names: what to call each row in a message, besides its number.
+
+    Returns:
+        Indices ``[N]`` in ``0 .. len(classes) - 1``, -1 where there is no label, and the classes.
+
+    Raises:
+        InputError: labels that are not classes, mix types, hold one class only, or are not in ``classes``.
+    """
+    values = _column(labels, what)
+    empty = _empty(values)
+    if unlabelled is not None and classes is None:
+        _check_signs(values[~empty], unlabelled, what)
+    missing = empty | _equals(values, unlabelled)
+    present = _homogeneous(values[~missing], np.flatnonzero(~missing), what, names)
+    if present.dtype.kind == "f" and empty.any():
+        present = present.astype(np.int64)  # whole numbers that became floats only to hold NaN
+    different, inverse = np.unique(present, return_inverse=True)
+    if classes is None:
+        classes = _as_tuple(different)
+        if len(classes) < 2:
+            found = f"one class only ({classes[0]!r})" if classes else "no label at all: not one class"
+            raise InputError(f"{what} holds {found}; training needs rows of at least two classes.")
+        places = np.arange(len(classes), dtype=np.int64)
+    else:
+        rows = np.flatnonzero(~missing)
+        first = [int(rows[inverse == k][0]) for k in range(len(different))]
+        places = _places(_as_tuple(different), first, tuple(classes), what, names)
+    indices = np.full(len(values), UNLABELLED, dtype=np.int64)
+    indices[~missing] = places[inverse] if len(different) else 0
+    return indices, tuple(classes)
+
+
+def row_name(row: int, names: Sequence[object] | None) -> str:
+    """``row 3`` or ``row 3 (cat/1.png)``."""
+    return f"row {row}" if names is None else f"row {row} ({names[row]})"
+
+
+def nearest(word: object, known: Sequence[object]) -> str:
+    """`` Did you mean 'cat'?`` where a known word is near, else the empty string."""
+    close = difflib.get_close_matches(str(word), [str(name) for name in known], n=1, cutoff=0.6)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
+def _column(labels: object, what: str) -> NDArray[Any]:
+    if isinstance(labels, Tensor):
+        labels = labels.detach().cpu().numpy()
+    elif isinstance(labels, list | tuple):  # through object: NumPy would write NaN among strings as the text "nan"
+        labels = np.array([item.item() if isinstance(item, Tensor) else item for item in labels], dtype=object)
+    elif isinstance(labels, pd.Series | pd.Index | pd.DataFrame):
+        labels = labels.to_numpy()
+    try:
+        values: NDArray[Any] = column_or_1d(np.asarray(labels), warn=True)
+    except ValueError as error:
+        raise InputError(f"{what}: {error}") from error
+    return values.astype(str) if values.dtype.kind == "S" else values
+
+
+def _empty(values: NDArray[Any]) -> NDArray[np.bool_]:
+    if values.dtype.kind in "OU":
+        texts = pd.Series(values, dtype=object)
+        stripped = texts.map(lambda text: text.strip() if isinstance(text, str) else text)
+        return np.asarray(pd.isna(stripped) | stripped.isin(MISSING_TEXT), dtype=bool)
+    return np.asarray(pd.isna(values), dtype=bool)
+
+
+def _equals(values: NDArray[Any], unlabelled: int | None) -> NDArray[np.bool_]:
+    if unlabelled is None or values.dtype.kind == "b":
+        return np.zeros(len(values), dtype=bool)
+    if values.dtype.kind in "OU":
+        same = [not isinstance(value, bool) and str(value) == str(unlabelled) for value in values.tolist()]
+        return np.array(same, dtype=bool)
+    return np.asarray(values == unlabelled, dtype=bool)
+
+
+def _check_signs(values: NDArray[Any], unlabelled: int, what: str) -> None:
+    if unlabelled == -1 and set(pd.unique(pd.Series(values, dtype=object))) == {-1, 1}:
+        raise InputError(
+            f"{what} holds exactly -1 and 1, and -1 means 'no label' here, which leaves one class only. "
+            "If they are two classes pass unlabelled=None."
+        )
+
+
+def _homogeneous(
+    present: NDArray[Any], rows: Indices, what: str, names: Sequence[object] | None
+) -> NDArray[Any]:
+    """Labels as one array of bools, ints, whole floats or strings."""
+    if present.dtype.kind == "O":
+        kind = pd.api.types.infer_dtype(present, skipna=False)
+        casts = {"string": "U", "boolean": "?", "integer": "i8", "floating": "f8", "mixed-integer-float": "f8"}
+        if kind == "empty":
+            return present.astype("U")
+        if kind not in casts:
+            kinds = pd.Series(present).map(lambda value: type(value).__name__)
+            other = int(np.argmax(kinds.to_numpy() != kinds.iloc[0]))
+            raise InputError(
+                f"Unknown label type: {what} must be all numbers or all strings, but has {present[0]!r} in "
+                f"{row_name(int(rows[0]), names)} and {present[other]!r} in {row_name(int(rows[other]), names)}."
+            )
+        try:
+            present = present.astype(casts[kind])
+        except OverflowError as error:
+            raise InputError(f"Unknown label type: {what} holds an integer of more than 64 bits.") from error
+    if present.dtype.kind == "f":
+        wrong = np.flatnonzero(present != np.floor(present))
+        infinite = np.flatnonzero(np.isinf(present))
+        if len(infinite) or len(wrong):
+            row = int((infinite if len(infinite) else wrong)[0])
+            raise InputError(
+                f"Unknown label type: continuous. {what} must hold classes, but {row_name(int(rows[row]), names)} "
+                f"is {present[row]}, not a whole number."
+            )
+    if present.dtype.kind not in "biufU":
+        raise InputError(f"Unknown label type: {what} has dtype {present.dtype}; use integers or strings.")
+    return present
+
+
+def _as_tuple(different: NDArray[Any]) -> tuple[Any, ...]:
+    """Python values where NumPy gives the dtype back from them, else NumPy scalars."""
+    plain = different.tolist()
+    if different.dtype.kind == "U" or np.asarray(plain).dtype == different.dtype:
+        return tuple(plain)
+    return tuple(different)
+
+
+def _places(
+    different: tuple[Any, ...],
+    first: list[int],
+    classes: tuple[Any, ...],
+    what: str,
+    names: Sequence[object] | None,
+) -> Indices:
+    """Index in ``classes`` of each different label; a number also finds the string that writes it."""
+    table: dict[Hashable, int] = {name: index for index, name in enumerate(classes)}
+    if len(table) < len(classes):
+        raise InputError(f"classes holds a name twice: {list(classes)}.")
+    places = [table.get(label, table.get(str(label), -1)) for label in different]
+    for label, place, row in zip(different, places, first, strict=True):
+        if place < 0:
+            listed = ", ".join(map(repr, classes[:10])) + (", ..." if len(classes) > 10 else "")
+            raise InputError(
+                f"{what}: label {label!r} in {row_name(row, names)} is not one of the {len(classes)} classes "
+                f"({listed}).{nearest(label, classes)}"
+            )
+    return np.array(places, dtype=np.int64)

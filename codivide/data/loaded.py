@@ -1,0 +1,70 @@
+"""What every loader returns: rows to look up, labels, names; never shown to a method as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+UNLABELLED = -1
+
+
+class Rows(Protocol):
+    """A source of samples that answers ``rows[ids] -> batch``.
+
+    ``ids`` is an int64 tensor ``[B]``; the answer is ``[B, *shape]``, uint8 or float32. Implementations hold at
+    most one copy of the data.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample: ``(channels, height, width)`` or ``(features,)``."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """``torch.uint8`` (images, 0 to 255) or ``torch.float32``."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, ids: Tensor) -> Tensor: ...
+
+    def to(self, device: torch.device) -> Rows:
+        """The same rows on ``device`` where they fit in memory, else unchanged."""
+
+
+class Skipped(NamedTuple):
+    """A file that could not be read, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A data set in memory or mapped from disk.
+
+    Attributes:
+        x: the rows.
+        y: given labels ``[N]`` int64 in ``0 .. len(classes) - 1``, -1 where there is none.
+        classes: the class names or values in the user's own type, one per index of ``y``.
+        ids: what names a row to the user: a relative path (str) or a row number (int), length N.
+        augment: which views suit the data: "photo", "shift" (no flip), "jitter" (features) or "none".
+        truth: true labels ``[N]`` int64 where known (-1: not), never given to a method.
+        test: a held-out part with the same classes, where the source has one.
+        skipped: files that were left out.
+        name: what to call the data in a record.
+    """
+
+    x: Rows
+    y: np.ndarray[Any, np.dtype[np.int64]]
+    classes: tuple[Any, ...]
+    ids: Sequence[str | int]
+    augment: str
+    truth: np.ndarray[Any, np.dtype[np.int64]] | None = None
+    test: Loaded | None = None
+    skipped: tuple[Skipped, ...] = field(default=())
+    name: str = "data"

@@ -1,0 +1,68 @@
+"""How a source is read, and the one progress bar that all readers share."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+AUGMENTS = ("auto", "photo", "shift", "jitter", "none")
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """How to read a source.
+
+    Attributes:
+        image_size: height and width of the stored images: the short side is resized to it and the centre is cropped.
+            None: as they are when all files have one size of at most 64 pixels a side, else 224.
+        cache_limit: bytes; a larger uint8 cache stays on disk and is mapped instead of read.
+        cache_dir: where decoded images are kept. None: ``CODIVIDE_CACHE``, else ``~/.cache/codivide``.
+        max_bad: more unreadable files than this is an error that names the first few.
+        unlabelled: the label value that means "no label"; None switches it off.
+        augment: "auto" (from the data), "photo", "shift", "jitter" or "none".
+        workers: decoding threads; 0 is one per core.
+        progress: show a progress bar, on a terminal only.
+    """
+
+    image_size: int | None = None
+    cache_limit: int = 4 * 2**30
+    cache_dir: Path | None = None
+    max_bad: int = 100
+    unlabelled: int | None = -1
+    augment: str = "auto"
+    workers: int = 0
+    progress: bool = False
+
+    @property
+    def cache(self) -> Path:
+        """The folder of decoded images (it may not exist yet)."""
+        return self.cache_dir if self.cache_dir is not None else cache_root()
+
+    @property
+    def threads(self) -> int:
+        """Number of decoding threads, at least 1."""
+        return self.workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else self._cores
+
+    @property
+    def _cores(self) -> int:
+        return self.workers or os.cpu_count() or 1
+
+
+DEFAULT = ReadOptions()
+
+
+def cache_root() -> Path:
+    """``CODIVIDE_CACHE``, else ``~/.cache/codivide``."""
+    named = os.environ.get("CODIVIDE_CACHE")
+    return Path(named).expanduser() if named else Path.home() / ".cache" / "codivide"
+
+
+def progress_bar(shown: bool) -> Progress:
+    """A bar with counts and remaining time on standard error; silent unless ``shown`` and a terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal))

@@ -1,0 +1,203 @@
+"""Samples that answer ``rows[ids] -> batch``: in memory, mapped from disk, sparse, or a selection of other rows."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+from torch import Tensor
+
+from codivide.data.loaded import Loaded, Rows
+
+CHUNK = 1024
+
+
+class TensorRows:
+    """Rows of a tensor in memory; the caller's own memory where its layout allows.
+
+    Args:
+        data: ``[N, *shape]``, uint8 or float32, contiguous or a permuted view of contiguous ``[N, H, W, C]``.
+    """
+
+    def __init__(self, data: Tensor) -> None:
+        self.data = data
+        self._channels_last = not data.is_contiguous() and data.ndim == 4
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        return tuple(self.data.shape[1:])
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """``torch.uint8`` or ``torch.float32``."""
+        return self.data.dtype
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, ids: Tensor) -> Tensor:
+        ids = ids.to(self.data.device)
+        if self._channels_last:  # whole images are selected from contiguous memory, only the batch is permuted
+            return self.data.permute(0, 2, 3, 1).index_select(0, ids).permute(0, 3, 1, 2).contiguous()
+        return self.data.index_select(0, ids)
+
+    def to(self, device: torch.device) -> Rows:
+        """The same rows on ``device`` where they fit in memory, else unchanged."""
+        return self if device.type == self.data.device.type else copy_to(self, device)
+
+
+class MemmapRows:
+    """Rows of a file mapped into memory; only the pages of a batch are read.
+
+    Args:
+        data: a read-only memory-map ``[N, *shape]``, uint8 or float32.
+    """
+
+    def __init__(self, data: NDArray[Any]) -> None:
+        self.data = data
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        return tuple(self.data.shape[1:])
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """``torch.uint8`` or ``torch.float32``."""
+        return torch.uint8 if self.data.dtype == np.uint8 else torch.float32
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, ids: Tensor) -> Tensor:
+        return torch.from_numpy(np.asarray(self.data[ids.cpu().numpy()]))
+
+    def to(self, device: torch.device) -> Rows:
+        """The same rows on a CUDA ``device`` where they fit, else unchanged."""
+        return copy_to(self, device)
+
+
+class SparseRows:
+    """Rows of a sparse feature matrix; a batch is made dense when it is asked for.
+
+    Args:
+        data: a CSR matrix ``[N, features]``, float32.
+    """
+
+    def __init__(self, data: sparse.csr_matrix) -> None:
+        self.data = data
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(features,)``."""
+        return (int(self.data.shape[1]),)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """``torch.float32``."""
+        return torch.float32
+
+    def __len__(self) -> int:
+        return int(self.data.shape[0])
+
+    def __getitem__(self, ids: Tensor) -> Tensor:
+        return torch.from_numpy(self.data[ids.cpu().numpy()].toarray())
+
+    def to(self, device: torch.device) -> Rows:
+        """Unchanged: dense rows could be a thousand times as large."""
+        return self
+
+
+class IndexedRows:
+    """A selection of other rows, without a copy.
+
+    Args:
+        rows: the rows to select from.
+        selected: row numbers ``[M]`` int64 in ``rows``.
+    """
+
+    def __init__(self, rows: Rows, selected: Tensor) -> None:
+        self.rows = rows
+        self.selected = selected
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        return self.rows.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """``torch.uint8`` or ``torch.float32``."""
+        return self.rows.dtype
+
+    def __len__(self) -> int:
+        return len(self.selected)
+
+    def __getitem__(self, ids: Tensor) -> Tensor:
+        return self.rows[self.selected[ids.to(self.selected.device)]]
+
+    def to(self, device: torch.device) -> Rows:
+        """The selected rows alone on a CUDA ``device`` where they fit, else unchanged."""
+        return copy_to(self, device)
+
+
+def copy_to(rows: Rows, device: torch.device) -> Rows:
+    """Copy any rows to a CUDA device, a chunk at a time; unchanged elsewhere or where half the free memory is less.
+
+    Args:
+        rows: the rows ``[N, *shape]``.
+        device: where to copy them.
+
+    Returns:
+        New rows on ``device``, or ``rows``.
+    """
+    if device.type != "cuda":
+        return rows
+    size = len(rows) * int(np.prod(rows.shape)) * rows.dtype.itemsize
+    if size > torch.cuda.mem_get_info(device)[0] // 2:
+        return rows
+    data = torch.empty((len(rows), *rows.shape), dtype=rows.dtype, device=device)
+    for part in torch.arange(len(rows)).split(CHUNK):
+        data[part[0] : part[-1] + 1] = rows[part].to(device)
+    return TensorRows(data)
+
+
+def take(rows: Rows, ids: ArrayLike) -> Rows:
+    """Select rows without a copy.
+
+    Args:
+        rows: the rows to select from.
+        ids: row numbers ``[M]``, non-negative; all of them in order returns ``rows`` itself.
+
+    Returns:
+        ``M`` rows.
+    """
+    selected = torch.from_numpy(np.array(ids, dtype=np.int64))
+    if len(selected) == len(rows) and bool((selected == torch.arange(len(rows))).all()):
+        return rows
+    return IndexedRows(rows, selected)
+
+
+def subset(loaded: Loaded, ids: ArrayLike) -> Loaded:
+    """Some rows of a data set, with their labels, names and truth; the pixels are not copied.
+
+    Args:
+        loaded: the data set.
+        ids: row numbers ``[M]``, non-negative.
+
+    Returns:
+        The same data set with ``M`` rows; ``test`` and ``skipped`` are kept.
+    """
+    rows = np.asarray(ids, dtype=np.int64)
+    return dataclasses.replace(
+        loaded,
+        x=take(loaded.x, rows),
+        y=loaded.y[rows],
+        ids=[loaded.ids[row] for row in rows.tolist()],
+        truth=None if loaded.truth is None else loaded.truth[rows],
+    )

@@ -1,0 +1,75 @@
+"""What a run shows while it trains."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from codivide.errors import TrainingWarning
+
+if TYPE_CHECKING:
+    from codivide.engine import Run
+
+out_console = Console()
+err_console = Console(stderr=True)
+
+
+class Display:
+    """Progress of a run: a live line on a terminal, plain lines elsewhere."""
+
+    def __init__(self, epochs: int, name: str) -> None:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=12),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[text]}"),
+        )
+        self.live = err_console.is_terminal
+        self.bar = Progress(*columns, console=err_console, disable=not self.live)
+        self.task = self.bar.add_task(name, total=epochs, text="")
+        self.name, self.epochs, self.seconds = name, epochs, 0.0
+        self.first: int | None = None
+
+    def __enter__(self) -> Self:
+        self._showwarning, warnings.showwarning = warnings.showwarning, self._warn
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+        warnings.showwarning = self._showwarning
+
+    def _warn(self, message: Warning | str, category: type[Warning], *rest: Any) -> None:
+        if issubclass(category, TrainingWarning):
+            err_console.print(f"[yellow]warning[/] {escape(str(message))}", soft_wrap=True)
+        else:
+            self._showwarning(message, category, *rest)
+
+    def update(self, run: Run, row: Mapping[str, Any]) -> None:
+        """Show one epoch's record."""
+        if self.first is None:
+            self.first = row["epoch"] - 1
+            if self.live:
+                err_console.print(
+                    f"{self.name}: {run.device}, {run.precision}, {run.plan.seed=}".replace("run.plan.", "")
+                )
+        self.seconds += row["seconds"]
+        text = f"loss {row['loss']:.3f}" if "loss" in row else ""
+        if "labelled_0" in row:
+            text += f" clean {row['labelled_0']:.0f}/{row['labelled_0'] + row['unlabelled_0']:.0f}"
+        if "test_accuracy" in row:
+            text += f" test {row['test_accuracy']:.3f}"
+        self.bar.update(self.task, completed=row["epoch"], text=text)
+        if not self.live:
+            left = (self.epochs - row["epoch"]) * self.seconds / (row["epoch"] - self.first)
+            err_console.print(
+                f"{self.name} epoch {row['epoch']}/{self.epochs} {text} eta {left:.0f} s",
+                soft_wrap=True,
+                highlight=False,
+            )

@@ -1,0 +1,525 @@
+"""The only training loop: what a method sees of a run, and ``train``.
+
+A method is its paper's pseudo-code: an ``epoch(run)`` that measures samples, divides and learns through the verbs of
+``Run``. Everything a run carries from one epoch to the next (networks, optimizers, averages, generator state,
+per-sample memory, history) lives here, so that it can be saved and resumed bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from codivide import checkpoint as checkpoints
+from codivide import divide
+from codivide.data.loaded import Rows
+from codivide.data.views import View
+from codivide.errors import InputError, TrainingWarning
+from codivide.functional import sample_loss
+
+Schedule = Literal["constant", "step", "cosine", "one_cycle"]
+Precision = Literal["auto", "bf16", "fp32"]
+Build = Callable[[], nn.Module]
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a method may know: samples, given labels, class names and views; never a true label.
+
+    Attributes:
+        x: rows, ``x[ids] -> [B, ...]``.
+        y: given labels ``[N]`` int64, -1 where there is none.
+        classes: one name per class.
+        views: batched functions ``(x, generator) -> x`` by name: "plain", "weak" and "strong".
+    """
+
+    x: Rows
+    y: Tensor
+    classes: tuple[Any, ...]
+    views: Mapping[str, View]
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+class Batch(NamedTuple):
+    """Some samples: their rows in the training set ``[B]``, one tensor per requested view, given labels ``[B]``."""
+
+    id: Tensor
+    x: tuple[Tensor, ...]
+    y: Tensor
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to train, whatever the method.
+
+    Attributes:
+        epochs: passes, as the method counts them.
+        batch_size: samples in a batch (labelled and unlabelled ones each).
+        optimizer: "sgd" (with momentum) or "adamw".
+        lr: learning rate at its highest.
+        momentum: of SGD.
+        nesterov: Nesterov's form of momentum.
+        weight_decay: coupled for SGD, decoupled for AdamW.
+        schedule: how ``lr`` changes: constant; step (times ``gamma`` at each of ``milestones``); cosine to 0;
+            one_cycle (up from lr/25 over the first 30 %, then cosine to lr/10000).
+        milestones: epochs at which "step" acts.
+        gamma: factor of a step.
+        average: decay of the weight average (EMA of parameters and buffers); 0: none.
+        precision: "bf16" (autocast; parameters and losses stay float32), "fp32", or "auto": bf16 for images where
+            the chip computes in it, else fp32.
+        channels_last: memory layout of convolutions.
+        compile: run the networks through ``torch.compile``.
+        evaluation_batch: samples in a batch that needs no gradient.
+        device: "auto" (CUDA where there is one), or a torch device.
+        seed: of everything random.
+    """
+
+    epochs: int = 100
+    batch_size: int = 64
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: float = 0.02
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 5e-4
+    schedule: Schedule = "constant"
+    milestones: tuple[int, ...] = ()
+    gamma: float = 0.1
+    average: float = 0.0
+    precision: Precision = "auto"
+    channels_last: bool = True
+    compile: bool = False
+    evaluation_batch: int = 256
+    device: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "evaluation_batch"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if not (math.isfinite(self.lr) and self.lr > 0):
+            raise InputError(f"lr is {self.lr}; it must be a positive number")
+        if not 0 <= self.average < 1:
+            raise InputError(f"average is {self.average}; a decay lies in [0, 1)")
+        for name, known in (
+            ("optimizer", ("sgd", "adamw")),
+            ("schedule", ("constant", "step", "cosine", "one_cycle")),
+            ("precision", ("auto", "bf16", "fp32")),
+        ):
+            if getattr(self, name) not in known:
+                raise InputError(f"{name} {getattr(self, name)!r} is not one of {', '.join(known)}")
+
+
+def learning_rate(plan: Plan, progress: float) -> float:
+    """The learning rate after ``progress`` epochs, which may be fractional."""
+    if plan.schedule == "step":
+        return plan.lr * plan.gamma ** sum(progress >= milestone for milestone in plan.milestones)
+    share = min(progress / plan.epochs, 1.0)
+    if plan.schedule == "cosine":
+        return plan.lr * 0.5 * (1 + math.cos(math.pi * share))
+    if plan.schedule == "one_cycle":
+        low, high, rise = (1 / 25, 1.0, share / 0.3) if share < 0.3 else (1.0, 1e-4, (share - 0.3) / 0.7)
+        return plan.lr * (low + (high - low) * 0.5 * (1 - math.cos(math.pi * rise)))
+    return plan.lr
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device that "auto" or a torch device name stands for; InputError if it is unknown or not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from None
+    return device
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether the chip has bfloat16 instructions (emulating them is slower than float32)."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return False
+
+
+def resolve_precision(precision: str, device: torch.device, images: bool) -> Literal["bf16", "fp32"]:
+    """What "auto" stands for: bf16 for images where the chip has it (small tables gain nothing from it)."""
+    if precision == "auto":
+        return "bf16" if images and computes_bf16(device) else "fp32"
+    return "bf16" if precision == "bf16" else "fp32"
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
+    """The context in which networks run."""
+    if precision == "bf16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return nullcontext()
+
+
+@dataclass
+class Method:
+    """One algorithm: its fields are the hyper-parameters, ``epoch`` is the algorithm box.
+
+    Subclass at one of three sizes: a loss (override ``loss``), a joint rule over several networks, or
+    measure-divide-learn (override ``epoch``).
+    """
+
+    nets: ClassVar[int] = 1
+    paper: ClassVar[str] = ""
+    summary: ClassVar[str] = ""
+
+    def start(self, run: Run) -> None:
+        """Create what is carried from epoch to epoch, with ``run.remember``."""
+        run.remember("loss_sum")
+        run.remember("loss_count")
+
+    def epoch(self, run: Run) -> None:
+        """Train every network on every labelled sample once."""
+        for i in range(self.nets):
+            self.fit_all(run, i)
+
+    def fit_all(self, run: Run, i: int, size: int | None = None) -> None:
+        """One pass of network ``i`` over all labelled samples with ``loss``."""
+        for batch in run.batches(run.data.y >= 0, size=size):
+            loss = self.loss(run, i, batch)
+            run.update(loss, i)
+            run.log(loss=loss)
+
+    def loss(self, run: Run, i: int, batch: Batch) -> Tensor:
+        """The loss of network ``i`` on a batch; keeps each sample's cross-entropy for ``clean_prob``."""
+        return run.observe(batch, run.logits(i, batch.x[0])).mean()
+
+    def clean_prob(self, run: Run) -> Tensor:
+        """Probability ``[N]`` that each given label is clean; NaN where there is none.
+
+        Methods without a split of their own: the mixture on the loss averaged over epochs (as seen while training).
+        """
+        labelled = run.data.y >= 0
+        mean = run.remember("loss_sum") / run.remember("loss_count").clamp_min(1)
+        clean_prob = torch.full_like(mean, torch.nan)
+        clean_prob[labelled] = divide.gmm(mean[labelled]).clean_prob
+        return clean_prob
+
+    def members(self, run: Run) -> list[nn.Module]:
+        """The networks whose mean logits are the classifier: the averages where there are any."""
+        return [run.average(i) for i in range(self.nets)]
+
+
+Watch = Callable[["Run"], Mapping[str, float] | None]
+
+
+@dataclass
+class Run:
+    """What an epoch sees, and all state of a training run. Built by ``train``."""
+
+    method: Method
+    data: Data
+    build: Build
+    plan: Plan
+    device: torch.device
+    precision: Literal["bf16", "fp32"]
+    nets: list[nn.Module] = field(default_factory=list)
+    averages: list[nn.Module] = field(default_factory=list)
+    optimizers: list[torch.optim.Optimizer] = field(default_factory=list)
+    gen: torch.Generator = field(default_factory=torch.Generator)
+    memory: dict[str, Tensor] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    epoch: int = 0
+    step: int = 0
+    fraction: float = 0.0  # of the pass in progress
+    skipped_updates: int = 0
+    ids: Tensor = field(init=False)  # every row, on the device
+    _sums: dict[str, tuple[Tensor | float, int]] = field(default_factory=dict)
+    _warned: dict[str, str] = field(default_factory=dict)
+    _forward: list[Callable[[Tensor], Tensor]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.gen.manual_seed(self.plan.seed)
+        self.ids = torch.arange(len(self.data), device=self.device)
+        for _ in range(self.method.nets):
+            net = self._place(self.build())
+            self.nets.append(net)
+            self.optimizers.append(self._optimizer(net))
+            self.averages.append(self._copy(net) if self.plan.average else net)
+            self._forward.append(torch.compile(net) if self.plan.compile else net)
+
+    def _place(self, net: nn.Module) -> nn.Module:
+        net = net.to(self.device)
+        return net.to(memory_format=torch.channels_last) if self.plan.channels_last else net  # type: ignore[call-overload, no-any-return]
+
+    @staticmethod
+    def _copy(net: nn.Module) -> nn.Module:
+        return deepcopy(net).requires_grad_(False).eval()
+
+    def _optimizer(self, net: nn.Module) -> torch.optim.Optimizer:
+        plan = self.plan
+        if plan.optimizer == "adamw":
+            return torch.optim.AdamW(net.parameters(), plan.lr, weight_decay=plan.weight_decay)
+        return torch.optim.SGD(
+            net.parameters(), plan.lr, plan.momentum, weight_decay=plan.weight_decay, nesterov=plan.nesterov
+        )
+
+    @property
+    def progress(self) -> float:
+        """Epochs done, with the fraction of the pass in progress."""
+        return self.epoch + self.fraction
+
+    def view(self, name: str, rows: Tensor) -> Tensor:
+        """One view of raw rows, on the run's device."""
+        return self.data.views[name](rows, self.gen)
+
+    def fetch(self, ids: Tensor, views: Sequence[str]) -> Batch:
+        """The batch of these rows; ``ids`` int64 ``[B]``. One look-up serves all views."""
+        rows = self.data.x[ids].to(self.device, non_blocking=True)
+        here = ids.to(self.device)
+        return Batch(here, tuple(self.view(name, rows) for name in views), self.data.y[here])
+
+    def batches(
+        self,
+        where: Tensor | None = None,
+        views: Sequence[str] = ("weak",),
+        *,
+        steps: int | None = None,
+        size: int | None = None,
+    ) -> Iterator[Batch]:
+        """Random batches of the samples where a mask ``[N]`` is true (None: all), one pass or ``steps`` batches.
+
+        A last batch of one sample, on which batch normalisation fails, joins the batch before it; a set of one
+        sample gives a batch of it twice. An empty set gives no batch.
+        """
+        ids = self._chosen(where)
+        if not len(ids):
+            return
+        size = size or self.plan.batch_size
+        total = steps or len(self._chunks(ids, size))
+        stream = self._stream(ids, size)
+        for k in range(total):
+            self.fraction = k / total
+            yield self.fetch(next(stream), views)
+        self.fraction = 0.0
+
+    def pairs(self, a: Tensor, b: Tensor, views: Sequence[str] = ("weak",)) -> Iterator[tuple[Batch, Batch]]:
+        """One pass over the samples of mask ``a``, each batch with one of mask ``b``, which starts again at its end.
+
+        The second batch has no samples when ``b`` is empty.
+        """
+        others = self._chosen(b)
+        stream = self._stream(others, self.plan.batch_size)
+        for batch in self.batches(a, views):
+            if len(others):
+                yield batch, self.fetch(next(stream), views)
+            else:
+                yield batch, Batch(batch.id[:0], tuple(x[:0] for x in batch.x), batch.y[:0])
+
+    def _chosen(self, where: Tensor | None) -> Tensor:
+        return torch.arange(len(self.data)) if where is None else where.nonzero().flatten().cpu()
+
+    def _stream(self, ids: Tensor, size: int) -> Iterator[Tensor]:
+        while True:
+            order = torch.randperm(len(ids), generator=self.gen)
+            yield from self._chunks(ids[order], size)
+
+    @staticmethod
+    def _chunks(ids: Tensor, size: int) -> list[Tensor]:
+        if len(ids) == 1:
+            return [ids.repeat(2)]
+        chunks = list(ids.split(max(size, 2)))
+        if len(chunks[-1]) == 1:
+            last = chunks.pop()
+            chunks[-1] = torch.cat([chunks[-1], last])
+        return chunks
+
+    def logits(self, i: int, x: Tensor) -> Tensor:
+        """Float32 logits ``[B, C]`` of network ``i`` in the mode it is in (training, outside ``frozen``)."""
+        with autocast(self.precision, self.device):
+            out = self._forward[i](x)
+        return out.float()
+
+    @torch.no_grad()
+    def probs(self, i: int, views: Sequence[Tensor], training: bool = False) -> list[Tensor]:
+        """Probabilities ``[B, C]`` of network ``i`` on each view, without a gradient.
+
+        In evaluation mode all views are one forward. In training mode each is its own, because batch normalisation
+        takes its statistics from the batch (and updates the running ones). Empty views give ``[0, C]``.
+        """
+        net = self.nets[i]
+        full = [x for x in views if len(x)]
+        net.train(training)
+        if not full:
+            logits = []
+        elif training:
+            logits = [self.logits(i, x) for x in full]
+        else:
+            logits = list(self.logits(i, torch.cat(full)).split([len(x) for x in full]))
+        net.train()
+        empty = torch.zeros(0, len(self.data.classes), device=self.device)
+        answers = iter(logits)
+        return [torch.softmax(next(answers), 1) if len(x) else empty for x in views]
+
+    def observe(self, batch: Batch, logits: Tensor) -> Tensor:
+        """Cross-entropy ``[B]`` of each sample on its given label, also added to the sums behind ``clean_prob``."""
+        losses = sample_loss(logits, batch.y)
+        self.remember("loss_sum").index_add_(0, batch.id, losses.detach())
+        self.remember("loss_count").index_add_(0, batch.id, torch.ones_like(losses))
+        return losses
+
+    def update(self, loss: Tensor, *nets: int) -> None:
+        """One optimizer step of these networks on a loss, at the scheduled learning rate, and of their averages.
+
+        A loss that is NaN or infinite changes nothing; it is counted and a warning says so.
+        """
+        self.step += 1
+        if not bool(torch.isfinite(loss)):
+            self.skipped_updates += 1
+            self.warn("loss", "the loss was not finite; such batches change nothing (try a lower lr)")
+            return
+        rate = learning_rate(self.plan, self.progress)
+        for i in nets:
+            self.optimizers[i].zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        for i in nets:
+            for group in self.optimizers[i].param_groups:
+                group["lr"] = rate
+            self.optimizers[i].step()
+            if self.plan.average:
+                self._follow(i)
+
+    @torch.no_grad()
+    def _follow(self, i: int) -> None:
+        state = self.nets[i].state_dict()
+        for name, mean in self.averages[i].state_dict().items():
+            if mean.is_floating_point():
+                mean.lerp_(state[name].to(mean), 1 - self.plan.average)
+            else:
+                mean.copy_(state[name])
+
+    def average(self, i: int) -> nn.Module:
+        """The weight average of network ``i`` (the network itself when the plan has none); no gradient."""
+        return self.averages[i]
+
+    def reset(self, i: int) -> None:
+        """Start network ``i`` again from new weights, with a new optimizer and average."""
+        self.nets[i].load_state_dict(self.build().state_dict())
+        self.optimizers[i] = self._optimizer(self.nets[i])
+        if self.plan.average:
+            self.averages[i].load_state_dict(self.nets[i].state_dict())
+
+    @torch.no_grad()
+    def measure(self, i: int, fn: Callable[[Tensor, Batch], Tensor], view: str = "plain") -> Tensor:
+        """``fn(logits, batch) -> [B, ...]`` over all samples in evaluation mode, gathered to ``[N, ...]``."""
+        self.nets[i].eval()
+        out: Tensor | None = None
+        for ids in torch.arange(len(self.data)).split(self.plan.evaluation_batch):
+            batch = self.fetch(ids, (view,))
+            part = fn(self.logits(i, batch.x[0]), batch)
+            if out is None:
+                out = part.new_empty((len(self.data), *part.shape[1:]))
+            out[batch.id] = part
+        self.nets[i].train()
+        if out is None:
+            raise InputError("there are no samples to measure")
+        return out
+
+    def remember(
+        self,
+        name: str,
+        *shape: int,
+        dtype: torch.dtype = torch.float32,
+        fill: float = 0.0,
+        per_sample: bool = True,
+    ) -> Tensor:
+        """State that outlives the epoch: ``[N, *shape]`` (row = sample), or ``[*shape]`` if not ``per_sample``.
+
+        The first call makes it; later ones return the same tensor, which is saved and resumed. Change it in place.
+        """
+        if name not in self.memory:
+            size = (len(self.data), *shape) if per_sample else shape
+            self.memory[name] = torch.full(size, fill, dtype=dtype, device=self.device)
+        return self.memory[name]
+
+    def log(self, **scalars: Tensor | float) -> None:
+        """Record numbers; an epoch's record holds the mean of each."""
+        for name, value in scalars.items():
+            total, count = self._sums.get(name, (0.0, 0))
+            value = value.detach() if isinstance(value, Tensor) else value
+            self._sums[name] = (total + value, count + 1)
+
+    def warn(self, key: str, message: str) -> None:
+        """Warn once per run and key, and keep the message in this epoch's record."""
+        seen = {k for row in self.history for k in row.get("warnings", {})} | self._warned.keys()
+        if key not in seen:
+            self._warned[key] = message
+            warnings.warn(f"epoch {self.epoch + 1}: {message}", TrainingWarning, stacklevel=2)
+
+    def close_epoch(self, seconds: float) -> dict[str, Any]:
+        """Turn what was logged into this epoch's record, and count the epoch."""
+        row: dict[str, Any] = {"epoch": self.epoch + 1, "lr": learning_rate(self.plan, self.epoch)}
+        row |= {name: float(total) / count for name, (total, count) in self._sums.items()}
+        if self._warned:
+            row["warnings"] = dict(self._warned)
+        row["seconds"] = round(seconds, 3)
+        self._sums.clear()
+        self._warned.clear()
+        self.fraction = 0.0
+        self.epoch += 1
+        return row
+
+
+def train(
+    method: Method,
+    data: Data,
+    build: Build,
+    plan: Plan,
+    watch: Watch | None = None,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+) -> Run:
+    """Train a method on data; the same seed gives the same bits on a CPU. The global generator is left alone.
+
+    Args:
+        method: the algorithm.
+        data: samples and given labels.
+        build: makes one network with random weights.
+        plan: optimizer, schedule, precision, seed.
+        watch: called after every epoch with the run, read-only; numbers that it returns join the record.
+        checkpoint: file that holds the run after its last whole epoch, written atomically; None: none.
+        resume: go on from ``checkpoint`` if it is there; the result is bit-identical to a straight run.
+
+    Raises:
+        InputError: fewer than two labelled samples, or a checkpoint of another run.
+    """
+    device = resolve_device(plan.device)
+    labels = data.y.to(device)
+    if int((labels >= 0).sum()) < 2:
+        raise InputError("fewer than two samples have a label; there is nothing to learn from")
+    data = Data(data.x.to(device), labels, data.classes, data.views)
+    precision = resolve_precision(plan.precision, device, images=len(data.x.shape) == 3)
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
+        torch.manual_seed(plan.seed)
+        run = Run(method, data, build, plan, device, precision)
+        method.start(run)
+        if checkpoint is not None and resume and checkpoint.exists():
+            checkpoints.load(run, checkpoint)
+        while run.epoch < plan.epochs:
+            began = time.perf_counter()
+            method.epoch(run)
+            row = run.close_epoch(time.perf_counter() - began)
+            run.history.append(row)
+            if watch is not None:
+                row |= watch(run) or {}
+            if checkpoint is not None:
+                checkpoints.save(run, checkpoint)
+    return run

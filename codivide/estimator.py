@@ -1,0 +1,177 @@
+"""``NoisyLabelClassifier``: the methods behind scikit-learn's interface."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from codivide import label_table
+from codivide.data.options import ReadOptions
+from codivide.data.sources import load, read_inputs
+from codivide.engine import Method, resolve_device
+from codivide.errors import InputError
+from codivide.job import Job, build_method, default_plan, execute, prepare_folder
+
+
+class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A classifier for labels that cannot be trusted; it also says which of them are wrong.
+
+    Works on images, feature tables (dense or sparse), a folder of images with one sub-folder a class, a manifest
+    (CSV or Parquet), a torch or Hugging Face data set, or the name of a known set.
+
+    Args:
+        method: a name in ``codivide.METHODS``, or an instance with its own hyper-parameters, such as
+            ``METHODS["dividemix"](lambda_u=0)``.
+        net: a network's name, or "auto": an MLP for tables, a small CNN or PreAct ResNet-18 for images.
+        epochs: passes; None: from the size of the data (about 4,000 updates, 30 to 200 epochs).
+        batch_size: samples in a batch.
+        optimizer: "sgd" or "adamw".
+        lr: the highest learning rate.
+        weight_decay: of the optimizer.
+        schedule: "constant", "step" (a tenth from half time on), "cosine" or "one_cycle".
+        average: decay of the weight average that predicts; 0: none.
+        dropout: before the last layer, in [0, 1).
+        precision: "auto", "bf16" or "fp32".
+        device: "auto", "cpu" or "cuda".
+        augment: views to learn from: "auto", "photo", "shift", "jitter" or "none".
+        image_size: side in pixels to which files are resized; None: from the data.
+        unlabelled: the label that means "no label"; None: there is none (needed for the classes -1 and 1).
+        out: a new folder for the run's record; None: nothing is written.
+        random_state: of everything random.
+
+    Attributes:
+        classes_: class values ``[C]``.
+        n_features_in_: features of a sample (tables only).
+        clean_proba_: ``[N]`` probability that each given label is right; NaN where there is none.
+        suggested_labels_: ``[N]`` the classifier's own answer for every training sample.
+        label_issues_: data frame of the samples whose suggestion differs from the given label, the most doubtful
+            first, with columns id (or path), given, suggested, clean_prob, rank.
+        labels_: the same columns for every sample.
+        history_: one record an epoch.
+        model_: the trained ``codivide.Model``.
+    """
+
+    def __init__(
+        self,
+        method: str | Method = "dividemix",
+        net: str = "auto",
+        *,
+        epochs: int | None = None,
+        batch_size: int = 64,
+        optimizer: Literal["sgd", "adamw"] = "sgd",
+        lr: float = 0.02,
+        weight_decay: float = 5e-4,
+        schedule: Literal["constant", "step", "cosine", "one_cycle"] = "step",
+        average: float = 0.0,
+        dropout: float = 0.0,
+        precision: Literal["auto", "bf16", "fp32"] = "auto",
+        device: str = "auto",
+        augment: str = "auto",
+        image_size: int | None = None,
+        unlabelled: int | None = -1,
+        out: str | Path | None = None,
+        random_state: int | np.random.RandomState | None = 0,
+    ) -> None:
+        self.method = method
+        self.net = net
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.optimizer = optimizer
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.schedule = schedule
+        self.average = average
+        self.dropout = dropout
+        self.precision = precision
+        self.device = device
+        self.augment = augment
+        self.image_size = image_size
+        self.unlabelled = unlabelled
+        self.out = out
+        self.random_state = random_state
+
+    def _options(self) -> ReadOptions:
+        return ReadOptions(image_size=self.image_size, unlabelled=self.unlabelled, augment=self.augment)
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Train, and judge every label.
+
+        Args:
+            X: images ``[N, H, W]``, ``[N, H, W, C]`` or ``[N, C, H, W]`` (uint8, or float), features ``[N, D]``,
+                or a path, set name or data set that brings its own labels.
+            y: given labels ``[N]``, ints or strings, missing where unlabelled; None where ``X`` brings them.
+
+        Raises:
+            InputError: the message says what is wrong and where.
+        """
+        if self.out is not None:
+            prepare_folder(Path(self.out))
+        loaded = load(X, y, options=self._options())
+        seed = self.random_state
+        plan = default_plan(
+            len(loaded.y),
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            optimizer=self.optimizer,
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            schedule=self.schedule,
+            average=self.average,
+            precision=self.precision,
+            device=self.device,
+            seed=seed if isinstance(seed, int) else int(check_random_state(seed).randint(2**31)),
+        )
+        method = build_method(self.method) if isinstance(self.method, str) else self.method
+        job = Job(method, plan, self.net, self.dropout)
+        outcome = execute(job, loaded, Path(self.out) if self.out is not None else None)
+
+        self.classes_ = np.asarray(loaded.classes)
+        if len(loaded.x.shape) == 1:
+            self.n_features_in_ = loaded.x.shape[0]
+            if isinstance(X, pd.DataFrame):
+                self.feature_names_in_ = np.asarray(X.columns, dtype=object)
+        self.model_ = outcome.model
+        self.labels_ = outcome.table
+        self.label_issues_ = label_table.issues(outcome.table)
+        self.clean_proba_ = outcome.table["clean_prob"].to_numpy()
+        self.suggested_labels_ = outcome.table["suggested"].to_numpy().astype(self.classes_.dtype)
+        self.history_ = outcome.run.history
+        return self
+
+    def predict_proba(self, X: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Class probabilities ``[N, C]`` in the order of ``classes_``, of data of the same kind as in ``fit``.
+
+        Args:
+            X: arrays as in ``fit``, a folder of images, or a list of image files.
+        """
+        check_is_fitted(self)
+        model = self.model_
+        rows, _, skipped = read_inputs(X, model.shape, model.dtype, self._options())
+        if skipped:
+            raise InputError(f"{skipped[0].path} cannot be read: {skipped[0].reason}")
+        return model.probs(rows)
+
+    def predict(self, X: Any) -> np.ndarray[Any, Any]:
+        """The likeliest class ``[N]`` of each sample."""
+        probs = self.predict_proba(X)
+        return self.classes_[probs.argmax(1)]
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.three_d_array = True
+        tags.input_tags.string = True
+        tags.non_deterministic = False
+        return tags
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        if "model_" in state:  # a model trained on an accelerator must open anywhere
+            state["model_"] = state["model_"].to(resolve_device("cpu"))
+        return state

@@ -1,0 +1,104 @@
+"""Losses and target maths: pure functions, tensors in and out.
+
+Shapes: ``logits`` and ``probs`` are ``[B, C]``; a ``target`` is a distribution ``[B, C]`` unless it is called
+``labels`` (``[B]`` int64). Every loss is computed in float32, whatever the precision of the network.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+_TINY = 1e-12  # keeps log finite; far below any probability that float32 softmax gives a live class
+
+
+def sharpen(probs: Tensor, temperature: float) -> Tensor:
+    """Push each distribution towards its largest entry: ``p_i^(1/T) / sum_j p_j^(1/T)`` (MixMatch, eq. 7).
+
+    Args:
+        probs: ``[..., C]``, rows sum to 1.
+        temperature: T > 0; 1 changes nothing, T -> 0 gives a one-hot row.
+
+    Returns:
+        ``[..., C]``, rows sum to 1.
+    """
+    # Through logarithms, scaled by the largest: p^(1/T) underflows for small T.
+    scaled = torch.log(probs.clamp_min(_TINY)) / temperature
+    return torch.softmax(scaled, dim=-1)
+
+
+def mixup(x: Tensor, targets: Tensor, lam: Tensor | float, order: Tensor) -> tuple[Tensor, Tensor]:
+    """Convex combinations of samples and of their targets (mixup, Zhang et al. 2018).
+
+    ``x~ = lam x + (1 - lam) x[order]`` and the same for the targets.
+
+    Args:
+        x: ``[B, ...]``.
+        targets: ``[B, C]``.
+        lam: share kept of each sample, in [0, 1]: one number, or ``[B]``.
+        order: ``[B]`` int64, the partner of each row.
+    """
+
+    def mix(value: Tensor) -> Tensor:
+        share = lam if not isinstance(lam, Tensor) else lam.reshape(-1, *[1] * (value.ndim - 1)).to(value)
+        return value[order].lerp(value, share)
+
+    return mix(x), mix(targets)
+
+
+def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
+    """Mean over the batch of ``H(q, p) = -sum_c q_c log p_c``; target ``[B, C]`` sums to 1 per row."""
+    return -(target * functional.log_softmax(logits.float(), dim=1)).sum(dim=1).mean()
+
+
+def squared_error(logits: Tensor, target: Tensor) -> Tensor:
+    """Mean over batch and classes of ``(q - p)^2`` (MixMatch, eq. 4): the loss on guessed targets, in [0, 2/C]."""
+    return (torch.softmax(logits.float(), dim=1) - target).square().mean()
+
+
+def confidence_penalty(logits: Tensor) -> Tensor:
+    """Mean negative entropy ``sum_c p_c log p_c`` in [-log C, 0] (DivideMix, eq. 2).
+
+    Added to the cross-entropy it keeps predictions from becoming over-confident, so that under asymmetric noise
+    the losses do not all fall to zero.
+    """
+    log_probs = functional.log_softmax(logits.float(), dim=1)
+    return (log_probs.exp() * log_probs).sum(dim=1).mean()
+
+
+def prior_kl(probs: Tensor, prior: Tensor | None = None) -> Tensor:
+    """``KL(prior || mean prediction) = sum_c pi_c log(pi_c / mean_b p_bc)`` (DivideMix, eq. 12).
+
+    Args:
+        probs: ``[B, C]``.
+        prior: ``[C]``, sums to 1; None: uniform.
+
+    Returns:
+        A number >= 0, and 0 when the mean prediction is the prior.
+    """
+    mean = probs.mean(dim=0).clamp_min(_TINY)
+    if prior is None:
+        prior = torch.full_like(mean, 1 / len(mean))
+    return torch.special.xlogy(prior, prior / mean).sum()
+
+
+def ramp(epoch: float, start: float, length: float) -> float:
+    """Linear rise from 0 at ``start`` to 1 at ``start + length``; epochs may be fractional.
+
+    A length of 0 is a step at ``start``.
+    """
+    if length <= 0:
+        return float(epoch >= start)
+    return min(max((epoch - start) / length, 0.0), 1.0)
+
+
+def sample_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of each sample on its given label, ``[B]``; 0 where the label is -1."""
+    return functional.cross_entropy(logits.float(), labels, reduction="none", ignore_index=-1)
+
+
+def one_hot(labels: Tensor, classes: int) -> Tensor:
+    """``[B]`` labels as float32 ``[B, C]``; a row of zeros where the label is -1."""
+    rows = functional.one_hot(labels.clamp_min(0), classes).float()
+    return rows * (labels >= 0).unsqueeze(1)

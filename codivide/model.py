@@ -1,0 +1,135 @@
+"""A trained classifier: the networks that vote, what they expect as input, and the class names; one file on disk."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from codivide import nets
+from codivide.data.loaded import Rows
+from codivide.data.views import ViewSpec
+from codivide.engine import autocast, computes_bf16
+from codivide.errors import InputError
+from codivide.files import atomic
+
+FORMAT = 1
+
+
+@dataclass
+class Model:
+    """Networks whose mean logits classify.
+
+    Attributes:
+        members: one or more networks of the same kind.
+        net: the name that ``nets.build`` knows.
+        shape: of one sample, ``(channels, height, width)`` or ``(features,)``.
+        dtype: of the raw rows, uint8 or float32.
+        classes: class values in the user's own type.
+        views: how raw rows become inputs.
+        precision: in which the networks run.
+    """
+
+    members: list[nn.Module]
+    net: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    classes: tuple[Any, ...]
+    views: ViewSpec
+    precision: Literal["bf16", "fp32"] = "fp32"
+
+    @torch.no_grad()
+    def logits(self, rows: Rows, batch_size: int = 256) -> Tensor:
+        """Mean logits ``[N, C]`` of the members on raw rows, float32 on the CPU.
+
+        The published numbers sum the logits of both networks; the mean has the same largest entry.
+        """
+        device = next(self.members[0].parameters()).device
+        plain = self.views.views()["plain"]
+        generator = torch.Generator()  # "plain" draws nothing from it
+        modes = [member.training for member in self.members]
+        parts = []
+        for member in self.members:
+            member.eval()
+        for ids in torch.arange(len(rows)).split(batch_size):
+            x = plain(rows[ids].to(device), generator)
+            with autocast(self.precision, device):
+                votes = [member(x).float() for member in self.members]
+            parts.append(torch.stack(votes).mean(0).cpu())
+        for member, mode in zip(self.members, modes, strict=True):
+            member.train(mode)
+        return torch.cat(parts) if parts else torch.zeros(0, len(self.classes))
+
+    def probs(self, rows: Rows, batch_size: int = 256) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Class probabilities ``[N, C]``: the softmax of the mean logits; rows sum to 1."""
+        return torch.softmax(self.logits(rows, batch_size).double(), 1).numpy()
+
+    def to(self, device: torch.device) -> Model:
+        """Move the networks; returns the model itself."""
+        for member in self.members:
+            member.to(device)
+        return self
+
+    def save(self, path: Path) -> None:
+        """Write everything ``load`` needs to one safetensors file, atomically."""
+        tensors = {"views.mean": self.views.mean, "views.std": self.views.std}
+        for i, member in enumerate(self.members):
+            tensors |= {f"member.{i}.{name}": value for name, value in member.state_dict().items()}
+        header = {
+            "format": FORMAT,
+            "net": self.net,
+            "shape": self.shape,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "classes": [value.item() if isinstance(value, np.generic) else value for value in self.classes],
+            "augment": self.views.augment,
+            "precision": self.precision,
+            "members": len(self.members),
+        }
+        with atomic(path) as aside:
+            save_file(
+                {name: value.cpu().contiguous() for name, value in tensors.items()},
+                aside,
+                {"model": json.dumps(header)},
+            )
+
+    @classmethod
+    def load(cls, path: Path, device: torch.device | None = None) -> Model:
+        """Read a saved model.
+
+        Raises:
+            InputError: no such file, or not a model of this format; a pickle is refused, never opened.
+        """
+        if not path.is_file():
+            raise InputError(f"{path}: no such model file; give the run folder of a finished `codivide fit`")
+        try:
+            with safe_open(path, "pt") as file:
+                header = json.loads((file.metadata() or {})["model"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise InputError(
+                f"{path} is not a codivide model ({error}); models are safetensors files written by codivide, "
+                "and pickles are never opened"
+            ) from None
+        if header.get("format") != FORMAT:
+            raise InputError(f"{path} has model format {header.get('format')}; this version reads {FORMAT}")
+        shape, classes = tuple(header["shape"]), tuple(header["classes"])
+        members = []
+        for i in range(header["members"]):
+            with torch.random.fork_rng(devices=[]):  # building draws weights, which are replaced
+                member = nets.build(header["net"], shape, len(classes), pretrained=False)
+            prefix = f"member.{i}."
+            state = {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
+            member.load_state_dict(state)
+            members.append(member.eval())
+        views = ViewSpec(header["augment"], tensors["views.mean"], tensors["views.std"])
+        device = device or torch.device("cpu")
+        precision = header["precision"] if computes_bf16(device) else "fp32"
+        model = cls(members, header["net"], shape, getattr(torch, header["dtype"]), classes, views, precision)
+        return model.to(device)

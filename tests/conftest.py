@@ -1,0 +1,26 @@
+"""Shared by all tests: where the real data are, and one thread a worker."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else torch.get_num_threads())
+
+
+@pytest.fixture
+def data_root() -> Path:
+    """The unpacked public data sets; skips without them, unless CI says that they must be there."""
+    root = os.environ.get("CODIVIDE_DATA")
+    if root and Path(root).is_dir():
+        return Path(root)
+    if os.environ.get("CODIVIDE_DATA_REQUIRED"):
+        raise RuntimeError(f"CODIVIDE_DATA={root} is no folder, and tests on real data must run here")
+    pytest.skip("CODIVIDE_DATA is not set")
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path, monkeypatch):
+    """No test reads or writes the user's cache."""
+    monkeypatch.setenv("CODIVIDE_CACHE", str(tmp_path / "codivide-cache"))

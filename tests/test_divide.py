@@ -1,0 +1,171 @@
+"""The mixture against scikit-learn's, and on input that breaks mixtures."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.mixture import GaussianMixture
+
+from codivide import divide
+
+
+def shapes(n: int, seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    clean, wrong = int(0.6 * n), n - int(0.6 * n)
+    return {
+        "two groups": np.concatenate([rng.gamma(1, 0.1, clean), rng.normal(2.5, 0.5, wrong)]),
+        "cross-entropy": np.concatenate([rng.exponential(0.3, clean), 3 + rng.gamma(2, 0.6, wrong)]),
+        "overlapping": np.concatenate([rng.normal(1, 0.5, clean), rng.normal(2, 0.7, wrong)]),
+        "one hump": rng.normal(1, 0.3, n),
+        "long tail": rng.exponential(1, n),
+    }
+
+
+def sklearn_posterior(loss: np.ndarray, seed: int = 0, means: np.ndarray | None = None) -> np.ndarray:
+    scaled = ((loss - loss.min()) / (loss.max() - loss.min()))[:, None]
+    start = None if means is None else means[:, None]
+    mixture = GaussianMixture(2, max_iter=10, tol=1e-2, reg_covar=5e-4, random_state=seed, means_init=start)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # 10 iterations are the paper's setting, converged or not
+        return mixture.fit(scaled).predict_proba(scaled)[:, mixture.means_.argmin()]
+
+
+@pytest.mark.parametrize("shape", shapes(10).keys())
+def test_gmm_agrees_with_sklearn_within_its_own_spread(shape):
+    loss = shapes(20_000)[shape].astype(np.float32)
+    ours = divide.gmm(torch.from_numpy(loss)).clean_prob.numpy()
+    runs = np.stack([sklearn_posterior(loss.astype(np.float64), seed) for seed in range(6)])
+    spread = (runs.max(0) - runs.min(0)).max()
+    nearest = min(np.abs(run - ours).max() for run in runs)
+    assert nearest <= max(spread, 5e-4)
+
+
+@pytest.mark.parametrize("shape", ["two groups", "cross-entropy", "overlapping"])
+def test_gmm_agrees_with_sklearn_from_the_same_means(shape):
+    loss = shapes(20_000)[shape].astype(np.float32)
+    # scikit-learn takes weights and variances from its own clusters, so the means are all that can be handed over;
+    # from the same clusters everything is the same.
+    scaled = (loss - loss.min()) / (loss.max() - loss.min())
+    ours = divide.gmm(torch.from_numpy(loss)).clean_prob.numpy()
+    cut = np.sort(scaled)
+    between = np.cumsum(cut)[:-1] ** 2 / np.arange(1, len(cut))
+    between += (cut.sum() - np.cumsum(cut)[:-1]) ** 2 / np.arange(len(cut) - 1, 0, -1)
+    k = int(between.argmax()) + 1
+    groups = [cut[:k].astype(np.float64), cut[k:].astype(np.float64)]
+    reference = naive_em(scaled.astype(np.float64), groups)
+    assert np.abs(ours - reference).max() < 5e-4
+
+
+def naive_em(x: np.ndarray, groups: list[np.ndarray]) -> np.ndarray:
+    weight = [len(g) / len(x) for g in groups]
+    mean = [g.mean() for g in groups]
+    variance = [g.var() + 5e-4 for g in groups]
+    before = -np.inf
+    for _ in range(10):
+        density = np.stack(
+            [
+                w * np.exp(-((x - m) ** 2) / 2 / v) / np.sqrt(2 * np.pi * v)
+                for w, m, v in zip(weight, mean, variance, strict=True)
+            ]
+        )
+        posterior = density / density.sum(0)
+        now = np.log(density.sum(0)).mean()
+        for c in range(2):
+            size = posterior[c].sum()
+            weight[c], mean[c] = size / len(x), (posterior[c] * x).sum() / size
+            variance[c] = (posterior[c] * (x - mean[c]) ** 2).sum() / size + 5e-4
+        if abs(now - before) < 1e-2:
+            break
+        before = now
+    density = np.stack(
+        [w * np.exp(-((x - m) ** 2) / 2 / v) / np.sqrt(v) for w, m, v in zip(weight, mean, variance, strict=True)]
+    )
+    return density[int(np.argmin(mean))] / density.sum(0)
+
+
+def test_given_means_are_used():
+    loss = torch.from_numpy(shapes(5_000)["overlapping"]).float()
+    free = divide.gmm(loss, steps=1).clean_prob
+    held = divide.gmm(loss, torch.tensor([0.0, 1.0]), steps=1).clean_prob
+    assert not torch.allclose(free, held, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [("two groups", True), ("cross-entropy", True), ("one hump", False), ("long tail", False)],
+)
+@pytest.mark.parametrize("n", [300, 5_000, 200_000])
+def test_separates_is_honest(shape, expected, n):
+    for seed in range(3):
+        assert divide.gmm(torch.from_numpy(shapes(n, seed)[shape])).separates is expected
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.floats(0, 20),
+            st.just(float("nan")),
+            st.just(float("inf")),
+            st.just(-float("inf")),
+            st.just(3e38),
+        ),
+        max_size=40,
+    )
+)
+@settings(max_examples=200, deadline=None)
+def test_gmm_never_fails(values):
+    loss = torch.tensor(values)
+    division = divide.gmm(loss)
+    assert division.clean_prob.shape == loss.shape
+    assert torch.isfinite(division.clean_prob).all()
+    assert ((division.clean_prob >= 0) & (division.clean_prob <= 1)).all()
+    assert (division.clean_prob[loss.isnan() | (loss == torch.inf)] == 0).all()
+
+
+@pytest.mark.parametrize("values", [[], [1.0], [1.0, 2.0], [3.0] * 50])
+def test_nothing_to_divide_is_all_clean(values):
+    division = divide.gmm(torch.tensor(values))
+    assert (division.clean_prob == 1).all()
+    assert not division.separates
+
+
+def test_one_huge_outlier_does_not_swallow_the_split():
+    loss = torch.from_numpy(shapes(5_000)["two groups"]).float()
+    plain = divide.gmm(loss).clean_prob
+    spoiled = divide.gmm(torch.cat([loss, torch.tensor([1e6])]))
+    assert spoiled.clean_prob[-1] < 0.01
+    assert ((spoiled.clean_prob[:-1] > 0.5) == (plain > 0.5)).float().mean() > 0.99
+    assert spoiled.separates
+
+
+def test_clean_prob_does_not_depend_on_order_or_scale():
+    loss = torch.from_numpy(shapes(3_000)["cross-entropy"]).float()
+    order = torch.randperm(len(loss), generator=torch.Generator().manual_seed(0))
+    expected = divide.gmm(loss).clean_prob
+    assert torch.allclose(divide.gmm(loss[order]).clean_prob, expected[order], atol=1e-5)
+    assert torch.allclose(divide.gmm(7 * loss + 3).clean_prob, expected, atol=1e-4)
+
+
+def test_unit_range():
+    scaled = divide.unit_range(torch.tensor([2.0, 4.0, 3.0, torch.nan, torch.inf]))
+    assert scaled[:3].tolist() == [0, 1, 0.5]
+    assert scaled[3].isnan()
+    assert scaled[4] == torch.inf
+    assert divide.unit_range(torch.ones(3)).tolist() == [0, 0, 0]
+
+
+def test_part_is_strict_and_rescues_a_vanished_class():
+    prob = torch.tensor([0.5, 0.51, 0.9, 0.1, 0.3, 0.2, float("nan")])
+    given_labels = torch.tensor([0, 0, 0, 1, 1, 1, -1])
+    labelled, rescued = divide.part(prob, given_labels, 3, 0.5)
+    assert labelled.tolist() == [False, True, True, False, True, False, False]
+    assert rescued == {1: 1}  # the likeliest of class 1; class 2 was never given
+
+
+def test_part_without_any_clean_label_is_empty():
+    labelled, rescued = divide.part(torch.zeros(4), torch.tensor([0, 1, 0, 1]), 2, 0.5)
+    assert not labelled.any()
+    assert rescued == {}
