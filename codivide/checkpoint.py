@@ -97,7 +97,7 @@ def load(run: Run, path: Path) -> None:
     header = read_header(path)
     ours = json.loads(json.dumps(fingerprint(run)))
     theirs = header["fingerprint"]
-    for name in ours.keys() | theirs.keys():
+    for name in [*ours, *(theirs.keys() - ours.keys())]:
         if ours.get(name) != theirs.get(name):
             shown = "differs" if name == "network" else f"is {theirs.get(name)} there and {ours.get(name)} now"
             raise InputError(f"{path} belongs to another run: {name} {shown}; use the same settings to resume")

@@ -82,7 +82,7 @@ class _Mixture(NamedTuple):
 class _Histogram(NamedTuple):
     """Losses in [0, 1] summed up per occupied bin: what EM needs, whatever N is."""
 
-    count: Tensor  # [K] float64
+    size: Tensor  # [K] float64, how many
     mean: Tensor  # [K], the exact mean of the losses in the bin
     square: Tensor  # [K], the exact mean of their squares
 
@@ -163,7 +163,7 @@ def _bulk(loss: Tensor) -> tuple[float, float]:
 
 def _histogram(loss: Tensor, low: float, high: float) -> _Histogram:
     sums = torch.zeros(3, _BINS, dtype=torch.float64, device=loss.device)
-    for part in loss.split(_CHUNK):
+    for part in torch.split(loss, _CHUNK):
         scaled = _scale(part, low, high)
         index = (scaled * (_BINS - 1)).to(torch.int64)
         value = scaled.double()
@@ -176,8 +176,8 @@ def _histogram(loss: Tensor, low: float, high: float) -> _Histogram:
 
 def _two_clusters(histogram: _Histogram) -> Tensor:
     """Membership ``[2, K]`` of the split with the least squared error: in one dimension every cut can be tried."""
-    count = histogram.count.cumsum(0)
-    total = (histogram.count * histogram.mean).cumsum(0)
+    count = histogram.size.cumsum(0)
+    total = (histogram.size * histogram.mean).cumsum(0)
     left, right = count[:-1], count[-1] - count[:-1]
     between = total[:-1].square() / left + (total[-1] - total[:-1]).square() / right
     cut = int(between.argmax()) + 1
@@ -187,7 +187,7 @@ def _two_clusters(histogram: _Histogram) -> Tensor:
 
 def _moments(histogram: _Histogram, membership: Tensor, floor: float) -> _Mixture:
     """The M-step: weighted moments of each component."""
-    weighted = membership * histogram.count
+    weighted = membership * histogram.size
     size = weighted.sum(1) + 10 * torch.finfo(torch.float64).eps
     mean = (weighted @ histogram.mean) / size
     variance = (weighted @ histogram.square) / size - mean.square() + floor
@@ -202,13 +202,13 @@ def _log_density(mean: Tensor, square: Tensor, mixture: _Mixture) -> Tensor:
 
 
 def _maximise(histogram: _Histogram, means: Tensor | None, steps: int, tolerance: float, floor: float) -> _Mixture:
-    if len(histogram.count) < 2:  # all in one bin: nothing to divide
+    if len(histogram.size) < 2:  # all in one bin: nothing to divide
         same = histogram.mean.expand(2)
         return _Mixture(torch.tensor([1.0, 0.0]).double(), same, torch.full((2,), floor).double())
     mixture = _moments(histogram, _two_clusters(histogram), floor)
     if means is not None:
         mixture = mixture._replace(mean=means.detach().cpu().double())
-    share = histogram.count / histogram.count.sum()
+    share = histogram.size / histogram.size.sum()
     before = -math.inf
     for _ in range(steps):
         joint = _log_density(histogram.mean, histogram.square, mixture)
@@ -229,7 +229,7 @@ def _posterior(loss: Tensor, low: float, high: float, mixture: _Mixture) -> Tens
     (w0, w1), (m0, m1), (v0, v1) = (field.tolist() for field in mixture)
     constant = math.log(w0) - math.log(w1) - 0.5 * (math.log(v0) - math.log(v1))
     clean_prob = torch.empty_like(loss)
-    for part, out in zip(loss.split(_CHUNK), clean_prob.split(_CHUNK), strict=True):
+    for part, out in zip(torch.split(loss, _CHUNK), torch.split(clean_prob, _CHUNK), strict=True):
         z = _scale(part, low, high)
         logit = (z - m1).square_().mul_(0.5 / v1).sub_((z - m0).square_().mul_(0.5 / v0)).add_(constant)
         torch.sigmoid(logit, out=out)
@@ -247,13 +247,13 @@ def _separates(histogram: _Histogram, mixture: _Mixture) -> bool:
     on either side by three times the Poisson error, and by a fifth of the lower peak. A single hump, or one with a
     long tail, has no such bin; nor have groups that overlap into one hump.
     """
-    n = float(histogram.count.sum())
+    n = float(histogram.size.sum())
     if _swallowed(mixture, int(n)) or n < 10:
         return False
     narrow = float(mixture.variance.min().sqrt())
     bins = int(min(max(4.0, 2 / narrow), 60.0, max(4.0, 2 * math.sqrt(n))))
     index = (histogram.mean * bins).long().clamp_max(bins - 1)
-    height = torch.zeros(bins, dtype=torch.float64).index_add_(0, index, histogram.count)
+    height = torch.zeros(bins, dtype=torch.float64).index_add_(0, index, histogram.size)
     left = height.cummax(0).values
     right = height.flip(0).cummax(0).values.flip(0)
     peak = torch.minimum(left, right)

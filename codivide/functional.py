@@ -80,7 +80,8 @@ def prior_kl(probs: Tensor, prior: Tensor | None = None) -> Tensor:
     mean = probs.mean(dim=0).clamp_min(_TINY)
     if prior is None:
         prior = torch.full_like(mean, 1 / len(mean))
-    return torch.special.xlogy(prior, prior / mean).sum()
+    divergence: Tensor = torch.special.xlogy(prior, prior / mean).sum()
+    return divergence
 
 
 def ramp(epoch: float, start: float, length: float) -> float:

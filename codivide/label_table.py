@@ -40,19 +40,16 @@ def build(
     """
     values = np.empty(len(classes) + 1, dtype=object)
     values[:-1] = list(classes)  # index -1 is the None at the end
-    rank = pd.Series(clean_prob).rank(method="first").astype("Int64")
     columns: dict[str, Any] = {
         "path" if len(ids) and isinstance(ids[0], str) else "id": list(ids),
         "given": values[given],
         "suggested": values[suggested],
         "clean_prob": clean_prob,
-        "rank": rank.to_numpy(dtype=object, na_value=None),
+        "rank": pd.Series(clean_prob).rank(method="first").astype("Int64"),
     }
     if truth is not None:
         columns["true_label"] = values[truth]
-    table = pd.DataFrame(columns)
-    table["rank"] = table["rank"].astype("Int64")
-    return table
+    return pd.DataFrame(columns)
 
 
 def issues(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,222 @@
+"""The command line, as a person meets it: in an empty folder, in a process of its own."""
+
+import csv
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "COLUMNS": "80"}
+
+
+def codivide(*words: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "codivide.cli", *map(str, words)]
+    return subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, env={**os.environ, **THREADS, **environment}, check=False
+    )
+
+
+def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
+    """Exit code 2, one message that names the words, no traceback."""
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr.replace("\n", " "), done.stderr
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory) -> Path:
+    """Two classes of 16 x 16 pictures, some in the wrong folder, one file broken."""
+    root = tmp_path_factory.mktemp("input") / "photos"
+    rng = np.random.default_rng(0)
+    for name in ("dark", "light"):
+        (root / name).mkdir(parents=True)
+    for k in range(120):
+        light = k % 2
+        pixels = rng.integers(0, 100, (16, 16, 3)) + 150 * light
+        wrong = k % 10 == 0
+        folder = "light" if light != wrong else "dark"
+        Image.fromarray(pixels.astype(np.uint8)).save(root / folder / f"{k:03d}.png")
+    (root / "dark" / "broken.jpg").write_bytes(b"no picture")
+    return root
+
+
+@pytest.fixture(scope="module")
+def finished(photos, tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    folder = tmp_path_factory.mktemp("work")
+    done = codivide(
+        "fit", photos, "--out", "run", "--epochs", "9", "--warmup", "3", "--batch-size", "16", cwd=folder,
+        CODIVIDE_CACHE=str(folder / "cache"),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "run", done
+
+
+def test_help_is_instant_and_needs_no_torch(tmp_path):
+    code = "import sys, codivide, codivide.cli; codivide.cli.application([]); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+    done = codivide("--help", cwd=tmp_path)
+    assert done.returncode == 0
+    for command in ("fit", "predict", "noise", "methods", "demo"):
+        assert command in done.stdout
+
+
+def test_fit_help_shows_every_hyper_parameter(tmp_path):
+    done = codivide("fit", "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    for flag in ("--lambda-u", "--threshold", "--warmup", "--epochs", "--net", "--noise", "--resume"):
+        assert flag in done.stdout
+
+
+def test_fit_writes_the_run(finished, photos):
+    run, done = finished
+    assert {p.name for p in run.iterdir()} == {
+        "config.json", "metrics.jsonl", "labels.csv", "labels.parquet", "model.safetensors",
+        "checkpoint.safetensors", "summary.json",
+    }  # fmt: skip
+    assert "broken.jpg" in done.stdout + done.stderr
+    table = pd.read_csv(run / "labels.csv")
+    assert list(table.columns) == ["path", "given", "suggested", "clean_prob", "rank"]
+    assert len(table) == 120
+    assert pd.read_parquet(run / "labels.parquet")["path"].tolist() == table["path"].tolist()
+    number = table["path"].str.extract(r"(\d+)\.png")[0].astype(int)
+    truth = np.where(number % 2 == 1, "light", "dark")
+    assert (table["suggested"] == truth).mean() > 0.9
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == list(range(1, 10))
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["epochs"] == 9
+    assert summary["versions"]["torch"]
+    assert json.loads((run / "config.json").read_text())["hyper_parameters"]["warmup"] == 3
+
+
+def test_lines_fit_80_columns(finished):
+    _, done = finished
+    assert all(len(line) <= 80 for line in done.stderr.splitlines() if "epoch" in line)
+
+
+def test_predict_needs_nothing_but_the_run(finished, photos, tmp_path):
+    run, _ = finished
+    copy = tmp_path / "elsewhere"
+    copy.mkdir()
+    (copy / "model.safetensors").write_bytes((run / "model.safetensors").read_bytes())
+    files = sorted((photos / "light").glob("*1.png"))[:3]
+    done = codivide("predict", copy, *files, cwd=tmp_path)
+    rows = list(csv.DictReader(done.stdout.splitlines()))
+    assert [row["label"] for row in rows] == ["light"] * 3
+    done = codivide("predict", copy, photos / "dark", "--out", "answers.csv", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "broken.jpg" in done.stderr
+    assert set(pd.read_csv(tmp_path / "answers.csv").columns) == {"path", "label", "probability"}
+
+
+def test_a_pickle_is_no_model(finished, photos, tmp_path):
+    bad = tmp_path / "bad"
+    bad.mkdir()
+
+    class Evil:
+        def __reduce__(self):
+            return (os.system, (f"touch {tmp_path}/owned",))
+
+    (bad / "model.safetensors").write_bytes(pickle.dumps(Evil()))
+    refused(codivide("predict", bad, photos, cwd=tmp_path), "not a codivide model")
+    assert not (tmp_path / "owned").exists()
+    refused(codivide("predict", tmp_path / "nowhere", photos, cwd=tmp_path), "nowhere")
+
+
+def test_the_out_folder_is_never_overwritten_unasked(finished, photos, tmp_path):
+    run, _ = finished
+    before = {p.name: p.read_bytes() for p in run.iterdir()}
+    refused(codivide("fit", photos, "--out", run, cwd=tmp_path), "--resume", "--overwrite")
+    other = tmp_path / "precious"
+    other.mkdir()
+    (other / "thesis.txt").write_text("x")
+    refused(codivide("fit", photos, "--out", other, "--overwrite", cwd=tmp_path), "thesis.txt")
+    refused(codivide("fit", photos, "--out", run, "--resume", "--lr", "0.5", cwd=tmp_path), "another run")
+    after = {p.name: p.read_bytes() for p in run.iterdir()}
+    assert after["model.safetensors"] == before["model.safetensors"]
+    assert after["checkpoint.safetensors"] == before["checkpoint.safetensors"]
+    assert (other / "thesis.txt").read_text() == "x"
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["fit", "nowhere", "--out", "r"], ["nowhere"]),
+        (["fit", "digit", "--out", "r"], ["digits"]),
+        (["fit", "digits", "--out", "r", "--method", "dividemx"], ["dividemix"]),
+        (["fit", "digits", "--out", "r", "--net", "small_cn"], ["small_cnn"]),
+        (["fit", "digits", "--out", "r", "--lamda-u", "3"], ["--lambda-u"]),
+        (["fit", "digits", "--out", "r", "--method", "cross_entropy", "--lambda-u", "3"], ["lambda_u", "cross_entropy"]),
+        (["fit", "digits", "--out", "r", "--noise", "symetric:0.4"], ["symmetric"]),
+        (["fit", "digits", "--out", "r", "--noise", "symmetric:1.4"], ["1.4"]),
+        (["fit", "digits", "--out", "r", "--epochs", "0"], ["epochs"]),
+        (["fit", "digits", "--out", "r", "--precision", "fp8"], ["fp8"]),
+        (["methods", "dividemiks"], ["dividemix"]),
+        (["noise", "digits"], ["symmetric:0.4"]),
+    ],
+)
+def test_bad_input_is_one_line(words, named, tmp_path):
+    refused(codivide(*words, cwd=tmp_path), *named)
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    done = codivide("--debug", "fit", "nowhere", "--out", "r", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" in done.stderr
+
+
+def test_empty_and_one_class_folders(tmp_path):
+    (tmp_path / "empty").mkdir()
+    refused(codivide("fit", "empty", "--out", "r", cwd=tmp_path), "empty")
+    (tmp_path / "one" / "cat").mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "one" / "cat" / "a.png")
+    refused(codivide("fit", "one", "--out", "r", cwd=tmp_path), "class")
+
+
+def test_methods_and_noise_print_tables(tmp_path):
+    done = codivide("methods", cwd=tmp_path)
+    assert "dividemix" in done.stdout
+    assert "2002.07394" in done.stdout
+    assert "--lambda-u" in codivide("methods", "dividemix", cwd=tmp_path).stdout
+    done = codivide("noise", "digits", "symmetric:0.5", "--out", "noisy.csv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "noisy.csv")
+    rate = (table["label"] != table["true_label"]).mean()
+    assert f"{rate:.4f}" in done.stdout
+    assert abs(rate - 0.45) < 0.04
+
+
+def test_kill_then_resume_is_the_straight_run(tmp_path):
+    words = ["fit", "digits", "--noise", "symmetric:0.4", "--epochs", "8", "--warmup", "3", "--limit", "400"]
+    words += ["--batch-size", "32", "--average", "0.9"]
+    straight = codivide(*words, "--out", "straight", cwd=tmp_path)
+    assert straight.returncode == 0, straight.stderr
+    command = [sys.executable, "-m", "codivide.cli", *words, "--out", "killed"]
+    process = subprocess.Popen(command, cwd=tmp_path, env={**os.environ, **THREADS}, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    metrics = tmp_path / "killed" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not (metrics.exists() and len(metrics.read_text().splitlines()) >= 4) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL  # it was still training
+    assert not (tmp_path / "killed" / "model.safetensors").exists()
+    resumed = codivide(*words, "--out", "killed", "--resume", cwd=tmp_path)
+    assert resumed.returncode == 0, resumed.stderr
+    for name in ("model.safetensors", "labels.csv", "labels.parquet"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "straight" / name).read_bytes(), name
+    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+    expected = [json.loads(line) for line in (tmp_path / "straight" / "metrics.jsonl").read_text().splitlines()]
+    for row in lines + expected:
+        del row["seconds"]
+    assert lines == expected

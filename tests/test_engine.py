@@ -1,0 +1,310 @@
+"""The loop: batches, schedules, averages, precision, checkpoints."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import codivide.files
+from codivide import Batch, InputError, Plan, Run, TrainingWarning, train
+from codivide.checkpoint import read_header
+from codivide.data.rows import TensorRows
+from codivide.engine import Data, Method, learning_rate, resolve_precision
+from codivide.methods import METHODS
+from tests import toys
+
+
+def make_run(n=50, method=None, **settings) -> Run:
+    data = toys.toy(n).data
+    return Run(method or Method(), data, toys.build, toys.plan(**settings), torch.device("cpu"), "fp32")
+
+
+def test_one_pass_visits_every_sample_once():
+    run = make_run(50)
+    ids = torch.cat([batch.id for batch in run.batches()])
+    assert sorted(ids.tolist()) == list(range(50))
+
+
+@pytest.mark.parametrize(("n", "sizes"), [(33, [16, 17]), (17, [17]), (32, [16, 16]), (2, [2]), (1, [2])])
+def test_a_last_batch_of_one_never_reaches_batch_norm(n, sizes):
+    run = make_run(40)
+    where = torch.zeros(40, dtype=torch.bool)
+    where[:n] = True
+    batches = list(run.batches(where))
+    assert [len(batch.id) for batch in batches] == sizes
+    assert {int(i) for batch in batches for i in batch.id} == set(range(n))
+
+
+def test_an_empty_set_gives_no_batch():
+    run = make_run(10)
+    assert list(run.batches(torch.zeros(10, dtype=torch.bool))) == []
+
+
+def test_a_number_of_steps_goes_on_past_the_end():
+    run = make_run(20)
+    assert len(list(run.batches(steps=5))) == 5
+
+
+def test_batches_carry_rows_labels_and_one_tensor_per_view():
+    run = make_run(20)
+    for batch in run.batches(views=("plain", "weak", "weak")):
+        assert torch.equal(batch.y, run.data.y[batch.id])
+        assert torch.equal(batch.x[0], run.data.x[batch.id])
+        assert not torch.equal(batch.x[1], batch.x[2])
+
+
+def test_pairs_are_one_pass_over_the_first_and_the_second_starts_again():
+    run = make_run(100)
+    first = torch.arange(100) < 90
+    pairs = list(run.pairs(first, ~first))
+    assert sorted(torch.cat([a.id for a, _ in pairs]).tolist()) == list(range(90))
+    counts = np.bincount(torch.cat([b.id for _, b in pairs]).numpy() - 90, minlength=10)
+    assert counts.min() >= len(pairs) - 1
+    assert all((b.id >= 90).all() for _, b in pairs)
+
+
+def test_pairs_with_an_empty_second_part():
+    run = make_run(20)
+    everything = torch.ones(20, dtype=torch.bool)
+    for _, other in run.pairs(everything, ~everything, ("weak", "weak")):
+        assert len(other.id) == 0
+        assert [tuple(x.shape) for x in other.x] == [(0, 6), (0, 6)]
+
+
+def test_measure_is_in_order_and_in_evaluation_mode():
+    run = make_run(50)
+    loud = run.measure(0, lambda logits, batch: logits)
+    run.nets[0].eval()
+    with torch.no_grad():
+        expected = run.nets[0](run.data.x[torch.arange(50)])
+    assert torch.allclose(loud, expected, atol=1e-6)
+    ids = run.measure(0, lambda logits, batch: batch.id)
+    assert ids.tolist() == list(range(50))
+
+
+def test_probs_in_training_mode_are_one_forward_a_view():
+    run = make_run(40)
+    views = [run.data.x[torch.arange(10)], run.data.x[torch.arange(10, 30)]]
+    run.nets[0][3].p = 0.0
+    before = run.nets[0][1].num_batches_tracked.item()
+    ours = run.probs(0, views, training=True)
+    assert run.nets[0][1].num_batches_tracked.item() == before + 2
+    run.nets[0].train()
+    for view, probs in zip(views, ours, strict=True):
+        assert torch.allclose(probs, torch.softmax(run.nets[0](view), 1), atol=1e-6)
+    fused = run.probs(0, views)
+    run.nets[0].eval()
+    for view, probs in zip(views, fused, strict=True):
+        assert torch.allclose(probs, torch.softmax(run.nets[0](view), 1), atol=1e-6)
+    assert run.probs(0, [views[0][:0]])[0].shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "points"),
+    [
+        ({"schedule": "constant"}, {0: 1, 99: 1}),
+        ({"schedule": "step", "milestones": (50, 75)}, {0: 1, 49.9: 1, 50: 0.1, 75: 0.01}),
+        ({"schedule": "cosine"}, {0: 1, 50: 0.5, 100: 0}),
+        ({"schedule": "one_cycle"}, {0: 1 / 25, 30: 1, 100: 1e-4}),
+    ],
+)
+def test_schedules(settings, points):
+    plan = Plan(epochs=100, lr=2.0, **settings)
+    for epoch, factor in points.items():
+        assert learning_rate(plan, epoch) == pytest.approx(2.0 * factor, abs=1e-12)
+
+
+def test_one_cycle_rises_then_falls():
+    plan = Plan(epochs=10, lr=1.0, schedule="one_cycle")
+    rates = [learning_rate(plan, p / 10) for p in range(101)]
+    top = int(np.argmax(rates))
+    assert top == 30
+    assert all(np.diff(rates[: top + 1]) > 0)
+    assert all(np.diff(rates[top:]) < 0)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"epochs": 0}, {"batch_size": 0}, {"lr": -1}, {"lr": math.nan}, {"average": 1.0}, {"optimizer": "adam"}],
+)
+def test_a_wrong_plan_is_refused(wrong):
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        Plan(**wrong)
+
+
+def test_average_is_the_closed_form_for_parameters_and_buffers():
+    decay = 0.8
+    run = make_run(40, average=decay)
+    seen = [{k: v.clone() for k, v in run.nets[0].state_dict().items()}]
+    for batch in run.batches():
+        run.update(run.observe(batch, run.logits(0, batch.x[0])).mean(), 0)
+        seen.append({k: v.clone() for k, v in run.nets[0].state_dict().items()})
+    steps = len(seen) - 1
+    for name in ("0.weight", "1.running_mean", "1.running_var"):
+        expected = decay**steps * seen[0][name]
+        for k in range(1, steps + 1):
+            expected = expected + (1 - decay) * decay ** (steps - k) * seen[k][name]
+        assert torch.allclose(run.average(0).state_dict()[name], expected, atol=1e-5)
+    assert run.average(0).state_dict()["1.num_batches_tracked"] == steps
+
+
+def test_a_loss_that_is_not_finite_changes_nothing():
+    run = make_run(20)
+    before = toys.state(run)
+    with pytest.warns(TrainingWarning, match="not finite"):
+        run.update(run.logits(0, run.data.x[torch.arange(4)]).sum() * torch.nan, 0)
+    assert run.skipped_updates == 1
+    changed = toys.same(before, toys.state(run))
+    assert not any(name.endswith("weight") for name in changed)
+
+
+def test_precision_auto_is_for_images_only():
+    cpu = torch.device("cpu")
+    assert resolve_precision("auto", cpu, images=False) == "fp32"
+    assert resolve_precision("bf16", cpu, images=False) == "bf16"
+    assert resolve_precision("fp32", cpu, images=True) == "fp32"
+
+
+def test_bf16_runs_in_bf16_and_keeps_parameters_and_logits_in_float32():
+    data = toys.toy(40).data
+    run = Run(Method(), data, toys.build, toys.plan(), torch.device("cpu"), "bf16")
+    dtypes = []
+    run.nets[0][0].register_forward_hook(lambda module, args, out: dtypes.append(out.dtype))
+    logits = run.logits(0, data.x[torch.arange(4)])
+    assert dtypes == [torch.bfloat16]
+    assert logits.dtype == torch.float32
+    assert {p.dtype for p in run.nets[0].parameters()} == {torch.float32}
+
+
+def test_channels_last_is_applied():
+    data = Data(TensorRows(torch.randn(8, 3, 8, 8)), torch.arange(8) % 2, ("a", "b"), toys.VIEWS)
+    build = lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))  # noqa: E731
+    run = Run(Method(), data, build, toys.plan(), torch.device("cpu"), "fp32")
+    assert run.nets[0][0].weight.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_resume_is_bit_identical(tmp_path, optimizer):
+    settings = {"optimizer": optimizer, "average": 0.9, "lr": 0.01, "schedule": "cosine", "epochs": 6}
+    data = toys.toy().data
+    straight = train(METHODS["cross_entropy"](), data, toys.build, toys.plan(**settings))
+
+    class Stop(Exception):
+        pass
+
+    def stop(run):
+        if run.epoch == 4:
+            raise Stop
+
+    path = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(Stop):  # after epoch 4, before its checkpoint: epoch 3 is the last that counts
+        train(METHODS["cross_entropy"](), data, toys.build, toys.plan(**settings), stop, path)
+    assert read_header(path)["epoch"] == 3
+    torch.manual_seed(12345)  # the world outside has moved on
+    resumed = train(METHODS["cross_entropy"](), data, toys.build, toys.plan(**settings), None, path, resume=True)
+    assert toys.same(toys.state(straight), toys.state(resumed)) == []
+    timeless = lambda run: [{k: v for k, v in row.items() if k != "seconds"} for row in run.history]  # noqa: E731
+    assert timeless(straight) == timeless(resumed)
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({"lr": 0.2}, "plan.lr"),
+        ({"seed": 1}, "plan.seed"),
+        ({"epochs": 9, "schedule": "cosine"}, "plan."),
+    ],
+)
+def test_resume_refuses_another_plan(tmp_path, change, names):
+    data, path = toys.toy().data, tmp_path / "c.safetensors"
+    train(METHODS["cross_entropy"](), data, toys.build, toys.plan(2), None, path)
+    with pytest.raises(InputError, match=names):
+        train(METHODS["cross_entropy"](), data, toys.build, toys.plan(**{"epochs": 2, **change}), None, path, True)
+
+
+def test_resume_refuses_other_labels_methods_and_files(tmp_path):
+    data, path = toys.toy().data, tmp_path / "c.safetensors"
+    train(METHODS["cross_entropy"](), data, toys.build, toys.plan(2), None, path)
+    with pytest.raises(InputError, match="labels"):
+        train(METHODS["cross_entropy"](), toys.toy(noise=0.5).data, toys.build, toys.plan(2), None, path, True)
+    with pytest.raises(InputError, match="method"):
+        train(METHODS["dividemix"](), data, toys.build, toys.plan(2), None, path, True)
+    path.write_bytes(b"\x80\x04 not a checkpoint")
+    with pytest.raises(InputError, match="not a codivide checkpoint"):
+        train(METHODS["cross_entropy"](), data, toys.build, toys.plan(2), None, path, True)
+
+
+def test_a_checkpoint_of_another_format_is_refused(tmp_path):
+    from safetensors.torch import save_file
+
+    path = tmp_path / "c.safetensors"
+    save_file({"x": torch.zeros(1)}, path, {"run": json.dumps({"format": 999})})
+    with pytest.raises(InputError, match="format 999"):
+        read_header(path)
+
+
+def test_a_full_disk_keeps_the_previous_checkpoint(tmp_path, monkeypatch):
+    data, path = toys.toy().data, tmp_path / "c.safetensors"
+    train(METHODS["cross_entropy"](), data, toys.build, toys.plan(2), None, path)
+    before = path.read_bytes()
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(codivide.files.os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        train(METHODS["cross_entropy"](), data, toys.build, toys.plan(2), None, path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["c.safetensors"]
+
+
+def test_too_few_labels_are_one_error():
+    data = toys.toy(10).data
+    data = Data(data.x, torch.full((10,), -1), data.classes, data.views)
+    with pytest.raises(InputError, match="fewer than two"):
+        train(Method(), data, toys.build, toys.plan())
+
+
+def test_an_unknown_device_is_one_error():
+    with pytest.raises(InputError, match="nonsense"):
+        train(Method(), toys.toy().data, toys.build, toys.plan(device="nonsense"))
+
+
+def test_watch_sees_every_epoch_and_its_numbers_join_the_record():
+    epochs = []
+
+    def watch(run):
+        epochs.append(run.epoch)
+        return {"extra": run.epoch * 2.0}
+
+    run = train(Method(), toys.toy().data, toys.build, toys.plan(3), watch)
+    assert epochs == [1, 2, 3]
+    assert [row["extra"] for row in run.history] == [2, 4, 6]
+    assert all(row["loss"] > 0 for row in run.history)
+
+
+def test_reset_starts_a_network_again():
+    run = make_run(40, average=0.5)
+    for batch in run.batches():
+        run.update(run.observe(batch, run.logits(0, batch.x[0])).mean(), 0)
+    trained = run.nets[0][0].weight.clone()
+    run.reset(0)
+    assert not torch.equal(run.nets[0][0].weight, trained)
+    assert torch.equal(run.average(0)[0].weight, run.nets[0][0].weight)
+    assert run.optimizers[0].state == {}
+
+
+def test_clean_prob_without_a_split_comes_from_the_loss_averaged_over_epochs():
+    problem = toys.toy(600, noise=0.3, unlabelled=10)
+    run = train(Method(), problem.data, toys.build, toys.plan(8))
+    prob = Method().clean_prob(run)
+    assert prob[-10:].isnan().all()
+    wrong = (problem.data.y != problem.truth)[:-10]
+    assert prob[:-10][~wrong].mean() > prob[:-10][wrong].mean() + 0.3
+
+
+def test_batch_is_a_plain_tuple():
+    assert Batch._fields == ("id", "x", "y")

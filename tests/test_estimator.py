@@ -1,0 +1,181 @@
+"""NoisyLabelClassifier keeps scikit-learn's promises, and its own."""
+
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.datasets import load_digits, make_blobs
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import check_estimator
+
+from codivide import METHODS, InputError, NoisyLabelClassifier
+
+EXPECTED_FAILURES: dict[str, str] = {}
+
+
+def quick(**settings) -> NoisyLabelClassifier:
+    return NoisyLabelClassifier(**{"epochs": 12, "lr": 0.05, "unlabelled": None, **settings})
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("method", METHODS)
+def test_check_estimator(method):
+    results = check_estimator(quick(method=method), expected_failed_checks=EXPECTED_FAILURES, on_fail=None)
+    failed = [f"{r['check_name']}: {r['exception']}" for r in results if r["status"] == "failed"]
+    assert failed == []
+    assert len(results) > 40
+
+
+@pytest.fixture(scope="module")
+def blobs():
+    x, truth = make_blobs(400, n_features=5, centers=3, cluster_std=1.0, random_state=0)
+    given = truth.copy()
+    flip = np.random.default_rng(0).random(400) < 0.3
+    given[flip] = (given[flip] + 1) % 3
+    return x.astype(np.float32), truth, given
+
+
+@pytest.fixture(scope="module")
+def fitted(blobs):
+    x, _, given = blobs
+    names = np.array(["ant", "bee", "cat"])
+    return NoisyLabelClassifier(epochs=20).fit(x, names[given])
+
+
+def test_fit_gives_all_it_promises(fitted, blobs):
+    x, truth, given = blobs
+    names = np.array(["ant", "bee", "cat"])
+    assert fitted.classes_.tolist() == ["ant", "bee", "cat"]
+    assert fitted.n_features_in_ == 5
+    assert fitted.clean_proba_.shape == (400,)
+    assert ((fitted.clean_proba_ >= 0) & (fitted.clean_proba_ <= 1)).all()
+    assert fitted.score(x, names[truth]) > 0.9
+    assert np.mean(fitted.suggested_labels_ == names[truth]) > 0.9
+    proba = fitted.predict_proba(x)
+    assert proba.shape == (400, 3)
+    assert proba.sum(1) == pytest.approx(1)
+    assert len(fitted.history_) == 20
+    issues = fitted.label_issues_
+    assert list(issues.columns) == ["id", "given", "suggested", "clean_prob", "rank"]
+    assert issues["rank"].is_monotonic_increasing
+    assert (issues["given"] != issues["suggested"]).all()
+    wrong = given != truth
+    assert wrong[issues["id"]].mean() > 0.9
+    assert len(fitted.labels_) == 400
+    assert sorted(fitted.labels_["rank"]) == list(range(1, 401))
+    assert fitted.clean_proba_[wrong].mean() < fitted.clean_proba_[~wrong].mean()
+
+
+def test_pickle_and_clone(fitted, blobs):
+    again = pickle.loads(pickle.dumps(fitted))
+    assert np.array_equal(again.predict_proba(blobs[0]), fitted.predict_proba(blobs[0]))
+    assert not hasattr(clone(fitted), "classes_")
+
+
+def test_missing_labels_are_unlabelled(blobs):
+    x, truth, given = blobs
+    labels = given.copy()
+    labels[:100] = -1
+    fit = NoisyLabelClassifier(epochs=15).fit(x, labels)
+    assert fit.classes_.tolist() == [0, 1, 2]
+    assert np.isnan(fit.clean_proba_[:100]).all()
+    assert np.isfinite(fit.clean_proba_[100:]).all()
+    assert fit.labels_["rank"][:100].isna().all()
+    assert np.mean(fit.suggested_labels_[:100] == truth[:100]) > 0.85
+
+
+def test_minus_one_and_one_need_a_decision(blobs):
+    x, truth, _ = blobs
+    signs = np.where(truth == 0, 1, -1)
+    with pytest.raises(InputError, match="unlabelled=None"):
+        NoisyLabelClassifier(epochs=2).fit(x, signs)
+    fit = NoisyLabelClassifier(epochs=5, unlabelled=None).fit(x, signs)
+    assert fit.classes_.tolist() == [-1, 1]
+
+
+def test_sparse_and_dense_features_agree(blobs):
+    x, _, given = blobs
+    x = np.where(np.abs(x) < 2, 0, x)
+    fit = NoisyLabelClassifier("cross_entropy", epochs=5).fit(sparse.csr_matrix(x), given)
+    assert np.allclose(fit.predict_proba(sparse.csr_matrix(x)), fit.predict_proba(x), atol=1e-6)
+
+
+@pytest.mark.parametrize("layout", ["NHW", "NHWC", "NCHW"])
+@pytest.mark.parametrize("dtype", ["uint8", "float"])
+def test_images_of_every_layout(layout, dtype):
+    digits = load_digits()
+    x = (digits.images[:300] * 15).astype(np.uint8)
+    x = {"NHW": x, "NHWC": np.stack([x] * 3, -1), "NCHW": np.stack([x] * 3, 1)}[layout]
+    x = x if dtype == "uint8" else x.astype(np.float32) / 255
+    fit = NoisyLabelClassifier("cross_entropy", epochs=8, precision="fp32").fit(x, digits.target[:300])
+    assert fit.score(x, digits.target[:300]) > 0.8
+    assert fit.net == "auto"
+    assert not hasattr(fit, "n_features_in_")
+
+
+def test_tensors_are_taken_as_they_are(blobs):
+    x, _, given = blobs
+    fit = NoisyLabelClassifier("cross_entropy", epochs=3).fit(torch.from_numpy(x), torch.from_numpy(given))
+    assert fit.predict(torch.from_numpy(x)).shape == (400,)
+
+
+def test_it_works_in_a_pipeline_with_a_data_frame(blobs):
+    x, truth, given = blobs
+    frame = pd.DataFrame(x, columns=list("abcde"))
+    pipe = make_pipeline(StandardScaler(), NoisyLabelClassifier(epochs=10))
+    assert pipe.fit(frame, given).score(frame, truth) > 0.85
+    fit = NoisyLabelClassifier("cross_entropy", epochs=2).fit(frame, given)
+    assert fit.feature_names_in_.tolist() == list("abcde")
+
+
+def test_a_method_instance_carries_its_hyper_parameters(blobs):
+    x, _, given = blobs
+    method = METHODS["dividemix"](warmup=1, lambda_u=0.0)
+    fit = NoisyLabelClassifier(method, epochs=3).fit(x, given)
+    assert fit.get_params()["method"] is method
+    assert fit.history_[-1]["lambda_u"] == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"method": "dividemux"}, "did you mean 'dividemix'"),
+        ({"net": "mpl"}, "mlp"),
+        ({"epochs": -1}, "epochs"),
+        ({"precision": "fp16"}, "precision"),
+        ({"device": "gpu"}, "device"),
+    ],
+)
+def test_a_wrong_setting_is_one_error(blobs, settings, message):
+    x, _, given = blobs
+    with pytest.raises(InputError, match=message):
+        NoisyLabelClassifier(**settings).fit(x, given)
+
+
+def test_wrong_data_are_one_error(blobs):
+    x, _, given = blobs
+    with pytest.raises(InputError, match=r"400.*399|399.*400"):
+        quick().fit(x, given[:-1])
+    with pytest.raises(InputError, match=r"(?i)one class|1 class"):
+        quick().fit(x, np.zeros(400, int))
+    spoiled = x.copy()
+    spoiled[7, 2] = np.nan
+    with pytest.raises(InputError, match="NaN"):
+        quick().fit(spoiled, given)
+    fit = quick(method="cross_entropy", epochs=1).fit(x, given)
+    with pytest.raises(InputError, match="features"):
+        fit.predict(x[:, :3])
+
+
+def test_out_is_a_run_folder(blobs, tmp_path):
+    x, _, given = blobs
+    out = tmp_path / "run"
+    NoisyLabelClassifier("cross_entropy", epochs=2, out=out).fit(x, given)
+    assert {p.name for p in out.iterdir()} >= {"labels.csv", "model.safetensors", "summary.json", "metrics.jsonl"}
+    with pytest.raises(InputError, match="not empty"):
+        NoisyLabelClassifier("cross_entropy", epochs=2, out=out).fit(x, given)
