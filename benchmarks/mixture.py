@@ -1,6 +1,6 @@
 """The mixture on the losses against scikit-learn's, at three sizes and several shapes, in one run.
 
-    python benchmarks/mixture.py [--out results/benchmarks/mixture.json] [--sizes 50000 1000000 14000000]
+python benchmarks/mixture.py [--out results/benchmarks/mixture.json] [--sizes 50000 1000000 14000000]
 """
 
 from __future__ import annotations

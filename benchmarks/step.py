@@ -216,7 +216,10 @@ def matrix_share(args: argparse.Namespace, seconds: float) -> dict[str, float]:
         build(args.net)(torch.randn(2, 3, 32, 32))
     forward = counter.get_total_flops() / 2
     images_forward = 6 * BATCH + 3 * 4 * BATCH  # six guesses; forward and twice that backward on the mixed batch
-    return {"matrix_flops": statistics.median(rates), "matrix_share": forward * images_forward / seconds / statistics.median(rates)}
+    return {
+        "matrix_flops": statistics.median(rates),
+        "matrix_share": forward * images_forward / seconds / statistics.median(rates),
+    }
 
 
 def assert_agreement(args: argparse.Namespace) -> float:
@@ -278,7 +281,8 @@ def main() -> None:
         for name, (kind, precision, *more) in kinds.items():
             rounds[name].append(worker(kind, precision, args, *more))
     table = {
-        name: {key: statistics.median(r[key] for r in results) for key in results[0]} for name, results in rounds.items()
+        name: {key: statistics.median(r[key] for r in results) for key in results[0]}
+        for name, results in rounds.items()
     }
     for name, row in table.items():
         row["step_ratio"] = statistics.median(
@@ -287,7 +291,9 @@ def main() -> None:
         row["warmup_ratio"] = statistics.median(
             p["warmup"] / o["warmup"] for p, o in zip(rounds["plain"], rounds[name], strict=True)
         )
-        print(f"{name}: step {row['step']:.3f} s ({row['step_ratio']:.2f}x), warm-up {row['warmup']:.3f} s ({row['warmup_ratio']:.2f}x)")
+        print(
+            f"{name}: step {row['step']:.3f} s ({row['step_ratio']:.2f}x), warm-up {row['warmup']:.3f} s ({row['warmup_ratio']:.2f}x)"
+        )
         if name != "plain":
             step = row["step"]
             rest = step - row["guessing"] - row["augmentation"]
@@ -298,7 +304,13 @@ def main() -> None:
             )
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        record = {"net": args.net, "batch": BATCH, "first_step_difference": difference, "table": table, "rounds": rounds}
+        record = {
+            "net": args.net,
+            "batch": BATCH,
+            "first_step_difference": difference,
+            "table": table,
+            "rounds": rounds,
+        }
         args.out.write_text(json.dumps(record | environment(), indent=2) + "\n", encoding="utf-8")
 
 

@@ -298,15 +298,16 @@ def _spoil(loaded: Loaded, spec: str | None, seed: int) -> Loaded:
     from dataclasses import replace
 
     import numpy as np
+    import torch
 
     from codivide.data import noise as noises
 
     if spec is None:
         return loaded
     generator = np.random.default_rng(seed)
-    noisy = noises.apply(
-        noises.parse(spec), loaded.y, loaded.classes, generator, features=loaded.x, dataset=loaded.name
-    )
+    kind = noises.parse(spec)
+    features = loaded.x[torch.arange(len(loaded.y))].numpy() if kind.kind == "instance" else None
+    noisy = noises.apply(kind, loaded.y, loaded.classes, generator, features, loaded.name)
     return replace(loaded, y=noisy, truth=loaded.y if loaded.truth is None else loaded.truth)
 
 

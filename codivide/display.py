@@ -37,7 +37,8 @@ class Display:
         self.first: int | None = None
 
     def __enter__(self) -> Self:
-        self._showwarning, warnings.showwarning = warnings.showwarning, self._warn
+        self._showwarning = warnings.showwarning
+        setattr(warnings, "showwarning", self._warn)
         self.bar.start()
         return self
 

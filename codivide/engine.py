@@ -149,9 +149,9 @@ def resolve_device(name: str) -> torch.device:
 def computes_bf16(device: torch.device) -> bool:
     """Whether the chip has bfloat16 instructions (emulating them is slower than float32)."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
-        return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return False
 
 
@@ -258,7 +258,7 @@ class Run:
 
     def _place(self, net: nn.Module) -> nn.Module:
         net = net.to(self.device)
-        return net.to(memory_format=torch.channels_last) if self.plan.channels_last else net  # type: ignore[call-overload, no-any-return]
+        return net.to(memory_format=torch.channels_last) if self.plan.channels_last else net
 
     @staticmethod
     def _copy(net: nn.Module) -> nn.Module:
@@ -279,7 +279,8 @@ class Run:
 
     def view(self, name: str, rows: Tensor) -> Tensor:
         """One view of raw rows, on the run's device."""
-        return self.data.views[name](rows, self.gen)
+        seen: Tensor = self.data.views[name](rows, self.gen)
+        return seen
 
     def fetch(self, ids: Tensor, views: Sequence[str]) -> Batch:
         """The batch of these rows; ``ids`` int64 ``[B]``. One look-up serves all views."""
@@ -336,7 +337,7 @@ class Run:
     def _chunks(ids: Tensor, size: int) -> list[Tensor]:
         if len(ids) == 1:
             return [ids.repeat(2)]
-        chunks = list(ids.split(max(size, 2)))
+        chunks = list(torch.split(ids, max(size, 2)))
         if len(chunks[-1]) == 1:
             last = chunks.pop()
             chunks[-1] = torch.cat([chunks[-1], last])
@@ -363,7 +364,7 @@ class Run:
         elif training:
             logits = [self.logits(i, x) for x in full]
         else:
-            logits = list(self.logits(i, torch.cat(full)).split([len(x) for x in full]))
+            logits = list(torch.split(self.logits(i, torch.cat(full)), [len(x) for x in full]))
         net.train()
         empty = torch.zeros(0, len(self.data.classes), device=self.device)
         answers = iter(logits)
@@ -422,7 +423,7 @@ class Run:
         """``fn(logits, batch) -> [B, ...]`` over all samples in evaluation mode, gathered to ``[N, ...]``."""
         self.nets[i].eval()
         out: Tensor | None = None
-        for ids in torch.arange(len(self.data)).split(self.plan.evaluation_batch):
+        for ids in torch.split(torch.arange(len(self.data)), self.plan.evaluation_batch):
             batch = self.fetch(ids, (view,))
             part = fn(self.logits(i, batch.x[0]), batch)
             if out is None:

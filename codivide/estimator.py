@@ -159,8 +159,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     def predict(self, X: Any) -> np.ndarray[Any, Any]:
         """The likeliest class ``[N]`` of each sample."""
-        probs = self.predict_proba(X)
-        return self.classes_[probs.argmax(1)]
+        labels: np.ndarray[Any, Any] = self.classes_[self.predict_proba(X).argmax(1)]
+        return labels
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -20,7 +20,8 @@ from codivide.data.views import ViewSpec, fit_views
 from codivide.engine import Data, Method, Plan, Run, resolve_device, train
 from codivide.errors import InputError, unknown
 from codivide.files import write_text
-from codivide.methods import METHODS, DivideMix
+from codivide.methods import METHODS
+from codivide.methods.dividemix import DivideMix
 from codivide.model import Model
 from codivide.record import environment
 
@@ -150,7 +151,7 @@ def execute(
             progress(run, row)
         return scores
 
-    if out is not None:
+    if out is not None and not (resume and (out / "config.json").exists()):
         write_text(out / "config.json", json.dumps(config(job, loaded), indent=2, default=str) + "\n")
     began = time.perf_counter()
     run = train(job.method, data, build, job.plan, watch, out / CHECKPOINT if out else None, resume)

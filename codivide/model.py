@@ -58,7 +58,7 @@ class Model:
         parts = []
         for member in self.members:
             member.eval()
-        for ids in torch.arange(len(rows)).split(batch_size):
+        for ids in torch.split(torch.arange(len(rows)), batch_size):
             x = plain(rows[ids].to(device), generator)
             with autocast(self.precision, device):
                 votes = [member(x).float() for member in self.members]
@@ -120,7 +120,7 @@ class Model:
         if header.get("format") != FORMAT:
             raise InputError(f"{path} has model format {header.get('format')}; this version reads {FORMAT}")
         shape, classes = tuple(header["shape"]), tuple(header["classes"])
-        members = []
+        members: list[nn.Module] = []
         for i in range(header["members"]):
             with torch.random.fork_rng(devices=[]):  # building draws weights, which are replaced
                 member = nets.build(header["net"], shape, len(classes), pretrained=False)
@@ -130,6 +130,7 @@ class Model:
             members.append(member.eval())
         views = ViewSpec(header["augment"], tensors["views.mean"], tensors["views.std"])
         device = device or torch.device("cpu")
-        precision = header["precision"] if computes_bf16(device) else "fp32"
-        model = cls(members, header["net"], shape, getattr(torch, header["dtype"]), classes, views, precision)
+        bf16 = header["precision"] == "bf16" and computes_bf16(device)
+        model = cls(members, header["net"], shape, getattr(torch, header["dtype"]), classes, views)
+        model.precision = "bf16" if bf16 else "fp32"
         return model.to(device)

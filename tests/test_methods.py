@@ -84,7 +84,9 @@ def test_renaming_rows_with_the_batches_fixed_permutes_the_state(name, monkeypat
     rename = torch.randperm(60, generator=torch.Generator().manual_seed(5))  # new row of each old row
     back = rename.argsort()
     plain = run_of(name, problem)
-    renamed = Data(type(problem.data.x)(problem.data.x.data[back]), problem.data.y[back], problem.data.classes, toys.VIEWS)
+    renamed = Data(
+        type(problem.data.x)(problem.data.x.data[back]), problem.data.y[back], problem.data.classes, toys.VIEWS
+    )
     original = Run._chosen
 
     def chosen(self, where):  # the same samples in the same order as in the plain run, under their new names

@@ -41,9 +41,7 @@ VIEWS = {"plain": lambda x, generator: x, "weak": _jitter, "strong": _jitter}
 
 def build() -> nn.Module:
     """A net with batch normalisation and dropout, so that buffers and the global generator matter."""
-    return nn.Sequential(
-        nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.1), nn.Linear(16, CLASSES)
-    )
+    return nn.Sequential(nn.Linear(6, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.1), nn.Linear(16, CLASSES))
 
 
 def plan(epochs: int = 4, **other) -> Plan:
@@ -62,4 +60,8 @@ def state(run) -> dict[str, Tensor]:
 
 def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> list[str]:
     """Names that differ; two NaN at the same place are the same."""
-    return [k for k in a.keys() | b.keys() if k not in a or k not in b or not torch.equal(a[k].nan_to_num(7.7), b[k].nan_to_num(7.7))]
+    return [
+        k
+        for k in a.keys() | b.keys()
+        if k not in a or k not in b or not torch.equal(a[k].nan_to_num(7.7), b[k].nan_to_num(7.7))
+    ]

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-EXTENSIONS = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .gif .webp .bmp .tif .tiff .ppm .pgm .pbm .pnm .avif".split()
-)
+COMMON = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".avif")
+EXTENSIONS = frozenset((*COMMON, ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"))
 SMALL = 64
 LARGE = 224
 # Raster formats only: Pillow also opens formats that start other programs (EPS) or that nobody trains on.

@@ -118,9 +118,7 @@ def _check_signs(values: NDArray[Any], unlabelled: int, what: str) -> None:
         )
 
 
-def _homogeneous(
-    present: NDArray[Any], rows: Indices, what: str, names: Sequence[object] | None
-) -> NDArray[Any]:
+def _homogeneous(present: NDArray[Any], rows: Indices, what: str, names: Sequence[object] | None) -> NDArray[Any]:
     """Labels as one array of bools, ints, whole floats or strings."""
     if present.dtype.kind == "O":
         kind = pd.api.types.infer_dtype(present, skipna=False)

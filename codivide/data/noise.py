@@ -76,9 +76,7 @@ def parse(text: str) -> NoiseSpec:
     kind, _, amount = text.strip().partition(":")
     if kind not in KINDS:
         nearest = difflib.get_close_matches(kind, KINDS, n=1, cutoff=0.0)[0]
-        raise InputError(
-            f"unknown noise {kind!r} in {text!r}; did you mean {nearest!r}? Known: {', '.join(KINDS)}"
-        )
+        raise InputError(f"unknown noise {kind!r} in {text!r}; did you mean {nearest!r}? Known: {', '.join(KINDS)}")
     try:
         rate = float(amount)
     except ValueError:
@@ -149,9 +147,7 @@ def symmetric(
     return from_matrix(labels, matrix, generator)
 
 
-def asymmetric(
-    labels: Labels, rate: float, mapping: Mapping[int, int], generator: np.random.Generator
-) -> Labels:
+def asymmetric(labels: Labels, rate: float, mapping: Mapping[int, int], generator: np.random.Generator) -> Labels:
     """Flip each label that ``mapping`` knows to its image with probability ``rate``, all at once.
 
     Expected effective rate: ``rate`` times the share of labels whose class is mapped to another one
@@ -266,7 +262,7 @@ def instance_dependent(
     for true_class in range(classes):
         projection = generator.standard_normal((len(mean), classes), dtype=np.float32)
         members = np.flatnonzero(labels == true_class)
-        x = features[members].reshape(len(members), -1).astype(np.float32)
+        x = features[members].reshape(len(members), len(mean)).astype(np.float32)
         scores = ((x - mean) / deviation) @ projection
         scores[:, true_class] = -np.inf
         probability = np.exp((scores - scores.max(axis=1, keepdims=True)).astype(np.float64))
@@ -305,8 +301,7 @@ def _mapping_for(classes: Sequence[Any], dataset: str) -> Mapping[int, int]:
     if sorted(names) == list(CIFAR10_CLASSES):
         index = {name: position for position, name in enumerate(names)}
         return {
-            index[CIFAR10_CLASSES[source]]: index[CIFAR10_CLASSES[target]]
-            for source, target in CIFAR10_MAPPING.items()
+            index[CIFAR10_CLASSES[source]]: index[CIFAR10_CLASSES[target]] for source, target in CIFAR10_MAPPING.items()
         }
     family = dataset.partition(":")[0]
     if len(names) == 10 and family in ("cifar10", "cifar10n"):
@@ -328,7 +323,7 @@ def _moments(features: np.ndarray[Any, Any], block: int = 4096) -> tuple[Floats,
     count = max(len(features), 1)
     mean = total / count
     deviation = np.sqrt(np.maximum(squares / count - mean**2, 0.0))
-    deviation[deviation <= 1e-6 * np.maximum(abs(mean), 1.0)] = 1.0
+    deviation[deviation <= 1e-6 * abs(mean)] = 1.0
     return mean.astype(np.float32), deviation.astype(np.float32)
 
 
@@ -346,6 +341,4 @@ def _check_labels(labels: Labels, classes: int) -> None:
     outside = (labels < UNLABELLED) | (labels >= classes)
     if outside.any():
         row = int(outside.argmax())
-        raise InputError(
-            f"label {labels[row]} in row {row} is not one of the {classes} classes (0 to {classes - 1})"
-        )
+        raise InputError(f"label {labels[row]} in row {row} is not one of the {classes} classes (0 to {classes - 1})")

@@ -45,11 +45,9 @@ class ReadOptions:
     @property
     def threads(self) -> int:
         """Number of decoding threads, at least 1."""
-        return self.workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else self._cores
-
-    @property
-    def _cores(self) -> int:
-        return self.workers or os.cpu_count() or 1
+        if self.workers:
+            return self.workers
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 DEFAULT = ReadOptions()

@@ -89,6 +89,8 @@ class SparseRows:
         data: a CSR matrix ``[N, features]``, float32.
     """
 
+    sparse = True
+
     def __init__(self, data: sparse.csr_matrix) -> None:
         self.data = data
 
@@ -124,6 +126,7 @@ class IndexedRows:
     def __init__(self, rows: Rows, selected: Tensor) -> None:
         self.rows = rows
         self.selected = selected
+        self.sparse: bool = getattr(rows, "sparse", False)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -162,8 +165,9 @@ def copy_to(rows: Rows, device: torch.device) -> Rows:
     if size > torch.cuda.mem_get_info(device)[0] // 2:
         return rows
     data = torch.empty((len(rows), *rows.shape), dtype=rows.dtype, device=device)
-    for part in torch.arange(len(rows)).split(CHUNK):
-        data[part[0] : part[-1] + 1] = rows[part].to(device)
+    for start in range(0, len(rows), CHUNK):
+        stop = min(start + CHUNK, len(rows))
+        data[start:stop] = rows[torch.arange(start, stop)].to(device)
     return TensorRows(data)
 
 

@@ -113,7 +113,8 @@ class DivideMix(Method):
             run.warn(f"class {c}", f"no label {names[c]!r} was found clean; kept the likeliest {kept} of them")
         if count == 0:
             run.warn("none", "no label was found clean; training on all labels, as in warm-up")
-            return self.fit_all(run, i, size=2 * run.plan.batch_size)
+            self.fit_all(run, i, size=2 * run.plan.batch_size)
+            return
         if count == len(labelled):
             run.warn("all", "every label was found clean; there is no unlabelled part")
         for known, unknown in run.pairs(labelled, ~labelled, ("weak",) * self.augmentations):

@@ -1,0 +1,248 @@
+"""Arrays, tensors, data frames and sparse matrices to rows, without a copy where the layout already fits."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from scipy import sparse
+from sklearn.utils.validation import check_array
+from torch import Tensor
+
+from codivide.data.labels import Indices, encode
+from codivide.data.loaded import Loaded, Rows
+from codivide.data.options import AUGMENTS, DEFAULT, ReadOptions
+from codivide.data.rows import CHUNK, MemmapRows, SparseRows, TensorRows
+from codivide.errors import InputError
+
+CHANNELS = (1, 3, 4)
+
+
+def from_arrays(
+    x: object,
+    y: object,
+    *,
+    options: ReadOptions = DEFAULT,
+    classes: Sequence[Any] | None = None,
+    truth: object = None,
+    ids: Sequence[str | int] | None = None,
+    name: str = "arrays",
+) -> Loaded:
+    """A data set from samples and labels in memory.
+
+    Args:
+        x: images ``[N, H, W]``, ``[N, H, W, C]`` or ``[N, C, H, W]``, or features ``[N, D]`` (dense, sparse or a
+            data frame), or rows that are already read.
+        y: labels ``[N]``, see :func:`codivide.data.labels.encode`.
+        options: the value that means "no label", and the views.
+        classes: the classes in order, where they are known.
+        truth: true labels ``[N]`` where known.
+        ids: what names each row; None: its number.
+        name: what to call the data in a record.
+
+    Returns:
+        The data set.
+
+    Raises:
+        InputError: anything wrong with ``x``, ``y`` or their lengths.
+    """
+    if y is None:
+        raise InputError("codivide requires y to be passed, but the target y is None: pass one label a row.")
+    rows = x if isinstance(x, TensorRows | MemmapRows | SparseRows) else array_rows(x)
+    names = None if ids is None or isinstance(ids, range) else ids
+    _check_length(y, "y", len(rows))
+    indices, found = encode(y, unlabelled=options.unlabelled, classes=classes, names=names)
+    _check_length(indices, "y", len(rows))
+    return Loaded(
+        x=rows,
+        y=indices,
+        classes=found,
+        ids=range(len(rows)) if ids is None else ids,
+        augment=choose_augment(options.augment, rows.shape),
+        truth=true_indices(truth, len(rows), found, options, names),
+        name=name,
+    )
+
+
+def true_indices(
+    truth: object,
+    count: int,
+    classes: Sequence[Any],
+    options: ReadOptions = DEFAULT,
+    names: Sequence[object] | None = None,
+) -> Indices | None:
+    """True labels as class indices ``[N]`` (-1: not known), or None where there are none.
+
+    Raises:
+        InputError: another length than ``count``, or a label that is not in ``classes``.
+    """
+    if truth is None:
+        return None
+    _check_length(truth, "the true labels", count)
+    return encode(truth, unlabelled=options.unlabelled, classes=classes, what="true label", names=names)[0]
+
+
+def choose_augment(wanted: str, shape: tuple[int, ...]) -> str:
+    """Which views suit samples of a shape.
+
+    Args:
+        wanted: "auto", or one of the others, which is returned as it is.
+        shape: shape of one sample.
+
+    Returns:
+        "jitter" for features, "shift" for one channel, else "photo".
+
+    Raises:
+        InputError: no such kind of views.
+    """
+    if wanted not in AUGMENTS:
+        raise InputError(f"unknown augment {wanted!r}: choose one of {', '.join(AUGMENTS)}.")
+    if wanted != "auto":
+        return wanted
+    return "jitter" if len(shape) == 1 else "shift" if shape[0] == 1 else "photo"
+
+
+def array_rows(x: object) -> Rows:
+    """Samples in memory as rows.
+
+    Args:
+        x: see :func:`from_arrays`; lists are made an array first.
+
+    Returns:
+        Rows ``[N, C, H, W]`` uint8 or float32, or ``[N, D]`` float32.
+
+    Raises:
+        InputError: a shape, dtype or value that cannot be learned from; it names the first bad row and column.
+    """
+    if isinstance(x, Tensor) and x.is_sparse:
+        x = x.detach().cpu().coalesce()
+        x = sparse.coo_matrix((x.values().numpy(), x.indices().numpy()), shape=tuple(x.shape))
+    if sparse.issparse(x):
+        return _sparse_rows(x)
+    if isinstance(x, list | tuple):
+        try:
+            x = np.asarray(x)
+        except ValueError as error:
+            raise InputError(f"X is a list of unequal samples: {error}") from error
+    if isinstance(x, pd.DataFrame):
+        return _feature_rows(x, [str(column) for column in x.columns])
+    if isinstance(x, Tensor) and x.ndim in (3, 4):
+        return _image_rows(x.detach())
+    array = x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
+    if array.ndim not in (3, 4):
+        return _feature_rows(array, None)
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"X has dtype {array.dtype}; images must be uint8 or float.")
+    return _image_rows(_as_tensor(array))
+
+
+def first_bad(data: NDArray[Any]) -> tuple[int, int] | None:
+    """Row and column of the first NaN or infinity in ``[N, D]`` float data, or None; holds one chunk at a time."""
+    for start in range(0, len(data), CHUNK):
+        good = np.isfinite(data[start : start + CHUNK])
+        if not good.all():
+            row, column = np.argwhere(~good)[0]
+            return start + int(row), int(column)
+    return None
+
+
+def _check_length(labels: object, what: str, count: int) -> None:
+    size = len(labels) if hasattr(labels, "__len__") and np.ndim(labels) > 0 else None  # type: ignore[arg-type]
+    if size is not None and size != count:
+        raise InputError(f"X and {what} differ in length: X has {count} rows, {what} has {size}.")
+
+
+def _sparse_rows(x: Any) -> SparseRows:
+    try:
+        csr = sparse.csr_matrix(check_array(x, accept_sparse="csr", dtype=np.float32, ensure_all_finite=False))
+    except ValueError as error:
+        raise InputError(f"X: {error}") from error
+    bad = np.flatnonzero(~np.isfinite(csr.data))
+    if len(bad):
+        row = int(np.searchsorted(csr.indptr, bad[0], side="right")) - 1
+        raise _not_finite(csr.data[bad[0]], row, str(csr.indices[bad[0]]))
+    return SparseRows(csr)
+
+
+def _feature_rows(x: Any, columns: list[str] | None) -> TensorRows:
+    try:
+        data = check_array(x, dtype=np.float32, order="C", ensure_all_finite=False)
+    except ValueError as error:
+        raise InputError(f"X: {error}") from error
+    bad = first_bad(data)
+    if bad is not None:
+        row, column = bad
+        raise _not_finite(data[bad], row, repr(columns[column]) if columns else str(column))
+    return TensorRows(_as_tensor(data))
+
+
+def _not_finite(value: float, row: int, column: str) -> InputError:
+    found = "NaN" if np.isnan(value) else "inf or a value too large for float32"
+    return InputError(f"Input X contains {found}: row {row}, column {column}. Remove the row or fill the value in.")
+
+
+def _as_tensor(array: NDArray[Any]) -> Tensor:
+    """The same memory as a tensor where torch allows it."""
+    if any(stride < 0 for stride in array.strides) or not array.dtype.isnative:
+        array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+    if array.dtype.kind == "u" and array.dtype != np.uint8:
+        array = array.astype(np.int64)  # torch has few operations for the other unsigned types
+    if array.dtype == np.longdouble:
+        array = array.astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nobody writes to the rows
+        return torch.from_numpy(array)
+
+
+def _image_rows(x: Tensor) -> TensorRows:
+    if 0 in x.shape:
+        raise InputError(f"X has 0 sample(s) or 0 pixels: its shape is {tuple(x.shape)}.")
+    return TensorRows(_layout(_image_type(_channels_first(x))))
+
+
+def _channels_first(x: Tensor) -> Tensor:
+    """``[N, C, H, W]`` as a view: an axis of 1, 3 or 4 is the channels; in doubt the first one, else the shorter."""
+    if x.ndim == 3:
+        return x.unsqueeze(1)
+    first, last = x.shape[1] in CHANNELS, x.shape[3] in CHANNELS
+    if first or (not last and x.shape[1] <= x.shape[3]):
+        return x
+    return x.permute(0, 3, 1, 2)
+
+
+def _image_type(x: Tensor) -> Tensor:
+    """uint8 as it is, bool as 0 and 255, integers within 0 to 255 as uint8, reals as finite float32."""
+    if x.dtype == torch.uint8:
+        return x
+    if x.dtype == torch.bool:
+        return x.to(torch.uint8) * 255
+    if x.is_complex():
+        raise InputError("X: complex data not supported.")
+    if not x.is_floating_point():
+        low, high = int(x.min()), int(x.max())
+        if low < 0 or high > 255:
+            raise InputError(
+                f"X holds integers from {low} to {high}; integer images must lie within 0 to 255. "
+                "Scale them, or pass floats."
+            )
+        return x.to(torch.uint8)
+    x = x.to(torch.float32)
+    for start in range(0, len(x), CHUNK):
+        good = torch.isfinite(x[start : start + CHUNK]).flatten(1)
+        if not bool(good.all()):
+            row = int(torch.argmin(good.all(1).to(torch.uint8)))
+            value = x[start + row].flatten()[int(torch.argmin(good[row].to(torch.uint8)))]
+            found = "NaN" if bool(torch.isnan(value)) else "inf"
+            raise InputError(f"Input X contains {found}: image {start + row}.")
+    return x
+
+
+def _layout(x: Tensor) -> Tensor:
+    """The same memory where images lie one after the other, channels first or last; else a copy."""
+    one_by_one = x.is_contiguous() or x.permute(0, 2, 3, 1).is_contiguous()
+    return x if one_by_one else x.contiguous()

@@ -1,0 +1,372 @@
+"""Image files decoded once: in parallel, to one file of uint8 pixels that the next run reads or maps.
+
+The file holds pixels ``[M, channels, height, width]``, a table of the source files (JSON), a head (JSON) and a
+trailer with their lengths. It is written aside and renamed, so it is whole or it does not exist.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import struct
+import tempfile
+import time
+import warnings
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from codivide.data.images import Pixels, Probe, Shape, choose_shape, decode_file, probe_file
+from codivide.data.loaded import Rows, Skipped
+from codivide.data.options import ReadOptions, progress_bar
+from codivide.data.rows import MemmapRows, TensorRows
+from codivide.errors import InputError
+
+VERSION = 1
+MAGIC = b"codivid1"
+TRAILER = struct.Struct("<QQ8s")
+CHUNK = 256
+DAY = 86400.0
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Entry(NamedTuple):
+    """An image file and what to call it."""
+
+    id: str
+    path: Path
+
+
+class Decoded(NamedTuple):
+    """The images that could be read: rows ``[M]``, the position of each among the entries, and the others."""
+
+    rows: Rows
+    kept: NDArray[np.int64]
+    skipped: tuple[Skipped, ...]
+
+
+@dataclass
+class _File:
+    """One source file: size and time as they are now, header, and its row in an older cache (-1: decode it)."""
+
+    entry: Entry
+    size: int
+    time: int
+    probe: Probe | str | None = None
+    row: int = -1
+
+
+class _Stored(NamedTuple):
+    """A cache file: head and table as written, pixels mapped."""
+
+    head: dict[str, Any]
+    table: dict[str, list[Any]]
+    pixels: NDArray[np.uint8]
+
+
+def decode_files(entries: Sequence[Entry], source: Path, options: ReadOptions) -> Decoded:
+    """Decode image files, or read them back if an earlier run did and none has changed.
+
+    Args:
+        entries: the files, with unique ids.
+        source: the folder or manifest they come from; each source has one cache for each image size.
+        options: size, cache and number of threads.
+
+    Returns:
+        The images that could be read.
+
+    Raises:
+        InputError: no file can be read, more than ``max_bad`` cannot, or a cache larger than ``cache_limit`` cannot
+            be written.
+    """
+    files = [_look(entry) for entry in entries]
+    name = _digest([VERSION, str(source.resolve()), options.image_size])
+    key = _digest([name, [[file.entry.id, file.size, file.time] for file in files]])
+    path = options.cache / f"{name}-{key}.images"
+    decoded = _read(path, files, options)
+    if decoded is None:
+        older = _older(options.cache, name)
+        shape = _prepare(files, older, options)
+        try:
+            _write(path, files, shape, older, options)
+            _remove_older(path, name)
+            decoded = _read(path, files, options)
+            if decoded is None:
+                raise OSError("what was written cannot be read back")
+        except OSError as error:
+            return _without_cache(files, shape, options, error)
+    return decoded
+
+
+def decode_now(entries: Sequence[Entry], shape: Shape, options: ReadOptions) -> Decoded:
+    """Decode image files to memory at a known shape, without a cache.
+
+    Args:
+        entries: the files.
+        shape: ``(1 or 3, height, width)``.
+        options: number of threads and ``max_bad``.
+
+    Returns:
+        The images that could be read.
+
+    Raises:
+        InputError: no file can be read, or more than ``max_bad`` cannot.
+    """
+    pixels = np.empty((len(entries), *shape), dtype=np.uint8)
+    kept: list[int] = []
+    skipped: list[Skipped] = []
+    with _working(lambda entry: decode_file(entry.path, shape), entries, "decoding", options) as images:
+        for position, image in enumerate(images):
+            if isinstance(image, str):
+                skipped.append(Skipped(entries[position].id, image))
+                continue
+            pixels[len(kept)] = image
+            kept.append(position)
+    check_skipped(skipped, len(entries), options.max_bad)
+    rows = TensorRows(torch.from_numpy(pixels[: len(kept)]))
+    return Decoded(rows, np.array(kept, dtype=np.int64), tuple(skipped))
+
+
+def check_skipped(skipped: Sequence[Skipped], count: int, max_bad: int) -> None:
+    """Refuse a source that cannot be read for the most part.
+
+    Args:
+        skipped: the files that were left out.
+        count: number of files in all.
+        max_bad: the most that may be left out.
+
+    Raises:
+        InputError: nothing was readable, or more than ``max_bad`` files were not; it names the first few.
+    """
+    if skipped and (len(skipped) > max_bad or len(skipped) == count):
+        first = "; ".join(f"{bad.path}: {bad.reason}" for bad in skipped[:3])
+        rest = f"; and {len(skipped) - 3} more" if len(skipped) > 3 else ""
+        limit = f" (at most {max_bad} may be skipped: max_bad)" if len(skipped) < count else ""
+        raise InputError(f"{len(skipped)} of {count} images cannot be read{limit}: {first}{rest}")
+
+
+def scratch(shape: tuple[int, ...], dtype: type[np.uint8] | type[np.float32], options: ReadOptions) -> NDArray[Any]:
+    """An empty array in memory, or in an unnamed file where it would pass ``cache_limit``.
+
+    Args:
+        shape: shape of the array.
+        dtype: ``numpy.uint8`` or ``numpy.float32``.
+        options: where the cache is, and its limit.
+
+    Returns:
+        The array; a file goes away with it.
+
+    Raises:
+        InputError: the file cannot be made.
+    """
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    if size <= options.cache_limit:
+        return np.empty(shape, dtype=dtype)
+    try:
+        options.cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=options.cache) as file:
+            if hasattr(os, "posix_fallocate"):  # a full disk is an error here, not a signal while writing
+                os.posix_fallocate(file.fileno(), 0, size)
+            return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
+    except OSError as error:
+        raise _no_space(size, options, error) from error
+
+
+def as_rows(data: NDArray[Any]) -> Rows:
+    """Rows of an array from ``scratch`` ``[N, *shape]``."""
+    return MemmapRows(data) if isinstance(data, np.memmap) else TensorRows(torch.from_numpy(data))
+
+
+def _look(entry: Entry) -> _File:
+    try:
+        status = os.stat(entry.path)
+    except OSError:  # named with the reason when it is opened
+        return _File(entry, -1, -1)
+    # A file that may not be read now is another file once it may.
+    return _File(entry, status.st_size if os.access(entry.path, os.R_OK) else -1, status.st_mtime_ns)
+
+
+def _digest(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=True)  # escapes what a file name may hold besides characters
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+@contextmanager
+def _working(
+    function: Callable[[Item], Result], items: Sequence[Item], title: str, options: ReadOptions
+) -> Iterator[Iterator[Result]]:
+    """``map`` in threads (Pillow lets go of the interpreter lock), in order, with a bar and few results waiting."""
+    with (
+        warnings.catch_warnings(),
+        progress_bar(options.progress) as bar,
+        ThreadPoolExecutor(options.threads) as pool,
+    ):
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # odd metadata of files that can be read
+        task = bar.add_task(title, total=len(items))
+
+        def results() -> Iterator[Result]:
+            for start in range(0, len(items), CHUNK):
+                part = items[start : start + CHUNK]
+                yield from pool.map(function, part)
+                bar.advance(task, len(part))
+
+        yield results()
+
+
+def _prepare(files: list[_File], older: _Stored | None, options: ReadOptions) -> Shape:
+    """Read the headers, find the rows of unchanged files in the older cache, and choose the shape."""
+    table = older.table if older is not None else {}
+    for file in files:
+        known = table.get(file.entry.id)
+        if known is not None and known[:2] == [file.size, file.time]:
+            file.probe = known[2] if isinstance(known[2], str) else Probe(*known[2])
+            file.row = known[3]
+    fresh = [file for file in files if file.probe is None]
+    with _working(lambda file: probe_file(file.entry.path), fresh, "looking", options) as found:
+        for file, probe in zip(fresh, found, strict=True):
+            file.probe = probe
+    probes = [file.probe for file in files if isinstance(file.probe, Probe)]
+    if not probes:
+        check_skipped([Skipped(file.entry.id, str(file.probe)) for file in files], len(files), len(files))
+    shape = choose_shape(probes, options.image_size)
+    if older is not None and older.pixels.shape[1:] != shape:
+        for file in files:
+            file.row = -1
+    return shape
+
+
+def _write(path: Path, files: list[_File], shape: Shape, older: _Stored | None, options: ReadOptions) -> None:
+    """Decode what is not in the older cache, write the whole beside ``path``, then rename."""
+
+    def image(file: _File) -> Pixels | str:
+        if isinstance(file.probe, str):
+            return file.probe
+        if older is not None and file.row >= 0:
+            return np.asarray(older.pixels[file.row])
+        return decode_file(file.entry.path, shape)
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, aside = tempfile.mkstemp(prefix=path.stem, suffix=".part", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as out, _working(image, files, "decoding", options) as images:
+            _write_parts(out, files, shape, images)
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(aside, path)
+    finally:
+        Path(aside).unlink(missing_ok=True)
+
+
+def _write_parts(out: IO[bytes], files: list[_File], shape: Shape, images: Iterator[Pixels | str]) -> None:
+    skipped: list[tuple[int, str]] = []
+    table: dict[str, list[Any]] = {}
+    check = 0
+    for position, (file, image) in enumerate(zip(files, images, strict=True)):
+        row = position - len(skipped)
+        if isinstance(image, str):
+            skipped.append((position, image))
+            row = -1
+        else:
+            data = image.tobytes()
+            check = zlib.crc32(data, check)
+            out.write(data)
+        # A file that failed has its reason in the place of its header, so that it is not tried again.
+        table[file.entry.id] = [file.size, file.time, image if isinstance(image, str) else file.probe, row]
+    bad = [Skipped(files[position].entry.id, why) for position, why in skipped]
+    check_skipped(bad, len(files), len(files))  # max_bad waits for the reader: another limit needs no new cache
+    head = {"shape": [len(files) - len(skipped), *shape], "skipped": skipped, "check": check}
+    texts = [json.dumps(part).encode() for part in (table, head)]
+    out.writelines([*texts, TRAILER.pack(len(texts[0]), len(texts[1]), MAGIC)])
+
+
+def _open(path: Path, want_table: bool) -> _Stored | None:
+    """The parts of a cache file, or None where it is missing, cut short or something else."""
+    try:
+        with open(path, "rb") as file:
+            end = file.seek(-TRAILER.size, os.SEEK_END)
+            table_size, head_size, magic = TRAILER.unpack(file.read(TRAILER.size))
+            start = end - head_size - table_size
+            if magic != MAGIC or start <= 0:
+                return None
+            file.seek(start)
+            text = file.read(table_size)
+            head = json.loads(file.read(head_size))
+            shape = tuple(int(length) for length in head["shape"])
+            if int(np.prod(shape)) != start:
+                return None
+            pixels = np.memmap(path, dtype=np.uint8, mode="r", shape=shape)
+            return _Stored(head, json.loads(text) if want_table else {}, pixels)
+    except (OSError, ValueError, KeyError, TypeError, struct.error):
+        return None
+
+
+def _read(path: Path, files: list[_File], options: ReadOptions) -> Decoded | None:
+    """A whole cache as rows: read into memory and checked, or mapped where it is larger than ``cache_limit``."""
+    stored = _open(path, want_table=False)
+    if stored is None:
+        if path.exists():
+            _damaged(path)
+        return None
+    rows: Rows = MemmapRows(stored.pixels)
+    if stored.pixels.nbytes <= options.cache_limit:
+        pixels = np.fromfile(path, dtype=np.uint8, count=stored.pixels.size)
+        if zlib.crc32(pixels.data) != stored.head["check"]:
+            _damaged(path)
+            return None
+        rows = TensorRows(torch.from_numpy(pixels.reshape(stored.pixels.shape)))
+    reasons = {int(position): str(why) for position, why in stored.head["skipped"]}
+    skipped = tuple(Skipped(files[position].entry.id, why) for position, why in reasons.items())
+    check_skipped(skipped, len(files), options.max_bad)
+    kept = [position for position in range(len(files)) if position not in reasons]
+    return Decoded(rows, np.array(kept, dtype=np.int64), skipped)
+
+
+def _damaged(path: Path) -> None:
+    """Say so, and remove the file: neither it nor its rows may be used again."""
+    warnings.warn(f"the image cache {path} is damaged; the images are decoded again.", stacklevel=5)
+    path.unlink(missing_ok=True)
+
+
+def _older(folder: Path, name: str) -> _Stored | None:
+    """A cache of the same source and size, for the rows of files that have not changed."""
+    found = (_open(path, want_table=True) for path in folder.glob(f"{name}-*.images"))
+    return next((stored for stored in found if stored is not None), None)
+
+
+def _remove_older(path: Path, name: str) -> None:
+    """Remove what ``path`` replaces, and what killed runs left behind."""
+    for other in path.parent.glob(f"{name}-*"):
+        left = other.suffix == ".part" and time.time() - other.stat().st_mtime > DAY
+        if other != path and (other.suffix == ".images" or left):
+            other.unlink(missing_ok=True)
+
+
+def _without_cache(files: list[_File], shape: Shape, options: ReadOptions, error: OSError) -> Decoded:
+    size = len(files) * int(np.prod(shape))
+    if size > options.cache_limit:
+        raise _no_space(size, options, error) from error
+    warnings.warn(
+        f"the images are not kept for the next run: {options.cache} cannot be written ({error.strerror or error}); "
+        "set CODIVIDE_CACHE to a folder that can.",
+        stacklevel=4,
+    )
+    return decode_now([file.entry for file in files], shape, options)
+
+
+def _no_space(size: int, options: ReadOptions, error: OSError) -> InputError:
+    return InputError(
+        f"the decoded images take {size / 2**30:.1f} GiB, more than the cache limit of "
+        f"{options.cache_limit / 2**30:.1f} GiB, and {options.cache} cannot hold them ({error.strerror or error}): "
+        "set CODIVIDE_CACHE to a folder with room, raise the cache limit or choose a smaller image size."
+    )

@@ -1,0 +1,134 @@
+"""Folders of images with one sub-folder a class, with or without ``train/`` and ``test/``."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from codivide.data.cache import Entry, decode_files
+from codivide.data.images import COMMON, is_image_name
+from codivide.data.loaded import Loaded
+from codivide.data.options import ReadOptions
+from codivide.data.tables import HELD_OUT, assemble, warn_about_unused
+from codivide.errors import InputError
+
+NO_LABEL = ("unlabelled", "unlabeled")
+NOT_CLASSES = ("__pycache__", "__MACOSX")
+
+
+def load_folder(root: Path, options: ReadOptions, classes: Sequence[Any] | None = None, truth: object = None) -> Loaded:
+    """Images in one sub-folder a class, or ``train/`` and ``test/`` folders of such.
+
+    A sub-folder called ``unlabelled`` holds images without a label. Without ``test/``, a ``val``, ``valid`` or
+    ``validation`` folder is the held-out part. Hidden files and other kinds of files are left alone.
+
+    Args:
+        root: the folder.
+        options: how to read and cache the images.
+        classes: the classes in order, where they are known; else the sorted names of the sub-folders.
+        truth: true labels: a mapping from id to label, a CSV file of ``path,label``, or one label a row.
+
+    Returns:
+        The data set; ids are paths relative to ``root``.
+
+    Raises:
+        InputError: no images or no classes, or too many that cannot be read.
+    """
+    parts = _split_folders(root)
+    found = {split: _class_folders(root, folder) for split, folder in parts.items()}
+    names = [name for name in found["train"] if name.casefold() not in NO_LABEL]
+    entries: list[Entry] = []
+    labels: list[str | None] = []
+    splits: list[str] = []
+    for split, folders in found.items():
+        for name, images in folders.items():
+            entries += images
+            labels += [None if name.casefold() in NO_LABEL else name] * len(images)
+            splits += [split] * len(images)
+    _warn_about_empty(found)
+    decoded = decode_files(entries, root, options)
+    known = tuple(names) if classes is None else classes
+    loaded = assemble(entries, labels, splits, decoded, options, known, truth, root.name)
+    if classes is None and len(set(loaded.y.tolist()) - {-1}) < 2:
+        raise InputError(f"{root} holds images of one class only; training needs at least two classes.")
+    return loaded
+
+
+def walk(folder: Path, root: Path, seen: set[tuple[int, int]]) -> Iterator[Entry]:
+    """Image files below a folder in order of name, each real folder once, so that loops of links end.
+
+    Args:
+        folder: where to look.
+        root: what ids are relative to.
+        seen: device and inode of the folders that were visited.
+    """
+    status = os.stat(folder)
+    if (status.st_dev, status.st_ino) in seen:
+        return
+    seen.add((status.st_dev, status.st_ino))
+    for item in sorted(os.scandir(folder), key=lambda item: item.name):
+        path = Path(item.path)
+        if is_folder(item):
+            if not item.name.startswith(".") and item.name not in NOT_CLASSES:
+                yield from walk(path, root, seen)
+        elif is_image_name(item.name):
+            yield Entry(path.relative_to(root).as_posix(), path)
+
+
+def is_folder(item: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder or a link to one; a link that leads nowhere or to itself is not."""
+    try:
+        return item.is_dir()
+    except OSError:
+        return False
+
+
+def _folders(root: Path) -> list[Path]:
+    """The visible sub-folders in order of name, without links back to ``root`` or above it."""
+    above = {root.resolve(), *root.resolve().parents}
+    items = sorted((item for item in os.scandir(root) if is_folder(item)), key=lambda item: item.name)
+    visible = [Path(item.path) for item in items if not item.name.startswith(".") and item.name not in NOT_CLASSES]
+    return [folder for folder in visible if folder.resolve() not in above]
+
+
+def _split_folders(root: Path) -> dict[str, Path]:
+    """Folder of each split: ``train`` and maybe ``test`` where root is laid out so, else root alone."""
+    folders = {folder.name.casefold(): folder for folder in _folders(root)}
+    if "train" not in folders or set(folders) - {"train", *HELD_OUT} or not _folders(folders["train"]):
+        return {"train": root}
+    parts = {"train": folders["train"]}
+    held_out = [name for name in HELD_OUT if name in folders]
+    if held_out:
+        parts["test"] = folders[held_out[0]]
+        warn_about_unused(root, held_out[1:])
+    return parts
+
+
+def _class_folders(root: Path, folder: Path) -> dict[str, list[Entry]]:
+    """The images of each class of one split."""
+    loose = sum(is_image_name(item.name) for item in os.scandir(folder) if not is_folder(item))
+    folders = {path.name: list(walk(path, root, {_identity(folder)})) for path in _folders(folder)}
+    if not any(folders.values()):
+        if loose:
+            raise InputError(
+                f"{folder} holds {loose} images but no sub-folders of images: make one sub-folder a class, or write "
+                "a CSV file with columns path,label."
+            )
+        raise InputError(f"{folder} holds no images in sub-folders ({', '.join(COMMON)}, ...).")
+    if loose:
+        warnings.warn(f"{loose} images lie directly in {folder}, in no class; they are left out.", stacklevel=4)
+    return folders
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino
+
+
+def _warn_about_empty(found: dict[str, dict[str, list[Entry]]]) -> None:
+    for name, images in found["train"].items():
+        if not images:
+            warnings.warn(f"class folder {name!r} holds no images; it stays a class without samples.", stacklevel=4)

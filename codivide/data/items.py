@@ -1,0 +1,194 @@
+"""Map-style data sets of (image, label), read once into one array: torch Datasets and Hugging Face datasets."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from codivide.data.arrays import array_rows
+from codivide.data.cache import as_rows, check_skipped, scratch
+from codivide.data.images import GREY, LARGE, SMALL, Shape, reason, to_pixels
+from codivide.data.loaded import Rows, Skipped
+from codivide.data.options import ReadOptions, progress_bar
+from codivide.errors import InputError
+
+IMAGE_COLUMNS = ("image", "img", "pixel_values")
+LABEL_COLUMNS = ("label", "labels", "fine_label", "target")
+
+
+@runtime_checkable
+class Items(Protocol):
+    """A length, and ``items[i] -> sample`` or ``(sample, label)``."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Any: ...
+
+
+class Collected(NamedTuple):
+    """Rows ``[M]``, their labels (None where an item has none), their numbers, and the items left out."""
+
+    rows: Rows
+    labels: list[Any]
+    kept: list[int]
+    skipped: tuple[Skipped, ...]
+
+
+class _OtherShape(Exception):
+    """A later image does not fit what the first ones promised; ``shape`` fits all so far."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__(shape)
+        self.shape = shape
+
+
+def collect(items: Items, options: ReadOptions, shape: Shape | None = None) -> Collected:
+    """Read every item once (a transform runs once) into one array.
+
+    Args:
+        items: each item is a PIL image, an array or a tensor, alone or with a label after it.
+        options: image size, limits and the progress bar.
+        shape: shape that PIL images must take; None: from the images.
+
+    Returns:
+        The rows in memory, or on disk where they would pass the cache limit.
+
+    Raises:
+        InputError: no item, items of unequal shape, or more than ``max_bad`` that cannot be read.
+    """
+    if len(items) == 0:
+        raise InputError("the data set is empty: 0 sample(s).")
+    fixed = shape
+    while True:  # one pass where the images are alike; a size or a colour that comes late starts another
+        try:
+            return _collect(items, shape, fixed is not None, options)
+        except _OtherShape as other:
+            shape = other.shape
+
+
+def hugging_face(source: object) -> dict[str, HuggingFaceItems] | None:
+    """A Hugging Face data set by split name ("" where there are no splits), or None where it is something else.
+
+    Raises:
+        InputError: no column of images or of labels.
+    """
+    library = sys.modules.get("datasets")  # a data set of a library cannot come before the library is imported
+    if library is None:
+        return None
+    if isinstance(source, library.DatasetDict):
+        return {str(name): HuggingFaceItems(part) for name, part in source.items()}
+    if isinstance(source, library.Dataset):
+        return {"": HuggingFaceItems(source)}
+    if isinstance(source, library.IterableDataset | library.IterableDatasetDict):
+        raise InputError("a streaming data set cannot be indexed: load it without streaming=True.")
+    return None
+
+
+class HuggingFaceItems:
+    """A Hugging Face data set as (image, label) items; numbers of a ClassLabel become its names."""
+
+    def __init__(self, table: Any) -> None:
+        features = dict(table.features)
+        kinds = {name: type(feature).__name__ for name, feature in features.items()}
+        self.image = _column(kinds, "Image", IMAGE_COLUMNS, "image")
+        self.label = _column(kinds, "ClassLabel", LABEL_COLUMNS, "label")
+        self.names: Sequence[str] | None = getattr(features[self.label], "names", None)
+        self.table = table
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __getitem__(self, index: int, /) -> tuple[Any, Any]:
+        row = self.table[index]
+        label = row[self.label]
+        if self.names is not None and label is not None:
+            label = self.names[label] if label >= 0 else None
+        image = row[self.image]
+        return (np.asarray(image) if isinstance(image, list) else image), label
+
+
+def _column(kinds: dict[str, str], kind: str, names: Sequence[str], what: str) -> str:
+    by_kind = [name for name, found in kinds.items() if found == kind]
+    by_name = [name for name in names if name in kinds]
+    if not by_kind and not by_name:
+        raise InputError(f"the data set has no {what} column (columns: {', '.join(kinds)}).")
+    both = [name for name in by_name if name in by_kind]
+    return (both or by_kind or by_name)[0]
+
+
+def _collect(items: Items, shape: Shape | None, fixed: bool, options: ReadOptions) -> Collected:
+    data: NDArray[Any] | None = None
+    labels: list[Any] = []
+    kept: list[int] = []
+    skipped: list[Skipped] = []
+    with progress_bar(options.progress) as bar:
+        for index in bar.track(range(len(items)), description="reading"):
+            try:
+                sample, label = _split(items[index])
+            except Exception as error:  # whatever the user's code or a broken file raises counts as unreadable
+                skipped.append(Skipped(f"row {index}", reason(error)))
+                if len(skipped) > options.max_bad:
+                    break
+                continue
+            if isinstance(sample, Image.Image):
+                shape = _fit_shape(sample, shape, fixed, options)
+                pixels: NDArray[Any] = to_pixels(sample, shape)
+            else:
+                pixels = _pixels(sample, index)
+            if data is None:
+                dtype = np.uint8 if pixels.dtype == np.uint8 else np.float32
+                data = scratch((len(items), *pixels.shape), dtype, options)
+            if pixels.shape != data.shape[1:] or pixels.dtype != data.dtype:
+                raise InputError(
+                    f"row {index} of the data set is {pixels.dtype} of shape {pixels.shape}, but the first is "
+                    f"{data.dtype} of shape {data.shape[1:]}."
+                )
+            data[len(kept)] = pixels
+            kept.append(index)
+            labels.append(label)
+    check_skipped(skipped, len(items), options.max_bad)
+    assert data is not None
+    return Collected(as_rows(data[: len(kept)]), labels, kept, tuple(skipped))
+
+
+def _split(item: Any) -> tuple[Any, Any]:
+    if isinstance(item, tuple | list):
+        return item[0], item[1] if len(item) > 1 else None
+    return item, None
+
+
+def _pixels(sample: object, index: int) -> NDArray[Any]:
+    """One array or tensor by the rules for many: ``[C, H, W]`` or ``[D]``, uint8 or float32."""
+    if not isinstance(sample, Tensor | np.ndarray):
+        raise InputError(
+            f"row {index} of the data set is a {type(sample).__name__}; (image, label) pairs are needed, where the "
+            "image is a PIL image, an array or a tensor."
+        )
+    try:
+        return array_rows(sample[None])[torch.zeros(1, dtype=torch.int64)][0].cpu().numpy()
+    except InputError as error:
+        raise InputError(f"row {index} of the data set: {error}") from error
+
+
+def _fit_shape(image: Image.Image, shape: Shape | None, fixed: bool, options: ReadOptions) -> Shape:
+    """The shape promised so far if the image fits it, else by way of an exception the one that holds for all."""
+    channels = 1 if image.mode in GREY else 3
+    if shape is None:
+        if options.image_size is not None:
+            return channels, options.image_size, options.image_size
+        return (channels, image.height, image.width) if max(image.size) <= SMALL else (channels, LARGE, LARGE)
+    if fixed:
+        return shape
+    native = options.image_size is None and shape[1:] != (LARGE, LARGE)
+    if native and (image.height, image.width) != shape[1:]:
+        raise _OtherShape((max(channels, shape[0]), LARGE, LARGE))
+    if channels > shape[0]:
+        raise _OtherShape((channels, *shape[1:]))
+    return shape

@@ -1,0 +1,300 @@
+"""Manifests of images and tables of features in CSV or Parquet files, and truth that comes apart."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow
+import pyarrow.parquet
+from numpy.typing import NDArray
+
+from codivide.data.arrays import choose_augment, from_arrays, true_indices
+from codivide.data.cache import Decoded, Entry, decode_files
+from codivide.data.labels import MISSING_TEXT, encode
+from codivide.data.loaded import Loaded
+from codivide.data.options import ReadOptions
+from codivide.data.rows import take
+from codivide.errors import InputError
+
+TABLES = (".csv", ".parquet")
+HELD_OUT = ("test", "val", "valid", "validation")
+TEXT_COLUMNS = ("path", "label", "split", "true_label", "id")
+
+Classes = Sequence[Any] | None
+
+
+def load_table(path: Path, options: ReadOptions, classes: Classes = None, truth: object = None) -> Loaded:
+    """A manifest of images (columns ``path,label``) or a table of features (``label`` and columns of numbers).
+
+    Both may have ``split`` (train, test; val, valid and validation stand in where there is no test) and
+    ``true_label``; a table of features may have ``id``. Paths are relative to the manifest's folder.
+
+    Args:
+        path: a ``.csv`` or ``.parquet`` file.
+        options: how to read and cache the images.
+        classes: the classes in order, where they are known.
+        truth: true labels, instead of the column: as for :func:`load_folder`.
+
+    Returns:
+        The data set; ids are the paths as written, the column ``id``, or row numbers.
+
+    Raises:
+        InputError: a column that is missing, a value that is wrong (it names the row), or too many unreadable images.
+    """
+    table = read_table(path)
+    if "label" not in table:
+        raise InputError(f"{path} has no column 'label' (columns: {', '.join(table.columns)}).")
+    labels = table_labels(table["label"])
+    splits = _splits(table, path)
+    if truth is None and "true_label" in table:
+        truth = table_labels(table["true_label"])
+    if "path" not in table:
+        return _feature_table(table, labels, splits, path, options, classes, truth)
+    entries = manifest_entries(table, path)
+    train = [row for row, split in enumerate(splits) if split == "train"]
+    ids = [entry.id for entry in entries]
+    given = [labels[row] for row in train]
+    names = [ids[row] for row in train]
+    _, known = encode(given, unlabelled=options.unlabelled, classes=classes, what=path.name, names=names)
+    decoded = decode_files(entries, path, options)
+    return assemble(entries, labels, splits, decoded, options, known, truth, path.stem)
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A CSV or Parquet file with the named columns as text (missing: None or empty) and the others as numbers.
+
+    Args:
+        path: the file.
+
+    Returns:
+        At least one row.
+
+    Raises:
+        InputError: the file cannot be parsed, or has no rows.
+    """
+    try:
+        if path.suffix.lower() == ".parquet":
+            table: pd.DataFrame = pyarrow.parquet.read_table(path).to_pandas(ignore_metadata=True)
+        else:
+            columns = pd.read_csv(path, nrows=0, encoding="utf-8-sig").columns
+            text = [name for name in columns if str(name).strip() in TEXT_COLUMNS]
+            table = pd.read_csv(
+                path,
+                encoding="utf-8-sig",
+                dtype=dict.fromkeys(text, "object"),
+                keep_default_na=False,
+                na_values={name: ["", "nan", "NaN"] for name in columns if name not in text},
+            )
+    except (
+        ValueError,
+        OSError,
+        pyarrow.ArrowException,
+    ) as error:  # UnicodeDecodeError, ParserError, ... are ValueErrors
+        raise InputError(f"{path} cannot be read: {error}") from error
+    table.columns = pd.Index([str(name).strip() for name in table.columns])
+    if len(table) == 0:
+        raise InputError(f"{path} has no rows.")
+    return table
+
+
+def table_labels(column: pd.Series[Any]) -> list[Any]:
+    """A column of labels: whole numbers where every text is one, as written otherwise; None where empty."""
+    values: list[Any] = column.astype(object).where(column.notna(), None).tolist()
+    texts = [value.strip() for value in values if isinstance(value, str)]
+    numbers = [text for text in texts if text not in MISSING_TEXT]
+    if numbers and all(_is_whole(text) for text in numbers):
+        return [int(value) if isinstance(value, str) and _is_whole(value.strip()) else value for value in values]
+    return values
+
+
+def manifest_entries(table: pd.DataFrame, path: Path) -> list[Entry]:
+    """The image files of a manifest, in its order.
+
+    Raises:
+        InputError: an empty path, or one that comes twice; it names the rows.
+    """
+    entries: list[Entry] = []
+    seen: dict[str, int] = {}
+    for row, value in enumerate(table["path"].tolist()):
+        if not isinstance(value, str) or not value.strip():
+            raise InputError(f"{path}: row {row} (line {row + 2}) has no path.")
+        name = value.replace("\\", "/") if os.sep == "\\" else value
+        if seen.setdefault(name, row) != row:
+            raise InputError(f"{path}: {name!r} comes twice, in rows {seen[name]} and {row}; a sample needs one row.")
+        entries.append(Entry(name, path.parent / name))
+    return entries
+
+
+def assemble(
+    entries: list[Entry],
+    labels: Sequence[Any],
+    splits: Sequence[str],
+    decoded: Decoded,
+    options: ReadOptions,
+    classes: Sequence[Any],
+    truth: object,
+    name: str,
+) -> Loaded:
+    """The data set of the images that could be read, with its test part.
+
+    Args:
+        entries: all image files.
+        labels: the given label of each.
+        splits: "train", "test" or "unused" for each.
+        decoded: the images that could be read.
+        options: the value that means "no label", and the views.
+        classes: the classes in order.
+        truth: true labels by id, for every file, for every row that could be read, or in a CSV file.
+        name: what to call the data.
+
+    Returns:
+        The data set.
+
+    Raises:
+        InputError: a label that is not in ``classes``, or truth that does not fit.
+    """
+    ids = [entries[position].id for position in decoded.kept]
+    split = np.array([splits[position] for position in decoded.kept])
+    given = [labels[position] for position in decoded.kept]
+    y, known = encode(given, unlabelled=options.unlabelled, classes=classes, what=name, names=ids)
+    if isinstance(truth, list) and len(truth) == len(entries):  # a column of the manifest, unreadable files included
+        truth = [truth[position] for position in decoded.kept]
+    train = np.flatnonzero(split == "train")
+    whole = Loaded(
+        x=decoded.rows,
+        y=y,
+        classes=known,
+        ids=ids,
+        augment=choose_augment(options.augment, decoded.rows.shape),
+        skipped=decoded.skipped,
+        name=name,
+    )
+    true = _true(truth, ids, train, known, options)
+    test = _part(whole, np.flatnonzero(split == "test"), true)
+    training = _part(whole, train, true)
+    if training is None:
+        raise InputError(f"{name}: none of the training images can be read.")
+    return replace(training, test=test, skipped=decoded.skipped)
+
+
+def _part(whole: Loaded, rows: NDArray[np.int64], truth: NDArray[np.int64] | None) -> Loaded | None:
+    if len(rows) == 0:
+        return None
+    return replace(
+        whole,
+        x=take(whole.x, rows),
+        y=whole.y[rows],
+        ids=[whole.ids[row] for row in rows],
+        truth=None if truth is None else truth[rows],
+        skipped=(),
+    )
+
+
+def _true(
+    truth: object, ids: list[str], train: NDArray[np.int64], classes: Sequence[Any], options: ReadOptions
+) -> NDArray[np.int64] | None:
+    """True labels of all rows: by id (mapping or CSV file), for every row, or for the training rows alone."""
+    if truth is None:
+        return None
+    if isinstance(truth, str | Path):
+        table = read_table(Path(truth))
+        if not {"path", "label"} <= set(table.columns):
+            raise InputError(f"{truth} needs columns path,label (it has {', '.join(table.columns)}).")
+        truth = dict(zip(table["path"], table_labels(table["label"]), strict=True))
+    if isinstance(truth, dict):
+        if not truth.keys() & set(ids):
+            raise InputError("none of the true labels belongs to a row: their ids must be the paths of the images.")
+        truth = [truth.get(name) for name in ids]
+    if isinstance(truth, Sequence) and len(truth) != len(ids) and len(truth) == len(train):
+        whole = np.full(len(ids), -1, dtype=np.int64)
+        known = true_indices(truth, len(train), classes, options)
+        assert known is not None
+        whole[train] = known
+        return whole
+    return true_indices(truth, len(ids), classes, options, ids)
+
+
+def warn_about_unused(source: Path, names: Sequence[str]) -> None:
+    """Say that there are more held-out parts than the one that is used."""
+    if names:
+        warnings.warn(f"{source}: {', '.join(names)} is not used: there is another test part.", stacklevel=4)
+
+
+def _is_whole(text: str) -> bool:
+    """Whether a text is how Python writes an integer (so "007" stays a name)."""
+    digits = text.removeprefix("-")
+    return digits.isascii() and digits.isdigit() and len(digits) < 19 and str(int(text)) == text
+
+
+def _splits(table: pd.DataFrame, path: Path) -> list[str]:
+    """``train``, ``test`` or ``unused`` for each row."""
+    if "split" not in table:
+        return ["train"] * len(table)
+    names = [str(value or "train").strip().casefold() for value in table["split"].tolist()]
+    for row, name in enumerate(names):
+        if name not in ("train", *HELD_OUT):
+            raise InputError(f"{path}: row {row} (line {row + 2}) has split {name!r}; use train, test or val.")
+    if "train" not in names:
+        raise InputError(f"{path} has no row of split 'train'.")
+    held_out = [name for name in HELD_OUT if name in names]
+    warn_about_unused(path, held_out[1:])
+    return ["test" if name in held_out[:1] else "unused" if name != "train" else name for name in names]
+
+
+def _feature_table(
+    table: pd.DataFrame,
+    labels: list[Any],
+    splits: list[str],
+    path: Path,
+    options: ReadOptions,
+    classes: Classes,
+    truth: object,
+) -> Loaded:
+    split = np.array(splits)
+    ids = feature_ids(table)
+    features = feature_columns(table, path)
+
+    def part(name: str, known: Classes) -> Loaded:
+        rows = np.flatnonzero(split == name)
+        true = truth
+        if isinstance(true, list) and len(true) == len(table):
+            true = [true[row] for row in rows]
+        given = [labels[row] for row in rows]
+        names = [ids[row] for row in rows]
+        part_of = features.iloc[rows]
+        return from_arrays(part_of, given, options=options, classes=known, truth=true, ids=names, name=path.stem)
+
+    train = part("train", classes)
+    return replace(train, test=part("test", train.classes)) if "test" in splits else train
+
+
+def feature_ids(table: pd.DataFrame) -> list[str | int]:
+    """The column ``id``, else row numbers."""
+    return table["id"].tolist() if "id" in table else list(range(len(table)))
+
+
+def feature_columns(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """The columns of numbers.
+
+    Raises:
+        InputError: none, or a column that is not of numbers; it names the row and the value.
+    """
+    features = table.drop(columns=[name for name in TEXT_COLUMNS if name in table])
+    if features.shape[1] == 0:
+        raise InputError(f"{path} has neither a column 'path' nor columns of numbers.")
+    for name in features.columns:
+        if not pd.api.types.is_numeric_dtype(features[name]):
+            bad = pd.to_numeric(features[name], errors="coerce").isna().to_numpy()
+            row = int(np.argmax(bad))
+            raise InputError(
+                f"{path}: column {name!r} is not of numbers: row {row} (line {row + 2}) is "
+                f"{features[name].iloc[row]!r}. For images name the column of files 'path'."
+            )
+    return features

@@ -1,0 +1,360 @@
+"""Views: batched functions ``(raw batch, generator) -> network input`` called "plain", "weak" and "strong".
+
+A raw batch is uint8 images ``[B, C, H, W]`` (0 to 255), float32 images, or float32 features ``[B, D]``. A
+view answers float32, normalised, images in channels_last memory format. The generator lives on the CPU:
+every random number is drawn there and then moved to the batch's device, so that a CPU and a GPU see the
+same views. No Python runs per sample; in the strong view each operation of RandAugment runs once, on the
+samples that drew it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from codivide.data.loaded import Rows
+from codivide.errors import InputError
+
+View = Callable[[Tensor, torch.Generator], Tensor]
+
+AUGMENTS = ("photo", "shift", "jitter", "none")
+
+_ROUNDS = 2  # RandAugment's N: operations per sample
+_WEAK_NOISE, _STRONG_NOISE, _STRONG_DROPOUT = 0.1, 0.2, 0.1
+_LUMA = (0.299, 0.587, 0.114)
+_FIT_ELEMENTS = 1 << 23  # values looked at at once while fitting: 32 MB as float32
+
+
+@dataclass(frozen=True, eq=False)
+class ViewSpec:
+    """How raw rows become network inputs.
+
+    Attributes:
+        augment: "photo" (crop and flip), "shift" (crop), "jitter" (feature noise) or "none".
+        mean: ``[C]`` of images or ``[D]`` of features; of uint8 images after division by 255.
+        std: the deviation, same shape and unit, never 0.
+    """
+
+    augment: str
+    mean: Tensor
+    std: Tensor
+
+    def __post_init__(self) -> None:
+        if self.augment not in AUGMENTS:
+            raise InputError(f"unknown augmentation {self.augment!r}; known: {', '.join(AUGMENTS)}")
+
+    def views(self) -> dict[str, View]:
+        """The functions by name."""
+        return {"plain": self.plain, "weak": self.weak, "strong": self.strong}
+
+    def plain(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Normalise only; draws nothing from the generator."""
+        return normalise(x, self.mean, self.std)
+
+    def weak(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """Zero-pad by an eighth and crop, flip half of the photos; or noise of 0.1 on features."""
+        if self.augment == "none":
+            return self.plain(x, generator)
+        if self.augment == "jitter":
+            x = self.plain(x, generator)
+            return x + _WEAK_NOISE * torch.randn(x.shape, generator=generator).to(x.device)
+        return normalise(self._random_crop(x, generator), self.mean, self.std)
+
+    def strong(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """The weak view, then more, with parameters of each sample's own.
+
+        photo: RandAugment (Cubuk et al. 2020) with two operations of random strength, then cutout of half the
+        side. shift: a random affine map (15 degrees, shear 0.2, scale 0.85 to 1.15), then cutout of a
+        quarter of the side. jitter: noise of 0.2, and a tenth of the features set to their mean. Cutout
+        (DeVries and Taylor 2017) fills with the mean.
+        """
+        if self.augment == "none":
+            return self.plain(x, generator)
+        if self.augment == "jitter":
+            x = self.plain(x, generator)
+            noisy = x + _STRONG_NOISE * torch.randn(x.shape, generator=generator).to(x.device)
+            return noisy * (torch.rand(x.shape, generator=generator) >= _STRONG_DROPOUT).to(x.device)
+        cropped = self._random_crop(x, generator)
+        side = min(x.shape[2:])
+        if self.augment == "photo":
+            changed = self._rand_augment(cropped, generator)
+            return cutout(normalise(changed, self.mean, self.std), generator, side // 2)
+        draws = torch.rand(len(x), 3, generator=generator) * 2 - 1
+        angle, shear, scale = torch.deg2rad(15 * draws[:, 0]), 0.2 * draws[:, 1], 1 + 0.15 * draws[:, 2]
+        zero = torch.zeros(len(x))
+        matrix = _affine(angle, shear, zero, zero, zero) / scale[:, None, None]
+        warped = _warp(cropped.float(), matrix, fill=0.0)
+        scaled = warped / 255 if x.dtype == torch.uint8 else warped
+        return cutout(normalise(scaled, self.mean, self.std), generator, side // 4)
+
+    def _random_crop(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        pad = max(1, min(x.shape[2:]) // 8)
+        draws = torch.rand(len(x), 3, generator=generator)
+        offsets = (draws[:, :2] * (2 * pad + 1)).long()
+        flip = (draws[:, 2] < 0.5) & (self.augment == "photo")
+        return crop(x, offsets[:, 0], offsets[:, 1], flip, pad)
+
+    def _rand_augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
+        """RandAugment of raw images; the answer is float, uint8 images divided by 255.
+
+        Colour operations need a range. Float images are taken from their own minimum to maximum.
+        """
+        choices = draw_choices(len(x), generator)
+        if x.dtype == torch.uint8:
+            return rand_augment(x.float() / 255, choices)
+        low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
+        extent = torch.where(high > low, high - low, 1.0)
+        return rand_augment((x - low) / extent, choices) * extent + low
+
+
+def fit_views(rows: Rows, augment: str, sample: int = 10_000) -> ViewSpec:
+    """Measure mean and deviation and say how to augment.
+
+    Images: per channel. Features: per feature; where a feature does not vary the deviation is 1. Sparse
+    features: mean 0, so that what is absent stays 0, and one deviation for all (the root mean square),
+    because a deviation per feature would blow up the rarest ones.
+
+    Args:
+        rows: the training rows.
+        augment: one of ``AUGMENTS``.
+        sample: at most so many evenly spaced rows are read, a few megabytes at a time.
+
+    Raises:
+        InputError: no rows, or an unknown augmentation.
+    """
+    if len(rows) == 0:
+        raise InputError("there are no rows to measure")
+    ids = torch.linspace(0, len(rows) - 1, min(len(rows), sample), dtype=torch.float64).round().long()
+    size = 1
+    for extent in rows.shape:
+        size *= extent
+    images = len(rows.shape) == 3
+    count, mean, squares = 0, torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
+    step = max(1, _FIT_ELEMENTS // size)
+    for start in range(0, len(ids), step):
+        part = ids[start : start + step]
+        x = rows[part].cpu()
+        # Features may lie far from 0 compared with their deviation; pixels do not, and there are many more.
+        exact = x.float() if images else x.double()
+        variance, centre = torch.var_mean(exact, (0, 2, 3) if images else 0, correction=0)
+        # The pairwise update of Chan et al. 1983: one pass, and no difference of large sums.
+        both = count + len(part)
+        shift = centre.double() - mean
+        mean = mean + shift * (len(part) / both)
+        squares = squares + variance.double() * len(part) + shift**2 * (count * len(part) / both)
+        count = both
+    if getattr(rows, "sparse", False):
+        root = (squares / count + mean**2).mean().sqrt()
+        std = root.expand_as(mean).clone()
+        mean = torch.zeros_like(mean)
+    else:
+        std = (squares / count).sqrt()
+    if rows.dtype == torch.uint8:
+        mean, std = mean / 255, std / 255
+    return ViewSpec(augment, mean.float(), torch.where(std <= 1e-7 * mean.abs(), 1.0, std).float())
+
+
+def normalise(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """``(x - mean) / std`` in float32, images channels_last; uint8 is divided by 255 first.
+
+    Args:
+        x: ``[B, C, H, W]`` uint8 or float, or ``[B, D]`` float.
+        mean: ``[C]`` or ``[D]``.
+        std: as ``mean``.
+    """
+    unit = 255.0 if x.dtype == torch.uint8 else 1.0
+    scale = (1.0 / (std.double() * unit)).float()
+    mean, scale = (mean * unit).to(x.device), scale.to(x.device)
+    if x.ndim != 4:
+        return (x.float() - mean) * scale
+    # Normalising planes and permuting last is four times as fast as arithmetic on interleaved channels.
+    out = x.to(torch.float32, copy=True).sub_(mean[:, None, None]).mul_(scale[:, None, None])
+    return out.contiguous(memory_format=torch.channels_last)
+
+
+def crop(x: Tensor, dy: Tensor, dx: Tensor, flip: Tensor, pad: int) -> Tensor:
+    """Zero-pad each image by ``pad``, cut its own size out at ``(dy, dx)``, mirror it where ``flip``.
+
+    The padded batch and its mirror image are viewed with a stride of one value, so that every run of W values
+    is a row, and the rows of the whole result are one ``index_select``.
+
+    Args:
+        x: ``[B, C, H, W]``, any type.
+        dy: ``[B]`` int64, 0 to ``2 * pad``, the top row of the cut.
+        dx: ``[B]`` int64, 0 to ``2 * pad``, its left column.
+        flip: ``[B]`` bool.
+        pad: pixels added on every side.
+    """
+    batch, channels, height, width = x.shape
+    if batch == 0:
+        return x
+    padded = F.pad(x.contiguous(), (pad, pad, pad, pad))
+    both = torch.stack([padded, padded.flip(3)])
+    runs = both.view(-1).as_strided((both.numel() - width + 1, width), (1, 1))
+    dy, dx, flip = (each.cpu().view(-1, 1, 1) for each in (dy, dx, flip))
+    planes = torch.arange(batch * channels).view(batch, channels, 1) + flip * (batch * channels)
+    rows = planes * (height + 2 * pad) + dy + torch.arange(height)
+    starts = rows * (width + 2 * pad) + torch.where(flip, 2 * pad - dx, dx)
+    return runs.index_select(0, starts.view(-1).to(x.device)).view(batch, channels, height, width)
+
+
+def cutout(x: Tensor, generator: torch.Generator, side: int) -> Tensor:
+    """Set a square of ``side`` pixels to 0, centred anywhere in the image and cut at its border.
+
+    Args:
+        x: ``[B, C, H, W]`` normalised, so that 0 is the mean.
+        generator: on the CPU.
+        side: of the square, in pixels.
+    """
+    batch, _, height, width = x.shape
+    draws = torch.rand(batch, 2, generator=generator)
+    top = (draws[:, :1] * height).long() - side // 2
+    left = (draws[:, 1:] * width).long() - side // 2
+    rows, columns = torch.arange(height) - top, torch.arange(width) - left
+    high, wide = (rows >= 0) & (rows < side), (columns >= 0) & (columns < side)
+    inside = high[:, None, :, None] & wide[:, None, None, :]
+    return x.clone().masked_fill_(inside.to(x.device), 0.0)  # the clone keeps the memory format
+
+
+class Choices(NamedTuple):
+    """What RandAugment does to each sample, on the CPU.
+
+    Attributes:
+        operation: ``[B, rounds]`` int64, index into ``OPERATIONS``.
+        strength: ``[B, rounds]``, -1 to 1; operations without a direction take its absolute value.
+    """
+
+    operation: Tensor
+    strength: Tensor
+
+
+def draw_choices(batch: int, generator: torch.Generator) -> Choices:
+    """Two operations per sample, with replacement, each with its own strength."""
+    draws = torch.rand(batch, 2 * _ROUNDS, generator=generator)
+    return Choices((draws[:, :_ROUNDS] * len(OPERATIONS)).long(), draws[:, _ROUNDS:] * 2 - 1)
+
+
+def rand_augment(x: Tensor, choices: Choices) -> Tensor:
+    """Apply to every image its own operations.
+
+    Colour operations run in the order drawn; the affine ones of all rounds are one map and one
+    interpolation at the end, which fills with grey.
+
+    Args:
+        x: ``[B, C, H, W]`` float, 0 to 1.
+        choices: what to do, from ``draw_choices``.
+
+    Returns:
+        ``[B, C, H, W]``, 0 to 1.
+    """
+    x = x.clone()
+    matrix = torch.eye(2, 3).repeat(len(x), 1, 1)
+    for operations, strengths in zip(choices.operation.T, choices.strength.T, strict=True):
+        for index, operation in enumerate(_COLOUR.values()):
+            members = (operations == index).nonzero()[:, 0]
+            if len(members):
+                here, strength = members.to(x.device), strengths[members].to(x.device)
+                chosen = x.index_select(0, here)
+                x.index_copy_(0, here, operation(chosen, strength.view(-1, 1, 1, 1)))
+        matrix = _compose(matrix, _affine(*(_LARGEST[operations] * strengths[:, None]).T))
+    return _warp(x, matrix, fill=0.5).clamp_(0, 1)
+
+
+def _affine(angle: Tensor, shear_x: Tensor, shear_y: Tensor, move_x: Tensor, move_y: Tensor) -> Tensor:
+    """Maps ``[B, 2, 3]`` from output to input positions, both -1 to 1: shear, rotate clockwise, move."""
+    cos, sin = angle.cos(), angle.sin()
+    first = torch.stack([cos + shear_y * sin, shear_x * cos + sin, move_x], 1)
+    second = torch.stack([-sin + shear_y * cos, cos - shear_x * sin, move_y], 1)
+    return torch.stack([first, second], 1)
+
+
+def _compose(first: Tensor, second: Tensor) -> Tensor:
+    """The map ``first(second(position))``, all ``[B, 2, 3]``."""
+    linear = first[:, :, :2] @ second
+    return torch.cat([linear[:, :, :2], linear[:, :, 2:] + first[:, :, 2:]], 2)
+
+
+def _warp(x: Tensor, matrix: Tensor, fill: float) -> Tensor:
+    """Bilinear resampling under ``matrix [B, 2, 3]``; outside the image lies ``fill``."""
+    grid = F.affine_grid(matrix.to(x.device), list(x.shape), align_corners=False)
+    return F.grid_sample(x - fill, grid, align_corners=False) + fill
+
+
+def _blend(x: Tensor, base: Tensor | float, strength: Tensor) -> Tensor:
+    """PIL's ``ImageEnhance``: a tenth of the way from ``base`` to ``x`` (strength -1), to 1.9 times it (1)."""
+    return (base + (x - base) * (1 + 0.9 * strength)).clamp(0, 1)
+
+
+def _grey(x: Tensor) -> Tensor:
+    """Luminance ``[B, 1, H, W]``; the mean of the channels unless there are three."""
+    if x.shape[1] != 3:
+        return x.mean(1, keepdim=True)
+    return (x * x.new_tensor(_LUMA).view(3, 1, 1)).sum(1, keepdim=True)
+
+
+def _smooth(x: Tensor) -> Tensor:
+    """PIL's ``SMOOTH`` filter (centre 5, neighbours 1, over 13); the outermost pixels stay."""
+    channels = x.shape[1]
+    kernel = x.new_ones(channels, 1, 3, 3)
+    kernel[:, :, 1, 1] = 5
+    out = x.clone()
+    out[:, :, 1:-1, 1:-1] = F.conv2d(x, kernel / 13, groups=channels)
+    return out
+
+
+def _autocontrast(x: Tensor, strength: Tensor) -> Tensor:
+    low, high = x.amin((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
+    return torch.where(high > low, (x - low) / (high - low).clamp_min(1e-6), x)
+
+
+def _equalize(x: Tensor, strength: Tensor) -> Tensor:
+    """Flatten the histogram of 256 levels of every channel, as PIL does."""
+    planes = (x.flatten(2).flatten(0, 1) * 255).round().long()
+    rows = torch.arange(len(planes), device=x.device)[:, None] * 256
+    counts = torch.bincount((planes + rows).view(-1), minlength=256 * len(planes)).view(-1, 256)
+    levels = torch.arange(256, device=x.device)
+    last = counts.gather(1, torch.where(counts > 0, levels, 0).amax(1, keepdim=True))
+    step = (planes.shape[1] - last) // 255
+    before = counts.cumsum(1) - counts
+    table = torch.where(step > 0, (before + step // 2) // step.clamp_min(1), levels).clamp(0, 255)
+    return (table.gather(1, planes).float() / 255).view_as(x)
+
+
+def _posterize(x: Tensor, strength: Tensor) -> Tensor:
+    """Keep 4 to 8 bits."""
+    step = 2.0 ** (strength.abs() * 4.999).floor()
+    return ((x * 255).round() / step).floor() * step / 255
+
+
+_COLOUR: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "autocontrast": _autocontrast,
+    "brightness": lambda x, strength: _blend(x, 0.0, strength),
+    "colour": lambda x, strength: _blend(x, _grey(x), strength),
+    "contrast": lambda x, strength: _blend(x, _grey(x).mean((2, 3), keepdim=True), strength),
+    "equalize": _equalize,
+    "posterize": _posterize,
+    "sharpness": lambda x, strength: _blend(x, _smooth(x), strength),
+    "solarize": lambda x, strength: torch.where(x >= 1 - strength.abs(), 1 - x, x),
+}
+
+
+#: Largest angle in radians, shears and moves; positions span 2, so that a move of 0.6 is 0.3 of the width.
+_GEOMETRY: dict[str, tuple[float, float, float, float, float]] = {
+    "identity": (0.0, 0.0, 0.0, 0.0, 0.0),
+    "rotate": (torch.pi / 6, 0.0, 0.0, 0.0, 0.0),
+    "shear_x": (0.0, 0.3, 0.0, 0.0, 0.0),
+    "shear_y": (0.0, 0.0, 0.3, 0.0, 0.0),
+    "translate_x": (0.0, 0.0, 0.0, 0.6, 0.0),
+    "translate_y": (0.0, 0.0, 0.0, 0.0, 0.6),
+}
+
+#: RandAugment's operations with the largest strengths of Sohn et al. 2020 (FixMatch).
+OPERATIONS = (*_COLOUR, *_GEOMETRY)
+
+#: Row by row of ``OPERATIONS``; a colour operation moves nothing.
+_LARGEST = torch.cat([torch.zeros(len(_COLOUR), 5), torch.tensor(list(_GEOMETRY.values()))])

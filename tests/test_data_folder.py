@@ -1,0 +1,264 @@
+"""Folders of classes, manifests and tables of features."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from codivide.data.sources import ReadOptions, load
+from codivide.errors import InputError
+
+
+def picture(path, red=0, size=8):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (size, size), (red, 0, 0)).save(path, format="PNG")
+
+
+@pytest.fixture
+def root(tmp_path):
+    root = tmp_path / "root"
+    for k, name in enumerate(["cat/1.png", "cat/2.png", "dog/1.png"]):
+        picture(root / name, k)
+    return root
+
+
+def reds(loaded):
+    return loaded.x[torch.arange(len(loaded.x))][:, 0, 0, 0].tolist()
+
+
+def test_one_sub_folder_a_class(root):
+    loaded = load(root)
+    assert loaded.classes == ("cat", "dog")
+    assert loaded.ids == ["cat/1.png", "cat/2.png", "dog/1.png"]
+    assert loaded.y.tolist() == [0, 0, 1]
+    assert reds(loaded) == [0, 1, 2]
+    assert (loaded.x.shape, loaded.augment, loaded.name) == ((3, 8, 8), "photo", "root")
+    assert loaded.truth is None
+    assert load(str(root)).ids == loaded.ids
+
+
+def test_names_of_every_kind_and_files_of_no_interest(root):
+    odd = ["dog/naïve ☃ 猫.png", f"dog/{'x' * 240}.png", "dog/deep/er/a b.JPG", "dog/-rf.png", 'dog/a,b"c.png']
+    for name in odd:
+        picture(root / name)
+    for name in (".DS_Store", "Thumbs.db", "notes.txt", "._1.png", ".hidden/1.png", "__MACOSX/1.png"):
+        (root / "dog" / name).parent.mkdir(exist_ok=True)
+        (root / "dog" / name).write_text("x")
+    (root / ".git").mkdir()
+    (root / "README.md").touch()
+    loaded = load(root)
+    assert sorted(loaded.ids) == sorted(["cat/1.png", "cat/2.png", "dog/1.png", *odd])
+    assert loaded.skipped == ()
+
+
+def test_a_name_that_is_no_unicode(root):
+    picture(root / "dog" / "x.png")
+    try:
+        (root / "dog" / "x.png").rename(root / "dog" / "\udcff.png")
+    except OSError:
+        pytest.skip("the file system refuses such names")
+    assert "dog/\udcff.png" in load(root).ids
+
+
+def test_loops_of_links_end(root, tmp_path):
+    (root / "cat" / "self").symlink_to(root / "cat")
+    (root / "cat" / "up").symlink_to(root)
+    (root / "cat" / "nowhere").symlink_to("nowhere")
+    (root / "loop").symlink_to(root)
+    (root / "circle").symlink_to("circle")
+    picture(tmp_path / "elsewhere" / "3.png")
+    (root / "fox").symlink_to(tmp_path / "elsewhere")
+    (root / "cat" / "broken.png").symlink_to("gone.png")
+    loaded = load(root)
+    assert loaded.classes == ("cat", "dog", "fox")
+    assert [name for name in loaded.ids if name.startswith("cat/")][:2] == ["cat/1.png", "cat/2.png"]
+    assert "fox/3.png" in loaded.ids
+    assert len(set(loaded.ids)) == len(loaded.ids) < 9
+    assert ("cat/broken.png", "no such file") in loaded.skipped
+
+
+def test_bad_files_are_listed_with_their_class_kept_in_step(root):
+    (root / "cat" / "1.png").write_text("not an image")
+    (root / "cat" / "3.png").touch()
+    loaded = load(root)
+    assert loaded.ids == ["cat/2.png", "dog/1.png"]
+    assert loaded.y.tolist() == [0, 1]
+    assert reds(loaded) == [1, 2]
+    assert loaded.skipped == (("cat/1.png", "not an image"), ("cat/3.png", "empty file"))
+
+
+def test_an_empty_class_stays_a_class(root):
+    (root / "eel").mkdir()
+    with pytest.warns(UserWarning, match="'eel' holds no images"):
+        assert load(root).classes == ("cat", "dog", "eel")
+
+
+def test_an_unlabelled_folder(root):
+    picture(root / "unlabelled" / "1.png")
+    loaded = load(root)
+    assert loaded.classes == ("cat", "dog")
+    assert loaded.y.tolist() == [0, 0, 1, -1]
+
+
+def test_numbers_as_folder_names_stay_names(root):
+    for name in ("-1", "1"):
+        picture(root / name / "1.png")
+    assert load(root, options=ReadOptions(unlabelled=None)).classes == ("-1", "1", "cat", "dog")
+
+
+def test_train_and_test_folders(tmp_path):
+    for k, name in enumerate(["train/a/1.png", "train/b/2.png", "test/b/3.png", "val/a/4.png"]):
+        picture(tmp_path / "r" / name, k)
+    with pytest.warns(UserWarning, match="val is not used"):
+        loaded = load(tmp_path / "r")
+    assert loaded.ids == ["train/a/1.png", "train/b/2.png"]
+    assert loaded.test.ids == ["test/b/3.png"]
+    assert (loaded.test.y.tolist(), loaded.test.classes) == ([1], ("a", "b"))
+    assert (reds(loaded), reds(loaded.test)) == ([0, 1], [2])
+    picture(tmp_path / "r" / "test" / "c" / "5.png")
+    with (
+        pytest.warns(UserWarning, match="val"),
+        pytest.raises(InputError, match=r"label 'c'.*test/c/5.png.*not one of"),
+    ):
+        load(tmp_path / "r")
+
+
+def test_validation_stands_in_for_a_missing_test_folder(tmp_path):
+    for name in ("train/a/1.png", "train/b/2.png", "valid/a/3.png"):
+        picture(tmp_path / name)
+    assert load(tmp_path).test.ids == ["valid/a/3.png"]
+
+
+def test_train_may_be_a_class(tmp_path):
+    for name in ("train/1.png", "bus/2.png"):
+        picture(tmp_path / name)
+    assert load(tmp_path).classes == ("bus", "train")
+
+
+def test_truth_by_path_by_mapping_and_in_order(root, tmp_path):
+    (tmp_path / "truth.csv").write_text("path,label\ndog/1.png,cat\ncat/1.png,cat\n")
+    assert load(root, truth=tmp_path / "truth.csv").truth.tolist() == [0, -1, 0]
+    assert load(root, truth={"cat/2.png": "dog"}).truth.tolist() == [-1, 1, -1]
+    assert load(root, truth=["cat", "dog", "dog"]).truth.tolist() == [0, 1, 1]
+    with pytest.raises(InputError, match="none of the true labels belongs"):
+        load(root, truth={"2.png": "dog"})
+    with pytest.raises(InputError, match=r"true label: label 'cow'.*cat/2.png"):
+        load(root, truth={"cat/2.png": "cow"})
+
+
+def test_folders_that_are_no_data_set(root, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="empty holds no images"):
+        load(tmp_path / "empty")
+    picture(tmp_path / "flat" / "1.png")
+    with pytest.raises(InputError, match="1 images but no sub-folders"):
+        load(tmp_path / "flat")
+    picture(tmp_path / "one" / "cat" / "1.png")
+    with pytest.raises(InputError, match="one class only"):
+        load(tmp_path / "one")
+    with pytest.raises(InputError, match="y must be None"):
+        load(root, [0, 1, 1])
+    picture(root / "loose.png")
+    with pytest.warns(UserWarning, match="1 images lie directly"):
+        load(root)
+
+
+def test_known_classes_give_the_order(root):
+    loaded = load(root, classes=("dog", "cat"))
+    assert (loaded.classes, loaded.y.tolist()) == (("dog", "cat"), [1, 1, 0])
+
+
+def manifest(root, text, name="m.csv"):
+    (root / name).write_text(text, encoding="utf-8")
+    return root / name
+
+
+def test_a_manifest(root):
+    path = manifest(
+        root,
+        "path,label,split,true_label\n"
+        "cat/1.png,3,train,3\ncat/2.png,,train,5\ndog/1.png,5,,5\ngone.png,5,train,3\ncat/../cat/1.png,3,test,3\n",
+    )
+    loaded = load(path)
+    assert loaded.ids == ["cat/1.png", "cat/2.png", "dog/1.png"]
+    assert loaded.classes == (3, 5)
+    assert loaded.y.tolist() == [0, -1, 1]
+    assert loaded.truth.tolist() == [0, 1, 1]
+    assert reds(loaded) == [0, 1, 2]
+    assert loaded.test.ids == ["cat/../cat/1.png"]
+    assert loaded.test.y.tolist() == [0]
+    assert loaded.skipped == (("gone.png", "no such file"),)
+
+
+def test_a_parquet_manifest_with_absolute_paths(root):
+    paths = [str(root / name) for name in ("cat/1.png", "dog/1.png")]
+    pd.DataFrame({"path": paths, "label": pd.Categorical(["no", "yes"])}).to_parquet(root / "m.parquet")
+    loaded = load(root / "m.parquet")
+    assert (loaded.ids, loaded.classes) == (paths, ("no", "yes"))
+
+
+def test_labels_of_a_manifest_stay_as_written(root):
+    loaded = load(manifest(root, "\ufeffpath, label\ncat/1.png,007\ncat/2.png,NA\ndog/1.png,NaN\n"))
+    assert loaded.classes == ("007", "NA")
+    assert loaded.y.tolist() == [0, 1, -1]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path,lable\na.png,1\n", r"no column 'label' \(columns: path, lable\)"),
+        ("path,label\n", "no rows"),
+        ("", "cannot be read"),
+        ("path,label\ncat/1.png,a\ncat/1.png,b\n", "'cat/1.png' comes twice, in rows 0 and 1"),
+        ("path,label\ncat/1.png,a\n,b\n", r"row 1 \(line 3\) has no path"),
+        ("path,label,split\ncat/1.png,a,trian\n", r"row 0 \(line 2\) has split 'trian'"),
+        ("path,label,split\ncat/1.png,a,test\n", "no row of split 'train'"),
+        ("path,label\ncat/1.png,a\ncat/2.png,a\n", "one class only"),
+        ("path,label\ncat/1.png,-1\ncat/2.png,1\n", "unlabelled=None"),
+        ("path,label,split\ncat/1.png,a,\ncat/2.png,b,\ndog/1.png,c,test\n", "label 'c' in row 2 .dog/1.png."),
+        ("path,label\nx.png,a\ny.png,b\n", "2 of 2 images cannot be read: x.png: no such file"),
+        ("label,age\na,1\nb,\n", "NaN: row 1, column 'age'"),
+        ("label,age\na,1\nb,old\n", r"'age' is not of numbers: row 1 \(line 3\) is 'old'"),
+        ("label\na\nb\n", "neither a column 'path' nor columns of numbers"),
+        ("label,age\na,1,2,3\nb\n", "age"),
+    ],
+)
+def test_bad_tables(root, text, message):
+    with pytest.raises(InputError, match=message):
+        load(manifest(root, text))
+
+
+def test_files_that_are_no_tables(root):
+    (root / "m.csv").write_bytes(b"path,label\n\xff\xfe,\x00\n")
+    (root / "m.parquet").write_bytes(b"PAR1 or so")
+    (root / "m.npz").write_bytes(b"PK or so")
+    (root / "m.doc").touch()
+    for name, message in (("m.csv", "cannot be read"), ("m.parquet", "cannot be read"), ("m.npz", "cannot be read")):
+        with pytest.raises(InputError, match=message):
+            load(root / name)
+    with pytest.raises(InputError, match="is no data set: use a folder"):
+        load(root / "m.doc")
+
+
+def test_a_table_of_features(tmp_path):
+    text = "id,label,age,height,split,true_label\nu1,yes,1,2.5,train,yes\nu2,no,3,1,train,yes\nu3,no,5,6,test,no\n"
+    loaded = load(manifest(tmp_path, text))
+    assert loaded.x[torch.tensor([0, 1])].tolist() == [[1, 2.5], [3, 1]]
+    assert (list(loaded.ids), loaded.classes, loaded.y.tolist()) == (["u1", "u2"], ("no", "yes"), [1, 0])
+    assert (loaded.truth.tolist(), loaded.augment) == ([1, 1], "jitter")
+    assert loaded.test.x[torch.tensor([0])].tolist() == [[5, 6]]
+    assert loaded.test.truth.tolist() == [0]
+    pd.read_csv(tmp_path / "m.csv").to_parquet(tmp_path / "m.parquet")
+    assert np.array_equal(load(tmp_path / "m.parquet").y, loaded.y)
+
+
+@pytest.mark.data
+def test_the_folder_of_photos(data_root):
+    if not (data_root / "photos").is_dir():
+        pytest.skip("unpack.py was run without --folder")
+    loaded = load(data_root / "photos", truth=data_root / "photos_truth.csv")
+    assert len(loaded.y) == len(loaded.ids) == len(loaded.x) == 5000
+    assert len(loaded.classes) == 10
+    assert (loaded.x.shape, loaded.skipped) == ((3, 32, 32), ())
+    assert np.mean(loaded.y != loaded.truth) == pytest.approx(0.40, abs=0.01)

@@ -1,0 +1,227 @@
+"""Data sets of other libraries, packed arrays, and inputs at prediction time."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from scipy import sparse
+from torch.utils.data import Dataset, IterableDataset, TensorDataset
+
+from codivide.data.rows import MemmapRows
+from codivide.data.sources import ReadOptions, load, read_inputs
+from codivide.errors import InputError
+
+UINT8, FLOAT = torch.uint8, torch.float32
+
+
+class Listed(Dataset):
+    """Items of a list; an exception among them is raised. Counts how often it is asked."""
+
+    def __init__(self, items):
+        self.items = items
+        self.asked = 0
+
+    def __len__(self):
+        return len(self.items)
+
+    def __getitem__(self, index):
+        self.asked += 1
+        if isinstance(self.items[index], Exception):
+            raise self.items[index]
+        return self.items[index]
+
+
+def plain(size=8, colour=(0, 0, 0), mode="RGB"):
+    return Image.new(mode, (size, size), colour)
+
+
+def every(rows):
+    return rows[torch.arange(len(rows))]
+
+
+def test_a_dataset_of_pictures_is_read_once():
+    source = Listed([(plain(colour=(k, 0, 0)), ["b", "a"][k % 2]) for k in range(4)])
+    loaded = load(source)
+    assert (loaded.x.shape, loaded.classes, loaded.y.tolist()) == ((3, 8, 8), ("a", "b"), [1, 0, 1, 0])
+    assert every(loaded.x)[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
+    assert source.asked == 4
+
+
+def test_a_dataset_whose_pictures_differ():
+    grey = plain(colour=9, mode="L")
+    assert load(Listed([(grey, 0), (grey, 1)])).x.shape == (1, 8, 8)
+    late = load(Listed([(grey, 0), (plain(colour=(1, 2, 3)), 1), (grey, 0)]))
+    assert every(late.x)[:, :, 0, 0].tolist() == [[9, 9, 9], [1, 2, 3], [9, 9, 9]]
+    assert load(Listed([(grey, 0), (plain(9), 1)])).x.shape == (3, 224, 224)
+    assert load(Listed([(plain(100), 0), (plain(8), 1)])).x.shape == (3, 224, 224)
+    assert load(Listed([(plain(100), 0), (plain(8), 1)]), options=ReadOptions(image_size=10)).x.shape == (3, 10, 10)
+
+
+@pytest.mark.parametrize(
+    ("shape", "sample"), [((5, 6), (1, 5, 6)), ((5, 6, 3), (3, 5, 6)), ((3, 5, 6), (3, 5, 6)), ((7,), (7,))]
+)
+def test_a_dataset_of_arrays(shape, sample):
+    x = np.random.default_rng(0).integers(0, 256, (4, *shape), dtype=np.uint8)
+    loaded = load(Listed([(row, torch.tensor(k % 2)) for k, row in enumerate(x)]))
+    assert loaded.x.shape == sample
+    assert loaded.x.dtype == (FLOAT if len(sample) == 1 else UINT8)
+    expected = load(x, [0, 1, 0, 1])
+    assert torch.equal(every(loaded.x), every(expected.x))
+    assert torch.equal(every(load(TensorDataset(torch.from_numpy(x), torch.tensor([0, 1, 0, 1]))).x), every(expected.x))
+
+
+def test_a_dataset_over_the_limit_is_mapped():
+    items = [(np.full((5, 6, 3), k, np.uint8), k % 2) for k in range(4)]
+    loaded = load(Listed(items), options=ReadOptions(cache_limit=10))
+    assert isinstance(loaded.x, MemmapRows)
+    assert every(loaded.x)[:, 2, 4, 5].tolist() == [0, 1, 2, 3]
+
+
+def test_items_that_cannot_be_read_are_listed():
+    items = [(plain(), 0), OSError("image file is truncated"), (plain(), 1)]
+    loaded = load(Listed(items), truth=[1, 0, 1])
+    assert list(loaded.ids) == [0, 2]
+    assert loaded.skipped == (("row 1", "image file is truncated"),)
+    assert loaded.truth.tolist() == [1, 1]
+    with pytest.raises(InputError, match=r"1 of 3 images cannot be read.*row 1: image file is truncated"):
+        load(Listed(items), options=ReadOptions(max_bad=0))
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        return iter(())
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (Listed([]), "empty"),
+        (Listed([plain(), plain()]), "no labels"),
+        (Listed([("a.png", 0)]), "row 0 of the data set is a str"),
+        (Listed([(np.zeros(3), 0), (np.zeros(4), 1)]), r"row 1 of the data set is float32 of shape \(4,\)"),
+        (Listed([(np.zeros((3, 3)), 0), (np.full((3, 3), np.nan), 1)]), "row 1 of the data set.*NaN"),
+        (Stream(), "use a map-style data set"),
+    ],
+)
+def test_bad_datasets(source, message):
+    with pytest.raises(InputError, match=message):
+        load(source)
+
+
+def test_labels_come_with_the_dataset():
+    with pytest.raises(InputError, match="y must be None"):
+        load(Listed([(plain(), 0)]), [0])
+
+
+def test_hugging_face(monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features({"img": datasets.Image(), "label": datasets.ClassLabel(names=["no", "yes"])})
+    pictures = [plain(colour=(k, 0, 0)) for k in range(3)]
+    table = datasets.Dataset.from_dict({"img": pictures, "label": [1, 0, -1]}, features=features)
+    loaded = load(table)
+    assert (loaded.classes, loaded.y.tolist()) == (("no", "yes"), [1, 0, -1])
+    assert every(loaded.x)[:, 0, 0, 0].tolist() == [0, 1, 2]
+    both = load(datasets.DatasetDict({"train": table, "test": table.select([1])}))
+    assert both.test.y.tolist() == [0]
+    rows, ids, _ = read_inputs(table, (1, 4, 4), UINT8)
+    assert (rows.shape, ids) == ((1, 4, 4), [0, 1, 2])
+    with pytest.raises(InputError, match=r"no image column \(columns: text\)"):
+        load(datasets.Dataset.from_dict({"text": ["a"]}))
+    with pytest.raises(InputError, match="without streaming"):
+        load(table.to_iterable_dataset())
+
+
+def test_npz(tmp_path):
+    x, y = np.zeros((3, 4, 4), np.uint8), np.array(["a", "b", "a"])
+    np.savez(tmp_path / "a.npz", x=x, y=y, x_test=x[:1], y_test=y[1:2], true_y=y[::-1])
+    loaded = load(tmp_path / "a.npz")
+    assert (loaded.y.tolist(), loaded.truth.tolist(), loaded.test.y.tolist()) == ([0, 1, 0], [0, 1, 0], [1])
+    np.savez(tmp_path / "b.npz", X=x)
+    with pytest.raises(InputError, match=r"needs arrays x and y \(it has X\)"):
+        load(tmp_path / "b.npz")
+    np.savez(tmp_path / "c.npz", x=x, y=np.array([1, "a", None], dtype=object))
+    with pytest.raises(InputError, match="Python objects, which are never opened"):
+        load(tmp_path / "c.npz")
+    np.savez(tmp_path / "d.npz", x=x, y=y, x_test=x[:, :2], y_test=y)
+    with pytest.raises(InputError, match=r"x has samples of shape \(1, 4, 4\), x_test of \(1, 2, 4\)"):
+        load(tmp_path / "d.npz")
+
+
+@pytest.fixture
+def files(tmp_path):
+    paths = [tmp_path / "in" / name for name in ("a.png", "b/c.png")]
+    for k, path in enumerate(paths):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        plain(16, (k, 0, 0)).save(path)
+    return paths
+
+
+def test_files_and_folders_as_inputs(files, tmp_path):
+    rows, ids, skipped = read_inputs(tmp_path / "in", (3, 8, 8), UINT8)
+    assert (rows.shape, ids, skipped) == ((3, 8, 8), ["a.png", "b/c.png"], ())
+    assert every(rows)[:, 0, 0, 0].tolist() == [0, 1]
+    assert read_inputs(str(files[1]), (1, 4, 6), UINT8)[0].shape == (1, 4, 6)
+    (tmp_path / "bad.png").touch()
+    rows, ids, skipped = read_inputs([files[1].parent, tmp_path / "bad.png"], (3, 8, 8), UINT8)
+    assert ids == [files[1].as_posix()]
+    assert skipped == ((str(tmp_path / "bad.png"), "empty file"),)
+    (tmp_path / "m.csv").write_text("path\nin/b/c.png\nin/a.png\n")
+    assert read_inputs(tmp_path / "m.csv", (3, 8, 8), UINT8)[1] == ["in/b/c.png", "in/a.png"]
+
+
+def test_arrays_as_inputs(tmp_path):
+    x = np.random.default_rng(0).integers(0, 256, (5, 6, 6, 3), dtype=np.uint8)
+    rows, ids, _ = read_inputs(x, (3, 6, 6), UINT8)
+    assert np.array_equal(every(rows), x.transpose(0, 3, 1, 2))
+    assert ids == [0, 1, 2, 3, 4]
+    np.save(tmp_path / "x.npy", x)
+    np.savez(tmp_path / "x.npz", images=x)
+    for name in ("x.npy", "x.npz"):
+        assert torch.equal(every(read_inputs(tmp_path / name, (3, 6, 6), UINT8)[0]), every(rows))
+    assert read_inputs(x, (1, 3, 4), UINT8)[0].shape == (1, 3, 4)
+    assert torch.equal(every(read_inputs(x[..., 0], (3, 6, 6), UINT8)[0])[:, 2], torch.from_numpy(x[..., 0]))
+
+
+def test_features_as_inputs(tmp_path):
+    x = np.arange(6.0).reshape(3, 2)
+    pd.DataFrame({"id": ["u", "v", "w"], "a": x[:, 0], "b": x[:, 1], "label": 1}).to_csv(tmp_path / "x.csv")
+    frame = pd.read_csv(tmp_path / "x.csv", index_col=0)
+    frame.to_csv(tmp_path / "x.csv", index=False)
+    rows, ids, _ = read_inputs(tmp_path / "x.csv", (2,), FLOAT)
+    assert (every(rows).tolist(), ids) == (x.tolist(), ["u", "v", "w"])
+    for source in (x, x.tolist(), sparse.csr_matrix(x), torch.from_numpy(x), TensorDataset(torch.from_numpy(x))):
+        assert every(read_inputs(source, (2,), FLOAT)[0]).tolist() == x.tolist()
+
+
+@pytest.mark.parametrize(
+    ("source", "shape", "dtype", "message"),
+    [
+        (np.zeros((2, 3)), (5,), FLOAT, "X has 3 features, but the model is expecting 5 features as input"),
+        (np.zeros((2, 3)), (3, 8, 8), UINT8, "takes images .* but X holds features"),
+        (np.zeros((2, 3, 3)), (5,), FLOAT, "takes features .* but X holds images"),
+        (np.zeros((2, 3, 3)), (1, 3, 3), UINT8, "trained on uint8 images .* but X holds float"),
+        (np.zeros((2, 3, 3), np.uint8), (1, 3, 3), FLOAT, "trained on float images, but X holds uint8"),
+        (np.zeros((2, 3, 3)), (1, 4, 4), FLOAT, "resize them first"),
+        (np.zeros((2, 4, 4), np.uint8), (4, 8, 8), UINT8, "4 channels"),
+        ("/no/where.png", (3, 8, 8), UINT8, "no file or folder '/no/where.png'"),
+        ("/no/where.csv", (3,), FLOAT, "no file '/no/where.csv'"),
+        ([], (3, 8, 8), UINT8, "Expected 2D array"),
+    ],
+)
+def test_inputs_that_do_not_fit(source, shape, dtype, message):
+    with pytest.raises(InputError, match=message):
+        read_inputs(source, shape, dtype)
+
+
+def test_files_that_do_not_fit(files, tmp_path):
+    with pytest.raises(InputError, match="takes 5 features, not image files"):
+        read_inputs(files, (5,), FLOAT)
+    with pytest.raises(InputError, match="trained on float images"):
+        read_inputs(files, (3, 8, 8), FLOAT)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(InputError, match="holds no images"):
+        read_inputs(tmp_path / "none", (3, 8, 8), UINT8)
+    (tmp_path / "bad.png").touch()
+    with pytest.raises(InputError, match=r"1 of 1 images cannot be read: .*bad.png: empty file"):
+        read_inputs(tmp_path / "bad.png", (3, 8, 8), UINT8)

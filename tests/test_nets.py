@@ -1,0 +1,148 @@
+"""Networks: sizes of the literature, shapes, gradients and clear refusals."""
+
+import sys
+
+import pytest
+import torch
+
+from codivide import nets
+from codivide.errors import InputError
+
+SHAPES = [(3, 32, 32), (1, 28, 28), (1, 8, 8), (3, 64, 64)]
+HEAVY = ("wrn_28_10", "densenet_bc_190", "resnet101", "resnext101_32x4d", "resnext101_64x4d")
+LIGHT = tuple(name for name in nets.NETS if name not in HEAVY)
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "published"),
+    [
+        ("preact_resnet18", 10, 11_171_146),  # 11.17 M
+        ("wrn_28_10", 10, 36_479_194),  # 36.5 M
+        ("densenet_bc_190", 10, 25_624_430),  # 25.6 M
+        ("resnet34", 10, 21_282_122),  # 21.28 M
+        ("wrn_28_2", 10, 1_467_610),  # 1.47 M
+        ("resnet50", 1000, 25_557_032),
+        ("resnet101", 1000, 44_549_160),
+        ("resnext101_64x4d", 1000, 83_455_272),
+    ],
+)
+def test_number_of_parameters(name, classes, published):
+    with torch.device("meta"):
+        net = nets.NETS[name]((3, 32, 32), classes, 0.0)
+    assert sum(p.numel() for p in net.parameters()) == pytest.approx(published, rel=1e-4)
+
+
+def check(name: str, shape: tuple[int, ...]) -> None:
+    """Two samples in training mode: logits, a gradient in every parameter, and a repeatable evaluation."""
+    torch.manual_seed(0)
+    net = nets.build(name, shape, 5)
+    x = torch.randn(2, *shape)
+    logits = net(x)
+    assert logits.shape == (2, 5)
+    assert logits.dtype == torch.float32
+    torch.nn.functional.cross_entropy(logits, torch.tensor([0, 1])).backward()
+    missing = [key for key, p in net.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    assert not missing
+    net.eval()
+    with torch.no_grad():
+        assert torch.equal(net(x), net(x))
+        latent = net.stages[1:](net.stages[:1](x))
+        assert torch.equal(net.head(net.pool(latent)).float(), net(x))
+        assert torch.equal(net.pool(latent), net.features(x))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("name", LIGHT)
+def test_light_nets(name, shape):
+    check(name, shape)
+
+
+@pytest.mark.parametrize("name", HEAVY)
+def test_heavy_nets(name):
+    # The ImageNet stems leave 1 pixel of 8, and batch normalisation of 2 values a hundred times over overflows.
+    check(name, (1, 32, 32) if name.startswith("resne") else (1, 8, 8))
+
+
+@pytest.mark.parametrize("width", [1, 64, 20_000])
+def test_mlp_on_features(width):
+    check("mlp", (width,))
+
+
+@pytest.mark.parametrize(("size", "after"), [(8, 8), (16, 16), (32, 16), (64, 32), (96, 24), (224, 28), (500, 31)])
+def test_small_cnn_stem_bounds_the_cost(size, after):
+    net = nets.build("small_cnn", (3, size, size), 5)
+    assert net.stages[0](torch.zeros(2, 3, size, size)).shape[2] == after
+
+
+def test_preact_resnet18_is_the_one_of_the_tables():
+    """Stem with BN, shortcuts that are bare convolutions of the pre-activated input, no BN before pooling."""
+    net = nets.build("preact_resnet18", (3, 32, 32), 10)
+    assert isinstance(net.stages[0][1], torch.nn.BatchNorm2d)
+    assert isinstance(net.stages[-1][-1], nets.PreActBlock)
+    block = net.stages[2][0].eval()
+    assert isinstance(block.shortcut, torch.nn.Conv2d)
+    x = torch.randn(2, 64, 8, 8)
+    active = torch.relu(block.norm1(x))
+    expected = block.conv2(torch.relu(block.norm2(block.conv1(active)))) + block.shortcut(active)
+    torch.testing.assert_close(block(x), expected)
+
+
+def test_weights_come_from_the_global_generator():
+    first, second, third = (
+        (torch.manual_seed(seed), nets.build("small_cnn", (3, 32, 32), 10))[1].state_dict() for seed in (1, 1, 2)
+    )
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert not torch.equal(first["head.1.weight"], third["head.1.weight"])
+
+
+def test_dropout_before_the_head():
+    net = nets.build("mlp", (4,), 3, dropout=0.5)
+    x = torch.randn(8, 4)
+    net.head.train()
+    net.stages.eval()
+    assert not torch.equal(net(x), net(x))
+    with pytest.raises(InputError, match="dropout"):
+        nets.build("mlp", (4,), 3, dropout=1.0)
+
+
+def test_bf16_autocast_gives_float_logits():
+    net = nets.build("small_cnn", (3, 32, 32), 10).to(memory_format=torch.channels_last)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert net(torch.randn(4, 3, 32, 32)).dtype == torch.float32
+
+
+def test_auto():
+    assert nets.auto((12,), "cpu") == nets.auto((12,), "cuda") == "mlp"
+    assert nets.auto((3, 32, 32), "cpu") == nets.auto((3, 224, 224), torch.device("cpu")) == "small_cnn"
+    assert nets.auto((3, 64, 64), "cuda:0") == "preact_resnet18"
+    assert nets.auto((3, 224, 224), "cuda") == "resnet50"
+    assert nets.auto((1, 5, 5), "cpu") == "mlp"
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "hint"),
+    [
+        ("smal_cnn", (3, 32, 32), "did you mean 'small_cnn'"),
+        ("resnet_34", (3, 32, 32), "did you mean 'resnet34'"),
+        ("resnet34", (20,), "'mlp'"),
+        ("resnet34", (3, 7, 32), "at least 8 pixels"),
+        ("timm:resnet18:pretraind", (3, 32, 32), "only ':pretrained'"),
+    ],
+)
+def test_refusals(name, shape, hint):
+    with pytest.raises(InputError, match=hint):
+        nets.build(name, shape, 2)
+
+
+def test_timm():
+    pytest.importorskip("timm")
+    check("timm:test_resnet", (1, 32, 32))
+    check("timm:test_vit", (3, 32, 32))
+    with pytest.raises(InputError, match="timm:resnet18"):
+        nets.build("timm:resnet_18", (3, 32, 32), 2)
+
+
+def test_timm_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(InputError, match="codivide\\[timm\\]"):
+        nets.build("timm:resnet18", (3, 32, 32), 2)
