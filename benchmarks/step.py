@@ -58,6 +58,7 @@ class PlainSet(torch.utils.data.Dataset):
         return len(self.y)
 
     def view(self, index: int) -> torch.Tensor:
+        """Pad, crop, flip and normalise one image."""
         padded = Image.new("RGB", (40, 40))
         padded.paste(Image.fromarray(self.x[index]), (4, 4))
         left, top = random.randint(0, 8), random.randint(0, 8)
@@ -240,8 +241,8 @@ def assert_agreement(args: argparse.Namespace) -> float:
         plain[0], plain[1], [x.contiguous() for x in known.x], [x.contiguous() for x in unknown.x], known.y,
         prob[known.id], share, order, 25.0,
     )  # fmt: skip
-    difference = abs(float(ours) - float(theirs))
-    assert difference < 1e-5 * max(1.0, abs(float(theirs))), (float(ours), float(theirs))
+    difference = abs(ours.item() - theirs.item())
+    assert difference < 1e-5 * max(1.0, abs(theirs.item())), (ours, theirs)
     return difference
 
 
@@ -292,14 +293,16 @@ def main() -> None:
             p["warmup"] / o["warmup"] for p, o in zip(rounds["plain"], rounds[name], strict=True)
         )
         print(
-            f"{name}: step {row['step']:.3f} s ({row['step_ratio']:.2f}x), warm-up {row['warmup']:.3f} s ({row['warmup_ratio']:.2f}x)"
+            f"{name}: step {row['step']:.3f} s ({row['step_ratio']:.2f}x), "
+            f"warm-up {row['warmup']:.3f} s ({row['warmup_ratio']:.2f}x)"
         )
         if name != "plain":
             step = row["step"]
             rest = step - row["guessing"] - row["augmentation"]
             print(
                 f"   augmentation {row['augmentation'] / step:.2%}, guessing {row['guessing'] / step:.1%}, "
-                f"forward and backward {rest / step:.1%}; evaluation {1e6 * row['evaluation_per_image']:.0f} us an image; "
+                f"forward and backward {rest / step:.1%}; "
+                f"evaluation {1e6 * row['evaluation_per_image']:.0f} us an image; "
                 f"{row['matrix_share']:.0%} of a matrix product's rate"
             )
     if args.out:

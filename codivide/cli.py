@@ -46,6 +46,12 @@ def fit(
     method: Annotated[str, typer.Option(help="See `codivide methods`.")] = "dividemix",
     net: Annotated[str, typer.Option(help="Network; auto chooses by data and device.")] = "auto",
     test: Annotated[str | None, typer.Option(help="Test data (same forms as SOURCE), evaluated every epoch.")] = None,
+    truth: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV of path,label with true labels that are known, for the record only.", rich_help_panel=DATA
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last epoch in --out.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
     epochs: Annotated[
@@ -95,12 +101,12 @@ def fit(
     _tune_allocator()
     from codivide.data.options import ReadOptions
     from codivide.data.sources import load
-    from codivide.job import Job, build_method, default_plan, execute, prepare_folder
+    from codivide.job import Job, build_method, check_folder, default_plan, execute
 
     hyper = {name: value for name, value in hyper_parameters.items() if value is not None}
     job_method = build_method(method, **hyper)
     default_plan(1, **{name: given[name] for name in PLAN_FLAGS})  # a bad value shows before the data are read
-    prepare_folder(out, resume, overwrite)
+    check_folder(out, resume, overwrite)
     options = ReadOptions(
         image_size=image_size,
         cache_limit=int(cache_limit * 2**30),
@@ -108,7 +114,7 @@ def fit(
         augment=augment,
         progress=True,
     )
-    loaded = load(source, options=options)
+    loaded = load(source, options=options, truth=truth)
     loaded = _with_test(loaded, test, options)
     loaded = _spoil(_part(loaded, limit, seed), noise, seed)
     plan = default_plan(len(loaded.y), **{name: given[name] for name in PLAN_FLAGS})
@@ -234,13 +240,13 @@ def demo(
     """Train with and without DivideMix on handwritten digits of which 40 % are mislabelled (under 90 s)."""
     _tune_allocator()
     from codivide.data.sources import load
-    from codivide.job import Job, build_method, default_plan, execute, prepare_folder
+    from codivide.job import Job, build_method, check_folder, default_plan, execute
 
     loaded = _spoil(load("digits"), "symmetric:0.4", seed)
     _say_data(loaded)
     rows = []
     for method in ("cross_entropy", "dividemix"):
-        prepare_folder(out / method, overwrite=True)
+        check_folder(out / method, overwrite=True)
         plan = default_plan(len(loaded.y), epochs=epochs, seed=seed)
         with Display(plan.epochs, method) as display:
             outcome = execute(Job(build_method(method), plan), loaded, out / method, False, display.update)
@@ -276,6 +282,7 @@ def _with_test(loaded: Loaded, test: str | None, options: ReadOptions) -> Loaded
     if test is None:
         return loaded
     other = load(test, options=options, classes=loaded.classes)
+    other = other.test or other  # of a set with two parts, the held-out one
     if other.x.shape != loaded.x.shape:
         raise InputError(
             f"--test {test} has samples of shape {other.x.shape}, SOURCE of {loaded.x.shape}; use --image-size"

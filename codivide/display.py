@@ -38,7 +38,7 @@ class Display:
 
     def __enter__(self) -> Self:
         self._showwarning = warnings.showwarning
-        setattr(warnings, "showwarning", self._warn)
+        warnings.showwarning = self._warn  # type: ignore[assignment]
         self.bar.start()
         return self
 

@@ -34,43 +34,47 @@ def unit_range(loss: Tensor) -> Tensor:
     return (loss - low) / (high - low).clamp_min(torch.finfo(loss.dtype).tiny)
 
 
-class Part(NamedTuple):
-    """The labelled part of a split.
+class Restored(NamedTuple):
+    """Probabilities in which no class is lost.
 
     Attributes:
-        labelled: mask ``[N]``.
-        rescued: per class that had no clean label, how many of its samples were kept all the same.
+        clean_prob: ``[N]``.
+        classes: those that had no clean label before.
     """
 
-    labelled: Tensor
-    rescued: dict[int, int]
+    clean_prob: Tensor
+    classes: list[int]
 
 
-def part(clean_prob: Tensor, given: Tensor, classes: int, threshold: float) -> Part:
-    """The samples whose label is trusted: probability above ``threshold``.
+def restore_classes(clean_prob: Tensor, loss: Tensor, given: Tensor, classes: int, threshold: float) -> Restored:
+    """Divide a class that one mixture for all would lose by a mixture of its own.
 
-    A class that would have none of its samples there keeps its likeliest tenth (at least one), or it could never be
-    learned again. When no label at all is trusted the part is empty.
+    When a class is harder than the others, all its losses can lie in the high component; it would then never be
+    learned again. Its probabilities are replaced by those of a mixture on its own losses; if these too leave nothing
+    above ``threshold``, its likeliest tenth (at least one) is taken as clean. Nothing is done when no label of any
+    class is above.
 
     Args:
-        clean_prob: ``[N]``; NaN counts as 0.
-        given: labels ``[N]``, -1 where there is none.
+        clean_prob: ``[N]`` in [0, 1].
+        loss: ``[N]``, what the probabilities came from.
+        given: labels ``[N]`` in ``0 .. classes - 1``.
         classes: number of classes.
-        threshold: in [0, 1).
+        threshold: a label counts as clean above it, in [0, 1).
     """
-    clean_prob = clean_prob.nan_to_num(0.0)
-    has_label = given >= 0
-    labelled = (clean_prob > threshold) & has_label
-    rescued: dict[int, int] = {}
-    if bool(labelled.any()):
-        kept = torch.bincount(given[labelled], minlength=classes)
-        asked = torch.bincount(given[has_label], minlength=classes)
-        for c in ((kept == 0) & (asked > 0)).nonzero().flatten().tolist():
-            members = (given == c).nonzero().flatten()
-            likeliest = clean_prob[members].argsort(descending=True, stable=True)
-            rescued[c] = -(-len(members) // 10)
-            labelled[members[likeliest[: rescued[c]]]] = True
-    return Part(labelled, rescued)
+    clean = clean_prob > threshold
+    if not bool(clean.any()):
+        return Restored(clean_prob, [])
+    kept = torch.bincount(given[clean], minlength=classes)
+    asked = torch.bincount(given, minlength=classes)
+    lost = [int(c) for c in ((kept == 0) & (asked > 0)).nonzero().flatten()]
+    restored = clean_prob.clone()
+    for c in lost:
+        members = (given == c).nonzero().flatten()
+        own = gmm(loss[members]).clean_prob
+        if not bool((own > threshold).any()):
+            own[own.argsort(descending=True, stable=True)[: -(-len(members) // 10)]] = 1.0
+        restored[members] = own
+    return Restored(restored, lost)
 
 
 class _Mixture(NamedTuple):

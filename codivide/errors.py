@@ -17,9 +17,14 @@ class TrainingWarning(UserWarning):
     """Something unusual happened while training; the message says what was done, and the run went on."""
 
 
+def nearest(word: object, known: Iterable[object]) -> str:
+    """`` Did you mean 'cat'?`` where a known word is near, else the empty string."""
+    close = difflib.get_close_matches(str(word), [str(name) for name in known], n=1, cutoff=0.5)
+    return f" Did you mean {close[0]!r}?" if close else ""
+
+
 def unknown(what: str, name: str, known: Iterable[str]) -> InputError:
-    """The error for a name that is not among the known ones, with the nearest of them."""
-    names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names)}"
-    return InputError(f"unknown {what} {name!r}; {hint}")
+    """The error for a name that is not among the known ones: the nearest of them, and all of them if they are few."""
+    names = list(known)
+    listed = f" Known are {', '.join(names)}." if len(names) <= 40 else ""
+    return InputError(f"unknown {what} {name!r}.{nearest(name, names)}{listed}")

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from codivide import label_table
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load, read_inputs
 from codivide.engine import Method, resolve_device
 from codivide.errors import InputError
-from codivide.job import Job, build_method, default_plan, execute, prepare_folder
+from codivide.job import Job, build_method, check_folder, default_plan, execute
 
 
 class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -111,7 +111,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             InputError: the message says what is wrong and where.
         """
         if self.out is not None:
-            prepare_folder(Path(self.out))
+            check_folder(Path(self.out))
         loaded = load(X, y, options=self._options())
         seed = self.random_state
         plan = default_plan(
@@ -152,6 +152,11 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """
         check_is_fitted(self)
         model = self.model_
+        if hasattr(self, "n_features_in_") and len(getattr(X, "shape", np.shape(X))) == 2:
+            try:
+                validate_data(self, X, reset=False, skip_check_array=True)  # as many features, of the same names
+            except ValueError as error:
+                raise InputError(str(error)) from None
         rows, _, skipped = read_inputs(X, model.shape, model.dtype, self._options())
         if skipped:
             raise InputError(f"{skipped[0].path} cannot be read: {skipped[0].reason}")
@@ -159,7 +164,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     def predict(self, X: Any) -> np.ndarray[Any, Any]:
         """The likeliest class ``[N]`` of each sample."""
-        labels: np.ndarray[Any, Any] = self.classes_[self.predict_proba(X).argmax(1)]
+        best = self.predict_proba(X).argmax(1)
+        labels: np.ndarray[Any, Any] = self.classes_[best]
         return labels
 
     def __sklearn_tags__(self) -> Any:

@@ -16,7 +16,7 @@ def atomic(path: Path) -> Iterator[Path]:
     When the block or the flush fails (a full disk), what was written aside is removed and the file that ``path``
     held before stays as it was.
     """
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    aside = path.with_name(f"{path.stem}-{secrets.token_hex(4)}.part")
     try:
         yield aside
         with open(aside, "rb+") as file:

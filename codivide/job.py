@@ -77,7 +77,8 @@ def default_plan(samples: int, **given: Any) -> Plan:
     DivideMix does.
     """
     settings: dict[str, Any] = {"schedule": "step", **given}
-    settings["epochs"] = settings.get("epochs") or default_epochs(samples)
+    if settings.get("epochs") is None:
+        settings["epochs"] = default_epochs(samples)
     if settings["schedule"] == "step" and not settings.get("milestones"):
         settings["milestones"] = (max(1, settings["epochs"] // 2),)
     return Plan(**settings)
@@ -94,8 +95,8 @@ def build_method(name: str, **hyper: Any) -> Method:
     return METHODS[name](**hyper)
 
 
-def prepare_folder(out: Path, resume: bool = False, overwrite: bool = False) -> None:
-    """Make the run folder, before any long work.
+def check_folder(out: Path, resume: bool = False, overwrite: bool = False) -> None:
+    """Whether a run may be written to ``out``; asked before any long work, changes nothing.
 
     Raises:
         InputError: it exists and is not empty (unless resume or overwrite), or is no folder of a run.
@@ -107,8 +108,12 @@ def prepare_folder(out: Path, resume: bool = False, overwrite: bool = False) -> 
         raise InputError(f"--out {out} exists and is not empty; use --resume, --overwrite or another folder")
     if held and "config.json" not in held:
         raise InputError(f"--out {out} holds other files ({held[0]}, ...) and no codivide run; give another folder")
+
+
+def _open_folder(out: Path, resume: bool) -> None:
+    """Make the folder; without ``resume`` a run that ``check_folder`` allowed to replace goes away."""
     out.mkdir(parents=True, exist_ok=True)
-    if overwrite and not resume:
+    if not resume:
         for name in _WRITTEN:
             (out / name).unlink(missing_ok=True)
 
@@ -125,7 +130,7 @@ def execute(
     Args:
         job: method, plan and net.
         loaded: the data; its true labels are used for the record only.
-        out: a folder made by ``prepare_folder``; None: nothing is written.
+        out: a folder that passed ``check_folder``, made here; None: nothing is written.
         resume: go on from the checkpoint in ``out``.
         progress: called after every epoch with the run and the epoch's record.
 
@@ -151,7 +156,11 @@ def execute(
             progress(run, row)
         return scores
 
-    if out is not None and not (resume and (out / "config.json").exists()):
+    with torch.random.fork_rng(devices=[]):
+        build()  # a wrong net shows before anything is written
+    if out is not None:
+        _open_folder(out, resume)
+    if out is not None and not (out / "config.json").exists():
         write_text(out / "config.json", json.dumps(config(job, loaded), indent=2, default=str) + "\n")
     began = time.perf_counter()
     run = train(job.method, data, build, job.plan, watch, out / CHECKPOINT if out else None, resume)

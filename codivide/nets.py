@@ -8,16 +8,13 @@ from torch's global generator, which the engine seeds and restores.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.resnet import Bottleneck as ImageNetBottleneck
-from torchvision.models.resnet import ResNet as ImageNetResNet
 
-from codivide.errors import InputError
+from codivide.errors import InputError, unknown
 
 _SMALLEST_IMAGE = 8
 _MLP_WIDTH = 256
@@ -284,10 +281,7 @@ def build(name: str, shape: tuple[int, ...], classes: int, dropout: float = 0.0,
     if not 0 <= dropout < 1:
         raise InputError(f"dropout is a probability from 0 to below 1, not {dropout}")
     if name not in NETS and not name.startswith("timm:"):
-        raise InputError(
-            f"unknown net {name!r}; did you mean {_nearest(name, list(NETS))!r}? "
-            f"Known: {', '.join(NETS)}, timm:NAME[:pretrained]"
-        )
+        raise unknown("net", name, [*NETS, "timm:NAME[:pretrained]"])
     if name != "mlp":
         if len(shape) != 3:
             raise InputError(f"net {name!r} takes images, but a sample has shape {shape}; use 'mlp'")
@@ -365,7 +359,9 @@ def _imagenet_resnet(
     groups: int = 1,
     group_width: int = 64,
 ) -> StagedNet:
-    body = ImageNetResNet(ImageNetBottleneck, list(layers), num_classes=1, groups=groups, width_per_group=group_width)
+    from torchvision.models.resnet import Bottleneck, ResNet  # half of the time that importing codivide would take
+
+    body = ResNet(Bottleneck, list(layers), num_classes=1, groups=groups, width_per_group=group_width)
     if shape[0] != 3:
         body.conv1 = nn.Conv2d(shape[0], 64, 7, 2, 3, bias=False)
         nn.init.kaiming_normal_(body.conv1.weight, mode="fan_out", nonlinearity="relu")
@@ -384,7 +380,7 @@ def _timm(name: str, shape: tuple[int, ...], classes: int, dropout: float, pretr
     if suffix not in ("", "pretrained"):
         raise InputError(f"net {name!r}: only ':pretrained' may follow the timm name, not ':{suffix}'")
     if not timm.is_model(model):
-        raise InputError(f"timm has no model {model!r}; did you mean 'timm:{_nearest(model, timm.list_models())}'?")
+        raise unknown("timm model", model, timm.list_models())
     wanted: dict[str, Any] = {
         "pretrained": pretrained and suffix == "pretrained",
         "num_classes": 0,
@@ -401,7 +397,3 @@ def _timm(name: str, shape: tuple[int, ...], classes: int, dropout: float, pretr
     except (AssertionError, OSError, RuntimeError) as error:
         raise InputError(f"net {name!r} cannot be made for samples of shape {shape}: {error}") from error
     return StagedNet([body.train()], nn.Identity(), width, classes, dropout)
-
-
-def _nearest(name: str, known: Sequence[str]) -> str:
-    return difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]

@@ -15,6 +15,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from codivide.cli import main
+
 THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "COLUMNS": "80"}
 
 
@@ -43,7 +45,7 @@ def photos(tmp_path_factory) -> Path:
     for k in range(120):
         light = k % 2
         pixels = rng.integers(0, 100, (16, 16, 3)) + 150 * light
-        wrong = k % 10 == 0
+        wrong = k % 10 in (0, 5)  # as many of either class
         folder = "light" if light != wrong else "dark"
         Image.fromarray(pixels.astype(np.uint8)).save(root / folder / f"{k:03d}.png")
     (root / "dark" / "broken.jpg").write_bytes(b"no picture")
@@ -168,8 +170,15 @@ def test_the_out_folder_is_never_overwritten_unasked(finished, photos, tmp_path)
         (["noise", "digits"], ["symmetric:0.4"]),
     ],
 )
-def test_bad_input_is_one_line(words, named, tmp_path):
-    refused(codivide(*words, cwd=tmp_path), *named)
+def test_bad_input_is_one_line(words, named, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["codivide", *words])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    printed = capsys.readouterr()
+    done = subprocess.CompletedProcess(words, stopped.value.code, printed.out, printed.err)
+    refused(done, *named)
+    assert list(tmp_path.iterdir()) == []  # nothing was begun
 
 
 def test_debug_shows_the_traceback(tmp_path):

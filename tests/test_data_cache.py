@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
+from codivide import files
 from codivide.data import cache
 from codivide.data.cache import Entry, decode_files, scratch
 from codivide.data.options import ReadOptions
@@ -121,7 +122,7 @@ def test_a_crash_midway_leaves_no_cache(source, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(cache.os, "fsync", crash)
+        patch.setattr(files.os, "fsync", crash)
         with pytest.raises(KeyboardInterrupt):
             read(source)
     assert cache_files() == []
@@ -162,7 +163,7 @@ def test_a_full_disk_leaves_images_in_memory_or_says_so(source, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cache.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.warns(UserWarning, match="No space left"):
         assert reds(read(source)) == [0, 1, 2, 3]
     with pytest.raises(InputError, match=r"cache limit.*No space left.*CODIVIDE_CACHE"):

@@ -196,7 +196,7 @@ def test_missing_sets_say_what_to_do(tmp_path):
 
 
 def test_names_have_neighbours():
-    with pytest.raises(InputError, match="did you mean 'cifar10n:worse'"):
+    with pytest.raises(InputError, match="Did you mean 'cifar10n:worse'"):
         named.load("cifar10n:worst")
     with pytest.raises(InputError, match=r"'cifra10'. Did you mean 'cifar10'"):
         load("cifra10")

@@ -157,15 +157,30 @@ def test_unit_range():
     assert divide.unit_range(torch.ones(3)).tolist() == [0, 0, 0]
 
 
-def test_part_is_strict_and_rescues_a_vanished_class():
-    prob = torch.tensor([0.5, 0.51, 0.9, 0.1, 0.3, 0.2, float("nan")])
-    given_labels = torch.tensor([0, 0, 0, 1, 1, 1, -1])
-    labelled, rescued = divide.part(prob, given_labels, 3, 0.5)
-    assert labelled.tolist() == [False, True, True, False, True, False, False]
-    assert rescued == {1: 1}  # the likeliest of class 1; class 2 was never given
+def test_a_lost_class_is_divided_by_its_own_losses():
+    rng = np.random.default_rng(0)
+    easy, hard_clean, hard_wrong = rng.normal(0.1, 0.05, 400), rng.normal(2.0, 0.1, 80), rng.normal(3.0, 0.1, 20)
+    loss = torch.from_numpy(np.concatenate([easy, hard_clean, hard_wrong]))
+    given_labels = torch.tensor([0] * 400 + [1] * 100)
+    prob = divide.gmm(loss).clean_prob
+    assert (prob[400:] < 0.5).all()
+    restored, lost = divide.restore_classes(prob, loss, given_labels, 3, 0.5)
+    assert lost == [1]  # class 2 was never given
+    assert torch.equal(restored[:400], prob[:400])
+    assert (restored[400:480] > 0.5).all()
+    assert (restored[480:] < 0.5).all()
 
 
-def test_part_without_any_clean_label_is_empty():
-    labelled, rescued = divide.part(torch.zeros(4), torch.tensor([0, 1, 0, 1]), 2, 0.5)
-    assert not labelled.any()
-    assert rescued == {}
+def test_a_lost_class_keeps_a_tenth_at_least():
+    prob = torch.tensor([0.99] * 20 + [0.1] * 20)
+    loss = torch.cat([torch.zeros(20), torch.linspace(1, 2, 20)])
+    restored, lost = divide.restore_classes(prob, loss, torch.arange(40) // 20, 2, 0.98)
+    assert lost == [1]
+    assert (restored[20:22] > 0.98).all()
+
+
+def test_without_any_clean_label_nothing_is_restored():
+    prob = torch.zeros(4)
+    restored, lost = divide.restore_classes(prob, torch.rand(4), torch.tensor([0, 1, 0, 1]), 2, 0.5)
+    assert torch.equal(restored, prob)
+    assert lost == []

@@ -158,24 +158,20 @@ def test_a_part_of_one_sample_works(clean):
     method = DivideMix(warmup=0)
     run = start(method, problem)
     prob = (torch.arange(120) < clean).float()
-    with pytest.warns(TrainingWarning) if clean == 1 else _nothing():
-        method.learn(run, 0, prob)
+    method.learn(run, 0, prob)
+    assert run.step == (1 if clean == 1 else -(-119 // 16))
     assert run.skipped_updates == 0
 
 
-def _nothing():
-    from contextlib import nullcontext
-
-    return nullcontext()
-
-
-def test_a_vanished_class_is_kept_and_named():
+def test_a_lost_class_is_divided_by_itself_and_named(monkeypatch):
     problem = toys.toy()
     method = DivideMix(warmup=0)
     run = start(method, problem)
-    prob = torch.where(problem.data.y == 2, 0.1, 0.9)
-    with pytest.warns(TrainingWarning, match="no label 'c' was found clean; kept the likeliest"):
-        method.learn(run, 0, prob)
+    hard = torch.where(problem.data.y == 2, 5.0, 0.1) + 0.05 * torch.rand(120)
+    monkeypatch.setattr(run, "measure", lambda i, fn: hard)
+    with pytest.warns(TrainingWarning, match="no label 'c' was found clean; divided that class by itself"):
+        method.divide(run, 0)
+    assert (run.remember("clean_prob.0")[problem.data.y == 2] > 0.5).any()
 
 
 def test_samples_without_a_label_join_the_unlabelled_part():

@@ -122,8 +122,8 @@ def test_auto():
 @pytest.mark.parametrize(
     ("name", "shape", "hint"),
     [
-        ("smal_cnn", (3, 32, 32), "did you mean 'small_cnn'"),
-        ("resnet_34", (3, 32, 32), "did you mean 'resnet34'"),
+        ("smal_cnn", (3, 32, 32), "Did you mean 'small_cnn'"),
+        ("resnet_34", (3, 32, 32), "Did you mean 'resnet34'"),
         ("resnet34", (20,), "'mlp'"),
         ("resnet34", (3, 7, 32), "at least 8 pixels"),
         ("timm:resnet18:pretraind", (3, 32, 32), "only ':pretrained'"),

@@ -30,6 +30,7 @@ from codivide.data.loaded import Rows, Skipped
 from codivide.data.options import ReadOptions, progress_bar
 from codivide.data.rows import MemmapRows, TensorRows
 from codivide.errors import InputError
+from codivide.files import atomic
 
 VERSION = 1
 MAGIC = b"codivid1"
@@ -257,15 +258,12 @@ def _write(path: Path, files: list[_File], shape: Shape, older: _Stored | None, 
         return decode_file(file.entry.path, shape)
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(prefix=path.stem, suffix=".part", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as out, _working(image, files, "decoding", options) as images:
-            _write_parts(out, files, shape, images)
-            out.flush()
-            os.fsync(out.fileno())
-        os.replace(aside, path)
-    finally:
-        Path(aside).unlink(missing_ok=True)
+    with (
+        atomic(path) as aside,
+        open(aside, "wb") as out,
+        _working(image, files, "decoding", options) as images,
+    ):
+        _write_parts(out, files, shape, images)
 
 
 def _write_parts(out: IO[bytes], files: list[_File], shape: Shape, images: Iterator[Pixels | str]) -> None:

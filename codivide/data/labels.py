@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Hashable, Sequence
 from typing import Any
 
@@ -13,7 +12,7 @@ from sklearn.utils.validation import column_or_1d
 from torch import Tensor
 
 from codivide.data.loaded import UNLABELLED
-from codivide.errors import InputError
+from codivide.errors import InputError, nearest
 
 MISSING_TEXT = ("", "nan", "NaN", "None")
 
@@ -71,12 +70,6 @@ def encode(
 def row_name(row: int, names: Sequence[object] | None) -> str:
     """``row 3`` or ``row 3 (cat/1.png)``."""
     return f"row {row}" if names is None else f"row {row} ({names[row]})"
-
-
-def nearest(word: object, known: Sequence[object]) -> str:
-    """`` Did you mean 'cat'?`` where a known word is near, else the empty string."""
-    close = difflib.get_close_matches(str(word), [str(name) for name in known], n=1, cutoff=0.6)
-    return f" Did you mean {close[0]!r}?" if close else ""
 
 
 def _column(labels: object, what: str) -> NDArray[Any]:

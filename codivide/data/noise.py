@@ -12,7 +12,6 @@ draw, so that removing a label elsewhere changes no other row.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +20,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri
 
 from codivide.data.loaded import UNLABELLED
-from codivide.errors import InputError
+from codivide.errors import InputError, unknown
 
 Labels = np.ndarray[Any, np.dtype[np.int64]]
 Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
@@ -75,8 +74,7 @@ def parse(text: str) -> NoiseSpec:
     """
     kind, _, amount = text.strip().partition(":")
     if kind not in KINDS:
-        nearest = difflib.get_close_matches(kind, KINDS, n=1, cutoff=0.0)[0]
-        raise InputError(f"unknown noise {kind!r} in {text!r}; did you mean {nearest!r}? Known: {', '.join(KINDS)}")
+        raise unknown("noise", kind, KINDS)
     try:
         rate = float(amount)
     except ValueError:

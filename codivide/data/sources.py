@@ -15,11 +15,10 @@ from codivide.data.arrays import choose_augment, from_arrays, true_indices
 from codivide.data.folder import load_folder
 from codivide.data.inputs import read_inputs, read_npz
 from codivide.data.items import HuggingFaceItems, Items, collect, hugging_face
-from codivide.data.labels import nearest
 from codivide.data.loaded import Loaded
 from codivide.data.options import DEFAULT, ReadOptions
 from codivide.data.tables import HELD_OUT, TABLES, load_table
-from codivide.errors import InputError
+from codivide.errors import InputError, nearest
 
 __all__ = ["ReadOptions", "load", "read_inputs"]
 

@@ -4,8 +4,7 @@ Two networks warm up on all labels. Then, every epoch, a mixture model on each n
 for the other one, which learns from both parts as in MixMatch.
 
 Kept from the reference code, not in the paper:
-- labelled means w > threshold (the paper writes >=);
-- warm-up batches are twice the size of labelled ones;
+- labelled means w > threshold (the paper writes >=); warm-up batches are twice the size of labelled ones;
 - one mixing share per batch, and no interleaving of the parts for batch normalisation;
 - lambda_u rises linearly over ``rampup`` epochs after warm-up;
 - an epoch is one pass over the labelled samples, the unlabelled ones start again as often as needed;
@@ -14,8 +13,9 @@ Kept from the reference code, not in the paper:
 - the learning network guesses in training mode, which updates its batch-norm statistics; its peer in evaluation
   mode (``guess_in_training_mode=False``: both in evaluation mode, then all guesses of a network are one forward).
 
-Ours: samples without a label (-1) join the unlabelled part. When no label is found clean the epoch trains on all of
-them, as in warm-up; a class without a clean label keeps its likeliest tenth (``divide.part``); the run warns and goes on.
+Ours: samples without a label (-1) join the unlabelled part. A class without any clean label is divided by a mixture of
+its own (``divide.restore_classes``); when no label at all is found clean, the epoch trains on all of them, as in
+warm-up. The run warns and goes on.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ class DivideMix(Method):
     guess_in_training_mode: bool = True
 
     def start(self, run: Run) -> None:
+        """Keep each network's last posteriors and last losses."""
         super().start(run)
         for i in range(self.nets):
             run.remember(f"clean_prob.{i}", fill=torch.nan)
@@ -75,13 +76,14 @@ class DivideMix(Method):
         return min(10, run.plan.epochs // 3) if self.warmup is None else self.warmup
 
     def epoch(self, run: Run) -> None:
+        """Warm up, or divide with both networks and let each learn from its peer (algorithm 1)."""
         if run.epoch < self.warmup_epochs(run):
             for i in range(self.nets):
                 self.fit_all(run, i, size=2 * run.plan.batch_size)
             return
         for i in range(self.nets):
             self.divide(run, i)
-        for i in range(self.nets):  # co-divide: each network learns from its peer's split
+        for i in range(self.nets):
             self.learn(run, i, run.remember(f"clean_prob.{1 - i}"))
 
     def loss(self, run: Run, i: int, batch: Batch) -> Tensor:
@@ -95,22 +97,23 @@ class DivideMix(Method):
         given = run.data.y >= 0
         loss = run.measure(i, lambda logits, batch: functional.sample_loss(logits, batch.y))[given]
         since = run.epoch - self.warmup_epochs(run)
-        losses = run.remember(f"losses.{i}", self.average_losses)
-        losses[given, since % self.average_losses] = divide.unit_range(loss)
-        division = divide.gmm(losses[given, : since + 1].mean(1))
-        run.remember(f"clean_prob.{i}")[given] = division.clean_prob
+        history = run.remember(f"losses.{i}", self.average_losses)
+        history[given, since % self.average_losses] = divide.unit_range(loss)
+        loss = history[given, : since + 1].mean(1)
+        division, names = divide.gmm(loss), run.data.classes
+        prob, lost = divide.restore_classes(division.clean_prob, loss, run.data.y[given], len(names), self.threshold)
+        run.remember(f"clean_prob.{i}")[given] = prob
         run.log(**{f"separates_{i}": float(division.separates)})
         if not division.separates:
             run.warn("separates", "the losses do not show two groups, so the split is a guess; going on with it")
+        for c in lost:
+            run.warn(f"class {c}", f"no label {names[c]!r} was found clean; divided that class by itself")
 
     def learn(self, run: Run, i: int, clean_prob: Tensor) -> None:
         """Train network ``i`` on the peer's split (algorithm 1, lines 9 to 28)."""
-        names = run.data.classes
-        labelled, rescued = divide.part(clean_prob, run.data.y, len(names), self.threshold)
+        labelled = clean_prob > self.threshold  # False where there is no label (NaN)
         count = int(labelled.sum())
         run.log(**{f"labelled_{i}": float(count), f"unlabelled_{i}": float(len(labelled) - count)})
-        for c, kept in rescued.items():
-            run.warn(f"class {c}", f"no label {names[c]!r} was found clean; kept the likeliest {kept} of them")
         if count == 0:
             run.warn("none", "no label was found clean; training on all labels, as in warm-up")
             self.fit_all(run, i, size=2 * run.plan.batch_size)
@@ -127,7 +130,7 @@ class DivideMix(Method):
         peer = run.probs(1 - i, unknown.x)
         target_u = semi.guess([*own[: len(unknown.x)], *peer], self.temperature)
         given = functional.one_hot(known.y, target_u.shape[1])
-        target_x = semi.refine(given, clean_prob.nan_to_num(0.0), own[len(unknown.x) :], self.temperature)
+        target_x = semi.refine(given, clean_prob, own[len(unknown.x) :], self.temperature)
         mixed = semi.mixmatch(known.x, target_x, unknown.x, target_u, self.alpha, run.gen)
         logits = run.logits(i, mixed.x)
         loss_x = functional.soft_cross_entropy(logits[: mixed.labelled], mixed.target[: mixed.labelled])
