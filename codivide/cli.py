@@ -55,7 +55,7 @@ def fit(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last epoch in --out.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
     epochs: Annotated[
-        int | None, typer.Option(help="Passes. [from the size of the data]", rich_help_panel=TRAINING)
+        int | None, typer.Option(help="Passes (default: from the size of the data).", rich_help_panel=TRAINING)
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Samples in a batch.", rich_help_panel=TRAINING)] = 64,
     lr: Annotated[float, typer.Option(help="Highest learning rate.", rich_help_panel=TRAINING)] = 0.02,
@@ -86,7 +86,7 @@ def fit(
     ] = None,
     image_size: Annotated[
         int | None,
-        typer.Option(help="Side in pixels. [native if small and equal, else 224]", rich_help_panel=DATA),
+        typer.Option(help="Side in pixels (default: as is where small and equal, else 224).", rich_help_panel=DATA),
     ] = None,
     augment: Annotated[str, typer.Option(help="auto, photo, shift, jitter or none.", rich_help_panel=DATA)] = "auto",
     cache_limit: Annotated[
@@ -234,7 +234,7 @@ def methods(
 
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the runs (replaced).")] = Path("demo-runs"),
-    epochs: Annotated[int, typer.Option(help="Passes of each method.")] = 60,
+    epochs: Annotated[int, typer.Option(help="Passes of each method.")] = 30,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
 ) -> None:
     """Train with and without DivideMix on handwritten digits of which 40 % are mislabelled (under 90 s)."""
@@ -396,7 +396,7 @@ def _fit_with_flags() -> Callable[..., None]:
             if get_origin(kind) is UnionType:
                 kind = next(arg for arg in get_args(kind) if arg is not NoneType)
             option = typer.Option(
-                help=f"{about.get(item.name, '')} [{item.default}]",
+                help=f"{about.get(item.name, '')} (default {item.default})",
                 rich_help_panel=f"Hyper-parameters of {', '.join(owners[item.name])}",
                 show_default=False,
             )

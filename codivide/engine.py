@@ -180,6 +180,13 @@ class Method:
     nets: ClassVar[int] = 1
     paper: ClassVar[str] = ""
     summary: ClassVar[str] = ""
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {}  # least and most value of a hyper-parameter
+
+    def __post_init__(self) -> None:
+        for name, (least, most) in self.limits.items():
+            value = getattr(self, name)
+            if value is not None and not least <= value <= most:
+                raise InputError(f"{name} is {value}; it must be at least {least} and at most {most}")
 
     def start(self, run: Run) -> None:
         """Create what is carried from epoch to epoch, with ``run.remember``."""

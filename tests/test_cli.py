@@ -166,6 +166,8 @@ def test_the_out_folder_is_never_overwritten_unasked(finished, photos, tmp_path)
         (["fit", "digits", "--out", "r", "--noise", "symmetric:1.4"], ["1.4"]),
         (["fit", "digits", "--out", "r", "--epochs", "0"], ["epochs"]),
         (["fit", "digits", "--out", "r", "--precision", "fp8"], ["fp8"]),
+        (["fit", "digits", "--out", "r", "--temperature", "0"], ["temperature is 0.0"]),
+        (["fit", "digits", "--out", "r", "--augmentations", "0"], ["augmentations is 0"]),
         (["methods", "dividemiks"], ["dividemix"]),
         (["noise", "digits"], ["symmetric:0.4"]),
     ],

@@ -16,8 +16,8 @@ from sklearn.utils.estimator_checks import check_estimator
 from codivide import METHODS, InputError, NoisyLabelClassifier
 
 PAPER_SETTINGS = {
-    "check_classifiers_train": "lambda_u = 25 is the paper's setting for heavy noise; on 300 clean points in a plane the "
-    "loss on guesses outweighs the labels (0.64 instead of 0.92 with lambda_u = 0)"
+    "check_classifiers_train": "lambda_u = 25 is the paper's setting for heavy noise; on 300 clean points in a plane "
+    "the loss on guesses outweighs the labels (0.64 instead of 0.92 with lambda_u = 0)"
 }
 
 

@@ -1,25 +1,21 @@
 """DivideMix (Li, Socher, Hoi; ICLR 2020, arXiv:2002.07394).
 
-Two networks warm up on all labels. Then, every epoch, a mixture model on each network's losses divides the samples
-for the other one, which learns from both parts as in MixMatch.
-
 Kept from the reference code, not in the paper:
 - labelled means w > threshold (the paper writes >=); warm-up batches are twice the size of labelled ones;
-- one mixing share per batch, and no interleaving of the parts for batch normalisation;
-- lambda_u rises linearly over ``rampup`` epochs after warm-up;
+- one mixing share per batch, no interleaving for batch normalisation; lambda_u rises linearly after warm-up;
 - an epoch is one pass over the labelled samples, the unlabelled ones start again as often as needed;
-- net 2 learns after net 1, with the split of the epoch's start;
-- averaged losses (``average_losses`` = 5) are used for 90 % noise only;
+- net 2 learns after net 1, with the split of the epoch's start; averaged losses (5 epochs) are for 90 % noise only;
 - the learning network guesses in training mode, which updates its batch-norm statistics; its peer in evaluation
   mode (``guess_in_training_mode=False``: both in evaluation mode, then all guesses of a network are one forward).
 
-Ours: samples without a label (-1) join the unlabelled part. A class without any clean label is divided by a mixture of
-its own (``divide.restore_classes``); when no label at all is found clean, the epoch trains on all of them, as in
-warm-up. The run warns and goes on.
+Ours: samples without a label (-1) join the unlabelled part. A class without a clean label is divided by a mixture of its
+own (``divide.restore_classes``); without any clean label the epoch trains on all, as in warm-up. The run warns.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -51,6 +47,10 @@ class DivideMix(Method):
     nets: ClassVar[int] = 2
     paper: ClassVar[str] = "arXiv:2002.07394"
     summary: ClassVar[str] = "divide by a mixture on the losses, then MixMatch on both parts; two networks"
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+        **dict.fromkeys(("warmup", "confidence_penalty", "alpha", "lambda_u", "rampup", "prior"), (0, math.inf)),
+        **{"augmentations": (1, 9), "average_losses": (1, 99), "threshold": (0, 1), "temperature": (1e-3, 99)},
+    }
 
     warmup: int | None = None
     confidence_penalty: float = 0.0
