@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from codivide.errors import InputError
-from codivide.files import atomic
+from codivide.files import save_tensors
 
 if TYPE_CHECKING:
     from codivide.engine import Run
@@ -69,8 +68,7 @@ def save(run: Run, path: Path) -> None:
         "history": run.history,
         "optimizer_scalars": slots,
     }
-    with atomic(path) as aside:
-        save_file({k: v.contiguous() for k, v in tensors.items()}, aside, {"run": json.dumps(header)})
+    save_tensors(path, tensors, {"run": json.dumps(header)})
 
 
 def read_header(path: Path) -> dict[str, Any]:

@@ -159,7 +159,7 @@ def _scale(loss: Tensor, low: float, high: float) -> Tensor:
 
 def _bulk(loss: Tensor) -> tuple[float, float]:
     """A robust range: the median and five times the distance to the 90th percentile, both ways."""
-    sample = loss[:: max(1, len(loss) // 100_000)].double()
+    sample = loss[:: max(1, len(loss) // 100_000)].cpu().double()
     low, middle, high = torch.quantile(sample, torch.tensor([0.1, 0.5, 0.9], dtype=torch.float64)).tolist()
     least, most = float(loss.min()), float(loss.max())
     return max(least, middle - 5 * (middle - low)), min(most, middle + 5 * (high - middle))

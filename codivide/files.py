@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @contextmanager
@@ -29,6 +33,21 @@ def atomic(path: Path) -> Iterator[Path]:
         os.fsync(folder)  # the rename itself must survive a power cut
     finally:
         os.close(folder)
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
+    """Write a safetensors file atomically; a full disk is an OSError, as everywhere else."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file  # brings torch, which the command line's help does without
+
+    with atomic(path) as aside:
+        try:
+            save_file({name: value.contiguous() for name, value in tensors.items()}, aside, dict(header))
+        except SafetensorError as error:
+            number = str(error).rpartition("os error ")[2].rstrip(")")
+            if not number.isdigit():
+                raise
+            raise OSError(int(number), str(error), str(path)) from None
 
 
 def write_text(path: Path, text: str) -> None:

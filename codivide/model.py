@@ -10,7 +10,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from codivide import nets
@@ -18,7 +17,7 @@ from codivide.data.loaded import Rows
 from codivide.data.views import ViewSpec
 from codivide.engine import autocast, computes_bf16
 from codivide.errors import InputError
-from codivide.files import atomic
+from codivide.files import save_tensors
 
 FORMAT = 1
 
@@ -92,12 +91,7 @@ class Model:
             "precision": self.precision,
             "members": len(self.members),
         }
-        with atomic(path) as aside:
-            save_file(
-                {name: value.cpu().contiguous() for name, value in tensors.items()},
-                aside,
-                {"model": json.dumps(header)},
-            )
+        save_tensors(path, {name: value.cpu() for name, value in tensors.items()}, {"model": json.dumps(header)})
 
     @classmethod
     def load(cls, path: Path, device: torch.device | None = None) -> Model:

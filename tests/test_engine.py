@@ -261,6 +261,20 @@ def test_a_full_disk_keeps_the_previous_checkpoint(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["c.safetensors"]
 
 
+def test_a_full_disk_is_an_os_error_from_safetensors_too(tmp_path, monkeypatch):
+    import safetensors.torch
+    from safetensors import SafetensorError
+
+    def full(*words):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
+    with pytest.raises(OSError, match="No space left") as caught:
+        codivide.files.save_tensors(tmp_path / "x.safetensors", {"x": torch.zeros(1)}, {})
+    assert caught.value.errno == 28
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_too_few_labels_are_one_error():
     data = toys.toy(10).data
     data = Data(data.x, torch.full((10,), -1), data.classes, data.views)

@@ -8,8 +8,8 @@ Kept from the reference code, not in the paper:
 - the learning network guesses in training mode, which updates its batch-norm statistics; its peer in evaluation
   mode (``guess_in_training_mode=False``: both in evaluation mode, then all guesses of a network are one forward).
 
-Ours: samples without a label (-1) join the unlabelled part. A class without a clean label is divided by a mixture of its
-own (``divide.restore_classes``); without any clean label the epoch trains on all, as in warm-up. The run warns.
+Ours: samples without a label (-1) join the unlabelled part. A class without a clean label is divided by a mixture of
+its own (``divide.restore_classes``); without any clean label the epoch trains on all, as in warm-up. The run warns.
 """
 
 from __future__ import annotations
