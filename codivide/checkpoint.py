@@ -31,10 +31,11 @@ def fingerprint(run: Run) -> dict[str, Any]:
         "method": type(run.method).__name__,
         **method,
         **plan,
-        "plan.precision": run.precision,
+        "precision": run.precision,
         "network": [[list(p.shape) for p in net.parameters()] for net in run.nets],
         "samples": len(run.data),
         "classes": [str(name) for name in run.data.classes],
+        **{name: json.loads(json.dumps(value, default=str)) for name, value in run.identity.items()},
         "labels": hashlib.sha256(labels).hexdigest()[:16],
         "first samples": hashlib.sha256(first).hexdigest()[:16],
     }

@@ -11,6 +11,7 @@ import inspect
 import sys
 import traceback
 from collections.abc import Callable
+from os.path import relpath
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
@@ -82,18 +83,25 @@ def fit(
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option(help="Use a random part of this many samples, for experiments.", rich_help_panel=DATA),
+        typer.Option(min=2, help="Use a random part of this many samples, for experiments.", rich_help_panel=DATA),
     ] = None,
     image_size: Annotated[
         int | None,
-        typer.Option(help="Side in pixels (default: as is where small and equal, else 224).", rich_help_panel=DATA),
+        typer.Option(
+            min=8, help="Side in pixels (default: as is where small and equal, else 224).", rich_help_panel=DATA
+        ),
     ] = None,
     augment: Annotated[str, typer.Option(help="auto, photo, shift, jitter or none.", rich_help_panel=DATA)] = "auto",
     cache_limit: Annotated[
         float,
         typer.Option(help="GB of decoded images held in memory; more is mapped from disk.", rich_help_panel=DATA),
     ] = 4.0,
-    max_bad: Annotated[int, typer.Option(help="Unreadable files that are tolerated.", rich_help_panel=DATA)] = 100,
+    max_bad: Annotated[
+        int, typer.Option(min=0, help="Unreadable files that are tolerated.", rich_help_panel=DATA)
+    ] = 100,
+    unlabelled: Annotated[
+        str, typer.Option(help='Number that means "no label"; none: there is none.', rich_help_panel=DATA)
+    ] = "-1",
     **hyper_parameters: Any,
 ) -> None:
     """Train on SOURCE and judge its labels: writes model, label table and record to --out."""
@@ -107,21 +115,29 @@ def fit(
     job_method = build_method(method, **hyper)
     default_plan(1, **{name: given[name] for name in PLAN_FLAGS})  # a bad value shows before the data are read
     check_folder(out, resume, overwrite)
+    if not 0 <= cache_limit < 1e6:
+        raise InputError(f"--cache-limit {cache_limit}: give gigabytes, 0 or more")
     options = ReadOptions(
         image_size=image_size,
         cache_limit=int(cache_limit * 2**30),
         max_bad=max_bad,
         augment=augment,
+        unlabelled=_number_or_none(unlabelled),
         progress=True,
     )
     loaded = load(source, options=options, truth=truth)
     loaded = _with_test(loaded, test, options)
     loaded = _spoil(_part(loaded, limit, seed), noise, seed)
     plan = default_plan(len(loaded.y), **{name: given[name] for name in PLAN_FLAGS})
-    job = Job(job_method, plan, net, dropout)
+    origin = {name: given[name] for name in ("source", "test", "truth", "noise", "limit", "image_size", "unlabelled")}
+    job = Job(job_method, plan, net, dropout, {name: str(v) for name, v in origin.items() if v is not None})
     _say_data(loaded)
-    with Display(plan.epochs, method) as display:
-        outcome = execute(job, loaded, out, resume, display.update)
+    try:
+        with Display(plan.epochs, method) as display:
+            outcome = execute(job, loaded, out, resume, display.update)
+    except KeyboardInterrupt:
+        err_console.print("stopped; to go on from the last whole epoch, run the same command with --resume")
+        raise typer.Exit(130) from None
     _say_outcome(outcome.summary, out)
 
 
@@ -142,6 +158,8 @@ def predict(
     from codivide.job import MODEL
     from codivide.model import Model
 
+    if out is not None and (out.exists() or not out.parent.is_dir()):
+        raise InputError(f"--out {out} exists or its folder does not; give another file")
     model = Model.load(run / MODEL if run.is_dir() else run, resolve_device(device))
     source: Any = files[0] if len(files) == 1 else files
     rows, ids, skipped = read_inputs(source, model.shape, model.dtype, ReadOptions(progress=True))
@@ -172,32 +190,22 @@ def noise(
     """Show the effective rate and the transition matrix of label noise: of SPEC, or of a set with known truth."""
     import pandas as pd
 
-    from codivide.data import noise as noises
     from codivide.data.options import ReadOptions
     from codivide.data.sources import load
     from codivide.files import atomic
 
-    if out is not None and out.exists():
-        raise InputError(f"--out {out} exists; give another file")
+    if out is not None and (out.exists() or not out.parent.is_dir()):
+        raise InputError(f"--out {out} exists or its folder does not; give another file")
     loaded = _spoil(load(source, options=ReadOptions(progress=True)), spec, seed)
     if loaded.truth is None:
         raise InputError(f"the true labels of {source} are not known; give a SPEC such as symmetric:0.4")
-    known = (loaded.y >= 0) & (loaded.truth >= 0)
-    matrix = noises.transition_matrix(loaded.truth[known], loaded.y[known], len(loaded.classes))
-    rate = noises.effective_rate(loaded.truth[known], loaded.y[known])
-    out_console.print(
-        f"effective noise rate [bold]{rate:.4f}[/] over {int(known.sum()):,} labels; "
-        "share of each true class (row) given as:"
-    )
-    names = [str(name) for name in loaded.classes]
-    table = Table("", *[escape(name[:6]) for name in names], padding=(0, 1, 0, 0), box=None)
-    for name, row in zip(names, matrix, strict=True):
-        cells = [f"[bold]{v:.2f}[/]" if v >= 0.005 else "[dim].[/]" for v in row]
-        table.add_row(escape(name[:12]), *cells)
-    out_console.print(table)
+    _say_noise(loaded)
     if out is not None:
-        columns = {
-            "path" if isinstance(loaded.ids[0], str) else "id": list(loaded.ids),
+        root = Path(source) if Path(source).is_dir() else Path(source).parent
+        # A manifest names files relative to where it lies.
+        paths = [relpath(root / i, out.parent) for i in loaded.ids if isinstance(i, str)]
+        columns: dict[str, list[Any]] = {
+            "path" if paths else "id": paths or list(loaded.ids),
             "label": [loaded.classes[i] if i >= 0 else None for i in loaded.y],
             "true_label": [loaded.classes[i] if i >= 0 else None for i in loaded.truth],
         }
@@ -277,16 +285,14 @@ def demo(
 def _with_test(loaded: Loaded, test: str | None, options: ReadOptions) -> Loaded:
     from dataclasses import replace
 
+    from codivide.data.loaded import check_alike
     from codivide.data.sources import load
 
     if test is None:
         return loaded
     other = load(test, options=options, classes=loaded.classes)
     other = other.test or other  # of a set with two parts, the held-out one
-    if other.x.shape != loaded.x.shape:
-        raise InputError(
-            f"--test {test} has samples of shape {other.x.shape}, SOURCE of {loaded.x.shape}; use --image-size"
-        )
+    check_alike(loaded.x, other.x, f"--test {test}")
     return replace(loaded, test=other)
 
 
@@ -332,11 +338,28 @@ def _say_data(loaded: Loaded) -> None:
             soft_wrap=True,
         )
     if loaded.truth is not None:
-        from codivide.data.noise import effective_rate
+        _say_noise(loaded)
 
-        known = (loaded.y >= 0) & (loaded.truth >= 0)
-        rate = effective_rate(loaded.truth[known], loaded.y[known])
-        out_console.print(f"effective noise rate {rate:.4f} (the truth is known; used for the record only)")
+
+def _say_noise(loaded: Loaded) -> None:
+    """Effective rate and transition matrix, where the truth is known; used for the record only."""
+    from codivide.data import noise as noises
+
+    assert loaded.truth is not None
+    found = noises.summary(loaded.truth, loaded.y, len(loaded.classes))
+    out_console.print(
+        f"effective noise rate [bold]{found['effective_rate']:.4f}[/] over {found['labels']:,} labels; "
+        "share of each true class (row) given as:"
+    )
+    names = [str(name) for name in loaded.classes]
+    if len(names) > 12:
+        out_console.print(f"(a matrix of {len(names)} classes: see summary.json)")
+        return
+    table = Table("", *[escape(name[:6]) for name in names], padding=(0, 1, 0, 0), box=None)
+    for name, row in zip(names, found["transition_matrix"], strict=True):
+        cells = [f"[bold]{v:.2f}[/]" if v >= 0.005 else "[dim].[/]" for v in row]
+        table.add_row(escape(name[:10]), *cells)
+    out_console.print(table)
 
 
 def _say_outcome(summary: dict[str, Any], out: Path) -> None:
@@ -466,6 +489,15 @@ def _plain_fit() -> None:
     """Train on SOURCE and judge its labels: writes model, label table and record to --out."""
 
 
+def _number_or_none(text: str) -> int | None:
+    if text.casefold() == "none":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise InputError(f"--unlabelled {text}: give a whole number, or none") from None
+
+
 def _version(asked: bool) -> None:
     if asked:
         out_console.print(f"codivide {__version__}", highlight=False)
@@ -482,15 +514,9 @@ def main() -> None:
     except InputError as error:
         _fail(str(error), debug)
     except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        _fail(
-            "no space left on the disk; what was written before is intact: free some and run again with --resume",
-            debug,
-        )
-    except KeyboardInterrupt:
-        err_console.print("stopped; the last whole epoch is saved: run the same command with --resume to go on")
-        sys.exit(130)
+        full = "no space left on the disk; what was written before is intact: free some and run again with --resume"
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(full if error.errno == errno.ENOSPC else f"{where}{error.strerror or error}", debug)
 
 
 def _fail(message: str, debug: bool) -> None:

@@ -56,10 +56,7 @@ class Display:
         """Show one epoch's record."""
         if self.first is None:
             self.first = row["epoch"] - 1
-            if self.live:
-                err_console.print(
-                    f"{self.name}: {run.device}, {run.precision}, {run.plan.seed=}".replace("run.plan.", "")
-                )
+            err_console.print(f"{self.name} on {run.device}, {run.precision}, seed {run.plan.seed}", highlight=False)
         self.seconds += row["seconds"]
         text = f"loss {row['loss']:.3f}" if "loss" in row else ""
         if "labelled_0" in row:

@@ -110,6 +110,11 @@ class Plan:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if not (math.isfinite(self.lr) and self.lr > 0):
             raise InputError(f"lr is {self.lr}; it must be a positive number")
+        for name in ("weight_decay", "momentum", "gamma", "seed"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise InputError(f"{name} is {getattr(self, name)}; it must not be negative")
+        if self.nesterov and not self.momentum:
+            raise InputError("nesterov needs a momentum above 0")
         if not 0 <= self.average < 1:
             raise InputError(f"average is {self.average}; a decay lies in [0, 1)")
         for name, known in (
@@ -238,6 +243,7 @@ class Run:
     plan: Plan
     device: torch.device
     precision: Literal["bf16", "fp32"]
+    identity: Mapping[str, Any] = field(default_factory=dict)  # what else a checkpoint must match
     nets: list[nn.Module] = field(default_factory=list)
     averages: list[nn.Module] = field(default_factory=list)
     optimizers: list[torch.optim.Optimizer] = field(default_factory=list)
@@ -249,7 +255,7 @@ class Run:
     fraction: float = 0.0  # of the pass in progress
     skipped_updates: int = 0
     ids: Tensor = field(init=False)  # every row, on the device
-    _sums: dict[str, tuple[Tensor | float, int]] = field(default_factory=dict)
+    _sums: dict[str, tuple[float, int]] = field(default_factory=dict)
     _warned: dict[str, str] = field(default_factory=dict)
     _forward: list[Callable[[Tensor], Tensor]] = field(default_factory=list)
 
@@ -380,19 +386,20 @@ class Run:
     def observe(self, batch: Batch, logits: Tensor) -> Tensor:
         """Cross-entropy ``[B]`` of each sample on its given label, also added to the sums behind ``clean_prob``."""
         losses = sample_loss(logits, batch.y)
-        self.remember("loss_sum").index_add_(0, batch.id, losses.detach())
-        self.remember("loss_count").index_add_(0, batch.id, torch.ones_like(losses))
+        known = torch.isfinite(losses.detach())
+        self.remember("loss_sum").index_add_(0, batch.id, losses.detach().where(known, 0.0))
+        self.remember("loss_count").index_add_(0, batch.id, known.float())
         return losses
 
     def update(self, loss: Tensor, *nets: int) -> None:
         """One optimizer step of these networks on a loss, at the scheduled learning rate, and of their averages.
 
-        A loss that is NaN or infinite changes nothing; it is counted and a warning says so.
+        A loss that is NaN or infinite changes no weight; it is counted and a warning says so.
         """
         self.step += 1
         if not bool(torch.isfinite(loss)):
             self.skipped_updates += 1
-            self.warn("loss", "the loss was not finite; such batches change nothing (try a lower lr)")
+            self.warn("loss", "a loss was not finite; such batches change no weight (try a lower lr)")
             return
         rate = learning_rate(self.plan, self.progress)
         for i in nets:
@@ -462,8 +469,9 @@ class Run:
         """Record numbers; an epoch's record holds the mean of each."""
         for name, value in scalars.items():
             total, count = self._sums.get(name, (0.0, 0))
-            value = value.detach() if isinstance(value, Tensor) else value
-            self._sums[name] = (total + value, count + 1)
+            value = float(value.detach()) if isinstance(value, Tensor) else value
+            if math.isfinite(value):
+                self._sums[name] = (total + value, count + 1)
 
     def warn(self, key: str, message: str) -> None:
         """Warn once per run and key, and keep the message in this epoch's record."""
@@ -475,7 +483,7 @@ class Run:
     def close_epoch(self, seconds: float) -> dict[str, Any]:
         """Turn what was logged into this epoch's record, and count the epoch."""
         row: dict[str, Any] = {"epoch": self.epoch + 1, "lr": learning_rate(self.plan, self.epoch)}
-        row |= {name: float(total) / count for name, (total, count) in self._sums.items()}
+        row |= {name: total / count for name, (total, count) in self._sums.items()}
         if self._warned:
             row["warnings"] = dict(self._warned)
         row["seconds"] = round(seconds, 3)
@@ -494,6 +502,7 @@ def train(
     watch: Watch | None = None,
     checkpoint: Path | None = None,
     resume: bool = False,
+    identity: Mapping[str, Any] | None = None,
 ) -> Run:
     """Train a method on data; the same seed gives the same bits on a CPU. The global generator is left alone.
 
@@ -505,9 +514,10 @@ def train(
         watch: called after every epoch with the run, read-only; numbers that it returns join the record.
         checkpoint: file that holds the run after its last whole epoch, written atomically; None: none.
         resume: go on from ``checkpoint`` if it is there; the result is bit-identical to a straight run.
+        identity: JSON values that a checkpoint must share to be resumed, besides method, plan and labels.
 
     Raises:
-        InputError: fewer than two labelled samples, or a checkpoint of another run.
+        InputError: fewer than two labelled samples, a checkpoint of another run, or an epoch without one finite loss.
     """
     device = resolve_device(plan.device)
     labels = data.y.to(device)
@@ -515,15 +525,20 @@ def train(
         raise InputError("fewer than two samples have a label; there is nothing to learn from")
     data = Data(data.x.to(device), labels, data.classes, data.views)
     precision = resolve_precision(plan.precision, device, images=len(data.x.shape) == 3)
+    saved = checkpoint if resume and checkpoint is not None and checkpoint.exists() else None
+    if saved is not None and plan.precision == "auto":  # as it was, also on another chip
+        precision = checkpoints.read_header(saved)["fingerprint"]["precision"]
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
         torch.manual_seed(plan.seed)
-        run = Run(method, data, build, plan, device, precision)
+        run = Run(method, data, build, plan, device, precision, identity or {})
         method.start(run)
-        if checkpoint is not None and resume and checkpoint.exists():
-            checkpoints.load(run, checkpoint)
+        if saved is not None:
+            checkpoints.load(run, saved)
         while run.epoch < plan.epochs:
-            began = time.perf_counter()
+            began, steps, skipped = time.perf_counter(), run.step, run.skipped_updates
             method.epoch(run)
+            if run.skipped_updates - skipped == run.step - steps > 0:
+                raise InputError(f"training diverged: no loss of epoch {run.epoch + 1} was finite; use a lower lr")
             row = run.close_epoch(time.perf_counter() - began)
             run.history.append(row)
             if watch is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -152,7 +153,10 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """
         check_is_fitted(self)
         model = self.model_
-        if hasattr(self, "n_features_in_") and len(getattr(X, "shape", np.shape(X))) == 2:
+        if (
+            hasattr(self, "n_features_in_")
+            and len(np.shape(X) if isinstance(X, list) else getattr(X, "shape", ())) == 2
+        ):
             try:
                 validate_data(self, X, reset=False, skip_check_array=True)  # as many features, of the same names
             except ValueError as error:
@@ -179,5 +183,5 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()
         if "model_" in state:  # a model trained on an accelerator must open anywhere
-            state["model_"] = state["model_"].to(resolve_device("cpu"))
+            state["model_"] = deepcopy(state["model_"]).to(resolve_device("cpu"))
         return state

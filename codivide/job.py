@@ -15,18 +15,19 @@ import pandas as pd
 import torch
 
 from codivide import __version__, label_table, nets
+from codivide.data import noise
 from codivide.data.loaded import Loaded
 from codivide.data.views import ViewSpec, fit_views
 from codivide.engine import Data, Method, Plan, Run, resolve_device, train
 from codivide.errors import InputError, unknown
-from codivide.files import write_text
+from codivide.files import atomic, write_text
 from codivide.methods import METHODS
 from codivide.methods.dividemix import DivideMix
 from codivide.model import Model
 from codivide.record import environment
 
 MODEL, CHECKPOINT, METRICS = "model.safetensors", "checkpoint.safetensors", "metrics.jsonl"
-_WRITTEN = ("config.json", METRICS, "labels.csv", "labels.parquet", MODEL, CHECKPOINT, "summary.json")
+_WRITTEN = ("config.json", METRICS, "labels.csv", "labels.parquet", MODEL, CHECKPOINT, "summary.json", "skipped.csv")
 
 Progress = Callable[[Run, Mapping[str, Any]], None]
 
@@ -40,12 +41,14 @@ class Job:
         plan: optimizer, schedule, precision, device, seed.
         net: a name that ``nets.build`` knows, or "auto".
         dropout: of the network, before its last layer, in [0, 1).
+        source: where the data came from and what was done to them (path, noise, part), for the record.
     """
 
     method: Method = field(default_factory=DivideMix)
     plan: Plan = field(default_factory=Plan)
     net: str = "auto"
     dropout: float = 0.0
+    source: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -103,19 +106,11 @@ def check_folder(out: Path, resume: bool = False, overwrite: bool = False) -> No
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out} is a file; give a folder")
-    held = sorted(p.name for p in out.iterdir()) if out.exists() else []
+    held = sorted(p.name for p in out.iterdir() if p.suffix != ".part") if out.exists() else []
     if held and not resume and not overwrite:
         raise InputError(f"--out {out} exists and is not empty; use --resume, --overwrite or another folder")
-    if held and "config.json" not in held:
+    if not set(held) <= set(_WRITTEN) and "config.json" not in held:
         raise InputError(f"--out {out} holds other files ({held[0]}, ...) and no codivide run; give another folder")
-
-
-def _open_folder(out: Path, resume: bool) -> None:
-    """Make the folder; without ``resume`` a run that ``check_folder`` allowed to replace goes away."""
-    out.mkdir(parents=True, exist_ok=True)
-    if not resume:
-        for name in _WRITTEN:
-            (out / name).unlink(missing_ok=True)
 
 
 def execute(
@@ -138,6 +133,8 @@ def execute(
         InputError: the data do not suit the job.
     """
     device = resolve_device(job.plan.device)
+    if loaded.test is not None and not (loaded.test.y >= 0).any():
+        raise InputError(f"no sample of the test data {loaded.test.name} has a label")
     views = fit_views(loaded.x, loaded.augment)
     net = nets.auto(loaded.x.shape, device) if job.net == "auto" else job.net
     job = replace(job, net=net)
@@ -146,12 +143,14 @@ def execute(
     def build() -> torch.nn.Module:
         return nets.build(net, loaded.x.shape, len(loaded.classes), job.dropout)
 
-    metrics = _Metrics(out / METRICS if out else None)
+    settings = config(job, loaded)
+    folder = _Folder(out, settings, resume) if out else None
 
     def watch(run: Run) -> dict[str, float]:
         scores = _test_scores(_model(job, run, loaded, views), loaded.test)
         row = run.history[-1] | scores
-        metrics.append(run, row)
+        if folder is not None:
+            folder.append(run, row)
         if progress is not None:
             progress(run, row)
         return scores
@@ -159,11 +158,10 @@ def execute(
     with torch.random.fork_rng(devices=[]):
         build()  # a wrong net shows before anything is written
     if out is not None:
-        _open_folder(out, resume)
-    if out is not None and not (out / "config.json").exists():
-        write_text(out / "config.json", json.dumps(config(job, loaded), indent=2, default=str) + "\n")
+        out.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
-    run = train(job.method, data, build, job.plan, watch, out / CHECKPOINT if out else None, resume)
+    identity = {name: settings[name] for name in ("version", "net", "dropout", "augment", "source")}
+    run = train(job.method, data, build, job.plan, watch, out / CHECKPOINT if out else None, resume, identity)
     model = _model(job, run, loaded, views)
     suggested = model.logits(loaded.x).argmax(1).numpy()
     clean_prob = job.method.clean_prob(run).double().cpu().numpy()
@@ -171,6 +169,9 @@ def execute(
     summary = _summary(job, loaded, run, suggested, clean_prob, time.perf_counter() - began)
     if out is not None:
         label_table.write(table, out)
+        if loaded.skipped:
+            with atomic(out / "skipped.csv") as aside:
+                pd.DataFrame(loaded.skipped, columns=["path", "reason"]).to_csv(aside, index=False)
         model.save(out / MODEL)
         write_text(out / "summary.json", json.dumps(summary, indent=2, default=str) + "\n")
     return Outcome(run, model, table, summary)
@@ -182,6 +183,7 @@ def config(job: Job, loaded: Loaded) -> dict[str, Any]:
     return {
         "version": __version__,
         "data": loaded.name,
+        "source": dict(job.source),
         "samples": len(loaded.y),
         "unlabelled": int((loaded.y < 0).sum()),
         "shape": list(loaded.x.shape),
@@ -209,20 +211,24 @@ def _test_scores(model: Model, test: Loaded | None) -> dict[str, float]:
     return {"test_accuracy": float(right.mean())}
 
 
-class _Metrics:
-    """``metrics.jsonl``: one line an epoch, begun afresh from the history where a run goes on."""
+class _Folder:
+    """A run folder, begun when the first epoch is done: a run that fails before leaves an older one as it was."""
 
-    def __init__(self, path: Path | None) -> None:
-        self.path, self.started = path, False
+    def __init__(self, path: Path, settings: Mapping[str, Any], resume: bool) -> None:
+        self.path, self.settings, self.resume, self.begun = path, settings, resume, False
 
     def append(self, run: Run, row: Mapping[str, Any]) -> None:
-        if self.path is None:
-            return
-        if not self.started:
-            earlier = "".join(json.dumps(r) + "\n" for r in run.history[:-1])
-            write_text(self.path, earlier)
-            self.started = True
-        with open(self.path, "a", encoding="utf-8") as file:
+        """Add an epoch to ``metrics.jsonl``, which follows the history of the run."""
+        if not self.begun:
+            self.begun = True
+            if not (self.resume and (self.path / CHECKPOINT).exists()):
+                for name in _WRITTEN:
+                    (self.path / name).unlink(missing_ok=True)
+                write_text(self.path / "config.json", json.dumps(self.settings, indent=2, default=str) + "\n")
+            for left in self.path.glob("*.part"):  # of a run that was killed while it wrote
+                left.unlink()
+            write_text(self.path / METRICS, "".join(json.dumps(r) + "\n" for r in run.history[:-1]))
+        with open(self.path / METRICS, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
 
@@ -256,6 +262,7 @@ def _summary(
             "best_epoch": int(np.argmax(tests)) + 1,
         }
     if loaded.truth is not None:
+        summary["noise"] = noise.summary(loaded.truth, loaded.y, len(loaded.classes))
         summary["detection"] = label_table.detection(loaded.y, loaded.truth, clean_prob)
         known = loaded.truth >= 0
         summary["suggestion_accuracy"] = float((suggested == loaded.truth)[known].mean())

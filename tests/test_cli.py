@@ -84,8 +84,9 @@ def test_fit_writes_the_run(finished, photos):
     run, done = finished
     assert {p.name for p in run.iterdir()} == {
         "config.json", "metrics.jsonl", "labels.csv", "labels.parquet", "model.safetensors",
-        "checkpoint.safetensors", "summary.json",
+        "checkpoint.safetensors", "summary.json", "skipped.csv",
     }  # fmt: skip
+    assert pd.read_csv(run / "skipped.csv")["path"].tolist() == ["dark/broken.jpg"]
     assert "broken.jpg" in done.stdout + done.stderr
     table = pd.read_csv(run / "labels.csv")
     assert list(table.columns) == ["path", "given", "suggested", "clean_prob", "rank"]
@@ -104,7 +105,7 @@ def test_fit_writes_the_run(finished, photos):
 
 def test_lines_fit_80_columns(finished):
     _, done = finished
-    assert all(len(line) <= 80 for line in done.stderr.splitlines() if "epoch" in line)
+    assert all(len(line) <= 80 for line in done.stderr.splitlines() if " eta " in line)
 
 
 def test_predict_needs_nothing_but_the_run(finished, photos, tmp_path):
@@ -150,6 +151,14 @@ def test_the_out_folder_is_never_overwritten_unasked(finished, photos, tmp_path)
     assert (other / "thesis.txt").read_text() == "x"
 
 
+def test_a_run_that_fails_leaves_the_older_one(finished, photos):
+    run, _ = finished
+    before = {p.name: p.read_bytes() for p in run.iterdir()}
+    refused(codivide("fit", photos, "--out", run, "--overwrite", "--dropout", "2", cwd=run.parent), "dropout")
+    refused(codivide("fit", photos, "--out", run, "--resume", "--dropout", "0.4", cwd=run.parent), "another run")
+    assert {p.name: p.read_bytes() for p in run.iterdir()} == before
+
+
 @pytest.mark.parametrize(
     ("words", "named"),
     [
@@ -168,6 +177,12 @@ def test_the_out_folder_is_never_overwritten_unasked(finished, photos, tmp_path)
         (["fit", "digits", "--out", "r", "--precision", "fp8"], ["fp8"]),
         (["fit", "digits", "--out", "r", "--temperature", "0"], ["temperature is 0.0"]),
         (["fit", "digits", "--out", "r", "--augmentations", "0"], ["augmentations is 0"]),
+        (["fit", "digits", "--out", "r", "--weight-decay", "-1"], ["weight_decay"]),
+        (["fit", "digits", "--out", "r", "--seed", "-1"], ["seed"]),
+        (["fit", "digits", "--out", "r", "--limit", "-5"], ["--limit"]),
+        (["fit", "digits", "--out", "r", "--cache-limit", "nan"], ["cache-limit"]),
+        (["fit", "digits", "--out", "r", "--unlabelled", "x"], ["--unlabelled"]),
+        (["fit", "digits", "--out", "/proc/nope/x"], ["/proc/nope"]),
         (["methods", "dividemiks"], ["dividemix"]),
         (["noise", "digits"], ["symmetric:0.4"]),
     ],

@@ -126,7 +126,7 @@ def test_the_warm_up_loss_adds_the_confidence_penalty():
 
 
 def test_warm_up_is_a_third_of_a_short_run_and_ten_epochs_of_a_long_one():
-    for epochs, expected in ((2, 0), (6, 2), (30, 10), (300, 10)):
+    for epochs, expected in ((2, 1), (6, 2), (30, 10), (300, 10)):
         assert DivideMix().warmup_epochs(start(DivideMix(), epochs=epochs)) == expected
     assert DivideMix(warmup=30).warmup_epochs(start(DivideMix())) == 30
 

@@ -161,6 +161,11 @@ def test_a_loss_that_is_not_finite_changes_nothing():
     assert not any(name.endswith("weight") for name in changed)
 
 
+def test_a_run_that_diverges_is_one_error():
+    with pytest.warns(TrainingWarning), pytest.raises(InputError, match="diverged: no loss of epoch"):
+        train(Method(), toys.toy().data, toys.build, toys.plan(6, lr=1e38))
+
+
 def test_precision_auto_is_for_images_only():
     cpu = torch.device("cpu")
     assert resolve_precision("auto", cpu, images=False) == "fp32"

@@ -16,6 +16,7 @@ from codivide.data.tables import HELD_OUT, assemble, warn_about_unused
 from codivide.errors import InputError
 
 NO_LABEL = ("unlabelled", "unlabeled")
+NOT_NAMES = ("none", "nan", "-1")
 NOT_CLASSES = ("__pycache__", "__MACOSX")
 
 
@@ -40,6 +41,9 @@ def load_folder(root: Path, options: ReadOptions, classes: Sequence[Any] | None 
     parts = _split_folders(root)
     found = {split: _class_folders(root, folder) for split, folder in parts.items()}
     names = [name for name in found["train"] if name.casefold() not in NO_LABEL]
+    nameless = [name for name in names if name.strip().casefold() in NOT_NAMES]
+    if nameless:
+        raise InputError(f"{root / nameless[0]}: {nameless[0]!r} means 'no label' in tables; rename the folder.")
     entries: list[Entry] = []
     labels: list[str | None] = []
     splits: list[str] = []

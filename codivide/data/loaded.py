@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from codivide.errors import InputError
+
 UNLABELLED = -1
 
 
@@ -34,6 +36,15 @@ class Rows(Protocol):
 
     def to(self, device: torch.device) -> Rows:
         """The same rows on ``device`` where they fit in memory, else unchanged."""
+
+
+def check_alike(rows: Rows, other: Rows, what: str) -> None:
+    """InputError unless held-out rows have the shape and dtype of the training rows."""
+    if rows.shape != other.shape or rows.dtype != other.dtype:
+        raise InputError(
+            f"{what} has samples of shape {other.shape} and {str(other.dtype)[6:]}, the training data of "
+            f"{rows.shape} and {str(rows.dtype)[6:]}; make them alike (images: --image-size)"
+        )
 
 
 class Skipped(NamedTuple):

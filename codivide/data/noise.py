@@ -294,6 +294,17 @@ def effective_rate(clean: Labels, noisy: Labels) -> float:
     return float((clean[known] != noisy[known]).mean()) if known.any() else 0.0
 
 
+def summary(clean: Labels, noisy: Labels, classes: int) -> dict[str, Any]:
+    """Effective rate and transition matrix (rows: true class) over the rows where both labels are known."""
+    known = (clean >= 0) & (noisy >= 0)
+    matrix = transition_matrix(clean[known], noisy[known], classes)
+    return {
+        "labels": int(known.sum()),
+        "effective_rate": effective_rate(clean[known], noisy[known]) if known.any() else None,
+        "transition_matrix": [[round(float(share), 4) for share in row] for row in matrix],
+    }
+
+
 def _mapping_for(classes: Sequence[Any], dataset: str) -> Mapping[int, int]:
     names = [str(name) for name in classes]
     if sorted(names) == list(CIFAR10_CLASSES):

@@ -15,7 +15,7 @@ from codivide.data.arrays import choose_augment, from_arrays, true_indices
 from codivide.data.folder import load_folder
 from codivide.data.inputs import read_inputs, read_npz
 from codivide.data.items import HuggingFaceItems, Items, collect, hugging_face
-from codivide.data.loaded import Loaded
+from codivide.data.loaded import Loaded, check_alike
 from codivide.data.options import DEFAULT, ReadOptions
 from codivide.data.tables import HELD_OUT, TABLES, load_table
 from codivide.errors import InputError, nearest
@@ -109,8 +109,7 @@ def _load_npz(path: Path, options: ReadOptions, classes: Classes, truth: object)
     test = from_arrays(
         held["x_test"], held["y_test"], options=options, classes=loaded.classes, name=f"{path.stem} test"
     )
-    if test.x.shape != loaded.x.shape:
-        raise InputError(f"{path}: x has samples of shape {loaded.x.shape}, x_test of {test.x.shape}.")
+    check_alike(loaded.x, test.x, f"{path}: x_test")
     return replace(loaded, test=test)
 
 
@@ -125,7 +124,9 @@ def _load_splits(splits: dict[str, HuggingFaceItems], options: ReadOptions, clas
     held_out = next((splits[name] for name in HELD_OUT if name in splits), None)
     if held_out is None or held_out is train:
         return loaded
-    return replace(loaded, test=_load_dataset(held_out, options, loaded.classes, None, loaded.x.shape))
+    test = _load_dataset(held_out, options, loaded.classes, None, loaded.x.shape)
+    check_alike(loaded.x, test.x, "the held-out split")
+    return replace(loaded, test=test)
 
 
 def _load_dataset(

@@ -73,7 +73,7 @@ class DivideMix(Method):
 
     def warmup_epochs(self, run: Run) -> int:
         """Epochs of plain training before the first split."""
-        return min(10, run.plan.epochs // 3) if self.warmup is None else self.warmup
+        return max(1, min(10, run.plan.epochs // 3)) if self.warmup is None else self.warmup
 
     def epoch(self, run: Run) -> None:
         """Warm up, or divide with both networks and let each learn from its peer (algorithm 1)."""
