@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-_BINS = 16384  # of the losses scaled to [0, 1]: 1/360 of the smallest standard deviation that the floor allows
+_BINS = 8192  # of the losses scaled to [0, 1]: 1/180 of the smallest standard deviation that the floor allows
 _CHUNK = 1 << 19  # losses handled at a time, so that millions need only a few MB more
 _LOG_2PI = math.log(2 * math.pi)
 
