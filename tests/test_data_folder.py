@@ -107,6 +107,13 @@ def test_numbers_as_folder_names_stay_names(root):
     assert load(root, options=ReadOptions(unlabelled=None)).classes == ("-1", "1", "cat", "dog")
 
 
+@pytest.mark.parametrize("name", ["None", "nan", "-1"])
+def test_a_folder_name_that_means_no_label_is_refused(root, name):
+    picture(root / name / "1.png")
+    with pytest.raises(InputError, match=f"'{name}' means 'no label' in tables; rename the folder"):
+        load(root)
+
+
 def test_train_and_test_folders(tmp_path):
     for k, name in enumerate(["train/a/1.png", "train/b/2.png", "test/b/3.png", "val/a/4.png"]):
         picture(tmp_path / "r" / name, k)

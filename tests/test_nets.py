@@ -138,7 +138,7 @@ def test_timm():
     pytest.importorskip("timm")
     check("timm:test_resnet", (1, 32, 32))
     check("timm:test_vit", (3, 32, 32))
-    with pytest.raises(InputError, match="timm:resnet18"):
+    with pytest.raises(InputError, match="Did you mean 'resnet18'"):
         nets.build("timm:resnet_18", (3, 32, 32), 2)
 
 

@@ -10,13 +10,13 @@ from typing import Any
 
 from codivide.data.cache import Entry, decode_files
 from codivide.data.images import COMMON, is_image_name
+from codivide.data.labels import encode
 from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
 from codivide.data.tables import HELD_OUT, assemble, warn_about_unused
 from codivide.errors import InputError
 
 NO_LABEL = ("unlabelled", "unlabeled")
-NOT_NAMES = ("none", "nan", "-1")
 NOT_CLASSES = ("__pycache__", "__MACOSX")
 
 
@@ -41,7 +41,8 @@ def load_folder(root: Path, options: ReadOptions, classes: Sequence[Any] | None 
     parts = _split_folders(root)
     found = {split: _class_folders(root, folder) for split, folder in parts.items()}
     names = [name for name in found["train"] if name.casefold() not in NO_LABEL]
-    nameless = [name for name in names if name.strip().casefold() in NOT_NAMES]
+    codes, _ = encode(names, unlabelled=options.unlabelled, classes=names, what=str(root))
+    nameless = [name for name, code in zip(names, codes, strict=True) if code < 0]
     if nameless:
         raise InputError(f"{root / nameless[0]}: {nameless[0]!r} means 'no label' in tables; rename the folder.")
     entries: list[Entry] = []
