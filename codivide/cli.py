@@ -454,7 +454,7 @@ def _tune_allocator() -> None:
     except (OSError, AttributeError):  # another C library
         return
     mmap_threshold, trim_threshold = -3, -1
-    mallopt(mmap_threshold, 1 << 30)
+    _ = mallopt(mmap_threshold, 1 << 30) or mallopt(mmap_threshold, 32 << 20)  # the most that older glibc takes
     mallopt(trim_threshold, 2**31 - 1)
 
 

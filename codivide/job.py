@@ -160,7 +160,7 @@ def execute(
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
-    identity = {name: settings[name] for name in ("version", "net", "dropout", "augment", "source")}
+    identity = {name: settings[name] for name in ("version", "net", "dropout", "augment")}
     run = train(job.method, data, build, job.plan, watch, out / CHECKPOINT if out else None, resume, identity)
     model = _model(job, run, loaded, views)
     suggested = model.logits(loaded.x).argmax(1).numpy()
