@@ -158,8 +158,7 @@ def predict(
     from codivide.job import MODEL
     from codivide.model import Model
 
-    if out is not None and (out.exists() or not out.parent.is_dir()):
-        raise InputError(f"--out {out} exists or its folder does not; give another file")
+    _check_new_file(out)
     model = Model.load(run / MODEL if run.is_dir() else run, resolve_device(device))
     source: Any = files[0] if len(files) == 1 else files
     rows, ids, skipped = read_inputs(source, model.shape, model.dtype, ReadOptions(progress=True))
@@ -194,8 +193,7 @@ def noise(
     from codivide.data.sources import load
     from codivide.files import atomic
 
-    if out is not None and (out.exists() or not out.parent.is_dir()):
-        raise InputError(f"--out {out} exists or its folder does not; give another file")
+    _check_new_file(out)
     loaded = _spoil(load(source, options=ReadOptions(progress=True)), spec, seed)
     if loaded.truth is None:
         raise InputError(f"the true labels of {source} are not known; give a SPEC such as symmetric:0.4")
@@ -280,6 +278,12 @@ def demo(
         f"Every label judged: {out}/dividemix/labels.csv\nRun record:         {out}/dividemix/summary.json",
         soft_wrap=True,
     )
+
+
+def _check_new_file(out: Path | None) -> None:
+    """InputError when ``out`` could not be written without replacing a file; asked before any long work."""
+    if out is not None and (out.exists() or not out.parent.is_dir()):
+        raise InputError(f"--out {out} exists or its folder does not; give another file")
 
 
 def _with_test(loaded: Loaded, test: str | None, options: ReadOptions) -> Loaded:
@@ -446,7 +450,7 @@ def _fit_with_flags() -> Callable[..., None]:
 
 
 def _tune_allocator() -> None:
-    """Keep freed memory instead of giving it back: a third of a CPU step is page faults otherwise (glibc only)."""
+    """Keep freed memory instead of giving it back, which saves page faults in a CPU step (glibc only)."""
     if not sys.platform.startswith("linux"):
         return
     try:

@@ -357,7 +357,7 @@ class Run:
         return chunks
 
     def logits(self, i: int, x: Tensor) -> Tensor:
-        """Float32 logits ``[B, C]`` of network ``i`` in the mode it is in (training, outside ``frozen``)."""
+        """Float32 logits ``[B, C]`` of network ``i`` in the mode it is in (training, inside an epoch)."""
         with autocast(self.precision, self.device):
             out = self._forward[i](x)
         return out.float()
