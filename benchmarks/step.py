@@ -31,8 +31,9 @@ from codivide import nets, semi
 from codivide.cli import _tune_allocator
 from codivide.data.rows import TensorRows
 from codivide.data.views import fit_views
-from codivide.engine import Data, Plan, Run
+from codivide.engine import Data, Run
 from codivide.methods import DivideMix
+from codivide.plan import Plan
 from codivide.record import environment
 
 BATCH, CLASSES = 64, 10

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from codivide.engine import Batch, Data, Method, Plan, Run, train
+    from codivide.engine import Batch, Data, Method, Run, train
     from codivide.errors import InputError, TrainingWarning
     from codivide.estimator import NoisyLabelClassifier
     from codivide.methods import METHODS
     from codivide.model import Model
+    from codivide.plan import Plan
 
 _HOME = {
     "Batch": "engine",
@@ -25,7 +26,7 @@ _HOME = {
     "Method": "engine",
     "Model": "model",
     "NoisyLabelClassifier": "estimator",
-    "Plan": "engine",
+    "Plan": "plan",
     "Run": "engine",
     "TrainingWarning": "errors",
     "train": "engine",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
 from codivide.errors import InputError
 from codivide.files import save_tensors
@@ -18,7 +18,7 @@ from codivide.files import save_tensors
 if TYPE_CHECKING:
     from codivide.engine import Run
 
-FORMAT = 1
+FORMAT = 2
 
 
 def fingerprint(run: Run) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def fingerprint(run: Run) -> dict[str, Any]:
         **method,
         **plan,
         "precision": run.precision,
-        "network": [[list(p.shape) for p in net.parameters()] for net in run.nets],
+        "network": {name: [list(p.shape) for p in net.parameters()] for name, net, _ in _trained(run)},
         "samples": len(run.data),
         "classes": [str(name) for name in run.data.classes],
         **{name: json.loads(json.dumps(value, default=str)) for name, value in run.identity.items()},
@@ -41,24 +41,30 @@ def fingerprint(run: Run) -> dict[str, Any]:
     }
 
 
+def _trained(run: Run) -> list[tuple[str, nn.Module, torch.optim.Optimizer]]:
+    """Every network by its number, and every attached module by its name."""
+    numbered = [(str(i), net, run.optimizers[i]) for i, net in enumerate(run.nets)]
+    return numbered + [(name, module.net, module.optimizer) for name, module in run.attached.items()]
+
+
 def save(run: Run, path: Path) -> None:
     """Write the run after a whole epoch; the file that was there survives a kill or a full disk."""
     tensors: dict[str, Tensor] = {"generator": run.gen.get_state(), "global_generator": torch.get_rng_state()}
     if run.device.type == "cuda":
         tensors["cuda_generator"] = torch.cuda.get_rng_state(run.device)
-    slots: list[dict[str, dict[str, float]]] = []
-    for i, net in enumerate(run.nets):
-        tensors |= {f"net.{i}.{name}": value for name, value in net.state_dict().items()}
-        if run.plan.average:
-            tensors |= {f"average.{i}.{name}": v for name, v in run.averages[i].state_dict().items()}
-        scalars: dict[str, dict[str, float]] = {}
-        for index, state in run.optimizers[i].state_dict()["state"].items():
+    slots: dict[str, dict[str, dict[str, float]]] = {}
+    for key, net, optimizer in _trained(run):
+        tensors |= {f"net.{key}.{name}": value for name, value in net.state_dict().items()}
+        scalars = slots.setdefault(key, {})
+        for index, state in optimizer.state_dict()["state"].items():
             for name, value in state.items():
                 if isinstance(value, Tensor):
-                    tensors[f"optimizer.{i}.{index}.{name}"] = value
+                    tensors[f"optimizer.{key}.{index}.{name}"] = value
                 elif value is not None:
                     scalars.setdefault(str(index), {})[name] = value
-        slots.append(scalars)
+    if run.plan.average:
+        for i, average in enumerate(run.averages):
+            tensors |= {f"average.{i}.{name}": value for name, value in average.state_dict().items()}
     tensors |= {f"memory.{name}": value for name, value in run.memory.items()}
     header = {
         "format": FORMAT,
@@ -110,18 +116,18 @@ def load(run: Run, path: Path) -> None:
     torch.set_rng_state(tensors["global_generator"])
     if run.device.type == "cuda" and "cuda_generator" in tensors:
         torch.cuda.set_rng_state(tensors["cuda_generator"], run.device)
-    for i, net in enumerate(run.nets):
-        net.load_state_dict(part(f"net.{i}."))
-        if run.plan.average:
-            run.averages[i].load_state_dict(part(f"average.{i}."))
+    for trained, net, optimizer in _trained(run):
+        net.load_state_dict(part(f"net.{trained}."))
         state: dict[int, dict[str, Any]] = {}
-        for name, value in part(f"optimizer.{i}.").items():
+        for name, value in part(f"optimizer.{trained}.").items():
             index, key = name.split(".")
             state.setdefault(int(index), {})[key] = value
-        for index, scalars in header["optimizer_scalars"][i].items():
+        for index, scalars in header["optimizer_scalars"][trained].items():
             state.setdefault(int(index), {}).update(scalars)
-        groups = run.optimizers[i].state_dict()["param_groups"]
-        run.optimizers[i].load_state_dict({"state": state, "param_groups": groups})
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    if run.plan.average:
+        for i, average in enumerate(run.averages):
+            average.load_state_dict(part(f"average.{i}."))
     for name, value in part("memory.").items():
         like = run.remember(name, *value.shape, dtype=value.dtype, per_sample=False)
         like.copy_(value)

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from codivide.data.loaded import Loaded
     from codivide.data.options import ReadOptions
 
-TRAINING, DATA = "Training", "Data"
+TRAINING = "Training (in brackets: the default, where the method has no other)"
+DATA = "Data"
 PLAN_FLAGS = {  # flags of `fit` that are fields of the plan
     "epochs", "batch_size", "optimizer", "lr", "weight_decay", "schedule", "average", "precision", "compile",
     "device", "seed",
@@ -58,17 +59,20 @@ def fit(
     epochs: Annotated[
         int | None, typer.Option(help="Passes (default: from the size of the data).", rich_help_panel=TRAINING)
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Samples in a batch.", rich_help_panel=TRAINING)] = 64,
-    lr: Annotated[float, typer.Option(help="Highest learning rate.", rich_help_panel=TRAINING)] = 0.02,
-    optimizer: Annotated[str, typer.Option(help="sgd or adamw.", rich_help_panel=TRAINING)] = "sgd",
+    batch_size: Annotated[int | None, typer.Option(help="Samples in a batch (64).", rich_help_panel=TRAINING)] = None,
+    lr: Annotated[float | None, typer.Option(help="Highest learning rate (0.02).", rich_help_panel=TRAINING)] = None,
+    optimizer: Annotated[str | None, typer.Option(help="sgd or adamw (sgd).", rich_help_panel=TRAINING)] = None,
     schedule: Annotated[
-        str,
-        typer.Option(help="constant, step (a tenth from half time), cosine, one_cycle.", rich_help_panel=TRAINING),
-    ] = "step",
-    weight_decay: Annotated[float, typer.Option(help="Weight decay.", rich_help_panel=TRAINING)] = 5e-4,
+        str | None,
+        typer.Option(
+            help="constant, step (a tenth from half time), linear, cosine, one_cycle (step).",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="Weight decay (5e-4).", rich_help_panel=TRAINING)] = None,
     average: Annotated[
-        float, typer.Option(help="Decay of the weight average; 0: none.", rich_help_panel=TRAINING)
-    ] = 0.0,
+        float | None, typer.Option(help="Decay of the weight average; 0: none (0).", rich_help_panel=TRAINING)
+    ] = None,
     dropout: Annotated[float, typer.Option(help="Before the last layer.", rich_help_panel=TRAINING)] = 0.0,
     precision: Annotated[str, typer.Option(help="auto, bf16 or fp32.", rich_help_panel=TRAINING)] = "auto",
     compile: Annotated[bool, typer.Option("--compile", help="Use torch.compile.", rich_help_panel=TRAINING)] = False,
@@ -113,7 +117,9 @@ def fit(
 
     hyper = {name: value for name, value in hyper_parameters.items() if value is not None}
     job_method = build_method(method, **hyper)
-    default_plan(1, **{name: given[name] for name in PLAN_FLAGS})  # a bad value shows before the data are read
+    default_plan(
+        1, job_method, **{name: given[name] for name in PLAN_FLAGS}
+    )  # a bad value shows before the data are read
     check_folder(out, resume, overwrite)
     if not 0 <= cache_limit < 1e6:
         raise InputError(f"--cache-limit {cache_limit}: give gigabytes, 0 or more")
@@ -128,7 +134,7 @@ def fit(
     loaded = load(source, options=options, truth=truth)
     loaded = _with_test(loaded, test, options)
     loaded = _spoil(_part(loaded, limit, seed), noise, seed)
-    plan = default_plan(len(loaded.y), **{name: given[name] for name in PLAN_FLAGS})
+    plan = default_plan(len(loaded.y), job_method, **{name: given[name] for name in PLAN_FLAGS})
     origin = {name: given[name] for name in ("source", "test", "truth", "noise", "limit", "image_size", "unlabelled")}
     job = Job(job_method, plan, net, dropout, {name: str(v) for name, v in origin.items() if v is not None})
     _say_data(loaded)
@@ -153,10 +159,10 @@ def predict(
 
     from codivide.data.options import ReadOptions
     from codivide.data.sources import read_inputs
-    from codivide.engine import resolve_device
     from codivide.files import atomic
     from codivide.job import MODEL
     from codivide.model import Model
+    from codivide.plan import resolve_device
 
     _check_new_file(out)
     model = Model.load(run / MODEL if run.is_dir() else run, resolve_device(device))
@@ -407,32 +413,35 @@ def _described(cls: type) -> dict[str, str]:
     return about
 
 
-def _fit_with_flags() -> Callable[..., None]:
-    """``fit`` with one flag for every hyper-parameter of every method."""
+def _fit_with_flags(arguments: list[str]) -> Callable[..., None]:
+    """``fit`` with one flag for every hyper-parameter of the method that the arguments name."""
     from dataclasses import fields
 
     from codivide.methods import METHODS
 
-    owners: dict[str, list[str]] = {}
-    parameters: dict[str, inspect.Parameter] = {}
-    for method, cls in METHODS.items():
-        hints, about = get_type_hints(cls), _described(cls)
-        for item in fields(cls):
-            owners.setdefault(item.name, []).append(method)
-            kind = hints[item.name]
-            if get_origin(kind) is UnionType:
-                kind = next(arg for arg in get_args(kind) if arg is not NoneType)
-            option = typer.Option(
-                help=f"{about.get(item.name, '')} (default {item.default})",
-                rich_help_panel=f"Hyper-parameters of {', '.join(owners[item.name])}",
-                show_default=False,
+    method = str(inspect.signature(fit).parameters["method"].default)
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if word == "--method":
+            method = following
+        elif word.startswith("--method="):
+            method = word.partition("=")[2]
+    cls = METHODS.get(method, METHODS["cross_entropy"])  # `fit` itself refuses an unknown one
+    hints, about = get_type_hints(cls), _described(cls)
+    parameters = []
+    for item in fields(cls):
+        kind = hints[item.name]
+        if get_origin(kind) is UnionType:
+            kind = next(arg for arg in get_args(kind) if arg is not NoneType)
+        option = typer.Option(
+            help=f"{about.get(item.name, '')} (default {item.default})",
+            rich_help_panel=f"Hyper-parameters of {method}",
+            show_default=False,
+        )
+        parameters.append(
+            inspect.Parameter(
+                item.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
             )
-            parameters[item.name] = inspect.Parameter(
-                item.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=None,
-                annotation=Annotated[kind | None, option],
-            )
+        )
 
     def command(**values: Any) -> None:
         fit(**values)
@@ -442,7 +451,7 @@ def _fit_with_flags() -> Callable[..., None]:
         for p in inspect.signature(fit, eval_str=True).parameters.values()
         if p.kind is not inspect.Parameter.VAR_KEYWORD
     ]
-    signature = inspect.Signature([*own, *parameters.values()])
+    signature = inspect.Signature([*own, *parameters])
     command.__signature__ = signature  # type: ignore[attr-defined]
     command.__annotations__ = {name: p.annotation for name, p in signature.parameters.items()}
     command.__doc__ = fit.__doc__
@@ -483,7 +492,7 @@ def application(arguments: list[str]) -> typer.Typer:
         """Train classifiers on labels you cannot trust, and find which labels are wrong."""
 
     asked = next((word for word in arguments if not word.startswith("-")), None)
-    app.command("fit")(_fit_with_flags() if asked == "fit" else _plain_fit)
+    app.command("fit")(_fit_with_flags(arguments) if asked == "fit" else _plain_fit)
     for command in (predict, noise, methods, demo):
         app.command()(command)
     return app

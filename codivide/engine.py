@@ -11,7 +11,6 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,14 +20,13 @@ import torch
 from torch import Tensor, nn
 
 from codivide import checkpoint as checkpoints
-from codivide import divide
+from codivide import divide, inside
 from codivide.data.loaded import Rows
 from codivide.data.views import View
 from codivide.errors import InputError, TrainingWarning
 from codivide.functional import sample_loss
+from codivide.plan import Plan, autocast, learning_rate, resolve_device, resolve_precision
 
-Schedule = Literal["constant", "step", "cosine", "one_cycle"]
-Precision = Literal["auto", "bf16", "fp32"]
 Build = Callable[[], nn.Module]
 
 
@@ -60,120 +58,6 @@ class Batch(NamedTuple):
     y: Tensor
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How to train, whatever the method.
-
-    Attributes:
-        epochs: passes, as the method counts them.
-        batch_size: samples in a batch (labelled and unlabelled ones each).
-        optimizer: "sgd" (with momentum) or "adamw".
-        lr: learning rate at its highest.
-        momentum: of SGD.
-        nesterov: Nesterov's form of momentum.
-        weight_decay: coupled for SGD, decoupled for AdamW.
-        schedule: how ``lr`` changes: constant; step (times ``gamma`` at each of ``milestones``); cosine to 0;
-            one_cycle (up from lr/25 over the first 30 %, then cosine to lr/10000).
-        milestones: epochs at which "step" acts.
-        gamma: factor of a step.
-        average: decay of the weight average (EMA of parameters and buffers); 0: none.
-        precision: "bf16" (autocast; parameters and losses stay float32), "fp32", or "auto": bf16 for images where
-            the chip computes in it, else fp32.
-        channels_last: memory layout of convolutions.
-        compile: run the networks through ``torch.compile``.
-        evaluation_batch: samples in a batch that needs no gradient.
-        device: "auto" (CUDA where there is one), or a torch device.
-        seed: of everything random.
-    """
-
-    epochs: int = 100
-    batch_size: int = 64
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    lr: float = 0.02
-    momentum: float = 0.9
-    nesterov: bool = False
-    weight_decay: float = 5e-4
-    schedule: Schedule = "constant"
-    milestones: tuple[int, ...] = ()
-    gamma: float = 0.1
-    average: float = 0.0
-    precision: Precision = "auto"
-    channels_last: bool = True
-    compile: bool = False
-    evaluation_batch: int = 256
-    device: str = "auto"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "evaluation_batch"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
-        if not (math.isfinite(self.lr) and self.lr > 0):
-            raise InputError(f"lr is {self.lr}; it must be a positive number")
-        for name in ("weight_decay", "momentum", "gamma", "seed"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                raise InputError(f"{name} is {getattr(self, name)}; it must not be negative")
-        if self.nesterov and not self.momentum:
-            raise InputError("nesterov needs a momentum above 0")
-        if not 0 <= self.average < 1:
-            raise InputError(f"average is {self.average}; a decay lies in [0, 1)")
-        for name, known in (
-            ("optimizer", ("sgd", "adamw")),
-            ("schedule", ("constant", "step", "cosine", "one_cycle")),
-            ("precision", ("auto", "bf16", "fp32")),
-        ):
-            if getattr(self, name) not in known:
-                raise InputError(f"{name} {getattr(self, name)!r} is not one of {', '.join(known)}")
-
-
-def learning_rate(plan: Plan, progress: float) -> float:
-    """The learning rate after ``progress`` epochs, which may be fractional."""
-    if plan.schedule == "step":
-        return plan.lr * plan.gamma ** sum(progress >= milestone for milestone in plan.milestones)
-    share = min(progress / plan.epochs, 1.0)
-    if plan.schedule == "cosine":
-        return plan.lr * 0.5 * (1 + math.cos(math.pi * share))
-    if plan.schedule == "one_cycle":
-        low, high, rise = (1 / 25, 1.0, share / 0.3) if share < 0.3 else (1.0, 1e-4, (share - 0.3) / 0.7)
-        return plan.lr * (low + (high - low) * 0.5 * (1 - math.cos(math.pi * rise)))
-    return plan.lr
-
-
-def resolve_device(name: str) -> torch.device:
-    """The device that "auto" or a torch device name stands for; InputError if it is unknown or not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from None
-    return device
-
-
-def computes_bf16(device: torch.device) -> bool:
-    """Whether the chip has bfloat16 instructions (emulating them is slower than float32)."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type == "cpu":
-        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-    return False
-
-
-def resolve_precision(precision: str, device: torch.device, images: bool) -> Literal["bf16", "fp32"]:
-    """What "auto" stands for: bf16 for images where the chip has it (small tables gain nothing from it)."""
-    if precision == "auto":
-        return "bf16" if images and computes_bf16(device) else "fp32"
-    return "bf16" if precision == "bf16" else "fp32"
-
-
-def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
-    """The context in which networks run."""
-    if precision == "bf16":
-        return torch.autocast(device.type, dtype=torch.bfloat16)
-    return nullcontext()
-
-
 @dataclass
 class Method:
     """One algorithm: its fields are the hyper-parameters, ``epoch`` is the algorithm box.
@@ -186,6 +70,7 @@ class Method:
     paper: ClassVar[str] = ""
     summary: ClassVar[str] = ""
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {}  # least and most value of a hyper-parameter
+    settings: ClassVar[Mapping[str, Any]] = {}  # fields of the plan that the method wants unless told otherwise
 
     def __post_init__(self) -> None:
         for name, (least, most) in self.limits.items():
@@ -229,6 +114,22 @@ class Method:
         """The networks whose mean logits are the classifier: the averages where there are any."""
         return [run.average(i) for i in range(self.nets)]
 
+    def rate(self, run: Run) -> float:
+        """The learning rate now: the plan's; a method of several stages has its own."""
+        return learning_rate(run.plan, run.progress)
+
+    def decay(self, run: Run) -> float:
+        """The decay of the weight averages now: the plan's; a method may let it rise."""
+        return run.plan.average
+
+
+class Attached(NamedTuple):
+    """A module that a method needs besides its networks, with its optimizer and its share of the learning rate."""
+
+    net: nn.Module
+    optimizer: torch.optim.Optimizer
+    lr: float
+
 
 Watch = Callable[["Run"], Mapping[str, float] | None]
 
@@ -247,6 +148,7 @@ class Run:
     nets: list[nn.Module] = field(default_factory=list)
     averages: list[nn.Module] = field(default_factory=list)
     optimizers: list[torch.optim.Optimizer] = field(default_factory=list)
+    attached: dict[str, Attached] = field(default_factory=dict)
     gen: torch.Generator = field(default_factory=torch.Generator)
     memory: dict[str, Tensor] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
@@ -362,6 +264,19 @@ class Run:
             out = self._forward[i](x)
         return out.float()
 
+    def logits_changed(self, i: int, x: Tensor, layer: int, change: Callable[[Tensor], Tensor]) -> Tensor:
+        """As ``logits``, with the output of one of ``inside.layers`` replaced by ``change(output)``."""
+        part = inside.layers(self.nets[i])[layer]
+        with autocast(self.precision, self.device), inside.changed(part, change):
+            out: Tensor = self.nets[i](x)
+        return out.float()
+
+    def features(self, i: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits ``[B, C]`` and features ``[B, F]`` (what the last linear layer sees), both float32."""
+        with autocast(self.precision, self.device), inside.inputs_of(inside.last_linear(self.nets[i])) as seen:
+            out: Tensor = self.nets[i](x)
+        return out.float(), seen[0].float()
+
     @torch.no_grad()
     def probs(self, i: int, views: Sequence[Tensor], training: bool = False) -> list[Tensor]:
         """Probabilities ``[B, C]`` of network ``i`` on each view, without a gradient.
@@ -391,39 +306,55 @@ class Run:
         self.remember("loss_count").index_add_(0, batch.id, known.float())
         return losses
 
-    def update(self, loss: Tensor, *nets: int) -> None:
+    def update(self, loss: Tensor, *nets: int | str) -> None:
         """One optimizer step of these networks on a loss, at the scheduled learning rate, and of their averages.
 
-        A loss that is NaN or infinite changes no weight; it is counted and a warning says so.
+        Networks go by number, attached modules by name. A loss that is NaN or infinite changes no weight; it is
+        counted and a warning says so.
         """
         self.step += 1
         if not bool(torch.isfinite(loss)):
             self.skipped_updates += 1
             self.warn("loss", "a loss was not finite; such batches change no weight (try a lower lr)")
             return
-        rate = learning_rate(self.plan, self.progress)
-        for i in nets:
-            self.optimizers[i].zero_grad(set_to_none=True)
+        rate = self.method.rate(self)
+        steps = [self.attached[i][1:] if isinstance(i, str) else (self.optimizers[i], 1.0) for i in nets]
+        for optimizer, _ in steps:
+            optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        for optimizer, share in steps:
+            for group in optimizer.param_groups:
+                group["lr"] = rate * share
+            optimizer.step()
         for i in nets:
-            for group in self.optimizers[i].param_groups:
-                group["lr"] = rate
-            self.optimizers[i].step()
-            if self.plan.average:
+            if self.plan.average and isinstance(i, int):
                 self._follow(i)
 
     @torch.no_grad()
     def _follow(self, i: int) -> None:
-        state = self.nets[i].state_dict()
+        state, weight = self.nets[i].state_dict(), 1 - self.method.decay(self)
         for name, mean in self.averages[i].state_dict().items():
             if mean.is_floating_point():
-                mean.lerp_(state[name].to(mean), 1 - self.plan.average)
+                mean.lerp_(state[name].to(mean), weight)
             else:
                 mean.copy_(state[name])
 
     def average(self, i: int) -> nn.Module:
         """The weight average of network ``i`` (the network itself when the plan has none); no gradient."""
         return self.averages[i]
+
+    def attach(self, name: str, build: Build, lr: float = 1.0) -> nn.Module:
+        """A further module that outlives the epoch: a second head, a curriculum, a snapshot of a network.
+
+        To be asked for in ``Method.start``, so that a checkpoint finds it. ``update(loss, name)`` trains it, at ``lr``
+        times the learning rate of the networks.
+        """
+        if name not in self.attached:
+            if self.epoch:
+                raise RuntimeError(f"{name!r} was not attached in start(), so it would be missing in a checkpoint")
+            net = self._place(build())
+            self.attached[name] = Attached(net, self._optimizer(net), lr)
+        return self.attached[name].net
 
     def reset(self, i: int) -> None:
         """Start network ``i`` again from new weights, with a new optimizer and average."""
@@ -482,14 +413,14 @@ class Run:
 
     def close_epoch(self, seconds: float) -> dict[str, Any]:
         """Turn what was logged into this epoch's record, and count the epoch."""
-        row: dict[str, Any] = {"epoch": self.epoch + 1, "lr": learning_rate(self.plan, self.epoch)}
+        self.fraction = 0.0
+        row: dict[str, Any] = {"epoch": self.epoch + 1, "lr": self.method.rate(self)}
         row |= {name: total / count for name, (total, count) in self._sums.items()}
         if self._warned:
             row["warnings"] = dict(self._warned)
         row["seconds"] = round(seconds, 3)
         self._sums.clear()
         self._warned.clear()
-        self.fraction = 0.0
         self.epoch += 1
         return row
 

@@ -15,9 +15,10 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from codivide import label_table
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load, read_inputs
-from codivide.engine import Method, resolve_device
+from codivide.engine import Method
 from codivide.errors import InputError
 from codivide.job import Job, build_method, check_folder, default_plan, execute
+from codivide.plan import resolve_device
 
 
 class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -31,12 +32,12 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             ``METHODS["dividemix"](lambda_u=0)``.
         net: a network's name, or "auto": an MLP for tables, a small CNN or PreAct ResNet-18 for images.
         epochs: passes; None: from the size of the data (about 4,000 updates, 30 to 200 epochs).
-        batch_size: samples in a batch.
-        optimizer: "sgd" or "adamw".
-        lr: the highest learning rate.
-        weight_decay: of the optimizer.
-        schedule: "constant", "step" (a tenth from half time on), "cosine" or "one_cycle".
-        average: decay of the weight average that predicts; 0: none.
+        batch_size: samples in a batch; None, here and below: what the method asks for, else 64.
+        optimizer: "sgd" or "adamw"; else "sgd".
+        lr: the highest learning rate; else 0.02.
+        weight_decay: of the optimizer; else 5e-4.
+        schedule: "constant", "step" (a tenth from half time on), "linear", "cosine" or "one_cycle"; else "step".
+        average: decay of the weight average that predicts, 0: none; else 0.
         dropout: before the last layer, in [0, 1).
         precision: "auto", "bf16" or "fp32".
         device: "auto", "cpu" or "cuda".
@@ -64,12 +65,12 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         net: str = "auto",
         *,
         epochs: int | None = None,
-        batch_size: int = 64,
-        optimizer: Literal["sgd", "adamw"] = "sgd",
-        lr: float = 0.02,
-        weight_decay: float = 5e-4,
-        schedule: Literal["constant", "step", "cosine", "one_cycle"] = "step",
-        average: float = 0.0,
+        batch_size: int | None = None,
+        optimizer: Literal["sgd", "adamw"] | None = None,
+        lr: float | None = None,
+        weight_decay: float | None = None,
+        schedule: Literal["constant", "step", "linear", "cosine", "one_cycle"] | None = None,
+        average: float | None = None,
         dropout: float = 0.0,
         precision: Literal["auto", "bf16", "fp32"] = "auto",
         device: str = "auto",
@@ -115,8 +116,10 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             check_folder(Path(self.out))
         loaded = load(X, y, options=self._options())
         seed = self.random_state
+        method = build_method(self.method) if isinstance(self.method, str) else self.method
         plan = default_plan(
             len(loaded.y),
+            method,
             epochs=self.epochs,
             batch_size=self.batch_size,
             optimizer=self.optimizer,
@@ -128,7 +131,6 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             device=self.device,
             seed=seed if isinstance(seed, int) else int(check_random_state(seed).randint(2**31)),
         )
-        method = build_method(self.method) if isinstance(self.method, str) else self.method
         job = Job(method, plan, self.net, self.dropout)
         outcome = execute(job, loaded, Path(self.out) if self.out is not None else None)
 

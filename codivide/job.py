@@ -18,12 +18,13 @@ from codivide import __version__, label_table, nets
 from codivide.data import noise
 from codivide.data.loaded import Loaded
 from codivide.data.views import ViewSpec, fit_views
-from codivide.engine import Data, Method, Plan, Run, resolve_device, train
+from codivide.engine import Data, Method, Run, train
 from codivide.errors import InputError, unknown
 from codivide.files import atomic, write_text
 from codivide.methods import METHODS
 from codivide.methods.dividemix import DivideMix
 from codivide.model import Model
+from codivide.plan import Plan, resolve_device
 from codivide.record import environment
 
 MODEL, CHECKPOINT, METRICS = "model.safetensors", "checkpoint.safetensors", "metrics.jsonl"
@@ -73,15 +74,15 @@ def default_epochs(samples: int) -> int:
     return min(max(math.ceil(4_000 * 64 / max(samples, 1)), 30), 200)
 
 
-def default_plan(samples: int, **given: Any) -> Plan:
-    """The plan for a data set of this size: step schedule, down at half time; ``given`` fields win.
+def default_plan(samples: int, method: Method | None = None, **given: Any) -> Plan:
+    """The plan for a data set of this size: step schedule, down at half time; what the method asks for wins over it.
 
-    ``epochs`` of None stands for ``default_epochs(samples)``; "step" without milestones steps at half time, as
-    DivideMix does.
+    A field of ``given`` that is not None wins over both. Without epochs there are ``default_epochs(samples)``; "step"
+    without milestones steps at half time, as DivideMix does.
     """
-    settings: dict[str, Any] = {"schedule": "step", **given}
-    if settings.get("epochs") is None:
-        settings["epochs"] = default_epochs(samples)
+    settings: dict[str, Any] = {"schedule": "step", **(method.settings if method else {})}
+    settings |= {name: value for name, value in given.items() if value is not None}
+    settings.setdefault("epochs", default_epochs(samples))
     if settings["schedule"] == "step" and not settings.get("milestones"):
         settings["milestones"] = (max(1, settings["epochs"] // 2),)
     return Plan(**settings)

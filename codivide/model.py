@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from codivide import nets
 from codivide.data.loaded import Rows
 from codivide.data.views import ViewSpec
-from codivide.engine import autocast, computes_bf16
 from codivide.errors import InputError
 from codivide.files import save_tensors
+from codivide.plan import autocast, computes_bf16
 
 FORMAT = 1
 

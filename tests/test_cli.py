@@ -169,7 +169,7 @@ def test_a_run_that_fails_leaves_the_older_one(finished, photos):
         (["fit", "digits", "--out", "r", "--lamda-u", "3"], ["--lambda-u"]),
         (
             ["fit", "digits", "--out", "r", "--method", "cross_entropy", "--lambda-u", "3"],
-            ["lambda_u", "cross_entropy"],
+            ["--lambda-u"],
         ),
         (["fit", "digits", "--out", "r", "--noise", "symetric:0.4"], ["symmetric"]),
         (["fit", "digits", "--out", "r", "--noise", "symmetric:1.4"], ["1.4"]),

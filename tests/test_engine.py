@@ -9,11 +9,13 @@ import torch
 from torch import nn
 
 import codivide.files
-from codivide import Batch, InputError, Plan, Run, TrainingWarning, train
+from codivide import Batch, InputError, Plan, Run, TrainingWarning, functional, inside, train
 from codivide.checkpoint import read_header
 from codivide.data.rows import TensorRows
-from codivide.engine import Data, Method, learning_rate, resolve_precision
+from codivide.engine import Data, Method
+from codivide.job import default_plan
 from codivide.methods import METHODS
+from codivide.plan import learning_rate, resolve_precision
 from tests import toys
 
 
@@ -331,3 +333,84 @@ def test_clean_prob_without_a_split_comes_from_the_loss_averaged_over_epochs():
 
 def test_batch_is_a_plain_tuple():
     assert Batch._fields == ("id", "x", "y")
+
+
+def test_an_attached_module_learns_at_its_own_rate_and_resumes(tmp_path):
+    class Headed(Method):
+        paper, summary = "-", "a second head on the features"
+
+        def start(self, run):
+            super().start(run)
+            run.attach("head", lambda: torch.nn.Linear(16, toys.CLASSES), lr=0.5)
+
+        def loss(self, run, i, batch):
+            logits, features = run.features(i, batch.x[0])
+            second = run.attach("head", lambda: None)(features)
+            return run.observe(batch, logits).mean() + functional.sample_loss(second, batch.y).mean()
+
+        def fit_all(self, run, i, size=None):
+            for batch in run.batches():
+                run.update(self.loss(run, i, batch), i, "head")
+
+    method, problem, path = Headed(), toys.toy(), tmp_path / "run.safetensors"
+    straight = train(method, problem.data, toys.build, toys.plan(4))
+    with pytest.raises(KeyboardInterrupt):
+        train(method, problem.data, toys.build, toys.plan(4), _stop_after(2), path)
+    resumed = train(method, problem.data, toys.build, toys.plan(4), None, path, resume=True)
+    ours, theirs = straight.attached["head"], resumed.attached["head"]
+    assert torch.equal(ours.net.weight, theirs.net.weight)
+    assert ours.optimizer.param_groups[0]["lr"] == 0.5 * straight.optimizers[0].param_groups[0]["lr"]
+    with pytest.raises(RuntimeError, match="start"):
+        straight.attach("late", lambda: torch.nn.Linear(2, 2))
+
+
+def _stop_after(epoch):
+    def watch(run):
+        if run.epoch > epoch:
+            raise KeyboardInterrupt
+
+    return watch
+
+
+def test_features_are_what_the_last_linear_layer_sees():
+    run = train(Method(), toys.toy().data, toys.build, toys.plan(1))
+    x = run.data.x.data
+    run.nets[0].eval()
+    logits, features = run.features(0, x)
+    assert features.shape == (120, 16)
+    assert torch.allclose(logits, inside.last_linear(run.nets[0])(features))
+    assert torch.equal(logits, run.logits(0, x))
+    with pytest.raises(InputError, match="no linear layer"):
+        inside.last_linear(torch.nn.Conv1d(1, 1, 1))
+
+
+def test_a_changed_layer_feeds_the_rest():
+    run = train(Method(), toys.toy().data, toys.build, toys.plan(1))
+    x, net = run.data.x.data, run.nets[0].eval()
+    doubled = run.logits_changed(0, x, 2, lambda hidden: 2 * hidden)
+    assert torch.allclose(doubled, net[4](2 * net[:3](x)))
+    assert torch.equal(run.logits(0, x), net(x))  # the change is gone
+
+
+def test_linear_schedule_and_warm_restarts():
+    linear = Plan(epochs=10, lr=1.0, lr_min=0.2, schedule="linear", milestones=(6,))
+    assert [learning_rate(linear, e) for e in (0, 6, 8, 10)] == pytest.approx([1, 1, 0.6, 0.2])
+    cosine = Plan(epochs=20, lr=1.0, lr_min=0.2, schedule="cosine", period=5)
+    assert [learning_rate(cosine, e) for e in (0, 2.5, 5, 7.5)] == pytest.approx([1, 0.6, 1, 0.6])
+
+
+def test_a_method_has_its_own_rate_decay_and_settings():
+    class Own(Method):
+        settings = {"average": 0.9, "lr": 0.3}  # noqa: RUF012 (a plain class of a test)
+
+        def rate(self, run):
+            return 0.25
+
+        def decay(self, run):
+            return 0.0  # the average is the network
+
+    plan = default_plan(100, Own(), lr=0.4, average=None)
+    assert (plan.lr, plan.average) == (0.4, 0.9)
+    run = train(Own(), toys.toy().data, toys.build, toys.plan(2, average=0.9))
+    assert run.optimizers[0].param_groups[0]["lr"] == run.history[0]["lr"] == 0.25
+    assert all(torch.equal(a, b) for a, b in zip(run.nets[0].parameters(), run.averages[0].parameters(), strict=True))

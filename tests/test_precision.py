@@ -10,8 +10,8 @@ from codivide import METHODS, Data, divide, nets, train
 from codivide.data import noise
 from codivide.data.sources import load
 from codivide.data.views import fit_views
-from codivide.engine import Plan
 from codivide.functional import sample_loss
+from codivide.plan import Plan
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,44 @@
+"""Reach inside a network: its layers, what its last linear layer sees, a change on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+from codivide.errors import InputError
+
+
+def layers(net: nn.Module) -> list[nn.Module]:
+    """The parts of a network that run one after another: the stages of ``nets.StagedNet``, else its children."""
+    return list(getattr(net, "stages", net).children())
+
+
+def last_linear(net: nn.Module) -> nn.Linear:
+    """The layer that makes the logits; InputError when the network has no linear layer."""
+    found = [module for module in net.modules() if isinstance(module, nn.Linear)]
+    if not found:
+        raise InputError(f"{type(net).__name__} has no linear layer, whose input this method needs as features")
+    return found[-1]
+
+
+@contextmanager
+def inputs_of(module: nn.Module) -> Iterator[list[Tensor]]:
+    """Collect what a module is given, one tensor a call, while the context lasts."""
+    seen: list[Tensor] = []
+    handle = module.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    try:
+        yield seen
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def changed(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Replace the output of a module by ``change(output)`` while the context lasts."""
+    handle = module.register_forward_hook(lambda _, given, output: change(output))
+    try:
+        yield
+    finally:
+        handle.remove()
