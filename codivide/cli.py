@@ -111,6 +111,7 @@ def fit(
     """Train on SOURCE and judge its labels: writes model, label table and record to --out."""
     given = locals()
     _tune_allocator()
+    from codivide.data import experiment
     from codivide.data.options import ReadOptions
     from codivide.data.sources import load
     from codivide.job import Job, build_method, check_folder, default_plan, execute
@@ -132,8 +133,8 @@ def fit(
         progress=True,
     )
     loaded = load(source, options=options, truth=truth)
-    loaded = _with_test(loaded, test, options)
-    loaded = _spoil(_part(loaded, limit, seed), noise, seed)
+    loaded = experiment.with_test(loaded, test, options)
+    loaded = experiment.spoil(experiment.part(loaded, limit, seed), noise, seed)
     plan = default_plan(len(loaded.y), job_method, **{name: given[name] for name in PLAN_FLAGS})
     origin = {name: given[name] for name in ("source", "test", "truth", "noise", "limit", "image_size", "unlabelled")}
     job = Job(job_method, plan, net, dropout, {name: str(v) for name, v in origin.items() if v is not None})
@@ -195,12 +196,13 @@ def noise(
     """Show the effective rate and the transition matrix of label noise: of SPEC, or of a set with known truth."""
     import pandas as pd
 
+    from codivide.data.experiment import spoil
     from codivide.data.options import ReadOptions
     from codivide.data.sources import load
     from codivide.files import atomic
 
     _check_new_file(out)
-    loaded = _spoil(load(source, options=ReadOptions(progress=True)), spec, seed)
+    loaded = spoil(load(source, options=ReadOptions(progress=True)), spec, seed)
     if loaded.truth is None:
         raise InputError(f"the true labels of {source} are not known; give a SPEC such as symmetric:0.4")
     _say_noise(loaded)
@@ -251,10 +253,11 @@ def demo(
 ) -> None:
     """Train with and without DivideMix on handwritten digits of which 40 % are mislabelled (under 90 s)."""
     _tune_allocator()
+    from codivide.data.experiment import spoil
     from codivide.data.sources import load
     from codivide.job import Job, build_method, check_folder, default_plan, execute
 
-    loaded = _spoil(load("digits"), "symmetric:0.4", seed)
+    loaded = spoil(load("digits"), "symmetric:0.4", seed)
     _say_data(loaded)
     rows = []
     for method in ("cross_entropy", "dividemix"):
@@ -290,48 +293,6 @@ def _check_new_file(out: Path | None) -> None:
     """InputError when ``out`` could not be written without replacing a file; asked before any long work."""
     if out is not None and (out.exists() or not out.parent.is_dir()):
         raise InputError(f"--out {out} exists or its folder does not; give another file")
-
-
-def _with_test(loaded: Loaded, test: str | None, options: ReadOptions) -> Loaded:
-    from dataclasses import replace
-
-    from codivide.data.loaded import check_alike
-    from codivide.data.sources import load
-
-    if test is None:
-        return loaded
-    other = load(test, options=options, classes=loaded.classes)
-    other = other.test or other  # of a set with two parts, the held-out one
-    check_alike(loaded.x, other.x, f"--test {test}")
-    return replace(loaded, test=other)
-
-
-def _part(loaded: Loaded, limit: int | None, seed: int) -> Loaded:
-    import numpy as np
-
-    from codivide.data.rows import subset
-
-    if limit is None or limit >= len(loaded.y):
-        return loaded
-    return subset(loaded, np.sort(np.random.default_rng(seed).permutation(len(loaded.y))[:limit]))
-
-
-def _spoil(loaded: Loaded, spec: str | None, seed: int) -> Loaded:
-    """Noise on the given labels; what they were becomes the truth where that is not known."""
-    from dataclasses import replace
-
-    import numpy as np
-    import torch
-
-    from codivide.data import noise as noises
-
-    if spec is None:
-        return loaded
-    generator = np.random.default_rng(seed)
-    kind = noises.parse(spec)
-    features = loaded.x[torch.arange(len(loaded.y))].numpy() if kind.kind == "instance" else None
-    noisy = noises.apply(kind, loaded.y, loaded.classes, generator, features, loaded.name)
-    return replace(loaded, y=noisy, truth=loaded.y if loaded.truth is None else loaded.truth)
 
 
 def _say_data(loaded: Loaded) -> None:
