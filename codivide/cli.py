@@ -1,4 +1,4 @@
-"""The command line: ``codivide fit | predict | noise | methods | demo``.
+"""The command line: ``codivide fit | predict | noise | methods | demo | bench``.
 
 Nothing here imports torch before a command needs it, so that ``codivide --help`` is instant.
 """
@@ -21,12 +21,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from codivide import __version__
+from codivide.cli_bench import app as bench
 from codivide.display import Display, err_console, out_console
 from codivide.errors import InputError
 
 if TYPE_CHECKING:
     from codivide.data.loaded import Loaded
-    from codivide.data.options import ReadOptions
 
 TRAINING = "Training (in brackets: the default, where the method has no other)"
 DATA = "Data"
@@ -456,6 +456,7 @@ def application(arguments: list[str]) -> typer.Typer:
     app.command("fit")(_fit_with_flags(arguments) if asked == "fit" else _plain_fit)
     for command in (predict, noise, methods, demo):
         app.command()(command)
+    app.add_typer(bench, name="bench")
     return app
 
 

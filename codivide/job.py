@@ -50,6 +50,7 @@ class Job:
     net: str = "auto"
     dropout: float = 0.0
     source: Mapping[str, Any] = field(default_factory=dict)
+    evaluate_every: int | None = None
 
 
 @dataclass
@@ -148,7 +149,8 @@ def execute(
     folder = _Folder(out, settings, resume) if out else None
 
     def watch(run: Run) -> dict[str, float]:
-        scores = _test_scores(_model(job, run, loaded, views), loaded.test)
+        due = run.epoch == job.plan.epochs or run.epoch % (job.evaluate_every or 1) == 0
+        scores = _test_scores(_model(job, run, loaded, views), loaded.test) if due else {}
         row = run.history[-1] | scores
         if folder is not None:
             folder.append(run, row)

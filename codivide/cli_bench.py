@@ -1,0 +1,102 @@
+"""``codivide bench list | run | table | tune``: recipes, and the numbers they give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from codivide.display import Display, err_console, out_console
+from codivide.errors import InputError
+
+if TYPE_CHECKING:
+    from codivide.engine import Run
+    from codivide.recipes import Recipe
+
+app = typer.Typer(help="Recipes: run them, tune them, and tabulate their results.", no_args_is_help=True)
+
+Pattern = Annotated[str, typer.Argument(help="A recipe's name, or a pattern such as 'first/*'.")]
+Results = Annotated[Path, typer.Option(help="Folder of the result files.")]
+Runs = Annotated[Path, typer.Option(help="Folder of the runs (checkpoints), not to be committed.")]
+
+
+@app.command("list")
+def list_recipes(pattern: Pattern = "*") -> None:
+    """List recipes with what was published."""
+    from codivide import bench
+
+    table = Table("recipe", "data", "noise", "network", "published (%)", "oracle", box=None, padding=(0, 2, 0, 0))
+    for recipe in bench.find(pattern):
+        published = ", ".join(f"{name} {value:g}" for name, value in recipe.published.items())
+        table.add_row(recipe.name, recipe.data, recipe.noise, recipe.net, published, ", ".join(recipe.oracle))
+    out_console.print(table)
+
+
+@app.command()
+def run(
+    pattern: Pattern,
+    seeds: Annotated[str, typer.Option(help="Numbers with commas.")] = "0",
+    results: Results = Path("results") / "recipes",
+    runs: Runs = Path("runs"),
+) -> None:
+    """Run recipes that have no result yet; several processes may share the work, and a killed one is gone on with."""
+    from codivide import bench
+
+    numbers = _numbers(seeds)
+    with _shown() as begin:
+        written = bench.work(bench.find(pattern), numbers, results, runs, begin)
+    for path in written:
+        out_console.print(f"written: {path}", soft_wrap=True)
+    out_console.print(f"{len(written)} new results in {results}", soft_wrap=True)
+
+
+@app.command()
+def table(pattern: Pattern = "*", results: Results = Path("results") / "recipes") -> None:
+    """Print a Markdown table of the results."""
+    from codivide import bench
+
+    typer.echo(bench.table(bench.find(pattern), results))
+
+
+@app.command()
+def tune(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name.")],
+    grid: Annotated[list[str], typer.Option(help="NAME=VALUE,VALUE: a hyper-parameter, or plan.lr and the like.")],
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    share: Annotated[float, typer.Option(help="Of the training samples to hold out.")] = 0.1,
+    results: Results = Path("results") / "recipes",
+    runs: Runs = Path("runs"),
+) -> None:
+    """Choose hyper-parameters by agreement with held-out given labels; no true or test label is used."""
+    from codivide import bench
+
+    found = bench.find(recipe)
+    if len(found) > 1:
+        raise InputError(f"{recipe} matches {len(found)} recipes; tune one at a time")
+    with _shown() as begin:
+        path = bench.tune(found[0], bench.read_grid(grid), seed, results, runs, share, begin)
+    out_console.print(f"written: {path}", soft_wrap=True)
+
+
+@contextmanager
+def _shown() -> Iterator[Callable[[Recipe, int, int], Callable[[Run, Mapping[str, Any]], None]]]:
+    """What a bench calls at the beginning of each run, to show one progress bar after another."""
+    with ExitStack() as stack:
+
+        def begin(recipe: Recipe, seed: int, epochs: int) -> Callable[[Run, Mapping[str, Any]], None]:
+            stack.close()
+            err_console.print(f"{recipe.name}, seed {seed}", highlight=False)
+            return stack.enter_context(Display(epochs, recipe.method)).update
+
+        yield begin
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(word) for word in text.split(",")]
+    except ValueError:
+        raise InputError(f"--seeds {text}: give whole numbers with commas, such as 0,1,2") from None

@@ -1,0 +1,18 @@
+"""Rows of data: what to train so that a number of a paper, or a line of our own comparison, comes out.
+
+A recipe is one experiment without its seed. ``RECIPES`` holds all of them by name; the first part of a name is its
+group, which is how tables are made.
+"""
+
+from __future__ import annotations
+
+from codivide.recipes.protocol import ROWS as _PROTOCOL
+from codivide.recipes.recipe import Recipe
+
+RECIPES: dict[str, Recipe] = {}
+for _recipe in (*_PROTOCOL,):
+    if _recipe.name in RECIPES:
+        raise ValueError(f"two recipes are called {_recipe.name}")
+    RECIPES[_recipe.name] = _recipe
+
+__all__ = ["RECIPES", "Recipe"]

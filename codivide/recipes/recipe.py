@@ -1,0 +1,50 @@
+"""The row of which every recipe consists."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One experiment, apart from its seed.
+
+    Attributes:
+        name: "group/row", unique.
+        method: a name in ``METHODS``.
+        data: a source that ``codivide fit`` takes, such as "cifar10" or "cifar10n:worse"; tested on its own test part.
+        noise: what is done to the labels first, such as "symmetric:0.5"; "": nothing.
+        hyper: hyper-parameters that differ from the method's defaults.
+        plan: fields of ``Plan`` that differ from the method's defaults.
+        net: a network's name.
+        dropout: of the network.
+        limit: train on a random part of so many samples; None: all.
+        evaluate_every: epochs between evaluations; None: the job's choice.
+        published: what the paper reports, in percent: "best" and "last" are test accuracies, other names say what
+            they are.
+        source: paper and table of ``published``.
+        oracle: what the recipe uses that a user cannot know: "noise_rate", "noise_type", "clean_labels".
+        note: what else a reader of the number must know.
+    """
+
+    name: str
+    method: str
+    data: str
+    noise: str = ""
+    hyper: Mapping[str, Any] = field(default_factory=dict)
+    plan: Mapping[str, Any] = field(default_factory=dict)
+    net: str = "preact_resnet18"
+    dropout: float = 0.0
+    limit: int | None = None
+    evaluate_every: int | None = None
+    published: Mapping[str, float] = field(default_factory=dict)
+    source: str = ""
+    oracle: tuple[str, ...] = ()
+    note: str = ""
+
+    @property
+    def group(self) -> str:
+        """The part of the name before the first slash."""
+        return self.name.partition("/")[0]

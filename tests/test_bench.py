@@ -1,0 +1,156 @@
+"""Recipes, the queue, tuning without clean labels, tables."""
+
+import json
+import re
+import statistics
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from filelock import FileLock
+
+from codivide import InputError, bench
+from codivide.data.experiment import hold_out, part, spoil
+from codivide.data.sources import load
+from codivide.job import build_method, default_plan
+from codivide.methods import METHODS
+from codivide.nets import NETS
+from codivide.recipes import RECIPES, Recipe
+
+QUICK = Recipe(
+    "quick/cross_entropy",
+    "cross_entropy",
+    "digits",
+    noise="symmetric:0.4",
+    plan={"epochs": 2},
+    net="mlp",
+    limit=200,
+    published={"best": 90.0, "last": 80.0},
+    oracle=("noise_rate",),
+)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_can_be_built(name):
+    recipe = RECIPES[name]
+    assert recipe.name == name
+    assert "/" in name
+    plan = default_plan(50_000, build_method(recipe.method, **recipe.hyper), **recipe.plan)
+    assert plan.epochs >= 1
+    assert recipe.net in NETS or recipe.net.startswith("timm:")
+    assert set(recipe.oracle) <= {"noise_rate", "noise_type", "clean_labels"}
+    assert all(0 <= value <= 100 for value in recipe.published.values())
+    assert not recipe.published or recipe.source
+
+
+def test_every_method_is_in_the_first_comparison():
+    assert {recipe.method for recipe in bench.find("first/*")} == set(METHODS)
+
+
+def test_find_takes_patterns_and_names_the_nearest():
+    assert [recipe.name for recipe in bench.find("first/cross_entropy")] == ["first/cross_entropy"]
+    with pytest.raises(InputError, match="first/cross_entropy"):
+        bench.find("first/cross_entrop")
+
+
+def test_work_writes_each_result_once_and_leaves_what_is_held(tmp_path, monkeypatch):
+    other = replace(QUICK, name="quick/other")
+    results, runs = tmp_path / "results", tmp_path / "runs"
+    (runs / "quick").mkdir(parents=True)
+    with FileLock(runs / "quick" / "other_s0.lock"):  # another process is at it
+        written = bench.work([QUICK, other], [0], results, runs)
+    assert [path.name for path in written] == ["cross_entropy_s0.json"]
+    result = json.loads(written[0].read_text())
+    assert result["recipe"]["noise"] == "symmetric:0.4"
+    assert result["seed"] == 0
+    assert result["commit"]
+    assert 0.25 < result["noise"]["effective_rate"] < 0.45
+    assert [row["epoch"] for row in result["curve"]] == [1, 2]
+    monkeypatch.setattr(bench, "run", None)  # a result that is there is not computed again
+    assert bench.work([QUICK], [0], results, runs) == []
+
+
+def test_a_killed_run_is_gone_on_with_and_gives_the_same(tmp_path):
+    class Stop(Exception):
+        pass
+
+    def begin(recipe, seed, epochs):
+        def progress(run, row):
+            if row["epoch"] == 2:
+                raise Stop
+
+        return progress
+
+    recipe = replace(QUICK, plan={"epochs": 3})
+    straight = bench.run(recipe, 0, tmp_path / "straight")
+    with pytest.raises(Stop):
+        bench.work([recipe], [0], tmp_path / "results", tmp_path / "runs", begin)
+    (path,) = bench.work([recipe], [0], tmp_path / "results", tmp_path / "runs")
+    resumed = json.loads(path.read_text())
+    assert [row["loss"] for row in resumed["curve"]] == [row["loss"] for row in straight["curve"]]
+    assert resumed["test_accuracy"] == straight["test_accuracy"]
+
+
+def test_the_seed_draws_part_and_noise():
+    first, again, other = bench.data_of(QUICK, 0), bench.data_of(QUICK, 0), bench.data_of(QUICK, 1)
+    assert np.array_equal(first.y, again.y)
+    assert list(first.ids) == list(again.ids) != list(other.ids)
+    assert first.test is not None
+
+
+def test_hold_out_judges_by_given_labels_only():
+    loaded = spoil(part(load("digits"), 300, 0), "symmetric:0.5", 0)
+    split = hold_out(loaded, 0.1, 0)
+    given = dict(zip(loaded.ids, loaded.y, strict=True))
+    assert len(split.y) == 270
+    assert len(split.test.y) == 30
+    assert not set(split.ids) & set(split.test.ids)
+    assert all(given[i] == label for i, label in zip(split.test.ids, split.test.y, strict=True))
+    assert split.test.truth is None
+    for share in (0, 1, 0.001):
+        with pytest.raises(InputError):
+            hold_out(loaded, share, 0)
+
+
+def test_tune_chooses_the_best_agreement_with_noisy_labels(tmp_path):
+    grid = bench.read_grid(["plan.lr=0.000001,0.05"])
+    path = bench.tune(QUICK, grid, 0, tmp_path / "results", tmp_path / "runs")
+    record = json.loads(path.read_text())
+    assert record["chosen"] == {"plan.lr": 0.05}
+    assert record["held_out"] == 20
+    assert [entry["setting"]["plan.lr"] for entry in record["tried"]] == [0.000001, 0.05]
+    last = max(entry["agreement"]["last"] for entry in record["tried"])
+    assert record["standard_error"] == pytest.approx((last * (1 - last) / 20) ** 0.5)
+
+
+def test_a_grid_is_read_as_values():
+    assert bench.read_grid(["a=1,2.5", "hard=true,False", "kind=x"]) == {
+        "a": [1, 2.5],
+        "hard": [True, False],
+        "kind": ["x"],
+    }
+    with pytest.raises(InputError, match="lambda_u=0,25"):
+        bench.read_grid(["a"])
+
+
+def test_the_table_is_made_of_the_results(tmp_path):
+    missing = replace(QUICK, name="quick/missing", published={})
+    bench.work([QUICK], [0, 1], tmp_path, tmp_path / "runs")
+    text = bench.table([QUICK, missing], tmp_path)
+    rows = [json.loads((tmp_path / "quick" / f"cross_entropy_s{seed}.json").read_text()) for seed in (0, 1)]
+    lasts = [100 * row["test_accuracy"]["last"] for row in rows]
+    line = next(line for line in text.splitlines() if "cross_entropy" in line)
+    assert f"{statistics.fmean(lasts):.1f} ± {statistics.stdev(lasts):.1f}" in line
+    assert "oracle: noise_rate" in line
+    assert line.endswith("| 80.0 / 90.0 |")
+    assert "not run" in next(line for line in text.splitlines() if "missing" in line)
+    assert len({line.count("|") for line in text.splitlines()}) == 1
+
+
+def test_a_methods_page_shows_its_rows_and_the_baseline(tmp_path, monkeypatch):
+    own = replace(QUICK, name="quick/mine", method="dividemix")
+    monkeypatch.setattr(bench, "RECIPES", {recipe.name: recipe for recipe in (QUICK, own)})
+    assert bench.method_page("dividemix", tmp_path) == "Nothing has been measured yet."
+    bench.work([QUICK, own], [0], tmp_path, tmp_path / "runs")
+    page = bench.method_page("dividemix", tmp_path)
+    assert re.findall(r"^\| `(\w+)`", page, re.M) == ["cross_entropy", "mine"]
