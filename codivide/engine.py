@@ -258,10 +258,10 @@ class Run:
             chunks[-1] = torch.cat([chunks[-1], last])
         return chunks
 
-    def logits(self, i: int, x: Tensor) -> Tensor:
-        """Float32 logits ``[B, C]`` of network ``i`` in the mode it is in (training, inside an epoch)."""
+    def logits(self, i: int, x: Tensor, average: bool = False) -> Tensor:
+        """Float32 logits ``[B, C]`` of network ``i`` (or its average) in the mode it is in (training, in an epoch)."""
         with autocast(self.precision, self.device):
-            out = self._forward[i](x)
+            out: Tensor = (self.averages[i] if average else self._forward[i])(x)
         return out.float()
 
     def logits_changed(self, i: int, x: Tensor, layer: int, change: Callable[[Tensor], Tensor]) -> Tensor:
@@ -278,22 +278,22 @@ class Run:
         return out.float(), seen[0].float()
 
     @torch.no_grad()
-    def probs(self, i: int, views: Sequence[Tensor], training: bool = False) -> list[Tensor]:
-        """Probabilities ``[B, C]`` of network ``i`` on each view, without a gradient.
+    def probs(self, i: int, views: Sequence[Tensor], training: bool = False, average: bool = False) -> list[Tensor]:
+        """Probabilities ``[B, C]`` of network ``i`` (or of its weight average) on each view, without a gradient.
 
         In evaluation mode all views are one forward. In training mode each is its own, because batch normalisation
         takes its statistics from the batch (and updates the running ones). Empty views give ``[0, C]``.
         """
-        net = self.nets[i]
+        net = self.averages[i] if average else self.nets[i]
         full = [x for x in views if len(x)]
         net.train(training)
         if not full:
             logits = []
         elif training:
-            logits = [self.logits(i, x) for x in full]
+            logits = [self.logits(i, x, average) for x in full]
         else:
-            logits = list(torch.split(self.logits(i, torch.cat(full)), [len(x) for x in full]))
-        net.train()
+            logits = list(torch.split(self.logits(i, torch.cat(full), average), [len(x) for x in full]))
+        net.train(net is self.nets[i])
         empty = torch.zeros(0, len(self.data.classes), device=self.device)
         answers = iter(logits)
         return [torch.softmax(next(answers), 1) if len(x) else empty for x in views]

@@ -104,6 +104,20 @@ def test_probs_in_training_mode_are_one_forward_a_view():
     assert run.probs(0, [views[0][:0]])[0].shape == (0, 3)
 
 
+def test_probs_of_the_average_are_its_own_and_leave_it_in_evaluation_mode():
+    for average in (0.9, 0.0):  # without a weight average it is the network
+        run = make_run(40, average=average)
+        for batch in run.batches(steps=3):
+            run.update(functional.sample_loss(run.logits(0, batch.x[0]), batch.y).mean(), 0)
+        view = run.data.x[torch.arange(8)]
+        ours = run.probs(0, [view], average=True)[0]
+        assert run.nets[0].training
+        assert run.averages[0].training == (not average)
+        assert torch.allclose(ours, torch.softmax(run.average(0).eval()(view), 1), atol=1e-6)
+        other = torch.softmax(run.nets[0].eval()(view), 1)
+        assert torch.allclose(ours, other, atol=1e-6) == (not average)
+
+
 @pytest.mark.parametrize(
     ("settings", "points"),
     [
