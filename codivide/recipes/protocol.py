@@ -17,10 +17,13 @@ from codivide.recipes.recipe import Recipe
 FIELD: dict[str, tuple[str, dict[str, Any]]] = {
     "cross_entropy": ("cross_entropy", {}),
     "dividemix": ("dividemix", {}),
+    "elr": ("elr", {}),
+    "elr_plus": ("elr_plus", {}),
+    "joint_optimization": ("joint_optimization", {}),
 }
 
 #: The methods of the longer comparison, the most telling first.
-MAIN = ("cross_entropy", "dividemix")
+MAIN = ("cross_entropy", "dividemix", "elr", "elr_plus", "joint_optimization")
 
 _PLAN = {"batch_size": 64, "lr": 0.05, "schedule": "step"}
 
