@@ -186,3 +186,21 @@ def label_prob(rows: Tensor, labels: Tensor) -> Tensor:
     """
     share = rows.gather(1, labels.clamp_min(0).unsqueeze(1)).squeeze(1) / rows.sum(dim=1).clamp_min(_TINY)
     return share.clamp(0, 1).masked_fill(labels < 0, torch.nan)
+def bootstrap_loss(logits: Tensor, labels: Tensor, beta: float, hard: bool) -> Tensor:
+    """Cross-entropy of each sample against its label mixed with the prediction, ``[B]`` (Reed et al. 2015).
+
+    ``H(beta y + (1 - beta) q, p)`` with ``q = p`` (soft) or ``q = z``, the one-hot argmax of p (hard). The soft
+    target carries a gradient: then the loss is ``beta H(y, p) + (1 - beta) H(p)``, cross-entropy with a minimum-entropy
+    term. Were q held constant, its term would have no gradient at all (``q - p = 0``), and the loss would be
+    cross-entropy times beta. The hard target is constant almost everywhere.
+
+    Args:
+        logits: ``[B, C]``.
+        labels: ``[B]``, none of them -1.
+        beta: weight of the given label, in [0, 1]; 1 is cross-entropy.
+        hard: which q.
+    """
+    log_probs = functional.log_softmax(logits.float(), dim=1)
+    own = log_probs.max(dim=1).values if hard else (log_probs.exp() * log_probs).sum(dim=1)
+    given = log_probs.gather(1, labels.unsqueeze(1)).squeeze(1)
+    return -(beta * given + (1 - beta) * own)
