@@ -1,10 +1,22 @@
 """Every method by name; add one by writing its file and a line here."""
 
 from codivide.engine import Method
+from codivide.methods.active_passive import ActivePassive
+from codivide.methods.backward_correction import BackwardCorrection
+from codivide.methods.bi_tempered import BiTempered
 from codivide.methods.cross_entropy import CrossEntropy
 from codivide.methods.dividemix import DivideMix
+from codivide.methods.forward_correction import ForwardCorrection
+from codivide.methods.gce import GCE
+from codivide.methods.sce import SCE
 
 METHODS: dict[str, type[Method]] = {
+    "active_passive": ActivePassive,
+    "backward_correction": BackwardCorrection,
+    "bi_tempered": BiTempered,
     "cross_entropy": CrossEntropy,
     "dividemix": DivideMix,
+    "forward_correction": ForwardCorrection,
+    "gce": GCE,
+    "sce": SCE,
 }
