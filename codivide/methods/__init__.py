@@ -17,4 +17,22 @@ METHODS: dict[str, type[Method]] = {
     "elr_plus": ELRPlus,
     "joint_optimization": JointOptimization,
     "m_correction": MCorrection,
+from codivide.methods.active_passive import ActivePassive
+from codivide.methods.backward_correction import BackwardCorrection
+from codivide.methods.bi_tempered import BiTempered
+from codivide.methods.cross_entropy import CrossEntropy
+from codivide.methods.dividemix import DivideMix
+from codivide.methods.forward_correction import ForwardCorrection
+from codivide.methods.gce import GCE
+from codivide.methods.sce import SCE
+
+METHODS: dict[str, type[Method]] = {
+    "active_passive": ActivePassive,
+    "backward_correction": BackwardCorrection,
+    "bi_tempered": BiTempered,
+    "cross_entropy": CrossEntropy,
+    "dividemix": DivideMix,
+    "forward_correction": ForwardCorrection,
+    "gce": GCE,
+    "sce": SCE,
 }
