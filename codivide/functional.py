@@ -186,6 +186,8 @@ def label_prob(rows: Tensor, labels: Tensor) -> Tensor:
     """
     share = rows.gather(1, labels.clamp_min(0).unsqueeze(1)).squeeze(1) / rows.sum(dim=1).clamp_min(_TINY)
     return share.clamp(0, 1).masked_fill(labels < 0, torch.nan)
+
+
 def bootstrap_loss(logits: Tensor, labels: Tensor, beta: float, hard: bool) -> Tensor:
     """Cross-entropy of each sample against its label mixed with the prediction, ``[B]`` (Reed et al. 2015).
 
