@@ -346,3 +346,17 @@ def _separates(histogram: _Histogram, mixture: _Mixture) -> bool:
     depth = torch.minimum((peak - height) - 3 * torch.sqrt(peak + height), (peak - height) - 0.2 * peak)
     near, far = (mixture.mean * bins).long().clamp(0, bins - 1).tolist()
     return bool((depth[near : far + 1] > 0).any())
+
+
+def smallest(loss: Tensor, share: float) -> Tensor:
+    """Places of the ``floor(share N)`` smallest losses, smallest first and never fewer than one (Co-teaching, line 5).
+
+    Args:
+        loss: ``[N]``, N > 0; NaN counts as the largest.
+        share: in [0, 1].
+
+    Returns:
+        ``[K]`` int64; equal losses keep their order.
+    """
+    count = max(1, math.floor(share * len(loss) + 1e-6))  # 0.3 * 10 is 2.999... in floating point
+    return loss.detach().argsort(stable=True)[:count]

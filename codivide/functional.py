@@ -206,3 +206,30 @@ def bootstrap_loss(logits: Tensor, labels: Tensor, beta: float, hard: bool) -> T
     own = log_probs.max(dim=1).values if hard else (log_probs.exp() * log_probs).sum(dim=1)
     given = log_probs.gather(1, labels.unsqueeze(1)).squeeze(1)
     return -(beta * given + (1 - beta) * own)
+def symmetric_divergence(first: Tensor, second: Tensor) -> Tensor:
+    """``KL(p || q) + KL(q || p) = sum_c (p_c - q_c)(log p_c - log q_c)`` of each sample, ``[B]`` >= 0.
+
+    Args:
+        first: logits ``[B, C]`` of p.
+        second: logits ``[B, C]`` of q.
+    """
+    log_p, log_q = functional.log_softmax(first.float(), dim=1), functional.log_softmax(second.float(), dim=1)
+    return ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(dim=1)
+
+
+def joint_loss(first: Tensor, second: Tensor, labels: Tensor, agreement: float) -> Tensor:
+    """``(1 - l)(CE1 + CE2) + l (KL12 + KL21)`` of each sample, ``[B]`` >= 0 (JoCoR, eq. 1 to 4).
+
+    Args:
+        first: logits ``[B, C]`` of one network.
+        second: logits ``[B, C]`` of the other.
+        labels: ``[B]``.
+        agreement: l in [0, 1]; 0 leaves the cross-entropies, 1 the divergences.
+    """
+    supervised = sample_loss(first, labels) + sample_loss(second, labels)
+    return (1 - agreement) * supervised + agreement * symmetric_divergence(first, second)
+
+
+def soft_losses(logits: Tensor, target: Tensor) -> Tensor:
+    """``H(q, p) = -sum_c q_c log p_c`` of each sample, ``[B]``; target ``[B, C]`` sums to 1 per row."""
+    return -(target * functional.log_softmax(logits.float(), dim=1)).sum(dim=1)

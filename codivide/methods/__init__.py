@@ -29,4 +29,20 @@ METHODS: dict[str, type[Method]] = {
     "joint_optimization": JointOptimization,
     "m_correction": MCorrection,
     "sce": SCE,
+from codivide.methods.co_teaching import CoTeaching
+from codivide.methods.co_teaching_plus import CoTeachingPlus
+from codivide.methods.cross_entropy import CrossEntropy
+from codivide.methods.dividemix import DivideMix
+from codivide.methods.jocor import JoCoR
+from codivide.methods.mentormix import MentorMix
+from codivide.methods.mentornet import MentorNet
+
+METHODS: dict[str, type[Method]] = {
+    "co_teaching": CoTeaching,
+    "co_teaching_plus": CoTeachingPlus,
+    "cross_entropy": CrossEntropy,
+    "dividemix": DivideMix,
+    "jocor": JoCoR,
+    "mentormix": MentorMix,
+    "mentornet": MentorNet,
 }
