@@ -103,3 +103,13 @@ def one_hot(labels: Tensor, classes: int) -> Tensor:
     """``[B]`` labels as float32 ``[B, C]``; a row of zeros where the label is -1."""
     rows = functional.one_hot(labels.clamp_min(0), classes).float()
     return rows * (labels >= 0).unsqueeze(1)
+
+
+def smooth(target: Tensor, amount: float) -> Tensor:
+    """Label smoothing, ``(1 - e) q + e / C`` (Szegedy et al. 2016): of a one-hot row, ``1 - e (C - 1) / C`` is left.
+
+    Args:
+        target: ``[B, C]``, rows sum to 1.
+        amount: e in [0, 1]; 0 changes nothing, 1 gives uniform rows.
+    """
+    return (1 - amount) * target + amount / target.shape[1]
