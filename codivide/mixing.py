@@ -100,9 +100,11 @@ def nearest(look: Callable[[Tensor], Tensor], ids: Tensor, count: int, elements:
         for others in blocks:
             theirs = look(others)
             apart = torch.addmm(theirs.square().sum(1), mine, theirs.T, alpha=-2)  # but for |mine|^2, which is constant
-            apart[asking[:, None] == others] = torch.inf
-            distance = torch.cat([distance, apart], 1)
-            near = torch.cat([near, others.expand(len(asking), -1)], 1)
+            if others is asking:
+                apart.fill_diagonal_(torch.inf)
+            kept = apart.topk(min(count, len(others)), largest=False)
+            distance = torch.cat([distance, kept.values], 1)
+            near = torch.cat([near, others[kept.indices]], 1)
             kept = distance.topk(min(count, distance.shape[1]), largest=False)
             distance, near = kept.values, near.gather(1, kept.indices)
         found.append(near)
