@@ -16,7 +16,10 @@ from codivide.recipes.recipe import Recipe
 #: Rows: label in the table -> method and what differs from its defaults.
 FIELD: dict[str, tuple[str, dict[str, Any]]] = {
     "cross_entropy": ("cross_entropy", {}),
+    "early_stopping": ("cross_entropy", {"validation": 0.1}),
+    "label_smoothing": ("cross_entropy", {"label_smoothing": 0.1}),
     "dividemix": ("dividemix", {}),
+    "mixup": ("mixup", {}),
 }
 
 #: The methods of the longer comparison, the most telling first.
