@@ -233,3 +233,11 @@ def joint_loss(first: Tensor, second: Tensor, labels: Tensor, agreement: float) 
 def soft_losses(logits: Tensor, target: Tensor) -> Tensor:
     """``H(q, p) = -sum_c q_c log p_c`` of each sample, ``[B]``; target ``[B, C]`` sums to 1 per row."""
     return -(target * functional.log_softmax(logits.float(), dim=1)).sum(dim=1)
+def smooth(target: Tensor, amount: float) -> Tensor:
+    """Label smoothing, ``(1 - e) q + e / C`` (Szegedy et al. 2016): of a one-hot row, ``1 - e (C - 1) / C`` is left.
+
+    Args:
+        target: ``[B, C]``, rows sum to 1.
+        amount: e in [0, 1]; 0 changes nothing, 1 gives uniform rows.
+    """
+    return (1 - amount) * target + amount / target.shape[1]

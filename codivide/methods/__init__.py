@@ -14,6 +14,7 @@ from codivide.methods.gce import GCE
 from codivide.methods.joint_optimization import JointOptimization
 from codivide.methods.m_correction import MCorrection
 from codivide.methods.sce import SCE
+from codivide.methods.mixup import Mixup
 
 METHODS: dict[str, type[Method]] = {
     "active_passive": ActivePassive,
@@ -45,4 +46,5 @@ METHODS: dict[str, type[Method]] = {
     "jocor": JoCoR,
     "mentormix": MentorMix,
     "mentornet": MentorNet,
+    "mixup": Mixup,
 }

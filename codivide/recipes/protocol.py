@@ -18,22 +18,41 @@ FIELD: dict[str, dict[str, Any]] = {
     "cross_entropy": {},
     "dividemix": {},
     "elr": {},
-    "joint_optimization": {},
+    "mixup": {},
     "gce": {},
+    "co_teaching": {},
     "forward_correction": {},
+    "joint_optimization": {},
     "m_correction": {},
     "elr_plus": {},
+    "early_stopping": {"method": "cross_entropy", "hyper": {"validation": 0.1}},
+    "mentornet": {},
+    "mentormix": {},
+    "jocor": {},
+    "co_teaching_plus": {},
     "bootstrapping_hard": {"method": "bootstrapping", "hyper": {"hard": True}},
     "bootstrapping_soft": {"method": "bootstrapping"},
     "sce": {},
     "active_passive": {},
     "bi_tempered": {},
+    "mentornet_learned": {"method": "mentornet", "hyper": {"curriculum": "learned"}},
     "backward_correction": {},
     "dropout": {"method": "cross_entropy", "dropout": 0.5},
+    "label_smoothing": {"method": "cross_entropy", "hyper": {"label_smoothing": 0.1}},
 }
 
 #: The methods of the longer comparison, the most telling first.
-MAIN = ("cross_entropy", "dividemix", "elr", "elr_plus", "joint_optimization", "forward_correction", "m_correction")
+MAIN = (
+    "cross_entropy",
+    "dividemix",
+    "elr",
+    "mixup",
+    "co_teaching",
+    "joint_optimization",
+    "forward_correction",
+    "m_correction",
+    "elr_plus",
+)
 
 _PLAN = {"batch_size": 64, "lr": 0.05, "schedule": "step"}
 
