@@ -245,6 +245,7 @@ def test_a_bounded_loss_reaches_its_bound_and_a_wrong_label_far_away_pulls_no_mo
 
 
 def start(method, **settings) -> Run:
+    torch.manual_seed(0)
     run = Run(method, toys.toy().data, toys.build, toys.plan(**settings), torch.device("cpu"), "fp32")
     method.start(run)
     run.nets[0][3].p = 0.0
