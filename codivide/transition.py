@@ -87,19 +87,3 @@ def conditioned(transition: Tensor, most: float = 100.0) -> tuple[Tensor, float]
         if float(torch.linalg.cond(mixed)) <= most:
             return mixed.to(transition), share
     return identity.to(transition), 1.0
-
-
-def label_posterior(probs: Tensor, given: Tensor, transition: Tensor) -> Tensor:
-    """P(true = y | x, given = y) = ``p_y T_yy / (p T)_y``, by Bayes' rule.
-
-    Args:
-        probs: ``[B, C]`` of the *true* class.
-        given: ``[B]`` int64 in ``0 .. C - 1``.
-        transition: ``[C, C]``.
-
-    Returns:
-        ``[B]`` in [0, 1]; 0 where the label has no probability at all.
-    """
-    right = probs.gather(1, given.unsqueeze(1)).squeeze(1) * transition.diagonal()[given]
-    total = (probs * transition.t()[given]).sum(1)
-    return (right / total.clamp_min(torch.finfo(probs.dtype).tiny)).clamp(0, 1)

@@ -18,6 +18,7 @@ from codivide.engine import Batch, Method, Run
 from codivide.errors import InputError, unknown
 
 ESTIMATES = ("percentile", "anchor", "confident_joint")
+_WARMUP_UPDATES = 1500  # with a tenth of them a network fits so little that every row of the estimate is nearly flat
 _FILTERED_CLASSES = 33  # with more, a class is less than the 3 % of the samples that a percentile of 97 leaves out
 
 
@@ -63,7 +64,10 @@ class Correction(Method):
         """Epochs of cross-entropy before the matrix is known."""
         if self.transition is not None:
             return 0
-        return max(1, min(10, run.plan.epochs // 3)) if self.warmup is None else self.warmup
+        if self.warmup is not None:
+            return self.warmup
+        batches = math.ceil(int((run.data.y >= 0).sum()) / run.plan.batch_size)
+        return max(1, min(max(10, math.ceil(_WARMUP_UPDATES / batches)), run.plan.epochs // 3))
 
     def matrix(self, run: Run) -> Tensor:
         """The matrix in use, ``[C, C]``; 0 until it is known."""

@@ -5,8 +5,8 @@ Kept from the reference code, not in the paper:
 - the corrected network starts from new weights;
 - probabilities are clipped at 1e-7 in the loss.
 
-Ours: the estimate is made after a short warm-up, before wrong labels are memorised (the paper trains to the end and
-keeps the epoch that validates best), and both stages share the epochs of the plan. A class without a label gets the
+Ours: the estimate is made after a warm-up, before wrong labels are memorised (the paper trains to the end and keeps
+the epoch that validates best), and both stages share the epochs of the plan. A class without a label gets the
 row of the identity. The confident joint (Northcutt et al. 2021, arXiv:1911.00068) is an option, on in-sample
 predictions. Where the
 matrix is nearly singular, as much of the identity is mixed in as makes its condition number at most 100; the run warns.
@@ -34,7 +34,8 @@ class BackwardCorrection(Correction):
             .csv or .npy file; None: estimated.
         estimate: how: percentile or anchor (predictions for one sure sample of each class), or confident_joint.
         percentile: of the estimate of that name, in (0, 100]; None: 97, or 100 with more than 33 classes.
-        warmup: epochs of cross-entropy before the estimate; None: 10, or a third of all where that is less.
+        warmup: epochs of cross-entropy before the estimate; None: 10, or more for 1500 updates, but at most a third
+            of all.
         restart: begin again from new weights after the estimate.
     """
 
