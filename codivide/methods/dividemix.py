@@ -22,8 +22,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from codivide import divide, functional, semi
+from codivide import functional, semi
 from codivide.engine import Batch, Method, Run
+from codivide.methods import _division
 
 
 @dataclass
@@ -68,8 +69,7 @@ class DivideMix(Method):
         """Keep each network's last posteriors and last losses."""
         super().start(run)
         for i in range(self.nets):
-            run.remember(f"clean_prob.{i}", fill=torch.nan)
-            run.remember(f"losses.{i}", self.average_losses)
+            _division.start(run, i, self.average_losses)
 
     def warmup_epochs(self, run: Run) -> int:
         """Epochs of plain training before the first split."""
@@ -84,7 +84,7 @@ class DivideMix(Method):
         for i in range(self.nets):
             self.divide(run, i)
         for i in range(self.nets):
-            self.learn(run, i, run.remember(f"clean_prob.{1 - i}"))
+            self.learn(run, i, _division.posterior(run, 1 - i))
 
     def loss(self, run: Run, i: int, batch: Batch) -> Tensor:
         """Warm-up: cross-entropy, with the confidence penalty where it is asked for (eq. 1 and 2)."""
@@ -94,20 +94,7 @@ class DivideMix(Method):
 
     def divide(self, run: Run, i: int) -> None:
         """Fit the mixture to the losses of network ``i``."""
-        given = run.data.y >= 0
-        loss = run.measure(i, lambda logits, batch: functional.sample_loss(logits, batch.y))[given]
-        since = run.epoch - self.warmup_epochs(run)
-        history = run.remember(f"losses.{i}", self.average_losses)
-        history[given, since % self.average_losses] = divide.unit_range(loss)
-        loss = history[given, : since + 1].mean(1)
-        division, names = divide.gmm(loss), run.data.classes
-        prob, lost = divide.restore_classes(division.clean_prob, loss, run.data.y[given], len(names), self.threshold)
-        run.remember(f"clean_prob.{i}")[given] = prob
-        run.log(**{f"separates_{i}": float(division.separates)})
-        if not division.separates:
-            run.warn("separates", "the losses do not show two groups, so the split is a guess; going on with it")
-        for c in lost:
-            run.warn(f"class {c}", f"no label {names[c]!r} was found clean; divided that class by itself")
+        _division.renew(run, i, run.epoch - self.warmup_epochs(run), self.average_losses, self.threshold)
 
     def learn(self, run: Run, i: int, clean_prob: Tensor) -> None:
         """Train network ``i`` on the peer's split (algorithm 1, lines 9 to 28)."""
@@ -132,19 +119,16 @@ class DivideMix(Method):
         given = functional.one_hot(known.y, target_u.shape[1])
         target_x = semi.refine(given, clean_prob, own[len(unknown.x) :], self.temperature)
         mixed = semi.mixmatch(known.x, target_x, unknown.x, target_u, self.alpha, run.gen)
-        logits = run.logits(i, mixed.x)
-        loss_x = functional.soft_cross_entropy(logits[: mixed.labelled], mixed.target[: mixed.labelled])
-        loss = loss_x + self.prior * functional.prior_kl(torch.softmax(logits, 1))
-        run.log(loss=loss_x)
-        if len(unknown.id):
-            weight = self.lambda_u * functional.ramp(run.progress, self.warmup_epochs(run), self.rampup)
-            loss_u = functional.squared_error(logits[mixed.labelled :], mixed.target[mixed.labelled :])
-            run.log(loss_u=loss_u, lambda_u=weight)
-            loss = loss + weight * loss_u
-        return loss
+        loss = semi.mixmatch_loss(run.logits(i, mixed.x), mixed, self.prior)
+        run.log(loss=loss.labelled)
+        if not len(unknown.id):
+            return loss.labelled + loss.prior
+        weight = self.lambda_u * functional.ramp(run.progress, self.warmup_epochs(run), self.rampup)
+        run.log(loss_u=loss.unlabelled, lambda_u=weight)
+        return loss.labelled + loss.prior + weight * loss.unlabelled
 
     def clean_prob(self, run: Run) -> Tensor:
         """Mean of the networks' last posteriors; before the first split, as for methods without one."""
         if run.epoch <= self.warmup_epochs(run):
             return super().clean_prob(run)
-        return torch.stack([run.remember(f"clean_prob.{i}") for i in range(self.nets)]).mean(0)
+        return torch.stack([_division.posterior(run, i) for i in range(self.nets)]).mean(0)
