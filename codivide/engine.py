@@ -207,11 +207,12 @@ class Run:
                 inside.freeze(net, self.frozen)
             self.mode(i, True)
 
-    def mode(self, i: int, training: bool) -> None:
-        """Put network ``i`` in training or evaluation mode; a frozen body stays in evaluation mode."""
-        self.nets[i].train(training)
+    def mode(self, i: int, training: bool, average: bool = False) -> None:
+        """Put network ``i`` (or its average) in training or evaluation mode; a frozen body stays in the latter."""
+        net = self.averages[i] if average else self.nets[i]
+        net.train(training)
         if training and self.frozen:
-            for part in inside.body(self.nets[i]):
+            for part in inside.body(net):
                 part.eval()
 
     @property
@@ -286,13 +287,9 @@ class Run:
         return chunks
 
     def logits(self, i: int, x: Tensor, average: bool = False) -> Tensor:
-        """Float32 logits ``[B, C]`` of network ``i`` in the mode it is in (training, inside an epoch).
-
-        With ``average``, those of its weight average, which has no gradient.
-        """
-        forward = self.averages[i] if average and self.plan.average else self._forward[i]
+        """Float32 logits ``[B, C]`` of network ``i`` (or its average) in the mode it is in (training, in an epoch)."""
         with autocast(self.precision, self.device):
-            out = forward(x)
+            out: Tensor = (self.averages[i] if average else self._forward[i])(x)
         return out.float()
 
     def logits_changed(self, i: int, x: Tensor, layer: int, change: Callable[[Tensor], Tensor]) -> Tensor:
@@ -310,21 +307,20 @@ class Run:
 
     @torch.no_grad()
     def probs(self, i: int, views: Sequence[Tensor], training: bool = False, average: bool = False) -> list[Tensor]:
-        """Probabilities ``[B, C]`` of network ``i`` on each view, without a gradient.
+        """Probabilities ``[B, C]`` of network ``i`` (or of its weight average) on each view, without a gradient.
 
         In evaluation mode all views are one forward. In training mode each is its own, because batch normalisation
-        takes its statistics from the batch (and updates the running ones). Empty views give ``[0, C]``. With
-        ``average`` the network's weight average answers, in evaluation mode.
+        takes its statistics from the batch (and updates the running ones). Empty views give ``[0, C]``.
         """
         full = [x for x in views if len(x)]
-        self.mode(i, training)
+        self.mode(i, training, average)
         if not full:
             logits = []
-        elif training and not average:
-            logits = [self.logits(i, x) for x in full]
+        elif training:
+            logits = [self.logits(i, x, average) for x in full]
         else:
             logits = list(torch.split(self.logits(i, torch.cat(full), average), [len(x) for x in full]))
-        self.mode(i, True)
+        self.mode(i, not (average and self.plan.average), average)
         empty = torch.zeros(0, len(self.data.classes), device=self.device)
         answers = iter(logits)
         return [torch.softmax(next(answers), 1) if len(x) else empty for x in views]
@@ -402,7 +398,7 @@ class Run:
 
         With ``average`` the logits are those of the network's weight average.
         """
-        self.mode(i, False)
+        self.mode(i, False, average)
         out: Tensor | None = None
         for ids in torch.split(torch.arange(len(self.data)), self.plan.evaluation_batch):
             batch = self.fetch(ids, (view,))

@@ -6,6 +6,8 @@ Shapes: ``logits`` and ``probs`` are ``[B, C]``; a ``target`` is a distribution 
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -103,3 +105,84 @@ def one_hot(labels: Tensor, classes: int) -> Tensor:
     """``[B]`` labels as float32 ``[B, C]``; a row of zeros where the label is -1."""
     rows = functional.one_hot(labels.clamp_min(0), classes).float()
     return rows * (labels >= 0).unsqueeze(1)
+
+
+def early_learning(logits: Tensor, target: Tensor, least: float = 1e-4) -> Tensor:
+    """Mean over the batch of ``log(1 - <t, p>)`` (ELR, Liu et al. 2020): low where prediction and memory agree.
+
+    Its gradient in the logits of one sample is ``p_c / (1 - <t, p>) * sum_k (t_k - t_c) p_k``: it pulls towards the
+    memory all the more as the prediction nears it.
+
+    Args:
+        logits: ``[B, C]``.
+        target: the memory t ``[B, C]``, each row of sum at most 1, without a gradient.
+        least: probabilities are kept in ``[least, 1 - least]``, so that the logarithm is at least ``log(least)``;
+            beyond these bounds they have no gradient.
+
+    Returns:
+        A number in ``[log(least), 0]``; 0 for an empty memory.
+    """
+    probs = torch.softmax(logits.float(), dim=1).clamp(least, 1 - least)
+    return torch.log1p(-(target * probs).sum(dim=1)).mean()
+
+
+def follow(memory: Tensor, probs: Tensor, decay: float, least: float = 1e-4) -> Tensor:
+    """One step of a moving average of predictions, ``t <- beta t + (1 - beta) p`` (ELR; temporal ensembling).
+
+    From ``t = 0``, after n steps ``t = (1 - beta) sum_k beta^(n - k) p_k``, of sum ``1 - beta^n``.
+
+    Args:
+        memory: t ``[B, C]``.
+        probs: p ``[B, C]``, kept at ``least`` or above and normalised again; a row that is not finite is passed over.
+        decay: beta in [0, 1].
+        least: smallest probability that is remembered.
+    """
+    probs = probs.detach().clamp(least, 1 - least)
+    moved = memory.lerp(probs / probs.sum(dim=1, keepdim=True), 1 - decay)
+    return torch.where(torch.isfinite(moved), moved, memory)
+
+
+def sigmoid_ramp(step: float, length: float) -> float:
+    """Slow rise ``exp(-5 (1 - step / length)^2)`` from 0.0067 to 1 (Laine and Aila 2017); 1 for a length of 0."""
+    if length <= 0:
+        return 1.0
+    return math.exp(-5 * (1 - min(max(step / length, 0.0), 1.0)) ** 2)
+
+
+def label_product(labels: Tensor, target: Tensor) -> Tensor:
+    """``y * q`` scaled back to the sum of y (ELR+ on CIFAR-100): labels that two sources agree on.
+
+    Args:
+        labels: y ``[B, C]``, not negative; a row of zeros (no label) stays one.
+        target: q ``[B, C]``, not negative; a row without overlap leaves y as it is.
+    """
+    product = labels * target
+    total = product.sum(dim=1, keepdim=True)
+    scaled = product * (labels.sum(dim=1, keepdim=True) / total.clamp_min(_TINY))
+    return torch.where(total > _TINY, scaled, labels)
+
+
+def label_divergence(logits: Tensor, target: Tensor) -> Tensor:
+    """Mean of ``KL(y || s) = sum_c y_c log(y_c / s_c)`` over the rows that have a label (Tanaka et al. 2018, L_c).
+
+    Args:
+        logits: ``[B, C]``, s is their softmax.
+        target: y ``[B, C]``, rows of sum 1, or 0 where there is no label; such rows do not count.
+
+    Returns:
+        A number >= 0; 0 when no row has a label.
+    """
+    log_probs = functional.log_softmax(logits.float(), dim=1)
+    divergence: Tensor = (torch.special.xlogy(target, target) - target * log_probs).sum()
+    return divergence / (target.sum(dim=1) > 0).sum().clamp_min(1)
+
+
+def label_prob(rows: Tensor, labels: Tensor) -> Tensor:
+    """Share ``[N]`` that each row gives to its label: NaN where the label is -1, 0 where the row is all zero.
+
+    Args:
+        rows: ``[N, C]``, not negative, of any sum.
+        labels: ``[N]`` int64, -1 for none.
+    """
+    share = rows.gather(1, labels.clamp_min(0).unsqueeze(1)).squeeze(1) / rows.sum(dim=1).clamp_min(_TINY)
+    return share.clamp(0, 1).masked_fill(labels < 0, torch.nan)

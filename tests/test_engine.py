@@ -105,6 +105,20 @@ def test_probs_in_training_mode_are_one_forward_a_view():
     assert run.probs(0, [views[0][:0]])[0].shape == (0, 3)
 
 
+def test_probs_of_the_average_are_its_own_and_leave_it_in_evaluation_mode():
+    for average in (0.9, 0.0):  # without a weight average it is the network
+        run = make_run(40, average=average)
+        for batch in run.batches(steps=3):
+            run.update(functional.sample_loss(run.logits(0, batch.x[0]), batch.y).mean(), 0)
+        view = run.data.x[torch.arange(8)]
+        ours = run.probs(0, [view], average=True)[0]
+        assert run.nets[0].training
+        assert run.averages[0].training == (not average)
+        assert torch.allclose(ours, torch.softmax(run.average(0).eval()(view), 1), atol=1e-6)
+        other = torch.softmax(run.nets[0].eval()(view), 1)
+        assert torch.allclose(ours, other, atol=1e-6) == (not average)
+
+
 @pytest.mark.parametrize(
     ("settings", "points"),
     [
@@ -490,9 +504,10 @@ def test_the_average_answers_where_it_is_asked_for():
     x = run.data.x[torch.arange(40)]
     expected = run.averages[0](x)
     assert torch.equal(run.measure(0, lambda logits, batch: logits, average=True), expected)
-    for training in (True, False):
-        first, second = run.probs(0, [x[:20], x[20:]], training, average=True)
-        assert torch.allclose(torch.cat([first, second]), torch.softmax(expected, 1), atol=1e-6)
+    first, second = run.probs(0, [x[:20], x[20:]], average=True)
+    assert torch.allclose(torch.cat([first, second]), torch.softmax(expected, 1), atol=1e-6)
+    assert run.nets[0].training
+    assert not run.averages[0].training
     assert int(run.nets[0][1].num_batches_tracked) == 3  # asking changed no statistics
     assert not torch.allclose(run.probs(0, [x])[0], torch.softmax(expected, 1), atol=1e-4)
 
