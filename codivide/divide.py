@@ -80,6 +80,51 @@ def restore_classes(clean_prob: Tensor, loss: Tensor, given: Tensor, classes: in
     return Restored(restored, lost)
 
 
+def class_wise(evidence: Tensor, given: Tensor, classes: int, least: int = 10) -> Division:
+    """A mixture of its own for every class, so that a class that is harder than the others is not called wrong.
+
+    A class of fewer than ``least`` labels is divided by the mixture over all. Note what a mixture must do to a class
+    without wrong labels: it finds two groups all the same.
+
+    Args:
+        evidence: ``[N]``, larger for labels that are more likely wrong: losses, or shares of wrong events.
+        given: labels ``[N]`` in ``0 .. classes - 1``.
+        classes: number of classes.
+        least: labels that a mixture needs.
+
+    Returns:
+        Probabilities ``[N]``; ``separates`` is what holds for most labels.
+    """
+    whole = gmm(evidence)
+    clean_prob = whole.clean_prob.clone()
+    separated = 0
+    for c in range(classes):
+        members = (given == c).nonzero().flatten()
+        own = gmm(evidence[members]) if len(members) >= least else whole
+        if own is not whole:
+            clean_prob[members] = own.clean_prob
+        separated += len(members) * own.separates
+    return Division(clean_prob, 2 * separated > len(evidence))
+
+
+def event_rate(counts: Tensor, epochs: Tensor | int) -> Tensor:
+    """Share ``[N]`` of epochs in which the prediction was not the given label; 0 where there was no epoch."""
+    return counts / torch.as_tensor(epochs, device=counts.device).clamp_min(1)
+
+
+def wrong_events(counts: Tensor, epochs: Tensor | int) -> Division:
+    """The mixture on how often the prediction was not the given label, instead of on the last loss.
+
+    The loss of a wrong label falls once the network has memorised it; a count over epochs remembers that the label was
+    learned late. (Counts over all of training are the "wrong events" of later work on pre-trained networks.)
+
+    Args:
+        counts: ``[N]``, epochs in which the most likely class was not the given label.
+        epochs: how many were looked at: one number, or ``[N]``.
+    """
+    return gmm(event_rate(counts, epochs))
+
+
 class _Mixture(NamedTuple):
     weight: Tensor  # [2]
     mean: Tensor  # [2], ascending
