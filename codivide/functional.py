@@ -206,6 +206,8 @@ def bootstrap_loss(logits: Tensor, labels: Tensor, beta: float, hard: bool) -> T
     own = log_probs.max(dim=1).values if hard else (log_probs.exp() * log_probs).sum(dim=1)
     given = log_probs.gather(1, labels.unsqueeze(1)).squeeze(1)
     return -(beta * given + (1 - beta) * own)
+
+
 def symmetric_divergence(first: Tensor, second: Tensor) -> Tensor:
     """``KL(p || q) + KL(q || p) = sum_c (p_c - q_c)(log p_c - log q_c)`` of each sample, ``[B]`` >= 0.
 
@@ -233,6 +235,8 @@ def joint_loss(first: Tensor, second: Tensor, labels: Tensor, agreement: float) 
 def soft_losses(logits: Tensor, target: Tensor) -> Tensor:
     """``H(q, p) = -sum_c q_c log p_c`` of each sample, ``[B]``; target ``[B, C]`` sums to 1 per row."""
     return -(target * functional.log_softmax(logits.float(), dim=1)).sum(dim=1)
+
+
 def smooth(target: Tensor, amount: float) -> Tensor:
     """Label smoothing, ``(1 - e) q + e / C`` (Szegedy et al. 2016): of a one-hot row, ``1 - e (C - 1) / C`` is left.
 

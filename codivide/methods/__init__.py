@@ -5,46 +5,40 @@ from codivide.methods.active_passive import ActivePassive
 from codivide.methods.backward_correction import BackwardCorrection
 from codivide.methods.bi_tempered import BiTempered
 from codivide.methods.bootstrapping import Bootstrapping
+from codivide.methods.co_teaching import CoTeaching
+from codivide.methods.co_teaching_plus import CoTeachingPlus
 from codivide.methods.cross_entropy import CrossEntropy
 from codivide.methods.dividemix import DivideMix
 from codivide.methods.elr import ELR
 from codivide.methods.elr_plus import ELRPlus
 from codivide.methods.forward_correction import ForwardCorrection
 from codivide.methods.gce import GCE
+from codivide.methods.jocor import JoCoR
 from codivide.methods.joint_optimization import JointOptimization
 from codivide.methods.m_correction import MCorrection
-from codivide.methods.sce import SCE
+from codivide.methods.mentormix import MentorMix
+from codivide.methods.mentornet import MentorNet
 from codivide.methods.mixup import Mixup
+from codivide.methods.sce import SCE
 
 METHODS: dict[str, type[Method]] = {
     "active_passive": ActivePassive,
     "backward_correction": BackwardCorrection,
     "bi_tempered": BiTempered,
     "bootstrapping": Bootstrapping,
+    "co_teaching": CoTeaching,
+    "co_teaching_plus": CoTeachingPlus,
     "cross_entropy": CrossEntropy,
     "dividemix": DivideMix,
     "elr": ELR,
     "elr_plus": ELRPlus,
     "forward_correction": ForwardCorrection,
     "gce": GCE,
+    "jocor": JoCoR,
     "joint_optimization": JointOptimization,
     "m_correction": MCorrection,
-    "sce": SCE,
-from codivide.methods.co_teaching import CoTeaching
-from codivide.methods.co_teaching_plus import CoTeachingPlus
-from codivide.methods.cross_entropy import CrossEntropy
-from codivide.methods.dividemix import DivideMix
-from codivide.methods.jocor import JoCoR
-from codivide.methods.mentormix import MentorMix
-from codivide.methods.mentornet import MentorNet
-
-METHODS: dict[str, type[Method]] = {
-    "co_teaching": CoTeaching,
-    "co_teaching_plus": CoTeachingPlus,
-    "cross_entropy": CrossEntropy,
-    "dividemix": DivideMix,
-    "jocor": JoCoR,
     "mentormix": MentorMix,
     "mentornet": MentorNet,
     "mixup": Mixup,
+    "sce": SCE,
 }
