@@ -123,3 +123,16 @@ def bootstrap_loss(logits: Tensor, labels: Tensor, beta: float, hard: bool) -> T
     own = log_probs.max(dim=1).values if hard else (log_probs.exp() * log_probs).sum(dim=1)
     given = log_probs.gather(1, labels.unsqueeze(1)).squeeze(1)
     return -(beta * given + (1 - beta) * own)
+
+
+def regularised_posterior(log_joint: Tensor, log_auxiliary: Tensor, alpha: float) -> Tensor:
+    """The q ``[B, C]`` that minimises ``KL(q || p) + alpha KL(q || p_aux)`` (Vahdat 2017, section 3).
+
+    ``q ~ (p p_aux^alpha)^(1 / (1 + alpha))``: alpha = 0 gives p, alpha -> infinity gives p_aux.
+
+    Args:
+        log_joint: ``[B, C]``, log p up to a constant per row.
+        log_auxiliary: ``[B, C]``, log p_aux up to a constant per row.
+        alpha: weight, >= 0.
+    """
+    return torch.softmax((log_joint + alpha * log_auxiliary) / (1 + alpha), dim=1)
