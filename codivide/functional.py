@@ -245,3 +245,14 @@ def smooth(target: Tensor, amount: float) -> Tensor:
         amount: e in [0, 1]; 0 changes nothing, 1 gives uniform rows.
     """
     return (1 - amount) * target + amount / target.shape[1]
+def regularised_posterior(log_joint: Tensor, log_auxiliary: Tensor, alpha: float) -> Tensor:
+    """The q ``[B, C]`` that minimises ``KL(q || p) + alpha KL(q || p_aux)`` (Vahdat 2017, section 3).
+
+    ``q ~ (p p_aux^alpha)^(1 / (1 + alpha))``: alpha = 0 gives p, alpha -> infinity gives p_aux.
+
+    Args:
+        log_joint: ``[B, C]``, log p up to a constant per row.
+        log_auxiliary: ``[B, C]``, log p_aux up to a constant per row.
+        alpha: weight, >= 0.
+    """
+    return torch.softmax((log_joint + alpha * log_auxiliary) / (1 + alpha), dim=1)

@@ -7,6 +7,7 @@ from codivide.methods.bi_tempered import BiTempered
 from codivide.methods.bootstrapping import Bootstrapping
 from codivide.methods.co_teaching import CoTeaching
 from codivide.methods.co_teaching_plus import CoTeachingPlus
+from codivide.methods.cnn_crf import CNNCRF
 from codivide.methods.cross_entropy import CrossEntropy
 from codivide.methods.dividemix import DivideMix
 from codivide.methods.elr import ELR
@@ -28,6 +29,7 @@ METHODS: dict[str, type[Method]] = {
     "bootstrapping": Bootstrapping,
     "co_teaching": CoTeaching,
     "co_teaching_plus": CoTeachingPlus,
+    "cnn_crf": CNNCRF,
     "cross_entropy": CrossEntropy,
     "dividemix": DivideMix,
     "elr": ELR,
