@@ -2,7 +2,7 @@
 
 A student is trained with the predefined curriculum on labels whose truth is known: a set with both (cifar10n-worse),
 or a trusted one to which noise is added. After each epoch the mentor's table gets every sample's loss; then the mentor
-is fitted to it. Use the file on other data with ``codivide fit DATA --method mentornet --curriculum mentor.safetensors``.
+is fitted to it. Use the file on other data: ``codivide fit DATA --method mentornet --curriculum mentor.safetensors``.
 
     python benchmarks/mentor.py SOURCE [--noise symmetric:0.4] [--limit 5000] [--epochs 30] --out mentor.safetensors
 """
