@@ -218,8 +218,9 @@ def predefined_table(
 class Recorder:
     """Watches a run of ``mentornet`` on labels whose truth is known: the table a data-driven mentor is fitted to.
 
-    Give it to ``train`` as ``watch``. After each epoch it keeps every labelled sample's last loss with the moving
-    percentile, the given label and the share of training; the target is 1 where the given label is the true one.
+    Give it to ``train`` as ``watch``. After each epoch it keeps every labelled sample's last loss, its difference to
+    the percentile of all these losses (as published: the moving one of the last batches is only an estimate of it),
+    the given label and the share of training; the target is 1 where the given label is the true one.
 
     Args:
         truth: true labels ``[N]``, -1 where there is none.
@@ -236,7 +237,9 @@ class Recorder:
             raise InputError(f"{type(run.method).__name__} remembers no losses for a mentor; record a run of mentornet")
         truth = self.truth.to(run.device)
         rows = (run.data.y >= 0) & (truth >= 0)
-        threshold, share = float(run.memory[THRESHOLD]), (run.epoch - 1) / run.plan.epochs
+        losses, percentile = run.memory[LOSSES][run.data.y >= 0], float(run.memory["percentile"])
+        threshold = moving_percentile(math.nan, losses, percentile, 0.0)
+        share = (run.epoch - 1) / run.plan.epochs
         self.tables.append(features(run.memory[LOSSES][rows], threshold, run.data.y[rows], share))
         self.targets.append((run.data.y == truth)[rows].float())
 

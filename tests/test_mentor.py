@@ -307,6 +307,9 @@ def test_a_mentor_is_fitted_to_a_run_whose_truth_is_known(tmp_path):
     train(MentorNet(), problem.data, toys.build, toys.plan(6), recorder)
     assert [len(part) for part in recorder.tables] == [228] * 6
     assert [round(float(part[0, 3]), 3) for part in recorder.tables] == [round(k / 6, 3) for k in range(6)]
+    for part in recorder.tables:
+        assert float(part[0, 0] - part[0, 1]) == pytest.approx(np.percentile(part[:, 0].numpy(), 75), abs=0.2)
+        assert torch.allclose(part[:, 0] - part[:, 1], part[0, 0] - part[0, 1], atol=1e-5)
     assert torch.equal(recorder.targets[0], (problem.data.y == problem.truth)[12:].float())
     net = recorder.fit(steps=300)
     path = tmp_path / "mentor.safetensors"
