@@ -186,3 +186,62 @@ def label_prob(rows: Tensor, labels: Tensor) -> Tensor:
     """
     share = rows.gather(1, labels.clamp_min(0).unsqueeze(1)).squeeze(1) / rows.sum(dim=1).clamp_min(_TINY)
     return share.clamp(0, 1).masked_fill(labels < 0, torch.nan)
+
+
+def bootstrap_loss(logits: Tensor, labels: Tensor, beta: float, hard: bool) -> Tensor:
+    """Cross-entropy of each sample against its label mixed with the prediction, ``[B]`` (Reed et al. 2015).
+
+    ``H(beta y + (1 - beta) q, p)`` with ``q = p`` (soft) or ``q = z``, the one-hot argmax of p (hard). The soft
+    target carries a gradient: then the loss is ``beta H(y, p) + (1 - beta) H(p)``, cross-entropy with a minimum-entropy
+    term. Were q held constant, its term would have no gradient at all (``q - p = 0``), and the loss would be
+    cross-entropy times beta. The hard target is constant almost everywhere.
+
+    Args:
+        logits: ``[B, C]``.
+        labels: ``[B]``, none of them -1.
+        beta: weight of the given label, in [0, 1]; 1 is cross-entropy.
+        hard: which q.
+    """
+    log_probs = functional.log_softmax(logits.float(), dim=1)
+    own = log_probs.max(dim=1).values if hard else (log_probs.exp() * log_probs).sum(dim=1)
+    given = log_probs.gather(1, labels.unsqueeze(1)).squeeze(1)
+    return -(beta * given + (1 - beta) * own)
+
+
+def symmetric_divergence(first: Tensor, second: Tensor) -> Tensor:
+    """``KL(p || q) + KL(q || p) = sum_c (p_c - q_c)(log p_c - log q_c)`` of each sample, ``[B]`` >= 0.
+
+    Args:
+        first: logits ``[B, C]`` of p.
+        second: logits ``[B, C]`` of q.
+    """
+    log_p, log_q = functional.log_softmax(first.float(), dim=1), functional.log_softmax(second.float(), dim=1)
+    return ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(dim=1)
+
+
+def joint_loss(first: Tensor, second: Tensor, labels: Tensor, agreement: float) -> Tensor:
+    """``(1 - l)(CE1 + CE2) + l (KL12 + KL21)`` of each sample, ``[B]`` >= 0 (JoCoR, eq. 1 to 4).
+
+    Args:
+        first: logits ``[B, C]`` of one network.
+        second: logits ``[B, C]`` of the other.
+        labels: ``[B]``.
+        agreement: l in [0, 1]; 0 leaves the cross-entropies, 1 the divergences.
+    """
+    supervised = sample_loss(first, labels) + sample_loss(second, labels)
+    return (1 - agreement) * supervised + agreement * symmetric_divergence(first, second)
+
+
+def soft_losses(logits: Tensor, target: Tensor) -> Tensor:
+    """``H(q, p) = -sum_c q_c log p_c`` of each sample, ``[B]``; target ``[B, C]`` sums to 1 per row."""
+    return -(target * functional.log_softmax(logits.float(), dim=1)).sum(dim=1)
+
+
+def smooth(target: Tensor, amount: float) -> Tensor:
+    """Label smoothing, ``(1 - e) q + e / C`` (Szegedy et al. 2016): of a one-hot row, ``1 - e (C - 1) / C`` is left.
+
+    Args:
+        target: ``[B, C]``, rows sum to 1.
+        amount: e in [0, 1]; 0 changes nothing, 1 gives uniform rows.
+    """
+    return (1 - amount) * target + amount / target.shape[1]

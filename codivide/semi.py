@@ -5,13 +5,13 @@ All take and return probabilities; none keeps a gradient for its targets.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from codivide import mixing
 from codivide.functional import mixup, prior_kl, sharpen, soft_cross_entropy, squared_error
 
 
@@ -51,14 +51,7 @@ def mix_share(alpha: float, generator: torch.Generator) -> float:
 
     Drawn on the CPU, so that every device sees the same shares.
     """
-    if alpha <= 0:
-        return 1.0
-    # torch.distributions takes no generator. A Beta is a ratio of Gammas, and Gamma(a) = Gamma(a + 1) U^(1/a),
-    # taken in logarithms because it underflows for a small alpha.
-    gammas = torch._standard_gamma(torch.full((2,), alpha + 1.0, dtype=torch.float64), generator=generator)
-    uniforms = torch.rand(2, generator=generator, dtype=torch.float64)
-    first, second = (gammas.log() + uniforms.log() / alpha).tolist()
-    return 1 / (1 + math.exp(-abs(first - second)))
+    return float(mixing.shares(alpha, 2, generator).max())
 
 
 def mixmatch(

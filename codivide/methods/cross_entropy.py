@@ -1,16 +1,137 @@
-"""Plain training on the given labels: the baseline that every correction has to beat."""
+"""Plain training on the given labels: the baseline that every correction has to beat.
+
+Two usual helps, off by default: label smoothing (Szegedy et al., CVPR 2016, arXiv:1512.00567), and early stopping by
+the accuracy on held-out samples with their given, noisy labels.
+
+Ours: held-out samples are taken class by class, every 1/share-th of a random order, and never the only one of its
+class. Where weights are averaged, the average is judged and kept. p(clean) of held-out samples comes from a mixture of
+their own, because their losses were never trained on.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import ClassVar
 
-from codivide.engine import Method
+import torch
+from torch import Tensor, nn
+
+from codivide import divide, functional
+from codivide.engine import Batch, Method, Run
+from codivide.plan import autocast
 
 
 @dataclass
 class CrossEntropy(Method):
-    """Cross-entropy on the given labels, one network."""
+    """Cross-entropy on the given labels, one network.
+
+    Attributes:
+        label_smoothing: probability that is spread over all classes, in [0, 1].
+        validation: share of the labelled samples that is held out to find the best epoch, at most 0.5; 0: none.
+        patience: epochs without a better one on the held-out samples after which training ends; 0: never.
+    """
 
     paper: ClassVar[str] = "-"
     summary: ClassVar[str] = "plain training on the given labels (baseline)"
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "label_smoothing": (0, 1),
+        "validation": (0, 0.5),
+        "patience": (0, math.inf),
+    }
+
+    label_smoothing: float = 0.0
+    validation: float = 0.0
+    patience: int = 0
+
+    def start(self, run: Run) -> None:
+        """Choose who is held out, once, and make room for the best weights."""
+        super().start(run)
+        if self.validation:
+            run.remember("held_out", dtype=torch.bool).copy_(stratified(run.data.y, self.validation, run.gen))
+            run.remember("best_agreed", dtype=torch.int64, per_sample=False, fill=-1)
+            run.remember("best_epoch", dtype=torch.int64, per_sample=False)  # the first is 1
+            run.attach("best.0", lambda: deepcopy(run.nets[0]))
+
+    def held_out(self, run: Run) -> Tensor:
+        """The samples ``[N]`` that are never trained on."""
+        return run.remember("held_out") if self.validation else torch.zeros_like(run.ids).bool()
+
+    def epoch(self, run: Run) -> None:
+        """Train on what is not held out, and keep the weights if they are the best on what is."""
+        held = self.held_out(run)
+        if self.validation and not held.any():
+            run.warn("validation", "too few labels to hold any out; training on all of them to the end")
+        if not held.any():
+            super().epoch(run)
+        elif self.patience and run.epoch - int(run.remember("best_epoch")) >= self.patience:
+            run.log(stopped=1.0)
+        else:
+            for batch in run.batches((run.data.y >= 0) & ~held):
+                loss = self.loss(run, 0, batch)
+                run.update(loss, 0)
+                run.log(loss=loss)
+            self.judge(run, held)
+
+    def loss(self, run: Run, i: int, batch: Batch) -> Tensor:
+        """Cross-entropy with the smoothed given labels."""
+        logits = run.logits(i, batch.x[0])
+        run.observe(batch, logits)
+        target = functional.one_hot(batch.y, logits.shape[1])
+        return functional.soft_cross_entropy(logits, functional.smooth(target, self.label_smoothing))
+
+    @torch.no_grad()
+    def judge(self, run: Run, held: Tensor) -> None:
+        """Keep the classifier if it agrees with more held-out labels than any before."""
+        net = run.average(0).eval()
+        agreed = 0
+        for ids in torch.split(held.nonzero().flatten().cpu(), run.plan.evaluation_batch):
+            batch = run.fetch(ids, ("plain",))
+            with autocast(run.precision, run.device):
+                logits = net(batch.x[0])
+            run.observe(batch, logits)
+            agreed += int((logits.argmax(1) == batch.y).sum())
+        run.nets[0].train()
+        run.log(validation_accuracy=agreed / int(held.sum()))
+        if agreed > run.remember("best_agreed"):
+            run.remember("best_agreed").fill_(agreed)
+            run.remember("best_epoch").fill_(run.epoch + 1)
+            run.attached["best.0"].net.load_state_dict(net.state_dict())
+
+    def clean_prob(self, run: Run) -> Tensor:
+        """As of every method; the held-out samples are divided by themselves."""
+        clean_prob, held = super().clean_prob(run), self.held_out(run)
+        mean = run.remember("loss_sum") / run.remember("loss_count").clamp_min(1)
+        for part in (held, (run.data.y >= 0) & ~held) if held.any() else ():
+            clean_prob[part] = divide.gmm(mean[part]).clean_prob
+        return clean_prob
+
+    def members(self, run: Run) -> list[nn.Module]:
+        """The best weights on the held-out samples, else the last."""
+        return [run.attached["best.0"].net] if self.held_out(run).any() else super().members(run)
+
+
+def stratified(labels: Tensor, share: float, generator: torch.Generator) -> Tensor:
+    """A random share of the labelled samples, the same share of every class as nearly as can be.
+
+    The samples are put in a random order, class after class, and every 1/share-th is taken. A class of one gives none.
+
+    Args:
+        labels: ``[N]``, -1 where there is none.
+        share: in [0, 0.5], so that something is left of every class.
+        generator: on the CPU.
+
+    Returns:
+        Mask ``[N]``.
+    """
+    given = labels.cpu()
+    size = torch.bincount(given[given >= 0])
+    ids = ((given >= 0) & (size[given.clamp_min(0)] > 1)).nonzero().flatten()
+    ids = ids[torch.randperm(len(ids), generator=generator)]
+    ids = ids[given[ids].argsort(stable=True)]
+    taken = (torch.arange(len(ids) + 1, dtype=torch.float64) * share + 0.5).floor().diff() > 0
+    mask = torch.zeros(len(labels), dtype=torch.bool)
+    mask[ids[taken]] = True
+    return mask.to(labels.device)

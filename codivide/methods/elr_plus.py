@@ -9,10 +9,10 @@ Kept from the reference code, not in the paper:
 - network 2 learns after network 1; the two networks classify, not their averages.
 
 Ours: the weight average also covers the buffers of batch normalisation and predicts in evaluation mode (the reference
-averages parameters only, and predicts in training mode). ``ema_step`` is half of the run unless it is given (40,000 of about 78,000 updates there).
-Samples without a label (-1) take part in the regulariser, and in mixing with a label of no weight. The probability that
-a label is clean is the mean of the shares that both memories give to it. With a plan that has no weight average
-(``average`` 0) each network itself makes the targets of the other.
+averages parameters only, and predicts in training mode). ``ema_step`` is half of the run unless it is given (40,000 of
+about 78,000 updates there). Samples without a label (-1) take part in the regulariser, and in mixing with a label of no
+weight. The probability that a label is clean is the mean of the shares that both memories give to it. With a plan that
+has no weight average (``average`` 0) each network itself makes the targets of the other.
 """
 
 from __future__ import annotations
