@@ -319,6 +319,7 @@ MARKS = {"plain": 0.0, "weak": 1.0, "strong": 2.0}
         ({"learning_view": "strong", "warmup_view": "strong"}, "strong", "weak", "strong"),  # strong warm-up
         ({"guess_view": "strong"}, "weak", "strong", "strong"),
         ({"guess_view": "strong", "learning_view": "weak"}, "weak", "strong", "weak"),
+        ({"guess_view": "plain", "warmup_view": "plain"}, "plain", "plain", "plain"),
     ],
 )
 def test_each_view_reaches_what_it_is_for_and_nothing_else(variant, warmed, guessed, learned, monkeypatch):
@@ -426,7 +427,7 @@ def test_one_network_may_classify_while_both_are_trained():
         ({"networks": 1, "test_net": 1}, "test_net is 1, but there is only network 0"),
         ({"networks": 3}, "networks is 3"),
         ({"division": "classwise"}, "Did you mean 'class_wise'"),
-        ({"learning_view": "plain"}, "unknown learning_view"),
+        ({"learning_view": "stron"}, "Did you mean 'strong'"),
     ],
 )
 def test_a_variant_that_does_not_exist_is_refused(fields, message):

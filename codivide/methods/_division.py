@@ -14,6 +14,8 @@ from codivide import divide, functional
 from codivide.engine import Batch, Method, Run
 from codivide.errors import InputError
 
+VIEWS = ("plain", "weak", "strong")
+
 
 @dataclass
 class Dividing(Method):
@@ -21,7 +23,7 @@ class Dividing(Method):
 
     Attributes:
         warmup: epochs of plain training first; None: 10, or a third of all where that is less.
-        warmup_view: weak or strong, the views of the warm-up.
+        warmup_view: plain, weak or strong, the views of the warm-up.
         threshold: a label counts as clean when its probability is above, in [0, 1).
         division: mixture on the losses; class_wise, one for each class; wrong_events, one on how often the prediction
             was not the given label; class_wise_events.
@@ -38,7 +40,7 @@ class Dividing(Method):
         **{"networks": (1, 2), "test_net": (0, 1)},
     }
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "warmup_view": ("weak", "strong"),
+        "warmup_view": VIEWS,
         "division": ("mixture", "class_wise", "wrong_events", "class_wise_events"),
     }
 

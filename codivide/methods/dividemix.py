@@ -26,7 +26,7 @@ from torch import Tensor
 
 from codivide import functional, semi
 from codivide.engine import Batch, Run
-from codivide.methods._division import Dividing
+from codivide.methods._division import VIEWS, Dividing
 
 
 @dataclass
@@ -35,7 +35,7 @@ class DivideMix(Dividing):
 
     Attributes:
         warmup: epochs of plain training first (30 on CIFAR-100); None: 10, or a third of all where that is less.
-        warmup_view: weak or strong, the views of the warm-up.
+        warmup_view: plain, weak or strong, the views of the warm-up.
         confidence_penalty: weight of the negative entropy during warm-up; 1 for asymmetric noise.
         threshold: a label counts as clean when its probability is above, in [0, 1).
         division: mixture on the losses; class_wise, one for each class; wrong_events, one on how often the prediction
@@ -54,8 +54,8 @@ class DivideMix(Dividing):
         prior: weight of the penalty that keeps the mean prediction near uniform.
         augmentations: views per sample for guessing and learning (M in the paper).
         guess_augmentations: views per sample for refining and guessing; None: as many as for learning.
-        guess_view: weak or strong, the views to refine and guess on.
-        learning_view: same (those guessed on), or weak or strong: other ones for the gradient.
+        guess_view: plain, weak or strong, the views to refine and guess on.
+        learning_view: same (those guessed on), or plain, weak or strong: other ones for the gradient.
         guess_in_training_mode: batch-norm mode of the learning network while it guesses.
     """
 
@@ -68,7 +68,7 @@ class DivideMix(Dividing):
     }
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {
         **Dividing.choices,
-        **{"guess_view": ("weak", "strong"), "learning_view": ("same", "weak", "strong")},
+        **{"guess_view": VIEWS, "learning_view": ("same", *VIEWS)},
     }
 
     confidence_penalty: float = 0.0
