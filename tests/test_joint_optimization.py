@@ -1,5 +1,6 @@
 """Joint optimization: its three losses, what replaces a label and when, and the two stages of a run."""
 
+import json
 import math
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 from scipy.special import rel_entr
 
+from benchmarks import joint_optimization as figures
 from codivide import InputError, Run, TrainingWarning, functional, train
 from codivide.job import default_plan
 from codivide.methods import JointOptimization
@@ -250,3 +252,37 @@ def test_an_unknown_kind_of_labels_is_refused_with_the_known_ones():
 def test_it_wants_a_high_constant_rate():
     plan = default_plan(100, JointOptimization())
     assert (plan.lr, plan.schedule) == (0.1, "constant")
+
+
+def test_the_script_makes_every_figure_from_its_own_runs(tmp_path):
+    setup = figures.Setup("digits", 48, 20, epochs=3, noise=(0.4, 0.8), net="mlp", batch_size=16, k=4)
+    found = {}
+    for name in figures.FIGURES:
+        figures.make(name, setup, tmp_path)
+        assert (tmp_path / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
+        assert "<svg" in (tmp_path / f"{name}.svg").read_text()
+        record = json.loads((tmp_path / f"{name}.json").read_text())
+        assert record["settings"]["samples"] == 48
+        assert "commit" in record
+        found[name] = record["numbers"]
+    assert set(found["rates"]) == {"0.4", "0.8"}
+    assert set(found["rates"]["0.4"]) == {"0.2", "0.02"}
+    assert found["rates"]["0.4"]["0.2"] != found["rates"]["0.4"]["0.02"]
+    assert [len(values) for values in found["losses"].values()] == [3, 3]
+    assert set(found["recovery"]) == {"soft", "hard", "hard_k"}
+    wrong = {name: numbers["wrong"] for name, numbers in found["pseudo"].items()}
+    assert wrong["true"] == 0 < wrong["updated"]
+    noisy = figures.spoiled(setup, 0.4)
+    assert wrong["symmetric noise"] == figures.errors(noisy) > 0.2
+    assert all(len(numbers["loss"]) == 3 for numbers in found["pseudo"].values())
+
+
+def test_recovery_accuracy_of_the_script_is_the_share_of_right_labels_after_each_epoch():
+    setup = figures.Setup("digits", 48, 20, epochs=5, noise=(0.4,), net="mlp", batch_size=16)
+    noisy = figures.spoiled(setup, 0.4)
+    run, recovered = figures.joint(setup, noisy)
+    assert len(recovered) == 5
+    assert recovered[0] == pytest.approx(1 - figures.errors(noisy))  # given labels, until epoch 2
+    last = (run.remember("labels").argmax(1).numpy() == noisy.truth).mean()
+    assert recovered[-1] == pytest.approx(last)
+    assert run.plan.lr == 0.1
