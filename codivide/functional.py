@@ -245,6 +245,8 @@ def smooth(target: Tensor, amount: float) -> Tensor:
         amount: e in [0, 1]; 0 changes nothing, 1 gives uniform rows.
     """
     return (1 - amount) * target + amount / target.shape[1]
+
+
 def regularised_posterior(log_joint: Tensor, log_auxiliary: Tensor, alpha: float) -> Tensor:
     """The q ``[B, C]`` that minimises ``KL(q || p) + alpha KL(q || p_aux)`` (Vahdat 2017, section 3).
 

@@ -5,9 +5,9 @@ from codivide.methods.active_passive import ActivePassive
 from codivide.methods.backward_correction import BackwardCorrection
 from codivide.methods.bi_tempered import BiTempered
 from codivide.methods.bootstrapping import Bootstrapping
+from codivide.methods.cnn_crf import CNNCRF
 from codivide.methods.co_teaching import CoTeaching
 from codivide.methods.co_teaching_plus import CoTeachingPlus
-from codivide.methods.cnn_crf import CNNCRF
 from codivide.methods.cross_entropy import CrossEntropy
 from codivide.methods.dividemix import DivideMix
 from codivide.methods.elr import ELR
@@ -27,9 +27,9 @@ METHODS: dict[str, type[Method]] = {
     "backward_correction": BackwardCorrection,
     "bi_tempered": BiTempered,
     "bootstrapping": Bootstrapping,
+    "cnn_crf": CNNCRF,
     "co_teaching": CoTeaching,
     "co_teaching_plus": CoTeachingPlus,
-    "cnn_crf": CNNCRF,
     "cross_entropy": CrossEntropy,
     "dividemix": DivideMix,
     "elr": ELR,
