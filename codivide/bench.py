@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from codivide.data.experiment import hold_out, part, spoil
 from codivide.data.loaded import Loaded
+from codivide.data.options import ReadOptions
 from codivide.data.sources import load
 from codivide.engine import Run
 from codivide.errors import InputError, unknown
@@ -49,7 +50,8 @@ def result_path(name: str, seed: int, results: Path) -> Path:
 
 def data_of(recipe: Recipe, seed: int) -> Loaded:
     """The recipe's data: its part of the samples, with its noise. The seed draws both."""
-    return spoil(part(load(recipe.data), recipe.limit, seed), recipe.noise or None, seed)
+    loaded = load(recipe.data, options=ReadOptions(augment=recipe.augment))
+    return spoil(part(loaded, recipe.limit, seed), recipe.noise or None, seed)
 
 
 def run(recipe: Recipe, seed: int, folder: Path, loaded: Loaded | None = None, begin: Begin | None = None) -> Result:

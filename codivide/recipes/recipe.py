@@ -20,6 +20,7 @@ class Recipe:
         plan: fields of ``Plan`` that differ from the method's defaults.
         net: a network's name.
         dropout: of the network.
+        augment: views to learn from, as for ``fit``.
         limit: train on a random part of so many samples; None: all.
         evaluate_every: epochs between evaluations; None: the job's choice.
         published: what the paper reports, in percent: "best" and "last" are test accuracies, other names say what
@@ -37,6 +38,7 @@ class Recipe:
     plan: Mapping[str, Any] = field(default_factory=dict)
     net: str = "preact_resnet18"
     dropout: float = 0.0
+    augment: str = "auto"
     limit: int | None = None
     evaluate_every: int | None = None
     published: Mapping[str, float] = field(default_factory=dict)
