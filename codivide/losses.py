@@ -14,7 +14,7 @@ from torch.nn import functional
 
 _TINY = 1e-12  # a transition that never happens counts as one that hardly ever does, so that its log is finite
 _LEAST_LOG_PROB = math.log(1e-7)  # the backward correction subtracts losses: without an end it has no minimum
-_NEWTON_STEPS = 24  # of the tempered normalisation; 8 reach float32's precision in the hardest case of the tests
+_NEWTON_STEPS = 8  # 6 reach float32's precision for t up to 10, 1,000 classes and logits up to 1e4
 
 
 def _wide(logits: Tensor) -> Tensor:
@@ -35,7 +35,7 @@ def _miss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def generalised_cross_entropy(logits: Tensor, labels: Tensor, q: float) -> Tensor:
-    """``(1 - p_y^q) / q`` (Zhang & Sabuncu 2018, eq. 6): cross-entropy for q -> 0, ``1 - p_y`` for q = 1.
+    """``(1 - p_y^q) / q`` (Zhang & Sabuncu 2018): cross-entropy for q -> 0, ``1 - p_y`` for q = 1.
 
     Args:
         logits: ``[B, C]``.
@@ -55,7 +55,7 @@ def absolute_error(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def reverse_cross_entropy(logits: Tensor, labels: Tensor, log_zero: float = -4.0) -> Tensor:
-    """``-sum_c p_c log y_c = -A (1 - p_y)`` with ``A`` in place of ``log 0`` (Wang et al. 2019, eq. 5 and 8).
+    """``-sum_c p_c log y_c = -A (1 - p_y)`` with ``A`` in place of ``log 0`` (Wang et al. 2019).
 
     Args:
         logits: ``[B, C]``.
@@ -71,24 +71,24 @@ def reverse_cross_entropy(logits: Tensor, labels: Tensor, log_zero: float = -4.0
 def symmetric_cross_entropy(
     logits: Tensor, labels: Tensor, alpha: float, beta: float, log_zero: float = -4.0
 ) -> Tensor:
-    """``alpha CE + beta RCE``, ``[B]`` (Wang et al. 2019, eq. 7)."""
+    """``alpha CE + beta RCE``, ``[B]`` (Wang et al. 2019)."""
     ce = -_of_label(_log_probs(logits), labels)
     return alpha * ce + beta * reverse_cross_entropy(logits, labels, log_zero)
 
 
 def normalised_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """``log p_y / sum_c log p_c``, ``[B]`` in [0, 1] (Ma et al. 2020, eq. 8): the losses of all labels sum to 1."""
+    """``log p_y / sum_c log p_c``, ``[B]`` in [0, 1] (Ma et al. 2020): the losses of all labels sum to 1."""
     log_probs = _log_probs(logits)
     return _of_label(log_probs, labels) / log_probs.sum(1)
 
 
 def tempered_log(x: Tensor, temperature: float) -> Tensor:
-    """``log_t x = (x^(1-t) - 1) / (1 - t)`` for x >= 0; ``log x`` for t = 1 (Amid et al. 2019, section 2)."""
+    """``log_t x = (x^(1-t) - 1) / (1 - t)`` for x >= 0; ``log x`` for t = 1 (Amid et al. 2019)."""
     return x.log() if temperature == 1 else (x.pow(1 - temperature) - 1) / (1 - temperature)
 
 
 def tempered_log_softmax(logits: Tensor, temperature: float) -> Tensor:
-    """``log exp_t(a - lambda)`` with the ``lambda`` for which the probabilities sum to 1 (Amid et al. 2019, eq. 5).
+    """``log exp_t(a - lambda)`` with the ``lambda`` for which the probabilities sum to 1 (Amid et al. 2019).
 
     ``exp_t(x) = (1 + (1-t) x)^(1/(1-t))`` falls as a power for t > 1, so that no class gets a probability near 0.
     With u = lambda - max(a), ``log_t sum_c exp_t(a_c - lambda)`` is convex and falling in u, and a line where the
@@ -123,7 +123,7 @@ def tempered_log_softmax(logits: Tensor, temperature: float) -> Tensor:
 
 
 def bi_tempered(logits: Tensor, labels: Tensor, t1: float, t2: float, smoothing: float = 0.0) -> Tensor:
-    """Bi-tempered logistic loss (Amid et al. 2019, eq. 6), the Bregman divergence of a target y and tempered p.
+    """Bi-tempered logistic loss (Amid et al. 2019), the Bregman divergence of a target y and tempered p.
 
     ``sum_c y_c (log_t1 y_c - log_t1 p_c) - (y_c^(2-t1) - p_c^(2-t1)) / (2 - t1)``, p from ``tempered_log_softmax``
     with t2. ``t1 = t2 = 1`` is cross-entropy less the entropy of y.

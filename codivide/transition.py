@@ -22,7 +22,7 @@ def normalise(counts: Tensor) -> Tensor:
 def anchor(probs: Tensor, percentile: float | None = None) -> Tensor:
     """Row c of T is the prediction for the anchor of class c: a sample that surely belongs to it.
 
-    The anchor is the sample with the largest ``p_c`` (Patrini et al. 2017, eq. 12 and 13); with a percentile, the one
+    The anchor is the sample with the largest ``p_c`` (Patrini et al. 2017); with a percentile, the one
     with the largest ``p_c`` below that percentile of all ``p_c``, so that outliers do not count.
 
     Args:
@@ -42,7 +42,7 @@ def anchor(probs: Tensor, percentile: float | None = None) -> Tensor:
 
 
 def confident_joint(probs: Tensor, given: Tensor) -> Tensor:
-    """Counts of (true class, given label), estimated and calibrated (Northcutt et al. 2021, eq. 1, 2 and 3).
+    """Counts of (true class, given label), estimated and calibrated (Northcutt et al. 2021).
 
     The threshold of class c is the mean ``p_c`` of the samples whose label is c. A sample counts for the class with the
     largest probability among those that reach their threshold; one that reaches none does not count. Each label's

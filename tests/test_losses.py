@@ -178,6 +178,23 @@ def test_backward_is_the_equation_and_the_identity_gives_cross_entropy():
     assert torch.allclose(losses.backward_corrected(logits, labels, torch.eye(4)), ce(logits, labels))
 
 
+def test_what_can_never_be_given_costs_forward_a_finite_loss():
+    never = torch.tensor([[1.0, 0.0], [1.0, 0.0]])  # label 1 has a column of zeros
+    logits = torch.zeros(1, 2).requires_grad_()
+    loss = losses.forward_corrected(logits, torch.tensor([1]), never)
+    assert loss.item() == pytest.approx(-math.log(1e-12), rel=1e-5)
+    loss.sum().backward()
+    assert torch.isfinite(logits.grad).all()
+
+
+def test_backward_has_a_minimum():
+    inverse = torch.linalg.inv(SYMMETRIC)  # entries off the diagonal are negative
+    logits = torch.tensor([[1e4, 0.0, 0.0, 0.0]])
+    least = losses.backward_corrected(logits, torch.tensor([0]), inverse)
+    assert least.item() == pytest.approx(float(inverse[0, 1:].sum()) * -math.log(1e-7), rel=1e-5)
+    assert least < 0
+
+
 @pytest.mark.parametrize("transition", [SYMMETRIC, SKEWED])
 def test_backward_is_unbiased(transition):
     """The mean over the noisy labels of each true label is the cross-entropy on the true one (theorem 1)."""

@@ -61,7 +61,7 @@ class GCE(Method):
         super().epoch(run)
 
     def prune(self, run: Run) -> None:
-        """Keep the labels with ``p_y >= k``, for which the loss is at most that of k (section 3.3)."""
+        """Keep the labels with ``p_y >= k``, for which the loss is at most that of k."""
         given, kept = run.data.y, run.remember("kept")
         prob = run.measure(0, lambda logits, batch: torch.softmax(logits, 1))
         prob = prob.gather(1, given.clamp_min(0).unsqueeze(1)).squeeze(1)
