@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 TRAINING = "Training (in brackets: the default, where the method has no other)"
 DATA = "Data"
 PLAN_FLAGS = {  # flags of `fit` that are fields of the plan
-    "epochs", "batch_size", "optimizer", "lr", "weight_decay", "schedule", "average", "precision", "compile",
+    "epochs", "batch_size", "optimizer", "lr", "weight_decay", "schedule", "average", "freeze", "precision", "compile",
     "device", "seed",
 }  # fmt: skip
 
@@ -72,6 +72,10 @@ def fit(
     weight_decay: Annotated[float | None, typer.Option(help="Weight decay (5e-4).", rich_help_panel=TRAINING)] = None,
     average: Annotated[
         float | None, typer.Option(help="Decay of the weight average; 0: none (0).", rich_help_panel=TRAINING)
+    ] = None,
+    freeze: Annotated[
+        int | None,
+        typer.Option(help="First epochs in which only the last layer learns (0).", rich_help_panel=TRAINING),
     ] = None,
     dropout: Annotated[float, typer.Option(help="Before the last layer.", rich_help_panel=TRAINING)] = 0.0,
     precision: Annotated[str, typer.Option(help="auto, bf16 or fp32.", rich_help_panel=TRAINING)] = "auto",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor
 _BINS = 8192  # of the losses scaled to [0, 1]: 1/180 of the smallest standard deviation that the floor allows
 _CHUNK = 1 << 19  # losses handled at a time, so that millions need only a few MB more
 _LOG_2PI = math.log(2 * math.pi)
+_CLIP = 1e-4  # Beta densities are fitted on [_CLIP, 1 - _CLIP], because they may be infinite at 0 and 1
 
 
 class Division(NamedTuple):
@@ -77,6 +80,51 @@ def restore_classes(clean_prob: Tensor, loss: Tensor, given: Tensor, classes: in
     return Restored(restored, lost)
 
 
+def class_wise(evidence: Tensor, given: Tensor, classes: int, least: int = 10) -> Division:
+    """A mixture of its own for every class, so that a class that is harder than the others is not called wrong.
+
+    A class of fewer than ``least`` labels is divided by the mixture over all. Note what a mixture must do to a class
+    without wrong labels: it finds two groups all the same.
+
+    Args:
+        evidence: ``[N]``, larger for labels that are more likely wrong: losses, or shares of wrong events.
+        given: labels ``[N]`` in ``0 .. classes - 1``.
+        classes: number of classes.
+        least: labels that a mixture needs.
+
+    Returns:
+        Probabilities ``[N]``; ``separates`` is what holds for most labels.
+    """
+    whole = gmm(evidence)
+    clean_prob = whole.clean_prob.clone()
+    separated = 0
+    for c in range(classes):
+        members = (given == c).nonzero().flatten()
+        own = gmm(evidence[members]) if len(members) >= least else whole
+        if own is not whole:
+            clean_prob[members] = own.clean_prob
+        separated += len(members) * own.separates
+    return Division(clean_prob, 2 * separated > len(evidence))
+
+
+def event_rate(counts: Tensor, epochs: Tensor | int) -> Tensor:
+    """Share ``[N]`` of epochs in which the prediction was not the given label; 0 where there was no epoch."""
+    return counts / torch.as_tensor(epochs, device=counts.device).clamp_min(1)
+
+
+def wrong_events(counts: Tensor, epochs: Tensor | int) -> Division:
+    """The mixture on how often the prediction was not the given label, instead of on the last loss.
+
+    The loss of a wrong label falls once the network has memorised it; a count over epochs remembers that the label was
+    learned late. (Counts over all of training are the "wrong events" of later work on pre-trained networks.)
+
+    Args:
+        counts: ``[N]``, epochs in which the most likely class was not the given label.
+        epochs: how many were looked at: one number, or ``[N]``.
+    """
+    return gmm(event_rate(counts, epochs))
+
+
 class _Mixture(NamedTuple):
     weight: Tensor  # [2]
     mean: Tensor  # [2], ascending
@@ -118,18 +166,53 @@ def gmm(
         tolerance: stop when the mean log-likelihood gains less.
         floor: added to every variance.
     """
+    maximise = partial(_maximise, means=means, steps=steps, tolerance=tolerance, floor=floor)
+    return _divide(loss, _Family(maximise, _posterior, retry=means is None))
+
+
+def bmm(loss: Tensor, *, steps: int = 10) -> Division:
+    """Posterior of the low-mean component of a two-component Beta mixture (Arazo et al. 2019, section 3.1).
+
+    Losses are scaled to [0, 1] by their range, clipped to [1e-4, 1 - 1e-4] and fitted by ``steps`` rounds of
+    expectation-maximisation, whose M-step matches the weighted mean and variance of each component:
+    ``a = m (m (1 - m) / v - 1)``, ``b = a (1 - m) / m``. A Beta density can be skewed, which losses near 0 are; a
+    Gaussian cannot. The start and the histogram are those of ``gmm``.
+
+    Unlike the bare posterior, the answer never rises with the loss: where the ratio of the densities turns round
+    (beyond the mode of the narrower component), it keeps the value of the turning point.
+
+    Never fails, as ``gmm``; when the low component dies out, nothing is suspicious and every finite loss gets 1.
+
+    Args:
+        loss: ``[N]``, any float type and device.
+        steps: EM iterations.
+    """
+    maximise = partial(
+        _maximise, means=None, steps=steps, tolerance=0.0, floor=1e-8, clip=_CLIP, log_density=_log_beta_density
+    )
+    return _divide(loss, _Family(maximise, _beta_posterior, retry=True))
+
+
+class _Family(NamedTuple):
+    """What tells a Gaussian mixture from a Beta mixture."""
+
+    maximise: Callable[[_Histogram], _Mixture]
+    posterior: Callable[[Tensor, float, float, _Mixture], Tensor]
+    retry: bool  # on losses clipped to their bulk, if one component swallows the rest
+
+
+def _divide(loss: Tensor, family: _Family) -> Division:
     loss = loss.detach().float()
     finite = torch.isfinite(loss)
     if bool(finite.all()):
-        prob, separates = _fit(loss, means, steps, tolerance, floor)
-        return Division(prob, separates)
+        return Division(*_fit(loss, family))
     clean_prob = (loss == -torch.inf).float()
-    prob, separates = _fit(loss[finite], means, steps, tolerance, floor)
+    prob, separates = _fit(loss[finite], family)
     clean_prob[finite] = prob
     return Division(clean_prob, separates)
 
 
-def _fit(loss: Tensor, means: Tensor | None, steps: int, tolerance: float, floor: float) -> tuple[Tensor, bool]:
+def _fit(loss: Tensor, family: _Family) -> tuple[Tensor, bool]:
     nothing = torch.ones_like(loss)
     if len(loss) < 3:
         return nothing, False
@@ -137,14 +220,14 @@ def _fit(loss: Tensor, means: Tensor | None, steps: int, tolerance: float, floor
     if not _spread(low, high):
         return nothing, False
     histogram = _histogram(loss, low, high)
-    mixture = _maximise(histogram, means, steps, tolerance, floor)
-    if _swallowed(mixture, len(loss)) and means is None:
+    mixture = family.maximise(histogram)
+    if _swallowed(mixture, len(loss)) and family.retry:
         bulk_low, bulk_high = _bulk(loss)
         if _spread(bulk_low, bulk_high) and (bulk_low, bulk_high) != (low, high):
             low, high = bulk_low, bulk_high
             histogram = _histogram(loss, low, high)
-            mixture = _maximise(histogram, None, steps, tolerance, floor)
-    return _posterior(loss, low, high, mixture), _separates(histogram, mixture)
+            mixture = family.maximise(histogram)
+    return family.posterior(loss, low, high, mixture), _separates(histogram, mixture)
 
 
 def _spread(low: float, high: float) -> bool:
@@ -205,7 +288,18 @@ def _log_density(mean: Tensor, square: Tensor, mixture: _Mixture) -> Tensor:
     return mixture.weight.log().unsqueeze(1) - 0.5 * (distance + variance.log() + _LOG_2PI)
 
 
-def _maximise(histogram: _Histogram, means: Tensor | None, steps: int, tolerance: float, floor: float) -> _Mixture:
+def _maximise(
+    histogram: _Histogram,
+    means: Tensor | None,
+    steps: int,
+    tolerance: float,
+    floor: float,
+    clip: float = 0.0,
+    log_density: Callable[[Tensor, Tensor, _Mixture], Tensor] = _log_density,
+) -> _Mixture:
+    if clip:
+        mean = histogram.mean.clamp(clip, 1 - clip)
+        histogram = _Histogram(histogram.size, mean, torch.maximum(histogram.square, mean.square()))
     if len(histogram.size) < 2:  # all in one bin: nothing to divide
         same = histogram.mean.expand(2)
         return _Mixture(torch.tensor([1.0, 0.0]).double(), same, torch.full((2,), floor).double())
@@ -215,7 +309,7 @@ def _maximise(histogram: _Histogram, means: Tensor | None, steps: int, tolerance
     share = histogram.size / histogram.size.sum()
     before = -math.inf
     for _ in range(steps):
-        joint = _log_density(histogram.mean, histogram.square, mixture)
+        joint = log_density(histogram.mean, histogram.square, mixture)
         evidence = torch.logsumexp(joint, 0)
         mixture = _moments(histogram, (joint - evidence).exp(), floor)
         now = float(share @ evidence)
@@ -236,6 +330,39 @@ def _posterior(loss: Tensor, low: float, high: float, mixture: _Mixture) -> Tens
     for part, out in zip(torch.split(loss, _CHUNK), torch.split(clean_prob, _CHUNK), strict=True):
         z = _scale(part, low, high)
         logit = (z - m1).square_().mul_(0.5 / v1).sub_((z - m0).square_().mul_(0.5 / v0)).add_(constant)
+        torch.sigmoid(logit, out=out)
+    return clean_prob
+
+
+def _beta_parameters(mixture: _Mixture) -> tuple[Tensor, Tensor]:
+    """``a`` and ``b``, ``[2]`` each, of the Beta densities with these means and variances; within bounds."""
+    mean = mixture.mean.clamp(_CLIP, 1 - _CLIP)
+    size = (mean * (1 - mean) / mixture.variance - 1).clamp(1e-3, 1e3)  # a + b
+    return size * mean, size * (1 - mean)
+
+
+def _log_beta_density(mean: Tensor, square: Tensor, mixture: _Mixture) -> Tensor:
+    """Log of weight times Beta density, ``[2, K]``, at the mean of a bin (its square is of no use here)."""
+    a, b = _beta_parameters(mixture)
+    constant = mixture.weight.log() + torch.lgamma(a + b) - torch.lgamma(a) - torch.lgamma(b)
+    return torch.outer(a - 1, mean.log()) + torch.outer(b - 1, torch.log1p(-mean)) + constant.unsqueeze(1)
+
+
+def _beta_posterior(loss: Tensor, low: float, high: float, mixture: _Mixture) -> Tensor:
+    """``sigmoid(constant + da log z + db log(1 - z))``, made to fall where it would rise again."""
+    if float(mixture.weight[0]) * len(loss) < 2 or float(mixture.weight[1]) <= 0:
+        return torch.ones_like(loss)
+    a, b = _beta_parameters(mixture)
+    norm = mixture.weight.log() + torch.lgamma(a + b) - torch.lgamma(a) - torch.lgamma(b)
+    constant, da, db = (float(value[0] - value[1]) for value in (norm, a, b))
+    least, most = _CLIP, 1 - _CLIP
+    if da * db > 0:  # the ratio of the densities turns at da / (da + db)
+        turn = min(max(da / (da + db), least), most)
+        least, most = (turn, most) if da > 0 else (least, turn)
+    clean_prob = torch.empty_like(loss)
+    for part, out in zip(torch.split(loss, _CHUNK), torch.split(clean_prob, _CHUNK), strict=True):
+        z = _scale(part, low, high).clamp_(least, most)
+        logit = torch.log(z).mul_(da).add_(torch.log1p(-z), alpha=db).add_(constant)
         torch.sigmoid(logit, out=out)
     return clean_prob
 
@@ -264,3 +391,17 @@ def _separates(histogram: _Histogram, mixture: _Mixture) -> bool:
     depth = torch.minimum((peak - height) - 3 * torch.sqrt(peak + height), (peak - height) - 0.2 * peak)
     near, far = (mixture.mean * bins).long().clamp(0, bins - 1).tolist()
     return bool((depth[near : far + 1] > 0).any())
+
+
+def smallest(loss: Tensor, share: float) -> Tensor:
+    """Places of the ``floor(share N)`` smallest losses, smallest first and never fewer than one (Co-teaching, line 5).
+
+    Args:
+        loss: ``[N]``, N > 0; NaN counts as the largest.
+        share: in [0, 1].
+
+    Returns:
+        ``[K]`` int64; equal losses keep their order.
+    """
+    count = max(1, math.floor(share * len(loss) + 1e-6))  # 0.3 * 10 is 2.999... in floating point
+    return loss.detach().argsort(stable=True)[:count]

@@ -23,7 +23,7 @@ from codivide import checkpoint as checkpoints
 from codivide import divide, inside
 from codivide.data.loaded import Rows
 from codivide.data.views import View
-from codivide.errors import InputError, TrainingWarning
+from codivide.errors import InputError, TrainingWarning, unknown
 from codivide.functional import sample_loss
 from codivide.plan import Plan, autocast, learning_rate, resolve_device, resolve_precision
 
@@ -70,6 +70,7 @@ class Method:
     paper: ClassVar[str] = ""
     summary: ClassVar[str] = ""
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {}  # least and most value of a hyper-parameter
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # the words that a hyper-parameter knows
     settings: ClassVar[Mapping[str, Any]] = {}  # fields of the plan that the method wants unless told otherwise
 
     def __post_init__(self) -> None:
@@ -77,6 +78,13 @@ class Method:
             value = getattr(self, name)
             if value is not None and not least <= value <= most:
                 raise InputError(f"{name} is {value}; it must be at least {least} and at most {most}")
+        for name, words in self.choices.items():
+            if getattr(self, name) not in words:
+                raise unknown(name, getattr(self, name), words)
+
+    def count(self) -> int:
+        """How many networks a run has: ``nets``, unless a hyper-parameter says otherwise."""
+        return self.nets
 
     def start(self, run: Run) -> None:
         """Create what is carried from epoch to epoch, with ``run.remember``."""
@@ -85,12 +93,12 @@ class Method:
 
     def epoch(self, run: Run) -> None:
         """Train every network on every labelled sample once."""
-        for i in range(self.nets):
+        for i in range(len(run.nets)):
             self.fit_all(run, i)
 
-    def fit_all(self, run: Run, i: int, size: int | None = None) -> None:
+    def fit_all(self, run: Run, i: int, size: int | None = None, view: str = "weak") -> None:
         """One pass of network ``i`` over all labelled samples with ``loss``."""
-        for batch in run.batches(run.data.y >= 0, size=size):
+        for batch in run.batches(run.data.y >= 0, (view,), size=size):
             loss = self.loss(run, i, batch)
             run.update(loss, i)
             run.log(loss=loss)
@@ -112,7 +120,7 @@ class Method:
 
     def members(self, run: Run) -> list[nn.Module]:
         """The networks whose mean logits are the classifier: the averages where there are any."""
-        return [run.average(i) for i in range(self.nets)]
+        return [run.average(i) for i in range(len(run.nets))]
 
     def rate(self, run: Run) -> float:
         """The learning rate now: the plan's; a method of several stages has its own."""
@@ -164,7 +172,7 @@ class Run:
     def __post_init__(self) -> None:
         self.gen.manual_seed(self.plan.seed)
         self.ids = torch.arange(len(self.data), device=self.device)
-        for _ in range(self.method.nets):
+        for _ in range(self.method.count()):
             net = self._place(self.build())
             self.nets.append(net)
             self.optimizers.append(self._optimizer(net))
@@ -186,6 +194,26 @@ class Run:
         return torch.optim.SGD(
             net.parameters(), plan.lr, plan.momentum, weight_decay=plan.weight_decay, nesterov=plan.nesterov
         )
+
+    @property
+    def frozen(self) -> bool:
+        """Whether only the heads learn in this epoch (``plan.freeze``)."""
+        return self.epoch < self.plan.freeze
+
+    def open_epoch(self) -> None:
+        """Put every network in training mode, its body frozen or not as the plan has it for this epoch."""
+        for i, net in enumerate(self.nets):
+            if self.plan.freeze:
+                inside.freeze(net, self.frozen)
+            self.mode(i, True)
+
+    def mode(self, i: int, training: bool, average: bool = False) -> None:
+        """Put network ``i`` (or its average) in training or evaluation mode; a frozen body stays in the latter."""
+        net = self.averages[i] if average else self.nets[i]
+        net.train(training)
+        if training and self.frozen:
+            for part in inside.body(net):
+                part.eval()
 
     @property
     def progress(self) -> float:
@@ -258,10 +286,10 @@ class Run:
             chunks[-1] = torch.cat([chunks[-1], last])
         return chunks
 
-    def logits(self, i: int, x: Tensor) -> Tensor:
-        """Float32 logits ``[B, C]`` of network ``i`` in the mode it is in (training, inside an epoch)."""
+    def logits(self, i: int, x: Tensor, average: bool = False) -> Tensor:
+        """Float32 logits ``[B, C]`` of network ``i`` (or its average) in the mode it is in (training, in an epoch)."""
         with autocast(self.precision, self.device):
-            out = self._forward[i](x)
+            out: Tensor = (self.averages[i] if average else self._forward[i])(x)
         return out.float()
 
     def logits_changed(self, i: int, x: Tensor, layer: int, change: Callable[[Tensor], Tensor]) -> Tensor:
@@ -278,22 +306,21 @@ class Run:
         return out.float(), seen[0].float()
 
     @torch.no_grad()
-    def probs(self, i: int, views: Sequence[Tensor], training: bool = False) -> list[Tensor]:
-        """Probabilities ``[B, C]`` of network ``i`` on each view, without a gradient.
+    def probs(self, i: int, views: Sequence[Tensor], training: bool = False, average: bool = False) -> list[Tensor]:
+        """Probabilities ``[B, C]`` of network ``i`` (or of its weight average) on each view, without a gradient.
 
         In evaluation mode all views are one forward. In training mode each is its own, because batch normalisation
         takes its statistics from the batch (and updates the running ones). Empty views give ``[0, C]``.
         """
-        net = self.nets[i]
         full = [x for x in views if len(x)]
-        net.train(training)
+        self.mode(i, training, average)
         if not full:
             logits = []
         elif training:
-            logits = [self.logits(i, x) for x in full]
+            logits = [self.logits(i, x, average) for x in full]
         else:
-            logits = list(torch.split(self.logits(i, torch.cat(full)), [len(x) for x in full]))
-        net.train()
+            logits = list(torch.split(self.logits(i, torch.cat(full), average), [len(x) for x in full]))
+        self.mode(i, not (average and self.plan.average), average)
         empty = torch.zeros(0, len(self.data.classes), device=self.device)
         answers = iter(logits)
         return [torch.softmax(next(answers), 1) if len(x) else empty for x in views]
@@ -364,17 +391,22 @@ class Run:
             self.averages[i].load_state_dict(self.nets[i].state_dict())
 
     @torch.no_grad()
-    def measure(self, i: int, fn: Callable[[Tensor, Batch], Tensor], view: str = "plain") -> Tensor:
-        """``fn(logits, batch) -> [B, ...]`` over all samples in evaluation mode, gathered to ``[N, ...]``."""
-        self.nets[i].eval()
+    def measure(
+        self, i: int, fn: Callable[[Tensor, Batch], Tensor], view: str = "plain", average: bool = False
+    ) -> Tensor:
+        """``fn(logits, batch) -> [B, ...]`` over all samples in evaluation mode, gathered to ``[N, ...]``.
+
+        With ``average`` the logits are those of the network's weight average.
+        """
+        self.mode(i, False, average)
         out: Tensor | None = None
         for ids in torch.split(torch.arange(len(self.data)), self.plan.evaluation_batch):
             batch = self.fetch(ids, (view,))
-            part = fn(self.logits(i, batch.x[0]), batch)
+            part = fn(self.logits(i, batch.x[0], average), batch)
             if out is None:
                 out = part.new_empty((len(self.data), *part.shape[1:]))
             out[batch.id] = part
-        self.nets[i].train()
+        self.mode(i, True)
         if out is None:
             raise InputError("there are no samples to measure")
         return out
@@ -467,6 +499,7 @@ def train(
             checkpoints.load(run, saved)
         while run.epoch < plan.epochs:
             began, steps, skipped = time.perf_counter(), run.step, run.skipped_updates
+            run.open_epoch()
             method.epoch(run)
             if run.skipped_updates - skipped == run.step - steps > 0:
                 raise InputError(f"training diverged: no loss of epoch {run.epoch + 1} was finite; use a lower lr")

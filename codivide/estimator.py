@@ -38,6 +38,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         weight_decay: of the optimizer; else 5e-4.
         schedule: "constant", "step" (a tenth from half time on), "linear", "cosine" or "one_cycle"; else "step".
         average: decay of the weight average that predicts, 0: none; else 0.
+        freeze: first epochs in which only the last layer learns, for a pre-trained net; else 0.
         dropout: before the last layer, in [0, 1).
         precision: "auto", "bf16" or "fp32".
         device: "auto", "cpu" or "cuda".
@@ -71,6 +72,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         weight_decay: float | None = None,
         schedule: Literal["constant", "step", "linear", "cosine", "one_cycle"] | None = None,
         average: float | None = None,
+        freeze: int | None = None,
         dropout: float = 0.0,
         precision: Literal["auto", "bf16", "fp32"] = "auto",
         device: str = "auto",
@@ -89,6 +91,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.weight_decay = weight_decay
         self.schedule = schedule
         self.average = average
+        self.freeze = freeze
         self.dropout = dropout
         self.precision = precision
         self.device = device
@@ -127,6 +130,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             weight_decay=self.weight_decay,
             schedule=self.schedule,
             average=self.average,
+            freeze=self.freeze,
             precision=self.precision,
             device=self.device,
             seed=seed if isinstance(seed, int) else int(check_random_state(seed).randint(2**31)),

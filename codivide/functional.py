@@ -6,6 +6,8 @@ Shapes: ``logits`` and ``probs`` are ``[B, C]``; a ``target`` is a distribution 
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -105,6 +107,136 @@ def one_hot(labels: Tensor, classes: int) -> Tensor:
     return rows * (labels >= 0).unsqueeze(1)
 
 
+def early_learning(logits: Tensor, target: Tensor, least: float = 1e-4) -> Tensor:
+    """Mean over the batch of ``log(1 - <t, p>)`` (ELR, Liu et al. 2020): low where prediction and memory agree.
+
+    Its gradient in the logits of one sample is ``p_c / (1 - <t, p>) * sum_k (t_k - t_c) p_k``: it pulls towards the
+    memory all the more as the prediction nears it.
+
+    Args:
+        logits: ``[B, C]``.
+        target: the memory t ``[B, C]``, each row of sum at most 1, without a gradient.
+        least: probabilities are kept in ``[least, 1 - least]``, so that the logarithm is at least ``log(least)``;
+            beyond these bounds they have no gradient.
+
+    Returns:
+        A number in ``[log(least), 0]``; 0 for an empty memory.
+    """
+    probs = torch.softmax(logits.float(), dim=1).clamp(least, 1 - least)
+    return torch.log1p(-(target * probs).sum(dim=1)).mean()
+
+
+def follow(memory: Tensor, probs: Tensor, decay: float, least: float = 1e-4) -> Tensor:
+    """One step of a moving average of predictions, ``t <- beta t + (1 - beta) p`` (ELR; temporal ensembling).
+
+    From ``t = 0``, after n steps ``t = (1 - beta) sum_k beta^(n - k) p_k``, of sum ``1 - beta^n``.
+
+    Args:
+        memory: t ``[B, C]``.
+        probs: p ``[B, C]``, kept at ``least`` or above and normalised again; a row that is not finite is passed over.
+        decay: beta in [0, 1].
+        least: smallest probability that is remembered.
+    """
+    probs = probs.detach().clamp(least, 1 - least)
+    moved = memory.lerp(probs / probs.sum(dim=1, keepdim=True), 1 - decay)
+    return torch.where(torch.isfinite(moved), moved, memory)
+
+
+def sigmoid_ramp(step: float, length: float) -> float:
+    """Slow rise ``exp(-5 (1 - step / length)^2)`` from 0.0067 to 1 (Laine and Aila 2017); 1 for a length of 0."""
+    if length <= 0:
+        return 1.0
+    return math.exp(-5 * (1 - min(max(step / length, 0.0), 1.0)) ** 2)
+
+
+def label_product(labels: Tensor, target: Tensor) -> Tensor:
+    """``y * q`` scaled back to the sum of y (ELR+ on CIFAR-100): labels that two sources agree on.
+
+    Args:
+        labels: y ``[B, C]``, not negative; a row of zeros (no label) stays one.
+        target: q ``[B, C]``, not negative; a row without overlap leaves y as it is.
+    """
+    product = labels * target
+    total = product.sum(dim=1, keepdim=True)
+    scaled = product * (labels.sum(dim=1, keepdim=True) / total.clamp_min(_TINY))
+    return torch.where(total > _TINY, scaled, labels)
+
+
+def label_divergence(logits: Tensor, target: Tensor) -> Tensor:
+    """Mean of ``KL(y || s) = sum_c y_c log(y_c / s_c)`` over the rows that have a label (Tanaka et al. 2018, L_c).
+
+    Args:
+        logits: ``[B, C]``, s is their softmax.
+        target: y ``[B, C]``, rows of sum 1, or 0 where there is no label; such rows do not count.
+
+    Returns:
+        A number >= 0; 0 when no row has a label.
+    """
+    log_probs = functional.log_softmax(logits.float(), dim=1)
+    divergence: Tensor = (torch.special.xlogy(target, target) - target * log_probs).sum()
+    return divergence / (target.sum(dim=1) > 0).sum().clamp_min(1)
+
+
+def label_prob(rows: Tensor, labels: Tensor) -> Tensor:
+    """Share ``[N]`` that each row gives to its label: NaN where the label is -1, 0 where the row is all zero.
+
+    Args:
+        rows: ``[N, C]``, not negative, of any sum.
+        labels: ``[N]`` int64, -1 for none.
+    """
+    share = rows.gather(1, labels.clamp_min(0).unsqueeze(1)).squeeze(1) / rows.sum(dim=1).clamp_min(_TINY)
+    return share.clamp(0, 1).masked_fill(labels < 0, torch.nan)
+
+
+def bootstrap_loss(logits: Tensor, labels: Tensor, beta: float, hard: bool) -> Tensor:
+    """Cross-entropy of each sample against its label mixed with the prediction, ``[B]`` (Reed et al. 2015).
+
+    ``H(beta y + (1 - beta) q, p)`` with ``q = p`` (soft) or ``q = z``, the one-hot argmax of p (hard). The soft
+    target carries a gradient: then the loss is ``beta H(y, p) + (1 - beta) H(p)``, cross-entropy with a minimum-entropy
+    term. Were q held constant, its term would have no gradient at all (``q - p = 0``), and the loss would be
+    cross-entropy times beta. The hard target is constant almost everywhere.
+
+    Args:
+        logits: ``[B, C]``.
+        labels: ``[B]``, none of them -1.
+        beta: weight of the given label, in [0, 1]; 1 is cross-entropy.
+        hard: which q.
+    """
+    log_probs = functional.log_softmax(logits.float(), dim=1)
+    own = log_probs.max(dim=1).values if hard else (log_probs.exp() * log_probs).sum(dim=1)
+    given = log_probs.gather(1, labels.unsqueeze(1)).squeeze(1)
+    return -(beta * given + (1 - beta) * own)
+
+
+def symmetric_divergence(first: Tensor, second: Tensor) -> Tensor:
+    """``KL(p || q) + KL(q || p) = sum_c (p_c - q_c)(log p_c - log q_c)`` of each sample, ``[B]`` >= 0.
+
+    Args:
+        first: logits ``[B, C]`` of p.
+        second: logits ``[B, C]`` of q.
+    """
+    log_p, log_q = functional.log_softmax(first.float(), dim=1), functional.log_softmax(second.float(), dim=1)
+    return ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(dim=1)
+
+
+def joint_loss(first: Tensor, second: Tensor, labels: Tensor, agreement: float) -> Tensor:
+    """``(1 - l)(CE1 + CE2) + l (KL12 + KL21)`` of each sample, ``[B]`` >= 0 (JoCoR, eq. 1 to 4).
+
+    Args:
+        first: logits ``[B, C]`` of one network.
+        second: logits ``[B, C]`` of the other.
+        labels: ``[B]``.
+        agreement: l in [0, 1]; 0 leaves the cross-entropies, 1 the divergences.
+    """
+    supervised = sample_loss(first, labels) + sample_loss(second, labels)
+    return (1 - agreement) * supervised + agreement * symmetric_divergence(first, second)
+
+
+def soft_losses(logits: Tensor, target: Tensor) -> Tensor:
+    """``H(q, p) = -sum_c q_c log p_c`` of each sample, ``[B]``; target ``[B, C]`` sums to 1 per row."""
+    return -(target * functional.log_softmax(logits.float(), dim=1)).sum(dim=1)
+
+
 def smooth(target: Tensor, amount: float) -> Tensor:
     """Label smoothing, ``(1 - e) q + e / C`` (Szegedy et al. 2016): of a one-hot row, ``1 - e (C - 1) / C`` is left.
 
@@ -113,3 +245,16 @@ def smooth(target: Tensor, amount: float) -> Tensor:
         amount: e in [0, 1]; 0 changes nothing, 1 gives uniform rows.
     """
     return (1 - amount) * target + amount / target.shape[1]
+
+
+def regularised_posterior(log_joint: Tensor, log_auxiliary: Tensor, alpha: float) -> Tensor:
+    """The q ``[B, C]`` that minimises ``KL(q || p) + alpha KL(q || p_aux)`` (Vahdat 2017, section 3).
+
+    ``q ~ (p p_aux^alpha)^(1 / (1 + alpha))``: alpha = 0 gives p, alpha -> infinity gives p_aux.
+
+    Args:
+        log_joint: ``[B, C]``, log p up to a constant per row.
+        log_auxiliary: ``[B, C]``, log p_aux up to a constant per row.
+        alpha: weight, >= 0.
+    """
+    return torch.softmax((log_joint + alpha * log_auxiliary) / (1 + alpha), dim=1)

@@ -19,8 +19,28 @@ def last_linear(net: nn.Module) -> nn.Linear:
     """The layer that makes the logits; InputError when the network has no linear layer."""
     found = [module for module in net.modules() if isinstance(module, nn.Linear)]
     if not found:
-        raise InputError(f"{type(net).__name__} has no linear layer, whose input this method needs as features")
+        raise InputError(f"{type(net).__name__} has no linear layer, so it has no features and no head")
     return found[-1]
+
+
+def head(net: nn.Module) -> nn.Module:
+    """What makes logits of features: the head of ``nets.StagedNet`` (with its dropout), else ``last_linear``."""
+    last, named = last_linear(net), getattr(net, "head", None)
+    return named if isinstance(named, nn.Module) and last in named.modules() else last
+
+
+def body(net: nn.Module) -> list[nn.Module]:
+    """Every module that neither holds the head nor belongs to it."""
+    top = head(net)
+    inner = set(top.modules())
+    return [part for part in net.modules() if part not in inner and top not in part.modules()]
+
+
+def freeze(net: nn.Module, frozen: bool) -> None:
+    """Whether every parameter outside the head learns no more (True), or all parameters learn (False)."""
+    kept = {id(parameter) for parameter in head(net).parameters()}
+    for parameter in net.parameters():
+        parameter.requires_grad_(not frozen or id(parameter) in kept)
 
 
 @contextmanager

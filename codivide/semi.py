@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from codivide import mixing
-from codivide.functional import mixup, sharpen
+from codivide.functional import mixup, prior_kl, sharpen, soft_cross_entropy, squared_error
 
 
 class Mixed(NamedTuple):
@@ -80,3 +80,27 @@ def mixmatch(
     order = torch.randperm(len(x), generator=generator).to(x.device)
     mixed, mixed_target = mixup(x, target, share, order)
     return Mixed(mixed, mixed_target, sum(len(view) for view in labelled))
+
+
+class MixedLoss(NamedTuple):
+    """The parts of ``L = L_X + L_prior + lambda_u L_U`` on a mixed batch."""
+
+    labelled: Tensor
+    prior: Tensor  # already times its weight
+    unlabelled: Tensor  # NaN where there are none
+
+
+def mixmatch_loss(logits: Tensor, mixed: Mixed, prior: float = 0.0) -> MixedLoss:
+    """Cross-entropy of the labelled rows, squared error of the others, and the penalty on the mean prediction.
+
+    Args:
+        logits: ``[B, C]`` of ``mixed.x``.
+        mixed: from ``mixmatch``.
+        prior: weight of ``functional.prior_kl`` over all rows, with a uniform prior.
+    """
+    known = mixed.labelled
+    return MixedLoss(
+        soft_cross_entropy(logits[:known], mixed.target[:known]),
+        prior * prior_kl(torch.softmax(logits, 1)),
+        squared_error(logits[known:], mixed.target[known:]),
+    )

@@ -227,7 +227,7 @@ def test_methods_and_noise_print_tables(tmp_path):
 
 def test_kill_then_resume_is_the_straight_run(tmp_path):
     words = ["fit", "digits", "--noise", "symmetric:0.4", "--epochs", "8", "--warmup", "3", "--limit", "400"]
-    words += ["--batch-size", "32", "--average", "0.9"]
+    words += ["--batch-size", "32", "--average", "0.9", "--freeze", "2"]
     straight = codivide(*words, "--out", "straight", cwd=tmp_path)
     assert straight.returncode == 0, straight.stderr
     command = [sys.executable, "-m", "codivide.cli", *words, "--out", "killed"]

@@ -184,3 +184,61 @@ def test_without_any_clean_label_nothing_is_restored():
     restored, lost = divide.restore_classes(prob, torch.rand(4), torch.tensor([0, 1, 0, 1]), 2, 0.5)
     assert torch.equal(restored, prob)
     assert lost == []
+
+
+def test_class_wise_is_a_mixture_for_every_class_that_is_large_enough():
+    generator = torch.Generator().manual_seed(0)
+    given_labels = torch.randint(0, 3, (600,), generator=generator)
+    given_labels[:4] = 3  # too few for a mixture of their own
+    loss = torch.randn(600, generator=generator).abs() * 0.2 + (torch.rand(600, generator=generator) < 0.4) * 2
+    answer = divide.class_wise(loss, given_labels, classes=5)
+    for c in range(3):
+        members = given_labels == c
+        assert torch.equal(answer.clean_prob[members], divide.gmm(loss[members]).clean_prob)
+    assert torch.equal(answer.clean_prob[:4], divide.gmm(loss).clean_prob[:4])
+    assert answer.separates
+
+
+def test_class_wise_does_not_call_a_hard_class_wrong():
+    generator = torch.Generator().manual_seed(1)
+    labels, wrong = torch.arange(900) % 3, torch.rand(900, generator=generator) < 0.3
+    loss = 0.3 * torch.rand(900, generator=generator) + wrong * 1.0 + (labels == 2) * 3.0
+    whole, each = divide.gmm(loss).clean_prob > 0.5, divide.class_wise(loss, labels, 3).clean_prob > 0.5
+    assert not whole[labels == 2].any()
+    assert torch.equal(each, ~wrong)
+
+
+def test_class_wise_separates_when_most_labels_lie_in_classes_that_do():
+    generator = torch.Generator().manual_seed(2)
+    two = torch.where(torch.rand(900, generator=generator) < 0.4, 3.0, 0.2)
+    two = two + 0.1 * torch.randn(900, generator=generator)
+    one = 3.2 + 0.1 * torch.randn(900, generator=generator)
+    for share, expected in ((600, True), (300, False)):
+        labels = (torch.arange(900) >= share).long()
+        assert divide.class_wise(torch.where(labels == 0, two, one), labels, 2).separates is expected
+
+
+@pytest.mark.parametrize("least", [1, 10])
+def test_class_wise_survives_what_breaks_mixtures(least):
+    labels = torch.tensor([0, 0, 0, 1, 1, 2])
+    loss = torch.tensor([0.1, torch.nan, torch.inf, 0.1, 0.1, 5.0])
+    prob = divide.class_wise(loss, labels, 4, least).clean_prob
+    assert ((prob >= 0) & (prob <= 1)).all()
+    assert prob[1] == prob[2] == 0
+    assert len(divide.class_wise(loss[:0], labels[:0], 4).clean_prob) == 0
+
+
+def test_wrong_events_divide_by_how_often_a_label_was_missed():
+    generator = np.random.default_rng(0)
+    wrong = generator.random(2000) < 0.4
+    counts = torch.from_numpy(np.where(wrong, generator.binomial(20, 0.9, 2000), generator.binomial(20, 0.15, 2000)))
+    answer = divide.wrong_events(counts, 20)
+    assert ((answer.clean_prob > 0.5).numpy() == ~wrong).mean() > 0.99
+    assert torch.equal(answer.clean_prob, divide.gmm(counts / 20).clean_prob)
+    assert answer.separates
+
+
+def test_wrong_events_of_samples_seen_unequally_often_are_shares():
+    counts, epochs = torch.tensor([1.0, 5.0, 0.0, 8.0]), torch.tensor([2, 10, 0, 10])
+    assert torch.equal(divide.event_rate(counts, epochs), torch.tensor([0.5, 0.5, 0.0, 0.8]))
+    assert torch.equal(divide.wrong_events(torch.zeros(5), 0).clean_prob, torch.ones(5))

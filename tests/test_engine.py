@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 import codivide.files
-from codivide import Batch, InputError, Plan, Run, TrainingWarning, functional, inside, train
+from codivide import Batch, InputError, Plan, Run, TrainingWarning, functional, inside, nets, train
 from codivide.checkpoint import read_header
 from codivide.data.rows import TensorRows
 from codivide.engine import Data, Method
@@ -104,6 +105,20 @@ def test_probs_in_training_mode_are_one_forward_a_view():
     assert run.probs(0, [views[0][:0]])[0].shape == (0, 3)
 
 
+def test_probs_of_the_average_are_its_own_and_leave_it_in_evaluation_mode():
+    for average in (0.9, 0.0):  # without a weight average it is the network
+        run = make_run(40, average=average)
+        for batch in run.batches(steps=3):
+            run.update(functional.sample_loss(run.logits(0, batch.x[0]), batch.y).mean(), 0)
+        view = run.data.x[torch.arange(8)]
+        ours = run.probs(0, [view], average=True)[0]
+        assert run.nets[0].training
+        assert run.averages[0].training == (not average)
+        assert torch.allclose(ours, torch.softmax(run.average(0).eval()(view), 1), atol=1e-6)
+        other = torch.softmax(run.nets[0].eval()(view), 1)
+        assert torch.allclose(ours, other, atol=1e-6) == (not average)
+
+
 @pytest.mark.parametrize(
     ("settings", "points"),
     [
@@ -130,7 +145,15 @@ def test_one_cycle_rises_then_falls():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"epochs": 0}, {"batch_size": 0}, {"lr": -1}, {"lr": math.nan}, {"average": 1.0}, {"optimizer": "adam"}],
+    [
+        {"epochs": 0},
+        {"batch_size": 0},
+        {"lr": -1},
+        {"lr": math.nan},
+        {"average": 1.0},
+        {"freeze": -1},
+        {"optimizer": "adam"},
+    ],
 )
 def test_a_wrong_plan_is_refused(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
@@ -414,3 +437,93 @@ def test_a_method_has_its_own_rate_decay_and_settings():
     run = train(Own(), toys.toy().data, toys.build, toys.plan(2, average=0.9))
     assert run.optimizers[0].param_groups[0]["lr"] == run.history[0]["lr"] == 0.25
     assert all(torch.equal(a, b) for a, b in zip(run.nets[0].parameters(), run.averages[0].parameters(), strict=True))
+
+
+def test_a_frozen_body_stays_as_it_is_and_learns_later():
+    problem, seen = toys.toy(), {}
+
+    def watch(run):
+        seen[run.epoch] = {name: value.clone() for name, value in run.nets[0].state_dict().items()}
+
+    run = train(Method(), problem.data, toys.build, toys.plan(4, freeze=2, average=0.9), watch)
+    body = [name for name in seen[1] if not name.startswith("4.")]
+    torch.manual_seed(0)
+    first = toys.build().state_dict()
+    for epoch in (1, 2):
+        assert all(torch.equal(first[name], seen[epoch][name]) for name in body)
+        assert not torch.equal(first["4.weight"], seen[epoch]["4.weight"])
+    assert not any(torch.equal(seen[2][name], seen[4][name]) for name in seen[4])
+    assert all(p.requires_grad for p in run.nets[0].parameters())
+    assert not any(p.requires_grad for p in run.averages[0].parameters())
+
+
+def test_a_frozen_body_gets_no_gradient_and_is_in_evaluation_mode_after_every_verb():
+    run = make_run(40, freeze=1)
+    net, x = run.nets[0], torch.ones(4, 6)
+    for verb in (lambda: run.probs(0, [x], training=True), lambda: run.measure(0, lambda logits, batch: logits)):
+        run.open_epoch()
+        verb()
+        assert [part.training for part in net] == [False, False, False, False, True]
+        assert [p.requires_grad for p in net.parameters()] == [False] * 4 + [True] * 2
+        assert run.features(0, x)[1].grad_fn is None  # nothing behind the head is on the tape
+        assert run.logits(0, x).grad_fn is not None
+        assert int(net[1].num_batches_tracked) == 0
+    run.epoch = 1
+    run.open_epoch()
+    assert all(part.training for part in net)
+    assert run.features(0, x)[1].grad_fn is not None
+
+
+@pytest.mark.parametrize("name", ["resnet34", "timm:resnet10t"])
+def test_the_head_of_a_named_net_learns_alone(name):
+    net = nets.build(name, (3, 16, 16), 4, dropout=0.5, pretrained=False)
+    inside.freeze(net, True)
+    assert {n for n, p in net.named_parameters() if p.requires_grad} == {"head.1.weight", "head.1.bias"}
+    body = set(inside.body(net))
+    assert body.isdisjoint({net, net.head, *net.head})  # its dropout goes on with the head
+    assert {net.stages, net.pool, *net.stages.modules()} <= body
+    inside.freeze(net, False)
+    assert all(p.requires_grad for p in net.parameters())
+
+
+@pytest.mark.parametrize("stop_after", [1, 2])
+def test_resume_goes_on_frozen_or_not_as_the_epoch_has_it(tmp_path, stop_after):
+    problem, path = toys.toy(), tmp_path / "run.safetensors"
+    settings = {"epochs": 4, "freeze": 2, "optimizer": "adamw", "lr": 0.01}
+    straight = train(Method(), problem.data, toys.build, toys.plan(**settings))
+    with pytest.raises(KeyboardInterrupt):
+        train(Method(), problem.data, toys.build, toys.plan(**settings), _stop_after(stop_after), path)
+    resumed = train(Method(), problem.data, toys.build, toys.plan(**settings), None, path, resume=True)
+    assert toys.same(toys.state(straight), toys.state(resumed)) == []
+
+
+def test_the_average_answers_where_it_is_asked_for():
+    run = make_run(40, average=0.5)
+    for batch in run.batches():
+        run.update(run.observe(batch, run.logits(0, batch.x[0])).mean(), 0)
+    x = run.data.x[torch.arange(40)]
+    expected = run.averages[0](x)
+    assert torch.equal(run.measure(0, lambda logits, batch: logits, average=True), expected)
+    first, second = run.probs(0, [x[:20], x[20:]], average=True)
+    assert torch.allclose(torch.cat([first, second]), torch.softmax(expected, 1), atol=1e-6)
+    assert run.nets[0].training
+    assert not run.averages[0].training
+    assert int(run.nets[0][1].num_batches_tracked) == 3  # asking changed no statistics
+    assert not torch.allclose(run.probs(0, [x])[0], torch.softmax(expected, 1), atol=1e-4)
+
+
+def test_a_hyper_parameter_may_count_the_networks_and_know_its_words():
+    @dataclass
+    class Several(Method):
+        choices = {"kind": ("red", "blue")}  # noqa: RUF012 (a plain class of a test)
+        kind: str = "red"
+        many: int = 3
+
+        def count(self):
+            return self.many
+
+    run = train(Several(), toys.toy().data, toys.build, toys.plan(1))
+    assert len(run.nets) == len(run.method.members(run)) == 3
+    assert all(int(net[1].num_batches_tracked) == 8 for net in run.nets)
+    with pytest.raises(InputError, match=r"unknown kind 'blu'\. Did you mean 'blue'"):
+        Several(kind="blu")

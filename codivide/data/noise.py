@@ -24,6 +24,7 @@ from codivide.errors import InputError, unknown
 
 Labels = np.ndarray[Any, np.dtype[np.int64]]
 Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
+Matrix = np.ndarray[Any, np.dtype[np.float64]]
 
 CIFAR10_CLASSES = (
     *("airplane", "automobile", "bird", "cat", "deer"),
@@ -94,7 +95,8 @@ def apply(
     """Apply the noise that ``spec`` names.
 
     ``asymmetric`` takes the CIFAR-10 mapping where the ten class names (in any order) or the data set are
-    CIFAR-10's, the cycle within superclasses where the data set is CIFAR-100, and otherwise the next class.
+    CIFAR-10's, the cycle within superclasses where they are CIFAR-100's (in alphabetical order), and otherwise the
+    next class.
 
     Args:
         spec: what ``parse`` returned.
@@ -121,6 +123,24 @@ def apply(
     return instance_dependent(labels, features, spec.rate, count, generator)
 
 
+def matrix_of(spec: NoiseSpec, classes: Sequence[Any], dataset: str = "") -> Matrix:
+    """The matrix ``T [C, C]`` from whose rows ``apply`` draws, row = true class.
+
+    The class names alone tell CIFAR-10 (in any order) and CIFAR-100 (in alphabetical order).
+
+    Raises:
+        InputError: ``instance``, which has no one matrix, or fewer than 2 classes.
+    """
+    count = len(classes)
+    _check_classes(count)
+    if spec.kind == "instance":
+        raise InputError("instance-dependent noise has no one transition matrix")
+    if spec.kind in ("symmetric", "symmetric-exclusive"):
+        return _uniform_matrix(spec.rate, count, keep_true=spec.kind == "symmetric")
+    mapping = next_class_cycle(count) if spec.kind == "pair" else _mapping_for(classes, dataset)
+    return _mapped_matrix(spec.rate, mapping, count)
+
+
 def symmetric(
     labels: Labels, rate: float, classes: int, generator: np.random.Generator, keep_true: bool = True
 ) -> Labels:
@@ -137,12 +157,7 @@ def symmetric(
     """
     _check_rate(rate)
     _check_classes(classes)
-    if keep_true:
-        matrix = np.full((classes, classes), rate / classes) + (1 - rate) * np.eye(classes)
-    else:
-        matrix = np.full((classes, classes), rate / (classes - 1))
-        np.fill_diagonal(matrix, 1 - rate)
-    return from_matrix(labels, matrix, generator)
+    return from_matrix(labels, _uniform_matrix(rate, classes, keep_true), generator)
 
 
 def asymmetric(labels: Labels, rate: float, mapping: Mapping[int, int], generator: np.random.Generator) -> Labels:
@@ -159,11 +174,7 @@ def asymmetric(labels: Labels, rate: float, mapping: Mapping[int, int], generato
     """
     _check_rate(rate)
     classes = 1 + max([int(labels.max(initial=0)), *mapping.keys(), *mapping.values()])
-    matrix = np.eye(classes)
-    for source, target in mapping.items():
-        matrix[source, source] -= rate
-        matrix[source, target] += rate
-    return from_matrix(labels, matrix, generator)
+    return from_matrix(labels, _mapped_matrix(rate, mapping, classes), generator)
 
 
 def pair_flip(labels: Labels, rate: float, classes: int, generator: np.random.Generator) -> Labels:
@@ -272,7 +283,7 @@ def instance_dependent(
     return noisy
 
 
-def transition_matrix(clean: Labels, noisy: Labels, classes: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+def transition_matrix(clean: Labels, noisy: Labels, classes: int) -> Matrix:
     """The observed ``T [C, C]``: row ``c`` holds the shares of the noisy labels of true class ``c``.
 
     Samples without one of the two labels (-1) do not count; a class without samples gets the row of the
@@ -284,7 +295,7 @@ def transition_matrix(clean: Labels, noisy: Labels, classes: int) -> np.ndarray[
     pairs = clean[known] * classes + noisy[known]
     counts = np.bincount(pairs, minlength=classes * classes).reshape(classes, classes).astype(np.float64)
     counts[counts.sum(axis=1) == 0] = np.eye(classes)[counts.sum(axis=1) == 0]
-    shares: np.ndarray[Any, np.dtype[np.float64]] = counts / counts.sum(axis=1, keepdims=True)
+    shares: Matrix = counts / counts.sum(axis=1, keepdims=True)
     return shares
 
 
@@ -305,6 +316,22 @@ def summary(clean: Labels, noisy: Labels, classes: int) -> dict[str, Any]:
     }
 
 
+def _uniform_matrix(rate: float, classes: int, keep_true: bool) -> Matrix:
+    if keep_true:
+        return np.full((classes, classes), rate / classes) + (1 - rate) * np.eye(classes)
+    matrix = np.full((classes, classes), rate / (classes - 1))
+    np.fill_diagonal(matrix, 1 - rate)
+    return matrix
+
+
+def _mapped_matrix(rate: float, mapping: Mapping[int, int], classes: int) -> Matrix:
+    matrix = np.eye(classes)
+    for source, target in mapping.items():
+        matrix[source, source] -= rate
+        matrix[source, target] += rate
+    return matrix
+
+
 def _mapping_for(classes: Sequence[Any], dataset: str) -> Mapping[int, int]:
     names = [str(name) for name in classes]
     if sorted(names) == list(CIFAR10_CLASSES):
@@ -315,7 +342,8 @@ def _mapping_for(classes: Sequence[Any], dataset: str) -> Mapping[int, int]:
     family = dataset.partition(":")[0]
     if len(names) == 10 and family in ("cifar10", "cifar10n"):
         return CIFAR10_MAPPING
-    if len(names) == 100 and family in ("cifar100", "cifar100n"):
+    alphabetical = (names[:1], names[-1:]) == (["apple"], ["worm"]) and names == sorted(names)
+    if len(names) == 100 and (family in ("cifar100", "cifar100n") or alphabetical):
         return cifar100_superclass_cycle()
     _check_classes(len(names))
     return next_class_cycle(len(names))

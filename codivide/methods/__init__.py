@@ -1,12 +1,46 @@
 """Every method by name; add one by writing its file and a line here."""
 
 from codivide.engine import Method
+from codivide.methods.active_passive import ActivePassive
+from codivide.methods.backward_correction import BackwardCorrection
+from codivide.methods.bi_tempered import BiTempered
+from codivide.methods.bootstrapping import Bootstrapping
+from codivide.methods.cnn_crf import CNNCRF
+from codivide.methods.co_teaching import CoTeaching
+from codivide.methods.co_teaching_plus import CoTeachingPlus
 from codivide.methods.cross_entropy import CrossEntropy
 from codivide.methods.dividemix import DivideMix
+from codivide.methods.elr import ELR
+from codivide.methods.elr_plus import ELRPlus
+from codivide.methods.forward_correction import ForwardCorrection
+from codivide.methods.gce import GCE
+from codivide.methods.jocor import JoCoR
+from codivide.methods.joint_optimization import JointOptimization
+from codivide.methods.m_correction import MCorrection
+from codivide.methods.mentormix import MentorMix
+from codivide.methods.mentornet import MentorNet
 from codivide.methods.mixup import Mixup
+from codivide.methods.sce import SCE
 
 METHODS: dict[str, type[Method]] = {
+    "active_passive": ActivePassive,
+    "backward_correction": BackwardCorrection,
+    "bi_tempered": BiTempered,
+    "bootstrapping": Bootstrapping,
+    "cnn_crf": CNNCRF,
+    "co_teaching": CoTeaching,
+    "co_teaching_plus": CoTeachingPlus,
     "cross_entropy": CrossEntropy,
     "dividemix": DivideMix,
+    "elr": ELR,
+    "elr_plus": ELRPlus,
+    "forward_correction": ForwardCorrection,
+    "gce": GCE,
+    "jocor": JoCoR,
+    "joint_optimization": JointOptimization,
+    "m_correction": MCorrection,
+    "mentormix": MentorMix,
+    "mentornet": MentorNet,
     "mixup": Mixup,
+    "sce": SCE,
 }

@@ -10,6 +10,9 @@ Kept from the reference code, not in the paper:
 
 Ours: samples without a label (-1) join the unlabelled part. A class without a clean label is divided by a mixture of
 its own (``divide.restore_classes``); without any clean label the epoch trains on all, as in warm-up. The run warns.
+
+Variants, each a field: the paper's ablation (Table 5); weak views to guess and strong ones to learn (Nishi et al., CVPR
+2021, arXiv:2103.02130); other divisions (``methods/_division.py``); weight averages that divide and guess.
 """
 
 from __future__ import annotations
@@ -19,95 +22,93 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
-from codivide import divide, functional, semi
-from codivide.engine import Batch, Method, Run
+from codivide import functional, semi
+from codivide.engine import Batch, Run
+from codivide.methods._division import VIEWS, Dividing
 
 
 @dataclass
-class DivideMix(Method):
+class DivideMix(Dividing):
     """Co-divide, co-refine, co-guess and MixMatch with two networks.
 
     Attributes:
         warmup: epochs of plain training first (30 on CIFAR-100); None: 10, or a third of all where that is less.
+        warmup_view: plain, weak or strong, the views of the warm-up.
         confidence_penalty: weight of the negative entropy during warm-up; 1 for asymmetric noise.
         threshold: a label counts as clean when its probability is above, in [0, 1).
+        division: mixture on the losses; class_wise, one for each class; wrong_events, one on how often the prediction
+            was not the given label; class_wise_events.
+        average_losses: epochs whose losses are averaged before the mixture is fitted.
+        average_guesses: divide and guess with the weight averages (needs an average in the plan).
+        networks: 2, or 1 that divides and guesses for itself (no co-training).
+        co_divide: learn from the peer's split; else each network from its own.
+        co_guess: guess unlabelled targets with both networks; else with the learning one.
+        refine: mix predictions into given labels; else the labels stay as they are.
+        test_net: the only network (0 or 1) that classifies; None: all.
         temperature: of sharpening, > 0.
         alpha: of the Beta distribution of mixing shares.
         lambda_u: weight of the loss on guessed targets: 0 for little noise, 25 and more for much.
         rampup: epochs over which lambda_u rises.
         prior: weight of the penalty that keeps the mean prediction near uniform.
         augmentations: views per sample for guessing and learning (M in the paper).
-        average_losses: epochs whose losses are averaged before the mixture is fitted.
+        guess_augmentations: views per sample for refining and guessing; None: as many as for learning.
+        guess_view: plain, weak or strong, the views to refine and guess on.
+        learning_view: same (those guessed on), or plain, weak or strong: other ones for the gradient.
         guess_in_training_mode: batch-norm mode of the learning network while it guesses.
     """
 
-    nets: ClassVar[int] = 2
     paper: ClassVar[str] = "arXiv:2002.07394"
     summary: ClassVar[str] = "divide by a mixture on the losses, then MixMatch on both parts; two networks"
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {
-        **dict.fromkeys(("warmup", "confidence_penalty", "alpha", "lambda_u", "rampup", "prior"), (0, math.inf)),
-        **{"augmentations": (1, 9), "average_losses": (1, 99), "threshold": (0, 1), "temperature": (1e-3, 99)},
+        **Dividing.limits,
+        **dict.fromkeys(("confidence_penalty", "alpha", "lambda_u", "rampup", "prior"), (0, math.inf)),
+        **{"augmentations": (1, 9), "guess_augmentations": (1, 9), "temperature": (1e-3, 99)},
+    }
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        **Dividing.choices,
+        **{"guess_view": VIEWS, "learning_view": ("same", *VIEWS)},
     }
 
-    warmup: int | None = None
     confidence_penalty: float = 0.0
-    threshold: float = 0.5
     temperature: float = 0.5
     alpha: float = 4.0
     lambda_u: float = 25.0
     rampup: float = 16.0
     prior: float = 1.0
     augmentations: int = 2
-    average_losses: int = 1
+    guess_augmentations: int | None = None
+    guess_view: str = "weak"
+    learning_view: str = "same"
+    co_guess: bool = True
+    refine: bool = True
     guess_in_training_mode: bool = True
-
-    def start(self, run: Run) -> None:
-        """Keep each network's last posteriors and last losses."""
-        super().start(run)
-        for i in range(self.nets):
-            run.remember(f"clean_prob.{i}", fill=torch.nan)
-            run.remember(f"losses.{i}", self.average_losses)
-
-    def warmup_epochs(self, run: Run) -> int:
-        """Epochs of plain training before the first split."""
-        return max(1, min(10, run.plan.epochs // 3)) if self.warmup is None else self.warmup
 
     def epoch(self, run: Run) -> None:
         """Warm up, or divide with both networks and let each learn from its peer (algorithm 1)."""
         if run.epoch < self.warmup_epochs(run):
-            for i in range(self.nets):
-                self.fit_all(run, i, size=2 * run.plan.batch_size)
+            for i in range(self.networks):
+                self.warm_up(run, i)
             return
-        for i in range(self.nets):
+        for i in range(self.networks):
             self.divide(run, i)
-        for i in range(self.nets):
-            self.learn(run, i, run.remember(f"clean_prob.{1 - i}"))
+        for i in range(self.networks):
+            self.learn(run, i, self.judged_for(run, i))
 
     def loss(self, run: Run, i: int, batch: Batch) -> Tensor:
         """Warm-up: cross-entropy, with the confidence penalty where it is asked for (eq. 1 and 2)."""
         logits = run.logits(i, batch.x[0])
-        loss = run.observe(batch, logits).mean()
+        loss = self.observe(run, i, batch, logits).mean()
         return loss + self.confidence_penalty * functional.confidence_penalty(logits)
 
-    def divide(self, run: Run, i: int) -> None:
-        """Fit the mixture to the losses of network ``i``."""
-        given = run.data.y >= 0
-        loss = run.measure(i, lambda logits, batch: functional.sample_loss(logits, batch.y))[given]
-        since = run.epoch - self.warmup_epochs(run)
-        history = run.remember(f"losses.{i}", self.average_losses)
-        history[given, since % self.average_losses] = divide.unit_range(loss)
-        loss = history[given, : since + 1].mean(1)
-        division, names = divide.gmm(loss), run.data.classes
-        prob, lost = divide.restore_classes(division.clean_prob, loss, run.data.y[given], len(names), self.threshold)
-        run.remember(f"clean_prob.{i}")[given] = prob
-        run.log(**{f"separates_{i}": float(division.separates)})
-        if not division.separates:
-            run.warn("separates", "the losses do not show two groups, so the split is a guess; going on with it")
-        for c in lost:
-            run.warn(f"class {c}", f"no label {names[c]!r} was found clean; divided that class by itself")
+    def views(self) -> tuple[tuple[str, ...], slice, slice]:
+        """The views of a batch, and which of them are to guess on and which to learn from."""
+        guesses = self.augmentations if self.guess_augmentations is None else self.guess_augmentations
+        if self.learning_view == "same":
+            return (self.guess_view,) * max(guesses, self.augmentations), slice(guesses), slice(self.augmentations)
+        names = (self.guess_view,) * guesses + (self.learning_view,) * self.augmentations
+        return names, slice(guesses), slice(guesses, None)
 
     def learn(self, run: Run, i: int, clean_prob: Tensor) -> None:
         """Train network ``i`` on the peer's split (algorithm 1, lines 9 to 28)."""
@@ -116,35 +117,29 @@ class DivideMix(Method):
         run.log(**{f"labelled_{i}": float(count), f"unlabelled_{i}": float(len(labelled) - count)})
         if count == 0:
             run.warn("none", "no label was found clean; training on all labels, as in warm-up")
-            self.fit_all(run, i, size=2 * run.plan.batch_size)
+            self.warm_up(run, i)
             return
         if count == len(labelled):
             run.warn("all", "every label was found clean; there is no unlabelled part")
-        for known, unknown in run.pairs(labelled, ~labelled, ("weak",) * self.augmentations):
+        for known, unknown in run.pairs(labelled, ~labelled, self.views()[0]):
             run.update(self.mixed_loss(run, i, known, unknown, clean_prob[known.id]), i)
 
     def mixed_loss(self, run: Run, i: int, known: Batch, unknown: Batch, clean_prob: Tensor) -> Tensor:
         """Co-refine, co-guess, mix; ``L = L_X + lambda_u L_U + lambda_r L_reg`` on one pair of batches."""
-        views = [*unknown.x, *known.x]
-        own = run.probs(i, views, training=self.guess_in_training_mode)
-        peer = run.probs(1 - i, unknown.x)
-        target_u = semi.guess([*own[: len(unknown.x)], *peer], self.temperature)
-        given = functional.one_hot(known.y, target_u.shape[1])
-        target_x = semi.refine(given, clean_prob, own[len(unknown.x) :], self.temperature)
-        mixed = semi.mixmatch(known.x, target_x, unknown.x, target_u, self.alpha, run.gen)
-        logits = run.logits(i, mixed.x)
-        loss_x = functional.soft_cross_entropy(logits[: mixed.labelled], mixed.target[: mixed.labelled])
-        loss = loss_x + self.prior * functional.prior_kl(torch.softmax(logits, 1))
-        run.log(loss=loss_x)
-        if len(unknown.id):
-            weight = self.lambda_u * functional.ramp(run.progress, self.warmup_epochs(run), self.rampup)
-            loss_u = functional.squared_error(logits[mixed.labelled :], mixed.target[mixed.labelled :])
-            run.log(loss_u=loss_u, lambda_u=weight)
-            loss = loss + weight * loss_u
-        return loss
-
-    def clean_prob(self, run: Run) -> Tensor:
-        """Mean of the networks' last posteriors; before the first split, as for methods without one."""
-        if run.epoch <= self.warmup_epochs(run):
-            return super().clean_prob(run)
-        return torch.stack([run.remember(f"clean_prob.{i}") for i in range(self.nets)]).mean(0)
+        _, guess, learn = self.views()
+        known_x, unknown_x = known.x[guess], unknown.x[guess]
+        mean, asked = self.average_guesses, (*unknown_x, *(known_x if self.refine else ()))
+        own = run.probs(i, asked, self.guess_in_training_mode and not mean, mean)
+        peer = run.probs(self.peer(i), unknown_x, average=mean) if self.co_guess and self.networks > 1 else []
+        target_u = semi.guess([*own[: len(unknown_x)], *peer], self.temperature)
+        target_x = functional.one_hot(known.y, target_u.shape[1])
+        if self.refine:
+            target_x = semi.refine(target_x, clean_prob, own[len(unknown_x) :], self.temperature)
+        mixed = semi.mixmatch(known.x[learn], target_x, unknown.x[learn], target_u, self.alpha, run.gen)
+        loss = semi.mixmatch_loss(run.logits(i, mixed.x), mixed, self.prior)
+        run.log(loss=loss.labelled)
+        if not len(unknown.id):
+            return loss.labelled + loss.prior
+        weight = self.lambda_u * functional.ramp(run.progress, self.warmup_epochs(run), self.rampup)
+        run.log(loss_u=loss.unlabelled, lambda_u=weight)
+        return loss.labelled + loss.prior + weight * loss.unlabelled

@@ -6,12 +6,13 @@ group, which is how tables are made.
 
 from __future__ import annotations
 
+from codivide.recipes.dividemix import ROWS as _DIVIDEMIX
 from codivide.recipes.mixup import ROWS as _MIXUP
 from codivide.recipes.protocol import ROWS as _PROTOCOL
 from codivide.recipes.recipe import Recipe
 
 RECIPES: dict[str, Recipe] = {}
-for _recipe in (*_PROTOCOL, *_MIXUP):
+for _recipe in (*_PROTOCOL, *_DIVIDEMIX, *_MIXUP):
     if _recipe.name in RECIPES:
         raise ValueError(f"two recipes are called {_recipe.name}")
     RECIPES[_recipe.name] = _recipe

@@ -13,34 +13,54 @@ from typing import Any
 
 from codivide.recipes.recipe import Recipe
 
-#: Rows: label in the table -> method and what differs from its defaults.
-FIELD: dict[str, tuple[str, dict[str, Any]]] = {
-    "cross_entropy": ("cross_entropy", {}),
-    "early_stopping": ("cross_entropy", {"validation": 0.1}),
-    "label_smoothing": ("cross_entropy", {"label_smoothing": 0.1}),
-    "dividemix": ("dividemix", {}),
-    "mixup": ("mixup", {}),
+#: Rows: label in the table -> what differs from the method's defaults. A label without a method is the method's name.
+FIELD: dict[str, dict[str, Any]] = {
+    "cross_entropy": {},
+    "dividemix": {},
+    "elr": {},
+    "mixup": {},
+    "gce": {},
+    "co_teaching": {},
+    "forward_correction": {},
+    "joint_optimization": {},
+    "m_correction": {},
+    "elr_plus": {},
+    "early_stopping": {"method": "cross_entropy", "hyper": {"validation": 0.1}},
+    "mentornet": {},
+    "mentormix": {},
+    "jocor": {},
+    "co_teaching_plus": {},
+    "bootstrapping_hard": {"method": "bootstrapping", "hyper": {"hard": True}},
+    "bootstrapping_soft": {"method": "bootstrapping"},
+    "sce": {},
+    "active_passive": {},
+    "bi_tempered": {},
+    "mentornet_learned": {"method": "mentornet", "hyper": {"curriculum": "learned"}},
+    "backward_correction": {},
+    "dropout": {"method": "cross_entropy", "dropout": 0.5},
+    "label_smoothing": {"method": "cross_entropy", "hyper": {"label_smoothing": 0.1}},
 }
 
 #: The methods of the longer comparison, the most telling first.
-MAIN = ("cross_entropy", "dividemix")
+MAIN = (
+    "cross_entropy",
+    "dividemix",
+    "elr",
+    "mixup",
+    "co_teaching",
+    "joint_optimization",
+    "forward_correction",
+    "m_correction",
+    "elr_plus",
+)
 
 _PLAN = {"batch_size": 64, "lr": 0.05, "schedule": "step"}
 
 
 def _row(group: str, label: str, data: str, noise: str, limit: int, epochs: int, down: int) -> Recipe:
-    method, hyper = FIELD[label]
-    return Recipe(
-        name=f"{group}/{label}",
-        method=method,
-        data=data,
-        noise=noise,
-        hyper=hyper,
-        plan={**_PLAN, "epochs": epochs, "milestones": (down,)},
-        net="small_cnn",
-        limit=limit,
-        evaluate_every=5,
-    )
+    plan = {**_PLAN, "epochs": epochs, "milestones": (down,)}
+    row = {"method": label, "noise": noise, "plan": plan, "net": "small_cnn", "limit": limit, "evaluate_every": 5}
+    return Recipe(name=f"{group}/{label}", data=data, **{**row, **FIELD[label]})
 
 
 _SETTINGS = {  # of the longer comparison

@@ -1,0 +1,127 @@
+"""What forward and backward correction share: a transition matrix that is given, or estimated after a warm-up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from codivide import transition as transitions
+from codivide.data import noise
+from codivide.engine import Batch, Method, Run
+from codivide.errors import InputError, unknown
+
+ESTIMATES = ("percentile", "anchor", "confident_joint")
+_WARMUP_UPDATES = 1500  # with a tenth of them a network fits so little that every row of the estimate is nearly flat
+_FILTERED_CLASSES = 33  # with more, a class is less than the 3 % of the samples that a percentile of 97 leaves out
+
+
+def read_matrix(text: str, classes: Sequence[Any]) -> Tensor:
+    """The matrix ``[C, C]`` that ``text`` names: a noise such as ``symmetric:0.5``, or a file (.csv or .npy).
+
+    Raises:
+        InputError: no such noise or file, or not one distribution over the classes in every row.
+    """
+    path = Path(text)
+    if path.suffix not in (".csv", ".npy"):
+        return torch.from_numpy(noise.matrix_of(noise.parse(text), classes)).float()
+    try:
+        matrix = np.load(path, allow_pickle=False) if path.suffix == ".npy" else np.loadtxt(path, delimiter=",")
+        matrix = np.asarray(matrix, dtype=np.float64)
+    except (OSError, ValueError) as error:
+        raise InputError(f"transition {text} cannot be read: {error}") from None
+    if matrix.shape != (len(classes), len(classes)):
+        raise InputError(f"transition {text} is {list(matrix.shape)}; there are {len(classes)} classes")
+    if not (np.isfinite(matrix).all() and (matrix >= 0).all() and (abs(matrix.sum(1) - 1) < 1e-3).all()):
+        raise InputError(f"transition {text}: each row must be a distribution (row = true class, column = given)")
+    return transitions.normalise(torch.from_numpy(matrix).float())
+
+
+@dataclass
+class Correction(Method):
+    """A loss corrected by a transition matrix; subclasses say how, in ``corrected``, and describe the fields."""
+
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"percentile": (1, 100), "warmup": (1, math.inf)}
+
+    transition: str | None = None
+    estimate: str = "percentile"
+    percentile: float | None = None
+    warmup: int | None = None
+    restart: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.estimate not in ESTIMATES:
+            raise unknown("estimate", self.estimate, ESTIMATES)
+
+    def warmup_epochs(self, run: Run) -> int:
+        """Epochs of cross-entropy before the matrix is known."""
+        if self.transition is not None:
+            return 0
+        if self.warmup is not None:
+            return self.warmup
+        batches = math.ceil(int((run.data.y >= 0).sum()) / run.plan.batch_size)
+        return max(1, min(max(10, math.ceil(_WARMUP_UPDATES / batches)), run.plan.epochs // 3))
+
+    def matrix(self, run: Run) -> Tensor:
+        """The matrix in use, ``[C, C]``; 0 until it is known."""
+        classes = len(run.data.classes)
+        return run.remember("transition", classes, classes, per_sample=False)
+
+    def use(self, run: Run, matrix: Tensor) -> None:
+        """Take this matrix from now on."""
+        self.matrix(run).copy_(matrix)
+
+    def start(self, run: Run) -> None:
+        """Read the matrix where there is one."""
+        super().start(run)
+        self.matrix(run)
+        if self.transition is not None:
+            self.use(run, read_matrix(self.transition, run.data.classes).to(run.device))
+
+    def estimated(self, run: Run) -> Tensor:
+        """The matrix by the predictions of the network as it is, over all samples in evaluation mode."""
+        probs = run.measure(0, lambda logits, batch: torch.softmax(logits, 1))
+        given, classes = run.data.y, len(run.data.classes)
+        if self.estimate == "confident_joint":
+            matrix = transitions.normalise(transitions.confident_joint(probs, given))
+        elif self.estimate == "anchor":
+            matrix = transitions.anchor(probs)
+        else:
+            few = 97.0 if classes <= _FILTERED_CLASSES else 100.0
+            matrix = transitions.anchor(probs, few if self.percentile is None else self.percentile)
+        missing = torch.bincount(given[given >= 0], minlength=classes) == 0
+        matrix[missing] = torch.eye(classes, device=run.device)[missing]
+        return matrix
+
+    def epoch(self, run: Run) -> None:
+        """Cross-entropy; after the warm-up the matrix is estimated once, then the corrected loss."""
+        if self.transition is None and run.epoch == self.warmup_epochs(run):
+            self.use(run, self.estimated(run))
+            if self.restart:
+                run.reset(0)
+        super().epoch(run)
+        if self.known(run):
+            run.log(transition_diagonal=self.matrix(run).diagonal().mean())
+
+    def known(self, run: Run) -> bool:
+        """Whether there is a matrix by now."""
+        return bool(self.matrix(run).any())
+
+    def loss(self, run: Run, i: int, batch: Batch) -> Tensor:
+        """Cross-entropy during the warm-up, then the corrected loss."""
+        logits = run.logits(i, batch.x[0])
+        plain = run.observe(batch, logits)
+        if run.epoch < self.warmup_epochs(run):
+            return plain.mean()
+        return self.corrected(run, logits, batch.y).mean()
+
+    def corrected(self, run: Run, logits: Tensor, labels: Tensor) -> Tensor:
+        """The corrected loss of each sample, ``[B]``."""
+        raise NotImplementedError

@@ -1,0 +1,109 @@
+"""What MentorNet and MentorMix share: weights for the samples of a batch from a curriculum."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from codivide import mentor
+from codivide.engine import Batch, Method, Run
+from codivide.errors import InputError
+
+_REFRESHED = (0.21, 0.75)  # shares of training after which a learned mentor is fitted again, as published
+
+
+@dataclass
+class Mentored(Method):
+    """One network whose samples are weighted by a curriculum.
+
+    Attributes:
+        curriculum: "predefined", "learned" (fitted to the predefined weights), or a file that ``Mentor.save`` wrote.
+        warmup: epochs in which every weight is 1 (burn-in); None: 0 if predefined, else 18 % of all.
+        percentile: of a batch's losses, the threshold of the curriculum; None: the share of labels that look clean.
+        percentile_decay: of the moving average of that percentile.
+        slope: width of losses over which a predefined weight falls from 1 to 0; 0: a step.
+        sample_dropout: "rate,percent,...": the share of a batch whose weights are dropped, over percents of training.
+    """
+
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+        **{"warmup": (0, math.inf), "percentile": (0, 1), "percentile_decay": (0, 0.999), "slope": (0, math.inf)},
+    }
+
+    curriculum: str = "predefined"
+    warmup: int | None = None
+    percentile: float | None = 0.75
+    percentile_decay: float = 0.5
+    slope: float = 0.0
+    sample_dropout: str = "0,100"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        mentor.parse_schedule(self.sample_dropout)
+        if self.curriculum not in ("predefined", "learned") and not self.curriculum.endswith(".safetensors"):
+            raise InputError(f"curriculum {self.curriculum!r} is not predefined, learned or a .safetensors file")
+
+    def start(self, run: Run) -> None:
+        """Keep each sample's last loss, the moving percentiles and the mentor."""
+        super().start(run)
+        run.remember(mentor.LOSSES, fill=math.nan)
+        for name in ("", ".mixed"):
+            run.remember(mentor.THRESHOLD + name, per_sample=False, fill=math.nan)
+        run.remember("percentile", per_sample=False, fill=0.75 if self.percentile is None else self.percentile)
+        if self.curriculum == "learned":
+            run.attach("mentor", mentor.Mentor)
+        elif self.curriculum != "predefined":
+            run.attach("mentor", lambda: mentor.Mentor.load(Path(self.curriculum)).for_classes(len(run.data.classes)))
+
+    def warmup_epochs(self, run: Run) -> int:
+        """Epochs in which every sample has weight 1; a learned mentor needs at least one."""
+        automatic = 0 if self.curriculum == "predefined" else round(0.18 * run.plan.epochs)
+        epochs = automatic if self.warmup is None else self.warmup
+        return max(epochs, 1) if self.curriculum == "learned" else epochs
+
+    def prepare(self, run: Run) -> None:
+        """At the start of an epoch: estimate the percentile, fit a learned mentor when it is time."""
+        if self.percentile is None and run.epoch > 0:
+            run.remember("percentile", per_sample=False).copy_(Method.clean_prob(self, run)[run.data.y >= 0].mean())
+        first = self.warmup_epochs(run)
+        again = [round(share * run.plan.epochs) for share in _REFRESHED]
+        if self.curriculum == "learned" and (run.epoch == first or (run.epoch > first and run.epoch in again)):
+            z, targets = mentor.predefined_table(run.remember(mentor.LOSSES), self.slope, run.gen)
+            run.log(mentor_error=mentor.fit_mentor(self.mentor(run), z, targets, run.gen))
+
+    @staticmethod
+    def mentor(run: Run) -> mentor.Mentor:
+        """The attached mentor of a run that has one."""
+        net = run.attached["mentor"].net
+        assert isinstance(net, mentor.Mentor)
+        return net
+
+    def weights(self, run: Run, batch: Batch, losses: Tensor, average: str = "") -> Tensor:
+        """Weights ``[B]`` in [0, 1] of a batch with these losses; moves the percentile's average on."""
+        threshold = run.remember(mentor.THRESHOLD + average, per_sample=False)
+        percentile = float(run.remember("percentile", per_sample=False))
+        threshold.fill_(mentor.moving_percentile(float(threshold), losses, percentile, self.percentile_decay))
+        if run.epoch < self.warmup_epochs(run):
+            weights = torch.ones_like(losses.detach())
+        elif self.curriculum == "predefined":
+            weights = mentor.predefined_weights(losses.detach() - threshold, self.slope)
+        else:
+            z = mentor.features(losses, float(threshold), batch.y, run.progress / run.plan.epochs)
+            weights = self.mentor(run).weights(z)
+        return self.drop(run, weights)
+
+    def drop(self, run: Run, weights: Tensor) -> Tensor:
+        """Set the scheduled share of the weights, chosen at random, to 0."""
+        schedule = mentor.parse_schedule(self.sample_dropout)
+        kept = 1 - mentor.scheduled(schedule, run.progress / run.plan.epochs)
+        if kept < 1:
+            order = torch.randperm(len(weights), generator=run.gen)
+            weights = weights.clone()
+            weights[order[math.floor(kept * len(weights) + 1e-6) :].to(weights.device)] = 0.0
+        run.log(weight=weights.mean())
+        return weights

@@ -1,0 +1,60 @@
+"""Backward loss correction (Patrini, Rozza, Menon, Nock, Qu; CVPR 2017, arXiv:1609.03683).
+
+Kept from the reference code, not in the paper:
+- anchors are sought among all training samples, with the 97th percentile except on CIFAR-100; rows are normalised;
+- the corrected network starts from new weights;
+- probabilities are clipped at 1e-7 in the loss.
+
+Ours: the estimate is made after a warm-up, before wrong labels are memorised (the paper trains to the end and keeps
+the epoch that validates best), and both stages share the epochs of the plan. A class without a label gets the
+row of the identity. The confident joint (Northcutt et al. 2021, arXiv:1911.00068) is an option, on in-sample
+predictions. Where the
+matrix is nearly singular, as much of the identity is mixed in as makes its condition number at most 100; the run warns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from codivide import losses, transition
+from codivide.engine import Run
+from codivide.methods._correction import Correction
+
+
+@dataclass
+class BackwardCorrection(Correction):
+    """Cross-entropy on all labels, weighted by the inverse of the transition matrix: unbiased, but of high variance.
+
+    Attributes:
+        transition: the matrix if it is known (row = true class, column = given): a noise such as symmetric:0.5, or a
+            .csv or .npy file; None: estimated.
+        estimate: how: percentile or anchor (predictions for one sure sample of each class), or confident_joint.
+        percentile: of the estimate of that name, in (0, 100]; None: 97, or 100 with more than 33 classes.
+        warmup: epochs of cross-entropy before the estimate; None: 10, or more for 1500 updates, but at most a third
+            of all.
+        restart: begin again from new weights after the estimate.
+    """
+
+    paper: ClassVar[str] = "arXiv:1609.03683"
+    summary: ClassVar[str] = "cross-entropy weighted by an inverse transition matrix, known or estimated"
+
+    def inverse(self, run: Run) -> Tensor:
+        """The inverse in use, ``[C, C]``."""
+        classes = len(run.data.classes)
+        return run.remember("inverse", classes, classes, per_sample=False)
+
+    def use(self, run: Run, matrix: Tensor) -> None:
+        """Invert it, with the identity mixed in where it is nearly singular."""
+        safe, share = transition.conditioned(matrix)
+        if share:
+            run.warn("singular", f"the transition matrix is nearly singular; mixed {share:.0%} of the identity into it")
+        super().use(run, safe)
+        self.inverse(run).copy_(torch.linalg.inv(safe.double()))
+
+    def corrected(self, run: Run, logits: Tensor, labels: Tensor) -> Tensor:
+        """``sum_c (T^-1)_yc (-log p_c)``."""
+        return losses.backward_corrected(logits, labels, self.inverse(run))

@@ -1,0 +1,110 @@
+"""ELR+ (Liu, Niles-Weed, Razavian, Fernandez-Granda; NeurIPS 2020, arXiv:2007.00151).
+
+Kept from the reference code, not in the paper:
+- a mixing share is never below a half, and there is one for the batch;
+- probabilities are clamped to [1e-4, 1 - 1e-4] in the regulariser, but not in what the memory takes in;
+- the decay of the weight average rises along a slow sigmoid (``ema_step``), and so may the regulariser (``coef_step``,
+  CIFAR-100); both are counted in updates of one network;
+- on CIFAR-100 the labels are multiplied by the targets and normalised (``label_product``);
+- network 2 learns after network 1; the two networks classify, not their averages.
+
+Ours: the weight average also covers the buffers of batch normalisation and predicts in evaluation mode (the reference
+averages parameters only, and predicts in training mode). ``ema_step`` is half of the run unless it is given (40,000 of
+about 78,000 updates there). Samples without a label (-1) take part in the regulariser, and in mixing with a label of no
+weight. The probability that a label is clean is the mean of the shares that both memories give to it. With a plan that
+has no weight average (``average`` 0) each network itself makes the targets of the other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from codivide import functional, semi
+from codivide.engine import Batch, Method, Run
+
+
+@dataclass
+class ELRPlus(Method):
+    """ELR with two networks that make each other's targets, weight averages and mixup.
+
+    Attributes:
+        lambda_elr: weight of the regulariser (lambda in the paper): 3 on CIFAR-10, 7 on CIFAR-100.
+        beta: decay of the memory of predictions, in [0, 1): 0.7 on CIFAR-10, 0.9 on CIFAR-100.
+        alpha: of the Beta distribution of mixing shares; 0: no mixing.
+        coef_step: updates of a network over which the weight of the regulariser rises; 0: none (CIFAR-10); 40000 on
+            CIFAR-100.
+        ema_step: updates of a network over which the decay of the weight average rises (40000 in the paper's runs);
+            None: half of the run; 0: none.
+        label_product: multiply the labels by the targets and normalise (CIFAR-100).
+    """
+
+    nets: ClassVar[int] = 2
+    paper: ClassVar[str] = "arXiv:2007.00151"
+    summary: ClassVar[str] = "ELR with two networks, weight averages as teachers, and mixup"
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+        **dict.fromkeys(("lambda_elr", "alpha", "coef_step", "ema_step"), (0, math.inf)),
+        "beta": (0, 1 - 1e-6),
+    }
+    settings: ClassVar[Mapping[str, Any]] = {"average": 0.997}
+
+    lambda_elr: float = 3.0
+    beta: float = 0.7
+    alpha: float = 1.0
+    coef_step: int = 0
+    ema_step: int | None = None
+    label_product: bool = False
+
+    def start(self, run: Run) -> None:
+        """Keep a memory of what each network's weight average predicted, empty at first."""
+        for i in range(self.nets):
+            run.remember(f"target.{i}", len(run.data.classes))
+
+    def epoch(self, run: Run) -> None:
+        """Train each network on every sample once."""
+        for i in range(self.nets):
+            for batch in run.batches():
+                run.update(self.loss(run, i, batch), i)
+
+    def loss(self, run: Run, i: int, batch: Batch) -> Tensor:
+        """Cross-entropy on mixed samples, and the regulariser towards the memory of the other network, mixed alike."""
+        x, memory = batch.x[0], run.remember(f"target.{1 - i}")
+        probs = run.probs(1 - i, [x], average=True)[0]
+        memory[batch.id] = target = functional.follow(memory[batch.id], probs, self.beta, least=0.0)
+        share = semi.mix_share(self.alpha, run.gen)
+        order = torch.randperm(len(x), generator=run.gen).to(x.device)
+        mixed, label = functional.mixup(x, functional.one_hot(batch.y, target.shape[1]), share, order)
+        target = target[order].lerp(target, share)
+        if self.label_product:
+            label = functional.label_product(label, target)
+        logits = run.logits(i, mixed)
+        labelled = (label.sum() / len(x)).clamp_min(1e-6)
+        cross_entropy = functional.soft_cross_entropy(logits, label) / labelled
+        regulariser = functional.early_learning(logits, target)
+        weight = self.lambda_elr * functional.sigmoid_ramp(self.updates(run), self.coef_step)
+        run.log(loss=cross_entropy, regulariser=regulariser, lambda_elr=weight)
+        return cross_entropy + weight * regulariser
+
+    def updates(self, run: Run) -> float:
+        """How often each network has been updated."""
+        return run.progress * math.ceil(len(run.data) / run.plan.batch_size)
+
+    def decay(self, run: Run) -> float:
+        """The plan's decay of the weight average, along the ramp."""
+        if self.ema_step is None:
+            return run.plan.average * functional.sigmoid_ramp(run.progress, run.plan.epochs / 2)
+        return run.plan.average * functional.sigmoid_ramp(self.updates(run), self.ema_step)
+
+    def members(self, run: Run) -> list[nn.Module]:
+        """The two networks themselves."""
+        return list(run.nets)
+
+    def clean_prob(self, run: Run) -> Tensor:
+        """Mean of the shares that the two memories give to each label."""
+        memories = [functional.label_prob(run.remember(f"target.{i}"), run.data.y) for i in range(self.nets)]
+        return torch.stack(memories).mean(0)

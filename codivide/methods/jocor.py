@@ -1,0 +1,52 @@
+"""JoCoR (Wei, Feng, Chen, An; CVPR 2020, arXiv:2003.02752).
+
+Kept from the reference code, not in the paper:
+- both networks see the same augmented view of a batch;
+- the divergences are differentiated with respect to both networks;
+- the number kept is rounded down.
+
+Ours: the forget rate need not be known (``SmallLoss.tau``, from the cross-entropies of both networks). At least one
+sample is kept and the last batch is not dropped. The classifier is the mean of both networks' logits; the paper
+reports a single network. The published schedule reaches the forget rate an epoch earlier. Optimizer and schedule are
+the plan's; theirs are Adam, 0.001, falling linearly from epoch 80 of 200.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from codivide import divide, functional
+from codivide.engine import Run
+from codivide.methods._small_loss import SmallLoss, mean_of
+
+
+@dataclass
+class JoCoR(SmallLoss):
+    """Two networks learn together from the samples with small joint losses, and to agree on them.
+
+    Attributes:
+        forget_rate: share of samples forgotten in the end (tau); None: estimated from the run.
+        rise: epochs over which the forgotten share rises (T_k); None: 10, or a third of all where that is less.
+        exponent: of the epoch in the rise (c), > 0.
+        agreement: weight of the divergences (lambda), in [0, 1]; 0.65 for 80 % noise, 0.85 on CIFAR-100.
+    """
+
+    paper: ClassVar[str] = "arXiv:2003.02752"
+    summary: ClassVar[str] = "two networks learn jointly from small losses and to agree"
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {**SmallLoss.limits, "agreement": (0, 1)}
+
+    agreement: float = 0.9
+
+    def epoch(self, run: Run) -> None:
+        """One pass over the labelled samples: joint losses, the small ones, one update of both (algorithm 1)."""
+        kept = self.kept_share(run)
+        for batch in run.batches(run.data.y >= 0):
+            first, second = (run.logits(i, batch.x[0]) for i in range(2))
+            for logits in (first, second):
+                run.observe(batch, logits)
+            losses = functional.joint_loss(first, second, batch.y, self.agreement)
+            loss = mean_of(losses, divide.smallest(losses, kept))
+            run.update(loss, 0, 1)
+            run.log(loss=loss)

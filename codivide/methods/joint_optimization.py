@@ -1,0 +1,142 @@
+"""Joint optimization (Tanaka, Ikami, Yamasaki, Aizawa; CVPR 2018, arXiv:1803.11364).
+
+Kept from the reference code, not in the paper:
+- the probabilities that replace a label are those seen while training (augmented, batch norm in training mode);
+- a label is replaced by the mean of the last ten such predictions, and for the first time after epoch 70 of 200;
+- the second stage minimises the cross-entropy to the stored labels alone, lr 0.2, a tenth at each third of it.
+
+Ours: both stages are one run, in the paper's proportions (200 of 320 epochs, labels updated from epoch 70 on). Labels
+of every kind come from the same mean of the last ``window`` predictions, of which there may be fewer at first (the
+reference divides by the full window). The prior is uniform, as in the reference; no other is offered. "Most different"
+in ``hard_k`` means the largest divergence ``-log s_y`` from the label held so far, among those that would change.
+Samples without a label (-1) take part in prior and entropy from the start, and get a label at the first update. The
+probability that a label is clean is what the mean prediction gives to it, also before the first update.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from codivide import functional
+from codivide.engine import Batch, Method, Run
+from codivide.errors import unknown
+
+KINDS = ("soft", "hard", "hard_k")
+
+
+@dataclass
+class JointOptimization(Method):
+    """Learn and replace the labels in turn at a high learning rate, then train from scratch on the labels found.
+
+    Attributes:
+        alpha: weight of the penalty that keeps the mean prediction uniform: 1.2, or 0.8 for asymmetric noise.
+        beta: weight of the entropy of each prediction: 0.8, or 0.4 for asymmetric noise.
+        first_share: share of the epochs in the first stage, in (0, 1]; 1: no second stage.
+        update_from: epoch (the first is 1) after which labels are first replaced; None: at 35 % of the first stage.
+        labels: what replaces a label: "soft" (the probabilities), "hard" (the likeliest class) or "hard_k" (the
+            likeliest class, for the ``k`` most different labels only).
+        k: labels that "hard_k" replaces after an epoch.
+        window: epochs whose predictions are averaged to make the labels.
+        second_lr: learning rate at which the second stage begins (0.2 in the paper); None: twice that of the first.
+    """
+
+    paper: ClassVar[str] = "arXiv:1803.11364"
+    summary: ClassVar[str] = "learn and replace the labels in turn, then train anew on the labels found"
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+        **dict.fromkeys(("alpha", "beta"), (0, math.inf)),
+        **dict.fromkeys(("update_from", "k"), (1, math.inf)),
+        **{"first_share": (1e-6, 1), "window": (1, 99), "second_lr": (1e-9, math.inf)},
+    }
+    settings: ClassVar[Mapping[str, Any]] = {"lr": 0.1, "schedule": "constant"}
+
+    alpha: float = 1.2
+    beta: float = 0.8
+    first_share: float = 0.625
+    update_from: int | None = None
+    labels: str = "soft"
+    k: int = 50
+    window: int = 10
+    second_lr: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.labels not in KINDS:
+            raise unknown("kind of labels", self.labels, KINDS)
+
+    def start(self, run: Run) -> None:
+        """Keep the labels, at first those given, and the last predictions of each sample."""
+        classes = len(run.data.classes)
+        run.remember("labels", classes).copy_(functional.one_hot(run.data.y, classes))
+        run.remember("predictions", self.window, classes)
+
+    def first_epochs(self, run: Run) -> int:
+        """Epochs of the first stage; at least one, and one is left for the second unless ``first_share`` is 1."""
+        epochs = run.plan.epochs
+        most = epochs if self.first_share == 1 else max(1, epochs - 1)
+        return min(max(1, round(self.first_share * epochs)), most)
+
+    def first_update(self, run: Run) -> int:
+        """The epoch (from 1) after which labels are first replaced."""
+        return max(1, round(0.35 * self.first_epochs(run))) if self.update_from is None else self.update_from
+
+    def rate(self, run: Run) -> float:
+        """High and constant, then from ``second_lr`` down to a tenth at each third of the second stage."""
+        first = self.first_epochs(run)
+        if run.epoch < first:
+            return run.plan.lr
+        start = 2 * run.plan.lr if self.second_lr is None else self.second_lr
+        share = (run.progress - first) / (run.plan.epochs - first)
+        return start * 0.1 ** ((share >= 1 / 3) + (share >= 2 / 3))
+
+    def epoch(self, run: Run) -> None:
+        """Learn; in the first stage replace the labels after it, in the second begin with a new network."""
+        first, update = self.first_epochs(run), self.first_update(run)
+        if run.epoch == 0 and update > first:
+            run.warn("labels", f"the first stage has {first} epochs and updates from {update} on: no label is replaced")
+        if run.epoch == first:
+            run.reset(0)
+        for batch in run.batches():
+            run.update(self.loss(run, 0, batch), 0)
+        if update <= run.epoch + 1 <= first:
+            run.log(changed=self.replace(run))
+
+    def loss(self, run: Run, i: int, batch: Batch) -> Tensor:
+        """First stage: ``L_c + alpha L_p + beta L_e``, and keep the predictions; second: ``L_c``."""
+        logits = run.logits(i, batch.x[0])
+        loss = functional.label_divergence(logits, run.remember("labels")[batch.id])
+        run.log(loss=loss)
+        if run.epoch >= self.first_epochs(run):
+            return loss
+        probs = torch.softmax(logits, 1)
+        run.remember("predictions")[batch.id, run.epoch % self.window] = probs.detach().nan_to_num()
+        prior, entropy = functional.prior_kl(probs), -functional.confidence_penalty(logits)
+        run.log(prior=prior, entropy=entropy)
+        return loss + self.alpha * prior + self.beta * entropy
+
+    def predicted(self, run: Run) -> Tensor:
+        """Mean prediction ``[N, C]`` of the last epochs of the first stage; zero where there is none."""
+        total = run.remember("predictions").sum(1)  # each prediction sums to 1, an empty place to 0
+        return total / total.sum(1, keepdim=True).clamp_min(1e-12)
+
+    def replace(self, run: Run) -> Tensor:
+        """Replace labels by what the network predicts; the share of the labels so far whose class changed."""
+        mean, held = self.predicted(run), run.remember("labels")
+        labelled, seen, before, now = held.sum(1) > 0, mean.sum(1) > 0, held.argmax(1), mean.argmax(1)
+        chosen = seen
+        if self.labels == "hard_k":
+            different = (labelled & seen & (now != before)).nonzero().flatten()
+            agreement = mean[different, before[different]]
+            chosen = seen & ~labelled
+            chosen[different[agreement.argsort(stable=True)[: self.k]]] = True
+        held[chosen] = (mean if self.labels == "soft" else functional.one_hot(now, mean.shape[1]))[chosen]
+        return ((held.argmax(1) != before) & labelled).sum() / labelled.sum()
+
+    def clean_prob(self, run: Run) -> Tensor:
+        """What the mean prediction gives to each label; with soft labels, the stored label."""
+        return functional.label_prob(self.predicted(run), run.data.y)

@@ -1,0 +1,113 @@
+"""M-correction (Arazo, Ortego, Albert, O'Connor, McGuinness; ICML 2019, arXiv:1904.11238).
+
+Kept from the reference code, not in the paper:
+- the predictions of unmixed samples come from a forward in training mode, which updates the batch-norm statistics;
+- warm-up is mixup with cross-entropy alone, without the regularisation term, and lasts until five epochs after the
+  first drop of the learning rate (105 of 300 epochs);
+- the posterior does not fall again for the largest losses (``divide.bmm``);
+- dynamic form: the halves of a pair weigh 1/2 each in the loss, whatever their share in the input; the temperature
+  falls in a straight line to 0.001 at two thirds of all epochs.
+
+Ours: the posterior of a sample is that of the end of the last epoch, from its plain view; the reference takes the loss
+of its augmented view at each step, with the last mixture. The mixture starts from the best two clusters, where the
+reference starts from Beta(1, 2) and Beta(2, 1) (which can lose a component); the fit uses all losses, not those between
+the 5th and 95th percentile. The soft form weighs the halves of a pair by their mixing share, as the paper writes, not
+by 1/2. The dynamic form has no epochs of dynamic mixup without bootstrapping. Samples without a label are not used.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from codivide import divide, functional, semi
+from codivide.engine import Batch, Method, Run
+
+
+@dataclass
+class MCorrection(Method):
+    """Labels corrected by the prediction as far as a Beta mixture on the losses distrusts them, with mixup.
+
+    Attributes:
+        warmup: epochs of mixup with the given labels first; None: 35 % of all (the paper's 105 of 300).
+        hard: correct by the argmax of the prediction (M-DYR-H); otherwise by its probabilities (M-DYR-S).
+        dynamic: mixing shares by trust, targets from soft to hard (MD-DYR-SH, for 90 % noise); hard has no effect.
+        alpha: of the Beta distribution of mixing shares.
+        prior: weight of the penalty that keeps the mean prediction near uniform.
+    """
+
+    paper: ClassVar[str] = "arXiv:1904.11238"
+    summary: ClassVar[str] = "labels corrected by a Beta mixture on the losses, with mixup"
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = dict.fromkeys(("warmup", "alpha", "prior"), (0, math.inf))
+
+    warmup: int | None = None
+    hard: bool = True
+    dynamic: bool = False
+    alpha: float = 32.0
+    prior: float = 1.0
+
+    def start(self, run: Run) -> None:
+        """Keep each label's probability of being clean."""
+        run.remember("clean_prob", fill=torch.nan)[run.data.y >= 0] = 1.0
+
+    def warmup_epochs(self, run: Run) -> int:
+        """Epochs before the first correction."""
+        return max(1, round(0.35 * run.plan.epochs)) if self.warmup is None else self.warmup
+
+    def epoch(self, run: Run) -> None:
+        """Learn from mixed samples with corrected labels, then fit the mixture to the losses."""
+        self.fit_all(run, 0)
+        self.divide(run)
+
+    def divide(self, run: Run) -> None:
+        """Fit the mixture to the losses of all labelled samples, in evaluation mode."""
+        given = run.data.y >= 0
+        loss = run.measure(0, lambda logits, batch: functional.sample_loss(logits, batch.y))[given]
+        division = divide.bmm(loss)
+        run.remember("clean_prob")[given] = division.clean_prob
+        run.log(separates=float(division.separates))
+        if not division.separates and run.epoch + 1 >= self.warmup_epochs(run):
+            run.warn("separates", "the losses do not show two groups, so the split is a guess; going on with it")
+
+    def loss(self, run: Run, i: int, batch: Batch) -> Tensor:
+        """Cross-entropy on mixed samples against mixed targets; with the prior's term after warm-up."""
+        warm = run.epoch < self.warmup_epochs(run)
+        x, target = batch.x[0], functional.one_hot(batch.y, len(run.data.classes))
+        trust = run.remember("clean_prob")[batch.id]
+        if not warm:
+            target = self.corrected(run, i, x, target, trust)
+        order = torch.randperm(len(x), generator=run.gen).to(x.device)
+        share = semi.mix_share(self.alpha, run.gen)
+        if self.dynamic and not warm:
+            trust = trust.clamp(1e-4, 1 - 1e-4)
+            mixed, _ = functional.mixup(x, target, trust / (trust + trust[order]), order)
+            target = (target + target[order]) / 2
+        else:
+            mixed, target = functional.mixup(x, target, share, order)
+        logits = run.logits(i, mixed)
+        loss = functional.soft_cross_entropy(logits, target)
+        run.log(cross_entropy=loss)
+        return loss if warm else loss + self.prior * functional.prior_kl(torch.softmax(logits, 1))
+
+    def corrected(self, run: Run, i: int, x: Tensor, given: Tensor, trust: Tensor) -> Tensor:
+        """Targets ``(1 - w) y + w z`` with ``w = 1 - trust`` (section 3.2), z the prediction of the unmixed sample."""
+        (guess,) = run.probs(i, [x], training=True)
+        if self.dynamic:
+            guess = functional.sharpen(guess, self.temperature(run))
+        elif self.hard:
+            guess = functional.one_hot(guess.argmax(1), guess.shape[1])
+        return given.lerp(guess, (1 - trust).unsqueeze(1))
+
+    def temperature(self, run: Run) -> float:
+        """Of the predictions in the dynamic form: from 1 at the end of warm-up to 0.001."""
+        begin, end = self.warmup_epochs(run), 2 / 3 * run.plan.epochs
+        return 1 - 0.999 * functional.ramp(run.epoch, begin, end - begin)
+
+    def clean_prob(self, run: Run) -> Tensor:
+        """One minus the posterior of the high-loss component at the end of the last epoch."""
+        return run.remember("clean_prob").clone()
