@@ -20,6 +20,10 @@ from codivide.methods.mentormix import MentorMix
 from codivide.methods.mentornet import MentorNet
 from codivide.methods.mixup import Mixup
 from codivide.methods.sce import SCE
+from codivide.methods.promix import ProMix
+from codivide.methods.sop import SOP
+from codivide.methods.sop_plus import SOPPlus
+from codivide.methods.unicon import UNICON
 
 METHODS: dict[str, type[Method]] = {
     "active_passive": ActivePassive,
@@ -41,4 +45,8 @@ METHODS: dict[str, type[Method]] = {
     "mentornet": MentorNet,
     "mixup": Mixup,
     "sce": SCE,
+    "promix": ProMix,
+    "sop": SOP,
+    "sop_plus": SOPPlus,
+    "unicon": UNICON,
 }
