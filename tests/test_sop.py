@@ -203,7 +203,7 @@ def test_samples_without_a_label_have_no_noise_and_serve_the_consistency_only():
 
 @both
 def test_the_noise_finds_wrong_labels(cls):
-    problem = toys.toy(300)
+    problem = toys.toy(150)
     run = train(cls(), problem.data, toys.build, toys.plan(12))
     wrong = problem.data.y != problem.truth
     mass = run.remember("v").square().sum(1)
