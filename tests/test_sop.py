@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from codivide import Run, functional, train
+from codivide.engine import Method
 from codivide.methods.sop import SOP
 from codivide.methods.sop_plus import SOPPlus
 from tests import toys
@@ -209,3 +210,16 @@ def test_the_noise_finds_wrong_labels(cls):
     mass = run.remember("v").square().sum(1)
     assert mass[wrong].mean() > 0.8
     assert mass[~wrong].mean() < 0.3
+
+
+@both
+def test_clean_prob_is_the_geometric_mean_of_the_mixture_and_of_what_no_noise_explains(cls):
+    problem = toys.toy(60, unlabelled=12)
+    run = train(cls(), problem.data, toys.build, toys.plan(3))
+    mixture = Method.clean_prob(run.method, run)[:48].numpy()
+    run.remember("u")[0], run.remember("u")[1] = 1.0, 0.0
+    u = run.remember("u")[:48, 0].numpy()
+    found = run.method.clean_prob(run)
+    assert found[48:].isnan().all()
+    assert np.allclose(found[:48].numpy(), np.sqrt(mixture * (1 - u**2)), atol=1e-5)
+    assert found[0] == 0

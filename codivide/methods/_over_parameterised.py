@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from codivide import functional
@@ -72,3 +73,7 @@ class OverParameterised(Method):
         hard = functional.one_hot(logits.argmax(1), classes)
         error = (hard + functional.label_noise(u.detach(), v, given) - given).square().sum(1)
         return ((fit + error) * known).sum() / known.sum().clamp_min(1)
+
+    def clean_prob(self, run: Run) -> Tensor:
+        """Geometric mean of the mixture on the averaged losses and of ``1 - u*u``, what no noise explains."""
+        return torch.sqrt(super().clean_prob(run) * (1 - run.remember("u").squeeze(1).square()))

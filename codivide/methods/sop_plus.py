@@ -1,4 +1,12 @@
-"""SOP+ (Liu, Zhu, Qu, You; ICML 2022, arXiv:2202.14026): SOP with consistency of two views and class balance."""
+"""SOP+ (Liu, Zhu, Qu, You; ICML 2022, arXiv:2202.14026): SOP with consistency of two views and class balance.
+
+Kept from the reference code, not in the paper:
+- the prediction on the weak view is a target without a gradient; both views are one forward;
+- lr_u is 10 on CIFAR-10 rather than 1.
+
+Ours: the balance is that of the mean of p, not of the mean of the normalised p + s (which is near the given labels).
+Samples without a label take part in both further terms. What ``sop`` lists holds too.
+"""
 
 from __future__ import annotations
 
