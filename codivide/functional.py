@@ -245,6 +245,8 @@ def smooth(target: Tensor, amount: float) -> Tensor:
         amount: e in [0, 1]; 0 changes nothing, 1 gives uniform rows.
     """
     return (1 - amount) * target + amount / target.shape[1]
+
+
 # Over-parameterised label noise (SOP), debiased pseudo-labels (ProMix), divergence and contrast (UNICON).
 
 
@@ -341,6 +343,5 @@ def two_view_loss(logits: Tensor, target: Tensor, where: Tensor, weight: float) 
         where: ``[B]`` bool, the samples that count.
         weight: of the strong view.
     """
-    log_probs = functional.log_softmax(logits.float(), dim=1)
-    weak, strong = (-(target * part).sum(dim=1) for part in log_probs.chunk(2))
+    weak, strong = (soft_losses(part, target) for part in logits.chunk(2))
     return ((weak + weight * strong) * where).sum() / where.sum().clamp_min(1)
