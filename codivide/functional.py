@@ -258,3 +258,101 @@ def regularised_posterior(log_joint: Tensor, log_auxiliary: Tensor, alpha: float
         alpha: weight, >= 0.
     """
     return torch.softmax((log_joint + alpha * log_auxiliary) / (1 + alpha), dim=1)
+# Over-parameterised label noise (SOP), debiased pseudo-labels (ProMix), divergence and contrast (UNICON).
+
+
+def label_noise(u: Tensor, v: Tensor, given: Tensor) -> Tensor:
+    """The noise that a sample's label is modelled to have, ``s = u*u*y - v*v*(1 - y)`` (SOP).
+
+    Both squares are clamped to [0, 1] (reference code; a label cannot be more wrong than one class for another).
+
+    Args:
+        u: ``[B, 1]``, what noise adds at the given label.
+        v: ``[B, C]``, what noise takes away elsewhere.
+        given: given labels, one-hot ``[B, C]``.
+
+    Returns:
+        ``[B, C]`` in [-1, 1].
+    """
+    return u.square().clamp(0, 1) * given - v.square().clamp(0, 1) * (1 - given)
+
+
+def noisy_cross_entropy(logits: Tensor, noise: Tensor, given: Tensor) -> Tensor:
+    """Cross-entropy ``[B]`` of the given label against ``(p + s) / sum(p + s)`` (SOP).
+
+    Entries of ``p + s`` below 1e-4 are raised to it before they are normalised.
+
+    Args:
+        logits: ``[B, C]``.
+        noise: s ``[B, C]`` in [-1, 1].
+        given: ``[B, C]``; a row of zeros has a loss of 0.
+    """
+    shifted = (torch.softmax(logits.float(), dim=1) + noise).clamp_min(1e-4)
+    return -(given * torch.log(shifted / shifted.sum(dim=1, keepdim=True))).sum(dim=1)
+
+
+def prediction_kl(target_logits: Tensor, logits: Tensor) -> Tensor:
+    """Mean ``KL(p_target || p)``; the target gives no gradient: consistency of two views (SOP+)."""
+    target = functional.log_softmax(target_logits.detach().float(), dim=1)
+    log_probs = functional.log_softmax(logits.float(), dim=1)
+    divergence: Tensor = (target.exp() * (target - log_probs)).sum(dim=1).mean()
+    return divergence
+
+
+def debias(logits: Tensor, mean: Tensor, strength: float) -> Tensor:
+    """``logits - d log(mean prediction)``: lifts classes that are predicted too rarely (ProMix).
+
+    With a negative strength these are the logits of the margin loss, which asks more of rarely predicted classes.
+
+    Args:
+        logits: ``[B, C]``.
+        mean: ``[C]``, a running mean of predictions, sums to 1.
+        strength: d; 0 changes nothing.
+    """
+    return logits.float() - strength * torch.log(mean.clamp_min(_TINY))
+
+
+def jensen_shannon(p: Tensor, q: Tensor) -> Tensor:
+    """``(KL(p || m) + KL(q || m)) / 2`` with ``m = (p + q) / 2``, in bits: ``[B]`` in [0, 1], symmetric (UNICON).
+
+    A measure, not a loss: its gradient is infinite where a probability is 0.
+
+    Args:
+        p: distributions ``[B, C]``.
+        q: the same.
+    """
+    mean = (p + q) / 2
+    of_mean, of_p, of_q = (torch.special.entr(part).sum(dim=1) for part in (mean, p, q))
+    bits: Tensor = (of_mean - (of_p + of_q) / 2) / math.log(2)
+    return bits.clamp(0, 1)
+
+
+def contrast(first: Tensor, second: Tensor, temperature: float) -> Tensor:
+    """Mean loss of finding each sample's other view among all others, by cosine (NT-Xent; SimCLR, eq. 1).
+
+    ``-log(exp(sim(a, a') / T) / sum over all others b of exp(sim(a, b) / T))``.
+
+    Args:
+        first: ``[B, F]``, embeddings of one view.
+        second: ``[B, F]``, of another view of the same samples.
+        temperature: T > 0.
+    """
+    unit = functional.normalize(torch.cat([first, second]).float(), dim=1)
+    similar = (unit @ unit.T / temperature).fill_diagonal_(-torch.inf)
+    other = torch.arange(len(unit), device=unit.device).roll(len(first))
+    return functional.cross_entropy(similar, other)
+
+
+def two_view_loss(logits: Tensor, target: Tensor, where: Tensor, weight: float) -> Tensor:
+    """Cross-entropy of a weak view, plus ``weight`` times that of a strong one, on one target: a mean over a mask.
+
+    0 (with a gradient of 0) where the mask is empty.
+
+    Args:
+        logits: ``[2 B, C]``: the weak views, then the strong ones.
+        target: ``[B, C]``.
+        where: ``[B]`` bool, the samples that count.
+        weight: of the strong view.
+    """
+    weak, strong = (soft_losses(part, target) for part in logits.chunk(2))
+    return ((weak + weight * strong) * where).sum() / where.sum().clamp_min(1)

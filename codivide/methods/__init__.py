@@ -20,7 +20,11 @@ from codivide.methods.m_correction import MCorrection
 from codivide.methods.mentormix import MentorMix
 from codivide.methods.mentornet import MentorNet
 from codivide.methods.mixup import Mixup
+from codivide.methods.promix import ProMix
 from codivide.methods.sce import SCE
+from codivide.methods.sop import SOP
+from codivide.methods.sop_plus import SOPPlus
+from codivide.methods.unicon import UNICON
 
 METHODS: dict[str, type[Method]] = {
     "active_passive": ActivePassive,
@@ -42,5 +46,9 @@ METHODS: dict[str, type[Method]] = {
     "mentormix": MentorMix,
     "mentornet": MentorNet,
     "mixup": Mixup,
+    "promix": ProMix,
     "sce": SCE,
+    "sop": SOP,
+    "sop_plus": SOPPlus,
+    "unicon": UNICON,
 }
