@@ -258,6 +258,8 @@ def regularised_posterior(log_joint: Tensor, log_auxiliary: Tensor, alpha: float
         alpha: weight, >= 0.
     """
     return torch.softmax((log_joint + alpha * log_auxiliary) / (1 + alpha), dim=1)
+
+
 # Over-parameterised label noise (SOP), debiased pseudo-labels (ProMix), divergence and contrast (UNICON).
 
 
