@@ -47,7 +47,7 @@ def fit(
     out: Annotated[Path, typer.Option("--out", "-o", help="New folder for everything that the run writes.")],
     method: Annotated[str, typer.Option(help="See `codivide methods`.")] = "dividemix",
     net: Annotated[str, typer.Option(help="Network; auto chooses by data and device.")] = "auto",
-    test: Annotated[str | None, typer.Option(help="Test data (same forms as SOURCE), evaluated every epoch.")] = None,
+    test: Annotated[str | None, typer.Option(help="Test data (same forms as SOURCE).")] = None,
     truth: Annotated[
         Path | None,
         typer.Option(
@@ -78,6 +78,22 @@ def fit(
     compile: Annotated[bool, typer.Option("--compile", help="Use torch.compile.", rich_help_panel=TRAINING)] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...", rich_help_panel=TRAINING)] = "auto",
     seed: Annotated[int, typer.Option(help="Of everything random.", rich_help_panel=TRAINING)] = 0,
+    evaluate_every: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Epochs between evaluations (default: 1; in runs of over 100 epochs, about 100 evaluations).",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
+    record_learning: Annotated[
+        bool,
+        typer.Option(
+            "--record-learning/--no-record-learning",
+            help="Record what is learned of the training set over the epochs, at up to 50 of them (for `plot`).",
+            rich_help_panel=TRAINING,
+        ),
+    ] = True,
     noise: Annotated[
         str | None,
         typer.Option(
@@ -137,7 +153,8 @@ def fit(
     loaded = experiment.spoil(experiment.part(loaded, limit, seed), noise, seed)
     plan = default_plan(len(loaded.y), job_method, **{name: given[name] for name in PLAN_FLAGS})
     origin = {name: given[name] for name in ("source", "test", "truth", "noise", "limit", "image_size", "unlabelled")}
-    job = Job(job_method, plan, net, dropout, {name: str(v) for name, v in origin.items() if v is not None})
+    described = {name: str(v) for name, v in origin.items() if v is not None}
+    job = Job(job_method, plan, net, dropout, described, evaluate_every, record_learning)
     _say_data(loaded)
     try:
         with Display(plan.epochs, method) as display:

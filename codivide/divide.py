@@ -77,10 +77,25 @@ def restore_classes(clean_prob: Tensor, loss: Tensor, given: Tensor, classes: in
     return Restored(restored, lost)
 
 
-class _Mixture(NamedTuple):
-    weight: Tensor  # [2]
-    mean: Tensor  # [2], ascending
-    variance: Tensor  # [2]
+class Mixture(NamedTuple):
+    """Two Gaussians in one dimension.
+
+    Attributes:
+        weight: ``[2]`` float64, shares that sum to 1.
+        mean: ``[2]``, ascending.
+        variance: ``[2]``.
+    """
+
+    weight: Tensor
+    mean: Tensor
+    variance: Tensor
+
+
+class _Fitted(NamedTuple):
+    low: float  # of the losses that are 0 on the scaled axis
+    high: float
+    histogram: _Histogram
+    mixture: Mixture  # on the scaled axis
 
 
 class _Histogram(NamedTuple):
@@ -130,12 +145,33 @@ def gmm(
 
 
 def _fit(loss: Tensor, means: Tensor | None, steps: int, tolerance: float, floor: float) -> tuple[Tensor, bool]:
-    nothing = torch.ones_like(loss)
+    fitted = _solve(loss, means, steps, tolerance, floor)
+    if fitted is None:
+        return torch.ones_like(loss), False
+    low, high, histogram, mixture = fitted
+    return _posterior(loss, low, high, mixture), _separates(histogram, mixture)
+
+
+def mixture(loss: Tensor, *, steps: int = 10, tolerance: float = 1e-2, floor: float = 5e-4) -> Mixture | None:
+    """The mixture that ``gmm`` fits to losses ``[N]``, in the units of the loss: to be drawn over their histogram.
+
+    None where ``gmm`` fits none: fewer than 3 finite losses, or all equal. The arguments are those of ``gmm``.
+    """
+    loss = loss.detach().float()
+    fitted = _solve(loss[torch.isfinite(loss)], None, steps, tolerance, floor)
+    if fitted is None:
+        return None
+    low, width = fitted.low, fitted.high - fitted.low
+    weight, mean, variance = fitted.mixture
+    return Mixture(weight, low + width * mean, width**2 * variance)
+
+
+def _solve(loss: Tensor, means: Tensor | None, steps: int, tolerance: float, floor: float) -> _Fitted | None:
     if len(loss) < 3:
-        return nothing, False
+        return None
     low, high = (float(v) for v in torch.aminmax(loss))
     if not _spread(low, high):
-        return nothing, False
+        return None
     histogram = _histogram(loss, low, high)
     mixture = _maximise(histogram, means, steps, tolerance, floor)
     if _swallowed(mixture, len(loss)) and means is None:
@@ -144,7 +180,7 @@ def _fit(loss: Tensor, means: Tensor | None, steps: int, tolerance: float, floor
             low, high = bulk_low, bulk_high
             histogram = _histogram(loss, low, high)
             mixture = _maximise(histogram, None, steps, tolerance, floor)
-    return _posterior(loss, low, high, mixture), _separates(histogram, mixture)
+    return _Fitted(low, high, histogram, mixture)
 
 
 def _spread(low: float, high: float) -> bool:
@@ -189,26 +225,26 @@ def _two_clusters(histogram: _Histogram) -> Tensor:
     return torch.stack([low, 1 - low])
 
 
-def _moments(histogram: _Histogram, membership: Tensor, floor: float) -> _Mixture:
+def _moments(histogram: _Histogram, membership: Tensor, floor: float) -> Mixture:
     """The M-step: weighted moments of each component."""
     weighted = membership * histogram.size
     size = weighted.sum(1) + 10 * torch.finfo(torch.float64).eps
     mean = (weighted @ histogram.mean) / size
     variance = (weighted @ histogram.square) / size - mean.square() + floor
-    return _Mixture(size / size.sum(), mean, variance)
+    return Mixture(size / size.sum(), mean, variance)
 
 
-def _log_density(mean: Tensor, square: Tensor, mixture: _Mixture) -> Tensor:
+def _log_density(mean: Tensor, square: Tensor, mixture: Mixture) -> Tensor:
     """Log of weight times density, ``[2, K]``, averaged over a bin through its exact second moment."""
     centre, variance = mixture.mean.unsqueeze(1), mixture.variance.unsqueeze(1)
     distance = (square - 2 * centre * mean + centre.square()) / variance
     return mixture.weight.log().unsqueeze(1) - 0.5 * (distance + variance.log() + _LOG_2PI)
 
 
-def _maximise(histogram: _Histogram, means: Tensor | None, steps: int, tolerance: float, floor: float) -> _Mixture:
+def _maximise(histogram: _Histogram, means: Tensor | None, steps: int, tolerance: float, floor: float) -> Mixture:
     if len(histogram.size) < 2:  # all in one bin: nothing to divide
         same = histogram.mean.expand(2)
-        return _Mixture(torch.tensor([1.0, 0.0]).double(), same, torch.full((2,), floor).double())
+        return Mixture(torch.tensor([1.0, 0.0]).double(), same, torch.full((2,), floor).double())
     mixture = _moments(histogram, _two_clusters(histogram), floor)
     if means is not None:
         mixture = mixture._replace(mean=means.detach().cpu().double())
@@ -223,10 +259,10 @@ def _maximise(histogram: _Histogram, means: Tensor | None, steps: int, tolerance
             break
         before = now
     order = mixture.mean.argsort()
-    return _Mixture(mixture.weight[order], mixture.mean[order], mixture.variance[order])
+    return Mixture(mixture.weight[order], mixture.mean[order], mixture.variance[order])
 
 
-def _posterior(loss: Tensor, low: float, high: float, mixture: _Mixture) -> Tensor:
+def _posterior(loss: Tensor, low: float, high: float, mixture: Mixture) -> Tensor:
     """``1 / (1 + exp(difference of the two log densities))``, exact for every loss."""
     if float(mixture.weight.min()) <= 0:
         return torch.ones_like(loss)
@@ -240,11 +276,11 @@ def _posterior(loss: Tensor, low: float, high: float, mixture: _Mixture) -> Tens
     return clean_prob
 
 
-def _swallowed(mixture: _Mixture, n: int) -> bool:
+def _swallowed(mixture: Mixture, n: int) -> bool:
     return float(mixture.weight.min()) * n < max(2.0, 1e-3 * n)
 
 
-def _separates(histogram: _Histogram, mixture: _Mixture) -> bool:
+def _separates(histogram: _Histogram, mixture: Mixture) -> bool:
     """Whether the histogram has a valley between two peaks that chance would not dig.
 
     In bins of half the narrower component's width, some bin between the two means must lie below the highest bin
