@@ -1,4 +1,4 @@
-"""The command line: ``codivide fit | predict | noise | methods | demo | bench``.
+"""The command line: ``codivide fit | predict | plot | noise | methods | demo | bench``.
 
 Nothing here imports torch before a command needs it, so that ``codivide --help`` is instant.
 """
@@ -202,6 +202,27 @@ def predict(
         out_console.print(_rich_table(table))
     else:
         table.to_csv(sys.stdout, index=False)
+
+
+def plot(
+    run: Annotated[Path, typer.Argument(help="The folder of a run, finished or not.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the pictures (default: RUN).")] = None,
+    epochs: Annotated[
+        str | None, typer.Option(help="Epochs whose losses are drawn, such as 1,10,50 (default: six of the kept).")
+    ] = None,
+) -> None:
+    """Draw a run: what it learned of clean and wrong labels, its curves, and its losses with their mixture."""
+    from codivide.plot import draw
+
+    try:
+        chosen = [int(word) for word in epochs.split(",")] if epochs else None
+    except ValueError:
+        raise InputError(f"--epochs {epochs}: give whole numbers with commas, such as 1,10,50") from None
+    written, remarks = draw(run, out, chosen)
+    for remark in remarks:
+        err_console.print(f"[yellow]note[/] {escape(remark)}", soft_wrap=True, highlight=False)
+    for path in written:
+        out_console.print(f"written: {path}", soft_wrap=True, highlight=False)
 
 
 def noise(
@@ -471,7 +492,7 @@ def application(arguments: list[str]) -> typer.Typer:
 
     asked = next((word for word in arguments if not word.startswith("-")), None)
     app.command("fit")(_fit_with_flags(arguments) if asked == "fit" else _plain_fit)
-    for command in (predict, noise, methods, demo):
+    for command in (predict, plot, noise, methods, demo):
         app.command()(command)
     app.add_typer(bench, name="bench")
     return app
