@@ -1,4 +1,4 @@
-"""The command line: ``codivide fit | predict | noise | methods | demo | bench``.
+"""The command line: ``codivide fit | predict | plot | noise | methods | demo | bench``.
 
 Nothing here imports torch before a command needs it, so that ``codivide --help`` is instant.
 """
@@ -47,7 +47,7 @@ def fit(
     out: Annotated[Path, typer.Option("--out", "-o", help="New folder for everything that the run writes.")],
     method: Annotated[str, typer.Option(help="See `codivide methods`.")] = "dividemix",
     net: Annotated[str, typer.Option(help="Network; auto chooses by data and device.")] = "auto",
-    test: Annotated[str | None, typer.Option(help="Test data (same forms as SOURCE), evaluated every epoch.")] = None,
+    test: Annotated[str | None, typer.Option(help="Test data (same forms as SOURCE).")] = None,
     truth: Annotated[
         Path | None,
         typer.Option(
@@ -82,6 +82,22 @@ def fit(
     compile: Annotated[bool, typer.Option("--compile", help="Use torch.compile.", rich_help_panel=TRAINING)] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...", rich_help_panel=TRAINING)] = "auto",
     seed: Annotated[int, typer.Option(help="Of everything random.", rich_help_panel=TRAINING)] = 0,
+    evaluate_every: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Epochs between evaluations (default: 1; in runs of over 100 epochs, about 100 evaluations).",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
+    record_learning: Annotated[
+        bool,
+        typer.Option(
+            "--record-learning/--no-record-learning",
+            help="Record what is learned of the training set over the epochs, at up to 50 of them (for `plot`).",
+            rich_help_panel=TRAINING,
+        ),
+    ] = True,
     noise: Annotated[
         str | None,
         typer.Option(
@@ -141,7 +157,8 @@ def fit(
     loaded = experiment.spoil(experiment.part(loaded, limit, seed), noise, seed)
     plan = default_plan(len(loaded.y), job_method, **{name: given[name] for name in PLAN_FLAGS})
     origin = {name: given[name] for name in ("source", "test", "truth", "noise", "limit", "image_size", "unlabelled")}
-    job = Job(job_method, plan, net, dropout, {name: str(v) for name, v in origin.items() if v is not None})
+    described = {name: str(v) for name, v in origin.items() if v is not None}
+    job = Job(job_method, plan, net, dropout, described, evaluate_every, record_learning)
     _say_data(loaded)
     try:
         with Display(plan.epochs, method) as display:
@@ -189,6 +206,27 @@ def predict(
         out_console.print(_rich_table(table))
     else:
         table.to_csv(sys.stdout, index=False)
+
+
+def plot(
+    run: Annotated[Path, typer.Argument(help="The folder of a run, finished or not.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the pictures (default: RUN).")] = None,
+    epochs: Annotated[
+        str | None, typer.Option(help="Epochs whose losses are drawn, such as 1,10,50 (default: six of the kept).")
+    ] = None,
+) -> None:
+    """Draw a run: what it learned of clean and wrong labels, its curves, and its losses with their mixture."""
+    from codivide.plot import draw
+
+    try:
+        chosen = [int(word) for word in epochs.split(",")] if epochs else None
+    except ValueError:
+        raise InputError(f"--epochs {epochs}: give whole numbers with commas, such as 1,10,50") from None
+    written, remarks = draw(run, out, chosen)
+    for remark in remarks:
+        err_console.print(f"[yellow]note[/] {escape(remark)}", soft_wrap=True, highlight=False)
+    for path in written:
+        out_console.print(f"written: {path}", soft_wrap=True, highlight=False)
 
 
 def noise(
@@ -458,7 +496,7 @@ def application(arguments: list[str]) -> typer.Typer:
 
     asked = next((word for word in arguments if not word.startswith("-")), None)
     app.command("fit")(_fit_with_flags(arguments) if asked == "fit" else _plain_fit)
-    for command in (predict, noise, methods, demo):
+    for command in (predict, plot, noise, methods, demo):
         app.command()(command)
     app.add_typer(bench, name="bench")
     return app

@@ -125,10 +125,18 @@ def wrong_events(counts: Tensor, epochs: Tensor | int) -> Division:
     return gmm(event_rate(counts, epochs))
 
 
-class _Mixture(NamedTuple):
-    weight: Tensor  # [2]
-    mean: Tensor  # [2], ascending
-    variance: Tensor  # [2]
+class Mixture(NamedTuple):
+    """Two components in one dimension.
+
+    Attributes:
+        weight: ``[2]`` float64, shares that sum to 1.
+        mean: ``[2]``, ascending.
+        variance: ``[2]``.
+    """
+
+    weight: Tensor
+    mean: Tensor
+    variance: Tensor
 
 
 class _Histogram(NamedTuple):
@@ -166,8 +174,21 @@ def gmm(
         tolerance: stop when the mean log-likelihood gains less.
         floor: added to every variance.
     """
-    maximise = partial(_maximise, means=means, steps=steps, tolerance=tolerance, floor=floor)
-    return _divide(loss, _Family(maximise, _posterior, retry=means is None))
+    return _divide(loss, _gaussian(means, steps, tolerance, floor))
+
+
+def mixture(loss: Tensor, *, steps: int = 10, tolerance: float = 1e-2, floor: float = 5e-4) -> Mixture | None:
+    """The mixture that ``gmm`` fits to losses ``[N]``, in the units of the loss: to be drawn over their histogram.
+
+    None where ``gmm`` fits none: fewer than 3 finite losses, or all equal. The arguments are those of ``gmm``.
+    """
+    loss = loss.detach().float()
+    fitted = _fit(loss[torch.isfinite(loss)], _gaussian(None, steps, tolerance, floor))
+    if fitted is None:
+        return None
+    low, width = fitted.low, fitted.high - fitted.low
+    weight, mean, variance = fitted.mixture
+    return Mixture(weight, low + width * mean, width**2 * variance)
 
 
 def bmm(loss: Tensor, *, steps: int = 10) -> Division:
@@ -196,38 +217,56 @@ def bmm(loss: Tensor, *, steps: int = 10) -> Division:
 class _Family(NamedTuple):
     """What tells a Gaussian mixture from a Beta mixture."""
 
-    maximise: Callable[[_Histogram], _Mixture]
-    posterior: Callable[[Tensor, float, float, _Mixture], Tensor]
+    maximise: Callable[[_Histogram], Mixture]
+    posterior: Callable[[Tensor, float, float, Mixture], Tensor]
     retry: bool  # on losses clipped to their bulk, if one component swallows the rest
+
+
+class _Fitted(NamedTuple):
+    low: float  # of the losses that are 0 on the scaled axis
+    high: float
+    histogram: _Histogram
+    mixture: Mixture  # on the scaled axis
+
+
+def _gaussian(means: Tensor | None, steps: int, tolerance: float, floor: float) -> _Family:
+    maximise = partial(_maximise, means=means, steps=steps, tolerance=tolerance, floor=floor)
+    return _Family(maximise, _posterior, retry=means is None)
 
 
 def _divide(loss: Tensor, family: _Family) -> Division:
     loss = loss.detach().float()
     finite = torch.isfinite(loss)
-    if bool(finite.all()):
-        return Division(*_fit(loss, family))
+    whole = bool(finite.all())
+    some = loss if whole else loss[finite]
+    fitted = _fit(some, family)
+    if fitted is None:
+        prob, separates = torch.ones_like(some), False
+    else:
+        low, high, histogram, mixed = fitted
+        prob, separates = family.posterior(some, low, high, mixed), _separates(histogram, mixed)
+    if whole:
+        return Division(prob, separates)
     clean_prob = (loss == -torch.inf).float()
-    prob, separates = _fit(loss[finite], family)
     clean_prob[finite] = prob
     return Division(clean_prob, separates)
 
 
-def _fit(loss: Tensor, family: _Family) -> tuple[Tensor, bool]:
-    nothing = torch.ones_like(loss)
+def _fit(loss: Tensor, family: _Family) -> _Fitted | None:
     if len(loss) < 3:
-        return nothing, False
+        return None
     low, high = (float(v) for v in torch.aminmax(loss))
     if not _spread(low, high):
-        return nothing, False
+        return None
     histogram = _histogram(loss, low, high)
-    mixture = family.maximise(histogram)
-    if _swallowed(mixture, len(loss)) and family.retry:
+    mixed = family.maximise(histogram)
+    if _swallowed(mixed, len(loss)) and family.retry:
         bulk_low, bulk_high = _bulk(loss)
         if _spread(bulk_low, bulk_high) and (bulk_low, bulk_high) != (low, high):
             low, high = bulk_low, bulk_high
             histogram = _histogram(loss, low, high)
-            mixture = family.maximise(histogram)
-    return family.posterior(loss, low, high, mixture), _separates(histogram, mixture)
+            mixed = family.maximise(histogram)
+    return _Fitted(low, high, histogram, mixed)
 
 
 def _spread(low: float, high: float) -> bool:
@@ -272,16 +311,16 @@ def _two_clusters(histogram: _Histogram) -> Tensor:
     return torch.stack([low, 1 - low])
 
 
-def _moments(histogram: _Histogram, membership: Tensor, floor: float) -> _Mixture:
+def _moments(histogram: _Histogram, membership: Tensor, floor: float) -> Mixture:
     """The M-step: weighted moments of each component."""
     weighted = membership * histogram.size
     size = weighted.sum(1) + 10 * torch.finfo(torch.float64).eps
     mean = (weighted @ histogram.mean) / size
     variance = (weighted @ histogram.square) / size - mean.square() + floor
-    return _Mixture(size / size.sum(), mean, variance)
+    return Mixture(size / size.sum(), mean, variance)
 
 
-def _log_density(mean: Tensor, square: Tensor, mixture: _Mixture) -> Tensor:
+def _log_density(mean: Tensor, square: Tensor, mixture: Mixture) -> Tensor:
     """Log of weight times density, ``[2, K]``, averaged over a bin through its exact second moment."""
     centre, variance = mixture.mean.unsqueeze(1), mixture.variance.unsqueeze(1)
     distance = (square - 2 * centre * mean + centre.square()) / variance
@@ -295,14 +334,14 @@ def _maximise(
     tolerance: float,
     floor: float,
     clip: float = 0.0,
-    log_density: Callable[[Tensor, Tensor, _Mixture], Tensor] = _log_density,
-) -> _Mixture:
+    log_density: Callable[[Tensor, Tensor, Mixture], Tensor] = _log_density,
+) -> Mixture:
     if clip:
         mean = histogram.mean.clamp(clip, 1 - clip)
         histogram = _Histogram(histogram.size, mean, torch.maximum(histogram.square, mean.square()))
     if len(histogram.size) < 2:  # all in one bin: nothing to divide
         same = histogram.mean.expand(2)
-        return _Mixture(torch.tensor([1.0, 0.0]).double(), same, torch.full((2,), floor).double())
+        return Mixture(torch.tensor([1.0, 0.0]).double(), same, torch.full((2,), floor).double())
     mixture = _moments(histogram, _two_clusters(histogram), floor)
     if means is not None:
         mixture = mixture._replace(mean=means.detach().cpu().double())
@@ -317,10 +356,10 @@ def _maximise(
             break
         before = now
     order = mixture.mean.argsort()
-    return _Mixture(mixture.weight[order], mixture.mean[order], mixture.variance[order])
+    return Mixture(mixture.weight[order], mixture.mean[order], mixture.variance[order])
 
 
-def _posterior(loss: Tensor, low: float, high: float, mixture: _Mixture) -> Tensor:
+def _posterior(loss: Tensor, low: float, high: float, mixture: Mixture) -> Tensor:
     """``1 / (1 + exp(difference of the two log densities))``, exact for every loss."""
     if float(mixture.weight.min()) <= 0:
         return torch.ones_like(loss)
@@ -334,21 +373,21 @@ def _posterior(loss: Tensor, low: float, high: float, mixture: _Mixture) -> Tens
     return clean_prob
 
 
-def _beta_parameters(mixture: _Mixture) -> tuple[Tensor, Tensor]:
+def _beta_parameters(mixture: Mixture) -> tuple[Tensor, Tensor]:
     """``a`` and ``b``, ``[2]`` each, of the Beta densities with these means and variances; within bounds."""
     mean = mixture.mean.clamp(_CLIP, 1 - _CLIP)
     size = (mean * (1 - mean) / mixture.variance - 1).clamp(1e-3, 1e3)  # a + b
     return size * mean, size * (1 - mean)
 
 
-def _log_beta_density(mean: Tensor, square: Tensor, mixture: _Mixture) -> Tensor:
+def _log_beta_density(mean: Tensor, square: Tensor, mixture: Mixture) -> Tensor:
     """Log of weight times Beta density, ``[2, K]``, at the mean of a bin (its square is of no use here)."""
     a, b = _beta_parameters(mixture)
     constant = mixture.weight.log() + torch.lgamma(a + b) - torch.lgamma(a) - torch.lgamma(b)
     return torch.outer(a - 1, mean.log()) + torch.outer(b - 1, torch.log1p(-mean)) + constant.unsqueeze(1)
 
 
-def _beta_posterior(loss: Tensor, low: float, high: float, mixture: _Mixture) -> Tensor:
+def _beta_posterior(loss: Tensor, low: float, high: float, mixture: Mixture) -> Tensor:
     """``sigmoid(constant + da log z + db log(1 - z))``, made to fall where it would rise again."""
     if float(mixture.weight[0]) * len(loss) < 2 or float(mixture.weight[1]) <= 0:
         return torch.ones_like(loss)
@@ -367,11 +406,11 @@ def _beta_posterior(loss: Tensor, low: float, high: float, mixture: _Mixture) ->
     return clean_prob
 
 
-def _swallowed(mixture: _Mixture, n: int) -> bool:
+def _swallowed(mixture: Mixture, n: int) -> bool:
     return float(mixture.weight.min()) * n < max(2.0, 1e-3 * n)
 
 
-def _separates(histogram: _Histogram, mixture: _Mixture) -> bool:
+def _separates(histogram: _Histogram, mixture: Mixture) -> bool:
     """Whether the histogram has a valley between two peaks that chance would not dig.
 
     In bins of half the narrower component's width, some bin between the two means must lie below the highest bin

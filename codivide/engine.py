@@ -139,7 +139,7 @@ class Attached(NamedTuple):
     lr: float
 
 
-Watch = Callable[["Run"], Mapping[str, float] | None]
+Watch = Callable[["Run"], Mapping[str, Any] | None]
 
 
 @dataclass
@@ -474,7 +474,8 @@ def train(
         data: samples and given labels.
         build: makes one network with random weights.
         plan: optimizer, schedule, precision, seed.
-        watch: called after every epoch with the run, read-only; numbers that it returns join the record.
+        watch: called after every epoch with the run, whose networks and generators it leaves as they are; what it
+            returns (JSON values) joins the record.
         checkpoint: file that holds the run after its last whole epoch, written atomically; None: none.
         resume: go on from ``checkpoint`` if it is there; the result is bit-identical to a straight run.
         identity: JSON values that a checkpoint must share to be resumed, besides method, plan and labels.

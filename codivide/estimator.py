@@ -135,7 +135,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             device=self.device,
             seed=seed if isinstance(seed, int) else int(check_random_state(seed).randint(2**31)),
         )
-        job = Job(method, plan, self.net, self.dropout)
+        job = Job(method, plan, self.net, self.dropout, record_learning=self.out is not None)
         outcome = execute(job, loaded, Path(self.out) if self.out is not None else None)
 
         self.classes_ = np.asarray(loaded.classes)

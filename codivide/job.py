@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,12 @@ import numpy as np
 import pandas as pd
 import torch
 
-from codivide import __version__, label_table, nets
+from codivide import __version__, early_learning, functional, label_table, nets
 from codivide.data import noise
 from codivide.data.loaded import Loaded
 from codivide.data.views import ViewSpec, fit_views
 from codivide.engine import Data, Method, Run, train
-from codivide.errors import InputError, unknown
+from codivide.errors import InputError, TrainingWarning, unknown
 from codivide.files import atomic, write_text
 from codivide.methods import METHODS
 from codivide.methods.dividemix import DivideMix
@@ -28,7 +29,13 @@ from codivide.plan import Plan, resolve_device
 from codivide.record import environment
 
 MODEL, CHECKPOINT, METRICS = "model.safetensors", "checkpoint.safetensors", "metrics.jsonl"
-_WRITTEN = ("config.json", METRICS, "labels.csv", "labels.parquet", MODEL, CHECKPOINT, "summary.json", "skipped.csv")
+PREDICTIONS = "predictions.npz"
+PICTURES = tuple(f"{name}.{kind}" for name in ("learning", "curves", "losses") for kind in ("png", "svg"))
+_WRITTEN = (
+    *("config.json", METRICS, "labels.csv", "labels.parquet", PREDICTIONS, MODEL, CHECKPOINT, "summary.json"),
+    *("skipped.csv", *PICTURES),
+)
+_MEMORY = "learning.predictions"  # of a run: what it predicted for every sample at each recorded epoch
 
 Progress = Callable[[Run, Mapping[str, Any]], None]
 
@@ -43,6 +50,10 @@ class Job:
         net: a name that ``nets.build`` knows, or "auto".
         dropout: of the network, before its last layer, in [0, 1).
         source: where the data came from and what was done to them (path, noise, part), for the record.
+        evaluate_every: epochs between evaluations on the test part, the last epoch always being one; None: every epoch
+            up to 100 epochs, else about 100 evaluations that include the last 10 epochs.
+        record_learning: look at the training set, too, at up to about 50 of these epochs (see ``early_learning``);
+            each look costs a forward pass.
     """
 
     method: Method = field(default_factory=DivideMix)
@@ -51,6 +62,11 @@ class Job:
     dropout: float = 0.0
     source: Mapping[str, Any] = field(default_factory=dict)
     evaluate_every: int | None = None
+    record_learning: bool = True
+
+    def __post_init__(self) -> None:
+        if self.evaluate_every is not None and self.evaluate_every < 1:
+            raise InputError(f"evaluate_every is {self.evaluate_every}; it must be at least 1")
 
 
 @dataclass
@@ -122,7 +138,7 @@ def execute(
     resume: bool = False,
     progress: Progress | None = None,
 ) -> Outcome:
-    """Train, evaluate after every epoch where there is a test part, and write the run folder.
+    """Train, evaluate, record what is learned of clean and wrong labels, and write the run folder.
 
     Args:
         job: method, plan and net.
@@ -148,9 +164,15 @@ def execute(
     settings = config(job, loaded)
     folder = _Folder(out, settings, resume) if out else None
 
-    def watch(run: Run) -> dict[str, float]:
-        due = run.epoch == job.plan.epochs or run.epoch % (job.evaluate_every or 1) == 0
-        scores = _test_scores(_model(job, run, loaded, views), loaded.test) if due else {}
+    evaluations = early_learning.evaluation_epochs(job.plan.epochs, job.evaluate_every)
+    learning = _Learning(job, loaded, evaluations) if job.record_learning else None
+
+    def watch(run: Run) -> dict[str, Any]:
+        scores: dict[str, Any] = {}
+        if run.epoch in evaluations:
+            scores |= _test_scores(_model(job, run, loaded, views), loaded.test)
+        if learning is not None and run.epoch in learning.epochs:
+            scores |= learning.look(run, _model(job, run, loaded, views))
         row = run.history[-1] | scores
         if folder is not None:
             folder.append(run, row)
@@ -163,15 +185,18 @@ def execute(
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
-    identity = {name: settings[name] for name in ("version", "net", "dropout", "augment")}
+    names = ("version", "net", "dropout", "augment", "evaluate_every", "record_learning")
+    identity = {name: settings[name] for name in names}
     run = train(job.method, data, build, job.plan, watch, out / CHECKPOINT if out else None, resume, identity)
     model = _model(job, run, loaded, views)
-    suggested = model.logits(loaded.x).argmax(1).numpy()
+    suggested = learning.close(run) if learning else model.logits(loaded.x).argmax(1).numpy()
     clean_prob = job.method.clean_prob(run).double().cpu().numpy()
     table = label_table.build(loaded.ids, loaded.y, suggested, clean_prob, loaded.classes, loaded.truth)
     summary = _summary(job, loaded, run, suggested, clean_prob, time.perf_counter() - began)
     if out is not None:
         label_table.write(table, out)
+        if learning is not None:
+            learning.write(run, out)
         if loaded.skipped:
             with atomic(out / "skipped.csv") as aside:
                 pd.DataFrame(loaded.skipped, columns=["path", "reason"]).to_csv(aside, index=False)
@@ -197,6 +222,8 @@ def config(job: Job, loaded: Loaded) -> dict[str, Any]:
         "net": job.net,
         "dropout": job.dropout,
         "plan": asdict(job.plan),
+        "evaluate_every": job.evaluate_every,
+        "record_learning": job.record_learning,
         "skipped_files": len(loaded.skipped),
     }
 
@@ -212,6 +239,61 @@ def _test_scores(model: Model, test: Loaded | None) -> dict[str, float]:
     known = test.y >= 0
     right = model.logits(test.x).argmax(1).numpy()[known] == test.y[known]
     return {"test_accuracy": float(right.mean())}
+
+
+class _Learning:
+    """The record of what is learned of clean and of wrong labels; kept in the run's memory, so that it is resumed."""
+
+    def __init__(self, job: Job, loaded: Loaded, evaluations: Sequence[int]) -> None:
+        self.loaded, self.dtype = loaded, early_learning.prediction_type(len(loaded.classes))
+        samples = len(loaded.y) * self.dtype.itemsize
+        self.epochs = early_learning.recorded_epochs(evaluations, samples)
+        self.fewer = len(self.epochs) < len(early_learning.recorded_epochs(evaluations, 1))
+        self.detailed = early_learning.histogram_epochs(self.epochs, asdict(job.method).get("warmup"))
+
+    def _predictions(self, run: Run) -> torch.Tensor:
+        """``[N, K]``, one column a recorded epoch."""
+        return run.remember(_MEMORY, len(self.epochs), dtype=self.dtype)
+
+    def look(self, run: Run, model: Model) -> dict[str, Any]:
+        """The record of the epoch that has just ended."""
+        size, parts, losses = run.plan.evaluation_batch, [], []
+        for logits, given in zip(model.batches(run.data.x, size), torch.split(run.data.y, size), strict=True):
+            parts.append(logits.argmax(1))
+            losses.append(functional.sample_loss(logits, given))
+        predicted = torch.cat(parts)
+        self._predictions(run)[:, self.epochs.index(run.epoch)] = predicted.to(self.dtype)
+        row = early_learning.record(
+            predicted.cpu().numpy(),
+            torch.cat(losses).cpu().numpy(),
+            self.loaded.y,
+            self.loaded.truth,
+            histogram=run.epoch in self.detailed,
+        )
+        if self.fewer and run.epoch == self.epochs[0]:
+            text = f"so many samples that what they are predicted as is recorded at {len(self.epochs)} epochs only"
+            warnings.warn(text, TrainingWarning, stacklevel=2)
+            row["warnings"] = run.history[-1].get("warnings", {}) | {"learning": text}
+        return row
+
+    def close(self, run: Run) -> label_table.Labels:
+        """Tell every record how far it agrees with the last one, which is returned as int64 ``[N]``."""
+        predictions = self._predictions(run).T.cpu().numpy()
+        for epoch, share in zip(self.epochs, early_learning.final_agreement(predictions), strict=True):
+            run.history[epoch - 1]["final_agreement"] = share
+        last: label_table.Labels = predictions[-1].astype(np.int64)
+        return last
+
+    def write(self, run: Run, folder: Path) -> None:
+        """``predictions.npz``, and ``metrics.jsonl`` again with what ``close`` added."""
+        with atomic(folder / PREDICTIONS) as aside, open(aside, "wb") as file:
+            np.savez_compressed(
+                file,
+                epochs=np.asarray(self.epochs),
+                predictions=self._predictions(run).T.cpu().numpy(),
+                classes=np.asarray([str(name) for name in self.loaded.classes]),
+            )
+        write_text(folder / METRICS, "".join(json.dumps(row) + "\n" for row in run.history))
 
 
 class _Folder:
@@ -256,13 +338,15 @@ def _summary(
         "seconds": round(seconds, 2),
         "warnings": [text for row in run.history for text in row.get("warnings", {}).values()],
     }
-    tests = [row["test_accuracy"] for row in run.history if "test_accuracy" in row]
+    tests = {row["epoch"]: row["test_accuracy"] for row in run.history if "test_accuracy" in row}
     if tests:
+        best = max(tests, key=tests.__getitem__)  # of the evaluations on the test set: it peeks
         summary["test_accuracy"] = {
-            "last": tests[-1],
-            "last_10_mean": float(np.mean(tests[-10:])),
-            "best": max(tests),  # of the epochs on the test set: it peeks
-            "best_epoch": int(np.argmax(tests)) + 1,
+            "last": tests[run.epoch],
+            "last_10_mean": float(np.mean(list(tests.values())[-10:])),  # of the last 10 evaluations
+            "best": tests[best],
+            "best_epoch": best,
+            "evaluations": len(tests),
         }
     if loaded.truth is not None:
         summary["noise"] = noise.summary(loaded.truth, loaded.y, len(loaded.classes))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -45,8 +46,8 @@ class Model:
     precision: Literal["bf16", "fp32"] = "fp32"
 
     @torch.no_grad()
-    def logits(self, rows: Rows, batch_size: int = 256) -> Tensor:
-        """Mean logits ``[N, C]`` of the members on raw rows, float32 on the CPU.
+    def batches(self, rows: Rows, batch_size: int = 256) -> Iterator[Tensor]:
+        """Mean logits ``[B, C]`` of the members on one batch of raw rows after the other, float32 on their device.
 
         The published numbers sum the logits of both networks; the mean has the same largest entry.
         """
@@ -54,16 +55,21 @@ class Model:
         plain = self.views.views()["plain"]
         generator = torch.Generator()  # "plain" draws nothing from it
         modes = [member.training for member in self.members]
-        parts = []
         for member in self.members:
             member.eval()
-        for ids in torch.split(torch.arange(len(rows)), batch_size):
-            x = plain(rows[ids].to(device), generator)
-            with autocast(self.precision, device):
-                votes = [member(x).float() for member in self.members]
-            parts.append(torch.stack(votes).mean(0).cpu())
-        for member, mode in zip(self.members, modes, strict=True):
-            member.train(mode)
+        try:
+            for ids in torch.split(torch.arange(len(rows)), batch_size):
+                x = plain(rows[ids].to(device), generator)
+                with autocast(self.precision, device):
+                    votes = [member(x).float() for member in self.members]
+                yield torch.stack(votes).mean(0)
+        finally:
+            for member, mode in zip(self.members, modes, strict=True):
+                member.train(mode)
+
+    def logits(self, rows: Rows, batch_size: int = 256) -> Tensor:
+        """Mean logits ``[N, C]`` of the members on raw rows, float32 on the CPU."""
+        parts = [part.cpu() for part in self.batches(rows, batch_size)]
         return torch.cat(parts) if parts else torch.zeros(0, len(self.classes))
 
     def probs(self, rows: Rows, batch_size: int = 256) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -84,7 +84,7 @@ def test_fit_writes_the_run(finished, photos):
     run, done = finished
     assert {p.name for p in run.iterdir()} == {
         "config.json", "metrics.jsonl", "labels.csv", "labels.parquet", "model.safetensors",
-        "checkpoint.safetensors", "summary.json", "skipped.csv",
+        "checkpoint.safetensors", "summary.json", "skipped.csv", "predictions.npz",
     }  # fmt: skip
     assert pd.read_csv(run / "skipped.csv")["path"].tolist() == ["dark/broken.jpg"]
     assert "broken.jpg" in done.stdout + done.stderr
@@ -180,6 +180,7 @@ def test_a_run_that_fails_leaves_the_older_one(finished, photos):
         (["fit", "digits", "--out", "r", "--weight-decay", "-1"], ["weight_decay"]),
         (["fit", "digits", "--out", "r", "--seed", "-1"], ["seed"]),
         (["fit", "digits", "--out", "r", "--limit", "-5"], ["--limit"]),
+        (["fit", "digits", "--out", "r", "--evaluate-every", "0"], ["--evaluate-every"]),
         (["fit", "digits", "--out", "r", "--cache-limit", "nan"], ["cache-limit"]),
         (["fit", "digits", "--out", "r", "--unlabelled", "x"], ["--unlabelled"]),
         (["fit", "digits", "--out", "/proc/nope/x"], ["/proc/nope"]),
@@ -227,7 +228,7 @@ def test_methods_and_noise_print_tables(tmp_path):
 
 def test_kill_then_resume_is_the_straight_run(tmp_path):
     words = ["fit", "digits", "--noise", "symmetric:0.4", "--epochs", "8", "--warmup", "3", "--limit", "400"]
-    words += ["--batch-size", "32", "--average", "0.9", "--freeze", "2"]
+    words += ["--batch-size", "32", "--average", "0.9", "--freeze", "2", "--evaluate-every", "2"]
     straight = codivide(*words, "--out", "straight", cwd=tmp_path)
     assert straight.returncode == 0, straight.stderr
     command = [sys.executable, "-m", "codivide.cli", *words, "--out", "killed"]
@@ -243,7 +244,7 @@ def test_kill_then_resume_is_the_straight_run(tmp_path):
     assert not (tmp_path / "killed" / "model.safetensors").exists()
     resumed = codivide(*words, "--out", "killed", "--resume", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
-    for name in ("model.safetensors", "labels.csv", "labels.parquet"):
+    for name in ("model.safetensors", "labels.csv", "labels.parquet", "predictions.npz"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "straight" / name).read_bytes(), name
     lines = [json.loads(line) for line in metrics.read_text().splitlines()]
     expected = [json.loads(line) for line in (tmp_path / "straight" / "metrics.jsonl").read_text().splitlines()]
