@@ -39,7 +39,7 @@ def test_label_smoothing_is_that_of_torch_in_loss_and_gradient():
     target = functional.smooth(functional.one_hot(labels, 4), 0.3)
     ours = functional.soft_cross_entropy(logits, target)
     theirs = F.cross_entropy(logits, labels, label_smoothing=0.3)
-    assert float(ours) == pytest.approx(float(theirs), rel=1e-6)
+    assert ours.item() == pytest.approx(theirs.item(), rel=1e-6)
     (mine,), (yours,) = torch.autograd.grad(ours, logits), torch.autograd.grad(theirs, logits)
     assert torch.allclose(mine, yours, atol=1e-7)
 
