@@ -28,7 +28,10 @@ from codivide.job import Job, build_method, default_plan, execute
 from codivide.recipes import RECIPES, Recipe
 
 RESULTS = Path("results") / "recipes"
-_CURVE = ("epoch", "seconds", "loss", "test_accuracy", "recovery_accuracy")
+_CURVE = (
+    *("epoch", "seconds", "loss", "test_accuracy", "recovery_accuracy"),
+    *("clean_correct", "wrong_correct", "wrong_memorised", "given_agreement"),
+)
 
 Progress = Callable[[Run, Mapping[str, Any]], None]
 Begin = Callable[[Recipe, int, int], Progress]
