@@ -12,7 +12,7 @@ Ours:
 - the weight of the unlabelled part stays .1 after its ramp; the published code sets it to 0 there;
 - ramps and the time of agreement keep their share of the run (50, 100 and the last 250 of 600 epochs) unless given;
 - samples without a label learn in the unlabelled part and by agreement; a part without samples has a loss of 0;
-- the probability of being clean is that of the given label, mean of both networks: what both selections rank by.
+- clean_prob: the mixture on the given label's probability, mean of both networks, by which both selections rank.
 """
 
 from __future__ import annotations
@@ -134,7 +134,6 @@ class ProMix(WarmUp):
         guess = torch.softmax(functional.debias(logits[: len(x)].detach(), mean_rest, self.debias_guess), 1)
         rest = functional.debias(auxiliary, mean_rest, -self.debias_loss)
         loss_u = functional.two_view_loss(rest, functional.sharpen(guess, self.temperature), ~kept, weight)
-        run.log(loss_u=loss_u)
         loss = self.lambda_u * self.ramp(run, 2) * loss_u
         for out in (logits, auxiliary):
             loss = loss + functional.two_view_loss(margin(out), target, kept, weight)
@@ -146,5 +145,6 @@ class ProMix(WarmUp):
         return loss
 
     def judge(self, run: Run) -> Tensor:
-        """Mean probability of the given label."""
-        return torch.stack([run.remember(f"given_prob.{i}") for i in range(self.nets)]).mean(0)
+        """The mixture on the mean probability of the given label."""
+        mean = torch.stack([run.remember(f"given_prob.{i}") for i in range(self.nets)]).mean(0)
+        return divide.gmm(-mean).clean_prob.where(run.data.y >= 0, torch.nan)
