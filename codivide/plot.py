@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,8 +42,8 @@ _WRONG = (
     ("wrong_other", "as neither", GREY, "-."),
 )
 _BLIND = (
-    ("given_agreement", "predicted as the given label", VERMILLION, "--"),
     ("final_agreement", "predicted as in the end (the suggestion)", BLUE, "-"),
+    ("given_agreement", "predicted as the given label", VERMILLION, "--"),
 )
 
 
@@ -224,8 +225,9 @@ def _histogram(axes: Axes, kept: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _figure(record: Record, columns: int, rows: int, panel: tuple[float, float]) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(columns * panel[0], rows * panel[1] + 0.5), layout="constrained")
-    figure.suptitle(record.title, x=0.01, ha="left", color="#555555")
+    width = max(6.0, columns * panel[0])
+    figure = Figure(figsize=(width, rows * panel[1] + 0.5), layout="constrained")
+    figure.suptitle(textwrap.fill(record.title, int(12 * width)), x=0.01, ha="left", color="#555555")
     return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
 
 
