@@ -195,9 +195,11 @@ def test_the_weight_falls_from_warm_up_to_three_quarters():
         assert method.weight(run) == pytest.approx(expected)
 
 
-def test_warm_up_is_a_third_of_a_short_run_and_ten_epochs_of_a_long_one():
-    for epochs, expected in ((2, 1), (6, 2), (300, 10)):
-        assert CNNCRF().warmup_epochs(start(CNNCRF(), epochs=epochs)) == expected
+def test_warm_up_is_ten_epochs_or_three_hundred_updates_and_a_third_at_most():
+    for samples, epochs, expected in ((120, 2, 1), (120, 6, 2), (120, 300, 40), (600, 300, 10), (120, 60, 20)):
+        run = start(CNNCRF(), toys.toy(samples), epochs=epochs)
+        assert CNNCRF().warmup_epochs(run) == expected
+    assert CNNCRF(warmup=7).warmup_epochs(run) == 7
 
 
 def test_samples_without_a_label_are_never_seen():

@@ -51,7 +51,7 @@ class CNNCRF(Method):
     """A random field over true and noisy label on top of the network, learned by regularised EM.
 
     Attributes:
-        warmup: epochs of plain training first; None: 10, or a third of all where that is less.
+        warmup: epochs of plain training first; None: 10, or as many as 300 updates take, at most a third of all.
         alpha: weight of the auxiliary distribution in the posterior, when the field begins to learn.
         alpha_last: that weight from three quarters of all epochs on; it falls in a straight line.
         energy_rate: learning rate of the energy, as a share of the network's.
@@ -80,7 +80,11 @@ class CNNCRF(Method):
 
     def warmup_epochs(self, run: Run) -> int:
         """Epochs of plain training."""
-        return max(1, min(10, run.plan.epochs // 3)) if self.warmup is None else self.warmup
+        if self.warmup is not None:
+            return self.warmup
+        labelled = int((run.data.y >= 0).sum())
+        learned = max(10, math.ceil(300 * run.plan.batch_size / labelled))
+        return max(1, min(learned, run.plan.epochs // 3))
 
     def epoch(self, run: Run) -> None:
         """Warm up; once, estimate the auxiliary table; then expectation and maximisation, a batch at a time."""
