@@ -167,9 +167,13 @@ def _elr() -> Iterator[Recipe]:
     for data, (settings, numbers) in _ELR_PLUS_NUMBERS.items():
         for setting, number in _pairs(settings, numbers):
             hundred, one_way = data == "cifar100", setting == "asym40"
-            hyper = {"lambda_elr": 7.0, "beta": 0.9, "coef_step": 40_000, "label_product": True} if hundred else {}
+            hyper = (
+                {"lambda_elr": 7.0, "beta": 0.9, "coef_step": 40_000, "label_product": True}
+                if hundred
+                else {"coef_step": 0}
+            )
             if one_way and not hundred:
-                hyper = {"lambda_elr": 1.0, "beta": 0.9}
+                hyper = {"lambda_elr": 1.0, "beta": 0.9, "coef_step": 0}
             yield Recipe(
                 f"elr_plus/{data}-{setting}",
                 "elr_plus",
