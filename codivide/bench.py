@@ -88,8 +88,11 @@ def work(
 
     Returns:
         The result files written, in order.
+
+    Raises:
+        InputError: one recipe or more could not be run; all others were.
     """
-    written = []
+    written, failed = [], []
     for seed, recipe in product(seeds, recipes):
         target, folder = result_path(recipe.name, seed, results), runs / f"{recipe.name}_s{seed}"
         if target.exists():
@@ -105,6 +108,10 @@ def work(
                 written.append(target)
         except Timeout:  # held by another process
             continue
+        except InputError as error:
+            failed.append(f"{recipe.name}, seed {seed}: {error}")
+    if failed:
+        raise InputError("\n".join(failed))
     return written
 
 

@@ -91,6 +91,13 @@ def test_a_killed_run_is_gone_on_with_and_gives_the_same(tmp_path):
     assert resumed["test_accuracy"] == straight["test_accuracy"]
 
 
+def test_a_recipe_that_cannot_run_does_not_stop_the_others(tmp_path):
+    wrong = replace(QUICK, name="quick/wrong", plan={"epochs": 2, "lr": 1e30})
+    with pytest.raises(InputError, match="quick/wrong, seed 0: training diverged"):
+        bench.work([wrong, QUICK], [0], tmp_path / "results", tmp_path / "runs")
+    assert bench.result_path(QUICK.name, 0, tmp_path / "results").exists()
+
+
 def test_the_seed_draws_part_and_noise():
     first, again, other = bench.data_of(QUICK, 0), bench.data_of(QUICK, 0), bench.data_of(QUICK, 1)
     assert np.array_equal(first.y, again.y)
