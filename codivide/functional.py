@@ -372,3 +372,8 @@ def pseudo_label_loss(logits: Tensor, probs: Tensor, threshold: float) -> Tensor
     """
     sure, labels = probs.detach().max(dim=1)
     return (sample_loss(logits, labels) * (sure >= threshold)).mean()
+
+
+def rising_decay(decay: float, updates: int) -> float:
+    """``min(decay, (1 + t) / (10 + t))`` after t updates: an average that soon forgets its first weights."""
+    return min(decay, (1 + updates) / (10 + updates))

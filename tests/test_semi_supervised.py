@@ -116,6 +116,13 @@ def test_cross_entropy_sees_as_many_labelled_samples_in_its_steps():
     assert train(METHODS["cross_entropy"](), problem.data, toys.build, toys.plan(2)).step == 4
 
 
+def test_cross_entropy_averages_as_the_others_where_it_counts_steps():
+    for steps, expected in ((None, 0.999), (9, 4 / 13)):
+        run = start(METHODS["cross_entropy"](steps=steps), average=0.999)
+        run.step = 3
+        assert run.method.decay(run) == pytest.approx(expected)
+
+
 # Warnings and missing parts.
 
 

@@ -117,4 +117,4 @@ class SemiSupervised(Method):
 
     def decay(self, run: Run) -> float:
         """The plan's decay of the weight average, smaller at first."""
-        return min(run.plan.average, (1 + run.step) / (10 + run.step))
+        return functional.rising_decay(run.plan.average, run.step)

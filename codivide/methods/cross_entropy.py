@@ -33,7 +33,7 @@ class CrossEntropy(Method):
         validation: share of the labelled samples that is held out to find the best epoch, at most 0.5; 0: none.
         patience: epochs without a better one on the held-out samples after which training ends; 0: never.
         steps: batches of an epoch, all full, from labelled samples that start again as often as needed (to see as many
-            as a semi-supervised method does); None: one pass.
+            as a semi-supervised method does, with a weight average that rises as there); None: one pass.
     """
 
     paper: ClassVar[str] = "-"
@@ -102,6 +102,10 @@ class CrossEntropy(Method):
             run.remember("best_agreed").fill_(agreed)
             run.remember("best_epoch").fill_(run.epoch + 1)
             run.attached["best.0"].net.load_state_dict(net.state_dict())
+
+    def decay(self, run: Run) -> float:
+        """The plan's decay of the weight average; with ``steps`` smaller at first, as in semi-supervised methods."""
+        return functional.rising_decay(run.plan.average, run.step) if self.steps else run.plan.average
 
     def clean_prob(self, run: Run) -> Tensor:
         """As of every method; the held-out samples are divided by themselves."""
