@@ -67,6 +67,7 @@ class Method:
     """
 
     nets: ClassVar[int] = 1
+    semi_supervised: ClassVar[bool] = False  # whether it is made for data of which most have no label
     paper: ClassVar[str] = ""
     summary: ClassVar[str] = ""
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {}  # least and most value of a hyper-parameter
@@ -189,11 +190,14 @@ class Run:
 
     def _optimizer(self, net: nn.Module) -> torch.optim.Optimizer:
         plan = self.plan
+        groups: list[dict[str, Any]] = [{"params": list(net.parameters())}]
+        if plan.decayed == "kernels":
+            kernels = [p for p in net.parameters() if p.ndim > 1]
+            others = [p for p in net.parameters() if p.ndim <= 1]
+            groups = [{"params": kernels}, {"params": others, "weight_decay": 0.0}]
         if plan.optimizer == "adamw":
-            return torch.optim.AdamW(net.parameters(), plan.lr, weight_decay=plan.weight_decay)
-        return torch.optim.SGD(
-            net.parameters(), plan.lr, plan.momentum, weight_decay=plan.weight_decay, nesterov=plan.nesterov
-        )
+            return torch.optim.AdamW(groups, plan.lr, weight_decay=plan.weight_decay)
+        return torch.optim.SGD(groups, plan.lr, plan.momentum, weight_decay=plan.weight_decay, nesterov=plan.nesterov)
 
     @property
     def frozen(self) -> bool:
@@ -241,32 +245,45 @@ class Run:
     ) -> Iterator[Batch]:
         """Random batches of the samples where a mask ``[N]`` is true (None: all), one pass or ``steps`` batches.
 
-        A last batch of one sample, on which batch normalisation fails, joins the batch before it; a set of one
-        sample gives a batch of it twice. An empty set gives no batch.
+        In one pass, a last batch of one sample, on which batch normalisation fails, joins the batch before it; a set
+        of one sample gives a batch of it twice. With ``steps`` every batch is full: where an order of the samples ends,
+        the next begins, so that a sample may be there twice. An empty set gives no batch.
         """
         ids = self._chosen(where)
         if not len(ids):
             return
         size = size or self.plan.batch_size
         total = steps or len(self._chunks(ids, size))
-        stream = self._stream(ids, size)
+        stream = self._endless(ids, size) if steps else self._stream(ids, size)
         for k in range(total):
             self.fraction = k / total
             yield self.fetch(next(stream), views)
         self.fraction = 0.0
 
-    def pairs(self, a: Tensor, b: Tensor, views: Sequence[str] = ("weak",)) -> Iterator[tuple[Batch, Batch]]:
+    def pairs(
+        self,
+        a: Tensor,
+        b: Tensor,
+        views: Sequence[str] = ("weak",),
+        *,
+        steps: int | None = None,
+        size_b: int | None = None,
+        views_b: Sequence[str] | None = None,
+    ) -> Iterator[tuple[Batch, Batch]]:
         """One pass over the samples of mask ``a``, each batch with one of mask ``b``, which starts again at its end.
 
-        The second batch has no samples when ``b`` is empty.
+        With ``steps`` neither side ends before so many pairs, and every batch is full. The second batch has
+        ``size_b`` samples (None: as many as the first) in ``views_b`` (None: the same views), and none when ``b`` is
+        empty.
         """
-        others = self._chosen(b)
-        stream = self._stream(others, self.plan.batch_size)
-        for batch in self.batches(a, views):
+        others, size = self._chosen(b), size_b or self.plan.batch_size
+        names = views if views_b is None else views_b
+        stream = self._endless(others, size) if steps else self._stream(others, size)
+        for batch in self.batches(a, views, steps=steps):
             if len(others):
-                yield batch, self.fetch(next(stream), views)
+                yield batch, self.fetch(next(stream), names)
             else:
-                yield batch, Batch(batch.id[:0], tuple(x[:0] for x in batch.x), batch.y[:0])
+                yield batch, Batch(batch.id[:0], tuple(batch.x[0][:0] for _ in names), batch.y[:0])
 
     def _chosen(self, where: Tensor | None) -> Tensor:
         return torch.arange(len(self.data)) if where is None else where.nonzero().flatten().cpu()
@@ -275,6 +292,14 @@ class Run:
         while True:
             order = torch.randperm(len(ids), generator=self.gen)
             yield from self._chunks(ids[order], size)
+
+    def _endless(self, ids: Tensor, size: int) -> Iterator[Tensor]:
+        rest, size = ids[:0], max(size, 2)
+        while True:
+            while len(rest) < size:
+                rest = torch.cat([rest, ids[torch.randperm(len(ids), generator=self.gen)]])
+            yield rest[:size]
+            rest = rest[size:]
 
     @staticmethod
     def _chunks(ids: Tensor, size: int) -> list[Tensor]:

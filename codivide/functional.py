@@ -358,3 +358,22 @@ def two_view_loss(logits: Tensor, target: Tensor, where: Tensor, weight: float) 
     """
     weak, strong = (soft_losses(part, target) for part in logits.chunk(2))
     return ((weak + weight * strong) * where).sum() / where.sum().clamp_min(1)
+
+
+def pseudo_label_loss(logits: Tensor, probs: Tensor, threshold: float) -> Tensor:
+    """``1/B sum_b 1[max q_b >= t] H(argmax q_b, p_b)`` (FixMatch, eq. 4; Pseudo-Label where q is p itself).
+
+    A mean over all samples, so that its weight rises with the share of samples that are kept.
+
+    Args:
+        logits: ``[B, C]`` of p, what learns.
+        probs: q ``[B, C]``, what makes the labels; no gradient goes there.
+        threshold: t in [0, 1].
+    """
+    sure, labels = probs.detach().max(dim=1)
+    return (sample_loss(logits, labels) * (sure >= threshold)).mean()
+
+
+def rising_decay(decay: float, updates: int) -> float:
+    """``min(decay, (1 + t) / (10 + t))`` after t updates: an average that soon forgets its first weights."""
+    return min(decay, (1 + updates) / (10 + updates))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm  # what all batch normalisation layers derive from
 
 from codivide.errors import InputError
 
@@ -62,3 +63,30 @@ def changed(module: nn.Module, change: Callable[[Tensor], Tensor]) -> Iterator[N
         yield
     finally:
         handle.remove()
+
+
+@contextmanager
+def untracked(net: nn.Module) -> Iterator[None]:
+    """Batch normalisation works as before, on the batch when training, but its running statistics stay as they are."""
+    norms = [part for part in net.modules() if isinstance(part, _BatchNorm) and part.track_running_stats]
+    for part in norms:
+        part.track_running_stats = False
+    try:
+        yield
+    finally:
+        for part in norms:
+            part.track_running_stats = True
+
+
+@contextmanager
+def steady(net: nn.Module) -> Iterator[None]:
+    """As ``untracked``, and nothing is random: every other part (dropout) is in evaluation mode."""
+    modes = {part: part.training for part in net.modules()}
+    for part in modes:
+        part.training = part.training and isinstance(part, _BatchNorm)
+    try:
+        with untracked(net):
+            yield
+    finally:
+        for part, training in modes.items():
+            part.training = training

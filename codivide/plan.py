@@ -27,6 +27,8 @@ class Plan:
         momentum: of SGD.
         nesterov: Nesterov's form of momentum.
         weight_decay: coupled for SGD, decoupled for AdamW.
+        decayed: what ``weight_decay`` acts on: "all" parameters, or "kernels" (weights of linear layers and
+            convolutions, anything of two dimensions or more), so neither biases nor normalisation.
         schedule: how ``lr`` changes: constant; step (times ``gamma`` at each of ``milestones``); linear (down to
             ``lr_min`` from the first of ``milestones``, or from the start, to the end); cosine to ``lr_min``;
             one_cycle (up from lr/25 over the first 30 %, then cosine to lr/10000).
@@ -52,6 +54,7 @@ class Plan:
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 5e-4
+    decayed: Literal["all", "kernels"] = "all"
     schedule: Schedule = "constant"
     milestones: tuple[int, ...] = ()
     gamma: float = 0.1
@@ -81,6 +84,7 @@ class Plan:
             raise InputError(f"average is {self.average}; a decay lies in [0, 1)")
         for name, known in (
             ("optimizer", ("sgd", "adamw")),
+            ("decayed", ("all", "kernels")),
             ("schedule", ("constant", "step", "linear", "cosine", "one_cycle")),
             ("precision", ("auto", "bf16", "fp32")),
         ):

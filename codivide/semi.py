@@ -5,14 +5,14 @@ All take and return probabilities; none keeps a gradient for its targets.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from codivide import mixing
-from codivide.functional import mixup, prior_kl, sharpen, soft_cross_entropy, squared_error
+from codivide.functional import mixup, prediction_kl, prior_kl, sharpen, soft_cross_entropy, squared_error
 
 
 class Mixed(NamedTuple):
@@ -61,10 +61,12 @@ def mixmatch(
     unlabelled_target: Tensor,
     alpha: float,
     generator: torch.Generator,
+    per_sample: bool = False,
 ) -> Mixed:
     """Mix every sample with a random other of the whole batch (MixMatch, algorithm 1, lines 10 to 14).
 
-    One share for the batch, never below a half, as the published numbers of DivideMix use.
+    No share is below a half, so that a row stays closer to its own sample. There is one for the batch, as the
+    published numbers of DivideMix use, or one for every sample, as MixMatch has it.
 
     Args:
         labelled: views of the labelled samples, each ``[B, ...]``.
@@ -73,10 +75,11 @@ def mixmatch(
         unlabelled_target: ``[U, C]``.
         alpha: parameter of the Beta distribution; 0 switches mixing off.
         generator: a CPU generator, the source of the share and of the order.
+        per_sample: draw a share for every row.
     """
     x = torch.cat([*labelled, *unlabelled])
     target = torch.cat([labelled_target] * len(labelled) + [unlabelled_target] * len(unlabelled))
-    share = mix_share(alpha, generator)
+    share = mixing.shares(alpha, 2, generator, len(x)).amax(1) if per_sample else mix_share(alpha, generator)
     order = torch.randperm(len(x), generator=generator).to(x.device)
     mixed, mixed_target = mixup(x, target, share, order)
     return Mixed(mixed, mixed_target, sum(len(view) for view in labelled))
@@ -104,3 +107,62 @@ def mixmatch_loss(logits: Tensor, mixed: Mixed, prior: float = 0.0) -> MixedLoss
         prior * prior_kl(torch.softmax(logits, 1)),
         squared_error(logits[known:], mixed.target[known:]),
     )
+
+
+def interleave(look: Callable[[Tensor], Tensor], x: Tensor, batches: int) -> Tensor:
+    """``look(x)`` in several forwards, rows dealt out like cards, every answer put back in the place of its row.
+
+    Batch normalisation then sees, in each forward, an equal share of every part that ``x`` was put together from.
+
+    Args:
+        look: ``[b, ...] -> [b, C]``, a network whose answer to a row depends on the others of its forward.
+        x: ``[B, ...]``, parts one after another.
+        batches: how many forwards; fewer where they would have less than two rows.
+    """
+    batches = max(1, min(batches, len(x) // 2))
+    places = torch.cat([torch.arange(k, len(x), batches) for k in range(batches)]).to(x.device)
+    dealt = torch.tensor_split(x[places], batches)  # the first ones are the longer ones in both
+    return torch.cat([look(part) for part in dealt])[places.argsort()]
+
+
+def unit(x: Tensor) -> Tensor:
+    """Each sample of ``[B, ...]`` scaled to an L2 norm of 1; zeros stay zeros."""
+    flat = x.flatten(1)
+    flat = flat / flat.abs().amax(1, keepdim=True).clamp_min(1e-30)  # else squares of tiny numbers underflow
+    return torch.nn.functional.normalize(flat, dim=1).view_as(x)
+
+
+def adversarial(
+    look: Callable[[Tensor], Tensor],
+    x: Tensor,
+    radius: float,
+    probe: float,
+    generator: torch.Generator,
+    iterations: int = 1,
+) -> Tensor:
+    """The step of a length that changes the prediction most (virtual adversarial direction, Miyato et al. 2018).
+
+    The largest eigenvector of the Hessian of ``KL(p(x) || p(x + d))`` at ``d = 0``, by power iteration from a random
+    direction: ``d <- unit(gradient of KL(p(x) || p(x + probe d)) in d)``. A sample without any gradient keeps its d.
+
+    Args:
+        look: logits ``[B, C]`` of ``x``, the same function at every call: no dropout, nothing recorded.
+        x: ``[B, ...]``.
+        radius: epsilon, L2 norm of every sample's step.
+        probe: xi, L2 norm of the step at which the gradient is taken; well above the rounding error of ``look``.
+        generator: on the CPU, the source of the first direction.
+        iterations: of the power iteration; 0 leaves the random direction.
+
+    Returns:
+        ``[B, ...]`` without a gradient.
+    """
+    step = unit(torch.randn(x.shape, generator=generator).to(x))
+    with torch.no_grad():
+        target = look(x)
+    for _ in range(iterations):
+        step.requires_grad_()
+        (slope,) = torch.autograd.grad(prediction_kl(target, look(x + probe * step)), step)
+        found = unit(slope)
+        moved = (found.isfinite() & (found != 0)).flatten(1).any(1).view(-1, *[1] * (x.ndim - 1))
+        step = torch.where(moved, found, step.detach())
+    return radius * step

@@ -17,6 +17,7 @@ from codivide.methods import METHODS
 from tests import toys
 
 every_method = pytest.mark.parametrize("name", METHODS)
+every_semi_supervised = pytest.mark.parametrize("name", [name for name, cls in METHODS.items() if cls.semi_supervised])
 
 
 def quick(name):
@@ -28,6 +29,17 @@ def quick(name):
 def run_of(name, problem=None, epochs=5, **settings):
     problem = problem or toys.toy()
     return train(quick(name), problem.data, toys.build, toys.plan(epochs, **settings))
+
+
+def own_plan(name):
+    """The weights of unlabelled losses are made for an optimizer."""
+    return METHODS[name].settings if METHODS[name].semi_supervised else {}
+
+
+def accuracy(run, problem):
+    with torch.no_grad():
+        logits = torch.stack([net.eval()(problem.data.x.data) for net in run.method.members(run)]).mean(0)
+    return (logits.argmax(1) == problem.truth).float().mean()
 
 
 @every_method
@@ -103,14 +115,21 @@ def test_renaming_rows_with_the_batches_fixed_permutes_the_state(name, monkeypat
 @every_method
 def test_it_learns_and_finds_wrong_labels(name):
     problem = toys.toy(600)
-    run = run_of(name, problem, epochs=12)
-    method = run.method
-    with torch.no_grad():
-        logits = torch.stack([net.eval()(problem.data.x.data) for net in method.members(run)]).mean(0)
-    assert (logits.argmax(1) == problem.truth).float().mean() > 0.9
-    prob, wrong = method.clean_prob(run), problem.data.y != problem.truth
+    run = run_of(name, problem, epochs=12, **own_plan(name))
+    assert accuracy(run, problem) > 0.9
+    prob, wrong = run.method.clean_prob(run), problem.data.y != problem.truth
     assert prob[~wrong].mean() > prob[wrong].mean() + 0.3
     assert ((prob >= 0) & (prob <= 1)).all()
+
+
+@every_semi_supervised
+def test_it_learns_from_few_labels(name):
+    """95 % of the labels are missing, and none of those enters a loss on labels."""
+    problem = toys.toy(600, noise=0.0, unlabelled=570)
+    run = run_of(name, problem, epochs=12, **own_plan(name))
+    assert accuracy(run, problem) > 0.9
+    assert (run.memory["loss_count"][:30] > 0).all()
+    assert (run.memory["loss_count"][30:] == 0).all()
 
 
 @every_method

@@ -12,19 +12,27 @@ from codivide.methods.cross_entropy import CrossEntropy
 from codivide.methods.dividemix import DivideMix
 from codivide.methods.elr import ELR
 from codivide.methods.elr_plus import ELRPlus
+from codivide.methods.entropy_minimisation import EntropyMinimisation
+from codivide.methods.fixmatch import FixMatch
 from codivide.methods.forward_correction import ForwardCorrection
 from codivide.methods.gce import GCE
+from codivide.methods.interpolation_consistency import InterpolationConsistency
 from codivide.methods.jocor import JoCoR
 from codivide.methods.joint_optimization import JointOptimization
 from codivide.methods.m_correction import MCorrection
+from codivide.methods.mean_teacher import MeanTeacher
 from codivide.methods.mentormix import MentorMix
 from codivide.methods.mentornet import MentorNet
+from codivide.methods.mixmatch import MixMatch
 from codivide.methods.mixup import Mixup
+from codivide.methods.pi_model import PiModel
 from codivide.methods.promix import ProMix
+from codivide.methods.pseudo_label import PseudoLabel
 from codivide.methods.sce import SCE
 from codivide.methods.sop import SOP
 from codivide.methods.sop_plus import SOPPlus
 from codivide.methods.unicon import UNICON
+from codivide.methods.vat import VAT
 
 METHODS: dict[str, type[Method]] = {
     "active_passive": ActivePassive,
@@ -38,17 +46,25 @@ METHODS: dict[str, type[Method]] = {
     "dividemix": DivideMix,
     "elr": ELR,
     "elr_plus": ELRPlus,
+    "entropy_minimisation": EntropyMinimisation,
+    "fixmatch": FixMatch,
     "forward_correction": ForwardCorrection,
     "gce": GCE,
+    "interpolation_consistency": InterpolationConsistency,
     "jocor": JoCoR,
     "joint_optimization": JointOptimization,
     "m_correction": MCorrection,
+    "mean_teacher": MeanTeacher,
     "mentormix": MentorMix,
     "mentornet": MentorNet,
+    "mixmatch": MixMatch,
     "mixup": Mixup,
+    "pi_model": PiModel,
     "promix": ProMix,
+    "pseudo_label": PseudoLabel,
     "sce": SCE,
     "sop": SOP,
     "sop_plus": SOPPlus,
     "unicon": UNICON,
+    "vat": VAT,
 }

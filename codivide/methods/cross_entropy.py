@@ -32,6 +32,8 @@ class CrossEntropy(Method):
         label_smoothing: probability that is spread over all classes, in [0, 1].
         validation: share of the labelled samples that is held out to find the best epoch, at most 0.5; 0: none.
         patience: epochs without a better one on the held-out samples after which training ends; 0: never.
+        steps: batches of an epoch, all full, from labelled samples that start again as often as needed (to see as many
+            as a semi-supervised method does, with a weight average that rises as there); None: one pass.
     """
 
     paper: ClassVar[str] = "-"
@@ -40,11 +42,13 @@ class CrossEntropy(Method):
         "label_smoothing": (0, 1),
         "validation": (0, 0.5),
         "patience": (0, math.inf),
+        "steps": (1, math.inf),
     }
 
     label_smoothing: float = 0.0
     validation: float = 0.0
     patience: int = 0
+    steps: int | None = None
 
     def start(self, run: Run) -> None:
         """Choose who is held out, once, and make room for the best weights."""
@@ -64,15 +68,14 @@ class CrossEntropy(Method):
         held = self.held_out(run)
         if self.validation and not held.any():
             run.warn("validation", "too few labels to hold any out; training on all of them to the end")
-        if not held.any():
-            super().epoch(run)
-        elif self.patience and run.epoch - int(run.remember("best_epoch")) >= self.patience:
+        if held.any() and self.patience and run.epoch - int(run.remember("best_epoch")) >= self.patience:
             run.log(stopped=1.0)
-        else:
-            for batch in run.batches((run.data.y >= 0) & ~held):
-                loss = self.loss(run, 0, batch)
-                run.update(loss, 0)
-                run.log(loss=loss)
+            return
+        for batch in run.batches((run.data.y >= 0) & ~held, steps=self.steps):
+            loss = self.loss(run, 0, batch)
+            run.update(loss, 0)
+            run.log(loss=loss)
+        if held.any():
             self.judge(run, held)
 
     def loss(self, run: Run, i: int, batch: Batch) -> Tensor:
@@ -99,6 +102,10 @@ class CrossEntropy(Method):
             run.remember("best_agreed").fill_(agreed)
             run.remember("best_epoch").fill_(run.epoch + 1)
             run.attached["best.0"].net.load_state_dict(net.state_dict())
+
+    def decay(self, run: Run) -> float:
+        """The plan's decay of the weight average; with ``steps`` smaller at first, as in semi-supervised methods."""
+        return functional.rising_decay(run.plan.average, run.step) if self.steps else run.plan.average
 
     def clean_prob(self, run: Run) -> Tensor:
         """As of every method; the held-out samples are divided by themselves."""

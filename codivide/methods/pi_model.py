@@ -1,0 +1,51 @@
+"""Pi-Model (Laine, Aila; ICLR 2017, arXiv:1610.02242; before: Sajjadi, Javanmardi, Tasdizen; NeurIPS 2016).
+
+Kept from the reference code, not in the paper:
+- weight and ramp are those of the comparison in the MixMatch paper: 20 on CIFAR-10 (5 on SVHN), rising linearly over
+  the first 40 % of training (the paper: along a Gaussian over 80 of 300 epochs);
+- the squared difference is a mean over classes, too;
+- labelled samples are among the unlabelled ones, as in the paper.
+
+Ours: the gradient goes through both predictions, as the equation is written. See also ``_semi_supervised.py``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from codivide import functional
+from codivide.engine import Batch, Run
+from codivide.methods._semi_supervised import SemiSupervised
+
+
+@dataclass
+class PiModel(SemiSupervised):
+    """Two views of a sample, and two draws of dropout, shall be predicted alike.
+
+    Attributes:
+        steps: batches of an epoch; None: as many as all samples, labelled or not, fill once.
+        ratio: unlabelled samples for each labelled one in a step.
+        include_labelled: whether labelled samples are among the unlabelled ones as well.
+        weight: of the squared difference, once it has risen.
+        rampup: share of training over which the weight rises from 0.
+    """
+
+    paper: ClassVar[str] = "arXiv:1610.02242"
+    summary: ClassVar[str] = "semi-supervised: two views of a sample are predicted alike"
+
+    weight: float = 20.0
+
+    def views(self) -> tuple[str, ...]:
+        """Two weak ones."""
+        return ("weak", "weak")
+
+    def unlabelled_loss(self, run: Run, unknown: Batch, weight: float) -> Tensor:
+        """``w(t) ||p(x') - p(x'')||^2 / C``."""
+        first, second = (self.logits(run, x) for x in unknown.x)
+        loss = functional.squared_error(first, torch.softmax(second, 1))
+        run.log(loss_u=loss, weight=weight)
+        return weight * loss
