@@ -1,8 +1,8 @@
 """Few labels: Tables 5 and 6 of MixMatch (Berthelot et al. 2019, arXiv:1905.02249), and our own comparison.
 
 The tables' errors are given as accuracies, means over draws of the labels with their standard deviation ("spread"). The
-paper reports the median of the last 20 evaluations, and so do our rows, with one for every 65,536 labelled images. On all
-labels the paper's network has 95.87 on CIFAR-10 and 97.41 on SVHN.
+paper reports the median of the last 20 evaluations, and so do our rows, with one for every 65,536 labelled images. With
+all labels the paper's network has 95.87 on CIFAR-10 and 97.41 on SVHN.
 
 Our own comparison is what a CPU can afford. Equal for all rows: images, labels, network, optimizer, learning-rate
 schedule, weight average, batches of 32 labelled samples and the number of steps; every semi-supervised method has 32
