@@ -69,7 +69,7 @@ def test_help_is_instant_and_needs_no_torch(tmp_path):
     assert done.stdout.strip() == "False"
     done = codivide("--help", cwd=tmp_path)
     assert done.returncode == 0
-    for command in ("fit", "predict", "noise", "methods", "demo"):
+    for command in ("fit", "predict", "plot", "noise", "methods", "demo"):
         assert command in done.stdout
 
 

@@ -236,4 +236,4 @@ def test_the_energy_learns_at_its_share_of_the_rate():
         run.epoch = 1
         run.method.epoch(run)
         moved.append(float((run.attached["energy"].net().detach() - before).abs().max()))
-    assert moved[0] == 0 < moved[1] < 0.1 * moved[2]
+    assert moved[0] == 0 < moved[1] < 0.2 * moved[2]

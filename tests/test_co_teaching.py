@@ -8,6 +8,7 @@ import torch
 
 from codivide import Data, InputError, Run, TrainingWarning, divide, functional, train
 from codivide.data.rows import TensorRows
+from codivide.job import default_plan
 from codivide.methods import METHODS
 from codivide.methods._small_loss import disagreement
 from codivide.methods.co_teaching import CoTeaching
@@ -302,6 +303,13 @@ def test_forgetting_beats_learning_everything(cls):
 def test_values_out_of_range_are_refused(cls, words):
     with pytest.raises(InputError):
         cls(**words)
+
+
+def test_jocor_asks_for_adam_and_a_given_plan_wins():
+    plan = default_plan(100, JoCoR(), epochs=3)
+    assert (plan.optimizer, plan.lr) == ("adamw", 0.001)
+    assert default_plan(100, JoCoR(), epochs=3, optimizer="sgd", lr=0.1).lr == 0.1
+    assert default_plan(100, CoTeaching(), epochs=3).optimizer == "sgd"
 
 
 def test_all_three_are_known_by_name():
