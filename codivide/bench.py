@@ -17,7 +17,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from codivide.data.experiment import hold_out, part, spoil
+from codivide.data.experiment import hold_out, keep_labels, part, spoil
 from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load
@@ -52,9 +52,10 @@ def result_path(name: str, seed: int, results: Path) -> Path:
 
 
 def data_of(recipe: Recipe, seed: int) -> Loaded:
-    """The recipe's data: its part of the samples, with its noise. The seed draws both."""
+    """The recipe's data: its part of the samples, with its noise, then its number of labels. The seed draws all."""
     loaded = load(recipe.data, options=ReadOptions(augment=recipe.augment))
-    return spoil(part(loaded, recipe.limit, seed), recipe.noise or None, seed)
+    noisy = spoil(part(loaded, recipe.limit, seed), recipe.noise or None, seed)
+    return keep_labels(noisy, recipe.labels_per_class, seed)
 
 
 def run(recipe: Recipe, seed: int, folder: Path, loaded: Loaded | None = None, begin: Begin | None = None) -> Result:
@@ -74,6 +75,7 @@ def run(recipe: Recipe, seed: int, folder: Path, loaded: Loaded | None = None, b
     method = build_method(recipe.method, **recipe.hyper)
     plan = default_plan(len(loaded.y), method, **{**recipe.plan, "seed": seed})
     origin = {"recipe": recipe.name, "data": recipe.data, "noise": recipe.noise, "limit": recipe.limit}
+    origin |= {"labels_per_class": recipe.labels_per_class}
     job = Job(method, plan, recipe.net, recipe.dropout, origin, evaluate_every=recipe.evaluate_every)
     progress = begin(recipe, seed, plan.epochs) if begin is not None else None
     outcome = execute(job, loaded, folder, resume=(folder / "checkpoint.safetensors").exists(), progress=progress)
@@ -182,7 +184,8 @@ def read(recipe: Recipe, results: Path) -> list[Result]:
 def table(recipes: Sequence[Recipe], results: Path = RESULTS) -> str:
     """A Markdown table, one line a recipe: means over seeds with standard deviations; unfinished ones say so.
 
-    Test accuracies in percent; "best" is the best evaluation on the test set, which peeks.
+    Test accuracies in percent; "best" is the best evaluation on the test set, which peeks. Where a recipe reports the
+    median of the last 20 evaluations instead of the last one, the cell says so.
     """
     lines = [
         "| recipe | seeds | last | best | recovery | detection AUROC | noise % | minutes | published last / best |",
@@ -193,14 +196,15 @@ def table(recipes: Sequence[Recipe], results: Path = RESULTS) -> str:
         name = f"`{recipe.name.partition('/')[2]}`" + (
             f" (oracle: {', '.join(recipe.oracle)})" if recipe.oracle else ""
         )
-        published = " / ".join(
-            f"{recipe.published[key]:.1f}" if key in recipe.published else "-" for key in ("last", "best")
-        )
+        last, best = (f"{recipe.published[key]:.1f}" if key in recipe.published else "-" for key in ("last", "best"))
+        last += f" ± {recipe.published['spread']:.1f}" if "spread" in recipe.published else ""
+        published = f"{last} / {best}"
         if not rows:
             lines.append(f"| {name} | not run | | | | | | | {published} |")
             continue
         cells = [
-            _spread([100 * row["test_accuracy"]["last"] for row in rows if "test_accuracy" in row]),
+            _spread([100 * row["test_accuracy"][recipe.report] for row in rows if "test_accuracy" in row])
+            + (" (median of 20)" if recipe.report == "last_20_median" else ""),
             _spread([100 * row["test_accuracy"]["best"] for row in rows if "test_accuracy" in row]),
             _spread([100 * row["suggestion_accuracy"] for row in rows if "suggestion_accuracy" in row]),
             _spread([row["detection"]["auroc"] for row in rows if "auroc" in row.get("detection", {})], 3),
@@ -236,6 +240,7 @@ def method_page(method: str, results: Path = RESULTS) -> str:
                 first.data,
                 first.noise,
                 f"{first.limit:,} images" if first.limit else "",
+                f"{first.labels_per_class} labels a class" if first.labels_per_class else "",
                 first.net,
                 f"{first.plan['epochs']} epochs" if "epochs" in first.plan else "",
             )

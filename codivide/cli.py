@@ -109,6 +109,14 @@ def fit(
         int | None,
         typer.Option(min=2, help="Use a random part of this many samples, for experiments.", rich_help_panel=DATA),
     ] = None,
+    labels_per_class: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Hide all but this many labels of every class, after --limit and --noise, for experiments.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
     image_size: Annotated[
         int | None,
         typer.Option(
@@ -155,9 +163,10 @@ def fit(
     loaded = load(source, options=options, truth=truth)
     loaded = experiment.with_test(loaded, test, options)
     loaded = experiment.spoil(experiment.part(loaded, limit, seed), noise, seed)
+    loaded = experiment.keep_labels(loaded, labels_per_class, seed)
     plan = default_plan(len(loaded.y), job_method, **{name: given[name] for name in PLAN_FLAGS})
-    origin = {name: given[name] for name in ("source", "test", "truth", "noise", "limit", "image_size", "unlabelled")}
-    described = {name: str(v) for name, v in origin.items() if v is not None}
+    data_flags = ("source", "test", "truth", "noise", "limit", "labels_per_class", "image_size", "unlabelled")
+    described = {name: str(given[name]) for name in data_flags if given[name] is not None}
     job = Job(job_method, plan, net, dropout, described, evaluate_every, record_learning)
     _say_data(loaded)
     try:
@@ -360,6 +369,9 @@ def _say_noise(loaded: Loaded) -> None:
 
     assert loaded.truth is not None
     found = noises.summary(loaded.truth, loaded.y, len(loaded.classes))
+    if not found["labels"]:
+        out_console.print("the known true labels are all of samples without a given label")
+        return
     out_console.print(
         f"effective noise rate [bold]{found['effective_rate']:.4f}[/] over {found['labels']:,} labels; "
         "share of each true class (row) given as:"
@@ -387,7 +399,8 @@ def _say_outcome(summary: dict[str, Any], out: Path) -> None:
         cells = ", ".join(f"{name} {found[name]:.3f}" for name in ("auroc", "precision", "recall") if name in found)
         out_console.print(f"wrong labels found: {cells}")
     out_console.print(
-        f"{summary['label_issues']:,} of {summary['samples']:,} labels look wrong; {summary['seconds']:.0f} s",
+        f"{summary['label_issues']:,} of {summary['samples'] - summary['unlabelled']:,} labels look wrong; "
+        f"{summary['seconds']:.0f} s",
         highlight=False,
     )
     out_console.print(

@@ -29,10 +29,13 @@ def list_recipes(pattern: Pattern = "*") -> None:
     """List recipes with what was published."""
     from codivide import bench
 
-    table = Table("recipe", "data", "noise", "network", "published (%)", "oracle", box=None, padding=(0, 2, 0, 0))
+    columns = ("recipe", "data", "noise", "labels a class", "network", "published (%)", "oracle")
+    table = Table(*columns, box=None, padding=(0, 2, 0, 0))
     for recipe in bench.find(pattern):
         published = ", ".join(f"{name} {value:g}" for name, value in recipe.published.items())
-        table.add_row(recipe.name, recipe.data, recipe.noise, recipe.net, published, ", ".join(recipe.oracle))
+        labels = str(recipe.labels_per_class or "all")
+        oracle = ", ".join(recipe.oracle)
+        table.add_row(recipe.name, recipe.data, recipe.noise, labels, recipe.net, published, oracle)
     out_console.print(table)
 
 

@@ -344,6 +344,7 @@ def _summary(
         summary["test_accuracy"] = {
             "last": tests[run.epoch],
             "last_10_mean": float(np.mean(list(tests.values())[-10:])),  # of the last 10 evaluations
+            "last_20_median": float(np.median(list(tests.values())[-20:])),  # what semi-supervised papers report
             "best": tests[best],
             "best_epoch": best,
             "evaluations": len(tests),

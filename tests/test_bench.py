@@ -43,8 +43,45 @@ def test_every_recipe_can_be_built(name):
     assert not recipe.published or recipe.source
 
 
-def test_every_method_is_in_the_first_comparison():
-    assert {recipe.method for recipe in bench.find("first/*")} == set(METHODS)
+SEMI = {name for name, cls in METHODS.items() if cls.semi_supervised}
+
+
+def test_every_method_is_in_the_first_comparison_or_in_that_of_few_labels():
+    assert {recipe.method for recipe in bench.find("first/*")} == set(METHODS) - SEMI
+    for group in ("semi-cifar10-25", "semi-fashion-25", "semi-cifar10-10", "semi-cifar10-100"):
+        recipes = bench.find(f"{group}/*")
+        assert sorted(recipe.method for recipe in recipes) == sorted(SEMI | {"cross_entropy"})
+        for recipe in recipes:  # equal data, equal plan, equal number of steps
+            assert replace(recipe, name="", method="", hyper={}) == replace(recipes[0], name="", method="", hyper={})
+            assert recipe.hyper["steps"] == recipes[0].hyper["steps"]
+
+
+def test_the_tables_of_mixmatch():
+    rows = ("pi-model", "pseudo-label", "mixup", "vat", "mean-teacher", "mixmatch")
+    for table, data in (("5", "cifar10"), ("6", "svhn")):
+        for row in rows:
+            cells = [RECIPES[f"mixmatch-table{table}/{data}-{n}-{row}"] for n in (250, 500, 1000, 2000, 4000)]
+            assert [cell.labels_per_class for cell in cells] == [25, 50, 100, 200, 400]
+            scores = [cell.published["last"] for cell in cells]
+            assert scores == sorted(scores)  # more labels, fewer errors
+            assert all(cell.report == "last_20_median" and cell.net == "wrn_28_2" for cell in cells)
+    assert len(bench.find("mixmatch-table?/*")) == 60
+    first, last = RECIPES["mixmatch-table5/cifar10-250-mixmatch"], RECIPES["mixmatch-table6/svhn-4000-mixmatch"]
+    assert first.published == {"last": 88.92, "spread": 0.87}
+    assert last.published == {"last": 97.11, "spread": 0.06}
+    assert (first.hyper["weight"], last.hyper["weight"]) == (75, 250)
+    for number in ("88.71", "86.37", "62.72"):
+        assert number in first.note
+    assert last.note == ""
+
+
+@pytest.mark.parametrize(
+    "recipe", [recipe for recipe in RECIPES.values() if recipe.labels_per_class], ids=lambda recipe: recipe.name
+)
+def test_a_recipe_of_few_labels_fits_its_data(recipe):
+    plan = default_plan(recipe.limit or 50_000, build_method(recipe.method, **recipe.hyper), **recipe.plan)
+    assert plan.optimizer == "adamw"
+    assert recipe.labels_per_class * 10 <= (recipe.limit or 50_000) // 10
 
 
 def test_find_takes_patterns_and_names_the_nearest():
@@ -103,6 +140,29 @@ def test_the_seed_draws_part_and_noise():
     assert np.array_equal(first.y, again.y)
     assert list(first.ids) == list(again.ids) != list(other.ids)
     assert first.test is not None
+
+
+def test_labels_are_hidden_after_part_and_noise():
+    few = bench.data_of(replace(QUICK, labels_per_class=5), 0)
+    whole = bench.data_of(QUICK, 0)
+    stay = few.y >= 0
+    assert np.bincount(few.y[stay]).tolist() == [5] * 10
+    assert list(few.ids) == list(whole.ids)
+    assert np.array_equal(few.y[stay], whole.y[stay])
+    assert np.array_equal(few.truth, whole.truth)
+    assert (few.y[stay] != few.truth[stay]).any()
+
+
+def test_a_table_shows_what_a_recipe_reports(tmp_path):
+    recipe = replace(QUICK, labels_per_class=5, report="last_20_median", published={"last": 80.0, "spread": 1.26})
+    bench.work([recipe], [0], tmp_path, tmp_path / "runs")
+    row = json.loads((tmp_path / "quick" / "cross_entropy_s0.json").read_text())
+    assert row["source"]["labels_per_class"] == 5
+    accuracy = row["test_accuracy"]
+    assert accuracy["last_20_median"] != accuracy["last"]
+    line = next(line for line in bench.table([recipe], tmp_path).splitlines() if "cross_entropy" in line)
+    assert f"| {100 * accuracy['last_20_median']:.1f} (median of 20) |" in line
+    assert line.endswith("| 80.0 ± 1.3 / - |")
 
 
 def test_hold_out_judges_by_given_labels_only():

@@ -180,6 +180,7 @@ def test_a_run_that_fails_leaves_the_older_one(finished, photos):
         (["fit", "digits", "--out", "r", "--weight-decay", "-1"], ["weight_decay"]),
         (["fit", "digits", "--out", "r", "--seed", "-1"], ["seed"]),
         (["fit", "digits", "--out", "r", "--limit", "-5"], ["--limit"]),
+        (["fit", "digits", "--out", "r", "--labels-per-class", "0"], ["--labels-per-class"]),
         (["fit", "digits", "--out", "r", "--evaluate-every", "0"], ["--evaluate-every"]),
         (["fit", "digits", "--out", "r", "--cache-limit", "nan"], ["cache-limit"]),
         (["fit", "digits", "--out", "r", "--unlabelled", "x"], ["--unlabelled"]),
@@ -224,6 +225,22 @@ def test_methods_and_noise_print_tables(tmp_path):
     rate = (table["label"] != table["true_label"]).mean()
     assert f"{rate:.4f}" in done.stdout
     assert abs(rate - 0.45) < 0.04
+
+
+def test_few_labels_some_of_them_wrong(tmp_path):
+    words = ["--limit", "600", "--noise", "symmetric-exclusive:0.4", "--labels-per-class", "20", "--seed", "1"]
+    done = codivide("fit", "digits", "--method", "cross_entropy", "--epochs", "2", "--out", "run", *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "600 samples" in done.stdout
+    assert "400 without a label" in done.stdout
+    assert "of 200 labels look wrong" in done.stdout
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["source"]["labels_per_class"] == "20"
+    assert summary["noise"]["labels"] == 200
+    assert abs(summary["noise"]["effective_rate"] - 0.4) < 0.1
+    table = pd.read_csv(tmp_path / "run" / "labels.csv")
+    assert table["given"].value_counts().tolist() == [20] * 10
+    assert table["suggested"].notna().all()
 
 
 def test_kill_then_resume_is_the_straight_run(tmp_path):

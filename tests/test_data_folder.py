@@ -94,11 +94,42 @@ def test_an_empty_class_stays_a_class(root):
         assert load(root).classes == ("cat", "dog", "eel")
 
 
-def test_an_unlabelled_folder(root):
-    picture(root / "unlabelled" / "1.png")
-    loaded = load(root)
+@pytest.mark.parametrize("name", ["unlabelled", "unlabeled", "Unlabelled"])
+@pytest.mark.parametrize("options", [ReadOptions(), ReadOptions(unlabelled=None)])
+def test_an_unlabelled_folder(root, name, options):
+    picture(root / name / "1.png")
+    picture(root / name / "deeper" / "2.png")
+    loaded = load(root, options=options)
     assert loaded.classes == ("cat", "dog")
-    assert loaded.y.tolist() == [0, 0, 1, -1]
+    assert [loaded.y[loaded.ids.index(file)] for file in (f"{name}/1.png", f"{name}/deeper/2.png")] == [-1, -1]
+    assert sorted(loaded.y.tolist()) == [-1, -1, 0, 0, 1]
+
+
+def test_an_empty_unlabelled_folder_is_no_class(root, recwarn):
+    (root / "unlabelled").mkdir()
+    assert load(root).classes == ("cat", "dog")
+    assert [str(w.message) for w in recwarn if "no images" in str(w.message)] == []
+
+
+def test_nothing_but_unlabelled_images_is_one_error(tmp_path):
+    picture(tmp_path / "unlabelled" / "1.png")
+    with pytest.raises(InputError, match="holds no class: all of its images are in unlabelled"):
+        load(tmp_path)
+
+
+def test_an_unlabelled_folder_within_or_beside_train(tmp_path):
+    names = ["train/a/1.png", "train/b/2.png", "train/unlabeled/3.png", "unlabeled/4.png", "unlabelled/5.png"]
+    for k, name in enumerate([*names, "test/b/6.png", "test/unlabelled/7.png"]):
+        picture(tmp_path / "r" / name, k)
+    loaded = load(tmp_path / "r")
+    assert (loaded.classes, loaded.ids, loaded.y.tolist()) == (("a", "b"), names, [0, 1, -1, -1, -1])
+    assert reds(loaded) == [0, 1, 2, 3, 4]
+    assert sorted(zip(loaded.test.ids, loaded.test.y.tolist(), strict=True)) == [
+        ("test/b/6.png", 1),
+        ("test/unlabelled/7.png", -1),
+    ]
+    truth = load(tmp_path / "r", truth={"unlabeled/4.png": "b"}).truth
+    assert truth.tolist() == [-1, -1, -1, 1, -1]
 
 
 def test_numbers_as_folder_names_stay_names(root):
@@ -209,6 +240,48 @@ def test_labels_of_a_manifest_stay_as_written(root):
     loaded = load(manifest(root, "\ufeffpath, label\ncat/1.png,007\ncat/2.png,NA\ndog/1.png,NaN\n"))
     assert loaded.classes == ("007", "NA")
     assert loaded.y.tolist() == [0, 1, -1]
+
+
+@pytest.mark.parametrize("missing", ["", " ", "nan", "None", "-1", "-1.0"])
+@pytest.mark.parametrize("kind", ["manifest", "features"])
+def test_rows_without_a_label(root, missing, kind):
+    names = ["cat/1.png", "cat/2.png", "dog/1.png"]
+    column, values = ("path", names) if kind == "manifest" else ("age", ["1", "2", "3"])
+    for labels in (("no", "yes"), ("0", "1")):
+        rows = zip(values, (labels[1], missing, labels[0]), strict=True)
+        text = f"{column},label\n" + "".join(f"{value},{label}\n" for value, label in rows)
+        loaded = load(manifest(root, text))
+        assert [str(name) for name in loaded.classes] == list(labels)
+        assert loaded.y.tolist() == [1, -1, 0]
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        ([2.0, np.nan, 7.0], (2, 7)),
+        ([2.0, -1.0, 7.0], (2.0, 7.0)),
+        (["a", None, "b"], ("a", "b")),
+        (["a", "", "b"], ("a", "b")),
+        (pd.array([2, None, 7], dtype="Int64"), (2, 7)),
+        (pd.Categorical(["a", None, "b"]), ("a", "b")),
+    ],
+)
+def test_rows_of_a_parquet_file_without_a_label(root, labels, classes):
+    paths = ["cat/1.png", "cat/2.png", "dog/1.png"]
+    for column in ({"path": paths}, {"age": [1, 2, 3]}):
+        pd.DataFrame({**column, "label": labels}).to_parquet(root / "m.parquet")
+        loaded = load(root / "m.parquet")
+        assert (loaded.classes, loaded.y.tolist()) == (classes, [0, -1, 1])
+
+
+def test_whole_numbers_that_pandas_wrote_with_a_point(root):
+    paths = ["cat/1.png", "cat/2.png", "dog/1.png"]
+    pd.DataFrame({"path": paths, "label": [3, None, 5]}).to_csv(root / "m.csv", index=False)
+    assert "3.0" in (root / "m.csv").read_text()
+    loaded = load(root / "m.csv")
+    assert (loaded.classes, loaded.y.tolist()) == ((3, 5), [0, -1, 1])
+    for text in ("cat/1.png,1.0\ncat/2.png,2.0\ndog/1.png,2.0\n", "cat/1.png,1.0\ncat/2.png,1.1\ndog/1.png,\n"):
+        assert load(manifest(root, "path,label\n" + text)).classes[0] == "1.0"  # a name, as written
 
 
 @pytest.mark.parametrize(

@@ -29,6 +29,14 @@ from codivide.errors import InputError
         (pd.Categorical(["u", None, "t"]), [1, -1, 0], ("t", "u")),
         (pd.Series(["u", None, "t"], dtype="category"), [1, -1, 0], ("t", "u")),
         (["cat", "-1", "dog"], [0, -1, 1], ("cat", "dog")),
+        (["cat", " -1 ", "dog", "-1.0"], [0, -1, 1, -1], ("cat", "dog")),
+        ([1.0, -1.0, None, 2.0], [0, -1, -1, 1], (1, 2)),
+        (pd.Series([1.0, -1.0, None, 2.0], dtype=object), [0, -1, -1, 1], (1, 2)),
+        (np.array([np.int64(4), np.int64(-1), np.int8(3)], dtype=object), [1, -1, 0], (3, 4)),
+        ([pd.NA, 1, 2], [-1, 0, 1], (1, 2)),
+        (pd.Series(["a", None, "b"], dtype="string"), [0, -1, 1], ("a", "b")),
+        (np.ma.array([1, 2, 3, 1], mask=[0, 0, 1, 0]), [0, 1, -1, 0], (1, 2)),
+        (np.ma.array(["a", "b", "c"], mask=[1, 0, 0]), [-1, 0, 1], ("b", "c")),
         ([torch.tensor(1), torch.tensor(0)], [1, 0], (0, 1)),
     ],
 )
@@ -74,6 +82,8 @@ def test_minus_one_and_one():
 
 def test_another_value_may_mean_no_label():
     assert encode([99, 1, -1], unlabelled=99)[0].tolist() == [-1, 1, 0]
+    assert encode(["99", "1", "-1"], unlabelled=99)[0].tolist() == [-1, 1, 0]
+    assert encode([True, False, None], unlabelled=1)[0].tolist() == [1, 0, -1]
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,37 @@ def test_labels_come_with_the_dataset():
         load(Listed([(plain(), 0)]), [0])
 
 
+def test_items_without_a_label():
+    nothing = (
+        plain(),
+        (plain(),),
+        (plain(), None),
+        (plain(), float("nan")),
+        (plain(), -1),
+        (plain(), torch.tensor(-1)),
+    )
+    loaded = load(Listed([(plain(), 3), *nothing, (plain(), 5)]))
+    assert (loaded.classes, loaded.y.tolist()) == ((3, 5), [0, -1, -1, -1, -1, -1, -1, 1])
+    assert load(Listed([(plain(), "b"), (plain(), ""), (plain(), "a")])).y.tolist() == [1, -1, 0]
+    with pytest.raises(InputError, match="no label at all"):
+        load(Listed([(plain(), -1), (plain(), -1)]))
+
+
+@pytest.mark.parametrize("name", ["unlabelled", "unlabeled"])
+def test_an_unlabelled_split_of_hugging_face(name):
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features({"img": datasets.Image(), "label": datasets.ClassLabel(names=["no", "yes"])})
+    parts = [[plain(colour=(10 * part + k, 0, 0)) for k in range(2)] for part in range(3)]
+    train, test = (datasets.Dataset.from_dict({"img": p, "label": [1, 0]}, features=features) for p in parts[:2])
+    for labels in ({"label": [1, -1]}, {}):  # whatever a split of that name holds, it has no labels
+        kinds = datasets.Features({column: features[column] for column in ("img", *labels)})
+        other = datasets.Dataset.from_dict({"img": parts[2], **labels}, features=kinds)
+        loaded = load(datasets.DatasetDict({"train": train, name: other, "test": test}))
+        assert (loaded.classes, loaded.y.tolist()) == (("no", "yes"), [1, 0, -1, -1])
+        assert every(loaded.x)[:, 0, 0, 0].tolist() == [0, 1, 20, 21]
+        assert loaded.test.y.tolist() == [1, 0]
+
+
 def test_hugging_face(monkeypatch):
     datasets = pytest.importorskip("datasets")
     features = datasets.Features({"img": datasets.Image(), "label": datasets.ClassLabel(names=["no", "yes"])})
@@ -137,6 +168,9 @@ def test_npz(tmp_path):
     np.savez(tmp_path / "a.npz", x=x, y=y, x_test=x[:1], y_test=y[1:2], true_y=y[::-1])
     loaded = load(tmp_path / "a.npz")
     assert (loaded.y.tolist(), loaded.truth.tolist(), loaded.test.y.tolist()) == ([0, 1, 0], [0, 1, 0], [1])
+    for labels in ([0, -1, 1], [0, np.nan, 1], ["a", "", "b"], ["a", "-1", "b"]):
+        np.savez(tmp_path / "missing.npz", x=x, y=np.array(labels))
+        assert load(tmp_path / "missing.npz").y.tolist() == [0, -1, 1]
     np.savez(tmp_path / "b.npz", X=x)
     with pytest.raises(InputError, match=r"needs arrays x and y \(it has X\)"):
         load(tmp_path / "b.npz")

@@ -99,6 +99,31 @@ def test_missing_labels_are_unlabelled(blobs):
     assert np.mean(fit.suggested_labels_[:100] == truth[:100]) > 0.85
 
 
+@pytest.mark.parametrize(
+    "missing",
+    [
+        pytest.param(lambda y, gone: np.where(gone, -1, y), id="-1"),
+        pytest.param(lambda y, gone: np.where(gone, np.nan, y), id="NaN"),
+        pytest.param(lambda y, gone: np.where(gone, None, y), id="None"),
+        pytest.param(lambda y, gone: np.where(gone, "", y.astype(str)), id="empty text"),
+        pytest.param(lambda y, gone: pd.Series(y, dtype="Int64").mask(gone), id="nullable series"),
+        pytest.param(lambda y, gone: np.ma.array(y, mask=gone), id="masked array"),
+        pytest.param(lambda y, gone: torch.from_numpy(np.where(gone, -1, y)), id="tensor"),
+    ],
+)
+def test_every_way_to_write_a_missing_label_is_the_same(blobs, missing, tmp_path):
+    x, _, given = blobs
+    gone = np.arange(400) % 4 > 0
+    fit = NoisyLabelClassifier("cross_entropy", epochs=2, out=tmp_path / "run").fit(x, missing(given, gone))
+    assert [str(name) for name in fit.classes_] == ["0", "1", "2"]
+    expected = NoisyLabelClassifier("cross_entropy", epochs=2).fit(x, np.where(gone, -1, given))
+    assert np.array_equal(fit.predict_proba(x), expected.predict_proba(x))
+    for table in (pd.read_csv(tmp_path / "run" / "labels.csv"), pd.read_parquet(tmp_path / "run" / "labels.parquet")):
+        assert table["given"].isna().tolist() == gone.tolist()
+        assert table["suggested"].notna().all()
+        assert table["clean_prob"].isna().tolist() == table["rank"].isna().tolist() == gone.tolist()
+
+
 def test_minus_one_and_one_need_a_decision(blobs):
     x, truth, _ = blobs
     signs = np.where(truth == 0, 1, -1)

@@ -1,14 +1,18 @@
-"""What an experiment does to loaded data: take a part, spoil labels, add or hold out a test part."""
+"""What an experiment does to loaded data: take a part, spoil labels, hide labels, add or hold out a test part.
+
+In this order: ``part``, then ``spoil``, then ``keep_labels``, so that some of the labels that stay are wrong.
+"""
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
 import torch
 
 from codivide.data import noise as noises
-from codivide.data.loaded import Loaded, check_alike
+from codivide.data.loaded import UNLABELLED, Loaded, check_alike
 from codivide.data.options import ReadOptions
 from codivide.data.rows import subset
 from codivide.data.sources import load
@@ -43,8 +47,42 @@ def spoil(loaded: Loaded, spec: str | None, seed: int) -> Loaded:
     return replace(loaded, y=noisy, truth=loaded.y if loaded.truth is None else loaded.truth)
 
 
+def keep_labels(loaded: Loaded, per_class: int | None, seed: int) -> Loaded:
+    """Hide all but ``per_class`` given labels of every class; None: as it is.
+
+    Which labels stay is drawn by the seed, and those of a smaller number stay with a larger one too. Classes are those
+    of the given labels, right or wrong. What the labels were becomes the truth where that is not known.
+
+    Warns:
+        UserWarning: once, when classes have fewer labels (all of theirs stay), or when no sample is without a label.
+
+    Raises:
+        InputError: ``per_class`` below 1, or no label at all.
+    """
+    if per_class is None:
+        return loaded
+    if per_class < 1:
+        raise InputError(f"{per_class} labels a class are asked for; it must be at least 1")
+    counts = np.bincount(loaded.y[loaded.y >= 0], minlength=len(loaded.classes))
+    if not counts.any():
+        raise InputError(f"{loaded.name} has no label that could be kept")
+    order = np.random.default_rng([seed, 2]).permutation(len(loaded.y))
+    kept = np.full(len(loaded.y), UNLABELLED, dtype=np.int64)
+    for label in range(len(loaded.classes)):
+        chosen = order[loaded.y[order] == label][:per_class]
+        kept[chosen] = label
+    few = [f"{loaded.classes[k]}: {counts[k]}" for k in np.flatnonzero(counts < per_class)]
+    remarks = ["no sample is without a label"] if (kept >= 0).all() else []
+    if few:
+        listed = ", ".join(few[:10]) + (", ..." if len(few) > 10 else "")
+        remarks.append(f"classes with fewer labels keep all of them ({listed})")
+    if remarks:
+        warnings.warn(f"of {per_class} labels a class: {'; '.join(remarks)}", stacklevel=2)
+    return replace(loaded, y=kept, truth=loaded.y if loaded.truth is None else loaded.truth)
+
+
 def hold_out(loaded: Loaded, share: float, seed: int) -> Loaded:
-    """Test on a random ``share`` of the training samples with their GIVEN labels, and train on the rest.
+    """Test on a random ``share`` of the labelled samples with their GIVEN labels, and train on all the others.
 
     What hyper-parameters may be chosen by: no true label and no test label is used, so accuracies are those of
     agreeing with noisy labels.
@@ -54,9 +92,10 @@ def hold_out(loaded: Loaded, share: float, seed: int) -> Loaded:
     """
     if not 0 < share < 1:
         raise InputError(f"a held-out share is above 0 and below 1, not {share}")
-    order = np.random.default_rng([seed, 1]).permutation(len(loaded.y))
+    labelled = np.flatnonzero(loaded.y >= 0)
+    order = labelled[np.random.default_rng([seed, 1]).permutation(len(labelled))]
     count = round(share * len(order))
     if min(count, len(order) - count) < 2:
-        raise InputError(f"{len(order)} samples are too few to hold out {share:.0%} of them")
+        raise InputError(f"{len(order)} labelled samples are too few to hold out {share:.0%} of them")
     held = replace(subset(loaded, np.sort(order[:count])), truth=None, test=None, name=f"{loaded.name} held out")
-    return replace(subset(loaded, np.sort(order[count:])), test=held)
+    return replace(subset(loaded, np.setdiff1d(np.arange(len(loaded.y)), order[:count])), test=held)

@@ -10,20 +10,20 @@ from typing import Any
 
 from codivide.data.cache import Entry, decode_files
 from codivide.data.images import COMMON, is_image_name
-from codivide.data.labels import encode
+from codivide.data.labels import NO_LABEL, encode
 from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
 from codivide.data.tables import HELD_OUT, assemble, warn_about_unused
 from codivide.errors import InputError
 
-NO_LABEL = ("unlabelled", "unlabeled")
 NOT_CLASSES = ("__pycache__", "__MACOSX")
 
 
 def load_folder(root: Path, options: ReadOptions, classes: Sequence[Any] | None = None, truth: object = None) -> Loaded:
     """Images in one sub-folder a class, or ``train/`` and ``test/`` folders of such.
 
-    A sub-folder called ``unlabelled`` holds images without a label. Without ``test/``, a ``val``, ``valid`` or
+    A sub-folder called ``unlabelled`` (or ``unlabeled``), of a split or beside ``train/``, holds images without a label
+    and is never a class; those beside ``train/`` are trained on. Without ``test/``, a ``val``, ``valid`` or
     ``validation`` folder is the held-out part. Hidden files and other kinds of files are left alone.
 
     Args:
@@ -40,7 +40,14 @@ def load_folder(root: Path, options: ReadOptions, classes: Sequence[Any] | None 
     """
     parts = _split_folders(root)
     found = {split: _class_folders(root, folder) for split, folder in parts.items()}
+    if parts["train"] != root:
+        for folder in _folders(root):
+            if folder.name.casefold() in NO_LABEL:
+                images = found["train"].get(folder.name, [])
+                found["train"][folder.name] = [*images, *walk(folder, root, {_identity(root)})]
     names = [name for name in found["train"] if name.casefold() not in NO_LABEL]
+    if not names:
+        raise InputError(f"{root} holds no class: all of its images are in {' and '.join(found['train'])}.")
     codes, _ = encode(names, unlabelled=options.unlabelled, classes=names, what=str(root))
     nameless = [name for name, code in zip(names, codes, strict=True) if code < 0]
     if nameless:
@@ -102,7 +109,7 @@ def _folders(root: Path) -> list[Path]:
 def _split_folders(root: Path) -> dict[str, Path]:
     """Folder of each split: ``train`` and maybe ``test`` where root is laid out so, else root alone."""
     folders = {folder.name.casefold(): folder for folder in _folders(root)}
-    if "train" not in folders or set(folders) - {"train", *HELD_OUT} or not _folders(folders["train"]):
+    if "train" not in folders or set(folders) - {"train", *HELD_OUT, *NO_LABEL} or not _folders(folders["train"]):
         return {"train": root}
     parts = {"train": folders["train"]}
     held_out = [name for name in HELD_OUT if name in folders]
@@ -135,5 +142,5 @@ def _identity(folder: Path) -> tuple[int, int]:
 
 def _warn_about_empty(found: dict[str, dict[str, list[Entry]]]) -> None:
     for name, images in found["train"].items():
-        if not images:
+        if not images and name.casefold() not in NO_LABEL:
             warnings.warn(f"class folder {name!r} holds no images; it stays a class without samples.", stacklevel=4)

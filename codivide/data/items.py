@@ -15,6 +15,7 @@ from torch import Tensor
 from codivide.data.arrays import array_rows
 from codivide.data.cache import as_rows, check_skipped, scratch
 from codivide.data.images import GREY, LARGE, SMALL, Shape, reason, to_pixels
+from codivide.data.labels import NO_LABEL
 from codivide.data.loaded import Rows, Skipped
 from codivide.data.options import ReadOptions, progress_bar
 from codivide.errors import InputError
@@ -83,7 +84,7 @@ def hugging_face(source: object) -> dict[str, HuggingFaceItems] | None:
     if library is None:
         return None
     if isinstance(source, library.DatasetDict):
-        return {str(name): HuggingFaceItems(part) for name, part in source.items()}
+        return {str(name): HuggingFaceItems(part, str(name) not in NO_LABEL) for name, part in source.items()}
     if isinstance(source, library.Dataset):
         return {"": HuggingFaceItems(source)}
     if isinstance(source, library.IterableDataset | library.IterableDatasetDict):
@@ -92,14 +93,19 @@ def hugging_face(source: object) -> dict[str, HuggingFaceItems] | None:
 
 
 class HuggingFaceItems:
-    """A Hugging Face data set as (image, label) items; numbers of a ClassLabel become its names."""
+    """A Hugging Face data set as (image, label) items; numbers of a ClassLabel become its names.
 
-    def __init__(self, table: Any) -> None:
+    Args:
+        table: the data set.
+        labelled: whether it has labels; else they are None, and no column of them is needed.
+    """
+
+    def __init__(self, table: Any, labelled: bool = True) -> None:
         features = dict(table.features)
         kinds = {name: type(feature).__name__ for name, feature in features.items()}
         self.image = _column(kinds, "Image", IMAGE_COLUMNS, "image")
-        self.label = _column(kinds, "ClassLabel", LABEL_COLUMNS, "label")
-        self.names: Sequence[str] | None = getattr(features[self.label], "names", None)
+        self.label = _column(kinds, "ClassLabel", LABEL_COLUMNS, "label") if labelled else None
+        self.names: Sequence[str] | None = getattr(features[self.label], "names", None) if self.label else None
         self.table = table
 
     def __len__(self) -> int:
@@ -107,11 +113,26 @@ class HuggingFaceItems:
 
     def __getitem__(self, index: int, /) -> tuple[Any, Any]:
         row = self.table[index]
-        label = row[self.label]
+        label = row[self.label] if self.label else None
         if self.names is not None and label is not None:
             label = self.names[label] if label >= 0 else None
         image = row[self.image]
         return (np.asarray(image) if isinstance(image, list) else image), label
+
+
+class Joined:
+    """Several sets of items, one after the other."""
+
+    def __init__(self, *parts: Items) -> None:
+        self.parts = parts
+        self.ends = np.cumsum([len(part) for part in parts])
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def __getitem__(self, index: int, /) -> Any:
+        k = int(np.searchsorted(self.ends, index, side="right"))
+        return self.parts[k][index - int(self.ends[k]) + len(self.parts[k])]
 
 
 def _column(kinds: dict[str, str], kind: str, names: Sequence[str], what: str) -> str:

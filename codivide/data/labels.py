@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Hashable, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from codivide.data.loaded import UNLABELLED
 from codivide.errors import InputError, nearest
 
 MISSING_TEXT = ("", "nan", "NaN", "None")
+NO_LABEL = ("unlabelled", "unlabeled")  # folders and splits of samples without a label
 
 Indices = NDArray[np.int64]
 
@@ -31,8 +33,8 @@ def encode(
 
     Args:
         labels: ``[N]`` ints, strings, bools, whole floats or categories. None, NaN, the empty string, the texts
-            "nan", "NaN" and "None" and the value ``unlabelled`` mean that there is no label.
-        unlabelled: the value that means "no label"; None switches it off.
+            "nan", "NaN" and "None", masked entries and the value ``unlabelled`` mean that there is no label.
+        unlabelled: the value that means "no label", as a number or written out; None switches it off.
         classes: the classes in order, where they are known; else the sorted different labels.
         what: what to call the labels in a message.
         names: what to call each row in a message, besides its number.
@@ -75,6 +77,8 @@ def row_name(row: int, names: Sequence[object] | None) -> str:
 def _column(labels: object, what: str) -> NDArray[Any]:
     if isinstance(labels, Tensor):
         labels = labels.detach().cpu().numpy()
+    elif isinstance(labels, np.ma.MaskedArray):
+        labels = np.array(labels.tolist(), dtype=object)  # None where masked
     elif isinstance(labels, list | tuple):  # through object: NumPy would write NaN among strings as the text "nan"
         labels = np.array([item.item() if isinstance(item, Tensor) else item for item in labels], dtype=object)
     elif isinstance(labels, pd.Series | pd.Index | pd.DataFrame):
@@ -98,7 +102,13 @@ def _equals(values: NDArray[Any], unlabelled: int | None) -> NDArray[np.bool_]:
     if unlabelled is None or values.dtype.kind == "b":
         return np.zeros(len(values), dtype=bool)
     if values.dtype.kind in "OU":
-        same = [not isinstance(value, bool) and str(value) == str(unlabelled) for value in values.tolist()]
+        written = (str(unlabelled), f"{unlabelled}.0")
+        same = [
+            value.strip() in written
+            if isinstance(value, str)
+            else isinstance(value, numbers.Real) and not isinstance(value, bool) and value == unlabelled
+            for value in values.tolist()
+        ]
         return np.array(same, dtype=bool)
     return np.asarray(values == unlabelled, dtype=bool)
 

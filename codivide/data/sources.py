@@ -14,7 +14,8 @@ from codivide.data import named
 from codivide.data.arrays import choose_augment, from_arrays, true_indices
 from codivide.data.folder import load_folder
 from codivide.data.inputs import read_inputs, read_npz
-from codivide.data.items import HuggingFaceItems, Items, collect, hugging_face
+from codivide.data.items import HuggingFaceItems, Items, Joined, collect, hugging_face
+from codivide.data.labels import NO_LABEL
 from codivide.data.loaded import Loaded, check_alike
 from codivide.data.options import DEFAULT, ReadOptions
 from codivide.data.tables import HELD_OUT, TABLES, load_table
@@ -114,13 +115,14 @@ def _load_npz(path: Path, options: ReadOptions, classes: Classes, truth: object)
 
 
 def _load_splits(splits: dict[str, HuggingFaceItems], options: ReadOptions, classes: Classes, truth: object) -> Loaded:
-    """A Hugging Face data set, or its splits ``train`` and the first held-out one."""
+    """A Hugging Face data set, or its splits ``train``, ``unlabelled`` and the first held-out one."""
     train = splits.get("train") if len(splits) > 1 else next(iter(splits.values()))
     if train is None:
         raise InputError(f"the data set has splits {', '.join(splits)}, but no 'train': pass one of them.")
     if classes is None and train.names is not None:
         classes = train.names
-    loaded = _load_dataset(train, options, classes, truth)
+    others = [splits[name] for name in NO_LABEL if name in splits and len(splits) > 1]
+    loaded = _load_dataset(Joined(train, *others) if others else train, options, classes, truth)
     held_out = next((splits[name] for name in HELD_OUT if name in splits), None)
     if held_out is None or held_out is train:
         return loaded

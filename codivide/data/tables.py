@@ -105,12 +105,17 @@ def read_table(path: Path) -> pd.DataFrame:
 
 
 def table_labels(column: pd.Series[Any]) -> list[Any]:
-    """A column of labels: whole numbers where every text is one, as written otherwise; None where empty."""
+    """A column of labels: whole numbers where every text is one, as written otherwise; None where empty.
+
+    "3.0" counts as one where a label is missing: pandas writes whole numbers so only to hold NaN among them.
+    """
     values: list[Any] = column.astype(object).where(column.notna(), None).tolist()
     texts = [value.strip() for value in values if isinstance(value, str)]
     numbers = [text for text in texts if text not in MISSING_TEXT]
-    if numbers and all(_is_whole(text) for text in numbers):
-        return [int(value) if isinstance(value, str) and _is_whole(value.strip()) else value for value in values]
+    end = ".0" if len(numbers) < len(values) and all(text.endswith(".0") for text in numbers) else ""
+    if numbers and all(_is_whole(text.removesuffix(end)) for text in numbers):
+        whole = [value.strip().removesuffix(end) if isinstance(value, str) else value for value in values]
+        return [int(value) if isinstance(value, str) and _is_whole(value) else value for value in whole]
     return values
 
 

@@ -11,9 +11,10 @@ from codivide.recipes.mixup import ROWS as _MIXUP
 from codivide.recipes.papers import ROWS as _PAPERS
 from codivide.recipes.protocol import ROWS as _PROTOCOL
 from codivide.recipes.recipe import Recipe
+from codivide.recipes.semi import ROWS as _SEMI
 
 RECIPES: dict[str, Recipe] = {}
-for _recipe in (*_PROTOCOL, *_DIVIDEMIX, *_MIXUP, *_PAPERS):
+for _recipe in (*_PROTOCOL, *_SEMI, *_DIVIDEMIX, *_MIXUP, *_PAPERS):
     if _recipe.name in RECIPES:
         raise ValueError(f"two recipes are called {_recipe.name}")
     RECIPES[_recipe.name] = _recipe
