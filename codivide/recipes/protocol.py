@@ -43,7 +43,7 @@ FIELD: dict[str, dict[str, Any]] = {
     "mentormix": {},
     "active_passive": {},
     "bi_tempered": {},
-    "bootstrapping_soft": {"method": "bootstrapping"},
+    "bootstrapping_soft": {"method": "bootstrapping", "hyper": {"hard": False}},
     "co_teaching_plus": {},
     "sop_plus": {},
     "cnn_crf": {},
