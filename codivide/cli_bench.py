@@ -26,16 +26,19 @@ Runs = Annotated[Path, typer.Option(help="Folder of the runs (checkpoints), not 
 
 @app.command("list")
 def list_recipes(pattern: Pattern = "*") -> None:
-    """List recipes with what was published."""
+    """List recipes with the published test accuracy in percent, at the last and at the best epoch."""
     from codivide import bench
 
-    columns = ("recipe", "data", "noise", "labels a class", "network", "published (%)", "oracle")
-    table = Table(*columns, box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("recipe", no_wrap=True)
+    table.add_column("last / best", no_wrap=True)
+    table.add_column("data, network", overflow="fold")
     for recipe in bench.find(pattern):
-        published = ", ".join(f"{name} {value:g}" for name, value in recipe.published.items())
-        labels = str(recipe.labels_per_class or "all")
-        oracle = ", ".join(recipe.oracle)
-        table.add_row(recipe.name, recipe.data, recipe.noise, labels, recipe.net, published, oracle)
+        published = [f"{recipe.published[key]:g}" if key in recipe.published else "-" for key in ("last", "best")]
+        labels = f"{recipe.labels_per_class} labels a class" if recipe.labels_per_class else ""
+        oracle = f"(oracle: {', '.join(recipe.oracle)})" if recipe.oracle else ""
+        about = " ".join(word for word in (recipe.data, recipe.noise, labels, recipe.net, oracle) if word)
+        table.add_row(recipe.name, " / ".join(published) if recipe.published else "", about)
     out_console.print(table)
 
 

@@ -268,3 +268,18 @@ def test_kill_then_resume_is_the_straight_run(tmp_path):
     for row in lines + expected:
         del row["seconds"]
     assert lines == expected
+
+
+def test_bench_lists_whole_names_at_80_columns(tmp_path):
+    out = codivide("bench", "list", "*-cifar10/*", cwd=tmp_path).stdout
+    assert "dividemix-ablation-cifar10/asym40-divide-and-mixmatch" in out
+    assert "85.2 / 86.5" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_bench_runs_and_tabulates_a_recipe(tmp_path):
+    done = codivide("bench", "run", "nothing/here", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "nothing/here" in done.stderr
+    text = codivide("bench", "table", "first/gce", cwd=tmp_path).stdout
+    assert "| `gce` | not run |" in text
