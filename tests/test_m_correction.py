@@ -106,6 +106,12 @@ def test_warm_up_is_the_papers_share_of_all_epochs():
     assert MCorrection(warmup=7).warmup_epochs(start(MCorrection(warmup=7))) == 7
 
 
+def test_warm_up_ends_soon_after_the_first_drop_of_the_learning_rate():
+    for epochs, milestones, expected in ((300, (100, 250), 105), (70, (30,), 31), (10, (9,), 9)):
+        run = start(MCorrection(), epochs=epochs, schedule="step", milestones=milestones)
+        assert MCorrection().warmup_epochs(run) == expected
+
+
 def test_the_mixture_sees_all_labelled_samples_at_the_end_of_every_epoch_in_evaluation_mode():
     problem = toys.toy(120, unlabelled=20)
     method = MCorrection(warmup=3)

@@ -34,7 +34,8 @@ class MCorrection(Method):
     """Labels corrected by the prediction as far as a Beta mixture on the losses distrusts them, with mixup.
 
     Attributes:
-        warmup: epochs of mixup with the given labels first; None: 35 % of all (the paper's 105 of 300).
+        warmup: epochs of mixup with the given labels first; None: until soon (a sixtieth of all epochs) after the first
+            drop of the learning rate (the paper's 105 of 300), or 35 % of all where it does not drop in steps.
         hard: correct by the argmax of the prediction (M-DYR-H); otherwise by its probabilities (M-DYR-S).
         dynamic: mixing shares by trust, targets from soft to hard (MD-DYR-SH, for 90 % noise); hard has no effect.
         alpha: of the Beta distribution of mixing shares.
@@ -57,7 +58,11 @@ class MCorrection(Method):
 
     def warmup_epochs(self, run: Run) -> int:
         """Epochs before the first correction."""
-        return max(1, round(0.35 * run.plan.epochs)) if self.warmup is None else self.warmup
+        if self.warmup is not None:
+            return self.warmup
+        epochs, drops = run.plan.epochs, run.plan.milestones if run.plan.schedule == "step" else ()
+        first = drops[0] + max(1, round(epochs / 60)) if drops else round(0.35 * epochs)
+        return min(max(1, first), max(1, epochs - 1))
 
     def epoch(self, run: Run) -> None:
         """Learn from mixed samples with corrected labels, then fit the mixture to the losses."""

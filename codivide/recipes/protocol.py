@@ -14,9 +14,7 @@ from typing import Any
 from codivide.recipes.recipe import Recipe
 
 _TUNED = "Chosen by agreement with held-out noisy labels; see results/recipes/tune."
-_UNDERFIT = (
-    "Mixing by Beta(32, 32) leaves this small network underfitted: it agrees with 41 % of its own training truth."
-)
+_UNDERFIT = "Mixing by Beta(8, 8), as the mixup row: Beta(32, 32) leaves this small network underfitted."
 _BURN_IN = "13 epochs of burn-in (18 %): without it the first batches keep what an untrained network happens to like."
 _ADAM = "AdamW at 0.001, as the method asks for: its loss weighs the labels by 0.1, too little for the others' SGD."
 _RAMP = "Weight 1, not 3: with 3 from the start both networks fell to a few classes (loss on the given labels 3.2)."
@@ -57,7 +55,8 @@ FIELD: dict[str, dict[str, Any]] = {
     "mixup_same_class": {"method": "mixup", "hyper": {"same_class": True}},
     "mixup_latent": {"method": "mixup", "hyper": {"layer": 1}},
     "mixup_dropout": {"method": "mixup", "dropout": 0.3},
-    "m_correction_alpha_32": {"method": "m_correction"},
+    "m_correction_alpha_32": {"method": "m_correction", "hyper": {"warmup": 24}},
+    "m_correction_early": {"method": "m_correction", "hyper": {"alpha": 8.0, "warmup": 24}},
     "mentornet_no_burn_in": {"method": "mentornet"},
     "forward_correction_restart": {"method": "forward_correction"},
     "dividemix_one_net": {"method": "dividemix", "hyper": {"networks": 1}},
