@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from codivide.errors import InputError
-from codivide.files import save_tensors
+from codivide.files import read_tensors, save_tensors
 
 if TYPE_CHECKING:
     from codivide.engine import Run
@@ -106,8 +106,7 @@ def load(run: Run, path: Path) -> None:
         if ours.get(name) != theirs.get(name):
             shown = "differs" if name == "network" else f"is {theirs.get(name)} there and {ours.get(name)} now"
             raise InputError(f"{path} belongs to another run: {name} {shown}; use the same settings to resume")
-    with safe_open(path, "pt") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    tensors, _ = read_tensors(path)
 
     def part(prefix: str) -> dict[str, Tensor]:
         return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}

@@ -417,10 +417,11 @@ def _rich_table(frame: Any) -> Table:
 
 
 def _described(cls: type) -> dict[str, str]:
-    """What the Attributes section of a docstring says of each field."""
+    """What the Attributes sections of a class and of its bases say of each field; the class itself wins."""
     about: dict[str, str] = {}
     name = ""
-    for line in inspect.cleandoc(cls.__doc__ or "").partition("Attributes:\n")[2].splitlines():
+    docs = [inspect.cleandoc(base.__doc__ or "") for base in reversed(cls.__mro__[:-1])]
+    for line in "\n".join(doc.partition("Attributes:\n")[2] for doc in docs).splitlines():
         if line.startswith("    ") and not line.startswith("     "):
             name, _, text = line.strip().partition(": ")
             about[name] = text
@@ -468,7 +469,7 @@ def _fit_with_flags(arguments: list[str]) -> Callable[..., None]:
         if p.kind is not inspect.Parameter.VAR_KEYWORD
     ]
     signature = inspect.Signature([*own, *parameters])
-    command.__signature__ = signature  # type: ignore[attr-defined]
+    command.__signature__ = signature  # type: ignore[attr-defined] (typer reads it)
     command.__annotations__ = {name: p.annotation for name, p in signature.parameters.items()}
     command.__doc__ = fit.__doc__
     return command

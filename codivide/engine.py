@@ -373,7 +373,7 @@ class Run:
         steps = [self.attached[i][1:] if isinstance(i, str) else (self.optimizers[i], 1.0) for i in nets]
         for optimizer, _ in steps:
             optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
         for optimizer, share in steps:
             for group in optimizer.param_groups:
                 group["lr"] = rate * share

@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional
 
 from codivide.engine import Run
 from codivide.errors import InputError
-from codivide.files import save_tensors
+from codivide.files import read_tensors, save_tensors
 
 FORMAT = 1
 LOSSES, THRESHOLD = "mentor.losses", "mentor.threshold"  # what a run of a mentored method remembers
@@ -133,9 +133,8 @@ class Mentor(nn.Module):
     def load(cls, path: Path) -> Mentor:
         """Read a saved mentor; InputError when the file is not there or is not one (a pickle is never opened)."""
         try:
-            with safe_open(path, "pt") as file:
-                sizes = json.loads((file.metadata() or {})["mentor"])
-                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            state, header = read_tensors(path)
+            sizes = json.loads(header["mentor"])
         except (OSError, SafetensorError, KeyError, ValueError) as error:
             raise InputError(f"{path} is not a mentor written by codivide: {error}") from None
         if sizes.pop("format") != FORMAT:
@@ -180,7 +179,7 @@ def fit_mentor(
         rows = torch.randint(len(z), (size,), generator=generator).to(z.device)
         loss = functional.binary_cross_entropy_with_logits(mentor(z[rows]), targets[rows])
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(loss)
         optimizer.step()
     return float((mentor.weights(z) - targets).abs().mean())
 

@@ -10,14 +10,14 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from codivide import nets
 from codivide.data.loaded import Rows
 from codivide.data.views import ViewSpec
 from codivide.errors import InputError
-from codivide.files import save_tensors
+from codivide.files import read_tensors, save_tensors
 from codivide.plan import autocast, computes_bf16
 
 FORMAT = 1
@@ -109,9 +109,8 @@ class Model:
         if not path.is_file():
             raise InputError(f"{path}: no such model file; give the run folder of a finished `codivide fit`")
         try:
-            with safe_open(path, "pt") as file:
-                header = json.loads((file.metadata() or {})["model"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            tensors, texts = read_tensors(path)
+            header = json.loads(texts["model"])
         except (SafetensorError, KeyError, ValueError) as error:
             raise InputError(
                 f"{path} is not a codivide model ({error}); models are safetensors files written by codivide, "

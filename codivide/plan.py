@@ -111,6 +111,11 @@ def learning_rate(plan: Plan, progress: float) -> float:
     return plan.lr
 
 
+def early_epochs(plan: Plan) -> int:
+    """How long methods train plainly, or let something rise, unless told: 10 epochs, or a third of a short run."""
+    return max(1, min(10, plan.epochs // 3))
+
+
 def resolve_device(name: str) -> torch.device:
     """The device that "auto" or a torch device name stands for; InputError if it is unknown or not there."""
     if name == "auto":

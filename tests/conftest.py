@@ -28,3 +28,9 @@ def data_root() -> Path:
 def _own_cache(tmp_path, monkeypatch):
     """No test reads or writes the user's cache."""
     monkeypatch.setenv("CODIVIDE_CACHE", str(tmp_path / "codivide-cache"))
+
+
+@pytest.fixture(autouse=True)
+def _same_numbers():
+    """A test draws the same numbers whatever ran before it on the same worker."""
+    torch.manual_seed(0)

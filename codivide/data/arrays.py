@@ -152,7 +152,7 @@ def first_bad(data: NDArray[Any]) -> tuple[int, int] | None:
 
 
 def _check_length(labels: object, what: str, count: int) -> None:
-    size = len(labels) if hasattr(labels, "__len__") and np.ndim(labels) > 0 else None  # type: ignore[arg-type]
+    size = len(labels) if hasattr(labels, "__len__") and np.ndim(labels) > 0 else None  # type: ignore[arg-type] (asked on the left)
     if size is not None and size != count:
         raise InputError(f"X and {what} differ in length: X has {count} rows, {what} has {size}.")
 

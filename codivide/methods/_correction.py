@@ -45,7 +45,17 @@ def read_matrix(text: str, classes: Sequence[Any]) -> Tensor:
 
 @dataclass
 class Correction(Method):
-    """A loss corrected by a transition matrix; subclasses say how, in ``corrected``, and describe the fields."""
+    """A loss corrected by a transition matrix; subclasses say how, in ``corrected``.
+
+    Attributes:
+        transition: the matrix if it is known (row = true class, column = given): a noise such as symmetric:0.5, or a
+            .csv or .npy file; None: estimated.
+        estimate: how: percentile or anchor (predictions for one sure sample of each class), or confident_joint.
+        percentile: of the estimate of that name, in (0, 100]; None: 97, or 100 with more than 33 classes.
+        warmup: epochs of cross-entropy before the estimate; None: 10, or more for 1500 updates, but at most a third
+            of all.
+        restart: begin again from new weights after the estimate.
+    """
 
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {"percentile": (1, 100), "warmup": (1, math.inf)}
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from codivide import divide, functional
 from codivide.engine import Batch, Method, Run
 from codivide.errors import InputError
+from codivide.plan import early_epochs
 
 VIEWS = ("plain", "weak", "strong")
 
@@ -75,7 +76,7 @@ class Dividing(Method):
 
     def warmup_epochs(self, run: Run) -> int:
         """Epochs of plain training before the first split."""
-        return max(1, min(10, run.plan.epochs // 3)) if self.warmup is None else self.warmup
+        return early_epochs(run.plan) if self.warmup is None else self.warmup
 
     def warm_up(self, run: Run, i: int) -> None:
         """One pass of network ``i`` over all labels, in batches of twice the size."""
@@ -96,8 +97,7 @@ class Dividing(Method):
     def observe(self, run: Run, i: int, batch: Batch, logits: Tensor) -> Tensor:
         """As ``run.observe``; also counts the wrong events of a batch that network ``i`` trains on."""
         if self.counts_events():
-            event = _event(logits.detach(), batch)
-            run.remember(f"events.{i}", 2).index_add_(0, batch.id, event)
+            run.remember(f"events.{i}", 2).index_add_(0, batch.id, _event(logits.detach(), batch))
         return run.observe(batch, logits)
 
     def divide(self, run: Run, i: int) -> None:
@@ -107,10 +107,8 @@ class Dividing(Method):
         given, names = run.data.y >= 0, run.data.classes
         labels = run.data.y[given]
         evidence = (self._events(run, i) if self.counts_events() else self._losses(run, i))[given]
-        if self.division in ("class_wise", "class_wise_events"):
-            division = divide.class_wise(evidence, labels, len(names))
-        else:
-            division = divide.gmm(evidence)
+        apart = self.division in ("class_wise", "class_wise_events")
+        division = divide.class_wise(evidence, labels, len(names)) if apart else divide.gmm(evidence)
         prob, lost = divide.restore_classes(division.clean_prob, evidence, labels, len(names), self.threshold)
         run.remember(f"clean_prob.{i}")[given] = prob
         run.log(**{f"separates_{i}": float(division.separates)})

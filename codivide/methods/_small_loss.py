@@ -11,6 +11,7 @@ from torch import Tensor
 
 from codivide import divide
 from codivide.engine import Method, Run
+from codivide.plan import early_epochs
 
 
 @dataclass
@@ -39,7 +40,7 @@ class SmallLoss(Method):
 
     def rise_epochs(self, run: Run) -> int:
         """T_k, the epochs until the whole forget rate is reached."""
-        return max(1, min(10, run.plan.epochs // 3)) if self.rise is None else self.rise
+        return early_epochs(run.plan) if self.rise is None else self.rise
 
     def kept_share(self, run: Run) -> float:
         """``R(t) = 1 - tau min(t^c / T_k, 1)`` in epoch t = 0, 1, ...; asked once, at the start of an epoch."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from codivide import functional
 from codivide.engine import Batch, Method, Run
+from codivide.plan import early_epochs
 
 
 @dataclass
@@ -26,7 +27,7 @@ class WarmUp(Method):
 
     def warmup_epochs(self, run: Run) -> int:
         """Epochs of plain training before the first selection."""
-        return max(1, min(10, run.plan.epochs // 3)) if self.warmup is None else self.warmup
+        return early_epochs(run.plan) if self.warmup is None else self.warmup
 
     def epoch(self, run: Run) -> None:
         """Plain training first, then ``select_and_learn``."""

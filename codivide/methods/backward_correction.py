@@ -27,17 +27,7 @@ from codivide.methods._correction import Correction
 
 @dataclass
 class BackwardCorrection(Correction):
-    """Cross-entropy on all labels, weighted by the inverse of the transition matrix: unbiased, but of high variance.
-
-    Attributes:
-        transition: the matrix if it is known (row = true class, column = given): a noise such as symmetric:0.5, or a
-            .csv or .npy file; None: estimated.
-        estimate: how: percentile or anchor (predictions for one sure sample of each class), or confident_joint.
-        percentile: of the estimate of that name, in (0, 100]; None: 97, or 100 with more than 33 classes.
-        warmup: epochs of cross-entropy before the estimate; None: 10, or more for 1500 updates, but at most a third
-            of all.
-        restart: begin again from new weights after the estimate.
-    """
+    """Cross-entropy on all labels, weighted by the inverse of the transition matrix: unbiased, but of high variance."""
 
     paper: ClassVar[str] = "arXiv:1609.03683"
     summary: ClassVar[str] = "cross-entropy weighted by an inverse transition matrix, known or estimated"

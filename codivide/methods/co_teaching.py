@@ -26,13 +26,7 @@ from codivide.methods._small_loss import SmallLoss
 
 @dataclass
 class CoTeaching(SmallLoss):
-    """Each of two networks chooses the samples with small losses from which the other one learns.
-
-    Attributes:
-        forget_rate: share of samples forgotten in the end (tau); None: estimated from the run.
-        rise: epochs over which the forgotten share rises (T_k); None: 10, or a third of all where that is less.
-        exponent: of the epoch in the rise (c), > 0.
-    """
+    """Each of two networks chooses the samples with small losses from which the other one learns."""
 
     paper: ClassVar[str] = "arXiv:1804.06872"
     summary: ClassVar[str] = "two networks choose small-loss samples for each other"

@@ -32,9 +32,6 @@ class CoTeachingPlus(SmallLoss):
     """Co-teaching among the samples on which the predictions of the two networks differ.
 
     Attributes:
-        forget_rate: share of samples forgotten in the end (tau); None: estimated from the run.
-        rise: epochs over which the forgotten share rises (T_k); None: 10, or a third of all where that is less.
-        exponent: of the epoch in the rise (c), > 0.
         warmup: epochs of Co-teaching first; None: 20, or a third of all where that is less.
     """
 

@@ -35,18 +35,12 @@ class DivideMix(Dividing):
 
     Attributes:
         warmup: epochs of plain training first (30 on CIFAR-100); None: 10, or a third of all where that is less.
-        warmup_view: plain, weak or strong, the views of the warm-up.
         confidence_penalty: weight of the negative entropy during warm-up; 1 for asymmetric noise.
-        threshold: a label counts as clean when its probability is above, in [0, 1).
-        division: mixture on the losses; class_wise, one for each class; wrong_events, one on how often the prediction
-            was not the given label; class_wise_events.
-        average_losses: epochs whose losses are averaged before the mixture is fitted.
         average_guesses: divide and guess with the weight averages (needs an average in the plan).
         networks: 2, or 1 that divides and guesses for itself (no co-training).
         co_divide: learn from the peer's split; else each network from its own.
         co_guess: guess unlabelled targets with both networks; else with the learning one.
         refine: mix predictions into given labels; else the labels stay as they are.
-        test_net: the only network (0 or 1) that classifies; None: all.
         temperature: of sharpening, > 0.
         alpha: of the Beta distribution of mixing shares.
         lambda_u: weight of the loss on guessed targets: 0 for little noise, 25 and more for much.

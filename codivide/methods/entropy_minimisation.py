@@ -25,11 +25,7 @@ class EntropyMinimisation(SemiSupervised):
     """Cross-entropy on labelled samples, entropy on unlabelled ones.
 
     Attributes:
-        steps: batches of an epoch; None: as many as all samples, labelled or not, fill once.
-        ratio: unlabelled samples for each labelled one in a step.
-        include_labelled: whether labelled samples are among the unlabelled ones as well.
         weight: of the entropy.
-        rampup: share of training over which the weight rises from 0.
     """
 
     paper: ClassVar[str] = "Grandvalet, NeurIPS 2004"

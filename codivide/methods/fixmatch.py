@@ -29,11 +29,7 @@ class FixMatch(SemiSupervised):
     """What the network is sure of on a weak view is the label of a strong one.
 
     Attributes:
-        steps: batches of an epoch; None: as many as all samples, labelled or not, fill once.
-        ratio: unlabelled samples for each labelled one in a step.
-        include_labelled: whether labelled samples are among the unlabelled ones as well.
         weight: of the loss on strong views.
-        rampup: share of training over which the weight rises from 0.
         threshold: least probability of a class that becomes a label.
         cosine: multiply the plan's learning rate by the cosine of pi times this times the share of training done; 0:
             do not.

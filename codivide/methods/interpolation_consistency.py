@@ -31,11 +31,7 @@ class InterpolationConsistency(SemiSupervised):
     """Between two samples the prediction shall lie between those of the two; mixup on labelled ones.
 
     Attributes:
-        steps: batches of an epoch; None: as many as all samples, labelled or not, fill once.
-        ratio: unlabelled samples for each labelled one in a step.
-        include_labelled: whether labelled samples are among the unlabelled ones as well.
         weight: of the squared difference to the mixed predictions, once it has risen.
-        rampup: share of training over which the weight rises from 0.
         alpha: of the Beta distribution of mixing shares; 0: no mixing.
     """
 

@@ -28,9 +28,6 @@ class JoCoR(SmallLoss):
     """Two networks learn together from the samples with small joint losses, and to agree on them.
 
     Attributes:
-        forget_rate: share of samples forgotten in the end (tau); None: estimated from the run.
-        rise: epochs over which the forgotten share rises (T_k); None: 10, or a third of all where that is less.
-        exponent: of the epoch in the rise (c), > 0.
         agreement: weight of the divergences (lambda), in [0, 1]; 0.65 for 80 % noise, 0.85 on CIFAR-100.
     """
 

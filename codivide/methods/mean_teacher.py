@@ -29,11 +29,7 @@ class MeanTeacher(SemiSupervised):
     """The average of a network's weights is the teacher that it follows on unlabelled samples.
 
     Attributes:
-        steps: batches of an epoch; None: as many as all samples, labelled or not, fill once.
-        ratio: unlabelled samples for each labelled one in a step.
-        include_labelled: whether labelled samples are among the unlabelled ones as well.
         weight: of the squared difference to the teacher, once it has risen.
-        rampup: share of training over which the weight rises from 0.
     """
 
     paper: ClassVar[str] = "arXiv:1703.01780"

@@ -37,12 +37,7 @@ class MentorMix(Mentored):
     """Mixup with partners drawn by the weights of a curriculum, and weights for the mixed samples.
 
     Attributes:
-        curriculum: "predefined", "learned" (fitted to the predefined weights), or a file that ``Mentor.save`` wrote.
         warmup: epochs in which every weight is 1 (burn-in); None: a tenth of all.
-        percentile: of a batch's losses, the threshold of the curriculum; None: the share of labels that look clean.
-        percentile_decay: of the moving average of that percentile.
-        slope: width of losses over which a predefined weight falls from 1 to 0; 0: a step.
-        sample_dropout: "rate,percent,...": the share of a batch whose weights are dropped, over percents of training.
         alpha: of the Beta distribution of mixing shares; 2 for little noise.
         temperature: of the softmax over weights by which partners are drawn; towards 0 only the heaviest are.
         second_weighting: weigh the mixed samples again; for 60 % noise and more.

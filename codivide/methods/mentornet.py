@@ -28,16 +28,7 @@ from codivide.methods._mentor import Mentored
 
 @dataclass
 class MentorNet(Mentored):
-    """A student whose samples are weighted by a curriculum on their losses.
-
-    Attributes:
-        curriculum: "predefined", "learned" (fitted to the predefined weights), or a file that ``Mentor.save`` wrote.
-        warmup: epochs in which every weight is 1 (burn-in); None: 0 if predefined, else 18 % of all.
-        percentile: of a batch's losses, the threshold of the curriculum; None: the share of labels that look clean.
-        percentile_decay: of the moving average of that percentile.
-        slope: width of losses over which a predefined weight falls from 1 to 0; 0: a step.
-        sample_dropout: "rate,percent,...": the share of a batch whose weights are dropped, over percents of training.
-    """
+    """A student whose samples are weighted by a curriculum on their losses."""
 
     paper: ClassVar[str] = "arXiv:1712.05055"
     summary: ClassVar[str] = "weights samples by a curriculum on their losses, predefined or learned"

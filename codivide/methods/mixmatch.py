@@ -31,9 +31,6 @@ class MixMatch(SemiSupervised):
     """Guess labels over several views, sharpen them, mix labelled and unlabelled samples.
 
     Attributes:
-        steps: batches of an epoch; None: as many as all samples, labelled or not, fill once.
-        ratio: unlabelled samples for each labelled one in a step.
-        include_labelled: whether labelled samples are among the unlabelled ones as well.
         weight: lambda_U, of the squared error on guesses once it has risen: 75 on CIFAR-10, 250 on SVHN, 150 on
             CIFAR-100.
         rampup: most of training over which the weight rises from 0, as a share.

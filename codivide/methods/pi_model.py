@@ -27,11 +27,7 @@ class PiModel(SemiSupervised):
     """Two views of a sample, and two draws of dropout, shall be predicted alike.
 
     Attributes:
-        steps: batches of an epoch; None: as many as all samples, labelled or not, fill once.
-        ratio: unlabelled samples for each labelled one in a step.
-        include_labelled: whether labelled samples are among the unlabelled ones as well.
         weight: of the squared difference, once it has risen.
-        rampup: share of training over which the weight rises from 0.
     """
 
     paper: ClassVar[str] = "arXiv:1610.02242"

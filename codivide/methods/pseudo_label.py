@@ -28,11 +28,7 @@ class PseudoLabel(SemiSupervised):
     """What the network is sure of is a label.
 
     Attributes:
-        steps: batches of an epoch; None: as many as all samples, labelled or not, fill once.
-        ratio: unlabelled samples for each labelled one in a step.
-        include_labelled: whether labelled samples are among the unlabelled ones as well.
         weight: of the loss on pseudo-labels, once it has risen.
-        rampup: share of training over which the weight rises from 0.
         threshold: least probability of a class that becomes a label.
     """
 

@@ -37,11 +37,7 @@ class VAT(SemiSupervised):
     """The prediction shall not change along the step that changes it most; and be sure.
 
     Attributes:
-        steps: batches of an epoch; None: as many as all samples, labelled or not, fill once.
-        ratio: unlabelled samples for each labelled one in a step.
-        include_labelled: whether labelled samples are among the unlabelled ones as well.
         weight: of the divergence, once it has risen.
-        rampup: share of training over which the weight rises from 0.
         eps: length of the step, in units of normalised input; None: 6 for images of 3 x 32 x 32, else
             in proportion to the length of an input.
         xi: length of the step at which the power iteration takes its gradient; None: a tenth of eps.
