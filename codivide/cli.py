@@ -469,7 +469,7 @@ def _fit_with_flags(arguments: list[str]) -> Callable[..., None]:
         if p.kind is not inspect.Parameter.VAR_KEYWORD
     ]
     signature = inspect.Signature([*own, *parameters])
-    command.__signature__ = signature  # type: ignore[attr-defined] (typer reads it)
+    command.__signature__ = signature  # type: ignore[attr-defined]  # typer reads it
     command.__annotations__ = {name: p.annotation for name, p in signature.parameters.items()}
     command.__doc__ = fit.__doc__
     return command

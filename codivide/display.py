@@ -38,7 +38,7 @@ class Display:
 
     def __enter__(self) -> Self:
         self._showwarning = warnings.showwarning
-        warnings.showwarning = self._warn  # type: ignore[assignment] (the documented way to show warnings)
+        warnings.showwarning = self._warn  # type: ignore[assignment]  # the documented way to show warnings
         self.bar.start()
         return self
 

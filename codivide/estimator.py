@@ -21,7 +21,7 @@ from codivide.job import Job, build_method, check_folder, default_plan, execute
 from codivide.plan import resolve_device
 
 
-class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] (scikit-learn has no types)
+class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """A classifier for labels that cannot be trusted; it also says which of them are wrong.
 
     Works on images, feature tables (dense or sparse), a folder of images with one sub-folder a class, a manifest

@@ -88,7 +88,13 @@ def test_gradients_stay_finite_for_certain_predictions(hard):
 
 @pytest.mark.parametrize(
     ("fields", "weight"),
-    [({}, 0.8), ({"hard": False}, 0.95), ({"beta": 0.5}, 0.5), ({"hard": False, "beta": 0.0}, 0.0)],
+    [
+        ({}, 0.8),
+        ({"hard": False}, 0.95),
+        ({"beta": 0.5}, 0.5),
+        ({"hard": False, "beta": 0.0}, 0.0),
+        ({"beta": 0.5, "warmup": 1}, 1.0),  # the first epoch is plain
+    ],
 )
 def test_the_fields_choose_form_and_weight_and_every_loss_is_observed(fields, weight):
     method = Bootstrapping(**fields)
@@ -102,6 +108,14 @@ def test_the_fields_choose_form_and_weight_and_every_loss_is_observed(fields, we
     expected = np.mean(naive(logits.double().numpy(), batch.y.tolist(), weight, method.hard))
     assert got.item() == pytest.approx(expected, rel=1e-4)
     assert torch.allclose(run.remember("loss_sum")[batch.id], functional.sample_loss(logits, batch.y), atol=1e-5)
+
+
+def test_after_warm_up_the_prediction_counts():
+    run = Run(Bootstrapping(beta=0.5, warmup=2), toys.toy().data, toys.build, toys.plan(), torch.device("cpu"), "fp32")
+    weights = []
+    for run.epoch in range(4):
+        weights.append(run.method.label_weight(run))
+    assert weights == [1, 1, 0.5, 0.5]
 
 
 def test_the_weight_is_a_share():

@@ -151,8 +151,8 @@ def first_bad(data: NDArray[Any]) -> tuple[int, int] | None:
     return None
 
 
-def _check_length(labels: object, what: str, count: int) -> None:
-    size = len(labels) if hasattr(labels, "__len__") and np.ndim(labels) > 0 else None  # type: ignore[arg-type] (asked on the left)
+def _check_length(labels: Any, what: str, count: int) -> None:
+    size = len(labels) if hasattr(labels, "__len__") and np.ndim(labels) > 0 else None
     if size is not None and size != count:
         raise InputError(f"X and {what} differ in length: X has {count} rows, {what} has {size}.")
 

@@ -5,12 +5,13 @@ Kept from the reference code, not in the paper: nothing; there is none.
 Ours:
 - the soft target carries a gradient, which the paper does not say in so many words: only then is the loss what the
   paper says it is, cross-entropy with a minimum-entropy term. With a constant target the second term has no gradient;
-- every epoch uses the loss, from the first on, with random weights (the paper starts some of its experiments from a
-  trained network); samples without a label are not used.
+- the network starts from random weights; ``warmup`` epochs of plain training stand for the trained network from which
+  the paper starts some of its experiments; samples without a label are not used.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -28,17 +29,21 @@ class Bootstrapping(Method):
     Attributes:
         hard: the prediction is its argmax (one-hot); otherwise the probabilities.
         beta: weight of the given label; None: 0.8 if hard, otherwise 0.95, as in the paper.
+        warmup: epochs of plain training first.
     """
 
     paper: ClassVar[str] = "arXiv:1412.6596"
     summary: ClassVar[str] = "cross-entropy on a fixed mix of given label and prediction"
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"beta": (0, 1)}
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"beta": (0, 1), "warmup": (0, math.inf)}
 
     hard: bool = True
     beta: float | None = None
+    warmup: int = 0
 
-    def label_weight(self) -> float:
-        """The weight of the given label."""
+    def label_weight(self, run: Run) -> float:
+        """The weight of the given label now."""
+        if run.epoch < self.warmup:
+            return 1.0
         if self.beta is not None:
             return self.beta
         return 0.8 if self.hard else 0.95
@@ -47,4 +52,4 @@ class Bootstrapping(Method):
         """``H(beta y + (1 - beta) q, p)``; keeps each sample's cross-entropy for ``clean_prob``."""
         logits = run.logits(i, batch.x[0])
         run.observe(batch, logits)
-        return functional.bootstrap_loss(logits, batch.y, self.label_weight(), self.hard).mean()
+        return functional.bootstrap_loss(logits, batch.y, self.label_weight(run), self.hard).mean()
