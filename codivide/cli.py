@@ -14,7 +14,7 @@ from collections.abc import Callable
 from os.path import relpath
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 from rich.markup import escape
@@ -24,9 +24,7 @@ from codivide import __version__
 from codivide.cli_bench import app as bench
 from codivide.display import Display, err_console, out_console
 from codivide.errors import InputError
-
-if TYPE_CHECKING:
-    from codivide.data.loaded import Loaded
+from codivide.say import rich_table, say_data, say_noise, say_outcome
 
 TRAINING = "Training (in brackets: the default, where the method has no other)"
 DATA = "Data"
@@ -168,14 +166,14 @@ def fit(
     data_flags = ("source", "test", "truth", "noise", "limit", "labels_per_class", "image_size", "unlabelled")
     described = {name: str(given[name]) for name in data_flags if given[name] is not None}
     job = Job(job_method, plan, net, dropout, described, evaluate_every, record_learning)
-    _say_data(loaded)
+    say_data(loaded)
     try:
         with Display(plan.epochs, method) as display:
             outcome = execute(job, loaded, out, resume, display.update)
     except KeyboardInterrupt:
         err_console.print("stopped; to go on from the last whole epoch, run the same command with --resume")
         raise typer.Exit(130) from None
-    _say_outcome(outcome.summary, out)
+    say_outcome(outcome.summary, out)
 
 
 def predict(
@@ -212,7 +210,7 @@ def predict(
             table.to_csv(aside, index=False)
         err_console.print(f"{len(table)} predictions: {out}", soft_wrap=True)
     elif out_console.is_terminal:
-        out_console.print(_rich_table(table))
+        out_console.print(rich_table(table))
     else:
         table.to_csv(sys.stdout, index=False)
 
@@ -256,7 +254,7 @@ def noise(
     loaded = spoil(load(source, options=ReadOptions(progress=True)), spec, seed)
     if loaded.truth is None:
         raise InputError(f"the true labels of {source} are not known; give a SPEC such as symmetric:0.4")
-    _say_noise(loaded)
+    say_noise(loaded)
     if out is not None:
         root = Path(source) if Path(source).is_dir() else Path(source).parent
         # A manifest names files relative to where it lies.
@@ -309,7 +307,7 @@ def demo(
     from codivide.job import Job, build_method, check_folder, default_plan, execute
 
     loaded = spoil(load("digits"), "symmetric:0.4", seed)
-    _say_data(loaded)
+    say_data(loaded)
     rows = []
     for method in ("cross_entropy", "dividemix"):
         check_folder(out / method, overwrite=True)
@@ -344,76 +342,6 @@ def _check_new_file(out: Path | None) -> None:
     """InputError when ``out`` could not be written without replacing a file; asked before any long work."""
     if out is not None and (out.exists() or not out.parent.is_dir()):
         raise InputError(f"--out {out} exists or its folder does not; give another file")
-
-
-def _say_data(loaded: Loaded) -> None:
-    shape = " x ".join(str(n) for n in loaded.x.shape)
-    missing = int((loaded.y < 0).sum())
-    text = f"{escape(loaded.name)}: {len(loaded.y):,} samples ({shape}), {len(loaded.classes)} classes"
-    text += f", {missing:,} without a label" if missing else ""
-    text += f", {len(loaded.test.y):,} test samples" if loaded.test is not None else ""
-    out_console.print(text, soft_wrap=True)
-    if loaded.skipped:
-        first = loaded.skipped[0]
-        err_console.print(
-            f"left out {len(loaded.skipped)} files, the first: {escape(first.path)} ({escape(first.reason)})",
-            soft_wrap=True,
-        )
-    if loaded.truth is not None:
-        _say_noise(loaded)
-
-
-def _say_noise(loaded: Loaded) -> None:
-    """Effective rate and transition matrix, where the truth is known; used for the record only."""
-    from codivide.data import noise as noises
-
-    assert loaded.truth is not None
-    found = noises.summary(loaded.truth, loaded.y, len(loaded.classes))
-    if not found["labels"]:
-        out_console.print("the known true labels are all of samples without a given label")
-        return
-    out_console.print(
-        f"effective noise rate [bold]{found['effective_rate']:.4f}[/] over {found['labels']:,} labels; "
-        "share of each true class (row) given as:"
-    )
-    names = [str(name) for name in loaded.classes]
-    if len(names) > 12:
-        out_console.print(f"(a matrix of {len(names)} classes: see summary.json)")
-        return
-    table = Table("", *[escape(name[:6]) for name in names], padding=(0, 1, 0, 0), box=None)
-    for name, row in zip(names, found["transition_matrix"], strict=True):
-        cells = [f"[bold]{v:.2f}[/]" if v >= 0.005 else "[dim].[/]" for v in row]
-        table.add_row(escape(name[:10]), *cells)
-    out_console.print(table)
-
-
-def _say_outcome(summary: dict[str, Any], out: Path) -> None:
-    if "test_accuracy" in summary:
-        accuracy = summary["test_accuracy"]
-        out_console.print(
-            f"test accuracy: last {accuracy['last']:.4f}, best {accuracy['best']:.4f} "
-            f"(epoch {accuracy['best_epoch']}; it peeks)"
-        )
-    if summary.get("detection", {}).get("auroc") is not None:
-        found = summary["detection"]
-        cells = ", ".join(f"{name} {found[name]:.3f}" for name in ("auroc", "precision", "recall") if name in found)
-        out_console.print(f"wrong labels found: {cells}")
-    out_console.print(
-        f"{summary['label_issues']:,} of {summary['samples'] - summary['unlabelled']:,} labels look wrong; "
-        f"{summary['seconds']:.0f} s",
-        highlight=False,
-    )
-    out_console.print(
-        f"labels:  {out}/labels.csv\nmodel:   {out}/model.safetensors\nsummary: {out}/summary.json",
-        soft_wrap=True,
-    )
-
-
-def _rich_table(frame: Any) -> Table:
-    table = Table(*[str(name) for name in frame.columns], box=None, padding=(0, 2, 0, 0))
-    for row in frame.itertuples(index=False):
-        table.add_row(*[escape(str(value)) for value in row])
-    return table
 
 
 def _described(cls: type) -> dict[str, str]:

@@ -163,13 +163,13 @@ def test_a_median_of_fewer_evaluations_is_that_of_all(digits):
 
 
 def test_truth_of_unlabelled_samples_alone_is_no_noise(tmp_path, monkeypatch, capsys):
-    from codivide.cli import _say_data
+    from codivide.say import say_data
 
     for name in ("a/1.png", "b/2.png", "unlabelled/3.png"):
         (tmp_path / name).parent.mkdir()
         Image.new("RGB", (8, 8)).save(tmp_path / name)
     with warnings.catch_warnings(action="error"):
-        _say_data(load(tmp_path, truth={"unlabelled/3.png": "b"}))
+        say_data(load(tmp_path, truth={"unlabelled/3.png": "b"}))
     printed = capsys.readouterr().out
     assert "1 without a label" in printed
     assert "all of samples without a given label" in printed
