@@ -389,8 +389,10 @@ def _judged(
     count = given.counts
     with np.errstate(invalid="ignore", divide="ignore"):
         agreement = np.bincount(who, right, minlength=len(count)) / count
-    table = np.zeros((len(count), classes, classes))
-    np.add.at(table, (who, slice(None), asked.labels), others)
+    cells = sparse.csr_matrix(
+        (np.ones(len(who)), (np.arange(len(who)), who * classes + asked.labels)), shape=(len(who), len(count) * classes)
+    )
+    table = model.counts(others, cells)
     says = model.confusion(table)
     fired = table.sum(2)[asked.single]
     says[asked.single, :, asked.single_label] = model.answering(fired, q.sum(0))
