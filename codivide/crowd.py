@@ -172,7 +172,7 @@ def votes(y: ArrayLike, classes: int | None = None, names: Sequence[str] | None 
 def majority(given: Votes) -> Consensus:
     """The class with most answers; of equal ones that with more answers in the whole set, then the first.
 
-    ``probs`` are shares of answers, ``confusion`` and the rest are measured against them as in ``dawid_skene``.
+    ``probs`` are shares of answers; ``confusion`` and the rest are those of one pass of ``dawid_skene`` from there.
     """
     tally = _tally(given)
     total = tally.sum(0)
@@ -183,8 +183,7 @@ def majority(given: Votes) -> Consensus:
     probs = np.where(tally.sum(1, keepdims=True) > 0, tally / np.maximum(tally.sum(1, keepdims=True), 1), prior)
     asked = _Asked(given, silence=True)
     model = _Model(asked, shared=True, strength=1.0)
-    model.maximise(asked.start)
-    return _judged(asked, model, given, labels, probs, prior, (), asked.start)
+    return _judged(asked, model, given, labels, probs, prior, (), model.expect()[0])
 
 
 def dawid_skene(
