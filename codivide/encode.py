@@ -106,7 +106,8 @@ class Tfidf:
         from scipy import sparse
 
         parts = [vectorizer.transform(texts) for vectorizer in self._vectorizers]
-        return SparseRows(sparse.csr_matrix(sparse.hstack(parts, format="csr"), dtype=np.float32))
+        joined = sparse.csr_matrix(sparse.hstack(parts, format="csr"), dtype=np.float32)
+        return SparseRows(joined / np.float32(np.sqrt(len(parts))) if len(parts) > 1 else joined)
 
     def images(self, rows: Rows, options: ReadOptions = DEFAULT) -> Rows:
         """InputError."""
