@@ -107,7 +107,8 @@ class Tfidf:
 
         parts = [vectorizer.transform(texts) for vectorizer in self._vectorizers]
         joined = sparse.csr_matrix(sparse.hstack(parts, format="csr"), dtype=np.float32)
-        return SparseRows(joined / np.float32(np.sqrt(len(parts))) if len(parts) > 1 else joined)
+        joined.data *= np.float32(1 / np.sqrt(len(parts)))  # every kind of terms has the same weight
+        return SparseRows(joined)
 
     def images(self, rows: Rows, options: ReadOptions = DEFAULT) -> Rows:
         """InputError."""
