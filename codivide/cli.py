@@ -39,7 +39,7 @@ def fit(
         str,
         typer.Argument(
             help="A folder of images (one sub-folder a class), a manifest (.csv or .parquet with path,label), a "
-            "feature table (.csv, .parquet, .npz), or a known set such as digits or cifar10n:worse."
+            "table of features or texts (.csv, .parquet, .npz), or a known set such as digits or cifar10n:worse."
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="New folder for everything that the run writes.")],
@@ -129,6 +129,22 @@ def fit(
     max_bad: Annotated[
         int, typer.Option(min=0, help="Unreadable files that are tolerated.", rich_help_panel=DATA)
     ] = 100,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            help="Makes features of texts or images: tfidf (texts, the default), tfidf:char, minilm, hf:NAME, "
+            "efficientnet-lite0, timm:NAME.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    annotators: Annotated[
+        str | None,
+        typer.Option(
+            help="Columns of a table that hold one annotator's labels each (COL,COL,...), or a table with columns "
+            "annotator, label and id, path or text.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
     unlabelled: Annotated[
         str, typer.Option(help='Number that means "no label"; none: there is none.', rich_help_panel=DATA)
     ] = "-1",
@@ -157,13 +173,19 @@ def fit(
         augment=augment,
         unlabelled=_number_or_none(unlabelled),
         progress=True,
+        encoder=encoder,
+        device=device,
+        **_annotators(annotators),
     )
     loaded = load(source, options=options, truth=truth)
     loaded = experiment.with_test(loaded, test, options)
     loaded = experiment.spoil(experiment.part(loaded, limit, seed), noise, seed)
     loaded = experiment.keep_labels(loaded, labels_per_class, seed)
     plan = default_plan(len(loaded.y), job_method, **{name: given[name] for name in PLAN_FLAGS})
-    data_flags = ("source", "test", "truth", "noise", "limit", "labels_per_class", "image_size", "unlabelled")
+    data_flags = (
+        *("source", "test", "truth", "noise", "limit", "labels_per_class", "image_size", "encoder", "annotators"),
+        "unlabelled",
+    )
     described = {name: str(given[name]) for name in data_flags if given[name] is not None}
     job = Job(job_method, plan, net, dropout, described, evaluate_every, record_learning)
     say_data(loaded)
@@ -178,7 +200,9 @@ def fit(
 
 def predict(
     run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
-    files: Annotated[list[str], typer.Argument(help="Image files, folders of images, or a table of features.")],
+    files: Annotated[
+        list[str], typer.Argument(help="Image files, folders of images, or a table of features or texts.")
+    ],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write a CSV here instead of printing.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
 ) -> None:
@@ -195,8 +219,9 @@ def predict(
 
     _check_new_file(out)
     model = Model.load(run / MODEL if run.is_dir() else run, resolve_device(device))
-    source: Any = files[0] if len(files) == 1 else files
-    rows, ids, skipped = read_inputs(source, model.shape, model.dtype, ReadOptions(progress=True))
+    source: Any = files[0] if len(files) == 1 else [Path(name) for name in files]
+    options = ReadOptions(progress=True, device=device)
+    rows, ids, skipped = read_inputs(source, model.shape, model.dtype, options, model.encoder)
     for item in skipped:
         err_console.print(f"skipped {escape(item.path)}: {escape(item.reason)}", soft_wrap=True)
     if not len(rows):
@@ -446,6 +471,20 @@ def application(arguments: list[str]) -> typer.Typer:
 
 def _plain_fit() -> None:
     """Train on SOURCE and judge its labels: writes model, label table and record to --out."""
+
+
+def _annotators(text: str | None) -> dict[str, Any]:
+    """``--annotators`` as options of reading: names of columns, or a table of answers."""
+    if text is None:
+        return {}
+    if Path(text).suffix.lower() in (".csv", ".parquet"):
+        if not Path(text).is_file():
+            raise InputError(f"--annotators {text}: there is no such file")
+        return {"answers": Path(text)}
+    names = [name.strip() for name in text.split(",")]
+    if len(names) < 2 or not all(names):
+        raise InputError(f"--annotators {text}: give two columns or more with commas, or a .csv or .parquet file")
+    return {"annotators": tuple(names)}
 
 
 def _number_or_none(text: str) -> int | None:

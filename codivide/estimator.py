@@ -24,7 +24,7 @@ from codivide.plan import resolve_device
 class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """A classifier for labels that cannot be trusted; it also says which of them are wrong.
 
-    Works on images, feature tables (dense or sparse), a folder of images with one sub-folder a class, a manifest
+    Works on images, feature tables (dense or sparse), texts, a folder of images with one sub-folder a class, a manifest
     (CSV or Parquet), a torch or Hugging Face data set, or the name of a known set.
 
     Args:
@@ -44,6 +44,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         device: "auto", "cpu" or "cuda".
         augment: views to learn from: "auto", "photo", "shift", "jitter" or "none".
         image_size: side in pixels to which files are resized; None: from the data.
+        encoder: what makes features of texts or images, such as "minilm", "efficientnet-lite0" or "timm:NAME" (see
+            ``codivide.encode``); None: texts become "tfidf", images stay images.
         unlabelled: the label that means "no label"; None: there is none (needed for the classes -1 and 1).
         out: a new folder for the run's record; None: nothing is written.
         random_state: of everything random.
@@ -56,6 +58,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         label_issues_: data frame of the samples whose suggestion differs from the given label, the most doubtful
             first, with columns id (or path), given, suggested, clean_prob, rank.
         labels_: the same columns for every sample.
+        annotator_quality_: data frame of the annotators where there are several, with columns name, labels (how many),
+            quality (see ``codivide.crowd.Consensus``) and agreement (with the others).
         history_: one record an epoch.
         model_: the trained ``codivide.Model``.
     """
@@ -78,6 +82,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         device: str = "auto",
         augment: str = "auto",
         image_size: int | None = None,
+        encoder: str | None = None,
         unlabelled: int | None = -1,
         out: str | Path | None = None,
         random_state: int | np.random.RandomState | None = 0,
@@ -97,20 +102,28 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.device = device
         self.augment = augment
         self.image_size = image_size
+        self.encoder = encoder
         self.unlabelled = unlabelled
         self.out = out
         self.random_state = random_state
 
     def _options(self) -> ReadOptions:
-        return ReadOptions(image_size=self.image_size, unlabelled=self.unlabelled, augment=self.augment)
+        return ReadOptions(
+            image_size=self.image_size,
+            unlabelled=self.unlabelled,
+            augment=self.augment,
+            encoder=self.encoder,
+            device=self.device,
+        )
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Train, and judge every label.
 
         Args:
             X: images ``[N, H, W]``, ``[N, H, W, C]`` or ``[N, C, H, W]`` (uint8, or float), features ``[N, D]``,
-                or a path, set name or data set that brings its own labels.
-            y: given labels ``[N]``, ints or strings, missing where unlabelled; None where ``X`` brings them.
+                texts ``[N]``, or a path, set name or data set that brings its own labels.
+            y: given labels ``[N]``, ints or strings, missing where unlabelled, or ``[N, annotators]``, missing where
+                not asked: their consensus becomes the given label; None where ``X`` brings them.
 
         Raises:
             InputError: the message says what is wrong and where.
@@ -139,7 +152,9 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         outcome = execute(job, loaded, Path(self.out) if self.out is not None else None)
 
         self.classes_ = np.asarray(loaded.classes)
-        if len(loaded.x.shape) == 1:
+        if loaded.annotations is not None:
+            self.annotator_quality_ = pd.DataFrame(loaded.annotations.annotators())
+        if len(loaded.x.shape) == 1 and loaded.encoder is None:
             self.n_features_in_ = loaded.x.shape[0]
             if isinstance(X, pd.DataFrame):
                 self.feature_names_in_ = np.asarray(X.columns, dtype=object)
@@ -155,7 +170,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """Class probabilities ``[N, C]`` in the order of ``classes_``, of data of the same kind as in ``fit``.
 
         Args:
-            X: arrays as in ``fit``, a folder of images, or a list of image files.
+            X: arrays or texts as in ``fit``, a folder of images, or a list of image files.
         """
         check_is_fitted(self)
         model = self.model_
@@ -167,7 +182,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
                 validate_data(self, X, reset=False, skip_check_array=True)  # as many features, of the same names
             except ValueError as error:
                 raise InputError(str(error)) from None
-        rows, _, skipped = read_inputs(X, model.shape, model.dtype, self._options())
+        rows, _, skipped = read_inputs(X, model.shape, model.dtype, self._options(), model.encoder)
         if skipped:
             raise InputError(f"{skipped[0].path} cannot be read: {skipped[0].reason}")
         return model.probs(rows)

@@ -185,13 +185,13 @@ def execute(
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
-    names = ("version", "net", "dropout", "augment", "evaluate_every", "record_learning")
-    identity = {name: settings[name] for name in names}
+    names = ("version", "net", "dropout", "augment", "evaluate_every", "record_learning", "encoder")
+    identity = {name: settings[name] for name in names if name in settings}
     run = train(job.method, data, build, job.plan, watch, out / CHECKPOINT if out else None, resume, identity)
     model = _model(job, run, loaded, views)
     suggested = learning.close(run) if learning else model.logits(loaded.x).argmax(1).numpy()
     clean_prob = job.method.clean_prob(run).double().cpu().numpy()
-    table = label_table.build(loaded.ids, loaded.y, suggested, clean_prob, loaded.classes, loaded.truth)
+    table = label_table.build(loaded.ids, loaded.y, suggested, clean_prob, loaded.classes, loaded.truth, loaded.texts)
     summary = _summary(job, loaded, run, suggested, clean_prob, time.perf_counter() - began)
     if out is not None:
         label_table.write(table, out)
@@ -225,12 +225,13 @@ def config(job: Job, loaded: Loaded) -> dict[str, Any]:
         "evaluate_every": job.evaluate_every,
         "record_learning": job.record_learning,
         "skipped_files": len(loaded.skipped),
+        **({"encoder": loaded.encoder.name} if loaded.encoder is not None else {}),
     }
 
 
 def _model(job: Job, run: Run, loaded: Loaded, views: ViewSpec) -> Model:
     members = job.method.members(run)
-    return Model(members, job.net, loaded.x.shape, loaded.x.dtype, loaded.classes, views, run.precision)
+    return Model(members, job.net, loaded.x.shape, loaded.x.dtype, loaded.classes, views, run.precision, loaded.encoder)
 
 
 def _test_scores(model: Model, test: Loaded | None) -> dict[str, float]:
@@ -349,6 +350,8 @@ def _summary(
             "best_epoch": best,
             "evaluations": len(tests),
         }
+    if loaded.annotations is not None:
+        summary["annotators"] = loaded.annotations.annotators()
     if loaded.truth is not None:
         summary["noise"] = noise.summary(loaded.truth, loaded.y, len(loaded.classes))
         summary["detection"] = label_table.detection(loaded.y, loaded.truth, clean_prob)

@@ -23,6 +23,7 @@ def build(
     clean_prob: Floats,
     classes: Sequence[Any],
     truth: Labels | None = None,
+    texts: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """One row a sample, in the order of the data.
 
@@ -33,10 +34,11 @@ def build(
         clean_prob: ``[N]`` in [0, 1], NaN where there is no label.
         classes: class values.
         truth: true labels ``[N]`` where known, -1 where not.
+        texts: of the samples, where they are texts.
 
     Returns:
         Columns ``path`` (or ``id``), ``given``, ``suggested``, ``clean_prob``, ``rank`` (1 = the least likely to be
-        clean; missing without a label) and, with ``truth``, ``true_label``.
+        clean; missing without a label) and, where they are given, ``true_label`` and ``text``.
     """
     values = np.empty(len(classes) + 1, dtype=object)
     values[:-1] = list(classes)  # index -1 is the None at the end
@@ -49,6 +51,8 @@ def build(
     }
     if truth is not None:
         columns["true_label"] = values[truth]
+    if texts is not None:
+        columns["text"] = list(texts)
     return pd.DataFrame(columns)
 
 
@@ -81,12 +85,18 @@ def detection(given: Labels, truth: Labels, clean_prob: Floats) -> dict[str, flo
 def write(table: pd.DataFrame, folder: Path) -> None:
     """Write ``labels.csv`` and ``labels.parquet``, each atomically."""
     with atomic(folder / "labels.csv") as aside:
-        table.to_csv(aside, index=False)
+        plain = table.assign(text=table["text"].map(_no_formula)) if "text" in table else table
+        plain.to_csv(aside, index=False)
     with atomic(folder / "labels.parquet") as aside:
         text = table.assign(
             **{c: table[c].astype("string") for c in ("given", "suggested", "true_label") if _mixed(table, c)}
         )
         text.to_parquet(aside, index=False)
+
+
+def _no_formula(cell: str) -> str:
+    """A cell that a spreadsheet takes for text: with a leading apostrophe where it would take it for a formula."""
+    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
 def _mixed(table: pd.DataFrame, column: str) -> bool:

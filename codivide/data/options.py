@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from codivide.encode import Encoder
 
 AUGMENTS = ("auto", "photo", "shift", "jitter", "none")
 
@@ -26,6 +30,13 @@ class ReadOptions:
         augment: "auto" (from the data), "photo", "shift", "jitter" or "none".
         workers: decoding threads; 0 is one per core.
         progress: show a progress bar, on a terminal only.
+        encoder: what makes features of texts or images: a name (see ``codivide.encode``), or one that is fitted. None:
+            texts become "tfidf", images stay images.
+        device: where an encoder that is a network runs: "auto", "cpu", "cuda", ...
+        annotators: columns of a table that hold the labels of one annotator each. Empty: those called ``label_...``
+            where there is no column ``label``.
+        answers: a table of one row an answer (columns annotator, label, and id, path or text), for the samples of a
+            table.
     """
 
     image_size: int | None = None
@@ -36,6 +47,10 @@ class ReadOptions:
     augment: str = "auto"
     workers: int = 0
     progress: bool = False
+    encoder: str | Encoder | None = None
+    device: str = "auto"
+    annotators: tuple[str, ...] = ()
+    answers: Path | None = None
 
     @property
     def cache(self) -> Path:
