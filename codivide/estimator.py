@@ -54,7 +54,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         clean_proba_: ``[N]`` probability that each given label is right; NaN where there is none.
         suggested_labels_: ``[N]`` the classifier's own answer for every training sample.
         label_issues_: data frame of the samples whose suggestion differs from the given label, the most doubtful
-            first, with columns id (or path), given, suggested, clean_prob, rank.
+            first, with columns id (or path), given, suggested, clean_prob, rank, suggested_prob, label_quality (which
+            is clean_prob under cleanlab's name).
         labels_: the same columns for every sample.
         history_: one record an epoch.
         model_: the trained ``codivide.Model``.
