@@ -39,8 +39,8 @@ def build(
 
     Returns:
         Columns ``path`` (or ``id``), ``given``, ``suggested``, ``clean_prob``, ``rank`` (1 = the least likely to be
-        clean; missing without a label), with ``truth`` ``true_label``, with it ``suggested_prob``, and ``label_quality``:
-        ``clean_prob`` under the name that cleanlab gives to it.
+        clean; missing without a label); ``true_label`` and ``suggested_prob`` where they are given; ``label_quality``,
+        which is ``clean_prob`` under the name that cleanlab gives to it.
     """
     values = np.empty(len(classes) + 1, dtype=object)
     values[:-1] = list(classes)  # index -1 is the None at the end
@@ -106,7 +106,7 @@ def read(folder: Path) -> pd.DataFrame:
         if path.is_file():
             try:
                 if path.suffix == ".csv":
-                    text = {name: "string" for name in ("path", "given", "suggested", "true_label")}
+                    text = dict.fromkeys(("path", "given", "suggested", "true_label"), "string")
                     return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
                 return pd.read_parquet(path, dtype_backend="numpy_nullable")
             except (ValueError, OSError) as error:  # what pyarrow and pandas raise are ValueErrors

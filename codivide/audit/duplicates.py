@@ -25,7 +25,7 @@ from codivide.data.loaded import Rows
 Labels = np.ndarray[Any, np.dtype[np.int64]]
 Floats = np.ndarray[Any, np.dtype[np.float32]]
 Words = np.ndarray[Any, np.dtype[np.uint16]]
-Descriptors = Floats | sparse.csr_matrix
+Descriptors = Any  # float32 [N, D], dense or CSR
 
 IMAGE_COSINE = 0.985  # of pixels less their mean, at 32 x 32: the same photo saved, scaled or lit differently
 TEXT_COSINE = 0.95  # of word counts
@@ -52,8 +52,8 @@ def find(rows: Rows | None, texts: Sequence[str] | None = None) -> list[Group]:
     """All groups of duplicates, by first row.
 
     Images are compared as they were decoded; texts without regard to case and white space; rows of a table by value,
-    and where there are at least 8 columns also nearly. What is near: images whose pixels (32 x 32, the mean of the image
-    taken off) have a cosine of at least 0.985; texts whose word counts have one of at least 0.95; rows of standardised
+    and where there are at least 8 columns also nearly. What is near: images whose pixels (32 x 32, less the mean of the
+    image) have a cosine of at least 0.985; texts whose word counts have one of at least 0.95; rows of standardised
     features that differ by at most 1 % of their length.
 
     Args:
@@ -162,11 +162,15 @@ def standardised(rows: Rows) -> Descriptors:
     dense = np.concatenate([rows[ids].cpu().float().numpy() for ids in _chunks(len(rows))])
     mean, scale = dense.mean(0, dtype=np.float64), dense.std(0, dtype=np.float64)
     scale[scale < 1e-6 * np.abs(mean)] = 0.0  # a large constant with rounding is a constant
-    return ((dense - mean) * _inverse(scale)).astype(np.float32)
+    dense -= mean.astype(np.float32)
+    dense *= _inverse(scale).astype(np.float32)
+    return dense
 
 
 def _inverse(scale: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    return np.divide(1.0, scale, out=np.zeros_like(scale), where=scale > 0)
+    inverse = np.zeros_like(scale)
+    np.divide(1.0, scale, out=inverse, where=scale > 0)
+    return inverse
 
 
 def _chunks(count: int, size: int = _CHUNK) -> tuple[Tensor, ...]:
@@ -210,7 +214,8 @@ def _pairs(unit: Descriptors, cosine: float, bands: int) -> Labels:
     share = math.acos(min(1.0, cosine)) / math.pi
     most = bits * share + 4 * math.sqrt(bits * share * (1 - share))  # bits that differ, with four standard deviations
     found = [_kept_pairs(pairs, code, unit, cosine, most) for band in range(bands) for pairs in _alike(code, band)]
-    return np.unique(np.concatenate([np.empty((0, 2), np.int64), *found]), axis=0)
+    pairs: Labels = np.unique(np.concatenate([np.empty((0, 2), np.int64), *found]), axis=0)
+    return pairs
 
 
 def _alike(code: Words, band: int) -> Iterable[Labels]:
@@ -228,7 +233,8 @@ def _alike(code: Words, band: int) -> Iterable[Labels]:
 def _kept_pairs(pairs: Labels, code: Words, unit: Descriptors, cosine: float, most: float) -> Labels:
     differing = np.bitwise_count(code[pairs[:, 0]] ^ code[pairs[:, 1]]).sum(1, dtype=np.int64)
     near = pairs[differing <= most]
-    return near[_cosines(unit, near) >= cosine]
+    kept: Labels = near[_cosines(unit, near) >= cosine]
+    return kept
 
 
 def _kept(pairs: Labels, near: np.ndarray[Any, np.dtype[np.bool_]]) -> list[tuple[int, int]]:
