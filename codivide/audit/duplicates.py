@@ -145,7 +145,7 @@ def _near_rows(rows: Rows) -> list[tuple[int, int]]:
 
 
 def _near_texts(texts: Sequence[str]) -> list[tuple[int, int]]:
-    counts = HashingVectorizer(n_features=2**18, alternate_sign=False, norm="l2", dtype=np.float32).transform(texts)
+    counts = HashingVectorizer(n_features=2**14, alternate_sign=False, norm="l2", dtype=np.float32).transform(texts)
     return _kept(pairs := _pairs(counts, TEXT_COSINE, bands=12), np.ones(len(pairs), dtype=bool))
 
 
