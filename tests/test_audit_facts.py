@@ -360,9 +360,17 @@ def test_no_label_at_all_is_no_crash():
     json.dumps(found, allow_nan=False)
 
 
+def test_a_table_that_holds_texts_shows_them():
+    made = material([0, 1, 0], [1, 1, 0], [0.1, 0.9, 0.8])
+    made.table["text"] = ["first", None, "FIRST"]
+    found = facts.build(made)
+    assert (found["issues"][0]["kind"], found["issues"][0]["text"]) == ("text", "first")
+    assert found["duplicates"][0]["rows"] == [0, 2]
+
+
 def test_hostile_names_pass_through_unchanged():
     given, suggested = np.arange(10), (np.arange(10) + 1) % 10
-    found = facts.build(material(given, suggested, np.linspace(0, 1, 10), HOSTILE, texts=HOSTILE))
+    found = facts.build(material(given, suggested, np.linspace(0, 1, 10), HOSTILE, own_texts=HOSTILE))
     assert found["classes"] == HOSTILE
     assert found["issues"][9]["text"] == HOSTILE[9][:2000]
     assert json.loads(json.dumps(found, allow_nan=False)) == found
