@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from codivide.errors import InputError
 from codivide.files import atomic
 
 Labels = np.ndarray[Any, np.dtype[np.int64]]
@@ -23,6 +24,7 @@ def build(
     clean_prob: Floats,
     classes: Sequence[Any],
     truth: Labels | None = None,
+    suggested_prob: Floats | None = None,
     texts: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """One row a sample, in the order of the data.
@@ -34,11 +36,13 @@ def build(
         clean_prob: ``[N]`` in [0, 1], NaN where there is no label.
         classes: class values.
         truth: true labels ``[N]`` where known, -1 where not.
+        suggested_prob: ``[N]`` in [0, 1], the probability of the suggestion.
         texts: of the samples, where they are texts.
 
     Returns:
         Columns ``path`` (or ``id``), ``given``, ``suggested``, ``clean_prob``, ``rank`` (1 = the least likely to be
-        clean; missing without a label) and, where they are given, ``true_label`` and ``text``.
+        clean; missing without a label); ``true_label``, ``suggested_prob`` and ``text`` where they are given;
+        ``label_quality``, which is ``clean_prob`` under the name that cleanlab gives to it.
     """
     values = np.empty(len(classes) + 1, dtype=object)
     values[:-1] = list(classes)  # index -1 is the None at the end
@@ -51,6 +55,9 @@ def build(
     }
     if truth is not None:
         columns["true_label"] = values[truth]
+    if suggested_prob is not None:
+        columns["suggested_prob"] = suggested_prob
+    columns["label_quality"] = clean_prob
     if texts is not None:
         columns["text"] = list(texts)
     return pd.DataFrame(columns)
@@ -97,6 +104,24 @@ def write(table: pd.DataFrame, folder: Path) -> None:
 def _no_formula(cell: str) -> str:
     """A cell that a spreadsheet takes for text: with a leading apostrophe where it would take it for a formula."""
     return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
+
+
+def read(folder: Path) -> pd.DataFrame:
+    """The table that ``write`` wrote; whole numbers stay whole where some are missing.
+
+    Raises:
+        InputError: there is none, or it cannot be read.
+    """
+    for path in (folder / "labels.parquet", folder / "labels.csv"):
+        if path.is_file():
+            try:
+                if path.suffix == ".csv":
+                    text = dict.fromkeys(("path", "given", "suggested", "true_label"), "string")
+                    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
+                return pd.read_parquet(path, dtype_backend="numpy_nullable")
+            except (ValueError, OSError) as error:  # what pyarrow and pandas raise are ValueErrors
+                raise InputError(f"{path} cannot be read: {error}") from error
+    raise InputError(f"{folder} has no labels.csv or labels.parquet; give the folder of a finished `codivide fit`")
 
 
 def _mixed(table: pd.DataFrame, column: str) -> bool:

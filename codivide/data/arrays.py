@@ -75,6 +75,7 @@ def from_arrays(
         truth=true_indices(truth, len(rows), found, options, names),
         name=name,
         annotations=consensus,
+        columns=tuple(str(column) for column in x.columns) if isinstance(x, pd.DataFrame) else None,
     )
 
 

@@ -75,6 +75,7 @@ class Loaded:
         annotations: who answered what, where several annotators did; ``y`` is then their consensus.
         encoder: what made ``x`` of texts or images, where something did; new data go through it, too.
         texts: the text of each row, where the rows are texts.
+        columns: what the features of a table are called, where they have names.
     """
 
     x: Rows
@@ -89,3 +90,4 @@ class Loaded:
     annotations: Consensus | None = None
     encoder: Encoder | None = None
     texts: Sequence[str] | None = None
+    columns: tuple[str, ...] | None = None
