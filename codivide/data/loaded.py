@@ -68,6 +68,7 @@ class Loaded:
         test: a held-out part with the same classes, where the source has one.
         skipped: files that were left out.
         name: what to call the data in a record.
+        confirmed: mask ``[N]`` of the labels that a person has confirmed; None: no label.
     """
 
     x: Rows
@@ -79,3 +80,4 @@ class Loaded:
     test: Loaded | None = None
     skipped: tuple[Skipped, ...] = field(default=())
     name: str = "data"
+    confirmed: np.ndarray[Any, np.dtype[np.bool_]] | None = None

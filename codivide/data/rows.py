@@ -204,4 +204,5 @@ def subset(loaded: Loaded, ids: ArrayLike) -> Loaded:
         y=loaded.y[rows],
         ids=[loaded.ids[row] for row in rows.tolist()],
         truth=None if loaded.truth is None else loaded.truth[rows],
+        confirmed=None if loaded.confirmed is None else loaded.confirmed[rows],
     )
