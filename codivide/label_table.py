@@ -53,8 +53,13 @@ def build(
 
 
 def issues(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows whose suggestion differs from the given label, the least likely to be clean first."""
+    """The rows whose suggestion differs from the given label, the least likely to be clean first.
+
+    Labels that a person has confirmed (column ``confirmed``, of a run with corrections) are not among them.
+    """
     wrong = table["given"].notna() & (table["given"] != table["suggested"])
+    if "confirmed" in table:
+        wrong &= ~table["confirmed"]
     return table[wrong].sort_values("rank").reset_index(drop=True)
 
 
