@@ -1,4 +1,4 @@
-"""The command line: ``codivide fit | predict | plot | noise | methods | demo | bench``.
+"""The command line: ``codivide fit | predict | plot | noise | methods | demo | clean | serve | bench``.
 
 Nothing here imports torch before a command needs it, so that ``codivide --help`` is instant.
 """
@@ -22,7 +22,8 @@ from rich.table import Table
 
 from codivide import __version__
 from codivide.cli_bench import app as bench
-from codivide.display import Display, err_console, out_console, plain_warnings
+from codivide.cli_clean import clean, serve
+from codivide.display import Display, err_console, out_console
 from codivide.errors import InputError
 from codivide.say import rich_table, say_data, say_noise, say_outcome
 
@@ -52,6 +53,18 @@ def fit(
             help="CSV of path,label with true labels that are known, for the record only.", rich_help_panel=DATA
         ),
     ] = None,
+    corrections: Annotated[
+        Path | None,
+        typer.Option(
+            help="corrections.csv of a person who went through an earlier run: confirmed labels are pinned, junk is "
+            "left out.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    new_classes: Annotated[
+        bool,
+        typer.Option("--new-classes", help="Let --corrections name classes that are new.", rich_help_panel=DATA),
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last epoch in --out.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
     epochs: Annotated[
@@ -153,6 +166,7 @@ def fit(
     """Train on SOURCE and judge its labels: writes model, label table and record to --out."""
     given = locals()
     _tune_allocator()
+    from codivide.audit.corrections import confirm, read
     from codivide.data import experiment
     from codivide.data.options import ReadOptions
     from codivide.data.sources import load
@@ -164,6 +178,7 @@ def fit(
         1, job_method, **{name: given[name] for name in PLAN_FLAGS}
     )  # a bad value shows before the data are read
     check_folder(out, resume, overwrite)
+    decided = read(corrections) if corrections is not None else None
     if not 0 <= cache_limit < 1e6:
         raise InputError(f"--cache-limit {cache_limit}: give gigabytes, 0 or more")
     options = ReadOptions(
@@ -181,13 +196,16 @@ def fit(
     loaded = experiment.with_test(loaded, test, options)
     loaded = experiment.spoil(experiment.part(loaded, limit, seed), noise, seed)
     loaded = experiment.keep_labels(loaded, labels_per_class, seed)
+    if decided is not None:
+        loaded = confirm(loaded, decided, new_classes)
     plan = default_plan(len(loaded.y), job_method, **{name: given[name] for name in PLAN_FLAGS})
     data_flags = (
         *("source", "test", "truth", "noise", "limit", "labels_per_class", "image_size", "encoder", "annotators"),
         "unlabelled",
     )
     described = {name: str(given[name]) for name in data_flags if given[name] is not None}
-    job = Job(job_method, plan, net, dropout, described, evaluate_every, record_learning)
+    record = decided.record() if decided is not None else {}
+    job = Job(job_method, plan, net, dropout, described, evaluate_every, record_learning, record)
     say_data(loaded)
     try:
         with Display(plan.epochs, method) as display:
@@ -463,7 +481,7 @@ def application(arguments: list[str]) -> typer.Typer:
 
     asked = next((word for word in arguments if not word.startswith("-")), None)
     app.command("fit")(_fit_with_flags(arguments) if asked == "fit" else _plain_fit)
-    for command in (predict, plot, noise, methods, demo):
+    for command in (predict, plot, noise, methods, demo, clean, serve):
         app.command()(command)
     app.add_typer(bench, name="bench")
     return app
@@ -508,8 +526,7 @@ def main() -> None:
     debug = "--debug" in arguments
     arguments = [word for word in arguments if word != "--debug"]
     try:
-        with plain_warnings():
-            application(arguments)(arguments, prog_name="codivide")
+        application(arguments)(arguments, prog_name="codivide")
     except InputError as error:
         _fail(str(error), debug)
     except OSError as error:

@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from codivide import label_table
+from codivide.audit.corrections import Corrections, confirm, from_frame, read
 from codivide.audit.findings import Findings
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load, read_inputs
@@ -125,7 +126,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             device=self.device,
         )
 
-    def fit(self, X: Any, y: Any = None) -> Self:
+    def fit(self, X: Any, y: Any = None, corrections: str | Path | pd.DataFrame | None = None) -> Self:
         """Train, and judge every label.
 
         Args:
@@ -133,13 +134,19 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
                 texts ``[N]``, or a path, set name or data set that brings its own labels.
             y: given labels ``[N]``, ints or strings, missing where unlabelled, or ``[N, annotators]``, missing where
                 not asked: their consensus becomes the given label; None where ``X`` brings them.
+            corrections: what a person decided on some of these labels: ``corrections.csv``, or a data frame with its
+                columns (see ``codivide.audit.corrections``). Their labels are trusted, with a probability of 1; samples
+                marked as junk are left out, so that N, here and in the attributes, is smaller.
 
         Raises:
             InputError: the message says what is wrong and where.
         """
         if self.out is not None:
             check_folder(Path(self.out))
+        decided = _read_corrections(corrections)
         loaded = load(X, y, options=self._options())
+        if decided is not None:
+            loaded = confirm(loaded, decided)
         seed = self.random_state
         method = build_method(self.method) if isinstance(self.method, str) else self.method
         plan = default_plan(
@@ -157,7 +164,16 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             device=self.device,
             seed=seed if isinstance(seed, int) else int(check_random_state(seed).randint(2**31)),
         )
-        job = Job(method, plan, self.net, self.dropout, self._described(X), record_learning=self.out is not None)
+        record = decided.record() if decided is not None else {}
+        job = Job(
+            method,
+            plan,
+            self.net,
+            self.dropout,
+            self._described(X),
+            corrections=record,
+            record_learning=self.out is not None,
+        )
         outcome = execute(job, loaded, Path(self.out) if self.out is not None else None)
 
         self.classes_ = np.asarray(loaded.classes)
@@ -236,3 +252,9 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             state["model_"] = deepcopy(state["model_"]).to(resolve_device("cpu"))
             state["_loaded"] = None  # the training data are the user's, and may be large
         return state
+
+
+def _read_corrections(given: str | Path | pd.DataFrame | None) -> Corrections | None:
+    if isinstance(given, pd.DataFrame):
+        return from_frame(given)
+    return None if given is None else read(Path(given))

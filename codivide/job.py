@@ -55,6 +55,7 @@ class Job:
             up to 100 epochs, else about 100 evaluations that include the last 10 epochs.
         record_learning: look at the training set, too, at up to about 50 of these epochs (see ``early_learning``);
             each look costs a forward pass.
+        corrections: the decisions of a person that the data carry (see ``audit.corrections``), for the record.
     """
 
     method: Method = field(default_factory=DivideMix)
@@ -64,6 +65,7 @@ class Job:
     source: Mapping[str, Any] = field(default_factory=dict)
     evaluate_every: int | None = None
     record_learning: bool = True
+    corrections: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.evaluate_every is not None and self.evaluate_every < 1:
@@ -157,7 +159,8 @@ def execute(
     views = fit_views(loaded.x, loaded.augment)
     net = nets.auto(loaded.x.shape, device) if job.net == "auto" else job.net
     job = replace(job, net=net)
-    data = Data(loaded.x, torch.from_numpy(loaded.y), loaded.classes, views.views())
+    confirmed = None if loaded.confirmed is None else torch.from_numpy(loaded.confirmed)
+    data = Data(loaded.x, torch.from_numpy(loaded.y), loaded.classes, views.views(), confirmed)
 
     def build() -> torch.nn.Module:
         return nets.build(net, loaded.x.shape, len(loaded.classes), job.dropout)
@@ -191,10 +194,12 @@ def execute(
     run = train(job.method, data, build, job.plan, watch, out / CHECKPOINT if out else None, resume, identity)
     model = _model(job, run, loaded, views)
     suggested, suggested_prob = learning.close(run) if learning else _suggestions(model, loaded)
-    clean_prob = job.method.clean_prob(run).double().cpu().numpy()
+    clean_prob = run.clean_prob().double().cpu().numpy()
     table = label_table.build(
         loaded.ids, loaded.y, suggested, clean_prob, loaded.classes, loaded.truth, suggested_prob, loaded.texts
     )
+    if loaded.confirmed is not None:
+        table["confirmed"] = loaded.confirmed
     summary = _summary(job, loaded, run, suggested, clean_prob, time.perf_counter() - began)
     if out is not None:
         label_table.write(table, out)
@@ -216,6 +221,7 @@ def config(job: Job, loaded: Loaded) -> dict[str, Any]:
         "data": loaded.name,
         "source": dict(job.source),
         "working_folder": str(Path.cwd()),  # what relative paths of the source start from
+        "corrections": dict(job.corrections),
         "samples": len(loaded.y),
         "unlabelled": int((loaded.y < 0).sum()),
         "shape": list(loaded.x.shape),
@@ -340,6 +346,7 @@ def _summary(
 ) -> dict[str, Any]:
     labelled = loaded.y >= 0
     flagged = labelled & (suggested != loaded.y)
+    flagged &= True if loaded.confirmed is None else ~loaded.confirmed
     summary: dict[str, Any] = {
         **config(job, loaded),
         "precision": run.precision,

@@ -11,7 +11,9 @@ import pandas as pd
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from codivide.errors import InputError
-from codivide.files import atomic
+from codivide.files import atomic, guard, unguard
+
+_TEXTS = ("path", "given", "suggested", "true_label", "text")  # columns that may hold text
 
 Labels = np.ndarray[Any, np.dtype[np.int64]]
 Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
@@ -64,8 +66,13 @@ def build(
 
 
 def issues(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows whose suggestion differs from the given label, the least likely to be clean first."""
+    """The rows whose suggestion differs from the given label, the least likely to be clean first.
+
+    Labels that a person has confirmed (column ``confirmed``, of a run with corrections) are not among them.
+    """
     wrong = table["given"].notna() & (table["given"] != table["suggested"])
+    if "confirmed" in table:
+        wrong &= ~table["confirmed"]
     return table[wrong].sort_values("rank").reset_index(drop=True)
 
 
@@ -92,18 +99,13 @@ def detection(given: Labels, truth: Labels, clean_prob: Floats) -> dict[str, flo
 def write(table: pd.DataFrame, folder: Path) -> None:
     """Write ``labels.csv`` and ``labels.parquet``, each atomically."""
     with atomic(folder / "labels.csv") as aside:
-        plain = table.assign(text=table["text"].map(_no_formula)) if "text" in table else table
-        plain.to_csv(aside, index=False)
+        safe = {c: table[c].map(guard, na_action="ignore") for c in _TEXTS if c in table and _is_text(table[c])}
+        table.assign(**safe).to_csv(aside, index=False)
     with atomic(folder / "labels.parquet") as aside:
         text = table.assign(
             **{c: table[c].astype("string") for c in ("given", "suggested", "true_label") if _mixed(table, c)}
         )
         text.to_parquet(aside, index=False)
-
-
-def _no_formula(cell: str) -> str:
-    """A cell that a spreadsheet takes for text: with a leading apostrophe where it would take it for a formula."""
-    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
 def read(folder: Path) -> pd.DataFrame:
@@ -116,12 +118,17 @@ def read(folder: Path) -> pd.DataFrame:
         if path.is_file():
             try:
                 if path.suffix == ".csv":
-                    text = dict.fromkeys(("path", "given", "suggested", "true_label"), "string")
-                    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
+                    texts = dict.fromkeys(_TEXTS, "string")
+                    table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""])
+                    return table.assign(**{c: table[c].map(unguard, na_action="ignore") for c in _TEXTS if c in table})
                 return pd.read_parquet(path, dtype_backend="numpy_nullable")
             except (ValueError, OSError) as error:  # what pyarrow and pandas raise are ValueErrors
                 raise InputError(f"{path} cannot be read: {error}") from error
     raise InputError(f"{folder} has no labels.csv or labels.parquet; give the folder of a finished `codivide fit`")
+
+
+def _is_text(column: pd.Series[Any]) -> bool:
+    return bool(column.map(lambda value: value is None or isinstance(value, str)).all())
 
 
 def _mixed(table: pd.DataFrame, column: str) -> bool:

@@ -76,6 +76,7 @@ class Loaded:
         encoder: what made ``x`` of texts or images, where something did; new data go through it, too.
         texts: the text of each row, where the rows are texts.
         columns: what the features of a table are called, where they have names.
+        confirmed: mask ``[N]`` of the labels that a person has confirmed; None: no label.
     """
 
     x: Rows
@@ -91,3 +92,4 @@ class Loaded:
     encoder: Encoder | None = None
     texts: Sequence[str] | None = None
     columns: tuple[str, ...] | None = None
+    confirmed: np.ndarray[Any, np.dtype[np.bool_]] | None = None

@@ -25,10 +25,12 @@ from codivide.data.options import ReadOptions
 from codivide.data.rows import take
 from codivide.data.texts import from_texts
 from codivide.errors import InputError
+from codivide.files import unguard
 
 TABLES = (".csv", ".parquet")
 HELD_OUT = ("test", "val", "valid", "validation")
 TEXT_COLUMNS = ("path", "label", "split", "true_label", "id", "text", "annotator")
+GUARDED_COLUMNS = ("label", "true_label", "id")  # in CSV files that were written for spreadsheets, see ``files.guard``
 
 Classes = Sequence[Any] | None
 
@@ -132,6 +134,8 @@ def _manifest(
 def read_table(path: Path, labels: Sequence[str] = ()) -> pd.DataFrame:
     """A CSV or Parquet file with the named columns as text (missing: None or empty) and the others as numbers.
 
+    The apostrophe with which a CSV file keeps a spreadsheet from taking a label or an id for a formula is taken away.
+
     Args:
         path: the file.
         labels: more columns of labels, to be read as text.
@@ -168,6 +172,9 @@ def read_table(path: Path, labels: Sequence[str] = ()) -> pd.DataFrame:
     ) as error:  # UnicodeDecodeError, ParserError, ... are ValueErrors
         raise InputError(f"{path} cannot be read: {error}") from error
     table.columns = pd.Index([str(name).strip() for name in table.columns])
+    for name in GUARDED_COLUMNS if path.suffix.lower() == ".csv" else ():
+        if name in table:
+            table[name] = table[name].map(unguard)
     if len(table) == 0:
         raise InputError(f"{path} has no rows.")
     return table
