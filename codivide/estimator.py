@@ -57,6 +57,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             first, with columns id (or path), given, suggested, clean_prob, rank.
         labels_: the same columns for every sample.
         history_: one record an epoch.
+        evidence_: what training showed of every sample, for ``noise_report``; see ``job.training_evidence``.
         model_: the trained ``codivide.Model``.
     """
 
@@ -149,6 +150,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.clean_proba_ = outcome.table["clean_prob"].to_numpy()
         self.suggested_labels_ = outcome.table["suggested"].to_numpy().astype(self.classes_.dtype)
         self.history_ = outcome.run.history
+        self.evidence_ = outcome.evidence
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
