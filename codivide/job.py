@@ -321,8 +321,8 @@ def training_evidence(run: Run) -> dict[str, np.ndarray[Any, Any]]:
 
     Returns:
         ``given`` labels ``[N]`` (-1: none); ``mean_loss`` float32 ``[N]``, cross-entropy on the given label averaged
-        over training (NaN where never looked at); and ``probs`` float16 ``[N, C]``, class probabilities averaged over the
-        recorded epochs, absent where none were recorded or they would take more than 64 MB.
+        over training (NaN where never looked at); and ``probs`` float16 ``[N, C]``, class probabilities averaged over
+        the recorded epochs, absent where none were recorded or they would take more than 64 MB.
     """
     count = run.remember("loss_count")
     mean = torch.where(count > 0, run.remember("loss_sum") / count.clamp_min(1), torch.nan)

@@ -195,6 +195,11 @@ class NoiseReport:
 _SHOWN = 40
 
 
+def is_run(path: Path) -> bool:
+    """Whether a path is the folder of a run, finished or not."""
+    return (path / "config.json").is_file()
+
+
 def noise_report(
     X_or_run: Any,
     y: Any = None,
@@ -210,7 +215,8 @@ def noise_report(
 
     Args:
         X_or_run: features ``[N, D]`` (dense, sparse or a data frame; images of at most 1,024 values count as
-            features), a path or name of such data, the folder of a finished run, an ``Outcome``, or a fitted
+            features), a path or name of such data (or what was loaded from it), the folder of a finished run, an
+            ``Outcome``, or a fitted
             ``NoisyLabelClassifier``; None with ``pred_probs``.
         y: given labels ``[N]`` of an array or of ``pred_probs``; missing where unlabelled.
         pred_probs: cross-fitted probabilities ``[N, C]`` in the order of the sorted classes, instead of features. Ones
@@ -458,9 +464,9 @@ def _material(source: Any, y: Any, pred_probs: Any, options: ReadOptions) -> _Ma
         if not hasattr(source, "evidence_"):
             raise InputError("the NoisyLabelClassifier is not fitted; call fit first")
         return _from_run(source.evidence_, [str(name) for name in source.classes_])
-    if isinstance(source, str | Path) and (Path(source) / "config.json").is_file():
+    if isinstance(source, str | Path) and is_run(Path(source)):
         return _from_folder(Path(source))
-    return _from_data(load(source, y, options=options))
+    return _from_data(source if isinstance(source, Loaded) else load(source, y, options=options))
 
 
 def _from_data(loaded: Loaded) -> _Material:
@@ -468,7 +474,7 @@ def _from_data(loaded: Loaded) -> _Material:
     if int(np.prod(loaded.x.shape)) > _MOST_PIXELS and len(loaded.x.shape) > 1:
         raise InputError(
             f"{loaded.name} holds images of {' x '.join(map(str, loaded.x.shape))}: a linear classifier learns "
-            "too little from pixels; train first (codivide fit) and report on its folder, or pass features of an encoder"
+            "too little from pixels; train first (codivide fit) and report on its folder, or pass an encoder's features"
         )
     if isinstance(loaded.x, SparseRows):
         features: Any = loaded.x.data
