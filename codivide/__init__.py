@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from codivide.estimator import NoisyLabelClassifier
     from codivide.methods import METHODS
     from codivide.model import Model
+    from codivide.noise_estimate import NoiseReport, noise_report
     from codivide.plan import Plan
 
 _HOME = {
@@ -26,10 +27,12 @@ _HOME = {
     "METHODS": "methods",
     "Method": "engine",
     "Model": "model",
+    "NoiseReport": "noise_estimate",
     "NoisyLabelClassifier": "estimator",
     "Plan": "plan",
     "Run": "engine",
     "TrainingWarning": "errors",
+    "noise_report": "noise_estimate",
     "train": "engine",
 }
 
@@ -40,12 +43,14 @@ __all__ = [
     "InputError",
     "Method",
     "Model",
+    "NoiseReport",
     "NoisyLabelClassifier",
     "Plan",
     "Run",
     "TrainingWarning",
     "__version__",
     "audit",
+    "noise_report",
     "train",
 ]
 

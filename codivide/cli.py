@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import inspect
+import json
 import sys
 import traceback
 from collections.abc import Callable
@@ -280,24 +281,35 @@ def plot(
 
 
 def noise(
-    source: Annotated[str, typer.Argument(help="Labelled data, as for fit.")],
+    source: Annotated[str, typer.Argument(help="Labelled data, as for fit, or the folder of a finished run.")],
     spec: Annotated[str | None, typer.Argument(help="symmetric:0.4, asymmetric:0.4, pair:0.2, ...")] = None,
     seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write a CSV: path or id, label, true_label.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show the effective rate and the transition matrix of label noise: of SPEC, or of a set with known truth."""
+    """Show rate and transition matrix of label noise: of SPEC or known truth, else estimated without it."""
     import pandas as pd
 
+    from codivide.data import noise as noises
     from codivide.data.experiment import spoil
     from codivide.data.options import ReadOptions
     from codivide.data.sources import load
     from codivide.files import atomic
+    from codivide.noise_estimate import is_run, noise_report
 
     _check_new_file(out)
-    loaded = spoil(load(source, options=ReadOptions(progress=True)), spec, seed)
-    if loaded.truth is None:
-        raise InputError(f"the true labels of {source} are not known; give a SPEC such as symmetric:0.4")
-    say_noise(loaded)
+    run = spec is None and is_run(Path(source))
+    loaded = None if run else spoil(load(source, options=ReadOptions(progress=True)), spec, seed)
+    if loaded is None or loaded.truth is None:
+        if out is not None:
+            raise InputError(f"the true labels of {source} are not known: --out needs a SPEC such as symmetric:0.4")
+        report = noise_report(source if loaded is None else loaded, seed=seed)
+        print(json.dumps(report.to_dict(), indent=2) if as_json else report)
+        return
+    if as_json:
+        print(json.dumps(noises.summary(loaded.truth, loaded.y, len(loaded.classes)), indent=2))
+    else:
+        say_noise(loaded)
     if out is not None:
         root = Path(source) if Path(source).is_dir() else Path(source).parent
         # A manifest names files relative to where it lies.

@@ -64,6 +64,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         annotator_quality_: data frame of the annotators where there are several, with columns name, labels (how many),
             quality (see ``codivide.crowd.Consensus``) and agreement (with the others).
         history_: one record an epoch.
+        evidence_: what training showed of every sample, for ``noise_report``; see ``job.training_evidence``.
         model_: the trained ``codivide.Model``.
     """
 
@@ -190,6 +191,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.suggested_labels_ = outcome.table["suggested"].to_numpy().astype(self.classes_.dtype)
         self.history_ = outcome.run.history
         self._loaded = loaded
+        self.evidence_ = outcome.evidence
         return self
 
     def audit(self, limit: int = 1000, thumbnails: bool = True) -> Findings:

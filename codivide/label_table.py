@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 from codivide.errors import InputError
 from codivide.files import atomic, guard, unguard
@@ -74,26 +73,6 @@ def issues(table: pd.DataFrame) -> pd.DataFrame:
     if "confirmed" in table:
         wrong &= ~table["confirmed"]
     return table[wrong].sort_values("rank").reset_index(drop=True)
-
-
-def detection(given: Labels, truth: Labels, clean_prob: Floats) -> dict[str, float]:
-    """How well ``1 - clean_prob`` finds the wrong labels among the rows whose label and truth are known.
-
-    Returns:
-        noise_rate; AUROC and average precision (absent when no label or every label is wrong); precision (absent when
-        nothing is flagged) and recall of ``clean_prob < 0.5``.
-    """
-    known = (given >= 0) & (truth >= 0) & np.isfinite(clean_prob)
-    wrong, doubt = (given != truth)[known], 1 - clean_prob[known]
-    flagged = doubt > 0.5
-    scores = {"noise_rate": float(wrong.mean())} if len(wrong) else {}
-    if wrong.any() and not wrong.all():
-        scores["auroc"] = float(roc_auc_score(wrong, doubt))
-        scores["average_precision"] = float(average_precision_score(wrong, doubt))
-        scores["recall"] = float(flagged[wrong].mean())
-    if flagged.any():
-        scores["precision"] = float(wrong[flagged].mean())
-    return scores
 
 
 def write(table: pd.DataFrame, folder: Path) -> None:
