@@ -1,0 +1,1 @@
+"""What a person reads, decides and repairs after a run."""
