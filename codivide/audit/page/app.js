@@ -30,7 +30,7 @@ class App {
       const left = number.format(this.facts.issues_total - this.queue.size);
       byId("nothing").dataset.left = `${left} more labels look wrong and are not in this page.`;
     }
-    this.show();
+    await this.show();
   }
 
   /** Draw the queue as it is now. */
@@ -297,14 +297,23 @@ function theme() {
   name();
 }
 
-/** The queue first, since people came for it; the rest when the browser has drawn that. */
-function main() {
+/** Let the browser draw and answer before the next piece of work. */
+const pause = () => new Promise((resolve) => { setTimeout(resolve); });
+
+async function main() {
   theme();
   const facts = readJson("facts");
+  drawHead(facts);
   const app = new App(readJson("config"), facts, readJson("index"));
-  drawSummary(facts);
+  await app.start();
+  for (const draw of PANELS) {
+    await pause();
+    const box = draw(facts);
+    if (box) byId("panels").append(box);
+  }
+  await pause();
   drawConfusion(facts, (given, suggested) => app.pair(given, suggested));
-  app.start();
+  document.documentElement.dataset.ready = "yes";
 }
 
 main();

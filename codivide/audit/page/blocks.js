@@ -20,7 +20,7 @@ class Blocks {
   async get(position) {
     const block = Math.floor(position / this.size);
     if (!this.kept.has(block)) {
-      this.kept.set(block, this.files[block] ? this.load(block) : Promise.resolve(readJson(`block-${block}`)));
+      this.kept.set(block, this.files[block] ? this.load(block) : this.read(block));
     }
     const content = this.kept.get(block);
     this.kept.delete(block); // to the end: the one used last is the last to go
@@ -37,6 +37,14 @@ class Blocks {
       thumbnail: unpack(detail.thumbnail),
       examples: { given: detail.examples.given.map(unpack), suggested: detail.examples.suggested.map(unpack) },
     };
+  }
+
+  /** A block of this page, which may still be arriving. */
+  async read(block) {
+    if (!byId(`block-${block}`) && document.readyState === "loading") {
+      await new Promise((resolve) => document.addEventListener("DOMContentLoaded", resolve, { once: true }));
+    }
+    return readJson(`block-${block}`);
   }
 
   load(block) {

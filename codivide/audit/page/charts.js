@@ -7,7 +7,7 @@ function svg(tag, attributes = {}, ...children) {
   return node;
 }
 
-const FRAME = { width: 520, height: 230, left: 52, right: 12, top: 10, bottom: 40 };
+const FRAME = { width: 400, height: 210, left: 52, right: 12, top: 10, bottom: 38 };
 
 /** About five round numbers from low to high. */
 function ticks(low, high) {

@@ -62,7 +62,7 @@ function drawConfusion(facts, choose) {
   const pairs = make("ol", { class: "pairs" });
   const more = growing(pairs, facts.pairs, (pair) => {
     const button = make("button", { type: "button", "aria-pressed": "false", "data-pair": `${pair.given},${pair.suggested}` },
-      shown(facts.classes[pair.given], 24), " \u2192 ", shown(facts.classes[pair.suggested], 24),
+      make("span", {}, shown(facts.classes[pair.given], 24), " \u2192 ", shown(facts.classes[pair.suggested], 24)),
       make("span", { class: "count" }, number.format(pair.count)));
     button.addEventListener("click", () => choose(pair.given, pair.suggested));
     return make("li", {}, button);

@@ -65,7 +65,7 @@ function interval(noise) {
 function drawTiles(facts, trust) {
   const words = { good: "Good", fair: "Fair", poor: "Poor" };
   const reasons = make("ul", { class: "reasons muted" }, ...trust.reasons.map((text) => make("li", {}, clipped(text, 200))));
-  const samples = `${number.format(facts.samples)} samples` +
+  const samples = counted(facts.samples, "sample") +
     (facts.unlabelled ? `, ${number.format(facts.unlabelled)} of them without a label` : "");
   byId("tiles").append(
     tile("Estimated noise", percent(facts.noise.rate), interval(facts.noise)),
@@ -74,7 +74,7 @@ function drawTiles(facts, trust) {
       "the suggestion is another class"),
     tile("How far to trust this", words[trust.level] || plain(trust.level, 20),
       trust.reasons.length ? reasons : "the losses tell wrong labels from right ones well", `trust-${words[trust.level] ? trust.level : "poor"}`),
-    tile("Data", number.format(facts.classes.length) + (facts.classes.length === 1 ? " class" : " classes"), samples),
+    tile("Data", counted(facts.classes.length, "class", "classes"), samples),
   );
 }
 
@@ -89,7 +89,8 @@ function classesPanel(facts) {
       make("td", {}, rate === null ? "too few" : bar(rate / most, percent(rate), "bad")),
       make("td", { class: "count" }, number.format(counts[k])), make("td", { class: "count" }, number.format(suggested[k])));
   };
-  const size = Number.isFinite(ratio) ? `The largest class has ${short(ratio)} times the labels of the smallest.` : "";
+  const size = ratio > 1 ? `The largest class has ${short(ratio)} times the labels of the smallest.`
+    : "All classes have the same number of labels.";
   return panel("By class", make("p", { class: "muted" }, size), table("Noise and size of each class",
     ["class", "labels that are wrong", "given", "suggested"], order, rows));
 }
@@ -119,8 +120,8 @@ function duplicatesPanel(facts) {
       make("td", {}, conflict ? make("span", { class: "flag" }, "labels differ") : "same label"));
   };
   return panel("Duplicates",
-    make("p", { class: "muted" }, `${number.format(facts.duplicates.length)} groups, ${number.format(conflicting)} of ` +
-      "them with labels that differ."),
+    make("p", { class: "muted" }, `${counted(facts.duplicates.length, "group")}, ${number.format(conflicting)} with ` +
+      "labels that differ."),
     table("Groups of duplicates", ["samples and labels", "match", "labels"], facts.duplicates, draw, 6));
 }
 
@@ -147,20 +148,24 @@ function annotatorsPanel(facts) {
 
 function skippedPanel(facts) {
   if (!facts.skipped.length) return null;
-  return panel("Skipped", make("p", { class: "muted" }, `${number.format(facts.skipped.length)} files could not be read.`),
+  return panel("Skipped", make("p", { class: "muted" }, `${counted(facts.skipped.length, "file")} could not be read.`),
     table("Files that could not be read", ["file", "reason"], facts.skipped,
       (item) => make("tr", {}, make("td", {}, clipped(item.path, 60)), make("td", {}, clipped(item.reason, 120))), 6));
 }
 
-function drawSummary(facts) {
+function drawHead(facts) {
   byId("name").replaceChildren("Label audit: ", clipped(facts.name, 48));
   document.title = `Label audit: ${plain(facts.name, 60)}`;
-  byId("about").textContent = `method ${plain(facts.method, 40)}, ${plain(facts.created, 10)}`;
+  byId("about").textContent = `method ${plain(facts.method, 40)}, ${plain(facts.created.slice(0, 10))}`;
   byId("foot").textContent = `Made by codivide ${plain(facts.version, 20)}. This page sends nothing anywhere.`;
   drawTiles(facts, facts.noise.trust);
-  const losses = facts.losses?.counts.length ? panel("Losses", make("p", { class: "muted" },
-    "Labels that a classifier cannot learn from the others keep a large loss."), lossChart(facts.losses)) : null;
-  const panels = [classesPanel(facts), losses, curvesPanel(facts), duplicatesPanel(facts), outliersPanel(facts),
-    annotatorsPanel(facts), skippedPanel(facts)];
-  byId("panels").append(...panels.filter((one) => one !== null));
 }
+
+function lossesPanel(facts) {
+  if (!facts.losses?.counts.length) return null;
+  return panel("Losses", make("p", { class: "muted" },
+    "Labels that a classifier cannot learn from the others keep a large loss."), lossChart(facts.losses));
+}
+
+/** What makes the boxes of the summary, in their order. */
+const PANELS = [classesPanel, lossesPanel, curvesPanel, duplicatesPanel, outliersPanel, annotatorsPanel, skippedPanel];

@@ -9,6 +9,7 @@ const IMAGE = /^data:image\/(?:webp|png|jpeg);base64,[A-Za-z0-9+/]+=*$/;
 const byId = (id) => document.getElementById(id);
 const number = new Intl.NumberFormat("en");
 const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
+const counted = (count, one, many = `${one}s`) => `${number.format(count)} ${count === 1 ? one : many}`;
 
 /** How a control character is written: its Unicode picture where there is one, else its code point. */
 function controlName(character) {
