@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from codivide import label_table
+from codivide.audit.findings import Findings
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load, read_inputs
 from codivide.engine import Method
@@ -54,7 +55,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         clean_proba_: ``[N]`` probability that each given label is right; NaN where there is none.
         suggested_labels_: ``[N]`` the classifier's own answer for every training sample.
         label_issues_: data frame of the samples whose suggestion differs from the given label, the most doubtful
-            first, with columns id (or path), given, suggested, clean_prob, rank.
+            first, with columns id (or path), given, suggested, clean_prob, rank, suggested_prob, label_quality (which
+            is clean_prob under cleanlab's name).
         labels_: the same columns for every sample.
         history_: one record an epoch.
         model_: the trained ``codivide.Model``.
@@ -101,6 +103,13 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.out = out
         self.random_state = random_state
 
+    def _described(self, X: object) -> dict[str, str]:
+        """The source for the record, where it has a name."""
+        if not isinstance(X, str | Path):
+            return {}
+        size = {} if self.image_size is None else {"image_size": str(self.image_size)}
+        return {"source": str(X), "unlabelled": "none" if self.unlabelled is None else str(self.unlabelled), **size}
+
     def _options(self) -> ReadOptions:
         return ReadOptions(image_size=self.image_size, unlabelled=self.unlabelled, augment=self.augment)
 
@@ -135,7 +144,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             device=self.device,
             seed=seed if isinstance(seed, int) else int(check_random_state(seed).randint(2**31)),
         )
-        job = Job(method, plan, self.net, self.dropout, record_learning=self.out is not None)
+        job = Job(method, plan, self.net, self.dropout, self._described(X), record_learning=self.out is not None)
         outcome = execute(job, loaded, Path(self.out) if self.out is not None else None)
 
         self.classes_ = np.asarray(loaded.classes)
@@ -149,7 +158,27 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.clean_proba_ = outcome.table["clean_prob"].to_numpy()
         self.suggested_labels_ = outcome.table["suggested"].to_numpy().astype(self.classes_.dtype)
         self.history_ = outcome.run.history
+        self._loaded = loaded
         return self
+
+    def audit(self, limit: int = 1000, thumbnails: bool = True) -> Findings:
+        """What is wrong with the labels of the training data; a notebook shows a summary.
+
+        Args:
+            limit: issues listed in the facts, the most doubtful first.
+            thumbnails: whether images are shown.
+
+        Returns:
+            The label table, the facts, and ``report(path)`` to write the page. A classifier that was pickled has left
+            the training data behind, so that its facts have no pictures, neighbours and duplicates.
+        """
+        from codivide.audit.facts import build  # most users of the estimator never audit
+        from codivide.audit.material import from_fit
+
+        check_is_fitted(self)
+        method = self.method if isinstance(self.method, str) else type(self.method).__name__
+        material = from_fit(self.labels_, self.classes_.tolist(), self.model_, self._loaded, self.history_, method)
+        return Findings(self.labels_, build(material, limit, thumbnails))
 
     def predict_proba(self, X: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Class probabilities ``[N, C]`` in the order of ``classes_``, of data of the same kind as in ``fit``.
@@ -190,4 +219,5 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         state: dict[str, Any] = super().__getstate__()
         if "model_" in state:  # a model trained on an accelerator must open anywhere
             state["model_"] = deepcopy(state["model_"]).to(resolve_device("cpu"))
+            state["_loaded"] = None  # the training data are the user's, and may be large
         return state

@@ -36,6 +36,7 @@ _WRITTEN = (
     *("skipped.csv", *PICTURES),
 )
 _MEMORY = "learning.predictions"  # of a run: what it predicted for every sample at each recorded epoch
+_CONFIDENCE = "learning.confidence"  # the probability of the latest of these predictions
 
 Progress = Callable[[Run, Mapping[str, Any]], None]
 
@@ -189,9 +190,9 @@ def execute(
     identity = {name: settings[name] for name in names}
     run = train(job.method, data, build, job.plan, watch, out / CHECKPOINT if out else None, resume, identity)
     model = _model(job, run, loaded, views)
-    suggested = learning.close(run) if learning else model.logits(loaded.x).argmax(1).numpy()
+    suggested, suggested_prob = learning.close(run) if learning else _suggestions(model, loaded)
     clean_prob = job.method.clean_prob(run).double().cpu().numpy()
-    table = label_table.build(loaded.ids, loaded.y, suggested, clean_prob, loaded.classes, loaded.truth)
+    table = label_table.build(loaded.ids, loaded.y, suggested, clean_prob, loaded.classes, loaded.truth, suggested_prob)
     summary = _summary(job, loaded, run, suggested, clean_prob, time.perf_counter() - began)
     if out is not None:
         label_table.write(table, out)
@@ -212,6 +213,7 @@ def config(job: Job, loaded: Loaded) -> dict[str, Any]:
         "version": __version__,
         "data": loaded.name,
         "source": dict(job.source),
+        "working_folder": str(Path.cwd()),  # what relative paths of the source start from
         "samples": len(loaded.y),
         "unlabelled": int((loaded.y < 0).sum()),
         "shape": list(loaded.x.shape),
@@ -231,6 +233,13 @@ def config(job: Job, loaded: Loaded) -> dict[str, Any]:
 def _model(job: Job, run: Run, loaded: Loaded, views: ViewSpec) -> Model:
     members = job.method.members(run)
     return Model(members, job.net, loaded.x.shape, loaded.x.dtype, loaded.classes, views, run.precision)
+
+
+def _suggestions(model: Model, loaded: Loaded) -> tuple[label_table.Labels, label_table.Floats]:
+    """The likeliest class ``[N]`` of every sample and its probability."""
+    best = [torch.softmax(logits, 1).max(1) for logits in model.batches(loaded.x)]
+    probs, suggested = (torch.cat([pair[k] for pair in best]).cpu().numpy() for k in (0, 1))
+    return suggested.astype(np.int64), probs.astype(np.float64)
 
 
 def _test_scores(model: Model, test: Loaded | None) -> dict[str, float]:
@@ -257,12 +266,14 @@ class _Learning:
 
     def look(self, run: Run, model: Model) -> dict[str, Any]:
         """The record of the epoch that has just ended."""
-        size, parts, losses = run.plan.evaluation_batch, [], []
+        size, parts, losses, confidence = run.plan.evaluation_batch, [], [], []
         for logits, given in zip(model.batches(run.data.x, size), torch.split(run.data.y, size), strict=True):
             parts.append(logits.argmax(1))
+            confidence.append(torch.softmax(logits, 1).amax(1))
             losses.append(functional.sample_loss(logits, given))
         predicted = torch.cat(parts)
         self._predictions(run)[:, self.epochs.index(run.epoch)] = predicted.to(self.dtype)
+        run.remember(_CONFIDENCE)[:] = torch.cat(confidence)
         row = early_learning.record(
             predicted.cpu().numpy(),
             torch.cat(losses).cpu().numpy(),
@@ -276,13 +287,12 @@ class _Learning:
             row["warnings"] = run.history[-1].get("warnings", {}) | {"learning": text}
         return row
 
-    def close(self, run: Run) -> label_table.Labels:
-        """Tell every record how far it agrees with the last one, which is returned as int64 ``[N]``."""
+    def close(self, run: Run) -> tuple[label_table.Labels, label_table.Floats]:
+        """Tell every record how far it agrees with the last one, which is returned: int64 ``[N]``, probability."""
         predictions = self._predictions(run).T.cpu().numpy()
         for epoch, share in zip(self.epochs, early_learning.final_agreement(predictions), strict=True):
             run.history[epoch - 1]["final_agreement"] = share
-        last: label_table.Labels = predictions[-1].astype(np.int64)
-        return last
+        return predictions[-1].astype(np.int64), run.remember(_CONFIDENCE).double().cpu().numpy()
 
     def write(self, run: Run, folder: Path) -> None:
         """``predictions.npz``, and ``metrics.jsonl`` again with what ``close`` added."""

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from codivide.errors import InputError
 from codivide.files import atomic
 
 Labels = np.ndarray[Any, np.dtype[np.int64]]
@@ -23,6 +24,7 @@ def build(
     clean_prob: Floats,
     classes: Sequence[Any],
     truth: Labels | None = None,
+    suggested_prob: Floats | None = None,
 ) -> pd.DataFrame:
     """One row a sample, in the order of the data.
 
@@ -33,10 +35,12 @@ def build(
         clean_prob: ``[N]`` in [0, 1], NaN where there is no label.
         classes: class values.
         truth: true labels ``[N]`` where known, -1 where not.
+        suggested_prob: ``[N]`` in [0, 1], the probability of the suggestion.
 
     Returns:
         Columns ``path`` (or ``id``), ``given``, ``suggested``, ``clean_prob``, ``rank`` (1 = the least likely to be
-        clean; missing without a label) and, with ``truth``, ``true_label``.
+        clean; missing without a label); ``true_label`` and ``suggested_prob`` where they are given; ``label_quality``,
+        which is ``clean_prob`` under the name that cleanlab gives to it.
     """
     values = np.empty(len(classes) + 1, dtype=object)
     values[:-1] = list(classes)  # index -1 is the None at the end
@@ -49,6 +53,9 @@ def build(
     }
     if truth is not None:
         columns["true_label"] = values[truth]
+    if suggested_prob is not None:
+        columns["suggested_prob"] = suggested_prob
+    columns["label_quality"] = clean_prob
     return pd.DataFrame(columns)
 
 
@@ -87,6 +94,24 @@ def write(table: pd.DataFrame, folder: Path) -> None:
             **{c: table[c].astype("string") for c in ("given", "suggested", "true_label") if _mixed(table, c)}
         )
         text.to_parquet(aside, index=False)
+
+
+def read(folder: Path) -> pd.DataFrame:
+    """The table that ``write`` wrote; whole numbers stay whole where some are missing.
+
+    Raises:
+        InputError: there is none, or it cannot be read.
+    """
+    for path in (folder / "labels.parquet", folder / "labels.csv"):
+        if path.is_file():
+            try:
+                if path.suffix == ".csv":
+                    text = dict.fromkeys(("path", "given", "suggested", "true_label"), "string")
+                    return pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
+                return pd.read_parquet(path, dtype_backend="numpy_nullable")
+            except (ValueError, OSError) as error:  # what pyarrow and pandas raise are ValueErrors
+                raise InputError(f"{path} cannot be read: {error}") from error
+    raise InputError(f"{folder} has no labels.csv or labels.parquet; give the folder of a finished `codivide fit`")
 
 
 def _mixed(table: pd.DataFrame, column: str) -> bool:

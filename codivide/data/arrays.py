@@ -66,6 +66,7 @@ def from_arrays(
         augment=choose_augment(options.augment, rows.shape),
         truth=true_indices(truth, len(rows), found, options, names),
         name=name,
+        columns=tuple(str(column) for column in x.columns) if isinstance(x, pd.DataFrame) else None,
     )
 
 

@@ -68,6 +68,7 @@ class Loaded:
         test: a held-out part with the same classes, where the source has one.
         skipped: files that were left out.
         name: what to call the data in a record.
+        columns: what the features of a table are called, where they have names.
     """
 
     x: Rows
@@ -79,3 +80,4 @@ class Loaded:
     test: Loaded | None = None
     skipped: tuple[Skipped, ...] = field(default=())
     name: str = "data"
+    columns: tuple[str, ...] | None = None
