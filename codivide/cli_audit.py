@@ -25,8 +25,9 @@ def audit(
 ) -> None:
     """Make a page of the labels that look wrong, to be checked in a browser."""
     from codivide.audit import facts, render
+    from codivide.job import REPORT
 
-    path = run / "report.html" if out is None else out
+    path = run / REPORT if out is None else out
     if out is not None or run.is_dir():
         render.check_target(path)
     collected = facts.collect(run, limit=sys.maxsize)

@@ -19,10 +19,17 @@ from PIL import Image
 from codivide.audit import render
 
 pytestmark = pytest.mark.browser
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --enable-precise-memory-info"
-).split()
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--enable-precise-memory-info",
+]
 # Set before anything of the page runs: what its policy stopped, and the tasks that blocked it.
 WATCH = """
 window.violations = [];
@@ -496,12 +503,12 @@ def test_ten_thousand_issues_are_no_burden(show, tmp_path, inline):
     client.send("HeapProfiler.collectGarbage")
     heap = client.send("Runtime.getHeapUsage")
     used = (heap["usedSize"] + heap.get("backingStorageSize", 0) + heap.get("embedderHeapUsedSize", 0)) / 2**20
-    size = path.stat().st_size / 1e6
-    print(f"\ninline {inline}: page {size:.1f} MB, first card {first:.0f} ms, longest task {max(tasks, default=0):.0f} ms, "
-          f"heap {used:.0f} MiB, {lines} lines")  # fmt: skip
+    longest, size = max(tasks, default=0), path.stat().st_size / 1e6
+    print(f"\n{inline} inline: page {size:.1f} MB, first card {first:.0f} ms, longest task {longest:.0f} ms")
+    print(f"heap {used:.0f} MiB, {lines} lines of the list")
     assert lines < 60
     assert first < 1000
-    assert max(tasks, default=0) < 200
+    assert longest < 200
     assert used < 300
     page.clean(path, *side)
 
