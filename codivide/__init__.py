@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from codivide import audit
     from codivide.engine import Batch, Data, Method, Run, train
     from codivide.errors import InputError, TrainingWarning
     from codivide.estimator import NoisyLabelClassifier
@@ -44,6 +45,7 @@ __all__ = [
     "Run",
     "TrainingWarning",
     "__version__",
+    "audit",
     "train",
 ]
 
@@ -51,6 +53,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(import_module(f"codivide.{_HOME[name]}"), name)
+    if name == "audit":
+        return import_module("codivide.audit")
     raise AttributeError(f"module 'codivide' has no attribute {name!r}")
 
 

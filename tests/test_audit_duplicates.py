@@ -38,7 +38,7 @@ def test_minus_zero_is_zero():
 def test_near_images_are_those_of_a_loop_over_all_pairs():
     x = scenes(150, side=40).astype(np.float64)
     rng = np.random.default_rng(1)
-    for row in range(0, 40):  # copies with growing noise: from surely near to surely not
+    for row in range(40):  # copies with growing noise: from surely near to surely not
         x[100 + row] = x[row] + rng.normal(0, 0.5 * row, x[row].shape)
     x[145] = 0.7 * x[60] + 20  # another light
     x = x.clip(0, 255).astype(np.uint8)
@@ -66,7 +66,7 @@ def test_no_chain_joins_what_is_not_alike():
 def test_an_exact_group_takes_near_ones_in():
     digests = [b"a", b"b", b"a", b"b", b"c"]
     assert duplicates._groups(digests, lambda: [(0, 1)]) == [Group((0, 1, 2, 3), False)]
-    assert duplicates._groups(digests, lambda: []) == [Group((0, 2), True), Group((1, 3), True)]
+    assert duplicates._groups(digests, list) == [Group((0, 2), True), Group((1, 3), True)]
 
 
 def test_flat_images_are_near_to_nothing_but_their_copies():

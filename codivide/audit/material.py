@@ -40,7 +40,7 @@ class Material:
         classes: class names ``[C]``.
         rows: the samples ``[N, ...]``; None: not at hand.
         columns: names of the features of a table.
-        texts: the samples, where they are texts.
+        own_texts: the samples, where they are texts that the table does not hold.
         points: ``[N, F]`` float32 in which distances mean something; None: there are none.
         logits: ``[N, C]`` of the model; None: not computed.
         losses: the last record of losses, as in ``early_learning.loss_histogram``.
@@ -56,7 +56,7 @@ class Material:
     classes: tuple[str, ...]
     rows: Rows | None = None
     columns: tuple[str, ...] | None = None
-    texts: Sequence[str] | None = None
+    own_texts: Sequence[str] | None = None
     points: Tensor | None = None
     logits: Tensor | None = None
     losses: Mapping[str, Any] | None = None
@@ -69,6 +69,11 @@ class Material:
     def ids(self) -> list[str]:
         """The path or number of every sample, as text."""
         return [str(name) for name in self.table.iloc[:, 0]]
+
+    @cached_property
+    def texts(self) -> Sequence[str] | None:
+        """The samples, where they are texts."""
+        return self.table["text"].fillna("").tolist() if "text" in self.table else self.own_texts
 
     @cached_property
     def given(self) -> Labels:

@@ -140,7 +140,7 @@ def from_probs(
         classes=tuple(str(name) for name in known),
         rows=rows,
         columns=tuple(str(name) for name in features.columns) if isinstance(features, pd.DataFrame) else None,
-        texts=texts,
+        own_texts=texts,
         points=points,
         losses=early_learning.loss_histogram(loss, given) if (given >= 0).any() else None,
     )
