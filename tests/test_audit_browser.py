@@ -13,10 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from data_facts import example_facts
 from PIL import Image
+from test_audit_facts import make_folder, make_run
 
-from codivide.audit import render
+from codivide.audit import facts, render
 
 pytestmark = pytest.mark.browser
 FLAGS = [
@@ -178,6 +180,23 @@ def test_decide_reload_download(show, tmp_path):
     assert len(again.corrections(tmp_path)) == 3
     page.clean(path)
     again.clean(path)
+
+
+def test_the_report_of_a_real_run(show, tmp_path):
+    make_folder(tmp_path / "shapes")
+    torch.manual_seed(0)
+    run = make_run(tmp_path / "shapes", tmp_path / "run")
+    collected = facts.collect(run)
+    page = show(render.write(collected, tmp_path / "report.html")[0])
+    first = collected["issues"][0]
+    assert page.fact("Name") == first["id"]
+    assert page.page.locator(".enlarge img").evaluate("image => image.complete && image.naturalWidth") == 12
+    page.to_queue()
+    page.press("a")
+    (row,) = page.corrections(tmp_path)
+    assert (row["id"], row["label"]) == (first["id"], collected["classes"][first["suggested"]])
+    assert page.page.locator(".panel h3").all_inner_texts()[:3] == ["By class", "Losses", "While it learned"]
+    page.clean(tmp_path / "report.html")
 
 
 def test_buttons_steps_filters_order_and_search(show, tmp_path):
