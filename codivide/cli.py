@@ -1,4 +1,4 @@
-"""The command line: ``codivide fit | predict | plot | noise | methods | demo | clean | serve | bench``.
+"""The command line: ``codivide fit | predict | audit | clean | serve | plot | noise | methods | demo | bench``.
 
 Nothing here imports torch before a command needs it, so that ``codivide --help`` is instant.
 """
@@ -22,6 +22,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from codivide import __version__
+from codivide.cli_audit import audit
 from codivide.cli_bench import app as bench
 from codivide.cli_clean import clean, serve
 from codivide.display import Display, err_console, out_console
@@ -493,7 +494,7 @@ def application(arguments: list[str]) -> typer.Typer:
 
     asked = next((word for word in arguments if not word.startswith("-")), None)
     app.command("fit")(_fit_with_flags(arguments) if asked == "fit" else _plain_fit)
-    for command in (predict, plot, noise, methods, demo, clean, serve):
+    for command in (predict, audit, clean, serve, plot, noise, methods, demo):
         app.command()(command)
     app.add_typer(bench, name="bench")
     return app

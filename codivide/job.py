@@ -30,12 +30,13 @@ from codivide.record import environment
 
 MODEL, CHECKPOINT, METRICS = "model.safetensors", "checkpoint.safetensors", "metrics.jsonl"
 PREDICTIONS = "predictions.npz"
+REPORT = "report.html"  # of `codivide audit`
 PICTURES = tuple(
     f"{name}.{kind}" for name in ("learning", "curves", "losses", "reliability") for kind in ("png", "svg")
 )
 _WRITTEN = (
     *("config.json", METRICS, "labels.csv", "labels.parquet", PREDICTIONS, MODEL, CHECKPOINT, "summary.json"),
-    *("skipped.csv", *PICTURES),
+    *("skipped.csv", REPORT, *PICTURES),
 )
 _MEMORY = "learning.predictions"  # of a run: what it predicted for every sample at each recorded epoch
 _CONFIDENCE = "learning.confidence"  # the probability of the latest of these predictions

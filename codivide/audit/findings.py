@@ -45,7 +45,7 @@ class Findings:
         Returns:
             The file.
         """
-        from codivide.audit import render  # needs the optional jinja2
+        from codivide.audit import render
 
         render.write(self.facts, Path(path))
         self.page = Path(path)
