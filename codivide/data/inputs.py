@@ -81,8 +81,8 @@ def _encoded(
     if isinstance(encoder, ImageNet):
         if are_texts(source) and not isinstance(source, list | tuple):
             raise InputError("the model takes images, but X holds texts.")
-        rows, ids, skipped = read_inputs(source, encoder.shape, torch.uint8, options)
-        return fit_rows(encoder.images(rows, options), shape, dtype), ids, skipped
+        rows, names, skipped = read_inputs(source, encoder.shape, torch.uint8, options)
+        return fit_rows(encoder.images(rows, options), shape, dtype), names, skipped
     ids: list[str | int] | None = None
     if isinstance(source, str | Path):
         path = Path(source).expanduser()
