@@ -170,7 +170,7 @@ def fit(
     _tune_allocator()
     from codivide.audit.corrections import confirm, read
     from codivide.data import experiment
-    from codivide.data.options import ReadOptions
+    from codivide.data.options import ReadOptions, annotator_options
     from codivide.data.sources import load
     from codivide.job import Job, build_method, check_folder, default_plan, execute
 
@@ -192,7 +192,7 @@ def fit(
         progress=True,
         encoder=encoder,
         device=device,
-        **_annotators(annotators),
+        **annotator_options(annotators),
     )
     loaded = load(source, options=options, truth=truth)
     loaded = experiment.with_test(loaded, test, options)
@@ -502,20 +502,6 @@ def application(arguments: list[str]) -> typer.Typer:
 
 def _plain_fit() -> None:
     """Train on SOURCE and judge its labels: writes model, label table and record to --out."""
-
-
-def _annotators(text: str | None) -> dict[str, Any]:
-    """``--annotators`` as options of reading: names of columns, or a table of answers."""
-    if text is None:
-        return {}
-    if Path(text).suffix.lower() in (".csv", ".parquet"):
-        if not Path(text).is_file():
-            raise InputError(f"--annotators {text}: there is no such file")
-        return {"answers": Path(text)}
-    names = [name.strip() for name in text.split(",")]
-    if len(names) < 2 or not all(names):
-        raise InputError(f"--annotators {text}: give two columns or more with commas, or a .csv or .parquet file")
-    return {"annotators": tuple(names)}
 
 
 def _number_or_none(text: str) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,9 @@ from torch import Tensor
 
 from codivide import early_learning, label_table, plot
 from codivide.audit.neighbours import model_points, plain_points
-from codivide.data import experiment
 from codivide.data.loaded import UNLABELLED, Loaded, Rows
-from codivide.data.options import ReadOptions
+from codivide.data.options import ReadOptions, annotator_options
+from codivide.data.rows import subset
 from codivide.data.sources import load
 from codivide.errors import InputError
 from codivide.job import MODEL
@@ -132,15 +132,15 @@ def from_run(run: Path) -> Material:
     table = label_table.read(run)
     config = record.config
     remarks: list[str] = []
-    rows, columns = _samples(config, table, remarks)
-    points, logits = _points(lambda: Model.load(run / MODEL, resolve_device("auto")), rows, remarks)
+    shown, seen = _samples(config, table, remarks)
+    points, logits = _points(lambda: Model.load(run / MODEL, resolve_device("auto")), seen, remarks)
     return Material(
         name=str(config.get("data", run.name)),
         method=str(config.get("method", "")),
         table=table,
         classes=tuple(str(name) for name in config["classes"]),
-        rows=rows,
-        columns=columns,
+        rows=None if shown is None else shown.x,
+        columns=None if shown is None else shown.columns,
         points=points,
         logits=logits,
         losses=next((row["losses"] for row in reversed(record.rows) if "losses" in row), None),
@@ -199,34 +199,44 @@ def source_root(config: Mapping[str, Any]) -> Path | None:
     return path if path.exists() else Path(config.get("working_folder", "")) / path
 
 
-def _samples(
-    config: Mapping[str, Any], table: pd.DataFrame, remarks: list[str]
-) -> tuple[Rows | None, tuple[str, ...] | None]:
-    """The rows of the label table, read again; None, and a remark, where they are not what the run saw."""
+def _samples(config: Mapping[str, Any], table: pd.DataFrame, remarks: list[str]) -> tuple[Loaded | None, Rows | None]:
+    """The samples of the label table, read again, and what the model saw of them; None, and a remark, if they changed.
+
+    The two differ where an encoder made features of images: pictures are shown, features are compared.
+    """
     source: Mapping[str, str] = config.get("source", {})
     root = source_root(config)
     if root is None:
         remarks.append("the record of the run does not name its source, so samples cannot be shown")
         return None, None
     unlabelled, size = source.get("unlabelled", "-1"), source.get("image_size")
-    options = ReadOptions(
-        image_size=None if size is None else int(size),
-        max_bad=max(100, int(config.get("skipped_files", 0))),
-        unlabelled=None if unlabelled == "none" else int(unlabelled),
-    )
-    limit = source.get("limit")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # said when the run was made
-            loaded = load(str(root) if root.exists() else source["source"], options=options)
-        loaded = experiment.part(loaded, None if limit is None else int(limit), int(config["plan"]["seed"]))
+        options = ReadOptions(
+            image_size=None if size is None else int(size),
+            max_bad=max(100, int(config.get("skipped_files", 0))),
+            unlabelled=None if unlabelled == "none" else int(unlabelled),
+            **annotator_options(source.get("annotators")),
+        )
+        shown = _read(root, source, options, table)
+        encoder = source.get("encoder")
+        seen = shown if encoder is None else _read(root, source, replace(options, encoder=encoder), table)
     except (OSError, ValueError) as error:  # InputError is a ValueError
         remarks.append(f"the source {source['source']} cannot be read any more, so samples cannot be shown: {error}")
         return None, None
-    if [str(name) for name in loaded.ids] != [str(name) for name in table.iloc[:, 0]]:
+    if shown is None or seen is None:
         remarks.append(f"the source {source['source']} has other samples than the run saw, so they cannot be shown")
         return None, None
-    return loaded.x, loaded.columns
+    return shown, seen.x
+
+
+def _read(root: Path, source: Mapping[str, str], options: ReadOptions, table: pd.DataFrame) -> Loaded | None:
+    """Those samples of the source that the label table names; None where some are not there."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # said when the run was made
+        loaded = load(str(root) if root.exists() else source["source"], options=options)
+    place = {str(name): row for row, name in enumerate(loaded.ids)}
+    places = [place.get(str(name), -1) for name in table.iloc[:, 0]]
+    return None if min(places, default=0) < 0 else subset(loaded, places)
 
 
 def _points(read: Callable[[], Model], rows: Rows | None, remarks: list[str]) -> tuple[Tensor | None, Tensor | None]:

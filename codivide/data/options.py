@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from codivide.errors import InputError
 
 if TYPE_CHECKING:
     from codivide.encode import Encoder
@@ -66,6 +68,24 @@ class ReadOptions:
 
 
 DEFAULT = ReadOptions()
+
+
+def annotator_options(text: str | None) -> dict[str, Any]:
+    """``--annotators`` as options of reading: names of columns with commas, or a table of answers.
+
+    Raises:
+        InputError: fewer than two columns, or no such file.
+    """
+    if text is None:
+        return {}
+    if Path(text).suffix.lower() in (".csv", ".parquet"):
+        if not Path(text).is_file():
+            raise InputError(f"--annotators {text}: there is no such file")
+        return {"answers": Path(text)}
+    names = [name.strip() for name in text.split(",")]
+    if len(names) < 2 or not all(names):
+        raise InputError(f"--annotators {text}: give two columns or more with commas, or a .csv or .parquet file")
+    return {"annotators": tuple(names)}
 
 
 def cache_root() -> Path:
