@@ -114,7 +114,7 @@ class App {
   inView() {
     const { top, bottom } = byId("card").getBoundingClientRect();
     if (bottom > 60 && top < window.innerHeight - 60) return true;
-    byId("card").scrollIntoView({ block: "start" });
+    byId("card").scrollIntoView({ block: "start", behavior: "instant" });
     announce("The card is in view now. Press the key again to decide.");
     return false;
   }

@@ -59,7 +59,8 @@ function interval(noise) {
   point.style.left = `${100 * noise.rate}%`;
   scale.append(range, point);
   return make("div", {}, scale, make("p", { class: "muted" },
-    `between ${percent(noise.low)} and ${percent(noise.high)} of the labels are estimated to be wrong`));
+    `of the labels, by 1 - p(clean); from ${percent(noise.low)} to ${percent(noise.high)} by the chance of the sample, ` +
+    "if p(clean) is right"));
 }
 
 function drawTiles(facts, trust) {
@@ -73,7 +74,7 @@ function drawTiles(facts, trust) {
       `${percent(facts.issues_total / Math.max(1, facts.labelled))} of ${number.format(facts.labelled)} labels: ` +
       "the suggestion is another class"),
     tile("How far to trust this", words[trust.level] || plain(trust.level, 20),
-      trust.reasons.length ? reasons : "the losses tell wrong labels from right ones well", `trust-${words[trust.level] ? trust.level : "poor"}`),
+      trust.reasons.length ? reasons : "none of the checks speaks against it", `trust-${words[trust.level] ? trust.level : "poor"}`),
     tile("Data", counted(facts.classes.length, "class", "classes"), samples),
   );
 }
