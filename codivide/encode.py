@@ -29,7 +29,7 @@ from codivide.data.arrays import choose_augment
 from codivide.data.loaded import Loaded, Rows
 from codivide.data.options import DEFAULT, ReadOptions, progress_bar
 from codivide.data.rows import MemmapRows, SparseRows, TensorRows
-from codivide.encoders import IMAGE_NETS, TEXT_NETS, Features, open_image_net, open_text_net, version_of
+from codivide.encoders import IMAGE_NETS, TEXT_NETS, open_image_net, open_text_net, version_of
 from codivide.errors import InputError, unknown
 from codivide.files import atomic
 
@@ -358,6 +358,3 @@ def _read(path: Path, count: int, options: ReadOptions) -> Rows | None:
     if found.ndim != 2 or len(found) != count or found.dtype != np.float32:
         return None
     return MemmapRows(found) if found.nbytes > options.cache_limit else TensorRows(torch.from_numpy(np.array(found)))
-
-
-__all__ = ["NAMES", "Encoder", "Features", "ImageNet", "TextNet", "Tfidf", "check_name", "for_texts", "of_images"]
