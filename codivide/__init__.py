@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from codivide import audit
     from codivide.engine import Batch, Data, Method, Run, train
     from codivide.errors import InputError, TrainingWarning
     from codivide.estimator import NoisyLabelClassifier
     from codivide.methods import METHODS
     from codivide.model import Model
+    from codivide.noise_estimate import NoiseReport, noise_report
     from codivide.plan import Plan
 
 _HOME = {
@@ -25,10 +27,12 @@ _HOME = {
     "METHODS": "methods",
     "Method": "engine",
     "Model": "model",
+    "NoiseReport": "noise_estimate",
     "NoisyLabelClassifier": "estimator",
     "Plan": "plan",
     "Run": "engine",
     "TrainingWarning": "errors",
+    "noise_report": "noise_estimate",
     "train": "engine",
 }
 
@@ -39,11 +43,14 @@ __all__ = [
     "InputError",
     "Method",
     "Model",
+    "NoiseReport",
     "NoisyLabelClassifier",
     "Plan",
     "Run",
     "TrainingWarning",
     "__version__",
+    "audit",
+    "noise_report",
     "train",
 ]
 
@@ -51,6 +58,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(import_module(f"codivide.{_HOME[name]}"), name)
+    if name == "audit":
+        return import_module("codivide.audit")
     raise AttributeError(f"module 'codivide' has no attribute {name!r}")
 
 

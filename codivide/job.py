@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from codivide import __version__, early_learning, functional, label_table, nets
+from codivide import __version__, detection, early_learning, functional, label_table, nets
 from codivide.data import noise
 from codivide.data.loaded import Loaded
 from codivide.data.views import ViewSpec, fit_views
@@ -30,12 +30,17 @@ from codivide.record import environment
 
 MODEL, CHECKPOINT, METRICS = "model.safetensors", "checkpoint.safetensors", "metrics.jsonl"
 PREDICTIONS = "predictions.npz"
-PICTURES = tuple(f"{name}.{kind}" for name in ("learning", "curves", "losses") for kind in ("png", "svg"))
+REPORT = "report.html"  # of `codivide audit`
+PICTURES = tuple(
+    f"{name}.{kind}" for name in ("learning", "curves", "losses", "reliability") for kind in ("png", "svg")
+)
 _WRITTEN = (
     *("config.json", METRICS, "labels.csv", "labels.parquet", PREDICTIONS, MODEL, CHECKPOINT, "summary.json"),
-    *("skipped.csv", *PICTURES),
+    *("skipped.csv", REPORT, *PICTURES),
 )
 _MEMORY = "learning.predictions"  # of a run: what it predicted for every sample at each recorded epoch
+_CONFIDENCE = "learning.confidence"  # the probability of the latest of these predictions
+_PROBS = "learning.probabilities"  # the sum over these epochs of the class probabilities of every sample
 
 Progress = Callable[[Run, Mapping[str, Any]], None]
 
@@ -54,6 +59,7 @@ class Job:
             up to 100 epochs, else about 100 evaluations that include the last 10 epochs.
         record_learning: look at the training set, too, at up to about 50 of these epochs (see ``early_learning``);
             each look costs a forward pass.
+        corrections: the decisions of a person that the data carry (see ``audit.corrections``), for the record.
     """
 
     method: Method = field(default_factory=DivideMix)
@@ -63,6 +69,7 @@ class Job:
     source: Mapping[str, Any] = field(default_factory=dict)
     evaluate_every: int | None = None
     record_learning: bool = True
+    corrections: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.evaluate_every is not None and self.evaluate_every < 1:
@@ -78,12 +85,14 @@ class Outcome:
         model: the classifier.
         table: every sample with given label, suggestion and probability of being clean (see ``label_table.build``).
         summary: the numbers of ``summary.json``.
+        evidence: what the run knows of its training samples, see ``training_evidence``.
     """
 
     run: Run
     model: Model
     table: pd.DataFrame
     summary: dict[str, Any]
+    evidence: dict[str, np.ndarray[Any, Any]]
 
 
 def default_epochs(samples: int) -> int:
@@ -156,7 +165,8 @@ def execute(
     views = fit_views(loaded.x, loaded.augment)
     net = nets.auto(loaded.x.shape, device) if job.net == "auto" else job.net
     job = replace(job, net=net)
-    data = Data(loaded.x, torch.from_numpy(loaded.y), loaded.classes, views.views())
+    confirmed = None if loaded.confirmed is None else torch.from_numpy(loaded.confirmed)
+    data = Data(loaded.x, torch.from_numpy(loaded.y), loaded.classes, views.views(), confirmed)
 
     def build() -> torch.nn.Module:
         return nets.build(net, loaded.x.shape, len(loaded.classes), job.dropout)
@@ -185,24 +195,33 @@ def execute(
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
-    names = ("version", "net", "dropout", "augment", "evaluate_every", "record_learning")
-    identity = {name: settings[name] for name in names}
+    names = ("version", "net", "dropout", "augment", "evaluate_every", "record_learning", "encoder")
+    identity = {name: settings[name] for name in names if name in settings}
     run = train(job.method, data, build, job.plan, watch, out / CHECKPOINT if out else None, resume, identity)
     model = _model(job, run, loaded, views)
-    suggested = learning.close(run) if learning else model.logits(loaded.x).argmax(1).numpy()
-    clean_prob = job.method.clean_prob(run).double().cpu().numpy()
-    table = label_table.build(loaded.ids, loaded.y, suggested, clean_prob, loaded.classes, loaded.truth)
+    evidence = training_evidence(run)
+    if learning is None:
+        suggested, suggested_prob, evidence["probs"] = _suggestions(model, loaded)
+    else:
+        suggested, suggested_prob = learning.close(run)
+        evidence |= learning.votes(run)
+    clean_prob = run.clean_prob().double().cpu().numpy()
+    table = label_table.build(
+        loaded.ids, loaded.y, suggested, clean_prob, loaded.classes, loaded.truth, suggested_prob, loaded.texts
+    )
+    if loaded.confirmed is not None:
+        table["confirmed"] = loaded.confirmed
     summary = _summary(job, loaded, run, suggested, clean_prob, time.perf_counter() - began)
     if out is not None:
         label_table.write(table, out)
         if learning is not None:
-            learning.write(run, out)
+            learning.write(run, out, evidence)
         if loaded.skipped:
             with atomic(out / "skipped.csv") as aside:
                 pd.DataFrame(loaded.skipped, columns=["path", "reason"]).to_csv(aside, index=False)
         model.save(out / MODEL)
         write_text(out / "summary.json", json.dumps(summary, indent=2, default=str) + "\n")
-    return Outcome(run, model, table, summary)
+    return Outcome(run, model, table, summary, evidence)
 
 
 def config(job: Job, loaded: Loaded) -> dict[str, Any]:
@@ -212,6 +231,8 @@ def config(job: Job, loaded: Loaded) -> dict[str, Any]:
         "version": __version__,
         "data": loaded.name,
         "source": dict(job.source),
+        "working_folder": str(Path.cwd()),  # what relative paths of the source start from
+        "corrections": dict(job.corrections),
         "samples": len(loaded.y),
         "unlabelled": int((loaded.y < 0).sum()),
         "shape": list(loaded.x.shape),
@@ -225,12 +246,22 @@ def config(job: Job, loaded: Loaded) -> dict[str, Any]:
         "evaluate_every": job.evaluate_every,
         "record_learning": job.record_learning,
         "skipped_files": len(loaded.skipped),
+        **({"encoder": loaded.encoder.name} if loaded.encoder is not None else {}),
     }
 
 
 def _model(job: Job, run: Run, loaded: Loaded, views: ViewSpec) -> Model:
     members = job.method.members(run)
-    return Model(members, job.net, loaded.x.shape, loaded.x.dtype, loaded.classes, views, run.precision)
+    return Model(members, job.net, loaded.x.shape, loaded.x.dtype, loaded.classes, views, run.precision, loaded.encoder)
+
+
+def _suggestions(
+    model: Model, loaded: Loaded
+) -> tuple[label_table.Labels, label_table.Floats, np.ndarray[Any, np.dtype[np.float16]]]:
+    """The likeliest class ``[N]`` of every sample, its probability, and the probabilities of all classes ``[N, C]``."""
+    logits = model.logits(loaded.x)
+    probs = torch.softmax(logits, 1)
+    return logits.argmax(1).numpy(), probs.amax(1).double().numpy(), probs.half().numpy()
 
 
 def _test_scores(model: Model, test: Loaded | None) -> dict[str, float]:
@@ -250,6 +281,8 @@ class _Learning:
         self.epochs = early_learning.recorded_epochs(evaluations, samples)
         self.fewer = len(self.epochs) < len(early_learning.recorded_epochs(evaluations, 1))
         self.detailed = early_learning.histogram_epochs(self.epochs, asdict(job.method).get("warmup"))
+        self.classes = len(loaded.classes)
+        self.keeps_probs = 4 * len(loaded.y) * self.classes <= early_learning.MOST_BYTES
 
     def _predictions(self, run: Run) -> torch.Tensor:
         """``[N, K]``, one column a recorded epoch."""
@@ -257,12 +290,21 @@ class _Learning:
 
     def look(self, run: Run, model: Model) -> dict[str, Any]:
         """The record of the epoch that has just ended."""
-        size, parts, losses = run.plan.evaluation_batch, [], []
+        size = run.plan.evaluation_batch
+        parts: list[torch.Tensor] = []
+        losses: list[torch.Tensor] = []
+        confidence: list[torch.Tensor] = []
         for logits, given in zip(model.batches(run.data.x, size), torch.split(run.data.y, size), strict=True):
+            probs = torch.softmax(logits, 1)
+            if self.keeps_probs:
+                total = run.remember(_PROBS, self.classes)[size * len(parts) :][: len(logits)]
+                total += probs
             parts.append(logits.argmax(1))
+            confidence.append(probs.amax(1))
             losses.append(functional.sample_loss(logits, given))
         predicted = torch.cat(parts)
         self._predictions(run)[:, self.epochs.index(run.epoch)] = predicted.to(self.dtype)
+        run.remember(_CONFIDENCE)[:] = torch.cat(confidence)
         row = early_learning.record(
             predicted.cpu().numpy(),
             torch.cat(losses).cpu().numpy(),
@@ -276,24 +318,41 @@ class _Learning:
             row["warnings"] = run.history[-1].get("warnings", {}) | {"learning": text}
         return row
 
-    def close(self, run: Run) -> label_table.Labels:
-        """Tell every record how far it agrees with the last one, which is returned as int64 ``[N]``."""
+    def close(self, run: Run) -> tuple[label_table.Labels, label_table.Floats]:
+        """Tell every record how far it agrees with the last one, which is returned: int64 ``[N]``, probability."""
         predictions = self._predictions(run).T.cpu().numpy()
         for epoch, share in zip(self.epochs, early_learning.final_agreement(predictions), strict=True):
             run.history[epoch - 1]["final_agreement"] = share
-        last: label_table.Labels = predictions[-1].astype(np.int64)
-        return last
+        return predictions[-1].astype(np.int64), run.remember(_CONFIDENCE).double().cpu().numpy()
 
-    def write(self, run: Run, folder: Path) -> None:
-        """``predictions.npz``, and ``metrics.jsonl`` again with what ``close`` added."""
+    def votes(self, run: Run) -> dict[str, np.ndarray[Any, Any]]:
+        """``predictions [K, N]``, the likeliest class of every sample at each recorded epoch."""
+        return {"predictions": self._predictions(run).T.cpu().numpy()}
+
+    def write(self, run: Run, folder: Path, evidence: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        """``predictions.npz`` with ``training_evidence``, and ``metrics.jsonl`` with what ``close`` added."""
         with atomic(folder / PREDICTIONS) as aside, open(aside, "wb") as file:
-            np.savez_compressed(
-                file,
-                epochs=np.asarray(self.epochs),
-                predictions=self._predictions(run).T.cpu().numpy(),
-                classes=np.asarray([str(name) for name in self.loaded.classes]),
-            )
+            names = np.asarray([str(name) for name in self.loaded.classes])
+            arrays: dict[str, Any] = {"epochs": np.asarray(self.epochs), "classes": names, **evidence}
+            np.savez_compressed(file, **arrays)
         write_text(folder / METRICS, "".join(json.dumps(row) + "\n" for row in run.history))
+
+
+def training_evidence(run: Run) -> dict[str, np.ndarray[Any, Any]]:
+    """What a run knows of its training samples, for judging their labels.
+
+    Returns:
+        ``given`` labels ``[N]`` (-1: none); ``mean_loss`` float32 ``[N]``, cross-entropy on the given label averaged
+        over training (NaN where never looked at); and ``probs`` float16 ``[N, C]``, class probabilities averaged over
+        the recorded epochs, absent where none were recorded or they would take more than 64 MB.
+    """
+    count = run.remember("loss_count")
+    mean = torch.where(count > 0, run.remember("loss_sum") / count.clamp_min(1), torch.nan)
+    held = {"given": run.data.y.cpu().numpy(), "mean_loss": mean.float().cpu().numpy()}
+    if _PROBS in run.memory:
+        total = run.memory[_PROBS]
+        held["probs"] = (total / total.sum(1, keepdim=True)).half().cpu().numpy()
+    return held
 
 
 class _Folder:
@@ -327,6 +386,7 @@ def _summary(
 ) -> dict[str, Any]:
     labelled = loaded.y >= 0
     flagged = labelled & (suggested != loaded.y)
+    flagged &= True if loaded.confirmed is None else ~loaded.confirmed
     summary: dict[str, Any] = {
         **config(job, loaded),
         "precision": run.precision,
@@ -349,9 +409,11 @@ def _summary(
             "best_epoch": best,
             "evaluations": len(tests),
         }
+    if loaded.annotations is not None:
+        summary["annotators"] = loaded.annotations.annotators()
     if loaded.truth is not None:
         summary["noise"] = noise.summary(loaded.truth, loaded.y, len(loaded.classes))
-        summary["detection"] = label_table.detection(loaded.y, loaded.truth, clean_prob)
+        summary["detection"] = detection.detection(loaded.y, loaded.truth, clean_prob)
         known = loaded.truth >= 0
         summary["suggestion_accuracy"] = float((suggested == loaded.truth)[known].mean())
     return summary | environment(str(run.device))

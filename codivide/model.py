@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from codivide import nets
+from codivide import encode, nets
 from codivide.data.loaded import Rows
 from codivide.data.views import ViewSpec
 from codivide.errors import InputError
@@ -35,6 +35,7 @@ class Model:
         classes: class values in the user's own type.
         views: how raw rows become inputs.
         precision: in which the networks run.
+        encoder: what makes rows of texts or images, where something does.
     """
 
     members: list[nn.Module]
@@ -44,6 +45,7 @@ class Model:
     classes: tuple[Any, ...]
     views: ViewSpec
     precision: Literal["bf16", "fp32"] = "fp32"
+    encoder: encode.Encoder | None = None
 
     @torch.no_grad()
     def batches(self, rows: Rows, batch_size: int = 256) -> Iterator[Tensor]:
@@ -87,6 +89,8 @@ class Model:
         tensors = {"views.mean": self.views.mean, "views.std": self.views.std}
         for i, member in enumerate(self.members):
             tensors |= {f"member.{i}.{name}": value for name, value in member.state_dict().items()}
+        encoder, more = encode.save(self.encoder)
+        tensors |= more
         header = {
             "format": FORMAT,
             "net": self.net,
@@ -96,6 +100,7 @@ class Model:
             "augment": self.views.augment,
             "precision": self.precision,
             "members": len(self.members),
+            "encoder": encoder,
         }
         save_tensors(path, {name: value.cpu() for name, value in tensors.items()}, {"model": json.dumps(header)})
 
@@ -131,5 +136,6 @@ class Model:
         device = device or torch.device("cpu")
         bf16 = header["precision"] == "bf16" and computes_bf16(device)
         model = cls(members, header["net"], shape, getattr(torch, header["dtype"]), classes, views)
+        model.encoder = encode.restore(header.get("encoder"), tensors)
         model.precision = "bf16" if bf16 else "fp32"
         return model.to(device)
