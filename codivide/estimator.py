@@ -207,10 +207,12 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """
         from codivide.audit.facts import build  # most users of the estimator never audit
         from codivide.audit.material import from_fit
+        from codivide.noise_estimate import noise_report
 
         check_is_fitted(self)
         method = self.method if isinstance(self.method, str) else type(self.method).__name__
-        material = from_fit(self.labels_, self.classes_.tolist(), self.model_, self._loaded, self.history_, method)
+        noise, fitted = noise_report(self), (self.model_, self._loaded, self.history_)
+        material = from_fit(self.labels_, self.classes_.tolist(), *fitted, method, noise)
         return Findings(self.labels_, build(material, limit, thumbnails))
 
     def predict_proba(self, X: Any) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -23,6 +23,7 @@ from codivide.data.sources import load
 from codivide.errors import InputError
 from codivide.job import MODEL
 from codivide.model import Model
+from codivide.noise_estimate import NoiseReport, noise_report
 from codivide.plan import resolve_device
 
 Labels = np.ndarray[Any, np.dtype[np.int64]]
@@ -47,6 +48,7 @@ class Material:
         curves: one record an epoch.
         skipped: files that were left out: path, reason.
         annotators: name, labels, quality of each; None: there is one label a sample.
+        noise: what is estimated of the labels; None: nothing but p(clean) is known.
         remarks: what could not be done, and why.
     """
 
@@ -63,6 +65,7 @@ class Material:
     curves: Sequence[Mapping[str, Any]] = ()
     skipped: Sequence[tuple[str, str]] = ()
     annotators: Sequence[Mapping[str, Any]] | None = None
+    noise: NoiseReport | None = None
     remarks: Sequence[str] = field(default=())
 
     @cached_property
@@ -147,6 +150,7 @@ def from_run(run: Path) -> Material:
         curves=record.rows,
         skipped=_skipped(run),
         annotators=record.summary.get("annotators"),
+        noise=_noise(run, remarks),
         remarks=remarks,
     )
 
@@ -158,6 +162,7 @@ def from_fit(
     loaded: Loaded | None,
     history: Sequence[Mapping[str, Any]],
     method: str,
+    noise: NoiseReport | None,
 ) -> Material:
     """Everything that a fitted classifier tells.
 
@@ -168,6 +173,7 @@ def from_fit(
         loaded: what it was trained on; None: not kept.
         history: one record an epoch.
         method: that it used.
+        noise: what is estimated of its labels.
     """
     remarks: list[str] = []
     if loaded is None:
@@ -186,8 +192,17 @@ def from_fit(
         losses=next((row["losses"] for row in reversed(history) if "losses" in row), None),
         curves=history,
         skipped=[] if loaded is None else loaded.skipped,
+        noise=noise,
         remarks=remarks,
     )
+
+
+def _noise(run: Path, remarks: list[str]) -> NoiseReport | None:
+    try:
+        return noise_report(run)
+    except InputError as error:
+        remarks.append(f"the noise cannot be estimated: {error}")
+        return None
 
 
 def source_root(config: Mapping[str, Any]) -> Path | None:

@@ -18,6 +18,7 @@ from codivide.audit.neighbours import normalised
 from codivide.data.arrays import array_rows
 from codivide.data.labels import encode
 from codivide.errors import InputError
+from codivide.noise_estimate import noise_report
 
 Labels = np.ndarray[Any, np.dtype[np.int64]]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -143,6 +144,7 @@ def from_probs(
         own_texts=texts,
         points=points,
         losses=early_learning.loss_histogram(loss, given) if (given >= 0).any() else None,
+        noise=noise_report(None, given, pred_probs=probs) if (given >= 0).any() else None,
     )
     found = Findings(table, facts.build(material, limit))
     if out is not None:
