@@ -38,7 +38,7 @@ from codivide.files import write_text
 from codivide.record import environment
 
 FOLDS = 5
-OWN = {"codivide": {}, "codivide linear": {"heads": "linear"}, "codivide uncorrected": {"correct": False}}
+OWN: dict[str, dict[str, Any]] = {"codivide": {}, "codivide, linear head": {"heads": "linear"}}
 
 
 def timed(call: Callable[[], Any]) -> tuple[Any, float]:
@@ -90,9 +90,9 @@ def baselines(problem: Set, seed: int) -> dict[str, dict[str, float]]:
 
 
 def own(problem: Set, seed: int, fields: dict[str, Any]) -> dict[str, Any]:
-    """codivide's route for features."""
+    """Codivide's route for features."""
     given = torch.from_numpy(problem.given)
-    found, seconds = timed(lambda: learn(problem.x, given, problem.classes, Features(**fields), seed))
+    found, seconds = timed(lambda: learn(problem.x, given, tuple(range(problem.classes)), Features(**fields), seed))
     clean_prob = found.clean_prob.numpy()
     predicted = found.model.predict(problem.x_test).argmax(1).numpy()
     wrong = problem.given != problem.truth

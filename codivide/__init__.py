@@ -14,13 +14,18 @@ if TYPE_CHECKING:
     from codivide.engine import Batch, Data, Method, Run, train
     from codivide.errors import InputError, TrainingWarning
     from codivide.estimator import NoisyLabelClassifier
+    from codivide.features.model import FeatureModel
+    from codivide.features.options import Features
     from codivide.methods import METHODS
     from codivide.model import Model
+    from codivide.model import load as load_model
     from codivide.plan import Plan
 
 _HOME = {
     "Batch": "engine",
     "Data": "engine",
+    "FeatureModel": "features.model",
+    "Features": "features.options",
     "InputError": "errors",
     "METHODS": "methods",
     "Method": "engine",
@@ -29,13 +34,18 @@ _HOME = {
     "Plan": "plan",
     "Run": "engine",
     "TrainingWarning": "errors",
+    "load_model": "model",
     "train": "engine",
 }
+
+_NAMED_THERE = {"load_model": "load"}
 
 __all__ = [
     "METHODS",
     "Batch",
     "Data",
+    "FeatureModel",
+    "Features",
     "InputError",
     "Method",
     "Model",
@@ -44,13 +54,14 @@ __all__ = [
     "Run",
     "TrainingWarning",
     "__version__",
+    "load_model",
     "train",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
-        return getattr(import_module(f"codivide.{_HOME[name]}"), name)
+        return getattr(import_module(f"codivide.{_HOME[name]}"), _NAMED_THERE.get(name, name))
     raise AttributeError(f"module 'codivide' has no attribute {name!r}")
 
 

@@ -17,6 +17,7 @@ from codivide.data.options import ReadOptions
 from codivide.data.sources import load, read_inputs
 from codivide.engine import Method
 from codivide.errors import InputError
+from codivide.features.options import Features, refuse
 from codivide.job import Job, build_method, check_folder, default_plan, execute
 from codivide.plan import resolve_device
 
@@ -28,8 +29,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     (CSV or Parquet), a torch or Hugging Face data set, or the name of a known set.
 
     Args:
-        method: a name in ``codivide.METHODS``, or an instance with its own hyper-parameters, such as
-            ``METHODS["dividemix"](lambda_u=0)``.
+        method: a name in ``codivide.METHODS``, "features" (linear and MLP heads on tables, in seconds), or an instance
+            with its own hyper-parameters, such as ``METHODS["dividemix"](lambda_u=0)`` or ``Features(heads="linear")``.
         net: a network's name, or "auto": an MLP for tables, a small CNN or PreAct ResNet-18 for images.
         epochs: passes; None: from the size of the data (about 4,000 updates, 30 to 200 epochs).
         batch_size: samples in a batch; None, here and below: what the method asks for, else 64.
@@ -56,13 +57,13 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         label_issues_: data frame of the samples whose suggestion differs from the given label, the most doubtful
             first, with columns id (or path), given, suggested, clean_prob, rank.
         labels_: the same columns for every sample.
-        history_: one record an epoch.
-        model_: the trained ``codivide.Model``.
+        history_: one record an epoch, or a round of the features.
+        model_: the trained classifier, ``codivide.Model`` or ``codivide.FeatureModel``.
     """
 
     def __init__(
         self,
-        method: str | Method = "dividemix",
+        method: str | Method | Features = "dividemix",
         net: str = "auto",
         *,
         epochs: int | None = None,
@@ -120,6 +121,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         loaded = load(X, y, options=self._options())
         seed = self.random_state
         method = build_method(self.method) if isinstance(self.method, str) else self.method
+        if isinstance(method, Features):
+            refuse({"net": self.net, "dropout": self.dropout, "augment": self.augment})
         plan = default_plan(
             len(loaded.y),
             method,
@@ -148,7 +151,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.label_issues_ = label_table.issues(outcome.table)
         self.clean_proba_ = outcome.table["clean_prob"].to_numpy()
         self.suggested_labels_ = outcome.table["suggested"].to_numpy().astype(self.classes_.dtype)
-        self.history_ = outcome.run.history
+        self.history_ = outcome.history
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -21,10 +21,14 @@ from codivide.data.loaded import Loaded
 from codivide.data.views import ViewSpec, fit_views
 from codivide.engine import Data, Method, Run, train
 from codivide.errors import InputError, TrainingWarning, unknown
+from codivide.features.learn import Learned, learn
+from codivide.features.matrix import raw
+from codivide.features.options import Features, refuse
 from codivide.files import atomic, write_text
 from codivide.methods import METHODS
 from codivide.methods.dividemix import DivideMix
 from codivide.model import Model
+from codivide.model_file import Classifier
 from codivide.plan import Plan, resolve_device
 from codivide.record import environment
 
@@ -37,7 +41,10 @@ _WRITTEN = (
 )
 _MEMORY = "learning.predictions"  # of a run: what it predicted for every sample at each recorded epoch
 
-Progress = Callable[[Run, Mapping[str, Any]], None]
+#: Everything that a job can do by name: the methods that train networks, and the route for features.
+CHOICES: dict[str, type[Method] | type[Features]] = {**METHODS, "features": Features}
+
+Progress = Callable[[Run | None, Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,7 @@ class Job:
 
     Attributes:
         method: the algorithm with its hyper-parameters.
-        plan: optimizer, schedule, precision, device, seed.
+        plan: optimizer, schedule, precision, device, seed; of the route for features only the seed is used.
         net: a name that ``nets.build`` knows, or "auto".
         dropout: of the network, before its last layer, in [0, 1).
         source: where the data came from and what was done to them (path, noise, part), for the record.
@@ -56,7 +63,7 @@ class Job:
             each look costs a forward pass.
     """
 
-    method: Method = field(default_factory=DivideMix)
+    method: Method | Features = field(default_factory=DivideMix)
     plan: Plan = field(default_factory=Plan)
     net: str = "auto"
     dropout: float = 0.0
@@ -74,14 +81,16 @@ class Outcome:
     """What a run gives back.
 
     Attributes:
-        run: the finished run with its history.
+        run: the finished run; None where no network was trained.
+        history: one record an epoch, or a round.
         model: the classifier.
         table: every sample with given label, suggestion and probability of being clean (see ``label_table.build``).
         summary: the numbers of ``summary.json``.
     """
 
-    run: Run
-    model: Model
+    run: Run | None
+    history: list[dict[str, Any]]
+    model: Classifier
     table: pd.DataFrame
     summary: dict[str, Any]
 
@@ -91,12 +100,18 @@ def default_epochs(samples: int) -> int:
     return min(max(math.ceil(4_000 * 64 / max(samples, 1)), 30), 200)
 
 
-def default_plan(samples: int, method: Method | None = None, **given: Any) -> Plan:
+def default_plan(samples: int, method: Method | Features | None = None, **given: Any) -> Plan:
     """The plan for a data set of this size: step schedule, down at half time; what the method asks for wins over it.
 
     A field of ``given`` that is not None wins over both. Without epochs there are ``default_epochs(samples)``; "step"
-    without milestones steps at half time, as DivideMix does.
+    without milestones steps at half time, as DivideMix does. The route for features has its rounds for epochs.
+
+    Raises:
+        InputError: a setting out of range, or one that does not apply to the method.
     """
+    if isinstance(method, Features):
+        refuse(given)
+        return Plan(epochs=method.rounds(), schedule="constant", seed=given.get("seed") or 0)
     settings: dict[str, Any] = {"schedule": "step", **(method.settings if method else {})}
     settings |= {name: value for name, value in given.items() if value is not None}
     settings.setdefault("epochs", default_epochs(samples))
@@ -105,15 +120,15 @@ def default_plan(samples: int, method: Method | None = None, **given: Any) -> Pl
     return Plan(**settings)
 
 
-def build_method(name: str, **hyper: Any) -> Method:
+def build_method(name: str, **hyper: Any) -> Method | Features:
     """A method by name with hyper-parameters; InputError names the nearest known one."""
-    if name not in METHODS:
-        raise unknown("method", name, METHODS)
-    known = [item.name for item in fields(METHODS[name])]
+    if name not in CHOICES:
+        raise unknown("method", name, CHOICES)
+    known = [item.name for item in fields(CHOICES[name])]
     for key in hyper:
         if key not in known:
             raise unknown(f"hyper-parameter of {name}", key, known)
-    return METHODS[name](**hyper)
+    return CHOICES[name](**hyper)
 
 
 def check_folder(out: Path, resume: bool = False, overwrite: bool = False) -> None:
@@ -140,6 +155,8 @@ def execute(
 ) -> Outcome:
     """Train, evaluate, record what is learned of clean and wrong labels, and write the run folder.
 
+    The route for features takes seconds and has no checkpoint: ``resume`` begins it again.
+
     Args:
         job: method, plan and net.
         loaded: the data; its true labels are used for the record only.
@@ -150,9 +167,11 @@ def execute(
     Raises:
         InputError: the data do not suit the job.
     """
-    device = resolve_device(job.plan.device)
     if loaded.test is not None and not (loaded.test.y >= 0).any():
         raise InputError(f"no sample of the test data {loaded.test.name} has a label")
+    if isinstance(job.method, Features):
+        return _execute_features(job, job.method, loaded, out, progress)
+    method, device = job.method, resolve_device(job.plan.device)
     views = fit_views(loaded.x, loaded.augment)
     net = nets.auto(loaded.x.shape, device) if job.net == "auto" else job.net
     job = replace(job, net=net)
@@ -187,27 +206,101 @@ def execute(
     began = time.perf_counter()
     names = ("version", "net", "dropout", "augment", "evaluate_every", "record_learning")
     identity = {name: settings[name] for name in names}
-    run = train(job.method, data, build, job.plan, watch, out / CHECKPOINT if out else None, resume, identity)
+    run = train(method, data, build, job.plan, watch, out / CHECKPOINT if out else None, resume, identity)
     model = _model(job, run, loaded, views)
     suggested = learning.close(run) if learning else model.logits(loaded.x).argmax(1).numpy()
-    clean_prob = job.method.clean_prob(run).double().cpu().numpy()
+    clean_prob = method.clean_prob(run).double().cpu().numpy()
     table = label_table.build(loaded.ids, loaded.y, suggested, clean_prob, loaded.classes, loaded.truth)
-    summary = _summary(job, loaded, run, suggested, clean_prob, time.perf_counter() - began)
+    trained = {
+        "precision": run.precision,
+        "epochs": run.epoch,
+        "updates": run.step,
+        "skipped_updates": run.skipped_updates,
+        "seconds": round(time.perf_counter() - began, 2),
+    }
+    summary = _summary(job, loaded, run.history, suggested, clean_prob, trained) | environment(str(run.device))
     if out is not None:
-        label_table.write(table, out)
         if learning is not None:
             learning.write(run, out)
-        if loaded.skipped:
-            with atomic(out / "skipped.csv") as aside:
-                pd.DataFrame(loaded.skipped, columns=["path", "reason"]).to_csv(aside, index=False)
-        model.save(out / MODEL)
-        write_text(out / "summary.json", json.dumps(summary, indent=2, default=str) + "\n")
-    return Outcome(run, model, table, summary)
+        _write_results(out, loaded, model, table, summary)
+    return Outcome(run, run.history, model, table, summary)
+
+
+def _execute_features(
+    job: Job, method: Features, loaded: Loaded, out: Path | None, progress: Progress | None
+) -> Outcome:
+    """``execute`` for the route for features: the same folder, one record a round."""
+    if len(loaded.x.shape) != 1:
+        raise InputError(
+            f"the method features takes tables of numbers, one row a sample; {loaded.name} has images of shape "
+            f"{loaded.x.shape}. Choose another method (see `codivide methods`), or encode the images first"
+        )
+    began = time.perf_counter()
+    watch = None if progress is None else lambda row: progress(None, row)
+    learned = learn(raw(loaded.x), torch.from_numpy(loaded.y), loaded.classes, method, job.plan.seed, watch)
+    history, suggested, clean_prob = learned.records, learned.suggested.numpy(), learned.clean_prob.numpy()
+    history[-1] |= _cross_fitted_record(learned, loaded) | _test_scores(learned.model, loaded.test)
+    if learned.remarks:
+        history[-1]["warnings"] = learned.remarks
+    trained = {"epochs": len(history), "learned": learned.report, "seconds": round(time.perf_counter() - began, 2)}
+    table = label_table.build(loaded.ids, loaded.y, suggested, clean_prob, loaded.classes, loaded.truth)
+    summary = _summary(job, loaded, history, suggested, clean_prob, trained) | environment()
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        _clear(out)
+        write_text(out / "config.json", json.dumps(config(job, loaded), indent=2, default=str) + "\n")
+        write_text(out / METRICS, "".join(json.dumps(row) + "\n" for row in history))
+        predicted = learned.probs.argmax(1).to(early_learning.prediction_type(len(loaded.classes))).numpy()
+        _write_predictions(out, loaded, [len(history)], predicted[None], learned.probs.numpy())
+        _write_results(out, loaded, learned.model, table, summary)
+    return Outcome(None, history, learned.model, table, summary)
+
+
+def _cross_fitted_record(learned: Learned, loaded: Loaded) -> dict[str, Any]:
+    """What the cross-fitted probabilities say of the training set, as the last epoch of a network's run says."""
+    given = torch.from_numpy(loaded.y)
+    own = learned.probs.gather(1, given.clamp_min(0).unsqueeze(1)).squeeze(1)
+    losses = -own.clamp_min(torch.finfo(torch.float32).tiny).log()
+    losses[given < 0] = torch.nan
+    return early_learning.record(learned.probs.argmax(1).numpy(), losses.numpy(), loaded.y, loaded.truth)
+
+
+def _write_results(
+    out: Path, loaded: Loaded, model: Classifier, table: pd.DataFrame, summary: Mapping[str, Any]
+) -> None:
+    """Label table, skipped files, model and, last, the summary: a folder that has it is complete."""
+    label_table.write(table, out)
+    if loaded.skipped:
+        with atomic(out / "skipped.csv") as aside:
+            pd.DataFrame(loaded.skipped, columns=["path", "reason"]).to_csv(aside, index=False)
+    model.save(out / MODEL)
+    write_text(out / "summary.json", json.dumps(summary, indent=2, default=str) + "\n")
+
+
+def _write_predictions(
+    out: Path, loaded: Loaded, epochs: Sequence[int], predictions: Any, probs: Any | None = None
+) -> None:
+    """``predictions.npz``: ``[K, N]`` at the recorded epochs; cross-fitted probabilities ``[N, C]`` where there are."""
+    more = {} if probs is None else {"probs": probs}
+    with atomic(out / PREDICTIONS) as aside, open(aside, "wb") as file:
+        np.savez_compressed(
+            file,
+            epochs=np.asarray(epochs),
+            predictions=predictions,
+            classes=np.asarray([str(name) for name in loaded.classes]),
+            **more,
+        )
+
+
+def _clear(out: Path) -> None:
+    """Remove what an older run wrote."""
+    for name in _WRITTEN:
+        (out / name).unlink(missing_ok=True)
 
 
 def config(job: Job, loaded: Loaded) -> dict[str, Any]:
     """Everything that defines a run, as JSON values."""
-    names = {cls: name for name, cls in METHODS.items()}
+    names: dict[type, str] = {cls: name for name, cls in CHOICES.items()}
     return {
         "version": __version__,
         "data": loaded.name,
@@ -233,7 +326,7 @@ def _model(job: Job, run: Run, loaded: Loaded, views: ViewSpec) -> Model:
     return Model(members, job.net, loaded.x.shape, loaded.x.dtype, loaded.classes, views, run.precision)
 
 
-def _test_scores(model: Model, test: Loaded | None) -> dict[str, float]:
+def _test_scores(model: Classifier, test: Loaded | None) -> dict[str, float]:
     if test is None:
         return {}
     known = test.y >= 0
@@ -286,13 +379,7 @@ class _Learning:
 
     def write(self, run: Run, folder: Path) -> None:
         """``predictions.npz``, and ``metrics.jsonl`` again with what ``close`` added."""
-        with atomic(folder / PREDICTIONS) as aside, open(aside, "wb") as file:
-            np.savez_compressed(
-                file,
-                epochs=np.asarray(self.epochs),
-                predictions=self._predictions(run).T.cpu().numpy(),
-                classes=np.asarray([str(name) for name in self.loaded.classes]),
-            )
+        _write_predictions(folder, self.loaded, self.epochs, self._predictions(run).T.cpu().numpy())
         write_text(folder / METRICS, "".join(json.dumps(row) + "\n" for row in run.history))
 
 
@@ -307,8 +394,7 @@ class _Folder:
         if not self.begun:
             self.begun = True
             if not (self.resume and (self.path / CHECKPOINT).exists()):
-                for name in _WRITTEN:
-                    (self.path / name).unlink(missing_ok=True)
+                _clear(self.path)
                 write_text(self.path / "config.json", json.dumps(self.settings, indent=2, default=str) + "\n")
             for left in self.path.glob("*.part"):  # of a run that was killed while it wrote
                 left.unlink()
@@ -320,29 +406,25 @@ class _Folder:
 def _summary(
     job: Job,
     loaded: Loaded,
-    run: Run,
+    history: Sequence[Mapping[str, Any]],
     suggested: label_table.Labels,
     clean_prob: label_table.Floats,
-    seconds: float,
+    trained: Mapping[str, Any],
 ) -> dict[str, Any]:
     labelled = loaded.y >= 0
     flagged = labelled & (suggested != loaded.y)
     summary: dict[str, Any] = {
         **config(job, loaded),
-        "precision": run.precision,
-        "epochs": run.epoch,
-        "updates": run.step,
-        "skipped_updates": run.skipped_updates,
+        **trained,
         "label_issues": int(flagged.sum()),
-        "training_seconds": round(sum(row["seconds"] for row in run.history), 2),
-        "seconds": round(seconds, 2),
-        "warnings": [text for row in run.history for text in row.get("warnings", {}).values()],
+        "training_seconds": round(sum(row["seconds"] for row in history), 2),
+        "warnings": [text for row in history for text in row.get("warnings", {}).values()],
     }
-    tests = {row["epoch"]: row["test_accuracy"] for row in run.history if "test_accuracy" in row}
+    tests = {row["epoch"]: row["test_accuracy"] for row in history if "test_accuracy" in row}
     if tests:
         best = max(tests, key=tests.__getitem__)  # of the evaluations on the test set: it peeks
         summary["test_accuracy"] = {
-            "last": tests[run.epoch],
+            "last": tests[history[-1]["epoch"]],
             "last_10_mean": float(np.mean(list(tests.values())[-10:])),  # of the last 10 evaluations
             "last_20_median": float(np.median(list(tests.values())[-20:])),  # what semi-supervised papers report
             "best": tests[best],
@@ -354,4 +436,4 @@ def _summary(
         summary["detection"] = label_table.detection(loaded.y, loaded.truth, clean_prob)
         known = loaded.truth >= 0
         summary["suggestion_accuracy"] = float((suggested == loaded.truth)[known].mean())
-    return summary | environment(str(run.device))
+    return summary

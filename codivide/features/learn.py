@@ -7,9 +7,10 @@ its label):
    smallest held-out log-loss on the given labels.
 2. Pool them: ``p = sum_h w_h p_h`` with the weights of the greatest held-out likelihood (stacking).
 3. Estimate the transition matrix T from the confident joint of ``p`` and the given labels.
-4. Fit the heads again through ``(1 - s) I + s T``: they learn the true class, ``T^T p`` is what they say of the given
-   one. Whether and how far that is better (s = 0, 1/2, 1) shows in the held-out likelihood of the GIVEN labels, so that
-   the correction gets weight in the pool only where it beats the plain fit. No true label is needed.
+4. Fit the heads again through ``(1 - s) I + s T``, s = 1/2 or 1, and pool them: they learn the true class, and
+   ``T^T p`` is what they say of the given one. The held-out likelihood of the GIVEN labels tells which s is better, and
+   whether the corrected pool beats the plain one, by more than one standard error; else the plain one stays. No true
+   label is needed.
 5. Divide: see ``evidence``.
 
 Sources: forward correction, Patrini et al. (CVPR 2017); confident joint, Northcutt et al. (JAIR 2021), section 3;
@@ -21,7 +22,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -84,6 +85,30 @@ class _Head:
     def given(self) -> Tensor:
         """Held-out probabilities ``[N, C]`` of the given label."""
         return self.cross @ self.channel
+
+    def seen(self, given: Tensor) -> Tensor:
+        """How likely the given labels are, ``[N]``, held out."""
+        return self.given().gather(1, given.unsqueeze(1)).squeeze(1)
+
+
+@dataclass
+class _Pool:
+    """Heads and their weights ``[H]``."""
+
+    heads: list[_Head]
+    weights: Tensor
+
+    def cross(self) -> Tensor:
+        """Held-out probabilities ``[N, C]`` of the true class."""
+        return torch.einsum("h,hnc->nc", self.weights, torch.stack([head.cross for head in self.heads]))
+
+    def given(self) -> Tensor:
+        """Held-out probabilities ``[N, C]`` of the given label."""
+        return torch.einsum("h,hnc->nc", self.weights, torch.stack([head.given() for head in self.heads]))
+
+    def seen(self, given: Tensor) -> Tensor:
+        """How likely the given labels are, ``[N]``, held out."""
+        return self.given().gather(1, given.unsqueeze(1)).squeeze(1)
 
 
 class _Problem:
@@ -156,7 +181,7 @@ class _Problem:
 def learn(
     x: Raw,
     given: Tensor,
-    classes: int,
+    classes: tuple[Any, ...],
     options: Features,
     seed: int,
     watch: Callable[[Record], None] | None = None,
@@ -166,7 +191,7 @@ def learn(
     Args:
         x: features ``[N, D]`` float32, dense or CSR.
         given: labels ``[N]`` in ``0 .. classes - 1``, -1 where there is none.
-        classes: number of classes C.
+        classes: the C class values, which the model keeps.
         options: the hyper-parameters.
         seed: of folds, MLP and neighbours.
         watch: called with every round's record.
@@ -179,7 +204,7 @@ def learn(
         raise InputError(f"{len(labelled)} samples have a label; the method features needs at least 2")
     began = time.perf_counter()
     problem = _Problem(
-        x if len(labelled) == len(given) else x[labelled.numpy()], given[labelled], classes, options, seed
+        x if len(labelled) == len(given) else x[labelled.numpy()], given[labelled], len(classes), options, seed
     )
     records: list[Record] = []
 
@@ -191,23 +216,25 @@ def learn(
         if watch is not None:
             watch(records[-1])
 
-    heads, weights, matrix = _fit_heads(problem, record)
-    cross = torch.einsum("h,hnc->nc", weights, torch.stack([head.cross for head in heads]))
-    seen = torch.einsum("h,hnc->nc", weights, torch.stack([head.given() for head in heads]))
-    report, remarks = _resolution(problem, heads, weights, seen)
+    plain = _plain(problem, record)
+    matrix = transition.normalise(transition.confident_joint(plain.cross(), problem.given))
+    pools = [plain, _corrected(problem, plain, matrix, record)] if options.correct else [plain]
+    report, remarks = _compare(pools, problem.given)
+    pool = pools[report["corrected"]]
+    cross = pool.cross()
     power = _adjustment(cross, problem.given)
-    frequency = torch.bincount(problem.given, minlength=classes) / len(problem.given)
+    frequency = torch.bincount(problem.given, minlength=len(classes)) / len(problem.given)
     cross = adjusted(cross, frequency, power)
-    clean_prob, judged = _divide(problem, heads, weights, cross, seen, learnable="independent" not in remarks)
+    clean_prob, judged = _divide(problem, pool, cross, learnable="independent" not in remarks)
     record("divide", **judged)
 
     members = [
         Member(head.member.kind, weight, head.member.tensors)
-        for head, weight in zip(heads, weights.tolist(), strict=True)
+        for head, weight in zip(pool.heads, pool.weights.tolist(), strict=True)
         if weight >= _KEPT
     ]
-    model = FeatureModel(problem.scale, problem.directions, members, frequency, power)
-    probs = torch.empty(len(given), classes)
+    model = FeatureModel(problem.scale, problem.directions, members, frequency, power, classes)
+    probs = torch.empty(len(given), len(classes))
     probs[labelled] = cross
     missing = (given < 0).nonzero().flatten()
     if len(missing):
@@ -273,67 +300,72 @@ def suggestions(probs: Tensor, clean_prob: Tensor, given: Tensor) -> Tensor:
     return torch.where(kept, given, others.argmax(1))
 
 
-def _fit_heads(problem: _Problem, record: Callable[..., None]) -> tuple[list[_Head], Tensor, Tensor]:
-    """All heads, their weights in the pool ``[H]``, and the transition matrix ``[C, C]`` that was estimated."""
+def _plain(problem: _Problem, record: Callable[..., None]) -> _Pool:
+    """The heads fitted to the given labels as they are: the baseline."""
     identity = torch.eye(problem.classes)
-    heads: list[_Head] = []
+    heads = []
     for kind in problem.options.kinds():
         heads.append(problem.linear(identity) if kind == "linear" else problem.mlp(identity))
         record(kind, loss=heads[-1].loss, agreement=_agreement(heads[-1].given(), problem.given))
-    weights = stack(torch.stack([_seen(head, problem.given) for head in heads]))
-    plain = torch.einsum("h,hnc->nc", weights, torch.stack([head.cross for head in heads]))
-    matrix = transition.normalise(transition.confident_joint(plain, problem.given))
-    if not problem.options.correct:
-        return heads, weights, matrix
-    for first in list(heads):
-        best: _Head | None = None
-        for strength in STRENGTHS if first.name == "linear" or len(heads) == 1 else (chosen,):
-            channel = torch.lerp(identity, matrix, strength)
+    return _Pool(heads, stack(torch.stack([head.seen(problem.given) for head in heads])))
+
+
+def _corrected(problem: _Problem, plain: _Pool, matrix: Tensor, record: Callable[..., None]) -> _Pool:
+    """The same heads, fitted through the transition matrix; its strength is chosen by the first of them."""
+    heads: list[_Head] = []
+    strengths = STRENGTHS
+    for first in plain.heads:
+        tried = []
+        for strength in strengths:
+            channel = torch.lerp(torch.eye(problem.classes), matrix, strength)
             head = problem.linear(channel, first) if first.name == "linear" else problem.mlp(channel)
-            if best is None or head.loss < best.loss:
-                best, chosen = head, strength
-        assert best is not None
-        heads.append(replace(best, name=f"{first.name}, corrected", detail=best.detail | {"strength": chosen}))
-        record(heads[-1].name, loss=best.loss, agreement=_agreement(best.given(), problem.given))
-    return heads, stack(torch.stack([_seen(head, problem.given) for head in heads])), matrix
-
-
-def _seen(head: _Head, given: Tensor) -> Tensor:
-    """How likely the given labels ``[N]`` are under a head, held out."""
-    return head.given().gather(1, given.unsqueeze(1)).squeeze(1)
+            head.detail["strength"] = strength
+            tried.append(head)
+        best = min(tried, key=lambda head: head.loss)
+        strengths = (best.detail["strength"],)
+        heads.append(best)
+        record(f"{best.name} corrected", loss=best.loss, agreement=_agreement(best.given(), problem.given))
+    return _Pool(heads, stack(torch.stack([head.seen(problem.given) for head in heads])))
 
 
 def _agreement(probs: Tensor, given: Tensor) -> float:
     return float((probs.argmax(1) == given).double().mean())
 
 
-def _resolution(problem: _Problem, heads: list[_Head], weights: Tensor, seen: Tensor) -> tuple[Record, dict[str, str]]:
-    """What the held-out labels say of the choice, and how sure that is."""
-    given = problem.given
+def _mean_and_error(value: Tensor) -> tuple[float, float]:
+    """Mean of ``[N]`` and its standard error."""
+    return float(value.mean()), float(value.std()) / len(value) ** 0.5
+
+
+def _compare(pools: list[_Pool], given: Tensor) -> tuple[Record, dict[str, str]]:
+    """Whether the corrected pool beats the plain one on held-out given labels, and whether either has learned."""
     count = len(given)
-    own = seen.gather(1, given.unsqueeze(1)).squeeze(1).clamp_min(_TINY).log().double()
-    plain = min((head for head in heads if "corrected" not in head.name), key=lambda head: head.loss)
-    gain = own - _seen(plain, given).clamp_min(_TINY).log().double()
-    size = torch.bincount(given, minlength=problem.classes)
-    informed = own - ((size[given] - 1).clamp_min(0.5) / (count - 1)).double().log()
-    error = float(informed.std()) / count**0.5
+    logs = [pool.seen(given).clamp_min(_TINY).log().double() for pool in pools]
+    gain, error = _mean_and_error(logs[-1] - logs[0])
+    corrected = gain > error
+    size = torch.bincount(given)
+    by_chance = ((size[given] - 1).clamp_min(0.5) / (count - 1)).double().log()
+    information, information_error = _mean_and_error(logs[corrected] - by_chance)
+    names = ("plain", "corrected")
     report: Record = {
-        "heads": {
-            head.name: {"weight": weight, "held_out_log_loss": head.loss, **head.detail}
-            for head, weight in zip(heads, weights.tolist(), strict=True)
-        },
-        "held_out_log_loss": -float(own.mean()),
-        "gain_over_plain": float(gain.mean()),
-        "gain_standard_error": float(gain.std()) / count**0.5,
-        "information": float(informed.mean()),
-        "information_standard_error": error,
+        "heads": [
+            {"pool": name, "head": head.name, "weight": weight, "held_out_log_loss": head.loss, **head.detail}
+            for name, pool in zip(names, pools, strict=False)
+            for head, weight in zip(pool.heads, pool.weights.tolist(), strict=True)
+        ],
+        "corrected": corrected,
+        "held_out_log_loss": {name: -float(log.mean()) for name, log in zip(names, logs, strict=False)},
+        "gain_of_correction": gain,
+        "gain_standard_error": error,
+        "information": information,
+        "information_standard_error": information_error,
     }
     remarks = {}
-    if not float(informed.mean()) > 3 * error:
+    if not information > 3 * information_error:
         remarks["independent"] = (
-            "the labels cannot be told from the features: held-out labels are predicted no better than by how often "
-            f"each class occurs (gain {float(informed.mean()):.3f} nats, standard error {error:.3f}, {count} labels). "
-            "Nothing can be learned here; p(clean) is 0.5 for all, and no estimate of the noise is reliable"
+            "nothing can be learned here: from the features, held-out labels are predicted no better than from how "
+            f"often each class occurs (gain {information:.3f} nats, standard error {information_error:.3f}, {count} "
+            "labels). p(clean) is 0.5 for all, and no estimate of the noise is reliable"
         )
     return report, remarks
 
@@ -347,17 +379,16 @@ def _adjustment(cross: Tensor, given: Tensor) -> float:
     return ADJUSTMENTS[best] if float(difference.mean()) > float(difference.std()) / len(given) ** 0.5 else 0.0
 
 
-def _divide(
-    problem: _Problem, heads: list[_Head], weights: Tensor, cross: Tensor, seen: Tensor, learnable: bool
-) -> tuple[Tensor, Record]:
+def _divide(problem: _Problem, pool: _Pool, cross: Tensor, learnable: bool) -> tuple[Tensor, Record]:
     """p(clean) ``[N]`` by the rule of the options, and what it estimates."""
     given, division = problem.given, problem.options.division
+    seen = pool.given()
     joint = transition.confident_joint(seen, given)
     noise = 1 - float(joint.diagonal().sum() / joint.sum())
     if not learnable:
         return torch.full((len(given),), 0.5, dtype=torch.float64), {"noise_estimate": noise}
     if division != "calibrated":
-        loss = -seen.gather(1, given.unsqueeze(1)).squeeze(1).clamp_min(_TINY).log()
+        loss = -pool.seen(given).clamp_min(_TINY).log()
         rules = {"gmm": divide.gmm, "bmm": divide.bmm}
         answer = rules[division](loss) if division in rules else divide.class_wise(loss, given, problem.classes)
         return answer.clean_prob.double(), {"noise_estimate": 1 - float(answer.clean_prob.mean())}

@@ -42,7 +42,7 @@ def fit(
     start: Linear | None = None,
     *,
     steps: int = 100,
-    tolerance: float = 1e-5,
+    tolerance: float = 1e-4,
 ) -> Linear:
     """Minimise, for every block k, the weighted mean of ``-log sum_c v_c p_c`` plus ``penalty/2 |W_k|^2``.
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from codivide import model_file
 from codivide.data.loaded import Rows
 from codivide.features.matrix import Matrix, Raw, Scale
 from codivide.features.perceptron import Perceptron
@@ -52,7 +54,7 @@ class FeatureModel:
     members: list[Member]
     frequency: Tensor
     power: float
-    classes: tuple[Any, ...] = field(default=())
+    classes: tuple[Any, ...]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -97,26 +99,22 @@ class FeatureModel:
         """The model itself, which always runs on the CPU."""
         return self
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Everything learned, by name."""
-        named = {
+    def save(self, path: Path) -> None:
+        """Write everything ``codivide.model.load`` needs to one safetensors file, atomically."""
+        tensors = {
             "scale.mean": self.scale.mean,
             "scale.deviation": self.scale.deviation,
             "directions": self.directions,
             "frequency": self.frequency,
         }
         for i, member in enumerate(self.members):
-            named |= {f"member.{i}.{j}": value for j, value in enumerate(member.tensors)}
-        return named
-
-    def header(self) -> dict[str, Any]:
-        """What is not a tensor, as JSON values."""
+            tensors |= {f"member.{i}.{j}": value for j, value in enumerate(member.tensors)}
         members = [{"kind": member.kind, "weight": member.weight} for member in self.members]
-        return {"kind": KIND, "members": members, "power": self.power}
+        model_file.write(path, tensors, {"kind": KIND, "members": members, "power": self.power}, self.classes)
 
     @classmethod
     def of(cls, tensors: dict[str, Tensor], header: dict[str, Any]) -> FeatureModel:
-        """The model that ``tensors`` and ``header`` gave."""
+        """The model whose file holds ``tensors`` and ``header``."""
         members = [
             Member(
                 cast(Literal["linear", "mlp"], item["kind"]),
