@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from codivide import audit
     from codivide.engine import Batch, Data, Method, Run, train
     from codivide.errors import InputError, TrainingWarning
     from codivide.estimator import NoisyLabelClassifier
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from codivide.methods import METHODS
     from codivide.model import Model
     from codivide.model import load as load_model
+    from codivide.noise_estimate import NoiseReport, noise_report
     from codivide.plan import Plan
 
 _HOME = {
@@ -30,11 +32,13 @@ _HOME = {
     "METHODS": "methods",
     "Method": "engine",
     "Model": "model",
+    "NoiseReport": "noise_estimate",
     "NoisyLabelClassifier": "estimator",
     "Plan": "plan",
     "Run": "engine",
     "TrainingWarning": "errors",
     "load_model": "model",
+    "noise_report": "noise_estimate",
     "train": "engine",
 }
 
@@ -49,12 +53,15 @@ __all__ = [
     "InputError",
     "Method",
     "Model",
+    "NoiseReport",
     "NoisyLabelClassifier",
     "Plan",
     "Run",
     "TrainingWarning",
     "__version__",
+    "audit",
     "load_model",
+    "noise_report",
     "train",
 ]
 
@@ -62,6 +69,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(import_module(f"codivide.{_HOME[name]}"), _NAMED_THERE.get(name, name))
+    if name == "audit":
+        return import_module("codivide.audit")
     raise AttributeError(f"module 'codivide' has no attribute {name!r}")
 
 

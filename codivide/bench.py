@@ -33,7 +33,7 @@ _CURVE = (
     *("clean_correct", "wrong_correct", "wrong_memorised", "given_agreement"),
 )
 
-Progress = Callable[[Run, Mapping[str, Any]], None]
+Progress = Callable[[Run | None, Mapping[str, Any]], None]
 Begin = Callable[[Recipe, int, int], Progress]
 Result = dict[str, Any]
 

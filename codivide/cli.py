@@ -1,4 +1,4 @@
-"""The command line: ``codivide fit | predict | plot | noise | methods | demo | bench``.
+"""The command line: ``codivide fit | predict | audit | clean | serve | plot | noise | methods | demo | bench``.
 
 Nothing here imports torch before a command needs it, so that ``codivide --help`` is instant.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import inspect
+import json
 import sys
 import traceback
 from collections.abc import Callable
@@ -21,7 +22,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from codivide import __version__
+from codivide.cli_audit import audit
 from codivide.cli_bench import app as bench
+from codivide.cli_clean import clean, serve
 from codivide.display import Display, err_console, out_console
 from codivide.errors import InputError
 from codivide.say import rich_table, say_data, say_noise, say_outcome
@@ -39,7 +42,7 @@ def fit(
         str,
         typer.Argument(
             help="A folder of images (one sub-folder a class), a manifest (.csv or .parquet with path,label), a "
-            "feature table (.csv, .parquet, .npz), or a known set such as digits or cifar10n:worse."
+            "table of features or texts (.csv, .parquet, .npz), or a known set such as digits or cifar10n:worse."
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="New folder for everything that the run writes.")],
@@ -52,6 +55,18 @@ def fit(
             help="CSV of path,label with true labels that are known, for the record only.", rich_help_panel=DATA
         ),
     ] = None,
+    corrections: Annotated[
+        Path | None,
+        typer.Option(
+            help="corrections.csv of a person who went through an earlier run: confirmed labels are pinned, junk is "
+            "left out.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    new_classes: Annotated[
+        bool,
+        typer.Option("--new-classes", help="Let --corrections name classes that are new.", rich_help_panel=DATA),
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last epoch in --out.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
     epochs: Annotated[
@@ -129,6 +144,22 @@ def fit(
     max_bad: Annotated[
         int, typer.Option(min=0, help="Unreadable files that are tolerated.", rich_help_panel=DATA)
     ] = 100,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            help="Makes features of texts or images: tfidf (texts, the default), tfidf:char, minilm, hf:NAME, "
+            "efficientnet-lite0, timm:NAME.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    annotators: Annotated[
+        str | None,
+        typer.Option(
+            help="Columns of a table that hold one annotator's labels each (COL,COL,...), or a table with columns "
+            "annotator, label and id, path or text.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
     unlabelled: Annotated[
         str, typer.Option(help='Number that means "no label"; none: there is none.', rich_help_panel=DATA)
     ] = "-1",
@@ -137,11 +168,13 @@ def fit(
     """Train on SOURCE and judge its labels: writes model, label table and record to --out."""
     given = locals()
     _tune_allocator()
+    from codivide.audit.corrections import confirm, read
     from codivide.data import experiment
-    from codivide.data.options import ReadOptions
+    from codivide.data.options import ReadOptions, annotator_options
     from codivide.data.sources import load
     from codivide.features.options import NOT_FOR_FEATURES, Features, refuse
-    from codivide.job import Job, build_method, check_folder, default_plan, execute
+    from codivide.job import Job, build_method, default_plan, execute
+    from codivide.run_folder import check_folder
 
     hyper = {name: value for name, value in hyper_parameters.items() if value is not None}
     job_method = build_method(method, **hyper)
@@ -151,6 +184,7 @@ def fit(
         1, job_method, **{name: given[name] for name in PLAN_FLAGS}
     )  # a bad value shows before the data are read
     check_folder(out, resume, overwrite)
+    decided = read(corrections) if corrections is not None else None
     if not 0 <= cache_limit < 1e6:
         raise InputError(f"--cache-limit {cache_limit}: give gigabytes, 0 or more")
     options = ReadOptions(
@@ -160,15 +194,24 @@ def fit(
         augment=augment,
         unlabelled=_number_or_none(unlabelled),
         progress=True,
+        encoder=encoder,
+        device=device,
+        **annotator_options(annotators),
     )
     loaded = load(source, options=options, truth=truth)
     loaded = experiment.with_test(loaded, test, options)
     loaded = experiment.spoil(experiment.part(loaded, limit, seed), noise, seed)
     loaded = experiment.keep_labels(loaded, labels_per_class, seed)
+    if decided is not None:
+        loaded = confirm(loaded, decided, new_classes)
     plan = default_plan(len(loaded.y), job_method, **{name: given[name] for name in PLAN_FLAGS})
-    data_flags = ("source", "test", "truth", "noise", "limit", "labels_per_class", "image_size", "unlabelled")
+    data_flags = (
+        *("source", "test", "truth", "noise", "limit", "labels_per_class", "image_size", "encoder", "annotators"),
+        "unlabelled",
+    )
     described = {name: str(given[name]) for name in data_flags if given[name] is not None}
-    job = Job(job_method, plan, net, dropout, described, evaluate_every, record_learning)
+    record = decided.record() if decided is not None else {}
+    job = Job(job_method, plan, net, dropout, described, evaluate_every, record_learning, record)
     say_data(loaded)
     try:
         with Display(plan.epochs, method) as display:
@@ -181,7 +224,9 @@ def fit(
 
 def predict(
     run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
-    files: Annotated[list[str], typer.Argument(help="Image files, folders of images, or a table of features.")],
+    files: Annotated[
+        list[str], typer.Argument(help="Image files, folders of images, or a table of features or texts.")
+    ],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write a CSV here instead of printing.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
 ) -> None:
@@ -192,14 +237,15 @@ def predict(
     from codivide.data.options import ReadOptions
     from codivide.data.sources import read_inputs
     from codivide.files import atomic
-    from codivide.job import MODEL
     from codivide.model import load as load_model
     from codivide.plan import resolve_device
+    from codivide.run_folder import MODEL
 
     _check_new_file(out)
     model = load_model(run / MODEL if run.is_dir() else run, resolve_device(device))
-    source: Any = files[0] if len(files) == 1 else files
-    rows, ids, skipped = read_inputs(source, model.shape, model.dtype, ReadOptions(progress=True))
+    source: Any = files[0] if len(files) == 1 else [Path(name) for name in files]
+    options = ReadOptions(progress=True, device=device)
+    rows, ids, skipped = read_inputs(source, model.shape, model.dtype, options, model.encoder)
     for item in skipped:
         err_console.print(f"skipped {escape(item.path)}: {escape(item.reason)}", soft_wrap=True)
     if not len(rows):
@@ -240,24 +286,35 @@ def plot(
 
 
 def noise(
-    source: Annotated[str, typer.Argument(help="Labelled data, as for fit.")],
+    source: Annotated[str, typer.Argument(help="Labelled data, as for fit, or the folder of a finished run.")],
     spec: Annotated[str | None, typer.Argument(help="symmetric:0.4, asymmetric:0.4, pair:0.2, ...")] = None,
     seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write a CSV: path or id, label, true_label.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show the effective rate and the transition matrix of label noise: of SPEC, or of a set with known truth."""
+    """Show rate and transition matrix of label noise: of SPEC or known truth, else estimated without it."""
     import pandas as pd
 
+    from codivide.data import noise as noises
     from codivide.data.experiment import spoil
     from codivide.data.options import ReadOptions
     from codivide.data.sources import load
     from codivide.files import atomic
+    from codivide.noise_estimate import is_run, noise_report
 
     _check_new_file(out)
-    loaded = spoil(load(source, options=ReadOptions(progress=True)), spec, seed)
-    if loaded.truth is None:
-        raise InputError(f"the true labels of {source} are not known; give a SPEC such as symmetric:0.4")
-    say_noise(loaded)
+    run = spec is None and is_run(Path(source))
+    loaded = None if run else spoil(load(source, options=ReadOptions(progress=True)), spec, seed)
+    if loaded is None or loaded.truth is None:
+        if out is not None:
+            raise InputError(f"the true labels of {source} are not known: --out needs a SPEC such as symmetric:0.4")
+        report = noise_report(source if loaded is None else loaded, seed=seed)
+        print(json.dumps(report.to_dict(), indent=2) if as_json else report)
+        return
+    if as_json:
+        print(json.dumps(noises.summary(loaded.truth, loaded.y, len(loaded.classes)), indent=2))
+    else:
+        say_noise(loaded)
     if out is not None:
         root = Path(source) if Path(source).is_dir() else Path(source).parent
         # A manifest names files relative to where it lies.
@@ -307,7 +364,8 @@ def demo(
     _tune_allocator()
     from codivide.data.experiment import spoil
     from codivide.data.sources import load
-    from codivide.job import Job, build_method, check_folder, default_plan, execute
+    from codivide.job import Job, build_method, default_plan, execute
+    from codivide.run_folder import check_folder
 
     loaded = spoil(load("digits"), "symmetric:0.4", seed)
     say_data(loaded)
@@ -441,7 +499,7 @@ def application(arguments: list[str]) -> typer.Typer:
 
     asked = next((word for word in arguments if not word.startswith("-")), None)
     app.command("fit")(_fit_with_flags(arguments) if asked == "fit" else _plain_fit)
-    for command in (predict, plot, noise, methods, demo):
+    for command in (predict, audit, clean, serve, plot, noise, methods, demo):
         app.command()(command)
     app.add_typer(bench, name="bench")
     return app

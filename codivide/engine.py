@@ -39,12 +39,14 @@ class Data:
         y: given labels ``[N]`` int64, -1 where there is none.
         classes: one name per class.
         views: batched functions ``(x, generator) -> x`` by name: "plain", "weak" and "strong".
+        confirmed: mask ``[N]`` of the labels that a person has confirmed, so that p(clean) = 1; None: no label.
     """
 
     x: Rows
     y: Tensor
     classes: tuple[Any, ...]
     views: Mapping[str, View]
+    confirmed: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -160,6 +162,7 @@ class Run:
     fraction: float = 0.0  # of the pass in progress
     skipped_updates: int = 0
     ids: Tensor = field(init=False)  # every row, on the device
+    confirmed: Tensor = field(init=False)  # mask [N] of the labels that are known to be right
     _sums: dict[str, tuple[float, int]] = field(default_factory=dict)
     _warned: dict[str, str] = field(default_factory=dict)
     _forward: list[Callable[[Tensor], Tensor]] = field(default_factory=list)
@@ -167,6 +170,8 @@ class Run:
     def __post_init__(self) -> None:
         self.gen.manual_seed(self.plan.seed)
         self.ids = torch.arange(len(self.data), device=self.device)
+        none = torch.zeros(len(self.data), dtype=torch.bool, device=self.device)
+        self.confirmed = none if self.data.confirmed is None else self.data.confirmed
         for _ in range(self.method.count()):
             net = self._place(self.build())
             self.nets.append(net)
@@ -447,6 +452,18 @@ class Run:
             self.memory[name] = torch.full(size, fill, dtype=dtype, device=self.device)
         return self.memory[name]
 
+    def pin(self, values: Tensor, to: float = 1.0) -> Tensor:
+        """Set the rows of confirmed labels in ``values`` ``[N, ...]`` (a probability, a mask) to ``to``, in place.
+
+        Every rule that tells clean from wrong ends with it, so that what a person has confirmed is never divided away.
+        """
+        values[self.confirmed] = to
+        return values
+
+    def clean_prob(self) -> Tensor:
+        """The method's probability ``[N]`` that each given label is clean, 1 where a person has confirmed it."""
+        return self.pin(self.method.clean_prob(self))
+
     def log(self, **scalars: Tensor | float) -> None:
         """Record numbers; an epoch's record holds the mean of each."""
         for name, value in scalars.items():
@@ -500,13 +517,17 @@ def train(
         identity: JSON values that a checkpoint must share to be resumed, besides method, plan and labels.
 
     Raises:
-        InputError: fewer than two labelled samples, a checkpoint of another run, or an epoch without one finite loss.
+        InputError: fewer than two labelled samples, a confirmed sample without a label, a checkpoint of another run,
+            or an epoch without one finite loss.
     """
     device = resolve_device(plan.device)
     labels = data.y.to(device)
     if int((labels >= 0).sum()) < 2:
         raise InputError("fewer than two samples have a label; there is nothing to learn from")
-    data = Data(data.x.to(device), labels, data.classes, data.views)
+    confirmed = None if data.confirmed is None else data.confirmed.to(device)
+    if confirmed is not None and bool((confirmed & (labels < 0)).any()):
+        raise InputError("a sample is confirmed but has no label")
+    data = Data(data.x.to(device), labels, data.classes, data.views, confirmed)
     precision = resolve_precision(plan.precision, device, images=len(data.x.shape) == 3)
     saved = checkpoint if resume and checkpoint is not None and checkpoint.exists() else None
     if saved is not None and plan.precision == "auto":  # as it was, also on another chip

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 
-from codivide import __version__, early_learning, functional, label_table, nets
+from codivide import __version__, detection, early_learning, functional, label_table, nets
 from codivide.data import noise
 from codivide.data.loaded import Loaded
 from codivide.data.views import ViewSpec, fit_views
@@ -24,22 +23,17 @@ from codivide.errors import InputError, TrainingWarning, unknown
 from codivide.features.learn import Learned, learn
 from codivide.features.matrix import raw
 from codivide.features.options import Features, refuse
-from codivide.files import atomic, write_text
 from codivide.methods import METHODS
 from codivide.methods.dividemix import DivideMix
 from codivide.model import Model
 from codivide.model_file import Classifier
 from codivide.plan import Plan, resolve_device
 from codivide.record import environment
+from codivide.run_folder import CHECKPOINT, RunFolder
 
-MODEL, CHECKPOINT, METRICS = "model.safetensors", "checkpoint.safetensors", "metrics.jsonl"
-PREDICTIONS = "predictions.npz"
-PICTURES = tuple(f"{name}.{kind}" for name in ("learning", "curves", "losses") for kind in ("png", "svg"))
-_WRITTEN = (
-    *("config.json", METRICS, "labels.csv", "labels.parquet", PREDICTIONS, MODEL, CHECKPOINT, "summary.json"),
-    *("skipped.csv", *PICTURES),
-)
 _MEMORY = "learning.predictions"  # of a run: what it predicted for every sample at each recorded epoch
+_CONFIDENCE = "learning.confidence"  # the probability of the latest of these predictions
+_PROBS = "learning.probabilities"  # the sum over these epochs of the class probabilities of every sample
 
 #: Everything that a job can do by name: the methods that train networks, and the route for features.
 CHOICES: dict[str, type[Method] | type[Features]] = {**METHODS, "features": Features}
@@ -61,6 +55,7 @@ class Job:
             up to 100 epochs, else about 100 evaluations that include the last 10 epochs.
         record_learning: look at the training set, too, at up to about 50 of these epochs (see ``early_learning``);
             each look costs a forward pass.
+        corrections: the decisions of a person that the data carry (see ``audit.corrections``), for the record.
     """
 
     method: Method | Features = field(default_factory=DivideMix)
@@ -70,6 +65,7 @@ class Job:
     source: Mapping[str, Any] = field(default_factory=dict)
     evaluate_every: int | None = None
     record_learning: bool = True
+    corrections: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.evaluate_every is not None and self.evaluate_every < 1:
@@ -86,6 +82,7 @@ class Outcome:
         model: the classifier.
         table: every sample with given label, suggestion and probability of being clean (see ``label_table.build``).
         summary: the numbers of ``summary.json``.
+        evidence: what the run knows of its training samples, see ``training_evidence``.
     """
 
     run: Run | None
@@ -93,6 +90,7 @@ class Outcome:
     model: Classifier
     table: pd.DataFrame
     summary: dict[str, Any]
+    evidence: dict[str, np.ndarray[Any, Any]]
 
 
 def default_epochs(samples: int) -> int:
@@ -131,21 +129,6 @@ def build_method(name: str, **hyper: Any) -> Method | Features:
     return CHOICES[name](**hyper)
 
 
-def check_folder(out: Path, resume: bool = False, overwrite: bool = False) -> None:
-    """Whether a run may be written to ``out``; asked before any long work, changes nothing.
-
-    Raises:
-        InputError: it exists and is not empty (unless resume or overwrite), or is no folder of a run.
-    """
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out} is a file; give a folder")
-    held = sorted(p.name for p in out.iterdir() if p.suffix != ".part") if out.exists() else []
-    if held and not resume and not overwrite:
-        raise InputError(f"--out {out} exists and is not empty; use --resume, --overwrite or another folder")
-    if not set(held) <= set(_WRITTEN) and "config.json" not in held:
-        raise InputError(f"--out {out} holds other files ({held[0]}, ...) and no codivide run; give another folder")
-
-
 def execute(
     job: Job,
     loaded: Loaded,
@@ -175,13 +158,14 @@ def execute(
     views = fit_views(loaded.x, loaded.augment)
     net = nets.auto(loaded.x.shape, device) if job.net == "auto" else job.net
     job = replace(job, net=net)
-    data = Data(loaded.x, torch.from_numpy(loaded.y), loaded.classes, views.views())
+    confirmed = None if loaded.confirmed is None else torch.from_numpy(loaded.confirmed)
+    data = Data(loaded.x, torch.from_numpy(loaded.y), loaded.classes, views.views(), confirmed)
 
     def build() -> torch.nn.Module:
         return nets.build(net, loaded.x.shape, len(loaded.classes), job.dropout)
 
     settings = config(job, loaded)
-    folder = _Folder(out, settings, resume) if out else None
+    folder = RunFolder(out, settings, resume) if out else None
 
     evaluations = early_learning.evaluation_epochs(job.plan.epochs, job.evaluate_every)
     learning = _Learning(job, loaded, evaluations) if job.record_learning else None
@@ -194,7 +178,7 @@ def execute(
             scores |= learning.look(run, _model(job, run, loaded, views))
         row = run.history[-1] | scores
         if folder is not None:
-            folder.append(run, row)
+            folder.append(run.history, row)
         if progress is not None:
             progress(run, row)
         return scores
@@ -204,13 +188,17 @@ def execute(
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
-    names = ("version", "net", "dropout", "augment", "evaluate_every", "record_learning")
-    identity = {name: settings[name] for name in names}
+    names = ("version", "net", "dropout", "augment", "evaluate_every", "record_learning", "encoder")
+    identity = {name: settings[name] for name in names if name in settings}
     run = train(method, data, build, job.plan, watch, out / CHECKPOINT if out else None, resume, identity)
     model = _model(job, run, loaded, views)
-    suggested = learning.close(run) if learning else model.logits(loaded.x).argmax(1).numpy()
-    clean_prob = method.clean_prob(run).double().cpu().numpy()
-    table = label_table.build(loaded.ids, loaded.y, suggested, clean_prob, loaded.classes, loaded.truth)
+    evidence = training_evidence(run)
+    if learning is None:
+        suggested, suggested_prob, evidence["probs"] = _suggestions(model, loaded)
+    else:
+        suggested, suggested_prob = learning.close(run)
+        evidence |= learning.votes(run)
+    judged = _Judged(suggested, suggested_prob, run.clean_prob().double().cpu().numpy())
     trained = {
         "precision": run.precision,
         "epochs": run.epoch,
@@ -218,12 +206,14 @@ def execute(
         "skipped_updates": run.skipped_updates,
         "seconds": round(time.perf_counter() - began, 2),
     }
-    summary = _summary(job, loaded, run.history, suggested, clean_prob, trained) | environment(str(run.device))
-    if out is not None:
+    table = judged.table(loaded)
+    summary = _summary(job, loaded, run.history, judged, trained) | environment(str(run.device))
+    if folder is not None:
         if learning is not None:
-            learning.write(run, out)
-        _write_results(out, loaded, model, table, summary)
-    return Outcome(run, run.history, model, table, summary)
+            folder.write_predictions(learning.epochs, loaded.classes, evidence)
+            folder.write_history(run.history)  # again, with what ``close`` added
+        folder.write_results(loaded, model, table, summary)
+    return Outcome(run, run.history, model, table, summary, evidence)
 
 
 def _execute_features(
@@ -233,69 +223,59 @@ def _execute_features(
     if len(loaded.x.shape) != 1:
         raise InputError(
             f"the method features takes tables of numbers, one row a sample; {loaded.name} has images of shape "
-            f"{loaded.x.shape}. Choose another method (see `codivide methods`), or encode the images first"
+            f"{loaded.x.shape}. Encode them (--encoder efficientnet-lite0), or choose another method (see `codivide "
+            "methods`)"
         )
     began = time.perf_counter()
     watch = None if progress is None else lambda row: progress(None, row)
-    learned = learn(raw(loaded.x), torch.from_numpy(loaded.y), loaded.classes, method, job.plan.seed, watch)
-    history, suggested, clean_prob = learned.records, learned.suggested.numpy(), learned.clean_prob.numpy()
-    history[-1] |= _cross_fitted_record(learned, loaded) | _test_scores(learned.model, loaded.test)
+    confirmed = None if loaded.confirmed is None else torch.from_numpy(loaded.confirmed)
+    given = torch.from_numpy(loaded.y)
+    learned = learn(raw(loaded.x), given, loaded.classes, method, job.plan.seed, watch, confirmed)
+    model, history = replace(learned.model, encoder=loaded.encoder), learned.records
+    history[-1] |= _cross_fitted_record(learned, loaded) | _test_scores(model, loaded.test)
     if learned.remarks:
         history[-1]["warnings"] = learned.remarks
+    judged = _Judged(
+        learned.suggested.numpy(),
+        learned.probs.gather(1, learned.suggested.unsqueeze(1)).squeeze(1).double().numpy(),
+        learned.clean_prob.numpy(),
+    )
     trained = {"epochs": len(history), "learned": learned.report, "seconds": round(time.perf_counter() - began, 2)}
-    table = label_table.build(loaded.ids, loaded.y, suggested, clean_prob, loaded.classes, loaded.truth)
-    summary = _summary(job, loaded, history, suggested, clean_prob, trained) | environment()
+    table = judged.table(loaded)
+    summary = _summary(job, loaded, history, judged, trained) | environment()
+    evidence = learned.evidence(given)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        _clear(out)
-        write_text(out / "config.json", json.dumps(config(job, loaded), indent=2, default=str) + "\n")
-        write_text(out / METRICS, "".join(json.dumps(row) + "\n" for row in history))
-        predicted = learned.probs.argmax(1).to(early_learning.prediction_type(len(loaded.classes))).numpy()
-        _write_predictions(out, loaded, [len(history)], predicted[None], learned.probs.numpy())
-        _write_results(out, loaded, learned.model, table, summary)
-    return Outcome(None, history, learned.model, table, summary)
+        folder = RunFolder(out, config(job, loaded))
+        folder.begin()
+        folder.write_history(history)
+        folder.write_predictions([len(history)], loaded.classes, evidence)
+        folder.write_results(loaded, model, table, summary)
+    return Outcome(None, history, model, table, summary, evidence)
 
 
 def _cross_fitted_record(learned: Learned, loaded: Loaded) -> dict[str, Any]:
     """What the cross-fitted probabilities say of the training set, as the last epoch of a network's run says."""
-    given = torch.from_numpy(loaded.y)
-    own = learned.probs.gather(1, given.clamp_min(0).unsqueeze(1)).squeeze(1)
-    losses = -own.clamp_min(torch.finfo(torch.float32).tiny).log()
-    losses[given < 0] = torch.nan
+    losses = -learned.seen.double().clamp_min(torch.finfo(torch.float32).tiny).log()
     return early_learning.record(learned.probs.argmax(1).numpy(), losses.numpy(), loaded.y, loaded.truth)
 
 
-def _write_results(
-    out: Path, loaded: Loaded, model: Classifier, table: pd.DataFrame, summary: Mapping[str, Any]
-) -> None:
-    """Label table, skipped files, model and, last, the summary: a folder that has it is complete."""
-    label_table.write(table, out)
-    if loaded.skipped:
-        with atomic(out / "skipped.csv") as aside:
-            pd.DataFrame(loaded.skipped, columns=["path", "reason"]).to_csv(aside, index=False)
-    model.save(out / MODEL)
-    write_text(out / "summary.json", json.dumps(summary, indent=2, default=str) + "\n")
+class _Judged(NamedTuple):
+    """What is said of every sample: a label ``[N]``, its probability, and p(clean) of the given one."""
 
+    suggested: label_table.Labels
+    suggested_prob: label_table.Floats
+    clean_prob: label_table.Floats
 
-def _write_predictions(
-    out: Path, loaded: Loaded, epochs: Sequence[int], predictions: Any, probs: Any | None = None
-) -> None:
-    """``predictions.npz``: ``[K, N]`` at the recorded epochs; cross-fitted probabilities ``[N, C]`` where there are."""
-    more = {} if probs is None else {"probs": probs}
-    with atomic(out / PREDICTIONS) as aside, open(aside, "wb") as file:
-        np.savez_compressed(
-            file,
-            epochs=np.asarray(epochs),
-            predictions=predictions,
-            classes=np.asarray([str(name) for name in loaded.classes]),
-            **more,
+    def table(self, loaded: Loaded) -> pd.DataFrame:
+        """The label table."""
+        table = label_table.build(
+            *(loaded.ids, loaded.y, self.suggested, self.clean_prob, loaded.classes, loaded.truth),
+            *(self.suggested_prob, loaded.texts),
         )
-
-
-def _clear(out: Path) -> None:
-    """Remove what an older run wrote."""
-    for name in _WRITTEN:
-        (out / name).unlink(missing_ok=True)
+        if loaded.confirmed is not None:
+            table["confirmed"] = loaded.confirmed
+        return table
 
 
 def config(job: Job, loaded: Loaded) -> dict[str, Any]:
@@ -305,6 +285,8 @@ def config(job: Job, loaded: Loaded) -> dict[str, Any]:
         "version": __version__,
         "data": loaded.name,
         "source": dict(job.source),
+        "working_folder": str(Path.cwd()),  # what relative paths of the source start from
+        "corrections": dict(job.corrections),
         "samples": len(loaded.y),
         "unlabelled": int((loaded.y < 0).sum()),
         "shape": list(loaded.x.shape),
@@ -318,12 +300,22 @@ def config(job: Job, loaded: Loaded) -> dict[str, Any]:
         "evaluate_every": job.evaluate_every,
         "record_learning": job.record_learning,
         "skipped_files": len(loaded.skipped),
+        **({"encoder": loaded.encoder.name} if loaded.encoder is not None else {}),
     }
 
 
 def _model(job: Job, run: Run, loaded: Loaded, views: ViewSpec) -> Model:
-    members = job.method.members(run)
-    return Model(members, job.net, loaded.x.shape, loaded.x.dtype, loaded.classes, views, run.precision)
+    members = run.method.members(run)
+    return Model(members, job.net, loaded.x.shape, loaded.x.dtype, loaded.classes, views, run.precision, loaded.encoder)
+
+
+def _suggestions(
+    model: Model, loaded: Loaded
+) -> tuple[label_table.Labels, label_table.Floats, np.ndarray[Any, np.dtype[np.float16]]]:
+    """The likeliest class ``[N]`` of every sample, its probability, and the probabilities of all classes ``[N, C]``."""
+    logits = model.logits(loaded.x)
+    probs = torch.softmax(logits, 1)
+    return logits.argmax(1).numpy(), probs.amax(1).double().numpy(), probs.half().numpy()
 
 
 def _test_scores(model: Classifier, test: Loaded | None) -> dict[str, float]:
@@ -343,6 +335,8 @@ class _Learning:
         self.epochs = early_learning.recorded_epochs(evaluations, samples)
         self.fewer = len(self.epochs) < len(early_learning.recorded_epochs(evaluations, 1))
         self.detailed = early_learning.histogram_epochs(self.epochs, asdict(job.method).get("warmup"))
+        self.classes = len(loaded.classes)
+        self.keeps_probs = 4 * len(loaded.y) * self.classes <= early_learning.MOST_BYTES
 
     def _predictions(self, run: Run) -> torch.Tensor:
         """``[N, K]``, one column a recorded epoch."""
@@ -350,12 +344,21 @@ class _Learning:
 
     def look(self, run: Run, model: Model) -> dict[str, Any]:
         """The record of the epoch that has just ended."""
-        size, parts, losses = run.plan.evaluation_batch, [], []
+        size = run.plan.evaluation_batch
+        parts: list[torch.Tensor] = []
+        losses: list[torch.Tensor] = []
+        confidence: list[torch.Tensor] = []
         for logits, given in zip(model.batches(run.data.x, size), torch.split(run.data.y, size), strict=True):
+            probs = torch.softmax(logits, 1)
+            if self.keeps_probs:
+                total = run.remember(_PROBS, self.classes)[size * len(parts) :][: len(logits)]
+                total += probs
             parts.append(logits.argmax(1))
+            confidence.append(probs.amax(1))
             losses.append(functional.sample_loss(logits, given))
         predicted = torch.cat(parts)
         self._predictions(run)[:, self.epochs.index(run.epoch)] = predicted.to(self.dtype)
+        run.remember(_CONFIDENCE)[:] = torch.cat(confidence)
         row = early_learning.record(
             predicted.cpu().numpy(),
             torch.cat(losses).cpu().numpy(),
@@ -369,50 +372,45 @@ class _Learning:
             row["warnings"] = run.history[-1].get("warnings", {}) | {"learning": text}
         return row
 
-    def close(self, run: Run) -> label_table.Labels:
-        """Tell every record how far it agrees with the last one, which is returned as int64 ``[N]``."""
+    def close(self, run: Run) -> tuple[label_table.Labels, label_table.Floats]:
+        """Tell every record how far it agrees with the last one, which is returned: int64 ``[N]``, probability."""
         predictions = self._predictions(run).T.cpu().numpy()
         for epoch, share in zip(self.epochs, early_learning.final_agreement(predictions), strict=True):
             run.history[epoch - 1]["final_agreement"] = share
-        last: label_table.Labels = predictions[-1].astype(np.int64)
-        return last
+        return predictions[-1].astype(np.int64), run.remember(_CONFIDENCE).double().cpu().numpy()
 
-    def write(self, run: Run, folder: Path) -> None:
-        """``predictions.npz``, and ``metrics.jsonl`` again with what ``close`` added."""
-        _write_predictions(folder, self.loaded, self.epochs, self._predictions(run).T.cpu().numpy())
-        write_text(folder / METRICS, "".join(json.dumps(row) + "\n" for row in run.history))
+    def votes(self, run: Run) -> dict[str, np.ndarray[Any, Any]]:
+        """``predictions [K, N]``, the likeliest class of every sample at each recorded epoch."""
+        return {"predictions": self._predictions(run).T.cpu().numpy()}
 
 
-class _Folder:
-    """A run folder, begun when the first epoch is done: a run that fails before leaves an older one as it was."""
+def training_evidence(run: Run) -> dict[str, np.ndarray[Any, Any]]:
+    """What a run knows of its training samples, for judging their labels.
 
-    def __init__(self, path: Path, settings: Mapping[str, Any], resume: bool) -> None:
-        self.path, self.settings, self.resume, self.begun = path, settings, resume, False
-
-    def append(self, run: Run, row: Mapping[str, Any]) -> None:
-        """Add an epoch to ``metrics.jsonl``, which follows the history of the run."""
-        if not self.begun:
-            self.begun = True
-            if not (self.resume and (self.path / CHECKPOINT).exists()):
-                _clear(self.path)
-                write_text(self.path / "config.json", json.dumps(self.settings, indent=2, default=str) + "\n")
-            for left in self.path.glob("*.part"):  # of a run that was killed while it wrote
-                left.unlink()
-            write_text(self.path / METRICS, "".join(json.dumps(r) + "\n" for r in run.history[:-1]))
-        with open(self.path / METRICS, "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+    Returns:
+        ``given`` labels ``[N]`` (-1: none); ``mean_loss`` float32 ``[N]``, cross-entropy on the given label averaged
+        over training (NaN where never looked at); and ``probs`` float16 ``[N, C]``, class probabilities averaged over
+        the recorded epochs, absent where none were recorded or they would take more than 64 MB.
+    """
+    count = run.remember("loss_count")
+    mean = torch.where(count > 0, run.remember("loss_sum") / count.clamp_min(1), torch.nan)
+    held = {"given": run.data.y.cpu().numpy(), "mean_loss": mean.float().cpu().numpy()}
+    if _PROBS in run.memory:
+        total = run.memory[_PROBS]
+        held["probs"] = (total / total.sum(1, keepdim=True)).half().cpu().numpy()
+    return held
 
 
 def _summary(
     job: Job,
     loaded: Loaded,
     history: Sequence[Mapping[str, Any]],
-    suggested: label_table.Labels,
-    clean_prob: label_table.Floats,
+    judged: _Judged,
     trained: Mapping[str, Any],
 ) -> dict[str, Any]:
     labelled = loaded.y >= 0
-    flagged = labelled & (suggested != loaded.y)
+    flagged = labelled & (judged.suggested != loaded.y)
+    flagged &= True if loaded.confirmed is None else ~loaded.confirmed
     summary: dict[str, Any] = {
         **config(job, loaded),
         **trained,
@@ -431,9 +429,11 @@ def _summary(
             "best_epoch": best,
             "evaluations": len(tests),
         }
+    if loaded.annotations is not None:
+        summary["annotators"] = loaded.annotations.annotators()
     if loaded.truth is not None:
         summary["noise"] = noise.summary(loaded.truth, loaded.y, len(loaded.classes))
-        summary["detection"] = label_table.detection(loaded.y, loaded.truth, clean_prob)
+        summary["detection"] = detection.detection(loaded.y, loaded.truth, judged.clean_prob)
         known = loaded.truth >= 0
-        summary["suggestion_accuracy"] = float((suggested == loaded.truth)[known].mean())
+        summary["suggestion_accuracy"] = float((judged.suggested == loaded.truth)[known].mean())
     return summary

@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import average_precision_score, roc_auc_score
 
-from codivide.files import atomic
+from codivide.errors import InputError
+from codivide.files import atomic, guard, unguard
+
+_TEXTS = ("path", "given", "suggested", "true_label", "text")  # columns that may hold text
 
 Labels = np.ndarray[Any, np.dtype[np.int64]]
 Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
@@ -23,6 +25,8 @@ def build(
     clean_prob: Floats,
     classes: Sequence[Any],
     truth: Labels | None = None,
+    suggested_prob: Floats | None = None,
+    texts: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """One row a sample, in the order of the data.
 
@@ -33,10 +37,13 @@ def build(
         clean_prob: ``[N]`` in [0, 1], NaN where there is no label.
         classes: class values.
         truth: true labels ``[N]`` where known, -1 where not.
+        suggested_prob: ``[N]`` in [0, 1], the probability of the suggestion.
+        texts: of the samples, where they are texts.
 
     Returns:
         Columns ``path`` (or ``id``), ``given``, ``suggested``, ``clean_prob``, ``rank`` (1 = the least likely to be
-        clean; missing without a label) and, with ``truth``, ``true_label``.
+        clean; missing without a label); ``true_label``, ``suggested_prob`` and ``text`` where they are given;
+        ``label_quality``, which is ``clean_prob`` under the name that cleanlab gives to it.
     """
     values = np.empty(len(classes) + 1, dtype=object)
     values[:-1] = list(classes)  # index -1 is the None at the end
@@ -49,44 +56,58 @@ def build(
     }
     if truth is not None:
         columns["true_label"] = values[truth]
+    if suggested_prob is not None:
+        columns["suggested_prob"] = suggested_prob
+    columns["label_quality"] = clean_prob
+    if texts is not None:
+        columns["text"] = list(texts)
     return pd.DataFrame(columns)
 
 
 def issues(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows whose suggestion differs from the given label, the least likely to be clean first."""
-    wrong = table["given"].notna() & (table["given"] != table["suggested"])
-    return table[wrong].sort_values("rank").reset_index(drop=True)
+    """The rows whose suggestion differs from the given label, the least likely to be clean first.
 
-
-def detection(given: Labels, truth: Labels, clean_prob: Floats) -> dict[str, float]:
-    """How well ``1 - clean_prob`` finds the wrong labels among the rows whose label and truth are known.
-
-    Returns:
-        noise_rate; AUROC and average precision (absent when no label or every label is wrong); precision (absent when
-        nothing is flagged) and recall of ``clean_prob < 0.5``.
+    Labels that a person has confirmed (column ``confirmed``, of a run with corrections) are not among them.
     """
-    known = (given >= 0) & (truth >= 0) & np.isfinite(clean_prob)
-    wrong, doubt = (given != truth)[known], 1 - clean_prob[known]
-    flagged = doubt > 0.5
-    scores = {"noise_rate": float(wrong.mean())} if len(wrong) else {}
-    if wrong.any() and not wrong.all():
-        scores["auroc"] = float(roc_auc_score(wrong, doubt))
-        scores["average_precision"] = float(average_precision_score(wrong, doubt))
-        scores["recall"] = float(flagged[wrong].mean())
-    if flagged.any():
-        scores["precision"] = float(wrong[flagged].mean())
-    return scores
+    wrong = table["given"].notna() & (table["given"] != table["suggested"])
+    if "confirmed" in table:
+        wrong &= ~table["confirmed"]
+    return table[wrong].sort_values("rank").reset_index(drop=True)
 
 
 def write(table: pd.DataFrame, folder: Path) -> None:
     """Write ``labels.csv`` and ``labels.parquet``, each atomically."""
     with atomic(folder / "labels.csv") as aside:
-        table.to_csv(aside, index=False)
+        safe = {c: table[c].map(guard, na_action="ignore") for c in _TEXTS if c in table and _is_text(table[c])}
+        table.assign(**safe).to_csv(aside, index=False)
     with atomic(folder / "labels.parquet") as aside:
         text = table.assign(
             **{c: table[c].astype("string") for c in ("given", "suggested", "true_label") if _mixed(table, c)}
         )
         text.to_parquet(aside, index=False)
+
+
+def read(folder: Path) -> pd.DataFrame:
+    """The table that ``write`` wrote; whole numbers stay whole where some are missing.
+
+    Raises:
+        InputError: there is none, or it cannot be read.
+    """
+    for path in (folder / "labels.parquet", folder / "labels.csv"):
+        if path.is_file():
+            try:
+                if path.suffix == ".csv":
+                    texts = dict.fromkeys(_TEXTS, "string")
+                    table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""])
+                    return table.assign(**{c: table[c].map(unguard, na_action="ignore") for c in _TEXTS if c in table})
+                return pd.read_parquet(path, dtype_backend="numpy_nullable")
+            except (ValueError, OSError) as error:  # what pyarrow and pandas raise are ValueErrors
+                raise InputError(f"{path} cannot be read: {error}") from error
+    raise InputError(f"{folder} has no labels.csv or labels.parquet; give the folder of a finished `codivide fit`")
+
+
+def _is_text(column: pd.Series[Any]) -> bool:
+    return bool(column.map(lambda value: value is None or isinstance(value, str)).all())
 
 
 def _mixed(table: pd.DataFrame, column: str) -> bool:

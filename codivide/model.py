@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from codivide import model_file, nets
+from codivide import encode, model_file, nets
 from codivide.data.loaded import Rows
 from codivide.data.views import ViewSpec
 from codivide.errors import InputError
@@ -32,6 +32,7 @@ class Model:
         classes: class values in the user's own type.
         views: how raw rows become inputs.
         precision: in which the networks run.
+        encoder: what makes rows of texts or images, where something does.
     """
 
     members: list[nn.Module]
@@ -41,6 +42,7 @@ class Model:
     classes: tuple[Any, ...]
     views: ViewSpec
     precision: Literal["bf16", "fp32"] = "fp32"
+    encoder: encode.Encoder | None = None
 
     @torch.no_grad()
     def batches(self, rows: Rows, batch_size: int = 256) -> Iterator[Tensor]:
@@ -84,6 +86,8 @@ class Model:
         tensors = {"views.mean": self.views.mean, "views.std": self.views.std}
         for i, member in enumerate(self.members):
             tensors |= {f"member.{i}.{name}": value for name, value in member.state_dict().items()}
+        encoder, more = encode.save(self.encoder)
+        tensors |= more
         header = {
             "net": self.net,
             "shape": self.shape,
@@ -91,6 +95,7 @@ class Model:
             "augment": self.views.augment,
             "precision": self.precision,
             "members": len(self.members),
+            "encoder": encoder,
         }
         model_file.write(path, tensors, header, self.classes)
 
@@ -136,5 +141,6 @@ def _networks(tensors: dict[str, Tensor], header: dict[str, Any], device: torch.
     views = ViewSpec(header["augment"], tensors["views.mean"], tensors["views.std"])
     bf16 = header["precision"] == "bf16" and computes_bf16(device)
     model = Model(members, header["net"], shape, getattr(torch, header["dtype"]), classes, views)
+    model.encoder = encode.restore(header.get("encoder"), tensors)
     model.precision = "bf16" if bf16 else "fp32"
     return model.to(device)

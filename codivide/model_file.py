@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from codivide.data.loaded import Rows
+from codivide.encode import Encoder
 from codivide.errors import InputError
 from codivide.files import read_tensors, save_tensors
 
@@ -23,6 +24,7 @@ class Classifier(Protocol):
     """What every trained classifier can do: networks (``Model``) and heads on features (``FeatureModel``)."""
 
     classes: tuple[Any, ...]
+    encoder: Encoder | None
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 from codivide.errors import InputError
 from codivide.files import atomic
-from codivide.job import METRICS
+from codivide.run_folder import METRICS
 
 # Okabe and Ito's colours, which also differ for the colour-blind and, in their order here, in grey.
 BLUE, VERMILLION, GREY, BLACK = "#0072B2", "#D55E00", "#8C8C8C", "#222222"
@@ -199,6 +199,31 @@ def losses(record: Record, epochs: Sequence[int] | None = None) -> Figure | None
     return figure
 
 
+def reliability(record: Record) -> Figure | None:
+    """Share of labels that are right against p(clean), by bins, and how many samples each holds.
+
+    None when the truth is not known or the run is unfinished.
+    """
+    found = record.summary.get("detection", {})
+    table = found.get("reliability")
+    if not table:
+        return None
+    figure, (axes, below) = _figure(record, 1, 2, (4.6, 2.3))
+    axes.plot([0, 1], [0, 1], ":", color=GREY, label="as it should be")
+    x = [row["clean_prob"] for row in table]
+    axes.plot(x, [row["clean"] for row in table], "o-", color=BLUE, label="this run", clip_on=False)
+    axes.set_title(f"Labels that are right (expected calibration error {found['calibration_error']:.3f})", loc="left")
+    axes.set_ylabel("share right")
+    axes.legend(loc="upper left")
+    width = table[0]["high"] - table[0]["low"]
+    below.bar([row["low"] for row in table], [row["samples"] for row in table], 0.94 * width, align="edge", color=GREY)
+    below.set_ylabel("samples in a bin")
+    below.set_xlabel("p(clean)")
+    for panel in (axes, below):
+        panel.set_xlim(0, 1)
+    return figure
+
+
 def _histogram(axes: Axes, kept: Mapping[str, Any]) -> dict[str, Any]:
     """Draw the losses of one epoch; returns legend entries."""
     kinds = (("clean", "clean labels", BLUE), ("wrong", "wrong labels", VERMILLION), ("unknown", "all labels", GREY))
@@ -238,7 +263,7 @@ def _line(axes: Axes, epochs: Sequence[int], values: Any, label: str, colour: st
 
 
 def draw(run: Path, out: Path | None = None, epochs: Sequence[int] | None = None) -> tuple[list[Path], list[str]]:
-    """Draw a run as ``learning``, ``curves`` and ``losses``, each .png and .svg.
+    """Draw a run as ``learning``, ``curves``, ``losses`` and, with known truth, ``reliability``, each .png and .svg.
 
     Args:
         run: folder of the run.
@@ -257,6 +282,9 @@ def draw(run: Path, out: Path | None = None, epochs: Sequence[int] | None = None
     written = []
     with matplotlib.rc_context(STYLE):
         figures = {"learning": learning(record), "curves": curves(record), "losses": losses(record, epochs)}
+        known = reliability(record)
+        if known is not None:  # it takes true labels, which are seldom known: no remark without them
+            figures["reliability"] = known
         for name in [name for name, figure in figures.items() if figure is None]:
             remarks.append(f"no {name}.png: the run kept no record of it (fit --no-record-learning?)")
         for kind in ("png", "svg"):

@@ -28,6 +28,12 @@ def say_data(loaded: Loaded) -> None:
             f"left out {len(loaded.skipped)} files, the first: {escape(first.path)} ({escape(first.reason)})",
             soft_wrap=True,
         )
+    if loaded.annotations is not None:
+        quality = sorted(loaded.annotations.quality)
+        out_console.print(
+            f"{len(quality)} annotators, {len(loaded.annotations.votes.labels):,} answers; "
+            f"quality {quality[0]:.2f} to {quality[-1]:.2f}, median {quality[len(quality) // 2]:.2f}"
+        )
     if loaded.truth is not None:
         say_noise(loaded)
 

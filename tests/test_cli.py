@@ -89,7 +89,15 @@ def test_fit_writes_the_run(finished, photos):
     assert pd.read_csv(run / "skipped.csv")["path"].tolist() == ["dark/broken.jpg"]
     assert "broken.jpg" in done.stdout + done.stderr
     table = pd.read_csv(run / "labels.csv")
-    assert list(table.columns) == ["path", "given", "suggested", "clean_prob", "rank"]
+    assert list(table.columns) == [
+        "path",
+        "given",
+        "suggested",
+        "clean_prob",
+        "rank",
+        "suggested_prob",
+        "label_quality",
+    ]
     assert len(table) == 120
     assert pd.read_parquet(run / "labels.parquet")["path"].tolist() == table["path"].tolist()
     number = table["path"].str.extract(r"(\d+)\.png")[0].astype(int)

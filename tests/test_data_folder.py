@@ -300,7 +300,7 @@ def test_whole_numbers_that_pandas_wrote_with_a_point(root):
         ("path,label\nx.png,a\ny.png,b\n", "2 of 2 images cannot be read: x.png: no such file"),
         ("label,age\na,1\nb,\n", "NaN: row 1, column 'age'"),
         ("label,age\na,1\nb,old\n", r"'age' is not of numbers: row 1 \(line 3\) is 'old'"),
-        ("label\na\nb\n", "neither a column 'path' nor columns of numbers"),
+        ("label\na\nb\n", "neither a column 'path' or 'text' nor columns of numbers"),
         ("label,age\na,1,2,3\nb\n", "age"),
     ],
 )

@@ -71,7 +71,7 @@ def test_fit_gives_all_it_promises(fitted, blobs):
     assert proba.sum(1) == pytest.approx(1)
     assert len(fitted.history_) == 20
     issues = fitted.label_issues_
-    assert list(issues.columns) == ["id", "given", "suggested", "clean_prob", "rank"]
+    assert list(issues.columns) == ["id", "given", "suggested", "clean_prob", "rank", "suggested_prob", "label_quality"]
     assert issues["rank"].is_monotonic_increasing
     assert (issues["given"] != issues["suggested"]).all()
     wrong = given != truth

@@ -335,7 +335,7 @@ def test_pi_model_learns_through_both_views():
 
 
 def test_mean_teacher_is_the_equation_and_the_teacher_gets_no_gradient():
-    run = start(METHODS["mean_teacher"](), epochs=4, average=0.9)
+    run = start(METHODS["mean_teacher"](weight=50, rampup=0.4), epochs=4, average=0.9)
     with torch.no_grad():
         run.averages[0][0].weight.mul_(0.5)  # another one than the student
     known, unknown = pair(run)

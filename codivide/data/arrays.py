@@ -14,6 +14,7 @@ from scipy import sparse
 from sklearn.utils.validation import check_array
 from torch import Tensor
 
+from codivide.data import annotators
 from codivide.data.labels import Indices, encode
 from codivide.data.loaded import Loaded, Rows
 from codivide.data.options import AUGMENTS, DEFAULT, ReadOptions
@@ -32,18 +33,20 @@ def from_arrays(
     truth: object = None,
     ids: Sequence[str | int] | None = None,
     name: str = "arrays",
+    names_of_annotators: Sequence[str] | None = None,
 ) -> Loaded:
     """A data set from samples and labels in memory.
 
     Args:
         x: images ``[N, H, W]``, ``[N, H, W, C]`` or ``[N, C, H, W]``, or features ``[N, D]`` (dense, sparse or a
             data frame), or rows that are already read.
-        y: labels ``[N]``, see :func:`codivide.data.labels.encode`.
+        y: labels ``[N]``, see :func:`codivide.data.labels.encode`, or ``[N, A]`` of several annotators.
         options: the value that means "no label", and the views.
         classes: the classes in order, where they are known.
         truth: true labels ``[N]`` where known.
         ids: what names each row; None: its number.
         name: what to call the data in a record.
+        names_of_annotators: where there are several; None: the columns of a data frame, else their numbers.
 
     Returns:
         The data set.
@@ -56,7 +59,12 @@ def from_arrays(
     rows = x if isinstance(x, TensorRows | MemmapRows | SparseRows) else array_rows(x)
     names = None if ids is None or isinstance(ids, range) else ids
     _check_length(y, "y", len(rows))
-    indices, found = encode(y, unlabelled=options.unlabelled, classes=classes, names=names)
+    consensus = None
+    if annotators.several(y):
+        consensus, found = annotators.from_matrix(y, names_of_annotators).settle(options.unlabelled, classes)
+        indices = consensus.labels
+    else:
+        indices, found = encode(y, unlabelled=options.unlabelled, classes=classes, names=names)
     _check_length(indices, "y", len(rows))
     return Loaded(
         x=rows,
@@ -66,6 +74,8 @@ def from_arrays(
         augment=choose_augment(options.augment, rows.shape),
         truth=true_indices(truth, len(rows), found, options, names),
         name=name,
+        annotations=consensus,
+        columns=tuple(str(column) for column in x.columns) if isinstance(x, pd.DataFrame) else None,
     )
 
 
@@ -152,7 +162,8 @@ def first_bad(data: NDArray[Any]) -> tuple[int, int] | None:
 
 
 def _check_length(labels: Any, what: str, count: int) -> None:
-    size = len(labels) if hasattr(labels, "__len__") and np.ndim(labels) > 0 else None
+    listed = isinstance(labels, list | tuple) or (hasattr(labels, "__len__") and np.ndim(labels) > 0)
+    size = len(labels) if listed else None
     if size is not None and size != count:
         raise InputError(f"X and {what} differ in length: X has {count} rows, {what} has {size}.")
 

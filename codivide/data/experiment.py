@@ -23,7 +23,9 @@ def with_test(loaded: Loaded, test: str | None, options: ReadOptions) -> Loaded:
     """Evaluate on ``test`` (any source; of a set with two parts, the held-out one); None: as it is."""
     if test is None:
         return loaded
-    other = load(test, options=options, classes=loaded.classes)
+    if loaded.encoder is not None:  # fitted on the training part alone
+        options = replace(options, encoder=loaded.encoder)
+    other = load(test, options=replace(options, annotators=(), answers=None), classes=loaded.classes)
     other = other.test or other
     check_alike(loaded.x, other.x, f"--test {test}")
     return replace(loaded, test=other)

@@ -23,21 +23,31 @@ from codivide.data.loaded import Rows, Skipped
 from codivide.data.options import DEFAULT, ReadOptions
 from codivide.data.rows import CHUNK, TensorRows
 from codivide.data.tables import TABLES, feature_columns, feature_ids, manifest_entries, read_table
+from codivide.data.texts import are_texts, as_texts
+from codivide.encode import Encoder, ImageNet
 from codivide.errors import InputError
 
 Read = tuple[Rows, list[str | int], tuple[Skipped, ...]]
 
 
-def read_inputs(source: object, shape: Sequence[int], dtype: torch.dtype, options: ReadOptions = DEFAULT) -> Read:
+def read_inputs(
+    source: object,
+    shape: Sequence[int],
+    dtype: torch.dtype,
+    options: ReadOptions = DEFAULT,
+    encoder: Encoder | None = None,
+) -> Read:
     """Read samples without labels as rows that a model takes.
 
     Args:
         source: an image file, a folder of images (searched to any depth), a list of both, a ``.csv`` or ``.parquet``
-            file of features or of paths, an ``.npy`` or ``.npz`` file, arrays, or a map-style data set of images.
+            file of features, paths or texts, an ``.npy`` or ``.npz`` file, arrays, texts, or a map-style data set of
+            images.
         shape: the model's sample shape, ``(channels, height, width)`` or ``(features,)``. uint8 images of another
             size are scaled to cover it and cropped; grey and colour are converted.
         dtype: the model's sample type, ``torch.uint8`` or ``torch.float32``.
         options: threads, ``max_bad`` and the progress bar.
+        encoder: the model's, where it has one; the source is then texts or images, and not features.
 
     Returns:
         The rows ``[M, *shape]``, what names each (a path or a row number), and the files that were left out.
@@ -46,6 +56,8 @@ def read_inputs(source: object, shape: Sequence[int], dtype: torch.dtype, option
         InputError: missing or unreadable files, or samples that do not fit the model.
     """
     wanted = tuple(shape)
+    if encoder is not None:
+        return _encoded(source, wanted, dtype, options, encoder)
     splits = hugging_face(source)
     if splits is not None and len(splits) > 1:
         raise InputError(f"this data set has splits {', '.join(splits)}: pass one of them.")
@@ -60,6 +72,36 @@ def read_inputs(source: object, shape: Sequence[int], dtype: torch.dtype, option
         return _read_files([Path(item).expanduser() for item in source], wanted, dtype, options)
     rows = fit_rows(array_rows(source), wanted, dtype)
     return rows, list(range(len(rows))), ()
+
+
+def _encoded(
+    source: object, shape: tuple[int, ...], dtype: torch.dtype, options: ReadOptions, encoder: Encoder
+) -> Read:
+    """Texts or images by the encoder that the model was trained with."""
+    if isinstance(encoder, ImageNet):
+        if are_texts(source) and not isinstance(source, list | tuple):
+            raise InputError("the model takes images, but X holds texts.")
+        rows, names, skipped = read_inputs(source, encoder.shape, torch.uint8, options)
+        return fit_rows(encoder.images(rows, options), shape, dtype), names, skipped
+    ids: list[str | int] | None = None
+    if isinstance(source, str | Path):
+        path = Path(source).expanduser()
+        if path.suffix.lower() not in (*TABLES, ".npz", ".npy") or not path.is_file():
+            raise InputError(f"the model takes texts: give a .csv or .parquet file with a column text, not {source}.")
+        if path.suffix.lower() in TABLES:
+            source = read_table(path)
+            if "text" not in source:
+                raise InputError(f"{path} has no column 'text' (columns: {', '.join(source.columns)}).")
+            ids = feature_ids(source)
+        else:
+            held = read_npz(path)
+            source = held.get("x", next(iter(held.values()), np.empty(0)))
+    elif isinstance(source, list | tuple) and len(source) == 0:
+        raise InputError("X has 0 sample(s): there are no texts.")
+    if not are_texts(source):
+        raise InputError("the model takes texts: a list, a series or an array of strings, or a column text.")
+    texts = as_texts(source)
+    return fit_rows(encoder.texts(texts, options), shape, dtype), ids or list(range(len(texts))), ()
 
 
 def fit_rows(rows: Rows, shape: tuple[int, ...], dtype: torch.dtype) -> Rows:

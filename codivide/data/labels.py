@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ MISSING_TEXT = ("", "nan", "NaN", "None")
 NO_LABEL = ("unlabelled", "unlabeled")  # folders and splits of samples without a label
 
 Indices = NDArray[np.int64]
+Names = Sequence[object] | Callable[[int], str]
 
 
 def encode(
@@ -27,7 +28,7 @@ def encode(
     unlabelled: int | None = UNLABELLED,
     classes: Sequence[Any] | None = None,
     what: str = "y",
-    names: Sequence[object] | None = None,
+    names: Names | None = None,
 ) -> tuple[Indices, tuple[Any, ...]]:
     """Turn labels into class indices.
 
@@ -37,7 +38,7 @@ def encode(
         unlabelled: the value that means "no label", as a number or written out; None switches it off.
         classes: the classes in order, where they are known; else the sorted different labels.
         what: what to call the labels in a message.
-        names: what to call each row in a message, besides its number.
+        names: what to call each row in a message, besides its number; a function gives all that there is to say.
 
     Returns:
         Indices ``[N]`` in ``0 .. len(classes) - 1``, -1 where there is no label, and the classes.
@@ -69,8 +70,10 @@ def encode(
     return indices, tuple(classes)
 
 
-def row_name(row: int, names: Sequence[object] | None) -> str:
-    """``row 3`` or ``row 3 (cat/1.png)``."""
+def row_name(row: int, names: Names | None) -> str:
+    """``row 3`` or ``row 3 (cat/1.png)``, or whatever the function ``names`` says."""
+    if callable(names):
+        return names(row)
     return f"row {row}" if names is None else f"row {row} ({names[row]})"
 
 
@@ -121,7 +124,7 @@ def _check_signs(values: NDArray[Any], unlabelled: int, what: str) -> None:
         )
 
 
-def _homogeneous(present: NDArray[Any], rows: Indices, what: str, names: Sequence[object] | None) -> NDArray[Any]:
+def _homogeneous(present: NDArray[Any], rows: Indices, what: str, names: Names | None) -> NDArray[Any]:
     """Labels as one array of bools, ints, whole floats or strings."""
     if present.dtype.kind == "O":
         kind = pd.api.types.infer_dtype(present, skipna=False)
@@ -166,7 +169,7 @@ def _places(
     first: list[int],
     classes: tuple[Any, ...],
     what: str,
-    names: Sequence[object] | None,
+    names: Names | None,
 ) -> Indices:
     """Index in ``classes`` of each different label; a number also finds the string that writes it."""
     table: dict[Hashable, int] = {name: index for index, name in enumerate(classes)}

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from codivide.errors import InputError
+
+if TYPE_CHECKING:
+    from codivide.crowd import Consensus
+    from codivide.encode import Encoder
 
 UNLABELLED = -1
 
@@ -68,6 +72,11 @@ class Loaded:
         test: a held-out part with the same classes, where the source has one.
         skipped: files that were left out.
         name: what to call the data in a record.
+        annotations: who answered what, where several annotators did; ``y`` is then their consensus.
+        encoder: what made ``x`` of texts or images, where something did; new data go through it, too.
+        texts: the text of each row, where the rows are texts.
+        columns: what the features of a table are called, where they have names.
+        confirmed: mask ``[N]`` of the labels that a person has confirmed; None: no label.
     """
 
     x: Rows
@@ -79,3 +88,8 @@ class Loaded:
     test: Loaded | None = None
     skipped: tuple[Skipped, ...] = field(default=())
     name: str = "data"
+    annotations: Consensus | None = None
+    encoder: Encoder | None = None
+    texts: Sequence[str] | None = None
+    columns: tuple[str, ...] | None = None
+    confirmed: np.ndarray[Any, np.dtype[np.bool_]] | None = None

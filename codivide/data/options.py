@@ -5,9 +5,15 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from codivide.errors import InputError
+
+if TYPE_CHECKING:
+    from codivide.encode import Encoder
 
 AUGMENTS = ("auto", "photo", "shift", "jitter", "none")
 
@@ -26,6 +32,13 @@ class ReadOptions:
         augment: "auto" (from the data), "photo", "shift", "jitter" or "none".
         workers: decoding threads; 0 is one per core.
         progress: show a progress bar, on a terminal only.
+        encoder: what makes features of texts or images: a name (see ``codivide.encode``), or one that is fitted. None:
+            texts become "tfidf", images stay images.
+        device: where an encoder that is a network runs: "auto", "cpu", "cuda", ...
+        annotators: columns of a table that hold the labels of one annotator each. Empty: those called ``label_...``
+            where there is no column ``label``.
+        answers: a table of one row an answer (columns annotator, label, and id, path or text), for the samples of a
+            table.
     """
 
     image_size: int | None = None
@@ -36,6 +49,10 @@ class ReadOptions:
     augment: str = "auto"
     workers: int = 0
     progress: bool = False
+    encoder: str | Encoder | None = None
+    device: str = "auto"
+    annotators: tuple[str, ...] = ()
+    answers: Path | None = None
 
     @property
     def cache(self) -> Path:
@@ -51,6 +68,24 @@ class ReadOptions:
 
 
 DEFAULT = ReadOptions()
+
+
+def annotator_options(text: str | None) -> dict[str, Any]:
+    """``--annotators`` as options of reading: names of columns with commas, or a table of answers.
+
+    Raises:
+        InputError: fewer than two columns, or no such file.
+    """
+    if text is None:
+        return {}
+    if Path(text).suffix.lower() in (".csv", ".parquet"):
+        if not Path(text).is_file():
+            raise InputError(f"--annotators {text}: there is no such file")
+        return {"answers": Path(text)}
+    names = [name.strip() for name in text.split(",")]
+    if len(names) < 2 or not all(names):
+        raise InputError(f"--annotators {text}: give two columns or more with commas, or a .csv or .parquet file")
+    return {"annotators": tuple(names)}
 
 
 def cache_root() -> Path:

@@ -204,4 +204,7 @@ def subset(loaded: Loaded, ids: ArrayLike) -> Loaded:
         y=loaded.y[rows],
         ids=[loaded.ids[row] for row in rows.tolist()],
         truth=None if loaded.truth is None else loaded.truth[rows],
+        annotations=None if loaded.annotations is None else loaded.annotations.take(rows),
+        texts=None if loaded.texts is None else [loaded.texts[row] for row in rows.tolist()],
+        confirmed=None if loaded.confirmed is None else loaded.confirmed[rows],
     )

@@ -8,8 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch.utils.data
 
+from codivide import encode
 from codivide.data import named
 from codivide.data.arrays import choose_augment, from_arrays, true_indices
 from codivide.data.folder import load_folder
@@ -18,7 +20,8 @@ from codivide.data.items import HuggingFaceItems, Items, Joined, collect, huggin
 from codivide.data.labels import NO_LABEL
 from codivide.data.loaded import Loaded, check_alike
 from codivide.data.options import DEFAULT, ReadOptions
-from codivide.data.tables import HELD_OUT, TABLES, load_table
+from codivide.data.tables import HELD_OUT, TABLES, from_table, load_table
+from codivide.data.texts import are_texts, from_texts
 from codivide.errors import InputError, nearest
 
 __all__ = ["ReadOptions", "load", "read_inputs"]
@@ -38,10 +41,11 @@ def load(
 
     Args:
         source: a path (a folder with one sub-folder a class; a ``.csv`` or ``.parquet`` manifest or table of
-            features; an ``.npz`` file of x and y), the name of a public set, arrays (images ``[N, H, W]``,
-            ``[N, H, W, C]``, ``[N, C, H, W]`` or features ``[N, D]``, sparse ones and data frames too), a map-style
-            torch Dataset of (image, label), or a Hugging Face data set.
-        y: labels ``[N]`` where ``source`` is an array, else None.
+            features or texts; an ``.npz`` file of x and y), the name of a public set, arrays (images ``[N, H, W]``,
+            ``[N, H, W, C]``, ``[N, C, H, W]`` or features ``[N, D]``, sparse ones and data frames too), texts (a list,
+            series or array of strings, a data frame with a column ``text``), a map-style torch Dataset of
+            (image, label), or a Hugging Face data set.
+        y: labels ``[N]``, or ``[N, A]`` of several annotators, where ``source`` is an array or texts, else None.
         options: how to read it.
         classes: the classes in order, where they are known (a test part); else the different labels, sorted.
         truth: true labels where they are known: ``[N]``, and for folders and manifests also a mapping from path to
@@ -54,6 +58,24 @@ def load(
         InputError: the message says what is wrong, where, and what to do.
     """
     choose_augment(options.augment, (1,))
+    if isinstance(options.encoder, str):
+        encode.check_name(options.encoder)
+    _check_annotators(source, options)
+    return encode.of_images(_read(source, y, options, classes, truth), options)
+
+
+def _check_annotators(source: object, options: ReadOptions) -> None:
+    """InputError where columns or a table of annotators are named, but the data are no table."""
+    if not options.annotators and options.answers is None:
+        return
+    tabular = isinstance(source, pd.DataFrame) or (
+        isinstance(source, str | Path) and Path(source).suffix.lower() in TABLES
+    )
+    if not tabular:
+        raise InputError("annotators can be named for a .csv or .parquet table; elsewhere pass labels [N, annotators].")
+
+
+def _read(source: object, y: object, options: ReadOptions, classes: Classes, truth: object) -> Loaded:
     splits = hugging_face(source)
     brings_labels = isinstance(source, str | Path | torch.utils.data.Dataset) or splits is not None
     if brings_labels and y is not None:
@@ -64,7 +86,11 @@ def load(
         return _load_splits(splits, options, classes, truth)
     if isinstance(source, torch.utils.data.Dataset):
         return _load_dataset(source, options, classes, truth)
-    return from_arrays(source, y, options=options, classes=classes, truth=truth)
+    if isinstance(source, pd.DataFrame) and "text" in source and y is None:
+        table = source.rename(columns=str).reset_index(drop=True)
+        return from_table(table, Path("the data frame"), options, classes, truth)
+    make = from_texts if are_texts(source) else from_arrays
+    return make(source, y, options=options, classes=classes, truth=truth)
 
 
 def _load_path(source: str | Path, options: ReadOptions, classes: Classes, truth: object) -> Loaded:
@@ -99,17 +125,29 @@ def _load_named(name: str, options: ReadOptions, classes: Classes, truth: object
 
 
 def _load_npz(path: Path, options: ReadOptions, classes: Classes, truth: object) -> Loaded:
-    """Arrays x and y, and maybe x_test, y_test and true_y."""
+    """Arrays x (or texts) and y, and maybe x_test, y_test, true_y and the names of annotators."""
     held = read_npz(path)
     if "x" not in held or "y" not in held:
         raise InputError(f"{path} needs arrays x and y (it has {', '.join(held) or 'none'}).")
     true = held.get("true_y") if truth is None else truth
-    loaded = from_arrays(held["x"], held["y"], options=options, classes=classes, truth=true, name=path.stem)
+    if are_texts(held["x"]):
+        loaded = from_texts(held["x"], held["y"], options=options, classes=classes, truth=true, name=path.stem)
+        options = replace(options, encoder=loaded.encoder)
+    else:
+        names = [str(name) for name in held["annotators"]] if "annotators" in held else None
+        loaded = from_arrays(
+            held["x"],
+            held["y"],
+            options=options,
+            classes=classes,
+            truth=true,
+            name=path.stem,
+            names_of_annotators=names,
+        )
     if "x_test" not in held or "y_test" not in held:
         return loaded
-    test = from_arrays(
-        held["x_test"], held["y_test"], options=options, classes=loaded.classes, name=f"{path.stem} test"
-    )
+    make = from_texts if are_texts(held["x_test"]) else from_arrays
+    test = make(held["x_test"], held["y_test"], options=options, classes=loaded.classes, name=f"{path.stem} test")
     check_alike(loaded.x, test.x, f"{path}: x_test")
     return replace(loaded, test=test)
 

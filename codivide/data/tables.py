@@ -15,26 +15,36 @@ import pyarrow
 import pyarrow.parquet
 from numpy.typing import NDArray
 
+from codivide.crowd import Consensus
+from codivide.data import annotators
 from codivide.data.arrays import choose_augment, from_arrays, true_indices
 from codivide.data.cache import Decoded, Entry, decode_files
 from codivide.data.labels import MISSING_TEXT, encode
 from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
 from codivide.data.rows import take
+from codivide.data.texts import from_texts
 from codivide.errors import InputError
+from codivide.files import unguard
 
 TABLES = (".csv", ".parquet")
 HELD_OUT = ("test", "val", "valid", "validation")
-TEXT_COLUMNS = ("path", "label", "split", "true_label", "id")
+TEXT_COLUMNS = ("path", "label", "split", "true_label", "id", "text", "annotator")
+GUARDED_COLUMNS = ("label", "true_label", "id")  # in CSV files that were written for spreadsheets, see ``files.guard``
 
 Classes = Sequence[Any] | None
 
 
 def load_table(path: Path, options: ReadOptions, classes: Classes = None, truth: object = None) -> Loaded:
-    """A manifest of images (columns ``path,label``) or a table of features (``label`` and columns of numbers).
+    """A manifest of images (columns ``path,label``), texts (``text,label``) or features (``label`` and numbers).
 
-    Both may have ``split`` (train, test; val, valid and validation stand in where there is no test) and
-    ``true_label``; a table of features may have ``id``. Paths are relative to the manifest's folder.
+    All may have ``split`` (train, test; val, valid and validation stand in where there is no test) and
+    ``true_label``; texts and features may have ``id``. Paths are relative to the manifest's folder. Of texts, other
+    columns are left alone.
+
+    Several annotators have a column each, ``label_...`` (or ``options.annotators``) in the place of ``label``, or a row
+    for every answer, with the columns ``annotator`` and ``label``; or a table of their own, ``options.answers``. Their
+    consensus becomes the label; rows to test on take ``true_label`` where they have one.
 
     Args:
         path: a ``.csv`` or ``.parquet`` file.
@@ -48,15 +58,69 @@ def load_table(path: Path, options: ReadOptions, classes: Classes = None, truth:
     Raises:
         InputError: a column that is missing, a value that is wrong (it names the row), or too many unreadable images.
     """
-    table = read_table(path)
-    if "label" not in table:
+    return from_table(read_table(path, options.annotators), path, options, classes, truth)
+
+
+def from_table(
+    table: pd.DataFrame, path: Path, options: ReadOptions, classes: Classes = None, truth: object = None
+) -> Loaded:
+    """The data set of a table that is already read; ``path`` is for messages and for the paths of images."""
+    table, answers = _answers(table, path, options)
+    consensus: Consensus | None = None
+    if answers is not None:
+        consensus, classes = answers.settle(options.unlabelled, classes, path.name)
+        labels = [classes[code] if code >= 0 else None for code in consensus.labels]
+    elif "label" in table:
+        labels = table_labels(table["label"])
+    else:
         raise InputError(f"{path} has no column 'label' (columns: {', '.join(table.columns)}).")
-    labels = table_labels(table["label"])
     splits = _splits(table, path)
-    if truth is None and "true_label" in table:
-        truth = table_labels(table["true_label"])
+    true_labels = table_labels(table["true_label"]) if "true_label" in table else None
+    if consensus is not None and true_labels is not None:
+        pairs = zip(labels, true_labels, splits, strict=True)
+        labels = [label if true is None or split == "train" else true for label, true, split in pairs]
+    truth = true_labels if truth is None else truth
     if "path" not in table:
-        return _feature_table(table, labels, splits, path, options, classes, truth)
+        loaded = _row_table(table, labels, splits, path, options, classes, truth)
+        train = np.flatnonzero(np.array(splits) == "train")
+    else:
+        loaded = _manifest(table, labels, splits, path, options, classes, truth)
+        place = {name: row for row, name in enumerate(entry.id for entry in manifest_entries(table, path))}
+        train = np.array([place[name] for name in loaded.ids if isinstance(name, str)])
+    return loaded if consensus is None else replace(loaded, annotations=consensus.take(train))
+
+
+def _answers(table: pd.DataFrame, path: Path, options: ReadOptions) -> tuple[pd.DataFrame, annotators.Answers | None]:
+    """The table with one row a sample and without the annotators' columns, and their answers where there are any."""
+    if options.answers is not None:
+        other = read_table(options.answers)
+        if "label" not in other:
+            raise InputError(f"{options.answers} has no column 'label' (columns: {', '.join(other.columns)}).")
+        found = annotators.from_file(options.answers, table_labels(other["label"]), other, table, path)
+        return table.drop(columns=[name for name in ("label",) if name in table]), found
+    if annotators.is_long(table) and not options.annotators:
+        return annotators.from_long(table, table_labels(table["label"]), path)
+    if "annotator" in table and not options.annotators:
+        raise InputError(
+            f"{path} has a column 'annotator': it needs 'label', too, and one of id, path and text to name the sample."
+        )
+    columns = annotators.label_columns(table, path, options.annotators)
+    if not columns:
+        return table, None
+    values = table_labels(pd.concat([table[name] for name in columns], ignore_index=True))
+    rest = table.drop(columns=[*columns, *(name for name in ("label",) if name in table)], errors="ignore")
+    return rest, annotators.from_columns(columns, values)
+
+
+def _manifest(
+    table: pd.DataFrame,
+    labels: list[Any],
+    splits: list[str],
+    path: Path,
+    options: ReadOptions,
+    classes: Classes,
+    truth: object,
+) -> Loaded:
     entries = manifest_entries(table, path)
     train = [row for row, split in enumerate(splits) if split == "train"]
     ids = [entry.id for entry in entries]
@@ -67,11 +131,14 @@ def load_table(path: Path, options: ReadOptions, classes: Classes = None, truth:
     return assemble(entries, labels, splits, decoded, options, known, truth, path.stem)
 
 
-def read_table(path: Path) -> pd.DataFrame:
+def read_table(path: Path, labels: Sequence[str] = ()) -> pd.DataFrame:
     """A CSV or Parquet file with the named columns as text (missing: None or empty) and the others as numbers.
+
+    The apostrophe with which a CSV file keeps a spreadsheet from taking a label or an id for a formula is taken away.
 
     Args:
         path: the file.
+        labels: more columns of labels, to be read as text.
 
     Returns:
         At least one row.
@@ -84,7 +151,13 @@ def read_table(path: Path) -> pd.DataFrame:
             table: pd.DataFrame = pyarrow.parquet.read_table(path).to_pandas(ignore_metadata=True)
         else:
             columns = pd.read_csv(path, nrows=0, encoding="utf-8-sig").columns
-            text = [name for name in columns if str(name).strip() in TEXT_COLUMNS]
+            named = {*TEXT_COLUMNS, *labels}
+            one_each = "label" not in {str(name).strip() for name in columns}
+            text = [
+                name
+                for name in columns
+                if str(name).strip() in named or (one_each and str(name).strip().startswith(annotators.PREFIX))
+            ]
             table = pd.read_csv(
                 path,
                 encoding="utf-8-sig",
@@ -99,6 +172,9 @@ def read_table(path: Path) -> pd.DataFrame:
     ) as error:  # UnicodeDecodeError, ParserError, ... are ValueErrors
         raise InputError(f"{path} cannot be read: {error}") from error
     table.columns = pd.Index([str(name).strip() for name in table.columns])
+    for name in GUARDED_COLUMNS if path.suffix.lower() == ".csv" else ():
+        if name in table:
+            table[name] = table[name].map(unguard)
     if len(table) == 0:
         raise InputError(f"{path} has no rows.")
     return table
@@ -253,7 +329,7 @@ def _splits(table: pd.DataFrame, path: Path) -> list[str]:
     return ["test" if name in held_out[:1] else "unused" if name != "train" else name for name in names]
 
 
-def _feature_table(
+def _row_table(
     table: pd.DataFrame,
     labels: list[Any],
     splits: list[str],
@@ -262,11 +338,12 @@ def _feature_table(
     classes: Classes,
     truth: object,
 ) -> Loaded:
+    """Texts or features: a row a sample."""
     split = np.array(splits)
     ids = feature_ids(table)
-    features = feature_columns(table, path)
+    features = table["text"] if "text" in table else feature_columns(table, path)
 
-    def part(name: str, known: Classes) -> Loaded:
+    def part(name: str, known: Classes, reading: ReadOptions) -> Loaded:
         rows = np.flatnonzero(split == name)
         true = truth
         if isinstance(true, list) and len(true) == len(table):
@@ -274,10 +351,13 @@ def _feature_table(
         given = [labels[row] for row in rows]
         names = [ids[row] for row in rows]
         part_of = features.iloc[rows]
-        return from_arrays(part_of, given, options=options, classes=known, truth=true, ids=names, name=path.stem)
+        make = from_texts if "text" in table else from_arrays
+        return make(part_of, given, options=reading, classes=known, truth=true, ids=names, name=path.stem)
 
-    train = part("train", classes)
-    return replace(train, test=part("test", train.classes)) if "test" in splits else train
+    train = part("train", classes, options)
+    if "test" not in splits:
+        return train
+    return replace(train, test=part("test", train.classes, replace(options, encoder=train.encoder or options.encoder)))
 
 
 def feature_ids(table: pd.DataFrame) -> list[str | int]:
@@ -293,13 +373,13 @@ def feature_columns(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     """
     features = table.drop(columns=[name for name in TEXT_COLUMNS if name in table])
     if features.shape[1] == 0:
-        raise InputError(f"{path} has neither a column 'path' nor columns of numbers.")
+        raise InputError(f"{path} has neither a column 'path' or 'text' nor columns of numbers.")
     for name in features.columns:
         if not pd.api.types.is_numeric_dtype(features[name]):
             bad = pd.to_numeric(features[name], errors="coerce").isna().to_numpy()
             row = int(np.argmax(bad))
             raise InputError(
                 f"{path}: column {name!r} is not of numbers: row {row} (line {row + 2}) is "
-                f"{features[name].iloc[row]!r}. For images name the column of files 'path'."
+                f"{features[name].iloc[row]!r}. For images name the column of files 'path', for texts 'text'."
             )
     return features

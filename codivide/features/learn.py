@@ -19,6 +19,7 @@ stacking, Wolpert (Neural Networks 1992). The combination is ours.
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Callable
@@ -31,6 +32,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from codivide import divide, transition
+from codivide.early_learning import prediction_type
 from codivide.errors import InputError, TrainingWarning
 from codivide.features import evidence, linear, neighbours, perceptron
 from codivide.features.matrix import Matrix, Raw, Scale
@@ -40,6 +42,7 @@ from codivide.features.options import Features
 PENALTIES = tuple(10 ** (-exponent / 2) for exponent in range(2, 17))  # 0.1 down to 1e-8
 STRENGTHS = (0.5, 1.0)  # of the correction
 ADJUSTMENTS = (0.0, 0.5, 1.0)  # powers of the classes' frequencies by which probabilities are divided
+TRIED = 2000  # held-out labels by which a penalty is chosen, or all
 _TINY = 1e-9
 _KEPT = 0.01  # a head with less weight is not kept
 
@@ -54,6 +57,8 @@ class Learned:
     Attributes:
         model: the classifier.
         probs: cross-fitted probabilities ``[N, C]`` of the true class; of the final classifier where there is no label.
+        given_probs: the same of the given label.
+        seen: ``[N]``, the probability of the given label itself, NaN where there is none.
         clean_prob: ``[N]`` in [0, 1], NaN where there is no label.
         suggested: ``[N]``: the given label where it is likely clean, else the likeliest other class.
         records: one a round, with the held-out log-loss and agreement on the given labels.
@@ -63,11 +68,23 @@ class Learned:
 
     model: FeatureModel
     probs: Tensor
+    given_probs: Tensor
+    seen: Tensor
     clean_prob: Tensor
     suggested: Tensor
     records: list[Record] = field(default_factory=list)
     report: Record = field(default_factory=dict)
     remarks: dict[str, str] = field(default_factory=dict)
+
+    def evidence(self, given: Tensor) -> dict[str, NDArray[Any]]:
+        """What ``job.training_evidence`` holds of a network's run: here all of it is held out, which it says."""
+        return {
+            "given": given.numpy(),
+            "mean_loss": -self.seen.clamp_min(_TINY).log().float().numpy(),
+            "probs": self.given_probs.half().numpy(),
+            "predictions": self.probs.argmax(1).to(prediction_type(self.probs.shape[1])).unsqueeze(0).numpy(),
+            "held_out": np.asarray(True),
+        }
 
 
 @dataclass
@@ -77,18 +94,15 @@ class _Head:
     name: str
     channel: Tensor  # [C, C]: row c, how a true class c is given
     cross: Tensor  # [N, C]: held-out probabilities of the true class
-    loss: float  # held-out log-loss on the given labels
+    seen: Tensor  # [N]: how likely the given labels are, held out
     detail: Record
     member: Member
     fitted: linear.Linear | None = None
 
-    def given(self) -> Tensor:
-        """Held-out probabilities ``[N, C]`` of the given label."""
-        return self.cross @ self.channel
-
-    def seen(self, given: Tensor) -> Tensor:
-        """How likely the given labels are, ``[N]``, held out."""
-        return self.given().gather(1, given.unsqueeze(1)).squeeze(1)
+    @property
+    def loss(self) -> float:
+        """Held-out log-loss on the given labels."""
+        return log_loss(self.seen)
 
 
 @dataclass
@@ -104,25 +118,30 @@ class _Pool:
 
     def given(self) -> Tensor:
         """Held-out probabilities ``[N, C]`` of the given label."""
-        return torch.einsum("h,hnc->nc", self.weights, torch.stack([head.given() for head in self.heads]))
+        given = torch.stack([head.cross @ head.channel for head in self.heads])
+        return torch.einsum("h,hnc->nc", self.weights, given)
 
-    def seen(self, given: Tensor) -> Tensor:
+    def seen(self) -> Tensor:
         """How likely the given labels are, ``[N]``, held out."""
-        return self.given().gather(1, given.unsqueeze(1)).squeeze(1)
+        return torch.einsum("h,hn->n", self.weights, torch.stack([head.seen for head in self.heads]))
 
 
 class _Problem:
     """The labelled samples with their folds; fits one head after the other."""
 
-    def __init__(self, x: Raw, given: Tensor, classes: int, options: Features, seed: int) -> None:
+    def __init__(
+        self, x: Raw, given: Tensor, classes: int, options: Features, seed: int, confirmed: Tensor | None
+    ) -> None:
         self.options, self.seed, self.classes, self.given = options, seed, classes, given
+        self.confirmed = torch.zeros(len(given), dtype=torch.bool) if confirmed is None else confirmed
         self.generator = torch.Generator().manual_seed(seed)
         self.scale = Scale.fit(x)
-        self.x = Matrix.of(self.scale.apply(x))
-        self.fold = deal(given, min(options.folds, len(given)), self.generator)
-        blocks = int(self.fold.max()) + 1
-        self.weight = torch.ones(len(given), blocks + 1)  # the last block holds nothing out
+        self.x = Matrix.along_axes(self.scale.apply(x))
+        folds = min(options.folds, len(given))
+        self.fold = deal(given, folds, self.generator)
+        self.weight = torch.ones(len(given), folds + 1)  # the last block holds nothing out
         self.weight[torch.arange(len(given)), self.fold] = 0
+        self.trials = min(folds, math.ceil(TRIED * folds / len(given)))  # folds that penalties are compared on
         directions = self.x.principal(options.components, self.generator)
         coordinates = self.x.times(directions)
         # Half-way to whitening: the leading directions count more, but do not hide the others.
@@ -130,42 +149,61 @@ class _Problem:
         directions /= spread.clamp_min(1e-4 * float(spread.max()) + 1e-30).sqrt()
         coordinates = self.x.times(directions)
         unit = float(coordinates.square().mean().sqrt()) or 1.0
-        self.directions, self.coordinates = directions / unit, coordinates / unit
+        self.directions, self.coordinates = self.x.features(directions / unit), coordinates / unit
 
-    def held_out(self, logits: Tensor) -> Tensor:
-        """``[N, C]`` of ``[N, K + 1, C]``: every row as the block predicts it that did not see it."""
-        return torch.softmax(logits[torch.arange(len(self.fold)), self.fold], 1)
-
-    def linear(self, channel: Tensor, start: _Head | None = None) -> _Head:
-        """The linear head with the best penalty, sought downwards until the held-out loss rises."""
+    def likelihood(self, channel: Tensor) -> Tensor:
+        """How likely the given labels are for each true class, ``[N, C]``; a confirmed one is the true class."""
         likelihood = channel.T[self.given]
-        best: _Head | None = None
-        fitted = start.fitted if start else None
-        first = start.detail["penalty"] if start else PENALTIES[0]
+        likelihood[self.confirmed] = torch.eye(self.classes)[self.given[self.confirmed]]
+        return likelihood
+
+    def held_out(self, logits: Tensor, fold: Tensor) -> Tensor:
+        """``[N, C]`` of ``[N, K, C]``: every row as the block predicts it that did not see it."""
+        return torch.softmax(logits[torch.arange(len(fold)), fold], 1)
+
+    def trial(self, channel: Tensor, start: linear.Linear | None, first: float) -> tuple[float, float, linear.Linear]:
+        """Loss, penalty and fit of the best linear head on the first folds, sought downwards until the loss rises."""
+        likelihood = self.likelihood(channel)
+        held = (self.fold < self.trials).nonzero().flatten()
+        rows, fold = self.x.take(held), self.fold[held]
+        best: tuple[float, float, linear.Linear] | None = None
         for penalty in (value for value in PENALTIES if value <= first):
-            fitted = linear.fit(self.x, likelihood, self.weight, penalty, fitted)
-            cross = self.held_out(fitted.logits(self.x))
-            loss = log_loss(cross, likelihood)
-            if best is not None and loss >= best.loss:
+            start = linear.fit(self.x, likelihood, self.weight[:, : self.trials], penalty, start)
+            loss = log_loss((self.held_out(start.logits(rows), fold) * likelihood[held]).sum(1))
+            if best is not None and loss >= best[0]:
                 break
-            member = Member("linear", 1.0, (fitted.weight[:, -1], fitted.bias[-1]))
-            best = _Head("linear", channel, cross, loss, {"penalty": penalty}, member, fitted)
+            best = loss, penalty, start
         assert best is not None
         return best
 
+    def linear(self, channel: Tensor, penalty: float, near: linear.Linear) -> _Head:
+        """The linear head of all folds, and of none held out, with a penalty that was found; from a ``near`` fit."""
+        likelihood = self.likelihood(channel)
+        mean = linear.Linear(near.weight.mean(1, keepdim=True), near.bias.mean(0, keepdim=True))
+        lacking = self.weight.shape[1] - near.bias.shape[0]
+        start = linear.Linear(
+            torch.cat([near.weight, mean.weight.expand(-1, lacking, -1)], 1),
+            torch.cat([near.bias, mean.bias.expand(lacking, -1)]),
+        )
+        fitted = linear.fit(self.x, likelihood, self.weight, penalty, start)
+        cross = self.held_out(fitted.logits(self.x), self.fold)
+        member = Member("linear", 1.0, (self.x.features(fitted.weight[:, -1]), fitted.bias[-1]))
+        seen = (cross * likelihood).sum(1)
+        return _Head("linear", channel, cross, seen, {"penalty": penalty}, member, fitted)
+
     def mlp(self, channel: Tensor) -> _Head:
         """The MLP after the number of updates with the least held-out loss."""
-        likelihood = channel.T[self.given]
+        likelihood = self.likelihood(channel)
         found: list[_Head] = []
 
         def watch(net: perceptron.Perceptron) -> bool:
-            cross = self.held_out(net.logits(self.coordinates))
-            loss = log_loss(cross, likelihood)
-            if not found or loss < found[0].loss:
+            cross = self.held_out(net.logits(self.coordinates), self.fold)
+            seen = (cross * likelihood).sum(1)
+            if not found or log_loss(seen) < found[0].loss:
                 tensors = tuple(value[-1].clone() for value in net.tensors())
-                found[:] = [_Head("mlp", channel, cross, loss, {}, Member("mlp", 1.0, tensors))]
+                found[:] = [_Head("mlp", channel, cross, seen, {}, Member("mlp", 1.0, tensors))]
                 return True
-            return loss < 1.02 * found[0].loss
+            return log_loss(seen) < 1.02 * found[0].loss
 
         options = self.options
         perceptron.fit(
@@ -185,6 +223,7 @@ def learn(
     options: Features,
     seed: int,
     watch: Callable[[Record], None] | None = None,
+    confirmed: Tensor | None = None,
 ) -> Learned:
     """Fit the heads, pool them and judge every label.
 
@@ -195,6 +234,7 @@ def learn(
         options: the hyper-parameters.
         seed: of folds, MLP and neighbours.
         watch: called with every round's record.
+        confirmed: mask ``[N]`` of the labels that are known to be right; None: no label.
 
     Raises:
         InputError: fewer than 2 labelled samples.
@@ -204,7 +244,8 @@ def learn(
         raise InputError(f"{len(labelled)} samples have a label; the method features needs at least 2")
     began = time.perf_counter()
     problem = _Problem(
-        x if len(labelled) == len(given) else x[labelled.numpy()], given[labelled], len(classes), options, seed
+        *(x if len(labelled) == len(given) else x[labelled.numpy()], given[labelled], len(classes), options, seed),
+        None if confirmed is None else confirmed[labelled],
     )
     records: list[Record] = []
 
@@ -234,17 +275,18 @@ def learn(
         if weight >= _KEPT
     ]
     model = FeatureModel(problem.scale, problem.directions, members, frequency, power, classes)
-    probs = torch.empty(len(given), len(classes))
-    probs[labelled] = cross
+    clean_prob[problem.confirmed] = 1.0
+    probs, given_probs = (torch.empty(len(given), len(classes)) for _ in range(2))
+    probs[labelled], given_probs[labelled] = cross, pool.given()
     missing = (given < 0).nonzero().flatten()
     if len(missing):
-        probs[missing] = model.predict(x[missing.numpy()])
-    whole = torch.full((len(given),), torch.nan, dtype=clean_prob.dtype)
-    whole[labelled] = clean_prob
+        probs[missing] = given_probs[missing] = model.predict(x[missing.numpy()])
+    whole, seen = (torch.full((len(given),), torch.nan, dtype=torch.float64) for _ in range(2))
+    whole[labelled], seen[labelled] = clean_prob, pool.seen().double()
     report |= {"adjustment": power, "transition_matrix": matrix.tolist(), **judged}
     for text in remarks.values():
         warnings.warn(text, TrainingWarning, stacklevel=2)
-    return Learned(model, probs, whole, suggestions(probs, whole, given), records, report, remarks)
+    return Learned(model, probs, given_probs, seen, whole, suggestions(probs, whole, given), records, report, remarks)
 
 
 def deal(given: Tensor, folds: int, generator: torch.Generator) -> Tensor:
@@ -257,14 +299,14 @@ def deal(given: Tensor, folds: int, generator: torch.Generator) -> Tensor:
 
 
 def default_updates(count: int) -> int:
-    """Updates of the MLP for ``count`` samples, in batches of 128: 40 passes, from 10,000 samples on 10; 200 to 4000."""
+    """Updates of the MLP for ``count`` samples, in batches of 128: 40 passes, from 10,000 on 10; 200 to 4000 in all."""
     passes = min(40 * count // 128, max(800, 10 * count // 128))
     return min(max(passes, 200), 4000)
 
 
-def log_loss(probs: Tensor, likelihood: Tensor) -> float:
-    """Mean of ``-log sum_c v_c p_c`` over samples: ``probs`` and ``likelihood`` are ``[N, C]``."""
-    return -float((probs * likelihood).sum(1).clamp_min(_TINY).log().mean())
+def log_loss(seen: Tensor) -> float:
+    """Mean of ``-log`` of how likely the given labels are, ``[N]``."""
+    return -float(seen.clamp_min(_TINY).log().mean())
 
 
 def stack(likelihoods: Tensor, steps: int = 500) -> Tensor:
@@ -305,31 +347,36 @@ def _plain(problem: _Problem, record: Callable[..., None]) -> _Pool:
     identity = torch.eye(problem.classes)
     heads = []
     for kind in problem.options.kinds():
-        heads.append(problem.linear(identity) if kind == "linear" else problem.mlp(identity))
-        record(kind, loss=heads[-1].loss, agreement=_agreement(heads[-1].given(), problem.given))
-    return _Pool(heads, stack(torch.stack([head.seen(problem.given) for head in heads])))
+        if kind == "linear":
+            _, penalty, near = problem.trial(identity, None, PENALTIES[0])
+            heads.append(problem.linear(identity, penalty, near))
+        else:
+            heads.append(problem.mlp(identity))
+        record(kind, loss=heads[-1].loss, agreement=_agreement(heads[-1], problem.given))
+    return _Pool(heads, stack(torch.stack([head.seen for head in heads])))
 
 
 def _corrected(problem: _Problem, plain: _Pool, matrix: Tensor, record: Callable[..., None]) -> _Pool:
     """The same heads, fitted through the transition matrix; its strength is chosen by the first of them."""
+    channels = {strength: torch.lerp(torch.eye(problem.classes), matrix, strength) for strength in STRENGTHS}
     heads: list[_Head] = []
-    strengths = STRENGTHS
     for first in plain.heads:
-        tried = []
-        for strength in strengths:
-            channel = torch.lerp(torch.eye(problem.classes), matrix, strength)
-            head = problem.linear(channel, first) if first.name == "linear" else problem.mlp(channel)
-            head.detail["strength"] = strength
-            tried.append(head)
-        best = min(tried, key=lambda head: head.loss)
-        strengths = (best.detail["strength"],)
-        heads.append(best)
-        record(f"{best.name} corrected", loss=best.loss, agreement=_agreement(best.given(), problem.given))
-    return _Pool(heads, stack(torch.stack([head.seen(problem.given) for head in heads])))
+        if first.fitted is None:
+            head = min((problem.mlp(channel) for channel in channels.values()), key=lambda item: item.loss)
+        else:
+            start = linear.Linear(first.fitted.weight[:, : problem.trials], first.fitted.bias[: problem.trials])
+            tried = [(problem.trial(each, start, first.detail["penalty"]), each) for each in channels.values()]
+            (_, penalty, near), channel = min(tried, key=lambda item: item[0][0])
+            head = problem.linear(channel, penalty, near)
+        channels = {strength: each for strength, each in channels.items() if each is head.channel}
+        head.detail["strength"] = next(iter(channels))
+        heads.append(head)
+        record(f"{head.name} corrected", loss=head.loss, agreement=_agreement(head, problem.given))
+    return _Pool(heads, stack(torch.stack([head.seen for head in heads])))
 
 
-def _agreement(probs: Tensor, given: Tensor) -> float:
-    return float((probs.argmax(1) == given).double().mean())
+def _agreement(head: _Head, given: Tensor) -> float:
+    return float(((head.cross @ head.channel).argmax(1) == given).double().mean())
 
 
 def _mean_and_error(value: Tensor) -> tuple[float, float]:
@@ -340,7 +387,7 @@ def _mean_and_error(value: Tensor) -> tuple[float, float]:
 def _compare(pools: list[_Pool], given: Tensor) -> tuple[Record, dict[str, str]]:
     """Whether the corrected pool beats the plain one on held-out given labels, and whether either has learned."""
     count = len(given)
-    logs = [pool.seen(given).clamp_min(_TINY).log().double() for pool in pools]
+    logs = [pool.seen().clamp_min(_TINY).log().double() for pool in pools]
     gain, error = _mean_and_error(logs[-1] - logs[0])
     corrected = gain > error
     size = torch.bincount(given)
@@ -371,7 +418,7 @@ def _compare(pools: list[_Pool], given: Tensor) -> tuple[Record, dict[str, str]]
 
 
 def _adjustment(cross: Tensor, given: Tensor) -> float:
-    """The power of ``ADJUSTMENTS`` whose answers agree with most held-out given labels, if beyond one standard error."""
+    """The power of ``ADJUSTMENTS`` whose answers agree with most held-out labels, if beyond one standard error."""
     frequency = torch.bincount(given, minlength=cross.shape[1]) / len(given)
     right = [(adjusted(cross, frequency, power).argmax(1) == given).double() for power in ADJUSTMENTS]
     best = max(range(len(right)), key=lambda i: float(right[i].mean()))
@@ -388,12 +435,11 @@ def _divide(problem: _Problem, pool: _Pool, cross: Tensor, learnable: bool) -> t
     if not learnable:
         return torch.full((len(given),), 0.5, dtype=torch.float64), {"noise_estimate": noise}
     if division != "calibrated":
-        loss = -pool.seen(given).clamp_min(_TINY).log()
+        loss = -pool.seen().clamp_min(_TINY).log()
         rules = {"gmm": divide.gmm, "bmm": divide.bmm}
         answer = rules[division](loss) if division in rules else divide.class_wise(loss, given, problem.classes)
         return answer.clean_prob.double(), {"noise_estimate": 1 - float(answer.clean_prob.mean())}
     shares = neighbours.shares(problem.coordinates, given, problem.classes, problem.generator)
-    labels = torch.nn.functional.one_hot(given, problem.classes)
-    size = min(range(len(shares)), key=lambda i: log_loss(shares[i], labels))
+    size = min(range(len(shares)), key=lambda i: log_loss(shares[i].gather(1, given.unsqueeze(1))))
     clean_prob, importance = evidence.calibrated(cross, shares[size], given, noise, problem.generator)
     return clean_prob, {"noise_estimate": noise, "neighbours": neighbours.SIZES[size], **importance}

@@ -65,9 +65,12 @@ def fit(
     share = (weight / weight.sum(0).clamp_min(torch.finfo(torch.float32).tiny)).unsqueeze(-1)
     given = likelihood.unsqueeze(1)
     size = (width + 1) * blocks * classes
+    # Steps are in units in which the curvature of the loss is about 1 along every column.
+    spread = (1 - 1 / classes) / classes
+    unit = (spread * torch.cat([x.squares(), torch.ones(1)]) + penalty).rsqrt().unsqueeze(1)
 
     def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        theta = torch.from_numpy(flat).float().view(width + 1, blocks * classes)
+        theta = torch.from_numpy(flat).float().view(width + 1, blocks * classes) * unit
         logits = (x.times(theta[:-1]) + theta[-1]).view(count, blocks, classes)
         prob = torch.softmax(logits, -1)
         joint = prob * given
@@ -77,14 +80,17 @@ def fit(
         gradient = torch.empty(width + 1, blocks * classes, dtype=torch.float64)
         gradient[:-1] = x.back(slope).add_(theta[:-1], alpha=penalty)
         gradient[-1] = slope.sum(0)
+        gradient *= unit
         return float(loss + 0.5 * penalty * theta[:-1].double().square().sum()), gradient.flatten().numpy()
 
     if start is None:
         flat = np.zeros(size)
     else:
-        flat = torch.cat([start.weight.flatten(1), start.bias.flatten().unsqueeze(0)]).double().flatten().numpy()
+        flat = (
+            (torch.cat([start.weight.flatten(1), start.bias.flatten().unsqueeze(0)]) / unit).double().flatten().numpy()
+        )
     found = minimize(
         objective, flat, jac=True, method="L-BFGS-B", options={"maxiter": steps, "ftol": tolerance, "gtol": 1e-7}
     )
-    theta = torch.from_numpy(found.x).float().view(width + 1, blocks, classes)
+    theta = (torch.from_numpy(found.x).float().view(width + 1, -1) * unit).view(width + 1, blocks, classes)
     return Linear(theta[:-1].clone(), theta[-1].clone())

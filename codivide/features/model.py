@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from codivide import model_file
+from codivide import encode, model_file
 from codivide.data.loaded import Rows
-from codivide.features.matrix import Matrix, Raw, Scale
+from codivide.features.matrix import Matrix, Raw, Scale, raw
 from codivide.features.perceptron import Perceptron
 
 KIND = "features"
@@ -47,6 +47,7 @@ class FeatureModel:
         frequency: of the given labels ``[C]``.
         power: of the frequencies by which probabilities are divided.
         classes: class values in the user's own type.
+        encoder: what makes rows of texts or images, where something does.
     """
 
     scale: Scale
@@ -55,6 +56,7 @@ class FeatureModel:
     frequency: Tensor
     power: float
     classes: tuple[Any, ...]
+    encoder: encode.Encoder | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -84,10 +86,16 @@ class FeatureModel:
         changed = total / self.frequency.clamp_min(1e-9).pow(self.power)
         return changed / changed.sum(1, keepdim=True)
 
+    def points(self, rows: Rows) -> Tensor:
+        """Where the samples lie among each other, ``[N, P]``: along the leading directions, rows of length 1."""
+        every = torch.split(torch.arange(len(rows)), _CHUNK)
+        parts = [Matrix.of(self.scale.apply(raw(rows, ids))).times(self.directions) for ids in every if len(ids)]
+        return torch.nn.functional.normalize(torch.cat(parts) if parts else torch.zeros(0, self.directions.shape[1]))
+
     def logits(self, rows: Rows, batch_size: int = _CHUNK) -> Tensor:
         """Logarithms of the class probabilities ``[N, C]`` on raw rows."""
         every = torch.split(torch.arange(len(rows)), batch_size)
-        parts = [self.predict(rows[ids].flatten(1).float().cpu().numpy()) for ids in every if len(ids)]
+        parts = [self.predict(raw(rows, ids)) for ids in every if len(ids)]
         found = torch.cat(parts) if parts else torch.zeros(0, len(self.frequency))
         return found.clamp_min(_TINY).log()
 
@@ -109,8 +117,10 @@ class FeatureModel:
         }
         for i, member in enumerate(self.members):
             tensors |= {f"member.{i}.{j}": value for j, value in enumerate(member.tensors)}
+        encoder, more = encode.save(self.encoder)
         members = [{"kind": member.kind, "weight": member.weight} for member in self.members]
-        model_file.write(path, tensors, {"kind": KIND, "members": members, "power": self.power}, self.classes)
+        header = {"kind": KIND, "members": members, "power": self.power, "encoder": encoder}
+        model_file.write(path, tensors | more, header, self.classes)
 
     @classmethod
     def of(cls, tensors: dict[str, Tensor], header: dict[str, Any]) -> FeatureModel:
@@ -125,4 +135,5 @@ class FeatureModel:
         ]
         scale = Scale(tensors["scale.mean"], tensors["scale.deviation"])
         power, classes = float(header["power"]), tuple(header["classes"])
-        return cls(scale, tensors["directions"], members, tensors["frequency"], power, classes)
+        encoder = encode.restore(header.get("encoder"), tensors)
+        return cls(scale, tensors["directions"], members, tensors["frequency"], power, classes, encoder)

@@ -60,9 +60,9 @@ def fit(
 ) -> None:
     """Train with AdamW on ``-log sum_c v_c p_c`` (see ``linear.fit``) of mixed features.
 
-    Mixup (Zhang et al., ICLR 2018, section 2): ``share x_i + (1 - share) x_j`` is asked for both labels, weighted by the
-    same share. Partners come from the same fold, so that a held-out sample is never mixed into a training one; one draw
-    serves all folds, which therefore differ by what they hold out alone.
+    Mixup (Zhang et al., ICLR 2018, section 2): ``share x_i + (1 - share) x_j`` is asked for both labels, weighted by
+    the same share. Partners come from the same fold, so that a held-out sample is never mixed into a training one; one
+    draw serves all folds, which therefore differ by what they hold out alone.
 
     Args:
         x: features ``[N, D]`` of about unit scale.

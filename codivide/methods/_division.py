@@ -111,6 +111,7 @@ class Dividing(Method):
         division = divide.class_wise(evidence, labels, len(names)) if apart else divide.gmm(evidence)
         prob, lost = divide.restore_classes(division.clean_prob, evidence, labels, len(names), self.threshold)
         run.remember(f"clean_prob.{i}")[given] = prob
+        run.pin(run.remember(f"clean_prob.{i}"))
         run.log(**{f"separates_{i}": float(division.separates)})
         if not division.separates:
             seen = "wrong events" if self.counts_events() else "losses"

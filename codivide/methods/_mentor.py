@@ -95,7 +95,7 @@ class Mentored(Method):
         else:
             z = mentor.features(losses, float(threshold), batch.y, run.progress / run.plan.epochs)
             weights = self.mentor(run).weights(z)
-        return self.drop(run, weights)
+        return self.drop(run, weights.masked_fill(run.confirmed[batch.id], 1.0))
 
     def drop(self, run: Run, weights: Tensor) -> Tensor:
         """Set the scheduled share of the weights, chosen at random, to 0."""

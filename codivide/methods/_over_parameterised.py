@@ -31,10 +31,10 @@ class OverParameterised(Method):
     init: float | None = None
 
     def start(self, run: Run) -> None:
-        """Begin with nearly no noise, the same for all samples."""
+        """Begin with nearly no noise, the same for all samples; with none, which has no gradient, where confirmed."""
         super().start(run)
-        run.remember("u", 1, fill=self.first_value(run))
-        run.remember("v", len(run.data.classes), fill=self.first_value(run))
+        for name, size in (("u", 1), ("v", len(run.data.classes))):
+            run.pin(run.remember(name, size, fill=self.first_value(run)), 0.0)
 
     def first_value(self, run: Run) -> float:
         """``init``, or what lets a short run reach v = 1 after the share of it that the paper's run takes."""

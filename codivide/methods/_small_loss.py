@@ -10,7 +10,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from codivide import divide
-from codivide.engine import Method, Run
+from codivide.engine import Batch, Method, Run
 from codivide.plan import early_epochs
 
 
@@ -67,12 +67,19 @@ class SmallLoss(Method):
         run.log(forget_rate=rate)
         return float(rate)
 
-    def exchange(self, run: Run, losses: list[Tensor], where: Tensor, kept: float) -> None:
+    @staticmethod
+    def small(run: Run, batch: Batch, losses: Tensor, where: Tensor, kept: float) -> Tensor:
+        """The share of smallest losses ``[B]`` among the places ``where`` ``[K]``; no confirmed label is left out."""
+        sure = run.confirmed[batch.id[where]]
+        ranked = losses.detach()[where].masked_fill(sure, -math.inf)
+        return where[divide.smallest(ranked, max(kept, int(sure.sum()) / len(where)))]
+
+    def exchange(self, run: Run, batch: Batch, losses: list[Tensor], where: Tensor, kept: float) -> None:
         """Each network learns from the share of smallest losses of its peer, among the places ``where`` ``[K]``.
 
         A sample counts as much as when the whole batch is exchanged, however few there are to choose from.
         """
-        chosen = [where[divide.smallest(loss[where], kept)] for loss in losses]
+        chosen = [self.small(run, batch, loss, where, kept) for loss in losses]
         for i in range(2):
             share = len(chosen[i]) / len(divide.smallest(losses[i], kept))
             loss = share * mean_of(losses[i], chosen[1 - i])

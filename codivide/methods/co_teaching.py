@@ -36,4 +36,4 @@ class CoTeaching(SmallLoss):
         kept = self.kept_share(run)
         for batch in run.batches(run.data.y >= 0):
             losses = [run.observe(batch, run.logits(i, batch.x[0])) for i in range(2)]
-            self.exchange(run, losses, arange(len(batch.id), device=run.device), kept)
+            self.exchange(run, batch, losses, arange(len(batch.id), device=run.device), kept)

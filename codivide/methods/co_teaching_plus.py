@@ -56,7 +56,9 @@ class CoTeachingPlus(SmallLoss):
                 different = disagreement(*logits)
                 run.log(disagreement=len(different) / len(where))
                 if len(different):
-                    where = different
+                    chosen = run.confirmed[batch.id]  # both may agree on another label than the confirmed one
+                    chosen[different] = True
+                    where = chosen.nonzero().flatten()
                 else:
                     run.warn("agree", "the networks agree on a whole batch; such batches are learned by Co-teaching")
-            self.exchange(run, losses, where, kept)
+            self.exchange(run, batch, losses, where, kept)

@@ -18,7 +18,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from codivide import divide, functional
+from torch import arange
+
+from codivide import functional
 from codivide.engine import Run
 from codivide.methods._small_loss import SmallLoss, mean_of
 
@@ -46,6 +48,7 @@ class JoCoR(SmallLoss):
             for logits in (first, second):
                 run.observe(batch, logits)
             losses = functional.joint_loss(first, second, batch.y, self.agreement)
-            loss = mean_of(losses, divide.smallest(losses, kept))
+            chosen = self.small(run, batch, losses, arange(len(losses), device=run.device), kept)
+            loss = mean_of(losses, chosen)
             run.update(loss, 0, 1)
             run.log(loss=loss)

@@ -125,9 +125,13 @@ class JointOptimization(Method):
         return total / total.sum(1, keepdim=True).clamp_min(1e-12)
 
     def replace(self, run: Run) -> Tensor:
-        """Replace labels by what the network predicts; the share of the labels so far whose class changed."""
+        """Replace labels by what the network predicts; the share of the labels so far whose class changed.
+
+        A confirmed label is never replaced.
+        """
         mean, held = self.predicted(run), run.remember("labels")
-        labelled, seen, before, now = held.sum(1) > 0, mean.sum(1) > 0, held.argmax(1), mean.argmax(1)
+        labelled, seen = held.sum(1) > 0, run.pin(mean.sum(1) > 0, to=False)
+        before, now = held.argmax(1), mean.argmax(1)
         chosen = seen
         if self.labels == "hard_k":
             different = (labelled & seen & (now != before)).nonzero().flatten()

@@ -75,6 +75,7 @@ class MCorrection(Method):
         loss = run.measure(0, lambda logits, batch: functional.sample_loss(logits, batch.y))[given]
         division = divide.bmm(loss)
         run.remember("clean_prob")[given] = division.clean_prob
+        run.pin(run.remember("clean_prob"))
         run.log(separates=float(division.separates))
         if not division.separates and run.epoch + 1 >= self.warmup_epochs(run):
             run.warn("separates", "the losses do not show two groups, so the split is a guess; going on with it")

@@ -1,11 +1,12 @@
 """Mean Teacher (Tarvainen, Valpola; NeurIPS 2017, arXiv:1703.01780).
 
 Kept from the reference code, not in the paper:
-- weight and ramp are those of the comparison in the MixMatch paper: 50 on CIFAR-10 (150 on SVHN), rising linearly over
-  the first 40 % of training (the paper: 100, along a Gaussian); the squared difference is a mean over classes, too;
+- the weight rises linearly, as in the comparison in the MixMatch paper (there to 50 on CIFAR-10 and 150 on SVHN, over
+  40 % of training; the paper: 100, along a Gaussian); the squared difference is a mean over classes, too;
 - labelled samples are among the unlabelled ones, as in the paper; the teacher classifies.
 
-Ours: the decay of the teacher's average rises as ``(1 + t) / (10 + t)`` over updates t up to the plan's ``average``
+Ours: the weight is 10 and rises over all of training. With few labels and a larger one, or a faster rise, the network
+predicts too few classes, because the same answer for all samples is consistent, too. The decay of the teacher's average rises as ``(1 + t) / (10 + t)`` over updates t up to the plan's ``average``
 (the paper: 0.99 at first, then 0.999; about the same). The average covers the buffers of batch normalisation, and the
 teacher predicts in evaluation mode (theirs: on the statistics of the batch, with dropout). With a plan that has no
 average the network in evaluation mode is its own teacher. The published run on CIFAR-10 has a weight decay of 0.2, ours
@@ -35,7 +36,8 @@ class MeanTeacher(SemiSupervised):
     paper: ClassVar[str] = "arXiv:1703.01780"
     summary: ClassVar[str] = "semi-supervised: follow the average of one's own weights"
 
-    weight: float = 50.0
+    weight: float = 10.0
+    rampup: float = 1.0
 
     def views(self) -> tuple[str, ...]:
         """Two weak ones: the student's and the teacher's."""

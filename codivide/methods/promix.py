@@ -103,7 +103,7 @@ class ProMix(WarmUp):
         losses = run.measure(i, lambda logits, batch: functional.sample_loss(logits, batch.y))
         run.remember(f"given_prob.{i}")[given >= 0] = torch.exp(-losses[given >= 0]).nan_to_num(0)
         share = self.rho_start + (self.rho - self.rho_start) * self.ramp(run)
-        return divide.small_loss(losses, given, len(run.data.classes), share)
+        return run.pin(divide.small_loss(losses, given, len(run.data.classes), share))
 
     def batch_loss(self, run: Run, batch: Batch, base: list[Tensor]) -> Tensor:
         """Add matched and agreed samples of a batch to the base sets; the sum of both networks' losses."""

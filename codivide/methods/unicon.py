@@ -101,8 +101,10 @@ class UNICON(WarmUp):
         selection = divide.class_balanced(found, run.data.y[given], classes, tau=self.tau, d_mu=self.d_mu)
         run.remember("divergence")[given] = found.nan_to_num(1)
         run.remember("kept")[given] = selection.kept
-        run.log(threshold=selection.threshold, labelled=selection.kept.sum())
-        return run.remember("kept")
+        run.pin(run.remember("divergence"), 0.0)
+        kept = run.pin(run.remember("kept"))
+        run.log(threshold=selection.threshold, labelled=kept.sum())
+        return kept
 
     def learn(self, run: Run, i: int, kept: Tensor) -> None:
         """One pass of network ``i`` over the kept labels, with as many of the rest."""

@@ -1,0 +1,143 @@
+"""Estimated against true noise rates: ``noise_report`` on sets whose truth is known; it never sees the truth.
+
+python benchmarks/noise_estimate.py [--out results/noise] [--only digits music] [--runs]
+
+Every setting is one JSON file; what is there already is left out. ``--runs`` adds the settings on CIFAR-10, for which
+``codivide fit`` trains plain cross-entropy first (small_cnn, 12 epochs, 4,000 images) and the report reads the run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from codivide import detection, noise_report
+from codivide.data import named, noise
+from codivide.noise_estimate import NoiseReport
+from codivide.record import environment
+
+ROOT = Path(os.environ.get("CODIVIDE_DATA", "data"))
+INJECTED = {
+    "digits": ("symmetric:0", "symmetric:0.2", "symmetric:0.4", "symmetric:0.6", "asymmetric:0.2", "asymmetric:0.4"),
+    "fashion_mnist": ("symmetric:0", "symmetric:0.2", "symmetric:0.4", "asymmetric:0.4"),
+}
+PAIR = {"digits": ("pair:0.45",)}
+RUNS = (("cifar10n:worse", None), ("cifar10n:aggre", None), ("cifar10", "symmetric:0.4"), ("cifar10", "symmetric:0"))
+
+
+class Setting(NamedTuple):
+    """Features, labels and the truth that only the comparison sees."""
+
+    name: str
+    x: Any
+    given: np.ndarray
+    truth: np.ndarray
+    classes: int
+
+
+def settings() -> Iterator[Setting]:
+    """All of the feature route, one after the other."""
+    for name, specs in INJECTED.items():
+        loaded = named.load(name)
+        rows = np.sort(np.random.default_rng(0).permutation(len(loaded.y))[:10_000])
+        x = loaded.x[torch.from_numpy(rows)].reshape(len(rows), -1).numpy().astype(np.float32)
+        for spec in (*specs, *PAIR.get(name, ())):
+            truth = loaded.y[rows]
+            given = noise.apply(noise.parse(spec), truth, loaded.classes, np.random.default_rng(0), None, name)
+            yield Setting(f"{name} {spec}", x, given, truth, len(loaded.classes))
+    music = np.load(ROOT / "crowd/music_genre.npz")
+    for kind in ("majority", "single"):
+        given, truth = music[f"y_train_{kind}"].astype(np.int64), music["y_train_true"].astype(np.int64)
+        yield Setting(f"music_genre {kind}", music["x_train"], given, truth, 10)
+    hausa = np.load(ROOT / "text/hausa_newsclass_distant.npz")
+    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2)
+    x = words.fit_transform([text.decode("utf-8") for text in hausa["text_train"]])
+    yield Setting(
+        "hausa distant", x, hausa["y_train_noisy"].astype(np.int64), hausa["y_train_true"].astype(np.int64), 5
+    )
+    youtube, embedded = np.load(ROOT / "text/youtube.npz"), np.load(ROOT / "text/youtube_minilm.npz")
+    covered = youtube["weak_majority_train"] >= 0
+    given = youtube["weak_majority_train"][covered].astype(np.int64)
+    x = embedded["x_train"][covered].astype(np.float32)
+    yield Setting("youtube majority", x, given, youtube["y_train"][covered].astype(np.int64), 2)
+
+
+def compare(report: NoiseReport, given: np.ndarray, truth: np.ndarray, classes: int) -> dict[str, Any]:
+    """The report beside the truth."""
+    matrix = noise.transition_matrix(truth, given, classes)
+    found = detection.detection(given, truth, report.clean_prob)
+    return {
+        "true_rate": noise.effective_rate(truth, given),
+        "report": report.to_dict(),
+        "matrix_error": float(abs(report.transition - matrix).sum(1).mean() / 2),
+        "detection": {name: value for name, value in found.items() if name != "reliability"},
+        "reliability": found["reliability"],
+    }
+
+
+def trained(source: str, spec: str | None) -> dict[str, Any]:
+    """Train by the command line, then report on the folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        words = ["fit", source, "--method", "cross_entropy", "--net", "small_cnn", "--epochs", "12", "--limit", "4000"]
+        words += ["--out", str(run), "--evaluate-every", "12", *(["--noise", spec] if spec else [])]
+        subprocess.run([sys.executable, "-m", "codivide.cli", *words], check=True, capture_output=True)
+        began = time.perf_counter()
+        report = noise_report(run)
+        seconds = time.perf_counter() - began
+        summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+        with np.load(run / "predictions.npz") as held:
+            given = held["given"]
+        table = np.genfromtxt(run / "labels.csv", delimiter=",", names=True, dtype=None, encoding="utf-8")
+        names = {name: number for number, name in enumerate(summary["classes"])}
+        truth = np.asarray([names[str(label)] for label in table["true_label"]])
+    row = compare(report, given, truth, len(names))
+    return row | {"seconds": seconds, "training_seconds": summary["training_seconds"], "samples": len(given)}
+
+
+def write(out: Path, name: str, row: dict[str, Any]) -> None:
+    path = out / f"{name.replace(' ', '_').replace(':', '_')}.json"
+    path.write_text(json.dumps({"setting": name, **row, **environment()}, indent=2) + "\n", encoding="utf-8")
+    report = row["report"]
+    print(
+        f"{name:28s} true {row['true_rate']:.3f} estimated {report['rate']:.3f} ({report['low']:.3f} to "
+        f"{report['high']:.3f}) {report['kind']} {report['trust']['level']} "
+        f"AUROC {row['detection'].get('auroc', float('nan')):.3f} ECE {row['detection']['calibration_error']:.3f}",
+        flush=True,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("results/noise"))
+    parser.add_argument("--only", nargs="+", default=[""])
+    parser.add_argument("--runs", action="store_true")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    done = {json.loads(path.read_text(encoding="utf-8"))["setting"] for path in args.out.glob("*.json")}
+    for item in settings():
+        if item.name not in done and any(word in item.name for word in args.only):
+            began = time.perf_counter()
+            report = noise_report(item.x, item.given)
+            row = {"seconds": time.perf_counter() - began, "samples": len(item.given)}
+            write(args.out, item.name, compare(report, item.given, item.truth, item.classes) | row)
+    for source, spec in RUNS if args.runs else ():
+        name = f"{source} {spec or 'human'} (run)"
+        if name not in done and any(word in name for word in args.only):
+            write(args.out, name, trained(source, spec))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,241 @@
+"""Samples that come twice: exactly, or nearly.
+
+Exact duplicates share every byte. Near duplicates are found by locality-sensitive hashing: a sample's code is the signs
+of random projections of its descriptor (Charikar, "Similarity estimation techniques from rounding algorithms", STOC
+2002), two samples at angle t differ in each bit with probability t / pi, and only samples that agree in one 16-bit band
+of the code are compared. On images of 16 x 16 pixels this is a perceptual hash: the bits say what is lighter than what.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import sparse
+from sklearn.feature_extraction.text import HashingVectorizer
+from torch import Tensor
+
+from codivide.data.loaded import Rows
+
+Labels = np.ndarray[Any, np.dtype[np.int64]]
+Floats = np.ndarray[Any, np.dtype[np.float32]]
+Words = np.ndarray[Any, np.dtype[np.uint16]]
+Descriptors = Any  # float32 [N, D], dense or CSR
+
+IMAGE_COSINE = 0.985  # of pixels less their mean, at 32 x 32: the same photo saved, scaled or lit differently
+TEXT_COSINE = 0.95  # of word counts
+ROW_DISTANCE = 0.01  # of standardised features, relative to the longer row
+FEWEST_COLUMNS = 8  # in narrower tables rows come near each other by chance
+_CHUNK = 2048
+_BAND = 16  # bits
+_WINDOW = 64  # samples with which one of a crowded band is compared
+
+
+class Group(NamedTuple):
+    """Samples that are the same thing.
+
+    Attributes:
+        rows: ascending, at least two.
+        exact: all of them share every byte; else each is near the first one, or equal to one that is.
+    """
+
+    rows: tuple[int, ...]
+    exact: bool
+
+
+def find(rows: Rows | None, texts: Sequence[str] | None = None) -> list[Group]:
+    """All groups of duplicates, by first row.
+
+    Images are compared as they were decoded; texts without regard to case and white space; rows of a table by value,
+    and where there are at least 8 columns also nearly. What is near: images whose pixels (32 x 32, less the mean of the
+    image) have a cosine of at least 0.985; texts whose word counts have one of at least 0.95; rows of standardised
+    features that differ by at most 1 % of their length.
+
+    Args:
+        rows: ``[N, ...]``; None where only texts are known.
+        texts: length N; they win over rows.
+    """
+    if texts is not None:
+        plain = [" ".join(text.casefold().split()) for text in texts]
+        return _groups(_digests(text.encode("utf-8", "surrogatepass") for text in plain), lambda: _near_texts(plain))
+    if rows is None:
+        return []
+    digests = _digests(_contents(rows))
+    if len(rows.shape) == 3:
+        return _groups(digests, lambda: _near_images(rows))
+    return _groups(digests, lambda: _near_rows(rows) if rows.shape[0] >= FEWEST_COLUMNS else [])
+
+
+def ordered(groups: Iterable[Group], given: Labels) -> list[Group]:
+    """Groups with conflicting labels first, then the exact ones, then the larger ones.
+
+    Args:
+        groups: of rows.
+        given: labels ``[N]``, -1: none.
+    """
+
+    def key(group: Group) -> tuple[bool, bool, int, int]:
+        labels = {label for label in given[list(group.rows)].tolist() if label >= 0}
+        return len(labels) < 2, not group.exact, -len(group.rows), group.rows[0]
+
+    return sorted(groups, key=key)
+
+
+def _contents(rows: Rows) -> Iterable[bytes]:
+    for ids in torch.split(torch.arange(len(rows)), _CHUNK):
+        batch = rows[ids].cpu().flatten(1)
+        batch = batch + 0.0 if batch.is_floating_point() else batch  # -0.0 is 0.0
+        array = np.ascontiguousarray(batch.numpy())
+        for row in array:
+            yield row.tobytes()
+
+
+def _digests(contents: Iterable[bytes]) -> list[bytes]:
+    return [hashlib.blake2b(content, digest_size=16).digest() for content in contents]
+
+
+def _groups(digests: Sequence[bytes], near: Callable[[], Iterable[tuple[int, int]]]) -> list[Group]:
+    """Exact groups, joined by the near pairs of their first rows.
+
+    A row joins the first one that it is near to and that has joined no other: no chain of small steps makes one group
+    of different things.
+    """
+    first: dict[bytes, int] = {}
+    same: dict[int, list[int]] = {}
+    for row, digest in enumerate(digests):
+        same.setdefault(first.setdefault(digest, row), []).append(row)
+    leader: dict[int, int] = {}
+    led: dict[int, list[int]] = {}
+    for one, other in sorted(near()):
+        if one in same and other in same and one not in leader and other not in leader and other not in led:
+            leader[other] = one
+            led.setdefault(one, []).append(other)
+    found = []
+    for row, equal in same.items():
+        if row in leader:
+            continue
+        members = sorted([*equal, *(twin for other in led.get(row, ()) for twin in same[other])])
+        if len(members) > 1:
+            found.append(Group(tuple(members), row not in led))
+    return sorted(found)
+
+
+def _near_images(rows: Rows) -> list[tuple[int, int]]:
+    descriptors = _unit(np.concatenate([_pixels(rows, ids, 16) for ids in _chunks(len(rows))]))
+    pairs = _pairs(descriptors, IMAGE_COSINE, bands=8)
+    involved = np.unique(pairs)
+    if not len(involved):
+        return []
+    fine = _unit(np.concatenate([_pixels(rows, ids, 32) for ids in torch.split(torch.from_numpy(involved), _CHUNK)]))
+    at = np.searchsorted(involved, pairs)
+    return _kept(pairs, _cosines(fine, at) >= IMAGE_COSINE)
+
+
+def _near_rows(rows: Rows) -> list[tuple[int, int]]:
+    points = standardised(rows)
+    length = np.sqrt(_squares(points))
+    pairs = _pairs(_unit(points), 1 - ROW_DISTANCE**2 / 2, bands=4)
+    distance = np.sqrt(np.maximum(_squares(points[pairs[:, 0]] - points[pairs[:, 1]]), 0))
+    return _kept(pairs, distance <= ROW_DISTANCE * np.maximum(length[pairs[:, 0]], length[pairs[:, 1]]))
+
+
+def _near_texts(texts: Sequence[str]) -> list[tuple[int, int]]:
+    counts = HashingVectorizer(n_features=2**14, alternate_sign=False, norm="l2", dtype=np.float32).transform(texts)
+    return _kept(pairs := _pairs(counts, TEXT_COSINE, bands=12), np.ones(len(pairs), dtype=bool))
+
+
+def standardised(rows: Rows) -> Descriptors:
+    """Features ``[N, D]`` less their mean and over their standard deviation; constant ones are 0.
+
+    Sparse rows stay sparse: they are scaled and not centred.
+    """
+    if getattr(rows, "sparse", False):
+        parts = [sparse.csr_matrix(rows[ids].numpy()) for ids in _chunks(len(rows), 256)]
+        whole = sparse.vstack(parts, format="csr")
+        square = np.asarray(whole.multiply(whole).mean(0)).ravel() - np.asarray(whole.mean(0)).ravel() ** 2
+        return (whole @ sparse.diags(_inverse(np.sqrt(np.maximum(square, 0))))).tocsr().astype(np.float32)
+    dense = np.concatenate([rows[ids].cpu().float().numpy() for ids in _chunks(len(rows))])
+    mean, scale = dense.mean(0, dtype=np.float64), dense.std(0, dtype=np.float64)
+    scale[scale < 1e-6 * np.abs(mean)] = 0.0  # a large constant with rounding is a constant
+    dense -= mean.astype(np.float32)
+    dense *= _inverse(scale).astype(np.float32)
+    return dense
+
+
+def _inverse(scale: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    inverse = np.zeros_like(scale)
+    np.divide(1.0, scale, out=inverse, where=scale > 0)
+    return inverse
+
+
+def _chunks(count: int, size: int = _CHUNK) -> tuple[Tensor, ...]:
+    return torch.split(torch.arange(count), size)
+
+
+def _pixels(rows: Rows, ids: Tensor, side: int) -> Floats:
+    """Images ``[B, C * side * side]`` at most ``side`` pixels wide and high, less the mean of each image."""
+    batch = rows[ids].cpu().float()
+    small = F.adaptive_avg_pool2d(batch, (min(side, batch.shape[2]), min(side, batch.shape[3]))).flatten(1)
+    return (small - small.mean(1, keepdim=True)).numpy()
+
+
+def _squares(points: Descriptors) -> Floats:
+    if sparse.issparse(points):
+        return np.asarray(points.multiply(points).sum(1)).ravel()
+    return np.asarray(np.einsum("nd,nd->n", points, points))
+
+
+def _unit(points: Descriptors) -> Descriptors:
+    """Rows of length 1; those of length 0 stay as they are, near to nothing."""
+    inverse = _inverse(np.sqrt(_squares(points)).astype(np.float64)).astype(np.float32)
+    return (sparse.diags(inverse) @ points).tocsr() if sparse.issparse(points) else points * inverse[:, None]
+
+
+def _cosines(unit: Descriptors, pairs: Labels) -> Floats:
+    parts = []
+    for chunk in np.array_split(pairs, max(1, len(pairs) // 100_000)):
+        one, other = unit[chunk[:, 0]], unit[chunk[:, 1]]
+        product = one.multiply(other).sum(1) if sparse.issparse(unit) else np.einsum("nd,nd->n", one, other)
+        parts.append(np.asarray(product, dtype=np.float32).ravel())
+    return np.concatenate(parts)
+
+
+def _pairs(unit: Descriptors, cosine: float, bands: int) -> Labels:
+    """Pairs ``[P, 2]`` (first < second) of unit-length rows with at least this cosine, nearly all of them."""
+    bits = _BAND * bands
+    directions = np.random.default_rng(0).standard_normal((unit.shape[1], bits), dtype=np.float32)
+    signs = [np.asarray(unit[start : start + _CHUNK] @ directions) > 0 for start in range(0, unit.shape[0], _CHUNK)]
+    code: Words = np.packbits(np.concatenate(signs), axis=1).view(np.uint16)
+    share = math.acos(min(1.0, cosine)) / math.pi
+    most = bits * share + 4 * math.sqrt(bits * share * (1 - share))  # bits that differ, with four standard deviations
+    found = [_kept_pairs(pairs, code, unit, cosine, most) for band in range(bands) for pairs in _alike(code, band)]
+    pairs: Labels = np.unique(np.concatenate([np.empty((0, 2), np.int64), *found]), axis=0)
+    return pairs
+
+
+def _alike(code: Words, band: int) -> Iterable[Labels]:
+    """Pairs with an equal band, in a crowded one only those that are next to each other by the rest of the code."""
+    words = np.roll(code, -band, axis=1)
+    order = np.lexsort(words.T[::-1])
+    key = words[order, 0]
+    for offset in range(1, min(_WINDOW, len(key) - 1) + 1):
+        at = np.flatnonzero(key[offset:] == key[:-offset])
+        if not len(at):
+            return
+        yield np.sort(np.stack([order[at], order[at + offset]], axis=1), axis=1)
+
+
+def _kept_pairs(pairs: Labels, code: Words, unit: Descriptors, cosine: float, most: float) -> Labels:
+    differing = np.bitwise_count(code[pairs[:, 0]] ^ code[pairs[:, 1]]).sum(1, dtype=np.int64)
+    near = pairs[differing <= most]
+    kept: Labels = near[_cosines(unit, near) >= cosine]
+    return kept
+
+
+def _kept(pairs: Labels, near: np.ndarray[Any, np.dtype[np.bool_]]) -> list[tuple[int, int]]:
+    return [(one, other) for one, other in pairs[near].tolist()]

@@ -1,0 +1,97 @@
+"""What an audit from Python gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from codivide import label_table
+
+_SHOWN = 10  # issues in a notebook
+
+
+@dataclass
+class Findings:
+    """Judged labels with the facts about them; a notebook shows a summary.
+
+    Attributes:
+        labels: every sample with given and suggested label, ``clean_prob`` and the rest of ``label_table.build``.
+        facts: see ``codivide.audit.collect``.
+        page: the report that was written last.
+    """
+
+    labels: pd.DataFrame
+    facts: dict[str, Any]
+    page: Path | None = None
+
+    @property
+    def label_issues(self) -> pd.DataFrame:
+        """The samples whose suggestion differs from the given label, the least likely to be clean first."""
+        return label_table.issues(self.labels)
+
+    @property
+    def clean_prob(self) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """``[N]`` probability that each given label is right; NaN where there is none."""
+        return self.labels["clean_prob"].to_numpy(dtype=np.float64, na_value=np.nan)
+
+    def report(self, path: str | Path = "audit.html") -> Path:
+        """Write the report, one HTML file on which labels can be confirmed and corrected.
+
+        Returns:
+            The file.
+        """
+        from codivide.audit import render
+
+        render.write(self.facts, Path(path))
+        self.page = Path(path)
+        return self.page
+
+    def __repr__(self) -> str:
+        noise, facts = self.facts["noise"], self.facts
+        return (
+            f"Findings({facts['name']}: {facts['issues_total']:,} of {facts['labelled']:,} labels look wrong, "
+            f"estimated {noise['rate']:.1%} ({noise['low']:.1%} to {noise['high']:.1%}), "
+            f"trust {noise['trust']['level']})"
+        )
+
+    def _repr_html_(self) -> str:
+        """A summary, the first issues, and a link to the report where one was written."""
+        facts, noise = self.facts, self.facts["noise"]
+        names = facts["classes"]
+        rows = "".join(
+            "<tr>"
+            + "".join(
+                f"<td>{cell}</td>"
+                for cell in (
+                    _picture(issue["thumbnail"]),
+                    escape(issue["id"][:80]),
+                    escape(names[issue["given"]][:40]),
+                    escape(names[issue["suggested"]][:40]),
+                    "" if issue["clean_prob"] is None else f"{issue['clean_prob']:.3f}",
+                )
+            )
+            + "</tr>"
+            for issue in facts["issues"][:_SHOWN]
+        )
+        heads = "".join(f"<th>{head}</th>" for head in ("", "sample", "given", "suggested", "p(clean)"))
+        reasons = "".join(f"<li>{escape(reason)}</li>" for reason in noise["trust"]["reasons"])
+        link = (
+            f'<p><a href="{escape(self.page.as_posix(), quote=True)}" target="_blank">Open the report</a></p>'
+            if self.page
+            else "<p>For the whole report: <code>.report('audit.html')</code></p>"
+        )
+        return (
+            f"<p><b>{escape(facts['name'][:80])}</b>: {facts['issues_total']:,} of {facts['labelled']:,} labels look "
+            f"wrong; estimated noise {noise['rate']:.1%} ({noise['low']:.1%} to {noise['high']:.1%}), trust "
+            f"{noise['trust']['level']}.</p><ul>{reasons}</ul><table><thead><tr>{heads}</tr></thead>"
+            f"<tbody>{rows}</tbody></table>{link}"
+        )
+
+
+def _picture(uri: str | None) -> str:
+    return f'<img alt="" src="{escape(uri, quote=True)}">' if uri else ""

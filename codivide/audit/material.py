@@ -1,0 +1,267 @@
+"""What the facts of an audit are made of, wherever the labels were judged: in a run, in memory, or elsewhere."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from codivide import early_learning, label_table, plot
+from codivide.audit.neighbours import model_points, plain_points
+from codivide.data.loaded import UNLABELLED, Loaded, Rows
+from codivide.data.options import ReadOptions, annotator_options
+from codivide.data.rows import subset
+from codivide.data.sources import load
+from codivide.errors import InputError
+from codivide.model import load as load_model
+from codivide.model_file import Classifier
+from codivide.plan import resolve_device
+from codivide.run_folder import MODEL
+
+Labels = np.ndarray[Any, np.dtype[np.int64]]
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@dataclass(frozen=True)
+class Material:
+    """Judged labels, and what else is known of their samples.
+
+    Attributes:
+        name: of the data.
+        method: that judged.
+        table: the label table (see ``label_table.build``), one row a sample.
+        classes: class names ``[C]``.
+        rows: the samples ``[N, ...]``; None: not at hand.
+        columns: names of the features of a table.
+        own_texts: the samples, where they are texts that the table does not hold.
+        points: ``[N, F]`` float32 in which distances mean something; None: there are none.
+        logits: ``[N, C]`` of the model; None: not computed.
+        losses: the last record of losses, as in ``early_learning.loss_histogram``.
+        curves: one record an epoch.
+        skipped: files that were left out: path, reason.
+        annotators: name, labels, quality of each; None: there is one label a sample.
+        remarks: what could not be done, and why.
+    """
+
+    name: str
+    method: str
+    table: pd.DataFrame
+    classes: tuple[str, ...]
+    rows: Rows | None = None
+    columns: tuple[str, ...] | None = None
+    own_texts: Sequence[str] | None = None
+    points: Tensor | None = None
+    logits: Tensor | None = None
+    losses: Mapping[str, Any] | None = None
+    curves: Sequence[Mapping[str, Any]] = ()
+    skipped: Sequence[tuple[str, str]] = ()
+    annotators: Sequence[Mapping[str, Any]] | None = None
+    remarks: Sequence[str] = field(default=())
+
+    @cached_property
+    def ids(self) -> list[str]:
+        """The path or number of every sample, as text."""
+        return [str(name) for name in self.table.iloc[:, 0]]
+
+    @cached_property
+    def texts(self) -> Sequence[str] | None:
+        """The samples, where they are texts."""
+        return self.table["text"].fillna("").tolist() if "text" in self.table else self.own_texts
+
+    @cached_property
+    def given(self) -> Labels:
+        """``[N]``, -1: none."""
+        return self._indices("given")
+
+    @cached_property
+    def suggested(self) -> Labels:
+        """``[N]``."""
+        return self._indices("suggested")
+
+    @cached_property
+    def clean_prob(self) -> Floats:
+        """``[N]`` in [0, 1], NaN without a label."""
+        return self.table["clean_prob"].to_numpy(dtype=np.float64, na_value=np.nan)
+
+    @cached_property
+    def suggested_prob(self) -> Floats | None:
+        """``[N]`` in [0, 1]."""
+        if "suggested_prob" in self.table:
+            return self.table["suggested_prob"].to_numpy(dtype=np.float64, na_value=np.nan)
+        if self.logits is None:
+            return None
+        probs = torch.softmax(self.logits.double(), 1).numpy()
+        chosen: Floats = probs[np.arange(len(probs)), self.suggested]
+        return chosen
+
+    @cached_property
+    def loss_record(self) -> Mapping[str, Any] | None:
+        """``losses``, or else those of the logits."""
+        if self.losses is not None or self.logits is None or not (self.given >= 0).any():
+            return self.losses
+        target = torch.from_numpy(self.given.clip(min=0))
+        loss = torch.nn.functional.cross_entropy(self.logits.double(), target, reduction="none")
+        return early_learning.loss_histogram(loss.numpy(), self.given)
+
+    def _indices(self, column: str) -> Labels:
+        number = {name: k for k, name in enumerate(self.classes)}
+        values = self.table[column]
+        texts = values.astype("string").fillna("").to_list()
+        missing = values.isna().to_list()
+        unknown = {text for text, gone in zip(texts, missing, strict=True) if not gone and text not in number}
+        if unknown:
+            raise InputError(f"labels.csv names the class {min(unknown)!r}, which config.json does not")
+        indices = [UNLABELLED if gone else number[text] for text, gone in zip(texts, missing, strict=True)]
+        return np.asarray(indices, dtype=np.int64)
+
+
+def from_run(run: Path) -> Material:
+    """Everything that a run folder tells, with the samples themselves where their source is still there.
+
+    Raises:
+        InputError: no finished run, or one that cannot be read.
+    """
+    record = plot.read(run)
+    table = label_table.read(run)
+    config = record.config
+    remarks: list[str] = []
+    shown, seen = _samples(config, table, remarks)
+    points, logits = _points(lambda: load_model(run / MODEL, resolve_device("auto")), seen, remarks)
+    return Material(
+        name=str(config.get("data", run.name)),
+        method=str(config.get("method", "")),
+        table=table,
+        classes=tuple(str(name) for name in config["classes"]),
+        rows=None if shown is None else shown.x,
+        columns=None if shown is None else shown.columns,
+        points=points,
+        logits=logits,
+        losses=next((row["losses"] for row in reversed(record.rows) if "losses" in row), None),
+        curves=record.rows,
+        skipped=_skipped(run),
+        annotators=record.summary.get("annotators"),
+        remarks=remarks,
+    )
+
+
+def from_fit(
+    table: pd.DataFrame,
+    classes: Sequence[Any],
+    model: Classifier,
+    loaded: Loaded | None,
+    history: Sequence[Mapping[str, Any]],
+    method: str,
+) -> Material:
+    """Everything that a fitted classifier tells.
+
+    Args:
+        table: its label table.
+        classes: its classes.
+        model: its model.
+        loaded: what it was trained on; None: not kept.
+        history: one record an epoch.
+        method: that it used.
+    """
+    remarks: list[str] = []
+    if loaded is None:
+        remarks.append("the training data are not kept with a pickled classifier, so samples cannot be shown")
+    rows = None if loaded is None else loaded.x
+    points, logits = _points(lambda: model, rows, remarks)
+    return Material(
+        name="data" if loaded is None else loaded.name,
+        method=method,
+        table=table,
+        classes=tuple(str(name) for name in classes),
+        rows=rows,
+        columns=None if loaded is None else loaded.columns,
+        points=points,
+        logits=logits,
+        losses=next((row["losses"] for row in reversed(history) if "losses" in row), None),
+        curves=history,
+        skipped=[] if loaded is None else loaded.skipped,
+        remarks=remarks,
+    )
+
+
+def source_root(config: Mapping[str, Any]) -> Path | None:
+    """The folder or file that the run read, wherever the caller stands now; None where the record names none."""
+    named = config.get("source", {}).get("source")
+    if named is None:
+        return None
+    path = Path(named).expanduser()
+    return path if path.exists() else Path(config.get("working_folder", "")) / path
+
+
+def _samples(config: Mapping[str, Any], table: pd.DataFrame, remarks: list[str]) -> tuple[Loaded | None, Rows | None]:
+    """The samples of the label table, read again, and what the model saw of them; None, and a remark, if they changed.
+
+    The two differ where an encoder made features of images: pictures are shown, features are compared.
+    """
+    source: Mapping[str, str] = config.get("source", {})
+    root = source_root(config)
+    if root is None:
+        remarks.append("the record of the run does not name its source, so samples cannot be shown")
+        return None, None
+    unlabelled, size = source.get("unlabelled", "-1"), source.get("image_size")
+    try:
+        options = ReadOptions(
+            image_size=None if size is None else int(size),
+            max_bad=max(100, int(config.get("skipped_files", 0))),
+            unlabelled=None if unlabelled == "none" else int(unlabelled),
+            **annotator_options(source.get("annotators")),
+        )
+        shown = _read(root, source, options, table)
+        encoder = source.get("encoder")
+        seen = shown if encoder is None else _read(root, source, replace(options, encoder=encoder), table)
+    except (OSError, ValueError) as error:  # InputError is a ValueError
+        remarks.append(f"the source {source['source']} cannot be read any more, so samples cannot be shown: {error}")
+        return None, None
+    if shown is None or seen is None:
+        remarks.append(f"the source {source['source']} has other samples than the run saw, so they cannot be shown")
+        return None, None
+    return shown, seen.x
+
+
+def _read(root: Path, source: Mapping[str, str], options: ReadOptions, table: pd.DataFrame) -> Loaded | None:
+    """Those samples of the source that the label table names; None where some are not there."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # said when the run was made
+        loaded = load(str(root) if root.exists() else source["source"], options=options)
+    place = {str(name): row for row, name in enumerate(loaded.ids)}
+    places = [place.get(str(name), -1) for name in table.iloc[:, 0]]
+    return None if min(places, default=0) < 0 else subset(loaded, places)
+
+
+def _points(
+    read: Callable[[], Classifier], rows: Rows | None, remarks: list[str]
+) -> tuple[Tensor | None, Tensor | None]:
+    """Points and logits, as far as they are to be had; the model is read only if it is needed."""
+    if rows is None:
+        return None, None
+    points = plain_points(rows)
+    if points is not None:
+        return points, None
+    try:
+        model = read()
+        if model.shape != rows.shape or model.dtype != rows.dtype:
+            raise InputError(f"it expects samples of shape {model.shape}, the source has {rows.shape}")
+        return model_points(model, rows)
+    except InputError as error:
+        remarks.append(f"the model cannot be used, so neighbours are not known: {error}")
+        return None, None
+
+
+def _skipped(run: Path) -> list[tuple[str, str]]:
+    path = run / "skipped.csv"
+    if not path.is_file():
+        return []
+    found = pd.read_csv(path, dtype=str, keep_default_na=False)
+    return list(zip(found["path"], found["reason"], strict=True))

@@ -1,0 +1,319 @@
+// What the keys and buttons do.
+
+class App {
+  constructor(config, facts, index) {
+    this.facts = facts;
+    this.blocks = new Blocks(config);
+    this.queue = new Queue(facts.classes, index);
+    this.list = new List(this.queue, this.blocks, (place) => this.go(place));
+    this.card = new Card(this.queue, this.blocks, config.token !== null);
+    this.storage = config.token === null ? new LocalDecisions(config.fingerprint, this.queue)
+      : new RemoteDecisions(config.token, this.queue);
+    this.keys = {
+      a: () => this.decide("accept"), k: () => this.decide("keep"), j: () => this.decide("junk"), c: () => this.choose(),
+      u: () => this.undo(), n: () => this.step(1), p: () => this.step(-1),
+      ArrowRight: () => this.step(1), ArrowLeft: () => this.step(-1),
+      "+": () => this.card.scale(1.25), "-": () => this.card.scale(0.8), z: () => this.card.enlarge(),
+      "/": () => byId("search").focus(), "?": () => byId("help").showModal(),
+    };
+    this.controls();
+  }
+
+  async start() {
+    try {
+      this.queue.restore(await this.storage.load());
+    } catch (error) {
+      warn(`The decisions made so far cannot be read from the server (${error.message}). Reload the page.`);
+    }
+    this.storage.watch((position, value) => this.changed(position, value));
+    if (this.facts.issues_total > this.queue.size) {
+      const left = number.format(this.facts.issues_total - this.queue.size);
+      byId("nothing").dataset.left = `${left} more labels look wrong and are not in this page.`;
+    }
+    await this.show();
+  }
+
+  /** Draw the queue as it is now. */
+  show() {
+    this.list.reveal();
+    this.progress();
+    return this.card.draw();
+  }
+
+  progress() {
+    const { queue } = this;
+    const done = queue.decisions.size;
+    byId("progress").max = Math.max(1, queue.size);
+    byId("progress").value = done;
+    const hope = Math.round(Math.max(0, queue.hopeful));
+    const missing = byId("nothing").dataset.left;
+    byId("progress-text").textContent = `${number.format(done)} of ${number.format(queue.size)} checked; of the rest, ` +
+      `about ${number.format(hope)} are worth checking.${missing ? ` ${missing}` : ""}`;
+    byId("undo").disabled = !queue.history.length;
+    byId("found").textContent = `${number.format(queue.view.length)} shown`;
+    const { given, suggested, status, search } = queue.filter;
+    byId("clear").hidden = given < 0 && suggested < 0 && status === "all" && !search;
+    byId("nothing").textContent = queue.size ? "No label matches the filters." : "No label looks wrong.";
+  }
+
+  go(place) {
+    this.queue.at = place;
+    this.list.reveal();
+    return this.card.draw();
+  }
+
+  step(by) {
+    const place = this.queue.at + by;
+    if (place < 0 || place >= this.queue.view.length) return;
+    this.go(place);
+    const position = this.queue.current;
+    announce(`${place + 1}: given ${plain(this.queue.given(position), 40)}, suggested ` +
+      plain(this.queue.suggested(position), 40));
+  }
+
+  /** Decide on the current label and go to the next open one. */
+  decide(decision, label = null) {
+    const { queue } = this;
+    const position = queue.current;
+    if (position < 0 || !this.inView()) return;
+    const labels = { accept: queue.suggested(position), keep: queue.given(position), junk: "" };
+    queue.decide(decision, label ?? labels[decision]);
+    const made = queue.decisions.get(position);
+    this.storage.save(position, made);
+    const open = queue.nextOpen();
+    queue.at = open >= 0 ? open : Math.min(queue.at + 1, queue.view.length - 1);
+    if (queue.filter.status !== "all") queue.refresh();
+    this.show();
+    announce(`${verdict(made)}. ${open >= 0 ? "" : "All labels shown are checked."}`);
+  }
+
+  undo() {
+    const { queue } = this;
+    const position = queue.undo();
+    if (position < 0) return;
+    this.storage.save(position, queue.decisions.get(position) || null);
+    queue.refresh();
+    const place = queue.view.indexOf(position);
+    if (place >= 0) queue.at = place;
+    this.show();
+    announce("Undone.");
+  }
+
+  /** Somebody else, or another tab, decided. */
+  changed(position, value) {
+    const decision = value === null ? null : sound(value, this.queue.classes);
+    if (value !== null && !decision) return;
+    if (JSON.stringify(decision) === JSON.stringify(this.queue.decisions.get(position) || null)) return;
+    this.queue.put(position, decision);
+    this.queue.history = this.queue.history.filter((item) => item.position !== position);
+    this.queue.refresh();
+    this.show();
+  }
+
+  /** Whether the card can be seen; a key that decides on what nobody sees brings it into view instead. */
+  inView() {
+    const { top, bottom } = byId("card").getBoundingClientRect();
+    if (bottom > 60 && top < window.innerHeight - 60) return true;
+    byId("card").scrollIntoView({ block: "start", behavior: "instant" });
+    announce("The card is in view now. Press the key again to decide.");
+    return false;
+  }
+
+  filter(changes) {
+    Object.assign(this.queue.filter, changes);
+    this.queue.at = "search" in changes || "sort" in changes ? this.queue.at : 0;
+    this.queue.refresh();
+    const { given, suggested, status, sort } = this.queue.filter;
+    byId("filter-given").value = String(given);
+    byId("filter-suggested").value = String(suggested);
+    byId("filter-status").value = status;
+    byId("sort").value = sort;
+    markPair(given, suggested);
+    this.show();
+  }
+
+  /** A cell of the map: filter by it, or no longer. */
+  pair(given, suggested) {
+    const { filter } = this.queue;
+    const same = filter.given === given && filter.suggested === suggested;
+    this.filter(same ? { given: -1, suggested: -1 } : { given, suggested });
+    announce(`${number.format(this.queue.view.length)} labels shown in the queue.`);
+    if (!same) byId("queue").scrollIntoView({ block: "start" });
+  }
+
+  choose() {
+    const position = this.queue.current;
+    if (position >= 0 && this.inView()) this.chooser.open();
+  }
+
+  /** Save corrections.csv where the browser saves files. */
+  download() {
+    const address = URL.createObjectURL(new Blob([this.queue.corrections()], { type: "text/csv;charset=utf-8" }));
+    const link = make("a", { href: address, download: "corrections.csv" });
+    document.body.append(link);
+    link.click();
+    link.remove();
+    setTimeout(() => URL.revokeObjectURL(address), 60000);
+    announce(`${number.format(this.queue.decisions.size)} corrections downloaded.`);
+  }
+
+  controls() {
+    const press = (id, action) => byId(id).addEventListener("click", action);
+    for (const decision of ["accept", "keep", "junk"]) press(decision, () => this.decide(decision));
+    press("choose", () => this.choose());
+    press("undo", () => this.undo());
+    press("next", () => this.step(1));
+    press("previous", () => this.step(-1));
+    press("download", () => this.download());
+    press("help-open", () => byId("help").showModal());
+    press("clear", () => {
+      byId("search").value = "";
+      this.filter({ given: -1, suggested: -1, status: "all", search: "" });
+    });
+    for (const [id, name] of [["filter-given", "given"], ["filter-suggested", "suggested"]]) {
+      const options = this.queue.classes.map((label, k) => make("option", { value: k, dir: "auto" }, plain(label, 40)));
+      byId(id).append(make("option", { value: -1 }, "any"), ...options);
+      byId(id).addEventListener("change", (event) => this.filter({ [name]: Number(event.target.value) }));
+    }
+    byId("filter-status").addEventListener("change", (event) => this.filter({ status: event.target.value }));
+    byId("sort").addEventListener("change", (event) => this.filter({ sort: event.target.value }));
+    let typing = 0;
+    byId("search").addEventListener("input", (event) => {
+      clearTimeout(typing);
+      typing = setTimeout(() => this.filter({ search: event.target.value.trim().toLowerCase() }), 120);
+    });
+    this.chooser = new Chooser(this.queue.classes, (label) => {
+      const position = this.queue.current;
+      const { given, suggested } = { given: this.queue.given(position), suggested: this.queue.suggested(position) };
+      this.decide(label === given ? "keep" : label === suggested ? "accept" : "relabel", label);
+    });
+    for (const button of document.querySelectorAll("[data-close]")) {
+      button.addEventListener("click", () => button.closest("dialog").close());
+    }
+    document.addEventListener("keydown", (event) => this.key(event));
+    window.addEventListener("beforeunload", (event) => {
+      if (this.storage.unsaved && this.queue.decisions.size) event.preventDefault();
+    });
+  }
+
+  key(event) {
+    if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+    const typed = event.target.closest?.("input:not([type=checkbox]), textarea, select, [contenteditable]");
+    if (typed || document.querySelector("dialog[open]") || !byId("keys-on").checked) return;
+    // A scrollable part keeps its arrows.
+    if (event.key.startsWith("Arrow") && event.target.closest?.(".scroll")) return;
+    const action = this.keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+    if (!action || (event.repeat && !["n", "p", "ArrowLeft", "ArrowRight"].includes(event.key))) return;
+    event.preventDefault();
+    action();
+  }
+}
+
+/** The dialog that finds a class by typing. */
+class Chooser {
+  constructor(classes, chosen) {
+    this.classes = classes;
+    this.chosen = chosen;
+    this.text = byId("chooser-text");
+    this.list = byId("chooser-list");
+    this.found = [];
+    this.at = 0;
+    this.text.addEventListener("input", () => this.search());
+    this.text.addEventListener("keydown", (event) => this.key(event));
+    this.list.addEventListener("click", (event) => {
+      const option = event.target.closest("[data-place]");
+      if (option) this.take(Number(option.dataset.place));
+    });
+  }
+
+  open() {
+    this.text.value = "";
+    this.search();
+    byId("chooser").showModal();
+    this.text.focus();
+  }
+
+  /** Classes that begin with what was typed, then those that have it inside. */
+  search() {
+    const words = this.text.value.trim().toLowerCase();
+    const all = this.classes.map((name, k) => [name.toLowerCase().indexOf(words), k]).filter(([where]) => where >= 0);
+    all.sort((a, b) => Number(a[0] > 0) - Number(b[0] > 0) || a[1] - b[1]);
+    this.found = all.slice(0, 50).map(([, k]) => k);
+    this.at = 0;
+    this.list.replaceChildren(...this.found.map((k, place) => make("div", { role: "option", id: `class-${place}`,
+      "data-place": place, "aria-selected": "false" }, shown(this.classes[k], 60))));
+    byId("chooser-more").textContent = all.length > 50 ? `${number.format(all.length - 50)} more; type to find them`
+      : all.length ? "" : "No class has this in its name.";
+    this.mark();
+  }
+
+  mark() {
+    [...this.list.children].forEach((option, place) => option.setAttribute("aria-selected", String(place === this.at)));
+    if (!this.found.length) {
+      this.text.removeAttribute("aria-activedescendant");
+      return;
+    }
+    this.text.setAttribute("aria-activedescendant", `class-${this.at}`);
+    this.list.children[this.at].scrollIntoView({ block: "nearest" });
+  }
+
+  key(event) {
+    if (event.isComposing) return;
+    const move = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (move && this.found.length) {
+      event.preventDefault();
+      this.at = (this.at + move + this.found.length) % this.found.length;
+      this.mark();
+    } else if (event.key === "Enter" && this.found.length) {
+      event.preventDefault();
+      this.take(this.at);
+    }
+  }
+
+  take(place) {
+    byId("chooser").close();
+    this.chosen(this.classes[this.found[place]]);
+  }
+}
+
+/** Light or dark: as the system has it, until somebody chooses. */
+function theme() {
+  const button = byId("theme");
+  const root = document.documentElement;
+  const storage = browserStorage();
+  const dark = () => (root.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
+  const name = () => {
+    button.textContent = dark() ? "Light" : "Dark";
+    button.setAttribute("aria-label", `Change to ${dark() ? "light" : "dark"} colours`);
+  };
+  const kept = storage?.getItem("codivide:theme");
+  if (kept === "dark" || kept === "light") root.dataset.theme = kept;
+  button.addEventListener("click", () => {
+    root.dataset.theme = dark() ? "light" : "dark";
+    storage?.setItem("codivide:theme", root.dataset.theme);
+    name();
+  });
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", name);
+  name();
+}
+
+/** Let the browser draw and answer before the next piece of work. */
+const pause = () => new Promise((resolve) => { setTimeout(resolve); });
+
+async function main() {
+  theme();
+  const facts = readJson("facts");
+  drawHead(facts);
+  const app = new App(readJson("config"), facts, readJson("index"));
+  await app.start();
+  for (const draw of PANELS) {
+    await pause();
+    const box = draw(facts);
+    if (box) byId("panels").append(box);
+  }
+  await pause();
+  drawConfusion(facts, (given, suggested) => app.pair(given, suggested));
+  document.documentElement.dataset.ready = "yes";
+}
+
+main();

@@ -1,0 +1,117 @@
+// The list of the queue: only the lines in sight exist.
+
+const LINE = 60; // pixels, as in the style sheet
+const SPARE = 6; // lines drawn above and below the sight
+
+class List {
+  constructor(queue, blocks, choose) {
+    this.queue = queue;
+    this.blocks = blocks;
+    this.choose = choose;
+    this.box = byId("list");
+    this.rows = byId("rows");
+    this.lines = new Map(); // position -> element
+    this.box.addEventListener("scroll", () => this.schedule(), { passive: true });
+    new ResizeObserver(() => this.schedule()).observe(this.box);
+    this.box.addEventListener("click", (event) => {
+      const line = event.target.closest("[data-place]");
+      if (line) choose(Number(line.dataset.place));
+    });
+    this.box.addEventListener("keydown", (event) => this.key(event));
+  }
+
+  key(event) {
+    const page = Math.max(1, Math.floor(this.box.clientHeight / LINE) - 1);
+    const last = this.queue.view.length - 1;
+    const { at } = this.queue;
+    const to = { ArrowDown: at + 1, ArrowUp: at - 1, PageDown: at + page, PageUp: at - page, Home: 0, End: last }[event.key];
+    if (to === undefined || event.altKey || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    this.choose(Math.max(0, Math.min(last, to)));
+  }
+
+  schedule() {
+    if (this.frame) return;
+    this.frame = requestAnimationFrame(() => {
+      this.frame = 0;
+      this.draw();
+    });
+  }
+
+  /** Bring the current line into sight, moving the list alone and not the page. */
+  reveal() {
+    this.rows.style.height = `${this.queue.view.length * LINE}px`;
+    const top = this.queue.at * LINE;
+    const { scrollTop, clientHeight } = this.box;
+    if (top < scrollTop) this.box.scrollTop = top;
+    else if (top + LINE > scrollTop + clientHeight) this.box.scrollTop = top + LINE - clientHeight;
+    this.draw();
+  }
+
+  draw() {
+    const { view } = this.queue;
+    const from = Math.max(0, Math.floor(this.box.scrollTop / LINE) - SPARE);
+    const to = Math.min(view.length, Math.ceil((this.box.scrollTop + this.box.clientHeight) / LINE) + SPARE);
+    const wanted = new Set(view.slice(from, to));
+    for (const [position, line] of this.lines) {
+      if (wanted.has(position)) continue;
+      line.remove();
+      this.lines.delete(position);
+    }
+    for (let place = from; place < to; place += 1) {
+      let line = this.lines.get(view[place]);
+      if (!line) {
+        line = this.line(view[place]);
+        this.lines.set(view[place], line);
+        this.rows.append(line);
+      }
+      this.update(line, view[place], place);
+    }
+    const current = this.lines.get(this.queue.current);
+    if (current) this.box.setAttribute("aria-activedescendant", current.id);
+    else this.box.removeAttribute("aria-activedescendant");
+    clearTimeout(this.soon);
+    this.soon = setTimeout(() => this.fill(), 60); // not while scrolling past
+  }
+
+  line(position) {
+    const { queue } = this;
+    return make("div", { class: "line", role: "option", id: `line-${position}` },
+      make("div", { class: "line-image" }),
+      make("div", { class: "line-text" },
+        make("div", { class: "line-pair" }, shown(queue.given(position), 20), " \u2192 ", shown(queue.suggested(position), 20)),
+        make("div", { class: "line-id muted" }, shown(queue.index.words[position] || queue.index.id[position], 44))),
+      make("span"));
+  }
+
+  /** What changes while the line stays: its place, whether it is the current one, what was decided. */
+  update(line, position, place) {
+    const { queue } = this;
+    line.style.top = `${place * LINE}px`;
+    line.dataset.place = place;
+    line.setAttribute("aria-posinset", place + 1);
+    line.setAttribute("aria-setsize", queue.view.length);
+    line.setAttribute("aria-selected", String(place === queue.at));
+    const decision = queue.decisions.get(position);
+    const side = line.lastElementChild;
+    side.className = decision ? `mark mark-${decision.decision}` : "muted";
+    side.title = decision ? verdict(decision) : "probability that the given label is right";
+    side.textContent = decision ? { accept: "accepted", keep: "kept", relabel: "other", junk: "junk" }[decision.decision]
+      : percent(1 - queue.doubt(position), 0);
+  }
+
+  /** Small pictures of the lines in sight. */
+  async fill() {
+    for (const [position, line] of [...this.lines]) {
+      const slot = line.firstElementChild;
+      if (!line.isConnected || slot.dataset.filled) continue;
+      slot.dataset.filled = "yes";
+      try {
+        const detail = await this.blocks.get(position);
+        slot.append(...[picture(detail.thumbnail, "")].filter((image) => image));
+      } catch {
+        delete slot.dataset.filled; // the card says what is missing
+      }
+    }
+  }
+}

@@ -1,0 +1,163 @@
+// Where decisions are kept. Both kinds have load() -> Promise of [position, decision] pairs, save(position, decision
+// or null) and watch(function of position and decision or null); a position is a label's place in the queue. A decision
+// is {decision, label, time}: label is a class name, "" for junk; time is ISO. What comes back may be anything: `sound`
+// sorts out what is none.
+
+const DECISIONS = ["accept", "keep", "relabel", "junk"];
+
+/** A stored value as a decision, or null where it is none. */
+function sound(value, classes) {
+  if (typeof value !== "object" || value === null || !DECISIONS.includes(value.decision)) return null;
+  const label = value.decision === "junk" ? "" : value.label;
+  if (value.decision !== "junk" && !classes.includes(label)) return null;
+  return { decision: value.decision, label, time: typeof value.time === "string" ? value.time.slice(0, 40) : "" };
+}
+
+/** The browser's storage, or null where it may not be used (blocked, full, a sandbox). */
+function browserStorage() {
+  try {
+    const storage = window.localStorage;
+    storage.setItem("codivide:probe", "1");
+    storage.removeItem("codivide:probe");
+    return storage;
+  } catch {
+    return null;
+  }
+}
+
+/** In this browser, one entry a decision, so that two tabs do not overwrite each other's. */
+class LocalDecisions {
+  constructor(fingerprint, queue) {
+    this.storage = browserStorage();
+    this.prefix = `codivide:${fingerprint}:`;
+    this.rows = queue.index.row;
+    this.places = new Map(this.rows.map((row, position) => [String(row), position]));
+    if (!this.storage) this.lost();
+  }
+
+  lost() {
+    this.failed = true;
+    warn("This browser does not let the page keep your decisions: download the corrections before you close it.");
+  }
+
+  parse(key, text) {
+    const position = key?.startsWith(this.prefix) ? this.places.get(key.slice(this.prefix.length)) : undefined;
+    if (position === undefined) return [];
+    try {
+      return [[position, text === null ? null : JSON.parse(text)]];
+    } catch {
+      return [];
+    }
+  }
+
+  async load() {
+    const keys = this.storage ? Object.keys(this.storage) : [];
+    return keys.filter((key) => key.startsWith(this.prefix)).flatMap((key) => this.parse(key, this.storage.getItem(key)));
+  }
+
+  save(position, decision) {
+    if (!this.storage) return;
+    const key = this.prefix + this.rows[position];
+    try {
+      if (decision) this.storage.setItem(key, JSON.stringify(decision));
+      else this.storage.removeItem(key);
+    } catch {
+      this.lost();
+    }
+  }
+
+  watch(changed) {
+    window.addEventListener("storage", (event) => {
+      for (const pair of this.parse(event.key, event.newValue)) changed(...pair);
+    });
+  }
+
+  /** Whether closing the page would lose something. */
+  get unsaved() {
+    return Boolean(this.failed);
+  }
+}
+
+/** At the server of `codivide serve`: each decision is sent at once, in order, and again until it has arrived. */
+class RemoteDecisions {
+  constructor(token, queue) {
+    this.headers = { "X-Codivide-Token": token, "Content-Type": "application/json" };
+    this.queue = queue;
+    this.places = new Map(queue.index.id.map((id, position) => [id, position]));
+    this.waiting = [];
+    this.busy = false;
+  }
+
+  async load() {
+    const reply = await fetch("api/decisions", { headers: this.headers, cache: "no-store" });
+    if (!reply.ok) throw new Error(`status ${reply.status}`);
+    return (await reply.json()).flatMap((record) => {
+      const position = this.places.get(record.id);
+      return position === undefined ? [] : [[position, record]];
+    });
+  }
+
+  save(position, decision) {
+    const sample = { id: this.queue.index.id[position], given: this.queue.given(position) };
+    this.waiting.push({ ...sample, ...(decision || { decision: null, label: "" }) });
+    this.send();
+  }
+
+  async send() {
+    if (this.busy) return;
+    this.busy = true;
+    while (this.waiting.length) {
+      try {
+        await this.post(this.waiting[0]);
+        this.waiting.shift();
+      } catch (error) {
+        warn(`${number.format(this.waiting.length)} decisions are not saved yet (${error.message}); trying again.`);
+        await new Promise((resolve) => setTimeout(resolve, 2000));
+      }
+    }
+    this.busy = false;
+  }
+
+  async post(record) {
+    const reply = await fetch("api/decisions", { method: "POST", headers: this.headers, body: JSON.stringify(record) });
+    if (reply.ok) warn("");
+    else if (reply.status < 500) { // the same again would be refused again
+      const { error } = await reply.json().catch(() => ({ error: `status ${reply.status}` }));
+      warn(`The server refused the decision on ${plain(record.id, 80)}: ${plain(error, 300)}`);
+    } else throw new Error(`status ${reply.status}`);
+  }
+
+  /** Ask every ten seconds what others decided. */
+  watch(changed) {
+    let known = new Set();
+    setInterval(async () => {
+      if (this.busy || document.hidden) return;
+      const sent = this.queue.history.length;
+      const pairs = await this.load().catch(() => null); // the next decision says that the server is gone
+      if (!pairs || this.busy || sent !== this.queue.history.length) return; // older than what was decided meanwhile
+      const positions = new Set(pairs.map(([position]) => position));
+      for (const position of known) if (!positions.has(position)) changed(position, null);
+      for (const [position, record] of pairs) changed(position, record);
+      known = positions;
+    }, 10000);
+  }
+
+  get unsaved() {
+    return this.waiting.length > 0;
+  }
+}
+
+function now() {
+  return new Date().toISOString();
+}
+
+/** A cell that a spreadsheet cannot take for a formula: the rule of codivide.audit.corrections. */
+function guard(cell) {
+  return /^'*[=+\-@\t\r]/.test(cell) ? `'${cell}` : cell;
+}
+
+/** Rows of cells as CSV (RFC 4180). */
+function csv(rows) {
+  const quoted = (cell) => (/[",\r\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell);
+  return rows.map((row) => `${row.map((cell) => quoted(guard(cell))).join(",")}\r\n`).join("");
+}

@@ -1,0 +1,172 @@
+// The summary: what the run says of the data as a whole.
+
+const CURVES = [
+  ["test_accuracy", "test accuracy"],
+  ["given_agreement", "agrees with the given labels"],
+  ["wrong_correct", "wrong labels: predicted as the truth"],
+  ["wrong_memorised", "wrong labels: memorised"],
+];
+const FIRST = 12; // lines of a long list before "show more"
+
+/** A titled box; nothing where there is nothing to show. */
+function panel(title, ...content) {
+  return make("section", { class: "panel" }, make("h3", {}, title), ...content);
+}
+
+function tile(title, value, detail, kind = null) {
+  const note = detail instanceof Node ? detail : make("p", { class: "muted" }, detail);
+  return make("div", { class: kind ? `tile ${kind}` : "tile" }, make("h3", {}, title),
+    make("p", { class: "value" }, value), note);
+}
+
+/** A list that grows by a button: `draw(item)` makes one element. */
+function growing(holder, items, draw, first = FIRST) {
+  let done = 0;
+  const more = make("button", { type: "button", class: "more-lines" });
+  const grow = (count) => {
+    holder.append(...items.slice(done, done + count).map(draw));
+    done = Math.min(items.length, done + count);
+    more.hidden = done === items.length;
+    more.textContent = `Show more (${number.format(items.length - done)})`;
+  };
+  more.addEventListener("click", () => grow(100));
+  grow(first);
+  return more;
+}
+
+/** A table whose rows grow by a button. */
+function table(caption, headings, items, draw, first = FIRST) {
+  const body = make("tbody");
+  const more = growing(body, items, draw, first);
+  const head = make("tr", {}, ...headings.map((text) => make("th", { scope: "col" }, text)));
+  const whole = make("table", {}, make("caption", { class: "unseen" }, caption), make("thead", {}, head), body);
+  return make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, whole, more);
+}
+
+/** A share as a bar with its number; the bar is decoration. */
+function bar(share, text, kind = "") {
+  const fill = make("span", { class: `fill ${kind}`, "aria-hidden": "true" });
+  fill.style.width = `${Math.max(0, Math.min(1, share)) * 100}%`;
+  return make("span", { class: "meter" }, make("span", { class: "track", "aria-hidden": "true" }, fill), text);
+}
+
+function interval(noise) {
+  const scale = make("div", { class: "interval", "aria-hidden": "true" });
+  const range = make("span", { class: "interval-range" });
+  range.style.left = `${100 * noise.low}%`;
+  range.style.width = `${Math.max(0.5, 100 * (noise.high - noise.low))}%`;
+  const point = make("span", { class: "interval-point" });
+  point.style.left = `${100 * noise.rate}%`;
+  scale.append(range, point);
+  return make("div", {}, scale, make("p", { class: "muted" },
+    `of the labels, by 1 - p(clean); from ${percent(noise.low)} to ${percent(noise.high)} by the chance of the sample, ` +
+    "if p(clean) is right"));
+}
+
+function drawTiles(facts, trust) {
+  const words = { good: "Good", fair: "Fair", poor: "Poor" };
+  const reasons = make("ul", { class: "reasons muted" }, ...trust.reasons.map((text) => make("li", {}, clipped(text, 200))));
+  const samples = counted(facts.samples, "sample") +
+    (facts.unlabelled ? `, ${number.format(facts.unlabelled)} of them without a label` : "");
+  byId("tiles").append(
+    tile("Estimated noise", percent(facts.noise.rate), interval(facts.noise)),
+    tile("Labels that look wrong", number.format(facts.issues_total),
+      `${percent(facts.issues_total / Math.max(1, facts.labelled))} of ${number.format(facts.labelled)} labels: ` +
+      "the suggestion is another class"),
+    tile("How far to trust this", words[trust.level] || plain(trust.level, 20),
+      trust.reasons.length ? reasons : "none of the checks speaks against it", `trust-${words[trust.level] ? trust.level : "poor"}`),
+    tile("Data", counted(facts.classes.length, "class", "classes"), samples),
+  );
+}
+
+function classesPanel(facts) {
+  const { counts, suggested_counts: suggested, ratio } = facts.imbalance;
+  const rates = new Map(facts.noise.per_class.map((item) => [item.class, item.rate]));
+  const order = facts.classes.map((_, k) => k).sort((a, b) => (rates.get(b) ?? -1) - (rates.get(a) ?? -1));
+  const most = Math.max(...facts.noise.per_class.map((item) => item.rate ?? 0), 0.01);
+  const rows = (k) => {
+    const rate = rates.get(k) ?? null;
+    return make("tr", {}, make("th", { scope: "row" }, clipped(facts.classes[k], 28)),
+      make("td", {}, rate === null ? "too few" : bar(rate / most, percent(rate), "bad")),
+      make("td", { class: "count" }, number.format(counts[k])), make("td", { class: "count" }, number.format(suggested[k])));
+  };
+  const size = ratio > 1 ? `The largest class has ${short(ratio)} times the labels of the smallest.`
+    : "All classes have the same number of labels.";
+  return panel("By class", make("p", { class: "muted" }, size), table("Noise and size of each class",
+    ["class", "labels that are wrong", "given", "suggested"], order, rows));
+}
+
+function curvesPanel(facts) {
+  const series = (key, name) => ({
+    name, points: facts.curves.filter((row) => Number.isFinite(row[key])).map((row) => [row.epoch, row[key]]),
+  });
+  const shares = CURVES.map(([key, name]) => series(key, name)).filter((one) => one.points.length);
+  const loss = series("loss", "loss");
+  if (!shares.length && !loss.points.length) return null;
+  return panel("While it learned",
+    shares.length ? lineChart(`Over the epochs: ${shares.map((one) => one.name).join(", ")}`, shares,
+      { x: "epoch", y: "share" }, [0, 1]) : null,
+    loss.points.length ? lineChart("Training loss over the epochs", [loss], { x: "epoch", y: "training loss" }) : null);
+}
+
+function duplicatesPanel(facts) {
+  if (!facts.duplicates.length) return null;
+  const conflicting = facts.duplicates.filter((group) => new Set(group.labels).size > 1).length;
+  const draw = (group) => {
+    const conflict = new Set(group.labels).size > 1;
+    const members = make("ul", { class: "plain" }, ...group.ids.slice(0, 20).map((id, k) => make("li", {},
+      clipped(id, 48), " ", group.labels[k] >= 0 ? make("b", {}, clipped(facts.classes[group.labels[k]], 24)) : "no label")));
+    if (group.ids.length > 20) members.append(make("li", {}, `and ${number.format(group.ids.length - 20)} more`));
+    return make("tr", {}, make("td", {}, members), make("td", {}, group.exact ? "exact" : "near"),
+      make("td", {}, conflict ? make("span", { class: "flag" }, "labels differ") : "same label"));
+  };
+  return panel("Duplicates",
+    make("p", { class: "muted" }, `${counted(facts.duplicates.length, "group")}, ${number.format(conflicting)} with ` +
+      "labels that differ."),
+    table("Groups of duplicates", ["samples and labels", "match", "labels"], facts.duplicates, draw, 6));
+}
+
+function outliersPanel(facts) {
+  if (!facts.outliers.length) return null;
+  const list = make("ul", { class: "gallery" });
+  const more = growing(list, facts.outliers, (item) => {
+    const image = picture(item.thumbnail, "");
+    const text = item.text === null || item.text === undefined ? null : make("p", {}, clipped(item.text, 120, true));
+    return make("li", {}, image, text, make("p", {}, clipped(item.id, 32)),
+      make("p", { class: "muted" }, item.given >= 0 ? shown(facts.classes[item.given], 24) : "no label",
+        `, score ${short(item.score)}`));
+  });
+  return panel("Outliers", make("p", { class: "muted" }, "Samples that may fit no class, the farthest first."), list, more);
+}
+
+function annotatorsPanel(facts) {
+  if (!facts.annotators?.length) return null;
+  const order = [...facts.annotators].sort((a, b) => a.quality - b.quality);
+  return panel("Annotators", table("Quality of the annotators", ["annotator", "labels", "estimated quality"], order,
+    (one) => make("tr", {}, make("th", { scope: "row" }, clipped(one.name, 32)),
+      make("td", { class: "count" }, number.format(one.labels)), make("td", {}, bar(one.quality, percent(one.quality))))));
+}
+
+function skippedPanel(facts) {
+  if (!facts.skipped.length) return null;
+  return panel("Skipped", make("p", { class: "muted" }, `${counted(facts.skipped.length, "file")} could not be read.`),
+    table("Files that could not be read", ["file", "reason"], facts.skipped,
+      (item) => make("tr", {}, make("td", {}, clipped(item.path, 60)), make("td", {}, clipped(item.reason, 120))), 6));
+}
+
+function drawHead(facts) {
+  byId("name").replaceChildren("Label audit: ", clipped(facts.name, 48));
+  document.title = `Label audit: ${plain(facts.name, 60)}`;
+  byId("about").textContent = `method ${plain(facts.method, 40)}, ${plain(facts.created.slice(0, 10))}`;
+  byId("foot").textContent = `Made by codivide ${plain(facts.version, 20)}. This page sends nothing anywhere.`;
+  drawTiles(facts, facts.noise.trust);
+}
+
+function lossesPanel(facts) {
+  if (!facts.losses?.counts.length) return null;
+  return panel("Losses", make("p", { class: "muted" },
+    "Labels that a classifier cannot learn from the others keep a large loss."), lossChart(facts.losses));
+}
+
+/** What makes the boxes of the summary, in their order. */
+const PANELS = [classesPanel, lossesPanel, curvesPanel, duplicatesPanel, outliersPanel, annotatorsPanel, skippedPanel];

@@ -1,0 +1,150 @@
+"""Writing a cleaned folder: names that cannot lead out of it, images copied or linked, all of it or nothing."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import stat
+import unicodedata
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from codivide.data.folder import NOT_CLASSES
+from codivide.data.labels import MISSING_TEXT, NO_LABEL
+from codivide.errors import InputError
+from codivide.files import guard
+
+How = Literal["copy", "link"]
+LONGEST = 120  # bytes of a name, well below the 255 that file systems take
+_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{k}" for port in ("com", "lpt") for k in range(10))}  # of Windows
+_TAKEN = {"labels_clean.csv", "labels_clean.parquet", "changes.csv"}
+_NOT_A_CLASS = {name.casefold() for name in (*NOT_CLASSES, *MISSING_TEXT, *NO_LABEL, "-1")}
+
+
+def check_out(out: Path) -> None:
+    """InputError when ``out`` is there in any form (a link that leads nowhere included) or its folder is not."""
+    if os.path.lexists(out):
+        raise InputError(f"--out {out} exists; give a new folder")
+    if not out.parent.is_dir():
+        raise InputError(f"--out {out}: there is no folder {out.parent}")
+
+
+def check_beside(out: Path, source: Path) -> None:
+    """InputError when ``out`` would lie in a source folder, of which it would become a part."""
+    real, root = out.parent.resolve(), source.resolve()
+    if real == root or root in real.parents:
+        raise InputError(
+            f"--out {out} lies in the source {source}, which is never changed; give a folder outside of it"
+        )
+
+
+def check_files(paths: Sequence[Path]) -> None:
+    """InputError that names the first of the files that is not there, or is no plain file (a pipe, a device)."""
+    for path in paths:
+        try:
+            plain = stat.S_ISREG(os.stat(path).st_mode)
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            raise InputError(f"{str(path)[:200]!r} cannot be read: {error}") from None
+        if not plain:
+            raise InputError(f"{path} is no plain file")
+
+
+@contextmanager
+def aside(out: Path) -> Iterator[Path]:
+    """A new folder beside ``out``, renamed to it at the end; removed when the block fails or is interrupted."""
+    part = out.parent / f".codivide-{secrets.token_hex(4)}.part"
+    part.mkdir()
+    try:
+        yield part
+        check_out(out)
+        part.rename(out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def plan(paths: Sequence[Path], labels: Sequence[Any]) -> list[PurePosixPath]:
+    """Where each image goes: ``class folder/file``, no two alike, on file systems that ignore case too.
+
+    Args:
+        paths: of the images ``[N]``; only their last part is used.
+        labels: the class of each ``[N]``, None: none, which goes to the folder ``unlabelled``.
+    """
+    folders: dict[Any, str] = {None: NO_LABEL[0]}
+    names: dict[str, _Names] = {NO_LABEL[0]: _Names()}
+    classes = _Names(_TAKEN | {NO_LABEL[0]})
+    places = []
+    for path, label in zip(paths, labels, strict=True):
+        if label not in folders:
+            folders[label] = classes.new(safe_name(str(label), folder=True))
+            names[folders[label]] = _Names()
+        folder = folders[label]
+        places.append(PurePosixPath(folder) / names[folder].new(safe_name(path.name)))
+    return places
+
+
+def safe_name(text: str, folder: bool = False) -> str:
+    """A name of one file or folder that says the same as ``text`` and is harmless on every system.
+
+    Separators, characters that Windows refuses, control and format characters become "_"; no leading dot, no dot or
+    space at the end, no name of a device, at most 120 bytes; as a folder no word that would not be read as a class.
+    """
+    bad = ("Cc", "Cf", "Cs", "Zl", "Zp")
+    name = "".join("_" if c in '<>:"/\\|?*' or unicodedata.category(c) in bad else c for c in text)
+    stem, suffix = (name, "") if folder else os.path.splitext(name)
+    stem, suffix = _cut(stem, LONGEST - 20), _cut(suffix, 20)
+    name = (stem + suffix).strip().rstrip(". ")
+    if not name.strip("._"):
+        name = "_" + name.strip(".")
+    if name.startswith("."):
+        name = "_" + name[1:]
+    stem, dot, rest = name.partition(".")
+    if stem.strip().casefold() in _DEVICES or (folder and name.casefold() in _NOT_A_CLASS):
+        name = f"{stem}_{dot}{rest}"
+    return name
+
+
+def _cut(text: str, size: int) -> str:
+    """The first characters that fit into so many bytes."""
+    return text.encode("utf-8")[:size].decode("utf-8", errors="ignore")
+
+
+class _Names:
+    """Names that are given out once each, upper and lower case alike."""
+
+    def __init__(self, taken: set[str] | frozenset[str] = frozenset()) -> None:
+        self._next = dict.fromkeys(taken, 2)
+
+    def new(self, name: str) -> str:
+        """``name``, or with a number before its suffix where it is taken."""
+        stem, suffix = os.path.splitext(name)
+        key = found = unicodedata.normalize("NFC", name).casefold()
+        while found in self._next:
+            name = f"{stem}-{self._next[key]}{suffix}"
+            self._next[key] += 1
+            found = unicodedata.normalize("NFC", name).casefold()
+        self._next[found] = 2
+        return name
+
+
+def manifest_path(place: PurePosixPath) -> str:
+    """A place as a manifest names it; "./" before what a spreadsheet would take for a formula."""
+    text = str(place)
+    return text if guard(text) == text else f"./{text}"
+
+
+def place(paths: Sequence[Path], places: Sequence[PurePosixPath], folder: Path, how: How) -> None:
+    """Copy or link every image to its place in ``folder``; a link is a hard one where the file system allows it."""
+    for name in dict.fromkeys(target.parent for target in places):
+        (folder / name).mkdir()
+    for path, target in zip(paths, places, strict=True):
+        if how == "copy":
+            shutil.copy2(path, folder / target)
+            continue
+        real = path.resolve()  # a link to a link would break when the first one is changed
+        try:
+            os.link(real, folder / target)
+        except OSError:  # another disk, or links that the system does not allow
+            (folder / target).symlink_to(real)

@@ -1,0 +1,256 @@
+"""Labels of several annotators in arrays and tables: to answers, and to the consensus that becomes the given label."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from torch import Tensor
+
+from codivide.crowd import Consensus, Votes, dawid_skene
+from codivide.data.labels import Indices, encode
+from codivide.errors import InputError
+
+PREFIX = "label_"  # of the columns of a table with one column an annotator
+LONG = ("annotator", "label")  # columns of a table with one row an answer
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Answers as they were written, one entry an answer or an empty cell.
+
+    Attributes:
+        items: ``[M]`` row of the data.
+        annotators: ``[M]`` number of the annotator.
+        labels: ``[M]`` label in the user's own type, missing where not asked.
+        names: of the annotators.
+        samples: number of rows of the data.
+    """
+
+    items: Indices
+    annotators: Indices
+    labels: list[Any] | NDArray[Any]
+    names: tuple[str, ...]
+    samples: int
+
+    def settle(
+        self, unlabelled: int | None, classes: Sequence[Any] | None = None, what: str = "y"
+    ) -> tuple[Consensus, tuple[Any, ...]]:
+        """The consensus, and the classes.
+
+        Args:
+            unlabelled: the value that means "not asked".
+            classes: the classes in order, where they are known.
+            what: what to call the labels in a message.
+
+        Raises:
+            InputError: as for labels of one annotator; it names the row and the annotator.
+        """
+
+        def cell(entry: int) -> str:
+            return f"row {self.items[entry]}, annotator {self.names[self.annotators[entry]]}"
+
+        codes, known = encode(self.labels, unlabelled=unlabelled, classes=classes, what=what, names=cell)
+        given = codes >= 0
+        votes = Votes(self.items[given], self.annotators[given], codes[given], self.names, self.samples, len(known))
+        return dawid_skene(votes), known
+
+
+def several(y: object) -> bool:
+    """Whether labels are those of several annotators: two-dimensional with at least two columns."""
+    if isinstance(y, list | tuple):
+        return len(y) > 0 and all(isinstance(row, list | tuple | np.ndarray) for row in y) and max(map(len, y)) > 1
+    return isinstance(y, np.ndarray | Tensor | pd.DataFrame) and len(y.shape) == 2 and int(y.shape[-1]) > 1
+
+
+def from_matrix(y: object, names: Sequence[str] | None = None) -> Answers:
+    """The answers in ``[N, annotators]``.
+
+    Args:
+        y: an array, a tensor, a data frame (its columns are the annotators) or a list of rows.
+        names: of the annotators; None: the columns, else their numbers.
+
+    Raises:
+        InputError: rows of unequal length, names that do not fit, or a matrix that looks one-hot.
+    """
+    matrix = _as_matrix(y)
+    if names is None:
+        names = [str(name) for name in (y.columns if isinstance(y, pd.DataFrame) else range(matrix.shape[1]))]
+    if len(names) != matrix.shape[1]:
+        raise InputError(f"there are names of {len(names)} annotators, but y has {matrix.shape[1]} columns.")
+    _check_one_hot(matrix)
+    count, annotators = matrix.shape
+    return Answers(
+        np.tile(np.arange(count), annotators),
+        np.repeat(np.arange(annotators), count),
+        matrix.T.ravel(),
+        tuple(names),
+        count,
+    )
+
+
+def label_columns(table: pd.DataFrame, path: Path, wanted: Sequence[str]) -> list[str]:
+    """The columns of a table that hold one annotator's labels each; none where there is a column ``label``.
+
+    Args:
+        table: as read.
+        path: of the table, for messages.
+        wanted: names of such columns; empty: those that start with ``label_``.
+
+    Raises:
+        InputError: a wanted column that is not there.
+    """
+    for name in wanted:
+        if name not in table:
+            raise InputError(f"{path} has no column {name!r} of an annotator (columns: {', '.join(table.columns)}).")
+    if wanted:
+        return list(wanted)
+    found = [str(name) for name in table.columns if str(name).startswith(PREFIX)]
+    return found if "label" not in table and len(found) > 1 else []
+
+
+def from_columns(columns: Sequence[str], labels: list[Any]) -> Answers:
+    """The answers in columns of a table: their values one column after the other; ``label_`` is no part of a name."""
+    every = all(name.startswith(PREFIX) for name in columns)
+    names = [name.removeprefix(PREFIX) if every else name for name in columns]
+    values = np.empty(len(labels), dtype=object)
+    values[:] = labels
+    return from_matrix(values.reshape(len(columns), -1).T, names)
+
+
+def is_long(table: pd.DataFrame) -> bool:
+    """Whether a table has one row an answer: columns ``annotator`` and ``label``, and one that names the sample."""
+    return set(LONG) <= set(table.columns) and key_column(table) is not None
+
+
+def key_column(table: pd.DataFrame) -> str | None:
+    """The column that names a sample: ``id``, else ``path``, else ``text``."""
+    return next((name for name in ("id", "path", "text") if name in table), None)
+
+
+def from_long(table: pd.DataFrame, labels: list[Any], path: Path) -> tuple[pd.DataFrame, Answers]:
+    """One row a sample, the first of each, and the answers.
+
+    Args:
+        table: one row an answer; columns other than ``annotator`` and ``label`` are the same in all rows of a sample.
+        labels: the column ``label`` as labels.
+        path: of the table, for messages.
+
+    Raises:
+        InputError: an answer without a sample or an annotator, two answers of one annotator on one sample, or rows
+            of a sample that differ.
+    """
+    key = key_column(table)
+    assert key is not None
+    rest = table.drop(columns=list(LONG))
+    items, first = _numbered(table[key], path, key)
+    repeated = rest.iloc[first].iloc[items].reset_index(drop=True)
+    same = (rest.reset_index(drop=True) == repeated) | (rest.reset_index(drop=True).isna() & repeated.isna())
+    if not same.to_numpy().all():
+        row, column = np.argwhere(~same.to_numpy())[0]
+        raise InputError(
+            f"{path}: row {row} (line {row + 2}) and row {first[items[row]]} are of the same {key} "
+            f"{table[key].iloc[row]!r} but differ in column {rest.columns[column]!r}."
+        )
+    return rest.iloc[first].reset_index(drop=True), _answers(table, labels, items, len(first), path)
+
+
+def from_file(path: Path, labels: list[Any], table: pd.DataFrame, data: pd.DataFrame, source: Path) -> Answers:
+    """The answers of a long table for the rows of another one.
+
+    Args:
+        path: of the long table.
+        labels: its column ``label`` as labels.
+        table: the long table.
+        data: the table of the samples.
+        source: its path, for messages.
+
+    Raises:
+        InputError: no common column that names the samples, or an answer on a sample that is not there.
+    """
+    key = next((name for name in ("id", "path", "text") if name in table and name in data), None)
+    if key is None or not set(LONG) <= set(table.columns):
+        raise InputError(
+            f"{path} needs columns annotator, label, and one of id, path and text that {source} has, too "
+            f"(it has {', '.join(table.columns)})."
+        )
+    known: dict[str, int] = {}
+    for row, value in enumerate(data[key].map(str).tolist()):  # numbers in one file may be texts in the other
+        if known.setdefault(value, row) != row:
+            raise InputError(f"{source}: {key} {value!r} comes twice, in rows {known[value]} and {row}.")
+    items = np.array([known.get(value, -1) for value in table[key].map(str).tolist()], dtype=np.int64)
+    if (items < 0).any():
+        row = int(np.argmax(items < 0))
+        raise InputError(f"{path}: row {row} (line {row + 2}) is of {key} {table[key].iloc[row]!r}, not in {source}.")
+    return _answers(table, labels, items, len(data), path)
+
+
+def _answers(table: pd.DataFrame, labels: list[Any], items: Indices, samples: int, path: Path) -> Answers:
+    who, first = _numbered(table["annotator"], path, "annotator")
+    twice = pd.DataFrame({"item": items, "who": who}).duplicated().to_numpy()
+    if twice.any():
+        row = int(np.argmax(twice))
+        raise InputError(
+            f"{path}: row {row} (line {row + 2}) is a second answer of annotator {table['annotator'].iloc[row]!r} on "
+            "the same sample; keep one."
+        )
+    names = tuple(str(table["annotator"].iloc[row]) for row in first)
+    return Answers(items, who, labels, names, samples)
+
+
+def _numbered(column: pd.Series[Any], path: Path, what: str) -> tuple[Indices, NDArray[np.int64]]:
+    """Numbers of the different values in order of appearance, and the first row of each."""
+    empty = column.isna() | column.map(lambda value: isinstance(value, str) and not value.strip())
+    if empty.any():
+        row = int(np.argmax(empty.to_numpy()))
+        raise InputError(f"{path}: row {row} (line {row + 2}) has no {what}.")
+    codes, _ = pd.factorize(column)
+    _, first = np.unique(codes, return_index=True)
+    return codes.astype(np.int64), first.astype(np.int64)
+
+
+def _as_matrix(y: Any) -> NDArray[Any]:
+    """``[N, A]``: numbers or texts as they are, anything that may be missing as objects."""
+    if isinstance(y, Tensor):
+        y = y.detach().cpu().numpy()
+    if isinstance(y, pd.DataFrame):
+        return np.asarray(y.to_numpy() if _one_kind(y) else y.to_numpy(dtype=object))
+    if isinstance(y, np.ma.MaskedArray):
+        y = np.array(y.tolist(), dtype=object)  # None where masked
+    if isinstance(y, np.ndarray):
+        return y
+    lengths = [len(row) for row in y]
+    wrong = next((row for row, length in enumerate(lengths) if length != lengths[0]), None)
+    if wrong is not None:
+        raise InputError(f"y: row {wrong} has {lengths[wrong]} labels, the first {lengths[0]}: one an annotator.")
+    matrix = np.empty((len(lengths), lengths[0]), dtype=object)
+    for row, labels in enumerate(y):
+        matrix[row] = list(labels)
+    return matrix
+
+
+def _one_kind(frame: pd.DataFrame) -> bool:
+    return all(kind.kind in "iufb" for kind in frame.dtypes if isinstance(kind, np.dtype)) and all(
+        isinstance(kind, np.dtype) for kind in frame.dtypes
+    )
+
+
+def _check_one_hot(matrix: NDArray[Any]) -> None:
+    """InputError for rows with exactly one 1 and 0 elsewhere: labels of one annotator, written one-hot."""
+    if matrix.dtype.kind not in "biufO" or len(matrix) < 2:
+        return
+    bits = np.isin(matrix, (0, 1)) if matrix.dtype.kind != "O" else np.frompyfunc(_is_bit, 1, 1)(matrix).astype(bool)
+    if bits.all() and (matrix.astype(np.float64).sum(1) == 1).all():
+        raise InputError(
+            f"y has {matrix.shape[1]} columns and exactly one 1 in every row, which looks one-hot: pass y.argmax(1). "
+            "Several columns are several annotators, whose cells are classes."
+        )
+
+
+def _is_bit(cell: Any) -> bool:
+    return isinstance(cell, bool | int | float | np.number) and cell in (0, 1)

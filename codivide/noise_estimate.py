@@ -1,0 +1,552 @@
+"""How wrong the labels are, estimated without any true label: rate, classes, transition matrix, kind, trust.
+
+The evidence comes from class probabilities of every sample: cross-fitted ones of a feature table (logistic regression,
+``codivide.crossfit``), ones that the caller brings, or those that a run averaged while it trained. From them:
+
+1. **Lower estimate**: ``evidence.latent_noise``. The true label is latent; doubt that the classifier loses where it is
+   surest is its own, doubt that stays is label noise. It under-counts labels that are wrong just where samples are
+   ambiguous.
+2. **Upper estimate**: the confident joint (Northcutt et al. 2021), which counts errors of the classifier as noise.
+   Where the losses (averaged over training, or cross-fitted) show two groups, the share of the high one by a Gaussian
+   mixture, kept between the two estimates, is averaged with it.
+3. **Rate** = lower + doubt * (upper - lower), ``doubt`` in [0, 1] being ``1 - mean max_c P(true = c | sample)`` of the
+   latent model: where the classifier is sure, errors of its own are rare and the first estimate stands; what lies
+   between the two cannot be told apart by data, and a share of it as large as the doubt is counted. The joint counts
+   of (true class, given label) are mixed by the same weight, so rate, classes and matrix agree.
+4. **Interval**: from the lower to the upper estimate, widened on either side by 1.645 standard deviations of the rate
+   over bootstrap samples (the classifier stays as it is). About 90 % where the assumptions hold; nothing where labels
+   follow a rule that the features show, such as key words: such noise looks like truth.
+5. **p(clean)**: the latent model's, its log-odds shifted per class to agree with the rates.
+
+**Kind**: "none" (rate below 5 % and lower estimate below 2 %), else "instance-like" where errors inside class pairs
+depend on the sample (``evidence.pair_dependence`` above 0.3 on at least 30 labels), else by how concentrated the noise
+is: the share of each class's noise in its largest cell (two classes: the distance of their flip rates over the sum), 0
+spread evenly, 1 in one cell; up to 0.35 "symmetric", from 0.55 "asymmetric". "unclear" in between, where doubt is
+above 0.45, or nothing can be learned.
+"""
+
+from __future__ import annotations
+
+import html
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+from codivide import crossfit, divide, evidence
+from codivide.data.arrays import from_arrays
+from codivide.data.loaded import UNLABELLED, Loaded
+from codivide.data.options import ReadOptions
+from codivide.data.rows import SparseRows
+from codivide.data.sources import load
+from codivide.errors import InputError
+from codivide.estimator import NoisyLabelClassifier
+from codivide.job import Outcome
+from codivide.run_folder import PREDICTIONS
+
+Labels = np.ndarray[Any, np.dtype[np.int64]]
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+Kind = Literal["none", "symmetric", "asymmetric", "instance-like", "unclear"]
+Level = Literal["good", "fair", "poor"]
+
+MOST_ROWS = 20_000  # that an estimate rests on
+_MOST_CELLS = 2_000_000  # of samples times classes, likewise
+_MOST_PIXELS = 1_024  # values of an image that a linear classifier is asked to judge
+_WIDE = 1.645  # standard deviations of a two-sided 90 % interval
+
+
+@dataclass(frozen=True)
+class ClassNoise:
+    """One class of a report.
+
+    Attributes:
+        name: of the class.
+        labelled: samples with this given label.
+        rate: estimated share of them that is wrong, in [0, 1]; None without labels.
+    """
+
+    name: str
+    labelled: int
+    rate: float | None
+
+
+@dataclass(frozen=True)
+class Trust:
+    """How far a report can be trusted.
+
+    Attributes:
+        level: "good", "fair" or "poor".
+        reasons: sentences, the worst first; at least one.
+    """
+
+    level: Level
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class NoiseReport:
+    """What is estimated of the noise in given labels; see the module for how.
+
+    Attributes:
+        rate: share of wrong labels, in [0, 1].
+        low: end of the interval.
+        high: its other end.
+        per_class: in the order of the classes.
+        transition: ``[C, C]``, P(given | true), rows sum to 1.
+        kind: of the noise.
+        trust: in all this.
+        estimates: the single estimates of the rate by name.
+        samples: rows that the estimate rests on.
+        labelled: all labelled rows.
+        source: "features", "probabilities" or "run".
+        clean_prob: ``[N]`` calibrated p(clean); NaN without a label or where the estimate left a row out.
+    """
+
+    rate: float
+    low: float
+    high: float
+    per_class: tuple[ClassNoise, ...]
+    transition: Floats
+    kind: Kind
+    trust: Trust
+    estimates: Mapping[str, float]
+    samples: int
+    labelled: int
+    source: str
+    clean_prob: Floats = field(repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but ``clean_prob`` as JSON values; ``per_class`` names classes by number and name."""
+        return {
+            "rate": self.rate,
+            "low": self.low,
+            "high": self.high,
+            "kind": self.kind,
+            "trust": {"level": self.trust.level, "reasons": list(self.trust.reasons)},
+            "per_class": [
+                {"class": number, "name": item.name, "labelled": item.labelled, "rate": item.rate}
+                for number, item in enumerate(self.per_class)
+            ],
+            "transition": [[round(float(share), 4) for share in row] for row in self.transition],
+            "estimates": dict(self.estimates),
+            "samples": self.samples,
+            "labelled": self.labelled,
+            "source": self.source,
+        }
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a class.
+
+        Columns ``class``, ``labelled``, ``rate`` (NaN without labels), ``wrong`` (how many of these labels), and
+        ``given_as``, the other class that its true members are most often given as, with the share that is.
+        """
+        others = self.transition - 2 * np.eye(len(self.transition))
+        worst = others.argmax(1)
+        names = [item.name for item in self.per_class]
+        rates = np.asarray([np.nan if item.rate is None else item.rate for item in self.per_class])
+        labelled = np.asarray([item.labelled for item in self.per_class])
+        return pd.DataFrame(
+            {
+                "class": names,
+                "labelled": labelled,
+                "rate": rates,
+                "wrong": np.rint(np.nan_to_num(rates) * labelled).astype(np.int64),
+                "given_as": [names[k] for k in worst],
+                "given_as_share": self.transition[np.arange(len(worst)), worst],
+            }
+        )
+
+    @property
+    def headline(self) -> str:
+        """One sentence."""
+        return (
+            f"about {100 * self.rate:.1f} % of the labels are wrong (between {100 * self.low:.1f} and "
+            f"{100 * self.high:.1f} %); kind: {self.kind}; trust: {self.trust.level}"
+        )
+
+    def __str__(self) -> str:
+        lines = textwrap.wrap(self.headline, 78)
+        lines += ["", f"Estimated from {self.samples:,} of {self.labelled:,} labelled samples ({self.source}):"]
+        lines += [f"  {name:<18} {100 * value:5.1f} %" for name, value in self.estimates.items()]
+        lines += ["", f"{'class':<24}{'labels':>9}{'wrong':>9}   most often given as"]
+        table = self.to_frame()
+        for row in table.head(_SHOWN).to_dict("records"):
+            rate = "-" if np.isnan(row["rate"]) else f"{100 * row['rate']:.1f} %"
+            share = f"{_short(row['given_as'], 20)} ({100 * row['given_as_share']:.1f} %)"
+            lines.append(f"{_short(row['class'], 23):<24}{row['labelled']:>9,}{rate:>9}   {share}")
+        if len(table) > _SHOWN:
+            lines.append(f"... and {len(table) - _SHOWN} more classes (see to_frame())")
+        lines += ["", "How far to trust this:"]
+        for reason in self.trust.reasons:
+            lines += textwrap.wrap(reason, 78, initial_indent="- ", subsequent_indent="  ")
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        table = self.to_frame().to_html(index=False, float_format=lambda v: f"{v:.3f}", escape=True)
+        reasons = "".join(f"<li>{html.escape(reason)}</li>" for reason in self.trust.reasons)
+        return f"<p><b>{html.escape(self.headline)}</b></p>{table}<ul>{reasons}</ul>"
+
+
+_SHOWN = 40
+
+
+def is_run(path: Path) -> bool:
+    """Whether a path is the folder of a run, finished or not."""
+    return (path / "config.json").is_file()
+
+
+def noise_report(
+    X_or_run: Any,
+    y: Any = None,
+    *,
+    pred_probs: Any = None,
+    folds: int = 5,
+    limit: int = MOST_ROWS,
+    replicates: int = 20,
+    seed: int = 0,
+    unlabelled: int | None = UNLABELLED,
+) -> NoiseReport:
+    """Estimate how many labels are wrong, which way, and how far the estimate can be trusted.
+
+    Args:
+        X_or_run: features ``[N, D]`` (dense, sparse or a data frame; images of at most 1,024 values count as
+            features), a path or name of such data (or what was loaded from it), the folder of a finished run, an
+            ``Outcome``, or a fitted
+            ``NoisyLabelClassifier``; None with ``pred_probs``.
+        y: given labels ``[N]`` of an array or of ``pred_probs``; missing where unlabelled.
+        pred_probs: cross-fitted probabilities ``[N, C]`` in the order of the sorted classes, instead of features. Ones
+            of a classifier that was trained on the same rows hide the noise.
+        folds: of the cross-fitting, at least 2.
+        limit: rows that the estimate rests on at most, drawn at random; at least 10.
+        replicates: bootstrap samples behind the interval, at least 2.
+        seed: of all that is random.
+        unlabelled: the label that means "no label"; None: there is none.
+
+    Returns:
+        The report; the same input and seed give the same one.
+
+    Raises:
+        InputError: the message says what is wrong and what to do.
+    """
+    if folds < 2 or limit < 10 or replicates < 2:
+        raise InputError(f"folds {folds}, limit {limit}, replicates {replicates}: at least 2, 10 and 2 are needed")
+    material = _material(X_or_run, y, pred_probs, ReadOptions(unlabelled=unlabelled))
+    labelled = np.flatnonzero(material.given >= 0)
+    classes = np.unique(material.given[labelled])  # those about which there is anything to say
+    if not len(labelled):
+        raise InputError("no sample has a label, so there is nothing to estimate")
+    most = min(limit, max(_MOST_CELLS // len(classes), 10))
+    rows = labelled
+    if len(rows) > most:
+        rows = np.sort(rows[np.random.default_rng(seed).permutation(len(rows))[:most]])
+        classes = np.unique(material.given[rows])
+    given = np.searchsorted(classes, material.given[rows])
+    if len(classes) < 2:
+        reason = "all labels name the same class, so nothing can be compared: the estimate means nothing."
+        found = _Found(
+            0.0, 0.0, 1.0, np.eye(1) * len(rows), "unclear", Trust("poor", (reason,)), {}, np.ones(len(rows))
+        )
+        return _report(material, found, rows, classes, labelled)
+    if material.probs is not None:
+        probs = _scaled(material.probs[rows][:, classes])
+    else:
+        probs = crossfit.cross_fitted(
+            crossfit.prepared(material.features[rows], seed), given, len(classes), folds=folds, seed=seed
+        )
+    losses = -evidence.last_loss(probs, given) if material.losses is None else material.losses[rows]
+    found = _estimate(probs, losses, given, replicates, seed, material)
+    return _report(material, found, rows, classes, labelled)
+
+
+class _Material(NamedTuple):
+    """What there is to judge by."""
+
+    given: Labels  # [N], -1: none
+    names: Sequence[str]
+    source: str
+    features: Any = None  # [N, D]
+    probs: Floats | None = None  # [N, C]
+    losses: Floats | None = None  # [N], averaged over training
+    memorised: bool = False  # the probabilities are of samples that were trained on
+
+
+class _Found(NamedTuple):
+    rate: float
+    low: float
+    high: float
+    joint: Floats  # [C, C] counts of (true, given)
+    kind: Kind
+    trust: Trust
+    estimates: dict[str, float]
+    clean_prob: Floats
+
+
+class _Rates(NamedTuple):
+    """The rule of the module's docstring, applied once."""
+
+    rate: float
+    estimates: dict[str, float]
+    joint: Floats
+    latent: evidence.Latent
+    doubt: float
+
+
+def _rates(
+    probs: Floats,
+    given: Labels,
+    mixture: float | None,
+    weight: Floats | None = None,
+    start: Floats | None = None,
+    steps: int = 200,
+) -> _Rates:
+    latent = evidence.latent_noise([probs], given, weight=weight, start=start, steps=steps)
+    counted = evidence.confident_joint(probs, given, weight)
+    lower, confident = _wrong_share(latent.joint), _wrong_share(counted)
+    estimates = {"latent noise": lower, "confident joint": confident}
+    upper = max(confident, lower)
+    if mixture is not None:
+        estimates["loss mixture"] = mixture
+        upper = 0.5 * (upper + min(max(mixture, lower), upper))
+    doubt = 1 - float(np.average(latent.prior.max(1), weights=weight))
+    rate = lower + doubt * (upper - lower)
+    share = (rate - lower) / (confident - lower) if confident > lower else 0.0
+    return _Rates(rate, estimates, (1 - share) * latent.joint + share * counted, latent, doubt)
+
+
+def _estimate(probs: Floats, losses: Floats, given: Labels, replicates: int, seed: int, material: _Material) -> _Found:
+    division = divide.gmm(torch.from_numpy(losses))
+    mixture = float(1 - division.clean_prob.double().mean()) if division.separates else None
+    best = _rates(probs, given, mixture)
+    rng = np.random.default_rng(seed)
+    drawn = [
+        _rates(
+            probs,
+            given,
+            mixture,
+            np.bincount(rng.integers(len(given), size=len(given)), minlength=len(given)).astype(np.float64),
+            best.latent.parameters,
+            steps=25,
+        ).rate
+        for _ in range(replicates)
+    ]
+    margin = _WIDE * float(np.std(drawn, ddof=1))
+    lower, upper = min(best.estimates.values()), max(best.estimates.values())
+    low, high = max(min(lower, best.rate) - margin, 0.0), min(max(upper, best.rate) + margin, 1.0)
+    learnable = _learnable(probs, given)
+    kind = _kind(best, probs, given) if learnable else "unclear"
+    if not learnable:
+        low, high = 0.0, 1.0
+    trust = _trust(best, given, high - low, learnable, division.separates, material)
+    wrong = best.joint.sum(0) - np.diag(best.joint)
+    rates = wrong / np.maximum(best.joint.sum(0), 1e-12)
+    clean_prob = evidence.match_rates(best.latent.clean_prob, given, rates)
+    return _Found(best.rate, low, high, best.joint, kind, trust, best.estimates, clean_prob)
+
+
+def _wrong_share(joint: Floats) -> float:
+    return 1 - float(np.trace(joint) / joint.sum())
+
+
+def _learnable(probs: Floats, given: Labels) -> bool:
+    """Whether the probabilities say more of unseen labels than their frequencies do: three standard errors in nats."""
+    frequency = np.bincount(given, minlength=probs.shape[1]) / len(given)
+    gain = evidence.last_loss(np.clip(probs, evidence.LEAST, 1.0), given) - np.log(frequency[given])
+    return bool(gain.mean() > 3 * gain.std(ddof=1) / np.sqrt(len(gain))) if len(gain) > 1 else False
+
+
+def concentration(joint: Floats) -> float:
+    """How much of each class's noise goes to one other class: 0 evenly spread, 1 all to one.
+
+    Args:
+        joint: counts ``[C, C]`` of (true, given). Classes weigh by how many of their samples are wrong. Of two
+            classes it is the distance of the two flip rates over their sum.
+    """
+    noise = np.maximum(joint - np.diag(np.diag(joint)), 0.0)
+    classes, total = len(joint), float(noise.sum())
+    if total <= 0:
+        return 0.0
+    if classes == 2:
+        flips = noise.sum(1) / np.maximum(joint.sum(1), 1e-12)
+        return float(abs(flips[0] - flips[1]) / max(flips.sum(), 1e-12))
+    even = 1 / (classes - 1)
+    return float((noise.max(1).sum() / total - even) / (1 - even))
+
+
+def _kind(best: _Rates, probs: Floats, given: Labels) -> Kind:
+    if best.rate < 0.05 and best.estimates["latent noise"] < 0.02:
+        return "none"
+    dependence, size = evidence.pair_dependence(best.latent.prior, probs, given)
+    if dependence > 0.3 and size >= 30:
+        return "instance-like"
+    spread = concentration(best.latent.joint)
+    if best.doubt > 0.45 or 0.35 < spread < 0.55:
+        return "unclear"
+    return "symmetric" if spread <= 0.35 else "asymmetric"
+
+
+def _trust(best: _Rates, given: Labels, width: float, learnable: bool, separates: bool, material: _Material) -> Trust:
+    """Reasons with their weight, 0 good, 1 fair, 2 poor; the worst decides."""
+    counts = np.bincount(given)
+    smallest = int(counts.min())
+    reasons: list[tuple[int, str]] = []
+    if not learnable:
+        text = "Nothing can be learned: held-out labels are predicted no better than by their frequencies. The labels "
+        reasons.append((2, text + "may be independent of the features; every number here is unreliable."))
+    if material.memorised:
+        text = "The probabilities are averages over training of samples that were trained on: labels that were "
+        reasons.append((1, text + "memorised look right, so the rate may be too low."))
+    if best.doubt > 0.25:
+        text = (
+            f"The classifier is in doubt ({100 * best.doubt:.0f} % on average): its errors and wrong labels are hard "
+        )
+        reasons.append((2 if best.doubt > 0.45 else 1, text + "to tell apart. Better features help."))
+    if learnable and width > 0.15:
+        text = f"The interval is {100 * width:.0f} points wide."
+        reasons.append((2 if width > 0.35 else 1, text))
+    if len(given) < 1_000:
+        reasons.append((2 if len(given) < 100 else 1, f"Only {len(given)} labels."))
+    if smallest < 20:
+        reasons.append((2 if smallest < 5 else 1, f"The smallest class has {smallest} labels: its row is a guess."))
+    text = "The losses show two groups." if separates else "The losses show no two groups."
+    reasons.append((0, text))
+    if not any(weight for weight, _ in reasons):
+        reasons.append((0, "Every class has enough labels and the classifier is sure of most samples."))
+    levels: tuple[Level, ...] = ("good", "fair", "poor")
+    worst = max(weight for weight, _ in reasons)
+    return Trust(levels[worst], tuple(text for _, text in sorted(reasons, key=lambda item: -item[0])))
+
+
+def _report(material: _Material, found: _Found, rows: Labels, classes: Labels, labelled: Labels) -> NoiseReport:
+    """Put back the classes and rows that the estimate left out."""
+    total = len(material.names)
+    joint = np.zeros((total, total))
+    joint[np.ix_(classes, classes)] = found.joint
+    size = joint.sum(1, keepdims=True)
+    matrix = np.where(size > 0, joint / np.maximum(size, 1e-12), np.eye(total))
+    counts = np.bincount(material.given[labelled], minlength=total)
+    asked = joint.sum(0)
+    rates = [float(1 - joint[c, c] / asked[c]) if asked[c] > 0 else None for c in range(total)]
+    clean_prob = np.full(len(material.given), np.nan)
+    clean_prob[rows] = found.clean_prob
+    return NoiseReport(
+        rate=found.rate,
+        low=found.low,
+        high=found.high,
+        per_class=tuple(
+            ClassNoise(str(name), int(count), rate)
+            for name, count, rate in zip(material.names, counts, rates, strict=True)
+        ),
+        transition=matrix,
+        kind=found.kind,
+        trust=found.trust,
+        estimates=found.estimates,
+        samples=len(rows),
+        labelled=len(labelled),
+        source=material.source,
+        clean_prob=clean_prob,
+    )
+
+
+def _material(source: Any, y: Any, pred_probs: Any, options: ReadOptions) -> _Material:
+    if pred_probs is not None:
+        if source is not None:
+            raise InputError("give features or pred_probs, not both (noise_report(None, y, pred_probs=...))")
+        return _from_probs(pred_probs, y, options)
+    if isinstance(source, Outcome):
+        names = [str(name) for name in source.model.classes]
+        return _from_run(source.evidence, names)
+    if isinstance(source, NoisyLabelClassifier):
+        if not hasattr(source, "evidence_"):
+            raise InputError("the NoisyLabelClassifier is not fitted; call fit first")
+        return _from_run(source.evidence_, [str(name) for name in source.classes_])
+    if isinstance(source, str | Path) and is_run(Path(source)):
+        return _from_folder(Path(source))
+    return _from_data(source if isinstance(source, Loaded) else load(source, y, options=options))
+
+
+def _from_data(loaded: Loaded) -> _Material:
+    """Features of a table, or the pixels of small images."""
+    if int(np.prod(loaded.x.shape)) > _MOST_PIXELS and len(loaded.x.shape) > 1:
+        raise InputError(
+            f"{loaded.name} holds images of {' x '.join(map(str, loaded.x.shape))}: a linear classifier learns "
+            "too little from pixels; train first (codivide fit) and report on its folder, or pass an encoder's features"
+        )
+    if isinstance(loaded.x, SparseRows):
+        features: Any = loaded.x.data
+    else:
+        features = loaded.x[torch.arange(len(loaded.x))].reshape(len(loaded.x), -1).numpy()
+    return _Material(loaded.y, [str(name) for name in loaded.classes], "features", features=features)
+
+
+def _from_probs(pred_probs: Any, y: Any, options: ReadOptions) -> _Material:
+    try:
+        probs = np.asarray(pred_probs, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"pred_probs are no numbers: {error}") from None
+    if probs.ndim != 2 or probs.shape[1] < 2:
+        raise InputError(f"pred_probs has shape {probs.shape}; it must be [samples, classes]")
+    bad = ~(np.isfinite(probs).all(1) & (probs >= 0).all(1) & (abs(probs.sum(1) - 1) < 1e-3))
+    if bad.any():
+        row = int(bad.argmax())
+        raise InputError(f"row {row} of pred_probs is no distribution: {np.round(probs[row], 4).tolist()[:10]}")
+    loaded = from_arrays(probs, y, options=options)
+    names = [str(name) for name in loaded.classes]
+    given = loaded.y
+    if len(names) != probs.shape[1]:  # class numbers, of which some may not occur
+        values = np.asarray(loaded.classes)
+        if values.dtype.kind not in "iu" or values.min() < 0 or values.max() >= probs.shape[1]:
+            raise InputError(f"pred_probs has {probs.shape[1]} columns, the labels {len(names)} classes")
+        given = np.where(given >= 0, values[given], UNLABELLED).astype(np.int64)
+        names = [str(number) for number in range(probs.shape[1])]
+    return _Material(given, names, "probabilities", probs=probs)
+
+
+def _from_folder(run: Path) -> _Material:
+    """What a finished run left in ``predictions.npz``."""
+    path = run / PREDICTIONS
+    if not path.is_file():
+        raise InputError(f"{run} holds no {PREDICTIONS}: the run is unfinished, or recorded nothing (fit without "
+                         "--no-record-learning)")  # fmt: skip
+    try:
+        with np.load(path, allow_pickle=False) as held:
+            arrays = {name: held[name] for name in held.files}
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from None
+    if "given" not in arrays:
+        raise InputError(f"{path} is of an older version and holds no given labels; run fit again")
+    return _from_run(arrays, arrays["classes"].tolist())
+
+
+def _from_run(held: Mapping[str, Any], names: Sequence[str]) -> _Material:
+    """Averaged probabilities; where a run kept none (too many classes), the shares of its votes over the epochs."""
+    if "probs" in held:
+        probs = np.asarray(held["probs"], dtype=np.float64)
+    else:
+        votes = np.asarray(held["predictions"])
+        probs = np.zeros((votes.shape[1], len(names)))
+        for vote in votes:
+            probs[np.arange(len(vote)), vote] += 1
+    given = np.asarray(held["given"], dtype=np.int64)
+    losses = np.asarray(held["mean_loss"], dtype=np.float64)
+    usable = np.isfinite(losses[given >= 0]).all()
+    return _Material(
+        given, names, "run", probs=_scaled(probs), losses=losses if usable else None, memorised="held_out" not in held
+    )
+
+
+def _scaled(probs: Floats) -> Floats:
+    """Rows that sum to 1; a row of zeros becomes even."""
+    probs = probs + 1e-12
+    scaled: Floats = probs / probs.sum(1, keepdims=True)
+    return scaled
+
+
+def _short(text: str, width: int) -> str:
+    plain = "".join(c if c.isprintable() else " " for c in text)
+    return plain if len(plain) <= width else plain[: width - 3] + "..."

@@ -1,0 +1,198 @@
+"""Duplicates and neighbours are those of naive loops, and what only looks alike is not taken for the same."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import sparse
+
+from codivide.audit import duplicates, neighbours
+from codivide.audit.duplicates import Group, find, ordered
+from codivide.data.arrays import array_rows
+from codivide.data.rows import SparseRows
+
+
+def scenes(count, side=32, channels=3, seed=0):
+    """Smooth random images, uint8 [N, C, H, W]."""
+    rng = np.random.default_rng(seed)
+    coarse = torch.from_numpy(rng.uniform(30, 220, (count, channels, 5, 5)))
+    smooth = torch.nn.functional.interpolate(coarse, (side, side), mode="bicubic", align_corners=True)
+    return smooth.clamp(0, 255).round().to(torch.uint8).numpy()
+
+
+def test_exact_copies_are_found_whatever_their_number():
+    x = scenes(40)
+    x[7], x[30], x[12] = x[3], x[3], x[11]
+    assert find(array_rows(x)) == [Group((3, 7, 30), True), Group((11, 12), True)]
+
+
+def test_minus_zero_is_zero():
+    x = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+    x[4] = x[1]
+    x[1, 0], x[4, 0] = 0.0, -0.0
+    assert find(array_rows(x)) == [Group((1, 4), True)]
+
+
+def test_near_images_are_those_of_a_loop_over_all_pairs():
+    x = scenes(150, side=40).astype(np.float64)
+    rng = np.random.default_rng(1)
+    for row in range(40):  # copies with growing noise: from surely near to surely not
+        x[100 + row] = x[row] + rng.normal(0, 0.5 * row, x[row].shape)
+    x[145] = 0.7 * x[60] + 20  # another light
+    x = x.clip(0, 255).astype(np.uint8)
+
+    seen = np.empty((150, 3, 32, 32))
+    for i, j in itertools.product(range(32), range(32)):
+        rows = slice(math.floor(i * 40 / 32), math.ceil((i + 1) * 40 / 32))
+        columns = slice(math.floor(j * 40 / 32), math.ceil((j + 1) * 40 / 32))
+        seen[:, :, i, j] = x[:, :, rows, columns].mean((2, 3), dtype=np.float64)
+    seen = seen.reshape(150, -1) - seen.mean((1, 2, 3))[:, None]
+    seen /= np.linalg.norm(seen, axis=1, keepdims=True)
+    expected = {(i, j) for i in range(150) for j in range(i + 1, 150) if seen[i] @ seen[j] >= 0.985}
+    found = {pair for group in find(array_rows(x)) for pair in itertools.combinations(group.rows, 2)}
+    assert (60, 145) in expected
+    assert 10 < len(expected) < 60
+    assert found == expected
+
+
+def test_no_chain_joins_what_is_not_alike():
+    near = [(0, 1), (1, 2), (2, 3)]
+    digests = [bytes([k]) for k in range(4)]
+    assert duplicates._groups(digests, lambda: near) == [Group((0, 1), False), Group((2, 3), False)]
+
+
+def test_an_exact_group_takes_near_ones_in():
+    digests = [b"a", b"b", b"a", b"b", b"c"]
+    assert duplicates._groups(digests, lambda: [(0, 1)]) == [Group((0, 1, 2, 3), False)]
+    assert duplicates._groups(digests, list) == [Group((0, 2), True), Group((1, 3), True)]
+
+
+def test_flat_images_are_near_to_nothing_but_their_copies():
+    x = np.zeros((6, 3, 16, 16), dtype=np.uint8)
+    x += np.array([0, 10, 20, 30, 40, 10], dtype=np.uint8)[:, None, None, None]
+    assert find(array_rows(x)) == [Group((1, 5), True)]
+
+
+@pytest.mark.parametrize("columns", [3, 7, 8, 40])
+def test_rows_are_near_only_where_there_are_enough_columns(columns):
+    rng = np.random.default_rng(0)
+    x = rng.normal(5, [1e-3, 1e3, *[1.0] * (columns - 2)], (300, columns)).astype(np.float32)
+    x[200] = x[10] * np.float32(1 + 1e-6) + x.std(0) * 1e-4  # rounding
+    x[201] = x[11] + x.std(0) * 0.5  # another row
+    x[202] = x[12]
+    expected = [Group((12, 202), True)]
+    assert find(array_rows(x)) == ([Group((10, 200), False), *expected] if columns >= 8 else expected)
+
+
+def test_a_constant_column_and_a_constant_table_do_no_harm():
+    x = np.random.default_rng(0).normal(size=(50, 10)).astype(np.float32)
+    x[:, 4] = 1e9
+    assert find(array_rows(x)) == []
+    assert find(array_rows(np.ones((5, 10)))) == [Group((0, 1, 2, 3, 4), True)]
+
+
+def test_sparse_rows_as_dense_ones():
+    rng = np.random.default_rng(0)
+    x = rng.random((120, 60)).astype(np.float32) * (rng.random((120, 60)) < 0.3)
+    x[90] = x[5]
+    x[91] = x[6] * np.float32(1.0005)
+    rows = SparseRows(sparse.csr_matrix(x))
+    assert find(rows) == [Group((5, 90), True), Group((6, 91), False)]
+    dense = x / np.where(x.std(0) > 0, x.std(0), 1)
+    np.testing.assert_allclose(duplicates.standardised(rows).toarray(), dense, rtol=1e-3, atol=1e-4)
+
+
+def test_texts_alike_but_for_case_space_or_a_word():
+    words = [f"word{k}" for k in range(30)]
+    texts = ["Free  money\nnow", "free money now", " ".join(words), " ".join([*words[:29], "other"]), "else", ""]
+    assert find(None, texts) == [Group((0, 1), True), Group((2, 3), False)]
+    assert find(None, ["", ""]) == [Group((0, 1), True)]
+    assert find(None) == []
+
+
+def test_a_bit_differs_as_often_as_the_angle_says():
+    """Charikar 2002: P(bit differs) = angle / pi; pairs beyond four standard deviations would be lost."""
+    rng = np.random.default_rng(0)
+    one = rng.normal(size=(400, 64))
+    other = one + 0.15 * rng.normal(size=one.shape)
+    one, other = (v / np.linalg.norm(v, axis=1, keepdims=True) for v in (one, other))
+    cosine = (one * other).sum(1)
+    unit = np.concatenate([one, other]).astype(np.float32)
+    near = {tuple(pair) for pair in duplicates._pairs(unit, 0.985, bands=8).tolist()}
+    expected = {(k, 400 + k) for k in np.flatnonzero(cosine >= 0.985 + 1e-6).tolist()}
+    assert len(expected) > 150
+    assert len(expected - near) <= 0.05 * len(expected)
+    assert all(unit[i] @ unit[j] >= 0.985 for i, j in near)
+
+
+def test_conflicting_labels_come_first():
+    groups = [Group((0, 1), True), Group((2, 3, 4), False), Group((5, 6), True), Group((7, 8), False)]
+    given = np.array([0, 0, 1, 1, 1, 0, 2, 1, -1])
+    assert [g.rows for g in ordered(groups, given)] == [(5, 6), (0, 1), (2, 3, 4), (7, 8)]
+
+
+def test_crowded_bands_take_linear_time():
+    """All rows on one small cone: every band is full of them, and still each is compared with few."""
+    rng = np.random.default_rng(0)
+    x = np.abs(rng.normal(size=(3000, 40))).astype(np.float32) + 30
+    x[2000] = x[5] + 1e-5
+    code = np.zeros((3000, 4), dtype=np.uint16)
+    pairs = [len(part) for part in duplicates._alike(code, 0)]
+    assert len(pairs) == duplicates._WINDOW
+    assert sum(pairs) < 3000 * duplicates._WINDOW
+    assert Group((5, 2000), False) in find(array_rows(x))
+
+
+def naive_nearest(points, query, candidates, count):
+    others = [c for c in candidates if c != query]
+    distance = {c: math.dist(points[query], points[c]) for c in others}
+    return sorted(others, key=lambda c: distance[c])[:count], distance
+
+
+@pytest.mark.parametrize("count", [1, 4, 30])
+def test_nearest_is_that_of_loops(count):
+    points = torch.randn(700, 5, generator=torch.Generator().manual_seed(0))
+    candidates = np.arange(0, 700, 31)
+    queries = np.array([0, 31, 5, 699, *range(600)])
+    found, distances = neighbours.nearest(points, queries, candidates, count)
+    for row, query in enumerate(queries[:8].tolist()):
+        expected, distance = naive_nearest(points.tolist(), query, candidates.tolist(), count)
+        assert found[row].tolist()[: len(expected)] == expected
+        assert (found[row, len(expected) :] == -1).all()
+        np.testing.assert_allclose(distances[row, : len(expected)], [distance[c] for c in expected], atol=1e-3)
+
+
+def test_nearest_without_candidates_finds_nothing():
+    found, distances = neighbours.nearest(torch.zeros(3, 2), np.array([0, 1]), np.array([], dtype=np.int64), 2)
+    assert (found == -1).all()
+    assert np.isinf(distances).all()
+
+
+def test_agreement_counts_labelled_neighbours_alone():
+    points = torch.arange(8.0)[:, None]
+    given = np.array([0, 0, 1, -1, 1, 1, 0, -1])
+    assert neighbours.agreement(points, np.array([0, 4]), given) == [(2, 5), (2, 5)]
+
+
+def test_outliers_are_far_and_unsure():
+    rng = np.random.default_rng(0)
+    points = torch.from_numpy(rng.normal(size=(500, 4)).astype(np.float32))
+    best = rng.uniform(0.9, 1, 500)
+    points[[10, 20, 30]] += 15
+    points[30] += 15
+    best[[10, 30, 40]] = [0.3, 0.4, 0.3]  # 20: far and sure; 40: unsure and near
+    found = neighbours.outliers(points, best, 4)
+    assert [row for row, _ in found] == [10, 30]
+    assert found[0][1] == pytest.approx(0.7 * found[1][1] / 0.6, rel=0.01)
+    assert {10, 20, 30} <= {row for row, _ in neighbours.outliers(points, None, 4)}
+    assert neighbours.outliers(points[:10], best[:10], 4) == []
+
+
+def test_wide_and_sparse_tables_get_few_directions():
+    x = sparse.random(60, 3000, density=0.05, random_state=0, dtype=np.float32, format="csr")
+    assert neighbours.plain_points(SparseRows(x)) is None
+    points = neighbours.normalised(SparseRows(x))
+    assert points.shape == (60, 256) or points.shape[1] <= 60
+    assert torch.isfinite(points).all()

@@ -1,0 +1,147 @@
+"""The audit of foreign probabilities: the equation as loops, what goes wrong, and that it finds wrong labels."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import load_digits
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import cross_val_predict
+
+from codivide import InputError
+from codivide.audit import from_probs
+from codivide.audit.probs import clean_probability
+
+
+def example(count=300, classes=4, seed=0):
+    rng = np.random.default_rng(seed)
+    probs = rng.dirichlet(np.full(classes, 0.5), count)
+    return probs, np.array([rng.choice(classes, p=p) for p in probs])
+
+
+def test_clean_probability_is_the_equation_in_loops():
+    probs, given = example()
+    given[:5] = -1
+    found = clean_probability(probs, given)
+    threshold = [np.mean([p[k] for p, g in zip(probs, given, strict=True) if g == k]) for k in range(4)]
+    counts = np.zeros((4, 4))
+    for p, g in zip(probs, given, strict=True):
+        reached = [k for k in range(4) if p[k] >= threshold[k]]
+        if g >= 0 and reached:
+            counts[max(reached, key=lambda k: p[k]), g] += 1
+    assert np.isnan(found[:5]).all()
+    for k in range(4):
+        rows = np.flatnonzero(given == k)
+        assert found[rows].mean() == pytest.approx(counts[k, k] / counts[:, k].sum(), abs=1e-6)
+        q = np.array([(probs[i, k] / threshold[k]) / sum(probs[i, c] / threshold[c] for c in range(4)) for i in rows])
+        shift = np.log(found[rows] / (1 - found[rows])) - np.log(q / (1 - q))
+        inside = (q > 1e-6) & (q < 1 - 1e-6)
+        np.testing.assert_allclose(shift[inside], np.median(shift[inside]), atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    x, truth = load_digits(return_X_y=True)
+    rng = np.random.default_rng(0)
+    wrong = rng.random(len(truth)) < 0.25
+    given = np.where(wrong, (truth + rng.integers(1, 10, len(truth))) % 10, truth)
+    model = LogisticRegression(max_iter=200)
+    probs = cross_val_predict(model, x / 16, given, cv=3, method="predict_proba")
+    return x, truth, given, probs
+
+
+def test_wrong_labels_are_found_and_counted(digits):
+    x, truth, given, probs = digits
+    found = from_probs(given, probs, images=x.reshape(-1, 8, 8).astype(np.float32) / 16, features=x)
+    wrong = given != truth
+    assert roc_auc_score(wrong, 1 - found.clean_prob) > 0.95
+    assert roc_auc_score(wrong, 1 - found.clean_prob) >= roc_auc_score(wrong, -probs[np.arange(len(x)), given]) - 0.005
+    assert found.facts["noise"]["rate"] == pytest.approx(wrong.mean(), abs=0.06)
+    issue = found.facts["issues"][0]
+    assert issue["kind"] == "image"
+    assert issue["thumbnail"]
+    assert issue["neighbours"]["of"] == 10
+    assert len(issue["examples"]["suggested"]) == 3
+    assert found.facts["losses"]["counts"]
+    assert list(found.label_issues["rank"]) == sorted(found.label_issues["rank"])
+    assert (found.labels["label_quality"] == found.labels["clean_prob"]).all()
+
+
+def test_names_missing_labels_and_ids():
+    probs, numbers = example(50, 3)
+    labels = [["ant", "bee", "cat"][k] for k in numbers]
+    labels[4] = None
+    found = from_probs(labels, probs, classes=["ant", "bee", "cat"], ids=[f"{k}.jpg" for k in range(50)])
+    assert found.facts["classes"] == ["ant", "bee", "cat"]
+    assert found.facts["unlabelled"] == 1
+    assert np.isnan(found.clean_prob[4])
+    assert found.labels["path"][3] == "3.jpg"
+    assert [found.labels["suggested"][k] for k in range(50)] == [["ant", "bee", "cat"][k] for k in probs.argmax(1)]
+
+
+def test_a_class_that_nobody_has_keeps_its_number():
+    probs, given = example(60, 4)
+    given = given % 3
+    found = from_probs(given, probs)
+    assert found.facts["classes"] == ["0", "1", "2", "3"]
+    assert found.facts["noise"]["per_class"][3]["rate"] is None
+    assert np.isfinite(found.clean_prob).all()
+
+
+def test_hostile_texts_are_shown_as_they_are_and_searched_for_twins():
+    probs, given = example(6, 2)
+    texts = ["<script>alert(1)</script>", "same", "Same ", "=1+1", "\u202e", "x" * 10_000]
+    given[:] = 1 - probs.argmax(1)
+    found = from_probs(given, probs, texts=texts)
+    assert {issue["text"] for issue in found.facts["issues"]} == {text[:2000] for text in texts}
+    assert found.facts["issues"][0]["kind"] == "text"
+    assert found.facts["duplicates"][0]["rows"] == [1, 2]
+    assert "<script>" not in found._repr_html_()
+
+
+def test_it_writes_what_was_found(tmp_path):
+    probs, given = example(40, 3)
+    found = from_probs(given, probs, out=tmp_path / "found")
+    assert json.loads((tmp_path / "found" / "facts.json").read_text()) == found.facts
+    assert len(pd.read_csv(tmp_path / "found" / "labels.csv")) == 40
+    with pytest.raises(InputError, match="exists"):
+        from_probs(given, probs, out=tmp_path / "found")
+
+
+def test_one_sure_model_and_extreme_probabilities_stay_finite():
+    probs = np.eye(3)[np.arange(30) % 3]
+    given = np.arange(30) % 3
+    given[0] = 1
+    clean = clean_probability(probs, given)
+    assert ((clean >= 0) & (clean <= 1)).all()
+    assert clean.argmin() == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda p, y: (y[:-1], p), "50 rows, but labels has 49"),
+        (lambda p, y: (y, p[:, 0]), "shape"),
+        (lambda p, y: (y, np.where(np.arange(50)[:, None] == 7, np.nan, p)), "row 7"),
+        (lambda p, y: (y, p * np.where(np.arange(50)[:, None] == 9, 2, 1)), "row 9"),
+        (lambda p, y: (y, -p), "row 0"),
+        (lambda p, y: (y % 2 + 5, p), "classes"),
+        (lambda p, y: (y, [["a"]]), "numbers"),
+        (lambda p, y: (y, p[:0]), "shape"),
+    ],
+)
+def test_bad_input_is_one_clear_error(change, words):
+    probs, given = example(50, 3)
+    labels, bad = change(probs, given)
+    with pytest.raises(InputError, match=words):
+        from_probs(labels, bad)
+
+
+def test_lengths_and_classes_must_fit():
+    probs, given = example(50, 3)
+    with pytest.raises(InputError, match="texts has 2"):
+        from_probs(given, probs, texts=["a", "b"])
+    with pytest.raises(InputError, match="3 columns"):
+        from_probs(given, probs, classes=[0, 1, 2, 3])

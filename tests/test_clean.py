@@ -1,0 +1,524 @@
+"""Repaired data: what changes and why, beside a source that stays as it was."""
+
+import json
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given as cases
+from hypothesis import strategies as st
+from PIL import Image
+
+from codivide import InputError
+from codivide.audit import clean as cleaning
+from codivide.audit import write_clean
+from codivide.audit.clean import apply, clean
+from codivide.audit.corrections import Correction, Corrections
+from codivide.cli import main
+from codivide.data.options import ReadOptions
+from codivide.data.sources import load
+
+
+def decided(*rows) -> Corrections:
+    return Corrections(tuple(Correction(*row) for row in rows), "c.csv", "")
+
+
+def run_folder(tmp_path, table, source, classes=("cat", "dog")) -> Path:
+    """What a run leaves that cleaning needs."""
+    folder = tmp_path / "run"
+    folder.mkdir(exist_ok=True)
+    table.to_parquet(folder / "labels.parquet", index=False)
+    named = {} if source is None else {"source": str(source)}
+    (folder / "summary.json").write_text(json.dumps({"classes": list(classes), "source": named}))
+    return folder
+
+
+def tree(root: Path) -> dict[str, tuple[bytes, int, int]]:
+    return {
+        str(p.relative_to(root)): (p.read_bytes() if p.is_file() else b"", p.lstat().st_mtime_ns, p.lstat().st_mode)
+        for p in sorted(root.rglob("*"))
+    }
+
+
+def picture(path: Path, level: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("L", (8, 8), level).save(path)
+
+
+# The rules
+
+
+def test_rules_against_a_loop():
+    generator = np.random.default_rng(0)
+    n = 400
+    table = pd.DataFrame(
+        {
+            "id": range(n),
+            "given": pd.Series(generator.choice(["a", "b", "c", None], n), dtype=object),
+            "suggested": generator.choice(["a", "b", "c"], n),
+            "clean_prob": generator.choice([0.0, 0.1, 0.3, 0.9], n),
+            "suggested_prob": generator.choice([0.5, 0.95, 0.99], n),
+        }
+    )
+    table.loc[table["given"].isna(), "clean_prob"] = np.nan
+    rows = []
+    for k in range(0, n, 7):
+        held = table["given"][k]
+        kind = ("keep", "relabel", "junk", "accept")[k % 4] if held else "relabel"
+        label = {"keep": "", "junk": "", "relabel": "c", "accept": table["suggested"][k]}[kind]
+        rows.append((str(k), held or "", kind, label))
+    person = {int(row[0]): row for row in rows}
+    found = apply(table, decided(*rows), drop_below=0.1, relabel_above=0.95)
+    expected, changed = {}, {}
+    for k, held, better, p, q in table.itertuples(index=False):
+        if k in person:
+            final = {"keep": held, "junk": "gone"}.get(person[k][2], person[k][3])
+        elif held is None:
+            final = None
+        elif better != held and q > 0.95:
+            final = better
+        else:
+            final = "gone" if p < 0.1 else held
+        if final != "gone":
+            expected[k] = final
+        if final != held:
+            changed[k] = "dropped" if final == "gone" else "labelled" if held is None else "relabelled"
+    assert dict(zip(found.labels["id"], found.labels["label"], strict=True)) == expected
+    assert found.labels.index.tolist() == list(expected)
+    assert dict(zip(found.changes["id"], found.changes["change"], strict=True)) == changed
+    assert set(changed.values()) == {"dropped", "labelled", "relabelled"}
+    assert found.remarks == []
+
+
+TABLE = pd.DataFrame(
+    {
+        "id": range(6),
+        "given": ["a", "a", "b", "b", "b", None],
+        "suggested": ["a", "b", "b", "a", "a", "a"],
+        "clean_prob": [0.99, 0.02, 0.05, 0.5, 0.05, np.nan],
+        "suggested_prob": [0.99, 0.99, 0.99, 0.6, 0.6, 0.99],
+    }
+)
+
+
+def labels_of(*words, table=TABLE, **settings):
+    found = apply(table, *words, **settings)
+    return dict(zip(found.labels["id"], found.labels["label"], strict=True))
+
+
+def test_what_is_not_asked_for_is_not_done():
+    assert labels_of() == labels_of(drop_below=0.1, relabel_above=0.95) == {0: "a", 1: "b", 3: "b", 5: None}
+    assert labels_of(drop_below=0.1) == {0: "a", 3: "b", 5: None}
+    assert labels_of(relabel_above=0.95) == {0: "a", 1: "b", 2: "b", 3: "b", 4: "b", 5: None}
+    kept = decided(("0", "a", "junk"))
+    assert labels_of(kept) == {1: "a", 2: "b", 3: "b", 4: "b", 5: None}
+    assert labels_of(kept, drop_below=0.1) == {3: "b", 5: None}
+
+
+def test_every_change_has_its_reason():
+    rows = [("1", "a", "keep", ""), ("3", "b", "accept", "a", "2026-01-01"), ("5", "", "relabel", "b")]
+    changes = apply(TABLE, decided(*rows), drop_below=0.1, relabel_above=0.5).changes
+    assert changes.to_numpy().tolist() == [
+        [2, "b", None, "dropped", "p(clean) 0.05 is below 0.1"],
+        [3, "b", "a", "relabelled", "a person accepted the suggestion (2026-01-01)"],
+        [4, "b", "a", "relabelled", "p(suggestion) 0.6 is above 0.5"],
+        [5, None, "b", "labelled", "a person chose another label"],
+    ]
+
+
+def test_what_an_earlier_run_learned_as_confirmed_stays():
+    table = TABLE.assign(confirmed=[False, True, True, False, False, False])
+    assert labels_of(table=table) == {0: "a", 1: "a", 2: "b", 3: "b", 5: None}
+    assert labels_of(decided(("1", "a", "junk")), table=table, relabel_above=0.95)[2] == "b"
+    assert 1 not in labels_of(decided(("1", "a", "junk")), table=table)
+
+
+def test_without_probabilities_of_suggestions_doubt_stands_in():
+    found = apply(TABLE.drop(columns="suggested_prob"), relabel_above=0.94)
+    assert found.labels["label"].tolist() == ["a", "b", "b", "b", "a", None]
+    assert "1 - p(clean) stands in" in found.remarks[0]
+    assert found.changes["reason"][0] == "1 - p(clean) 0.98 is above 0.94"
+    assert apply(TABLE.drop(columns="suggested_prob"), drop_below=0.1).remarks == []
+
+
+@pytest.mark.parametrize("bad", [{"drop_below": -0.1}, {"relabel_above": 1.1}, {"drop_below": float("nan")}])
+def test_a_threshold_is_a_probability(bad):
+    with pytest.raises(InputError, match="a probability is at least 0 and at most 1"):
+        apply(TABLE, **bad)
+
+
+def test_what_is_lost_is_said():
+    assert apply(TABLE[:5], drop_below=0.4).remarks == []
+    assert apply(TABLE[:5], drop_below=0.9).remarks == ["no sample is left of 1 classes: b"]
+    with pytest.raises(InputError, match="all 5 samples would be left out"):
+        apply(TABLE[:5], drop_below=1.0)
+    with pytest.raises(InputError, match=r"c.csv, line 0: no sample"):
+        apply(TABLE, decided(("77", "a", "keep")))
+
+
+def test_a_new_class_has_the_type_of_the_others():
+    table = TABLE.assign(
+        given=pd.Series([1, 1, 2, 2, 2, None], dtype=object), suggested=pd.Series([1] * 6, dtype=object)
+    )
+    found = apply(
+        table, decided(("0", "1", "relabel", "7"), ("1", "1", "relabel", "3")), classes="123", new_classes=True
+    )
+    assert found.labels["label"].tolist() == [7, 3, 2, 2, 2, None]
+
+
+# Folders of images
+
+
+@pytest.fixture
+def photos(tmp_path):
+    """Two classes with a name that comes in both, one file in a deeper folder, one without a label."""
+    root = tmp_path / "photos"
+    for name, level in (
+        ("cat/1.png", 10),
+        ("cat/2.png", 200),
+        ("cat/deep/1.png", 20),
+        ("dog/1.png", 210),
+        ("dog/2.PNG", 220),
+    ):
+        picture(root / name, level)
+    picture(root / "unlabelled/3.png", 30)
+    table = pd.DataFrame(
+        {
+            "path": ["cat/1.png", "cat/2.png", "cat/deep/1.png", "dog/1.png", "dog/2.PNG", "unlabelled/3.png"],
+            "given": ["cat", "cat", "cat", "dog", "dog", None],
+            "suggested": ["cat", "dog", "cat", "cat", "dog", "cat"],
+            "clean_prob": [0.9, 0.01, 0.9, 0.01, 0.9, None],
+            "suggested_prob": [0.99, 0.99, 0.99, 0.5, 0.99, 0.99],
+        }
+    )
+    return root, run_folder(tmp_path, table, root)
+
+
+EXPECTED = {
+    "cat/1.png": "cat",
+    "cat/2.png": "dog",
+    "cat/deep/1.png": "cat",
+    "dog/2.PNG": "dog",
+    "unlabelled/3.png": None,
+}
+
+
+def labels_by_id(path: Path) -> dict[str, str | None]:
+    table = pd.read_parquet(path.with_suffix(".parquet"))
+    return dict(zip(table["id"], table["label"].astype(object).where(table["label"].notna(), None), strict=True))
+
+
+def check_loads(source: Path, count: dict[str | None, int]) -> None:
+    loaded = load(source, options=ReadOptions(workers=1))
+    names = [None if k < 0 else loaded.classes[k] for k in loaded.y]
+    assert {name: names.count(name) for name in names} == count
+    means = loaded.x[torch.arange(len(names))].float().mean((1, 2, 3))
+    assert all((mean > 100) == (name == "dog") for mean, name in zip(means, names, strict=True))
+
+
+@pytest.mark.parametrize("files", [None, "copy", "link"])
+def test_a_cleaned_folder_can_be_trained_on_and_the_source_stays(photos, tmp_path, files):
+    root, run = photos
+    before = tree(tmp_path)
+    out = tmp_path / "out"
+    clean(run, out, files=files)
+    assert {name: value for name, value in tree(tmp_path).items() if not name.startswith("out")} == before
+    assert labels_by_id(out / "labels_clean.csv") == EXPECTED
+    for name in ("labels_clean.csv", "labels_clean.parquet"):
+        check_loads(out / name, {"cat": 2, "dog": 2, None: 1})
+    changes = pd.read_csv(out / "CHANGES.csv")
+    assert changes["path"].tolist() == ["cat/2.png", "dog/1.png"]
+    assert changes["change"].tolist() == ["relabelled", "dropped"]
+    held = {str(p.relative_to(out)) for p in out.rglob("*") if not p.is_dir()} - set(tree_names())
+    if files is None:
+        assert held == set()
+        return
+    check_loads(out, {"cat": 2, "dog": 2, None: 1})
+    assert held == {"cat/1.png", "cat/1-2.png", "dog/2.png", "dog/2-2.PNG", "unlabelled/3.png"}
+    same = os.path.samefile(out / "cat/1.png", root / "cat/1.png")
+    assert same == (files == "link")
+    shutil.move(out, tmp_path / "moved")
+    check_loads(tmp_path / "moved" / "labels_clean.csv", {"cat": 2, "dog": 2, None: 1})
+
+
+def tree_names() -> tuple[str, ...]:
+    return cleaning.LABELS, cleaning.LABELS_PARQUET, cleaning.CHANGES
+
+
+def test_where_hard_links_are_impossible_there_are_symbolic_ones(photos, tmp_path, monkeypatch):
+    def no(*words, **named):
+        raise OSError("another disk")
+
+    monkeypatch.setattr(os, "link", no)
+    clean(photos[1], tmp_path / "out", files="link")
+    assert (tmp_path / "out/cat/1.png").is_symlink()
+    check_loads(tmp_path / "out", {"cat": 2, "dog": 2, None: 1})
+
+
+def test_an_out_that_is_there_is_refused(photos, tmp_path):
+    root, run = photos
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    before = tree(tmp_path)
+    for name in ("empty", "file", "link", "photos", "run"):
+        with pytest.raises(InputError, match="exists; give a new folder"):
+            clean(run, tmp_path / name)
+    with pytest.raises(InputError, match="there is no folder"):
+        clean(run, tmp_path / "a" / "b")
+    (tmp_path / "way").symlink_to(root)
+    for inside in (root / "new", root / "cat" / "new", tmp_path / "way" / "new"):
+        with pytest.raises(InputError, match="lies in the source"):
+            clean(run, inside)
+    (tmp_path / "way").unlink()
+    after = tree(tmp_path)
+    assert {name: after[name] for name in before} == before
+    assert after.keys() == before.keys()
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
+def test_an_interrupted_run_leaves_nothing(photos, tmp_path, monkeypatch, error):
+    copy, done = shutil.copy2, []
+
+    def fails(*words):
+        if len(done) == 3:
+            raise error
+        done.append(copy(*words))
+
+    monkeypatch.setattr(shutil, "copy2", fails)
+    before = tree(tmp_path)
+    with pytest.raises(type(error)):
+        clean(photos[1], tmp_path / "out", files="copy")
+    assert len(done) == 3
+    assert tree(tmp_path).keys() == before.keys()
+
+
+def test_a_source_that_is_gone_or_odd_is_refused_before_work(photos, tmp_path):
+    root, run = photos
+    (root / "cat/1.png").unlink()
+    with pytest.raises(InputError, match=r"cat/1.png.*cannot be read"):
+        clean(run, tmp_path / "out", files="copy")
+    os.mkfifo(root / "cat/1.png")
+    with pytest.raises(InputError, match=r"cat/1.png is no plain file"):
+        clean(run, tmp_path / "out", files="link")
+    shutil.move(root, tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="is not there; give --source"):
+        clean(run, tmp_path / "out")
+    clean(run, tmp_path / "out", source=str(tmp_path / "elsewhere"))
+    assert labels_by_id(tmp_path / "out" / "labels_clean.csv") == EXPECTED
+    for broken in (tmp_path, tmp_path / "none", tmp_path / "file"):
+        with pytest.raises(InputError, match="not the folder of a finished run"):
+            clean(broken, tmp_path / "new")
+
+
+# Hostile names
+
+EVIL = [
+    *(
+        "../../evil",
+        "/etc/evil",
+        "..",
+        ".",
+        "a/b",
+        "C:\\evil",
+        "x" * 10_000,
+        "nul",
+        "CON.txt",
+        "=cmd()",
+        "-1",
+        "+a",
+        "@b",
+    ),
+    *(
+        "labels_clean.csv",
+        "CHANGES.csv",
+        "unlabelled",
+        ".hidden",
+        "a\nb",
+        "a\x00b",
+        "e\u202egnp",
+        "Cat",
+        "cat",
+        "train",
+    ),
+    *(" space ", "dot.", "<script>", "\u00e9", "e\u0301", "__MACOSX", "'=x"),
+]
+
+
+def test_hostile_names_stay_in_out_and_keep_their_labels(tmp_path):
+    work = tmp_path / "work"
+    names = ["../far/=1.png", "a/../a/1.png", "-x.png", "y" * 200 + ".png", "con.png", "b/1.png"]
+    for k, name in enumerate(names):
+        picture(work / "data" / name if "../" not in name else work / "far" / "=1.png", 10 * k)
+    (work / "data/a").mkdir()
+    picture(work / "data/a/1.png", 10)
+    absolute = str(work / "data" / "abs.png")
+    picture(Path(absolute), 50)
+    names.append(absolute)
+    paths, given = [], []
+    for k, label in enumerate(EVIL):
+        name = f"c/{k}/1.png"
+        picture(work / "data" / name, k)
+        paths += [name, names[k % len(names)]] if k < len(names) else [name]
+        given += [label, label] if k < len(names) else [label]
+    table = pd.DataFrame({"path": paths, "given": given, "suggested": given, "clean_prob": 1.0, "suggested_prob": 1.0})
+    (work / "data" / "m.csv").touch()
+    run = run_folder(work, table, work / "data" / "m.csv", EVIL)
+    before = tree(tmp_path)
+    out = work / "out"
+    clean(run, out, files="copy")
+    after = tree(tmp_path)
+    assert {name: value for name, value in after.items() if not name.startswith("work/out")} == before | {
+        "work": after["work"]
+    }
+    assert not any(path.is_symlink() for path in out.rglob("*"))
+    raw = pd.read_parquet(out / "labels_clean.parquet")
+    assert raw["label"].tolist() == given
+    assert raw["id"].tolist() == paths
+    folders = {}
+    for place, label in zip(raw["path"], given, strict=True):
+        assert (out / place).resolve().is_relative_to(out.resolve())
+        assert (out / place).is_file()
+        folders.setdefault(label, set()).add(Path(place).parts[0])
+    assert all(len(found) == 1 for found in folders.values())
+    every = [next(iter(found)).casefold() for found in folders.values()]
+    assert len(set(every)) == len(EVIL)
+    for name in tree_names():
+        if name.endswith(".csv"):
+            cells = pd.read_csv(out / name, dtype=str, keep_default_na=False)
+            assert not any(
+                str(cell).startswith(("=", "+", "-", "@", "\t", "\r")) for cell in [*cells, *cells.to_numpy().ravel()]
+            )
+    loaded = load(out / "labels_clean.csv", options=ReadOptions(workers=1, unlabelled=None))
+    assert [loaded.classes[k] for k in loaded.y] == given
+    assert len(load(out, options=ReadOptions(workers=1)).y) == len(given)
+    assert len(load(out, options=ReadOptions(workers=1)).classes) == len(EVIL)
+
+
+@cases(st.text(max_size=300), st.booleans())
+def test_a_safe_name_is_one_harmless_part_of_a_path(text, folder):
+    name = write_clean.safe_name(text, folder)
+    assert name
+    assert 0 < len(name.encode()) <= 123
+    assert not re.search(r'[<>:"/\\|?*\x00-\x1f\x7f-\x9f]', name)
+    assert not name.startswith(".")
+    assert name == name.strip().rstrip(".")
+    assert name.partition(".")[0].casefold() not in ("con", "nul", "prn", "aux", "com1", "lpt9")
+    if folder:
+        assert name.casefold() not in ("unlabelled", "unlabeled", "nan", "none", "-1", "__pycache__", "__macosx")
+
+
+def test_harmless_names_stay_and_no_two_are_alike():
+    for name in ("cat", "T-shirt_top", "Größe 3", "日本", "1.png", "a.tar.gz", "IMG 1.JPG"):
+        assert write_clean.safe_name(name) == name
+    paths = [Path(name) for name in ("a/1.png", "b/1.PNG", "c/1-2.png", "d/1.png", "e/1")]
+    places = write_clean.plan(paths, ["x"] * 5)
+    assert [str(place) for place in places] == ["x/1.png", "x/1-2.PNG", "x/1-2-2.png", "x/1-3.png", "x/1"]
+    labels = [1, "1", "a", "A", None, "unlabelled", "labels_clean.csv"]
+    folders = [place.parent.name.casefold() for place in write_clean.plan([Path("1.png")] * 7, labels)]
+    assert len(set(folders)) == 7
+    assert folders[4] == "unlabelled"
+    assert "labels_clean.csv" not in folders
+
+
+# Manifests, tables of features, and rows without names
+
+
+def test_a_manifest_that_lies_elsewhere(tmp_path):
+    for k in range(4):
+        picture(tmp_path / "far" / f"{k}.png", 200 * (k % 2))
+    (tmp_path / "lists").mkdir()
+    names = [f"../far/{k}.png" for k in range(4)]
+    pd.DataFrame({"path": names, "label": ["cat", "dog"] * 2}).to_csv(tmp_path / "lists/m.csv", index=False)
+    table = pd.DataFrame(
+        {"path": names, "given": ["cat", "dog"] * 2, "suggested": "cat", "clean_prob": [0.9, 0.9, 0.01, 0.9]}
+    )
+    run = run_folder(tmp_path, table.assign(suggested_prob=0.1), tmp_path / "lists/m.csv")
+    clean(run, tmp_path / "lists" / "out")
+    check_loads(tmp_path / "lists/out/labels_clean.csv", {"cat": 1, "dog": 2})
+    assert labels_by_id(tmp_path / "lists/out/labels_clean.csv") == {names[0]: "cat", names[1]: "dog", names[3]: "dog"}
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize("named", [False, True])
+def test_a_table_of_features(tmp_path, kind, named):
+    values = np.random.default_rng(0).normal(size=(6, 2))
+    source = pd.DataFrame(
+        {"label": [1, 2, 1, 2, 1, 2], "=a": values[:, 0], "b": values[:, 1], "split": ["train"] * 5 + ["test"]}
+    )
+    if named:
+        source.insert(0, "id", ["=u", "v", "w", "x", "y", "z"])
+    getattr(source, f"to_{kind}")(tmp_path / f"t.{kind}", index=False)
+    ids = ["=u", "v", "w", "x", "y"] if named else list(range(5))
+    table = pd.DataFrame(
+        {"id": ids, "given": [1, 2, 1, 2, 1], "suggested": [1, 2, 2, 2, 1], "clean_prob": [0.9, 0.9, 0.9, 0.0, 0.9]}
+    )
+    run = run_folder(tmp_path, table.assign(suggested_prob=[0.99, 0.99, 0.99, 0.1, 0.99]), tmp_path / f"t.{kind}", "12")
+    clean(run, tmp_path / "out")
+    for name in ("labels_clean.csv", "labels_clean.parquet"):
+        loaded = load(tmp_path / "out" / name)
+        assert [loaded.classes[k] for k in loaded.y] == [1, 2, 2, 1]
+        assert [str(name) for name in loaded.ids] == [str(ids[k]) for k in (0, 1, 2, 4)]
+        assert np.allclose(loaded.x.data, values[[0, 1, 2, 4]])
+    assert "'=a" in (tmp_path / "out" / "labels_clean.csv").read_text().splitlines()[0]
+    with pytest.raises(InputError, match="the samples of this run are rows"):
+        clean(run, tmp_path / "new", files="copy")
+    source[1:].to_csv(tmp_path / f"t.{kind}") if kind == "csv" else source[1:].to_parquet(tmp_path / f"t.{kind}")
+    if named:
+        with pytest.raises(InputError, match="has no row of id '=u'"):
+            clean(run, tmp_path / "new")
+
+
+@pytest.mark.parametrize("source", ["digits", None, "x.npz"])
+def test_rows_without_names_are_numbers(tmp_path, source):
+    run = run_folder(tmp_path, TABLE, source, "ab")
+    clean(run, tmp_path / "out")
+    text = (tmp_path / "out" / "labels_clean.csv").read_text()
+    assert text == "row,label\n0,a\n1,b\n3,b\n5,\n"
+    assert pd.read_parquet(tmp_path / "out" / "labels_clean.parquet")["row"].tolist() == [0, 1, 3, 5]
+
+
+def test_paths_without_a_source_need_one(photos, tmp_path):
+    run = run_folder(tmp_path, pd.read_parquet(photos[1] / "labels.parquet"), None)
+    with pytest.raises(InputError, match="give --source"):
+        clean(run, tmp_path / "out")
+    clean(run, tmp_path / "out", source=str(photos[0]))
+
+
+# The command
+
+
+def test_the_command(photos, tmp_path, monkeypatch, capsys):
+    _, run = photos
+    text = "id,given,decision,label,time\ncat/1.png,cat,junk,,\ncat/2.png,cat,keep,,\n"
+    (tmp_path / "c.csv").write_text(text)
+
+    def codivide(*words):
+        monkeypatch.setattr(sys, "argv", ["codivide", "clean", *map(str, words)])
+        with pytest.raises(SystemExit) as done:
+            main()
+        said = capsys.readouterr()
+        return done.value.code, re.sub(r"\s+", " ", said.out + said.err)
+
+    code, said = codivide(run, "--out", tmp_path / "out", "--corrections", tmp_path / "c.csv", "--copy")
+    assert code == 0
+    assert "5 samples stay; 0 relabelled, 0 labelled, 1 dropped" in said
+    expected = EXPECTED | {"cat/2.png": "cat", "dog/1.png": "dog"}
+    del expected["cat/1.png"]
+    assert labels_by_id(tmp_path / "out/labels_clean.csv") == expected
+    code, said = codivide(run, "--out", tmp_path / "out")
+    assert (code, "exists; give a new folder" in said) == (2, True)
+    code, said = codivide(run, "--out", tmp_path / "new", "--copy", "--link")
+    assert (code, "give one of them" in said) == (2, True)
+    code, said = codivide(run, "--out", tmp_path / "new", "--drop-below", "2")
+    assert (code, "--drop-below is 2" in said) == (2, True)
+    (tmp_path / "c.csv").write_text(text + "cat/3.png,cat,junk,,\n")
+    code, said = codivide(run, "--out", tmp_path / "new", "--corrections", tmp_path / "c.csv")
+    assert (code, "c.csv, line 4: no sample of this run has the id 'cat/3.png'" in said) == (2, True)
+    assert not (tmp_path / "new").exists()

