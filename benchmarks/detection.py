@@ -32,6 +32,7 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from sklearn.preprocessing import StandardScaler
 
+from codivide.detection import calibration_error, reliability
 from codivide.features.learn import deal, learn
 from codivide.features.options import Features
 from codivide.files import write_text
@@ -57,12 +58,9 @@ def detection(problem: Set, doubt: np.ndarray, flagged: np.ndarray) -> dict[str,
     }
 
 
-def calibration_error(wrong: np.ndarray, clean_prob: np.ndarray, bins: int = 10) -> float:
-    """Mean distance of p(clean) and the share of clean labels in bins of equal width, weighted by size."""
-    place = np.minimum((clean_prob * bins).astype(int), bins - 1)
-    return float(
-        sum(abs(clean_prob[place == b].mean() - (~wrong)[place == b].mean()) * (place == b).mean() for b in set(place))
-    )
+def _logistic(x: Any) -> LogisticRegression:
+    """Logistic regression as it does well: scikit-learn's penalty, a tenth of it for TF-IDF (Hausa: 5 points better)."""
+    return LogisticRegression(C=10.0 if sparse.issparse(x) else 1.0, max_iter=1000)
 
 
 def baselines(problem: Set, seed: int) -> dict[str, dict[str, float]]:
@@ -71,18 +69,16 @@ def baselines(problem: Set, seed: int) -> dict[str, dict[str, float]]:
     if not sparse.issparse(x):
         scale = StandardScaler().fit(x)
         x, x_test = scale.transform(x), scale.transform(x_test)
-    model = LogisticRegression(max_iter=1000)
+    model = _logistic(x)
     _, seconds = timed(lambda: model.fit(x, problem.given))
     plain = {"test_accuracy": float((model.predict(x_test) == problem.y_test).mean()), "seconds": seconds}
 
     fold = deal(torch.from_numpy(problem.given), FOLDS, torch.Generator().manual_seed(seed)).numpy()
     began = time.process_time()
-    probs = cross_val_predict(
-        LogisticRegression(max_iter=1000), x, problem.given, cv=PredefinedSplit(fold), method="predict_proba"
-    )
+    probs = cross_val_predict(_logistic(x), x, problem.given, cv=PredefinedSplit(fold), method="predict_proba")
     flagged = find_label_issues(problem.given, probs)
     quality = get_label_quality_scores(problem.given, probs)
-    cleaner = CleanLearning(LogisticRegression(max_iter=1000), seed=seed)
+    cleaner = CleanLearning(_logistic(x), seed=seed)
     cleaner.fit(x, problem.given, label_issues=flagged)
     seconds = time.process_time() - began
     clean = {"test_accuracy": float((cleaner.predict(x_test) == problem.y_test).mean()), "seconds": seconds}
@@ -95,12 +91,11 @@ def own(problem: Set, seed: int, fields: dict[str, Any]) -> dict[str, Any]:
     found, seconds = timed(lambda: learn(problem.x, given, tuple(range(problem.classes)), Features(**fields), seed))
     clean_prob = found.clean_prob.numpy()
     predicted = found.model.predict(problem.x_test).argmax(1).numpy()
-    wrong = problem.given != problem.truth
     return {
         "test_accuracy": float((predicted == problem.y_test).mean()),
         "seconds": seconds,
         **detection(problem, 1 - clean_prob, clean_prob < 0.5),
-        "calibration_error": calibration_error(wrong, clean_prob),
+        "calibration_error": calibration_error(reliability(clean_prob, problem.given == problem.truth)),
         "suggestion_accuracy": float((found.suggested.numpy() == problem.truth).mean()),
         "noise_estimate": found.report["noise_estimate"],
     }

@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 import torch
 from scipy import sparse
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from codivide.data import named, noise
 from codivide.data.options import cache_root
+from codivide.encode import Tfidf
+from codivide.features.matrix import raw
 from codivide.files import atomic
 
 IMAGES = 10_000  # of the training part; the test part is whole
@@ -57,8 +58,8 @@ def _music(labels: str) -> Set:
 def _hausa() -> Set:
     held = _npz("text", "hausa_newsclass_distant.npz")
     texts = [[line.decode() for line in held[name]] for name in ("text_train", "text_test")]
-    encoder = TfidfVectorizer(ngram_range=(1, 2), dtype=np.float32).fit(texts[0])
-    x, x_test = (encoder.transform(part) for part in texts)
+    encoder = Tfidf.fit("tfidf", texts[0])  # words and pairs of words, as in the reference scores
+    x, x_test = (raw(encoder.texts(part)) for part in texts)
     given, truth, test = (held[name].astype(np.int64) for name in ("y_train_noisy", "y_train_true", "y_test"))
     return Set(x, given, truth, x_test, test, 5)
 

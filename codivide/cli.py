@@ -152,6 +152,10 @@ def fit(
             rich_help_panel=DATA,
         ),
     ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(help="The column of a table that holds the labels (label).", rich_help_panel=DATA),
+    ] = None,
     annotators: Annotated[
         str | None,
         typer.Option(
@@ -196,6 +200,7 @@ def fit(
         progress=True,
         encoder=encoder,
         device=device,
+        label=label or "label",
         **annotator_options(annotators),
     )
     loaded = load(source, options=options, truth=truth)
@@ -207,7 +212,7 @@ def fit(
     plan = default_plan(len(loaded.y), job_method, **{name: given[name] for name in PLAN_FLAGS})
     data_flags = (
         *("source", "test", "truth", "noise", "limit", "labels_per_class", "image_size", "encoder", "annotators"),
-        "unlabelled",
+        *("unlabelled", "label"),
     )
     described = {name: str(given[name]) for name in data_flags if given[name] is not None}
     record = decided.record() if decided is not None else {}

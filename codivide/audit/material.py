@@ -216,6 +216,7 @@ def _samples(config: Mapping[str, Any], table: pd.DataFrame, remarks: list[str])
             image_size=None if size is None else int(size),
             max_bad=max(100, int(config.get("skipped_files", 0))),
             unlabelled=None if unlabelled == "none" else int(unlabelled),
+            label=source.get("label", "label"),
             **annotator_options(source.get("annotators")),
         )
         shown = _read(root, source, options, table)

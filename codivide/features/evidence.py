@@ -3,7 +3,7 @@
 The evidence for label c of sample i is how much likelier it is there than elsewhere: ``log p_ic - log mean_i p_ic`` of
 the pooled heads, and the same of the labels of its neighbours. How much each kind counts is learned by telling the
 labels that were given from labels drawn at random, for which the same evidence is known (noise-contrastive estimation,
-Gutmann and Hyvaerinen, AISTATS 2010): wrong labels look like drawn ones. The level is set by the noise rate that the
+Gutmann and Hyvaerinen, AISTATS 2010); wrong labels look like drawn ones. The level is set by the noise rate that the
 confident joint estimates. Ours.
 """
 
@@ -11,14 +11,18 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.optimize import brentq
+from numpy.typing import NDArray
+from scipy.optimize import brentq, minimize
 from scipy.special import expit
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 DRAWS = 4  # labels drawn for every sample
 _MOST = 400_000  # pairs that the weights are learned from
+_RIDGE = 1e-3  # on the weights
 _TINY = 1e-6  # probabilities are kept from 0 before the logarithm
+
+
+Floats = NDArray[np.float64]
 
 
 def lift(probs: Tensor) -> Tensor:
@@ -60,12 +64,7 @@ def calibrated(
     contrast = kinds[used.repeat_interleave(DRAWS), drawn.flatten()]
     pairs = torch.cat([own[used], contrast])
     scale = pairs.std(0).clamp_min(_TINY)
-    answer = np.repeat([1, 0], [len(used), len(contrast)])
-    share = np.repeat([1.0, 1 / DRAWS], [len(used), len(contrast)])
-    model = LogisticRegression().fit((pairs / scale).numpy(), answer, sample_weight=share)
-    weights = np.maximum(model.coef_[0], 0)  # evidence never speaks against itself
-    if not weights.any():
-        weights = np.ones(2)
+    weights = contrast_weights((own[used] / scale).numpy(), (contrast / scale).numpy(), noise)
     score = (own / scale).numpy() @ weights
     score[~judged.numpy()] = score[judged.numpy()].mean()
 
@@ -75,6 +74,41 @@ def calibrated(
     reach = float(np.abs(score).max()) + 50
     clean_prob = torch.from_numpy(expit(score + brentq(surplus, -reach, reach)))
     return clean_prob, {"weight_heads": float(weights[0]), "weight_neighbours": float(weights[1])}
+
+
+def contrast_weights(own: Floats, drawn: Floats, noise: float) -> Floats:
+    """Weights ``[E]``, at least 0, of the evidence for given labels, of which some share is like drawn ones.
+
+    With ``g(s) = exp(w s + b)`` how much likelier evidence s is for a clean label than for a drawn one, a given label
+    is ``r = noise + (1 - noise) g`` times likelier to show s than a drawn one, and the log-likelihood of telling them
+    apart, ``mean log r/(1 + r)`` over given and ``mean log 1/(1 + r)`` over drawn labels, is maximised: logistic
+    regression for presence-only data (Ward et al., Biometrics 2009). Without the noise, the weights would be too small.
+
+    Args:
+        own: evidence ``[N, E]`` for given labels.
+        drawn: the same ``[M, E]`` for drawn ones.
+        noise: share of given labels that are like drawn ones, in (0, 1).
+    """
+    rows = np.concatenate([own, drawn])
+    share = np.repeat([1 / len(own), 1 / len(drawn)], [len(own), len(drawn)])
+    width = own.shape[1]
+
+    def objective(values: Floats) -> tuple[float, Floats]:
+        score = rows @ values[:width] + values[width] + np.log1p(-noise)
+        log_ratio = np.logaddexp(np.log(noise), score)
+        loss = np.logaddexp(0, log_ratio)  # of a drawn label: log(1 + r)
+        loss[: len(own)] -= log_ratio[: len(own)]
+        slope = expit(log_ratio)
+        slope[: len(own)] -= 1
+        slope *= share * np.exp(score - log_ratio)
+        ridge = _RIDGE * values[:width]
+        gradient = np.append(rows.T @ slope + ridge, slope.sum())
+        return float(share @ loss + 0.5 * ridge @ values[:width]), gradient
+
+    bounds = [(0.0, None)] * width + [(None, None)]  # evidence never speaks against itself
+    found = minimize(objective, np.append(np.ones(width), 0.0), jac=True, method="L-BFGS-B", bounds=bounds)
+    weights: Floats = found.x[:width]
+    return weights if weights.any() else np.ones(width)
 
 
 def _other_labels(given: Tensor, size: Tensor, generator: torch.Generator) -> Tensor:

@@ -131,13 +131,14 @@ class Matrix:
     def times(self, weight: Tensor) -> Tensor:
         """``X W``: ``[N, M]`` from ``[D, M]``."""
         if isinstance(self.rows, np.ndarray):
-            return torch.from_numpy(self.rows) @ weight  # torch's threads, not those of NumPy's own library
+            # torch's threads, not those of NumPy's own library; with few columns the transposed product is the fast one
+            return (weight.T @ torch.from_numpy(self.rows).T).T
         return torch.from_numpy(np.asarray(self.rows @ weight.numpy()))
 
     def back(self, gradient: Tensor) -> Tensor:
         """``X^T G``: ``[D, M]`` from ``[N, M]``."""
         if isinstance(self.rows, np.ndarray):
-            return torch.from_numpy(self.rows).T @ gradient
+            return (gradient.T @ torch.from_numpy(self.rows)).T
         found: Tensor = torch.from_numpy(np.asarray(self.columns @ gradient.numpy()))
         return found
 
