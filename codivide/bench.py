@@ -33,7 +33,7 @@ _CURVE = (
     *("clean_correct", "wrong_correct", "wrong_memorised", "given_agreement"),
 )
 
-Progress = Callable[[Run, Mapping[str, Any]], None]
+Progress = Callable[[Run | None, Mapping[str, Any]], None]
 Begin = Callable[[Recipe, int, int], Progress]
 Result = dict[str, Any]
 
@@ -79,7 +79,7 @@ def run(recipe: Recipe, seed: int, folder: Path, loaded: Loaded | None = None, b
     job = Job(method, plan, recipe.net, recipe.dropout, origin, evaluate_every=recipe.evaluate_every)
     progress = begin(recipe, seed, plan.epochs) if begin is not None else None
     outcome = execute(job, loaded, folder, resume=(folder / "checkpoint.safetensors").exists(), progress=progress)
-    curve = [{name: row[name] for name in _CURVE if name in row} for row in outcome.run.history]
+    curve = [{name: row[name] for name in _CURVE if name in row} for row in outcome.history]
     return {"recipe": asdict(recipe), "seed": seed, **outcome.summary, "curve": curve}
 
 

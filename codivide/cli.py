@@ -152,6 +152,10 @@ def fit(
             rich_help_panel=DATA,
         ),
     ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(help="The column of a table that holds the labels (label).", rich_help_panel=DATA),
+    ] = None,
     annotators: Annotated[
         str | None,
         typer.Option(
@@ -172,10 +176,14 @@ def fit(
     from codivide.data import experiment
     from codivide.data.options import ReadOptions, annotator_options
     from codivide.data.sources import load
-    from codivide.job import Job, build_method, check_folder, default_plan, execute
+    from codivide.features.options import NOT_FOR_FEATURES, Features, refuse
+    from codivide.job import Job, build_method, default_plan, execute
+    from codivide.run_folder import check_folder
 
     hyper = {name: value for name, value in hyper_parameters.items() if value is not None}
     job_method = build_method(method, **hyper)
+    if isinstance(job_method, Features):
+        refuse({name: given[name] for name in NOT_FOR_FEATURES})
     default_plan(
         1, job_method, **{name: given[name] for name in PLAN_FLAGS}
     )  # a bad value shows before the data are read
@@ -192,6 +200,7 @@ def fit(
         progress=True,
         encoder=encoder,
         device=device,
+        label=label or "label",
         **annotator_options(annotators),
     )
     loaded = load(source, options=options, truth=truth)
@@ -203,7 +212,7 @@ def fit(
     plan = default_plan(len(loaded.y), job_method, **{name: given[name] for name in PLAN_FLAGS})
     data_flags = (
         *("source", "test", "truth", "noise", "limit", "labels_per_class", "image_size", "encoder", "annotators"),
-        "unlabelled",
+        *("unlabelled", "label"),
     )
     described = {name: str(given[name]) for name in data_flags if given[name] is not None}
     record = decided.record() if decided is not None else {}
@@ -233,12 +242,12 @@ def predict(
     from codivide.data.options import ReadOptions
     from codivide.data.sources import read_inputs
     from codivide.files import atomic
-    from codivide.job import MODEL
-    from codivide.model import Model
+    from codivide.model import load as load_model
     from codivide.plan import resolve_device
+    from codivide.run_folder import MODEL
 
     _check_new_file(out)
-    model = Model.load(run / MODEL if run.is_dir() else run, resolve_device(device))
+    model = load_model(run / MODEL if run.is_dir() else run, resolve_device(device))
     source: Any = files[0] if len(files) == 1 else [Path(name) for name in files]
     options = ReadOptions(progress=True, device=device)
     rows, ids, skipped = read_inputs(source, model.shape, model.dtype, options, model.encoder)
@@ -332,17 +341,17 @@ def methods(
     from dataclasses import fields
 
     from codivide.errors import unknown
-    from codivide.methods import METHODS
+    from codivide.job import CHOICES
 
     if name is None:
         table = Table("method", "paper", "in one line", box=None, padding=(0, 2, 0, 0))
-        for key, cls in METHODS.items():
+        for key, cls in CHOICES.items():
             table.add_row(key, cls.paper, cls.summary)
         out_console.print(table)
         return
-    if name not in METHODS:
-        raise unknown("method", name, METHODS)
-    cls = METHODS[name]
+    if name not in CHOICES:
+        raise unknown("method", name, CHOICES)
+    cls = CHOICES[name]
     out_console.print(f"[bold]{name}[/] ({cls.paper}): {cls.summary}")
     table = Table("flag", "default", "meaning", box=None, padding=(0, 2, 0, 0))
     about = _described(cls)
@@ -360,7 +369,8 @@ def demo(
     _tune_allocator()
     from codivide.data.experiment import spoil
     from codivide.data.sources import load
-    from codivide.job import Job, build_method, check_folder, default_plan, execute
+    from codivide.job import Job, build_method, default_plan, execute
+    from codivide.run_folder import check_folder
 
     loaded = spoil(load("digits"), "symmetric:0.4", seed)
     say_data(loaded)
@@ -418,7 +428,7 @@ def _fit_with_flags(arguments: list[str]) -> Callable[..., None]:
     """``fit`` with one flag for every hyper-parameter of the method that the arguments name."""
     from dataclasses import fields
 
-    from codivide.methods import METHODS
+    from codivide.job import CHOICES
 
     method = str(inspect.signature(fit).parameters["method"].default)
     for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
@@ -426,7 +436,7 @@ def _fit_with_flags(arguments: list[str]) -> Callable[..., None]:
             method = following
         elif word.startswith("--method="):
             method = word.partition("=")[2]
-    cls = METHODS.get(method, METHODS["cross_entropy"])  # `fit` itself refuses an unknown one
+    cls = CHOICES.get(method, CHOICES["cross_entropy"])  # `fit` itself refuses an unknown one
     hints, about = get_type_hints(cls), _described(cls)
     parameters = []
     for item in fields(cls):

@@ -23,7 +23,7 @@ from codivide import checkpoint as checkpoints
 from codivide import divide, inside
 from codivide.data.loaded import Rows
 from codivide.data.views import View
-from codivide.errors import InputError, TrainingWarning, unknown
+from codivide.errors import InputError, TrainingWarning, check_values
 from codivide.functional import sample_loss
 from codivide.plan import Plan, autocast, learning_rate, resolve_device, resolve_precision
 
@@ -77,13 +77,7 @@ class Method:
     settings: ClassVar[Mapping[str, Any]] = {}  # fields of the plan that the method wants unless told otherwise
 
     def __post_init__(self) -> None:
-        for name, (least, most) in self.limits.items():
-            value = getattr(self, name)
-            if value is not None and not least <= value <= most:
-                raise InputError(f"{name} is {value}; it must be at least {least} and at most {most}")
-        for name, words in self.choices.items():
-            if getattr(self, name) not in words:
-                raise unknown(name, getattr(self, name), words)
+        check_values(self, self.limits, self.choices)
 
     def count(self) -> int:
         """How many networks a run has: ``nets``, unless a hyper-parameter says otherwise."""

@@ -19,8 +19,10 @@ from codivide.data.options import ReadOptions
 from codivide.data.sources import load, read_inputs
 from codivide.engine import Method
 from codivide.errors import InputError
-from codivide.job import Job, build_method, check_folder, default_plan, execute
+from codivide.features.options import Features, refuse
+from codivide.job import Job, build_method, default_plan, execute
 from codivide.plan import resolve_device
+from codivide.run_folder import check_folder
 
 
 class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -30,8 +32,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     (CSV or Parquet), a torch or Hugging Face data set, or the name of a known set.
 
     Args:
-        method: a name in ``codivide.METHODS``, or an instance with its own hyper-parameters, such as
-            ``METHODS["dividemix"](lambda_u=0)``.
+        method: a name in ``codivide.METHODS``, "features" (linear and MLP heads on tables, in seconds), or an instance
+            with its own hyper-parameters, such as ``METHODS["dividemix"](lambda_u=0)`` or ``Features(heads="linear")``.
         net: a network's name, or "auto": an MLP for tables, a small CNN or PreAct ResNet-18 for images.
         epochs: passes; None: from the size of the data (about 4,000 updates, 30 to 200 epochs).
         batch_size: samples in a batch; None, here and below: what the method asks for, else 64.
@@ -63,14 +65,14 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         labels_: the same columns for every sample.
         annotator_quality_: data frame of the annotators where there are several, with columns name, labels (how many),
             quality (see ``codivide.crowd.Consensus``) and agreement (with the others).
-        history_: one record an epoch.
+        history_: one record an epoch, or a round of the features.
         evidence_: what training showed of every sample, for ``noise_report``; see ``job.training_evidence``.
-        model_: the trained ``codivide.Model``.
+        model_: the trained classifier, ``codivide.Model`` or ``codivide.FeatureModel``.
     """
 
     def __init__(
         self,
-        method: str | Method = "dividemix",
+        method: str | Method | Features = "dividemix",
         net: str = "auto",
         *,
         epochs: int | None = None,
@@ -150,6 +152,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             loaded = confirm(loaded, decided)
         seed = self.random_state
         method = build_method(self.method) if isinstance(self.method, str) else self.method
+        if isinstance(method, Features):
+            refuse({"net": self.net, "dropout": self.dropout, "augment": self.augment})
         plan = default_plan(
             len(loaded.y),
             method,
@@ -189,7 +193,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.label_issues_ = label_table.issues(outcome.table)
         self.clean_proba_ = outcome.table["clean_prob"].to_numpy()
         self.suggested_labels_ = outcome.table["suggested"].to_numpy().astype(self.classes_.dtype)
-        self.history_ = outcome.run.history
+        self.history_ = outcome.history
         self._loaded = loaded
         self.evidence_ = outcome.evidence
         return self

@@ -46,7 +46,8 @@ from codivide.data.rows import SparseRows
 from codivide.data.sources import load
 from codivide.errors import InputError
 from codivide.estimator import NoisyLabelClassifier
-from codivide.job import PREDICTIONS, Outcome
+from codivide.job import Outcome
+from codivide.run_folder import PREDICTIONS
 
 Labels = np.ndarray[Any, np.dtype[np.int64]]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -534,7 +535,9 @@ def _from_run(held: Mapping[str, Any], names: Sequence[str]) -> _Material:
     given = np.asarray(held["given"], dtype=np.int64)
     losses = np.asarray(held["mean_loss"], dtype=np.float64)
     usable = np.isfinite(losses[given >= 0]).all()
-    return _Material(given, names, "run", probs=_scaled(probs), losses=losses if usable else None, memorised=True)
+    return _Material(
+        given, names, "run", probs=_scaled(probs), losses=losses if usable else None, memorised="held_out" not in held
+    )
 
 
 def _scaled(probs: Floats) -> Floats:

@@ -21,10 +21,11 @@ from codivide.data.options import ReadOptions, annotator_options
 from codivide.data.rows import subset
 from codivide.data.sources import load
 from codivide.errors import InputError
-from codivide.job import MODEL
-from codivide.model import Model
+from codivide.model import load as load_model
+from codivide.model_file import Classifier
 from codivide.noise_estimate import NoiseReport, noise_report
 from codivide.plan import resolve_device
+from codivide.run_folder import MODEL
 
 Labels = np.ndarray[Any, np.dtype[np.int64]]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -136,7 +137,7 @@ def from_run(run: Path) -> Material:
     config = record.config
     remarks: list[str] = []
     shown, seen = _samples(config, table, remarks)
-    points, logits = _points(lambda: Model.load(run / MODEL, resolve_device("auto")), seen, remarks)
+    points, logits = _points(lambda: load_model(run / MODEL, resolve_device("auto")), seen, remarks)
     return Material(
         name=str(config.get("data", run.name)),
         method=str(config.get("method", "")),
@@ -158,7 +159,7 @@ def from_run(run: Path) -> Material:
 def from_fit(
     table: pd.DataFrame,
     classes: Sequence[Any],
-    model: Model,
+    model: Classifier,
     loaded: Loaded | None,
     history: Sequence[Mapping[str, Any]],
     method: str,
@@ -230,6 +231,7 @@ def _samples(config: Mapping[str, Any], table: pd.DataFrame, remarks: list[str])
             image_size=None if size is None else int(size),
             max_bad=max(100, int(config.get("skipped_files", 0))),
             unlabelled=None if unlabelled == "none" else int(unlabelled),
+            label=source.get("label", "label"),
             **annotator_options(source.get("annotators")),
         )
         shown = _read(root, source, options, table)
@@ -254,7 +256,9 @@ def _read(root: Path, source: Mapping[str, str], options: ReadOptions, table: pd
     return None if min(places, default=0) < 0 else subset(loaded, places)
 
 
-def _points(read: Callable[[], Model], rows: Rows | None, remarks: list[str]) -> tuple[Tensor | None, Tensor | None]:
+def _points(
+    read: Callable[[], Classifier], rows: Rows | None, remarks: list[str]
+) -> tuple[Tensor | None, Tensor | None]:
     """Points and logits, as far as they are to be had; the model is read only if it is needed."""
     if rows is None:
         return None, None

@@ -13,7 +13,10 @@ from torch import Tensor
 from codivide import inside
 from codivide.audit.duplicates import standardised
 from codivide.data.loaded import Rows
+from codivide.errors import InputError
+from codivide.features.model import FeatureModel
 from codivide.model import Model
+from codivide.model_file import Classifier
 
 Labels = np.ndarray[Any, np.dtype[np.int64]]
 Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
@@ -46,11 +49,15 @@ def normalised(rows: Rows) -> Tensor:
     return torch.from_numpy(points)
 
 
-def model_points(model: Model, rows: Rows) -> tuple[Tensor, Tensor]:
+def model_points(model: Classifier, rows: Rows) -> tuple[Tensor, Tensor]:
     """What the last layer of the first network sees, ``[N, F]`` of unit length, and the mean logits ``[N, C]``.
 
-    Both float32 on the CPU, from one pass.
+    Both float32 on the CPU, from one pass. Of heads on features: the leading directions of the features.
     """
+    if isinstance(model, FeatureModel):
+        return model.points(rows), model.logits(rows)
+    if not isinstance(model, Model):
+        raise InputError(f"a {type(model).__name__} has no features of its own")
     logits, points = [], []
     with inside.inputs_of(inside.last_linear(model.members[0])) as seen:
         for batch in model.batches(rows):
