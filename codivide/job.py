@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from codivide import __version__, detection, early_learning, functional, label_table, nets
+from codivide import __version__, detection, early_learning, functional, label_noise, label_table, nets
 from codivide.data import noise
 from codivide.data.loaded import Loaded
 from codivide.data.views import ViewSpec, fit_views
@@ -198,7 +198,7 @@ def execute(
     else:
         suggested, suggested_prob = learning.close(run)
         evidence |= learning.votes(run)
-    judged = _Judged(suggested, suggested_prob, run.clean_prob().double().cpu().numpy())
+    judged = _Judged(suggested, suggested_prob, _clean_prob(run, evidence, learning is not None))
     trained = {
         "precision": run.precision,
         "epochs": run.epoch,
@@ -214,6 +214,15 @@ def execute(
             folder.write_history(run.history)  # again, with what ``close`` added
         folder.write_results(loaded, model, table, summary)
     return Outcome(run, run.history, model, table, summary, evidence)
+
+
+def _clean_prob(run: Run, evidence: Mapping[str, np.ndarray[Any, Any]], recorded: bool) -> label_table.Floats:
+    """p(clean) ``[N]`` by the method's rule and the recorded predictions; without a record, by the rule alone."""
+    own = run.clean_prob().double().cpu().numpy()
+    if not recorded or "probs" not in evidence:
+        return own
+    found = label_noise.combined(own, evidence["probs"], evidence["given"])
+    return own if found is None else run.pin(torch.from_numpy(found).to(run.device)).cpu().numpy()
 
 
 def _execute_features(

@@ -5,7 +5,7 @@ import pytest
 from scipy import sparse
 from scipy.optimize import approx_fprime
 
-from codivide import evidence
+from codivide import evidence, label_noise
 from codivide.errors import InputError
 
 
@@ -167,3 +167,48 @@ def test_rates_are_matched_and_the_order_stays():
     assert (answer[given == 2] == clean_prob[given == 2]).all()
     members = given == 0
     assert (answer[members].argsort() == clean_prob[members].argsort()).all()
+
+
+def test_the_combination_is_the_mean_of_two_rules_that_agree_with_the_rates():
+    _, given, _, prior = world(900, matrix=pair(0.3))
+    probs = linear(prior)
+    own = np.random.default_rng(3).random(900)
+    given[::7] = -1
+    own[::7] = np.nan
+    answer = label_noise.combined(own, probs, given)
+    known = given >= 0
+    joint = evidence.confident_joint(probs[known], given[known])
+    wrong = [1 - joint[c, c] / joint[:, c].sum() for c in range(4)]
+    for c in range(4):
+        assert 1 - answer[given == c].mean() == pytest.approx(wrong[c], abs=1e-6)
+    rules = [own[known], evidence.self_confidence(probs[known], given[known])]
+    shifted = [evidence.match_rates(rule, given[known], np.asarray(wrong)) for rule in rules]
+    assert answer[known] == pytest.approx(sum(shifted) / 2)
+    assert np.isnan(answer[~known]).all()
+
+
+def test_too_few_labels_are_not_combined():
+    _, given, _, prior = world(99)
+    assert label_noise.combined(np.full(99, 0.5), linear(prior), given) is None
+    assert label_noise.combined(np.full(300, 0.5), np.full((300, 2), 0.5), np.zeros(300, dtype=np.int64)) is None
+
+
+def test_p_clean_rises_with_self_confidence_and_has_the_latent_values():
+    _, given, _, prior = world(600, matrix=symmetric(0.3))
+    probs = linear(prior)
+    found = label_noise.rates(probs, given, None)
+    answer, confidence = label_noise.clean_probability(found, probs, given), evidence.self_confidence(probs, given)
+    for c in range(4):
+        members = given == c
+        order = np.argsort(confidence[members], kind="stable")
+        assert (np.diff(answer[members][order]) >= 0).all()
+        assert 1 - answer[members].mean() == pytest.approx(1 - found.joint[c, c] / found.joint[:, c].sum(), abs=1e-6)
+
+
+def test_of_samples_that_were_learned_from_the_confident_joint_counts():
+    _, given, _, prior = world(600, matrix=symmetric(0.3))
+    probs = linear(prior)
+    found = label_noise.rates(probs, given, 0.1, in_sample=True)
+    assert found.rate == max(found.estimates.values())
+    assert found.rate >= label_noise.wrong_share(evidence.confident_joint(probs, given))
+    assert found.rate > label_noise.rates(probs, given, None).rate

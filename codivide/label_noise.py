@@ -1,0 +1,143 @@
+"""How many labels are wrong, and which: the rule of ``noise_estimate`` on arrays of probabilities.
+
+All is NumPy, float64, deterministic; no true label is ever looked at.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from codivide import divide, evidence
+
+Labels = np.ndarray[Any, np.dtype[np.int64]]
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+MOST_ROWS = 20_000  # that an estimate rests on
+_MOST_CELLS = 2_000_000  # of samples times classes, likewise
+FEWEST = 100  # labels on which p(clean) is combined
+
+
+class Rates(NamedTuple):
+    """What the rule of ``noise_estimate`` says of the labels.
+
+    Attributes:
+        rate: share of wrong labels.
+        estimates: the single estimates by name.
+        joint: ``[C, C]`` counts of (true, given).
+        latent: the fitted model.
+        doubt: of the classifier itself, in [0, 1].
+    """
+
+    rate: float
+    estimates: dict[str, float]
+    joint: Floats
+    latent: evidence.Latent
+    doubt: float
+
+
+def rates(
+    probs: Floats,
+    given: Labels,
+    mixture: float | None,
+    weight: Floats | None = None,
+    start: Floats | None = None,
+    steps: int = 200,
+    in_sample: bool = False,
+) -> Rates:
+    """Apply the rule once; ``weight``, ``start`` and ``steps`` as in ``evidence.latent_noise``.
+
+    Args:
+        probs: ``[N, C]``.
+        given: labels ``[N]`` in ``0 .. C - 1``.
+        mixture: the rate by the mixture on losses; None: the losses show no two groups.
+        weight: of every sample ``[N]``.
+        start: of the fit.
+        steps: of the fit.
+        in_sample: the classifier has learned from these labels, so that its being sure proves nothing: the rate is then
+            the confident joint's.
+    """
+    latent = evidence.latent_noise([probs], given, weight=weight, start=start, steps=steps)
+    counted = evidence.confident_joint(probs, given, weight)
+    lower, confident = wrong_share(latent.joint), wrong_share(counted)
+    estimates = {"latent noise": lower, "confident joint": confident}
+    upper = max(confident, lower)
+    if mixture is not None and not in_sample:
+        estimates["loss mixture"] = mixture
+        upper = 0.5 * (upper + min(max(mixture, lower), upper))
+    doubt = 1 - float(np.average(latent.prior.max(1), weights=weight))
+    rate = upper if in_sample else lower + doubt * (upper - lower)
+    share = (rate - lower) / (confident - lower) if confident > lower else 0.0
+    return Rates(rate, estimates, (1 - share) * latent.joint + share * counted, latent, doubt)
+
+
+def wrong_share(joint: Floats) -> float:
+    """Share of the counts ``[C, C]`` of (true, given) that is off the diagonal."""
+    return 1 - float(np.trace(joint) / joint.sum())
+
+
+def mixture_rate(losses: Floats) -> float | None:
+    """The rate of wrong labels by a mixture on losses ``[N]``; None where they show no two groups."""
+    division = divide.gmm(torch.from_numpy(losses))
+    return float(1 - division.clean_prob.double().mean()) if division.separates else None
+
+
+def clean_probability(found: Rates, probs: Floats, given: Labels) -> Floats:
+    """p(clean) ``[N]``: the order by self-confidence, the values of the latent model.
+
+    The latent model is calibrated but orders no better than its scores do; ``evidence.self_confidence`` orders best.
+    So within each given class the posteriors, shifted to agree with the class's rate, are dealt out in the order of
+    self-confidence: p(clean) rises with self-confidence.
+
+    Args:
+        found: of these samples.
+        probs: ``[N, C]``.
+        given: labels ``[N]`` in ``0 .. C - 1``.
+    """
+    wrong = found.joint.sum(0) - np.diag(found.joint)
+    values = evidence.match_rates(found.latent.clean_prob, given, wrong / np.maximum(found.joint.sum(0), 1e-12))
+    confidence = evidence.self_confidence(probs, given)
+    answer = np.empty_like(values)
+    for label in np.unique(given):
+        members = np.flatnonzero(given == label)
+        answer[members[np.argsort(confidence[members], kind="stable")]] = np.sort(values[members])
+    return answer
+
+
+def combined(own: Floats, probs: Floats, given: Labels) -> Floats | None:
+    """p(clean) ``[N]`` by two kinds of evidence of a run: its method's own rule, and what it predicted on the way.
+
+    The mixture on losses knows the given label only; self-confidence also knows how sure the rivals are, and how sure
+    the network is of each class. Each is shifted, class by class, to agree with the rate that the confident joint
+    counts, and their mean is taken. A class with few wrong labels thus keeps them, although it may be hard to learn.
+
+    Args:
+        own: p(clean) ``[N]`` by the method.
+        probs: ``[N, C]``, averaged over epochs; rows sum to 1.
+        given: labels ``[N]``, -1: none.
+
+    Returns:
+        NaN where there is no label; None where fewer than 100 samples have a label, or all have the same.
+    """
+    labelled = np.flatnonzero((given >= 0) & np.isfinite(own))
+    classes = np.unique(given[labelled])
+    if len(labelled) < FEWEST or len(classes) < 2:
+        return None
+    labels = np.searchsorted(classes, given[labelled])
+    scaled = probs[labelled][:, classes].astype(np.float64) + 1e-12
+    scaled /= scaled.sum(1, keepdims=True)
+    joint = evidence.confident_joint(scaled, labels)
+    wrong = 1 - np.diag(joint) / np.maximum(joint.sum(0), 1e-12)
+    parts = (own[labelled], evidence.self_confidence(scaled, labels))
+    answer = np.full(len(given), np.nan)
+    answer[labelled] = np.mean([evidence.match_rates(part, labels, wrong) for part in parts], axis=0)
+    return answer
+
+
+def fitted_rows(count: int, classes: int, limit: int, seed: int) -> Labels:
+    """The rows, in order, that a fit of so many samples and classes rests on: all, or some drawn at random."""
+    most = min(limit, max(_MOST_CELLS // classes, 10))
+    rows = np.arange(count)
+    return rows if count <= most else np.sort(np.random.default_rng(seed).permutation(count)[:most])
