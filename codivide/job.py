@@ -33,6 +33,7 @@ from codivide.run_folder import CHECKPOINT, RunFolder
 
 _MEMORY = "learning.predictions"  # of a run: what it predicted for every sample at each recorded epoch
 _CONFIDENCE = "learning.confidence"  # the probability of the latest of these predictions
+_FEWEST = 100  # labels from which on what was predicted on the way is asked for p(clean)
 _PROBS = "learning.probabilities"  # the sum over these epochs of the class probabilities of every sample
 
 #: Everything that a job can do by name: the methods that train networks, and the route for features.
@@ -219,10 +220,10 @@ def execute(
 def _clean_prob(run: Run, evidence: Mapping[str, np.ndarray[Any, Any]], recorded: bool) -> label_table.Floats:
     """p(clean) ``[N]`` by the method's rule and the recorded predictions; without a record, by the rule alone."""
     own = run.clean_prob().double().cpu().numpy()
-    if not recorded or "probs" not in evidence:
+    if not recorded or "probs" not in evidence or (evidence["given"] >= 0).sum() < _FEWEST:
         return own
-    found = label_noise.combined(own, evidence["probs"], evidence["given"])
-    return own if found is None else run.pin(torch.from_numpy(found).to(run.device)).cpu().numpy()
+    found = label_noise.combined(evidence["probs"], evidence["given"], own)
+    return run.pin(torch.from_numpy(found).to(run.device)).cpu().numpy()
 
 
 def _execute_features(

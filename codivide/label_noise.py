@@ -17,7 +17,6 @@ Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 MOST_ROWS = 20_000  # that an estimate rests on
 _MOST_CELLS = 2_000_000  # of samples times classes, likewise
-FEWEST = 100  # labels on which p(clean) is combined
 
 
 class Rates(NamedTuple):
@@ -106,32 +105,33 @@ def clean_probability(found: Rates, probs: Floats, given: Labels) -> Floats:
     return answer
 
 
-def combined(own: Floats, probs: Floats, given: Labels) -> Floats | None:
-    """p(clean) ``[N]`` by two kinds of evidence of a run: its method's own rule, and what it predicted on the way.
+def combined(probs: Floats, given: Labels, *rules: Floats) -> Floats:
+    """p(clean) ``[N]`` by self-confidence and other rules, of which each agrees with the noise rates of the classes.
 
-    The mixture on losses knows the given label only; self-confidence also knows how sure the rivals are, and how sure
-    the network is of each class. Each is shifted, class by class, to agree with the rate that the confident joint
-    counts, and their mean is taken. A class with few wrong labels thus keeps them, although it may be hard to learn.
+    A mixture on losses knows the given label only; self-confidence also knows how sure the rivals are, and how sure the
+    classifier is of each class. Each rule is shifted, class by class, to agree with the rate that the confident joint
+    counts, and the mean of the rules is taken. A class with few wrong labels thus keeps them, though hard to learn.
 
     Args:
-        own: p(clean) ``[N]`` by the method.
-        probs: ``[N, C]``, averaged over epochs; rows sum to 1.
+        probs: ``[N, C]``; rows sum to 1.
         given: labels ``[N]``, -1: none.
+        *rules: p(clean) ``[N]`` in [0, 1] by other evidence.
 
     Returns:
-        NaN where there is no label; None where fewer than 100 samples have a label, or all have the same.
+        NaN where there is no label; 1 where all labels are the same.
     """
-    labelled = np.flatnonzero((given >= 0) & np.isfinite(own))
+    answer = np.full(len(given), np.nan)
+    labelled = np.flatnonzero(given >= 0)
     classes = np.unique(given[labelled])
-    if len(labelled) < FEWEST or len(classes) < 2:
-        return None
+    if len(classes) < 2:
+        answer[labelled] = 1.0
+        return answer
     labels = np.searchsorted(classes, given[labelled])
     scaled = probs[labelled][:, classes].astype(np.float64) + 1e-12
     scaled /= scaled.sum(1, keepdims=True)
     joint = evidence.confident_joint(scaled, labels)
     wrong = 1 - np.diag(joint) / np.maximum(joint.sum(0), 1e-12)
-    parts = (own[labelled], evidence.self_confidence(scaled, labels))
-    answer = np.full(len(given), np.nan)
+    parts = [evidence.self_confidence(scaled, labels), *(rule[labelled] for rule in rules)]
     answer[labelled] = np.mean([evidence.match_rates(part, labels, wrong) for part in parts], axis=0)
     return answer
 
