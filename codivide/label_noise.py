@@ -83,28 +83,6 @@ def mixture_rate(losses: Floats) -> float | None:
     return float(1 - division.clean_prob.double().mean()) if division.separates else None
 
 
-def clean_probability(found: Rates, probs: Floats, given: Labels) -> Floats:
-    """p(clean) ``[N]``: the order by self-confidence, the values of the latent model.
-
-    The latent model is calibrated but orders no better than its scores do; ``evidence.self_confidence`` orders best.
-    So within each given class the posteriors, shifted to agree with the class's rate, are dealt out in the order of
-    self-confidence: p(clean) rises with self-confidence.
-
-    Args:
-        found: of these samples.
-        probs: ``[N, C]``.
-        given: labels ``[N]`` in ``0 .. C - 1``.
-    """
-    wrong = found.joint.sum(0) - np.diag(found.joint)
-    values = evidence.match_rates(found.latent.clean_prob, given, wrong / np.maximum(found.joint.sum(0), 1e-12))
-    confidence = evidence.self_confidence(probs, given)
-    answer = np.empty_like(values)
-    for label in np.unique(given):
-        members = np.flatnonzero(given == label)
-        answer[members[np.argsort(confidence[members], kind="stable")]] = np.sort(values[members])
-    return answer
-
-
 def combined(probs: Floats, given: Labels, *rules: Floats) -> Floats:
     """p(clean) ``[N]`` by self-confidence and other rules, of which each agrees with the noise rates of the classes.
 

@@ -18,8 +18,7 @@ The evidence comes from class probabilities of every sample: cross-fitted ones o
 4. **Interval**: from the lower to the upper estimate, widened on either side by 1.645 standard deviations of the rate
    over bootstrap samples (the classifier stays as it is). About 90 % where the assumptions hold; nothing where labels
    follow a rule that the features show, such as key words: such noise looks like truth.
-5. **p(clean)**: the latent model's, its log-odds shifted per class to agree with the rates, dealt out in the order of
-   self-confidence (``label_noise.clean_probability``).
+5. **p(clean)**: the latent model's, its log-odds shifted per class to agree with the rates.
 
 **Kind**: "none" (rate below 5 % and lower estimate below 2 %), else "instance-like" where errors inside class pairs
 depend on the sample (``evidence.pair_dependence`` above 0.3 on at least 30 labels), else by how concentrated the noise
@@ -310,7 +309,8 @@ def _estimate(probs: Floats, losses: Floats, given: Labels, replicates: int, see
     if not learnable:
         low, high = 0.0, 1.0
     trust = _trust(best, given, high - low, learnable, mixture is not None, material)
-    clean_prob = label_noise.clean_probability(best, probs, given)
+    wrong = best.joint.sum(0) - np.diag(best.joint)
+    clean_prob = evidence.match_rates(best.latent.clean_prob, given, wrong / np.maximum(best.joint.sum(0), 1e-12))
     return _Found(best.rate, low, high, best.joint, kind, trust, best.estimates, clean_prob)
 
 

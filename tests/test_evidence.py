@@ -192,18 +192,6 @@ def test_labels_of_one_class_are_never_wrong():
     assert label_noise.combined(np.full((4, 2), 0.5), given) == pytest.approx([1, 1, np.nan, 1], nan_ok=True)
 
 
-def test_p_clean_rises_with_self_confidence_and_has_the_latent_values():
-    _, given, _, prior = world(600, matrix=symmetric(0.3))
-    probs = linear(prior)
-    found = label_noise.rates(probs, given, None)
-    answer, confidence = label_noise.clean_probability(found, probs, given), evidence.self_confidence(probs, given)
-    for c in range(4):
-        members = given == c
-        order = np.argsort(confidence[members], kind="stable")
-        assert (np.diff(answer[members][order]) >= 0).all()
-        assert 1 - answer[members].mean() == pytest.approx(1 - found.joint[c, c] / found.joint[:, c].sum(), abs=1e-6)
-
-
 def test_of_samples_that_were_learned_from_the_confident_joint_counts():
     _, given, _, prior = world(600, matrix=symmetric(0.3))
     probs = linear(prior)
