@@ -16,7 +16,7 @@ from scipy import sparse
 
 from codivide import FeatureModel, Features, InputError, NoisyLabelClassifier, TrainingWarning, load_model, noise_report
 from codivide.cli import main
-from codivide.features import evidence, learn, linear, neighbours, perceptron
+from codivide.features import judge, learn, linear, neighbours, perceptron
 from codivide.features.matrix import Matrix, Scale
 
 FAST: dict[str, Any] = {"updates": 40, "hidden": 16}
@@ -146,7 +146,7 @@ def test_contrast_weights_are_those_that_the_labels_were_made_with() -> None:
     pool = rng.standard_normal((400_000, 2))
     clean = pool[rng.random(400_000) < np.exp(pool @ slope - 7)][:6000]  # of density exp(w s) times that of drawn ones
     own = np.concatenate([clean, rng.standard_normal((len(clean) * 2 // 3, 2))])
-    weights = evidence.contrast_weights(own, drawn, noise)
+    weights = judge.contrast_weights(own, drawn, noise)
     assert weights[0] == pytest.approx(1.5, abs=0.25)
     assert 0 <= weights[1] < 0.15
 
@@ -159,7 +159,7 @@ def test_p_clean_is_right_as_often_as_it_says_and_its_mean_is_the_rate() -> None
     given = np.where(rng.random(6000) < 0.3, rng.integers(3, size=6000), truth)
     rate = float((given != truth).mean())
     even = torch.full((6000, 3), 1 / 3)
-    found, importance = evidence.calibrated(
+    found, importance = judge.calibrated(
         torch.from_numpy(probs), even, torch.from_numpy(given), rate, torch.Generator().manual_seed(0)
     )
     assert float(found.mean()) == pytest.approx(1 - rate, abs=1e-3)

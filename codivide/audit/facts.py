@@ -20,6 +20,7 @@ from codivide.audit import duplicates, neighbours
 from codivide.audit.material import Material, from_run, source_root
 from codivide.audit.thumbnails import LARGE, SMALL, Thumbnails
 from codivide.files import write_text
+from codivide.neighbours import nearest
 
 Labels = np.ndarray[Any, np.dtype[np.int64]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
@@ -250,7 +251,7 @@ def _examples(material: Material, rows: Labels, wanted: Labels) -> list[list[int
             best = members[np.argsort(-material.clean_prob[members], kind="stable")[:EXAMPLES]]
             chosen = np.tile(best, (len(at), 1))
         else:
-            chosen, _ = neighbours.nearest(material.points, rows[at], members, EXAMPLES)
+            chosen, _ = nearest(material.points, rows[at], members, EXAMPLES)
         for position, others in zip(at.tolist(), chosen.tolist(), strict=True):
             found[position] = [other for other in others if other >= 0]
     return found

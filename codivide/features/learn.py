@@ -11,7 +11,7 @@ its label):
    ``T^T p`` is what they say of the given one. The held-out likelihood of the GIVEN labels tells which s is better, and
    whether the corrected pool beats the plain one, by more than one standard error; else the plain one stays. No true
    label is needed.
-5. Divide: see ``evidence``.
+5. Divide: see ``judge``.
 
 Sources: forward correction, Patrini et al. (CVPR 2017); confident joint, Northcutt et al. (JAIR 2021), section 3;
 stacking, Wolpert (Neural Networks 1992). The combination is ours.
@@ -34,7 +34,7 @@ from torch import Tensor
 from codivide import divide, transition
 from codivide.early_learning import prediction_type
 from codivide.errors import InputError, TrainingWarning
-from codivide.features import evidence, linear, neighbours, perceptron
+from codivide.features import judge, linear, neighbours, perceptron
 from codivide.features.matrix import Matrix, Raw, Scale
 from codivide.features.model import FeatureModel, Member
 from codivide.features.options import Features
@@ -441,5 +441,5 @@ def _divide(problem: _Problem, pool: _Pool, cross: Tensor, learnable: bool) -> t
         return answer.clean_prob.double(), {"noise_estimate": 1 - float(answer.clean_prob.mean())}
     shares = neighbours.shares(problem.coordinates, given, problem.classes, problem.generator)
     size = min(range(len(shares)), key=lambda i: log_loss(shares[i].gather(1, given.unsqueeze(1))))
-    clean_prob, importance = evidence.calibrated(cross, shares[size], given, noise, problem.generator)
+    clean_prob, importance = judge.calibrated(cross, shares[size], given, noise, problem.generator)
     return clean_prob, {"noise_estimate": noise, "neighbours": neighbours.SIZES[size], **importance}

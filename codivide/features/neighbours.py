@@ -1,14 +1,16 @@
-"""Nearest neighbours of every row: which labels the most similar rows were given."""
+"""Which labels the most similar rows were given, for several numbers of neighbours."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from codivide.neighbours import nearest
 
 MOST = 50  # neighbours that are looked at
 SIZES = (5, 10, 20, MOST)
 REFERENCE = 20_000  # rows among which neighbours are sought; more are drawn at random
-_CHUNK = 1 << 23  # similarities held at a time (32 MB)
 
 
 def shares(x: Tensor, given: Tensor, classes: int, generator: torch.Generator) -> Tensor:
@@ -25,23 +27,13 @@ def shares(x: Tensor, given: Tensor, classes: int, generator: torch.Generator) -
         no row is its own neighbour.
     """
     count = len(x)
-    unit = torch.nn.functional.normalize(x)
+    chosen = np.arange(count)
     if count > REFERENCE:
-        chosen = torch.randperm(count, generator=generator)[:REFERENCE].sort().values
-    else:
-        chosen = torch.arange(count)
-    reference, labels = unit[chosen].T.contiguous(), given[chosen]
-    place = torch.full((count,), -1)
-    place[chosen] = torch.arange(len(chosen))
+        chosen = torch.randperm(count, generator=generator)[:REFERENCE].sort().values.numpy()
     most = min(MOST, len(chosen) - 1)
-    sizes = [min(size, most) for size in SIZES]
-    found = torch.empty(len(SIZES), count, classes)
-    for ids in torch.split(torch.arange(count), max(1, _CHUNK // len(chosen))):
-        similarity = unit[ids] @ reference
-        own = (place[ids] >= 0).nonzero().flatten()
-        similarity[own, place[ids][own]] = -torch.inf
-        nearest = labels[similarity.topk(most).indices]
-        for found_size, size in zip(found, sizes, strict=True):
-            votes = torch.zeros(len(ids), classes).scatter_add_(1, nearest[:, :size], torch.ones(len(ids), size))
-            found_size[ids] = (votes + 1 / classes) / (size + 1)
+    near, _ = nearest(torch.nn.functional.normalize(x), np.arange(count), chosen, most)
+    labels = given[torch.from_numpy(near)]
+    found = torch.full((len(SIZES), count, classes), 1 / classes)
+    for votes, size in zip(found, (min(size, most) for size in SIZES), strict=True):
+        votes.scatter_add_(1, labels[:, :size], torch.ones(count, size)).div_(size + 1)
     return found
