@@ -103,7 +103,6 @@ class Opened:
 
     def to_queue(self) -> None:
         self.page.evaluate("document.getElementById('card').scrollIntoView({behavior: 'instant'})")
-        self.page.wait_for_timeout(100)  # keys that come while the page still moves are not taken for decisions
 
     def clean(self, *files: Path) -> None:
         """Nothing was said, stopped or asked for but the report's own files."""
