@@ -25,7 +25,7 @@ from codivide import __version__
 from codivide.cli_audit import audit
 from codivide.cli_bench import app as bench
 from codivide.cli_clean import clean, serve
-from codivide.display import Display, err_console, out_console
+from codivide.display import Display, err_console, out_console, plain_warnings
 from codivide.errors import InputError
 from codivide.say import rich_table, say_data, say_noise, say_outcome
 
@@ -535,7 +535,8 @@ def main() -> None:
     debug = "--debug" in arguments
     arguments = [word for word in arguments if word != "--debug"]
     try:
-        application(arguments)(arguments, prog_name="codivide")
+        with plain_warnings():
+            application(arguments)(arguments, prog_name="codivide")
     except InputError as error:
         _fail(str(error), debug)
     except OSError as error:
