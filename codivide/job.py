@@ -15,13 +15,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from codivide import __version__, detection, early_learning, functional, label_table, nets
+from codivide import __version__, detection, divide, early_learning, functional, label_table, nets
 from codivide.data import noise
 from codivide.data.loaded import Loaded
+from codivide.data.rows import subset
 from codivide.data.views import ViewSpec, fit_views
 from codivide.engine import Data, Method, Run, train
 from codivide.errors import InputError, TrainingWarning, unknown
 from codivide.files import atomic, write_text
+from codivide.methods.auto import Auto
 from codivide.methods import METHODS
 from codivide.methods.dividemix import DivideMix
 from codivide.model import Model
@@ -38,9 +40,13 @@ _WRITTEN = (
     *("config.json", METRICS, "labels.csv", "labels.parquet", PREDICTIONS, MODEL, CHECKPOINT, "summary.json"),
     *("skipped.csv", REPORT, *PICTURES),
 )
+SCOUT, CHOICE = "scout", "choice.json"  # of an automatic choice, see `codivide.choose`
 _MEMORY = "learning.predictions"  # of a run: what it predicted for every sample at each recorded epoch
 _CONFIDENCE = "learning.confidence"  # the probability of the latest of these predictions
 _PROBS = "learning.probabilities"  # the sum over these epochs of the class probabilities of every sample
+
+#: Everything that a job can do by name: the methods, and the choice among them.
+CHOICES: dict[str, type[Method]] = {**METHODS, "auto": Auto}
 
 Progress = Callable[[Run, Mapping[str, Any]], None]
 
@@ -60,6 +66,8 @@ class Job:
         record_learning: look at the training set, too, at up to about 50 of these epochs (see ``early_learning``);
             each look costs a forward pass.
         corrections: the decisions of a person that the data carry (see ``audit.corrections``), for the record.
+        open: fields of the plan that nobody has set, "epochs" and "average", so that they may be chosen.
+        choice: what was chosen and why (see ``codivide.choose``), for the record.
     """
 
     method: Method = field(default_factory=DivideMix)
@@ -70,6 +78,8 @@ class Job:
     evaluate_every: int | None = None
     record_learning: bool = True
     corrections: Mapping[str, Any] = field(default_factory=dict)
+    open: tuple[str, ...] = ()
+    choice: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.evaluate_every is not None and self.evaluate_every < 1:
@@ -116,13 +126,13 @@ def default_plan(samples: int, method: Method | None = None, **given: Any) -> Pl
 
 def build_method(name: str, **hyper: Any) -> Method:
     """A method by name with hyper-parameters; InputError names the nearest known one."""
-    if name not in METHODS:
-        raise unknown("method", name, METHODS)
-    known = [item.name for item in fields(METHODS[name])]
+    if name not in CHOICES:
+        raise unknown("method", name, CHOICES)
+    known = [item.name for item in fields(CHOICES[name])]
     for key in hyper:
         if key not in known:
             raise unknown(f"hyper-parameter of {name}", key, known)
-    return METHODS[name](**hyper)
+    return CHOICES[name](**hyper)
 
 
 def check_folder(out: Path, resume: bool = False, overwrite: bool = False) -> None:
@@ -136,7 +146,7 @@ def check_folder(out: Path, resume: bool = False, overwrite: bool = False) -> No
     held = sorted(p.name for p in out.iterdir() if p.suffix != ".part") if out.exists() else []
     if held and not resume and not overwrite:
         raise InputError(f"--out {out} exists and is not empty; use --resume, --overwrite or another folder")
-    if not set(held) <= set(_WRITTEN) and "config.json" not in held:
+    if not set(held) <= {*_WRITTEN, SCOUT, CHOICE} and "config.json" not in held:
         raise InputError(f"--out {out} holds other files ({held[0]}, ...) and no codivide run; give another folder")
 
 
@@ -146,6 +156,8 @@ def execute(
     out: Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    hidden: np.ndarray[Any, np.dtype[np.bool_]] | None = None,
+    deadline: float | None = None,
 ) -> Outcome:
     """Train, evaluate, record what is learned of clean and wrong labels, and write the run folder.
 
@@ -155,6 +167,9 @@ def execute(
         out: a folder that passed ``check_folder``, made here; None: nothing is written.
         resume: go on from the checkpoint in ``out``.
         progress: called after every epoch with the run and the epoch's record.
+        hidden: mask ``[N]`` of the labels that are not to be learned from (their samples count as unlabelled); p(clean)
+            of these comes from a mixture of their own losses under the trained classifier.
+        deadline: see ``engine.train``.
 
     Raises:
         InputError: the data do not suit the job.
@@ -164,9 +179,10 @@ def execute(
         raise InputError(f"no sample of the test data {loaded.test.name} has a label")
     views = fit_views(loaded.x, loaded.augment)
     net = nets.auto(loaded.x.shape, device) if job.net == "auto" else job.net
-    job = replace(job, net=net)
+    job = replace(job, net=net, method=job.method.settled())
     confirmed = None if loaded.confirmed is None else torch.from_numpy(loaded.confirmed)
-    data = Data(loaded.x, torch.from_numpy(loaded.y), loaded.classes, views.views(), confirmed)
+    learned = loaded.y if hidden is None else np.where(hidden, -1, loaded.y)
+    data = Data(loaded.x, torch.from_numpy(learned), loaded.classes, views.views(), confirmed)
 
     def build() -> torch.nn.Module:
         return nets.build(net, loaded.x.shape, len(loaded.classes), job.dropout)
@@ -179,9 +195,12 @@ def execute(
 
     def watch(run: Run) -> dict[str, Any]:
         scores: dict[str, Any] = {}
-        if run.epoch in evaluations:
+        idle = "stopped" in run.history[-1] and run.epoch < job.plan.epochs  # nothing has changed
+        if idle and learning is not None and run.epoch in learning.epochs:
+            learning.repeat(run)
+        elif run.epoch in evaluations and not idle:
             scores |= _test_scores(_model(job, run, loaded, views), loaded.test)
-        if learning is not None and run.epoch in learning.epochs:
+        if learning is not None and run.epoch in learning.epochs and not idle:
             scores |= learning.look(run, _model(job, run, loaded, views))
         row = run.history[-1] | scores
         if folder is not None:
@@ -197,7 +216,8 @@ def execute(
     began = time.perf_counter()
     names = ("version", "net", "dropout", "augment", "evaluate_every", "record_learning", "encoder")
     identity = {name: settings[name] for name in names if name in settings}
-    run = train(job.method, data, build, job.plan, watch, out / CHECKPOINT if out else None, resume, identity)
+    checkpoint = out / CHECKPOINT if out else None
+    run = train(job.method, data, build, job.plan, watch, checkpoint, resume, identity, deadline)
     model = _model(job, run, loaded, views)
     evidence = training_evidence(run)
     if learning is None:
@@ -206,6 +226,8 @@ def execute(
         suggested, suggested_prob = learning.close(run)
         evidence |= learning.votes(run)
     clean_prob = run.clean_prob().double().cpu().numpy()
+    if hidden is not None:
+        clean_prob[hidden] = _unseen_clean_prob(model, loaded, hidden)
     table = label_table.build(
         loaded.ids, loaded.y, suggested, clean_prob, loaded.classes, loaded.truth, suggested_prob, loaded.texts
     )
@@ -245,6 +267,7 @@ def config(job: Job, loaded: Loaded) -> dict[str, Any]:
         "plan": asdict(job.plan),
         "evaluate_every": job.evaluate_every,
         "record_learning": job.record_learning,
+        **({"choice": dict(job.choice)} if job.choice else {}),
         "skipped_files": len(loaded.skipped),
         **({"encoder": loaded.encoder.name} if loaded.encoder is not None else {}),
     }
@@ -262,6 +285,15 @@ def _suggestions(
     logits = model.logits(loaded.x)
     probs = torch.softmax(logits, 1)
     return logits.argmax(1).numpy(), probs.amax(1).double().numpy(), probs.half().numpy()
+
+
+def _unseen_clean_prob(
+    model: Model, loaded: Loaded, hidden: np.ndarray[Any, np.dtype[np.bool_]]
+) -> label_table.Floats:
+    """p(clean) of labels that were not learned from, by a mixture on their own losses."""
+    part = subset(loaded, np.flatnonzero(hidden))
+    prob: torch.Tensor = divide.gmm(functional.sample_loss(model.logits(part.x), torch.from_numpy(part.y))).clean_prob
+    return prob.double().numpy()
 
 
 def _test_scores(model: Model, test: Loaded | None) -> dict[str, float]:
@@ -317,6 +349,12 @@ class _Learning:
             warnings.warn(text, TrainingWarning, stacklevel=2)
             row["warnings"] = run.history[-1].get("warnings", {}) | {"learning": text}
         return row
+
+    def repeat(self, run: Run) -> None:
+        """The record of an epoch in which nothing was learned: the predictions of the record before it."""
+        number = self.epochs.index(run.epoch)
+        if number:
+            self._predictions(run)[:, number] = self._predictions(run)[:, number - 1]
 
     def close(self, run: Run) -> tuple[label_table.Labels, label_table.Floats]:
         """Tell every record how far it agrees with the last one, which is returned: int64 ``[N]``, probability."""

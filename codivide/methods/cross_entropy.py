@@ -11,10 +11,10 @@ their own, because their losses were never trained on.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,7 @@ class CrossEntropy(Method):
         label_smoothing: probability that is spread over all classes, in [0, 1].
         validation: share of the labelled samples that is held out to find the best epoch, at most 0.5; 0: none.
         patience: epochs without a better one on the held-out samples after which training ends; 0: never.
+        until_memorised: end when it is seen that labels are memorised (see ``memorises``); needs ``validation``.
         steps: batches of an epoch, all full, from labelled samples that start again as often as needed (to see as many
             as a semi-supervised method does, with a weight average that rises as there); None: one pass.
     """
@@ -48,6 +49,7 @@ class CrossEntropy(Method):
     label_smoothing: float = 0.0
     validation: float = 0.0
     patience: int = 0
+    until_memorised: bool = False
     steps: int | None = None
 
     def start(self, run: Run) -> None:
@@ -68,7 +70,7 @@ class CrossEntropy(Method):
         held = self.held_out(run)
         if self.validation and not held.any():
             run.warn("validation", "too few labels to hold any out; training on all of them to the end")
-        if held.any() and self.patience and run.epoch - int(run.remember("best_epoch")) >= self.patience:
+        if held.any() and self.ended(run, int(held.sum())):
             run.log(stopped=1.0)
             return
         for batch in run.batches((run.data.y >= 0) & ~held, steps=self.steps):
@@ -78,10 +80,17 @@ class CrossEntropy(Method):
         if held.any():
             self.judge(run, held)
 
+    def ended(self, run: Run, held: int) -> bool:
+        """Whether nothing more is to be gained, as the samples held out show."""
+        if self.patience and run.epoch - int(run.remember("best_epoch")) >= self.patience:
+            return True
+        return self.until_memorised and memorises(run.history, held)
+
     def loss(self, run: Run, i: int, batch: Batch) -> Tensor:
         """Cross-entropy with the smoothed given labels."""
         logits = run.logits(i, batch.x[0])
         run.observe(batch, logits)
+        run.log(training_accuracy=(logits.detach().argmax(1) == batch.y).float().mean())
         target = functional.one_hot(batch.y, logits.shape[1])
         return functional.soft_cross_entropy(logits, functional.smooth(target, self.label_smoothing))
 
@@ -118,6 +127,26 @@ class CrossEntropy(Method):
     def members(self, run: Run) -> list[nn.Module]:
         """The best weights on the held-out samples, else the last."""
         return [run.attached["best.0"].net] if self.held_out(run).any() else super().members(run)
+
+
+def memorises(history: Sequence[Mapping[str, Any]], held: int) -> bool:
+    """Whether labels are being memorised: what was held out is predicted worse, what is trained on better.
+
+    At two epochs in a row agreement with the held-out labels is below its best by more than the standard error of that,
+    while agreement with the labels that are trained on has risen since, and is above that best by as much.
+
+    Args:
+        history: records with ``validation_accuracy`` and ``training_accuracy``; others are left out.
+        held: samples held out.
+    """
+    rows = [row for row in history if "validation_accuracy" in row]
+    if len(rows) < 3:
+        return False
+    best = max(rows, key=lambda row: float(row["validation_accuracy"]))
+    top = float(best["validation_accuracy"])
+    error = math.sqrt(max(top * (1 - top), 0.25 / held) / held)
+    fitted = max(float(best["training_accuracy"]), top + error)
+    return all(row["validation_accuracy"] < top - error and row["training_accuracy"] > fitted for row in rows[-2:])
 
 
 def stratified(labels: Tensor, share: float, generator: torch.Generator) -> Tensor:
