@@ -12,10 +12,11 @@ import json
 import sys
 import traceback
 from collections.abc import Callable
+from functools import partial
 from os.path import relpath
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import typer
 from rich.markup import escape
@@ -25,7 +26,7 @@ from codivide import __version__
 from codivide.cli_audit import audit
 from codivide.cli_bench import app as bench
 from codivide.cli_clean import clean, serve
-from codivide.display import Display, err_console, out_console
+from codivide.display import Display, Stages, err_console, out_console
 from codivide.errors import InputError
 from codivide.say import rich_table, say_data, say_noise, say_outcome
 
@@ -46,7 +47,10 @@ def fit(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="New folder for everything that the run writes.")],
-    method: Annotated[str, typer.Option(help="See `codivide methods`.")] = "dividemix",
+    method: Annotated[str, typer.Option(help="See `codivide methods`; auto chooses.")] = "auto",
+    budget: Annotated[
+        str | None, typer.Option(help="Time for everything, such as 90s, 10m or 2h (with --method auto).")
+    ] = None,
     net: Annotated[str, typer.Option(help="Network; auto chooses by data and device.")] = "auto",
     test: Annotated[str | None, typer.Option(help="Test data (same forms as SOURCE).")] = None,
     truth: Annotated[
@@ -169,12 +173,17 @@ def fit(
     given = locals()
     _tune_allocator()
     from codivide.audit.corrections import confirm, read
+    from codivide.choose import execute
     from codivide.data import experiment
     from codivide.data.options import ReadOptions, annotator_options
     from codivide.data.sources import load
-    from codivide.job import Job, build_method, check_folder, default_plan, execute
+    from codivide.job import Job, build_method, check_folder, default_plan
 
     hyper = {name: value for name, value in hyper_parameters.items() if value is not None}
+    if budget is not None:
+        if method != "auto":
+            raise InputError("--budget needs --method auto, which may choose what fits into it")
+        hyper["budget"] = _seconds(budget)
     job_method = build_method(method, **hyper)
     default_plan(
         1, job_method, **{name: given[name] for name in PLAN_FLAGS}
@@ -207,11 +216,12 @@ def fit(
     )
     described = {name: str(given[name]) for name in data_flags if given[name] is not None}
     record = decided.record() if decided is not None else {}
-    job = Job(job_method, plan, net, dropout, described, evaluate_every, record_learning, record)
+    left_open = tuple(name for name in ("epochs", "average") if given[name] is None)
+    job = Job(job_method, plan, net, dropout, described, evaluate_every, record_learning, record, left_open)
     say_data(loaded)
     try:
-        with Display(plan.epochs, method) as display:
-            outcome = execute(job, loaded, out, resume, display.update)
+        with Stages() as stages:
+            outcome = execute(job, loaded, out, resume, stages.begin, stages.say)
     except KeyboardInterrupt:
         err_console.print("stopped; to go on from the last whole epoch, run the same command with --resume")
         raise typer.Exit(130) from None
@@ -332,17 +342,17 @@ def methods(
     from dataclasses import fields
 
     from codivide.errors import unknown
-    from codivide.methods import METHODS
+    from codivide.job import CHOICES
 
     if name is None:
         table = Table("method", "paper", "in one line", box=None, padding=(0, 2, 0, 0))
-        for key, cls in METHODS.items():
+        for key, cls in CHOICES.items():
             table.add_row(key, cls.paper, cls.summary)
         out_console.print(table)
         return
-    if name not in METHODS:
-        raise unknown("method", name, METHODS)
-    cls = METHODS[name]
+    if name not in CHOICES:
+        raise unknown("method", name, CHOICES)
+    cls = CHOICES[name]
     out_console.print(f"[bold]{name}[/] ({cls.paper}): {cls.summary}")
     table = Table("flag", "default", "meaning", box=None, padding=(0, 2, 0, 0))
     about = _described(cls)
@@ -418,7 +428,7 @@ def _fit_with_flags(arguments: list[str]) -> Callable[..., None]:
     """``fit`` with one flag for every hyper-parameter of the method that the arguments name."""
     from dataclasses import fields
 
-    from codivide.methods import METHODS
+    from codivide.job import CHOICES
 
     method = str(inspect.signature(fit).parameters["method"].default)
     for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
@@ -426,14 +436,20 @@ def _fit_with_flags(arguments: list[str]) -> Callable[..., None]:
             method = following
         elif word.startswith("--method="):
             method = word.partition("=")[2]
-    cls = METHODS.get(method, METHODS["cross_entropy"])  # `fit` itself refuses an unknown one
+    cls = CHOICES.get(method, CHOICES["cross_entropy"])  # `fit` itself refuses an unknown one
     hints, about = get_type_hints(cls), _described(cls)
     parameters = []
     for item in fields(cls):
+        if item.name == "budget":  # has a flag of its own
+            continue
         kind = hints[item.name]
-        if get_origin(kind) is UnionType:
-            kind = next(arg for arg in get_args(kind) if arg is not NoneType)
+        parts = get_args(kind) if get_origin(kind) in (UnionType, Union) else ()
+        if parts:
+            kind = next(arg for arg in parts if isinstance(arg, type) and arg is not NoneType)
+        automatic = any(get_origin(arg) is Literal for arg in parts)
         option = typer.Option(
+            parser=partial(_number_or_auto, kind, item.name) if automatic else None,
+            metavar=f"{kind.__name__.upper()}|auto" if automatic else None,
             help=f"{about.get(item.name, '')} (default {item.default})",
             rich_help_panel=f"Hyper-parameters of {method}",
             show_default=False,
@@ -502,6 +518,25 @@ def application(arguments: list[str]) -> typer.Typer:
 
 def _plain_fit() -> None:
     """Train on SOURCE and judge its labels: writes model, label table and record to --out."""
+
+
+def _number_or_auto(kind: type, name: str, text: str) -> float | str:
+    """A number of this kind, or "auto"."""
+    try:
+        value: float | str = text if text == "auto" else kind(text)
+    except ValueError:
+        raise InputError(f"--{name.replace('_', '-')} {text}: give a number, or auto") from None
+    return value
+
+
+def _seconds(text: str) -> float:
+    """Seconds of ``90``, ``90s``, ``10m`` or ``2h``."""
+    units = {"s": 1, "m": 60, "h": 3600}
+    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
+    try:
+        return float(number) * unit
+    except ValueError:
+        raise InputError(f"--budget {text}: give a time such as 90s, 10m or 2h") from None
 
 
 def _number_or_none(text: str) -> int | None:

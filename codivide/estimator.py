@@ -15,11 +15,12 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from codivide import label_table
 from codivide.audit.corrections import Corrections, confirm, from_frame, read
 from codivide.audit.findings import Findings
+from codivide.choose import execute
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load, read_inputs
 from codivide.engine import Method
 from codivide.errors import InputError
-from codivide.job import Job, build_method, check_folder, default_plan, execute
+from codivide.job import Job, build_method, check_folder, default_plan
 from codivide.plan import resolve_device
 
 
@@ -30,8 +31,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     (CSV or Parquet), a torch or Hugging Face data set, or the name of a known set.
 
     Args:
-        method: a name in ``codivide.METHODS``, or an instance with its own hyper-parameters, such as
-            ``METHODS["dividemix"](lambda_u=0)``.
+        method: "auto" (chosen from the data, see ``codivide.choose``), a name in ``codivide.METHODS``, or an instance
+            with its own hyper-parameters, such as ``METHODS["dividemix"](lambda_u=0)``.
         net: a network's name, or "auto": an MLP for tables, a small CNN or PreAct ResNet-18 for images.
         epochs: passes; None: from the size of the data (about 4,000 updates, 30 to 200 epochs).
         batch_size: samples in a batch; None, here and below: what the method asks for, else 64.
@@ -39,7 +40,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         lr: the highest learning rate; else 0.02.
         weight_decay: of the optimizer; else 5e-4.
         schedule: "constant", "step" (a tenth from half time on), "linear", "cosine" or "one_cycle"; else "step".
-        average: decay of the weight average that predicts, 0: none; else 0.
+        average: decay of the weight average that predicts, 0: none; else chosen, or 0 where nothing is.
         freeze: first epochs in which only the last layer learns, for a pre-trained net; else 0.
         dropout: before the last layer, in [0, 1).
         precision: "auto", "bf16" or "fp32".
@@ -65,12 +66,13 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             quality (see ``codivide.crowd.Consensus``) and agreement (with the others).
         history_: one record an epoch.
         evidence_: what training showed of every sample, for ``noise_report``; see ``job.training_evidence``.
+        choice_: what was chosen and why, where something was; else None.
         model_: the trained ``codivide.Model``.
     """
 
     def __init__(
         self,
-        method: str | Method = "dividemix",
+        method: str | Method = "auto",
         net: str = "auto",
         *,
         epochs: int | None = None,
@@ -174,6 +176,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             self._described(X),
             corrections=record,
             record_learning=self.out is not None,
+            open=tuple(name for name in ("epochs", "average") if getattr(self, name) is None),
         )
         outcome = execute(job, loaded, Path(self.out) if self.out is not None else None)
 
@@ -190,6 +193,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.clean_proba_ = outcome.table["clean_prob"].to_numpy()
         self.suggested_labels_ = outcome.table["suggested"].to_numpy().astype(self.classes_.dtype)
         self.history_ = outcome.run.history
+        self.choice_ = outcome.summary.get("choice")
         self._loaded = loaded
         self.evidence_ = outcome.evidence
         return self

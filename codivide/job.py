@@ -23,8 +23,8 @@ from codivide.data.views import ViewSpec, fit_views
 from codivide.engine import Data, Method, Run, train
 from codivide.errors import InputError, TrainingWarning, unknown
 from codivide.files import atomic, write_text
-from codivide.methods.auto import Auto
 from codivide.methods import METHODS
+from codivide.methods.auto import Auto
 from codivide.methods.dividemix import DivideMix
 from codivide.model import Model
 from codivide.plan import Plan, resolve_device
@@ -287,9 +287,7 @@ def _suggestions(
     return logits.argmax(1).numpy(), probs.amax(1).double().numpy(), probs.half().numpy()
 
 
-def _unseen_clean_prob(
-    model: Model, loaded: Loaded, hidden: np.ndarray[Any, np.dtype[np.bool_]]
-) -> label_table.Floats:
+def _unseen_clean_prob(model: Model, loaded: Loaded, hidden: np.ndarray[Any, np.dtype[np.bool_]]) -> label_table.Floats:
     """p(clean) of labels that were not learned from, by a mixture on their own losses."""
     part = subset(loaded, np.flatnonzero(hidden))
     prob: torch.Tensor = divide.gmm(functional.sample_loss(model.logits(part.x), torch.from_numpy(part.y))).clean_prob

@@ -13,11 +13,10 @@ from codivide.errors import InputError
 
 @dataclass
 class Auto(Method):
-    """Estimate the noise with plain training, choose method and settings, and keep plain training as what must be beaten.
+    """Estimate the noise, choose method and settings, and keep plain training as what must be beaten.
 
     Attributes:
-        budget: seconds for everything, from the reading of the data to the finished run, at least 1; None: what the
-            chosen settings need.
+        budget: seconds for choosing and training, at least 1; None: what the chosen settings need.
         validation: share of the labels that is held out, in [0.02, 0.5]: choices are judged by agreement with them.
     """
 

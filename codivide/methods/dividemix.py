@@ -29,7 +29,6 @@ from codivide.automatic import AUTO, Auto, fixed
 from codivide.engine import Batch, Run
 from codivide.methods._division import VIEWS, Dividing
 
-
 #: The paper's values (CIFAR-10, symmetric 50 and 80 %) of what "auto" may change.
 PAPER: dict[str, Any] = {
     **{"lambda_u": 25.0, "threshold": 0.5, "warmup": None, "confidence_penalty": 0.0, "alpha": 4.0},

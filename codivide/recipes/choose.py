@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from codivide.methods.dividemix import PAPER
 from codivide.recipes.recipe import Recipe
 
 #: Setting -> source and what is done to its labels; in the order in which they are to be run.
@@ -23,9 +24,10 @@ SETTINGS = {
 _STOP = {"validation": 0.1, "patience": 10}
 FIELD: dict[str, dict[str, Any]] = {
     "cross_entropy": {"method": "cross_entropy"},
-    "dividemix_25": {"method": "dividemix", "hyper": {"lambda_u": 25.0}},
-    "dividemix_0": {"method": "dividemix", "hyper": {"lambda_u": 0.0}},
-    "dividemix_150": {"method": "dividemix", "hyper": {"lambda_u": 150.0}},
+    "dividemix_25": {"method": "dividemix", "hyper": PAPER},
+    "dividemix_0": {"method": "dividemix", "hyper": {**PAPER, "lambda_u": 0.0}},
+    "dividemix_150": {"method": "dividemix", "hyper": {**PAPER, "lambda_u": 150.0}},
+    "auto": {"method": "auto"},
     "early_stopping": {"method": "cross_entropy", "hyper": _STOP},
     "cross_entropy_long": {"method": "cross_entropy", "times": 3.8},
     "early_stopping_long": {"method": "cross_entropy", "hyper": {**_STOP, "patience": 38}, "times": 3.8},
