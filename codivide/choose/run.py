@@ -270,8 +270,13 @@ class _Choosing:
     def _evidence(self, scouted: Outcome, held: np.ndarray[Any, Any]) -> Evidence:
         from codivide.noise_estimate import concentration, noise_report  # it knows the estimator, which knows this room
 
-        labels = self.loaded.y
-        report = noise_report(scouted, seed=self.job.plan.seed)
+        labels, seed = self.loaded.y, self.job.plan.seed
+        # What was trained on hides its noise, so the rate is that of the labels held out; which way the noise goes needs
+        # more labels than these, and memorising hides one direction no more than another.
+        unseen = subset(self.loaded, np.flatnonzero(held))
+        report = noise_report(None, unseen.y, pred_probs=scouted.model.probs(unseen.x), seed=seed, unlabelled=None)
+        whole = noise_report(scouted, seed=seed, replicates=2)
+        kind = "unclear" if whole.kind == "none" and report.low > 0.05 else whole.kind
         rows = [row for row in scouted.run.history if "validation_accuracy" in row]
         scores = [float(row["validation_accuracy"]) for row in rows]
         best = int(np.argmax(scores))
@@ -293,8 +298,8 @@ class _Choosing:
             rate=report.rate,
             low=report.low,
             high=report.high,
-            kind=report.kind,
-            concentration=concentration(report.transition),
+            kind=kind,
+            concentration=concentration(whole.transition),
             trust=report.trust.level,
             epochs=scouted.run.plan.epochs,
             scouted=len(rows),
