@@ -89,6 +89,11 @@ class Method:
             if name not in self.unsettled() and getattr(self, name) not in words:
                 raise unknown(name, getattr(self, name), words)
 
+    def setting(self, name: str) -> Any:
+        """A hyper-parameter; the paper's value where it is "auto" and nothing has been chosen."""
+        value = getattr(self, name)
+        return self.automatic[name] if value == AUTO and name in self.automatic else value
+
     def unsettled(self) -> tuple[str, ...]:
         """The hyper-parameters that are still "auto"."""
         return tuple(name for name in self.automatic if getattr(self, name) == AUTO)

@@ -17,11 +17,11 @@ from codivide.choose import Evidence, decide, execute
 from codivide.choose.run import average_decay, compare, rescaled
 from codivide.cli import application
 from codivide.data.arrays import from_arrays
+from codivide.early_learning import memorises
 from codivide.engine import train
 from codivide.errors import InputError
 from codivide.job import Job, build_method, default_plan
 from codivide.methods.auto import Auto
-from codivide.methods.cross_entropy import memorises
 from codivide.methods.dividemix import PAPER, DivideMix
 from codivide.recipes import RECIPES
 from tests import toys
@@ -237,7 +237,7 @@ def test_everything_is_recorded(tmp_path):
 
 def test_one_class_is_said_at_once():
     loaded = _loaded()
-    with pytest.raises(InputError, match="nothing to learn|at least two classes|one class"):
+    with pytest.raises(InputError, match="nothing to learn"):
         execute(_job(2), replace(loaded, y=np.full(300, -1)))
 
 

@@ -24,11 +24,12 @@ from codivide import job as jobs
 from codivide.choose.rule import Decision, Evidence, decide, epochs_cost
 from codivide.data.loaded import Loaded
 from codivide.data.rows import subset
+from codivide.early_learning import memorises
 from codivide.errors import InputError
 from codivide.files import atomic, write_text
 from codivide.job import Job, Outcome, Progress, build_method, default_plan
 from codivide.methods.auto import Auto
-from codivide.methods.cross_entropy import CrossEntropy, memorises
+from codivide.methods.cross_entropy import CrossEntropy
 from codivide.methods.dividemix import DivideMix
 from codivide.plan import Plan
 
@@ -271,7 +272,7 @@ class _Choosing:
         from codivide.noise_estimate import concentration, noise_report  # it knows the estimator, which knows this room
 
         labels, seed = self.loaded.y, self.job.plan.seed
-        # What was trained on hides its noise, so the rate is that of the labels held out; which way the noise goes needs
+        # What was trained on hides its noise, so the rate is that of the labels held out; which way it goes needs
         # more labels than these, and memorising hides one direction no more than another.
         unseen = subset(self.loaded, np.flatnonzero(held))
         report = noise_report(None, unseen.y, pred_probs=scouted.model.probs(unseen.x), seed=seed, unlabelled=None)

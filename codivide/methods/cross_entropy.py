@@ -3,23 +3,23 @@
 Two usual helps, off by default: label smoothing (Szegedy et al., CVPR 2016, arXiv:1512.00567), and early stopping by
 the accuracy on held-out samples with their given, noisy labels.
 
-Ours: held-out samples are taken class by class, every 1/share-th of a random order, and never the only one of its
-class. Where weights are averaged, the average is judged and kept. p(clean) of held-out samples comes from a mixture of
-their own, because their losses were never trained on.
+Ours: held-out samples are every 1/share-th of a class, never its only one. Averaged weights are judged and kept where
+there are any. p(clean) of held-out samples comes from a mixture of their own: they were never trained on.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from codivide import divide, functional
+from codivide.early_learning import memorises
 from codivide.engine import Batch, Method, Run
 from codivide.plan import autocast
 
@@ -32,7 +32,7 @@ class CrossEntropy(Method):
         label_smoothing: probability that is spread over all classes, in [0, 1].
         validation: share of the labelled samples that is held out to find the best epoch, at most 0.5; 0: none.
         patience: epochs without a better one on the held-out samples after which training ends; 0: never.
-        until_memorised: end when it is seen that labels are memorised (see ``memorises``); needs ``validation``.
+        until_memorised: also end when ``early_learning.memorises`` says so.
         steps: batches of an epoch, all full, from labelled samples that start again as often as needed (to see as many
             as a semi-supervised method does, with a weight average that rises as there); None: one pass.
     """
@@ -70,7 +70,7 @@ class CrossEntropy(Method):
         held = self.held_out(run)
         if self.validation and not held.any():
             run.warn("validation", "too few labels to hold any out; training on all of them to the end")
-        if held.any() and self.ended(run, int(held.sum())):
+        if held.any() and self.ended(run, held):
             run.log(stopped=1.0)
             return
         for batch in run.batches((run.data.y >= 0) & ~held, steps=self.steps):
@@ -80,25 +80,25 @@ class CrossEntropy(Method):
         if held.any():
             self.judge(run, held)
 
-    def ended(self, run: Run, held: int) -> bool:
-        """Whether nothing more is to be gained, as the samples held out show."""
-        if self.patience and run.epoch - int(run.remember("best_epoch")) >= self.patience:
-            return True
-        return self.until_memorised and memorises(run.history, held)
+    def ended(self, run: Run, held: Tensor) -> bool:
+        """Whether the samples held out show that nothing more is to be gained."""
+        memorised = self.until_memorised and memorises(run.history, int(held.sum()))
+        return memorised or 0 < self.patience <= run.epoch - int(run.remember("best_epoch"))
+            self.until_memorised and memorises(run.history, int(held.sum()))
+        )
 
     def loss(self, run: Run, i: int, batch: Batch) -> Tensor:
         """Cross-entropy with the smoothed given labels."""
         logits = run.logits(i, batch.x[0])
         run.observe(batch, logits)
         run.log(training_accuracy=(logits.detach().argmax(1) == batch.y).float().mean())
-        target = functional.one_hot(batch.y, logits.shape[1])
-        return functional.soft_cross_entropy(logits, functional.smooth(target, self.label_smoothing))
+        target = functional.smooth(functional.one_hot(batch.y, logits.shape[1]), self.label_smoothing)
+        return functional.soft_cross_entropy(logits, target)
 
     @torch.no_grad()
     def judge(self, run: Run, held: Tensor) -> None:
         """Keep the classifier if it agrees with more held-out labels than any before."""
-        net = run.average(0).eval()
-        agreed = 0
+        net, agreed = run.average(0).eval(), 0
         for ids in torch.split(held.nonzero().flatten().cpu(), run.plan.evaluation_batch):
             batch = run.fetch(ids, ("plain",))
             with autocast(run.precision, run.device):
@@ -129,28 +129,8 @@ class CrossEntropy(Method):
         return [run.attached["best.0"].net] if self.held_out(run).any() else super().members(run)
 
 
-def memorises(history: Sequence[Mapping[str, Any]], held: int) -> bool:
-    """Whether labels are being memorised: what was held out is predicted worse, what is trained on better.
-
-    At two epochs in a row agreement with the held-out labels is below its best by more than the standard error of that,
-    while agreement with the labels that are trained on has risen since, and is above that best by as much.
-
-    Args:
-        history: records with ``validation_accuracy`` and ``training_accuracy``; others are left out.
-        held: samples held out.
-    """
-    rows = [row for row in history if "validation_accuracy" in row]
-    if len(rows) < 3:
-        return False
-    best = max(rows, key=lambda row: float(row["validation_accuracy"]))
-    top = float(best["validation_accuracy"])
-    error = math.sqrt(max(top * (1 - top), 0.25 / held) / held)
-    fitted = max(float(best["training_accuracy"]), top + error)
-    return all(row["validation_accuracy"] < top - error and row["training_accuracy"] > fitted for row in rows[-2:])
-
-
 def stratified(labels: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """A random share of the labelled samples, the same share of every class as nearly as can be.
+    """Mask ``[N]`` of a random share of the labelled samples, the same share of every class as nearly as can be.
 
     The samples are put in a random order, class after class, and every 1/share-th is taken. A class of one gives none.
 
@@ -158,9 +138,6 @@ def stratified(labels: Tensor, share: float, generator: torch.Generator) -> Tens
         labels: ``[N]``, -1 where there is none.
         share: in [0, 0.5], so that something is left of every class.
         generator: on the CPU.
-
-    Returns:
-        Mask ``[N]``.
     """
     given = labels.cpu()
     size = torch.bincount(given[given >= 0])

@@ -25,15 +25,13 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from codivide import functional, semi
-from codivide.automatic import AUTO, Auto, fixed
+from codivide.automatic import AUTO, Auto
 from codivide.engine import Batch, Run
 from codivide.methods._division import VIEWS, Dividing
 
 #: The paper's values (CIFAR-10, symmetric 50 and 80 %) of what "auto" may change.
-PAPER: dict[str, Any] = {
-    **{"lambda_u": 25.0, "threshold": 0.5, "warmup": None, "confidence_penalty": 0.0, "alpha": 4.0},
-    **{"division": "mixture"},
-}
+PAPER: dict[str, Any] = {"lambda_u": 25.0, "threshold": 0.5, "warmup": None, "confidence_penalty": 0.0, "alpha": 4.0}
+PAPER |= {"division": "mixture"}
 
 
 @dataclass
@@ -41,9 +39,8 @@ class DivideMix(Dividing):
     """Co-divide, co-refine, co-guess and MixMatch with two networks.
 
     Attributes:
-        warmup: epochs of plain training first (30 on CIFAR-100); None: 10, or a third of all where that is less. Here
-            and wherever the default is "auto", ``codivide.choose`` sets it from the data; where nothing chooses, it is
-            ``PAPER``'s value.
+        warmup: epochs of plain training first (30 on CIFAR-100); None: 10, or a third of all where that is less; "auto"
+            (as below): set by ``codivide.choose``, else ``PAPER``'s value.
         confidence_penalty: weight of the negative entropy during warm-up; 1 for asymmetric noise.
         average_guesses: divide and guess with the weight averages (needs an average in the plan).
         networks: 2, or 1 that divides and guesses for itself (no co-training).
@@ -107,7 +104,7 @@ class DivideMix(Dividing):
         """Warm-up: cross-entropy, with the confidence penalty where it is asked for (eq. 1 and 2)."""
         logits = run.logits(i, batch.x[0])
         loss = self.observe(run, i, batch, logits).mean()
-        return loss + fixed(self.confidence_penalty) * functional.confidence_penalty(logits)
+        return loss + float(self.setting("confidence_penalty")) * functional.confidence_penalty(logits)
 
     def views(self) -> tuple[tuple[str, ...], slice, slice]:
         """The views of a batch, and which of them are to guess on and which to learn from."""
@@ -119,7 +116,7 @@ class DivideMix(Dividing):
 
     def learn(self, run: Run, i: int, clean_prob: Tensor) -> None:
         """Train network ``i`` on the peer's split (algorithm 1, lines 9 to 28)."""
-        labelled = clean_prob > fixed(self.threshold)  # False where there is no label (NaN)
+        labelled = clean_prob > self.setting("threshold")  # False where there is no label (NaN)
         count = int(labelled.sum())
         run.log(**{f"labelled_{i}": float(count), f"unlabelled_{i}": float(len(labelled) - count)})
         if count == 0:
@@ -142,11 +139,11 @@ class DivideMix(Dividing):
         target_x = functional.one_hot(known.y, target_u.shape[1])
         if self.refine:
             target_x = semi.refine(target_x, clean_prob, own[len(unknown_x) :], self.temperature)
-        mixed = semi.mixmatch(known.x[learn], target_x, unknown.x[learn], target_u, fixed(self.alpha), run.gen)
+        mixed = semi.mixmatch(known.x[learn], target_x, unknown.x[learn], target_u, self.setting("alpha"), run.gen)
         loss = semi.mixmatch_loss(run.logits(i, mixed.x), mixed, self.prior)
         run.log(loss=loss.labelled)
         if not len(unknown.id):
             return loss.labelled + loss.prior
-        weight = fixed(self.lambda_u) * functional.ramp(run.progress, self.warmup_epochs(run), self.rampup)
+        weight = float(self.setting("lambda_u")) * functional.ramp(run.progress, self.warmup_epochs(run), self.rampup)
         run.log(loss_u=loss.unlabelled, lambda_u=weight)
         return loss.labelled + loss.prior + weight * loss.unlabelled
