@@ -84,8 +84,6 @@ class CrossEntropy(Method):
         """Whether the samples held out show that nothing more is to be gained."""
         memorised = self.until_memorised and memorises(run.history, int(held.sum()))
         return memorised or 0 < self.patience <= run.epoch - int(run.remember("best_epoch"))
-            self.until_memorised and memorises(run.history, int(held.sum()))
-        )
 
     def loss(self, run: Run, i: int, batch: Batch) -> Tensor:
         """Cross-entropy with the smoothed given labels."""
