@@ -47,6 +47,7 @@ class Material:
         curves: one record an epoch.
         skipped: files that were left out: path, reason.
         annotators: name, labels, quality of each; None: there is one label a sample.
+        choices: why method and settings were chosen, a sentence each, where they were.
         remarks: what could not be done, and why.
     """
 
@@ -63,6 +64,7 @@ class Material:
     curves: Sequence[Mapping[str, Any]] = ()
     skipped: Sequence[tuple[str, str]] = ()
     annotators: Sequence[Mapping[str, Any]] | None = None
+    choices: Sequence[str] = ()
     remarks: Sequence[str] = field(default=())
 
     @cached_property
@@ -147,8 +149,15 @@ def from_run(run: Path) -> Material:
         curves=record.rows,
         skipped=_skipped(run),
         annotators=record.summary.get("annotators"),
+        choices=_choices(record.summary.get("choice") or {}),
         remarks=remarks,
     )
+
+
+def _choices(choice: Mapping[str, Any]) -> tuple[str, ...]:
+    """The sentences of a summary's ``choice``."""
+    verdict = choice.get("verdict")
+    return (*choice.get("decision", {}).get("reasons", ()), *([verdict["text"]] if verdict else []))
 
 
 def from_fit(

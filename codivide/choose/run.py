@@ -264,9 +264,12 @@ class _Choosing:
         part = replace(subset(self.loaded, np.unique(few)), test=None, confirmed=None)
         short = replace(self.job, method=CrossEntropy(), plan=rescaled(self.job.plan, 2), record_learning=False)
         seconds = jobs.execute(replace(short, choice={}), part).run.history[-1]["seconds"]
+        return float(seconds) * len(labelled) / len(part.y) * self._looking()
+
+    def _looking(self) -> float:
+        """What an epoch takes with its looks at training and test data, as a multiple; a look is a third of a pass."""
         tested = 0 if self.loaded.test is None else len(self.loaded.test.y)
-        looks = (len(self.loaded.y) + tested) / (3 * len(self.loaded.y))
-        return float(seconds) * len(labelled) / len(part.y) * (1 + looks)
+        return 1 + (len(self.loaded.y) + tested) / (3 * len(self.loaded.y))
 
     def _evidence(self, scouted: Outcome, held: np.ndarray[Any, Any]) -> Evidence:
         from codivide.noise_estimate import concentration, noise_report  # it knows the estimator, which knows this room
@@ -287,7 +290,7 @@ class _Choosing:
         predicted = scouted.model.logits(subset(self.loaded, np.flatnonzero(labels >= 0)).x).argmax(1).numpy()
         found = np.bincount(predicted, minlength=len(given))
         lost = np.flatnonzero((given >= FEWEST) & (found < 0.5 * given))
-        looked = float(scouted.summary["seconds"]) / max(len(rows), 1)
+        looked = float(scouted.summary["training_seconds"]) / len(rows) * self._looking()
         left = None
         if self.auto is not None and self.auto.budget is not None:
             left = max(0.85 * self.auto.budget - (time.monotonic() - self.began), 0.0)
