@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -19,21 +18,28 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import detection_sets
 import numpy as np
 import torch
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from codivide import detection, noise_report
 from codivide.data import named, noise
 from codivide.noise_estimate import NoiseReport
 from codivide.record import environment
 
-ROOT = Path(os.environ.get("CODIVIDE_DATA", "data"))
 INJECTED = {
     "digits": ("symmetric:0", "symmetric:0.2", "symmetric:0.4", "symmetric:0.6", "asymmetric:0.2", "asymmetric:0.4"),
     "fashion_mnist": ("symmetric:0", "symmetric:0.2", "symmetric:0.4", "asymmetric:0.4"),
 }
 PAIR = {"digits": ("pair:0.45",)}
+KNOWN = {
+    "music_genre majority": "music_majority",
+    "music_genre single": "music_single",
+    "hausa distant": "hausa",
+    "youtube majority": "youtube",
+    "cifar10n:aggre efficientnet-lite0": "cifar10n_aggre",
+    "cifar10n:worse efficientnet-lite0": "cifar10n_worse",
+}
 RUNS = (("cifar10n:worse", None), ("cifar10n:aggre", None), ("cifar10", "symmetric:0.4"), ("cifar10", "symmetric:0"))
 
 
@@ -57,21 +63,9 @@ def settings() -> Iterator[Setting]:
             truth = loaded.y[rows]
             given = noise.apply(noise.parse(spec), truth, loaded.classes, np.random.default_rng(0), None, name)
             yield Setting(f"{name} {spec}", x, given, truth, len(loaded.classes))
-    music = np.load(ROOT / "crowd/music_genre.npz")
-    for kind in ("majority", "single"):
-        given, truth = music[f"y_train_{kind}"].astype(np.int64), music["y_train_true"].astype(np.int64)
-        yield Setting(f"music_genre {kind}", music["x_train"], given, truth, 10)
-    hausa = np.load(ROOT / "text/hausa_newsclass_distant.npz")
-    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, min_df=2)
-    x = words.fit_transform([text.decode("utf-8") for text in hausa["text_train"]])
-    yield Setting(
-        "hausa distant", x, hausa["y_train_noisy"].astype(np.int64), hausa["y_train_true"].astype(np.int64), 5
-    )
-    youtube, embedded = np.load(ROOT / "text/youtube.npz"), np.load(ROOT / "text/youtube_minilm.npz")
-    covered = youtube["weak_majority_train"] >= 0
-    given = youtube["weak_majority_train"][covered].astype(np.int64)
-    x = embedded["x_train"][covered].astype(np.float32)
-    yield Setting("youtube majority", x, given, youtube["y_train"][covered].astype(np.int64), 2)
+    for name, known in KNOWN.items():
+        found = detection_sets.SETS[known](0)
+        yield Setting(name, found.x, found.given, found.truth, found.classes)
 
 
 def compare(report: NoiseReport, given: np.ndarray, truth: np.ndarray, classes: int) -> dict[str, Any]:
@@ -92,7 +86,7 @@ def trained(source: str, spec: str | None) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         words = ["fit", source, "--method", "cross_entropy", "--net", "small_cnn", "--epochs", "12", "--limit", "4000"]
-        words += ["--out", str(run), "--evaluate-every", "12", *(["--noise", spec] if spec else [])]
+        words += ["--out", str(run), *(["--noise", spec] if spec else [])]
         subprocess.run([sys.executable, "-m", "codivide.cli", *words], check=True, capture_output=True)
         began = time.perf_counter()
         report = noise_report(run)

@@ -24,6 +24,7 @@ from codivide.data.options import ReadOptions
 from codivide.data.sources import load
 from codivide.engine import Run
 from codivide.errors import InputError, unknown
+from codivide.features.options import unset
 from codivide.files import write_text
 from codivide.job import Job, build_method, default_plan
 from codivide.recipes import RECIPES, Recipe
@@ -34,7 +35,7 @@ _CURVE = (
     *("clean_correct", "wrong_correct", "wrong_memorised", "given_agreement"),
 )
 
-Progress = Callable[[Run, Mapping[str, Any]], None]
+Progress = Callable[[Run | None, Mapping[str, Any]], None]
 Begin = Callable[[Recipe, int, int], Progress]
 Result = dict[str, Any]
 
@@ -77,11 +78,12 @@ def run(recipe: Recipe, seed: int, folder: Path, loaded: Loaded | None = None, b
     plan = default_plan(len(loaded.y), method, **{**recipe.plan, "seed": seed})
     origin = {"recipe": recipe.name, "data": recipe.data, "noise": recipe.noise, "limit": recipe.limit}
     origin |= {"labels_per_class": recipe.labels_per_class}
-    left_open = tuple(name for name in ("epochs", "average") if name not in recipe.plan)
+    named = {**recipe.plan, "net": recipe.net, "dropout": recipe.dropout, "augment": recipe.augment}
+    left_open = unset({**named, "evaluate_every": recipe.evaluate_every})
     job = Job(method, plan, recipe.net, recipe.dropout, origin, evaluate_every=recipe.evaluate_every, open=left_open)
     shown = None if begin is None else lambda name, epochs: begin(recipe, seed, epochs)
     outcome = execute(job, loaded, folder, resume=begun(folder), begin=shown)
-    curve = [{name: row[name] for name in _CURVE if name in row} for row in outcome.run.history]
+    curve = [{name: row[name] for name in _CURVE if name in row} for row in outcome.history]
     return {"recipe": asdict(recipe), "seed": seed, **outcome.summary, "curve": curve}
 
 

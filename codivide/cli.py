@@ -156,6 +156,10 @@ def fit(
             rich_help_panel=DATA,
         ),
     ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(help="The column of a table that holds the labels (label).", rich_help_panel=DATA),
+    ] = None,
     annotators: Annotated[
         str | None,
         typer.Option(
@@ -177,7 +181,9 @@ def fit(
     from codivide.data import experiment
     from codivide.data.options import ReadOptions, annotator_options
     from codivide.data.sources import load
-    from codivide.job import Job, build_method, check_folder, default_plan
+    from codivide.features.options import NOT_FOR_FEATURES, Features, refuse, unset
+    from codivide.job import Job, build_method, default_plan
+    from codivide.run_folder import check_folder
 
     hyper = {name: value for name, value in hyper_parameters.items() if value is not None}
     if budget is not None:
@@ -185,6 +191,8 @@ def fit(
             raise InputError("--budget needs --method auto, which may choose what fits into it")
         hyper["budget"] = _seconds(budget)
     job_method = build_method(method, **hyper)
+    if isinstance(job_method, Features):
+        refuse({name: given[name] for name in NOT_FOR_FEATURES})
     default_plan(
         1, job_method, **{name: given[name] for name in PLAN_FLAGS}
     )  # a bad value shows before the data are read
@@ -201,6 +209,7 @@ def fit(
         progress=True,
         encoder=encoder,
         device=device,
+        label=label or "label",
         **annotator_options(annotators),
     )
     loaded = load(source, options=options, truth=truth)
@@ -212,12 +221,11 @@ def fit(
     plan = default_plan(len(loaded.y), job_method, **{name: given[name] for name in PLAN_FLAGS})
     data_flags = (
         *("source", "test", "truth", "noise", "limit", "labels_per_class", "image_size", "encoder", "annotators"),
-        "unlabelled",
+        *("unlabelled", "label"),
     )
     described = {name: str(given[name]) for name in data_flags if given[name] is not None}
     record = decided.record() if decided is not None else {}
-    left_open = tuple(name for name in ("epochs", "average") if given[name] is None)
-    job = Job(job_method, plan, net, dropout, described, evaluate_every, record_learning, record, left_open)
+    job = Job(job_method, plan, net, dropout, described, evaluate_every, record_learning, record, unset(given))
     say_data(loaded)
     try:
         with Stages() as stages:
@@ -243,12 +251,12 @@ def predict(
     from codivide.data.options import ReadOptions
     from codivide.data.sources import read_inputs
     from codivide.files import atomic
-    from codivide.job import MODEL
-    from codivide.model import Model
+    from codivide.model import load as load_model
     from codivide.plan import resolve_device
+    from codivide.run_folder import MODEL
 
     _check_new_file(out)
-    model = Model.load(run / MODEL if run.is_dir() else run, resolve_device(device))
+    model = load_model(run / MODEL if run.is_dir() else run, resolve_device(device))
     source: Any = files[0] if len(files) == 1 else [Path(name) for name in files]
     options = ReadOptions(progress=True, device=device)
     rows, ids, skipped = read_inputs(source, model.shape, model.dtype, options, model.encoder)
@@ -370,7 +378,8 @@ def demo(
     _tune_allocator()
     from codivide.data.experiment import spoil
     from codivide.data.sources import load
-    from codivide.job import Job, build_method, check_folder, default_plan, execute
+    from codivide.job import Job, build_method, default_plan, execute
+    from codivide.run_folder import check_folder
 
     loaded = spoil(load("digits"), "symmetric:0.4", seed)
     say_data(loaded)

@@ -25,7 +25,7 @@ def audit(
 ) -> None:
     """Make a page of the labels that look wrong, to be checked in a browser."""
     from codivide.audit import facts, render
-    from codivide.job import REPORT
+    from codivide.run_folder import REPORT
 
     path = run / REPORT if out is None else out
     if out is not None or run.is_dir():

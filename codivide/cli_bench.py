@@ -89,11 +89,11 @@ def tune(
 
 
 @contextmanager
-def _shown() -> Iterator[Callable[[Recipe, int, int], Callable[[Run, Mapping[str, Any]], None]]]:
+def _shown() -> Iterator[Callable[[Recipe, int, int], Callable[[Run | None, Mapping[str, Any]], None]]]:
     """What a bench calls at the beginning of each run, to show one progress bar after another."""
     with ExitStack() as stack:
 
-        def begin(recipe: Recipe, seed: int, epochs: int) -> Callable[[Run, Mapping[str, Any]], None]:
+        def begin(recipe: Recipe, seed: int, epochs: int) -> Callable[[Run | None, Mapping[str, Any]], None]:
             stack.close()
             err_console.print(f"{recipe.name}, seed {seed}", highlight=False)
             return stack.enter_context(Display(epochs, recipe.method)).update

@@ -53,13 +53,15 @@ class Display:
         else:
             self._showwarning(message, category, *rest)
 
-    def update(self, run: Run, row: Mapping[str, Any]) -> None:
-        """Show one epoch's record."""
+    def update(self, run: Run | None, row: Mapping[str, Any]) -> None:
+        """Show one epoch's record; ``run`` is None where no network is trained."""
         if self.first is None:
             self.first = row["epoch"] - 1
-            err_console.print(f"{self.name} on {run.device}, {run.precision}, seed {run.plan.seed}", highlight=False)
+            where = f" on {run.device}, {run.precision}, seed {run.plan.seed}" if run else " on cpu"
+            err_console.print(self.name + where, highlight=False)
         self.seconds += row["seconds"]
-        text = f"loss {row['loss']:.3f}" if "loss" in row else ""
+        text = f"{row['round']} " if "round" in row else ""
+        text += f"loss {row['loss']:.3f}" if "loss" in row else ""
         if "labelled_0" in row:
             text += f" clean {row['labelled_0']:.0f}/{row['labelled_0'] + row['unlabelled_0']:.0f}"
         if "test_accuracy" in row:
@@ -86,7 +88,7 @@ class Stages:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def begin(self, name: str, epochs: int) -> Callable[[Run, Mapping[str, Any]], None]:
+    def begin(self, name: str, epochs: int) -> Callable[[Run | None, Mapping[str, Any]], None]:
         """End the display of the stage before; what is returned shows an epoch of the new one."""
         self._stack.close()
         return self._stack.enter_context(Display(epochs, name)).update

@@ -24,7 +24,7 @@ from codivide import divide, inside
 from codivide.automatic import AUTO
 from codivide.data.loaded import Rows
 from codivide.data.views import View
-from codivide.errors import InputError, TrainingWarning, unknown
+from codivide.errors import InputError, TrainingWarning, check_values
 from codivide.functional import sample_loss
 from codivide.plan import Plan, autocast, learning_rate, resolve_device, resolve_precision
 
@@ -79,15 +79,7 @@ class Method:
     settings: ClassVar[Mapping[str, Any]] = {}  # fields of the plan that the method wants unless told otherwise
 
     def __post_init__(self) -> None:
-        for name, (least, most) in self.limits.items():
-            value = getattr(self, name)
-            if name in self.unsettled():
-                continue
-            if value is not None and not least <= value <= most:
-                raise InputError(f"{name} is {value}; it must be at least {least} and at most {most}")
-        for name, words in self.choices.items():
-            if name not in self.unsettled() and getattr(self, name) not in words:
-                raise unknown(name, getattr(self, name), words)
+        check_values(self, self.limits, self.choices, self.unsettled())
 
     def setting(self, name: str) -> Any:
         """A hyper-parameter; the paper's value where it is "auto" and nothing has been chosen."""

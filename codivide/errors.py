@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Mapping
 
 
 class InputError(ValueError):
@@ -28,3 +28,22 @@ def unknown(what: str, name: str, known: Iterable[str]) -> InputError:
     names = list(known)
     listed = f" Known are {', '.join(names)}." if len(names) <= 40 else ""
     return InputError(f"unknown {what} {name!r}.{nearest(name, names)}{listed}")
+
+
+def check_values(
+    owner: object,
+    limits: Mapping[str, tuple[float, float]],
+    choices: Mapping[str, tuple[str, ...]],
+    free: Container[str] = (),
+) -> None:
+    """InputError unless the named fields of ``owner`` are within their limits (None is) and among their words.
+
+    Fields in ``free`` are not asked.
+    """
+    for name, (least, most) in limits.items():
+        value = getattr(owner, name)
+        if name not in free and value is not None and not least <= value <= most:
+            raise InputError(f"{name} is {value}; it must be at least {least} and at most {most}")
+    for name, words in choices.items():
+        if name not in free and getattr(owner, name) not in words:
+            raise unknown(name, getattr(owner, name), words)

@@ -20,8 +20,10 @@ from codivide.data.options import ReadOptions
 from codivide.data.sources import load, read_inputs
 from codivide.engine import Method
 from codivide.errors import InputError
-from codivide.job import Job, build_method, check_folder, default_plan
+from codivide.features.options import Features, refuse, unset
+from codivide.job import Job, build_method, default_plan
 from codivide.plan import resolve_device
+from codivide.run_folder import check_folder
 
 
 class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -31,8 +33,9 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     (CSV or Parquet), a torch or Hugging Face data set, or the name of a known set.
 
     Args:
-        method: "auto" (chosen from the data, see ``codivide.choose``), a name in ``codivide.METHODS``, or an instance
-            with its own hyper-parameters, such as ``METHODS["dividemix"](lambda_u=0)``.
+        method: "auto" (chosen from the data, see ``codivide.choose``), a name in ``codivide.METHODS``, "features"
+            (linear and MLP heads on tables, in seconds), or an instance with its own hyper-parameters, such as
+            ``METHODS["dividemix"](lambda_u=0)`` or ``Features(heads="linear")``.
         net: a network's name, or "auto": an MLP for tables, a small CNN or PreAct ResNet-18 for images.
         epochs: passes; None: from the size of the data (about 4,000 updates, 30 to 200 epochs).
         batch_size: samples in a batch; None, here and below: what the method asks for, else 64.
@@ -64,15 +67,15 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         labels_: the same columns for every sample.
         annotator_quality_: data frame of the annotators where there are several, with columns name, labels (how many),
             quality (see ``codivide.crowd.Consensus``) and agreement (with the others).
-        history_: one record an epoch.
+        history_: one record an epoch, or a round of the features.
         evidence_: what training showed of every sample, for ``noise_report``; see ``job.training_evidence``.
         choice_: what was chosen and why, where something was; else None.
-        model_: the trained ``codivide.Model``.
+        model_: the trained classifier, ``codivide.Model`` or ``codivide.FeatureModel``.
     """
 
     def __init__(
         self,
-        method: str | Method = "auto",
+        method: str | Method | Features = "auto",
         net: str = "auto",
         *,
         epochs: int | None = None,
@@ -152,6 +155,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             loaded = confirm(loaded, decided)
         seed = self.random_state
         method = build_method(self.method) if isinstance(self.method, str) else self.method
+        if isinstance(method, Features):
+            refuse({"net": self.net, "dropout": self.dropout, "augment": self.augment})
         plan = default_plan(
             len(loaded.y),
             method,
@@ -176,7 +181,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             self._described(X),
             corrections=record,
             record_learning=self.out is not None,
-            open=tuple(name for name in ("epochs", "average") if getattr(self, name) is None),
+            open=unset(vars(self)),
         )
         outcome = execute(job, loaded, Path(self.out) if self.out is not None else None)
 
@@ -192,7 +197,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.label_issues_ = label_table.issues(outcome.table)
         self.clean_proba_ = outcome.table["clean_prob"].to_numpy()
         self.suggested_labels_ = outcome.table["suggested"].to_numpy().astype(self.classes_.dtype)
-        self.history_ = outcome.run.history
+        self.history_ = outcome.history
         self.choice_ = outcome.summary.get("choice")
         self._loaded = loaded
         self.evidence_ = outcome.evidence
@@ -211,10 +216,12 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """
         from codivide.audit.facts import build  # most users of the estimator never audit
         from codivide.audit.material import from_fit
+        from codivide.noise_estimate import noise_report
 
         check_is_fitted(self)
         method = self.method if isinstance(self.method, str) else type(self.method).__name__
-        material = from_fit(self.labels_, self.classes_.tolist(), self.model_, self._loaded, self.history_, method)
+        noise, fitted = noise_report(self), (self.model_, self._loaded, self.history_)
+        material = from_fit(self.labels_, self.classes_.tolist(), *fitted, method, noise)
         return Findings(self.labels_, build(material, limit, thumbnails))
 
     def predict_proba(self, X: Any) -> np.ndarray[Any, np.dtype[np.float64]]:

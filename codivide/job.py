@@ -2,53 +2,46 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 
-from codivide import __version__, detection, divide, early_learning, functional, label_table, nets
+from codivide import __version__, detection, divide, early_learning, functional, label_noise, label_table, nets
 from codivide.data import noise
 from codivide.data.loaded import Loaded
 from codivide.data.rows import subset
 from codivide.data.views import ViewSpec, fit_views
 from codivide.engine import Data, Method, Run, train
 from codivide.errors import InputError, TrainingWarning, unknown
-from codivide.files import atomic, write_text
+from codivide.features.learn import Learned, learn
+from codivide.features.matrix import raw
+from codivide.features.options import Features, refuse
 from codivide.methods import METHODS
 from codivide.methods.auto import Auto
 from codivide.methods.dividemix import DivideMix
 from codivide.model import Model
+from codivide.model_file import Classifier
 from codivide.plan import Plan, resolve_device
 from codivide.record import environment
+from codivide.run_folder import CHECKPOINT, RunFolder
 
-MODEL, CHECKPOINT, METRICS = "model.safetensors", "checkpoint.safetensors", "metrics.jsonl"
-PREDICTIONS = "predictions.npz"
-REPORT = "report.html"  # of `codivide audit`
-PICTURES = tuple(
-    f"{name}.{kind}" for name in ("learning", "curves", "losses", "reliability") for kind in ("png", "svg")
-)
-_WRITTEN = (
-    *("config.json", METRICS, "labels.csv", "labels.parquet", PREDICTIONS, MODEL, CHECKPOINT, "summary.json"),
-    *("skipped.csv", REPORT, *PICTURES),
-)
-SCOUT, CHOICE = "scout", "choice.json"  # of an automatic choice, see `codivide.choose`
 _MEMORY = "learning.predictions"  # of a run: what it predicted for every sample at each recorded epoch
 _CONFIDENCE = "learning.confidence"  # the probability of the latest of these predictions
+_FEWEST = 100  # labels from which on what was predicted on the way is asked for p(clean)
 _PROBS = "learning.probabilities"  # the sum over these epochs of the class probabilities of every sample
 
-#: Everything that a job can do by name: the methods, and the choice among them.
-CHOICES: dict[str, type[Method]] = {**METHODS, "auto": Auto}
+#: Everything that a job can do by name: the methods that train networks, the route for features, and the choice.
+CHOICES: dict[str, type[Method] | type[Features]] = {**METHODS, "features": Features, "auto": Auto}
 
-Progress = Callable[[Run, Mapping[str, Any]], None]
+Progress = Callable[[Run | None, Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -57,7 +50,7 @@ class Job:
 
     Attributes:
         method: the algorithm with its hyper-parameters.
-        plan: optimizer, schedule, precision, device, seed.
+        plan: optimizer, schedule, precision, device, seed; of the route for features only the seed is used.
         net: a name that ``nets.build`` knows, or "auto".
         dropout: of the network, before its last layer, in [0, 1).
         source: where the data came from and what was done to them (path, noise, part), for the record.
@@ -66,11 +59,11 @@ class Job:
         record_learning: look at the training set, too, at up to about 50 of these epochs (see ``early_learning``);
             each look costs a forward pass.
         corrections: the decisions of a person that the data carry (see ``audit.corrections``), for the record.
-        open: fields of the plan that nobody has set, "epochs" and "average", so that they may be chosen.
+        open: options of a network's training that nobody has set (see ``features.options.unset``), to be chosen.
         choice: what was chosen and why (see ``codivide.choose``), for the record.
     """
 
-    method: Method = field(default_factory=DivideMix)
+    method: Method | Features = field(default_factory=DivideMix)
     plan: Plan = field(default_factory=Plan)
     net: str = "auto"
     dropout: float = 0.0
@@ -91,15 +84,17 @@ class Outcome:
     """What a run gives back.
 
     Attributes:
-        run: the finished run with its history.
+        run: the finished run; None where no network was trained.
+        history: one record an epoch, or a round.
         model: the classifier.
         table: every sample with given label, suggestion and probability of being clean (see ``label_table.build``).
         summary: the numbers of ``summary.json``.
         evidence: what the run knows of its training samples, see ``training_evidence``.
     """
 
-    run: Run
-    model: Model
+    run: Run | None
+    history: list[dict[str, Any]]
+    model: Classifier
     table: pd.DataFrame
     summary: dict[str, Any]
     evidence: dict[str, np.ndarray[Any, Any]]
@@ -110,12 +105,18 @@ def default_epochs(samples: int) -> int:
     return min(max(math.ceil(4_000 * 64 / max(samples, 1)), 30), 200)
 
 
-def default_plan(samples: int, method: Method | None = None, **given: Any) -> Plan:
+def default_plan(samples: int, method: Method | Features | None = None, **given: Any) -> Plan:
     """The plan for a data set of this size: step schedule, down at half time; what the method asks for wins over it.
 
     A field of ``given`` that is not None wins over both. Without epochs there are ``default_epochs(samples)``; "step"
-    without milestones steps at half time, as DivideMix does.
+    without milestones steps at half time, as DivideMix does. The route for features has its rounds for epochs.
+
+    Raises:
+        InputError: a setting out of range, or one that does not apply to the method.
     """
+    if isinstance(method, Features):
+        refuse(given)
+        return Plan(epochs=method.rounds(), schedule="constant", seed=given.get("seed") or 0)
     settings: dict[str, Any] = {"schedule": "step", **(method.settings if method else {})}
     settings |= {name: value for name, value in given.items() if value is not None}
     settings.setdefault("epochs", default_epochs(samples))
@@ -124,7 +125,7 @@ def default_plan(samples: int, method: Method | None = None, **given: Any) -> Pl
     return Plan(**settings)
 
 
-def build_method(name: str, **hyper: Any) -> Method:
+def build_method(name: str, **hyper: Any) -> Method | Features:
     """A method by name with hyper-parameters; InputError names the nearest known one."""
     if name not in CHOICES:
         raise unknown("method", name, CHOICES)
@@ -133,21 +134,6 @@ def build_method(name: str, **hyper: Any) -> Method:
         if key not in known:
             raise unknown(f"hyper-parameter of {name}", key, known)
     return CHOICES[name](**hyper)
-
-
-def check_folder(out: Path, resume: bool = False, overwrite: bool = False) -> None:
-    """Whether a run may be written to ``out``; asked before any long work, changes nothing.
-
-    Raises:
-        InputError: it exists and is not empty (unless resume or overwrite), or is no folder of a run.
-    """
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out} is a file; give a folder")
-    held = sorted(p.name for p in out.iterdir() if p.suffix != ".part") if out.exists() else []
-    if held and not resume and not overwrite:
-        raise InputError(f"--out {out} exists and is not empty; use --resume, --overwrite or another folder")
-    if not set(held) <= {*_WRITTEN, SCOUT, CHOICE} and "config.json" not in held:
-        raise InputError(f"--out {out} holds other files ({held[0]}, ...) and no codivide run; give another folder")
 
 
 def execute(
@@ -160,6 +146,8 @@ def execute(
     deadline: float | None = None,
 ) -> Outcome:
     """Train, evaluate, record what is learned of clean and wrong labels, and write the run folder.
+
+    The route for features takes seconds and has no checkpoint: ``resume`` begins it again.
 
     Args:
         job: method, plan and net.
@@ -174,12 +162,14 @@ def execute(
     Raises:
         InputError: the data do not suit the job.
     """
-    device = resolve_device(job.plan.device)
     if loaded.test is not None and not (loaded.test.y >= 0).any():
         raise InputError(f"no sample of the test data {loaded.test.name} has a label")
+    if isinstance(job.method, Features):
+        return _execute_features(job, job.method, loaded, out, progress)
+    method, device = job.method.settled(), resolve_device(job.plan.device)
     views = fit_views(loaded.x, loaded.augment)
     net = nets.auto(loaded.x.shape, device) if job.net == "auto" else job.net
-    job = replace(job, net=net, method=job.method.settled())
+    job = replace(job, net=net, method=method)
     confirmed = None if loaded.confirmed is None else torch.from_numpy(loaded.confirmed)
     learned = loaded.y if hidden is None else np.where(hidden, -1, loaded.y)
     data = Data(loaded.x, torch.from_numpy(learned), loaded.classes, views.views(), confirmed)
@@ -188,7 +178,7 @@ def execute(
         return nets.build(net, loaded.x.shape, len(loaded.classes), job.dropout)
 
     settings = config(job, loaded)
-    folder = _Folder(out, settings, resume) if out else None
+    folder = RunFolder(out, settings, resume) if out else None
 
     evaluations = early_learning.evaluation_epochs(job.plan.epochs, job.evaluate_every)
     learning = _Learning(job, loaded, evaluations) if job.record_learning else None
@@ -204,7 +194,7 @@ def execute(
             scores |= learning.look(run, _model(job, run, loaded, views))
         row = run.history[-1] | scores
         if folder is not None:
-            folder.append(run, row)
+            folder.append(run.history, row)
         if progress is not None:
             progress(run, row)
         return scores
@@ -217,7 +207,7 @@ def execute(
     names = ("version", "net", "dropout", "augment", "evaluate_every", "record_learning", "encoder")
     identity = {name: settings[name] for name in names if name in settings}
     checkpoint = out / CHECKPOINT if out else None
-    run = train(job.method, data, build, job.plan, watch, checkpoint, resume, identity, deadline)
+    run = train(method, data, build, job.plan, watch, checkpoint, resume, identity, deadline)
     model = _model(job, run, loaded, views)
     evidence = training_evidence(run)
     if learning is None:
@@ -225,30 +215,101 @@ def execute(
     else:
         suggested, suggested_prob = learning.close(run)
         evidence |= learning.votes(run)
-    clean_prob = run.clean_prob().double().cpu().numpy()
+    clean_prob = _clean_prob(run, evidence, learning is not None)
     if hidden is not None:
         clean_prob[hidden] = _unseen_clean_prob(model, loaded, hidden)
-    table = label_table.build(
-        loaded.ids, loaded.y, suggested, clean_prob, loaded.classes, loaded.truth, suggested_prob, loaded.texts
-    )
-    if loaded.confirmed is not None:
-        table["confirmed"] = loaded.confirmed
-    summary = _summary(job, loaded, run, suggested, clean_prob, time.perf_counter() - began)
-    if out is not None:
-        label_table.write(table, out)
+    judged = _Judged(suggested, suggested_prob, clean_prob)
+    trained = {
+        "precision": run.precision,
+        "epochs": run.epoch,
+        "updates": run.step,
+        "skipped_updates": run.skipped_updates,
+        "seconds": round(time.perf_counter() - began, 2),
+    }
+    table = judged.table(loaded)
+    summary = _summary(job, loaded, run.history, judged, trained) | environment(str(run.device))
+    if folder is not None:
         if learning is not None:
-            learning.write(run, out, evidence)
-        if loaded.skipped:
-            with atomic(out / "skipped.csv") as aside:
-                pd.DataFrame(loaded.skipped, columns=["path", "reason"]).to_csv(aside, index=False)
-        model.save(out / MODEL)
-        write_text(out / "summary.json", json.dumps(summary, indent=2, default=str) + "\n")
-    return Outcome(run, model, table, summary, evidence)
+            folder.write_predictions(learning.epochs, loaded.classes, evidence)
+            folder.write_history(run.history)  # again, with what ``close`` added
+        folder.write_results(loaded, model, table, summary)
+    return Outcome(run, run.history, model, table, summary, evidence)
+
+
+def _clean_prob(run: Run, evidence: Mapping[str, np.ndarray[Any, Any]], recorded: bool) -> label_table.Floats:
+    """p(clean) ``[N]`` by the method's rule and the recorded predictions; without a record, by the rule alone."""
+    own = run.clean_prob().double().cpu().numpy()
+    if not recorded or "probs" not in evidence or (evidence["given"] >= 0).sum() < _FEWEST:
+        return own
+    found = label_noise.combined(evidence["probs"], evidence["given"], own)
+    return run.pin(torch.from_numpy(found).to(run.device)).cpu().numpy()
+
+
+def _execute_features(
+    job: Job, method: Features, loaded: Loaded, out: Path | None, progress: Progress | None
+) -> Outcome:
+    """``execute`` for the route for features: the same folder, one record a round."""
+    if len(loaded.x.shape) != 1:
+        raise InputError(
+            f"the method features takes tables of numbers, one row a sample; {loaded.name} has images of shape "
+            f"{loaded.x.shape}. Encode them (--encoder efficientnet-lite0), or choose another method (see `codivide "
+            "methods`)"
+        )
+    began = time.perf_counter()
+    watch = None if progress is None else lambda row: progress(None, row)
+    confirmed = None if loaded.confirmed is None else torch.from_numpy(loaded.confirmed)
+    given = torch.from_numpy(loaded.y)
+    learned = learn(raw(loaded.x), given, loaded.classes, method, job.plan.seed, watch, confirmed)
+    model, history = replace(learned.model, encoder=loaded.encoder), learned.records
+    history[-1] |= _cross_fitted_record(learned, loaded) | _test_scores(model, loaded.test)
+    if learned.remarks:
+        history[-1]["warnings"] = learned.remarks
+    judged = _Judged(
+        learned.suggested.numpy(),
+        learned.probs.gather(1, learned.suggested.unsqueeze(1)).squeeze(1).double().numpy(),
+        learned.clean_prob.numpy(),
+    )
+    trained = {"epochs": len(history), "learned": learned.report, "seconds": round(time.perf_counter() - began, 2)}
+    table = judged.table(loaded)
+    summary = _summary(job, loaded, history, judged, trained) | environment()
+    evidence = learned.evidence(given)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        folder = RunFolder(out, config(job, loaded))
+        folder.begin()
+        folder.write_history(history)
+        folder.write_predictions([len(history)], loaded.classes, evidence)
+        folder.write_results(loaded, model, table, summary)
+    return Outcome(None, history, model, table, summary, evidence)
+
+
+def _cross_fitted_record(learned: Learned, loaded: Loaded) -> dict[str, Any]:
+    """What the cross-fitted probabilities say of the training set, as the last epoch of a network's run says."""
+    losses = -learned.seen.double().clamp_min(torch.finfo(torch.float32).tiny).log()
+    return early_learning.record(learned.probs.argmax(1).numpy(), losses.numpy(), loaded.y, loaded.truth)
+
+
+class _Judged(NamedTuple):
+    """What is said of every sample: a label ``[N]``, its probability, and p(clean) of the given one."""
+
+    suggested: label_table.Labels
+    suggested_prob: label_table.Floats
+    clean_prob: label_table.Floats
+
+    def table(self, loaded: Loaded) -> pd.DataFrame:
+        """The label table."""
+        table = label_table.build(
+            *(loaded.ids, loaded.y, self.suggested, self.clean_prob, loaded.classes, loaded.truth),
+            *(self.suggested_prob, loaded.texts),
+        )
+        if loaded.confirmed is not None:
+            table["confirmed"] = loaded.confirmed
+        return table
 
 
 def config(job: Job, loaded: Loaded) -> dict[str, Any]:
     """Everything that defines a run, as JSON values."""
-    names = {cls: name for name, cls in METHODS.items()}
+    names: dict[type, str] = {cls: name for name, cls in CHOICES.items()}
     return {
         "version": __version__,
         "data": loaded.name,
@@ -274,7 +335,7 @@ def config(job: Job, loaded: Loaded) -> dict[str, Any]:
 
 
 def _model(job: Job, run: Run, loaded: Loaded, views: ViewSpec) -> Model:
-    members = job.method.members(run)
+    members = run.method.members(run)
     return Model(members, job.net, loaded.x.shape, loaded.x.dtype, loaded.classes, views, run.precision, loaded.encoder)
 
 
@@ -294,7 +355,7 @@ def _unseen_clean_prob(model: Model, loaded: Loaded, hidden: np.ndarray[Any, np.
     return prob.double().numpy()
 
 
-def _test_scores(model: Model, test: Loaded | None) -> dict[str, float]:
+def _test_scores(model: Classifier, test: Loaded | None) -> dict[str, float]:
     if test is None:
         return {}
     known = test.y >= 0
@@ -365,14 +426,6 @@ class _Learning:
         """``predictions [K, N]``, the likeliest class of every sample at each recorded epoch."""
         return {"predictions": self._predictions(run).T.cpu().numpy()}
 
-    def write(self, run: Run, folder: Path, evidence: Mapping[str, np.ndarray[Any, Any]]) -> None:
-        """``predictions.npz`` with ``training_evidence``, and ``metrics.jsonl`` with what ``close`` added."""
-        with atomic(folder / PREDICTIONS) as aside, open(aside, "wb") as file:
-            names = np.asarray([str(name) for name in self.loaded.classes])
-            arrays: dict[str, Any] = {"epochs": np.asarray(self.epochs), "classes": names, **evidence}
-            np.savez_compressed(file, **arrays)
-        write_text(folder / METRICS, "".join(json.dumps(row) + "\n" for row in run.history))
-
 
 def training_evidence(run: Run) -> dict[str, np.ndarray[Any, Any]]:
     """What a run knows of its training samples, for judging their labels.
@@ -391,54 +444,28 @@ def training_evidence(run: Run) -> dict[str, np.ndarray[Any, Any]]:
     return held
 
 
-class _Folder:
-    """A run folder, begun when the first epoch is done: a run that fails before leaves an older one as it was."""
-
-    def __init__(self, path: Path, settings: Mapping[str, Any], resume: bool) -> None:
-        self.path, self.settings, self.resume, self.begun = path, settings, resume, False
-
-    def append(self, run: Run, row: Mapping[str, Any]) -> None:
-        """Add an epoch to ``metrics.jsonl``, which follows the history of the run."""
-        if not self.begun:
-            self.begun = True
-            if not (self.resume and (self.path / CHECKPOINT).exists()):
-                for name in _WRITTEN:
-                    (self.path / name).unlink(missing_ok=True)
-                write_text(self.path / "config.json", json.dumps(self.settings, indent=2, default=str) + "\n")
-            for left in self.path.glob("*.part"):  # of a run that was killed while it wrote
-                left.unlink()
-            write_text(self.path / METRICS, "".join(json.dumps(r) + "\n" for r in run.history[:-1]))
-        with open(self.path / METRICS, "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-
-
 def _summary(
     job: Job,
     loaded: Loaded,
-    run: Run,
-    suggested: label_table.Labels,
-    clean_prob: label_table.Floats,
-    seconds: float,
+    history: Sequence[Mapping[str, Any]],
+    judged: _Judged,
+    trained: Mapping[str, Any],
 ) -> dict[str, Any]:
     labelled = loaded.y >= 0
-    flagged = labelled & (suggested != loaded.y)
+    flagged = labelled & (judged.suggested != loaded.y)
     flagged &= True if loaded.confirmed is None else ~loaded.confirmed
     summary: dict[str, Any] = {
         **config(job, loaded),
-        "precision": run.precision,
-        "epochs": run.epoch,
-        "updates": run.step,
-        "skipped_updates": run.skipped_updates,
+        **trained,
         "label_issues": int(flagged.sum()),
-        "training_seconds": round(sum(row["seconds"] for row in run.history), 2),
-        "seconds": round(seconds, 2),
-        "warnings": [text for row in run.history for text in row.get("warnings", {}).values()],
+        "training_seconds": round(sum(row["seconds"] for row in history), 2),
+        "warnings": [text for row in history for text in row.get("warnings", {}).values()],
     }
-    tests = {row["epoch"]: row["test_accuracy"] for row in run.history if "test_accuracy" in row}
+    tests = {row["epoch"]: row["test_accuracy"] for row in history if "test_accuracy" in row}
     if tests:
         best = max(tests, key=tests.__getitem__)  # of the evaluations on the test set: it peeks
         summary["test_accuracy"] = {
-            "last": tests[run.epoch],
+            "last": tests[history[-1]["epoch"]],
             "last_10_mean": float(np.mean(list(tests.values())[-10:])),  # of the last 10 evaluations
             "last_20_median": float(np.median(list(tests.values())[-20:])),  # what semi-supervised papers report
             "best": tests[best],
@@ -449,7 +476,7 @@ def _summary(
         summary["annotators"] = loaded.annotations.annotators()
     if loaded.truth is not None:
         summary["noise"] = noise.summary(loaded.truth, loaded.y, len(loaded.classes))
-        summary["detection"] = detection.detection(loaded.y, loaded.truth, clean_prob)
+        summary["detection"] = detection.detection(loaded.y, loaded.truth, judged.clean_prob)
         known = loaded.truth >= 0
-        summary["suggestion_accuracy"] = float((suggested == loaded.truth)[known].mean())
-    return summary | environment(str(run.device))
+        summary["suggestion_accuracy"] = float((judged.suggested == loaded.truth)[known].mean())
+    return summary

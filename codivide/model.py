@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,17 +9,15 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from codivide import encode, nets
+from codivide import encode, model_file, nets
 from codivide.data.loaded import Rows
 from codivide.data.views import ViewSpec
 from codivide.errors import InputError
-from codivide.files import read_tensors, save_tensors
+from codivide.features.model import KIND, FeatureModel
+from codivide.model_file import Classifier
 from codivide.plan import autocast, computes_bf16
-
-FORMAT = 1
 
 
 @dataclass
@@ -92,50 +89,58 @@ class Model:
         encoder, more = encode.save(self.encoder)
         tensors |= more
         header = {
-            "format": FORMAT,
             "net": self.net,
             "shape": self.shape,
             "dtype": str(self.dtype).removeprefix("torch."),
-            "classes": [value.item() if isinstance(value, np.generic) else value for value in self.classes],
             "augment": self.views.augment,
             "precision": self.precision,
             "members": len(self.members),
             "encoder": encoder,
         }
-        save_tensors(path, {name: value.cpu() for name, value in tensors.items()}, {"model": json.dumps(header)})
+        model_file.write(path, tensors, header, self.classes)
 
     @classmethod
     def load(cls, path: Path, device: torch.device | None = None) -> Model:
-        """Read a saved model.
+        """Read saved networks.
 
         Raises:
-            InputError: no such file, or not a model of this format; a pickle is refused, never opened.
+            InputError: as ``load``; also a classifier without networks.
         """
-        if not path.is_file():
-            raise InputError(f"{path}: no such model file; give the run folder of a finished `codivide fit`")
-        try:
-            tensors, texts = read_tensors(path)
-            header = json.loads(texts["model"])
-        except (SafetensorError, KeyError, ValueError) as error:
-            raise InputError(
-                f"{path} is not a codivide model ({error}); models are safetensors files written by codivide, "
-                "and pickles are never opened"
-            ) from None
-        if header.get("format") != FORMAT:
-            raise InputError(f"{path} has model format {header.get('format')}; this version reads {FORMAT}")
-        shape, classes = tuple(header["shape"]), tuple(header["classes"])
-        members: list[nn.Module] = []
-        for i in range(header["members"]):
-            with torch.random.fork_rng(devices=[]):  # building draws weights, which are replaced
-                member = nets.build(header["net"], shape, len(classes), pretrained=False)
-            prefix = f"member.{i}."
-            state = {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
-            member.load_state_dict(state)
-            members.append(member.eval())
-        views = ViewSpec(header["augment"], tensors["views.mean"], tensors["views.std"])
-        device = device or torch.device("cpu")
-        bf16 = header["precision"] == "bf16" and computes_bf16(device)
-        model = cls(members, header["net"], shape, getattr(torch, header["dtype"]), classes, views)
-        model.encoder = encode.restore(header.get("encoder"), tensors)
-        model.precision = "bf16" if bf16 else "fp32"
-        return model.to(device)
+        model = load(path, device)
+        if not isinstance(model, cls):
+            raise InputError(f"{path} holds heads on features and no network; read it with codivide.load_model")
+        return model
+
+
+def load(path: Path, device: torch.device | None = None) -> Classifier:
+    """Read a saved classifier of any kind.
+
+    Args:
+        path: a file that ``save`` wrote.
+        device: where networks go; heads on features stay on the CPU.
+
+    Raises:
+        InputError: no such file, or not a model of this format; a pickle is refused, never opened.
+    """
+    tensors, header = model_file.read(path)
+    if header.get("kind") == KIND:
+        return FeatureModel.of(tensors, header)
+    return _networks(tensors, header, device or torch.device("cpu"))
+
+
+def _networks(tensors: dict[str, Tensor], header: dict[str, Any], device: torch.device) -> Model:
+    shape, classes = tuple(header["shape"]), tuple(header["classes"])
+    members: list[nn.Module] = []
+    for i in range(header["members"]):
+        with torch.random.fork_rng(devices=[]):  # building draws weights, which are replaced
+            member = nets.build(header["net"], shape, len(classes), pretrained=False)
+        prefix = f"member.{i}."
+        state = {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
+        member.load_state_dict(state)
+        members.append(member.eval())
+    views = ViewSpec(header["augment"], tensors["views.mean"], tensors["views.std"])
+    bf16 = header["precision"] == "bf16" and computes_bf16(device)
+    model = Model(members, header["net"], shape, getattr(torch, header["dtype"]), classes, views)
+    model.encoder = encode.restore(header.get("encoder"), tensors)
+    model.precision = "bf16" if bf16 else "fp32"
+    return model.to(device)

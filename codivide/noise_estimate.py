@@ -13,6 +13,8 @@ The evidence comes from class probabilities of every sample: cross-fitted ones o
    latent model: where the classifier is sure, errors of its own are rare and the first estimate stands; what lies
    between the two cannot be told apart by data, and a share of it as large as the doubt is counted. The joint counts
    of (true class, given label) are mixed by the same weight, so rate, classes and matrix agree.
+   Probabilities of a run are of samples that it learned from: its being sure proves nothing, so the rate is the
+   confident joint's, from averages over training (memorising makes it too low, slow learning too high).
 4. **Interval**: from the lower to the upper estimate, widened on either side by 1.645 standard deviations of the rate
    over bootstrap samples (the classifier stays as it is). About 90 % where the assumptions hold; nothing where labels
    follow a rule that the features show, such as key words: such noise looks like truth.
@@ -38,7 +40,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from codivide import crossfit, divide, evidence
+from codivide import crossfit, evidence, label_noise
 from codivide.data.arrays import from_arrays
 from codivide.data.loaded import UNLABELLED, Loaded
 from codivide.data.options import ReadOptions
@@ -46,15 +48,15 @@ from codivide.data.rows import SparseRows
 from codivide.data.sources import load
 from codivide.errors import InputError
 from codivide.estimator import NoisyLabelClassifier
-from codivide.job import PREDICTIONS, Outcome
+from codivide.job import Outcome
+from codivide.label_noise import Rates
+from codivide.run_folder import PREDICTIONS
 
 Labels = np.ndarray[Any, np.dtype[np.int64]]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 Kind = Literal["none", "symmetric", "asymmetric", "instance-like", "unclear"]
 Level = Literal["good", "fair", "poor"]
 
-MOST_ROWS = 20_000  # that an estimate rests on
-_MOST_CELLS = 2_000_000  # of samples times classes, likewise
 _MOST_PIXELS = 1_024  # values of an image that a linear classifier is asked to judge
 _WIDE = 1.645  # standard deviations of a two-sided 90 % interval
 
@@ -206,7 +208,7 @@ def noise_report(
     *,
     pred_probs: Any = None,
     folds: int = 5,
-    limit: int = MOST_ROWS,
+    limit: int = label_noise.MOST_ROWS,
     replicates: int = 20,
     seed: int = 0,
     unlabelled: int | None = UNLABELLED,
@@ -240,11 +242,8 @@ def noise_report(
     classes = np.unique(material.given[labelled])  # those about which there is anything to say
     if not len(labelled):
         raise InputError("no sample has a label, so there is nothing to estimate")
-    most = min(limit, max(_MOST_CELLS // len(classes), 10))
-    rows = labelled
-    if len(rows) > most:
-        rows = np.sort(rows[np.random.default_rng(seed).permutation(len(rows))[:most]])
-        classes = np.unique(material.given[rows])
+    rows = labelled[label_noise.fitted_rows(len(labelled), len(classes), limit, seed)]
+    classes = np.unique(material.given[rows])
     given = np.searchsorted(classes, material.given[rows])
     if len(classes) < 2:
         reason = "all labels name the same class, so nothing can be compared: the estimate means nothing."
@@ -286,51 +285,19 @@ class _Found(NamedTuple):
     clean_prob: Floats
 
 
-class _Rates(NamedTuple):
-    """The rule of the module's docstring, applied once."""
-
-    rate: float
-    estimates: dict[str, float]
-    joint: Floats
-    latent: evidence.Latent
-    doubt: float
-
-
-def _rates(
-    probs: Floats,
-    given: Labels,
-    mixture: float | None,
-    weight: Floats | None = None,
-    start: Floats | None = None,
-    steps: int = 200,
-) -> _Rates:
-    latent = evidence.latent_noise([probs], given, weight=weight, start=start, steps=steps)
-    counted = evidence.confident_joint(probs, given, weight)
-    lower, confident = _wrong_share(latent.joint), _wrong_share(counted)
-    estimates = {"latent noise": lower, "confident joint": confident}
-    upper = max(confident, lower)
-    if mixture is not None:
-        estimates["loss mixture"] = mixture
-        upper = 0.5 * (upper + min(max(mixture, lower), upper))
-    doubt = 1 - float(np.average(latent.prior.max(1), weights=weight))
-    rate = lower + doubt * (upper - lower)
-    share = (rate - lower) / (confident - lower) if confident > lower else 0.0
-    return _Rates(rate, estimates, (1 - share) * latent.joint + share * counted, latent, doubt)
-
-
 def _estimate(probs: Floats, losses: Floats, given: Labels, replicates: int, seed: int, material: _Material) -> _Found:
-    division = divide.gmm(torch.from_numpy(losses))
-    mixture = float(1 - division.clean_prob.double().mean()) if division.separates else None
-    best = _rates(probs, given, mixture)
+    mixture = label_noise.mixture_rate(losses)
+    best = label_noise.rates(probs, given, mixture, in_sample=material.memorised)
     rng = np.random.default_rng(seed)
     drawn = [
-        _rates(
+        label_noise.rates(
             probs,
             given,
             mixture,
             np.bincount(rng.integers(len(given), size=len(given)), minlength=len(given)).astype(np.float64),
             best.latent.parameters,
             steps=25,
+            in_sample=material.memorised,
         ).rate
         for _ in range(replicates)
     ]
@@ -341,15 +308,10 @@ def _estimate(probs: Floats, losses: Floats, given: Labels, replicates: int, see
     kind = _kind(best, probs, given) if learnable else "unclear"
     if not learnable:
         low, high = 0.0, 1.0
-    trust = _trust(best, given, high - low, learnable, division.separates, material)
+    trust = _trust(best, given, high - low, learnable, mixture is not None, material)
     wrong = best.joint.sum(0) - np.diag(best.joint)
-    rates = wrong / np.maximum(best.joint.sum(0), 1e-12)
-    clean_prob = evidence.match_rates(best.latent.clean_prob, given, rates)
+    clean_prob = evidence.match_rates(best.latent.clean_prob, given, wrong / np.maximum(best.joint.sum(0), 1e-12))
     return _Found(best.rate, low, high, best.joint, kind, trust, best.estimates, clean_prob)
-
-
-def _wrong_share(joint: Floats) -> float:
-    return 1 - float(np.trace(joint) / joint.sum())
 
 
 def _learnable(probs: Floats, given: Labels) -> bool:
@@ -377,7 +339,7 @@ def concentration(joint: Floats) -> float:
     return float((noise.max(1).sum() / total - even) / (1 - even))
 
 
-def _kind(best: _Rates, probs: Floats, given: Labels) -> Kind:
+def _kind(best: Rates, probs: Floats, given: Labels) -> Kind:
     if best.rate < 0.05 and best.estimates["latent noise"] < 0.02:
         return "none"
     dependence, size = evidence.pair_dependence(best.latent.prior, probs, given)
@@ -389,7 +351,7 @@ def _kind(best: _Rates, probs: Floats, given: Labels) -> Kind:
     return "symmetric" if spread <= 0.35 else "asymmetric"
 
 
-def _trust(best: _Rates, given: Labels, width: float, learnable: bool, separates: bool, material: _Material) -> Trust:
+def _trust(best: Rates, given: Labels, width: float, learnable: bool, separates: bool, material: _Material) -> Trust:
     """Reasons with their weight, 0 good, 1 fair, 2 poor; the worst decides."""
     counts = np.bincount(given)
     smallest = int(counts.min())
@@ -534,7 +496,9 @@ def _from_run(held: Mapping[str, Any], names: Sequence[str]) -> _Material:
     given = np.asarray(held["given"], dtype=np.int64)
     losses = np.asarray(held["mean_loss"], dtype=np.float64)
     usable = np.isfinite(losses[given >= 0]).all()
-    return _Material(given, names, "run", probs=_scaled(probs), losses=losses if usable else None, memorised=True)
+    return _Material(
+        given, names, "run", probs=_scaled(probs), losses=losses if usable else None, memorised="held_out" not in held
+    )
 
 
 def _scaled(probs: Floats) -> Floats:

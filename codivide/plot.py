@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 from codivide.errors import InputError
 from codivide.files import atomic
-from codivide.job import METRICS
+from codivide.run_folder import METRICS
 
 # Okabe and Ito's colours, which also differ for the colour-blind and, in their order here, in grey.
 BLUE, VERMILLION, GREY, BLACK = "#0072B2", "#D55E00", "#8C8C8C", "#222222"

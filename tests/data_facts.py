@@ -111,8 +111,10 @@ def example_facts(issues: int = 40, kind: str = "image", hostile: bool = False) 
             "rate": 0.04,
             "low": 0.03,
             "high": 0.055,
+            "kind": "symmetric",
             "per_class": [
-                {"class": k, "labelled": counts[k], "rate": None if k == count - 1 else 0.01 * k} for k in range(count)
+                {"class": k, "name": name, "labelled": counts[k], "rate": None if k == count - 1 else 0.01 * k}
+                for k, name in enumerate(classes)
             ],
             "trust": {"level": "fair", "reasons": ["truck has 12 labelled samples only"]},
         },

@@ -10,9 +10,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict
 
-from codivide import InputError
+from codivide import InputError, label_noise
 from codivide.audit import from_probs
-from codivide.audit.probs import clean_probability
 
 
 def example(count=300, classes=4, seed=0):
@@ -24,7 +23,7 @@ def example(count=300, classes=4, seed=0):
 def test_clean_probability_is_the_equation_in_loops():
     probs, given = example()
     given[:5] = -1
-    found = clean_probability(probs, given)
+    found = label_noise.combined(probs, given)
     threshold = [np.mean([p[k] for p, g in zip(probs, given, strict=True) if g == k]) for k in range(4)]
     counts = np.zeros((4, 4))
     for p, g in zip(probs, given, strict=True):
@@ -35,7 +34,8 @@ def test_clean_probability_is_the_equation_in_loops():
     for k in range(4):
         rows = np.flatnonzero(given == k)
         assert found[rows].mean() == pytest.approx(counts[k, k] / counts[:, k].sum(), abs=1e-6)
-        q = np.array([(probs[i, k] / threshold[k]) / sum(probs[i, c] / threshold[c] for c in range(4)) for i in rows])
+        ratio = [[probs[i, c] / threshold[c] for c in range(4)] for i in rows]
+        q = np.array([r[k] / (r[k] + max(r[c] for c in range(4) if c != k)) for r in ratio])
         shift = np.log(found[rows] / (1 - found[rows])) - np.log(q / (1 - q))
         inside = (q > 1e-6) & (q < 1 - 1e-6)
         np.testing.assert_allclose(shift[inside], np.median(shift[inside]), atol=1e-4)
@@ -114,7 +114,7 @@ def test_one_sure_model_and_extreme_probabilities_stay_finite():
     probs = np.eye(3)[np.arange(30) % 3]
     given = np.arange(30) % 3
     given[0] = 1
-    clean = clean_probability(probs, given)
+    clean = label_noise.combined(probs, given)
     assert ((clean >= 0) & (clean <= 1)).all()
     assert clean.argmin() == 0
 

@@ -194,7 +194,7 @@ def test_a_run_that_fails_leaves_the_older_one(finished, photos):
         (["fit", "digits", "--out", "r", "--unlabelled", "x"], ["--unlabelled"]),
         (["fit", "digits", "--out", "/proc/nope/x"], ["/proc/nope"]),
         (["methods", "dividemiks"], ["dividemix"]),
-        (["noise", "digits"], ["symmetric:0.4"]),
+        (["noise", "digits", "symetric:0.4"], ["symmetric"]),
     ],
 )
 def test_bad_input_is_one_line(words, named, tmp_path, monkeypatch, capsys):

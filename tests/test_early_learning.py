@@ -237,7 +237,10 @@ def test_recording_changes_no_weight_and_can_be_left_out(noisy, tmp_path):
     assert (tmp_path / "left" / "model.safetensors").read_bytes() == (
         tmp_path / "kept" / "model.safetensors"
     ).read_bytes()
-    assert kept.table.equals(left.table)
+    same = ["id", "given", "suggested", "suggested_prob"]  # p(clean) rests on what was recorded, too
+    assert kept.table[same].equals(left.table[same])
+    assert left.table["clean_prob"].to_numpy() == pytest.approx(left.run.clean_prob().numpy())
+    assert not kept.table["clean_prob"].equals(left.table["clean_prob"])
 
 
 def test_evaluations_and_best_epoch(noisy, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 from scipy import sparse
 from scipy.optimize import approx_fprime
 
-from codivide import evidence
+from codivide import evidence, label_noise
 from codivide.errors import InputError
 
 
@@ -18,6 +18,12 @@ def world(n=1500, classes=4, matrix=None, sure=3.0, seed=0):
     matrix = np.eye(classes) if matrix is None else matrix
     given = (rng.random((n, 1)) > matrix[truth].cumsum(1)[:, :-1]).sum(1)
     return prior @ matrix, given, truth, prior
+
+
+def linear(prior, slope=0.4):
+    """What a linear classifier that learned from noisy labels says: scores of the truth, shrunken."""
+    scores = prior**slope
+    return scores / scores.sum(1, keepdims=True)
 
 
 def symmetric(rate, classes=4):
@@ -102,7 +108,8 @@ def test_the_objective_is_the_penalised_likelihood_and_its_gradient():
 
 @pytest.mark.parametrize("matrix", [symmetric(0.0), symmetric(0.4), pair(0.2), pair(0.45)], ids=str)
 def test_the_latent_model_finds_the_noise_and_not_the_doubt(matrix):
-    probs, given, truth, _ = world(3000, matrix=matrix)
+    _, given, truth, prior = world(3000, matrix=matrix)
+    probs = linear(prior)
     answer = evidence.latent_noise([probs], given)
     wrong = float((given != truth).mean())
     counted = evidence.confident_joint(probs, given)
@@ -114,21 +121,24 @@ def test_the_latent_model_finds_the_noise_and_not_the_doubt(matrix):
 
 
 def test_the_latent_probabilities_are_calibrated():
-    probs, given, truth, _ = world(6000, matrix=symmetric(0.4))
-    clean_prob = evidence.latent_noise([probs], given).clean_prob
+    _, given, truth, prior = world(6000, matrix=symmetric(0.4))
+    clean_prob = evidence.latent_noise([linear(prior)], given).clean_prob
     for low in np.arange(0, 1, 0.2):
         members = (clean_prob >= low) & (clean_prob <= low + 0.2)
         assert (given == truth)[members].mean() == pytest.approx(clean_prob[members].mean(), abs=0.07)
 
 
 def test_weights_repeat_samples_and_a_second_classifier_may_be_useless():
-    probs, given, _, _ = world(300, matrix=symmetric(0.3))
+    _, given, _, prior = world(300, matrix=symmetric(0.3))
+    probs = linear(prior)
     weight = np.tile([2.0, 1.0, 0.0], 100)
     rows = np.repeat(np.arange(300), weight.astype(int))
     assert evidence.latent_noise([probs], given, weight=weight).joint == pytest.approx(
         evidence.latent_noise([probs[rows]], given[rows]).joint, abs=1.0
     )
-    noise = np.random.default_rng(5).dirichlet(np.ones(4), 300)
+    _, given, _, prior = world(2000, matrix=symmetric(0.3))
+    probs = linear(prior)
+    noise = np.random.default_rng(5).dirichlet(np.ones(4), 2000)
     both = evidence.latent_noise([probs, noise], given)
     assert both.clean_prob.mean() == pytest.approx(evidence.latent_noise([probs], given).clean_prob.mean(), abs=0.05)
 
@@ -157,3 +167,35 @@ def test_rates_are_matched_and_the_order_stays():
     assert (answer[given == 2] == clean_prob[given == 2]).all()
     members = given == 0
     assert (answer[members].argsort() == clean_prob[members].argsort()).all()
+
+
+def test_the_combination_is_the_mean_of_two_rules_that_agree_with_the_rates():
+    _, given, _, prior = world(900, matrix=pair(0.3))
+    probs = linear(prior)
+    own = np.random.default_rng(3).random(900)
+    given[::7] = -1
+    own[::7] = np.nan
+    answer = label_noise.combined(probs, given, own)
+    known = given >= 0
+    joint = evidence.confident_joint(probs[known], given[known])
+    wrong = [1 - joint[c, c] / joint[:, c].sum() for c in range(4)]
+    for c in range(4):
+        assert 1 - answer[given == c].mean() == pytest.approx(wrong[c], abs=1e-6)
+    rules = [own[known], evidence.self_confidence(probs[known], given[known])]
+    shifted = [evidence.match_rates(rule, given[known], np.asarray(wrong)) for rule in rules]
+    assert answer[known] == pytest.approx(sum(shifted) / 2)
+    assert np.isnan(answer[~known]).all()
+
+
+def test_labels_of_one_class_are_never_wrong():
+    given = np.asarray([1, 1, -1, 1])
+    assert label_noise.combined(np.full((4, 2), 0.5), given) == pytest.approx([1, 1, np.nan, 1], nan_ok=True)
+
+
+def test_of_samples_that_were_learned_from_the_confident_joint_counts():
+    _, given, _, prior = world(600, matrix=symmetric(0.3))
+    probs = linear(prior)
+    found = label_noise.rates(probs, given, 0.1, in_sample=True)
+    assert found.rate == max(found.estimates.values())
+    assert found.rate >= label_noise.wrong_share(evidence.confident_joint(probs, given))
+    assert found.rate > label_noise.rates(probs, given, None).rate

@@ -1,6 +1,7 @@
 """What the semi-supervised methods share, and each loss and target against its equation written plainly."""
 
 import warnings
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -335,28 +336,29 @@ def test_pi_model_learns_through_both_views():
 
 
 def test_mean_teacher_is_the_equation_and_the_teacher_gets_no_gradient():
-    run = start(METHODS["mean_teacher"](weight=50, rampup=0.4), epochs=4, average=0.9)
+    run = start(METHODS["mean_teacher"](), epochs=4, average=0.9)
     with torch.no_grad():
         run.averages[0][0].weight.mul_(0.5)  # another one than the student
+    run.averages[0][3].p = 0.0
     known, unknown = pair(run)
     run.epoch, net = 1, run.nets[0]
+    before = {name: value.clone() for name, value in run.averages[0].state_dict().items()}
     p, student = softmax(net, known.x[0]), softmax(net, unknown.x[0])
-    teacher = softmax(run.averages[0].eval(), unknown.x[1])
+    teacher = softmax(deepcopy(run.averages[0]).train(), unknown.x[1])
     expected = cross_entropy(p, known.y) + 50 * (1 / 1.6) * squared(student, teacher)
     loss = run.method.pair_loss(run, known, unknown)
     assert loss.item() == pytest.approx(expected, rel=1e-4)
     loss.backward()
     assert all(parameter.grad is None for parameter in run.averages[0].parameters())
-    assert not run.averages[0].training
+    assert all(torch.equal(value, before[name]) for name, value in run.averages[0].state_dict().items())
     assert run.nets[0].training
 
 
-def test_without_an_average_the_teacher_is_the_student_in_evaluation_mode():
+def test_without_an_average_the_network_is_its_own_teacher():
     run = start(METHODS["mean_teacher"]())
     _, unknown = pair(run)
     student = softmax(run.nets[0], unknown.x[0])
-    teacher = softmax(run.nets[0].eval(), unknown.x[1])
-    run.nets[0].train()
+    teacher = softmax(run.nets[0], unknown.x[1])
     assert run.method.unlabelled_loss(run, unknown, 1.0).item() == pytest.approx(squared(student, teacher), rel=1e-4)
     assert run.nets[0].training
 

@@ -44,12 +44,14 @@ class Judged:
         classes: names of all classes, as text.
         source: what the run was trained on, as it was named then; None: data in memory.
         folder: where it was named, from which a relative path starts that leads nowhere from here.
+        label: the column of a table that held the labels.
     """
 
     table: pd.DataFrame
     classes: tuple[str, ...]
     source: str | None = None
     folder: Path = Path()
+    label: str = "label"
 
     def known(self, new_classes: bool = False) -> Known:
         """What decisions on this run are checked against."""
@@ -102,11 +104,11 @@ def read_run(run: Path) -> Judged:
         columns = pyarrow.parquet.read_table(run / "labels.parquet").to_pydict()
         summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
         classes, source = tuple(map(str, summary["classes"])), summary["source"].get("source")
-        folder = Path(summary.get("working_folder", ""))
+        folder, label = Path(summary.get("working_folder", "")), str(summary["source"].get("label", "label"))
     except (OSError, ValueError, LookupError, AttributeError, TypeError, pyarrow.ArrowException) as error:
         raise InputError(f"{run} is not the folder of a finished run of codivide: {error}") from None
     exact = {name: pd.Series(values, dtype=object) for name, values in columns.items()}
-    return Judged(pd.DataFrame(exact), classes, source, folder)
+    return Judged(pd.DataFrame(exact), classes, source, folder, label)
 
 
 def apply(
@@ -279,7 +281,7 @@ def _rows(labels: pd.DataFrame, judged: Judged) -> pd.DataFrame:
     source = judged.source
     if source is None or source in named.names() or Path(source).suffix.lower() not in TABLES:
         return labels.rename(columns={"id": "row"})
-    features = read_table(judged.origin())
+    features = read_table(judged.origin(), label=judged.label)
     ids = [str(name) for name in feature_ids(features)]
     place = {name: row for row, name in enumerate(ids)}
     if len(place) < len(ids):

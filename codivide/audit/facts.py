@@ -20,6 +20,7 @@ from codivide.audit import duplicates, neighbours
 from codivide.audit.material import Material, from_run, source_root
 from codivide.audit.thumbnails import LARGE, SMALL, Thumbnails
 from codivide.files import write_text
+from codivide.neighbours import nearest
 
 Labels = np.ndarray[Any, np.dtype[np.int64]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
@@ -30,8 +31,7 @@ MOST_FIELDS = 30  # of a row of a table that are shown
 MOST_GROUPS, MOST_OF_A_GROUP = 500, 100
 MOST_OUTLIERS = 100
 _BRIEF = 5  # fields of an example
-_BOOTSTRAP = 1000
-_FEW = 20  # labels of a class whose own rate is not worth much
+_NOISE = ("rate", "low", "high", "kind", "per_class", "trust")  # of a noise report
 _TEXT = 2000  # characters of a text that are shown
 
 
@@ -51,8 +51,9 @@ def collect(run: str | Path, limit: int = 1000, thumbnails: bool = True) -> dict
 
         - ``format`` (1), ``name``, ``created`` (ISO), ``version``, ``method``, ``samples``, ``labelled``,
           ``unlabelled``, ``classes`` (names, the index is the number of the class below);
-        - ``noise``: ``rate`` in [0, 1] with a 95 % interval ``low``, ``high``; ``per_class`` (``class``, ``labelled``,
-          ``rate`` or None); ``trust``: ``level`` (good, fair, poor) and ``reasons``;
+        - ``noise``: ``rate`` in [0, 1] with an interval ``low``, ``high``, ``kind``, ``per_class`` (``class``,
+          ``name``, ``labelled``, ``rate`` or None), ``trust``: ``level`` (good, fair, poor) and ``reasons``; see
+          ``noise_report``;
         - ``pairs``: ``given``, ``suggested``, ``count`` of flagged samples, the largest first; ``confusion``
           ``[C][C]``, given by suggested, of all labelled samples; ``imbalance``: ``counts`` and ``suggested_counts``
           ``[C]`` of labelled samples, ``ratio`` of the largest to the smallest count of a class that has labels;
@@ -180,52 +181,23 @@ def _ranks(material: Material) -> Any:
 
 
 def _noise(material: Material) -> dict[str, Any]:
-    """Rate of wrong labels: the mean of 1 - p(clean), with the 95 % interval of a bootstrap over samples.
-
-    The one place where the rate, its interval and the trust in them are decided.
-    """
+    """What is estimated of the labels; where there is no estimate, the mean of 1 - p(clean), which proves nothing."""
+    if material.noise is not None:
+        found = material.noise.to_dict()
+        found["trust"]["reasons"] += material.remarks
+        return {name: found[name] for name in _NOISE}
     given, doubt = material.given, 1 - material.clean_prob
     known = (given >= 0) & np.isfinite(doubt)
     counts = np.bincount(given[known], minlength=len(material.classes))
     sums = np.bincount(given[known], doubt[known], minlength=len(material.classes))
     per_class = [
-        {"class": k, "labelled": int(n), "rate": float(sums[k] / n) if n else None} for k, n in enumerate(counts)
+        {"class": k, "name": name, "labelled": int(n), "rate": float(sums[k] / n) if n else None}
+        for k, (name, n) in enumerate(zip(material.classes, counts, strict=True))
     ]
-    values = doubt[known]
-    if len(values):
-        # Resampling samples is resampling the counts of a fine histogram, whose bins keep their means.
-        bins = np.minimum(values * 1000, 999).astype(np.int64)
-        size, total = np.bincount(bins, minlength=1000), np.bincount(bins, values, minlength=1000)
-        means = np.divide(total, size, out=np.zeros(1000), where=size > 0)
-        drawn = np.random.default_rng(0).multinomial(len(values), size / len(values), size=_BOOTSTRAP)
-        low, high = np.quantile(drawn @ means / len(values), [0.025, 0.975])
-        rate = float(values.mean())
-        interval = {"rate": rate, "low": min(float(low), rate), "high": max(float(high), rate)}
-    else:
-        interval = {"rate": 0.0, "low": 0.0, "high": 1.0}
-    return {**interval, "per_class": per_class, "trust": _trust(material, values, counts, interval["rate"])}
-
-
-def _trust(material: Material, doubt: Any, counts: Any, rate: float) -> dict[str, Any]:
-    """How far to believe the numbers: poor when one of the first four reasons holds, fair when one of the next two."""
-    poor, fair = [], []
-    if len(doubt) < 100:
-        poor.append(f"there are only {len(doubt)} labels")
-    if rate > 0.6:
-        poor.append("more labels look wrong than right, so the suggestions rest on a minority")
-    if len(doubt) and doubt.max() - doubt.min() < 1e-6:
-        poor.append("every label got the same probability of being right: clean and wrong were not told apart")
-    elif len(doubt) and (unclear := float(((doubt > 0.2) & (doubt < 0.8)).mean())) > 0.4:
-        poor.append(f"{unclear:.0%} of the labels are neither clearly right nor clearly wrong")
-    few = [material.classes[k] for k in np.flatnonzero(counts < _FEW)]
-    if few:
-        listed = ", ".join(few[:5]) + (", ..." if len(few) > 5 else "")
-        fair.append(f"classes with fewer than {_FEW} labels: {listed}")
-    probs = material.suggested_prob
-    if probs is not None and np.isfinite(probs).any() and np.nanmean(probs) < (1 + 1 / len(material.classes)) / 2:
-        fair.append(f"the classifier is not sure of its suggestions (mean probability {np.nanmean(probs):.2f})")
-    level = "poor" if poor else "fair" if fair else "good"
-    return {"level": level, "reasons": [*poor, *fair, *material.remarks]}
+    reason = "only p(clean) is known: the rate is the mean of 1 - p(clean)" if known.any() else "no sample has a label"
+    rate = float(doubt[known].mean()) if known.any() else 0.0
+    trust = {"level": "poor", "reasons": [reason, *material.remarks]}
+    return {"rate": rate, "low": 0.0, "high": 1.0, "kind": "unclear", "per_class": per_class, "trust": trust}
 
 
 def _pairs(confusion: Labels) -> list[dict[str, int]]:
@@ -281,7 +253,7 @@ def _examples(material: Material, rows: Labels, wanted: Labels) -> list[list[int
             best = members[np.argsort(-material.clean_prob[members], kind="stable")[:EXAMPLES]]
             chosen = np.tile(best, (len(at), 1))
         else:
-            chosen, _ = neighbours.nearest(material.points, rows[at], members, EXAMPLES)
+            chosen, _ = nearest(material.points, rows[at], members, EXAMPLES)
         for position, others in zip(at.tolist(), chosen.tolist(), strict=True):
             found[position] = [other for other in others if other >= 0]
     return found

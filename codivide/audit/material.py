@@ -21,9 +21,11 @@ from codivide.data.options import ReadOptions, annotator_options
 from codivide.data.rows import subset
 from codivide.data.sources import load
 from codivide.errors import InputError
-from codivide.job import MODEL
-from codivide.model import Model
+from codivide.model import load as load_model
+from codivide.model_file import Classifier
+from codivide.noise_estimate import NoiseReport, noise_report
 from codivide.plan import resolve_device
+from codivide.run_folder import MODEL
 
 Labels = np.ndarray[Any, np.dtype[np.int64]]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -48,6 +50,7 @@ class Material:
         skipped: files that were left out: path, reason.
         annotators: name, labels, quality of each; None: there is one label a sample.
         choices: why method and settings were chosen, a sentence each, where they were.
+        noise: what is estimated of the labels; None: nothing but p(clean) is known.
         remarks: what could not be done, and why.
     """
 
@@ -65,6 +68,7 @@ class Material:
     skipped: Sequence[tuple[str, str]] = ()
     annotators: Sequence[Mapping[str, Any]] | None = None
     choices: Sequence[str] = ()
+    noise: NoiseReport | None = None
     remarks: Sequence[str] = field(default=())
 
     @cached_property
@@ -135,7 +139,7 @@ def from_run(run: Path) -> Material:
     config = record.config
     remarks: list[str] = []
     shown, seen = _samples(config, table, remarks)
-    points, logits = _points(lambda: Model.load(run / MODEL, resolve_device("auto")), seen, remarks)
+    points, logits = _points(lambda: load_model(run / MODEL, resolve_device("auto")), seen, remarks)
     return Material(
         name=str(config.get("data", run.name)),
         method=str(config.get("method", "")),
@@ -150,6 +154,7 @@ def from_run(run: Path) -> Material:
         skipped=_skipped(run),
         annotators=record.summary.get("annotators"),
         choices=_choices(record.summary.get("choice") or {}),
+        noise=_noise(run, remarks),
         remarks=remarks,
     )
 
@@ -163,10 +168,11 @@ def _choices(choice: Mapping[str, Any]) -> tuple[str, ...]:
 def from_fit(
     table: pd.DataFrame,
     classes: Sequence[Any],
-    model: Model,
+    model: Classifier,
     loaded: Loaded | None,
     history: Sequence[Mapping[str, Any]],
     method: str,
+    noise: NoiseReport | None,
 ) -> Material:
     """Everything that a fitted classifier tells.
 
@@ -177,6 +183,7 @@ def from_fit(
         loaded: what it was trained on; None: not kept.
         history: one record an epoch.
         method: that it used.
+        noise: what is estimated of its labels.
     """
     remarks: list[str] = []
     if loaded is None:
@@ -195,8 +202,17 @@ def from_fit(
         losses=next((row["losses"] for row in reversed(history) if "losses" in row), None),
         curves=history,
         skipped=[] if loaded is None else loaded.skipped,
+        noise=noise,
         remarks=remarks,
     )
+
+
+def _noise(run: Path, remarks: list[str]) -> NoiseReport | None:
+    try:
+        return noise_report(run)
+    except InputError as error:
+        remarks.append(f"the noise cannot be estimated: {error}")
+        return None
 
 
 def source_root(config: Mapping[str, Any]) -> Path | None:
@@ -224,6 +240,7 @@ def _samples(config: Mapping[str, Any], table: pd.DataFrame, remarks: list[str])
             image_size=None if size is None else int(size),
             max_bad=max(100, int(config.get("skipped_files", 0))),
             unlabelled=None if unlabelled == "none" else int(unlabelled),
+            label=source.get("label", "label"),
             **annotator_options(source.get("annotators")),
         )
         shown = _read(root, source, options, table)
@@ -248,7 +265,9 @@ def _read(root: Path, source: Mapping[str, str], options: ReadOptions, table: pd
     return None if min(places, default=0) < 0 else subset(loaded, places)
 
 
-def _points(read: Callable[[], Model], rows: Rows | None, remarks: list[str]) -> tuple[Tensor | None, Tensor | None]:
+def _points(
+    read: Callable[[], Classifier], rows: Rows | None, remarks: list[str]
+) -> tuple[Tensor | None, Tensor | None]:
     """Points and logits, as far as they are to be had; the model is read only if it is needed."""
     if rows is None:
         return None, None

@@ -13,7 +13,11 @@ from torch import Tensor
 from codivide import inside
 from codivide.audit.duplicates import standardised
 from codivide.data.loaded import Rows
+from codivide.errors import InputError
+from codivide.features.model import FeatureModel
 from codivide.model import Model
+from codivide.model_file import Classifier
+from codivide.neighbours import nearest
 
 Labels = np.ndarray[Any, np.dtype[np.int64]]
 Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
@@ -22,7 +26,6 @@ Mask = np.ndarray[Any, np.dtype[np.bool_]]
 MOST_COLUMNS = 1024  # a wider or sparse table is compared by the model's features
 REFERENCES = 5000  # samples to which distances are measured for outliers
 NEIGHBOURS = 10
-_CHUNK = 512
 _DIRECTIONS = 256
 
 
@@ -46,50 +49,21 @@ def normalised(rows: Rows) -> Tensor:
     return torch.from_numpy(points)
 
 
-def model_points(model: Model, rows: Rows) -> tuple[Tensor, Tensor]:
+def model_points(model: Classifier, rows: Rows) -> tuple[Tensor, Tensor]:
     """What the last layer of the first network sees, ``[N, F]`` of unit length, and the mean logits ``[N, C]``.
 
-    Both float32 on the CPU, from one pass.
+    Both float32 on the CPU, from one pass. Of heads on features: the leading directions of the features.
     """
+    if isinstance(model, FeatureModel):
+        return model.points(rows), model.logits(rows)
+    if not isinstance(model, Model):
+        raise InputError(f"a {type(model).__name__} has no features of its own")
     logits, points = [], []
     with inside.inputs_of(inside.last_linear(model.members[0])) as seen:
         for batch in model.batches(rows):
             logits.append(batch.cpu())
             points.append(torch.nn.functional.normalize(seen.pop().float().flatten(1), dim=1).cpu())
     return torch.cat(points), torch.cat(logits)
-
-
-def nearest(points: Tensor, queries: Labels, candidates: Labels, count: int) -> tuple[Labels, Floats]:
-    """The candidates nearest to each query, other than itself.
-
-    Args:
-        points: ``[N, F]``.
-        queries: rows ``[Q]``.
-        candidates: rows ``[M]``, ascending.
-        count: how many; fewer are found where there are not so many other candidates.
-
-    Returns:
-        Rows ``[Q, count]`` from the nearest on, -1 where there is none, and their Euclidean distances (inf).
-    """
-    others, count_found = points[candidates], min(count, len(candidates))
-    found = np.full((len(queries), count), -1, dtype=np.int64)
-    distances = np.full((len(queries), count), np.inf)
-    if not count_found:
-        return found, distances
-    square = others.square().sum(1)
-    for start in range(0, len(queries), _CHUNK):
-        rows = queries[start : start + _CHUNK]
-        query = points[rows]
-        distance = torch.addmm(square, query, others.T, alpha=-2).add_(query.square().sum(1, keepdim=True))
-        at = np.searchsorted(candidates, rows).clip(max=len(candidates) - 1)
-        own = np.flatnonzero(candidates[at] == rows)
-        distance[own, at[own]] = torch.inf
-        best, index = distance.topk(count_found, dim=1, largest=False)
-        values = best.clamp_min_(0).sqrt().double().numpy()
-        part = slice(start, start + len(rows))
-        distances[part, :count_found] = values
-        found[part, :count_found] = np.where(np.isfinite(values), candidates[index.numpy()], -1)
-    return found, distances
 
 
 def agreement(points: Tensor, queries: Labels, given: Labels) -> list[tuple[int, int]]:

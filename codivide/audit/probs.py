@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
-from codivide import early_learning, label_table, transition
+from codivide import early_learning, label_noise, label_table
 from codivide.audit import facts
 from codivide.audit.findings import Findings
 from codivide.audit.material import Material
@@ -18,59 +17,12 @@ from codivide.audit.neighbours import normalised
 from codivide.data.arrays import array_rows
 from codivide.data.labels import encode
 from codivide.errors import InputError
+from codivide.noise_estimate import noise_report
 
 Labels = np.ndarray[Any, np.dtype[np.int64]]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 FACTS = "facts.json"
-
-
-def clean_probability(probs: Floats, given: Labels) -> Floats:
-    """How likely each given label is right, from out-of-sample predictions of the given labels.
-
-    With ``t_c`` the mean ``p_c`` of the samples labelled c (the threshold of confident learning; Northcutt et al.,
-    *Confident learning*, JAIR 2021, section 3.1), the self-confidence normalised by the thresholds is
-
-        q = (p_given / t_given) / sum_c (p_c / t_c),
-
-    so that a class that the model is always less sure of is not called wrong for that. The confident joint gives the
-    share of wrong labels of each given class, and ``logit(q)`` of the class is shifted until its mean is that share:
-    the order within a class stays, the values add up.
-
-    Args:
-        probs: ``[N, C]``, rows sum to 1.
-        given: ``[N]``, -1: none.
-
-    Returns:
-        ``[N]`` in [0, 1], NaN where there is no label.
-    """
-    classes = probs.shape[1]
-    clean = np.full(len(given), np.nan)
-    rows = np.flatnonzero(given >= 0)
-    label, own = given[rows], probs[rows, given[rows]]
-    size = np.bincount(label, minlength=classes)
-    threshold = np.divide(np.bincount(label, own, minlength=classes), size, out=np.ones(classes), where=size > 0)
-    ratio = probs[rows] / np.maximum(threshold, 1e-12)
-    confidence = ratio[np.arange(len(rows)), label] / np.maximum(ratio.sum(1), 1e-12)
-    joint = transition.confident_joint(torch.from_numpy(probs), torch.from_numpy(given)).numpy()
-    for k in np.flatnonzero(size).tolist():
-        at = rows[label == k]
-        clean[at] = _shifted(confidence[label == k], float(joint[k, k] / size[k]))
-    return clean
-
-
-def _shifted(confidence: Floats, mean: float) -> Floats:
-    """``sigmoid(logit(confidence) + b)`` with the b that gives it this mean, found by bisection; |b| at most 30."""
-    logit = np.log(np.clip(confidence, 1e-9, 1 - 1e-9)) - np.log1p(-np.clip(confidence, 1e-9, 1 - 1e-9))
-    low, high = -30.0, 30.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        if (1 / (1 + np.exp(-(logit + middle)))).mean() < mean:
-            low = middle
-        else:
-            high = middle
-    shifted: Floats = 1 / (1 + np.exp(-(logit + (low + high) / 2)))
-    return shifted
 
 
 def from_probs(
@@ -123,7 +75,7 @@ def from_probs(
             f"pred_probs has {columns} columns, but there are {len(known)} classes; give classes in their order"
         )
     suggested = probs.argmax(1)
-    clean_prob = clean_probability(probs, given)
+    clean_prob = label_noise.combined(probs, given)
     names = list(range(count)) if ids is None else [name if isinstance(name, str) else int(name) for name in ids]
     best = probs[np.arange(count), suggested]
     table = label_table.build(names, given, suggested, clean_prob, known, suggested_prob=best)
@@ -143,6 +95,7 @@ def from_probs(
         own_texts=texts,
         points=points,
         losses=early_learning.loss_histogram(loss, given) if (given >= 0).any() else None,
+        noise=noise_report(None, given, pred_probs=probs) if (given >= 0).any() else None,
     )
     found = Findings(table, facts.build(material, limit))
     if out is not None:

@@ -25,25 +25,28 @@ from codivide.choose.rule import Decision, Evidence, decide, epochs_cost
 from codivide.data.loaded import Loaded
 from codivide.data.rows import subset
 from codivide.early_learning import memorises
+from codivide.engine import Method, Run
 from codivide.errors import InputError
+from codivide.features.options import NOT_FOR_FEATURES, Features
 from codivide.files import atomic, write_text
 from codivide.job import Job, Outcome, Progress, build_method, default_plan
 from codivide.methods.auto import Auto
 from codivide.methods.cross_entropy import CrossEntropy
 from codivide.methods.dividemix import DivideMix
 from codivide.plan import Plan
+from codivide.run_folder import CHECKPOINT, CHOICE, METRICS, MODEL, PREDICTIONS, SCOUT
 
 Begin = Callable[[str, int], Progress]
 Say = Callable[[str], None]
 
 FEWEST = 20  # held-out labels, below which nothing can be told
 MOST = 5_000  # held-out labels, above which more would tell little
-_COPIED = ("labels.csv", "labels.parquet", jobs.PREDICTIONS, jobs.MODEL, jobs.METRICS, "skipped.csv")
+_COPIED = ("labels.csv", "labels.parquet", PREDICTIONS, MODEL, METRICS, "skipped.csv")
 
 
 def begun(out: Path) -> bool:
     """Whether a folder holds a run that can be gone on with."""
-    places = (out / jobs.CHECKPOINT, out / jobs.CHOICE, out / jobs.SCOUT / jobs.CHECKPOINT)
+    places = (out / CHECKPOINT, out / CHOICE, out / SCOUT / CHECKPOINT)
     return any(path.exists() for path in places)
 
 
@@ -73,12 +76,14 @@ def execute(
     """
     begin = begin or (lambda name, epochs: lambda run, row: None)
     say = say or (lambda text: None)
-    job = replace(job, plan=_averaged(job, len(loaded.y)))
-    if not job.method.unsettled() and not isinstance(job.method, Auto):
-        return jobs.execute(job, loaded, out, resume, begin(_name(job), job.plan.epochs))
-    if isinstance(job.method, Auto) and _is_table(job, loaded):
-        return _features(job, loaded, out, resume, begin, say)
-    return _Choosing(job, loaded, out, resume, begin, say).execute()
+    method = job.method
+    if isinstance(method, Features) or not (isinstance(method, Auto) or method.unsettled()):
+        return jobs.execute(job, loaded, out, resume, begin(_name(method), job.plan.epochs))
+    if isinstance(method, Auto) and _is_table(job, loaded):
+        return _features(job, loaded, out, begin, say)
+    if isinstance(method, Auto | DivideMix) and "average" in job.open:
+        job = replace(job, plan=replace(job.plan, average=average_decay(len(loaded.y), job.plan)))
+    return _Choosing(job, method, loaded, out, resume, begin, say).execute()
 
 
 def average_decay(samples: int, plan: Plan) -> float:
@@ -144,10 +149,12 @@ def compare(
 class _Choosing:
     """One automatic run."""
 
-    def __init__(self, job: Job, loaded: Loaded, out: Path | None, resume: bool, begin: Begin, say: Say) -> None:
-        self.job, self.loaded, self.out, self.begin, self.say = job, loaded, out, begin, say
+    def __init__(
+        self, job: Job, method: Method, loaded: Loaded, out: Path | None, resume: bool, begin: Begin, say: Say
+    ) -> None:
+        self.job, self.method, self.loaded, self.out, self.begin, self.say = job, method, loaded, out, begin, say
         self.resume = resume
-        self.auto = job.method if isinstance(job.method, Auto) else None
+        self.auto = method if isinstance(method, Auto) else None
         self.began = time.monotonic()
         self.scouted: Outcome | None = None
 
@@ -170,7 +177,7 @@ class _Choosing:
         hidden = np.zeros(len(self.loaded.y), dtype=bool)
         if self.auto and decision.method != "cross_entropy":
             hidden[record["held_out"]] = True
-        method = build_method(decision.method, **decision.hyper) if self.auto else self.job.method.settled(
+        method = build_method(decision.method, **decision.hyper) if self.auto else self.method.settled(
             **decision.hyper
         )  # fmt: skip
         main = replace(self.job, method=method, plan=rescaled(self.job.plan, decision.epochs), choice=_public(record))
@@ -201,16 +208,14 @@ class _Choosing:
         text = f"{labelled} labels are too few to hold any out, so nothing can be estimated: "
         text += "plain training" if self.auto else "the paper's settings"
         self.say(text)
-        method = CrossEntropy() if self.auto else self.job.method.settled()
-        choice = {"decision": {"method": _name(replace(self.job, method=method)), "reasons": [text]}}
-        plan = self.job.plan
-        main = replace(self.job, method=method, plan=plan, choice=choice)
-        progress = self.begin(_name(main), plan.epochs)
+        method = CrossEntropy() if self.auto else self.method.settled()
+        main = replace(self.job, method=method, choice=_unjudged(method, text))
+        progress = self.begin(_name(method), main.plan.epochs)
         return jobs.execute(main, self.loaded, self.out, self.resume, progress, None, self._until(0.92))
 
     def _decide(self, share: float) -> dict[str, Any]:
         scouted = self._scout(share)
-        held = scouted.run.remember("held_out").cpu().numpy()
+        held = _run(scouted).remember("held_out").cpu().numpy()
         seen = self._evidence(scouted, held)
         decision = decide(seen, "auto" if self.auto else "dividemix")
         rows = np.flatnonzero(held & ~_confirmed(self.loaded))
@@ -232,8 +237,8 @@ class _Choosing:
             plan = self._scout_plan()
             method = CrossEntropy(validation=share, patience=max(10, plan.epochs // 3), until_memorised=True)
             scout = replace(self.job, method=method, plan=plan, record_learning=True, choice={})
-            folder = None if self.out is None else self.out / jobs.SCOUT
-            resume = folder is not None and (folder / jobs.CHECKPOINT).exists() and self.resume
+            folder = None if self.out is None else self.out / SCOUT
+            resume = folder is not None and (folder / CHECKPOINT).exists() and self.resume
             if self.out is not None:
                 self.out.mkdir(parents=True, exist_ok=True)
             progress = self.begin("scout", plan.epochs)
@@ -245,7 +250,7 @@ class _Choosing:
         plan, budget = self.job.plan, self.auto.budget if self.auto else None
         if budget is None:
             return plan
-        saved = None if self.out is None else self.out / jobs.SCOUT / "config.json"
+        saved = None if self.out is None else self.out / SCOUT / "config.json"
         if self.resume and saved is not None and saved.is_file():
             return rescaled(plan, int(json.loads(saved.read_text(encoding="utf-8"))["plan"]["epochs"]))
         each = self._rehearse()
@@ -263,7 +268,7 @@ class _Choosing:
         few = labelled[np.linspace(0, len(labelled) - 1, min(len(labelled), 8 * self.job.plan.batch_size)).astype(int)]
         part = replace(subset(self.loaded, np.unique(few)), test=None, confirmed=None)
         short = replace(self.job, method=CrossEntropy(), plan=rescaled(self.job.plan, 2), record_learning=False)
-        seconds = jobs.execute(replace(short, choice={}), part).run.history[-1]["seconds"]
+        seconds = jobs.execute(replace(short, choice={}), part).history[-1]["seconds"]
         return float(seconds) * len(labelled) / len(part.y) * self._looking()
 
     def _looking(self) -> float:
@@ -281,7 +286,7 @@ class _Choosing:
         report = noise_report(None, unseen.y, pred_probs=scouted.model.probs(unseen.x), seed=seed, unlabelled=None)
         whole = noise_report(scouted, seed=seed, replicates=2)
         kind = "unclear" if whole.kind == "none" and report.low > 0.05 else whole.kind
-        rows = [row for row in scouted.run.history if "validation_accuracy" in row]
+        rows = [row for row in scouted.history if "validation_accuracy" in row]
         scores = [float(row["validation_accuracy"]) for row in rows]
         best = int(np.argmax(scores))
         error = math.sqrt(max(scores[best] * (1 - scores[best]), 0.25 / held.sum()) / held.sum())
@@ -305,7 +310,7 @@ class _Choosing:
             kind=kind,
             concentration=concentration(whole.transition),
             trust=report.trust.level,
-            epochs=scouted.run.plan.epochs,
+            epochs=_run(scouted).plan.epochs,
             scouted=len(rows),
             best_epoch=int(rows[best]["epoch"]),
             settled_epoch=int(rows[settled]["epoch"]),
@@ -333,7 +338,7 @@ class _Choosing:
         """What a choice belongs to."""
         labels = hashlib.sha256(self.loaded.y.tobytes() + _confirmed(self.loaded).tobytes()).hexdigest()[:16]
         plan = {name: value for name, value in asdict(self.job.plan).items() if name != "device"}
-        key = {"version": __version__, "labels": labels, "method": _name(self.job), **asdict(self.job.method), **plan}
+        key = {"version": __version__, "labels": labels, "method": _name(self.method), **asdict(self.method), **plan}
         known: dict[str, Any] = json.loads(json.dumps({**key, "net": self.job.net}, default=str))
         return known
 
@@ -341,7 +346,7 @@ class _Choosing:
         """The choice that the folder holds, when the run is resumed."""
         if self.out is None:
             return None
-        path = self.out / jobs.CHOICE
+        path = self.out / CHOICE
         if not self.resume:
             path.unlink(missing_ok=True)
         if not path.is_file():
@@ -363,14 +368,14 @@ class _Choosing:
 
     def _write(self, record: Mapping[str, Any]) -> None:
         if self.out is not None:
-            write_text(self.out / jobs.CHOICE, json.dumps(record, indent=1) + "\n")
+            write_text(self.out / CHOICE, json.dumps(record, indent=1) + "\n")
 
     def _keep_plain(self, record: dict[str, Any]) -> Outcome:
         """Make the scout the result: it is a whole run, so its files are."""
         self.resume = True
         outcome = self._scout()
         if self.out is not None:
-            scout = self.out / jobs.SCOUT
+            scout = self.out / SCOUT
             for name in _COPIED:
                 if (scout / name).exists():
                     with atomic(self.out / name) as aside:
@@ -384,8 +389,8 @@ class _Choosing:
         outcome.summary["choice"] = _public(record)
         if self.scouted is not None and outcome is not self.scouted:
             outcome.summary["scout_seconds"] = self.scouted.summary["seconds"]
-        elif self.out is not None and (self.out / jobs.SCOUT / "summary.json").is_file():
-            scout = json.loads((self.out / jobs.SCOUT / "summary.json").read_text(encoding="utf-8"))
+        elif self.out is not None and (self.out / SCOUT / "summary.json").is_file():
+            scout = json.loads((self.out / SCOUT / "summary.json").read_text(encoding="utf-8"))
             outcome.summary["scout_seconds"] = scout["seconds"]
         if self.out is not None:
             write_text(self.out / "summary.json", json.dumps(outcome.summary, indent=2, default=str) + "\n")
@@ -401,33 +406,33 @@ def _confirmed(loaded: Loaded) -> np.ndarray[Any, np.dtype[np.bool_]]:
     return np.zeros(len(loaded.y), dtype=bool) if loaded.confirmed is None else loaded.confirmed
 
 
-def _name(job: Job) -> str:
-    names = {cls: name for name, cls in jobs.CHOICES.items()}
-    return names.get(type(job.method), type(job.method).__name__)
+def _run(outcome: Outcome) -> Run:
+    assert outcome.run is not None  # only the route for features trains no network
+    return outcome.run
 
 
-def _averaged(job: Job, samples: int) -> Plan:
-    """The plan with a weight average, where nobody has decided about one and something is to be chosen."""
-    chosen = isinstance(job.method, Auto | DivideMix) and "average" in job.open and bool(_left_open(job))
-    return replace(job.plan, average=average_decay(samples, job.plan)) if chosen else job.plan
+def _name(method: Method | Features) -> str:
+    names: dict[type, str] = {cls: name for name, cls in jobs.CHOICES.items()}
+    return names.get(type(method), type(method).__name__)
 
 
-def _left_open(job: Job) -> bool:
-    return isinstance(job.method, Auto) or bool(job.method.unsettled())
+def _unjudged(method: Method | Features, reason: str) -> dict[str, Any]:
+    """The record of a choice that needed no scout."""
+    return {"decision": {"method": _name(method), "reasons": [reason]}, "evidence": None, "verdict": None}
 
 
 def _is_table(job: Job, loaded: Loaded) -> bool:
-    """Rows of features for which the route in seconds is there, and no network is asked for."""
-    return "features" in jobs.CHOICES and len(loaded.x.shape) == 1 and job.net == "auto" and "epochs" in job.open
+    """Rows of features, and nothing is asked for that only a network has: it, its epochs, an accelerator."""
+    return len(loaded.x.shape) == 1 and set(job.open) >= set(NOT_FOR_FEATURES) and job.plan.device in ("auto", "cpu")
 
 
-def _features(job: Job, loaded: Loaded, out: Path | None, resume: bool, begin: Begin, say: Say) -> Outcome:
+def _features(job: Job, loaded: Loaded, out: Path | None, begin: Begin, say: Say) -> Outcome:
     reason = f"features: rows of {loaded.x.shape[0]} numbers; linear heads and small networks need seconds"
     say(reason)
-    method = build_method("features")
+    method = Features()
     plan = default_plan(len(loaded.y), method, seed=job.plan.seed)
-    main = replace(job, method=method, plan=plan, choice={"decision": {"method": "features", "reasons": [reason]}})
-    return jobs.execute(main, loaded, out, resume, begin("features", plan.epochs))
+    main = replace(job, method=method, plan=plan, choice=_unjudged(method, reason))
+    return jobs.execute(main, loaded, out, progress=begin("features", plan.epochs))
 
 
 def _guess(plan: Plan, seconds: float) -> Evidence:

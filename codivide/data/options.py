@@ -35,6 +35,7 @@ class ReadOptions:
         encoder: what makes features of texts or images: a name (see ``codivide.encode``), or one that is fitted. None:
             texts become "tfidf", images stay images.
         device: where an encoder that is a network runs: "auto", "cpu", "cuda", ...
+        label: the column of a table that holds the labels.
         annotators: columns of a table that hold the labels of one annotator each. Empty: those called ``label_...``
             where there is no column ``label``.
         answers: a table of one row an answer (columns annotator, label, and id, path or text), for the samples of a
@@ -51,6 +52,7 @@ class ReadOptions:
     progress: bool = False
     encoder: str | Encoder | None = None
     device: str = "auto"
+    label: str = "label"
     annotators: tuple[str, ...] = ()
     answers: Path | None = None
 

@@ -60,12 +60,14 @@ def load(
     choose_augment(options.augment, (1,))
     if isinstance(options.encoder, str):
         encode.check_name(options.encoder)
-    _check_annotators(source, options)
+    _check_columns(source, options)
     return encode.of_images(_read(source, y, options, classes, truth), options)
 
 
-def _check_annotators(source: object, options: ReadOptions) -> None:
+def _check_columns(source: object, options: ReadOptions) -> None:
     """InputError where columns or a table of annotators are named, but the data are no table."""
+    if options.label != "label" and not (isinstance(source, str | Path) and Path(source).suffix.lower() in TABLES):
+        raise InputError(f"--label {options.label}: a column of labels can be named for a .csv or .parquet table only.")
     if not options.annotators and options.answers is None:
         return
     tabular = isinstance(source, pd.DataFrame) or (

@@ -58,7 +58,7 @@ def load_table(path: Path, options: ReadOptions, classes: Classes = None, truth:
     Raises:
         InputError: a column that is missing, a value that is wrong (it names the row), or too many unreadable images.
     """
-    return from_table(read_table(path, options.annotators), path, options, classes, truth)
+    return from_table(read_table(path, options.annotators, options.label), path, options, classes, truth)
 
 
 def from_table(
@@ -73,7 +73,9 @@ def from_table(
     elif "label" in table:
         labels = table_labels(table["label"])
     else:
-        raise InputError(f"{path} has no column 'label' (columns: {', '.join(table.columns)}).")
+        raise InputError(
+            f"{path} has no column 'label' (columns: {_listed(table)}); --label names the column that holds the labels."
+        )
     splits = _splits(table, path)
     true_labels = table_labels(table["true_label"]) if "true_label" in table else None
     if consensus is not None and true_labels is not None:
@@ -88,6 +90,25 @@ def from_table(
         place = {name: row for row, name in enumerate(entry.id for entry in manifest_entries(table, path))}
         train = np.array([place[name] for name in loaded.ids if isinstance(name, str)])
     return loaded if consensus is None else replace(loaded, annotations=consensus.take(train))
+
+
+def _with_label(table: pd.DataFrame, path: Path, name: str) -> pd.DataFrame:
+    """The table with its column ``name`` called "label"."""
+    if name == "label":
+        return table
+    if name not in table:
+        raise InputError(f"{path} has no column {name!r} (columns: {_listed(table)}).")
+    if "label" in table:
+        raise InputError(
+            f"{path} has columns {name!r} and 'label'; rename one, so that it is clear which holds the labels."
+        )
+    return table.rename(columns={name: "label"})
+
+
+def _listed(table: pd.DataFrame) -> str:
+    """The names of the columns, for a message: at most 20."""
+    names = [str(name) for name in table.columns]
+    return ", ".join(names if len(names) <= 20 else [*names[:10], "...", *names[-10:]])
 
 
 def _answers(table: pd.DataFrame, path: Path, options: ReadOptions) -> tuple[pd.DataFrame, annotators.Answers | None]:
@@ -131,7 +152,7 @@ def _manifest(
     return assemble(entries, labels, splits, decoded, options, known, truth, path.stem)
 
 
-def read_table(path: Path, labels: Sequence[str] = ()) -> pd.DataFrame:
+def read_table(path: Path, labels: Sequence[str] = (), label: str = "label") -> pd.DataFrame:
     """A CSV or Parquet file with the named columns as text (missing: None or empty) and the others as numbers.
 
     The apostrophe with which a CSV file keeps a spreadsheet from taking a label or an id for a formula is taken away.
@@ -139,6 +160,7 @@ def read_table(path: Path, labels: Sequence[str] = ()) -> pd.DataFrame:
     Args:
         path: the file.
         labels: more columns of labels, to be read as text.
+        label: the column that holds the labels; it is called "label" in what is returned.
 
     Returns:
         At least one row.
@@ -151,8 +173,8 @@ def read_table(path: Path, labels: Sequence[str] = ()) -> pd.DataFrame:
             table: pd.DataFrame = pyarrow.parquet.read_table(path).to_pandas(ignore_metadata=True)
         else:
             columns = pd.read_csv(path, nrows=0, encoding="utf-8-sig").columns
-            named = {*TEXT_COLUMNS, *labels}
-            one_each = "label" not in {str(name).strip() for name in columns}
+            named = {*TEXT_COLUMNS, *labels, label}
+            one_each = label not in {str(name).strip() for name in columns}
             text = [
                 name
                 for name in columns
@@ -172,6 +194,7 @@ def read_table(path: Path, labels: Sequence[str] = ()) -> pd.DataFrame:
     ) as error:  # UnicodeDecodeError, ParserError, ... are ValueErrors
         raise InputError(f"{path} cannot be read: {error}") from error
     table.columns = pd.Index([str(name).strip() for name in table.columns])
+    table = _with_label(table, path, label)
     for name in GUARDED_COLUMNS if path.suffix.lower() == ".csv" else ():
         if name in table:
             table[name] = table[name].map(unguard)

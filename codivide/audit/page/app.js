@@ -198,7 +198,8 @@ class App {
 
   key(event) {
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-    const typed = event.target.closest?.("input:not([type=checkbox]), textarea, select, [contenteditable]");
+    const typed = event.target.closest?.("input:not([type=checkbox]), textarea, select, [contenteditable]") &&
+      !event.target.closest("dialog:not([open])");
     if (typed || document.querySelector("dialog[open]") || !byId("keys-on").checked) return;
     // A scrollable part keeps its arrows.
     if (event.key.startsWith("Arrow") && event.target.closest?.(".scroll")) return;
@@ -271,6 +272,7 @@ class Chooser {
   }
 
   take(place) {
+    this.text.blur(); // else the next key, if it comes at once, is still taken for typing
     byId("chooser").close();
     this.chosen(this.classes[this.found[place]]);
   }

@@ -59,8 +59,8 @@ function interval(noise) {
   point.style.left = `${100 * noise.rate}%`;
   scale.append(range, point);
   return make("div", {}, scale, make("p", { class: "muted" },
-    `of the labels, by 1 - p(clean); from ${percent(noise.low)} to ${percent(noise.high)} by the chance of the sample, ` +
-    "if p(clean) is right"));
+    `of the labels are wrong, between ${percent(noise.low)} and ${percent(noise.high)}; ` +
+    `kind of noise: ${plain(noise.kind, 20)}`));
 }
 
 function drawTiles(facts, trust) {

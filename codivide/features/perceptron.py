@@ -1,0 +1,128 @@
+"""The MLP head: one hidden layer, mixup on the features, all folds side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_CHUNK = 4096  # rows that are classified at a time
+_TINY = 1e-12  # probabilities are kept from 0 before the logarithm
+
+
+@dataclass(frozen=True)
+class Perceptron:
+    """K networks ``relu(x W1 + b1) W2 + b2``.
+
+    Attributes:
+        inner: ``W1`` ``[K, D, H]``.
+        inner_bias: ``b1`` ``[K, 1, H]``.
+        outer: ``W2`` ``[K, H, C]``.
+        outer_bias: ``b2`` ``[K, 1, C]``.
+    """
+
+    inner: Tensor
+    inner_bias: Tensor
+    outer: Tensor
+    outer_bias: Tensor
+
+    def logits(self, x: Tensor) -> Tensor:
+        """``[N, K, C]`` of ``[N, D]``."""
+        return torch.cat([self.forward(part) for part in torch.split(x, _CHUNK)], 1).transpose(0, 1)
+
+    def forward(self, x: Tensor, keep: Tensor | None = None) -> Tensor:
+        """``[K, B, C]`` of a batch ``[B, D]``; ``keep`` ``[B, H]`` multiplies the hidden layer."""
+        hidden = torch.relu(torch.baddbmm(self.inner_bias, x.expand(len(self.inner), -1, -1), self.inner))
+        return torch.baddbmm(self.outer_bias, hidden if keep is None else hidden * keep, self.outer)
+
+    def tensors(self) -> list[Tensor]:
+        """All parameters."""
+        return [self.inner, self.inner_bias, self.outer, self.outer_bias]
+
+
+def fit(
+    x: Tensor,
+    likelihood: Tensor,
+    weight: Tensor,
+    fold: Tensor,
+    watch: Callable[[Perceptron], bool],
+    generator: torch.Generator,
+    *,
+    hidden: int = 256,
+    updates: int = 800,
+    batch: int = 128,
+    lr: float = 2e-3,
+    alpha: float = 1.0,
+    dropout: float = 0.2,
+) -> None:
+    """Train with AdamW on ``-log sum_c v_c p_c`` (see ``linear.fit``) of mixed features.
+
+    Mixup (Zhang et al., ICLR 2018, section 2): ``share x_i + (1 - share) x_j`` is asked for both labels, weighted by
+    the same share. Partners come from the same fold, so that a held-out sample is never mixed into a training one; one
+    draw serves all folds, which therefore differ by what they hold out alone.
+
+    Args:
+        x: features ``[N, D]`` of about unit scale.
+        likelihood: ``v`` ``[N, C]``.
+        weight: of the samples in each block ``[N, K]``.
+        fold: ``[N]``, who may be mixed with whom.
+        watch: called after 1/16, 1/8, 1/4, 1/2 and all of the updates with the averaged networks; False ends the
+            training.
+        generator: on the CPU; the only source of randomness.
+        hidden: units of the hidden layer.
+        updates: batches in all.
+        batch: samples in one, at most N.
+        lr: highest learning rate, after a linear rise over the first tenth; then a cosine down to 0.
+        alpha: of mixup's Beta(alpha, alpha); 0: none.
+        dropout: of hidden units.
+    """
+    count, width = x.shape
+    blocks, classes = weight.shape[1], likelihood.shape[1]
+    first = torch.randn(width, hidden, generator=generator) * math.sqrt(2 / width)
+    shapes = ((blocks, 1, hidden), (blocks, hidden, classes), (blocks, 1, classes))
+    net = Perceptron(first.repeat(blocks, 1, 1), *(torch.zeros(shape) for shape in shapes))
+    average = Perceptron(*(value.clone() for value in net.tensors()))
+    for value in net.tensors():
+        value.requires_grad_(True)
+    optimizer = torch.optim.AdamW(net.tensors(), lr=lr, weight_decay=1e-2, fused=True)
+    looks = {max(1, updates >> shift) for shift in range(5)}
+    batch, place = min(batch, count), count
+    for step in range(1, updates + 1):
+        if place + batch > count:
+            order, place = torch.randperm(count, generator=generator), 0
+        ids = order[place : place + batch]
+        place += batch
+        one, two = (ids[_by_fold(fold[ids], generator)] for _ in range(2))
+        share = _beta(alpha, batch, generator)
+        mixed = share * x[one] + (1 - share) * x[two]
+        keep = (torch.rand(batch, hidden, generator=generator) >= dropout) / (1 - dropout)
+        prob = torch.softmax(net.forward(mixed, keep), -1)
+        losses = [-(prob * likelihood[who]).sum(-1).clamp_min(_TINY).log() * weight[who].T for who in (one, two)]
+        share = share.squeeze(1)
+        loss = (share * losses[0] + (1 - share) * losses[1]).sum() / batch
+        progress = step / updates
+        optimizer.param_groups[0]["lr"] = lr * min(1.0, 10 * progress) * 0.5 * (1 + math.cos(math.pi * progress))
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch does not declare it
+        optimizer.step()
+        with torch.no_grad():
+            for mean, value in zip(average.tensors(), net.tensors(), strict=True):
+                mean.lerp_(value, 1 - min(0.98, step / (step + 10)))
+        if step in looks and not watch(average):
+            return
+
+
+def _by_fold(fold: Tensor, generator: torch.Generator) -> Tensor:
+    """A random order ``[B]`` in which the folds come one after the other."""
+    shuffled = torch.randperm(len(fold), generator=generator)
+    return shuffled[fold[shuffled].argsort(stable=True)]
+
+
+def _beta(alpha: float, size: int, generator: torch.Generator) -> Tensor:
+    if not alpha:
+        return torch.ones(size, 1)
+    two = torch._standard_gamma(torch.full((2, size, 1), alpha), generator=generator)
+    return two[0] / two.sum(0).clamp_min(_TINY)

@@ -1,0 +1,121 @@
+"""How many labels are wrong, and which: the rule of ``noise_estimate`` on arrays of probabilities.
+
+All is NumPy, float64, deterministic; no true label is ever looked at.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from codivide import divide, evidence
+
+Labels = np.ndarray[Any, np.dtype[np.int64]]
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+
+MOST_ROWS = 20_000  # that an estimate rests on
+_MOST_CELLS = 2_000_000  # of samples times classes, likewise
+
+
+class Rates(NamedTuple):
+    """What the rule of ``noise_estimate`` says of the labels.
+
+    Attributes:
+        rate: share of wrong labels.
+        estimates: the single estimates by name.
+        joint: ``[C, C]`` counts of (true, given).
+        latent: the fitted model.
+        doubt: of the classifier itself, in [0, 1].
+    """
+
+    rate: float
+    estimates: dict[str, float]
+    joint: Floats
+    latent: evidence.Latent
+    doubt: float
+
+
+def rates(
+    probs: Floats,
+    given: Labels,
+    mixture: float | None,
+    weight: Floats | None = None,
+    start: Floats | None = None,
+    steps: int = 200,
+    in_sample: bool = False,
+) -> Rates:
+    """Apply the rule once; ``weight``, ``start`` and ``steps`` as in ``evidence.latent_noise``.
+
+    Args:
+        probs: ``[N, C]``.
+        given: labels ``[N]`` in ``0 .. C - 1``.
+        mixture: the rate by the mixture on losses; None: the losses show no two groups.
+        weight: of every sample ``[N]``.
+        start: of the fit.
+        steps: of the fit.
+        in_sample: the classifier has learned from these labels, so that its being sure proves nothing: the rate is then
+            the confident joint's.
+    """
+    latent = evidence.latent_noise([probs], given, weight=weight, start=start, steps=steps)
+    counted = evidence.confident_joint(probs, given, weight)
+    lower, confident = wrong_share(latent.joint), wrong_share(counted)
+    estimates = {"latent noise": lower, "confident joint": confident}
+    upper = max(confident, lower)
+    if mixture is not None and not in_sample:
+        estimates["loss mixture"] = mixture
+        upper = 0.5 * (upper + min(max(mixture, lower), upper))
+    doubt = 1 - float(np.average(latent.prior.max(1), weights=weight))
+    rate = upper if in_sample else lower + doubt * (upper - lower)
+    share = (rate - lower) / (confident - lower) if confident > lower else 0.0
+    return Rates(rate, estimates, (1 - share) * latent.joint + share * counted, latent, doubt)
+
+
+def wrong_share(joint: Floats) -> float:
+    """Share of the counts ``[C, C]`` of (true, given) that is off the diagonal."""
+    return 1 - float(np.trace(joint) / joint.sum())
+
+
+def mixture_rate(losses: Floats) -> float | None:
+    """The rate of wrong labels by a mixture on losses ``[N]``; None where they show no two groups."""
+    division = divide.gmm(torch.from_numpy(losses))
+    return float(1 - division.clean_prob.double().mean()) if division.separates else None
+
+
+def combined(probs: Floats, given: Labels, *rules: Floats) -> Floats:
+    """p(clean) ``[N]`` by self-confidence and other rules, of which each agrees with the noise rates of the classes.
+
+    A mixture on losses knows the given label only; self-confidence also knows how sure the rivals are, and how sure the
+    classifier is of each class. Each rule is shifted, class by class, to agree with the rate that the confident joint
+    counts, and the mean of the rules is taken. A class with few wrong labels thus keeps them, though hard to learn.
+
+    Args:
+        probs: ``[N, C]``; rows sum to 1.
+        given: labels ``[N]``, -1: none.
+        *rules: p(clean) ``[N]`` in [0, 1] by other evidence.
+
+    Returns:
+        NaN where there is no label; 1 where all labels are the same.
+    """
+    answer = np.full(len(given), np.nan)
+    labelled = np.flatnonzero(given >= 0)
+    classes = np.unique(given[labelled])
+    if len(classes) < 2:
+        answer[labelled] = 1.0
+        return answer
+    labels = np.searchsorted(classes, given[labelled])
+    scaled = probs[labelled][:, classes].astype(np.float64) + 1e-12
+    scaled /= scaled.sum(1, keepdims=True)
+    joint = evidence.confident_joint(scaled, labels)
+    wrong = 1 - np.diag(joint) / np.maximum(joint.sum(0), 1e-12)
+    parts = [evidence.self_confidence(scaled, labels), *(rule[labelled] for rule in rules)]
+    answer[labelled] = np.mean([evidence.match_rates(part, labels, wrong) for part in parts], axis=0)
+    return answer
+
+
+def fitted_rows(count: int, classes: int, limit: int, seed: int) -> Labels:
+    """The rows, in order, that a fit of so many samples and classes rests on: all, or some drawn at random."""
+    most = min(limit, max(_MOST_CELLS // classes, 10))
+    rows = np.arange(count)
+    return rows if count <= most else np.sort(np.random.default_rng(seed).permutation(count)[:most])

@@ -1,0 +1,385 @@
+"""The route for features: its parts against loops over the equations, its whole on small problems and on bad input."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import sparse
+
+from codivide import FeatureModel, Features, InputError, NoisyLabelClassifier, TrainingWarning, load_model, noise_report
+from codivide.cli import main
+from codivide.features import judge, learn, linear, neighbours, perceptron
+from codivide.features.matrix import Matrix, Scale
+
+FAST: dict[str, Any] = {"updates": 40, "hidden": 16}
+
+
+def blobs(count: int, classes: int = 3, noise: float = 0.3, width: int = 6, seed: int = 0) -> tuple[Any, Any, Any]:
+    """Features, given and true labels: Gaussian classes, labels wrong by chance."""
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(classes, size=count)
+    x = 3.0 * np.eye(classes, width)[truth] + rng.standard_normal((count, width))
+    other = (truth + rng.integers(1, classes, size=count)) % classes
+    given = np.where(rng.random(count) < noise, other, truth)
+    return x.astype(np.float32), given, truth
+
+
+def run(x: Any, given: Any, classes: int, seed: int = 0, **options: Any) -> learn.Learned:
+    fields = FAST | options
+    return learn.learn(x, torch.from_numpy(np.asarray(given)), tuple(range(classes)), Features(**fields), seed)
+
+
+# The parts
+
+
+def objective(x: Any, likelihood: Any, weight: Any, penalty: float, w: Any, b: Any) -> float:
+    """The loss of one block, sample by sample."""
+    total = 0.0
+    for row, v, share in zip(x, likelihood, weight, strict=True):
+        logits = row @ w + b
+        p = np.exp(logits - logits.max())
+        p /= p.sum()
+        total -= share * math.log(p @ v)
+    return total / weight.sum() + 0.5 * penalty * float((w**2).sum())
+
+
+@pytest.mark.parametrize("kind", ["one_hot", "matrix"])
+def test_the_linear_head_is_at_the_minimum_of_its_equation(kind: str) -> None:
+    x, given, _ = blobs(60)
+    channel = np.eye(3) if kind == "one_hot" else 0.7 * np.eye(3) + 0.1
+    likelihood = channel.T[given]
+    weight = np.ones((60, 2))
+    weight[::3, 0] = 0.0
+    penalty = 0.05
+    fitted = linear.fit(
+        Matrix.of(x), torch.from_numpy(likelihood).float(), torch.from_numpy(weight).float(), penalty, tolerance=1e-9
+    )
+    for block in (0, 1):
+        w, b = fitted.weight[:, block].double().numpy(), fitted.bias[block].double().numpy()
+        here = objective(x, likelihood, weight[:, block], penalty, w, b)
+        for index in np.ndindex(*w.shape):  # the gradient by differences
+            step = np.zeros_like(w)
+            step[index] = 1e-4
+            ends = [objective(x, likelihood, weight[:, block], penalty, w + sign * step, b) for sign in (1, -1)]
+            assert abs(ends[0] - ends[1]) / 2e-4 < 2e-3
+        assert here < objective(x, likelihood, weight[:, block], penalty, 0 * w, 0 * b) - 0.1
+
+
+def test_principal_axes_change_nothing_but_the_coordinates() -> None:
+    x, given, _ = blobs(80)
+    scaled = Scale.fit(x).apply(x)
+    likelihood, weight = torch.eye(3)[given], torch.ones(80, 1)
+    plain = linear.fit(Matrix.of(scaled), likelihood, weight, 0.01, tolerance=1e-10)
+    turned = Matrix.along_axes(scaled.copy())
+    rotated = linear.fit(turned, likelihood, weight, 0.01, tolerance=1e-10)
+    assert turned.axes is not None
+    assert torch.allclose(turned.axes.T @ turned.axes, torch.eye(6), atol=1e-5)
+    assert torch.allclose(turned.features(rotated.weight[:, 0]), plain.weight[:, 0], atol=2e-2)
+    squares = turned.squares()
+    assert torch.equal(squares, squares.sort(descending=True).values)
+
+
+def test_sparse_and_dense_features_give_the_same_products_and_directions() -> None:
+    rng = np.random.default_rng(0)
+    dense = (rng.random((40, 12)) * (rng.random((40, 12)) < 0.3)).astype(np.float32)
+    one, two = Matrix.of(dense), Matrix.of(sparse.csr_matrix(dense))
+    weight, slope = torch.randn(12, 5), torch.randn(40, 5)
+    assert torch.allclose(one.times(weight), two.times(weight), atol=1e-5)
+    assert torch.allclose(one.back(slope), two.back(slope), atol=1e-5)
+    assert torch.allclose(one.squares(), two.squares(), atol=1e-6)
+    found = two.principal(2, torch.Generator().manual_seed(0))
+    _, _, right = np.linalg.svd(dense)
+    assert np.allclose(np.abs(right[:2] @ found.numpy()), np.eye(2), atol=5e-2)
+
+
+def test_scaled_columns_have_mean_0_and_rows_length_1_on_average() -> None:
+    x = np.random.default_rng(0).normal(5, 2, (500, 4)).astype(np.float32)
+    x[:, 2] = 7.0  # constant
+    scaled = np.asarray(Scale.fit(x).apply(x))
+    assert np.allclose(scaled.mean(0), 0, atol=1e-5)
+    assert not scaled[:, 2].any()
+    assert np.isclose((scaled**2).sum(1).mean(), 3 / 4, atol=1e-4)
+
+
+def test_stacking_finds_the_likeliest_mixture() -> None:
+    rng = np.random.default_rng(0)
+    seen = torch.from_numpy(rng.random((2, 300)))
+    weight = float(learn.stack(seen)[0])
+    grid = np.linspace(0, 1, 1001)
+    values = [float((w * seen[0] + (1 - w) * seen[1]).log().mean()) for w in grid]
+    assert abs(weight - grid[int(np.argmax(values))]) < 5e-3
+
+
+def test_folds_are_of_equal_size_and_spread_every_class() -> None:
+    given = torch.tensor([0] * 50 + [1] * 10 + [2] * 1)
+    fold = learn.deal(given, 5, torch.Generator().manual_seed(0))
+    assert int(torch.bincount(fold).max() - torch.bincount(fold).min()) <= 1
+    for label, most in ((0, 10), (1, 2)):
+        assert torch.bincount(fold[given == label], minlength=5).tolist() == [most] * 5
+
+
+def test_neighbours_are_those_of_a_loop_and_never_the_sample_itself() -> None:
+    rng = np.random.default_rng(1)
+    x, given = rng.standard_normal((30, 4)).astype(np.float32), rng.integers(3, size=30)
+    shares = neighbours.shares(torch.from_numpy(x), torch.from_numpy(given), 3, torch.Generator())
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    for row in range(30):
+        order = [i for i in np.argsort(-(unit @ unit[row]), kind="stable") if i != row]
+        for number, size in enumerate(neighbours.SIZES):
+            near = given[order[: min(size, 29)]]
+            expected = (np.bincount(near, minlength=3) + 1 / 3) / (len(near) + 1)
+            assert np.allclose(shares[number, row].numpy(), expected, atol=1e-6)
+
+
+def test_contrast_weights_are_those_that_the_labels_were_made_with() -> None:
+    rng = np.random.default_rng(0)
+    drawn = rng.standard_normal((40_000, 2))
+    slope, noise = np.array([1.5, 0.0]), 0.4
+    pool = rng.standard_normal((400_000, 2))
+    clean = pool[rng.random(400_000) < np.exp(pool @ slope - 7)][:6000]  # of density exp(w s) times that of drawn ones
+    own = np.concatenate([clean, rng.standard_normal((len(clean) * 2 // 3, 2))])
+    weights = judge.contrast_weights(own, drawn, noise)
+    assert weights[0] == pytest.approx(1.5, abs=0.25)
+    assert 0 <= weights[1] < 0.15
+
+
+def test_p_clean_is_right_as_often_as_it_says_and_its_mean_is_the_rate() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(3, size=6000)
+    logits = 3 * np.eye(3)[truth] + rng.standard_normal((6000, 3))
+    probs = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    given = np.where(rng.random(6000) < 0.3, rng.integers(3, size=6000), truth)
+    rate = float((given != truth).mean())
+    even = torch.full((6000, 3), 1 / 3)
+    found, importance = judge.calibrated(
+        torch.from_numpy(probs), even, torch.from_numpy(given), rate, torch.Generator().manual_seed(0)
+    )
+    assert float(found.mean()) == pytest.approx(1 - rate, abs=1e-3)
+    surely = found.numpy() > 0.9
+    assert (given == truth)[surely].mean() > 0.88
+    assert importance["weight_heads"] > 0
+
+
+def test_the_mlp_learns_what_no_line_separates() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, (400, 2)).astype(np.float32)
+    given = (x[:, 0] * x[:, 1] > 0).astype(np.int64)
+    seen: list[torch.Tensor] = []
+    perceptron.fit(
+        torch.from_numpy(2 * x),
+        torch.eye(2)[given],
+        torch.ones(400, 1),
+        torch.zeros(400, dtype=torch.int64),
+        lambda net: seen.append(net.logits(torch.from_numpy(2 * x))[:, 0]) is None,
+        torch.Generator().manual_seed(0),
+        hidden=32,
+        updates=250,
+    )
+    assert (seen[-1].argmax(1).numpy() == given).mean() > 0.85
+
+
+# The whole
+
+
+def test_a_held_out_sample_is_judged_without_its_label() -> None:
+    """Heads of the block that holds a fold out do not change with the labels of that fold."""
+    x, given, _ = blobs(90)
+    problem = learn._Problem(x, torch.from_numpy(given), 3, Features(**FAST), 0, None)
+    changed = torch.from_numpy(given.copy())
+    changed[problem.fold == 0] = (changed[problem.fold == 0] + 1) % 3
+    again = learn._Problem(x, torch.from_numpy(given), 3, Features(**FAST), 0, None)
+    again.given = changed
+    identity = torch.eye(3)
+    held = problem.fold == 0
+    near = linear.Linear(torch.zeros(6, 1, 3), torch.zeros(1, 3))
+    heads = [each.linear(identity, 1e-3, near) for each in (problem, again)]
+    # the blocks share the line search of one optimiser, and agree up to its tolerance
+    assert torch.allclose(heads[0].cross[held], heads[1].cross[held], atol=5e-2)
+    assert not torch.allclose(heads[0].cross[~held], heads[1].cross[~held], atol=5e-2)
+    nets: list[torch.Tensor] = []
+    for each in (problem, again):
+        perceptron.fit(
+            *(each.coordinates, identity[each.given], each.weight, each.fold),
+            lambda net: nets.append(net.inner.clone()) is None,
+            torch.Generator().manual_seed(0),
+            hidden=8,
+            updates=30,
+        )
+    last = nets[len(nets) // 2 - 1], nets[-1]
+    assert torch.equal(last[0][0], last[1][0])  # the block that holds fold 0 out
+    assert not torch.equal(last[0][1], last[1][1])
+
+
+@pytest.mark.parametrize("division", ["calibrated", "gmm", "bmm", "class_wise"])
+def test_wrong_labels_are_found_and_the_truth_is_learned(division: str) -> None:
+    x, given, truth = blobs(400)
+    found = run(x, given, 3, division=division)
+    wrong = given != truth
+    clean = found.clean_prob.numpy()
+    ahead = (clean[wrong][:, None] < clean[~wrong][None]).mean()
+    assert ahead > 0.9
+    test, _, answers = blobs(300, seed=1)
+    assert (found.model.predict(test).argmax(1).numpy() == answers).mean() > 0.9
+    assert (found.suggested.numpy() == truth).mean() > 0.85
+    assert torch.allclose(found.probs.sum(1), torch.ones(400), atol=1e-4)
+    assert float(found.seen.min()) >= 0
+
+
+def test_the_matrix_is_near_the_one_that_spoiled_the_labels() -> None:
+    x, _, truth = blobs(1500, noise=0)
+    matrix = np.array([[0.6, 0.4, 0.0], [0.0, 1.0, 0.0], [0.0, 0.1, 0.9]])
+    rng = np.random.default_rng(2)
+    given = np.array([rng.choice(3, p=matrix[c]) for c in truth])
+    found = run(x, given, 3, heads="linear")
+    assert np.abs(np.asarray(found.report["transition_matrix"]) - matrix).max() < 0.12
+    assert found.report["noise_estimate"] == pytest.approx(float((given != truth).mean()), abs=0.06)
+
+
+def test_same_seed_same_bits_and_the_global_generator_is_left_alone() -> None:
+    x, given, _ = blobs(120)
+    before = torch.get_rng_state()
+    one, two, other = run(x, given, 3), run(x, given, 3), run(x, given, 3, seed=1)
+    assert torch.equal(one.clean_prob, two.clean_prob)
+    assert torch.equal(one.model.predict(x), two.model.predict(x))
+    assert not torch.equal(one.clean_prob, other.clean_prob)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_unlabelled_samples_get_a_suggestion_and_confirmed_ones_are_trusted() -> None:
+    x, given, truth = blobs(200)
+    given[:20] = -1
+    confirmed = torch.zeros(200, dtype=torch.bool)
+    confirmed[20:40] = True
+    found = learn.learn(x, torch.from_numpy(given), (0, 1, 2), Features(heads="linear"), 0, confirmed=confirmed)
+    assert torch.isnan(found.clean_prob[:20]).all()
+    assert torch.isfinite(found.clean_prob[20:]).all()
+    assert (found.suggested[:20].numpy() == truth[:20]).mean() > 0.8
+    assert found.clean_prob[20:40].tolist() == [1.0] * 20
+    assert found.suggested[20:40].tolist() == given[20:40].tolist()
+
+
+# Bad input
+
+
+def test_labels_that_do_not_depend_on_the_features_are_said_to_teach_nothing() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((300, 5)).astype(np.float32)
+    with pytest.warns(TrainingWarning, match="nothing can be learned"):
+        found = run(x, rng.integers(3, size=300), 3)
+    assert set(found.clean_prob.tolist()) == {0.5}
+    assert "independent" in found.remarks
+
+
+@pytest.mark.filterwarnings("ignore::codivide.errors.TrainingWarning")
+def test_ninety_percent_noise_is_survived() -> None:
+    x, given, _ = blobs(300, classes=10, width=10, noise=0.88)
+    found = NoisyLabelClassifier(Features(**FAST)).fit(x, given)
+    assert np.isfinite(found.clean_proba_).all()
+    assert np.allclose(found.predict_proba(x).sum(1), 1)
+    assert found.clean_proba_.mean() < 0.6
+
+
+@pytest.mark.filterwarnings("ignore::codivide.errors.TrainingWarning")
+@pytest.mark.parametrize("kind", ["duplicates", "constant", "one_of_a_class", "three", "all_constant", "one_class"])
+def test_poor_data_are_survived(kind: str) -> None:
+    x, given, _ = blobs(120)
+    if kind == "duplicates":
+        x, given = np.concatenate([x, x]), np.concatenate([given, (given + 1) % 3])
+    elif kind == "constant":
+        x[:, 1] = 3e6
+    elif kind == "one_of_a_class":
+        given[given == 2], given[7] = 0, 2
+    elif kind == "three":
+        x, given = x[:3], np.array([0, 1, 2])
+    elif kind == "all_constant":
+        x[:] = 1.0
+    else:
+        given[:] = 1
+    found = run(x, given, 3)
+    assert torch.isfinite(found.clean_prob).all()
+    assert torch.isfinite(found.probs).all()
+    assert ((found.clean_prob >= 0) & (found.clean_prob <= 1)).all()
+    if kind == "duplicates":
+        assert float(found.clean_prob.mean()) < 0.8  # at least half of the labels are wrong
+
+
+def test_what_cannot_be_done_is_said() -> None:
+    x, given, _ = blobs(30)
+    with pytest.raises(InputError, match="at least 2"):
+        run(x, np.where(np.arange(30) == 0, 0, -1), 3)
+    with pytest.raises(InputError, match="epochs = 3 does not apply"):
+        NoisyLabelClassifier("features", epochs=3).fit(x, given)
+    with pytest.raises(InputError, match="runs on the CPU"):
+        NoisyLabelClassifier("features", device="cuda").fit(x, given)
+    with pytest.raises(InputError, match="Encode them"):
+        NoisyLabelClassifier("features").fit(np.zeros((30, 8, 8), np.uint8), given)
+    with pytest.raises(InputError, match="folds"):
+        Features(folds=1)
+
+
+# From the user's end
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+def test_the_estimator_saves_loads_reports_and_audits(kind: str, tmp_path: Path) -> None:
+    x, given, truth = blobs(150)
+    table = sparse.csr_matrix(np.maximum(x, 0)) if kind == "sparse" else x
+    names = np.array(["ant", "bee", "cow"])
+    found = NoisyLabelClassifier(Features(**FAST), out=tmp_path / "run").fit(table, names[given])
+    assert (found.predict(table) == names[truth]).mean() > 0.85
+    model = load_model(tmp_path / "run" / "model.safetensors")
+    assert isinstance(model, FeatureModel)
+    assert model.classes == ("ant", "bee", "cow")
+    assert np.allclose(model.predict(table).numpy(), found.predict_proba(table), atol=1e-5)
+    held = np.load(tmp_path / "run" / "predictions.npz")
+    assert {"given", "mean_loss", "probs", "predictions", "epochs", "classes"} <= set(held.files)
+    assert np.array_equal(held["given"], given)
+    for report in (noise_report(found), noise_report(tmp_path / "run")):
+        assert 0.1 < report.rate < 0.5
+        assert not any("memorised" in reason for reason in report.trust.reasons)
+    facts = found.audit().facts
+    assert facts["issues_total"] == len(found.label_issues_) > 10
+    assert facts["issues"][0]["neighbours"]["of"] == 10
+
+
+def codivide(monkeypatch: pytest.MonkeyPatch, *words: Any) -> int:
+    monkeypatch.setattr(sys, "argv", ["codivide", *map(str, words)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+def test_the_command_line_takes_a_table_with_its_own_label_column(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x, given, _ = blobs(100)
+    table = pd.DataFrame(x, columns=[f"f{i}" for i in range(6)]).assign(genre=np.array(["a", "b", "c"])[given])
+    table.to_csv(tmp_path / "songs.csv", index=False)
+    table.drop(columns="genre").to_csv(tmp_path / "new.csv", index=False)
+    run_folder, fit = tmp_path / "run", ("fit", tmp_path / "songs.csv", "--method", "features", "--heads", "linear")
+    assert codivide(monkeypatch, *fit, "--label", "kind", "--out", run_folder) == 2
+    assert "no column 'kind'" in capsys.readouterr().err
+    assert codivide(monkeypatch, *fit, "--label", "genre", "--epochs", 3, "--out", run_folder) == 2
+    assert not run_folder.exists()
+    assert codivide(monkeypatch, *fit, "--label", "genre", "--out", run_folder) == 0
+    summary = json.loads((run_folder / "summary.json").read_text())
+    assert summary["method"] == "features"
+    assert summary["source"]["label"] == "genre"
+    assert summary["learned"]["heads"][0]["head"] == "linear"
+    capsys.readouterr()
+    assert codivide(monkeypatch, "predict", run_folder, tmp_path / "new.csv") == 0
+    assert len(capsys.readouterr().out.strip().splitlines()) == 101
+    for words in (["noise", run_folder], ["audit", run_folder], ["clean", run_folder, "--out", tmp_path / "clean"]):
+        assert codivide(monkeypatch, *words) == 0, words
+    cleaned = pd.read_csv(tmp_path / "clean" / "labels_clean.csv")
+    assert set(cleaned["label"]) == {"a", "b", "c"}
+    assert [*(f"f{i}" for i in range(6))] == [name for name in cleaned if str(name).startswith("f")]
+    assert "genre" not in cleaned
