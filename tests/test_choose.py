@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -12,15 +15,18 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from codivide import METHODS, NoisyLabelClassifier
+from codivide import METHODS, FeatureModel, NoisyLabelClassifier, divide
 from codivide.choose import Evidence, decide, execute
 from codivide.choose.run import average_decay, compare, rescaled
 from codivide.cli import application
 from codivide.data.arrays import from_arrays
+from codivide.data.sources import load
 from codivide.early_learning import memorises
 from codivide.engine import train
 from codivide.errors import InputError
-from codivide.job import Job, build_method, default_plan
+from codivide.features.options import unset
+from codivide.functional import sample_loss
+from codivide.job import Job, Outcome, build_method, default_plan
 from codivide.methods.auto import Auto
 from codivide.methods.dividemix import PAPER, DivideMix
 from codivide.recipes import RECIPES
@@ -199,7 +205,7 @@ def test_deadline_ends_training():
     assert [row.get("stopped") for row in run.history] == [None, 1.0, 1.0, 1.0]
 
 
-def _loaded(samples: int = 300, noise: float = 0.4, classes: int = 3, seed: int = 0):
+def _loaded(samples: int = 240, noise: float = 0.4, classes: int = 3, seed: int = 0):
     rng = np.random.default_rng(seed)
     truth = np.arange(samples) % classes
     x = (2.0 * np.eye(classes, 8)[truth] + rng.normal(size=(samples, 8))).astype(np.float32)
@@ -208,111 +214,120 @@ def _loaded(samples: int = 300, noise: float = 0.4, classes: int = 3, seed: int 
     return from_arrays(x, given)
 
 
-def _job(epochs: int = 6, method: object = None, **plan) -> Job:
+def _job(epochs: int = 8, method: object = None, **plan) -> Job:
+    """Of 8 epochs, so fast that labels are memorised."""
     chosen = Auto() if method is None else method
-    lr = {"lr": 0.1, "precision": "fp32", "batch_size": 16}
-    return Job(chosen, default_plan(300, chosen, epochs=epochs, **lr, **plan), "mlp", open=("average",))
+    plan = {"lr": 0.2, "precision": "fp32", "batch_size": 32, **plan}
+    return Job(chosen, default_plan(240, chosen, epochs=epochs, **plan), "mlp", open=("average",))
 
 
-def _memorising(**plan) -> Job:
-    """So long and fast that the labels are memorised."""
-    return _job(10, **plan)
+class _Whole(NamedTuple):
+    """A run of all stages, for several tests that change nothing of it."""
+
+    folder: Path
+    outcome: Outcome
+    said: list[str]
 
 
-def test_everything_is_recorded(tmp_path):
-    said: list[str] = []
-    outcome = execute(_memorising(), _loaded(), tmp_path / "run", say=said.append)
-    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> _Whole:
+    folder, said = tmp_path_factory.mktemp("whole") / "run", []
+    outcome = execute(_job(), _loaded(), folder, say=said.append)
+    assert outcome.summary["choice"]["decision"]["method"] == "dividemix"
+    assert outcome.summary["choice"]["verdict"]["kept"] == "correction"
+    return _Whole(folder, outcome, said)
+
+
+@pytest.fixture
+def copied(whole, tmp_path) -> Path:
+    """Its folder, to be changed."""
+    shutil.copytree(whole.folder, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_everything_is_recorded(whole):
+    summary = json.loads((whole.folder / "summary.json").read_text())
     choice = summary["choice"]
-    assert choice["decision"]["reasons"] == [text for text in said if text in choice["decision"]["reasons"]]
-    assert choice["evidence"]["held_out"] == 30
-    assert json.loads((tmp_path / "run" / "config.json").read_text())["choice"]["decision"] == choice["decision"]
-    assert (tmp_path / "run" / "scout" / "model.safetensors").is_file()
-    if choice["decision"]["method"] == "dividemix":
-        assert choice["verdict"]["text"] in said
-        assert choice["verdict"]["held_out"] == 30
-    assert np.isfinite(outcome.table["clean_prob"]).all()  # also of what was held out
-    assert outcome.summary["plan"]["average"] > 0
+    assert choice["decision"]["reasons"] == [text for text in whole.said if text in choice["decision"]["reasons"]]
+    assert choice["evidence"]["held_out"] == choice["verdict"]["held_out"] == 24
+    assert choice["verdict"]["text"] in whole.said
+    assert json.loads((whole.folder / "config.json").read_text())["choice"]["decision"] == choice["decision"]
+    assert (whole.folder / "scout" / "model.safetensors").is_file()
+    assert whole.outcome.summary["plan"]["average"] > 0
+
+
+def test_hidden_labels_are_judged_but_not_learned_from(whole):
+    held = json.loads((whole.folder / "choice.json").read_text())["held_out"]
+    assert np.flatnonzero(whole.outcome.evidence["given"] < 0).tolist() == held
+    clean_prob = whole.outcome.table["clean_prob"].to_numpy()
+    assert np.isfinite(clean_prob).all()
+    data = _loaded()
+    losses = sample_loss(whole.outcome.model.logits(data.x), torch.from_numpy(data.y))[held]
+    assert clean_prob[held] == pytest.approx(divide.gmm(losses).clean_prob.numpy())
 
 
 def test_one_class_is_said_at_once():
     loaded = _loaded()
     with pytest.raises(InputError, match="nothing to learn"):
-        execute(_job(2), replace(loaded, y=np.full(300, -1)))
-
-
-def test_same_seed_same_choice_and_labels():
-    first, second = (execute(_memorising(), _loaded()) for _ in range(2))
-    chosen = [outcome.summary["choice"]["decision"] for outcome in (first, second)]
-    for decision in chosen:
-        decision.pop("seconds")
-        decision.pop("reasons")
-    assert chosen[0] == chosen[1]
-    assert first.table.equals(second.table)
+        execute(_job(2), replace(loaded, y=np.full(240, -1)))
 
 
 class _KilledError(Exception):
     pass
 
 
-@pytest.mark.parametrize("stage", ["scout", "main"])
-def test_a_killed_run_goes_on(tmp_path, stage):
-    whole = execute(_memorising(), _loaded(), tmp_path / "whole")
+@pytest.mark.parametrize("stage", ["scout", "dividemix"])
+def test_a_killed_run_goes_on_with_the_same_bits(tmp_path, whole, stage):
+    folder = tmp_path / "killed"
+    if stage != "scout":  # as if killed between the stages
+        shutil.copytree(whole.folder / "scout", folder / "scout")
 
-    stages: list[str] = []
-
-    def begin(name, epochs):
-        stages.append(name)
-
+    def killing(name, epochs):
         def progress(run, row):
-            if row["epoch"] == 4 and (name == "scout") == (stage == "scout"):
+            if row["epoch"] == 4 and name == stage:
                 raise _KilledError
 
         return progress
 
     with pytest.raises(_KilledError):
-        execute(_memorising(), _loaded(), tmp_path / "killed", begin=begin)
-    again: list[str] = []
-    resumed = execute(
-        _memorising(),
-        _loaded(),
-        tmp_path / "killed",
-        resume=True,
-        begin=lambda name, epochs: again.append(name) or (lambda run, row: None),
-    )
-    if stage == "main" and whole.summary["choice"]["decision"]["method"] == "dividemix":
-        assert again[0] == "dividemix"  # nothing is scouted again
-    assert resumed.table.equals(whole.table)
-    assert (tmp_path / "killed" / "labels.csv").read_bytes() == (tmp_path / "whole" / "labels.csv").read_bytes()
+        execute(_job(), _loaded(), folder, resume=stage != "scout", begin=killing)
+    stages: list[str] = []
+
+    def listing(name, epochs):
+        stages.append(name)
+        return lambda run, row: None
+
+    resumed = execute(_job(), _loaded(), folder, resume=True, begin=listing)
+    assert stages == (["scout", "dividemix"] if stage == "scout" else ["dividemix"])  # nothing is scouted again
+    assert resumed.table.equals(whole.outcome.table)
+    assert (folder / "labels.csv").read_bytes() == (whole.folder / "labels.csv").read_bytes()
 
 
-def test_a_finished_run_resumed_is_the_same(tmp_path):
-    whole = execute(_memorising(), _loaded(), tmp_path / "run")
-    resumed = execute(_memorising(), _loaded(), tmp_path / "run", resume=True)
-    assert resumed.table.equals(whole.table)
+def test_a_finished_run_resumed_is_the_same(whole, copied):
+    resumed = execute(_job(), _loaded(), copied, resume=True)
+    assert resumed.table.equals(whole.outcome.table)
 
 
-def test_a_choice_of_another_run_is_refused(tmp_path):
-    execute(_job(4), _loaded(), tmp_path / "run")
+def test_a_choice_of_another_run_is_refused(copied):
     with pytest.raises(InputError, match="seed is 0 there and 1 now"):
-        execute(_job(4, seed=1), _loaded(), tmp_path / "run", resume=True)
-    (tmp_path / "run" / "choice.json").write_text("{")
+        execute(_job(seed=1), _loaded(), copied, resume=True)
+    (copied / "choice.json").write_text("{")
     with pytest.raises(InputError, match="not a record of a choice"):
-        execute(_job(4), _loaded(), tmp_path / "run", resume=True)
+        execute(_job(), _loaded(), copied, resume=True)
 
 
-def test_plain_training_is_kept_where_the_correction_loses(tmp_path, monkeypatch):
+def test_plain_training_is_kept_where_the_correction_loses(copied, monkeypatch):
+    record = json.loads((copied / "choice.json").read_text())
+    (copied / "choice.json").write_text(json.dumps({**record, "verdict": None}))  # as before the comparison
     monkeypatch.setattr("codivide.choose.run.compare", _loses)
-    monkeypatch.setattr("codivide.choose.run.decide", lambda seen, method: decide(replace(seen, memorises=True)))
-    outcome = execute(_memorising(), _loaded(), tmp_path / "run")
+    outcome = execute(_job(), _loaded(), copied, resume=True)
     assert outcome.summary["method"] == "cross_entropy"
     assert outcome.summary["choice"]["verdict"]["kept"] == "plain"
     assert outcome.summary["choice"]["decision"]["method"] == "dividemix"
-    run, scout = tmp_path / "run", tmp_path / "run" / "scout"
     for name in ("labels.csv", "model.safetensors", "predictions.npz"):
-        assert (run / name).read_bytes() == (scout / name).read_bytes()
-    assert json.loads((run / "config.json").read_text())["method"] == "cross_entropy"
-    again = execute(_memorising(), _loaded(), run, resume=True)
+        assert (copied / name).read_bytes() == (copied / "scout" / name).read_bytes()
+    assert json.loads((copied / "config.json").read_text())["method"] == "cross_entropy"
+    again = execute(_job(), _loaded(), copied, resume=True)
     assert again.table.equals(outcome.table)
 
 
@@ -320,14 +335,62 @@ def _loses(correction, plain, rate, must_win=False):
     return replace(compare(correction, plain, rate, must_win), kept="plain")
 
 
+def _first_stage(data, **given) -> str:
+    def begin(name, epochs):
+        raise _KilledError(name)
+
+    plan = {name: value for name, value in given.items() if name != "net"}
+    job = Job(Auto(), default_plan(240, Auto(), **plan), given.get("net", "auto"), open=unset(given))
+    with pytest.raises(_KilledError) as stopped:
+        execute(job, data, begin=begin)
+    return str(stopped.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "stage"),
+    [
+        pytest.param({}, "features", id="nothing"),
+        pytest.param({"seed": 3, "device": "cpu"}, "features", id="what every route has"),
+        pytest.param({"net": "mlp"}, "scout", id="a network"),
+        pytest.param({"epochs": 5}, "scout", id="epochs"),
+        pytest.param({"lr": 0.1}, "scout", id="a learning rate"),
+        pytest.param({"average": 0.0}, "scout", id="no average"),
+        pytest.param({"device": "cuda"}, "scout", id="an accelerator"),
+    ],
+)
+def test_tables_go_to_features_unless_a_network_is_asked_for(given, stage):
+    assert _first_stage(_loaded(), **given) == stage
+
+
+def test_texts_go_to_features_and_images_do_not():
+    labels = np.arange(240) % 3
+    assert _first_stage(load([f"word{k} is said" for k in labels], labels)) == "features"
+    assert _first_stage(from_arrays(np.zeros((240, 8, 8), np.uint8), labels)) == "scout"
+
+
+def test_estimator_takes_features_for_a_table(tmp_path):
+    loaded = _loaded()
+    X, y = loaded.x[torch.arange(240)].numpy(), loaded.y
+    clf = NoisyLabelClassifier(out=tmp_path / "run").fit(X, y)
+    decision = clf.choice_["decision"]
+    assert decision["method"] == "features"
+    assert decision["reasons"][0].startswith("features: rows of 8 numbers")
+    assert clf.choice_["verdict"] is None
+    assert isinstance(clf.model_, FeatureModel)
+    assert clf.predict(X).shape == (240,)
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (config["method"], config["choice"]) == ("features", clf.choice_)
+    assert not (tmp_path / "run" / "scout").exists()
+
+
 def test_dividemix_that_is_asked_for_keeps_what_is_set(tmp_path):
-    outcome = execute(_job(6, DivideMix(lambda_u=3.0)), _loaded(), tmp_path / "run")
+    outcome = execute(_job(3, DivideMix(lambda_u=3.0)), _loaded(), tmp_path / "run")
     hyper = outcome.summary["hyper_parameters"]
     assert hyper["lambda_u"] == 3.0
     assert "auto" not in hyper.values()
     assert outcome.summary["method"] == "dividemix"
     assert outcome.summary["choice"]["verdict"] is None
-    assert len(outcome.run.remember("loss_sum")) == 300
+    assert len(outcome.run.remember("loss_sum")) == 240
     assert outcome.run.remember("clean_prob.0").isfinite().all()  # no label is hidden
 
 
@@ -349,16 +412,16 @@ def test_too_little_to_judge_by(tmp_path, samples, classes):
     assert outcome.summary["choice"]["decision"]["reasons"] == said
 
 
-def test_estimator_chooses_by_default():
+def test_estimator_scouts_where_a_network_is_asked_for():
     loaded = _loaded()
-    X, y = loaded.x[torch.arange(300)].numpy(), loaded.y
-    clf = NoisyLabelClassifier(epochs=5, net="mlp").fit(X, y)
-    assert clf.choice_["decision"]["reasons"]
-    assert clf.predict(X).shape == (300,)
+    X, y = loaded.x[torch.arange(240)].numpy(), loaded.y
+    clf = NoisyLabelClassifier(epochs=2, net="mlp").fit(X, y)
+    assert clf.choice_["evidence"]["held_out"] == 24
+    assert clf.predict(X).shape == (240,)
 
 
 def test_command_line(tmp_path):
-    arguments = ["fit", "digits", "--out", str(tmp_path / "run"), "--limit", "300", "--epochs", "4", "--net", "mlp"]
+    arguments = ["fit", "digits", "--out", str(tmp_path / "run"), "--limit", "220", "--epochs", "2", "--net", "mlp"]
     done = CliRunner().invoke(application(arguments), [*arguments, "--budget", "60s"])
     assert done.exit_code == 0, done.output
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
@@ -371,7 +434,7 @@ def test_command_line(tmp_path):
 
 
 def test_command_line_takes_auto_and_numbers(tmp_path):
-    base = ["fit", "digits", "--limit", "150", "--epochs", "3", "--net", "mlp", "--method", "dividemix"]
+    base = ["fit", "digits", "--limit", "120", "--epochs", "2", "--net", "mlp", "--method", "dividemix"]
     arguments = [*base, "--out", str(tmp_path / "run"), "--lambda-u", "7", "--warmup", "auto"]
     done = CliRunner().invoke(application(arguments), arguments)
     assert done.exit_code == 0, done.output
@@ -383,9 +446,8 @@ def test_command_line_takes_auto_and_numbers(tmp_path):
 
 
 def test_budget_is_kept():
-    job = _job(4000, Auto(budget=6.0))
-    outcome = execute(job, _loaded())
+    outcome = execute(_job(4000, Auto(budget=3.0)), _loaded())
     assert outcome.run.epoch < 4000
     spent = outcome.summary["seconds"] + outcome.summary.get("scout_seconds", 0.0)
-    assert spent < 9.0
+    assert spent < 5.0
     assert math.isfinite(outcome.summary["choice"]["evidence"]["seconds_left"])
