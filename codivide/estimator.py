@@ -199,7 +199,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.suggested_labels_ = outcome.table["suggested"].to_numpy().astype(self.classes_.dtype)
         self.history_ = outcome.history
         self.choice_ = outcome.summary.get("choice")
-        self._loaded = loaded
+        self._loaded, self._used = loaded, outcome.summary["method"]  # the chosen method, where it was "auto"
         self.evidence_ = outcome.evidence
         return self
 
@@ -219,9 +219,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         from codivide.noise_estimate import noise_report
 
         check_is_fitted(self)
-        method = self.method if isinstance(self.method, str) else type(self.method).__name__
         noise, fitted = noise_report(self), (self.model_, self._loaded, self.history_)
-        material = from_fit(self.labels_, self.classes_.tolist(), *fitted, method, noise)
+        material = from_fit(self.labels_, self.classes_.tolist(), *fitted, self._used, noise)
         return Findings(self.labels_, build(material, limit, thumbnails))
 
     def predict_proba(self, X: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
