@@ -7,6 +7,7 @@ a checkpoint where there is one, and leaves one result file. A result that is th
 from __future__ import annotations
 
 import json
+import re
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -181,7 +182,8 @@ def tune(
 
 def read(recipe: Recipe, results: Path) -> list[Result]:
     """Every result of a recipe, by seed."""
-    paths = results.glob(f"{recipe.name}_s*.json")
+    name = re.escape(Path(recipe.name).name)  # another row's name may go on with "_s"
+    paths = [p for p in results.glob(f"{recipe.name}_s*.json") if re.fullmatch(rf"{name}_s\d+\.json", p.name)]
     return sorted((json.loads(path.read_text(encoding="utf-8")) for path in paths), key=lambda row: int(row["seed"]))
 
 

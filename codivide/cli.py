@@ -26,7 +26,7 @@ from codivide import __version__
 from codivide.cli_audit import audit
 from codivide.cli_bench import app as bench
 from codivide.cli_clean import clean, serve
-from codivide.display import Display, Stages, err_console, out_console
+from codivide.display import Display, Stages, err_console, out_console, plain_warnings
 from codivide.errors import InputError
 from codivide.say import rich_table, say_data, say_noise, say_outcome
 
@@ -381,14 +381,16 @@ def demo(
     from codivide.job import Job, build_method, default_plan, execute
     from codivide.run_folder import check_folder
 
-    loaded = spoil(load("digits"), "symmetric:0.4", seed)
+    origin = {"source": "digits", "noise": "symmetric:0.4"}
+    loaded = spoil(load(origin["source"]), origin["noise"], seed)
     say_data(loaded)
     rows = []
     for method in ("cross_entropy", "dividemix"):
         check_folder(out / method, overwrite=True)
         plan = default_plan(len(loaded.y), epochs=epochs, seed=seed)
         with Display(plan.epochs, method) as display:
-            outcome = execute(Job(build_method(method), plan), loaded, out / method, False, display.update)
+            job = Job(build_method(method), plan, source=origin)
+            outcome = execute(job, loaded, out / method, False, display.update)
         rows.append((method, outcome.summary))
     table = Table(
         "method",
@@ -407,10 +409,8 @@ def demo(
         table.add_row(method, *[f"{value:.3f}" for value in cells], f"{summary['seconds']:.0f}")
     out_console.print(table)
     out_console.print("best: the best epoch on the test set (it peeks). Precision and recall of p(clean) < 0.5.")
-    out_console.print(
-        f"Every label judged: {out}/dividemix/labels.csv\nRun record:         {out}/dividemix/summary.json",
-        soft_wrap=True,
-    )
+    out_console.print(f"every label judged: {out}/dividemix/labels.csv", soft_wrap=True)
+    audit(out / "dividemix")
 
 
 def _check_new_file(out: Path | None) -> None:
@@ -569,7 +569,8 @@ def main() -> None:
     debug = "--debug" in arguments
     arguments = [word for word in arguments if word != "--debug"]
     try:
-        application(arguments)(arguments, prog_name="codivide")
+        with plain_warnings():
+            application(arguments)(arguments, prog_name="codivide")
     except InputError as error:
         _fail(str(error), debug)
     except OSError as error:

@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from codivide.errors import TrainingWarning
-
 if TYPE_CHECKING:
     from codivide.engine import Run
 
 out_console = Console()
 err_console = Console(stderr=True)
+
+
+@contextmanager
+def plain_warnings() -> Iterator[None]:
+    """Warnings to the user as one line without a place in the code; others as Python shows them."""
+    before = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+        if issubclass(category, UserWarning):
+            err_console.print(f"[yellow]warning[/] {escape(str(message))}", soft_wrap=True, highlight=False)
+        else:
+            before(message, category, *rest)
+
+    warnings.showwarning = show  # type: ignore[assignment]  # the documented way to show warnings
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
 
 
 class Display:
@@ -38,20 +54,11 @@ class Display:
         self.first: int | None = None
 
     def __enter__(self) -> Self:
-        self._showwarning = warnings.showwarning
-        warnings.showwarning = self._warn  # type: ignore[assignment]  # the documented way to show warnings
         self.bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.bar.stop()
-        warnings.showwarning = self._showwarning
-
-    def _warn(self, message: Warning | str, category: type[Warning], *rest: Any) -> None:
-        if issubclass(category, TrainingWarning):
-            err_console.print(f"[yellow]warning[/] {escape(str(message))}", soft_wrap=True)
-        else:
-            self._showwarning(message, category, *rest)
 
     def update(self, run: Run | None, row: Mapping[str, Any]) -> None:
         """Show one epoch's record; ``run`` is None where no network is trained."""

@@ -87,8 +87,9 @@ def combined(probs: Floats, given: Labels, *rules: Floats) -> Floats:
     """p(clean) ``[N]`` by self-confidence and other rules, of which each agrees with the noise rates of the classes.
 
     A mixture on losses knows the given label only; self-confidence also knows how sure the rivals are, and how sure the
-    classifier is of each class. Each rule is shifted, class by class, to agree with the rate that the confident joint
-    counts, and the mean of the rules is taken. A class with few wrong labels thus keeps them, though hard to learn.
+    classifier is of each class. Each rule is shifted, class by class, to agree with a noise rate, and the mean of the
+    rules is taken. The rate of a class is half-way between what the confident joint counts there and in all: its counts
+    tell asymmetric noise, but they take a class that is hard to learn for a noisy one.
 
     Args:
         probs: ``[N, C]``; rows sum to 1.
@@ -108,7 +109,7 @@ def combined(probs: Floats, given: Labels, *rules: Floats) -> Floats:
     scaled = probs[labelled][:, classes].astype(np.float64) + 1e-12
     scaled /= scaled.sum(1, keepdims=True)
     joint = evidence.confident_joint(scaled, labels)
-    wrong = 1 - np.diag(joint) / np.maximum(joint.sum(0), 1e-12)
+    wrong = 0.5 * (1 - np.diag(joint) / np.maximum(joint.sum(0), 1e-12)) + 0.5 * wrong_share(joint)
     parts = [evidence.self_confidence(scaled, labels), *(rule[labelled] for rule in rules)]
     answer[labelled] = np.mean([evidence.match_rates(part, labels, wrong) for part in parts], axis=0)
     return answer

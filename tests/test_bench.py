@@ -190,6 +190,15 @@ def test_tune_chooses_the_best_agreement_with_noisy_labels(tmp_path):
     assert record["standard_error"] == pytest.approx((last * (1 - last) / 20) ** 0.5)
 
 
+def test_a_row_whose_name_goes_on_is_another_row(tmp_path):
+    recipe = replace(QUICK, name="group/mixup")
+    for name, seed in (("mixup", 0), ("mixup", 12), ("mixup_same_class", 0), ("mixup_s3", 0)):
+        path = bench.result_path(f"group/{name}", seed, tmp_path)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps({"seed": seed, "name": name}), encoding="utf-8")
+    assert [(row["name"], row["seed"]) for row in bench.read(recipe, tmp_path)] == [("mixup", 0), ("mixup", 12)]
+
+
 def test_a_grid_is_read_as_values():
     assert bench.read_grid(["a=1,2.5", "hard=true,False", "kind=x"]) == {
         "a": [1, 2.5],

@@ -292,3 +292,10 @@ def test_bench_runs_and_tabulates_a_recipe(tmp_path):
     assert "nothing/here" in done.stderr
     text = codivide("bench", "table", "first/gce", cwd=tmp_path).stdout
     assert "| `gce` | not run |" in text
+
+
+def test_a_warning_is_one_line_without_a_place_in_the_code(tmp_path):
+    words = ("digits", "--labels-per-class", 1000, "--epochs", 1, "--net", "mlp", "--method", "cross_entropy")
+    done = codivide("fit", *map(str, words), "--out", "run", cwd=tmp_path)
+    assert "warning of 1000 labels a class: no sample is without a label" in done.stderr
+    assert ".py:" not in done.stderr

@@ -133,6 +133,7 @@ def test_cross_entropy_averages_as_the_others_where_it_counts_steps():
         ([0, 1] + [-1] * 22, "2 labels for 3 classes"),
         ([0, 1] * 6 + [-1] * 12, "1 of 3 classes have no label"),
         ([0, 1, 2] * 8, "every sample has a label"),
+        ([0, 1, 2] * 3 + [-1] * 15, "9 labels for batches of 16"),
     ],
 )
 @every

@@ -82,6 +82,8 @@ class SemiSupervised(Method):
             run.warn("labels", f"{total} labels for {len(count)} classes; what has no label cannot be learned")
         elif missing:
             run.warn("labels", f"{missing} of {len(count)} classes have no label and cannot be learned")
+        if 0 < total < run.plan.batch_size:
+            run.warn("batch", f"{total} labels for batches of {run.plan.batch_size}: they repeat within a batch")
         if labelled.all():
             used = "they are the unlabelled part as well" if self.include_labelled else "training on the labels alone"
             run.warn("unlabelled", f"every sample has a label; {used}")

@@ -52,7 +52,7 @@ _TABLES: Mapping[str, tuple[str, Mapping[str, tuple[str, dict[str, Any], dict[st
                 "49.98±1.17 40.55±1.70 30.91±1.73 21.96±0.42 16.21±0.11",
             ),
             "mixup": (
-                *("interpolation_consistency", {"alpha": 0.75}, {}, _MIXUP_NOTE),
+                *("interpolation_consistency", {"alpha": 0.75, "weight": 50.0}, {}, _MIXUP_NOTE),
                 "47.43±0.92 36.17±1.36 25.72±0.66 18.14±1.06 13.15±0.20",
             ),
             "vat": (
@@ -81,7 +81,7 @@ _TABLES: Mapping[str, tuple[str, Mapping[str, tuple[str, dict[str, Any], dict[st
                 "21.16±0.88 14.35±0.37 10.19±0.41 7.54±0.27 5.71±0.07",
             ),
             "mixup": (
-                *("interpolation_consistency", {"alpha": 0.25}, {}, _MIXUP_NOTE),
+                *("interpolation_consistency", {"alpha": 0.25, "weight": 50.0}, {}, _MIXUP_NOTE),
                 "39.97±1.89 29.62±1.54 16.79±0.63 10.47±0.48 7.96±0.14",
             ),
             "vat": (
