@@ -15,6 +15,7 @@ from codivide import divide, evidence
 Labels = np.ndarray[Any, np.dtype[np.int64]]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
+EVEN, ONE_WAY = 0.35, 0.55  # concentrations up to which noise counts as symmetric, and from which on as asymmetric
 MOST_ROWS = 20_000  # that an estimate rests on
 _MOST_CELLS = 2_000_000  # of samples times classes, likewise
 
@@ -77,6 +78,24 @@ def wrong_share(joint: Floats) -> float:
     return 1 - float(np.trace(joint) / joint.sum())
 
 
+def concentration(joint: Floats) -> float:
+    """How much of each class's noise goes to one other class: 0 evenly spread, 1 all to one.
+
+    Args:
+        joint: counts ``[C, C]`` of (true, given). Classes weigh by how many of their samples are wrong. Of two
+            classes it is the distance of the two flip rates over their sum.
+    """
+    noise = np.maximum(joint - np.diag(np.diag(joint)), 0.0)
+    classes, total = len(joint), float(noise.sum())
+    if total <= 0:
+        return 0.0
+    if classes == 2:
+        flips = noise.sum(1) / np.maximum(joint.sum(1), 1e-12)
+        return float(abs(flips[0] - flips[1]) / max(flips.sum(), 1e-12))
+    even = 1 / (classes - 1)
+    return float((noise.max(1).sum() / total - even) / (1 - even))
+
+
 def mixture_rate(losses: Floats) -> float | None:
     """The rate of wrong labels by a mixture on losses ``[N]``; None where they show no two groups."""
     division = divide.gmm(torch.from_numpy(losses))
@@ -90,6 +109,11 @@ def combined(probs: Floats, given: Labels, *rules: Floats) -> Floats:
     classifier is of each class. Each rule is shifted, class by class, to agree with a noise rate, and the mean of the
     rules is taken. The rate of a class is half-way between what the confident joint counts there and in all: its counts
     tell asymmetric noise, but they take a class that is hard to learn for a noisy one.
+
+    Where the noise is one-way, doubt between classes that are not exchanged is the sample's own. The odds that a label
+    is wrong are therefore multiplied by how common its rivals, weighted by their probabilities, are among the wrong
+    labels of its class (1 on average); the exponent rises from 0 to 1 as the ``concentration`` of the confident joint
+    goes from ``EVEN`` to ``ONE_WAY``.
 
     Args:
         probs: ``[N, C]``; rows sum to 1.
@@ -111,8 +135,29 @@ def combined(probs: Floats, given: Labels, *rules: Floats) -> Floats:
     joint = evidence.confident_joint(scaled, labels)
     wrong = 0.5 * (1 - np.diag(joint) / np.maximum(joint.sum(0), 1e-12)) + 0.5 * wrong_share(joint)
     parts = [evidence.self_confidence(scaled, labels), *(rule[labelled] for rule in rules)]
-    answer[labelled] = np.mean([evidence.match_rates(part, labels, wrong) for part in parts], axis=0)
+    mean = np.mean([evidence.match_rates(part, labels, wrong) for part in parts], axis=0)
+    one_way = np.clip((concentration(joint) - EVEN) / (ONE_WAY - EVEN), 0.0, 1.0)
+    if one_way > 0:
+        mean = evidence.match_rates(_tilted(mean, _commonness(scaled, labels, joint) ** one_way), labels, wrong)
+    answer[labelled] = mean
     return answer
+
+
+def _commonness(probs: Floats, labels: Labels, joint: Floats) -> Floats:
+    """How common the rivals of each label are among its wrong labels, ``[N]``; 1 where wrong labels come evenly."""
+    transition = (joint + 1) / (joint + 1).sum(1, keepdims=True)  # one pseudo-count a pair: nothing is impossible
+    np.fill_diagonal(transition, 0.0)
+    relative = transition / transition.sum(0) * (len(joint) - 1)
+    rivals = probs.copy()
+    rivals[np.arange(len(labels)), labels] = 0.0
+    total: Floats = (rivals * relative[:, labels].T).sum(1) / rivals.sum(1)
+    return total
+
+
+def _tilted(clean_prob: Floats, factor: Floats) -> Floats:
+    """p(clean) with the odds of wrong against right multiplied."""
+    kept = np.clip(clean_prob, 1e-4, 1 - 1e-4)
+    return kept / (kept + (1 - kept) * factor)
 
 
 def fitted_rows(count: int, classes: int, limit: int, seed: int) -> Labels:

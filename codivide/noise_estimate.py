@@ -321,34 +321,16 @@ def _learnable(probs: Floats, given: Labels) -> bool:
     return bool(gain.mean() > 3 * gain.std(ddof=1) / np.sqrt(len(gain))) if len(gain) > 1 else False
 
 
-def concentration(joint: Floats) -> float:
-    """How much of each class's noise goes to one other class: 0 evenly spread, 1 all to one.
-
-    Args:
-        joint: counts ``[C, C]`` of (true, given). Classes weigh by how many of their samples are wrong. Of two
-            classes it is the distance of the two flip rates over their sum.
-    """
-    noise = np.maximum(joint - np.diag(np.diag(joint)), 0.0)
-    classes, total = len(joint), float(noise.sum())
-    if total <= 0:
-        return 0.0
-    if classes == 2:
-        flips = noise.sum(1) / np.maximum(joint.sum(1), 1e-12)
-        return float(abs(flips[0] - flips[1]) / max(flips.sum(), 1e-12))
-    even = 1 / (classes - 1)
-    return float((noise.max(1).sum() / total - even) / (1 - even))
-
-
 def _kind(best: Rates, probs: Floats, given: Labels) -> Kind:
     if best.rate < 0.05 and best.estimates["latent noise"] < 0.02:
         return "none"
     dependence, size = evidence.pair_dependence(best.latent.prior, probs, given)
     if dependence > 0.3 and size >= 30:
         return "instance-like"
-    spread = concentration(best.latent.joint)
-    if best.doubt > 0.45 or 0.35 < spread < 0.55:
+    spread = label_noise.concentration(best.latent.joint)
+    if best.doubt > 0.45 or label_noise.EVEN < spread < label_noise.ONE_WAY:
         return "unclear"
-    return "symmetric" if spread <= 0.35 else "asymmetric"
+    return "symmetric" if spread <= label_noise.EVEN else "asymmetric"
 
 
 def _trust(best: Rates, given: Labels, width: float, learnable: bool, separates: bool, material: _Material) -> Trust:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 from scipy.optimize import approx_fprime
+from sklearn.metrics import roc_auc_score
 
 from codivide import evidence, label_noise
 from codivide.errors import InputError
@@ -170,22 +171,45 @@ def test_rates_are_matched_and_the_order_stays():
 
 
 def test_the_combination_is_the_mean_of_two_rules_that_agree_with_the_rates():
-    _, given, _, prior = world(900, matrix=pair(0.3))
+    _, given, _, prior = world(900, matrix=symmetric(0.3))
     probs = linear(prior)
     own = np.random.default_rng(3).random(900)
     given[::7] = -1
     own[::7] = np.nan
     answer = label_noise.combined(probs, given, own)
     known = given >= 0
-    joint = evidence.confident_joint(probs[known], given[known])
-    everywhere = 1 - np.trace(joint) / joint.sum()
-    wrong = [0.5 * (1 - joint[c, c] / joint[:, c].sum() + everywhere) for c in range(4)]
+    wrong = rates_of(probs[known], given[known])
     for c in range(4):
         assert 1 - answer[given == c].mean() == pytest.approx(wrong[c], abs=1e-6)
     rules = [own[known], evidence.self_confidence(probs[known], given[known])]
-    shifted = [evidence.match_rates(rule, given[known], np.asarray(wrong)) for rule in rules]
+    shifted = [evidence.match_rates(rule, given[known], wrong) for rule in rules]
     assert answer[known] == pytest.approx(sum(shifted) / 2)
     assert np.isnan(answer[~known]).all()
+
+
+def rates_of(probs, given):
+    joint = evidence.confident_joint(probs, given)
+    everywhere = 1 - np.trace(joint) / joint.sum()
+    return np.asarray([0.5 * (1 - joint[c, c] / joint[:, c].sum() + everywhere) for c in range(4)])
+
+
+def test_of_one_way_noise_the_rivals_along_it_are_suspected():
+    _, given, truth, prior = world(3000, matrix=pair(0.35))
+    probs = linear(prior)
+    answer = label_noise.combined(probs, given)
+    joint = evidence.confident_joint(probs, given)
+    assert label_noise.concentration(joint) > label_noise.ONE_WAY
+    wrong = rates_of(probs, given)
+    plain = evidence.match_rates(evidence.self_confidence(probs, given), given, wrong)
+    expected = np.zeros(3000)
+    for n, g in enumerate(given):
+        share = [(joint[c, g] + 1) / (joint[c] + 1).sum() if c != g else 0.0 for c in range(4)]
+        rivals = [probs[n, c] if c != g else 0.0 for c in range(4)]
+        factor = sum(r * s / (sum(share) / 3) for r, s in zip(rivals, share, strict=True)) / sum(rivals)
+        p = min(max(plain[n], 1e-4), 1 - 1e-4)
+        expected[n] = 1 / (1 + (1 - p) / p * factor)
+    assert answer == pytest.approx(evidence.match_rates(expected, given, wrong), abs=1e-6)
+    assert roc_auc_score(given == truth, answer) > roc_auc_score(given == truth, plain) + 0.01
 
 
 def test_labels_of_one_class_are_never_wrong():
