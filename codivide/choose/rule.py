@@ -9,13 +9,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from codivide.label_noise import EVEN, ONE_WAY
 from codivide.methods.dividemix import PAPER
 
 FITTED = 0.1  # training agreement above held-out agreement by this much: the network can fit labels it should not
 LOCKED = 0.5  # a class predicted less than this share of its label share is being lost
 FEW_EPOCHS = 15  # fewer leave a correction no time after its warm-up
 LITTLE, MUCH, EXTREME = 0.2, 0.5, 0.85  # rates between which the weight of guesses rises, and where trust ends
-EVEN, ONE_WAY = 0.35, 0.55  # concentrations: what ``noise_estimate`` calls symmetric and asymmetric
 
 
 @dataclass(frozen=True)

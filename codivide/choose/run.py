@@ -30,6 +30,7 @@ from codivide.errors import InputError
 from codivide.features.options import NOT_FOR_FEATURES, Features
 from codivide.files import atomic, write_text
 from codivide.job import Job, Outcome, Progress, build_method, default_plan
+from codivide.label_noise import concentration
 from codivide.methods.auto import Auto
 from codivide.methods.cross_entropy import CrossEntropy
 from codivide.methods.dividemix import DivideMix
@@ -239,8 +240,6 @@ class _Choosing:
             scout = replace(self.job, method=method, plan=plan, record_learning=True, choice={})
             folder = None if self.out is None else self.out / SCOUT
             resume = folder is not None and (folder / CHECKPOINT).exists() and self.resume
-            if self.out is not None:
-                self.out.mkdir(parents=True, exist_ok=True)
             progress = self.begin("scout", plan.epochs)
             self.scouted = jobs.execute(scout, self.loaded, folder, resume, progress, None, self._until(0.9))
         return self.scouted
@@ -277,7 +276,7 @@ class _Choosing:
         return 1 + (len(self.loaded.y) + tested) / (3 * len(self.loaded.y))
 
     def _evidence(self, scouted: Outcome, held: np.ndarray[Any, Any]) -> Evidence:
-        from codivide.noise_estimate import concentration, noise_report  # it knows the estimator, which knows this room
+        from codivide.noise_estimate import noise_report  # it knows the estimator, which knows this room
 
         labels, seed = self.loaded.y, self.job.plan.seed
         # What was trained on hides its noise, so the rate is that of the labels held out; which way it goes needs
