@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from codivide import METHODS, FeatureModel, NoisyLabelClassifier, divide
 from codivide.choose import Evidence, decide, execute
+from codivide.choose.rule import plain_hyper
 from codivide.choose.run import average_decay, compare, rescaled
 from codivide.cli import application
 from codivide.data.arrays import from_arrays
@@ -28,6 +29,7 @@ from codivide.features.options import unset
 from codivide.functional import sample_loss
 from codivide.job import Job, Outcome, build_method, default_plan
 from codivide.methods.auto import Auto
+from codivide.methods.cross_entropy import CrossEntropy
 from codivide.methods.dividemix import PAPER, DivideMix
 from codivide.recipes import RECIPES
 from tests import toys
@@ -78,7 +80,13 @@ SEEN = Evidence(
         pytest.param({"settled_epoch": 40}, "dividemix", {"warmup": 20}, id="long warm-up is cut"),
         pytest.param({"settled_epoch": 1}, "dividemix", {"warmup": 5}, id="short warm-up is stretched"),
         pytest.param({"memorises": False}, "dividemix", {"alpha": 4.0}, id="fits what does not carry over"),
-        pytest.param({"memorises": False, "fitted": 0.45}, "cross_entropy", {}, id="nothing is memorised"),
+        pytest.param({"memorises": False, "fitted": 0.45}, "dividemix", {"alpha": 0.5}, id="nothing is memorised"),
+        pytest.param(
+            {"memorises": False, "fitted": 0.45, "high": 0.05, "low": 0.0, "rate": 0.02, "kind": "none"},
+            "cross_entropy",
+            {},
+            id="nothing is wrong",
+        ),
         pytest.param({"seconds_left": 30.0}, "cross_entropy", {}, id="no time"),
     ],
 )
@@ -110,9 +118,10 @@ def test_a_method_that_is_asked_for_is_only_set():
     assert weak.hyper["alpha"] == 0.5  # a network without capacity to spare
 
 
-def test_little_noise_makes_plain_training_the_favourite():
-    assert decide(replace(SEEN, rate=0.02, low=0.0, high=0.05, kind="none")).must_win
-    assert not decide(SEEN).must_win
+def test_plain_training_ends_where_it_helped_the_scout_most():
+    assert plain_hyper(SEEN, SEEN.epochs) == {"last_epoch": SEEN.best_epoch}
+    assert plain_hyper(SEEN, SEEN.epochs // 2) == {"last_epoch": round(SEEN.best_epoch / 2)}
+    assert plain_hyper(replace(SEEN, high=0.05), SEEN.epochs) == {}  # right labels may be learned to the end
 
 
 @pytest.mark.parametrize("seconds", [100.0, 300.0, 600.0, 1e6])
@@ -140,14 +149,13 @@ def test_comparison_is_paired():
     assert compare(plain, worse, 0.5).kept == "correction"
 
 
-def test_comparison_keeps_the_correction_within_the_error_unless_it_must_win():
+def test_the_correction_has_to_win():
     plain = np.arange(100) % 2 == 0
-    other = ~plain
-    other[0] = other[2] = True  # 52 to 50, of which nearly all disagree
-    assert compare(plain, other, 0.3).kept == "correction"
-    assert compare(plain, other, 0.3, must_win=True).kept == "plain"
-    assert compare(plain, plain, 0.3, must_win=True).kept == "plain"
-    assert compare(plain, plain, 0.3).kept == "correction"
+    other = plain.copy()
+    other[1] = True
+    assert compare(other, plain, 0.3).kept == "correction"
+    assert compare(plain, plain, 0.3).kept == "plain"
+    assert compare(plain, other, 0.3).kept == "plain"
 
 
 def _history(held: list[float], fitted: list[float]) -> list[dict[str, float]]:
@@ -205,7 +213,7 @@ def test_deadline_ends_training():
     assert [row.get("stopped") for row in run.history] == [None, 1.0, 1.0, 1.0]
 
 
-def _loaded(samples: int = 240, noise: float = 0.4, classes: int = 3, seed: int = 0):
+def _loaded(samples: int = 240, noise: float = 0.4, classes: int = 3, seed: int = 3):
     rng = np.random.default_rng(seed)
     truth = np.arange(samples) % classes
     x = (2.0 * np.eye(classes, 8)[truth] + rng.normal(size=(samples, 8))).astype(np.float32)
@@ -320,19 +328,43 @@ def test_plain_training_is_kept_where_the_correction_loses(copied, monkeypatch):
     record = json.loads((copied / "choice.json").read_text())
     (copied / "choice.json").write_text(json.dumps({**record, "verdict": None}))  # as before the comparison
     monkeypatch.setattr("codivide.choose.run.compare", _loses)
+
+    def killing(name, epochs):
+        def progress(run, row):
+            if name == "cross_entropy" and row["epoch"] == 2:
+                raise _KilledError
+
+        return progress
+
+    with pytest.raises(_KilledError):
+        execute(_job(), _loaded(), copied, resume=True, begin=killing)
     outcome = execute(_job(), _loaded(), copied, resume=True)
     assert outcome.summary["method"] == "cross_entropy"
     assert outcome.summary["choice"]["verdict"]["kept"] == "plain"
     assert outcome.summary["choice"]["decision"]["method"] == "dividemix"
-    for name in ("labels.csv", "model.safetensors", "predictions.npz"):
-        assert (copied / name).read_bytes() == (copied / "scout" / name).read_bytes()
+    best = record["evidence"]["best_epoch"]
+    job = _job()
+    straight = execute(replace(job, method=CrossEntropy(last_epoch=best), plan=outcome.run.plan), _loaded())
+    assert outcome.table.equals(straight.table)  # all labels, as many epochs as helped the scout
     assert json.loads((copied / "config.json").read_text())["method"] == "cross_entropy"
     again = execute(_job(), _loaded(), copied, resume=True)
     assert again.table.equals(outcome.table)
 
 
-def _loses(correction, plain, rate, must_win=False):
-    return replace(compare(correction, plain, rate, must_win), kept="plain")
+def test_the_scout_is_kept_where_no_time_is_left(copied):
+    record = json.loads((copied / "choice.json").read_text())
+    record["verdict"]["kept"] = "plain"
+    record["key"]["budget"] = 60.0
+    record["evidence"]["scout_seconds"] = 100.0  # an epoch
+    (copied / "choice.json").write_text(json.dumps(record))
+    outcome = execute(replace(_job(), method=Auto(budget=60.0)), _loaded(), copied, resume=True)
+    assert outcome.summary["method"] == "cross_entropy"
+    for name in ("labels.csv", "model.safetensors", "predictions.npz"):
+        assert (copied / name).read_bytes() == (copied / "scout" / name).read_bytes()
+
+
+def _loses(correction, plain, rate):
+    return replace(compare(correction, plain, rate), kept="plain")
 
 
 def _first_stage(data, **given) -> str:

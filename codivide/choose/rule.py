@@ -75,7 +75,6 @@ class Decision:
         hyper: its settings that were open.
         epochs: of it.
         reasons: sentences, one a choice.
-        must_win: whether plain training is kept when the held-out labels cannot tell the two apart.
         seconds: expected, of this part; None where nothing was measured.
     """
 
@@ -83,7 +82,6 @@ class Decision:
     hyper: dict[str, Any] = field(default_factory=dict)
     epochs: int = 0
     reasons: tuple[str, ...] = ()
-    must_win: bool = False
     seconds: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -116,11 +114,10 @@ def decide(seen: Evidence, method: str = "auto") -> Decision:
         return _plain(seen, (about, short))
     if method == "auto":
         reasons.append(
-            "plain training stays the baseline: the correction is kept if it agrees "
-            + ("better" if _hardly_noisy(seen) else "no worse, as far as they can tell,")
-            + f" with the {seen.held_out} held-out labels"
+            f"plain training stays the baseline: the correction is kept if it agrees with more of the {seen.held_out} "
+            "held-out labels"
         )
-    return Decision("dividemix", hyper, epochs, (*reasons, *why, *remark), _hardly_noisy(seen), cost)
+    return Decision("dividemix", hyper, epochs, (*reasons, *why, *remark), cost)
 
 
 def settings(seen: Evidence, gap: float) -> tuple[dict[str, Any], list[str]]:
@@ -182,11 +179,11 @@ def _hardly_noisy(seen: Evidence) -> bool:
 
 
 def _plain_reason(seen: Evidence, gap: float) -> str | None:
-    if seen.memorises or gap >= FITTED:
+    if seen.memorises or gap >= FITTED or not _hardly_noisy(seen):
         return None
     return (
-        f"plain training: nothing is memorised within {seen.epochs} epochs (training labels agree only "
-        f"{100 * max(gap, 0):.0f} points better than held-out ones), so there is nothing to correct"
+        f"plain training: hardly a label is wrong, and none is memorised within {seen.epochs} epochs (training labels "
+        f"agree only {100 * max(gap, 0):.0f} points better than held-out ones), so there is nothing to correct"
     )
 
 
@@ -196,18 +193,25 @@ def _correct_reason(seen: Evidence, gap: float) -> str:
             f"DivideMix: labels are memorised; agreement with held-out labels was best ({seen.agreement:.1%}) at epoch "
             f"{seen.best_epoch} of {seen.scouted} and fell by more than its standard error ({seen.error:.1%})"
         )
-    return (
-        f"DivideMix: training labels agree {100 * gap:.0f} points better than held-out ones, so the network fits what "
-        "does not carry over"
-    )
+    if gap >= FITTED:
+        return (
+            f"DivideMix: training labels agree {100 * gap:.0f} points better than held-out ones, so the network fits "
+            "what does not carry over"
+        )
+    return f"DivideMix on trial: labels are wrong, but nothing is memorised within {seen.epochs} epochs"
+
+
+def plain_hyper(seen: Evidence, epochs: int) -> dict[str, Any]:
+    """Settings of plain training on all labels: where labels are wrong, no longer than it helped the scout."""
+    return {} if _hardly_noisy(seen) else {"last_epoch": max(round(seen.best_epoch * epochs / seen.epochs), 1)}
 
 
 def _plain(seen: Evidence, reasons: tuple[str, ...]) -> Decision:
-    hyper: dict[str, Any] = {}
     epochs = seen.epochs
     if seen.seconds_left is not None and seen.scout_seconds > 0:
         epochs = min(epochs, int(seen.seconds_left / seen.scout_seconds))
-    return Decision("cross_entropy", hyper, epochs, reasons, False, epochs * seen.scout_seconds)
+    hyper = plain_hyper(seen, epochs)
+    return Decision("cross_entropy", hyper, epochs, reasons, hyper.get("last_epoch", epochs) * seen.scout_seconds)
 
 
 def epochs_cost(seen: Evidence, epochs: int, warmup: int) -> float:

@@ -21,7 +21,7 @@ import numpy as np
 
 from codivide import __version__
 from codivide import job as jobs
-from codivide.choose.rule import Decision, Evidence, decide, epochs_cost
+from codivide.choose.rule import Decision, Evidence, decide, epochs_cost, plain_hyper
 from codivide.data.loaded import Loaded
 from codivide.data.rows import subset
 from codivide.early_learning import memorises
@@ -122,23 +122,18 @@ class Verdict:
     text: str
 
 
-def compare(
-    correction: np.ndarray[Any, Any], plain: np.ndarray[Any, Any], rate: float, must_win: bool = False
-) -> Verdict:
-    """Keep the correction unless the held-out labels speak against it.
+def compare(correction: np.ndarray[Any, Any], plain: np.ndarray[Any, Any], rate: float) -> Verdict:
+    """Keep the correction if it agrees with more of the held-out labels.
 
     Args:
         correction: whether it agrees with each held-out given label, ``[H]``, H at least 2.
         plain: the same of plain training.
         rate: estimated share of wrong labels, which blur the comparison.
-        must_win: keep plain training unless the correction agrees with more labels; else unless it is not worse by more
-            than one standard error.
     """
     apart = correction.astype(float) - plain.astype(float)
     difference = float(apart.mean())
     error = float(apart.std(ddof=1) / math.sqrt(len(apart)))
-    worse = difference <= 0 if must_win else difference < -error
-    kept = "plain" if worse else "correction"
+    kept = "correction" if difference > 0 else "plain"
     resolution = error / max(1 - rate, 0.05)
     text = (
         f"on {len(apart)} held-out labels the correction agrees {100 * difference:+.1f} points against plain training "
@@ -173,8 +168,10 @@ class _Choosing:
             self.say(reason)
         if decision.seconds:
             self.say(f"this takes about {_duration(decision.seconds)}")
-        if (record["verdict"] or {}).get("kept") == "plain" or not decision.epochs:
-            return self._keep_plain(record)
+        if (record["verdict"] or {}).get("kept") == "plain":
+            return self._plain_again(record)
+        if not decision.epochs:
+            return self._keep_scout(record)
         hidden = np.zeros(len(self.loaded.y), dtype=bool)
         if self.auto and decision.method != "cross_entropy":
             hidden[record["held_out"]] = True
@@ -189,12 +186,12 @@ class _Choosing:
         )
         if hidden.any():
             right = self._right(outcome, np.flatnonzero(hidden))
-            verdict = compare(right, np.asarray(record["plain_right"]), record["evidence"]["rate"], decision.must_win)
+            verdict = compare(right, np.asarray(record["plain_right"]), record["evidence"]["rate"])
             record["verdict"] = asdict(verdict)
             self._write(record)
             self.say(verdict.text)
             if verdict.kept == "plain":
-                return self._keep_plain(record)
+                return self._plain_again(record)
         return self._concluded(outcome, record)
 
     def _share(self) -> float | None:
@@ -369,7 +366,23 @@ class _Choosing:
         if self.out is not None:
             write_text(self.out / CHOICE, json.dumps(record, indent=1) + "\n")
 
-    def _keep_plain(self, record: dict[str, Any]) -> Outcome:
+    def _plain_again(self, record: dict[str, Any]) -> Outcome:
+        """Plain training on all labels, as long as it helped the scout; where no time is left, the scout itself."""
+        seen, plan = Evidence(**record["evidence"]), rescaled(self.job.plan, record["evidence"]["epochs"])
+        method, deadline = CrossEntropy(**plain_hyper(seen, plan.epochs)), self._until(0.92)
+        needed = (method.last_epoch or plan.epochs) * seen.scout_seconds
+        if deadline is not None and time.monotonic() + needed > deadline:
+            return self._keep_scout(record)
+        resume = False  # unless it has begun before
+        if self.out is not None and (self.out / "config.json").is_file():
+            written = json.loads((self.out / "config.json").read_text(encoding="utf-8"))
+            resume = self.resume and written["method"] == "cross_entropy"
+        main = replace(self.job, method=method, plan=plan, choice=_public(record))
+        progress = self.begin("cross_entropy", method.last_epoch or plan.epochs)
+        outcome = jobs.execute(main, self.loaded, self.out, resume, progress, None, deadline)
+        return self._concluded(outcome, record)
+
+    def _keep_scout(self, record: dict[str, Any]) -> Outcome:
         """Make the scout the result: it is a whole run, so its files are."""
         self.resume = True
         outcome = self._scout()

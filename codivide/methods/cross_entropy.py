@@ -33,6 +33,7 @@ class CrossEntropy(Method):
         validation: share of the labelled samples that is held out to find the best epoch, at most 0.5; 0: none.
         patience: epochs without a better one on the held-out samples after which training ends; 0: never.
         until_memorised: also end when ``early_learning.memorises`` says so.
+        last_epoch: of those of the plan, after which nothing more is learned; 0: the plan's last.
         steps: batches of an epoch, all full, from labelled samples that start again as often as needed (to see as many
             as a semi-supervised method does, with a weight average that rises as there); None: one pass.
     """
@@ -42,7 +43,7 @@ class CrossEntropy(Method):
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {
         "label_smoothing": (0, 1),
         "validation": (0, 0.5),
-        "patience": (0, math.inf),
+        **dict.fromkeys(("patience", "last_epoch"), (0, math.inf)),
         "steps": (1, math.inf),
     }
 
@@ -50,6 +51,7 @@ class CrossEntropy(Method):
     validation: float = 0.0
     patience: int = 0
     until_memorised: bool = False
+    last_epoch: int = 0
     steps: int | None = None
 
     def start(self, run: Run) -> None:
@@ -70,7 +72,7 @@ class CrossEntropy(Method):
         held = self.held_out(run)
         if self.validation and not held.any():
             run.warn("validation", "too few labels to hold any out; training on all of them to the end")
-        if held.any() and self.ended(run, held):
+        if 0 < self.last_epoch <= run.epoch or (held.any() and self.ended(run, held)):
             run.log(stopped=1.0)
             return
         for batch in run.batches((run.data.y >= 0) & ~held, steps=self.steps):
