@@ -149,13 +149,21 @@ def test_comparison_is_paired():
     assert compare(plain, worse, 0.5).kept == "correction"
 
 
-def test_the_correction_has_to_win():
+def test_comparison_keeps_the_correction_within_the_error_unless_it_must_win():
     plain = np.arange(100) % 2 == 0
-    other = plain.copy()
-    other[1] = True
-    assert compare(other, plain, 0.3).kept == "correction"
-    assert compare(plain, plain, 0.3).kept == "plain"
-    assert compare(plain, other, 0.3).kept == "plain"
+    other = ~plain
+    other[0] = other[2] = True  # 52 to 50, of which nearly all disagree
+    assert compare(plain, other, 0.3).kept == "correction"
+    assert compare(plain, other, 0.3, must_win=True).kept == "plain"
+    assert compare(other, plain, 0.3, must_win=True).kept == "correction"
+    assert compare(plain, plain, 0.3, must_win=True).kept == "plain"
+    assert compare(plain, plain, 0.3).kept == "correction"
+
+
+def test_where_nothing_is_memorised_or_little_is_wrong_the_correction_must_win():
+    assert not decide(SEEN).must_win
+    assert decide(replace(SEEN, memorises=False, fitted=0.45)).must_win
+    assert decide(replace(SEEN, rate=0.02, low=0.0, high=0.05, kind="none")).must_win
 
 
 def _history(held: list[float], fitted: list[float]) -> list[dict[str, float]]:
@@ -363,8 +371,8 @@ def test_the_scout_is_kept_where_no_time_is_left(copied):
         assert (copied / name).read_bytes() == (copied / "scout" / name).read_bytes()
 
 
-def _loses(correction, plain, rate):
-    return replace(compare(correction, plain, rate), kept="plain")
+def _loses(correction, plain, rate, must_win):
+    return replace(compare(correction, plain, rate, must_win), kept="plain")
 
 
 def _first_stage(data, **given) -> str:

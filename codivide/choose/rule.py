@@ -75,6 +75,7 @@ class Decision:
         hyper: its settings that were open.
         epochs: of it.
         reasons: sentences, one a choice.
+        must_win: whether plain training is kept when the held-out labels cannot tell the two apart.
         seconds: expected, of this part; None where nothing was measured.
     """
 
@@ -82,6 +83,7 @@ class Decision:
     hyper: dict[str, Any] = field(default_factory=dict)
     epochs: int = 0
     reasons: tuple[str, ...] = ()
+    must_win: bool = False
     seconds: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
@@ -109,15 +111,17 @@ def decide(seen: Evidence, method: str = "auto") -> Decision:
     hyper, why = settings(seen, gap)
     epochs, remark = _epochs(seen, hyper)
     cost = epochs_cost(seen, epochs, hyper["warmup"])
+    must_win = _hardly_noisy(seen) or not _fits_noise(seen, gap)
     if method == "auto" and epochs < min(FEW_EPOCHS, seen.epochs):
         short = f"plain training: {seen.seconds_left:.0f} s are left, too few for a correction after its warm-up"
         return _plain(seen, (about, short))
     if method == "auto":
         reasons.append(
-            f"plain training stays the baseline: the correction is kept if it agrees with more of the {seen.held_out} "
-            "held-out labels"
+            "plain training stays the baseline: the correction is kept if it agrees with "
+            + ("more" if must_win else "as many, within a standard error,")
+            + f" of the {seen.held_out} held-out labels"
         )
-    return Decision("dividemix", hyper, epochs, (*reasons, *why, *remark), cost)
+    return Decision("dividemix", hyper, epochs, (*reasons, *why, *remark), must_win, cost)
 
 
 def settings(seen: Evidence, gap: float) -> tuple[dict[str, Any], list[str]]:
@@ -138,7 +142,7 @@ def settings(seen: Evidence, gap: float) -> tuple[dict[str, Any], list[str]]:
     chosen["threshold"] = 0.6 if seen.rate >= EXTREME else 0.5
     if seen.rate >= EXTREME:
         reasons.append("threshold 0.6: so many labels are wrong that only surer ones may count as clean")
-    if gap < FITTED and not seen.memorises:
+    if not _fits_noise(seen, gap):
         chosen["alpha"] = 0.5
         text = f"mixing Beta(0.5, 0.5): the network fits its training labels only {100 * gap:.0f} points better than "
         reasons.append(text + "held-out ones, so it has no capacity to spare for strong mixing")
@@ -178,8 +182,12 @@ def _hardly_noisy(seen: Evidence) -> bool:
     return seen.kind == "none" or seen.high < 0.1
 
 
+def _fits_noise(seen: Evidence, gap: float) -> bool:
+    return seen.memorises or gap >= FITTED
+
+
 def _plain_reason(seen: Evidence, gap: float) -> str | None:
-    if seen.memorises or gap >= FITTED or not _hardly_noisy(seen):
+    if _fits_noise(seen, gap) or not _hardly_noisy(seen):
         return None
     return (
         f"plain training: hardly a label is wrong, and none is memorised within {seen.epochs} epochs (training labels "
@@ -211,7 +219,9 @@ def _plain(seen: Evidence, reasons: tuple[str, ...]) -> Decision:
     if seen.seconds_left is not None and seen.scout_seconds > 0:
         epochs = min(epochs, int(seen.seconds_left / seen.scout_seconds))
     hyper = plain_hyper(seen, epochs)
-    return Decision("cross_entropy", hyper, epochs, reasons, hyper.get("last_epoch", epochs) * seen.scout_seconds)
+    return Decision(
+        "cross_entropy", hyper, epochs, reasons, False, hyper.get("last_epoch", epochs) * seen.scout_seconds
+    )
 
 
 def epochs_cost(seen: Evidence, epochs: int, warmup: int) -> float:

@@ -122,18 +122,25 @@ class Verdict:
     text: str
 
 
-def compare(correction: np.ndarray[Any, Any], plain: np.ndarray[Any, Any], rate: float) -> Verdict:
-    """Keep the correction if it agrees with more of the held-out labels.
+def compare(
+    correction: np.ndarray[Any, Any], plain: np.ndarray[Any, Any], rate: float, must_win: bool = False
+) -> Verdict:
+    """Keep the correction unless the held-out labels speak against it.
+
+    Plain training's epoch was picked by these labels, which flatters it, so the correction may be worse by one standard
+    error; ``must_win`` is for where nothing but a gain speaks for it.
 
     Args:
         correction: whether it agrees with each held-out given label, ``[H]``, H at least 2.
         plain: the same of plain training.
         rate: estimated share of wrong labels, which blur the comparison.
+        must_win: keep the correction only if it agrees with more labels.
     """
     apart = correction.astype(float) - plain.astype(float)
     difference = float(apart.mean())
     error = float(apart.std(ddof=1) / math.sqrt(len(apart)))
-    kept = "correction" if difference > 0 else "plain"
+    worse = difference <= 0 if must_win else difference < -error
+    kept = "plain" if worse else "correction"
     resolution = error / max(1 - rate, 0.05)
     text = (
         f"on {len(apart)} held-out labels the correction agrees {100 * difference:+.1f} points against plain training "
@@ -186,7 +193,7 @@ class _Choosing:
         )
         if hidden.any():
             right = self._right(outcome, np.flatnonzero(hidden))
-            verdict = compare(right, np.asarray(record["plain_right"]), record["evidence"]["rate"])
+            verdict = compare(right, np.asarray(record["plain_right"]), record["evidence"]["rate"], decision.must_win)
             record["verdict"] = asdict(verdict)
             self._write(record)
             self.say(verdict.text)
