@@ -170,7 +170,7 @@ def record(
     return row if losses is None else row | {"losses": losses}
 
 
-def memorises(history: Sequence[dict[str, Any]], held: int) -> bool:
+def memorises(history: Sequence[dict[str, Any]], held: int, least: int = 3) -> bool:
     """Whether labels are being memorised: what was held out is predicted worse, what is trained on better.
 
     At two epochs in a row agreement with the held-out labels is below its best by more than the standard error of that,
@@ -179,9 +179,10 @@ def memorises(history: Sequence[dict[str, Any]], held: int) -> bool:
     Args:
         history: records with ``validation_accuracy`` and ``training_accuracy``; others are left out.
         held: samples held out.
+        least: records before which nothing is said: an average of weights stumbles at first.
     """
     rows = [row for row in history if "validation_accuracy" in row]
-    if len(rows) < 3:
+    if len(rows) < max(least, 3):
         return False
     best = max(rows, key=lambda row: float(row["validation_accuracy"]))
     top = float(best["validation_accuracy"])

@@ -87,6 +87,13 @@ SEEN = Evidence(
             {},
             id="nothing is wrong",
         ),
+        pytest.param(
+            {"memorises": False, "fitted": 0.45, "high": 0.05, "low": 0.0, "rate": 0.02, "kind": "none"}
+            | {"labelled": 1000, "unlabelled": 3000},
+            "dividemix",
+            {"lambda_u": 25.0},
+            id="nothing is wrong but much is missing",
+        ),
         pytest.param({"seconds_left": 30.0}, "cross_entropy", {}, id="no time"),
     ],
 )
@@ -183,6 +190,7 @@ def _history(held: list[float], fitted: list[float]) -> list[dict[str, float]]:
 )
 def test_memorises(held, fitted, seen):
     assert memorises([{"epoch": 0}, *_history(held, fitted)], 400) is seen
+    assert not memorises(_history(held, fitted), 400, least=len(held) + 1)
 
 
 def test_average_reaches_back_two_epochs():

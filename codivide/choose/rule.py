@@ -161,8 +161,7 @@ def _weight(seen: Evidence) -> tuple[float, str]:
     spread = 1 - _rise(seen.concentration, EVEN, ONE_WAY) if seen.kind != "instance-like" else 0.0
     if seen.rate > MUCH:  # noise of this size that goes one way could not be told from the truth
         spread = max(spread, _rise(seen.rate, MUCH, 0.6))
-    hidden = seen.unlabelled / max(seen.labelled + seen.unlabelled, 1)
-    amount = max(amount * spread, _rise(hidden, 0.3, 0.7))
+    amount = max(amount * spread, _rise(_hidden(seen), 0.3, 0.7))
     weight = float(round(most * amount * (2 if seen.rate >= EXTREME else 1), 1))
     rate = f"{seen.rate:.0%}"
     if weight == 0 and amount * most == 0 and seen.rate <= LITTLE:
@@ -182,12 +181,16 @@ def _hardly_noisy(seen: Evidence) -> bool:
     return seen.kind == "none" or seen.high < 0.1
 
 
+def _hidden(seen: Evidence) -> float:
+    return seen.unlabelled / max(seen.labelled + seen.unlabelled, 1)
+
+
 def _fits_noise(seen: Evidence, gap: float) -> bool:
     return seen.memorises or gap >= FITTED
 
 
 def _plain_reason(seen: Evidence, gap: float) -> str | None:
-    if _fits_noise(seen, gap) or not _hardly_noisy(seen):
+    if _fits_noise(seen, gap) or not _hardly_noisy(seen) or _hidden(seen) > 0.3:
         return None
     return (
         f"plain training: hardly a label is wrong, and none is memorised within {seen.epochs} epochs (training labels "
@@ -206,7 +209,8 @@ def _correct_reason(seen: Evidence, gap: float) -> str:
             f"DivideMix: training labels agree {100 * gap:.0f} points better than held-out ones, so the network fits "
             "what does not carry over"
         )
-    return f"DivideMix on trial: labels are wrong, but nothing is memorised within {seen.epochs} epochs"
+    why = "labels are missing" if _hardly_noisy(seen) else "labels are wrong"
+    return f"DivideMix on trial: {why}, but nothing is memorised within {seen.epochs} epochs"
 
 
 def plain_hyper(seen: Evidence, epochs: int) -> dict[str, Any]:

@@ -1,10 +1,9 @@
 """Plain training on the given labels: the baseline that every correction has to beat.
 
-Two usual helps, off by default: label smoothing (Szegedy et al., CVPR 2016, arXiv:1512.00567), and early stopping by
-the accuracy on held-out samples with their given, noisy labels.
+Off by default: label smoothing (Szegedy et al., CVPR 2016, arXiv:1512.00567), early stopping on held-out noisy labels.
 
-Ours: held-out samples are every 1/share-th of a class, never its only one. Averaged weights are judged and kept where
-there are any. p(clean) of held-out samples comes from a mixture of their own: they were never trained on.
+Ours: held-out samples are every 1/share-th of a class, never its only one. Weight averages are judged and kept. p(clean)
+of held-out samples comes from a mixture of their own.
 """
 
 from __future__ import annotations
@@ -84,8 +83,9 @@ class CrossEntropy(Method):
 
     def ended(self, run: Run, held: Tensor) -> bool:
         """Whether the samples held out show that nothing more is to be gained."""
-        memorised = self.until_memorised and memorises(run.history, int(held.sum()))
-        return memorised or 0 < self.patience <= run.epoch - int(run.remember("best_epoch"))
+        if self.until_memorised and memorises(run.history, int(held.sum()), min(10, run.plan.epochs // 3)):
+            return True
+        return 0 < self.patience <= run.epoch - int(run.remember("best_epoch"))
 
     def loss(self, run: Run, i: int, batch: Batch) -> Tensor:
         """Cross-entropy with the smoothed given labels."""
