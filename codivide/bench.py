@@ -18,14 +18,16 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from codivide.choose.run import begun, execute
 from codivide.data.experiment import hold_out, keep_labels, part, spoil
 from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load
 from codivide.engine import Run
 from codivide.errors import InputError, unknown
+from codivide.features.options import unset
 from codivide.files import write_text
-from codivide.job import Job, build_method, default_plan, execute
+from codivide.job import Job, build_method, default_plan
 from codivide.recipes import RECIPES, Recipe
 
 RESULTS = Path("results") / "recipes"
@@ -77,9 +79,11 @@ def run(recipe: Recipe, seed: int, folder: Path, loaded: Loaded | None = None, b
     plan = default_plan(len(loaded.y), method, **{**recipe.plan, "seed": seed})
     origin = {"recipe": recipe.name, "data": recipe.data, "noise": recipe.noise, "limit": recipe.limit}
     origin |= {"labels_per_class": recipe.labels_per_class}
-    job = Job(method, plan, recipe.net, recipe.dropout, origin, evaluate_every=recipe.evaluate_every)
-    progress = begin(recipe, seed, plan.epochs) if begin is not None else None
-    outcome = execute(job, loaded, folder, resume=(folder / "checkpoint.safetensors").exists(), progress=progress)
+    named = {**recipe.plan, "net": recipe.net, "dropout": recipe.dropout, "augment": recipe.augment}
+    left_open = unset({**named, "evaluate_every": recipe.evaluate_every})
+    job = Job(method, plan, recipe.net, recipe.dropout, origin, evaluate_every=recipe.evaluate_every, open=left_open)
+    shown = None if begin is None else lambda name, epochs: begin(recipe, seed, epochs)
+    outcome = execute(job, loaded, folder, resume=begun(folder), begin=shown)
     curve = [{name: row[name] for name in _CURVE if name in row} for row in outcome.history]
     return {"recipe": asdict(recipe), "seed": seed, **outcome.summary, "curve": curve}
 

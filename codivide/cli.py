@@ -12,10 +12,10 @@ import json
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import fields
 from os.path import relpath
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -25,7 +25,8 @@ from codivide import __version__
 from codivide.cli_audit import audit
 from codivide.cli_bench import app as bench
 from codivide.cli_clean import clean, serve
-from codivide.display import Display, err_console, out_console, plain_warnings
+from codivide.cli_flags import described, flags, number_or_none, seconds
+from codivide.display import Display, Stages, err_console, out_console, plain_warnings
 from codivide.errors import InputError
 from codivide.say import rich_table, say_data, say_noise, say_outcome
 
@@ -46,7 +47,10 @@ def fit(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="New folder for everything that the run writes.")],
-    method: Annotated[str, typer.Option(help="See `codivide methods`.")] = "dividemix",
+    method: Annotated[str, typer.Option(help="See `codivide methods`; auto chooses.")] = "auto",
+    budget: Annotated[
+        str | None, typer.Option(help="Time for everything, such as 90s, 10m or 2h (with --method auto).")
+    ] = None,
     net: Annotated[str, typer.Option(help="Network; auto chooses by data and device.")] = "auto",
     test: Annotated[str | None, typer.Option(help="Test data (same forms as SOURCE).")] = None,
     truth: Annotated[
@@ -84,7 +88,11 @@ def fit(
     ] = None,
     weight_decay: Annotated[float | None, typer.Option(help="Weight decay (5e-4).", rich_help_panel=TRAINING)] = None,
     average: Annotated[
-        float | None, typer.Option(help="Decay of the weight average; 0: none (0).", rich_help_panel=TRAINING)
+        float | None,
+        typer.Option(
+            help="Decay of the weight average; 0: none (chosen with auto and DivideMix, else 0).",
+            rich_help_panel=TRAINING,
+        ),
     ] = None,
     freeze: Annotated[
         int | None,
@@ -173,14 +181,22 @@ def fit(
     given = locals()
     _tune_allocator()
     from codivide.audit.corrections import confirm, read
+    from codivide.choose import execute
     from codivide.data import experiment
     from codivide.data.options import ReadOptions, annotator_options
     from codivide.data.sources import load
-    from codivide.features.options import NOT_FOR_FEATURES, Features, refuse
-    from codivide.job import Job, build_method, default_plan, execute
+    from codivide.features.options import NOT_FOR_FEATURES, Features, refuse, unset
+    from codivide.job import Job, build_method, default_plan
+    from codivide.methods.auto import Auto
     from codivide.run_folder import check_folder
 
     hyper = {name: value for name, value in hyper_parameters.items() if value is not None}
+    if method == "auto" and hyper.keys() - {item.name for item in fields(Auto)}:
+        method = "dividemix"  # its settings are shown with auto's; who gives one has chosen it
+    if budget is not None:
+        if method != "auto":
+            raise InputError("--budget needs --method auto without settings of DivideMix, to choose what fits into it")
+        hyper["budget"] = seconds(budget)
     job_method = build_method(method, **hyper)
     if isinstance(job_method, Features):
         refuse({name: given[name] for name in NOT_FOR_FEATURES})
@@ -196,7 +212,7 @@ def fit(
         cache_limit=int(cache_limit * 2**30),
         max_bad=max_bad,
         augment=augment,
-        unlabelled=_number_or_none(unlabelled),
+        unlabelled=number_or_none(unlabelled),
         progress=True,
         encoder=encoder,
         device=device,
@@ -216,11 +232,11 @@ def fit(
     )
     described = {name: str(given[name]) for name in data_flags if given[name] is not None}
     record = decided.record() if decided is not None else {}
-    job = Job(job_method, plan, net, dropout, described, evaluate_every, record_learning, record)
+    job = Job(job_method, plan, net, dropout, described, evaluate_every, record_learning, record, unset(given))
     say_data(loaded)
     try:
-        with Display(plan.epochs, method) as display:
-            outcome = execute(job, loaded, out, resume, display.update)
+        with Stages() as stages:
+            outcome = execute(job, loaded, out, resume, stages.begin, stages.say)
     except KeyboardInterrupt:
         err_console.print("stopped; to go on from the last whole epoch, run the same command with --resume")
         raise typer.Exit(130) from None
@@ -354,7 +370,7 @@ def methods(
     cls = CHOICES[name]
     out_console.print(f"[bold]{name}[/] ({cls.paper}): {cls.summary}")
     table = Table("flag", "default", "meaning", box=None, padding=(0, 2, 0, 0))
-    about = _described(cls)
+    about = described(cls)
     for item in fields(cls):
         table.add_row("--" + item.name.replace("_", "-"), str(item.default), about.get(item.name, ""))
     out_console.print(table)
@@ -410,24 +426,8 @@ def _check_new_file(out: Path | None) -> None:
         raise InputError(f"--out {out} exists or its folder does not; give another file")
 
 
-def _described(cls: type) -> dict[str, str]:
-    """What the Attributes sections of a class and of its bases say of each field; the class itself wins."""
-    about: dict[str, str] = {}
-    name = ""
-    docs = [inspect.cleandoc(base.__doc__ or "") for base in reversed(cls.__mro__[:-1])]
-    for line in "\n".join(doc.partition("Attributes:\n")[2] for doc in docs).splitlines():
-        if line.startswith("    ") and not line.startswith("     "):
-            name, _, text = line.strip().partition(": ")
-            about[name] = text
-        elif name:
-            about[name] += " " + line.strip()
-    return about
-
-
 def _fit_with_flags(arguments: list[str]) -> Callable[..., None]:
     """``fit`` with one flag for every hyper-parameter of the method that the arguments name."""
-    from dataclasses import fields
-
     from codivide.job import CHOICES
 
     method = str(inspect.signature(fit).parameters["method"].default)
@@ -436,23 +436,11 @@ def _fit_with_flags(arguments: list[str]) -> Callable[..., None]:
             method = following
         elif word.startswith("--method="):
             method = word.partition("=")[2]
-    cls = CHOICES.get(method, CHOICES["cross_entropy"])  # `fit` itself refuses an unknown one
-    hints, about = get_type_hints(cls), _described(cls)
-    parameters = []
-    for item in fields(cls):
-        kind = hints[item.name]
-        if get_origin(kind) is UnionType:
-            kind = next(arg for arg in get_args(kind) if arg is not NoneType)
-        option = typer.Option(
-            help=f"{about.get(item.name, '')} (default {item.default})",
-            rich_help_panel=f"Hyper-parameters of {method}",
-            show_default=False,
-        )
-        parameters.append(
-            inspect.Parameter(
-                item.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
-            )
-        )
+    # `fit` itself refuses an unknown one; a setting of DivideMix says that it is to be trained
+    named = {method: CHOICES.get(method, CHOICES["cross_entropy"])}
+    if method == "auto":
+        named["dividemix (one of these chooses it; what is auto is set from the data)"] = CHOICES["dividemix"]
+    parameters = [flag for name, cls in named.items() for flag in flags(cls, f"Hyper-parameters of {name}")]
 
     def command(**values: Any) -> None:
         fit(**values)
@@ -512,15 +500,6 @@ def application(arguments: list[str]) -> typer.Typer:
 
 def _plain_fit() -> None:
     """Train on SOURCE and judge its labels: writes model, label table and record to --out."""
-
-
-def _number_or_none(text: str) -> int | None:
-    if text.casefold() == "none":
-        return None
-    try:
-        return int(text)
-    except ValueError:
-        raise InputError(f"--unlabelled {text}: give a whole number, or none") from None
 
 
 def _version(asked: bool) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
@@ -81,3 +81,26 @@ class Display:
                 soft_wrap=True,
                 highlight=False,
             )
+
+
+class Stages:
+    """Progress of a run of several stages, one display after another; and what is said between them."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def begin(self, name: str, epochs: int) -> Callable[[Run | None, Mapping[str, Any]], None]:
+        """End the display of the stage before; what is returned shows an epoch of the new one."""
+        self._stack.close()
+        return self._stack.enter_context(Display(epochs, name)).update
+
+    def say(self, text: str) -> None:
+        """End the display of the stage before, and print a sentence."""
+        self._stack.close()
+        err_console.print(f"[bold]auto[/] {escape(text)}", soft_wrap=True, highlight=False)

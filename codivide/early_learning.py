@@ -6,6 +6,7 @@ Pure NumPy, for whoever holds the true labels; a method never sees what is compu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -167,3 +168,24 @@ def record(
             row["loss_auroc"] = auroc
     losses = loss_histogram(loss, given, truth) if histogram else None
     return row if losses is None else row | {"losses": losses}
+
+
+def memorises(history: Sequence[dict[str, Any]], held: int, least: int = 3) -> bool:
+    """Whether labels are being memorised: what was held out is predicted worse, what is trained on better.
+
+    At two epochs in a row agreement with the held-out labels is below its best by more than the standard error of that,
+    while agreement with the labels that are trained on has risen since, and is above that best by as much.
+
+    Args:
+        history: records with ``validation_accuracy`` and ``training_accuracy``; others are left out.
+        held: samples held out.
+        least: records before which nothing is said: an average of weights stumbles at first.
+    """
+    rows = [row for row in history if "validation_accuracy" in row]
+    if len(rows) < max(least, 3):
+        return False
+    best = max(rows, key=lambda row: float(row["validation_accuracy"]))
+    top = float(best["validation_accuracy"])
+    error = math.sqrt(max(top * (1 - top), 0.25 / held) / held)
+    fitted = max(float(best["training_accuracy"]), top + error)
+    return all(row["validation_accuracy"] < top - error and row["training_accuracy"] > fitted for row in rows[-2:])

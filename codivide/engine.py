@@ -12,15 +12,16 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 
 from codivide import checkpoint as checkpoints
 from codivide import divide, inside
+from codivide.automatic import AUTO
 from codivide.data.loaded import Rows
 from codivide.data.views import View
 from codivide.errors import InputError, TrainingWarning, check_values
@@ -74,10 +75,24 @@ class Method:
     summary: ClassVar[str] = ""
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {}  # least and most value of a hyper-parameter
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # the words that a hyper-parameter knows
+    automatic: ClassVar[Mapping[str, Any]] = {}  # what may be "auto", with the paper's value
     settings: ClassVar[Mapping[str, Any]] = {}  # fields of the plan that the method wants unless told otherwise
 
     def __post_init__(self) -> None:
-        check_values(self, self.limits, self.choices)
+        check_values(self, self.limits, self.choices, self.unsettled())
+
+    def setting(self, name: str) -> Any:
+        """A hyper-parameter; the paper's value where it is "auto" and nothing has been chosen."""
+        value = getattr(self, name)
+        return self.automatic[name] if value == AUTO and name in self.automatic else value
+
+    def unsettled(self) -> tuple[str, ...]:
+        """The hyper-parameters that are still "auto"."""
+        return tuple(name for name in self.automatic if getattr(self, name) == AUTO)
+
+    def settled(self, **chosen: Any) -> Self:
+        """The method without "auto": what is chosen, else the paper's value; what is not "auto" stays."""
+        return replace(self, **{name: chosen.get(name, self.automatic[name]) for name in self.unsettled()})
 
     def count(self) -> int:
         """How many networks a run has: ``nets``, unless a hyper-parameter says otherwise."""
@@ -502,6 +517,7 @@ def train(
     checkpoint: Path | None = None,
     resume: bool = False,
     identity: Mapping[str, Any] | None = None,
+    deadline: float | None = None,
 ) -> Run:
     """Train a method on data; the same seed gives the same bits on a CPU. The global generator is left alone.
 
@@ -515,11 +531,13 @@ def train(
         checkpoint: file that holds the run after its last whole epoch, written atomically; None: none.
         resume: go on from ``checkpoint`` if it is there; the result is bit-identical to a straight run.
         identity: JSON values that a checkpoint must share to be resumed, besides method, plan and labels.
+        deadline: of ``time.monotonic()``; epochs that would begin after it are left out, and the run says so.
 
     Raises:
         InputError: fewer than two labelled samples, a confirmed sample without a label, a checkpoint of another run,
             or an epoch without one finite loss.
     """
+    method = method.settled()
     device = resolve_device(plan.device)
     labels = data.y.to(device)
     if int((labels >= 0).sum()) < 2:
@@ -541,7 +559,11 @@ def train(
         while run.epoch < plan.epochs:
             began, steps, skipped = time.perf_counter(), run.step, run.skipped_updates
             run.open_epoch()
-            method.epoch(run)
+            if deadline is not None and run.epoch and time.monotonic() > deadline:
+                run.log(stopped=1.0)
+                run.warn("deadline", "the time budget is spent; training ends here")
+            else:
+                method.epoch(run)
             if run.skipped_updates - skipped == run.step - steps > 0:
                 raise InputError(f"training diverged: no loss of epoch {run.epoch + 1} was finite; use a lower lr")
             row = run.close_epoch(time.perf_counter() - began)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 
 
 class InputError(ValueError):
@@ -31,13 +31,19 @@ def unknown(what: str, name: str, known: Iterable[str]) -> InputError:
 
 
 def check_values(
-    owner: object, limits: Mapping[str, tuple[float, float]], choices: Mapping[str, tuple[str, ...]]
+    owner: object,
+    limits: Mapping[str, tuple[float, float]],
+    choices: Mapping[str, tuple[str, ...]],
+    free: Container[str] = (),
 ) -> None:
-    """InputError unless the named fields of ``owner`` are within their limits (None is) and among their words."""
+    """InputError unless the named fields of ``owner`` are within their limits (None is) and among their words.
+
+    Fields in ``free`` are not asked.
+    """
     for name, (least, most) in limits.items():
         value = getattr(owner, name)
-        if value is not None and not least <= value <= most:
+        if name not in free and value is not None and not least <= value <= most:
             raise InputError(f"{name} is {value}; it must be at least {least} and at most {most}")
     for name, words in choices.items():
-        if getattr(owner, name) not in words:
+        if name not in free and getattr(owner, name) not in words:
             raise unknown(name, getattr(owner, name), words)

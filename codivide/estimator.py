@@ -15,12 +15,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from codivide import label_table
 from codivide.audit.corrections import Corrections, confirm, from_frame, read
 from codivide.audit.findings import Findings
+from codivide.choose import execute
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load, read_inputs
 from codivide.engine import Method
 from codivide.errors import InputError
-from codivide.features.options import Features, refuse
-from codivide.job import Job, build_method, default_plan, execute
+from codivide.features.options import Features, refuse, unset
+from codivide.job import Job, build_method, default_plan
 from codivide.plan import resolve_device
 from codivide.run_folder import check_folder
 
@@ -32,8 +33,9 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     (CSV or Parquet), a torch or Hugging Face data set, or the name of a known set.
 
     Args:
-        method: a name in ``codivide.METHODS``, "features" (linear and MLP heads on tables, in seconds), or an instance
-            with its own hyper-parameters, such as ``METHODS["dividemix"](lambda_u=0)`` or ``Features(heads="linear")``.
+        method: "auto" (chosen from the data, see ``codivide.choose``), a name in ``codivide.METHODS``, "features"
+            (linear and MLP heads on tables, in seconds), or an instance with its own hyper-parameters, such as
+            ``METHODS["dividemix"](lambda_u=0)`` or ``Features(heads="linear")``.
         net: a network's name, or "auto": an MLP for tables, a small CNN or PreAct ResNet-18 for images.
         epochs: passes; None: from the size of the data (about 4,000 updates, 30 to 200 epochs).
         batch_size: samples in a batch; None, here and below: what the method asks for, else 64.
@@ -41,7 +43,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         lr: the highest learning rate; else 0.02.
         weight_decay: of the optimizer; else 5e-4.
         schedule: "constant", "step" (a tenth from half time on), "linear", "cosine" or "one_cycle"; else "step".
-        average: decay of the weight average that predicts, 0: none; else 0.
+        average: decay of the weight average that predicts, 0: none; else chosen, or 0 where nothing is.
         freeze: first epochs in which only the last layer learns, for a pre-trained net; else 0.
         dropout: before the last layer, in [0, 1).
         precision: "auto", "bf16" or "fp32".
@@ -67,12 +69,13 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             quality (see ``codivide.crowd.Consensus``) and agreement (with the others).
         history_: one record an epoch, or a round of the features.
         evidence_: what training showed of every sample, for ``noise_report``; see ``job.training_evidence``.
+        choice_: what was chosen and why, where something was; else None.
         model_: the trained classifier, ``codivide.Model`` or ``codivide.FeatureModel``.
     """
 
     def __init__(
         self,
-        method: str | Method | Features = "dividemix",
+        method: str | Method | Features = "auto",
         net: str = "auto",
         *,
         epochs: int | None = None,
@@ -178,6 +181,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             self._described(X),
             corrections=record,
             record_learning=self.out is not None,
+            open=unset(vars(self)),
         )
         outcome = execute(job, loaded, Path(self.out) if self.out is not None else None)
 
@@ -194,7 +198,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.clean_proba_ = outcome.table["clean_prob"].to_numpy()
         self.suggested_labels_ = outcome.table["suggested"].to_numpy().astype(self.classes_.dtype)
         self.history_ = outcome.history
-        self._loaded = loaded
+        self.choice_ = outcome.summary.get("choice")
+        self._loaded, self._used = loaded, outcome.summary["method"]  # the chosen method, where it was "auto"
         self.evidence_ = outcome.evidence
         return self
 
@@ -214,9 +219,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         from codivide.noise_estimate import noise_report
 
         check_is_fitted(self)
-        method = self.method if isinstance(self.method, str) else type(self.method).__name__
         noise, fitted = noise_report(self), (self.model_, self._loaded, self.history_)
-        material = from_fit(self.labels_, self.classes_.tolist(), *fitted, method, noise)
+        material = from_fit(self.labels_, self.classes_.tolist(), *fitted, self._used, noise)
         return Findings(self.labels_, build(material, limit, thumbnails))
 
     def predict_proba(self, X: Any) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from codivide import __version__, detection, early_learning, functional, label_noise, label_table, nets
+from codivide import __version__, detection, divide, early_learning, functional, label_noise, label_table, nets
 from codivide.data import noise
 from codivide.data.loaded import Loaded
+from codivide.data.rows import subset
 from codivide.data.views import ViewSpec, fit_views
 from codivide.engine import Data, Method, Run, train
 from codivide.errors import InputError, TrainingWarning, unknown
@@ -24,6 +25,7 @@ from codivide.features.learn import Learned, learn
 from codivide.features.matrix import raw
 from codivide.features.options import Features, refuse
 from codivide.methods import METHODS
+from codivide.methods.auto import Auto
 from codivide.methods.dividemix import DivideMix
 from codivide.model import Model
 from codivide.model_file import Classifier
@@ -36,8 +38,8 @@ _CONFIDENCE = "learning.confidence"  # the probability of the latest of these pr
 _FEWEST = 100  # labels from which on what was predicted on the way is asked for p(clean)
 _PROBS = "learning.probabilities"  # the sum over these epochs of the class probabilities of every sample
 
-#: Everything that a job can do by name: the methods that train networks, and the route for features.
-CHOICES: dict[str, type[Method] | type[Features]] = {**METHODS, "features": Features}
+#: Everything that a job can do by name: the methods that train networks, the route for features, and the choice.
+CHOICES: dict[str, type[Method] | type[Features]] = {**METHODS, "features": Features, "auto": Auto}
 
 Progress = Callable[[Run | None, Mapping[str, Any]], None]
 
@@ -57,6 +59,8 @@ class Job:
         record_learning: look at the training set, too, at up to about 50 of these epochs (see ``early_learning``);
             each look costs a forward pass.
         corrections: the decisions of a person that the data carry (see ``audit.corrections``), for the record.
+        open: options of a network's training that nobody has set (see ``features.options.unset``), to be chosen.
+        choice: what was chosen and why (see ``codivide.choose``), for the record.
     """
 
     method: Method | Features = field(default_factory=DivideMix)
@@ -67,6 +71,8 @@ class Job:
     evaluate_every: int | None = None
     record_learning: bool = True
     corrections: Mapping[str, Any] = field(default_factory=dict)
+    open: tuple[str, ...] = ()
+    choice: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.evaluate_every is not None and self.evaluate_every < 1:
@@ -136,6 +142,8 @@ def execute(
     out: Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    hidden: np.ndarray[Any, np.dtype[np.bool_]] | None = None,
+    deadline: float | None = None,
 ) -> Outcome:
     """Train, evaluate, record what is learned of clean and wrong labels, and write the run folder.
 
@@ -147,6 +155,9 @@ def execute(
         out: a folder that passed ``check_folder``, made here; None: nothing is written.
         resume: go on from the checkpoint in ``out``.
         progress: called after every epoch with the run and the epoch's record.
+        hidden: mask ``[N]`` of the labels that are not to be learned from (their samples count as unlabelled); p(clean)
+            of these comes from a mixture of their own losses under the trained classifier.
+        deadline: see ``engine.train``.
 
     Raises:
         InputError: the data do not suit the job.
@@ -155,12 +166,13 @@ def execute(
         raise InputError(f"no sample of the test data {loaded.test.name} has a label")
     if isinstance(job.method, Features):
         return _execute_features(job, job.method, loaded, out, progress)
-    method, device = job.method, resolve_device(job.plan.device)
+    method, device = job.method.settled(), resolve_device(job.plan.device)
     views = fit_views(loaded.x, loaded.augment)
     net = nets.auto(loaded.x.shape, device) if job.net == "auto" else job.net
-    job = replace(job, net=net)
+    job = replace(job, net=net, method=method)
     confirmed = None if loaded.confirmed is None else torch.from_numpy(loaded.confirmed)
-    data = Data(loaded.x, torch.from_numpy(loaded.y), loaded.classes, views.views(), confirmed)
+    learned = loaded.y if hidden is None else np.where(hidden, -1, loaded.y)
+    data = Data(loaded.x, torch.from_numpy(learned), loaded.classes, views.views(), confirmed)
 
     def build() -> torch.nn.Module:
         return nets.build(net, loaded.x.shape, len(loaded.classes), job.dropout)
@@ -173,9 +185,12 @@ def execute(
 
     def watch(run: Run) -> dict[str, Any]:
         scores: dict[str, Any] = {}
-        if run.epoch in evaluations:
+        idle = "stopped" in run.history[-1] and run.epoch < job.plan.epochs  # nothing has changed
+        if idle and learning is not None and run.epoch in learning.epochs:
+            learning.repeat(run)
+        elif run.epoch in evaluations and not idle:
             scores |= _test_scores(_model(job, run, loaded, views), loaded.test)
-        if learning is not None and run.epoch in learning.epochs:
+        if learning is not None and run.epoch in learning.epochs and not idle:
             scores |= learning.look(run, _model(job, run, loaded, views))
         row = run.history[-1] | scores
         if folder is not None:
@@ -191,7 +206,8 @@ def execute(
     began = time.perf_counter()
     names = ("version", "net", "dropout", "augment", "evaluate_every", "record_learning", "encoder")
     identity = {name: settings[name] for name in names if name in settings}
-    run = train(method, data, build, job.plan, watch, out / CHECKPOINT if out else None, resume, identity)
+    checkpoint = out / CHECKPOINT if out else None
+    run = train(method, data, build, job.plan, watch, checkpoint, resume, identity, deadline)
     model = _model(job, run, loaded, views)
     evidence = training_evidence(run)
     if learning is None:
@@ -199,7 +215,10 @@ def execute(
     else:
         suggested, suggested_prob = learning.close(run)
         evidence |= learning.votes(run)
-    judged = _Judged(suggested, suggested_prob, _clean_prob(run, evidence, learning is not None))
+    clean_prob = _clean_prob(run, evidence, learning is not None)
+    if hidden is not None:
+        clean_prob[hidden] = _unseen_clean_prob(model, loaded, hidden)
+    judged = _Judged(suggested, suggested_prob, clean_prob)
     trained = {
         "precision": run.precision,
         "epochs": run.epoch,
@@ -309,6 +328,7 @@ def config(job: Job, loaded: Loaded) -> dict[str, Any]:
         "plan": asdict(job.plan),
         "evaluate_every": job.evaluate_every,
         "record_learning": job.record_learning,
+        **({"choice": dict(job.choice)} if job.choice else {}),
         "skipped_files": len(loaded.skipped),
         **({"encoder": loaded.encoder.name} if loaded.encoder is not None else {}),
     }
@@ -326,6 +346,13 @@ def _suggestions(
     logits = model.logits(loaded.x)
     probs = torch.softmax(logits, 1)
     return logits.argmax(1).numpy(), probs.amax(1).double().numpy(), probs.half().numpy()
+
+
+def _unseen_clean_prob(model: Model, loaded: Loaded, hidden: np.ndarray[Any, np.dtype[np.bool_]]) -> label_table.Floats:
+    """p(clean) of labels that were not learned from, by a mixture on their own losses."""
+    part = subset(loaded, np.flatnonzero(hidden))
+    prob: torch.Tensor = divide.gmm(functional.sample_loss(model.logits(part.x), torch.from_numpy(part.y))).clean_prob
+    return prob.double().numpy()
 
 
 def _test_scores(model: Classifier, test: Loaded | None) -> dict[str, float]:
@@ -381,6 +408,12 @@ class _Learning:
             warnings.warn(text, TrainingWarning, stacklevel=2)
             row["warnings"] = run.history[-1].get("warnings", {}) | {"learning": text}
         return row
+
+    def repeat(self, run: Run) -> None:
+        """The record of an epoch in which nothing was learned: the predictions of the record before it."""
+        number = self.epochs.index(run.epoch)
+        if number:
+            self._predictions(run)[:, number] = self._predictions(run)[:, number - 1]
 
     def close(self, run: Run) -> tuple[label_table.Labels, label_table.Floats]:
         """Tell every record how far it agrees with the last one, which is returned: int64 ``[N]``, probability."""

@@ -26,6 +26,7 @@ REPORT = "report.html"  # of `codivide audit`
 PICTURES = tuple(
     f"{name}.{kind}" for name in ("learning", "curves", "losses", "reliability") for kind in ("png", "svg")
 )
+SCOUT, CHOICE = "scout", "choice.json"  # of an automatic choice, see `codivide.choose`
 _WRITTEN = (
     *("config.json", METRICS, "labels.csv", "labels.parquet", PREDICTIONS, MODEL, CHECKPOINT, "summary.json"),
     *("skipped.csv", REPORT, *PICTURES),
@@ -43,7 +44,7 @@ def check_folder(out: Path, resume: bool = False, overwrite: bool = False) -> No
     held = sorted(p.name for p in out.iterdir() if p.suffix != ".part") if out.exists() else []
     if held and not resume and not overwrite:
         raise InputError(f"--out {out} exists and is not empty; use --resume, --overwrite or another folder")
-    if not set(held) <= set(_WRITTEN) and "config.json" not in held:
+    if not set(held) <= {*_WRITTEN, SCOUT, CHOICE} and "config.json" not in held:
         raise InputError(f"--out {out} holds other files ({held[0]}, ...) and no codivide run; give another folder")
 
 

@@ -155,5 +155,6 @@ def example_facts(issues: int = 40, kind: str = "image", hostile: bool = False) 
             {"name": HOSTILE[1] if hostile else "anna", "labels": 400, "quality": 0.93},
             {"name": "ben", "labels": 120, "quality": 0.61},
         ],
+        "choices": ["estimated noise 38 % (30 % to 45 %), asymmetric; trust in this: good"],
         "skipped": [{"path": name(99), "reason": HOSTILE[2] if hostile else "truncated file"}],
     }

@@ -56,7 +56,8 @@ def photos(tmp_path_factory) -> Path:
 def finished(photos, tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     folder = tmp_path_factory.mktemp("work")
     done = codivide(
-        "fit", photos, "--out", "run", "--epochs", "9", "--warmup", "3", "--batch-size", "16", cwd=folder,
+        "fit", photos, "--out", "run", "--method", "dividemix", "--epochs", "9", "--warmup", "3",
+        "--batch-size", "16", cwd=folder,
         CODIVIDE_CACHE=str(folder / "cache"),
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -180,11 +181,13 @@ def test_a_run_that_fails_leaves_the_older_one(finished, photos):
             ["--lambda-u"],
         ),
         (["fit", "digits", "--out", "r", "--noise", "symetric:0.4"], ["symmetric"]),
+        (["fit", "digits", "--out", "r", "--budget", "soon"], ["--budget soon", "10m"]),
+        (["fit", "digits", "--out", "r", "--budget", "10m", "--lambda-u", "0"], ["--budget", "DivideMix"]),
         (["fit", "digits", "--out", "r", "--noise", "symmetric:1.4"], ["1.4"]),
         (["fit", "digits", "--out", "r", "--epochs", "0"], ["epochs"]),
         (["fit", "digits", "--out", "r", "--precision", "fp8"], ["fp8"]),
-        (["fit", "digits", "--out", "r", "--temperature", "0"], ["temperature is 0.0"]),
-        (["fit", "digits", "--out", "r", "--augmentations", "0"], ["augmentations is 0"]),
+        (["fit", "digits", "--out", "r", "--method", "dividemix", "--temperature", "0"], ["temperature is 0.0"]),
+        (["fit", "digits", "--out", "r", "--method", "dividemix", "--augmentations", "0"], ["augmentations is 0"]),
         (["fit", "digits", "--out", "r", "--weight-decay", "-1"], ["weight_decay"]),
         (["fit", "digits", "--out", "r", "--seed", "-1"], ["seed"]),
         (["fit", "digits", "--out", "r", "--limit", "-5"], ["--limit"]),
@@ -252,8 +255,8 @@ def test_few_labels_some_of_them_wrong(tmp_path):
 
 
 def test_kill_then_resume_is_the_straight_run(tmp_path):
-    words = ["fit", "digits", "--noise", "symmetric:0.4", "--epochs", "8", "--warmup", "3", "--limit", "400"]
-    words += ["--batch-size", "32", "--average", "0.9", "--freeze", "2", "--evaluate-every", "2"]
+    words = ["fit", "digits", "--method", "dividemix", "--noise", "symmetric:0.4", "--epochs", "8", "--warmup", "3"]
+    words += ["--limit", "400", "--batch-size", "32", "--average", "0.9", "--freeze", "2", "--evaluate-every", "2"]
     straight = codivide(*words, "--out", "straight", cwd=tmp_path)
     assert straight.returncode == 0, straight.stderr
     command = [sys.executable, "-m", "codivide.cli", *words, "--out", "killed"]

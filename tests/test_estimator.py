@@ -14,6 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 from codivide import METHODS, InputError, NoisyLabelClassifier
+from codivide.methods.dividemix import PAPER
 
 PAPER_SETTINGS = {
     "check_classifiers_train": "lambda_u = 25 is the paper's setting for heavy noise; on 300 clean points in a plane "
@@ -30,8 +31,8 @@ def quick(**settings) -> NoisyLabelClassifier:
     ("method", "expected"),
     [
         pytest.param("cross_entropy", {}, id="cross_entropy"),
-        pytest.param("dividemix", PAPER_SETTINGS, id="dividemix"),
-        pytest.param(METHODS["dividemix"](lambda_u=0.0), {}, id="dividemix without lambda_u"),
+        pytest.param(METHODS["dividemix"](**PAPER), PAPER_SETTINGS, id="dividemix"),
+        pytest.param(METHODS["dividemix"](**{**PAPER, "lambda_u": 0.0}), {}, id="dividemix without lambda_u"),
     ],
 )
 def test_check_estimator(method, expected):

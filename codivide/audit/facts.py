@@ -64,7 +64,8 @@ def collect(run: str | Path, limit: int = 1000, thumbnails: bool = True) -> dict
         - ``duplicates``: ``rows``, ``ids``, ``labels`` (-1: none), ``exact``; conflicting labels first, at most 500
           groups, of each at most 100 rows;
         - ``outliers``: ``row``, ``id``, ``given`` (-1: none), ``score``, ``thumbnail``, ``text``; at most 100;
-        - ``annotators``: ``name``, ``labels``, ``quality``, or None; ``skipped``: ``path``, ``reason``.
+        - ``annotators``: ``name``, ``labels``, ``quality``, or None; ``skipped``: ``path``, ``reason``;
+        - ``choices``: why method and settings were chosen, sentences; empty where they were given.
 
     Raises:
         InputError: no finished run, or a record that cannot be read.
@@ -121,6 +122,7 @@ def build(material: Material, limit: int = 1000, thumbnails: bool = True) -> dic
         "duplicates": _duplicates(material),
         "outliers": _outliers(material, samples),
         "annotators": None if material.annotators is None else [_scalars(one) for one in material.annotators],
+        "choices": [str(text) for text in material.choices],
         "skipped": [{"path": path, "reason": reason} for path, reason in material.skipped],
     }
 

@@ -49,6 +49,7 @@ class Material:
         curves: one record an epoch.
         skipped: files that were left out: path, reason.
         annotators: name, labels, quality of each; None: there is one label a sample.
+        choices: why method and settings were chosen, a sentence each, where they were.
         noise: what is estimated of the labels; None: nothing but p(clean) is known.
         remarks: what could not be done, and why.
     """
@@ -66,6 +67,7 @@ class Material:
     curves: Sequence[Mapping[str, Any]] = ()
     skipped: Sequence[tuple[str, str]] = ()
     annotators: Sequence[Mapping[str, Any]] | None = None
+    choices: Sequence[str] = ()
     noise: NoiseReport | None = None
     remarks: Sequence[str] = field(default=())
 
@@ -151,9 +153,16 @@ def from_run(run: Path) -> Material:
         curves=record.rows,
         skipped=_skipped(run),
         annotators=record.summary.get("annotators"),
+        choices=_choices(record.summary.get("choice") or {}),
         noise=_noise(run, remarks),
         remarks=remarks,
     )
+
+
+def _choices(choice: Mapping[str, Any]) -> tuple[str, ...]:
+    """The sentences of a summary's ``choice``."""
+    verdict = choice.get("verdict")
+    return (*choice.get("decision", {}).get("reasons", ()), *([verdict["text"]] if verdict else []))
 
 
 def from_fit(

@@ -67,6 +67,13 @@ class Features:
         return len(self.kinds()) * (1 + self.correct) + 1
 
 
+def unset(given: Mapping[str, Any]) -> tuple[str, ...]:
+    """Those of ``NOT_FOR_FEATURES`` that nobody has set: not there, None, "auto", no dropout, or not compiled."""
+    off = ("dropout", "compile")  # their default; elsewhere a 0 is somebody's choice
+    values = {name: given.get(name) for name in NOT_FOR_FEATURES}
+    return tuple(name for name, value in values.items() if value in (None, "auto") or (name in off and not value))
+
+
 def refuse(given: Mapping[str, Any]) -> None:
     """InputError if an option was set that the route for features does not have.
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from codivide import divide, functional
+from codivide.automatic import Auto
 from codivide.engine import Batch, Method, Run
 from codivide.errors import InputError
 from codivide.plan import early_epochs
@@ -45,9 +46,9 @@ class Dividing(Method):
         "division": ("mixture", "class_wise", "wrong_events", "class_wise_events"),
     }
 
-    warmup: int | None = None
+    warmup: int | Auto | None = None
     warmup_view: str = "weak"
-    threshold: float = 0.5
+    threshold: float | Auto = 0.5
     division: str = "mixture"
     average_losses: int = 1
     average_guesses: bool = False
@@ -76,7 +77,8 @@ class Dividing(Method):
 
     def warmup_epochs(self, run: Run) -> int:
         """Epochs of plain training before the first split."""
-        return early_epochs(run.plan) if self.warmup is None else self.warmup
+        epochs: int | None = self.setting("warmup")
+        return early_epochs(run.plan) if epochs is None else epochs
 
     def warm_up(self, run: Run, i: int) -> None:
         """One pass of network ``i`` over all labels, in batches of twice the size."""
@@ -109,7 +111,9 @@ class Dividing(Method):
         evidence = (self._events(run, i) if self.counts_events() else self._losses(run, i))[given]
         apart = self.division in ("class_wise", "class_wise_events")
         division = divide.class_wise(evidence, labels, len(names)) if apart else divide.gmm(evidence)
-        prob, lost = divide.restore_classes(division.clean_prob, evidence, labels, len(names), self.threshold)
+        prob, lost = divide.restore_classes(
+            division.clean_prob, evidence, labels, len(names), self.setting("threshold")
+        )
         run.remember(f"clean_prob.{i}")[given] = prob
         run.pin(run.remember(f"clean_prob.{i}"))
         run.log(**{f"separates_{i}": float(division.separates)})

@@ -1,11 +1,9 @@
 """Plain training on the given labels: the baseline that every correction has to beat.
 
-Two usual helps, off by default: label smoothing (Szegedy et al., CVPR 2016, arXiv:1512.00567), and early stopping by
-the accuracy on held-out samples with their given, noisy labels.
+Off by default: label smoothing (Szegedy et al., CVPR 2016, arXiv:1512.00567), early stopping on held-out noisy labels.
 
-Ours: held-out samples are taken class by class, every 1/share-th of a random order, and never the only one of its
-class. Where weights are averaged, the average is judged and kept. p(clean) of held-out samples comes from a mixture of
-their own, because their losses were never trained on.
+Ours: held-out samples are every 1/share-th of a class, never its only one. Weight averages are judged and kept. p(clean)
+of held-out samples comes from a mixture of their own.
 """
 
 from __future__ import annotations
@@ -20,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from codivide import divide, functional
+from codivide.early_learning import memorises
 from codivide.engine import Batch, Method, Run
 from codivide.plan import autocast
 
@@ -32,6 +31,8 @@ class CrossEntropy(Method):
         label_smoothing: probability that is spread over all classes, in [0, 1].
         validation: share of the labelled samples that is held out to find the best epoch, at most 0.5; 0: none.
         patience: epochs without a better one on the held-out samples after which training ends; 0: never.
+        until_memorised: also end when ``early_learning.memorises`` says so.
+        last_epoch: of those of the plan, after which nothing more is learned; 0: the plan's last.
         steps: batches of an epoch, all full, from labelled samples that start again as often as needed (to see as many
             as a semi-supervised method does, with a weight average that rises as there); None: one pass.
     """
@@ -41,13 +42,15 @@ class CrossEntropy(Method):
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {
         "label_smoothing": (0, 1),
         "validation": (0, 0.5),
-        "patience": (0, math.inf),
+        **dict.fromkeys(("patience", "last_epoch"), (0, math.inf)),
         "steps": (1, math.inf),
     }
 
     label_smoothing: float = 0.0
     validation: float = 0.0
     patience: int = 0
+    until_memorised: bool = False
+    last_epoch: int = 0
     steps: int | None = None
 
     def start(self, run: Run) -> None:
@@ -68,7 +71,7 @@ class CrossEntropy(Method):
         held = self.held_out(run)
         if self.validation and not held.any():
             run.warn("validation", "too few labels to hold any out; training on all of them to the end")
-        if held.any() and self.patience and run.epoch - int(run.remember("best_epoch")) >= self.patience:
+        if 0 < self.last_epoch <= run.epoch or (held.any() and self.ended(run, held)):
             run.log(stopped=1.0)
             return
         for batch in run.batches((run.data.y >= 0) & ~held, steps=self.steps):
@@ -78,18 +81,24 @@ class CrossEntropy(Method):
         if held.any():
             self.judge(run, held)
 
+    def ended(self, run: Run, held: Tensor) -> bool:
+        """Whether the samples held out show that nothing more is to be gained."""
+        if self.until_memorised and memorises(run.history, int(held.sum()), min(10, run.plan.epochs // 3)):
+            return True
+        return 0 < self.patience <= run.epoch - int(run.remember("best_epoch"))
+
     def loss(self, run: Run, i: int, batch: Batch) -> Tensor:
         """Cross-entropy with the smoothed given labels."""
         logits = run.logits(i, batch.x[0])
         run.observe(batch, logits)
-        target = functional.one_hot(batch.y, logits.shape[1])
-        return functional.soft_cross_entropy(logits, functional.smooth(target, self.label_smoothing))
+        run.log(training_accuracy=(logits.detach().argmax(1) == batch.y).float().mean())
+        target = functional.smooth(functional.one_hot(batch.y, logits.shape[1]), self.label_smoothing)
+        return functional.soft_cross_entropy(logits, target)
 
     @torch.no_grad()
     def judge(self, run: Run, held: Tensor) -> None:
         """Keep the classifier if it agrees with more held-out labels than any before."""
-        net = run.average(0).eval()
-        agreed = 0
+        net, agreed = run.average(0).eval(), 0
         for ids in torch.split(held.nonzero().flatten().cpu(), run.plan.evaluation_batch):
             batch = run.fetch(ids, ("plain",))
             with autocast(run.precision, run.device):
@@ -121,7 +130,7 @@ class CrossEntropy(Method):
 
 
 def stratified(labels: Tensor, share: float, generator: torch.Generator) -> Tensor:
-    """A random share of the labelled samples, the same share of every class as nearly as can be.
+    """Mask ``[N]`` of a random share of the labelled samples, the same share of every class as nearly as can be.
 
     The samples are put in a random order, class after class, and every 1/share-th is taken. A class of one gives none.
 
@@ -129,9 +138,6 @@ def stratified(labels: Tensor, share: float, generator: torch.Generator) -> Tens
         labels: ``[N]``, -1 where there is none.
         share: in [0, 0.5], so that something is left of every class.
         generator: on the CPU.
-
-    Returns:
-        Mask ``[N]``.
     """
     given = labels.cpu()
     size = torch.bincount(given[given >= 0])

@@ -20,13 +20,18 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from codivide import functional, semi
+from codivide.automatic import AUTO, Auto
 from codivide.engine import Batch, Run
 from codivide.methods._division import VIEWS, Dividing
+
+#: The paper's values (CIFAR-10, symmetric 50 and 80 %) of what "auto" may change.
+PAPER: dict[str, Any] = {"lambda_u": 25.0, "threshold": 0.5, "warmup": None, "confidence_penalty": 0.0, "alpha": 4.0}
+PAPER |= {"division": "mixture"}
 
 
 @dataclass
@@ -34,7 +39,8 @@ class DivideMix(Dividing):
     """Co-divide, co-refine, co-guess and MixMatch with two networks.
 
     Attributes:
-        warmup: epochs of plain training first (30 on CIFAR-100); None: 10, or a third of all where that is less.
+        warmup: epochs of plain training first (30 on CIFAR-100); None: 10, or a third of all where that is less; "auto"
+            (as below): set by ``codivide.choose``, else ``PAPER``'s value.
         confidence_penalty: weight of the negative entropy during warm-up; 1 for asymmetric noise.
         average_guesses: divide and guess with the weight averages (needs an average in the plan).
         networks: 2, or 1 that divides and guesses for itself (no co-training).
@@ -55,6 +61,7 @@ class DivideMix(Dividing):
 
     paper: ClassVar[str] = "arXiv:2002.07394"
     summary: ClassVar[str] = "divide by a mixture on the losses, then MixMatch on both parts; two networks"
+    automatic: ClassVar[Mapping[str, Any]] = PAPER
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {
         **Dividing.limits,
         **dict.fromkeys(("confidence_penalty", "alpha", "lambda_u", "rampup", "prior"), (0, math.inf)),
@@ -65,10 +72,13 @@ class DivideMix(Dividing):
         **{"guess_view": VIEWS, "learning_view": ("same", *VIEWS)},
     }
 
-    confidence_penalty: float = 0.0
+    warmup: int | Auto | None = AUTO
+    threshold: float | Auto = AUTO
+    division: str = AUTO
+    confidence_penalty: float | Auto = AUTO
     temperature: float = 0.5
-    alpha: float = 4.0
-    lambda_u: float = 25.0
+    alpha: float | Auto = AUTO
+    lambda_u: float | Auto = AUTO
     rampup: float = 16.0
     prior: float = 1.0
     augmentations: int = 2
@@ -94,7 +104,7 @@ class DivideMix(Dividing):
         """Warm-up: cross-entropy, with the confidence penalty where it is asked for (eq. 1 and 2)."""
         logits = run.logits(i, batch.x[0])
         loss = self.observe(run, i, batch, logits).mean()
-        return loss + self.confidence_penalty * functional.confidence_penalty(logits)
+        return loss + float(self.setting("confidence_penalty")) * functional.confidence_penalty(logits)
 
     def views(self) -> tuple[tuple[str, ...], slice, slice]:
         """The views of a batch, and which of them are to guess on and which to learn from."""
@@ -106,7 +116,7 @@ class DivideMix(Dividing):
 
     def learn(self, run: Run, i: int, clean_prob: Tensor) -> None:
         """Train network ``i`` on the peer's split (algorithm 1, lines 9 to 28)."""
-        labelled = clean_prob > self.threshold  # False where there is no label (NaN)
+        labelled = clean_prob > self.setting("threshold")  # False where there is no label (NaN)
         count = int(labelled.sum())
         run.log(**{f"labelled_{i}": float(count), f"unlabelled_{i}": float(len(labelled) - count)})
         if count == 0:
@@ -129,11 +139,11 @@ class DivideMix(Dividing):
         target_x = functional.one_hot(known.y, target_u.shape[1])
         if self.refine:
             target_x = semi.refine(target_x, clean_prob, own[len(unknown_x) :], self.temperature)
-        mixed = semi.mixmatch(known.x[learn], target_x, unknown.x[learn], target_u, self.alpha, run.gen)
+        mixed = semi.mixmatch(known.x[learn], target_x, unknown.x[learn], target_u, self.setting("alpha"), run.gen)
         loss = semi.mixmatch_loss(run.logits(i, mixed.x), mixed, self.prior)
         run.log(loss=loss.labelled)
         if not len(unknown.id):
             return loss.labelled + loss.prior
-        weight = self.lambda_u * functional.ramp(run.progress, self.warmup_epochs(run), self.rampup)
+        weight = float(self.setting("lambda_u")) * functional.ramp(run.progress, self.warmup_epochs(run), self.rampup)
         run.log(loss_u=loss.unlabelled, lambda_u=weight)
         return loss.labelled + loss.prior + weight * loss.unlabelled

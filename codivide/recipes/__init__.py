@@ -6,6 +6,7 @@ group, which is how tables are made.
 
 from __future__ import annotations
 
+from codivide.recipes.choose import ROWS as _CHOOSE
 from codivide.recipes.dividemix import ROWS as _DIVIDEMIX
 from codivide.recipes.mixup import ROWS as _MIXUP
 from codivide.recipes.papers import ROWS as _PAPERS
@@ -14,7 +15,7 @@ from codivide.recipes.recipe import Recipe
 from codivide.recipes.semi import ROWS as _SEMI
 
 RECIPES: dict[str, Recipe] = {}
-for _recipe in (*_PROTOCOL, *_SEMI, *_DIVIDEMIX, *_MIXUP, *_PAPERS):
+for _recipe in (*_PROTOCOL, *_SEMI, *_DIVIDEMIX, *_MIXUP, *_PAPERS, *_CHOOSE):
     if _recipe.name in RECIPES:
         raise ValueError(f"two recipes are called {_recipe.name}")
     RECIPES[_recipe.name] = _recipe

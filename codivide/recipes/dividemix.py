@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from codivide.methods.dividemix import PAPER
 from codivide.recipes.recipe import Recipe
 
 _NOISE = {
@@ -188,7 +189,7 @@ def _augmentation_plan(strategy: str, data: str, setting: str) -> dict[str, Any]
 
 
 def _row(name: str, data: str, setting: str, published: tuple[float, float] | None, **other: Any) -> Recipe:
-    hyper = {**_hyper(data, setting), **other.pop("hyper", {})}
+    hyper = {**PAPER, **_hyper(data, setting), **other.pop("hyper", {})}
     best_and_last = {"best": published[0], "last": published[1]} if published else {}
     oracle = ("noise_rate", "noise_type") if setting == "asym40" else ("noise_rate",)
     row = {"plan": _plan(), "published": best_and_last, "oracle": oracle, **other}
@@ -223,7 +224,7 @@ def _rows() -> Iterator[Recipe]:
             name=f"dividemix-human/{data.replace(':', '-')}",
             method="dividemix",
             data=data,
-            hyper={"warmup": 30 if data == "cifar100n" else 10, "lambda_u": 0.0},
+            hyper={**PAPER, "warmup": 30 if data == "cifar100n" else 10, "lambda_u": 0.0},
             plan=_plan(),
             published={"best": best},
             source="CIFAR-N leaderboard (Wei et al. 2022)",

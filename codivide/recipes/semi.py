@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from codivide.methods.dividemix import PAPER
 from codivide.recipes.recipe import Recipe
 
 _LABELS = (250, 500, 1000, 2000, 4000)
@@ -191,7 +192,7 @@ def _own(name: str, data: str, labels: int, **other: Any) -> Recipe:
 def _noisy() -> Iterator[Recipe]:
     """Most labels missing, and two in five of the others drawn at random; DivideMix counts its own steps."""
     for method in ("dividemix", "cross_entropy", "mixmatch"):
-        hyper = {} if method == "dividemix" else {"steps": _STEPS}
+        hyper = PAPER if method == "dividemix" else {"steps": _STEPS}
         yield _own(f"semi-noisy/{method}", "cifar10", 100, noise="symmetric:0.4", hyper=hyper)
 
 

@@ -96,6 +96,12 @@ function classesPanel(facts) {
     ["class", "labels that are wrong", "given", "suggested"], order, rows));
 }
 
+function choicesPanel(facts) {
+  if (!(facts.choices || []).length) return null;
+  return panel("Why this method and these settings",
+    make("ul", {}, ...facts.choices.map((text) => make("li", {}, clipped(text, 400)))));
+}
+
 function curvesPanel(facts) {
   const series = (key, name) => ({
     name, points: facts.curves.filter((row) => Number.isFinite(row[key])).map((row) => [row.epoch, row[key]]),
@@ -169,4 +175,6 @@ function lossesPanel(facts) {
 }
 
 /** What makes the boxes of the summary, in their order. */
-const PANELS = [classesPanel, lossesPanel, curvesPanel, duplicatesPanel, outliersPanel, annotatorsPanel, skippedPanel];
+const PANELS = [
+  classesPanel, lossesPanel, curvesPanel, choicesPanel, duplicatesPanel, outliersPanel, annotatorsPanel, skippedPanel,
+];

@@ -1,0 +1,483 @@
+"""Scout, decide, train, compare: ``execute`` stands before ``job.execute`` and leaves the same kind of run folder.
+
+The scout is a whole run of its own in ``RUN/scout``: plain training with a weight average, without a stratified part of
+the given labels. Its evidence and what was decided lie in ``RUN/choice.json``, written atomically, so that a resumed
+run neither scouts nor decides again. The same part is hidden from the correction, and both are compared on it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from codivide import __version__
+from codivide import job as jobs
+from codivide.choose.rule import Decision, Evidence, decide, epochs_cost, plain_hyper
+from codivide.data.loaded import Loaded
+from codivide.data.rows import subset
+from codivide.early_learning import memorises
+from codivide.engine import Method, Run
+from codivide.errors import InputError
+from codivide.features.options import NOT_FOR_FEATURES, Features
+from codivide.files import atomic, write_text
+from codivide.job import Job, Outcome, Progress, build_method, default_plan
+from codivide.label_noise import concentration
+from codivide.methods.auto import Auto
+from codivide.methods.cross_entropy import CrossEntropy
+from codivide.methods.dividemix import DivideMix
+from codivide.plan import Plan
+from codivide.run_folder import CHECKPOINT, CHOICE, METRICS, MODEL, PREDICTIONS, SCOUT
+
+Begin = Callable[[str, int], Progress]
+Say = Callable[[str], None]
+
+FEWEST = 20  # held-out labels, below which nothing can be told
+MOST = 5_000  # held-out labels, above which more would tell little
+_COPIED = ("labels.csv", "labels.parquet", PREDICTIONS, MODEL, METRICS, "skipped.csv")
+
+
+def begun(out: Path) -> bool:
+    """Whether a folder holds a run that can be gone on with."""
+    places = (out / CHECKPOINT, out / CHOICE, out / SCOUT / CHECKPOINT)
+    return any(path.exists() for path in places)
+
+
+def execute(
+    job: Job,
+    loaded: Loaded,
+    out: Path | None = None,
+    resume: bool = False,
+    begin: Begin | None = None,
+    say: Say | None = None,
+) -> Outcome:
+    """Train what the job says; where it leaves method or settings to "auto", choose them first.
+
+    Args:
+        job: as for ``job.execute``; its method may be ``Auto``, or have settings that are "auto".
+        loaded: the data. Test and true labels are recorded, and never looked at to choose.
+        out: run folder, as for ``job.execute``; None: nothing is written.
+        resume: go on with what ``out`` holds, a scout, a choice or a checkpoint.
+        begin: called with name and epochs when a stage begins; returns what is called after every epoch of it.
+        say: called with every reason, one sentence at a time.
+
+    Returns:
+        What ``job.execute`` returns; the summary has ``choice``: evidence, reasons and the comparison.
+
+    Raises:
+        InputError: the data do not suit the job, or ``out`` belongs to another one.
+    """
+    begin = begin or (lambda name, epochs: lambda run, row: None)
+    say = say or (lambda text: None)
+    method = job.method
+    if isinstance(method, Features) or not (isinstance(method, Auto) or method.unsettled()):
+        return jobs.execute(job, loaded, out, resume, begin(_name(method), job.plan.epochs))
+    if isinstance(method, Auto) and _is_table(job, loaded):
+        return _features(job, loaded, out, begin, say)
+    if isinstance(method, Auto | DivideMix) and "average" in job.open:
+        job = replace(job, plan=replace(job.plan, average=average_decay(len(loaded.y), job.plan)))
+    return _Choosing(job, method, loaded, out, resume, begin, say).execute()
+
+
+def average_decay(samples: int, plan: Plan) -> float:
+    """The decay whose average reaches back two epochs, or a tenth of a run where that is less."""
+    steps = max(math.ceil(samples / plan.batch_size), 1)
+    reach = max(min(2 * steps, steps * plan.epochs / 10), 1.0)
+    return float(round(1 - 1 / (reach + 1), 5))
+
+
+def rescaled(plan: Plan, epochs: int) -> Plan:
+    """The same plan in fewer (or more) epochs: what happened at half time still does."""
+    share = epochs / plan.epochs
+    milestones = tuple(sorted({max(1, round(milestone * share)) for milestone in plan.milestones}))
+    return replace(plan, epochs=epochs, milestones=milestones)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The comparison of correction and plain training on the labels that neither has learned from.
+
+    Attributes:
+        kept: "correction" or "plain".
+        difference: agreement of the correction minus that of plain training.
+        error: standard error of that difference (paired).
+        resolution: the error in terms of accuracy, ``error / (1 - rate)``.
+        held_out: how many labels.
+        text: all this as a sentence.
+    """
+
+    kept: str
+    difference: float
+    error: float
+    resolution: float
+    held_out: int
+    text: str
+
+
+def compare(
+    correction: np.ndarray[Any, Any], plain: np.ndarray[Any, Any], rate: float, must_win: bool = False
+) -> Verdict:
+    """Keep the correction unless the held-out labels speak against it.
+
+    Plain training's epoch was picked by these labels, which flatters it, so the correction may be worse by one standard
+    error; ``must_win`` is for where nothing but a gain speaks for it.
+
+    Args:
+        correction: whether it agrees with each held-out given label, ``[H]``, H at least 2.
+        plain: the same of plain training.
+        rate: estimated share of wrong labels, which blur the comparison.
+        must_win: keep the correction only if it agrees with more labels.
+    """
+    apart = correction.astype(float) - plain.astype(float)
+    difference = float(apart.mean())
+    error = float(apart.std(ddof=1) / math.sqrt(len(apart)))
+    worse = difference <= 0 if must_win else difference < -error
+    kept = "plain" if worse else "correction"
+    resolution = error / max(1 - rate, 0.05)
+    text = (
+        f"on {len(apart)} held-out labels the correction agrees {100 * difference:+.1f} points against plain training "
+        f"(standard error {100 * error:.1f}; it can resolve {100 * resolution:.1f} points of accuracy): kept {kept}"
+    )
+    return Verdict(kept, difference, error, resolution, len(apart), text)
+
+
+class _Choosing:
+    """One automatic run."""
+
+    def __init__(
+        self, job: Job, method: Method, loaded: Loaded, out: Path | None, resume: bool, begin: Begin, say: Say
+    ) -> None:
+        self.job, self.method, self.loaded, self.out, self.begin, self.say = job, method, loaded, out, begin, say
+        self.resume = resume
+        self.auto = method if isinstance(method, Auto) else None
+        self.began = time.monotonic()
+        self.scouted: Outcome | None = None
+
+    def execute(self) -> Outcome:
+        """The whole run, or what is left of it."""
+        record = self._recorded()
+        if record is None:
+            share = self._share()
+            if share is None:
+                return self._unscouted()
+            record = self._decide(share)
+            self._write(record)
+        decision = Decision(**{**record["decision"], "reasons": tuple(record["decision"]["reasons"])})
+        for reason in decision.reasons:
+            self.say(reason)
+        if decision.seconds:
+            self.say(f"this takes about {_duration(decision.seconds)}")
+        if (record["verdict"] or {}).get("kept") == "plain":
+            return self._plain_again(record)
+        if not decision.epochs:
+            return self._keep_scout(record)
+        hidden = np.zeros(len(self.loaded.y), dtype=bool)
+        if self.auto and decision.method != "cross_entropy":
+            hidden[record["held_out"]] = True
+        method = build_method(decision.method, **decision.hyper) if self.auto else self.method.settled(
+            **decision.hyper
+        )  # fmt: skip
+        main = replace(self.job, method=method, plan=rescaled(self.job.plan, decision.epochs), choice=_public(record))
+        deadline = self._until(0.92)
+        progress = self.begin(decision.method, main.plan.epochs)
+        outcome = jobs.execute(
+            main, self.loaded, self.out, self.resume, progress, hidden if hidden.any() else None, deadline
+        )
+        if hidden.any():
+            right = self._right(outcome, np.flatnonzero(hidden))
+            verdict = compare(right, np.asarray(record["plain_right"]), record["evidence"]["rate"], decision.must_win)
+            record["verdict"] = asdict(verdict)
+            self._write(record)
+            self.say(verdict.text)
+            if verdict.kept == "plain":
+                return self._plain_again(record)
+        return self._concluded(outcome, record)
+
+    def _share(self) -> float | None:
+        """The share of the labels to hold out; None where there are too few to tell anything."""
+        labelled = int((self.loaded.y >= 0).sum())
+        share = min(self.auto.validation if self.auto else 0.1, MOST / max(labelled, 1))
+        return share if share * labelled >= FEWEST and len(np.unique(self.loaded.y[self.loaded.y >= 0])) > 1 else None
+
+    def _unscouted(self) -> Outcome:
+        """Too little to judge anything by: plain training, or the paper's settings of a method that is asked for."""
+        labelled = int((self.loaded.y >= 0).sum())
+        text = f"{labelled} labels are too few to hold any out, so nothing can be estimated: "
+        text += "plain training" if self.auto else "the paper's settings"
+        self.say(text)
+        method = CrossEntropy() if self.auto else self.method.settled()
+        main = replace(self.job, method=method, choice=_unjudged(method, text))
+        progress = self.begin(_name(method), main.plan.epochs)
+        return jobs.execute(main, self.loaded, self.out, self.resume, progress, None, self._until(0.92))
+
+    def _decide(self, share: float) -> dict[str, Any]:
+        scouted = self._scout(share)
+        held = _run(scouted).remember("held_out").cpu().numpy()
+        seen = self._evidence(scouted, held)
+        decision = decide(seen, "auto" if self.auto else "dividemix")
+        rows = np.flatnonzero(held & ~_confirmed(self.loaded))
+        return {
+            "format": 1,
+            "key": self._key(),
+            "evidence": asdict(seen),
+            "decision": decision.to_dict(),
+            "held_out": rows.tolist(),
+            "plain_right": self._right(scouted, rows).tolist(),
+            "verdict": None,
+        }
+
+    def _scout(self, share: float | None = None) -> Outcome:
+        """Plain training without a part of the labels, ended when it memorises; from its folder where it is there."""
+        if self.scouted is None:
+            share = self._share() if share is None else share
+            assert share is not None
+            plan = self._scout_plan()
+            method = CrossEntropy(validation=share, patience=max(10, plan.epochs // 3), until_memorised=True)
+            scout = replace(self.job, method=method, plan=plan, record_learning=True, choice={})
+            folder = None if self.out is None else self.out / SCOUT
+            resume = folder is not None and (folder / CHECKPOINT).exists() and self.resume
+            progress = self.begin("scout", plan.epochs)
+            self.scouted = jobs.execute(scout, self.loaded, folder, resume, progress, None, self._until(0.9))
+        return self.scouted
+
+    def _scout_plan(self) -> Plan:
+        """The plan; with a budget so few epochs that scout and correction fit into it, as a few batches show."""
+        plan, budget = self.job.plan, self.auto.budget if self.auto else None
+        if budget is None:
+            return plan
+        saved = None if self.out is None else self.out / SCOUT / "config.json"
+        if self.resume and saved is not None and saved.is_file():
+            return rescaled(plan, int(json.loads(saved.read_text(encoding="utf-8"))["plan"]["epochs"]))
+        each = self._rehearse()
+        both = each * plan.epochs + epochs_cost(_guess(plan, each), plan.epochs, plan.epochs // 4)
+        epochs = plan.epochs if both <= 0.85 * budget else max(int(plan.epochs * 0.85 * budget / both), 1)
+        if epochs < min(15, plan.epochs):  # no time for a correction
+            epochs = max(1, min(plan.epochs, int(0.85 * budget / each)))
+        if epochs < plan.epochs:
+            self.say(f"{epochs} epochs instead of {plan.epochs}, to keep the budget of {_duration(budget)}")
+        return rescaled(plan, epochs)
+
+    def _rehearse(self) -> float:
+        """Seconds of an epoch of plain training with its looks at the data, from the second of two short passes."""
+        labelled = np.flatnonzero(self.loaded.y >= 0)
+        few = labelled[np.linspace(0, len(labelled) - 1, min(len(labelled), 8 * self.job.plan.batch_size)).astype(int)]
+        part = replace(subset(self.loaded, np.unique(few)), test=None, confirmed=None)
+        short = replace(self.job, method=CrossEntropy(), plan=rescaled(self.job.plan, 2), record_learning=False)
+        seconds = jobs.execute(replace(short, choice={}), part).history[-1]["seconds"]
+        return float(seconds) * len(labelled) / len(part.y) * self._looking()
+
+    def _looking(self) -> float:
+        """What an epoch takes with its looks at training and test data, as a multiple; a look is a third of a pass."""
+        tested = 0 if self.loaded.test is None else len(self.loaded.test.y)
+        return 1 + (len(self.loaded.y) + tested) / (3 * len(self.loaded.y))
+
+    def _evidence(self, scouted: Outcome, held: np.ndarray[Any, Any]) -> Evidence:
+        from codivide.noise_estimate import noise_report  # it knows the estimator, which knows this room
+
+        labels, seed = self.loaded.y, self.job.plan.seed
+        # What was trained on hides its noise, so the rate is that of the labels held out; which way it goes needs
+        # more labels than these, and memorising hides one direction no more than another.
+        unseen = subset(self.loaded, np.flatnonzero(held))
+        report = noise_report(None, unseen.y, pred_probs=scouted.model.probs(unseen.x), seed=seed, unlabelled=None)
+        whole = noise_report(scouted, seed=seed, replicates=2)
+        kind = "unclear" if whole.kind == "none" and report.low > 0.05 else whole.kind
+        rows = [row for row in scouted.history if "validation_accuracy" in row]
+        scores = [float(row["validation_accuracy"]) for row in rows]
+        best = int(np.argmax(scores))
+        error = math.sqrt(max(scores[best] * (1 - scores[best]), 0.25 / held.sum()) / held.sum())
+        settled = next(k for k, score in enumerate(scores) if score >= scores[best] - error)
+        given = np.bincount(labels[labels >= 0], minlength=len(self.loaded.classes))
+        predicted = scouted.model.logits(subset(self.loaded, np.flatnonzero(labels >= 0)).x).argmax(1).numpy()
+        found = np.bincount(predicted, minlength=len(given))
+        lost = np.flatnonzero((given >= FEWEST) & (found < 0.5 * given))
+        looked = float(scouted.summary["training_seconds"]) / len(rows) * self._looking()
+        left = None
+        if self.auto is not None and self.auto.budget is not None:
+            left = max(0.85 * self.auto.budget - (time.monotonic() - self.began), 0.0)
+        return Evidence(
+            labelled=int((labels >= 0).sum()),
+            unlabelled=int((labels < 0).sum()),
+            classes=len(self.loaded.classes),
+            held_out=int(held.sum()),
+            rate=report.rate,
+            low=report.low,
+            high=report.high,
+            kind=kind,
+            concentration=concentration(whole.transition),
+            trust=report.trust.level,
+            epochs=_run(scouted).plan.epochs,
+            scouted=len(rows),
+            best_epoch=int(rows[best]["epoch"]),
+            settled_epoch=int(rows[settled]["epoch"]),
+            agreement=scores[best],
+            error=error,
+            fitted=float(rows[-1]["training_accuracy"]),
+            memorises=memorises(rows, int(held.sum())),
+            lost=tuple(lost.tolist()),
+            scout_seconds=looked,
+            seconds_left=left,
+        )
+
+    def _right(self, outcome: Outcome, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        part = subset(self.loaded, rows)
+        right: np.ndarray[Any, np.dtype[np.bool_]] = outcome.model.logits(part.x).argmax(1).numpy() == part.y
+        return right
+
+    def _until(self, share: float) -> float | None:
+        """When a stage has to end, of ``time.monotonic()``."""
+        if self.auto is None or self.auto.budget is None:
+            return None
+        return self.began + share * self.auto.budget
+
+    def _key(self) -> dict[str, Any]:
+        """What a choice belongs to."""
+        labels = hashlib.sha256(self.loaded.y.tobytes() + _confirmed(self.loaded).tobytes()).hexdigest()[:16]
+        plan = {name: value for name, value in asdict(self.job.plan).items() if name != "device"}
+        key = {"version": __version__, "labels": labels, "method": _name(self.method), **asdict(self.method), **plan}
+        known: dict[str, Any] = json.loads(json.dumps({**key, "net": self.job.net}, default=str))
+        return known
+
+    def _recorded(self) -> dict[str, Any] | None:
+        """The choice that the folder holds, when the run is resumed."""
+        if self.out is None:
+            return None
+        path = self.out / CHOICE
+        if not self.resume:
+            path.unlink(missing_ok=True)
+        if not path.is_file():
+            return None
+        try:
+            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            theirs = record["key"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{path} is not a record of a choice ({error}); use --overwrite or another --out"
+            ) from None
+        for name, value in self._key().items():
+            if theirs.get(name) != value:
+                raise InputError(
+                    f"{path} belongs to another run: {name} is {theirs.get(name)} there and {value} now; use the same "
+                    "settings to resume"
+                )
+        return record
+
+    def _write(self, record: Mapping[str, Any]) -> None:
+        if self.out is not None:
+            write_text(self.out / CHOICE, json.dumps(record, indent=1) + "\n")
+
+    def _plain_again(self, record: dict[str, Any]) -> Outcome:
+        """Plain training on all labels, as long as it helped the scout; where no time is left, the scout itself."""
+        seen, plan = Evidence(**record["evidence"]), rescaled(self.job.plan, record["evidence"]["epochs"])
+        method, deadline = CrossEntropy(**plain_hyper(seen, plan.epochs)), self._until(0.92)
+        needed = (method.last_epoch or plan.epochs) * seen.scout_seconds
+        if deadline is not None and time.monotonic() + needed > deadline:
+            return self._keep_scout(record)
+        resume = False  # unless it has begun before
+        if self.out is not None and (self.out / "config.json").is_file():
+            written = json.loads((self.out / "config.json").read_text(encoding="utf-8"))
+            resume = self.resume and written["method"] == "cross_entropy"
+        main = replace(self.job, method=method, plan=plan, choice=_public(record))
+        progress = self.begin("cross_entropy", method.last_epoch or plan.epochs)
+        outcome = jobs.execute(main, self.loaded, self.out, resume, progress, None, deadline)
+        return self._concluded(outcome, record)
+
+    def _keep_scout(self, record: dict[str, Any]) -> Outcome:
+        """Make the scout the result: it is a whole run, so its files are."""
+        self.resume = True
+        outcome = self._scout()
+        if self.out is not None:
+            scout = self.out / SCOUT
+            for name in _COPIED:
+                if (scout / name).exists():
+                    with atomic(self.out / name) as aside:
+                        shutil.copyfile(scout / name, aside)
+            settings = json.loads((scout / "config.json").read_text(encoding="utf-8")) | {"choice": _public(record)}
+            write_text(self.out / "config.json", json.dumps(settings, indent=2) + "\n")
+        return self._concluded(outcome, record)
+
+    def _concluded(self, outcome: Outcome, record: Mapping[str, Any]) -> Outcome:
+        """The outcome with the whole choice, and the time of all stages, in its summary."""
+        outcome.summary["choice"] = _public(record)
+        if self.scouted is not None and outcome is not self.scouted:
+            outcome.summary["scout_seconds"] = self.scouted.summary["seconds"]
+        elif self.out is not None and (self.out / SCOUT / "summary.json").is_file():
+            scout = json.loads((self.out / SCOUT / "summary.json").read_text(encoding="utf-8"))
+            outcome.summary["scout_seconds"] = scout["seconds"]
+        if self.out is not None:
+            write_text(self.out / "summary.json", json.dumps(outcome.summary, indent=2, default=str) + "\n")
+        return outcome
+
+
+def _public(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What config and summary say of a choice."""
+    return {name: record[name] for name in ("decision", "evidence", "verdict") if name in record}
+
+
+def _confirmed(loaded: Loaded) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    return np.zeros(len(loaded.y), dtype=bool) if loaded.confirmed is None else loaded.confirmed
+
+
+def _run(outcome: Outcome) -> Run:
+    assert outcome.run is not None  # only the route for features trains no network
+    return outcome.run
+
+
+def _name(method: Method | Features) -> str:
+    names: dict[type, str] = {cls: name for name, cls in jobs.CHOICES.items()}
+    return names.get(type(method), type(method).__name__)
+
+
+def _unjudged(method: Method | Features, reason: str) -> dict[str, Any]:
+    """The record of a choice that needed no scout."""
+    return {"decision": {"method": _name(method), "reasons": [reason]}, "evidence": None, "verdict": None}
+
+
+def _is_table(job: Job, loaded: Loaded) -> bool:
+    """Rows of features, and nothing is asked for that only a network has: it, its epochs, an accelerator."""
+    return len(loaded.x.shape) == 1 and set(job.open) >= set(NOT_FOR_FEATURES) and job.plan.device in ("auto", "cpu")
+
+
+def _features(job: Job, loaded: Loaded, out: Path | None, begin: Begin, say: Say) -> Outcome:
+    reason = f"features: rows of {loaded.x.shape[0]} numbers; linear heads and small networks need seconds"
+    say(reason)
+    method = Features()
+    plan = default_plan(len(loaded.y), method, seed=job.plan.seed)
+    main = replace(job, method=method, plan=plan, choice=_unjudged(method, reason))
+    return jobs.execute(main, loaded, out, progress=begin("features", plan.epochs))
+
+
+def _guess(plan: Plan, seconds: float) -> Evidence:
+    """Before anything is known: a third of the labels wrong."""
+    return Evidence(
+        labelled=0,
+        unlabelled=0,
+        classes=0,
+        held_out=0,
+        rate=0.33,
+        low=0.0,
+        high=1.0,
+        kind="unclear",
+        concentration=0.0,
+        trust="poor",
+        epochs=plan.epochs,
+        scouted=0,
+        best_epoch=0,
+        settled_epoch=0,
+        agreement=0.0,
+        error=0.0,
+        fitted=0.0,
+        memorises=False,
+        scout_seconds=seconds,
+    )
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -1,0 +1,32 @@
+"""``method="auto"``: the choice among methods, as ``codivide.choose`` makes it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from codivide.engine import Method, Run
+from codivide.errors import InputError
+
+
+@dataclass
+class Auto(Method):
+    """Estimate the noise, choose method and settings, and keep plain training as what must be beaten.
+
+    Attributes:
+        budget: seconds for choosing and training, at least 1; None: what the chosen settings need.
+        validation: share of the labels that is held out, in [0.02, 0.5]: choices are judged by agreement with them.
+    """
+
+    paper: ClassVar[str] = "-"
+    summary: ClassVar[str] = "estimate the noise, then choose method and settings (default)"
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"budget": (1, math.inf), "validation": (0.02, 0.5)}
+
+    budget: float | None = None
+    validation: float = 0.1
+
+    def start(self, run: Run) -> None:
+        """Nothing can be trained before something is chosen."""
+        raise InputError('"auto" is chosen by codivide.fit, NoisyLabelClassifier or codivide.choose.execute')

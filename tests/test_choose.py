@@ -1,0 +1,501 @@
+"""The automatic choice: the rule as a table of cases, the comparison, and whole runs on toy data."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+import typer
+from typer.testing import CliRunner
+
+from codivide import METHODS, FeatureModel, NoisyLabelClassifier, divide
+from codivide.choose import Evidence, decide, execute
+from codivide.choose.rule import plain_hyper
+from codivide.choose.run import average_decay, compare, rescaled
+from codivide.cli import application
+from codivide.data.arrays import from_arrays
+from codivide.data.sources import load
+from codivide.early_learning import memorises
+from codivide.engine import train
+from codivide.errors import InputError
+from codivide.features.options import unset
+from codivide.functional import sample_loss
+from codivide.job import Job, Outcome, build_method, default_plan
+from codivide.methods.auto import Auto
+from codivide.methods.cross_entropy import CrossEntropy
+from codivide.methods.dividemix import PAPER, DivideMix
+from codivide.recipes import RECIPES
+from tests import toys
+
+SEEN = Evidence(
+    labelled=4000,
+    unlabelled=0,
+    classes=10,
+    held_out=400,
+    rate=0.5,
+    low=0.4,
+    high=0.6,
+    kind="symmetric",
+    concentration=0.1,
+    trust="good",
+    epochs=60,
+    scouted=40,
+    best_epoch=20,
+    settled_epoch=12,
+    agreement=0.4,
+    error=0.02,
+    fitted=0.6,
+    memorises=True,
+    scout_seconds=2.0,
+)
+
+
+@pytest.mark.parametrize(
+    ("seen", "method", "hyper"),
+    [
+        pytest.param({}, "dividemix", {"lambda_u": 25.0, "warmup": 12, "alpha": 4.0}, id="half wrong"),
+        pytest.param({"classes": 100}, "dividemix", {"lambda_u": 150.0}, id="a hundred classes"),
+        pytest.param({"classes": 2}, "dividemix", {"lambda_u": 5.0}, id="two classes"),
+        pytest.param({"rate": 0.2}, "dividemix", {"lambda_u": 0.0}, id="little noise"),
+        pytest.param({"rate": 0.35}, "dividemix", {"lambda_u": 12.5}, id="between"),
+        pytest.param({"rate": 0.9}, "dividemix", {"lambda_u": 50.0, "threshold": 0.6}, id="nine in ten"),
+        pytest.param(
+            {"rate": 0.4, "kind": "asymmetric", "concentration": 0.9},
+            "dividemix",
+            {"lambda_u": 0.0, "confidence_penalty": 1.0},
+            id="one way",
+        ),
+        pytest.param({"rate": 0.4, "kind": "instance-like"}, "dividemix", {"lambda_u": 0.0}, id="instance-like"),
+        pytest.param(
+            {"rate": 0.1, "labelled": 100, "unlabelled": 900}, "dividemix", {"lambda_u": 25.0}, id="hidden labels"
+        ),
+        pytest.param({"lost": (3,)}, "dividemix", {"division": "class_wise"}, id="a class is lost"),
+        pytest.param({"settled_epoch": 40}, "dividemix", {"warmup": 20}, id="long warm-up is cut"),
+        pytest.param({"settled_epoch": 1}, "dividemix", {"warmup": 5}, id="short warm-up is stretched"),
+        pytest.param({"memorises": False}, "dividemix", {"alpha": 4.0}, id="fits what does not carry over"),
+        pytest.param({"memorises": False, "fitted": 0.45}, "dividemix", {"alpha": 0.5}, id="nothing is memorised"),
+        pytest.param(
+            {"memorises": False, "fitted": 0.45, "high": 0.05, "low": 0.0, "rate": 0.02, "kind": "none"},
+            "cross_entropy",
+            {},
+            id="nothing is wrong",
+        ),
+        pytest.param(
+            {"memorises": False, "fitted": 0.45, "high": 0.05, "low": 0.0, "rate": 0.02, "kind": "none"}
+            | {"labelled": 1000, "unlabelled": 3000},
+            "dividemix",
+            {"lambda_u": 25.0},
+            id="nothing is wrong but much is missing",
+        ),
+        pytest.param({"seconds_left": 30.0}, "cross_entropy", {}, id="no time"),
+    ],
+)
+def test_the_rule(seen, method, hyper):
+    decision = decide(replace(SEEN, **seen))
+    assert decision.method == method
+    assert hyper.items() <= decision.hyper.items()
+    assert decision.reasons[0].startswith("estimated noise")
+    if method == "dividemix":
+        assert set(decision.hyper) == set(PAPER)
+        settled = DivideMix().settled(**decision.hyper)
+        assert not settled.unsettled()
+        changed = [name for name in decision.hyper if decision.hyper[name] != PAPER[name]]
+        words = {
+            "lambda_u": "lambda_u",
+            "warmup": "warm-up",
+            "threshold": "threshold",
+            "alpha": "mixing",
+            "confidence_penalty": "confidence penalty",
+            "division": "class-wise",
+        }
+        for name in changed:
+            assert any(words[name] in reason for reason in decision.reasons), name
+
+
+def test_a_method_that_is_asked_for_is_only_set():
+    weak = decide(replace(SEEN, memorises=False, fitted=0.41), "dividemix")
+    assert weak.method == "dividemix"
+    assert weak.hyper["alpha"] == 0.5  # a network without capacity to spare
+
+
+def test_plain_training_ends_where_it_helped_the_scout_most():
+    assert plain_hyper(SEEN, SEEN.epochs) == {"last_epoch": SEEN.best_epoch}
+    assert plain_hyper(SEEN, SEEN.epochs // 2) == {"last_epoch": round(SEEN.best_epoch / 2)}
+    assert plain_hyper(replace(SEEN, high=0.05), SEEN.epochs) == {}  # right labels may be learned to the end
+
+
+@pytest.mark.parametrize("seconds", [100.0, 300.0, 600.0, 1e6])
+def test_a_budget_is_kept_by_the_reckoning(seconds):
+    decision = decide(replace(SEEN, seconds_left=seconds))
+    assert decision.seconds is not None
+    assert decision.seconds <= seconds
+    assert 1 <= decision.epochs <= SEEN.epochs
+    assert (decision.epochs == SEEN.epochs) == (seconds == 1e6)
+
+
+def test_without_time_the_scout_is_the_result():
+    assert decide(replace(SEEN, seconds_left=1.0)).epochs == 0
+
+
+def test_comparison_is_paired():
+    plain = np.arange(100) < 50
+    worse = np.arange(100) < 40
+    verdict = compare(worse, plain, rate=0.5)
+    apart = worse.astype(float) - plain
+    assert verdict.difference == pytest.approx(-0.1)
+    assert verdict.error == pytest.approx(np.std(apart, ddof=1) / 10)
+    assert verdict.resolution == pytest.approx(2 * verdict.error)
+    assert verdict.kept == "plain"
+    assert compare(plain, worse, 0.5).kept == "correction"
+
+
+def test_comparison_keeps_the_correction_within_the_error_unless_it_must_win():
+    plain = np.arange(100) % 2 == 0
+    other = ~plain
+    other[0] = other[2] = True  # 52 to 50, of which nearly all disagree
+    assert compare(plain, other, 0.3).kept == "correction"
+    assert compare(plain, other, 0.3, must_win=True).kept == "plain"
+    assert compare(other, plain, 0.3, must_win=True).kept == "correction"
+    assert compare(plain, plain, 0.3, must_win=True).kept == "plain"
+    assert compare(plain, plain, 0.3).kept == "correction"
+
+
+def test_where_nothing_is_memorised_or_little_is_wrong_the_correction_must_win():
+    assert not decide(SEEN).must_win
+    assert decide(replace(SEEN, memorises=False, fitted=0.45)).must_win
+    assert decide(replace(SEEN, rate=0.02, low=0.0, high=0.05, kind="none")).must_win
+
+
+def _history(held: list[float], fitted: list[float]) -> list[dict[str, float]]:
+    return [{"validation_accuracy": a, "training_accuracy": b} for a, b in zip(held, fitted, strict=True)]
+
+
+@pytest.mark.parametrize(
+    ("held", "fitted", "seen"),
+    [
+        pytest.param([0.3, 0.5, 0.4, 0.4], [0.3, 0.5, 0.6, 0.7], True, id="falls while training rises"),
+        pytest.param([0.3, 0.5, 0.49, 0.49], [0.3, 0.5, 0.6, 0.7], False, id="within the error"),
+        pytest.param([0.3, 0.5, 0.4, 0.4], [0.3, 0.5, 0.5, 0.5], False, id="training does not rise"),
+        pytest.param([0.3, 0.5, 0.4, 0.4], [0.3, 0.41, 0.42, 0.43], False, id="training is no better than held out"),
+        pytest.param([0.3, 0.5, 0.5, 0.4], [0.3, 0.5, 0.6, 0.7], False, id="only once"),
+        pytest.param([0.5, 0.4], [0.5, 0.6], False, id="too short"),
+    ],
+)
+def test_memorises(held, fitted, seen):
+    assert memorises([{"epoch": 0}, *_history(held, fitted)], 400) is seen
+    assert not memorises(_history(held, fitted), 400, least=len(held) + 1)
+
+
+def test_average_reaches_back_two_epochs():
+    plan = default_plan(640, epochs=50)
+    assert average_decay(640, plan) == pytest.approx(1 - 1 / 21)  # 10 updates an epoch
+    assert average_decay(640, replace(plan, epochs=5)) == pytest.approx(1 - 1 / 6, abs=1e-4)
+
+
+def test_rescaled_plan_steps_at_the_same_share():
+    plan = rescaled(default_plan(100, epochs=50, milestones=(22, 40)), 10)
+    assert (plan.epochs, plan.milestones) == (10, (4, 8))
+
+
+def test_auto_settings_are_the_papers_where_nothing_chooses():
+    data = toys.toy().data
+    run = train(DivideMix(warmup=1), data, toys.build, toys.plan(2))
+    fixed = train(DivideMix(**{**PAPER, "warmup": 1}), data, toys.build, toys.plan(2))
+    assert run.method == fixed.method
+    assert not toys.same(toys.state(run), toys.state(fixed))
+
+
+def test_auto_itself_cannot_be_trained():
+    with pytest.raises(InputError, match=r"codivide\.choose"):
+        train(Auto(), toys.toy().data, toys.build, toys.plan(2))
+
+
+def test_no_recipe_of_a_paper_is_automatic():
+    for recipe in RECIPES.values():
+        if not recipe.name.endswith("/auto"):
+            assert not build_method(recipe.method, **recipe.hyper).unsettled(), recipe.name
+
+
+def test_deadline_ends_training():
+    with pytest.warns(UserWarning, match="time budget"):
+        run = train(METHODS["cross_entropy"](), toys.toy().data, toys.build, toys.plan(4), deadline=0.0)
+    assert [row.get("stopped") for row in run.history] == [None, 1.0, 1.0, 1.0]
+
+
+def _loaded(samples: int = 240, noise: float = 0.4, classes: int = 3, seed: int = 3):
+    rng = np.random.default_rng(seed)
+    truth = np.arange(samples) % classes
+    x = (2.0 * np.eye(classes, 8)[truth] + rng.normal(size=(samples, 8))).astype(np.float32)
+    flip = rng.random(samples) < noise
+    given = np.where(flip, (truth + rng.integers(1, max(classes, 2), samples)) % classes, truth)
+    return from_arrays(x, given)
+
+
+def _job(epochs: int = 8, method: object = None, **plan) -> Job:
+    """Of 8 epochs, so fast that labels are memorised."""
+    chosen = Auto() if method is None else method
+    plan = {"lr": 0.2, "precision": "fp32", "batch_size": 32, **plan}
+    return Job(chosen, default_plan(240, chosen, epochs=epochs, **plan), "mlp", open=("average",))
+
+
+class _Whole(NamedTuple):
+    """A run of all stages, for several tests that change nothing of it."""
+
+    folder: Path
+    outcome: Outcome
+    said: list[str]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> _Whole:
+    folder, said = tmp_path_factory.mktemp("whole") / "run", []
+    outcome = execute(_job(), _loaded(), folder, say=said.append)
+    assert outcome.summary["choice"]["decision"]["method"] == "dividemix"
+    assert outcome.summary["choice"]["verdict"]["kept"] == "correction"
+    return _Whole(folder, outcome, said)
+
+
+@pytest.fixture
+def copied(whole, tmp_path) -> Path:
+    """Its folder, to be changed."""
+    shutil.copytree(whole.folder, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_everything_is_recorded(whole):
+    summary = json.loads((whole.folder / "summary.json").read_text())
+    choice = summary["choice"]
+    assert choice["decision"]["reasons"] == [text for text in whole.said if text in choice["decision"]["reasons"]]
+    assert choice["evidence"]["held_out"] == choice["verdict"]["held_out"] == 24
+    assert choice["verdict"]["text"] in whole.said
+    assert json.loads((whole.folder / "config.json").read_text())["choice"]["decision"] == choice["decision"]
+    assert (whole.folder / "scout" / "model.safetensors").is_file()
+    assert whole.outcome.summary["plan"]["average"] > 0
+
+
+def test_hidden_labels_are_judged_but_not_learned_from(whole):
+    held = json.loads((whole.folder / "choice.json").read_text())["held_out"]
+    assert np.flatnonzero(whole.outcome.evidence["given"] < 0).tolist() == held
+    clean_prob = whole.outcome.table["clean_prob"].to_numpy()
+    assert np.isfinite(clean_prob).all()
+    data = _loaded()
+    losses = sample_loss(whole.outcome.model.logits(data.x), torch.from_numpy(data.y))[held]
+    assert clean_prob[held] == pytest.approx(divide.gmm(losses).clean_prob.numpy())
+
+
+def test_one_class_is_said_at_once():
+    loaded = _loaded()
+    with pytest.raises(InputError, match="nothing to learn"):
+        execute(_job(2), replace(loaded, y=np.full(240, -1)))
+
+
+class _KilledError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("stage", ["scout", "dividemix"])
+def test_a_killed_run_goes_on_with_the_same_bits(tmp_path, whole, stage):
+    folder = tmp_path / "killed"
+    if stage != "scout":  # as if killed between the stages
+        shutil.copytree(whole.folder / "scout", folder / "scout")
+
+    def killing(name, epochs):
+        def progress(run, row):
+            if row["epoch"] == 4 and name == stage:
+                raise _KilledError
+
+        return progress
+
+    with pytest.raises(_KilledError):
+        execute(_job(), _loaded(), folder, resume=stage != "scout", begin=killing)
+    stages: list[str] = []
+
+    def listing(name, epochs):
+        stages.append(name)
+        return lambda run, row: None
+
+    resumed = execute(_job(), _loaded(), folder, resume=True, begin=listing)
+    assert stages == (["scout", "dividemix"] if stage == "scout" else ["dividemix"])  # nothing is scouted again
+    assert resumed.table.equals(whole.outcome.table)
+    assert (folder / "labels.csv").read_bytes() == (whole.folder / "labels.csv").read_bytes()
+
+
+def test_a_finished_run_resumed_is_the_same(whole, copied):
+    resumed = execute(_job(), _loaded(), copied, resume=True)
+    assert resumed.table.equals(whole.outcome.table)
+
+
+def test_a_choice_of_another_run_is_refused(copied):
+    with pytest.raises(InputError, match="seed is 0 there and 1 now"):
+        execute(_job(seed=1), _loaded(), copied, resume=True)
+    (copied / "choice.json").write_text("{")
+    with pytest.raises(InputError, match="not a record of a choice"):
+        execute(_job(), _loaded(), copied, resume=True)
+
+
+def test_plain_training_is_kept_where_the_correction_loses(copied, monkeypatch):
+    record = json.loads((copied / "choice.json").read_text())
+    (copied / "choice.json").write_text(json.dumps({**record, "verdict": None}))  # as before the comparison
+    monkeypatch.setattr("codivide.choose.run.compare", _loses)
+
+    def killing(name, epochs):
+        def progress(run, row):
+            if name == "cross_entropy" and row["epoch"] == 2:
+                raise _KilledError
+
+        return progress
+
+    with pytest.raises(_KilledError):
+        execute(_job(), _loaded(), copied, resume=True, begin=killing)
+    outcome = execute(_job(), _loaded(), copied, resume=True)
+    assert outcome.summary["method"] == "cross_entropy"
+    assert outcome.summary["choice"]["verdict"]["kept"] == "plain"
+    assert outcome.summary["choice"]["decision"]["method"] == "dividemix"
+    best = record["evidence"]["best_epoch"]
+    job = _job()
+    straight = execute(replace(job, method=CrossEntropy(last_epoch=best), plan=outcome.run.plan), _loaded())
+    assert outcome.table.equals(straight.table)  # all labels, as many epochs as helped the scout
+    assert json.loads((copied / "config.json").read_text())["method"] == "cross_entropy"
+    again = execute(_job(), _loaded(), copied, resume=True)
+    assert again.table.equals(outcome.table)
+
+
+def test_the_scout_is_kept_where_no_time_is_left(copied):
+    record = json.loads((copied / "choice.json").read_text())
+    record["verdict"]["kept"] = "plain"
+    record["key"]["budget"] = 60.0
+    record["evidence"]["scout_seconds"] = 100.0  # an epoch
+    (copied / "choice.json").write_text(json.dumps(record))
+    outcome = execute(replace(_job(), method=Auto(budget=60.0)), _loaded(), copied, resume=True)
+    assert outcome.summary["method"] == "cross_entropy"
+    for name in ("labels.csv", "model.safetensors", "predictions.npz"):
+        assert (copied / name).read_bytes() == (copied / "scout" / name).read_bytes()
+
+
+def _loses(correction, plain, rate, must_win):
+    return replace(compare(correction, plain, rate, must_win), kept="plain")
+
+
+def _first_stage(data, **given) -> str:
+    def begin(name, epochs):
+        raise _KilledError(name)
+
+    plan = {name: value for name, value in given.items() if name != "net"}
+    job = Job(Auto(), default_plan(240, Auto(), **plan), given.get("net", "auto"), open=unset(given))
+    with pytest.raises(_KilledError) as stopped:
+        execute(job, data, begin=begin)
+    return str(stopped.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "stage"),
+    [
+        pytest.param({}, "features", id="nothing"),
+        pytest.param({"seed": 3, "device": "cpu"}, "features", id="what every route has"),
+        pytest.param({"net": "mlp"}, "scout", id="a network"),
+        pytest.param({"epochs": 5}, "scout", id="epochs"),
+        pytest.param({"lr": 0.1}, "scout", id="a learning rate"),
+        pytest.param({"average": 0.0}, "scout", id="no average"),
+        pytest.param({"device": "cuda"}, "scout", id="an accelerator"),
+    ],
+)
+def test_tables_go_to_features_unless_a_network_is_asked_for(given, stage):
+    assert _first_stage(_loaded(), **given) == stage
+
+
+def test_texts_go_to_features_and_images_do_not():
+    labels = np.arange(240) % 3
+    assert _first_stage(load([f"word{k} is said" for k in labels], labels)) == "features"
+    assert _first_stage(from_arrays(np.zeros((240, 8, 8), np.uint8), labels)) == "scout"
+
+
+def test_estimator_takes_features_for_a_table(tmp_path):
+    loaded = _loaded()
+    X, y = loaded.x[torch.arange(240)].numpy(), loaded.y
+    clf = NoisyLabelClassifier(out=tmp_path / "run").fit(X, y)
+    decision = clf.choice_["decision"]
+    assert decision["method"] == "features"
+    assert decision["reasons"][0].startswith("features: rows of 8 numbers")
+    assert clf.choice_["verdict"] is None
+    assert isinstance(clf.model_, FeatureModel)
+    assert clf.predict(X).shape == (240,)
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (config["method"], config["choice"]) == ("features", clf.choice_)
+    assert not (tmp_path / "run" / "scout").exists()
+
+
+def test_dividemix_that_is_asked_for_keeps_what_is_set(tmp_path):
+    outcome = execute(_job(3, DivideMix(lambda_u=3.0)), _loaded(), tmp_path / "run")
+    hyper = outcome.summary["hyper_parameters"]
+    assert hyper["lambda_u"] == 3.0
+    assert "auto" not in hyper.values()
+    assert outcome.summary["method"] == "dividemix"
+    assert outcome.summary["choice"]["verdict"] is None
+    assert len(outcome.run.remember("loss_sum")) == 240
+    assert outcome.run.remember("clean_prob.0").isfinite().all()  # no label is hidden
+
+
+def test_methods_that_leave_nothing_open_are_not_scouted(tmp_path):
+    execute(_job(2, METHODS["elr"]()), _loaded(), tmp_path / "run")
+    assert not (tmp_path / "run" / "scout").exists()
+    assert "choice" not in json.loads((tmp_path / "run" / "summary.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("samples", "classes"),
+    [pytest.param(3, 3, id="three samples"), pytest.param(100, 3, id="too few")],
+)
+def test_too_little_to_judge_by(tmp_path, samples, classes):
+    said: list[str] = []
+    outcome = execute(_job(2), _loaded(samples, 0.0, classes), tmp_path / "run", say=said.append)
+    assert outcome.summary["method"] == "cross_entropy"
+    assert "too few" in said[0]
+    assert outcome.summary["choice"]["decision"]["reasons"] == said
+
+
+def test_estimator_scouts_where_a_network_is_asked_for():
+    loaded = _loaded()
+    X, y = loaded.x[torch.arange(240)].numpy(), loaded.y
+    clf = NoisyLabelClassifier(epochs=2, net="mlp").fit(X, y)
+    assert clf.choice_["evidence"]["held_out"] == 24
+    assert clf.predict(X).shape == (240,)
+
+
+def test_command_line(tmp_path):
+    arguments = ["fit", "digits", "--out", str(tmp_path / "run"), "--limit", "220", "--epochs", "2", "--net", "mlp"]
+    done = CliRunner().invoke(application(arguments), [*arguments, "--budget", "60s"])
+    assert done.exit_code == 0, done.output
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["choice"]["decision"]["reasons"][0].startswith("estimated noise")
+    for wrong in (["--budget", "soon"], ["--method", "elr", "--budget", "5m"]):
+        bad = [*arguments[:2], "--out", str(tmp_path / "other"), *wrong]
+        failed = CliRunner().invoke(application(bad), bad)
+        assert isinstance(failed.exception, InputError | typer.BadParameter)
+        assert "--budget" in str(failed.exception)
+
+
+def test_command_line_takes_auto_and_numbers(tmp_path):
+    base = ["fit", "digits", "--limit", "120", "--epochs", "2", "--net", "mlp", "--method", "dividemix"]
+    arguments = [*base, "--out", str(tmp_path / "run"), "--lambda-u", "7", "--warmup", "auto"]
+    done = CliRunner().invoke(application(arguments), arguments)
+    assert done.exit_code == 0, done.output
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["hyper_parameters"]["lambda_u"] == 7
+    bad = [*base, "--out", str(tmp_path / "other"), "--lambda-u", "much"]
+    failed = CliRunner().invoke(application(bad), bad)
+    assert failed.exit_code == 2
+    assert "--lambda-u much: give a number, or auto" in " ".join(failed.output.replace("│", " ").split())
+
+
+def test_budget_is_kept():
+    outcome = execute(_job(4000, Auto(budget=3.0)), _loaded())
+    assert outcome.run.epoch < 4000
+    spent = outcome.summary["seconds"] + outcome.summary.get("scout_seconds", 0.0)
+    assert spent < 5.0
+    assert math.isfinite(outcome.summary["choice"]["evidence"]["seconds_left"])
