@@ -2,8 +2,8 @@
 
 Off by default: label smoothing (Szegedy et al., CVPR 2016, arXiv:1512.00567), early stopping on held-out noisy labels.
 
-Ours: held-out samples are every 1/share-th of a class, never its only one. Weight averages are judged and kept. p(clean)
-of held-out samples comes from a mixture of their own.
+Ours: held-out samples are every 1/share-th of a class, never its only one; weight averages are judged and kept; the
+p(clean) of held-out samples comes from a mixture of their own.
 """
 
 from __future__ import annotations
