@@ -12,7 +12,7 @@ import torch
 from sklearn.base import clone
 
 from codivide import NoisyLabelClassifier, train
-from codivide.cli import _described
+from codivide.cli_flags import described
 from codivide.engine import Data, Run
 from codivide.methods import METHODS
 from tests import toys
@@ -168,4 +168,4 @@ def test_it_is_documented_and_short(name):
     assert len(source.splitlines()) <= 150
     assert cls.summary
     assert cls.paper
-    assert [item.name for item in fields(cls) if not _described(cls).get(item.name)] == []
+    assert [item.name for item in fields(cls) if not described(cls).get(item.name)] == []
