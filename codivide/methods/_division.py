@@ -77,8 +77,8 @@ class Dividing(Method):
 
     def warmup_epochs(self, run: Run) -> int:
         """Epochs of plain training before the first split."""
-        epochs: int | None = self.setting("warmup")
-        return early_epochs(run.plan) if epochs is None else epochs
+        epochs = self.setting("warmup")
+        return early_epochs(run.plan) if epochs is None else int(epochs)
 
     def warm_up(self, run: Run, i: int) -> None:
         """One pass of network ``i`` over all labels, in batches of twice the size."""
@@ -111,9 +111,8 @@ class Dividing(Method):
         evidence = (self._events(run, i) if self.counts_events() else self._losses(run, i))[given]
         apart = self.division in ("class_wise", "class_wise_events")
         division = divide.class_wise(evidence, labels, len(names)) if apart else divide.gmm(evidence)
-        prob, lost = divide.restore_classes(
-            division.clean_prob, evidence, labels, len(names), self.setting("threshold")
-        )
+        least = float(self.setting("threshold"))
+        prob, lost = divide.restore_classes(division.clean_prob, evidence, labels, len(names), least)
         run.remember(f"clean_prob.{i}")[given] = prob
         run.pin(run.remember(f"clean_prob.{i}"))
         run.log(**{f"separates_{i}": float(division.separates)})
