@@ -52,8 +52,8 @@ FIELD: dict[str, dict[str, Any]] = {
     "bi_tempered": {"hyper": {"t1": 0.2, "t2": 2.0}, "note": _TUNED},
     "bootstrapping_soft": {
         "method": "bootstrapping",
-        "hyper": {"hard": False, "warmup": 30, "beta": 0.5},
-        "note": "The settings chosen for the hard form.",
+        "hyper": {"hard": False, "warmup": 30, "beta": 0.2},
+        "note": _TUNED,
     },
     "co_teaching_plus": {},
     "sop_plus": {},
@@ -72,6 +72,7 @@ FIELD: dict[str, dict[str, Any]] = {
     "m_correction_early": {"method": "m_correction", "hyper": {"alpha": 8.0, "warmup": 24}},
     "bootstrapping_from_start": {"method": "bootstrapping"},
     "bootstrapping_soft_from_start": {"method": "bootstrapping", "hyper": {"hard": False}},
+    "bootstrapping_soft_half": {"method": "bootstrapping", "hyper": {"hard": False, "warmup": 30, "beta": 0.5}},
     "cnn_crf_early": {"method": "cnn_crf"},
     "unicon_early": {"method": "unicon"},
     "bi_tempered_mild": {"method": "bi_tempered"},
