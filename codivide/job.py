@@ -215,6 +215,8 @@ def execute(
     else:
         suggested, suggested_prob = learning.close(run)
         evidence |= learning.votes(run)
+    if not np.isfinite(suggested_prob).all():
+        raise InputError("training diverged: what the network says is not finite; use a lower lr")
     clean_prob = _clean_prob(run, evidence, learning is not None)
     if hidden is not None:
         clean_prob[hidden] = _unseen_clean_prob(model, loaded, hidden)
