@@ -59,6 +59,7 @@ class Display:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.bar.update(self.task, visible=self.first is not None)  # a resumed run may have had nothing left to do
         self.bar.stop()
 
     def update(self, run: Run | None, row: Mapping[str, Any]) -> None:

@@ -30,7 +30,7 @@ from codivide.engine import Method, Run
 from codivide.errors import InputError
 from codivide.features.options import NOT_FOR_FEATURES, Features
 from codivide.files import atomic, write_text
-from codivide.job import Job, Outcome, Progress, build_method, default_plan
+from codivide.job import Job, Outcome, Progress, build_method, default_plan, name_of
 from codivide.label_noise import concentration
 from codivide.methods.auto import Auto
 from codivide.methods.cross_entropy import CrossEntropy, stratified
@@ -81,7 +81,7 @@ def execute(
     say = say or (lambda text: None)
     method = job.method
     if isinstance(method, Features) or not (isinstance(method, Auto) or method.unsettled()):
-        return jobs.execute(job, loaded, out, resume, begin(_name(method), job.plan.epochs))
+        return jobs.execute(job, loaded, out, resume, begin(name_of(method), job.plan.epochs))
     if isinstance(method, Auto) and _is_table(job, loaded):
         return _features(job, loaded, out, begin, say)
     if isinstance(method, Auto | DivideMix) and "average" in job.open:
@@ -167,22 +167,25 @@ class _Choosing:
         self.resume = resume
         self.auto = method if isinstance(method, Auto) else None
         self.began = time.monotonic()
+        self.share = self._share()
         self.scouted: Outcome | None = None
 
     def execute(self) -> Outcome:
         """The whole run, or what is left of it."""
         record = self._recorded()
         if record is None:
-            share = self._share()
-            if share is None:
+            if not self.share:
                 return self._unscouted()
             self._check_unchosen()
-            record = self._decide(share)
+            record = self._decide()
             self._write(record)
         decision = Decision(**{**record["decision"], "reasons": tuple(record["decision"]["reasons"])})
         for reason in decision.reasons:
             self.say(reason)
-        kept = (record["verdict"] or {}).get("kept")
+        verdict = record["verdict"] or {}
+        kept = verdict.get("kept")
+        if kept in ("plain", "scout"):  # it was, before this was resumed
+            self.say(verdict["text"])
         if kept == "plain":
             return self._plain_again(record)
         if kept == "scout" or not decision.epochs:
@@ -213,14 +216,14 @@ class _Choosing:
         self.say(verdict.text)
         return self._plain_again(record) if verdict.kept == "plain" else self._concluded(outcome, record)
 
-    def _share(self) -> float | None:
-        """The share of the labels to hold out; None where there are too few to tell anything."""
+    def _share(self) -> float:
+        """The share of the labels to hold out; 0 where there are too few to tell anything."""
         open_labels = self._unconfirmed()
         labelled = int((open_labels >= 0).sum())
         share = min(self.auto.validation if self.auto else 0.1, MOST / max(labelled, 1))
         held = stratified(open_labels, share, torch.Generator())  # whom is chance, how many of a class is not
         enough = share * labelled >= FEWEST and int(held.sum()) >= FEWEST
-        return share if enough and len(np.unique(open_labels[held])) > 1 else None
+        return share if enough and len(np.unique(open_labels[held])) > 1 else 0.0
 
     def _unconfirmed(self) -> torch.Tensor:
         """The labels ``[N]`` that may be held out: a person vouches for the others, which are learned from."""
@@ -234,11 +237,12 @@ class _Choosing:
         self.say(text)
         method = CrossEntropy() if self.auto else self.method.settled()
         main = replace(self.job, method=method, choice=_unjudged(method, text))
-        progress = self.begin(_name(method), main.plan.epochs)
+        progress = self.begin(name_of(method), main.plan.epochs)
         return jobs.execute(main, self.loaded, self.out, self.resume, progress, None, self._until(0.92))
 
-    def _decide(self, share: float) -> dict[str, Any]:
-        scouted = self._scout(share)
+    def _decide(self) -> dict[str, Any]:
+        """The record that ``choice.json`` holds."""
+        scouted = self._scout()
         held = _run(scouted).remember("held_out").cpu().numpy()
         seen = self._evidence(scouted, held)
         decision = decide(seen, "auto" if self.auto else "dividemix")
@@ -253,20 +257,16 @@ class _Choosing:
             "verdict": None,
         }
 
-    def _scout(self, share: float | None = None) -> Outcome:
+    def _scout(self) -> Outcome:
         """Plain training without a part of the labels, ended when it memorises; from its folder where it is there."""
         if self.scouted is None:
-            share = self._share() if share is None else share
-            assert share is not None
             plan = self._scout_plan()
-            method = CrossEntropy(validation=share, patience=max(10, plan.epochs // 3), until_memorised=True)
+            method = CrossEntropy(validation=self.share, patience=max(10, plan.epochs // 3), until_memorised=True)
             scout = replace(self.job, method=method, plan=plan, record_learning=True, choice={})
             folder = None if self.out is None else self.out / SCOUT
-            labelled = int((self.loaded.y >= 0).sum())
-            self.say(
-                f"scout: plain training without about {share:.0%} of the {labelled:,} labels; how well it agrees with "
-                "these shows what to do"
-            )
+            labelled, held = int((self.loaded.y >= 0).sum()), self.share * int((self._unconfirmed() >= 0).sum())
+            text = f"scout: plain training without about {held:,.0f} of the {labelled:,} labels; how well it agrees "
+            self.say(text + "with these shows what to do")
             resume = folder is not None and (folder / CHECKPOINT).exists() and self.resume
             progress = self._replacing(self.begin("scout", plan.epochs))
             self.scouted = jobs.execute(scout, self.loaded, folder, resume, progress, None, self._until(0.9))
@@ -377,7 +377,7 @@ class _Choosing:
         """What a choice belongs to."""
         labels = hashlib.sha256(self.loaded.y.tobytes() + _confirmed(self.loaded).tobytes()).hexdigest()[:16]
         plan = {name: value for name, value in asdict(self.job.plan).items() if name != "device"}
-        key = {"version": __version__, "labels": labels, "method": _name(self.method), **asdict(self.method), **plan}
+        key = {"version": __version__, "labels": labels, "method": name_of(self.method), **asdict(self.method), **plan}
         known: dict[str, Any] = json.loads(json.dumps({**key, "net": self.job.net}, default=str))
         return known
 
@@ -481,14 +481,9 @@ def _run(outcome: Outcome) -> Run:
     return outcome.run
 
 
-def _name(method: Method | Features) -> str:
-    names: dict[type, str] = {cls: name for name, cls in jobs.CHOICES.items()}
-    return names.get(type(method), type(method).__name__)
-
-
 def _unjudged(method: Method | Features, *reasons: str) -> dict[str, Any]:
     """The record of a choice that needed no scout."""
-    return {"decision": {"method": _name(method), "reasons": list(reasons)}, "evidence": None, "verdict": None}
+    return {"decision": {"method": name_of(method), "reasons": list(reasons)}, "evidence": None, "verdict": None}
 
 
 def _is_table(job: Job, loaded: Loaded) -> bool:
