@@ -256,6 +256,27 @@ def test_deadline_ends_training():
     assert [row.get("stopped") for row in run.history] == [None, 1.0, 1.0, 1.0]
 
 
+def test_epochs_in_which_nothing_is_learned_write_no_checkpoint(tmp_path):
+    def train_to(path, stop):
+        def watch(run):
+            saved = path.stat().st_mtime_ns if path.exists() else 0
+            times.append(saved)
+            if run.epoch == stop:
+                raise _KilledError
+            return {}
+
+        return train(CrossEntropy(last_epoch=2), toys.toy().data, toys.build, toys.plan(6), watch, path, stop is None)
+
+    times: list[int] = []
+    with pytest.raises(_KilledError):
+        train_to(tmp_path / "killed", 5)
+    assert times[0] == 0
+    assert times[1] < times[2] == times[3] == times[4]
+    resumed, straight = train_to(tmp_path / "killed", None), train_to(tmp_path / "straight", None)
+    assert not toys.same(toys.state(resumed), toys.state(straight))
+    assert [row["epoch"] for row in resumed.history] == [1, 2, 3, 4, 5, 6]
+
+
 def _loaded(samples: int = 240, noise: float = 0.4, classes: int = 3, seed: int = 3):
     rng = np.random.default_rng(seed)
     truth = np.arange(samples) % classes
