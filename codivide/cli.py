@@ -193,6 +193,8 @@ def fit(
     hyper = {name: value for name, value in hyper_parameters.items() if value is not None}
     if method == "auto" and hyper.keys() - {item.name for item in fields(Auto)}:
         method = "dividemix"  # its settings are shown with auto's; who gives one has chosen it
+        if "validation" in hyper:
+            raise InputError("--validation needs --method auto without settings of DivideMix, which has no comparison")
     if budget is not None:
         if method != "auto":
             raise InputError("--budget needs --method auto without settings of DivideMix, to choose what fits into it")

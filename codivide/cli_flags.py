@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from dataclasses import fields
 from functools import partial
 from types import NoneType, UnionType
@@ -68,9 +69,12 @@ def seconds(text: str) -> float:
     units = {"s": 1, "m": 60, "h": 3600}
     number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
     try:
-        return float(number) * unit
+        found = float(number) * unit
     except ValueError:
-        raise InputError(f"--budget {text}: give a time such as 90s, 10m or 2h") from None
+        found = math.nan
+    if not 1 <= found < math.inf:
+        raise InputError(f"--budget {text}: give a time such as 90s, 10m or 2h, at least 1s")
+    return found
 
 
 def number_or_none(text: str) -> int | None:

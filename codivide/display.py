@@ -52,12 +52,14 @@ class Display:
         self.task = self.bar.add_task(name, total=epochs, text="")
         self.name, self.epochs, self.seconds = name, epochs, 0.0
         self.first: int | None = None
+        self.done: int | None = None  # the last epoch in which something was learned
 
     def __enter__(self) -> Self:
         self.bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.bar.update(self.task, visible=self.first is not None)  # a resumed run may have had nothing left to do
         self.bar.stop()
 
     def update(self, run: Run | None, row: Mapping[str, Any]) -> None:
@@ -66,6 +68,10 @@ class Display:
             self.first = row["epoch"] - 1
             where = f" on {run.device}, {run.precision}, seed {run.plan.seed}" if run else " on cpu"
             err_console.print(self.name + where, highlight=False)
+        if "stopped" in row:
+            self._end()
+            return
+        self.done = row["epoch"]
         self.seconds += row["seconds"]
         text = f"{row['round']} " if "round" in row else ""
         text += f"loss {row['loss']:.3f}" if "loss" in row else ""
@@ -81,6 +87,13 @@ class Display:
                 soft_wrap=True,
                 highlight=False,
             )
+
+    def _end(self) -> None:
+        """Training has ended before the last epoch of the plan; what follows is only counted."""
+        if self.done is not None and self.done < self.epochs:
+            err_console.print(f"{self.name} ended after epoch {self.done} of {self.epochs}", highlight=False)
+            self.bar.update(self.task, total=self.done)
+            self.epochs = self.done
 
 
 class Stages:

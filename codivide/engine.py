@@ -570,6 +570,7 @@ def train(
             run.history.append(row)
             if watch is not None:
                 row |= watch(run) or {}
-            if checkpoint is not None:
+            idle = "stopped" in row and run.epoch < plan.epochs  # nothing has changed, which is soon found out again
+            if checkpoint is not None and not idle:
                 checkpoints.save(run, checkpoint)
     return run

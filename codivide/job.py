@@ -136,6 +136,12 @@ def build_method(name: str, **hyper: Any) -> Method | Features:
     return CHOICES[name](**hyper)
 
 
+def name_of(method: Method | Features) -> str:
+    """The name of a method in ``CHOICES``, else that of its class."""
+    names: dict[type, str] = {cls: name for name, cls in CHOICES.items()}
+    return names.get(type(method), type(method).__name__)
+
+
 def execute(
     job: Job,
     loaded: Loaded,
@@ -215,6 +221,8 @@ def execute(
     else:
         suggested, suggested_prob = learning.close(run)
         evidence |= learning.votes(run)
+    if not np.isfinite(suggested_prob).all():
+        raise InputError("training diverged: what the network says is not finite; use a lower lr")
     clean_prob = _clean_prob(run, evidence, learning is not None)
     if hidden is not None:
         clean_prob[hidden] = _unseen_clean_prob(model, loaded, hidden)
@@ -309,7 +317,6 @@ class _Judged(NamedTuple):
 
 def config(job: Job, loaded: Loaded) -> dict[str, Any]:
     """Everything that defines a run, as JSON values."""
-    names: dict[type, str] = {cls: name for name, cls in CHOICES.items()}
     return {
         "version": __version__,
         "data": loaded.name,
@@ -321,7 +328,7 @@ def config(job: Job, loaded: Loaded) -> dict[str, Any]:
         "shape": list(loaded.x.shape),
         "augment": loaded.augment,
         "classes": [str(name) for name in loaded.classes],
-        "method": names.get(type(job.method), type(job.method).__name__),
+        "method": name_of(job.method),
         "hyper_parameters": asdict(job.method),
         "net": job.net,
         "dropout": job.dropout,

@@ -48,6 +48,12 @@ def check_folder(out: Path, resume: bool = False, overwrite: bool = False) -> No
         raise InputError(f"--out {out} holds other files ({held[0]}, ...) and no codivide run; give another folder")
 
 
+def remove_run(path: Path) -> None:
+    """Remove what a run wrote to its folder, and nothing else; a scout and a choice stay."""
+    for name in _WRITTEN:
+        (path / name).unlink(missing_ok=True)
+
+
 class RunFolder:
     """A run folder, begun when the first epoch is done: a run that fails before leaves an older one as it was.
 
@@ -64,8 +70,11 @@ class RunFolder:
         """Remove what an older run wrote, unless this one goes on from it, and write ``config.json``."""
         self.begun = True
         if not (self.resume and (self.path / CHECKPOINT).exists()):
-            for name in _WRITTEN:
-                (self.path / name).unlink(missing_ok=True)
+            remove_run(self.path)
+            if not self.settings.get("choice", {}).get("evidence"):  # nothing was scouted for this run
+                (self.path / CHOICE).unlink(missing_ok=True)
+                if (self.path / SCOUT).is_dir():
+                    remove_run(self.path / SCOUT)
             write_text(self.path / "config.json", json.dumps(self.settings, indent=2, default=str) + "\n")
         for left in self.path.glob("*.part"):  # of a run that was killed while it wrote
             left.unlink()

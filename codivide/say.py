@@ -49,7 +49,8 @@ def say_noise(loaded: Loaded) -> None:
         return
     out_console.print(
         f"effective noise rate [bold]{found['effective_rate']:.4f}[/] over {found['labels']:,} labels; "
-        "share of each true class (row) given as:"
+        "share of each true class (row) given as:",
+        soft_wrap=True,
     )
     names = [str(name) for name in loaded.classes]
     if len(names) > 12:
@@ -74,9 +75,10 @@ def say_outcome(summary: dict[str, Any], out: Path) -> None:
         found = summary["detection"]
         cells = ", ".join(f"{name} {found[name]:.3f}" for name in ("auroc", "precision", "recall") if name in found)
         out_console.print(f"wrong labels found: {cells}")
+    seconds = sum(summary.get(name, 0.0) for name in ("scout_seconds", "correction_seconds", "seconds"))
     out_console.print(
         f"{summary['label_issues']:,} of {summary['samples'] - summary['unlabelled']:,} labels look wrong; "
-        f"{summary['seconds']:.0f} s",
+        f"{seconds:.0f} s",
         highlight=False,
     )
     out_console.print(

@@ -22,6 +22,7 @@ from codivide.choose.run import average_decay, compare, rescaled
 from codivide.cli import application
 from codivide.data.arrays import from_arrays
 from codivide.data.sources import load
+from codivide.display import Display
 from codivide.early_learning import memorises
 from codivide.engine import train
 from codivide.errors import InputError
@@ -138,10 +139,26 @@ def test_a_budget_is_kept_by_the_reckoning(seconds):
     assert decision.seconds <= seconds
     assert 1 <= decision.epochs <= SEEN.epochs
     assert (decision.epochs == SEEN.epochs) == (seconds == 1e6)
+    if decision.epochs < SEEN.epochs:
+        assert any(f"{decision.epochs} epochs instead of {SEEN.epochs}" in reason for reason in decision.reasons)
+    if decision.method == "dividemix" and decision.hyper["warmup"] < SEEN.settled_epoch:
+        assert f"warm-up {decision.hyper['warmup']} of them" in decision.reasons[-1]
 
 
 def test_without_time_the_scout_is_the_result():
-    assert decide(replace(SEEN, seconds_left=1.0)).epochs == 0
+    decision = decide(replace(SEEN, seconds_left=1.0))
+    assert (decision.epochs, decision.seconds) == (0, None)
+    assert "the scout is the result" in decision.reasons[-1]
+
+
+def test_reasons_say_what_is_in_doubt_and_no_more_than_is_known():
+    doubt = "Nothing can be learned"
+    blind = replace(SEEN, trust="poor", doubt=doubt, low=0.0, high=1.0, fitted=0.3, memorises=False, lost=("cat",))
+    text = " ".join(decide(blind).reasons)
+    assert doubt in text
+    assert "labels may be wrong" in text
+    assert "fits its training labels no better than held-out ones" in text
+    assert "(cat)" in text
 
 
 def test_comparison_is_paired():
@@ -165,6 +182,16 @@ def test_comparison_keeps_the_correction_within_the_error_unless_it_must_win():
     assert compare(other, plain, 0.3, must_win=True).kept == "correction"
     assert compare(plain, plain, 0.3, must_win=True).kept == "plain"
     assert compare(plain, plain, 0.3).kept == "correction"
+
+
+def test_comparison_says_what_it_saw():
+    plain, better = np.arange(100) < 50, np.arange(100) < 60
+    assert (
+        "of 100 held-out labels the correction agrees with 10.0 points more than plain"
+        in compare(better, plain, 0.3).text
+    )
+    assert "agrees with 10.0 points fewer than" in compare(plain, better, 0.3).text
+    assert "differ at none of the 100 held-out labels: plain training is kept" in compare(plain, plain, 0.3, True).text
 
 
 def test_where_nothing_is_memorised_or_little_is_wrong_the_correction_must_win():
@@ -227,6 +254,27 @@ def test_deadline_ends_training():
     with pytest.warns(UserWarning, match="time budget"):
         run = train(METHODS["cross_entropy"](), toys.toy().data, toys.build, toys.plan(4), deadline=0.0)
     assert [row.get("stopped") for row in run.history] == [None, 1.0, 1.0, 1.0]
+
+
+def test_epochs_in_which_nothing_is_learned_write_no_checkpoint(tmp_path):
+    def train_to(path, stop):
+        def watch(run):
+            saved = path.stat().st_mtime_ns if path.exists() else 0
+            times.append(saved)
+            if run.epoch == stop:
+                raise _KilledError
+            return {}
+
+        return train(CrossEntropy(last_epoch=2), toys.toy().data, toys.build, toys.plan(6), watch, path, stop is None)
+
+    times: list[int] = []
+    with pytest.raises(_KilledError):
+        train_to(tmp_path / "killed", 5)
+    assert times[0] == 0
+    assert times[1] < times[2] == times[3] == times[4]
+    resumed, straight = train_to(tmp_path / "killed", None), train_to(tmp_path / "straight", None)
+    assert not toys.same(toys.state(resumed), toys.state(straight))
+    assert [row["epoch"] for row in resumed.history] == [1, 2, 3, 4, 5, 6]
 
 
 def _loaded(samples: int = 240, noise: float = 0.4, classes: int = 3, seed: int = 3):
@@ -340,6 +388,36 @@ def test_a_choice_of_another_run_is_refused(copied):
         execute(_job(), _loaded(), copied, resume=True)
 
 
+def test_a_run_that_replaces_another_can_be_resumed(copied):
+    def killing(name, epochs):
+        def progress(run, row):
+            raise _KilledError
+
+        return progress
+
+    with pytest.raises(InputError, match="unknown net"):
+        execute(replace(_job(), net="nonsense"), _loaded(), copied)
+    assert (copied / "summary.json").is_file()  # nothing has replaced it
+    assert (copied / "choice.json").is_file()
+    with pytest.raises(_KilledError):
+        execute(_job(3, seed=1), _loaded(), copied, begin=killing)
+    assert not (copied / "summary.json").exists()
+    outcome = execute(_job(3, seed=1), _loaded(), copied, resume=True)
+    straight = execute(_job(3, seed=1), _loaded())
+    assert outcome.table.equals(straight.table)
+
+
+def test_a_run_without_a_choice_leaves_none_of_an_older_one(copied):
+    elr = _job(1, METHODS["elr"]())
+    execute(elr, _loaded(), copied)
+    assert not (copied / "choice.json").exists()
+    assert not (copied / "scout" / "model.safetensors").exists()
+    began: list[str] = []
+    with pytest.raises(InputError, match="nothing was chosen automatically"):
+        execute(_job(1), _loaded(), copied, resume=True, begin=lambda name, epochs: began.append(name))
+    assert not began
+
+
 def test_plain_training_is_kept_where_the_correction_loses(copied, monkeypatch):
     record = json.loads((copied / "choice.json").read_text())
     (copied / "choice.json").write_text(json.dumps({**record, "verdict": None}))  # as before the comparison
@@ -377,6 +455,11 @@ def test_the_scout_is_kept_where_no_time_is_left(copied):
     assert outcome.summary["method"] == "cross_entropy"
     for name in ("labels.csv", "model.safetensors", "predictions.npz"):
         assert (copied / name).read_bytes() == (copied / "scout" / name).read_bytes()
+    record = json.loads((copied / "choice.json").read_text())
+    record["evidence"]["scout_seconds"] = 0.0  # as if there were time after all
+    (copied / "choice.json").write_text(json.dumps(record))
+    again = execute(replace(_job(), method=Auto(budget=60.0)), _loaded(), copied, resume=True)
+    assert again.table.equals(outcome.table)
 
 
 def _loses(correction, plain, rate, must_win):
@@ -431,6 +514,18 @@ def test_estimator_takes_features_for_a_table(tmp_path):
     assert not (tmp_path / "run" / "scout").exists()
 
 
+def test_features_that_say_nothing_are_named_in_the_choice():
+    with pytest.warns(UserWarning, match="nothing can be learned"):
+        clf = NoisyLabelClassifier().fit(np.ones((120, 3)), np.arange(120) % 3)
+    assert "nothing can be learned" in clf.choice_["decision"]["reasons"][1]
+
+
+def test_a_classifier_whose_answers_are_not_finite_is_an_error():
+    X = np.random.default_rng(0).integers(0, 255, (60, 8, 8, 3)).astype(np.uint8)
+    with pytest.raises(InputError, match="diverged"):
+        NoisyLabelClassifier(lr=1e6, epochs=5).fit(X, np.arange(60) % 3)
+
+
 def test_dividemix_that_is_asked_for_keeps_what_is_set(tmp_path):
     outcome = execute(_job(3, DivideMix(lambda_u=3.0)), _loaded(), tmp_path / "run")
     hyper = outcome.summary["hyper_parameters"]
@@ -450,11 +545,34 @@ def test_methods_that_leave_nothing_open_are_not_scouted(tmp_path):
 
 @pytest.mark.parametrize(
     ("samples", "classes"),
-    [pytest.param(3, 3, id="three samples"), pytest.param(100, 3, id="too few")],
+    [
+        pytest.param(3, 3, id="three samples"),
+        pytest.param(100, 3, id="too few"),
+        pytest.param(240, 239, id="a class for each sample"),
+    ],
 )
 def test_too_little_to_judge_by(tmp_path, samples, classes):
+    _is_not_judged(_loaded(samples, 0.0, classes), tmp_path / "run")
+
+
+def test_held_out_labels_of_one_class_tell_nothing(tmp_path):
+    loaded = _loaded()
+    _is_not_judged(replace(loaded, y=np.where(np.arange(240) < 2, 1, 0)), tmp_path / "run")
+
+
+def test_labels_that_a_person_confirmed_are_not_held_out(tmp_path):
+    loaded = _loaded()
+    _is_not_judged(replace(loaded, confirmed=np.arange(240) < 100), tmp_path / "run")  # too few are left
+    outcome = execute(_job(2), replace(loaded, confirmed=np.arange(240) < 40), tmp_path / "other")
+    held = json.loads((tmp_path / "other" / "choice.json").read_text())["held_out"]
+    assert len(held) == outcome.summary["choice"]["evidence"]["held_out"] == 20
+    assert min(held) >= 40
+    assert (outcome.table["clean_prob"][:40] == 1).all()
+
+
+def _is_not_judged(loaded, folder):
     said: list[str] = []
-    outcome = execute(_job(2), _loaded(samples, 0.0, classes), tmp_path / "run", say=said.append)
+    outcome = execute(_job(2), loaded, folder, say=said.append)
     assert outcome.summary["method"] == "cross_entropy"
     assert "too few" in said[0]
     assert outcome.summary["choice"]["decision"]["reasons"] == said
@@ -474,11 +592,35 @@ def test_command_line(tmp_path):
     assert done.exit_code == 0, done.output
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["choice"]["decision"]["reasons"][0].startswith("estimated noise")
-    for wrong in (["--budget", "soon"], ["--method", "elr", "--budget", "5m"]):
+    assert "stopped" not in done.output
+    assert f"; {_all_seconds(summary):.0f} s" in done.output
+    for wrong in (
+        *(["--budget", text] for text in ("soon", "-3s", "0", "inf", "nan")),
+        ["--method", "elr", "--budget", "5m"],
+        ["--lambda-u", "0", "--validation", "0.2"],
+    ):
         bad = [*arguments[:2], "--out", str(tmp_path / "other"), *wrong]
         failed = CliRunner().invoke(application(bad), bad)
         assert isinstance(failed.exception, InputError | typer.BadParameter)
-        assert "--budget" in str(failed.exception)
+        assert wrong[-2] in str(failed.exception)
+
+
+def _all_seconds(summary):
+    return sum(summary.get(name, 0.0) for name in ("seconds", "scout_seconds", "correction_seconds"))
+
+
+def test_display_leaves_out_epochs_in_which_nothing_is_learned(capsys):
+    with Display(4, "scout") as display:
+        for epoch in (1, 2):
+            display.update(None, {"epoch": epoch, "seconds": 0.1, "loss": 1.0})
+        for epoch in (3, 4):
+            display.update(None, {"epoch": epoch, "seconds": 0.0, "stopped": 1.0})
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if "epoch" in line] == [
+        "scout epoch 1/4 loss 1.000 eta 0 s",
+        "scout epoch 2/4 loss 1.000 eta 0 s",
+        "scout ended after epoch 2 of 4",
+    ]
 
 
 def test_command_line_takes_auto_and_numbers(tmp_path):

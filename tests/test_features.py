@@ -269,9 +269,11 @@ def test_unlabelled_samples_get_a_suggestion_and_confirmed_ones_are_trusted() ->
 # Bad input
 
 
-def test_labels_that_do_not_depend_on_the_features_are_said_to_teach_nothing() -> None:
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((300, 5)).astype(np.float32)
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("constant", [False, True])
+def test_labels_that_do_not_depend_on_the_features_are_said_to_teach_nothing(seed: int, constant: bool) -> None:
+    rng = np.random.default_rng(seed)
+    x = np.ones((300, 5), np.float32) if constant else rng.standard_normal((300, 5)).astype(np.float32)
     with pytest.warns(TrainingWarning, match="nothing can be learned"):
         found = run(x, rng.integers(3, size=300), 3)
     assert set(found.clean_prob.tolist()) == {0.5}

@@ -31,6 +31,7 @@ class Evidence:
         kind: of the noise, as in ``NoiseReport``.
         concentration: how much of each class's noise goes to one other class.
         trust: "good", "fair" or "poor", in this estimate.
+        doubt: the first reason why it is not "good"; empty where it is.
         epochs: of the plan.
         scouted: epochs that the scout trained.
         best_epoch: of the scout, by agreement with what was held out.
@@ -38,7 +39,7 @@ class Evidence:
         agreement: with the held-out labels at the best epoch; ``error`` is its standard error.
         fitted: agreement with the training labels at the scout's last epoch.
         memorises: held-out agreement fell by more than its standard error while training agreement rose.
-        lost: numbers of the classes that the scout hardly predicts.
+        lost: names of the classes that the scout hardly predicts.
         scout_seconds: of one of its epochs.
         seconds_left: for the rest; None: no budget.
     """
@@ -61,7 +62,8 @@ class Evidence:
     error: float
     fitted: float
     memorises: bool
-    lost: tuple[int, ...] = ()
+    doubt: str = ""
+    lost: tuple[str, ...] = ()
     scout_seconds: float = 0.0
     seconds_left: float | None = None
 
@@ -98,9 +100,8 @@ def decide(seen: Evidence, method: str = "auto") -> Decision:
         seen: the scout's evidence.
         method: "auto", or "dividemix" where only its settings are open.
     """
-    about = (
-        f"estimated noise {seen.rate:.0%} ({seen.low:.0%} to {seen.high:.0%}), {seen.kind}; trust in this: {seen.trust}"
-    )
+    about = f"estimated noise {seen.rate:.0%} ({seen.low:.0%} to {seen.high:.0%}), {seen.kind}; trust in this: "
+    about += seen.trust + (f" ({seen.doubt})" if seen.doubt else "")
     gap = seen.fitted - seen.agreement
     reasons = [about]
     if method == "auto":
@@ -110,7 +111,7 @@ def decide(seen: Evidence, method: str = "auto") -> Decision:
         reasons.append(_correct_reason(seen, gap))
     hyper, why = settings(seen, gap)
     epochs, remark = _epochs(seen, hyper)
-    cost = epochs_cost(seen, epochs, hyper["warmup"])
+    cost = epochs_cost(seen.rate, seen.scout_seconds, epochs, hyper["warmup"])
     must_win = _hardly_noisy(seen) or not _fits_noise(seen, gap)
     if method == "auto" and epochs < min(FEW_EPOCHS, seen.epochs):
         short = f"plain training: {seen.seconds_left:.0f} s are left, too few for a correction after its warm-up"
@@ -132,8 +133,10 @@ def settings(seen: Evidence, gap: float) -> tuple[dict[str, Any], list[str]]:
     longest = max(1, seen.epochs // 3)
     shortest = max(1, min(5, longest))
     chosen["warmup"] = warmup = min(max(seen.settled_epoch, shortest), longest, 30)
-    text = f"warm-up {warmup} epochs: the scout was within one standard error of its best at epoch {seen.settled_epoch}"
-    reasons.append(text + (", but at most a third of the epochs" if warmup < seen.settled_epoch else ""))
+    text = f"warm-up {warmup} epoch{'s' * (warmup > 1)}: the scout was within one standard error of its best at epoch "
+    bound = "" if warmup == seen.settled_epoch else f", but at least {shortest}"
+    bound = f", but at most {min(longest, 30)}" if warmup < seen.settled_epoch else bound
+    reasons.append(f"{text}{seen.settled_epoch}{bound}")
     one_way = seen.kind == "asymmetric"
     chosen["confidence_penalty"] = 1.0 if one_way else 0.0
     if one_way:
@@ -144,13 +147,15 @@ def settings(seen: Evidence, gap: float) -> tuple[dict[str, Any], list[str]]:
         reasons.append("threshold 0.6: so many labels are wrong that only surer ones may count as clean")
     if not _fits_noise(seen, gap):
         chosen["alpha"] = 0.5
-        text = f"mixing Beta(0.5, 0.5): the network fits its training labels only {100 * gap:.0f} points better than "
-        reasons.append(text + "held-out ones, so it has no capacity to spare for strong mixing")
+        text = f"mixing Beta(0.5, 0.5) (alpha): the network fits its training labels {_better(gap)} held-out ones, so "
+        reasons.append(text + "it has no capacity to spare for strong mixing")
     if seen.lost:
         chosen["division"] = "class_wise"
-        names = ", ".join(map(str, seen.lost[:5]))
-        text = f"class-wise mixture: classes {names} are predicted less than half as often as labelled, so one mixture "
-        reasons.append(text + "for all would lock them out")
+        names = ", ".join(map(str, seen.lost[:5])) + (", ..." if len(seen.lost) > 5 else "")
+        text = (
+            f"class-wise mixture: classes predicted less than half as often as labelled ({names}) would be locked out "
+        )
+        reasons.append(text + "by one mixture for all")
     return chosen, reasons
 
 
@@ -169,8 +174,11 @@ def _weight(seen: Evidence) -> tuple[float, str]:
     if weight == 0:
         text = f"lambda_u = 0: at {rate} {seen.kind} noise the guesses of the wrong labels repeat the same mistakes"
         return weight, text
-    text = f"lambda_u = {weight:g}: 2.5 for each of {seen.classes} classes where half of the labels are wrong and the "
-    return weight, text + f"noise is spread evenly; here {rate} and a concentration of {seen.concentration:.2f}"
+    text = f"lambda_u = {weight:g} (weight of the guesses): 2.5 for each of {seen.classes} classes, at most 150, where "
+    text += (
+        f"half of the labels are wrong, evenly spread; here {rate}, concentration {seen.concentration:.2f} (0: evenly "
+    )
+    return weight, text + "spread, 1: each class goes to one other)"
 
 
 def _rise(value: float, low: float, high: float) -> float:
@@ -189,12 +197,17 @@ def _fits_noise(seen: Evidence, gap: float) -> bool:
     return seen.memorises or gap >= FITTED
 
 
+def _better(gap: float) -> str:
+    points = round(100 * gap)
+    return f"only {points} point{'s' * (points > 1)} better than" if points > 0 else "no better than"
+
+
 def _plain_reason(seen: Evidence, gap: float) -> str | None:
     if _fits_noise(seen, gap) or not _hardly_noisy(seen) or _hidden(seen) > 0.3:
         return None
     return (
         f"plain training: hardly a label is wrong, and none is memorised within {seen.epochs} epochs (training labels "
-        f"agree only {100 * max(gap, 0):.0f} points better than held-out ones), so there is nothing to correct"
+        f"agree {_better(gap)} held-out ones), so there is nothing to correct"
     )
 
 
@@ -209,7 +222,8 @@ def _correct_reason(seen: Evidence, gap: float) -> str:
             f"DivideMix: training labels agree {100 * gap:.0f} points better than held-out ones, so the network fits "
             "what does not carry over"
         )
-    why = "labels are missing" if _hardly_noisy(seen) else "labels are wrong"
+    wrong = "labels are wrong" if seen.low > 0 else "labels may be wrong"
+    why = "labels are missing" if _hardly_noisy(seen) else wrong
     return f"DivideMix on trial: {why}, but nothing is memorised within {seen.epochs} epochs"
 
 
@@ -222,28 +236,33 @@ def _plain(seen: Evidence, reasons: tuple[str, ...]) -> Decision:
     epochs = seen.epochs
     if seen.seconds_left is not None and seen.scout_seconds > 0:
         epochs = min(epochs, int(seen.seconds_left / seen.scout_seconds))
+    if not epochs:
+        return Decision("cross_entropy", reasons=(*reasons, "no time for another epoch: the scout is the result"))
+    if epochs < seen.epochs:
+        reasons = (*reasons, f"{epochs} epochs instead of {seen.epochs}: for more no time is left")
     hyper = plain_hyper(seen, epochs)
-    return Decision(
-        "cross_entropy", hyper, epochs, reasons, False, hyper.get("last_epoch", epochs) * seen.scout_seconds
-    )
+    seconds = hyper.get("last_epoch", epochs) * seen.scout_seconds
+    return Decision("cross_entropy", hyper, epochs, reasons, seconds=seconds)
 
 
-def epochs_cost(seen: Evidence, epochs: int, warmup: int) -> float:
-    """Seconds that DivideMix needs, reckoned from one epoch of the scout.
+def epochs_cost(rate: float, scout_seconds: float, epochs: int, warmup: int) -> float:
+    """Seconds that DivideMix needs at a rate of wrong labels, reckoned from the seconds of one epoch of the scout.
 
     In units of a forward pass of one image: the scout's epoch takes 3 N. For every labelled batch of size B a network
     of DivideMix trains on 4 B mixed images (12 B), and guesses and refines with 6 B views; both networks measure N.
     """
-    share = min(max(1 - seen.rate, 0.2), 0.95)
+    share = min(max(1 - rate, 0.2), 0.95)
     epoch = (2 * 18 * share + 2) / 3
-    return seen.scout_seconds * (2 * min(warmup, epochs) + epoch * max(epochs - warmup, 0))
+    return scout_seconds * (2 * min(warmup, epochs) + epoch * max(epochs - warmup, 0))
 
 
 def _epochs(seen: Evidence, hyper: dict[str, Any]) -> tuple[int, list[str]]:
-    whole = epochs_cost(seen, seen.epochs, hyper["warmup"])
+    whole = epochs_cost(seen.rate, seen.scout_seconds, seen.epochs, hyper["warmup"])
     if seen.seconds_left is None or whole <= seen.seconds_left:
         return seen.epochs, []
     epochs = max(int(seen.epochs * seen.seconds_left / whole), 1)
-    hyper["warmup"] = min(hyper["warmup"], max(1, epochs // 3))
+    longest = max(1, epochs // 3)
+    shorter = f"; warm-up {longest} of them" if longest < hyper["warmup"] else ""
+    hyper["warmup"] = min(hyper["warmup"], longest)
     text = f"{epochs} epochs instead of {seen.epochs}: {seen.epochs} would take about {whole:.0f} s, and "
-    return epochs, [text + f"{seen.seconds_left:.0f} s of the budget are left"]
+    return epochs, [f"{text}{seen.seconds_left:.0f} s of the budget are left{shorter}"]

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from codivide import __version__
 from codivide import job as jobs
-from codivide.choose.rule import Decision, Evidence, decide, epochs_cost, plain_hyper
+from codivide.choose.rule import LOCKED, Decision, Evidence, decide, epochs_cost, plain_hyper
 from codivide.data.loaded import Loaded
 from codivide.data.rows import subset
 from codivide.early_learning import memorises
@@ -29,19 +30,20 @@ from codivide.engine import Method, Run
 from codivide.errors import InputError
 from codivide.features.options import NOT_FOR_FEATURES, Features
 from codivide.files import atomic, write_text
-from codivide.job import Job, Outcome, Progress, build_method, default_plan
+from codivide.job import Job, Outcome, Progress, build_method, default_plan, name_of
 from codivide.label_noise import concentration
 from codivide.methods.auto import Auto
-from codivide.methods.cross_entropy import CrossEntropy
+from codivide.methods.cross_entropy import CrossEntropy, stratified
 from codivide.methods.dividemix import DivideMix
 from codivide.plan import Plan
-from codivide.run_folder import CHECKPOINT, CHOICE, METRICS, MODEL, PREDICTIONS, SCOUT
+from codivide.run_folder import CHECKPOINT, CHOICE, METRICS, MODEL, PREDICTIONS, SCOUT, remove_run
 
 Begin = Callable[[str, int], Progress]
 Say = Callable[[str], None]
 
 FEWEST = 20  # held-out labels, below which nothing can be told
 MOST = 5_000  # held-out labels, above which more would tell little
+GUESS = 0.33  # the rate of wrong labels as long as nothing is known
 _COPIED = ("labels.csv", "labels.parquet", PREDICTIONS, MODEL, METRICS, "skipped.csv")
 
 
@@ -79,7 +81,7 @@ def execute(
     say = say or (lambda text: None)
     method = job.method
     if isinstance(method, Features) or not (isinstance(method, Auto) or method.unsettled()):
-        return jobs.execute(job, loaded, out, resume, begin(_name(method), job.plan.epochs))
+        return jobs.execute(job, loaded, out, resume, begin(name_of(method), job.plan.epochs))
     if isinstance(method, Auto) and _is_table(job, loaded):
         return _features(job, loaded, out, begin, say)
     if isinstance(method, Auto | DivideMix) and "average" in job.open:
@@ -106,7 +108,7 @@ class Verdict:
     """The comparison of correction and plain training on the labels that neither has learned from.
 
     Attributes:
-        kept: "correction" or "plain".
+        kept: "correction", "plain", or "scout" where no time was left for plain training on all labels.
         difference: agreement of the correction minus that of plain training.
         error: standard error of that difference (paired).
         resolution: the error in terms of accuracy, ``error / (1 - rate)``.
@@ -142,10 +144,16 @@ def compare(
     worse = difference <= 0 if must_win else difference < -error
     kept = "plain" if worse else "correction"
     resolution = error / max(1 - rate, 0.05)
-    text = (
-        f"on {len(apart)} held-out labels the correction agrees {100 * difference:+.1f} points against plain training "
-        f"(standard error {100 * error:.1f}; it can resolve {100 * resolution:.1f} points of accuracy): kept {kept}"
-    )
+    if error:
+        more = f"{100 * abs(difference):.1f} points {'more' if difference > 0 else 'fewer'} than"
+        text = (
+            f"of {len(apart)} held-out labels the correction agrees with {more if difference else 'as many as'} plain "
+            f"training (standard error {100 * error:.1f}; it resolves {100 * resolution:.1f} points of accuracy)"
+        )
+    else:
+        text = f"correction and plain training differ at {'every' if difference else 'none'} of the {len(apart)} "
+        text += "held-out labels"
+    text += ": " + ("plain training" if worse else "the correction") + " is kept"
     return Verdict(kept, difference, error, resolution, len(apart), text)
 
 
@@ -159,71 +167,86 @@ class _Choosing:
         self.resume = resume
         self.auto = method if isinstance(method, Auto) else None
         self.began = time.monotonic()
+        self.share = self._share()
         self.scouted: Outcome | None = None
 
     def execute(self) -> Outcome:
         """The whole run, or what is left of it."""
         record = self._recorded()
         if record is None:
-            share = self._share()
-            if share is None:
+            if not self.share:
                 return self._unscouted()
-            record = self._decide(share)
+            self._check_unchosen()
+            record = self._decide()
             self._write(record)
         decision = Decision(**{**record["decision"], "reasons": tuple(record["decision"]["reasons"])})
         for reason in decision.reasons:
             self.say(reason)
+        verdict = record["verdict"] or {}
+        kept = verdict.get("kept")
+        if kept in ("plain", "scout"):  # it was, before this was resumed
+            self.say(verdict["text"])
+        if kept == "plain":
+            return self._plain_again(record)
+        if kept == "scout" or not decision.epochs:
+            return self._keep_scout(record)
         if decision.seconds:
             self.say(f"this takes about {_duration(decision.seconds)}")
-        if (record["verdict"] or {}).get("kept") == "plain":
-            return self._plain_again(record)
-        if not decision.epochs:
-            return self._keep_scout(record)
-        hidden = np.zeros(len(self.loaded.y), dtype=bool)
-        if self.auto and decision.method != "cross_entropy":
-            hidden[record["held_out"]] = True
-        method = build_method(decision.method, **decision.hyper) if self.auto else self.method.settled(
-            **decision.hyper
-        )  # fmt: skip
-        main = replace(self.job, method=method, plan=rescaled(self.job.plan, decision.epochs), choice=_public(record))
-        deadline = self._until(0.92)
-        progress = self.begin(decision.method, main.plan.epochs)
-        outcome = jobs.execute(
-            main, self.loaded, self.out, self.resume, progress, hidden if hidden.any() else None, deadline
-        )
-        if hidden.any():
-            right = self._right(outcome, np.flatnonzero(hidden))
-            verdict = compare(right, np.asarray(record["plain_right"]), record["evidence"]["rate"], decision.must_win)
-            record["verdict"] = asdict(verdict)
-            self._write(record)
-            self.say(verdict.text)
-            if verdict.kept == "plain":
-                return self._plain_again(record)
-        return self._concluded(outcome, record)
+        return self._carried_out(decision, record)
 
-    def _share(self) -> float | None:
-        """The share of the labels to hold out; None where there are too few to tell anything."""
-        labelled = int((self.loaded.y >= 0).sum())
+    def _carried_out(self, decision: Decision, record: dict[str, Any]) -> Outcome:
+        """Train what was decided, and compare it with the scout where it is a correction on trial."""
+        hyper = decision.hyper
+        method = build_method(decision.method, **hyper) if self.auto else self.method.settled(**hyper)
+        main = replace(self.job, method=method, plan=rescaled(self.job.plan, decision.epochs), choice=_public(record))
+        progress = self.begin(decision.method, hyper.get("last_epoch", main.plan.epochs))
+        rows = record["held_out"] if self.auto and decision.method != "cross_entropy" else []
+        hidden = None
+        if rows:
+            hidden = np.zeros(len(self.loaded.y), dtype=bool)
+            hidden[rows] = True
+        outcome = jobs.execute(main, self.loaded, self.out, self.resume, progress, hidden, self._until(0.92))
+        if not rows:
+            return self._concluded(outcome, record)
+        right, plain = self._right(outcome, np.asarray(rows)), np.asarray(record["plain_right"])
+        verdict = compare(right, plain, record["evidence"]["rate"], decision.must_win)
+        record["verdict"] = asdict(verdict)
+        record["correction_seconds"] = outcome.summary["seconds"]
+        self._write(record)
+        self.say(verdict.text)
+        return self._plain_again(record) if verdict.kept == "plain" else self._concluded(outcome, record)
+
+    def _share(self) -> float:
+        """The share of the labels to hold out; 0 where there are too few to tell anything."""
+        open_labels = self._unconfirmed()
+        labelled = int((open_labels >= 0).sum())
         share = min(self.auto.validation if self.auto else 0.1, MOST / max(labelled, 1))
-        return share if share * labelled >= FEWEST and len(np.unique(self.loaded.y[self.loaded.y >= 0])) > 1 else None
+        held = stratified(open_labels, share, torch.Generator())  # whom is chance, how many of a class is not
+        enough = share * labelled >= FEWEST and int(held.sum()) >= FEWEST
+        return share if enough and len(np.unique(open_labels[held])) > 1 else 0.0
+
+    def _unconfirmed(self) -> torch.Tensor:
+        """The labels ``[N]`` that may be held out: a person vouches for the others, which are learned from."""
+        return torch.from_numpy(np.where(_confirmed(self.loaded), -1, self.loaded.y))
 
     def _unscouted(self) -> Outcome:
         """Too little to judge anything by: plain training, or the paper's settings of a method that is asked for."""
         labelled = int((self.loaded.y >= 0).sum())
-        text = f"{labelled} labels are too few to hold any out, so nothing can be estimated: "
+        text = f"of {labelled} labels too few, or of one class only, could be held out, so nothing can be estimated: "
         text += "plain training" if self.auto else "the paper's settings"
         self.say(text)
         method = CrossEntropy() if self.auto else self.method.settled()
         main = replace(self.job, method=method, choice=_unjudged(method, text))
-        progress = self.begin(_name(method), main.plan.epochs)
+        progress = self.begin(name_of(method), main.plan.epochs)
         return jobs.execute(main, self.loaded, self.out, self.resume, progress, None, self._until(0.92))
 
-    def _decide(self, share: float) -> dict[str, Any]:
-        scouted = self._scout(share)
+    def _decide(self) -> dict[str, Any]:
+        """The record that ``choice.json`` holds."""
+        scouted = self._scout()
         held = _run(scouted).remember("held_out").cpu().numpy()
         seen = self._evidence(scouted, held)
         decision = decide(seen, "auto" if self.auto else "dividemix")
-        rows = np.flatnonzero(held & ~_confirmed(self.loaded))
+        rows = np.flatnonzero(held)
         return {
             "format": 1,
             "key": self._key(),
@@ -234,19 +257,31 @@ class _Choosing:
             "verdict": None,
         }
 
-    def _scout(self, share: float | None = None) -> Outcome:
+    def _scout(self) -> Outcome:
         """Plain training without a part of the labels, ended when it memorises; from its folder where it is there."""
         if self.scouted is None:
-            share = self._share() if share is None else share
-            assert share is not None
             plan = self._scout_plan()
-            method = CrossEntropy(validation=share, patience=max(10, plan.epochs // 3), until_memorised=True)
+            method = CrossEntropy(validation=self.share, patience=max(10, plan.epochs // 3), until_memorised=True)
             scout = replace(self.job, method=method, plan=plan, record_learning=True, choice={})
             folder = None if self.out is None else self.out / SCOUT
+            labelled, held = int((self.loaded.y >= 0).sum()), self.share * int((self._unconfirmed() >= 0).sum())
+            text = f"scout: plain training without about {held:,.0f} of the {labelled:,} labels; how well it agrees "
+            self.say(text + "with these shows what to do")
             resume = folder is not None and (folder / CHECKPOINT).exists() and self.resume
-            progress = self.begin("scout", plan.epochs)
+            progress = self._replacing(self.begin("scout", plan.epochs))
             self.scouted = jobs.execute(scout, self.loaded, folder, resume, progress, None, self._until(0.9))
         return self.scouted
+
+    def _replacing(self, progress: Progress) -> Progress:
+        """The scout's progress; when its first epoch is done, an older run in the folder is removed."""
+
+        def replacing(run: Run | None, row: Mapping[str, Any]) -> None:
+            if self.out is not None and not self.resume and row["epoch"] == 1:
+                remove_run(self.out)
+                (self.out / CHOICE).unlink(missing_ok=True)
+            progress(run, row)
+
+        return replacing
 
     def _scout_plan(self) -> Plan:
         """The plan; with a budget so few epochs that scout and correction fit into it, as a few batches show."""
@@ -257,7 +292,7 @@ class _Choosing:
         if self.resume and saved is not None and saved.is_file():
             return rescaled(plan, int(json.loads(saved.read_text(encoding="utf-8"))["plan"]["epochs"]))
         each = self._rehearse()
-        both = each * plan.epochs + epochs_cost(_guess(plan, each), plan.epochs, plan.epochs // 4)
+        both = each * plan.epochs + epochs_cost(GUESS, each, plan.epochs, plan.epochs // 4)
         epochs = plan.epochs if both <= 0.85 * budget else max(int(plan.epochs * 0.85 * budget / both), 1)
         if epochs < min(15, plan.epochs):  # no time for a correction
             epochs = max(1, min(plan.epochs, int(0.85 * budget / each)))
@@ -297,7 +332,7 @@ class _Choosing:
         given = np.bincount(labels[labels >= 0], minlength=len(self.loaded.classes))
         predicted = scouted.model.logits(subset(self.loaded, np.flatnonzero(labels >= 0)).x).argmax(1).numpy()
         found = np.bincount(predicted, minlength=len(given))
-        lost = np.flatnonzero((given >= FEWEST) & (found < 0.5 * given))
+        lost = np.flatnonzero((given >= FEWEST) & (found < LOCKED * given))
         looked = float(scouted.summary["training_seconds"]) / len(rows) * self._looking()
         left = None
         if self.auto is not None and self.auto.budget is not None:
@@ -313,6 +348,7 @@ class _Choosing:
             kind=kind,
             concentration=concentration(whole.transition),
             trust=report.trust.level,
+            doubt="" if report.trust.level == "good" else report.trust.reasons[0].rstrip("."),
             epochs=_run(scouted).plan.epochs,
             scouted=len(rows),
             best_epoch=int(rows[best]["epoch"]),
@@ -321,7 +357,7 @@ class _Choosing:
             error=error,
             fitted=float(rows[-1]["training_accuracy"]),
             memorises=memorises(rows, int(held.sum())),
-            lost=tuple(lost.tolist()),
+            lost=tuple(str(self.loaded.classes[k]) for k in lost),
             scout_seconds=looked,
             seconds_left=left,
         )
@@ -341,7 +377,7 @@ class _Choosing:
         """What a choice belongs to."""
         labels = hashlib.sha256(self.loaded.y.tobytes() + _confirmed(self.loaded).tobytes()).hexdigest()[:16]
         plan = {name: value for name, value in asdict(self.job.plan).items() if name != "device"}
-        key = {"version": __version__, "labels": labels, "method": _name(self.method), **asdict(self.method), **plan}
+        key = {"version": __version__, "labels": labels, "method": name_of(self.method), **asdict(self.method), **plan}
         known: dict[str, Any] = json.loads(json.dumps({**key, "net": self.job.net}, default=str))
         return known
 
@@ -350,9 +386,7 @@ class _Choosing:
         if self.out is None:
             return None
         path = self.out / CHOICE
-        if not self.resume:
-            path.unlink(missing_ok=True)
-        if not path.is_file():
+        if not (self.resume and path.is_file()):
             return None
         try:
             record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -369,6 +403,14 @@ class _Choosing:
                 )
         return record
 
+    def _check_unchosen(self) -> None:
+        """InputError where a checkpoint is to be gone on with that no choice led to; asked before anything is done."""
+        if self.out is not None and self.resume and (self.out / CHECKPOINT).exists():
+            raise InputError(
+                f"{self.out} holds a run in which nothing was chosen automatically; resume it with the --method and "
+                "the settings it was begun with, or use --overwrite or another --out"
+            )
+
     def _write(self, record: Mapping[str, Any]) -> None:
         if self.out is not None:
             write_text(self.out / CHOICE, json.dumps(record, indent=1) + "\n")
@@ -377,15 +419,18 @@ class _Choosing:
         """Plain training on all labels, as long as it helped the scout; where no time is left, the scout itself."""
         seen, plan = Evidence(**record["evidence"]), rescaled(self.job.plan, record["evidence"]["epochs"])
         method, deadline = CrossEntropy(**plain_hyper(seen, plan.epochs)), self._until(0.92)
-        needed = (method.last_epoch or plan.epochs) * seen.scout_seconds
-        if deadline is not None and time.monotonic() + needed > deadline:
+        epochs = method.last_epoch or plan.epochs
+        if deadline is not None and time.monotonic() + epochs * seen.scout_seconds > deadline:
+            record["verdict"]["kept"] = "scout"
+            self._write(record)
+            self.say("no time is left for plain training on all labels: the scout is the result")
             return self._keep_scout(record)
         resume = False  # unless it has begun before
         if self.out is not None and (self.out / "config.json").is_file():
             written = json.loads((self.out / "config.json").read_text(encoding="utf-8"))
             resume = self.resume and written["method"] == "cross_entropy"
         main = replace(self.job, method=method, plan=plan, choice=_public(record))
-        progress = self.begin("cross_entropy", method.last_epoch or plan.epochs)
+        progress = self.begin("cross_entropy", epochs)
         outcome = jobs.execute(main, self.loaded, self.out, resume, progress, None, deadline)
         return self._concluded(outcome, record)
 
@@ -404,16 +449,22 @@ class _Choosing:
         return self._concluded(outcome, record)
 
     def _concluded(self, outcome: Outcome, record: Mapping[str, Any]) -> Outcome:
-        """The outcome with the whole choice, and the time of all stages, in its summary."""
+        """The outcome with the whole choice, and the time of the stages before, in its summary."""
         outcome.summary["choice"] = _public(record)
+        if "correction_seconds" in record and outcome.summary["method"] == "cross_entropy":
+            outcome.summary["correction_seconds"] = record["correction_seconds"]
         if self.scouted is not None and outcome is not self.scouted:
             outcome.summary["scout_seconds"] = self.scouted.summary["seconds"]
         elif self.out is not None and (self.out / SCOUT / "summary.json").is_file():
             scout = json.loads((self.out / SCOUT / "summary.json").read_text(encoding="utf-8"))
             outcome.summary["scout_seconds"] = scout["seconds"]
-        if self.out is not None:
-            write_text(self.out / "summary.json", json.dumps(outcome.summary, indent=2, default=str) + "\n")
+        _write_summary(outcome, self.out)
         return outcome
+
+
+def _write_summary(outcome: Outcome, out: Path | None) -> None:
+    if out is not None:
+        write_text(out / "summary.json", json.dumps(outcome.summary, indent=2, default=str) + "\n")
 
 
 def _public(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -430,14 +481,9 @@ def _run(outcome: Outcome) -> Run:
     return outcome.run
 
 
-def _name(method: Method | Features) -> str:
-    names: dict[type, str] = {cls: name for name, cls in jobs.CHOICES.items()}
-    return names.get(type(method), type(method).__name__)
-
-
-def _unjudged(method: Method | Features, reason: str) -> dict[str, Any]:
+def _unjudged(method: Method | Features, *reasons: str) -> dict[str, Any]:
     """The record of a choice that needed no scout."""
-    return {"decision": {"method": _name(method), "reasons": [reason]}, "evidence": None, "verdict": None}
+    return {"decision": {"method": name_of(method), "reasons": list(reasons)}, "evidence": None, "verdict": None}
 
 
 def _is_table(job: Job, loaded: Loaded) -> bool:
@@ -451,32 +497,11 @@ def _features(job: Job, loaded: Loaded, out: Path | None, begin: Begin, say: Say
     method = Features()
     plan = default_plan(len(loaded.y), method, seed=job.plan.seed)
     main = replace(job, method=method, plan=plan, choice=_unjudged(method, reason))
-    return jobs.execute(main, loaded, out, progress=begin("features", plan.epochs))
-
-
-def _guess(plan: Plan, seconds: float) -> Evidence:
-    """Before anything is known: a third of the labels wrong."""
-    return Evidence(
-        labelled=0,
-        unlabelled=0,
-        classes=0,
-        held_out=0,
-        rate=0.33,
-        low=0.0,
-        high=1.0,
-        kind="unclear",
-        concentration=0.0,
-        trust="poor",
-        epochs=plan.epochs,
-        scouted=0,
-        best_epoch=0,
-        settled_epoch=0,
-        agreement=0.0,
-        error=0.0,
-        fitted=0.0,
-        memorises=False,
-        scout_seconds=seconds,
-    )
+    outcome = jobs.execute(main, loaded, out, progress=begin("features", plan.epochs))
+    if remarks := outcome.summary["warnings"]:  # such as that nothing can be learned
+        outcome.summary["choice"] = _unjudged(method, reason, *remarks)
+        _write_summary(outcome, out)
+    return outcome
 
 
 def _duration(seconds: float) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -16,13 +15,13 @@ class Auto(Method):
     """Estimate the noise, choose method and settings, and keep plain training as what must be beaten.
 
     Attributes:
-        budget: seconds for choosing and training, at least 1; None: what the chosen settings need.
+        budget: seconds for choosing and training, from 1 to 10^9; None: what the chosen settings need.
         validation: share of the labels that is held out, in [0.02, 0.5]: choices are judged by agreement with them.
     """
 
     paper: ClassVar[str] = "-"
     summary: ClassVar[str] = "estimate the noise, then choose method and settings (default)"
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"budget": (1, math.inf), "validation": (0.02, 0.5)}
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"budget": (1, 1e9), "validation": (0.02, 0.5)}
 
     budget: float | None = None
     validation: float = 0.1

@@ -57,7 +57,8 @@ class CrossEntropy(Method):
         """Choose who is held out, once, and make room for the best weights."""
         super().start(run)
         if self.validation:
-            run.remember("held_out", dtype=torch.bool).copy_(stratified(run.data.y, self.validation, run.gen))
+            doubtful = run.data.y.masked_fill(run.confirmed, -1)  # the others are known to be right, so learned from
+            run.remember("held_out", dtype=torch.bool).copy_(stratified(doubtful, self.validation, run.gen))
             run.remember("best_agreed", dtype=torch.int64, per_sample=False, fill=-1)
             run.remember("best_epoch", dtype=torch.int64, per_sample=False)  # the first is 1
             run.attach("best.0", lambda: deepcopy(run.nets[0]))
@@ -140,7 +141,7 @@ def stratified(labels: Tensor, share: float, generator: torch.Generator) -> Tens
         generator: on the CPU.
     """
     given = labels.cpu()
-    size = torch.bincount(given[given >= 0])
+    size = torch.bincount(given[given >= 0], minlength=1)
     ids = ((given >= 0) & (size[given.clamp_min(0)] > 1)).nonzero().flatten()
     ids = ids[torch.randperm(len(ids), generator=generator)]
     ids = ids[given[ids].argsort(stable=True)]
