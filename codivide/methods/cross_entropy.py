@@ -40,8 +40,7 @@ class CrossEntropy(Method):
     paper: ClassVar[str] = "-"
     summary: ClassVar[str] = "plain training on the given labels (baseline)"
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {
-        "label_smoothing": (0, 1),
-        "validation": (0, 0.5),
+        **{"label_smoothing": (0, 1), "validation": (0, 0.5)},
         **dict.fromkeys(("patience", "last_epoch"), (0, math.inf)),
         "steps": (1, math.inf),
     }
