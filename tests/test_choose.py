@@ -195,6 +195,7 @@ def test_comparison_says_what_it_saw():
 
 def test_where_nothing_is_memorised_or_little_is_wrong_the_correction_must_win():
     assert not decide(SEEN).must_win
+    assert decide(replace(SEEN, rate=0.2)).must_win
     assert decide(replace(SEEN, memorises=False, fitted=0.45)).must_win
     assert decide(replace(SEEN, rate=0.02, low=0.0, high=0.05, kind="none")).must_win
 

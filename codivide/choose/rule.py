@@ -112,7 +112,7 @@ def decide(seen: Evidence, method: str = "auto") -> Decision:
     hyper, why = settings(seen, gap)
     epochs, remark = _epochs(seen, hyper)
     cost = epochs_cost(seen.rate, seen.scout_seconds, epochs, hyper["warmup"])
-    must_win = _hardly_noisy(seen) or not _fits_noise(seen, gap)
+    must_win = seen.rate <= LITTLE or _hardly_noisy(seen) or not _fits_noise(seen, gap)
     if method == "auto" and epochs < min(FEW_EPOCHS, seen.epochs):
         short = f"plain training: {seen.seconds_left:.0f} s are left, too few for a correction after its warm-up"
         return _plain(seen, (about, short))
