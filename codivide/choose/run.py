@@ -211,7 +211,7 @@ class _Choosing:
         right, plain = self._right(outcome, np.asarray(rows)), np.asarray(record["plain_right"])
         verdict = compare(right, plain, record["evidence"]["rate"], decision.must_win)
         record["verdict"] = asdict(verdict)
-        record["correction_seconds"] = outcome.summary["seconds"]
+        record["correction_seconds"] = _spent(outcome.summary)
         self._write(record)
         self.say(verdict.text)
         return self._plain_again(record) if verdict.kept == "plain" else self._concluded(outcome, record)
@@ -454,12 +454,17 @@ class _Choosing:
         if "correction_seconds" in record and outcome.summary["method"] == "cross_entropy":
             outcome.summary["correction_seconds"] = record["correction_seconds"]
         if self.scouted is not None and outcome is not self.scouted:
-            outcome.summary["scout_seconds"] = self.scouted.summary["seconds"]
+            outcome.summary["scout_seconds"] = _spent(self.scouted.summary)
         elif self.out is not None and (self.out / SCOUT / "summary.json").is_file():
             scout = json.loads((self.out / SCOUT / "summary.json").read_text(encoding="utf-8"))
-            outcome.summary["scout_seconds"] = scout["seconds"]
+            outcome.summary["scout_seconds"] = _spent(scout)
         _write_summary(outcome, self.out)
         return outcome
+
+
+def _spent(summary: Mapping[str, Any]) -> float:
+    """Seconds of a stage; a resumed process knows its own, and those of all training."""
+    return max(float(summary["seconds"]), float(summary["training_seconds"]))
 
 
 def _write_summary(outcome: Outcome, out: Path | None) -> None:
