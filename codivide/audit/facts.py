@@ -41,31 +41,31 @@ def collect(run: str | Path, limit: int = 1000, thumbnails: bool = True) -> dict
     The source that the run names is read again for pictures, duplicates and neighbours. Where it has gone or changed,
     these are missing, and ``noise.trust.reasons`` says so.
 
+    - ``format`` (1), ``name``, ``created`` (ISO), ``version``, ``method``, ``samples``, ``labelled``,
+      ``unlabelled``, ``classes`` (names, the index is the number of the class below);
+    - ``noise``: ``rate`` in [0, 1] with an interval ``low``, ``high``, ``kind``, ``per_class`` (``class``,
+      ``name``, ``labelled``, ``rate`` or None), ``trust``: ``level`` (good, fair, poor) and ``reasons``; see
+      ``noise_report``;
+    - ``pairs``: ``given``, ``suggested``, ``count`` of flagged samples, the largest first; ``confusion``
+      ``[C][C]``, given by suggested, of all labelled samples; ``imbalance``: ``counts`` and ``suggested_counts``
+      ``[C]`` of labelled samples, ``ratio`` of the largest to the smallest count of a class that has labels;
+    - ``issues``: see ``docs/audit.md``; ``issues_total``: how many there are, listed or not;
+    - ``losses``: ``edges`` (one more than ``counts``), ``counts``, ``mixture`` (``weight``, ``mean``, ``variance``)
+      or None; None without a record;
+    - ``curves``: the scalars of every epoch's record;
+    - ``duplicates``: ``rows``, ``ids``, ``labels`` (-1: none), ``exact``; conflicting labels first, at most 500
+      groups, of each at most 100 rows;
+    - ``outliers``: ``row``, ``id``, ``given`` (-1: none), ``score``, ``thumbnail``, ``text``; at most 100;
+    - ``annotators``: ``name``, ``labels``, ``quality``, or None; ``skipped``: ``path``, ``reason``;
+    - ``choices``: why method and settings were chosen, sentences; empty where they were given.
+
     Args:
         run: folder that ``codivide fit`` wrote.
         limit: issues listed, the most doubtful first.
         thumbnails: whether images are shown.
 
     Returns:
-        JSON values (no NaN or infinity):
-
-        - ``format`` (1), ``name``, ``created`` (ISO), ``version``, ``method``, ``samples``, ``labelled``,
-          ``unlabelled``, ``classes`` (names, the index is the number of the class below);
-        - ``noise``: ``rate`` in [0, 1] with an interval ``low``, ``high``, ``kind``, ``per_class`` (``class``,
-          ``name``, ``labelled``, ``rate`` or None), ``trust``: ``level`` (good, fair, poor) and ``reasons``; see
-          ``noise_report``;
-        - ``pairs``: ``given``, ``suggested``, ``count`` of flagged samples, the largest first; ``confusion``
-          ``[C][C]``, given by suggested, of all labelled samples; ``imbalance``: ``counts`` and ``suggested_counts``
-          ``[C]`` of labelled samples, ``ratio`` of the largest to the smallest count of a class that has labels;
-        - ``issues``: see ``docs/audit.md``; ``issues_total``: how many there are, listed or not;
-        - ``losses``: ``edges`` (one more than ``counts``), ``counts``, ``mixture`` (``weight``, ``mean``, ``variance``)
-          or None; None without a record;
-        - ``curves``: the scalars of every epoch's record;
-        - ``duplicates``: ``rows``, ``ids``, ``labels`` (-1: none), ``exact``; conflicting labels first, at most 500
-          groups, of each at most 100 rows;
-        - ``outliers``: ``row``, ``id``, ``given`` (-1: none), ``score``, ``thumbnail``, ``text``; at most 100;
-        - ``annotators``: ``name``, ``labels``, ``quality``, or None; ``skipped``: ``path``, ``reason``;
-        - ``choices``: why method and settings were chosen, sentences; empty where they were given.
+        JSON values (no NaN or infinity), as above.
 
     Raises:
         InputError: no finished run, or a record that cannot be read.
