@@ -101,6 +101,12 @@ def sample_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return functional.cross_entropy(logits.float(), labels, reduction="none", ignore_index=-1)
 
 
+def wrong_event(logits: Tensor, labels: Tensor) -> Tensor:
+    """``[B, 2]``: 1 where the prediction is not the given label ``[B]``, else 0; and 1, to count all events."""
+    wrong = (logits.argmax(1) != labels).float()
+    return torch.stack([wrong, torch.ones_like(wrong)], 1)
+
+
 def one_hot(labels: Tensor, classes: int) -> Tensor:
     """``[B]`` labels as float32 ``[B, C]``; a row of zeros where the label is -1."""
     rows = functional.one_hot(labels.clamp_min(0), classes).float()

@@ -208,3 +208,11 @@ def test_mixmatch_mixes_every_row_with_one_of_the_whole_batch():
         assert torch.allclose(mixed.x[i], share * rows[i] + (1 - share) * rows[j], atol=1e-6)
         assert torch.allclose(mixed.target[i], share * targets[i] + (1 - share) * targets[j], atol=1e-6)
     assert torch.allclose(mixed.target.sum(1), torch.ones(14))
+
+
+def test_a_wrong_event_is_a_prediction_that_is_not_the_label():
+    logits, labels = torch.tensor([[2.0, 1.0, 0.0], [0.0, 1.0, 3.0], [0.0, 5.0, 3.0]]), torch.tensor([0, 1, 2])
+    expected = [
+        [float(max(range(3), key=row.__getitem__) != y), 1.0] for row, y in zip(logits.tolist(), [0, 1, 2], strict=True)
+    ]
+    assert functional.wrong_event(logits, labels).tolist() == expected == [[0, 1], [1, 1], [1, 1]]

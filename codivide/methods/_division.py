@@ -99,7 +99,7 @@ class Dividing(Method):
     def observe(self, run: Run, i: int, batch: Batch, logits: Tensor) -> Tensor:
         """As ``run.observe``; also counts the wrong events of a batch that network ``i`` trains on."""
         if self.counts_events():
-            run.remember(f"events.{i}", 2).index_add_(0, batch.id, _event(logits.detach(), batch))
+            run.remember(f"events.{i}", 2).index_add_(0, batch.id, functional.wrong_event(logits.detach(), batch.y))
         return run.observe(batch, logits)
 
     def divide(self, run: Run, i: int) -> None:
@@ -132,7 +132,8 @@ class Dividing(Method):
 
     def _events(self, run: Run, i: int) -> Tensor:
         """Share ``[N]`` of wrong predictions in all epochs, with those of this moment."""
-        events = run.remember(f"events.{i}", 2).add_(run.measure(i, _event, average=self.average_guesses))
+        now = run.measure(i, lambda logits, b: functional.wrong_event(logits, b.y), average=self.average_guesses)
+        events = run.remember(f"events.{i}", 2).add_(now)
         return divide.event_rate(events[:, 0], events[:, 1])
 
     def clean_prob(self, run: Run) -> Tensor:
@@ -145,9 +146,3 @@ class Dividing(Method):
         """All networks (their averages where there are any), or the one asked for."""
         members = super().members(run)
         return members if self.test_net is None else [members[self.test_net]]
-
-
-def _event(logits: Tensor, batch: Batch) -> Tensor:
-    """``[B, 2]``: whether the prediction is not the given label, and 1."""
-    wrong = (logits.argmax(1) != batch.y).float()
-    return torch.stack([wrong, torch.ones_like(wrong)], 1)
