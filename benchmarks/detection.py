@@ -7,6 +7,10 @@ Seconds are those of the processor (``time.process_time``), so that other work o
 detection score of cleanlab is its label quality score (self-confidence, the default) on 5-fold cross-validated
 probabilities of logistic regression; its flags are those of ``find_label_issues``; ``CleanLearning`` gets the same
 probabilities, removes what it flags and fits again, so that the cross-validation is paid once.
+
+Of several annotators each side makes its own consensus and is judged on that: codivide by Dawid and Skene, cleanlab by
+``get_label_quality_multiannotator`` with probabilities cross-validated on the majority vote, which logistic regression
+has, too.
 """
 
 from __future__ import annotations
@@ -21,9 +25,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from cleanlab.classification import CleanLearning
 from cleanlab.filter import find_label_issues
+from cleanlab.multiannotator import get_label_quality_multiannotator, get_majority_vote_label
 from cleanlab.rank import get_label_quality_scores
 from detection_sets import SETS, SIDE, Set
 from scipy import sparse
@@ -32,6 +38,7 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from sklearn.preprocessing import StandardScaler
 
+from codivide import crowd
 from codivide.detection import calibration_error, reliability
 from codivide.features.learn import deal, learn
 from codivide.features.options import Features
@@ -48,9 +55,9 @@ def timed(call: Callable[[], Any]) -> tuple[Any, float]:
     return answer, time.process_time() - began
 
 
-def detection(problem: Set, doubt: np.ndarray, flagged: np.ndarray) -> dict[str, float]:
-    wrong = problem.given != problem.truth
+def detection(wrong: np.ndarray, doubt: np.ndarray, flagged: np.ndarray) -> dict[str, float]:
     return {
+        "noise": float(wrong.mean()),
         "auroc": float(roc_auc_score(wrong, doubt)),
         "average_precision": float(average_precision_score(wrong, doubt)),
         "f1": float(f1_score(wrong, flagged)),
@@ -65,36 +72,50 @@ def _logistic(x: Any) -> LogisticRegression:
 
 def baselines(problem: Set, seed: int) -> dict[str, dict[str, float]]:
     """Logistic regression on the given labels, and cleanlab around it."""
-    x, x_test = problem.x, problem.x_test
+    x, x_test, given = problem.x, problem.x_test, problem.given
+    if problem.votes is not None:
+        given = get_majority_vote_label(_table(problem.votes), verbose=False)
     if not sparse.issparse(x):
         scale = StandardScaler().fit(x)
         x, x_test = scale.transform(x), scale.transform(x_test)
     model = _logistic(x)
-    _, seconds = timed(lambda: model.fit(x, problem.given))
+    _, seconds = timed(lambda: model.fit(x, given))
     plain = {"test_accuracy": float((model.predict(x_test) == problem.y_test).mean()), "seconds": seconds}
 
-    fold = deal(torch.from_numpy(problem.given), FOLDS, torch.Generator().manual_seed(seed)).numpy()
+    fold = deal(torch.from_numpy(given), FOLDS, torch.Generator().manual_seed(seed)).numpy()
     began = time.process_time()
-    probs = cross_val_predict(_logistic(x), x, problem.given, cv=PredefinedSplit(fold), method="predict_proba")
-    flagged = find_label_issues(problem.given, probs)
-    quality = get_label_quality_scores(problem.given, probs)
+    probs = cross_val_predict(_logistic(x), x, given, cv=PredefinedSplit(fold), method="predict_proba")
+    if problem.votes is None:
+        quality = get_label_quality_scores(given, probs)
+    else:
+        found = get_label_quality_multiannotator(_table(problem.votes), probs, verbose=False)["label_quality"]
+        given, quality = found["consensus_label"].to_numpy(), found["consensus_quality_score"].to_numpy()
+    flagged = find_label_issues(given, probs)
     cleaner = CleanLearning(_logistic(x), seed=seed)
-    cleaner.fit(x, problem.given, label_issues=flagged)
+    cleaner.fit(x, given, label_issues=flagged)
     seconds = time.process_time() - began
     clean = {"test_accuracy": float((cleaner.predict(x_test) == problem.y_test).mean()), "seconds": seconds}
-    return {"logistic regression": plain, "cleanlab": clean | detection(problem, -quality, flagged)}
+    return {"logistic regression": plain, "cleanlab": clean | detection(given != problem.truth, -quality, flagged)}
+
+
+def _table(votes: np.ndarray) -> pd.DataFrame:
+    """As cleanlab takes them: NaN where nobody was asked."""
+    return pd.DataFrame(np.where(votes < 0, np.nan, votes))
 
 
 def own(problem: Set, seed: int, fields: dict[str, Any]) -> dict[str, Any]:
     """Codivide's route for features."""
-    given = torch.from_numpy(problem.given)
-    found, seconds = timed(lambda: learn(problem.x, given, tuple(range(problem.classes)), Features(**fields), seed))
+    given, classes = torch.from_numpy(problem.given), tuple(range(problem.classes))
+    answers = None
+    if problem.votes is not None:
+        answers = torch.from_numpy(crowd.dawid_skene(crowd.votes(problem.votes)).likelihood)
+    found, seconds = timed(lambda: learn(problem.x, given, classes, Features(**fields), seed, answers=answers))
     clean_prob = found.clean_prob.numpy()
     predicted = found.model.predict(problem.x_test).argmax(1).numpy()
     return {
         "test_accuracy": float((predicted == problem.y_test).mean()),
         "seconds": seconds,
-        **detection(problem, 1 - clean_prob, clean_prob < 0.5),
+        **detection(problem.given != problem.truth, 1 - clean_prob, clean_prob < 0.5),
         "calibration_error": calibration_error(reliability(clean_prob, problem.given == problem.truth)),
         "suggestion_accuracy": float((found.suggested.numpy() == problem.truth).mean()),
         "noise_estimate": found.report["noise_estimate"],

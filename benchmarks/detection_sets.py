@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from scipy import sparse
 
+from codivide import crowd
 from codivide.data import named, noise
 from codivide.data.options import cache_root
 from codivide.encode import Tfidf
@@ -33,7 +34,10 @@ Labels = np.ndarray[Any, np.dtype[np.int64]]
 
 @dataclass(frozen=True)
 class Set:
-    """One problem: ``x [N, D]``, given and true labels ``[N]``, and a test part with true labels."""
+    """One problem: ``x [N, D]``, given and true labels ``[N]``, and a test part with true labels.
+
+    ``votes [N, annotators]`` (-1: not asked) where the given labels are the consensus of these.
+    """
 
     x: Features
     given: Labels
@@ -41,6 +45,7 @@ class Set:
     x_test: Features
     y_test: Labels
     classes: int
+    votes: Labels | None = None
 
 
 def _npz(*parts: str) -> dict[str, np.ndarray[Any, Any]]:
@@ -53,6 +58,12 @@ def _music(labels: str) -> Set:
     held = _npz("crowd", "music_genre.npz")
     given, truth, test = (held[name].astype(np.int64) for name in (labels, "y_train_true", "y_test"))
     return Set(held["x_train"], given, truth, held["x_test"], test, 10)
+
+
+def _music_crowd() -> Set:
+    problem, held = _music("y_train_majority"), _npz("crowd", "music_genre.npz")
+    votes = held["crowd"].astype(np.int64)
+    return replace(problem, given=crowd.dawid_skene(crowd.votes(votes)).labels, votes=votes)
 
 
 def _hausa() -> Set:
@@ -100,6 +111,7 @@ def _fashion(spec: str, seed: int) -> Set:
 SETS: dict[str, Callable[[int], Set]] = {
     "music_majority": lambda seed: _music("y_train_majority"),
     "music_single": lambda seed: _music("y_train_single"),
+    "music_crowd": lambda seed: _music_crowd(),
     "hausa": lambda seed: _hausa(),
     "youtube": lambda seed: _youtube(),
     "cifar10n_aggre": lambda seed: _cifar("aggre"),

@@ -120,6 +120,16 @@ class Consensus:
         """``[N, A]``: the class that each annotator answered, -1 where not asked."""
         return self.votes.matrix
 
+    @property
+    def likelihood(self) -> Floats:
+        """``[N, C]``: how likely the answers are for each true class, up to a factor for each sample; the largest is 1.
+
+        Even where nobody answered, unless silence says something. For other evidence to be weighed in.
+        """
+        ratio = self.probs / self.prior
+        likelihood: Floats = ratio / ratio.max(1, keepdims=True)
+        return likelihood
+
     def take(self, rows: ArrayLike) -> Consensus:
         """The same judgement of the annotators, of some samples ``[M]`` only."""
         chosen = np.asarray(rows, dtype=np.int64)

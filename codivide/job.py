@@ -267,7 +267,8 @@ def _execute_features(
     watch = None if progress is None else lambda row: progress(None, row)
     confirmed = None if loaded.confirmed is None else torch.from_numpy(loaded.confirmed)
     given = torch.from_numpy(loaded.y)
-    learned = learn(raw(loaded.x), given, loaded.classes, method, job.plan.seed, watch, confirmed)
+    answers = None if loaded.annotations is None else torch.from_numpy(loaded.annotations.likelihood)
+    learned = learn(raw(loaded.x), given, loaded.classes, method, job.plan.seed, watch, confirmed, answers)
     model, history = replace(learned.model, encoder=loaded.encoder), learned.records
     history[-1] |= _cross_fitted_record(learned, loaded) | _test_scores(model, loaded.test)
     if learned.remarks:

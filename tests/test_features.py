@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +232,56 @@ def test_wrong_labels_are_found_and_the_truth_is_learned(division: str) -> None:
     assert (found.suggested.numpy() == truth).mean() > 0.85
     assert torch.allclose(found.probs.sum(1), torch.ones(400), atol=1e-4)
     assert float(found.seen.min()) >= 0
+
+
+@pytest.mark.parametrize("noise", [None, 0.4])
+def test_features_and_annotators_are_weighed_by_bayes_rule(noise: float | None) -> None:
+    rng = np.random.default_rng(0)
+    probs, answers = (rng.dirichlet(np.ones(3), 50) for _ in range(2))
+    given = rng.integers(0, 3, 50)
+    both, clean_prob = judge.with_answers(
+        torch.from_numpy(probs).float(), torch.from_numpy(7 * answers), torch.from_numpy(given), noise
+    )
+    expected = np.array([[p * a for p, a in zip(*rows, strict=True)] for rows in zip(probs, answers, strict=True)])
+    expected = np.array([row / sum(row) for row in expected])
+    assert np.allclose(both, expected, atol=1e-6)
+    own = expected[np.arange(50), given]
+    if noise is None:
+        assert np.allclose(clean_prob, own, atol=1e-6)
+    else:  # the level changes, the order does not
+        assert float(1 - clean_prob.mean()) == pytest.approx((noise + 1 - own.mean()) / 2, abs=1e-6)
+        assert np.array_equal(np.argsort(clean_prob.numpy()), np.argsort(own))
+
+
+def test_answers_that_say_nothing_leave_the_features_word_and_sure_ones_win() -> None:
+    probs, given = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1]]), torch.tensor([0, 2])
+    assert torch.allclose(judge.with_answers(probs, torch.ones(2, 3), given, None)[0], probs)
+    sure = torch.tensor([[0.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
+    both, clean_prob = judge.with_answers(probs, sure, given, None)
+    assert both.argmax(1).tolist() == [2, 2]
+    assert clean_prob.tolist() == pytest.approx([0, 1], abs=1e-4)
+
+
+@pytest.mark.parametrize("learnable", [True, False])
+def test_several_annotators_and_features_know_more_than_either(learnable: bool) -> None:
+    x, truth, _ = blobs(600, noise=0.0)
+    rng = np.random.default_rng(1)
+    x = x + rng.normal(0, 1.5, x.shape) if learnable else rng.normal(0, 1, x.shape)
+    says = np.where(rng.random((600, 4)) < 0.55, truth[:, None], rng.integers(0, 3, (600, 4)))
+    votes = np.where(rng.random((600, 4)) < 0.6, says, -1)
+    model = NoisyLabelClassifier(Features(heads="linear"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TrainingWarning)
+        model.fit(x.astype(np.float32), votes)
+    labels = model.labels_
+    asked = (votes >= 0).any(1)
+    consensus, suggested = ((labels[name].to_numpy() == truth)[asked].mean() for name in ("given", "suggested"))
+    alone = (model.predict(x.astype(np.float32)) == truth)[asked].mean()
+    if learnable:
+        assert suggested > max(consensus, alone) + 0.02
+    else:
+        assert abs(suggested - consensus) < 0.02
+    assert abs(labels["clean_prob"][asked].mean() - consensus) < 0.1
 
 
 def test_the_matrix_is_near_the_one_that_spoiled_the_labels() -> None:

@@ -67,13 +67,40 @@ def calibrated(
     weights = contrast_weights((own[used] / scale).numpy(), (contrast / scale).numpy(), noise)
     score = (own / scale).numpy() @ weights
     score[~judged.numpy()] = score[judged.numpy()].mean()
+    clean_prob = torch.from_numpy(_at_rate(score, noise))
+    return clean_prob, {"weight_heads": float(weights[0]), "weight_neighbours": float(weights[1])}
+
+
+def with_answers(probs: Tensor, answers: Tensor, given: Tensor, noise: float | None) -> tuple[Tensor, Tensor]:
+    """Probabilities of the true class ``[N, C]`` and p(clean) ``[N]`` by features and annotators, as Bayes weighs them.
+
+    The level of p(clean) is half-way between what the answers and features say together, which is too sure where
+    annotators make the same mistakes, and the confident joint, which counts errors of the classifier as noise.
+
+    Args:
+        probs: of the true class by the features, ``[N, C]`` or the same ``[C]`` for all.
+        answers: how likely the answers are for each true class, ``[N, C]`` up to a factor for each sample.
+        given: labels ``[N]``.
+        noise: share of wrong labels by the confident joint; None: the level stays.
+    """
+    both = probs.double() * answers.double().clamp_min(_TINY)
+    both /= both.sum(1, keepdim=True)
+    own = both.gather(1, given.unsqueeze(1)).squeeze(1)
+    if noise is not None:
+        noise = (noise + 1 - float(own.mean())) / 2
+        own = torch.from_numpy(_at_rate(own.logit(_TINY).numpy(), min(max(noise, _TINY), 1 - _TINY)))
+    return both.float(), own
+
+
+def _at_rate(score: Floats, noise: float) -> Floats:
+    """p(clean) ``[N]`` of log-odds moved to where their share of wrong labels is ``noise``, in (0, 1)."""
 
     def surplus(level: float) -> float:
         return float(expit(score + level).mean()) - (1 - noise)
 
     reach = float(np.abs(score).max()) + 50
-    clean_prob = torch.from_numpy(expit(score + brentq(surplus, -reach, reach)))
-    return clean_prob, {"weight_heads": float(weights[0]), "weight_neighbours": float(weights[1])}
+    clean_prob: Floats = expit(score + brentq(surplus, -reach, reach))
+    return clean_prob
 
 
 def contrast_weights(own: Floats, drawn: Floats, noise: float) -> Floats:

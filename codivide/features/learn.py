@@ -11,7 +11,8 @@ its label):
    ``T^T p`` is what they say of the given one. The held-out likelihood of the GIVEN labels tells which s is better, and
    whether the corrected pool beats the plain one, by more than one standard error; else the plain one stays. No true
    label is needed.
-5. Divide: see ``judge``.
+5. Divide: see ``judge``. Of several annotators the given label is their consensus, and what they said counts here
+   too: P(true = c | x, answers) is proportional to P(c | x) P(answers | c), as Bayes has it.
 
 Sources: forward correction, Patrini et al. (CVPR 2017); confident joint, Northcutt et al. (JAIR 2021), section 3;
 stacking, Wolpert (Neural Networks 1992). The combination is ours.
@@ -224,6 +225,7 @@ def learn(
     seed: int,
     watch: Callable[[Record], None] | None = None,
     confirmed: Tensor | None = None,
+    answers: Tensor | None = None,
 ) -> Learned:
     """Fit the heads, pool them and judge every label.
 
@@ -235,6 +237,8 @@ def learn(
         seed: of folds, MLP and neighbours.
         watch: called with every round's record.
         confirmed: mask ``[N]`` of the labels that are known to be right; None: no label.
+        answers: how likely the answers of several annotators are for each true class, ``[N, C]`` up to a factor for
+            each sample; None: one label a sample, and nothing is known of who gave it.
 
     Raises:
         InputError: fewer than 2 labelled samples.
@@ -266,7 +270,12 @@ def learn(
     power = _adjustment(cross, problem.given)
     frequency = torch.bincount(problem.given, minlength=len(classes)) / len(problem.given)
     cross = adjusted(cross, frequency, power)
-    clean_prob, judged = _divide(problem, pool, cross, learnable="independent" not in remarks)
+    learnable = "independent" not in remarks
+    clean_prob, judged = _divide(problem, pool, cross, learnable)
+    if answers is not None:
+        said, noise = answers[labelled], judged["noise_estimate"] if learnable else None
+        cross, clean_prob = judge.with_answers(cross if learnable else frequency, said, problem.given, noise)
+        judged["noise_estimate"] = 1 - float(clean_prob.mean())
     record("divide", **judged)
 
     members = [
