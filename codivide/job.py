@@ -171,7 +171,7 @@ def execute(
     if loaded.test is not None and not (loaded.test.y >= 0).any():
         raise InputError(f"no sample of the test data {loaded.test.name} has a label")
     if isinstance(job.method, Features):
-        return _execute_features(job, job.method, loaded, out, progress)
+        return _execute_features(job, job.method, loaded, out, progress, deadline)
     method, device = job.method.settled(), resolve_device(job.plan.device)
     views = fit_views(loaded.x, loaded.augment)
     net = nets.auto(loaded.x.shape, device) if job.net == "auto" else job.net
@@ -254,7 +254,7 @@ def _clean_prob(run: Run, evidence: Mapping[str, np.ndarray[Any, Any]], recorded
 
 
 def _execute_features(
-    job: Job, method: Features, loaded: Loaded, out: Path | None, progress: Progress | None
+    job: Job, method: Features, loaded: Loaded, out: Path | None, progress: Progress | None, deadline: float | None
 ) -> Outcome:
     """``execute`` for the route for features: the same folder, one record a round."""
     if len(loaded.x.shape) != 1:
@@ -268,7 +268,7 @@ def _execute_features(
     confirmed = None if loaded.confirmed is None else torch.from_numpy(loaded.confirmed)
     given = torch.from_numpy(loaded.y)
     answers = None if loaded.annotations is None else torch.from_numpy(loaded.annotations.likelihood)
-    learned = learn(raw(loaded.x), given, loaded.classes, method, job.plan.seed, watch, confirmed, answers)
+    learned = learn(raw(loaded.x), given, loaded.classes, method, job.plan.seed, watch, confirmed, answers, deadline)
     model, history = replace(learned.model, encoder=loaded.encoder), learned.records
     history[-1] |= _cross_fitted_record(learned, loaded) | _test_scores(model, loaded.test)
     if learned.remarks:

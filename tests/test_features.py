@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from codivide import FeatureModel, Features, InputError, NoisyLabelClassifier, T
 from codivide.cli import main
 from codivide.features import judge, learn, linear, neighbours, perceptron
 from codivide.features.matrix import Matrix, Scale
+from codivide.methods.auto import Auto
 
 FAST: dict[str, Any] = {"updates": 40, "hidden": 16}
 
@@ -193,10 +195,10 @@ def test_the_mlp_learns_what_no_line_separates() -> None:
 def test_a_held_out_sample_is_judged_without_its_label() -> None:
     """Heads of the block that holds a fold out do not change with the labels of that fold."""
     x, given, _ = blobs(90)
-    problem = learn._Problem(x, torch.from_numpy(given), 3, Features(**FAST), 0, None)
+    problem = learn._Problem(x, torch.from_numpy(given), 3, Features(**FAST), 0, None, learn._Clock(None))
     changed = torch.from_numpy(given.copy())
     changed[problem.fold == 0] = (changed[problem.fold == 0] + 1) % 3
-    again = learn._Problem(x, torch.from_numpy(given), 3, Features(**FAST), 0, None)
+    again = learn._Problem(x, torch.from_numpy(given), 3, Features(**FAST), 0, None, learn._Clock(None))
     again.given = changed
     identity = torch.eye(3)
     held = problem.fold == 0
@@ -282,6 +284,44 @@ def test_several_annotators_and_features_know_more_than_either(learnable: bool) 
     else:
         assert abs(suggested - consensus) < 0.02
     assert abs(labels["clean_prob"][asked].mean() - consensus) < 0.1
+
+
+def test_with_no_time_left_the_first_head_alone_is_the_answer() -> None:
+    x, given, truth = blobs(300)
+    labels = torch.from_numpy(given)
+    with pytest.warns(TrainingWarning, match="no room for: mlp, correction"):
+        found = learn.learn(x, labels, (0, 1, 2), Features(**FAST), 0, deadline=time.monotonic())
+    assert [head["head"] for head in found.report["heads"]] == ["linear"]
+    assert (found.suggested.numpy() == truth).mean() > 0.85
+    ample = learn.learn(x, labels, (0, 1, 2), Features(**FAST), 0, deadline=time.monotonic() + 1e6)
+    assert torch.equal(ample.clean_prob, run(x, given, 3).clean_prob)
+
+
+def test_the_mlp_ends_at_the_look_after_which_as_long_again_is_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, given, _ = blobs(300)
+    options = Features(**FAST, heads="mlp", correct=False)
+    now = iter(range(10_000))
+    monkeypatch.setattr(learn.time, "monotonic", lambda: float(next(now)))
+    with pytest.warns(TrainingWarning, match="more updates of the MLP"):  # looks at 1, 2, 4, ... seconds
+        learn.learn(x, torch.from_numpy(given), (0, 1, 2), options, 0, deadline=3.0)
+    clock = learn._Clock(10.0)
+    clock.began = 0.0
+    for second, allowed in ((4.0, True), (5.0, True), (6.0, False)):
+        monkeypatch.setattr(learn.time, "monotonic", lambda second=second: second)
+        assert clock.allows("correction") is allowed
+    assert clock.left_out == ["correction"]
+
+
+def test_a_budget_reaches_the_route_for_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, given, _ = blobs(300)
+    monkeypatch.setattr(learn.time, "monotonic", lambda: 50.0)  # the clock stands still: all of the budget is left
+    model = NoisyLabelClassifier(Auto(budget=10.0)).fit(x, given)
+    assert not any("budget" in reason for reason in model.choice_["decision"]["reasons"])
+    ticks = iter(range(10_000))
+    monkeypatch.setattr(learn.time, "monotonic", lambda: 20.0 * next(ticks))
+    with pytest.warns(TrainingWarning, match="no room for: mlp, correction"):
+        model = NoisyLabelClassifier(Auto(budget=10.0)).fit(x, given)
+    assert any("time budget" in reason for reason in model.choice_["decision"]["reasons"])
 
 
 def test_the_matrix_is_near_the_one_that_spoiled_the_labels() -> None:

@@ -83,7 +83,7 @@ def execute(
     if isinstance(method, Features) or not (isinstance(method, Auto) or method.unsettled()):
         return jobs.execute(job, loaded, out, resume, begin(name_of(method), job.plan.epochs))
     if isinstance(method, Auto) and _is_table(job, loaded):
-        return _features(job, loaded, out, begin, say)
+        return _features(job, method, loaded, out, begin, say)
     if isinstance(method, Auto | DivideMix) and "average" in job.open:
         job = replace(job, plan=replace(job.plan, average=average_decay(len(loaded.y), job.plan)))
     return _Choosing(job, method, loaded, out, resume, begin, say).execute()
@@ -496,13 +496,14 @@ def _is_table(job: Job, loaded: Loaded) -> bool:
     return len(loaded.x.shape) == 1 and set(job.open) >= set(NOT_FOR_FEATURES) and job.plan.device in ("auto", "cpu")
 
 
-def _features(job: Job, loaded: Loaded, out: Path | None, begin: Begin, say: Say) -> Outcome:
+def _features(job: Job, auto: Auto, loaded: Loaded, out: Path | None, begin: Begin, say: Say) -> Outcome:
     reason = f"features: rows of {loaded.x.shape[0]} numbers; linear heads and small networks need seconds"
     say(reason)
     method = Features()
     plan = default_plan(len(loaded.y), method, seed=job.plan.seed)
     main = replace(job, method=method, plan=plan, choice=_unjudged(method, reason))
-    outcome = jobs.execute(main, loaded, out, progress=begin("features", plan.epochs))
+    deadline = None if auto.budget is None else time.monotonic() + 0.85 * auto.budget
+    outcome = jobs.execute(main, loaded, out, progress=begin("features", plan.epochs), deadline=deadline)
     if remarks := outcome.summary["warnings"]:  # such as that nothing can be learned
         outcome.summary["choice"] = _unjudged(method, reason, *remarks)
         _write_summary(outcome, out)

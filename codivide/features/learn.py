@@ -127,12 +127,28 @@ class _Pool:
         return torch.einsum("h,hn->n", self.weights, torch.stack([head.seen for head in self.heads]))
 
 
+class _Clock:
+    """The time there is for steps that can be left out, and the names of those that were."""
+
+    def __init__(self, deadline: float | None) -> None:
+        self.began, self.deadline, self.left_out = time.monotonic(), deadline, list[str]()
+
+    def allows(self, step: str, since: float | None = None) -> bool:
+        """Whether as long again as from ``since`` (else from the beginning) till now still fits; else notes it."""
+        now = time.monotonic()
+        allowed = self.deadline is None or 2 * now - (since or self.began) <= self.deadline
+        if not allowed and step not in self.left_out:
+            self.left_out.append(step)
+        return allowed
+
+
 class _Problem:
     """The labelled samples with their folds; fits one head after the other."""
 
     def __init__(
-        self, x: Raw, given: Tensor, classes: int, options: Features, seed: int, confirmed: Tensor | None
+        self, x: Raw, given: Tensor, classes: int, options: Features, seed: int, confirmed: Tensor | None, clock: _Clock
     ) -> None:
+        self.clock = clock
         self.options, self.seed, self.classes, self.given = options, seed, classes, given
         self.confirmed = torch.zeros(len(given), dtype=torch.bool) if confirmed is None else confirmed
         self.generator = torch.Generator().manual_seed(seed)
@@ -194,6 +210,7 @@ class _Problem:
 
     def mlp(self, channel: Tensor) -> _Head:
         """The MLP after the number of updates with the least held-out loss."""
+        began = time.monotonic()
         likelihood = self.likelihood(channel)
         found: list[_Head] = []
 
@@ -203,8 +220,9 @@ class _Problem:
             if not found or log_loss(seen) < found[0].loss:
                 tensors = tuple(value[-1].clone() for value in net.tensors())
                 found[:] = [_Head("mlp", channel, cross, seen, {}, Member("mlp", 1.0, tensors))]
-                return True
-            return log_loss(seen) < 1.02 * found[0].loss
+            elif log_loss(seen) >= 1.02 * found[0].loss:
+                return False
+            return self.clock.allows("more updates of the MLP", began)
 
         options = self.options
         perceptron.fit(
@@ -226,6 +244,7 @@ def learn(
     watch: Callable[[Record], None] | None = None,
     confirmed: Tensor | None = None,
     answers: Tensor | None = None,
+    deadline: float | None = None,
 ) -> Learned:
     """Fit the heads, pool them and judge every label.
 
@@ -239,6 +258,7 @@ def learn(
         confirmed: mask ``[N]`` of the labels that are known to be right; None: no label.
         answers: how likely the answers of several annotators are for each true class, ``[N, C]`` up to a factor for
             each sample; None: one label a sample, and nothing is known of who gave it.
+        deadline: of ``time.monotonic()``; what can be left out (MLP, correction) is, where it would end later.
 
     Raises:
         InputError: fewer than 2 labelled samples.
@@ -247,9 +267,10 @@ def learn(
     if len(labelled) < 2:
         raise InputError(f"{len(labelled)} samples have a label; the method features needs at least 2")
     began = time.perf_counter()
+    clock = _Clock(deadline)
     problem = _Problem(
         *(x if len(labelled) == len(given) else x[labelled.numpy()], given[labelled], len(classes), options, seed),
-        None if confirmed is None else confirmed[labelled],
+        *(None if confirmed is None else confirmed[labelled], clock),
     )
     records: list[Record] = []
 
@@ -263,8 +284,11 @@ def learn(
 
     plain = _plain(problem, record)
     matrix = transition.normalise(transition.confident_joint(plain.cross(), problem.given))
-    pools = [plain, _corrected(problem, plain, matrix, record)] if options.correct else [plain]
+    correct = options.correct and clock.allows("correction")
+    pools = [plain, _corrected(problem, plain, matrix, record)] if correct else [plain]
     report, remarks = _compare(pools, problem.given)
+    if clock.left_out:
+        remarks["budget"] = f"the time budget left no room for: {', '.join(clock.left_out)}"
     pool = pools[report["corrected"]]
     cross = pool.cross()
     power = _adjustment(cross, problem.given)
@@ -354,8 +378,10 @@ def suggestions(probs: Tensor, clean_prob: Tensor, given: Tensor) -> Tensor:
 def _plain(problem: _Problem, record: Callable[..., None]) -> _Pool:
     """The heads fitted to the given labels as they are: the baseline."""
     identity = torch.eye(problem.classes)
-    heads = []
+    heads: list[_Head] = []
     for kind in problem.options.kinds():
+        if heads and not problem.clock.allows(kind):
+            break
         if kind == "linear":
             _, penalty, near = problem.trial(identity, None, PENALTIES[0])
             heads.append(problem.linear(identity, penalty, near))
