@@ -1,6 +1,6 @@
 """A person's effort: how many of the first issues are wrong, ours in one run against cleanlab's cross-validation.
 
-    CODIVIDE_DATA=... python benchmarks/effort.py --set worse [--method elr --epochs 40] [--runs FOLDER] [--out FOLDER]
+    CODIVIDE_DATA=... python benchmarks/effort.py --set worse [--method elr --epochs 40] [--net airbench] [--runs FOLDER] [--out FOLDER]
 
 Both sides have the same network, images and optimizer. Ours: one run, ranked by the table's p(clean). cleanlab: five
 folds of plain cross-entropy, ranked by its label quality score (self-confidence); then it is trained
@@ -64,13 +64,13 @@ def data_of(name: str, seed: int) -> tuple[Loaded, np.ndarray]:
 
 
 def fit(
-    loaded: Loaded, method: str, epochs: int, seed: int, folder: Path | None = None, look: bool = False
+    loaded: Loaded, net: str, method: str, epochs: int, seed: int, folder: Path | None = None, look: bool = False
 ) -> tuple[Outcome, float]:
     """A run that never sees the test set, and its seconds; ``look``: it records what it predicts for its own labels."""
     made = build_method(method)
     plan = default_plan(len(loaded.y), made, epochs=epochs, seed=seed, device="cpu")
     began = time.process_time()
-    job = Job(made, plan, "small_cnn", evaluate_every=1 if look else epochs, record_learning=look)
+    job = Job(made, plan, net, evaluate_every=1 if look else epochs, record_learning=look)
     outcome = execute(job, replace(loaded, test=None), folder)
     return outcome, time.process_time() - began
 
@@ -94,8 +94,10 @@ def judge(score: np.ndarray, flagged: np.ndarray, wrong: np.ndarray) -> dict[str
     }
 
 
-def ours(loaded: Loaded, wrong: np.ndarray, method: str, epochs: int, seed: int, folder: Path | None) -> dict[str, Any]:
-    outcome, seconds = fit(loaded, method, epochs, seed, folder, look=True)
+def ours(
+    loaded: Loaded, wrong: np.ndarray, net: str, method: str, epochs: int, seed: int, folder: Path | None
+) -> dict[str, Any]:
+    outcome, seconds = fit(loaded, net, method, epochs, seed, folder, look=True)
     table = outcome.table
     flagged = (table["suggested"].astype(str) != table["given"].astype(str)).to_numpy()
     found = judge(table["clean_prob"].to_numpy(), flagged, wrong)
@@ -108,10 +110,10 @@ def ours(loaded: Loaded, wrong: np.ndarray, method: str, epochs: int, seed: int,
     }
 
 
-def theirs(loaded: Loaded, wrong: np.ndarray, epochs: int, seed: int) -> dict[str, Any]:
+def theirs(loaded: Loaded, wrong: np.ndarray, net: str, epochs: int, seed: int) -> dict[str, Any]:
     probs, seconds = np.zeros((len(loaded.y), len(loaded.classes))), 0.0
     for train, held in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(loaded.y, loaded.y):
-        outcome, spent = fit(subset(loaded, train), "cross_entropy", epochs, seed)
+        outcome, spent = fit(subset(loaded, train), net, "cross_entropy", epochs, seed)
         began = time.process_time()
         probs[held] = torch.softmax(outcome.model.logits(subset(loaded, held).x).double(), 1).numpy()
         seconds += spent + time.process_time() - began
@@ -121,7 +123,7 @@ def theirs(loaded: Loaded, wrong: np.ndarray, epochs: int, seed: int) -> dict[st
     seconds += time.process_time() - began
     found: dict[str, Any] = {"test_accuracy": None} | judge(score, flagged, wrong)
     if loaded.test is not None:
-        again, spent = fit(subset(loaded, np.flatnonzero(~flagged)), "cross_entropy", epochs, seed)
+        again, spent = fit(subset(loaded, np.flatnonzero(~flagged)), net, "cross_entropy", epochs, seed)
         found["test_accuracy"], seconds = accuracy(again, loaded.test), seconds + spent
     return {"method": "cleanlab", "epochs": epochs, **found, "seconds": round(seconds, 1)}
 
@@ -130,20 +132,22 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--set", choices=SETS, required=True)
     parser.add_argument("--method", help="ours; without it cleanlab's side is measured")
+    parser.add_argument("--net", default="small_cnn", help="of both sides")
     parser.add_argument("--epochs", type=int, default=20, help="of our run, or of each fold and of the last training")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", type=Path)
     parser.add_argument("--out", type=Path, default=Path("results") / "effort")
     args = parser.parse_args()
     loaded, wrong = data_of(args.set, args.seed)
-    name = f"{args.set}_{args.method or 'cleanlab'}_s{args.seed}"
+    net = "" if args.net == "small_cnn" else f"_{args.net}"
+    name = f"{args.set}{net}_{args.method or 'cleanlab'}_s{args.seed}"
     if args.method:
         folder = args.runs / name if args.runs else None
-        found = ours(loaded, wrong, args.method, args.epochs, args.seed, folder)
+        found = ours(loaded, wrong, args.net, args.method, args.epochs, args.seed, folder)
     else:
-        found = theirs(loaded, wrong, args.epochs, args.seed)
+        found = theirs(loaded, wrong, args.net, args.epochs, args.seed)
     record = {"set": args.set, "samples": len(loaded.y), "noise_rate": float((wrong == 1).sum() / (wrong >= 0).sum())}
-    record |= {"net": "small_cnn", "seed": args.seed, "result": found, **environment()}
+    record |= {"net": args.net, "seed": args.seed, "result": found, **environment()}
     args.out.mkdir(parents=True, exist_ok=True)
     write_text(args.out / f"{name}.json", json.dumps(record, indent=2) + "\n")
     print(name, json.dumps(found), flush=True)

@@ -323,7 +323,8 @@ def noise(
     from codivide.data.options import ReadOptions
     from codivide.data.sources import load
     from codivide.files import atomic
-    from codivide.noise_estimate import is_run, noise_report
+    from codivide.noise_estimate import noise_report
+    from codivide.run_folder import is_run
 
     _check_new_file(out)
     run = spec is None and is_run(Path(source))

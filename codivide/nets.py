@@ -103,6 +103,25 @@ class DenseLayer(nn.Module):
         return torch.cat([x, self.body(x)], 1)
 
 
+class AirGroup(nn.Module):
+    """Conv, max-pool by 2, BN, GELU, conv, BN, GELU (Jordan 2024)."""
+
+    def __init__(self, inputs: int, width: int, ceil: bool) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(inputs, width, 3, padding=1, bias=False)
+        self.pool = nn.MaxPool2d(2, ceil_mode=ceil)
+        self.norm1 = nn.BatchNorm2d(width)
+        self.second = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(width)
+        self.act = nn.GELU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, inputs, H, W] -> [B, width, H / 2, W / 2]``."""
+        halved = self.act(self.norm1(self.pool(self.first(x))))
+        out: Tensor = self.act(self.norm2(self.second(halved)))
+        return out
+
+
 class Residual(nn.Module):
     """The input plus what ``body`` makes of it."""
 
@@ -136,6 +155,25 @@ def small_cnn(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet
         nn.Sequential(_conv3(64, 128, 2), Residual(_conv3(128, 128), _conv3(128, 128))),
     ]
     return StagedNet(stages, _average(), 128, classes, dropout)
+
+
+def airbench(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
+    """After "94% on CIFAR-10 in 3.29 Seconds on a Single GPU" (Jordan 2024) at half its width: 0.48 million parameters.
+
+    Two and a half times the work of ``small_cnn``, and more accurate. Its whitening, initial weights and
+    frozen scales are left out, so that every optimizer here trains it. The stem brings an image to at most 32 pixels.
+    """
+    size, stride = max(shape[1:]), 1
+    while size // stride > 32:
+        stride *= 2
+    stem = nn.Sequential(nn.Conv2d(shape[0], 24, 2 * stride, stride, stride // 2), nn.GELU())
+    small = min(shape[1:]) // stride < 16  # three halvings would leave nothing
+    stages = [
+        nn.Sequential(stem, AirGroup(24, 32, small)),
+        AirGroup(32, 128, small),
+        AirGroup(128, 128, small),
+    ]
+    return StagedNet(stages, nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten()), 128, classes, dropout)
 
 
 def cnn9(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
@@ -248,6 +286,7 @@ def resnext101_64x4d(shape: tuple[int, ...], classes: int, dropout: float) -> St
 #: Name -> constructor ``(shape, classes, dropout) -> net``; ``build`` knows ``timm:NAME[:pretrained]`` too.
 NETS: dict[str, Callable[[tuple[int, ...], int, float], StagedNet]] = {
     "small_cnn": small_cnn,
+    "airbench": airbench,
     "mlp": mlp,
     "cnn9": cnn9,
     "preact_resnet18": preact_resnet18,

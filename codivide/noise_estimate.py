@@ -50,7 +50,7 @@ from codivide.errors import InputError
 from codivide.estimator import NoisyLabelClassifier
 from codivide.job import Outcome
 from codivide.label_noise import Rates
-from codivide.run_folder import PREDICTIONS
+from codivide.run_folder import PREDICTIONS, is_run
 
 Labels = np.ndarray[Any, np.dtype[np.int64]]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -58,6 +58,7 @@ Kind = Literal["none", "symmetric", "asymmetric", "instance-like", "unclear"]
 Level = Literal["good", "fair", "poor"]
 
 _MOST_PIXELS = 1_024  # values of an image that a linear classifier is asked to judge
+_FEW = 0.05  # a rate below may be no noise at all
 _WIDE = 1.645  # standard deviations of a two-sided 90 % interval
 
 
@@ -197,11 +198,6 @@ class NoiseReport:
 _SHOWN = 40
 
 
-def is_run(path: Path) -> bool:
-    """Whether a path is the folder of a run, finished or not."""
-    return (path / "config.json").is_file()
-
-
 def noise_report(
     X_or_run: Any,
     y: Any = None,
@@ -322,7 +318,7 @@ def _learnable(probs: Floats, given: Labels) -> bool:
 
 
 def _kind(best: Rates, probs: Floats, given: Labels) -> Kind:
-    if best.rate < 0.05 and best.estimates["latent noise"] < 0.02:
+    if best.rate < _FEW and best.estimates["latent noise"] < 0.02:
         return "none"
     dependence, size = evidence.pair_dependence(best.latent.prior, probs, given)
     if dependence > 0.3 and size >= 30:
@@ -356,6 +352,11 @@ def _trust(best: Rates, given: Labels, width: float, learnable: bool, separates:
         reasons.append((2 if len(given) < 100 else 1, f"Only {len(given)} labels."))
     if smallest < 20:
         reasons.append((2 if smallest < 5 else 1, f"The smallest class has {smallest} labels: its row is a guess."))
+    if learnable and best.rate < _FEW:
+        text = (
+            "Labels that were made by a rule which the features show, such as key words, look right to every estimate: "
+        )
+        reasons.append((0, text + "if these may be such, check some by hand."))
     text = "The losses show two groups." if separates else "The losses show no two groups."
     reasons.append((0, text))
     if not any(weight for weight, _ in reasons):

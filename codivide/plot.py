@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 from codivide.errors import InputError
 from codivide.files import atomic
-from codivide.run_folder import METRICS
+from codivide.run_folder import METRICS, is_run
 
 # Okabe and Ito's colours, which also differ for the colour-blind and, in their order here, in grey.
 BLUE, VERMILLION, GREY, BLACK = "#0072B2", "#D55E00", "#8C8C8C", "#222222"
@@ -82,7 +82,7 @@ def read(run: Path) -> Record:
     Raises:
         InputError: no run, or one without a finished epoch.
     """
-    if not (run / "config.json").is_file():
+    if not is_run(run):
         raise InputError(f"{run} is not the folder of a run (it holds no config.json)")
     try:
         config = json.loads((run / "config.json").read_text(encoding="utf-8"))

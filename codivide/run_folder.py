@@ -33,6 +33,22 @@ _WRITTEN = (
 )
 
 
+def is_run(path: Path) -> bool:
+    """Whether a path is the folder of a run, finished or not.
+
+    Raises:
+        InputError: its run was stopped before anything was chosen, so there is only the scout.
+    """
+    if (path / "config.json").is_file():
+        return True
+    if (path / SCOUT / "config.json").is_file():
+        raise InputError(
+            f"the run in {path} was stopped while it chose its method: go on with codivide fit ... --out {path} "
+            f"--resume (what the scout has seen so far: codivide plot {path / SCOUT})"
+        )
+    return False
+
+
 def check_folder(out: Path, resume: bool = False, overwrite: bool = False) -> None:
     """Whether a run may be written to ``out``; asked before any long work, changes nothing.
 

@@ -1,5 +1,6 @@
 """Networks: sizes of the literature, shapes, gradients and clear refusals."""
 
+import itertools
 import sys
 
 import pytest
@@ -61,6 +62,19 @@ def test_light_nets(name, shape):
 def test_heavy_nets(name):
     # The ImageNet stems leave 1 pixel of 8, and batch normalisation of 2 values a hundred times over overflows.
     check(name, (1, 32, 32) if name.startswith("resne") else (1, 8, 8))
+
+
+@pytest.mark.parametrize(("size", "after"), [((32, 32), (15, 15)), ((224, 224), (14, 14)), ((8, 200), (1, 13))])
+def test_airbench_takes_any_size_and_its_groups_halve(size, after):
+    net = nets.build("airbench", (3, *size), 5)
+    sizes, x = [], torch.randn(2, 3, *size)
+    for stage in net.stages:
+        x = stage(x)
+        sizes.append(tuple(x.shape[2:]))
+    assert sizes[0] == after
+    for one, two in itertools.pairwise(sizes):
+        assert all(abs(half - side / 2) <= 0.5 for side, half in zip(one, two, strict=True))
+    check("airbench", (3, *size))
 
 
 @pytest.mark.parametrize("width", [1, 64, 20_000])

@@ -8,7 +8,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from codivide import InputError, plot
+from codivide import InputError, noise_report, plot
 from codivide.cli import main
 
 EPOCHS = 8
@@ -194,3 +194,13 @@ def test_matplotlib_is_loaded_only_to_draw():
     code = "import sys, codivide.cli, codivide.job; print('matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_run_that_was_stopped_while_it_chose_says_how_to_go_on(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    write(folder / "scout", rows(), finished=False)
+    for look in (plot.read, noise_report):
+        with pytest.raises(InputError, match=r"stopped while it chose.*--resume.*codivide plot .*scout"):
+            look(folder)
+    assert plot.read(folder / "scout").rows
