@@ -1,6 +1,6 @@
 """A person's effort: how many of the first issues are wrong, ours in one run against cleanlab's cross-validation.
 
-    CODIVIDE_DATA=... python benchmarks/effort.py --set worse [--method elr --epochs 40] [--net airbench] [--runs FOLDER] [--out FOLDER]
+    python benchmarks/effort.py --set worse [--method elr --epochs 40] [--net airbench] [--runs FOLDER] [--out FOLDER]
 
 Both sides have the same network, images and optimizer. Ours: one run, ranked by the table's p(clean). cleanlab: five
 folds of plain cross-entropy, ranked by its label quality score (self-confidence); then it is trained
