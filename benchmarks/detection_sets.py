@@ -88,13 +88,17 @@ def _chosen(count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
     return np.sort(np.random.default_rng(0).permutation(count)[:IMAGES])
 
 
-def _cifar(labels: str) -> Set:
-    loaded = named.load(f"cifar10n:{labels}", download=False)
-    assert loaded.truth is not None
+def photos(labels: str, spec: str = "", seed: int = 0) -> Set:
+    """CIFAR-10 with the human labels "aggre", "random1", ..., "worse", or with injected noise and "true" ones."""
+    loaded = named.load("cifar10" if labels == "true" else f"cifar10n:{labels}", download=False)
     assert loaded.test is not None
     ids = _chosen(len(loaded.y))
     x, x_test = photo_features()
-    return Set(x, loaded.y[ids], loaded.truth[ids], x_test, loaded.test.y, 10)
+    truth = (loaded.y if loaded.truth is None else loaded.truth)[ids]
+    given = loaded.y[ids]
+    if spec:
+        given = noise.apply(noise.parse(spec), truth, loaded.classes, np.random.default_rng(seed), None, "cifar10")
+    return Set(x, given, truth, x_test, loaded.test.y, 10)
 
 
 def _fashion(spec: str, seed: int) -> Set:
@@ -114,8 +118,8 @@ SETS: dict[str, Callable[[int], Set]] = {
     "music_crowd": lambda seed: _music_crowd(),
     "hausa": lambda seed: _hausa(),
     "youtube": lambda seed: _youtube(),
-    "cifar10n_aggre": lambda seed: _cifar("aggre"),
-    "cifar10n_worse": lambda seed: _cifar("worse"),
+    "cifar10n_aggre": lambda seed: photos("aggre"),
+    "cifar10n_worse": lambda seed: photos("worse"),
     "fashion_symmetric_20": lambda seed: _fashion("symmetric:0.2", seed),
     "fashion_symmetric_40": lambda seed: _fashion("symmetric:0.4", seed),
     "fashion_asymmetric_40": lambda seed: _fashion("asymmetric:0.4", seed),

@@ -3,7 +3,8 @@
 python benchmarks/noise_estimate.py [--out results/noise] [--only digits music] [--runs]
 
 Every setting is one JSON file; what is there already is left out. ``--runs`` adds the settings on CIFAR-10, for which
-``codivide fit`` trains plain cross-entropy first (small_cnn, 12 epochs, 4,000 images) and the report reads the run.
+``codivide fit`` trains plain cross-entropy first (small_cnn, 4,000 images, its own number of epochs) and the report
+reads the run.
 """
 
 from __future__ import annotations
@@ -37,9 +38,11 @@ KNOWN = {
     "music_genre single": "music_single",
     "hausa distant": "hausa",
     "youtube majority": "youtube",
-    "cifar10n:aggre efficientnet-lite0": "cifar10n_aggre",
-    "cifar10n:worse efficientnet-lite0": "cifar10n_worse",
 }
+PHOTOS = {
+    **{f"cifar10n:{labels}": (labels, "") for labels in ("aggre", "random1", "random2", "random3", "worse")},
+    **{f"cifar10 {spec}": ("true", spec) for spec in ("symmetric:0", "symmetric:0.4", "asymmetric:0.4")},
+}  # encoded by EfficientNet-Lite0
 RUNS = (("cifar10n:worse", None), ("cifar10n:aggre", None), ("cifar10", "symmetric:0.4"), ("cifar10", "symmetric:0"))
 
 
@@ -66,6 +69,9 @@ def settings() -> Iterator[Setting]:
     for name, known in KNOWN.items():
         found = detection_sets.SETS[known](0)
         yield Setting(name, found.x, found.given, found.truth, found.classes)
+    for name, (labels, spec) in PHOTOS.items():
+        found = detection_sets.photos(labels, spec)
+        yield Setting(f"{name} efficientnet-lite0", found.x, found.given, found.truth, found.classes)
 
 
 def compare(report: NoiseReport, given: np.ndarray, truth: np.ndarray, classes: int) -> dict[str, Any]:
@@ -85,7 +91,7 @@ def trained(source: str, spec: str | None) -> dict[str, Any]:
     """Train by the command line, then report on the folder."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        words = ["fit", source, "--method", "cross_entropy", "--net", "small_cnn", "--epochs", "12", "--limit", "4000"]
+        words = ["fit", source, "--method", "cross_entropy", "--net", "small_cnn", "--limit", "4000"]
         words += ["--out", str(run), *(["--noise", spec] if spec else [])]
         subprocess.run([sys.executable, "-m", "codivide.cli", *words], check=True, capture_output=True)
         began = time.perf_counter()
