@@ -68,9 +68,32 @@ def rates(
         estimates["loss mixture"] = mixture
         upper = 0.5 * (upper + min(max(mixture, lower), upper))
     doubt = 1 - float(np.average(latent.prior.max(1), weights=weight))
-    rate = upper if in_sample else lower + doubt * (upper - lower)
+    counted_in = 1.0 if in_sample else max(doubt, by_sample(latent.prior, probs, given, lower))
+    rate = lower + counted_in * (upper - lower)
     share = (rate - lower) / (confident - lower) if confident > lower else 0.0
     return Rates(rate, estimates, (1 - share) * latent.joint + share * counted, latent, doubt)
+
+
+def by_sample(prior: Floats, probs: Floats, given: Labels, lower: float) -> float:
+    """How far noise that is certainly there also hides where samples are ambiguous, in [0, 1].
+
+    Errors of people gather at ambiguous samples. They do, as far as it can be seen, where within pairs of classes the
+    wrong labels depend on the sample: full from 0.1 above two standard errors of ``evidence.pair_dependence`` on.
+    Errors of a classifier on clean labels look the same, so this counts from a ``lower`` estimate of the rate of 5 %
+    on, and fully from 10 %.
+
+    Args:
+        prior: ``[N, C]``, P(true | sample) by ``evidence.latent_noise``.
+        probs: ``[N, C]``, out of sample.
+        given: labels ``[N]``.
+        lower: rate of wrong labels that is at least there.
+    """
+    dependence, size = evidence.pair_dependence(prior, probs, given)
+    if not size:
+        return 0.0
+    error = (1 / (3 * size)) ** 0.5  # of 2 AUROC - 1 of so many among many more
+    certain = np.clip((lower - 0.05) / 0.05, 0, 1)
+    return float(certain * np.clip((dependence - 2 * error) / 0.1, 0, 1))
 
 
 def wrong_share(joint: Floats) -> float:

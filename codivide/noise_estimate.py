@@ -9,10 +9,12 @@ The evidence comes from class probabilities of every sample: cross-fitted ones o
 2. **Upper estimate**: the confident joint (Northcutt et al. 2021), which counts errors of the classifier as noise.
    Where the losses (averaged over training, or cross-fitted) show two groups, the share of the high one by a Gaussian
    mixture, kept between the two estimates, is averaged with it.
-3. **Rate** = lower + doubt * (upper - lower), ``doubt`` in [0, 1] being ``1 - mean max_c P(true = c | sample)`` of the
-   latent model: where the classifier is sure, errors of its own are rare and the first estimate stands; what lies
-   between the two cannot be told apart by data, and a share of it as large as the doubt is counted. The joint counts
-   of (true class, given label) are mixed by the same weight, so rate, classes and matrix agree.
+3. **Rate** = lower + share * (upper - lower). What lies between the two cannot be told apart by data. The share is the
+   ``doubt`` in [0, 1], ``1 - mean max_c P(true = c | sample)`` of the latent model: where the classifier is sure,
+   errors of its own are rare and the first estimate stands. It is more, up to 1, where noise that is certainly there
+   (a lower estimate from 5 to 10 %) is seen to follow the sample, as that of people does
+   (``label_noise.by_sample``). The joint counts of (true class, given label) are mixed by the same
+   weight, so rate, classes and matrix agree.
    Probabilities of a run are of samples that it learned from: its being sure proves nothing, so the rate is the
    confident joint's, from averages over training (memorising makes it too low, slow learning too high).
 4. **Interval**: from the lower to the upper estimate, widened on either side by 1.645 standard deviations of the rate

@@ -159,6 +159,26 @@ def test_pair_dependence_tells_instance_noise_from_class_noise():
     assert evidence.pair_dependence(prior, probs, truth) == (0.0, 0)
 
 
+def test_noise_that_follows_the_sample_counts_as_far_as_it_is_certainly_there():
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, 4000)
+    score = rng.random(4000)
+    probs = np.where(np.arange(2) == truth[:, None], 0.95 - 0.2 * score[:, None], 0.05 + 0.2 * score[:, None])
+    prior = np.where(np.arange(2) == truth[:, None], 0.99, 0.01)
+
+    def judged(given: np.ndarray, wrong: float) -> float:
+        return label_noise.by_sample(prior, probs, given, wrong)
+
+    by_class = np.where(rng.random(4000) < 0.2, 1 - truth, truth)
+    by_sample = np.where(rng.random(4000) < 0.4 * score, 1 - truth, truth)
+    assert judged(by_class, 0.2) == 0
+    assert judged(truth, 0.2) == 0  # nothing wrong to be seen
+    assert [judged(by_sample, wrong) for wrong in (0.05, 0.075, 0.1, 0.3)] == pytest.approx([0, 0.5, 1, 1])
+    few = by_sample.copy()
+    few[np.flatnonzero(by_sample != truth)[9:]] = truth[np.flatnonzero(by_sample != truth)[9:]]
+    assert judged(few, 0.3) == 0  # fewer than 10 of a pair say nothing
+
+
 def test_rates_are_matched_and_the_order_stays():
     rng = np.random.default_rng(0)
     clean_prob, given = rng.random(500), rng.integers(0, 3, 500)
