@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from codivide import METHODS, FeatureModel, NoisyLabelClassifier, divide
 from codivide.choose import Evidence, decide, execute
-from codivide.choose.rule import plain_hyper
+from codivide.choose.rule import epochs_cost, plain_hyper
 from codivide.choose.run import average_decay, compare, rescaled
 from codivide.cli import application
 from codivide.data.arrays import from_arrays
@@ -142,6 +142,12 @@ def test_a_budget_is_kept_by_the_reckoning(seconds):
         assert any(f"{decision.epochs} epochs instead of {SEEN.epochs}" in reason for reason in decision.reasons)
     if decision.method == "dividemix" and decision.hyper["warmup"] < SEEN.settled_epoch:
         assert f"warm-up {decision.hyper['warmup']} of them" in decision.reasons[-1]
+
+
+def test_looks_at_the_data_cost_the_same_whatever_is_trained():
+    trained = epochs_cost(0.5, 2.0, 10, 4)
+    assert trained == pytest.approx(2 * (2 * 4 + (2 * 18 * 0.5 + 2) / 3 * 6))
+    assert epochs_cost(0.5, 5.0, 10, 4, look_seconds=3.0) == pytest.approx(trained + 2 * 3 * 10)
 
 
 def test_without_time_the_scout_is_the_result():

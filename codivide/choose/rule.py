@@ -40,7 +40,8 @@ class Evidence:
         fitted: agreement with the training labels at the scout's last epoch.
         memorises: held-out agreement fell by more than its standard error while training agreement rose.
         lost: names of the classes that the scout hardly predicts.
-        scout_seconds: of one of its epochs.
+        scout_seconds: of one of its epochs, with its looks at training and test data.
+        look_seconds: of these looks alone.
         seconds_left: for the rest; None: no budget.
     """
 
@@ -65,6 +66,7 @@ class Evidence:
     doubt: str = ""
     lost: tuple[str, ...] = ()
     scout_seconds: float = 0.0
+    look_seconds: float = 0.0
     seconds_left: float | None = None
 
 
@@ -111,7 +113,7 @@ def decide(seen: Evidence, method: str = "auto") -> Decision:
         reasons.append(_correct_reason(seen, gap))
     hyper, why = settings(seen, gap)
     epochs, remark = _epochs(seen, hyper)
-    cost = epochs_cost(seen.rate, seen.scout_seconds, epochs, hyper["warmup"])
+    cost = epochs_cost(seen.rate, seen.scout_seconds, epochs, hyper["warmup"], seen.look_seconds)
     must_win = seen.rate <= LITTLE or _hardly_noisy(seen) or not _fits_noise(seen, gap)
     if method == "auto" and epochs < min(FEW_EPOCHS, seen.epochs):
         short = f"plain training: {seen.seconds_left:.0f} s are left, too few for a correction after its warm-up"
@@ -245,19 +247,21 @@ def _plain(seen: Evidence, reasons: tuple[str, ...]) -> Decision:
     return Decision("cross_entropy", hyper, epochs, reasons, seconds=seconds)
 
 
-def epochs_cost(rate: float, scout_seconds: float, epochs: int, warmup: int) -> float:
+def epochs_cost(rate: float, scout_seconds: float, epochs: int, warmup: int, look_seconds: float = 0.0) -> float:
     """Seconds that DivideMix needs at a rate of wrong labels, reckoned from the seconds of one epoch of the scout.
 
     In units of a forward pass of one image: the scout's epoch takes 3 N. For every labelled batch of size B a network
     of DivideMix trains on 4 B mixed images (12 B), and guesses and refines with 6 B views; both networks measure N.
+    Both look at the data, which takes as long whatever they train on.
     """
     share = min(max(1 - rate, 0.2), 0.95)
     epoch = (2 * 18 * share + 2) / 3
-    return scout_seconds * (2 * min(warmup, epochs) + epoch * max(epochs - warmup, 0))
+    trained = (scout_seconds - look_seconds) * (2 * min(warmup, epochs) + epoch * max(epochs - warmup, 0))
+    return trained + 2 * look_seconds * epochs
 
 
 def _epochs(seen: Evidence, hyper: dict[str, Any]) -> tuple[int, list[str]]:
-    whole = epochs_cost(seen.rate, seen.scout_seconds, seen.epochs, hyper["warmup"])
+    whole = epochs_cost(seen.rate, seen.scout_seconds, seen.epochs, hyper["warmup"], seen.look_seconds)
     if seen.seconds_left is None or whole <= seen.seconds_left:
         return seen.epochs, []
     epochs = max(int(seen.epochs * seen.seconds_left / whole), 1)

@@ -25,7 +25,7 @@ from codivide import job as jobs
 from codivide.choose.rule import LOCKED, Decision, Evidence, decide, epochs_cost, plain_hyper
 from codivide.data.loaded import Loaded
 from codivide.data.rows import subset
-from codivide.early_learning import memorises
+from codivide.early_learning import evaluation_epochs, memorises
 from codivide.engine import Method, Run
 from codivide.errors import InputError
 from codivide.features.options import NOT_FOR_FEATURES, Features
@@ -291,8 +291,10 @@ class _Choosing:
         saved = None if self.out is None else self.out / SCOUT / "config.json"
         if self.resume and saved is not None and saved.is_file():
             return rescaled(plan, int(json.loads(saved.read_text(encoding="utf-8"))["plan"]["epochs"]))
-        each = self._rehearse()
-        both = each * plan.epochs + epochs_cost(GUESS, each, plan.epochs, plan.epochs // 4)
+        trained = self._rehearse()
+        each = trained * (1 + self._looking())
+        correction = epochs_cost(GUESS, each, plan.epochs, plan.epochs // 4, trained * self._looking())
+        both = each * plan.epochs + correction
         epochs = plan.epochs if both <= 0.85 * budget else max(int(plan.epochs * 0.85 * budget / both), 1)
         if epochs < min(15, plan.epochs):  # no time for a correction
             epochs = max(1, min(plan.epochs, int(0.85 * budget / each)))
@@ -301,18 +303,19 @@ class _Choosing:
         return rescaled(plan, epochs)
 
     def _rehearse(self) -> float:
-        """Seconds of an epoch of plain training with its looks at the data, from the second of two short passes."""
+        """Seconds of an epoch of plain training without its looks at the data, from the second of two short passes."""
         labelled = np.flatnonzero(self.loaded.y >= 0)
         few = labelled[np.linspace(0, len(labelled) - 1, min(len(labelled), 8 * self.job.plan.batch_size)).astype(int)]
         part = replace(subset(self.loaded, np.unique(few)), test=None, confirmed=None)
         short = replace(self.job, method=CrossEntropy(), plan=rescaled(self.job.plan, 2), record_learning=False)
         seconds = jobs.execute(replace(short, choice={}), part).history[-1]["seconds"]
-        return float(seconds) * len(labelled) / len(part.y) * self._looking()
+        return float(seconds) * len(labelled) / len(part.y)
 
     def _looking(self) -> float:
-        """What an epoch takes with its looks at training and test data, as a multiple; a look is a third of a pass."""
+        """What the looks at training and test data take, as a share of an epoch's training; a look is a third of it."""
         tested = 0 if self.loaded.test is None else len(self.loaded.test.y)
-        return 1 + (len(self.loaded.y) + tested) / (3 * len(self.loaded.y))
+        looks = len(evaluation_epochs(self.job.plan.epochs, self.job.evaluate_every)) / self.job.plan.epochs
+        return looks * (len(self.loaded.y) + tested) / (3 * len(self.loaded.y))
 
     def _evidence(self, scouted: Outcome, held: np.ndarray[Any, Any]) -> Evidence:
         from codivide.noise_estimate import noise_report  # it knows the estimator, which knows this room
@@ -333,7 +336,7 @@ class _Choosing:
         predicted = scouted.model.logits(subset(self.loaded, np.flatnonzero(labels >= 0)).x).argmax(1).numpy()
         found = np.bincount(predicted, minlength=len(given))
         lost = np.flatnonzero((given >= FEWEST) & (found < LOCKED * given))
-        looked = float(scouted.summary["training_seconds"]) / len(rows) * self._looking()
+        trained = float(scouted.summary["training_seconds"]) / len(rows)
         left = None
         if self.auto is not None and self.auto.budget is not None:
             left = max(0.85 * self.auto.budget - (time.monotonic() - self.began), 0.0)
@@ -358,7 +361,8 @@ class _Choosing:
             fitted=float(rows[-1]["training_accuracy"]),
             memorises=memorises(rows, int(held.sum())),
             lost=tuple(str(self.loaded.classes[k]) for k in lost),
-            scout_seconds=looked,
+            scout_seconds=trained * (1 + self._looking()),
+            look_seconds=trained * self._looking(),
             seconds_left=left,
         )
 
