@@ -15,6 +15,7 @@ from codivide.methods.dividemix import PAPER
 FITTED = 0.1  # training agreement above held-out agreement by this much: the network can fit labels it should not
 LOCKED = 0.5  # a class predicted less than this share of its label share is being lost
 FEW_EPOCHS = 15  # fewer leave a correction no time after its warm-up
+DOUBTFUL, GOOD = 0.6, 0.8  # shares of right guesses between which they begin to count
 LITTLE, MUCH, EXTREME = 0.2, 0.5, 0.85  # rates between which the weight of guesses rises, and where trust ends
 
 
@@ -168,19 +169,34 @@ def _weight(seen: Evidence) -> tuple[float, str]:
     spread = 1 - _rise(seen.concentration, EVEN, ONE_WAY) if seen.kind != "instance-like" else 0.0
     if seen.rate > MUCH:  # noise of this size that goes one way could not be told from the truth
         spread = max(spread, _rise(seen.rate, MUCH, 0.6))
-    amount = max(amount * spread, _rise(_hidden(seen), 0.3, 0.7))
+    right = guessed_right(seen)
+    amount = max(amount * spread * _rise(right, DOUBTFUL, GOOD), _rise(_hidden(seen), 0.3, 0.7))
     weight = float(round(most * amount * (2 if seen.rate >= EXTREME else 1), 1))
     rate = f"{seen.rate:.0%}"
     if weight == 0 and amount * most == 0 and seen.rate <= LITTLE:
         return weight, f"lambda_u = 0: at {rate} noise there are enough clean labels to guess little"
+    if weight == 0 and right <= DOUBTFUL:
+        text = (
+            f"lambda_u = 0: for all that the held-out labels show, no more than {right:.0%} of the scout's guesses may "
+        )
+        return weight, text + "be right; others would teach their mistakes"
     if weight == 0:
         text = f"lambda_u = 0: at {rate} {seen.kind} noise the guesses of the wrong labels repeat the same mistakes"
         return weight, text
     text = f"lambda_u = {weight:g} (weight of the guesses): 2.5 for each of {seen.classes} classes, at most 150, where "
     text += (
-        f"half of the labels are wrong, evenly spread; here {rate}, concentration {seen.concentration:.2f} (0: evenly "
+        f"half of the labels are wrong, evenly spread, and guesses are good; here {rate}, concentration "
+        f"{seen.concentration:.2f} (0: evenly spread, 1: each class goes to one other), "
     )
-    return weight, text + "spread, 1: each class goes to one other)"
+    return weight, text + f"and at least {right:.0%} of the guesses right"
+
+
+def guessed_right(seen: Evidence) -> float:
+    """The share of the scout's guesses that is right at least: a guess agrees with a held-out label if both are right.
+
+    (Or if both make the same mistake, which is left out.) At most 1 - ``low`` of these labels are right.
+    """
+    return min(seen.agreement / max(1 - seen.low, 1e-9), 1.0)
 
 
 def _rise(value: float, low: float, high: float) -> float:
