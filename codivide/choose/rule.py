@@ -176,10 +176,8 @@ def _weight(seen: Evidence) -> tuple[float, str]:
     if weight == 0 and amount * most == 0 and seen.rate <= LITTLE:
         return weight, f"lambda_u = 0: at {rate} noise there are enough clean labels to guess little"
     if weight == 0 and right <= DOUBTFUL:
-        text = (
-            f"lambda_u = 0: for all that the held-out labels show, no more than {right:.0%} of the scout's guesses may "
-        )
-        return weight, text + "be right; others would teach their mistakes"
+        text = f"lambda_u = 0: all that the held-out labels show is that at least {right:.0%} of the scout's guesses "
+        return weight, text + "are right; wrong ones would teach their mistakes"
     if weight == 0:
         text = f"lambda_u = 0: at {rate} {seen.kind} noise the guesses of the wrong labels repeat the same mistakes"
         return weight, text
