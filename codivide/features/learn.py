@@ -135,8 +135,8 @@ class _Clock:
 
     def allows(self, step: str, since: float | None = None) -> bool:
         """Whether as long again as from ``since`` (else from the beginning) till now still fits; else notes it."""
-        now = time.monotonic()
-        allowed = self.deadline is None or 2 * now - (since or self.began) <= self.deadline
+        now, since = time.monotonic(), self.began if since is None else since
+        allowed = self.deadline is None or 2 * now - since <= self.deadline
         if not allowed and step not in self.left_out:
             self.left_out.append(step)
         return allowed
