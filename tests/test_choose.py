@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 from codivide import METHODS, FeatureModel, NoisyLabelClassifier, divide
 from codivide.choose import Evidence, decide, execute
-from codivide.choose.rule import epochs_cost, plain_hyper
-from codivide.choose.run import average_decay, compare, rescaled
+from codivide.choose.rule import epochs_cost, plain_epochs, plain_hyper
+from codivide.choose.run import LONGER, average_decay, compare, rescaled
 from codivide.cli import application
 from codivide.data.arrays import from_arrays
 from codivide.data.sources import load
@@ -32,6 +32,7 @@ from codivide.methods.auto import Auto
 from codivide.methods.cross_entropy import CrossEntropy
 from codivide.methods.dividemix import PAPER, DivideMix
 from codivide.recipes import RECIPES
+from codivide.run_folder import CHECKPOINT
 from tests import toys
 
 SEEN = Evidence(
@@ -134,6 +135,21 @@ def test_plain_training_ends_where_it_helped_the_scout_most():
     assert plain_hyper(replace(SEEN, high=0.05), SEEN.epochs) == {}  # right labels may be learned to the end
 
 
+def test_plain_training_is_drawn_out_where_little_is_wrong_and_nothing_memorised():
+    little = replace(SEEN, memorises=False, rate=0.1, longer=4.0)
+    assert plain_epochs(little) == 4 * SEEN.epochs
+    assert plain_hyper(little, 4 * SEEN.epochs) == {}  # to the end
+    for unlike in ({"memorises": True}, {"rate": 0.3}, {"longer": 1.0}):
+        assert plain_epochs(replace(little, **unlike)) == SEEN.epochs
+    nothing = replace(little, fitted=0.45, high=0.05, low=0.0, rate=0.02, kind="none")
+    decision = decide(nothing)
+    assert (decision.method, decision.epochs) == ("cross_entropy", 4 * SEEN.epochs)
+    assert f"{4 * SEEN.epochs} epochs of plain training, more than {SEEN.epochs}" in decision.reasons[-1]
+    assert decision.seconds == pytest.approx(4 * SEEN.epochs * SEEN.scout_seconds)
+    short = decide(replace(nothing, seconds_left=2 * SEEN.epochs * SEEN.scout_seconds))
+    assert short.epochs == 2 * SEEN.epochs
+
+
 @pytest.mark.parametrize("seconds", [100.0, 300.0, 600.0, 1e6])
 def test_a_budget_is_kept_by_the_reckoning(seconds):
     decision = decide(replace(SEEN, seconds_left=seconds))
@@ -181,7 +197,15 @@ def test_comparison_is_paired():
     assert compare(plain, worse, 0.5).kept == "correction"
 
 
-def test_comparison_keeps_the_correction_within_the_error_unless_it_must_win():
+def test_comparison_keeps_the_correction_within_two_errors_unless_it_must_win():
+    best = np.arange(400) < 200
+    for won, kept in ((18, "correction"), (14, "plain")):  # and 30 lost: 12 fewer and 16; twice the error is near 14
+        other = best.copy()
+        other[:30], other[400 - won :] = False, True
+        verdict = compare(other, best, 0.3)
+        assert verdict.difference == pytest.approx((won - 30) / 400)
+        assert -3 * verdict.error < verdict.difference < -verdict.error
+        assert verdict.kept == kept
     plain = np.arange(100) % 2 == 0
     other = ~plain
     other[0] = other[2] = True  # 52 to 50, of which nearly all disagree
@@ -286,7 +310,7 @@ def test_epochs_in_which_nothing_is_learned_write_no_checkpoint(tmp_path):
     assert [row["epoch"] for row in resumed.history] == [1, 2, 3, 4, 5, 6]
 
 
-def _loaded(samples: int = 240, noise: float = 0.4, classes: int = 3, seed: int = 3):
+def _loaded(samples: int = 240, noise: float = 0.4, classes: int = 3, seed: int = 2):
     rng = np.random.default_rng(seed)
     truth = np.arange(samples) % classes
     x = (2.0 * np.eye(classes, 8)[truth] + rng.normal(size=(samples, 8))).astype(np.float32)
@@ -337,13 +361,37 @@ def test_everything_is_recorded(whole):
     assert whole.outcome.summary["plan"]["average"] > 0
 
 
-def test_hidden_labels_are_judged_but_not_learned_from(whole):
+def test_hidden_labels_are_learned_from_once_the_trial_is_passed(whole):
     held = json.loads((whole.folder / "choice.json").read_text())["held_out"]
-    assert np.flatnonzero(whole.outcome.evidence["given"] < 0).tolist() == held
-    clean_prob = whole.outcome.table["clean_prob"].to_numpy()
-    assert np.isfinite(clean_prob).all()
+    given: dict[int, np.ndarray] = {}
+
+    def begin(name, epochs):
+        def progress(run, row):
+            if name == "dividemix":
+                given[row["epoch"]] = run.data.y.numpy().copy()
+
+        return progress
+
+    outcome = execute(_job(), _loaded(), begin=begin)
+    labels = _loaded().y
+    for epoch, known in given.items():  # 8 epochs: the trial is after epoch 5
+        assert (known[held] == (-1 if epoch <= 5 else labels[held])).all(), epoch
+        others = np.delete(np.arange(len(labels)), held)
+        assert (known[others] == labels[others]).all()
+    assert outcome.summary["choice"]["verdict"]["text"].startswith("after epoch 5 of 8, of 24 held-out labels")
+    assert outcome.table.equals(whole.outcome.table)
+    assert np.isfinite(outcome.table["clean_prob"].to_numpy()).all()
+
+
+def test_labels_that_no_epoch_was_left_for_are_judged_by_their_losses(monkeypatch):
+    monkeypatch.setattr("codivide.choose.run.TRIAL", 1.0)
     data = _loaded()
-    losses = sample_loss(whole.outcome.model.logits(data.x), torch.from_numpy(data.y))[held]
+    outcome = execute(replace(_job(), record_learning=False), data)
+    held = outcome.run.data.withheld.numpy() >= 0
+    assert held.sum() == 24
+    losses = sample_loss(outcome.model.logits(data.x), torch.from_numpy(data.y))[torch.from_numpy(held)]
+    clean_prob = outcome.table["clean_prob"].to_numpy()
+    assert np.isfinite(clean_prob).all()
     assert clean_prob[held] == pytest.approx(divide.gmm(losses).clean_prob.numpy())
 
 
@@ -430,6 +478,7 @@ def test_a_run_without_a_choice_leaves_none_of_an_older_one(copied):
 def test_plain_training_is_kept_where_the_correction_loses(copied, monkeypatch):
     record = json.loads((copied / "choice.json").read_text())
     (copied / "choice.json").write_text(json.dumps({**record, "verdict": None}))  # as before the comparison
+    (copied / CHECKPOINT).unlink()
     monkeypatch.setattr("codivide.choose.run.compare", _loses)
 
     def killing(name, epochs):
@@ -452,6 +501,41 @@ def test_plain_training_is_kept_where_the_correction_loses(copied, monkeypatch):
     assert json.loads((copied / "config.json").read_text())["method"] == "cross_entropy"
     again = execute(_job(), _loaded(), copied, resume=True)
     assert again.table.equals(outcome.table)
+
+
+def test_plain_training_that_is_kept_is_drawn_out(copied):
+    record = json.loads((copied / "choice.json").read_text())
+    record["verdict"] = {**record["verdict"], "kept": "plain", "text": "plain training is kept"}
+    record["key"]["longer"] = 3.0
+    record["evidence"] |= {"rate": 0.1, "memorises": False, "longer": 3.0}
+    (copied / "choice.json").write_text(json.dumps(record))
+
+    def killing(name, epochs):
+        def progress(run, row):
+            if row["epoch"] == 10:
+                raise _KilledError
+
+        return progress
+
+    said: list[str] = []
+    job = replace(_job(), method=Auto(longer=3.0))
+    with pytest.raises(_KilledError):
+        execute(job, _loaded(), copied, resume=True, begin=killing, say=said.append)
+    assert said[-1].startswith("24 epochs of plain training, more than 8: about 10% of the labels are wrong")
+    outcome = execute(job, _loaded(), copied, resume=True)
+    assert outcome.summary["choice"]["verdict"]["text"] == f"plain training is kept; {said[-1]}"  # once
+    plan = rescaled(_job().plan, 24)
+    assert outcome.run.plan == replace(plan, average=outcome.run.plan.average)
+    straight = execute(replace(_job(), method=CrossEntropy(), plan=outcome.run.plan), _loaded())
+    assert outcome.table.equals(straight.table)  # all labels, to the end
+
+
+def test_a_given_number_of_epochs_is_not_drawn_out():
+    longer = {}
+    for name, opened in (("given", ("average",)), ("open", ("average", "epochs"))):
+        outcome = execute(replace(_job(2), open=opened), _loaded())
+        longer[name] = outcome.summary["choice"]["evidence"]["longer"]
+    assert longer == {"given": 1.0, "open": LONGER}
 
 
 def test_the_scout_is_kept_where_no_time_is_left(copied):

@@ -44,6 +44,7 @@ class Evidence:
         scout_seconds: of one of its epochs, with its looks at training and test data.
         look_seconds: of these looks alone.
         seconds_left: for the rest; None: no budget.
+        longer: times as many epochs as planned that plain training may take.
     """
 
     labelled: int
@@ -69,6 +70,7 @@ class Evidence:
     scout_seconds: float = 0.0
     look_seconds: float = 0.0
     seconds_left: float | None = None
+    longer: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -244,18 +246,34 @@ def _correct_reason(seen: Evidence, gap: float) -> str:
 
 
 def plain_hyper(seen: Evidence, epochs: int) -> dict[str, Any]:
-    """Settings of plain training on all labels: where labels are wrong, no longer than it helped the scout."""
-    return {} if _hardly_noisy(seen) else {"last_epoch": max(round(seen.best_epoch * epochs / seen.epochs), 1)}
+    """Settings of plain training on all labels: where wrong ones are learned, no longer than it helped the scout."""
+    to_the_end = _hardly_noisy(seen) or plain_epochs(seen) > seen.epochs
+    return {} if to_the_end else {"last_epoch": max(round(seen.best_epoch * epochs / seen.epochs), 1)}
+
+
+def plain_epochs(seen: Evidence) -> int:
+    """Epochs of plain training on all labels: where few are wrong and none is memorised, more of them help."""
+    return seen.epochs if seen.memorises or seen.rate > LITTLE else round(seen.longer * seen.epochs)
+
+
+def longer_reason(seen: Evidence, epochs: int) -> str:
+    """Why plain training takes more epochs than planned."""
+    return (
+        f"{epochs} epochs of plain training, more than {seen.epochs}: about {seen.rate:.0%} of the labels are wrong, "
+        "and held-out agreement does not fall"
+    )
 
 
 def _plain(seen: Evidence, reasons: tuple[str, ...]) -> Decision:
-    epochs = seen.epochs
+    epochs = plain_epochs(seen)
     if seen.seconds_left is not None and seen.scout_seconds > 0:
         epochs = min(epochs, int(seen.seconds_left / seen.scout_seconds))
     if not epochs:
         return Decision("cross_entropy", reasons=(*reasons, "no time for another epoch: the scout is the result"))
     if epochs < seen.epochs:
         reasons = (*reasons, f"{epochs} epochs instead of {seen.epochs}: for more no time is left")
+    if epochs > seen.epochs:
+        reasons = (*reasons, longer_reason(seen, epochs))
     hyper = plain_hyper(seen, epochs)
     seconds = hyper.get("last_epoch", epochs) * seen.scout_seconds
     return Decision("cross_entropy", hyper, epochs, reasons, seconds=seconds)

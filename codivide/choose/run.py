@@ -2,7 +2,8 @@
 
 The scout is a whole run of its own in ``RUN/scout``: plain training with a weight average, without a stratified part of
 the given labels. Its evidence and what was decided lie in ``RUN/choice.json``, written atomically, so that a resumed
-run neither scouts nor decides again. The same part is hidden from the correction, and both are compared on it.
+run neither scouts nor decides again. The same part is hidden from the correction until both are compared on it; a
+correction that is kept goes on with all labels.
 """
 
 from __future__ import annotations
@@ -22,7 +23,16 @@ import torch
 
 from codivide import __version__
 from codivide import job as jobs
-from codivide.choose.rule import LOCKED, Decision, Evidence, decide, epochs_cost, plain_hyper
+from codivide.choose.rule import (
+    LOCKED,
+    Decision,
+    Evidence,
+    decide,
+    epochs_cost,
+    longer_reason,
+    plain_epochs,
+    plain_hyper,
+)
 from codivide.data.loaded import Loaded
 from codivide.data.rows import subset
 from codivide.early_learning import evaluation_epochs, memorises
@@ -30,7 +40,7 @@ from codivide.engine import Method, Run
 from codivide.errors import InputError
 from codivide.features.options import NOT_FOR_FEATURES, Features
 from codivide.files import atomic, write_text
-from codivide.job import Job, Outcome, Progress, build_method, default_plan, name_of
+from codivide.job import Job, Outcome, Progress, Trial, TrialLostError, build_method, default_plan, name_of
 from codivide.label_noise import concentration
 from codivide.methods.auto import Auto
 from codivide.methods.cross_entropy import CrossEntropy, stratified
@@ -43,6 +53,8 @@ Say = Callable[[str], None]
 
 FEWEST = 20  # held-out labels, below which nothing can be told
 MOST = 5_000  # held-out labels, above which more would tell little
+TRIAL = 0.6  # of the correction's epochs, after which it is compared with plain training
+LONGER = 4.0  # times as many epochs: about what two networks take that guess on several views
 GUESS = 0.33  # the rate of wrong labels as long as nothing is known
 _COPIED = ("labels.csv", "labels.parquet", PREDICTIONS, MODEL, METRICS, "skipped.csv")
 
@@ -129,8 +141,8 @@ def compare(
 ) -> Verdict:
     """Keep the correction unless the held-out labels speak against it.
 
-    Plain training's epoch was picked by these labels, which flatters it, so the correction may be worse by one standard
-    error; ``must_win`` is for where nothing but a gain speaks for it.
+    It may be worse by two standard errors: plain training's epoch was picked by these labels, which flatters it, and
+    the correction has not come to its end. ``must_win`` is for where nothing but a gain speaks for it.
 
     Args:
         correction: whether it agrees with each held-out given label, ``[H]``, H at least 2.
@@ -141,7 +153,7 @@ def compare(
     apart = correction.astype(float) - plain.astype(float)
     difference = float(apart.mean())
     error = float(apart.std(ddof=1) / math.sqrt(len(apart)))
-    worse = difference <= 0 if must_win else difference < -error
+    worse = difference <= 0 if must_win else difference < -2 * error
     kept = "plain" if worse else "correction"
     resolution = error / max(1 - rate, 0.05)
     if error:
@@ -200,21 +212,29 @@ class _Choosing:
         method = build_method(decision.method, **hyper) if self.auto else self.method.settled(**hyper)
         main = replace(self.job, method=method, plan=rescaled(self.job.plan, decision.epochs), choice=_public(record))
         progress = self.begin(decision.method, hyper.get("last_epoch", main.plan.epochs))
-        rows = record["held_out"] if self.auto and decision.method != "cross_entropy" else []
-        hidden = None
-        if rows:
-            hidden = np.zeros(len(self.loaded.y), dtype=bool)
-            hidden[rows] = True
-        outcome = jobs.execute(main, self.loaded, self.out, self.resume, progress, hidden, self._until(0.92))
-        if not rows:
-            return self._concluded(outcome, record)
-        right, plain = self._right(outcome, np.asarray(rows)), np.asarray(record["plain_right"])
-        verdict = compare(right, plain, record["evidence"]["rate"], decision.must_win)
-        record["verdict"] = asdict(verdict)
-        record["correction_seconds"] = _spent(outcome.summary)
-        self._write(record)
-        self.say(verdict.text)
-        return self._plain_again(record) if verdict.kept == "plain" else self._concluded(outcome, record)
+        trial = self._trial(decision, record) if self.auto and decision.method != "cross_entropy" else None
+        try:
+            outcome = jobs.execute(main, self.loaded, self.out, self.resume, progress, trial, self._until(0.92))
+        except TrialLostError:
+            return self._plain_again(record)
+        return self._concluded(outcome, record)
+
+    def _trial(self, decision: Decision, record: dict[str, Any]) -> Trial:
+        """The comparison on the held-out labels, while there is time left to learn from them."""
+        hidden = np.zeros(len(self.loaded.y), dtype=bool)
+        hidden[record["held_out"]] = True
+        epoch = math.ceil(TRIAL * decision.epochs)
+
+        def passed(right: np.ndarray[Any, np.dtype[np.bool_]], seconds: float) -> bool:
+            plain = np.asarray(record["plain_right"])
+            verdict = compare(right, plain, record["evidence"]["rate"], decision.must_win)
+            record["verdict"] = asdict(verdict) | {"text": f"after epoch {epoch} of {decision.epochs}, {verdict.text}"}
+            record["correction_seconds"] = seconds
+            self._write(record)
+            self.say(record["verdict"]["text"])
+            return verdict.kept == "correction"
+
+        return Trial(hidden, epoch, passed)
 
     def _share(self) -> float:
         """The share of the labels to hold out; 0 where there are too few to tell anything."""
@@ -364,7 +384,14 @@ class _Choosing:
             scout_seconds=trained * (1 + self._looking()),
             look_seconds=trained * self._looking(),
             seconds_left=left,
+            longer=self._longer(),
         )
+
+    def _longer(self) -> float:
+        """How far plain training may be drawn out; a number of epochs that was given stays."""
+        if self.auto is None:
+            return 1.0
+        return self.auto.longer or (LONGER if "epochs" in self.job.open else 1.0)
 
     def _right(self, outcome: Outcome, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.bool_]]:
         part = subset(self.loaded, rows)
@@ -421,10 +448,19 @@ class _Choosing:
 
     def _plain_again(self, record: dict[str, Any]) -> Outcome:
         """Plain training on all labels, as long as it helped the scout; where no time is left, the scout itself."""
-        seen, plan = Evidence(**record["evidence"]), rescaled(self.job.plan, record["evidence"]["epochs"])
-        method, deadline = CrossEntropy(**plain_hyper(seen, plan.epochs)), self._until(0.92)
+        seen, deadline = Evidence(**record["evidence"]), self._until(0.92)
+        fits = math.inf if deadline is None else (deadline - time.monotonic()) / max(seen.scout_seconds, 1e-9)
+        if "plain_epochs" not in record:  # else it has begun before
+            record["plain_epochs"] = int(max(min(plain_epochs(seen), fits), seen.epochs))
+            if record["plain_epochs"] > seen.epochs:
+                reason = longer_reason(seen, record["plain_epochs"])
+                record["verdict"]["text"] += f"; {reason}"
+                self.say(reason)
+            self._write(record)
+        plan = rescaled(self.job.plan, record["plain_epochs"])
+        method = CrossEntropy(**plain_hyper(seen, plan.epochs))
         epochs = method.last_epoch or plan.epochs
-        if deadline is not None and time.monotonic() + epochs * seen.scout_seconds > deadline:
+        if fits < epochs:
             record["verdict"]["kept"] = "scout"
             self._write(record)
             self.say("no time is left for plain training on all labels: the scout is the result")

@@ -17,14 +17,21 @@ class Auto(Method):
     Attributes:
         budget: seconds for choosing and training, from 1 to 10^9; None: what the chosen settings need.
         validation: share of the labels that is held out, in [0.02, 0.5]: choices are judged by agreement with them.
+        longer: how many times as many epochs plain training may take where few labels are wrong and none is memorised,
+            from 1 to 20; None: 4, about the time of a correction, or 1 where the number of epochs was given.
     """
 
     paper: ClassVar[str] = "-"
     summary: ClassVar[str] = "estimate the noise, then choose method and settings (default)"
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {"budget": (1, 1e9), "validation": (0.02, 0.5)}
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "budget": (1, 1e9),
+        "validation": (0.02, 0.5),
+        "longer": (1, 20),
+    }
 
     budget: float | None = None
     validation: float = 0.1
+    longer: float | None = None
 
     def start(self, run: Run) -> None:
         """Nothing can be trained before something is chosen."""

@@ -2,7 +2,8 @@
 
 Equal for all: images, labels, network, batch size, schedule, epochs. Fixed lambda_u is 0, 25 and 150, the values of the
 paper between which a user has to choose without knowing the noise; the ``long`` rows give plain training as many
-seconds as DivideMix has (two networks, four views: 3.8 times as many epochs).
+seconds as DivideMix has (two networks, four views: 3.8 times as many epochs). Auto has the same choice of them: the
+epochs of all others, or the ``long`` ones for plain training.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ FIELD: dict[str, dict[str, Any]] = {
     "dividemix_25": {"method": "dividemix", "hyper": PAPER},
     "dividemix_0": {"method": "dividemix", "hyper": {**PAPER, "lambda_u": 0.0}},
     "dividemix_150": {"method": "dividemix", "hyper": {**PAPER, "lambda_u": 150.0}},
-    "auto": {"method": "auto"},
+    "auto": {"method": "auto", "hyper": {"longer": 3.8}},
     "early_stopping": {"method": "cross_entropy", "hyper": _STOP},
     "cross_entropy_long": {"method": "cross_entropy", "times": 3.8},
     "early_stopping_long": {"method": "cross_entropy", "hyper": {**_STOP, "patience": 38}, "times": 3.8},
