@@ -87,7 +87,7 @@ def _choice(title: str, row: dict[str, Any]) -> str:
     held = "-"
     if verdict:
         held = f"{100 * verdict['difference']:+.1f} ± {100 * verdict['error']:.1f}: {verdict['kept']}"
-    minutes = (row["training_seconds"] + row.get("scout_seconds", 0.0) + row.get("correction_seconds", 0.0)) / 60
+    minutes = (row["training_seconds"] + row.get("scout_seconds", 0.0) + row.get("trial_seconds", 0.0)) / 60
     low, high = (f"{evidence[name]:.0%}" for name in ("low", "high"))
     estimated = f"{evidence['rate']:.0%} ({low} to {high})"
     return (

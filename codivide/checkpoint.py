@@ -23,8 +23,7 @@ FORMAT = 2
 
 def fingerprint(run: Run) -> dict[str, Any]:
     """What a checkpoint belongs to: a run with another value of any of these cannot go on from it."""
-    withheld = run.data.withheld
-    labels = run.data.y if withheld is None else run.data.y.masked_fill(withheld >= 0, -1)  # as they were at first
+    labels = run.data.y.cpu().numpy().tobytes()
     confirmed = run.confirmed.cpu().numpy().tobytes() if run.confirmed.any() else None
     plan = {f"plan.{name}": value for name, value in asdict(run.plan).items() if name != "device"}
     method = {f"method.{name}": value for name, value in asdict(run.method).items()}
@@ -38,7 +37,7 @@ def fingerprint(run: Run) -> dict[str, Any]:
         "samples": len(run.data),
         "classes": [str(name) for name in run.data.classes],
         **{name: json.loads(json.dumps(value, default=str)) for name, value in run.identity.items()},
-        "labels": hashlib.sha256(labels.cpu().numpy().tobytes()).hexdigest()[:16],
+        "labels": hashlib.sha256(labels).hexdigest()[:16],
         "confirmed labels": confirmed and hashlib.sha256(confirmed).hexdigest()[:16],
         "first samples": hashlib.sha256(first).hexdigest()[:16],
     }

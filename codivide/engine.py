@@ -30,8 +30,6 @@ from codivide.plan import Plan, autocast, learning_rate, resolve_device, resolve
 
 Build = Callable[[], nn.Module]
 
-REVEALED = "revealed"  # of a run's memory: whether the labels that were withheld have been given
-
 
 @dataclass(frozen=True)
 class Data:
@@ -43,7 +41,6 @@ class Data:
         classes: one name per class.
         views: batched functions ``(x, generator) -> x`` by name: "plain", "weak" and "strong".
         confirmed: mask ``[N]`` of the labels that a person has confirmed, so that p(clean) = 1; None: no label.
-        withheld: labels ``[N]`` that are given only when ``Run.reveal`` is called, -1 elsewhere; None: no label.
     """
 
     x: Rows
@@ -51,7 +48,6 @@ class Data:
     classes: tuple[Any, ...]
     views: Mapping[str, View]
     confirmed: Tensor | None = None
-    withheld: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -471,13 +467,6 @@ class Run:
             self.memory[name] = torch.full(size, fill, dtype=dtype, device=self.device)
         return self.memory[name]
 
-    def reveal(self) -> None:
-        """Give the labels that were withheld until now; learning goes on with them, also after a resume."""
-        if self.data.withheld is not None:
-            self.remember(REVEALED, dtype=torch.bool, per_sample=False).fill_(True)
-            given = torch.where(self.data.withheld >= 0, self.data.withheld, self.data.y)
-            self.data = replace(self.data, y=given)
-
     def pin(self, values: Tensor, to: float = 1.0) -> Tensor:
         """Set the rows of confirmed labels in ``values`` ``[N, ...]`` (a probability, a mask) to ``to``, in place.
 
@@ -556,8 +545,7 @@ def train(
     confirmed = None if data.confirmed is None else data.confirmed.to(device)
     if confirmed is not None and bool((confirmed & (labels < 0)).any()):
         raise InputError("a sample is confirmed but has no label")
-    withheld = None if data.withheld is None else data.withheld.to(device)
-    data = Data(data.x.to(device), labels, data.classes, data.views, confirmed, withheld)
+    data = Data(data.x.to(device), labels, data.classes, data.views, confirmed)
     precision = resolve_precision(plan.precision, device, images=len(data.x.shape) == 3)
     saved = checkpoint if resume and checkpoint is not None and checkpoint.exists() else None
     if saved is not None and plan.precision == "auto":  # as it was, also on another chip
@@ -568,8 +556,6 @@ def train(
         method.start(run)
         if saved is not None:
             checkpoints.load(run, saved)
-            if REVEALED in run.memory:
-                run.reveal()
         while run.epoch < plan.epochs:
             began, steps, skipped = time.perf_counter(), run.step, run.skipped_updates
             run.open_epoch()

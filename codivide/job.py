@@ -14,10 +14,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from codivide import __version__, detection, divide, early_learning, functional, label_noise, label_table, nets
+from codivide import __version__, detection, early_learning, functional, label_noise, label_table, nets
 from codivide.data import noise
 from codivide.data.loaded import Loaded
-from codivide.data.rows import subset
 from codivide.data.views import ViewSpec, fit_views
 from codivide.engine import Data, Method, Run, train
 from codivide.errors import InputError, TrainingWarning, unknown
@@ -100,26 +99,6 @@ class Outcome:
     evidence: dict[str, np.ndarray[Any, Any]]
 
 
-class TrialLostError(Exception):
-    """A run did not pass its trial, and has ended there."""
-
-
-@dataclass(frozen=True)
-class Trial:
-    """Labels that a run does without, until agreement with them has shown whether it is to go on, then with all.
-
-    Attributes:
-        hidden: mask ``[N]`` of these labels; their samples count as unlabelled until then.
-        epoch: after which the run is judged.
-        passed: whether it goes on, from whether its classifier agrees with each of these labels, bool ``[H]`` in the
-            order of the rows, and from the seconds it has trained.
-    """
-
-    hidden: np.ndarray[Any, np.dtype[np.bool_]]
-    epoch: int
-    passed: Callable[[np.ndarray[Any, np.dtype[np.bool_]], float], bool]
-
-
 def default_epochs(samples: int) -> int:
     """About 4,000 updates of batches of 64, between 30 and 200 epochs."""
     return min(max(math.ceil(4_000 * 64 / max(samples, 1)), 30), 200)
@@ -168,7 +147,6 @@ def execute(
     out: Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
-    trial: Trial | None = None,
     deadline: float | None = None,
 ) -> Outcome:
     """Train, evaluate, record what is learned of clean and wrong labels, and write the run folder.
@@ -181,12 +159,10 @@ def execute(
         out: a folder that passed ``check_folder``, made here; None: nothing is written.
         resume: go on from the checkpoint in ``out``.
         progress: called after every epoch with the run and the epoch's record.
-        trial: labels that the run does without at first, and what is to be done then.
         deadline: see ``engine.train``.
 
     Raises:
         InputError: the data do not suit the job.
-        TrialLostError: the run has ended at its trial; what it wrote is there.
     """
     if loaded.test is not None and not (loaded.test.y >= 0).any():
         raise InputError(f"no sample of the test data {loaded.test.name} has a label")
@@ -198,9 +174,6 @@ def execute(
     job = replace(job, net=net, method=method)
     confirmed = None if loaded.confirmed is None else torch.from_numpy(loaded.confirmed)
     data = Data(loaded.x, torch.from_numpy(loaded.y), loaded.classes, views.views(), confirmed)
-    if trial is not None:
-        kept, withheld = (np.where(mask, loaded.y, -1) for mask in (~trial.hidden, trial.hidden))
-        data = replace(data, y=torch.from_numpy(kept), withheld=torch.from_numpy(withheld))
 
     def build() -> torch.nn.Module:
         return nets.build(net, loaded.x.shape, len(loaded.classes), job.dropout)
@@ -225,8 +198,6 @@ def execute(
             folder.append(run.history, row)
         if progress is not None:
             progress(run, row)
-        if trial is not None and run.epoch == trial.epoch:
-            _judge(trial, run, _model(job, run, loaded, views), loaded)
         return scores
 
     with torch.random.fork_rng(devices=[]):
@@ -247,7 +218,7 @@ def execute(
         evidence |= learning.votes(run)
     if not np.isfinite(suggested_prob).all():
         raise InputError("training diverged: what the network says is not finite; use a lower lr")
-    clean_prob = _clean_prob(run, model, loaded, evidence, learning is not None)
+    clean_prob = _clean_prob(run, evidence, learning is not None)
     judged = _Judged(suggested, suggested_prob, clean_prob)
     trained = {
         "precision": run.precision,
@@ -266,24 +237,9 @@ def execute(
     return Outcome(run, run.history, model, table, summary, evidence)
 
 
-def _judge(trial: Trial, run: Run, model: Model, loaded: Loaded) -> None:
-    """Give the labels that were hidden where the trial is passed; else end the run."""
-    rows = np.flatnonzero(trial.hidden)
-    part = subset(loaded, rows)
-    right: np.ndarray[Any, np.dtype[np.bool_]] = model.logits(part.x).argmax(1).numpy() == part.y
-    if not trial.passed(right, sum(row["seconds"] for row in run.history)):
-        raise TrialLostError
-    run.reveal()
-
-
-def _clean_prob(
-    run: Run, model: Model, loaded: Loaded, evidence: Mapping[str, np.ndarray[Any, Any]], recorded: bool
-) -> label_table.Floats:
+def _clean_prob(run: Run, evidence: Mapping[str, np.ndarray[Any, Any]], recorded: bool) -> label_table.Floats:
     """p(clean) ``[N]`` by the method's rule and the recorded predictions; without a record, by the rule alone."""
     own = run.clean_prob().double().cpu().numpy()
-    unseen = np.isnan(own) & (loaded.y >= 0)
-    if unseen.any():  # revealed when no epoch was left
-        own[unseen] = _unseen_clean_prob(model, loaded, unseen)
     if not recorded or "probs" not in evidence or (evidence["given"] >= 0).sum() < _FEWEST:
         return own
     found = label_noise.combined(evidence["probs"], evidence["given"], own)
@@ -391,13 +347,6 @@ def _suggestions(
     logits = model.logits(loaded.x)
     probs = torch.softmax(logits, 1)
     return logits.argmax(1).numpy(), probs.amax(1).double().numpy(), probs.half().numpy()
-
-
-def _unseen_clean_prob(model: Model, loaded: Loaded, unseen: np.ndarray[Any, np.dtype[np.bool_]]) -> label_table.Floats:
-    """p(clean) of labels that were not learned from, by a mixture on their own losses."""
-    part = subset(loaded, np.flatnonzero(unseen))
-    prob: torch.Tensor = divide.gmm(functional.sample_loss(model.logits(part.x), torch.from_numpy(part.y))).clean_prob
-    return prob.double().numpy()
 
 
 def _test_scores(model: Classifier, test: Loaded | None) -> dict[str, float]:

@@ -26,7 +26,7 @@ REPORT = "report.html"  # of `codivide audit`
 PICTURES = tuple(
     f"{name}.{kind}" for name in ("learning", "curves", "losses", "reliability") for kind in ("png", "svg")
 )
-SCOUT, CHOICE = "scout", "choice.json"  # of an automatic choice, see `codivide.choose`
+SCOUT, TRIAL, CHOICE = "scout", "trial", "choice.json"  # of an automatic choice, see `codivide.choose`
 _WRITTEN = (
     *("config.json", METRICS, "labels.csv", "labels.parquet", PREDICTIONS, MODEL, CHECKPOINT, "summary.json"),
     *("skipped.csv", REPORT, *PICTURES),
@@ -60,12 +60,12 @@ def check_folder(out: Path, resume: bool = False, overwrite: bool = False) -> No
     held = sorted(p.name for p in out.iterdir() if p.suffix != ".part") if out.exists() else []
     if held and not resume and not overwrite:
         raise InputError(f"--out {out} exists and is not empty; use --resume, --overwrite or another folder")
-    if not set(held) <= {*_WRITTEN, SCOUT, CHOICE} and "config.json" not in held:
+    if not set(held) <= {*_WRITTEN, SCOUT, TRIAL, CHOICE} and "config.json" not in held:
         raise InputError(f"--out {out} holds other files ({held[0]}, ...) and no codivide run; give another folder")
 
 
 def remove_run(path: Path) -> None:
-    """Remove what a run wrote to its folder, and nothing else; a scout and a choice stay."""
+    """Remove what a run wrote to its folder, and nothing else; a scout, a trial and a choice stay."""
     for name in _WRITTEN:
         (path / name).unlink(missing_ok=True)
 
@@ -89,8 +89,8 @@ class RunFolder:
             remove_run(self.path)
             if not self.settings.get("choice", {}).get("evidence"):  # nothing was scouted for this run
                 (self.path / CHOICE).unlink(missing_ok=True)
-                if (self.path / SCOUT).is_dir():
-                    remove_run(self.path / SCOUT)
+                for stage in (SCOUT, TRIAL):
+                    remove_run(self.path / stage)
             write_text(self.path / "config.json", json.dumps(self.settings, indent=2, default=str) + "\n")
         for left in self.path.glob("*.part"):  # of a run that was killed while it wrote
             left.unlink()

@@ -75,7 +75,7 @@ def say_outcome(summary: dict[str, Any], out: Path) -> None:
         found = summary["detection"]
         cells = ", ".join(f"{name} {found[name]:.3f}" for name in ("auroc", "precision", "recall") if name in found)
         out_console.print(f"wrong labels found: {cells}")
-    seconds = sum(summary.get(name, 0.0) for name in ("scout_seconds", "correction_seconds", "seconds"))
+    seconds = sum(summary.get(name, 0.0) for name in ("scout_seconds", "trial_seconds", "seconds"))
     out_console.print(
         f"{summary['label_issues']:,} of {summary['samples'] - summary['unlabelled']:,} labels look wrong; "
         f"{seconds:.0f} s",

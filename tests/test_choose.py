@@ -361,38 +361,32 @@ def test_everything_is_recorded(whole):
     assert whole.outcome.summary["plan"]["average"] > 0
 
 
-def test_hidden_labels_are_learned_from_once_the_trial_is_passed(whole):
+def test_a_trial_does_without_the_held_out_labels_and_the_run_has_all(whole):
     held = json.loads((whole.folder / "choice.json").read_text())["held_out"]
-    given: dict[int, np.ndarray] = {}
+    labels = _loaded().y
+    learned: dict[str, np.ndarray] = {}
+    stages: dict[str, int] = {}
 
     def begin(name, epochs):
-        def progress(run, row):
-            if name == "dividemix":
-                given[row["epoch"]] = run.data.y.numpy().copy()
-
-        return progress
+        stages[name] = epochs
+        return lambda run, row: learned.update({name: run.data.y.numpy().copy()})
 
     outcome = execute(_job(), _loaded(), begin=begin)
-    labels = _loaded().y
-    for epoch, known in given.items():  # 8 epochs: the trial is after epoch 5
-        assert (known[held] == (-1 if epoch <= 5 else labels[held])).all(), epoch
-        others = np.delete(np.arange(len(labels)), held)
-        assert (known[others] == labels[others]).all()
-    assert outcome.summary["choice"]["verdict"]["text"].startswith("after epoch 5 of 8, of 24 held-out labels")
+    assert stages == {"scout": 8, "trial": 4, "dividemix": 8}
+    assert (learned["trial"][held] == -1).all()
+    others = np.delete(np.arange(len(labels)), held)
+    assert (learned["trial"][others] == labels[others]).all()
+    assert (learned["dividemix"] == labels).all()
     assert outcome.table.equals(whole.outcome.table)
     assert np.isfinite(outcome.table["clean_prob"].to_numpy()).all()
-
-
-def test_labels_that_no_epoch_was_left_for_are_judged_by_their_losses(monkeypatch):
-    monkeypatch.setattr("codivide.choose.run.TRIAL", 1.0)
-    data = _loaded()
-    outcome = execute(replace(_job(), record_learning=False), data)
-    held = outcome.run.data.withheld.numpy() >= 0
-    assert held.sum() == 24
-    losses = sample_loss(outcome.model.logits(data.x), torch.from_numpy(data.y))[torch.from_numpy(held)]
-    clean_prob = outcome.table["clean_prob"].to_numpy()
-    assert np.isfinite(clean_prob).all()
-    assert clean_prob[held] == pytest.approx(divide.gmm(losses).clean_prob.numpy())
+    trial = json.loads((whole.folder / "trial" / "config.json").read_text())
+    run = json.loads((whole.folder / "config.json").read_text())
+    assert trial["unlabelled"] == len(held)
+    assert trial["hyper_parameters"] | {"warmup": 0} == run["hyper_parameters"] | {"warmup": 0}
+    straight = execute(
+        replace(_job(), method=outcome.run.method, plan=outcome.run.plan), _loaded()
+    )  # as if it had been asked for
+    assert outcome.table.equals(straight.table)
 
 
 def test_one_class_is_said_at_once():
@@ -405,7 +399,7 @@ class _KilledError(Exception):
     pass
 
 
-@pytest.mark.parametrize("stage", ["scout", "dividemix"])
+@pytest.mark.parametrize("stage", ["scout", "trial", "dividemix"])
 def test_a_killed_run_goes_on_with_the_same_bits(tmp_path, whole, stage):
     folder = tmp_path / "killed"
     if stage != "scout":  # as if killed between the stages
@@ -413,7 +407,7 @@ def test_a_killed_run_goes_on_with_the_same_bits(tmp_path, whole, stage):
 
     def killing(name, epochs):
         def progress(run, row):
-            if row["epoch"] == 4 and name == stage:
+            if row["epoch"] == 3 and name == stage:
                 raise _KilledError
 
         return progress
@@ -427,7 +421,8 @@ def test_a_killed_run_goes_on_with_the_same_bits(tmp_path, whole, stage):
         return lambda run, row: None
 
     resumed = execute(_job(), _loaded(), folder, resume=True, begin=listing)
-    assert stages == (["scout", "dividemix"] if stage == "scout" else ["dividemix"])  # nothing is scouted again
+    order = ["scout", "trial", "dividemix"]
+    assert stages == order[order.index(stage) :]  # nothing is scouted or tried again
     assert resumed.table.equals(whole.outcome.table)
     assert (folder / "labels.csv").read_bytes() == (whole.folder / "labels.csv").read_bytes()
 
@@ -468,7 +463,8 @@ def test_a_run_without_a_choice_leaves_none_of_an_older_one(copied):
     elr = _job(1, METHODS["elr"]())
     execute(elr, _loaded(), copied)
     assert not (copied / "choice.json").exists()
-    assert not (copied / "scout" / "model.safetensors").exists()
+    for stage in ("scout", "trial"):
+        assert not (copied / stage / "model.safetensors").exists()
     began: list[str] = []
     with pytest.raises(InputError, match="nothing was chosen automatically"):
         execute(_job(1), _loaded(), copied, resume=True, begin=lambda name, epochs: began.append(name))
@@ -478,7 +474,7 @@ def test_a_run_without_a_choice_leaves_none_of_an_older_one(copied):
 def test_plain_training_is_kept_where_the_correction_loses(copied, monkeypatch):
     record = json.loads((copied / "choice.json").read_text())
     (copied / "choice.json").write_text(json.dumps({**record, "verdict": None}))  # as before the comparison
-    (copied / CHECKPOINT).unlink()
+    (copied / "trial" / CHECKPOINT).unlink()
     monkeypatch.setattr("codivide.choose.run.compare", _loses)
 
     def killing(name, epochs):
@@ -699,7 +695,7 @@ def test_command_line(tmp_path):
 
 
 def _all_seconds(summary):
-    return sum(summary.get(name, 0.0) for name in ("seconds", "scout_seconds", "correction_seconds"))
+    return sum(summary.get(name, 0.0) for name in ("seconds", "scout_seconds", "trial_seconds"))
 
 
 def test_display_leaves_out_epochs_in_which_nothing_is_learned(capsys):

@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -242,40 +242,6 @@ def test_resume_is_bit_identical(tmp_path, optimizer):
     for row in straight.history + resumed.history:
         del row["seconds"]
     assert straight.history == resumed.history
-
-
-@pytest.mark.parametrize("stop_after", [1, 2, 3, 4])
-def test_withheld_labels_are_given_when_revealed_and_after_a_resume(tmp_path, stop_after):
-    data = toys.toy().data
-    withheld = torch.where(torch.arange(len(data)) < 20, data.y, -1)
-    data = replace(data, y=data.y.masked_fill(withheld >= 0, -1), withheld=withheld)
-    learned: dict[int, int] = {}
-
-    class Stop(Exception):
-        pass
-
-    def watch(run):
-        learned[run.epoch] = int((run.data.y >= 0).sum())
-        if run.epoch == 2:
-            run.reveal()
-
-    def stop(run):
-        watch(run)
-        if run.epoch == stop_after + 1:
-            raise Stop
-
-    straight = train(METHODS["dividemix"](warmup=2), data, toys.build, toys.plan(epochs=5), watch)
-    assert learned == {1: 100, 2: 100, 3: 120, 4: 120, 5: 120}
-    path = tmp_path / "checkpoint.safetensors"
-    with pytest.raises(Stop):
-        train(METHODS["dividemix"](warmup=2), data, toys.build, toys.plan(epochs=5), stop, path)
-    resumed = train(METHODS["dividemix"](warmup=2), data, toys.build, toys.plan(epochs=5), watch, path, resume=True)
-    assert toys.same(toys.state(straight), toys.state(resumed)) == []
-    assert straight.clean_prob().isfinite().all()
-    other = replace(data, y=data.y.clone(), withheld=None)
-    other.y[:20] = 0
-    with pytest.raises(InputError, match="labels"):
-        train(METHODS["dividemix"](warmup=2), other, toys.build, toys.plan(epochs=5), None, path, resume=True)
 
 
 @pytest.mark.parametrize(

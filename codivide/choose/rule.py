@@ -14,6 +14,7 @@ from codivide.methods.dividemix import PAPER
 
 FITTED = 0.1  # training agreement above held-out agreement by this much: the network can fit labels it should not
 LOCKED = 0.5  # a class predicted less than this share of its label share is being lost
+TRIED = 0.5  # of the correction's epochs, in a trial without the held-out labels; then it begins again with all
 FEW_EPOCHS = 15  # fewer leave a correction no time after its warm-up
 DOUBTFUL, GOOD = 0.6, 0.8  # shares of right guesses between which they begin to count
 LITTLE, MUCH, EXTREME = 0.2, 0.5, 0.85  # rates between which the weight of guesses rises, and where trust ends
@@ -115,8 +116,9 @@ def decide(seen: Evidence, method: str = "auto") -> Decision:
             return _plain(seen, (*reasons, plain))
         reasons.append(_correct_reason(seen, gap))
     hyper, why = settings(seen, gap)
-    epochs, remark = _epochs(seen, hyper)
-    cost = epochs_cost(seen.rate, seen.scout_seconds, epochs, hyper["warmup"], seen.look_seconds)
+    trials = TRIED if method == "auto" else 0.0
+    epochs, remark = _epochs(seen, hyper, trials)
+    cost = _cost(seen, epochs, hyper, trials)
     must_win = seen.rate <= LITTLE or _hardly_noisy(seen) or not _fits_noise(seen, gap)
     if method == "auto" and epochs < min(FEW_EPOCHS, seen.epochs):
         short = f"plain training: {seen.seconds_left:.0f} s are left, too few for a correction after its warm-up"
@@ -292,8 +294,12 @@ def epochs_cost(rate: float, scout_seconds: float, epochs: int, warmup: int, loo
     return trained + 2 * look_seconds * epochs
 
 
-def _epochs(seen: Evidence, hyper: dict[str, Any]) -> tuple[int, list[str]]:
-    whole = epochs_cost(seen.rate, seen.scout_seconds, seen.epochs, hyper["warmup"], seen.look_seconds)
+def _cost(seen: Evidence, epochs: int, hyper: dict[str, Any], trials: float) -> float:
+    return (1 + trials) * epochs_cost(seen.rate, seen.scout_seconds, epochs, hyper["warmup"], seen.look_seconds)
+
+
+def _epochs(seen: Evidence, hyper: dict[str, Any], trials: float) -> tuple[int, list[str]]:
+    whole = _cost(seen, seen.epochs, hyper, trials)
     if seen.seconds_left is None or whole <= seen.seconds_left:
         return seen.epochs, []
     epochs = max(int(seen.epochs * seen.seconds_left / whole), 1)

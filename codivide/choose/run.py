@@ -2,8 +2,8 @@
 
 The scout is a whole run of its own in ``RUN/scout``: plain training with a weight average, without a stratified part of
 the given labels. Its evidence and what was decided lie in ``RUN/choice.json``, written atomically, so that a resumed
-run neither scouts nor decides again. The same part is hidden from the correction until both are compared on it; a
-correction that is kept goes on with all labels.
+run neither scouts nor decides again. The same part is hidden from a trial of the correction, half as long, in
+``RUN/trial``; both are compared on it. A correction that is kept is then trained with all labels.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from codivide import __version__
 from codivide import job as jobs
 from codivide.choose.rule import (
     LOCKED,
+    TRIED,
     Decision,
     Evidence,
     decide,
@@ -40,20 +41,19 @@ from codivide.engine import Method, Run
 from codivide.errors import InputError
 from codivide.features.options import NOT_FOR_FEATURES, Features
 from codivide.files import atomic, write_text
-from codivide.job import Job, Outcome, Progress, Trial, TrialLostError, build_method, default_plan, name_of
+from codivide.job import Job, Outcome, Progress, build_method, default_plan, name_of
 from codivide.label_noise import concentration
 from codivide.methods.auto import Auto
 from codivide.methods.cross_entropy import CrossEntropy, stratified
 from codivide.methods.dividemix import DivideMix
 from codivide.plan import Plan
-from codivide.run_folder import CHECKPOINT, CHOICE, METRICS, MODEL, PREDICTIONS, SCOUT, remove_run
+from codivide.run_folder import CHECKPOINT, CHOICE, METRICS, MODEL, PREDICTIONS, SCOUT, TRIAL, remove_run
 
 Begin = Callable[[str, int], Progress]
 Say = Callable[[str], None]
 
 FEWEST = 20  # held-out labels, below which nothing can be told
 MOST = 5_000  # held-out labels, above which more would tell little
-TRIAL = 0.6  # of the correction's epochs, after which it is compared with plain training
 LONGER = 4.0  # times as many epochs: about what two networks take that guess on several views
 GUESS = 0.33  # the rate of wrong labels as long as nothing is known
 _COPIED = ("labels.csv", "labels.parquet", PREDICTIONS, MODEL, METRICS, "skipped.csv")
@@ -142,7 +142,7 @@ def compare(
     """Keep the correction unless the held-out labels speak against it.
 
     It may be worse by two standard errors: plain training's epoch was picked by these labels, which flatters it, and
-    the correction has not come to its end. ``must_win`` is for where nothing but a gain speaks for it.
+    the correction was tried for half as long. ``must_win`` is for where nothing but a gain speaks for it.
 
     Args:
         correction: whether it agrees with each held-out given label, ``[H]``, H at least 2.
@@ -198,43 +198,44 @@ class _Choosing:
         kept = verdict.get("kept")
         if kept in ("plain", "scout"):  # it was, before this was resumed
             self.say(verdict["text"])
-        if kept == "plain":
-            return self._plain_again(record)
         if kept == "scout" or not decision.epochs:
             return self._keep_scout(record)
-        if decision.seconds:
+        if decision.seconds and kept is None:
             self.say(f"this takes about {_duration(decision.seconds)}")
-        return self._carried_out(decision, record)
+        if self.auto and decision.method != "cross_entropy" and kept is None:
+            self._try(decision, record)
+            kept = record["verdict"]["kept"]
+        return self._plain_again(record) if kept == "plain" else self._carried_out(decision, record)
 
     def _carried_out(self, decision: Decision, record: dict[str, Any]) -> Outcome:
-        """Train what was decided, and compare it with the scout where it is a correction on trial."""
+        """Train what was decided, with all labels."""
         hyper = decision.hyper
         method = build_method(decision.method, **hyper) if self.auto else self.method.settled(**hyper)
         main = replace(self.job, method=method, plan=rescaled(self.job.plan, decision.epochs), choice=_public(record))
         progress = self.begin(decision.method, hyper.get("last_epoch", main.plan.epochs))
-        trial = self._trial(decision, record) if self.auto and decision.method != "cross_entropy" else None
-        try:
-            outcome = jobs.execute(main, self.loaded, self.out, self.resume, progress, trial, self._until(0.92))
-        except TrialLostError:
-            return self._plain_again(record)
+        outcome = jobs.execute(main, self.loaded, self.out, self.resume, progress, self._until(0.92))
         return self._concluded(outcome, record)
 
-    def _trial(self, decision: Decision, record: dict[str, Any]) -> Trial:
-        """The comparison on the held-out labels, while there is time left to learn from them."""
-        hidden = np.zeros(len(self.loaded.y), dtype=bool)
-        hidden[record["held_out"]] = True
-        epoch = math.ceil(TRIAL * decision.epochs)
-
-        def passed(right: np.ndarray[Any, np.dtype[np.bool_]], seconds: float) -> bool:
-            plain = np.asarray(record["plain_right"])
-            verdict = compare(right, plain, record["evidence"]["rate"], decision.must_win)
-            record["verdict"] = asdict(verdict) | {"text": f"after epoch {epoch} of {decision.epochs}, {verdict.text}"}
-            record["correction_seconds"] = seconds
-            self._write(record)
-            self.say(record["verdict"]["text"])
-            return verdict.kept == "correction"
-
-        return Trial(hidden, epoch, passed)
+    def _try(self, decision: Decision, record: dict[str, Any]) -> None:
+        """Train the correction for half as long without the held-out labels, and compare it with the scout on them."""
+        rows, out = np.asarray(record["held_out"]), None if self.out is None else self.out / TRIAL
+        given = self.loaded.y.copy()
+        given[rows] = -1
+        plan = rescaled(self.job.plan, max(math.ceil(TRIED * decision.epochs), 1))
+        warmup = max(min(decision.hyper["warmup"], plan.epochs // 3), 1)
+        method = build_method(decision.method, **{**decision.hyper, "warmup": warmup})
+        trial = replace(self.job, method=method, plan=plan, record_learning=False, choice={})
+        self.say(f"trial: {plan.epochs} epochs of {decision.method} without the same {len(rows):,} labels")
+        until, resume = self._until(0.92), out is not None and (out / CHECKPOINT).exists() and self.resume
+        if until is not None:
+            until -= (until - time.monotonic()) / (1 + TRIED)  # the time of the run with all labels
+        part = replace(self.loaded, y=given, test=None)
+        outcome = jobs.execute(trial, part, out, resume, self.begin("trial", plan.epochs), until)
+        right, plain = self._right(outcome, rows), np.asarray(record["plain_right"])
+        verdict = compare(right, plain, record["evidence"]["rate"], decision.must_win)
+        record["verdict"], record["trial_seconds"] = asdict(verdict), _spent(outcome.summary)
+        self._write(record)
+        self.say(verdict.text)
 
     def _share(self) -> float:
         """The share of the labels to hold out; 0 where there are too few to tell anything."""
@@ -258,7 +259,7 @@ class _Choosing:
         method = CrossEntropy() if self.auto else self.method.settled()
         main = replace(self.job, method=method, choice=_unjudged(method, text))
         progress = self.begin(name_of(method), main.plan.epochs)
-        return jobs.execute(main, self.loaded, self.out, self.resume, progress, None, self._until(0.92))
+        return jobs.execute(main, self.loaded, self.out, self.resume, progress, self._until(0.92))
 
     def _decide(self) -> dict[str, Any]:
         """The record that ``choice.json`` holds."""
@@ -289,7 +290,7 @@ class _Choosing:
             self.say(text + "with these shows what to do")
             resume = folder is not None and (folder / CHECKPOINT).exists() and self.resume
             progress = self._replacing(self.begin("scout", plan.epochs))
-            self.scouted = jobs.execute(scout, self.loaded, folder, resume, progress, None, self._until(0.9))
+            self.scouted = jobs.execute(scout, self.loaded, folder, resume, progress, self._until(0.9))
         return self.scouted
 
     def _replacing(self, progress: Progress) -> Progress:
@@ -297,7 +298,8 @@ class _Choosing:
 
         def replacing(run: Run | None, row: Mapping[str, Any]) -> None:
             if self.out is not None and not self.resume and row["epoch"] == 1:
-                remove_run(self.out)
+                for folder in (self.out, self.out / TRIAL):
+                    remove_run(folder)
                 (self.out / CHOICE).unlink(missing_ok=True)
             progress(run, row)
 
@@ -314,7 +316,7 @@ class _Choosing:
         trained = self._rehearse()
         each = trained * (1 + self._looking())
         correction = epochs_cost(GUESS, each, plan.epochs, plan.epochs // 4, trained * self._looking())
-        both = each * plan.epochs + correction
+        both = each * plan.epochs + (1 + TRIED) * correction
         epochs = plan.epochs if both <= 0.85 * budget else max(int(plan.epochs * 0.85 * budget / both), 1)
         if epochs < min(15, plan.epochs):  # no time for a correction
             epochs = max(1, min(plan.epochs, int(0.85 * budget / each)))
@@ -471,7 +473,7 @@ class _Choosing:
             resume = self.resume and written["method"] == "cross_entropy"
         main = replace(self.job, method=method, plan=plan, choice=_public(record))
         progress = self.begin("cross_entropy", epochs)
-        outcome = jobs.execute(main, self.loaded, self.out, resume, progress, None, deadline)
+        outcome = jobs.execute(main, self.loaded, self.out, resume, progress, deadline)
         return self._concluded(outcome, record)
 
     def _keep_scout(self, record: dict[str, Any]) -> Outcome:
@@ -491,8 +493,8 @@ class _Choosing:
     def _concluded(self, outcome: Outcome, record: Mapping[str, Any]) -> Outcome:
         """The outcome with the whole choice, and the time of the stages before, in its summary."""
         outcome.summary["choice"] = _public(record)
-        if "correction_seconds" in record and outcome.summary["method"] == "cross_entropy":
-            outcome.summary["correction_seconds"] = record["correction_seconds"]
+        if "trial_seconds" in record:
+            outcome.summary["trial_seconds"] = record["trial_seconds"]
         if self.scouted is not None and outcome is not self.scouted:
             outcome.summary["scout_seconds"] = _spent(self.scouted.summary)
         elif self.out is not None and (self.out / SCOUT / "summary.json").is_file():
