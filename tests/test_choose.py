@@ -14,7 +14,7 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from codivide import METHODS, FeatureModel, NoisyLabelClassifier, divide
+from codivide import METHODS, FeatureModel, NoisyLabelClassifier
 from codivide.choose import Evidence, decide, execute
 from codivide.choose.rule import epochs_cost, plain_epochs, plain_hyper
 from codivide.choose.run import LONGER, average_decay, compare, rescaled
@@ -26,7 +26,6 @@ from codivide.early_learning import memorises
 from codivide.engine import train
 from codivide.errors import InputError
 from codivide.features.options import unset
-from codivide.functional import sample_loss
 from codivide.job import Job, Outcome, build_method, default_plan
 from codivide.methods.auto import Auto
 from codivide.methods.cross_entropy import CrossEntropy
@@ -136,11 +135,13 @@ def test_plain_training_ends_where_it_helped_the_scout_most():
 
 
 def test_plain_training_is_drawn_out_where_little_is_wrong_and_nothing_memorised():
-    little = replace(SEEN, memorises=False, rate=0.1, longer=4.0)
+    little = replace(SEEN, memorises=False, rate=0.3, longer=4.0)
     assert plain_epochs(little) == 4 * SEEN.epochs
     assert plain_hyper(little, 4 * SEEN.epochs) == {}  # to the end
-    for unlike in ({"memorises": True}, {"rate": 0.3}, {"longer": 1.0}):
+    for unlike in ({"memorises": True}, {"rate": 0.35}, {"longer": 1.0}):
         assert plain_epochs(replace(little, **unlike)) == SEEN.epochs
+        assert not decide(replace(little, **unlike)).must_win
+    assert decide(little).must_win  # for plain training will gain, too
     nothing = replace(little, fitted=0.45, high=0.05, low=0.0, rate=0.02, kind="none")
     decision = decide(nothing)
     assert (decision.method, decision.epochs) == ("cross_entropy", 4 * SEEN.epochs)

@@ -17,6 +17,7 @@ LOCKED = 0.5  # a class predicted less than this share of its label share is bei
 TRIED = 0.5  # of the correction's epochs, in a trial without the held-out labels; then it begins again with all
 FEW_EPOCHS = 15  # fewer leave a correction no time after its warm-up
 DOUBTFUL, GOOD = 0.6, 0.8  # shares of right guesses between which they begin to count
+THIRD = 1 / 3  # rate up to which plain training is drawn out where nothing is memorised
 LITTLE, MUCH, EXTREME = 0.2, 0.5, 0.85  # rates between which the weight of guesses rises, and where trust ends
 
 
@@ -119,14 +120,15 @@ def decide(seen: Evidence, method: str = "auto") -> Decision:
     trials = TRIED if method == "auto" else 0.0
     epochs, remark = _epochs(seen, hyper, trials)
     cost = _cost(seen, epochs, hyper, trials)
-    must_win = seen.rate <= LITTLE or _hardly_noisy(seen) or not _fits_noise(seen, gap)
+    drawn_out = plain_epochs(seen) > seen.epochs
+    must_win = seen.rate <= LITTLE or _hardly_noisy(seen) or not _fits_noise(seen, gap) or drawn_out
     if method == "auto" and epochs < min(FEW_EPOCHS, seen.epochs):
         short = f"plain training: {seen.seconds_left:.0f} s are left, too few for a correction after its warm-up"
         return _plain(seen, (about, short))
     if method == "auto":
         reasons.append(
             "plain training stays the baseline: the correction is kept if it agrees with "
-            + ("more" if must_win else "as many, within a standard error,")
+            + ("more" if must_win else "as many, within two standard errors,")
             + f" of the {seen.held_out} held-out labels"
         )
     return Decision("dividemix", hyper, epochs, (*reasons, *why, *remark), must_win, cost)
@@ -254,8 +256,8 @@ def plain_hyper(seen: Evidence, epochs: int) -> dict[str, Any]:
 
 
 def plain_epochs(seen: Evidence) -> int:
-    """Epochs of plain training on all labels: where few are wrong and none is memorised, more of them help."""
-    return seen.epochs if seen.memorises or seen.rate > LITTLE else round(seen.longer * seen.epochs)
+    """Epochs of plain training on all labels: where most are right and none is memorised, more of them help."""
+    return seen.epochs if seen.memorises or seen.rate > THIRD else round(seen.longer * seen.epochs)
 
 
 def longer_reason(seen: Evidence, epochs: int) -> str:
