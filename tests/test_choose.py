@@ -135,17 +135,17 @@ def test_plain_training_ends_where_it_helped_the_scout_most():
 
 
 def test_plain_training_is_drawn_out_where_little_is_wrong_and_nothing_memorised():
-    little = replace(SEEN, memorises=False, rate=0.3, longer=4.0)
+    little = replace(SEEN, memorises=False, rate=0.3, longer=4.0, best_epoch=40)  # of 60
     assert plain_epochs(little) == 4 * SEEN.epochs
-    assert plain_hyper(little, 4 * SEEN.epochs) == {}  # to the end
-    for unlike in ({"memorises": True}, {"rate": 0.35}, {"longer": 1.0}):
+    assert plain_hyper(little, 4 * SEEN.epochs) == {"last_epoch": 160}
+    for unlike in ({"memorises": True}, {"rate": 0.35}, {"longer": 1.0}, {"best_epoch": 30}):
         assert plain_epochs(replace(little, **unlike)) == SEEN.epochs
         assert not decide(replace(little, **unlike)).must_win
     assert decide(little).must_win  # for plain training will gain, too
     nothing = replace(little, fitted=0.45, high=0.05, low=0.0, rate=0.02, kind="none")
     decision = decide(nothing)
     assert (decision.method, decision.epochs) == ("cross_entropy", 4 * SEEN.epochs)
-    assert f"{4 * SEEN.epochs} epochs of plain training, more than {SEEN.epochs}" in decision.reasons[-1]
+    assert f"planned for {4 * SEEN.epochs} epochs instead of {SEEN.epochs}" in decision.reasons[-1]
     assert decision.seconds == pytest.approx(4 * SEEN.epochs * SEEN.scout_seconds)
     short = decide(replace(nothing, seconds_left=2 * SEEN.epochs * SEEN.scout_seconds))
     assert short.epochs == 2 * SEEN.epochs
@@ -504,7 +504,7 @@ def test_plain_training_that_is_kept_is_drawn_out(copied):
     record = json.loads((copied / "choice.json").read_text())
     record["verdict"] = {**record["verdict"], "kept": "plain", "text": "plain training is kept"}
     record["key"]["longer"] = 3.0
-    record["evidence"] |= {"rate": 0.1, "memorises": False, "longer": 3.0}
+    record["evidence"] |= {"rate": 0.1, "memorises": False, "longer": 3.0, "best_epoch": 6}
     (copied / "choice.json").write_text(json.dumps(record))
 
     def killing(name, epochs):
@@ -518,13 +518,15 @@ def test_plain_training_that_is_kept_is_drawn_out(copied):
     job = replace(_job(), method=Auto(longer=3.0))
     with pytest.raises(_KilledError):
         execute(job, _loaded(), copied, resume=True, begin=killing, say=said.append)
-    assert said[-1].startswith("24 epochs of plain training, more than 8: about 10% of the labels are wrong")
+    assert said[-1].startswith(
+        "plain training is planned for 24 epochs instead of 8: about 10% of the labels are wrong"
+    )
     outcome = execute(job, _loaded(), copied, resume=True)
     assert outcome.summary["choice"]["verdict"]["text"] == f"plain training is kept; {said[-1]}"  # once
     plan = rescaled(_job().plan, 24)
     assert outcome.run.plan == replace(plan, average=outcome.run.plan.average)
-    straight = execute(replace(_job(), method=CrossEntropy(), plan=outcome.run.plan), _loaded())
-    assert outcome.table.equals(straight.table)  # all labels, to the end
+    straight = execute(replace(_job(), method=CrossEntropy(last_epoch=18), plan=outcome.run.plan), _loaded())
+    assert outcome.table.equals(straight.table)  # all labels, as far as it helped the scout
 
 
 def test_a_given_number_of_epochs_is_not_drawn_out():

@@ -17,7 +17,7 @@ LOCKED = 0.5  # a class predicted less than this share of its label share is bei
 TRIED = 0.5  # of the correction's epochs, in a trial without the held-out labels; then it begins again with all
 FEW_EPOCHS = 15  # fewer leave a correction no time after its warm-up
 DOUBTFUL, GOOD = 0.6, 0.8  # shares of right guesses between which they begin to count
-THIRD = 1 / 3  # rate up to which plain training is drawn out where nothing is memorised
+THIRD = 1 / 3  # rate up to which plain training may be drawn out
 LITTLE, MUCH, EXTREME = 0.2, 0.5, 0.85  # rates between which the weight of guesses rises, and where trust ends
 
 
@@ -250,21 +250,21 @@ def _correct_reason(seen: Evidence, gap: float) -> str:
 
 
 def plain_hyper(seen: Evidence, epochs: int) -> dict[str, Any]:
-    """Settings of plain training on all labels: where wrong ones are learned, no longer than it helped the scout."""
-    to_the_end = _hardly_noisy(seen) or plain_epochs(seen) > seen.epochs
-    return {} if to_the_end else {"last_epoch": max(round(seen.best_epoch * epochs / seen.epochs), 1)}
+    """Settings of plain training on all labels: where labels are wrong, no longer than it helped the scout."""
+    return {} if _hardly_noisy(seen) else {"last_epoch": max(round(seen.best_epoch * epochs / seen.epochs), 1)}
 
 
 def plain_epochs(seen: Evidence) -> int:
-    """Epochs of plain training on all labels: where most are right and none is memorised, more of them help."""
-    return seen.epochs if seen.memorises or seen.rate > THIRD else round(seen.longer * seen.epochs)
+    """Epochs of plain training on all labels: more where most are right and the scout learned to the end."""
+    helps = seen.rate <= THIRD and not seen.memorises and seen.best_epoch > seen.epochs / 2
+    return round(seen.longer * seen.epochs) if helps else seen.epochs
 
 
 def longer_reason(seen: Evidence, epochs: int) -> str:
     """Why plain training takes more epochs than planned."""
     return (
-        f"{epochs} epochs of plain training, more than {seen.epochs}: about {seen.rate:.0%} of the labels are wrong, "
-        "and held-out agreement does not fall"
+        f"plain training is planned for {epochs} epochs instead of {seen.epochs}: about {seen.rate:.0%} of the labels "
+        f"are wrong, and held-out agreement was best at epoch {seen.best_epoch} and did not fall"
     )
 
 
