@@ -475,7 +475,8 @@ def test_a_run_without_a_choice_leaves_none_of_an_older_one(copied):
 def test_plain_training_is_kept_where_the_correction_loses(copied, monkeypatch):
     record = json.loads((copied / "choice.json").read_text())
     (copied / "choice.json").write_text(json.dumps({**record, "verdict": None}))  # as before the comparison
-    (copied / "trial" / CHECKPOINT).unlink()
+    for checkpoint in (copied / "trial" / CHECKPOINT, copied / CHECKPOINT):
+        checkpoint.unlink()
     monkeypatch.setattr("codivide.choose.run.compare", _loses)
 
     def killing(name, epochs):
@@ -504,6 +505,7 @@ def test_plain_training_that_is_kept_is_drawn_out(copied):
     record = json.loads((copied / "choice.json").read_text())
     record["verdict"] = {**record["verdict"], "kept": "plain", "text": "plain training is kept"}
     record["key"]["longer"] = 3.0
+    (copied / CHECKPOINT).unlink()  # of a correction that was kept
     record["evidence"] |= {"rate": 0.1, "memorises": False, "longer": 3.0, "best_epoch": 6}
     (copied / "choice.json").write_text(json.dumps(record))
 

@@ -467,13 +467,9 @@ class _Choosing:
             self._write(record)
             self.say("no time is left for plain training on all labels: the scout is the result")
             return self._keep_scout(record)
-        resume = False  # unless it has begun before
-        if self.out is not None and (self.out / "config.json").is_file():
-            written = json.loads((self.out / "config.json").read_text(encoding="utf-8"))
-            resume = self.resume and written["method"] == "cross_entropy"
         main = replace(self.job, method=method, plan=plan, choice=_public(record))
         progress = self.begin("cross_entropy", epochs)
-        outcome = jobs.execute(main, self.loaded, self.out, resume, progress, deadline)
+        outcome = jobs.execute(main, self.loaded, self.out, self.resume, progress, deadline)
         return self._concluded(outcome, record)
 
     def _keep_scout(self, record: dict[str, Any]) -> Outcome:
