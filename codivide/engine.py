@@ -71,6 +71,7 @@ class Method:
 
     nets: ClassVar[int] = 1
     semi_supervised: ClassVar[bool] = False  # whether it is made for data of which most have no label
+    sets_aside: ClassVar[bool] = False  # whether labels that look wrong are no targets, and so are not memorised
     paper: ClassVar[str] = ""
     summary: ClassVar[str] = ""
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {}  # least and most value of a hyper-parameter

@@ -242,7 +242,7 @@ def _clean_prob(run: Run, evidence: Mapping[str, np.ndarray[Any, Any]], recorded
     own = run.clean_prob().double().cpu().numpy()
     if not recorded or "probs" not in evidence or (evidence["given"] >= 0).sum() < _FEWEST:
         return own
-    found = label_noise.combined(evidence["probs"], evidence["given"], own)
+    found = label_noise.combined(evidence["probs"], evidence["given"], own, set_aside=bool(evidence["set_aside"]))
     return run.pin(torch.from_numpy(found).to(run.device)).cpu().numpy()
 
 
@@ -426,12 +426,17 @@ def training_evidence(run: Run) -> dict[str, np.ndarray[Any, Any]]:
 
     Returns:
         ``given`` labels ``[N]`` (-1: none); ``mean_loss`` float32 ``[N]``, cross-entropy on the given label averaged
-        over training (NaN where never looked at); and ``probs`` float16 ``[N, C]``, class probabilities averaged over
-        the recorded epochs, absent where none were recorded or they would take more than 64 MB.
+        over training (NaN where never looked at); ``set_aside``, bool, ``Method.sets_aside``; and ``probs`` float16
+        ``[N, C]``, class probabilities averaged over the recorded epochs, absent where none were recorded or they would
+        take more than 64 MB.
     """
     count = run.remember("loss_count")
     mean = torch.where(count > 0, run.remember("loss_sum") / count.clamp_min(1), torch.nan)
-    held = {"given": run.data.y.cpu().numpy(), "mean_loss": mean.float().cpu().numpy()}
+    held = {
+        "given": run.data.y.cpu().numpy(),
+        "mean_loss": mean.float().cpu().numpy(),
+        "set_aside": np.asarray(run.method.sets_aside),
+    }
     if _PROBS in run.memory:
         total = run.memory[_PROBS]
         held["probs"] = (total / total.sum(1, keepdim=True)).half().cpu().numpy()

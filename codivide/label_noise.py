@@ -15,9 +15,11 @@ from codivide import divide, evidence
 Labels = np.ndarray[Any, np.dtype[np.int64]]
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 
+APART = 12**0.5  # standard deviations between the two halves of a uniform distribution, in which there are no groups
 EVEN, ONE_WAY = 0.35, 0.55  # concentrations up to which noise counts as symmetric, and from which on as asymmetric
 MOST_ROWS = 20_000  # that an estimate rests on
 _MOST_CELLS = 2_000_000  # of samples times classes, likewise
+_FEWEST = 10  # labels of a class that a mixture is fitted to
 
 
 class Rates(NamedTuple):
@@ -45,7 +47,7 @@ def rates(
     weight: Floats | None = None,
     start: Floats | None = None,
     steps: int = 200,
-    in_sample: bool = False,
+    learned: float | None = None,
 ) -> Rates:
     """Apply the rule once; ``weight``, ``start`` and ``steps`` as in ``evidence.latent_noise``.
 
@@ -56,22 +58,69 @@ def rates(
         weight: of every sample ``[N]``.
         start: of the fit.
         steps: of the fit.
-        in_sample: the classifier has learned from these labels, so that its being sure proves nothing: the rate is then
-            the confident joint's.
+        learned: how far the classifier, in [0, 1], has learned from these very labels; None: it has not seen them. Its
+            being sure then proves so much less: the rate goes so much of the rest of the way to the upper estimate; and
+            ``grouped`` counts, since groups stay where all labels begin to look right.
     """
     latent = evidence.latent_noise([probs], given, weight=weight, start=start, steps=steps)
     counted = evidence.confident_joint(probs, given, weight)
     lower, confident = wrong_share(latent.joint), wrong_share(counted)
     estimates = {"latent noise": lower, "confident joint": confident}
     upper = max(confident, lower)
-    if mixture is not None and not in_sample:
+    if mixture is not None:
         estimates["loss mixture"] = mixture
         upper = 0.5 * (upper + min(max(mixture, lower), upper))
     doubt = 1 - float(np.average(latent.prior.max(1), weights=weight))
-    counted_in = 1.0 if in_sample else max(doubt, by_sample(latent.prior, probs, given, lower))
-    rate = lower + counted_in * (upper - lower)
+    share = max(doubt, by_sample(latent.prior, probs, given, lower))
+    share += (learned or 0.0) * (1 - share)
+    rate = lower + share * (upper - lower)
     share = (rate - lower) / (confident - lower) if confident > lower else 0.0
-    return Rates(rate, estimates, (1 - share) * latent.joint + share * counted, latent, doubt)
+    joint = (1 - share) * latent.joint + share * counted
+    if learned is not None:
+        joint = grouped(joint, probs, given, weight)
+        rate = wrong_share(joint)
+    return Rates(rate, estimates, joint, latent, doubt)
+
+
+def grouped(joint: Floats, probs: Floats, given: Labels, weight: Floats | None = None) -> Floats:
+    """A joint whose noise rates are those of groups, in the classes whose labels fall into two of them.
+
+    What a network memorises looks ever more right, but later than what it learned: averaged over training, wrong labels
+    stay a group of their own. A Gaussian mixture is fitted to the ``evidence.self_confidence`` of the labels of each
+    class; it counts from where its means are farther apart than chance makes them (``APART`` pooled standard
+    deviations; Ashman's D), and alone from one more on. Wrong labels of the class are spread over the others as the
+    probabilities say.
+
+    Args:
+        joint: counts ``[C, C]`` of (true, given) by another rule.
+        probs: ``[N, C]`` averaged over training.
+        given: labels ``[N]`` in ``0 .. C - 1``.
+        weight: of every sample ``[N]``, whole numbers; None: 1.
+
+    Returns:
+        ``[C, C]``; the columns sum to what they do in ``joint``.
+    """
+    doubt = 1 - evidence.self_confidence(probs, given)
+    answer = joint.copy()
+    for c in range(len(joint)):
+        members = np.flatnonzero(given == c)
+        members = members if weight is None else np.repeat(members, weight[members].astype(np.int64))
+        scores = torch.from_numpy(doubt[members])
+        fitted = divide.mixture(scores) if len(members) >= _FEWEST else None
+        if fitted is None:
+            continue
+        apart = float((fitted.mean[1] - fitted.mean[0]).abs() / fitted.variance.mean().sqrt())
+        trust = min(max(apart - APART, 0.0), 1.0)
+        if not trust:
+            continue
+        wrong = 1 - divide.gmm(scores).clean_prob.double().numpy()
+        others = probs[members].copy()
+        others[:, c] = 0.0
+        others /= np.maximum(others.sum(1, keepdims=True), 1e-12)
+        column = wrong @ others
+        column[c] = len(members) - column.sum()
+        answer[:, c] = (1 - trust) * joint[:, c] + trust * column * (joint[:, c].sum() / len(members))
+    return answer
 
 
 def by_sample(prior: Floats, probs: Floats, given: Labels, lower: float) -> float:
@@ -125,13 +174,14 @@ def mixture_rate(losses: Floats) -> float | None:
     return float(1 - division.clean_prob.double().mean()) if division.separates else None
 
 
-def combined(probs: Floats, given: Labels, *rules: Floats) -> Floats:
+def combined(probs: Floats, given: Labels, *rules: Floats, set_aside: bool = False) -> Floats:
     """p(clean) ``[N]`` by self-confidence and other rules, of which each agrees with the noise rates of the classes.
 
     A mixture on losses knows the given label only; self-confidence also knows how sure the rivals are, and how sure the
     classifier is of each class. Each rule is shifted, class by class, to agree with a noise rate, and the mean of the
     rules is taken. The rate of a class is half-way between what the confident joint counts there and in all: its counts
-    tell asymmetric noise, but they take a class that is hard to learn for a noisy one.
+    tell asymmetric noise, but they take a class that is hard to learn for a noisy one. Where wrong labels were
+    ``set_aside`` in training, doubt is not noise, and the counts are those of ``rates``; ``grouped`` has the last word.
 
     Where the noise is one-way, doubt between classes that are not exchanged is the sample's own. The odds that a label
     is wrong are therefore multiplied by how common its rivals, weighted by their probabilities, are among the wrong
@@ -142,6 +192,7 @@ def combined(probs: Floats, given: Labels, *rules: Floats) -> Floats:
         probs: ``[N, C]``; rows sum to 1.
         given: labels ``[N]``, -1: none.
         *rules: p(clean) ``[N]`` in [0, 1] by other evidence.
+        set_aside: labels that looked wrong were no targets while ``probs`` were learned.
 
     Returns:
         NaN where there is no label; 1 where all labels are the same.
@@ -155,7 +206,11 @@ def combined(probs: Floats, given: Labels, *rules: Floats) -> Floats:
     labels = np.searchsorted(classes, given[labelled])
     scaled = probs[labelled][:, classes].astype(np.float64) + 1e-12
     scaled /= scaled.sum(1, keepdims=True)
-    joint = evidence.confident_joint(scaled, labels)
+    if set_aside:
+        rows = fitted_rows(len(labels), len(classes), MOST_ROWS, 0)
+        joint = rates(scaled[rows], labels[rows], None, learned=0.0).joint
+    else:
+        joint = grouped(evidence.confident_joint(scaled, labels), scaled, labels)
     wrong = 0.5 * (1 - np.diag(joint) / np.maximum(joint.sum(0), 1e-12)) + 0.5 * wrong_share(joint)
     parts = [evidence.self_confidence(scaled, labels), *(rule[labelled] for rule in rules)]
     mean = np.mean([evidence.match_rates(part, labels, wrong) for part in parts], axis=0)

@@ -15,8 +15,10 @@ The evidence comes from class probabilities of every sample: cross-fitted ones o
    (a lower estimate from 5 to 10 %) is seen to follow the sample, as that of people does
    (``label_noise.by_sample``). The joint counts of (true class, given label) are mixed by the same
    weight, so rate, classes and matrix agree.
-   Probabilities of a run are of samples that it learned from: its being sure proves nothing, so the rate is the
-   confident joint's, from averages over training (memorising makes it too low, slow learning too high).
+   Probabilities of a run are averages over training, of samples that it learned from: its being sure proves less. Where
+   every given label was a target, the rate is half-way between this one and the upper estimate; methods that set aside
+   what looks wrong (``Method.sets_aside``) do not learn it. Where the labels of a class fall into two groups, the share
+   of the doubtful one is its rate instead (``label_noise.grouped``).
 4. **Interval**: from the lower to the upper estimate, widened on either side by 1.645 standard deviations of the rate
    over bootstrap samples (the classifier stays as it is). About 90 % where the assumptions hold; nothing where labels
    follow a rule that the features show, such as key words: such noise looks like truth.
@@ -61,6 +63,8 @@ Level = Literal["good", "fair", "poor"]
 
 _MOST_PIXELS = 1_024  # values of an image that a linear classifier is asked to judge
 _FEW = 0.05  # a rate below may be no noise at all
+_ALL = 0.98  # of the labels predicted as given: nothing is left to judge by
+_LEARNED = 0.5  # how far a network learns labels that are all targets: not from the start, but to the end
 _WIDE = 1.645  # standard deviations of a two-sided 90 % interval
 
 
@@ -269,7 +273,7 @@ class _Material(NamedTuple):
     features: Any = None  # [N, D]
     probs: Floats | None = None  # [N, C]
     losses: Floats | None = None  # [N], averaged over training
-    memorised: bool = False  # the probabilities are of samples that were trained on
+    learned: float | None = None  # how far from these very labels, see ``label_noise.rates``; None: not at all
 
 
 class _Found(NamedTuple):
@@ -285,17 +289,18 @@ class _Found(NamedTuple):
 
 def _estimate(probs: Floats, losses: Floats, given: Labels, replicates: int, seed: int, material: _Material) -> _Found:
     mixture = label_noise.mixture_rate(losses)
-    best = label_noise.rates(probs, given, mixture, in_sample=material.memorised)
+    counted = mixture if material.learned is None else None  # losses on what was trained on shrink
+    best = label_noise.rates(probs, given, counted, learned=material.learned)
     rng = np.random.default_rng(seed)
     drawn = [
         label_noise.rates(
             probs,
             given,
-            mixture,
+            counted,
             np.bincount(rng.integers(len(given), size=len(given)), minlength=len(given)).astype(np.float64),
             best.latent.parameters,
             steps=25,
-            in_sample=material.memorised,
+            learned=material.learned,
         ).rate
         for _ in range(replicates)
     ]
@@ -306,7 +311,8 @@ def _estimate(probs: Floats, losses: Floats, given: Labels, replicates: int, see
     kind = _kind(best, probs, given) if learnable else "unclear"
     if not learnable:
         low, high = 0.0, 1.0
-    trust = _trust(best, given, high - low, learnable, mixture is not None, material)
+    agreement = float((probs.argmax(1) == given).mean())
+    trust = _trust(best, given, agreement, high - low, learnable, mixture is not None, material)
     wrong = best.joint.sum(0) - np.diag(best.joint)
     clean_prob = evidence.match_rates(best.latent.clean_prob, given, wrong / np.maximum(best.joint.sum(0), 1e-12))
     return _Found(best.rate, low, high, best.joint, kind, trust, best.estimates, clean_prob)
@@ -331,7 +337,15 @@ def _kind(best: Rates, probs: Floats, given: Labels) -> Kind:
     return "symmetric" if spread <= label_noise.EVEN else "asymmetric"
 
 
-def _trust(best: Rates, given: Labels, width: float, learnable: bool, separates: bool, material: _Material) -> Trust:
+def _trust(
+    best: Rates,
+    given: Labels,
+    agreement: float,
+    width: float,
+    learnable: bool,
+    separates: bool,
+    material: _Material,
+) -> Trust:
     """Reasons with their weight, 0 good, 1 fair, 2 poor; the worst decides."""
     counts = np.bincount(given)
     smallest = int(counts.min())
@@ -339,7 +353,11 @@ def _trust(best: Rates, given: Labels, width: float, learnable: bool, separates:
     if not learnable:
         text = "Nothing can be learned: held-out labels are predicted no better than by their frequencies. The labels "
         reasons.append((2, text + "may be independent of the features; every number here is unreliable."))
-    if material.memorised:
+    if material.learned and agreement >= _ALL:
+        text = f"Averaged over training, the network predicts {100 * agreement:.0f} % of the labels as they are given: "
+        text += "nearly all are right, or the wrong ones were memorised, and this cannot tell which. The method auto "
+        reasons.append((2, text + "holds labels out to see."))
+    elif material.learned is not None:
         text = "The probabilities are averages over training of samples that were trained on: labels that were "
         reasons.append((1, text + "memorised look right, so the rate may be too low."))
     if best.doubt > 0.25:
@@ -481,9 +499,8 @@ def _from_run(held: Mapping[str, Any], names: Sequence[str]) -> _Material:
     given = np.asarray(held["given"], dtype=np.int64)
     losses = np.asarray(held["mean_loss"], dtype=np.float64)
     usable = np.isfinite(losses[given >= 0]).all()
-    return _Material(
-        given, names, "run", probs=_scaled(probs), losses=losses if usable else None, memorised="held_out" not in held
-    )
+    learned = None if "held_out" in held else 0.0 if held.get("set_aside", False) else _LEARNED
+    return _Material(given, names, "run", None, _scaled(probs), losses if usable else None, learned)
 
 
 def _scaled(probs: Floats) -> Floats:

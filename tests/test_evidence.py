@@ -5,34 +5,10 @@ import pytest
 from scipy import sparse
 from scipy.optimize import approx_fprime
 from sklearn.metrics import roc_auc_score
+from worlds import linear, pair, symmetric, world
 
 from codivide import evidence, label_noise
 from codivide.errors import InputError
-
-
-def world(n=1500, classes=4, matrix=None, sure=3.0, seed=0):
-    """Calibrated doubt, labels through a transition matrix, and what an ideal classifier says of the GIVEN labels."""
-    rng = np.random.default_rng(seed)
-    prior = np.exp(sure * rng.standard_normal((n, classes)))
-    prior /= prior.sum(1, keepdims=True)
-    truth = (rng.random((n, 1)) > prior.cumsum(1)[:, :-1]).sum(1)
-    matrix = np.eye(classes) if matrix is None else matrix
-    given = (rng.random((n, 1)) > matrix[truth].cumsum(1)[:, :-1]).sum(1)
-    return prior @ matrix, given, truth, prior
-
-
-def linear(prior, slope=0.4):
-    """What a linear classifier that learned from noisy labels says: scores of the truth, shrunken."""
-    scores = prior**slope
-    return scores / scores.sum(1, keepdims=True)
-
-
-def symmetric(rate, classes=4):
-    return (1 - rate) * np.eye(classes) + rate / (classes - 1) * (1 - np.eye(classes))
-
-
-def pair(rate, classes=4):
-    return (1 - rate) * np.eye(classes) + rate * np.roll(np.eye(classes), 1, axis=1)
 
 
 def test_losses_and_events_are_means():
@@ -237,10 +213,70 @@ def test_labels_of_one_class_are_never_wrong():
     assert label_noise.combined(np.full((4, 2), 0.5), given) == pytest.approx([1, 1, np.nan, 1], nan_ok=True)
 
 
-def test_of_samples_that_were_learned_from_the_confident_joint_counts():
+def test_of_samples_that_were_learned_from_the_rate_is_nearer_to_the_upper_estimate(monkeypatch):
     _, given, _, prior = world(600, matrix=symmetric(0.3))
     probs = linear(prior)
-    found = label_noise.rates(probs, given, 0.1, in_sample=True)
-    assert found.rate == max(found.estimates.values())
-    assert found.rate >= label_noise.wrong_share(evidence.confident_joint(probs, given))
-    assert found.rate > label_noise.rates(probs, given, None).rate
+    monkeypatch.setattr(label_noise, "grouped", lambda joint, *others: joint)  # see below
+    unseen, half, whole = (label_noise.rates(probs, given, None, learned=share) for share in (0.0, 0.5, 1.0))
+    upper = max(unseen.estimates.values())
+    assert unseen.rate < upper
+    assert half.rate == pytest.approx(0.5 * (unseen.rate + upper))
+    assert whole.rate == pytest.approx(upper)
+    assert label_noise.rates(probs, given, None).rate == pytest.approx(unseen.rate)
+    for found in (unseen, half, whole):
+        assert label_noise.wrong_share(found.joint) == pytest.approx(found.rate)
+
+
+def test_doubt_of_a_classifier_that_set_wrong_labels_aside_is_not_taken_for_noise():
+    _, given, truth, prior = world(2000, matrix=symmetric(0.3))
+    probs = linear(prior) ** 0.5  # less sure than it could be
+    probs /= probs.sum(1, keepdims=True)
+    own = np.full(len(given), 0.7)
+    answer = label_noise.combined(probs, given, own, set_aside=True)
+    doubtful = label_noise.combined(probs, given, own)
+    wrong = float((given != truth).mean())
+    assert abs(1 - answer.mean() - wrong) < abs(1 - doubtful.mean() - wrong)
+    assert 1 - answer.mean() == pytest.approx(label_noise.rates(probs, given, None, learned=0.0).rate, abs=0.01)
+
+
+def memorising(apart, n=600, wrong=0.3, seed=0):
+    """Probabilities by which every label looks right, wrong ones less so by ``apart`` standard deviations."""
+    rng = np.random.default_rng(seed)
+    truth = np.arange(n) % 3
+    given = np.where(rng.random(n) < wrong, (truth + 1) % 3, truth)
+    own = 0.9 + 0.02 * rng.standard_normal(n).clip(-2, 2)
+    own = np.where(given == truth, own, own - 0.02 * apart).clip(0.02, 0.98)
+    probs = np.zeros((n, 3))
+    probs[np.arange(n), given] = own
+    probs[np.arange(n), np.where(given == truth, (given + 1) % 3, truth)] += 1 - own
+    return probs, given, truth
+
+
+def test_labels_that_were_memorised_later_stay_a_group():
+    probs, given, truth = memorising(apart=12)
+    joint = evidence.confident_joint(probs, given)
+    found = label_noise.grouped(joint, probs, given)
+    assert found.sum(0) == pytest.approx(joint.sum(0))
+    for c in range(3):
+        really = [np.sum(truth[given == c] == d) for d in range(3)]
+        assert found[:, c] / found[:, c].sum() == pytest.approx(np.asarray(really) / (given == c).sum(), abs=0.02)
+    assert label_noise.wrong_share(joint) < 0.1  # what the confident joint alone would say
+    assert label_noise.rates(probs, given, None, learned=0.5).rate == pytest.approx(np.mean(given != truth), abs=0.01)
+    twice = label_noise.grouped(2 * joint, probs, given, np.full(len(given), 2.0))
+    assert twice == pytest.approx(2 * found, abs=0.5)
+
+
+@pytest.mark.parametrize("apart", [0, 2])
+def test_where_labels_are_no_groups_the_joint_stays(apart):
+    probs, given, _ = memorising(apart)
+    joint = evidence.confident_joint(probs, given)
+    assert label_noise.grouped(joint, probs, given) == pytest.approx(joint)
+
+
+def test_two_halves_of_a_uniform_distribution_are_no_groups():
+    rng = np.random.default_rng(0)
+    own = rng.random(3000)
+    probs = np.stack([own, 1 - own], 1)
+    given = np.zeros(3000, dtype=np.int64)
+    joint = np.asarray([[2700.0, 0.0], [300.0, 0.0]])
+    assert label_noise.grouped(joint, probs, given) == pytest.approx(joint)

@@ -37,6 +37,7 @@ class Dividing(Method):
     """
 
     nets: ClassVar[int] = 2
+    sets_aside: ClassVar[bool] = True
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {
         **{"warmup": (0, math.inf), "threshold": (0, 1), "average_losses": (1, 99)},
         **{"networks": (1, 2), "test_net": (0, 1)},

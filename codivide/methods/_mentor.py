@@ -31,6 +31,7 @@ class Mentored(Method):
         sample_dropout: "rate,percent,...": the share of a batch whose weights are dropped, over percents of training.
     """
 
+    sets_aside: ClassVar[bool] = True
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {
         **{"warmup": (0, math.inf), "percentile": (0, 1), "percentile_decay": (0, 0.999), "slope": (0, math.inf)},
     }

@@ -19,6 +19,7 @@ class WarmUp(Method):
     """Two networks that begin with cross-entropy, plus the confidence penalty where it is asked for."""
 
     nets: ClassVar[int] = 2
+    sets_aside: ClassVar[bool] = True
     warmup_batch: ClassVar[int] = 1  # batch size of the first stage, in batches of the plan
     limits: ClassVar[Mapping[str, tuple[float, float]]] = dict.fromkeys(("warmup", "confidence_penalty"), (0, math.inf))
 

@@ -46,6 +46,7 @@ class JointOptimization(Method):
         second_lr: learning rate at which the second stage begins (0.2 in the paper); None: twice that of the first.
     """
 
+    sets_aside: ClassVar[bool] = True
     paper: ClassVar[str] = "arXiv:1803.11364"
     summary: ClassVar[str] = "learn and replace the labels in turn, then train anew on the labels found"
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {

@@ -42,6 +42,7 @@ class MCorrection(Method):
         prior: weight of the penalty that keeps the mean prediction near uniform.
     """
 
+    sets_aside: ClassVar[bool] = True
     paper: ClassVar[str] = "arXiv:1904.11238"
     summary: ClassVar[str] = "labels corrected by a Beta mixture on the losses, with mixup"
     limits: ClassVar[Mapping[str, tuple[float, float]]] = dict.fromkeys(("warmup", "alpha", "prior"), (0, math.inf))

@@ -1,0 +1,194 @@
+"""The noise report against noise that is known, and what it says where nothing can be known."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+from sklearn.datasets import load_digits
+from worlds import linear, pair, symmetric, world
+
+from codivide import InputError, NoisyLabelClassifier, noise_report
+from codivide.data.sources import load
+from codivide.job import Job, build_method, default_plan, execute
+from codivide.methods import METHODS
+
+
+@pytest.fixture(scope="module")
+def digits():
+    x, truth = load_digits(return_X_y=True)
+    return x / 16, truth
+
+
+def flipped(truth, rate, classes=10, step=None, seed=0):
+    """Labels of which a share names another class: any other, or that ``step`` further."""
+    rng = np.random.default_rng(seed)
+    other = rng.integers(1, classes, len(truth)) if step is None else step
+    return np.where(rng.random(len(truth)) < rate, (truth + other) % classes, truth)
+
+
+@pytest.mark.parametrize(
+    ("rate", "step", "kind"),
+    [(0.0, None, "none"), (0.3, None, "symmetric"), (0.6, None, "symmetric"), (0.3, 1, "asymmetric")],
+)
+def test_rate_kind_and_matrix_of_features(digits, rate, step, kind):
+    x, truth = digits
+    y = flipped(truth, rate, step=step)
+    report = noise_report(x, y, replicates=5)
+    assert report.rate == pytest.approx(np.mean(y != truth), abs=0.03)
+    assert report.low - 0.02 <= np.mean(y != truth) <= report.high + 0.02
+    assert report.low <= report.rate <= report.high
+    assert report.kind == kind
+    assert report.trust.level == "good"
+    assert report.transition.sum(1) == pytest.approx(np.ones(10))
+    matrix = np.asarray([[np.mean(y[truth == c] == d) for d in range(10)] for c in range(10)])
+    assert abs(report.transition - matrix).max() < 0.12
+    for c, found in enumerate(report.per_class):
+        assert (found.name, found.labelled) == (str(c), (y == c).sum())
+        assert found.rate == pytest.approx(np.mean(truth[y == c] != c), abs=0.1)
+    assert 1 - np.mean(report.clean_prob) == pytest.approx(report.rate, abs=0.02)
+
+
+def test_the_same_input_and_seed_give_the_same_report(digits):
+    x, truth = digits
+    y = flipped(truth, 0.2)
+    first, second = (noise_report(x[:500], y[:500], replicates=3, seed=4) for _ in range(2))
+    assert first.to_dict() == second.to_dict()
+    assert np.array_equal(first.clean_prob, second.clean_prob)
+    rows = noise_report(sparse.csr_matrix(x[:500]), y[:500], replicates=3, seed=4)  # not centred
+    assert rows.rate == pytest.approx(np.mean(y[:500] != truth[:500]), abs=0.05)
+
+
+@pytest.mark.parametrize("matrix", [symmetric(0.3), pair(0.3)])
+def test_probabilities_of_ones_own_classifier(matrix):
+    _, given, truth, prior = world(2000, matrix=matrix)
+    report = noise_report(None, given, pred_probs=linear(prior), replicates=3)
+    assert report.source == "probabilities"
+    assert report.rate == pytest.approx(np.mean(given != truth), abs=0.06)
+
+
+def test_probabilities_keep_the_columns_of_classes_that_nobody_was_given():
+    _, given, _, prior = world(400)
+    kept = given != 1
+    report = noise_report(None, given[kept], pred_probs=linear(prior)[kept], replicates=2)
+    assert [found.name for found in report.per_class] == ["0", "1", "2", "3"]
+    assert report.per_class[1].rate is None
+    assert report.per_class[1].labelled == 0
+    assert report.transition[1].tolist() == [0, 1, 0, 0]
+
+
+def test_labels_that_have_nothing_to_do_with_the_features_are_said_to_be_such(digits):
+    x, _ = digits
+    y = np.random.default_rng(0).integers(0, 10, len(x))
+    report = noise_report(x, y, replicates=3)
+    assert (report.low, report.high, report.kind, report.trust.level) == (0, 1, "unclear", "poor")
+    assert "Nothing can be learned" in report.trust.reasons[0]
+
+
+def test_few_labels_one_class_and_none(digits):
+    x, truth = digits
+    few = noise_report(x[:60], truth[:60], replicates=2)
+    assert few.trust.level == "poor"
+    assert any("Only 60 labels" in reason for reason in few.trust.reasons)
+    with pytest.raises(InputError, match="one class only"):
+        noise_report(x[:30], np.ones(30))
+    with pytest.raises(InputError, match="no label at all"):
+        noise_report(x[:30], np.full(30, -1))
+
+
+def test_what_has_no_label_is_counted_out(digits):
+    x, truth = digits
+    y = flipped(truth, 0.2)
+    y[::3] = -1
+    report = noise_report(x, y, replicates=2)
+    labelled = y >= 0
+    assert report.labelled == report.samples == labelled.sum()
+    assert np.isnan(report.clean_prob[~labelled]).all()
+    assert np.isfinite(report.clean_prob[labelled]).all()
+    assert report.rate == pytest.approx(np.mean(y[labelled] != truth[labelled]), abs=0.03)
+
+
+def test_a_limit_draws_rows(digits):
+    x, truth = digits
+    report = noise_report(x, flipped(truth, 0.3), limit=700, replicates=2)
+    assert (report.samples, report.labelled, np.isfinite(report.clean_prob).sum()) == (700, len(x), 700)
+
+
+def test_report_as_table_json_and_text(digits):
+    x, truth = digits
+    report = noise_report(x, flipped(truth, 0.3, step=1), replicates=2)
+    table = report.to_frame()
+    assert table["given_as"].tolist() == [str((c + 1) % 10) for c in range(10)]
+    assert table["wrong"].tolist() == [round(item.rate * item.labelled) for item in report.per_class]
+    known = json.loads(json.dumps(report.to_dict()))
+    assert known["trust"]["reasons"] == list(report.trust.reasons)
+    lines = str(report).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].startswith(f"about {100 * report.rate:.1f} % of the labels are wrong")
+    assert report._repr_html_().count("<tr") == 11
+    assert isinstance(table, pd.DataFrame)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"pred_probs": np.ones(5)}, r"shape \(5,\)"),
+        ({"pred_probs": np.full((4, 2), 0.7)}, "row 0 of pred_probs is no distribution"),
+        ({"pred_probs": [["a", "b"]] * 4}, "no numbers"),
+        ({"pred_probs": np.full((4, 3), 1 / 3), "y": ["a", "b", "a", "b"]}, "3 columns, the labels 2 classes"),
+        ({"X_or_run": np.ones((4, 2)), "pred_probs": np.full((4, 2), 0.5)}, "not both"),
+        ({"X_or_run": np.ones((4, 2)), "folds": 1}, "at least 2"),
+        ({"X_or_run": np.ones((4, 3, 64, 64), dtype=np.uint8)}, "a linear classifier learns too little"),
+        ({"X_or_run": NoisyLabelClassifier()}, "not fitted"),
+    ],
+)
+def test_bad_input_says_what_is_wrong(arguments, message):
+    with pytest.raises(InputError, match=message):
+        noise_report(arguments.pop("X_or_run", None), arguments.pop("y", [0, 1, 0, 1]), **arguments)
+
+
+def trained(digits, method, epochs=12, **hyper):
+    x, truth = digits
+    y = flipped(truth[:600], 0.3)
+    made = build_method(method, **hyper)
+    plan = default_plan(600, made, epochs=epochs, lr=0.05, batch_size=32, device="cpu")
+    return execute(Job(made, plan, "mlp"), load(x[:600].astype(np.float32), y)), np.mean(y != truth[:600])
+
+
+@pytest.mark.parametrize("method", ["dividemix", "elr"])
+def test_the_rate_of_a_run(digits, method):
+    outcome, wrong = trained(digits, method, epochs=15)
+    assert bool(outcome.evidence["set_aside"]) == (method == "dividemix")
+    report = noise_report(outcome, replicates=3)
+    assert report.source == "run"
+    assert report.trust.level != "good"
+    assert report.rate == pytest.approx(wrong, abs=0.1)
+    assert 1 - outcome.table["clean_prob"].mean() == pytest.approx(report.rate, abs=0.05)
+
+
+def test_a_run_that_memorised_is_not_believed(digits):
+    outcome, _ = trained(digits, "cross_entropy", epochs=6)
+    given = outcome.evidence["given"]
+    memorised = 0.98 * np.eye(10)[given] + 0.002
+    report = noise_report(_as(outcome, probs=memorised), replicates=2)
+    assert report.trust.level == "poor"
+    assert "memorised, and this cannot tell which" in report.trust.reasons[0]
+    alone = noise_report(_as(outcome, given=np.zeros_like(given)), replicates=2)
+    assert (alone.rate, alone.low, alone.high, alone.trust.level) == (0, 0, 1, "poor")
+    aside = noise_report(_as(outcome, probs=memorised, set_aside=np.asarray(True)), replicates=2)
+    assert aside.trust.level == "fair"
+
+
+def _as(outcome, **evidence):
+    """The same run with other evidence."""
+    return replace(outcome, evidence={**outcome.evidence, **evidence})
+
+
+def test_which_methods_set_labels_aside():
+    found = {name for name, method in METHODS.items() if method.sets_aside}
+    assert found == {
+        *("co_teaching", "co_teaching_plus", "dividemix", "jocor", "joint_optimization", "m_correction", "mentormix"),
+        *("mentornet", "promix", "unicon"),
+    }
