@@ -43,6 +43,20 @@ CHOICES: dict[str, type[Method] | type[Features]] = {**METHODS, "features": Feat
 Progress = Callable[[Run | None, Mapping[str, Any]], None]
 
 
+class Witness(NamedTuple):
+    """What an earlier run on the same samples, which ended before it memorised them, knows of their labels.
+
+    Attributes:
+        evidence: of its ``Outcome``, with ``probs``.
+        clean_prob: its p(clean) ``[N]``.
+        epochs: it took; what a later run predicts after so many epochs is not asked.
+    """
+
+    evidence: Mapping[str, np.ndarray[Any, Any]]
+    clean_prob: label_noise.Floats
+    epochs: int
+
+
 @dataclass(frozen=True)
 class Job:
     """What to train, apart from the data.
@@ -60,6 +74,7 @@ class Job:
         corrections: the decisions of a person that the data carry (see ``audit.corrections``), for the record.
         open: options of a network's training that nobody has set (see ``features.options.unset``), to be chosen.
         choice: what was chosen and why (see ``codivide.choose``), for the record.
+        witness: an earlier run that judges the labels together with this one, which memorises them.
     """
 
     method: Method | Features = field(default_factory=DivideMix)
@@ -72,6 +87,7 @@ class Job:
     corrections: Mapping[str, Any] = field(default_factory=dict)
     open: tuple[str, ...] = ()
     choice: Mapping[str, Any] = field(default_factory=dict)
+    witness: Witness | None = None
 
     def __post_init__(self) -> None:
         if self.evaluate_every is not None and self.evaluate_every < 1:
@@ -210,16 +226,7 @@ def execute(
     checkpoint = out / CHECKPOINT if out else None
     run = train(method, data, build, job.plan, watch, checkpoint, resume, identity, deadline)
     model = _model(job, run, loaded, views)
-    evidence = training_evidence(run)
-    if learning is None:
-        suggested, suggested_prob, evidence["probs"] = _suggestions(model, loaded)
-    else:
-        suggested, suggested_prob = learning.close(run)
-        evidence |= learning.votes(run)
-    if not np.isfinite(suggested_prob).all():
-        raise InputError("training diverged: what the network says is not finite; use a lower lr")
-    clean_prob = _clean_prob(run, evidence, learning is not None)
-    judged = _Judged(suggested, suggested_prob, clean_prob)
+    judged, evidence = _judge(job, run, model, loaded, learning)
     trained = {
         "precision": run.precision,
         "epochs": run.epoch,
@@ -237,13 +244,52 @@ def execute(
     return Outcome(run, run.history, model, table, summary, evidence)
 
 
+def _judge(
+    job: Job, run: Run, model: Model, loaded: Loaded, learning: _Learning | None
+) -> tuple[_Judged, dict[str, np.ndarray[Any, Any]]]:
+    """What a finished run, and the witness that it may have, say of every sample, and what that rests on."""
+    evidence = training_evidence(run)
+    if learning is None:
+        suggested, suggested_prob, probs = _suggestions(model, loaded)
+        own = evidence | {"probs": probs}
+    else:
+        suggested, suggested_prob = learning.close(run)
+        evidence |= learning.votes(run)
+        own = evidence
+    if not np.isfinite(suggested_prob).all():
+        raise InputError("training diverged: what the network says is not finite; use a lower lr")
+    if job.witness is None:
+        return _Judged(suggested, suggested_prob, _clean_prob(run, own, learning is not None)), own
+    evidence |= _joined(evidence, job.witness)
+    mean: label_noise.Floats = evidence["probs"].astype(np.float64)
+    clean_prob = _pinned(run, label_noise.combined(mean, evidence["given"], job.witness.clean_prob))
+    labelled = evidence["given"] >= 0  # the others have nothing to memorise
+    suggested = np.where(labelled, mean.argmax(1), suggested)
+    suggested_prob = np.where(labelled, mean.max(1), suggested_prob)
+    return _Judged(suggested, suggested_prob, clean_prob), evidence
+
+
+def _joined(evidence: Mapping[str, np.ndarray[Any, Any]], witness: Witness) -> dict[str, np.ndarray[Any, Any]]:
+    """The witness's evidence; its probabilities are averaged with those that were recorded as long as it lasted."""
+    found = {name: witness.evidence[name] for name in ("mean_loss", "set_aside", "probs")}
+    if "probs" in evidence:
+        both = evidence["probs"].astype(np.float32) + found["probs"].astype(np.float32)
+        found["probs"] = (both / both.sum(1, keepdims=True)).astype(np.float16)
+    return found | {"witnessed": np.asarray(True)}
+
+
 def _clean_prob(run: Run, evidence: Mapping[str, np.ndarray[Any, Any]], recorded: bool) -> label_table.Floats:
     """p(clean) ``[N]`` by the method's rule and the recorded predictions; without a record, by the rule alone."""
     own = run.clean_prob().double().cpu().numpy()
     if not recorded or "probs" not in evidence or (evidence["given"] >= 0).sum() < _FEWEST:
         return own
-    found = label_noise.combined(evidence["probs"], evidence["given"], own, set_aside=bool(evidence["set_aside"]))
-    return run.pin(torch.from_numpy(found).to(run.device)).cpu().numpy()
+    aside = bool(evidence["set_aside"])
+    return _pinned(run, label_noise.combined(evidence["probs"], evidence["given"], own, set_aside=aside))
+
+
+def _pinned(run: Run, clean_prob: label_table.Floats) -> label_table.Floats:
+    """p(clean) that is 1 where a person vouches for the label."""
+    return run.pin(torch.from_numpy(clean_prob).to(run.device)).cpu().numpy()
 
 
 def _execute_features(
@@ -367,6 +413,7 @@ class _Learning:
         self.fewer = len(self.epochs) < len(early_learning.recorded_epochs(evaluations, 1))
         self.detailed = early_learning.histogram_epochs(self.epochs, asdict(job.method).get("warmup"))
         self.classes = len(loaded.classes)
+        self.asked = job.witness.epochs if job.witness else job.plan.epochs  # until when the probabilities count
         self.keeps_probs = 4 * len(loaded.y) * self.classes <= early_learning.MOST_BYTES
 
     def _predictions(self, run: Run) -> torch.Tensor:
@@ -381,7 +428,7 @@ class _Learning:
         confidence: list[torch.Tensor] = []
         for logits, given in zip(model.batches(run.data.x, size), torch.split(run.data.y, size), strict=True):
             probs = torch.softmax(logits, 1)
-            if self.keeps_probs:
+            if self.keeps_probs and run.epoch <= self.asked:
                 total = run.remember(_PROBS, self.classes)[size * len(parts) :][: len(logits)]
                 total += probs
             parts.append(logits.argmax(1))

@@ -274,6 +274,7 @@ class _Material(NamedTuple):
     probs: Floats | None = None  # [N, C]
     losses: Floats | None = None  # [N], averaged over training
     learned: float | None = None  # how far from these very labels, see ``label_noise.rates``; None: not at all
+    witnessed: bool = False  # by a run that ended before it memorised
 
 
 class _Found(NamedTuple):
@@ -353,7 +354,7 @@ def _trust(
     if not learnable:
         text = "Nothing can be learned: held-out labels are predicted no better than by their frequencies. The labels "
         reasons.append((2, text + "may be independent of the features; every number here is unreliable."))
-    if material.learned and agreement >= _ALL:
+    if material.learned and agreement >= _ALL and not material.witnessed:
         text = f"Averaged over training, the network predicts {100 * agreement:.0f} % of the labels as they are given: "
         text += "nearly all are right, or the wrong ones were memorised, and this cannot tell which. The method auto "
         reasons.append((2, text + "holds labels out to see."))
@@ -500,7 +501,8 @@ def _from_run(held: Mapping[str, Any], names: Sequence[str]) -> _Material:
     losses = np.asarray(held["mean_loss"], dtype=np.float64)
     usable = np.isfinite(losses[given >= 0]).all()
     learned = None if "held_out" in held else 0.0 if held.get("set_aside", False) else _LEARNED
-    return _Material(given, names, "run", None, _scaled(probs), losses if usable else None, learned)
+    witnessed = bool(held.get("witnessed", False))
+    return _Material(given, names, "run", None, _scaled(probs), losses if usable else None, learned, witnessed)
 
 
 def _scaled(probs: Floats) -> Floats:

@@ -14,7 +14,7 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from codivide import METHODS, FeatureModel, NoisyLabelClassifier
+from codivide import METHODS, FeatureModel, NoisyLabelClassifier, label_noise, label_table, noise_report
 from codivide.choose import Evidence, decide, execute
 from codivide.choose.rule import epochs_cost, plain_epochs, plain_hyper
 from codivide.choose.run import LONGER, average_decay, compare, rescaled
@@ -495,7 +495,7 @@ def test_plain_training_is_kept_where_the_correction_loses(copied, monkeypatch):
     best = record["evidence"]["best_epoch"]
     job = _job()
     straight = execute(replace(job, method=CrossEntropy(last_epoch=best), plan=outcome.run.plan), _loaded())
-    assert outcome.table.equals(straight.table)  # all labels, as many epochs as helped the scout
+    assert _same(outcome, straight)  # all labels, as many epochs as helped the scout
     assert json.loads((copied / "config.json").read_text())["method"] == "cross_entropy"
     again = execute(_job(), _loaded(), copied, resume=True)
     assert again.table.equals(outcome.table)
@@ -528,7 +528,64 @@ def test_plain_training_that_is_kept_is_drawn_out(copied):
     plan = rescaled(_job().plan, 24)
     assert outcome.run.plan == replace(plan, average=outcome.run.plan.average)
     straight = execute(replace(_job(), method=CrossEntropy(last_epoch=18), plan=outcome.run.plan), _loaded())
-    assert outcome.table.equals(straight.table)  # all labels, as far as it helped the scout
+    assert _same(outcome, straight)  # all labels, as far as it helped the scout
+
+
+def _same(one: Outcome, other: Outcome) -> bool:
+    """Whether two runs trained the same classifier."""
+    x = _loaded().x
+    return torch.equal(one.model.logits(x), other.model.logits(x))
+
+
+def test_the_scout_judges_the_labels_that_plain_training_memorises(copied):
+    record = json.loads((copied / "choice.json").read_text())
+    record["verdict"] = {**record["verdict"], "kept": "plain"}
+    record["evidence"] |= {"rate": 0.1, "memorises": False, "longer": 8.0, "best_epoch": 8}
+    record["key"]["longer"] = 8.0
+    (copied / CHECKPOINT).unlink()  # of a correction that was kept
+    (copied / "choice.json").write_text(json.dumps(record))
+    stages: list[str] = []
+    said: list[str] = []
+
+    def begin(name, epochs):
+        stages.append(name)
+        return lambda run, row: None
+
+    loaded = replace(_loaded(), truth=np.arange(240) % 3)
+    job = replace(_job(), method=Auto(longer=8.0))
+    outcome = execute(job, loaded, copied, resume=True, begin=begin, say=said.append)
+    assert stages == ["cross_entropy"]  # a finished scout is only read
+    assert not any(text.startswith("scout:") for text in said)
+    with np.load(copied / "scout" / "predictions.npz") as scout, np.load(copied / "predictions.npz") as held:
+        early, probs = scout["probs"].astype(float), held["probs"].astype(float)
+        assert np.array_equal(held["mean_loss"], scout["mean_loss"])
+        assert held["witnessed"]
+        memorised = held["predictions"][-1]
+    assert (memorised == loaded.y).mean() > 0.98
+    scout_table = label_table.read(copied / "scout")
+    clean_prob = scout_table["clean_prob"].to_numpy(float)
+    assert outcome.table["clean_prob"].to_numpy() == pytest.approx(label_noise.combined(probs, loaded.y, clean_prob))
+    suggested = outcome.table["suggested"].to_numpy()
+    assert np.array_equal(suggested, probs.argmax(1))
+    assert (suggested == loaded.truth).mean() > (memorised == loaded.truth).mean()
+    assert abs(probs - early).max() > 0  # what this run predicted as long as the scout lasted is half of it
+    straight = execute(replace(_job(), method=CrossEntropy(), plan=outcome.run.plan), loaded)
+    assert _same(outcome, straight)
+    found = outcome.summary["detection"]["auroc"]
+    assert found > straight.summary["detection"]["auroc"]
+    report = noise_report(copied)
+    assert not any("cannot tell which" in reason for reason in report.trust.reasons)
+
+
+def test_without_a_label_nothing_is_memorised_and_the_last_word_counts(tmp_path):
+    given = _loaded(noise=0.02).y.copy()
+    given[::5] = -1
+    loaded = replace(_loaded(noise=0.02), y=given)
+    outcome = execute(_job(), loaded, tmp_path / "run")
+    assert outcome.summary["method"] == "cross_entropy"
+    last = outcome.model.logits(loaded.x).argmax(1).numpy()
+    assert np.array_equal(outcome.table["suggested"].to_numpy()[::5], last[::5])
+    assert outcome.table["clean_prob"][::5].isna().all()
 
 
 def test_a_given_number_of_epochs_is_not_drawn_out():

@@ -41,7 +41,7 @@ from codivide.engine import Method, Run
 from codivide.errors import InputError
 from codivide.features.options import NOT_FOR_FEATURES, Features
 from codivide.files import atomic, write_text
-from codivide.job import Job, Outcome, Progress, build_method, default_plan, name_of
+from codivide.job import Job, Outcome, Progress, Witness, build_method, default_plan, name_of
 from codivide.label_noise import concentration
 from codivide.methods.auto import Auto
 from codivide.methods.cross_entropy import CrossEntropy, stratified
@@ -212,6 +212,8 @@ class _Choosing:
         hyper = decision.hyper
         method = build_method(decision.method, **hyper) if self.auto else self.method.settled(**hyper)
         main = replace(self.job, method=method, plan=rescaled(self.job.plan, decision.epochs), choice=_public(record))
+        if decision.method == "cross_entropy":
+            main = replace(main, witness=self._witness())
         progress = self.begin(decision.method, hyper.get("last_epoch", main.plan.epochs))
         outcome = jobs.execute(main, self.loaded, self.out, self.resume, progress, self._until(0.92))
         return self._concluded(outcome, record)
@@ -287,9 +289,11 @@ class _Choosing:
             folder = None if self.out is None else self.out / SCOUT
             labelled, held = int((self.loaded.y >= 0).sum()), self.share * int((self._unconfirmed() >= 0).sum())
             text = f"scout: plain training without about {held:,.0f} of the {labelled:,} labels; how well it agrees "
-            self.say(text + "with these shows what to do")
             resume = folder is not None and (folder / CHECKPOINT).exists() and self.resume
-            progress = self._replacing(self.begin("scout", plan.epochs))
+            ended = resume and self._recorded() is not None  # only what it knows is wanted
+            if not ended:
+                self.say(text + "with these shows what to do")
+            progress = None if ended else self._replacing(self.begin("scout", plan.epochs))
             self.scouted = jobs.execute(scout, self.loaded, folder, resume, progress, self._until(0.9))
         return self.scouted
 
@@ -467,10 +471,18 @@ class _Choosing:
             self._write(record)
             self.say("no time is left for plain training on all labels: the scout is the result")
             return self._keep_scout(record)
-        main = replace(self.job, method=method, plan=plan, choice=_public(record))
+        main = replace(self.job, method=method, plan=plan, choice=_public(record), witness=self._witness())
         progress = self.begin("cross_entropy", epochs)
         outcome = jobs.execute(main, self.loaded, self.out, self.resume, progress, deadline)
         return self._concluded(outcome, record)
+
+    def _witness(self) -> Witness | None:
+        """What the scout knows: plain training that goes on to the end memorises what is to be found."""
+        scouted = self._scout()
+        if "probs" not in scouted.evidence:  # too many samples and classes to keep them
+            return None
+        epochs = len([row for row in scouted.history if "validation_accuracy" in row])
+        return Witness(scouted.evidence, scouted.table["clean_prob"].to_numpy(np.float64), epochs)
 
     def _keep_scout(self, record: dict[str, Any]) -> Outcome:
         """Make the scout the result: it is a whole run, so its files are."""
