@@ -29,22 +29,26 @@ def results(prefix: str, setting: str, row: str, folder: Path) -> list[dict[str,
     return bench.read(bench.find(f"{prefix}-{setting}/{row}")[0], folder)
 
 
-def accuracies(rows: list[dict[str, Any]]) -> list[float]:
-    """Test accuracy at the last epoch, in percent."""
-    return [100 * row["test_accuracy"]["last"] for row in rows]
+def accuracies(rows: list[dict[str, Any]]) -> dict[int, float]:
+    """Test accuracy at the last epoch, in percent, by seed."""
+    return {int(row["seed"]): 100 * row["test_accuracy"]["last"] for row in rows}
 
 
-def cell(values: list[float]) -> str:
+def cell(by_seed: dict[int, float]) -> str:
     """Mean, with the standard deviation where there are several seeds."""
+    values = list(by_seed.values())
     if not values:
         return "not run"
-    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    spread = f" ± {statistics.stdev(values):.1f} ({len(values)})" if len(values) > 1 else ""
     return f"{statistics.fmean(values):.1f}{spread}"
 
 
-def against(auto: list[float], others: list[list[float]]) -> float | None:
-    """Auto minus the best of the others that have run; None when one is missing or auto is."""
-    return statistics.fmean(auto) - max(map(statistics.fmean, others)) if auto and all(others) else None
+def against(auto: dict[int, float], others: list[dict[int, float]]) -> float | None:
+    """Auto minus the best of the others, in the mean over the seeds that all of them have; None without any."""
+    seeds = set(auto).intersection(*others)
+    if not seeds:
+        return None
+    return statistics.fmean(auto[k] for k in seeds) - max(statistics.fmean(row[k] for k in seeds) for row in others)
 
 
 def tables(prefix: str, folder: Path) -> str:

@@ -24,11 +24,11 @@ The evidence comes from class probabilities of every sample: cross-fitted ones o
    follow a rule that the features show, such as key words: such noise looks like truth.
 5. **p(clean)**: the latent model's, its log-odds shifted per class to agree with the rates.
 
-**Kind**: "none" (rate below 5 % and lower estimate below 2 %), else "instance-like" where errors inside class pairs
-depend on the sample (``evidence.pair_dependence`` above 0.3 on at least 30 labels), else by how concentrated the noise
-is: the share of each class's noise in its largest cell (two classes: the distance of their flip rates over the sum), 0
-spread evenly, 1 in one cell; up to 0.35 "symmetric", from 0.55 "asymmetric". "unclear" in between, where doubt is
-above 0.45, or nothing can be learned.
+**Kind**: "none" (rate below 5 % and lower estimate below 2 %; of a run: rate below 2 %), else "instance-like" where
+errors inside class pairs depend on the sample (``evidence.pair_dependence`` above 0.3 on at least 30 labels), else by
+how concentrated the noise is: the share of each class's noise in its largest cell (two classes: the distance of their
+flip rates over the sum), 0 spread evenly, 1 in one cell; up to 0.35 "symmetric", from 0.55 "asymmetric". "unclear" in
+between, where doubt is above 0.45, or nothing can be learned.
 """
 
 from __future__ import annotations
@@ -309,7 +309,7 @@ def _estimate(probs: Floats, losses: Floats, given: Labels, replicates: int, see
     lower, upper = min(best.estimates.values()), max(best.estimates.values())
     low, high = max(min(lower, best.rate) - margin, 0.0), min(max(upper, best.rate) + margin, 1.0)
     learnable = _learnable(probs, given)
-    kind = _kind(best, probs, given) if learnable else "unclear"
+    kind = _kind(best, probs, given, material.learned is not None) if learnable else "unclear"
     if not learnable:
         low, high = 0.0, 1.0
     agreement = float((probs.argmax(1) == given).mean())
@@ -326,8 +326,9 @@ def _learnable(probs: Floats, given: Labels) -> bool:
     return bool(gain.mean() > 3 * gain.std(ddof=1) / np.sqrt(len(gain))) if len(gain) > 1 else False
 
 
-def _kind(best: Rates, probs: Floats, given: Labels) -> Kind:
-    if best.rate < _FEW and best.estimates["latent noise"] < 0.02:
+def _kind(best: Rates, probs: Floats, given: Labels, learned: bool) -> Kind:
+    lower = best.rate if learned else best.estimates["latent noise"]  # what was learned looks right to that estimate
+    if best.rate < _FEW and lower < 0.02:
         return "none"
     dependence, size = evidence.pair_dependence(best.latent.prior, probs, given)
     if dependence > 0.3 and size >= 30:
