@@ -131,7 +131,10 @@ def test_a_method_that_is_asked_for_is_only_set():
 def test_plain_training_ends_where_it_helped_the_scout_most():
     assert plain_hyper(SEEN, SEEN.epochs) == {"last_epoch": SEEN.best_epoch}
     assert plain_hyper(SEEN, SEEN.epochs // 2) == {"last_epoch": round(SEEN.best_epoch / 2)}
-    assert plain_hyper(replace(SEEN, high=0.05), SEEN.epochs) == {}  # right labels may be learned to the end
+    assert plain_hyper(replace(SEEN, lasting_epoch=SEEN.best_epoch + 5), SEEN.epochs) == {"last_epoch": SEEN.best_epoch}
+    right = replace(SEEN, high=0.05, lasting_epoch=SEEN.best_epoch + 5)  # there is little to memorise
+    assert plain_hyper(right, SEEN.epochs) == {"last_epoch": SEEN.best_epoch + 5}
+    assert plain_hyper(replace(right, lasting_epoch=SEEN.epochs), SEEN.epochs) == {}
 
 
 def test_plain_training_is_drawn_out_where_little_is_wrong_and_nothing_memorised():
@@ -146,7 +149,7 @@ def test_plain_training_is_drawn_out_where_little_is_wrong_and_nothing_memorised
     decision = decide(nothing)
     assert (decision.method, decision.epochs) == ("cross_entropy", 4 * SEEN.epochs)
     assert f"planned for {4 * SEEN.epochs} epochs instead of {SEEN.epochs}" in decision.reasons[-1]
-    assert decision.seconds == pytest.approx(4 * SEEN.epochs * SEEN.scout_seconds)
+    assert decision.seconds == pytest.approx(160 * SEEN.scout_seconds)
     short = decide(replace(nothing, seconds_left=2 * SEEN.epochs * SEEN.scout_seconds))
     assert short.epochs == 2 * SEEN.epochs
 
@@ -356,6 +359,12 @@ def test_everything_is_recorded(whole):
     choice = summary["choice"]
     assert choice["decision"]["reasons"] == [text for text in whole.said if text in choice["decision"]["reasons"]]
     assert choice["evidence"]["held_out"] == choice["verdict"]["held_out"] == 24
+    lines = (whole.folder / "scout" / "metrics.jsonl").read_text().splitlines()
+    agreed = {
+        row["epoch"]: row["validation_accuracy"] for row in map(json.loads, lines) if "validation_accuracy" in row
+    }
+    best = [epoch for epoch, share in agreed.items() if share == max(agreed.values())]
+    assert (choice["evidence"]["best_epoch"], choice["evidence"]["lasting_epoch"]) == (best[0], best[-1])
     assert choice["verdict"]["text"] in whole.said
     assert json.loads((whole.folder / "config.json").read_text())["choice"]["decision"] == choice["decision"]
     assert (whole.folder / "scout" / "model.safetensors").is_file()

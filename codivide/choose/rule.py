@@ -39,6 +39,7 @@ class Evidence:
         scouted: epochs that the scout trained.
         best_epoch: of the scout, by agreement with what was held out.
         settled_epoch: the first epoch that is within one standard error of the best one.
+        lasting_epoch: the last epoch that agrees with as many as the best one.
         agreement: with the held-out labels at the best epoch; ``error`` is its standard error.
         fitted: agreement with the training labels at the scout's last epoch.
         memorises: held-out agreement fell by more than its standard error while training agreement rose.
@@ -73,6 +74,7 @@ class Evidence:
     look_seconds: float = 0.0
     seconds_left: float | None = None
     longer: float = 1.0
+    lasting_epoch: int = 0
 
 
 @dataclass(frozen=True)
@@ -228,7 +230,7 @@ def _plain_reason(seen: Evidence, gap: float) -> str | None:
     if _fits_noise(seen, gap) or not _hardly_noisy(seen) or _hidden(seen) > 0.3:
         return None
     return (
-        f"plain training: hardly a label is wrong, and none is memorised within {seen.epochs} epochs (training labels "
+        f"plain training: hardly a label is wrong, and none is memorised within {seen.scouted} epochs (training labels "
         f"agree {_better(gap)} held-out ones), so there is nothing to correct"
     )
 
@@ -246,12 +248,17 @@ def _correct_reason(seen: Evidence, gap: float) -> str:
         )
     wrong = "labels are wrong" if seen.low > 0 else "labels may be wrong"
     why = "labels are missing" if _hardly_noisy(seen) else wrong
-    return f"DivideMix on trial: {why}, but nothing is memorised within {seen.epochs} epochs"
+    return f"DivideMix on trial: {why}, but nothing is memorised within {seen.scouted} epochs"
 
 
 def plain_hyper(seen: Evidence, epochs: int) -> dict[str, Any]:
-    """Settings of plain training on all labels: where labels are wrong, no longer than it helped the scout."""
-    return {} if _hardly_noisy(seen) else {"last_epoch": max(round(seen.best_epoch * epochs / seen.epochs), 1)}
+    """Settings of plain training on all labels: no longer than it helped the scout.
+
+    Of several best epochs the first, and the last where hardly a label is wrong: there is little to memorise.
+    """
+    best = max(seen.lasting_epoch, seen.best_epoch) if _hardly_noisy(seen) else seen.best_epoch
+    share = best / seen.epochs
+    return {"last_epoch": max(round(share * epochs), 1)} if share < 1 else {}
 
 
 def plain_epochs(seen: Evidence) -> int:

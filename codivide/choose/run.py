@@ -382,6 +382,9 @@ class _Choosing:
             scouted=len(rows),
             best_epoch=int(rows[best]["epoch"]),
             settled_epoch=int(rows[settled]["epoch"]),
+            lasting_epoch=max(
+                int(row["epoch"]) for row, score in zip(rows, scores, strict=True) if score == scores[best]
+            ),
             agreement=scores[best],
             error=error,
             fitted=float(rows[-1]["training_accuracy"]),
