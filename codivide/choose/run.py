@@ -24,6 +24,7 @@ import torch
 from codivide import __version__
 from codivide import job as jobs
 from codivide.choose.rule import (
+    HANDICAP,
     LOCKED,
     TRIED,
     Decision,
@@ -141,8 +142,9 @@ def compare(
 ) -> Verdict:
     """Keep the correction unless the held-out labels speak against it.
 
-    It may be worse by two standard errors: plain training's epoch was picked by these labels, which flatters it, and
-    the correction was tried for half as long. ``must_win`` is for where nothing but a gain speaks for it.
+    It may be worse by two standard errors, since plain training's epoch was picked by these labels, which flatters it,
+    and by a tenth of plain training's agreement, since the correction was tried for half as long. ``must_win`` is for
+    where nothing but a gain speaks for it.
 
     Args:
         correction: whether it agrees with each held-out given label, ``[H]``, H at least 2.
@@ -153,7 +155,7 @@ def compare(
     apart = correction.astype(float) - plain.astype(float)
     difference = float(apart.mean())
     error = float(apart.std(ddof=1) / math.sqrt(len(apart)))
-    worse = difference <= 0 if must_win else difference < -2 * error
+    worse = difference <= 0 if must_win else difference < -2 * error - HANDICAP * plain.mean()
     kept = "plain" if worse else "correction"
     resolution = error / max(1 - rate, 0.05)
     if error:
