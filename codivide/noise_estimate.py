@@ -333,7 +333,7 @@ def _kind(best: Rates, probs: Floats, given: Labels, learned: bool) -> Kind:
     dependence, size = evidence.pair_dependence(best.latent.prior, probs, given)
     if dependence > 0.3 and size >= 30:
         return "instance-like"
-    spread = label_noise.concentration(best.latent.joint)
+    spread = label_noise.concentration(best.joint if learned else best.latent.joint)
     if best.doubt > 0.45 or label_noise.EVEN < spread < label_noise.ONE_WAY:
         return "unclear"
     return "symmetric" if spread <= label_noise.EVEN else "asymmetric"
