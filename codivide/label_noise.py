@@ -77,8 +77,10 @@ def rates(
     share = (rate - lower) / (confident - lower) if confident > lower else 0.0
     joint = (1 - share) * latent.joint + share * counted
     if learned is not None:
-        joint = grouped(joint, probs, given, weight)
-        rate = wrong_share(joint)
+        parted = grouped(joint, probs, given, weight)
+        if not np.array_equal(parted, joint):
+            estimates["groups"] = rate = wrong_share(parted)
+        joint = parted
     return Rates(rate, estimates, joint, latent, doubt)
 
 
