@@ -14,7 +14,7 @@ from codivide.methods.dividemix import PAPER
 
 FITTED = 0.1  # training agreement above held-out agreement by this much: the network can fit labels it should not
 LOCKED = 0.5  # a class predicted less than this share of its label share is being lost
-HANDICAP = 0.1  # of plain training's agreement: what a trial may lack that is half as long and has fewer labels
+HANDICAP = 0.2  # of plain training's agreement: what a trial may lack that is half as long and has fewer labels
 TRIED = 0.5  # of the correction's epochs, in a trial without the held-out labels; then it begins again with all
 FEW_EPOCHS = 15  # fewer leave a correction no time after its warm-up
 DOUBTFUL, GOOD = 0.6, 0.8  # shares of right guesses between which they begin to count
@@ -131,7 +131,7 @@ def decide(seen: Evidence, method: str = "auto") -> Decision:
     if method == "auto":
         reasons.append(
             "plain training stays the baseline: the correction is kept if it agrees with "
-            + ("more" if must_win else "as many, within two standard errors and a tenth,")
+            + ("more" if must_win else "as many, within two standard errors and a fifth,")
             + f" of the {seen.held_out} held-out labels"
         )
     return Decision("dividemix", hyper, epochs, (*reasons, *why, *remark), must_win, cost)

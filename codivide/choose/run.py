@@ -143,7 +143,7 @@ def compare(
     """Keep the correction unless the held-out labels speak against it.
 
     It may be worse by two standard errors, since plain training's epoch was picked by these labels, which flatters it,
-    and by a tenth of plain training's agreement, since the correction was tried for half as long. ``must_win`` is for
+    and by a fifth of plain training's agreement, since the correction was tried for half as long. ``must_win`` is for
     where nothing but a gain speaks for it.
 
     Args:
