@@ -131,8 +131,8 @@ def decide(seen: Evidence, method: str = "auto") -> Decision:
     if method == "auto":
         reasons.append(
             "plain training stays the baseline: the correction is kept if it agrees with "
-            + ("more" if must_win else "as many, within two standard errors and a fifth,")
-            + f" of the {seen.held_out} held-out labels"
+            + f"{'more' if must_win else 'nearly as many'} of the {seen.held_out} held-out labels"
+            + ("" if must_win else " (a fifth and two standard errors fewer will do: its trial is only half as long)")
         )
     return Decision("dividemix", hyper, epochs, (*reasons, *why, *remark), must_win, cost)
 

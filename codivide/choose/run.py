@@ -213,9 +213,9 @@ class _Choosing:
         """Train what was decided, with all labels."""
         hyper = decision.hyper
         method = build_method(decision.method, **hyper) if self.auto else self.method.settled(**hyper)
-        main = replace(self.job, method=method, plan=rescaled(self.job.plan, decision.epochs), choice=_public(record))
-        if decision.method == "cross_entropy":
-            main = replace(main, witness=self._witness())
+        plan = rescaled(self.job.plan, decision.epochs)
+        witness = self._witness(record) if decision.method == "cross_entropy" else None
+        main = replace(self.job, method=method, plan=plan, choice=_public(record), witness=witness)
         progress = self.begin(decision.method, hyper.get("last_epoch", main.plan.epochs))
         outcome = jobs.execute(main, self.loaded, self.out, self.resume, progress, self._until(0.92))
         return self._concluded(outcome, record)
@@ -476,18 +476,18 @@ class _Choosing:
             self._write(record)
             self.say("no time is left for plain training on all labels: the scout is the result")
             return self._keep_scout(record)
-        main = replace(self.job, method=method, plan=plan, choice=_public(record), witness=self._witness())
+        main = replace(self.job, method=method, plan=plan, choice=_public(record), witness=self._witness(record))
         progress = self.begin("cross_entropy", epochs)
         outcome = jobs.execute(main, self.loaded, self.out, self.resume, progress, deadline)
         return self._concluded(outcome, record)
 
-    def _witness(self) -> Witness | None:
+    def _witness(self, record: Mapping[str, Any]) -> Witness | None:
         """What the scout knows: plain training that goes on to the end memorises what is to be found."""
         scouted = self._scout()
         if "probs" not in scouted.evidence:  # too many samples and classes to keep them
             return None
-        epochs = len([row for row in scouted.history if "validation_accuracy" in row])
-        return Witness(scouted.evidence, scouted.table["clean_prob"].to_numpy(np.float64), epochs)
+        clean_prob = scouted.table["clean_prob"].to_numpy(np.float64)
+        return Witness(scouted.evidence, clean_prob, record["evidence"]["scouted"])
 
     def _keep_scout(self, record: dict[str, Any]) -> Outcome:
         """Make the scout the result: it is a whole run, so its files are."""
