@@ -18,11 +18,11 @@ from pathlib import Path
 
 import torch
 
-from codivide import job
 from codivide.audit import duplicates, facts
+from codivide.core.provenance import environment
 from codivide.data import experiment
 from codivide.data.sources import load
-from codivide.record import environment
+from codivide.fit import job
 
 SOURCE = {"source": "cifar10", "noise": "symmetric:0.4"}
 

@@ -10,8 +10,8 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from codivide import bench
-from codivide.recipes.choose import SETTINGS
+from codivide.bench import runner
+from codivide.bench.recipes.choose import SETTINGS
 
 FIXED = ("dividemix_0", "dividemix_25", "dividemix_150")
 PLAIN = ("cross_entropy", "early_stopping", "cross_entropy_long", "early_stopping_long")
@@ -26,7 +26,7 @@ TITLES = {
 
 def results(prefix: str, setting: str, row: str, folder: Path) -> list[dict[str, Any]]:
     """Every result of one row, by seed."""
-    return bench.read(bench.find(f"{prefix}-{setting}/{row}")[0], folder)
+    return runner.read(runner.find(f"{prefix}-{setting}/{row}")[0], folder)
 
 
 def accuracies(rows: list[dict[str, Any]]) -> dict[int, float]:
@@ -102,7 +102,7 @@ def _choice(title: str, row: dict[str, Any]) -> str:
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--results", type=Path, default=bench.RESULTS)
+    parser.add_argument("--results", type=Path, default=runner.RESULTS)
     folder = parser.parse_args().results
     for prefix, title in (("choose", "4,000 images"), ("choose-10k", "10,000 images")):
         print(f"### {title}\n\n{tables(prefix, folder)}\n")

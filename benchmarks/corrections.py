@@ -20,16 +20,16 @@ from typing import Any
 
 import numpy as np
 
-from codivide import label_table
-from codivide.audit.corrections import Correction, confirm, read, write
-from codivide.cli import _tune_allocator
+from codivide.cli.app import _tune_allocator
+from codivide.core.files import write_text
+from codivide.core.provenance import environment
+from codivide.data.corrections import Correction, confirm, read, write
 from codivide.data.experiment import part, spoil
 from codivide.data.loaded import Loaded
 from codivide.data.rows import subset
 from codivide.data.sources import load
-from codivide.files import write_text
-from codivide.job import Job, Outcome, build_method, default_plan, execute
-from codivide.record import environment
+from codivide.fit.job import Job, Outcome, build_method, default_plan, execute
+from codivide.runs import label_table
 
 CHECKED = (100, 500)
 
@@ -40,7 +40,7 @@ class Setting:
 
     Attributes:
         data: name of the set.
-        noise: see ``codivide.data.noise``.
+        noise: see ``codivide.noise.synthetic``.
         limit: training samples; None: all.
         test: test samples; None: all.
         method: its name.

@@ -20,8 +20,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from codivide import crowd
-from codivide.record import environment
+from codivide.core.provenance import environment
+from codivide.noise import consensus
 
 SEEDS = 5
 
@@ -70,18 +70,18 @@ def row(data: dict[str, np.ndarray], labels: np.ndarray) -> dict[str, float | No
 
 
 def measure(data: dict[str, np.ndarray]) -> dict[str, object]:
-    given = crowd.votes(data["y"])
+    given = consensus.votes(data["y"])
     drawn = [row(data, one_answer(data["y"], seed)) for seed in range(SEEDS)]
     rows: dict[str, dict[str, object]] = {
         "one answer": {name: float(np.mean([r[name] for r in drawn])) for name in ("consensus", "test_accuracy")}
         | {"deviation": {name: float(np.std([r[name] for r in drawn])) for name in ("consensus", "test_accuracy")}}
     }
     judges = {
-        "majority": crowd.majority,
-        "dawid_skene 1979": lambda v: crowd.dawid_skene(v, shared=False, silence="ignore"),
-        "shared prior, silence ignored": lambda v: crowd.dawid_skene(v, silence="ignore"),
-        "own prior, silence counts": lambda v: crowd.dawid_skene(v, shared=False),
-        "codivide": crowd.dawid_skene,
+        "majority": consensus.majority,
+        "dawid_skene 1979": lambda v: consensus.dawid_skene(v, shared=False, silence="ignore"),
+        "shared prior, silence ignored": lambda v: consensus.dawid_skene(v, silence="ignore"),
+        "own prior, silence counts": lambda v: consensus.dawid_skene(v, shared=False),
+        "codivide": consensus.dawid_skene,
     }
     if "majority, as published" in data:
         rows["majority, as published"] = dict(row(data, data["majority, as published"]))

@@ -38,12 +38,12 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from sklearn.preprocessing import StandardScaler
 
-from codivide import crowd
-from codivide.detection import calibration_error, reliability
-from codivide.features.learn import deal, learn
-from codivide.features.options import Features
-from codivide.files import write_text
-from codivide.record import environment
+from codivide.core.files import write_text
+from codivide.core.provenance import environment
+from codivide.methods.features.learn import deal, learn
+from codivide.methods.features.options import Features
+from codivide.noise import consensus
+from codivide.noise.scores import calibration_error, reliability
 
 FOLDS = 5
 OWN: dict[str, dict[str, Any]] = {"codivide": {}, "codivide, linear head": {"heads": "linear"}}
@@ -108,7 +108,7 @@ def own(problem: Set, seed: int, fields: dict[str, Any]) -> dict[str, Any]:
     given, classes = torch.from_numpy(problem.given), tuple(range(problem.classes))
     answers = None
     if problem.votes is not None:
-        answers = torch.from_numpy(crowd.dawid_skene(crowd.votes(problem.votes)).likelihood)
+        answers = torch.from_numpy(consensus.dawid_skene(consensus.votes(problem.votes)).likelihood)
     found, seconds = timed(lambda: learn(problem.x, given, classes, Features(**fields), seed, answers=answers))
     clean_prob = found.clean_prob.numpy()
     predicted = found.model.predict(problem.x_test).argmax(1).numpy()

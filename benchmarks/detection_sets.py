@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from codivide import crowd
-from codivide.data import named, noise
+from codivide.core.files import atomic
+from codivide.data import named
+from codivide.data.encode import Tfidf
 from codivide.data.options import cache_root
-from codivide.encode import Tfidf
-from codivide.features.matrix import raw
-from codivide.files import atomic
+from codivide.methods.features.matrix import raw
+from codivide.noise import consensus, synthetic
 
 IMAGES = 10_000  # of the training part; the test part is whole
 SIDE = 128  # pixels to which photos are resized before they are encoded; 224 would take 25 minutes of one busy core
@@ -63,7 +63,7 @@ def _music(labels: str) -> Set:
 def _music_crowd() -> Set:
     problem, held = _music("y_train_majority"), _npz("crowd", "music_genre.npz")
     votes = held["crowd"].astype(np.int64)
-    return replace(problem, given=crowd.dawid_skene(crowd.votes(votes)).labels, votes=votes)
+    return replace(problem, given=consensus.dawid_skene(consensus.votes(votes)).labels, votes=votes)
 
 
 def _hausa() -> Set:
@@ -97,7 +97,9 @@ def photos(labels: str, spec: str = "", seed: int = 0) -> Set:
     truth = (loaded.y if loaded.truth is None else loaded.truth)[ids]
     given = loaded.y[ids]
     if spec:
-        given = noise.apply(noise.parse(spec), truth, loaded.classes, np.random.default_rng(seed), None, "cifar10")
+        given = synthetic.apply(
+            synthetic.parse(spec), truth, loaded.classes, np.random.default_rng(seed), None, "cifar10"
+        )
     return Set(x, given, truth, x_test, loaded.test.y, 10)
 
 
@@ -108,7 +110,7 @@ def _fashion(spec: str, seed: int) -> Set:
     x = loaded.x[torch.from_numpy(ids)].flatten(1).numpy().astype(np.float32)
     x_test = loaded.test.x[torch.arange(len(loaded.test.y))].flatten(1).numpy().astype(np.float32)
     truth = loaded.y[ids]
-    given = noise.apply(noise.parse(spec), truth, loaded.classes, np.random.default_rng(seed))
+    given = synthetic.apply(synthetic.parse(spec), truth, loaded.classes, np.random.default_rng(seed))
     return Set(x, given, truth, x_test, loaded.test.y, 10)
 
 

@@ -26,15 +26,15 @@ from cleanlab.rank import get_label_quality_scores
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
+from codivide.core.files import write_text
+from codivide.core.provenance import environment
 from codivide.data.arrays import array_rows
 from codivide.data.experiment import part, spoil
 from codivide.data.loaded import Loaded
 from codivide.data.named import data_root
 from codivide.data.rows import subset
 from codivide.data.sources import load
-from codivide.files import write_text
-from codivide.job import Job, Outcome, build_method, default_plan, execute
-from codivide.record import environment
+from codivide.fit.job import Job, Outcome, build_method, default_plan, execute
 
 IMAGES, FOLDS = 10_000, 5
 CHECKED = (100, 500, 1000)

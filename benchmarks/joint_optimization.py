@@ -27,16 +27,16 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from codivide.cli import _tune_allocator
-from codivide.data import noise
+from codivide.cli.app import _tune_allocator
+from codivide.core.provenance import environment
 from codivide.data.loaded import Loaded
 from codivide.data.rows import subset
 from codivide.data.sources import load
-from codivide.engine import Method, Run
-from codivide.job import Job, Progress, execute
+from codivide.fit.job import Job, Progress, execute
 from codivide.methods import CrossEntropy, JointOptimization
-from codivide.plan import Plan
-from codivide.record import environment
+from codivide.noise import synthetic as noise
+from codivide.train.plan import Plan
+from codivide.train.run import Method, Run
 
 HIGH, LOW = 0.2, 0.02
 EPOCHS = {"rates": 50, "losses": 36, "recovery": 60, "pseudo": 36}

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from codivide import job
-from codivide.cli import _tune_allocator
+from codivide.cli.app import _tune_allocator
+from codivide.core.provenance import environment
 from codivide.data.sources import load
-from codivide.record import environment
+from codivide.fit import job
 
 
 def timed(call, spent: list[float]):

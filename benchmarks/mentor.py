@@ -15,14 +15,15 @@ from pathlib import Path
 
 import torch
 
-from codivide import Data, nets, train
+from codivide import Data, train
+from codivide.core.device import resolve_device
 from codivide.data.experiment import part, spoil
 from codivide.data.sources import load
 from codivide.data.views import fit_views
-from codivide.job import default_plan
-from codivide.mentor import Recorder, features
+from codivide.fit.job import default_plan
+from codivide.methods._mentor_net import Recorder, features
 from codivide.methods.mentornet import MentorNet
-from codivide.plan import resolve_device
+from codivide.train import nets
 
 
 def main() -> None:

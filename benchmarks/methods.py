@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from codivide import bench
+from codivide.bench import runner
 
 #: Rows that regularise but do not claim to resist wrong labels.
 NO_CLAIM = {
@@ -24,10 +24,10 @@ FALL, MARGIN = 10.0, 5.0
 
 def verdict(pattern: str, results: Path) -> str:
     """A Markdown table: last epoch against cross-entropy's, and whether that is what was promised."""
-    recipes = bench.find(pattern)
+    recipes = runner.find(pattern)
     scores = {}
     for recipe in recipes:
-        for row in bench.read(recipe, results):
+        for row in runner.read(recipe, results):
             scores.setdefault(recipe.name.partition("/")[2], []).append(row["test_accuracy"])
     mean = {
         name: {key: 100 * sum(row[key] for row in rows) / len(rows) for key in ("last", "best")}
@@ -56,12 +56,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pattern", default="first/*")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--results", type=Path, default=bench.RESULTS)
+    parser.add_argument("--results", type=Path, default=runner.RESULTS)
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--table-only", action="store_true")
     options = parser.parse_args()
     if not options.table_only:
-        bench.work(bench.find(options.pattern), options.seeds, options.results, options.runs)
+        runner.work(runner.find(options.pattern), options.seeds, options.results, options.runs)
     print(verdict(options.pattern, options.results))
 
 

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from sklearn.mixture import GaussianMixture
 
-from codivide import divide
-from codivide.record import environment
+from codivide.core.provenance import environment
+from codivide.noise import mixtures
 
 
 def shapes(n: int) -> dict[str, np.ndarray]:
@@ -64,13 +64,13 @@ def main() -> None:
     for n in sorted(args.sizes, reverse=True):
         for name, loss in shapes(n).items():
             tensor = torch.from_numpy(loss)
-            divide.gmm(tensor[:1000])
+            mixtures.gmm(tensor[:1000])
             before = peak_mb()
             ours, theirs = [], []
             with_reference = n <= 1_000_000
             for round_ in range(args.rounds if n <= 50_000 else 3):
                 for _ in range(5 if n <= 50_000 else 1):  # one call is as short as the switch between two thread pools
-                    seconds, division = timed(lambda tensor=tensor: divide.gmm(tensor))
+                    seconds, division = timed(lambda tensor=tensor: mixtures.gmm(tensor))
                     ours.append(seconds)
                 if round_ == 0:
                     extra = peak_mb() - before

@@ -24,10 +24,11 @@ import detection_sets
 import numpy as np
 import torch
 
-from codivide import detection, noise_report
-from codivide.data import named, noise
-from codivide.noise_estimate import NoiseReport
-from codivide.record import environment
+from codivide import noise_report
+from codivide.core.provenance import environment
+from codivide.data import named
+from codivide.noise import scores, synthetic
+from codivide.noise.report import NoiseReport
 
 INJECTED = {
     "digits": ("symmetric:0", "symmetric:0.2", "symmetric:0.4", "symmetric:0.6", "asymmetric:0.2", "asymmetric:0.4"),
@@ -69,7 +70,7 @@ def settings() -> Iterator[Setting]:
         x = loaded.x[torch.from_numpy(rows)].reshape(len(rows), -1).numpy().astype(np.float32)
         for spec in (*specs, *PAIR.get(name, ())):
             truth = loaded.y[rows]
-            given = noise.apply(noise.parse(spec), truth, loaded.classes, np.random.default_rng(0), None, name)
+            given = synthetic.apply(synthetic.parse(spec), truth, loaded.classes, np.random.default_rng(0), None, name)
             yield Setting(f"{name} {spec}", x, given, truth, len(loaded.classes))
     for name, known in KNOWN.items():
         found = detection_sets.SETS[known](0)
@@ -81,10 +82,10 @@ def settings() -> Iterator[Setting]:
 
 def compare(report: NoiseReport, given: np.ndarray, truth: np.ndarray, classes: int) -> dict[str, Any]:
     """The report beside the truth."""
-    matrix = noise.transition_matrix(truth, given, classes)
-    found = detection.detection(given, truth, report.clean_prob)
+    matrix = synthetic.transition_matrix(truth, given, classes)
+    found = scores.detection(given, truth, report.clean_prob)
     return {
-        "true_rate": noise.effective_rate(truth, given),
+        "true_rate": synthetic.effective_rate(truth, given),
         "report": report.to_dict(),
         "matrix_error": float(abs(report.transition - matrix).sum(1).mean() / 2),
         "detection": {name: value for name, value in found.items() if name != "reliability"},
@@ -98,7 +99,7 @@ def trained(source: str, spec: str | None, method: str) -> dict[str, Any]:
         run = Path(folder) / "run"
         words = ["fit", source, "--method", method, "--net", "small_cnn", "--limit", "4000", "--epochs", "30"]
         words += ["--out", str(run), *(["--noise", spec] if spec else [])]
-        subprocess.run([sys.executable, "-m", "codivide.cli", *words], check=True, capture_output=True)
+        subprocess.run([sys.executable, "-m", "codivide.cli.app", *words], check=True, capture_output=True)
         began = time.perf_counter()
         report = noise_report(run)
         seconds = time.perf_counter() - began

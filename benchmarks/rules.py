@@ -19,12 +19,15 @@ import numpy as np
 import torch
 from effort import SETS, data_of
 
-from codivide import detection, divide, evidence, label_table
 from codivide.audit.neighbours import model_points
-from codivide.files import write_text
-from codivide.model import load
-from codivide.record import environment
-from codivide.run_folder import MODEL, PREDICTIONS
+from codivide.core.files import write_text
+from codivide.core.provenance import environment
+from codivide.noise import clean_prob, latent, mixtures
+from codivide.noise import rules as evidence
+from codivide.noise import scores as detection
+from codivide.runs import label_table
+from codivide.runs.folder import MODEL, PREDICTIONS
+from codivide.runs.model import load
 
 
 def rules(run: Path, x: Any, given: np.ndarray, classes: int) -> dict[str, Callable[[], np.ndarray]]:
@@ -37,19 +40,19 @@ def rules(run: Path, x: Any, given: np.ndarray, classes: int) -> dict[str, Calla
     labels = torch.from_numpy(given)
     last = torch.nn.functional.cross_entropy(logits.double(), labels, reduction="none")
     wrong = torch.from_numpy((votes != given).sum(0)).double()
-    joint = evidence.confident_joint(probs, given)
+    joint = latent.confident_joint(probs, given)
     rates = 1 - np.diag(joint) / np.maximum(joint.sum(0), 1e-12)
 
     def matched(score: np.ndarray) -> np.ndarray:
-        return evidence.match_rates(score, given, rates)
+        return clean_prob.match_rates(score, given, rates)
 
     return {
-        "last loss": lambda: divide.gmm(last).clean_prob.numpy(),
-        "averaged loss": lambda: divide.gmm(mean_loss).clean_prob.numpy(),
-        "averaged loss, class-wise": lambda: divide.class_wise(mean_loss, labels, classes).clean_prob.numpy(),
-        "wrong events": lambda: divide.wrong_events(wrong, len(votes)).clean_prob.numpy(),
+        "last loss": lambda: mixtures.gmm(last).clean_prob.numpy(),
+        "averaged loss": lambda: mixtures.gmm(mean_loss).clean_prob.numpy(),
+        "averaged loss, class-wise": lambda: mixtures.class_wise(mean_loss, labels, classes).clean_prob.numpy(),
+        "wrong events": lambda: mixtures.wrong_events(wrong, len(votes)).clean_prob.numpy(),
         "confident joint": lambda: matched(evidence.self_confidence(probs, given)),
-        "latent noise": lambda: evidence.latent_noise([probs], given).clean_prob,
+        "latent noise": lambda: latent.latent_noise([probs], given).clean_prob,
         "neighbours": lambda: matched(evidence.neighbour_agreement(points.numpy(), given, classes)),
         "combination (default)": lambda: label_table.read(run)["clean_prob"].to_numpy(dtype=np.float64),
     }

@@ -18,13 +18,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from codivide import METHODS, nets
-from codivide.cli import _tune_allocator
+from codivide import METHODS
+from codivide.cli.app import _tune_allocator
+from codivide.core.provenance import environment
 from codivide.data.sources import load
 from codivide.data.views import fit_views
-from codivide.engine import Data, Run
-from codivide.job import default_plan
-from codivide.record import environment
+from codivide.fit.job import default_plan
+from codivide.train import nets
+from codivide.train.run import Data, Run
 
 SUPERVISED = "cross_entropy"
 

@@ -27,14 +27,14 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from codivide import nets, semi
-from codivide.cli import _tune_allocator
+from codivide.cli.app import _tune_allocator
+from codivide.core.provenance import environment
 from codivide.data.rows import TensorRows
 from codivide.data.views import fit_views
-from codivide.engine import Data, Run
 from codivide.methods import DivideMix
-from codivide.plan import Plan
-from codivide.record import environment
+from codivide.train import mixmatch, nets
+from codivide.train.plan import Plan
+from codivide.train.run import Data, Run
 
 BATCH, CLASSES = 64, 10
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
@@ -234,7 +234,7 @@ def assert_agreement(args: argparse.Namespace) -> float:
     for ours, theirs in zip(run.nets, plain, strict=True):
         theirs.load_state_dict(ours.state_dict())
     state = run.gen.get_state()
-    share = semi.mix_share(4.0, run.gen)
+    share = mixmatch.mix_share(4.0, run.gen)
     order = torch.randperm(4 * BATCH, generator=run.gen)
     run.gen.set_state(state)
     ours = run.method.mixed_loss(run, 0, known, unknown, prob[known.id])  # type: ignore[attr-defined]

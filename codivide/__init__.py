@@ -12,34 +12,36 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from codivide import audit
-    from codivide.engine import Batch, Data, Method, Run, train
-    from codivide.errors import InputError, TrainingWarning
-    from codivide.estimator import NoisyLabelClassifier
-    from codivide.features.model import FeatureModel
-    from codivide.features.options import Features
+    from codivide.audit.noise_report import noise_report
+    from codivide.core.errors import InputError, TrainingWarning
+    from codivide.fit.estimator import NoisyLabelClassifier
     from codivide.methods import METHODS
-    from codivide.model import Model
-    from codivide.model import load as load_model
-    from codivide.noise_estimate import NoiseReport, noise_report
-    from codivide.plan import Plan
+    from codivide.methods.features.model import FeatureModel
+    from codivide.methods.features.options import Features
+    from codivide.noise.report import NoiseReport
+    from codivide.runs.model import Model
+    from codivide.runs.model import load as load_model
+    from codivide.train.loop import train
+    from codivide.train.plan import Plan
+    from codivide.train.run import Batch, Data, Method, Run
 
 _HOME = {
-    "Batch": "engine",
-    "Data": "engine",
-    "FeatureModel": "features.model",
-    "Features": "features.options",
-    "InputError": "errors",
+    "Batch": "train.run",
+    "Data": "train.run",
+    "FeatureModel": "methods.features.model",
+    "Features": "methods.features.options",
+    "InputError": "core.errors",
     "METHODS": "methods",
-    "Method": "engine",
-    "Model": "model",
-    "NoiseReport": "noise_estimate",
-    "NoisyLabelClassifier": "estimator",
-    "Plan": "plan",
-    "Run": "engine",
-    "TrainingWarning": "errors",
-    "load_model": "model",
-    "noise_report": "noise_estimate",
-    "train": "engine",
+    "Method": "train.run",
+    "Model": "runs.model",
+    "NoiseReport": "audit.noise_report",
+    "NoisyLabelClassifier": "fit.estimator",
+    "Plan": "train.plan",
+    "Run": "train.run",
+    "TrainingWarning": "core.errors",
+    "load_model": "runs.model",
+    "noise_report": "audit.noise_report",
+    "train": "train.loop",
 }
 
 _NAMED_THERE = {"load_model": "load"}

@@ -22,7 +22,7 @@ FIT = "fit fashion_mnist --limit 4000 --noise symmetric:0.3 --net small_cnn --me
 
 def codivide(*words: str | Path) -> None:
     """Run a command of codivide; what it says is shown."""
-    subprocess.run([sys.executable, "-m", "codivide.cli", *map(str, words)], check=True)
+    subprocess.run([sys.executable, "-m", "codivide.cli.app", *map(str, words)], check=True)
 
 
 def photograph(page: Page, folder: Path) -> None:

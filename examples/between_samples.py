@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from codivide import METHODS, analysis
+from codivide import METHODS
 from codivide.data.sources import load
-from codivide.job import Job, default_plan, execute
+from codivide.fit.job import Job, default_plan, execute
+from codivide.runs import between
 
 
 def main() -> None:
@@ -25,15 +26,15 @@ def main() -> None:
     args = parser.parse_args()
     loaded = load("digits")
     labels = torch.from_numpy(loaded.y)
-    found: dict[str, list[analysis.Diagnosis]] = {}
+    found: dict[str, list[between.Diagnosis]] = {}
     for name, method in (("cross-entropy", METHODS["cross_entropy"]()), ("mixup", METHODS["mixup"](alpha=1.0))):
         for seed in range(args.seeds):
             plan = default_plan(len(labels), epochs=args.epochs, seed=seed, weight_decay=1e-4)
             model = execute(Job(method, plan, record_learning=False), loaded).model
-            found.setdefault(name, []).append(analysis.diagnose(model, loaded.x, labels))
+            found.setdefault(name, []).append(between.diagnose(model, loaded.x, labels))
         middle = [np.mean([getattr(one, key).max() for one in found[name]]) for key in ("miss_rate", "gradient_norm")]
         print(f"{name}: at most {middle[0]:.3f} misses and a slope of {middle[1]:.3f}, means over {args.seeds} seeds")
-    analysis.plot(found).savefig(args.picture, dpi=120, metadata={"Software": None})
+    between.plot(found).savefig(args.picture, dpi=120, metadata={"Software": None})
 
 
 if __name__ == "__main__":

@@ -25,9 +25,9 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 from torch.nn import functional
 
-from codivide.files import write_text
-from codivide.plot import BLUE, GREY, STYLE, VERMILLION
-from codivide.record import environment
+from codivide.core.files import write_text
+from codivide.core.provenance import environment
+from codivide.runs.plot import BLUE, GREY, STYLE, VERMILLION
 
 MODES, RADIUS, SIGMA, NOISE = 8, 2.0, 0.05, 2
 VARIANTS = {"plain": 0.0, "mixup": 0.2}  # alpha

@@ -6,9 +6,10 @@ import torch
 from sklearn.datasets import load_digits
 from torch import nn
 
-from codivide import METHODS, InputError, Model, NoisyLabelClassifier, analysis
+from codivide import METHODS, InputError, Model, NoisyLabelClassifier
 from codivide.data.rows import TensorRows
 from codivide.data.views import ViewSpec
+from codivide.runs import between
 
 
 class NearestCentre(nn.Module):
@@ -27,8 +28,8 @@ def model(*members: nn.Module, features=2, classes=3) -> Model:
     return Model(list(members), "mlp", (features,), torch.float32, tuple(range(classes)), views)
 
 
-def pair(a=0, b=1) -> analysis.Pairs:
-    return analysis.Pairs(torch.tensor([a]), torch.tensor([b]))
+def pair(a=0, b=1) -> between.Pairs:
+    return between.Pairs(torch.tensor([a]), torch.tensor([b]))
 
 
 def test_miss_region_of_nearest_centres():
@@ -37,14 +38,14 @@ def test_miss_region_of_nearest_centres():
     h = 0.5
     centres = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, h]])
     lambdas = [k / 100 for k in range(101)]
-    found = analysis.miss_rate(model(NearestCentre(centres)), TensorRows(centres), torch.tensor([0, 1, 2]), pair(),
+    found = between.miss_rate(model(NearestCentre(centres)), TensorRows(centres), torch.tensor([0, 1, 2]), pair(),
                                lambdas)  # fmt: skip
     x = 2 * np.array(lambdas) - 1
     edge = (1 - h**2) / 2
     certain = np.abs(np.abs(x) - edge) > 1e-6
     assert found[certain].tolist() == (np.abs(x) < edge)[certain].astype(float).tolist()
     far = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 2.0]])
-    assert analysis.miss_rate(model(NearestCentre(far)), TensorRows(far), torch.tensor([0, 1, 2]), pair()).max() == 0
+    assert between.miss_rate(model(NearestCentre(far)), TensorRows(far), torch.tensor([0, 1, 2]), pair()).max() == 0
 
 
 def test_gradient_of_a_linear_softmax_model():
@@ -52,8 +53,8 @@ def test_gradient_of_a_linear_softmax_model():
     torch.manual_seed(0)
     linear = nn.Linear(5, 4)
     x, y = torch.randn(30, 5), torch.arange(30) % 4
-    pairs, lambdas = analysis.draw_pairs(y, 50), (0.0, 0.3, 1.0)
-    found = analysis.gradient_norm(model(linear, features=5, classes=4), TensorRows(x), y, pairs, lambdas, 16)
+    pairs, lambdas = between.draw_pairs(y, 50), (0.0, 0.3, 1.0)
+    found = between.gradient_norm(model(linear, features=5, classes=4), TensorRows(x), y, pairs, lambdas, 16)
     assert found.shape == (3, 50)
     weight, bias = linear.weight.detach().double().numpy(), linear.bias.detach().double().numpy()
     for k, share in enumerate(lambdas):
@@ -73,8 +74,8 @@ def test_members_vote_with_their_mean_logits():
         mean.weight.copy_((a.weight + b.weight) / 2)
         mean.bias.copy_((a.bias + b.bias) / 2)
     x, y = torch.randn(20, 2), torch.arange(20) % 3
-    both = analysis.diagnose(model(a, b), TensorRows(x), y)
-    one = analysis.diagnose(model(mean), TensorRows(x), y)
+    both = between.diagnose(model(a, b), TensorRows(x), y)
+    one = between.diagnose(model(mean), TensorRows(x), y)
     assert both.gradient_norm == pytest.approx(one.gradient_norm, rel=1e-5)
     assert both.miss_rate.tolist() == one.miss_rate.tolist()
 
@@ -84,10 +85,10 @@ def test_diagnose_is_both_with_errors_and_leaves_the_model_alone():
     net = nn.Sequential(nn.Linear(2, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 3)).train()
     subject, rows, y = model(net), TensorRows(torch.randn(40, 2)), torch.arange(40) % 3
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    pairs = analysis.draw_pairs(y, 300, seed=3)
-    found = analysis.diagnose(subject, rows, y, pairs, (0.0, 0.5), batch_size=7)
-    missed = analysis.misses(subject, rows, y, pairs, (0.0, 0.5)).double().numpy()
-    norms = analysis.gradient_norm(subject, rows, y, pairs, (0.0, 0.5)).double().numpy()
+    pairs = between.draw_pairs(y, 300, seed=3)
+    found = between.diagnose(subject, rows, y, pairs, (0.0, 0.5), batch_size=7)
+    missed = between.misses(subject, rows, y, pairs, (0.0, 0.5)).double().numpy()
+    norms = between.gradient_norm(subject, rows, y, pairs, (0.0, 0.5)).double().numpy()
     assert found.miss_rate == pytest.approx(missed.mean(1))
     assert found.miss_error == pytest.approx(np.sqrt(found.miss_rate * (1 - found.miss_rate) / 300))
     assert found.gradient_norm == pytest.approx(norms.mean(1), rel=1e-5)
@@ -99,22 +100,22 @@ def test_diagnose_is_both_with_errors_and_leaves_the_model_alone():
 
 def test_pairs_are_of_two_labelled_samples():
     y = torch.tensor([-1, 0, 1, -1, 2])
-    first, second = analysis.draw_pairs(y, 200)
+    first, second = between.draw_pairs(y, 200)
     assert set(first.tolist()) == {1, 2, 4} == set(second.tolist())
     assert not bool((first == second).any())
-    assert all(torch.equal(a, b) for a, b in zip(analysis.draw_pairs(y, 9), analysis.draw_pairs(y, 9), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(between.draw_pairs(y, 9), between.draw_pairs(y, 9), strict=True))
     with pytest.raises(InputError, match="fewer than two"):
-        analysis.draw_pairs(torch.tensor([-1, 0]))
+        between.draw_pairs(torch.tensor([-1, 0]))
     with pytest.raises(InputError, match="no label"):
-        analysis.diagnose(model(nn.Linear(2, 3)), TensorRows(torch.randn(5, 2)), y, pair(0, 1))
+        between.diagnose(model(nn.Linear(2, 3)), TensorRows(torch.randn(5, 2)), y, pair(0, 1))
 
 
 def test_plot_draws_means_and_spread():
     def made(level, error=0.01):
         flat = np.ones(3)
-        return analysis.Diagnosis(np.array([0, 0.5, 1]), level * flat, 10 * level * flat, error * flat, error * flat)
+        return between.Diagnosis(np.array([0, 0.5, 1]), level * flat, 10 * level * flat, error * flat, error * flat)
 
-    figure = analysis.plot({"ERM": [made(0.2), made(0.4)], "mixup": made(0.1)})
+    figure = between.plot({"ERM": [made(0.2), made(0.4)], "mixup": made(0.1)})
     for axes, scale in zip(figure.axes, (100, 10), strict=True):
         erm, mixup = axes.lines
         assert (erm.get_label(), mixup.get_label()) == ("ERM", "mixup")
@@ -124,7 +125,7 @@ def test_plot_draws_means_and_spread():
         top = axes.collections[0].get_paths()[0].vertices[:, 1].max()
         assert top == pytest.approx((0.3 + np.std([0.2, 0.4], ddof=1)) * scale)
     with pytest.raises(InputError, match="no diagnosis"):
-        analysis.plot({})
+        between.plot({})
 
 
 def test_it_takes_the_model_of_a_run_on_images():
@@ -132,8 +133,8 @@ def test_it_takes_the_model_of_a_run_on_images():
     x = (digits.images[:200] * 15).astype(np.uint8)
     fit = NoisyLabelClassifier(METHODS["cross_entropy"](), epochs=2).fit(x, digits.target[:200])
     rows, y = TensorRows(torch.from_numpy(x).unsqueeze(1)), torch.from_numpy(digits.target[:200])
-    found = analysis.diagnose(fit.model_, rows, y, analysis.draw_pairs(y, 40), (0.0, 0.5, 1.0))
-    ends = analysis.draw_pairs(y, 40)
+    found = between.diagnose(fit.model_, rows, y, between.draw_pairs(y, 40), (0.0, 0.5, 1.0))
+    ends = between.draw_pairs(y, 40)
     wrong = fit.predict(x) != digits.target[:200]
     missed = wrong[ends.second.numpy()]  # at share 0 the sample is the second one, which may be taken for the first
     assert found.miss_rate[0] <= missed.mean()

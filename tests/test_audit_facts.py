@@ -14,13 +14,14 @@ import torch
 from data_facts import HOSTILE, example_facts
 from PIL import Image
 
-from codivide import InputError, NoisyLabelClassifier, audit, job, noise_report
+from codivide import InputError, NoisyLabelClassifier, audit, noise_report
 from codivide.audit import facts, thumbnails
 from codivide.audit.material import Material
 from codivide.data import experiment
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load
-from codivide.label_table import build as label_table
+from codivide.fit import job
+from codivide.runs.label_table import build as label_table
 
 CLASSES = ("circle", "cross", "dots")
 

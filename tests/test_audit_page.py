@@ -12,7 +12,7 @@ import pytest
 from data_facts import HOSTILE, example_facts
 
 from codivide.audit import render
-from codivide.errors import InputError
+from codivide.core.errors import InputError
 
 VOID = {"meta", "link", "input", "br", "img", "hr"}
 

@@ -10,8 +10,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict
 
-from codivide import InputError, label_noise
+from codivide import InputError
 from codivide.audit import from_probs
+from codivide.noise.clean_prob import combined
 
 
 def example(count=300, classes=4, seed=0):
@@ -23,7 +24,7 @@ def example(count=300, classes=4, seed=0):
 def test_clean_probability_is_the_equation_in_loops():
     probs, given = example()
     given[:5] = -1
-    found = label_noise.combined(probs, given)
+    found = combined(probs, given)
     threshold = [np.mean([p[k] for p, g in zip(probs, given, strict=True) if g == k]) for k in range(4)]
     counts = np.zeros((4, 4))
     for p, g in zip(probs, given, strict=True):
@@ -116,7 +117,7 @@ def test_one_sure_model_and_extreme_probabilities_stay_finite():
     probs = np.eye(3)[np.arange(30) % 3]
     given = np.arange(30) % 3
     given[0] = 1
-    clean = label_noise.combined(probs, given)
+    clean = combined(probs, given)
     assert ((clean >= 0) & (clean <= 1)).all()
     assert clean.argmin() == 0
 

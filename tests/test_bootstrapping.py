@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from codivide import InputError, Run, functional
+from codivide import InputError, Run
 from codivide.methods import METHODS
 from codivide.methods.bootstrapping import Bootstrapping
+from codivide.train import targets
 from tests import toys
 
 LABELS = torch.tensor([0, 3, 1, 1, 2])
@@ -32,14 +33,14 @@ def naive(logits: np.ndarray, labels: list[int], beta: float, hard: bool) -> lis
 @pytest.mark.parametrize("hard", [True, False])
 @pytest.mark.parametrize("beta", [0.0, 0.3, 0.8, 1.0])
 def test_the_loss_is_the_equation(hard, beta):
-    got = functional.bootstrap_loss(some_logits(), LABELS, beta, hard)
+    got = targets.bootstrap_loss(some_logits(), LABELS, beta, hard)
     assert got.tolist() == pytest.approx(naive(some_logits().numpy(), LABELS.tolist(), beta, hard), rel=1e-5)
 
 
 @pytest.mark.parametrize("hard", [True, False])
 def test_beta_one_is_cross_entropy(hard):
-    got = functional.bootstrap_loss(some_logits(), LABELS, 1.0, hard)
-    assert torch.allclose(got, functional.sample_loss(some_logits(), LABELS))
+    got = targets.bootstrap_loss(some_logits(), LABELS, 1.0, hard)
+    assert torch.allclose(got, targets.sample_loss(some_logits(), LABELS))
 
 
 def gradient(loss, logits):
@@ -50,9 +51,9 @@ def test_the_soft_target_carries_a_gradient_and_the_term_is_the_entropy():
     logits = some_logits().requires_grad_()
     beta, log_p = 0.6, torch.log_softmax(logits.float(), 1)
     entropy = -(log_p.exp() * log_p).sum(1)
-    whole = beta * functional.sample_loss(logits, LABELS) + (1 - beta) * entropy
+    whole = beta * targets.sample_loss(logits, LABELS) + (1 - beta) * entropy
     expected = gradient(whole, logits)
-    got = gradient(functional.bootstrap_loss(logits, LABELS, beta, False), logits)
+    got = gradient(targets.bootstrap_loss(logits, LABELS, beta, False), logits)
     assert torch.allclose(got, expected, atol=1e-6)
     p = torch.softmax(logits.detach(), 1)  # by hand: beta (p - y) - (1 - beta) p (log p + H)
     by_hand = beta * (p - torch.eye(4)[LABELS]) - (1 - beta) * p * (p.log() + entropy.detach().unsqueeze(1))
@@ -64,9 +65,9 @@ def test_a_constant_soft_target_would_be_cross_entropy_times_beta():
     beta, p = 0.6, torch.softmax(some_logits(), 1)
     target = beta * torch.eye(4)[LABELS] + (1 - beta) * p
     constant = gradient(-(target * torch.log_softmax(logits, 1)).sum(1), logits)
-    plain = gradient(functional.sample_loss(logits, LABELS), logits)
+    plain = gradient(targets.sample_loss(logits, LABELS), logits)
     assert torch.allclose(constant, beta * plain, atol=1e-6)
-    soft = gradient(functional.bootstrap_loss(logits, LABELS, beta, False), logits)
+    soft = gradient(targets.bootstrap_loss(logits, LABELS, beta, False), logits)
     assert (soft - constant).abs().max() > 0.01
 
 
@@ -74,14 +75,14 @@ def test_the_hard_gradient_is_p_minus_the_mixed_target():
     logits = some_logits().requires_grad_()
     p = torch.softmax(some_logits(), 1)
     target = 0.7 * torch.eye(4)[LABELS] + 0.3 * torch.eye(4)[p.argmax(1)]
-    got = gradient(functional.bootstrap_loss(logits, LABELS, 0.7, True), logits)
+    got = gradient(targets.bootstrap_loss(logits, LABELS, 0.7, True), logits)
     assert torch.allclose(got, p - target, atol=1e-6)
 
 
 @pytest.mark.parametrize("hard", [True, False])
 def test_gradients_stay_finite_for_certain_predictions(hard):
     logits = torch.tensor([[300.0, -300.0, 0.0], [-1e4, 1e4, 0.0]], requires_grad=True)
-    loss = functional.bootstrap_loss(logits, torch.tensor([1, 0]), 0.8, hard)
+    loss = targets.bootstrap_loss(logits, torch.tensor([1, 0]), 0.8, hard)
     assert torch.isfinite(loss).all()
     assert torch.isfinite(gradient(loss, logits)).all()
 
@@ -107,7 +108,7 @@ def test_the_fields_choose_form_and_weight_and_every_loss_is_observed(fields, we
         logits = run.logits(0, batch.x[0])
     expected = np.mean(naive(logits.double().numpy(), batch.y.tolist(), weight, method.hard))
     assert got.item() == pytest.approx(expected, rel=1e-4)
-    assert torch.allclose(run.remember("loss_sum")[batch.id], functional.sample_loss(logits, batch.y), atol=1e-5)
+    assert torch.allclose(run.remember("loss_sum")[batch.id], targets.sample_loss(logits, batch.y), atol=1e-5)
 
 
 def test_after_warm_up_the_prediction_counts():

@@ -14,24 +14,25 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from codivide import METHODS, FeatureModel, NoisyLabelClassifier, label_noise, label_table, noise_report
-from codivide.choose import Evidence, decide, execute
-from codivide.choose.rule import epochs_cost, plain_epochs, plain_hyper
-from codivide.choose.run import LONGER, average_decay, compare, rescaled
-from codivide.cli import application
+from codivide import METHODS, FeatureModel, NoisyLabelClassifier, noise_report
+from codivide.bench.recipes import RECIPES
+from codivide.cli.app import application
+from codivide.cli.progress import Display
+from codivide.core.errors import InputError
 from codivide.data.arrays import from_arrays
 from codivide.data.sources import load
-from codivide.display import Display
-from codivide.early_learning import memorises
-from codivide.engine import train
-from codivide.errors import InputError
-from codivide.features.options import unset
-from codivide.job import Job, Outcome, build_method, default_plan
+from codivide.fit.choose_rule import Evidence, decide, epochs_cost, plain_epochs, plain_hyper
+from codivide.fit.choose_run import LONGER, average_decay, compare, execute, rescaled
+from codivide.fit.job import Job, Outcome, build_method, default_plan
 from codivide.methods.auto import Auto
 from codivide.methods.cross_entropy import CrossEntropy
 from codivide.methods.dividemix import PAPER, DivideMix
-from codivide.recipes import RECIPES
-from codivide.run_folder import CHECKPOINT
+from codivide.methods.features.options import unset
+from codivide.noise.clean_prob import combined
+from codivide.noise.learning_curves import memorises
+from codivide.runs import label_table
+from codivide.runs.folder import CHECKPOINT
+from codivide.train.loop import train
 from tests import toys
 
 SEEN = Evidence(
@@ -487,7 +488,7 @@ def test_plain_training_is_kept_where_the_correction_loses(copied, monkeypatch):
     (copied / "choice.json").write_text(json.dumps({**record, "verdict": None}))  # as before the comparison
     for checkpoint in (copied / "trial" / CHECKPOINT, copied / CHECKPOINT):
         checkpoint.unlink()
-    monkeypatch.setattr("codivide.choose.run.compare", _loses)
+    monkeypatch.setattr("codivide.fit.choose_run.compare", _loses)
 
     def killing(name, epochs):
         def progress(run, row):
@@ -574,7 +575,7 @@ def test_the_scout_judges_the_labels_that_plain_training_memorises(copied):
     assert (memorised == loaded.y).mean() > 0.98
     scout_table = label_table.read(copied / "scout")
     clean_prob = scout_table["clean_prob"].to_numpy(float)
-    assert outcome.table["clean_prob"].to_numpy() == pytest.approx(label_noise.combined(probs, loaded.y, clean_prob))
+    assert outcome.table["clean_prob"].to_numpy() == pytest.approx(combined(probs, loaded.y, clean_prob))
     suggested = outcome.table["suggested"].to_numpy()
     assert np.array_equal(suggested, probs.argmax(1))
     assert (suggested == loaded.truth).mean() > (memorised == loaded.truth).mean()

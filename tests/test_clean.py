@@ -19,8 +19,8 @@ from codivide import InputError
 from codivide.audit import clean as cleaning
 from codivide.audit import write_clean
 from codivide.audit.clean import apply, clean
-from codivide.audit.corrections import Correction, Corrections
-from codivide.cli import main
+from codivide.cli.app import main
+from codivide.data.corrections import Correction, Corrections
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load
 

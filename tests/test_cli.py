@@ -15,13 +15,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from codivide.cli import main
+from codivide.cli.app import main
 
 THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "COLUMNS": "80"}
 
 
 def codivide(*words: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "codivide.cli", *map(str, words)]
+    command = [sys.executable, "-m", "codivide.cli.app", *map(str, words)]
     return subprocess.run(
         command, cwd=cwd, capture_output=True, text=True, env={**os.environ, **THREADS, **environment}, check=False
     )
@@ -65,7 +65,7 @@ def finished(photos, tmp_path_factory) -> tuple[Path, subprocess.CompletedProces
 
 
 def test_help_is_instant_and_needs_no_torch(tmp_path):
-    code = "import sys, codivide, codivide.cli; codivide.cli.application([]); print('torch' in sys.modules)"
+    code = "import sys, codivide, codivide.cli.app; codivide.cli.app.application([]); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
     done = codivide("--help", cwd=tmp_path)
@@ -259,7 +259,7 @@ def test_kill_then_resume_is_the_straight_run(tmp_path):
     words += ["--limit", "400", "--batch-size", "32", "--average", "0.9", "--freeze", "2", "--evaluate-every", "2"]
     straight = codivide(*words, "--out", "straight", cwd=tmp_path)
     assert straight.returncode == 0, straight.stderr
-    command = [sys.executable, "-m", "codivide.cli", *words, "--out", "killed"]
+    command = [sys.executable, "-m", "codivide.cli.app", *words, "--out", "killed"]
     process = subprocess.Popen(
         command, cwd=tmp_path, env={**os.environ, **THREADS}, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
     )

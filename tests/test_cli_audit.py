@@ -9,7 +9,7 @@ from test_audit_facts import make_folder, make_run
 from test_audit_page import Parsed
 
 from codivide.audit import render
-from codivide.cli import main
+from codivide.cli.app import main
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +38,9 @@ def test_the_report_lies_in_the_run_and_the_run_can_be_replaced(run, monkeypatch
     assert str(report) in said
     assert f"{facts['issues_total']} of {facts['labelled']} labels look wrong" in said
     assert len(page.json("index")["row"]) == facts["issues_total"] > 0
-    from codivide import run_folder
+    from codivide.runs import folder
 
-    run_folder.check_folder(run, overwrite=True)  # the report is part of the run
+    folder.check_folder(run, overwrite=True)  # the report is part of the run
 
 
 def test_elsewhere_in_parts_and_opened(run, tmp_path, monkeypatch, capsys):

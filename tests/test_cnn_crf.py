@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from codivide import Run, TrainingWarning, functional, train
+from codivide import Run, TrainingWarning, train
 from codivide.methods.cnn_crf import CNNCRF, Energy
+from codivide.train import targets
 from tests import toys
 
 
@@ -55,8 +56,8 @@ def test_the_posterior_is_the_equation_and_its_limits():
     for alpha in (0.0, 0.7, 3.0):
         expected = (joint * auxiliary**alpha) ** (1 / (1 + alpha))
         expected = expected / expected.sum(1, keepdim=True)
-        assert torch.allclose(functional.regularised_posterior(joint.log(), auxiliary.log(), alpha), expected)
-    far = functional.regularised_posterior(joint.log(), auxiliary.log(), 1e9)
+        assert torch.allclose(targets.regularised_posterior(joint.log(), auxiliary.log(), alpha), expected)
+    far = targets.regularised_posterior(joint.log(), auxiliary.log(), 1e9)
     assert torch.allclose(far, auxiliary / auxiliary.sum(1, keepdim=True), atol=1e-6)
 
 
@@ -67,7 +68,7 @@ def test_the_posterior_minimises_the_two_divergences():
     def cost(q):
         return float((q * (q / p).log()).sum() + 1.7 * (q * (q / auxiliary).log()).sum())
 
-    best = functional.regularised_posterior(p.log()[None], auxiliary.log()[None], 1.7)[0]
+    best = targets.regularised_posterior(p.log()[None], auxiliary.log()[None], 1.7)[0]
     for _ in range(100):
         other = torch.softmax(best.log() + 0.1 * torch.randn(3, generator=generator, dtype=torch.float64), 0)
         assert cost(best) <= cost(other)
@@ -129,7 +130,7 @@ def test_the_gradient_of_w_matches_moments():
     (got,) = torch.autograd.grad(run.method.loss(run, 0, batch), [energy.between])
     with torch.no_grad():
         log_joint = torch.log_softmax(run.logits(0, batch.x[0]), 1) + energy().T[batch.y]
-        q = functional.regularised_posterior(log_joint, run.remember("auxiliary").T[batch.y].log(), 2.0)
+        q = targets.regularised_posterior(log_joint, run.remember("auxiliary").T[batch.y].log(), 2.0)
         table = energy().exp()
     expected = torch.zeros(3, 3)
     for b, y in enumerate(batch.y.tolist()):
@@ -176,7 +177,7 @@ def test_warm_up_is_cross_entropy_and_leaves_the_field_alone():
     before = [p.clone() for p in run.attached["energy"].net.parameters()]
     batch = next(run.batches())
     with torch.no_grad():
-        expected = functional.sample_loss(run.logits(0, batch.x[0]), batch.y).mean()
+        expected = targets.sample_loss(run.logits(0, batch.x[0]), batch.y).mean()
         assert torch.allclose(run.method.loss(run, 0, batch), expected)
     run.method.epoch(run)
     assert all(torch.equal(a, b) for a, b in zip(before, run.attached["energy"].net.parameters(), strict=True))

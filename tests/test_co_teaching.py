@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 import torch
 
-from codivide import Data, InputError, Run, TrainingWarning, divide, functional, train
+from codivide import Data, InputError, Run, TrainingWarning, train
 from codivide.data.rows import TensorRows
-from codivide.job import default_plan
+from codivide.fit.job import default_plan
 from codivide.methods import METHODS
 from codivide.methods._small_loss import disagreement
 from codivide.methods.co_teaching import CoTeaching
 from codivide.methods.co_teaching_plus import CoTeachingPlus
 from codivide.methods.jocor import JoCoR
+from codivide.noise import selections
+from codivide.train import targets
 from tests import toys
 
 FAMILY = [CoTeaching, CoTeachingPlus, JoCoR]
@@ -90,15 +92,15 @@ def test_the_rise_takes_ten_epochs_or_a_third():
 
 def test_smallest_rounds_down_keeps_order_and_never_nothing():
     loss = torch.tensor([3.0, 1.0, torch.nan, 1.0, 2.0, 5.0, 6.0, 7.0, 8.0, 9.0])
-    assert divide.smallest(loss, 0.3).tolist() == [1, 3, 4]
-    assert divide.smallest(loss, 0.39).tolist() == [1, 3, 4]
-    assert divide.smallest(loss, 1 - 0.7).tolist() == [1, 3, 4]  # 0.30000000000000004 and 0.29999999999999999 alike
-    assert divide.smallest(loss, 0.0).tolist() == [1]
-    assert divide.smallest(loss, 1.0).tolist() == [1, 3, 4, 0, 5, 6, 7, 8, 9, 2]
+    assert selections.smallest(loss, 0.3).tolist() == [1, 3, 4]
+    assert selections.smallest(loss, 0.39).tolist() == [1, 3, 4]
+    assert selections.smallest(loss, 1 - 0.7).tolist() == [1, 3, 4]  # 0.30000000000000004 and 0.29999999999999999 alike
+    assert selections.smallest(loss, 0.0).tolist() == [1]
+    assert selections.smallest(loss, 1.0).tolist() == [1, 3, 4, 0, 5, 6, 7, 8, 9, 2]
     for count in range(1, 65):
         for share in (0.1, 0.2, 0.35, 0.55, 0.8):
             exact = max(1, round(share * 100) * count // 100)
-            assert len(divide.smallest(torch.zeros(count), share)) == exact
+            assert len(selections.smallest(torch.zeros(count), share)) == exact
 
 
 @pytest.mark.parametrize("cls", FAMILY)
@@ -191,18 +193,18 @@ def numpy_joint(first, second, labels, agreement):
 def test_the_joint_loss_is_the_papers(agreement):
     rng = np.random.default_rng(0)
     first, second = rng.normal(size=(2, 10, 3)) * 2
-    losses = functional.joint_loss(torch.tensor(first), torch.tensor(second), torch.tensor(LABELS), agreement)
+    losses = targets.joint_loss(torch.tensor(first), torch.tensor(second), torch.tensor(LABELS), agreement)
     assert losses.numpy() == pytest.approx(numpy_joint(first, second, LABELS, agreement), rel=1e-4, abs=1e-5)
 
 
 def test_divergence_is_symmetric_zero_on_equals_and_finite_at_the_ends():
     first, second = torch.randn(2, 8, 5, generator=torch.Generator().manual_seed(0))
-    there, back = functional.symmetric_divergence(first, second), functional.symmetric_divergence(second, first)
+    there, back = targets.symmetric_divergence(first, second), targets.symmetric_divergence(second, first)
     assert torch.allclose(there, back)
     assert (there > 0).all()
-    assert torch.allclose(functional.symmetric_divergence(first, first + 3), torch.zeros(8), atol=1e-6)
+    assert torch.allclose(targets.symmetric_divergence(first, first + 3), torch.zeros(8), atol=1e-6)
     far = torch.tensor([[1e4, 0.0, 0.0]], requires_grad=True)
-    loss = functional.symmetric_divergence(far, torch.tensor([[0.0, 1e4, 0.0]])).sum()
+    loss = targets.symmetric_divergence(far, torch.tensor([[0.0, 1e4, 0.0]])).sum()
     (gradient,) = torch.autograd.grad(loss, far)
     assert torch.isfinite(loss)
     assert torch.isfinite(gradient).all()
@@ -213,7 +215,7 @@ def test_the_gradient_of_the_joint_loss_is_that_of_finite_differences():
     first, second = rng.normal(size=(2, 4, 3))
     labels = [0, 2, 1, 1]
     tensor = torch.tensor(first, requires_grad=True)
-    functional.joint_loss(tensor, torch.tensor(second), torch.tensor(labels), 0.7).sum().backward()
+    targets.joint_loss(tensor, torch.tensor(second), torch.tensor(labels), 0.7).sum().backward()
     step = 1e-5
     for row in range(4):
         for c in range(3):

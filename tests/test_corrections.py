@@ -14,12 +14,12 @@ from hypothesis import given as cases
 from hypothesis import strategies as st
 
 from codivide import Data, InputError, NoisyLabelClassifier, train
-from codivide.audit.corrections import Correction, Known, confirm, from_frame, read, write
-from codivide.cli import main
+from codivide.cli.app import main
+from codivide.core.files import guard, unguard
+from codivide.data.corrections import Correction, Known, confirm, from_frame, read, write
 from codivide.data.sources import load
-from codivide.engine import Run
-from codivide.files import guard, unguard
 from codivide.methods import METHODS
+from codivide.train.run import Run
 from tests import toys
 
 HOSTILE = [

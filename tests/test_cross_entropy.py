@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from codivide import Run, TrainingWarning, divide, functional, train
+from codivide import Run, TrainingWarning, train
 from codivide.methods import METHODS
 from codivide.methods.cross_entropy import stratified
+from codivide.noise import mixtures
+from codivide.train import targets
 from tests import toys
 
 CrossEntropy = METHODS["cross_entropy"]
@@ -25,19 +27,19 @@ def start(method, problem=None, **settings) -> Run:
 
 def test_smooth_is_the_equation_and_its_limits():
     target = torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.2, 0.3, 0.5, 0.0]])
-    got = functional.smooth(target, 0.2)
+    got = targets.smooth(target, 0.2)
     for b in range(2):
         for c in range(4):
             assert float(got[b, c]) == pytest.approx(0.8 * float(target[b, c]) + 0.2 / 4)
-    assert torch.equal(functional.smooth(target, 0.0), target)
-    assert torch.equal(functional.smooth(target, 1.0), torch.full((2, 4), 0.25))
+    assert torch.equal(targets.smooth(target, 0.0), target)
+    assert torch.equal(targets.smooth(target, 1.0), torch.full((2, 4), 0.25))
 
 
 def test_label_smoothing_is_that_of_torch_in_loss_and_gradient():
     logits = torch.randn(6, 4, dtype=torch.float64, requires_grad=True)
     labels = torch.tensor([0, 1, 2, 3, 0, 1])
-    target = functional.smooth(functional.one_hot(labels, 4), 0.3)
-    ours = functional.soft_cross_entropy(logits, target)
+    target = targets.smooth(targets.one_hot(labels, 4), 0.3)
+    ours = targets.soft_cross_entropy(logits, target)
     theirs = F.cross_entropy(logits, labels, label_smoothing=0.3)
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-6)
     (mine,), (yours,) = torch.autograd.grad(ours, logits), torch.autograd.grad(theirs, logits)
@@ -215,7 +217,7 @@ def test_held_out_samples_are_divided_by_themselves():
     mean = run.remember("loss_sum") / run.remember("loss_count")
     assert (run.remember("loss_count") == 12).all()
     for part in (held, ~held):
-        assert torch.equal(clean_prob[part], divide.gmm(mean[part]).clean_prob)
+        assert torch.equal(clean_prob[part], mixtures.gmm(mean[part]).clean_prob)
         assert clean_prob[part & ~wrong].mean() > clean_prob[part & wrong].mean() + 0.3
 
 

@@ -8,13 +8,14 @@ import pandas as pd
 import pytest
 import torch
 
-from codivide import NoisyLabelClassifier, crowd
-from codivide.cli import main
+from codivide import NoisyLabelClassifier
+from codivide.cli.app import main
+from codivide.core.errors import InputError
 from codivide.data.experiment import part
 from codivide.data.options import ReadOptions
 from codivide.data.rows import subset
 from codivide.data.sources import load
-from codivide.errors import InputError
+from codivide.noise import consensus
 
 
 def answers(samples=40, annotators=6, classes=3, asked=0.6, right=0.7, seed=0):
@@ -93,7 +94,7 @@ def naive_passes(y, q, prior, iterations):
 def test_the_plain_model_is_the_equations(iterations):
     y, _ = answers()
     y = y[(y >= 0).any(1)]
-    found = crowd.dawid_skene(crowd.votes(y, 3), shared=False, silence="ignore", iterations=iterations)
+    found = consensus.dawid_skene(consensus.votes(y, 3), shared=False, silence="ignore", iterations=iterations)
     prior = np.full((3, 3), 0.01)
     q, _, pi, trace = naive_passes(y, naive_start(y, 3), prior, iterations)
     assert np.allclose(found.probs, q, atol=1e-10)
@@ -128,16 +129,16 @@ def test_the_shared_matrix_is_that_of_one_annotator_who_gave_all_answers():
             break
         last = value
     expected, *_ = naive_passes(y, start, 2 * 3 * shared, 4)
-    found = crowd.dawid_skene(crowd.votes(y, 3), strength=2, silence="ignore", iterations=4)
+    found = consensus.dawid_skene(consensus.votes(y, 3), strength=2, silence="ignore", iterations=4)
     assert np.allclose(found.probs, expected, atol=1e-6)
 
 
 def test_rules_are_judged_by_when_they_answer():
     """One pass of the step on ``rho`` and of the beliefs that silence belongs to, in loops."""
     y, _ = rules(samples=30, annotators=4)
-    given = crowd.votes(y, 2)
-    asked = crowd._Asked(given, silence=True)
-    model = crowd._Model(asked, shared=True, strength=1.0)
+    given = consensus.votes(y, 2)
+    asked = consensus._Asked(given, silence=True)
+    model = consensus._Model(asked, shared=True, strength=1.0)
     q = naive_start_with_silence(y)
     assert np.allclose(asked.start, q)
     rho = np.zeros((4, 2))
@@ -169,7 +170,7 @@ def naive_start_with_silence(y):
 @pytest.mark.parametrize("settings", [{}, {"shared": False}, {"silence": "ignore"}, {"strength": 20.0}])
 def test_the_posterior_never_falls(seed, settings):
     for y in (answers(seed=seed)[0], answers(asked=0.15, classes=5, annotators=20, seed=seed)[0], rules(seed=seed)[0]):
-        trace = crowd.dawid_skene(crowd.votes(y), **settings).trace
+        trace = consensus.dawid_skene(consensus.votes(y), **settings).trace
         assert len(trace) > 1
         assert (np.diff(trace) >= -1e-9 * abs(trace[-1])).all()
 
@@ -177,7 +178,7 @@ def test_the_posterior_never_falls(seed, settings):
 def test_permuting_annotators_permutes_the_result():
     for y in (answers(annotators=9)[0], rules()[0]):
         order = np.random.default_rng(1).permutation(y.shape[1])
-        one, other = crowd.dawid_skene(crowd.votes(y)), crowd.dawid_skene(crowd.votes(y[:, order]))
+        one, other = consensus.dawid_skene(consensus.votes(y)), consensus.dawid_skene(consensus.votes(y[:, order]))
         assert np.allclose(one.probs, other.probs, atol=1e-6)
         for name in ("confusion", "quality", "agreement"):
             assert np.allclose(getattr(one, name)[order], getattr(other, name), atol=1e-6), name
@@ -186,15 +187,15 @@ def test_permuting_annotators_permutes_the_result():
 def test_permuting_samples_and_classes_permutes_the_result():
     y, _ = answers(samples=60)
     order = np.random.default_rng(1).permutation(60)
-    one, other = crowd.dawid_skene(crowd.votes(y, 3)), crowd.dawid_skene(crowd.votes(y[order], 3))
+    one, other = consensus.dawid_skene(consensus.votes(y, 3)), consensus.dawid_skene(consensus.votes(y[order], 3))
     assert np.allclose(one.probs[order], other.probs, atol=1e-6)
-    turned = crowd.dawid_skene(crowd.votes(np.where(y < 0, -1, (y + 1) % 3), 3))
+    turned = consensus.dawid_skene(consensus.votes(np.where(y < 0, -1, (y + 1) % 3), 3))
     assert np.allclose(np.roll(one.probs, 1, axis=1), turned.probs, atol=1e-6)
 
 
 def test_perfect_annotators_give_the_truth():
     y, truth = answers(samples=200, right=1.0, asked=0.5)
-    for found in (crowd.dawid_skene(crowd.votes(y)), crowd.majority(crowd.votes(y))):
+    for found in (consensus.dawid_skene(consensus.votes(y)), consensus.majority(consensus.votes(y))):
         labelled = found.labels >= 0
         assert (found.labels[labelled] == truth[labelled]).all()
         assert (found.labels[~labelled] == -1).all()
@@ -208,8 +209,8 @@ def test_an_adversary_helps_and_a_guesser_does_not_hurt():
     y[:, 0] = (truth + 1) % 3
     y[:, 1] = generator.integers(0, 3, 400)
     y[:, 2] = (truth + 1) % 3
-    found = crowd.dawid_skene(crowd.votes(y))
-    voted = crowd.majority(crowd.votes(y))
+    found = consensus.dawid_skene(consensus.votes(y))
+    voted = consensus.majority(consensus.votes(y))
     assert (found.labels == truth).mean() > 0.97
     assert (found.labels == truth).mean() > (voted.labels == truth).mean()
     assert found.quality[0] < 0.1
@@ -221,8 +222,8 @@ def test_an_adversary_helps_and_a_guesser_does_not_hurt():
 def test_rules_do_not_end_in_one_class():
     y, truth = rules(samples=1000)
     covered = (y >= 0).any(1)
-    found = crowd.dawid_skene(crowd.votes(y))
-    plain = crowd.dawid_skene(crowd.votes(y), silence="ignore")
+    found = consensus.dawid_skene(consensus.votes(y))
+    plain = consensus.dawid_skene(consensus.votes(y), silence="ignore")
     assert (found.labels[covered] == truth[covered]).mean() > 0.85
     assert len(np.unique(plain.labels[covered])) == 1  # why silence counts
     assert found.quality.min() > 0.7
@@ -233,7 +234,7 @@ def test_few_answers_are_judged_like_the_average():
     y, _ = answers(samples=300, annotators=6, asked=1.0, right=0.8)
     y[:, 0] = -1
     y[0, 0], y[1, 0] = 0, 1
-    found = crowd.dawid_skene(crowd.votes(y))
+    found = consensus.dawid_skene(consensus.votes(y))
     assert abs(found.quality[0] - np.median(found.quality)) < 0.15
     assert np.abs(found.confusion[0] - found.confusion[1:].mean(0)).max() < 0.35
 
@@ -241,7 +242,7 @@ def test_few_answers_are_judged_like_the_average():
 def test_someone_who_answered_nothing():
     y, _ = answers()
     y[:, 2] = -1
-    found = crowd.dawid_skene(crowd.votes(y))
+    found = consensus.dawid_skene(consensus.votes(y))
     assert found.votes.counts[2] == 0
     assert np.isnan(found.agreement[2])
     assert 0 < found.quality[2] < 1
@@ -250,31 +251,31 @@ def test_someone_who_answered_nothing():
 
 
 def test_nobody_answered_anything():
-    for judge in (crowd.majority, crowd.dawid_skene):
-        found = judge(crowd.votes(np.full((5, 2), -1), 3))
+    for judge in (consensus.majority, consensus.dawid_skene):
+        found = judge(consensus.votes(np.full((5, 2), -1), 3))
         assert (found.labels == -1).all()
         assert np.allclose(found.probs, 1 / 3)
 
 
 def test_ties_go_to_the_commoner_class_then_to_the_first():
     y = np.array([[0, 1, -1], [1, 1, -1], [2, 0, -1], [-1, -1, -1], [2, 2, 1], [1, 2, -1]])
-    found = crowd.majority(crowd.votes(y, 3))
+    found = consensus.majority(consensus.votes(y, 3))
     # Answers in all: 0 twice, 1 five times, 2 four times.
     assert found.labels.tolist() == [1, 1, 2, -1, 2, 1]
-    assert crowd.majority(crowd.votes(np.array([[1, 0], [0, 1]]))).labels.tolist() == [0, 0]
+    assert consensus.majority(consensus.votes(np.array([[1, 0], [0, 1]]))).labels.tolist() == [0, 0]
     assert np.allclose(found.probs[4], [0, 1 / 3, 2 / 3])
 
 
 def test_the_same_answers_give_the_same_bits():
     y, _ = answers(samples=100)
-    one, other = (crowd.dawid_skene(crowd.votes(y)) for _ in range(2))
+    one, other = (consensus.dawid_skene(consensus.votes(y)) for _ in range(2))
     assert np.array_equal(one.probs, other.probs)
     assert one.trace == other.trace
 
 
 def test_taking_rows():
     y, _ = answers()
-    found = crowd.dawid_skene(crowd.votes(y))
+    found = consensus.dawid_skene(consensus.votes(y))
     rows = [5, 0, 5, 39]
     taken = found.take(rows)
     assert np.array_equal(taken.matrix, y[rows])
@@ -285,19 +286,19 @@ def test_taking_rows():
 
 def test_wrong_answers_are_refused():
     with pytest.raises(ValueError, match="matrix of integers"):
-        crowd.votes(np.zeros(3))
+        consensus.votes(np.zeros(3))
     with pytest.raises(ValueError, match="class 3"):
-        crowd.votes(np.array([[3, 0]]), 3)
+        consensus.votes(np.array([[3, 0]]), 3)
     with pytest.raises(ValueError, match="strength"):
-        crowd.dawid_skene(crowd.votes(answers()[0]), strength=0)
+        consensus.dawid_skene(consensus.votes(answers()[0]), strength=0)
 
 
 def test_many_answers_take_little_memory_and_time():
     generator = np.random.default_rng(0)
     items = np.repeat(np.arange(5_000), 3)
     who = generator.integers(0, 2_000, 15_000)
-    given = crowd.Votes(items, who, generator.integers(0, 4, 15_000), tuple(map(str, range(2_000))), 5_000, 4)
-    assert crowd.dawid_skene(given, iterations=5).probs.shape == (5_000, 4)
+    given = consensus.Votes(items, who, generator.integers(0, 4, 15_000), tuple(map(str, range(2_000))), 5_000, 4)
+    assert consensus.dawid_skene(given, iterations=5).probs.shape == (5_000, 4)
 
 
 # In data
@@ -314,7 +315,7 @@ def test_every_form_of_labels():
     y, _ = answers()
     y[3] = -1
     x = np.random.default_rng(0).random((40, 4))
-    expected = crowd.dawid_skene(crowd.votes(y, 3))
+    expected = consensus.dawid_skene(consensus.votes(y, 3))
     texts = named(y)
     floats = np.where(y < 0, np.nan, y)
     forms = {
@@ -375,7 +376,7 @@ def features(samples):
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_tables_of_one_column_or_one_row_an_answer(tmp_path, suffix):
     y, _ = answers()
-    expected = crowd.dawid_skene(crowd.votes(y, 3))
+    expected = consensus.dawid_skene(consensus.votes(y, 3))
     table = features(40)
     columns = {f"label_w{k}": [row[k] for row in named(y)] for k in range(6)}
     items, who = np.nonzero(y >= 0)
@@ -518,14 +519,18 @@ def test_the_command_line_names_the_annotators(tmp_path, monkeypatch, capsys):
 def test_music_genre(data_root):
     with np.load(data_root / "crowd" / "music_genre.npz") as held:
         y, truth = held["crowd"], held["y_train_true"]
-    given = crowd.votes(y.astype(np.int64), 10)
+    given = consensus.votes(y.astype(np.int64), 10)
     voted, plain, ours = (
         (found.labels == truth).mean()
-        for found in (crowd.majority(given), crowd.dawid_skene(given, shared=False), crowd.dawid_skene(given))
+        for found in (
+            consensus.majority(given),
+            consensus.dawid_skene(given, shared=False),
+            consensus.dawid_skene(given),
+        )
     )
     assert plain >= voted
     assert ours >= plain
-    quality = crowd.dawid_skene(given).quality
+    quality = consensus.dawid_skene(given).quality
     known = np.array([(y[y[:, a] >= 0, a] == truth[y[:, a] >= 0]).mean() for a in range(44)])
     often = given.counts >= 20
     assert np.corrcoef(quality[often], known[often])[0, 1] > 0.7

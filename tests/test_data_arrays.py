@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
+from codivide.core.errors import InputError
 from codivide.data.arrays import array_rows, choose_augment
 from codivide.data.rows import MemmapRows, SparseRows, TensorRows, copy_to, subset, take
 from codivide.data.sources import ReadOptions, load
-from codivide.errors import InputError
 
 GEN = np.random.default_rng(0)
 IDS = torch.tensor([3, 0, 3])

@@ -8,12 +8,12 @@ import pytest
 import torch
 from PIL import Image
 
-from codivide import files
+from codivide.core import files
+from codivide.core.errors import InputError
 from codivide.data import cache
 from codivide.data.cache import Entry, decode_files, scratch
 from codivide.data.options import ReadOptions
 from codivide.data.rows import MemmapRows, TensorRows
-from codivide.errors import InputError
 
 
 @pytest.fixture

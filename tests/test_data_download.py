@@ -8,9 +8,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from codivide.core.errors import InputError
 from codivide.data import download, named
 from codivide.data.download import Remote, extract, fetch
-from codivide.errors import InputError
 
 BODY = bytes(range(256)) * 4000
 

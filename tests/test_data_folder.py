@@ -6,8 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
+from codivide.core.errors import InputError
 from codivide.data.sources import ReadOptions, load
-from codivide.errors import InputError
 
 
 def picture(path, red=0, size=8):

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.exceptions import DataConversionWarning
 
+from codivide.core.errors import InputError
 from codivide.data.labels import encode
-from codivide.errors import InputError
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ import pytest
 import scipy.io
 import torch
 
+from codivide.core.errors import InputError
 from codivide.data import named
 from codivide.data.sources import ReadOptions, load
-from codivide.errors import InputError
 
 GEN = np.random.default_rng(0)
 

@@ -8,9 +8,9 @@ from PIL import Image
 from scipy import sparse
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
+from codivide.core.errors import InputError
 from codivide.data.rows import MemmapRows
 from codivide.data.sources import ReadOptions, load, read_inputs
-from codivide.errors import InputError
 
 UINT8, FLOAT = torch.uint8, torch.float32
 

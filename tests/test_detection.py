@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from codivide import plot
-from codivide.detection import calibration_error, detection, reliability
+from codivide.noise.scores import calibration_error, detection, reliability
+from codivide.runs import plot
 
 
 def drawn(n=400, seed=0):

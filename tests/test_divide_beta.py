@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from codivide import divide
+from codivide.noise import mixtures
 
 
 def skewed(n: int, wrong: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -43,7 +43,7 @@ def naive_bmm(loss: np.ndarray, steps: int = 10) -> np.ndarray:
 @pytest.mark.parametrize("wrong", [0.2, 0.5])
 def test_bmm_is_expectation_maximisation_by_weighted_moments(wrong):
     loss = skewed(2_000, wrong)[0]
-    ours, reference = divide.bmm(torch.from_numpy(loss)).clean_prob.numpy(), naive_bmm(loss)
+    ours, reference = mixtures.bmm(torch.from_numpy(loss)).clean_prob.numpy(), naive_bmm(loss)
     falling = loss < 0.9  # beyond, the bare posterior may rise again, and ours does not
     assert np.abs(ours - reference)[falling].max() < 5e-3
 
@@ -51,8 +51,8 @@ def test_bmm_is_expectation_maximisation_by_weighted_moments(wrong):
 @pytest.mark.parametrize("wrong", [0.1, 0.4, 0.7])
 def test_known_posteriors_of_skewed_losses_are_recovered_and_better_than_by_gaussians(wrong):
     loss, truth = skewed(20_000, wrong)
-    beta = divide.bmm(torch.from_numpy(loss)).clean_prob.numpy()
-    gauss = divide.gmm(torch.from_numpy(loss)).clean_prob.numpy()
+    beta = mixtures.bmm(torch.from_numpy(loss)).clean_prob.numpy()
+    gauss = mixtures.gmm(torch.from_numpy(loss)).clean_prob.numpy()
     assert np.abs(beta - truth).mean() < 0.02
     assert np.abs(beta - truth).mean() < np.abs(gauss - truth).mean()
 
@@ -66,14 +66,14 @@ def test_high_noise_with_a_skewed_clean_part_is_found_better_than_by_gaussians()
         found = division.clean_prob.numpy() > 0.5
         return (found[clean].mean() + (~found[~clean]).mean()) / 2
 
-    assert balanced(divide.bmm(torch.from_numpy(loss))) > balanced(divide.gmm(torch.from_numpy(loss))) + 0.05
+    assert balanced(mixtures.bmm(torch.from_numpy(loss))) > balanced(mixtures.gmm(torch.from_numpy(loss))) + 0.05
 
 
 def test_steps_are_iterations():
     loss = torch.from_numpy(skewed(2_000, 0.4)[0])
-    one, ten, many = (divide.bmm(loss, steps=k).clean_prob for k in (1, 10, 200))
+    one, ten, many = (mixtures.bmm(loss, steps=k).clean_prob for k in (1, 10, 200))
     assert (one - ten).abs().max() > 0.01
-    assert (many - divide.bmm(loss, steps=400).clean_prob).abs().max() < 1e-3
+    assert (many - mixtures.bmm(loss, steps=400).clean_prob).abs().max() < 1e-3
 
 
 @pytest.mark.parametrize("wrong", [0.1, 0.4, 0.7])
@@ -82,7 +82,7 @@ def test_clean_prob_never_rises_with_the_loss(wrong, low):
     rng = np.random.default_rng(1)
     n = 3_000
     loss = np.sort(np.where(rng.random(n) < wrong, rng.beta(2, 1.5, n), rng.beta(*low, n)))
-    prob = divide.bmm(torch.from_numpy(loss)).clean_prob
+    prob = mixtures.bmm(torch.from_numpy(loss)).clean_prob
     assert (prob.diff() <= 1e-6).all()
     assert prob[0] > 0.5 > prob[-1]
 
@@ -90,9 +90,9 @@ def test_clean_prob_never_rises_with_the_loss(wrong, low):
 def test_clean_prob_does_not_depend_on_order_or_scale():
     loss = torch.from_numpy(skewed(3_000, 0.4)[0]).float()
     order = torch.randperm(len(loss), generator=torch.Generator().manual_seed(0))
-    expected = divide.bmm(loss).clean_prob
-    assert torch.allclose(divide.bmm(loss[order]).clean_prob, expected[order], atol=1e-5)
-    assert torch.allclose(divide.bmm(7 * loss + 3).clean_prob, expected, atol=2e-3)
+    expected = mixtures.bmm(loss).clean_prob
+    assert torch.allclose(mixtures.bmm(loss[order]).clean_prob, expected[order], atol=1e-5)
+    assert torch.allclose(mixtures.bmm(7 * loss + 3).clean_prob, expected, atol=2e-3)
 
 
 @given(
@@ -106,7 +106,7 @@ def test_clean_prob_does_not_depend_on_order_or_scale():
 @settings(max_examples=150, deadline=None)
 def test_bmm_never_fails(values):
     loss = torch.tensor(values)
-    division = divide.bmm(loss)
+    division = mixtures.bmm(loss)
     assert division.clean_prob.shape == loss.shape
     assert ((division.clean_prob >= 0) & (division.clean_prob <= 1)).all()
     assert (division.clean_prob[loss.isnan() | (loss == torch.inf)] == 0).all()
@@ -115,28 +115,28 @@ def test_bmm_never_fails(values):
 
 @pytest.mark.parametrize("values", [[], [1.0], [1.0, 2.0], [3.0] * 50])
 def test_nothing_to_divide_is_all_clean(values):
-    division = divide.bmm(torch.tensor(values))
+    division = mixtures.bmm(torch.tensor(values))
     assert (division.clean_prob == 1).all()
     assert not division.separates
 
 
 def test_two_piles_without_width_are_divided():
-    division = divide.bmm(torch.tensor([0.1] * 60 + [2.0] * 40))
+    division = mixtures.bmm(torch.tensor([0.1] * 60 + [2.0] * 40))
     assert (division.clean_prob[:60] > 0.99).all()
     assert (division.clean_prob[60:] < 0.01).all()
     assert division.separates
 
 
 def test_when_the_low_component_dies_nothing_is_suspicious():
-    division = divide.bmm(torch.tensor([0.0] + [5.0] * 500))
+    division = mixtures.bmm(torch.tensor([0.0] + [5.0] * 500))
     assert (division.clean_prob == 1).all()
     assert not division.separates
 
 
 def test_one_huge_outlier_does_not_swallow_the_split():
     loss = torch.from_numpy(skewed(5_000, 0.4)[0]).float()
-    plain = divide.bmm(loss).clean_prob
-    spoiled = divide.bmm(torch.cat([loss, torch.tensor([1e6])]))
+    plain = mixtures.bmm(loss).clean_prob
+    spoiled = mixtures.bmm(torch.cat([loss, torch.tensor([1e6])]))
     assert spoiled.clean_prob[-1] < 0.05
     assert ((spoiled.clean_prob[:-1] > 0.5) == (plain > 0.5)).float().mean() > 0.93  # the range is another
 
@@ -145,15 +145,15 @@ def test_one_huge_outlier_does_not_swallow_the_split():
 def test_separates_is_honest(n):
     rng = np.random.default_rng(0)
     apart = np.concatenate([rng.exponential(0.3, int(0.6 * n)), 3 + rng.gamma(2, 0.6, int(0.4 * n))])
-    assert divide.bmm(torch.from_numpy(apart)).separates
-    assert not divide.bmm(torch.from_numpy(rng.normal(1, 0.3, n))).separates
-    assert not divide.bmm(torch.from_numpy(rng.exponential(1, n))).separates
+    assert mixtures.bmm(torch.from_numpy(apart)).separates
+    assert not mixtures.bmm(torch.from_numpy(rng.normal(1, 0.3, n))).separates
+    assert not mixtures.bmm(torch.from_numpy(rng.exponential(1, n))).separates
 
 
 def test_millions_of_losses_are_quick_and_the_same_as_a_part_of_them():
     loss = torch.from_numpy(skewed(50_000, 0.4)[0]).float()
     many = loss.repeat(60)
     began = time.perf_counter()
-    prob = divide.bmm(many).clean_prob
+    prob = mixtures.bmm(many).clean_prob
     assert time.perf_counter() - began < 5
-    assert torch.allclose(prob[:50_000], divide.bmm(loss).clean_prob, atol=1e-4)
+    assert torch.allclose(prob[:50_000], mixtures.bmm(loss).clean_prob, atol=1e-4)

@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch.nn import functional
 
-from codivide import Data, InputError, Run, TrainingWarning, divide, semi, train
-from codivide import functional as maths
+from codivide import Data, InputError, Run, TrainingWarning, train
 from codivide.methods import DivideMix
+from codivide.noise import mixtures
+from codivide.train import mixmatch as semi
+from codivide.train import targets as maths
 from tests import toys
 
 
@@ -23,7 +25,7 @@ def start(method: DivideMix, problem=None, **settings) -> Run:
 
 
 def posterior(losses: torch.Tensor, run: Run) -> torch.Tensor:
-    return divide.restore_classes(divide.gmm(losses).clean_prob, losses, run.data.y, 3, 0.5).clean_prob
+    return mixtures.restore_classes(mixtures.gmm(losses).clean_prob, losses, run.data.y, 3, 0.5).clean_prob
 
 
 @pytest.mark.parametrize("training_mode", [True, False])
@@ -357,7 +359,7 @@ def test_class_wise_division_judges_each_class_by_its_own_losses():
     scaled = (losses - losses.min()) / (losses.max() - losses.min())
     for c in range(3):
         members = run.data.y == c
-        expected = divide.gmm(scaled[members]).clean_prob
+        expected = mixtures.gmm(scaled[members]).clean_prob
         assert torch.allclose(run.remember("clean_prob.0")[members], expected, atol=1e-4)
 
 
@@ -384,8 +386,8 @@ def test_wrong_events_count_every_epoch_from_the_first_on(division, monkeypatch)
     assert np.array_equal(events[:60, 0].numpy(), wrong[:60])
     assert (events[:60, 1] == 3).all()
     rate, y = torch.from_numpy(wrong[:60] / 3).float(), problem.data.y[:60]
-    answer = divide.gmm(rate) if division == "wrong_events" else divide.class_wise(rate, y, 3)
-    expected = divide.restore_classes(answer.clean_prob, rate, y, 3, 0.5).clean_prob
+    answer = mixtures.gmm(rate) if division == "wrong_events" else mixtures.class_wise(rate, y, 3)
+    expected = mixtures.restore_classes(answer.clean_prob, rate, y, 3, 0.5).clean_prob
     assert torch.allclose(run.remember("clean_prob.0")[:60], expected, atol=1e-5)
     assert run.remember("clean_prob.0")[60:].isnan().all()
 

@@ -9,10 +9,11 @@ import torch
 from sklearn.datasets import make_blobs
 from sklearn.metrics import roc_auc_score
 
-import codivide.early_learning as learning
-from codivide import METHODS, InputError, NoisyLabelClassifier, TrainingWarning, divide
+import codivide.noise.learning_curves as learning
+from codivide import METHODS, InputError, NoisyLabelClassifier, TrainingWarning
 from codivide.data.sources import load
-from codivide.job import Job, default_plan, execute
+from codivide.fit.job import Job, default_plan, execute
+from codivide.noise import mixtures
 
 
 def test_shares_of_a_case_counted_by_hand():
@@ -158,7 +159,7 @@ def test_loss_histogram_counts_every_finite_loss_once():
 def test_mixture_is_in_the_units_of_the_loss():
     rng = np.random.default_rng(3)
     loss = np.concatenate([rng.normal(10, 0.5, 6000), rng.normal(20, 2, 2000), [np.nan, np.inf]])
-    found = divide.mixture(torch.from_numpy(loss))
+    found = mixtures.mixture(torch.from_numpy(loss))
     assert found.weight.tolist() == pytest.approx([0.75, 0.25], abs=0.01)
     assert found.mean.tolist() == pytest.approx([10, 20], abs=0.2)
     assert found.variance.sqrt().tolist() == pytest.approx([0.7, 2.05], abs=0.15)  # with the floor of (0.022 x range)^2
@@ -166,9 +167,9 @@ def test_mixture_is_in_the_units_of_the_loss():
     weight, mean, variance = (field.numpy()[:, None] for field in found)
     density = weight / np.sqrt(variance) * np.exp(-((loss[:-2] - mean) ** 2) / (2 * variance))
     posterior = density[0] / density.sum(0)
-    assert np.abs(posterior - divide.gmm(torch.from_numpy(loss)).clean_prob.numpy()[:-2]).max() < 1e-4
-    assert divide.mixture(torch.tensor([1.0, 2.0])) is None
-    assert divide.mixture(torch.full((50,), 3.0)) is None
+    assert np.abs(posterior - mixtures.gmm(torch.from_numpy(loss)).clean_prob.numpy()[:-2]).max() < 1e-4
+    assert mixtures.mixture(torch.tensor([1.0, 2.0])) is None
+    assert mixtures.mixture(torch.full((50,), 3.0)) is None
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-from codivide import InputError, Run, functional, semi, train
+from codivide import InputError, Run, train
 from codivide.data.rows import TensorRows
-from codivide.engine import Data
-from codivide.job import default_plan
+from codivide.fit.job import default_plan
 from codivide.methods import ELR, CrossEntropy, ELRPlus
+from codivide.train import mixmatch, targets
+from codivide.train.run import Data
 from tests import toys
 
 
@@ -47,13 +48,13 @@ def test_the_regulariser_is_the_equation():
     logits[0] = torch.tensor([30.0, 0.0, 0.0, 0.0])  # beyond both clamps
     p, t = np.clip(softmax(logits.double().numpy()), 1e-4, 1 - 1e-4), memory.double().numpy()
     expected = np.mean([math.log(1 - sum(t[b, c] * p[b, c] for c in range(4))) for b in range(6)])
-    assert functional.early_learning(logits, memory).item() == pytest.approx(expected, rel=1e-5)
+    assert targets.early_learning(logits, memory).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_its_gradient_is_the_papers():
     logits, memory = example()
     logits.requires_grad_()
-    functional.early_learning(logits, memory).backward()
+    targets.early_learning(logits, memory).backward()
     p, t = softmax(logits.detach().double().numpy()), memory.double().numpy()
     for b in range(6):
         inner = sum(t[b, c] * p[b, c] for c in range(4))
@@ -66,8 +67,8 @@ def test_it_pulls_a_fading_clean_sample_on_and_holds_a_wrong_one_back():
     memory, label = torch.tensor([[0.9, 0.05, 0.05]]), torch.tensor([0])
     for y, sign in ((label, 1), (torch.tensor([1]), -1)):
         logits = torch.tensor([[2.0, 0.0, 0.0]], requires_grad=True)
-        (plain,) = torch.autograd.grad(functional.sample_loss(logits, y).mean(), logits)
-        loss = functional.sample_loss(logits, y).mean() + 3 * functional.early_learning(logits, memory)
+        (plain,) = torch.autograd.grad(targets.sample_loss(logits, y).mean(), logits)
+        loss = targets.sample_loss(logits, y).mean() + 3 * targets.early_learning(logits, memory)
         (both,) = torch.autograd.grad(loss, logits)
         assert sign * (plain[0, y] - both[0, y]).item() > 0.1  # the push towards the given label grows, or shrinks
 
@@ -76,18 +77,18 @@ def test_it_pulls_a_fading_clean_sample_on_and_holds_a_wrong_one_back():
 def test_it_is_bounded_and_has_finite_gradients_at_certainty(size):
     logits = torch.tensor([[size, 0.0, 0.0]], requires_grad=True)
     for memory in ([1.0, 0.0, 0.0], [0.0, 1.0, 0.0]):
-        value = functional.early_learning(logits, torch.tensor([memory]))
+        value = targets.early_learning(logits, torch.tensor([memory]))
         (gradient,) = torch.autograd.grad(value, logits)
         assert math.log(1e-4) * 1.01 <= value.item() <= 0
         assert torch.isfinite(gradient).all()
-    assert functional.early_learning(logits, torch.tensor([[1.0, 0, 0]])).item() == pytest.approx(
+    assert targets.early_learning(logits, torch.tensor([[1.0, 0, 0]])).item() == pytest.approx(
         math.log(max(1e-4, 2 / (math.exp(min(size, 80)) + 2))), rel=1e-2
     )
 
 
 def test_an_empty_memory_gives_no_loss_and_no_gradient():
     logits = torch.randn(4, 3, requires_grad=True)
-    value = functional.early_learning(logits, torch.zeros(4, 3))
+    value = targets.early_learning(logits, torch.zeros(4, 3))
     (gradient,) = torch.autograd.grad(value, logits)
     assert value.item() == 0
     assert (gradient == 0).all()
@@ -97,39 +98,39 @@ def test_the_memory_is_the_closed_form():
     beta, memory = 0.7, torch.zeros(5, 4)
     seen = [example(5, seed=s)[0].softmax(1) for s in range(8)]
     for probs in seen:
-        memory = functional.follow(memory, probs, beta)
+        memory = targets.follow(memory, probs, beta)
     expected = (1 - beta) * sum(beta ** (7 - k) * p for k, p in enumerate(seen))
     assert torch.allclose(memory, expected, atol=1e-3)  # the clamp at 1e-4
     assert torch.allclose(memory.sum(1), torch.full((5,), 1 - beta**8), atol=1e-6)
     exact = torch.zeros(5, 4)
     for probs in seen:
-        exact = functional.follow(exact, probs, beta, least=0.0)
+        exact = targets.follow(exact, probs, beta, least=0.0)
     assert torch.allclose(exact, expected, atol=1e-6)
 
 
 def test_the_memory_keeps_no_class_below_the_clamp_and_passes_over_what_is_not_finite():
     certain = torch.tensor([[1.0, 0.0], [torch.nan, torch.nan]])
-    moved = functional.follow(torch.full((2, 2), 0.25), certain, 0.0)
+    moved = targets.follow(torch.full((2, 2), 0.25), certain, 0.0)
     assert torch.allclose(moved, torch.tensor([[0.9999, 0.0001], [0.25, 0.25]]), atol=1e-7)
 
 
 def test_the_sigmoid_ramp():
-    assert [functional.sigmoid_ramp(s, 10) for s in (-1, 0, 5, 10, 99)] == pytest.approx(
+    assert [targets.sigmoid_ramp(s, 10) for s in (-1, 0, 5, 10, 99)] == pytest.approx(
         [math.exp(-5), math.exp(-5), math.exp(-1.25), 1, 1]
     )
-    assert functional.sigmoid_ramp(0, 0) == 1
+    assert targets.sigmoid_ramp(0, 0) == 1
 
 
 def test_the_label_product_is_normalised_to_the_labels_sum():
     labels = torch.tensor([[0.7, 0.3, 0.0], [0.6, 0.0, 0.0], [0.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
     target = torch.tensor([[0.2, 0.4, 0.1], [0.3, 0.3, 0.3], [0.3, 0.3, 0.3], [0.0, 0.5, 0.5]])
     expected = [[0.14 / 0.26, 0.12 / 0.26, 0.0], [0.6, 0.0, 0.0], [0.0, 0.0, 0.0], [1.0, 0.0, 0.0]]
-    assert torch.allclose(functional.label_product(labels, target), torch.tensor(expected))
+    assert torch.allclose(targets.label_product(labels, target), torch.tensor(expected))
 
 
 def test_label_prob_is_a_share_of_the_row():
     rows = torch.tensor([[0.2, 0.6], [0.5, 0.5], [0.0, 0.0]])
-    share = functional.label_prob(rows, torch.tensor([1, -1, 0]))
+    share = targets.label_prob(rows, torch.tensor([1, -1, 0]))
     assert share.nan_to_num(7).tolist() == pytest.approx([0.75, 7, 0])
 
 
@@ -218,7 +219,7 @@ def test_the_loss_of_elr_plus_uses_the_memory_of_the_other_networks_average_on_u
     run.fraction = 0.25
 
     state = run.gen.get_state()
-    share = semi.mix_share(1.0, run.gen)
+    share = mixmatch.mix_share(1.0, run.gen)
     order = torch.randperm(16, generator=run.gen).numpy()
     run.gen.set_state(state)
     x = batch.x[0].numpy()
@@ -283,7 +284,7 @@ def test_a_sample_without_a_label_has_no_weight_in_the_cross_entropy():
     run = start(method, problem)
     batch = next(run.batches())
     state = {k: v.clone() for k, v in run.nets[0].state_dict().items()}
-    losses = functional.sample_loss(run.logits(0, batch.x[0]), batch.y)[batch.y >= 0]
+    losses = targets.sample_loss(run.logits(0, batch.x[0]), batch.y)[batch.y >= 0]
     run.nets[0].load_state_dict(state)
     assert 0 < len(losses) < 16
     # without mixing the order of the batch still goes through the network: batch statistics are the same

@@ -12,15 +12,17 @@ import pytest
 import torch
 from torch import nn
 
-from codivide import NoisyLabelClassifier, encode, encoders
-from codivide.cli import main
+from codivide import NoisyLabelClassifier
+from codivide.cli.app import main
+from codivide.core.errors import InputError
+from codivide.data import encode
+from codivide.data import pretrained as encoders
 from codivide.data.experiment import part, with_test
 from codivide.data.options import ReadOptions
 from codivide.data.rows import SparseRows
 from codivide.data.sources import load, read_inputs
 from codivide.data.texts import are_texts, as_texts
-from codivide.errors import InputError
-from codivide.model import Model
+from codivide.runs.model import Model
 
 TEXTS = ["buy cheap pills now", "lovely song", "cheap cheap pills", "what a song", "buy now", "I love this song"] * 3
 LABELS = ["spam", "ham", "spam", "ham", "spam", "ham"] * 3

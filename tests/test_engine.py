@@ -9,14 +9,16 @@ import pytest
 import torch
 from torch import nn
 
-import codivide.files
-from codivide import Batch, InputError, Plan, Run, TrainingWarning, functional, inside, nets, train
-from codivide.checkpoint import read_header
+import codivide.core.files
+from codivide import Batch, InputError, Plan, Run, TrainingWarning, train
+from codivide.core.device import resolve_precision
 from codivide.data.rows import TensorRows
-from codivide.engine import Data, Method
-from codivide.job import default_plan
+from codivide.fit.job import default_plan
 from codivide.methods import METHODS
-from codivide.plan import learning_rate, resolve_precision
+from codivide.train import layers, nets, targets
+from codivide.train.checkpoint import read_header
+from codivide.train.plan import learning_rate
+from codivide.train.run import Data, Method
 from tests import toys
 
 
@@ -109,7 +111,7 @@ def test_probs_of_the_average_are_its_own_and_leave_it_in_evaluation_mode():
     for average in (0.9, 0.0):  # without a weight average it is the network
         run = make_run(40, average=average)
         for batch in run.batches(steps=3):
-            run.update(functional.sample_loss(run.logits(0, batch.x[0]), batch.y).mean(), 0)
+            run.update(targets.sample_loss(run.logits(0, batch.x[0]), batch.y).mean(), 0)
         view = run.data.x[torch.arange(8)]
         ours = run.probs(0, [view], average=True)[0]
         assert run.nets[0].training
@@ -288,7 +290,7 @@ def test_a_full_disk_keeps_the_previous_checkpoint(tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(codivide.files.os, "fsync", full)
+    monkeypatch.setattr(codivide.core.files.os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         train(METHODS["cross_entropy"](), data, toys.build, toys.plan(2), None, path)
     assert path.read_bytes() == before
@@ -304,7 +306,7 @@ def test_a_full_disk_is_an_os_error_from_safetensors_too(tmp_path, monkeypatch):
 
     monkeypatch.setattr(safetensors.torch, "save_file", full)
     with pytest.raises(OSError, match="No space left") as caught:
-        codivide.files.save_tensors(tmp_path / "x.safetensors", {"x": torch.zeros(1)}, {})
+        codivide.core.files.save_tensors(tmp_path / "x.safetensors", {"x": torch.zeros(1)}, {})
     assert caught.value.errno == 28
     assert list(tmp_path.iterdir()) == []
 
@@ -369,7 +371,7 @@ def test_an_attached_module_learns_at_its_own_rate_and_resumes(tmp_path):
         def loss(self, run, i, batch):
             logits, features = run.features(i, batch.x[0])
             second = run.attach("head", lambda: None)(features)
-            return run.observe(batch, logits).mean() + functional.sample_loss(second, batch.y).mean()
+            return run.observe(batch, logits).mean() + targets.sample_loss(second, batch.y).mean()
 
         def fit_all(self, run, i, size=None):
             for batch in run.batches():
@@ -401,10 +403,10 @@ def test_features_are_what_the_last_linear_layer_sees():
     run.nets[0].eval()
     logits, features = run.features(0, x)
     assert features.shape == (120, 16)
-    assert torch.allclose(logits, inside.last_linear(run.nets[0])(features))
+    assert torch.allclose(logits, layers.last_linear(run.nets[0])(features))
     assert torch.equal(logits, run.logits(0, x))
     with pytest.raises(InputError, match="no linear layer"):
-        inside.last_linear(torch.nn.Conv1d(1, 1, 1))
+        layers.last_linear(torch.nn.Conv1d(1, 1, 1))
 
 
 def test_a_changed_layer_feeds_the_rest():
@@ -477,12 +479,12 @@ def test_a_frozen_body_gets_no_gradient_and_is_in_evaluation_mode_after_every_ve
 @pytest.mark.parametrize("name", ["resnet34", "timm:resnet10t"])
 def test_the_head_of_a_named_net_learns_alone(name):
     net = nets.build(name, (3, 16, 16), 4, dropout=0.5, pretrained=False)
-    inside.freeze(net, True)
+    layers.freeze(net, True)
     assert {n for n, p in net.named_parameters() if p.requires_grad} == {"head.1.weight", "head.1.bias"}
-    body = set(inside.body(net))
+    body = set(layers.body(net))
     assert body.isdisjoint({net, net.head, *net.head})  # its dropout goes on with the head
     assert {net.stages, net.pool, *net.stages.modules()} <= body
-    inside.freeze(net, False)
+    layers.freeze(net, False)
     assert all(p.requires_grad for p in net.parameters())
 
 

@@ -7,8 +7,10 @@ from scipy.optimize import approx_fprime
 from sklearn.metrics import roc_auc_score
 from worlds import linear, pair, symmetric, world
 
-from codivide import evidence, label_noise
-from codivide.errors import InputError
+from codivide.core.errors import InputError
+from codivide.noise import latent, rates
+from codivide.noise import rules as evidence
+from codivide.noise.clean_prob import combined, match_rates
 
 
 def test_losses_and_events_are_means():
@@ -66,7 +68,7 @@ def test_the_objective_is_the_penalised_likelihood_and_its_gradient():
     probs, given, _, _ = world(40, 3, symmetric(0.3, 3))
     weight = np.random.default_rng(1).integers(0, 3, 40).astype(float)
     logs = np.log(probs) - np.log(probs).mean(1, keepdims=True)
-    objective = evidence._Objective(logs, given, 3, weight)
+    objective = latent._Objective(logs, given, 3, weight)
     parameters = 0.3 * np.random.default_rng(2).standard_normal(1 + 9 + 3 + 9)
     a, free, bias, raw = parameters[0], parameters[1:10].reshape(3, 3), parameters[10:13], parameters[13:].reshape(3, 3)
     matrix = np.exp(raw) / np.exp(raw).sum(1, keepdims=True)
@@ -87,9 +89,9 @@ def test_the_objective_is_the_penalised_likelihood_and_its_gradient():
 def test_the_latent_model_finds_the_noise_and_not_the_doubt(matrix):
     _, given, truth, prior = world(3000, matrix=matrix)
     probs = linear(prior)
-    answer = evidence.latent_noise([probs], given)
+    answer = latent.latent_noise([probs], given)
     wrong = float((given != truth).mean())
-    counted = evidence.confident_joint(probs, given)
+    counted = latent.confident_joint(probs, given)
     assert 1 - answer.clean_prob.mean() == pytest.approx(wrong, abs=0.03)
     assert abs(answer.transition - matrix).sum(1).max() / 2 < 0.07
     assert answer.joint.sum() == pytest.approx(len(given))
@@ -99,7 +101,7 @@ def test_the_latent_model_finds_the_noise_and_not_the_doubt(matrix):
 
 def test_the_latent_probabilities_are_calibrated():
     _, given, truth, prior = world(6000, matrix=symmetric(0.4))
-    clean_prob = evidence.latent_noise([linear(prior)], given).clean_prob
+    clean_prob = latent.latent_noise([linear(prior)], given).clean_prob
     for low in np.arange(0, 1, 0.2):
         members = (clean_prob >= low) & (clean_prob <= low + 0.2)
         assert (given == truth)[members].mean() == pytest.approx(clean_prob[members].mean(), abs=0.07)
@@ -110,14 +112,14 @@ def test_weights_repeat_samples_and_a_second_classifier_may_be_useless():
     probs = linear(prior)
     weight = np.tile([2.0, 1.0, 0.0], 100)
     rows = np.repeat(np.arange(300), weight.astype(int))
-    assert evidence.latent_noise([probs], given, weight=weight).joint == pytest.approx(
-        evidence.latent_noise([probs[rows]], given[rows]).joint, abs=1.0
+    assert latent.latent_noise([probs], given, weight=weight).joint == pytest.approx(
+        latent.latent_noise([probs[rows]], given[rows]).joint, abs=1.0
     )
     _, given, _, prior = world(2000, matrix=symmetric(0.3))
     probs = linear(prior)
     noise = np.random.default_rng(5).dirichlet(np.ones(4), 2000)
-    both = evidence.latent_noise([probs, noise], given)
-    assert both.clean_prob.mean() == pytest.approx(evidence.latent_noise([probs], given).clean_prob.mean(), abs=0.05)
+    both = latent.latent_noise([probs, noise], given)
+    assert both.clean_prob.mean() == pytest.approx(latent.latent_noise([probs], given).clean_prob.mean(), abs=0.05)
 
 
 def test_pair_dependence_tells_instance_noise_from_class_noise():
@@ -143,7 +145,7 @@ def test_noise_that_follows_the_sample_counts_as_far_as_it_is_certainly_there():
     prior = np.where(np.arange(2) == truth[:, None], 0.99, 0.01)
 
     def judged(given: np.ndarray, wrong: float) -> float:
-        return label_noise.by_sample(prior, probs, given, wrong)
+        return rates.by_sample(prior, probs, given, wrong)
 
     by_class = np.where(rng.random(4000) < 0.2, 1 - truth, truth)
     by_sample = np.where(rng.random(4000) < 0.4 * score, 1 - truth, truth)
@@ -158,7 +160,7 @@ def test_noise_that_follows_the_sample_counts_as_far_as_it_is_certainly_there():
 def test_rates_are_matched_and_the_order_stays():
     rng = np.random.default_rng(0)
     clean_prob, given = rng.random(500), rng.integers(0, 3, 500)
-    answer = evidence.match_rates(clean_prob, given, np.asarray([0.3, 0.0, np.nan]))
+    answer = match_rates(clean_prob, given, np.asarray([0.3, 0.0, np.nan]))
     assert 1 - answer[given == 0].mean() == pytest.approx(0.3, abs=1e-6)
     assert 1 - answer[given == 1].mean() == pytest.approx(0.0, abs=1e-6)
     assert (answer[given == 2] == clean_prob[given == 2]).all()
@@ -172,19 +174,19 @@ def test_the_combination_is_the_mean_of_two_rules_that_agree_with_the_rates():
     own = np.random.default_rng(3).random(900)
     given[::7] = -1
     own[::7] = np.nan
-    answer = label_noise.combined(probs, given, own)
+    answer = combined(probs, given, own)
     known = given >= 0
     wrong = rates_of(probs[known], given[known])
     for c in range(4):
         assert 1 - answer[given == c].mean() == pytest.approx(wrong[c], abs=1e-6)
     rules = [own[known], evidence.self_confidence(probs[known], given[known])]
-    shifted = [evidence.match_rates(rule, given[known], wrong) for rule in rules]
+    shifted = [match_rates(rule, given[known], wrong) for rule in rules]
     assert answer[known] == pytest.approx(sum(shifted) / 2)
     assert np.isnan(answer[~known]).all()
 
 
 def rates_of(probs, given):
-    joint = evidence.confident_joint(probs, given)
+    joint = latent.confident_joint(probs, given)
     everywhere = 1 - np.trace(joint) / joint.sum()
     return np.asarray([0.5 * (1 - joint[c, c] / joint[:, c].sum() + everywhere) for c in range(4)])
 
@@ -192,11 +194,11 @@ def rates_of(probs, given):
 def test_of_one_way_noise_the_rivals_along_it_are_suspected():
     _, given, truth, prior = world(3000, matrix=pair(0.35))
     probs = linear(prior)
-    answer = label_noise.combined(probs, given)
-    joint = evidence.confident_joint(probs, given)
-    assert label_noise.concentration(joint) > label_noise.ONE_WAY
+    answer = combined(probs, given)
+    joint = latent.confident_joint(probs, given)
+    assert rates.concentration(joint) > rates.ONE_WAY
     wrong = rates_of(probs, given)
-    plain = evidence.match_rates(evidence.self_confidence(probs, given), given, wrong)
+    plain = match_rates(evidence.self_confidence(probs, given), given, wrong)
     expected = np.zeros(3000)
     for n, g in enumerate(given):
         share = [(joint[c, g] + 1) / (joint[c] + 1).sum() if c != g else 0.0 for c in range(4)]
@@ -204,27 +206,27 @@ def test_of_one_way_noise_the_rivals_along_it_are_suspected():
         factor = sum(r * s / (sum(share) / 3) for r, s in zip(rivals, share, strict=True)) / sum(rivals)
         p = min(max(plain[n], 1e-4), 1 - 1e-4)
         expected[n] = 1 / (1 + (1 - p) / p * factor)
-    assert answer == pytest.approx(evidence.match_rates(expected, given, wrong), abs=1e-6)
+    assert answer == pytest.approx(match_rates(expected, given, wrong), abs=1e-6)
     assert roc_auc_score(given == truth, answer) > roc_auc_score(given == truth, plain) + 0.01
 
 
 def test_labels_of_one_class_are_never_wrong():
     given = np.asarray([1, 1, -1, 1])
-    assert label_noise.combined(np.full((4, 2), 0.5), given) == pytest.approx([1, 1, np.nan, 1], nan_ok=True)
+    assert combined(np.full((4, 2), 0.5), given) == pytest.approx([1, 1, np.nan, 1], nan_ok=True)
 
 
 def test_of_samples_that_were_learned_from_the_rate_is_nearer_to_the_upper_estimate(monkeypatch):
     _, given, _, prior = world(600, matrix=symmetric(0.3))
     probs = linear(prior)
-    monkeypatch.setattr(label_noise, "grouped", lambda joint, *others: joint)  # see below
-    unseen, half, whole = (label_noise.rates(probs, given, None, learned=share) for share in (0.0, 0.5, 1.0))
+    monkeypatch.setattr(rates, "grouped", lambda joint, *others: joint)  # see below
+    unseen, half, whole = (rates.rates(probs, given, None, learned=share) for share in (0.0, 0.5, 1.0))
     upper = max(unseen.estimates.values())
     assert unseen.rate < upper
     assert half.rate == pytest.approx(0.5 * (unseen.rate + upper))
     assert whole.rate == pytest.approx(upper)
-    assert label_noise.rates(probs, given, None).rate == pytest.approx(unseen.rate)
+    assert rates.rates(probs, given, None).rate == pytest.approx(unseen.rate)
     for found in (unseen, half, whole):
-        assert label_noise.wrong_share(found.joint) == pytest.approx(found.rate)
+        assert rates.wrong_share(found.joint) == pytest.approx(found.rate)
 
 
 def test_doubt_of_a_classifier_that_set_wrong_labels_aside_is_not_taken_for_noise():
@@ -232,11 +234,11 @@ def test_doubt_of_a_classifier_that_set_wrong_labels_aside_is_not_taken_for_nois
     probs = linear(prior) ** 0.5  # less sure than it could be
     probs /= probs.sum(1, keepdims=True)
     own = np.full(len(given), 0.7)
-    answer = label_noise.combined(probs, given, own, set_aside=True)
-    doubtful = label_noise.combined(probs, given, own)
+    answer = combined(probs, given, own, set_aside=True)
+    doubtful = combined(probs, given, own)
     wrong = float((given != truth).mean())
     assert abs(1 - answer.mean() - wrong) < abs(1 - doubtful.mean() - wrong)
-    assert 1 - answer.mean() == pytest.approx(label_noise.rates(probs, given, None, learned=0.0).rate, abs=0.01)
+    assert 1 - answer.mean() == pytest.approx(rates.rates(probs, given, None, learned=0.0).rate, abs=0.01)
 
 
 def memorising(apart, n=600, wrong=0.3, seed=0):
@@ -254,23 +256,23 @@ def memorising(apart, n=600, wrong=0.3, seed=0):
 
 def test_labels_that_were_memorised_later_stay_a_group():
     probs, given, truth = memorising(apart=12)
-    joint = evidence.confident_joint(probs, given)
-    found = label_noise.grouped(joint, probs, given)
+    joint = latent.confident_joint(probs, given)
+    found = rates.grouped(joint, probs, given)
     assert found.sum(0) == pytest.approx(joint.sum(0))
     for c in range(3):
         really = [np.sum(truth[given == c] == d) for d in range(3)]
         assert found[:, c] / found[:, c].sum() == pytest.approx(np.asarray(really) / (given == c).sum(), abs=0.02)
-    assert label_noise.wrong_share(joint) < 0.1  # what the confident joint alone would say
-    assert label_noise.rates(probs, given, None, learned=0.5).rate == pytest.approx(np.mean(given != truth), abs=0.01)
-    twice = label_noise.grouped(2 * joint, probs, given, np.full(len(given), 2.0))
+    assert rates.wrong_share(joint) < 0.1  # what the confident joint alone would say
+    assert rates.rates(probs, given, None, learned=0.5).rate == pytest.approx(np.mean(given != truth), abs=0.01)
+    twice = rates.grouped(2 * joint, probs, given, np.full(len(given), 2.0))
     assert twice == pytest.approx(2 * found, abs=0.5)
 
 
 @pytest.mark.parametrize("apart", [0, 2])
 def test_where_labels_are_no_groups_the_joint_stays(apart):
     probs, given, _ = memorising(apart)
-    joint = evidence.confident_joint(probs, given)
-    assert label_noise.grouped(joint, probs, given) == pytest.approx(joint)
+    joint = latent.confident_joint(probs, given)
+    assert rates.grouped(joint, probs, given) == pytest.approx(joint)
 
 
 def test_two_halves_of_a_uniform_distribution_are_no_groups():
@@ -279,4 +281,4 @@ def test_two_halves_of_a_uniform_distribution_are_no_groups():
     probs = np.stack([own, 1 - own], 1)
     given = np.zeros(3000, dtype=np.int64)
     joint = np.asarray([[2700.0, 0.0], [300.0, 0.0]])
-    assert label_noise.grouped(joint, probs, given) == pytest.approx(joint)
+    assert rates.grouped(joint, probs, given) == pytest.approx(joint)

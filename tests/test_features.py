@@ -17,10 +17,10 @@ import torch
 from scipy import sparse
 
 from codivide import FeatureModel, Features, InputError, NoisyLabelClassifier, TrainingWarning, load_model, noise_report
-from codivide.cli import main
-from codivide.features import judge, learn, linear, neighbours, perceptron
-from codivide.features.matrix import Matrix, Scale
+from codivide.cli.app import main
 from codivide.methods.auto import Auto
+from codivide.methods.features import judge, learn, linear, neighbours, perceptron
+from codivide.methods.features.matrix import Matrix, Scale
 
 FAST: dict[str, Any] = {"updates": 40, "hidden": 16}
 
@@ -371,7 +371,7 @@ def test_labels_that_do_not_depend_on_the_features_are_said_to_teach_nothing(see
     assert "independent" in found.remarks
 
 
-@pytest.mark.filterwarnings("ignore::codivide.errors.TrainingWarning")
+@pytest.mark.filterwarnings("ignore::codivide.core.errors.TrainingWarning")
 def test_ninety_percent_noise_is_survived() -> None:
     x, given, _ = blobs(300, classes=10, width=10, noise=0.88)
     found = NoisyLabelClassifier(Features(**FAST)).fit(x, given)
@@ -380,7 +380,7 @@ def test_ninety_percent_noise_is_survived() -> None:
     assert found.clean_proba_.mean() < 0.6
 
 
-@pytest.mark.filterwarnings("ignore::codivide.errors.TrainingWarning")
+@pytest.mark.filterwarnings("ignore::codivide.core.errors.TrainingWarning")
 @pytest.mark.parametrize("kind", ["duplicates", "constant", "one_of_a_class", "three", "all_constant", "one_class"])
 def test_poor_data_are_survived(kind: str) -> None:
     x, given, _ = blobs(120)

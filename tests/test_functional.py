@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from codivide import functional, semi
+from codivide.train import mixmatch
+from codivide.train import targets as functional
 
 
 def random_logits(batch: int = 5, classes: int = 4, seed: int = 0) -> Tensor:
@@ -141,7 +142,7 @@ def test_missing_labels_have_no_loss_and_an_empty_target():
 
 def test_guess_is_the_sharpened_mean_over_all_views_and_nets():
     views = [random_probs(3, 4, seed) for seed in range(4)]
-    got = semi.guess(views, 0.5)
+    got = mixmatch.guess(views, 0.5)
     for b in range(3):
         mean = [sum(float(v[b, c]) for v in views) / 4 for c in range(4)]
         expected = [m**2 / sum(k**2 for k in mean) for m in mean]
@@ -154,7 +155,7 @@ def test_refine_is_the_equation():
         torch.tensor([0.9, 0.2], dtype=torch.float64),
     )
     views = [random_probs(2, 4, seed) for seed in range(2)]
-    got = semi.refine(given_labels, clean, views, 0.5)
+    got = mixmatch.refine(given_labels, clean, views, 0.5)
     for b in range(2):
         w = float(clean[b])
         mixed = [w * float(given_labels[b, c]) + (1 - w) * sum(float(v[b, c]) for v in views) / 2 for c in range(4)]
@@ -164,21 +165,21 @@ def test_refine_is_the_equation():
 
 def test_refine_keeps_a_trusted_label_and_replaces_a_distrusted_one():
     label, probs = torch.eye(3)[[0]], torch.tensor([[0.2, 0.7, 0.1]])
-    assert torch.allclose(semi.refine(label, torch.ones(1), [probs], 0.5), label)
-    assert torch.allclose(semi.refine(label, torch.zeros(1), [probs], 1.0), probs)
+    assert torch.allclose(mixmatch.refine(label, torch.ones(1), [probs], 0.5), label)
+    assert torch.allclose(mixmatch.refine(label, torch.zeros(1), [probs], 1.0), probs)
 
 
 def test_targets_carry_no_gradient():
     logits = torch.randn(2, 3, requires_grad=True)
     probs = torch.softmax(logits, 1)
-    assert not semi.guess([probs], 0.5).requires_grad
-    assert not semi.refine(torch.eye(3)[:2], torch.rand(2), [probs], 0.5).requires_grad
+    assert not mixmatch.guess([probs], 0.5).requires_grad
+    assert not mixmatch.refine(torch.eye(3)[:2], torch.rand(2), [probs], 0.5).requires_grad
 
 
 @pytest.mark.parametrize("alpha", [0.1, 0.75, 4.0])
 def test_mix_share_follows_the_folded_beta(alpha):
     generator = torch.Generator().manual_seed(0)
-    shares = np.array([semi.mix_share(alpha, generator) for _ in range(4000)])
+    shares = np.array([mixmatch.mix_share(alpha, generator) for _ in range(4000)])
     draws = np.random.default_rng(0).beta(alpha, alpha, 200_000)
     folded = np.maximum(draws, 1 - draws)
     assert shares.min() >= 0.5
@@ -188,17 +189,17 @@ def test_mix_share_follows_the_folded_beta(alpha):
 
 
 def test_mix_share_without_mixing_is_one():
-    assert semi.mix_share(0, torch.Generator()) == 1
-    assert semi.mix_share(1e-6, torch.Generator().manual_seed(0)) == pytest.approx(1)
+    assert mixmatch.mix_share(0, torch.Generator()) == 1
+    assert mixmatch.mix_share(1e-6, torch.Generator().manual_seed(0)) == pytest.approx(1)
 
 
 def test_mixmatch_mixes_every_row_with_one_of_the_whole_batch():
     x_views = [torch.randn(3, 2) for _ in range(2)]
     u_views = [torch.randn(4, 2) for _ in range(2)]
     x_target, u_target = random_probs(3, 3).float(), random_probs(4, 3, 1).float()
-    mixed = semi.mixmatch(x_views, x_target, u_views, u_target, 4.0, torch.Generator().manual_seed(7))
+    mixed = mixmatch.mixmatch(x_views, x_target, u_views, u_target, 4.0, torch.Generator().manual_seed(7))
     generator = torch.Generator().manual_seed(7)
-    share = semi.mix_share(4.0, generator)
+    share = mixmatch.mix_share(4.0, generator)
     order = torch.randperm(14, generator=generator)
     rows = torch.cat(x_views + u_views)
     targets = torch.cat([x_target, x_target, u_target, u_target])

@@ -9,9 +9,10 @@ import torch
 from scipy.special import rel_entr
 
 from benchmarks import joint_optimization as figures
-from codivide import InputError, Run, TrainingWarning, functional, train
-from codivide.job import default_plan
+from codivide import InputError, Run, TrainingWarning, train
+from codivide.fit.job import default_plan
 from codivide.methods import JointOptimization
+from codivide.train import targets
 from tests import toys
 
 
@@ -29,7 +30,7 @@ def start(method=None, problem=None, **settings) -> Run:
 
 
 def one_hot(labels, classes=3):
-    return functional.one_hot(labels, classes)
+    return targets.one_hot(labels, classes)
 
 
 def test_the_divergence_is_the_mean_kl_over_rows_with_a_label_and_its_gradient_is_prediction_minus_label():
@@ -37,7 +38,7 @@ def test_the_divergence_is_the_mean_kl_over_rows_with_a_label_and_its_gradient_i
     logits = torch.randn(5, 4, generator=generator, requires_grad=True)
     y = torch.softmax(torch.randn(5, 4, generator=generator), 1)
     y[1], y[2] = torch.tensor([0.0, 1, 0, 0]), 0.0
-    value = functional.label_divergence(logits, y)
+    value = targets.label_divergence(logits, y)
     s = softmax(logits.detach().double().numpy())
     rows = [0, 1, 3, 4]
     assert value.item() == pytest.approx(rel_entr(y.numpy()[rows], s[rows]).sum() / 4, rel=1e-5)
@@ -48,10 +49,10 @@ def test_the_divergence_is_the_mean_kl_over_rows_with_a_label_and_its_gradient_i
 
 def test_the_divergence_is_zero_at_the_label_and_without_labels_and_finite_at_certainty():
     logits = torch.randn(3, 4, generator=torch.Generator().manual_seed(1))
-    assert functional.label_divergence(logits, torch.softmax(logits, 1)).item() == pytest.approx(0, abs=1e-6)
-    assert functional.label_divergence(logits, torch.zeros(3, 4)).item() == 0
+    assert targets.label_divergence(logits, torch.softmax(logits, 1)).item() == pytest.approx(0, abs=1e-6)
+    assert targets.label_divergence(logits, torch.zeros(3, 4)).item() == 0
     certain = torch.tensor([[1e4, 0.0, 0.0]], requires_grad=True)
-    value = functional.label_divergence(certain, torch.tensor([[0.0, 1.0, 0.0]]))
+    value = targets.label_divergence(certain, torch.tensor([[0.0, 1.0, 0.0]]))
     value.backward()
     assert value.item() == pytest.approx(1e4)
     assert torch.isfinite(certain.grad).all()

@@ -14,7 +14,7 @@ from codivide import InputError
 from codivide.data.arrays import from_arrays
 from codivide.data.experiment import hold_out, keep_labels, part, spoil
 from codivide.data.sources import load
-from codivide.job import Job, build_method, default_plan, execute
+from codivide.fit.job import Job, build_method, default_plan, execute
 
 
 @pytest.fixture(scope="module")
@@ -163,7 +163,7 @@ def test_a_median_of_fewer_evaluations_is_that_of_all(digits):
 
 
 def test_truth_of_unlabelled_samples_alone_is_no_noise(tmp_path, monkeypatch, capsys):
-    from codivide.say import say_data
+    from codivide.cli.output import say_data
 
     for name in ("a/1.png", "b/2.png", "unlabelled/3.png"):
         (tmp_path / name).parent.mkdir()

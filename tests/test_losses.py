@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from codivide import InputError, Run, TrainingWarning, losses
+from codivide import InputError, Run, TrainingWarning
 from codivide.methods import METHODS
+from codivide.train import losses
 from tests import toys
 
 SYMMETRIC = torch.full((4, 4), 0.1, dtype=torch.float64) + 0.6 * torch.eye(4, dtype=torch.float64)

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from codivide import Run, TrainingWarning, divide, functional, semi, train
+from codivide import Run, TrainingWarning, train
 from codivide.methods.m_correction import MCorrection
+from codivide.noise import mixtures
+from codivide.train import mixmatch, targets
 from tests import toys
 
 
@@ -32,7 +34,7 @@ def naive_loss(run: Run, method: MCorrection, batch, warm: bool, temperature: fl
             else:
                 z[b] = np.eye(3)[p[b].argmax()] if method.hard else p[b]
     order = torch.randperm(n, generator=run.gen).tolist()
-    share = semi.mix_share(method.alpha, run.gen)
+    share = mixmatch.mix_share(method.alpha, run.gen)
     w = 1 - run.remember("clean_prob")[batch.id].double().numpy()
     given = np.eye(3)[batch.y.numpy()]
     inputs = np.zeros(x.shape)
@@ -80,9 +82,9 @@ def test_targets_between_given_label_and_prediction():
     method = MCorrection()
     run = start(method)
     batch = next(run.batches(run.data.y >= 0))
-    given = functional.one_hot(batch.y, 3)
+    given = targets.one_hot(batch.y, 3)
     with torch.no_grad():
-        hard = functional.one_hot(run.logits(0, batch.x[0]).argmax(1), 3)
+        hard = targets.one_hot(run.logits(0, batch.x[0]).argmax(1), 3)
     ones = torch.ones(len(batch.id))
     assert torch.equal(method.corrected(run, 0, batch.x[0], given, ones), given)
     assert torch.equal(method.corrected(run, 0, batch.x[0], given, 0 * ones), hard)
@@ -121,7 +123,7 @@ def test_the_mixture_sees_all_labelled_samples_at_the_end_of_every_epoch_in_eval
     with torch.no_grad():
         logits = run.nets[0].eval()(problem.data.x.data[:100])
     losses = torch.nn.functional.cross_entropy(logits, problem.data.y[:100], reduction="none")
-    assert torch.allclose(method.clean_prob(run)[:100], divide.bmm(losses).clean_prob, atol=1e-3)
+    assert torch.allclose(method.clean_prob(run)[:100], mixtures.bmm(losses).clean_prob, atol=1e-3)
     assert method.clean_prob(run)[100:].isnan().all()
 
 

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from codivide import InputError, Run, functional, mentor, semi, train
-from codivide.methods import METHODS
+from codivide import InputError, Run, train
+from codivide.methods import METHODS, _mentor_net
 from codivide.methods.cross_entropy import CrossEntropy
 from codivide.methods.mentormix import MentorMix
 from codivide.methods.mentornet import MentorNet
+from codivide.train import mixmatch
+from codivide.train import targets as functional
 from tests import toys
 
 FAMILY = [MentorNet, MentorMix]
@@ -28,15 +30,15 @@ def start(method, problem=None, **settings) -> Run:
 def table(seed=0, slope=0.0, rows=20_000):
     generator = torch.Generator().manual_seed(seed)
     losses = torch.cat([0.5 * torch.rand(500, generator=generator), 1 + 3 * torch.rand(300, generator=generator)])
-    return mentor.predefined_table(losses, slope, generator, rows)
+    return _mentor_net.predefined_table(losses, slope, generator, rows)
 
 
 @pytest.fixture(scope="module")
 def fitted():
     """A mentor fitted to the predefined curriculum with a step."""
     torch.manual_seed(0)
-    net = mentor.Mentor()
-    error = mentor.fit_mentor(net, *table(), torch.Generator().manual_seed(0))
+    net = _mentor_net.Mentor()
+    error = _mentor_net.fit_mentor(net, *table(), torch.Generator().manual_seed(0))
     return net, error
 
 
@@ -47,36 +49,36 @@ def test_the_percentile_moves_by_the_decay():
         losses = rng.exponential(size=17).astype(np.float32)
         now = np.percentile(losses, 70)
         expected = now if expected is None else 0.8 * expected + 0.2 * now
-        before = mentor.moving_percentile(before, torch.tensor(losses), 0.7, 0.8)
+        before = _mentor_net.moving_percentile(before, torch.tensor(losses), 0.7, 0.8)
         assert before == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_percentile_leaves_out_what_is_not_finite():
     losses = torch.tensor([1.0, torch.nan, 3.0, torch.inf])
-    assert mentor.moving_percentile(math.nan, losses, 0.5, 0.5) == 2.0
-    assert mentor.moving_percentile(7.0, losses[1:2], 0.5, 0.5) == 7.0
-    assert math.isnan(mentor.moving_percentile(math.nan, losses[1:2], 0.5, 0.5))
+    assert _mentor_net.moving_percentile(math.nan, losses, 0.5, 0.5) == 2.0
+    assert _mentor_net.moving_percentile(7.0, losses[1:2], 0.5, 0.5) == 7.0
+    assert math.isnan(_mentor_net.moving_percentile(math.nan, losses[1:2], 0.5, 0.5))
 
 
 def test_predefined_weights_are_equation_5():
     difference = torch.linspace(-2, 2, 41)
     for slope in (0.0, 0.5, 1.0):
-        for d, v in zip(difference.tolist(), mentor.predefined_weights(difference, slope).tolist(), strict=True):
+        for d, v in zip(difference.tolist(), _mentor_net.predefined_weights(difference, slope).tolist(), strict=True):
             expected = float(d < 0) if slope == 0 else min(max(1 - d / slope, 0.0), 1.0)
             assert v == pytest.approx(expected, abs=1e-5)
     odd = torch.tensor([torch.nan, torch.inf, -torch.inf])
-    assert mentor.predefined_weights(odd).tolist() == [0, 0, 0]
+    assert _mentor_net.predefined_weights(odd).tolist() == [0, 0, 0]
     off_edge = difference[difference.abs() > 1e-3]
-    assert torch.equal(mentor.predefined_weights(off_edge, 1e-4), mentor.predefined_weights(off_edge, 0.0))
+    assert torch.equal(_mentor_net.predefined_weights(off_edge, 1e-4), _mentor_net.predefined_weights(off_edge, 0.0))
 
 
 def test_the_published_schedule_of_sample_dropout():
-    schedule = mentor.parse_schedule(MentorNet().sample_dropout)
+    schedule = _mentor_net.parse_schedule(MentorNet().sample_dropout)
     for percent in range(100):
         expected = 0.5 if percent < 17 else 0.05 if percent < 95 else 1.0
-        assert mentor.scheduled(schedule, percent / 100 + 1e-9) == expected
-    assert mentor.scheduled(schedule, 1.0) == 1.0
-    assert mentor.scheduled(mentor.parse_schedule("0,100"), 0.3) == 0
+        assert _mentor_net.scheduled(schedule, percent / 100 + 1e-9) == expected
+    assert _mentor_net.scheduled(schedule, 1.0) == 1.0
+    assert _mentor_net.scheduled(_mentor_net.parse_schedule("0,100"), 0.3) == 0
 
 
 @pytest.mark.parametrize("text", ["", "0.5", "0.5,50", "0.5,50,0.1", "2,100", "-0.1,100", "a,100", "0.1,150,0.2,-50"])
@@ -130,7 +132,7 @@ def test_the_loss_is_the_mean_of_weight_times_loss(slope, monkeypatch):
         assert loss == pytest.approx(total / 40, rel=1e-4)
         assert nets == (0,)
     assert len(steps) == 3
-    assert float(run.memory[mentor.THRESHOLD]) == pytest.approx(threshold, rel=1e-5)
+    assert float(run.memory[_mentor_net.THRESHOLD]) == pytest.approx(threshold, rel=1e-5)
 
 
 def test_every_weight_is_one_in_burn_in():
@@ -175,7 +177,7 @@ def test_a_fitted_mentor_never_trusts_a_larger_loss_more(fitted):
     for threshold in (0.2, 0.5, 1.5, 3.0):
         for share in (0.0, 0.5, 0.99):
             losses = torch.linspace(0.0, 4.0, 81)
-            z = mentor.features(losses, threshold, torch.zeros(81), share)
+            z = _mentor_net.features(losses, threshold, torch.zeros(81), share)
             weights = fitted[0].weights(z)
             assert (weights.diff() <= 0.02).all()
             assert weights[0] > 0.9
@@ -184,21 +186,21 @@ def test_a_fitted_mentor_never_trusts_a_larger_loss_more(fitted):
 
 def test_a_slope_is_learned_as_a_slope():
     torch.manual_seed(0)
-    net = mentor.Mentor()
-    mentor.fit_mentor(net, *table(slope=2.0), torch.Generator().manual_seed(0))
-    z = mentor.features(torch.tensor([1.0, 1.5, 2.0, 2.5, 3.5]), 1.0, torch.zeros(5), 0.5)
+    net = _mentor_net.Mentor()
+    _mentor_net.fit_mentor(net, *table(slope=2.0), torch.Generator().manual_seed(0))
+    z = _mentor_net.features(torch.tensor([1.0, 1.5, 2.0, 2.5, 3.5]), 1.0, torch.zeros(5), 0.5)
     assert net.weights(z).tolist() == pytest.approx([1.0, 0.75, 0.5, 0.25, 0.0], abs=0.1)
 
 
 def test_the_table_does_not_depend_on_the_order_of_samples():
     losses = torch.rand(50, generator=torch.Generator().manual_seed(0))
     losses[3] = torch.nan
-    there = mentor.predefined_table(losses, 0.0, torch.Generator().manual_seed(1), 100)
-    back = mentor.predefined_table(losses.flip(0), 0.0, torch.Generator().manual_seed(1), 100)
+    there = _mentor_net.predefined_table(losses, 0.0, torch.Generator().manual_seed(1), 100)
+    back = _mentor_net.predefined_table(losses.flip(0), 0.0, torch.Generator().manual_seed(1), 100)
     for a, b in zip(there, back, strict=True):
         assert torch.equal(a, b)
     assert torch.isfinite(there[0]).all()
-    empty, _ = mentor.predefined_table(torch.full((4,), torch.nan), 0.0, torch.Generator(), 10)
+    empty, _ = _mentor_net.predefined_table(torch.full((4,), torch.nan), 0.0, torch.Generator(), 10)
     assert torch.isfinite(empty).all()
 
 
@@ -208,32 +210,36 @@ def test_labels_are_looked_at_only_where_there_is_an_embedding_for_them():
     z[:, 2] = torch.randint(2, (2000,), generator=generator).float()
     for classes, accuracy in ((2, 1.0), (1, 0.5)):
         torch.manual_seed(0)
-        net = mentor.Mentor(classes)
-        mentor.fit_mentor(net, z, z[:, 2], generator, steps=100)
+        net = _mentor_net.Mentor(classes)
+        _mentor_net.fit_mentor(net, z, z[:, 2], generator, steps=100)
         right = ((net.weights(z) > 0.5).float() == z[:, 2]).float().mean().item()
         assert right == pytest.approx(accuracy, abs=0.1)
 
 
 def test_a_mentor_gives_no_weight_to_what_is_not_finite(fitted):
-    z = mentor.features(torch.tensor([0.1, torch.nan, torch.inf]), 1.0, torch.zeros(3), 0.5)
+    z = _mentor_net.features(torch.tensor([0.1, torch.nan, torch.inf]), 1.0, torch.zeros(3), 0.5)
     assert fitted[0].weights(z)[1:].tolist() == [0, 0]
-    assert math.isnan(mentor.fit_mentor(mentor.Mentor(), z[1:], torch.ones(2), torch.Generator()))
+    assert math.isnan(_mentor_net.fit_mentor(_mentor_net.Mentor(), z[1:], torch.ones(2), torch.Generator()))
 
 
 def test_a_mentor_survives_its_file(fitted, tmp_path):
     path = tmp_path / "mentor.safetensors"
     fitted[0].save(path)
     z, _ = table(rows=50)
-    assert torch.equal(mentor.Mentor.load(path).weights(z), fitted[0].weights(z))
+    assert torch.equal(_mentor_net.Mentor.load(path).weights(z), fitted[0].weights(z))
 
 
 def test_what_is_no_mentor_is_refused(tmp_path):
     path = tmp_path / "mentor.safetensors"
-    for make in (lambda: None, lambda: path.write_bytes(b"pickle"), lambda: mentor.save_tensors(path, {}, {"a": "b"})):
+    for make in (
+        lambda: None,
+        lambda: path.write_bytes(b"pickle"),
+        lambda: _mentor_net.save_tensors(path, {}, {"a": "b"}),
+    ):
         make()
         with pytest.raises(InputError, match="is not a mentor"):
             start(MentorNet(curriculum=str(path)))
-    mentor.Mentor(classes=7).save(path)
+    _mentor_net.Mentor(classes=7).save(path)
     with pytest.raises(InputError, match="7 classes, the data have 3"):
         start(MentorNet(curriculum=str(path)))
     for cls in FAMILY:
@@ -252,20 +258,20 @@ def test_a_mentor_from_a_file_weighs_and_is_never_fitted(cls, fitted, tmp_path):
         assert torch.equal(value, fitted[0].state_dict()[name])
     batch, losses = next(run.batches()), torch.linspace(0, 3, 16)
     run.epoch, run.fraction = 2, 0.5
-    now = mentor.moving_percentile(float(run.memory[mentor.THRESHOLD]), losses, method.percentile, 0.5)
-    z = mentor.features(losses, now, batch.y, 2.5 / 4)
+    now = _mentor_net.moving_percentile(float(run.memory[_mentor_net.THRESHOLD]), losses, method.percentile, 0.5)
+    z = _mentor_net.features(losses, now, batch.y, 2.5 / 4)
     assert torch.equal(method.weights(run, batch, losses), fitted[0].weights(z))
 
 
 def test_a_learned_mentor_is_fitted_after_burn_in_and_twice_again(monkeypatch):
     fits = []
-    monkeypatch.setattr(mentor, "fit_mentor", lambda net, z, v, generator: fits.append(run_epoch[0]) or 0.0)
+    monkeypatch.setattr(_mentor_net, "fit_mentor", lambda net, z, v, generator: fits.append(run_epoch[0]) or 0.0)
     run_epoch = [0]
     for words, expected in (({}, [4, 15]), ({"warmup": 2}, [2, 4, 15]), ({"warmup": 6}, [6, 15])):
         fits.clear()
         method = MentorNet(curriculum="learned", **words)
         run = start(method, epochs=20)
-        run.remember(mentor.LOSSES).fill_(1.0)
+        run.remember(_mentor_net.LOSSES).fill_(1.0)
         for epoch in range(20):
             run.epoch = run_epoch[0] = epoch
             method.prepare(run)
@@ -274,8 +280,8 @@ def test_a_learned_mentor_is_fitted_after_burn_in_and_twice_again(monkeypatch):
 
 @pytest.mark.parametrize("cls", FAMILY)
 def test_resume_of_a_learned_curriculum_is_the_straight_run(cls, tmp_path, monkeypatch):
-    fit = mentor.fit_mentor
-    monkeypatch.setattr(mentor, "fit_mentor", lambda *words: fit(*words, steps=20))
+    fit = _mentor_net.fit_mentor
+    monkeypatch.setattr(_mentor_net, "fit_mentor", lambda *words: fit(*words, steps=20))
 
     class Stop(Exception):
         pass
@@ -303,7 +309,7 @@ def test_a_mentor_is_fitted_to_a_run_whose_truth_is_known(tmp_path):
     problem = toys.toy(240, 0.4)
     truth = problem.truth.clone()
     truth[:12] = -1
-    recorder = mentor.Recorder(truth)
+    recorder = _mentor_net.Recorder(truth)
     train(MentorNet(), problem.data, toys.build, toys.plan(6), recorder)
     assert [len(part) for part in recorder.tables] == [228] * 6
     assert [round(float(part[0, 3]), 3) for part in recorder.tables] == [round(k / 6, 3) for k in range(6)]
@@ -316,7 +322,9 @@ def test_a_mentor_is_fitted_to_a_run_whose_truth_is_known(tmp_path):
     net.save(path)
     other = toys.toy(240, 0.4, seed=5)
     run = train(MentorNet(curriculum=str(path)), other.data, toys.build, toys.plan(6))
-    z = mentor.features(run.memory[mentor.LOSSES], float(run.memory[mentor.THRESHOLD]), other.data.y, 0.9)
+    z = _mentor_net.features(
+        run.memory[_mentor_net.LOSSES], float(run.memory[_mentor_net.THRESHOLD]), other.data.y, 0.9
+    )
     weights, wrong = net.weights(z), other.data.y != other.truth
     assert weights[~wrong].mean() > weights[wrong].mean() + 0.6
 
@@ -324,9 +332,9 @@ def test_a_mentor_is_fitted_to_a_run_whose_truth_is_known(tmp_path):
 def test_a_recorder_says_what_it_needs():
     problem = toys.toy(60)
     with pytest.raises(InputError, match="remembers no losses"):
-        train(CrossEntropy(), problem.data, toys.build, toys.plan(1), mentor.Recorder(problem.truth))
+        train(CrossEntropy(), problem.data, toys.build, toys.plan(1), _mentor_net.Recorder(problem.truth))
     with pytest.raises(InputError, match="nothing was recorded"):
-        mentor.Recorder(problem.truth).fit()
+        _mentor_net.Recorder(problem.truth).fit()
 
 
 @pytest.mark.parametrize("temperature", [0.3, 1.0])
@@ -354,7 +362,7 @@ def test_mixed_losses_are_those_of_the_formula():
     weights = torch.linspace(0, 1, 16)
     state = run.gen.get_state()
     partner = method.partners(weights, run.gen)
-    larger = [semi.mix_share(2.0, run.gen) for _ in range(16)]
+    larger = [mixmatch.mix_share(2.0, run.gen) for _ in range(16)]
     run.gen.set_state(state)
     x, expected = batch.x[0].numpy(), []
     mixed, target = np.zeros_like(x), np.zeros((16, 3))
@@ -394,9 +402,9 @@ def test_mixed_samples_are_weighted_again_by_a_percentile_of_their_own(second, m
     values = mixed.detach().numpy()
     kept = values[values < np.percentile(values, 70)] if second else values
     assert steps == [pytest.approx(kept.sum() / 120, rel=1e-4)]
-    threshold = float(run.memory[mentor.THRESHOLD + ".mixed"])
+    threshold = float(run.memory[_mentor_net.THRESHOLD + ".mixed"])
     assert threshold == pytest.approx(np.percentile(values, 70), rel=1e-4) if second else math.isnan(threshold)
-    assert float(run.memory[mentor.THRESHOLD]) != threshold
+    assert float(run.memory[_mentor_net.THRESHOLD]) != threshold
 
 
 def test_the_losses_that_weigh_carry_no_gradient_and_the_mixed_ones_do():

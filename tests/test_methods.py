@@ -12,9 +12,9 @@ import torch
 from sklearn.base import clone
 
 from codivide import NoisyLabelClassifier, train
-from codivide.cli_flags import described
-from codivide.engine import Data, Run
+from codivide.cli.flags import described
 from codivide.methods import METHODS
+from codivide.train.run import Data, Run
 from tests import toys
 
 every_method = pytest.mark.parametrize("name", METHODS)

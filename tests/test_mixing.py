@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from codivide import mixing, semi
+from codivide.train import mixing, mixmatch
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -49,7 +49,7 @@ def test_limits_of_alpha():
 
 def test_the_share_of_mixmatch_is_the_larger_of_two():
     for alpha in (0.5, 4.0):
-        assert semi.mix_share(alpha, generator(3)) == float(mixing.shares(alpha, 2, generator(3)).max()) >= 0.5
+        assert mixmatch.mix_share(alpha, generator(3)) == float(mixing.shares(alpha, 2, generator(3)).max()) >= 0.5
 
 
 def test_largest_keeps_one_label():

@@ -8,10 +8,11 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from codivide import InputError, Run, mixing, nets, train
+from codivide import InputError, Run, train
 from codivide.data.rows import TensorRows
-from codivide.engine import Data
 from codivide.methods import METHODS
+from codivide.train import mixing, nets
+from codivide.train.run import Data
 from tests import toys
 
 CrossEntropy, Mixup = METHODS["cross_entropy"], METHODS["mixup"]

@@ -11,7 +11,7 @@ from worlds import linear, pair, symmetric, world
 
 from codivide import InputError, NoisyLabelClassifier, noise_report
 from codivide.data.sources import load
-from codivide.job import Job, build_method, default_plan, execute
+from codivide.fit.job import Job, build_method, default_plan, execute
 from codivide.methods import METHODS
 
 

@@ -8,8 +8,9 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from codivide import InputError, noise_report, plot
-from codivide.cli import main
+from codivide import InputError, noise_report
+from codivide.cli.app import main
+from codivide.runs import plot
 
 EPOCHS = 8
 
@@ -191,7 +192,7 @@ def test_the_command(run, tmp_path, monkeypatch, capsys):
 
 
 def test_matplotlib_is_loaded_only_to_draw():
-    code = "import sys, codivide.cli, codivide.job; print('matplotlib' in sys.modules)"
+    code = "import sys, codivide.cli.app, codivide.fit.job; print('matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

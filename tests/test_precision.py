@@ -6,19 +6,20 @@ import numpy as np
 import pytest
 import torch
 
-from codivide import METHODS, Data, divide, nets, train
-from codivide.data import noise
+from codivide import METHODS, Data, train
 from codivide.data.sources import load
 from codivide.data.views import fit_views
-from codivide.functional import sample_loss
-from codivide.plan import Plan
+from codivide.noise import mixtures, synthetic
+from codivide.train import nets
+from codivide.train.plan import Plan
+from codivide.train.targets import sample_loss
 
 
 @pytest.fixture(scope="module")
 def warmed_up():
     """The small net after a few epochs on digits with 40 % symmetric noise, trained in float32."""
     digits = load("digits")
-    given = noise.symmetric(digits.y, 0.4, 10, np.random.default_rng(0))
+    given = synthetic.symmetric(digits.y, 0.4, 10, np.random.default_rng(0))
     data = Data(digits.x, torch.from_numpy(given), digits.classes, fit_views(digits.x, digits.augment).views())
     plan = Plan(epochs=6, lr=0.02, precision="fp32")
     return train(METHODS["cross_entropy"](), data, lambda: nets.build("small_cnn", (1, 8, 8), 10), plan)
@@ -29,7 +30,7 @@ def test_bf16_divides_like_float32(warmed_up):
     for precision in ("fp32", "bf16"):
         run = replace_precision(warmed_up, precision)
         losses = run.measure(0, lambda logits, batch: sample_loss(logits, batch.y))
-        splits.append(divide.gmm(losses).clean_prob > 0.5)
+        splits.append(mixtures.gmm(losses).clean_prob > 0.5)
     assert (splits[0] != splits[1]).float().mean() <= 0.003
 
 

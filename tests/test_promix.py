@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from codivide import Run, divide, functional, semi, train
+from codivide import Run, train
 from codivide.methods.promix import ProMix
+from codivide.noise import mixtures, selections
+from codivide.train import mixmatch, targets
 from tests import toys
 
 
@@ -24,10 +26,20 @@ def test_small_losses_are_selected_class_by_class():
     loss = torch.tensor([3.0, 1.0, 2.0, 9.0, 7.0, 8.0, 0.1, float("nan"), 0.2])
     given = torch.tensor([0, 0, 0, 1, 1, 1, -1, 2, 2])
     # eight labels in three classes: ceil(.5 * 8 / 3) = 2 of each
-    assert divide.small_loss(loss, given, 3, 0.5).tolist() == [False, True, True, False, True, True, False, True, True]
-    assert divide.small_loss(loss, given, 3, 0.0).sum() == 3  # at least one of each
-    assert divide.small_loss(loss, given, 3, 1.0).tolist() == [True] * 6 + [False, True, True]
-    assert divide.small_loss(loss, given, 3, 3 / 8).tolist() == [
+    assert selections.small_loss(loss, given, 3, 0.5).tolist() == [
+        False,
+        True,
+        True,
+        False,
+        True,
+        True,
+        False,
+        True,
+        True,
+    ]
+    assert selections.small_loss(loss, given, 3, 0.0).sum() == 3  # at least one of each
+    assert selections.small_loss(loss, given, 3, 1.0).tolist() == [True] * 6 + [False, True, True]
+    assert selections.small_loss(loss, given, 3, 3 / 8).tolist() == [
         False,
         True,
         False,
@@ -42,27 +54,27 @@ def test_small_losses_are_selected_class_by_class():
 
 def test_balanced_sets_keep_the_same_number_of_every_class():
     given = torch.arange(40) % 4
-    kept = divide.small_loss(torch.rand(40), given, 4, 0.31)
+    kept = selections.small_loss(torch.rand(40), given, 4, 0.31)
     assert torch.bincount(given[kept]).tolist() == [math.ceil(0.31 * 10)] * 4
 
 
 def test_a_match_is_sure_and_right():
     probs = torch.tensor([[0.995, 0.005], [0.995, 0.005], [0.7, 0.3], [0.99, 0.01], [0.995, 0.005]])
     given = torch.tensor([0, 1, 0, 0, -1])
-    assert divide.matched(probs, given, 0.99).tolist() == [True, False, False, False, False]
-    assert divide.matched(probs, given, 0.5).tolist() == [True, False, True, True, False]
+    assert selections.matched(probs, given, 0.99).tolist() == [True, False, False, False, False]
+    assert selections.matched(probs, given, 0.5).tolist() == [True, False, True, True, False]
 
 
 def test_agreement_adds_the_surest_until_the_share_is_reached():
     first = torch.tensor([[0.96, 0.04], [0.99, 0.01], [0.98, 0.02], [0.99, 0.01], [0.99, 0.01], [0.6, 0.4]])
     second = torch.tensor([[0.97, 0.03], [0.99, 0.01], [0.98, 0.02], [0.01, 0.99], [0.99, 0.01], [0.99, 0.01]])
     kept = torch.tensor([False, False, False, False, True, False])
-    all_of_them = divide.agreed(first, second, kept, 0.95, 1.0)
+    all_of_them = selections.agreed(first, second, kept, 0.95, 1.0)
     assert all_of_them.tolist() == [True, True, True, False, False, False]
-    half = divide.agreed(first, second, kept, 0.95, 0.5)  # three of six, of which one is kept already
+    half = selections.agreed(first, second, kept, 0.95, 0.5)  # three of six, of which one is kept already
     assert half.tolist() == [False, True, True, False, False, False]
-    assert not divide.agreed(first, second, kept, 0.95, 0.1).any()
-    assert not divide.agreed(first, second, torch.ones(6, dtype=torch.bool), 0.95, 0.9).any()
+    assert not selections.agreed(first, second, kept, 0.95, 0.1).any()
+    assert not selections.agreed(first, second, torch.ones(6, dtype=torch.bool), 0.95, 0.9).any()
 
 
 def test_debiasing_is_the_closed_form():
@@ -72,13 +84,13 @@ def test_debiasing_is_the_closed_form():
     for b in range(5):
         weights = [p[b, c] / float(mean[c]) ** 0.8 for c in range(4)]
         expected[b] = np.array(weights) / sum(weights)
-    assert np.allclose(torch.softmax(functional.debias(logits, mean, 0.8), 1).numpy(), expected, atol=1e-6)
-    assert torch.equal(functional.debias(logits, mean, 0.0), logits.float())
-    uniform = torch.softmax(functional.debias(logits, torch.full((4,), 0.25), 0.8), 1)
+    assert np.allclose(torch.softmax(targets.debias(logits, mean, 0.8), 1).numpy(), expected, atol=1e-6)
+    assert torch.equal(targets.debias(logits, mean, 0.0), logits.float())
+    uniform = torch.softmax(targets.debias(logits, torch.full((4,), 0.25), 0.8), 1)
     assert torch.allclose(uniform, torch.softmax(logits.float(), 1), atol=1e-6)
-    back = functional.debias(functional.debias(logits, mean, 0.8), mean, -0.8)
+    back = targets.debias(targets.debias(logits, mean, 0.8), mean, -0.8)
     assert torch.allclose(back, logits.float(), atol=1e-5)
-    assert torch.isfinite(functional.debias(logits, torch.tensor([1.0, 0, 0, 0]), 0.8)).all()
+    assert torch.isfinite(targets.debias(logits, torch.tensor([1.0, 0, 0, 0]), 0.8)).all()
 
 
 def naive_two_view(logits, target, where, weight):
@@ -96,10 +108,10 @@ def test_the_loss_of_two_views_is_a_mean_over_the_mask():
     logits = torch.randn(8, 3, generator=torch.Generator().manual_seed(0))
     target = torch.softmax(torch.randn(4, 3, generator=torch.Generator().manual_seed(1)), 1)
     where = torch.tensor([True, False, True, True])
-    found = functional.two_view_loss(logits, target, where, 0.3).item()
+    found = targets.two_view_loss(logits, target, where, 0.3).item()
     assert found == pytest.approx(naive_two_view(logits.numpy(), target.numpy(), where, 0.3), rel=1e-5)
     leaf = logits.clone().requires_grad_()
-    nothing = functional.two_view_loss(leaf, target, torch.zeros(4, dtype=torch.bool), 0.3)
+    nothing = targets.two_view_loss(leaf, target, torch.zeros(4, dtype=torch.bool), 0.3)
     nothing.backward()
     assert nothing.item() == 0
     assert leaf.grad.abs().max() == 0
@@ -113,10 +125,10 @@ def test_the_loss_of_a_network_is_the_sum_of_its_parts(epoch):
     run.remember("means.0").copy_(torch.tensor([[0.5, 0.3, 0.2], [0.2, 0.2, 0.6]]))
     batch = next(run.batches(None, ("weak", "strong")))
     kept = torch.arange(16) % 3 > 0
-    target = functional.one_hot(batch.y, 3)
+    target = targets.one_hot(batch.y, 3)
     net, head = run.nets[0], run.attached["head.0"].net
     state = run.gen.get_state()
-    share, rows = semi.mix_share(4, run.gen), kept.nonzero().flatten()
+    share, rows = mixmatch.mix_share(4, run.gen), kept.nonzero().flatten()
     order = torch.randperm(len(rows), generator=run.gen)
     run.gen.set_state(state)
 
@@ -148,7 +160,7 @@ def test_guesses_for_the_rest_never_reach_the_main_head():
     batch = next(run.batches(None, ("weak", "strong")))
     seen = run.features(0, torch.cat(batch.x))
     nothing = torch.zeros(16, dtype=torch.bool)
-    method.net_loss(run, 0, batch.x[0], seen, functional.one_hot(batch.y, 3), nothing).backward()
+    method.net_loss(run, 0, batch.x[0], seen, targets.one_hot(batch.y, 3), nothing).backward()
     assert run.nets[0][4].weight.grad is None or run.nets[0][4].weight.grad.abs().max() == 0
     assert run.attached["head.0"].net.weight.grad.abs().max() > 0
     assert run.nets[0][0].weight.grad.abs().max() > 0  # the shared features learn
@@ -164,7 +176,7 @@ def test_matches_and_agreement_join_the_base_set(monkeypatch):
         lambda self, run, i, x, views, target, kept: seen.update({i: (target, kept)}) or views[0].sum() * 0,
     )
     batch = next(run.batches(None, ("weak", "strong")))
-    sure = functional.one_hot((batch.y + (torch.arange(16) >= 4)) % 3, 3) * 10  # four say the label, twelve another
+    sure = targets.one_hot((batch.y + (torch.arange(16) >= 4)) % 3, 3) * 10  # four say the label, twelve another
     monkeypatch.setattr(run, "features", lambda i, x: (torch.cat([sure, sure]), torch.zeros(32, 16)))
     base = [torch.arange(16) == 15, torch.arange(16) == 14]
     for epoch, chosen in ((2, 5), (3, int(0.9 * 16))):
@@ -174,8 +186,8 @@ def test_matches_and_agreement_join_the_base_set(monkeypatch):
             target, kept = seen[i]
             assert kept.sum() == chosen
             assert kept[:4].all()
-            assert torch.equal(target[:4], functional.one_hot(batch.y[:4], 3))
-            assert torch.equal(target[15 - i], functional.one_hot(batch.y, 3)[15 - i])
+            assert torch.equal(target[:4], targets.one_hot(batch.y[:4], 3))
+            assert torch.equal(target[15 - i], targets.one_hot(batch.y, 3)[15 - i])
             assert torch.equal(target[5:14].argmax(1), sure[5:14].argmax(1))  # their own prediction
 
 
@@ -240,5 +252,5 @@ def test_clean_prob_is_the_mixture_on_the_mean_probability_of_the_label():
     assert torch.allclose(run.remember("given_prob.0")[:50], p[:50], atol=1e-5)
     mean = sum(run.remember(f"given_prob.{i}")[:50] for i in range(2)) / 2
     prob = run.method.clean_prob(run)
-    assert torch.allclose(prob[:50], divide.gmm(-mean).clean_prob, atol=1e-5)
+    assert torch.allclose(prob[:50], mixtures.gmm(-mean).clean_prob, atol=1e-5)
     assert prob[50:].isnan().all()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from codivide.cli import main
+from codivide.cli.app import main
 
 pytestmark = [pytest.mark.slow, pytest.mark.data]
 

@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch import nn
 
-from codivide import Plan, Run, TrainingWarning, functional, inside, mixing, semi, train
+from codivide import Plan, Run, TrainingWarning, train
+from codivide.core.errors import InputError
 from codivide.data.rows import TensorRows
-from codivide.engine import Batch, Data, Method
-from codivide.errors import InputError
-from codivide.job import default_plan
+from codivide.fit.job import default_plan
 from codivide.methods import METHODS
 from codivide.methods._semi_supervised import SemiSupervised
+from codivide.train import layers, mixing, mixmatch, targets
+from codivide.train.run import Batch, Data, Method
 from tests import toys
 
 NAMES = [name for name, cls in METHODS.items() if cls.semi_supervised]
@@ -161,7 +162,7 @@ def test_with_nothing_unlabelled_it_is_cross_entropy():
 @every
 def test_nothing_without_a_label_enters_a_loss_on_labels(name, monkeypatch):
     seen = []
-    for owner, function in ((functional, "one_hot"), (Run, "observe")):
+    for owner, function in ((targets, "one_hot"), (Run, "observe")):
         original = getattr(owner, function)
 
         def spy(*words, original=original):
@@ -260,13 +261,13 @@ def test_untracked_normalises_on_the_batch_and_records_nothing():
     net[3].p = 0.0
     x = torch.randn(8, 6)
     before = {k: v.clone() for k, v in net.state_dict().items()}
-    with inside.untracked(net):
+    with layers.untracked(net):
         quiet = net(x)
     assert all(torch.equal(before[k], v) for k, v in net.state_dict().items())
     assert torch.equal(quiet, net(x))  # the same answer as in training
     assert net[1].num_batches_tracked == 1
     net.eval()
-    with inside.untracked(net):
+    with layers.untracked(net):
         quiet = net(x)
     assert torch.equal(quiet, net(x))
 
@@ -275,13 +276,13 @@ def test_steady_is_untracked_without_dropout_and_is_undone():
     net = toys.build().train()
     net[1].eval()  # as in a frozen body
     x, state = torch.randn(8, 6), torch.get_rng_state()
-    with inside.steady(net):
+    with layers.steady(net):
         assert torch.equal(net(x), net(x))
         assert not net[1].training
     assert torch.equal(state, torch.get_rng_state())
     assert [part.training for part in net] == [True, False, True, True, True]
     assert net[1].track_running_stats
-    with pytest.raises(ValueError, match="x"), inside.steady(net):
+    with pytest.raises(ValueError, match="x"), layers.steady(net):
         raise ValueError("x")
     assert net[3].training
 
@@ -299,14 +300,14 @@ def test_pseudo_label_loss_is_the_equation():
             q = probs[b].numpy()
             if max(q) >= threshold:
                 total -= log_p[b, q.argmax()]
-        assert functional.pseudo_label_loss(logits, probs, threshold).item() == pytest.approx(total / 40, abs=1e-5)
+        assert targets.pseudo_label_loss(logits, probs, threshold).item() == pytest.approx(total / 40, abs=1e-5)
     kept = (probs.amax(1) >= 0.6).sum()
     assert 0 < kept < 40
 
 
 def test_pseudo_labels_carry_no_gradient_and_those_below_the_threshold_give_none():
     logits = torch.tensor([[5.0, 0.0], [0.3, 0.0]], requires_grad=True)
-    functional.pseudo_label_loss(logits, torch.softmax(logits, 1), 0.9).backward()
+    targets.pseudo_label_loss(logits, torch.softmax(logits, 1), 0.9).backward()
     assert (logits.grad[1] == 0).all()
     p = torch.softmax(logits.detach()[0], 0)
     assert torch.allclose(logits.grad[0], (p - torch.tensor([1.0, 0.0])) / 2)
@@ -427,14 +428,14 @@ def test_fixmatch_learns_the_strong_view_alone():
     run.data = replace(run.data, views=views)
     known, unknown = pair(run)
     assert torch.equal(unknown.x[0] * 1.5, unknown.x[1])
-    original = functional.pseudo_label_loss
+    original = targets.pseudo_label_loss
 
     def spy(logits, probs, threshold):
         asked.append((logits, probs))
         return original(logits, probs, threshold)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(functional, "pseudo_label_loss", spy)
+        patch.setattr(targets, "pseudo_label_loss", spy)
         run.method.pair_loss(run, known, unknown)
     (strong, weak), together = asked[0], torch.cat([known.x[0], *unknown.x])
     with torch.no_grad():
@@ -486,7 +487,7 @@ def test_interleave_puts_every_sample_back_whatever_the_sizes():
                 sizes.append(len(part))
                 return 2 * part
 
-            assert torch.equal(semi.interleave(look, x, batches), 2 * x)
+            assert torch.equal(mixmatch.interleave(look, x, batches), 2 * x)
             assert sum(sizes) == rows
             assert max(sizes) - min(sizes) <= 1
             assert min(sizes) >= min(2, rows)
@@ -500,7 +501,7 @@ def test_interleave_gives_every_forward_a_share_of_every_part():
         seen.append(torch.bincount(part[:, 0], minlength=3).tolist())
         return part.float()
 
-    semi.interleave(look, parts[:, None], 5)
+    mixmatch.interleave(look, parts[:, None], 5)
     assert len(seen) == 5
     for part, total in enumerate((6, 12, 12)):
         assert {counts[part] for counts in seen} <= {total // 5, total // 5 + 1}
@@ -509,7 +510,7 @@ def test_interleave_gives_every_forward_a_share_of_every_part():
 def test_interleave_is_differentiable_and_normalises_forward_by_forward():
     torch.manual_seed(0)
     norm, x = nn.BatchNorm1d(3), torch.randn(12, 3, requires_grad=True)
-    out = semi.interleave(norm, x, 3)
+    out = mixmatch.interleave(norm, x, 3)
     for k in range(3):
         part = x.detach()[k::3]
         assert torch.allclose(

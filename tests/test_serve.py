@@ -19,10 +19,11 @@ import pandas as pd
 import pytest
 
 from codivide import InputError
-from codivide.audit import corrections, serve
-from codivide.audit.corrections import Known
+from codivide.audit import serve
 from codivide.audit.decisions import FILE, Decisions
-from codivide.cli import main
+from codivide.cli.app import main
+from codivide.data import corrections
+from codivide.data.corrections import Known
 
 CLASSES = ["cat", "dog"]
 IDS = ["a.png", "=b.png", "c.png", "none.png"]

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from codivide import Run, functional, train
-from codivide.engine import Method
+from codivide import Run, train
 from codivide.methods.sop import SOP
 from codivide.methods.sop_plus import SOPPlus
+from codivide.train import targets
+from codivide.train.run import Method
 from tests import toys
 
 both = pytest.mark.parametrize("cls", [SOP, SOPPlus])
@@ -49,36 +50,36 @@ def naive_fit(logits, s, y):
 def test_the_noise_and_its_cross_entropy_are_the_equations(scale):
     u, v, logits = draw(6, 1, scale=scale), draw(6, 4, seed=1, scale=scale), draw(6, 4, seed=2, scale=2.0)
     y = torch.tensor([0, 1, 2, 3, 1, 1])
-    given = functional.one_hot(y, 4).double()
-    noise = functional.label_noise(u, v, given)
+    given = targets.one_hot(y, 4).double()
+    noise = targets.label_noise(u, v, given)
     expected = naive_noise(u.numpy(), v.numpy(), y.tolist())
     assert np.allclose(noise.numpy(), expected, atol=1e-12)
     assert (noise.abs() <= 1).all()
-    fit = functional.noisy_cross_entropy(logits, noise, given)
+    fit = targets.noisy_cross_entropy(logits, noise, given)
     assert np.allclose(fit.numpy(), naive_fit(logits.numpy(), expected, y.tolist()), rtol=1e-5)
 
 
 def test_without_noise_it_is_cross_entropy_and_with_u_at_one_the_label_is_explained():
-    logits, given = draw(5, 3), functional.one_hot(torch.arange(5) % 3, 3).double()
-    plain = functional.noisy_cross_entropy(logits, torch.zeros(5, 3), given)
-    assert torch.allclose(plain.float(), functional.sample_loss(logits, torch.arange(5) % 3), atol=1e-5)
-    explained = functional.label_noise(torch.ones(5, 1), torch.ones(5, 3), given)
-    assert functional.noisy_cross_entropy(logits, explained, given).max() < 1e-3
-    assert functional.noisy_cross_entropy(logits, explained, torch.zeros(5, 3)).tolist() == [0] * 5
+    logits, given = draw(5, 3), targets.one_hot(torch.arange(5) % 3, 3).double()
+    plain = targets.noisy_cross_entropy(logits, torch.zeros(5, 3), given)
+    assert torch.allclose(plain.float(), targets.sample_loss(logits, torch.arange(5) % 3), atol=1e-5)
+    explained = targets.label_noise(torch.ones(5, 1), torch.ones(5, 3), given)
+    assert targets.noisy_cross_entropy(logits, explained, given).max() < 1e-3
+    assert targets.noisy_cross_entropy(logits, explained, torch.zeros(5, 3)).tolist() == [0] * 5
 
 
 def test_gradients_of_the_noise_terms():
-    given = functional.one_hot(torch.tensor([0, 2]), 3).double()
+    given = targets.one_hot(torch.tensor([0, 2]), 3).double()
     u, v = draw(2, 1, scale=0.3).requires_grad_(), draw(2, 3, seed=1, scale=0.3).requires_grad_()
-    assert torch.autograd.gradcheck(lambda u, v: functional.label_noise(u, v, given), (u, v))
+    assert torch.autograd.gradcheck(lambda u, v: targets.label_noise(u, v, given), (u, v))
     logits = draw(2, 3, seed=3).requires_grad_()
     assert torch.autograd.gradcheck(  # the loss is float32 inside, so the steps are wide and the tolerance loose
-        lambda noise: functional.noisy_cross_entropy(logits.detach(), noise, given),
+        lambda noise: targets.noisy_cross_entropy(logits.detach(), noise, given),
         (0.05 * draw(2, 3, seed=5).abs().requires_grad_(),),
         eps=1e-3,
         atol=1e-2,
     )
-    functional.noisy_cross_entropy(1e4 * logits, functional.label_noise(u, v, given), given).sum().backward()
+    targets.noisy_cross_entropy(1e4 * logits, targets.label_noise(u, v, given), given).sum().backward()
     assert all(torch.isfinite(x.grad).all() for x in (logits, u, v))
 
 
@@ -121,8 +122,8 @@ def test_the_network_learns_from_the_cross_entropy_alone():
     batch = next(run.batches())
     u, v = run.remember("u")[batch.id], run.remember("v")[batch.id]
     net = run.nets[0]
-    given = functional.one_hot(batch.y, 3)
-    fit = functional.noisy_cross_entropy(net(batch.x[0]), functional.label_noise(u, v, given), given).mean()
+    given = targets.one_hot(batch.y, 3)
+    fit = targets.noisy_cross_entropy(net(batch.x[0]), targets.label_noise(u, v, given), given).mean()
     expected = torch.autograd.grad(fit, list(net.parameters()))
     got = torch.autograd.grad(method.noise_loss(run, batch, u, v), list(net.parameters()))
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(got, expected, strict=True))
@@ -183,11 +184,11 @@ def test_sop_plus_adds_consistency_and_balance():
 
 def test_the_weak_view_gives_no_gradient_to_the_consistency():
     weak, strong = draw(4, 3).requires_grad_(), draw(4, 3, seed=1).requires_grad_()
-    loss = functional.prediction_kl(weak, strong)
+    loss = targets.prediction_kl(weak, strong)
     loss.backward()
     assert weak.grad is None
     assert strong.grad.abs().sum() > 0
-    assert functional.prediction_kl(weak, weak).item() == pytest.approx(0, abs=1e-7)
+    assert targets.prediction_kl(weak, weak).item() == pytest.approx(0, abs=1e-7)
 
 
 def test_samples_without_a_label_have_no_noise_and_serve_the_consistency_only():

@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from codivide import InputError, Run, TrainingWarning, losses, train, transition
-from codivide.data import noise
+from codivide import InputError, Run, TrainingWarning, train
 from codivide.methods import METHODS
+from codivide.noise import synthetic, transition
+from codivide.train import losses
 from tests import toys
 
 ASKEW = torch.tensor([[0.6, 0.4, 0.0], [0.1, 0.7, 0.2], [0.0, 0.1, 0.9]])
@@ -126,18 +127,18 @@ def test_a_noise_and_a_file_name_the_same_matrix(tmp_path):
 def test_the_matrix_of_a_noise_is_what_apply_draws_from():
     labels = np.arange(60_000) % 10
     for spec in ("symmetric:0.5", "symmetric-exclusive:0.5", "asymmetric:0.4", "pair:0.2"):
-        parsed = noise.parse(spec)
-        matrix = noise.matrix_of(parsed, noise.CIFAR10_CLASSES)
-        drawn = noise.apply(parsed, labels, noise.CIFAR10_CLASSES, np.random.default_rng(0))
-        assert noise.transition_matrix(labels, drawn, 10) == pytest.approx(matrix, abs=0.03)
+        parsed = synthetic.parse(spec)
+        matrix = synthetic.matrix_of(parsed, synthetic.CIFAR10_CLASSES)
+        drawn = synthetic.apply(parsed, labels, synthetic.CIFAR10_CLASSES, np.random.default_rng(0))
+        assert synthetic.transition_matrix(labels, drawn, 10) == pytest.approx(matrix, abs=0.03)
     with pytest.raises(InputError, match="no one transition matrix"):
-        noise.matrix_of(noise.parse("instance:0.2"), noise.CIFAR10_CLASSES)
+        synthetic.matrix_of(synthetic.parse("instance:0.2"), synthetic.CIFAR10_CLASSES)
 
 
 def test_the_names_of_cifar100_alone_tell_its_superclasses():
     names = ["apple", *(f"b{n:02d}" for n in range(98)), "worm"]
-    matrix = noise.matrix_of(noise.parse("asymmetric:0.4"), names)
-    same_superclass = np.equal.outer(noise.CIFAR100_SUPERCLASS, noise.CIFAR100_SUPERCLASS)
+    matrix = synthetic.matrix_of(synthetic.parse("asymmetric:0.4"), names)
+    same_superclass = np.equal.outer(synthetic.CIFAR100_SUPERCLASS, synthetic.CIFAR100_SUPERCLASS)
     assert (matrix[~same_superclass] == 0).all()
     assert matrix.diagonal() == pytest.approx(0.6)
 

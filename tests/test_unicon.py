@@ -9,8 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as torch_functional
 
-from codivide import Run, divide, functional, semi, train
+from codivide import Run, train
 from codivide.methods.unicon import UNICON
+from codivide.noise import selections
+from codivide.train import mixmatch
+from codivide.train import targets as functional
 from tests import toys
 
 
@@ -72,7 +75,7 @@ def naive_selection(d, y, classes, tau, d_mu):
 def test_the_selection_is_the_rule(seed, tau, d_mu):
     generator = torch.Generator().manual_seed(seed)
     d, y = torch.rand(50, generator=generator).double(), torch.randint(0, 4, (50,), generator=generator)
-    found = divide.class_balanced(d, y, 4, tau=tau, d_mu=d_mu)
+    found = selections.class_balanced(d, y, 4, tau=tau, d_mu=d_mu)
     kept, cut = naive_selection(d.tolist(), y.tolist(), 4, tau, d_mu)
     assert set(found.kept.nonzero().flatten().tolist()) == kept
     assert found.threshold == pytest.approx(cut)
@@ -81,17 +84,17 @@ def test_the_selection_is_the_rule(seed, tau, d_mu):
 def test_the_threshold_falls_from_the_mean_only_where_the_mean_is_large():
     y = torch.arange(8) % 2
     low = torch.tensor([0.0, 0.2, 0.4, 0.4, 0.4, 0.4, 0.4, 0.6])
-    assert divide.class_balanced(low, y, 2).threshold == pytest.approx(0.35)
+    assert selections.class_balanced(low, y, 2).threshold == pytest.approx(0.35)
     high = 0.4 + low
-    assert divide.class_balanced(high, y, 2).threshold == pytest.approx(0.75 - (0.75 - 0.4) / 5)
-    assert divide.class_balanced(high, y, 2, tau=1.0).threshold == pytest.approx(0.4)
+    assert selections.class_balanced(high, y, 2).threshold == pytest.approx(0.75 - (0.75 - 0.4) / 5)
+    assert selections.class_balanced(high, y, 2, tau=1.0).threshold == pytest.approx(0.4)
 
 
 def test_every_class_keeps_the_same_number_even_where_one_is_harder():
     y = torch.arange(90) % 3
     easy = torch.rand(90, generator=torch.Generator().manual_seed(0)) * 0.5
     hard = torch.where(y == 2, 0.5 + easy, easy)  # no divergence of class 2 is below the threshold
-    kept = divide.class_balanced(hard, y, 3).kept
+    kept = selections.class_balanced(hard, y, 3).kept
     counts = torch.bincount(y[kept], minlength=3).tolist()
     assert len(set(counts)) == 1
     assert counts[0] > 5
@@ -99,15 +102,15 @@ def test_every_class_keeps_the_same_number_even_where_one_is_harder():
 
 
 def test_odd_sets_are_selected_too():
-    empty = divide.class_balanced(torch.zeros(0), torch.zeros(0, dtype=torch.long), 3)
+    empty = selections.class_balanced(torch.zeros(0), torch.zeros(0, dtype=torch.long), 3)
     assert not len(empty.kept)
-    assert divide.class_balanced(torch.full((9,), 0.3), torch.arange(9) % 3, 3).kept.all()  # nothing is suspicious
+    assert selections.class_balanced(torch.full((9,), 0.3), torch.arange(9) % 3, 3).kept.all()  # nothing is suspicious
     rare = torch.tensor([0] * 8 + [1])  # four of nine are below the mean: one of each of three classes
-    assert divide.class_balanced(torch.arange(9) / 9, rare, 3).kept.nonzero().flatten().tolist() == [0, 8]
+    assert selections.class_balanced(torch.arange(9) / 9, rare, 3).kept.nonzero().flatten().tolist() == [0, 8]
     flat = torch.tensor([0.0] * 8 + [1.0])  # eight below: two of each of three classes, but class 1 has only one
-    assert divide.class_balanced(flat, rare, 3).kept.nonzero().flatten().tolist() == [0, 1, 8]
+    assert selections.class_balanced(flat, rare, 3).kept.nonzero().flatten().tolist() == [0, 1, 8]
     broken = torch.tensor([0.1, float("nan"), 0.2, 0.9])
-    assert not divide.class_balanced(broken, torch.zeros(4, dtype=torch.long), 1).kept[1]
+    assert not selections.class_balanced(broken, torch.zeros(4, dtype=torch.long), 1).kept[1]
 
 
 def test_the_contrastive_loss_is_the_equation():
@@ -138,7 +141,7 @@ def test_the_step_is_mixmatch_on_strong_views_plus_the_contrast(epoch):
     net, peer = run.nets
     before = {k: v.clone() for k, v in net.state_dict().items()}
     state = run.gen.get_state()
-    share = semi.mix_share(4, run.gen)
+    share = mixmatch.mix_share(4, run.gen)
     order = torch.randperm(64, generator=run.gen)
     run.gen.set_state(state)
 
@@ -178,7 +181,7 @@ def test_both_networks_measure_and_the_second_learns_from_a_fresh_selection(monk
             net.eval()
         mean = sum(torch.softmax(net(run.data.x.data), 1) for net in run.nets) / 2
     d = functional.jensen_shannon(mean, functional.one_hot(run.data.y, 3))
-    assert torch.equal(method.select(run), divide.class_balanced(d, run.data.y, 3).kept)
+    assert torch.equal(method.select(run), selections.class_balanced(d, run.data.y, 3).kept)
     assert torch.allclose(run.remember("divergence"), d, atol=1e-6)
     assert all(net.training for net in run.nets)
     calls = []

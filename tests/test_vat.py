@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from codivide import Run, functional, semi
+from codivide import Run
 from codivide.methods import METHODS
+from codivide.train import mixmatch, targets
 from tests import toys
 from tests.test_semi_supervised import cross_entropy, pair, softmax, start
 
@@ -35,9 +36,9 @@ def test_the_direction_changes_the_prediction_more_than_random_ones():
     net, x = run.nets[0], run.data.x[torch.arange(120)]
     radius = run.method.radius(x)
     generator = torch.Generator().manual_seed(1)
-    found = divergences(net, x, semi.adversarial(net, x, radius, radius / 10, generator))
+    found = divergences(net, x, mixmatch.adversarial(net, x, radius, radius / 10, generator))
     random = torch.stack(
-        [divergences(net, x, radius * semi.unit(torch.randn(120, 6, generator=generator))) for _ in range(50)]
+        [divergences(net, x, radius * mixmatch.unit(torch.randn(120, 6, generator=generator))) for _ in range(50)]
     )
     assert found.mean() > 2 * random.mean()
     assert found.mean() > random.mean(1).max()
@@ -49,7 +50,7 @@ def test_more_iterations_come_nearer_to_the_largest_change():
     run = trained()
     net, x = run.nets[0].double(), run.data.x[torch.arange(120)].double()
     reached = [  # a short step, so that its sign does not matter
-        divergences(net, x, semi.adversarial(net, x, 1e-2, 1e-3, torch.Generator().manual_seed(1), k)).sum()
+        divergences(net, x, mixmatch.adversarial(net, x, 1e-2, 1e-3, torch.Generator().manual_seed(1), k)).sum()
         for k in (0, 1, 2, 8)
     ]
     assert reached == sorted(reached)
@@ -60,7 +61,7 @@ def test_one_iteration_of_a_linear_network_is_the_equation():
     """With logits A x the gradient of KL(p(x) || p(x + xi d)) in d is xi A'(p(x + xi d) - p(x))."""
     torch.manual_seed(0)
     net, x = nn.Linear(5, 3).double(), torch.randn(7, 5, dtype=torch.float64)
-    step = semi.adversarial(net, x, 2.0, 0.01, torch.Generator().manual_seed(4)).numpy()
+    step = mixmatch.adversarial(net, x, 2.0, 0.01, torch.Generator().manual_seed(4)).numpy()
     first = torch.randn(7, 5, generator=torch.Generator().manual_seed(4)).double().numpy()
     weight, bias = net.weight.detach().numpy(), net.bias.detach().numpy()
 
@@ -77,7 +78,7 @@ def test_one_iteration_of_a_linear_network_is_the_equation():
 def test_every_sample_has_the_length():
     net, x = nn.Sequential(nn.Flatten(), nn.Linear(48, 3)), torch.randn(5, 3, 4, 4)
     for radius in (0.0, 0.3, 6.0):
-        step = semi.adversarial(net, x, radius, 0.1, torch.Generator())
+        step = mixmatch.adversarial(net, x, radius, 0.1, torch.Generator())
         assert step.shape == x.shape
         assert torch.allclose(step.flatten(1).norm(dim=1), torch.full((5,), radius), atol=1e-5)
         assert not step.requires_grad
@@ -89,15 +90,15 @@ def test_a_sample_without_a_slope_keeps_its_random_direction():
         net = nn.Linear(6, 3)
         with torch.no_grad():
             net.weight.fill_(slope)
-        step = semi.adversarial(net, x, 1.0, 0.1, torch.Generator().manual_seed(2))
-        expected = semi.unit(torch.randn(4, 6, generator=torch.Generator().manual_seed(2)))
+        step = mixmatch.adversarial(net, x, 1.0, 0.1, torch.Generator().manual_seed(2))
+        expected = mixmatch.unit(torch.randn(4, 6, generator=torch.Generator().manual_seed(2)))
         assert torch.equal(step, expected)
 
 
 def test_unit_takes_tiny_and_huge_numbers():
     for scale in (1e-25, 1.0, 1e25):
-        assert torch.allclose(semi.unit(scale * torch.ones(2, 4)), torch.full((2, 4), 0.5))
-    assert torch.equal(semi.unit(torch.zeros(2, 4)), torch.zeros(2, 4))
+        assert torch.allclose(mixmatch.unit(scale * torch.ones(2, 4)), torch.full((2, 4), 0.5))
+    assert torch.equal(mixmatch.unit(torch.zeros(2, 4)), torch.zeros(2, 4))
 
 
 def test_the_default_length_is_6_for_an_image_and_the_same_for_each_number_of_a_table():
@@ -144,7 +145,7 @@ def test_the_target_of_the_divergence_has_no_gradient():
     ours = torch.autograd.grad(run.method.unlabelled_loss(run, unknown, 1.0), net[0].weight)[0]
     with torch.no_grad():
         logits = net(x)
-    expected = torch.autograd.grad(functional.prediction_kl(logits, net(x + step)), net[0].weight)[0]
+    expected = torch.autograd.grad(targets.prediction_kl(logits, net(x + step)), net[0].weight)[0]
     assert torch.allclose(ours, expected, atol=1e-6)
 
 

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
+from codivide.core.errors import InputError
 from codivide.data import views
 from codivide.data.views import ViewSpec, crop, cutout, fit_views
-from codivide.errors import InputError
 
 
 class Rows:

@@ -24,12 +24,12 @@ import pyarrow
 import pyarrow.parquet
 
 from codivide.audit import write_clean
-from codivide.audit.corrections import Correction, Corrections, Known
+from codivide.core.errors import InputError
+from codivide.core.files import atomic, guard
 from codivide.data import named
+from codivide.data.corrections import Correction, Corrections, Known
 from codivide.data.images import is_image_name
 from codivide.data.tables import TABLES, TEXT_COLUMNS, feature_ids, read_table
-from codivide.errors import InputError
-from codivide.files import atomic, guard
 
 DROP_BELOW, RELABEL_ABOVE = 0.1, 0.95  # of a run that nobody has looked at
 LABELS, LABELS_PARQUET, CHANGES = "labels_clean.csv", "labels_clean.parquet", "CHANGES.csv"

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
-from codivide.audit.corrections import Correction
-from codivide.errors import InputError
+from codivide.core.errors import InputError
+from codivide.data.corrections import Correction
 
 FILE = "decisions.sqlite"
 _TABLE = """

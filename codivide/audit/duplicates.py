@@ -20,10 +20,9 @@ from scipy import sparse
 from sklearn.feature_extraction.text import HashingVectorizer
 from torch import Tensor
 
+from codivide.core.types import Labels, Singles
 from codivide.data.loaded import Rows
 
-Labels = np.ndarray[Any, np.dtype[np.int64]]
-Floats = np.ndarray[Any, np.dtype[np.float32]]
 Words = np.ndarray[Any, np.dtype[np.uint16]]
 Descriptors = Any  # float32 [N, D], dense or CSR
 
@@ -177,14 +176,14 @@ def _chunks(count: int, size: int = _CHUNK) -> tuple[Tensor, ...]:
     return torch.split(torch.arange(count), size)
 
 
-def _pixels(rows: Rows, ids: Tensor, side: int) -> Floats:
+def _pixels(rows: Rows, ids: Tensor, side: int) -> Singles:
     """Images ``[B, C * side * side]`` at most ``side`` pixels wide and high, less the mean of each image."""
     batch = rows[ids].cpu().float()
     small = F.adaptive_avg_pool2d(batch, (min(side, batch.shape[2]), min(side, batch.shape[3]))).flatten(1)
     return (small - small.mean(1, keepdim=True)).numpy()
 
 
-def _squares(points: Descriptors) -> Floats:
+def _squares(points: Descriptors) -> Singles:
     if sparse.issparse(points):
         return np.asarray(points.multiply(points).sum(1)).ravel()
     return np.asarray(np.einsum("nd,nd->n", points, points))
@@ -196,7 +195,7 @@ def _unit(points: Descriptors) -> Descriptors:
     return (sparse.diags(inverse) @ points).tocsr() if sparse.issparse(points) else points * inverse[:, None]
 
 
-def _cosines(unit: Descriptors, pairs: Labels) -> Floats:
+def _cosines(unit: Descriptors, pairs: Labels) -> Singles:
     parts = []
     for chunk in np.array_split(pairs, max(1, len(pairs) // 100_000)):
         one, other = unit[chunk[:, 0]], unit[chunk[:, 1]]

@@ -15,15 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from codivide import __version__, label_table, plot
+from codivide import __version__
 from codivide.audit import duplicates, neighbours
 from codivide.audit.material import Material, from_run, source_root
 from codivide.audit.thumbnails import LARGE, SMALL, Thumbnails
-from codivide.files import write_text
-from codivide.neighbours import nearest
-
-Labels = np.ndarray[Any, np.dtype[np.int64]]
-Mask = np.ndarray[Any, np.dtype[np.bool_]]
+from codivide.core.files import write_text
+from codivide.core.neighbours import nearest
+from codivide.core.types import Labels
+from codivide.runs import label_table, plot
 
 FORMAT = 1
 EXAMPLES = 3

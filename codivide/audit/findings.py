@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from codivide import label_table
+from codivide.runs import label_table
 
 _SHOWN = 10  # issues in a notebook
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import pandas as pd
 
-from codivide import label_table
 from codivide.audit import facts
 from codivide.audit.findings import Findings
-from codivide.errors import InputError
+from codivide.core.errors import InputError
+from codivide.runs import label_table
 
 if TYPE_CHECKING:
     import datasets

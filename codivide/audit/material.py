@@ -14,21 +14,21 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from codivide import early_learning, label_table, plot
 from codivide.audit.neighbours import model_points, plain_points
-from codivide.data.loaded import UNLABELLED, Loaded, Rows
+from codivide.audit.noise_report import noise_report
+from codivide.core.device import resolve_device
+from codivide.core.errors import InputError
+from codivide.core.types import UNLABELLED, Floats, Labels
+from codivide.data.loaded import Loaded, Rows
 from codivide.data.options import ReadOptions, annotator_options
 from codivide.data.rows import subset
 from codivide.data.sources import load
-from codivide.errors import InputError
-from codivide.model import load as load_model
-from codivide.model_file import Classifier
-from codivide.noise_estimate import NoiseReport, noise_report
-from codivide.plan import resolve_device
-from codivide.run_folder import MODEL
-
-Labels = np.ndarray[Any, np.dtype[np.int64]]
-Floats = np.ndarray[Any, np.dtype[np.float64]]
+from codivide.noise import learning_curves
+from codivide.noise.report import NoiseReport
+from codivide.runs import label_table, plot
+from codivide.runs.folder import MODEL
+from codivide.runs.model import load as load_model
+from codivide.train.model_file import Classifier
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Material:
             return self.losses
         target = torch.from_numpy(self.given.clip(min=0))
         loss = torch.nn.functional.cross_entropy(self.logits.double(), target, reduction="none")
-        return early_learning.loss_histogram(loss.numpy(), self.given)
+        return learning_curves.loss_histogram(loss.numpy(), self.given)
 
     def _indices(self, column: str) -> Labels:
         number = {name: k for k, name in enumerate(self.classes)}

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from scipy import sparse
 from sklearn.decomposition import TruncatedSVD
 from torch import Tensor
 
-from codivide import inside
 from codivide.audit.duplicates import standardised
+from codivide.core.errors import InputError
+from codivide.core.neighbours import nearest
+from codivide.core.types import AnyFloats, Labels
 from codivide.data.loaded import Rows
-from codivide.errors import InputError
-from codivide.features.model import FeatureModel
-from codivide.model import Model
-from codivide.model_file import Classifier
-from codivide.neighbours import nearest
-
-Labels = np.ndarray[Any, np.dtype[np.int64]]
-Floats = np.ndarray[Any, np.dtype[np.floating[Any]]]
-Mask = np.ndarray[Any, np.dtype[np.bool_]]
+from codivide.methods.features.model import FeatureModel
+from codivide.runs.model import Model
+from codivide.train import layers
+from codivide.train.model_file import Classifier
 
 MOST_COLUMNS = 1024  # a wider or sparse table is compared by the model's features
 REFERENCES = 5000  # samples to which distances are measured for outliers
@@ -59,7 +54,7 @@ def model_points(model: Classifier, rows: Rows) -> tuple[Tensor, Tensor]:
     if not isinstance(model, Model):
         raise InputError(f"a {type(model).__name__} has no features of its own")
     logits, points = [], []
-    with inside.inputs_of(inside.last_linear(model.members[0])) as seen:
+    with layers.inputs_of(layers.last_linear(model.members[0])) as seen:
         for batch in model.batches(rows):
             logits.append(batch.cpu())
             points.append(torch.nn.functional.normalize(seen.pop().float().flatten(1), dim=1).cpu())
@@ -74,7 +69,7 @@ def agreement(points: Tensor, queries: Labels, given: Labels) -> list[tuple[int,
     return list(zip(same.sum(1).tolist(), (found >= 0).sum(1).tolist(), strict=True))
 
 
-def outliers(points: Tensor, best_prob: Floats | None, classes: int) -> list[tuple[int, float]]:
+def outliers(points: Tensor, best_prob: AnyFloats | None, classes: int) -> list[tuple[int, float]]:
     """Samples that fit no class: far from all others, and the model is not sure of them.
 
     A sample's distance is the mean distance to its 10 nearest among at most 5,000 reference samples (drawn once, by a

@@ -9,18 +9,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from codivide import early_learning, label_noise, label_table
 from codivide.audit import facts
 from codivide.audit.findings import Findings
 from codivide.audit.material import Material
 from codivide.audit.neighbours import normalised
+from codivide.audit.noise_report import noise_report
+from codivide.core.errors import InputError
+from codivide.core.types import Floats
 from codivide.data.arrays import array_rows
 from codivide.data.labels import encode
-from codivide.errors import InputError
-from codivide.noise_estimate import noise_report
-
-Labels = np.ndarray[Any, np.dtype[np.int64]]
-Floats = np.ndarray[Any, np.dtype[np.float64]]
+from codivide.noise import learning_curves
+from codivide.noise.clean_prob import combined
+from codivide.runs import label_table
 
 FACTS = "facts.json"
 
@@ -75,7 +75,7 @@ def from_probs(
             f"pred_probs has {columns} columns, but there are {len(known)} classes; give classes in their order"
         )
     suggested = probs.argmax(1)
-    clean_prob = label_noise.combined(probs, given)
+    clean_prob = combined(probs, given)
     names = list(range(count)) if ids is None else [name if isinstance(name, str) else int(name) for name in ids]
     best = probs[np.arange(count), suggested]
     table = label_table.build(names, given, suggested, clean_prob, known, suggested_prob=best)
@@ -94,7 +94,7 @@ def from_probs(
         columns=tuple(str(name) for name in features.columns) if isinstance(features, pd.DataFrame) else None,
         own_texts=texts,
         points=points,
-        losses=early_learning.loss_histogram(loss, given) if (given >= 0).any() else None,
+        losses=learning_curves.loss_histogram(loss, given) if (given >= 0).any() else None,
         noise=noise_report(None, given, pred_probs=probs) if (given >= 0).any() else None,
     )
     found = Findings(table, facts.build(material, limit))

@@ -20,8 +20,8 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from codivide.errors import InputError
-from codivide.files import write_text
+from codivide.core.errors import InputError
+from codivide.core.files import write_text
 
 FORMAT = 1  # of the facts that this page can draw
 INLINE = 1000  # issues in the page itself; the rest lies in files beside it

@@ -24,10 +24,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
-from codivide.audit import corrections
-from codivide.audit.corrections import Correction, Known
 from codivide.audit.decisions import FILE, Decisions
-from codivide.errors import InputError
+from codivide.core.errors import InputError
+from codivide.data import corrections
+from codivide.data.corrections import Correction, Known
 
 HOST = "127.0.0.1"
 TOKEN = "X-Codivide-Token"

@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+from codivide.core.errors import InputError
+from codivide.core.files import guard
 from codivide.data.folder import NOT_CLASSES
 from codivide.data.labels import MISSING_TEXT, NO_LABEL
-from codivide.errors import InputError
-from codivide.files import guard
 
 How = Literal["copy", "link"]
 LONGEST = 120  # bytes of a name, well below the 255 that file systems take

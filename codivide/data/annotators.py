@@ -12,9 +12,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor
 
-from codivide.crowd import Consensus, Votes, dawid_skene
-from codivide.data.labels import Indices, encode
-from codivide.errors import InputError
+from codivide.core.errors import InputError
+from codivide.core.types import Labels
+from codivide.data.labels import encode
+from codivide.noise.consensus import Consensus, Votes, dawid_skene
 
 PREFIX = "label_"  # of the columns of a table with one column an annotator
 LONG = ("annotator", "label")  # columns of a table with one row an answer
@@ -32,8 +33,8 @@ class Answers:
         samples: number of rows of the data.
     """
 
-    items: Indices
-    annotators: Indices
+    items: Labels
+    annotators: Labels
     labels: list[Any] | NDArray[Any]
     names: tuple[str, ...]
     samples: int
@@ -190,7 +191,7 @@ def from_file(path: Path, labels: list[Any], table: pd.DataFrame, data: pd.DataF
     return _answers(table, labels, items, len(data), path)
 
 
-def _answers(table: pd.DataFrame, labels: list[Any], items: Indices, samples: int, path: Path) -> Answers:
+def _answers(table: pd.DataFrame, labels: list[Any], items: Labels, samples: int, path: Path) -> Answers:
     who, first = _numbered(table["annotator"], path, "annotator")
     twice = pd.DataFrame({"item": items, "who": who}).duplicated().to_numpy()
     if twice.any():
@@ -203,7 +204,7 @@ def _answers(table: pd.DataFrame, labels: list[Any], items: Indices, samples: in
     return Answers(items, who, labels, names, samples)
 
 
-def _numbered(column: pd.Series[Any], path: Path, what: str) -> tuple[Indices, NDArray[np.int64]]:
+def _numbered(column: pd.Series[Any], path: Path, what: str) -> tuple[Labels, NDArray[np.int64]]:
     """Numbers of the different values in order of appearance, and the first row of each."""
     empty = column.isna() | column.map(lambda value: isinstance(value, str) and not value.strip())
     if empty.any():

@@ -14,12 +14,13 @@ from scipy import sparse
 from sklearn.utils.validation import check_array
 from torch import Tensor
 
+from codivide.core.errors import InputError
+from codivide.core.types import Labels
 from codivide.data import annotators
-from codivide.data.labels import Indices, encode
+from codivide.data.labels import encode
 from codivide.data.loaded import Loaded, Rows
 from codivide.data.options import AUGMENTS, DEFAULT, ReadOptions
 from codivide.data.rows import CHUNK, MemmapRows, SparseRows, TensorRows
-from codivide.errors import InputError
 
 CHANNELS = (1, 3, 4)
 
@@ -85,7 +86,7 @@ def true_indices(
     classes: Sequence[Any],
     options: ReadOptions = DEFAULT,
     names: Sequence[object] | None = None,
-) -> Indices | None:
+) -> Labels | None:
     """True labels as class indices ``[N]`` (-1: not known), or None where there are none.
 
     Raises:

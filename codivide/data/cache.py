@@ -25,12 +25,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from codivide.core.errors import InputError
+from codivide.core.files import atomic
 from codivide.data.images import Pixels, Probe, Shape, choose_shape, decode_file, probe_file
 from codivide.data.loaded import Rows, Skipped
 from codivide.data.options import ReadOptions, progress_bar
 from codivide.data.rows import MemmapRows, TensorRows
-from codivide.errors import InputError
-from codivide.files import atomic
 
 VERSION = 1
 MAGIC = b"codivid1"

@@ -17,8 +17,8 @@ from urllib.request import Request, urlopen
 
 from rich.progress import Progress, TaskID
 
+from codivide.core.errors import InputError
 from codivide.data.options import progress_bar
-from codivide.errors import InputError
 
 BLOCK = 2**18
 

@@ -11,12 +11,13 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from codivide.data import noise as noises
-from codivide.data.loaded import UNLABELLED, Loaded, check_alike
+from codivide.core.errors import InputError
+from codivide.core.types import UNLABELLED
+from codivide.data.loaded import Loaded, check_alike
 from codivide.data.options import ReadOptions
 from codivide.data.rows import subset
 from codivide.data.sources import load
-from codivide.errors import InputError
+from codivide.noise import synthetic as noises
 
 
 def with_test(loaded: Loaded, test: str | None, options: ReadOptions) -> Loaded:

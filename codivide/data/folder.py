@@ -8,13 +8,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from codivide.core.errors import InputError
 from codivide.data.cache import Entry, decode_files
 from codivide.data.images import COMMON, is_image_name
 from codivide.data.labels import NO_LABEL, encode
 from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
 from codivide.data.tables import HELD_OUT, assemble, warn_about_unused
-from codivide.errors import InputError
 
 NOT_CLASSES = ("__pycache__", "__MACOSX")
 

@@ -14,8 +14,10 @@ import torch.utils.data
 from numpy.typing import NDArray
 from PIL import Image
 
+from codivide.core.errors import InputError
 from codivide.data.arrays import array_rows
 from codivide.data.cache import Entry, decode_now
+from codivide.data.encode import Encoder, ImageNet
 from codivide.data.folder import walk
 from codivide.data.images import Shape, to_pixels
 from codivide.data.items import Items, collect, hugging_face
@@ -24,8 +26,6 @@ from codivide.data.options import DEFAULT, ReadOptions
 from codivide.data.rows import CHUNK, TensorRows
 from codivide.data.tables import TABLES, feature_columns, feature_ids, manifest_entries, read_table
 from codivide.data.texts import are_texts, as_texts
-from codivide.encode import Encoder, ImageNet
-from codivide.errors import InputError
 
 Read = tuple[Rows, list[str | int], tuple[Skipped, ...]]
 

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from codivide.core.errors import InputError
 from codivide.data.arrays import array_rows
 from codivide.data.cache import as_rows, check_skipped, scratch
 from codivide.data.images import GREY, LARGE, SMALL, Shape, reason, to_pixels
 from codivide.data.labels import NO_LABEL
 from codivide.data.loaded import Rows, Skipped
 from codivide.data.options import ReadOptions, progress_bar
-from codivide.errors import InputError
 
 IMAGE_COLUMNS = ("image", "img", "pixel_values")
 LABEL_COLUMNS = ("label", "labels", "fine_label", "target")

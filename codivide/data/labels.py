@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import column_or_1d
 from torch import Tensor
 
-from codivide.data.loaded import UNLABELLED
-from codivide.errors import InputError, nearest
+from codivide.core.errors import InputError, nearest
+from codivide.core.types import UNLABELLED, Labels
 
 MISSING_TEXT = ("", "nan", "NaN", "None")
 NO_LABEL = ("unlabelled", "unlabeled")  # folders and splits of samples without a label
 
-Indices = NDArray[np.int64]
 Names = Sequence[object] | Callable[[int], str]
 
 
@@ -29,7 +28,7 @@ def encode(
     classes: Sequence[Any] | None = None,
     what: str = "y",
     names: Names | None = None,
-) -> tuple[Indices, tuple[Any, ...]]:
+) -> tuple[Labels, tuple[Any, ...]]:
     """Turn labels into class indices.
 
     Args:
@@ -41,7 +40,7 @@ def encode(
         names: what to call each row in a message, besides its number; a function gives all that there is to say.
 
     Returns:
-        Indices ``[N]`` in ``0 .. len(classes) - 1``, -1 where there is no label, and the classes.
+        Labels ``[N]`` in ``0 .. len(classes) - 1``, -1 where there is no label, and the classes.
 
     Raises:
         InputError: labels that are not classes, mix types, hold one class only, or are not in ``classes``.
@@ -124,7 +123,7 @@ def _check_signs(values: NDArray[Any], unlabelled: int, what: str) -> None:
         )
 
 
-def _homogeneous(present: NDArray[Any], rows: Indices, what: str, names: Names | None) -> NDArray[Any]:
+def _homogeneous(present: NDArray[Any], rows: Labels, what: str, names: Names | None) -> NDArray[Any]:
     """Labels as one array of bools, ints, whole floats or strings."""
     if present.dtype.kind == "O":
         kind = pd.api.types.infer_dtype(present, skipna=False)
@@ -170,7 +169,7 @@ def _places(
     classes: tuple[Any, ...],
     what: str,
     names: Names | None,
-) -> Indices:
+) -> Labels:
     """Index in ``classes`` of each different label; a number also finds the string that writes it."""
     table: dict[Hashable, int] = {name: index for index, name in enumerate(classes)}
     if len(table) < len(classes):

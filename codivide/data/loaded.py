@@ -10,13 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from codivide.errors import InputError
+from codivide.core.errors import InputError
 
 if TYPE_CHECKING:
-    from codivide.crowd import Consensus
-    from codivide.encode import Encoder
-
-UNLABELLED = -1
+    from codivide.data.encode import Encoder
+    from codivide.noise.consensus import Consensus
 
 
 class Rows(Protocol):

@@ -18,11 +18,12 @@ import sklearn.model_selection
 import torch
 from numpy.typing import NDArray
 
+from codivide.core.errors import InputError, unknown
+from codivide.core.types import Labels
 from codivide.data.arrays import array_rows
 from codivide.data.download import REMOTES, fetch
 from codivide.data.loaded import Loaded
 from codivide.data.options import cache_root
-from codivide.errors import InputError, unknown
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 FASHION_CLASSES = (
@@ -54,8 +55,6 @@ ARRAY_GLOBALS: tuple[Any, ...] = (
     np.dtype,
     *(type(np.dtype(kind)) for kind in ("uint8", "int8", "int16", "int32", "int64")),
 )
-
-Labels = NDArray[np.int64]
 
 
 def names() -> list[str]:

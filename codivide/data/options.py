@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from codivide.errors import InputError
+from codivide.core.errors import InputError
 
 if TYPE_CHECKING:
-    from codivide.encode import Encoder
+    from codivide.data.encode import Encoder
 
 AUGMENTS = ("auto", "photo", "shift", "jitter", "none")
 
@@ -32,7 +32,7 @@ class ReadOptions:
         augment: "auto" (from the data), "photo", "shift", "jitter" or "none".
         workers: decoding threads; 0 is one per core.
         progress: show a progress bar, on a terminal only.
-        encoder: what makes features of texts or images: a name (see ``codivide.encode``), or one that is fitted. None:
+        encoder: what makes features of texts or images: a name (see ``data.encode``), or one that is fitted. None:
             texts become "tfidf", images stay images.
         device: where an encoder that is a network runs: "auto", "cpu", "cuda", ...
         label: the column of a table that holds the labels.

@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 import torch.utils.data
 
-from codivide import encode
-from codivide.data import named
+from codivide.core.errors import InputError, nearest
+from codivide.data import encode, named
 from codivide.data.arrays import choose_augment, from_arrays, true_indices
 from codivide.data.folder import load_folder
 from codivide.data.inputs import read_inputs, read_npz
@@ -22,7 +22,6 @@ from codivide.data.loaded import Loaded, check_alike
 from codivide.data.options import DEFAULT, ReadOptions
 from codivide.data.tables import HELD_OUT, TABLES, from_table, load_table
 from codivide.data.texts import are_texts, from_texts
-from codivide.errors import InputError, nearest
 
 __all__ = ["ReadOptions", "load", "read_inputs"]
 

@@ -15,7 +15,8 @@ import pyarrow
 import pyarrow.parquet
 from numpy.typing import NDArray
 
-from codivide.crowd import Consensus
+from codivide.core.errors import InputError
+from codivide.core.files import unguard
 from codivide.data import annotators
 from codivide.data.arrays import choose_augment, from_arrays, true_indices
 from codivide.data.cache import Decoded, Entry, decode_files
@@ -24,8 +25,7 @@ from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
 from codivide.data.rows import take
 from codivide.data.texts import from_texts
-from codivide.errors import InputError
-from codivide.files import unguard
+from codivide.noise.consensus import Consensus
 
 TABLES = (".csv", ".parquet")
 HELD_OUT = ("test", "val", "valid", "validation")

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from codivide import encode
+from codivide.core.errors import InputError
+from codivide.data import encode
 from codivide.data.arrays import from_arrays
 from codivide.data.loaded import Loaded
 from codivide.data.options import DEFAULT, ReadOptions
-from codivide.errors import InputError
 
 
 def are_texts(source: object) -> bool:

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from codivide.core.errors import InputError
 from codivide.data.loaded import Rows
-from codivide.errors import InputError
 
 View = Callable[[Tensor, torch.Generator], Tensor]
 

@@ -1,6 +1,5 @@
 """Every method by name; add one by writing its file and a line here."""
 
-from codivide.engine import Method
 from codivide.methods.active_passive import ActivePassive
 from codivide.methods.backward_correction import BackwardCorrection
 from codivide.methods.bi_tempered import BiTempered
@@ -33,6 +32,7 @@ from codivide.methods.sop import SOP
 from codivide.methods.sop_plus import SOPPlus
 from codivide.methods.unicon import UNICON
 from codivide.methods.vat import VAT
+from codivide.train.run import Method
 
 METHODS: dict[str, type[Method]] = {
     "active_passive": ActivePassive,

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from codivide import transition as transitions
-from codivide.data import noise
-from codivide.engine import Batch, Method, Run
-from codivide.errors import InputError, unknown
+from codivide.core.errors import InputError, unknown
+from codivide.noise import synthetic
+from codivide.noise import transition as transitions
+from codivide.train.run import Batch, Method, Run
 
 ESTIMATES = ("percentile", "anchor", "confident_joint")
 _WARMUP_UPDATES = 1500  # with a tenth of them a network fits so little that every row of the estimate is nearly flat
@@ -30,7 +30,7 @@ def read_matrix(text: str, classes: Sequence[Any]) -> Tensor:
     """
     path = Path(text)
     if path.suffix not in (".csv", ".npy"):
-        return torch.from_numpy(noise.matrix_of(noise.parse(text), classes)).float()
+        return torch.from_numpy(synthetic.matrix_of(synthetic.parse(text), classes)).float()
     try:
         matrix = np.load(path, allow_pickle=False) if path.suffix == ".npy" else np.loadtxt(path, delimiter=",")
         matrix = np.asarray(matrix, dtype=np.float64)

@@ -10,11 +10,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from codivide import divide, functional
-from codivide.automatic import Auto
-from codivide.engine import Batch, Method, Run
-from codivide.errors import InputError
-from codivide.plan import early_epochs
+from codivide.core.errors import InputError
+from codivide.core.types import Auto
+from codivide.noise import mixtures as divide
+from codivide.train import targets
+from codivide.train.plan import early_epochs
+from codivide.train.run import Batch, Method, Run
 
 VIEWS = ("plain", "weak", "strong")
 
@@ -100,7 +101,7 @@ class Dividing(Method):
     def observe(self, run: Run, i: int, batch: Batch, logits: Tensor) -> Tensor:
         """As ``run.observe``; also counts the wrong events of a batch that network ``i`` trains on."""
         if self.counts_events():
-            run.remember(f"events.{i}", 2).index_add_(0, batch.id, functional.wrong_event(logits.detach(), batch.y))
+            run.remember(f"events.{i}", 2).index_add_(0, batch.id, targets.wrong_event(logits.detach(), batch.y))
         return run.observe(batch, logits)
 
     def divide(self, run: Run, i: int) -> None:
@@ -126,14 +127,14 @@ class Dividing(Method):
     def _losses(self, run: Run, i: int) -> Tensor:
         """Cross-entropy ``[N]`` on the given labels, scaled to [0, 1] and averaged over the last divisions."""
         given, since = run.data.y >= 0, run.epoch - self.warmup_epochs(run)
-        loss = run.measure(i, lambda logits, b: functional.sample_loss(logits, b.y), average=self.average_guesses)
+        loss = run.measure(i, lambda logits, b: targets.sample_loss(logits, b.y), average=self.average_guesses)
         history = run.remember(f"losses.{i}", self.average_losses)
         history[given, since % self.average_losses] = divide.unit_range(loss[given])
         return history[:, : since + 1].mean(1)
 
     def _events(self, run: Run, i: int) -> Tensor:
         """Share ``[N]`` of wrong predictions in all epochs, with those of this moment."""
-        now = run.measure(i, lambda logits, b: functional.wrong_event(logits, b.y), average=self.average_guesses)
+        now = run.measure(i, lambda logits, b: targets.wrong_event(logits, b.y), average=self.average_guesses)
         events = run.remember(f"events.{i}", 2).add_(now)
         return divide.event_rate(events[:, 0], events[:, 1])
 

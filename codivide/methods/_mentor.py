@@ -11,9 +11,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from codivide import mentor
-from codivide.engine import Batch, Method, Run
-from codivide.errors import InputError
+from codivide.core.errors import InputError
+from codivide.methods import _mentor_net as mentor
+from codivide.train.run import Batch, Method, Run
 
 _REFRESHED = (0.21, 0.75)  # shares of training after which a learned mentor is fitted again, as published
 

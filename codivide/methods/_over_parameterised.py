@@ -10,8 +10,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from codivide import functional
-from codivide.engine import Batch, Method, Run
+from codivide.train import targets
+from codivide.train.run import Batch, Method, Run
 
 _STEPS = 300 * math.log(1 + 40 / 128)  # how often v grows by a factor of e in the paper's 300 epochs of batches of 128
 
@@ -68,10 +68,10 @@ class OverParameterised(Method):
         """Cross-entropy of ``p + s`` for the network and u, squared error of ``hard prediction + s`` for v."""
         run.observe(batch, logits)
         classes, known = logits.shape[1], (batch.y >= 0).float()
-        given = functional.one_hot(batch.y, classes)
-        fit = functional.noisy_cross_entropy(logits, functional.label_noise(u, v.detach(), given), given)
-        hard = functional.one_hot(logits.argmax(1), classes)
-        error = (hard + functional.label_noise(u.detach(), v, given) - given).square().sum(1)
+        given = targets.one_hot(batch.y, classes)
+        fit = targets.noisy_cross_entropy(logits, targets.label_noise(u, v.detach(), given), given)
+        hard = targets.one_hot(logits.argmax(1), classes)
+        error = (hard + targets.label_noise(u.detach(), v, given) - given).square().sum(1)
         return ((fit + error) * known).sum() / known.sum().clamp_min(1)
 
     def clean_prob(self, run: Run) -> Tensor:

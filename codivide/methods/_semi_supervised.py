@@ -20,8 +20,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from codivide import functional, inside
-from codivide.engine import Batch, Method, Run
+from codivide.train import layers, targets
+from codivide.train.run import Batch, Method, Run
 
 
 @dataclass
@@ -94,7 +94,7 @@ class SemiSupervised(Method):
 
     def weight_now(self, run: Run) -> float:
         """w(t): the weight of the unlabelled loss at this moment."""
-        return self.weight * functional.ramp(run.progress, 0, self.rampup * run.plan.epochs)
+        return self.weight * targets.ramp(run.progress, 0, self.rampup * run.plan.epochs)
 
     def labelled_loss(self, run: Run, known: Batch) -> Tensor:
         """Cross-entropy of the labelled samples; keeps each one's for ``clean_prob``."""
@@ -106,7 +106,7 @@ class SemiSupervised(Method):
 
     def logits(self, run: Run, x: Tensor) -> Tensor:
         """Logits ``[B, C]`` of unlabelled samples; batch normalisation uses their statistics and records none."""
-        with inside.untracked(run.nets[0]):
+        with layers.untracked(run.nets[0]):
             return run.logits(0, x)
 
     @torch.no_grad()
@@ -120,4 +120,4 @@ class SemiSupervised(Method):
 
     def decay(self, run: Run) -> float:
         """The plan's decay of the weight average, smaller at first."""
-        return functional.rising_decay(run.plan.average, run.step)
+        return targets.rising_decay(run.plan.average, run.step)

@@ -9,9 +9,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from codivide import divide
-from codivide.engine import Batch, Method, Run
-from codivide.plan import early_epochs
+from codivide.noise import mixtures, selections
+from codivide.train.plan import early_epochs
+from codivide.train.run import Batch, Method, Run
 
 
 @dataclass
@@ -60,7 +60,7 @@ class SmallLoss(Method):
         rate = run.remember("forget_rate", per_sample=False)
         if 0 < run.epoch <= self.rise_epochs(run):
             labelled = run.data.y >= 0
-            division = divide.gmm((run.remember("loss_sum") / run.remember("loss_count").clamp_min(1))[labelled])
+            division = mixtures.gmm((run.remember("loss_sum") / run.remember("loss_count").clamp_min(1))[labelled])
             rate.copy_(1 - division.clean_prob.mean()).clamp_(0, 0.99)
             if run.epoch == self.rise_epochs(run) and not division.separates:
                 guess = f"forget_rate {float(rate):.2f} is a guess, often too low"
@@ -73,7 +73,7 @@ class SmallLoss(Method):
         """The share of smallest losses ``[B]`` among the places ``where`` ``[K]``; no confirmed label is left out."""
         sure = run.confirmed[batch.id[where]]
         ranked = losses.detach()[where].masked_fill(sure, -math.inf)
-        return where[divide.smallest(ranked, max(kept, int(sure.sum()) / len(where)))]
+        return where[selections.smallest(ranked, max(kept, int(sure.sum()) / len(where)))]
 
     def exchange(self, run: Run, batch: Batch, losses: list[Tensor], where: Tensor, kept: float) -> None:
         """Each network learns from the share of smallest losses of its peer, among the places ``where`` ``[K]``.
@@ -82,7 +82,7 @@ class SmallLoss(Method):
         """
         chosen = [self.small(run, batch, loss, where, kept) for loss in losses]
         for i in range(2):
-            share = len(chosen[i]) / len(divide.smallest(losses[i], kept))
+            share = len(chosen[i]) / len(selections.smallest(losses[i], kept))
             loss = share * mean_of(losses[i], chosen[1 - i])
             run.update(loss, i)
             run.log(loss=loss)

@@ -9,9 +9,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from codivide import functional
-from codivide.engine import Batch, Method, Run
-from codivide.plan import early_epochs
+from codivide.train import targets
+from codivide.train.plan import early_epochs
+from codivide.train.run import Batch, Method, Run
 
 
 @dataclass
@@ -46,7 +46,7 @@ class WarmUp(Method):
         """Cross-entropy, with the confidence penalty."""
         logits = run.logits(i, batch.x[0])
         loss = run.observe(batch, logits).mean()
-        return loss + self.confidence_penalty * functional.confidence_penalty(logits)
+        return loss + self.confidence_penalty * targets.confidence_penalty(logits)
 
     def clean_prob(self, run: Run) -> Tensor:
         """As judged by the last selection; before the first one, as for methods without any."""

@@ -15,9 +15,9 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from codivide import losses
-from codivide.engine import Batch, Method, Run
-from codivide.errors import unknown
+from codivide.core.errors import unknown
+from codivide.train import losses
+from codivide.train.run import Batch, Method, Run
 
 PASSIVE = ("rce", "mae")
 

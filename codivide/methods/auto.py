@@ -1,4 +1,4 @@
-"""``method="auto"``: the choice among methods, as ``codivide.choose`` makes it."""
+"""``method="auto"``: the choice among methods, as ``codivide.fit.choose_rule`` makes it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from codivide.engine import Method, Run
-from codivide.errors import InputError
+from codivide.core.errors import InputError
+from codivide.train.run import Method, Run
 
 
 @dataclass
@@ -35,4 +35,4 @@ class Auto(Method):
 
     def start(self, run: Run) -> None:
         """Nothing can be trained before something is chosen."""
-        raise InputError('"auto" is chosen by codivide.fit, NoisyLabelClassifier or codivide.choose.execute')
+        raise InputError('"auto" is chosen by codivide.fit, NoisyLabelClassifier or codivide.fit.choose_run.execute')

@@ -20,9 +20,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from codivide import losses, transition
-from codivide.engine import Run
 from codivide.methods._correction import Correction
+from codivide.noise import transition
+from codivide.train import losses
+from codivide.train.run import Run
 
 
 @dataclass

@@ -14,8 +14,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from codivide import losses
-from codivide.engine import Batch, Method, Run
+from codivide.train import losses
+from codivide.train.run import Batch, Method, Run
 
 
 @dataclass

@@ -18,8 +18,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from codivide import functional
-from codivide.engine import Batch, Method, Run
+from codivide.train import targets
+from codivide.train.run import Batch, Method, Run
 
 
 @dataclass
@@ -52,4 +52,4 @@ class Bootstrapping(Method):
         """``H(beta y + (1 - beta) q, p)``; keeps each sample's cross-entropy for ``clean_prob``."""
         logits = run.logits(i, batch.x[0])
         run.observe(batch, logits)
-        return functional.bootstrap_loss(logits, batch.y, self.label_weight(run), self.hard).mean()
+        return targets.bootstrap_loss(logits, batch.y, self.label_weight(run), self.hard).mean()

@@ -27,8 +27,8 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from codivide import functional
-from codivide.engine import Batch, Method, Run
+from codivide.train import targets
+from codivide.train.run import Batch, Method, Run
 
 
 class Energy(nn.Module):
@@ -118,7 +118,7 @@ class CNNCRF(Method):
     def weight(self, run: Run) -> float:
         """Alpha now."""
         begin = self.warmup_epochs(run)
-        fallen = functional.ramp(run.progress, begin, 0.75 * run.plan.epochs - begin)
+        fallen = targets.ramp(run.progress, begin, 0.75 * run.plan.epochs - begin)
         return self.alpha + (self.alpha_last - self.alpha) * fallen
 
     def loss(self, run: Run, i: int, batch: Batch) -> Tensor:
@@ -130,5 +130,5 @@ class CNNCRF(Method):
         between: Tensor = run.attach("energy", nn.Module)()
         log_joint = torch.log_softmax(logits, 1) + between.T[batch.y]
         log_auxiliary = run.remember("auxiliary").T[batch.y].log()
-        target = functional.regularised_posterior(log_joint.detach(), log_auxiliary, self.weight(run))
+        target = targets.regularised_posterior(log_joint.detach(), log_auxiliary, self.weight(run))
         return -(target * log_joint).sum(1).mean()

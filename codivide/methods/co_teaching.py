@@ -20,8 +20,8 @@ from typing import ClassVar
 
 from torch import arange
 
-from codivide.engine import Run
 from codivide.methods._small_loss import SmallLoss
+from codivide.train.run import Run
 
 
 @dataclass

@@ -23,8 +23,8 @@ from typing import ClassVar
 
 from torch import arange
 
-from codivide.engine import Run
 from codivide.methods._small_loss import SmallLoss, disagreement
+from codivide.train.run import Run
 
 
 @dataclass

@@ -17,10 +17,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from codivide import divide, functional
-from codivide.early_learning import memorises
-from codivide.engine import Batch, Method, Run
-from codivide.plan import autocast
+from codivide.core.device import autocast
+from codivide.noise import mixtures
+from codivide.noise.learning_curves import memorises
+from codivide.train import targets
+from codivide.train.run import Batch, Method, Run
 
 
 @dataclass
@@ -92,8 +93,8 @@ class CrossEntropy(Method):
         logits = run.logits(i, batch.x[0])
         run.observe(batch, logits)
         run.log(training_accuracy=(logits.detach().argmax(1) == batch.y).float().mean())
-        target = functional.smooth(functional.one_hot(batch.y, logits.shape[1]), self.label_smoothing)
-        return functional.soft_cross_entropy(logits, target)
+        target = targets.smooth(targets.one_hot(batch.y, logits.shape[1]), self.label_smoothing)
+        return targets.soft_cross_entropy(logits, target)
 
     @torch.no_grad()
     def judge(self, run: Run, held: Tensor) -> None:
@@ -114,14 +115,14 @@ class CrossEntropy(Method):
 
     def decay(self, run: Run) -> float:
         """The plan's decay of the weight average; with ``steps`` smaller at first, as in semi-supervised methods."""
-        return functional.rising_decay(run.plan.average, run.step) if self.steps else run.plan.average
+        return targets.rising_decay(run.plan.average, run.step) if self.steps else run.plan.average
 
     def clean_prob(self, run: Run) -> Tensor:
         """As of every method; the held-out samples are divided by themselves."""
         clean_prob, held = super().clean_prob(run), self.held_out(run)
         mean = run.remember("loss_sum") / run.remember("loss_count").clamp_min(1)
         for part in (held, (run.data.y >= 0) & ~held) if held.any() else ():
-            clean_prob[part] = divide.gmm(mean[part]).clean_prob
+            clean_prob[part] = mixtures.gmm(mean[part]).clean_prob
         return clean_prob
 
     def members(self, run: Run) -> list[nn.Module]:

@@ -24,10 +24,10 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from codivide import functional, semi
-from codivide.automatic import AUTO, Auto
-from codivide.engine import Batch, Run
+from codivide.core.types import AUTO, Auto
 from codivide.methods._division import VIEWS, Dividing
+from codivide.train import mixmatch, targets
+from codivide.train.run import Batch, Run
 
 #: The paper's values (CIFAR-10, symmetric 50 and 80 %) of what "auto" may change.
 PAPER: dict[str, Any] = {"lambda_u": 25.0, "threshold": 0.5, "warmup": None, "confidence_penalty": 0.0, "alpha": 4.0}
@@ -40,7 +40,7 @@ class DivideMix(Dividing):
 
     Attributes:
         warmup: epochs of plain training first (30 on CIFAR-100); None: 10, or a third of all where that is less; "auto"
-            (as below): set by ``codivide.choose``, else ``PAPER``'s value.
+            (as below): set by ``codivide.fit.choose_rule``, else ``PAPER``'s value.
         confidence_penalty: weight of the negative entropy during warm-up; 1 for asymmetric noise.
         average_guesses: divide and guess with the weight averages (needs an average in the plan).
         networks: 2, or 1 that divides and guesses for itself (no co-training).
@@ -104,7 +104,7 @@ class DivideMix(Dividing):
         """Warm-up: cross-entropy, with the confidence penalty where it is asked for (eq. 1 and 2)."""
         logits = run.logits(i, batch.x[0])
         loss = self.observe(run, i, batch, logits).mean()
-        return loss + float(self.setting("confidence_penalty")) * functional.confidence_penalty(logits)
+        return loss + float(self.setting("confidence_penalty")) * targets.confidence_penalty(logits)
 
     def views(self) -> tuple[tuple[str, ...], slice, slice]:
         """The views of a batch, and which of them are to guess on and which to learn from."""
@@ -135,15 +135,15 @@ class DivideMix(Dividing):
         mean, asked = self.average_guesses, (*unknown_x, *(known_x if self.refine else ()))
         own = run.probs(i, asked, self.guess_in_training_mode and not mean, mean)
         peer = run.probs(self.peer(i), unknown_x, average=mean) if self.co_guess and self.networks > 1 else []
-        target_u = semi.guess([*own[: len(unknown_x)], *peer], self.temperature)
-        target_x = functional.one_hot(known.y, target_u.shape[1])
+        target_u = mixmatch.guess([*own[: len(unknown_x)], *peer], self.temperature)
+        target_x = targets.one_hot(known.y, target_u.shape[1])
         if self.refine:
-            target_x = semi.refine(target_x, clean_prob, own[len(unknown_x) :], self.temperature)
-        mixed = semi.mixmatch(known.x[learn], target_x, unknown.x[learn], target_u, self.setting("alpha"), run.gen)
-        loss = semi.mixmatch_loss(run.logits(i, mixed.x), mixed, self.prior)
+            target_x = mixmatch.refine(target_x, clean_prob, own[len(unknown_x) :], self.temperature)
+        mixed = mixmatch.mixmatch(known.x[learn], target_x, unknown.x[learn], target_u, self.setting("alpha"), run.gen)
+        loss = mixmatch.mixmatch_loss(run.logits(i, mixed.x), mixed, self.prior)
         run.log(loss=loss.labelled)
         if not len(unknown.id):
             return loss.labelled + loss.prior
-        weight = float(self.setting("lambda_u")) * functional.ramp(run.progress, self.warmup_epochs(run), self.rampup)
+        weight = float(self.setting("lambda_u")) * targets.ramp(run.progress, self.warmup_epochs(run), self.rampup)
         run.log(loss_u=loss.unlabelled, lambda_u=weight)
         return loss.labelled + loss.prior + weight * loss.unlabelled

@@ -20,8 +20,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from codivide import functional
-from codivide.engine import Batch, Method, Run
+from codivide.train import targets
+from codivide.train.run import Batch, Method, Run
 
 
 @dataclass
@@ -56,12 +56,12 @@ class ELR(Method):
         logits = run.logits(i, batch.x[0])
         memory = run.remember("target")
         probs = torch.softmax(logits.detach(), 1)
-        memory[batch.id] = target = functional.follow(memory[batch.id], probs, self.beta)
-        cross_entropy = functional.sample_loss(logits, batch.y).sum() / (batch.y >= 0).sum().clamp_min(1)
-        regulariser = functional.early_learning(logits, target)
+        memory[batch.id] = target = targets.follow(memory[batch.id], probs, self.beta)
+        cross_entropy = targets.sample_loss(logits, batch.y).sum() / (batch.y >= 0).sum().clamp_min(1)
+        regulariser = targets.early_learning(logits, target)
         run.log(loss=cross_entropy, regulariser=regulariser)
         return cross_entropy + self.lambda_elr * regulariser
 
     def clean_prob(self, run: Run) -> Tensor:
         """The share that the memory gives to each label."""
-        return functional.label_prob(run.remember("target"), run.data.y)
+        return targets.label_prob(run.remember("target"), run.data.y)

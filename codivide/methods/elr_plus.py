@@ -27,8 +27,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from codivide import functional, semi
-from codivide.engine import Batch, Method, Run
+from codivide.train import mixmatch, targets
+from codivide.train.run import Batch, Method, Run
 
 
 @dataclass
@@ -77,18 +77,18 @@ class ELRPlus(Method):
         """Cross-entropy on mixed samples, and the regulariser towards the memory of the other network, mixed alike."""
         x, memory = batch.x[0], run.remember(f"target.{1 - i}")
         probs = run.probs(1 - i, [x], average=True)[0]
-        memory[batch.id] = target = functional.follow(memory[batch.id], probs, self.beta, least=0.0)
-        share = semi.mix_share(self.alpha, run.gen)
+        memory[batch.id] = target = targets.follow(memory[batch.id], probs, self.beta, least=0.0)
+        share = mixmatch.mix_share(self.alpha, run.gen)
         order = torch.randperm(len(x), generator=run.gen).to(x.device)
-        mixed, label = functional.mixup(x, functional.one_hot(batch.y, target.shape[1]), share, order)
+        mixed, label = targets.mixup(x, targets.one_hot(batch.y, target.shape[1]), share, order)
         target = target[order].lerp(target, share)
         if self.label_product:
-            label = functional.label_product(label, target)
+            label = targets.label_product(label, target)
         logits = run.logits(i, mixed)
         labelled = (label.sum() / len(x)).clamp_min(1e-6)
-        cross_entropy = functional.soft_cross_entropy(logits, label) / labelled
-        regulariser = functional.early_learning(logits, target)
-        weight = self.lambda_elr * functional.sigmoid_ramp(self.updates(run), self.weight_rise(run))
+        cross_entropy = targets.soft_cross_entropy(logits, label) / labelled
+        regulariser = targets.early_learning(logits, target)
+        weight = self.lambda_elr * targets.sigmoid_ramp(self.updates(run), self.weight_rise(run))
         run.log(loss=cross_entropy, regulariser=regulariser, lambda_elr=weight)
         return cross_entropy + weight * regulariser
 
@@ -104,8 +104,8 @@ class ELRPlus(Method):
     def decay(self, run: Run) -> float:
         """The plan's decay of the weight average, along the ramp."""
         if self.ema_step is None:
-            return run.plan.average * functional.sigmoid_ramp(run.progress, run.plan.epochs / 2)
-        return run.plan.average * functional.sigmoid_ramp(self.updates(run), self.ema_step)
+            return run.plan.average * targets.sigmoid_ramp(run.progress, run.plan.epochs / 2)
+        return run.plan.average * targets.sigmoid_ramp(self.updates(run), self.ema_step)
 
     def members(self, run: Run) -> list[nn.Module]:
         """The two networks themselves."""
@@ -113,5 +113,5 @@ class ELRPlus(Method):
 
     def clean_prob(self, run: Run) -> Tensor:
         """Mean of the shares that the two memories give to each label."""
-        memories = [functional.label_prob(run.remember(f"target.{i}"), run.data.y) for i in range(self.nets)]
+        memories = [targets.label_prob(run.remember(f"target.{i}"), run.data.y) for i in range(self.nets)]
         return torch.stack(memories).mean(0)

@@ -15,9 +15,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from codivide import functional
-from codivide.engine import Batch, Run
 from codivide.methods._semi_supervised import SemiSupervised
+from codivide.train import targets
+from codivide.train.run import Batch, Run
 
 
 @dataclass
@@ -37,6 +37,6 @@ class EntropyMinimisation(SemiSupervised):
 
     def unlabelled_loss(self, run: Run, unknown: Batch, weight: float) -> Tensor:
         """``w H(p) = -w mean of sum_c p_c log p_c``."""
-        loss = -functional.confidence_penalty(self.logits(run, unknown.x[0]))
+        loss = -targets.confidence_penalty(self.logits(run, unknown.x[0]))
         run.log(loss_u=loss, weight=weight)
         return weight * loss

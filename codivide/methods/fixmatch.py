@@ -19,9 +19,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from codivide import functional
-from codivide.engine import Batch, Run
 from codivide.methods._semi_supervised import SemiSupervised
+from codivide.train import targets
+from codivide.train.run import Batch, Run
 
 
 @dataclass
@@ -65,7 +65,7 @@ class FixMatch(SemiSupervised):
             return labelled
         weak, strong = rest.chunk(2)
         probs, weight = torch.softmax(weak.detach(), 1), self.weight_now(run)
-        loss = functional.pseudo_label_loss(strong, probs, self.threshold)
+        loss = targets.pseudo_label_loss(strong, probs, self.threshold)
         run.log(loss_u=loss, weight=weight, sure=(probs.amax(1) >= self.threshold).float().mean())
         return labelled + weight * loss
 

@@ -18,9 +18,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from codivide import losses
-from codivide.engine import Run
 from codivide.methods._correction import Correction
+from codivide.train import losses
+from codivide.train.run import Run
 
 
 @dataclass

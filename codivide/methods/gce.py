@@ -17,8 +17,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from codivide import losses
-from codivide.engine import Batch, Method, Run
+from codivide.train import losses
+from codivide.train.run import Batch, Method, Run
 
 
 @dataclass

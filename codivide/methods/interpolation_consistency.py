@@ -22,9 +22,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from codivide import functional, mixing
-from codivide.engine import Batch, Run
 from codivide.methods._semi_supervised import SemiSupervised
+from codivide.train import mixing, targets
+from codivide.train.run import Batch, Run
 
 
 @dataclass
@@ -53,16 +53,16 @@ class InterpolationConsistency(SemiSupervised):
         """Samples and targets, each mixed with a random other of the batch at one share."""
         share = float(mixing.shares(self.alpha, 2, run.gen)[0, 0])
         order = torch.randperm(len(x), generator=run.gen).to(x.device)
-        return functional.mixup(x, target, share, order)
+        return targets.mixup(x, target, share, order)
 
     def labelled_loss(self, run: Run, known: Batch) -> Tensor:
         """``H(mix(y, y'), p(mix(x, x')))``."""
-        x, target = self.mix(run, known.x[0], functional.one_hot(known.y, len(run.data.classes)))
-        return functional.soft_cross_entropy(run.logits(0, x), target)
+        x, target = self.mix(run, known.x[0], targets.one_hot(known.y, len(run.data.classes)))
+        return targets.soft_cross_entropy(run.logits(0, x), target)
 
     def unlabelled_loss(self, run: Run, unknown: Batch, weight: float) -> Tensor:
         """``w(t) ||p(mix(u, u')) - mix(p_teacher(u), p_teacher(u'))||^2 / C``."""
         x, target = self.mix(run, unknown.x[0], run.probs(0, unknown.x, average=True)[0])
-        loss = functional.squared_error(self.logits(run, x), target)
+        loss = targets.squared_error(self.logits(run, x), target)
         run.log(loss_u=loss, weight=weight)
         return weight * loss

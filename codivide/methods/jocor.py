@@ -20,9 +20,9 @@ from typing import Any, ClassVar
 
 from torch import arange
 
-from codivide import functional
-from codivide.engine import Run
 from codivide.methods._small_loss import SmallLoss, mean_of
+from codivide.train import targets
+from codivide.train.run import Run
 
 
 @dataclass
@@ -47,7 +47,7 @@ class JoCoR(SmallLoss):
             first, second = (run.logits(i, batch.x[0]) for i in range(2))
             for logits in (first, second):
                 run.observe(batch, logits)
-            losses = functional.joint_loss(first, second, batch.y, self.agreement)
+            losses = targets.joint_loss(first, second, batch.y, self.agreement)
             chosen = self.small(run, batch, losses, arange(len(losses), device=run.device), kept)
             loss = mean_of(losses, chosen)
             run.update(loss, 0, 1)

@@ -23,9 +23,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from codivide import functional
-from codivide.engine import Batch, Method, Run
-from codivide.errors import unknown
+from codivide.core.errors import unknown
+from codivide.train import targets
+from codivide.train.run import Batch, Method, Run
 
 KINDS = ("soft", "hard", "hard_k")
 
@@ -73,7 +73,7 @@ class JointOptimization(Method):
     def start(self, run: Run) -> None:
         """Keep the labels, at first those given, and the last predictions of each sample."""
         classes = len(run.data.classes)
-        run.remember("labels", classes).copy_(functional.one_hot(run.data.y, classes))
+        run.remember("labels", classes).copy_(targets.one_hot(run.data.y, classes))
         run.remember("predictions", self.window, classes)
 
     def first_epochs(self, run: Run) -> int:
@@ -110,13 +110,13 @@ class JointOptimization(Method):
     def loss(self, run: Run, i: int, batch: Batch) -> Tensor:
         """First stage: ``L_c + alpha L_p + beta L_e``, and keep the predictions; second: ``L_c``."""
         logits = run.logits(i, batch.x[0])
-        loss = functional.label_divergence(logits, run.remember("labels")[batch.id])
+        loss = targets.label_divergence(logits, run.remember("labels")[batch.id])
         run.log(loss=loss)
         if run.epoch >= self.first_epochs(run):
             return loss
         probs = torch.softmax(logits, 1)
         run.remember("predictions")[batch.id, run.epoch % self.window] = probs.detach().nan_to_num()
-        prior, entropy = functional.prior_kl(probs), -functional.confidence_penalty(logits)
+        prior, entropy = targets.prior_kl(probs), -targets.confidence_penalty(logits)
         run.log(prior=prior, entropy=entropy)
         return loss + self.alpha * prior + self.beta * entropy
 
@@ -139,9 +139,9 @@ class JointOptimization(Method):
             agreement = mean[different, before[different]]
             chosen = seen & ~labelled
             chosen[different[agreement.argsort(stable=True)[: self.k]]] = True
-        held[chosen] = (mean if self.labels == "soft" else functional.one_hot(now, mean.shape[1]))[chosen]
+        held[chosen] = (mean if self.labels == "soft" else targets.one_hot(now, mean.shape[1]))[chosen]
         return ((held.argmax(1) != before) & labelled).sum() / labelled.sum()
 
     def clean_prob(self, run: Run) -> Tensor:
         """What the mean prediction gives to each label; with soft labels, the stored label."""
-        return functional.label_prob(self.predicted(run), run.data.y)
+        return targets.label_prob(self.predicted(run), run.data.y)

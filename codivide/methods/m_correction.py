@@ -25,8 +25,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from codivide import divide, functional, semi
-from codivide.engine import Batch, Method, Run
+from codivide.noise import mixtures as divide
+from codivide.train import mixmatch, targets
+from codivide.train.run import Batch, Method, Run
 
 
 @dataclass
@@ -73,7 +74,7 @@ class MCorrection(Method):
     def divide(self, run: Run) -> None:
         """Fit the mixture to the losses of all labelled samples, in evaluation mode."""
         given = run.data.y >= 0
-        loss = run.measure(0, lambda logits, batch: functional.sample_loss(logits, batch.y))[given]
+        loss = run.measure(0, lambda logits, batch: targets.sample_loss(logits, batch.y))[given]
         division = divide.bmm(loss)
         run.remember("clean_prob")[given] = division.clean_prob
         run.pin(run.remember("clean_prob"))
@@ -84,36 +85,36 @@ class MCorrection(Method):
     def loss(self, run: Run, i: int, batch: Batch) -> Tensor:
         """Cross-entropy on mixed samples against mixed targets; with the prior's term after warm-up."""
         warm = run.epoch < self.warmup_epochs(run)
-        x, target = batch.x[0], functional.one_hot(batch.y, len(run.data.classes))
+        x, target = batch.x[0], targets.one_hot(batch.y, len(run.data.classes))
         trust = run.remember("clean_prob")[batch.id]
         if not warm:
             target = self.corrected(run, i, x, target, trust)
         order = torch.randperm(len(x), generator=run.gen).to(x.device)
-        share = semi.mix_share(self.alpha, run.gen)
+        share = mixmatch.mix_share(self.alpha, run.gen)
         if self.dynamic and not warm:
             trust = trust.clamp(1e-4, 1 - 1e-4)
-            mixed, _ = functional.mixup(x, target, trust / (trust + trust[order]), order)
+            mixed, _ = targets.mixup(x, target, trust / (trust + trust[order]), order)
             target = (target + target[order]) / 2
         else:
-            mixed, target = functional.mixup(x, target, share, order)
+            mixed, target = targets.mixup(x, target, share, order)
         logits = run.logits(i, mixed)
-        loss = functional.soft_cross_entropy(logits, target)
+        loss = targets.soft_cross_entropy(logits, target)
         run.log(cross_entropy=loss)
-        return loss if warm else loss + self.prior * functional.prior_kl(torch.softmax(logits, 1))
+        return loss if warm else loss + self.prior * targets.prior_kl(torch.softmax(logits, 1))
 
     def corrected(self, run: Run, i: int, x: Tensor, given: Tensor, trust: Tensor) -> Tensor:
         """Targets ``(1 - w) y + w z`` with ``w = 1 - trust`` (section 3.2), z the prediction of the unmixed sample."""
         (guess,) = run.probs(i, [x], training=True)
         if self.dynamic:
-            guess = functional.sharpen(guess, self.temperature(run))
+            guess = targets.sharpen(guess, self.temperature(run))
         elif self.hard:
-            guess = functional.one_hot(guess.argmax(1), guess.shape[1])
+            guess = targets.one_hot(guess.argmax(1), guess.shape[1])
         return given.lerp(guess, (1 - trust).unsqueeze(1))
 
     def temperature(self, run: Run) -> float:
         """Of the predictions in the dynamic form: from 1 at the end of warm-up to 0.001."""
         begin, end = self.warmup_epochs(run), 2 / 3 * run.plan.epochs
-        return 1 - 0.999 * functional.ramp(run.epoch, begin, end - begin)
+        return 1 - 0.999 * targets.ramp(run.epoch, begin, end - begin)
 
     def clean_prob(self, run: Run) -> Tensor:
         """One minus the posterior of the high-loss component at the end of the last epoch."""

@@ -22,9 +22,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from codivide import functional, inside
-from codivide.engine import Batch, Run
 from codivide.methods._semi_supervised import SemiSupervised
+from codivide.train import layers, targets
+from codivide.train.run import Batch, Run
 
 
 @dataclass
@@ -46,8 +46,8 @@ class MeanTeacher(SemiSupervised):
 
     def unlabelled_loss(self, run: Run, unknown: Batch, weight: float) -> Tensor:
         """``w(t) ||p(x') - p_teacher(x'')||^2 / C``; no gradient goes to the teacher."""
-        with inside.untracked(run.averages[0]):
+        with layers.untracked(run.averages[0]):
             target = run.probs(0, unknown.x[1:], training=True, average=True)[0]
-        loss = functional.squared_error(self.logits(run, unknown.x[0]), target)
+        loss = targets.squared_error(self.logits(run, unknown.x[0]), target)
         run.log(loss_u=loss, weight=weight)
         return weight * loss

@@ -27,9 +27,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from codivide import functional, mentor, semi
-from codivide.engine import Batch, Run
+from codivide.methods import _mentor_net
 from codivide.methods._mentor import Mentored
+from codivide.train import mixmatch, targets
+from codivide.train.run import Batch, Run
 
 
 @dataclass
@@ -65,7 +66,7 @@ class MentorMix(Mentored):
         for batch in run.batches(run.data.y >= 0):
             with torch.no_grad():
                 losses = run.observe(batch, run.logits(0, batch.x[0]))
-            run.remember(mentor.LOSSES)[batch.id] = losses
+            run.remember(_mentor_net.LOSSES)[batch.id] = losses
             mixed = self.mixed_losses(run, batch, self.weights(run, batch, losses))
             weights = self.weights(run, batch, mixed, ".mixed") if self.second_weighting else torch.ones_like(losses)
             loss = (weights * mixed).mean()
@@ -76,11 +77,11 @@ class MentorMix(Mentored):
     def mixed_losses(self, run: Run, batch: Batch, weights: Tensor) -> Tensor:
         """Cross-entropy ``[B]`` of each sample mixed with a partner drawn by weight (steps 2 and 3)."""
         partner = self.partners(weights, run.gen)
-        larger = torch.tensor([semi.mix_share(self.alpha, run.gen) for _ in partner]).to(weights)
+        larger = torch.tensor([mixmatch.mix_share(self.alpha, run.gen) for _ in partner]).to(weights)
         share = weights * larger + (1 - weights) * (1 - larger)
-        given = functional.one_hot(batch.y, len(run.data.classes))
-        x, target = functional.mixup(batch.x[0], given, share, partner)
-        return functional.soft_losses(run.logits(0, x), target)
+        given = targets.one_hot(batch.y, len(run.data.classes))
+        x, target = targets.mixup(batch.x[0], given, share, partner)
+        return targets.soft_losses(run.logits(0, x), target)
 
     def partners(self, weights: Tensor, generator: torch.Generator) -> Tensor:
         """A partner ``[B]`` for each sample, drawn with replacement by ``softmax(weights / temperature)``."""

@@ -12,7 +12,7 @@ batches); a batch without a weight above 0 makes no step, not even of momentum; 
 is scaled by the mean weight). The mentor's inputs go through ``sign(x) log(1 + |x|)``, and the share of training is a
 number, not a row of a table of 100, of which a short run would train few. "learned" is fitted with cross-entropy to the
 predefined weights of the run's own losses at the end of burn-in and after 21 % and 75 % of the epochs (theirs: a
-grid fixed in advance). Data hold no trusted labels: a data-driven mentor is fitted elsewhere (``codivide.mentor``)
+grid fixed in advance). Data hold no trusted labels: a data-driven mentor is fitted elsewhere (``_mentor_net``)
 and named by its file.
 """
 
@@ -21,9 +21,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from codivide import mentor
-from codivide.engine import Run
+from codivide.methods import _mentor_net
 from codivide.methods._mentor import Mentored
+from codivide.train.run import Run
 
 
 @dataclass
@@ -40,7 +40,7 @@ class MentorNet(Mentored):
         self.prepare(run)
         for batch in run.batches(run.data.y >= 0):
             losses = run.observe(batch, run.logits(0, batch.x[0]))
-            run.remember(mentor.LOSSES)[batch.id] = losses.detach()
+            run.remember(_mentor_net.LOSSES)[batch.id] = losses.detach()
             weights = self.weights(run, batch, losses)
             loss = (weights * losses).mean()
             run.log(loss=loss)

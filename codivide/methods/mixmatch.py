@@ -21,9 +21,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from codivide import functional, inside, semi
-from codivide.engine import Batch, Run
 from codivide.methods._semi_supervised import SemiSupervised
+from codivide.train import layers, mixmatch, targets
+from codivide.train.run import Batch, Run
 
 
 @dataclass
@@ -63,7 +63,7 @@ class MixMatch(SemiSupervised):
     def weight_now(self, run: Run) -> float:
         """lambda_U at this moment."""
         epochs = self.rampup_images * 1024 / (self.steps_of(run) * run.plan.batch_size)
-        return self.weight * functional.ramp(run.progress, 0, min(epochs, self.rampup * run.plan.epochs))
+        return self.weight * targets.ramp(run.progress, 0, min(epochs, self.rampup * run.plan.epochs))
 
     def epoch(self, run: Run) -> None:
         """The steps, then a look at every labelled sample as it is."""
@@ -72,16 +72,16 @@ class MixMatch(SemiSupervised):
 
     def guess(self, run: Run, unknown: Batch) -> Tensor:
         """``Sharpen(mean over K views of p, T)``, one target for all views of a sample (algorithm 1, lines 7 and 8)."""
-        with inside.untracked(run.nets[0]):
-            return semi.guess(run.probs(0, unknown.x, training=True), self.temperature)
+        with layers.untracked(run.nets[0]):
+            return mixmatch.guess(run.probs(0, unknown.x, training=True), self.temperature)
 
     def pair_loss(self, run: Run, known: Batch, unknown: Batch) -> Tensor:
         """``L_X + lambda_U L_U`` on the mixed batch (eq. 3 to 5)."""
-        target = functional.one_hot(known.y, len(run.data.classes))
+        target = targets.one_hot(known.y, len(run.data.classes))
         guess = self.guess(run, unknown)
-        mixed = semi.mixmatch(known.x, target, unknown.x, guess, self.alpha, run.gen, per_sample=True)
+        mixed = mixmatch.mixmatch(known.x, target, unknown.x, guess, self.alpha, run.gen, per_sample=True)
         batches = round(len(mixed.x) / len(known.id)) if self.interleave else 1
-        loss = semi.mixmatch_loss(semi.interleave(lambda x: run.logits(0, x), mixed.x, batches), mixed)
+        loss = mixmatch.mixmatch_loss(mixmatch.interleave(lambda x: run.logits(0, x), mixed.x, batches), mixed)
         run.log(loss=loss.labelled)
         if not len(unknown.id):
             return loss.labelled

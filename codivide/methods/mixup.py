@@ -26,9 +26,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from codivide import functional, inside, mixing
-from codivide.engine import Batch, Method, Run
-from codivide.errors import InputError
+from codivide.core.errors import InputError
+from codivide.train import layers, mixing, targets
+from codivide.train.run import Batch, Method, Run
 
 
 @dataclass
@@ -70,7 +70,7 @@ class Mixup(Method):
     def start(self, run: Run) -> None:
         """Find the neighbours of every labelled sample, where they are the partners."""
         super().start(run)
-        parts = len(inside.layers(run.nets[0]))
+        parts = len(layers.layers(run.nets[0]))
         if self.layer > parts:
             raise InputError(f"layer is {self.layer}, but this network has {parts} layers")
         if self.neighbours:
@@ -95,10 +95,10 @@ class Mixup(Method):
         """``H(sum_j l_j y_j, p(sum_j l_j x_j))``, the shares ``l`` from Beta or Dirichlet."""
         pool, rows = self.partners(run, batch)
         shares = mixing.shares(self.alpha, rows.shape[1], run.gen, len(rows) if self.per_sample else 1)
-        given = functional.one_hot(pool.y, len(run.data.classes))
+        given = targets.one_hot(pool.y, len(run.data.classes))
         target = mixing.combine(given, rows, shares if self.mix_labels else mixing.largest(shares))
         logits = self.mixed_logits(run, i, pool.x[0], rows, shares)
-        return functional.soft_cross_entropy(logits, functional.smooth(target, self.label_smoothing))
+        return targets.soft_cross_entropy(logits, targets.smooth(target, self.label_smoothing))
 
     def partners(self, run: Run, batch: Batch) -> tuple[Batch, Tensor]:
         """A pool of samples, the batch first, and which of its rows ``[B, samples]`` are mixed."""

@@ -17,9 +17,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from codivide import functional
-from codivide.engine import Batch, Run
 from codivide.methods._semi_supervised import SemiSupervised
+from codivide.train import targets
+from codivide.train.run import Batch, Run
 
 
 @dataclass
@@ -42,6 +42,6 @@ class PiModel(SemiSupervised):
     def unlabelled_loss(self, run: Run, unknown: Batch, weight: float) -> Tensor:
         """``w(t) ||p(x') - p(x'')||^2 / C``."""
         first, second = (self.logits(run, x) for x in unknown.x)
-        loss = functional.squared_error(first, torch.softmax(second, 1))
+        loss = targets.squared_error(first, torch.softmax(second, 1))
         run.log(loss_u=loss, weight=weight)
         return weight * loss

@@ -26,9 +26,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from codivide import divide, functional, inside, semi
-from codivide.engine import Batch, Run
 from codivide.methods._warm_up import WarmUp
+from codivide.noise import mixtures, selections
+from codivide.train import layers, mixmatch, targets
+from codivide.train.run import Batch, Run
 
 
 @dataclass
@@ -79,7 +80,7 @@ class ProMix(WarmUp):
         super().start(run)
         classes = len(run.data.classes)
         for i in range(self.nets):
-            width = inside.last_linear(run.nets[i]).in_features
+            width = layers.last_linear(run.nets[i]).in_features
             run.attach(f"head.{i}", partial(nn.Linear, width, classes))
             run.remember(f"given_prob.{i}", fill=torch.nan)
             run.remember(f"means.{i}", 2, classes, fill=1 / classes, per_sample=False)
@@ -87,7 +88,7 @@ class ProMix(WarmUp):
     def ramp(self, run: Run, times: float = 1.0) -> float:
         """Rise from 0 to 1 over the ramp, or over so many times its length."""
         length = run.plan.epochs / 12 if self.rampup is None else self.rampup
-        return functional.ramp(run.progress, 0, times * length)
+        return targets.ramp(run.progress, 0, times * length)
 
     def select_and_learn(self, run: Run) -> None:
         """Select small losses, then train both networks on the same batches of all samples."""
@@ -100,10 +101,10 @@ class ProMix(WarmUp):
     def select(self, run: Run, i: int) -> Tensor:
         """Base set ``[N]`` of network ``i``: of every class the same number of labels with the smallest losses."""
         given = run.data.y
-        losses = run.measure(i, lambda logits, batch: functional.sample_loss(logits, batch.y))
+        losses = run.measure(i, lambda logits, batch: targets.sample_loss(logits, batch.y))
         run.remember(f"given_prob.{i}")[given >= 0] = torch.exp(-losses[given >= 0]).nan_to_num(0)
         share = self.rho_start + (self.rho - self.rho_start) * self.ramp(run)
-        return run.pin(divide.small_loss(losses, given, len(run.data.classes), share))
+        return run.pin(selections.small_loss(losses, given, len(run.data.classes), share))
 
     def batch_loss(self, run: Run, batch: Batch, base: list[Tensor]) -> Tensor:
         """Add matched and agreed samples of a batch to the base sets; the sum of both networks' losses."""
@@ -113,11 +114,11 @@ class ProMix(WarmUp):
         total = weak[0].new_zeros(())
         for i in range(self.nets):
             means = run.remember(f"means.{i}")
-            kept = base[i] | divide.matched(probs[i], batch.y, self.tau)
-            own = functional.debias(weak[i], means[0], self.debias_guess).argmax(1)
-            target = functional.one_hot(torch.where(kept, batch.y, own), len(run.data.classes))
+            kept = base[i] | selections.matched(probs[i], batch.y, self.tau)
+            own = targets.debias(weak[i], means[0], self.debias_guess).argmax(1)
+            target = targets.one_hot(torch.where(kept, batch.y, own), len(run.data.classes))
             if run.plan.epochs - run.epoch <= (run.plan.epochs * 5 / 12 if self.agreement is None else self.agreement):
-                kept = kept | divide.agreed(probs[0], probs[1], kept, self.tau, self.agreement_share)
+                kept = kept | selections.agreed(probs[0], probs[1], kept, self.tau, self.agreement_share)
             total = total + self.net_loss(run, i, batch.x[0], seen[i], target, kept)
             run.log(**{f"selected_{i}": kept.float().mean()})
             for mean, part in zip(means, (kept, ~kept), strict=True):
@@ -129,22 +130,22 @@ class ProMix(WarmUp):
         """Both heads on the selected samples (weak, strong, mixed), the auxiliary one on guesses for the rest."""
         (logits, features), head, weight = seen, run.attached[f"head.{i}"].net, self.ramp(run)
         mean, mean_rest = run.remember(f"means.{i}")
-        margin = partial(functional.debias, mean=mean, strength=-self.debias_loss)
+        margin = partial(targets.debias, mean=mean, strength=-self.debias_loss)
         auxiliary, rows = head(features), kept.nonzero().flatten()
-        guess = torch.softmax(functional.debias(logits[: len(x)].detach(), mean_rest, self.debias_guess), 1)
-        rest = functional.debias(auxiliary, mean_rest, -self.debias_loss)
-        loss_u = functional.two_view_loss(rest, functional.sharpen(guess, self.temperature), ~kept, weight)
+        guess = torch.softmax(targets.debias(logits[: len(x)].detach(), mean_rest, self.debias_guess), 1)
+        rest = targets.debias(auxiliary, mean_rest, -self.debias_loss)
+        loss_u = targets.two_view_loss(rest, targets.sharpen(guess, self.temperature), ~kept, weight)
         loss = self.lambda_u * self.ramp(run, 2) * loss_u
         for out in (logits, auxiliary):
-            loss = loss + functional.two_view_loss(margin(out), target, kept, weight)
+            loss = loss + targets.two_view_loss(margin(out), target, kept, weight)
         if len(rows) > 1:
-            mixed = semi.mixmatch([x[rows]], target[rows], (), target[:0], self.alpha, run.gen)
+            mixed = mixmatch.mixmatch([x[rows]], target[rows], (), target[:0], self.alpha, run.gen)
             logits, features = run.features(i, mixed.x)
             for out in (logits, head(features)):
-                loss = loss + weight * functional.soft_cross_entropy(margin(out), mixed.target)
+                loss = loss + weight * targets.soft_cross_entropy(margin(out), mixed.target)
         return loss
 
     def judge(self, run: Run) -> Tensor:
         """The mixture on the mean probability of the given label."""
         mean = torch.stack([run.remember(f"given_prob.{i}") for i in range(self.nets)]).mean(0)
-        return divide.gmm(-mean).clean_prob.where(run.data.y >= 0, torch.nan)
+        return mixtures.gmm(-mean).clean_prob.where(run.data.y >= 0, torch.nan)

@@ -18,9 +18,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from codivide import functional
-from codivide.engine import Batch, Run
 from codivide.methods._semi_supervised import SemiSupervised
+from codivide.train import targets
+from codivide.train.run import Batch, Run
 
 
 @dataclass
@@ -43,6 +43,6 @@ class PseudoLabel(SemiSupervised):
         """``w(t) mean of 1[max p >= threshold] H(argmax p, p)``."""
         logits = self.logits(run, unknown.x[0])
         probs = torch.softmax(logits.detach(), 1)
-        loss = functional.pseudo_label_loss(logits, probs, self.threshold)
+        loss = targets.pseudo_label_loss(logits, probs, self.threshold)
         run.log(loss_u=loss, weight=weight, sure=(probs.amax(1) >= self.threshold).float().mean())
         return weight * loss

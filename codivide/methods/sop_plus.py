@@ -18,9 +18,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from codivide import functional
-from codivide.engine import Batch, Run
 from codivide.methods._over_parameterised import OverParameterised
+from codivide.train import targets
+from codivide.train.run import Batch, Run
 
 
 @dataclass
@@ -54,5 +54,5 @@ class SOPPlus(OverParameterised):
         """``L_SOP + lambda_C KL(p_weak || p_strong) + lambda_B KL(uniform || mean p)``; both views are one forward."""
         weak, strong = run.logits(0, torch.cat(batch.x)).chunk(2)
         loss = self.fit_noise(run, batch, weak, u, v)
-        loss = loss + self.consistency * functional.prediction_kl(weak, strong)
-        return loss + self.balance * functional.prior_kl(torch.softmax(weak, 1))
+        loss = loss + self.consistency * targets.prediction_kl(weak, strong)
+        return loss + self.balance * targets.prior_kl(torch.softmax(weak, 1))

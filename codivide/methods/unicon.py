@@ -26,9 +26,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from codivide import divide, functional, inside, semi
-from codivide.engine import Batch, Run
 from codivide.methods._warm_up import WarmUp
+from codivide.noise import selections
+from codivide.train import layers, mixmatch, targets
+from codivide.train.run import Batch, Run
 
 
 @dataclass
@@ -77,7 +78,7 @@ class UNICON(WarmUp):
         run.remember("divergence", fill=torch.nan)
         run.remember("kept", dtype=torch.bool)
         for i in range(self.nets):
-            width = inside.last_linear(run.nets[i]).in_features
+            width = layers.last_linear(run.nets[i]).in_features
             run.attach(f"projection.{i}", partial(self.head, width))
 
     def head(self, width: int) -> nn.Module:
@@ -95,10 +96,10 @@ class UNICON(WarmUp):
 
         def divergence(logits: Tensor, batch: Batch) -> Tensor:
             mean = (torch.softmax(logits, 1) + run.probs(1, batch.x)[0]) / 2
-            return functional.jensen_shannon(mean, functional.one_hot(batch.y, classes))
+            return targets.jensen_shannon(mean, targets.one_hot(batch.y, classes))
 
         found = run.measure(0, divergence)[given]
-        selection = divide.class_balanced(found, run.data.y[given], classes, tau=self.tau, d_mu=self.d_mu)
+        selection = selections.class_balanced(found, run.data.y[given], classes, tau=self.tau, d_mu=self.d_mu)
         run.remember("divergence")[given] = found.nan_to_num(1)
         run.remember("kept")[given] = selection.kept
         run.pin(run.remember("divergence"), 0.0)
@@ -114,20 +115,20 @@ class UNICON(WarmUp):
     def mixed_loss(self, run: Run, i: int, known: Batch, unknown: Batch) -> Tensor:
         """Co-guess, co-refine, mix; ``L = L_X + lambda_u L_U + lambda_r L_reg + lambda_c L_C`` on a pair of batches."""
         own = run.probs(i, [*unknown.x[:2], *known.x[:2]], training=True)
-        target_u = semi.guess([*own[:2], *run.probs(1 - i, unknown.x[:2])], self.temperature)
+        target_u = mixmatch.guess([*own[:2], *run.probs(1 - i, unknown.x[:2])], self.temperature)
         divergence = run.remember("divergence")[known.id]
         weight = torch.where(divergence < 0.5, 1.0, 1 - divergence)
-        given = functional.one_hot(known.y, target_u.shape[1])
-        target_x = semi.refine(given, weight, own[2:], self.temperature)
-        mixed = semi.mixmatch(known.x[2:], target_x, unknown.x[2:], target_u, self.alpha, run.gen)
-        parts = semi.mixmatch_loss(run.logits(i, mixed.x), mixed, self.prior)
+        given = targets.one_hot(known.y, target_u.shape[1])
+        target_x = mixmatch.refine(given, weight, own[2:], self.temperature)
+        mixed = mixmatch.mixmatch(known.x[2:], target_x, unknown.x[2:], target_u, self.alpha, run.gen)
+        parts = mixmatch.mixmatch_loss(run.logits(i, mixed.x), mixed, self.prior)
         loss = parts.labelled + parts.prior
         run.log(loss=parts.labelled)
         if len(unknown.id):
             _, features = run.features(i, torch.cat(unknown.x[2:]))
             first, second = run.attached[f"projection.{i}"].net(features).chunk(2)
-            contrast = functional.contrast(first, second, self.contrast_temperature)
-            lambda_u = self.lambda_u * functional.ramp(run.progress, self.warmup_epochs(run), self.rampup)
+            contrast = targets.contrast(first, second, self.contrast_temperature)
+            lambda_u = self.lambda_u * targets.ramp(run.progress, self.warmup_epochs(run), self.rampup)
             run.log(loss_u=parts.unlabelled, lambda_u=lambda_u, loss_c=contrast)
             loss = loss + lambda_u * parts.unlabelled + self.lambda_c * contrast
         return loss

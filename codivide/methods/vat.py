@@ -29,9 +29,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from codivide import functional, inside, semi
-from codivide.engine import Batch, Run
 from codivide.methods._semi_supervised import SemiSupervised
+from codivide.train import layers, mixmatch, targets
+from codivide.train.run import Batch, Run
 
 
 @dataclass
@@ -64,8 +64,8 @@ class VAT(SemiSupervised):
         """``w(t) KL(p(x) || p(x + r)) + w_H H(p(x))``; the divergence has no gradient in ``p(x)``."""
         x = unknown.x[0]
         logits = self.logits(run, x)
-        loss = functional.prediction_kl(logits, self.logits(run, x + self.step(run, x)))
-        entropy = -functional.confidence_penalty(logits)
+        loss = targets.prediction_kl(logits, self.logits(run, x + self.step(run, x)))
+        entropy = -targets.confidence_penalty(logits)
         run.log(loss_u=loss, weight=weight, entropy=entropy)
         return weight * loss + self.entropy * entropy
 
@@ -74,8 +74,8 @@ class VAT(SemiSupervised):
         net = run.nets[0]
         radius = self.radius(x)
         probe = radius / 10 if self.xi is None else self.xi
-        with inside.steady(net):
-            return semi.adversarial(net, x, radius, probe, run.gen, self.iterations)
+        with layers.steady(net):
+            return mixmatch.adversarial(net, x, radius, probe, run.gen, self.iterations)
 
     def radius(self, x: Tensor) -> float:
         """Eps for inputs like these."""

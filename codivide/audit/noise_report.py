@@ -1,0 +1,168 @@
+"""``noise_report`` of whatever is at hand: features, probabilities, the folder of a run, a classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+
+from codivide.core.errors import InputError
+from codivide.core.types import UNLABELLED
+from codivide.data.arrays import from_arrays
+from codivide.data.loaded import Loaded
+from codivide.data.options import ReadOptions
+from codivide.data.rows import SparseRows
+from codivide.data.sources import load
+from codivide.noise.rates import MOST_ROWS
+from codivide.noise.report import LEARNED, Material, NoiseReport, estimate, scaled
+from codivide.runs.folder import PREDICTIONS, is_run
+from codivide.train.model_file import Classifier
+
+_MOST_PIXELS = 1_024  # values of an image that a linear classifier is asked to judge
+
+
+def noise_report(
+    X_or_run: Any,
+    y: Any = None,
+    *,
+    pred_probs: Any = None,
+    folds: int = 5,
+    limit: int = MOST_ROWS,
+    replicates: int = 20,
+    seed: int = 0,
+    unlabelled: int | None = UNLABELLED,
+) -> NoiseReport:
+    """Estimate how many labels are wrong, which way, and how far the estimate can be trusted.
+
+    Args:
+        X_or_run: features ``[N, D]`` (dense, sparse or a data frame; images of at most 1,024 values count as
+            features), a path or name of such data (or what was loaded from it), the folder of a finished run, an
+            ``Outcome``, or a fitted
+            ``NoisyLabelClassifier``; None with ``pred_probs``.
+        y: given labels ``[N]`` of an array or of ``pred_probs``; missing where unlabelled.
+        pred_probs: cross-fitted probabilities ``[N, C]`` in the order of the sorted classes, instead of features. Ones
+            of a classifier that was trained on the same rows hide the noise.
+        folds: of the cross-fitting, at least 2.
+        limit: rows that the estimate rests on at most, drawn at random; at least 10.
+        replicates: bootstrap samples behind the interval, at least 2.
+        seed: of all that is random.
+        unlabelled: the label that means "no label"; None: there is none.
+
+    Returns:
+        The report; the same input and seed give the same one.
+
+    Raises:
+        InputError: the message says what is wrong and what to do.
+    """
+    material = _material(X_or_run, y, pred_probs, ReadOptions(unlabelled=unlabelled))
+    return estimate(material, folds=folds, limit=limit, replicates=replicates, seed=seed)
+
+
+@runtime_checkable
+class Trained(Protocol):
+    """What a run gives back (``fit.job.Outcome``): evidence of its samples, and the classifier."""
+
+    evidence: Mapping[str, Any]
+    model: Classifier
+
+
+@runtime_checkable
+class Estimator(Protocol):
+    """``NoisyLabelClassifier``, which has ``evidence_`` and ``classes_`` once it is fitted."""
+
+    def audit(self) -> Any:
+        """What is wrong with the labels."""
+
+    def fit(self, X: Any, y: Any) -> Any:
+        """Train, and judge every label."""
+
+
+def _material(source: Any, y: Any, pred_probs: Any, options: ReadOptions) -> Material:
+    if pred_probs is not None:
+        if source is not None:
+            raise InputError("give features or pred_probs, not both (noise_report(None, y, pred_probs=...))")
+        return _from_probs(pred_probs, y, options)
+    if isinstance(source, Trained):
+        names = [str(name) for name in source.model.classes]
+        return _from_run(source.evidence, names)
+    if isinstance(source, Estimator):
+        evidence, classes = getattr(source, "evidence_", None), getattr(source, "classes_", ())
+        if evidence is None:
+            raise InputError(f"the {type(source).__name__} is not fitted; call fit first")
+        return _from_run(evidence, [str(name) for name in classes])
+    if isinstance(source, str | Path) and is_run(Path(source)):
+        return _from_folder(Path(source))
+    return _from_data(source if isinstance(source, Loaded) else load(source, y, options=options))
+
+
+def _from_data(loaded: Loaded) -> Material:
+    """Features of a table, or the pixels of small images."""
+    if int(np.prod(loaded.x.shape)) > _MOST_PIXELS and len(loaded.x.shape) > 1:
+        raise InputError(
+            f"{loaded.name} holds images of {' x '.join(map(str, loaded.x.shape))}: a linear classifier learns "
+            "too little from pixels; train first (codivide fit) and report on its folder, or pass an encoder's features"
+        )
+    if isinstance(loaded.x, SparseRows):
+        features: Any = loaded.x.data
+    else:
+        features = loaded.x[torch.arange(len(loaded.x))].reshape(len(loaded.x), -1).numpy()
+    return Material(loaded.y, [str(name) for name in loaded.classes], "features", features=features)
+
+
+def _from_probs(pred_probs: Any, y: Any, options: ReadOptions) -> Material:
+    try:
+        probs = np.asarray(pred_probs, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"pred_probs are no numbers: {error}") from None
+    if probs.ndim != 2 or probs.shape[1] < 2:
+        raise InputError(f"pred_probs has shape {probs.shape}; it must be [samples, classes]")
+    bad = ~(np.isfinite(probs).all(1) & (probs >= 0).all(1) & (abs(probs.sum(1) - 1) < 1e-3))
+    if bad.any():
+        row = int(bad.argmax())
+        raise InputError(f"row {row} of pred_probs is no distribution: {np.round(probs[row], 4).tolist()[:10]}")
+    loaded = from_arrays(probs, y, options=options)
+    names = [str(name) for name in loaded.classes]
+    given = loaded.y
+    if len(names) != probs.shape[1]:  # class numbers, of which some may not occur
+        values = np.asarray(loaded.classes)
+        if values.dtype.kind not in "iu" or values.min() < 0 or values.max() >= probs.shape[1]:
+            raise InputError(f"pred_probs has {probs.shape[1]} columns, the labels {len(names)} classes")
+        given = np.where(given >= 0, values[given], UNLABELLED).astype(np.int64)
+        names = [str(number) for number in range(probs.shape[1])]
+    return Material(given, names, "probabilities", probs=probs)
+
+
+def _from_folder(run: Path) -> Material:
+    """What a finished run left in ``predictions.npz``."""
+    path = run / PREDICTIONS
+    if not path.is_file():
+        raise InputError(f"{run} holds no {PREDICTIONS}: the run is unfinished, or recorded nothing (fit without "
+                         "--no-record-learning)")  # fmt: skip
+    try:
+        with np.load(path, allow_pickle=False) as held:
+            arrays = {name: held[name] for name in held.files}
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from None
+    if "given" not in arrays:
+        raise InputError(f"{path} is of an older version and holds no given labels; run fit again")
+    return _from_run(arrays, arrays["classes"].tolist())
+
+
+def _from_run(held: Mapping[str, Any], names: Sequence[str]) -> Material:
+    """Averaged probabilities; where a run kept none (too many classes), the shares of its votes over the epochs."""
+    if "probs" in held:
+        probs = np.asarray(held["probs"], dtype=np.float64)
+    else:
+        votes = np.asarray(held["predictions"])
+        probs = np.zeros((votes.shape[1], len(names)))
+        for vote in votes:
+            probs[np.arange(len(vote)), vote] += 1
+    given = np.asarray(held["given"], dtype=np.int64)
+    losses = np.asarray(held["mean_loss"], dtype=np.float64)
+    usable = np.isfinite(losses[given >= 0]).all()
+    learned = None if "held_out" in held else 0.0 if held.get("set_aside", False) else LEARNED
+    witnessed = bool(held.get("witnessed", False))
+    return Material(given, names, "run", None, scaled(probs), losses if usable else None, learned, witnessed)

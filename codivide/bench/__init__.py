@@ -1,0 +1,1 @@
+"""Experiments: recipes as rows of data, and the runner that shares them among processes."""

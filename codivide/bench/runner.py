@@ -1,0 +1,283 @@
+"""Recipe and seed in, a small JSON result out; results in, tables out. Nothing in a table is ever typed.
+
+Work is a queue of (recipe, seed) that any number of processes may share: each takes what nobody holds, goes on from
+a checkpoint where there is one, and leaves one result file. A result that is there is not computed again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from fnmatch import fnmatchcase
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from codivide.bench.recipes import RECIPES, Recipe
+from codivide.core.errors import InputError, unknown
+from codivide.core.files import write_text
+from codivide.data.experiment import hold_out, keep_labels, part, spoil
+from codivide.data.loaded import Loaded
+from codivide.data.options import ReadOptions
+from codivide.data.sources import load
+from codivide.fit.choose_run import begun, execute
+from codivide.fit.job import Job, build_method, default_plan
+from codivide.methods.features.options import unset
+from codivide.train.run import Run
+
+RESULTS = Path("results") / "recipes"
+_CURVE = (
+    *("epoch", "seconds", "loss", "test_accuracy", "recovery_accuracy"),
+    *("clean_correct", "wrong_correct", "wrong_memorised", "given_agreement"),
+)
+
+Progress = Callable[[Run | None, Mapping[str, Any]], None]
+Begin = Callable[[Recipe, int, int], Progress]
+Result = dict[str, Any]
+
+
+def find(pattern: str) -> list[Recipe]:
+    """Recipes whose name is, or matches, a pattern such as ``first/*``, in their order; InputError when none does."""
+    found = [recipe for name, recipe in RECIPES.items() if fnmatchcase(name, pattern)]
+    if not found:
+        raise unknown("recipe", pattern, RECIPES)
+    return found
+
+
+def result_path(name: str, seed: int, results: Path) -> Path:
+    """Where the result of a recipe and seed lies."""
+    return results / f"{name}_s{seed}.json"
+
+
+def data_of(recipe: Recipe, seed: int) -> Loaded:
+    """The recipe's data: its part of the samples, with its noise, then its number of labels. The seed draws all."""
+    loaded = load(recipe.data, options=ReadOptions(augment=recipe.augment))
+    noisy = spoil(part(loaded, recipe.limit, seed), recipe.noise or None, seed)
+    return keep_labels(noisy, recipe.labels_per_class, seed)
+
+
+def run(recipe: Recipe, seed: int, folder: Path, loaded: Loaded | None = None, begin: Begin | None = None) -> Result:
+    """Train one recipe with one seed, or go on with it.
+
+    Args:
+        recipe: what to train.
+        seed: of the part of the data, of the noise and of the training.
+        folder: of the run; a checkpoint in it is gone on from.
+        loaded: data instead of the recipe's own (see ``tune``).
+        begin: called with recipe, seed and epochs; returns what is called after every epoch.
+
+    Returns:
+        The summary of the run with recipe, seed, published numbers and the curve over epochs.
+    """
+    loaded = data_of(recipe, seed) if loaded is None else loaded
+    method = build_method(recipe.method, **recipe.hyper)
+    plan = default_plan(len(loaded.y), method, **{**recipe.plan, "seed": seed})
+    origin = {"recipe": recipe.name, "data": recipe.data, "noise": recipe.noise, "limit": recipe.limit}
+    origin |= {"labels_per_class": recipe.labels_per_class}
+    named = {**recipe.plan, "net": recipe.net, "dropout": recipe.dropout, "augment": recipe.augment}
+    left_open = unset({**named, "evaluate_every": recipe.evaluate_every})
+    job = Job(method, plan, recipe.net, recipe.dropout, origin, evaluate_every=recipe.evaluate_every, open=left_open)
+    shown = None if begin is None else lambda name, epochs: begin(recipe, seed, epochs)
+    outcome = execute(job, loaded, folder, resume=begun(folder), begin=shown)
+    curve = [{name: row[name] for name in _CURVE if name in row} for row in outcome.history]
+    return {"recipe": asdict(recipe), "seed": seed, **outcome.summary, "curve": curve}
+
+
+def work(
+    recipes: Sequence[Recipe], seeds: Iterable[int], results: Path, runs: Path, begin: Begin | None = None
+) -> list[Path]:
+    """Work through recipes and seeds, seed by seed; what has a result, or is held by another process, is left.
+
+    Returns:
+        The result files written, in order.
+
+    Raises:
+        InputError: one recipe or more could not be run; all others were.
+    """
+    written, failed = [], []
+    for seed, recipe in product(seeds, recipes):
+        target, folder = result_path(recipe.name, seed, results), runs / f"{recipe.name}_s{seed}"
+        if target.exists():
+            continue
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(f"{folder}.lock", blocking=False):
+                if target.exists():  # another process has just finished it
+                    continue
+                result = run(recipe, seed, folder, begin=begin)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                write_text(target, json.dumps(result, indent=1, default=str) + "\n")
+                written.append(target)
+        except Timeout:  # held by another process
+            continue
+        except InputError as error:
+            failed.append(f"{recipe.name}, seed {seed}: {error}")
+    if failed:
+        raise InputError("\n".join(failed))
+    return written
+
+
+def tune(
+    recipe: Recipe,
+    grid: Mapping[str, Sequence[Any]],
+    seed: int,
+    results: Path,
+    runs: Path,
+    share: float = 0.1,
+    begin: Begin | None = None,
+) -> Path:
+    """Try every combination of a grid, judged by agreement with held-out GIVEN labels at the last epoch.
+
+    No true label and no test label is looked at. Note what this can resolve: with n held-out labels an accuracy a has
+    a standard error of sqrt(a (1 - a) / n), which the result states.
+
+    Args:
+        recipe: what to tune; its own hyper-parameters are kept where the grid does not name them.
+        grid: values by hyper-parameter of the method, or by field of the plan as "plan.lr".
+        seed: of everything random.
+        results: folder; the file is ``tune/NAME_sSEED.json`` in it.
+        runs: folder for the runs.
+        share: of the samples that is held out.
+        begin: as for ``run``.
+
+    Returns:
+        The file with every combination and the chosen one.
+    """
+    loaded = hold_out(data_of(recipe, seed), share, seed)
+    assert loaded.test is not None
+    tried = []
+    for values in product(*grid.values()):
+        setting = dict(zip(grid, values, strict=True))
+        hyper = {name: value for name, value in setting.items() if not name.startswith("plan.")}
+        plan = {name[5:]: value for name, value in setting.items() if name.startswith("plan.")}
+        label = ",".join(f"{name}={value}" for name, value in setting.items()) or "default"
+        row = replace(
+            recipe,
+            name=f"tune/{recipe.name}/{label}",
+            hyper={**recipe.hyper, **hyper},
+            plan={**recipe.plan, **plan},
+        )
+        result = run(row, seed, runs / f"{row.name}_s{seed}", loaded, begin)
+        tried.append({"setting": setting, "agreement": result["test_accuracy"], "seconds": result["seconds"]})
+    best = max(tried, key=lambda entry: float(entry["agreement"]["last"]))
+    last = float(best["agreement"]["last"])
+    record = {
+        "recipe": asdict(recipe),
+        "seed": seed,
+        "held_out": len(loaded.test.y),
+        "standard_error": (last * (1 - last) / len(loaded.test.y)) ** 0.5,
+        "chosen": best["setting"],
+        "tried": tried,
+    }
+    target = result_path(f"tune/{recipe.name}", seed, results)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_text(target, json.dumps(record, indent=1, default=str) + "\n")
+    return target
+
+
+def read(recipe: Recipe, results: Path) -> list[Result]:
+    """Every result of a recipe, by seed."""
+    name = re.escape(Path(recipe.name).name)  # another row's name may go on with "_s"
+    paths = [p for p in results.glob(f"{recipe.name}_s*.json") if re.fullmatch(rf"{name}_s\d+\.json", p.name)]
+    return sorted((json.loads(path.read_text(encoding="utf-8")) for path in paths), key=lambda row: int(row["seed"]))
+
+
+def table(recipes: Sequence[Recipe], results: Path = RESULTS) -> str:
+    """A Markdown table, one line a recipe: means over seeds with standard deviations; unfinished ones say so.
+
+    Test accuracies in percent; "best" is the best evaluation on the test set, which peeks. Where a recipe reports the
+    median of the last 20 evaluations instead of the last one, the cell says so.
+    """
+    lines = [
+        "| recipe | seeds | last | best | recovery | detection AUROC | noise % | minutes | published last / best |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for recipe in recipes:
+        rows = read(recipe, results)
+        name = f"`{recipe.name.partition('/')[2]}`" + (
+            f" (oracle: {', '.join(recipe.oracle)})" if recipe.oracle else ""
+        )
+        last, best = (f"{recipe.published[key]:.1f}" if key in recipe.published else "-" for key in ("last", "best"))
+        last += f" ± {recipe.published['spread']:.1f}" if "spread" in recipe.published else ""
+        published = f"{last} / {best}"
+        if not rows:
+            lines.append(f"| {name} | not run | | | | | | | {published} |")
+            continue
+        cells = [
+            _spread([100 * row["test_accuracy"][recipe.report] for row in rows if "test_accuracy" in row])
+            + (" (median of 20)" if recipe.report == "last_20_median" else ""),
+            _spread([100 * row["test_accuracy"]["best"] for row in rows if "test_accuracy" in row]),
+            _spread([100 * row["suggestion_accuracy"] for row in rows if "suggestion_accuracy" in row]),
+            _spread([row["detection"]["auroc"] for row in rows if "auroc" in row.get("detection", {})], 3),
+            _spread([100 * row["noise"]["effective_rate"] for row in rows if "noise" in row]),
+            _spread([row["training_seconds"] / 60 for row in rows]),
+        ]
+        lines.append(f"| {name} | {len(rows)} | {' | '.join(cells)} | {published} |")
+    return "\n".join(lines)
+
+
+def _spread(values: Sequence[float], digits: int = 1) -> str:
+    if not values:
+        return "-"
+    mean = f"{statistics.fmean(values):.{digits}f}"
+    return f"{mean} ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else mean
+
+
+def method_page(method: str, results: Path = RESULTS) -> str:
+    """Every result of a method and, from the same groups, cross-entropy's, as Markdown; for its page."""
+    groups: dict[str, list[Recipe]] = {}
+    for recipe in RECIPES.values():
+        groups.setdefault(recipe.group, []).append(recipe)
+    parts = []
+    for group, recipes in groups.items():
+        own = [recipe for recipe in recipes if recipe.method == method]
+        if not any(read(recipe, results) for recipe in own):
+            continue
+        base = [recipe for recipe in recipes if recipe.name == f"{group}/cross_entropy" and recipe not in own]
+        first = own[0]
+        described = ", ".join(
+            text
+            for text in (
+                first.data,
+                first.noise,
+                f"{first.limit:,} images" if first.limit else "",
+                f"{first.labels_per_class} labels a class" if first.labels_per_class else "",
+                first.net,
+                f"{first.plan['epochs']} epochs" if "epochs" in first.plan else "",
+            )
+            if text
+        )
+        parts.append(f"**{group}**: {described}\n\n{table([*base, *own], results)}")
+    waiting = "Nothing has been measured yet."
+    return "\n\n".join(parts) + "\n\n" + _LEGEND if parts else waiting
+
+
+_LEGEND = (
+    "Test accuracy in percent, mean ± standard deviation over seeds; *best* is the best evaluation on the test set, "
+    "which peeks. *Recovery*: share of training labels that are right when replaced by the suggestions. *AUROC*: of "
+    "1 - p(clean) for finding wrong labels. Made by `codivide bench run`; the JSON files with commit, hardware and "
+    "versions lie in `results/recipes`."
+)
+
+
+def read_grid(items: Iterable[str]) -> dict[str, list[Any]]:
+    """``name=v1,v2`` entries as lists of numbers, booleans or words; InputError for another form."""
+    grid: dict[str, list[Any]] = {}
+    for item in items:
+        name, equals, values = item.partition("=")
+        if not equals or not values:
+            raise InputError(f"--grid {item}: write NAME=VALUE,VALUE, such as lambda_u=0,25")
+        grid[name] = [_value(text) for text in values.split(",")]
+    return grid
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text.lower() if text.lower() in ("true", "false") else text)
+    except ValueError:
+        return text

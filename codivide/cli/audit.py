@@ -1,0 +1,42 @@
+"""``codivide audit``: the page on which a person checks the labels of a run."""
+
+from __future__ import annotations
+
+import sys
+import webbrowser
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from codivide.cli.progress import err_console, out_console
+
+
+def audit(
+    run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="HTML file to write (default: RUN/report.html).")
+    ] = None,
+    limit: Annotated[
+        int,
+        typer.Option(min=1, help="Labels to check in the page itself; the rest goes into a folder beside it."),
+    ] = 1000,
+    open: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+) -> None:
+    """Make a page of the labels that look wrong, to be checked in a browser."""
+    from codivide.audit import facts, render
+    from codivide.runs.folder import REPORT
+
+    path = run / REPORT if out is None else out
+    if out is not None or run.is_dir():
+        render.check_target(path)
+    collected = facts.collect(run, limit=sys.maxsize)
+    written = render.write(collected, path, limit)
+    out_console.print(
+        f"{collected['issues_total']:,} of {collected['labelled']:,} labels look wrong", soft_wrap=True, highlight=False
+    )
+    out_console.print(f"report:  {path}", soft_wrap=True, highlight=False)
+    if len(written) > 1:
+        out_console.print(f"more:    {written[1].parent} (belongs to the report)", soft_wrap=True, highlight=False)
+    if open and not webbrowser.open(path.resolve().as_uri()):
+        err_console.print(f"no browser was found; open {path} in one", soft_wrap=True, highlight=False)

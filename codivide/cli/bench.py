@@ -1,0 +1,108 @@
+"""``codivide bench list | run | table | tune``: recipes, and the numbers they give."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from codivide.cli.progress import Display, err_console, out_console
+from codivide.core.errors import InputError
+
+if TYPE_CHECKING:
+    from codivide.bench.recipes import Recipe
+    from codivide.train.run import Run
+
+app = typer.Typer(help="Recipes: run them, tune them, and tabulate their results.", no_args_is_help=True)
+
+Pattern = Annotated[str, typer.Argument(help="A recipe's name, or a pattern such as 'first/*'.")]
+Results = Annotated[Path, typer.Option(help="Folder of the result files.")]
+Runs = Annotated[Path, typer.Option(help="Folder of the runs (checkpoints), not to be committed.")]
+
+
+@app.command("list")
+def list_recipes(pattern: Pattern = "*") -> None:
+    """List recipes with the published test accuracy in percent, at the last and at the best epoch."""
+    from codivide.bench import runner
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("recipe", no_wrap=True)
+    table.add_column("last / best", no_wrap=True)
+    table.add_column("data, network", overflow="fold")
+    for recipe in runner.find(pattern):
+        published = [f"{recipe.published[key]:g}" if key in recipe.published else "-" for key in ("last", "best")]
+        labels = f"{recipe.labels_per_class} labels a class" if recipe.labels_per_class else ""
+        oracle = f"(oracle: {', '.join(recipe.oracle)})" if recipe.oracle else ""
+        about = " ".join(word for word in (recipe.data, recipe.noise, labels, recipe.net, oracle) if word)
+        table.add_row(recipe.name, " / ".join(published) if recipe.published else "", about)
+    out_console.print(table)
+
+
+@app.command()
+def run(
+    pattern: Pattern,
+    seeds: Annotated[str, typer.Option(help="Numbers with commas.")] = "0",
+    results: Results = Path("results") / "recipes",
+    runs: Runs = Path("runs"),
+) -> None:
+    """Run recipes that have no result yet; several processes may share the work, and a killed one is gone on with."""
+    from codivide.bench import runner
+
+    numbers = _numbers(seeds)
+    with _shown() as begin:
+        written = runner.work(runner.find(pattern), numbers, results, runs, begin)
+    for path in written:
+        out_console.print(f"written: {path}", soft_wrap=True)
+    out_console.print(f"{len(written)} new results in {results}", soft_wrap=True)
+
+
+@app.command()
+def table(pattern: Pattern = "*", results: Results = Path("results") / "recipes") -> None:
+    """Print a Markdown table of the results."""
+    from codivide.bench import runner
+
+    typer.echo(runner.table(runner.find(pattern), results))
+
+
+@app.command()
+def tune(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name.")],
+    grid: Annotated[list[str], typer.Option(help="NAME=VALUE,VALUE: a hyper-parameter, or plan.lr and the like.")],
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    share: Annotated[float, typer.Option(help="Of the training samples to hold out.")] = 0.1,
+    results: Results = Path("results") / "recipes",
+    runs: Runs = Path("runs"),
+) -> None:
+    """Choose hyper-parameters by agreement with held-out given labels; no true or test label is used."""
+    from codivide.bench import runner
+
+    found = runner.find(recipe)
+    if len(found) > 1:
+        raise InputError(f"{recipe} matches {len(found)} recipes; tune one at a time")
+    with _shown() as begin:
+        path = runner.tune(found[0], runner.read_grid(grid), seed, results, runs, share, begin)
+    out_console.print(f"written: {path}", soft_wrap=True)
+
+
+@contextmanager
+def _shown() -> Iterator[Callable[[Recipe, int, int], Callable[[Run | None, Mapping[str, Any]], None]]]:
+    """What a bench calls at the beginning of each run, to show one progress bar after another."""
+    with ExitStack() as stack:
+
+        def begin(recipe: Recipe, seed: int, epochs: int) -> Callable[[Run | None, Mapping[str, Any]], None]:
+            stack.close()
+            err_console.print(f"{recipe.name}, seed {seed}", highlight=False)
+            return stack.enter_context(Display(epochs, recipe.method)).update
+
+        yield begin
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(word) for word in text.split(",")]
+    except ValueError:
+        raise InputError(f"--seeds {text}: give whole numbers with commas, such as 0,1,2") from None

@@ -1,0 +1,93 @@
+"""``codivide clean`` and ``codivide serve``: what a person does with a run."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from codivide.cli.progress import err_console, out_console
+from codivide.core.errors import InputError
+
+Run = Annotated[Path, typer.Argument(help="The folder of a finished run.")]
+NewClasses = Annotated[bool, typer.Option("--new-classes", help="Let a person's decisions name classes that are new.")]
+
+
+def clean(
+    run: Run,
+    out: Annotated[Path, typer.Option("--out", "-o", help="New folder for the cleaned data.")],
+    corrections: Annotated[
+        Path | None, typer.Option(help="corrections.csv: what a person decided; wins over both rules.")
+    ] = None,
+    drop_below: Annotated[
+        float | None,
+        typer.Option(help="Leave out labels whose p(clean) is below (0.1 if nothing else is asked for)."),
+    ] = None,
+    relabel_above: Annotated[
+        float | None,
+        typer.Option(help="Take suggestions whose probability is above (0.95 if nothing else is asked for)."),
+    ] = None,
+    copy: Annotated[bool, typer.Option("--copy", help="Also copy the images, one sub-folder a class.")] = False,
+    link: Annotated[bool, typer.Option("--link", help="As --copy, with links in place of copies.")] = False,
+    source: Annotated[
+        str | None, typer.Option(help="What the run was trained on, where it is no longer as the run names it.")
+    ] = None,
+    new_classes: NewClasses = False,
+) -> None:
+    """Write a run's data with repaired labels to a new folder; the source is never touched."""
+    from codivide.audit import clean as cleaning
+    from codivide.audit.write_clean import How
+    from codivide.data.corrections import read
+
+    if copy and link:
+        raise InputError("--copy and --link: give one of them")
+    decided = read(corrections) if corrections is not None else None
+    files: How | None = "copy" if copy else "link" if link else None
+    cleaned = cleaning.clean(run, out, decided, drop_below, relabel_above, files, source, new_classes)
+    for remark in cleaned.remarks:
+        err_console.print(f"[yellow]note[/] {escape(remark)}", soft_wrap=True, highlight=False)
+    counts = cleaned.changes["change"].value_counts()
+    said = ", ".join(f"{counts.get(change, 0):,} {change}" for change in ("relabelled", "labelled", "dropped"))
+    out_console.print(f"{len(cleaned.labels):,} samples stay; {said}", highlight=False)
+    out_console.print(f"labels:  {out / cleaning.LABELS}\nchanges: {out / cleaning.CHANGES}", soft_wrap=True)
+
+
+def serve(
+    run: Run,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 0,
+    export: Annotated[
+        bool, typer.Option("--export", help="Only write the decisions so far to RUN/corrections.csv.")
+    ] = False,
+    new_classes: NewClasses = False,
+) -> None:
+    """Show the audit page of a run on this machine alone; every decision is saved at once."""
+    from codivide.audit import serve
+    from codivide.audit.clean import read_run
+    from codivide.data import corrections
+
+    judged = read_run(run)
+    with serve.open_decisions(run, judged.known(new_classes)) as decisions:
+        if export:
+            rows = decisions.current()
+            corrections.write(run / "corrections.csv", rows)
+            out_console.print(f"{len(rows):,} decisions: {run / 'corrections.csv'}", soft_wrap=True, highlight=False)
+            return
+        facts, render = (import_module(f"codivide.audit.{name}") for name in ("facts", "render"))
+        collected = facts.collect(run)
+        server = serve.Server(
+            lambda token: render.page(collected, served={"token": token}),
+            judged.known(new_classes),
+            decisions,
+            facts.originals(run),
+            port,
+        )
+        out_console.print(f"open {server.address}\nstop with Ctrl-C", soft_wrap=True, highlight=False)
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            err_console.print("stopped; all decisions are saved, `codivide serve RUN --export` writes them to a file")
+        finally:
+            server.server_close()

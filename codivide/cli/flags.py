@@ -1,0 +1,87 @@
+"""Flags for the hyper-parameters of a method, made from its dataclass; and the values that flags take as text."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from dataclasses import fields
+from functools import partial
+from types import NoneType, UnionType
+from typing import Annotated, Literal, Union, get_args, get_origin, get_type_hints
+
+import typer
+
+from codivide.core.errors import InputError
+
+
+def flags(cls: type, panel: str) -> list[inspect.Parameter]:
+    """A flag for every hyper-parameter of a method."""
+    hints, about = get_type_hints(cls), described(cls)
+    parameters = []
+    for item in fields(cls):
+        if item.name == "budget":  # has a flag of its own
+            continue
+        kind = hints[item.name]
+        parts = get_args(kind) if get_origin(kind) in (UnionType, Union) else ()
+        if parts:
+            kind = next(arg for arg in parts if isinstance(arg, type) and arg is not NoneType)
+        automatic = any(get_origin(arg) is Literal for arg in parts)
+        option = typer.Option(
+            parser=partial(_number_or_auto, kind, item.name) if automatic else None,
+            metavar=f"{kind.__name__.upper()}|auto" if automatic else None,
+            help=f"{about.get(item.name, '')} (default {item.default})",
+            rich_help_panel=panel,
+            show_default=False,
+        )
+        parameters.append(
+            inspect.Parameter(
+                item.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+            )
+        )
+    return parameters
+
+
+def described(cls: type) -> dict[str, str]:
+    """What the Attributes sections of a class and of its bases say of each field; the class itself wins."""
+    about: dict[str, str] = {}
+    name = ""
+    docs = [inspect.cleandoc(base.__doc__ or "") for base in reversed(cls.__mro__[:-1])]
+    for line in "\n".join(doc.partition("Attributes:\n")[2] for doc in docs).splitlines():
+        if line.startswith("    ") and not line.startswith("     "):
+            name, _, text = line.strip().partition(": ")
+            about[name] = text
+        elif name:
+            about[name] += " " + line.strip()
+    return about
+
+
+def _number_or_auto(kind: type, name: str, text: str) -> float | str:
+    """A number of this kind, or "auto"."""
+    try:
+        value: float | str = text if text == "auto" else kind(text)
+    except ValueError:
+        raise InputError(f"--{name.replace('_', '-')} {text}: give a number, or auto") from None
+    return value
+
+
+def seconds(text: str) -> float:
+    """Seconds of ``90``, ``90s``, ``10m`` or ``2h``."""
+    units = {"s": 1, "m": 60, "h": 3600}
+    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
+    try:
+        found = float(number) * unit
+    except ValueError:
+        found = math.nan
+    if not 1 <= found < math.inf:
+        raise InputError(f"--budget {text}: give a time such as 90s, 10m or 2h, at least 1s")
+    return found
+
+
+def number_or_none(text: str) -> int | None:
+    """The number that means "no label"; None for ``none``."""
+    if text.casefold() == "none":
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise InputError(f"--unlabelled {text}: give a whole number, or none") from None

@@ -1,0 +1,95 @@
+"""What the command line prints of data, noise and outcomes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from codivide.cli.progress import err_console, out_console
+
+if TYPE_CHECKING:
+    from codivide.data.loaded import Loaded
+
+
+def say_data(loaded: Loaded) -> None:
+    """Name, size, classes, files left out; the noise where the truth is known."""
+    shape = " x ".join(str(n) for n in loaded.x.shape)
+    missing = int((loaded.y < 0).sum())
+    text = f"{escape(loaded.name)}: {len(loaded.y):,} samples ({shape}), {len(loaded.classes)} classes"
+    text += f", {missing:,} without a label" if missing else ""
+    text += f", {len(loaded.test.y):,} test samples" if loaded.test is not None else ""
+    out_console.print(text, soft_wrap=True)
+    if loaded.skipped:
+        first = loaded.skipped[0]
+        err_console.print(
+            f"left out {len(loaded.skipped)} files, the first: {escape(first.path)} ({escape(first.reason)})",
+            soft_wrap=True,
+        )
+    if loaded.annotations is not None:
+        quality = sorted(loaded.annotations.quality)
+        out_console.print(
+            f"{len(quality)} annotators, {len(loaded.annotations.votes.labels):,} answers; "
+            f"quality {quality[0]:.2f} to {quality[-1]:.2f}, median {quality[len(quality) // 2]:.2f}"
+        )
+    if loaded.truth is not None:
+        say_noise(loaded)
+
+
+def say_noise(loaded: Loaded) -> None:
+    """Effective rate and transition matrix, where the truth is known; used for the record only."""
+    from codivide.noise import synthetic as noises
+
+    assert loaded.truth is not None
+    found = noises.summary(loaded.truth, loaded.y, len(loaded.classes))
+    if not found["labels"]:
+        out_console.print("the known true labels are all of samples without a given label")
+        return
+    out_console.print(
+        f"effective noise rate [bold]{found['effective_rate']:.4f}[/] over {found['labels']:,} labels; "
+        "share of each true class (row) given as:",
+        soft_wrap=True,
+    )
+    names = [str(name) for name in loaded.classes]
+    if len(names) > 12:
+        out_console.print(f"(a matrix of {len(names)} classes: see summary.json)")
+        return
+    table = Table("", *[escape(name[:6]) for name in names], padding=(0, 1, 0, 0), box=None)
+    for name, row in zip(names, found["transition_matrix"], strict=True):
+        cells = [f"[bold]{v:.2f}[/]" if v >= 0.005 else "[dim].[/]" for v in row]
+        table.add_row(escape(name[:10]), *cells)
+    out_console.print(table)
+
+
+def say_outcome(summary: dict[str, Any], out: Path) -> None:
+    """Accuracy, wrong labels found, where the files are."""
+    if "test_accuracy" in summary:
+        accuracy = summary["test_accuracy"]
+        out_console.print(
+            f"test accuracy: last {accuracy['last']:.4f}, best {accuracy['best']:.4f} "
+            f"(epoch {accuracy['best_epoch']}; it peeks)"
+        )
+    if summary.get("detection", {}).get("auroc") is not None:
+        found = summary["detection"]
+        cells = ", ".join(f"{name} {found[name]:.3f}" for name in ("auroc", "precision", "recall") if name in found)
+        out_console.print(f"wrong labels found: {cells}")
+    seconds = sum(summary.get(name, 0.0) for name in ("scout_seconds", "trial_seconds", "seconds"))
+    out_console.print(
+        f"{summary['label_issues']:,} of {summary['samples'] - summary['unlabelled']:,} labels look wrong; "
+        f"{seconds:.0f} s",
+        highlight=False,
+    )
+    out_console.print(
+        f"labels:  {out}/labels.csv\nmodel:   {out}/model.safetensors\nsummary: {out}/summary.json",
+        soft_wrap=True,
+    )
+
+
+def rich_table(frame: Any) -> Table:
+    """A data frame as a table of the terminal."""
+    table = Table(*[str(name) for name in frame.columns], box=None, padding=(0, 2, 0, 0))
+    for row in frame.itertuples(index=False):
+        table.add_row(*[escape(str(value)) for value in row])
+    return table

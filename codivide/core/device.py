@@ -1,0 +1,45 @@
+"""Which device and precision: what this machine can compute with."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal
+
+import torch
+
+from codivide.core.errors import InputError
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device that "auto" or a torch device name stands for; InputError if it is unknown or not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from None
+    return device
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether the chip has bfloat16 instructions (emulating them is slower than float32)."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return False
+
+
+def resolve_precision(precision: str, device: torch.device, images: bool) -> Literal["bf16", "fp32"]:
+    """What "auto" stands for: bf16 for images where the chip has it (small tables gain nothing from it)."""
+    if precision == "auto":
+        return "bf16" if images and computes_bf16(device) else "fp32"
+    return "bf16" if precision == "bf16" else "fp32"
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
+    """The context in which networks run."""
+    if precision == "bf16":
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return nullcontext()

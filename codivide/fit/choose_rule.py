@@ -1,0 +1,320 @@
+"""From what a scout has seen to method and settings, each with its reason; a pure function, see ``docs/auto.md``.
+
+The scout is plain training with a part of the noisy labels held out. No true label and no test label is
+looked at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from codivide.methods.dividemix import PAPER
+from codivide.noise.rates import EVEN, ONE_WAY
+
+FITTED = 0.1  # training agreement above held-out agreement by this much: the network can fit labels it should not
+LOCKED = 0.5  # a class predicted less than this share of its label share is being lost
+HANDICAP = 0.2  # of plain training's agreement: what a trial may lack that is half as long and has fewer labels
+TRIED = 0.5  # of the correction's epochs, in a trial without the held-out labels; then it begins again with all
+FEW_EPOCHS = 15  # fewer leave a correction no time after its warm-up
+DOUBTFUL, GOOD = 0.6, 0.8  # shares of right guesses between which they begin to count
+THIRD = 1 / 3  # rate up to which plain training may be drawn out
+LITTLE, MUCH, EXTREME = 0.2, 0.5, 0.85  # rates between which the weight of guesses rises, and where trust ends
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known before anything is chosen. Rates, agreements and shares are in [0, 1].
+
+    Attributes:
+        labelled: samples with a label.
+        unlabelled: samples without one.
+        classes: how many.
+        held_out: labels held out from the scout.
+        rate: estimated share of wrong labels, with its interval ``low`` to ``high``.
+        kind: of the noise, as in ``NoiseReport``.
+        concentration: how much of each class's noise goes to one other class.
+        trust: "good", "fair" or "poor", in this estimate.
+        doubt: the first reason why it is not "good"; empty where it is.
+        epochs: of the plan.
+        scouted: epochs that the scout trained.
+        best_epoch: of the scout, by agreement with what was held out.
+        settled_epoch: the first epoch that is within one standard error of the best one.
+        lasting_epoch: the last epoch that agrees with as many as the best one.
+        agreement: with the held-out labels at the best epoch; ``error`` is its standard error.
+        fitted: agreement with the training labels at the scout's last epoch.
+        memorises: held-out agreement fell by more than its standard error while training agreement rose.
+        lost: names of the classes that the scout hardly predicts.
+        scout_seconds: of one of its epochs, with its looks at training and test data.
+        look_seconds: of these looks alone.
+        seconds_left: for the rest; None: no budget.
+        longer: times as many epochs as planned that plain training may take.
+    """
+
+    labelled: int
+    unlabelled: int
+    classes: int
+    held_out: int
+    rate: float
+    low: float
+    high: float
+    kind: str
+    concentration: float
+    trust: str
+    epochs: int
+    scouted: int
+    best_epoch: int
+    settled_epoch: int
+    agreement: float
+    error: float
+    fitted: float
+    memorises: bool
+    doubt: str = ""
+    lost: tuple[str, ...] = ()
+    scout_seconds: float = 0.0
+    look_seconds: float = 0.0
+    seconds_left: float | None = None
+    longer: float = 1.0
+    lasting_epoch: int = 0
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What is to be done.
+
+    Attributes:
+        method: a name in ``METHODS``.
+        hyper: its settings that were open.
+        epochs: of it.
+        reasons: sentences, one a choice.
+        must_win: whether plain training is kept when the held-out labels cannot tell the two apart.
+        seconds: expected, of this part; None where nothing was measured.
+    """
+
+    method: str
+    hyper: dict[str, Any] = field(default_factory=dict)
+    epochs: int = 0
+    reasons: tuple[str, ...] = ()
+    must_win: bool = False
+    seconds: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {**asdict(self), "reasons": list(self.reasons)}
+
+
+def decide(seen: Evidence, method: str = "auto") -> Decision:
+    """The rule.
+
+    Args:
+        seen: the scout's evidence.
+        method: "auto", or "dividemix" where only its settings are open.
+    """
+    about = f"estimated noise {seen.rate:.0%} ({seen.low:.0%} to {seen.high:.0%}), {seen.kind}; trust in this: "
+    about += seen.trust + (f" ({seen.doubt})" if seen.doubt else "")
+    gap = seen.fitted - seen.agreement
+    reasons = [about]
+    if method == "auto":
+        plain = _plain_reason(seen, gap)
+        if plain is not None:
+            return _plain(seen, (*reasons, plain))
+        reasons.append(_correct_reason(seen, gap))
+    hyper, why = settings(seen, gap)
+    trials = TRIED if method == "auto" else 0.0
+    epochs, remark = _epochs(seen, hyper, trials)
+    cost = _cost(seen, epochs, hyper, trials)
+    drawn_out = plain_epochs(seen) > seen.epochs
+    must_win = seen.rate <= LITTLE or _hardly_noisy(seen) or not _fits_noise(seen, gap) or drawn_out
+    if method == "auto" and epochs < min(FEW_EPOCHS, seen.epochs):
+        short = f"plain training: {seen.seconds_left:.0f} s are left, too few for a correction after its warm-up"
+        return _plain(seen, (about, short))
+    if method == "auto":
+        reasons.append(
+            "plain training stays the baseline: the correction is kept if it agrees with "
+            + f"{'more' if must_win else 'nearly as many'} of the {seen.held_out} held-out labels"
+            + ("" if must_win else " (a fifth and two standard errors fewer will do: its trial is only half as long)")
+        )
+    return Decision("dividemix", hyper, epochs, (*reasons, *why, *remark), must_win, cost)
+
+
+def settings(seen: Evidence, gap: float) -> tuple[dict[str, Any], list[str]]:
+    """Settings of DivideMix, and a reason for each that is not the paper's."""
+    weight, why = _weight(seen)
+    chosen: dict[str, Any] = {**PAPER, "lambda_u": weight}
+    reasons = [why]
+    longest = max(1, seen.epochs // 3)
+    shortest = max(1, min(5, longest))
+    chosen["warmup"] = warmup = min(max(seen.settled_epoch, shortest), longest, 30)
+    text = f"warm-up {warmup} epoch{'s' * (warmup > 1)}: the scout was within one standard error of its best at epoch "
+    bound = "" if warmup == seen.settled_epoch else f", but at least {shortest}"
+    bound = f", but at most {min(longest, 30)}" if warmup < seen.settled_epoch else bound
+    reasons.append(f"{text}{seen.settled_epoch}{bound}")
+    one_way = seen.kind == "asymmetric"
+    chosen["confidence_penalty"] = 1.0 if one_way else 0.0
+    if one_way:
+        text = "confidence penalty 1: one-way noise is learned with confidence, which hides it from the losses"
+        reasons.append(text)
+    chosen["threshold"] = 0.6 if seen.rate >= EXTREME else 0.5
+    if seen.rate >= EXTREME:
+        reasons.append("threshold 0.6: so many labels are wrong that only surer ones may count as clean")
+    if not _fits_noise(seen, gap):
+        chosen["alpha"] = 0.5
+        text = f"mixing Beta(0.5, 0.5) (alpha): the network fits its training labels {_better(gap)} held-out ones, so "
+        reasons.append(text + "it has no capacity to spare for strong mixing")
+    if seen.lost:
+        chosen["division"] = "class_wise"
+        names = ", ".join(map(str, seen.lost[:5])) + (", ..." if len(seen.lost) > 5 else "")
+        text = (
+            f"class-wise mixture: classes predicted less than half as often as labelled ({names}) would be locked out "
+        )
+        reasons.append(text + "by one mixture for all")
+    return chosen, reasons
+
+
+def _weight(seen: Evidence) -> tuple[float, str]:
+    """lambda_u: its largest useful value grows with the classes, because the loss is a mean over them."""
+    most = min(2.5 * seen.classes, 150.0)
+    amount = _rise(seen.rate, LITTLE, MUCH)
+    spread = 1 - _rise(seen.concentration, EVEN, ONE_WAY) if seen.kind != "instance-like" else 0.0
+    if seen.rate > MUCH:  # noise of this size that goes one way could not be told from the truth
+        spread = max(spread, _rise(seen.rate, MUCH, 0.6))
+    right = guessed_right(seen)
+    amount = max(amount * spread * _rise(right, DOUBTFUL, GOOD), _rise(_hidden(seen), 0.3, 0.7))
+    weight = float(round(most * amount * (2 if seen.rate >= EXTREME else 1), 1))
+    rate = f"{seen.rate:.0%}"
+    if weight == 0 and amount * most == 0 and seen.rate <= LITTLE:
+        return weight, f"lambda_u = 0: at {rate} noise there are enough clean labels to guess little"
+    if weight == 0 and right <= DOUBTFUL:
+        text = f"lambda_u = 0: all that the held-out labels show is that at least {right:.0%} of the scout's guesses "
+        return weight, text + "are right; wrong ones would teach their mistakes"
+    if weight == 0:
+        text = f"lambda_u = 0: at {rate} {seen.kind} noise the guesses of the wrong labels repeat the same mistakes"
+        return weight, text
+    text = f"lambda_u = {weight:g} (weight of the guesses): 2.5 for each of {seen.classes} classes, at most 150, where "
+    text += (
+        f"half of the labels are wrong, evenly spread, and guesses are good; here {rate}, concentration "
+        f"{seen.concentration:.2f} (0: evenly spread, 1: each class goes to one other), "
+    )
+    return weight, text + f"and at least {right:.0%} of the guesses right"
+
+
+def guessed_right(seen: Evidence) -> float:
+    """The share of the scout's guesses that is right at least: a guess agrees with a held-out label if both are right.
+
+    (Or if both make the same mistake, which is left out.) At most 1 - ``low`` of these labels are right.
+    """
+    return min(seen.agreement / max(1 - seen.low, 1e-9), 1.0)
+
+
+def _rise(value: float, low: float, high: float) -> float:
+    return min(max((value - low) / (high - low), 0.0), 1.0)
+
+
+def _hardly_noisy(seen: Evidence) -> bool:
+    return seen.kind == "none" or seen.high < 0.1
+
+
+def _hidden(seen: Evidence) -> float:
+    return seen.unlabelled / max(seen.labelled + seen.unlabelled, 1)
+
+
+def _fits_noise(seen: Evidence, gap: float) -> bool:
+    return seen.memorises or gap >= FITTED
+
+
+def _better(gap: float) -> str:
+    points = round(100 * gap)
+    return f"only {points} point{'s' * (points > 1)} better than" if points > 0 else "no better than"
+
+
+def _plain_reason(seen: Evidence, gap: float) -> str | None:
+    if _fits_noise(seen, gap) or not _hardly_noisy(seen) or _hidden(seen) > 0.3:
+        return None
+    return (
+        f"plain training: hardly a label is wrong, and none is memorised within {seen.scouted} epochs (training labels "
+        f"agree {_better(gap)} held-out ones), so there is nothing to correct"
+    )
+
+
+def _correct_reason(seen: Evidence, gap: float) -> str:
+    if seen.memorises:
+        return (
+            f"DivideMix: labels are memorised; agreement with held-out labels was best ({seen.agreement:.1%}) at epoch "
+            f"{seen.best_epoch} of {seen.scouted} and fell by more than its standard error ({seen.error:.1%})"
+        )
+    if gap >= FITTED:
+        return (
+            f"DivideMix: training labels agree {100 * gap:.0f} points better than held-out ones, so the network fits "
+            "what does not carry over"
+        )
+    wrong = "labels are wrong" if seen.low > 0 else "labels may be wrong"
+    why = "labels are missing" if _hardly_noisy(seen) else wrong
+    return f"DivideMix on trial: {why}, but nothing is memorised within {seen.scouted} epochs"
+
+
+def plain_hyper(seen: Evidence, epochs: int) -> dict[str, Any]:
+    """Settings of plain training on all labels: no longer than it helped the scout.
+
+    Of several best epochs the first, and the last where hardly a label is wrong: there is little to memorise.
+    """
+    best = max(seen.lasting_epoch, seen.best_epoch) if _hardly_noisy(seen) else seen.best_epoch
+    share = best / seen.epochs
+    return {"last_epoch": max(round(share * epochs), 1)} if share < 1 else {}
+
+
+def plain_epochs(seen: Evidence) -> int:
+    """Epochs of plain training on all labels: more where most are right and the scout learned to the end."""
+    helps = seen.rate <= THIRD and not seen.memorises and seen.best_epoch > seen.epochs / 2
+    return round(seen.longer * seen.epochs) if helps else seen.epochs
+
+
+def longer_reason(seen: Evidence, epochs: int) -> str:
+    """Why plain training takes more epochs than planned."""
+    return (
+        f"plain training is planned for {epochs} epochs instead of {seen.epochs}: about {seen.rate:.0%} of the labels "
+        f"are wrong, and held-out agreement was best at epoch {seen.best_epoch} and did not fall"
+    )
+
+
+def _plain(seen: Evidence, reasons: tuple[str, ...]) -> Decision:
+    epochs = plain_epochs(seen)
+    if seen.seconds_left is not None and seen.scout_seconds > 0:
+        epochs = min(epochs, int(seen.seconds_left / seen.scout_seconds))
+    if not epochs:
+        return Decision("cross_entropy", reasons=(*reasons, "no time for another epoch: the scout is the result"))
+    if epochs < seen.epochs:
+        reasons = (*reasons, f"{epochs} epochs instead of {seen.epochs}: for more no time is left")
+    if epochs > seen.epochs:
+        reasons = (*reasons, longer_reason(seen, epochs))
+    hyper = plain_hyper(seen, epochs)
+    seconds = hyper.get("last_epoch", epochs) * seen.scout_seconds
+    return Decision("cross_entropy", hyper, epochs, reasons, seconds=seconds)
+
+
+def epochs_cost(rate: float, scout_seconds: float, epochs: int, warmup: int, look_seconds: float = 0.0) -> float:
+    """Seconds that DivideMix needs at a rate of wrong labels, reckoned from the seconds of one epoch of the scout.
+
+    In units of a forward pass of one image: the scout's epoch takes 3 N. For every labelled batch of size B a network
+    of DivideMix trains on 4 B mixed images (12 B), and guesses and refines with 6 B views; both networks measure N.
+    Both look at the data, which takes as long whatever they train on.
+    """
+    share = min(max(1 - rate, 0.2), 0.95)
+    epoch = (2 * 18 * share + 2) / 3
+    trained = (scout_seconds - look_seconds) * (2 * min(warmup, epochs) + epoch * max(epochs - warmup, 0))
+    return trained + 2 * look_seconds * epochs
+
+
+def _cost(seen: Evidence, epochs: int, hyper: dict[str, Any], trials: float) -> float:
+    return (1 + trials) * epochs_cost(seen.rate, seen.scout_seconds, epochs, hyper["warmup"], seen.look_seconds)
+
+
+def _epochs(seen: Evidence, hyper: dict[str, Any], trials: float) -> tuple[int, list[str]]:
+    whole = _cost(seen, seen.epochs, hyper, trials)
+    if seen.seconds_left is None or whole <= seen.seconds_left:
+        return seen.epochs, []
+    epochs = max(int(seen.epochs * seen.seconds_left / whole), 1)
+    longest = max(1, epochs // 3)
+    shorter = f"; warm-up {longest} of them" if longest < hyper["warmup"] else ""
+    hyper["warmup"] = min(hyper["warmup"], longest)
+    text = f"{epochs} epochs instead of {seen.epochs}: {seen.epochs} would take about {whole:.0f} s, and "
+    return epochs, [f"{text}{seen.seconds_left:.0f} s of the budget are left{shorter}"]

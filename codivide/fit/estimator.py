@@ -1,0 +1,272 @@
+"""``NoisyLabelClassifier``: the methods behind scikit-learn's interface."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from codivide.audit.findings import Findings
+from codivide.core.device import resolve_device
+from codivide.core.errors import InputError
+from codivide.data.corrections import Corrections, confirm, from_frame, read
+from codivide.data.options import ReadOptions
+from codivide.data.sources import load, read_inputs
+from codivide.fit.choose_run import execute
+from codivide.fit.job import Job, build_method, default_plan
+from codivide.methods.features.options import Features, refuse, unset
+from codivide.runs import label_table
+from codivide.runs.folder import check_folder
+from codivide.train.run import Method
+
+
+class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """A classifier for labels that cannot be trusted; it also says which of them are wrong.
+
+    Works on images, feature tables (dense or sparse), texts, a folder of images with one sub-folder a class, a manifest
+    (CSV or Parquet), a torch or Hugging Face data set, or the name of a known set.
+
+    Args:
+        method: "auto" (chosen from the data, see ``fit.choose_rule``), a name in ``codivide.METHODS``, "features"
+            (linear and MLP heads on tables, in seconds), or an instance with its own hyper-parameters, such as
+            ``METHODS["dividemix"](lambda_u=0)`` or ``Features(heads="linear")``.
+        net: a network's name, or "auto": an MLP for tables, a small CNN or PreAct ResNet-18 for images.
+        epochs: passes; None: from the size of the data (about 4,000 updates, 30 to 200 epochs).
+        batch_size: samples in a batch; None, here and below: what the method asks for, else 64.
+        optimizer: "sgd" or "adamw"; else "sgd".
+        lr: the highest learning rate; else 0.02.
+        weight_decay: of the optimizer; else 5e-4.
+        schedule: "constant", "step" (a tenth from half time on), "linear", "cosine" or "one_cycle"; else "step".
+        average: decay of the weight average that predicts, 0: none; else chosen, or 0 where nothing is.
+        freeze: first epochs in which only the last layer learns, for a pre-trained net; else 0.
+        dropout: before the last layer, in [0, 1).
+        precision: "auto", "bf16" or "fp32".
+        device: "auto", "cpu" or "cuda".
+        augment: views to learn from: "auto", "photo", "shift", "jitter" or "none".
+        image_size: side in pixels to which files are resized; None: from the data.
+        encoder: what makes features of texts or images, such as "minilm", "efficientnet-lite0" or "timm:NAME" (see
+            ``codivide.data.encode``); None: texts become "tfidf", images stay images.
+        unlabelled: the label that means "no label"; None: there is none (needed for the classes -1 and 1).
+        out: a new folder for the run's record; None: nothing is written.
+        random_state: of everything random.
+
+    Attributes:
+        classes_: class values ``[C]``.
+        n_features_in_: features of a sample (tables only).
+        clean_proba_: ``[N]`` probability that each given label is right; NaN where there is none.
+        suggested_labels_: ``[N]`` the classifier's own answer for every training sample.
+        label_issues_: data frame of the samples whose suggestion differs from the given label, the most doubtful
+            first, with columns id (or path), given, suggested, clean_prob, rank, suggested_prob, label_quality (which
+            is clean_prob under cleanlab's name).
+        labels_: the same columns for every sample.
+        annotator_quality_: data frame of the annotators where there are several, with columns name, labels (how many),
+            quality (see ``codivide.noise.consensus.Consensus``) and agreement (with the others).
+        history_: one record an epoch, or a round of the features.
+        evidence_: what training showed of every sample, for ``noise_report``; see ``job.training_evidence``.
+        choice_: what was chosen and why, where something was; else None.
+        model_: the trained classifier, ``codivide.Model`` or ``codivide.FeatureModel``.
+    """
+
+    def __init__(
+        self,
+        method: str | Method | Features = "auto",
+        net: str = "auto",
+        *,
+        epochs: int | None = None,
+        batch_size: int | None = None,
+        optimizer: Literal["sgd", "adamw"] | None = None,
+        lr: float | None = None,
+        weight_decay: float | None = None,
+        schedule: Literal["constant", "step", "linear", "cosine", "one_cycle"] | None = None,
+        average: float | None = None,
+        freeze: int | None = None,
+        dropout: float = 0.0,
+        precision: Literal["auto", "bf16", "fp32"] = "auto",
+        device: str = "auto",
+        augment: str = "auto",
+        image_size: int | None = None,
+        encoder: str | None = None,
+        unlabelled: int | None = -1,
+        out: str | Path | None = None,
+        random_state: int | np.random.RandomState | None = 0,
+    ) -> None:
+        self.method = method
+        self.net = net
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.optimizer = optimizer
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.schedule = schedule
+        self.average = average
+        self.freeze = freeze
+        self.dropout = dropout
+        self.precision = precision
+        self.device = device
+        self.augment = augment
+        self.image_size = image_size
+        self.encoder = encoder
+        self.unlabelled = unlabelled
+        self.out = out
+        self.random_state = random_state
+
+    def _described(self, X: object) -> dict[str, str]:
+        """The source for the record, where it has a name."""
+        if not isinstance(X, str | Path):
+            return {}
+        size = {} if self.image_size is None else {"image_size": str(self.image_size)}
+        return {"source": str(X), "unlabelled": "none" if self.unlabelled is None else str(self.unlabelled), **size}
+
+    def _options(self) -> ReadOptions:
+        return ReadOptions(
+            image_size=self.image_size,
+            unlabelled=self.unlabelled,
+            augment=self.augment,
+            encoder=self.encoder,
+            device=self.device,
+        )
+
+    def fit(self, X: Any, y: Any = None, corrections: str | Path | pd.DataFrame | None = None) -> Self:
+        """Train, and judge every label.
+
+        Args:
+            X: images ``[N, H, W]``, ``[N, H, W, C]`` or ``[N, C, H, W]`` (uint8, or float), features ``[N, D]``,
+                texts ``[N]``, or a path, set name or data set that brings its own labels.
+            y: given labels ``[N]``, ints or strings, missing where unlabelled, or ``[N, annotators]``, missing where
+                not asked: their consensus becomes the given label; None where ``X`` brings them.
+            corrections: what a person decided on some of these labels: ``corrections.csv``, or a data frame with its
+                columns (see ``codivide.data.corrections``). Their labels are trusted, with a probability of 1; samples
+                marked as junk are left out, so that N, here and in the attributes, is smaller.
+
+        Raises:
+            InputError: the message says what is wrong and where.
+        """
+        if self.out is not None:
+            check_folder(Path(self.out))
+        decided = _read_corrections(corrections)
+        loaded = load(X, y, options=self._options())
+        if decided is not None:
+            loaded = confirm(loaded, decided)
+        seed = self.random_state
+        method = build_method(self.method) if isinstance(self.method, str) else self.method
+        if isinstance(method, Features):
+            refuse({"net": self.net, "dropout": self.dropout, "augment": self.augment})
+        plan = default_plan(
+            len(loaded.y),
+            method,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            optimizer=self.optimizer,
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            schedule=self.schedule,
+            average=self.average,
+            freeze=self.freeze,
+            precision=self.precision,
+            device=self.device,
+            seed=seed if isinstance(seed, int) else int(check_random_state(seed).randint(2**31)),
+        )
+        record = decided.record() if decided is not None else {}
+        job = Job(
+            method,
+            plan,
+            self.net,
+            self.dropout,
+            self._described(X),
+            corrections=record,
+            record_learning=self.out is not None,
+            open=unset(vars(self)),
+        )
+        outcome = execute(job, loaded, Path(self.out) if self.out is not None else None)
+
+        self.classes_ = np.asarray(loaded.classes)
+        if loaded.annotations is not None:
+            self.annotator_quality_ = pd.DataFrame(loaded.annotations.annotators())
+        if len(loaded.x.shape) == 1 and loaded.encoder is None:
+            self.n_features_in_ = loaded.x.shape[0]
+            if isinstance(X, pd.DataFrame):
+                self.feature_names_in_ = np.asarray(X.columns, dtype=object)
+        self.model_ = outcome.model
+        self.labels_ = outcome.table
+        self.label_issues_ = label_table.issues(outcome.table)
+        self.clean_proba_ = outcome.table["clean_prob"].to_numpy()
+        self.suggested_labels_ = outcome.table["suggested"].to_numpy().astype(self.classes_.dtype)
+        self.history_ = outcome.history
+        self.choice_ = outcome.summary.get("choice")
+        self._loaded, self._used = loaded, outcome.summary["method"]  # the chosen method, where it was "auto"
+        self.evidence_ = outcome.evidence
+        return self
+
+    def audit(self, limit: int = 1000, thumbnails: bool = True) -> Findings:
+        """What is wrong with the labels of the training data; a notebook shows a summary.
+
+        Args:
+            limit: issues listed in the facts, the most doubtful first.
+            thumbnails: whether images are shown.
+
+        Returns:
+            The label table, the facts, and ``report(path)`` to write the page. A classifier that was pickled has left
+            the training data behind, so that its facts have no pictures, neighbours and duplicates.
+        """
+        from codivide.audit.facts import build  # most users of the estimator never audit
+        from codivide.audit.material import from_fit
+        from codivide.audit.noise_report import noise_report
+
+        check_is_fitted(self)
+        noise, fitted = noise_report(self), (self.model_, self._loaded, self.history_)
+        material = from_fit(self.labels_, self.classes_.tolist(), *fitted, self._used, noise)
+        return Findings(self.labels_, build(material, limit, thumbnails))
+
+    def predict_proba(self, X: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Class probabilities ``[N, C]`` in the order of ``classes_``, of data of the same kind as in ``fit``.
+
+        Args:
+            X: arrays or texts as in ``fit``, a folder of images, or a list of image files.
+        """
+        check_is_fitted(self)
+        model = self.model_
+        if (
+            hasattr(self, "n_features_in_")
+            and len(np.shape(X) if isinstance(X, list) else getattr(X, "shape", ())) == 2
+        ):
+            try:
+                validate_data(self, X, reset=False, skip_check_array=True)  # as many features, of the same names
+            except ValueError as error:
+                raise InputError(str(error)) from None
+        rows, _, skipped = read_inputs(X, model.shape, model.dtype, self._options(), model.encoder)
+        if skipped:
+            raise InputError(f"{skipped[0].path} cannot be read: {skipped[0].reason}")
+        return model.probs(rows)
+
+    def predict(self, X: Any) -> np.ndarray[Any, Any]:
+        """The likeliest class ``[N]`` of each sample."""
+        best = self.predict_proba(X).argmax(1)
+        labels: np.ndarray[Any, Any] = self.classes_[best]
+        return labels
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.input_tags.three_d_array = True
+        tags.input_tags.string = True
+        tags.non_deterministic = False
+        return tags
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        if "model_" in state:  # a model trained on an accelerator must open anywhere
+            state["model_"] = deepcopy(state["model_"]).to(resolve_device("cpu"))
+            state["_loaded"] = None  # the training data are the user's, and may be large
+        return state
+
+
+def _read_corrections(given: str | Path | pd.DataFrame | None) -> Corrections | None:
+    if isinstance(given, pd.DataFrame):
+        return from_frame(given)
+    return None if given is None else read(Path(given))

@@ -1,0 +1,145 @@
+"""How likely each given label is clean: several kinds of held-out evidence, weighed and calibrated without truth.
+
+The evidence for label c of sample i is how much likelier it is there than elsewhere: ``log p_ic - log mean_i p_ic`` of
+the pooled heads, and the same of the labels of its neighbours. How much each kind counts is learned by telling the
+labels that were given from labels drawn at random, for which the same evidence is known (noise-contrastive estimation,
+Gutmann and Hyvaerinen, AISTATS 2010); wrong labels look like drawn ones. The level is set by the noise rate that the
+confident joint estimates. Ours.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy.optimize import brentq, minimize
+from scipy.special import expit
+from torch import Tensor
+
+from codivide.core.types import Floats
+
+DRAWS = 4  # labels drawn for every sample
+_MOST = 400_000  # pairs that the weights are learned from
+_RIDGE = 1e-3  # on the weights
+_TINY = 1e-6  # probabilities are kept from 0 before the logarithm
+
+
+def lift(probs: Tensor) -> Tensor:
+    """``log p_ic - log mean_i p_ic``, ``[N, C]``: how much likelier a class is here than elsewhere."""
+    return (probs.clamp_min(_TINY).log() - probs.mean(0).clamp_min(_TINY).log()).double()
+
+
+def calibrated(
+    probs: Tensor, neighbours: Tensor, given: Tensor, noise: float, generator: torch.Generator
+) -> tuple[Tensor, dict[str, float]]:
+    """p(clean) ``[N]`` of the given labels from both kinds of evidence.
+
+    A class with a single label says nothing of itself held out: such a label gets the mean probability.
+
+    Args:
+        probs: held-out probabilities ``[N, C]`` of the true class.
+        neighbours: shares ``[N, C]`` of the classes among the labels of each sample's neighbours, none 0.
+        given: labels ``[N]``.
+        noise: estimated share of wrong labels, which ``1 - mean(p(clean))`` will be.
+        generator: of the drawn labels.
+
+    Returns:
+        p(clean) float64, and the weight of each kind of evidence.
+    """
+    count, classes = probs.shape
+    noise = min(max(noise, 1 / (2 * count)), 1 - 1 / (2 * count))
+    size = torch.bincount(given, minlength=classes)
+    kinds = torch.stack([lift(probs), lift(neighbours)], -1)
+    rows = torch.arange(count)
+    own = kinds[rows, given]
+    judged = size[given] > 1
+    if int((size > 0).sum()) < 2 or not bool(judged.any()):
+        return torch.full((count,), 1 - noise, dtype=torch.float64), {}
+
+    used = rows[judged]
+    if len(used) > _MOST // (1 + DRAWS):
+        used = used[torch.randperm(len(used), generator=generator)[: _MOST // (1 + DRAWS)]]
+    drawn = _other_labels(given[used], size, generator)
+    contrast = kinds[used.repeat_interleave(DRAWS), drawn.flatten()]
+    pairs = torch.cat([own[used], contrast])
+    scale = pairs.std(0).clamp_min(_TINY)
+    weights = contrast_weights((own[used] / scale).numpy(), (contrast / scale).numpy(), noise)
+    score = (own / scale).numpy() @ weights
+    score[~judged.numpy()] = score[judged.numpy()].mean()
+    clean_prob = torch.from_numpy(_at_rate(score, noise))
+    return clean_prob, {"weight_heads": float(weights[0]), "weight_neighbours": float(weights[1])}
+
+
+def with_answers(probs: Tensor, answers: Tensor, given: Tensor, noise: float | None) -> tuple[Tensor, Tensor]:
+    """Probabilities of the true class ``[N, C]`` and p(clean) ``[N]`` by features and annotators, as Bayes weighs them.
+
+    The level of p(clean) is half-way between what the answers and features say together, which is too sure where
+    annotators make the same mistakes, and the confident joint, which counts errors of the classifier as noise.
+
+    Args:
+        probs: of the true class by the features, ``[N, C]`` or the same ``[C]`` for all.
+        answers: how likely the answers are for each true class, ``[N, C]`` up to a factor for each sample.
+        given: labels ``[N]``.
+        noise: share of wrong labels by the confident joint; None: the level stays.
+    """
+    both = probs.double() * answers.double().clamp_min(_TINY)
+    both /= both.sum(1, keepdim=True)
+    own = both.gather(1, given.unsqueeze(1)).squeeze(1)
+    if noise is not None:
+        noise = (noise + 1 - float(own.mean())) / 2
+        own = torch.from_numpy(_at_rate(own.logit(_TINY).numpy(), min(max(noise, _TINY), 1 - _TINY)))
+    return both.float(), own
+
+
+def _at_rate(score: Floats, noise: float) -> Floats:
+    """p(clean) ``[N]`` of log-odds moved to where their share of wrong labels is ``noise``, in (0, 1)."""
+
+    def surplus(level: float) -> float:
+        return float(expit(score + level).mean()) - (1 - noise)
+
+    reach = float(np.abs(score).max()) + 50
+    clean_prob: Floats = expit(score + brentq(surplus, -reach, reach))
+    return clean_prob
+
+
+def contrast_weights(own: Floats, drawn: Floats, noise: float) -> Floats:
+    """Weights ``[E]``, at least 0, of the evidence for given labels, of which some share is like drawn ones.
+
+    With ``g(s) = exp(w s + b)`` how much likelier evidence s is for a clean label than for a drawn one, a given label
+    is ``r = noise + (1 - noise) g`` times likelier to show s than a drawn one, and the log-likelihood of telling them
+    apart, ``mean log r/(1 + r)`` over given and ``mean log 1/(1 + r)`` over drawn labels, is maximised: logistic
+    regression for presence-only data (Ward et al., Biometrics 2009). Without the noise, the weights would be too small.
+
+    Args:
+        own: evidence ``[N, E]`` for given labels.
+        drawn: the same ``[M, E]`` for drawn ones.
+        noise: share of given labels that are like drawn ones, in (0, 1).
+    """
+    rows = np.concatenate([own, drawn])
+    share = np.repeat([1 / len(own), 1 / len(drawn)], [len(own), len(drawn)])
+    width = own.shape[1]
+
+    def objective(values: Floats) -> tuple[float, Floats]:
+        score = rows @ values[:width] + values[width] + np.log1p(-noise)
+        log_ratio = np.logaddexp(np.log(noise), score)
+        loss = np.logaddexp(0, log_ratio)  # of a drawn label: log(1 + r)
+        loss[: len(own)] -= log_ratio[: len(own)]
+        slope = expit(log_ratio)
+        slope[: len(own)] -= 1
+        slope *= share * np.exp(score - log_ratio)
+        ridge = _RIDGE * values[:width]
+        gradient = np.append(rows.T @ slope + ridge, slope.sum())
+        return float(share @ loss + 0.5 * ridge @ values[:width]), gradient
+
+    bounds = [(0.0, None)] * width + [(None, None)]  # evidence never speaks against itself
+    found = minimize(objective, np.append(np.ones(width), 0.0), jac=True, method="L-BFGS-B", bounds=bounds)
+    weights: Floats = found.x[:width]
+    return weights if weights.any() else np.ones(width)
+
+
+def _other_labels(given: Tensor, size: Tensor, generator: torch.Generator) -> Tensor:
+    """``[N, DRAWS]`` labels drawn as often as they occur, without each sample's own."""
+    below = size.cumsum(0) - size
+    own = size[given].unsqueeze(1)
+    place = torch.rand(len(given), DRAWS, generator=generator, dtype=torch.float64) * (size.sum() - own)
+    place = place + own * (place >= below[given].unsqueeze(1))  # skip the own class
+    return torch.searchsorted(size.cumsum(0).double(), place, right=True).clamp_max(len(size) - 1)

@@ -1,0 +1,481 @@
+"""Learn from features whose labels cannot be trusted: cross-fit, estimate the noise, correct, divide.
+
+In short (N labelled samples, K folds, C classes; everything is held-out: row i is predicted by models that never saw
+its label):
+
+1. Fit the heads plainly. The penalty of the linear head and the length of the MLP's training are those with the
+   smallest held-out log-loss on the given labels.
+2. Pool them: ``p = sum_h w_h p_h`` with the weights of the greatest held-out likelihood (stacking).
+3. Estimate the transition matrix T from the confident joint of ``p`` and the given labels.
+4. Fit the heads again through ``(1 - s) I + s T``, s = 1/2 or 1, and pool them: they learn the true class, and
+   ``T^T p`` is what they say of the given one. The held-out likelihood of the GIVEN labels tells which s is better, and
+   whether the corrected pool beats the plain one, by more than one standard error; else the plain one stays. No true
+   label is needed.
+5. Divide: see ``judge``. Of several annotators the given label is their consensus, and what they said counts here
+   too: P(true = c | x, answers) is proportional to P(c | x) P(answers | c), as Bayes has it.
+
+Sources: forward correction, Patrini et al. (CVPR 2017); confident joint, Northcutt et al. (JAIR 2021), section 3;
+stacking, Wolpert (Neural Networks 1992). The combination is ours.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from codivide.core.errors import InputError, TrainingWarning
+from codivide.methods.features import judge, linear, neighbours, perceptron
+from codivide.methods.features.matrix import Matrix, Raw, Scale
+from codivide.methods.features.model import FeatureModel, Member
+from codivide.methods.features.options import Features
+from codivide.noise import mixtures, transition
+from codivide.noise.learning_curves import prediction_type
+
+PENALTIES = tuple(10 ** (-exponent / 2) for exponent in range(2, 17))  # 0.1 down to 1e-8
+STRENGTHS = (0.5, 1.0)  # of the correction
+ADJUSTMENTS = (0.0, 0.5, 1.0)  # powers of the classes' frequencies by which probabilities are divided
+TRIED = 2000  # held-out labels by which a penalty is chosen, or all
+_TINY = 1e-9
+_KEPT = 0.01  # a head with less weight is not kept
+
+Record = dict[str, Any]
+
+
+@dataclass
+class Learned:
+    """What the route gives back; rows are those of the data.
+
+    Attributes:
+        model: the classifier.
+        probs: cross-fitted probabilities ``[N, C]`` of the true class; of the final classifier where there is no label.
+        given_probs: the same of the given label.
+        seen: ``[N]``, the probability of the given label itself, NaN where there is none.
+        clean_prob: ``[N]`` in [0, 1], NaN where there is no label.
+        suggested: ``[N]``: the given label where it is likely clean, else the likeliest other class.
+        records: one a round, with the held-out log-loss and agreement on the given labels.
+        report: numbers about the choice: weights, penalties, transition matrix, what the hold-out can resolve.
+        remarks: warnings by name.
+    """
+
+    model: FeatureModel
+    probs: Tensor
+    given_probs: Tensor
+    seen: Tensor
+    clean_prob: Tensor
+    suggested: Tensor
+    records: list[Record] = field(default_factory=list)
+    report: Record = field(default_factory=dict)
+    remarks: dict[str, str] = field(default_factory=dict)
+
+    def evidence(self, given: Tensor) -> dict[str, NDArray[Any]]:
+        """What ``job.training_evidence`` holds of a network's run: here all of it is held out, which it says."""
+        return {
+            "given": given.numpy(),
+            "mean_loss": -self.seen.clamp_min(_TINY).log().float().numpy(),
+            "probs": self.given_probs.half().numpy(),
+            "predictions": self.probs.argmax(1).to(prediction_type(self.probs.shape[1])).unsqueeze(0).numpy(),
+            "held_out": np.asarray(True),
+        }
+
+
+@dataclass
+class _Head:
+    """A fitted head: what it says of held-out samples, and its block for all samples."""
+
+    name: str
+    channel: Tensor  # [C, C]: row c, how a true class c is given
+    cross: Tensor  # [N, C]: held-out probabilities of the true class
+    seen: Tensor  # [N]: how likely the given labels are, held out
+    detail: Record
+    member: Member
+    fitted: linear.Linear | None = None
+
+    @property
+    def loss(self) -> float:
+        """Held-out log-loss on the given labels."""
+        return log_loss(self.seen)
+
+
+@dataclass
+class _Pool:
+    """Heads and their weights ``[H]``."""
+
+    heads: list[_Head]
+    weights: Tensor
+
+    def cross(self) -> Tensor:
+        """Held-out probabilities ``[N, C]`` of the true class."""
+        return torch.einsum("h,hnc->nc", self.weights, torch.stack([head.cross for head in self.heads]))
+
+    def given(self) -> Tensor:
+        """Held-out probabilities ``[N, C]`` of the given label."""
+        given = torch.stack([head.cross @ head.channel for head in self.heads])
+        return torch.einsum("h,hnc->nc", self.weights, given)
+
+    def seen(self) -> Tensor:
+        """How likely the given labels are, ``[N]``, held out."""
+        return torch.einsum("h,hn->n", self.weights, torch.stack([head.seen for head in self.heads]))
+
+
+class _Clock:
+    """The time there is for steps that can be left out, and the names of those that were."""
+
+    def __init__(self, deadline: float | None) -> None:
+        self.began, self.deadline, self.left_out = time.monotonic(), deadline, list[str]()
+
+    def allows(self, step: str, since: float | None = None) -> bool:
+        """Whether as long again as from ``since`` (else from the beginning) till now still fits; else notes it."""
+        now, since = time.monotonic(), self.began if since is None else since
+        allowed = self.deadline is None or 2 * now - since <= self.deadline
+        if not allowed and step not in self.left_out:
+            self.left_out.append(step)
+        return allowed
+
+
+class _Problem:
+    """The labelled samples with their folds; fits one head after the other."""
+
+    def __init__(
+        self, x: Raw, given: Tensor, classes: int, options: Features, seed: int, confirmed: Tensor | None, clock: _Clock
+    ) -> None:
+        self.clock = clock
+        self.options, self.seed, self.classes, self.given = options, seed, classes, given
+        self.confirmed = torch.zeros(len(given), dtype=torch.bool) if confirmed is None else confirmed
+        self.generator = torch.Generator().manual_seed(seed)
+        self.scale = Scale.fit(x)
+        self.x = Matrix.along_axes(self.scale.apply(x))
+        folds = min(options.folds, len(given))
+        self.fold = deal(given, folds, self.generator)
+        self.weight = torch.ones(len(given), folds + 1)  # the last block holds nothing out
+        self.weight[torch.arange(len(given)), self.fold] = 0
+        self.trials = min(folds, math.ceil(TRIED * folds / len(given)))  # folds that penalties are compared on
+        directions = self.x.principal(options.components, self.generator)
+        coordinates = self.x.times(directions)
+        # Half-way to whitening: the leading directions count more, but do not hide the others.
+        spread = coordinates.square().mean(0).sqrt()
+        directions /= spread.clamp_min(1e-4 * float(spread.max()) + 1e-30).sqrt()
+        coordinates = self.x.times(directions)
+        unit = float(coordinates.square().mean().sqrt()) or 1.0
+        self.directions, self.coordinates = self.x.features(directions / unit), coordinates / unit
+
+    def likelihood(self, channel: Tensor) -> Tensor:
+        """How likely the given labels are for each true class, ``[N, C]``; a confirmed one is the true class."""
+        likelihood = channel.T[self.given]
+        likelihood[self.confirmed] = torch.eye(self.classes)[self.given[self.confirmed]]
+        return likelihood
+
+    def held_out(self, logits: Tensor, fold: Tensor) -> Tensor:
+        """``[N, C]`` of ``[N, K, C]``: every row as the block predicts it that did not see it."""
+        return torch.softmax(logits[torch.arange(len(fold)), fold], 1)
+
+    def trial(self, channel: Tensor, start: linear.Linear | None, first: float) -> tuple[float, float, linear.Linear]:
+        """Loss, penalty and fit of the best linear head on the first folds, sought downwards until the loss rises."""
+        likelihood = self.likelihood(channel)
+        held = (self.fold < self.trials).nonzero().flatten()
+        rows, fold = self.x.take(held), self.fold[held]
+        best: tuple[float, float, linear.Linear] | None = None
+        for penalty in (value for value in PENALTIES if value <= first):
+            start = linear.fit(self.x, likelihood, self.weight[:, : self.trials], penalty, start)
+            loss = log_loss((self.held_out(start.logits(rows), fold) * likelihood[held]).sum(1))
+            if best is not None and loss >= best[0]:
+                break
+            best = loss, penalty, start
+        assert best is not None
+        return best
+
+    def linear(self, channel: Tensor, penalty: float, near: linear.Linear) -> _Head:
+        """The linear head of all folds, and of none held out, with a penalty that was found; from a ``near`` fit."""
+        likelihood = self.likelihood(channel)
+        mean = linear.Linear(near.weight.mean(1, keepdim=True), near.bias.mean(0, keepdim=True))
+        lacking = self.weight.shape[1] - near.bias.shape[0]
+        start = linear.Linear(
+            torch.cat([near.weight, mean.weight.expand(-1, lacking, -1)], 1),
+            torch.cat([near.bias, mean.bias.expand(lacking, -1)]),
+        )
+        fitted = linear.fit(self.x, likelihood, self.weight, penalty, start)
+        cross = self.held_out(fitted.logits(self.x), self.fold)
+        member = Member("linear", 1.0, (self.x.features(fitted.weight[:, -1]), fitted.bias[-1]))
+        seen = (cross * likelihood).sum(1)
+        return _Head("linear", channel, cross, seen, {"penalty": penalty}, member, fitted)
+
+    def mlp(self, channel: Tensor) -> _Head:
+        """The MLP after the number of updates with the least held-out loss."""
+        began = time.monotonic()
+        likelihood = self.likelihood(channel)
+        found: list[_Head] = []
+
+        def watch(net: perceptron.Perceptron) -> bool:
+            cross = self.held_out(net.logits(self.coordinates), self.fold)
+            seen = (cross * likelihood).sum(1)
+            if not found or log_loss(seen) < found[0].loss:
+                tensors = tuple(value[-1].clone() for value in net.tensors())
+                found[:] = [_Head("mlp", channel, cross, seen, {}, Member("mlp", 1.0, tensors))]
+            elif log_loss(seen) >= 1.02 * found[0].loss:
+                return False
+            return self.clock.allows("more updates of the MLP", began)
+
+        options = self.options
+        perceptron.fit(
+            *(self.coordinates, likelihood, self.weight, self.fold, watch),
+            torch.Generator().manual_seed(self.seed),
+            hidden=options.hidden,
+            updates=options.updates or default_updates(len(self.given)),
+            alpha=options.mixup,
+        )
+        return found[0]
+
+
+def learn(
+    x: Raw,
+    given: Tensor,
+    classes: tuple[Any, ...],
+    options: Features,
+    seed: int,
+    watch: Callable[[Record], None] | None = None,
+    confirmed: Tensor | None = None,
+    answers: Tensor | None = None,
+    deadline: float | None = None,
+) -> Learned:
+    """Fit the heads, pool them and judge every label.
+
+    Args:
+        x: features ``[N, D]`` float32, dense or CSR.
+        given: labels ``[N]`` in ``0 .. classes - 1``, -1 where there is none.
+        classes: the C class values, which the model keeps.
+        options: the hyper-parameters.
+        seed: of folds, MLP and neighbours.
+        watch: called with every round's record.
+        confirmed: mask ``[N]`` of the labels that are known to be right; None: no label.
+        answers: how likely the answers of several annotators are for each true class, ``[N, C]`` up to a factor for
+            each sample; None: one label a sample, and nothing is known of who gave it.
+        deadline: of ``time.monotonic()``; what can be left out (MLP, correction) is, where it would end later.
+
+    Raises:
+        InputError: fewer than 2 labelled samples.
+    """
+    labelled = (given >= 0).nonzero().flatten()
+    if len(labelled) < 2:
+        raise InputError(f"{len(labelled)} samples have a label; the method features needs at least 2")
+    began = time.perf_counter()
+    clock = _Clock(deadline)
+    problem = _Problem(
+        *(x if len(labelled) == len(given) else x[labelled.numpy()], given[labelled], len(classes), options, seed),
+        *(None if confirmed is None else confirmed[labelled], clock),
+    )
+    records: list[Record] = []
+
+    def record(name: str, **values: float) -> None:
+        nonlocal began
+        now = time.perf_counter()
+        records.append({"epoch": len(records) + 1, "round": name, **values, "seconds": round(now - began, 3)})
+        began = now
+        if watch is not None:
+            watch(records[-1])
+
+    plain = _plain(problem, record)
+    matrix = transition.normalise(transition.confident_joint(plain.cross(), problem.given))
+    correct = options.correct and clock.allows("correction")
+    pools = [plain, _corrected(problem, plain, matrix, record)] if correct else [plain]
+    report, remarks = _compare(pools, problem.given)
+    if clock.left_out:
+        remarks["budget"] = f"the time budget left no room for: {', '.join(clock.left_out)}"
+    pool = pools[report["corrected"]]
+    cross = pool.cross()
+    power = _adjustment(cross, problem.given)
+    frequency = torch.bincount(problem.given, minlength=len(classes)) / len(problem.given)
+    cross = adjusted(cross, frequency, power)
+    learnable = "independent" not in remarks
+    clean_prob, judged = _divide(problem, pool, cross, learnable)
+    if answers is not None:
+        said, noise = answers[labelled], judged["noise_estimate"] if learnable else None
+        cross, clean_prob = judge.with_answers(cross if learnable else frequency, said, problem.given, noise)
+        judged["noise_estimate"] = 1 - float(clean_prob.mean())
+    record("divide", **judged)
+
+    members = [
+        Member(head.member.kind, weight, head.member.tensors)
+        for head, weight in zip(pool.heads, pool.weights.tolist(), strict=True)
+        if weight >= _KEPT
+    ]
+    model = FeatureModel(problem.scale, problem.directions, members, frequency, power, classes)
+    clean_prob[problem.confirmed] = 1.0
+    probs, given_probs = (torch.empty(len(given), len(classes)) for _ in range(2))
+    probs[labelled], given_probs[labelled] = cross, pool.given()
+    missing = (given < 0).nonzero().flatten()
+    if len(missing):
+        probs[missing] = given_probs[missing] = model.predict(x[missing.numpy()])
+    whole, seen = (torch.full((len(given),), torch.nan, dtype=torch.float64) for _ in range(2))
+    whole[labelled], seen[labelled] = clean_prob, pool.seen().double()
+    report |= {"adjustment": power, "transition_matrix": matrix.tolist(), **judged}
+    for text in remarks.values():
+        warnings.warn(text, TrainingWarning, stacklevel=2)
+    return Learned(model, probs, given_probs, seen, whole, suggestions(probs, whole, given), records, report, remarks)
+
+
+def deal(given: Tensor, folds: int, generator: torch.Generator) -> Tensor:
+    """A fold ``[N]`` for every sample: shuffled, then dealt out class after class, so that all are of equal size."""
+    order = torch.randperm(len(given), generator=generator)
+    order = order[given[order].argsort(stable=True)]
+    fold = torch.empty(len(given), dtype=torch.int64)
+    fold[order] = torch.arange(len(given)) % folds
+    return fold
+
+
+def default_updates(count: int) -> int:
+    """Updates of the MLP for ``count`` samples, in batches of 128: 40 passes, from 10,000 on 10; 200 to 4000 in all."""
+    passes = min(40 * count // 128, max(800, 10 * count // 128))
+    return min(max(passes, 200), 4000)
+
+
+def log_loss(seen: Tensor) -> float:
+    """Mean of ``-log`` of how likely the given labels are, ``[N]``."""
+    return -float(seen.clamp_min(_TINY).log().mean())
+
+
+def stack(likelihoods: Tensor, steps: int = 500) -> Tensor:
+    """Weights ``[H]`` of the mixture of H models under which what was given is likeliest; expectation-maximisation.
+
+    Args:
+        likelihoods: ``[H, N]``, of what was given to each held-out sample under each model.
+        steps: of expectation-maximisation; the likelihood is concave, there is one maximum.
+    """
+    values = likelihoods.double().clamp_min(_TINY)
+    weights = torch.full((len(values),), 1 / len(values), dtype=torch.float64)
+    for _ in range(steps):
+        joint = weights.unsqueeze(1) * values
+        updated = (joint / joint.sum(0)).mean(1)
+        if float((updated - weights).abs().max()) < 1e-6:
+            break
+        weights = updated
+    return weights.float()
+
+
+def adjusted(probs: Tensor, frequency: Tensor, power: float) -> Tensor:
+    """Probabilities ``[N, C]`` divided by the classes' frequencies ``[C]`` to a power, rows sum to 1."""
+    changed = probs / frequency.clamp_min(_TINY).pow(power)
+    return changed / changed.sum(1, keepdim=True)
+
+
+def suggestions(probs: Tensor, clean_prob: Tensor, given: Tensor) -> Tensor:
+    """Labels ``[N]``: the given one where it is likely clean, else the likeliest other one."""
+    rows = torch.arange(len(given))
+    kept = (given >= 0) & (clean_prob >= 0.5)
+    others = probs.clone()
+    others[rows[given >= 0], given[given >= 0]] = -1
+    return torch.where(kept, given, others.argmax(1))
+
+
+def _plain(problem: _Problem, record: Callable[..., None]) -> _Pool:
+    """The heads fitted to the given labels as they are: the baseline."""
+    identity = torch.eye(problem.classes)
+    heads: list[_Head] = []
+    for kind in problem.options.kinds():
+        if heads and not problem.clock.allows(kind):
+            break
+        if kind == "linear":
+            _, penalty, near = problem.trial(identity, None, PENALTIES[0])
+            heads.append(problem.linear(identity, penalty, near))
+        else:
+            heads.append(problem.mlp(identity))
+        record(kind, loss=heads[-1].loss, agreement=_agreement(heads[-1], problem.given))
+    return _Pool(heads, stack(torch.stack([head.seen for head in heads])))
+
+
+def _corrected(problem: _Problem, plain: _Pool, matrix: Tensor, record: Callable[..., None]) -> _Pool:
+    """The same heads, fitted through the transition matrix; its strength is chosen by the first of them."""
+    channels = {strength: torch.lerp(torch.eye(problem.classes), matrix, strength) for strength in STRENGTHS}
+    heads: list[_Head] = []
+    for first in plain.heads:
+        if first.fitted is None:
+            head = min((problem.mlp(channel) for channel in channels.values()), key=lambda item: item.loss)
+        else:
+            start = linear.Linear(first.fitted.weight[:, : problem.trials], first.fitted.bias[: problem.trials])
+            tried = [(problem.trial(each, start, first.detail["penalty"]), each) for each in channels.values()]
+            (_, penalty, near), channel = min(tried, key=lambda item: item[0][0])
+            head = problem.linear(channel, penalty, near)
+        channels = {strength: each for strength, each in channels.items() if each is head.channel}
+        head.detail["strength"] = next(iter(channels))
+        heads.append(head)
+        record(f"{head.name} corrected", loss=head.loss, agreement=_agreement(head, problem.given))
+    return _Pool(heads, stack(torch.stack([head.seen for head in heads])))
+
+
+def _agreement(head: _Head, given: Tensor) -> float:
+    return float(((head.cross @ head.channel).argmax(1) == given).double().mean())
+
+
+def _mean_and_error(value: Tensor) -> tuple[float, float]:
+    """Mean of ``[N]`` and its standard error."""
+    return float(value.mean()), float(value.std()) / len(value) ** 0.5
+
+
+def _compare(pools: list[_Pool], given: Tensor) -> tuple[Record, dict[str, str]]:
+    """Whether the corrected pool beats the plain one on held-out given labels, and whether either has learned."""
+    count = len(given)
+    logs = [pool.seen().clamp_min(_TINY).log().double() for pool in pools]
+    gain, error = _mean_and_error(logs[-1] - logs[0])
+    corrected = gain > error
+    size = torch.bincount(given)
+    # Of all labels: what a head learns of the frequencies in the other folds, which share out every class evenly, is
+    # never better. Without the sample itself it would be, by 1/size with hardly an error.
+    by_chance = (size[given] / count).double().log()
+    information, information_error = _mean_and_error(logs[corrected] - by_chance)
+    names = ("plain", "corrected")
+    report: Record = {
+        "heads": [
+            {"pool": name, "head": head.name, "weight": weight, "held_out_log_loss": head.loss, **head.detail}
+            for name, pool in zip(names, pools, strict=False)
+            for head, weight in zip(pool.heads, pool.weights.tolist(), strict=True)
+        ],
+        "corrected": corrected,
+        "held_out_log_loss": {name: -float(log.mean()) for name, log in zip(names, logs, strict=False)},
+        "gain_of_correction": gain,
+        "gain_standard_error": error,
+        "information": information,
+        "information_standard_error": information_error,
+    }
+    remarks = {}
+    if not information > 3 * information_error:
+        remarks["independent"] = (
+            "nothing can be learned here: from the features, held-out labels are predicted no better than from how "
+            f"often each class occurs (gain {information:.3f} nats, standard error {information_error:.3f}, {count} "
+            "labels). p(clean) is 0.5 for all, and no estimate of the noise is reliable"
+        )
+    return report, remarks
+
+
+def _adjustment(cross: Tensor, given: Tensor) -> float:
+    """The power of ``ADJUSTMENTS`` whose answers agree with most held-out labels, if beyond one standard error."""
+    frequency = torch.bincount(given, minlength=cross.shape[1]) / len(given)
+    right = [(adjusted(cross, frequency, power).argmax(1) == given).double() for power in ADJUSTMENTS]
+    best = max(range(len(right)), key=lambda i: float(right[i].mean()))
+    difference = right[best] - right[0]
+    return ADJUSTMENTS[best] if float(difference.mean()) > float(difference.std()) / len(given) ** 0.5 else 0.0
+
+
+def _divide(problem: _Problem, pool: _Pool, cross: Tensor, learnable: bool) -> tuple[Tensor, Record]:
+    """p(clean) ``[N]`` by the rule of the options, and what it estimates."""
+    given, division = problem.given, problem.options.division
+    seen = pool.given()
+    joint = transition.confident_joint(seen, given)
+    noise = 1 - float(joint.diagonal().sum() / joint.sum())
+    if not learnable:
+        return torch.full((len(given),), 0.5, dtype=torch.float64), {"noise_estimate": noise}
+    if division != "calibrated":
+        loss = -pool.seen().clamp_min(_TINY).log()
+        rules = {"gmm": mixtures.gmm, "bmm": mixtures.bmm}
+        answer = rules[division](loss) if division in rules else mixtures.class_wise(loss, given, problem.classes)
+        return answer.clean_prob.double(), {"noise_estimate": 1 - float(answer.clean_prob.mean())}
+    shares = neighbours.shares(problem.coordinates, given, problem.classes, problem.generator)
+    size = min(range(len(shares)), key=lambda i: log_loss(shares[i].gather(1, given.unsqueeze(1))))
+    clean_prob, importance = judge.calibrated(cross, shares[size], given, noise, problem.generator)
+    return clean_prob, {"noise_estimate": noise, "neighbours": neighbours.SIZES[size], **importance}

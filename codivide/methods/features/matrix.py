@@ -1,0 +1,186 @@
+"""Features ``[N, D]``, dense or sparse, on one scale: what the heads multiply with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+
+from codivide.core.types import Singles
+from codivide.data.loaded import Rows
+from codivide.data.rows import CHUNK, IndexedRows, SparseRows
+
+_WIDEST = 2048  # columns whose principal axes are sought
+Raw: TypeAlias = Singles | sparse.csr_matrix
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How a raw row becomes a scaled one: ``(x - mean) / deviation``; the mean square of a scaled row is 1.
+
+    Dense columns are standardised, sparse ones divided by the root of their mean square, and all by the root of the
+    number of columns, so that a penalty means the same for few and for many features. Sparse rows that have all the
+    same length (TF-IDF) keep their units: somebody has weighed the columns.
+
+    Attributes:
+        mean: ``[D]`` float32; zeros for sparse features, whose zeros stay zeros.
+        deviation: ``[D]`` float32, positive; 1 for a constant feature, which carries nothing.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    @classmethod
+    def fit(cls, x: Raw) -> Scale:
+        """Learn the scale of ``[N, D]``."""
+        width = x.shape[1]
+        if not isinstance(x, np.ndarray):
+            squares = x.multiply(x)
+            lengths = np.sqrt(np.asarray(squares.sum(axis=1)).ravel())
+            filled = lengths[lengths > 0]
+            mean = np.zeros(width)
+            if len(filled) and np.ptp(filled) <= 1e-3 * filled.max():
+                deviation = np.full(width, filled.mean() / np.sqrt(width))
+            else:
+                deviation = np.sqrt(np.asarray(squares.sum(axis=0)).ravel() / x.shape[0])
+        else:
+            shift = x[0].astype(np.float64)  # about a row of the data, so that large offsets lose no digits
+            first, second = np.zeros(width), np.zeros(width)
+            for start in range(0, len(x), CHUNK):
+                part = x[start : start + CHUNK] - shift
+                first += part.sum(axis=0)
+                second += np.square(part).sum(axis=0)
+            mean = first / len(x)
+            deviation = np.sqrt(np.maximum(second / len(x) - mean**2, 0))
+            mean += shift
+        deviation[deviation <= 1e-6 * np.abs(mean)] = 1  # constant
+        return cls(torch.from_numpy(mean).float(), torch.from_numpy(deviation * np.sqrt(width)).float())
+
+    def apply(self, x: Raw) -> Raw:
+        """Scaled rows, a copy."""
+        if not isinstance(x, np.ndarray):
+            scaled = sparse.csr_matrix(x, dtype=np.float32, copy=True)
+            scaled.data /= self.deviation.numpy()[scaled.indices]
+            return scaled
+        scaled = np.empty(x.shape, dtype=np.float32)
+        mean, deviation = self.mean.numpy(), self.deviation.numpy()
+        for start in range(0, len(x), CHUNK):  # whole arrays would need one more copy
+            np.divide(x[start : start + CHUNK] - mean, deviation, out=scaled[start : start + CHUNK])
+        return scaled
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """Scaled features with the two products that fitting a linear head takes.
+
+    Attributes:
+        rows: ``[N, D]`` float32, dense or CSR.
+        columns: the transpose, CSR where ``rows`` is, else a view.
+        axes: ``[D, D]``, orthonormal, where ``rows`` are coordinates along the principal axes, the longest first:
+            weights ``W`` of the coordinates are ``axes W`` of the features. None: ``rows`` are the features.
+    """
+
+    rows: Raw
+    columns: Any
+    axes: Tensor | None = None
+
+    @classmethod
+    def of(cls, rows: Raw) -> Matrix:
+        """The matrix of scaled rows."""
+        return cls(rows, rows.T if isinstance(rows, np.ndarray) else rows.T.tocsr())
+
+    @classmethod
+    def along_axes(cls, rows: Raw) -> Matrix:
+        """The same of dense rows in the coordinates of their principal axes; ``rows`` are overwritten.
+
+        A penalty on the length of weights means the same there, and the curvature of the loss is nearly diagonal, so
+        that fitting takes a few steps. Sparse rows, and ones wider than 2,048, stay as they are.
+        """
+        if not isinstance(rows, np.ndarray) or rows.shape[1] > _WIDEST:
+            return cls.of(rows)
+        table = torch.from_numpy(rows)
+        axes = torch.linalg.eigh((table.T @ table).double())[1].flip(1).float()
+        for part in torch.split(table, CHUNK):
+            part.copy_(part @ axes)
+        return cls(rows, rows.T, axes)
+
+    def squares(self) -> Tensor:
+        """Mean square ``[D]`` of each column."""
+        if not isinstance(self.rows, np.ndarray):
+            return torch.from_numpy(np.asarray(self.rows.multiply(self.rows).mean(0)).ravel()).float()
+        return torch.from_numpy(np.einsum("nd,nd->d", self.rows, self.rows) / len(self.rows))
+
+    def features(self, weight: Tensor) -> Tensor:
+        """Weights ``[D, M]`` of the features, from those of the columns."""
+        return weight if self.axes is None else self.axes @ weight
+
+    def take(self, ids: Tensor) -> Matrix:
+        """Some rows; only for products with weights."""
+        return Matrix(self.rows[ids.numpy()], None, self.axes)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(N, D)``."""
+        return int(self.rows.shape[0]), int(self.rows.shape[1])
+
+    def times(self, weight: Tensor) -> Tensor:
+        """``X W``: ``[N, M]`` from ``[D, M]``."""
+        if isinstance(self.rows, np.ndarray):
+            # torch's threads, not those of NumPy's own library; with few columns the transposed product is the fast one
+            return (weight.T @ torch.from_numpy(self.rows).T).T
+        return torch.from_numpy(np.asarray(self.rows @ weight.numpy()))
+
+    def back(self, gradient: Tensor) -> Tensor:
+        """``X^T G``: ``[D, M]`` from ``[N, M]``."""
+        if isinstance(self.rows, np.ndarray):
+            return (gradient.T @ torch.from_numpy(self.rows)).T
+        found: Tensor = torch.from_numpy(np.asarray(self.columns @ gradient.numpy()))
+        return found
+
+    def principal(self, components: int, generator: torch.Generator, passes: int = 2) -> Tensor:
+        """The leading directions ``[D, P]`` of the columns.
+
+        Of principal axes: the first ones. Else by subspace iteration from a random start (Halko, Martinsson and Tropp,
+        SIAM Review 2011, algorithm 4.4); rows are not centred again.
+
+        Args:
+            components: at most this many; never more than N or D.
+            generator: of the start.
+            passes: over the data; every one costs two products.
+        """
+        count, width = self.shape
+        if self.axes is not None:
+            return torch.eye(width, min(components, count, width))
+        size = min(components + 8, count, width)
+        basis = torch.randn(width, size, generator=generator)
+        for _ in range(passes):
+            left = torch.linalg.qr(self.times(basis)).Q
+            basis = torch.linalg.qr(self.back(left)).Q
+        _, _, right = torch.linalg.svd(torch.linalg.qr(self.times(basis)).R)
+        leading: Tensor = (basis @ right.T)[:, :components]
+        return leading.contiguous()
+
+
+def raw(rows: Rows, ids: Tensor | None = None) -> Raw:
+    """Features as one array ``[N, D]`` float32, sparse where they are; a view where that can be.
+
+    Args:
+        rows: the features.
+        ids: which of them; None: all.
+    """
+    if isinstance(rows, SparseRows):
+        return rows.data if ids is None else rows.data[ids.numpy()]
+    if isinstance(rows, IndexedRows) and isinstance(rows.rows, SparseRows):
+        return raw(rows.rows, rows.selected if ids is None else rows.selected[ids])
+    data = getattr(rows, "data", None)
+    if ids is not None:
+        found = rows[ids]
+    elif isinstance(data, Tensor):
+        found = data
+    else:
+        found = torch.cat([rows[part] for part in torch.split(torch.arange(len(rows)), CHUNK)])
+    return found.flatten(1).float().cpu().numpy()

@@ -1,0 +1,140 @@
+"""The classifier of the route for features: pooled linear and MLP heads, as tensors of our own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from codivide.data import encode
+from codivide.data.loaded import Rows
+from codivide.methods.features.matrix import Matrix, Raw, Scale, raw
+from codivide.methods.features.perceptron import Perceptron
+from codivide.train import model_file
+
+KIND = "features"
+_TENSORS = {"linear": 2, "mlp": 4}
+_TINY = 1e-12
+_CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class Member:
+    """One head of the pool.
+
+    Attributes:
+        kind: "linear" or "mlp".
+        weight: in the pool, positive.
+        tensors: linear: ``[D, C]``, ``[C]``; MLP: ``[P, H]``, ``[1, H]``, ``[H, C]``, ``[1, C]``.
+    """
+
+    kind: Literal["linear", "mlp"]
+    weight: float
+    tensors: tuple[Tensor, ...]
+
+
+@dataclass
+class FeatureModel:
+    """Scaled features, heads whose probabilities are averaged, and the adjustment to the classes' frequencies.
+
+    Attributes:
+        scale: how raw rows are scaled.
+        directions: ``[D, P]`` of the scaled rows, which the MLP sees.
+        members: the heads.
+        frequency: of the given labels ``[C]``.
+        power: of the frequencies by which probabilities are divided.
+        classes: class values in the user's own type.
+        encoder: what makes rows of texts or images, where something does.
+    """
+
+    scale: Scale
+    directions: Tensor
+    members: list[Member]
+    frequency: Tensor
+    power: float
+    classes: tuple[Any, ...]
+    encoder: encode.Encoder | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(D,)``."""
+        return (len(self.directions),)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """``torch.float32``, of the raw rows."""
+        return torch.float32
+
+    def predict(self, x: Raw) -> Tensor:
+        """Class probabilities ``[N, C]`` float32 of raw features ``[N, D]``, dense or CSR."""
+        parts = [self._predict(x[start : start + _CHUNK]) for start in range(0, x.shape[0], _CHUNK)]
+        return torch.cat(parts) if parts else torch.zeros(0, len(self.frequency))
+
+    def _predict(self, x: Raw) -> Tensor:
+        rows = Matrix.of(self.scale.apply(x))
+        coordinates = rows.times(self.directions) if any(member.kind == "mlp" for member in self.members) else None
+        total = torch.zeros(x.shape[0], len(self.frequency))
+        for member in self.members:
+            if coordinates is None or member.kind == "linear":
+                logits = rows.times(member.tensors[0]) + member.tensors[1]
+            else:
+                logits = Perceptron(*(value.unsqueeze(0) for value in member.tensors)).forward(coordinates)[0]
+            total += member.weight * torch.softmax(logits, 1)
+        changed = total / self.frequency.clamp_min(1e-9).pow(self.power)
+        return changed / changed.sum(1, keepdim=True)
+
+    def points(self, rows: Rows) -> Tensor:
+        """Where the samples lie among each other, ``[N, P]``: along the leading directions, rows of length 1."""
+        every = torch.split(torch.arange(len(rows)), _CHUNK)
+        parts = [Matrix.of(self.scale.apply(raw(rows, ids))).times(self.directions) for ids in every if len(ids)]
+        return torch.nn.functional.normalize(torch.cat(parts) if parts else torch.zeros(0, self.directions.shape[1]))
+
+    def logits(self, rows: Rows, batch_size: int = _CHUNK) -> Tensor:
+        """Logarithms of the class probabilities ``[N, C]`` on raw rows."""
+        every = torch.split(torch.arange(len(rows)), batch_size)
+        parts = [self.predict(raw(rows, ids)) for ids in every if len(ids)]
+        found = torch.cat(parts) if parts else torch.zeros(0, len(self.frequency))
+        return found.clamp_min(_TINY).log()
+
+    def probs(self, rows: Rows, batch_size: int = _CHUNK) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Class probabilities ``[N, C]``; rows sum to 1."""
+        return torch.softmax(self.logits(rows, batch_size).double(), 1).numpy()
+
+    def to(self, device: torch.device) -> FeatureModel:
+        """The model itself, which always runs on the CPU."""
+        return self
+
+    def save(self, path: Path) -> None:
+        """Write everything ``codivide.runs.model.load`` needs to one safetensors file, atomically."""
+        tensors = {
+            "scale.mean": self.scale.mean,
+            "scale.deviation": self.scale.deviation,
+            "directions": self.directions,
+            "frequency": self.frequency,
+        }
+        for i, member in enumerate(self.members):
+            tensors |= {f"member.{i}.{j}": value for j, value in enumerate(member.tensors)}
+        encoder, more = encode.save(self.encoder)
+        members = [{"kind": member.kind, "weight": member.weight} for member in self.members]
+        header = {"kind": KIND, "members": members, "power": self.power, "encoder": encoder}
+        model_file.write(path, tensors | more, header, self.classes)
+
+    @classmethod
+    def of(cls, tensors: dict[str, Tensor], header: dict[str, Any]) -> FeatureModel:
+        """The model whose file holds ``tensors`` and ``header``."""
+        members = [
+            Member(
+                cast(Literal["linear", "mlp"], item["kind"]),
+                float(item["weight"]),
+                tuple(tensors[f"member.{i}.{j}"] for j in range(_TENSORS[item["kind"]])),
+            )
+            for i, item in enumerate(header["members"])
+        ]
+        scale = Scale(tensors["scale.mean"], tensors["scale.deviation"])
+        power, classes = float(header["power"]), tuple(header["classes"])
+        encoder = encode.restore(header.get("encoder"), tensors)
+        return cls(scale, tensors["directions"], members, tensors["frequency"], power, classes, encoder)

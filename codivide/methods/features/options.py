@@ -1,0 +1,91 @@
+"""The hyper-parameters of the route for features."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from codivide.core.errors import InputError, check_values
+
+NOT_FOR_FEATURES = (
+    *("epochs", "batch_size", "optimizer", "lr", "weight_decay", "schedule", "average", "freeze", "dropout"),
+    *("precision", "compile", "net", "augment", "evaluate_every"),
+)  # options of a fit that say how a network is trained over epochs
+
+
+@dataclass
+class Features:
+    """Linear and MLP heads on features ``[N, D]``, cross-fitted, in seconds on a CPU; see ``learn``.
+
+    Attributes:
+        heads: "linear", "mlp" or "both".
+        folds: of cross-fitting; fewer where there are fewer labels.
+        correct: also fit through an estimated transition matrix, and pool by held-out given labels.
+        division: how clean labels are told from wrong ones: "calibrated" (heads, neighbours and the confident joint),
+            or a rule on the cross-fitted losses: "gmm", "bmm" or "class_wise".
+        hidden: units of the MLP.
+        updates: of the MLP, batches of 128; None: 40 passes over small data, 10 over 10,000 samples and
+            more, 200 to 4000 updates.
+        mixup: alpha of the MLP's mixup; 0: none.
+        components: principal components that the MLP and the neighbours see.
+    """
+
+    paper: ClassVar[str] = "-"
+    summary: ClassVar[str] = "tables, text and embeddings in seconds: cross-fitted heads, noise-corrected"
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {
+        "folds": (2, 50),
+        "hidden": (1, 100_000),
+        "updates": (1, math.inf),
+        "mixup": (0, math.inf),
+        "components": (1, math.inf),
+    }
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "heads": ("both", "linear", "mlp"),
+        "division": ("calibrated", "gmm", "bmm", "class_wise"),
+    }
+
+    heads: str = "both"
+    folds: int = 5
+    correct: bool = True
+    division: str = "calibrated"
+    hidden: int = 256
+    updates: int | None = None
+    mixup: float = 1.0
+    components: int = 128
+
+    def __post_init__(self) -> None:
+        check_values(self, self.limits, self.choices)
+
+    def kinds(self) -> tuple[str, ...]:
+        """The heads that are fitted, in order."""
+        return ("linear", "mlp") if self.heads == "both" else (self.heads,)
+
+    def rounds(self) -> int:
+        """Records of a run: one for every head, plain and corrected, and one for the division."""
+        return len(self.kinds()) * (1 + self.correct) + 1
+
+
+def unset(given: Mapping[str, Any]) -> tuple[str, ...]:
+    """Those of ``NOT_FOR_FEATURES`` that nobody has set: not there, None, "auto", no dropout, or not compiled."""
+    off = ("dropout", "compile")  # their default; elsewhere a 0 is somebody's choice
+    values = {name: given.get(name) for name in NOT_FOR_FEATURES}
+    return tuple(name for name, value in values.items() if value in (None, "auto") or (name in off and not value))
+
+
+def refuse(given: Mapping[str, Any]) -> None:
+    """InputError if an option was set that the route for features does not have.
+
+    Args:
+        given: options by name; None, False, 0.0 and "auto" are what is not set.
+    """
+    for name in NOT_FOR_FEATURES:
+        if given.get(name) not in (None, False, 0.0, "auto"):
+            raise InputError(
+                f"{name} = {given[name]} does not apply to the method features, which trains no network over epochs; "
+                "leave it out (its own options: codivide methods features)"
+            )
+    device = str(given.get("device") or "auto")
+    if device not in ("auto", "cpu"):
+        raise InputError(f"the method features runs on the CPU, not on {device}; leave device out")

@@ -1,0 +1,1 @@
+"""Judging labels: mixtures, selections, rules, rates, reports and synthetic noise, on arrays alone."""

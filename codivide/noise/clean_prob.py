@@ -1,0 +1,101 @@
+"""p(clean): rules made to agree with the noise rates of the classes, and combined."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from codivide.core.types import Floats, Labels
+from codivide.noise import latent, rules
+from codivide.noise.rates import EVEN, MOST_ROWS, ONE_WAY, concentration, fitted_rows, grouped, rates, wrong_share
+
+
+def combined(probs: Floats, given: Labels, *others: Floats, set_aside: bool = False) -> Floats:
+    """p(clean) ``[N]`` by self-confidence and other rules, of which each agrees with the noise rates of the classes.
+
+    A mixture on losses knows the given label only; self-confidence also knows how sure the rivals are, and how sure the
+    classifier is of each class. Each rule is shifted, class by class, to agree with a noise rate, and the mean of the
+    rules is taken. The rate of a class is half-way between what the confident joint counts there and in all: its counts
+    tell asymmetric noise, but they take a class that is hard to learn for a noisy one. Where wrong labels were
+    ``set_aside`` in training, doubt is not noise, and the counts are those of ``rates``; ``grouped`` has the last word.
+
+    Where the noise is one-way, doubt between classes that are not exchanged is the sample's own. The odds that a label
+    is wrong are therefore multiplied by how common its rivals, weighted by their probabilities, are among the wrong
+    labels of its class (1 on average); the exponent rises from 0 to 1 as the ``concentration`` of the confident joint
+    goes from ``EVEN`` to ``ONE_WAY``.
+
+    Args:
+        probs: ``[N, C]``; rows sum to 1.
+        given: labels ``[N]``, -1: none.
+        *others: p(clean) ``[N]`` in [0, 1] by other rules.
+        set_aside: labels that looked wrong were no targets while ``probs`` were learned.
+
+    Returns:
+        NaN where there is no label; 1 where all labels are the same.
+    """
+    answer = np.full(len(given), np.nan)
+    labelled = np.flatnonzero(given >= 0)
+    classes = np.unique(given[labelled])
+    if len(classes) < 2:
+        answer[labelled] = 1.0
+        return answer
+    labels = np.searchsorted(classes, given[labelled])
+    scaled = probs[labelled][:, classes].astype(np.float64) + 1e-12
+    scaled /= scaled.sum(1, keepdims=True)
+    if set_aside:
+        rows = fitted_rows(len(labels), len(classes), MOST_ROWS, 0)
+        joint = rates(scaled[rows], labels[rows], None, learned=0.0).joint
+    else:
+        joint = grouped(latent.confident_joint(scaled, labels), scaled, labels)
+    wrong = 0.5 * (1 - np.diag(joint) / np.maximum(joint.sum(0), 1e-12)) + 0.5 * wrong_share(joint)
+    parts = [rules.self_confidence(scaled, labels), *(rule[labelled] for rule in others)]
+    mean = np.mean([match_rates(part, labels, wrong) for part in parts], axis=0)
+    one_way = np.clip((concentration(joint) - EVEN) / (ONE_WAY - EVEN), 0.0, 1.0)
+    if one_way > 0:
+        mean = match_rates(_tilted(mean, _commonness(scaled, labels, joint) ** one_way), labels, wrong)
+    answer[labelled] = mean
+    return answer
+
+
+def _commonness(probs: Floats, labels: Labels, joint: Floats) -> Floats:
+    """How common the rivals of each label are among its wrong labels, ``[N]``; 1 where wrong labels come evenly."""
+    transition = (joint + 1) / (joint + 1).sum(1, keepdims=True)  # one pseudo-count a pair: nothing is impossible
+    np.fill_diagonal(transition, 0.0)
+    relative = transition / transition.sum(0) * (len(joint) - 1)
+    rivals = probs.copy()
+    rivals[np.arange(len(labels)), labels] = 0.0
+    total: Floats = (rivals * relative[:, labels].T).sum(1) / rivals.sum(1)
+    return total
+
+
+def _tilted(clean_prob: Floats, factor: Floats) -> Floats:
+    """p(clean) with the odds of wrong against right multiplied."""
+    kept = np.clip(clean_prob, 1e-4, 1 - 1e-4)
+    return kept / (kept + (1 - kept) * factor)
+
+
+def match_rates(clean_prob: Floats, given: Labels, rates: Floats) -> Floats:
+    """Shift the log-odds of every class so that the mean of ``1 - clean_prob`` is that class's noise rate.
+
+    The order within a class stays. Probabilities are made to agree with a rate that rests on more evidence than they.
+
+    Args:
+        clean_prob: ``[N]`` in [0, 1].
+        given: labels ``[N]``.
+        rates: ``[C]`` in [0, 1], the share of each class's labels that is wrong; NaN leaves a class as it is.
+
+    Returns:
+        ``[N]`` in [0, 1].
+    """
+    answer = clean_prob.copy()
+    odds = np.log(np.clip(clean_prob, 1e-6, 1 - 1e-6)) - np.log1p(-np.clip(clean_prob, 1e-6, 1 - 1e-6))
+    for c, rate in enumerate(rates):
+        members = np.flatnonzero(given == c)
+        if not len(members) or not np.isfinite(rate):
+            continue
+        low, high = -40.0, 40.0
+        for _ in range(50):
+            middle = 0.5 * (low + high)
+            clean = float((1 / (1 + np.exp(-(odds[members] + middle)))).mean())
+            low, high = (middle, high) if clean < 1 - rate else (low, middle)
+        answer[members] = 1 / (1 + np.exp(-(odds[members] + 0.5 * (low + high))))
+    return answer

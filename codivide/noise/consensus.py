@@ -1,0 +1,411 @@
+"""Several annotators a sample: who answered what, the consensus, and how good each annotator is.
+
+The model is that of Dawid and Skene (1979), *Maximum likelihood estimation of observer error-rates using the EM
+algorithm*, Applied Statistics 28: sample ``i`` has one true class ``k`` with probability ``pi_k``; annotator ``a``,
+when asked, answers ``l`` with probability ``theta_a[k, l]``, independently of the others. EM in log space:
+
+    E:  log q_ik = log pi_k + sum over the answers (a, l) of sample i of log theta_a[k, l] - log of the sum over k
+    M:  theta_a[k, l] = (sum_i q_ik [a answered l] + s C m[k, l]) / (sum_i q_ik [a answered] + s C)
+        pi_k = (sum_i q_ik + 1) / (N + C)
+
+Two things go beyond it. ``m`` is the matrix that all annotators would share if they were alike (the same EM with one
+matrix for all), so that an annotator with few labels is judged like the average one and not like a guesser. And an
+annotator who only ever gives one label, as a labelling rule does, says nothing when asked, but something by answering
+at all; for these the M and E steps use ``rho_a[k]``, the probability of an answer to a sample of class ``k``, and their
+silence counts too. (Without that the model calls all samples one class where every annotator is such a rule.) Samples
+that nobody answered take part where most answers come from such rules, and are left out otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
+from scipy.special import logsumexp
+
+from codivide.core.types import Floats, Labels
+
+UNASKED = -1
+_TOLERANCE = 1e-9  # of the log posterior, relative
+_PLAIN = 0.01  # pseudo-label a cell of the plain model: a probability that is never quite 0
+_CERTAIN = 0.95  # the most that the prior may say of an answer's probability
+
+
+@dataclass(frozen=True)
+class Votes:
+    """Answers of annotators, one entry an answer, so that what nobody was asked costs nothing.
+
+    Attributes:
+        items: ``[M]`` sample of each answer, ``0 .. samples - 1``.
+        annotators: ``[M]`` who gave it, ``0 .. len(names) - 1``.
+        labels: ``[M]`` class that was answered, ``0 .. classes - 1``.
+        names: of the annotators.
+        samples: number of samples N.
+        classes: number of classes C.
+    """
+
+    items: Labels
+    annotators: Labels
+    labels: Labels
+    names: tuple[str, ...]
+    samples: int
+    classes: int
+
+    @property
+    def matrix(self) -> Labels:
+        """``[N, A]``: the class that each annotator answered, -1 where not asked."""
+        dense = np.full((self.samples, len(self.names)), UNASKED, dtype=np.int64)
+        dense[self.items, self.annotators] = self.labels
+        return dense
+
+    @property
+    def counts(self) -> Labels:
+        """``[A]``: answers of each annotator."""
+        return np.bincount(self.annotators, minlength=len(self.names)).astype(np.int64)
+
+    def take(self, rows: ArrayLike) -> Votes:
+        """The answers on some samples ``[M]``, numbered anew; a sample may come more than once."""
+        chosen = np.asarray(rows, dtype=np.int64)
+        one_hot = sparse.csr_matrix(
+            (np.arange(1, len(self.items) + 1), (self.items, np.arange(len(self.items)))),
+            shape=(self.samples, len(self.items)),
+        )[chosen]
+        items, kept = one_hot.nonzero()
+        order = np.lexsort((kept, items))
+        items, kept = items[order].astype(np.int64), kept[order]
+        return replace(
+            self, items=items, annotators=self.annotators[kept], labels=self.labels[kept], samples=len(chosen)
+        )
+
+
+@dataclass(frozen=True)
+class Consensus:
+    """What the answers come to.
+
+    Attributes:
+        votes: the answers.
+        labels: ``[N]`` the likeliest class; -1 where nobody answered.
+        probs: ``[N, C]`` probability of each class; where nobody answered, the class shares or what the silence of
+            rules says. Rows sum to 1.
+        confusion: ``[A, C, C]`` probability that the annotator answers column ``l`` when the class is row ``k``.
+        quality: ``[A]`` in [0, 1]: if all classes were equally common, how often an answer of this annotator would be
+            right; mean over the labels that they use. 1 / C is guessing. Judged by the answers of the others, and
+            drawn towards the average annotator where there are few.
+        agreement: ``[A]`` in [0, 1]: how often an answer is what the others' answers say; NaN without an answer.
+        prior: ``[C]`` class shares.
+        trace: log posterior after each pass of EM; it never falls. Empty for a majority vote.
+    """
+
+    votes: Votes
+    labels: Labels
+    probs: Floats
+    confusion: Floats
+    quality: Floats
+    agreement: Floats
+    prior: Floats
+    trace: tuple[float, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the annotators."""
+        return self.votes.names
+
+    @property
+    def matrix(self) -> Labels:
+        """``[N, A]``: the class that each annotator answered, -1 where not asked."""
+        return self.votes.matrix
+
+    @property
+    def likelihood(self) -> Floats:
+        """``[N, C]``: how likely the answers are for each true class, up to a factor for each sample; the largest is 1.
+
+        Even where nobody answered, unless silence says something. For other evidence to be weighed in.
+        """
+        ratio = self.probs / self.prior
+        likelihood: Floats = ratio / ratio.max(1, keepdims=True)
+        return likelihood
+
+    def take(self, rows: ArrayLike) -> Consensus:
+        """The same judgement of the annotators, of some samples ``[M]`` only."""
+        chosen = np.asarray(rows, dtype=np.int64)
+        return replace(self, votes=self.votes.take(chosen), labels=self.labels[chosen], probs=self.probs[chosen])
+
+    def annotators(self) -> list[dict[str, Any]]:
+        """One record an annotator, in their order: name, labels (a number), quality, agreement (None: no answer)."""
+        return [
+            {
+                "name": name,
+                "labels": int(count),
+                "quality": round(float(quality), 4),
+                "agreement": None if np.isnan(agreement) else round(float(agreement), 4),
+            }
+            for name, count, quality, agreement in zip(
+                self.names, self.votes.counts, self.quality, self.agreement, strict=True
+            )
+        ]
+
+
+def votes(y: ArrayLike, classes: int | None = None, names: Sequence[str] | None = None) -> Votes:
+    """The answers in a matrix.
+
+    Args:
+        y: ``[N, A]`` integers: the class that each annotator answered, below 0 where not asked.
+        classes: number of classes; None: one more than the largest.
+        names: of the annotators; None: their numbers.
+
+    Raises:
+        ValueError: not a matrix, or a class that is too large.
+    """
+    matrix = np.asarray(y)
+    if matrix.ndim != 2 or matrix.dtype.kind not in "iu":
+        raise ValueError(f"answers are a matrix of integers [N, annotators], not {matrix.dtype} of {matrix.shape}")
+    count = classes if classes is not None else int(matrix.max(initial=0)) + 1
+    if matrix.max(initial=-1) >= count:
+        raise ValueError(f"an answer is class {matrix.max()}, but there are {count} classes")
+    items, annotators = np.nonzero(matrix >= 0)
+    named = tuple(names) if names is not None else tuple(str(k) for k in range(matrix.shape[1]))
+    return Votes(
+        items.astype(np.int64),
+        annotators.astype(np.int64),
+        matrix[items, annotators].astype(np.int64),
+        named,
+        len(matrix),
+        count,
+    )
+
+
+def majority(given: Votes) -> Consensus:
+    """The class with most answers; of equal ones that with more answers in the whole set, then the first.
+
+    ``probs`` are shares of answers; ``confusion`` and the rest are those of one pass of ``dawid_skene`` from there.
+    """
+    tally = _tally(given)
+    total = tally.sum(0)
+    rank = np.empty(given.classes, dtype=np.int64)
+    rank[np.lexsort((-np.arange(given.classes), total))] = np.arange(given.classes)
+    labels = np.where(tally.sum(1) > 0, (tally * given.classes + rank).argmax(1), UNASKED)
+    prior = total / total.sum() if total.sum() else np.full(given.classes, 1 / given.classes)
+    probs = np.where(tally.sum(1, keepdims=True) > 0, tally / np.maximum(tally.sum(1, keepdims=True), 1), prior)
+    asked = _Asked(given, silence=True)
+    model = _Model(asked, shared=True, strength=1.0)
+    return _judged(asked, model, given, labels, probs, prior, (), model.expect()[0])
+
+
+def dawid_skene(
+    given: Votes,
+    *,
+    shared: bool = True,
+    strength: float = 1.0,
+    silence: Literal["auto", "ignore"] = "auto",
+    iterations: int = 1000,
+) -> Consensus:
+    """The consensus by EM, deterministic, started at the shares of answers.
+
+    Args:
+        given: the answers.
+        shared: draw each annotator's matrix towards the one that all of them share; False: towards nothing, with a
+            hundredth of a pseudo-label a cell, which is the model of 1979.
+        strength: pseudo-labels a cell of the shared matrix, above 0.
+        silence: "auto": model whether annotators of a single label answer at all; "ignore": nobody's silence counts.
+        iterations: the most passes of EM.
+
+    Returns:
+        The consensus. Where nobody answered anything, all labels are -1 and the shares are even.
+
+    Raises:
+        ValueError: a strength that is not above 0.
+    """
+    if not strength > 0:
+        raise ValueError(f"strength is {strength}; it must be above 0")
+    asked = _Asked(given, silence == "auto")
+    model = _Model(asked, shared, strength)
+    q, trace = _expectation_maximisation(model, asked.start, iterations)
+    probs = np.tile(model.pi, (given.samples, 1))
+    probs[asked.rows] = q
+    labels = np.where(np.bincount(given.items, minlength=given.samples) > 0, probs.argmax(1), UNASKED)
+    return _judged(asked, model, given, labels, probs, model.pi, tuple(trace), q)
+
+
+def _tally(given: Votes) -> Floats:
+    """Answers ``[N, C]``."""
+    cells = given.items * given.classes + given.labels
+    counts = np.bincount(cells, minlength=given.samples * given.classes)
+    return counts.reshape(given.samples, given.classes).astype(np.float64)
+
+
+class _Asked:
+    """The samples that take part (``rows``), and their answers as one-hot columns, a sparse matrix.
+
+    ``single`` are annotators who only ever gave one label, ``single_label``; with ``silence`` they are rules that
+    fire, and samples that nobody answered take part where most answers are theirs.
+    """
+
+    def __init__(self, given: Votes, silence: bool) -> None:
+        tally = _tally(given)
+        self.classes, self.annotators = given.classes, len(given.names)
+        self.used = np.zeros((self.annotators, self.classes), dtype=bool)
+        self.used[given.annotators, given.labels] = True
+        self.single = np.flatnonzero(self.used.sum(1) == 1) if silence else np.zeros(0, dtype=np.int64)
+        self.single_label = self.used[self.single].argmax(1)
+        self.is_single = np.isin(given.annotators, self.single)
+        rules = 2 * np.count_nonzero(self.is_single) > len(given.items)
+        self.rows = np.flatnonzero(tally.sum(1) > 0) if not rules else np.arange(given.samples)
+        place = np.full(given.samples, -1, dtype=np.int64)
+        place[self.rows] = np.arange(len(self.rows))
+        self.items, self.who, self.labels = place[given.items], given.annotators, given.labels
+        shares = tally.sum(0) / max(tally.sum(), 1)
+        # One more answer, spread as all answers are: ties start on the side of the commoner class.
+        self.start = (tally[self.rows] + shares) / (tally[self.rows].sum(1, keepdims=True) + 1)
+
+    def one_hot(self, who: Labels, width: int, keep: NDArray[np.bool_]) -> Any:
+        """``[rows, width * C]``: 1 where annotator ``who`` of an answer that is kept gave that label."""
+        shape = (len(self.rows), width * self.classes)
+        columns = (who * self.classes + self.labels)[keep]
+        return sparse.csr_matrix((np.ones(len(columns)), (self.items[keep], columns)), shape=shape)
+
+
+class _Model:
+    """The parameters and the two steps: ``theta [A, C, C]``, ``pi [C]``, and ``rho [S, C]`` of those of one label."""
+
+    def __init__(self, asked: _Asked, shared: bool, strength: float) -> None:
+        self.asked, self.annotators = asked, asked.annotators
+        classes, everything = asked.classes, np.ones(len(asked.items), dtype=bool)
+        if shared:
+            self.prior = strength * classes * _pooled(asked)[None]
+        else:
+            self.prior = np.full((1, classes, classes), _PLAIN)
+        self.answers = asked.one_hot(asked.who, asked.annotators, ~asked.is_single)
+        self.all_answers = asked.one_hot(asked.who, asked.annotators, everything)
+        self.fired = sparse.csr_matrix(
+            (np.ones(len(asked.items)), (asked.items, asked.who)), shape=(len(asked.rows), asked.annotators)
+        )[:, asked.single]
+        self._set_silence(strength * classes if shared else _PLAIN * classes)
+        self.maximise(asked.start)
+
+    def _set_silence(self, weight: float) -> None:
+        """Pseudo-answers of those of one label: as the prior matrix says which classes they come from."""
+        classes = self.asked.classes
+        share = self.asked.start.sum(0) / max(len(self.asked.rows), 1)
+        matrix = self.prior[0] / self.prior[0].sum(1, keepdims=True)
+        source = (share[:, None] * matrix)[:, self.asked.single_label].T  # [S, C]
+        rate = np.asarray(self.fired.sum(0)).ravel() / max(len(self.asked.rows), 1)
+        total = weight * share[None] / rate[:, None]  # pseudo-samples of each class, so that the rate stays as it is
+        self.fires = weight * source / np.maximum(source.sum(1, keepdims=True), 1e-300) if len(rate) else source
+        self.fires = np.minimum(self.fires, _CERTAIN * total)
+        self.misses = total - self.fires + np.full(classes, 1e-6)
+        self.fires = self.fires + 1e-6
+
+    def counts(self, q: Floats, answers: Any) -> Floats:
+        """Expected answers ``[A, C true, C given]``."""
+        classes = self.asked.classes
+        table: Floats = np.asarray(answers.T @ q).reshape(-1, classes, classes).transpose(0, 2, 1)
+        return table
+
+    def maximise(self, q: Floats) -> None:
+        """The M step for ``q [rows, C]``."""
+        classes = self.asked.classes
+        mass = q.sum(0)
+        self.pi = (mass + 1) / (mass.sum() + classes)
+        self.theta = self.confusion(self.counts(q, self.answers))
+        self.rho = self.answering(np.asarray(self.fired.T @ q), mass)
+
+    def confusion(self, counts: Floats) -> Floats:
+        """``[A, C, C]`` from expected answers; rows sum to 1."""
+        table = counts + self.prior
+        found: Floats = table / table.sum(2, keepdims=True)
+        return found
+
+    def answering(self, fired: Floats, mass: Floats) -> Floats:
+        """``[S, C]`` probability of an answer to a sample of each class, strictly within 0 and 1."""
+        found: Floats = (fired + self.fires) / (mass[None] + self.fires + self.misses)
+        return found
+
+    def expect(self) -> tuple[Floats, float]:
+        """The E step: ``q [rows, C]``, and the log posterior of the parameters (up to a constant)."""
+        joint = self.answers @ np.log(self.theta).transpose(0, 2, 1).reshape(-1, self.asked.classes)
+        joint = joint + np.log(self.pi) + np.log1p(-self.rho).sum(0)
+        joint = joint + self.fired @ (np.log(self.rho) - np.log1p(-self.rho))
+        evidence = logsumexp(joint, axis=1, keepdims=True)
+        beliefs = (self.prior * np.log(self.theta)).sum() + np.log(self.pi).sum()
+        beliefs += (self.fires * np.log(self.rho) + self.misses * np.log1p(-self.rho)).sum()
+        return np.exp(joint - evidence), float(evidence.sum() + beliefs)
+
+    def without_itself(self, q: Floats) -> Floats:
+        """``[M, C]``: for every answer, what the other answers say of its sample."""
+        asked = self.asked
+        said = self.theta[asked.who, :, asked.labels]  # [M, C]
+        place = np.full(self.annotators, -1, dtype=np.int64)
+        place[asked.single] = np.arange(len(asked.single))
+        alone = place[asked.who] >= 0
+        said[alone] = self.rho[place[asked.who[alone]]]
+        with np.errstate(divide="ignore"):
+            rest = np.log(q[asked.items]) - np.log(said)
+        rest = np.where(np.isneginf(rest), -1e30, rest)
+        found: Floats = np.exp(rest - logsumexp(rest, axis=1, keepdims=True))
+        return found
+
+
+def _pooled(asked: _Asked) -> Floats:
+    """The matrix ``[C, C]`` that all annotators share if they are alike; one pseudo-label a row, spread evenly."""
+    alike = _Alike(asked)
+    _expectation_maximisation(alike, asked.start, 200)
+    found: Floats = alike.theta[0]
+    return found
+
+
+class _Alike(_Model):
+    """The model with one annotator who gave all answers."""
+
+    def __init__(self, asked: _Asked) -> None:
+        self.asked, self.annotators = asked, 1
+        self.prior = np.full((1, asked.classes, asked.classes), 1 / asked.classes)
+        self.answers = asked.one_hot(np.zeros_like(asked.who), 1, np.ones(len(asked.items), dtype=bool))
+        self.fired = sparse.csr_matrix((len(asked.rows), 0))
+        self.fires = self.misses = np.zeros((0, asked.classes))
+        self.maximise(asked.start)
+
+
+def _expectation_maximisation(model: _Model, q: Floats, iterations: int) -> tuple[Floats, list[float]]:
+    trace: list[float] = []
+    for _ in range(iterations):
+        model.maximise(q)
+        q, value = model.expect()
+        trace.append(value)
+        if len(trace) > 1 and value - trace[-2] <= _TOLERANCE * abs(value):
+            break
+    return q, trace
+
+
+def _judged(
+    asked: _Asked,
+    model: _Model,
+    given: Votes,
+    labels: Labels,
+    probs: Floats,
+    prior: Floats,
+    trace: tuple[float, ...],
+    q: Floats,
+) -> Consensus:
+    """The consensus with what it says of the annotators; their quality is judged without their own answers."""
+    classes, who = asked.classes, asked.who
+    others = model.without_itself(q)
+    right = others[np.arange(len(who)), asked.labels]
+    count = given.counts
+    with np.errstate(invalid="ignore", divide="ignore"):
+        agreement = np.bincount(who, right, minlength=len(count)) / count
+    cells = sparse.csr_matrix(
+        (np.ones(len(who)), (np.arange(len(who)), who * classes + asked.labels)), shape=(len(who), len(count) * classes)
+    )
+    table = model.counts(others, cells)
+    says = model.confusion(table)
+    fired = table.sum(2)[asked.single]
+    says[asked.single, :, asked.single_label] = model.answering(fired, q.sum(0))
+    used = asked.used | ~asked.used.any(1, keepdims=True)
+    precision = np.diagonal(says, axis1=1, axis2=2) / says.sum(1)
+    quality = (precision * used).sum(1) / used.sum(1)
+    confusion = model.confusion(model.counts(q, model.all_answers))
+    return Consensus(given, labels, probs, confusion, quality, agreement, prior, trace)

@@ -1,0 +1,182 @@
+"""How many labels are wrong, and which: the rule of ``noise_estimate`` on arrays of probabilities.
+
+All is NumPy, float64, deterministic; no true label is ever looked at.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from codivide.core.types import Floats, Labels
+from codivide.noise import mixtures, rules
+from codivide.noise.latent import Latent, confident_joint, latent_noise
+
+APART = 12**0.5  # standard deviations between the two halves of a uniform distribution, in which there are no groups
+EVEN, ONE_WAY = 0.35, 0.55  # concentrations up to which noise counts as symmetric, and from which on as asymmetric
+MOST_ROWS = 20_000  # that an estimate rests on
+_MOST_CELLS = 2_000_000  # of samples times classes, likewise
+_FEWEST = 10  # labels of a class that a mixture is fitted to
+
+
+class Rates(NamedTuple):
+    """What the rule of ``noise_estimate`` says of the labels.
+
+    Attributes:
+        rate: share of wrong labels.
+        estimates: the single estimates by name.
+        joint: ``[C, C]`` counts of (true, given).
+        latent: the fitted model.
+        doubt: of the classifier itself, in [0, 1].
+    """
+
+    rate: float
+    estimates: dict[str, float]
+    joint: Floats
+    latent: Latent
+    doubt: float
+
+
+def rates(
+    probs: Floats,
+    given: Labels,
+    mixture: float | None,
+    weight: Floats | None = None,
+    start: Floats | None = None,
+    steps: int = 200,
+    learned: float | None = None,
+) -> Rates:
+    """Apply the rule once; ``weight``, ``start`` and ``steps`` as in ``latent.latent_noise``.
+
+    Args:
+        probs: ``[N, C]``.
+        given: labels ``[N]`` in ``0 .. C - 1``.
+        mixture: the rate by the mixture on losses; None: the losses show no two groups.
+        weight: of every sample ``[N]``.
+        start: of the fit.
+        steps: of the fit.
+        learned: how far the classifier, in [0, 1], has learned from these very labels; None: it has not seen them. Its
+            being sure then proves so much less: the rate goes so much of the rest of the way to the upper estimate; and
+            ``grouped`` counts, since groups stay where all labels begin to look right.
+    """
+    latent = latent_noise([probs], given, weight=weight, start=start, steps=steps)
+    counted = confident_joint(probs, given, weight)
+    lower, confident = wrong_share(latent.joint), wrong_share(counted)
+    estimates = {"latent noise": lower, "confident joint": confident}
+    upper = max(confident, lower)
+    if mixture is not None:
+        estimates["loss mixture"] = mixture
+        upper = 0.5 * (upper + min(max(mixture, lower), upper))
+    doubt = 1 - float(np.average(latent.prior.max(1), weights=weight))
+    share = max(doubt, by_sample(latent.prior, probs, given, lower))
+    share += (learned or 0.0) * (1 - share)
+    rate = lower + share * (upper - lower)
+    share = (rate - lower) / (confident - lower) if confident > lower else 0.0
+    joint = (1 - share) * latent.joint + share * counted
+    if learned is not None:
+        parted = grouped(joint, probs, given, weight)
+        if not np.array_equal(parted, joint):
+            estimates["groups"] = rate = wrong_share(parted)
+        joint = parted
+    return Rates(rate, estimates, joint, latent, doubt)
+
+
+def grouped(joint: Floats, probs: Floats, given: Labels, weight: Floats | None = None) -> Floats:
+    """A joint whose noise rates are those of groups, in the classes whose labels fall into two of them.
+
+    What a network memorises looks ever more right, but later than what it learned: averaged over training, wrong labels
+    stay a group of their own. A Gaussian mixture is fitted to the ``rules.self_confidence`` of the labels of each
+    class; it counts from where its means are farther apart than chance makes them (``APART`` pooled standard
+    deviations; Ashman's D), and alone from one more on. Wrong labels of the class are spread over the others as the
+    probabilities say.
+
+    Args:
+        joint: counts ``[C, C]`` of (true, given) by another rule.
+        probs: ``[N, C]`` averaged over training.
+        given: labels ``[N]`` in ``0 .. C - 1``.
+        weight: of every sample ``[N]``, whole numbers; None: 1.
+
+    Returns:
+        ``[C, C]``; the columns sum to what they do in ``joint``.
+    """
+    doubt = 1 - rules.self_confidence(probs, given)
+    answer = joint.copy()
+    for c in range(len(joint)):
+        members = np.flatnonzero(given == c)
+        members = members if weight is None else np.repeat(members, weight[members].astype(np.int64))
+        scores = torch.from_numpy(doubt[members])
+        fitted = mixtures.mixture(scores) if len(members) >= _FEWEST else None
+        if fitted is None:
+            continue
+        apart = float((fitted.mean[1] - fitted.mean[0]).abs() / fitted.variance.mean().sqrt())
+        trust = min(max(apart - APART, 0.0), 1.0)
+        if not trust:
+            continue
+        wrong = 1 - mixtures.gmm(scores).clean_prob.double().numpy()
+        others = probs[members].copy()
+        others[:, c] = 0.0
+        others /= np.maximum(others.sum(1, keepdims=True), 1e-12)
+        column = wrong @ others
+        column[c] = len(members) - column.sum()
+        answer[:, c] = (1 - trust) * joint[:, c] + trust * column * (joint[:, c].sum() / len(members))
+    return answer
+
+
+def by_sample(prior: Floats, probs: Floats, given: Labels, lower: float) -> float:
+    """How far noise that is certainly there also hides where samples are ambiguous, in [0, 1].
+
+    Errors of people gather at ambiguous samples. They do, as far as it can be seen, where within pairs of classes the
+    wrong labels depend on the sample: full from 0.1 above two standard errors of ``rules.pair_dependence`` on.
+    Errors of a classifier on clean labels look the same, so this counts from a ``lower`` estimate of the rate of 5 %
+    on, and fully from 10 %.
+
+    Args:
+        prior: ``[N, C]``, P(true | sample) by ``latent.latent_noise``.
+        probs: ``[N, C]``, out of sample.
+        given: labels ``[N]``.
+        lower: rate of wrong labels that is at least there.
+    """
+    dependence, size = rules.pair_dependence(prior, probs, given)
+    if not size:
+        return 0.0
+    error = (1 / (3 * size)) ** 0.5  # of 2 AUROC - 1 of so many among many more
+    certain = np.clip((lower - 0.05) / 0.05, 0, 1)
+    return float(certain * np.clip((dependence - 2 * error) / 0.1, 0, 1))
+
+
+def wrong_share(joint: Floats) -> float:
+    """Share of the counts ``[C, C]`` of (true, given) that is off the diagonal."""
+    return 1 - float(np.trace(joint) / joint.sum())
+
+
+def concentration(joint: Floats) -> float:
+    """How much of each class's noise goes to one other class: 0 evenly spread, 1 all to one.
+
+    Args:
+        joint: counts ``[C, C]`` of (true, given). Classes weigh by how many of their samples are wrong. Of two
+            classes it is the distance of the two flip rates over their sum.
+    """
+    noise = np.maximum(joint - np.diag(np.diag(joint)), 0.0)
+    classes, total = len(joint), float(noise.sum())
+    if total <= 0:
+        return 0.0
+    if classes == 2:
+        flips = noise.sum(1) / np.maximum(joint.sum(1), 1e-12)
+        return float(abs(flips[0] - flips[1]) / max(flips.sum(), 1e-12))
+    even = 1 / (classes - 1)
+    return float((noise.max(1).sum() / total - even) / (1 - even))
+
+
+def mixture_rate(losses: Floats) -> float | None:
+    """The rate of wrong labels by a mixture on losses ``[N]``; None where they show no two groups."""
+    division = mixtures.gmm(torch.from_numpy(losses))
+    return float(1 - division.clean_prob.double().mean()) if division.separates else None
+
+
+def fitted_rows(count: int, classes: int, limit: int, seed: int) -> Labels:
+    """The rows, in order, that a fit of so many samples and classes rests on: all, or some drawn at random."""
+    most = min(limit, max(_MOST_CELLS // classes, 10))
+    rows = np.arange(count)
+    return rows if count <= most else np.sort(np.random.default_rng(seed).permutation(count)[:most])

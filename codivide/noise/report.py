@@ -1,0 +1,412 @@
+"""How wrong the labels are, estimated without any true label: rate, classes, transition matrix, kind, trust.
+
+The evidence comes from class probabilities of every sample: cross-fitted ones of a feature table (logistic regression,
+``crossfit``), ones that the caller brings, or those that a run averaged while it trained. From them:
+
+1. **Lower estimate**: ``latent.latent_noise``. The true label is latent; doubt that the classifier loses where it is
+   surest is its own, doubt that stays is label noise. It under-counts labels that are wrong just where samples are
+   ambiguous.
+2. **Upper estimate**: the confident joint (Northcutt et al. 2021), which counts errors of the classifier as noise.
+   Where the losses (averaged over training, or cross-fitted) show two groups, the share of the high one by a Gaussian
+   mixture, kept between the two estimates, is averaged with it.
+3. **Rate** = lower + share * (upper - lower). What lies between the two cannot be told apart by data. The share is the
+   ``doubt`` in [0, 1], ``1 - mean max_c P(true = c | sample)`` of the latent model: where the classifier is sure,
+   errors of its own are rare and the first estimate stands. It is more, up to 1, where noise that is certainly there
+   (a lower estimate from 5 to 10 %) is seen to follow the sample, as that of people does
+   (``rates.by_sample``). The joint counts of (true class, given label) are mixed by the same
+   weight, so rate, classes and matrix agree.
+   Probabilities of a run are averages over training, of samples that it learned from: its being sure proves less. Where
+   every given label was a target, the rate is half-way between this one and the upper estimate; methods that set aside
+   what looks wrong (``Method.sets_aside``) do not learn it. Where the labels of a class fall into two groups, the share
+   of the doubtful one is its rate instead (``rates.grouped``).
+4. **Interval**: from the lower to the upper estimate, widened on either side by 1.645 standard deviations of the rate
+   over bootstrap samples (the classifier stays as it is). About 90 % where the assumptions hold; nothing where labels
+   follow a rule that the features show, such as key words: such noise looks like truth.
+5. **p(clean)**: the latent model's, its log-odds shifted per class to agree with the rates.
+
+**Kind**: "none" (rate below 5 % and lower estimate below 2 %; of a run: rate below 2 %), else "instance-like" where
+errors inside class pairs depend on the sample (``rules.pair_dependence`` above 0.3 on at least 30 labels), else by
+how concentrated the noise is: the share of each class's noise in its largest cell (two classes: the distance of their
+flip rates over the sum), 0 spread evenly, 1 in one cell; up to 0.35 "symmetric", from 0.55 "asymmetric". "unclear" in
+between, where doubt is above 0.45, or nothing can be learned.
+"""
+
+from __future__ import annotations
+
+import html
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from codivide.core.errors import InputError
+from codivide.core.types import Floats, Labels
+from codivide.noise import crossfit, rules
+from codivide.noise.clean_prob import match_rates
+from codivide.noise.latent import LEAST
+from codivide.noise.rates import EVEN, MOST_ROWS, ONE_WAY, Rates, concentration, fitted_rows, mixture_rate, rates
+
+Kind = Literal["none", "symmetric", "asymmetric", "instance-like", "unclear"]
+
+
+Level = Literal["good", "fair", "poor"]
+
+
+_FEW = 0.05  # a rate below may be no noise at all
+
+
+_ALL = 0.98  # of the labels predicted as given: nothing is left to judge by
+
+
+LEARNED = 0.5  # how far a network learns labels that are all targets: not from the start, but to the end
+
+
+_WIDE = 1.645  # standard deviations of a two-sided 90 % interval
+
+
+@dataclass(frozen=True)
+class ClassNoise:
+    """One class of a report.
+
+    Attributes:
+        name: of the class.
+        labelled: samples with this given label.
+        rate: estimated share of them that is wrong, in [0, 1]; None without labels.
+    """
+
+    name: str
+    labelled: int
+    rate: float | None
+
+
+@dataclass(frozen=True)
+class Trust:
+    """How far a report can be trusted.
+
+    Attributes:
+        level: "good", "fair" or "poor".
+        reasons: sentences, the worst first; at least one.
+    """
+
+    level: Level
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class NoiseReport:
+    """What is estimated of the noise in given labels; see the module for how.
+
+    Attributes:
+        rate: share of wrong labels, in [0, 1].
+        low: end of the interval.
+        high: its other end.
+        per_class: in the order of the classes.
+        transition: ``[C, C]``, P(given | true), rows sum to 1.
+        kind: of the noise.
+        trust: in all this.
+        estimates: the single estimates of the rate by name.
+        samples: rows that the estimate rests on.
+        labelled: all labelled rows.
+        source: "features", "probabilities" or "run".
+        clean_prob: ``[N]`` calibrated p(clean); NaN without a label or where the estimate left a row out.
+    """
+
+    rate: float
+    low: float
+    high: float
+    per_class: tuple[ClassNoise, ...]
+    transition: Floats
+    kind: Kind
+    trust: Trust
+    estimates: Mapping[str, float]
+    samples: int
+    labelled: int
+    source: str
+    clean_prob: Floats = field(repr=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but ``clean_prob`` as JSON values; ``per_class`` names classes by number and name."""
+        return {
+            "rate": self.rate,
+            "low": self.low,
+            "high": self.high,
+            "kind": self.kind,
+            "trust": {"level": self.trust.level, "reasons": list(self.trust.reasons)},
+            "per_class": [
+                {"class": number, "name": item.name, "labelled": item.labelled, "rate": item.rate}
+                for number, item in enumerate(self.per_class)
+            ],
+            "transition": [[round(float(share), 4) for share in row] for row in self.transition],
+            "estimates": dict(self.estimates),
+            "samples": self.samples,
+            "labelled": self.labelled,
+            "source": self.source,
+        }
+
+    def to_frame(self) -> pd.DataFrame:
+        """One row a class.
+
+        Columns ``class``, ``labelled``, ``rate`` (NaN without labels), ``wrong`` (how many of these labels), and
+        ``given_as``, the other class that its true members are most often given as, with the share that is.
+        """
+        others = self.transition - 2 * np.eye(len(self.transition))
+        worst = others.argmax(1)
+        names = [item.name for item in self.per_class]
+        rates = np.asarray([np.nan if item.rate is None else item.rate for item in self.per_class])
+        labelled = np.asarray([item.labelled for item in self.per_class])
+        return pd.DataFrame(
+            {
+                "class": names,
+                "labelled": labelled,
+                "rate": rates,
+                "wrong": np.rint(np.nan_to_num(rates) * labelled).astype(np.int64),
+                "given_as": [names[k] for k in worst],
+                "given_as_share": self.transition[np.arange(len(worst)), worst],
+            }
+        )
+
+    @property
+    def headline(self) -> str:
+        """One sentence."""
+        return (
+            f"about {100 * self.rate:.1f} % of the labels are wrong (between {100 * self.low:.1f} and "
+            f"{100 * self.high:.1f} %); kind: {self.kind}; trust: {self.trust.level}"
+        )
+
+    def __str__(self) -> str:
+        lines = textwrap.wrap(self.headline, 78)
+        lines += ["", f"Estimated from {self.samples:,} of {self.labelled:,} labelled samples ({self.source}):"]
+        lines += [f"  {name:<18} {100 * value:5.1f} %" for name, value in self.estimates.items()]
+        lines += ["", f"{'class':<24}{'labels':>9}{'wrong':>9}   most often given as"]
+        table = self.to_frame()
+        for row in table.head(_SHOWN).to_dict("records"):
+            rate = "-" if np.isnan(row["rate"]) else f"{100 * row['rate']:.1f} %"
+            share = f"{_short(row['given_as'], 20)} ({100 * row['given_as_share']:.1f} %)"
+            lines.append(f"{_short(row['class'], 23):<24}{row['labelled']:>9,}{rate:>9}   {share}")
+        if len(table) > _SHOWN:
+            lines.append(f"... and {len(table) - _SHOWN} more classes (see to_frame())")
+        lines += ["", "How far to trust this:"]
+        for reason in self.trust.reasons:
+            lines += textwrap.wrap(reason, 78, initial_indent="- ", subsequent_indent="  ")
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        table = self.to_frame().to_html(index=False, float_format=lambda v: f"{v:.3f}", escape=True)
+        reasons = "".join(f"<li>{html.escape(reason)}</li>" for reason in self.trust.reasons)
+        return f"<p><b>{html.escape(self.headline)}</b></p>{table}<ul>{reasons}</ul>"
+
+
+_SHOWN = 40
+
+
+class Material(NamedTuple):
+    """What there is to judge by."""
+
+    given: Labels  # [N], -1: none
+    names: Sequence[str]
+    source: str
+    features: Any = None  # [N, D]
+    probs: Floats | None = None  # [N, C]
+    losses: Floats | None = None  # [N], averaged over training
+    learned: float | None = None  # how far from these very labels, see ``rates``; None: not at all
+    witnessed: bool = False  # by a run that ended before it memorised
+
+
+class _Found(NamedTuple):
+    rate: float
+    low: float
+    high: float
+    joint: Floats  # [C, C] counts of (true, given)
+    kind: Kind
+    trust: Trust
+    estimates: dict[str, float]
+    clean_prob: Floats
+
+
+def _estimate(probs: Floats, losses: Floats, given: Labels, replicates: int, seed: int, material: Material) -> _Found:
+    mixture = mixture_rate(losses)
+    counted = mixture if material.learned is None else None  # losses on what was trained on shrink
+    best = rates(probs, given, counted, learned=material.learned)
+    rng = np.random.default_rng(seed)
+    drawn = [
+        rates(
+            probs,
+            given,
+            counted,
+            np.bincount(rng.integers(len(given), size=len(given)), minlength=len(given)).astype(np.float64),
+            best.latent.parameters,
+            steps=25,
+            learned=material.learned,
+        ).rate
+        for _ in range(replicates)
+    ]
+    margin = _WIDE * float(np.std(drawn, ddof=1))
+    lower, upper = min(best.estimates.values()), max(best.estimates.values())
+    low, high = max(min(lower, best.rate) - margin, 0.0), min(max(upper, best.rate) + margin, 1.0)
+    learnable = _learnable(probs, given)
+    kind = _kind(best, probs, given, material.learned is not None) if learnable else "unclear"
+    if not learnable:
+        low, high = 0.0, 1.0
+    agreement = float((probs.argmax(1) == given).mean())
+    trust = _trust(best, given, agreement, high - low, learnable, mixture is not None, material)
+    wrong = best.joint.sum(0) - np.diag(best.joint)
+    clean_prob = match_rates(best.latent.clean_prob, given, wrong / np.maximum(best.joint.sum(0), 1e-12))
+    return _Found(best.rate, low, high, best.joint, kind, trust, best.estimates, clean_prob)
+
+
+def _learnable(probs: Floats, given: Labels) -> bool:
+    """Whether the probabilities say more of unseen labels than their frequencies do: three standard errors in nats."""
+    frequency = np.bincount(given, minlength=probs.shape[1]) / len(given)
+    gain = rules.last_loss(np.clip(probs, LEAST, 1.0), given) - np.log(frequency[given])
+    return bool(gain.mean() > 3 * gain.std(ddof=1) / np.sqrt(len(gain))) if len(gain) > 1 else False
+
+
+def _kind(best: Rates, probs: Floats, given: Labels, learned: bool) -> Kind:
+    lower = best.rate if learned else best.estimates["latent noise"]  # what was learned looks right to that estimate
+    if best.rate < _FEW and lower < 0.02:
+        return "none"
+    dependence, size = rules.pair_dependence(best.latent.prior, probs, given)
+    if dependence > 0.3 and size >= 30:
+        return "instance-like"
+    spread = concentration(best.joint if learned else best.latent.joint)
+    if best.doubt > 0.45 or EVEN < spread < ONE_WAY:
+        return "unclear"
+    return "symmetric" if spread <= EVEN else "asymmetric"
+
+
+def _trust(
+    best: Rates,
+    given: Labels,
+    agreement: float,
+    width: float,
+    learnable: bool,
+    separates: bool,
+    material: Material,
+) -> Trust:
+    """Reasons with their weight, 0 good, 1 fair, 2 poor; the worst decides."""
+    counts = np.bincount(given)
+    smallest = int(counts.min())
+    reasons: list[tuple[int, str]] = []
+    if not learnable:
+        text = "Nothing can be learned: held-out labels are predicted no better than by their frequencies. The labels "
+        reasons.append((2, text + "may be independent of the features; every number here is unreliable."))
+    if material.learned and agreement >= _ALL and not material.witnessed:
+        text = f"Averaged over training, the network predicts {100 * agreement:.0f} % of the labels as they are given: "
+        text += "nearly all are right, or the wrong ones were memorised, and this cannot tell which. The method auto "
+        reasons.append((2, text + "holds labels out to see."))
+    elif material.learned is not None:
+        text = "The probabilities are averages over training of samples that were trained on: labels that were "
+        reasons.append((1, text + "memorised look right, so the rate may be too low."))
+    if best.doubt > 0.25:
+        text = (
+            f"The classifier is in doubt ({100 * best.doubt:.0f} % on average): its errors and wrong labels are hard "
+        )
+        reasons.append((2 if best.doubt > 0.45 else 1, text + "to tell apart. Better features help."))
+    if learnable and width > 0.15:
+        text = f"The interval is {100 * width:.0f} points wide."
+        reasons.append((2 if width > 0.35 else 1, text))
+    if len(given) < 1_000:
+        reasons.append((2 if len(given) < 100 else 1, f"Only {len(given)} labels."))
+    if smallest < 20:
+        reasons.append((2 if smallest < 5 else 1, f"The smallest class has {smallest} labels: its row is a guess."))
+    if learnable and best.rate < _FEW:
+        text = (
+            "Labels that were made by a rule which the features show, such as key words, look right to every estimate: "
+        )
+        reasons.append((0, text + "if these may be such, check some by hand."))
+    text = "The losses show two groups." if separates else "The losses show no two groups."
+    reasons.append((0, text))
+    if not any(weight for weight, _ in reasons):
+        reasons.append((0, "Every class has enough labels and the classifier is sure of most samples."))
+    levels: tuple[Level, ...] = ("good", "fair", "poor")
+    worst = max(weight for weight, _ in reasons)
+    return Trust(levels[worst], tuple(text for _, text in sorted(reasons, key=lambda item: -item[0])))
+
+
+def _report(material: Material, found: _Found, rows: Labels, classes: Labels, labelled: Labels) -> NoiseReport:
+    """Put back the classes and rows that the estimate left out."""
+    total = len(material.names)
+    joint = np.zeros((total, total))
+    joint[np.ix_(classes, classes)] = found.joint
+    size = joint.sum(1, keepdims=True)
+    matrix = np.where(size > 0, joint / np.maximum(size, 1e-12), np.eye(total))
+    counts = np.bincount(material.given[labelled], minlength=total)
+    asked = joint.sum(0)
+    rates = [float(1 - joint[c, c] / asked[c]) if asked[c] > 0 else None for c in range(total)]
+    clean_prob = np.full(len(material.given), np.nan)
+    clean_prob[rows] = found.clean_prob
+    return NoiseReport(
+        rate=found.rate,
+        low=found.low,
+        high=found.high,
+        per_class=tuple(
+            ClassNoise(str(name), int(count), rate)
+            for name, count, rate in zip(material.names, counts, rates, strict=True)
+        ),
+        transition=matrix,
+        kind=found.kind,
+        trust=found.trust,
+        estimates=found.estimates,
+        samples=len(rows),
+        labelled=len(labelled),
+        source=material.source,
+        clean_prob=clean_prob,
+    )
+
+
+def scaled(probs: Floats) -> Floats:
+    """Rows that sum to 1; a row of zeros becomes even."""
+    probs = probs + 1e-12
+    scaled: Floats = probs / probs.sum(1, keepdims=True)
+    return scaled
+
+
+def _short(text: str, width: int) -> str:
+    plain = "".join(c if c.isprintable() else " " for c in text)
+    return plain if len(plain) <= width else plain[: width - 3] + "..."
+
+
+def estimate(
+    material: Material, *, folds: int = 5, limit: int = MOST_ROWS, replicates: int = 20, seed: int = 0
+) -> NoiseReport:
+    """Estimate how many labels are wrong from features, or from probabilities; see the module.
+
+    Args:
+        material: given labels with features or probabilities.
+        folds: of the cross-fitting of features, at least 2.
+        limit: rows that the estimate rests on at most, drawn at random; at least 10.
+        replicates: bootstrap samples behind the interval, at least 2.
+        seed: of all that is random.
+
+    Returns:
+        The report; the same input and seed give the same one.
+
+    Raises:
+        InputError: an argument out of range, or no sample has a label.
+    """
+    if folds < 2 or limit < 10 or replicates < 2:
+        raise InputError(f"folds {folds}, limit {limit}, replicates {replicates}: at least 2, 10 and 2 are needed")
+    labelled = np.flatnonzero(material.given >= 0)
+    classes = np.unique(material.given[labelled])  # those about which there is anything to say
+    if not len(labelled):
+        raise InputError("no sample has a label, so there is nothing to estimate")
+    rows = labelled[fitted_rows(len(labelled), len(classes), limit, seed)]
+    classes = np.unique(material.given[rows])
+    given = np.searchsorted(classes, material.given[rows])
+    if len(classes) < 2:
+        reason = "all labels name the same class, so nothing can be compared: the estimate means nothing."
+        trust = Trust("poor", (reason,))
+        found = _Found(0.0, 0.0, 1.0, np.eye(1) * len(rows), "unclear", trust, {}, np.ones(len(rows)))
+        return _report(material, found, rows, classes, labelled)
+    if material.probs is not None:
+        probs = scaled(material.probs[rows][:, classes])
+    else:
+        table = crossfit.prepared(material.features[rows], seed)
+        probs = crossfit.cross_fitted(table, given, len(classes), folds=folds, seed=seed)
+    losses = -rules.last_loss(probs, given) if material.losses is None else material.losses[rows]
+    found = _estimate(probs, losses, given, replicates, seed, material)
+    return _report(material, found, rows, classes, labelled)

@@ -1,0 +1,80 @@
+"""How well p(clean) finds the wrong labels and whether it can be believed, where the truth is known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from codivide.core.types import AnyFloats, Labels, Mask
+
+BINS = 10
+
+
+def detection(given: Labels, truth: Labels, clean_prob: AnyFloats) -> dict[str, Any]:
+    """How well ``1 - clean_prob`` finds the wrong labels among the rows whose label and truth are known.
+
+    Args:
+        given: ``[N]``, -1 where there is no label.
+        truth: true labels ``[N]``, -1 where not known.
+        clean_prob: ``[N]`` in [0, 1], NaN where there is none.
+
+    Returns:
+        noise_rate; AUROC and average precision (absent when no label or every label is wrong); precision (absent when
+        nothing is flagged), recall and F1 of ``clean_prob < 0.5``; ``calibration_error`` and the ``reliability``
+        table behind it. Empty when no row is known.
+    """
+    known = (given >= 0) & (truth >= 0) & np.isfinite(clean_prob)
+    if not known.any():
+        return {}
+    wrong, doubt = (given != truth)[known], 1 - clean_prob[known]
+    flagged = doubt > 0.5
+    scores: dict[str, Any] = {"noise_rate": float(wrong.mean())}
+    if wrong.any() and not wrong.all():
+        scores["auroc"] = float(roc_auc_score(wrong, doubt))
+        scores["average_precision"] = float(average_precision_score(wrong, doubt))
+        scores["recall"] = float(flagged[wrong].mean())
+        scores["f1"] = float(2 * (flagged & wrong).sum() / (flagged.sum() + wrong.sum()))
+    if flagged.any():
+        scores["precision"] = float(wrong[flagged].mean())
+    table = reliability(clean_prob[known], ~wrong)
+    return scores | {"calibration_error": calibration_error(table), "reliability": table}
+
+
+def reliability(clean_prob: AnyFloats, clean: Mask, bins: int = BINS) -> list[dict[str, float]]:
+    """Whether a p(clean) of 0.9 is right nine times in ten: samples in bins of equal width.
+
+    Args:
+        clean_prob: ``[N]`` in [0, 1].
+        clean: ``[N]``, whether the given label is the true one.
+        bins: at least 1.
+
+    Returns:
+        One row per bin that is not empty: its ends ``low`` and ``high``, ``samples``, the mean ``clean_prob`` and the
+        share ``clean``.
+    """
+    index = np.minimum((clean_prob * bins).astype(np.int64), bins - 1)
+    rows = []
+    for b in range(bins):
+        members = index == b
+        if members.any():
+            rows.append(
+                {
+                    "low": b / bins,
+                    "high": (b + 1) / bins,
+                    "samples": int(members.sum()),
+                    "clean_prob": float(clean_prob[members].mean(dtype=np.float64)),
+                    "clean": float(clean[members].mean()),
+                }
+            )
+    return rows
+
+
+def calibration_error(table: list[dict[str, float]]) -> float:
+    """Expected calibration error of a ``reliability`` table: mean distance of the two columns, by samples, in [0, 1].
+
+    Source: Guo et al., ICML 2017 (equation 3), for two outcomes.
+    """
+    samples = sum(row["samples"] for row in table)
+    return sum(row["samples"] * abs(row["clean_prob"] - row["clean"]) for row in table) / samples

@@ -1,0 +1,147 @@
+"""A trained classifier: the networks that vote, what they expect as input, and the class names; one file on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from codivide.core.device import autocast, computes_bf16
+from codivide.core.errors import InputError
+from codivide.data import encode
+from codivide.data.loaded import Rows
+from codivide.data.views import ViewSpec
+from codivide.methods.features.model import KIND, FeatureModel
+from codivide.train import model_file, nets
+from codivide.train.model_file import Classifier
+
+
+@dataclass
+class Model:
+    """Networks whose mean logits classify.
+
+    Attributes:
+        members: one or more networks of the same kind.
+        net: the name that ``nets.build`` knows.
+        shape: of one sample, ``(channels, height, width)`` or ``(features,)``.
+        dtype: of the raw rows, uint8 or float32.
+        classes: class values in the user's own type.
+        views: how raw rows become inputs.
+        precision: in which the networks run.
+        encoder: what makes rows of texts or images, where something does.
+    """
+
+    members: list[nn.Module]
+    net: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    classes: tuple[Any, ...]
+    views: ViewSpec
+    precision: Literal["bf16", "fp32"] = "fp32"
+    encoder: encode.Encoder | None = None
+
+    @torch.no_grad()
+    def batches(self, rows: Rows, batch_size: int = 256) -> Iterator[Tensor]:
+        """Mean logits ``[B, C]`` of the members on one batch of raw rows after the other, float32 on their device.
+
+        The published numbers sum the logits of both networks; the mean has the same largest entry.
+        """
+        device = next(self.members[0].parameters()).device
+        plain = self.views.views()["plain"]
+        generator = torch.Generator()  # "plain" draws nothing from it
+        modes = [member.training for member in self.members]
+        for member in self.members:
+            member.eval()
+        try:
+            for ids in torch.split(torch.arange(len(rows)), batch_size):
+                x = plain(rows[ids].to(device), generator)
+                with autocast(self.precision, device):
+                    votes = [member(x).float() for member in self.members]
+                yield torch.stack(votes).mean(0)
+        finally:
+            for member, mode in zip(self.members, modes, strict=True):
+                member.train(mode)
+
+    def logits(self, rows: Rows, batch_size: int = 256) -> Tensor:
+        """Mean logits ``[N, C]`` of the members on raw rows, float32 on the CPU."""
+        parts = [part.cpu() for part in self.batches(rows, batch_size)]
+        return torch.cat(parts) if parts else torch.zeros(0, len(self.classes))
+
+    def probs(self, rows: Rows, batch_size: int = 256) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Class probabilities ``[N, C]``: the softmax of the mean logits; rows sum to 1."""
+        return torch.softmax(self.logits(rows, batch_size).double(), 1).numpy()
+
+    def to(self, device: torch.device) -> Model:
+        """Move the networks; returns the model itself."""
+        for member in self.members:
+            member.to(device)
+        return self
+
+    def save(self, path: Path) -> None:
+        """Write everything ``load`` needs to one safetensors file, atomically."""
+        tensors = {"views.mean": self.views.mean, "views.std": self.views.std}
+        for i, member in enumerate(self.members):
+            tensors |= {f"member.{i}.{name}": value for name, value in member.state_dict().items()}
+        encoder, more = encode.save(self.encoder)
+        tensors |= more
+        header = {
+            "net": self.net,
+            "shape": self.shape,
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "augment": self.views.augment,
+            "precision": self.precision,
+            "members": len(self.members),
+            "encoder": encoder,
+        }
+        model_file.write(path, tensors, header, self.classes)
+
+    @classmethod
+    def load(cls, path: Path, device: torch.device | None = None) -> Model:
+        """Read saved networks.
+
+        Raises:
+            InputError: as ``load``; also a classifier without networks.
+        """
+        model = load(path, device)
+        if not isinstance(model, cls):
+            raise InputError(f"{path} holds heads on features and no network; read it with codivide.load_model")
+        return model
+
+
+def load(path: Path, device: torch.device | None = None) -> Classifier:
+    """Read a saved classifier of any kind.
+
+    Args:
+        path: a file that ``save`` wrote.
+        device: where networks go; heads on features stay on the CPU.
+
+    Raises:
+        InputError: no such file, or not a model of this format; a pickle is refused, never opened.
+    """
+    tensors, header = model_file.read(path)
+    if header.get("kind") == KIND:
+        return FeatureModel.of(tensors, header)
+    return _networks(tensors, header, device or torch.device("cpu"))
+
+
+def _networks(tensors: dict[str, Tensor], header: dict[str, Any], device: torch.device) -> Model:
+    shape, classes = tuple(header["shape"]), tuple(header["classes"])
+    members: list[nn.Module] = []
+    for i in range(header["members"]):
+        with torch.random.fork_rng(devices=[]):  # building draws weights, which are replaced
+            member = nets.build(header["net"], shape, len(classes), pretrained=False)
+        prefix = f"member.{i}."
+        state = {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
+        member.load_state_dict(state)
+        members.append(member.eval())
+    views = ViewSpec(header["augment"], tensors["views.mean"], tensors["views.std"])
+    bf16 = header["precision"] == "bf16" and computes_bf16(device)
+    model = Model(members, header["net"], shape, getattr(torch, header["dtype"]), classes, views)
+    model.encoder = encode.restore(header.get("encoder"), tensors)
+    model.precision = "bf16" if bf16 else "fp32"
+    return model.to(device)

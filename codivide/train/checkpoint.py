@@ -1,0 +1,135 @@
+"""A run on disk: one safetensors file with all tensors, and the rest as JSON in its header. Never a pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from codivide.core.errors import InputError
+from codivide.core.files import read_tensors, save_tensors
+from codivide.train.run import Run
+
+FORMAT = 2
+
+
+def fingerprint(run: Run) -> dict[str, Any]:
+    """What a checkpoint belongs to: a run with another value of any of these cannot go on from it."""
+    labels = run.data.y.cpu().numpy().tobytes()
+    confirmed = run.confirmed.cpu().numpy().tobytes() if run.confirmed.any() else None
+    plan = {f"plan.{name}": value for name, value in asdict(run.plan).items() if name != "device"}
+    method = {f"method.{name}": value for name, value in asdict(run.method).items()}
+    first = run.data.x[torch.arange(min(64, len(run.data)))].cpu().numpy().tobytes()
+    return {
+        "method": type(run.method).__name__,
+        **method,
+        **plan,
+        "precision": run.precision,
+        "network": {name: [list(p.shape) for p in net.parameters()] for name, net, _ in _trained(run)},
+        "samples": len(run.data),
+        "classes": [str(name) for name in run.data.classes],
+        **{name: json.loads(json.dumps(value, default=str)) for name, value in run.identity.items()},
+        "labels": hashlib.sha256(labels).hexdigest()[:16],
+        "confirmed labels": confirmed and hashlib.sha256(confirmed).hexdigest()[:16],
+        "first samples": hashlib.sha256(first).hexdigest()[:16],
+    }
+
+
+def _trained(run: Run) -> list[tuple[str, nn.Module, torch.optim.Optimizer]]:
+    """Every network by its number, and every attached module by its name."""
+    numbered = [(str(i), net, run.optimizers[i]) for i, net in enumerate(run.nets)]
+    return numbered + [(name, module.net, module.optimizer) for name, module in run.attached.items()]
+
+
+def save(run: Run, path: Path) -> None:
+    """Write the run after a whole epoch; the file that was there survives a kill or a full disk."""
+    tensors: dict[str, Tensor] = {"generator": run.gen.get_state(), "global_generator": torch.get_rng_state()}
+    if run.device.type == "cuda":
+        tensors["cuda_generator"] = torch.cuda.get_rng_state(run.device)
+    slots: dict[str, dict[str, dict[str, float]]] = {}
+    for key, net, optimizer in _trained(run):
+        tensors |= {f"net.{key}.{name}": value for name, value in net.state_dict().items()}
+        scalars = slots.setdefault(key, {})
+        for index, state in optimizer.state_dict()["state"].items():
+            for name, value in state.items():
+                if isinstance(value, Tensor):
+                    tensors[f"optimizer.{key}.{index}.{name}"] = value
+                elif value is not None:
+                    scalars.setdefault(str(index), {})[name] = value
+    if run.plan.average:
+        for i, average in enumerate(run.averages):
+            tensors |= {f"average.{i}.{name}": value for name, value in average.state_dict().items()}
+    tensors |= {f"memory.{name}": value for name, value in run.memory.items()}
+    header = {
+        "format": FORMAT,
+        "fingerprint": fingerprint(run),
+        "epoch": run.epoch,
+        "step": run.step,
+        "skipped_updates": run.skipped_updates,
+        "history": run.history,
+        "optimizer_scalars": slots,
+    }
+    save_tensors(path, tensors, {"run": json.dumps(header)})
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The JSON part of a checkpoint; InputError when the file is not one."""
+    try:
+        with safe_open(path, "pt") as file:
+            header: dict[str, Any] = json.loads((file.metadata() or {})["run"])
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise InputError(f"{path} is not a codivide checkpoint: {error}") from None
+    if header.get("format") != FORMAT:
+        raise InputError(
+            f"{path} has checkpoint format {header.get('format')}, this version of codivide reads {FORMAT}; "
+            "start again with --overwrite or another --out"
+        )
+    return header
+
+
+def load(run: Run, path: Path) -> None:
+    """Put a saved state into a run that was built the same way.
+
+    Raises:
+        InputError: the file is no checkpoint, or one of another method, plan, network, data or format.
+    """
+    header = read_header(path)
+    ours = json.loads(json.dumps(fingerprint(run)))
+    theirs = header["fingerprint"]
+    for name in [*ours, *(theirs.keys() - ours.keys())]:
+        if ours.get(name) != theirs.get(name):
+            shown = "differs" if name == "network" else f"is {theirs.get(name)} there and {ours.get(name)} now"
+            raise InputError(f"{path} belongs to another run: {name} {shown}; use the same settings to resume")
+    tensors, _ = read_tensors(path)
+
+    def part(prefix: str) -> dict[str, Tensor]:
+        return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+
+    run.gen.set_state(tensors["generator"])
+    torch.set_rng_state(tensors["global_generator"])
+    if run.device.type == "cuda" and "cuda_generator" in tensors:
+        torch.cuda.set_rng_state(tensors["cuda_generator"], run.device)
+    for trained, net, optimizer in _trained(run):
+        net.load_state_dict(part(f"net.{trained}."))
+        state: dict[int, dict[str, Any]] = {}
+        for name, value in part(f"optimizer.{trained}.").items():
+            index, key = name.split(".")
+            state.setdefault(int(index), {})[key] = value
+        for index, scalars in header["optimizer_scalars"][trained].items():
+            state.setdefault(int(index), {}).update(scalars)
+        optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    if run.plan.average:
+        for i, average in enumerate(run.averages):
+            average.load_state_dict(part(f"average.{i}."))
+    for name, value in part("memory.").items():
+        like = run.remember(name, *value.shape, dtype=value.dtype, per_sample=False)
+        like.copy_(value)
+    run.epoch, run.step = header["epoch"], header["step"]
+    run.skipped_updates = header["skipped_updates"]
+    run.history = header["history"]

@@ -1,0 +1,79 @@
+"""The file of a classifier, of any kind: tensors and a header in safetensors, never a pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from codivide.core.errors import InputError
+from codivide.core.files import read_tensors, save_tensors
+from codivide.data.encode import Encoder
+from codivide.data.loaded import Rows
+
+FORMAT = 1
+
+
+class Classifier(Protocol):
+    """What every trained classifier can do: networks (``Model``) and heads on features (``FeatureModel``)."""
+
+    classes: tuple[Any, ...]
+    encoder: Encoder | None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one sample: ``(channels, height, width)`` or ``(features,)``."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the raw rows: uint8 or float32."""
+
+    def logits(self, rows: Rows) -> Tensor:
+        """``[N, C]`` float32 on the CPU; their softmax is ``probs``."""
+
+    def probs(self, rows: Rows) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Class probabilities ``[N, C]``; rows sum to 1."""
+
+    def save(self, path: Path) -> None:
+        """Write everything that loading needs to one file, atomically."""
+
+
+def write(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any], classes: tuple[Any, ...]) -> None:
+    """Write a classifier atomically.
+
+    Args:
+        path: the file.
+        tensors: everything learned, by name.
+        header: JSON values.
+        classes: class values in the user's own type.
+    """
+    values = [value.item() if isinstance(value, np.generic) else value for value in classes]
+    text = json.dumps({"format": FORMAT, **header, "classes": values})
+    save_tensors(path, {name: value.cpu() for name, value in tensors.items()}, {"model": text})
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and header of a classifier.
+
+    Raises:
+        InputError: no such file, or not a model of this format; a pickle is refused, never opened.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such model file; give the run folder of a finished `codivide fit`")
+    try:
+        tensors, texts = read_tensors(path)
+        header = json.loads(texts["model"])
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise InputError(
+            f"{path} is not a codivide model ({error}); models are safetensors files written by codivide, "
+            "and pickles are never opened"
+        ) from None
+    if header.get("format") != FORMAT:
+        raise InputError(f"{path} has model format {header.get('format')}; this version reads {FORMAT}")
+    return tensors, header

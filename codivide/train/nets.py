@@ -1,0 +1,438 @@
+"""Networks by name: ``build(name, shape, classes) -> net``; the plain dict ``NETS`` lists them.
+
+Every net here is a ``StagedNet``: ``stages`` one after another, ``pool``, then ``head``. A method that
+mixes latent representations runs ``stages[:l]``, mixes, and goes on with ``stages[l:]``, ``pool`` and
+``head``. Image nets take any number of channels and any size from 8 pixels on. Initial weights are drawn
+from torch's global generator, which the engine seeds and restores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from codivide.core.errors import InputError, unknown
+
+_SMALLEST_IMAGE = 8
+_MLP_WIDTH = 256
+
+
+class StagedNet(nn.Module):
+    """Stages, pooling and a linear head.
+
+    Attributes:
+        stages: the body; the stem is ``stages[0]``.
+        pool: the last stage's output to ``[B, F]``.
+        head: dropout and one linear layer, ``[B, F] -> [B, classes]``.
+    """
+
+    def __init__(self, stages: Sequence[nn.Module], pool: nn.Module, width: int, classes: int, dropout: float) -> None:
+        super().__init__()
+        self.stages = nn.Sequential(*stages)
+        self.pool = pool
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, classes))
+
+    def features(self, x: Tensor) -> Tensor:
+        """What the head sees, ``[B, F]``."""
+        pooled: Tensor = self.pool(self.stages(x))
+        return pooled
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits ``[B, classes]``, float32 under autocast too."""
+        logits: Tensor = self.head(self.features(x))
+        return logits.float()
+
+
+class PreActBlock(nn.Module):
+    """BN, activation, conv, BN, activation, conv, plus the input (He et al. 2016, "Identity mappings").
+
+    Where the shape changes, the shortcut is a bare 1x1 convolution of the pre-activated input.
+    """
+
+    def __init__(self, inputs: int, width: int, stride: int = 1, slope: float = 0.0) -> None:
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(inputs)
+        self.conv1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.act = _activation(slope)
+        same = stride == 1 and inputs == width
+        self.shortcut = None if same else nn.Conv2d(inputs, width, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, inputs, H, W] -> [B, width, H / stride, W / stride]``."""
+        active = self.act(self.norm1(x))
+        kept = x if self.shortcut is None else self.shortcut(active)
+        out: Tensor = self.conv2(self.act(self.norm2(self.conv1(active)))) + kept
+        return out
+
+
+class BasicBlock(nn.Module):
+    """Conv, BN, ReLU, conv, BN, plus the input, ReLU (He et al. 2015); the shortcut is a 1x1 conv and BN."""
+
+    def __init__(self, inputs: int, width: int, stride: int = 1) -> None:
+        super().__init__()
+        self.first = _conv_norm_act(inputs, width, 3, stride, 1)
+        self.second = nn.Sequential(nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width))
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or inputs != width:
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, width, 1, stride, bias=False), nn.BatchNorm2d(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, inputs, H, W] -> [B, width, H / stride, W / stride]``."""
+        return torch.relu(self.second(self.first(x)) + self.shortcut(x))
+
+
+class DenseLayer(nn.Module):
+    """BN, ReLU, 1x1 conv to ``4 * growth``, BN, ReLU, 3x3 conv to ``growth``, appended to the input."""
+
+    def __init__(self, inputs: int, growth: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            *(nn.BatchNorm2d(inputs), nn.ReLU(inplace=True)),
+            nn.Conv2d(inputs, 4 * growth, 1, bias=False),
+            *(nn.BatchNorm2d(4 * growth), nn.ReLU(inplace=True)),
+            nn.Conv2d(4 * growth, growth, 3, padding=1, bias=False),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, inputs, H, W] -> [B, inputs + growth, H, W]``."""
+        return torch.cat([x, self.body(x)], 1)
+
+
+class AirGroup(nn.Module):
+    """Conv, max-pool by 2, BN, GELU, conv, BN, GELU (Jordan 2024)."""
+
+    def __init__(self, inputs: int, width: int, ceil: bool) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(inputs, width, 3, padding=1, bias=False)
+        self.pool = nn.MaxPool2d(2, ceil_mode=ceil)
+        self.norm1 = nn.BatchNorm2d(width)
+        self.second = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(width)
+        self.act = nn.GELU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, inputs, H, W] -> [B, width, H / 2, W / 2]``."""
+        halved = self.act(self.norm1(self.pool(self.first(x))))
+        out: Tensor = self.act(self.norm2(self.second(halved)))
+        return out
+
+
+class Residual(nn.Module):
+    """The input plus what ``body`` makes of it."""
+
+    def __init__(self, *body: nn.Module) -> None:
+        super().__init__()
+        self.body = nn.Sequential(*body)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, C, H, W] -> [B, C, H, W]``."""
+        out: Tensor = x + self.body(x)
+        return out
+
+
+def small_cnn(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
+    """Eight convolutions with residual connections, 32 to 128 channels: quick on a CPU, 0.47 million parameters.
+
+    The stem brings any image to 8 to 32 pixels a side: no stride up to 16 pixels, then 2, 4, 8, ... An image
+    of 32 pixels leaves it at 16, which is what makes the net quick: a layer at full size costs more time in
+    BatchNorm and ReLU than in its convolution. Channels are multiples of 32 for the bf16 kernels.
+    """
+    size, stride = max(shape[1:]), 1
+    while size // stride > (16 if stride == 1 else 32):
+        stride *= 2
+    if stride == 1:
+        stem = _conv_norm_act(shape[0], 32, 3, 1, 1)
+    else:
+        stem = _conv_norm_act(shape[0], 32, 2 * stride, stride, stride // 2)
+    stages = [
+        nn.Sequential(stem, Residual(_conv3(32, 32))),
+        nn.Sequential(_conv3(32, 64, 2), Residual(_conv3(64, 64), _conv3(64, 64))),
+        nn.Sequential(_conv3(64, 128, 2), Residual(_conv3(128, 128), _conv3(128, 128))),
+    ]
+    return StagedNet(stages, _average(), 128, classes, dropout)
+
+
+def airbench(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
+    """After "94% on CIFAR-10 in 3.29 Seconds on a Single GPU" (Jordan 2024) at half its width: 0.48 million parameters.
+
+    Two and a half times the work of ``small_cnn``, and more accurate. Its whitening, initial weights and
+    frozen scales are left out, so that every optimizer here trains it. The stem brings an image to at most 32 pixels.
+    """
+    size, stride = max(shape[1:]), 1
+    while size // stride > 32:
+        stride *= 2
+    stem = nn.Sequential(nn.Conv2d(shape[0], 24, 2 * stride, stride, stride // 2), nn.GELU())
+    small = min(shape[1:]) // stride < 16  # three halvings would leave nothing
+    stages = [
+        nn.Sequential(stem, AirGroup(24, 32, small)),
+        AirGroup(32, 128, small),
+        AirGroup(128, 128, small),
+    ]
+    return StagedNet(stages, nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten()), 128, classes, dropout)
+
+
+def cnn9(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
+    """The 9-layer CNN of co-teaching (Han et al. 2018): leaky ReLU 0.01, dropout 0.25 after each pooling.
+
+    Its last three convolutions are unpadded; they are padded here where an image under 28 pixels leaves
+    no room.
+    """
+    padding = 0 if min(shape[1:]) // 4 >= 7 else 1
+
+    def layer(inputs: int, width: int, padding: int = 1) -> nn.Sequential:
+        return _conv_norm_act(inputs, width, 3, 1, padding, slope=0.01, bias=True)
+
+    stages = [
+        nn.Sequential(layer(shape[0], 128), layer(128, 128), layer(128, 128), nn.MaxPool2d(2), nn.Dropout2d(0.25)),
+        nn.Sequential(layer(128, 256), layer(256, 256), layer(256, 256), nn.MaxPool2d(2), nn.Dropout2d(0.25)),
+        nn.Sequential(layer(256, 512, padding), layer(512, 256, padding), layer(256, 128, padding)),
+    ]
+    return StagedNet(stages, _average(), 128, classes, dropout)
+
+
+def preact_resnet18(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
+    """The "PreAct ResNet-18" behind DivideMix's tables: four stages of two blocks, 64 to 512 channels.
+
+    As in the reference code and unlike He et al. 2016, the stem is conv, BN and ReLU, and no BN stands before
+    the pooling.
+    """
+    stages: list[nn.Module] = [_conv_norm_act(shape[0], 64, 3, 1, 1)]
+    stages += _preact_stages(64, (64, 128, 256, 512), blocks=2)
+    return StagedNet(stages, _average(), 512, classes, dropout)
+
+
+def preact_resnet32(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
+    """Tanaka et al. 2018: three stages of five pre-activation blocks, 32, 64 and 128 channels, a last BN and ReLU."""
+    stages: list[nn.Module] = [nn.Conv2d(shape[0], 32, 3, padding=1, bias=False)]
+    stages += _preact_stages(32, (32, 64, 128), blocks=5)
+    stages[-1] = nn.Sequential(stages[-1], nn.BatchNorm2d(128), nn.ReLU(inplace=True))
+    return StagedNet(stages, _average(), 128, classes, dropout)
+
+
+def resnet34(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
+    """ResNet-34 (He et al. 2015) for small images: a 3x3 stem without stride and no max-pooling (ELR, SOP)."""
+    stages: list[nn.Module] = [_conv_norm_act(shape[0], 64, 3, 1, 1)]
+    inputs = 64
+    for width, depth in zip((64, 128, 256, 512), (3, 4, 6, 3), strict=True):
+        first = BasicBlock(inputs, width, 1 if width == 64 else 2)
+        stages.append(nn.Sequential(first, *(BasicBlock(width, width) for _ in range(depth - 1))))
+        inputs = width
+    return StagedNet(stages, _average(), 512, classes, dropout)
+
+
+def wrn_28_2(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
+    """Wide ResNet-28-2 as semi-supervised learning uses it: leaky ReLU 0.1 (Oliver et al. 2018, MixMatch)."""
+    return _wide_resnet(shape, classes, dropout, factor=2, slope=0.1)
+
+
+def wrn_28_10(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
+    """Wide ResNet-28-10 (Zagoruyko and Komodakis 2016)."""
+    return _wide_resnet(shape, classes, dropout, factor=10, slope=0.0)
+
+
+def densenet_bc_190(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
+    """DenseNet-BC-190 with growth 40 (Huang et al. 2017): three blocks of 31 layers, halved in between."""
+    growth, depth = 40, 31
+    width = 2 * growth
+    stages: list[nn.Module] = [nn.Conv2d(shape[0], width, 3, padding=1, bias=False)]
+    for block in range(3):
+        layers: list[nn.Module] = [DenseLayer(width + i * growth, growth) for i in range(depth)]
+        width += depth * growth
+        layers += [nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+        if block < 2:
+            layers += [nn.Conv2d(width, width // 2, 1, bias=False), nn.AvgPool2d(2)]
+            width //= 2
+        stages.append(nn.Sequential(*layers))
+    return StagedNet(stages, _average(), width, classes, dropout)
+
+
+def mlp(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
+    """Two hidden layers of 256 with BatchNorm and ReLU, for table rows; an image is flattened."""
+    width = 1
+    for extent in shape:
+        width *= extent
+    stages = [
+        nn.Sequential(nn.Flatten(), *_dense(width, _MLP_WIDTH)),
+        nn.Sequential(*_dense(_MLP_WIDTH, _MLP_WIDTH)),
+    ]
+    return StagedNet(stages, nn.Identity(), _MLP_WIDTH, classes, dropout)
+
+
+def resnet50(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
+    """Torchvision's ResNet-50 with random weights; for photos of about 224 pixels."""
+    return _imagenet_resnet(shape, classes, dropout, (3, 4, 6, 3))
+
+
+def resnet101(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
+    """Torchvision's ResNet-101 with random weights; for photos of about 224 pixels."""
+    return _imagenet_resnet(shape, classes, dropout, (3, 4, 23, 3))
+
+
+def resnext101_32x4d(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
+    """ResNeXt-101 32x4d (Xie et al. 2017) on torchvision's blocks, random weights."""
+    return _imagenet_resnet(shape, classes, dropout, (3, 4, 23, 3), groups=32, group_width=4)
+
+
+def resnext101_64x4d(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
+    """ResNeXt-101 64x4d (Xie et al. 2017) on torchvision's blocks, random weights."""
+    return _imagenet_resnet(shape, classes, dropout, (3, 4, 23, 3), groups=64, group_width=4)
+
+
+#: Name -> constructor ``(shape, classes, dropout) -> net``; ``build`` knows ``timm:NAME[:pretrained]`` too.
+NETS: dict[str, Callable[[tuple[int, ...], int, float], StagedNet]] = {
+    "small_cnn": small_cnn,
+    "airbench": airbench,
+    "mlp": mlp,
+    "cnn9": cnn9,
+    "preact_resnet18": preact_resnet18,
+    "preact_resnet32": preact_resnet32,
+    "resnet34": resnet34,
+    "wrn_28_2": wrn_28_2,
+    "wrn_28_10": wrn_28_10,
+    "densenet_bc_190": densenet_bc_190,
+    "resnet50": resnet50,
+    "resnet101": resnet101,
+    "resnext101_32x4d": resnext101_32x4d,
+    "resnext101_64x4d": resnext101_64x4d,
+}
+
+
+def build(name: str, shape: tuple[int, ...], classes: int, dropout: float = 0.0, pretrained: bool = True) -> StagedNet:
+    """Make the net called ``name`` for samples of ``shape``.
+
+    Args:
+        name: a key of ``NETS``, or ``timm:NAME`` or ``timm:NAME:pretrained`` with the extra
+        ``codivide[timm]``.
+        shape: ``(channels, height, width)`` or ``(features,)`` of one sample.
+        classes: number of logits.
+        dropout: probability before the head, 0 to below 1.
+        pretrained: False ignores ``:pretrained``, for a net whose weights are about to be loaded.
+
+    Raises:
+        InputError: an unknown name (the nearest is named), a net that does not fit the shape, or timm
+        missing.
+    """
+    if not 0 <= dropout < 1:
+        raise InputError(f"dropout is a probability from 0 to below 1, not {dropout}")
+    if name not in NETS and not name.startswith("timm:"):
+        raise unknown("net", name, [*NETS, "timm:NAME[:pretrained]"])
+    if name != "mlp":
+        if len(shape) != 3:
+            raise InputError(f"net {name!r} takes images, but a sample has shape {shape}; use 'mlp'")
+        if min(shape[1:]) < _SMALLEST_IMAGE:
+            raise InputError(f"net {name!r} needs images of at least {_SMALLEST_IMAGE} pixels a side, not {shape[1:]}")
+    if name.startswith("timm:"):
+        return _timm(name, shape, classes, dropout, pretrained)
+    return NETS[name](shape, classes, dropout)
+
+
+def auto(shape: tuple[int, ...], device: torch.device | str) -> str:
+    """The net for ``net="auto"``: ``mlp`` for features and tiny images, else what the device trains quickly.
+
+    Without a GPU that is ``small_cnn``; with one, ``preact_resnet18`` up to 64 pixels and ``resnet50``
+    beyond.
+    """
+    if len(shape) != 3 or min(shape[1:]) < _SMALLEST_IMAGE:
+        return "mlp"
+    if torch.device(device).type == "cpu":
+        return "small_cnn"
+    return "preact_resnet18" if max(shape[1:]) <= 64 else "resnet50"
+
+
+def _activation(slope: float) -> nn.Module:
+    return nn.LeakyReLU(slope, inplace=True) if slope else nn.ReLU(inplace=True)
+
+
+def _average() -> nn.Sequential:
+    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def _conv_norm_act(
+    inputs: int, width: int, kernel: int, stride: int, padding: int, slope: float = 0.0, bias: bool = False
+) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, width, kernel, stride, padding, bias=bias), nn.BatchNorm2d(width), _activation(slope)
+    )
+
+
+def _conv3(inputs: int, width: int, stride: int = 1) -> nn.Sequential:
+    return _conv_norm_act(inputs, width, 3, stride, 1)
+
+
+def _dense(inputs: int, width: int) -> list[nn.Module]:
+    return [nn.Linear(inputs, width, bias=False), nn.BatchNorm1d(width), nn.ReLU(inplace=True)]
+
+
+def _preact_stages(inputs: int, widths: Sequence[int], blocks: int, slope: float = 0.0) -> list[nn.Module]:
+    """One ``nn.Sequential`` of ``blocks`` blocks per width; every stage but the first halves the image."""
+    stages: list[nn.Module] = []
+    for i, width in enumerate(widths):
+        first = PreActBlock(inputs, width, 1 if i == 0 else 2, slope)
+        stages.append(nn.Sequential(first, *(PreActBlock(width, width, 1, slope) for _ in range(blocks - 1))))
+        inputs = width
+    return stages
+
+
+def _wide_resnet(shape: tuple[int, ...], classes: int, dropout: float, factor: int, slope: float) -> StagedNet:
+    widths = [16 * factor, 32 * factor, 64 * factor]
+    stages: list[nn.Module] = [nn.Conv2d(shape[0], 16, 3, padding=1, bias=False)]
+    stages += _preact_stages(16, widths, blocks=4, slope=slope)
+    stages[-1] = nn.Sequential(stages[-1], nn.BatchNorm2d(widths[-1]), _activation(slope))
+    net = StagedNet(stages, _average(), widths[-1], classes, dropout)
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):  # both papers' codes draw these so, unlike torch's default
+            nn.init.kaiming_normal_(module.weight, a=slope, mode="fan_out", nonlinearity="leaky_relu")
+    return net
+
+
+def _imagenet_resnet(
+    shape: tuple[int, ...],
+    classes: int,
+    dropout: float,
+    layers: Sequence[int],
+    groups: int = 1,
+    group_width: int = 64,
+) -> StagedNet:
+    from torchvision.models.resnet import Bottleneck, ResNet  # half of the time that importing codivide would take
+
+    body = ResNet(Bottleneck, list(layers), num_classes=1, groups=groups, width_per_group=group_width)
+    if shape[0] != 3:
+        body.conv1 = nn.Conv2d(shape[0], 64, 7, 2, 3, bias=False)
+        nn.init.kaiming_normal_(body.conv1.weight, mode="fan_out", nonlinearity="relu")
+    stem = nn.Sequential(body.conv1, body.bn1, body.relu, body.maxpool)
+    stages = [stem, body.layer1, body.layer2, body.layer3, body.layer4]
+    return StagedNet(stages, _average(), 2048, classes, dropout)
+
+
+def _timm(name: str, shape: tuple[int, ...], classes: int, dropout: float, pretrained: bool) -> StagedNet:
+    """A timm body, without its head, as the only stage."""
+    try:
+        import timm
+    except ModuleNotFoundError as error:
+        raise InputError(f"net {name!r} needs timm: pip install 'codivide[timm]'") from error
+    model, _, suffix = name.removeprefix("timm:").partition(":")
+    if suffix not in ("", "pretrained"):
+        raise InputError(f"net {name!r}: only ':pretrained' may follow the timm name, not ':{suffix}'")
+    if not timm.is_model(model):
+        raise unknown("timm model", model, timm.list_models())
+    wanted: dict[str, Any] = {
+        "pretrained": pretrained and suffix == "pretrained",
+        "num_classes": 0,
+        "in_chans": shape[0],
+    }
+    try:
+        try:
+            body = timm.create_model(model, img_size=shape[1:], **wanted)
+        except TypeError:  # a convolutional model: any size, and no such argument
+            body = timm.create_model(model, **wanted)
+        # Asking the body itself is the one way to its width that all of timm's families agree on.
+        with torch.no_grad():
+            width = body.eval()(torch.zeros(1, *shape)).shape[1]
+    except (AssertionError, OSError, RuntimeError) as error:
+        raise InputError(f"net {name!r} cannot be made for samples of shape {shape}: {error}") from error
+    return StagedNet([body.train()], nn.Identity(), width, classes, dropout)

@@ -1,0 +1,113 @@
+"""How to train, whatever the method: optimizer, schedule, precision, device."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from codivide.core.errors import InputError
+
+Schedule = Literal["constant", "step", "linear", "cosine", "one_cycle"]
+Precision = Literal["auto", "bf16", "fp32"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to train, whatever the method.
+
+    Attributes:
+        epochs: passes, as the method counts them.
+        batch_size: samples in a batch (labelled and unlabelled ones each).
+        optimizer: "sgd" (with momentum) or "adamw".
+        lr: learning rate at its highest.
+        momentum: of SGD.
+        nesterov: Nesterov's form of momentum.
+        weight_decay: coupled for SGD, decoupled for AdamW.
+        decayed: what ``weight_decay`` acts on: "all" parameters, or "kernels" (weights of linear layers and
+            convolutions, anything of two dimensions or more), so neither biases nor normalisation.
+        schedule: how ``lr`` changes: constant; step (times ``gamma`` at each of ``milestones``); linear (down to
+            ``lr_min`` from the first of ``milestones``, or from the start, to the end); cosine to ``lr_min``;
+            one_cycle (up from lr/25 over the first 30 %, then cosine to lr/10000).
+        milestones: epochs at which "step" acts, or "linear" begins.
+        gamma: factor of a step.
+        lr_min: where "linear" and "cosine" end.
+        period: "cosine" starts again after so many epochs (warm restarts); 0: never.
+        average: decay of the weight average (EMA of parameters and buffers); 0: none.
+        freeze: first epochs in which only the last linear layer learns; the rest, a pre-trained body, stays as it is.
+        precision: "bf16" (autocast; parameters and losses stay float32), "fp32", or "auto": bf16 for images where
+            the chip computes in it, else fp32.
+        channels_last: memory layout of convolutions.
+        compile: run the networks through ``torch.compile``.
+        evaluation_batch: samples in a batch that needs no gradient.
+        device: "auto" (CUDA where there is one), or a torch device.
+        seed: of everything random.
+    """
+
+    epochs: int = 100
+    batch_size: int = 64
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    lr: float = 0.02
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 5e-4
+    decayed: Literal["all", "kernels"] = "all"
+    schedule: Schedule = "constant"
+    milestones: tuple[int, ...] = ()
+    gamma: float = 0.1
+    lr_min: float = 0.0
+    period: int = 0
+    average: float = 0.0
+    freeze: int = 0
+    precision: Precision = "auto"
+    channels_last: bool = True
+    compile: bool = False
+    evaluation_batch: int = 256
+    device: str = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "evaluation_batch"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if not (math.isfinite(self.lr) and self.lr > 0):
+            raise InputError(f"lr is {self.lr}; it must be a positive number")
+        for name in ("weight_decay", "momentum", "gamma", "lr_min", "period", "freeze", "seed"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
+                raise InputError(f"{name} is {getattr(self, name)}; it must not be negative")
+        if self.nesterov and not self.momentum:
+            raise InputError("nesterov needs a momentum above 0")
+        if not 0 <= self.average < 1:
+            raise InputError(f"average is {self.average}; a decay lies in [0, 1)")
+        for name, known in (
+            ("optimizer", ("sgd", "adamw")),
+            ("decayed", ("all", "kernels")),
+            ("schedule", ("constant", "step", "linear", "cosine", "one_cycle")),
+            ("precision", ("auto", "bf16", "fp32")),
+        ):
+            if getattr(self, name) not in known:
+                raise InputError(f"{name} {getattr(self, name)!r} is not one of {', '.join(known)}")
+
+
+def learning_rate(plan: Plan, progress: float) -> float:
+    """The learning rate after ``progress`` epochs, which may be fractional."""
+    if plan.schedule == "step":
+        return plan.lr * plan.gamma ** sum(progress >= milestone for milestone in plan.milestones)
+    share = min(progress / plan.epochs, 1.0)
+    if plan.schedule == "linear":
+        start = plan.milestones[0] if plan.milestones else 0
+        down = min(max(progress - start, 0) / max(plan.epochs - start, 1), 1.0)
+        return plan.lr + (plan.lr_min - plan.lr) * down
+    if plan.schedule == "cosine":
+        if plan.period:
+            share = progress % plan.period / plan.period
+        return plan.lr_min + (plan.lr - plan.lr_min) * 0.5 * (1 + math.cos(math.pi * share))
+    if plan.schedule == "one_cycle":
+        low, high, rise = (1 / 25, 1.0, share / 0.3) if share < 0.3 else (1.0, 1e-4, (share - 0.3) / 0.7)
+        return plan.lr * (low + (high - low) * 0.5 * (1 - math.cos(math.pi * rise)))
+    return plan.lr
+
+
+def early_epochs(plan: Plan) -> int:
+    """How long methods train plainly, or let something rise, unless told: 10 epochs, or a third of a short run."""
+    return max(1, min(10, plan.epochs // 3))

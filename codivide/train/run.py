@@ -1,0 +1,508 @@
+"""The only training loop: what a method sees of a run, and ``train``.
+
+A method is its paper's pseudo-code: an ``epoch(run)`` that measures samples, divides and learns through the verbs of
+``Run``. Everything a run carries from one epoch to the next (networks, optimizers, averages, generator state,
+per-sample memory, history) lives here, so that it can be saved and resumed bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Literal, NamedTuple, Self
+
+import torch
+from torch import Tensor, nn
+
+from codivide.core.device import autocast
+from codivide.core.errors import InputError, TrainingWarning, check_values
+from codivide.core.types import AUTO
+from codivide.data.loaded import Rows
+from codivide.data.views import View
+from codivide.noise import mixtures
+from codivide.train import layers
+from codivide.train.plan import Plan, learning_rate
+from codivide.train.targets import sample_loss
+
+Build = Callable[[], nn.Module]
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a method may know: samples, given labels, class names and views; never a true label.
+
+    Attributes:
+        x: rows, ``x[ids] -> [B, ...]``.
+        y: given labels ``[N]`` int64, -1 where there is none.
+        classes: one name per class.
+        views: batched functions ``(x, generator) -> x`` by name: "plain", "weak" and "strong".
+        confirmed: mask ``[N]`` of the labels that a person has confirmed, so that p(clean) = 1; None: no label.
+    """
+
+    x: Rows
+    y: Tensor
+    classes: tuple[Any, ...]
+    views: Mapping[str, View]
+    confirmed: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+class Batch(NamedTuple):
+    """Some samples: their rows in the training set ``[B]``, one tensor per requested view, given labels ``[B]``."""
+
+    id: Tensor
+    x: tuple[Tensor, ...]
+    y: Tensor
+
+
+@dataclass
+class Method:
+    """One algorithm: its fields are the hyper-parameters, ``epoch`` is the algorithm box.
+
+    Subclass at one of three sizes: a loss (override ``loss``), a joint rule over several networks, or
+    measure-divide-learn (override ``epoch``).
+    """
+
+    nets: ClassVar[int] = 1
+    semi_supervised: ClassVar[bool] = False  # whether it is made for data of which most have no label
+    sets_aside: ClassVar[bool] = False  # whether labels that look wrong are no targets, and so are not memorised
+    paper: ClassVar[str] = ""
+    summary: ClassVar[str] = ""
+    limits: ClassVar[Mapping[str, tuple[float, float]]] = {}  # least and most value of a hyper-parameter
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # the words that a hyper-parameter knows
+    automatic: ClassVar[Mapping[str, Any]] = {}  # what may be "auto", with the paper's value
+    settings: ClassVar[Mapping[str, Any]] = {}  # fields of the plan that the method wants unless told otherwise
+
+    def __post_init__(self) -> None:
+        check_values(self, self.limits, self.choices, self.unsettled())
+
+    def setting(self, name: str) -> Any:
+        """A hyper-parameter; the paper's value where it is "auto" and nothing has been chosen."""
+        value = getattr(self, name)
+        return self.automatic[name] if value == AUTO and name in self.automatic else value
+
+    def unsettled(self) -> tuple[str, ...]:
+        """The hyper-parameters that are still "auto"."""
+        return tuple(name for name in self.automatic if getattr(self, name) == AUTO)
+
+    def settled(self, **chosen: Any) -> Self:
+        """The method without "auto": what is chosen, else the paper's value; what is not "auto" stays."""
+        return replace(self, **{name: chosen.get(name, self.automatic[name]) for name in self.unsettled()})
+
+    def count(self) -> int:
+        """How many networks a run has: ``nets``, unless a hyper-parameter says otherwise."""
+        return self.nets
+
+    def start(self, run: Run) -> None:
+        """Create what is carried from epoch to epoch, with ``run.remember``."""
+        run.remember("loss_sum")
+        run.remember("loss_count")
+
+    def epoch(self, run: Run) -> None:
+        """Train every network on every labelled sample once."""
+        for i in range(len(run.nets)):
+            self.fit_all(run, i)
+
+    def fit_all(self, run: Run, i: int, size: int | None = None, view: str = "weak") -> None:
+        """One pass of network ``i`` over all labelled samples with ``loss``."""
+        for batch in run.batches(run.data.y >= 0, (view,), size=size):
+            loss = self.loss(run, i, batch)
+            run.update(loss, i)
+            run.log(loss=loss)
+
+    def loss(self, run: Run, i: int, batch: Batch) -> Tensor:
+        """The loss of network ``i`` on a batch; keeps each sample's cross-entropy for ``clean_prob``."""
+        return run.observe(batch, run.logits(i, batch.x[0])).mean()
+
+    def clean_prob(self, run: Run) -> Tensor:
+        """Probability ``[N]`` that each given label is clean; NaN where there is none.
+
+        Methods without a split of their own: the mixture on the loss averaged over epochs (as seen while training).
+        """
+        labelled = run.data.y >= 0
+        mean = run.remember("loss_sum") / run.remember("loss_count").clamp_min(1)
+        clean_prob = torch.full_like(mean, torch.nan)
+        clean_prob[labelled] = mixtures.gmm(mean[labelled]).clean_prob
+        return clean_prob
+
+    def members(self, run: Run) -> list[nn.Module]:
+        """The networks whose mean logits are the classifier: the averages where there are any."""
+        return [run.average(i) for i in range(len(run.nets))]
+
+    def rate(self, run: Run) -> float:
+        """The learning rate now: the plan's; a method of several stages has its own."""
+        return learning_rate(run.plan, run.progress)
+
+    def decay(self, run: Run) -> float:
+        """The decay of the weight averages now: the plan's; a method may let it rise."""
+        return run.plan.average
+
+
+class Attached(NamedTuple):
+    """A module that a method needs besides its networks, with its optimizer and its share of the learning rate."""
+
+    net: nn.Module
+    optimizer: torch.optim.Optimizer
+    lr: float
+
+
+Watch = Callable[["Run"], Mapping[str, Any] | None]
+
+
+@dataclass
+class Run:
+    """What an epoch sees, and all state of a training run. Built by ``train``."""
+
+    method: Method
+    data: Data
+    build: Build
+    plan: Plan
+    device: torch.device
+    precision: Literal["bf16", "fp32"]
+    identity: Mapping[str, Any] = field(default_factory=dict)  # what else a checkpoint must match
+    nets: list[nn.Module] = field(default_factory=list)
+    averages: list[nn.Module] = field(default_factory=list)
+    optimizers: list[torch.optim.Optimizer] = field(default_factory=list)
+    attached: dict[str, Attached] = field(default_factory=dict)
+    gen: torch.Generator = field(default_factory=torch.Generator)
+    memory: dict[str, Tensor] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    epoch: int = 0
+    step: int = 0
+    fraction: float = 0.0  # of the pass in progress
+    skipped_updates: int = 0
+    ids: Tensor = field(init=False)  # every row, on the device
+    confirmed: Tensor = field(init=False)  # mask [N] of the labels that are known to be right
+    _sums: dict[str, tuple[float, int]] = field(default_factory=dict)
+    _warned: dict[str, str] = field(default_factory=dict)
+    _forward: list[Callable[[Tensor], Tensor]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.gen.manual_seed(self.plan.seed)
+        self.ids = torch.arange(len(self.data), device=self.device)
+        none = torch.zeros(len(self.data), dtype=torch.bool, device=self.device)
+        self.confirmed = none if self.data.confirmed is None else self.data.confirmed
+        for _ in range(self.method.count()):
+            net = self._place(self.build())
+            self.nets.append(net)
+            self.optimizers.append(self._optimizer(net))
+            self.averages.append(self._copy(net) if self.plan.average else net)
+            self._forward.append(torch.compile(net) if self.plan.compile else net)
+
+    def _place(self, net: nn.Module) -> nn.Module:
+        net = net.to(self.device)
+        return net.to(memory_format=torch.channels_last) if self.plan.channels_last else net
+
+    @staticmethod
+    def _copy(net: nn.Module) -> nn.Module:
+        return deepcopy(net).requires_grad_(False).eval()
+
+    def _optimizer(self, net: nn.Module) -> torch.optim.Optimizer:
+        plan = self.plan
+        groups: list[dict[str, Any]] = [{"params": list(net.parameters())}]
+        if plan.decayed == "kernels":
+            kernels = [p for p in net.parameters() if p.ndim > 1]
+            others = [p for p in net.parameters() if p.ndim <= 1]
+            groups = [{"params": kernels}, {"params": others, "weight_decay": 0.0}]
+        if plan.optimizer == "adamw":
+            return torch.optim.AdamW(groups, plan.lr, weight_decay=plan.weight_decay)
+        return torch.optim.SGD(groups, plan.lr, plan.momentum, weight_decay=plan.weight_decay, nesterov=plan.nesterov)
+
+    @property
+    def frozen(self) -> bool:
+        """Whether only the heads learn in this epoch (``plan.freeze``)."""
+        return self.epoch < self.plan.freeze
+
+    def open_epoch(self) -> None:
+        """Put every network in training mode, its body frozen or not as the plan has it for this epoch."""
+        for i, net in enumerate(self.nets):
+            if self.plan.freeze:
+                layers.freeze(net, self.frozen)
+            self.mode(i, True)
+
+    def mode(self, i: int, training: bool, average: bool = False) -> None:
+        """Put network ``i`` (or its average) in training or evaluation mode; a frozen body stays in the latter."""
+        net = self.averages[i] if average else self.nets[i]
+        net.train(training)
+        if training and self.frozen:
+            for part in layers.body(net):
+                part.eval()
+
+    @property
+    def progress(self) -> float:
+        """Epochs done, with the fraction of the pass in progress."""
+        return self.epoch + self.fraction
+
+    def view(self, name: str, rows: Tensor) -> Tensor:
+        """One view of raw rows, on the run's device."""
+        seen: Tensor = self.data.views[name](rows, self.gen)
+        return seen
+
+    def fetch(self, ids: Tensor, views: Sequence[str]) -> Batch:
+        """The batch of these rows; ``ids`` int64 ``[B]``. One look-up serves all views."""
+        rows = self.data.x[ids].to(self.device, non_blocking=True)
+        here = ids.to(self.device)
+        return Batch(here, tuple(self.view(name, rows) for name in views), self.data.y[here])
+
+    def batches(
+        self,
+        where: Tensor | None = None,
+        views: Sequence[str] = ("weak",),
+        *,
+        steps: int | None = None,
+        size: int | None = None,
+    ) -> Iterator[Batch]:
+        """Random batches of the samples where a mask ``[N]`` is true (None: all), one pass or ``steps`` batches.
+
+        In one pass, a last batch of one sample, on which batch normalisation fails, joins the batch before it; a set
+        of one sample gives a batch of it twice. With ``steps`` every batch is full: where an order of the samples ends,
+        the next begins, so that a sample may be there twice. An empty set gives no batch.
+        """
+        ids = self._chosen(where)
+        if not len(ids):
+            return
+        size = size or self.plan.batch_size
+        total = steps or len(self._chunks(ids, size))
+        stream = self._endless(ids, size) if steps else self._stream(ids, size)
+        for k in range(total):
+            self.fraction = k / total
+            yield self.fetch(next(stream), views)
+        self.fraction = 0.0
+
+    def pairs(
+        self,
+        a: Tensor,
+        b: Tensor,
+        views: Sequence[str] = ("weak",),
+        *,
+        steps: int | None = None,
+        size_b: int | None = None,
+        views_b: Sequence[str] | None = None,
+    ) -> Iterator[tuple[Batch, Batch]]:
+        """One pass over the samples of mask ``a``, each batch with one of mask ``b``, which starts again at its end.
+
+        With ``steps`` neither side ends before so many pairs, and every batch is full. The second batch has
+        ``size_b`` samples (None: as many as the first) in ``views_b`` (None: the same views), and none when ``b`` is
+        empty.
+        """
+        others, size = self._chosen(b), size_b or self.plan.batch_size
+        names = views if views_b is None else views_b
+        stream = self._endless(others, size) if steps else self._stream(others, size)
+        for batch in self.batches(a, views, steps=steps):
+            if len(others):
+                yield batch, self.fetch(next(stream), names)
+            else:
+                yield batch, Batch(batch.id[:0], tuple(batch.x[0][:0] for _ in names), batch.y[:0])
+
+    def _chosen(self, where: Tensor | None) -> Tensor:
+        return torch.arange(len(self.data)) if where is None else where.nonzero().flatten().cpu()
+
+    def _stream(self, ids: Tensor, size: int) -> Iterator[Tensor]:
+        while True:
+            order = torch.randperm(len(ids), generator=self.gen)
+            yield from self._chunks(ids[order], size)
+
+    def _endless(self, ids: Tensor, size: int) -> Iterator[Tensor]:
+        rest, size = ids[:0], max(size, 2)
+        while True:
+            while len(rest) < size:
+                rest = torch.cat([rest, ids[torch.randperm(len(ids), generator=self.gen)]])
+            yield rest[:size]
+            rest = rest[size:]
+
+    @staticmethod
+    def _chunks(ids: Tensor, size: int) -> list[Tensor]:
+        if len(ids) == 1:
+            return [ids.repeat(2)]
+        chunks = list(torch.split(ids, max(size, 2)))
+        if len(chunks[-1]) == 1:
+            last = chunks.pop()
+            chunks[-1] = torch.cat([chunks[-1], last])
+        return chunks
+
+    def logits(self, i: int, x: Tensor, average: bool = False) -> Tensor:
+        """Float32 logits ``[B, C]`` of network ``i`` (or its average) in the mode it is in (training, in an epoch)."""
+        with autocast(self.precision, self.device):
+            out: Tensor = (self.averages[i] if average else self._forward[i])(x)
+        return out.float()
+
+    def logits_changed(self, i: int, x: Tensor, layer: int, change: Callable[[Tensor], Tensor]) -> Tensor:
+        """As ``logits``, with the output of one of ``inside.layers`` replaced by ``change(output)``."""
+        part = layers.layers(self.nets[i])[layer]
+        with autocast(self.precision, self.device), layers.changed(part, change):
+            out: Tensor = self.nets[i](x)
+        return out.float()
+
+    def features(self, i: int, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits ``[B, C]`` and features ``[B, F]`` (what the last linear layer sees), both float32."""
+        with autocast(self.precision, self.device), layers.inputs_of(layers.last_linear(self.nets[i])) as seen:
+            out: Tensor = self.nets[i](x)
+        return out.float(), seen[0].float()
+
+    @torch.no_grad()
+    def probs(self, i: int, views: Sequence[Tensor], training: bool = False, average: bool = False) -> list[Tensor]:
+        """Probabilities ``[B, C]`` of network ``i`` (or of its weight average) on each view, without a gradient.
+
+        In evaluation mode all views are one forward. In training mode each is its own, because batch normalisation
+        takes its statistics from the batch (and updates the running ones). Empty views give ``[0, C]``.
+        """
+        full = [x for x in views if len(x)]
+        self.mode(i, training, average)
+        if not full:
+            logits = []
+        elif training:
+            logits = [self.logits(i, x, average) for x in full]
+        else:
+            logits = list(torch.split(self.logits(i, torch.cat(full), average), [len(x) for x in full]))
+        self.mode(i, not (average and self.plan.average), average)
+        empty = torch.zeros(0, len(self.data.classes), device=self.device)
+        answers = iter(logits)
+        return [torch.softmax(next(answers), 1) if len(x) else empty for x in views]
+
+    def observe(self, batch: Batch, logits: Tensor) -> Tensor:
+        """Cross-entropy ``[B]`` of each sample on its given label, also added to the sums behind ``clean_prob``."""
+        losses = sample_loss(logits, batch.y)
+        known = torch.isfinite(losses.detach())
+        self.remember("loss_sum").index_add_(0, batch.id, losses.detach().where(known, 0.0))
+        self.remember("loss_count").index_add_(0, batch.id, known.float())
+        return losses
+
+    def update(self, loss: Tensor, *nets: int | str) -> None:
+        """One optimizer step of these networks on a loss, at the scheduled learning rate, and of their averages.
+
+        Networks go by number, attached modules by name. A loss that is NaN or infinite changes no weight; it is
+        counted and a warning says so.
+        """
+        self.step += 1
+        if not bool(torch.isfinite(loss)):
+            self.skipped_updates += 1
+            self.warn("loss", "a loss was not finite; such batches change no weight (try a lower lr)")
+            return
+        rate = self.method.rate(self)
+        steps = [self.attached[i][1:] if isinstance(i, str) else (self.optimizers[i], 1.0) for i in nets]
+        for optimizer, _ in steps:
+            optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        for optimizer, share in steps:
+            for group in optimizer.param_groups:
+                group["lr"] = rate * share
+            optimizer.step()
+        for i in nets:
+            if self.plan.average and isinstance(i, int):
+                self._follow(i)
+
+    @torch.no_grad()
+    def _follow(self, i: int) -> None:
+        state, weight = self.nets[i].state_dict(), 1 - self.method.decay(self)
+        for name, mean in self.averages[i].state_dict().items():
+            if mean.is_floating_point():
+                mean.lerp_(state[name].to(mean), weight)
+            else:
+                mean.copy_(state[name])
+
+    def average(self, i: int) -> nn.Module:
+        """The weight average of network ``i`` (the network itself when the plan has none); no gradient."""
+        return self.averages[i]
+
+    def attach(self, name: str, build: Build, lr: float = 1.0) -> nn.Module:
+        """A further module that outlives the epoch: a second head, a curriculum, a snapshot of a network.
+
+        To be asked for in ``Method.start``, so that a checkpoint finds it. ``update(loss, name)`` trains it, at ``lr``
+        times the learning rate of the networks.
+        """
+        if name not in self.attached:
+            if self.epoch:
+                raise RuntimeError(f"{name!r} was not attached in start(), so it would be missing in a checkpoint")
+            net = self._place(build())
+            self.attached[name] = Attached(net, self._optimizer(net), lr)
+        return self.attached[name].net
+
+    def reset(self, i: int) -> None:
+        """Start network ``i`` again from new weights, with a new optimizer and average."""
+        self.nets[i].load_state_dict(self.build().state_dict())
+        self.optimizers[i] = self._optimizer(self.nets[i])
+        if self.plan.average:
+            self.averages[i].load_state_dict(self.nets[i].state_dict())
+
+    @torch.no_grad()
+    def measure(
+        self, i: int, fn: Callable[[Tensor, Batch], Tensor], view: str = "plain", average: bool = False
+    ) -> Tensor:
+        """``fn(logits, batch) -> [B, ...]`` over all samples in evaluation mode, gathered to ``[N, ...]``.
+
+        With ``average`` the logits are those of the network's weight average.
+        """
+        self.mode(i, False, average)
+        out: Tensor | None = None
+        for ids in torch.split(torch.arange(len(self.data)), self.plan.evaluation_batch):
+            batch = self.fetch(ids, (view,))
+            part = fn(self.logits(i, batch.x[0], average), batch)
+            if out is None:
+                out = part.new_empty((len(self.data), *part.shape[1:]))
+            out[batch.id] = part
+        self.mode(i, True)
+        if out is None:
+            raise InputError("there are no samples to measure")
+        return out
+
+    def remember(
+        self,
+        name: str,
+        *shape: int,
+        dtype: torch.dtype = torch.float32,
+        fill: float = 0.0,
+        per_sample: bool = True,
+    ) -> Tensor:
+        """State that outlives the epoch: ``[N, *shape]`` (row = sample), or ``[*shape]`` if not ``per_sample``.
+
+        The first call makes it; later ones return the same tensor, which is saved and resumed. Change it in place.
+        """
+        if name not in self.memory:
+            size = (len(self.data), *shape) if per_sample else shape
+            self.memory[name] = torch.full(size, fill, dtype=dtype, device=self.device)
+        return self.memory[name]
+
+    def pin(self, values: Tensor, to: float = 1.0) -> Tensor:
+        """Set the rows of confirmed labels in ``values`` ``[N, ...]`` (a probability, a mask) to ``to``, in place.
+
+        Every rule that tells clean from wrong ends with it, so that what a person has confirmed is never divided away.
+        """
+        values[self.confirmed] = to
+        return values
+
+    def clean_prob(self) -> Tensor:
+        """The method's probability ``[N]`` that each given label is clean, 1 where a person has confirmed it."""
+        return self.pin(self.method.clean_prob(self))
+
+    def log(self, **scalars: Tensor | float) -> None:
+        """Record numbers; an epoch's record holds the mean of each."""
+        for name, value in scalars.items():
+            total, count = self._sums.get(name, (0.0, 0))
+            value = float(value.detach()) if isinstance(value, Tensor) else value
+            if math.isfinite(value):
+                self._sums[name] = (total + value, count + 1)
+
+    def warn(self, key: str, message: str) -> None:
+        """Warn once per run and key, and keep the message in this epoch's record."""
+        seen = {k for row in self.history for k in row.get("warnings", {})} | self._warned.keys()
+        if key not in seen:
+            self._warned[key] = message
+            warnings.warn(f"epoch {self.epoch + 1}: {message}", TrainingWarning, stacklevel=2)
+
+    def close_epoch(self, seconds: float) -> dict[str, Any]:
+        """Turn what was logged into this epoch's record, and count the epoch."""
+        self.fraction = 0.0
+        row: dict[str, Any] = {"epoch": self.epoch + 1, "lr": self.method.rate(self)}
+        row |= {name: total / count for name, (total, count) in self._sums.items()}
+        if self._warned:
+            row["warnings"] = dict(self._warned)
+        row["seconds"] = round(seconds, 3)
+        self._sums.clear()
+        self._warned.clear()
+        self.epoch += 1
+        return row
