@@ -35,8 +35,8 @@ from codivide.data.sources import load
 from codivide.fit.job import Job, Progress, execute
 from codivide.methods import CrossEntropy, JointOptimization
 from codivide.noise import synthetic as noise
-from codivide.train.plan import Plan
-from codivide.train.run import Method, Run
+from codivide.training.plan import Plan
+from codivide.training.run import Method, Run
 
 HIGH, LOW = 0.2, 0.02
 EPOCHS = {"rates": 50, "losses": 36, "recovery": 60, "pseudo": 36}

@@ -23,7 +23,7 @@ from codivide.data.views import fit_views
 from codivide.fit.job import default_plan
 from codivide.methods._mentor_net import Recorder, features
 from codivide.methods.mentornet import MentorNet
-from codivide.train import nets
+from codivide.training import nets
 
 
 def main() -> None:

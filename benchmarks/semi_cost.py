@@ -24,8 +24,8 @@ from codivide.core.provenance import environment
 from codivide.data.sources import load
 from codivide.data.views import fit_views
 from codivide.fit.job import default_plan
-from codivide.train import nets
-from codivide.train.run import Data, Run
+from codivide.training import nets
+from codivide.training.run import Data, Run
 
 SUPERVISED = "cross_entropy"
 

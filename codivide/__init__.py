@@ -21,27 +21,27 @@ if TYPE_CHECKING:
     from codivide.noise.report import NoiseReport
     from codivide.runs.model import Model
     from codivide.runs.model import load as load_model
-    from codivide.train.loop import train
-    from codivide.train.plan import Plan
-    from codivide.train.run import Batch, Data, Method, Run
+    from codivide.training.loop import train
+    from codivide.training.plan import Plan
+    from codivide.training.run import Batch, Data, Method, Run
 
 _HOME = {
-    "Batch": "train.run",
-    "Data": "train.run",
+    "Batch": "training.run",
+    "Data": "training.run",
     "FeatureModel": "methods.features.model",
     "Features": "methods.features.options",
     "InputError": "core.errors",
     "METHODS": "methods",
-    "Method": "train.run",
+    "Method": "training.run",
     "Model": "runs.model",
     "NoiseReport": "audit.noise_report",
     "NoisyLabelClassifier": "fit.estimator",
-    "Plan": "train.plan",
-    "Run": "train.run",
+    "Plan": "training.plan",
+    "Run": "training.run",
     "TrainingWarning": "core.errors",
     "load_model": "runs.model",
     "noise_report": "audit.noise_report",
-    "train": "train.loop",
+    "train": "training.loop",
 }
 
 _NAMED_THERE = {"load_model": "load"}

@@ -16,7 +16,7 @@ from codivide.data.experiment import hold_out, part, spoil
 from codivide.data.sources import load
 from codivide.fit.job import build_method, default_plan
 from codivide.methods import METHODS
-from codivide.train.nets import NETS
+from codivide.training.nets import NETS
 
 QUICK = Recipe(
     "quick/cross_entropy",

@@ -9,7 +9,7 @@ import torch
 from codivide import InputError, Run
 from codivide.methods import METHODS
 from codivide.methods.bootstrapping import Bootstrapping
-from codivide.train import targets
+from codivide.training import targets
 from tests import toys
 
 LABELS = torch.tensor([0, 3, 1, 1, 2])

@@ -32,7 +32,7 @@ from codivide.noise.clean_prob import combined
 from codivide.noise.learning_curves import memorises
 from codivide.runs import label_table
 from codivide.runs.folder import CHECKPOINT
-from codivide.train.loop import train
+from codivide.training.loop import train
 from tests import toys
 
 SEEN = Evidence(
@@ -279,7 +279,7 @@ def test_auto_settings_are_the_papers_where_nothing_chooses():
 
 
 def test_auto_itself_cannot_be_trained():
-    with pytest.raises(InputError, match=r"codivide\.choose"):
+    with pytest.raises(InputError, match=r"codivide\.fit\.choose_run"):
         train(Auto(), toys.toy().data, toys.build, toys.plan(2))
 
 

@@ -9,7 +9,7 @@ import torch
 
 from codivide import Run, TrainingWarning, train
 from codivide.methods.cnn_crf import CNNCRF, Energy
-from codivide.train import targets
+from codivide.training import targets
 from tests import toys
 
 

@@ -15,7 +15,7 @@ from codivide.methods.co_teaching import CoTeaching
 from codivide.methods.co_teaching_plus import CoTeachingPlus
 from codivide.methods.jocor import JoCoR
 from codivide.noise import selections
-from codivide.train import targets
+from codivide.training import targets
 from tests import toys
 
 FAMILY = [CoTeaching, CoTeachingPlus, JoCoR]

@@ -19,7 +19,7 @@ from codivide.core.files import guard, unguard
 from codivide.data.corrections import Correction, Known, confirm, from_frame, read, write
 from codivide.data.sources import load
 from codivide.methods import METHODS
-from codivide.train.run import Run
+from codivide.training.run import Run
 from tests import toys
 
 HOSTILE = [

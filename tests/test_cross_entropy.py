@@ -11,7 +11,7 @@ from codivide import Run, TrainingWarning, train
 from codivide.methods import METHODS
 from codivide.methods.cross_entropy import stratified
 from codivide.noise import mixtures
-from codivide.train import targets
+from codivide.training import targets
 from tests import toys
 
 CrossEntropy = METHODS["cross_entropy"]

@@ -10,8 +10,8 @@ from torch.nn import functional
 from codivide import Data, InputError, Run, TrainingWarning, train
 from codivide.methods import DivideMix
 from codivide.noise import mixtures
-from codivide.train import mixmatch as semi
-from codivide.train import targets as maths
+from codivide.training import mixmatch as semi
+from codivide.training import targets as maths
 from tests import toys
 
 

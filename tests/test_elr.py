@@ -12,8 +12,8 @@ from codivide import InputError, Run, train
 from codivide.data.rows import TensorRows
 from codivide.fit.job import default_plan
 from codivide.methods import ELR, CrossEntropy, ELRPlus
-from codivide.train import mixmatch, targets
-from codivide.train.run import Data
+from codivide.training import mixmatch, targets
+from codivide.training.run import Data
 from tests import toys
 
 

@@ -15,10 +15,10 @@ from codivide.core.device import resolve_precision
 from codivide.data.rows import TensorRows
 from codivide.fit.job import default_plan
 from codivide.methods import METHODS
-from codivide.train import layers, nets, targets
-from codivide.train.checkpoint import read_header
-from codivide.train.plan import learning_rate
-from codivide.train.run import Data, Method
+from codivide.training import layers, nets, targets
+from codivide.training.checkpoint import read_header
+from codivide.training.plan import learning_rate
+from codivide.training.run import Data, Method
 from tests import toys
 
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from codivide.train import mixmatch
-from codivide.train import targets as functional
+from codivide.training import mixmatch
+from codivide.training import targets as functional
 
 
 def random_logits(batch: int = 5, classes: int = 4, seed: int = 0) -> Tensor:

@@ -12,7 +12,7 @@ from benchmarks import joint_optimization as figures
 from codivide import InputError, Run, TrainingWarning, train
 from codivide.fit.job import default_plan
 from codivide.methods import JointOptimization
-from codivide.train import targets
+from codivide.training import targets
 from tests import toys
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from codivide import InputError, Run, TrainingWarning
 from codivide.methods import METHODS
-from codivide.train import losses
+from codivide.training import losses
 from tests import toys
 
 SYMMETRIC = torch.full((4, 4), 0.1, dtype=torch.float64) + 0.6 * torch.eye(4, dtype=torch.float64)

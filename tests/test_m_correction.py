@@ -9,7 +9,7 @@ import torch
 from codivide import Run, TrainingWarning, train
 from codivide.methods.m_correction import MCorrection
 from codivide.noise import mixtures
-from codivide.train import mixmatch, targets
+from codivide.training import mixmatch, targets
 from tests import toys
 
 

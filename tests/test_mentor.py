@@ -11,8 +11,8 @@ from codivide.methods import METHODS, _mentor_net
 from codivide.methods.cross_entropy import CrossEntropy
 from codivide.methods.mentormix import MentorMix
 from codivide.methods.mentornet import MentorNet
-from codivide.train import mixmatch
-from codivide.train import targets as functional
+from codivide.training import mixmatch
+from codivide.training import targets as functional
 from tests import toys
 
 FAMILY = [MentorNet, MentorMix]

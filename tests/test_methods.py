@@ -14,7 +14,7 @@ from sklearn.base import clone
 from codivide import NoisyLabelClassifier, train
 from codivide.cli.flags import described
 from codivide.methods import METHODS
-from codivide.train.run import Data, Run
+from codivide.training.run import Data, Run
 from tests import toys
 
 every_method = pytest.mark.parametrize("name", METHODS)

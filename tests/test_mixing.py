@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from codivide.train import mixing, mixmatch
+from codivide.training import mixing, mixmatch
 
 
 def generator(seed: int = 0) -> torch.Generator:

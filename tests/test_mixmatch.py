@@ -8,7 +8,7 @@ import torch
 
 from codivide import Run
 from codivide.methods import METHODS
-from codivide.train import mixing, mixmatch
+from codivide.training import mixing, mixmatch
 from tests import toys
 from tests.test_semi_supervised import pair, softmax, start
 

@@ -11,8 +11,8 @@ from torch.nn import functional
 from codivide import InputError, Run, train
 from codivide.data.rows import TensorRows
 from codivide.methods import METHODS
-from codivide.train import mixing, nets
-from codivide.train.run import Data
+from codivide.training import mixing, nets
+from codivide.training.run import Data
 from tests import toys
 
 CrossEntropy, Mixup = METHODS["cross_entropy"], METHODS["mixup"]

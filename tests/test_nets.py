@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from codivide.core.errors import InputError
-from codivide.train import nets
+from codivide.training import nets
 
 SHAPES = [(3, 32, 32), (1, 28, 28), (1, 8, 8), (3, 64, 64)]
 HEAVY = ("wrn_28_10", "densenet_bc_190", "resnet101", "resnext101_32x4d", "resnext101_64x4d")

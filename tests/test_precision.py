@@ -10,9 +10,9 @@ from codivide import METHODS, Data, train
 from codivide.data.sources import load
 from codivide.data.views import fit_views
 from codivide.noise import mixtures, synthetic
-from codivide.train import nets
-from codivide.train.plan import Plan
-from codivide.train.targets import sample_loss
+from codivide.training import nets
+from codivide.training.plan import Plan
+from codivide.training.targets import sample_loss
 
 
 @pytest.fixture(scope="module")

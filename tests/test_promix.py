@@ -9,7 +9,7 @@ import torch
 from codivide import Run, train
 from codivide.methods.promix import ProMix
 from codivide.noise import mixtures, selections
-from codivide.train import mixmatch, targets
+from codivide.training import mixmatch, targets
 from tests import toys
 
 

@@ -15,8 +15,8 @@ from codivide.data.rows import TensorRows
 from codivide.fit.job import default_plan
 from codivide.methods import METHODS
 from codivide.methods._semi_supervised import SemiSupervised
-from codivide.train import layers, mixing, mixmatch, targets
-from codivide.train.run import Batch, Data, Method
+from codivide.training import layers, mixing, mixmatch, targets
+from codivide.training.run import Batch, Data, Method
 from tests import toys
 
 NAMES = [name for name, cls in METHODS.items() if cls.semi_supervised]

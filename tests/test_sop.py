@@ -9,8 +9,8 @@ import torch
 from codivide import Run, train
 from codivide.methods.sop import SOP
 from codivide.methods.sop_plus import SOPPlus
-from codivide.train import targets
-from codivide.train.run import Method
+from codivide.training import targets
+from codivide.training.run import Method
 from tests import toys
 
 both = pytest.mark.parametrize("cls", [SOP, SOPPlus])

@@ -8,7 +8,7 @@ from torch import Tensor
 from codivide import InputError, Run, TrainingWarning, train
 from codivide.methods import METHODS
 from codivide.noise import synthetic, transition
-from codivide.train import losses
+from codivide.training import losses
 from tests import toys
 
 ASKEW = torch.tensor([[0.6, 0.4, 0.0], [0.1, 0.7, 0.2], [0.0, 0.1, 0.9]])

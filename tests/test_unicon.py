@@ -12,8 +12,8 @@ from torch.nn import functional as torch_functional
 from codivide import Run, train
 from codivide.methods.unicon import UNICON
 from codivide.noise import selections
-from codivide.train import mixmatch
-from codivide.train import targets as functional
+from codivide.training import mixmatch
+from codivide.training import targets as functional
 from tests import toys
 
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from codivide import Run
 from codivide.methods import METHODS
-from codivide.train import mixmatch, targets
+from codivide.training import mixmatch, targets
 from tests import toys
 from tests.test_semi_supervised import cross_entropy, pair, softmax, start
 

@@ -28,7 +28,7 @@ from codivide.noise.report import NoiseReport
 from codivide.runs import label_table, plot
 from codivide.runs.folder import MODEL
 from codivide.runs.model import load as load_model
-from codivide.train.model_file import Classifier
+from codivide.training.model_file import Classifier
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from codivide.core.types import AnyFloats, Labels
 from codivide.data.loaded import Rows
 from codivide.methods.features.model import FeatureModel
 from codivide.runs.model import Model
-from codivide.train import layers
-from codivide.train.model_file import Classifier
+from codivide.training import layers
+from codivide.training.model_file import Classifier
 
 MOST_COLUMNS = 1024  # a wider or sparse table is compared by the model's features
 REFERENCES = 5000  # samples to which distances are measured for outliers

@@ -19,7 +19,7 @@ from codivide.data.sources import load
 from codivide.noise.rates import MOST_ROWS
 from codivide.noise.report import LEARNED, Material, NoiseReport, estimate, scaled
 from codivide.runs.folder import PREDICTIONS, is_run
-from codivide.train.model_file import Classifier
+from codivide.training.model_file import Classifier
 
 _MOST_PIXELS = 1_024  # values of an image that a linear classifier is asked to judge
 

@@ -28,7 +28,7 @@ from codivide.data.sources import load
 from codivide.fit.choose_run import begun, execute
 from codivide.fit.job import Job, build_method, default_plan
 from codivide.methods.features.options import unset
-from codivide.train.run import Run
+from codivide.training.run import Run
 
 RESULTS = Path("results") / "recipes"
 _CURVE = (

@@ -15,7 +15,7 @@ from codivide.core.errors import InputError
 
 if TYPE_CHECKING:
     from codivide.bench.recipes import Recipe
-    from codivide.train.run import Run
+    from codivide.training.run import Run
 
 app = typer.Typer(help="Recipes: run them, tune them, and tabulate their results.", no_args_is_help=True)
 

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from codivide.train.run import Run
+    from codivide.training.run import Run
 
 out_console = Console()
 err_console = Console(stderr=True)

@@ -47,8 +47,8 @@ from codivide.methods.features.options import NOT_FOR_FEATURES, Features
 from codivide.noise.learning_curves import evaluation_epochs, memorises
 from codivide.noise.rates import concentration
 from codivide.runs.folder import CHECKPOINT, CHOICE, METRICS, MODEL, PREDICTIONS, SCOUT, TRIAL, remove_run
-from codivide.train.plan import Plan
-from codivide.train.run import Method, Run
+from codivide.training.plan import Plan
+from codivide.training.run import Method, Run
 
 Begin = Callable[[str, int], Progress]
 Say = Callable[[str], None]

@@ -23,7 +23,7 @@ from codivide.fit.job import Job, build_method, default_plan
 from codivide.methods.features.options import Features, refuse, unset
 from codivide.runs import label_table
 from codivide.runs.folder import check_folder
-from codivide.train.run import Method
+from codivide.training.run import Method
 
 
 class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types

@@ -33,11 +33,11 @@ from codivide.noise.clean_prob import combined
 from codivide.runs import label_table
 from codivide.runs.folder import CHECKPOINT, RunFolder
 from codivide.runs.model import Model
-from codivide.train import nets, targets
-from codivide.train.loop import train
-from codivide.train.model_file import Classifier
-from codivide.train.plan import Plan
-from codivide.train.run import Data, Method, Run
+from codivide.training import nets, targets
+from codivide.training.loop import train
+from codivide.training.model_file import Classifier
+from codivide.training.plan import Plan
+from codivide.training.run import Data, Method, Run
 
 _MEMORY = "learning.predictions"  # of a run: what it predicted for every sample at each recorded epoch
 _CONFIDENCE = "learning.confidence"  # the probability of the latest of these predictions

@@ -32,7 +32,7 @@ from codivide.methods.sop import SOP
 from codivide.methods.sop_plus import SOPPlus
 from codivide.methods.unicon import UNICON
 from codivide.methods.vat import VAT
-from codivide.train.run import Method
+from codivide.training.run import Method
 
 METHODS: dict[str, type[Method]] = {
     "active_passive": ActivePassive,

@@ -15,7 +15,7 @@ from torch import Tensor
 from codivide.core.errors import InputError, unknown
 from codivide.noise import synthetic
 from codivide.noise import transition as transitions
-from codivide.train.run import Batch, Method, Run
+from codivide.training.run import Batch, Method, Run
 
 ESTIMATES = ("percentile", "anchor", "confident_joint")
 _WARMUP_UPDATES = 1500  # with a tenth of them a network fits so little that every row of the estimate is nearly flat

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from codivide.core.errors import InputError
 from codivide.core.types import Auto
 from codivide.noise import mixtures as divide
-from codivide.train import targets
-from codivide.train.plan import early_epochs
-from codivide.train.run import Batch, Method, Run
+from codivide.training import targets
+from codivide.training.plan import early_epochs
+from codivide.training.run import Batch, Method, Run
 
 VIEWS = ("plain", "weak", "strong")
 

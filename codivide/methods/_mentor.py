@@ -13,7 +13,7 @@ from torch import Tensor
 
 from codivide.core.errors import InputError
 from codivide.methods import _mentor_net as mentor
-from codivide.train.run import Batch, Method, Run
+from codivide.training.run import Batch, Method, Run
 
 _REFRESHED = (0.21, 0.75)  # shares of training after which a learned mentor is fitted again, as published
 

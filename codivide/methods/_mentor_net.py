@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from codivide.core.errors import InputError
 from codivide.core.files import read_tensors, save_tensors
-from codivide.train.run import Run
+from codivide.training.run import Run
 
 FORMAT = 1
 LOSSES, THRESHOLD = "mentor.losses", "mentor.threshold"  # what a run of a mentored method remembers

@@ -10,8 +10,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from codivide.train import targets
-from codivide.train.run import Batch, Method, Run
+from codivide.training import targets
+from codivide.training.run import Batch, Method, Run
 
 _STEPS = 300 * math.log(1 + 40 / 128)  # how often v grows by a factor of e in the paper's 300 epochs of batches of 128
 

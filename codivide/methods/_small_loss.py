@@ -10,8 +10,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from codivide.noise import mixtures, selections
-from codivide.train.plan import early_epochs
-from codivide.train.run import Batch, Method, Run
+from codivide.training.plan import early_epochs
+from codivide.training.run import Batch, Method, Run
 
 
 @dataclass

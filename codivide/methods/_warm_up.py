@@ -9,9 +9,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from codivide.train import targets
-from codivide.train.plan import early_epochs
-from codivide.train.run import Batch, Method, Run
+from codivide.training import targets
+from codivide.training.plan import early_epochs
+from codivide.training.run import Batch, Method, Run
 
 
 @dataclass

@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from codivide.core.errors import unknown
-from codivide.train import losses
-from codivide.train.run import Batch, Method, Run
+from codivide.training import losses
+from codivide.training.run import Batch, Method, Run
 
 PASSIVE = ("rce", "mae")
 

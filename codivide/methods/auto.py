@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from codivide.core.errors import InputError
-from codivide.train.run import Method, Run
+from codivide.training.run import Method, Run
 
 
 @dataclass
@@ -35,4 +35,4 @@ class Auto(Method):
 
     def start(self, run: Run) -> None:
         """Nothing can be trained before something is chosen."""
-        raise InputError('"auto" is chosen by codivide.fit, NoisyLabelClassifier or codivide.fit.choose_run.execute')
+        raise InputError('"auto" is chosen by `codivide fit`, NoisyLabelClassifier or codivide.fit.choose_run.execute')

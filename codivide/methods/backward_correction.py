@@ -22,8 +22,8 @@ from torch import Tensor
 
 from codivide.methods._correction import Correction
 from codivide.noise import transition
-from codivide.train import losses
-from codivide.train.run import Run
+from codivide.training import losses
+from codivide.training.run import Run
 
 
 @dataclass

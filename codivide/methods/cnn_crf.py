@@ -27,8 +27,8 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from codivide.train import targets
-from codivide.train.run import Batch, Method, Run
+from codivide.training import targets
+from codivide.training.run import Batch, Method, Run
 
 
 class Energy(nn.Module):

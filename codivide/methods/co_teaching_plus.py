@@ -24,7 +24,7 @@ from typing import ClassVar
 from torch import arange
 
 from codivide.methods._small_loss import SmallLoss, disagreement
-from codivide.train.run import Run
+from codivide.training.run import Run
 
 
 @dataclass

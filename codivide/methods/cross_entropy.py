@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from codivide.core.device import autocast
 from codivide.noise import mixtures
 from codivide.noise.learning_curves import memorises
-from codivide.train import targets
-from codivide.train.run import Batch, Method, Run
+from codivide.training import targets
+from codivide.training.run import Batch, Method, Run
 
 
 @dataclass

@@ -26,8 +26,8 @@ from torch import Tensor
 
 from codivide.core.types import AUTO, Auto
 from codivide.methods._division import VIEWS, Dividing
-from codivide.train import mixmatch, targets
-from codivide.train.run import Batch, Run
+from codivide.training import mixmatch, targets
+from codivide.training.run import Batch, Run
 
 #: The paper's values (CIFAR-10, symmetric 50 and 80 %) of what "auto" may change.
 PAPER: dict[str, Any] = {"lambda_u": 25.0, "threshold": 0.5, "warmup": None, "confidence_penalty": 0.0, "alpha": 4.0}

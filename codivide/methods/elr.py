@@ -20,8 +20,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from codivide.train import targets
-from codivide.train.run import Batch, Method, Run
+from codivide.training import targets
+from codivide.training.run import Batch, Method, Run
 
 
 @dataclass

@@ -27,8 +27,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from codivide.train import mixmatch, targets
-from codivide.train.run import Batch, Method, Run
+from codivide.training import mixmatch, targets
+from codivide.training.run import Batch, Method, Run
 
 
 @dataclass

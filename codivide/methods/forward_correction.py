@@ -19,8 +19,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from codivide.methods._correction import Correction
-from codivide.train import losses
-from codivide.train.run import Run
+from codivide.training import losses
+from codivide.training.run import Run
 
 
 @dataclass

@@ -17,8 +17,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from codivide.train import losses
-from codivide.train.run import Batch, Method, Run
+from codivide.training import losses
+from codivide.training.run import Batch, Method, Run
 
 
 @dataclass

@@ -23,8 +23,8 @@ import torch
 from torch import Tensor
 
 from codivide.methods._semi_supervised import SemiSupervised
-from codivide.train import mixing, targets
-from codivide.train.run import Batch, Run
+from codivide.training import mixing, targets
+from codivide.training.run import Batch, Run
 
 
 @dataclass

@@ -21,8 +21,8 @@ from typing import Any, ClassVar
 from torch import arange
 
 from codivide.methods._small_loss import SmallLoss, mean_of
-from codivide.train import targets
-from codivide.train.run import Run
+from codivide.training import targets
+from codivide.training.run import Run
 
 
 @dataclass

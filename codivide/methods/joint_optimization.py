@@ -24,8 +24,8 @@ import torch
 from torch import Tensor
 
 from codivide.core.errors import unknown
-from codivide.train import targets
-from codivide.train.run import Batch, Method, Run
+from codivide.training import targets
+from codivide.training.run import Batch, Method, Run
 
 KINDS = ("soft", "hard", "hard_k")
 

@@ -26,8 +26,8 @@ import torch
 from torch import Tensor
 
 from codivide.noise import mixtures as divide
-from codivide.train import mixmatch, targets
-from codivide.train.run import Batch, Method, Run
+from codivide.training import mixmatch, targets
+from codivide.training.run import Batch, Method, Run
 
 
 @dataclass

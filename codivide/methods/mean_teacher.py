@@ -23,8 +23,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from codivide.methods._semi_supervised import SemiSupervised
-from codivide.train import layers, targets
-from codivide.train.run import Batch, Run
+from codivide.training import layers, targets
+from codivide.training.run import Batch, Run
 
 
 @dataclass

@@ -29,8 +29,8 @@ from torch import Tensor
 
 from codivide.methods import _mentor_net
 from codivide.methods._mentor import Mentored
-from codivide.train import mixmatch, targets
-from codivide.train.run import Batch, Run
+from codivide.training import mixmatch, targets
+from codivide.training.run import Batch, Run
 
 
 @dataclass

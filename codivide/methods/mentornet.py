@@ -23,7 +23,7 @@ from typing import ClassVar
 
 from codivide.methods import _mentor_net
 from codivide.methods._mentor import Mentored
-from codivide.train.run import Run
+from codivide.training.run import Run
 
 
 @dataclass

@@ -27,8 +27,8 @@ import torch
 from torch import Tensor
 
 from codivide.core.errors import InputError
-from codivide.train import layers, mixing, targets
-from codivide.train.run import Batch, Method, Run
+from codivide.training import layers, mixing, targets
+from codivide.training.run import Batch, Method, Run
 
 
 @dataclass

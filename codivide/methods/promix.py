@@ -28,8 +28,8 @@ from torch import Tensor, nn
 
 from codivide.methods._warm_up import WarmUp
 from codivide.noise import mixtures, selections
-from codivide.train import layers, mixmatch, targets
-from codivide.train.run import Batch, Run
+from codivide.training import layers, mixmatch, targets
+from codivide.training.run import Batch, Run
 
 
 @dataclass

@@ -15,8 +15,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from codivide.train import losses
-from codivide.train.run import Batch, Method, Run
+from codivide.training import losses
+from codivide.training.run import Batch, Method, Run
 
 
 @dataclass

@@ -18,7 +18,7 @@ from codivide.core.errors import InputError
 from codivide.core.files import atomic, write_text
 from codivide.data.loaded import Loaded
 from codivide.runs import label_table
-from codivide.train.model_file import Classifier
+from codivide.training.model_file import Classifier
 
 MODEL, CHECKPOINT, METRICS = "model.safetensors", "checkpoint.safetensors", "metrics.jsonl"
 PREDICTIONS = "predictions.npz"

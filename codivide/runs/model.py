@@ -17,8 +17,8 @@ from codivide.data import encode
 from codivide.data.loaded import Rows
 from codivide.data.views import ViewSpec
 from codivide.methods.features.model import KIND, FeatureModel
-from codivide.train import model_file, nets
-from codivide.train.model_file import Classifier
+from codivide.training import model_file, nets
+from codivide.training.model_file import Classifier
 
 
 @dataclass

@@ -14,7 +14,7 @@ from codivide.data import encode
 from codivide.data.loaded import Rows
 from codivide.methods.features.matrix import Matrix, Raw, Scale, raw
 from codivide.methods.features.perceptron import Perceptron
-from codivide.train import model_file
+from codivide.training import model_file
 
 KIND = "features"
 _TENSORS = {"linear": 2, "mlp": 4}

@@ -11,9 +11,9 @@ import torch
 
 from codivide.core.device import resolve_device, resolve_precision
 from codivide.core.errors import InputError
-from codivide.train import checkpoint as checkpoints
-from codivide.train.plan import Plan
-from codivide.train.run import Build, Data, Method, Run, Watch
+from codivide.training import checkpoint as checkpoints
+from codivide.training.plan import Plan
+from codivide.training.run import Build, Data, Method, Run, Watch
 
 
 def train(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from codivide.core.errors import InputError
 from codivide.core.files import read_tensors, save_tensors
-from codivide.train.run import Run
+from codivide.training.run import Run
 
 FORMAT = 2
 

@@ -23,9 +23,9 @@ from codivide.core.types import AUTO
 from codivide.data.loaded import Rows
 from codivide.data.views import View
 from codivide.noise import mixtures
-from codivide.train import layers
-from codivide.train.plan import Plan, learning_rate
-from codivide.train.targets import sample_loss
+from codivide.training import layers
+from codivide.training.plan import Plan, learning_rate
+from codivide.training.targets import sample_loss
 
 Build = Callable[[], nn.Module]
 

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from codivide.train import mixing
-from codivide.train.targets import mixup, prediction_kl, prior_kl, sharpen, soft_cross_entropy, squared_error
+from codivide.training import mixing
+from codivide.training.targets import mixup, prediction_kl, prior_kl, sharpen, soft_cross_entropy, squared_error
 
 
 class Mixed(NamedTuple):
