@@ -25,8 +25,7 @@ from codivide.core.files import write_text
 from codivide.core.provenance import environment
 from codivide.data.corrections import Correction, confirm, read, write
 from codivide.data.experiment import part, spoil
-from codivide.data.loaded import Loaded
-from codivide.data.rows import subset
+from codivide.data.loaded import Loaded, subset
 from codivide.data.sources import load
 from codivide.fit.job import Job, Outcome, build_method, default_plan, execute
 from codivide.runs import label_table

@@ -18,10 +18,9 @@ import numpy as np
 import torch
 from scipy import sparse
 
-from codivide.core.files import atomic
+from codivide.core.files import atomic, cache_root
 from codivide.data import named
 from codivide.data.encode import Tfidf
-from codivide.data.options import cache_root
 from codivide.methods.features.matrix import raw
 from codivide.noise import consensus, synthetic
 

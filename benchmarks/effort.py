@@ -30,9 +30,8 @@ from codivide.core.files import write_text
 from codivide.core.provenance import environment
 from codivide.data.arrays import array_rows
 from codivide.data.experiment import part, spoil
-from codivide.data.loaded import Loaded
+from codivide.data.loaded import Loaded, subset
 from codivide.data.named import data_root
-from codivide.data.rows import subset
 from codivide.data.sources import load
 from codivide.fit.job import Job, Outcome, build_method, default_plan, execute
 

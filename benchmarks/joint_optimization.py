@@ -29,8 +29,7 @@ from matplotlib.ticker import MaxNLocator
 
 from codivide.cli.app import _tune_allocator
 from codivide.core.provenance import environment
-from codivide.data.loaded import Loaded
-from codivide.data.rows import subset
+from codivide.data.loaded import Loaded, subset
 from codivide.data.sources import load
 from codivide.fit.job import Job, Progress, execute
 from codivide.methods import CrossEntropy, JointOptimization

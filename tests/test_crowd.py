@@ -12,8 +12,8 @@ from codivide import NoisyLabelClassifier
 from codivide.cli.app import main
 from codivide.core.errors import InputError
 from codivide.data.experiment import part
+from codivide.data.loaded import subset
 from codivide.data.options import ReadOptions
-from codivide.data.rows import subset
 from codivide.data.sources import load
 from codivide.noise import consensus
 

@@ -10,7 +10,8 @@ from scipy import sparse
 
 from codivide.core.errors import InputError
 from codivide.data.arrays import array_rows, choose_augment
-from codivide.data.rows import MemmapRows, SparseRows, TensorRows, copy_to, subset, take
+from codivide.data.loaded import subset
+from codivide.data.rows import MemmapRows, SparseRows, TensorRows, copy_to, take
 from codivide.data.sources import ReadOptions, load
 
 GEN = np.random.default_rng(0)

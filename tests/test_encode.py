@@ -365,7 +365,7 @@ def test_a_text_model_in_a_folder(tiny_bert, monkeypatch):
     assert found.shape == (8, 8)
     assert torch.allclose(found.norm(dim=1), torch.ones(8), atol=1e-5)
     for row, text in enumerate(texts):  # one at a time: padding changes nothing, and every row is in its place
-        alone = every(loaded.encoder.texts([text], ReadOptions()))
+        alone = every(loaded.encoder.texts([text]))
         assert torch.allclose(alone[0], found[row], atol=1e-5)
     monkeypatch.setattr(encode, "open_text_net", lambda *words: pytest.fail("not from the cache"))
     assert torch.equal(every(load(texts, ["a", "b"] * 4, options=options).x), found)

@@ -21,7 +21,7 @@ from sklearn.feature_extraction.text import HashingVectorizer
 from torch import Tensor
 
 from codivide.core.types import Labels, Singles
-from codivide.data.loaded import Rows
+from codivide.data.rows import Rows
 
 Words = np.ndarray[Any, np.dtype[np.uint16]]
 Descriptors = Any  # float32 [N, D], dense or CSR

@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from codivide import __version__
 from codivide.audit import duplicates, neighbours
 from codivide.audit.material import Material, from_run, source_root
 from codivide.audit.thumbnails import LARGE, SMALL, Thumbnails
 from codivide.core.files import write_text
 from codivide.core.neighbours import nearest
 from codivide.core.types import Labels
+from codivide.core.version import VERSION
 from codivide.runs import label_table, plot
 
 FORMAT = 1
@@ -104,7 +104,7 @@ def build(material: Material, limit: int = 1000, thumbnails: bool = True) -> dic
         "format": FORMAT,
         "name": material.name,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "version": __version__,
+        "version": VERSION,
         "method": material.method,
         "samples": len(given),
         "labelled": int(labelled.sum()),

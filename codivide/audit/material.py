@@ -19,9 +19,9 @@ from codivide.audit.noise_report import noise_report
 from codivide.core.device import resolve_device
 from codivide.core.errors import InputError
 from codivide.core.types import UNLABELLED, Floats, Labels
-from codivide.data.loaded import Loaded, Rows
+from codivide.data.loaded import Loaded, subset
 from codivide.data.options import ReadOptions, annotator_options
-from codivide.data.rows import subset
+from codivide.data.rows import Rows
 from codivide.data.sources import load
 from codivide.noise import learning_curves
 from codivide.noise.report import NoiseReport

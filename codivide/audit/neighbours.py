@@ -12,7 +12,7 @@ from codivide.audit.duplicates import standardised
 from codivide.core.errors import InputError
 from codivide.core.neighbours import nearest
 from codivide.core.types import AnyFloats, Labels
-from codivide.data.loaded import Rows
+from codivide.data.rows import Rows
 from codivide.methods.features.model import FeatureModel
 from codivide.runs.model import Model
 from codivide.training import layers

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from codivide.data.loaded import Rows
+from codivide.data.rows import Rows
 
 LARGE, SMALL = 96, 48  # longest side in pixels, of the sample in question and of an example beside it
 

@@ -21,7 +21,6 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from codivide import __version__
 from codivide.cli.audit import audit
 from codivide.cli.bench import app as bench
 from codivide.cli.clean import clean, serve
@@ -29,6 +28,7 @@ from codivide.cli.flags import described, flags, number_or_none, seconds
 from codivide.cli.output import rich_table, say_data, say_noise, say_outcome
 from codivide.cli.progress import Display, Stages, err_console, out_console, plain_warnings
 from codivide.core.errors import InputError
+from codivide.core.version import VERSION
 
 TRAINING = "Training (in brackets: the default, where the method has no other)"
 DATA = "Data"
@@ -507,7 +507,7 @@ def _plain_fit() -> None:
 
 def _version(asked: bool) -> None:
     if asked:
-        out_console.print(f"codivide {__version__}", highlight=False)
+        out_console.print(f"codivide {VERSION}", highlight=False)
         raise typer.Exit
 
 

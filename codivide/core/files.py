@@ -11,6 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    pass
+
+
+if TYPE_CHECKING:
     from torch import Tensor
 
 
@@ -81,3 +85,9 @@ def guard(cell: str) -> str:
 def unguard(cell: str) -> str:
     """The cell that was given to ``guard``."""
     return cell[1:] if _GUARDED.match(cell) else cell
+
+
+def cache_root() -> Path:
+    """``CODIVIDE_CACHE``, else ``~/.cache/codivide``."""
+    named = os.environ.get("CODIVIDE_CACHE")
+    return Path(named).expanduser() if named else Path.home() / ".cache" / "codivide"

@@ -18,9 +18,9 @@ from codivide.core.errors import InputError
 from codivide.core.types import Labels
 from codivide.data import annotators
 from codivide.data.labels import encode
-from codivide.data.loaded import Loaded, Rows
+from codivide.data.loaded import Loaded
 from codivide.data.options import AUGMENTS, DEFAULT, ReadOptions
-from codivide.data.rows import CHUNK, MemmapRows, SparseRows, TensorRows
+from codivide.data.rows import CHUNK, MemmapRows, Rows, SparseRows, TensorRows
 
 CHANNELS = (1, 3, 4)
 

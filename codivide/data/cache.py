@@ -28,9 +28,10 @@ from numpy.typing import NDArray
 from codivide.core.errors import InputError
 from codivide.core.files import atomic
 from codivide.data.images import Pixels, Probe, Shape, choose_shape, decode_file, probe_file
-from codivide.data.loaded import Rows, Skipped
-from codivide.data.options import ReadOptions, progress_bar
-from codivide.data.rows import MemmapRows, TensorRows
+from codivide.data.loaded import Skipped
+from codivide.data.options import ReadOptions
+from codivide.data.progress import progress_bar
+from codivide.data.rows import MemmapRows, Rows, TensorRows
 
 VERSION = 1
 MAGIC = b"codivid1"

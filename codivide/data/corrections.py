@@ -22,8 +22,7 @@ import pandas as pd
 from codivide.core.errors import InputError, nearest, unknown
 from codivide.core.files import guard, unguard, write_text
 from codivide.core.types import UNLABELLED
-from codivide.data.loaded import Loaded
-from codivide.data.rows import subset
+from codivide.data.loaded import Loaded, subset
 
 __all__ = [
     "COLUMNS",

@@ -18,7 +18,7 @@ from urllib.request import Request, urlopen
 from rich.progress import Progress, TaskID
 
 from codivide.core.errors import InputError
-from codivide.data.options import progress_bar
+from codivide.data.progress import progress_bar
 
 BLOCK = 2**18
 

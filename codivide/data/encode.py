@@ -18,7 +18,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -28,35 +28,18 @@ from torch import Tensor
 from codivide.core.errors import InputError, unknown
 from codivide.core.files import atomic
 from codivide.data.arrays import choose_augment
-from codivide.data.loaded import Loaded, Rows
-from codivide.data.options import DEFAULT, ReadOptions, progress_bar
+from codivide.data.encoder import Encoder, Encoding
+from codivide.data.loaded import Loaded
+from codivide.data.options import ReadOptions
 from codivide.data.pretrained import IMAGE_NETS, TEXT_NETS, open_image_net, open_text_net, version_of
-from codivide.data.rows import MemmapRows, SparseRows, TensorRows
+from codivide.data.progress import progress_bar
+from codivide.data.rows import MemmapRows, Rows, SparseRows, TensorRows
 
 FORMAT = 1
 NAMES = ("tfidf", "tfidf:char", "minilm", "hf:NAME", "efficientnet-lite0", "timm:NAME")
 _PAIRS_FROM = 1000  # texts from which on a word must come twice to count: what comes once can only be memorised
 _MOST_TERMS = 50_000
 _BATCH = 64
-
-
-class Encoder(Protocol):
-    """What makes features of texts or images, and is saved with the model."""
-
-    name: str
-    takes: Literal["text", "image"]
-
-    def texts(self, texts: Sequence[str], options: ReadOptions = DEFAULT) -> Rows:
-        """Rows ``[N, D]`` of texts; InputError where it takes images."""
-
-    def images(self, rows: Rows, options: ReadOptions = DEFAULT) -> Rows:
-        """Rows ``[N, D]`` of uint8 images; InputError where it takes texts."""
-
-    def header(self) -> dict[str, Any]:
-        """JSON values that ``restore`` needs."""
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Tensors that ``restore`` needs."""
 
 
 class Tfidf:
@@ -101,7 +84,7 @@ class Tfidf:
             parts.append((found.get_feature_names_out().tolist(), found.idf_.astype(np.float32)))
         return cls(name, parts)
 
-    def texts(self, texts: Sequence[str], options: ReadOptions = DEFAULT) -> Rows:
+    def texts(self, texts: Sequence[str], how: Encoding | None = None) -> Rows:
         """Sparse rows ``[N, terms]``; texts without a known word are rows of zeros."""
         from scipy import sparse
 
@@ -110,7 +93,7 @@ class Tfidf:
         joined.data *= np.float32(1 / np.sqrt(len(parts)))  # every kind of terms has the same weight
         return SparseRows(joined)
 
-    def images(self, rows: Rows, options: ReadOptions = DEFAULT) -> Rows:
+    def images(self, rows: Rows, how: Encoding | None = None) -> Rows:
         """InputError."""
         raise InputError(f"encoder {self.name!r} takes texts, but the data are images.")
 
@@ -140,11 +123,12 @@ class TextNet:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def texts(self, texts: Sequence[str], options: ReadOptions = DEFAULT) -> Rows:
+    def texts(self, texts: Sequence[str], how: Encoding | None = None) -> Rows:
         """Dense rows ``[N, D]``, read from the cache where the same texts were encoded before."""
+        encoding = how or Encoding()
 
         def batches() -> Iterator[Tensor]:
-            net = open_text_net(self.name, options.device)
+            net = open_text_net(self.name, encoding.device)
             # Texts of like length share a batch: padding costs as much as words.
             for start in range(0, len(texts), _BATCH):
                 yield net([texts[row] for row in order[start : start + _BATCH]])
@@ -154,9 +138,9 @@ class TextNet:
         for text in texts:
             coded = text.encode()
             digest.update(len(coded).to_bytes(8, "little") + coded)
-        return _cached(self.name, digest, len(texts), batches, options, order)
+        return _cached(self.name, digest, len(texts), batches, encoding, order)
 
-    def images(self, rows: Rows, options: ReadOptions = DEFAULT) -> Rows:
+    def images(self, rows: Rows, how: Encoding | None = None) -> Rows:
         """InputError."""
         raise InputError(f"encoder {self.name!r} takes texts, but the data are images.")
 
@@ -183,7 +167,7 @@ class ImageNet:
         self.name = name
         self.shape = shape
 
-    def images(self, rows: Rows, options: ReadOptions = DEFAULT) -> Rows:
+    def images(self, rows: Rows, how: Encoding | None = None) -> Rows:
         """Dense rows ``[N, D]``, read from the cache where the same images were encoded before."""
         if len(rows.shape) != 3 or rows.dtype != torch.uint8:
             raise InputError(
@@ -191,21 +175,23 @@ class ImageNet:
                 f"{rows.shape}."
             )
 
+        encoding = how or Encoding()
+
         def chunks(size: int) -> Iterator[Tensor]:
             for ids in torch.split(torch.arange(len(rows)), size):
                 yield rows[ids]
 
         def batches() -> Iterator[Tensor]:
-            net = open_image_net(self.name, options.device)
+            net = open_image_net(self.name, encoding.device)
             for batch in chunks(_BATCH):
                 yield net(batch)
 
         digest = hashlib.sha256(json.dumps(rows.shape).encode())
         for chunk in chunks(1024):
             digest.update(np.ascontiguousarray(chunk.cpu().numpy()).data)
-        return _cached(self.name, digest, len(rows), batches, options)
+        return _cached(self.name, digest, len(rows), batches, encoding)
 
-    def texts(self, texts: Sequence[str], options: ReadOptions = DEFAULT) -> Rows:
+    def texts(self, texts: Sequence[str], how: Encoding | None = None) -> Rows:
         """InputError."""
         raise InputError(f"encoder {self.name!r} takes images, but the data are texts.")
 
@@ -260,7 +246,7 @@ def of_images(loaded: Loaded, options: ReadOptions) -> Loaded:
         encoder = ImageNet(encoder, loaded.x.shape)
 
     def features(part: Loaded) -> Loaded:
-        x = encoder.images(part.x, options)
+        x = encoder.images(part.x, options.encoding)
         wanted = "none" if options.augment == "none" else "auto"
         return replace(part, x=x, augment=choose_augment(wanted, x.shape), encoder=encoder)
 
@@ -310,7 +296,7 @@ def _cached(
     digest: Any,
     count: int,
     batches: Callable[[], Iterator[Tensor]],
-    options: ReadOptions,
+    how: Encoding,
     order: Sequence[int] | None = None,
 ) -> Rows:
     """Features of a network, from the cache or computed and kept there.
@@ -320,16 +306,16 @@ def _cached(
         digest: of the content, to which the encoder's version is added.
         count: number of rows.
         batches: computes the features of one batch after the other.
-        options: where the cache is.
+        how: where the cache is.
         order: the row of each computed feature; None: as they come.
     """
     digest.update(json.dumps([FORMAT, name, version_of(name)]).encode())
-    path = options.cache / f"{digest.hexdigest()[:32]}.features.npy"
-    rows = _read(path, count, options)
+    path = how.cache / f"{digest.hexdigest()[:32]}.features.npy"
+    rows = _read(path, count, how)
     if rows is not None:
         return rows
     parts = []
-    with progress_bar(options.progress) as bar:
+    with progress_bar(how.progress) as bar:
         task = bar.add_task("encoding", total=count)
         for batch in batches():
             parts.append(batch.float().cpu())
@@ -349,7 +335,7 @@ def _cached(
     return TensorRows(features)
 
 
-def _read(path: Path, count: int, options: ReadOptions) -> Rows | None:
+def _read(path: Path, count: int, how: Encoding) -> Rows | None:
     """Features that were kept, or None where there are none or they are damaged."""
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
@@ -357,4 +343,4 @@ def _read(path: Path, count: int, options: ReadOptions) -> Rows | None:
         return None
     if found.ndim != 2 or len(found) != count or found.dtype != np.float32:
         return None
-    return MemmapRows(found) if found.nbytes > options.cache_limit else TensorRows(torch.from_numpy(np.array(found)))
+    return MemmapRows(found) if found.nbytes > how.cache_limit else TensorRows(torch.from_numpy(np.array(found)))

@@ -13,9 +13,9 @@ import torch
 
 from codivide.core.errors import InputError
 from codivide.core.types import UNLABELLED
-from codivide.data.loaded import Loaded, check_alike
+from codivide.data.loaded import Loaded, subset
 from codivide.data.options import ReadOptions
-from codivide.data.rows import subset
+from codivide.data.rows import check_alike
 from codivide.data.sources import load
 from codivide.noise import synthetic as noises
 

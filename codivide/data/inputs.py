@@ -17,13 +17,14 @@ from PIL import Image
 from codivide.core.errors import InputError
 from codivide.data.arrays import array_rows
 from codivide.data.cache import Entry, decode_now
-from codivide.data.encode import Encoder, ImageNet
+from codivide.data.encode import ImageNet
+from codivide.data.encoder import Encoder
 from codivide.data.folder import walk
 from codivide.data.images import Shape, to_pixels
 from codivide.data.items import Items, collect, hugging_face
-from codivide.data.loaded import Rows, Skipped
+from codivide.data.loaded import Skipped
 from codivide.data.options import DEFAULT, ReadOptions
-from codivide.data.rows import CHUNK, TensorRows
+from codivide.data.rows import CHUNK, Rows, TensorRows
 from codivide.data.tables import TABLES, feature_columns, feature_ids, manifest_entries, read_table
 from codivide.data.texts import are_texts, as_texts
 
@@ -82,7 +83,7 @@ def _encoded(
         if are_texts(source) and not isinstance(source, list | tuple):
             raise InputError("the model takes images, but X holds texts.")
         rows, names, skipped = read_inputs(source, encoder.shape, torch.uint8, options)
-        return fit_rows(encoder.images(rows, options), shape, dtype), names, skipped
+        return fit_rows(encoder.images(rows, options.encoding), shape, dtype), names, skipped
     ids: list[str | int] | None = None
     if isinstance(source, str | Path):
         path = Path(source).expanduser()
@@ -101,7 +102,7 @@ def _encoded(
     if not are_texts(source):
         raise InputError("the model takes texts: a list, a series or an array of strings, or a column text.")
     texts = as_texts(source)
-    return fit_rows(encoder.texts(texts, options), shape, dtype), ids or list(range(len(texts))), ()
+    return fit_rows(encoder.texts(texts, options.encoding), shape, dtype), ids or list(range(len(texts))), ()
 
 
 def fit_rows(rows: Rows, shape: tuple[int, ...], dtype: torch.dtype) -> Rows:

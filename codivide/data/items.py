@@ -17,8 +17,10 @@ from codivide.data.arrays import array_rows
 from codivide.data.cache import as_rows, check_skipped, scratch
 from codivide.data.images import GREY, LARGE, SMALL, Shape, reason, to_pixels
 from codivide.data.labels import NO_LABEL
-from codivide.data.loaded import Rows, Skipped
-from codivide.data.options import ReadOptions, progress_bar
+from codivide.data.loaded import Skipped
+from codivide.data.options import ReadOptions
+from codivide.data.progress import progress_bar
+from codivide.data.rows import Rows
 
 IMAGE_COLUMNS = ("image", "img", "pixel_values")
 LABEL_COLUMNS = ("label", "labels", "fine_label", "target")

@@ -19,11 +19,11 @@ import torch
 from numpy.typing import NDArray
 
 from codivide.core.errors import InputError, unknown
+from codivide.core.files import cache_root
 from codivide.core.types import Labels
 from codivide.data.arrays import array_rows
 from codivide.data.download import REMOTES, fetch
 from codivide.data.loaded import Loaded
-from codivide.data.options import cache_root
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 FASHION_CLASSES = (

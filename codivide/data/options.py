@@ -1,19 +1,15 @@
-"""How a source is read, and the one progress bar that all readers share."""
+"""How a source is read."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from typing import Any
 
 from codivide.core.errors import InputError
-
-if TYPE_CHECKING:
-    from codivide.data.encode import Encoder
+from codivide.core.files import cache_root
+from codivide.data.encoder import Encoder, Encoding
 
 AUGMENTS = ("auto", "photo", "shift", "jitter", "none")
 
@@ -62,6 +58,11 @@ class ReadOptions:
         return self.cache_dir if self.cache_dir is not None else cache_root()
 
     @property
+    def encoding(self) -> Encoding:
+        """The part of these options that an encoder works by."""
+        return Encoding(self.device, self.cache, self.cache_limit, self.progress)
+
+    @property
     def threads(self) -> int:
         """Number of decoding threads, at least 1."""
         if self.workers:
@@ -88,16 +89,3 @@ def annotator_options(text: str | None) -> dict[str, Any]:
     if len(names) < 2 or not all(names):
         raise InputError(f"--annotators {text}: give two columns or more with commas, or a .csv or .parquet file")
     return {"annotators": tuple(names)}
-
-
-def cache_root() -> Path:
-    """``CODIVIDE_CACHE``, else ``~/.cache/codivide``."""
-    named = os.environ.get("CODIVIDE_CACHE")
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "codivide"
-
-
-def progress_bar(shown: bool) -> Progress:
-    """A bar with counts and remaining time on standard error; silent unless ``shown`` and a terminal."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console, transient=True, disable=not (shown and console.is_terminal))

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from codivide.core.device import resolve_device
 from codivide.core.errors import InputError, unknown
-from codivide.data.options import cache_root
+from codivide.core.files import cache_root
 
 MINILM = "minilm"
 EFFICIENTNET = "efficientnet-lite0"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -11,9 +10,45 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from codivide.data.loaded import Loaded, Rows
+from codivide.core.errors import InputError
+
+if TYPE_CHECKING:
+    pass
+
 
 CHUNK = 1024
+
+
+class Rows(Protocol):
+    """A source of samples that answers ``rows[ids] -> batch``.
+
+    ``ids`` is an int64 tensor ``[B]``; the answer is ``[B, *shape]``, uint8 or float32. Implementations hold at
+    most one copy of the data.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample: ``(channels, height, width)`` or ``(features,)``."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """``torch.uint8`` (images, 0 to 255) or ``torch.float32``."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, ids: Tensor) -> Tensor: ...
+
+    def to(self, device: torch.device) -> Rows:
+        """The same rows on ``device`` where they fit in memory, else unchanged."""
+
+
+def check_alike(rows: Rows, other: Rows, what: str) -> None:
+    """InputError unless held-out rows have the shape and dtype of the training rows."""
+    if rows.shape != other.shape or rows.dtype != other.dtype:
+        raise InputError(
+            f"{what} has samples of shape {other.shape} and {str(other.dtype)[6:]}, the training data of "
+            f"{rows.shape} and {str(rows.dtype)[6:]}; make them alike (images: --image-size)"
+        )
 
 
 class TensorRows:
@@ -185,26 +220,3 @@ def take(rows: Rows, ids: ArrayLike) -> Rows:
     if len(selected) == len(rows) and bool((selected == torch.arange(len(rows))).all()):
         return rows
     return IndexedRows(rows, selected)
-
-
-def subset(loaded: Loaded, ids: ArrayLike) -> Loaded:
-    """Some rows of a data set, with their labels, names and truth; the pixels are not copied.
-
-    Args:
-        loaded: the data set.
-        ids: row numbers ``[M]``, non-negative.
-
-    Returns:
-        The same data set with ``M`` rows; ``test`` and ``skipped`` are kept.
-    """
-    rows = np.asarray(ids, dtype=np.int64)
-    return dataclasses.replace(
-        loaded,
-        x=take(loaded.x, rows),
-        y=loaded.y[rows],
-        ids=[loaded.ids[row] for row in rows.tolist()],
-        truth=None if loaded.truth is None else loaded.truth[rows],
-        annotations=None if loaded.annotations is None else loaded.annotations.take(rows),
-        texts=None if loaded.texts is None else [loaded.texts[row] for row in rows.tolist()],
-        confirmed=None if loaded.confirmed is None else loaded.confirmed[rows],
-    )

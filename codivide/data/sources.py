@@ -18,8 +18,9 @@ from codivide.data.folder import load_folder
 from codivide.data.inputs import read_inputs, read_npz
 from codivide.data.items import HuggingFaceItems, Items, Joined, collect, hugging_face
 from codivide.data.labels import NO_LABEL
-from codivide.data.loaded import Loaded, check_alike
+from codivide.data.loaded import Loaded
 from codivide.data.options import DEFAULT, ReadOptions
+from codivide.data.rows import check_alike
 from codivide.data.tables import HELD_OUT, TABLES, from_table, load_table
 from codivide.data.texts import are_texts, from_texts
 

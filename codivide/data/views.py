@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from codivide.core.errors import InputError
-from codivide.data.loaded import Rows
+from codivide.data.rows import Rows
 
 View = Callable[[Tensor, torch.Generator], Tensor]
 

@@ -21,11 +21,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from codivide import __version__
 from codivide.core.errors import InputError
 from codivide.core.files import atomic, write_text
-from codivide.data.loaded import Loaded
-from codivide.data.rows import subset
+from codivide.core.version import VERSION
+from codivide.data.loaded import Loaded, subset
 from codivide.fit import job as jobs
 from codivide.fit.choose_rule import (
     HANDICAP,
@@ -419,7 +418,7 @@ class _Choosing:
         """What a choice belongs to."""
         labels = hashlib.sha256(self.loaded.y.tobytes() + _confirmed(self.loaded).tobytes()).hexdigest()[:16]
         plan = {name: value for name, value in asdict(self.job.plan).items() if name != "device"}
-        key = {"version": __version__, "labels": labels, "method": name_of(self.method), **asdict(self.method), **plan}
+        key = {"version": VERSION, "labels": labels, "method": name_of(self.method), **asdict(self.method), **plan}
         known: dict[str, Any] = json.loads(json.dumps({**key, "net": self.job.net}, default=str))
         return known
 

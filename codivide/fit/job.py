@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from codivide import __version__
 from codivide.core.device import resolve_device
 from codivide.core.errors import InputError, TrainingWarning, unknown
 from codivide.core.provenance import environment
 from codivide.core.types import AnyFloats, Floats, Labels
+from codivide.core.version import VERSION
 from codivide.data.loaded import Loaded
 from codivide.data.views import ViewSpec, fit_views
 from codivide.methods import METHODS
@@ -365,7 +365,7 @@ class _Judged(NamedTuple):
 def config(job: Job, loaded: Loaded) -> dict[str, Any]:
     """Everything that defines a run, as JSON values."""
     return {
-        "version": __version__,
+        "version": VERSION,
         "data": loaded.name,
         "source": dict(job.source),
         "working_folder": str(Path.cwd()),  # what relative paths of the source start from

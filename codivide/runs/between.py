@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from codivide.core.errors import InputError
 from codivide.core.types import Floats
-from codivide.data.loaded import Rows
+from codivide.data.rows import Rows
 from codivide.runs.model import Model
 from codivide.runs.plot import BLUE, GREY, STYLE, VERMILLION
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from codivide.core.device import autocast, computes_bf16
 from codivide.core.errors import InputError
-from codivide.data import encode
-from codivide.data.loaded import Rows
+from codivide.data import encode, encoder
+from codivide.data.rows import Rows
 from codivide.data.views import ViewSpec
 from codivide.methods.features.model import KIND, FeatureModel
 from codivide.training import model_file, nets
@@ -43,7 +43,7 @@ class Model:
     classes: tuple[Any, ...]
     views: ViewSpec
     precision: Literal["bf16", "fp32"] = "fp32"
-    encoder: encode.Encoder | None = None
+    encoder: encoder.Encoder | None = None
 
     @torch.no_grad()
     def batches(self, rows: Rows, batch_size: int = 256) -> Iterator[Tensor]:

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from codivide.core.errors import InputError
 from codivide.core.files import read_tensors, save_tensors
-from codivide.data.encode import Encoder
-from codivide.data.loaded import Rows
+from codivide.data.encoder import Encoder
+from codivide.data.rows import Rows
 
 FORMAT = 1
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from codivide.core.device import autocast
 from codivide.core.errors import InputError, TrainingWarning, check_values
 from codivide.core.types import AUTO
-from codivide.data.loaded import Rows
+from codivide.data.rows import Rows
 from codivide.data.views import View
 from codivide.noise import mixtures
 from codivide.training import layers

@@ -11,8 +11,7 @@ from scipy import sparse
 from torch import Tensor
 
 from codivide.core.types import Singles
-from codivide.data.loaded import Rows
-from codivide.data.rows import CHUNK, IndexedRows, SparseRows
+from codivide.data.rows import CHUNK, IndexedRows, Rows, SparseRows
 
 _WIDEST = 2048  # columns whose principal axes are sought
 Raw: TypeAlias = Singles | sparse.csr_matrix

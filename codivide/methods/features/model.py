@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from codivide.data import encode
-from codivide.data.loaded import Rows
+from codivide.data import encode, encoder
+from codivide.data.rows import Rows
 from codivide.methods.features.matrix import Matrix, Raw, Scale, raw
 from codivide.methods.features.perceptron import Perceptron
 from codivide.training import model_file
@@ -57,7 +57,7 @@ class FeatureModel:
     frequency: Tensor
     power: float
     classes: tuple[Any, ...]
-    encoder: encode.Encoder | None = None
+    encoder: encoder.Encoder | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -1,0 +1,3 @@
+"""The version of codivide, in its one place."""
+
+VERSION = "0.1.0"
