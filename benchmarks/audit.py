@@ -23,6 +23,7 @@ from codivide.core.provenance import environment
 from codivide.data import experiment
 from codivide.data.sources import load
 from codivide.fit import job
+from codivide.fit.execute import execute
 
 SOURCE = {"source": "cifar10", "noise": "symmetric:0.4"}
 
@@ -33,7 +34,7 @@ def make(run: Path, samples: int) -> None:
     method = job.build_method("cross_entropy")
     plan = job.default_plan(len(loaded.y), method, epochs=1, device="cpu", batch_size=128, lr=0.05)
     source = SOURCE | {"limit": str(samples)}
-    job.execute(job.Job(method, plan, "small_cnn", source=source), loaded, run)
+    execute(job.Job(method, plan, "small_cnn", source=source), loaded, run)
 
 
 def timed(call) -> dict[str, float]:

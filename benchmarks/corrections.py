@@ -27,7 +27,8 @@ from codivide.data.corrections import Correction, confirm, read, write
 from codivide.data.experiment import part, spoil
 from codivide.data.loaded import Loaded, subset
 from codivide.data.sources import load
-from codivide.fit.job import Job, Outcome, build_method, default_plan, execute
+from codivide.fit.execute import execute
+from codivide.fit.job import Job, Outcome, build_method, default_plan
 from codivide.runs import label_table
 
 CHECKED = (100, 500)

@@ -33,7 +33,8 @@ from codivide.data.experiment import part, spoil
 from codivide.data.loaded import Loaded, subset
 from codivide.data.named import data_root
 from codivide.data.sources import load
-from codivide.fit.job import Job, Outcome, build_method, default_plan, execute
+from codivide.fit.execute import execute
+from codivide.fit.job import Job, Outcome, build_method, default_plan
 
 IMAGES, FOLDS = 10_000, 5
 CHECKED = (100, 500, 1000)

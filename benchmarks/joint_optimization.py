@@ -31,7 +31,8 @@ from codivide.cli.app import _tune_allocator
 from codivide.core.provenance import environment
 from codivide.data.loaded import Loaded, subset
 from codivide.data.sources import load
-from codivide.fit.job import Job, Progress, execute
+from codivide.fit.execute import execute
+from codivide.fit.job import Job, Progress
 from codivide.methods import CrossEntropy, JointOptimization
 from codivide.noise import synthetic as noise
 from codivide.training.plan import Plan

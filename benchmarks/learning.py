@@ -20,6 +20,7 @@ from codivide.cli.app import _tune_allocator
 from codivide.core.provenance import environment
 from codivide.data.sources import load
 from codivide.fit import job
+from codivide.fit.execute import execute
 
 
 def timed(call, spent: list[float]):
@@ -39,7 +40,7 @@ def measure(name: str, loaded, net: str, epochs: int) -> dict[str, float]:
     method.epoch = timed(method.epoch, epoch_seconds)
     plain = job._Learning.look
     job._Learning.look = timed(plain, look_seconds)
-    job.execute(job.Job(method, job.default_plan(len(loaded.y), method, epochs=epochs, device="cpu"), net), loaded)
+    execute(job.Job(method, job.default_plan(len(loaded.y), method, epochs=epochs, device="cpu"), net), loaded)
     job._Learning.look = plain
     epoch, look = statistics.median(epoch_seconds[1:]), statistics.median(look_seconds[1:])
     return {"epoch": round(epoch, 3), "look": round(look, 3), "percent": round(100 * look / epoch, 1)}

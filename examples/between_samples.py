@@ -13,7 +13,8 @@ import torch
 
 from codivide import METHODS
 from codivide.data.sources import load
-from codivide.fit.job import Job, default_plan, execute
+from codivide.fit.execute import execute
+from codivide.fit.job import Job, default_plan
 from codivide.runs import between
 
 

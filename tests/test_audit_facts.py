@@ -21,6 +21,7 @@ from codivide.data import experiment
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load
 from codivide.fit import job
+from codivide.fit.execute import execute
 from codivide.runs.label_table import build as label_table
 
 CLASSES = ("circle", "cross", "dots")
@@ -58,7 +59,7 @@ def make_run(source, out, epochs=3, limit=None, method="cross_entropy", **given)
     loaded = experiment.part(load(str(source), options=ReadOptions(max_bad=5)), limit, 0)
     plan = job.default_plan(len(loaded.y), epochs=epochs, batch_size=16, lr=0.05, device="cpu", precision="fp32")
     described = {"source": str(source), "unlabelled": "-1"} | ({"limit": str(limit)} if limit else {}) | given
-    job.execute(job.Job(job.build_method(method), plan, source=described), loaded, out)
+    execute(job.Job(job.build_method(method), plan, source=described), loaded, out)
     return out
 
 

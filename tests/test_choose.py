@@ -21,8 +21,10 @@ from codivide.cli.progress import Display
 from codivide.core.errors import InputError
 from codivide.data.arrays import from_arrays
 from codivide.data.sources import load
-from codivide.fit.choose_rule import Evidence, decide, epochs_cost, plain_epochs, plain_hyper
-from codivide.fit.choose_run import LONGER, average_decay, compare, execute, rescaled
+from codivide.fit import choose_run
+from codivide.fit.choice import ScoutReport
+from codivide.fit.choose_rule import compare, decide, epochs_cost, plain_epochs, plain_hyper
+from codivide.fit.choose_run import LONGER, average_decay, rescaled
 from codivide.fit.job import Job, Outcome, build_method, default_plan
 from codivide.methods.auto import Auto
 from codivide.methods.cross_entropy import CrossEntropy
@@ -35,7 +37,7 @@ from codivide.runs.folder import CHECKPOINT
 from codivide.training.loop import train
 from tests import toys
 
-SEEN = Evidence(
+SEEN = ScoutReport(
     labelled=4000,
     unlabelled=0,
     classes=10,
@@ -229,7 +231,10 @@ def test_comparison_says_what_it_saw():
         in compare(better, plain, 0.3).text
     )
     assert "agrees with 10.0 points fewer than" in compare(plain, better, 0.3).text
-    assert "differ at none of the 100 held-out labels: plain training is kept" in compare(plain, plain, 0.3, True).text
+    assert (
+        "differ at none of the 100 held-out labels: plain training is kept"
+        in compare(plain, plain, 0.3, must_win=True).text
+    )
 
 
 def test_where_nothing_is_memorised_or_little_is_wrong_the_correction_must_win():
@@ -325,11 +330,15 @@ def _loaded(samples: int = 240, noise: float = 0.4, classes: int = 3, seed: int 
     return from_arrays(x, given)
 
 
+def execute(job, loaded, out=None, free=("average",), **how) -> Outcome:
+    return choose_run.execute(job, loaded, out, free=free, **how)
+
+
 def _job(epochs: int = 8, method: object = None, **plan) -> Job:
     """Of 8 epochs, so fast that labels are memorised."""
     chosen = Auto() if method is None else method
     plan = {"lr": 0.2, "precision": "fp32", "batch_size": 32, **plan}
-    return Job(chosen, default_plan(240, chosen, epochs=epochs, **plan), "mlp", open=("average",))
+    return Job(chosen, default_plan(240, chosen, epochs=epochs, **plan), "mlp")
 
 
 class _Whole(NamedTuple):
@@ -602,7 +611,7 @@ def test_without_a_label_nothing_is_memorised_and_the_last_word_counts(tmp_path)
 def test_a_given_number_of_epochs_is_not_drawn_out():
     longer = {}
     for name, opened in (("given", ("average",)), ("open", ("average", "epochs"))):
-        outcome = execute(replace(_job(2), open=opened), _loaded())
+        outcome = execute(_job(2), _loaded(), free=opened)
         longer[name] = outcome.summary["choice"]["evidence"]["longer"]
     assert longer == {"given": 1.0, "open": LONGER}
 
@@ -624,8 +633,8 @@ def test_the_scout_is_kept_where_no_time_is_left(copied):
     assert again.table.equals(outcome.table)
 
 
-def _loses(correction, plain, rate, must_win):
-    return replace(compare(correction, plain, rate, must_win), kept="plain")
+def _loses(correction, plain, rate, *, must_win):
+    return replace(compare(correction, plain, rate, must_win=must_win), kept="plain")
 
 
 def _first_stage(data, **given) -> str:
@@ -633,9 +642,9 @@ def _first_stage(data, **given) -> str:
         raise _KilledError(name)
 
     plan = {name: value for name, value in given.items() if name != "net"}
-    job = Job(Auto(), default_plan(240, Auto(), **plan), given.get("net", "auto"), open=unset(given))
+    job = Job(Auto(), default_plan(240, Auto(), **plan), given.get("net", "auto"))
     with pytest.raises(_KilledError) as stopped:
-        execute(job, data, begin=begin)
+        execute(job, data, free=unset(given), begin=begin)
     return str(stopped.value)
 
 

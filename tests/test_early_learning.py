@@ -12,7 +12,8 @@ from sklearn.metrics import roc_auc_score
 import codivide.noise.learning_curves as learning
 from codivide import METHODS, InputError, NoisyLabelClassifier, TrainingWarning
 from codivide.data.sources import load
-from codivide.fit.job import Job, default_plan, execute
+from codivide.fit.execute import execute
+from codivide.fit.job import Job, default_plan
 from codivide.noise import mixtures
 
 

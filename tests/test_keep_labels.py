@@ -14,7 +14,8 @@ from codivide import InputError
 from codivide.data.arrays import from_arrays
 from codivide.data.experiment import hold_out, keep_labels, part, spoil
 from codivide.data.sources import load
-from codivide.fit.job import Job, build_method, default_plan, execute
+from codivide.fit.execute import execute
+from codivide.fit.job import Job, build_method, default_plan
 
 
 @pytest.fixture(scope="module")

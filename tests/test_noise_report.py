@@ -11,7 +11,8 @@ from worlds import linear, pair, symmetric, world
 
 from codivide import InputError, NoisyLabelClassifier, noise_report
 from codivide.data.sources import load
-from codivide.fit.job import Job, build_method, default_plan, execute
+from codivide.fit.execute import execute
+from codivide.fit.job import Job, build_method, default_plan
 from codivide.methods import METHODS
 
 
@@ -158,7 +159,7 @@ def trained(digits, method, epochs=12, **hyper):
 @pytest.mark.parametrize("method", ["dividemix", "elr"])
 def test_the_rate_of_a_run(digits, method):
     outcome, wrong = trained(digits, method, epochs=15)
-    assert bool(outcome.evidence["set_aside"]) == (method == "dividemix")
+    assert outcome.evidence.set_aside == (method == "dividemix")
     report = noise_report(outcome, replicates=3)
     assert report.source == "run"
     assert report.trust.level != "good"
@@ -168,7 +169,7 @@ def test_the_rate_of_a_run(digits, method):
 
 def test_a_run_that_memorised_is_not_believed(digits):
     outcome, _ = trained(digits, "cross_entropy", epochs=6)
-    given = outcome.evidence["given"]
+    given = outcome.evidence.given
     memorised = 0.98 * np.eye(10)[given] + 0.002
     report = noise_report(_as(outcome, probs=memorised), replicates=2)
     assert report.trust.level == "poor"
@@ -181,7 +182,7 @@ def test_a_run_that_memorised_is_not_believed(digits):
 
 def _as(outcome, **evidence):
     """The same run with other evidence."""
-    return replace(outcome, evidence={**outcome.evidence, **evidence})
+    return replace(outcome, evidence=replace(outcome.evidence, **evidence))
 
 
 def test_which_methods_set_labels_aside():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,6 +16,7 @@ from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
 from codivide.data.rows import SparseRows
 from codivide.data.sources import load
+from codivide.noise.evidence import Evidence
 from codivide.noise.rates import MOST_ROWS
 from codivide.noise.report import LEARNED, Material, NoiseReport, estimate, scaled
 from codivide.runs.folder import PREDICTIONS, is_run
@@ -65,7 +66,7 @@ def noise_report(
 class Trained(Protocol):
     """What a run gives back (``fit.job.Outcome``): evidence of its samples, and the classifier."""
 
-    evidence: Mapping[str, Any]
+    evidence: Evidence
     model: Classifier
 
 
@@ -148,21 +149,18 @@ def _from_folder(run: Path) -> Material:
         raise InputError(f"{path} cannot be read: {error}") from None
     if "given" not in arrays:
         raise InputError(f"{path} is of an older version and holds no given labels; run fit again")
-    return _from_run(arrays, arrays["classes"].tolist())
+    return _from_run(Evidence.from_arrays(arrays), arrays["classes"].tolist())
 
 
-def _from_run(held: Mapping[str, Any], names: Sequence[str]) -> Material:
-    """Averaged probabilities; where a run kept none (too many classes), the shares of its votes over the epochs."""
-    if "probs" in held:
-        probs = np.asarray(held["probs"], dtype=np.float64)
-    else:
-        votes = np.asarray(held["predictions"])
-        probs = np.zeros((votes.shape[1], len(names)))
-        for vote in votes:
-            probs[np.arange(len(vote)), vote] += 1
-    given = np.asarray(held["given"], dtype=np.int64)
-    losses = np.asarray(held["mean_loss"], dtype=np.float64)
-    usable = np.isfinite(losses[given >= 0]).all()
-    learned = None if "held_out" in held else 0.0 if held.get("set_aside", False) else LEARNED
-    witnessed = bool(held.get("witnessed", False))
-    return Material(given, names, "run", None, scaled(probs), losses if usable else None, learned, witnessed)
+def _from_run(evidence: Evidence, names: Sequence[str]) -> Material:
+    losses = evidence.mean_loss.astype(np.float64)
+    usable = np.isfinite(losses[evidence.given >= 0]).all()
+    return Material(
+        evidence.given,
+        names,
+        "run",
+        probs=scaled(evidence.mean_probs(len(names))),
+        losses=losses if usable else None,
+        learned=None if evidence.held_out else 0.0 if evidence.set_aside else LEARNED,
+        witnessed=evidence.witnessed,
+    )

@@ -80,10 +80,10 @@ def run(recipe: Recipe, seed: int, folder: Path, loaded: Loaded | None = None, b
     origin = {"recipe": recipe.name, "data": recipe.data, "noise": recipe.noise, "limit": recipe.limit}
     origin |= {"labels_per_class": recipe.labels_per_class}
     named = {**recipe.plan, "net": recipe.net, "dropout": recipe.dropout, "augment": recipe.augment}
-    left_open = unset({**named, "evaluate_every": recipe.evaluate_every})
-    job = Job(method, plan, recipe.net, recipe.dropout, origin, evaluate_every=recipe.evaluate_every, open=left_open)
+    free = unset({**named, "evaluate_every": recipe.evaluate_every})
+    job = Job(method, plan, recipe.net, recipe.dropout, origin, evaluate_every=recipe.evaluate_every)
     shown = None if begin is None else lambda name, epochs: begin(recipe, seed, epochs)
-    outcome = execute(job, loaded, folder, resume=begun(folder), begin=shown)
+    outcome = execute(job, loaded, folder, free=free, resume=begun(folder), begin=shown)
     curve = [{name: row[name] for name in _CURVE if name in row} for row in outcome.history]
     return {"recipe": asdict(recipe), "seed": seed, **outcome.summary, "curve": curve}
 

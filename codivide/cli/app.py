@@ -234,11 +234,11 @@ def fit(
     )
     described = {name: str(given[name]) for name in data_flags if given[name] is not None}
     record = decided.record() if decided is not None else {}
-    job = Job(job_method, plan, net, dropout, described, evaluate_every, record_learning, record, unset(given))
+    job = Job(job_method, plan, net, dropout, described, evaluate_every, record_learning, record)
     say_data(loaded)
     try:
         with Stages() as stages:
-            outcome = execute(job, loaded, out, resume, stages.begin, stages.say)
+            outcome = execute(job, loaded, out, free=unset(given), resume=resume, begin=stages.begin, say=stages.say)
     except KeyboardInterrupt:
         err_console.print("stopped; to go on from the last whole epoch, run the same command with --resume")
         raise typer.Exit(130) from None
@@ -388,7 +388,8 @@ def demo(
     _tune_allocator()
     from codivide.data.experiment import spoil
     from codivide.data.sources import load
-    from codivide.fit.job import Job, build_method, default_plan, execute
+    from codivide.fit.execute import execute
+    from codivide.fit.job import Job, build_method, default_plan
     from codivide.runs.folder import check_folder
 
     origin = {"source": "digits", "noise": "symmetric:0.4"}
@@ -400,7 +401,7 @@ def demo(
         plan = default_plan(len(loaded.y), epochs=epochs, seed=seed)
         with Display(plan.epochs, method) as display:
             job = Job(build_method(method), plan, source=origin)
-            outcome = execute(job, loaded, out / method, False, display.update)
+            outcome = execute(job, loaded, out / method, progress=display.update)
         rows.append((method, outcome.summary))
     table = Table(
         "method",

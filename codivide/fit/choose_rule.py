@@ -6,9 +6,11 @@ looked at.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+import math
 from typing import Any
 
+from codivide.core.types import Mask
+from codivide.fit.choice import Decision, ScoutReport, Verdict
 from codivide.methods.dividemix import PAPER
 from codivide.noise.rates import EVEN, ONE_WAY
 
@@ -22,92 +24,11 @@ THIRD = 1 / 3  # rate up to which plain training may be drawn out
 LITTLE, MUCH, EXTREME = 0.2, 0.5, 0.85  # rates between which the weight of guesses rises, and where trust ends
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """What is known before anything is chosen. Rates, agreements and shares are in [0, 1].
-
-    Attributes:
-        labelled: samples with a label.
-        unlabelled: samples without one.
-        classes: how many.
-        held_out: labels held out from the scout.
-        rate: estimated share of wrong labels, with its interval ``low`` to ``high``.
-        kind: of the noise, as in ``NoiseReport``.
-        concentration: how much of each class's noise goes to one other class.
-        trust: "good", "fair" or "poor", in this estimate.
-        doubt: the first reason why it is not "good"; empty where it is.
-        epochs: of the plan.
-        scouted: epochs that the scout trained.
-        best_epoch: of the scout, by agreement with what was held out.
-        settled_epoch: the first epoch that is within one standard error of the best one.
-        lasting_epoch: the last epoch that agrees with as many as the best one.
-        agreement: with the held-out labels at the best epoch; ``error`` is its standard error.
-        fitted: agreement with the training labels at the scout's last epoch.
-        memorises: held-out agreement fell by more than its standard error while training agreement rose.
-        lost: names of the classes that the scout hardly predicts.
-        scout_seconds: of one of its epochs, with its looks at training and test data.
-        look_seconds: of these looks alone.
-        seconds_left: for the rest; None: no budget.
-        longer: times as many epochs as planned that plain training may take.
-    """
-
-    labelled: int
-    unlabelled: int
-    classes: int
-    held_out: int
-    rate: float
-    low: float
-    high: float
-    kind: str
-    concentration: float
-    trust: str
-    epochs: int
-    scouted: int
-    best_epoch: int
-    settled_epoch: int
-    agreement: float
-    error: float
-    fitted: float
-    memorises: bool
-    doubt: str = ""
-    lost: tuple[str, ...] = ()
-    scout_seconds: float = 0.0
-    look_seconds: float = 0.0
-    seconds_left: float | None = None
-    longer: float = 1.0
-    lasting_epoch: int = 0
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What is to be done.
-
-    Attributes:
-        method: a name in ``METHODS``.
-        hyper: its settings that were open.
-        epochs: of it.
-        reasons: sentences, one a choice.
-        must_win: whether plain training is kept when the held-out labels cannot tell the two apart.
-        seconds: expected, of this part; None where nothing was measured.
-    """
-
-    method: str
-    hyper: dict[str, Any] = field(default_factory=dict)
-    epochs: int = 0
-    reasons: tuple[str, ...] = ()
-    must_win: bool = False
-    seconds: float | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {**asdict(self), "reasons": list(self.reasons)}
-
-
-def decide(seen: Evidence, method: str = "auto") -> Decision:
+def decide(seen: ScoutReport, method: str = "auto") -> Decision:
     """The rule.
 
     Args:
-        seen: the scout's evidence.
+        seen: what the scout saw.
         method: "auto", or "dividemix" where only its settings are open.
     """
     about = f"estimated noise {seen.rate:.0%} ({seen.low:.0%} to {seen.high:.0%}), {seen.kind}; trust in this: "
@@ -137,7 +58,7 @@ def decide(seen: Evidence, method: str = "auto") -> Decision:
     return Decision("dividemix", hyper, epochs, (*reasons, *why, *remark), must_win, cost)
 
 
-def settings(seen: Evidence, gap: float) -> tuple[dict[str, Any], list[str]]:
+def settings(seen: ScoutReport, gap: float) -> tuple[dict[str, Any], list[str]]:
     """Settings of DivideMix, and a reason for each that is not the paper's."""
     weight, why = _weight(seen)
     chosen: dict[str, Any] = {**PAPER, "lambda_u": weight}
@@ -171,7 +92,7 @@ def settings(seen: Evidence, gap: float) -> tuple[dict[str, Any], list[str]]:
     return chosen, reasons
 
 
-def _weight(seen: Evidence) -> tuple[float, str]:
+def _weight(seen: ScoutReport) -> tuple[float, str]:
     """lambda_u: its largest useful value grows with the classes, because the loss is a mean over them."""
     most = min(2.5 * seen.classes, 150.0)
     amount = _rise(seen.rate, LITTLE, MUCH)
@@ -198,7 +119,7 @@ def _weight(seen: Evidence) -> tuple[float, str]:
     return weight, text + f"and at least {right:.0%} of the guesses right"
 
 
-def guessed_right(seen: Evidence) -> float:
+def guessed_right(seen: ScoutReport) -> float:
     """The share of the scout's guesses that is right at least: a guess agrees with a held-out label if both are right.
 
     (Or if both make the same mistake, which is left out.) At most 1 - ``low`` of these labels are right.
@@ -210,15 +131,15 @@ def _rise(value: float, low: float, high: float) -> float:
     return min(max((value - low) / (high - low), 0.0), 1.0)
 
 
-def _hardly_noisy(seen: Evidence) -> bool:
+def _hardly_noisy(seen: ScoutReport) -> bool:
     return seen.kind == "none" or seen.high < 0.1
 
 
-def _hidden(seen: Evidence) -> float:
+def _hidden(seen: ScoutReport) -> float:
     return seen.unlabelled / max(seen.labelled + seen.unlabelled, 1)
 
 
-def _fits_noise(seen: Evidence, gap: float) -> bool:
+def _fits_noise(seen: ScoutReport, gap: float) -> bool:
     return seen.memorises or gap >= FITTED
 
 
@@ -227,7 +148,7 @@ def _better(gap: float) -> str:
     return f"only {points} point{'s' * (points > 1)} better than" if points > 0 else "no better than"
 
 
-def _plain_reason(seen: Evidence, gap: float) -> str | None:
+def _plain_reason(seen: ScoutReport, gap: float) -> str | None:
     if _fits_noise(seen, gap) or not _hardly_noisy(seen) or _hidden(seen) > 0.3:
         return None
     return (
@@ -236,7 +157,7 @@ def _plain_reason(seen: Evidence, gap: float) -> str | None:
     )
 
 
-def _correct_reason(seen: Evidence, gap: float) -> str:
+def _correct_reason(seen: ScoutReport, gap: float) -> str:
     if seen.memorises:
         return (
             f"DivideMix: labels are memorised; agreement with held-out labels was best ({seen.agreement:.1%}) at epoch "
@@ -252,7 +173,7 @@ def _correct_reason(seen: Evidence, gap: float) -> str:
     return f"DivideMix on trial: {why}, but nothing is memorised within {seen.scouted} epochs"
 
 
-def plain_hyper(seen: Evidence, epochs: int) -> dict[str, Any]:
+def plain_hyper(seen: ScoutReport, epochs: int) -> dict[str, Any]:
     """Settings of plain training on all labels: no longer than it helped the scout.
 
     Of several best epochs the first, and the last where hardly a label is wrong: there is little to memorise.
@@ -262,13 +183,13 @@ def plain_hyper(seen: Evidence, epochs: int) -> dict[str, Any]:
     return {"last_epoch": max(round(share * epochs), 1)} if share < 1 else {}
 
 
-def plain_epochs(seen: Evidence) -> int:
+def plain_epochs(seen: ScoutReport) -> int:
     """Epochs of plain training on all labels: more where most are right and the scout learned to the end."""
     helps = seen.rate <= THIRD and not seen.memorises and seen.best_epoch > seen.epochs / 2
     return round(seen.longer * seen.epochs) if helps else seen.epochs
 
 
-def longer_reason(seen: Evidence, epochs: int) -> str:
+def longer_reason(seen: ScoutReport, epochs: int) -> str:
     """Why plain training takes more epochs than planned."""
     return (
         f"plain training is planned for {epochs} epochs instead of {seen.epochs}: about {seen.rate:.0%} of the labels "
@@ -276,7 +197,7 @@ def longer_reason(seen: Evidence, epochs: int) -> str:
     )
 
 
-def _plain(seen: Evidence, reasons: tuple[str, ...]) -> Decision:
+def _plain(seen: ScoutReport, reasons: tuple[str, ...]) -> Decision:
     epochs = plain_epochs(seen)
     if seen.seconds_left is not None and seen.scout_seconds > 0:
         epochs = min(epochs, int(seen.seconds_left / seen.scout_seconds))
@@ -304,11 +225,11 @@ def epochs_cost(rate: float, scout_seconds: float, epochs: int, warmup: int, loo
     return trained + 2 * look_seconds * epochs
 
 
-def _cost(seen: Evidence, epochs: int, hyper: dict[str, Any], trials: float) -> float:
+def _cost(seen: ScoutReport, epochs: int, hyper: dict[str, Any], trials: float) -> float:
     return (1 + trials) * epochs_cost(seen.rate, seen.scout_seconds, epochs, hyper["warmup"], seen.look_seconds)
 
 
-def _epochs(seen: Evidence, hyper: dict[str, Any], trials: float) -> tuple[int, list[str]]:
+def _epochs(seen: ScoutReport, hyper: dict[str, Any], trials: float) -> tuple[int, list[str]]:
     whole = _cost(seen, seen.epochs, hyper, trials)
     if seen.seconds_left is None or whole <= seen.seconds_left:
         return seen.epochs, []
@@ -318,3 +239,35 @@ def _epochs(seen: Evidence, hyper: dict[str, Any], trials: float) -> tuple[int, 
     hyper["warmup"] = min(hyper["warmup"], longest)
     text = f"{epochs} epochs instead of {seen.epochs}: {seen.epochs} would take about {whole:.0f} s, and "
     return epochs, [f"{text}{seen.seconds_left:.0f} s of the budget are left{shorter}"]
+
+
+def compare(correction: Mask, plain: Mask, rate: float, *, must_win: bool = False) -> Verdict:
+    """Keep the correction unless the held-out labels speak against it.
+
+    It may be worse by two standard errors, since plain training's epoch was picked by these labels, which flatters it,
+    and by a fifth of plain training's agreement, since the correction was tried for half as long. ``must_win`` is for
+    where nothing but a gain speaks for it.
+
+    Args:
+        correction: whether it agrees with each held-out given label, ``[H]``, H at least 2.
+        plain: the same of plain training.
+        rate: estimated share of wrong labels, which blur the comparison.
+        must_win: keep the correction only if it agrees with more labels.
+    """
+    apart = correction.astype(float) - plain.astype(float)
+    difference = float(apart.mean())
+    error = float(apart.std(ddof=1) / math.sqrt(len(apart)))
+    worse = difference <= 0 if must_win else difference < -2 * error - HANDICAP * plain.mean()
+    kept = "plain" if worse else "correction"
+    resolution = error / max(1 - rate, 0.05)
+    if error:
+        more = f"{100 * abs(difference):.1f} points {'more' if difference > 0 else 'fewer'} than"
+        text = (
+            f"of {len(apart)} held-out labels the correction agrees with {more if difference else 'as many as'} plain "
+            f"training (standard error {100 * error:.1f}; it resolves {100 * resolution:.1f} points of accuracy)"
+        )
+    else:
+        text = f"correction and plain training differ at {'every' if difference else 'none'} of the {len(apart)} "
+        text += "held-out labels"
+    text += ": " + ("plain training" if worse else "the correction") + " is kept"
+    return Verdict(kept, difference, error, resolution, len(apart), text)

@@ -68,7 +68,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         annotator_quality_: data frame of the annotators where there are several, with columns name, labels (how many),
             quality (see ``codivide.noise.consensus.Consensus``) and agreement (with the others).
         history_: one record an epoch, or a round of the features.
-        evidence_: what training showed of every sample, for ``noise_report``; see ``job.training_evidence``.
+        evidence_: what training showed of every sample, for ``noise_report``; see ``codivide.noise.evidence``.
         choice_: what was chosen and why, where something was; else None.
         model_: the trained classifier, ``codivide.Model`` or ``codivide.FeatureModel``.
     """
@@ -173,17 +173,9 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             seed=seed if isinstance(seed, int) else int(check_random_state(seed).randint(2**31)),
         )
         record = decided.record() if decided is not None else {}
-        job = Job(
-            method,
-            plan,
-            self.net,
-            self.dropout,
-            self._described(X),
-            corrections=record,
-            record_learning=self.out is not None,
-            open=unset(vars(self)),
-        )
-        outcome = execute(job, loaded, Path(self.out) if self.out is not None else None)
+        job = Job(method, plan, self.net, self.dropout, self._described(X), corrections=record)
+        out = Path(self.out) if self.out is not None else None
+        outcome = execute(job, loaded, out, free=unset(vars(self)))
 
         self.classes_ = np.asarray(loaded.classes)
         if loaded.annotations is not None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from codivide.core.types import Floats, Labels
+from codivide.core.types import AnyFloats, Floats, Labels
 from codivide.noise import latent, rules
 from codivide.noise.rates import EVEN, MOST_ROWS, ONE_WAY, concentration, fitted_rows, grouped, rates, wrong_share
 
 
-def combined(probs: Floats, given: Labels, *others: Floats, set_aside: bool = False) -> Floats:
+def combined(probs: AnyFloats, given: Labels, *others: AnyFloats, set_aside: bool = False) -> Floats:
     """p(clean) ``[N]`` by self-confidence and other rules, of which each agrees with the noise rates of the classes.
 
     A mixture on losses knows the given label only; self-confidence also knows how sure the rivals are, and how sure the
@@ -47,7 +47,7 @@ def combined(probs: Floats, given: Labels, *others: Floats, set_aside: bool = Fa
     else:
         joint = grouped(latent.confident_joint(scaled, labels), scaled, labels)
     wrong = 0.5 * (1 - np.diag(joint) / np.maximum(joint.sum(0), 1e-12)) + 0.5 * wrong_share(joint)
-    parts = [rules.self_confidence(scaled, labels), *(rule[labelled] for rule in others)]
+    parts = [rules.self_confidence(scaled, labels), *(rule[labelled].astype(np.float64) for rule in others)]
     mean = np.mean([match_rates(part, labels, wrong) for part in parts], axis=0)
     one_way = np.clip((concentration(joint) - EVEN) / (ONE_WAY - EVEN), 0.0, 1.0)
     if one_way > 0:

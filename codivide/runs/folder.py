@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,27 @@ def remove_run(path: Path) -> None:
     """Remove what a run wrote to its folder, and nothing else; a scout, a trial and a choice stay."""
     for name in _WRITTEN:
         (path / name).unlink(missing_ok=True)
+
+
+_ADOPTED = ("labels.csv", "labels.parquet", PREDICTIONS, MODEL, METRICS, "skipped.csv")
+
+
+def adopt(out: Path, stage: Path, more: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
+    """Make a finished stage of a run its result.
+
+    Args:
+        out: the folder of the run.
+        stage: the folder of the stage, whose files are copied.
+        more: what ``config.json`` says besides what the stage's says.
+        summary: of ``summary.json``.
+    """
+    for name in _ADOPTED:
+        if (stage / name).exists():
+            with atomic(out / name) as aside:
+                shutil.copyfile(stage / name, aside)
+    settings = json.loads((stage / "config.json").read_text(encoding="utf-8")) | more
+    write_text(out / "config.json", json.dumps(settings, indent=2, default=str) + "\n")
+    write_text(out / "summary.json", json.dumps(summary, indent=2, default=str) + "\n")
 
 
 class RunFolder:

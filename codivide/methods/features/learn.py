@@ -27,9 +27,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from codivide.core.errors import InputError, TrainingWarning
@@ -38,6 +36,7 @@ from codivide.methods.features.matrix import Matrix, Raw, Scale
 from codivide.methods.features.model import FeatureModel, Member
 from codivide.methods.features.options import Features
 from codivide.noise import mixtures, transition
+from codivide.noise.evidence import Evidence
 from codivide.noise.learning_curves import prediction_type
 
 PENALTIES = tuple(10 ** (-exponent / 2) for exponent in range(2, 17))  # 0.1 down to 1e-8
@@ -76,15 +75,16 @@ class Learned:
     report: Record = field(default_factory=dict)
     remarks: dict[str, str] = field(default_factory=dict)
 
-    def evidence(self, given: Tensor) -> dict[str, NDArray[Any]]:
-        """What ``job.training_evidence`` holds of a network's run: here all of it is held out, which it says."""
-        return {
-            "given": given.numpy(),
-            "mean_loss": -self.seen.clamp_min(_TINY).log().float().numpy(),
-            "probs": self.given_probs.half().numpy(),
-            "predictions": self.probs.argmax(1).to(prediction_type(self.probs.shape[1])).unsqueeze(0).numpy(),
-            "held_out": np.asarray(True),
-        }
+    def evidence(self, given: Tensor) -> Evidence:
+        """What is known of every sample: all of it is held out, which it says."""
+        predictions = self.probs.argmax(1).to(prediction_type(self.probs.shape[1])).unsqueeze(0)
+        return Evidence(
+            given=given.numpy(),
+            mean_loss=-self.seen.clamp_min(_TINY).log().float().numpy(),
+            probs=self.given_probs.half().numpy(),
+            predictions=predictions.numpy(),
+            held_out=True,
+        )
 
 
 @dataclass

@@ -1,0 +1,299 @@
+"""From loaded data to a trained model, a label table and a run folder: what estimator, command line and bench share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from codivide.core.device import resolve_device
+from codivide.core.errors import InputError
+from codivide.core.provenance import environment
+from codivide.core.version import VERSION
+from codivide.data.loaded import Loaded
+from codivide.data.views import ViewSpec, fit_views
+from codivide.fit.choice import Choice
+from codivide.fit.job import Before, Job, Outcome, Progress, name_of
+from codivide.fit.judging import Judged, judge
+from codivide.fit.learning import Learning
+from codivide.methods.features.learn import Learned, learn
+from codivide.methods.features.matrix import raw
+from codivide.methods.features.options import Features
+from codivide.noise import learning_curves, scores, synthetic
+from codivide.runs.folder import CHECKPOINT, RunFolder
+from codivide.runs.model import Model
+from codivide.training import nets
+from codivide.training.loop import train
+from codivide.training.model_file import Classifier
+from codivide.training.run import Data, Run
+
+_IDENTITY = ("version", "net", "dropout", "augment", "evaluate_every", "record_learning", "encoder")
+_FIRST = Before()
+
+
+def execute(
+    job: Job,
+    loaded: Loaded,
+    out: Path | None = None,
+    *,
+    resume: bool = False,
+    progress: Progress | None = None,
+    deadline: float | None = None,
+    before: Before = _FIRST,
+) -> Outcome:
+    """Train, evaluate, record what is learned of clean and wrong labels, and write the run folder.
+
+    The route for features takes seconds and has no checkpoint: ``resume`` begins it again.
+
+    Args:
+        job: method, plan and net.
+        loaded: the data; its true labels are used for the record only.
+        out: a folder that passed ``check_folder``, made here; None: nothing is written, and nothing else differs.
+        resume: go on from the checkpoint in ``out``.
+        progress: called after every epoch with the run and the epoch's record.
+        deadline: see ``training.loop.train``.
+        before: the stages that led to this run.
+
+    Raises:
+        InputError: the data do not suit the job.
+    """
+    if loaded.test is not None and not (loaded.test.y >= 0).any():
+        raise InputError(f"no sample of the test data {loaded.test.name} has a label")
+    if isinstance(job.method, Features):
+        return _features(job, job.method, loaded, out, progress=progress, deadline=deadline, before=before)
+    net = nets.auto(loaded.x.shape, resolve_device(job.plan.device)) if job.net == "auto" else job.net
+    method = job.method.settled()
+    job = replace(job, net=net, method=method)
+    settings = config(job, loaded, before.choice)
+    folder = RunFolder(out, settings, resume) if out else None
+    evaluations = learning_curves.evaluation_epochs(job.plan.epochs, job.evaluate_every)
+    asked = before.witness.epochs if before.witness else job.plan.epochs
+    learning = Learning(job, loaded, evaluations, asked) if job.record_learning else None
+    networks = _Networks(job, loaded, fit_views(loaded.x, loaded.augment), evaluations, learning, folder, progress)
+    with torch.random.fork_rng(devices=[]):
+        networks.build()  # a wrong net shows before anything is written
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    began = time.perf_counter()
+    run = train(
+        method,
+        networks.data(),
+        networks.build,
+        job.plan,
+        networks.watch,
+        checkpoint=out / CHECKPOINT if out else None,
+        resume=resume,
+        identity={name: settings[name] for name in _IDENTITY if name in settings},
+        deadline=deadline,
+    )
+    model = networks.model(run)
+    judged, evidence = judge(run, model, loaded, learning=learning, witness=before.witness)
+    trained = {
+        "precision": run.precision,
+        "epochs": run.epoch,
+        "updates": run.step,
+        "skipped_updates": run.skipped_updates,
+        "seconds": round(time.perf_counter() - began, 2),
+        **before.seconds,
+    }
+    table = judged.table(loaded)
+    record = settings | trained | _summary(loaded, run.history, judged) | environment(str(run.device))
+    if folder is not None:
+        if learning is not None:
+            folder.write_predictions(learning.epochs, loaded.classes, evidence.to_arrays())
+            folder.write_history(run.history)  # again, with what ``close`` added
+        folder.write_results(loaded, model, table, record)
+    return Outcome(run, run.history, model, table, record, evidence)
+
+
+@dataclass(frozen=True)
+class _Networks:
+    """The networks of a run: how they are built and looked at.
+
+    Attributes:
+        job: with the net's name and a method without "auto".
+        loaded: the data.
+        views: how raw rows become inputs.
+        evaluations: epochs after which the test part is predicted.
+        learning: the looks at the training set; None: none.
+        folder: where records go; None: nowhere.
+        progress: called after every epoch.
+    """
+
+    job: Job
+    loaded: Loaded
+    views: ViewSpec
+    evaluations: Sequence[int]
+    learning: Learning | None
+    folder: RunFolder | None
+    progress: Progress | None
+
+    def build(self) -> torch.nn.Module:
+        """A network with random weights."""
+        return nets.build(self.job.net, self.loaded.x.shape, len(self.loaded.classes), self.job.dropout)
+
+    def data(self) -> Data:
+        """What the method may know."""
+        loaded = self.loaded
+        confirmed = None if loaded.confirmed is None else torch.from_numpy(loaded.confirmed)
+        return Data(loaded.x, torch.from_numpy(loaded.y), loaded.classes, self.views.views(), confirmed)
+
+    def model(self, run: Run) -> Model:
+        """The classifier of a run."""
+        loaded = self.loaded
+        return Model(
+            run.method.members(run),
+            self.job.net,
+            loaded.x.shape,
+            loaded.x.dtype,
+            loaded.classes,
+            self.views,
+            run.precision,
+            loaded.encoder,
+        )
+
+    def watch(self, run: Run) -> dict[str, Any]:
+        """Evaluate and look after an epoch; what is found joins its record."""
+        found: dict[str, Any] = {}
+        idle = "stopped" in run.history[-1] and run.epoch < self.job.plan.epochs  # nothing has changed
+        learning = self.learning if self.learning is not None and run.epoch in self.learning.epochs else None
+        if idle and learning is not None:
+            learning.repeat(run)
+        elif run.epoch in self.evaluations and not idle:
+            found |= _test_scores(self.model(run), self.loaded.test)
+        if learning is not None and not idle:
+            found |= learning.look(run, self.model(run))
+        row = run.history[-1] | found
+        if self.folder is not None:
+            self.folder.append(run.history, row)
+        if self.progress is not None:
+            self.progress(run, row)
+        return found
+
+
+def _features(
+    job: Job,
+    method: Features,
+    loaded: Loaded,
+    out: Path | None,
+    *,
+    progress: Progress | None,
+    deadline: float | None,
+    before: Before,
+) -> Outcome:
+    """``execute`` for the route for features: the same folder, one record a round."""
+    if len(loaded.x.shape) != 1:
+        raise InputError(
+            f"the method features takes tables of numbers, one row a sample; {loaded.name} has images of shape "
+            f"{loaded.x.shape}. Encode them (--encoder efficientnet-lite0), or choose another method (see `codivide "
+            "methods`)"
+        )
+    began = time.perf_counter()
+    watch = None if progress is None else lambda row: progress(None, row)
+    confirmed = None if loaded.confirmed is None else torch.from_numpy(loaded.confirmed)
+    given = torch.from_numpy(loaded.y)
+    answers = None if loaded.annotations is None else torch.from_numpy(loaded.annotations.likelihood)
+    learned = learn(raw(loaded.x), given, loaded.classes, method, job.plan.seed, watch, confirmed, answers, deadline)
+    model, history = replace(learned.model, encoder=loaded.encoder), learned.records
+    history[-1] |= _cross_fitted_record(learned, loaded) | _test_scores(model, loaded.test)
+    if learned.remarks:
+        history[-1]["warnings"] = learned.remarks
+    judged = Judged(
+        learned.suggested.numpy(),
+        learned.probs.gather(1, learned.suggested.unsqueeze(1)).squeeze(1).double().numpy(),
+        learned.clean_prob.numpy(),
+    )
+    choice = before.choice and before.choice.because(*learned.remarks.values())  # such as that nothing can be learned
+    settings = config(job, loaded, choice)
+    trained = {
+        "epochs": len(history),
+        "learned": learned.report,
+        "seconds": round(time.perf_counter() - began, 2),
+        **before.seconds,
+    }
+    table, evidence = judged.table(loaded), learned.evidence(given)
+    record = settings | trained | _summary(loaded, history, judged) | environment()
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        folder = RunFolder(out, settings)
+        folder.begin()
+        folder.write_history(history)
+        folder.write_predictions([len(history)], loaded.classes, evidence.to_arrays())
+        folder.write_results(loaded, model, table, record)
+    return Outcome(None, history, model, table, record, evidence)
+
+
+def _cross_fitted_record(learned: Learned, loaded: Loaded) -> dict[str, Any]:
+    """What the cross-fitted probabilities say of the training set, as the last epoch of a network's run says."""
+    losses = -learned.seen.double().clamp_min(torch.finfo(torch.float32).tiny).log()
+    return learning_curves.record(learned.probs.argmax(1).numpy(), losses.numpy(), loaded.y, loaded.truth)
+
+
+def config(job: Job, loaded: Loaded, choice: Choice | None = None) -> dict[str, Any]:
+    """Everything that defines a run, as JSON values."""
+    return {
+        "version": VERSION,
+        "data": loaded.name,
+        "source": dict(job.source),
+        "working_folder": str(Path.cwd()),  # what relative paths of the source start from
+        "corrections": dict(job.corrections),
+        "samples": len(loaded.y),
+        "unlabelled": int((loaded.y < 0).sum()),
+        "shape": list(loaded.x.shape),
+        "augment": loaded.augment,
+        "classes": [str(name) for name in loaded.classes],
+        "method": name_of(job.method),
+        "hyper_parameters": asdict(job.method),
+        "net": job.net,
+        "dropout": job.dropout,
+        "plan": asdict(job.plan),
+        "evaluate_every": job.evaluate_every,
+        "record_learning": job.record_learning,
+        **({} if choice is None else {"choice": choice.to_dict()}),
+        "skipped_files": len(loaded.skipped),
+        **({"encoder": loaded.encoder.name} if loaded.encoder is not None else {}),
+    }
+
+
+def _test_scores(model: Classifier, test: Loaded | None) -> dict[str, float]:
+    if test is None:
+        return {}
+    known = test.y >= 0
+    right = model.logits(test.x).argmax(1).numpy()[known] == test.y[known]
+    return {"test_accuracy": float(right.mean())}
+
+
+def _summary(loaded: Loaded, history: Sequence[Mapping[str, Any]], judged: Judged) -> dict[str, Any]:
+    """What a run found, in numbers."""
+    labelled = loaded.y >= 0
+    flagged = labelled & (judged.suggested != loaded.y)
+    flagged &= True if loaded.confirmed is None else ~loaded.confirmed
+    summary: dict[str, Any] = {
+        "label_issues": int(flagged.sum()),
+        "training_seconds": round(sum(row["seconds"] for row in history), 2),
+        "warnings": [text for row in history for text in row.get("warnings", {}).values()],
+    }
+    tests = {row["epoch"]: row["test_accuracy"] for row in history if "test_accuracy" in row}
+    if tests:
+        best = max(tests, key=tests.__getitem__)  # of the evaluations on the test set: it peeks
+        summary["test_accuracy"] = {
+            "last": tests[history[-1]["epoch"]],
+            "last_10_mean": float(np.mean(list(tests.values())[-10:])),  # of the last 10 evaluations
+            "last_20_median": float(np.median(list(tests.values())[-20:])),  # what semi-supervised papers report
+            "best": tests[best],
+            "best_epoch": best,
+            "evaluations": len(tests),
+        }
+    if loaded.annotations is not None:
+        summary["annotators"] = loaded.annotations.annotators()
+    if loaded.truth is not None:
+        summary["noise"] = synthetic.summary(loaded.truth, loaded.y, len(loaded.classes))
+        summary["detection"] = scores.detection(loaded.y, loaded.truth, judged.clean_prob)
+        known = loaded.truth >= 0
+        summary["suggestion_accuracy"] = float((judged.suggested == loaded.truth)[known].mean())
+    return summary
