@@ -1,4 +1,4 @@
-"""What runs know of their samples, as a record: in memory, on disk, and the same whether a folder is asked for or not."""
+"""What runs know of their samples, as a record: on disk, and the same whether a folder is asked for or not."""
 
 import json
 import time

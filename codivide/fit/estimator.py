@@ -16,13 +16,15 @@ from codivide.audit.findings import Findings
 from codivide.core.device import resolve_device
 from codivide.core.errors import InputError
 from codivide.data.corrections import Corrections, confirm, from_frame, read
+from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load, read_inputs
 from codivide.fit.choose_run import execute
-from codivide.fit.job import Job, build_method, default_plan
+from codivide.fit.job import Job, Outcome, build_method, default_plan
 from codivide.methods.features.options import Features, refuse, unset
 from codivide.runs import label_table
 from codivide.runs.folder import check_folder
+from codivide.training.plan import Plan
 from codivide.training.run import Method
 
 
@@ -153,12 +155,22 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         loaded = load(X, y, options=self._options())
         if decided is not None:
             loaded = confirm(loaded, decided)
-        seed = self.random_state
         method = build_method(self.method) if isinstance(self.method, str) else self.method
         if isinstance(method, Features):
             refuse({"net": self.net, "dropout": self.dropout, "augment": self.augment})
-        plan = default_plan(
-            len(loaded.y),
+        plan = self._plan(len(loaded.y), method)
+        record = decided.record() if decided is not None else {}
+        job = Job(method, plan, self.net, self.dropout, self._described(X), corrections=record)
+        out = Path(self.out) if self.out is not None else None
+        outcome = execute(job, loaded, out, free=unset(vars(self)))
+        self._keep(X, loaded, outcome)
+        return self
+
+    def _plan(self, samples: int, method: Method | Features) -> Plan:
+        """The plan for so many samples, with what the user gave."""
+        seed = self.random_state
+        return default_plan(
+            samples,
             method,
             epochs=self.epochs,
             batch_size=self.batch_size,
@@ -172,11 +184,9 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             device=self.device,
             seed=seed if isinstance(seed, int) else int(check_random_state(seed).randint(2**31)),
         )
-        record = decided.record() if decided is not None else {}
-        job = Job(method, plan, self.net, self.dropout, self._described(X), corrections=record)
-        out = Path(self.out) if self.out is not None else None
-        outcome = execute(job, loaded, out, free=unset(vars(self)))
 
+    def _keep(self, X: Any, loaded: Loaded, outcome: Outcome) -> None:
+        """Set the fitted attributes."""
         self.classes_ = np.asarray(loaded.classes)
         if loaded.annotations is not None:
             self.annotator_quality_ = pd.DataFrame(loaded.annotations.annotators())
@@ -193,9 +203,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.choice_ = outcome.summary.get("choice")
         self._loaded, self._used = loaded, outcome.summary["method"]  # the chosen method, where it was "auto"
         self.evidence_ = outcome.evidence
-        return self
 
-    def audit(self, limit: int = 1000, thumbnails: bool = True) -> Findings:
+    def audit(self, limit: int = 1000, *, thumbnails: bool = True) -> Findings:
         """What is wrong with the labels of the training data; a notebook shows a summary.
 
         Args:

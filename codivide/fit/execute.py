@@ -18,7 +18,7 @@ from codivide.core.version import VERSION
 from codivide.data.loaded import Loaded
 from codivide.data.views import ViewSpec, fit_views
 from codivide.fit.choice import Choice
-from codivide.fit.job import Before, Job, Outcome, Progress, name_of
+from codivide.fit.job import Before, Job, Outcome, Progress, Witness, name_of
 from codivide.fit.judging import Judged, judge
 from codivide.fit.learning import Learning
 from codivide.methods.features.learn import Learned, learn
@@ -66,15 +66,11 @@ def execute(
         raise InputError(f"no sample of the test data {loaded.test.name} has a label")
     if isinstance(job.method, Features):
         return _features(job, job.method, loaded, out, progress=progress, deadline=deadline, before=before)
-    net = nets.auto(loaded.x.shape, resolve_device(job.plan.device)) if job.net == "auto" else job.net
     method = job.method.settled()
+    net = nets.auto(loaded.x.shape, resolve_device(job.plan.device)) if job.net == "auto" else job.net
     job = replace(job, net=net, method=method)
     settings = config(job, loaded, before.choice)
-    folder = RunFolder(out, settings, resume) if out else None
-    evaluations = learning_curves.evaluation_epochs(job.plan.epochs, job.evaluate_every)
-    asked = before.witness.epochs if before.witness else job.plan.epochs
-    learning = Learning(job, loaded, evaluations, asked) if job.record_learning else None
-    networks = _Networks(job, loaded, fit_views(loaded.x, loaded.augment), evaluations, learning, folder, progress)
+    networks = _Networks.of(job, loaded, RunFolder(out, settings, resume) if out else None, progress, before.witness)
     with torch.random.fork_rng(devices=[]):
         networks.build()  # a wrong net shows before anything is written
     if out is not None:
@@ -92,7 +88,7 @@ def execute(
         deadline=deadline,
     )
     model = networks.model(run)
-    judged, evidence = judge(run, model, loaded, learning=learning, witness=before.witness)
+    judged, evidence = judge(run, model, loaded, learning=networks.learning, witness=before.witness)
     trained = {
         "precision": run.precision,
         "epochs": run.epoch,
@@ -101,14 +97,10 @@ def execute(
         "seconds": round(time.perf_counter() - began, 2),
         **before.seconds,
     }
-    table = judged.table(loaded)
     record = settings | trained | _summary(loaded, run.history, judged) | environment(str(run.device))
-    if folder is not None:
-        if learning is not None:
-            folder.write_predictions(learning.epochs, loaded.classes, evidence.to_arrays())
-            folder.write_history(run.history)  # again, with what ``close`` added
-        folder.write_results(loaded, model, table, record)
-    return Outcome(run, run.history, model, table, record, evidence)
+    outcome = Outcome(run, run.history, model, judged.table(loaded), record, evidence)
+    networks.write(outcome)
+    return outcome
 
 
 @dataclass(frozen=True)
@@ -132,6 +124,21 @@ class _Networks:
     learning: Learning | None
     folder: RunFolder | None
     progress: Progress | None
+
+    @classmethod
+    def of(
+        cls,
+        job: Job,
+        loaded: Loaded,
+        folder: RunFolder | None,
+        progress: Progress | None,
+        witness: Witness | None,
+    ) -> _Networks:
+        """The networks of a job; a witness is asked instead of what is predicted after it ended."""
+        evaluations = learning_curves.evaluation_epochs(job.plan.epochs, job.evaluate_every)
+        asked = witness.epochs if witness else job.plan.epochs
+        learning = Learning(job, loaded, evaluations, asked) if job.record_learning else None
+        return cls(job, loaded, fit_views(loaded.x, loaded.augment), evaluations, learning, folder, progress)
 
     def build(self) -> torch.nn.Module:
         """A network with random weights."""
@@ -174,6 +181,15 @@ class _Networks:
         if self.progress is not None:
             self.progress(run, row)
         return found
+
+    def write(self, outcome: Outcome) -> None:
+        """The results, where there is a folder."""
+        if self.folder is None:
+            return
+        if self.learning is not None:
+            self.folder.write_predictions(self.learning.epochs, self.loaded.classes, outcome.evidence.to_arrays())
+            self.folder.write_history(outcome.history)  # again, with what the last look added
+        self.folder.write_results(self.loaded, outcome.model, outcome.table, outcome.summary)
 
 
 def _features(
