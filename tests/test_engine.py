@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 import codivide.core.files
+import codivide.training.run
 from codivide import Batch, InputError, Plan, Run, TrainingWarning, train
 from codivide.core.device import resolve_precision
 from codivide.data.rows import TensorRows
@@ -186,6 +187,69 @@ def test_a_loss_that_is_not_finite_changes_nothing():
     assert run.skipped_updates == 1
     changed = toys.same(before, toys.state(run))
     assert not any(name.endswith("weight") for name in changed)
+
+
+@pytest.fixture
+def deferring(monkeypatch):
+    """A CPU that is treated as a GPU is: nothing is read before the epoch closes, and fused kernels skip."""
+    monkeypatch.setattr(codivide.training.run, "defers", lambda device: True)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_numbers_that_are_read_late_are_the_same(monkeypatch, optimizer):
+    method, data = METHODS["elr"](), toys.toy().data
+    settings = {"optimizer": optimizer, "lr": 0.01, "average": 0.9}
+    at_once = train(method, data, toys.build, toys.plan(**settings))
+    monkeypatch.setattr(codivide.training.run, "defers", lambda device: True)
+    monkeypatch.setattr(codivide.training.run, "_KEPT", 3)
+    late = train(method, data, toys.build, toys.plan(**settings))
+    for ours, theirs in zip(late.history, at_once.history, strict=True):
+        assert ours.keys() == theirs.keys()
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-5)
+    for name, value in toys.state(at_once).items():
+        if name.endswith("weight"):  # the bias before batch normalisation has no gradient but rounding
+            assert torch.allclose(toys.state(late)[name], value, atol=1e-5), name
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("steps_before", [0, 2])
+def test_a_loss_that_is_not_finite_changes_nothing_where_numbers_are_read_late(deferring, optimizer, steps_before):
+    runs = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        runs.append(make_run(20, optimizer=optimizer, average=0.9))
+    for run in runs:
+        run.nets[0].eval()  # else batch normalisation and dropout tell the two apart
+        for _ in range(steps_before):
+            run.update(run.logits(0, run.data.x[torch.arange(4)]).square().sum(), 0)
+    runs[0].update(runs[0].logits(0, runs[0].data.x[torch.arange(4)]).sum() * torch.nan, 0)
+    assert toys.same(toys.state(runs[0]), toys.state(runs[1])) == []
+    for run in runs:
+        run.update(run.logits(0, run.data.x[torch.arange(4)]).square().sum(), 0)
+    assert toys.same(toys.state(runs[0]), toys.state(runs[1])) == []
+    with pytest.warns(TrainingWarning, match="not finite"):
+        runs[0].settle()
+    assert runs[0].skipped_updates == 1
+
+
+def test_a_run_goes_on_where_numbers_are_read_late(monkeypatch, tmp_path):
+    method, data, path = METHODS["elr_plus"](), toys.toy().data, tmp_path / "run.safetensors"
+    settings = {"average": 0.9, "freeze": 1}
+    straight = train(method, data, toys.build, toys.plan(**settings))
+    with pytest.raises(KeyboardInterrupt):
+        train(method, data, toys.build, toys.plan(**settings), _stop_in(2), path)
+    monkeypatch.setattr(codivide.training.run, "defers", lambda device: True)
+    resumed = train(method, data, toys.build, toys.plan(**settings), None, path, resume=True)
+    for name, value in toys.state(straight).items():
+        assert torch.allclose(toys.state(resumed)[name].float(), value.float(), atol=1e-4), name
+
+
+def _stop_in(epoch):
+    def watch(run):
+        if run.epoch == epoch:
+            raise KeyboardInterrupt
+
+    return watch
 
 
 def test_a_run_that_diverges_is_one_error():

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 from codivide.core.errors import InputError
 
@@ -20,6 +21,18 @@ def resolve_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from None
     return device
+
+
+def defers(device: torch.device) -> bool:
+    """Whether a number that is asked for makes the processor wait, so that it is read as late as possible."""
+    return device.type == "cuda"
+
+
+def onto(values: Tensor, device: torch.device) -> Tensor:
+    """The same values on ``device``; to CUDA they go through pinned memory, and nobody waits for them."""
+    if device.type == "cuda" and values.device.type == "cpu":
+        return values.contiguous().pin_memory().to(device, non_blocking=True)
+    return values.to(device)
 
 
 def computes_bf16(device: torch.device) -> bool:

@@ -9,15 +9,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = ("codivide", "torch", "torchvision", "numpy", "scikit-learn")
+from codivide.core.version import VERSION
+
+_PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn")
 
 
 def environment(device: str = "cpu") -> dict[str, Any]:
     """Versions, processor, threads, accelerator and the commit of a source checkout (None for an installed copy)."""
     import torch
 
+    versions = {"python": platform.python_version(), "codivide": VERSION}  # codivide need not be installed
     return {
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+        "versions": versions | {name: version(name) for name in _PACKAGES},
         "processor": _processor(),
         "threads": torch.get_num_threads(),
         "accelerator": torch.cuda.get_device_name() if device.startswith("cuda") else None,

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
+from codivide.core.device import onto
 from codivide.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ class TensorRows:
         return len(self.data)
 
     def __getitem__(self, ids: Tensor) -> Tensor:
-        ids = ids.to(self.data.device)
+        ids = onto(ids, self.data.device)
         if self._channels_last:  # whole images are selected from contiguous memory, only the batch is permuted
             return self.data.permute(0, 2, 3, 1).index_select(0, ids).permute(0, 3, 1, 2).contiguous()
         return self.data.index_select(0, ids)

@@ -10,13 +10,14 @@ samples that drew it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from codivide.core.device import onto
 from codivide.core.errors import InputError
 from codivide.data.rows import Rows
 
@@ -43,6 +44,7 @@ class ViewSpec:
     augment: str
     mean: Tensor
     std: Tensor
+    _scales: dict[tuple[torch.device, float], tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if self.augment not in AUGMENTS:
@@ -54,7 +56,7 @@ class ViewSpec:
 
     def plain(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Normalise only; draws nothing from the generator."""
-        return normalise(x, self.mean, self.std)
+        return self._normalise(x)
 
     def weak(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Zero-pad by an eighth and crop, flip half of the photos; or noise of 0.1 on features."""
@@ -62,8 +64,8 @@ class ViewSpec:
             return self.plain(x, generator)
         if self.augment == "jitter":
             x = self.plain(x, generator)
-            return x + _WEAK_NOISE * torch.randn(x.shape, generator=generator).to(x.device)
-        return normalise(self._random_crop(x, generator), self.mean, self.std)
+            return x + _WEAK_NOISE * onto(torch.randn(x.shape, generator=generator), x.device)
+        return self._normalise(self._random_crop(x, generator))
 
     def strong(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """The weak view, then more, with parameters of each sample's own.
@@ -77,20 +79,27 @@ class ViewSpec:
             return self.plain(x, generator)
         if self.augment == "jitter":
             x = self.plain(x, generator)
-            noisy = x + _STRONG_NOISE * torch.randn(x.shape, generator=generator).to(x.device)
-            return noisy * (torch.rand(x.shape, generator=generator) >= _STRONG_DROPOUT).to(x.device)
+            noisy = x + _STRONG_NOISE * onto(torch.randn(x.shape, generator=generator), x.device)
+            return noisy * onto(torch.rand(x.shape, generator=generator) >= _STRONG_DROPOUT, x.device)
         cropped = self._random_crop(x, generator)
         side = min(x.shape[2:])
         if self.augment == "photo":
             changed = self._rand_augment(cropped, generator)
-            return cutout(normalise(changed, self.mean, self.std), generator, side // 2)
+            return cutout(self._normalise(changed), generator, side // 2)
         draws = torch.rand(len(x), 3, generator=generator) * 2 - 1
         angle, shear, scale = torch.deg2rad(15 * draws[:, 0]), 0.2 * draws[:, 1], 1 + 0.15 * draws[:, 2]
         zero = torch.zeros(len(x))
         matrix = _affine(angle, shear, zero, zero, zero) / scale[:, None, None]
         warped = _warp(cropped.float(), matrix, fill=0.0)
         scaled = warped / 255 if x.dtype == torch.uint8 else warped
-        return cutout(normalise(scaled, self.mean, self.std), generator, side // 4)
+        return cutout(self._normalise(scaled), generator, side // 4)
+
+    def _normalise(self, x: Tensor) -> Tensor:
+        """As ``normalise``; the numbers are carried to each device once."""
+        key = (x.device, unit_of(x))
+        if key not in self._scales:
+            self._scales[key] = scale_of(self.mean, self.std, *key)
+        return shifted(x, *self._scales[key])
 
     def _random_crop(self, x: Tensor, generator: torch.Generator) -> Tensor:
         pad = max(1, min(x.shape[2:]) // 8)
@@ -167,9 +176,21 @@ def normalise(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:
         mean: ``[C]`` or ``[D]``.
         std: as ``mean``.
     """
-    unit = 255.0 if x.dtype == torch.uint8 else 1.0
-    scale = (1.0 / (std.double() * unit)).float()
-    mean, scale = (mean * unit).to(x.device), scale.to(x.device)
+    return shifted(x, *scale_of(mean, std, x.device, unit_of(x)))
+
+
+def unit_of(x: Tensor) -> float:
+    """What one is in raw values: 255 in uint8 images."""
+    return 255.0 if x.dtype == torch.uint8 else 1.0
+
+
+def scale_of(mean: Tensor, std: Tensor, device: torch.device, unit: float) -> tuple[Tensor, Tensor]:
+    """What to take from raw values, and what to multiply them by then; both float32 on ``device``."""
+    return onto(mean * unit, device), onto((1.0 / (std.double() * unit)).float(), device)
+
+
+def shifted(x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    """``(x - mean) * scale`` in float32, by channel or feature; images channels_last."""
     if x.ndim != 4:
         return (x.float() - mean) * scale
     # Normalising planes and permuting last is four times as fast as arithmetic on interleaved channels.
@@ -196,11 +217,11 @@ def crop(x: Tensor, dy: Tensor, dx: Tensor, flip: Tensor, pad: int) -> Tensor:
     padded = F.pad(x.contiguous(), (pad, pad, pad, pad))
     both = torch.stack([padded, padded.flip(3)])
     runs = both.view(-1).as_strided((both.numel() - width + 1, width), (1, 1))
-    dy, dx, flip = (each.cpu().view(-1, 1, 1) for each in (dy, dx, flip))
-    planes = torch.arange(batch * channels).view(batch, channels, 1) + flip * (batch * channels)
-    rows = planes * (height + 2 * pad) + dy + torch.arange(height)
+    dy, dx, flip = (onto(each, x.device).view(-1, 1, 1) for each in (dy, dx, flip))
+    planes = torch.arange(batch * channels, device=x.device).view(batch, channels, 1) + flip * (batch * channels)
+    rows = planes * (height + 2 * pad) + dy + torch.arange(height, device=x.device)
     starts = rows * (width + 2 * pad) + torch.where(flip, 2 * pad - dx, dx)
-    return runs.index_select(0, starts.view(-1).to(x.device)).view(batch, channels, height, width)
+    return runs.index_select(0, starts.view(-1)).view(batch, channels, height, width)
 
 
 def cutout(x: Tensor, generator: torch.Generator, side: int) -> Tensor:
@@ -218,7 +239,7 @@ def cutout(x: Tensor, generator: torch.Generator, side: int) -> Tensor:
     rows, columns = torch.arange(height) - top, torch.arange(width) - left
     high, wide = (rows >= 0) & (rows < side), (columns >= 0) & (columns < side)
     inside = high[:, None, :, None] & wide[:, None, None, :]
-    return x.clone().masked_fill_(inside.to(x.device), 0.0)  # the clone keeps the memory format
+    return x.clone().masked_fill_(onto(inside, x.device), 0.0)  # the clone keeps the memory format
 
 
 class Choices(NamedTuple):
@@ -258,7 +279,7 @@ def rand_augment(x: Tensor, choices: Choices) -> Tensor:
         for index, operation in enumerate(_COLOUR.values()):
             members = (operations == index).nonzero()[:, 0]
             if len(members):
-                here, strength = members.to(x.device), strengths[members].to(x.device)
+                here, strength = onto(members, x.device), onto(strengths[members], x.device)
                 chosen = x.index_select(0, here)
                 x.index_copy_(0, here, operation(chosen, strength.view(-1, 1, 1, 1)))
         matrix = _compose(matrix, _affine(*(_LARGEST[operations] * strengths[:, None]).T))
@@ -281,7 +302,7 @@ def _compose(first: Tensor, second: Tensor) -> Tensor:
 
 def _warp(x: Tensor, matrix: Tensor, fill: float) -> Tensor:
     """Bilinear resampling under ``matrix [B, 2, 3]``; outside the image lies ``fill``."""
-    grid = F.affine_grid(matrix.to(x.device), list(x.shape), align_corners=False)
+    grid = F.affine_grid(onto(matrix, x.device), list(x.shape), align_corners=False)
     return F.grid_sample(x - fill, grid, align_corners=False) + fill
 
 
@@ -294,7 +315,7 @@ def _grey(x: Tensor) -> Tensor:
     """Luminance ``[B, 1, H, W]``; the mean of the channels unless there are three."""
     if x.shape[1] != 3:
         return x.mean(1, keepdim=True)
-    return (x * x.new_tensor(_LUMA).view(3, 1, 1)).sum(1, keepdim=True)
+    return (x * onto(torch.tensor(_LUMA, dtype=x.dtype), x.device).view(3, 1, 1)).sum(1, keepdim=True)
 
 
 def _smooth(x: Tensor) -> Tensor:
@@ -315,8 +336,7 @@ def _autocontrast(x: Tensor, strength: Tensor) -> Tensor:
 def _equalize(x: Tensor, strength: Tensor) -> Tensor:
     """Flatten the histogram of 256 levels of every channel, as PIL does."""
     planes = (x.flatten(2).flatten(0, 1) * 255).round().long()
-    rows = torch.arange(len(planes), device=x.device)[:, None] * 256
-    counts = torch.bincount((planes + rows).view(-1), minlength=256 * len(planes)).view(-1, 256)
+    counts = planes.new_zeros(len(planes), 256).scatter_add_(1, planes, torch.ones_like(planes))
     levels = torch.arange(256, device=x.device)
     last = counts.gather(1, torch.where(counts > 0, levels, 0).amax(1, keepdim=True))
     step = (planes.shape[1] - last) // 255

@@ -11,6 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from codivide.core.device import onto
 from codivide.core.errors import InputError
 from codivide.methods import _mentor_net as mentor
 from codivide.training.run import Batch, Method, Run
@@ -105,6 +106,6 @@ class Mentored(Method):
         if kept < 1:
             order = torch.randperm(len(weights), generator=run.gen)
             weights = weights.clone()
-            weights[order[math.floor(kept * len(weights) + 1e-6) :].to(weights.device)] = 0.0
+            weights.index_fill_(0, onto(order[math.floor(kept * len(weights) + 1e-6) :], weights.device), 0.0)
         run.log(weight=weights.mean())
         return weights

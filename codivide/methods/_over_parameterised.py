@@ -55,8 +55,9 @@ class OverParameterised(Method):
             run.update(loss, 0)
             run.log(loss=loss)
             for name, rows, rate in (("u", u, self.lr_u), ("v", v, self.lr_v)):
-                if rows.grad is not None:  # None: the loss was not finite
-                    table = run.remember(name).index_add_(0, batch.id, rows.grad, alpha=-rate)
+                if rows.grad is not None:  # a loss that is not finite has none, or changes nothing
+                    grad = rows.grad.where(torch.isfinite(loss.detach()), 0.0)
+                    table = run.remember(name).index_add_(0, batch.id, grad, alpha=-rate)
                     table[batch.id] = table[batch.id].clamp(-1, 1)
 
     def noise_loss(self, run: Run, batch: Batch, u: Tensor, v: Tensor) -> Tensor:

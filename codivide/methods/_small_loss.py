@@ -71,9 +71,11 @@ class SmallLoss(Method):
     @staticmethod
     def small(run: Run, batch: Batch, losses: Tensor, where: Tensor, kept: float) -> Tensor:
         """The share of smallest losses ``[B]`` among the places ``where`` ``[K]``; no confirmed label is left out."""
-        sure = run.confirmed[batch.id[where]]
-        ranked = losses.detach()[where].masked_fill(sure, -math.inf)
-        return where[selections.smallest(ranked, max(kept, int(sure.sum()) / len(where)))]
+        ranked = losses.detach()[where]
+        if run.data.confirmed is not None:
+            sure = run.confirmed[batch.id[where]]
+            ranked, kept = ranked.masked_fill(sure, -math.inf), max(kept, int(sure.sum()) / len(where))
+        return where[selections.smallest(ranked, kept)]
 
     def exchange(self, run: Run, batch: Batch, losses: list[Tensor], where: Tensor, kept: float) -> None:
         """Each network learns from the share of smallest losses of its peer, among the places ``where`` ``[K]``.

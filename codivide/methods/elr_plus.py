@@ -27,6 +27,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from codivide.core.device import onto
 from codivide.training import mixmatch, targets
 from codivide.training.run import Batch, Method, Run
 
@@ -79,7 +80,7 @@ class ELRPlus(Method):
         probs = run.probs(1 - i, [x], average=True)[0]
         memory[batch.id] = target = targets.follow(memory[batch.id], probs, self.beta, least=0.0)
         share = mixmatch.mix_share(self.alpha, run.gen)
-        order = torch.randperm(len(x), generator=run.gen).to(x.device)
+        order = onto(torch.randperm(len(x), generator=run.gen), x.device)
         mixed, label = targets.mixup(x, targets.one_hot(batch.y, target.shape[1]), share, order)
         target = target[order].lerp(target, share)
         if self.label_product:

@@ -22,6 +22,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from codivide.core.device import onto
 from codivide.methods._semi_supervised import SemiSupervised
 from codivide.training import mixing, targets
 from codivide.training.run import Batch, Run
@@ -52,7 +53,7 @@ class InterpolationConsistency(SemiSupervised):
     def mix(self, run: Run, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Samples and targets, each mixed with a random other of the batch at one share."""
         share = float(mixing.shares(self.alpha, 2, run.gen)[0, 0])
-        order = torch.randperm(len(x), generator=run.gen).to(x.device)
+        order = onto(torch.randperm(len(x), generator=run.gen), x.device)
         return targets.mixup(x, target, share, order)
 
     def labelled_loss(self, run: Run, known: Batch) -> Tensor:

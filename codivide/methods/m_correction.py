@@ -25,6 +25,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from codivide.core.device import onto
 from codivide.noise import mixtures as divide
 from codivide.training import mixmatch, targets
 from codivide.training.run import Batch, Method, Run
@@ -89,7 +90,7 @@ class MCorrection(Method):
         trust = run.remember("clean_prob")[batch.id]
         if not warm:
             target = self.corrected(run, i, x, target, trust)
-        order = torch.randperm(len(x), generator=run.gen).to(x.device)
+        order = onto(torch.randperm(len(x), generator=run.gen), x.device)
         share = mixmatch.mix_share(self.alpha, run.gen)
         if self.dynamic and not warm:
             trust = trust.clamp(1e-4, 1 - 1e-4)

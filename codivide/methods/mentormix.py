@@ -27,6 +27,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from codivide.core.device import onto
 from codivide.methods import _mentor_net
 from codivide.methods._mentor import Mentored
 from codivide.training import mixmatch, targets
@@ -77,7 +78,8 @@ class MentorMix(Mentored):
     def mixed_losses(self, run: Run, batch: Batch, weights: Tensor) -> Tensor:
         """Cross-entropy ``[B]`` of each sample mixed with a partner drawn by weight (steps 2 and 3)."""
         partner = self.partners(weights, run.gen)
-        larger = torch.tensor([mixmatch.mix_share(self.alpha, run.gen) for _ in partner]).to(weights)
+        drawn = torch.tensor([mixmatch.mix_share(self.alpha, run.gen) for _ in range(len(partner))])
+        larger = onto(drawn, weights.device).to(weights)
         share = weights * larger + (1 - weights) * (1 - larger)
         given = targets.one_hot(batch.y, len(run.data.classes))
         x, target = targets.mixup(batch.x[0], given, share, partner)

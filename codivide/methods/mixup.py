@@ -26,6 +26,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from codivide.core.device import onto
 from codivide.core.errors import InputError
 from codivide.training import layers, mixing, targets
 from codivide.training.run import Batch, Method, Run
@@ -117,7 +118,7 @@ class Mixup(Method):
     def mixed_logits(self, run: Run, i: int, x: Tensor, rows: Tensor, shares: Tensor) -> Tensor:
         """Logits ``[B, C]`` of the mixtures of a pool ``x [P, ...]``, mixed before or inside the network."""
         if self.input_noise:
-            x = x + self.input_noise * torch.randn(x.shape, generator=run.gen).to(x.device)
+            x = x + self.input_noise * onto(torch.randn(x.shape, generator=run.gen), x.device)
         if not self.layer:
             return run.logits(i, mixing.combine(x, rows, shares))
         return run.logits_changed(i, x, self.layer - 1, lambda hidden: mixing.combine(hidden, rows, shares))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from codivide.core.errors import InputError
 from codivide.core.files import read_tensors, save_tensors
-from codivide.training.run import Run
+from codivide.training.run import Run, ready
 
 FORMAT = 2
 
@@ -124,6 +124,7 @@ def load(run: Run, path: Path) -> None:
         for index, scalars in header["optimizer_scalars"][trained].items():
             state.setdefault(int(index), {}).update(scalars)
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+        ready(optimizer)
     if run.plan.average:
         for i, average in enumerate(run.averages):
             average.load_state_dict(part(f"average.{i}."))

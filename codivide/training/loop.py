@@ -72,6 +72,7 @@ def train(
                 run.warn("deadline", "the time budget is spent; training ends here")
             else:
                 method.epoch(run)
+            run.settle()
             if run.skipped_updates - skipped == run.step - steps > 0:
                 raise InputError(f"training diverged: no loss of epoch {run.epoch + 1} was finite; use a lower lr")
             row = run.close_epoch(time.perf_counter() - began)

@@ -10,6 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from codivide.core.device import onto
+
 _BLOCK = 4096  # most samples whose distances to as many others are held at once
 
 
@@ -53,7 +55,7 @@ def combine(values: Tensor, rows: Tensor, weights: Tensor) -> Tensor:
     Returns:
         ``[B, ...]`` in the type of ``values``.
     """
-    weights = weights.to(values).reshape(*weights.shape, *[1] * (values.ndim - 1))
+    weights = onto(weights, values.device).to(values).reshape(*weights.shape, *[1] * (values.ndim - 1))
     mixed = weights[:, 0] * values[rows[:, 0]]
     for j in range(1, rows.shape[1]):
         mixed = mixed + weights[:, j] * values[rows[:, j]]
@@ -67,7 +69,7 @@ def shuffled(groups: Tensor, generator: torch.Generator) -> Tensor:
         groups: ``[B]`` integers; all equal: any order of all samples.
         generator: on the CPU.
     """
-    order = torch.randperm(len(groups), generator=generator).to(groups.device)
+    order = onto(torch.randperm(len(groups), generator=generator), groups.device)
     places = groups.argsort(stable=True)
     mixed = torch.empty_like(order)
     mixed[places] = order[groups[order].argsort(stable=True)]
@@ -124,6 +126,6 @@ def drawn(choices: Tensor, own: Tensor, count: int, generator: torch.Generator) 
         ``[B, count]`` int64.
     """
     known = (choices >= 0).sum(1, keepdim=True)
-    chance = torch.rand(len(own), count, generator=generator).to(own.device)
+    chance = onto(torch.rand(len(own), count, generator=generator), own.device)
     place = (chance * known).long().minimum(known - 1)
     return torch.where(known > 0, choices.gather(1, place.clamp_min(0)).long(), own[:, None])

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from codivide.core.device import onto
 from codivide.training import mixing
 from codivide.training.targets import mixup, prediction_kl, prior_kl, sharpen, soft_cross_entropy, squared_error
 
@@ -80,7 +81,7 @@ def mixmatch(
     x = torch.cat([*labelled, *unlabelled])
     target = torch.cat([labelled_target] * len(labelled) + [unlabelled_target] * len(unlabelled))
     share = mixing.shares(alpha, 2, generator, len(x)).amax(1) if per_sample else mix_share(alpha, generator)
-    order = torch.randperm(len(x), generator=generator).to(x.device)
+    order = onto(torch.randperm(len(x), generator=generator), x.device)
     mixed, mixed_target = mixup(x, target, share, order)
     return Mixed(mixed, mixed_target, sum(len(view) for view in labelled))
 
@@ -120,7 +121,7 @@ def interleave(look: Callable[[Tensor], Tensor], x: Tensor, batches: int) -> Ten
         batches: how many forwards; fewer where they would have less than two rows.
     """
     batches = max(1, min(batches, len(x) // 2))
-    places = torch.cat([torch.arange(k, len(x), batches) for k in range(batches)]).to(x.device)
+    places = onto(torch.cat([torch.arange(k, len(x), batches) for k in range(batches)]), x.device)
     dealt = torch.tensor_split(x[places], batches)  # the first ones are the longer ones in both
     return torch.cat([look(part) for part in dealt])[places.argsort()]
 
@@ -156,7 +157,7 @@ def adversarial(
     Returns:
         ``[B, ...]`` without a gradient.
     """
-    step = unit(torch.randn(x.shape, generator=generator).to(x))
+    step = unit(onto(torch.randn(x.shape, generator=generator), x.device).to(x))
     with torch.no_grad():
         target = look(x)
     for _ in range(iterations):

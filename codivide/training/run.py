@@ -17,10 +17,10 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
-from codivide.core.device import autocast
+from codivide.core.device import autocast, defers, onto
 from codivide.core.errors import InputError, TrainingWarning, check_values
 from codivide.core.types import AUTO
-from codivide.data.rows import Rows
+from codivide.data.rows import Rows, TensorRows
 from codivide.data.views import View
 from codivide.noise import mixtures
 from codivide.training import layers
@@ -28,6 +28,8 @@ from codivide.training.plan import Plan, learning_rate
 from codivide.training.targets import sample_loss
 
 Build = Callable[[], nn.Module]
+
+_KEPT = 512  # numbers on the device, beyond which they are put together
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,23 @@ class Attached(NamedTuple):
     lr: float
 
 
+def ready(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """Give every state what fused kernels ask for: the memory layout of its parameter, and a momentum from the start.
+
+    The values stay; a momentum of zeros is what the first step begins with anyhow. Only a skipped first step, or a
+    state from a checkpoint of another device, would lack it.
+    """
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            slots = optimizer.state.get(parameter, {})
+            for name, value in slots.items():
+                if isinstance(value, Tensor) and value.shape == parameter.shape:
+                    slots[name] = torch.empty_like(parameter).copy_(value)
+            if group["fused"] and group.get("momentum") and slots.get("momentum_buffer") is None:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer
+
+
 Watch = Callable[["Run"], Mapping[str, Any] | None]
 
 
@@ -179,6 +198,8 @@ class Run:
     ids: Tensor = field(init=False)  # every row, on the device
     confirmed: Tensor = field(init=False)  # mask [N] of the labels that are known to be right
     _sums: dict[str, tuple[float, int]] = field(default_factory=dict)
+    _later: dict[str, list[Tensor]] = field(default_factory=dict)  # logged, and still on the device
+    _not_finite: Tensor | None = None  # how many losses were not finite since ``settle``, on the device
     _warned: dict[str, str] = field(default_factory=dict)
     _forward: list[Callable[[Tensor], Tensor]] = field(default_factory=list)
 
@@ -210,8 +231,13 @@ class Run:
             others = [p for p in net.parameters() if p.ndim <= 1]
             groups = [{"params": kernels}, {"params": others, "weight_decay": 0.0}]
         if plan.optimizer == "adamw":
-            return torch.optim.AdamW(groups, plan.lr, weight_decay=plan.weight_decay)
-        return torch.optim.SGD(groups, plan.lr, plan.momentum, weight_decay=plan.weight_decay, nesterov=plan.nesterov)
+            return torch.optim.AdamW(groups, plan.lr, weight_decay=plan.weight_decay, fused=self._fused())
+        settings: dict[str, Any] = {"weight_decay": plan.weight_decay, "nesterov": plan.nesterov}
+        return ready(torch.optim.SGD(groups, plan.lr, plan.momentum, **settings, fused=self._fused()))
+
+    def _fused(self) -> bool | None:
+        """True where a step must be skipped by a number on the device; None: as torch has it."""
+        return True if defers(self.device) else None
 
     @property
     def frozen(self) -> bool:
@@ -245,8 +271,9 @@ class Run:
 
     def fetch(self, ids: Tensor, views: Sequence[str]) -> Batch:
         """The batch of these rows; ``ids`` int64 ``[B]``. One look-up serves all views."""
-        rows = self.data.x[ids].to(self.device, non_blocking=True)
-        here = ids.to(self.device)
+        here, x = onto(ids, self.device), self.data.x
+        beside = isinstance(x, TensorRows) and x.data.device == here.device
+        rows = onto(x[here if beside else ids], self.device)
         return Batch(here, tuple(self.view(name, rows) for name in views), self.data.y[here])
 
     def batches(
@@ -376,12 +403,15 @@ class Run:
         """One optimizer step of these networks on a loss, at the scheduled learning rate, and of their averages.
 
         Networks go by number, attached modules by name. A loss that is NaN or infinite changes no weight; it is
-        counted and a warning says so.
+        counted and a warning says so: at once on a CPU, at the end of the epoch where that would make it wait.
         """
         self.step += 1
-        if not bool(torch.isfinite(loss)):
-            self.skipped_updates += 1
-            self.warn("loss", "a loss was not finite; such batches change no weight (try a lower lr)")
+        finite = torch.isfinite(loss.detach())
+        if defers(self.device):
+            skip = 1 - finite.float()
+            self._not_finite = skip if self._not_finite is None else self._not_finite + skip
+        elif not bool(finite):
+            self._skipped(1)
             return
         rate = self.method.rate(self)
         steps = [self.attached[i][1:] if isinstance(i, str) else (self.optimizers[i], 1.0) for i in nets]
@@ -391,17 +421,24 @@ class Run:
         for optimizer, share in steps:
             for group in optimizer.param_groups:
                 group["lr"] = rate * share
+            if defers(self.device):  # as a gradient scaler does; the fused kernels read it
+                vars(optimizer).update(grad_scale=None, found_inf=skip)
             optimizer.step()
         for i in nets:
             if self.plan.average and isinstance(i, int):
-                self._follow(i)
+                self._follow(i, finite)
+
+    def _skipped(self, count: int) -> None:
+        self.skipped_updates += count
+        self.warn("loss", "a loss was not finite; such batches change no weight (try a lower lr)")
 
     @torch.no_grad()
-    def _follow(self, i: int) -> None:
-        state, weight = self.nets[i].state_dict(), 1 - self.method.decay(self)
+    def _follow(self, i: int, finite: Tensor) -> None:
+        state, share = self.nets[i].state_dict(), 1 - self.method.decay(self)
+        weight = share * finite.float() if defers(self.device) else share
         for name, mean in self.averages[i].state_dict().items():
             if mean.is_floating_point():
-                mean.lerp_(state[name].to(mean), weight)
+                mean.lerp_(state[name].to(mean), weight.to(mean) if isinstance(weight, Tensor) else weight)
             else:
                 mean.copy_(state[name])
 
@@ -482,10 +519,29 @@ class Run:
     def log(self, **scalars: Tensor | float) -> None:
         """Record numbers; an epoch's record holds the mean of each."""
         for name, value in scalars.items():
-            total, count = self._sums.get(name, (0.0, 0))
-            value = float(value.detach()) if isinstance(value, Tensor) else value
-            if math.isfinite(value):
-                self._sums[name] = (total + value, count + 1)
+            if isinstance(value, Tensor) and defers(value.device):
+                kept = self._later.setdefault(name, [])
+                kept.append(value.detach().to(torch.float64, copy=True).reshape(1))
+                if len(kept) == _KEPT:
+                    kept[:] = [torch.cat(kept)]
+            else:
+                self._add(name, float(value.detach()) if isinstance(value, Tensor) else value)
+
+    def _add(self, name: str, value: float) -> None:
+        total, count = self._sums.get(name, (0.0, 0))
+        if math.isfinite(value):
+            self._sums[name] = (total + value, count + 1)
+
+    def settle(self) -> None:
+        """Read what was left on the device since the epoch began: logged numbers, and losses that were not finite."""
+        for name, kept in self._later.items():
+            for value in torch.cat(kept).tolist():
+                self._add(name, value)
+        self._later.clear()
+        lost = 0 if self._not_finite is None else int(self._not_finite)
+        self._not_finite = None
+        if lost:
+            self._skipped(lost)
 
     def warn(self, key: str, message: str) -> None:
         """Warn once per run and key, and keep the message in this epoch's record."""
@@ -497,6 +553,7 @@ class Run:
     def close_epoch(self, seconds: float) -> dict[str, Any]:
         """Turn what was logged into this epoch's record, and count the epoch."""
         self.fraction = 0.0
+        self.settle()
         row: dict[str, Any] = {"epoch": self.epoch + 1, "lr": self.method.rate(self)}
         row |= {name: total / count for name, (total, count) in self._sums.items()}
         if self._warned:

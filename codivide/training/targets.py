@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from codivide.core.device import onto
+
 _TINY = 1e-12  # keeps log finite; far below any probability that float32 softmax gives a live class
 
 
@@ -43,7 +45,9 @@ def mixup(x: Tensor, targets: Tensor, lam: Tensor | float, order: Tensor) -> tup
     """
 
     def mix(value: Tensor) -> Tensor:
-        share = lam if not isinstance(lam, Tensor) else lam.reshape(-1, *[1] * (value.ndim - 1)).to(value)
+        share = lam
+        if isinstance(lam, Tensor):
+            share = onto(lam.reshape(-1, *[1] * (value.ndim - 1)), value.device).to(value)
         return value[order].lerp(value, share)
 
     return mix(x), mix(targets)
