@@ -211,7 +211,7 @@ def _working(
     """``map`` in threads (Pillow lets go of the interpreter lock), in order, with a bar and few results waiting."""
     with (
         warnings.catch_warnings(),
-        progress_bar(options.progress) as bar,
+        progress_bar(shown=options.progress) as bar,
         ThreadPoolExecutor(options.threads) as pool,
     ):
         warnings.filterwarnings("ignore", module=r"PIL\.")  # odd metadata of files that can be read

@@ -124,7 +124,7 @@ def fetch(
     part = target.with_name(target.name + ".part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with progress_bar(progress) as bar:
+        with progress_bar(shown=progress) as bar:
             task = bar.add_task(target.name, total=None)
             _fetch_part(remote.url, part, attempts, wait, timeout, bar, task)
         _check(remote, part)

@@ -17,7 +17,6 @@ from PIL import Image
 from codivide.core.errors import InputError
 from codivide.data.arrays import array_rows
 from codivide.data.cache import Entry, decode_now
-from codivide.data.encode import ImageNet
 from codivide.data.encoder import Encoder
 from codivide.data.folder import walk
 from codivide.data.images import Shape, to_pixels
@@ -79,11 +78,11 @@ def _encoded(
     source: object, shape: tuple[int, ...], dtype: torch.dtype, options: ReadOptions, encoder: Encoder
 ) -> Read:
     """Texts or images by the encoder that the model was trained with."""
-    if isinstance(encoder, ImageNet):
+    if encoder.takes == "image":
         if are_texts(source) and not isinstance(source, list | tuple):
             raise InputError("the model takes images, but X holds texts.")
         rows, names, skipped = read_inputs(source, encoder.shape, torch.uint8, options)
-        return fit_rows(encoder.images(rows, options.encoding), shape, dtype), names, skipped
+        return fit_rows(encoder.encode(rows, options.encoding), shape, dtype), names, skipped
     ids: list[str | int] | None = None
     if isinstance(source, str | Path):
         path = Path(source).expanduser()
@@ -102,7 +101,7 @@ def _encoded(
     if not are_texts(source):
         raise InputError("the model takes texts: a list, a series or an array of strings, or a column text.")
     texts = as_texts(source)
-    return fit_rows(encoder.texts(texts, options.encoding), shape, dtype), ids or list(range(len(texts))), ()
+    return fit_rows(encoder.encode(texts, options.encoding), shape, dtype), ids or list(range(len(texts))), ()
 
 
 def fit_rows(rows: Rows, shape: tuple[int, ...], dtype: torch.dtype) -> Rows:

@@ -151,7 +151,7 @@ def _collect(items: Items, shape: Shape | None, fixed: bool, options: ReadOption
     labels: list[Any] = []
     kept: list[int] = []
     skipped: list[Skipped] = []
-    with progress_bar(options.progress) as bar:
+    with progress_bar(shown=options.progress) as bar:
         for index in bar.track(range(len(items)), description="reading"):
             try:
                 sample, label = _split(items[index])

@@ -59,7 +59,7 @@ def load(
     """
     choose_augment(options.augment, (1,))
     if isinstance(options.encoder, str):
-        encode.check_name(options.encoder)
+        encode.kind_of(options.encoder)
     _check_columns(source, options)
     return encode.of_images(_read(source, y, options, classes, truth), options)
 
