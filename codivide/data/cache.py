@@ -6,6 +6,7 @@ trailer with their lengths. It is written aside and renamed, so it is whole or i
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -376,9 +377,10 @@ def _older(folder: Path, name: str) -> _Stored | None:
 def _remove_older(path: Path, name: str) -> None:
     """Remove what ``path`` replaces, and what killed runs left behind."""
     for other in path.parent.glob(f"{name}-*"):
-        left = other.suffix == ".part" and time.time() - other.stat().st_mtime > DAY
-        if other != path and (other.suffix == ".images" or left):
-            other.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            left = other.suffix == ".part" and time.time() - other.stat().st_mtime > DAY
+            if other != path and (other.suffix == ".images" or left):
+                other.unlink()
 
 
 def _without_cache(files: list[_File], shape: Shape, options: ReadOptions, error: OSError) -> Decoded:
