@@ -97,7 +97,7 @@ def photos(labels: str, spec: str = "", seed: int = 0) -> Set:
     given = loaded.y[ids]
     if spec:
         given = synthetic.apply(
-            synthetic.parse(spec), truth, loaded.classes, np.random.default_rng(seed), None, "cifar10"
+            synthetic.parse(spec), truth, loaded.classes, np.random.default_rng(seed), dataset="cifar10"
         )
     return Set(x, given, truth, x_test, loaded.test.y, 10)
 
