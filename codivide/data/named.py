@@ -25,6 +25,7 @@ from codivide.core.types import Labels
 from codivide.data.arrays import array_rows, true_indices
 from codivide.data.download import REMOTES, fetch
 from codivide.data.loaded import Loaded
+from codivide.data.packed import read_npz
 from codivide.data.source import Reading
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -274,13 +275,18 @@ def read_label_file(path: Path) -> dict[str, Labels]:
     Raises:
         InputError: the file holds anything but integer arrays, or is damaged.
     """
+    arrays = read_npz(path) if path.suffix == ".npz" else _read_pt(path)
+    return {
+        str(name): array.astype(np.int64)
+        for name, array in arrays.items()
+        if isinstance(array, np.ndarray) and array.dtype.kind in "iu"
+    }
+
+
+def _read_pt(path: Path) -> dict[Any, Any]:
     try:
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as held:
-                arrays = {name: held[name] for name in held.files}
-        else:
-            with torch.serialization.safe_globals(list(ARRAY_GLOBALS)):
-                arrays = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(list(ARRAY_GLOBALS)):
+            arrays = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         found = str(error).partition("WeightsUnpickler error:")[2].strip().split("\n")[0] or "not a label file"
         raise InputError(f"{path} is refused: it holds more than arrays of labels ({found}).") from error
@@ -288,11 +294,7 @@ def read_label_file(path: Path) -> dict[str, Labels]:
         raise InputError(f"{path} cannot be read: {error}") from error
     if not isinstance(arrays, dict):
         raise InputError(f"{path} holds a {type(arrays).__name__}, not arrays of labels by name.")
-    return {
-        str(name): array.astype(np.int64)
-        for name, array in arrays.items()
-        if isinstance(array, np.ndarray) and array.dtype.kind in "iu"
-    }
+    return arrays
 
 
 def _human(place: _Place, base: Loaded, set_name: str, key: str) -> Loaded:
