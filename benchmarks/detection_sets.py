@@ -20,7 +20,7 @@ from scipy import sparse
 
 from codivide.core.files import atomic, cache_root
 from codivide.data import named
-from codivide.data.encode import Tfidf
+from codivide.data.tfidf import Tfidf
 from codivide.methods.features.matrix import raw
 from codivide.noise import consensus, synthetic
 
@@ -69,7 +69,7 @@ def _hausa() -> Set:
     held = _npz("text", "hausa_newsclass_distant.npz")
     texts = [[line.decode() for line in held[name]] for name in ("text_train", "text_test")]
     encoder = Tfidf.fit("tfidf", texts[0])  # words and pairs of words, as in the reference scores
-    x, x_test = (raw(encoder.texts(part)) for part in texts)
+    x, x_test = (raw(encoder.encode(part)) for part in texts)
     given, truth, test = (held[name].astype(np.int64) for name in ("y_train_noisy", "y_train_true", "y_test"))
     return Set(x, given, truth, x_test, test, 5)
 
@@ -97,7 +97,7 @@ def photos(labels: str, spec: str = "", seed: int = 0) -> Set:
     given = loaded.y[ids]
     if spec:
         given = synthetic.apply(
-            synthetic.parse(spec), truth, loaded.classes, np.random.default_rng(seed), None, "cifar10"
+            synthetic.parse(spec), truth, loaded.classes, np.random.default_rng(seed), dataset="cifar10"
         )
     return Set(x, given, truth, x_test, loaded.test.y, 10)
 

@@ -70,7 +70,8 @@ def settings() -> Iterator[Setting]:
         x = loaded.x[torch.from_numpy(rows)].reshape(len(rows), -1).numpy().astype(np.float32)
         for spec in (*specs, *PAIR.get(name, ())):
             truth = loaded.y[rows]
-            given = synthetic.apply(synthetic.parse(spec), truth, loaded.classes, np.random.default_rng(0), None, name)
+            noise, generator = synthetic.parse(spec), np.random.default_rng(0)
+            given = synthetic.apply(noise, truth, loaded.classes, generator, dataset=name)
             yield Setting(f"{name} {spec}", x, given, truth, len(loaded.classes))
     for name, known in KNOWN.items():
         found = detection_sets.SETS[known](0)

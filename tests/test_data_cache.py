@@ -1,5 +1,6 @@
 """The cache of decoded images: read back when nothing changed, never half, never needed."""
 
+import errno
 import os
 import threading
 
@@ -10,7 +11,7 @@ from PIL import Image
 
 from codivide.core import files
 from codivide.core.errors import InputError
-from codivide.data import cache
+from codivide.data import cache, images
 from codivide.data.cache import Entry, decode_files, scratch
 from codivide.data.options import ReadOptions
 from codivide.data.rows import MemmapRows, TensorRows
@@ -218,3 +219,66 @@ def test_a_file_that_comes_back_is_noticed(source):
     assert decode_files(entries, source, ReadOptions()).skipped == (("1.png", "no such file"),)
     away.write_bytes(data)
     assert reds(decode_files(entries, source, ReadOptions())) == [0, 1, 2, 3]
+
+
+TROUBLE = {
+    "Input/output error": OSError(errno.EIO, "Input/output error"),
+    "Too many open files": OSError(errno.EMFILE, "Too many open files"),
+    "out of memory": MemoryError(),
+    "out of memory error when reading image file": OSError("out of memory error when reading image file"),
+}
+
+
+@pytest.fixture
+def troubled(monkeypatch):
+    """A function that makes every read of 1.png fail from a number of them on, up to another."""
+    original = images._open
+
+    def arrange(trouble, first, last):
+        count = 0
+
+        def open_or_fail(path):
+            nonlocal count
+            count += path.name == "1.png"
+            if path.name == "1.png" and first <= count < last:
+                raise trouble
+            return original(path)
+
+        monkeypatch.setattr(images, "_open", open_or_fail)
+
+    return arrange
+
+
+@pytest.mark.parametrize("reason", TROUBLE)
+@pytest.mark.parametrize("first", [1, 2], ids=["looking", "decoding"])
+def test_trouble_that_passes_is_no_verdict(source, troubled, decoded_names, reason, first):
+    (source / "bad.png").write_text("no image")
+    troubled(TROUBLE[reason], first, 99)
+    for _ in range(2):  # the second time from a cache that holds the others
+        assert dict(read(source).skipped) == {"1.png": reason, "bad.png": "not an image"}
+    troubled(None, 99, 99)
+    decoded_names.clear()
+    assert reds(read(source)) == [0, 1, 2, 3]
+    assert set(decoded_names) == {"1.png"}
+    decoded_names.clear()
+    assert dict(read(source).skipped) == {"bad.png": "not an image"}
+    assert decoded_names == []
+    assert len(cache_files()) == 1
+
+
+@pytest.mark.parametrize("first", [1, 2], ids=["looking", "decoding"])
+def test_trouble_of_a_moment_loses_nothing(source, troubled, first):
+    troubled(OSError(errno.EIO, "Input/output error"), first, first + 1)
+    assert reds(read(source)) == [0, 1, 2, 3]
+    entries = [Entry("1", source / "1.png")]
+    troubled(MemoryError(), 1, 2)
+    assert reds(cache.decode_now(entries, (3, 8, 8), ReadOptions())) == [1]
+
+
+def test_a_file_that_may_not_be_read_is_tried_again(source):
+    (source / "1.png").chmod(0)
+    if os.access(source / "1.png", os.R_OK):
+        pytest.skip("this user may read everything")
+    assert dict(read(source).skipped) == {"1.png": "Permission denied"}
+    (source / "1.png").chmod(0o600)
+    assert reds(read(source)) == [0, 1, 2, 3]

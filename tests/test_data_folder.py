@@ -1,12 +1,17 @@
 """Folders of classes, manifests and tables of features."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
+from codivide.cli.app import main
 from codivide.core.errors import InputError
+from codivide.data.images import written
 from codivide.data.sources import ReadOptions, load
 
 
@@ -52,13 +57,60 @@ def test_names_of_every_kind_and_files_of_no_interest(root):
     assert loaded.skipped == ()
 
 
-def test_a_name_that_is_no_unicode(root):
-    picture(root / "dog" / "x.png")
+def rename(path, name):
+    """Give a file or folder a name of bytes that need not be UTF-8."""
+    target = Path(os.fsdecode(os.fsencode(path.parent) + b"/" + name))
     try:
-        (root / "dog" / "x.png").rename(root / "dog" / "\udcff.png")
+        path.rename(target)
     except OSError:
         pytest.skip("the file system refuses such names")
-    assert "dog/\udcff.png" in load(root).ids
+    return target
+
+
+def test_names_that_are_no_utf8(root, tmp_path, monkeypatch, capsys):
+    for k, name in enumerate(("dog/x.png", "dog/bad.png", "ant/1.png")):
+        picture(root / name, 3 + k)
+    rename(root / "dog" / "x.png", b"\xff.png")
+    (root / "dog" / "bad.png").write_text("no image")
+    rename(root / "dog" / "bad.png", b"caf\xe9.png")
+    rename(root / "ant", b"fourmi\xe8re")
+    root = rename(root, b"r\xf6ot")
+    loaded = load(root)
+    assert loaded.name == r"r\xf6ot"
+    assert loaded.classes == ("cat", "dog", r"fourmi\xe8re")
+    assert loaded.ids == ["cat/1.png", "cat/2.png", "dog/1.png", r"dog/\xff.png", r"fourmi\xe8re/1.png"]
+    assert loaded.skipped == ((r"dog/caf\xe9.png", "not an image"),)
+    run = tmp_path / "run"
+    fit = ["fit", str(root), "--out", str(run), "--method", "cross_entropy", "--epochs", "1", "--net", "mlp"]
+    for words in (fit, ["predict", str(run), str(root), "--out", str(tmp_path / "p.csv")]):
+        monkeypatch.setattr("sys.argv", ["codivide", *words])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        assert stopped.value.code == 0, capsys.readouterr().err
+    assert pd.read_csv(run / "labels.csv")["path"].tolist() == loaded.ids
+    assert pd.read_parquet(run / "labels.parquet")["given"].tolist()[-1] == r"fourmi\xe8re"
+    assert pd.read_csv(run / "skipped.csv")["path"].tolist() == [r"dog/caf\xe9.png"]
+    assert sorted(pd.read_csv(tmp_path / "p.csv").iloc[:, 0]) == sorted(loaded.ids)
+
+
+def test_names_that_are_written_alike(root):
+    picture(root / "dog" / r"\xff.png")
+    picture(root / "dog" / "x.png")
+    rename(root / "dog" / "x.png", b"\xff.png")
+    with pytest.raises(InputError, match=r"two files are both written 'dog/.*xff.png': rename one"):
+        load(root)
+    picture(root / r"\xff" / "1.png")
+    picture(root / "emu" / "1.png")
+    rename(root / "emu", b"\xff")
+    with pytest.raises(InputError, match=r"two folders in .*root are both written .*: rename one"):
+        load(root)
+
+
+@pytest.mark.parametrize("name", ["plain", "naïve ☃ 猫", r"back\slash", ""])
+def test_names_that_are_written_as_they_are(name):
+    assert written(name) == name
+    assert written(f"{name}\udce9") == rf"{name}\xe9"
+    assert written(f"{name}\ud83d") == rf"{name}\ud83d"  # half of a pair
 
 
 def test_loops_of_links_end(root, tmp_path):

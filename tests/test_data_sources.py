@@ -1,5 +1,7 @@
 """Data sets of other libraries, packed arrays, and inputs at prediction time."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,9 +10,15 @@ from PIL import Image
 from scipy import sparse
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
+from codivide.cli.app import main
 from codivide.core.errors import InputError
+from codivide.data import sources
+from codivide.data.arrays import from_arrays
+from codivide.data.inputs import from_memory
 from codivide.data.rows import MemmapRows
+from codivide.data.source import Source
 from codivide.data.sources import ReadOptions, load, read_inputs
+from codivide.data.tfidf import Tfidf
 
 UINT8, FLOAT = torch.uint8, torch.float32
 
@@ -239,7 +247,7 @@ def test_features_as_inputs(tmp_path):
         (np.zeros((2, 3, 3)), (1, 4, 4), FLOAT, "resize them first"),
         (np.zeros((2, 4, 4), np.uint8), (4, 8, 8), UINT8, "4 channels"),
         ("/no/where.png", (3, 8, 8), UINT8, "no file or folder '/no/where.png'"),
-        ("/no/where.csv", (3,), FLOAT, "no file '/no/where.csv'"),
+        ("/no/where.csv", (3,), FLOAT, "no file or folder '/no/where.csv'"),
         ([], (3, 8, 8), UINT8, "Expected 2D array"),
     ],
 )
@@ -259,3 +267,60 @@ def test_files_that_do_not_fit(files, tmp_path):
     (tmp_path / "bad.png").touch()
     with pytest.raises(InputError, match=r"1 of 1 images cannot be read: .*bad.png: empty file"):
         read_inputs(tmp_path / "bad.png", (3, 8, 8), UINT8)
+
+
+def toy_source():
+    """Files of lines ``label number number``."""
+
+    def numbers(path):
+        words = [line.split() for line in Path(path).read_text().splitlines()]
+        return np.array([line[1:] for line in words], dtype=np.float32), [line[0] for line in words]
+
+    def labelled(path, reading):
+        x, y = numbers(path)
+        return from_arrays(x, y, options=reading.options, classes=reading.classes, truth=reading.truth, name="toy")
+
+    return Source(
+        "lines of numbers",
+        lambda source: str(source).endswith(".toy"),
+        labelled,
+        lambda path, wanted: from_memory(numbers(path)[0], wanted),
+    )
+
+
+def test_a_source_is_one_line(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "a.toy"
+    path.write_text("".join(f"{'ab'[k % 2]} {k % 2} {k / 40}\n" for k in range(40)))
+    with pytest.raises(InputError, match="is no data set"):
+        load(path)
+    monkeypatch.setattr(sources, "SOURCES", (toy_source(), *sources.SOURCES))
+    fit = ["fit", path, "--test", path, "--out", tmp_path / "run", "--method", "features"]
+    for words in (fit, ["predict", tmp_path / "run", path, "--out", tmp_path / "p.csv"]):
+        monkeypatch.setattr("sys.argv", ["codivide", *map(str, words)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        assert stopped.value.code == 0, capsys.readouterr().err
+    assert pd.read_csv(tmp_path / "p.csv").iloc[:, 1].tolist() == ["a", "b"] * 20
+    with pytest.raises(InputError, match="y must be None"):
+        load(path, [0])
+    with pytest.raises(InputError, match="a column of labels can be named for a"):
+        load(path, options=ReadOptions(label="genre"))
+    with pytest.raises(InputError, match="the model takes texts"):
+        read_inputs(path, (3,), FLOAT, encoder=Tfidf.fit("tfidf", ["some words"]))
+
+
+def test_every_kind_of_source_can_do_something():
+    names = [kind.name for kind in sources.SOURCES]
+    assert len(set(names)) == len(names)
+    for kind in sources.SOURCES:
+        assert kind.labelled or kind.inputs
+        assert kind.inputs or not kind.texts
+    alone = [kind.name for kind in sources.SOURCES if kind.inputs is None]
+    assert alone == ["a public data set"]
+
+
+def test_texts_for_a_model_that_takes_none():
+    with pytest.raises(InputError, match="the model takes features, but X holds texts"):
+        read_inputs(np.array(["a b", "c"]), (2,), FLOAT)
+    with pytest.raises(InputError, match="the model takes images, but X holds texts"):
+        read_inputs(pd.Series(["a b", "c"]), (3, 8, 8), UINT8)

@@ -5,6 +5,7 @@ import math
 import re
 import sys
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,11 +16,12 @@ from torch import nn
 from codivide import NoisyLabelClassifier
 from codivide.cli.app import main
 from codivide.core.errors import InputError
-from codivide.data import encode
-from codivide.data import pretrained as encoders
+from codivide.data import encode, pretrained, tfidf
+from codivide.data.encoder import EncoderKind
 from codivide.data.experiment import part, with_test
 from codivide.data.options import ReadOptions
-from codivide.data.rows import SparseRows
+from codivide.data.pretrained import ENCODERS
+from codivide.data.rows import SparseRows, TensorRows
 from codivide.data.sources import load, read_inputs
 from codivide.data.texts import are_texts, as_texts
 from codivide.runs.model import Model
@@ -131,7 +133,7 @@ def test_hostile_texts(name):
     assert torch.allclose(dense[13:].norm(dim=1), torch.ones(18), atol=1e-5)
     header, tensors = encode.save(loaded.encoder)
     back = encode.restore(json.loads(json.dumps(header)), tensors)
-    assert torch.equal(every(back.texts(loaded.texts)), dense)
+    assert torch.equal(every(back.encode(loaded.texts)), dense)
 
 
 @pytest.mark.parametrize(
@@ -166,11 +168,11 @@ def test_all_identical_and_single_word_texts():
 
 
 def test_rare_words_count_in_small_sets_only():
-    texts = [f"common word{k}" for k in range(encode._PAIRS_FROM)]
-    few, many = (encode.Tfidf.fit("tfidf", texts[:n]).parts[0][0] for n in (encode._PAIRS_FROM - 1, len(texts)))
+    texts = [f"common word{k}" for k in range(tfidf.PAIRS_FROM)]
+    few, many = (tfidf.Tfidf.fit("tfidf", texts[:n]).parts[0][0] for n in (tfidf.PAIRS_FROM - 1, len(texts)))
     assert len(few) == 1 + 2 * (len(texts) - 1)
     assert many == ["common"]
-    assert len(encode.Tfidf.fit("tfidf", [f"word{k}" for k in range(1200)]).parts[0][0]) == 1200
+    assert len(tfidf.Tfidf.fit("tfidf", [f"word{k}" for k in range(1200)]).parts[0][0]) == 1200
 
 
 def test_an_estimator_of_texts(tmp_path):
@@ -237,7 +239,7 @@ class Body(nn.Module):
 @pytest.fixture
 def network(monkeypatch):
     """``efficientnet-lite0`` without its weights."""
-    monkeypatch.setattr(encoders, "_efficientnet", lambda: (Body(), 16, [127.0] * 3, [128.0] * 3))
+    monkeypatch.setattr(pretrained, "_efficientnet", lambda name: (Body(), 16, [127.0] * 3, [128.0] * 3))
     Body.asked = 0
 
 
@@ -306,14 +308,14 @@ def test_what_an_encoder_does_not_take(network):
             load(TEXTS, LABELS, options=ReadOptions(encoder=name))
 
 
-def test_weights_that_cannot_be_had(monkeypatch):
+def test_weights_that_cannot_be_loaded(monkeypatch):
     timm = pytest.importorskip("timm")
 
     def fail(*words, **named):
         raise OSError("offline\nand more")
 
     monkeypatch.setattr(timm, "create_model", fail)
-    with pytest.raises(InputError, match="timm:resnet18' cannot be had: offline") as error:
+    with pytest.raises(InputError, match="cannot load the weights of encoder 'timm:resnet18': offline") as error:
         load(images(4), [0, 1] * 2, options=ReadOptions(encoder="timm:resnet18"))
     assert "\n" not in str(error.value)
     with pytest.raises(InputError, match="Did you mean 'resnet18'"):
@@ -365,16 +367,75 @@ def test_a_text_model_in_a_folder(tiny_bert, monkeypatch):
     assert found.shape == (8, 8)
     assert torch.allclose(found.norm(dim=1), torch.ones(8), atol=1e-5)
     for row, text in enumerate(texts):  # one at a time: padding changes nothing, and every row is in its place
-        alone = every(loaded.encoder.texts([text]))
+        alone = every(loaded.encoder.encode([text]))
         assert torch.allclose(alone[0], found[row], atol=1e-5)
-    monkeypatch.setattr(encode, "open_text_net", lambda *words: pytest.fail("not from the cache"))
+    monkeypatch.setattr(pretrained, "text_features", lambda *words: pytest.fail("not from the cache"))
     assert torch.equal(every(load(texts, ["a", "b"] * 4, options=options).x), found)
 
 
 def test_a_text_model_that_is_not_there(tmp_path):
     pytest.importorskip("transformers")
-    with pytest.raises(InputError, match="cannot be had"):
+    with pytest.raises(InputError, match="cannot load the weights"):
         load(TEXTS, LABELS, options=ReadOptions(encoder=f"hf:{tmp_path}"))
+
+
+class Lengths:
+    """A toy: two features of a text, its length and its number of spaces, times a weight that it was fitted with."""
+
+    takes, shape = "text", ()
+
+    def __init__(self, name, weight):
+        self.name, self.weight = name, weight
+
+    def encode(self, samples, how=None):
+        counts = torch.tensor([[len(text), text.count(" ")] for text in samples], dtype=torch.float32)
+        return TensorRows(self.weight * counts)
+
+    def header(self):
+        return {}
+
+    def tensors(self):
+        return {"weight": self.weight}
+
+
+def test_an_encoder_is_one_line(tmp_path, monkeypatch, capsys):
+    kind = EncoderKind(
+        "text",
+        make=lambda name, texts: Lengths(name, torch.tensor([1 / max(map(len, texts)), 1.0])),
+        restore=lambda name, header, tensors: Lengths(name, tensors["weight"]),
+        rests=("", "NAME"),
+    )
+    monkeypatch.setitem(ENCODERS, "lengths", kind)
+    texts = ["a b c d e f", "abcdefghijk", "b c d e f g", "bcdefghijkl"] * 5
+    frame = pd.DataFrame({"text": texts, "label": ["apart", "joined"] * 10})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    run = tmp_path / "run"
+    fit = ["fit", tmp_path / "t.csv", "--out", run, "--method", "cross_entropy", "--epochs", 10]
+    assert command(monkeypatch, capsys, *fit, "--encoder", "lengths")[0] == 0
+    assert torch.allclose(Model.load(run / "model.safetensors").encoder.weight, torch.tensor([1 / 11, 1.0]))
+    code, out, _ = command(monkeypatch, capsys, "predict", run, tmp_path / "t.csv")
+    assert code == 0
+    assert [line.split(",")[1] for line in out.splitlines()[1:]] == frame["label"].tolist()
+    classifier = NoisyLabelClassifier("features", encoder="lengths").fit(texts, frame["label"])
+    assert classifier.predict(texts[:2]).tolist() == ["apart", "joined"]
+    with pytest.raises(InputError, match=r"unknown encoder 'lengths:'.*lengths, lengths:NAME"):
+        load(texts, frame["label"], options=ReadOptions(encoder="lengths:"))
+
+
+def test_what_encoders_are_called():
+    root = Path(__file__).parents[1]
+    names = ["tfidf", "tfidf:char", "minilm", "hf:NAME", "efficientnet-lite0", "timm:NAME"]
+    assert encode.names() == names
+    page = (root / "docs" / "text.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    told = (root / "codivide" / "cli" / "app.py").read_text(encoding="utf-8")
+    for name in names:
+        (row,) = [line for line in rows if line.startswith(f"| `{name}` |")]
+        kind = encode.kind_of(name)
+        assert f"| {kind.takes}s |" in row
+        for words in kind.install.split(" and "):
+            assert words in row
+        assert re.search(rf"\b{re.escape(name)}\b", told)
 
 
 @pytest.mark.data

@@ -56,7 +56,7 @@ class Judged:
     def known(self, new_classes: bool = False) -> Known:
         """What decisions on this run are checked against."""
         column = "path" if "path" in self.table else "id"
-        return Known.of(self.table[column], _values(self.table["given"]), self.classes, new_classes)
+        return Known.of(self.table[column], _values(self.table["given"]), self.classes, new_classes=new_classes)
 
     def origin(self) -> Path:
         """The source, which must be there.
@@ -151,7 +151,7 @@ def apply(
     typed = {str(name): _alike(str(name), seen) for name in classes or ()} | seen
     decided: dict[str, Correction] = {}
     if corrections is not None:
-        corrections.check(Known.of(ids, held, typed, new_classes))
+        corrections.check(Known.of(ids, held, typed, new_classes=new_classes))
         decided = {row.id: row for row in corrections.rows}
     remarks: list[str] = []
     clean = _numbers(labels["clean_prob"])

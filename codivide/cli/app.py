@@ -226,7 +226,7 @@ def fit(
     loaded = experiment.spoil(experiment.part(loaded, limit, seed), noise, seed)
     loaded = experiment.keep_labels(loaded, labels_per_class, seed)
     if decided is not None:
-        loaded = confirm(loaded, decided, new_classes)
+        loaded = confirm(loaded, decided, new_classes=new_classes)
     plan = default_plan(len(loaded.y), job_method, **{name: given[name] for name in PLAN_FLAGS})
     data_flags = (
         *("source", "test", "truth", "noise", "limit", "labels_per_class", "image_size", "encoder", "annotators"),

@@ -6,6 +6,7 @@ trailer with their lengths. It is written aside and renamed, so it is whole or i
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -14,7 +15,7 @@ import tempfile
 import time
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,13 +28,13 @@ from numpy.typing import NDArray
 
 from codivide.core.errors import InputError
 from codivide.core.files import atomic
-from codivide.data.images import Pixels, Probe, Shape, choose_shape, decode_file, probe_file
+from codivide.data.images import Passing, Pixels, Probe, Shape, choose_shape, decode_file, probe_file
 from codivide.data.loaded import Skipped
 from codivide.data.options import ReadOptions
 from codivide.data.progress import progress_bar
 from codivide.data.rows import MemmapRows, Rows, TensorRows
 
-VERSION = 1
+VERSION = 2
 MAGIC = b"codivid1"
 TRAILER = struct.Struct("<QQ8s")
 CHUNK = 256
@@ -96,7 +97,7 @@ def decode_files(entries: Sequence[Entry], source: Path, options: ReadOptions) -
     name = _digest([VERSION, str(source.resolve()), options.image_size])
     key = _digest([name, [[file.entry.id, file.size, file.time] for file in files]])
     path = options.cache / f"{name}-{key}.images"
-    decoded = _read(path, files, options)
+    decoded = None if _reads_by_now(path, files) else _read(path, files, options)
     if decoded is None:
         older = _older(options.cache, name)
         shape = _prepare(files, older, options)
@@ -128,7 +129,7 @@ def decode_now(entries: Sequence[Entry], shape: Shape, options: ReadOptions) -> 
     pixels = np.empty((len(entries), *shape), dtype=np.uint8)
     kept: list[int] = []
     skipped: list[Skipped] = []
-    with _working(lambda entry: decode_file(entry.path, shape), entries, "decoding", options) as images:
+    with _working(lambda entry: _decode(entry, shape), entries, "decoding", options) as images:
         for position, image in enumerate(images):
             if isinstance(image, str):
                 skipped.append(Skipped(entries[position].id, image))
@@ -195,8 +196,7 @@ def _look(entry: Entry) -> _File:
         status = os.stat(entry.path)
     except OSError:  # named with the reason when it is opened
         return _File(entry, -1, -1)
-    # A file that may not be read now is another file once it may.
-    return _File(entry, status.st_size if os.access(entry.path, os.R_OK) else -1, status.st_mtime_ns)
+    return _File(entry, status.st_size, status.st_mtime_ns)
 
 
 def _digest(value: object) -> str:
@@ -211,7 +211,7 @@ def _working(
     """``map`` in threads (Pillow lets go of the interpreter lock), in order, with a bar and few results waiting."""
     with (
         warnings.catch_warnings(),
-        progress_bar(options.progress) as bar,
+        progress_bar(shown=options.progress) as bar,
         ThreadPoolExecutor(options.threads) as pool,
     ):
         warnings.filterwarnings("ignore", module=r"PIL\.")  # odd metadata of files that can be read
@@ -226,16 +226,34 @@ def _working(
         yield results()
 
 
-def _prepare(files: list[_File], older: _Stored | None, options: ReadOptions) -> Shape:
-    """Read the headers, find the rows of unchanged files in the older cache, and choose the shape."""
-    table = older.table if older is not None else {}
+def _patiently(read: Callable[[], Result | str]) -> Result | str:
+    """What reads a file, tried once more where trouble came that may pass."""
+    found = read()
+    return read() if isinstance(found, Passing) else found
+
+
+def _decode(file: Entry, shape: Shape) -> Pixels | str:
+    return _patiently(lambda: decode_file(file.path, shape))
+
+
+def _probe(file: _File) -> Probe | str:
+    return _patiently(lambda: probe_file(file.entry.path))
+
+
+def _recall(files: list[_File], table: Mapping[str, list[Any]]) -> None:
+    """Take header and row of the files that are as they were from the table of an older cache."""
     for file in files:
         known = table.get(file.entry.id)
         if known is not None and known[:2] == [file.size, file.time]:
             file.probe = known[2] if isinstance(known[2], str) else Probe(*known[2])
             file.row = known[3]
+
+
+def _prepare(files: list[_File], older: _Stored | None, options: ReadOptions) -> Shape:
+    """Read the headers, find the rows of unchanged files in the older cache, and choose the shape."""
+    _recall(files, {} if older is None else older.table)
     fresh = [file for file in files if file.probe is None]
-    with _working(lambda file: probe_file(file.entry.path), fresh, "looking", options) as found:
+    with _working(_probe, fresh, "looking", options) as found:
         for file, probe in zip(fresh, found, strict=True):
             file.probe = probe
     probes = [file.probe for file in files if isinstance(file.probe, Probe)]
@@ -256,7 +274,7 @@ def _write(path: Path, files: list[_File], shape: Shape, older: _Stored | None, 
             return file.probe
         if older is not None and file.row >= 0:
             return np.asarray(older.pixels[file.row])
-        return decode_file(file.entry.path, shape)
+        return _decode(file.entry, shape)
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
@@ -269,6 +287,7 @@ def _write(path: Path, files: list[_File], shape: Shape, older: _Stored | None, 
 
 def _write_parts(out: IO[bytes], files: list[_File], shape: Shape, images: Iterator[Pixels | str]) -> None:
     skipped: list[tuple[int, str]] = []
+    again: list[int] = []
     table: dict[str, list[Any]] = {}
     check = 0
     for position, (file, image) in enumerate(zip(files, images, strict=True)):
@@ -280,16 +299,19 @@ def _write_parts(out: IO[bytes], files: list[_File], shape: Shape, images: Itera
             data = image.tobytes()
             check = zlib.crc32(data, check)
             out.write(data)
+        if isinstance(image, Passing):  # no verdict on the file: the next run tries it again
+            again.append(position)
+            continue
         # A file that failed has its reason in the place of its header, so that it is not tried again.
         table[file.entry.id] = [file.size, file.time, image if isinstance(image, str) else file.probe, row]
     bad = [Skipped(files[position].entry.id, why) for position, why in skipped]
     check_skipped(bad, len(files), len(files))  # max_bad waits for the reader: another limit needs no new cache
-    head = {"shape": [len(files) - len(skipped), *shape], "skipped": skipped, "check": check}
+    head = {"shape": [len(files) - len(skipped), *shape], "skipped": skipped, "again": again, "check": check}
     texts = [json.dumps(part).encode() for part in (table, head)]
     out.writelines([*texts, TRAILER.pack(len(texts[0]), len(texts[1]), MAGIC)])
 
 
-def _open(path: Path, want_table: bool) -> _Stored | None:
+def _open(path: Path, *, want_table: bool) -> _Stored | None:
     """The parts of a cache file, or None where it is missing, cut short or something else."""
     try:
         with open(path, "rb") as file:
@@ -308,6 +330,15 @@ def _open(path: Path, want_table: bool) -> _Stored | None:
             return _Stored(head, json.loads(text) if want_table else {}, pixels)
     except (OSError, ValueError, KeyError, TypeError, struct.error):
         return None
+
+
+def _reads_by_now(path: Path, files: list[_File]) -> bool:
+    """Whether a file that a whole cache left out, for a reason that may pass, can be read now."""
+    stored = _open(path, want_table=False)
+    if stored is None:
+        return False
+    shape = stored.pixels.shape[1:]
+    return any(not isinstance(decode_file(files[row].entry.path, shape), Passing) for row in stored.head["again"])
 
 
 def _read(path: Path, files: list[_File], options: ReadOptions) -> Decoded | None:
@@ -346,9 +377,10 @@ def _older(folder: Path, name: str) -> _Stored | None:
 def _remove_older(path: Path, name: str) -> None:
     """Remove what ``path`` replaces, and what killed runs left behind."""
     for other in path.parent.glob(f"{name}-*"):
-        left = other.suffix == ".part" and time.time() - other.stat().st_mtime > DAY
-        if other != path and (other.suffix == ".images" or left):
-            other.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            left = other.suffix == ".part" and time.time() - other.stat().st_mtime > DAY
+            if other != path and (other.suffix == ".images" or left):
+                other.unlink()
 
 
 def _without_cache(files: list[_File], shape: Shape, options: ReadOptions, error: OSError) -> Decoded:

@@ -100,7 +100,9 @@ class Known:
     new_classes: bool = False
 
     @classmethod
-    def of(cls, ids: Iterable[Any], given: Iterable[Any], classes: Iterable[Any], new_classes: bool = False) -> Known:
+    def of(
+        cls, ids: Iterable[Any], given: Iterable[Any], classes: Iterable[Any], *, new_classes: bool = False
+    ) -> Known:
         """From ids ``[N]``, given labels ``[N]`` (None: no label) and classes, each of any type."""
         names = [str(name) for name in ids]
         labels = ["" if label is None else str(label) for label in given]
@@ -225,7 +227,7 @@ def write(path: Path, rows: Iterable[Correction]) -> None:
     write_text(path, table(rows))
 
 
-def confirm(loaded: Loaded, corrections: Corrections, new_classes: bool = False) -> Loaded:
+def confirm(loaded: Loaded, corrections: Corrections, *, new_classes: bool = False) -> Loaded:
     """Training data with decisions applied: labels as decided and confirmed, junk left out.
 
     Args:
@@ -238,7 +240,7 @@ def confirm(loaded: Loaded, corrections: Corrections, new_classes: bool = False)
             others are.
     """
     held = [None if label < 0 else loaded.classes[label] for label in loaded.y.tolist()]
-    corrections.check(Known.of(loaded.ids, held, loaded.classes, new_classes))
+    corrections.check(Known.of(loaded.ids, held, loaded.classes, new_classes=new_classes))
     classes = _with_new(loaded.classes, corrections)
     index = {str(name): k for k, name in enumerate(classes)}
     row_of = {str(name): row for row, name in enumerate(loaded.ids)}

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, NamedTuple, cast
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -122,11 +122,12 @@ def fetch(
     """
     target = root / remote.file
     part = target.with_name(target.name + ".part")
+    patience = _Patience(attempts, wait, timeout)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with progress_bar(progress) as bar:
+        with progress_bar(shown=progress) as bar:
             task = bar.add_task(target.name, total=None)
-            _fetch_part(remote.url, part, attempts, wait, timeout, bar, task)
+            _fetch_part(remote.url, part, patience, _Shown(bar, task))
         _check(remote, part)
         os.replace(part, target)
         if not remote.unpack:
@@ -156,11 +157,26 @@ def extract(archive: Path, root: Path) -> None:
                 shutil.move(path, target)
 
 
-def _fetch_part(url: str, part: Path, attempts: int, wait: float, timeout: float, bar: Progress, task: TaskID) -> None:
+class _Patience(NamedTuple):
+    """How often to try, seconds before the second attempt, and seconds without a byte that end one."""
+
+    attempts: int
+    wait: float
+    timeout: float
+
+
+class _Shown(NamedTuple):
+    """Where progress is shown."""
+
+    bar: Progress
+    task: TaskID
+
+
+def _fetch_part(url: str, part: Path, patience: _Patience, shown: _Shown) -> None:
     """Try until the whole body is in ``part``; only trouble that may pass is tried again."""
-    for attempt in range(attempts):
+    for attempt in range(patience.attempts):
         try:
-            _attempt(url, part, timeout, bar, task)
+            _attempt(url, part, patience.timeout, shown)
             return
         except HTTPError as error:
             error.close()
@@ -171,12 +187,12 @@ def _fetch_part(url: str, part: Path, attempts: int, wait: float, timeout: float
             last: Exception = error
         except (OSError, HTTPException) as error:
             last = error
-        if attempt + 1 < attempts:
-            time.sleep(wait * 2**attempt)
+        if attempt + 1 < patience.attempts:
+            time.sleep(patience.wait * 2**attempt)
     raise last
 
 
-def _attempt(url: str, part: Path, timeout: float, bar: Progress, task: TaskID) -> None:
+def _attempt(url: str, part: Path, timeout: float, shown: _Shown) -> None:
     have = part.stat().st_size if part.exists() else 0
     request = Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     with cast(HTTPResponse, urlopen(request, timeout=timeout)) as answer:
@@ -186,9 +202,9 @@ def _attempt(url: str, part: Path, timeout: float, bar: Progress, task: TaskID) 
         have = have if resumed else 0
         length = answer.headers.get("Content-Length")
         total = have + int(length) if length is not None else None
-        bar.update(task, total=total, completed=have)
+        shown.bar.update(shown.task, total=total, completed=have)
         with open(part, "ab" if resumed else "wb") as out:
-            have += _copy(answer, out, bar, task)
+            have += _copy(answer, out, shown)
     if total is not None and have < total:
         raise OSError(f"the connection ended after {have} of {total} bytes")
 
@@ -199,12 +215,12 @@ def _start(answer: HTTPResponse) -> int:
     return int(first) if first.isdigit() else -1
 
 
-def _copy(answer: HTTPResponse, out: IO[bytes], bar: Progress, task: TaskID) -> int:
+def _copy(answer: HTTPResponse, out: IO[bytes], shown: _Shown) -> int:
     copied = 0
     while block := answer.read(BLOCK):
         out.write(block)
         copied += len(block)
-        bar.advance(task, len(block))
+        shown.bar.advance(shown.task, len(block))
     out.flush()
     os.fsync(out.fileno())
     return copied

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -11,6 +11,8 @@ from torch import Tensor
 
 from codivide.core.files import cache_root
 from codivide.data.rows import Rows
+
+Takes = Literal["text", "image"]
 
 
 @dataclass(frozen=True)
@@ -31,19 +33,47 @@ class Encoding:
 
 
 class Encoder(Protocol):
-    """What makes features of texts or images, and is saved with the model."""
+    """What makes features of texts or images, and is saved with the model.
+
+    Attributes:
+        name: as the user wrote it, such as "tfidf:char".
+        takes: "text" (a list of them) or "image" (rows of images).
+        shape: of the images that it was made for, ``(channels, height, width)``; new files are read in this shape. Of
+            texts empty.
+    """
 
     name: str
-    takes: Literal["text", "image"]
+    takes: Takes
+    shape: tuple[int, ...]
 
-    def texts(self, texts: Sequence[str], how: Encoding | None = None) -> Rows:
-        """Rows ``[N, D]`` of texts; InputError where it takes images."""
-
-    def images(self, rows: Rows, how: Encoding | None = None) -> Rows:
-        """Rows ``[N, D]`` of uint8 images; InputError where it takes texts."""
+    def encode(self, samples: Any, how: Encoding | None = None) -> Rows:
+        """Rows ``[N, D]`` of texts ``[N]``, or of rows of images ``[N, C, H, W]``."""
 
     def header(self) -> dict[str, Any]:
-        """JSON values that ``restore`` needs."""
+        """JSON values that its kind needs to restore it, besides its name."""
 
     def tensors(self) -> dict[str, Tensor]:
-        """Tensors that ``restore`` needs."""
+        """Tensors that its kind needs to restore it."""
+
+
+@dataclass(frozen=True)
+class EncoderKind:
+    """What one line of ``ENCODERS`` says of an encoder or of a family of them.
+
+    Attributes:
+        takes: "text" or "image".
+        make: the encoder of a name, fitted on the training samples where it has to be: texts, or rows of images.
+        restore: the encoder of a name, a header and tensors as it gave them; KeyError where something is missing.
+        install: the commands that install what it needs besides codivide; empty: nothing.
+        rests: what may stand behind a colon in its name: "" for nothing, "NAME" for anything, else a word.
+    """
+
+    takes: Takes
+    make: Callable[[str, Any], Encoder]
+    restore: Callable[[str, Mapping[str, Any], Mapping[str, Tensor]], Encoder]
+    install: str = ""
+    rests: tuple[str, ...] = ("",)
+
+    def allows(self, rest: str) -> bool:
+        """Whether a name of this kind may end so."""
+        return rest in self.rests or (rest != "" and "NAME" in self.rests)

@@ -46,7 +46,7 @@ def spoil(loaded: Loaded, spec: str | None, seed: int) -> Loaded:
     generator = np.random.default_rng(seed)
     kind = noises.parse(spec)
     features = loaded.x[torch.arange(len(loaded.y))].numpy() if kind.kind == "instance" else None
-    noisy = noises.apply(kind, loaded.y, loaded.classes, generator, features, loaded.name)
+    noisy = noises.apply(kind, loaded.y, loaded.classes, generator, features=features, dataset=loaded.name)
     return replace(loaded, y=noisy, truth=loaded.y if loaded.truth is None else loaded.truth)
 
 

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from codivide.core.errors import InputError
-from codivide.data.cache import Entry, decode_files
-from codivide.data.images import COMMON, is_image_name
-from codivide.data.labels import NO_LABEL, encode
+from codivide.data.assemble import Pictures, assemble
+from codivide.data.cache import Entry
+from codivide.data.images import COMMON, is_image_name, written
+from codivide.data.labels import HELD_OUT, NO_LABEL, encode, warn_about_unused
 from codivide.data.loaded import Loaded
-from codivide.data.options import ReadOptions
-from codivide.data.tables import HELD_OUT, assemble, warn_about_unused
+from codivide.data.source import Reading
 
 NOT_CLASSES = ("__pycache__", "__MACOSX")
 
 
-def load_folder(root: Path, options: ReadOptions, classes: Sequence[Any] | None = None, truth: object = None) -> Loaded:
+def load_folder(root: Path | str, reading: Reading) -> Loaded:
     """Images in one sub-folder a class, or ``train/`` and ``test/`` folders of such.
 
     A sub-folder called ``unlabelled`` (or ``unlabeled``), of a split or beside ``train/``, holds images without a label
@@ -28,9 +28,8 @@ def load_folder(root: Path, options: ReadOptions, classes: Sequence[Any] | None 
 
     Args:
         root: the folder.
-        options: how to read and cache the images.
-        classes: the classes in order, where they are known; else the sorted names of the sub-folders.
-        truth: true labels: a mapping from id to label, a CSV file of ``path,label``, or one label a row.
+        reading: how to read and cache the images; without classes, they are the sorted names of the sub-folders. True
+            labels are a mapping from id to label, a CSV file of ``path,label``, or one label a row.
 
     Returns:
         The data set; ids are paths relative to ``root``.
@@ -38,6 +37,25 @@ def load_folder(root: Path, options: ReadOptions, classes: Sequence[Any] | None 
     Raises:
         InputError: no images or no classes, or too many that cannot be read.
     """
+    root = Path(root).expanduser()
+    found = _images(root)
+    names = _class_names(found["train"], root, reading)
+    pictures = Pictures([], [], [])
+    for split, folders in found.items():
+        for name, images in folders.items():
+            pictures.entries.extend(images)
+            pictures.labels.extend([None if name.casefold() in NO_LABEL else name] * len(images))
+            pictures.splits.extend([split] * len(images))
+    _warn_about_empty(found)
+    known = reading if reading.classes is not None else replace(reading, classes=names)
+    loaded = assemble(pictures, root, known, written(root.name))
+    if reading.classes is None and len(set(loaded.y.tolist()) - {-1}) < 2:
+        raise InputError(f"{root} holds images of one class only; training needs at least two classes.")
+    return loaded
+
+
+def _images(root: Path) -> dict[str, dict[str, list[Entry]]]:
+    """The images of each class of each split; those without a label beside ``train/`` are of ``train``."""
     parts = _split_folders(root)
     found = {split: _class_folders(root, folder) for split, folder in parts.items()}
     if parts["train"] != root:
@@ -45,28 +63,23 @@ def load_folder(root: Path, options: ReadOptions, classes: Sequence[Any] | None 
             if folder.name.casefold() in NO_LABEL:
                 images = found["train"].get(folder.name, [])
                 found["train"][folder.name] = [*images, *walk(folder, root, {_identity(root)})]
-    names = [name for name in found["train"] if name.casefold() not in NO_LABEL]
+    return found
+
+
+def _class_names(folders: Iterable[str], root: Path, reading: Reading) -> tuple[str, ...]:
+    """The folders that are classes.
+
+    Raises:
+        InputError: none is, or the name of one means "no label" elsewhere.
+    """
+    names = tuple(name for name in folders if name.casefold() not in NO_LABEL)
     if not names:
-        raise InputError(f"{root} holds no class: all of its images are in {' and '.join(found['train'])}.")
-    codes, _ = encode(names, unlabelled=options.unlabelled, classes=names, what=str(root))
+        raise InputError(f"{root} holds no class: all of its images are in {' and '.join(folders)}.")
+    codes, _ = encode(names, unlabelled=reading.options.unlabelled, classes=names, what=str(root))
     nameless = [name for name, code in zip(names, codes, strict=True) if code < 0]
     if nameless:
         raise InputError(f"{root / nameless[0]}: {nameless[0]!r} means 'no label' in tables; rename the folder.")
-    entries: list[Entry] = []
-    labels: list[str | None] = []
-    splits: list[str] = []
-    for split, folders in found.items():
-        for name, images in folders.items():
-            entries += images
-            labels += [None if name.casefold() in NO_LABEL else name] * len(images)
-            splits += [split] * len(images)
-    _warn_about_empty(found)
-    decoded = decode_files(entries, root, options)
-    known = tuple(names) if classes is None else classes
-    loaded = assemble(entries, labels, splits, decoded, options, known, truth, root.name)
-    if classes is None and len(set(loaded.y.tolist()) - {-1}) < 2:
-        raise InputError(f"{root} holds images of one class only; training needs at least two classes.")
-    return loaded
+    return names
 
 
 def walk(folder: Path, root: Path, seen: set[tuple[int, int]]) -> Iterator[Entry]:
@@ -87,7 +100,7 @@ def walk(folder: Path, root: Path, seen: set[tuple[int, int]]) -> Iterator[Entry
             if not item.name.startswith(".") and item.name not in NOT_CLASSES:
                 yield from walk(path, root, seen)
         elif is_image_name(item.name):
-            yield Entry(path.relative_to(root).as_posix(), path)
+            yield Entry(written(path.relative_to(root).as_posix()), path)
 
 
 def is_folder(item: os.DirEntry[str]) -> bool:
@@ -122,7 +135,11 @@ def _split_folders(root: Path) -> dict[str, Path]:
 def _class_folders(root: Path, folder: Path) -> dict[str, list[Entry]]:
     """The images of each class of one split."""
     loose = sum(is_image_name(item.name) for item in os.scandir(folder) if not is_folder(item))
-    folders = {path.name: list(walk(path, root, {_identity(folder)})) for path in _folders(folder)}
+    folders: dict[str, list[Entry]] = {}
+    for path in _folders(folder):
+        images = list(walk(path, root, {_identity(folder)}))
+        if folders.setdefault(written(path.name), images) is not images:
+            raise InputError(f"two folders in {folder} are both written {written(path.name)!r}: rename one of them.")
     if not any(folders.values()):
         if loose:
             raise InputError(

@@ -38,6 +38,15 @@ def is_image_name(name: str) -> bool:
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS
 
 
+def written(name: str) -> str:
+    r"""A file name as text that can be written: bytes in it that are no UTF-8 become ``\xe9`` and the like."""
+    try:
+        data = name.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # half of a surrogate pair, as Windows allows it
+        data = name.encode("utf-8", "backslashreplace")
+    return data.decode("utf-8", "backslashreplace")
+
+
 def choose_shape(probes: list[Probe], image_size: int | None) -> Shape:
     """The stored shape of a set of images.
 
@@ -129,17 +138,32 @@ def flatten(image: Image.Image) -> Image.Image:
     return image if image.mode in ("L", "RGB") else image.convert("L" if image.mode == "1" else "RGB")
 
 
+class Passing(str):
+    """A reason that says nothing about a file's content and may be gone next time: a disk, memory, open files."""
+
+    __slots__ = ()
+
+
 def reason(error: Exception) -> str:
-    """A failure in a few words for the list of skipped files."""
+    """A failure in a few words for the list of skipped files; ``Passing`` where the same file may be read later."""
+    words = _words(error)
+    # Pillow's own errors about content are OSErrors without a number, but so is its decoders' lack of memory.
+    passing = isinstance(error, OSError) and (error.errno is not None or "out of memory" in words)
+    return Passing(words) if passing or isinstance(error, MemoryError) else words
+
+
+def _words(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return "no such file"
+    if isinstance(error, MemoryError):
+        return "out of memory"
     if isinstance(error, UnidentifiedImageError):
         return "not an image"
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return f"decompression bomb: {error}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return str(error) or type(error).__name__
+    return written(str(error)) or type(error).__name__
 
 
 def _open(path: Path) -> Image.Image:

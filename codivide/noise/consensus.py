@@ -192,7 +192,8 @@ def majority(given: Votes) -> Consensus:
     probs = np.where(tally.sum(1, keepdims=True) > 0, tally / np.maximum(tally.sum(1, keepdims=True), 1), prior)
     asked = _Asked(given, silence=True)
     model = _Model(asked, shared=True, strength=1.0)
-    return _judged(asked, model, given, labels, probs, prior, (), model.expect()[0])
+    confusion, quality, agreement = _judge(model, given, model.expect()[0])
+    return Consensus(given, labels, probs, confusion, quality, agreement, prior)
 
 
 def dawid_skene(
@@ -221,13 +222,14 @@ def dawid_skene(
     """
     if not strength > 0:
         raise ValueError(f"strength is {strength}; it must be above 0")
-    asked = _Asked(given, silence == "auto")
-    model = _Model(asked, shared, strength)
+    asked = _Asked(given, silence=silence == "auto")
+    model = _Model(asked, shared=shared, strength=strength)
     q, trace = _expectation_maximisation(model, asked.start, iterations)
     probs = np.tile(model.pi, (given.samples, 1))
     probs[asked.rows] = q
     labels = np.where(np.bincount(given.items, minlength=given.samples) > 0, probs.argmax(1), UNASKED)
-    return _judged(asked, model, given, labels, probs, model.pi, tuple(trace), q)
+    confusion, quality, agreement = _judge(model, given, q)
+    return Consensus(given, labels, probs, confusion, quality, agreement, model.pi, tuple(trace))
 
 
 def _tally(given: Votes) -> Floats:
@@ -244,7 +246,7 @@ class _Asked:
     fire, and samples that nobody answered take part where most answers are theirs.
     """
 
-    def __init__(self, given: Votes, silence: bool) -> None:
+    def __init__(self, given: Votes, *, silence: bool) -> None:
         tally = _tally(given)
         self.classes, self.annotators = given.classes, len(given.names)
         self.used = np.zeros((self.annotators, self.classes), dtype=bool)
@@ -271,7 +273,7 @@ class _Asked:
 class _Model:
     """The parameters and the two steps: ``theta [A, C, C]``, ``pi [C]``, and ``rho [S, C]`` of those of one label."""
 
-    def __init__(self, asked: _Asked, shared: bool, strength: float) -> None:
+    def __init__(self, asked: _Asked, *, shared: bool, strength: float) -> None:
         self.asked, self.annotators = asked, asked.annotators
         classes, everything = asked.classes, np.ones(len(asked.items), dtype=bool)
         if shared:
@@ -380,17 +382,9 @@ def _expectation_maximisation(model: _Model, q: Floats, iterations: int) -> tupl
     return q, trace
 
 
-def _judged(
-    asked: _Asked,
-    model: _Model,
-    given: Votes,
-    labels: Labels,
-    probs: Floats,
-    prior: Floats,
-    trace: tuple[float, ...],
-    q: Floats,
-) -> Consensus:
-    """The consensus with what it says of the annotators; their quality is judged without their own answers."""
+def _judge(model: _Model, given: Votes, q: Floats) -> tuple[Floats, Floats, Floats]:
+    """Confusion, quality and agreement of the annotators; the last two are judged without their own answers."""
+    asked = model.asked
     classes, who = asked.classes, asked.who
     others = model.without_itself(q)
     right = others[np.arange(len(who)), asked.labels]
@@ -408,4 +402,4 @@ def _judged(
     precision = np.diagonal(says, axis1=1, axis2=2) / says.sum(1)
     quality = (precision * used).sum(1) / used.sum(1)
     confusion = model.confusion(model.counts(q, model.all_answers))
-    return Consensus(given, labels, probs, confusion, quality, agreement, prior, trace)
+    return confusion, quality, agreement

@@ -85,6 +85,7 @@ def apply(
     labels: Labels,
     classes: Sequence[Any],
     generator: np.random.Generator,
+    *,
     features: np.ndarray[Any, Any] | None = None,
     dataset: str = "",
 ) -> Labels:
@@ -138,7 +139,7 @@ def matrix_of(spec: NoiseSpec, classes: Sequence[Any], dataset: str = "") -> Flo
 
 
 def symmetric(
-    labels: Labels, rate: float, classes: int, generator: np.random.Generator, keep_true: bool = True
+    labels: Labels, rate: float, classes: int, generator: np.random.Generator, *, keep_true: bool = True
 ) -> Labels:
     """Replace a share ``rate`` of the labels by a class drawn uniformly.
 
@@ -153,7 +154,7 @@ def symmetric(
     """
     _check_rate(rate)
     _check_classes(classes)
-    return from_matrix(labels, _uniform_matrix(rate, classes, keep_true), generator)
+    return from_matrix(labels, _uniform_matrix(rate, classes, keep_true=keep_true), generator)
 
 
 def asymmetric(labels: Labels, rate: float, mapping: Mapping[int, int], generator: np.random.Generator) -> Labels:
@@ -312,7 +313,7 @@ def summary(clean: Labels, noisy: Labels, classes: int) -> dict[str, Any]:
     }
 
 
-def _uniform_matrix(rate: float, classes: int, keep_true: bool) -> Floats:
+def _uniform_matrix(rate: float, classes: int, *, keep_true: bool) -> Floats:
     if keep_true:
         return np.full((classes, classes), rate / classes) + (1 - rate) * np.eye(classes)
     matrix = np.full((classes, classes), rate / (classes - 1))

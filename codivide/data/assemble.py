@@ -1,0 +1,119 @@
+"""Image files with labels to a data set: what could be read of them, with its test part and its truth."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from codivide.core.errors import InputError
+from codivide.core.types import Labels
+from codivide.data.arrays import choose_augment, true_indices
+from codivide.data.cache import Entry, decode_files
+from codivide.data.labels import encode
+from codivide.data.loaded import Loaded
+from codivide.data.rows import take
+from codivide.data.source import Reading
+from codivide.data.tables import read_table, table_labels
+
+
+class Pictures(NamedTuple):
+    """Image files, with the given label (None: no label) and the split ("train", "test" or "unused") of each."""
+
+    entries: list[Entry]
+    labels: list[Any]
+    splits: list[str]
+
+
+def assemble(pictures: Pictures, source: Path, reading: Reading, name: str) -> Loaded:
+    """The data set of the images that can be read, with its test part.
+
+    Args:
+        pictures: all image files.
+        source: the folder or manifest they come from, which has one cache for each image size.
+        reading: how to read them, and the classes, which must be known; the truth by id, for every file, for every row
+            that can be read, or in a CSV file.
+        name: what to call the data.
+
+    Raises:
+        InputError: a label that is no class, two files of one name, truth that does not fit, or too many files that
+            cannot be read.
+    """
+    entries, options = pictures.entries, reading.options
+    _check_names(entries)
+    decoded = decode_files(entries, source, options)
+    ids = [entries[position].id for position in decoded.kept]
+    split = np.array([pictures.splits[position] for position in decoded.kept])
+    given = [pictures.labels[position] for position in decoded.kept]
+    y, known = encode(given, unlabelled=options.unlabelled, classes=reading.classes, what=name, names=ids)
+    truth = reading.truth
+    if isinstance(truth, list) and len(truth) == len(entries):  # a column of the manifest, unreadable files included
+        truth = [truth[position] for position in decoded.kept]
+    train = np.flatnonzero(split == "train")
+    whole = Loaded(
+        x=decoded.rows,
+        y=y,
+        classes=known,
+        ids=ids,
+        augment=choose_augment(options.augment, decoded.rows.shape),
+        skipped=decoded.skipped,
+        name=name,
+    )
+    true = _true(ids, train, replace(reading, classes=known, truth=truth))
+    test = _part(whole, np.flatnonzero(split == "test"), true)
+    training = _part(whole, train, true)
+    if training is None:
+        raise InputError(f"{name}: none of the training images can be read.")
+    return replace(training, test=test, skipped=decoded.skipped)
+
+
+def _check_names(entries: Sequence[Entry]) -> None:
+    """InputError where two files have one name: one that is no UTF-8 may be written as another is called."""
+    seen: dict[str, Path] = {}
+    for entry in entries:
+        if seen.setdefault(entry.id, entry.path) != entry.path:
+            raise InputError(f"two files are both written {entry.id!r}: rename one of them.")
+
+
+def _part(whole: Loaded, rows: NDArray[np.int64], truth: Labels | None) -> Loaded | None:
+    if len(rows) == 0:
+        return None
+    return replace(
+        whole,
+        x=take(whole.x, rows),
+        y=whole.y[rows],
+        ids=[whole.ids[row] for row in rows],
+        truth=None if truth is None else truth[rows],
+        skipped=(),
+    )
+
+
+def _true(ids: list[str], train: NDArray[np.int64], reading: Reading) -> Labels | None:
+    """True labels of all rows: by id (mapping or CSV file), for every row, or for the training rows alone."""
+    truth, classes, options = reading.truth, reading.classes or (), reading.options
+    if truth is None:
+        return None
+    if isinstance(truth, str | Path):
+        truth = _truth_file(Path(truth))
+    if isinstance(truth, dict):
+        if not truth.keys() & set(ids):
+            raise InputError("none of the true labels belongs to a row: their ids must be the paths of the images.")
+        truth = [truth.get(name) for name in ids]
+    if isinstance(truth, Sequence) and len(truth) != len(ids) and len(truth) == len(train):
+        whole = np.full(len(ids), -1, dtype=np.int64)
+        known = true_indices(truth, len(train), classes, options)
+        assert known is not None
+        whole[train] = known
+        return whole
+    return true_indices(truth, len(ids), classes, options, ids)
+
+
+def _truth_file(path: Path) -> dict[Any, Any]:
+    table = read_table(path)
+    if not {"path", "label"} <= set(table.columns):
+        raise InputError(f"{path} needs columns path,label (it has {', '.join(table.columns)}).")
+    return dict(zip(table["path"], table_labels(table["label"]), strict=True))

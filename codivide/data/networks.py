@@ -1,0 +1,216 @@
+"""Texts or images to features by a network that somebody else trained and that stays as it is.
+
+Features are kept in the cache under a hash of the samples' content, and a second run reads them back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from codivide.core.errors import InputError
+from codivide.core.files import atomic
+from codivide.data.encoder import EncoderKind, Encoding, Takes
+from codivide.data.progress import progress_bar
+from codivide.data.rows import MemmapRows, Rows, TensorRows
+
+FORMAT = 1
+_BATCH = 64
+
+Features = Callable[[Any], Tensor]
+
+
+@dataclass(frozen=True)
+class Network:
+    """Where a network comes from.
+
+    Attributes:
+        open: from the name of an encoder and a device to a function that makes features ``[B, D]`` of a list of texts
+            or of uint8 images ``[B, C, H, W]``; ModuleNotFoundError where a package is missing, InputError where the
+            weights are.
+        version: what the features of a name depend on besides it: versions of packages, or sizes and times of files.
+        install: the commands that install what it needs.
+    """
+
+    open: Callable[[str, str], Features]
+    version: Callable[[str], list[str]]
+    install: str
+
+    def opened(self, name: str, device: str) -> Features:
+        """The function that makes features.
+
+        Raises:
+            InputError: a package or the weights are missing; it says how to get them.
+        """
+        try:
+            return self.open(name, device)
+        except ModuleNotFoundError as error:
+            raise InputError(f"encoder {name!r} needs {error.name}: {self.install}") from error
+
+
+class TextNet:
+    """A text model of transformers: the mean of the last layer over the words, divided by its length.
+
+    Args:
+        name: such as "minilm" or "hf:NAME".
+        network: what makes the features.
+    """
+
+    takes: Takes = "text"
+    shape: tuple[int, ...] = ()
+
+    def __init__(self, name: str, network: Network) -> None:
+        self.name = name
+        self.network = network
+
+    def encode(self, samples: Sequence[str], how: Encoding | None = None) -> Rows:
+        """Dense rows ``[N, D]``, read from the cache where the same texts were encoded before."""
+        encoding = how or Encoding()
+
+        def batches() -> Iterator[tuple[list[int], Tensor]]:
+            net = self.network.opened(self.name, encoding.device)
+            # Texts of like length share a batch: padding costs as much as words.
+            order = sorted(range(len(samples)), key=lambda row: (len(samples[row]), row))
+            for start in range(0, len(order), _BATCH):
+                rows = order[start : start + _BATCH]
+                yield rows, net([samples[row] for row in rows])
+
+        digest = hashlib.sha256()
+        for text in samples:
+            coded = text.encode()
+            digest.update(len(coded).to_bytes(8, "little") + coded)
+        return _cached(self, digest, len(samples), batches, encoding)
+
+    def header(self) -> dict[str, Any]:
+        """Nothing: the network stays where it is."""
+        return {}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """None."""
+        return {}
+
+
+class ImageNet:
+    """A network for images; they are resized to its input and the centre is cropped.
+
+    Args:
+        name: such as "efficientnet-lite0" or "timm:NAME".
+        shape: of the images that it was used on, ``(channels, height, width)``; new files are read in this shape.
+        network: what makes the features.
+    """
+
+    takes: Takes = "image"
+
+    def __init__(self, name: str, shape: tuple[int, ...], network: Network) -> None:
+        self.name = name
+        self.shape = shape
+        self.network = network
+
+    def encode(self, samples: Rows, how: Encoding | None = None) -> Rows:
+        """Dense rows ``[N, D]``, read from the cache where the same images were encoded before."""
+        encoding = how or Encoding()
+
+        def chunks(size: int) -> Iterator[Tensor]:
+            yield from torch.split(torch.arange(len(samples)), size)
+
+        def batches() -> Iterator[tuple[list[int], Tensor]]:
+            net = self.network.opened(self.name, encoding.device)
+            for ids in chunks(_BATCH):
+                yield ids.tolist(), net(samples[ids])
+
+        digest = hashlib.sha256(json.dumps(samples.shape).encode())
+        for ids in chunks(1024):
+            digest.update(np.ascontiguousarray(samples[ids].cpu().numpy()).data)
+        return _cached(self, digest, len(samples), batches, encoding)
+
+    def header(self) -> dict[str, Any]:
+        """Shape of the images."""
+        return {"shape": list(self.shape)}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """None."""
+        return {}
+
+
+def text_net(network: Network, *, rests: tuple[str, ...] = ("",)) -> EncoderKind:
+    """The line of ``ENCODERS`` of a network for texts."""
+    return EncoderKind(
+        "text",
+        lambda name, texts: TextNet(name, network),
+        lambda name, header, tensors: TextNet(name, network),
+        network.install,
+        rests,
+    )
+
+
+def image_net(network: Network, *, rests: tuple[str, ...] = ("",)) -> EncoderKind:
+    """The line of ``ENCODERS`` of a network for images."""
+    return EncoderKind(
+        "image",
+        lambda name, rows: ImageNet(name, rows.shape, network),
+        lambda name, header, tensors: ImageNet(name, tuple(header["shape"]), network),
+        network.install,
+        rests,
+    )
+
+
+def _cached(
+    encoder: TextNet | ImageNet,
+    digest: Any,
+    count: int,
+    batches: Callable[[], Iterator[tuple[list[int], Tensor]]],
+    how: Encoding,
+) -> Rows:
+    """Features of a network, from the cache or computed and kept there.
+
+    Args:
+        encoder: what computes them.
+        digest: of the content, to which the encoder's version is added.
+        count: number of rows.
+        batches: computes the features of one batch after the other; each says which rows it is of.
+        how: where the cache is.
+    """
+    name = encoder.name
+    digest.update(json.dumps([FORMAT, name, encoder.network.version(name)]).encode())
+    path = how.cache / f"{digest.hexdigest()[:32]}.features.npy"
+    kept = _read(path, count, how)
+    if kept is not None:
+        return kept
+    order: list[int] = []
+    parts = []
+    with progress_bar(shown=how.progress) as bar:
+        task = bar.add_task("encoding", total=count)
+        for rows, batch in batches():
+            order += rows
+            parts.append(batch.float().cpu())
+            bar.advance(task, len(batch))
+    computed = torch.cat(parts)
+    features = torch.empty_like(computed).index_copy_(0, torch.tensor(order), computed)
+    bad = ~torch.isfinite(features).all(1)
+    if bool(bad.any()):
+        raise InputError(f"encoder {name!r} gives features of row {int(bad.to(torch.uint8).argmax())} that are NaN.")
+    with contextlib.suppress(OSError):  # a full disk or a folder that cannot be written: the features are here anyway
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic(path) as aside, open(aside, "wb") as file:
+            np.save(file, features.numpy(), allow_pickle=False)
+    return TensorRows(features)
+
+
+def _read(path: Path, count: int, how: Encoding) -> Rows | None:
+    """Features that were kept, or None where there are none or they are damaged."""
+    try:
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    if found.ndim != 2 or len(found) != count or found.dtype != np.float32:
+        return None
+    return MemmapRows(found) if found.nbytes > how.cache_limit else TensorRows(torch.from_numpy(np.array(found)))

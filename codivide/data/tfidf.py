@@ -1,0 +1,110 @@
+"""Texts to word counts: term frequency times inverse document frequency."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from codivide.core.errors import InputError
+from codivide.data.encoder import Encoding, Takes
+from codivide.data.rows import Rows, SparseRows
+
+PAIRS_FROM = 1000  # texts from which on a word must come twice to count: what comes once can only be memorised
+_MOST_TERMS = 50_000
+
+
+class Tfidf:
+    """Term frequency times inverse document frequency, rows of length 1: ``(1 + log tf) (1 + log (1 + n)/(1 + df))``.
+
+    Args:
+        name: "tfidf" or "tfidf:char".
+        parts: a vocabulary (terms by column) and the weight of each term, for every kind of term.
+    """
+
+    takes: Takes = "text"
+    shape: tuple[int, ...] = ()
+
+    def __init__(self, name: str, parts: Sequence[tuple[list[str], NDArray[np.float32]]]) -> None:
+        self.name = name
+        self.parts = list(parts)
+        self._vectorizers = [
+            _vectorizer(kind, vocabulary=terms) for kind, (terms, _) in zip(_kinds(name), self.parts, strict=True)
+        ]
+        for vectorizer, (_, weights) in zip(self._vectorizers, self.parts, strict=True):
+            vectorizer.idf_ = weights
+
+    @classmethod
+    def fit(cls, name: str, texts: Sequence[str]) -> Tfidf:
+        """The vocabulary of some texts: at most 50,000 terms of each kind, the most frequent ones.
+
+        Raises:
+            InputError: no text holds a word of two letters.
+        """
+        fewest = 2 if len(texts) >= PAIRS_FROM else 1
+        parts = []
+        for kind in _kinds(name):
+            for least in sorted({fewest, 1}, reverse=True):
+                try:
+                    found = _vectorizer(kind, min_df=least, max_features=_MOST_TERMS).fit(texts)
+                except ValueError:  # an empty vocabulary
+                    continue
+                break
+            else:
+                raise InputError(
+                    "none of the texts holds a word of at least two letters or digits: there is nothing to learn from."
+                )
+            parts.append((found.get_feature_names_out().tolist(), found.idf_.astype(np.float32)))
+        return cls(name, parts)
+
+    @classmethod
+    def restore(cls, name: str, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Tfidf:
+        """The encoder that gave these tensors.
+
+        Raises:
+            KeyError: a tensor is missing.
+            ValueError: the vocabulary is damaged.
+        """
+        parts = []
+        for index in range(len(_kinds(name))):
+            terms = json.loads(tensors[f"terms.{index}"].numpy().tobytes())
+            parts.append((terms, tensors[f"weights.{index}"].numpy()))
+        return cls(name, parts)
+
+    def encode(self, samples: Sequence[str], how: Encoding | None = None) -> Rows:
+        """Sparse rows ``[N, terms]``; texts without a known word are rows of zeros."""
+        from scipy import sparse
+
+        parts = [vectorizer.transform(samples) for vectorizer in self._vectorizers]
+        joined = sparse.csr_matrix(sparse.hstack(parts, format="csr"), dtype=np.float32)
+        joined.data *= np.float32(1 / np.sqrt(len(parts)))  # every kind of terms has the same weight
+        return SparseRows(joined)
+
+    def header(self) -> dict[str, Any]:
+        """Nothing: all that there is are tensors."""
+        return {}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """For each kind of term, the vocabulary as UTF-8 bytes of a JSON list, and the weights."""
+        found: dict[str, Tensor] = {}
+        for index, (terms, weights) in enumerate(self.parts):
+            text = json.dumps(terms, ensure_ascii=True).encode()
+            found[f"terms.{index}"] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+            found[f"weights.{index}"] = torch.from_numpy(weights)
+        return found
+
+
+def _kinds(name: str) -> tuple[str, ...]:
+    return ("word", "char_wb") if name == "tfidf:char" else ("word",)
+
+
+def _vectorizer(kind: str, **settings: Any) -> Any:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    span = (1, 2) if kind == "word" else (2, 4)
+    return TfidfVectorizer(analyzer=kind, ngram_range=span, sublinear_tf=True, dtype=np.float32, **settings)
