@@ -34,6 +34,7 @@ from codivide.noise.clean_prob import combined
 from codivide.noise.learning_curves import memorises
 from codivide.runs import label_table
 from codivide.runs.folder import CHECKPOINT
+from codivide.training.checkpoint import Checkpoint
 from codivide.training.loop import train
 from tests import toys
 
@@ -309,7 +310,14 @@ def test_epochs_in_which_nothing_is_learned_write_no_checkpoint(tmp_path):
                 raise _KilledError
             return {}
 
-        return train(CrossEntropy(last_epoch=2), toys.toy().data, toys.build, toys.plan(6), watch, path, stop is None)
+        return train(
+            CrossEntropy(last_epoch=2),
+            toys.toy().data,
+            toys.build,
+            toys.plan(6),
+            watch=watch,
+            checkpoint=Checkpoint(path, resume=stop is None),
+        )
 
     times: list[int] = []
     with pytest.raises(_KilledError):

@@ -197,7 +197,9 @@ def test_mixmatch_mixes_every_row_with_one_of_the_whole_batch():
     x_views = [torch.randn(3, 2) for _ in range(2)]
     u_views = [torch.randn(4, 2) for _ in range(2)]
     x_target, u_target = random_probs(3, 3).float(), random_probs(4, 3, 1).float()
-    mixed = mixmatch.mixmatch(x_views, x_target, u_views, u_target, 4.0, torch.Generator().manual_seed(7))
+    mixed = mixmatch.mixmatch(
+        x_views, x_target, u_views, u_target, alpha=4.0, generator=torch.Generator().manual_seed(7)
+    )
     generator = torch.Generator().manual_seed(7)
     share = mixmatch.mix_share(4.0, generator)
     order = torch.randperm(14, generator=generator)

@@ -14,6 +14,7 @@ from sklearn.base import clone
 from codivide import NoisyLabelClassifier, train
 from codivide.cli.flags import described
 from codivide.methods import METHODS
+from codivide.training.checkpoint import Checkpoint
 from codivide.training.run import Data, Run
 from tests import toys
 
@@ -66,8 +67,8 @@ def test_resume_is_the_straight_run(name, tmp_path):
         path = tmp_path / f"{stop_after}.safetensors"
         problem = toys.toy()
         with pytest.raises(Stop):
-            train(quick(name), problem.data, toys.build, toys.plan(5), stop, path)
-        resumed = train(quick(name), problem.data, toys.build, toys.plan(5), None, path, resume=True)
+            train(quick(name), problem.data, toys.build, toys.plan(5), watch=stop, checkpoint=Checkpoint(path))
+        resumed = train(quick(name), problem.data, toys.build, toys.plan(5), checkpoint=Checkpoint(path, resume=True))
         assert toys.same(toys.state(straight), toys.state(resumed)) == []
 
 

@@ -44,7 +44,7 @@ def computes_bf16(device: torch.device) -> bool:
     return False
 
 
-def resolve_precision(precision: str, device: torch.device, images: bool) -> Literal["bf16", "fp32"]:
+def resolve_precision(precision: str, device: torch.device, *, images: bool) -> Literal["bf16", "fp32"]:
     """What "auto" stands for: bf16 for images where the chip has it (small tables gain nothing from it)."""
     if precision == "auto":
         return "bf16" if images and computes_bf16(device) else "fp32"

@@ -112,11 +112,11 @@ class SemiSupervised(Method):
     @torch.no_grad()
     def look(self, run: Run) -> None:
         """Keep the cross-entropy of every labelled sample as it is, for methods that train on mixtures."""
-        run.mode(0, False)
+        run.mode(0, training=False)
         for ids in torch.split((run.data.y >= 0).nonzero().flatten().cpu(), run.plan.evaluation_batch):
             batch = run.fetch(ids, ("plain",))
             run.observe(batch, run.logits(0, batch.x[0]))
-        run.mode(0, True)
+        run.mode(0, training=True)
 
     def decay(self, run: Run) -> float:
         """The plan's decay of the weight average, smaller at first."""

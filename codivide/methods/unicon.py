@@ -120,7 +120,7 @@ class UNICON(WarmUp):
         weight = torch.where(divergence < 0.5, 1.0, 1 - divergence)
         given = targets.one_hot(known.y, target_u.shape[1])
         target_x = mixmatch.refine(given, weight, own[2:], self.temperature)
-        mixed = mixmatch.mixmatch(known.x[2:], target_x, unknown.x[2:], target_u, self.alpha, run.gen)
+        mixed = mixmatch.mixmatch(known.x[2:], target_x, unknown.x[2:], target_u, alpha=self.alpha, generator=run.gen)
         parts = mixmatch.mixmatch_loss(run.logits(i, mixed.x), mixed, self.prior)
         loss = parts.labelled + parts.prior
         run.log(loss=parts.labelled)

@@ -75,7 +75,9 @@ class VAT(SemiSupervised):
         radius = self.radius(x)
         probe = radius / 10 if self.xi is None else self.xi
         with layers.steady(net):
-            return mixmatch.adversarial(net, x, radius, probe, run.gen, self.iterations)
+            return mixmatch.adversarial(
+                net, x, radius=radius, probe=probe, generator=run.gen, iterations=self.iterations
+            )
 
     def radius(self, x: Tensor) -> float:
         """Eps for inputs like these."""

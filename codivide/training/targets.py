@@ -198,7 +198,7 @@ def label_prob(rows: Tensor, labels: Tensor) -> Tensor:
     return share.clamp(0, 1).masked_fill(labels < 0, torch.nan)
 
 
-def bootstrap_loss(logits: Tensor, labels: Tensor, beta: float, hard: bool) -> Tensor:
+def bootstrap_loss(logits: Tensor, labels: Tensor, beta: float, *, hard: bool) -> Tensor:
     """Cross-entropy of each sample against its label mixed with the prediction, ``[B]`` (Reed et al. 2015).
 
     ``H(beta y + (1 - beta) q, p)`` with ``q = p`` (soft) or ``q = z``, the one-hot argmax of p (hard). The soft
@@ -225,7 +225,8 @@ def symmetric_divergence(first: Tensor, second: Tensor) -> Tensor:
         first: logits ``[B, C]`` of p.
         second: logits ``[B, C]`` of q.
     """
-    log_p, log_q = functional.log_softmax(first.float(), dim=1), functional.log_softmax(second.float(), dim=1)
+    log_p = functional.log_softmax(first.float(), dim=1)
+    log_q = functional.log_softmax(second.float(), dim=1)
     return ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(dim=1)
 
 
