@@ -182,7 +182,7 @@ def test_hold_out_judges_by_given_labels_only():
 
 def test_tune_chooses_the_best_agreement_with_noisy_labels(tmp_path):
     grid = runner.read_grid(["plan.lr=0.000001,0.05"])
-    path = runner.tune(QUICK, grid, 0, tmp_path / "results", tmp_path / "runs")
+    path = runner.tune(QUICK, grid, 0, results=tmp_path / "results", runs=tmp_path / "runs")
     record = json.loads(path.read_text())
     assert record["chosen"] == {"plan.lr": 0.05}
     assert record["held_out"] == 20
