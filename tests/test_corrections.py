@@ -38,7 +38,7 @@ HOSTILE = [
     "'",
     "x" * 10_000,
 ]
-every_method = pytest.mark.parametrize("name", METHODS)
+every_method = pytest.mark.parametrize("name", [name for name, cls in METHODS.items() if cls.trains])
 
 
 # The file

@@ -21,6 +21,7 @@ class Auto(Method):
             learned in its second half, from 1 to 20; None: 4, or 1 where the number of epochs was given.
     """
 
+    trains: ClassVar[bool] = False
     paper: ClassVar[str] = "-"
     summary: ClassVar[str] = "estimate the noise, then choose method and settings (default)"
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {

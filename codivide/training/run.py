@@ -11,19 +11,19 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from codivide.core.device import autocast, defers, onto
-from codivide.core.errors import InputError, TrainingWarning, check_values
-from codivide.core.types import AUTO
+from codivide.core.errors import InputError, TrainingWarning
 from codivide.data.rows import Rows, TensorRows
 from codivide.data.views import View
 from codivide.noise import mixtures
 from codivide.training import layers
+from codivide.training.algorithm import Algorithm
 from codivide.training.plan import Plan, learning_rate
 from codivide.training.targets import sample_loss
 
@@ -63,38 +63,15 @@ class Batch(NamedTuple):
 
 
 @dataclass
-class Method:
-    """One algorithm: its fields are the hyper-parameters, ``epoch`` is the algorithm box.
+class Method(Algorithm):
+    """An algorithm that trains networks: its fields are the hyper-parameters, ``epoch`` is the algorithm box.
 
     Subclass at one of three sizes: a loss (override ``loss``), a joint rule over several networks, or
     measure-divide-learn (override ``epoch``).
     """
 
+    trains: ClassVar[bool] = True
     nets: ClassVar[int] = 1
-    semi_supervised: ClassVar[bool] = False  # whether it is made for data of which most have no label
-    sets_aside: ClassVar[bool] = False  # whether labels that look wrong are no targets, and so are not memorised
-    paper: ClassVar[str] = ""
-    summary: ClassVar[str] = ""
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {}  # least and most value of a hyper-parameter
-    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # the words that a hyper-parameter knows
-    automatic: ClassVar[Mapping[str, Any]] = {}  # what may be "auto", with the paper's value
-    settings: ClassVar[Mapping[str, Any]] = {}  # fields of the plan that the method wants unless told otherwise
-
-    def __post_init__(self) -> None:
-        check_values(self, self.limits, self.choices, self.unsettled())
-
-    def setting(self, name: str) -> Any:
-        """A hyper-parameter; the paper's value where it is "auto" and nothing has been chosen."""
-        value = getattr(self, name)
-        return self.automatic[name] if value == AUTO and name in self.automatic else value
-
-    def unsettled(self) -> tuple[str, ...]:
-        """The hyper-parameters that are still "auto"."""
-        return tuple(name for name in self.automatic if getattr(self, name) == AUTO)
-
-    def settled(self, **chosen: Any) -> Self:
-        """The method without "auto": what is chosen, else the paper's value; what is not "auto" stays."""
-        return replace(self, **{name: chosen.get(name, self.automatic[name]) for name in self.unsettled()})
 
     def count(self) -> int:
         """How many networks a run has: ``nets``, unless a hyper-parameter says otherwise."""
