@@ -38,11 +38,18 @@ class SemiSupervised(Method):
 
     semi_supervised: ClassVar[bool] = True
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {
-        **{"steps": (1, math.inf), "ratio": (1, 99), "weight": (0, math.inf), "rampup": (0, 1)},
+        "steps": (1, math.inf),
+        "ratio": (1, 99),
+        "weight": (0, math.inf),
+        "rampup": (0, 1),
     }
     settings: ClassVar[Mapping[str, Any]] = {
-        **{"optimizer": "adamw", "lr": 0.002, "weight_decay": 0.02, "decayed": "kernels"},
-        **{"schedule": "constant", "average": 0.999},
+        "optimizer": "adamw",
+        "lr": 0.002,
+        "weight_decay": 0.02,
+        "decayed": "kernels",
+        "schedule": "constant",
+        "average": 0.999,
     }
 
     steps: int | None = None
@@ -77,7 +84,8 @@ class SemiSupervised(Method):
     def check(self, run: Run, labelled: Tensor) -> None:
         """Warn of what can hardly work."""
         count = torch.bincount(run.data.y[labelled], minlength=len(run.data.classes))
-        total, missing = int(count.sum()), int((count == 0).sum())
+        total = int(count.sum())
+        missing = int((count == 0).sum())
         if total < len(count):
             run.warn("labels", f"{total} labels for {len(count)} classes; what has no label cannot be learned")
         elif missing:

@@ -65,11 +65,14 @@ class DivideMix(Dividing):
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {
         **Dividing.limits,
         **dict.fromkeys(("confidence_penalty", "alpha", "lambda_u", "rampup", "prior"), (0, math.inf)),
-        **{"augmentations": (1, 9), "guess_augmentations": (1, 9), "temperature": (1e-3, 99)},
+        "augmentations": (1, 9),
+        "guess_augmentations": (1, 9),
+        "temperature": (1e-3, 99),
     }
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {
         **Dividing.choices,
-        **{"guess_view": VIEWS, "learning_view": ("same", *VIEWS)},
+        "guess_view": VIEWS,
+        "learning_view": ("same", *VIEWS),
     }
 
     warmup: int | Auto | None = AUTO

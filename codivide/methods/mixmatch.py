@@ -45,7 +45,10 @@ class MixMatch(SemiSupervised):
     summary: ClassVar[str] = "semi-supervised: guess over views, sharpen, mix"
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {
         **SemiSupervised.limits,
-        **{"rampup_images": (0, math.inf), "augmentations": (1, 9), "temperature": (1e-3, 99), "alpha": (0, 1e6)},
+        "rampup_images": (0, math.inf),
+        "augmentations": (1, 9),
+        "temperature": (1e-3, 99),
+        "alpha": (0, 1e6),
     }
 
     weight: float = 75.0

@@ -59,7 +59,9 @@ class ProMix(WarmUp):
         **WarmUp.limits,
         **dict.fromkeys(("rampup", "agreement", "alpha", "lambda_u"), (0, math.inf)),
         **dict.fromkeys(("rho_start", "rho", "tau", "agreement_share", "momentum"), (0, 1)),
-        **{"debias_loss": (0, 99), "debias_guess": (0, 99), "temperature": (1e-3, 99)},
+        "debias_loss": (0, 99),
+        "debias_guess": (0, 99),
+        "temperature": (1e-3, 99),
     }
 
     rho_start: float = 0.5

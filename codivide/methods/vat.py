@@ -51,7 +51,10 @@ class VAT(SemiSupervised):
     summary: ClassVar[str] = "semi-supervised: smooth along the most sensitive direction"
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {
         **SemiSupervised.limits,
-        **{"eps": (0, math.inf), "xi": (1e-9, math.inf), "iterations": (0, 99), "entropy": (0, math.inf)},
+        "eps": (0, math.inf),
+        "xi": (1e-9, math.inf),
+        "iterations": (0, 99),
+        "entropy": (0, math.inf),
     }
 
     weight: float = 0.3

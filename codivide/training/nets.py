@@ -144,7 +144,8 @@ def small_cnn(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet
     of 32 pixels leaves it at 16, which is what makes the net quick: a layer at full size costs more time in
     BatchNorm and ReLU than in its convolution. Channels are multiples of 32 for the bf16 kernels.
     """
-    size, stride = max(shape[1:]), 1
+    size = max(shape[1:])
+    stride = 1
     while size // stride > (16 if stride == 1 else 32):
         stride *= 2
     if stride == 1:
@@ -165,7 +166,8 @@ def airbench(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
     Two and a half times the work of ``small_cnn``, and more accurate. Its whitening, initial weights and
     frozen scales are left out, so that every optimizer here trains it. The stem brings an image to at most 32 pixels.
     """
-    size, stride = max(shape[1:]), 1
+    size = max(shape[1:])
+    stride = 1
     while size // stride > 32:
         stride *= 2
     stem = nn.Sequential(nn.Conv2d(shape[0], 24, 2 * stride, stride, stride // 2), nn.GELU())
@@ -239,7 +241,8 @@ def wrn_28_10(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet
 
 def densenet_bc_190(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
     """DenseNet-BC-190 with growth 40 (Huang et al. 2017): three blocks of 31 layers, halved in between."""
-    growth, depth = 40, 31
+    growth = 40
+    depth = 31
     width = 2 * growth
     stages: list[nn.Module] = [nn.Conv2d(shape[0], width, 3, padding=1, bias=False)]
     for block in range(3):
