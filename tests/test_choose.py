@@ -284,9 +284,10 @@ def test_auto_settings_are_the_papers_where_nothing_chooses():
     assert not toys.same(toys.state(run), toys.state(fixed))
 
 
-def test_auto_itself_cannot_be_trained():
-    with pytest.raises(InputError, match=r"codivide\.fit\.choose_run"):
-        train(Auto(), toys.toy().data, toys.build, toys.plan(2))
+@pytest.mark.parametrize("name", [name for name, cls in METHODS.items() if not cls.trains])
+def test_what_trains_no_network_of_its_own_is_refused(name):
+    with pytest.raises(InputError, match="trains no network of its own; give it to NoisyLabelClassifier"):
+        train(METHODS[name](), toys.toy().data, toys.build, toys.plan(2))
 
 
 def test_no_recipe_of_a_paper_is_automatic():

@@ -262,6 +262,10 @@ def test_precision_auto_is_for_images_only():
     assert resolve_precision("auto", cpu, images=False) == "fp32"
     assert resolve_precision("bf16", cpu, images=False) == "bf16"
     assert resolve_precision("fp32", cpu, images=True) == "fp32"
+    mps = torch.device("mps")
+    assert resolve_precision("auto", mps, images=True) == "fp32"
+    with pytest.raises(InputError, match="mps"):
+        resolve_precision("bf16", mps, images=True)
 
 
 def test_bf16_runs_in_bf16_and_keeps_parameters_and_logits_in_float32():

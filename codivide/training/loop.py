@@ -40,9 +40,12 @@ def train(
         deadline: of ``time.monotonic()``; epochs that would begin after it are left out, and the run says so.
 
     Raises:
-        InputError: fewer than two labelled samples, a confirmed sample without a label, a checkpoint of another run,
-            or an epoch without one finite loss.
+        InputError: a method that trains no network, fewer than two labelled samples, a confirmed sample without a
+            label, a checkpoint of another run, or an epoch without one finite loss.
     """
+    if not method.trains:
+        name = type(method).__name__
+        raise InputError(f"{name} trains no network of its own; give it to NoisyLabelClassifier or `codivide fit`")
     method = method.settled()
     device = resolve_device(plan.device)
     data = _placed(data, device)
