@@ -145,7 +145,7 @@ def test_a_folder_is_gone_on_with_to_the_same_end(name, tmp_path):
             if len(seen) == kill:
                 raise Stop
 
-        return execute(job, loaded, folder, begun(folder), lambda name, epochs: progress)
+        return execute(job, loaded, folder, resume=begun(folder), begin=lambda name, epochs: progress)
 
     def state(outcome):
         prob = torch.tensor(outcome.table["clean_prob"].to_numpy(), dtype=torch.float64)
