@@ -237,9 +237,9 @@ def test_a_run_goes_on_where_numbers_are_read_late(monkeypatch, tmp_path):
     settings = {"average": 0.9, "freeze": 1}
     straight = train(method, data, toys.build, toys.plan(**settings))
     with pytest.raises(KeyboardInterrupt):
-        train(method, data, toys.build, toys.plan(**settings), _stop_in(2), path)
+        train(method, data, toys.build, toys.plan(**settings), watch=_stop_in(2), checkpoint=Checkpoint(path))
     monkeypatch.setattr(codivide.training.run, "defers", lambda device: True)
-    resumed = train(method, data, toys.build, toys.plan(**settings), None, path, resume=True)
+    resumed = train(method, data, toys.build, toys.plan(**settings), checkpoint=Checkpoint(path, resume=True))
     for name, value in toys.state(straight).items():
         assert torch.allclose(toys.state(resumed)[name].float(), value.float(), atol=1e-4), name
 
