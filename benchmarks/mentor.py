@@ -44,7 +44,7 @@ def main() -> None:
     name = nets.auto(loaded.x.shape, resolve_device(plan.device)) if args.net == "auto" else args.net
     data = Data(loaded.x, torch.from_numpy(loaded.y), loaded.classes, fit_views(loaded.x, loaded.augment).views())
     recorder = Recorder(torch.from_numpy(loaded.truth))
-    train(method, data, lambda: nets.build(name, loaded.x.shape, len(loaded.classes)), plan, recorder)
+    train(method, data, lambda: nets.build(name, loaded.x.shape, len(loaded.classes)), plan, watch=recorder)
     mentor = recorder.fit(seed=args.seed)
     mentor.save(args.out)
     clean, rows = recorder.targets[-1] > 0, recorder.tables[-1]

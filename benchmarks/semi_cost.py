@@ -52,7 +52,7 @@ def main() -> None:
     given = np.full(4000, -1)
     given[:100] = np.arange(100) % 10
     loaded = load(rng.integers(0, 256, (len(given), 32, 32, 3), dtype=np.uint8), given)
-    names = [SUPERVISED, *(name for name, cls in METHODS.items() if getattr(cls, "semi_supervised", False))]
+    names = [SUPERVISED, *(name for name, cls in METHODS.items() if cls.semi_supervised)]
     runs = {name: start(name, loaded, args.net, args.steps, args.batch) for name in dict.fromkeys(names)}
     spent: dict[str, list[float]] = {name: [] for name in runs}
     for turn in range(args.rounds + 1):  # the first warms everything up

@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from codivide.noise.report import NoiseReport
     from codivide.runs.model import Model
     from codivide.runs.model import load as load_model
+    from codivide.training.checkpoint import Checkpoint
     from codivide.training.loop import train
     from codivide.training.plan import Plan
     from codivide.training.run import Batch, Data, Method, Run
 
 _HOME = {
     "Batch": "training.run",
+    "Checkpoint": "training.checkpoint",
     "Data": "training.run",
     "FeatureModel": "methods.features.model",
     "Features": "methods.features.options",
@@ -51,6 +53,7 @@ _NAMED_THERE = {"load_model": "load"}
 __all__ = [
     "METHODS",
     "Batch",
+    "Checkpoint",
     "Data",
     "FeatureModel",
     "Features",

@@ -33,13 +33,13 @@ def naive(logits: np.ndarray, labels: list[int], beta: float, hard: bool) -> lis
 @pytest.mark.parametrize("hard", [True, False])
 @pytest.mark.parametrize("beta", [0.0, 0.3, 0.8, 1.0])
 def test_the_loss_is_the_equation(hard, beta):
-    got = targets.bootstrap_loss(some_logits(), LABELS, beta, hard)
+    got = targets.bootstrap_loss(some_logits(), LABELS, beta, hard=hard)
     assert got.tolist() == pytest.approx(naive(some_logits().numpy(), LABELS.tolist(), beta, hard), rel=1e-5)
 
 
 @pytest.mark.parametrize("hard", [True, False])
 def test_beta_one_is_cross_entropy(hard):
-    got = targets.bootstrap_loss(some_logits(), LABELS, 1.0, hard)
+    got = targets.bootstrap_loss(some_logits(), LABELS, 1.0, hard=hard)
     assert torch.allclose(got, targets.sample_loss(some_logits(), LABELS))
 
 
@@ -53,7 +53,7 @@ def test_the_soft_target_carries_a_gradient_and_the_term_is_the_entropy():
     entropy = -(log_p.exp() * log_p).sum(1)
     whole = beta * targets.sample_loss(logits, LABELS) + (1 - beta) * entropy
     expected = gradient(whole, logits)
-    got = gradient(targets.bootstrap_loss(logits, LABELS, beta, False), logits)
+    got = gradient(targets.bootstrap_loss(logits, LABELS, beta, hard=False), logits)
     assert torch.allclose(got, expected, atol=1e-6)
     p = torch.softmax(logits.detach(), 1)  # by hand: beta (p - y) - (1 - beta) p (log p + H)
     by_hand = beta * (p - torch.eye(4)[LABELS]) - (1 - beta) * p * (p.log() + entropy.detach().unsqueeze(1))
@@ -67,7 +67,7 @@ def test_a_constant_soft_target_would_be_cross_entropy_times_beta():
     constant = gradient(-(target * torch.log_softmax(logits, 1)).sum(1), logits)
     plain = gradient(targets.sample_loss(logits, LABELS), logits)
     assert torch.allclose(constant, beta * plain, atol=1e-6)
-    soft = gradient(targets.bootstrap_loss(logits, LABELS, beta, False), logits)
+    soft = gradient(targets.bootstrap_loss(logits, LABELS, beta, hard=False), logits)
     assert (soft - constant).abs().max() > 0.01
 
 
@@ -75,14 +75,14 @@ def test_the_hard_gradient_is_p_minus_the_mixed_target():
     logits = some_logits().requires_grad_()
     p = torch.softmax(some_logits(), 1)
     target = 0.7 * torch.eye(4)[LABELS] + 0.3 * torch.eye(4)[p.argmax(1)]
-    got = gradient(targets.bootstrap_loss(logits, LABELS, 0.7, True), logits)
+    got = gradient(targets.bootstrap_loss(logits, LABELS, 0.7, hard=True), logits)
     assert torch.allclose(got, p - target, atol=1e-6)
 
 
 @pytest.mark.parametrize("hard", [True, False])
 def test_gradients_stay_finite_for_certain_predictions(hard):
     logits = torch.tensor([[300.0, -300.0, 0.0], [-1e4, 1e4, 0.0]], requires_grad=True)
-    loss = targets.bootstrap_loss(logits, torch.tensor([1, 0]), 0.8, hard)
+    loss = targets.bootstrap_loss(logits, torch.tensor([1, 0]), 0.8, hard=hard)
     assert torch.isfinite(loss).all()
     assert torch.isfinite(gradient(loss, logits)).all()
 

@@ -34,6 +34,7 @@ from codivide.noise.clean_prob import combined
 from codivide.noise.learning_curves import memorises
 from codivide.runs import label_table
 from codivide.runs.folder import CHECKPOINT
+from codivide.training.checkpoint import Checkpoint
 from codivide.training.loop import train
 from tests import toys
 
@@ -283,9 +284,10 @@ def test_auto_settings_are_the_papers_where_nothing_chooses():
     assert not toys.same(toys.state(run), toys.state(fixed))
 
 
-def test_auto_itself_cannot_be_trained():
-    with pytest.raises(InputError, match=r"codivide\.fit\.choose_run"):
-        train(Auto(), toys.toy().data, toys.build, toys.plan(2))
+@pytest.mark.parametrize("name", [name for name, cls in METHODS.items() if not cls.trains])
+def test_what_trains_no_network_of_its_own_is_refused(name):
+    with pytest.raises(InputError, match="trains no network of its own; give it to NoisyLabelClassifier"):
+        train(METHODS[name](), toys.toy().data, toys.build, toys.plan(2))
 
 
 def test_no_recipe_of_a_paper_is_automatic():
@@ -309,7 +311,14 @@ def test_epochs_in_which_nothing_is_learned_write_no_checkpoint(tmp_path):
                 raise _KilledError
             return {}
 
-        return train(CrossEntropy(last_epoch=2), toys.toy().data, toys.build, toys.plan(6), watch, path, stop is None)
+        return train(
+            CrossEntropy(last_epoch=2),
+            toys.toy().data,
+            toys.build,
+            toys.plan(6),
+            watch=watch,
+            checkpoint=Checkpoint(path, resume=stop is None),
+        )
 
     times: list[int] = []
     with pytest.raises(_KilledError):

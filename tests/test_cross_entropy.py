@@ -12,6 +12,7 @@ from codivide.methods import METHODS
 from codivide.methods.cross_entropy import stratified
 from codivide.noise import mixtures
 from codivide.training import targets
+from codivide.training.checkpoint import Checkpoint
 from tests import toys
 
 CrossEntropy = METHODS["cross_entropy"]
@@ -132,7 +133,7 @@ def test_the_best_noisy_epoch_is_kept(average):
         states.append({k: v.clone() for k, v in net.state_dict().items()})
         accuracies.append(float(agreed.float().mean()))
 
-    run = train(method, problem.data, toys.build, toys.plan(12, average=average), watch)
+    run = train(method, problem.data, toys.build, toys.plan(12, average=average), watch=watch)
     assert [row["validation_accuracy"] for row in run.history] == pytest.approx(accuracies)
     best = accuracies.index(max(accuracies))
     assert best != len(accuracies) - 1  # else this test would see nothing
@@ -190,8 +191,8 @@ def test_early_stopping_resumes_bit_for_bit(tmp_path, stop_after, patience):
 
     path = tmp_path / "run.safetensors"
     with pytest.raises(Stop):
-        train(method, problem.data, toys.build, toys.plan(6), stop, path)
-    resumed = train(method, problem.data, toys.build, toys.plan(6), None, path, resume=True)
+        train(method, problem.data, toys.build, toys.plan(6), watch=stop, checkpoint=Checkpoint(path))
+    resumed = train(method, problem.data, toys.build, toys.plan(6), checkpoint=Checkpoint(path, resume=True))
     assert toys.same(everything(straight), everything(resumed)) == []
     clock = {"seconds"}
     assert [{k: v for k, v in row.items() if k not in clock} for row in straight.history] == [

@@ -12,6 +12,7 @@ from codivide.methods import DivideMix
 from codivide.noise import mixtures
 from codivide.training import mixmatch as semi
 from codivide.training import targets as maths
+from codivide.training.checkpoint import Checkpoint
 from tests import toys
 
 
@@ -240,14 +241,14 @@ def spy_on_guesses(monkeypatch, run):
     asked, mixed = [], []
     probs, mixmatch = run.probs, semi.mixmatch
 
-    def spy_probs(i, views, training=False, average=False):
-        answer = probs(i, views, training, average)
+    def spy_probs(i, views, *, training=False, average=False):
+        answer = probs(i, views, training=training, average=average)
         asked.append((i, views, training, average, answer))
         return answer
 
-    def spy_mixmatch(*words):
-        mixed.append(words)
-        return mixmatch(*words)
+    def spy_mixmatch(*parts, **settings):
+        mixed.append(parts)
+        return mixmatch(*parts, **settings)
 
     monkeypatch.setattr(run, "probs", spy_probs)
     monkeypatch.setattr(semi, "mixmatch", spy_mixmatch)
@@ -333,10 +334,10 @@ def test_each_view_reaches_what_it_is_for_and_nothing_else(variant, warmed, gues
     seen = {}
     logits = run.logits
 
-    def spy(i, x, average=False):
+    def spy(i, x, *, average=False):
         kind = "learned" if torch.is_grad_enabled() else "guessed" if run.nets[i].training else "evaluated"
         seen.setdefault((run.epoch, kind), set()).update(x.unique().tolist())
-        return logits(i, x, average)
+        return logits(i, x, average=average)
 
     monkeypatch.setattr(run, "logits", spy)
     method.epoch(run)
@@ -370,7 +371,7 @@ def test_wrong_events_count_every_epoch_from_the_first_on(division, monkeypatch)
     run = start(method, problem)
     wrong, logits = np.zeros(90), run.logits
     observed = []
-    monkeypatch.setattr(run, "logits", lambda i, x, *other: observed.append(logits(i, x, *other)) or observed[-1])
+    monkeypatch.setattr(run, "logits", lambda i, x, **other: observed.append(logits(i, x, **other)) or observed[-1])
     for run.epoch in (0, 1):
         for batch in run.batches(run.data.y >= 0):
             method.loss(run, 0, batch)
@@ -455,8 +456,8 @@ def test_variants_resume_bit_for_bit(variant, tmp_path):
 
     straight = train(method, problem.data, toys.build, plan)
     with pytest.raises(KeyboardInterrupt):
-        train(method, problem.data, toys.build, plan, stop, path)
-    resumed = train(method, problem.data, toys.build, plan, None, path, resume=True)
+        train(method, problem.data, toys.build, plan, watch=stop, checkpoint=Checkpoint(path))
+    resumed = train(method, problem.data, toys.build, plan, checkpoint=Checkpoint(path, resume=True))
     assert toys.same(toys.state(straight), toys.state(resumed)) == []
 
 

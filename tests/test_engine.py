@@ -17,7 +17,7 @@ from codivide.data.rows import TensorRows
 from codivide.fit.job import default_plan
 from codivide.methods import METHODS
 from codivide.training import layers, nets, targets
-from codivide.training.checkpoint import read_header
+from codivide.training.checkpoint import Checkpoint, read_header
 from codivide.training.plan import learning_rate
 from codivide.training.run import Data, Method
 from tests import toys
@@ -237,9 +237,9 @@ def test_a_run_goes_on_where_numbers_are_read_late(monkeypatch, tmp_path):
     settings = {"average": 0.9, "freeze": 1}
     straight = train(method, data, toys.build, toys.plan(**settings))
     with pytest.raises(KeyboardInterrupt):
-        train(method, data, toys.build, toys.plan(**settings), _stop_in(2), path)
+        train(method, data, toys.build, toys.plan(**settings), watch=_stop_in(2), checkpoint=Checkpoint(path))
     monkeypatch.setattr(codivide.training.run, "defers", lambda device: True)
-    resumed = train(method, data, toys.build, toys.plan(**settings), None, path, resume=True)
+    resumed = train(method, data, toys.build, toys.plan(**settings), checkpoint=Checkpoint(path, resume=True))
     for name, value in toys.state(straight).items():
         assert torch.allclose(toys.state(resumed)[name].float(), value.float(), atol=1e-4), name
 
@@ -262,6 +262,10 @@ def test_precision_auto_is_for_images_only():
     assert resolve_precision("auto", cpu, images=False) == "fp32"
     assert resolve_precision("bf16", cpu, images=False) == "bf16"
     assert resolve_precision("fp32", cpu, images=True) == "fp32"
+    mps = torch.device("mps")
+    assert resolve_precision("auto", mps, images=True) == "fp32"
+    with pytest.raises(InputError, match="mps"):
+        resolve_precision("bf16", mps, images=True)
 
 
 def test_bf16_runs_in_bf16_and_keeps_parameters_and_logits_in_float32():
@@ -300,10 +304,14 @@ def test_resume_is_bit_identical(tmp_path, optimizer):
 
     path = tmp_path / "checkpoint.safetensors"
     with pytest.raises(Stop):  # after epoch 4, before its checkpoint: epoch 3 is the last that counts
-        train(METHODS["cross_entropy"](), data, toys.build, toys.plan(**settings), stop, path)
+        train(
+            METHODS["cross_entropy"](), data, toys.build, toys.plan(**settings), watch=stop, checkpoint=Checkpoint(path)
+        )
     assert read_header(path)["epoch"] == 3
     torch.manual_seed(12345)  # the world outside has moved on
-    resumed = train(METHODS["cross_entropy"](), data, toys.build, toys.plan(**settings), None, path, resume=True)
+    resumed = train(
+        METHODS["cross_entropy"](), data, toys.build, toys.plan(**settings), checkpoint=Checkpoint(path, resume=True)
+    )
     assert toys.same(toys.state(straight), toys.state(resumed)) == []
     for row in straight.history + resumed.history:
         del row["seconds"]
@@ -320,21 +328,33 @@ def test_resume_is_bit_identical(tmp_path, optimizer):
 )
 def test_resume_refuses_another_plan(tmp_path, change, names):
     data, path = toys.toy().data, tmp_path / "c.safetensors"
-    train(METHODS["cross_entropy"](), data, toys.build, toys.plan(2), None, path)
+    train(METHODS["cross_entropy"](), data, toys.build, toys.plan(2), checkpoint=Checkpoint(path))
     with pytest.raises(InputError, match=names):
-        train(METHODS["cross_entropy"](), data, toys.build, toys.plan(**{"epochs": 2, **change}), None, path, True)
+        train(
+            METHODS["cross_entropy"](),
+            data,
+            toys.build,
+            toys.plan(**{"epochs": 2, **change}),
+            checkpoint=Checkpoint(path, resume=True),
+        )
 
 
 def test_resume_refuses_other_labels_methods_and_files(tmp_path):
     data, path = toys.toy().data, tmp_path / "c.safetensors"
-    train(METHODS["cross_entropy"](), data, toys.build, toys.plan(2), None, path)
+    train(METHODS["cross_entropy"](), data, toys.build, toys.plan(2), checkpoint=Checkpoint(path))
     with pytest.raises(InputError, match="labels"):
-        train(METHODS["cross_entropy"](), toys.toy(noise=0.5).data, toys.build, toys.plan(2), None, path, True)
+        train(
+            METHODS["cross_entropy"](),
+            toys.toy(noise=0.5).data,
+            toys.build,
+            toys.plan(2),
+            checkpoint=Checkpoint(path, resume=True),
+        )
     with pytest.raises(InputError, match="method"):
-        train(METHODS["dividemix"](), data, toys.build, toys.plan(2), None, path, True)
+        train(METHODS["dividemix"](), data, toys.build, toys.plan(2), checkpoint=Checkpoint(path, resume=True))
     path.write_bytes(b"\x80\x04 not a checkpoint")
     with pytest.raises(InputError, match="not a codivide checkpoint"):
-        train(METHODS["cross_entropy"](), data, toys.build, toys.plan(2), None, path, True)
+        train(METHODS["cross_entropy"](), data, toys.build, toys.plan(2), checkpoint=Checkpoint(path, resume=True))
 
 
 def test_a_checkpoint_of_another_format_is_refused(tmp_path):
@@ -348,7 +368,7 @@ def test_a_checkpoint_of_another_format_is_refused(tmp_path):
 
 def test_a_full_disk_keeps_the_previous_checkpoint(tmp_path, monkeypatch):
     data, path = toys.toy().data, tmp_path / "c.safetensors"
-    train(METHODS["cross_entropy"](), data, toys.build, toys.plan(2), None, path)
+    train(METHODS["cross_entropy"](), data, toys.build, toys.plan(2), checkpoint=Checkpoint(path))
     before = path.read_bytes()
 
     def full(descriptor):
@@ -356,7 +376,7 @@ def test_a_full_disk_keeps_the_previous_checkpoint(tmp_path, monkeypatch):
 
     monkeypatch.setattr(codivide.core.files.os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        train(METHODS["cross_entropy"](), data, toys.build, toys.plan(2), None, path)
+        train(METHODS["cross_entropy"](), data, toys.build, toys.plan(2), checkpoint=Checkpoint(path))
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["c.safetensors"]
 
@@ -394,7 +414,7 @@ def test_watch_sees_every_epoch_and_its_numbers_join_the_record():
         epochs.append(run.epoch)
         return {"extra": run.epoch * 2.0}
 
-    run = train(Method(), toys.toy().data, toys.build, toys.plan(3), watch)
+    run = train(Method(), toys.toy().data, toys.build, toys.plan(3), watch=watch)
     assert epochs == [1, 2, 3]
     assert [row["extra"] for row in run.history] == [2, 4, 6]
     assert all(row["loss"] > 0 for row in run.history)
@@ -444,8 +464,8 @@ def test_an_attached_module_learns_at_its_own_rate_and_resumes(tmp_path):
     method, problem, path = Headed(), toys.toy(), tmp_path / "run.safetensors"
     straight = train(method, problem.data, toys.build, toys.plan(4))
     with pytest.raises(KeyboardInterrupt):
-        train(method, problem.data, toys.build, toys.plan(4), _stop_after(2), path)
-    resumed = train(method, problem.data, toys.build, toys.plan(4), None, path, resume=True)
+        train(method, problem.data, toys.build, toys.plan(4), watch=_stop_after(2), checkpoint=Checkpoint(path))
+    resumed = train(method, problem.data, toys.build, toys.plan(4), checkpoint=Checkpoint(path, resume=True))
     ours, theirs = straight.attached["head"], resumed.attached["head"]
     assert torch.equal(ours.net.weight, theirs.net.weight)
     assert ours.optimizer.param_groups[0]["lr"] == 0.5 * straight.optimizers[0].param_groups[0]["lr"]
@@ -511,7 +531,7 @@ def test_a_frozen_body_stays_as_it_is_and_learns_later():
     def watch(run):
         seen[run.epoch] = {name: value.clone() for name, value in run.nets[0].state_dict().items()}
 
-    run = train(Method(), problem.data, toys.build, toys.plan(4, freeze=2, average=0.9), watch)
+    run = train(Method(), problem.data, toys.build, toys.plan(4, freeze=2, average=0.9), watch=watch)
     body = [name for name in seen[1] if not name.startswith("4.")]
     torch.manual_seed(0)
     first = toys.build().state_dict()
@@ -543,12 +563,12 @@ def test_a_frozen_body_gets_no_gradient_and_is_in_evaluation_mode_after_every_ve
 @pytest.mark.parametrize("name", ["resnet34", "timm:resnet10t"])
 def test_the_head_of_a_named_net_learns_alone(name):
     net = nets.build(name, (3, 16, 16), 4, dropout=0.5, pretrained=False)
-    layers.freeze(net, True)
+    layers.freeze(net, frozen=True)
     assert {n for n, p in net.named_parameters() if p.requires_grad} == {"head.1.weight", "head.1.bias"}
     body = set(layers.body(net))
     assert body.isdisjoint({net, net.head, *net.head})  # its dropout goes on with the head
     assert {net.stages, net.pool, *net.stages.modules()} <= body
-    layers.freeze(net, False)
+    layers.freeze(net, frozen=False)
     assert all(p.requires_grad for p in net.parameters())
 
 
@@ -558,8 +578,15 @@ def test_resume_goes_on_frozen_or_not_as_the_epoch_has_it(tmp_path, stop_after):
     settings = {"epochs": 4, "freeze": 2, "optimizer": "adamw", "lr": 0.01}
     straight = train(Method(), problem.data, toys.build, toys.plan(**settings))
     with pytest.raises(KeyboardInterrupt):
-        train(Method(), problem.data, toys.build, toys.plan(**settings), _stop_after(stop_after), path)
-    resumed = train(Method(), problem.data, toys.build, toys.plan(**settings), None, path, resume=True)
+        train(
+            Method(),
+            problem.data,
+            toys.build,
+            toys.plan(**settings),
+            watch=_stop_after(stop_after),
+            checkpoint=Checkpoint(path),
+        )
+    resumed = train(Method(), problem.data, toys.build, toys.plan(**settings), checkpoint=Checkpoint(path, resume=True))
     assert toys.same(toys.state(straight), toys.state(resumed)) == []
 
 

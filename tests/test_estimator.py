@@ -1,6 +1,8 @@
 """NoisyLabelClassifier keeps scikit-learn's promises, and its own."""
 
 import pickle
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
-from codivide import METHODS, InputError, NoisyLabelClassifier
+from codivide import METHODS, Features, InputError, NoisyLabelClassifier
 from codivide.methods.dividemix import PAPER
 
 PAPER_SETTINGS = {
@@ -26,6 +28,24 @@ def quick(**settings) -> NoisyLabelClassifier:
     return NoisyLabelClassifier(**{"epochs": 12, "lr": 0.05, "unlabelled": None, **settings})
 
 
+class Recorded(NoisyLabelClassifier):
+    """A classifier whose ``out`` holds a new run folder for every fit: scikit-learn's checks fit one many times."""
+
+    def fit(self, X, y=None, corrections=None):
+        runs = self.out
+        self.out = Path(tempfile.mkdtemp(dir=runs)) / "run"
+        try:
+            return super().fit(X, y, corrections)
+        finally:
+            self.out = runs  # a fit changes no parameter
+
+
+def failed_checks(estimator, expected=None) -> list[str]:
+    results = check_estimator(estimator, expected_failed_checks=expected, on_fail=None)
+    assert len(results) > 40
+    return [f"{r['check_name']}: {r['exception']}" for r in results if r["status"] == "failed"]
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("method", "expected"),
@@ -36,10 +56,16 @@ def quick(**settings) -> NoisyLabelClassifier:
     ],
 )
 def test_check_estimator(method, expected):
-    results = check_estimator(quick(method=method), expected_failed_checks=expected, on_fail=None)
-    failed = [f"{r['check_name']}: {r['exception']}" for r in results if r["status"] == "failed"]
-    assert failed == []
-    assert len(results) > 40
+    assert failed_checks(quick(method=method), expected) == []
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("recorded", [False, True], ids=["without out", "with out"])
+@pytest.mark.parametrize("method", ["features", "auto"])
+def test_check_estimator_where_no_network_is_named(method, recorded, tmp_path, monkeypatch):
+    monkeypatch.setattr(Features, "kinds", lambda self: ("linear",))  # the MLP would take a minute
+    kind, out = (Recorded, tmp_path) if recorded else (NoisyLabelClassifier, None)
+    assert failed_checks(kind(method, out=out, unlabelled=None)) == []
 
 
 @pytest.fixture(scope="module")

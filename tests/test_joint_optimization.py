@@ -102,7 +102,7 @@ def test_soft_labels_are_the_mean_of_the_last_predictions_seen_while_training():
         after.append(run.remember("labels").clone())
 
     problem = toys.toy(40, unlabelled=4)
-    train(Spy(first_share=1.0, window=3, update_from=2), problem.data, toys.build, toys.plan(6), watch)
+    train(Spy(first_share=1.0, window=3, update_from=2), problem.data, toys.build, toys.plan(6), watch=watch)
     given = one_hot(problem.data.y)
     assert torch.equal(after[0], given)
     for epoch in range(1, 6):
@@ -183,7 +183,7 @@ def test_the_second_stage_starts_from_new_weights_on_labels_that_stay():
     def watch(run):
         rows.append({name: run.remember(name).clone() for name in ("labels", "predictions")})
 
-    run = train(Spy(), toys.toy(48).data, toys.build, toys.plan(8), watch)
+    run = train(Spy(), toys.toy(48).data, toys.build, toys.plan(8), watch=watch)
     first = Spy().first_epochs(run)
     assert first == 5
     end, begin = weights[3 * first - 1], weights[3 * first]

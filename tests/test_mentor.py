@@ -13,6 +13,7 @@ from codivide.methods.mentormix import MentorMix
 from codivide.methods.mentornet import MentorNet
 from codivide.training import mixmatch
 from codivide.training import targets as functional
+from codivide.training.checkpoint import Checkpoint
 from tests import toys
 
 FAMILY = [MentorNet, MentorMix]
@@ -292,7 +293,14 @@ def test_resume_of_a_learned_curriculum_is_the_straight_run(cls, tmp_path, monke
 
     def go(watch=None, path=None, resume=False):
         method = cls(curriculum="learned", warmup=1, percentile=None)
-        return train(method, toys.toy(60).data, toys.build, toys.plan(5), watch, path, resume)
+        return train(
+            method,
+            toys.toy(60).data,
+            toys.build,
+            toys.plan(5),
+            watch=watch,
+            checkpoint=path and Checkpoint(path, resume=resume),
+        )
 
     path = tmp_path / "run.safetensors"
     straight = go()
@@ -310,7 +318,7 @@ def test_a_mentor_is_fitted_to_a_run_whose_truth_is_known(tmp_path):
     truth = problem.truth.clone()
     truth[:12] = -1
     recorder = _mentor_net.Recorder(truth)
-    train(MentorNet(), problem.data, toys.build, toys.plan(6), recorder)
+    train(MentorNet(), problem.data, toys.build, toys.plan(6), watch=recorder)
     assert [len(part) for part in recorder.tables] == [228] * 6
     assert [round(float(part[0, 3]), 3) for part in recorder.tables] == [round(k / 6, 3) for k in range(6)]
     for part in recorder.tables:
@@ -332,7 +340,7 @@ def test_a_mentor_is_fitted_to_a_run_whose_truth_is_known(tmp_path):
 def test_a_recorder_says_what_it_needs():
     problem = toys.toy(60)
     with pytest.raises(InputError, match="remembers no losses"):
-        train(CrossEntropy(), problem.data, toys.build, toys.plan(1), _mentor_net.Recorder(problem.truth))
+        train(CrossEntropy(), problem.data, toys.build, toys.plan(1), watch=_mentor_net.Recorder(problem.truth))
     with pytest.raises(InputError, match="nothing was recorded"):
         _mentor_net.Recorder(problem.truth).fit()
 

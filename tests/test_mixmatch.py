@@ -56,7 +56,9 @@ def test_the_loss_is_algorithm_1(augmentations, ratio, interleave):
 
 def test_a_share_for_every_row_never_below_a_half():
     x, target = torch.arange(400.0)[:, None], torch.eye(2).repeat(200, 1)
-    mixed = mixmatch.mixmatch([x], target, [x[:0]], target[:0], 0.75, torch.Generator().manual_seed(0), per_sample=True)
+    mixed = mixmatch.mixmatch(
+        [x], target, [x[:0]], target[:0], alpha=0.75, generator=torch.Generator().manual_seed(0), per_sample=True
+    )
     generator = torch.Generator().manual_seed(0)
     shares = mixing.shares(0.75, 2, generator, 400)
     order = torch.randperm(400, generator=generator)

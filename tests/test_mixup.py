@@ -12,6 +12,7 @@ from codivide import InputError, Run, train
 from codivide.data.rows import TensorRows
 from codivide.methods import METHODS
 from codivide.training import mixing, nets
+from codivide.training.checkpoint import Checkpoint
 from codivide.training.run import Data
 from tests import toys
 
@@ -260,8 +261,8 @@ def test_every_kind_survives_small_sets_and_resumes(settings, size, unlabelled, 
 
     path = tmp_path / "run.safetensors"
     with pytest.raises(Stop):
-        train(method, problem.data, toys.build, toys.plan(3), stop, path)
-    resumed = train(method, problem.data, toys.build, toys.plan(3), None, path, resume=True)
+        train(method, problem.data, toys.build, toys.plan(3), watch=stop, checkpoint=Checkpoint(path))
+    resumed = train(method, problem.data, toys.build, toys.plan(3), checkpoint=Checkpoint(path, resume=True))
     assert toys.same(toys.state(straight), toys.state(resumed)) == []
 
 

@@ -151,7 +151,9 @@ def test_the_loss_of_a_network_is_the_sum_of_its_parts(epoch):
         expected += weight * naive_two_view(stacked, mixed_y.numpy(), np.ones(len(rows), bool), 0.0)
 
     seen = run.features(0, torch.cat(batch.x))
-    assert method.net_loss(run, 0, batch.x[0], seen, target, kept).item() == pytest.approx(expected, rel=1e-4)
+    assert method.net_loss(run, 0, batch.x[0], seen, target=target, kept=kept).item() == pytest.approx(
+        expected, rel=1e-4
+    )
 
 
 def test_guesses_for_the_rest_never_reach_the_main_head():
@@ -160,7 +162,7 @@ def test_guesses_for_the_rest_never_reach_the_main_head():
     batch = next(run.batches(None, ("weak", "strong")))
     seen = run.features(0, torch.cat(batch.x))
     nothing = torch.zeros(16, dtype=torch.bool)
-    method.net_loss(run, 0, batch.x[0], seen, targets.one_hot(batch.y, 3), nothing).backward()
+    method.net_loss(run, 0, batch.x[0], seen, target=targets.one_hot(batch.y, 3), kept=nothing).backward()
     assert run.nets[0][4].weight.grad is None or run.nets[0][4].weight.grad.abs().max() == 0
     assert run.attached["head.0"].net.weight.grad.abs().max() > 0
     assert run.nets[0][0].weight.grad.abs().max() > 0  # the shared features learn
@@ -173,7 +175,7 @@ def test_matches_and_agreement_join_the_base_set(monkeypatch):
     monkeypatch.setattr(
         ProMix,
         "net_loss",
-        lambda self, run, i, x, views, target, kept: seen.update({i: (target, kept)}) or views[0].sum() * 0,
+        lambda self, run, i, x, views, *, target, kept: seen.update({i: (target, kept)}) or views[0].sum() * 0,
     )
     batch = next(run.batches(None, ("weak", "strong")))
     sure = targets.one_hot((batch.y + (torch.arange(16) >= 4)) % 3, 3) * 10  # four say the label, twelve another

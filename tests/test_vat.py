@@ -36,7 +36,7 @@ def test_the_direction_changes_the_prediction_more_than_random_ones():
     net, x = run.nets[0], run.data.x[torch.arange(120)]
     radius = run.method.radius(x)
     generator = torch.Generator().manual_seed(1)
-    found = divergences(net, x, mixmatch.adversarial(net, x, radius, radius / 10, generator))
+    found = divergences(net, x, mixmatch.adversarial(net, x, radius=radius, probe=radius / 10, generator=generator))
     random = torch.stack(
         [divergences(net, x, radius * mixmatch.unit(torch.randn(120, 6, generator=generator))) for _ in range(50)]
     )
@@ -50,7 +50,13 @@ def test_more_iterations_come_nearer_to_the_largest_change():
     run = trained()
     net, x = run.nets[0].double(), run.data.x[torch.arange(120)].double()
     reached = [  # a short step, so that its sign does not matter
-        divergences(net, x, mixmatch.adversarial(net, x, 1e-2, 1e-3, torch.Generator().manual_seed(1), k)).sum()
+        divergences(
+            net,
+            x,
+            mixmatch.adversarial(
+                net, x, radius=1e-2, probe=1e-3, generator=torch.Generator().manual_seed(1), iterations=k
+            ),
+        ).sum()
         for k in (0, 1, 2, 8)
     ]
     assert reached == sorted(reached)
@@ -61,7 +67,7 @@ def test_one_iteration_of_a_linear_network_is_the_equation():
     """With logits A x the gradient of KL(p(x) || p(x + xi d)) in d is xi A'(p(x + xi d) - p(x))."""
     torch.manual_seed(0)
     net, x = nn.Linear(5, 3).double(), torch.randn(7, 5, dtype=torch.float64)
-    step = mixmatch.adversarial(net, x, 2.0, 0.01, torch.Generator().manual_seed(4)).numpy()
+    step = mixmatch.adversarial(net, x, radius=2.0, probe=0.01, generator=torch.Generator().manual_seed(4)).numpy()
     first = torch.randn(7, 5, generator=torch.Generator().manual_seed(4)).double().numpy()
     weight, bias = net.weight.detach().numpy(), net.bias.detach().numpy()
 
@@ -78,7 +84,7 @@ def test_one_iteration_of_a_linear_network_is_the_equation():
 def test_every_sample_has_the_length():
     net, x = nn.Sequential(nn.Flatten(), nn.Linear(48, 3)), torch.randn(5, 3, 4, 4)
     for radius in (0.0, 0.3, 6.0):
-        step = mixmatch.adversarial(net, x, radius, 0.1, torch.Generator())
+        step = mixmatch.adversarial(net, x, radius=radius, probe=0.1, generator=torch.Generator())
         assert step.shape == x.shape
         assert torch.allclose(step.flatten(1).norm(dim=1), torch.full((5,), radius), atol=1e-5)
         assert not step.requires_grad
@@ -90,7 +96,7 @@ def test_a_sample_without_a_slope_keeps_its_random_direction():
         net = nn.Linear(6, 3)
         with torch.no_grad():
             net.weight.fill_(slope)
-        step = mixmatch.adversarial(net, x, 1.0, 0.1, torch.Generator().manual_seed(2))
+        step = mixmatch.adversarial(net, x, radius=1.0, probe=0.1, generator=torch.Generator().manual_seed(2))
         expected = mixmatch.unit(torch.randn(4, 6, generator=torch.Generator().manual_seed(2)))
         assert torch.equal(step, expected)
 

@@ -32,8 +32,15 @@ from codivide.training.run import Run
 
 RESULTS = Path("results") / "recipes"
 _CURVE = (
-    *("epoch", "seconds", "loss", "test_accuracy", "recovery_accuracy"),
-    *("clean_correct", "wrong_correct", "wrong_memorised", "given_agreement"),
+    "epoch",
+    "seconds",
+    "loss",
+    "test_accuracy",
+    "recovery_accuracy",
+    "clean_correct",
+    "wrong_correct",
+    "wrong_memorised",
+    "given_agreement",
 )
 
 Progress = Callable[[Run | None, Mapping[str, Any]], None]
@@ -99,9 +106,11 @@ def work(
     Raises:
         InputError: one recipe or more could not be run; all others were.
     """
-    written, failed = [], []
+    written = []
+    failed = []
     for seed, recipe in product(seeds, recipes):
-        target, folder = result_path(recipe.name, seed, results), runs / f"{recipe.name}_s{seed}"
+        target = result_path(recipe.name, seed, results)
+        folder = runs / f"{recipe.name}_s{seed}"
         if target.exists():
             continue
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -126,6 +135,7 @@ def tune(
     recipe: Recipe,
     grid: Mapping[str, Sequence[Any]],
     seed: int,
+    *,
     results: Path,
     runs: Path,
     share: float = 0.1,
@@ -153,15 +163,7 @@ def tune(
     tried = []
     for values in product(*grid.values()):
         setting = dict(zip(grid, values, strict=True))
-        hyper = {name: value for name, value in setting.items() if not name.startswith("plan.")}
-        plan = {name[5:]: value for name, value in setting.items() if name.startswith("plan.")}
-        label = ",".join(f"{name}={value}" for name, value in setting.items()) or "default"
-        row = replace(
-            recipe,
-            name=f"tune/{recipe.name}/{label}",
-            hyper={**recipe.hyper, **hyper},
-            plan={**recipe.plan, **plan},
-        )
+        row = _changed(recipe, setting)
         result = run(row, seed, runs / f"{row.name}_s{seed}", loaded, begin)
         tried.append({"setting": setting, "agreement": result["test_accuracy"], "seconds": result["seconds"]})
     best = max(tried, key=lambda entry: float(entry["agreement"]["last"]))
@@ -178,6 +180,19 @@ def tune(
     target.parent.mkdir(parents=True, exist_ok=True)
     write_text(target, json.dumps(record, indent=1, default=str) + "\n")
     return target
+
+
+def _changed(recipe: Recipe, setting: Mapping[str, Any]) -> Recipe:
+    """The recipe with these hyper-parameters, and fields of the plan as "plan.NAME"; named after them."""
+    hyper = {name: value for name, value in setting.items() if not name.startswith("plan.")}
+    plan = {name.removeprefix("plan."): value for name, value in setting.items() if name.startswith("plan.")}
+    label = ",".join(f"{name}={value}" for name, value in setting.items()) or "default"
+    return replace(
+        recipe,
+        name=f"tune/{recipe.name}/{label}",
+        hyper={**recipe.hyper, **hyper},
+        plan={**recipe.plan, **plan},
+    )
 
 
 def read(recipe: Recipe, results: Path) -> list[Result]:
@@ -197,28 +212,39 @@ def table(recipes: Sequence[Recipe], results: Path = RESULTS) -> str:
         "| recipe | seeds | last | best | recovery | detection AUROC | noise % | minutes | published last / best |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for recipe in recipes:
-        rows = read(recipe, results)
-        name = f"`{recipe.name.partition('/')[2]}`" + (
-            f" (oracle: {', '.join(recipe.oracle)})" if recipe.oracle else ""
-        )
-        last, best = (f"{recipe.published[key]:.1f}" if key in recipe.published else "-" for key in ("last", "best"))
-        last += f" ± {recipe.published['spread']:.1f}" if "spread" in recipe.published else ""
-        published = f"{last} / {best}"
-        if not rows:
-            lines.append(f"| {name} | not run | | | | | | | {published} |")
-            continue
-        cells = [
-            _spread([100 * row["test_accuracy"][recipe.report] for row in rows if "test_accuracy" in row])
-            + (" (median of 20)" if recipe.report == "last_20_median" else ""),
-            _spread([100 * row["test_accuracy"]["best"] for row in rows if "test_accuracy" in row]),
-            _spread([100 * row["suggestion_accuracy"] for row in rows if "suggestion_accuracy" in row]),
-            _spread([row["detection"]["auroc"] for row in rows if "auroc" in row.get("detection", {})], 3),
-            _spread([100 * row["noise"]["effective_rate"] for row in rows if "noise" in row]),
-            _spread([row["training_seconds"] / 60 for row in rows]),
-        ]
-        lines.append(f"| {name} | {len(rows)} | {' | '.join(cells)} | {published} |")
+    lines += [_line(recipe, read(recipe, results)) for recipe in recipes]
     return "\n".join(lines)
+
+
+def _line(recipe: Recipe, rows: Sequence[Result]) -> str:
+    """The line of one recipe in a table."""
+    oracle = f" (oracle: {', '.join(recipe.oracle)})" if recipe.oracle else ""
+    name = f"`{recipe.name.partition('/')[2]}`{oracle}"
+    if not rows:
+        return f"| {name} | not run | | | | | | | {_published(recipe)} |"
+    cells = [str(len(rows)), *_measured(recipe, rows), _published(recipe)]
+    return f"| {name} | {' | '.join(cells)} |"
+
+
+def _published(recipe: Recipe) -> str:
+    """What the paper reports, as "last / best"."""
+    last, best = (f"{recipe.published[key]:.1f}" if key in recipe.published else "-" for key in ("last", "best"))
+    spread = f" ± {recipe.published['spread']:.1f}" if "spread" in recipe.published else ""
+    return f"{last}{spread} / {best}"
+
+
+def _measured(recipe: Recipe, rows: Sequence[Result]) -> list[str]:
+    """The cells of what was measured, over the seeds."""
+    tested = [row["test_accuracy"] for row in rows if "test_accuracy" in row]
+    median = " (median of 20)" if recipe.report == "last_20_median" else ""
+    return [
+        _spread([100 * accuracy[recipe.report] for accuracy in tested]) + median,
+        _spread([100 * accuracy["best"] for accuracy in tested]),
+        _spread([100 * row["suggestion_accuracy"] for row in rows if "suggestion_accuracy" in row]),
+        _spread([row["detection"]["auroc"] for row in rows if "auroc" in row.get("detection", {})], 3),
+        _spread([100 * row["noise"]["effective_rate"] for row in rows if "noise" in row]),
+        _spread([row["training_seconds"] / 60 for row in rows]),
+    ]
 
 
 def _spread(values: Sequence[float], digits: int = 1) -> str:
@@ -239,22 +265,21 @@ def method_page(method: str, results: Path = RESULTS) -> str:
         if not any(read(recipe, results) for recipe in own):
             continue
         base = [recipe for recipe in recipes if recipe.name == f"{group}/cross_entropy" and recipe not in own]
-        first = own[0]
-        described = ", ".join(
-            text
-            for text in (
-                first.data,
-                first.noise,
-                f"{first.limit:,} images" if first.limit else "",
-                f"{first.labels_per_class} labels a class" if first.labels_per_class else "",
-                first.net,
-                f"{first.plan['epochs']} epochs" if "epochs" in first.plan else "",
-            )
-            if text
-        )
-        parts.append(f"**{group}**: {described}\n\n{table([*base, *own], results)}")
-    waiting = "Nothing has been measured yet."
-    return "\n\n".join(parts) + "\n\n" + _LEGEND if parts else waiting
+        parts.append(f"**{group}**: {_described(own[0])}\n\n{table([*base, *own], results)}")
+    return "\n\n".join([*parts, _LEGEND]) if parts else "Nothing has been measured yet."
+
+
+def _described(recipe: Recipe) -> str:
+    """What the recipes of a group share: data, noise, network and length."""
+    parts = (
+        recipe.data,
+        recipe.noise,
+        f"{recipe.limit:,} images" if recipe.limit else "",
+        f"{recipe.labels_per_class} labels a class" if recipe.labels_per_class else "",
+        recipe.net,
+        f"{recipe.plan['epochs']} epochs" if "epochs" in recipe.plan else "",
+    )
+    return ", ".join(part for part in parts if part)
 
 
 _LEGEND = (

@@ -360,17 +360,17 @@ def methods(
     from dataclasses import fields
 
     from codivide.core.errors import unknown
-    from codivide.fit.job import CHOICES
+    from codivide.methods import METHODS
 
     if name is None:
         table = Table("method", "paper", "in one line", box=None, padding=(0, 2, 0, 0))
-        for key, cls in CHOICES.items():
+        for key, cls in METHODS.items():
             table.add_row(key, cls.paper, cls.summary)
         out_console.print(table)
         return
-    if name not in CHOICES:
-        raise unknown("method", name, CHOICES)
-    cls = CHOICES[name]
+    if name not in METHODS:
+        raise unknown("method", name, METHODS)
+    cls = METHODS[name]
     out_console.print(f"[bold]{name}[/] ({cls.paper}): {cls.summary}")
     table = Table("flag", "default", "meaning", box=None, padding=(0, 2, 0, 0))
     about = described(cls)
@@ -432,7 +432,7 @@ def _check_new_file(out: Path | None) -> None:
 
 def _fit_with_flags(arguments: list[str]) -> Callable[..., None]:
     """``fit`` with one flag for every hyper-parameter of the method that the arguments name."""
-    from codivide.fit.job import CHOICES
+    from codivide.methods import METHODS
 
     method = str(inspect.signature(fit).parameters["method"].default)
     for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
@@ -441,9 +441,9 @@ def _fit_with_flags(arguments: list[str]) -> Callable[..., None]:
         elif word.startswith("--method="):
             method = word.partition("=")[2]
     # `fit` itself refuses an unknown one; a setting of DivideMix says that it is to be trained
-    named = {method: CHOICES.get(method, CHOICES["cross_entropy"])}
+    named = {method: METHODS.get(method, METHODS["cross_entropy"])}
     if method == "auto":
-        named["dividemix (one of these chooses it; what is auto is set from the data)"] = CHOICES["dividemix"]
+        named["dividemix (one of these chooses it; what is auto is set from the data)"] = METHODS["dividemix"]
     parameters = [flag for name, cls in named.items() for flag in flags(cls, f"Hyper-parameters of {name}")]
 
     def command(**values: Any) -> None:

@@ -84,7 +84,7 @@ def tune(
     if len(found) > 1:
         raise InputError(f"{recipe} matches {len(found)} recipes; tune one at a time")
     with _shown() as begin:
-        path = runner.tune(found[0], runner.read_grid(grid), seed, results, runs, share, begin)
+        path = runner.tune(found[0], runner.read_grid(grid), seed, results=results, runs=runs, share=share, begin=begin)
     out_console.print(f"written: {path}", soft_wrap=True)
 
 

@@ -44,8 +44,16 @@ def computes_bf16(device: torch.device) -> bool:
     return False
 
 
-def resolve_precision(precision: str, device: torch.device, images: bool) -> Literal["bf16", "fp32"]:
-    """What "auto" stands for: bf16 for images where the chip has it (small tables gain nothing from it)."""
+def resolve_precision(precision: str, device: torch.device, *, images: bool) -> Literal["bf16", "fp32"]:
+    """What "auto" stands for: bf16 for images where the chip has it (small tables gain nothing from it), else fp32.
+
+    Raises:
+        InputError: bf16 on Apple's MPS, which does not compute in it everywhere.
+    """
+    if precision == "bf16" and device.type == "mps":
+        raise InputError(
+            'precision "bf16" cannot be relied on with device "mps"; use "fp32", or "auto", which is fp32 there'
+        )
     if precision == "auto":
         return "bf16" if images and computes_bf16(device) else "fp32"
     return "bf16" if precision == "bf16" else "fp32"

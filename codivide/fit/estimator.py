@@ -35,9 +35,9 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     (CSV or Parquet), a torch or Hugging Face data set, or the name of a known set.
 
     Args:
-        method: "auto" (chosen from the data, see ``fit.choose_rule``), a name in ``codivide.METHODS``, "features"
-            (linear and MLP heads on tables, in seconds), or an instance with its own hyper-parameters, such as
-            ``METHODS["dividemix"](lambda_u=0)`` or ``Features(heads="linear")``.
+        method: a name in ``codivide.METHODS``, such as "auto" (chosen from the data, see ``fit.choose_rule``) or
+            "features" (linear and MLP heads on tables, in seconds), or an instance with its own hyper-parameters, such
+            as ``METHODS["dividemix"](lambda_u=0)`` or ``Features(heads="linear")``.
         net: a network's name, or "auto": an MLP for tables, a small CNN or PreAct ResNet-18 for images.
         epochs: passes; None: from the size of the data (about 4,000 updates, 30 to 200 epochs).
         batch_size: samples in a batch; None, here and below: what the method asks for, else 64.

@@ -28,6 +28,7 @@ from codivide.noise import learning_curves, scores, synthetic
 from codivide.runs.folder import CHECKPOINT, RunFolder
 from codivide.runs.model import Model
 from codivide.training import nets
+from codivide.training.checkpoint import Checkpoint
 from codivide.training.loop import train
 from codivide.training.model_file import Classifier
 from codivide.training.run import Data, Run
@@ -76,15 +77,14 @@ def execute(
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
+    identity = {name: settings[name] for name in _IDENTITY if name in settings}
     run = train(
         method,
         networks.data(),
         networks.build,
         job.plan,
-        networks.watch,
-        checkpoint=out / CHECKPOINT if out else None,
-        resume=resume,
-        identity={name: settings[name] for name in _IDENTITY if name in settings},
+        watch=networks.watch,
+        checkpoint=Checkpoint(out / CHECKPOINT, resume=resume, identity=identity) if out else None,
         deadline=deadline,
     )
     model = networks.model(run)

@@ -13,16 +13,12 @@ from codivide.core.errors import InputError, unknown
 from codivide.core.types import Floats
 from codivide.fit.choice import Choice
 from codivide.methods import METHODS
-from codivide.methods.auto import Auto
 from codivide.methods.dividemix import DivideMix
 from codivide.methods.features.options import Features, refuse
 from codivide.noise.evidence import Evidence
 from codivide.training.model_file import Classifier
 from codivide.training.plan import Plan
 from codivide.training.run import Method, Run
-
-#: Everything that a job can do by name: the methods that train networks, the route for features, and the choice.
-CHOICES: dict[str, type[Method] | type[Features]] = {**METHODS, "features": Features, "auto": Auto}
 
 Progress = Callable[[Run | None, Mapping[str, Any]], None]
 
@@ -135,16 +131,16 @@ def default_plan(samples: int, method: Method | Features | None = None, **given:
 
 def build_method(name: str, **hyper: Any) -> Method | Features:
     """A method by name with hyper-parameters; InputError names the nearest known one."""
-    if name not in CHOICES:
-        raise unknown("method", name, CHOICES)
-    known = [item.name for item in fields(CHOICES[name])]
+    if name not in METHODS:
+        raise unknown("method", name, METHODS)
+    known = [item.name for item in fields(METHODS[name])]
     for key in hyper:
         if key not in known:
             raise unknown(f"hyper-parameter of {name}", key, known)
-    return CHOICES[name](**hyper)
+    return METHODS[name](**hyper)
 
 
 def name_of(method: Method | Features) -> str:
-    """The name of a method in ``CHOICES``, else that of its class."""
-    names: dict[type, str] = {cls: name for name, cls in CHOICES.items()}
+    """The name of a method in ``METHODS``, else that of its class."""
+    names: dict[type, str] = {cls: name for name, cls in METHODS.items()}
     return names.get(type(method), type(method).__name__)

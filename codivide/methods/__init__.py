@@ -1,6 +1,11 @@
-"""Every method by name; add one by writing its file and a line here."""
+"""Every method by name; add one by writing its file and a line here.
+
+Most train networks (``cls.trains``); ``codivide.train`` takes those. ``features`` fits heads in seconds and ``auto``
+chooses among the others; both run behind ``NoisyLabelClassifier`` and the command line.
+"""
 
 from codivide.methods.active_passive import ActivePassive
+from codivide.methods.auto import Auto
 from codivide.methods.backward_correction import BackwardCorrection
 from codivide.methods.bi_tempered import BiTempered
 from codivide.methods.bootstrapping import Bootstrapping
@@ -12,6 +17,7 @@ from codivide.methods.dividemix import DivideMix
 from codivide.methods.elr import ELR
 from codivide.methods.elr_plus import ELRPlus
 from codivide.methods.entropy_minimisation import EntropyMinimisation
+from codivide.methods.features.options import Features
 from codivide.methods.fixmatch import FixMatch
 from codivide.methods.forward_correction import ForwardCorrection
 from codivide.methods.gce import GCE
@@ -34,8 +40,9 @@ from codivide.methods.unicon import UNICON
 from codivide.methods.vat import VAT
 from codivide.training.run import Method
 
-METHODS: dict[str, type[Method]] = {
+METHODS: dict[str, type[Method] | type[Features]] = {
     "active_passive": ActivePassive,
+    "auto": Auto,
     "backward_correction": BackwardCorrection,
     "bi_tempered": BiTempered,
     "bootstrapping": Bootstrapping,
@@ -47,6 +54,7 @@ METHODS: dict[str, type[Method]] = {
     "elr": ELR,
     "elr_plus": ELRPlus,
     "entropy_minimisation": EntropyMinimisation,
+    "features": Features,
     "fixmatch": FixMatch,
     "forward_correction": ForwardCorrection,
     "gce": GCE,

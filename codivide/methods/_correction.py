@@ -98,7 +98,8 @@ class Correction(Method):
     def estimated(self, run: Run) -> Tensor:
         """The matrix by the predictions of the network as it is, over all samples in evaluation mode."""
         probs = run.measure(0, lambda logits, batch: torch.softmax(logits, 1))
-        given, classes = run.data.y, len(run.data.classes)
+        given = run.data.y
+        classes = len(run.data.classes)
         if self.estimate == "confident_joint":
             matrix = transitions.normalise(transitions.confident_joint(probs, given))
         elif self.estimate == "anchor":

@@ -40,8 +40,11 @@ class Dividing(Method):
     nets: ClassVar[int] = 2
     sets_aside: ClassVar[bool] = True
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {
-        **{"warmup": (0, math.inf), "threshold": (0, 1), "average_losses": (1, 99)},
-        **{"networks": (1, 2), "test_net": (0, 1)},
+        "warmup": (0, math.inf),
+        "threshold": (0, 1),
+        "average_losses": (1, 99),
+        "networks": (1, 2),
+        "test_net": (0, 1),
     }
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "warmup_view": VIEWS,
@@ -108,7 +111,8 @@ class Dividing(Method):
         """Measure network ``i`` on all samples, divide, and keep the posterior (DivideMix, section 3.1)."""
         if self.average_guesses and not run.plan.average:
             run.warn("average", "average_guesses needs an average in the plan; the networks themselves judge and guess")
-        given, names = run.data.y >= 0, run.data.classes
+        given = run.data.y >= 0
+        names = run.data.classes
         labels = run.data.y[given]
         evidence = (self._events(run, i) if self.counts_events() else self._losses(run, i))[given]
         apart = self.division in ("class_wise", "class_wise_events")
@@ -126,7 +130,8 @@ class Dividing(Method):
 
     def _losses(self, run: Run, i: int) -> Tensor:
         """Cross-entropy ``[N]`` on the given labels, scaled to [0, 1] and averaged over the last divisions."""
-        given, since = run.data.y >= 0, run.epoch - self.warmup_epochs(run)
+        given = run.data.y >= 0
+        since = run.epoch - self.warmup_epochs(run)
         loss = run.measure(i, lambda logits, b: targets.sample_loss(logits, b.y), average=self.average_guesses)
         history = run.remember(f"losses.{i}", self.average_losses)
         history[given, since % self.average_losses] = divide.unit_range(loss[given])

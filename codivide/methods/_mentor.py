@@ -34,7 +34,10 @@ class Mentored(Method):
 
     sets_aside: ClassVar[bool] = True
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {
-        **{"warmup": (0, math.inf), "percentile": (0, 1), "percentile_decay": (0, 0.999), "slope": (0, math.inf)},
+        "warmup": (0, math.inf),
+        "percentile": (0, 1),
+        "percentile_decay": (0, 0.999),
+        "slope": (0, math.inf),
     }
 
     curriculum: str = "predefined"

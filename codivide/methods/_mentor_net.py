@@ -21,6 +21,8 @@ from codivide.core.files import read_tensors, save_tensors
 from codivide.training.run import Run
 
 FORMAT = 1
+_BATCH = 512  # rows that a mentor is fitted to at a time
+_LR = 0.02  # of the mentor, at the start
 LOSSES, THRESHOLD = "mentor.losses", "mentor.threshold"  # what a run of a mentored method remembers
 
 
@@ -151,10 +153,10 @@ def fit_mentor(
     generator: torch.Generator,
     *,
     steps: int = 400,
-    size: int = 512,
-    lr: float = 0.02,
 ) -> float:
-    """Fit a mentor to target weights in place: cross-entropy, Adam with a learning rate that falls to 0.
+    """Fit a mentor to target weights in place: cross-entropy, Adam with a learning rate that falls from 0.02 to 0.
+
+    Batches of 512 rows are drawn with replacement.
 
     Args:
         mentor: what is fitted, from the weights that it has.
@@ -163,20 +165,19 @@ def fit_mentor(
             label is the true one and 0 elsewhere (MentorNet DD).
         generator: a CPU generator, the source of the batches.
         steps: updates.
-        size: samples in a batch, drawn with replacement.
-        lr: learning rate at the start.
 
     Returns:
         The mean absolute error on all rows after the fit; NaN when no row was finite.
     """
     known = torch.isfinite(z).all(dim=1)
-    z, targets = z[known], targets[known].float()
+    z = z[known]
+    targets = targets[known].float()
     if not len(z):
         return math.nan
-    optimizer = torch.optim.Adam(mentor.parameters(), lr)
+    optimizer = torch.optim.Adam(mentor.parameters(), _LR)
     for step in range(steps):
-        optimizer.param_groups[0]["lr"] = lr * 0.5 * (1 + math.cos(math.pi * step / steps))
-        rows = torch.randint(len(z), (size,), generator=generator).to(z.device)
+        optimizer.param_groups[0]["lr"] = _LR * 0.5 * (1 + math.cos(math.pi * step / steps))
+        rows = torch.randint(len(z), (_BATCH,), generator=generator).to(z.device)
         loss = functional.binary_cross_entropy_with_logits(mentor(z[rows]), targets[rows])
         optimizer.zero_grad()
         torch.autograd.backward(loss)
@@ -236,7 +237,8 @@ class Recorder:
             raise InputError(f"{type(run.method).__name__} remembers no losses for a mentor; record a run of mentornet")
         truth = self.truth.to(run.device)
         rows = (run.data.y >= 0) & (truth >= 0)
-        losses, percentile = run.memory[LOSSES][run.data.y >= 0], float(run.memory["percentile"])
+        losses = run.memory[LOSSES][run.data.y >= 0]
+        percentile = float(run.memory["percentile"])
         threshold = moving_percentile(math.nan, losses, percentile, 0.0)
         share = (run.epoch - 1) / run.plan.epochs
         self.tables.append(features(run.memory[LOSSES][rows], threshold, run.data.y[rows], share))

@@ -68,7 +68,8 @@ class OverParameterised(Method):
     def fit_noise(run: Run, batch: Batch, logits: Tensor, u: Tensor, v: Tensor) -> Tensor:
         """Cross-entropy of ``p + s`` for the network and u, squared error of ``hard prediction + s`` for v."""
         run.observe(batch, logits)
-        classes, known = logits.shape[1], (batch.y >= 0).float()
+        classes = logits.shape[1]
+        known = (batch.y >= 0).float()
         given = targets.one_hot(batch.y, classes)
         fit = targets.noisy_cross_entropy(logits, targets.label_noise(u, v.detach(), given), given)
         hard = targets.one_hot(logits.argmax(1), classes)

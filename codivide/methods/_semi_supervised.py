@@ -38,11 +38,18 @@ class SemiSupervised(Method):
 
     semi_supervised: ClassVar[bool] = True
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {
-        **{"steps": (1, math.inf), "ratio": (1, 99), "weight": (0, math.inf), "rampup": (0, 1)},
+        "steps": (1, math.inf),
+        "ratio": (1, 99),
+        "weight": (0, math.inf),
+        "rampup": (0, 1),
     }
     settings: ClassVar[Mapping[str, Any]] = {
-        **{"optimizer": "adamw", "lr": 0.002, "weight_decay": 0.02, "decayed": "kernels"},
-        **{"schedule": "constant", "average": 0.999},
+        "optimizer": "adamw",
+        "lr": 0.002,
+        "weight_decay": 0.02,
+        "decayed": "kernels",
+        "schedule": "constant",
+        "average": 0.999,
     }
 
     steps: int | None = None
@@ -77,7 +84,8 @@ class SemiSupervised(Method):
     def check(self, run: Run, labelled: Tensor) -> None:
         """Warn of what can hardly work."""
         count = torch.bincount(run.data.y[labelled], minlength=len(run.data.classes))
-        total, missing = int(count.sum()), int((count == 0).sum())
+        total = int(count.sum())
+        missing = int((count == 0).sum())
         if total < len(count):
             run.warn("labels", f"{total} labels for {len(count)} classes; what has no label cannot be learned")
         elif missing:
@@ -112,11 +120,11 @@ class SemiSupervised(Method):
     @torch.no_grad()
     def look(self, run: Run) -> None:
         """Keep the cross-entropy of every labelled sample as it is, for methods that train on mixtures."""
-        run.mode(0, False)
+        run.mode(0, training=False)
         for ids in torch.split((run.data.y >= 0).nonzero().flatten().cpu(), run.plan.evaluation_batch):
             batch = run.fetch(ids, ("plain",))
             run.observe(batch, run.logits(0, batch.x[0]))
-        run.mode(0, True)
+        run.mode(0, training=True)
 
     def decay(self, run: Run) -> float:
         """The plan's decay of the weight average, smaller at first."""

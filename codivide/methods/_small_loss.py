@@ -27,7 +27,9 @@ class SmallLoss(Method):
     nets: ClassVar[int] = 2
     sets_aside: ClassVar[bool] = True
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {
-        **{"forget_rate": (0, 0.99), "rise": (1, math.inf), "exponent": (1e-3, 99)},
+        "forget_rate": (0, 0.99),
+        "rise": (1, math.inf),
+        "exponent": (1e-3, 99),
     }
 
     forget_rate: float | None = None

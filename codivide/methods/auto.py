@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from codivide.core.errors import InputError
-from codivide.training.run import Method, Run
+from codivide.training.run import Method
 
 
 @dataclass
@@ -21,6 +20,7 @@ class Auto(Method):
             learned in its second half, from 1 to 20; None: 4, or 1 where the number of epochs was given.
     """
 
+    trains: ClassVar[bool] = False
     paper: ClassVar[str] = "-"
     summary: ClassVar[str] = "estimate the noise, then choose method and settings (default)"
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {
@@ -32,7 +32,3 @@ class Auto(Method):
     budget: float | None = None
     validation: float = 0.1
     longer: float | None = None
-
-    def start(self, run: Run) -> None:
-        """Nothing can be trained before something is chosen."""
-        raise InputError('"auto" is chosen by `codivide fit`, NoisyLabelClassifier or codivide.fit.choose_run.execute')

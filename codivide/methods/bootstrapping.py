@@ -52,4 +52,4 @@ class Bootstrapping(Method):
         """``H(beta y + (1 - beta) q, p)``; keeps each sample's cross-entropy for ``clean_prob``."""
         logits = run.logits(i, batch.x[0])
         run.observe(batch, logits)
-        return targets.bootstrap_loss(logits, batch.y, self.label_weight(run), self.hard).mean()
+        return targets.bootstrap_loss(logits, batch.y, self.label_weight(run), hard=self.hard).mean()

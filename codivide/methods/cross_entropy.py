@@ -41,7 +41,8 @@ class CrossEntropy(Method):
     paper: ClassVar[str] = "-"
     summary: ClassVar[str] = "plain training on the given labels (baseline)"
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {
-        **{"label_smoothing": (0, 1), "validation": (0, 0.5)},
+        "label_smoothing": (0, 1),
+        "validation": (0, 0.5),
         **dict.fromkeys(("patience", "last_epoch"), (0, math.inf)),
         "steps": (1, math.inf),
     }
@@ -99,7 +100,8 @@ class CrossEntropy(Method):
     @torch.no_grad()
     def judge(self, run: Run, held: Tensor) -> None:
         """Keep the classifier if it agrees with more held-out labels than any before."""
-        net, agreed = run.average(0).eval(), 0
+        net = run.average(0).eval()
+        agreed = 0
         for ids in torch.split(held.nonzero().flatten().cpu(), run.plan.evaluation_batch):
             batch = run.fetch(ids, ("plain",))
             with autocast(run.precision, run.device):
@@ -119,7 +121,8 @@ class CrossEntropy(Method):
 
     def clean_prob(self, run: Run) -> Tensor:
         """As of every method; the held-out samples are divided by themselves."""
-        clean_prob, held = super().clean_prob(run), self.held_out(run)
+        clean_prob = super().clean_prob(run)
+        held = self.held_out(run)
         mean = run.remember("loss_sum") / run.remember("loss_count").clamp_min(1)
         for part in (held, (run.data.y >= 0) & ~held) if held.any() else ():
             clean_prob[part] = mixtures.gmm(mean[part]).clean_prob

@@ -9,7 +9,7 @@ Kept from the reference code, not in the paper:
   mode (``guess_in_training_mode=False``: both in evaluation mode, then all guesses of a network are one forward).
 
 Ours: samples without a label (-1) join the unlabelled part. A class without a clean label is divided by a mixture of
-its own (``divide.restore_classes``); without any clean label the epoch trains on all, as in warm-up. The run warns.
+its own (``mixtures.restore_classes``); without any clean label the epoch trains on all, as in warm-up. The run warns.
 
 Variants, each a field: the paper's ablation (Table 5); weak views to guess and strong ones to learn (Nishi et al., CVPR
 2021, arXiv:2103.02130); other divisions (``methods/_division.py``); weight averages that divide and guess.
@@ -65,11 +65,14 @@ class DivideMix(Dividing):
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {
         **Dividing.limits,
         **dict.fromkeys(("confidence_penalty", "alpha", "lambda_u", "rampup", "prior"), (0, math.inf)),
-        **{"augmentations": (1, 9), "guess_augmentations": (1, 9), "temperature": (1e-3, 99)},
+        "augmentations": (1, 9),
+        "guess_augmentations": (1, 9),
+        "temperature": (1e-3, 99),
     }
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {
         **Dividing.choices,
-        **{"guess_view": VIEWS, "learning_view": ("same", *VIEWS)},
+        "guess_view": VIEWS,
+        "learning_view": ("same", *VIEWS),
     }
 
     warmup: int | Auto | None = AUTO
@@ -132,14 +135,16 @@ class DivideMix(Dividing):
         """Co-refine, co-guess, mix; ``L = L_X + lambda_u L_U + lambda_r L_reg`` on one pair of batches."""
         _, guess, learn = self.views()
         known_x, unknown_x = known.x[guess], unknown.x[guess]
-        mean, asked = self.average_guesses, (*unknown_x, *(known_x if self.refine else ()))
-        own = run.probs(i, asked, self.guess_in_training_mode and not mean, mean)
+        mean = self.average_guesses
+        asked = [*unknown_x, *known_x] if self.refine else unknown_x
+        own = run.probs(i, asked, training=self.guess_in_training_mode and not mean, average=mean)
         peer = run.probs(self.peer(i), unknown_x, average=mean) if self.co_guess and self.networks > 1 else []
         target_u = mixmatch.guess([*own[: len(unknown_x)], *peer], self.temperature)
         target_x = targets.one_hot(known.y, target_u.shape[1])
         if self.refine:
             target_x = mixmatch.refine(target_x, clean_prob, own[len(unknown_x) :], self.temperature)
-        mixed = mixmatch.mixmatch(known.x[learn], target_x, unknown.x[learn], target_u, self.setting("alpha"), run.gen)
+        alpha = float(self.setting("alpha"))
+        mixed = mixmatch.mixmatch(known.x[learn], target_x, unknown.x[learn], target_u, alpha=alpha, generator=run.gen)
         loss = mixmatch.mixmatch_loss(run.logits(i, mixed.x), mixed, self.prior)
         run.log(loss=loss.labelled)
         if not len(unknown.id):

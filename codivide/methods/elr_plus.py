@@ -76,7 +76,8 @@ class ELRPlus(Method):
 
     def loss(self, run: Run, i: int, batch: Batch) -> Tensor:
         """Cross-entropy on mixed samples, and the regulariser towards the memory of the other network, mixed alike."""
-        x, memory = batch.x[0], run.remember(f"target.{1 - i}")
+        x = batch.x[0]
+        memory = run.remember(f"target.{1 - i}")
         probs = run.probs(1 - i, [x], average=True)[0]
         memory[batch.id] = target = targets.follow(memory[batch.id], probs, self.beta, least=0.0)
         share = mixmatch.mix_share(self.alpha, run.gen)

@@ -39,11 +39,17 @@ class FixMatch(SemiSupervised):
     summary: ClassVar[str] = "semi-supervised: sure on a weak view, so learn the strong one"
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {
         **SemiSupervised.limits,
-        **{"threshold": (0, 1), "cosine": (0, 0.5)},
+        "threshold": (0, 1),
+        "cosine": (0, 0.5),
     }
     settings: ClassVar[Mapping[str, Any]] = {
-        **{"optimizer": "sgd", "lr": 0.03, "nesterov": True, "weight_decay": 5e-4, "decayed": "kernels"},
-        **{"schedule": "constant", "average": 0.999},
+        "optimizer": "sgd",
+        "lr": 0.03,
+        "nesterov": True,
+        "weight_decay": 5e-4,
+        "decayed": "kernels",
+        "schedule": "constant",
+        "average": 0.999,
     }
 
     ratio: int = 2
@@ -58,13 +64,15 @@ class FixMatch(SemiSupervised):
     def pair_loss(self, run: Run, known: Batch, unknown: Batch) -> Tensor:
         """``H(y, p(weak x)) + lambda mean of 1[max q >= t] H(argmax q, p(strong u))``, ``q = p(weak u)``."""
         logits = run.logits(0, torch.cat([known.x[0], *unknown.x]))
-        own, rest = logits[: len(known.id)], logits[len(known.id) :]
+        own = logits[: len(known.id)]
+        rest = logits[len(known.id) :]
         labelled = run.observe(known, own).mean()
         run.log(loss=labelled)
         if not len(unknown.id):
             return labelled
         weak, strong = rest.chunk(2)
-        probs, weight = torch.softmax(weak.detach(), 1), self.weight_now(run)
+        probs = torch.softmax(weak.detach(), 1)
+        weight = self.weight_now(run)
         loss = targets.pseudo_label_loss(strong, probs, self.threshold)
         run.log(loss_u=loss, weight=weight, sure=(probs.amax(1) >= self.threshold).float().mean())
         return labelled + weight * loss

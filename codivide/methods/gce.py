@@ -62,7 +62,8 @@ class GCE(Method):
 
     def prune(self, run: Run) -> None:
         """Keep the labels with ``p_y >= k``, for which the loss is at most that of k."""
-        given, kept = run.data.y, run.remember("kept")
+        given = run.data.y
+        kept = run.remember("kept")
         prob = run.measure(0, lambda logits, batch: torch.softmax(logits, 1))
         prob = prob.gather(1, given.clamp_min(0).unsqueeze(1)).squeeze(1)
         kept.copy_((prob >= self.k) & (given >= 0))

@@ -52,7 +52,9 @@ class JointOptimization(Method):
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {
         **dict.fromkeys(("alpha", "beta"), (0, math.inf)),
         **dict.fromkeys(("update_from", "k"), (1, math.inf)),
-        **{"first_share": (1e-6, 1), "window": (1, 99), "second_lr": (1e-9, math.inf)},
+        "first_share": (1e-6, 1),
+        "window": (1, 99),
+        "second_lr": (1e-9, math.inf),
     }
     settings: ClassVar[Mapping[str, Any]] = {"lr": 0.1, "schedule": "constant"}
 
@@ -97,7 +99,8 @@ class JointOptimization(Method):
 
     def epoch(self, run: Run) -> None:
         """Learn; in the first stage replace the labels after it, in the second begin with a new network."""
-        first, update = self.first_epochs(run), self.first_update(run)
+        first = self.first_epochs(run)
+        update = self.first_update(run)
         if run.epoch == 0 and update > first:
             run.warn("labels", f"the first stage has {first} epochs and updates from {update} on: no label is replaced")
         if run.epoch == first:
@@ -116,7 +119,8 @@ class JointOptimization(Method):
             return loss
         probs = torch.softmax(logits, 1)
         run.remember("predictions")[batch.id, run.epoch % self.window] = probs.detach().nan_to_num()
-        prior, entropy = targets.prior_kl(probs), -targets.confidence_penalty(logits)
+        prior = targets.prior_kl(probs)
+        entropy = -targets.confidence_penalty(logits)
         run.log(prior=prior, entropy=entropy)
         return loss + self.alpha * prior + self.beta * entropy
 
@@ -130,8 +134,10 @@ class JointOptimization(Method):
 
         A confirmed label is never replaced.
         """
-        mean, held = self.predicted(run), run.remember("labels")
-        labelled, seen = held.sum(1) > 0, run.pin(mean.sum(1) > 0, to=False)
+        mean = self.predicted(run)
+        held = run.remember("labels")
+        labelled = held.sum(1) > 0
+        seen = run.pin(mean.sum(1) > 0, to=False)
         before, now = held.argmax(1), mean.argmax(1)
         chosen = seen
         if self.labels == "hard_k":

@@ -63,7 +63,8 @@ class MCorrection(Method):
         """Epochs before the first correction."""
         if self.warmup is not None:
             return self.warmup
-        epochs, drops = run.plan.epochs, run.plan.milestones if run.plan.schedule == "step" else ()
+        epochs = run.plan.epochs
+        drops = run.plan.milestones if run.plan.schedule == "step" else ()
         first = drops[0] + max(1, round(epochs / 60)) if drops else round(0.35 * epochs)
         return min(max(1, first), max(1, epochs - 1))
 
@@ -86,7 +87,8 @@ class MCorrection(Method):
     def loss(self, run: Run, i: int, batch: Batch) -> Tensor:
         """Cross-entropy on mixed samples against mixed targets; with the prior's term after warm-up."""
         warm = run.epoch < self.warmup_epochs(run)
-        x, target = batch.x[0], targets.one_hot(batch.y, len(run.data.classes))
+        x = batch.x[0]
+        target = targets.one_hot(batch.y, len(run.data.classes))
         trust = run.remember("clean_prob")[batch.id]
         if not warm:
             target = self.corrected(run, i, x, target, trust)
@@ -114,7 +116,8 @@ class MCorrection(Method):
 
     def temperature(self, run: Run) -> float:
         """Of the predictions in the dynamic form: from 1 at the end of warm-up to 0.001."""
-        begin, end = self.warmup_epochs(run), 2 / 3 * run.plan.epochs
+        begin = self.warmup_epochs(run)
+        end = 2 / 3 * run.plan.epochs
         return 1 - 0.999 * targets.ramp(run.epoch, begin, end - begin)
 
     def clean_prob(self, run: Run) -> Tensor:

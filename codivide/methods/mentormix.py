@@ -49,7 +49,8 @@ class MentorMix(Mentored):
     summary: ClassVar[str] = "mixup with partners drawn by MentorNet's weights, then weighted again"
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {
         **Mentored.limits,
-        **{"alpha": (0, math.inf), "temperature": (1e-3, math.inf)},
+        "alpha": (0, math.inf),
+        "temperature": (1e-3, math.inf),
     }
 
     percentile: float | None = 0.7

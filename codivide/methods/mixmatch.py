@@ -45,7 +45,10 @@ class MixMatch(SemiSupervised):
     summary: ClassVar[str] = "semi-supervised: guess over views, sharpen, mix"
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {
         **SemiSupervised.limits,
-        **{"rampup_images": (0, math.inf), "augmentations": (1, 9), "temperature": (1e-3, 99), "alpha": (0, 1e6)},
+        "rampup_images": (0, math.inf),
+        "augmentations": (1, 9),
+        "temperature": (1e-3, 99),
+        "alpha": (0, 1e6),
     }
 
     weight: float = 75.0
@@ -79,7 +82,9 @@ class MixMatch(SemiSupervised):
         """``L_X + lambda_U L_U`` on the mixed batch (eq. 3 to 5)."""
         target = targets.one_hot(known.y, len(run.data.classes))
         guess = self.guess(run, unknown)
-        mixed = mixmatch.mixmatch(known.x, target, unknown.x, guess, self.alpha, run.gen, per_sample=True)
+        mixed = mixmatch.mixmatch(
+            known.x, target, unknown.x, guess, alpha=self.alpha, generator=run.gen, per_sample=True
+        )
         batches = round(len(mixed.x) / len(known.id)) if self.interleave else 1
         loss = mixmatch.mixmatch_loss(mixmatch.interleave(lambda x: run.logits(0, x), mixed.x, batches), mixed)
         run.log(loss=loss.labelled)

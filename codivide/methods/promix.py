@@ -59,7 +59,9 @@ class ProMix(WarmUp):
         **WarmUp.limits,
         **dict.fromkeys(("rampup", "agreement", "alpha", "lambda_u"), (0, math.inf)),
         **dict.fromkeys(("rho_start", "rho", "tau", "agreement_share", "momentum"), (0, 1)),
-        **{"debias_loss": (0, 99), "debias_guess": (0, 99), "temperature": (1e-3, 99)},
+        "debias_loss": (0, 99),
+        "debias_guess": (0, 99),
+        "temperature": (1e-3, 99),
     }
 
     rho_start: float = 0.5
@@ -112,26 +114,30 @@ class ProMix(WarmUp):
         weak = [logits[: len(batch.id)].detach() for logits, _ in seen]
         probs = [torch.softmax(logits, 1) for logits in weak]
         total = weak[0].new_zeros(())
+        last_epochs = run.plan.epochs * 5 / 12 if self.agreement is None else self.agreement
         for i in range(self.nets):
             means = run.remember(f"means.{i}")
             kept = base[i] | selections.matched(probs[i], batch.y, self.tau)
             own = targets.debias(weak[i], means[0], self.debias_guess).argmax(1)
             target = targets.one_hot(torch.where(kept, batch.y, own), len(run.data.classes))
-            if run.plan.epochs - run.epoch <= (run.plan.epochs * 5 / 12 if self.agreement is None else self.agreement):
+            if run.plan.epochs - run.epoch <= last_epochs:
                 kept = kept | selections.agreed(probs[0], probs[1], kept, self.tau, self.agreement_share)
-            total = total + self.net_loss(run, i, batch.x[0], seen[i], target, kept)
+            total = total + self.net_loss(run, i, batch.x[0], seen[i], target=target, kept=kept)
             run.log(**{f"selected_{i}": kept.float().mean()})
             for mean, part in zip(means, (kept, ~kept), strict=True):
                 if bool(part.any()):
                     mean.lerp_(probs[i][part].mean(0), 1 - self.momentum)
         return total
 
-    def net_loss(self, run: Run, i: int, x: Tensor, seen: Sequence[Tensor], target: Tensor, kept: Tensor) -> Tensor:
+    def net_loss(self, run: Run, i: int, x: Tensor, seen: Sequence[Tensor], *, target: Tensor, kept: Tensor) -> Tensor:
         """Both heads on the selected samples (weak, strong, mixed), the auxiliary one on guesses for the rest."""
-        (logits, features), head, weight = seen, run.attached[f"head.{i}"].net, self.ramp(run)
+        logits, features = seen
+        head = run.attached[f"head.{i}"].net
+        weight = self.ramp(run)
         mean, mean_rest = run.remember(f"means.{i}")
         margin = partial(targets.debias, mean=mean, strength=-self.debias_loss)
-        auxiliary, rows = head(features), kept.nonzero().flatten()
+        auxiliary = head(features)
+        rows = kept.nonzero().flatten()
         guess = torch.softmax(targets.debias(logits[: len(x)].detach(), mean_rest, self.debias_guess), 1)
         rest = targets.debias(auxiliary, mean_rest, -self.debias_loss)
         loss_u = targets.two_view_loss(rest, targets.sharpen(guess, self.temperature), ~kept, weight)
@@ -139,7 +145,7 @@ class ProMix(WarmUp):
         for out in (logits, auxiliary):
             loss = loss + targets.two_view_loss(margin(out), target, kept, weight)
         if len(rows) > 1:
-            mixed = mixmatch.mixmatch([x[rows]], target[rows], (), target[:0], self.alpha, run.gen)
+            mixed = mixmatch.mixmatch([x[rows]], target[rows], (), target[:0], alpha=self.alpha, generator=run.gen)
             logits, features = run.features(i, mixed.x)
             for out in (logits, head(features)):
                 loss = loss + weight * targets.soft_cross_entropy(margin(out), mixed.target)

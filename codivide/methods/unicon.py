@@ -57,7 +57,9 @@ class UNICON(WarmUp):
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {
         **WarmUp.limits,
         **dict.fromkeys(("alpha", "lambda_u", "rampup", "prior", "lambda_c"), (0, math.inf)),
-        **{"tau": (1, math.inf), "d_mu": (0, 1), "projection": (1, 9999)},
+        "tau": (1, math.inf),
+        "d_mu": (0, 1),
+        "projection": (1, 9999),
         **dict.fromkeys(("temperature", "contrast_temperature"), (1e-3, 99)),
     }
 
@@ -92,7 +94,8 @@ class UNICON(WarmUp):
 
     def select(self, run: Run) -> Tensor:
         """Mask ``[N]`` of the labels to keep, from the divergence of label and mean prediction of both networks."""
-        given, classes = run.data.y >= 0, len(run.data.classes)
+        given = run.data.y >= 0
+        classes = len(run.data.classes)
 
         def divergence(logits: Tensor, batch: Batch) -> Tensor:
             mean = (torch.softmax(logits, 1) + run.probs(1, batch.x)[0]) / 2
@@ -120,7 +123,7 @@ class UNICON(WarmUp):
         weight = torch.where(divergence < 0.5, 1.0, 1 - divergence)
         given = targets.one_hot(known.y, target_u.shape[1])
         target_x = mixmatch.refine(given, weight, own[2:], self.temperature)
-        mixed = mixmatch.mixmatch(known.x[2:], target_x, unknown.x[2:], target_u, self.alpha, run.gen)
+        mixed = mixmatch.mixmatch(known.x[2:], target_x, unknown.x[2:], target_u, alpha=self.alpha, generator=run.gen)
         parts = mixmatch.mixmatch_loss(run.logits(i, mixed.x), mixed, self.prior)
         loss = parts.labelled + parts.prior
         run.log(loss=parts.labelled)

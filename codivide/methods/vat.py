@@ -51,7 +51,10 @@ class VAT(SemiSupervised):
     summary: ClassVar[str] = "semi-supervised: smooth along the most sensitive direction"
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {
         **SemiSupervised.limits,
-        **{"eps": (0, math.inf), "xi": (1e-9, math.inf), "iterations": (0, 99), "entropy": (0, math.inf)},
+        "eps": (0, math.inf),
+        "xi": (1e-9, math.inf),
+        "iterations": (0, 99),
+        "entropy": (0, math.inf),
     }
 
     weight: float = 0.3
@@ -75,7 +78,9 @@ class VAT(SemiSupervised):
         radius = self.radius(x)
         probe = radius / 10 if self.xi is None else self.xi
         with layers.steady(net):
-            return mixmatch.adversarial(net, x, radius, probe, run.gen, self.iterations)
+            return mixmatch.adversarial(
+                net, x, radius=radius, probe=probe, generator=run.gen, iterations=self.iterations
+            )
 
     def radius(self, x: Tensor) -> float:
         """Eps for inputs like these."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import KW_ONLY, asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,26 @@ from codivide.core.files import read_tensors, save_tensors
 from codivide.training.run import Run, ready
 
 FORMAT = 2
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a run is kept while it trains, and whether to go on from there.
+
+    Attributes:
+        path: the file; it holds the run after its last whole epoch, and is written atomically.
+        resume: go on from the file if it is there; else the run begins anew.
+        identity: JSON values that the file must share to be resumed, besides method, plan and labels.
+    """
+
+    path: Path
+    _: KW_ONLY
+    resume: bool = False
+    identity: Mapping[str, Any] = field(default_factory=dict)
+
+    def saved(self) -> Path | None:
+        """The file to go on from; None where the run begins anew."""
+        return self.path if self.resume and self.path.exists() else None
 
 
 def fingerprint(run: Run) -> dict[str, Any]:
@@ -55,13 +76,8 @@ def save(run: Run, path: Path) -> None:
     slots: dict[str, dict[str, dict[str, float]]] = {}
     for key, net, optimizer in _trained(run):
         tensors |= {f"net.{key}.{name}": value for name, value in net.state_dict().items()}
-        scalars = slots.setdefault(key, {})
-        for index, state in optimizer.state_dict()["state"].items():
-            for name, value in state.items():
-                if isinstance(value, Tensor):
-                    tensors[f"optimizer.{key}.{index}.{name}"] = value
-                elif value is not None:
-                    scalars.setdefault(str(index), {})[name] = value
+        state, slots[key] = _optimizer_state(optimizer)
+        tensors |= {f"optimizer.{key}.{name}": value for name, value in state.items()}
     if run.plan.average:
         for i, average in enumerate(run.averages):
             tensors |= {f"average.{i}.{name}": value for name, value in average.state_dict().items()}
@@ -76,6 +92,19 @@ def save(run: Run, path: Path) -> None:
         "optimizer_scalars": slots,
     }
     save_tensors(path, tensors, {"run": json.dumps(header)})
+
+
+def _optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, dict[str, float]]]:
+    """What an optimizer remembers of its parameters: tensors as "index.name", and numbers by index and name."""
+    tensors: dict[str, Tensor] = {}
+    scalars: dict[str, dict[str, float]] = {}
+    for index, state in optimizer.state_dict()["state"].items():
+        for name, value in state.items():
+            if isinstance(value, Tensor):
+                tensors[f"{index}.{name}"] = value
+            elif value is not None:
+                scalars.setdefault(str(index), {})[name] = value
+    return tensors, scalars
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -100,12 +129,7 @@ def load(run: Run, path: Path) -> None:
         InputError: the file is no checkpoint, or one of another method, plan, network, data or format.
     """
     header = read_header(path)
-    ours = json.loads(json.dumps(fingerprint(run)))
-    theirs = header["fingerprint"]
-    for name in [*ours, *(theirs.keys() - ours.keys())]:
-        if ours.get(name) != theirs.get(name):
-            shown = "differs" if name == "network" else f"is {theirs.get(name)} there and {ours.get(name)} now"
-            raise InputError(f"{path} belongs to another run: {name} {shown}; use the same settings to resume")
+    _check_fingerprint(run, header["fingerprint"], path)
     tensors, _ = read_tensors(path)
 
     def part(prefix: str) -> dict[str, Tensor]:
@@ -131,6 +155,16 @@ def load(run: Run, path: Path) -> None:
     for name, value in part("memory.").items():
         like = run.remember(name, *value.shape, dtype=value.dtype, per_sample=False)
         like.copy_(value)
-    run.epoch, run.step = header["epoch"], header["step"]
+    run.epoch = header["epoch"]
+    run.step = header["step"]
     run.skipped_updates = header["skipped_updates"]
     run.history = header["history"]
+
+
+def _check_fingerprint(run: Run, theirs: Mapping[str, Any], path: Path) -> None:
+    """InputError that names the first difference between a run and what a checkpoint belongs to."""
+    ours = json.loads(json.dumps(fingerprint(run)))
+    for name in [*ours, *(theirs.keys() - ours.keys())]:
+        if ours.get(name) != theirs.get(name):
+            shown = "differs" if name == "network" else f"is {theirs.get(name)} there and {ours.get(name)} now"
+            raise InputError(f"{path} belongs to another run: {name} {shown}; use the same settings to resume")

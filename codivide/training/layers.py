@@ -26,7 +26,8 @@ def last_linear(net: nn.Module) -> nn.Linear:
 
 def head(net: nn.Module) -> nn.Module:
     """What makes logits of features: the head of ``nets.StagedNet`` (with its dropout), else ``last_linear``."""
-    last, named = last_linear(net), getattr(net, "head", None)
+    last = last_linear(net)
+    named = getattr(net, "head", None)
     return named if isinstance(named, nn.Module) and last in named.modules() else last
 
 
@@ -37,7 +38,7 @@ def body(net: nn.Module) -> list[nn.Module]:
     return [part for part in net.modules() if part not in inner and top not in part.modules()]
 
 
-def freeze(net: nn.Module, frozen: bool) -> None:
+def freeze(net: nn.Module, *, frozen: bool) -> None:
     """Whether every parameter outside the head learns no more (True), or all parameters learn (False)."""
     kept = {id(parameter) for parameter in head(net).parameters()}
     for parameter in net.parameters():

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from codivide.core.device import resolve_device, resolve_precision
 from codivide.core.errors import InputError
 from codivide.training import checkpoint as checkpoints
+from codivide.training.checkpoint import Checkpoint
 from codivide.training.plan import Plan
 from codivide.training.run import Build, Data, Method, Run, Watch
 
@@ -21,10 +21,9 @@ def train(
     data: Data,
     build: Build,
     plan: Plan,
+    *,
     watch: Watch | None = None,
-    checkpoint: Path | None = None,
-    resume: bool = False,
-    identity: Mapping[str, Any] | None = None,
+    checkpoint: Checkpoint | None = None,
     deadline: float | None = None,
 ) -> Run:
     """Train a method on data; the same seed gives the same bits on a CPU. The global generator is left alone.
@@ -36,50 +35,72 @@ def train(
         plan: optimizer, schedule, precision, seed.
         watch: called after every epoch with the run, whose networks and generators it leaves as they are; what it
             returns (JSON values) joins the record.
-        checkpoint: file that holds the run after its last whole epoch, written atomically; None: none.
-        resume: go on from ``checkpoint`` if it is there; the result is bit-identical to a straight run.
-        identity: JSON values that a checkpoint must share to be resumed, besides method, plan and labels.
+        checkpoint: where the run is kept after its last whole epoch, and whether to go on from there; None: nowhere.
+            A resumed run is bit-identical to a straight one.
         deadline: of ``time.monotonic()``; epochs that would begin after it are left out, and the run says so.
 
     Raises:
-        InputError: fewer than two labelled samples, a confirmed sample without a label, a checkpoint of another run,
-            or an epoch without one finite loss.
+        InputError: a method that trains no network, fewer than two labelled samples, a confirmed sample without a
+            label, a checkpoint of another run, or an epoch without one finite loss.
     """
+    if not method.trains:
+        name = type(method).__name__
+        raise InputError(f"{name} trains no network of its own; give it to NoisyLabelClassifier or `codivide fit`")
     method = method.settled()
     device = resolve_device(plan.device)
+    data = _placed(data, device)
+    saved = None if checkpoint is None else checkpoint.saved()
+    precision = _precision(plan, device, data, saved)
+    identity = {} if checkpoint is None else checkpoint.identity
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
+        torch.manual_seed(plan.seed)
+        run = Run(method, data, build, plan, device, precision, identity)
+        method.start(run)
+        if saved is not None:
+            checkpoints.load(run, saved)
+        while run.epoch < plan.epochs:
+            row = _epoch(run, deadline)
+            if watch is not None:
+                row |= watch(run) or {}
+            idle = "stopped" in row and run.epoch < plan.epochs  # nothing has changed, which is soon found out again
+            if checkpoint is not None and not idle:
+                checkpoints.save(run, checkpoint.path)
+    return run
+
+
+def _placed(data: Data, device: torch.device) -> Data:
+    """The data with its labels and rows on the device; InputError where there is nothing to learn from."""
     labels = data.y.to(device)
     if int((labels >= 0).sum()) < 2:
         raise InputError("fewer than two samples have a label; there is nothing to learn from")
     confirmed = None if data.confirmed is None else data.confirmed.to(device)
     if confirmed is not None and bool((confirmed & (labels < 0)).any()):
         raise InputError("a sample is confirmed but has no label")
-    data = Data(data.x.to(device), labels, data.classes, data.views, confirmed)
-    precision = resolve_precision(plan.precision, device, images=len(data.x.shape) == 3)
-    saved = checkpoint if resume and checkpoint is not None and checkpoint.exists() else None
-    if saved is not None and plan.precision == "auto":  # as it was, also on another chip
-        precision = checkpoints.read_header(saved)["fingerprint"]["precision"]
-    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
-        torch.manual_seed(plan.seed)
-        run = Run(method, data, build, plan, device, precision, identity or {})
-        method.start(run)
-        if saved is not None:
-            checkpoints.load(run, saved)
-        while run.epoch < plan.epochs:
-            began, steps, skipped = time.perf_counter(), run.step, run.skipped_updates
-            run.open_epoch()
-            if deadline is not None and run.epoch and time.monotonic() > deadline:
-                run.log(stopped=1.0)
-                run.warn("deadline", "the time budget is spent; training ends here")
-            else:
-                method.epoch(run)
-            run.settle()
-            if run.skipped_updates - skipped == run.step - steps > 0:
-                raise InputError(f"training diverged: no loss of epoch {run.epoch + 1} was finite; use a lower lr")
-            row = run.close_epoch(time.perf_counter() - began)
-            run.history.append(row)
-            if watch is not None:
-                row |= watch(run) or {}
-            idle = "stopped" in row and run.epoch < plan.epochs  # nothing has changed, which is soon found out again
-            if checkpoint is not None and not idle:
-                checkpoints.save(run, checkpoint)
-    return run
+    return Data(data.x.to(device), labels, data.classes, data.views, confirmed)
+
+
+def _precision(plan: Plan, device: torch.device, data: Data, saved: Path | None) -> Literal["bf16", "fp32"]:
+    """The plan's precision; where it is "auto" and the run goes on, as it was, also on another chip."""
+    if saved is not None and plan.precision == "auto":
+        kept = checkpoints.read_header(saved)["fingerprint"]["precision"]
+        return "bf16" if kept == "bf16" else "fp32"
+    return resolve_precision(plan.precision, device, images=len(data.x.shape) == 3)
+
+
+def _epoch(run: Run, deadline: float | None) -> dict[str, Any]:
+    """One epoch, or what says that the time is up; its record, which the run's history holds."""
+    began = time.perf_counter()
+    steps = run.step
+    skipped = run.skipped_updates
+    run.open_epoch()
+    if deadline is not None and run.epoch and time.monotonic() > deadline:
+        run.log(stopped=1.0)
+        run.warn("deadline", "the time budget is spent; training ends here")
+    else:
+        run.method.epoch(run)
+    run.settle()
+    if run.skipped_updates - skipped == run.step - steps > 0:
+        raise InputError(f"training diverged: no loss of epoch {run.epoch + 1} was finite; use a lower lr")
+    row = run.close_epoch(time.perf_counter() - began)
+    run.history.append(row)
+    return row

@@ -82,11 +82,6 @@ def normalised_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return _of_label(log_probs, labels) / log_probs.sum(1)
 
 
-def tempered_log(x: Tensor, temperature: float) -> Tensor:
-    """``log_t x = (x^(1-t) - 1) / (1 - t)`` for x >= 0; ``log x`` for t = 1 (Amid et al. 2019)."""
-    return x.log() if temperature == 1 else (x.pow(1 - temperature) - 1) / (1 - temperature)
-
-
 def tempered_log_softmax(logits: Tensor, temperature: float) -> Tensor:
     """``log exp_t(a - lambda)`` with the ``lambda`` for which the probabilities sum to 1 (Amid et al. 2019).
 
@@ -104,7 +99,8 @@ def tempered_log_softmax(logits: Tensor, temperature: float) -> Tensor:
     """
     if temperature == 1:
         return _log_probs(logits)
-    logits, heat = _wide(logits), temperature - 1
+    logits = _wide(logits)
+    heat = temperature - 1
     with torch.no_grad():
         top = logits.amax(1, keepdim=True)
         below = top - logits  # >= 0

@@ -60,6 +60,7 @@ def mixmatch(
     labelled_target: Tensor,
     unlabelled: Sequence[Tensor],
     unlabelled_target: Tensor,
+    *,
     alpha: float,
     generator: torch.Generator,
     per_sample: bool = False,
@@ -100,7 +101,7 @@ def mixmatch_loss(logits: Tensor, mixed: Mixed, prior: float = 0.0) -> MixedLoss
     Args:
         logits: ``[B, C]`` of ``mixed.x``.
         mixed: from ``mixmatch``.
-        prior: weight of ``functional.prior_kl`` over all rows, with a uniform prior.
+        prior: weight of ``targets.prior_kl`` over all rows, with a uniform prior.
     """
     known = mixed.labelled
     return MixedLoss(
@@ -136,6 +137,7 @@ def unit(x: Tensor) -> Tensor:
 def adversarial(
     look: Callable[[Tensor], Tensor],
     x: Tensor,
+    *,
     radius: float,
     probe: float,
     generator: torch.Generator,

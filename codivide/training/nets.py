@@ -92,9 +92,11 @@ class DenseLayer(nn.Module):
     def __init__(self, inputs: int, growth: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            *(nn.BatchNorm2d(inputs), nn.ReLU(inplace=True)),
+            nn.BatchNorm2d(inputs),
+            nn.ReLU(inplace=True),
             nn.Conv2d(inputs, 4 * growth, 1, bias=False),
-            *(nn.BatchNorm2d(4 * growth), nn.ReLU(inplace=True)),
+            nn.BatchNorm2d(4 * growth),
+            nn.ReLU(inplace=True),
             nn.Conv2d(4 * growth, growth, 3, padding=1, bias=False),
         )
 
@@ -106,7 +108,7 @@ class DenseLayer(nn.Module):
 class AirGroup(nn.Module):
     """Conv, max-pool by 2, BN, GELU, conv, BN, GELU (Jordan 2024)."""
 
-    def __init__(self, inputs: int, width: int, ceil: bool) -> None:
+    def __init__(self, inputs: int, width: int, *, ceil: bool) -> None:
         super().__init__()
         self.first = nn.Conv2d(inputs, width, 3, padding=1, bias=False)
         self.pool = nn.MaxPool2d(2, ceil_mode=ceil)
@@ -142,7 +144,8 @@ def small_cnn(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet
     of 32 pixels leaves it at 16, which is what makes the net quick: a layer at full size costs more time in
     BatchNorm and ReLU than in its convolution. Channels are multiples of 32 for the bf16 kernels.
     """
-    size, stride = max(shape[1:]), 1
+    size = max(shape[1:])
+    stride = 1
     while size // stride > (16 if stride == 1 else 32):
         stride *= 2
     if stride == 1:
@@ -163,15 +166,16 @@ def airbench(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
     Two and a half times the work of ``small_cnn``, and more accurate. Its whitening, initial weights and
     frozen scales are left out, so that every optimizer here trains it. The stem brings an image to at most 32 pixels.
     """
-    size, stride = max(shape[1:]), 1
+    size = max(shape[1:])
+    stride = 1
     while size // stride > 32:
         stride *= 2
     stem = nn.Sequential(nn.Conv2d(shape[0], 24, 2 * stride, stride, stride // 2), nn.GELU())
     small = min(shape[1:]) // stride < 16  # three halvings would leave nothing
     stages = [
-        nn.Sequential(stem, AirGroup(24, 32, small)),
-        AirGroup(32, 128, small),
-        AirGroup(128, 128, small),
+        nn.Sequential(stem, AirGroup(24, 32, ceil=small)),
+        AirGroup(32, 128, ceil=small),
+        AirGroup(128, 128, ceil=small),
     ]
     return StagedNet(stages, nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten()), 128, classes, dropout)
 
@@ -237,7 +241,8 @@ def wrn_28_10(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet
 
 def densenet_bc_190(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
     """DenseNet-BC-190 with growth 40 (Huang et al. 2017): three blocks of 31 layers, halved in between."""
-    growth, depth = 40, 31
+    growth = 40
+    depth = 31
     width = 2 * growth
     stages: list[nn.Module] = [nn.Conv2d(shape[0], width, 3, padding=1, bias=False)]
     for block in range(3):
@@ -302,7 +307,9 @@ NETS: dict[str, Callable[[tuple[int, ...], int, float], StagedNet]] = {
 }
 
 
-def build(name: str, shape: tuple[int, ...], classes: int, dropout: float = 0.0, pretrained: bool = True) -> StagedNet:
+def build(
+    name: str, shape: tuple[int, ...], classes: int, dropout: float = 0.0, *, pretrained: bool = True
+) -> StagedNet:
     """Make the net called ``name`` for samples of ``shape``.
 
     Args:
@@ -327,7 +334,7 @@ def build(name: str, shape: tuple[int, ...], classes: int, dropout: float = 0.0,
         if min(shape[1:]) < _SMALLEST_IMAGE:
             raise InputError(f"net {name!r} needs images of at least {_SMALLEST_IMAGE} pixels a side, not {shape[1:]}")
     if name.startswith("timm:"):
-        return _timm(name, shape, classes, dropout, pretrained)
+        return _timm(name, shape, classes, dropout, pretrained=pretrained)
     return NETS[name](shape, classes, dropout)
 
 
@@ -353,7 +360,7 @@ def _average() -> nn.Sequential:
 
 
 def _conv_norm_act(
-    inputs: int, width: int, kernel: int, stride: int, padding: int, slope: float = 0.0, bias: bool = False
+    inputs: int, width: int, kernel: int, stride: int, padding: int, *, slope: float = 0.0, bias: bool = False
 ) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(inputs, width, kernel, stride, padding, bias=bias), nn.BatchNorm2d(width), _activation(slope)
@@ -395,6 +402,7 @@ def _imagenet_resnet(
     classes: int,
     dropout: float,
     layers: Sequence[int],
+    *,
     groups: int = 1,
     group_width: int = 64,
 ) -> StagedNet:
@@ -409,7 +417,7 @@ def _imagenet_resnet(
     return StagedNet(stages, _average(), 2048, classes, dropout)
 
 
-def _timm(name: str, shape: tuple[int, ...], classes: int, dropout: float, pretrained: bool) -> StagedNet:
+def _timm(name: str, shape: tuple[int, ...], classes: int, dropout: float, *, pretrained: bool) -> StagedNet:
     """A timm body, without its head, as the only stage."""
     try:
         import timm

@@ -36,7 +36,7 @@ class Plan:
         average: decay of the weight average (EMA of parameters and buffers); 0: none.
         freeze: first epochs in which only the last linear layer learns; the rest, a pre-trained body, stays as it is.
         precision: "bf16" (autocast; parameters and losses stay float32), "fp32", or "auto": bf16 for images where
-            the chip computes in it, else fp32.
+            the chip computes in it, else fp32 (always on "mps").
         channels_last: memory layout of convolutions.
         compile: run the networks through ``torch.compile``.
         evaluation_batch: samples in a batch that needs no gradient.

@@ -11,19 +11,19 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from codivide.core.device import autocast, defers, onto
-from codivide.core.errors import InputError, TrainingWarning, check_values
-from codivide.core.types import AUTO
+from codivide.core.errors import InputError, TrainingWarning
 from codivide.data.rows import Rows, TensorRows
 from codivide.data.views import View
 from codivide.noise import mixtures
 from codivide.training import layers
+from codivide.training.algorithm import Algorithm
 from codivide.training.plan import Plan, learning_rate
 from codivide.training.targets import sample_loss
 
@@ -63,38 +63,15 @@ class Batch(NamedTuple):
 
 
 @dataclass
-class Method:
-    """One algorithm: its fields are the hyper-parameters, ``epoch`` is the algorithm box.
+class Method(Algorithm):
+    """An algorithm that trains networks: its fields are the hyper-parameters, ``epoch`` is the algorithm box.
 
     Subclass at one of three sizes: a loss (override ``loss``), a joint rule over several networks, or
     measure-divide-learn (override ``epoch``).
     """
 
+    trains: ClassVar[bool] = True
     nets: ClassVar[int] = 1
-    semi_supervised: ClassVar[bool] = False  # whether it is made for data of which most have no label
-    sets_aside: ClassVar[bool] = False  # whether labels that look wrong are no targets, and so are not memorised
-    paper: ClassVar[str] = ""
-    summary: ClassVar[str] = ""
-    limits: ClassVar[Mapping[str, tuple[float, float]]] = {}  # least and most value of a hyper-parameter
-    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}  # the words that a hyper-parameter knows
-    automatic: ClassVar[Mapping[str, Any]] = {}  # what may be "auto", with the paper's value
-    settings: ClassVar[Mapping[str, Any]] = {}  # fields of the plan that the method wants unless told otherwise
-
-    def __post_init__(self) -> None:
-        check_values(self, self.limits, self.choices, self.unsettled())
-
-    def setting(self, name: str) -> Any:
-        """A hyper-parameter; the paper's value where it is "auto" and nothing has been chosen."""
-        value = getattr(self, name)
-        return self.automatic[name] if value == AUTO and name in self.automatic else value
-
-    def unsettled(self) -> tuple[str, ...]:
-        """The hyper-parameters that are still "auto"."""
-        return tuple(name for name in self.automatic if getattr(self, name) == AUTO)
-
-    def settled(self, **chosen: Any) -> Self:
-        """The method without "auto": what is chosen, else the paper's value; what is not "auto" stays."""
-        return replace(self, **{name: chosen.get(name, self.automatic[name]) for name in self.unsettled()})
 
     def count(self) -> int:
         """How many networks a run has: ``nets``, unless a hyper-parameter says otherwise."""
@@ -221,7 +198,7 @@ class Run:
 
     @staticmethod
     def _copy(net: nn.Module) -> nn.Module:
-        return deepcopy(net).requires_grad_(False).eval()
+        return deepcopy(net).requires_grad_(requires_grad=False).eval()
 
     def _optimizer(self, net: nn.Module) -> torch.optim.Optimizer:
         plan = self.plan
@@ -248,10 +225,10 @@ class Run:
         """Put every network in training mode, its body frozen or not as the plan has it for this epoch."""
         for i, net in enumerate(self.nets):
             if self.plan.freeze:
-                layers.freeze(net, self.frozen)
-            self.mode(i, True)
+                layers.freeze(net, frozen=self.frozen)
+            self.mode(i, training=True)
 
-    def mode(self, i: int, training: bool, average: bool = False) -> None:
+    def mode(self, i: int, *, training: bool, average: bool = False) -> None:
         """Put network ``i`` (or its average) in training or evaluation mode; a frozen body stays in the latter."""
         net = self.averages[i] if average else self.nets[i]
         net.train(training)
@@ -317,7 +294,8 @@ class Run:
         ``size_b`` samples (None: as many as the first) in ``views_b`` (None: the same views), and none when ``b`` is
         empty.
         """
-        others, size = self._chosen(b), size_b or self.plan.batch_size
+        others = self._chosen(b)
+        size = size_b or self.plan.batch_size
         names = views if views_b is None else views_b
         stream = self._endless(others, size) if steps else self._stream(others, size)
         for batch in self.batches(a, views, steps=steps):
@@ -335,7 +313,8 @@ class Run:
             yield from self._chunks(ids[order], size)
 
     def _endless(self, ids: Tensor, size: int) -> Iterator[Tensor]:
-        rest, size = ids[:0], max(size, 2)
+        rest = ids[:0]
+        size = max(size, 2)
         while True:
             while len(rest) < size:
                 rest = torch.cat([rest, ids[torch.randperm(len(ids), generator=self.gen)]])
@@ -352,14 +331,14 @@ class Run:
             chunks[-1] = torch.cat([chunks[-1], last])
         return chunks
 
-    def logits(self, i: int, x: Tensor, average: bool = False) -> Tensor:
+    def logits(self, i: int, x: Tensor, *, average: bool = False) -> Tensor:
         """Float32 logits ``[B, C]`` of network ``i`` (or its average) in the mode it is in (training, in an epoch)."""
         with autocast(self.precision, self.device):
             out: Tensor = (self.averages[i] if average else self._forward[i])(x)
         return out.float()
 
     def logits_changed(self, i: int, x: Tensor, layer: int, change: Callable[[Tensor], Tensor]) -> Tensor:
-        """As ``logits``, with the output of one of ``inside.layers`` replaced by ``change(output)``."""
+        """As ``logits``, with the output of one of ``layers.layers`` replaced by ``change(output)``."""
         part = layers.layers(self.nets[i])[layer]
         with autocast(self.precision, self.device), layers.changed(part, change):
             out: Tensor = self.nets[i](x)
@@ -372,21 +351,22 @@ class Run:
         return out.float(), seen[0].float()
 
     @torch.no_grad()
-    def probs(self, i: int, views: Sequence[Tensor], training: bool = False, average: bool = False) -> list[Tensor]:
+    def probs(self, i: int, views: Sequence[Tensor], *, training: bool = False, average: bool = False) -> list[Tensor]:
         """Probabilities ``[B, C]`` of network ``i`` (or of its weight average) on each view, without a gradient.
 
         In evaluation mode all views are one forward. In training mode each is its own, because batch normalisation
         takes its statistics from the batch (and updates the running ones). Empty views give ``[0, C]``.
         """
         full = [x for x in views if len(x)]
-        self.mode(i, training, average)
+        self.mode(i, training=training, average=average)
         if not full:
             logits = []
         elif training:
-            logits = [self.logits(i, x, average) for x in full]
+            logits = [self.logits(i, x, average=average) for x in full]
         else:
-            logits = list(torch.split(self.logits(i, torch.cat(full), average), [len(x) for x in full]))
-        self.mode(i, not (average and self.plan.average), average)
+            joined = self.logits(i, torch.cat(full), average=average)
+            logits = list(torch.split(joined, [len(x) for x in full]))
+        self.mode(i, training=not (average and self.plan.average), average=average)
         empty = torch.zeros(0, len(self.data.classes), device=self.device)
         answers = iter(logits)
         return [torch.softmax(next(answers), 1) if len(x) else empty for x in views]
@@ -434,7 +414,8 @@ class Run:
 
     @torch.no_grad()
     def _follow(self, i: int, finite: Tensor) -> None:
-        state, share = self.nets[i].state_dict(), 1 - self.method.decay(self)
+        state = self.nets[i].state_dict()
+        share = 1 - self.method.decay(self)
         weight = share * finite.float() if defers(self.device) else share
         for name, mean in self.averages[i].state_dict().items():
             if mean.is_floating_point():
@@ -468,21 +449,21 @@ class Run:
 
     @torch.no_grad()
     def measure(
-        self, i: int, fn: Callable[[Tensor, Batch], Tensor], view: str = "plain", average: bool = False
+        self, i: int, fn: Callable[[Tensor, Batch], Tensor], view: str = "plain", *, average: bool = False
     ) -> Tensor:
         """``fn(logits, batch) -> [B, ...]`` over all samples in evaluation mode, gathered to ``[N, ...]``.
 
         With ``average`` the logits are those of the network's weight average.
         """
-        self.mode(i, False, average)
+        self.mode(i, training=False, average=average)
         out: Tensor | None = None
         for ids in torch.split(torch.arange(len(self.data)), self.plan.evaluation_batch):
             batch = self.fetch(ids, (view,))
-            part = fn(self.logits(i, batch.x[0], average), batch)
+            part = fn(self.logits(i, batch.x[0], average=average), batch)
             if out is None:
                 out = part.new_empty((len(self.data), *part.shape[1:]))
             out[batch.id] = part
-        self.mode(i, True)
+        self.mode(i, training=True)
         if out is None:
             raise InputError("there are no samples to measure")
         return out

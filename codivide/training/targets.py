@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from codivide.core.device import onto
 
+_LEAST = 1e-4  # probability that early learning remembers or sees, as published
 _TINY = 1e-12  # keeps log finite; far below any probability that float32 softmax gives a live class
 
 
@@ -73,19 +74,17 @@ def confidence_penalty(logits: Tensor) -> Tensor:
     return (log_probs.exp() * log_probs).sum(dim=1).mean()
 
 
-def prior_kl(probs: Tensor, prior: Tensor | None = None) -> Tensor:
-    """``KL(prior || mean prediction) = sum_c pi_c log(pi_c / mean_b p_bc)`` (DivideMix, eq. 12).
+def prior_kl(probs: Tensor) -> Tensor:
+    """``KL(prior || mean prediction) = sum_c pi_c log(pi_c / mean_b p_bc)``, the prior uniform (DivideMix, eq. 12).
 
     Args:
         probs: ``[B, C]``.
-        prior: ``[C]``, sums to 1; None: uniform.
 
     Returns:
-        A number >= 0, and 0 when the mean prediction is the prior.
+        A number >= 0, and 0 when the mean prediction is uniform.
     """
     mean = probs.mean(dim=0).clamp_min(_TINY)
-    if prior is None:
-        prior = torch.full_like(mean, 1 / len(mean))
+    prior = torch.full_like(mean, 1 / len(mean))
     divergence: Tensor = torch.special.xlogy(prior, prior / mean).sum()
     return divergence
 
@@ -117,7 +116,7 @@ def one_hot(labels: Tensor, classes: int) -> Tensor:
     return rows * (labels >= 0).unsqueeze(1)
 
 
-def early_learning(logits: Tensor, target: Tensor, least: float = 1e-4) -> Tensor:
+def early_learning(logits: Tensor, target: Tensor) -> Tensor:
     """Mean over the batch of ``log(1 - <t, p>)`` (ELR, Liu et al. 2020): low where prediction and memory agree.
 
     Its gradient in the logits of one sample is ``p_c / (1 - <t, p>) * sum_k (t_k - t_c) p_k``: it pulls towards the
@@ -126,17 +125,16 @@ def early_learning(logits: Tensor, target: Tensor, least: float = 1e-4) -> Tenso
     Args:
         logits: ``[B, C]``.
         target: the memory t ``[B, C]``, each row of sum at most 1, without a gradient.
-        least: probabilities are kept in ``[least, 1 - least]``, so that the logarithm is at least ``log(least)``;
-            beyond these bounds they have no gradient.
 
     Returns:
-        A number in ``[log(least), 0]``; 0 for an empty memory.
+        A number in ``[log(1e-4), 0]``; 0 for an empty memory. Probabilities are kept in ``[1e-4, 1 - 1e-4]``, so that
+        the logarithm has an end; beyond these bounds they have no gradient.
     """
-    probs = torch.softmax(logits.float(), dim=1).clamp(least, 1 - least)
+    probs = torch.softmax(logits.float(), dim=1).clamp(_LEAST, 1 - _LEAST)
     return torch.log1p(-(target * probs).sum(dim=1)).mean()
 
 
-def follow(memory: Tensor, probs: Tensor, decay: float, least: float = 1e-4) -> Tensor:
+def follow(memory: Tensor, probs: Tensor, decay: float, least: float = _LEAST) -> Tensor:
     """One step of a moving average of predictions, ``t <- beta t + (1 - beta) p`` (ELR; temporal ensembling).
 
     From ``t = 0``, after n steps ``t = (1 - beta) sum_k beta^(n - k) p_k``, of sum ``1 - beta^n``.
@@ -198,7 +196,7 @@ def label_prob(rows: Tensor, labels: Tensor) -> Tensor:
     return share.clamp(0, 1).masked_fill(labels < 0, torch.nan)
 
 
-def bootstrap_loss(logits: Tensor, labels: Tensor, beta: float, hard: bool) -> Tensor:
+def bootstrap_loss(logits: Tensor, labels: Tensor, beta: float, *, hard: bool) -> Tensor:
     """Cross-entropy of each sample against its label mixed with the prediction, ``[B]`` (Reed et al. 2015).
 
     ``H(beta y + (1 - beta) q, p)`` with ``q = p`` (soft) or ``q = z``, the one-hot argmax of p (hard). The soft
@@ -225,7 +223,8 @@ def symmetric_divergence(first: Tensor, second: Tensor) -> Tensor:
         first: logits ``[B, C]`` of p.
         second: logits ``[B, C]`` of q.
     """
-    log_p, log_q = functional.log_softmax(first.float(), dim=1), functional.log_softmax(second.float(), dim=1)
+    log_p = functional.log_softmax(first.float(), dim=1)
+    log_q = functional.log_softmax(second.float(), dim=1)
     return ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(dim=1)
 
 

@@ -42,16 +42,17 @@ def _rows(prefix: str, limit: int) -> list[Recipe]:
         plan = {"batch_size": 64, "lr": 0.05, "schedule": "step"}
         plan |= {"epochs": round(50 * times), "milestones": (round(22 * times),)}
         for setting, (data, noise) in SETTINGS.items():
-            name, hyper = f"{prefix}-{setting}/{label}", about.get("hyper", {})
+            name = f"{prefix}-{setting}/{label}"
+            hyper = about.get("hyper", {})
             rows.append(
                 Recipe(
                     name,
                     about["method"],
                     data,
                     noise,
-                    hyper,
-                    plan,
-                    "small_cnn",
+                    hyper=hyper,
+                    plan=plan,
+                    net="small_cnn",
                     limit=limit,
                     evaluate_every=round(5 * times),
                 )

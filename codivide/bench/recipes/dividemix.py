@@ -167,25 +167,34 @@ def _hyper(data: str, setting: str) -> dict[str, Any]:
 
 def _plan(epochs: int = 300, down: int = 150, batch_size: int = 64) -> dict[str, Any]:
     return {
-        **{"epochs": epochs, "batch_size": batch_size, "lr": 0.02, "weight_decay": 5e-4},
-        **{"schedule": "step", "milestones": (down,)},
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "lr": 0.02,
+        "weight_decay": 5e-4,
+        "schedule": "step",
+        "milestones": (down,),
     }
 
 
-def _augmentation_plan(strategy: str, data: str, setting: str) -> dict[str, Any]:
-    """Epochs and the epoch of the step, which the authors chose for each row."""
-    length = (400, 300) if data == "cifar100" else (300, 150)
-    if data == "cifar10" and setting == "sym80":
-        length = (350, 200)
-    elif data == "cifar10" and setting == "sym90":
-        length = (250, 150) if strategy in ("raw", "ww") else (350, 250)
-    elif data == "cifar10" and strategy == "ws-saw" and setting == "sym50":
-        length = (300, 200)
-    elif data == "cifar10" and strategy == "ws-waw" and setting == "asym40":
-        length = (350, 250)
-    elif data == "cifar100" and strategy == "ww" and setting == "sym90":
-        length = (250, 150)
-    return _plan(*length, batch_size=128)
+#: Epochs, and the epoch of the step, which the authors chose for each row: by data, setting and strategy, else by data
+#: and setting, else by data.
+_LENGTHS: Mapping[tuple[str, ...], tuple[int, int]] = {
+    ("cifar10",): (300, 150),
+    ("cifar10", "sym80"): (350, 200),
+    ("cifar10", "sym90"): (350, 250),
+    ("cifar10", "sym90", "raw"): (250, 150),
+    ("cifar10", "sym90", "ww"): (250, 150),
+    ("cifar10", "sym50", "ws-saw"): (300, 200),
+    ("cifar10", "asym40", "ws-waw"): (350, 250),
+    ("cifar100",): (400, 300),
+    ("cifar100", "sym90", "ww"): (250, 150),
+}
+
+
+def _augmentation_plan(data: str, setting: str, strategy: str) -> dict[str, Any]:
+    row = (data, setting, strategy)
+    epochs, down = next(_LENGTHS[row[:known]] for known in (3, 2, 1) if row[:known] in _LENGTHS)
+    return _plan(epochs, down, batch_size=128)
 
 
 def _row(name: str, data: str, setting: str, published: tuple[float, float] | None, **other: Any) -> Recipe:
@@ -201,21 +210,34 @@ def _rows() -> Iterator[Recipe]:
         for setting, published in numbers.items():
             yield _row(f"dividemix-{data}/{setting}", data, setting, published, source="DivideMix, Tables 1 and 2")
     yield _row(
-        *("dividemix-cifar100/asym40", "cifar100", "asym40", None),
+        "dividemix-cifar100/asym40",
+        "cifar100",
+        "asym40",
+        None,
         note="72.2 and 72.4 (best and last, in this order) by a rerun of C2D's authors.",
     )
     for part, (hyper, numbers_of) in ABLATION.items():
         for data, numbers in numbers_of.items():
             for setting, published in numbers.items():
-                name, note = f"dividemix-ablation-{data}/{setting}-{part}", _ABLATION_NOTE
-                yield _row(name, data, setting, published, hyper=hyper, source="DivideMix, Table 5", note=note)
+                yield _row(
+                    f"dividemix-ablation-{data}/{setting}-{part}",
+                    data,
+                    setting,
+                    published,
+                    hyper=hyper,
+                    source="DivideMix, Table 5",
+                    note=_ABLATION_NOTE,
+                )
     for strategy, (hyper, numbers_of) in AUGMENTATION.items():
         for data, numbers in numbers_of.items():
             for setting, published in numbers.items():
                 yield _row(
-                    *(f"augdesc-{data}/{setting}-{strategy}", data, setting, published),
+                    f"augdesc-{data}/{setting}-{strategy}",
+                    data,
+                    setting,
+                    published,
                     hyper=hyper,
-                    plan=_augmentation_plan(strategy, data, setting),
+                    plan=_augmentation_plan(data, setting, strategy),
                     source="Nishi et al. 2021, authors' repository",
                     note=_AUGMENTATION_NOTE,
                 )
@@ -232,7 +254,10 @@ def _rows() -> Iterator[Recipe]:
         )
     for variant, (hyper, plan, net) in VARIANTS.items():
         yield _row(
-            *(f"dividemix-variants/asym40-{variant}", "cifar10", "asym40", None),
+            f"dividemix-variants/asym40-{variant}",
+            "cifar10",
+            "asym40",
+            None,
             hyper=hyper,
             plan={**_plan(), **plan},
             net=net,

@@ -6,7 +6,8 @@ being the best epoch on the test set. ``oracle`` names what a row uses that a us
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from codivide.bench.recipes.recipe import Recipe
@@ -97,7 +98,8 @@ def _tanaka() -> Iterator[Recipe]:
         for method, best, last, recovery_best, recovery_last in rows:
             columns = (_pairs(settings, numbers) for numbers in (best, last, recovery_best, recovery_last))
             for (setting, top), (_, end), (_, found_top), (_, found_end) in zip(*columns, strict=True):
-                plan, note = _TANAKA_ORDINARY, ""
+                plan = _TANAKA_ORDINARY
+                note = ""
                 hyper: dict[str, Any] = {}
                 oracle: tuple[str, ...] = ()
                 if method == "joint_optimization":
@@ -107,7 +109,8 @@ def _tanaka() -> Iterator[Recipe]:
                     oracle = ("noise_type",)
                     note = "The published code gives settings for 70 % symmetric and 40 % asymmetric noise only."
                 if method == "forward_correction":
-                    hyper, oracle = {"transition": _noise(setting), "restart": False}, ("noise_rate", "noise_type")
+                    hyper = {"transition": _noise(setting), "restart": False}
+                    oracle = ("noise_rate", "noise_type")
                     note = "With the true transition matrix."
                 if method == "cnn_crf":
                     note = "Our own form of the method, without the clean labels that the paper's has."
@@ -116,8 +119,8 @@ def _tanaka() -> Iterator[Recipe]:
                     method,
                     "cifar10",
                     _noise(setting),
-                    hyper,
-                    plan,
+                    hyper=hyper,
+                    plan=plan,
                     net="preact_resnet32",
                     limit=45_000,
                     published=_published(best=top, last=end, recovery_best=found_top, recovery_last=found_end),
@@ -128,6 +131,7 @@ def _tanaka() -> Iterator[Recipe]:
 
 
 # Liu et al. 2020: one ResNet-34 on 45,000 images, or two PreAct ResNet-18 on all.
+_ELR_SOURCE = "Liu et al. 2020 (arXiv:2007.00151), published code"
 _ELR_PLAN: _Plan = {"batch_size": 128, "lr": 0.02, "weight_decay": 1e-3}
 _ELR_COSINE: _Plan = {**_ELR_PLAN, "epochs": 150, "schedule": "cosine", "period": 10, "lr_min": 1e-3}
 _ELR_STEP: _Plan = {**_ELR_PLAN, "schedule": "step", "gamma": 0.01}
@@ -144,10 +148,10 @@ _ELR_PLUS_NUMBERS = {
 
 
 def _elr() -> Iterator[Recipe]:
-    source = "Liu et al. 2020 (arXiv:2007.00151), published code"
     for (data, schedule), numbers in _ELR_NUMBERS.items():
         for setting, number in _pairs("sym20 sym40 sym60 sym80 asym40", numbers):
-            hundred, one_way = data == "cifar100", setting == "asym40"
+            hundred = data == "cifar100"
+            one_way = setting == "asym40"
             milestones = (80, 120) if hundred else (40, 80)
             step = {**_ELR_STEP, "epochs": 150 if hundred else 120, "milestones": milestones}
             weight = 7.0 if hundred else 1.0 if one_way else 3.0
@@ -156,31 +160,32 @@ def _elr() -> Iterator[Recipe]:
                 "elr",
                 data,
                 _noise(setting),
-                {"lambda_elr": weight, "beta": 0.9 if hundred or one_way else 0.7},
-                _ELR_COSINE if schedule == "cosine" else step,
+                hyper={"lambda_elr": weight, "beta": 0.9 if hundred or one_way else 0.7},
+                plan=_ELR_COSINE if schedule == "cosine" else step,
                 net="resnet34",
                 limit=45_000,
                 published=_published(last=number),
-                source=source,
+                source=_ELR_SOURCE,
                 oracle=("noise_type",),
             )
+
+
+def _elr_plus() -> Iterator[Recipe]:
     for data, (settings, numbers) in _ELR_PLUS_NUMBERS.items():
         for setting, number in _pairs(settings, numbers):
-            hundred, one_way = data == "cifar100", setting == "asym40"
-            hyper = (
-                {"lambda_elr": 7.0, "beta": 0.9, "coef_step": 40_000, "label_product": True}
-                if hundred
-                else {"coef_step": 0}
-            )
-            if one_way and not hundred:
+            hundred = data == "cifar100"
+            hyper: dict[str, Any] = {"coef_step": 0}
+            if hundred:
+                hyper = {"lambda_elr": 7.0, "beta": 0.9, "coef_step": 40_000, "label_product": True}
+            elif setting == "asym40":
                 hyper = {"lambda_elr": 1.0, "beta": 0.9, "coef_step": 0}
             yield Recipe(
                 f"elr_plus/{data}-{setting}",
                 "elr_plus",
                 data,
                 _noise(setting),
-                hyper,
-                {
+                hyper=hyper,
+                plan={
                     "epochs": 250 if hundred else 200,
                     "batch_size": 128,
                     "lr": 0.02,
@@ -189,7 +194,7 @@ def _elr() -> Iterator[Recipe]:
                     "weight_decay": 5e-4,
                 },
                 published=_published(best=number),
-                source=source,
+                source=_ELR_SOURCE,
                 oracle=("noise_type",),
             )
 
@@ -220,8 +225,8 @@ def _co_teaching() -> Iterator[Recipe]:
                     method,
                     data,
                     _noise(setting),
-                    {"forget_rate": int(setting[-2:]) / 100, "rise": 10},
-                    {**_CO_TEACHING, "milestones": (100,) if data == "cifar100" else (80,)},
+                    hyper={"forget_rate": int(setting[-2:]) / 100, "rise": 10},
+                    plan={**_CO_TEACHING, "milestones": (100,) if data == "cifar100" else (80,)},
                     net="cnn9",
                     augment="none",
                     published=_published(last=number) if own else {},
@@ -269,8 +274,8 @@ def _m_correction() -> Iterator[Recipe]:
                 "m_correction",
                 data,
                 _noise(setting),
-                {"dynamic": form == "dynamic"},
-                {
+                hyper={"dynamic": form == "dynamic"},
+                plan={
                     "epochs": 300,
                     "batch_size": 128,
                     "lr": 0.1,
@@ -326,8 +331,6 @@ def _strongest() -> Iterator[Recipe]:
                 )
 
 
-def _all(*groups: Iterable[Recipe]) -> tuple[Recipe, ...]:
-    return tuple(recipe for group in groups for recipe in group)
-
-
-ROWS: tuple[Recipe, ...] = _all(_tanaka(), _elr(), _co_teaching(), _mentornet(), _m_correction(), _strongest())
+ROWS: tuple[Recipe, ...] = tuple(
+    chain(_tanaka(), _elr(), _elr_plus(), _co_teaching(), _mentornet(), _m_correction(), _strongest())
+)

@@ -102,7 +102,7 @@ MAIN = (
 _PLAN = {"batch_size": 64, "lr": 0.05, "schedule": "step"}
 
 
-def _row(group: str, label: str, data: str, noise: str, limit: int, epochs: int, down: int) -> Recipe:
+def _row(group: str, label: str, data: str, noise: str, *, limit: int, epochs: int, down: int) -> Recipe:
     plan = {**_PLAN, "epochs": epochs, "milestones": (down,), **FIELD[label].get("plan", {})}
     row = {"method": label, "noise": noise, "plan": plan, "net": "small_cnn", "limit": limit, "evaluate_every": 5}
     return Recipe(name=f"{group}/{label}", data=data, **{**row, **FIELD[label], "plan": plan})

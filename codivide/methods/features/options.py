@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from codivide.core.errors import InputError, check_values
+from codivide.core.errors import InputError
+from codivide.training.algorithm import Algorithm
 
 NOT_FOR_FEATURES = (
     *("epochs", "batch_size", "optimizer", "lr", "weight_decay", "schedule", "average", "freeze", "dropout"),
@@ -16,7 +17,7 @@ NOT_FOR_FEATURES = (
 
 
 @dataclass
-class Features:
+class Features(Algorithm):
     """Linear and MLP heads on features ``[N, D]``, cross-fitted, in seconds on a CPU; see ``learn``.
 
     Attributes:
@@ -54,9 +55,6 @@ class Features:
     updates: int | None = None
     mixup: float = 1.0
     components: int = 128
-
-    def __post_init__(self) -> None:
-        check_values(self, self.limits, self.choices)
 
     def kinds(self) -> tuple[str, ...]:
         """The heads that are fitted, in order."""
