@@ -36,6 +36,7 @@ def run_folder(folder: Path) -> Path:
     table.to_parquet(folder / "labels.parquet")
     source = {"source": str(folder.parent / "photos")}
     (folder / "summary.json").write_text(json.dumps({"classes": CLASSES, "source": source}))
+    (folder / "config.json").write_text("{}")
     return folder
 
 

@@ -205,7 +205,7 @@ def fit(
     default_plan(
         1, job_method, **{name: given[name] for name in PLAN_FLAGS}
     )  # a bad value shows before the data are read
-    check_folder(out, resume, overwrite)
+    check_folder(out, resume=resume, overwrite=overwrite)
     decided = read(corrections) if corrections is not None else None
     if not 0 <= cache_limit < 1e6:
         raise InputError(f"--cache-limit {cache_limit}: give gigabytes, 0 or more")

@@ -70,7 +70,8 @@ def execute(
     net = nets.auto(loaded.x.shape, resolve_device(job.plan.device)) if job.net == "auto" else job.net
     job = replace(job, net=net, method=method)
     settings = config(job, loaded, before.choice)
-    networks = _Networks.of(job, loaded, RunFolder(out, settings, resume) if out else None, progress, before.witness)
+    folder = RunFolder(out, settings, resume=resume) if out else None
+    networks = _Networks.of(job, loaded, folder, progress, before.witness)
     with torch.random.fork_rng(devices=[]):
         networks.build()  # a wrong net shows before anything is written
     if out is not None:
