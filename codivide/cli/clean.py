@@ -75,14 +75,15 @@ def serve(
     """Show the audit page of a run on this machine alone; every decision is saved at once."""
     from codivide.audit import serve
     from codivide.audit.clean import read_run
-    from codivide.data import corrections
+    from codivide.audit.decisions import export as export_decisions
 
     judged = read_run(run)
     with serve.open_decisions(run, judged.known(new_classes=new_classes)) as decisions:
         if export:
-            rows = decisions.current()
-            corrections.write(run / "corrections.csv", rows)
-            out_console.print(f"{len(rows):,} decisions: {run / 'corrections.csv'}", soft_wrap=True, highlight=False)
+            target = run / "corrections.csv"
+            count = export_decisions(decisions, target)
+            where = str(target) if count else "nothing is written"
+            out_console.print(f"{count:,} decisions: {where}", soft_wrap=True, highlight=False)
             return
         facts, render = (import_module(f"codivide.audit.{name}") for name in ("facts", "render"))
         collected = facts.collect(run)
