@@ -268,7 +268,7 @@ def predict(
     model = load_model(run / MODEL if run.is_dir() else run, resolve_device(device))
     source: Any = files[0] if len(files) == 1 else [Path(name) for name in files]
     options = ReadOptions(progress=True, device=device)
-    rows, ids, skipped = read_inputs(source, model.shape, model.dtype, options, model.encoder)
+    rows, ids, skipped = read_inputs(source, model.shape, model.dtype, options, model.encoder, columns=model.columns)
     for item in skipped:
         err_console.print(f"skipped {escape(item.path)}: {escape(item.reason)}", soft_wrap=True)
     if not len(rows):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 import torch.utils.data
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ from codivide.data.items import Items, collect, hugging_face
 from codivide.data.loaded import Skipped
 from codivide.data.options import DEFAULT, ReadOptions
 from codivide.data.rows import CHUNK, Rows, TensorRows
-from codivide.data.tables import TABLES, feature_columns, feature_ids, manifest_entries, read_table
+from codivide.data.tables import TABLES, arranged, feature_columns, feature_ids, manifest_entries, read_table
 from codivide.data.texts import are_texts, as_texts
 
 Read = tuple[Rows, list[str | int], tuple[Skipped, ...]]
@@ -37,6 +38,8 @@ def read_inputs(
     dtype: torch.dtype,
     options: ReadOptions = DEFAULT,
     encoder: Encoder | None = None,
+    *,
+    columns: Sequence[str] | None = None,
 ) -> Read:
     """Read samples without labels as rows that a model takes.
 
@@ -49,6 +52,8 @@ def read_inputs(
         dtype: the model's sample type, ``torch.uint8`` or ``torch.float32``.
         options: threads, ``max_bad`` and the progress bar.
         encoder: the model's, where it has one; the source is then texts or images, and not features.
+        columns: names of the features that the model was trained on, by which the columns of a table are brought into
+            its order; None: they had no names, and the columns of a table count as they stand.
 
     Returns:
         The rows ``[M, *shape]``, what names each (a path or a row number), and the files that were left out.
@@ -68,9 +73,11 @@ def read_inputs(
         found = collect(items, options, image_shape)
         return fit_rows(found.rows, wanted, dtype), list(found.kept), found.skipped
     if isinstance(source, str | Path):
-        return _read_path(Path(source).expanduser(), wanted, dtype, options)
+        return _read_path(Path(source).expanduser(), wanted, dtype, options, columns)
     if isinstance(source, list | tuple) and source and all(isinstance(item, str | Path) for item in source):
         return _read_files([Path(item).expanduser() for item in source], wanted, dtype, options)
+    if isinstance(source, pd.DataFrame):
+        source = arranged(source, columns, "the data frame")
     rows = fit_rows(array_rows(source), wanted, dtype)
     return rows, list(range(len(rows))), ()
 
@@ -161,7 +168,9 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
         raise InputError(f"{path} cannot be read: {kind}") from error
 
 
-def _read_path(path: Path, shape: tuple[int, ...], dtype: torch.dtype, options: ReadOptions) -> Read:
+def _read_path(
+    path: Path, shape: tuple[int, ...], dtype: torch.dtype, options: ReadOptions, columns: Sequence[str] | None
+) -> Read:
     suffix = path.suffix.lower()
     if path.is_dir() or suffix not in (*TABLES, ".npy", ".npz"):
         return _read_files([path], shape, dtype, options)
@@ -177,7 +186,7 @@ def _read_path(path: Path, shape: tuple[int, ...], dtype: torch.dtype, options: 
     if "path" in table:
         return _decode(manifest_entries(table, path), shape, dtype, options)
     try:
-        rows = array_rows(feature_columns(table, path))
+        rows = array_rows(feature_columns(arranged(table, columns, str(path)), path))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     return fit_rows(rows, shape, dtype), feature_ids(table), ()

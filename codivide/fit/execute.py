@@ -163,6 +163,7 @@ class _Networks:
             self.views,
             run.precision,
             loaded.encoder,
+            loaded.columns if loaded.encoder is None else None,
         )
 
     def watch(self, run: Run) -> dict[str, Any]:
@@ -216,7 +217,8 @@ def _features(
     given = torch.from_numpy(loaded.y)
     answers = None if loaded.annotations is None else torch.from_numpy(loaded.annotations.likelihood)
     learned = learn(raw(loaded.x), given, loaded.classes, method, job.plan.seed, watch, confirmed, answers, deadline)
-    model, history = replace(learned.model, encoder=loaded.encoder), learned.records
+    columns = loaded.columns if loaded.encoder is None else None
+    model, history = replace(learned.model, encoder=loaded.encoder, columns=columns), learned.records
     history[-1] |= _cross_fitted_record(learned, loaded) | _test_scores(model, loaded.test)
     if learned.remarks:
         history[-1]["warnings"] = learned.remarks

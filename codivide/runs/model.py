@@ -35,6 +35,7 @@ class Model:
         views: how raw rows become inputs.
         precision: in which the networks run.
         encoder: what makes rows of texts or images, where something does.
+        columns: names of the features of a table, where they have some.
     """
 
     members: list[nn.Module]
@@ -45,6 +46,7 @@ class Model:
     views: ViewSpec
     precision: Literal["bf16", "fp32"] = "fp32"
     encoder: encoder.Encoder | None = None
+    columns: tuple[str, ...] | None = None
 
     @torch.no_grad()
     def batches(self, rows: Rows, batch_size: int = 256) -> Iterator[Tensor]:
@@ -98,6 +100,7 @@ class Model:
             "precision": self.precision,
             "members": len(self.members),
             "encoder": encoder,
+            "columns": self.columns,
         }
         model_file.write(path, tensors, header, self.classes)
 
@@ -150,4 +153,5 @@ def _networks(tensors: dict[str, Tensor], header: dict[str, Any]) -> Model:
         raise ValueError("it names no precision that is known, or no network")
     model = Model(members, header["net"], shape, getattr(torch, header["dtype"]), classes, views)
     model.encoder = encode.restore(header.get("encoder"), tensors)
+    model.columns = model_file.columns_of(header)
     return model
