@@ -18,7 +18,8 @@ from pathlib import Path
 
 import torch
 
-from codivide.audit import duplicates, facts
+from codivide.audit import facts
+from codivide.audit.checks import duplicates
 from codivide.core.provenance import environment
 from codivide.data import experiment
 from codivide.data.sources import load

@@ -151,6 +151,7 @@ def example_facts(issues: int = 40, kind: str = "image", hostile: bool = False) 
             }
             for k in range(5)
         ],
+        "checks": [],
         "annotators": [
             {"name": HOSTILE[1] if hostile else "anna", "labels": 400, "quality": 0.93},
             {"name": "ben", "labels": 120, "quality": 0.61},

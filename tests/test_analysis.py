@@ -54,7 +54,7 @@ def test_gradient_of_a_linear_softmax_model():
     linear = nn.Linear(5, 4)
     x, y = torch.randn(30, 5), torch.arange(30) % 4
     pairs, lambdas = between.draw_pairs(y, 50), (0.0, 0.3, 1.0)
-    found = between.gradient_norm(model(linear, features=5, classes=4), TensorRows(x), y, pairs, lambdas, 16)
+    found = between.gradient_norm(model(linear, features=5, classes=4), TensorRows(x), y, pairs, lambdas, batch_size=16)
     assert found.shape == (3, 50)
     weight, bias = linear.weight.detach().double().numpy(), linear.bias.detach().double().numpy()
     for k, share in enumerate(lambdas):

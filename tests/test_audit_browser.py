@@ -199,6 +199,25 @@ def test_the_report_of_a_real_run(show, tmp_path):
     page.clean(tmp_path / "report.html")
 
 
+def test_a_kind_of_issue_without_a_panel_of_its_own_has_a_general_one(show, tmp_path):
+    facts = example_facts(5)
+    sample = {"row": 3, "id": "three<b>", "given": 0, "thumbnail": None, "text": "few words"}
+    check = {"name": "short", "title": "Short texts", "text": "Texts of few words.", "found": 2, "samples": [sample]}
+    nothing = check | {"title": "Nothing", "found": 0, "samples": []}
+    page = show(render.write(facts | {"checks": [check, nothing]}, tmp_path / "report.html")[0])
+    titles = page.page.locator(".panel h3").all_inner_texts()
+    assert titles.index("Short texts") == titles.index("Outliers") + 1
+    assert "Nothing" not in titles
+    box = page.page.locator(".panel", has=page.page.locator("h3", has_text="Short texts"))
+    said = box.inner_text()
+    assert "Texts of few words. 2 samples." in said
+    assert "three<b>" in said
+    assert "few words" in said
+    assert "score" not in said
+    assert "score" in page.page.locator(".panel", has=page.page.locator("h3", has_text="Outliers")).inner_text()
+    page.clean(tmp_path / "report.html")
+
+
 def test_buttons_steps_filters_order_and_search(show, tmp_path):
     path, facts = written(tmp_path, 90)
     issues = facts["issues"]

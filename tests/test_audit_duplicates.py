@@ -8,10 +8,20 @@ import pytest
 import torch
 from scipy import sparse
 
-from codivide.audit import duplicates, neighbours
-from codivide.audit.duplicates import Group, find, ordered
+from codivide.audit import neighbours
+from codivide.audit.checks import duplicates, outliers
+from codivide.audit.checks.duplicates import Group, ordered
 from codivide.data.arrays import array_rows
 from codivide.data.rows import SparseRows
+
+
+def alone(groups):
+    """The groups without their copies."""
+    return [group._replace(copies=()) for group in groups]
+
+
+def find(*given):
+    return alone(duplicates.find(*given))
 
 
 def scenes(count, side=32, channels=3, seed=0):
@@ -60,13 +70,13 @@ def test_near_images_are_those_of_a_loop_over_all_pairs():
 def test_no_chain_joins_what_is_not_alike():
     near = [(0, 1), (1, 2), (2, 3)]
     digests = [bytes([k]) for k in range(4)]
-    assert duplicates._groups(digests, lambda: near) == [Group((0, 1), False), Group((2, 3), False)]
+    assert alone(duplicates._groups(digests, lambda: near)) == [Group((0, 1), False), Group((2, 3), False)]
 
 
 def test_an_exact_group_takes_near_ones_in():
     digests = [b"a", b"b", b"a", b"b", b"c"]
-    assert duplicates._groups(digests, lambda: [(0, 1)]) == [Group((0, 1, 2, 3), False)]
-    assert duplicates._groups(digests, list) == [Group((0, 2), True), Group((1, 3), True)]
+    assert alone(duplicates._groups(digests, lambda: [(0, 1)])) == [Group((0, 1, 2, 3), False)]
+    assert alone(duplicates._groups(digests, list)) == [Group((0, 2), True), Group((1, 3), True)]
 
 
 def test_flat_images_are_near_to_nothing_but_their_copies():
@@ -183,11 +193,12 @@ def test_outliers_are_far_and_unsure():
     points[[10, 20, 30]] += 15
     points[30] += 15
     best[[10, 30, 40]] = [0.3, 0.4, 0.3]  # 20: far and sure; 40: unsure and near
-    found = neighbours.outliers(points, best, 4)
-    assert [row for row, _ in found] == [10, 30]
-    assert found[0][1] == pytest.approx(0.7 * found[1][1] / 0.6, rel=0.01)
-    assert {10, 20, 30} <= {row for row, _ in neighbours.outliers(points, None, 4)}
-    assert neighbours.outliers(points[:10], best[:10], 4) == []
+    found = outliers.find(points, best, 4)
+    assert found.rows.tolist() == [10, 30]
+    assert found.severity[10] == pytest.approx(0.7 * found.severity[30] / 0.6, rel=0.01)
+    assert ((found.severity >= 0) & (found.severity <= 1)).all()
+    assert {10, 20, 30} <= set(outliers.find(points, None, 4).rows.tolist())
+    assert outliers.find(points[:10], best[:10], 4) is None
 
 
 def test_wide_and_sparse_tables_get_few_directions():

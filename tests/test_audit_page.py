@@ -249,3 +249,15 @@ def test_a_thousand_issues_with_pictures_stay_under_15_mb():
             name: [f"{picture}{name}{k}" + "A" * 1500 for k in range(3)] for name in ("given", "suggested")
         }
     assert len(render.page(facts)) < 15e6
+
+
+@pytest.mark.parametrize("name", ["thesis.txt", "labels.csv", "empty.html"])
+def test_a_file_that_is_no_page_is_never_replaced(tmp_path, name):
+    path = tmp_path / name
+    path.write_text("" if name == "empty.html" else "<p>Label audit</p>")
+    for attempt in (lambda: render.check_target(path), lambda: render.write(example_facts(1), path)):
+        with pytest.raises(InputError, match="is no page of codivide"):
+            attempt()
+    assert path.read_text() == ("" if name == "empty.html" else "<p>Label audit</p>")
+    render.write(example_facts(1), tmp_path / "page.html")
+    render.write(example_facts(2), tmp_path / "page.html")  # its own is

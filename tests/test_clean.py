@@ -36,6 +36,7 @@ def run_folder(tmp_path, table, source, classes=("cat", "dog")) -> Path:
     table.to_parquet(folder / "labels.parquet", index=False)
     named = {} if source is None else {"source": str(source)}
     (folder / "summary.json").write_text(json.dumps({"classes": list(classes), "source": named}))
+    (folder / "config.json").write_text("{}")
     return folder
 
 
@@ -403,7 +404,7 @@ def test_hostile_names_stay_in_out_and_keep_their_labels(tmp_path):
 
 @cases(st.text(max_size=300), st.booleans())
 def test_a_safe_name_is_one_harmless_part_of_a_path(text, folder):
-    name = write_clean.safe_name(text, folder)
+    name = write_clean.safe_name(text, folder=folder)
     assert name
     assert 0 < len(name.encode()) <= 123
     assert not re.search(r'[<>:"/\\|?*\x00-\x1f\x7f-\x9f]', name)

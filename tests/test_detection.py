@@ -7,6 +7,7 @@ import pytest
 
 from codivide.noise.scores import calibration_error, detection, reliability
 from codivide.runs import plot
+from codivide.runs.folder import SavedRun
 
 
 def drawn(n=400, seed=0):
@@ -97,7 +98,7 @@ def test_plot_draws_reliability_when_the_truth_is_known_only(tmp_path):
     known = folder(tmp_path / "known", {"detection": detection(*drawn())})
     written, _ = plot.draw(known)
     assert known / "reliability.png" in written
-    (line,) = [line for line in plot.reliability(plot.read(known)).axes[0].lines if line.get_label() == "this run"]
+    (line,) = [line for line in plot.reliability(SavedRun(known)).axes[0].lines if line.get_label() == "this run"]
     table = json.loads((known / "summary.json").read_text())["detection"]["reliability"]
     assert list(line.get_ydata()) == [row["clean"] for row in table]
     unknown = folder(tmp_path / "unknown", {"samples": 1})

@@ -11,6 +11,7 @@ import pytest
 from codivide import InputError, noise_report
 from codivide.cli.app import main
 from codivide.runs import plot
+from codivide.runs.folder import SavedRun
 
 EPOCHS = 8
 
@@ -55,7 +56,7 @@ def drawn(axes):
 
 
 def test_learning_shows_the_recorded_shares(run):
-    record = plot.read(run)
+    record = SavedRun(run)
     clean, wrong = plot.learning(record).axes
     assert clean.get_title("left") == "Samples with a clean label"
     assert wrong.get_title("left") == "Samples with a wrong label"
@@ -75,7 +76,7 @@ def test_learning_shows_the_recorded_shares(run):
 
 
 def test_without_truth_there_is_one_panel(tmp_path):
-    record = plot.read(write(tmp_path / "run", rows(known=False)))
+    record = SavedRun(write(tmp_path / "run", rows(known=False)))
     (axes,) = plot.learning(record).axes
     found = drawn(axes)
     assert found["predicted as the given label"][1] == pytest.approx([35, 40, 50, 60, 70])
@@ -86,7 +87,7 @@ def test_without_truth_there_is_one_panel(tmp_path):
 
 
 def test_curves_show_the_recorded_numbers(run):
-    record = plot.read(run)
+    record = SavedRun(run)
     loss, test, rate, detection = plot.curves(record).axes
     assert drawn(loss)["Training loss"] == (list(range(1, 9)), [2.0 / e for e in range(1, 9)])
     assert drawn(test)["Test accuracy"] == ([2, 4, 6, 8], pytest.approx([60, 70, 80, 90]))
@@ -98,7 +99,7 @@ def test_curves_show_the_recorded_numbers(run):
 
 
 def test_losses_show_counts_and_mixture(run):
-    record = plot.read(run)
+    record = SavedRun(run)
     figure = plot.losses(record, [2, 8])
     assert [axes.get_title("left") for axes in figure.axes] == ["epoch 2", "epoch 8"]
     kept = record.rows[1]["losses"]
@@ -142,13 +143,13 @@ def test_an_unfinished_run_is_drawn_and_says_so(tmp_path):
     run = write(tmp_path / "run", list(rows())[:3], finished=False)
     with open(run / "metrics.jsonl", "a") as file:
         file.write('{"epoch": 4, "lo')  # killed while it wrote
-    record = plot.read(run)
+    record = SavedRun(run)
     assert len(record.rows) == 3
     assert "unfinished: 3 of 8 epochs" in plot.learning(record).get_suptitle()
     paths, remarks = plot.draw(run)
     assert len(paths) == 6
     assert "unfinished" in remarks[0]
-    one = plot.read(write(tmp_path / "one", list(rows())[:1], finished=False))
+    one = SavedRun(write(tmp_path / "one", list(rows())[:1], finished=False))
     assert plot.learning(one).axes[0].lines[0].get_marker() == "o"
 
 
@@ -162,13 +163,13 @@ def test_a_run_without_a_learning_record_has_curves_only(tmp_path):
 def test_what_is_no_run_is_one_error(tmp_path):
     for folder in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(InputError, match="not the folder of a run"):
-            plot.read(folder)
+            SavedRun(folder)
     with pytest.raises(InputError, match="no record of a finished epoch"):
-        plot.read(write(tmp_path / "begun", []))
+        _ = SavedRun(write(tmp_path / "begun", [])).rows
     broken = write(tmp_path / "broken", rows())
     (broken / "metrics.jsonl").write_text("nonsense\n")
     with pytest.raises(InputError, match="cannot be read"):
-        plot.read(broken)
+        _ = SavedRun(broken).rows
 
 
 def command(monkeypatch, *words) -> int:
@@ -201,7 +202,7 @@ def test_a_run_that_was_stopped_while_it_chose_says_how_to_go_on(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     write(folder / "scout", rows(), finished=False)
-    for look in (plot.read, noise_report):
+    for look in (SavedRun, noise_report):
         with pytest.raises(InputError, match=r"stopped while it chose.*--resume.*codivide plot .*scout"):
             look(folder)
-    assert plot.read(folder / "scout").rows
+    assert SavedRun(folder / "scout").rows

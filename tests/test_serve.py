@@ -20,7 +20,7 @@ import pytest
 
 from codivide import InputError
 from codivide.audit import serve
-from codivide.audit.decisions import FILE, Decisions
+from codivide.audit.decisions import FILE, Decisions, export
 from codivide.cli.app import main
 from codivide.data import corrections
 from codivide.data.corrections import Known
@@ -36,6 +36,7 @@ def run_folder(folder: Path) -> Path:
     table.to_parquet(folder / "labels.parquet")
     source = {"source": str(folder.parent / "photos")}
     (folder / "summary.json").write_text(json.dumps({"classes": CLASSES, "source": source}))
+    (folder / "config.json").write_text("{}")
     return folder
 
 
@@ -359,3 +360,41 @@ def test_the_command_exports(tmp_path, monkeypatch, capsys):
     assert "1 decisions" in capsys.readouterr().out
     (row,) = corrections.read(run / "corrections.csv").rows
     assert (row.id, row.given, row.decision, row.label) == ("=b.png", "dog", "relabel", "cat")
+
+
+def test_an_export_never_replaces_decisions_that_the_history_does_not_have(tmp_path, monkeypatch, capsys):
+    run = run_folder(tmp_path / "run")
+    target = run / "corrections.csv"
+    by_hand = [corrections.Correction("=b.png", "dog", "keep"), corrections.Correction("a.png", "cat", "junk")]
+    corrections.write(target, by_hand)
+    held = target.read_bytes()
+    monkeypatch.setattr(sys, "argv", ["codivide", "serve", str(run), "--export"])
+    for save in (False, True):  # without any decision of its own, and with one
+        if save:
+            with Decisions(run / FILE) as decisions:
+                decisions.save("=b.png", "dog", "relabel", "cat")
+        with pytest.raises(SystemExit) as done:
+            main()
+        assert done.value.code == 2
+        assert "holds 2 decisions that decisions.sqlite does not have" in capsys.readouterr().err
+        assert target.read_bytes() == held
+
+
+def test_an_export_follows_its_own_history_and_writes_nothing_for_nothing(tmp_path):
+    target = tmp_path / "corrections.csv"
+    with Decisions(tmp_path / FILE) as decisions:
+        assert export(decisions, target) == 0
+        assert not target.exists()
+        decisions.save("a", "cat", "keep", "")
+        decisions.save("b", "cat", "relabel", "dog")
+        assert export(decisions, target) == 2
+        decisions.save("b", "cat", "junk", "")  # another mind
+        decisions.save("a", "cat", None, "")  # undone
+        assert export(decisions, target) == 1
+        assert [(row.id, row.decision) for row in corrections.read(target).rows] == [("b", "junk")]
+        decisions.save("b", "cat", None, "")
+        assert export(decisions, target) == 0
+        assert len(corrections.read(target).rows) == 1  # an empty file replaces nothing
+        target.write_text("nonsense")
+        with pytest.raises(InputError, match="needs one column"):
+            export(decisions, target)

@@ -11,25 +11,24 @@ For every sample the first rule that applies decides:
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import pyarrow
-import pyarrow.parquet
 
 from codivide.audit import write_clean
 from codivide.core.errors import InputError
-from codivide.core.files import atomic, guard
+from codivide.core.files import atomic, guard, reading
 from codivide.data import named
 from codivide.data.corrections import Correction, Corrections, Known
 from codivide.data.images import is_image_name
 from codivide.data.tables import TABLES, TEXT_COLUMNS, feature_ids, read_table
+from codivide.runs import label_table
+from codivide.runs.folder import SUMMARY, SavedRun
 
 DROP_BELOW, RELABEL_ABOVE = 0.1, 0.95  # of a run that nobody has looked at
 LABELS, LABELS_PARQUET, CHANGES = "labels_clean.csv", "labels_clean.parquet", "CHANGES.csv"
@@ -53,10 +52,10 @@ class Judged:
     folder: Path = Path()
     label: str = "label"
 
-    def known(self, new_classes: bool = False) -> Known:
+    def known(self, *, new_classes: bool = False) -> Known:
         """What decisions on this run are checked against."""
-        column = "path" if "path" in self.table else "id"
-        return Known.of(self.table[column], _values(self.table["given"]), self.classes, new_classes=new_classes)
+        ids, given = self.table[label_table.id_column(self.table)], _values(self.table[label_table.GIVEN])
+        return Known.of(ids, given, self.classes, new_classes=new_classes)
 
     def origin(self) -> Path:
         """The source, which must be there.
@@ -76,7 +75,7 @@ class Judged:
         """The image of every row, absolute; of a manifest they may lie anywhere."""
         path = self.origin()
         root = path if path.is_dir() else path.parent
-        return [root / name for name in self.table["path"]]
+        return [root / name for name in self.table[label_table.PATH]]
 
 
 class Cleaned(NamedTuple):
@@ -101,19 +100,20 @@ def read_run(run: Path) -> Judged:
         InputError: it is none.
     """
     try:
-        columns = pyarrow.parquet.read_table(run / "labels.parquet").to_pydict()
-        summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
-        classes, source = tuple(map(str, summary["classes"])), summary["source"].get("source")
-        folder, label = Path(summary.get("working_folder", "")), str(summary["source"].get("label", "label"))
-    except (OSError, ValueError, LookupError, AttributeError, TypeError, pyarrow.ArrowException) as error:
+        saved = SavedRun(run)
+        table, summary = saved.labels, saved.summary
+        with reading(run / SUMMARY):
+            classes, source = tuple(map(str, summary["classes"])), summary["source"].get("source")
+            folder, label = Path(summary.get("working_folder", "")), str(summary["source"].get("label", "label"))
+    except InputError as error:
         raise InputError(f"{run} is not the folder of a finished run of codivide: {error}") from None
-    exact = {name: pd.Series(values, dtype=object) for name, values in columns.items()}
-    return Judged(pd.DataFrame(exact), classes, source, folder, label)
+    return Judged(table.astype(object), classes, source, folder, label)
 
 
 def apply(
     labels: pd.DataFrame,
     corrections: Corrections | None = None,
+    *,
     drop_below: float | None = None,
     relabel_above: float | None = None,
     classes: Sequence[Any] | None = None,
@@ -139,63 +139,155 @@ def apply(
     Raises:
         InputError: a threshold outside [0, 1], a decision that does not fit, or nothing that would be left.
     """
-    if corrections is None and drop_below is None and relabel_above is None:
-        drop_below, relabel_above = DROP_BELOW, RELABEL_ABOVE
-    for name, value in (("--drop-below", drop_below), ("--relabel-above", relabel_above)):
-        if value is not None and not 0 <= value <= 1:
-            raise InputError(f"{name} is {value}; a probability is at least 0 and at most 1")
-    column = "path" if "path" in labels else "id"
-    held, suggested = (_values(labels[name]) for name in ("given", "suggested"))
-    ids = labels[column].tolist()
-    seen = {str(value): value for value in (*held, *suggested) if value is not None}
-    typed = {str(name): _alike(str(name), seen) for name in classes or ()} | seen
+    rules = _Rules.of(corrections, drop_below, relabel_above)
+    samples, what = _samples(labels)
+    types = _Types([label for sample in samples for label in (sample.given, sample.suggested)], classes or ())
     decided: dict[str, Correction] = {}
     if corrections is not None:
-        corrections.check(Known.of(ids, held, typed, new_classes=new_classes))
+        ids, given = [sample.id for sample in samples], [sample.given for sample in samples]
+        corrections.check(Known.of(ids, given, types.known, new_classes=new_classes))
         decided = {row.id: row for row in corrections.rows}
-    remarks: list[str] = []
-    clean = _numbers(labels["clean_prob"])
-    confirmed = labels["confirmed"].tolist() if "confirmed" in labels else [False] * len(ids)
-    sure, what = clean, "p(suggestion)"
-    if "suggested_prob" in labels:
-        sure = _numbers(labels["suggested_prob"])
-    elif relabel_above is not None:
-        sure, what = [1 - p for p in clean], "1 - p(clean)"
-        remarks.append("the run has no probability of its suggestions (suggested_prob); 1 - p(clean) stands in for it")
-    rows, final, changes = [], [], []
-    for row, (name, given, better, p, q) in enumerate(zip(ids, held, suggested, clean, sure, strict=True)):
-        label, kept, reason = given, True, ""
-        doubted = given is not None and not confirmed[row]
-        decision = decided.get(str(name))
-        if decision is not None:
-            kept = decision.final is not None
-            label = None if decision.final is None else typed.get(decision.final, _alike(decision.final, seen))
-            reason = _by_person(decision)
-        elif doubted and better != given and relabel_above is not None and q > relabel_above:
-            label, reason = better, f"{what} {q:.6g} is above {relabel_above:g}"
-        elif doubted and drop_below is not None and p < drop_below:
-            label, kept, reason = None, False, f"p(clean) {p:.6g} is below {drop_below:g}"
-        if kept:
-            rows.append(row)
-            final.append(label)
-        if not kept or label != given:
-            change = "dropped" if not kept else "labelled" if given is None else "relabelled"
-            changes.append((name, given, label, change, reason))
-    if not rows:
-        raise InputError(f"all {len(ids)} samples would be left out; give a smaller --drop-below")
-    lost = {str(label) for label in held if label is not None} - {str(label) for label in final}
+    verdicts = [
+        _by_person(decided[str(sample.id)], types) if str(sample.id) in decided else rules.verdict(sample, what)
+        for sample in samples
+    ]
+    remarks = []
+    if rules.relabel_above is not None and what != _SURE:
+        remarks.append(f"the run has no probability of its suggestions (suggested_prob); {what} stands in for it")
+    return _cleaned(label_table.id_column(labels), samples, verdicts, remarks)
+
+
+def _cleaned(column: str, samples: list[_Sample], verdicts: list[_Verdict], remarks: list[str]) -> Cleaned:
+    """The two tables; ``column`` names the samples."""
+    stay = [row for row, verdict in enumerate(verdicts) if verdict.kept]
+    if not stay:
+        raise InputError(f"all {len(samples)} samples would be left out; give a smaller --drop-below")
+    final = [verdicts[row].label for row in stay]
+    lost = {str(sample.given) for sample in samples if sample.given is not None} - {str(label) for label in final}
     if lost:
         remarks.append(f"no sample is left of {len(lost)} classes: {', '.join(sorted(lost)[:10])}")
-    cleaned = pd.DataFrame({column: [ids[row] for row in rows], "label": pd.Series(final, dtype=object)})
-    cleaned.index = pd.Index(rows)
+    labels = pd.DataFrame({column: [samples[row].id for row in stay], "label": pd.Series(final, dtype=object)})
+    labels.index = pd.Index(stay)
+    changes = [
+        (sample.id, sample.given, verdict.label, verdict.change(sample.given), verdict.reason)
+        for sample, verdict in zip(samples, verdicts, strict=True)
+        if not verdict.kept or verdict.label != sample.given
+    ]
     names = [column, "given", "label", "change", "reason"]
-    return Cleaned(cleaned, pd.DataFrame(changes, columns=names, dtype=object), remarks)
+    return Cleaned(labels, pd.DataFrame(changes, columns=names, dtype=object), remarks)
+
+
+class _Sample(NamedTuple):
+    """A row of the label table; ``sure`` is the probability of the suggestion, or what stands in for it."""
+
+    id: Any
+    given: Any
+    suggested: Any
+    clean_prob: float
+    sure: float
+    confirmed: bool
+
+
+_SURE = "p(suggestion)"
+
+
+def _samples(labels: pd.DataFrame) -> tuple[list[_Sample], str]:
+    """The rows of the label table, and what their ``sure`` is called."""
+    clean, what = _numbers(labels[label_table.CLEAN_PROB]), "1 - p(clean)"
+    sure = [1 - p for p in clean]
+    if label_table.SUGGESTED_PROB in labels:
+        sure, what = _numbers(labels[label_table.SUGGESTED_PROB]), _SURE
+    known = label_table.CONFIRMED in labels
+    columns = (
+        labels[label_table.id_column(labels)].tolist(),
+        _values(labels[label_table.GIVEN]),
+        _values(labels[label_table.SUGGESTED]),
+        clean,
+        sure,
+        labels[label_table.CONFIRMED].tolist() if known else [False] * len(labels),
+    )
+    return [_Sample(*row) for row in zip(*columns, strict=True)], what
+
+
+class _Verdict(NamedTuple):
+    """What becomes of a sample: its label from now on (None: none), whether it stays, and why."""
+
+    label: Any
+    kept: bool = True
+    reason: str = ""
+
+    def change(self, given: Any) -> str:
+        """The word for it in ``CHANGES.csv``."""
+        if not self.kept:
+            return "dropped"
+        return "labelled" if given is None else "relabelled"
+
+
+@dataclass(frozen=True)
+class _Rules:
+    """The two rules; None: not asked for."""
+
+    drop_below: float | None
+    relabel_above: float | None
+
+    @classmethod
+    def of(cls, corrections: Corrections | None, drop_below: float | None, relabel_above: float | None) -> _Rules:
+        """What was asked for, or both rules at their defaults where nothing was."""
+        for name, value in (("--drop-below", drop_below), ("--relabel-above", relabel_above)):
+            if value is not None and not 0 <= value <= 1:
+                raise InputError(f"{name} is {value}; a probability is at least 0 and at most 1")
+        if corrections is None and drop_below is None and relabel_above is None:
+            return cls(DROP_BELOW, RELABEL_ABOVE)
+        return cls(drop_below, relabel_above)
+
+    def verdict(self, sample: _Sample, what: str) -> _Verdict:
+        """Of a label that no person has decided on; ``what`` is the name of ``sample.sure``."""
+        given = sample.given
+        if given is None or sample.confirmed:
+            return _Verdict(given)
+        if sample.suggested != given and self.relabel_above is not None and sample.sure > self.relabel_above:
+            return _Verdict(sample.suggested, reason=f"{what} {sample.sure:.6g} is above {self.relabel_above:g}")
+        if self.drop_below is not None and sample.clean_prob < self.drop_below:
+            reason = f"p(clean) {sample.clean_prob:.6g} is below {self.drop_below:g}"
+            return _Verdict(None, kept=False, reason=reason)
+        return _Verdict(given)
+
+
+class _Types:
+    """Labels in the user's own type, found by their text.
+
+    Args:
+        seen: labels of the table.
+        classes: all classes, in any type.
+    """
+
+    def __init__(self, seen: Iterable[Any], classes: Iterable[Any]) -> None:
+        self.seen = {str(value): value for value in seen if value is not None}
+        self.known = {str(name): self._alike(str(name)) for name in classes} | self.seen
+
+    def label(self, text: str) -> Any:
+        """The label of this text; a new class is made in the type of the others."""
+        return self.known[text] if text in self.known else self._alike(text)
+
+    def _alike(self, text: str) -> Any:
+        whole = self.seen and all(isinstance(value, int) for value in self.seen.values())
+        return int(text) if whole and text.removeprefix("-").isdecimal() else text
+
+
+def _by_person(decision: Correction, types: _Types) -> _Verdict:
+    verb = {"accept": "accepted the suggestion", "keep": "kept the label", "junk": "marked it as junk"}
+    when = f" ({decision.time})" if decision.time else ""
+    reason = f"a person {verb.get(decision.decision, 'chose another label')}{when}"
+    if decision.final is None:
+        return _Verdict(None, kept=False, reason=reason)
+    return _Verdict(types.label(decision.final), reason=reason)
 
 
 def clean(
     run: Path,
     out: Path,
     corrections: Corrections | None = None,
+    *,
     drop_below: float | None = None,
     relabel_above: float | None = None,
     files: write_clean.How | None = None,
@@ -224,33 +316,47 @@ def clean(
     judged = read_run(run)
     if source is not None:
         judged = replace(judged, source=source, folder=Path())
-    cleaned = apply(judged.table, corrections, drop_below, relabel_above, judged.classes, new_classes)
-    paths: list[Path] = []
-    places: list[PurePosixPath] = []
-    if "path" in cleaned.labels:
+    cleaned = apply(
+        judged.table,
+        corrections,
+        drop_below=drop_below,
+        relabel_above=relabel_above,
+        classes=judged.classes,
+        new_classes=new_classes,
+    )
+    if label_table.PATH in cleaned.labels:
         if judged.origin().is_dir():
             write_clean.check_beside(out, judged.origin())
-        every = judged.files()
-        paths = [every[row] for row in cleaned.labels.index]
-        names = [str(path) for path in paths]
-        if files is not None:
-            write_clean.check_files(paths)
-            places = write_clean.plan(paths, cleaned.labels["label"].tolist())
-            names = [write_clean.manifest_path(place) for place in places]
-            if not all(is_image_name(place.name) for place in places):
-                cleaned.remarks.append(f"files without the suffix of an image are only found by way of {LABELS}")
-        table = cleaned.labels.rename(columns={"path": "id"})[["label", "id"]]
-        table.insert(0, "path", names)
+        table, paths, places = _images(cleaned, judged, files)
     elif files is not None:
         raise InputError("--copy and --link are for images in files; the samples of this run are rows")
     else:
-        table = _rows(cleaned.labels, judged)
+        table, paths, places = _rows(cleaned.labels, judged), [], []
     with write_clean.aside(out) as folder:
         _write(table, folder)
         _write_csv(cleaned.changes, folder / CHANGES)
         if files is not None:
             write_clean.place(paths, places, folder, files)
     return cleaned
+
+
+def _images(
+    cleaned: Cleaned, judged: Judged, files: write_clean.How | None
+) -> tuple[pd.DataFrame, list[Path], list[PurePosixPath]]:
+    """The manifest of images in files, the files, and where each goes; a remark is added where it has to be."""
+    every = judged.files()
+    paths = [every[row] for row in cleaned.labels.index]
+    places: list[PurePosixPath] = []
+    names = [str(path) for path in paths]
+    if files is not None:
+        write_clean.check_files(paths)
+        places = write_clean.plan(paths, cleaned.labels["label"].tolist())
+        names = [write_clean.manifest_path(place) for place in places]
+        if not all(is_image_name(place.name) for place in places):
+            cleaned.remarks.append(f"files without the suffix of an image are only found by way of {LABELS}")
+    table = cleaned.labels.rename(columns={label_table.PATH: "id"})[["label", "id"]]
+    table.insert(0, "path", names)
+    return table, paths, places
 
 
 def _values(column: pd.Series[Any]) -> list[Any]:
@@ -261,19 +367,6 @@ def _values(column: pd.Series[Any]) -> list[Any]:
 
 def _numbers(column: pd.Series[Any]) -> list[float]:
     return [float(value) for value in pd.to_numeric(column).to_numpy(dtype=np.float64, na_value=math.nan)]
-
-
-def _alike(text: str, typed: dict[str, Any]) -> Any:
-    """A new class in the type of the others."""
-    if typed and all(isinstance(value, int) for value in typed.values()) and text.removeprefix("-").isdecimal():
-        return int(text)
-    return text
-
-
-def _by_person(decision: Correction) -> str:
-    verb = {"accept": "accepted the suggestion", "keep": "kept the label", "junk": "marked it as junk"}
-    when = f" ({decision.time})" if decision.time else ""
-    return f"a person {verb.get(decision.decision, 'chose another label')}{when}"
 
 
 def _rows(labels: pd.DataFrame, judged: Judged) -> pd.DataFrame:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Self
 
 from codivide.core.errors import InputError
+from codivide.core.files import is_present
+from codivide.data import corrections
 from codivide.data.corrections import Correction
 
 FILE = "decisions.sqlite"
@@ -64,6 +66,12 @@ class Decisions:
         with self._lock:
             return [Correction(*row) for row in self._file.execute(_LAST).fetchall()]
 
+    def history(self) -> set[tuple[str, str, str, str | None]]:
+        """Id, given label, decision and final label of every decision that was ever made, undone ones too."""
+        with self._lock:
+            rows = self._file.execute("select id, given, decision, label from decisions where decision is not null")
+            return {_key(Correction(*row)) for row in rows.fetchall()}
+
     def close(self) -> None:
         """Fold the log into the file."""
         with self._lock:
@@ -74,3 +82,31 @@ class Decisions:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def export(decisions: Decisions, path: Path) -> int:
+    """Write the current decisions to ``corrections.csv``; nothing is written where there are none.
+
+    Returns:
+        How many there are.
+
+    Raises:
+        InputError: the file is there and holds decisions that were never made in this history, or cannot be read; it
+            stays as it is.
+    """
+    rows = decisions.current()
+    if is_present(path):
+        history = decisions.history()
+        foreign = [row for row in corrections.read(path).rows if _key(row) not in history]
+        if foreign:
+            raise InputError(
+                f"{path} holds {len(foreign)} decisions that {FILE} does not have (the first is of {foreign[0].id!r}), "
+                "so it is not replaced; move it away first"
+            )
+    if rows:
+        corrections.write(path, rows)
+    return len(rows)
+
+
+def _key(row: Correction) -> tuple[str, str, str, str | None]:
+    return row.id, row.given, row.decision, row.final

@@ -37,7 +37,7 @@ class Findings:
     @property
     def clean_prob(self) -> np.ndarray[Any, np.dtype[np.float64]]:
         """``[N]`` probability that each given label is right; NaN where there is none."""
-        return self.labels["clean_prob"].to_numpy(dtype=np.float64, na_value=np.nan)
+        return self.labels[label_table.CLEAN_PROB].to_numpy(dtype=np.float64, na_value=np.nan)
 
     def report(self, path: str | Path = "audit.html") -> Path:
         """Write the report, one HTML file on which labels can be confirmed and corrected.

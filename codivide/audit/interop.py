@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import pandas as pd
 
-from codivide.audit import facts
+from codivide.audit import checks, facts
 from codivide.audit.findings import Findings
 from codivide.core.errors import InputError
 from codivide.runs import label_table
@@ -16,7 +16,14 @@ from codivide.runs import label_table
 if TYPE_CHECKING:
     import datasets
 
-ADDED = ("given", "suggested", "suggested_prob", "clean_prob", "label_quality")
+ADDED = (
+    label_table.GIVEN,
+    label_table.SUGGESTED,
+    label_table.SUGGESTED_PROB,
+    label_table.CLEAN_PROB,
+    label_table.LABEL_QUALITY,
+    *(column.name for column in checks.columns()),
+)
 
 
 class Fitted(Protocol):
@@ -52,9 +59,9 @@ def to_datasets(judged: Judged, dataset: datasets.Dataset | None = None) -> data
 
     Args:
         judged: the folder of a finished run, a fitted classifier, or findings.
-        dataset: what was trained on; it gets the columns ``given``, ``suggested``, ``suggested_prob``, ``clean_prob``
-            and ``label_quality``, which are None in rows that were left out of the training. None: a new data set of
-            the label table, with a column ``image`` where the run read files that are still there.
+        dataset: what was trained on; it gets the columns ``given``, ``suggested``, ``suggested_prob``, ``clean_prob``,
+            ``label_quality`` and those of the checks, which are None in rows that were left out of the training. None:
+            a new data set of the label table, with a column ``image`` where the run read files that are still there.
 
     Raises:
         InputError: ``datasets`` is not installed; the judged rows are not those of ``dataset``; or it has a column of
@@ -93,9 +100,9 @@ def _plain(column: pd.Series[Any]) -> list[Any]:
 
 
 def _row_numbers(table: pd.DataFrame, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-    if "id" not in table or not pd.api.types.is_integer_dtype(table["id"]):
+    if label_table.ID not in table or not pd.api.types.is_integer_dtype(table[label_table.ID]):
         raise InputError("the judged samples are files, not rows of a data set; leave dataset out")
-    rows: np.ndarray[Any, np.dtype[np.int64]] = table["id"].to_numpy(dtype=np.int64)
+    rows: np.ndarray[Any, np.dtype[np.int64]] = table[label_table.ID].to_numpy(dtype=np.int64)
     if len(rows) and (rows.min() < 0 or rows.max() >= count):
         raise InputError(f"row {rows.max()} was judged, but the data set has {count} rows; give the training part")
     return rows

@@ -18,15 +18,15 @@ from codivide.audit.neighbours import model_points, plain_points
 from codivide.audit.noise_report import noise_report
 from codivide.core.device import resolve_device
 from codivide.core.errors import InputError
-from codivide.core.types import UNLABELLED, Floats, Labels
+from codivide.core.types import UNLABELLED, Floats, Labels, Mask
 from codivide.data.loaded import Loaded, subset
 from codivide.data.options import ReadOptions, annotator_options
 from codivide.data.rows import Rows
 from codivide.data.sources import load
 from codivide.noise import learning_curves
 from codivide.noise.report import NoiseReport
-from codivide.runs import label_table, plot
-from codivide.runs.folder import MODEL
+from codivide.runs import label_table
+from codivide.runs.folder import MODEL, SavedRun
 from codivide.runs.model import load as load_model
 from codivide.training.model_file import Classifier
 
@@ -79,28 +79,40 @@ class Material:
     @cached_property
     def texts(self) -> Sequence[str] | None:
         """The samples, where they are texts."""
-        return self.table["text"].fillna("").tolist() if "text" in self.table else self.own_texts
+        return self.table[label_table.TEXT].fillna("").tolist() if label_table.TEXT in self.table else self.own_texts
 
     @cached_property
     def given(self) -> Labels:
         """``[N]``, -1: none."""
-        return self._indices("given")
+        return self._indices(label_table.GIVEN)
 
     @cached_property
     def suggested(self) -> Labels:
         """``[N]``."""
-        return self._indices("suggested")
+        return self._indices(label_table.SUGGESTED)
 
     @cached_property
     def clean_prob(self) -> Floats:
         """``[N]`` in [0, 1], NaN without a label."""
-        return self.table["clean_prob"].to_numpy(dtype=np.float64, na_value=np.nan)
+        return self.table[label_table.CLEAN_PROB].to_numpy(dtype=np.float64, na_value=np.nan)
+
+    @cached_property
+    def ranks(self) -> Floats:
+        """``[N]``, 1: the least likely to be clean; infinite without a label."""
+        return self.table[label_table.RANK].to_numpy(dtype=np.float64, na_value=np.inf)
+
+    @cached_property
+    def confirmed(self) -> Mask:
+        """``[N]``, where a person vouches for the label."""
+        if label_table.CONFIRMED not in self.table:
+            return np.zeros(len(self.table), dtype=bool)
+        return self.table[label_table.CONFIRMED].to_numpy(dtype=bool)
 
     @cached_property
     def suggested_prob(self) -> Floats | None:
         """``[N]`` in [0, 1]."""
-        if "suggested_prob" in self.table:
-            return self.table["suggested_prob"].to_numpy(dtype=np.float64, na_value=np.nan)
+        if label_table.SUGGESTED_PROB in self.table:
+            return self.table[label_table.SUGGESTED_PROB].to_numpy(dtype=np.float64, na_value=np.nan)
         if self.logits is None:
             return None
         probs = torch.softmax(self.logits.double(), 1).numpy()
@@ -134,9 +146,8 @@ def from_run(run: Path) -> Material:
     Raises:
         InputError: no finished run, or one that cannot be read.
     """
-    record = plot.read(run)
-    table = label_table.read(run)
-    config = record.config
+    record = SavedRun(run)
+    config, table, rows = record.config, record.labels, record.rows
     remarks: list[str] = []
     shown, seen = _samples(config, table, remarks)
     points, logits = _points(lambda: load_model(run / MODEL, resolve_device("auto")), seen, remarks)
@@ -144,17 +155,17 @@ def from_run(run: Path) -> Material:
         name=str(config.get("data", run.name)),
         method=str(config.get("method", "")),
         table=table,
-        classes=tuple(str(name) for name in config["classes"]),
+        classes=record.classes,
         rows=None if shown is None else shown.x,
         columns=None if shown is None else shown.columns,
         points=points,
         logits=logits,
-        losses=next((row["losses"] for row in reversed(record.rows) if "losses" in row), None),
-        curves=record.rows,
-        skipped=_skipped(run),
+        losses=next((row["losses"] for row in reversed(rows) if "losses" in row), None),
+        curves=rows,
+        skipped=record.skipped,
         annotators=record.summary.get("annotators"),
         choices=_choices(record.summary.get("choice") or {}),
-        noise=_noise(run, remarks),
+        noise=_noise(record, remarks),
         remarks=remarks,
     )
 
@@ -170,9 +181,10 @@ def from_fit(
     classes: Sequence[Any],
     model: Classifier,
     loaded: Loaded | None,
-    history: Sequence[Mapping[str, Any]],
-    method: str,
-    noise: NoiseReport | None,
+    *,
+    history: Sequence[Mapping[str, Any]] = (),
+    method: str = "",
+    noise: NoiseReport | None = None,
 ) -> Material:
     """Everything that a fitted classifier tells.
 
@@ -207,7 +219,7 @@ def from_fit(
     )
 
 
-def _noise(run: Path, remarks: list[str]) -> NoiseReport | None:
+def _noise(run: SavedRun, remarks: list[str]) -> NoiseReport | None:
     try:
         return noise_report(run)
     except InputError as error:
@@ -282,11 +294,3 @@ def _points(
     except InputError as error:
         remarks.append(f"the model cannot be used, so neighbours are not known: {error}")
         return None, None
-
-
-def _skipped(run: Path) -> list[tuple[str, str]]:
-    path = run / "skipped.csv"
-    if not path.is_file():
-        return []
-    found = pd.read_csv(path, dtype=str, keep_default_na=False)
-    return list(zip(found["path"], found["reason"], strict=True))

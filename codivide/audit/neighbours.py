@@ -1,6 +1,8 @@
-"""Samples near each other: who they are, whether their labels agree, and which samples are near nobody."""
+"""In which space distances between samples mean something, and whether the labels of near samples agree."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,10 +10,9 @@ from scipy import sparse
 from sklearn.decomposition import TruncatedSVD
 from torch import Tensor
 
-from codivide.audit.duplicates import standardised
 from codivide.core.errors import InputError
 from codivide.core.neighbours import nearest
-from codivide.core.types import AnyFloats, Labels
+from codivide.core.types import Floats, Labels
 from codivide.data.rows import Rows
 from codivide.methods.features.model import FeatureModel
 from codivide.runs.model import Model
@@ -19,9 +20,11 @@ from codivide.training import layers
 from codivide.training.model_file import Classifier
 
 MOST_COLUMNS = 1024  # a wider or sparse table is compared by the model's features
-REFERENCES = 5000  # samples to which distances are measured for outliers
 NEIGHBOURS = 10
+CHUNK = 2048  # rows at a time
 _DIRECTIONS = 256
+
+Descriptors = Any  # float32 [N, D], dense or CSR
 
 
 def plain_points(rows: Rows) -> Tensor | None:
@@ -69,34 +72,31 @@ def agreement(points: Tensor, queries: Labels, given: Labels) -> list[tuple[int,
     return list(zip(same.sum(1).tolist(), (found >= 0).sum(1).tolist(), strict=True))
 
 
-def outliers(points: Tensor, best_prob: AnyFloats | None, classes: int) -> list[tuple[int, float]]:
-    """Samples that fit no class: far from all others, and the model is not sure of them.
+def standardised(rows: Rows) -> Descriptors:
+    """Features ``[N, D]`` less their mean and over their standard deviation; constant ones are 0.
 
-    A sample's distance is the mean distance to its 10 nearest among at most 5,000 reference samples (drawn once, by a
-    fixed seed). It is far when that is above the upper quartile by more than 1.5 times the range between the quartiles
-    (Tukey's fence; 3 times where no probabilities are known). The model is not sure when its best probability is
-    below the middle between chance (1 / classes) and 1, and among the lowest tenth of all.
-
-    Args:
-        points: ``[N, F]``.
-        best_prob: ``[N]``, the probability of the likeliest class; None: not known.
-        classes: their number C.
-
-    Returns:
-        Rows and scores in (0, 1], the highest first: the share of samples that are nearer, times ``1 - best_prob``
-        where it is known.
+    Sparse rows stay sparse: they are scaled and not centred.
     """
-    count = len(points)
-    if count <= NEIGHBOURS:
-        return []
-    references = np.sort(np.random.default_rng(0).permutation(count)[:REFERENCES])
-    distance = nearest(points, np.arange(count), references, NEIGHBOURS)[1].mean(1)
-    low, high = np.quantile(distance, [0.25, 0.75])
-    far = distance > high + (3.0 if best_prob is None else 1.5) * (high - low)
-    score = np.searchsorted(np.sort(distance), distance, side="left") / count
-    if best_prob is not None:
-        far &= best_prob < min((1 + 1 / classes) / 2, float(np.quantile(best_prob, 0.1)))
-        score = score * (1 - best_prob)
-    rows = np.flatnonzero(far)
-    order = rows[np.argsort(-score[rows], kind="stable")]
-    return [(int(row), float(score[row])) for row in order]
+    if getattr(rows, "sparse", False):
+        parts = [sparse.csr_matrix(rows[ids].numpy()) for ids in chunks(len(rows), 256)]
+        whole = sparse.vstack(parts, format="csr")
+        square = np.asarray(whole.multiply(whole).mean(0)).ravel() - np.asarray(whole.mean(0)).ravel() ** 2
+        return (whole @ sparse.diags(inverse(np.sqrt(np.maximum(square, 0))))).tocsr().astype(np.float32)
+    dense = np.concatenate([rows[ids].cpu().float().numpy() for ids in chunks(len(rows))])
+    mean, scale = dense.mean(0, dtype=np.float64), dense.std(0, dtype=np.float64)
+    scale[scale < 1e-6 * np.abs(mean)] = 0.0  # a large constant with rounding is a constant
+    dense -= mean.astype(np.float32)
+    dense *= inverse(scale).astype(np.float32)
+    return dense
+
+
+def inverse(scale: Floats) -> Floats:
+    """One over each value; 0 for those that are not positive."""
+    inverse = np.zeros_like(scale)
+    np.divide(1.0, scale, out=inverse, where=scale > 0)
+    return inverse
+
+
+def chunks(count: int, size: int = CHUNK) -> tuple[Tensor, ...]:
+    """The row numbers, so many at a time."""
+    return torch.split(torch.arange(count), size)

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from codivide.core.errors import InputError
-from codivide.core.types import UNLABELLED
+from codivide.core.files import reading
+from codivide.core.types import UNLABELLED, Floats
 from codivide.data.arrays import from_arrays
 from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
@@ -19,7 +20,7 @@ from codivide.data.sources import load
 from codivide.noise.evidence import Evidence
 from codivide.noise.rates import MOST_ROWS
 from codivide.noise.report import LEARNED, Material, NoiseReport, estimate, scaled
-from codivide.runs.folder import PREDICTIONS, is_run
+from codivide.runs.folder import PREDICTIONS, SavedRun, is_run
 from codivide.training.model_file import Classifier
 
 _MOST_PIXELS = 1_024  # values of an image that a linear classifier is asked to judge
@@ -95,7 +96,9 @@ def _material(source: Any, y: Any, pred_probs: Any, options: ReadOptions) -> Mat
             raise InputError(f"the {type(source).__name__} is not fitted; call fit first")
         return _from_run(evidence, [str(name) for name in classes])
     if isinstance(source, str | Path) and is_run(Path(source)):
-        return _from_folder(Path(source))
+        source = SavedRun(Path(source))
+    if isinstance(source, SavedRun):
+        return _from_folder(source)
     return _from_data(source if isinstance(source, Loaded) else load(source, y, options=options))
 
 
@@ -114,16 +117,7 @@ def _from_data(loaded: Loaded) -> Material:
 
 
 def _from_probs(pred_probs: Any, y: Any, options: ReadOptions) -> Material:
-    try:
-        probs = np.asarray(pred_probs, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"pred_probs are no numbers: {error}") from None
-    if probs.ndim != 2 or probs.shape[1] < 2:
-        raise InputError(f"pred_probs has shape {probs.shape}; it must be [samples, classes]")
-    bad = ~(np.isfinite(probs).all(1) & (probs >= 0).all(1) & (abs(probs.sum(1) - 1) < 1e-3))
-    if bad.any():
-        row = int(bad.argmax())
-        raise InputError(f"row {row} of pred_probs is no distribution: {np.round(probs[row], 4).tolist()[:10]}")
+    probs = checked_probs(pred_probs)
     loaded = from_arrays(probs, y, options=options)
     names = [str(name) for name in loaded.classes]
     given = loaded.y
@@ -136,20 +130,36 @@ def _from_probs(pred_probs: Any, y: Any, options: ReadOptions) -> Material:
     return Material(given, names, "probabilities", probs=probs)
 
 
-def _from_folder(run: Path) -> Material:
-    """What a finished run left in ``predictions.npz``."""
-    path = run / PREDICTIONS
-    if not path.is_file():
-        raise InputError(f"{run} holds no {PREDICTIONS}: the run is unfinished, or recorded nothing (fit without "
-                         "--no-record-learning)")  # fmt: skip
+def checked_probs(pred_probs: Any) -> Floats:
+    """Class probabilities ``[N, C]`` float64 that a caller brings; tiny negative ones become 0.
+
+    Raises:
+        InputError: no numbers, a wrong shape, or a row that is no distribution.
+    """
     try:
-        with np.load(path, allow_pickle=False) as held:
-            arrays = {name: held[name] for name in held.files}
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from None
+        probs = np.asarray(pred_probs, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"pred_probs is no array of numbers: {error}") from None
+    if probs.ndim != 2 or probs.shape[1] < 2 or not len(probs):
+        raise InputError(f"pred_probs has shape {probs.shape}; it must be [samples, classes] with at least 2 classes")
+    bad = ~np.isfinite(probs).all(1) | (probs < -1e-6).any(1) | (np.abs(probs.sum(1) - 1) > 1e-3)
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise InputError(
+            f"pred_probs: row {row} is {np.array2string(probs[row], precision=4, threshold=8)}; probabilities are "
+            "finite, not negative and sum to 1 in each row (apply a softmax to logits first)"
+        )
+    clipped: Floats = np.clip(probs, 0.0, 1.0)
+    return clipped
+
+
+def _from_folder(run: SavedRun) -> Material:
+    """What a finished run left in ``predictions.npz``."""
+    path, arrays = run.path / PREDICTIONS, run.predictions
     if "given" not in arrays:
         raise InputError(f"{path} is of an older version and holds no given labels; run fit again")
-    return _from_run(Evidence.from_arrays(arrays), arrays["classes"].tolist())
+    with reading(path):
+        return _from_run(Evidence.from_arrays(arrays), arrays["classes"].tolist())
 
 
 def _from_run(evidence: Evidence, names: Sequence[str]) -> Material:

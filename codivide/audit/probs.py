@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,9 @@ from codivide.audit import facts
 from codivide.audit.findings import Findings
 from codivide.audit.material import Material
 from codivide.audit.neighbours import normalised
-from codivide.audit.noise_report import noise_report
+from codivide.audit.noise_report import checked_probs, noise_report
 from codivide.core.errors import InputError
-from codivide.core.types import Floats
+from codivide.core.types import UNLABELLED, Floats
 from codivide.data.arrays import array_rows
 from codivide.data.labels import encode
 from codivide.noise import learning_curves
@@ -60,67 +60,80 @@ def from_probs(
     Raises:
         InputError: lengths, classes or probabilities that do not fit; it names the row.
     """
-    probs = _checked(pred_probs)
-    count, columns = probs.shape
-    for name, value in (("labels", labels), ("ids", ids), ("images", images), ("texts", texts), ("features", features)):
-        size = None if value is None else value.shape[0] if hasattr(value, "shape") else len(value)
-        if size is not None and size != count:
-            raise InputError(f"pred_probs has {count} rows, but {name} has {size}; give one for each sample")
     if out is not None and Path(out).exists():
         raise InputError(f"out {out} exists; give a new folder")
-    known = _numbers(labels, columns) if classes is None else tuple(classes)
-    given, known = encode(labels, unlabelled=-1, classes=known, what="labels")
-    if len(known) != columns:
-        raise InputError(
-            f"pred_probs has {columns} columns, but there are {len(known)} classes; give classes in their order"
-        )
-    suggested = probs.argmax(1)
-    clean_prob = combined(probs, given)
-    names = list(range(count)) if ids is None else [name if isinstance(name, str) else int(name) for name in ids]
-    best = probs[np.arange(count), suggested]
-    table = label_table.build(names, given, suggested, clean_prob, known, suggested_prob=best)
-    rows = array_rows(images) if images is not None else None
-    points = None
-    if features is not None:
-        points = normalised(array_rows(features))
-        rows = array_rows(features) if rows is None and texts is None else rows
-    loss = -np.log(np.maximum(probs[np.arange(count), given.clip(min=0)], 1e-12))
-    material = Material(
-        name="labels",
-        method="pred_probs",
-        table=table,
-        classes=tuple(str(name) for name in known),
-        rows=rows,
-        columns=tuple(str(name) for name in features.columns) if isinstance(features, pd.DataFrame) else None,
-        own_texts=texts,
-        points=points,
-        losses=learning_curves.loss_histogram(loss, given) if (given >= 0).any() else None,
-        noise=noise_report(None, given, pred_probs=probs) if (given >= 0).any() else None,
-    )
-    found = Findings(table, facts.build(material, limit))
+    probs = checked_probs(pred_probs)
+    shown = {"images": images, "texts": texts, "features": features}
+    _check_lengths(len(probs), {"labels": labels, "ids": ids, **shown})
+    material = _material(labels, probs, classes, ids, shown)
+    found = facts.findings(material, limit)
     if out is not None:
         Path(out).mkdir(parents=True)
-        label_table.write(table, Path(out))
+        label_table.write(found.labels, Path(out))
         facts.write(found.facts, Path(out) / FACTS)
     return found
 
 
-def _checked(pred_probs: Any) -> Floats:
-    try:
-        probs = np.asarray(pred_probs, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"pred_probs is no array of numbers: {error}") from None
-    if probs.ndim != 2 or probs.shape[1] < 2 or not len(probs):
-        raise InputError(f"pred_probs has shape {probs.shape}; it must be [samples, classes] with at least 2 classes")
-    bad = ~np.isfinite(probs).all(1) | (probs < -1e-6).any(1) | (np.abs(probs.sum(1) - 1) > 1e-3)
-    if bad.any():
-        row = int(np.argmax(bad))
+def _check_lengths(count: int, given: Mapping[str, Any]) -> None:
+    for name, value in given.items():
+        size = None if value is None else value.shape[0] if hasattr(value, "shape") else len(value)
+        if size is not None and size != count:
+            raise InputError(f"pred_probs has {count} rows, but {name} has {size}; give one for each sample")
+
+
+def _material(
+    labels: Any,
+    probs: Floats,
+    classes: Sequence[Any] | None,
+    ids: Sequence[str | int] | None,
+    shown: Mapping[str, Any],
+) -> Material:
+    """What ``from_probs`` was given, judged; ``shown`` holds images, texts and features, or None for each."""
+    count, columns = probs.shape
+    given, known = encode(
+        labels,
+        unlabelled=UNLABELLED,
+        classes=_numbers(labels, columns) if classes is None else tuple(classes),
+        what="labels",
+    )
+    if len(known) != columns:
         raise InputError(
-            f"pred_probs: row {row} is {np.array2string(probs[row], precision=4, threshold=8)}; probabilities are "
-            "finite, not negative and sum to 1 in each row (apply a softmax to logits first)"
+            f"pred_probs has {columns} columns, but there are {len(known)} classes; give classes in their order"
         )
-    clipped: Floats = np.clip(probs, 0.0, 1.0)
-    return clipped
+    suggested, names = probs.argmax(1), range(count) if ids is None else ids
+    table = label_table.build(
+        [name if isinstance(name, str) else int(name) for name in names],
+        given,
+        suggested,
+        combined(probs, given),
+        known,
+        suggested_prob=probs[np.arange(count), suggested],
+    )
+    loss = -np.log(np.maximum(probs[np.arange(count), given.clip(min=0)], 1e-12))
+    labelled = bool((given >= 0).any())
+    return Material(
+        name="labels",
+        method="pred_probs",
+        table=table,
+        classes=tuple(str(name) for name in known),
+        own_texts=shown["texts"],
+        losses=learning_curves.loss_histogram(loss, given) if labelled else None,
+        noise=noise_report(None, given, pred_probs=probs) if labelled else None,
+        **_samples(**shown),
+    )
+
+
+def _samples(images: Any, texts: Sequence[str] | None, features: Any) -> dict[str, Any]:
+    """What is known of the samples themselves, as fields of ``Material``: images are shown, features compared."""
+    rows = None if images is None else array_rows(images)
+    if features is None:
+        return {"rows": rows}
+    plain = array_rows(features)
+    return {
+        "rows": plain if rows is None and texts is None else rows,
+        "columns": tuple(str(name) for name in features.columns) if isinstance(features, pd.DataFrame) else None,
+        "points": normalised(plain),
+    }
 
 
 def _numbers(labels: Any, columns: int) -> tuple[int, ...] | None:

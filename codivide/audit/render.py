@@ -21,7 +21,7 @@ import jinja2
 from markupsafe import Markup
 
 from codivide.core.errors import InputError
-from codivide.core.files import write_text
+from codivide.core.files import reading, write_text
 
 FORMAT = 1  # of the facts that this page can draw
 INLINE = 1000  # issues in the page itself; the rest lies in files beside it
@@ -29,6 +29,7 @@ BLOCK = 100  # issues that are read at once: 1.5 MB with pictures, some 20 ms to
 WORDS = 300  # characters of a text or row that the list shows and the search finds
 PAGE = Path(__file__).parent / "page"
 SCRIPTS = ("text", "storage", "blocks", "charts", "summary", "confusion", "queue", "list", "card", "app")
+_TITLE, _HEAD = b"<title>Label audit</title>", 4096  # which stands in the first bytes of every page
 _OURS = re.compile(r"\d{5}-[0-9a-f]{16}\.js")
 
 
@@ -91,13 +92,23 @@ def write(facts: Mapping[str, Any], path: str | Path, limit: int = INLINE) -> li
 
 
 def check_target(path: Path) -> None:
-    """InputError when no page can be written to ``path``; asked before any long work."""
+    """InputError when no page can be written to ``path``, or it holds anything else; asked before any long work."""
     if path.is_dir():
         raise InputError(f"--out {path} is a folder; name a file, such as {path / 'report.html'}")
+    if path.exists() and not _is_page(path):
+        raise InputError(f"--out {path} exists and is no page of codivide; give another file")
     if not path.parent.is_dir():
         raise InputError(f"--out {path}: the folder {path.parent} does not exist; make it first")
     if not os.access(path.parent, os.W_OK):
         raise InputError(f"--out {path}: the folder {path.parent} cannot be written to")
+
+
+def _is_page(path: Path) -> bool:
+    """Whether a file is a page that ``write`` made, of this version or an older one."""
+    if not path.is_file():
+        return False
+    with reading(path), open(path, "rb") as file:
+        return _TITLE in file.read(_HEAD)
 
 
 def fingerprint(facts: Mapping[str, Any]) -> str:
@@ -107,7 +118,7 @@ def fingerprint(facts: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
-def policy(style: str, script: str, paged: bool = False, served: bool = False) -> str:
+def policy(style: str, script: str, *, paged: bool = False, served: bool = False) -> str:
     """The content security policy of a page.
 
     Args:
@@ -139,7 +150,7 @@ def _page(facts: Mapping[str, Any], blocks: Sequence[Any], files: Mapping[int, s
     config = {"fingerprint": fingerprint(facts), "token": token, "block": BLOCK, "files": dict(files)}
     try:
         return _template().render(
-            policy=policy(style, script, bool(files), token is not None),
+            policy=policy(style, script, paged=bool(files), served=token is not None),
             # Package files, no data: they stand in the page as they are, or their hashes would not fit.
             style=Markup(style),
             script=Markup(script),

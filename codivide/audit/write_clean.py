@@ -85,7 +85,7 @@ def plan(paths: Sequence[Path], labels: Sequence[Any]) -> list[PurePosixPath]:
     return places
 
 
-def safe_name(text: str, folder: bool = False) -> str:
+def safe_name(text: str, *, folder: bool = False) -> str:
     """A name of one file or folder that says the same as ``text`` and is harmless on every system.
 
     Separators, characters that Windows refuses, control and format characters become "_"; no leading dot, no dot or

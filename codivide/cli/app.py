@@ -205,7 +205,7 @@ def fit(
     default_plan(
         1, job_method, **{name: given[name] for name in PLAN_FLAGS}
     )  # a bad value shows before the data are read
-    check_folder(out, resume, overwrite)
+    check_folder(out, resume=resume, overwrite=overwrite)
     decided = read(corrections) if corrections is not None else None
     if not 0 <= cache_limit < 1e6:
         raise InputError(f"--cache-limit {cache_limit}: give gigabytes, 0 or more")
@@ -268,7 +268,7 @@ def predict(
     model = load_model(run / MODEL if run.is_dir() else run, resolve_device(device))
     source: Any = files[0] if len(files) == 1 else [Path(name) for name in files]
     options = ReadOptions(progress=True, device=device)
-    rows, ids, skipped = read_inputs(source, model.shape, model.dtype, options, model.encoder)
+    rows, ids, skipped = read_inputs(source, model.shape, model.dtype, options, model.encoder, columns=model.columns)
     for item in skipped:
         err_console.print(f"skipped {escape(item.path)}: {escape(item.reason)}", soft_wrap=True)
     if not len(rows):

@@ -46,7 +46,16 @@ def clean(
         raise InputError("--copy and --link: give one of them")
     decided = read(corrections) if corrections is not None else None
     files: How | None = "copy" if copy else "link" if link else None
-    cleaned = cleaning.clean(run, out, decided, drop_below, relabel_above, files, source, new_classes)
+    cleaned = cleaning.clean(
+        run,
+        out,
+        decided,
+        drop_below=drop_below,
+        relabel_above=relabel_above,
+        files=files,
+        source=source,
+        new_classes=new_classes,
+    )
     for remark in cleaned.remarks:
         err_console.print(f"[yellow]note[/] {escape(remark)}", soft_wrap=True, highlight=False)
     counts = cleaned.changes["change"].value_counts()
@@ -66,20 +75,21 @@ def serve(
     """Show the audit page of a run on this machine alone; every decision is saved at once."""
     from codivide.audit import serve
     from codivide.audit.clean import read_run
-    from codivide.data import corrections
+    from codivide.audit.decisions import export as export_decisions
 
     judged = read_run(run)
-    with serve.open_decisions(run, judged.known(new_classes)) as decisions:
+    with serve.open_decisions(run, judged.known(new_classes=new_classes)) as decisions:
         if export:
-            rows = decisions.current()
-            corrections.write(run / "corrections.csv", rows)
-            out_console.print(f"{len(rows):,} decisions: {run / 'corrections.csv'}", soft_wrap=True, highlight=False)
+            target = run / "corrections.csv"
+            count = export_decisions(decisions, target)
+            where = str(target) if count else "nothing is written"
+            out_console.print(f"{count:,} decisions: {where}", soft_wrap=True, highlight=False)
             return
         facts, render = (import_module(f"codivide.audit.{name}") for name in ("facts", "render"))
         collected = facts.collect(run)
         server = serve.Server(
             lambda token: render.page(collected, served={"token": token}),
-            judged.known(new_classes),
+            judged.known(new_classes=new_classes),
             decisions,
             facts.originals(run),
             port,

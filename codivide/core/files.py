@@ -2,20 +2,81 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import secrets
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    pass
-
+from codivide.core.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+# What parsers raise on a damaged file. RuntimeError: also a recursion that is too deep; MemoryError: a size that is not
+# true.
+_DAMAGE = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what a damaged file makes a parser raise into one InputError that names the file.
+
+    An InputError of the block itself is left as it is.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except _DAMAGE as error:
+        said = (error.strerror if isinstance(error, OSError) else None) or str(error).strip().partition("\n")[0][:300]
+        plain = isinstance(error, OSError | ValueError | zipfile.BadZipFile | zlib.error) and said
+        raise InputError(
+            f"{path} cannot be read: {said if plain else f'{type(error).__name__} {said}'.strip()}"
+        ) from error
+
+
+def is_present(path: Path) -> bool:
+    """Whether there is a file.
+
+    Raises:
+        InputError: something else stands in its place.
+    """
+    if path.is_file():
+        return True
+    if path.exists():
+        raise InputError(f"{path} is a folder or device where a file should be")
+    return False
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        InputError: no such file, or it holds anything else.
+    """
+    with reading(path):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise InputError(f"{path} cannot be read: it holds no JSON object")
+        return found
 
 
 @contextmanager

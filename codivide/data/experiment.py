@@ -9,14 +9,16 @@ import warnings
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import torch
 
 from codivide.core.errors import InputError
 from codivide.core.types import UNLABELLED
 from codivide.data.loaded import Loaded, subset
 from codivide.data.options import ReadOptions
-from codivide.data.rows import check_alike
+from codivide.data.rows import TensorRows, check_alike
 from codivide.data.sources import load
+from codivide.data.tables import arranged
 from codivide.noise import synthetic as noises
 
 
@@ -27,9 +29,19 @@ def with_test(loaded: Loaded, test: str | None, options: ReadOptions) -> Loaded:
     if loaded.encoder is not None:  # fitted on the training part alone
         options = replace(options, encoder=loaded.encoder)
     other = load(test, options=replace(options, annotators=(), answers=None), classes=loaded.classes)
-    other = other.test or other
+    other = _arranged(other.test or other, loaded.columns, f"--test {test}")
     check_alike(loaded.x, other.x, f"--test {test}")
     return replace(loaded, test=other)
+
+
+def _arranged(loaded: Loaded, columns: tuple[str, ...] | None, where: str) -> Loaded:
+    """A table with its columns in the order of those of the training data."""
+    if columns is None or loaded.columns is None or loaded.columns == columns or not isinstance(loaded.x, TensorRows):
+        return loaded
+    names = pd.DataFrame([range(len(loaded.columns))], columns=list(loaded.columns))
+    order = arranged(names, columns, where).to_numpy()[0]
+    rows = loaded.x[torch.arange(len(loaded.x))][:, torch.from_numpy(order)]
+    return replace(loaded, x=TensorRows(rows), columns=columns)
 
 
 def part(loaded: Loaded, limit: int | None, seed: int) -> Loaded:

@@ -44,12 +44,15 @@ class Wanted:
         dtype: ``torch.uint8`` or ``torch.float32``; it says nothing of texts.
         options: threads, ``max_bad`` and the progress bar.
         texts: whether it takes texts.
+        columns: names of the features that it was trained on, by which the columns of a table are brought into its
+            order; None: they had no names, and the columns of a table count as they stand.
     """
 
     shape: tuple[int, ...]
     dtype: torch.dtype
     options: ReadOptions = DEFAULT
     texts: bool = False
+    columns: Sequence[str] | None = None
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

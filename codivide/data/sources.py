@@ -156,6 +156,8 @@ def read_inputs(
     dtype: torch.dtype,
     options: ReadOptions = DEFAULT,
     encoder: Encoder | None = None,
+    *,
+    columns: Sequence[str] | None = None,
 ) -> tuple[Rows, list[str | int], tuple[Skipped, ...]]:
     """Read samples without labels as rows that a model takes.
 
@@ -168,6 +170,7 @@ def read_inputs(
         dtype: the model's sample type, ``torch.uint8`` or ``torch.float32``.
         options: threads, ``max_bad`` and the progress bar.
         encoder: the model's, where it has one; the source is then texts or images, and not features.
+        columns: names of the features of a table that the model was trained on; None: they had none.
 
     Returns:
         The rows ``[M, *shape]``, what names each (a path or a row number), and the files that were left out.
@@ -175,7 +178,7 @@ def read_inputs(
     Raises:
         InputError: missing or unreadable files, or samples that do not fit the model.
     """
-    model = wanted = Wanted(tuple(shape), dtype, options)
+    model = wanted = Wanted(tuple(shape), dtype, options, columns=columns)
     if encoder is not None:
         texts = encoder.takes == "text"
         wanted = Wanted(encoder.shape, torch.float32 if texts else torch.uint8, options, texts)

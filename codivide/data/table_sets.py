@@ -20,6 +20,7 @@ from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
 from codivide.data.source import Inputs, Reading, Wanted
 from codivide.data.tables import (
+    arranged,
     feature_columns,
     feature_ids,
     listed,
@@ -106,7 +107,9 @@ def table_inputs(path: Path | str, wanted: Wanted) -> Inputs:
     if "path" in table:
         return decoded(manifest_entries(table, path), wanted)
     try:
-        return from_memory(feature_columns(table, path), wanted)._replace(names=feature_ids(table))
+        return from_memory(feature_columns(arranged(table, wanted.columns, str(path)), path), wanted)._replace(
+            names=feature_ids(table)
+        )
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 

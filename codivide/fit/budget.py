@@ -20,7 +20,7 @@ class Budget:
     """
 
     seconds: float | None = None
-    began: float = field(default_factory=time.monotonic)
+    began: float = field(default_factory=lambda: time.monotonic())
 
     @property
     def planned(self) -> float | None:

@@ -22,7 +22,7 @@ import torch
 
 from codivide.audit.noise_report import noise_report
 from codivide.core.errors import InputError
-from codivide.core.files import write_text
+from codivide.core.files import reading, write_text
 from codivide.core.types import Mask
 from codivide.core.version import VERSION
 from codivide.data.loaded import Loaded, subset
@@ -46,7 +46,7 @@ from codivide.methods.dividemix import DivideMix
 from codivide.methods.features.options import NOT_FOR_FEATURES, Features
 from codivide.noise.learning_curves import evaluation_epochs, memorises
 from codivide.noise.rates import concentration
-from codivide.runs.folder import CHECKPOINT, CHOICE, SCOUT, TRIAL, adopt, remove_run
+from codivide.runs.folder import CHECKPOINT, CHOICE, CONFIG, SCOUT, TRIAL, SavedRun, adopt, is_run, remove_run
 from codivide.training.plan import Plan
 from codivide.training.run import Method, Run
 
@@ -351,9 +351,10 @@ class _Choosing:
         plan, planned = self.job.plan, self.budget.planned
         if planned is None or self.budget.seconds is None:
             return plan
-        saved = None if self.out is None else self.out / SCOUT / "config.json"
-        if self.resume and saved is not None and saved.is_file():
-            return rescaled(plan, int(json.loads(saved.read_text(encoding="utf-8"))["plan"]["epochs"]))
+        if self.resume and self.out is not None and is_run(self.out / SCOUT):
+            saved = SavedRun(self.out / SCOUT)
+            with reading(saved.path / CONFIG):
+                return rescaled(plan, int(saved.config["plan"]["epochs"]))
         trained = self._rehearse()
         each = trained * (1 + self._looking())
         correction = epochs_cost(GUESS, each, plan.epochs, plan.epochs // 4, trained * self._looking())
@@ -532,8 +533,7 @@ class _Choosing:
         seconds = {} if record.trial_seconds is None else {"trial_seconds": record.trial_seconds}
         if self.scouted is not None:
             seconds["scout_seconds"] = _spent(self.scouted.summary)
-        elif self.out is not None and (self.out / SCOUT / "summary.json").is_file():
-            scout = json.loads((self.out / SCOUT / "summary.json").read_text(encoding="utf-8"))
+        elif self.out is not None and is_run(self.out / SCOUT) and (scout := SavedRun(self.out / SCOUT).summary):
             seconds["scout_seconds"] = _spent(scout)
         return seconds
 

@@ -215,14 +215,21 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             The label table, the facts, and ``report(path)`` to write the page. A classifier that was pickled has left
             the training data behind, so that its facts have no pictures, neighbours and duplicates.
         """
-        from codivide.audit.facts import build  # most users of the estimator never audit
+        from codivide.audit.facts import findings  # most users of the estimator never audit
         from codivide.audit.material import from_fit
         from codivide.audit.noise_report import noise_report
 
         check_is_fitted(self)
-        noise, fitted = noise_report(self), (self.model_, self._loaded, self.history_)
-        material = from_fit(self.labels_, self.classes_.tolist(), *fitted, self._used, noise)
-        return Findings(self.labels_, build(material, limit, thumbnails))
+        material = from_fit(
+            self.labels_,
+            self.classes_.tolist(),
+            self.model_,
+            self._loaded,
+            history=self.history_,
+            method=self._used,
+            noise=noise_report(self),
+        )
+        return findings(material, limit, thumbnails=thumbnails)
 
     def predict_proba(self, X: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Class probabilities ``[N, C]`` in the order of ``classes_``, of data of the same kind as in ``fit``.

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
+from codivide.audit import checks
 from codivide.core.device import resolve_device
 from codivide.core.errors import InputError
 from codivide.core.provenance import environment
@@ -71,7 +73,8 @@ def execute(
     net = nets.auto(loaded.x.shape, resolve_device(job.plan.device)) if job.net == "auto" else job.net
     job = replace(job, net=net, method=method)
     settings = config(job, loaded, before.choice)
-    networks = _Networks.of(job, loaded, RunFolder(out, settings, resume) if out else None, progress, before.witness)
+    folder = RunFolder(out, settings, resume=resume) if out else None
+    networks = _Networks.of(job, loaded, folder, progress, before.witness)
     with torch.random.fork_rng(devices=[]):
         networks.build()  # a wrong net shows before anything is written
     if out is not None:
@@ -97,8 +100,9 @@ def execute(
         "seconds": round(time.perf_counter() - began, 2),
         **before.seconds,
     }
-    record = settings | trained | _summary(loaded, run.history, judged) | environment(str(run.device))
-    outcome = Outcome(run, run.history, model, judged.table(loaded), record, evidence)
+    table, remarks = _table(job, loaded, judged, model)
+    record = settings | trained | _summary(loaded, run.history, judged, remarks) | environment(str(run.device))
+    outcome = Outcome(run, run.history, model, table, record, evidence)
     networks.write(outcome)
     return outcome
 
@@ -162,6 +166,7 @@ class _Networks:
             self.views,
             run.precision,
             loaded.encoder,
+            loaded.columns if loaded.encoder is None else None,
         )
 
     def watch(self, run: Run) -> dict[str, Any]:
@@ -215,7 +220,8 @@ def _features(
     given = torch.from_numpy(loaded.y)
     answers = None if loaded.annotations is None else torch.from_numpy(loaded.annotations.likelihood)
     learned = learn(raw(loaded.x), given, loaded.classes, method, job.plan.seed, watch, confirmed, answers, deadline)
-    model, history = replace(learned.model, encoder=loaded.encoder), learned.records
+    columns = loaded.columns if loaded.encoder is None else None
+    model, history = replace(learned.model, encoder=loaded.encoder, columns=columns), learned.records
     history[-1] |= _cross_fitted_record(learned, loaded) | _test_scores(model, loaded.test)
     if learned.remarks:
         history[-1]["warnings"] = learned.remarks
@@ -232,8 +238,9 @@ def _features(
         "seconds": round(time.perf_counter() - began, 2),
         **before.seconds,
     }
-    table, evidence = judged.table(loaded), learned.evidence(given)
-    record = settings | trained | _summary(loaded, history, judged) | environment()
+    evidence = learned.evidence(given)
+    table, remarks = _table(job, loaded, judged, model)
+    record = settings | trained | _summary(loaded, history, judged, remarks) | environment()
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         folder = RunFolder(out, settings)
@@ -284,7 +291,15 @@ def _test_scores(model: Classifier, test: Loaded | None) -> dict[str, float]:
     return {"test_accuracy": float(right.mean())}
 
 
-def _summary(loaded: Loaded, history: Sequence[Mapping[str, Any]], judged: Judged) -> dict[str, Any]:
+def _table(job: Job, loaded: Loaded, judged: Judged, model: Classifier) -> tuple[pd.DataFrame, list[str]]:
+    """The label table with the columns of all checks, and what could not be checked; a trial is not checked."""
+    table = judged.table(loaded)
+    return checks.judge(table, loaded.classes, loaded, model) if job.record_learning else (table, [])
+
+
+def _summary(
+    loaded: Loaded, history: Sequence[Mapping[str, Any]], judged: Judged, remarks: Sequence[str]
+) -> dict[str, Any]:
     """What a run found, in numbers."""
     labelled = loaded.y >= 0
     flagged = labelled & (judged.suggested != loaded.y)
@@ -292,7 +307,7 @@ def _summary(loaded: Loaded, history: Sequence[Mapping[str, Any]], judged: Judge
     summary: dict[str, Any] = {
         "label_issues": int(flagged.sum()),
         "training_seconds": round(sum(row["seconds"] for row in history), 2),
-        "warnings": [text for row in history for text in row.get("warnings", {}).values()],
+        "warnings": [*(text for row in history for text in row.get("warnings", {}).values()), *remarks],
     }
     tests = {row["epoch"]: row["test_accuracy"] for row in history if "test_accuracy" in row}
     if tests:

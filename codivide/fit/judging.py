@@ -44,7 +44,7 @@ class Judged(NamedTuple):
             texts=loaded.texts,
         )
         if loaded.confirmed is not None:
-            table["confirmed"] = loaded.confirmed
+            table[label_table.CONFIRMED] = loaded.confirmed
         return table
 
 

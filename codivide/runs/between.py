@@ -71,10 +71,13 @@ def misses(
     y: Tensor,
     pairs: Pairs,
     lambdas: Sequence[float] = LAMBDAS,
+    *,
     batch_size: int = 256,
 ) -> Tensor:
     """Whether the prediction is the label of neither end, bool ``[L, P]``; arguments as for ``diagnose``."""
-    return torch.cat([found.missed for found in _along(model, rows, y, pairs, lambdas, batch_size, False)], 1)
+    return torch.cat(
+        [found.missed for found in _along(model, rows, y, pairs, lambdas, batch_size=batch_size, gradient=False)], 1
+    )
 
 
 def miss_rate(
@@ -83,10 +86,11 @@ def miss_rate(
     y: Tensor,
     pairs: Pairs,
     lambdas: Sequence[float] = LAMBDAS,
+    *,
     batch_size: int = 256,
 ) -> Floats:
     """Share ``[L]`` of the pairs whose prediction is the label of neither end; arguments as for ``diagnose``."""
-    rate: Floats = misses(model, rows, y, pairs, lambdas, batch_size).double().mean(1).numpy()
+    rate: Floats = misses(model, rows, y, pairs, lambdas, batch_size=batch_size).double().mean(1).numpy()
     return rate
 
 
@@ -96,6 +100,7 @@ def gradient_norm(
     y: Tensor,
     pairs: Pairs,
     lambdas: Sequence[float] = LAMBDAS,
+    *,
     batch_size: int = 256,
 ) -> Tensor:
     """Euclidean norm ``[L, P]`` of the gradient of the loss with respect to the mixed input.
@@ -106,7 +111,9 @@ def gradient_norm(
 
     Arguments as for ``diagnose``.
     """
-    return torch.cat([found.norm for found in _along(model, rows, y, pairs, lambdas, batch_size, True)], 1)
+    return torch.cat(
+        [found.norm for found in _along(model, rows, y, pairs, lambdas, batch_size=batch_size, gradient=True)], 1
+    )
 
 
 def diagnose(
@@ -115,6 +122,7 @@ def diagnose(
     y: Tensor,
     pairs: Pairs | None = None,
     lambdas: Sequence[float] = LAMBDAS,
+    *,
     batch_size: int = 256,
 ) -> Diagnosis:
     """Both diagnoses in one pass, in evaluation mode; the model is left as it was.
@@ -128,7 +136,7 @@ def diagnose(
         batch_size: mixed samples at a time.
     """
     pairs = draw_pairs(y) if pairs is None else pairs
-    found = list(_along(model, rows, y, pairs, lambdas, batch_size, True))
+    found = list(_along(model, rows, y, pairs, lambdas, batch_size=batch_size, gradient=True))
     missed = torch.cat([part.missed for part in found], 1).double()
     norms = torch.cat([part.norm for part in found], 1).double()
 
@@ -151,7 +159,14 @@ class _Found(NamedTuple):
 
 
 def _along(
-    model: Model, rows: Rows, y: Tensor, pairs: Pairs, lambdas: Sequence[float], batch_size: int, gradient: bool
+    model: Model,
+    rows: Rows,
+    y: Tensor,
+    pairs: Pairs,
+    lambdas: Sequence[float],
+    *,
+    batch_size: int,
+    gradient: bool,
 ) -> Iterator[_Found]:
     if bool((y[pairs.first] < 0).any() or (y[pairs.second] < 0).any()):
         raise InputError("a sample of a pair has no label")
@@ -164,7 +179,7 @@ def _along(
         for first, second in zip(*(torch.split(ids, batch_size) for ids in pairs), strict=True):
             ends = [plain(rows[ids].to(device), generator) for ids in (first, second)]
             labels = [y[ids].to(device) for ids in (first, second)]
-            found = [_between(model, ends, labels, share, gradient) for share in lambdas]
+            found = [_between(model, ends, labels, share, gradient=gradient) for share in lambdas]
             yield _Found(*(torch.stack(parts) for parts in zip(*found, strict=True)))
     finally:
         for member, mode in zip(model.members, modes, strict=True):
@@ -172,7 +187,7 @@ def _along(
 
 
 def _between(
-    model: Model, ends: Sequence[Tensor], labels: Sequence[Tensor], share: float, gradient: bool
+    model: Model, ends: Sequence[Tensor], labels: Sequence[Tensor], share: float, *, gradient: bool
 ) -> tuple[Tensor, Tensor]:
     """Misses ``[B]`` and gradient norms ``[B]`` of a batch of pairs at one share of the first ends."""
     x = (share * ends[0] + (1 - share) * ends[1]).float().requires_grad_(gradient)

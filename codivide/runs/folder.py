@@ -1,4 +1,4 @@
-"""The folder that a run leaves: its files, when it may be written, and how.
+"""The folder that a run leaves: its files, when it may be written, and the one writer and the one reader of it.
 
 ``config.json``, ``metrics.jsonl`` (one record an epoch), ``predictions.npz``, ``labels.csv`` and ``labels.parquet``,
 ``model.safetensors``, ``skipped.csv`` and, last, ``summary.json``: a folder that has it is complete.
@@ -9,28 +9,31 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from codivide.core.errors import InputError
-from codivide.core.files import atomic, write_text
-from codivide.data.loaded import Loaded
+from codivide.core.files import atomic, is_present, read_json, reading, write_text
 from codivide.runs import label_table
-from codivide.training.model_file import Classifier
 
-MODEL, CHECKPOINT, METRICS = "model.safetensors", "checkpoint.safetensors", "metrics.jsonl"
-PREDICTIONS = "predictions.npz"
+if TYPE_CHECKING:
+    from codivide.data.loaded import Loaded
+    from codivide.training.model_file import Classifier
+
+CONFIG, SUMMARY, METRICS, SKIPPED = "config.json", "summary.json", "metrics.jsonl", "skipped.csv"
+MODEL, CHECKPOINT, PREDICTIONS = "model.safetensors", "checkpoint.safetensors", "predictions.npz"
 REPORT = "report.html"  # of `codivide audit`
 PICTURES = tuple(
     f"{name}.{kind}" for name in ("learning", "curves", "losses", "reliability") for kind in ("png", "svg")
 )
 SCOUT, TRIAL, CHOICE = "scout", "trial", "choice.json"  # of an automatic choice, see `codivide.fit.choose_run`
 _WRITTEN = (
-    *("config.json", METRICS, "labels.csv", "labels.parquet", PREDICTIONS, MODEL, CHECKPOINT, "summary.json"),
-    *("skipped.csv", REPORT, *PICTURES),
+    *(CONFIG, METRICS, label_table.CSV, label_table.PARQUET, PREDICTIONS, MODEL, CHECKPOINT, SUMMARY, SKIPPED),
+    *(REPORT, *PICTURES),
 )
 
 
@@ -40,9 +43,9 @@ def is_run(path: Path) -> bool:
     Raises:
         InputError: its run was stopped before anything was chosen, so there is only the scout.
     """
-    if (path / "config.json").is_file():
+    if (path / CONFIG).is_file():
         return True
-    if (path / SCOUT / "config.json").is_file():
+    if (path / SCOUT / CONFIG).is_file():
         raise InputError(
             f"the run in {path} was stopped while it chose its method: go on with codivide fit ... --out {path} "
             f"--resume (what the scout has seen so far: codivide plot {path / SCOUT})"
@@ -50,7 +53,7 @@ def is_run(path: Path) -> bool:
     return False
 
 
-def check_folder(out: Path, resume: bool = False, overwrite: bool = False) -> None:
+def check_folder(out: Path, *, resume: bool = False, overwrite: bool = False) -> None:
     """Whether a run may be written to ``out``; asked before any long work, changes nothing.
 
     Raises:
@@ -61,7 +64,7 @@ def check_folder(out: Path, resume: bool = False, overwrite: bool = False) -> No
     held = sorted(p.name for p in out.iterdir() if p.suffix != ".part") if out.exists() else []
     if held and not resume and not overwrite:
         raise InputError(f"--out {out} exists and is not empty; use --resume, --overwrite or another folder")
-    if not set(held) <= {*_WRITTEN, SCOUT, TRIAL, CHOICE} and "config.json" not in held:
+    if not set(held) <= {*_WRITTEN, SCOUT, TRIAL, CHOICE} and CONFIG not in held:
         raise InputError(f"--out {out} holds other files ({held[0]}, ...) and no codivide run; give another folder")
 
 
@@ -71,7 +74,106 @@ def remove_run(path: Path) -> None:
         (path / name).unlink(missing_ok=True)
 
 
-_ADOPTED = ("labels.csv", "labels.parquet", PREDICTIONS, MODEL, METRICS, "skipped.csv")
+class SavedRun:
+    """The reader of a run folder, finished or not: each file is read when it is first asked for.
+
+    A file that is damaged is one InputError that names it, whichever property is asked.
+
+    Args:
+        path: the folder.
+
+    Raises:
+        InputError: it is not the folder of a run.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if not is_run(path):
+            raise InputError(f"{path} is not the folder of a run (it holds no {CONFIG})")
+        self.path = path
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """What was trained."""
+        return read_json(self.path / CONFIG)
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """The numbers of a finished run; empty before."""
+        path = self.path / SUMMARY
+        return read_json(path) if is_present(path) else {}
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """One record an epoch, at least one; a last line that is half written is left out.
+
+        Raises:
+            InputError: also where no epoch is finished yet.
+        """
+        path = self.path / METRICS
+        with reading(path):
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if is_present(path) else []
+            rows = [json.loads(line) for line in lines if line.endswith("\n")]
+            for number, row in enumerate(rows, 1):
+                if not isinstance(row, dict) or not isinstance(row.get("epoch"), int):
+                    raise InputError(f"{path} cannot be read: line {number} is no record of an epoch")
+        if not rows:
+            raise InputError(f"{self.path} has no record of a finished epoch yet")
+        return rows
+
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """The class names ``[C]``."""
+        with reading(self.path / CONFIG):
+            return tuple(str(name) for name in self.config["classes"])
+
+    @cached_property
+    def labels(self) -> pd.DataFrame:
+        """The label table, see ``label_table.build``."""
+        return label_table.read(self.path)
+
+    @cached_property
+    def predictions(self) -> dict[str, np.ndarray[Any, Any]]:
+        """The arrays of ``predictions.npz``: what the run knows of its samples.
+
+        Raises:
+            InputError: also where there is none.
+        """
+        path = self.path / PREDICTIONS
+        if not is_present(path):
+            raise InputError(
+                f"{self.path} holds no {PREDICTIONS}: the run is unfinished, or recorded nothing (fit without "
+                "--no-record-learning)"
+            )
+        with reading(path), np.load(path, allow_pickle=False) as held:
+            return {name: held[name] for name in held.files}
+
+    @cached_property
+    def skipped(self) -> list[tuple[str, str]]:
+        """Path and reason of every file that was left out."""
+        path = self.path / SKIPPED
+        if not is_present(path):
+            return []
+        with reading(path):
+            found = pd.read_csv(path, dtype=str, keep_default_na=False)
+            return list(zip(found["path"], found["reason"], strict=True))
+
+    @property
+    def title(self) -> str:
+        """Method, data and noise; how far the run got, if it is not at its end."""
+        with reading(self.path / CONFIG):
+            source = self.config.get("source", {})
+            noise = f", {source['noise']}" if "noise" in source else ""
+            done, planned = self.rows[-1]["epoch"], self.config["plan"]["epochs"]
+            state = f" (unfinished: {done} of {planned} epochs)" if done < planned else ""
+            return f"{self.config['method']} on {self.config['data']}{noise}{state}"
+
+    def series(self, name: str) -> tuple[list[int], list[float]]:
+        """Epochs and values of a number, where it was recorded."""
+        rows = [row for row in self.rows if name in row]
+        return [row["epoch"] for row in rows], [row[name] for row in rows]
+
+
+_ADOPTED = (label_table.CSV, label_table.PARQUET, PREDICTIONS, MODEL, METRICS, SKIPPED)
 
 
 def adopt(out: Path, stage: Path, more: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
@@ -87,13 +189,14 @@ def adopt(out: Path, stage: Path, more: Mapping[str, Any], summary: Mapping[str,
         if (stage / name).exists():
             with atomic(out / name) as aside:
                 shutil.copyfile(stage / name, aside)
-    settings = json.loads((stage / "config.json").read_text(encoding="utf-8")) | more
-    write_text(out / "config.json", json.dumps(settings, indent=2, default=str) + "\n")
-    write_text(out / "summary.json", json.dumps(summary, indent=2, default=str) + "\n")
+    _write_json(out / CONFIG, SavedRun(stage).config | dict(more))
+    _write_json(out / SUMMARY, summary)
 
 
 class RunFolder:
-    """A run folder, begun when the first epoch is done: a run that fails before leaves an older one as it was.
+    """The writer of a run folder, begun when the first epoch is done.
+
+    A run that fails before leaves an older one as it was.
 
     Args:
         path: the folder.
@@ -101,7 +204,7 @@ class RunFolder:
         resume: whether a checkpoint in it is gone on from.
     """
 
-    def __init__(self, path: Path, settings: Mapping[str, Any], resume: bool = False) -> None:
+    def __init__(self, path: Path, settings: Mapping[str, Any], *, resume: bool = False) -> None:
         self.path, self.settings, self.resume, self.begun = path, settings, resume, False
 
     def begin(self) -> None:
@@ -113,7 +216,7 @@ class RunFolder:
                 (self.path / CHOICE).unlink(missing_ok=True)
                 for stage in (SCOUT, TRIAL):
                     remove_run(self.path / stage)
-            write_text(self.path / "config.json", json.dumps(self.settings, indent=2, default=str) + "\n")
+            _write_json(self.path / CONFIG, self.settings)
         for left in self.path.glob("*.part"):  # of a run that was killed while it wrote
             left.unlink()
 
@@ -142,7 +245,11 @@ class RunFolder:
         """Label table, skipped files, model and summary."""
         label_table.write(table, self.path)
         if loaded.skipped:
-            with atomic(self.path / "skipped.csv") as aside:
+            with atomic(self.path / SKIPPED) as aside:
                 pd.DataFrame(loaded.skipped, columns=["path", "reason"]).to_csv(aside, index=False)
         model.save(self.path / MODEL)
-        write_text(self.path / "summary.json", json.dumps(summary, indent=2, default=str) + "\n")
+        _write_json(self.path / SUMMARY, summary)
+
+
+def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+    write_text(path, json.dumps(values, indent=2, default=str) + "\n")

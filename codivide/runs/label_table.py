@@ -1,19 +1,80 @@
-"""The label table: for every sample its given label, the suggested one, and how likely the given one is clean."""
+"""The label table: for every sample its given label, the suggested one, and how likely the given one is clean.
+
+``COLUMNS`` is its schema. Whoever writes, reads or describes the table takes names and kinds from there; the audit's
+checks bring their own columns (see ``codivide.audit.checks``), which are described alike.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from codivide.core.errors import InputError
-from codivide.core.files import atomic, guard, unguard
+from codivide.core.files import atomic, guard, is_present, reading, unguard
 from codivide.core.types import AnyFloats, Labels
 
-_TEXTS = ("path", "given", "suggested", "true_label", "text")  # columns that may hold text
+CSV, PARQUET = "labels.csv", "labels.parquet"
+PATH, ID = "path", "id"
+GIVEN, SUGGESTED, TRUE_LABEL = "given", "suggested", "true_label"
+CLEAN_PROB, SUGGESTED_PROB, LABEL_QUALITY = "clean_prob", "suggested_prob", "label_quality"
+RANK, TEXT, CONFIRMED = "rank", "text", "confirmed"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the table.
+
+    Attributes:
+        name: as it stands in the file.
+        kind: "class" (a class value in the user's own type), "text", "probability" (or another number in [0, 1]),
+            "number" (whole) or "flag" (true or false).
+        meaning: in one sentence, as the documentation has it.
+        when: where the column is there; empty: always.
+    """
+
+    name: str
+    kind: Literal["class", "text", "probability", "number", "flag"]
+    meaning: str
+    when: str = ""
+
+
+#: What a run writes, in the order of the file.
+COLUMNS = (
+    Column(PATH, "text", "the file, relative to the source", "samples that are files or have text ids"),
+    Column(ID, "number", "the row number", "all other samples"),
+    Column(GIVEN, "class", "the label you gave; empty where there is none"),
+    Column(SUGGESTED, "class", "the classifier's own answer"),
+    Column(
+        CLEAN_PROB,
+        "probability",
+        "probability that the given label is right, by the method's own rule and by what the network predicted while "
+        "it trained (`codivide.noise.rates.combined`); with `--no-record-learning` by the rule alone; empty where "
+        "there is no label",
+    ),
+    Column(RANK, "number", "1 = the most doubtful label; empty without a label"),
+    Column(TRUE_LABEL, "class", "the true label", "known truth (experiments)"),
+    Column(SUGGESTED_PROB, "probability", "the classifier's probability of its suggestion"),
+    Column(LABEL_QUALITY, "probability", "`clean_prob` again, under the name that cleanlab's tools expect"),
+    Column(TEXT, "text", "the sample", "samples that are texts"),
+    Column(CONFIRMED, "flag", "a person vouches for the label", "runs with `--corrections`"),
+)
+_NEEDED = (GIVEN, SUGGESTED, CLEAN_PROB)  # by every reader; runs of older versions lack some of the others
+_CLASSES = tuple(column.name for column in COLUMNS if column.kind == "class")
+_TEXTS = tuple(column.name for column in COLUMNS if column.kind in ("class", "text"))  # may hold text
+
+
+def markdown(columns: Sequence[Column]) -> str:
+    """The columns as a table in Markdown, which the documentation holds."""
+    lines = ["| column | kind | meaning | where |", "|---|---|---|---|"]
+    lines += [
+        f"| `{column.name}` | {column.kind} | {column.meaning} | {column.when or 'always'} |" for column in columns
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def build(
@@ -22,6 +83,7 @@ def build(
     suggested: Labels,
     clean_prob: AnyFloats,
     classes: Sequence[Any],
+    *,
     truth: Labels | None = None,
     suggested_prob: AnyFloats | None = None,
     texts: Sequence[str] | None = None,
@@ -39,49 +101,53 @@ def build(
         texts: of the samples, where they are texts.
 
     Returns:
-        Columns ``path`` (or ``id``), ``given``, ``suggested``, ``clean_prob``, ``rank`` (1 = the least likely to be
-        clean; missing without a label); ``true_label``, ``suggested_prob`` and ``text`` where they are given;
-        ``label_quality``, which is ``clean_prob`` under the name that cleanlab gives to it.
+        Columns of ``COLUMNS``, in their order; ``true_label``, ``suggested_prob`` and ``text`` where they are given.
     """
     values = np.empty(len(classes) + 1, dtype=object)
     values[:-1] = list(classes)  # index -1 is the None at the end
     columns: dict[str, Any] = {
-        "path" if len(ids) and isinstance(ids[0], str) else "id": list(ids),
-        "given": values[given],
-        "suggested": values[suggested],
-        "clean_prob": clean_prob,
-        "rank": pd.Series(clean_prob).rank(method="first").astype("Int64"),
+        PATH if len(ids) and isinstance(ids[0], str) else ID: list(ids),
+        GIVEN: values[given],
+        SUGGESTED: values[suggested],
+        CLEAN_PROB: clean_prob,
+        RANK: pd.Series(clean_prob).rank(method="first").astype("Int64"),
+        LABEL_QUALITY: clean_prob,
     }
     if truth is not None:
-        columns["true_label"] = values[truth]
+        columns[TRUE_LABEL] = values[truth]
     if suggested_prob is not None:
-        columns["suggested_prob"] = suggested_prob
-    columns["label_quality"] = clean_prob
+        columns[SUGGESTED_PROB] = suggested_prob
     if texts is not None:
-        columns["text"] = list(texts)
-    return pd.DataFrame(columns)
+        columns[TEXT] = list(texts)
+    return pd.DataFrame({column.name: columns[column.name] for column in COLUMNS if column.name in columns})
+
+
+def id_column(table: pd.DataFrame) -> str:
+    """The name of the column that tells the samples apart: "path" or "id"."""
+    return PATH if PATH in table else ID
+
+
+def is_issue(table: pd.DataFrame) -> pd.Series[bool]:
+    """For each row, whether its suggestion differs from its given label.
+
+    Labels that a person has confirmed (column ``confirmed``, of a run with corrections) are no issues.
+    """
+    wrong: pd.Series[bool] = table[GIVEN].notna() & (table[GIVEN] != table[SUGGESTED])
+    return wrong & ~table[CONFIRMED] if CONFIRMED in table else wrong
 
 
 def issues(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows whose suggestion differs from the given label, the least likely to be clean first.
-
-    Labels that a person has confirmed (column ``confirmed``, of a run with corrections) are not among them.
-    """
-    wrong = table["given"].notna() & (table["given"] != table["suggested"])
-    if "confirmed" in table:
-        wrong &= ~table["confirmed"]
-    return table[wrong].sort_values("rank").reset_index(drop=True)
+    """The rows that ``is_issue`` names, the least likely to be clean first."""
+    return table[is_issue(table)].sort_values(RANK).reset_index(drop=True)
 
 
 def write(table: pd.DataFrame, folder: Path) -> None:
     """Write ``labels.csv`` and ``labels.parquet``, each atomically."""
-    with atomic(folder / "labels.csv") as aside:
+    with atomic(folder / CSV) as aside:
         safe = {c: table[c].map(guard, na_action="ignore") for c in _TEXTS if c in table and _is_text(table[c])}
         table.assign(**safe).to_csv(aside, index=False)
-    with atomic(folder / "labels.parquet") as aside:
-        text = table.assign(
-            **{c: table[c].astype("string") for c in ("given", "suggested", "true_label") if _mixed(table, c)}
-        )
+    with atomic(folder / PARQUET) as aside:
+        text = table.assign(**{c: table[c].astype("string") for c in _CLASSES if _mixed(table, c)})
         text.to_parquet(aside, index=False)
 
 
@@ -91,17 +157,26 @@ def read(folder: Path) -> pd.DataFrame:
     Raises:
         InputError: there is none, or it cannot be read.
     """
-    for path in (folder / "labels.parquet", folder / "labels.csv"):
-        if path.is_file():
-            try:
-                if path.suffix == ".csv":
-                    texts = dict.fromkeys(_TEXTS, "string")
-                    table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""])
-                    return table.assign(**{c: table[c].map(unguard, na_action="ignore") for c in _TEXTS if c in table})
-                return pd.read_parquet(path, dtype_backend="numpy_nullable")
-            except (ValueError, OSError) as error:  # what pyarrow and pandas raise are ValueErrors
-                raise InputError(f"{path} cannot be read: {error}") from error
-    raise InputError(f"{folder} has no labels.csv or labels.parquet; give the folder of a finished `codivide fit`")
+    path = folder / PARQUET
+    if is_present(path):
+        with reading(path):
+            return _checked(pd.read_parquet(path, dtype_backend="numpy_nullable"))
+    path = folder / CSV
+    if is_present(path):
+        with reading(path):
+            texts = dict.fromkeys(_TEXTS, "string")
+            table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""])
+            texts_of = {c: table[c].map(unguard, na_action="ignore") for c in _TEXTS if c in table}
+            return _checked(table.assign(**texts_of))
+    raise InputError(f"{folder} has no {CSV} or {PARQUET}; give the folder of a finished `codivide fit`")
+
+
+def _checked(table: pd.DataFrame) -> pd.DataFrame:
+    """The table; ValueError where a column is missing that every reader needs."""
+    missing = [name for name in (id_column(table), *_NEEDED) if name not in table]
+    if missing:
+        raise ValueError(f"it has no column {missing[0]!r}")
+    return table
 
 
 def _is_text(column: pd.Series[Any]) -> bool:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from codivide.core.device import autocast, computes_bf16
 from codivide.core.errors import InputError
+from codivide.core.files import reading
 from codivide.data import encode, encoder
 from codivide.data.rows import Rows
 from codivide.data.views import ViewSpec
@@ -34,6 +35,7 @@ class Model:
         views: how raw rows become inputs.
         precision: in which the networks run.
         encoder: what makes rows of texts or images, where something does.
+        columns: names of the features of a table, where they have some.
     """
 
     members: list[nn.Module]
@@ -44,6 +46,7 @@ class Model:
     views: ViewSpec
     precision: Literal["bf16", "fp32"] = "fp32"
     encoder: encoder.Encoder | None = None
+    columns: tuple[str, ...] | None = None
 
     @torch.no_grad()
     def batches(self, rows: Rows, batch_size: int = 256) -> Iterator[Tensor]:
@@ -97,6 +100,7 @@ class Model:
             "precision": self.precision,
             "members": len(self.members),
             "encoder": encoder,
+            "columns": self.columns,
         }
         model_file.write(path, tensors, header, self.classes)
 
@@ -123,13 +127,18 @@ def load(path: Path, device: torch.device | None = None) -> Classifier:
     Raises:
         InputError: no such file, or not a model of this format; a pickle is refused, never opened.
     """
-    tensors, header = model_file.read(path)
-    if header.get("kind") == KIND:
-        return FeatureModel.of(tensors, header)
-    return _networks(tensors, header, device or torch.device("cpu"))
+    device = device or torch.device("cpu")
+    with reading(path):
+        tensors, header = model_file.read(path)
+        if header.get("kind") == KIND:
+            return FeatureModel.of(tensors, header)
+        model = _networks(tensors, header)
+    model.precision = "bf16" if header["precision"] == "bf16" and computes_bf16(device) else "fp32"
+    return model.to(device)
 
 
-def _networks(tensors: dict[str, Tensor], header: dict[str, Any], device: torch.device) -> Model:
+def _networks(tensors: dict[str, Tensor], header: dict[str, Any]) -> Model:
+    """The networks in float32 on the CPU."""
     shape, classes = tuple(header["shape"]), tuple(header["classes"])
     members: list[nn.Module] = []
     for i in range(header["members"]):
@@ -140,8 +149,9 @@ def _networks(tensors: dict[str, Tensor], header: dict[str, Any], device: torch.
         member.load_state_dict(state)
         members.append(member.eval())
     views = ViewSpec(header["augment"], tensors["views.mean"], tensors["views.std"])
-    bf16 = header["precision"] == "bf16" and computes_bf16(device)
+    if header["precision"] not in ("bf16", "fp32") or not members:
+        raise ValueError("it names no precision that is known, or no network")
     model = Model(members, header["net"], shape, getattr(torch, header["dtype"]), classes, views)
     model.encoder = encode.restore(header.get("encoder"), tensors)
-    model.precision = "bf16" if bf16 else "fp32"
-    return model.to(device)
+    model.columns = model_file.columns_of(header)
+    return model

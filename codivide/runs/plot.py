@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from codivide.core.errors import InputError
-from codivide.core.files import atomic
-from codivide.runs.folder import METRICS, is_run
+from codivide.core.files import atomic, reading
+from codivide.runs.folder import METRICS, SUMMARY, SavedRun
 
 # Okabe and Ito's colours, which also differ for the colour-blind and, in their order here, in grey.
 BLUE, VERMILLION, GREY, BLACK = "#0072B2", "#D55E00", "#8C8C8C", "#222222"
@@ -47,57 +45,7 @@ _BLIND = (
 )
 
 
-@dataclass(frozen=True)
-class Record:
-    """What a run folder says.
-
-    Attributes:
-        rows: one record an epoch.
-        config: what was trained.
-        summary: of a finished run; empty before.
-    """
-
-    rows: list[dict[str, Any]]
-    config: Mapping[str, Any]
-    summary: Mapping[str, Any]
-
-    @property
-    def title(self) -> str:
-        """Method, data and noise; how far the run got, if it is not at its end."""
-        source = self.config.get("source", {})
-        noise = f", {source['noise']}" if "noise" in source else ""
-        done, planned = self.rows[-1]["epoch"], self.config["plan"]["epochs"]
-        state = f" (unfinished: {done} of {planned} epochs)" if done < planned else ""
-        return f"{self.config['method']} on {self.config['data']}{noise}{state}"
-
-    def series(self, name: str) -> tuple[list[int], list[float]]:
-        """Epochs and values of a number, where it was recorded."""
-        rows = [row for row in self.rows if name in row]
-        return [row["epoch"] for row in rows], [row[name] for row in rows]
-
-
-def read(run: Path) -> Record:
-    """The record of a run folder, finished or not.
-
-    Raises:
-        InputError: no run, or one without a finished epoch.
-    """
-    if not is_run(run):
-        raise InputError(f"{run} is not the folder of a run (it holds no config.json)")
-    try:
-        config = json.loads((run / "config.json").read_text(encoding="utf-8"))
-        lines = (run / METRICS).read_text(encoding="utf-8").splitlines(True) if (run / METRICS).exists() else []
-        rows = [json.loads(line) for line in lines if line.endswith("\n")]  # the last may be half written
-        summary = run / "summary.json"
-        finished = json.loads(summary.read_text(encoding="utf-8")) if summary.exists() else {}
-    except ValueError as error:
-        raise InputError(f"the record in {run} cannot be read: {error}") from None
-    if not rows:
-        raise InputError(f"{run} has no record of a finished epoch yet")
-    return Record(rows, config, finished)
-
-
-def learning(record: Record) -> Figure | None:
+def learning(record: SavedRun) -> Figure | None:
     """Shares of the training set over the epochs: clean and wrong labels apart, or all where the truth is unknown.
 
     None when nothing of it was recorded.
@@ -118,7 +66,7 @@ def learning(record: Record) -> Figure | None:
         for name, label, colour, style in lines:
             epochs, values = record.series(name)
             if values:
-                _line(axes, epochs, 100 * np.asarray(values), label, colour, style)
+                _line(axes, epochs, 100 * np.asarray(values), label=label, colour=colour, style=style)
         axes.set_ylim(0, 103)
         axes.set_ylabel("share of these samples (%)")
         axes.set_xlabel("epoch")
@@ -126,7 +74,7 @@ def learning(record: Record) -> Figure | None:
     return figure
 
 
-def curves(record: Record) -> Figure:
+def curves(record: SavedRun) -> Figure:
     """Loss, test accuracy, learning rate and how well the loss tells wrong labels, each where it was recorded."""
     found = record.summary.get("detection", {}).get("auroc")
     panels = [
@@ -148,7 +96,7 @@ def curves(record: Record) -> Figure:
         axes.set_ylabel(unit)
         axes.set_xlabel("epoch")
         label = "by the loss at that epoch" if name == "loss_auroc" else title
-        _line(axes, epochs, scale * np.asarray(values), label, BLUE, "-")
+        _line(axes, epochs, scale * np.asarray(values), label=label, colour=BLUE, style="-")
         if name == "lr" and 0 < 20 * min(values) < max(values):
             axes.set_yscale("log")
         elif name == "lr":
@@ -162,7 +110,7 @@ def curves(record: Record) -> Figure:
     return figure
 
 
-def losses(record: Record, epochs: Sequence[int] | None = None) -> Figure | None:
+def losses(record: SavedRun, epochs: Sequence[int] | None = None) -> Figure | None:
     """Histograms of the cross-entropy on the given label at some epochs, with the mixture fitted to it.
 
     Args:
@@ -199,7 +147,7 @@ def losses(record: Record, epochs: Sequence[int] | None = None) -> Figure | None
     return figure
 
 
-def reliability(record: Record) -> Figure | None:
+def reliability(record: SavedRun) -> Figure | None:
     """Share of labels that are right against p(clean), by bins, and how many samples each holds.
 
     None when the truth is not known or the run is unfinished.
@@ -249,14 +197,14 @@ def _histogram(axes: Axes, kept: Mapping[str, Any]) -> dict[str, Any]:
     return seen
 
 
-def _figure(record: Record, columns: int, rows: int, panel: tuple[float, float]) -> tuple[Figure, list[Axes]]:
+def _figure(record: SavedRun, columns: int, rows: int, panel: tuple[float, float]) -> tuple[Figure, list[Axes]]:
     width = max(6.0, columns * panel[0])
     figure = Figure(figsize=(width, rows * panel[1] + 0.5), layout="constrained")
     figure.suptitle(textwrap.fill(record.title, int(12 * width)), x=0.01, ha="left", color="#555555")
     return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
 
 
-def _line(axes: Axes, epochs: Sequence[int], values: Any, label: str, colour: str, style: str) -> None:
+def _line(axes: Axes, epochs: Sequence[int], values: Any, *, label: str, colour: str, style: str) -> None:
     marker = "o" if len(epochs) == 1 else None  # one point is no line
     axes.plot(epochs, values, style, color=colour, label=label, marker=marker)
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
@@ -276,13 +224,15 @@ def draw(run: Path, out: Path | None = None, epochs: Sequence[int] | None = None
     Raises:
         InputError: no run, nothing recorded, losses that were not kept, or a file in ``out`` that is not the run's.
     """
-    record = read(run)
+    record = SavedRun(run)
     folder = run if out is None else out
     remarks = [] if record.summary else [f"{run} is unfinished: {len(record.rows)} epochs are drawn"]
     written = []
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE), reading(run / METRICS):
         figures = {"learning": learning(record), "curves": curves(record), "losses": losses(record, epochs)}
+    with matplotlib.rc_context(STYLE), reading(run / SUMMARY):
         known = reliability(record)
+    with matplotlib.rc_context(STYLE):
         if known is not None:  # it takes true labels, which are seldom known: no remark without them
             figures["reliability"] = known
         for name in [name for name, figure in figures.items() if figure is None]:

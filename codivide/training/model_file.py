@@ -25,6 +25,7 @@ class Classifier(Protocol):
 
     classes: tuple[Any, ...]
     encoder: Encoder | None
+    columns: tuple[str, ...] | None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -42,6 +43,12 @@ class Classifier(Protocol):
 
     def save(self, path: Path) -> None:
         """Write everything that loading needs to one file, atomically."""
+
+
+def columns_of(header: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """The names of the features in a header; None where they have none, as in files of older versions."""
+    names = header.get("columns")
+    return None if names is None else tuple(str(name) for name in names)
 
 
 def write(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any], classes: tuple[Any, ...]) -> None:

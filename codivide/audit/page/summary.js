@@ -132,17 +132,33 @@ function duplicatesPanel(facts) {
     table("Groups of duplicates", ["samples and labels", "match", "labels"], facts.duplicates, draw, 6));
 }
 
-function outliersPanel(facts) {
-  if (!facts.outliers.length) return null;
+/** A panel of samples; nothing where there are none. */
+function samplesPanel(facts, title, said, samples) {
+  if (!samples.length) return null;
   const list = make("ul", { class: "gallery" });
-  const more = growing(list, facts.outliers, (item) => {
+  const more = growing(list, samples, (item) => {
     const image = picture(item.thumbnail, "");
     const text = item.text === null || item.text === undefined ? null : make("p", {}, clipped(item.text, 120, true));
+    const score = Number.isFinite(item.score) ? `, score ${short(item.score)}` : "";
     return make("li", {}, image, text, make("p", {}, clipped(item.id, 32)),
-      make("p", { class: "muted" }, item.given >= 0 ? shown(facts.classes[item.given], 24) : "no label",
-        `, score ${short(item.score)}`));
+      make("p", { class: "muted" }, item.given >= 0 ? shown(facts.classes[item.given], 24) : "no label", score));
   });
-  return panel("Outliers", make("p", { class: "muted" }, "Samples that may fit no class, the farthest first."), list, more);
+  return panel(title, make("p", { class: "muted" }, said), list, more);
+}
+
+function outliersPanel(facts) {
+  return samplesPanel(facts, "Outliers", "Samples that may fit no class, the farthest first.", facts.outliers);
+}
+
+/** The kinds of issues for which the page has no panel of its own. */
+function checkPanels(facts) {
+  const boxes = document.createDocumentFragment();
+  for (const check of facts.checks || []) {
+    const said = `${plain(check.text, 200)} ${counted(check.found, "sample")}.`;
+    const box = samplesPanel(facts, clipped(check.title, 60), said, check.samples);
+    if (box) boxes.append(box);
+  }
+  return boxes;
 }
 
 function annotatorsPanel(facts) {
@@ -176,5 +192,6 @@ function lossesPanel(facts) {
 
 /** What makes the boxes of the summary, in their order. */
 const PANELS = [
-  classesPanel, lossesPanel, curvesPanel, choicesPanel, duplicatesPanel, outliersPanel, annotatorsPanel, skippedPanel,
+  classesPanel, lossesPanel, curvesPanel, choicesPanel, duplicatesPanel, outliersPanel, checkPanels,
+  annotatorsPanel, skippedPanel,
 ];

@@ -49,6 +49,7 @@ class FeatureModel:
         power: of the frequencies by which probabilities are divided.
         classes: class values in the user's own type.
         encoder: what makes rows of texts or images, where something does.
+        columns: names of the features of a table, where they have some.
     """
 
     scale: Scale
@@ -58,6 +59,7 @@ class FeatureModel:
     power: float
     classes: tuple[Any, ...]
     encoder: encoder.Encoder | None = None
+    columns: tuple[str, ...] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -120,7 +122,7 @@ class FeatureModel:
             tensors |= {f"member.{i}.{j}": value for j, value in enumerate(member.tensors)}
         encoder, more = encode.save(self.encoder)
         members = [{"kind": member.kind, "weight": member.weight} for member in self.members]
-        header = {"kind": KIND, "members": members, "power": self.power, "encoder": encoder}
+        header = {"kind": KIND, "members": members, "power": self.power, "encoder": encoder, "columns": self.columns}
         model_file.write(path, tensors | more, header, self.classes)
 
     @classmethod
@@ -137,4 +139,6 @@ class FeatureModel:
         scale = Scale(tensors["scale.mean"], tensors["scale.deviation"])
         power, classes = float(header["power"]), tuple(header["classes"])
         encoder = encode.restore(header.get("encoder"), tensors)
-        return cls(scale, tensors["directions"], members, tensors["frequency"], power, classes, encoder)
+        found = cls(scale, tensors["directions"], members, tensors["frequency"], power, classes, encoder)
+        found.columns = model_file.columns_of(header)
+        return found

@@ -11,28 +11,34 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
-import torch.nn.functional as F
 from scipy import sparse
 from sklearn.feature_extraction.text import HashingVectorizer
 from torch import Tensor
+from torch.nn import functional as F
 
-from codivide.core.types import Labels, Singles
+from codivide.audit.checks.base import Check, Found
+from codivide.audit.material import Material
+from codivide.audit.neighbours import CHUNK, Descriptors, chunks, inverse, standardised
+from codivide.audit.shown import Shown
+from codivide.core.types import Labels, Mask, Singles
 from codivide.data.rows import Rows
+from codivide.runs.label_table import Column
 
 Words = np.ndarray[Any, np.dtype[np.uint16]]
-Descriptors = Any  # float32 [N, D], dense or CSR
-
 IMAGE_COSINE = 0.985  # of pixels less their mean, at 32 x 32: the same photo saved, scaled or lit differently
 TEXT_COSINE = 0.95  # of word counts
 ROW_DISTANCE = 0.01  # of standardised features, relative to the longer row
 FEWEST_COLUMNS = 8  # in narrower tables rows come near each other by chance
-_CHUNK = 2048
 _BAND = 16  # bits
 _WINDOW = 64  # samples with which one of a crowded band is compared
+MOST_GROUPS, MOST_OF_A_GROUP = 500, 100  # in the facts
+_NEAR = 0.5  # score of a sample that is nearly another one
 
 
 class Group(NamedTuple):
@@ -41,10 +47,12 @@ class Group(NamedTuple):
     Attributes:
         rows: ascending, at least two.
         exact: all of them share every byte; else each is near the first one, or equal to one that is.
+        copies: those of ``rows`` that share every byte with another one.
     """
 
     rows: tuple[int, ...]
     exact: bool
+    copies: tuple[int, ...] = ()
 
 
 def find(rows: Rows | None, texts: Sequence[str] | None = None) -> list[Group]:
@@ -86,7 +94,7 @@ def ordered(groups: Iterable[Group], given: Labels) -> list[Group]:
 
 
 def _contents(rows: Rows) -> Iterable[bytes]:
-    for ids in torch.split(torch.arange(len(rows)), _CHUNK):
+    for ids in torch.split(torch.arange(len(rows)), CHUNK):
         batch = rows[ids].cpu().flatten(1)
         batch = batch + 0.0 if batch.is_floating_point() else batch  # -0.0 is 0.0
         array = np.ascontiguousarray(batch.numpy())
@@ -108,29 +116,36 @@ def _groups(digests: Sequence[bytes], near: Callable[[], Iterable[tuple[int, int
     same: dict[int, list[int]] = {}
     for row, digest in enumerate(digests):
         same.setdefault(first.setdefault(digest, row), []).append(row)
-    leader: dict[int, int] = {}
-    led: dict[int, list[int]] = {}
-    for one, other in sorted(near()):
-        if one in same and other in same and one not in leader and other not in leader and other not in led:
-            leader[other] = one
-            led.setdefault(one, []).append(other)
+    led = _led(pair for pair in sorted(near()) if pair[0] in same and pair[1] in same)
+    followers = {other for others in led.values() for other in others}
     found = []
-    for row, equal in same.items():
-        if row in leader:
-            continue
-        members = sorted([*equal, *(twin for other in led.get(row, ()) for twin in same[other])])
-        if len(members) > 1:
-            found.append(Group(tuple(members), row not in led))
+    for row in same:
+        parts = [same[member] for member in (row, *led.get(row, ()))]
+        members = tuple(sorted(chain(*parts)))
+        if row not in followers and len(members) > 1:
+            copies = sorted(chain(*(part for part in parts if len(part) > 1)))
+            found.append(Group(members, row not in led, tuple(copies)))
     return sorted(found)
 
 
+def _led(pairs: Iterable[tuple[int, int]]) -> dict[int, list[int]]:
+    """For each first row, those that join it; a row joins one other at most, and nobody who has joined another."""
+    followers: set[int] = set()
+    led: dict[int, list[int]] = {}
+    for one, other in pairs:
+        if one not in followers and other not in followers and other not in led:
+            followers.add(other)
+            led.setdefault(one, []).append(other)
+    return led
+
+
 def _near_images(rows: Rows) -> list[tuple[int, int]]:
-    descriptors = _unit(np.concatenate([_pixels(rows, ids, 16) for ids in _chunks(len(rows))]))
+    descriptors = _unit(np.concatenate([_pixels(rows, ids, 16) for ids in chunks(len(rows))]))
     pairs = _pairs(descriptors, IMAGE_COSINE, bands=8)
     involved = np.unique(pairs)
     if not len(involved):
         return []
-    fine = _unit(np.concatenate([_pixels(rows, ids, 32) for ids in torch.split(torch.from_numpy(involved), _CHUNK)]))
+    fine = _unit(np.concatenate([_pixels(rows, ids, 32) for ids in torch.split(torch.from_numpy(involved), CHUNK)]))
     at = np.searchsorted(involved, pairs)
     return _kept(pairs, _cosines(fine, at) >= IMAGE_COSINE)
 
@@ -148,34 +163,6 @@ def _near_texts(texts: Sequence[str]) -> list[tuple[int, int]]:
     return _kept(pairs := _pairs(counts, TEXT_COSINE, bands=12), np.ones(len(pairs), dtype=bool))
 
 
-def standardised(rows: Rows) -> Descriptors:
-    """Features ``[N, D]`` less their mean and over their standard deviation; constant ones are 0.
-
-    Sparse rows stay sparse: they are scaled and not centred.
-    """
-    if getattr(rows, "sparse", False):
-        parts = [sparse.csr_matrix(rows[ids].numpy()) for ids in _chunks(len(rows), 256)]
-        whole = sparse.vstack(parts, format="csr")
-        square = np.asarray(whole.multiply(whole).mean(0)).ravel() - np.asarray(whole.mean(0)).ravel() ** 2
-        return (whole @ sparse.diags(_inverse(np.sqrt(np.maximum(square, 0))))).tocsr().astype(np.float32)
-    dense = np.concatenate([rows[ids].cpu().float().numpy() for ids in _chunks(len(rows))])
-    mean, scale = dense.mean(0, dtype=np.float64), dense.std(0, dtype=np.float64)
-    scale[scale < 1e-6 * np.abs(mean)] = 0.0  # a large constant with rounding is a constant
-    dense -= mean.astype(np.float32)
-    dense *= _inverse(scale).astype(np.float32)
-    return dense
-
-
-def _inverse(scale: np.ndarray[Any, np.dtype[np.float64]]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    inverse = np.zeros_like(scale)
-    np.divide(1.0, scale, out=inverse, where=scale > 0)
-    return inverse
-
-
-def _chunks(count: int, size: int = _CHUNK) -> tuple[Tensor, ...]:
-    return torch.split(torch.arange(count), size)
-
-
 def _pixels(rows: Rows, ids: Tensor, side: int) -> Singles:
     """Images ``[B, C * side * side]`` at most ``side`` pixels wide and high, less the mean of each image."""
     batch = rows[ids].cpu().float()
@@ -191,8 +178,8 @@ def _squares(points: Descriptors) -> Singles:
 
 def _unit(points: Descriptors) -> Descriptors:
     """Rows of length 1; those of length 0 stay as they are, near to nothing."""
-    inverse = _inverse(np.sqrt(_squares(points)).astype(np.float64)).astype(np.float32)
-    return (sparse.diags(inverse) @ points).tocsr() if sparse.issparse(points) else points * inverse[:, None]
+    over = inverse(np.sqrt(_squares(points)).astype(np.float64)).astype(np.float32)
+    return (sparse.diags(over) @ points).tocsr() if sparse.issparse(points) else points * over[:, None]
 
 
 def _cosines(unit: Descriptors, pairs: Labels) -> Singles:
@@ -208,7 +195,7 @@ def _pairs(unit: Descriptors, cosine: float, bands: int) -> Labels:
     """Pairs ``[P, 2]`` (first < second) of unit-length rows with at least this cosine, nearly all of them."""
     bits = _BAND * bands
     directions = np.random.default_rng(0).standard_normal((unit.shape[1], bits), dtype=np.float32)
-    signs = [np.asarray(unit[start : start + _CHUNK] @ directions) > 0 for start in range(0, unit.shape[0], _CHUNK)]
+    signs = [np.asarray(unit[start : start + CHUNK] @ directions) > 0 for start in range(0, unit.shape[0], CHUNK)]
     code: Words = np.packbits(np.concatenate(signs), axis=1).view(np.uint16)
     share = math.acos(min(1.0, cosine)) / math.pi
     most = bits * share + 4 * math.sqrt(bits * share * (1 - share))  # bits that differ, with four standard deviations
@@ -238,3 +225,50 @@ def _kept_pairs(pairs: Labels, code: Words, unit: Descriptors, cosine: float, mo
 
 def _kept(pairs: Labels, near: np.ndarray[Any, np.dtype[np.bool_]]) -> list[tuple[int, int]]:
     return [(one, other) for one, other in pairs[near].tolist()]
+
+
+def _find(material: Material) -> Found:
+    if material.rows is None and material.texts is None:
+        return Found()
+    groups, count = find(material.rows, material.texts), len(material.given)
+    number = np.zeros(count, dtype=np.int64)
+    exact: Mask = np.zeros(count, dtype=bool)
+    for k, group in enumerate(groups, 1):
+        number[list(group.rows)] = k
+        exact[list(group.copies)] = True
+    near: Mask = number > 0
+    columns = {
+        "is_near_duplicate_issue": near,
+        "near_duplicate_score": np.where(exact, 0.0, np.where(near, _NEAR, 1.0)),
+        "near_duplicate_set": pd.Series(number, dtype="Int64").where(near).array,
+        "is_exact_duplicate": exact,
+    }
+    return Found(columns, np.flatnonzero(near), groups)
+
+
+def _facts(found: Found, shown: Shown) -> list[dict[str, Any]]:
+    given, ids = shown.material.given, shown.material.ids
+    return [
+        {
+            "rows": list(group.rows[:MOST_OF_A_GROUP]),
+            "ids": [ids[row] for row in group.rows[:MOST_OF_A_GROUP]],
+            "labels": given[list(group.rows[:MOST_OF_A_GROUP])].tolist(),
+            "exact": group.exact,
+        }
+        for group in ordered(found.detail or (), given)[:MOST_GROUPS]
+    ]
+
+
+CHECK = Check(
+    name="duplicates",
+    title="Duplicates",
+    text="Samples that come twice, exactly or nearly.",
+    columns=(
+        Column("is_near_duplicate_issue", "flag", "another sample is the same thing, exactly or nearly"),
+        Column("near_duplicate_score", "probability", "0: an exact copy, 0.5: nearly one, 1: neither"),
+        Column("near_duplicate_set", "number", "number of the group of samples that are the same thing, from 1 on"),
+        Column("is_exact_duplicate", "flag", "another sample shares every byte"),
+    ),
+    find=_find,
+    describe=_facts,
+)

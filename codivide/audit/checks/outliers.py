@@ -1,0 +1,92 @@
+"""Samples that fit no class: far from all others, and the model is not sure of them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from codivide.audit.checks.base import Check, Found
+from codivide.audit.material import Material
+from codivide.audit.neighbours import NEIGHBOURS
+from codivide.audit.shown import Shown
+from codivide.core.neighbours import nearest
+from codivide.core.types import AnyFloats, Floats, Labels
+from codivide.runs.label_table import Column
+
+REFERENCES = 5000  # samples to which distances are measured
+MOST_OUTLIERS = 100  # in the facts
+
+
+class Outliers(NamedTuple):
+    """What was found.
+
+    Attributes:
+        rows: of the outliers, the clearest first.
+        severity: of every sample ``[N]`` in [0, 1]: the share of samples that are nearer to the others, times
+            ``1 - best_prob`` where it is known.
+    """
+
+    rows: Labels
+    severity: Floats
+
+
+def find(points: Tensor, best_prob: AnyFloats | None, classes: int) -> Outliers | None:
+    """The outliers.
+
+    A sample's distance is the mean distance to its 10 nearest among at most 5,000 reference samples (drawn once, by a
+    fixed seed). It is far when that is above the upper quartile by more than 1.5 times the range between the quartiles
+    (Tukey's fence; 3 times where no probabilities are known). The model is not sure when its best probability is
+    below the middle between chance (1 / classes) and 1, and among the lowest tenth of all.
+
+    Args:
+        points: ``[N, F]``.
+        best_prob: ``[N]``, the probability of the likeliest class; None: not known.
+        classes: their number C.
+
+    Returns:
+        Rows and severities; None where there are too few samples to say.
+    """
+    count = len(points)
+    if count <= NEIGHBOURS:
+        return None
+    references = np.sort(np.random.default_rng(0).permutation(count)[:REFERENCES])
+    distance = nearest(points, np.arange(count), references, NEIGHBOURS)[1].mean(1)
+    low, high = np.quantile(distance, [0.25, 0.75])
+    far = distance > high + (3.0 if best_prob is None else 1.5) * (high - low)
+    severity = np.searchsorted(np.sort(distance), distance, side="left") / count
+    if best_prob is not None:
+        far &= best_prob < min((1 + 1 / classes) / 2, float(np.quantile(best_prob, 0.1)))
+        severity = severity * (1 - best_prob)
+    rows = np.flatnonzero(far)
+    return Outliers(rows[np.argsort(-severity[rows], kind="stable")], severity)
+
+
+def _find(material: Material) -> Found:
+    if material.points is None:
+        return Found()
+    found = find(material.points, material.suggested_prob, len(material.classes))
+    if found is None:
+        return Found()
+    flag = np.zeros(len(found.severity), dtype=bool)
+    flag[found.rows] = True
+    columns = {"is_outlier_issue": flag, "outlier_score": 1 - found.severity}
+    return Found(columns, found.rows, found.severity)
+
+
+def _facts(found: Found, shown: Shown) -> list[dict[str, Any]]:
+    return [shown.sample(row) | {"score": float(found.detail[row])} for row in found.rows[:MOST_OUTLIERS].tolist()]
+
+
+CHECK = Check(
+    name="outliers",
+    title="Outliers",
+    text="Samples that may fit no class, the farthest first.",
+    columns=(
+        Column("is_outlier_issue", "flag", "the sample may fit no class: far from the others, and the model is unsure"),
+        Column("outlier_score", "probability", "1: it lies well among the others; the lower, the clearer an outlier"),
+    ),
+    find=_find,
+    describe=_facts,
+)

@@ -1,0 +1,95 @@
+"""How a sample is shown: a picture, a text, or named fields."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+
+from codivide.audit.material import Material
+from codivide.audit.thumbnails import LARGE, SMALL, Thumbnails
+from codivide.core.types import AnyFloats
+from codivide.runs import label_table
+
+MOST_FIELDS = 30  # of a row of a table that are shown
+_MEASURED = 5000  # rows that mean and deviation of a feature are taken from
+_BRIEF = 5  # fields of an example
+_TEXT = 2000  # characters of a text that are shown
+
+
+def finite(value: float) -> float | None:
+    """The number, which JSON can hold, or None."""
+    return float(value) if math.isfinite(value) else None
+
+
+class Shown:
+    """How the samples of an audit are shown.
+
+    Args:
+        material: the samples.
+        thumbnails: whether images are shown.
+        limit: labels that look wrong in the facts.
+    """
+
+    def __init__(self, material: Material, *, thumbnails: bool = True, limit: int = 1000) -> None:
+        rows = material.rows
+        image = rows is not None and len(rows.shape) == 3
+        gone = rows is None and label_table.PATH in material.table  # images that are no longer there
+        self.material, self.limit = material, max(limit, 0)
+        self.pictures = Thumbnails(rows) if thumbnails and image and rows is not None else None
+        self.tabular = material.texts is None and rows is not None and len(rows.shape) == 1
+        self.kind = "text" if material.texts is not None else "image" if image or gone else "row"
+        self._scale: tuple[Any, Any] | None = None
+
+    def thumbnail(self, row: int, side: int = LARGE) -> str | None:
+        """The picture of an image as a data URI."""
+        return self.pictures.uri(row, side) if self.pictures else None
+
+    def text(self, row: int) -> str | None:
+        """The beginning of a text."""
+        return self.material.texts[row][:_TEXT] if self.material.texts is not None else None
+
+    def fields(self, row: int, most: int = MOST_FIELDS) -> list[list[Any]] | None:
+        """Names and values in their order; of too many, those farthest from their mean in standard deviations."""
+        if not self.tabular or self.material.rows is None:
+            return None
+        values = self.material.rows[torch.tensor([row])][0].cpu().numpy().astype(np.float64)
+        if self._scale is None:
+            self._scale = _scale(self.material)
+        unusual = np.abs(values - self._scale[0]) / self._scale[1]
+        shown = np.sort(np.argsort(-unusual, kind="stable")[:most])
+        names = self.material.columns or [f"feature {k}" for k in range(len(values))]
+        return [[names[k], float(f"{values[k]:.6g}")] for k in shown.tolist()]
+
+    def example(self, row: int) -> str | None:
+        """A small picture, the text, or the first fields in words."""
+        picture = self.thumbnail(row, SMALL)
+        if picture is not None or not self.tabular:
+            return picture or self.text(row)
+        return ", ".join(f"{name} {value:g}" for name, value in self.fields(row, _BRIEF) or [])
+
+    def sample(self, row: int) -> dict[str, Any]:
+        """A sample in a gallery: ``row``, ``id``, ``given`` (-1: none), ``thumbnail``, ``text``."""
+        return {
+            "row": row,
+            "id": self.material.ids[row],
+            "given": int(self.material.given[row]),
+            "thumbnail": self.thumbnail(row),
+            "text": self.text(row) or (self.example(row) if self.tabular else None),
+        }
+
+    def probability(self, values: AnyFloats | None, row: int) -> float | None:
+        """One of ``[N]`` numbers, None where it is not known."""
+        return None if values is None else finite(values[row])
+
+
+def _scale(material: Material) -> tuple[Any, Any]:
+    """Mean and standard deviation of each feature, over at most 5,000 rows; 1 for a constant."""
+    assert material.rows is not None
+    count = len(material.rows)
+    rows = torch.linspace(0, count - 1, min(count, _MEASURED)).long()
+    values = material.rows[rows].cpu().double().numpy()
+    deviation = values.std(0)
+    return values.mean(0), np.where(deviation > 0, deviation, 1.0)

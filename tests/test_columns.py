@@ -1,0 +1,96 @@
+"""Tables of features are read by the names of their columns, wherever a model meets them."""
+
+import json
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from codivide import InputError, load_model
+from codivide.cli.app import main
+from codivide.core.files import read_tensors, save_tensors
+from codivide.data.inputs import read_inputs
+
+NAMES = [f"f{k}" for k in range(6)]
+
+
+def table(seed, rows=90):
+    """Three classes that each have a column of their own."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(rows) % 3
+    x = rng.normal(size=(rows, 6)).astype(np.float32).round(3)
+    x[np.arange(rows), y] += 6
+    return pd.DataFrame(x, columns=NAMES).assign(label=[f"c{k}" for k in y])
+
+
+def command(monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["codivide", *map(str, words)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    return stopped.value.code or 0
+
+
+@pytest.fixture(scope="module", params=["features", "network"])
+def trained(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("columns")
+    table(0).to_csv(folder / "train.csv", index=False)
+    table(1)[["f3", "label", *(n for n in reversed(NAMES) if n != "f3")]].to_csv(folder / "test.csv", index=False)
+    settings = ["--method", "features"]
+    if request.param == "network":
+        settings = ["--method", "cross_entropy", "--epochs", "3", "--device", "cpu"]
+    words = ("fit", folder / "train.csv", *settings, "--test", folder / "test.csv", "--out", folder / "run")
+    with pytest.MonkeyPatch.context() as patch:
+        assert command(patch, *words) == 0
+    return folder
+
+
+def labels(path):
+    return pd.read_csv(path)["label"].tolist()
+
+
+def test_columns_in_another_order_are_brought_into_that_of_the_training(trained, tmp_path, monkeypatch):
+    new = table(2)
+    names = ["f5", "f0", "f2", "f1", "f4", "f3"]
+    new[names].assign(more=1.0).to_csv(tmp_path / "other.csv", index=False)
+    new[NAMES].to_csv(tmp_path / "same.csv", index=False)
+    for name in ("other", "same"):
+        words = ("predict", trained / "run", tmp_path / f"{name}.csv", "--out", tmp_path / f"{name}_out.csv")
+        assert command(monkeypatch, *words) == 0
+    assert labels(tmp_path / "other_out.csv") == labels(tmp_path / "same_out.csv")
+    assert np.mean(np.array(labels(tmp_path / "other_out.csv")) == new["label"]) > 0.9
+    accuracy = json.loads((trained / "run" / "summary.json").read_text())["test_accuracy"]["last"]
+    assert accuracy > 0.9  # the columns of test.csv stand in another order
+
+
+def test_a_missing_column_is_refused(trained, tmp_path, monkeypatch, capsys):
+    table(2)[NAMES].rename(columns={"f2": "width"}).to_csv(tmp_path / "new.csv", index=False)
+    assert command(monkeypatch, "predict", trained / "run", tmp_path / "new.csv") == 2
+    assert "'f2'" in capsys.readouterr().err
+    table(2).rename(columns={"f2": "width"}).to_csv(tmp_path / "test.csv", index=False)
+    words = ("fit", trained / "train.csv", "--method", "features", "--test", tmp_path / "test.csv")
+    assert command(monkeypatch, *words, "--out", tmp_path / "run") == 2
+    assert "'f2'" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_model_file_holds_the_names_and_older_ones_go_by_position(trained, tmp_path):
+    path = trained / "run" / "model.safetensors"
+    model = load_model(path)
+    assert model.columns == tuple(NAMES)
+    tensors, texts = read_tensors(path)
+    header = json.loads(texts["model"])
+    del header["columns"]
+    save_tensors(tmp_path / "old.safetensors", tensors, {"model": json.dumps(header)})
+    assert load_model(tmp_path / "old.safetensors").columns is None
+    frame = table(2)[NAMES]
+    mixed = frame[NAMES[::-1]]
+    rows = [
+        read_inputs(data, model.shape, model.dtype, columns=model.columns)[0][torch.arange(90)]
+        for data in (frame, mixed, frame.to_numpy())
+    ]
+    assert torch.equal(rows[0], rows[1])
+    assert torch.equal(rows[0], rows[2])
+    with pytest.raises(InputError, match=r"the data frame needs one column for each feature.*'f0'"):
+        read_inputs(mixed.drop(columns="f0"), model.shape, model.dtype, columns=model.columns)

@@ -1,0 +1,173 @@
+"""A run folder whose files are damaged: one error that names the file, whoever reads it."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from codivide import InputError, audit, load_model, noise_report
+from codivide.audit import clean
+from codivide.data.experiment import part
+from codivide.data.sources import load
+from codivide.fit.execute import execute
+from codivide.fit.job import Job, build_method, default_plan
+from codivide.runs import label_table, plot
+from codivide.runs.folder import SavedRun
+
+DEEP = "[" * 100_000
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A finished run of one epoch."""
+    run = tmp_path_factory.mktemp("damage") / "run"
+    loaded = part(load("digits"), 120, 0)
+    method = build_method("cross_entropy")
+    plan = default_plan(len(loaded.y), method, epochs=1, device="cpu", precision="fp32")
+    execute(Job(method, plan, "mlp", source={"source": "digits", "limit": "120"}), loaded, run)
+    return run
+
+
+@pytest.fixture
+def run(whole, tmp_path):
+    return shutil.copytree(whole, tmp_path / "run")
+
+
+def asked(path, look):
+    """The message of the one error, which names the file."""
+    with pytest.raises(InputError) as raised:
+        look()
+    assert path.name in str(raised.value)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
+
+
+TEXTS = ["", "nonsense", "null", "[]", "3", DEEP, '{"a": ', "\x00\x01"]
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
+@pytest.mark.parametrize("name", ["config.json", "summary.json"])
+def test_json_that_is_none_or_no_object(run, name, text):
+    (run / name).write_text(text)
+    asked(run / name, lambda: getattr(SavedRun(run), name.partition(".")[0]))
+    looks = {"config.json": [plot.draw, audit.collect], "summary.json": [plot.draw, clean.read_run]}
+    for look in looks[name]:
+        asked(run / name, lambda look=look: look(run))
+
+
+@pytest.mark.parametrize("name", ["config.json", "summary.json"])
+def test_json_of_another_program(run, name):
+    (run / name).write_text("{}")
+    looks = {"config.json": [plot.draw, audit.collect], "summary.json": [clean.read_run]}
+    for look in looks[name]:
+        asked(run / name, lambda look=look: look(run))
+    (run / name).write_bytes(b"\xff\xfe{}")
+    asked(run / name, lambda: plot.draw(run))
+
+
+@pytest.mark.parametrize(
+    "line", ["null", "[]", "{}", '{"epoch": "a"}', DEEP, '{"epoch": 1, "losses": 3}', '{"epoch": 1, "loss": "x"}']
+)
+def test_metrics(run, line):
+    (run / "metrics.jsonl").write_text(line + "\n")
+    asked(run / "metrics.jsonl", lambda: plot.draw(run))
+
+
+def flipped(path, at):
+    data = bytearray(path.read_bytes())
+    data[at] ^= 0x10
+    path.write_bytes(bytes(data))
+
+
+def test_every_damage_of_the_predictions_is_one_error_and_the_audit_does_without(run):
+    path = run / "predictions.npz"
+    held, before = path.read_bytes(), noise_report(run).rate
+    rates: list[float] = []
+    said: list[str] = []
+    for at in np.linspace(0, len(held) - 1, 60).astype(int).tolist():
+        path.write_bytes(held)
+        flipped(path, at)
+        try:
+            rates.append(noise_report(run).rate)  # of a byte that no reader looks at
+        except InputError as error:
+            said.append(str(error))
+    assert set(rates) <= {before}
+    assert len(said) > 20
+    assert all("predictions.npz" in text for text in said)
+    for content in (b"", b"PK", held[:100], held[:-30], b"\x93NUMPY\x01\x00"):
+        path.write_bytes(content)
+        asked(path, lambda: noise_report(run))
+    found = audit.collect(run)
+    assert any("the noise cannot be estimated" in reason for reason in found["noise"]["trust"]["reasons"])
+    np.savez(path, given=np.zeros(3))
+    asked(path, lambda: noise_report(run))
+    np.savez(path, given=np.zeros(3), classes=np.array(["a", "b"]), mean_loss=np.zeros(7), probs=np.zeros(2))
+    asked(path, lambda: noise_report(run))
+    path.write_bytes(npy_of(10**12))
+    asked(path, lambda: noise_report(run))
+
+
+def npy_of(rows):
+    """An npz file whose header promises more than any memory holds."""
+    import io
+    import zipfile
+
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        header = str({"descr": "<f8", "fortran_order": False, "shape": (rows,)}).ljust(117) + "\n"
+        archive.writestr("given.npy", b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode())
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("name", ["predictions.npz", "labels.parquet", "summary.json", "metrics.jsonl", "skipped.csv"])
+def test_a_folder_in_place_of_a_file(run, name):
+    (run / name).unlink(missing_ok=True)
+    (run / name).mkdir()
+    saved = SavedRun(run)
+    names = {"metrics.jsonl": "rows", "labels.parquet": "labels"}
+    asked(run / name, lambda: getattr(saved, names.get(name, name.partition(".")[0])))
+
+
+def test_label_tables(run):
+    for name in ("labels.parquet", "labels.csv"):
+        for content in (b"", b"PAR1nonsensePAR1", b'"\xff'):
+            (run / name).write_bytes(content)
+            asked(run / name, lambda: label_table.read(run))
+            asked(run / name, lambda: audit.to_pandas(run))
+        (run / name).unlink()
+
+
+def changed(path, change):
+    """The model's file with another header."""
+    from codivide.core.files import read_tensors, save_tensors
+
+    tensors, texts = read_tensors(path)
+    header = change(json.loads(texts["model"]))
+    path.unlink()
+    save_tensors(path, tensors, {"model": json.dumps(header)})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda header: None,
+        lambda header: [header],
+        lambda header: {"format": 1},
+        lambda header: header | {"shape": 3},
+        lambda header: header | {"shape": [7]},
+        lambda header: header | {"members": "two"},
+        lambda header: header | {"members": 0},
+        lambda header: header | {"members": 9},
+        lambda header: header | {"dtype": "nothing"},
+        lambda header: header | {"precision": None},
+        lambda header: header | {"net": 3},
+        lambda header: header | {"classes": None},
+        lambda header: header | {"encoder": [1]},
+        lambda header: header | {"kind": "features"},
+    ],
+)
+def test_headers_of_models(run, change):
+    path = run / "model.safetensors"
+    changed(path, change)
+    asked(path, lambda: load_model(path))
