@@ -60,7 +60,7 @@ def from_probs(
     Raises:
         InputError: lengths, classes or probabilities that do not fit; it names the row.
     """
-    probs = _checked(pred_probs)
+    probs = checked(pred_probs)
     count, columns = probs.shape
     for name, value in (("labels", labels), ("ids", ids), ("images", images), ("texts", texts), ("features", features)):
         size = None if value is None else value.shape[0] if hasattr(value, "shape") else len(value)
@@ -68,7 +68,7 @@ def from_probs(
             raise InputError(f"pred_probs has {count} rows, but {name} has {size}; give one for each sample")
     if out is not None and Path(out).exists():
         raise InputError(f"out {out} exists; give a new folder")
-    known = _numbers(labels, columns) if classes is None else tuple(classes)
+    known = class_numbers(labels, columns) if classes is None else tuple(classes)
     given, known = encode(labels, unlabelled=-1, classes=known, what="labels")
     if len(known) != columns:
         raise InputError(
@@ -105,7 +105,8 @@ def from_probs(
     return found
 
 
-def _checked(pred_probs: Any) -> Floats:
+def checked(pred_probs: Any) -> Floats:
+    """Probabilities ``[N, C]`` float64 as the user gave them, or the error that says what is wrong with them."""
     try:
         probs = np.asarray(pred_probs, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -123,7 +124,7 @@ def _checked(pred_probs: Any) -> Floats:
     return clipped
 
 
-def _numbers(labels: Any, columns: int) -> tuple[int, ...] | None:
+def class_numbers(labels: Any, columns: int) -> tuple[int, ...] | None:
     """0 to C - 1 where every label is such a number or missing; else None."""
     series = pd.Series(np.asarray(labels, dtype=object)).dropna()
     whole = all(isinstance(value, int | np.integer) and not isinstance(value, bool) for value in series)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from codivide.core.types import AnyFloats, Floats, Labels
-from codivide.noise import latent, rules
+from codivide.noise import latent
+from codivide.noise.confidence import self_confidence
 from codivide.noise.rates import EVEN, MOST_ROWS, ONE_WAY, concentration, fitted_rows, grouped, rates, wrong_share
 
 
@@ -47,7 +48,7 @@ def combined(probs: AnyFloats, given: Labels, *others: AnyFloats, set_aside: boo
     else:
         joint = grouped(latent.confident_joint(scaled, labels), scaled, labels)
     wrong = 0.5 * (1 - np.diag(joint) / np.maximum(joint.sum(0), 1e-12)) + 0.5 * wrong_share(joint)
-    parts = [rules.self_confidence(scaled, labels), *(rule[labelled].astype(np.float64) for rule in others)]
+    parts = [self_confidence(scaled, labels), *(rule[labelled].astype(np.float64) for rule in others)]
     mean = np.mean([match_rates(part, labels, wrong) for part in parts], axis=0)
     one_way = np.clip((concentration(joint) - EVEN) / (ONE_WAY - EVEN), 0.0, 1.0)
     if one_way > 0:

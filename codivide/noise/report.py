@@ -25,7 +25,7 @@ The evidence comes from class probabilities of every sample: cross-fitted ones o
 5. **p(clean)**: the latent model's, its log-odds shifted per class to agree with the rates.
 
 **Kind**: "none" (rate below 5 % and lower estimate below 2 %; of a run: rate below 2 %), else "instance-like" where
-errors inside class pairs depend on the sample (``rules.pair_dependence`` above 0.3 on at least 30 labels), else by
+errors inside class pairs depend on the sample (``pair_dependence`` above 0.3 on at least 30 labels), else by
 how concentrated the noise is: the share of each class's noise in its largest cell (two classes: the distance of their
 flip rates over the sum), 0 spread evenly, 1 in one cell; up to 0.35 "symmetric", from 0.55 "asymmetric". "unclear" in
 between, where doubt is above 0.45, or nothing can be learned.
@@ -44,10 +44,21 @@ import pandas as pd
 
 from codivide.core.errors import InputError
 from codivide.core.types import Floats, Labels
-from codivide.noise import crossfit, rules
+from codivide.noise import crossfit
 from codivide.noise.clean_prob import match_rates
+from codivide.noise.confidence import given_log_prob
 from codivide.noise.latent import LEAST
-from codivide.noise.rates import EVEN, MOST_ROWS, ONE_WAY, Rates, concentration, fitted_rows, mixture_rate, rates
+from codivide.noise.rates import (
+    EVEN,
+    MOST_ROWS,
+    ONE_WAY,
+    Rates,
+    concentration,
+    fitted_rows,
+    mixture_rate,
+    pair_dependence,
+    rates,
+)
 
 Kind = Literal["none", "symmetric", "asymmetric", "instance-like", "unclear"]
 
@@ -237,8 +248,8 @@ def _estimate(probs: Floats, losses: Floats, given: Labels, replicates: int, see
             probs,
             given,
             counted,
-            np.bincount(rng.integers(len(given), size=len(given)), minlength=len(given)).astype(np.float64),
-            best.latent.parameters,
+            weight=np.bincount(rng.integers(len(given), size=len(given)), minlength=len(given)).astype(np.float64),
+            start=best.latent.parameters,
             steps=25,
             learned=material.learned,
         ).rate
@@ -261,7 +272,7 @@ def _estimate(probs: Floats, losses: Floats, given: Labels, replicates: int, see
 def _learnable(probs: Floats, given: Labels) -> bool:
     """Whether the probabilities say more of unseen labels than their frequencies do: three standard errors in nats."""
     frequency = np.bincount(given, minlength=probs.shape[1]) / len(given)
-    gain = rules.last_loss(np.clip(probs, LEAST, 1.0), given) - np.log(frequency[given])
+    gain = given_log_prob(np.clip(probs, LEAST, 1.0), given) - np.log(frequency[given])
     return bool(gain.mean() > 3 * gain.std(ddof=1) / np.sqrt(len(gain))) if len(gain) > 1 else False
 
 
@@ -269,7 +280,7 @@ def _kind(best: Rates, probs: Floats, given: Labels, learned: bool) -> Kind:
     lower = best.rate if learned else best.estimates["latent noise"]  # what was learned looks right to that estimate
     if best.rate < _FEW and lower < 0.02:
         return "none"
-    dependence, size = rules.pair_dependence(best.latent.prior, probs, given)
+    dependence, size = pair_dependence(best.latent.prior, probs, given)
     if dependence > 0.3 and size >= 30:
         return "instance-like"
     spread = concentration(best.joint if learned else best.latent.joint)
@@ -407,6 +418,6 @@ def estimate(
     else:
         table = crossfit.prepared(material.features[rows], seed)
         probs = crossfit.cross_fitted(table, given, len(classes), folds=folds, seed=seed)
-    losses = -rules.last_loss(probs, given) if material.losses is None else material.losses[rows]
+    losses = -given_log_prob(probs, given) if material.losses is None else material.losses[rows]
     found = _estimate(probs, losses, given, replicates, seed, material)
     return _report(material, found, rows, classes, labelled)
