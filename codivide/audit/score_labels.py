@@ -65,55 +65,66 @@ def score_labels(
     if classes is None and probs is not None:
         classes = class_numbers(y, probs.shape[1])
     given, names = encode(y, classes=classes)
-    if probs is not None and probs.shape[1] != len(names):
-        raise InputError(
-            f"pred_probs has {probs.shape[1]} columns, but there are {len(names)} classes; give classes in their order"
-        )
     judgeable = Judgeable(
         given,
         len(names),
-        probs,
-        None if losses is None else _losses(losses, given),
-        None if predictions is None else _predictions(predictions, names),
-        None if features is None else _features(features),
+        probs=_probs(probs, len(given), len(names)),
+        losses=_losses(losses, given),
+        predictions=_predictions(predictions, len(given), names),
+        features=_features(features, len(given)),
     )
-    counts = {
-        "pred_probs": None if probs is None else len(probs),
-        "losses": None if judgeable.losses is None else judgeable.losses.shape[1],
-        "predictions": None if judgeable.predictions is None else judgeable.predictions.shape[1],
-        "features": None if features is None else judgeable.features.shape[0],
-    }
-    for name, count in counts.items():
-        if count is not None and count != len(given):
-            raise InputError(f"{name} has {count} samples, but y has {len(given)} labels; give one for each label")
     return score(rule, judgeable)
 
 
-def _losses(losses: Any, given: Labels) -> Floats:
+def _check_size(name: str, size: int, count: int) -> None:
+    if size != count:
+        raise InputError(f"{name} has {size} samples, but y has {count} labels; give one for each label")
+
+
+def _probs(probs: Floats | None, count: int, classes: int) -> Floats | None:
+    """``[N, C]``."""
+    if probs is not None:
+        _check_size("pred_probs", len(probs), count)
+        if probs.shape[1] != classes:
+            raise InputError(
+                f"pred_probs has {probs.shape[1]} columns, but there are {classes} classes; give classes in their order"
+            )
+    return probs
+
+
+def _losses(losses: Any, given: Labels) -> Floats | None:
     """``[epochs, N]``, of which every labelled sample has a finite one."""
+    if losses is None:
+        return None
     found = np.atleast_2d(np.asarray(losses, dtype=np.float64))
     if found.ndim != 2 or not len(found):
         raise InputError(f"losses has shape {np.shape(losses)}; it must be [samples] or [epochs, samples]")
-    if found.shape[1] == len(given):
-        unseen = (given != UNLABELLED) & ~np.isfinite(found).any(0)
-        if unseen.any():
-            raise InputError(f"losses: sample {int(unseen.argmax())} has a label and no finite loss")
+    _check_size("losses", found.shape[1], len(given))
+    unseen = (given != UNLABELLED) & ~np.isfinite(found).any(0)
+    if unseen.any():
+        raise InputError(f"losses: sample {int(unseen.argmax())} has a label and no finite loss")
     return found
 
 
-def _predictions(predictions: Any, names: Sequence[Any]) -> Labels:
+def _predictions(predictions: Any, count: int, names: Sequence[Any]) -> Labels | None:
     """``[epochs, N]`` of class numbers, -1 where nothing was predicted."""
+    if predictions is None:
+        return None
     found = np.atleast_2d(np.asarray(predictions))
     if found.ndim != 2 or not len(found):
         raise InputError(f"predictions has shape {found.shape}; it must be [epochs, samples]")
+    _check_size("predictions", found.shape[1], count)
     return encode(found.ravel(), classes=names, what="predictions")[0].reshape(found.shape)
 
 
-def _features(features: Any) -> Any:
+def _features(features: Any, count: int) -> Any:
     """``[N, D]`` finite, dense or CSR."""
+    if features is None:
+        return None
     table = sparse.csr_matrix(features) if sparse.issparse(features) else np.asarray(features, dtype=np.float32)
     if table.ndim != 2:
         raise InputError(f"features has shape {table.shape}; it must be [samples, features]")
+    _check_size("features", table.shape[0], count)
     values = table.data if sparse.issparse(table) else table
     if not np.isfinite(values).all():
         raise InputError("features holds NaN or infinite values; fill or leave out such samples")

@@ -44,6 +44,7 @@ STRENGTHS = (0.5, 1.0)  # of the correction
 ADJUSTMENTS = (0.0, 0.5, 1.0)  # powers of the classes' frequencies by which probabilities are divided
 TRIED = 2000  # held-out labels by which a penalty is chosen, or all
 _TINY = 1e-9
+_STEPS = 500  # of expectation-maximisation, at most
 _KEPT = 0.01  # a head with less weight is not kept
 
 Record = dict[str, Any]
@@ -400,16 +401,17 @@ def log_loss(seen: Tensor) -> float:
     return -float(seen.clamp_min(_TINY).log().mean())
 
 
-def stack(likelihoods: Tensor, steps: int = 500) -> Tensor:
+def stack(likelihoods: Tensor) -> Tensor:
     """Weights ``[H]`` of the mixture of H models under which what was given is likeliest; expectation-maximisation.
+
+    The likelihood is concave: there is one maximum.
 
     Args:
         likelihoods: ``[H, N]``, of what was given to each held-out sample under each model.
-        steps: of expectation-maximisation; the likelihood is concave, there is one maximum.
     """
     values = likelihoods.double().clamp_min(_TINY)
     weights = torch.full((len(values),), 1 / len(values), dtype=torch.float64)
-    for _ in range(steps):
+    for _ in range(_STEPS):
         joint = weights.unsqueeze(1) * values
         updated = (joint / joint.sum(0)).mean(1)
         if float((updated - weights).abs().max()) < 1e-6:
