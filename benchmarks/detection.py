@@ -40,7 +40,7 @@ from sklearn.preprocessing import StandardScaler
 
 from codivide.core.files import write_text
 from codivide.core.provenance import environment
-from codivide.methods.features.learn import deal, learn
+from codivide.methods.features.learn import Table, deal, learn
 from codivide.methods.features.options import Features
 from codivide.noise import consensus
 from codivide.noise.scores import calibration_error, reliability
@@ -109,7 +109,8 @@ def own(problem: Set, seed: int, fields: dict[str, Any]) -> dict[str, Any]:
     answers = None
     if problem.votes is not None:
         answers = torch.from_numpy(consensus.dawid_skene(consensus.votes(problem.votes)).likelihood)
-    found, seconds = timed(lambda: learn(problem.x, given, classes, Features(**fields), seed, answers=answers))
+    table = Table(problem.x, given, classes, answers=answers)
+    found, seconds = timed(lambda: learn(table, Features(**fields), seed))
     clean_prob = found.clean_prob.numpy()
     predicted = found.model.predict(problem.x_test).argmax(1).numpy()
     return {

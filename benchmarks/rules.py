@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,38 +23,33 @@ from effort import SETS, data_of
 from codivide.audit.neighbours import model_points
 from codivide.core.files import write_text
 from codivide.core.provenance import environment
-from codivide.noise import clean_prob, latent, mixtures
-from codivide.noise import rules as evidence
+from codivide.noise import latent
 from codivide.noise import scores as detection
+from codivide.noise.clean_prob import match_rates
+from codivide.noise.rules import Judgeable, score
 from codivide.runs import label_table
 from codivide.runs.folder import MODEL, PREDICTIONS
 from codivide.runs.model import load
 
 
-def rules(run: Path, x: Any, given: np.ndarray, classes: int) -> dict[str, Callable[[], np.ndarray]]:
-    """Name -> p(clean) ``[N]``."""
+def judged(run: Path, x: Any, given: np.ndarray, classes: int) -> dict[str, Callable[[], np.ndarray]]:
+    """Name of a row -> p(clean) ``[N]``, by the rules of ``RULES``."""
     with np.load(run / PREDICTIONS) as held:
-        probs = held["probs"].astype(np.float64) + 1e-12
-        votes, mean_loss = held["predictions"], torch.from_numpy(held["mean_loss"]).double()
-    probs /= probs.sum(1, keepdims=True)
+        probs, votes = held["probs"].astype(np.float64), held["predictions"].astype(np.int64)
+        mean_loss = held["mean_loss"].astype(np.float64)
     points, logits = model_points(load(run / MODEL), x)
-    labels = torch.from_numpy(given)
-    last = torch.nn.functional.cross_entropy(logits.double(), labels, reduction="none")
-    wrong = torch.from_numpy((votes != given).sum(0)).double()
+    last = torch.nn.functional.cross_entropy(logits.double(), torch.from_numpy(given), reduction="none").numpy()
+    known = Judgeable(given, classes, probs, mean_loss[None], votes, points.numpy())
     joint = latent.confident_joint(probs, given)
     rates = 1 - np.diag(joint) / np.maximum(joint.sum(0), 1e-12)
-
-    def matched(score: np.ndarray) -> np.ndarray:
-        return clean_prob.match_rates(score, given, rates)
-
     return {
-        "last loss": lambda: mixtures.gmm(last).clean_prob.numpy(),
-        "averaged loss": lambda: mixtures.gmm(mean_loss).clean_prob.numpy(),
-        "averaged loss, class-wise": lambda: mixtures.class_wise(mean_loss, labels, classes).clean_prob.numpy(),
-        "wrong events": lambda: mixtures.wrong_events(wrong, len(votes)).clean_prob.numpy(),
-        "confident joint": lambda: matched(evidence.self_confidence(probs, given)),
-        "latent noise": lambda: latent.latent_noise([probs], given).clean_prob,
-        "neighbours": lambda: matched(evidence.neighbour_agreement(points.numpy(), given, classes)),
+        "last loss": lambda: score("gmm", replace(known, losses=last[None])),
+        "averaged loss": lambda: score("gmm", known),
+        "averaged loss, class-wise": lambda: score("class_wise", known),
+        "wrong events": lambda: score("wrong_events", known),
+        "confident joint": lambda: score("confident_joint", known),
+        "latent noise": lambda: score("latent_noise", known),
+        "neighbours": lambda: match_rates(score("neighbour_agreement", known), given, rates),
         "combination (default)": lambda: label_table.read(run)["clean_prob"].to_numpy(dtype=np.float64),
     }
 
@@ -68,7 +64,7 @@ def main() -> None:
     loaded, _ = data_of(args.set, args.seed)
     assert loaded.truth is not None
     found = {}
-    for name, rule in rules(args.run, loaded.x, loaded.y, len(loaded.classes)).items():
+    for name, rule in judged(args.run, loaded.x, loaded.y, len(loaded.classes)).items():
         found[name] = detection.detection(loaded.y, loaded.truth, rule())
         scores = " ".join(f"{key} {found[name][key]:.3f}" for key in ("auroc", "average_precision", "f1"))
         print(f"{args.set:10s} {name:28s} {scores} ECE {found[name]['calibration_error']:.3f}", flush=True)

@@ -15,6 +15,7 @@ __version__ = VERSION
 if TYPE_CHECKING:
     from codivide import audit
     from codivide.audit.noise_report import noise_report
+    from codivide.audit.score_labels import score_labels
     from codivide.core.errors import InputError, TrainingWarning
     from codivide.fit.estimator import NoisyLabelClassifier
     from codivide.methods import METHODS
@@ -45,6 +46,7 @@ _HOME = {
     "TrainingWarning": "core.errors",
     "load_model": "runs.model",
     "noise_report": "audit.noise_report",
+    "score_labels": "audit.score_labels",
     "train": "training.loop",
 }
 
@@ -69,6 +71,7 @@ __all__ = [
     "audit",
     "load_model",
     "noise_report",
+    "score_labels",
     "train",
 ]
 

@@ -1,5 +1,7 @@
 """Rules on probabilities and features against their equations, and the latent model on noise that is known."""
 
+import doctest
+
 import numpy as np
 import pytest
 from scipy import sparse
@@ -7,24 +9,29 @@ from scipy.optimize import approx_fprime
 from sklearn.metrics import roc_auc_score
 from worlds import linear, pair, symmetric, world
 
+import codivide
+from codivide.audit import score_labels
+from codivide.core import neighbours as core_neighbours
 from codivide.core.errors import InputError
-from codivide.noise import latent, rates
-from codivide.noise import rules as evidence
+from codivide.noise import latent, rates, rules
 from codivide.noise.clean_prob import combined, match_rates
+from codivide.noise.confidence import given_log_prob, self_confidence
 
 
 def test_losses_and_events_are_means():
     probs = np.asarray([[0.5, 0.5], [0.9, 0.1], [0.0, 1.0]])
     given = np.asarray([0, 1, 0])
-    assert evidence.last_loss(probs, given) == pytest.approx(np.log([0.5, 0.1, 1e-12]))
-    losses = np.asarray([[1.0, 2.0, np.nan], [3.0, np.nan, np.nan]])
-    assert evidence.averaged_loss(losses).tolist() == [-2, -2, 0]
-    assert evidence.right_events(np.asarray([[0, 1, 1], [0, 0, 1]]), given).tolist() == [1.0, 0.5, 0.0]
+    assert given_log_prob(probs, given) == pytest.approx(np.log([0.5, 0.1, 1e-12]))
+    losses = np.asarray([[1.0, 2.0, 5.0], [3.0, np.nan, 4.0]])
+    assert codivide.score_labels("averaged_loss", given, losses=losses).tolist() == [-2, -2, -4.5]
+    assert codivide.score_labels("last_loss", given, losses=losses[:, [0, 2, 2]]).tolist() == [-3, -4, -4]
+    predictions = [[0, 1, 1], [0, 0, 1]]
+    assert codivide.score_labels("right_events", given, predictions=predictions).tolist() == [1.0, 0.5, 0.0]
 
 
 def test_self_confidence_follows_its_equation():
     probs, given, _, _ = world(60)
-    answer = evidence.self_confidence(probs, given)
+    answer = self_confidence(probs, given)
     threshold = [np.mean([probs[i, c] for i in range(60) if given[i] == c]) for c in range(4)]
     for i in range(60):
         ratio = [probs[i, c] / threshold[c] for c in range(4)]
@@ -33,35 +40,112 @@ def test_self_confidence_follows_its_equation():
 
 
 @pytest.mark.parametrize("kind", ["dense", "sparse"])
-@pytest.mark.parametrize("cells", [1 << 24, 40])
-def test_neighbours_vote_by_distance(kind, cells, monkeypatch):
-    monkeypatch.setattr(evidence, "_NEIGHBOUR_CELLS", cells)  # 40: a row at a time
+@pytest.mark.parametrize("rows", [512, 4])
+def test_neighbours_vote_by_distance(kind, rows, monkeypatch):
+    monkeypatch.setattr(core_neighbours, "_CHUNK", rows)
     rng = np.random.default_rng(0)
-    x = rng.standard_normal((30, 5))
-    given = rng.integers(-1, 3, 30)
-    shares = evidence.neighbour_shares(sparse.csr_matrix(x) if kind == "sparse" else x, given, 3, count=4)
-    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
-    for i in range(30):
-        others = [j for j in range(30) if j != i and given[j] >= 0]
-        near = sorted(others, key=lambda j: -unit[i] @ unit[j])[:4]
+    x = rng.standard_normal((40, 5))
+    x[7] = 0.0  # near to nothing
+    given = rng.integers(-1, 3, 40)
+    answer = codivide.score_labels(
+        "neighbour_agreement", given, features=sparse.csr_matrix(x) if kind == "sparse" else x, classes=(0, 1, 2)
+    )
+    unit = x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1e-12)
+    for i in range(40):
+        if i == 7 or given[i] < 0:
+            assert np.isnan(answer[i])
+            continue
+        others = [j for j in range(40) if j not in (i, 7) and given[j] >= 0]
+        near = sorted(others, key=lambda j: -unit[i] @ unit[j])[:10]
         squared = [2 - 2 * unit[i] @ unit[j] for j in near]
         votes = np.zeros(3)
         for j, d in zip(near, squared, strict=True):
             votes[given[j]] += np.exp(-d / max(squared))
-        assert shares[i] == pytest.approx(votes / votes.sum(), abs=1e-5)
-    agreement = evidence.neighbour_agreement(x, given, 3, count=4)
-    assert np.isnan(agreement[given < 0]).all()
-    labelled = given >= 0
-    assert agreement[labelled] == pytest.approx(shares[labelled, given[labelled]], abs=1e-5)
+        assert answer[i] == pytest.approx(votes[given[i]] / votes.sum(), abs=1e-4)
 
 
 def test_neighbours_at_the_limits():
-    twins = np.ones((3, 2))
-    assert evidence.neighbour_shares(twins, np.asarray([0, 0, 1]), 2).tolist() == [[0.5, 0.5], [0.5, 0.5], [1, 0]]
-    assert not evidence.neighbour_shares(twins, np.asarray([0, -1, -1]), 2).any()
-    assert np.isfinite(evidence.neighbour_shares(np.zeros((4, 2)), np.asarray([0, 1, 0, 1]), 2)).all()
-    with pytest.raises(InputError, match="0 neighbours"):
-        evidence.neighbour_shares(twins, np.zeros(3, dtype=np.int64), 1, count=0)
+    given = np.asarray([0, 0, 1])
+    assert codivide.score_labels("neighbour_agreement", given, features=np.ones((3, 2))).tolist() == [0.5, 0.5, 0.0]
+    lonely = codivide.score_labels("neighbour_agreement", given, features=np.eye(3, 2))
+    assert lonely.tolist() == pytest.approx([1, 1, np.nan], nan_ok=True)
+    assert np.isnan(codivide.score_labels("neighbour_agreement", given, features=np.zeros((3, 2)))).all()
+
+
+def evidence_of(rule, probs, given):
+    """What the rule needs, made of probabilities: two epochs, the first less sure."""
+    first = probs**0.5 / (probs**0.5).sum(1, keepdims=True)
+    losses = np.stack([-given_log_prob(p, np.maximum(given, 0)) for p in (first, probs)])
+    votes = np.stack([(p + 0.1 * np.random.default_rng(0).random(p.shape)).argmax(1) for p in (first, probs)])
+    made = {"probs": ("pred_probs", probs), "losses": ("losses", losses)}
+    made |= {"predictions": ("predictions", votes), "features": ("features", np.log(probs))}
+    return dict([made[rules.RULES[rule].needs[0]]])
+
+
+@pytest.mark.parametrize("rule", rules.RULES)
+def test_every_rule_finds_wrong_labels_and_leaves_out_missing_ones(rule):
+    _, given, truth, prior = world(1200, matrix=symmetric(0.3))
+    given[::9] = -1
+    answer = codivide.score_labels(rule, given, **evidence_of(rule, linear(prior), given))
+    known = given >= 0
+    assert answer.shape == (1200,)
+    assert np.isnan(answer[~known]).all()
+    assert roc_auc_score((given == truth)[known], answer[known]) > (0.7 if "events" in rule else 0.8)
+    if rules.RULES[rule].probability:
+        assert answer[known].min() >= 0
+        assert answer[known].max() <= 1
+
+
+@pytest.mark.parametrize("rule", ["self_confidence", "combined", "gmm"])
+def test_labels_may_be_texts_and_a_class_may_lack_labels(rule):
+    _, given, _, prior = world(400)
+    probs = linear(prior)
+    words = np.asarray(["ant", "bee", "cat", "dog"], dtype=object)[given]
+    answer = codivide.score_labels(rule, given, pred_probs=probs)
+    assert codivide.score_labels(rule, words, pred_probs=probs) == pytest.approx(answer)
+    kept = given != 1
+    few = codivide.score_labels(rule, given[kept], pred_probs=probs[kept])
+    scaled = probs[kept][:, [0, 2, 3]] / probs[kept][:, [0, 2, 3]].sum(1, keepdims=True)
+    assert codivide.score_labels(rule, words[kept], pred_probs=scaled) == pytest.approx(few)
+
+
+@pytest.mark.parametrize(
+    ("rule", "evidence", "message"),
+    [
+        ("self_confidense", {"pred_probs": np.full((3, 2), 0.5)}, "unknown rule 'self_confidense'. Did you mean"),
+        ("combined", {"losses": np.ones(3)}, "combined judges labels by pred_probs; give it"),
+        ("gmm", {"features": np.ones((3, 2))}, "gmm judges labels by losses or pred_probs; give it"),
+        ("gmm", {"losses": np.ones(2)}, "losses has 2 samples, but y has 3 labels"),
+        ("gmm", {"losses": [1.0, np.nan, 2.0]}, "sample 1 has a label and no finite loss"),
+        ("gmm", {"losses": np.ones((1, 1, 3))}, r"losses has shape \(1, 1, 3\)"),
+        ("right_events", {"predictions": [["a", "b", "bird"]]}, "bird"),
+        ("right_events", {"predictions": np.full((2, 2, 2), "a")}, r"predictions has shape \(2, 2, 2\)"),
+        ("neighbour_agreement", {"features": np.ones(3)}, r"features has shape \(3,\)"),
+        ("neighbour_agreement", {"features": np.full((3, 2), np.nan)}, "features holds NaN"),
+        ("latent_noise", {"pred_probs": np.full((3, 3), 1 / 3)}, "3 columns, but there are 2 classes"),
+    ],
+)
+def test_what_a_rule_cannot_take_is_said(rule, evidence, message):
+    with pytest.raises(InputError, match=message):
+        codivide.score_labels(rule, ["a", "b", "a"], **evidence)
+
+
+def test_a_new_rule_is_one_function_and_one_line(monkeypatch):
+    def sure(seen):
+        return seen.probs.max(1)
+
+    monkeypatch.setitem(rules.RULES, "sure", rules.Rule(sure, ("probs",), "the largest probability", probability=True))
+    probs = [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]
+    assert codivide.score_labels("sure", ["x", "y", None], pred_probs=probs) == pytest.approx(
+        [0.9, 0.8, np.nan], nan_ok=True
+    )
+    with pytest.raises(InputError, match="Did you mean 'sure'"):
+        codivide.score_labels("surely", ["x", "y", None], pred_probs=probs)
+
+
+def test_the_example_of_score_labels_runs():
+    found = doctest.testmod(score_labels)
+    assert (found.failed, found.attempted > 3) == (0, True)
 
 
 def test_the_objective_is_the_penalised_likelihood_and_its_gradient():
@@ -130,11 +214,11 @@ def test_pair_dependence_tells_instance_noise_from_class_noise():
     prior = np.where(np.arange(2) == truth[:, None], 0.99, 0.01)
     by_class = np.where(rng.random(4000) < 0.2, 1 - truth, truth)
     by_sample = np.where(rng.random(4000) < 0.4 * score, 1 - truth, truth)
-    assert evidence.pair_dependence(prior, probs, by_class)[0] < 0.06
-    value, size = evidence.pair_dependence(prior, probs, by_sample)
+    assert rates.pair_dependence(prior, probs, by_class)[0] < 0.06
+    value, size = rates.pair_dependence(prior, probs, by_sample)
     assert value == pytest.approx(1 / 3 + 0.08, abs=0.08)
     assert size == (by_sample != truth).sum()
-    assert evidence.pair_dependence(prior, probs, truth) == (0.0, 0)
+    assert rates.pair_dependence(prior, probs, truth) == (0.0, 0)
 
 
 def test_noise_that_follows_the_sample_counts_as_far_as_it_is_certainly_there():
@@ -179,8 +263,8 @@ def test_the_combination_is_the_mean_of_two_rules_that_agree_with_the_rates():
     wrong = rates_of(probs[known], given[known])
     for c in range(4):
         assert 1 - answer[given == c].mean() == pytest.approx(wrong[c], abs=1e-6)
-    rules = [own[known], evidence.self_confidence(probs[known], given[known])]
-    shifted = [match_rates(rule, given[known], wrong) for rule in rules]
+    parts = [own[known], self_confidence(probs[known], given[known])]
+    shifted = [match_rates(part, given[known], wrong) for part in parts]
     assert answer[known] == pytest.approx(sum(shifted) / 2)
     assert np.isnan(answer[~known]).all()
 
@@ -198,7 +282,7 @@ def test_of_one_way_noise_the_rivals_along_it_are_suspected():
     joint = latent.confident_joint(probs, given)
     assert rates.concentration(joint) > rates.ONE_WAY
     wrong = rates_of(probs, given)
-    plain = match_rates(evidence.self_confidence(probs, given), given, wrong)
+    plain = match_rates(self_confidence(probs, given), given, wrong)
     expected = np.zeros(3000)
     for n, g in enumerate(given):
         share = [(joint[c, g] + 1) / (joint[c] + 1).sum() if c != g else 0.0 for c in range(4)]

@@ -35,9 +35,13 @@ def blobs(count: int, classes: int = 3, noise: float = 0.3, width: int = 6, seed
     return x.astype(np.float32), given, truth
 
 
+def table(x: Any, given: Any, classes: int = 3, **known: Any) -> learn.Table:
+    return learn.Table(x, torch.from_numpy(np.asarray(given)), tuple(range(classes)), **known)
+
+
 def run(x: Any, given: Any, classes: int, seed: int = 0, **options: Any) -> learn.Learned:
     fields = FAST | options
-    return learn.learn(x, torch.from_numpy(np.asarray(given)), tuple(range(classes)), Features(**fields), seed)
+    return learn.learn(table(x, given, classes), Features(**fields), seed)
 
 
 # The parts
@@ -181,10 +185,9 @@ def test_the_mlp_learns_what_no_line_separates() -> None:
         torch.eye(2)[given],
         torch.ones(400, 1),
         torch.zeros(400, dtype=torch.int64),
-        lambda net: seen.append(net.logits(torch.from_numpy(2 * x))[:, 0]) is None,
-        torch.Generator().manual_seed(0),
-        hidden=32,
-        updates=250,
+        watch=lambda net: seen.append(net.logits(torch.from_numpy(2 * x))[:, 0]) is None,
+        generator=torch.Generator().manual_seed(0),
+        training=perceptron.Training(hidden=32, updates=250),
     )
     assert (seen[-1].argmax(1).numpy() == given).mean() > 0.85
 
@@ -195,10 +198,10 @@ def test_the_mlp_learns_what_no_line_separates() -> None:
 def test_a_held_out_sample_is_judged_without_its_label() -> None:
     """Heads of the block that holds a fold out do not change with the labels of that fold."""
     x, given, _ = blobs(90)
-    problem = learn._Problem(x, torch.from_numpy(given), 3, Features(**FAST), 0, None, learn._Clock(None))
+    problem = learn._Problem(table(x, given), Features(**FAST), 0, learn._Clock(None))
     changed = torch.from_numpy(given.copy())
     changed[problem.fold == 0] = (changed[problem.fold == 0] + 1) % 3
-    again = learn._Problem(x, torch.from_numpy(given), 3, Features(**FAST), 0, None, learn._Clock(None))
+    again = learn._Problem(table(x, given), Features(**FAST), 0, learn._Clock(None))
     again.given = changed
     identity = torch.eye(3)
     held = problem.fold == 0
@@ -210,11 +213,13 @@ def test_a_held_out_sample_is_judged_without_its_label() -> None:
     nets: list[torch.Tensor] = []
     for each in (problem, again):
         perceptron.fit(
-            *(each.coordinates, identity[each.given], each.weight, each.fold),
-            lambda net: nets.append(net.inner.clone()) is None,
-            torch.Generator().manual_seed(0),
-            hidden=8,
-            updates=30,
+            each.coordinates,
+            identity[each.given],
+            each.weight,
+            each.fold,
+            watch=lambda net: nets.append(net.inner.clone()) is None,
+            generator=torch.Generator().manual_seed(0),
+            training=perceptron.Training(hidden=8, updates=30),
         )
     last = nets[len(nets) // 2 - 1], nets[-1]
     assert torch.equal(last[0][0], last[1][0])  # the block that holds fold 0 out
@@ -290,10 +295,10 @@ def test_with_no_time_left_the_first_head_alone_is_the_answer() -> None:
     x, given, truth = blobs(300)
     labels = torch.from_numpy(given)
     with pytest.warns(TrainingWarning, match="no room for: mlp, correction"):
-        found = learn.learn(x, labels, (0, 1, 2), Features(**FAST), 0, deadline=time.monotonic())
+        found = learn.learn(table(x, labels), Features(**FAST), 0, deadline=time.monotonic())
     assert [head["head"] for head in found.report["heads"]] == ["linear"]
     assert (found.suggested.numpy() == truth).mean() > 0.85
-    ample = learn.learn(x, labels, (0, 1, 2), Features(**FAST), 0, deadline=time.monotonic() + 1e6)
+    ample = learn.learn(table(x, labels), Features(**FAST), 0, deadline=time.monotonic() + 1e6)
     assert torch.equal(ample.clean_prob, run(x, given, 3).clean_prob)
 
 
@@ -303,7 +308,7 @@ def test_the_mlp_ends_at_the_look_after_which_as_long_again_is_too_long(monkeypa
     now = iter(range(10_000))
     monkeypatch.setattr(learn.time, "monotonic", lambda: float(next(now)))
     with pytest.warns(TrainingWarning, match="more updates of the MLP"):  # looks at 1, 2, 4, ... seconds
-        learn.learn(x, torch.from_numpy(given), (0, 1, 2), options, 0, deadline=3.0)
+        learn.learn(table(x, given), options, 0, deadline=3.0)
     clock = learn._Clock(10.0)
     clock.began = 0.0
     for second, allowed in ((4.0, True), (5.0, True), (6.0, False)):
@@ -349,7 +354,7 @@ def test_unlabelled_samples_get_a_suggestion_and_confirmed_ones_are_trusted() ->
     given[:20] = -1
     confirmed = torch.zeros(200, dtype=torch.bool)
     confirmed[20:40] = True
-    found = learn.learn(x, torch.from_numpy(given), (0, 1, 2), Features(heads="linear"), 0, confirmed=confirmed)
+    found = learn.learn(table(x, given, confirmed=confirmed), Features(heads="linear"), 0)
     assert torch.isnan(found.clean_prob[:20]).all()
     assert torch.isfinite(found.clean_prob[20:]).all()
     assert (found.suggested[:20].numpy() == truth[:20]).mean() > 0.8

@@ -61,6 +61,18 @@ def test_the_same_input_and_seed_give_the_same_report(digits):
     assert rows.rate == pytest.approx(np.mean(y[:500] != truth[:500]), abs=0.05)
 
 
+def test_a_table_and_a_run_of_features_on_it_say_the_same(digits):
+    x, truth = digits
+    y = flipped(truth[:600], 0.3, step=1)
+    table = noise_report(x[:600], y, replicates=2)
+    run = noise_report(NoisyLabelClassifier("features", random_state=0).fit(x[:600], y), replicates=2)
+    assert (table.source, run.source) == ("features", "run")
+    assert run.rate == pytest.approx(table.rate, abs=0.005)  # a run keeps its probabilities in half precision
+    assert run.kind == table.kind == "asymmetric"
+    assert run.clean_prob == pytest.approx(table.clean_prob, abs=0.05)
+    assert table.rate == pytest.approx(np.mean(y != truth[:600]), abs=0.03)
+
+
 @pytest.mark.parametrize("matrix", [symmetric(0.3), pair(0.3)])
 def test_probabilities_of_ones_own_classifier(matrix):
     _, given, truth, prior = world(2000, matrix=matrix)
@@ -139,7 +151,8 @@ def test_report_as_table_json_and_text(digits):
         ({"pred_probs": np.full((4, 3), 1 / 3), "y": ["a", "b", "a", "b"]}, "3 columns, the labels 2 classes"),
         ({"X_or_run": np.ones((4, 2)), "pred_probs": np.full((4, 2), 0.5)}, "not both"),
         ({"X_or_run": np.ones((4, 2)), "folds": 1}, "at least 2"),
-        ({"X_or_run": np.ones((4, 3, 64, 64), dtype=np.uint8)}, "a linear classifier learns too little"),
+        ({"X_or_run": np.ones((4, 2)), "replicates": 1}, "at least 10 and 2"),
+        ({"X_or_run": np.ones((4, 3, 64, 64), dtype=np.uint8)}, "heads on pixels learn too little"),
         ({"X_or_run": NoisyLabelClassifier()}, "not fitted"),
     ],
 )

@@ -11,19 +11,21 @@ import torch
 
 from codivide.core.errors import InputError
 from codivide.core.files import reading
-from codivide.core.types import UNLABELLED, Floats
+from codivide.core.types import UNLABELLED, Floats, Labels
 from codivide.data.arrays import from_arrays
 from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
-from codivide.data.rows import SparseRows
 from codivide.data.sources import load
+from codivide.methods.features.learn import Table, plain_probs
+from codivide.methods.features.matrix import raw
+from codivide.methods.features.options import Features
 from codivide.noise.evidence import Evidence
 from codivide.noise.rates import MOST_ROWS
 from codivide.noise.report import LEARNED, Material, NoiseReport, estimate, scaled
 from codivide.runs.folder import PREDICTIONS, SavedRun, is_run
 from codivide.training.model_file import Classifier
 
-_MOST_PIXELS = 1_024  # values of an image that a linear classifier is asked to judge
+_MOST_PIXELS = 1_024  # values of an image that count as features
 
 
 def noise_report(
@@ -47,7 +49,7 @@ def noise_report(
         y: given labels ``[N]`` of an array or of ``pred_probs``; missing where unlabelled.
         pred_probs: cross-fitted probabilities ``[N, C]`` in the order of the sorted classes, instead of features. Ones
             of a classifier that was trained on the same rows hide the noise.
-        folds: of the cross-fitting, at least 2.
+        folds: of the cross-fitting of features, 2 to 50.
         limit: rows that the estimate rests on at most, drawn at random; at least 10.
         replicates: bootstrap samples behind the interval, at least 2.
         seed: of all that is random.
@@ -59,8 +61,13 @@ def noise_report(
     Raises:
         InputError: the message says what is wrong and what to do.
     """
+    least, most = Features.limits["folds"]
+    if not least <= folds <= most:
+        raise InputError(f"folds {folds}: at least {least} and at most {most} are needed")
     material = _material(X_or_run, y, pred_probs, ReadOptions(unlabelled=unlabelled))
-    return estimate(material, folds=folds, limit=limit, replicates=replicates, seed=seed)
+    if not isinstance(material, Material):
+        material = _from_data(material, Features(folds=folds), seed)
+    return estimate(material, limit=limit, replicates=replicates, seed=seed)
 
 
 @runtime_checkable
@@ -82,7 +89,8 @@ class Estimator(Protocol):
         """Train, and judge every label."""
 
 
-def _material(source: Any, y: Any, pred_probs: Any, options: ReadOptions) -> Material:
+def _material(source: Any, y: Any, pred_probs: Any, options: ReadOptions) -> Material | Loaded:
+    """What there is to judge by; of data, the data."""
     if pred_probs is not None:
         if source is not None:
             raise InputError("give features or pred_probs, not both (noise_report(None, y, pred_probs=...))")
@@ -99,21 +107,23 @@ def _material(source: Any, y: Any, pred_probs: Any, options: ReadOptions) -> Mat
         source = SavedRun(Path(source))
     if isinstance(source, SavedRun):
         return _from_folder(source)
-    return _from_data(source if isinstance(source, Loaded) else load(source, y, options=options))
+    return source if isinstance(source, Loaded) else load(source, y, options=options)
 
 
-def _from_data(loaded: Loaded) -> Material:
+def _from_data(loaded: Loaded, options: Features, seed: int) -> Material:
     """Features of a table, or the pixels of small images."""
     if int(np.prod(loaded.x.shape)) > _MOST_PIXELS and len(loaded.x.shape) > 1:
         raise InputError(
-            f"{loaded.name} holds images of {' x '.join(map(str, loaded.x.shape))}: a linear classifier learns "
-            "too little from pixels; train first (codivide fit) and report on its folder, or pass an encoder's features"
+            f"{loaded.name} holds images of {' x '.join(map(str, loaded.x.shape))}: heads on pixels learn "
+            "too little; train first (codivide fit) and report on its folder, or pass an encoder's features"
         )
-    if isinstance(loaded.x, SparseRows):
-        features: Any = loaded.x.data
-    else:
-        features = loaded.x[torch.arange(len(loaded.x))].reshape(len(loaded.x), -1).numpy()
-    return Material(loaded.y, [str(name) for name in loaded.classes], "features", features=features)
+
+    def cross_fit(rows: Labels, given: Labels, classes: int) -> Floats:
+        x = raw(loaded.x, torch.from_numpy(rows))
+        table = Table(x, torch.from_numpy(given), tuple(range(classes)))
+        return plain_probs(table, options, seed).double().numpy()
+
+    return Material(loaded.y, [str(name) for name in loaded.classes], "features", cross_fit)
 
 
 def _from_probs(pred_probs: Any, y: Any, options: ReadOptions) -> Material:

@@ -93,7 +93,7 @@ def _material(
     given, known = encode(
         labels,
         unlabelled=UNLABELLED,
-        classes=_numbers(labels, columns) if classes is None else tuple(classes),
+        classes=class_numbers(labels, columns) if classes is None else tuple(classes),
         what="labels",
     )
     if len(known) != columns:
@@ -136,7 +136,7 @@ def _samples(images: Any, texts: Sequence[str] | None, features: Any) -> dict[st
     }
 
 
-def _numbers(labels: Any, columns: int) -> tuple[int, ...] | None:
+def class_numbers(labels: Any, columns: int) -> tuple[int, ...] | None:
     """0 to C - 1 where every label is such a number or missing; else None."""
     series = pd.Series(np.asarray(labels, dtype=object)).dropna()
     whole = all(isinstance(value, int | np.integer) and not isinstance(value, bool) for value in series)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor
 
 from codivide.core.types import AnyFloats, Labels
@@ -11,11 +14,11 @@ from codivide.core.types import AnyFloats, Labels
 _CHUNK = 512
 
 
-def nearest(points: Tensor, queries: Labels, candidates: Labels, count: int) -> tuple[Labels, AnyFloats]:
+def nearest(points: Any, queries: Labels, candidates: Labels, count: int) -> tuple[Labels, AnyFloats]:
     """The candidates nearest to each query, other than itself.
 
     Args:
-        points: ``[N, F]``.
+        points: ``[N, F]``, a tensor or a SciPy CSR matrix, on the CPU.
         queries: rows ``[Q]``.
         candidates: rows ``[M]``, ascending.
         count: how many; fewer are found where there are not so many other candidates.
@@ -28,11 +31,10 @@ def nearest(points: Tensor, queries: Labels, candidates: Labels, count: int) -> 
     distances = np.full((len(queries), count), np.inf)
     if not count_found:
         return found, distances
-    square = others.square().sum(1)
+    square = _squares(others)
     for start in range(0, len(queries), _CHUNK):
         rows = queries[start : start + _CHUNK]
-        query = points[rows]
-        distance = torch.addmm(square, query, others.T, alpha=-2).add_(query.square().sum(1, keepdim=True))
+        distance = _less_products(square, points[rows], others).add_(_squares(points[rows]).unsqueeze(1))
         at = np.searchsorted(candidates, rows).clip(max=len(candidates) - 1)
         own = np.flatnonzero(candidates[at] == rows)
         distance[own, at[own]] = torch.inf
@@ -42,3 +44,34 @@ def nearest(points: Tensor, queries: Labels, candidates: Labels, count: int) -> 
         distances[part, :count_found] = values
         found[part, :count_found] = np.where(np.isfinite(values), candidates[index.numpy()], -1)
     return found, distances
+
+
+def unit_rows(points: Any) -> Any:
+    """Rows of length 1, float32: their squared distance is ``2 - 2 cos``. Rows of zeros stay.
+
+    Args:
+        points: ``[N, F]`` dense or sparse.
+
+    Returns:
+        A tensor, or a CSR matrix, for ``nearest``.
+    """
+    if not sparse.issparse(points):
+        return torch.nn.functional.normalize(torch.as_tensor(np.asarray(points, dtype=np.float32)))
+    rows = sparse.csr_matrix(points, dtype=np.float32)
+    length = np.sqrt(_squares(rows).numpy())
+    return (sparse.diags(1 / np.where(length > 0, length, 1.0)) @ rows).tocsr()
+
+
+def _squares(points: Any) -> Tensor:
+    """Squared lengths ``[N]``."""
+    if sparse.issparse(points):
+        return torch.from_numpy(np.asarray(points.multiply(points).sum(1)).ravel())
+    square: Tensor = points.square().sum(1)
+    return square
+
+
+def _less_products(square: Tensor, query: Any, others: Any) -> Tensor:
+    """``square - 2 query others^T``, ``[Q, M]``."""
+    if sparse.issparse(query):
+        return square - 2 * torch.from_numpy((query @ others.T).toarray())
+    return torch.addmm(square, query, others.T, alpha=-2)

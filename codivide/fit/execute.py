@@ -23,7 +23,7 @@ from codivide.fit.choice import Choice
 from codivide.fit.job import Before, Job, Outcome, Progress, Witness, name_of
 from codivide.fit.judging import Judged, judge
 from codivide.fit.learning import Learning
-from codivide.methods.features.learn import Learned, learn
+from codivide.methods.features.learn import Learned, Table, learn
 from codivide.methods.features.matrix import raw
 from codivide.methods.features.options import Features
 from codivide.noise import learning_curves, scores, synthetic
@@ -219,7 +219,8 @@ def _features(
     confirmed = None if loaded.confirmed is None else torch.from_numpy(loaded.confirmed)
     given = torch.from_numpy(loaded.y)
     answers = None if loaded.annotations is None else torch.from_numpy(loaded.annotations.likelihood)
-    learned = learn(raw(loaded.x), given, loaded.classes, method, job.plan.seed, watch, confirmed, answers, deadline)
+    samples = Table(raw(loaded.x), given, loaded.classes, confirmed, answers)
+    learned = learn(samples, method, job.plan.seed, watch=watch, deadline=deadline)
     columns = loaded.columns if loaded.encoder is None else None
     model, history = replace(learned.model, encoder=loaded.encoder, columns=columns), learned.records
     history[-1] |= _cross_fitted_record(learned, loaded) | _test_scores(model, loaded.test)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from codivide.core.types import AnyFloats, Floats, Labels
-from codivide.noise import latent, rules
+from codivide.noise import latent
+from codivide.noise.confidence import self_confidence
 from codivide.noise.rates import EVEN, MOST_ROWS, ONE_WAY, concentration, fitted_rows, grouped, rates, wrong_share
+
+_FARTHEST = 40.0  # that log-odds are moved, unless they are larger
 
 
 def combined(probs: AnyFloats, given: Labels, *others: AnyFloats, set_aside: bool = False) -> Floats:
@@ -47,7 +50,7 @@ def combined(probs: AnyFloats, given: Labels, *others: AnyFloats, set_aside: boo
     else:
         joint = grouped(latent.confident_joint(scaled, labels), scaled, labels)
     wrong = 0.5 * (1 - np.diag(joint) / np.maximum(joint.sum(0), 1e-12)) + 0.5 * wrong_share(joint)
-    parts = [rules.self_confidence(scaled, labels), *(rule[labelled].astype(np.float64) for rule in others)]
+    parts = [self_confidence(scaled, labels), *(rule[labelled].astype(np.float64) for rule in others)]
     mean = np.mean([match_rates(part, labels, wrong) for part in parts], axis=0)
     one_way = np.clip((concentration(joint) - EVEN) / (ONE_WAY - EVEN), 0.0, 1.0)
     if one_way > 0:
@@ -87,15 +90,31 @@ def match_rates(clean_prob: Floats, given: Labels, rates: Floats) -> Floats:
         ``[N]`` in [0, 1].
     """
     answer = clean_prob.copy()
-    odds = np.log(np.clip(clean_prob, 1e-6, 1 - 1e-6)) - np.log1p(-np.clip(clean_prob, 1e-6, 1 - 1e-6))
     for c, rate in enumerate(rates):
         members = np.flatnonzero(given == c)
-        if not len(members) or not np.isfinite(rate):
-            continue
-        low, high = -40.0, 40.0
-        for _ in range(50):
-            middle = 0.5 * (low + high)
-            clean = float((1 / (1 + np.exp(-(odds[members] + middle)))).mean())
-            low, high = (middle, high) if clean < 1 - rate else (low, middle)
-        answer[members] = 1 / (1 + np.exp(-(odds[members] + 0.5 * (low + high))))
+        if len(members) and np.isfinite(rate):
+            answer[members] = at_rate(log_odds(clean_prob[members]), float(rate))
+    return answer
+
+
+def log_odds(clean_prob: Floats) -> Floats:
+    """Of probabilities ``[N]``, which are kept 1e-6 from 0 and 1."""
+    kept = np.clip(clean_prob, 1e-6, 1 - 1e-6)
+    odds: Floats = np.log(kept) - np.log1p(-kept)
+    return odds
+
+
+def at_rate(score: Floats, rate: float) -> Floats:
+    """p(clean) ``[N]`` of log-odds moved to where their share of wrong labels is ``rate``, in [0, 1]."""
+    low = -max(_FARTHEST, float(np.abs(score).max()) + 26)  # where every label is wrong, or right, up to 1e-11
+    high = -low
+    for _ in range(50):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if float(_logistic(score + middle).mean()) < 1 - rate else (low, middle)
+    return _logistic(score + 0.5 * (low + high))
+
+
+def _logistic(score: Floats) -> Floats:
+    with np.errstate(over="ignore"):  # of what is surely wrong: 1 / inf is right
+        answer: Floats = 1 / (1 + np.exp(-score))
     return answer

@@ -36,17 +36,16 @@ def evaluation_epochs(epochs: int, every: int | None = None) -> list[int]:
     return sorted(chosen)
 
 
-def recorded_epochs(evaluations: Sequence[int], sample_bytes: int, most: int = MOST_RECORDS) -> list[int]:
+def recorded_epochs(evaluations: Sequence[int], sample_bytes: int) -> list[int]:
     """After which epochs to look at the training set: the first, the last, and every k-th evaluation before it.
 
     Args:
         evaluations: ascending epochs, not empty.
         sample_bytes: what one prediction of every sample takes; all records together stay below ``MOST_BYTES``
             where at least two fit.
-        most: about how many records a run may have.
     """
     candidates = sorted({1, *evaluations})
-    room = max(2, min(most + 1, MOST_BYTES // max(sample_bytes, 1)))
+    room = max(2, min(MOST_RECORDS + 1, MOST_BYTES // max(sample_bytes, 1)))
     stride = max(1, -(-(len(candidates) - 1) // (room - 1)))
     return sorted({1, *candidates[::-1][::stride]})
 
@@ -143,7 +142,7 @@ def loss_histogram(loss: AnyFloats, given: AnyLabels, truth: AnyLabels | None = 
 
 
 def record(
-    predicted: AnyLabels, loss: AnyFloats, given: AnyLabels, truth: AnyLabels | None = None, histogram: bool = True
+    predicted: AnyLabels, loss: AnyFloats, given: AnyLabels, truth: AnyLabels | None = None, *, histogram: bool = True
 ) -> dict[str, Any]:
     """All that an epoch's record says of the training set.
 

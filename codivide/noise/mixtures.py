@@ -12,6 +12,8 @@ from torch import Tensor
 
 _BINS = 8192  # of the losses scaled to [0, 1]: 1/180 of the smallest standard deviation that the floor allows
 _CHUNK = 1 << 19  # losses handled at a time, so that millions need only a few MB more
+_GAIN = 1e-2  # of the mean log-likelihood, below which the Gaussian mixture is not fitted further
+_FLOOR = 5e-4  # added to its variances
 _LOG_2PI = math.log(2 * math.pi)
 _CLIP = 1e-4  # Beta densities are fitted on [_CLIP, 1 - _CLIP], because they may be infinite at 0 and 1
 
@@ -152,8 +154,6 @@ def gmm(
     means: Tensor | None = None,
     *,
     steps: int = 10,
-    tolerance: float = 1e-2,
-    floor: float = 5e-4,
 ) -> Division:
     """Posterior of the low-mean component of a two-component Gaussian mixture (DivideMix, section 3.1).
 
@@ -170,20 +170,18 @@ def gmm(
     Args:
         loss: ``[N]``, any float type and device.
         means: two initial means on the scaled axis [0, 1]; None: those of the two clusters.
-        steps: most EM iterations.
-        tolerance: stop when the mean log-likelihood gains less.
-        floor: added to every variance.
+        steps: most EM iterations; they stop when the mean log-likelihood gains less than 0.01.
     """
-    return _divide(loss, _gaussian(means, steps, tolerance, floor))
+    return _divide(loss, _gaussian(means, steps))
 
 
-def mixture(loss: Tensor, *, steps: int = 10, tolerance: float = 1e-2, floor: float = 5e-4) -> Mixture | None:
+def mixture(loss: Tensor) -> Mixture | None:
     """The mixture that ``gmm`` fits to losses ``[N]``, in the units of the loss: to be drawn over their histogram.
 
-    None where ``gmm`` fits none: fewer than 3 finite losses, or all equal. The arguments are those of ``gmm``.
+    None where ``gmm`` fits none: fewer than 3 finite losses, or all equal.
     """
     loss = loss.detach().float()
-    fitted = _fit(loss[torch.isfinite(loss)], _gaussian(None, steps, tolerance, floor))
+    fitted = _fit(loss[torch.isfinite(loss)], _gaussian())
     if fitted is None:
         return None
     low, width = fitted.low, fitted.high - fitted.low
@@ -229,8 +227,8 @@ class _Fitted(NamedTuple):
     mixture: Mixture  # on the scaled axis
 
 
-def _gaussian(means: Tensor | None, steps: int, tolerance: float, floor: float) -> _Family:
-    maximise = partial(_maximise, means=means, steps=steps, tolerance=tolerance, floor=floor)
+def _gaussian(means: Tensor | None = None, steps: int = 10) -> _Family:
+    maximise = partial(_maximise, means=means, steps=steps, tolerance=_GAIN, floor=_FLOOR)
     return _Family(maximise, _posterior, retry=means is None)
 
 
@@ -329,6 +327,7 @@ def _log_density(mean: Tensor, square: Tensor, mixture: Mixture) -> Tensor:
 
 def _maximise(
     histogram: _Histogram,
+    *,
     means: Tensor | None,
     steps: int,
     tolerance: float,

@@ -11,13 +11,15 @@ import numpy as np
 import torch
 
 from codivide.core.types import Floats, Labels
-from codivide.noise import mixtures, rules
-from codivide.noise.latent import Latent, confident_joint, latent_noise
+from codivide.noise import mixtures
+from codivide.noise.confidence import self_confidence
+from codivide.noise.latent import LEAST, Latent, confident_joint, latent_noise
 
 APART = 12**0.5  # standard deviations between the two halves of a uniform distribution, in which there are no groups
 EVEN, ONE_WAY = 0.35, 0.55  # concentrations up to which noise counts as symmetric, and from which on as asymmetric
 MOST_ROWS = 20_000  # that an estimate rests on
 _MOST_CELLS = 2_000_000  # of samples times classes, likewise
+_PAIR = 10  # samples of either kind that a pair of classes is compared by
 _FEWEST = 10  # labels of a class that a mixture is fitted to
 
 
@@ -43,6 +45,7 @@ def rates(
     probs: Floats,
     given: Labels,
     mixture: float | None,
+    *,
     weight: Floats | None = None,
     start: Floats | None = None,
     steps: int = 200,
@@ -87,7 +90,7 @@ def grouped(joint: Floats, probs: Floats, given: Labels, weight: Floats | None =
     """A joint whose noise rates are those of groups, in the classes whose labels fall into two of them.
 
     What a network memorises looks ever more right, but later than what it learned: averaged over training, wrong labels
-    stay a group of their own. A Gaussian mixture is fitted to the ``rules.self_confidence`` of the labels of each
+    stay a group of their own. A Gaussian mixture is fitted to the ``self_confidence`` of the labels of each
     class; it counts from where its means are farther apart than chance makes them (``APART`` pooled standard
     deviations; Ashman's D), and alone from one more on. Wrong labels of the class are spread over the others as the
     probabilities say.
@@ -101,7 +104,7 @@ def grouped(joint: Floats, probs: Floats, given: Labels, weight: Floats | None =
     Returns:
         ``[C, C]``; the columns sum to what they do in ``joint``.
     """
-    doubt = 1 - rules.self_confidence(probs, given)
+    doubt = 1 - self_confidence(probs, given)
     answer = joint.copy()
     for c in range(len(joint)):
         members = np.flatnonzero(given == c)
@@ -128,7 +131,7 @@ def by_sample(prior: Floats, probs: Floats, given: Labels, lower: float) -> floa
     """How far noise that is certainly there also hides where samples are ambiguous, in [0, 1].
 
     Errors of people gather at ambiguous samples. They do, as far as it can be seen, where within pairs of classes the
-    wrong labels depend on the sample: full from 0.1 above two standard errors of ``rules.pair_dependence`` on.
+    wrong labels depend on the sample: full from 0.1 above two standard errors of ``pair_dependence`` on.
     Errors of a classifier on clean labels look the same, so this counts from a ``lower`` estimate of the rate of 5 %
     on, and fully from 10 %.
 
@@ -138,12 +141,48 @@ def by_sample(prior: Floats, probs: Floats, given: Labels, lower: float) -> floa
         given: labels ``[N]``.
         lower: rate of wrong labels that is at least there.
     """
-    dependence, size = rules.pair_dependence(prior, probs, given)
+    dependence, size = pair_dependence(prior, probs, given)
     if not size:
         return 0.0
     error = (1 / (3 * size)) ** 0.5  # of 2 AUROC - 1 of so many among many more
     certain = np.clip((lower - 0.05) / 0.05, 0, 1)
     return float(certain * np.clip((dependence - 2 * error) / 0.1, 0, 1))
+
+
+def pair_dependence(prior: Floats, scores: Floats, given: Labels) -> tuple[float, int]:
+    """Whether, within a pair of classes, which labels are wrong depends on the sample.
+
+    Of the samples that surely belong to class c (``prior_c > 0.9``), those given c and those given d are compared: when
+    noise depends on the class only, the score of d against c cannot tell them apart, and the AUROC is 1/2. It is
+    averaged over all pairs with 10 samples of either kind, by the number given d.
+
+    Args:
+        prior: ``[N, C]``, P(true | sample) by ``latent_noise``.
+        scores: probabilities ``[N, C]``, out of sample.
+        given: labels ``[N]``.
+
+    Returns:
+        ``2 AUROC - 1``, at least 0 (0: by chance), and how many wrong-looking labels it rests on.
+    """
+    true, sure = prior.argmax(1), prior.max(1) > 0.9
+    logs = np.log(np.clip(scores, LEAST, 1.0))
+    classes = prior.shape[1]
+    total, size = 0.0, 0
+    for c in range(classes):
+        members = np.flatnonzero(sure & (true == c))
+        counts = np.bincount(given[members], minlength=classes)
+        kept = members[given[members] == c]
+        if len(kept) < _PAIR:
+            continue
+        for d in np.flatnonzero(counts >= _PAIR):
+            if d != c:
+                strayed = members[given[members] == d]
+                below = np.sort(logs[kept, d] - logs[kept, c])
+                value = logs[strayed, d] - logs[strayed, c]
+                places = np.searchsorted(below, value, "left") + np.searchsorted(below, value, "right")
+                total += float(places.sum()) / (2 * len(kept))
+                size += len(strayed)
+    return (max(2 * total / size - 1, 0.0) if size else 0.0), size
 
 
 def wrong_share(joint: Floats) -> float:

@@ -1,7 +1,8 @@
 """How wrong the labels are, estimated without any true label: rate, classes, transition matrix, kind, trust.
 
-The evidence comes from class probabilities of every sample: cross-fitted ones of a feature table (logistic regression,
-``crossfit``), ones that the caller brings, or those that a run averaged while it trained. From them:
+The evidence comes from class probabilities of every sample: cross-fitted ones of a feature table (by the plain heads of
+the method ``features``, so that a table and a run on it say the same), ones that the caller brings, or those that a run
+averaged while it trained. From them:
 
 1. **Lower estimate**: ``latent.latent_noise``. The true label is latent; doubt that the classifier loses where it is
    surest is its own, doubt that stays is label noise. It under-counts labels that are wrong just where samples are
@@ -25,7 +26,7 @@ The evidence comes from class probabilities of every sample: cross-fitted ones o
 5. **p(clean)**: the latent model's, its log-odds shifted per class to agree with the rates.
 
 **Kind**: "none" (rate below 5 % and lower estimate below 2 %; of a run: rate below 2 %), else "instance-like" where
-errors inside class pairs depend on the sample (``rules.pair_dependence`` above 0.3 on at least 30 labels), else by
+errors inside class pairs depend on the sample (``pair_dependence`` above 0.3 on at least 30 labels), else by
 how concentrated the noise is: the share of each class's noise in its largest cell (two classes: the distance of their
 flip rates over the sum), 0 spread evenly, 1 in one cell; up to 0.35 "symmetric", from 0.55 "asymmetric". "unclear" in
 between, where doubt is above 0.45, or nothing can be learned.
@@ -35,7 +36,7 @@ from __future__ import annotations
 
 import html
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -44,10 +45,20 @@ import pandas as pd
 
 from codivide.core.errors import InputError
 from codivide.core.types import Floats, Labels
-from codivide.noise import crossfit, rules
 from codivide.noise.clean_prob import match_rates
+from codivide.noise.confidence import given_log_prob
 from codivide.noise.latent import LEAST
-from codivide.noise.rates import EVEN, MOST_ROWS, ONE_WAY, Rates, concentration, fitted_rows, mixture_rate, rates
+from codivide.noise.rates import (
+    EVEN,
+    MOST_ROWS,
+    ONE_WAY,
+    Rates,
+    concentration,
+    fitted_rows,
+    mixture_rate,
+    pair_dependence,
+    rates,
+)
 
 Kind = Literal["none", "symmetric", "asymmetric", "instance-like", "unclear"]
 
@@ -64,7 +75,7 @@ _ALL = 0.98  # of the labels predicted as given: nothing is left to judge by
 LEARNED = 0.5  # how far a network learns labels that are all targets: not from the start, but to the end
 
 
-_WIDE = 1.645  # standard deviations of a two-sided 90 % interval
+_NINETY = 1.645  # standard deviations of a two-sided 90 % interval
 
 
 @dataclass(frozen=True)
@@ -203,17 +214,37 @@ class NoiseReport:
 _SHOWN = 40
 
 
+#: Makes probabilities ``[R, C]`` of rows ``[R]`` with these labels ``[R]`` in ``0 .. C - 1``, each row's by classifiers
+#: that have not seen its label.
+CrossFit = Callable[[Labels, Labels, int], Floats]
+
+
 class Material(NamedTuple):
     """What there is to judge by."""
 
     given: Labels  # [N], -1: none
     names: Sequence[str]
     source: str
-    features: Any = None  # [N, D]
+    cross_fit: CrossFit | None = None  # where there are no probabilities yet
     probs: Floats | None = None  # [N, C]
     losses: Floats | None = None  # [N], averaged over training
     learned: float | None = None  # how far from these very labels, see ``rates``; None: not at all
     witnessed: bool = False  # by a run that ended before it memorised
+
+
+class _Seen(NamedTuple):
+    """What is known of the rows that the estimate rests on; their classes are counted anew."""
+
+    probs: Floats  # [N, C]
+    given: Labels  # [N]
+    losses: Floats  # [N]
+    learned: float | None
+    witnessed: bool
+
+    @property
+    def agreement(self) -> float:
+        """Share of the labels that are predicted as they are given."""
+        return float((self.probs.argmax(1) == self.given).mean())
 
 
 class _Found(NamedTuple):
@@ -227,32 +258,32 @@ class _Found(NamedTuple):
     clean_prob: Floats
 
 
-def _estimate(probs: Floats, losses: Floats, given: Labels, replicates: int, seed: int, material: Material) -> _Found:
-    mixture = mixture_rate(losses)
-    counted = mixture if material.learned is None else None  # losses on what was trained on shrink
-    best = rates(probs, given, counted, learned=material.learned)
+def _estimate(seen: _Seen, replicates: int, seed: int) -> _Found:
+    given, count = seen.given, len(seen.given)
+    mixture = mixture_rate(seen.losses)
+    counted = mixture if seen.learned is None else None  # losses on what was trained on shrink
+    best = rates(seen.probs, given, counted, learned=seen.learned)
     rng = np.random.default_rng(seed)
     drawn = [
         rates(
-            probs,
+            seen.probs,
             given,
             counted,
-            np.bincount(rng.integers(len(given), size=len(given)), minlength=len(given)).astype(np.float64),
-            best.latent.parameters,
+            weight=np.bincount(rng.integers(count, size=count), minlength=count).astype(np.float64),
+            start=best.latent.parameters,
             steps=25,
-            learned=material.learned,
+            learned=seen.learned,
         ).rate
         for _ in range(replicates)
     ]
-    margin = _WIDE * float(np.std(drawn, ddof=1))
+    margin = _NINETY * float(np.std(drawn, ddof=1))
     lower, upper = min(best.estimates.values()), max(best.estimates.values())
     low, high = max(min(lower, best.rate) - margin, 0.0), min(max(upper, best.rate) + margin, 1.0)
-    learnable = _learnable(probs, given)
-    kind = _kind(best, probs, given, material.learned is not None) if learnable else "unclear"
+    learnable = _learnable(seen.probs, given)
+    kind = _kind(best, seen) if learnable else "unclear"
     if not learnable:
         low, high = 0.0, 1.0
-    agreement = float((probs.argmax(1) == given).mean())
-    trust = _trust(best, given, agreement, high - low, learnable, mixture is not None, material)
+    trust = _trust(best, seen, width=high - low, learnable=learnable, separates=mixture is not None)
     wrong = best.joint.sum(0) - np.diag(best.joint)
     clean_prob = match_rates(best.latent.clean_prob, given, wrong / np.maximum(best.joint.sum(0), 1e-12))
     return _Found(best.rate, low, high, best.joint, kind, trust, best.estimates, clean_prob)
@@ -261,15 +292,16 @@ def _estimate(probs: Floats, losses: Floats, given: Labels, replicates: int, see
 def _learnable(probs: Floats, given: Labels) -> bool:
     """Whether the probabilities say more of unseen labels than their frequencies do: three standard errors in nats."""
     frequency = np.bincount(given, minlength=probs.shape[1]) / len(given)
-    gain = rules.last_loss(np.clip(probs, LEAST, 1.0), given) - np.log(frequency[given])
+    gain = given_log_prob(np.clip(probs, LEAST, 1.0), given) - np.log(frequency[given])
     return bool(gain.mean() > 3 * gain.std(ddof=1) / np.sqrt(len(gain))) if len(gain) > 1 else False
 
 
-def _kind(best: Rates, probs: Floats, given: Labels, learned: bool) -> Kind:
+def _kind(best: Rates, seen: _Seen) -> Kind:
+    learned = seen.learned is not None
     lower = best.rate if learned else best.estimates["latent noise"]  # what was learned looks right to that estimate
     if best.rate < _FEW and lower < 0.02:
         return "none"
-    dependence, size = rules.pair_dependence(best.latent.prior, probs, given)
+    dependence, size = pair_dependence(best.latent.prior, seen.probs, seen.given)
     if dependence > 0.3 and size >= 30:
         return "instance-like"
     spread = concentration(best.joint if learned else best.latent.joint)
@@ -278,53 +310,70 @@ def _kind(best: Rates, probs: Floats, given: Labels, learned: bool) -> Kind:
     return "symmetric" if spread <= EVEN else "asymmetric"
 
 
-def _trust(
-    best: Rates,
-    given: Labels,
-    agreement: float,
-    width: float,
-    learnable: bool,
-    separates: bool,
-    material: Material,
-) -> Trust:
-    """Reasons with their weight, 0 good, 1 fair, 2 poor; the worst decides."""
-    counts = np.bincount(given)
-    smallest = int(counts.min())
-    reasons: list[tuple[int, str]] = []
-    if not learnable:
-        text = "Nothing can be learned: held-out labels are predicted no better than by their frequencies. The labels "
-        reasons.append((2, text + "may be independent of the features; every number here is unreliable."))
-    if material.learned and agreement >= _ALL and not material.witnessed:
-        text = f"Averaged over training, the network predicts {100 * agreement:.0f} % of the labels as they are given: "
-        text += "nearly all are right, or the wrong ones were memorised, and this cannot tell which. The method auto "
-        reasons.append((2, text + "holds labels out to see."))
-    elif material.learned is not None:
-        text = "The probabilities are averages over training of samples that were trained on: labels that were "
-        reasons.append((1, text + "memorised look right, so the rate may be too low."))
-    if best.doubt > 0.25:
-        text = (
-            f"The classifier is in doubt ({100 * best.doubt:.0f} % on average): its errors and wrong labels are hard "
-        )
-        reasons.append((2 if best.doubt > 0.45 else 1, text + "to tell apart. Better features help."))
-    if learnable and width > 0.15:
-        text = f"The interval is {100 * width:.0f} points wide."
-        reasons.append((2 if width > 0.35 else 1, text))
-    if len(given) < 1_000:
-        reasons.append((2 if len(given) < 100 else 1, f"Only {len(given)} labels."))
-    if smallest < 20:
-        reasons.append((2 if smallest < 5 else 1, f"The smallest class has {smallest} labels: its row is a guess."))
-    if learnable and best.rate < _FEW:
-        text = (
-            "Labels that were made by a rule which the features show, such as key words, look right to every estimate: "
-        )
-        reasons.append((0, text + "if these may be such, check some by hand."))
-    text = "The losses show two groups." if separates else "The losses show no two groups."
-    reasons.append((0, text))
+_Reason = tuple[int, str]  # how much it weighs against the report (0 good, 1 fair, 2 poor), and a sentence
+
+
+def _trust(best: Rates, seen: _Seen, *, width: float, learnable: bool, separates: bool) -> Trust:
+    """All reasons, the worst first, which decides."""
+    found = [
+        None if learnable else _UNLEARNABLE,
+        _trained_on(seen),
+        _in_doubt(best.doubt),
+        _wide(width) if learnable else None,
+        *_few(seen.given),
+        _BY_RULE if learnable and best.rate < _FEW else None,
+        (0, "The losses show two groups." if separates else "The losses show no two groups."),
+    ]
+    reasons = [reason for reason in found if reason is not None]
     if not any(weight for weight, _ in reasons):
         reasons.append((0, "Every class has enough labels and the classifier is sure of most samples."))
     levels: tuple[Level, ...] = ("good", "fair", "poor")
     worst = max(weight for weight, _ in reasons)
     return Trust(levels[worst], tuple(text for _, text in sorted(reasons, key=lambda item: -item[0])))
+
+
+_UNLEARNABLE = (
+    2,
+    "Nothing can be learned: held-out labels are predicted no better than by their frequencies. The labels "
+    "may be independent of the features; every number here is unreliable.",
+)
+_BY_RULE = (
+    0,
+    "Labels that were made by a rule which the features show, such as key words, look right to every estimate: "
+    "if these may be such, check some by hand.",
+)
+
+
+def _trained_on(seen: _Seen) -> _Reason | None:
+    """Whether the labels may have been memorised."""
+    if seen.learned and seen.agreement >= _ALL and not seen.witnessed:
+        text = f"Averaged over training, the network predicts {100 * seen.agreement:.0f} % of the labels as they are "
+        text += "given: nearly all are right, or the wrong ones were memorised, and this cannot tell which. The method "
+        return 2, text + "auto holds labels out to see."
+    if seen.learned is not None:
+        text = "The probabilities are averages over training of samples that were trained on: labels that were "
+        return 1, text + "memorised look right, so the rate may be too low."
+    return None
+
+
+def _in_doubt(doubt: float) -> _Reason | None:
+    if doubt <= 0.25:
+        return None
+    text = f"The classifier is in doubt ({100 * doubt:.0f} % on average): its errors and wrong labels are hard "
+    return 2 if doubt > 0.45 else 1, text + "to tell apart. Better features help."
+
+
+def _wide(width: float) -> _Reason | None:
+    return (2 if width > 0.35 else 1, f"The interval is {100 * width:.0f} points wide.") if width > 0.15 else None
+
+
+def _few(given: Labels) -> list[_Reason]:
+    smallest, reasons = int(np.bincount(given).min()), list[_Reason]()
+    if len(given) < 1_000:
+        reasons.append((2 if len(given) < 100 else 1, f"Only {len(given)} labels."))
+    if smallest < 20:
+        reasons.append((2 if smallest < 5 else 1, f"The smallest class has {smallest} labels: its row is a guess."))
+    return reasons
 
 
 def _report(material: Material, found: _Found, rows: Labels, classes: Labels, labelled: Labels) -> NoiseReport:
@@ -370,14 +419,11 @@ def _short(text: str, width: int) -> str:
     return plain if len(plain) <= width else plain[: width - 3] + "..."
 
 
-def estimate(
-    material: Material, *, folds: int = 5, limit: int = MOST_ROWS, replicates: int = 20, seed: int = 0
-) -> NoiseReport:
-    """Estimate how many labels are wrong from features, or from probabilities; see the module.
+def estimate(material: Material, *, limit: int = MOST_ROWS, replicates: int = 20, seed: int = 0) -> NoiseReport:
+    """Estimate how many labels are wrong from probabilities, or from what makes them; see the module.
 
     Args:
-        material: given labels with features or probabilities.
-        folds: of the cross-fitting of features, at least 2.
+        material: given labels with either.
         limit: rows that the estimate rests on at most, drawn at random; at least 10.
         replicates: bootstrap samples behind the interval, at least 2.
         seed: of all that is random.
@@ -388,8 +434,8 @@ def estimate(
     Raises:
         InputError: an argument out of range, or no sample has a label.
     """
-    if folds < 2 or limit < 10 or replicates < 2:
-        raise InputError(f"folds {folds}, limit {limit}, replicates {replicates}: at least 2, 10 and 2 are needed")
+    if limit < 10 or replicates < 2:
+        raise InputError(f"limit {limit}, replicates {replicates}: at least 10 and 2 are needed")
     labelled = np.flatnonzero(material.given >= 0)
     classes = np.unique(material.given[labelled])  # those about which there is anything to say
     if not len(labelled):
@@ -405,8 +451,8 @@ def estimate(
     if material.probs is not None:
         probs = scaled(material.probs[rows][:, classes])
     else:
-        table = crossfit.prepared(material.features[rows], seed)
-        probs = crossfit.cross_fitted(table, given, len(classes), folds=folds, seed=seed)
-    losses = -rules.last_loss(probs, given) if material.losses is None else material.losses[rows]
-    found = _estimate(probs, losses, given, replicates, seed, material)
+        assert material.cross_fit is not None
+        probs = scaled(material.cross_fit(rows, given, len(classes)))
+    losses = -given_log_prob(probs, given) if material.losses is None else material.losses[rows]
+    found = _estimate(_Seen(probs, given, losses, material.learned, material.witnessed), replicates, seed)
     return _report(material, found, rows, classes, labelled)

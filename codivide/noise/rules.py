@@ -1,167 +1,228 @@
-"""Rules side by side that judge labels from probabilities, losses and features; what they say is combined.
+"""One registry of the rules that judge labels: from probabilities, losses, predictions over epochs, or features.
 
-Every rule answers one number per sample that is LARGER for labels that are more likely right, except
-``latent_noise``, which answers calibrated probabilities. ``codivide.noise.mixtures`` has the mixtures on losses
-(``gmm``, ``bmm``, ``class_wise``) and on wrong events (``wrong_events``); the functions here need more than losses.
-All is NumPy, float64, deterministic; no true label is ever looked at.
+A rule takes a ``Judgeable`` and answers one number a label, LARGER where it is more likely right; no true label is ever
+looked at. To add one, write such a function and give it a line in ``RULES``: ``codivide.score_labels``, the table in
+docs/noise.md and the common tests take it from there.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import sparse
+import torch
 
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, unknown
+from codivide.core.neighbours import nearest, unit_rows
 from codivide.core.types import Floats, Labels
-from codivide.noise.latent import LEAST
+from codivide.noise import confidence, mixtures
+from codivide.noise.clean_prob import combined, match_rates
+from codivide.noise.latent import confident_joint, latent_noise
 
-_NEIGHBOUR_CELLS = 1 << 24  # similarities held at a time: 128 MB
-
-
-def last_loss(probs: Floats, given: Labels) -> Floats:
-    """Minus the cross-entropy ``[N]`` of probabilities ``[N, C]`` on the given labels, in nats."""
-    picked: Floats = np.log(np.maximum(probs[np.arange(len(given)), given], 1e-12))
-    return picked
+NEIGHBOURS = 10
 
 
-def averaged_loss(losses: Floats) -> Floats:
-    """Minus the mean ``[N]`` of the losses ``[E, N]`` of several epochs; NaN (not looked at) is left out."""
-    seen = np.isfinite(losses)
-    total = np.where(seen, losses, 0.0).sum(0)
-    mean: Floats = -total / np.maximum(seen.sum(0), 1)
-    return mean
+@dataclass(frozen=True)
+class Judgeable:
+    """Labels and what there is to judge them by; what nobody has is None.
+
+    Attributes:
+        given: labels ``[N]`` in ``0 .. classes - 1``, -1: none. A rule sees only rows that have a label.
+        classes: number of classes C. A rule sees only classes that some label names.
+        probs: ``[N, C]``, rows sum to 1; of classifiers that have not seen the labels, or averaged over training.
+        losses: cross-entropy ``[E, N]`` on the given labels, a row an epoch; NaN where an epoch did not look.
+        predictions: likeliest classes ``[E, N]``, a row an epoch.
+        features: ``[N, D]``, dense or CSR, in which samples of one class are near each other by their cosine.
+    """
+
+    given: Labels
+    classes: int
+    probs: Floats | None = None
+    losses: Floats | None = None
+    predictions: Labels | None = None
+    features: Any = None
+
+    def mean_loss(self) -> Floats:
+        """Losses ``[N]`` averaged over the epochs that looked (NaN where none did), else those of the probabilities."""
+        if self.losses is None:
+            assert self.probs is not None
+            return -confidence.given_log_prob(self.probs, self.given)
+        seen = np.isfinite(self.losses)
+        mean: Floats = np.where(seen, self.losses, 0.0).sum(0) / np.where(seen.any(0), seen.sum(0), np.nan)
+        return mean
+
+    def labelled(self) -> tuple[Judgeable, Labels]:
+        """The rows that have a label, their classes counted anew, and which rows they are."""
+        rows = np.flatnonzero(self.given >= 0)
+        kept, given = np.unique(self.given[rows], return_inverse=True)
+        probs, predictions = self.probs, self.predictions
+        if probs is not None:
+            probs = probs[rows][:, kept].astype(np.float64) + 1e-12
+            probs /= probs.sum(1, keepdims=True)
+        if predictions is not None:
+            place = np.full(self.classes + 1, -1)  # of the classes that are left; the last place is that of -1
+            place[kept] = np.arange(len(kept))
+            predictions = place[predictions[:, rows]]
+        judged = replace(
+            self,
+            given=given.astype(np.int64),
+            classes=len(kept),
+            probs=probs,
+            losses=None if self.losses is None else self.losses[:, rows],
+            predictions=predictions,
+            features=None if self.features is None else self.features[rows],
+        )
+        return judged, rows
 
 
-def right_events(predicted: Labels, given: Labels) -> Floats:
-    """Share ``[N]`` of the epochs of ``predicted [E, N]`` in which the likeliest class was the given label."""
-    share: Floats = (predicted == given).mean(0)
-    return share
+class Rule(NamedTuple):
+    """A way to judge labels.
+
+    Attributes:
+        judge: from what there is to a number ``[N]`` a label, larger where it is more likely right.
+        needs: fields of ``Judgeable``, of which one must be there.
+        summary: what it judges by, without a verb.
+        probability: whether the answer is a probability of being right; else only its order means something.
+    """
+
+    judge: Callable[[Judgeable], Floats]
+    needs: tuple[str, ...]
+    summary: str
+    probability: bool = False
 
 
-def self_confidence(probs: Floats, given: Labels) -> Floats:
-    """Self-confidence adjusted by the confident joint's class thresholds (Northcutt et al. 2021, section 3.1).
-
-    With ``t_c`` the mean ``p_c`` of the samples labelled c and ``r_c = p_c / t_c``, the answer is
-    ``r_given / (r_given + max over the others of r_c)``: 1/2 where the strongest rival is as far above its own
-    threshold as the given class. A class that the classifier is unsure of is thus not called wrong for that.
-
-    Args:
-        probs: ``[N, C]``, out of sample.
-        given: labels ``[N]`` in ``0 .. C - 1``.
+def score(name: str, judgeable: Judgeable) -> Floats:
+    """Judge labels by the rule of that name.
 
     Returns:
-        ``[N]`` in [0, 1].
+        ``[N]``, larger where the label is more likely right; NaN where there is no label or nothing to judge it by.
+
+    Raises:
+        InputError: no such rule, what it needs is not there, or the labels name fewer than two classes.
     """
-    rows = np.arange(len(given))
-    own = probs[rows, given]
-    size = np.bincount(given, minlength=probs.shape[1])
-    threshold = np.bincount(given, own, minlength=probs.shape[1]) / np.maximum(size, 1)
-    ratio = np.where(size > 0, probs / np.maximum(threshold, 1e-12), 0.0)  # nobody belongs to a class without labels
-    mine = ratio[rows, given]
-    ratio[rows, given] = -1.0
-    rival = np.maximum(ratio.max(1), 0.0)
-    answer: Floats = mine / np.maximum(mine + rival, 1e-12)
+    if name not in RULES:
+        raise unknown("rule", name, RULES)
+    rule = RULES[name]
+    if all(getattr(judgeable, need) is None for need in rule.needs):
+        raise InputError(f"the rule {name} judges labels by {' or '.join(map(_argument, rule.needs))}; give it")
+    judged, rows = judgeable.labelled()
+    if judged.classes < 2:
+        raise InputError("the labels name fewer than two classes, so that no rule can compare any")
+    answer = np.full(len(judgeable.given), np.nan)
+    answer[rows] = rule.judge(judged)
     return answer
 
 
-def neighbour_shares(features: Any, given: Labels, classes: int, *, count: int = 10) -> Floats:
-    """What the nearest neighbours of every sample are labelled as, the nearer counting more.
+def _argument(need: str) -> str:
+    """The name of a field of ``Judgeable`` as users know it."""
+    return "pred_probs" if need == "probs" else need
 
-    Neighbours are those of the largest cosine similarity. One at distance ``d = sqrt(2 - 2 cos)`` weighs
-    ``exp(-(d / d_k)^2)``, ``d_k`` the distance of the last that counts. The sample itself does not count. Similarities
-    are made for a block of rows at a time: 128 MB, whatever N is.
 
-    Args:
-        features: ``[N, D]`` dense or sparse; a row of zeros is similar to nothing.
-        given: labels ``[N]``, -1 where there is none (such neighbours are passed over).
-        classes: number of classes C.
-        count: neighbours k, at least 1; all others where there are fewer.
+def _last_loss(seen: Judgeable) -> Floats:
+    return -(seen.mean_loss() if seen.losses is None else seen.losses[-1])
 
-    Returns:
-        ``[N, C]``; rows sum to 1, or are 0 where there is no labelled neighbour.
+
+def _averaged_loss(seen: Judgeable) -> Floats:
+    return -seen.mean_loss()
+
+
+def _gmm(seen: Judgeable) -> Floats:
+    return _clean_prob(mixtures.gmm(torch.from_numpy(seen.mean_loss())))
+
+
+def _bmm(seen: Judgeable) -> Floats:
+    return _clean_prob(mixtures.bmm(torch.from_numpy(seen.mean_loss())))
+
+
+def _class_wise(seen: Judgeable) -> Floats:
+    given = torch.from_numpy(seen.given)
+    return _clean_prob(mixtures.class_wise(torch.from_numpy(seen.mean_loss()), given, seen.classes))
+
+
+def _clean_prob(division: mixtures.Division) -> Floats:
+    answer: Floats = division.clean_prob.double().numpy()
+    return answer
+
+
+def _right_events(seen: Judgeable) -> Floats:
+    assert seen.predictions is not None
+    share: Floats = (seen.predictions == seen.given).mean(0)
+    return share
+
+
+def _wrong_events(seen: Judgeable) -> Floats:
+    assert seen.predictions is not None
+    wrong = torch.from_numpy((seen.predictions != seen.given).sum(0)).double()
+    return _clean_prob(mixtures.wrong_events(wrong, len(seen.predictions)))
+
+
+def _self_confidence(seen: Judgeable) -> Floats:
+    assert seen.probs is not None
+    return confidence.self_confidence(seen.probs, seen.given)
+
+
+def _confident_joint(seen: Judgeable) -> Floats:
+    """Self-confidence, shifted class by class to the noise rates of the confident joint."""
+    assert seen.probs is not None
+    joint = confident_joint(seen.probs, seen.given)
+    wrong = 1 - np.diag(joint) / np.maximum(joint.sum(0), 1e-12)
+    return match_rates(_self_confidence(seen), seen.given, wrong)
+
+
+def _latent_noise(seen: Judgeable) -> Floats:
+    assert seen.probs is not None
+    return latent_noise([seen.probs], seen.given).clean_prob
+
+
+def _combined(seen: Judgeable) -> Floats:
+    assert seen.probs is not None
+    return combined(seen.probs, seen.given, *([] if seen.losses is None else [_gmm(seen)]))
+
+
+def neighbour_agreement(seen: Judgeable) -> Floats:
+    """Share ``[N]`` in [0, 1] of the 10 nearest samples that have the same label, the nearer counting more.
+
+    Neighbours are those of the largest cosine. One at distance ``d = sqrt(2 - 2 cos)`` weighs ``exp(-(d / d_k)^2)``,
+    ``d_k`` the distance of the last that counts. The sample itself does not count; a row of zeros is near to nothing
+    and gets NaN.
     """
-    if count < 1:
-        raise InputError(f"{count} neighbours are asked for; it must be at least 1")
-    voters = np.flatnonzero(given >= 0)
-    shares = np.zeros((len(given), classes))
-    if len(voters) < 2:
-        return shares
-    rows = _unit(features)
-    pool = rows[voters].T
-    place = np.full(len(given), -1)
-    place[voters] = np.arange(len(voters))
-    k = min(count, len(voters) - 1)
-    step = max(1, _NEIGHBOUR_CELLS // len(voters))
-    for start in range(0, len(given), step):
-        part = np.arange(start, min(start + step, len(given)))
-        near = rows[part] @ pool
-        near = np.asarray(near.todense() if sparse.issparse(near) else near)
-        mine = place[part] >= 0
-        near[np.flatnonzero(mine), place[part][mine]] = -np.inf
-        best = np.argpartition(-near, k - 1, axis=1)[:, :k]
-        distance = np.maximum(2 - 2 * np.take_along_axis(near, best, 1), 0.0)  # squared
-        weight = np.exp(-distance / np.maximum(distance.max(1, keepdims=True), 1e-12))
-        cells = np.arange(len(part))[:, None] * classes + given[voters[best]]
-        votes = np.bincount(cells.ravel(), weight.ravel(), minlength=len(part) * classes).reshape(-1, classes)
-        shares[part] = votes / votes.sum(1, keepdims=True)
-    return shares
+    points = unit_rows(seen.features)
+    full = np.flatnonzero(np.asarray(abs(points).sum(1)).ravel() > 0)
+    answer = np.full(len(seen.given), np.nan)
+    if len(full) < 2:
+        return answer
+    found, distance = nearest(points, full, full, min(NEIGHBOURS, len(full) - 1))
+    weight = np.exp(-(distance**2) / np.maximum(distance[:, -1:] ** 2, 1e-12))
+    same = seen.given[found] == seen.given[full][:, None]
+    answer[full] = (weight * same).sum(1) / weight.sum(1)
+    return answer
 
 
-def neighbour_agreement(features: Any, given: Labels, classes: int, *, count: int = 10) -> Floats:
-    """Weighted share ``[N]`` in [0, 1] of the nearest neighbours with the same given label; see ``neighbour_shares``.
+_LOSSES = ("losses", "probs")  # of probabilities the losses are known
 
-    Samples without a label (-1) get NaN.
-    """
-    shares = neighbour_shares(features, given, classes, count=count)
-    agreed: Floats = np.where(given >= 0, shares[np.arange(len(given)), given], np.nan)
-    return agreed
-
-
-def pair_dependence(prior: Floats, scores: Floats, given: Labels, least: int = 10) -> tuple[float, int]:
-    """Whether, within a pair of classes, which labels are wrong depends on the sample.
-
-    Of the samples that surely belong to class c (``prior_c > 0.9``), those given c and those given d are compared: when
-    noise depends on the class only, the score of d against c cannot tell them apart, and the AUROC is 1/2. It is
-    averaged over all pairs with ``least`` samples of either kind, by the number given d.
-
-    Args:
-        prior: ``[N, C]``, P(true | sample) by ``latent_noise``.
-        scores: probabilities ``[N, C]``, out of sample.
-        given: labels ``[N]``.
-        least: samples of either kind that a pair needs.
-
-    Returns:
-        ``2 AUROC - 1``, at least 0 (0: by chance), and how many wrong-looking labels it rests on.
-    """
-    true, sure = prior.argmax(1), prior.max(1) > 0.9
-    logs = np.log(np.clip(scores, LEAST, 1.0))
-    classes = prior.shape[1]
-    total, size = 0.0, 0
-    for c in range(classes):
-        members = np.flatnonzero(sure & (true == c))
-        counts = np.bincount(given[members], minlength=classes)
-        kept = members[given[members] == c]
-        if len(kept) < least:
-            continue
-        for d in np.flatnonzero(counts >= least):
-            if d != c:
-                strayed = members[given[members] == d]
-                below = np.sort(logs[kept, d] - logs[kept, c])
-                value = logs[strayed, d] - logs[strayed, c]
-                places = np.searchsorted(below, value, "left") + np.searchsorted(below, value, "right")
-                total += float(places.sum()) / (2 * len(kept))
-                size += len(strayed)
-    return (max(2 * total / size - 1, 0.0) if size else 0.0), size
-
-
-def _unit(features: Any) -> Any:
-    """Rows of length 1 (float32, or CSR); rows of zeros stay."""
-    if sparse.issparse(features):
-        rows = sparse.csr_matrix(features, dtype=np.float32)
-        length = np.sqrt(np.asarray(rows.multiply(rows).sum(1)).ravel())
-        return (sparse.diags(1 / np.where(length > 0, length, 1.0)) @ rows).tocsr()
-    table = np.asarray(features, dtype=np.float32)
-    length = np.linalg.norm(table, axis=1, keepdims=True)
-    return table / np.where(length > 0, length, 1.0)
+RULES: dict[str, Rule] = {
+    "last_loss": Rule(_last_loss, _LOSSES, "minus the loss of the last epoch"),
+    "averaged_loss": Rule(_averaged_loss, _LOSSES, "minus the loss, averaged over the epochs"),
+    "gmm": Rule(_gmm, _LOSSES, "a mixture of two Gaussians on the averaged losses (DivideMix)", probability=True),
+    "bmm": Rule(
+        _bmm, _LOSSES, "a mixture of two Beta densities on the averaged losses (M-correction)", probability=True
+    ),
+    "class_wise": Rule(_class_wise, _LOSSES, "the Gaussian mixture, one for each class", probability=True),
+    "right_events": Rule(_right_events, ("predictions",), "how often the prediction was the given label"),
+    "wrong_events": Rule(
+        _wrong_events, ("predictions",), "a Gaussian mixture on how often it was another class", probability=True
+    ),
+    "self_confidence": Rule(_self_confidence, ("probs",), "the label against its best rival, adjusted by class"),
+    "confident_joint": Rule(
+        _confident_joint, ("probs",), "self-confidence at the confident joint's noise rates", probability=True
+    ),
+    "latent_noise": Rule(
+        _latent_noise, ("probs",), "a latent true label, doubt of the classifier taken out", probability=True
+    ),
+    "combined": Rule(
+        _combined, ("probs",), "self-confidence, and gmm where losses are given, at estimated rates", probability=True
+    ),
+    "neighbour_agreement": Rule(neighbour_agreement, ("features",), "the share of near samples labelled alike"),
+}

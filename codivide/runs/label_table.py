@@ -53,7 +53,7 @@ COLUMNS = (
         CLEAN_PROB,
         "probability",
         "probability that the given label is right, by the method's own rule and by what the network predicted while "
-        "it trained (`codivide.noise.rates.combined`); with `--no-record-learning` by the rule alone; empty where "
+        "it trained (`codivide.noise.clean_prob.combined`); with `--no-record-learning` by the rule alone; empty where "
         "there is no label",
     ),
     Column(RANK, "number", "1 = the most doubtful label; empty without a label"),

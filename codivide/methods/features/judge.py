@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.optimize import brentq, minimize
+from scipy.optimize import minimize
 from scipy.special import expit
 from torch import Tensor
 
 from codivide.core.types import Floats
+from codivide.noise.clean_prob import at_rate, log_odds
 
 DRAWS = 4  # labels drawn for every sample
 _MOST = 400_000  # pairs that the weights are learned from
@@ -65,7 +66,7 @@ def calibrated(
     weights = contrast_weights((own[used] / scale).numpy(), (contrast / scale).numpy(), noise)
     score = (own / scale).numpy() @ weights
     score[~judged.numpy()] = score[judged.numpy()].mean()
-    clean_prob = torch.from_numpy(_at_rate(score, noise))
+    clean_prob = torch.from_numpy(at_rate(score, noise))
     return clean_prob, {"weight_heads": float(weights[0]), "weight_neighbours": float(weights[1])}
 
 
@@ -86,19 +87,8 @@ def with_answers(probs: Tensor, answers: Tensor, given: Tensor, noise: float | N
     own = both.gather(1, given.unsqueeze(1)).squeeze(1)
     if noise is not None:
         noise = (noise + 1 - float(own.mean())) / 2
-        own = torch.from_numpy(_at_rate(own.logit(_TINY).numpy(), min(max(noise, _TINY), 1 - _TINY)))
+        own = torch.from_numpy(at_rate(log_odds(own.numpy()), min(max(noise, _TINY), 1 - _TINY)))
     return both.float(), own
-
-
-def _at_rate(score: Floats, noise: float) -> Floats:
-    """p(clean) ``[N]`` of log-odds moved to where their share of wrong labels is ``noise``, in (0, 1)."""
-
-    def surplus(level: float) -> float:
-        return float(expit(score + level).mean()) - (1 - noise)
-
-    reach = float(np.abs(score).max()) + 50
-    clean_prob: Floats = expit(score + brentq(surplus, -reach, reach))
-    return clean_prob
 
 
 def contrast_weights(own: Floats, drawn: Floats, noise: float) -> Floats:

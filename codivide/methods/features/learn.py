@@ -44,6 +44,7 @@ STRENGTHS = (0.5, 1.0)  # of the correction
 ADJUSTMENTS = (0.0, 0.5, 1.0)  # powers of the classes' frequencies by which probabilities are divided
 TRIED = 2000  # held-out labels by which a penalty is chosen, or all
 _TINY = 1e-9
+_STEPS = 500  # of expectation-maximisation, at most
 _KEPT = 0.01  # a head with less weight is not kept
 
 Record = dict[str, Any]
@@ -56,8 +57,8 @@ class Learned:
     Attributes:
         model: the classifier.
         probs: cross-fitted probabilities ``[N, C]`` of the true class; of the final classifier where there is no label.
-        given_probs: the same of the given label.
-        seen: ``[N]``, the probability of the given label itself, NaN where there is none.
+        given_probs: cross-fitted probabilities ``[N, C]`` of the given label, by the plain heads (steps 1 and 2).
+        seen: ``[N]``, the probability of the given label itself, NaN where there is none; by the same heads.
         clean_prob: ``[N]`` in [0, 1], NaN where there is no label.
         suggested: ``[N]``: the given label where it is likely clean, else the likeliest other class.
         records: one a round, with the held-out log-loss and agreement on the given labels.
@@ -141,18 +142,44 @@ class _Clock:
         return allowed
 
 
+@dataclass(frozen=True)
+class Table:
+    """Samples to learn from.
+
+    Attributes:
+        x: features ``[N, D]`` float32, dense or CSR.
+        given: labels ``[N]`` in ``0 .. C - 1``, -1 where there is none.
+        classes: the C class values, which the model keeps.
+        confirmed: mask ``[N]`` of the labels that are known to be right; None: no label.
+        answers: how likely the answers of several annotators are for each true class, ``[N, C]`` up to a factor for
+            each sample; None: one label a sample, and nothing is known of who gave it.
+    """
+
+    x: Raw
+    given: Tensor
+    classes: tuple[Any, ...]
+    confirmed: Tensor | None = None
+    answers: Tensor | None = None
+
+    def take(self, rows: Tensor) -> Table:
+        """Some rows ``[M]``."""
+        whole = len(rows) == len(self.given)  # a copy of all features is saved
+        confirmed, answers = (None if value is None else value[rows] for value in (self.confirmed, self.answers))
+        x = self.x if whole else self.x[rows.numpy()]
+        return Table(x, self.given[rows], self.classes, confirmed, answers)
+
+
 class _Problem:
     """The labelled samples with their folds; fits one head after the other."""
 
-    def __init__(
-        self, x: Raw, given: Tensor, classes: int, options: Features, seed: int, confirmed: Tensor | None, clock: _Clock
-    ) -> None:
+    def __init__(self, table: Table, options: Features, seed: int, clock: _Clock) -> None:
+        given = table.given
         self.clock = clock
-        self.options, self.seed, self.classes, self.given = options, seed, classes, given
-        self.confirmed = torch.zeros(len(given), dtype=torch.bool) if confirmed is None else confirmed
+        self.options, self.seed, self.classes, self.given = options, seed, len(table.classes), given
+        self.confirmed = torch.zeros(len(given), dtype=torch.bool) if table.confirmed is None else table.confirmed
         self.generator = torch.Generator().manual_seed(seed)
-        self.scale = Scale.fit(x)
-        self.x = Matrix.along_axes(self.scale.apply(x))
+        self.scale = Scale.fit(table.x)
+        self.x = Matrix.along_axes(self.scale.apply(table.x))
         folds = min(options.folds, len(given))
         self.fold = deal(given, folds, self.generator)
         self.weight = torch.ones(len(given), folds + 1)  # the last block holds nothing out
@@ -223,102 +250,135 @@ class _Problem:
                 return False
             return self.clock.allows("more updates of the MLP", began)
 
-        options = self.options
-        perceptron.fit(
-            *(self.coordinates, likelihood, self.weight, self.fold, watch),
-            torch.Generator().manual_seed(self.seed),
-            hidden=options.hidden,
-            updates=options.updates or default_updates(len(self.given)),
-            alpha=options.mixup,
+        training = perceptron.Training(
+            hidden=self.options.hidden,
+            updates=self.options.updates or default_updates(len(self.given)),
+            alpha=self.options.mixup,
         )
+        generator = torch.Generator().manual_seed(self.seed)
+        data = self.coordinates, likelihood, self.weight, self.fold
+        perceptron.fit(*data, watch=watch, generator=generator, training=training)
         return found[0]
 
 
+class _Rounds:
+    """The records of the rounds, each with its seconds."""
+
+    def __init__(self, watch: Callable[[Record], None] | None) -> None:
+        self.watch, self.records, self.began = watch, list[Record](), time.perf_counter()
+
+    def add(self, name: str, **values: float) -> None:
+        """Another round has ended."""
+        now = time.perf_counter()
+        number = len(self.records) + 1
+        self.records.append({"epoch": number, "round": name, **values, "seconds": round(now - self.began, 3)})
+        self.began = now
+        if self.watch is not None:
+            self.watch(self.records[-1])
+
+
+@dataclass
+class _Fitted:
+    """The heads as the labels are, the pool that is kept, and what it was chosen by."""
+
+    plain: _Pool
+    pool: _Pool
+    matrix: Tensor
+    report: Record
+    remarks: dict[str, str]
+
+
 def learn(
-    x: Raw,
-    given: Tensor,
-    classes: tuple[Any, ...],
+    table: Table,
     options: Features,
     seed: int,
+    *,
     watch: Callable[[Record], None] | None = None,
-    confirmed: Tensor | None = None,
-    answers: Tensor | None = None,
     deadline: float | None = None,
 ) -> Learned:
     """Fit the heads, pool them and judge every label.
 
     Args:
-        x: features ``[N, D]`` float32, dense or CSR.
-        given: labels ``[N]`` in ``0 .. classes - 1``, -1 where there is none.
-        classes: the C class values, which the model keeps.
+        table: features and labels, and what is known of these.
         options: the hyper-parameters.
         seed: of folds, MLP and neighbours.
         watch: called with every round's record.
-        confirmed: mask ``[N]`` of the labels that are known to be right; None: no label.
-        answers: how likely the answers of several annotators are for each true class, ``[N, C]`` up to a factor for
-            each sample; None: one label a sample, and nothing is known of who gave it.
         deadline: of ``time.monotonic()``; what can be left out (MLP, correction) is, where it would end later.
 
     Raises:
         InputError: fewer than 2 labelled samples.
     """
-    labelled = (given >= 0).nonzero().flatten()
-    if len(labelled) < 2:
-        raise InputError(f"{len(labelled)} samples have a label; the method features needs at least 2")
-    began = time.perf_counter()
-    clock = _Clock(deadline)
-    problem = _Problem(
-        *(x if len(labelled) == len(given) else x[labelled.numpy()], given[labelled], len(classes), options, seed),
-        *(None if confirmed is None else confirmed[labelled], clock),
-    )
-    records: list[Record] = []
-
-    def record(name: str, **values: float) -> None:
-        nonlocal began
-        now = time.perf_counter()
-        records.append({"epoch": len(records) + 1, "round": name, **values, "seconds": round(now - began, 3)})
-        began = now
-        if watch is not None:
-            watch(records[-1])
-
-    plain = _plain(problem, record)
-    matrix = transition.normalise(transition.confident_joint(plain.cross(), problem.given))
-    correct = options.correct and clock.allows("correction")
-    pools = [plain, _corrected(problem, plain, matrix, record)] if correct else [plain]
-    report, remarks = _compare(pools, problem.given)
-    if clock.left_out:
-        remarks["budget"] = f"the time budget left no room for: {', '.join(clock.left_out)}"
-    pool = pools[report["corrected"]]
-    cross = pool.cross()
+    rounds = _Rounds(watch)
+    labelled = _labelled(table)
+    problem = _Problem(table.take(labelled), options, seed, _Clock(deadline))
+    fitted = _fit(problem, rounds)
+    learnable = "independent" not in fitted.remarks
+    cross = fitted.pool.cross()
     power = _adjustment(cross, problem.given)
-    frequency = torch.bincount(problem.given, minlength=len(classes)) / len(problem.given)
+    frequency = torch.bincount(problem.given, minlength=problem.classes) / len(problem.given)
     cross = adjusted(cross, frequency, power)
-    learnable = "independent" not in remarks
-    clean_prob, judged = _divide(problem, pool, cross, learnable)
-    if answers is not None:
-        said, noise = answers[labelled], judged["noise_estimate"] if learnable else None
+    clean_prob, judged = _divide(problem, fitted.pool, cross, learnable=learnable)
+    if table.answers is not None:
+        said, noise = table.answers[labelled], judged["noise_estimate"] if learnable else None
         cross, clean_prob = judge.with_answers(cross if learnable else frequency, said, problem.given, noise)
         judged["noise_estimate"] = 1 - float(clean_prob.mean())
-    record("divide", **judged)
+    rounds.add("divide", **judged)
 
-    members = [
-        Member(head.member.kind, weight, head.member.tensors)
-        for head, weight in zip(pool.heads, pool.weights.tolist(), strict=True)
-        if weight >= _KEPT
-    ]
-    model = FeatureModel(problem.scale, problem.directions, members, frequency, power, classes)
     clean_prob[problem.confirmed] = 1.0
-    probs, given_probs = (torch.empty(len(given), len(classes)) for _ in range(2))
-    probs[labelled], given_probs[labelled] = cross, pool.given()
-    missing = (given < 0).nonzero().flatten()
+    model = FeatureModel(problem.scale, problem.directions, _members(fitted.pool), frequency, power, table.classes)
+    probs, given_probs = torch.empty(2, len(table.given), problem.classes)
+    probs[labelled], given_probs[labelled] = cross, fitted.plain.given()
+    missing = (table.given < 0).nonzero().flatten()
     if len(missing):
-        probs[missing] = given_probs[missing] = model.predict(x[missing.numpy()])
-    whole, seen = (torch.full((len(given),), torch.nan, dtype=torch.float64) for _ in range(2))
-    whole[labelled], seen[labelled] = clean_prob, pool.seen().double()
-    report |= {"adjustment": power, "transition_matrix": matrix.tolist(), **judged}
-    for text in remarks.values():
+        probs[missing] = given_probs[missing] = model.predict(table.x[missing.numpy()])
+    whole, seen = torch.full((2, len(table.given)), torch.nan, dtype=torch.float64)
+    whole[labelled], seen[labelled] = clean_prob, fitted.plain.seen().double()
+    report = fitted.report | {"adjustment": power, "transition_matrix": fitted.matrix.tolist(), **judged}
+    for text in fitted.remarks.values():
         warnings.warn(text, TrainingWarning, stacklevel=2)
-    return Learned(model, probs, given_probs, seen, whole, suggestions(probs, whole, given), records, report, remarks)
+    suggested = suggestions(probs, whole, table.given)
+    return Learned(model, probs, given_probs, seen, whole, suggested, rounds.records, report, fitted.remarks)
+
+
+def plain_probs(table: Table, options: Features, seed: int) -> Tensor:
+    """Cross-fitted probabilities ``[N, C]`` of the given labels, by the plain heads: ``Learned.given_probs``.
+
+    Args:
+        table: features and labels; every sample has one.
+        options: the hyper-parameters.
+        seed: of folds and MLP.
+
+    Raises:
+        InputError: fewer than 2 labelled samples.
+    """
+    _labelled(table)
+    return _plain(_Problem(table, options, seed, _Clock(None)), _Rounds(None)).given()
+
+
+def _labelled(table: Table) -> Tensor:
+    """The rows that have a label."""
+    labelled = (table.given >= 0).nonzero().flatten()
+    if len(labelled) < 2:
+        raise InputError(f"{len(labelled)} samples have a label; the method features needs at least 2")
+    return labelled
+
+
+def _fit(problem: _Problem, rounds: _Rounds) -> _Fitted:
+    """Fit the heads plainly and, where that is wanted, corrected; keep the better pool."""
+    plain = _plain(problem, rounds)
+    matrix = transition.normalise(transition.confident_joint(plain.cross(), problem.given))
+    correct = problem.options.correct and problem.clock.allows("correction")
+    pools = [plain, _corrected(problem, plain, matrix, rounds)] if correct else [plain]
+    report, remarks = _compare(pools, problem.given)
+    if problem.clock.left_out:
+        remarks["budget"] = f"the time budget left no room for: {', '.join(problem.clock.left_out)}"
+    return _Fitted(plain, pools[report["corrected"]], matrix, report, remarks)
+
+
+def _members(pool: _Pool) -> list[Member]:
+    """The heads that count, for the model."""
+    weighed = zip(pool.heads, pool.weights.tolist(), strict=True)
+    return [Member(head.member.kind, weight, head.member.tensors) for head, weight in weighed if weight >= _KEPT]
 
 
 def deal(given: Tensor, folds: int, generator: torch.Generator) -> Tensor:
@@ -341,16 +401,17 @@ def log_loss(seen: Tensor) -> float:
     return -float(seen.clamp_min(_TINY).log().mean())
 
 
-def stack(likelihoods: Tensor, steps: int = 500) -> Tensor:
+def stack(likelihoods: Tensor) -> Tensor:
     """Weights ``[H]`` of the mixture of H models under which what was given is likeliest; expectation-maximisation.
+
+    The likelihood is concave: there is one maximum.
 
     Args:
         likelihoods: ``[H, N]``, of what was given to each held-out sample under each model.
-        steps: of expectation-maximisation; the likelihood is concave, there is one maximum.
     """
     values = likelihoods.double().clamp_min(_TINY)
     weights = torch.full((len(values),), 1 / len(values), dtype=torch.float64)
-    for _ in range(steps):
+    for _ in range(_STEPS):
         joint = weights.unsqueeze(1) * values
         updated = (joint / joint.sum(0)).mean(1)
         if float((updated - weights).abs().max()) < 1e-6:
@@ -374,7 +435,7 @@ def suggestions(probs: Tensor, clean_prob: Tensor, given: Tensor) -> Tensor:
     return torch.where(kept, given, others.argmax(1))
 
 
-def _plain(problem: _Problem, record: Callable[..., None]) -> _Pool:
+def _plain(problem: _Problem, rounds: _Rounds) -> _Pool:
     """The heads fitted to the given labels as they are: the baseline."""
     identity = torch.eye(problem.classes)
     heads: list[_Head] = []
@@ -386,11 +447,11 @@ def _plain(problem: _Problem, record: Callable[..., None]) -> _Pool:
             heads.append(problem.linear(identity, penalty, near))
         else:
             heads.append(problem.mlp(identity))
-        record(kind, loss=heads[-1].loss, agreement=_agreement(heads[-1], problem.given))
+        rounds.add(kind, loss=heads[-1].loss, agreement=_agreement(heads[-1], problem.given))
     return _Pool(heads, stack(torch.stack([head.seen for head in heads])))
 
 
-def _corrected(problem: _Problem, plain: _Pool, matrix: Tensor, record: Callable[..., None]) -> _Pool:
+def _corrected(problem: _Problem, plain: _Pool, matrix: Tensor, rounds: _Rounds) -> _Pool:
     """The same heads, fitted through the transition matrix; its strength is chosen by the first of them."""
     channels = {strength: torch.lerp(torch.eye(problem.classes), matrix, strength) for strength in STRENGTHS}
     heads: list[_Head] = []
@@ -405,7 +466,7 @@ def _corrected(problem: _Problem, plain: _Pool, matrix: Tensor, record: Callable
         channels = {strength: each for strength, each in channels.items() if each is head.channel}
         head.detail["strength"] = next(iter(channels))
         heads.append(head)
-        record(f"{head.name} corrected", loss=head.loss, agreement=_agreement(head, problem.given))
+        rounds.add(f"{head.name} corrected", loss=head.loss, agreement=_agreement(head, problem.given))
     return _Pool(heads, stack(torch.stack([head.seen for head in heads])))
 
 
@@ -462,7 +523,7 @@ def _adjustment(cross: Tensor, given: Tensor) -> float:
     return ADJUSTMENTS[best] if float(difference.mean()) > float(difference.std()) / len(given) ** 0.5 else 0.0
 
 
-def _divide(problem: _Problem, pool: _Pool, cross: Tensor, learnable: bool) -> tuple[Tensor, Record]:
+def _divide(problem: _Problem, pool: _Pool, cross: Tensor, *, learnable: bool) -> tuple[Tensor, Record]:
     """p(clean) ``[N]`` by the rule of the options, and what it estimates."""
     given, division = problem.given, problem.options.division
     seen = pool.given()

@@ -14,6 +14,7 @@ from codivide.core.types import Singles
 from codivide.data.rows import CHUNK, IndexedRows, Rows, SparseRows
 
 _WIDEST = 2048  # columns whose principal axes are sought
+_PASSES = 2  # of the subspace iteration over the data; every one costs two products
 Raw: TypeAlias = Singles | sparse.csr_matrix
 
 
@@ -140,7 +141,7 @@ class Matrix:
         found: Tensor = torch.from_numpy(np.asarray(self.columns @ gradient.numpy()))
         return found
 
-    def principal(self, components: int, generator: torch.Generator, passes: int = 2) -> Tensor:
+    def principal(self, components: int, generator: torch.Generator) -> Tensor:
         """The leading directions ``[D, P]`` of the columns.
 
         Of principal axes: the first ones. Else by subspace iteration from a random start (Halko, Martinsson and Tropp,
@@ -149,14 +150,13 @@ class Matrix:
         Args:
             components: at most this many; never more than N or D.
             generator: of the start.
-            passes: over the data; every one costs two products.
         """
         count, width = self.shape
         if self.axes is not None:
             return torch.eye(width, min(components, count, width))
         size = min(components + 8, count, width)
         basis = torch.randn(width, size, generator=generator)
-        for _ in range(passes):
+        for _ in range(_PASSES):
             left = torch.linalg.qr(self.times(basis)).Q
             basis = torch.linalg.qr(self.back(left)).Q
         _, _, right = torch.linalg.svd(torch.linalg.qr(self.times(basis)).R)

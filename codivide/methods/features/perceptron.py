@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -43,20 +43,41 @@ class Perceptron:
         return [self.inner, self.inner_bias, self.outer, self.outer_bias]
 
 
+@dataclass(frozen=True)
+class Training:
+    """How the MLP is trained.
+
+    Attributes:
+        hidden: units of the hidden layer.
+        updates: batches in all.
+        batch: samples in one, at most N.
+        lr: highest learning rate, after a linear rise over the first tenth; then a cosine down to 0.
+        alpha: of mixup's Beta(alpha, alpha); 0: none.
+        dropout: of hidden units.
+    """
+
+    hidden: int = 256
+    updates: int = 800
+    batch: int = 128
+    lr: float = 2e-3
+    alpha: float = 1.0
+    dropout: float = 0.2
+
+    def rate(self, step: int) -> float:
+        """The learning rate of an update, counted from 1."""
+        progress = step / self.updates
+        return self.lr * min(1.0, 10 * progress) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
 def fit(
     x: Tensor,
     likelihood: Tensor,
     weight: Tensor,
     fold: Tensor,
+    *,
     watch: Callable[[Perceptron], bool],
     generator: torch.Generator,
-    *,
-    hidden: int = 256,
-    updates: int = 800,
-    batch: int = 128,
-    lr: float = 2e-3,
-    alpha: float = 1.0,
-    dropout: float = 0.2,
+    training: Training,
 ) -> None:
     """Train with AdamW on ``-log sum_c v_c p_c`` (see ``linear.fit``) of mixed features.
 
@@ -72,39 +93,26 @@ def fit(
         watch: called after 1/16, 1/8, 1/4, 1/2 and all of the updates with the averaged networks; False ends the
             training.
         generator: on the CPU; the only source of randomness.
-        hidden: units of the hidden layer.
-        updates: batches in all.
-        batch: samples in one, at most N.
-        lr: highest learning rate, after a linear rise over the first tenth; then a cosine down to 0.
-        alpha: of mixup's Beta(alpha, alpha); 0: none.
-        dropout: of hidden units.
+        training: the hyper-parameters.
     """
-    count, width = x.shape
-    blocks, classes = weight.shape[1], likelihood.shape[1]
-    first = torch.randn(width, hidden, generator=generator) * math.sqrt(2 / width)
-    shapes = ((blocks, 1, hidden), (blocks, hidden, classes), (blocks, 1, classes))
-    net = Perceptron(first.repeat(blocks, 1, 1), *(torch.zeros(shape) for shape in shapes))
+    net = _start(x.shape[1], training.hidden, weight.shape[1], likelihood.shape[1], generator)
     average = Perceptron(*(value.clone() for value in net.tensors()))
     for value in net.tensors():
         value.requires_grad_(True)
-    optimizer = torch.optim.AdamW(net.tensors(), lr=lr, weight_decay=1e-2, fused=True)
-    looks = {max(1, updates >> shift) for shift in range(5)}
-    batch, place = min(batch, count), count
-    for step in range(1, updates + 1):
-        if place + batch > count:
-            order, place = torch.randperm(count, generator=generator), 0
-        ids = order[place : place + batch]
-        place += batch
+    optimizer = torch.optim.AdamW(net.tensors(), lr=training.lr, weight_decay=1e-2, fused=True)
+    looks = {max(1, training.updates >> shift) for shift in range(5)}
+    batches = _batches(len(x), min(training.batch, len(x)), generator)
+    for step in range(1, training.updates + 1):
+        ids = next(batches)
         one, two = (ids[_by_fold(fold[ids], generator)] for _ in range(2))
-        share = _beta(alpha, batch, generator)
+        share = _beta(training.alpha, len(ids), generator)
         mixed = share * x[one] + (1 - share) * x[two]
-        keep = (torch.rand(batch, hidden, generator=generator) >= dropout) / (1 - dropout)
+        keep = (torch.rand(len(ids), training.hidden, generator=generator) >= training.dropout) / (1 - training.dropout)
         prob = torch.softmax(net.forward(mixed, keep), -1)
         losses = [-(prob * likelihood[who]).sum(-1).clamp_min(_TINY).log() * weight[who].T for who in (one, two)]
         share = share.squeeze(1)
-        loss = (share * losses[0] + (1 - share) * losses[1]).sum() / batch
-        progress = step / updates
-        optimizer.param_groups[0]["lr"] = lr * min(1.0, 10 * progress) * 0.5 * (1 + math.cos(math.pi * progress))
+        loss = (share * losses[0] + (1 - share) * losses[1]).sum() / len(ids)
+        optimizer.param_groups[0]["lr"] = training.rate(step)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch does not declare it
         optimizer.step()
@@ -113,6 +121,21 @@ def fit(
                 mean.lerp_(value, 1 - min(0.98, step / (step + 10)))
         if step in looks and not watch(average):
             return
+
+
+def _start(width: int, hidden: int, blocks: int, classes: int, generator: torch.Generator) -> Perceptron:
+    """All blocks begin alike: a random first layer, the rest zero."""
+    first = torch.randn(width, hidden, generator=generator) * math.sqrt(2 / width)
+    shapes = ((blocks, 1, hidden), (blocks, hidden, classes), (blocks, 1, classes))
+    return Perceptron(first.repeat(blocks, 1, 1), *(torch.zeros(shape) for shape in shapes))
+
+
+def _batches(count: int, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """Batches of ``size`` ids without end, shuffled anew whenever too few are left."""
+    while True:
+        order = torch.randperm(count, generator=generator)
+        for start in range(0, count - size + 1, size):
+            yield order[start : start + size]
 
 
 def _by_fold(fold: Tensor, generator: torch.Generator) -> Tensor:

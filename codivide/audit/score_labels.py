@@ -1,0 +1,132 @@
+"""``score_labels``: any rule that judges labels, by name, on whatever arrays there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from codivide.audit.noise_report import checked_probs
+from codivide.audit.probs import class_numbers
+from codivide.core.errors import InputError
+from codivide.core.types import UNLABELLED, Floats, Labels
+from codivide.data.labels import encode
+from codivide.noise.rules import Judgeable, score
+
+
+def score_labels(
+    rule: str,
+    y: Any,
+    *,
+    pred_probs: Any = None,
+    losses: Any = None,
+    predictions: Any = None,
+    features: Any = None,
+    classes: Sequence[Any] | None = None,
+) -> Floats:
+    """Judge every label by a rule: how likely is it right?
+
+    docs/noise.md lists the rules. ``gmm``, ``bmm``, ``class_wise``, ``wrong_events``, ``confident_joint``,
+    ``latent_noise`` and ``combined`` give probabilities of being right in [0, 1]. Of ``self_confidence``,
+    ``right_events`` and ``neighbour_agreement`` (in [0, 1]) and of ``last_loss`` and ``averaged_loss`` (at most 0) only
+    the order means something.
+
+    Args:
+        rule: a name in ``codivide.noise.rules.RULES``.
+        y: given labels ``[N]``: numbers, texts or categories; missing ones (None, NaN, -1) are not judged.
+        pred_probs: ``[N, C]``, non-negative, rows sum to 1; column k is ``classes[k]``. Cross-validated: a classifier
+            that has seen a label takes it for right.
+        losses: cross-entropy on the given labels, ``[N]``, or ``[epochs, N]`` with NaN where an epoch did not look.
+            The rules on losses take those of ``pred_probs`` where there are no others.
+        predictions: predicted classes ``[epochs, N]`` in the words of ``y``, one row an epoch.
+        features: ``[N, D]``, dense or sparse, in which samples of one class are near each other.
+        classes: the classes in the order of the columns of ``pred_probs``; None: the numbers 0 to C - 1 where all
+            labels are such, else the different labels, sorted.
+
+    Returns:
+        ``[N]`` float64, LARGER where the label is more likely right; NaN where there is no label, and for
+        ``neighbour_agreement`` where a row of features is all zeros.
+
+    Raises:
+        InputError: no such rule; what it needs is missing; arrays that do not fit the labels or are not finite; fewer
+            than two classes.
+
+    Examples:
+        >>> import codivide
+        >>> y = ["cat", "cat", "dog", "dog", None]
+        >>> probs = [[0.9, 0.1], [0.2, 0.8], [0.1, 0.9], [0.3, 0.7], [0.5, 0.5]]
+        >>> codivide.score_labels("self_confidence", y, pred_probs=probs).round(2).tolist()
+        [0.93, 0.27, 0.86, 0.62, nan]
+        >>> codivide.score_labels("right_events", y, predictions=[["cat", "dog", "dog", "dog", "cat"]]).tolist()
+        [1.0, 0.0, 1.0, 1.0, nan]
+    """
+    probs = None if pred_probs is None else checked_probs(pred_probs)
+    if classes is None and probs is not None:
+        classes = class_numbers(y, probs.shape[1])
+    given, names = encode(y, classes=classes)
+    judgeable = Judgeable(
+        given,
+        len(names),
+        probs=_probs(probs, len(given), len(names)),
+        losses=_losses(losses, given),
+        predictions=_predictions(predictions, len(given), names),
+        features=_features(features, len(given)),
+    )
+    return score(rule, judgeable)
+
+
+def _check_size(name: str, size: int, count: int) -> None:
+    if size != count:
+        raise InputError(f"{name} has {size} samples, but y has {count} labels; give one for each label")
+
+
+def _probs(probs: Floats | None, count: int, classes: int) -> Floats | None:
+    """``[N, C]``."""
+    if probs is not None:
+        _check_size("pred_probs", len(probs), count)
+        if probs.shape[1] != classes:
+            raise InputError(
+                f"pred_probs has {probs.shape[1]} columns, but there are {classes} classes; give classes in their order"
+            )
+    return probs
+
+
+def _losses(losses: Any, given: Labels) -> Floats | None:
+    """``[epochs, N]``, of which every labelled sample has a finite one."""
+    if losses is None:
+        return None
+    found = np.atleast_2d(np.asarray(losses, dtype=np.float64))
+    if found.ndim != 2 or not len(found):
+        raise InputError(f"losses has shape {np.shape(losses)}; it must be [samples] or [epochs, samples]")
+    _check_size("losses", found.shape[1], len(given))
+    unseen = (given != UNLABELLED) & ~np.isfinite(found).any(0)
+    if unseen.any():
+        raise InputError(f"losses: sample {int(unseen.argmax())} has a label and no finite loss")
+    return found
+
+
+def _predictions(predictions: Any, count: int, names: Sequence[Any]) -> Labels | None:
+    """``[epochs, N]`` of class numbers, -1 where nothing was predicted."""
+    if predictions is None:
+        return None
+    found = np.atleast_2d(np.asarray(predictions))
+    if found.ndim != 2 or not len(found):
+        raise InputError(f"predictions has shape {found.shape}; it must be [epochs, samples]")
+    _check_size("predictions", found.shape[1], count)
+    return encode(found.ravel(), classes=names, what="predictions")[0].reshape(found.shape)
+
+
+def _features(features: Any, count: int) -> Any:
+    """``[N, D]`` finite, dense or CSR."""
+    if features is None:
+        return None
+    table = sparse.csr_matrix(features) if sparse.issparse(features) else np.asarray(features, dtype=np.float32)
+    if table.ndim != 2:
+        raise InputError(f"features has shape {table.shape}; it must be [samples, features]")
+    _check_size("features", table.shape[0], count)
+    values = table.data if sparse.issparse(table) else table
+    if not np.isfinite(values).all():
+        raise InputError("features holds NaN or infinite values; fill or leave out such samples")
+    return table
