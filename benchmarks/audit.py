@@ -22,19 +22,22 @@ from codivide.audit import facts
 from codivide.audit.checks import duplicates
 from codivide.core.provenance import environment
 from codivide.data import experiment
+from codivide.data.options import ReadOptions
+from codivide.data.record import DataRecord
 from codivide.data.sources import load
 from codivide.fit import job
 from codivide.fit.execute import execute
 
-SOURCE = {"source": "cifar10", "noise": "symmetric:0.4"}
+SOURCE = "cifar10"
+NOISE = "symmetric:0.4"
 
 
 def make(run: Path, samples: int) -> None:
-    loaded = experiment.part(load("cifar10"), samples, 0)
-    loaded = experiment.spoil(loaded, SOURCE["noise"], 0)
+    loaded = experiment.part(load(SOURCE), samples, 0)
+    loaded = experiment.spoil(loaded, NOISE, 0)
     method = job.build_method("cross_entropy")
     plan = job.default_plan(len(loaded.y), method, epochs=1, device="cpu", batch_size=128, lr=0.05)
-    source = SOURCE | {"limit": str(samples)}
+    source = DataRecord.of(SOURCE, ReadOptions(), noise=NOISE, limit=samples)
     execute(job.Job(method, plan, "small_cnn", source=source), loaded, run)
 
 

@@ -19,6 +19,7 @@ from codivide.audit import facts, thumbnails
 from codivide.audit.material import Material
 from codivide.data import experiment
 from codivide.data.options import ReadOptions
+from codivide.data.record import DataRecord
 from codivide.data.sources import load
 from codivide.fit import job
 from codivide.fit.execute import execute
@@ -55,10 +56,10 @@ def make_folder(root, count=150, seed=0):
     (root / CLASSES[0] / "broken.png").write_bytes(b"no picture")
 
 
-def make_run(source, out, epochs=3, limit=None, method="cross_entropy", **given):
+def make_run(source, out, epochs=3, limit=None, method="cross_entropy"):
     loaded = experiment.part(load(str(source), options=ReadOptions(max_bad=5)), limit, 0)
     plan = job.default_plan(len(loaded.y), epochs=epochs, batch_size=16, lr=0.05, device="cpu", precision="fp32")
-    described = {"source": str(source), "unlabelled": "-1"} | ({"limit": str(limit)} if limit else {}) | given
+    described = DataRecord.of(source, ReadOptions(), limit=limit)
     execute(job.Job(job.build_method(method), plan, source=described), loaded, out)
     return out
 
@@ -81,7 +82,7 @@ def copied(made, tmp_path):
     shutil.copytree(made[0], tmp_path / "shapes")
     shutil.copytree(made[1], tmp_path / "run")
     config = json.loads((tmp_path / "run" / "config.json").read_text())
-    config["source"]["source"] = str(tmp_path / "shapes")
+    config["source"]["path"] = str(tmp_path / "shapes")
     (tmp_path / "run" / "config.json").write_text(json.dumps(config))
     return tmp_path / "shapes", tmp_path / "run"
 

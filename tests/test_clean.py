@@ -34,7 +34,7 @@ def run_folder(tmp_path, table, source, classes=("cat", "dog")) -> Path:
     folder = tmp_path / "run"
     folder.mkdir(exist_ok=True)
     table.to_parquet(folder / "labels.parquet", index=False)
-    named = {} if source is None else {"source": str(source)}
+    named = {} if source is None else {"path": str(source)}
     (folder / "summary.json").write_text(json.dumps({"classes": list(classes), "source": named}))
     (folder / "config.json").write_text("{}")
     return folder

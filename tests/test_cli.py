@@ -246,7 +246,7 @@ def test_few_labels_some_of_them_wrong(tmp_path):
     assert "400 without a label" in done.stdout
     assert "of 200 labels look wrong" in done.stdout
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    assert summary["source"]["labels_per_class"] == "20"
+    assert summary["source"]["labels_per_class"] == 20
     assert summary["noise"]["labels"] == 200
     assert abs(summary["noise"]["effective_rate"] - 0.4) < 0.1
     table = pd.read_csv(tmp_path / "run" / "labels.csv")

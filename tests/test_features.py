@@ -470,7 +470,7 @@ def test_the_command_line_takes_a_table_with_its_own_label_column(
     assert codivide(monkeypatch, *fit, "--label", "genre", "--out", run_folder) == 0
     summary = json.loads((run_folder / "summary.json").read_text())
     assert summary["method"] == "features"
-    assert summary["source"]["label"] == "genre"
+    assert summary["source"]["options"] == {"label": "genre"}
     assert summary["learned"]["heads"][0]["head"] == "linear"
     capsys.readouterr()
     assert codivide(monkeypatch, "predict", run_folder, tmp_path / "new.csv") == 0

@@ -34,7 +34,7 @@ def run_folder(folder: Path) -> Path:
     folder.mkdir()
     table = pd.DataFrame({"path": IDS, "given": GIVEN, "suggested": "dog", "clean_prob": [0.1, 0.9, 0.5, None]})
     table.to_parquet(folder / "labels.parquet")
-    source = {"source": str(folder.parent / "photos")}
+    source = {"path": str(folder.parent / "photos")}
     (folder / "summary.json").write_text(json.dumps({"classes": CLASSES, "source": source}))
     (folder / "config.json").write_text("{}")
     return folder

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -23,9 +23,10 @@ import pandas as pd
 from codivide.audit import write_clean
 from codivide.core.errors import InputError
 from codivide.core.files import atomic, guard, reading
-from codivide.data import named
 from codivide.data.corrections import Correction, Corrections, Known
 from codivide.data.images import is_image_name
+from codivide.data.record import DataRecord
+from codivide.data.table_sets import split_answers
 from codivide.data.tables import TABLES, TEXT_COLUMNS, feature_ids, read_table
 from codivide.runs import label_table
 from codivide.runs.folder import SUMMARY, SavedRun
@@ -41,16 +42,12 @@ class Judged:
     Attributes:
         table: columns path or id, given, suggested (None: no label), clean_prob and maybe suggested_prob.
         classes: names of all classes, as text.
-        source: what the run was trained on, as it was named then; None: data in memory.
-        folder: where it was named, from which a relative path starts that leads nowhere from here.
-        label: the column of a table that held the labels.
+        source: what the run was trained on.
     """
 
     table: pd.DataFrame
     classes: tuple[str, ...]
-    source: str | None = None
-    folder: Path = Path()
-    label: str = "label"
+    source: DataRecord = field(default_factory=DataRecord)
 
     def known(self, *, new_classes: bool = False) -> Known:
         """What decisions on this run are checked against."""
@@ -63,10 +60,9 @@ class Judged:
         Raises:
             InputError: it is not, or the data were in memory.
         """
-        if self.source is None:
-            raise InputError("the run does not say what it was trained on; give --source")
-        path = Path(self.source).expanduser()
-        path = (path if path.exists() else self.folder / path).absolute()
+        path = self.source.root()
+        if path is None:
+            raise InputError("the run does not name a file or folder that it was trained on; give --source")
         if not path.exists():
             raise InputError(f"the source of the run, {path}, is not there; give --source")
         return path
@@ -103,11 +99,10 @@ def read_run(run: Path) -> Judged:
         saved = SavedRun(run)
         table, summary = saved.labels, saved.summary
         with reading(run / SUMMARY):
-            classes, source = tuple(map(str, summary["classes"])), summary["source"].get("source")
-            folder, label = Path(summary.get("working_folder", "")), str(summary["source"].get("label", "label"))
+            classes, source = tuple(map(str, summary["classes"])), DataRecord.of_run(summary)
     except InputError as error:
         raise InputError(f"{run} is not the folder of a finished run of codivide: {error}") from None
-    return Judged(table.astype(object), classes, source, folder, label)
+    return Judged(table.astype(object), classes, source)
 
 
 def apply(
@@ -315,7 +310,7 @@ def clean(
     write_clean.check_out(out)
     judged = read_run(run)
     if source is not None:
-        judged = replace(judged, source=source, folder=Path())
+        judged = replace(judged, source=replace(judged.source, path=source, folder=""))
     cleaned = apply(
         judged.table,
         corrections,
@@ -371,10 +366,11 @@ def _numbers(column: pd.Series[Any]) -> list[float]:
 
 def _rows(labels: pd.DataFrame, judged: Judged) -> pd.DataFrame:
     """The cleaned table of features, or ``row,label`` where the samples are not in a table."""
-    source = judged.source
-    if source is None or source in named.names() or Path(source).suffix.lower() not in TABLES:
+    root = judged.source.root()
+    if root is None or root.suffix.lower() not in TABLES:
         return labels.rename(columns={"id": "row"})
-    features = read_table(judged.origin(), label=judged.label)
+    source, options = judged.source.path, judged.source.reading()
+    features, _ = split_answers(read_table(judged.origin(), options.annotators, options.label), root, options)
     ids = [str(name) for name in feature_ids(features)]
     place = {name: row for row, name in enumerate(ids)}
     if len(place) < len(ids):

@@ -16,7 +16,7 @@ import numpy as np
 from codivide.audit import checks
 from codivide.audit.checks import Check, Found
 from codivide.audit.findings import Findings
-from codivide.audit.material import Material, from_run, source_root
+from codivide.audit.material import Material, from_run
 from codivide.audit.shown import Shown, finite
 from codivide.core.files import write_text
 from codivide.core.types import Labels
@@ -81,7 +81,7 @@ def originals(run: str | Path) -> dict[int, Path]:
         InputError: no finished run.
     """
     saved = SavedRun(Path(run))
-    table, root = saved.labels, source_root(saved.config)
+    table, root = saved.labels, saved.source.root()
     if label_table.PATH not in table or root is None or not root.exists():
         return {}
     folder = root if root.is_dir() else root.parent

@@ -20,7 +20,8 @@ from codivide.core.device import resolve_device
 from codivide.core.errors import InputError
 from codivide.core.types import UNLABELLED, Floats, Labels, Mask
 from codivide.data.loaded import Loaded, subset
-from codivide.data.options import ReadOptions, annotator_options
+from codivide.data.options import DEFAULT, ReadOptions
+from codivide.data.record import DataRecord
 from codivide.data.rows import Rows
 from codivide.data.sources import load
 from codivide.noise import learning_curves
@@ -227,51 +228,33 @@ def _noise(run: SavedRun, remarks: list[str]) -> NoiseReport | None:
         return None
 
 
-def source_root(config: Mapping[str, Any]) -> Path | None:
-    """The folder or file that the run read, wherever the caller stands now; None where the record names none."""
-    named = config.get("source", {}).get("source")
-    if named is None:
-        return None
-    path = Path(named).expanduser()
-    return path if path.exists() else Path(config.get("working_folder", "")) / path
-
-
 def _samples(config: Mapping[str, Any], table: pd.DataFrame, remarks: list[str]) -> tuple[Loaded | None, Rows | None]:
     """The samples of the label table, read again, and what the model saw of them; None, and a remark, if they changed.
 
     The two differ where an encoder made features of images: pictures are shown, features are compared.
     """
-    source: Mapping[str, str] = config.get("source", {})
-    root = source_root(config)
-    if root is None:
+    source = DataRecord.of_run(config)
+    if source.path is None:
         remarks.append("the record of the run does not name its source, so samples cannot be shown")
         return None, None
-    unlabelled, size = source.get("unlabelled", "-1"), source.get("image_size")
+    options = replace(source.reading(), max_bad=max(DEFAULT.max_bad, int(config.get("skipped_files", 0))))
     try:
-        options = ReadOptions(
-            image_size=None if size is None else int(size),
-            max_bad=max(100, int(config.get("skipped_files", 0))),
-            unlabelled=None if unlabelled == "none" else int(unlabelled),
-            label=source.get("label", "label"),
-            **annotator_options(source.get("annotators")),
-        )
-        shown = _read(root, source, options, table)
-        encoder = source.get("encoder")
-        seen = shown if encoder is None else _read(root, source, replace(options, encoder=encoder), table)
+        shown = _read(source, replace(options, encoder=None), table)
+        seen = shown if options.encoder is None else _read(source, options, table)
     except (OSError, ValueError) as error:  # InputError is a ValueError
-        remarks.append(f"the source {source['source']} cannot be read any more, so samples cannot be shown: {error}")
+        remarks.append(f"the source {source.path} cannot be read any more, so samples cannot be shown: {error}")
         return None, None
     if shown is None or seen is None:
-        remarks.append(f"the source {source['source']} has other samples than the run saw, so they cannot be shown")
+        remarks.append(f"the source {source.path} has other samples than the run saw, so they cannot be shown")
         return None, None
     return shown, seen.x
 
 
-def _read(root: Path, source: Mapping[str, str], options: ReadOptions, table: pd.DataFrame) -> Loaded | None:
+def _read(source: DataRecord, options: ReadOptions, table: pd.DataFrame) -> Loaded | None:
     """Those samples of the source that the label table names; None where some are not there."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # said when the run was made
-        loaded = load(str(root) if root.exists() else source["source"], options=options)
+        loaded = load(source.location(), options=options)
     place = {str(name): row for row, name in enumerate(loaded.ids)}
     places = [place.get(str(name), -1) for name in table.iloc[:, 0]]
     return None if min(places, default=0) < 0 else subset(loaded, places)

@@ -24,6 +24,7 @@ from codivide.core.files import write_text
 from codivide.data.experiment import hold_out, keep_labels, part, spoil
 from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
+from codivide.data.record import DataRecord
 from codivide.data.sources import load
 from codivide.fit.choose_run import begun, execute
 from codivide.fit.job import Job, build_method, default_plan
@@ -84,8 +85,13 @@ def run(recipe: Recipe, seed: int, folder: Path, loaded: Loaded | None = None, b
     loaded = data_of(recipe, seed) if loaded is None else loaded
     method = build_method(recipe.method, **recipe.hyper)
     plan = default_plan(len(loaded.y), method, **{**recipe.plan, "seed": seed})
-    origin = {"recipe": recipe.name, "data": recipe.data, "noise": recipe.noise, "limit": recipe.limit}
-    origin |= {"labels_per_class": recipe.labels_per_class}
+    origin = DataRecord.of(
+        recipe.data,
+        ReadOptions(augment=recipe.augment),
+        noise=recipe.noise or None,
+        limit=recipe.limit,
+        labels_per_class=recipe.labels_per_class,
+    )
     named = {**recipe.plan, "net": recipe.net, "dropout": recipe.dropout, "augment": recipe.augment}
     free = unset({**named, "evaluate_every": recipe.evaluate_every})
     job = Job(method, plan, recipe.net, recipe.dropout, origin, evaluate_every=recipe.evaluate_every)

@@ -183,6 +183,7 @@ def fit(
     from codivide.data import experiment
     from codivide.data.corrections import confirm, read
     from codivide.data.options import ReadOptions, annotator_options
+    from codivide.data.record import DataRecord
     from codivide.data.sources import load
     from codivide.fit.choose_run import execute
     from codivide.fit.job import Job, build_method, default_plan
@@ -228,11 +229,15 @@ def fit(
     if decided is not None:
         loaded = confirm(loaded, decided, new_classes=new_classes)
     plan = default_plan(len(loaded.y), job_method, **{name: given[name] for name in PLAN_FLAGS})
-    data_flags = (
-        *("source", "test", "truth", "noise", "limit", "labels_per_class", "image_size", "encoder", "annotators"),
-        *("unlabelled", "label"),
+    described = DataRecord.of(
+        source,
+        options,
+        test=test,
+        truth=None if truth is None else str(truth),
+        noise=noise,
+        limit=limit,
+        labels_per_class=labels_per_class,
     )
-    described = {name: str(given[name]) for name in data_flags if given[name] is not None}
     record = decided.record() if decided is not None else {}
     job = Job(job_method, plan, net, dropout, described, evaluate_every, record_learning, record)
     say_data(loaded)
@@ -387,13 +392,15 @@ def demo(
     """Train with and without DivideMix on handwritten digits of which 40 % are mislabelled (under 90 s)."""
     _tune_allocator()
     from codivide.data.experiment import spoil
+    from codivide.data.options import ReadOptions
+    from codivide.data.record import DataRecord
     from codivide.data.sources import load
     from codivide.fit.execute import execute
     from codivide.fit.job import Job, build_method, default_plan
     from codivide.runs.folder import check_folder
 
-    origin = {"source": "digits", "noise": "symmetric:0.4"}
-    loaded = spoil(load(origin["source"]), origin["noise"], seed)
+    origin = DataRecord.of("digits", ReadOptions(), noise="symmetric:0.4")
+    loaded = spoil(load("digits"), origin.noise, seed)
     say_data(loaded)
     rows = []
     for method in ("cross_entropy", "dividemix"):

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, unknown
 from codivide.core.files import cache_root
 from codivide.data.encoder import Encoder, Encoding
 
 AUGMENTS = ("auto", "photo", "shift", "jitter", "none")
+
+#: Options of the machine and of one's patience: with any value of them the same files give the same samples, so that
+#: no record holds them.
+OF_THE_MACHINE = ("cache_limit", "cache_dir", "max_bad", "workers", "progress", "device")
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,27 @@ class ReadOptions:
     annotators: tuple[str, ...] = ()
     answers: Path | None = None
 
+    def to_dict(self) -> dict[str, Any]:
+        """What differs from the default, as JSON values; without the options of the machine (``OF_THE_MACHINE``).
+
+        A fitted encoder is written by its name.
+        """
+        held = {item.name: (getattr(self, item.name), item.default) for item in fields(self)}
+        return {
+            name: _as_json(value)
+            for name, (value, default) in held.items()
+            if name not in OF_THE_MACHINE and value != default
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The options that ``to_dict`` wrote; those of the machine are at their defaults.
+
+        Raises:
+            InputError: an option that is not known, or a value of another type.
+        """
+        return cls(**typed(values, _KINDS, "option of reading"))
+
     @property
     def cache(self) -> Path:
         """The folder of decoded images (it may not exist yet)."""
@@ -73,19 +99,84 @@ class ReadOptions:
 DEFAULT = ReadOptions()
 
 
-def annotator_options(text: str | None) -> dict[str, Any]:
+def typed(values: Mapping[str, Any], kinds: Mapping[str, Callable[[Any], Any]], what: str) -> dict[str, Any]:
+    """JSON values in the types that a record has.
+
+    Args:
+        values: by name.
+        kinds: what checks and converts the value of each name that is known; it raises TypeError.
+        what: what to call a name in a message.
+
+    Raises:
+        InputError: a name that is not known, or a value of another type.
+    """
+    found = {}
+    for name, value in values.items():
+        if name not in kinds:
+            raise unknown(what, str(name), kinds)
+        try:
+            found[name] = kinds[name](value)
+        except TypeError as error:
+            raise InputError(f"the {what} {name!r} is {value!r} in the record; it must be {error}") from None
+    return found
+
+
+def whole(value: Any) -> int:
+    """A whole number."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError("a whole number")
+    return value
+
+
+def text(value: Any) -> str:
+    """A text."""
+    if not isinstance(value, str):
+        raise TypeError("a text")
+    return value
+
+
+def _whole_or_none(value: Any) -> int | None:
+    return None if value is None else whole(value)
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple):
+        raise TypeError("a list of texts")
+    return tuple(map(text, value))
+
+
+_KINDS: Mapping[str, Callable[[Any], Any]] = {
+    "image_size": _whole_or_none,
+    "unlabelled": _whole_or_none,
+    "augment": text,
+    "encoder": text,
+    "label": text,
+    "annotators": _texts,
+    "answers": lambda value: Path(text(value)),
+}
+
+
+def _as_json(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return list(value)
+    if isinstance(value, Path):
+        return str(value)
+    return value if value is None or isinstance(value, int | str) else value.name  # of an encoder
+
+
+def annotator_options(given: str | None) -> dict[str, Any]:
     """``--annotators`` as options of reading: names of columns with commas, or a table of answers.
 
     Raises:
         InputError: fewer than two columns, or no such file.
     """
-    if text is None:
+    if given is None:
         return {}
-    if Path(text).suffix.lower() in (".csv", ".parquet"):
-        if not Path(text).is_file():
-            raise InputError(f"--annotators {text}: there is no such file")
-        return {"answers": Path(text)}
-    names = [name.strip() for name in text.split(",")]
+    if Path(given).suffix.lower() in (".csv", ".parquet"):
+        if not Path(given).is_file():
+            raise InputError(f"--annotators {given}: there is no such file")
+        return {"answers": Path(given)}
+    names = [name.strip() for name in given.split(",")]
     if len(names) < 2 or not all(names):
-        raise InputError(f"--annotators {text}: give two columns or more with commas, or a .csv or .parquet file")
+        raise InputError(f"--annotators {given}: give two columns or more with commas, or a .csv or .parquet file")
     return {"annotators": tuple(names)}

@@ -78,7 +78,7 @@ def load_frame(frame: pd.DataFrame, reading: Reading) -> Loaded:
 
 def from_table(table: pd.DataFrame, path: Path, reading: Reading) -> Loaded:
     """The data set of a table that is already read; ``path`` is for messages and for the paths of images."""
-    table, answers = _answers(table, path, reading.options)
+    table, answers = split_answers(table, path, reading.options)
     if answers is None:
         return _load(_with_splits(table, _label_column(table, path), path), reading)
     consensus, classes = answers.settle(reading.options.unlabelled, reading.classes, path.name)
@@ -140,7 +140,9 @@ def _of_training_rows(consensus: Consensus, given: _Labelled, loaded: Loaded) ->
     return consensus.take(np.array([place[name] for name in loaded.ids if isinstance(name, str)]))
 
 
-def _answers(table: pd.DataFrame, path: Path, options: ReadOptions) -> tuple[pd.DataFrame, annotators.Answers | None]:
+def split_answers(
+    table: pd.DataFrame, path: Path, options: ReadOptions
+) -> tuple[pd.DataFrame, annotators.Answers | None]:
     """The table with one row a sample and without the annotators' columns, and their answers where there are any."""
     if options.answers is not None:
         other = read_table(options.answers)

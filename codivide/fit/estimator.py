@@ -18,6 +18,7 @@ from codivide.core.errors import InputError
 from codivide.data.corrections import Corrections, confirm, from_frame, read
 from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
+from codivide.data.record import DataRecord
 from codivide.data.sources import load, read_inputs
 from codivide.fit.choose_run import execute
 from codivide.fit.job import Job, Outcome, build_method, default_plan
@@ -118,13 +119,6 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.out = out
         self.random_state = random_state
 
-    def _described(self, X: object) -> dict[str, str]:
-        """The source for the record, where it has a name."""
-        if not isinstance(X, str | Path):
-            return {}
-        size = {} if self.image_size is None else {"image_size": str(self.image_size)}
-        return {"source": str(X), "unlabelled": "none" if self.unlabelled is None else str(self.unlabelled), **size}
-
     def _options(self) -> ReadOptions:
         return ReadOptions(
             image_size=self.image_size,
@@ -160,7 +154,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             refuse({"net": self.net, "dropout": self.dropout, "augment": self.augment})
         plan = self._plan(len(loaded.y), method)
         record = decided.record() if decided is not None else {}
-        job = Job(method, plan, self.net, self.dropout, self._described(X), corrections=record)
+        job = Job(method, plan, self.net, self.dropout, DataRecord.of(X, self._options()), corrections=record)
         out = Path(self.out) if self.out is not None else None
         outcome = execute(job, loaded, out, free=unset(vars(self)))
         self._keep(X, loaded, outcome)

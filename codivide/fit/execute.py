@@ -263,8 +263,7 @@ def config(job: Job, loaded: Loaded, choice: Choice | None = None) -> dict[str, 
     return {
         "version": VERSION,
         "data": loaded.name,
-        "source": dict(job.source),
-        "working_folder": str(Path.cwd()),  # what relative paths of the source start from
+        "source": job.source.to_dict(),
         "corrections": dict(job.corrections),
         "samples": len(loaded.y),
         "unlabelled": int((loaded.y < 0).sum()),

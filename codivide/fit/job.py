@@ -11,6 +11,7 @@ import pandas as pd
 
 from codivide.core.errors import InputError, unknown
 from codivide.core.types import Floats
+from codivide.data.record import DataRecord
 from codivide.fit.choice import Choice
 from codivide.methods import METHODS
 from codivide.methods.dividemix import DivideMix
@@ -32,7 +33,7 @@ class Job:
         plan: optimizer, schedule, precision, device, seed; of the route for features only the seed is used.
         net: a name that ``nets.build`` knows, or "auto".
         dropout: of the network, before its last layer, in [0, 1).
-        source: where the data came from and what was done to them (path, noise, part), for the record.
+        source: where the data came from and what was done to them, for the record.
         evaluate_every: epochs between evaluations on the test part, the last epoch always being one; None: every epoch
             up to 100 epochs, else about 100 evaluations that include the last 10 epochs.
         record_learning: look at the training set, too, at up to about 50 of these epochs (see
@@ -44,7 +45,7 @@ class Job:
     plan: Plan = field(default_factory=Plan)
     net: str = "auto"
     dropout: float = 0.0
-    source: Mapping[str, Any] = field(default_factory=dict)
+    source: DataRecord = field(default_factory=DataRecord)
     evaluate_every: int | None = None
     record_learning: bool = True
     corrections: Mapping[str, Any] = field(default_factory=dict)

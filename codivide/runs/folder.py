@@ -18,6 +18,7 @@ import pandas as pd
 
 from codivide.core.errors import InputError
 from codivide.core.files import atomic, is_present, read_json, reading, write_text
+from codivide.data.record import DataRecord
 from codivide.runs import label_table
 
 if TYPE_CHECKING:
@@ -121,6 +122,16 @@ class SavedRun:
         return rows
 
     @cached_property
+    def source(self) -> DataRecord:
+        """What it was trained on.
+
+        Raises:
+            InputError: also where the record says what this version does not know.
+        """
+        with reading(self.path / CONFIG):
+            return DataRecord.of_run(self.config)
+
+    @cached_property
     def classes(self) -> tuple[str, ...]:
         """The class names ``[C]``."""
         with reading(self.path / CONFIG):
@@ -161,8 +172,7 @@ class SavedRun:
     def title(self) -> str:
         """Method, data and noise; how far the run got, if it is not at its end."""
         with reading(self.path / CONFIG):
-            source = self.config.get("source", {})
-            noise = f", {source['noise']}" if "noise" in source else ""
+            noise = f", {self.source.noise}" if self.source.noise else ""
             done, planned = self.rows[-1]["epoch"], self.config["plan"]["epochs"]
             state = f" (unfinished: {done} of {planned} epochs)" if done < planned else ""
             return f"{self.config['method']} on {self.config['data']}{noise}{state}"

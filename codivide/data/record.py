@@ -1,0 +1,137 @@
+"""What a run was trained on: one record, which command line, estimator and bench write, and audit and clean read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Self
+
+from codivide.data import named
+from codivide.data.options import DEFAULT, ReadOptions, text, typed, whole
+from codivide.data.tables import TABLES
+
+
+@dataclass(frozen=True)
+class DataRecord:
+    """What a run was trained on, and what was done to it first.
+
+    Attributes:
+        path: the file, the folder, or the name of a public set, as it was given; None: data in memory.
+        options: how it was read.
+        test: where the test part came from; None: from the source, if anywhere.
+        truth: the file of true labels.
+        noise: with which the labels were spoiled, such as "symmetric:0.4".
+        limit: samples of a random part.
+        labels_per_class: labels that were not hidden.
+        folder: where relative paths start.
+    """
+
+    path: str | None = None
+    options: ReadOptions = DEFAULT
+    test: str | None = None
+    truth: str | None = None
+    noise: str | None = None
+    limit: int | None = None
+    labels_per_class: int | None = None
+    folder: str = ""
+
+    @classmethod
+    def of(cls, source: object, options: ReadOptions, **done: Any) -> Self:
+        """The record of a source that is read here and now; ``done``: the other fields that are set."""
+        path = str(source) if isinstance(source, str | Path) else None
+        return cls(path=path, options=options, folder=str(Path.cwd()), **done)
+
+    @classmethod
+    def of_run(cls, settings: Mapping[str, Any]) -> Self:
+        """The record in the settings or the summary of a run.
+
+        Raises:
+            InputError: it says what this version does not know.
+        """
+        source = settings.get("source", {})
+        folder = settings.get("working_folder")  # where earlier versions wrote it
+        return cls.from_dict(source if folder is None else {"folder": folder, **source})
+
+    def to_dict(self) -> dict[str, Any]:
+        """What differs from the default, as JSON values."""
+        held = {item.name: getattr(self, item.name) for item in fields(self)} | {"options": self.options.to_dict()}
+        return {name: value for name, value in held.items() if value not in (None, "", {})}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The record that ``to_dict`` wrote, or that an earlier version wrote as texts.
+
+        Raises:
+            InputError: an entry that is not known, or a value of another type.
+        """
+        if "source" in values or "recipe" in values:
+            values = _of_texts(values)
+        return cls(**typed(values, _KINDS, "entry of a run's source"))
+
+    @property
+    def named(self) -> bool:
+        """Whether it is a public set, which has no place of its own."""
+        return self.path in named.names()
+
+    def root(self) -> Path | None:
+        """The file or the folder, absolute, wherever the caller stands; it may be gone. None: there never was one."""
+        return None if self.path is None or self.named else self._place(self.path)
+
+    def location(self) -> str | None:
+        """What ``load`` takes to read the source again; None where it was in memory."""
+        root = self.root()
+        return self.path if root is None else str(root)
+
+    def reading(self) -> ReadOptions:
+        """How to read the source again, wherever the caller stands."""
+        answers = self.options.answers
+        return self.options if answers is None else replace(self.options, answers=self._place(str(answers)))
+
+    def _place(self, name: str) -> Path:
+        path = Path(name).expanduser()
+        return (path if path.exists() else Path(self.folder) / path).absolute()
+
+
+def _options(value: Any) -> ReadOptions:
+    if not isinstance(value, Mapping):
+        raise TypeError("an object of options")
+    return ReadOptions.from_dict(value)
+
+
+_KINDS: Mapping[str, Callable[[Any], Any]] = {
+    "path": text,
+    "options": _options,
+    "test": text,
+    "truth": text,
+    "noise": text,
+    "limit": whole,
+    "labels_per_class": whole,
+    "folder": text,
+}
+
+
+def _of_texts(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The record of an earlier version, which held the options among the rest, all as texts."""
+    old = {name: value for name, value in values.items() if value not in (None, "")}
+    found = {new: old.pop(name) for new, name in (("path", "source"), ("path", "data")) if name in old}
+    old.pop("recipe", None)
+    options: dict[str, Any] = {
+        name: old.pop(name) for name in ("image_size", "unlabelled", "encoder", "label") if name in old
+    }
+    annotators = str(old.pop("annotators", ""))
+    if Path(annotators).suffix.lower() in TABLES:
+        options["answers"] = annotators
+    elif annotators:
+        options["annotators"] = [name.strip() for name in annotators.split(",")]
+    for entries in (old, options):
+        for name in entries.keys() & {"image_size", "unlabelled", "limit", "labels_per_class"}:
+            entries[name] = _number(entries[name])
+    return {**old, **found, "options": options}
+
+
+def _number(value: Any) -> Any:
+    """The number that a text holds, None for "none"; what is neither is left for the check of types."""
+    if value == "none":
+        return None
+    return int(value) if isinstance(value, str) and value.removeprefix("-").isdecimal() else value
