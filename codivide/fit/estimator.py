@@ -25,7 +25,7 @@ from codivide.fit.job import Job, Outcome, build_method, default_plan
 from codivide.methods.features.options import Features, refuse, unset
 from codivide.runs import label_table
 from codivide.runs.folder import check_folder
-from codivide.training.plan import Plan
+from codivide.training.plan import ASKED
 from codivide.training.run import Method
 
 
@@ -50,6 +50,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         freeze: first epochs in which only the last layer learns, for a pre-trained net; else 0.
         dropout: before the last layer, in [0, 1).
         precision: "auto", "bf16" or "fp32".
+        compile: whether networks run through ``torch.compile``.
         device: "auto", "cpu" or "cuda".
         augment: views to learn from: "auto", "photo", "shift", "jitter" or "none".
         image_size: side in pixels to which files are resized; None: from the data.
@@ -91,6 +92,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         freeze: int | None = None,
         dropout: float = 0.0,
         precision: Literal["auto", "bf16", "fp32"] = "auto",
+        compile: bool = False,
         device: str = "auto",
         augment: str = "auto",
         image_size: int | None = None,
@@ -111,6 +113,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.freeze = freeze
         self.dropout = dropout
         self.precision = precision
+        self.compile = compile
         self.device = device
         self.augment = augment
         self.image_size = image_size
@@ -150,34 +153,23 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         if decided is not None:
             loaded = confirm(loaded, decided)
         method = build_method(self.method) if isinstance(self.method, str) else self.method
+        planned = self._planned()
+        asked = planned | {"net": self.net, "dropout": self.dropout, "augment": self.augment}
         if isinstance(method, Features):
-            refuse({"net": self.net, "dropout": self.dropout, "augment": self.augment})
-        plan = self._plan(len(loaded.y), method)
+            refuse(asked)
+        plan = default_plan(len(loaded.y), method, **planned)
         record = decided.record() if decided is not None else {}
         job = Job(method, plan, self.net, self.dropout, DataRecord.of(X, self._options()), corrections=record)
         out = Path(self.out) if self.out is not None else None
-        outcome = execute(job, loaded, out, free=unset(vars(self)))
+        outcome = execute(job, loaded, out, free=unset(asked))
         self._keep(X, loaded, outcome)
         return self
 
-    def _plan(self, samples: int, method: Method | Features) -> Plan:
-        """The plan for so many samples, with what the user gave."""
+    def _planned(self) -> dict[str, Any]:
+        """The fields of the plan that a user may ask for, as they were given."""
         seed = self.random_state
-        return default_plan(
-            samples,
-            method,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            optimizer=self.optimizer,
-            lr=self.lr,
-            weight_decay=self.weight_decay,
-            schedule=self.schedule,
-            average=self.average,
-            freeze=self.freeze,
-            precision=self.precision,
-            device=self.device,
-            seed=seed if isinstance(seed, int) else int(check_random_state(seed).randint(2**31)),
-        )
+        drawn = seed if isinstance(seed, int) else int(check_random_state(seed).randint(2**31))
+        return {name: getattr(self, name) for name in ASKED if name != "seed"} | {"seed": drawn}
 
     def _keep(self, X: Any, loaded: Loaded, outcome: Outcome) -> None:
         """Set the fitted attributes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 from codivide.core.errors import InputError
@@ -87,6 +87,22 @@ class Plan:
         ):
             if getattr(self, name) not in known:
                 raise InputError(f"{name} {getattr(self, name)!r} is not one of {', '.join(known)}")
+
+
+#: Fields that no user is asked for, and why. For each of the others ``codivide fit`` has a flag and the estimator a
+#: parameter, and the route for features refuses it.
+NOT_ASKED = {
+    "momentum": "a method or a recipe sets what its paper says",
+    "nesterov": "a method or a recipe sets what its paper says",
+    "decayed": "a method or a recipe sets what its paper says",
+    "milestones": "belongs to the schedule: a recipe sets it, else half time",
+    "gamma": "belongs to the schedule, as its paper says",
+    "lr_min": "belongs to the schedule, as its paper says",
+    "period": "belongs to the schedule, as its paper says",
+    "channels_last": "layout of memory: changes how long a step takes, not what is learned",
+    "evaluation_batch": "changes how long an evaluation takes, not what it gives",
+}
+ASKED = tuple(item.name for item in fields(Plan) if item.name not in NOT_ASKED)
 
 
 def learning_rate(plan: Plan, progress: float) -> float:

@@ -9,11 +9,12 @@ from typing import Any, ClassVar
 
 from codivide.core.errors import InputError
 from codivide.training.algorithm import Algorithm
+from codivide.training.plan import ASKED
 
-NOT_FOR_FEATURES = (
-    *("epochs", "batch_size", "optimizer", "lr", "weight_decay", "schedule", "average", "freeze", "dropout"),
-    *("precision", "compile", "net", "augment", "evaluate_every"),
-)  # options of a fit that say how a network is trained over epochs
+#: Options of a fit that say how a network is trained over epochs.
+NOT_FOR_FEATURES = tuple(
+    name for name in (*ASKED, "dropout", "net", "augment", "evaluate_every") if name not in ("device", "seed")
+)
 
 
 @dataclass
