@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from codivide.cli.app import _tune_allocator
+from codivide.core.allocator import tune_allocator
 from codivide.core.files import write_text
 from codivide.core.provenance import environment
 from codivide.data.corrections import Correction, confirm, read, write
@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--only", default="")
     args = parser.parse_args()
-    _tune_allocator()
+    tune_allocator()
     settings: dict[str, Any] = {}
     for name, setting in SETTINGS.items():
         if args.only not in name:

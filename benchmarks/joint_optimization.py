@@ -27,7 +27,7 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from codivide.cli.app import _tune_allocator
+from codivide.core.allocator import tune_allocator
 from codivide.core.provenance import environment
 from codivide.data.loaded import Loaded, subset
 from codivide.data.sources import load
@@ -283,7 +283,7 @@ def main() -> None:
     ):  # fmt: skip
         parser.add_argument(f"--{name}", type=kind)
     args = parser.parse_args()
-    _tune_allocator()
+    tune_allocator()
     setup = Setup(data=args.data)
     if args.paper:
         setup = replace(setup, samples=45_000, test_samples=10_000, net="preact_resnet32", batch_size=128)

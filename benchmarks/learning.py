@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from codivide.cli.app import _tune_allocator
+from codivide.core.allocator import tune_allocator
 from codivide.core.provenance import environment
 from codivide.data.sources import load
 from codivide.fit import job
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=600)
     parser.add_argument("--epochs", type=int, default=3)
     args = parser.parse_args()
-    _tune_allocator()
+    tune_allocator()
     rng = np.random.default_rng(0)
     x = rng.integers(0, 256, (args.samples, 32, 32, 3), dtype=np.uint8)
     loaded = load(x, rng.integers(0, 10, args.samples))

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from codivide import METHODS
-from codivide.cli.app import _tune_allocator
+from codivide.core.allocator import tune_allocator
 from codivide.core.provenance import environment
 from codivide.data.sources import load
 from codivide.data.views import fit_views
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
-    _tune_allocator()
+    tune_allocator()
     rng = np.random.default_rng(0)
     given = np.full(4000, -1)
     given[:100] = np.arange(100) % 10

@@ -27,7 +27,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from codivide.cli.app import _tune_allocator
+from codivide.core.allocator import tune_allocator
 from codivide.core.provenance import environment
 from codivide.data.rows import TensorRows
 from codivide.data.views import fit_views
@@ -161,7 +161,7 @@ def our_run(args: argparse.Namespace) -> Run:
 def our_worker(args: argparse.Namespace) -> dict[str, float]:
     """Seconds of our step, and where they go."""
     if not args.no_allocator:
-        _tune_allocator()
+        tune_allocator()
     run = our_run(args)
     method: DivideMix = run.method  # type: ignore[assignment]
     spent: dict[str, list[float]] = defaultdict(list)

@@ -428,7 +428,7 @@ def test_what_encoders_are_called():
     assert encode.names() == names
     page = (root / "docs" / "text.md").read_text(encoding="utf-8")
     rows = [line for line in page.splitlines() if line.startswith("| `")]
-    told = (root / "codivide" / "cli" / "app.py").read_text(encoding="utf-8")
+    told = (root / "codivide" / "cli" / "fit.py").read_text(encoding="utf-8")
     for name in names:
         (row,) = [line for line in rows if line.startswith(f"| `{name}` |")]
         kind = encode.kind_of(name)

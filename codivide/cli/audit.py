@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from codivide.cli.progress import err_console, out_console
+from codivide.cli.output import aside, line
 
 
 def audit(
@@ -21,6 +21,7 @@ def audit(
         int,
         typer.Option(min=1, help="Labels to check in the page itself; the rest goes into a folder beside it."),
     ] = 1000,
+    *,
     open: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
     """Make a page of the labels that look wrong, to be checked in a browser."""
@@ -32,11 +33,9 @@ def audit(
         render.check_target(path)
     collected = facts.collect(run, limit=sys.maxsize)
     written = render.write(collected, path, limit)
-    out_console.print(
-        f"{collected['issues_total']:,} of {collected['labelled']:,} labels look wrong", soft_wrap=True, highlight=False
-    )
-    out_console.print(f"report:  {path}", soft_wrap=True, highlight=False)
+    line(f"{collected['issues_total']:,} of {collected['labelled']:,} labels look wrong")
+    line(f"report:  {path}")
     if len(written) > 1:
-        out_console.print(f"more:    {written[1].parent} (belongs to the report)", soft_wrap=True, highlight=False)
+        line(f"more:    {written[1].parent} (belongs to the report)")
     if open and not webbrowser.open(path.resolve().as_uri()):
-        err_console.print(f"no browser was found; open {path} in one", soft_wrap=True, highlight=False)
+        aside(f"no browser was found; open {path} in one")

@@ -10,21 +10,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from codivide.cli.progress import Display, err_console, out_console
+from codivide.cli.output import aside, line
+from codivide.cli.progress import Display, out_console
 from codivide.core.errors import InputError
 
 if TYPE_CHECKING:
     from codivide.bench.recipes import Recipe
     from codivide.training.run import Run
 
-app = typer.Typer(help="Recipes: run them, tune them, and tabulate their results.", no_args_is_help=True)
+bench = typer.Typer(help="Recipes: run them, tune them, and tabulate their results.", no_args_is_help=True)
 
 Pattern = Annotated[str, typer.Argument(help="A recipe's name, or a pattern such as 'first/*'.")]
 Results = Annotated[Path, typer.Option(help="Folder of the result files.")]
 Runs = Annotated[Path, typer.Option(help="Folder of the runs (checkpoints), not to be committed.")]
 
 
-@app.command("list")
+@bench.command("list")
 def list_recipes(pattern: Pattern = "*") -> None:
     """List recipes with the published test accuracy in percent, at the last and at the best epoch."""
     from codivide.bench import runner
@@ -42,7 +43,7 @@ def list_recipes(pattern: Pattern = "*") -> None:
     out_console.print(table)
 
 
-@app.command()
+@bench.command()
 def run(
     pattern: Pattern,
     seeds: Annotated[str, typer.Option(help="Numbers with commas.")] = "0",
@@ -56,11 +57,11 @@ def run(
     with _shown() as begin:
         written = runner.work(runner.find(pattern), numbers, results, runs, begin)
     for path in written:
-        out_console.print(f"written: {path}", soft_wrap=True)
-    out_console.print(f"{len(written)} new results in {results}", soft_wrap=True)
+        line(f"written: {path}")
+    line(f"{len(written)} new results in {results}")
 
 
-@app.command()
+@bench.command()
 def table(pattern: Pattern = "*", results: Results = Path("results") / "recipes") -> None:
     """Print a Markdown table of the results."""
     from codivide.bench import runner
@@ -68,10 +69,11 @@ def table(pattern: Pattern = "*", results: Results = Path("results") / "recipes"
     typer.echo(runner.table(runner.find(pattern), results))
 
 
-@app.command()
+@bench.command()
 def tune(
     recipe: Annotated[str, typer.Argument(help="A recipe's name.")],
     grid: Annotated[list[str], typer.Option(help="NAME=VALUE,VALUE: a hyper-parameter, or plan.lr and the like.")],
+    *,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     share: Annotated[float, typer.Option(help="Of the training samples to hold out.")] = 0.1,
     results: Results = Path("results") / "recipes",
@@ -85,7 +87,7 @@ def tune(
         raise InputError(f"{recipe} matches {len(found)} recipes; tune one at a time")
     with _shown() as begin:
         path = runner.tune(found[0], runner.read_grid(grid), seed, results=results, runs=runs, share=share, begin=begin)
-    out_console.print(f"written: {path}", soft_wrap=True)
+    line(f"written: {path}")
 
 
 @contextmanager
@@ -95,7 +97,7 @@ def _shown() -> Iterator[Callable[[Recipe, int, int], Callable[[Run | None, Mapp
 
         def begin(recipe: Recipe, seed: int, epochs: int) -> Callable[[Run | None, Mapping[str, Any]], None]:
             stack.close()
-            err_console.print(f"{recipe.name}, seed {seed}", highlight=False)
+            aside(f"{recipe.name}, seed {seed}")
             return stack.enter_context(Display(epochs, recipe.method)).update
 
         yield begin

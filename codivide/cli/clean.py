@@ -2,39 +2,54 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from codivide.cli.progress import err_console, out_console
+from codivide.cli.output import aside, line, note
 from codivide.core.errors import InputError
 
 Run = Annotated[Path, typer.Argument(help="The folder of a finished run.")]
 NewClasses = Annotated[bool, typer.Option("--new-classes", help="Let a person's decisions name classes that are new.")]
 
 
-def clean(
-    run: Run,
-    out: Annotated[Path, typer.Option("--out", "-o", help="New folder for the cleaned data.")],
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What decides about a label."""
+
     corrections: Annotated[
         Path | None, typer.Option(help="corrections.csv: what a person decided; wins over both rules.")
-    ] = None,
+    ] = None
     drop_below: Annotated[
         float | None,
         typer.Option(help="Leave out labels whose p(clean) is below (0.1 if nothing else is asked for)."),
-    ] = None,
+    ] = None
     relabel_above: Annotated[
         float | None,
         typer.Option(help="Take suggestions whose probability is above (0.95 if nothing else is asked for)."),
-    ] = None,
-    copy: Annotated[bool, typer.Option("--copy", help="Also copy the images, one sub-folder a class.")] = False,
-    link: Annotated[bool, typer.Option("--link", help="As --copy, with links in place of copies.")] = False,
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """What becomes of images, and where they are."""
+
+    copy: Annotated[bool, typer.Option("--copy", help="Also copy the images, one sub-folder a class.")] = False
+    link: Annotated[bool, typer.Option("--link", help="As --copy, with links in place of copies.")] = False
     source: Annotated[
         str | None, typer.Option(help="What the run was trained on, where it is no longer as the run names it.")
-    ] = None,
+    ] = None
+
+
+def clean(
+    run: Run,
+    out: Annotated[Path, typer.Option("--out", "-o", help="New folder for the cleaned data.")],
+    rules: Rules,
+    files: Files,
+    *,
     new_classes: NewClasses = False,
 ) -> None:
     """Write a run's data with repaired labels to a new folder; the source is never touched."""
@@ -42,30 +57,31 @@ def clean(
     from codivide.audit.write_clean import How
     from codivide.data.corrections import read
 
-    if copy and link:
+    if files.copy and files.link:
         raise InputError("--copy and --link: give one of them")
-    decided = read(corrections) if corrections is not None else None
-    files: How | None = "copy" if copy else "link" if link else None
+    decided = read(rules.corrections) if rules.corrections is not None else None
+    how: How | None = "copy" if files.copy else "link" if files.link else None
     cleaned = cleaning.clean(
         run,
         out,
         decided,
-        drop_below=drop_below,
-        relabel_above=relabel_above,
-        files=files,
-        source=source,
+        drop_below=rules.drop_below,
+        relabel_above=rules.relabel_above,
+        files=how,
+        source=files.source,
         new_classes=new_classes,
     )
     for remark in cleaned.remarks:
-        err_console.print(f"[yellow]note[/] {escape(remark)}", soft_wrap=True, highlight=False)
+        note(remark)
     counts = cleaned.changes["change"].value_counts()
     said = ", ".join(f"{counts.get(change, 0):,} {change}" for change in ("relabelled", "labelled", "dropped"))
-    out_console.print(f"{len(cleaned.labels):,} samples stay; {said}", highlight=False)
-    out_console.print(f"labels:  {out / cleaning.LABELS}\nchanges: {out / cleaning.CHANGES}", soft_wrap=True)
+    line(f"{len(cleaned.labels):,} samples stay; {said}")
+    line(f"labels:  {out / cleaning.LABELS}\nchanges: {out / cleaning.CHANGES}")
 
 
 def serve(
     run: Run,
+    *,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 0,
     export: Annotated[
         bool, typer.Option("--export", help="Only write the decisions so far to RUN/corrections.csv.")
@@ -82,8 +98,7 @@ def serve(
         if export:
             target = run / "corrections.csv"
             count = export_decisions(decisions, target)
-            where = str(target) if count else "nothing is written"
-            out_console.print(f"{count:,} decisions: {where}", soft_wrap=True, highlight=False)
+            line(f"{count:,} decisions: {target if count else 'nothing is written'}")
             return
         facts, render = (import_module(f"codivide.audit.{name}") for name in ("facts", "render"))
         collected = facts.collect(run)
@@ -94,10 +109,10 @@ def serve(
             facts.originals(run),
             port,
         )
-        out_console.print(f"open {server.address}\nstop with Ctrl-C", soft_wrap=True, highlight=False)
+        line(f"open {server.address}\nstop with Ctrl-C")
         try:
             server.serve_forever()
         except KeyboardInterrupt:
-            err_console.print("stopped; all decisions are saved, `codivide serve RUN --export` writes them to a file")
+            aside("stopped; all decisions are saved, `codivide serve RUN --export` writes them to a file")
         finally:
             server.server_close()

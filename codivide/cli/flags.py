@@ -1,20 +1,58 @@
-"""Flags for the hyper-parameters of a method, made from its dataclass; and the values that flags take as text."""
+"""Flags that are made from dataclasses, and the values that flags take as text."""
 
 from __future__ import annotations
 
 import inspect
 import math
-from dataclasses import fields
+from collections.abc import Callable, Sequence
+from dataclasses import fields, is_dataclass
 from functools import partial
 from types import NoneType, UnionType
-from typing import Annotated, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import typer
 
 from codivide.core.errors import InputError
 
 
-def flags(cls: type, panel: str) -> list[inspect.Parameter]:
+def spread(function: Callable[..., None], more: Sequence[inspect.Parameter] = ()) -> Callable[..., None]:
+    """A command for typer: where ``function`` takes a dataclass, the command takes the fields of it.
+
+    Args:
+        function: its parameters are annotated as typer reads them, or with a dataclass whose fields are.
+        more: further flags, which go to the ``**`` parameter of ``function``.
+    """
+    hints = get_type_hints(function, include_extras=True)
+    groups = {name: kind for name, kind in hints.items() if isinstance(kind, type) and is_dataclass(kind)}
+    parameters: list[inspect.Parameter] = []
+    for item in inspect.signature(function).parameters.values():
+        if item.name in groups:
+            parameters += inspect.signature(groups[item.name]).parameters.values()
+        elif item.kind is inspect.Parameter.VAR_KEYWORD:
+            parameters += more
+        else:
+            parameters.append(item)
+    for kind in groups.values():
+        hints |= get_type_hints(kind, include_extras=True)
+
+    def command(**values: Any) -> None:
+        for name, kind in groups.items():
+            values[name] = kind(**{item.name: values.pop(item.name) for item in fields(kind)})
+        function(**values)
+
+    signature = inspect.Signature(
+        [
+            item.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints.get(item.name, item.annotation))
+            for item in parameters
+        ]
+    )
+    command.__signature__ = signature  # type: ignore[attr-defined]  # typer reads it
+    command.__annotations__ = {name: item.annotation for name, item in signature.parameters.items()}
+    command.__doc__ = function.__doc__
+    return command
+
+
+def hyper_flags(cls: type, panel: str) -> list[inspect.Parameter]:
     """A flag for every hyper-parameter of a method."""
     hints, about = get_type_hints(cls), described(cls)
     parameters = []

@@ -9,25 +9,44 @@ from rich.markup import escape
 from rich.table import Table
 
 from codivide.cli.progress import err_console, out_console
+from codivide.core.errors import InputError
 
 if TYPE_CHECKING:
     from codivide.data.loaded import Loaded
+
+
+def line(text: str) -> None:
+    """One line on standard output, as it is: in the name of a file, brackets are brackets."""
+    out_console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def aside(text: str) -> None:
+    """One line on standard error, as it is."""
+    err_console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def note(text: str) -> None:
+    """A remark on standard error."""
+    err_console.print(f"[yellow]note[/] {escape(text)}", highlight=False, soft_wrap=True)
+
+
+def check_new_file(out: Path | None) -> None:
+    """InputError when ``out`` could not be written without replacing a file; asked before any long work."""
+    if out is not None and (out.exists() or not out.parent.is_dir()):
+        raise InputError(f"--out {out} exists or its folder does not; give another file")
 
 
 def say_data(loaded: Loaded) -> None:
     """Name, size, classes, files left out; the noise where the truth is known."""
     shape = " x ".join(str(n) for n in loaded.x.shape)
     missing = int((loaded.y < 0).sum())
-    text = f"{escape(loaded.name)}: {len(loaded.y):,} samples ({shape}), {len(loaded.classes)} classes"
+    text = f"{loaded.name}: {len(loaded.y):,} samples ({shape}), {len(loaded.classes)} classes"
     text += f", {missing:,} without a label" if missing else ""
     text += f", {len(loaded.test.y):,} test samples" if loaded.test is not None else ""
-    out_console.print(text, soft_wrap=True)
+    line(text)
     if loaded.skipped:
         first = loaded.skipped[0]
-        err_console.print(
-            f"left out {len(loaded.skipped)} files, the first: {escape(first.path)} ({escape(first.reason)})",
-            soft_wrap=True,
-        )
+        aside(f"left out {len(loaded.skipped)} files, the first: {first.path} ({first.reason})")
     if loaded.annotations is not None:
         quality = sorted(loaded.annotations.quality)
         out_console.print(
@@ -81,10 +100,7 @@ def say_outcome(summary: dict[str, Any], out: Path) -> None:
         f"{seconds:.0f} s",
         highlight=False,
     )
-    out_console.print(
-        f"labels:  {out}/labels.csv\nmodel:   {out}/model.safetensors\nsummary: {out}/summary.json",
-        soft_wrap=True,
-    )
+    line(f"labels:  {out}/labels.csv\nmodel:   {out}/model.safetensors\nsummary: {out}/summary.json")
 
 
 def rich_table(frame: Any) -> Table:

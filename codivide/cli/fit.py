@@ -1,0 +1,307 @@
+"""``codivide fit``: train on labels that cannot be trusted, and judge them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from codivide.cli.flags import hyper_flags, number_or_none, seconds
+from codivide.cli.output import say_data, say_outcome
+from codivide.cli.progress import Stages, err_console
+from codivide.core.errors import InputError
+
+if TYPE_CHECKING:
+    from codivide.data.corrections import Corrections
+    from codivide.data.loaded import Loaded
+    from codivide.data.options import ReadOptions
+    from codivide.data.record import DataRecord
+    from codivide.methods.features.options import Features
+    from codivide.training.run import Method
+
+TRAINING = "Training (in brackets: the default, where the method has no other)"
+DATA = "Data"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFlags:
+    """What is run, and where to; each field is an argument or a flag."""
+
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A folder of images (one sub-folder a class), a manifest (.csv or .parquet with path,label), a "
+            "table of features or texts (.csv, .parquet, .npz), or a known set such as digits or cifar10n:worse."
+        ),
+    ]
+    out: Annotated[Path, typer.Option("--out", "-o", help="New folder for everything that the run writes.")]
+    method: Annotated[str, typer.Option(help="See `codivide methods`; auto chooses.")] = "auto"
+    budget: Annotated[
+        str | None, typer.Option(help="Time for everything, such as 90s, 10m or 2h (with --method auto).")
+    ] = None
+    net: Annotated[str, typer.Option(help="Network; auto chooses by data and device.")] = "auto"
+    test: Annotated[str | None, typer.Option(help="Test data (same forms as SOURCE).")] = None
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last epoch in --out.")] = False
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFlags:
+    """How the data are read, and what is done to them first."""
+
+    truth: Annotated[
+        Path | None,
+        typer.Option(
+            help="CSV of path,label with true labels that are known, for the record only.", rich_help_panel=DATA
+        ),
+    ] = None
+    corrections: Annotated[
+        Path | None,
+        typer.Option(
+            help="corrections.csv of a person who went through an earlier run: confirmed labels are pinned, junk is "
+            "left out.",
+            rich_help_panel=DATA,
+        ),
+    ] = None
+    new_classes: Annotated[
+        bool,
+        typer.Option("--new-classes", help="Let --corrections name classes that are new.", rich_help_panel=DATA),
+    ] = False
+    noise: Annotated[
+        str | None,
+        typer.Option(
+            help="Spoil the labels first, for experiments: symmetric:0.4, asymmetric:0.4, ...",
+            rich_help_panel=DATA,
+        ),
+    ] = None
+    limit: Annotated[
+        int | None,
+        typer.Option(min=2, help="Use a random part of this many samples, for experiments.", rich_help_panel=DATA),
+    ] = None
+    labels_per_class: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Hide all but this many labels of every class, after --limit and --noise, for experiments.",
+            rich_help_panel=DATA,
+        ),
+    ] = None
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            min=8, help="Side in pixels (default: as is where small and equal, else 224).", rich_help_panel=DATA
+        ),
+    ] = None
+    augment: Annotated[str, typer.Option(help="auto, photo, shift, jitter or none.", rich_help_panel=DATA)] = "auto"
+    cache_limit: Annotated[
+        float,
+        typer.Option(help="GB of decoded images held in memory; more is mapped from disk.", rich_help_panel=DATA),
+    ] = 4.0
+    max_bad: Annotated[int, typer.Option(min=0, help="Unreadable files that are tolerated.", rich_help_panel=DATA)] = (
+        100
+    )
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            help="Makes features of texts or images: tfidf (texts, the default), tfidf:char, minilm, hf:NAME, "
+            "efficientnet-lite0, timm:NAME.",
+            rich_help_panel=DATA,
+        ),
+    ] = None
+    label: Annotated[
+        str | None,
+        typer.Option(help="The column of a table that holds the labels (label).", rich_help_panel=DATA),
+    ] = None
+    annotators: Annotated[
+        str | None,
+        typer.Option(
+            help="Columns of a table that hold one annotator's labels each (COL,COL,...), or a table with columns "
+            "annotator, label and id, path or text.",
+            rich_help_panel=DATA,
+        ),
+    ] = None
+    unlabelled: Annotated[
+        str, typer.Option(help='Number that means "no label"; none: there is none.', rich_help_panel=DATA)
+    ] = "-1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingFlags:
+    """How a network is trained; the fields of ``Plan`` that are ``ASKED`` are among these."""
+
+    epochs: Annotated[
+        int | None, typer.Option(help="Passes (default: from the size of the data).", rich_help_panel=TRAINING)
+    ] = None
+    batch_size: Annotated[int | None, typer.Option(help="Samples in a batch (64).", rich_help_panel=TRAINING)] = None
+    lr: Annotated[float | None, typer.Option(help="Highest learning rate (0.02).", rich_help_panel=TRAINING)] = None
+    optimizer: Annotated[str | None, typer.Option(help="sgd or adamw (sgd).", rich_help_panel=TRAINING)] = None
+    schedule: Annotated[
+        str | None,
+        typer.Option(
+            help="constant, step (a tenth from half time), linear, cosine, one_cycle (step).",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None
+    weight_decay: Annotated[float | None, typer.Option(help="Weight decay (5e-4).", rich_help_panel=TRAINING)] = None
+    average: Annotated[
+        float | None,
+        typer.Option(
+            help="Decay of the weight average; 0: none (chosen with auto and DivideMix, else 0).",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None
+    freeze: Annotated[
+        int | None,
+        typer.Option(help="First epochs in which only the last layer learns (0).", rich_help_panel=TRAINING),
+    ] = None
+    dropout: Annotated[float, typer.Option(help="Before the last layer.", rich_help_panel=TRAINING)] = 0.0
+    precision: Annotated[str, typer.Option(help="auto, bf16 or fp32.", rich_help_panel=TRAINING)] = "auto"
+    compile: Annotated[bool, typer.Option("--compile", help="Use torch.compile.", rich_help_panel=TRAINING)] = False
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...", rich_help_panel=TRAINING)] = "auto"
+    seed: Annotated[int, typer.Option(help="Of everything random.", rich_help_panel=TRAINING)] = 0
+    evaluate_every: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Epochs between evaluations (default: 1; in runs of over 100 epochs, about 100 evaluations).",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None
+    record_learning: Annotated[
+        bool,
+        typer.Option(
+            "--record-learning/--no-record-learning",
+            help="Record what is learned of the training set over the epochs, at up to 50 of them (for `plot`).",
+            rich_help_panel=TRAINING,
+        ),
+    ] = True
+
+
+def fit(run: RunFlags, data: DataFlags, training: TrainingFlags, **hyper_parameters: Any) -> None:
+    """Train on SOURCE and judge its labels: writes model, label table and record to --out."""
+    from codivide.data.corrections import read
+    from codivide.fit.choose_run import execute
+    from codivide.fit.job import Job, default_plan
+    from codivide.methods.features.options import Features, refuse, unset
+    from codivide.runs.folder import check_folder
+    from codivide.training.plan import ASKED
+
+    method = _method(run, hyper_parameters)
+    planned = {name: getattr(training, name) for name in ASKED}
+    asked = planned | {
+        "net": run.net,
+        "dropout": training.dropout,
+        "augment": data.augment,
+        "evaluate_every": training.evaluate_every,
+    }
+    if isinstance(method, Features):
+        refuse(asked)
+    default_plan(1, method, **planned)  # a bad value shows before the data are read
+    check_folder(run.out, resume=run.resume, overwrite=run.overwrite)
+    decided = read(data.corrections) if data.corrections is not None else None
+    options = _options(data, training.device)
+    loaded = _load(run, data, options, training.seed, decided)
+    job = Job(
+        method,
+        default_plan(len(loaded.y), method, **planned),
+        run.net,
+        training.dropout,
+        _record(run, data, options),
+        evaluate_every=training.evaluate_every,
+        record_learning=training.record_learning,
+        corrections=decided.record() if decided is not None else {},
+    )
+    say_data(loaded)
+    try:
+        with Stages() as stages:
+            free = unset(asked)
+            outcome = execute(job, loaded, run.out, free=free, resume=run.resume, begin=stages.begin, say=stages.say)
+    except KeyboardInterrupt:
+        err_console.print("stopped; to go on from the last whole epoch, run the same command with --resume")
+        raise typer.Exit(130) from None
+    say_outcome(outcome.summary, run.out)
+
+
+def _method(run: RunFlags, hyper_parameters: Mapping[str, Any]) -> Method | Features:
+    """The method with the hyper-parameters that were given; with auto, a setting of DivideMix chooses that."""
+    from codivide.fit.job import build_method
+    from codivide.methods.auto import Auto
+
+    name = run.method
+    hyper = {key: value for key, value in hyper_parameters.items() if value is not None}
+    if name == "auto" and hyper.keys() - {item.name for item in fields(Auto)}:
+        name = "dividemix"  # its settings are shown with auto's; who gives one has chosen it
+        if "validation" in hyper:
+            raise InputError("--validation needs --method auto without settings of DivideMix, which has no comparison")
+    if run.budget is not None:
+        if name != "auto":
+            raise InputError("--budget needs --method auto without settings of DivideMix, to choose what fits into it")
+        hyper["budget"] = seconds(run.budget)
+    return build_method(name, **hyper)
+
+
+def _options(data: DataFlags, device: str) -> ReadOptions:
+    from codivide.data.options import ReadOptions, annotator_options
+
+    if not 0 <= data.cache_limit < 1e6:
+        raise InputError(f"--cache-limit {data.cache_limit}: give gigabytes, 0 or more")
+    return ReadOptions(
+        image_size=data.image_size,
+        cache_limit=int(data.cache_limit * 2**30),
+        max_bad=data.max_bad,
+        augment=data.augment,
+        unlabelled=number_or_none(data.unlabelled),
+        progress=True,
+        encoder=data.encoder,
+        device=device,
+        label=data.label or "label",
+        **annotator_options(data.annotators),
+    )
+
+
+def _load(run: RunFlags, data: DataFlags, options: ReadOptions, seed: int, decided: Corrections | None) -> Loaded:
+    """The data, as the flags of an experiment and the decisions of a person change them."""
+    from codivide.data import experiment
+    from codivide.data.corrections import confirm
+    from codivide.data.sources import load
+
+    loaded = load(run.source, options=options, truth=data.truth)
+    loaded = experiment.with_test(loaded, run.test, options)
+    loaded = experiment.spoil(experiment.part(loaded, data.limit, seed), data.noise, seed)
+    loaded = experiment.keep_labels(loaded, data.labels_per_class, seed)
+    return loaded if decided is None else confirm(loaded, decided, new_classes=data.new_classes)
+
+
+def _record(run: RunFlags, data: DataFlags, options: ReadOptions) -> DataRecord:
+    from codivide.data.record import DataRecord
+
+    return DataRecord.of(
+        run.source,
+        options,
+        test=run.test,
+        truth=None if data.truth is None else str(data.truth),
+        noise=data.noise,
+        limit=data.limit,
+        labels_per_class=data.labels_per_class,
+    )
+
+
+def method_flags(arguments: Sequence[str]) -> list[inspect.Parameter]:
+    """One flag for every hyper-parameter of the method that the arguments name."""
+    from codivide.methods import METHODS
+
+    method = RunFlags.method
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if word == "--method":
+            method = following
+        elif word.startswith("--method="):
+            method = word.partition("=")[2]
+    # `fit` itself refuses an unknown one; a setting of DivideMix says that it is to be trained
+    named = {method: METHODS.get(method, METHODS["cross_entropy"])}
+    if method == "auto":
+        named["dividemix (one of these chooses it; what is auto is set from the data)"] = METHODS["dividemix"]
+    return [flag for name, cls in named.items() for flag in hyper_flags(cls, f"Hyper-parameters of {name}")]

@@ -1,0 +1,118 @@
+"""``codivide plot | noise | methods``: what there is to see of a run, of labels, and of the methods."""
+
+from __future__ import annotations
+
+import json
+from os.path import relpath
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from codivide.cli.flags import described
+from codivide.cli.output import aside, check_new_file, line, note, say_noise
+from codivide.cli.progress import out_console
+from codivide.core.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    from codivide.data.loaded import Loaded
+
+
+def plot(
+    run: Annotated[Path, typer.Argument(help="The folder of a run, finished or not.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the pictures (default: RUN).")] = None,
+    epochs: Annotated[
+        str | None, typer.Option(help="Epochs whose losses are drawn, such as 1,10,50 (default: six of the kept).")
+    ] = None,
+) -> None:
+    """Draw a run: what it learned of clean and wrong labels, its curves, and its losses with their mixture."""
+    from codivide.runs.plot import draw
+
+    try:
+        chosen = [int(word) for word in epochs.split(",")] if epochs else None
+    except ValueError:
+        raise InputError(f"--epochs {epochs}: give whole numbers with commas, such as 1,10,50") from None
+    written, remarks = draw(run, out, chosen)
+    for remark in remarks:
+        note(remark)
+    for path in written:
+        line(f"written: {path}")
+
+
+def noise(
+    source: Annotated[str, typer.Argument(help="Labelled data, as for fit, or the folder of a finished run.")],
+    spec: Annotated[str | None, typer.Argument(help="symmetric:0.4, asymmetric:0.4, pair:0.2, ...")] = None,
+    *,
+    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write a CSV: path or id, label, true_label.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show rate and transition matrix of label noise: of SPEC or known truth, else estimated without it."""
+    from codivide.audit.noise_report import noise_report
+    from codivide.data.experiment import spoil
+    from codivide.data.options import ReadOptions
+    from codivide.data.sources import load
+    from codivide.noise import synthetic
+    from codivide.runs.folder import is_run
+
+    check_new_file(out)
+    run = spec is None and is_run(Path(source))
+    loaded = None if run else spoil(load(source, options=ReadOptions(progress=True)), spec, seed)
+    if loaded is None or loaded.truth is None:
+        if out is not None:
+            raise InputError(f"the true labels of {source} are not known: --out needs a SPEC such as symmetric:0.4")
+        report = noise_report(source if loaded is None else loaded, seed=seed)
+        print(json.dumps(report.to_dict(), indent=2) if as_json else report)
+        return
+    if as_json:
+        print(json.dumps(synthetic.summary(loaded.truth, loaded.y, len(loaded.classes)), indent=2))
+    else:
+        say_noise(loaded)
+    if out is not None:
+        _write_noisy(loaded, source, out)
+
+
+def _write_noisy(loaded: Loaded, source: str, out: Path) -> None:
+    """The given and the true labels as a table; of image files, as a manifest, which names them from where it lies."""
+    import pandas as pd
+
+    from codivide.core.files import atomic
+
+    assert loaded.truth is not None
+    root = Path(source) if Path(source).is_dir() else Path(source).parent
+    paths = [relpath(root / i, out.parent) for i in loaded.ids if isinstance(i, str)]
+    columns: dict[str, list[Any]] = {
+        "path" if paths else "id": paths or list(loaded.ids),
+        "label": [loaded.classes[i] if i >= 0 else None for i in loaded.y],
+        "true_label": [loaded.classes[i] if i >= 0 else None for i in loaded.truth],
+    }
+    with atomic(out) as part:
+        pd.DataFrame(columns).to_csv(part, index=False)
+    aside(f"written: {out}")
+
+
+def methods(
+    name: Annotated[str | None, typer.Argument(help="Show the hyper-parameters of this method.")] = None,
+) -> None:
+    """List the methods, or the hyper-parameters of one."""
+    from dataclasses import fields
+
+    from codivide.methods import METHODS
+
+    if name is None:
+        table = Table("method", "paper", "in one line", box=None, padding=(0, 2, 0, 0))
+        for key, cls in METHODS.items():
+            table.add_row(key, escape(cls.paper), escape(cls.summary))
+        out_console.print(table)
+        return
+    if name not in METHODS:
+        raise unknown("method", name, METHODS)
+    cls = METHODS[name]
+    out_console.print(f"[bold]{name}[/] ({escape(cls.paper)}): {escape(cls.summary)}")
+    table = Table("flag", "default", "meaning", box=None, padding=(0, 2, 0, 0))
+    about = described(cls)
+    for item in fields(cls):
+        table.add_row("--" + item.name.replace("_", "-"), str(item.default), escape(about.get(item.name, "")))
+    out_console.print(table)

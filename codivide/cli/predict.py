@@ -1,0 +1,63 @@
+"""``codivide predict``: classify new data with the model of a run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from codivide.cli.output import aside, check_new_file, rich_table
+from codivide.cli.progress import out_console
+from codivide.core.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def predict(
+    run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
+    files: Annotated[
+        list[str], typer.Argument(help="Image files, folders of images, or a table of features or texts.")
+    ],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write a CSV here instead of printing.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+) -> None:
+    """Classify new data with the model of a run; nothing else of the training is needed."""
+    import numpy as np
+    import pandas as pd
+
+    from codivide.core.device import resolve_device
+    from codivide.data.options import ReadOptions
+    from codivide.data.sources import read_inputs
+    from codivide.runs.folder import MODEL
+    from codivide.runs.model import load as load_model
+
+    check_new_file(out)
+    model = load_model(run / MODEL if run.is_dir() else run, resolve_device(device))
+    options = ReadOptions(progress=True, device=device)
+    source: Any = files[0] if len(files) == 1 else [Path(name) for name in files]
+    rows, ids, skipped = read_inputs(source, model.shape, model.dtype, options, model.encoder, columns=model.columns)
+    for item in skipped:
+        aside(f"skipped {item.path}: {item.reason}")
+    if not len(rows):
+        raise InputError("none of the files could be read")
+    probs = model.probs(rows)
+    labels = [model.classes[i] for i in probs.argmax(1)]
+    table = pd.DataFrame({"path": list(ids), "label": labels, "probability": np.round(probs.max(1), 4)})
+    _write(table, out)
+
+
+def _write(table: pd.DataFrame, out: Path | None) -> None:
+    """To a new file, as a table on a terminal, as CSV into a pipe."""
+    from codivide.core.files import atomic
+
+    if out is not None:
+        with atomic(out) as part:
+            table.to_csv(part, index=False)
+        aside(f"{len(table)} predictions: {out}")
+    elif out_console.is_terminal:
+        out_console.print(rich_table(table))
+    else:
+        table.to_csv(sys.stdout, index=False)

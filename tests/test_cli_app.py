@@ -1,0 +1,236 @@
+"""The command line as a whole: its table of commands, flags made from dataclasses, and what every command shares."""
+
+import inspect
+import io
+import json
+import subprocess
+import sys
+from dataclasses import dataclass, fields
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import pandas as pd
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from codivide import Features, InputError, NoisyLabelClassifier, Plan
+from codivide.cli import app as command_line
+from codivide.cli.fit import fit
+from codivide.cli.flags import spread
+from codivide.fit import choose_run, estimator
+from codivide.methods.features.options import NOT_FOR_FEATURES, refuse
+from codivide.training.plan import ASKED, NOT_ASKED
+
+# of each option of a fit that says how a network is trained, a value that somebody has chosen
+CHOSEN = {
+    "epochs": 3, "batch_size": 8, "optimizer": "adamw", "lr": 0.5, "weight_decay": 0.1, "schedule": "cosine",
+    "average": 0.9, "freeze": 1, "precision": "fp32", "compile": True, "dropout": 0.1, "net": "mlp", "augment": "none",
+    "evaluate_every": 2,
+}  # fmt: skip
+ELSEWHERE = {"seed": "random_state"}  # what scikit-learn calls a field of the plan
+NOT_OF_THE_ESTIMATOR = {"evaluate_every"}  # the estimator is given no test part
+
+
+def call(*words, expect=0):
+    """The command line in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["codivide", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            command_line.main()
+    assert (ended.value.code or 0) == expect
+
+
+def flag(name, value):
+    word = "--" + name.replace("_", "-")
+    return [word] if value is True else [word, value]
+
+
+def table(folder, classes=("ant", "bee"), count=60):
+    rng = np.random.default_rng(0)
+    truth = np.arange(count) % 2
+    frame = pd.DataFrame(rng.normal(size=(count, 3)) + 4 * truth[:, None], columns=list("xyz"))
+    given = np.where(np.arange(count) % 10 == 9, 1 - truth, truth)
+    frame.assign(label=np.array(classes)[given]).to_csv(folder / "rows.csv", index=False)
+    return folder / "rows.csv"
+
+
+def quick_fit(source, out):
+    call("fit", source, "--method", "features", "--heads", "linear", "--folds", 2, "--no-correct", "--out", out)
+
+
+# --- the table of commands
+
+
+def test_every_command_of_the_table_is_there_and_in_the_help(capsys):
+    call("--help")
+    shown = capsys.readouterr().out
+    for name, file in command_line.COMMANDS.items():
+        assert name in shown
+        found = getattr(import_module(f"codivide.cli.{file}"), name)
+        assert isinstance(found, typer.Typer) or found.__doc__
+
+
+def test_help_needs_neither_torch_nor_numpy():
+    code = """if True:
+        import sys
+        from codivide.cli import app
+        app.application(['--help'])
+        print([name for name in ('torch', 'numpy', 'pandas', 'matplotlib') if name in sys.modules])
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_version(capsys):
+    call("--version")
+    assert capsys.readouterr().out.startswith("codivide ")
+
+
+# --- the plan: flags, parameters and refusals
+
+
+def test_every_field_of_the_plan_is_a_flag_and_a_parameter_or_stands_among_those_not_asked_for():
+    flags = set(inspect.signature(spread(fit)).parameters)
+    parameters = set(inspect.signature(NoisyLabelClassifier).parameters)
+    names = [item.name for item in fields(Plan)]
+    assert NOT_ASKED.keys() <= set(names)
+    for name in names:
+        asked = name not in NOT_ASKED
+        assert (name in flags) == asked, name
+        assert (ELSEWHERE.get(name, name) in parameters) == asked, name
+        assert asked or NOT_ASKED[name]  # the reason
+
+
+def test_the_route_for_features_refuses_what_it_has_not():
+    assert set(NOT_FOR_FEATURES) == {*ASKED, "dropout", "net", "augment", "evaluate_every"} - {"device", "seed"}
+    assert set(NOT_FOR_FEATURES) == CHOSEN.keys()
+    for name, value in CHOSEN.items():
+        with pytest.raises(InputError, match=f"^{name} = "):
+            refuse({name: value})
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+def test_command_line_and_estimator_refuse_them_for_features(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    call("fit", "nowhere", "--method", "features", *flag(name, CHOSEN[name]), "--out", "run", expect=2)
+    assert f"{name} = {CHOSEN[name]}" in capsys.readouterr().err
+    if name not in NOT_OF_THE_ESTIMATOR:
+        x, y = np.eye(6, 3), [0, 1] * 3
+        with pytest.raises(InputError, match=f"^{name} = "):
+            NoisyLabelClassifier(Features(), **{name: CHOSEN[name]}).fit(x, y)
+
+
+class Stop(Exception):
+    """Raised in the place of training."""
+
+
+@pytest.mark.parametrize("name", [*CHOSEN, "device", "seed"])
+def test_what_is_asked_for_reaches_the_job(name, tmp_path, monkeypatch):
+    value = {**CHOSEN, "device": "cpu", "seed": 7}[name]
+    jobs = []
+
+    def stop(job, loaded, out, *, free, **_):
+        jobs.append((job, loaded, free))
+        raise Stop
+
+    monkeypatch.setattr(choose_run, "execute", stop)
+    monkeypatch.setattr(estimator, "execute", stop)
+    with pytest.raises(Stop):
+        call("fit", table(tmp_path), "--method", "elr", *flag(name, value), "--out", tmp_path / "run")
+    if name not in NOT_OF_THE_ESTIMATOR:
+        with pytest.raises(Stop):
+            NoisyLabelClassifier("elr", **{ELSEWHERE.get(name, name): value}).fit(np.eye(6, 3), [0, 1] * 3)
+    for job, loaded, free in jobs:
+        held = loaded if name == "augment" else job.plan if name in ASKED else job
+        assert getattr(held, name) == value
+        assert name not in free
+        assert {*free, name} >= set(NOT_FOR_FEATURES)  # everything else may still be chosen
+
+
+# --- flags from dataclasses
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paint:
+    colour: Annotated[str, typer.Option(help="Of the wall.")] = "white"
+    coats: Annotated[int, typer.Option(min=1)] = 2
+    matt: Annotated[bool, typer.Option("--matt")] = False
+
+
+def test_a_dataclass_is_spread_into_flags_and_comes_back_whole():
+    seen = []
+
+    def paint(wall: Annotated[str, typer.Argument()], how: Paint, **more: int) -> None:
+        """Paint a wall."""
+        seen.append((wall, how, more))
+
+    extra = inspect.Parameter(
+        "hours", inspect.Parameter.KEYWORD_ONLY, default=1, annotation=Annotated[int, typer.Option()]
+    )
+    app = typer.Typer()
+    app.command()(spread(paint, [extra]))
+    result = CliRunner().invoke(app, ["north", "--coats", "3", "--matt", "--hours", "5"])
+    assert result.exit_code == 0, result.output
+    assert seen == [("north", Paint(coats=3, matt=True), {"hours": 5})]
+    assert CliRunner().invoke(app, ["north", "--coats", "0"]).exit_code == 2
+
+
+# --- what every command shares
+
+
+def test_every_command_keeps_freed_memory(monkeypatch, capsys):
+    tuned = []
+    monkeypatch.setattr(command_line, "tune_allocator", lambda: tuned.append(True))
+    call("predict", "nowhere", "x.png", expect=2)
+    call("noise", "nowhere", expect=2)
+    assert len(tuned) == 2
+
+
+def test_names_that_the_terminal_cannot_show_are_escaped(tmp_path, monkeypatch):
+    source = table(tmp_path, classes=("kırmızı", "yeşil"))
+    held = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(held, encoding="ascii"))
+    call("noise", source, "symmetric:0.2")
+    sys.stdout.flush()
+    assert rb"k\u0131rm" in held.getvalue()
+
+
+def test_brackets_in_paths_are_brackets(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    source = table(tmp_path)
+    for name in ("run[/]", "[red]x"):
+        quick_fit(source, name)
+        call("audit", name)
+        call("predict", name, source, "--out", f"{name}.csv")
+        Path(f"clean {name}").parent.mkdir(exist_ok=True)  # a slash between brackets ends the name of a folder
+        call("clean", name, "--out", f"clean {name}")
+        call("plot", name, "--out", f"{name} pictures")
+        printed = capsys.readouterr()
+        for line in (
+            f"{name}/labels.csv",
+            f"{name}/report.html",
+            f"clean {name}/labels_clean.csv",
+            f"{name} pictures/",
+        ):
+            assert line in printed.out
+        assert f"predictions: {name}.csv" in printed.err
+    call("audit", "none[/]", expect=2)
+    assert "none[/]" in capsys.readouterr().err
+
+
+def test_an_interrupt_while_something_is_imported_shows_no_traceback(monkeypatch, capsys):
+    def interrupted(arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command_line, "application", interrupted)
+    call("fit", "digits", "--out", "run", expect=130)
+    assert capsys.readouterr().err == "stopped\n"
+
+
+def test_the_record_of_a_run_is_json_with_types(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    quick_fit(table(tmp_path).name, "run")
+    assert json.loads(Path("run/config.json").read_text())["source"] == {"path": "rows.csv", "folder": str(tmp_path)}
