@@ -369,7 +369,7 @@ def test_hostile_names_stay_in_out_and_keep_their_labels(tmp_path):
         paths += [name, names[k % len(names)]] if k < len(names) else [name]
         given += [label, label] if k < len(names) else [label]
     table = pd.DataFrame({"path": paths, "given": given, "suggested": given, "clean_prob": 1.0, "suggested_prob": 1.0})
-    (work / "data" / "m.csv").touch()
+    table[["path"]].to_csv(work / "data" / "m.csv", index=False)
     run = run_folder(work, table, work / "data" / "m.csv", EVIL)
     before = tree(tmp_path)
     out = work / "out"

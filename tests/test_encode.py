@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import nn
 
-from codivide import NoisyLabelClassifier
+from codivide import Features, NoisyLabelClassifier
+from codivide.audit.material import from_run
 from codivide.cli.app import main
 from codivide.core.errors import InputError
 from codivide.data import encode, pretrained, tfidf
@@ -292,6 +293,31 @@ def test_a_model_of_image_features_takes_images(network, tmp_path):
     rows, _, _ = read_inputs([tmp_path / "3.png"], saved.shape, saved.dtype, encoder=saved.encoder)
     assert np.allclose(saved.probs(rows), classifier.predict_proba(x[3:4]), atol=1e-5)
     assert saved.shape == (3,)
+
+
+@pytest.mark.parametrize("by", ["estimator", "command line"])
+def test_a_run_on_image_features_is_audited_from_its_record(by, network, tmp_path, monkeypatch):
+    """The encoder is in the record of either: else features would be compared with pixels."""
+    from PIL import Image
+
+    for k, pixels in enumerate(images(40)):
+        path = tmp_path / "photos" / "ab"[k % 2] / f"{k}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(path)
+    if by == "estimator":
+        method = Features(heads="linear", folds=2, correct=False)
+        NoisyLabelClassifier(method, encoder="efficientnet-lite0", out=tmp_path / "run").fit(str(tmp_path / "photos"))
+    else:
+        words = ["--encoder", "efficientnet-lite0", "--method", "features", "--heads", "linear", "--folds", "2"]
+        fit = ["codivide", "fit", str(tmp_path / "photos"), *words, "--no-correct", "--out", str(tmp_path / "run")]
+        monkeypatch.setattr(sys, "argv", fit)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert not ended.value.code
+    found = from_run(tmp_path / "run")
+    assert found.rows.shape == (3, 16, 16)  # pictures are shown
+    assert found.points is not None, found.remarks
+    assert found.points.shape == (40, 3)
 
 
 def test_what_an_encoder_does_not_take(network):

@@ -67,6 +67,15 @@ class Judged:
             raise InputError(f"the source of the run, {path}, is not there; give --source")
         return path
 
+    def of_files(self) -> bool:
+        """Whether the samples are images in files; the rows of a table may have names, too."""
+        if label_table.PATH not in self.table:
+            return False
+        root = self.source.root()
+        if root is None or root.suffix.lower() not in TABLES or not root.is_file():
+            return True
+        return "path" in read_table(root, self.source.options.annotators, self.source.options.label)
+
     def files(self) -> list[Path]:
         """The image of every row, absolute; of a manifest they may lie anywhere."""
         path = self.origin()
@@ -319,7 +328,7 @@ def clean(
         classes=judged.classes,
         new_classes=new_classes,
     )
-    if label_table.PATH in cleaned.labels:
+    if judged.of_files():
         if judged.origin().is_dir():
             write_clean.check_beside(out, judged.origin())
         table, paths, places = _images(cleaned, judged, files)
@@ -365,7 +374,8 @@ def _numbers(column: pd.Series[Any]) -> list[float]:
 
 
 def _rows(labels: pd.DataFrame, judged: Judged) -> pd.DataFrame:
-    """The cleaned table of features, or ``row,label`` where the samples are not in a table."""
+    """The cleaned table of features or texts, or ``row,label`` where the samples are not in a table."""
+    labels = labels.rename(columns={label_table.PATH: "id"})
     root = judged.source.root()
     if root is None or root.suffix.lower() not in TABLES:
         return labels.rename(columns={"id": "row"})
@@ -379,7 +389,8 @@ def _rows(labels: pd.DataFrame, judged: Judged) -> pd.DataFrame:
     if strange:
         raise InputError(f"{source} has no row of id {strange[0]!r}, which the run has; is it another table?")
     chosen = features.iloc[[place[str(name)] for name in labels["id"]]]
-    chosen = chosen.drop(columns=[name for name in TEXT_COLUMNS if name in chosen]).reset_index(drop=True)
+    written = [name for name in TEXT_COLUMNS if name in chosen and name != "text"]  # by the run, or of no use any more
+    chosen = chosen.drop(columns=written).reset_index(drop=True)
     return pd.concat([labels.reset_index(drop=True), chosen], axis=1)
 
 
