@@ -25,7 +25,7 @@ import pyarrow.parquet
 
 from codivide.audit import write_clean
 from codivide.core.errors import InputError
-from codivide.core.files import atomic, guard
+from codivide.core.files import atomic, expand_user, guard
 from codivide.data import named
 from codivide.data.corrections import Correction, Corrections, Known
 from codivide.data.images import is_image_name
@@ -66,7 +66,7 @@ class Judged:
         """
         if self.source is None:
             raise InputError("the run does not say what it was trained on; give --source")
-        path = Path(self.source).expanduser()
+        path = expand_user(self.source)
         path = (path if path.exists() else self.folder / path).absolute()
         if not path.exists():
             raise InputError(f"the source of the run, {path}, is not there; give --source")

@@ -18,6 +18,7 @@ from codivide.audit.neighbours import model_points, plain_points
 from codivide.audit.noise_report import noise_report
 from codivide.core.device import resolve_device
 from codivide.core.errors import InputError
+from codivide.core.files import expand_user
 from codivide.core.types import UNLABELLED, Floats, Labels
 from codivide.data.loaded import Loaded, subset
 from codivide.data.options import ReadOptions, annotator_options
@@ -220,7 +221,7 @@ def source_root(config: Mapping[str, Any]) -> Path | None:
     named = config.get("source", {}).get("source")
     if named is None:
         return None
-    path = Path(named).expanduser()
+    path = expand_user(named)
     return path if path.exists() else Path(config.get("working_folder", "")) / path
 
 

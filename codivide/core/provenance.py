@@ -9,15 +9,18 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = ("codivide", "torch", "torchvision", "numpy", "scikit-learn")
+from codivide.core.version import VERSION
+
+_PACKAGES = ("torch", "torchvision", "numpy", "scikit-learn")
 
 
 def environment(device: str = "cpu") -> dict[str, Any]:
     """Versions, processor, threads, accelerator and the commit of a source checkout (None for an installed copy)."""
     import torch
 
+    versions = {"python": platform.python_version(), "codivide": VERSION}  # codivide need not be installed
     return {
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in _PACKAGES}},
+        "versions": versions | {name: version(name) for name in _PACKAGES},
         "processor": _processor(),
         "threads": torch.get_num_threads(),
         "accelerator": torch.cuda.get_device_name() if device.startswith("cuda") else None,
@@ -35,7 +38,7 @@ def _processor() -> str:
 
 
 def commit() -> str | None:
-    """The commit of the checkout that codivide runs from, with "+" when files differ from it."""
+    """The commit of the checkout that codivide runs from, with "+" when files differ from it; None without git."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
@@ -44,5 +47,8 @@ def commit() -> str | None:
         done = subprocess.run(["git", "-C", root, *words], capture_output=True, text=True, check=False)
         return done.stdout.strip()
 
-    head = git("rev-parse", "--short=12", "HEAD")
-    return head + ("+" if git("status", "--porcelain", "--untracked-files=no") else "") if head else None
+    try:
+        head = git("rev-parse", "--short=12", "HEAD")
+        return head + ("+" if git("status", "--porcelain", "--untracked-files=no") else "") if head else None
+    except OSError:  # a checkout copied to where no git is
+        return None

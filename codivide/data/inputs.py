@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from codivide.core.errors import InputError
+from codivide.core.files import expand_user
 from codivide.data.arrays import array_rows
 from codivide.data.cache import Entry, decode_now
 from codivide.data.encode import ImageNet
@@ -68,9 +69,9 @@ def read_inputs(
         found = collect(items, options, image_shape)
         return fit_rows(found.rows, wanted, dtype), list(found.kept), found.skipped
     if isinstance(source, str | Path):
-        return _read_path(Path(source).expanduser(), wanted, dtype, options)
+        return _read_path(expand_user(source), wanted, dtype, options)
     if isinstance(source, list | tuple) and source and all(isinstance(item, str | Path) for item in source):
-        return _read_files([Path(item).expanduser() for item in source], wanted, dtype, options)
+        return _read_files([expand_user(item) for item in source], wanted, dtype, options)
     rows = fit_rows(array_rows(source), wanted, dtype)
     return rows, list(range(len(rows))), ()
 
@@ -86,7 +87,7 @@ def _encoded(
         return fit_rows(encoder.images(rows, options.encoding), shape, dtype), names, skipped
     ids: list[str | int] | None = None
     if isinstance(source, str | Path):
-        path = Path(source).expanduser()
+        path = expand_user(source)
         if path.suffix.lower() not in (*TABLES, ".npz", ".npy") or not path.is_file():
             raise InputError(f"the model takes texts: give a .csv or .parquet file with a column text, not {source}.")
         if path.suffix.lower() in TABLES:

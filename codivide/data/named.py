@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from codivide.core.errors import InputError, unknown
-from codivide.core.files import cache_root
+from codivide.core.files import cache_root, expand_user
 from codivide.core.types import Labels
 from codivide.data.arrays import array_rows
 from codivide.data.download import REMOTES, fetch
@@ -65,7 +65,7 @@ def names() -> list[str]:
 def data_root() -> Path:
     """``CODIVIDE_DATA``, else the folder ``data`` in the cache."""
     named = os.environ.get("CODIVIDE_DATA")
-    return Path(named).expanduser() if named else cache_root() / "data"
+    return expand_user(named) if named else cache_root() / "data"
 
 
 def load(name: str, root: Path | None = None, *, download: bool = True, progress: bool = False) -> Loaded:

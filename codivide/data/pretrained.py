@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from codivide.core.device import resolve_device
 from codivide.core.errors import InputError, unknown
-from codivide.core.files import cache_root
+from codivide.core.files import cache_root, expand_user
 
 MINILM = "minilm"
 EFFICIENTNET = "efficientnet-lite0"
@@ -38,7 +38,7 @@ Features = Callable[[Any], Tensor]
 def version_of(name: str) -> list[str]:
     """What the features depend on besides the name: versions of packages, or size and time of local files."""
     if name.startswith("hf:"):
-        folder = Path(name[3:]).expanduser()
+        folder = expand_user(name[3:])
         if folder.is_dir():
             files = sorted(path for path in folder.iterdir() if path.is_file())
             return [f"{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in files]

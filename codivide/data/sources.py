@@ -12,6 +12,7 @@ import pandas as pd
 import torch.utils.data
 
 from codivide.core.errors import InputError, nearest
+from codivide.core.files import expand_user
 from codivide.data import encode, named
 from codivide.data.arrays import choose_augment, from_arrays, true_indices
 from codivide.data.folder import load_folder
@@ -96,7 +97,7 @@ def _read(source: object, y: object, options: ReadOptions, classes: Classes, tru
 
 
 def _load_path(source: str | Path, options: ReadOptions, classes: Classes, truth: object) -> Loaded:
-    path = Path(source).expanduser()
+    path = expand_user(source)
     if str(source) in named.names():
         if path.exists():
             warnings.warn(f"{source} is read as the public data set; write ./{source} for the folder.", stacklevel=4)
