@@ -26,6 +26,7 @@ def quick(**settings) -> NoisyLabelClassifier:
     return NoisyLabelClassifier(**{"epochs": 12, "lr": 0.05, "unlabelled": None, **settings})
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("method", "expected"),
