@@ -5,7 +5,11 @@ BIN := $(VENV)/bin
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: demo test test-slow lint types docs bench format clean
+# What takes seconds, a process or a browser is for `make test`; what takes minutes for `make test-slow`.
+FAST := not (slow or long or process or browser)
+REST := (long or process or browser) and not slow
+
+.PHONY: demo test test-fast test-rest test-slow test-min coverage lint types docs bench format clean
 .DEFAULT_GOAL := test
 
 # Two states of the environment: what the package needs, and what its development needs on top.
@@ -18,6 +22,13 @@ $(VENV)/.dev: $(VENV)/.core
 	$(BIN)/python -m pip install --quiet --progress-bar off -e '.[dev]'
 	touch $@
 
+# An environment of its own with the lowest versions that pyproject.toml claims.
+$(VENV)-min/.test: pyproject.toml constraints-min.txt
+	test -x $(VENV)-min/bin/python || $(PYTHON) -m venv $(VENV)-min
+	PIP_CONSTRAINT=$(CURDIR)/constraints-min.txt \
+	  $(VENV)-min/bin/python -m pip install --quiet --progress-bar off -e '.[test]'
+	touch $@
+
 $(VENV)/.docs: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --progress-bar off -e '.[docs]'
 	touch $@
@@ -28,8 +39,21 @@ demo: $(VENV)/.core
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
+test-fast: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2 -m "$(FAST)" --durations 20
+
+# The fast tests again, with the share of lines that they run; below the floor of pyproject.toml it fails.
+coverage: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2 -m "$(FAST)" --durations 20 --cov --cov-report term:skip-covered
+
+test-rest: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2 -m "$(REST)"
+
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow
+
+test-min: $(VENV)-min/.test
+	$(VENV)-min/bin/python -m pytest -n 2 -m "$(FAST)" --durations 20 -W ignore::DeprecationWarning
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -52,4 +76,4 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/step.py --out results/benchmarks/step.json
 
 clean:
-	rm -rf $(VENV) build dist site
+	rm -rf $(VENV) $(VENV)-min build dist site .coverage

@@ -65,7 +65,7 @@ def data_of(name: str, seed: int) -> tuple[Loaded, np.ndarray]:
 
 
 def fit(
-    loaded: Loaded, net: str, method: str, epochs: int, seed: int, folder: Path | None = None, look: bool = False
+    loaded: Loaded, net: str, method: str, epochs: int, seed: int, *, folder: Path | None = None, look: bool = False
 ) -> tuple[Outcome, float]:
     """A run that never sees the test set, and its seconds; ``look``: it records what it predicts for its own labels."""
     made = build_method(method)
@@ -96,9 +96,9 @@ def judge(score: np.ndarray, flagged: np.ndarray, wrong: np.ndarray) -> dict[str
 
 
 def ours(
-    loaded: Loaded, wrong: np.ndarray, net: str, method: str, epochs: int, seed: int, folder: Path | None, again: int
+    loaded: Loaded, wrong: np.ndarray, net: str, method: str, epochs: int, *, seed: int, folder: Path | None, again: int
 ) -> dict[str, Any]:
-    outcome, seconds = fit(loaded, net, method, epochs, seed, folder, look=True)
+    outcome, seconds = fit(loaded, net, method, epochs, seed, folder=folder, look=True)
     table = outcome.table
     flagged = (table["suggested"].astype(str) != table["given"].astype(str)).to_numpy()
     found = judge(table["clean_prob"].to_numpy(), flagged, wrong)
@@ -145,7 +145,7 @@ def main() -> None:
     name = f"{args.set}{net}_{args.method or 'cleanlab'}{'_again' * bool(args.again)}_s{args.seed}"
     if args.method:
         folder = args.runs / name if args.runs else None
-        found = ours(loaded, wrong, args.net, args.method, args.epochs, args.seed, folder, args.again)
+        found = ours(loaded, wrong, args.net, args.method, args.epochs, seed=args.seed, folder=folder, again=args.again)
     else:
         found = theirs(loaded, wrong, args.net, args.epochs, args.seed)
     record = {"set": args.set, "samples": len(loaded.y), "noise_rate": float((wrong == 1).sum() / (wrong >= 0).sum())}

@@ -99,7 +99,13 @@ def spoiled(setup: Setup, rate: float) -> Loaded:
 
 
 def fit(
-    setup: Setup, loaded: Loaded, lr: float, steps: int = 0, method: Method | None = None, watch: Progress | None = None
+    setup: Setup,
+    loaded: Loaded,
+    lr: float,
+    steps: int = 0,
+    *,
+    method: Method | None = None,
+    watch: Progress | None = None,
 ) -> Run:
     """One run; the learning rate falls to a tenth so many times, at equal distances."""
     milestones = tuple(setup.epochs * (k + 1) // (steps + 1) for k in range(steps))

@@ -73,8 +73,9 @@ class PlainSet(torch.utils.data.Dataset):
         return self.view(index), self.view(index), self.y[index], self.prob[index]
 
 
-def plain_loss(net, peer, x, u, y, prob, share, order, weight):
-    """The paper's step, line by line."""
+def plain_loss(net, peer, batch, mix, weight):
+    """The paper's step, line by line, on a batch ``(x, u, y, prob)`` that is mixed by ``(share, order)``."""
+    (x, u, y, prob), (share, order) = batch, mix
     with torch.no_grad():
         net.train()
         peer.eval()
@@ -125,7 +126,7 @@ def plain_worker(args: argparse.Namespace) -> dict[str, float]:
         (xa, xb, y_b, w_b), (ua, ub, _, _) = next(iterator)
         marks.append(time.perf_counter())
         order = torch.randperm(4 * BATCH, generator=generator)
-        loss = plain_loss(net, peer, (xa, xb), (ua, ub), y_b, w_b, 0.7, order, 25.0)
+        loss = plain_loss(net, peer, ((xa, xb), (ua, ub), y_b, w_b), (0.7, order), 25.0)
         step.zero_grad()
         loss.backward()
         step.step()
@@ -238,10 +239,8 @@ def assert_agreement(args: argparse.Namespace) -> float:
     order = torch.randperm(4 * BATCH, generator=run.gen)
     run.gen.set_state(state)
     ours = run.method.mixed_loss(run, 0, known, unknown, prob[known.id])  # type: ignore[attr-defined]
-    theirs = plain_loss(
-        plain[0], plain[1], [x.contiguous() for x in known.x], [x.contiguous() for x in unknown.x], known.y,
-        prob[known.id], share, order, 25.0,
-    )  # fmt: skip
+    views = [x.contiguous() for x in known.x], [x.contiguous() for x in unknown.x]
+    theirs = plain_loss(plain[0], plain[1], (*views, known.y, prob[known.id]), (share, order), 25.0)
     difference = abs(ours.item() - theirs.item())
     assert difference < 1e-5 * max(1.0, abs(theirs.item())), (ours, theirs)
     return difference

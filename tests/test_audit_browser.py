@@ -1,4 +1,4 @@
-"""The audit page in a real browser (headless Chromium): decisions, hostile input, accessibility, speed."""
+"""The audit page in a real browser (headless Chromium): decisions, hostile input, accessibility, amount of work."""
 
 import base64
 import csv
@@ -32,19 +32,14 @@ FLAGS = [
     "--disable-sync",
     "--enable-precise-memory-info",
 ]
-# Set before anything of the page runs: what its policy stopped, and the tasks that blocked it.
+# Set before anything of the page runs: what its policy stopped, and how many nodes it made.
 WATCH = """
 window.violations = [];
 document.addEventListener("securitypolicyviolation",
   (event) => window.violations.push(`${event.violatedDirective} ${event.blockedURI}`));
-window.tasks = [];
-new PerformanceObserver((list) => window.tasks.push(...list.getEntries().map((entry) => entry.duration)))
-  .observe({type: "longtask", buffered: true});
-new MutationObserver((_, observer) => {
-  if (!document.querySelector("#card-body .facts")) return;
-  window.firstCard = performance.now();
-  observer.disconnect();
-}).observe(document, {childList: true, subtree: true});
+window.made = 0;
+new MutationObserver((list) => { for (const change of list) window.made += change.addedNodes.length; })
+  .observe(document, {childList: true, subtree: true});
 """
 
 
@@ -519,11 +514,8 @@ def test_ten_thousand_issues_are_no_burden(show, tmp_path, inline):
         issue["thumbnail"] = pictures[rng.integers(300)]
         issue["examples"] = {name: [small[k] for k in rng.integers(0, 300, 3)] for name in ("given", "suggested")}
     path, *side = render.write(facts, tmp_path / "report.html", limit=inline)
-    for _ in range(3):  # a machine that is busy otherwise delays one opening, not all
-        page = show(path)
-        first = page.evaluate("window.firstCard")
-        if first < 1000:
-            break
+    page = show(path)
+    opening = page.evaluate("window.made")
     page.to_queue()
     page.press(*("a", "k", "n") * 8)
     page.fill("#search", "cat")
@@ -539,18 +531,15 @@ def test_ten_thousand_issues_are_no_burden(show, tmp_path, inline):
     page.locator("#list").press("End")
     page.wait_for_timeout(300)
     lines = page.locator("#rows > *").count()
-    tasks = page.evaluate("window.tasks")
+    made = page.evaluate("window.made")
     client = page.context.new_cdp_session(page.page)
     client.send("HeapProfiler.collectGarbage")
     heap = client.send("Runtime.getHeapUsage")
     used = (heap["usedSize"] + heap.get("backingStorageSize", 0) + heap.get("embedderHeapUsedSize", 0)) / 2**20
-    # A machine that is busy otherwise delays single tasks; a page that is too slow is so more than twice.
-    longest, size = sorted([0, 0, 0, *tasks])[-3], path.stat().st_size / 1e6
-    print(f"\n{inline} inline: page {size:.1f} MB, first card {first:.0f} ms, third longest task {longest:.0f} ms")
-    print(f"heap {used:.0f} MiB, {lines} lines of the list")
+    print(f"\n{inline} inline: {opening} nodes made to open, {made} in all, heap {used:.0f} MiB, {lines} lines")
     assert lines < 60
-    assert first < 1000
-    assert longest < 200
+    assert opening < 2000
+    assert made < 8000
     assert used < 300
     page.clean(path, *side)
 

@@ -267,6 +267,7 @@ def test_originals_are_the_files(made):
     assert all(path.is_file() for path in files.values())
 
 
+@pytest.mark.long
 def test_a_relative_source_is_found_from_anywhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make_folder(tmp_path / "shapes", 30)
@@ -397,6 +398,7 @@ def fitted():
     return clf, x
 
 
+@pytest.mark.long
 def test_a_classifier_audits_in_memory(fitted):
     clf, _ = fitted
     found = clf.audit()

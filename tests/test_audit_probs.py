@@ -55,6 +55,7 @@ def digits():
     return x, truth, given, probs
 
 
+@pytest.mark.long
 def test_wrong_labels_are_found_and_counted(digits):
     x, truth, given, probs = digits
     found = from_probs(given, probs, images=x.reshape(-1, 8, 8).astype(np.float32) / 16, features=x)

@@ -92,6 +92,7 @@ def test_find_takes_patterns_and_names_the_nearest():
         runner.find("first/cross_entrop")
 
 
+@pytest.mark.long
 def test_work_writes_each_result_once_and_leaves_what_is_held(tmp_path, monkeypatch):
     other = replace(QUICK, name="quick/other")
     results, runs = tmp_path / "results", tmp_path / "runs"
@@ -225,6 +226,7 @@ def test_the_table_is_made_of_the_results(tmp_path):
     assert len({line.count("|") for line in text.splitlines()}) == 1
 
 
+@pytest.mark.long
 def test_a_methods_page_shows_its_rows_and_the_baseline(tmp_path, monkeypatch):
     own = replace(QUICK, name="quick/mine", method="dividemix")
     monkeypatch.setattr(runner, "RECIPES", {recipe.name: recipe for recipe in (QUICK, own)})

@@ -391,6 +391,7 @@ def test_everything_is_recorded(whole):
     assert whole.outcome.summary["plan"]["average"] > 0
 
 
+@pytest.mark.long
 def test_a_trial_does_without_the_held_out_labels_and_the_run_has_all(whole):
     held = json.loads((whole.folder / "choice.json").read_text())["held_out"]
     labels = _loaded().y
@@ -429,6 +430,7 @@ class _KilledError(Exception):
     pass
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stage", ["scout", "trial", "dividemix"])
 def test_a_killed_run_goes_on_with_the_same_bits(tmp_path, whole, stage):
     folder = tmp_path / "killed"
@@ -566,6 +568,7 @@ def _same(one: Outcome, other: Outcome) -> bool:
     return torch.equal(one.model.logits(x), other.model.logits(x))
 
 
+@pytest.mark.long
 def test_the_scout_judges_the_labels_that_plain_training_memorises(copied):
     record = json.loads((copied / "choice.json").read_text())
     record["verdict"] = {**record["verdict"], "kept": "plain"}
@@ -617,6 +620,7 @@ def test_without_a_label_nothing_is_memorised_and_the_last_word_counts(tmp_path)
     assert outcome.table["clean_prob"][::5].isna().all()
 
 
+@pytest.mark.long
 def test_a_given_number_of_epochs_is_not_drawn_out():
     longer = {}
     for name, opened in (("given", ("average",)), ("open", ("average", "epochs"))):
@@ -706,6 +710,7 @@ def test_a_classifier_whose_answers_are_not_finite_is_an_error():
         NoisyLabelClassifier(lr=1e6, epochs=5).fit(X, np.arange(60) % 3)
 
 
+@pytest.mark.long
 def test_dividemix_that_is_asked_for_keeps_what_is_set(tmp_path):
     outcome = execute(_job(3, DivideMix(lambda_u=3.0)), _loaded(), tmp_path / "run")
     hyper = outcome.summary["hyper_parameters"]
@@ -758,6 +763,7 @@ def _is_not_judged(loaded, folder):
     assert outcome.summary["choice"]["decision"]["reasons"] == said
 
 
+@pytest.mark.long
 def test_estimator_scouts_where_a_network_is_asked_for():
     loaded = _loaded()
     X, y = loaded.x[torch.arange(240)].numpy(), loaded.y
@@ -815,6 +821,7 @@ def test_command_line_takes_auto_and_numbers(tmp_path):
     assert "--lambda-u much: give a number, or auto" in " ".join(failed.output.replace("│", " ").split())
 
 
+@pytest.mark.long
 def test_budget_is_kept():
     outcome = execute(_job(4000, Auto(budget=3.0)), _loaded())
     assert outcome.run.epoch < 4000

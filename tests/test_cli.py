@@ -1,18 +1,20 @@
-"""The command line, as a person meets it: in an empty folder, in a process of its own."""
+"""The command line, as a person meets it in an empty folder, and what only a process of its own can show."""
 
+import contextlib
 import csv
+import io
 import json
 import os
 import pickle
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 from codivide.cli.app import main
@@ -20,11 +22,32 @@ from codivide.cli.app import main
 THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "COLUMNS": "80"}
 
 
+def process(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """The command line in a process of its own, which takes seconds to start."""
+    command = [sys.executable, *map(str, words)]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env={**os.environ, **THREADS}, check=False)
+
+
 def codivide(*words: str | Path, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "codivide.cli.app", *map(str, words)]
-    return subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, env={**os.environ, **THREADS, **environment}, check=False
-    )
+    """The command line in this process: what it exits with and what it prints."""
+    out, err, threads, code = io.StringIO(), io.StringIO(), torch.get_num_threads(), 0
+    torch.set_num_threads(1)
+    try:
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            patch.chdir(cwd)
+            patch.setattr(sys, "argv", ["codivide", *map(str, words)])
+            for name, value in {**THREADS, **environment}.items():
+                patch.setenv(name, value)
+            main()
+    except SystemExit as stopped:
+        code = stopped.code or 0
+    finally:
+        torch.set_num_threads(threads)
+    return subprocess.CompletedProcess(words, code, out.getvalue(), err.getvalue())
 
 
 def refused(done: subprocess.CompletedProcess[str], *words: str) -> None:
@@ -64,11 +87,11 @@ def finished(photos, tmp_path_factory) -> tuple[Path, subprocess.CompletedProces
     return folder / "run", done
 
 
+@pytest.mark.process
 def test_help_is_instant_and_needs_no_torch(tmp_path):
     code = "import sys, codivide, codivide.cli.app; codivide.cli.app.application([]); print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
-    done = codivide("--help", cwd=tmp_path)
+    assert process("-c", code, cwd=tmp_path).stdout.strip() == "False"
+    done = process("-m", "codivide.cli.app", "--help", cwd=tmp_path)
     assert done.returncode == 0
     for command in ("fit", "predict", "plot", "noise", "methods", "demo"):
         assert command in done.stdout
@@ -200,14 +223,8 @@ def test_a_run_that_fails_leaves_the_older_one(finished, photos):
         (["noise", "digits", "symetric:0.4"], ["symmetric"]),
     ],
 )
-def test_bad_input_is_one_line(words, named, tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["codivide", *words])
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    printed = capsys.readouterr()
-    done = subprocess.CompletedProcess(words, stopped.value.code, printed.out, printed.err)
-    refused(done, *named)
+def test_bad_input_is_one_line(words, named, tmp_path):
+    refused(codivide(*words, cwd=tmp_path), *named)
     assert list(tmp_path.iterdir()) == []  # nothing was begun
 
 
@@ -254,28 +271,41 @@ def test_few_labels_some_of_them_wrong(tmp_path):
     assert table["suggested"].notna().all()
 
 
+KILLED_AFTER_4 = """
+import os, signal, sys
+from codivide.cli.app import main
+from codivide.training import checkpoint
+
+save = checkpoint.save
+
+def save_and_die(run, path):
+    save(run, path)
+    if run.epoch == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+checkpoint.save = save_and_die
+main()
+"""
+
+
+@pytest.mark.long
+@pytest.mark.process
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
 def test_kill_then_resume_is_the_straight_run(tmp_path):
-    words = ["fit", "digits", "--method", "dividemix", "--noise", "symmetric:0.4", "--epochs", "8", "--warmup", "3"]
-    words += ["--limit", "400", "--batch-size", "32", "--average", "0.9", "--freeze", "2", "--evaluate-every", "2"]
+    words = ["fit", "digits", "--method", "dividemix", "--noise", "symmetric:0.4", "--epochs", "6", "--warmup", "2"]
+    words += ["--limit", "200", "--batch-size", "32", "--average", "0.9", "--freeze", "1", "--evaluate-every", "2"]
     straight = codivide(*words, "--out", "straight", cwd=tmp_path)
     assert straight.returncode == 0, straight.stderr
-    command = [sys.executable, "-m", "codivide.cli.app", *words, "--out", "killed"]
-    process = subprocess.Popen(
-        command, cwd=tmp_path, env={**os.environ, **THREADS}, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-    )
-    metrics = tmp_path / "killed" / "metrics.jsonl"
-    deadline = time.monotonic() + 120
-    while not (metrics.exists() and len(metrics.read_text().splitlines()) >= 4) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL  # it was still training
+    killed = process("-c", KILLED_AFTER_4, *words, "--out", "killed", cwd=tmp_path)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr  # it was still training
     assert not (tmp_path / "killed" / "model.safetensors").exists()
     resumed = codivide(*words, "--out", "killed", "--resume", cwd=tmp_path)
     assert resumed.returncode == 0, resumed.stderr
     for name in ("model.safetensors", "labels.csv", "labels.parquet", "predictions.npz"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "straight" / name).read_bytes(), name
-    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / "killed" / "metrics.jsonl").read_text().splitlines()]
     expected = [json.loads(line) for line in (tmp_path / "straight" / "metrics.jsonl").read_text().splitlines()]
+    assert len(lines) == 6
     for row in lines + expected:
         del row["seconds"]
     assert lines == expected
@@ -296,8 +326,12 @@ def test_bench_runs_and_tabulates_a_recipe(tmp_path):
     assert "| `gce` | not run |" in text
 
 
-def test_a_warning_is_one_line_without_a_place_in_the_code(tmp_path):
-    words = ("digits", "--labels-per-class", 1000, "--epochs", 1, "--net", "mlp", "--method", "cross_entropy")
-    done = codivide("fit", *map(str, words), "--out", "run", cwd=tmp_path)
+@pytest.mark.process
+def test_a_process_fits_and_a_warning_is_one_line_without_a_place_in_the_code(tmp_path):
+    words = ["--labels-per-class", "1000", "--limit", "200", "--epochs", "1", "--net", "mlp"]
+    words += ["--method", "cross_entropy", "--out", "run"]
+    done = process("-m", "codivide.cli.app", "fit", "digits", *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "model.safetensors").exists()
     assert "warning of 1000 labels a class: no sample is without a label" in done.stderr
     assert ".py:" not in done.stderr

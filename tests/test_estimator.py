@@ -46,6 +46,7 @@ def failed_checks(estimator, expected=None) -> list[str]:
     return [f"{r['check_name']}: {r['exception']}" for r in results if r["status"] == "failed"]
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("method", "expected"),

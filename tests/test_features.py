@@ -426,6 +426,7 @@ def test_what_cannot_be_done_is_said() -> None:
 # From the user's end
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["dense", "sparse"])
 def test_the_estimator_saves_loads_reports_and_audits(kind: str, tmp_path: Path) -> None:
     x, given, truth = blobs(150)

@@ -58,6 +58,7 @@ def test_light_nets(name, shape):
     check(name, shape)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", HEAVY)
 def test_heavy_nets(name):
     # The ImageNet stems leave 1 pixel of 8, and batch normalisation of 2 values a hundred times over overflows.

@@ -29,6 +29,7 @@ def flipped(truth, rate, classes=10, step=None, seed=0):
     return np.where(rng.random(len(truth)) < rate, (truth + other) % classes, truth)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("rate", "step", "kind"),
     [(0.0, None, "none"), (0.3, None, "symmetric"), (0.6, None, "symmetric"), (0.3, 1, "asymmetric")],
@@ -128,6 +129,7 @@ def test_a_limit_draws_rows(digits):
     assert (report.samples, report.labelled, np.isfinite(report.clean_prob).sum()) == (700, len(x), 700)
 
 
+@pytest.mark.long
 def test_report_as_table_json_and_text(digits):
     x, truth = digits
     report = noise_report(x, flipped(truth, 0.3, step=1), replicates=2)

@@ -118,6 +118,7 @@ def test_losses_show_counts_and_mixture(run):
         plot.losses(record, [2, 3])
 
 
+@pytest.mark.long
 def test_draw_writes_six_pictures_that_are_the_same_again(run, tmp_path):
     paths, remarks = plot.draw(run)
     assert {path.name for path in paths} == {
@@ -192,6 +193,7 @@ def test_the_command(run, tmp_path, monkeypatch, capsys):
     assert "nowhere" in capsys.readouterr().err
 
 
+@pytest.mark.process
 def test_matplotlib_is_loaded_only_to_draw():
     code = "import sys, codivide.cli.app, codivide.fit.job; print('matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

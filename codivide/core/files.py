@@ -94,11 +94,18 @@ def atomic(path: Path) -> Iterator[Path]:
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
+    _flush_folder(path.parent)
+
+
+def _flush_folder(folder: Path) -> None:
+    """Make a rename in ``folder`` survive a power cut, where the system opens folders (Windows does not)."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(folder)  # the rename itself must survive a power cut
+        os.fsync(handle)
     finally:
-        os.close(folder)
+        os.close(handle)
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
@@ -107,6 +114,8 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str,
     from safetensors.torch import save_file  # brings torch, which the command line's help does without
 
     with atomic(path) as aside:
+        aside.touch()
+        mode = aside.stat().st_mode  # what the umask allows; save_file makes its file for the owner alone
         try:
             save_file({name: value.contiguous() for name, value in tensors.items()}, aside, dict(header))
         except SafetensorError as error:
@@ -114,6 +123,7 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str,
             if not number.isdigit():
                 raise
             raise OSError(int(number), str(error), str(path)) from None
+        aside.chmod(mode)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -148,7 +158,19 @@ def unguard(cell: str) -> str:
     return cell[1:] if _GUARDED.match(cell) else cell
 
 
+def expand_user(path: str | Path) -> Path:
+    """``path`` with the home folder in place of a leading ``~`` or ``~name``.
+
+    Raises:
+        InputError: there is no such user, or the process has no home folder (a container that runs by number).
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        hint = "write the folder in full, or set HOME (CODIVIDE_CACHE for the cache)"
+        raise InputError(f"there is no home folder for {str(path)!r}: {hint}") from None
+
+
 def cache_root() -> Path:
-    """``CODIVIDE_CACHE``, else ``~/.cache/codivide``."""
-    named = os.environ.get("CODIVIDE_CACHE")
-    return Path(named).expanduser() if named else Path.home() / ".cache" / "codivide"
+    """``CODIVIDE_CACHE``, else ``~/.cache/codivide``; InputError where there is no home folder."""
+    return expand_user(os.environ.get("CODIVIDE_CACHE") or "~/.cache/codivide")

@@ -38,7 +38,7 @@ def _processor() -> str:
 
 
 def commit() -> str | None:
-    """The commit of the checkout that codivide runs from, with "+" when files differ from it."""
+    """The commit of the checkout that codivide runs from, with "+" when files differ from it; None without git."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
@@ -47,5 +47,8 @@ def commit() -> str | None:
         done = subprocess.run(["git", "-C", root, *words], capture_output=True, text=True, check=False)
         return done.stdout.strip()
 
-    head = git("rev-parse", "--short=12", "HEAD")
-    return head + ("+" if git("status", "--porcelain", "--untracked-files=no") else "") if head else None
+    try:
+        head = git("rev-parse", "--short=12", "HEAD")
+        return head + ("+" if git("status", "--porcelain", "--untracked-files=no") else "") if head else None
+    except OSError:  # a checkout copied to where no git is
+        return None

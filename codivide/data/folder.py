@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from codivide.core.errors import InputError
+from codivide.core.files import expand_user
 from codivide.data.assemble import Pictures, assemble
 from codivide.data.cache import Entry
 from codivide.data.images import COMMON, is_image_name, written
@@ -37,7 +38,7 @@ def load_folder(root: Path | str, reading: Reading) -> Loaded:
     Raises:
         InputError: no images or no classes, or too many that cannot be read.
     """
-    root = Path(root).expanduser()
+    root = expand_user(root)
     found = _images(root)
     names = _class_names(found["train"], root, reading)
     pictures = Pictures([], [], [])

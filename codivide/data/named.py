@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 
 from codivide.core.errors import InputError, unknown
-from codivide.core.files import cache_root
+from codivide.core.files import cache_root, expand_user
 from codivide.core.types import Labels
 from codivide.data.arrays import array_rows, true_indices
 from codivide.data.download import REMOTES, fetch
@@ -70,7 +70,7 @@ def names() -> list[str]:
 def data_root() -> Path:
     """``CODIVIDE_DATA``, else the folder ``data`` in the cache."""
     named = os.environ.get("CODIVIDE_DATA")
-    return Path(named).expanduser() if named else cache_root() / "data"
+    return expand_user(named) if named else cache_root() / "data"
 
 
 def load(name: str, root: Path | None = None, *, download: bool = True, progress: bool = False) -> Loaded:
@@ -105,7 +105,7 @@ def load_named(name: str | Path, reading: Reading) -> Loaded:
     Raises:
         InputError: as ``load``; also other classes than the set has, or truth that does not fit.
     """
-    if Path(name).expanduser().exists():
+    if expand_user(name).exists():
         warnings.warn(f"{name} is read as the public data set; write ./{name} for the folder.", stacklevel=3)
     loaded = load(str(name), progress=reading.options.progress)
     if reading.classes is not None and tuple(reading.classes) != loaded.classes:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from codivide.core.errors import InputError
+from codivide.core.files import expand_user
 from codivide.data.arrays import from_arrays
 from codivide.data.images import written
 from codivide.data.inputs import from_memory, from_texts_in_memory
@@ -46,7 +47,7 @@ def load_npz(path: Path | str, reading: Reading) -> Loaded:
     Raises:
         InputError: no x or y, or a test part of another shape.
     """
-    path = Path(path).expanduser()
+    path = expand_user(path)
     held = read_npz(path)
     if "x" not in held or "y" not in held:
         raise InputError(f"{path} needs arrays x and y (it has {', '.join(held) or 'none'}).")
@@ -70,7 +71,7 @@ def npz_inputs(path: Path | str, wanted: Wanted) -> Inputs:
     Raises:
         InputError: several arrays, none of them x, or texts where none are wanted and the other way round.
     """
-    path = Path(path).expanduser()
+    path = expand_user(path)
     held = read_npz(path)
     if "x" not in held and len(held) != 1:
         raise InputError(f"{path} needs an array x (it has {', '.join(held) or 'none'}).")

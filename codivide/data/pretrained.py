@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from codivide.core.device import resolve_device
 from codivide.core.errors import InputError, unknown
-from codivide.core.files import cache_root
+from codivide.core.files import cache_root, expand_user
 from codivide.data.encoder import EncoderKind
 from codivide.data.networks import Features, Network, image_net, text_net
 from codivide.data.tfidf import Tfidf
@@ -183,7 +183,7 @@ def _versions(*packages: str) -> Callable[[str], list[str]]:
 
 def _local_files(name: str) -> list[str]:
     """Size and time of the files of a model in a folder; nothing of one that has a name."""
-    folder = Path(split_name(name)[1]).expanduser()
+    folder = expand_user(split_name(name)[1])
     if not folder.is_dir():
         return []
     files = sorted(path for path in folder.iterdir() if path.is_file())

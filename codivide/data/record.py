@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
+from codivide.core.files import expand_user
 from codivide.data import named
 from codivide.data.options import DEFAULT, ReadOptions, text, typed, whole
 from codivide.data.tables import TABLES
@@ -89,7 +90,7 @@ class DataRecord:
         return self.options if answers is None else replace(self.options, answers=self._place(str(answers)))
 
     def _place(self, name: str) -> Path:
-        path = Path(name).expanduser()
+        path = expand_user(name)
         return (path if path.exists() else Path(self.folder) / path).absolute()
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from codivide.core.errors import InputError
+from codivide.core.files import expand_user
 from codivide.data.loaded import Loaded, Skipped
 from codivide.data.options import DEFAULT, ReadOptions
 from codivide.data.rows import Rows
@@ -99,4 +100,4 @@ class Source:
 
 def as_path(source: object) -> Path | None:
     """A path as such, with ``~`` as the user's folder; None for anything else."""
-    return Path(source).expanduser() if isinstance(source, str | Path) else None
+    return expand_user(source) if isinstance(source, str | Path) else None

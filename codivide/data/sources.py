@@ -14,6 +14,7 @@ import torch
 import torch.utils.data
 
 from codivide.core.errors import InputError, nearest
+from codivide.core.files import expand_user
 from codivide.data import encode, named
 from codivide.data.arrays import choose_augment, from_arrays
 from codivide.data.encoder import Encoder
@@ -212,7 +213,7 @@ def _check_columns(kind: Source | None, options: ReadOptions) -> None:
 
 
 def _no_source(path: Path) -> InputError:
-    if path.expanduser().exists():
+    if expand_user(path).exists():
         return InputError(f"{path} is no data set: use a folder, a .csv or .parquet file, or an .npz file of x and y.")
     known = named.names()
     hint = nearest(path, known) or f" Public data sets: {', '.join(known)}."

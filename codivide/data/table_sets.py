@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from codivide.core.errors import InputError
+from codivide.core.files import expand_user
 from codivide.data import annotators
 from codivide.data.arrays import from_arrays
 from codivide.data.assemble import Pictures, assemble
@@ -63,7 +64,7 @@ def load_table(path: Path | str, reading: Reading) -> Loaded:
     Raises:
         InputError: a column that is missing, a value that is wrong (it names the row), or too many unreadable images.
     """
-    path = Path(path).expanduser()
+    path = expand_user(path)
     options = reading.options
     return from_table(read_table(path, options.annotators, options.label), path, reading)
 
@@ -98,7 +99,7 @@ def table_inputs(path: Path | str, wanted: Wanted) -> Inputs:
     Raises:
         InputError: a column that is missing, or a value that is wrong.
     """
-    path = Path(path).expanduser()
+    path = expand_user(path)
     table = read_table(path)
     if wanted.texts:
         if "text" not in table:

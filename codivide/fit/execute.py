@@ -90,19 +90,7 @@ def execute(
         checkpoint=Checkpoint(out / CHECKPOINT, resume=resume, identity=identity) if out else None,
         deadline=deadline,
     )
-    model = networks.model(run)
-    judged, evidence = judge(run, model, loaded, learning=networks.learning, witness=before.witness)
-    trained = {
-        "precision": run.precision,
-        "epochs": run.epoch,
-        "updates": run.step,
-        "skipped_updates": run.skipped_updates,
-        "seconds": round(time.perf_counter() - began, 2),
-        **before.seconds,
-    }
-    table, remarks = _table(job, loaded, judged, model)
-    record = settings | trained | _summary(loaded, run.history, judged, remarks) | environment(str(run.device))
-    outcome = Outcome(run, run.history, model, table, record, evidence)
+    outcome = networks.outcome(run, settings, before, time.perf_counter() - began)
     networks.write(outcome)
     return outcome
 
@@ -186,6 +174,23 @@ class _Networks:
         if self.progress is not None:
             self.progress(run, row)
         return found
+
+    def outcome(self, run: Run, settings: Mapping[str, Any], before: Before, seconds: float) -> Outcome:
+        """What a finished run gives back; ``settings`` are those of ``config``."""
+        model = self.model(run)
+        judged, evidence = judge(run, model, self.loaded, learning=self.learning, witness=before.witness)
+        trained = {
+            "precision": run.precision,
+            "epochs": run.epoch,
+            "updates": run.step,
+            "skipped_updates": run.skipped_updates,
+            "seconds": round(seconds, 2),
+            **before.seconds,
+        }
+        table, remarks = _table(self.job, self.loaded, judged, model)
+        found = _summary(self.loaded, run.history, judged, remarks)
+        record = {**settings, **trained, **found, **environment(str(run.device))}
+        return Outcome(run, run.history, model, table, record, evidence)
 
     def write(self, outcome: Outcome) -> None:
         """The results, where there is a folder."""

@@ -1,0 +1,94 @@
+"""Files and records on every system: the umask, Windows' folders, no home folder, no git."""
+
+import os
+import stat
+from importlib.metadata import PackageNotFoundError
+
+import pytest
+import torch
+
+from codivide import InputError
+from codivide.core import provenance
+from codivide.core.files import cache_root, expand_user, read_tensors, save_tensors, write_text
+from codivide.core.version import VERSION
+from codivide.data.sources import load
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask for files")
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
+def test_the_umask_says_who_reads_a_model(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        save_tensors(tmp_path / "model.safetensors", {"x": torch.ones(2)}, {"kind": "test"})
+        write_text(tmp_path / "summary.json", "{}")
+    finally:
+        os.umask(before)
+    assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {
+        "model.safetensors": mode,
+        "summary.json": mode,
+    }
+    assert read_tensors(tmp_path / "model.safetensors")[1] == {"kind": "test"}
+
+
+def test_a_system_that_opens_no_folders_writes_all_the_same(tmp_path, monkeypatch):
+    """Windows has no O_DIRECTORY, and refuses to open a folder as a file."""
+    opened = os.open
+
+    def refusing(path, *others, **more):
+        if os.path.isdir(path):
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *others, **more)
+
+    monkeypatch.delattr(os, "O_DIRECTORY")
+    monkeypatch.setattr(os, "open", refusing)
+    write_text(tmp_path / "a.txt", "one")
+    write_text(tmp_path / "a.txt", "two")
+    save_tensors(tmp_path / "a.safetensors", {"x": torch.ones(2)}, {})
+    assert (tmp_path / "a.txt").read_text() == "two"
+    assert torch.equal(read_tensors(tmp_path / "a.safetensors")[0]["x"], torch.ones(2))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors", "a.txt"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="~name is POSIX's")
+def test_an_unknown_home_folder_is_an_input_error(monkeypatch):
+    for ask in (expand_user, load):
+        with pytest.raises(InputError, match="no home folder for '~nosuchuser/x'"):
+            ask("~nosuchuser/x")
+    monkeypatch.setenv("CODIVIDE_CACHE", "~nosuchuser/cache")
+    with pytest.raises(InputError, match="no home folder"):
+        cache_root()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a number without a name is POSIX's")
+def test_a_process_that_runs_by_number_is_told_to_set_home(monkeypatch):
+    import pwd
+
+    def nobody(number):
+        raise KeyError(number)
+
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.delenv("CODIVIDE_CACHE")
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    with pytest.raises(InputError, match="set HOME"):
+        cache_root()
+
+
+def test_a_checkout_without_git_has_no_commit_and_keeps_its_versions(monkeypatch):
+    def no_program(*command, **options):
+        raise FileNotFoundError(2, "No such file or directory", "git")
+
+    monkeypatch.setattr(provenance.subprocess, "run", no_program)
+    record = provenance.environment()
+    assert record["commit"] is None
+    assert record["versions"]["codivide"] == VERSION
+    assert record["versions"]["torch"]
+
+
+def test_a_checkout_that_is_not_installed_has_a_version(monkeypatch):
+    def installed(name):
+        if name == "codivide":
+            raise PackageNotFoundError(name)
+        return "1.0"
+
+    monkeypatch.setattr(provenance, "version", installed)
+    assert provenance.environment()["versions"]["codivide"] == VERSION

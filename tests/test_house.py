@@ -1,0 +1,141 @@
+"""The house keeps its order: wings and layers, short functions, no circles, pages and lists that name what is there."""
+
+import ast
+import re
+import tomllib
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "codivide"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+MODULES = {path.relative_to(ROOT).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
+LONGEST_FUNCTION, LONGEST_FILE = 60, 600
+TESTED_EXTRAS = ("timm", "text", "browser", "test")
+
+
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def wings() -> list[str]:
+    """The layers of import-linter's contract, from the top."""
+    (contract,) = (c for c in PROJECT["tool"]["importlinter"]["contracts"] if c["type"] == "layers")
+    assert not any("ignore" in key for key in contract)  # no exceptions
+    return [layer.removeprefix("codivide.") for layer in contract["layers"]]
+
+
+def functions(module: str) -> Iterator[tuple[str, int]]:
+    """Names and lengths of all functions but constructors, whose lines are the parameters."""
+    for node in ast.walk(tree(MODULES[module])):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name != "__init__":
+            yield f"{module}:{node.name}", (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+def imports(module: Path) -> set[str]:
+    """The modules of codivide that importing this one imports: not those inside a function or for types alone."""
+    found: set[str] = set()
+    waiting: list[ast.AST] = list(tree(module).body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            waiting += node.orelse
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if place(name) else node.module for name in inner}
+        waiting += ast.iter_child_nodes(node)
+    return {path for name in found if (path := place(name))}
+
+
+def place(name: str) -> str | None:
+    """The file of a module, None when it is none of codivide's."""
+    base = name.replace(".", "/")
+    return next((path for path in (f"{base}.py", f"{base}/__init__.py") if path in MODULES), None)
+
+
+def test_the_layers_are_the_wings_on_disk():
+    found = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").exists()}
+    assert set(wings()) == found
+    assert len(wings()) == len(found)
+
+
+def test_the_package_has_few_names():
+    names = {path.name for path in PACKAGE.iterdir()} - {"py.typed", "__pycache__"}
+    assert len(names) <= 11, sorted(names)
+
+
+def test_the_page_of_the_architecture_has_the_wings_in_order():
+    assert re.findall(r"^\| `codivide/(\w+)` \|", PAGE, re.MULTILINE) == wings()
+
+
+def test_every_path_on_the_page_of_the_architecture_exists():
+    named = set(re.findall(r"`((?:codivide|docs|tests)/[\w/.]*)`", PAGE))
+    assert len(named) > 30
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
+
+
+def test_no_circle_of_imports():
+    graph = {module: imports(path) for module, path in MODULES.items()}
+    assert sum(map(len, graph.values())) > 100
+    assert len(list(TopologicalSorter(graph).static_order())) == len(MODULES)  # CycleError names the circle
+
+
+def test_no_function_is_longer_than_a_screen():
+    long = {name: lines for module in MODULES for name, lines in functions(module) if lines > LONGEST_FUNCTION}
+    assert long == {}
+
+
+def test_no_file_is_longer_than_600_lines():
+    lines = {module: len(path.read_text(encoding="utf-8").splitlines()) for module, path in MODULES.items()}
+    assert {module: n for module, n in lines.items() if n > LONGEST_FILE} == {}
+
+
+def test_the_lowest_versions_are_those_that_are_tested():
+    extras = PROJECT["project"]["optional-dependencies"]
+    lines = (ROOT / "constraints-min.txt").read_text(encoding="utf-8").splitlines()
+    tested = dict(line.split("==") for line in lines if not line.startswith("#"))
+    asked = [*PROJECT["project"]["dependencies"], *(word for name in TESTED_EXTRAS for word in extras[name])]
+    bounds = {word.name: word.specifier for word in map(Requirement, asked) if word.name != "codivide"}
+    assert bounds.keys() <= tested.keys()
+    for name, specifier in bounds.items():
+        (bound,) = specifier
+        assert (bound.operator, Version(bound.version)) == (">=", Version(tested[name])), name
+
+
+def test_ci_runs_the_same_command_on_every_python():
+    yaml = pytest.importorskip("yaml")
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))["jobs"]
+    pythons = jobs["test"]["strategy"]["matrix"]["python"]
+    assert pythons == ["3.11", "3.12", "3.13"]
+    assert PROJECT["project"]["requires-python"] == f">={pythons[0]}"
+    assert [step["run"] for step in jobs["test"]["steps"] if "run" in step] == [".ci/run"]
+
+
+def test_the_hooks_of_pre_commit_are_commands_of_the_makefile():
+    clientlib = pytest.importorskip("pre_commit.clientlib")
+    config = clientlib.load_config(str(ROOT / ".pre-commit-config.yaml"))
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {repository["repo"] for repository in config["repos"]} == {"local"}
+    entries = [hook["entry"] for repository in config["repos"] for hook in repository["hooks"]]
+    assert entries == ["make lint", "make types"]
+    assert {entry.removeprefix("make ") for entry in entries} <= set(targets)
+
+
+def test_the_markers_that_the_fast_tests_leave_out_are_registered():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    fast = re.search(r"^FAST := not \((.*)\)$", makefile, re.MULTILINE)
+    assert fast is not None
+    left_out = set(fast.group(1).split(" or "))
+    registered = {line.split(":")[0] for line in PROJECT["tool"]["pytest"]["ini_options"]["markers"]}
+    assert left_out == registered - {"data", "gpu"}
