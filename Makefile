@@ -36,8 +36,8 @@ $(VENV)/.docs: $(VENV)/.dev
 demo: $(VENV)/.core
 	$(BIN)/codivide demo
 
-test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+# Every test but the slow ones: the fast ones with coverage, then the rest.
+test: coverage test-rest
 
 test-fast: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 -m "$(FAST)" --durations 20
