@@ -15,7 +15,7 @@ from data_facts import HOSTILE, example_facts
 from PIL import Image
 
 from codivide import InputError, NoisyLabelClassifier, audit, noise_report
-from codivide.audit import facts, thumbnails
+from codivide.audit import checks, facts, thumbnails
 from codivide.audit.material import Material
 from codivide.data import experiment
 from codivide.data.options import ReadOptions
@@ -426,7 +426,8 @@ def test_a_pickled_classifier_leaves_the_data_behind(fitted):
 
 def test_quality_is_clean_probability(fitted):
     table = fitted[0].labels_
-    assert table.columns[-1] == "label_quality"
+    names = [column.name for column in checks.columns()]
+    assert table.columns[-len(names) - 1 :].tolist() == ["label_quality", *names]
     pd.testing.assert_series_equal(table["label_quality"], table["clean_prob"], check_names=False)
     assert table["suggested_prob"].between(1 / 3, 1).all()
 

@@ -17,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
+from codivide.audit import checks
 from codivide.cli.app import main
 
 THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "COLUMNS": "80"}
@@ -121,6 +122,7 @@ def test_fit_writes_the_run(finished, photos):
         "rank",
         "suggested_prob",
         "label_quality",
+        *(column.name for column in checks.columns()),
     ]
     assert len(table) == 120
     assert pd.read_parquet(run / "labels.parquet")["path"].tolist() == table["path"].tolist()
