@@ -11,7 +11,7 @@ import torch
 from codivide import InputError, load_model
 from codivide.cli.app import main
 from codivide.core.files import read_tensors, save_tensors
-from codivide.data.inputs import read_inputs
+from codivide.data.sources import read_inputs
 
 NAMES = [f"f{k}" for k in range(6)]
 
@@ -79,10 +79,9 @@ def test_the_model_file_holds_the_names_and_older_ones_go_by_position(trained, t
     path = trained / "run" / "model.safetensors"
     model = load_model(path)
     assert model.columns == tuple(NAMES)
-    tensors, texts = read_tensors(path)
-    header = json.loads(texts["model"])
+    tensors, header = read_tensors(path, "model")
     del header["columns"]
-    save_tensors(tmp_path / "old.safetensors", tensors, {"model": json.dumps(header)})
+    save_tensors(tmp_path / "old.safetensors", tensors, "model", header)
     assert load_model(tmp_path / "old.safetensors").columns is None
     frame = table(2)[NAMES]
     mixed = frame[NAMES[::-1]]

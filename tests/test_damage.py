@@ -5,9 +5,11 @@ import shutil
 
 import numpy as np
 import pytest
+from safetensors.torch import save_file
 
 from codivide import InputError, audit, load_model, noise_report
 from codivide.audit import clean
+from codivide.core.files import read_tensors
 from codivide.data.experiment import part
 from codivide.data.sources import load
 from codivide.fit.execute import execute
@@ -140,12 +142,9 @@ def test_label_tables(run):
 
 def changed(path, change):
     """The model's file with another header."""
-    from codivide.core.files import read_tensors, save_tensors
-
-    tensors, texts = read_tensors(path)
-    header = change(json.loads(texts["model"]))
+    tensors, header = read_tensors(path, "model")
     path.unlink()
-    save_tensors(path, tensors, {"model": json.dumps(header)})
+    save_file(tensors, path, {"model": json.dumps(change(header))})
 
 
 @pytest.mark.parametrize(

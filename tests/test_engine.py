@@ -390,7 +390,7 @@ def test_a_full_disk_is_an_os_error_from_safetensors_too(tmp_path, monkeypatch):
 
     monkeypatch.setattr(safetensors.torch, "save_file", full)
     with pytest.raises(OSError, match="No space left") as caught:
-        codivide.core.files.save_tensors(tmp_path / "x.safetensors", {"x": torch.zeros(1)}, {})
+        codivide.core.files.save_tensors(tmp_path / "x.safetensors", {"x": torch.zeros(1)}, "model", {})
     assert caught.value.errno == 28
     assert list(tmp_path.iterdir()) == []
 

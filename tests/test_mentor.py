@@ -235,10 +235,10 @@ def test_what_is_no_mentor_is_refused(tmp_path):
     for make in (
         lambda: None,
         lambda: path.write_bytes(b"pickle"),
-        lambda: _mentor_net.save_tensors(path, {}, {"a": "b"}),
+        lambda: _mentor_net.save_tensors(path, {}, "a", {}),
     ):
         make()
-        with pytest.raises(InputError, match="is not a mentor"):
+        with pytest.raises(InputError, match="is not a codivide mentor"):
             start(MentorNet(curriculum=str(path)))
     _mentor_net.Mentor(classes=7).save(path)
     with pytest.raises(InputError, match="7 classes, the data have 3"):

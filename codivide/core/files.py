@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -33,6 +34,11 @@ _DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
 )
+
+PART = ".part"  # what a file is called while it is written
+_PART = re.compile(rf"(.+)-[0-9a-f]{{8}}{re.escape(PART)}")
+_CALLED = {"run": "checkpoint"}  # kinds of files of tensors that are called by another name
+_SHA256 = "sha256"  # in the header of a file of tensors
 
 
 @contextmanager
@@ -86,7 +92,7 @@ def atomic(path: Path) -> Iterator[Path]:
     When the block or the flush fails (a full disk), what was written aside is removed and the file that ``path``
     held before stays as it was.
     """
-    aside = path.with_name(f"{path.stem}-{secrets.token_hex(4)}.part")
+    aside = path.with_name(f"{path.stem}-{secrets.token_hex(4)}{PART}")
     try:
         yield aside
         with open(aside, "rb+") as file:
@@ -108,16 +114,31 @@ def _flush_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, str]) -> None:
-    """Write a safetensors file atomically; a full disk is an OSError, as everywhere else."""
+def part_of(path: Path) -> str | None:
+    """The stem of the file whose part, as ``atomic`` names it, a path is; None for any other name."""
+    found = _PART.fullmatch(path.name)
+    return None if found is None else found[1]
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], kind: str, header: Mapping[str, Any]) -> None:
+    """Write a safetensors file atomically; a full disk is an OSError, as everywhere else.
+
+    Args:
+        path: the file.
+        tensors: by name, of any device.
+        kind: what the file is: the name of the one entry of its metadata, which holds the header.
+        header: JSON values; a sha256 of tensors and header is added to them.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import save_file  # brings torch, which the command line's help does without
 
+    held = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    text = json.dumps({**header, _SHA256: _checksum(held, header)})
     with atomic(path) as aside:
         aside.touch()
         mode = aside.stat().st_mode  # what the umask allows; save_file makes its file for the owner alone
         try:
-            save_file({name: value.contiguous() for name, value in tensors.items()}, aside, dict(header))
+            save_file(held, aside, {kind: text})  # one entry: the order of several would be by chance
         except SafetensorError as error:
             number = str(error).rpartition("os error ")[2].rstrip(")")
             if not number.isdigit():
@@ -126,13 +147,62 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str,
         aside.chmod(mode)
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and header of a safetensors file; SafetensorError when it is none (a pickle is never opened)."""
-    from safetensors import safe_open
+def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and header of a file that ``save_tensors`` wrote; a pickle is never opened.
 
-    with safe_open(path, "pt") as file:
-        names = file.keys()
-        return {name: file.get_tensor(name) for name in names}, dict(file.metadata() or {})
+    Raises:
+        InputError: it is none of this kind, or other tensors or another header than were written.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    header = read_header(path, kind)
+    written = header.pop(_SHA256, None)
+    try:
+        with safe_open(path, "pt") as file:
+            names = file.keys()
+            tensors = {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, *_DAMAGE) as error:
+        raise _not_written(path, kind, error) from None
+    if written is not None and written != _checksum(tensors, header):  # None: of an older version
+        raise InputError(f"{path} is damaged: its checksum is not that of what it holds")
+    return tensors, header
+
+
+def read_header(path: Path, kind: str) -> dict[str, Any]:
+    """The header alone, as it stands in the file; InputError when the file is none of this kind."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, "pt") as file:
+            header = json.loads((file.metadata() or {})[kind])
+    except (SafetensorError, *_DAMAGE) as error:
+        raise _not_written(path, kind, error) from None
+    if not isinstance(header, dict):
+        raise _not_written(path, kind, TypeError("its header is no JSON object"))
+    return header
+
+
+def _not_written(path: Path, kind: str, error: Exception) -> InputError:
+    kind = _CALLED.get(kind, kind)
+    said = f"{type(error).__name__} {error}".strip().partition("\n")[0][:300]
+    if isinstance(error, OSError):
+        said = error.strerror or said
+    return InputError(
+        f"{path} is not a codivide {kind} ({said}); it is a safetensors file written by codivide, and pickles are "
+        "never opened"
+    )
+
+
+def _checksum(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
+    """A sha256 of all that a file of tensors says."""
+    import torch
+
+    found = hashlib.sha256(json.dumps(dict(header)).encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        found.update(f"{name} {value.dtype} {tuple(value.shape)} ".encode())
+        found.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:

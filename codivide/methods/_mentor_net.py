@@ -6,18 +6,16 @@ its loss minus the moving percentile of the batches' losses, its given label, an
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional
 
 from codivide.core.errors import InputError
-from codivide.core.files import read_tensors, save_tensors
+from codivide.core.files import read_tensors, reading, save_tensors
 from codivide.training.run import Run
 
 FORMAT = 1
@@ -128,21 +126,17 @@ class Mentor(nn.Module):
 
     def save(self, path: Path) -> None:
         """Write the mentor to a safetensors file, atomically."""
-        header = {"mentor": json.dumps({"format": FORMAT, **self.sizes})}
-        save_tensors(path, {name: value.cpu() for name, value in self.state_dict().items()}, header)
+        save_tensors(path, self.state_dict(), "mentor", {"format": FORMAT, **self.sizes})
 
     @classmethod
     def load(cls, path: Path) -> Mentor:
         """Read a saved mentor; InputError when the file is not there or is not one (a pickle is never opened)."""
-        try:
-            state, header = read_tensors(path)
-            sizes = json.loads(header["mentor"])
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
-            raise InputError(f"{path} is not a mentor written by codivide: {error}") from None
-        if sizes.pop("format") != FORMAT:
+        state, sizes = read_tensors(path, "mentor")
+        if sizes.pop("format", None) != FORMAT:
             raise InputError(f"{path} has another mentor format; this version reads {FORMAT}")
-        mentor = cls(**sizes)
-        mentor.load_state_dict(state)
+        with reading(path):
+            mentor = cls(**sizes)
+            mentor.load_state_dict(state)
         return mentor
 
 

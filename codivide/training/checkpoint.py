@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
+from codivide.core import files
 from codivide.core.errors import InputError
-from codivide.core.files import read_tensors, save_tensors
+from codivide.core.files import read_tensors, reading, save_tensors
+from codivide.data.fingerprint import digest
 from codivide.training.run import Run, ready
 
-FORMAT = 2
+FORMAT = 3
+KIND = "run"
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,9 @@ class Checkpoint:
 
 def fingerprint(run: Run) -> dict[str, Any]:
     """What a checkpoint belongs to: a run with another value of any of these cannot go on from it."""
-    labels = run.data.y.cpu().numpy().tobytes()
-    confirmed = run.confirmed.cpu().numpy().tobytes() if run.confirmed.any() else None
+    confirmed = digest(run.confirmed.cpu().numpy()) if run.confirmed.any() else None
     plan = {f"plan.{name}": value for name, value in asdict(run.plan).items() if name != "device"}
     method = {f"method.{name}": value for name, value in asdict(run.method).items()}
-    first = run.data.x[torch.arange(min(64, len(run.data)))].cpu().numpy().tobytes()
     return {
         "method": type(run.method).__name__,
         **method,
@@ -56,9 +55,8 @@ def fingerprint(run: Run) -> dict[str, Any]:
         "samples": len(run.data),
         "classes": [str(name) for name in run.data.classes],
         **{name: json.loads(json.dumps(value, default=str)) for name, value in run.identity.items()},
-        "labels": hashlib.sha256(labels).hexdigest()[:16],
-        "confirmed labels": confirmed and hashlib.sha256(confirmed).hexdigest()[:16],
-        "first samples": hashlib.sha256(first).hexdigest()[:16],
+        "labels": digest(run.data.y.cpu().numpy()),
+        "confirmed labels": confirmed,
     }
 
 
@@ -91,7 +89,7 @@ def save(run: Run, path: Path) -> None:
         "history": run.history,
         "optimizer_scalars": slots,
     }
-    save_tensors(path, tensors, {"run": json.dumps(header)})
+    save_tensors(path, tensors, KIND, header)
 
 
 def _optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, dict[str, float]]]:
@@ -109,11 +107,16 @@ def _optimizer_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor
 
 def read_header(path: Path) -> dict[str, Any]:
     """The JSON part of a checkpoint; InputError when the file is not one."""
-    try:
-        with safe_open(path, "pt") as file:
-            header: dict[str, Any] = json.loads((file.metadata() or {})["run"])
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise InputError(f"{path} is not a codivide checkpoint: {error}") from None
+    return _of_format(path, files.read_header(path, KIND))
+
+
+def read_precision(path: Path) -> Literal["bf16", "fp32"]:
+    """The precision in which the run of a checkpoint trained; InputError when the file is not one."""
+    with reading(path):
+        return "bf16" if read_header(path)["fingerprint"]["precision"] == "bf16" else "fp32"
+
+
+def _of_format(path: Path, header: dict[str, Any]) -> dict[str, Any]:
     if header.get("format") != FORMAT:
         raise InputError(
             f"{path} has checkpoint format {header.get('format')}, this version of codivide reads {FORMAT}; "
@@ -126,11 +129,16 @@ def load(run: Run, path: Path) -> None:
     """Put a saved state into a run that was built the same way.
 
     Raises:
-        InputError: the file is no checkpoint, or one of another method, plan, network, data or format.
+        InputError: the file is no checkpoint, a damaged one, or one of another method, plan, network, data or format.
     """
-    header = read_header(path)
-    _check_fingerprint(run, header["fingerprint"], path)
-    tensors, _ = read_tensors(path)
+    with reading(path):
+        tensors, header = read_tensors(path, KIND)
+        _check_fingerprint(run, _of_format(path, header)["fingerprint"], path)
+        _restore(run, tensors, header)
+
+
+def _restore(run: Run, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    """Put what a file holds into a run."""
 
     def part(prefix: str) -> dict[str, Tensor]:
         return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}

@@ -10,6 +10,7 @@ import torch
 
 from codivide.core.device import resolve_device, resolve_precision
 from codivide.core.errors import InputError
+from codivide.data.fingerprint import CONTENT, digest_rows
 from codivide.training import checkpoint as checkpoints
 from codivide.training.checkpoint import Checkpoint
 from codivide.training.plan import Plan
@@ -48,10 +49,10 @@ def train(
         raise InputError(f"{name} trains no network of its own; give it to NoisyLabelClassifier or `codivide fit`")
     method = method.settled()
     device = resolve_device(plan.device)
+    identity = {} if checkpoint is None else {CONTENT: digest_rows(data.x), **checkpoint.identity}
     data = _placed(data, device)
     saved = None if checkpoint is None else checkpoint.saved()
     precision = _precision(plan, device, data, saved)
-    identity = {} if checkpoint is None else checkpoint.identity
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
         torch.manual_seed(plan.seed)
         run = Run(method, data, build, plan, device, precision, identity)
@@ -82,8 +83,7 @@ def _placed(data: Data, device: torch.device) -> Data:
 def _precision(plan: Plan, device: torch.device, data: Data, saved: Path | None) -> Literal["bf16", "fp32"]:
     """The plan's precision; where it is "auto" and the run goes on, as it was, also on another chip."""
     if saved is not None and plan.precision == "auto":
-        kept = checkpoints.read_header(saved)["fingerprint"]["precision"]
-        return "bf16" if kept == "bf16" else "fp32"
+        return checkpoints.read_precision(saved)
     return resolve_precision(plan.precision, device, images=len(data.x.shape) == 3)
 
 

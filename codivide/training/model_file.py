@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from codivide.core.errors import InputError
@@ -18,6 +16,7 @@ from codivide.data.encoder import Encoder
 from codivide.data.rows import Rows
 
 FORMAT = 1
+KIND = "model"
 
 
 class Classifier(Protocol):
@@ -61,26 +60,18 @@ def write(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any], 
         classes: class values in the user's own type.
     """
     values = [value.item() if isinstance(value, np.generic) else value for value in classes]
-    text = json.dumps({"format": FORMAT, **header, "classes": values})
-    save_tensors(path, {name: value.cpu() for name, value in tensors.items()}, {"model": text})
+    save_tensors(path, tensors, KIND, {"format": FORMAT, **header, "classes": values})
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and header of a classifier.
 
     Raises:
-        InputError: no such file, or not a model of this format; a pickle is refused, never opened.
+        InputError: no such file, or not a model of this format, or a damaged one; a pickle is refused, never opened.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such model file; give the run folder of a finished `codivide fit`")
-    try:
-        tensors, texts = read_tensors(path)
-        header = json.loads(texts["model"])
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise InputError(
-            f"{path} is not a codivide model ({error}); models are safetensors files written by codivide, "
-            "and pickles are never opened"
-        ) from None
+    tensors, header = read_tensors(path, KIND)
     if header.get("format") != FORMAT:
         raise InputError(f"{path} has model format {header.get('format')}; this version reads {FORMAT}")
     return tensors, header
