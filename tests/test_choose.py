@@ -6,7 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from codivide.cli.app import application
 from codivide.cli.progress import Display
 from codivide.core.errors import InputError
 from codivide.data.arrays import from_arrays
+from codivide.data.fingerprint import digest
 from codivide.data.sources import load
 from codivide.fit import choose_run
 from codivide.fit.choice import ScoutReport
@@ -459,16 +460,41 @@ def test_a_killed_run_goes_on_with_the_same_bits(tmp_path, whole, stage):
     assert (folder / "labels.csv").read_bytes() == (whole.folder / "labels.csv").read_bytes()
 
 
+def _alike(read: Outcome, trained: Outcome) -> bool:
+    """Whether an outcome that was read is one that was trained."""
+    names = ["given", "suggested", "clean_prob"]
+    return read.table[names].astype(float).equals(trained.table[names].astype(float)) and _same(read, trained)
+
+
+def _rewrite(folder: Path, record: dict[str, Any]) -> None:
+    """A choice as if codivide had come to it, of a run that is not finished."""
+    held = {name: value for name, value in record.items() if name != "sha256"}
+    (folder / "choice.json").write_text(json.dumps({**held, "sha256": choose_run._checksum(held)}))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "identity": held["key"]}))
+    (folder / "summary.json").unlink(missing_ok=True)
+
+
 def test_a_finished_run_resumed_is_the_same(whole, copied):
     resumed = execute(_job(), _loaded(), copied, resume=True)
-    assert resumed.table.equals(whole.outcome.table)
+    assert resumed.run is None  # it is only read
+    assert _alike(resumed, whole.outcome)
+    assert {path.name: path.read_bytes() for path in copied.iterdir() if path.is_file()} == {
+        path.name: path.read_bytes() for path in whole.folder.iterdir() if path.is_file()
+    }
 
 
 def test_a_choice_of_another_run_is_refused(copied):
     with pytest.raises(InputError, match="seed is 0 there and 1 now"):
         execute(_job(seed=1), _loaded(), copied, resume=True)
-    (copied / "choice.json").write_text("{")
-    with pytest.raises(InputError, match="not a record of a choice"):
+
+
+@pytest.mark.parametrize("text", ["{", "null", "[]", "[" * 100_000, '{"format": 2}', "changed"])
+def test_a_damaged_choice_is_one_error(copied, text):
+    (copied / "summary.json").unlink()
+    held = (copied / "choice.json").read_text()
+    (copied / "choice.json").write_text(held.replace('"rate": 0.', '"rate": 1.', 1) if text == "changed" else text)
+    with pytest.raises(InputError, match=r"choice\.json cannot be read"):
         execute(_job(), _loaded(), copied, resume=True)
 
 
@@ -498,14 +524,14 @@ def test_a_run_without_a_choice_leaves_none_of_an_older_one(copied):
     for stage in ("scout", "trial"):
         assert not (copied / stage / "model.safetensors").exists()
     began: list[str] = []
-    with pytest.raises(InputError, match="nothing was chosen automatically"):
+    with pytest.raises(InputError, match="method is elr there and auto now"):
         execute(_job(1), _loaded(), copied, resume=True, begin=lambda name, epochs: began.append(name))
     assert not began
 
 
 def test_plain_training_is_kept_where_the_correction_loses(copied, monkeypatch):
     record = json.loads((copied / "choice.json").read_text())
-    (copied / "choice.json").write_text(json.dumps({**record, "verdict": None}))  # as before the comparison
+    _rewrite(copied, {**record, "verdict": None})  # as before the comparison
     for checkpoint in (copied / "trial" / CHECKPOINT, copied / CHECKPOINT):
         checkpoint.unlink()
     monkeypatch.setattr("codivide.fit.choose_run.compare", _loses)
@@ -528,17 +554,16 @@ def test_plain_training_is_kept_where_the_correction_loses(copied, monkeypatch):
     straight = execute(replace(job, method=CrossEntropy(last_epoch=best), plan=outcome.run.plan), _loaded())
     assert _same(outcome, straight)  # all labels, as many epochs as helped the scout
     assert json.loads((copied / "config.json").read_text())["method"] == "cross_entropy"
-    again = execute(_job(), _loaded(), copied, resume=True)
-    assert again.table.equals(outcome.table)
+    assert _alike(execute(_job(), _loaded(), copied, resume=True), outcome)
 
 
 def test_plain_training_that_is_kept_is_drawn_out(copied):
     record = json.loads((copied / "choice.json").read_text())
     record["verdict"] = {**record["verdict"], "kept": "plain", "text": "plain training is kept"}
-    record["key"]["longer"] = 3.0
+    record["key"]["method.longer"] = 3.0
     (copied / CHECKPOINT).unlink()  # of a correction that was kept
     record["evidence"] |= {"rate": 0.1, "memorises": False, "longer": 3.0, "best_epoch": 6}
-    (copied / "choice.json").write_text(json.dumps(record))
+    _rewrite(copied, record)
 
     def killing(name, epochs):
         def progress(run, row):
@@ -573,9 +598,10 @@ def test_the_scout_judges_the_labels_that_plain_training_memorises(copied):
     record = json.loads((copied / "choice.json").read_text())
     record["verdict"] = {**record["verdict"], "kept": "plain"}
     record["evidence"] |= {"rate": 0.1, "memorises": False, "longer": 8.0, "best_epoch": 8}
-    record["key"]["longer"] = 8.0
+    loaded = replace(_loaded(), truth=np.arange(240) % 3)
+    record["key"] |= {"method.longer": 8.0, "true labels": digest(loaded.truth)}
     (copied / CHECKPOINT).unlink()  # of a correction that was kept
-    (copied / "choice.json").write_text(json.dumps(record))
+    _rewrite(copied, record)
     stages: list[str] = []
     said: list[str] = []
 
@@ -583,7 +609,6 @@ def test_the_scout_judges_the_labels_that_plain_training_memorises(copied):
         stages.append(name)
         return lambda run, row: None
 
-    loaded = replace(_loaded(), truth=np.arange(240) % 3)
     job = replace(_job(), method=Auto(longer=8.0))
     outcome = execute(job, loaded, copied, resume=True, begin=begin, say=said.append)
     assert stages == ["cross_entropy"]  # a finished scout is only read
@@ -632,18 +657,18 @@ def test_a_given_number_of_epochs_is_not_drawn_out():
 def test_the_scout_is_kept_where_no_time_is_left(copied):
     record = json.loads((copied / "choice.json").read_text())
     record["verdict"]["kept"] = "plain"
-    record["key"]["budget"] = 60.0
+    record["key"]["method.budget"] = 60.0
     record["evidence"]["scout_seconds"] = 100.0  # an epoch
-    (copied / "choice.json").write_text(json.dumps(record))
+    _rewrite(copied, record)
     outcome = execute(replace(_job(), method=Auto(budget=60.0)), _loaded(), copied, resume=True)
     assert outcome.summary["method"] == "cross_entropy"
     for name in ("labels.csv", "model.safetensors", "predictions.npz"):
         assert (copied / name).read_bytes() == (copied / "scout" / name).read_bytes()
     record = json.loads((copied / "choice.json").read_text())
     record["evidence"]["scout_seconds"] = 0.0  # as if there were time after all
-    (copied / "choice.json").write_text(json.dumps(record))
+    _rewrite(copied, record)
     again = execute(replace(_job(), method=Auto(budget=60.0)), _loaded(), copied, resume=True)
-    assert again.table.equals(outcome.table)
+    assert _same(again, outcome)
 
 
 def _loses(correction, plain, rate, *, must_win):

@@ -37,7 +37,7 @@ def run_folder(tmp_path, table, source, classes=("cat", "dog")) -> Path:
     table.to_parquet(folder / "labels.parquet", index=False)
     named = {} if source is None else {"path": str(source)}
     (folder / "summary.json").write_text(json.dumps({"classes": list(classes), "source": named}))
-    (folder / "config.json").write_text("{}")
+    (folder / "config.json").write_text(json.dumps({"version": "0", "method": "gce", "plan": {}}))
     return folder
 
 

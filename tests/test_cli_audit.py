@@ -38,9 +38,9 @@ def test_the_report_lies_in_the_run_and_the_run_can_be_replaced(run, monkeypatch
     assert str(report) in said
     assert f"{facts['issues_total']} of {facts['labelled']} labels look wrong" in said
     assert len(page.json("index")["row"]) == facts["issues_total"] > 0
-    from codivide.runs import folder
+    from codivide.runs.claim import check_folder
 
-    folder.check_folder(run, overwrite=True)  # the report is part of the run
+    check_folder(run, overwrite=True)  # the report is part of the run
 
 
 def test_elsewhere_in_parts_and_opened(run, tmp_path, monkeypatch, capsys):

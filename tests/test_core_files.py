@@ -19,7 +19,7 @@ from codivide.data.sources import load
 def test_the_umask_says_who_reads_a_model(tmp_path, umask, mode):
     before = os.umask(umask)
     try:
-        save_tensors(tmp_path / "model.safetensors", {"x": torch.ones(2)}, {"kind": "test"})
+        save_tensors(tmp_path / "model.safetensors", {"x": torch.ones(2)}, "test", {"kind": "x"})
         write_text(tmp_path / "summary.json", "{}")
     finally:
         os.umask(before)
@@ -27,7 +27,7 @@ def test_the_umask_says_who_reads_a_model(tmp_path, umask, mode):
         "model.safetensors": mode,
         "summary.json": mode,
     }
-    assert read_tensors(tmp_path / "model.safetensors")[1] == {"kind": "test"}
+    assert read_tensors(tmp_path / "model.safetensors", "test")[1] == {"kind": "x"}
 
 
 def test_a_system_that_opens_no_folders_writes_all_the_same(tmp_path, monkeypatch):
@@ -43,9 +43,9 @@ def test_a_system_that_opens_no_folders_writes_all_the_same(tmp_path, monkeypatc
     monkeypatch.setattr(os, "open", refusing)
     write_text(tmp_path / "a.txt", "one")
     write_text(tmp_path / "a.txt", "two")
-    save_tensors(tmp_path / "a.safetensors", {"x": torch.ones(2)}, {})
+    save_tensors(tmp_path / "a.safetensors", {"x": torch.ones(2)}, "test", {})
     assert (tmp_path / "a.txt").read_text() == "two"
-    assert torch.equal(read_tensors(tmp_path / "a.safetensors")[0]["x"], torch.ones(2))
+    assert torch.equal(read_tensors(tmp_path / "a.safetensors", "test")[0]["x"], torch.ones(2))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors", "a.txt"]
 
 

@@ -88,7 +88,7 @@ def test_without_both_kinds_there_is_no_ranking(wrong):
 def folder(path, summary):
     path.mkdir()
     plan = {"epochs": 1}
-    (path / "config.json").write_text(json.dumps({"method": "gce", "data": "toy", "plan": plan}))
+    (path / "config.json").write_text(json.dumps({"version": "0", "method": "gce", "data": "toy", "plan": plan}))
     (path / "metrics.jsonl").write_text(json.dumps({"epoch": 1, "loss": 1.0, "lr": 0.1}) + "\n")
     (path / "summary.json").write_text(json.dumps(summary))
     return path

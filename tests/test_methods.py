@@ -22,7 +22,7 @@ from torch import Tensor
 from codivide import NoisyLabelClassifier, train
 from codivide.cli.flags import described
 from codivide.data.arrays import from_arrays
-from codivide.fit.choose_run import begun, execute
+from codivide.fit.choose_run import execute
 from codivide.fit.job import Job, default_plan
 from codivide.methods import METHODS
 from codivide.training.checkpoint import Checkpoint
@@ -145,7 +145,7 @@ def test_a_folder_is_gone_on_with_to_the_same_end(name, tmp_path):
             if len(seen) == kill:
                 raise Stop
 
-        return execute(job, loaded, folder, resume=begun(folder), begin=lambda name, epochs: progress)
+        return execute(job, loaded, folder, resume=True, begin=lambda name, epochs: progress)
 
     def state(outcome):
         prob = torch.tensor(outcome.table["clean_prob"].to_numpy(), dtype=torch.float64)

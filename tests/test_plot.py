@@ -37,7 +37,8 @@ def rows(known=True, test=True, looked=(1, 2, 4, 6, 8)):
 
 def write(folder, records, finished=True):
     folder.mkdir()
-    config = {"method": "dividemix", "data": "digits", "source": {"noise": "symmetric:0.4"}, "plan": {"epochs": EPOCHS}}
+    config = {"version": "0", "method": "dividemix", "data": "digits", "plan": {"epochs": EPOCHS}}
+    config["source"] = {"noise": "symmetric:0.4"}
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in records))
     if finished:

@@ -35,7 +35,7 @@ def run_folder(folder: Path) -> Path:
     table.to_parquet(folder / "labels.parquet")
     source = {"path": str(folder.parent / "photos")}
     (folder / "summary.json").write_text(json.dumps({"classes": CLASSES, "source": source}))
-    (folder / "config.json").write_text("{}")
+    (folder / "config.json").write_text(json.dumps({"version": "0", "method": "gce", "plan": {}}))
     return folder
 
 

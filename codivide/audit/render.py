@@ -13,6 +13,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ import jinja2
 from markupsafe import Markup
 
 from codivide.core.errors import InputError
-from codivide.core.files import reading, write_text
+from codivide.core.files import write_text
+from codivide.runs.claim import locked
+from codivide.runs.folder import REPORT_MARK, has_mark, has_run
 
 FORMAT = 1  # of the facts that this page can draw
 INLINE = 1000  # issues in the page itself; the rest lies in files beside it
@@ -29,7 +32,6 @@ BLOCK = 100  # issues that are read at once: 1.5 MB with pictures, some 20 ms to
 WORDS = 300  # characters of a text or row that the list shows and the search finds
 PAGE = Path(__file__).parent / "page"
 SCRIPTS = ("text", "storage", "blocks", "charts", "summary", "confusion", "queue", "list", "card", "app")
-_TITLE, _HEAD = b"<title>Label audit</title>", 4096  # which stands in the first bytes of every page
 _OURS = re.compile(r"\d{5}-[0-9a-f]{16}\.js")
 
 
@@ -79,15 +81,16 @@ def write(facts: Mapping[str, Any], path: str | Path, limit: int = INLINE) -> li
     }
     # The page is made before anything is written: facts that cannot be drawn leave what was there.
     text = _page(facts, blocks[:inline], {number: f"{folder.name}/{name}" for number, name in names.items()}, None)
-    if contents:
-        folder.mkdir(exist_ok=True)
-    for number, content in contents.items():
-        write_text(folder / names[number], content)
-    write_text(path, text)
-    if folder.is_dir():
-        for left in folder.iterdir():  # of an older page
-            if _OURS.fullmatch(left.name) and left.name not in names.values():
-                left.unlink()
+    with _held(path):
+        if contents:
+            folder.mkdir(exist_ok=True)
+        for number, content in contents.items():
+            write_text(folder / names[number], content)
+        write_text(path, text)
+        if folder.is_dir():
+            for left in folder.iterdir():  # of an older page
+                if _OURS.fullmatch(left.name) and left.name not in names.values():
+                    left.unlink()
     return [path, *(folder / name for name in names.values())]
 
 
@@ -95,20 +98,19 @@ def check_target(path: Path) -> None:
     """InputError when no page can be written to ``path``, or it holds anything else; asked before any long work."""
     if path.is_dir():
         raise InputError(f"--out {path} is a folder; name a file, such as {path / 'report.html'}")
-    if path.exists() and not _is_page(path):
+    if path.exists() and not has_mark(path, REPORT_MARK):
         raise InputError(f"--out {path} exists and is no page of codivide; give another file")
     if not path.parent.is_dir():
         raise InputError(f"--out {path}: the folder {path.parent} does not exist; make it first")
     if not os.access(path.parent, os.W_OK):
         raise InputError(f"--out {path}: the folder {path.parent} cannot be written to")
+    with _held(path):  # nobody else is writing there
+        pass
 
 
-def _is_page(path: Path) -> bool:
-    """Whether a file is a page that ``write`` made, of this version or an older one."""
-    if not path.is_file():
-        return False
-    with reading(path), open(path, "rb") as file:
-        return _TITLE in file.read(_HEAD)
+def _held(path: Path) -> AbstractContextManager[None]:
+    """The lock of the folder of a page, where it is a run's."""
+    return locked(path.parent) if has_run(path.parent) else nullcontext()
 
 
 def fingerprint(facts: Mapping[str, Any]) -> str:

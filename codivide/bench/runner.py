@@ -26,9 +26,10 @@ from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
 from codivide.data.record import DataRecord
 from codivide.data.sources import load
-from codivide.fit.choose_run import begun, execute
+from codivide.fit.choose_run import execute
 from codivide.fit.job import Job, build_method, default_plan
 from codivide.methods.features.options import unset
+from codivide.runs.claim import claimed
 from codivide.training.run import Run
 
 RESULTS = Path("results") / "recipes"
@@ -75,28 +76,29 @@ def run(recipe: Recipe, seed: int, folder: Path, loaded: Loaded | None = None, b
     Args:
         recipe: what to train.
         seed: of the part of the data, of the noise and of the training.
-        folder: of the run; a checkpoint in it is gone on from.
+        folder: of the run; it is gone on from where it stands, and a finished one is only read.
         loaded: data instead of the recipe's own (see ``tune``).
         begin: called with recipe, seed and epochs; returns what is called after every epoch.
 
     Returns:
         The summary of the run with recipe, seed, published numbers and the curve over epochs.
     """
-    loaded = data_of(recipe, seed) if loaded is None else loaded
-    method = build_method(recipe.method, **recipe.hyper)
-    plan = default_plan(len(loaded.y), method, **{**recipe.plan, "seed": seed})
-    origin = DataRecord.of(
-        recipe.data,
-        ReadOptions(augment=recipe.augment),
-        noise=recipe.noise or None,
-        limit=recipe.limit,
-        labels_per_class=recipe.labels_per_class,
-    )
-    named = {**recipe.plan, "net": recipe.net, "dropout": recipe.dropout, "augment": recipe.augment}
-    free = unset({**named, "evaluate_every": recipe.evaluate_every})
-    job = Job(method, plan, recipe.net, recipe.dropout, origin, evaluate_every=recipe.evaluate_every)
-    shown = None if begin is None else lambda name, epochs: begin(recipe, seed, epochs)
-    outcome = execute(job, loaded, folder, free=free, resume=begun(folder), begin=shown)
+    with claimed(folder, resume=True):
+        loaded = data_of(recipe, seed) if loaded is None else loaded
+        method = build_method(recipe.method, **recipe.hyper)
+        plan = default_plan(len(loaded.y), method, **{**recipe.plan, "seed": seed})
+        origin = DataRecord.of(
+            recipe.data,
+            ReadOptions(augment=recipe.augment),
+            noise=recipe.noise or None,
+            limit=recipe.limit,
+            labels_per_class=recipe.labels_per_class,
+        )
+        named = {**recipe.plan, "net": recipe.net, "dropout": recipe.dropout, "augment": recipe.augment}
+        free = unset({**named, "evaluate_every": recipe.evaluate_every})
+        job = Job(method, plan, recipe.net, recipe.dropout, origin, evaluate_every=recipe.evaluate_every)
+        shown = None if begin is None else lambda name, epochs: begin(recipe, seed, epochs)
+        outcome = execute(job, loaded, folder, free=free, resume=True, begin=shown)
     curve = [{name: row[name] for name in _CURVE if name in row} for row in outcome.history]
     return {"recipe": asdict(recipe), "seed": seed, **outcome.summary, "curve": curve}
 

@@ -26,16 +26,15 @@ def demo(
     from codivide.data.sources import load
     from codivide.fit.execute import execute
     from codivide.fit.job import Job, build_method, default_plan
-    from codivide.runs.folder import check_folder
+    from codivide.runs.claim import claimed
 
     origin = DataRecord.of("digits", ReadOptions(), noise="symmetric:0.4")
     loaded = spoil(load("digits"), origin.noise, seed)
     say_data(loaded)
     summaries = {}
     for method in ("cross_entropy", "dividemix"):
-        check_folder(out / method, overwrite=True)
         plan = default_plan(len(loaded.y), epochs=epochs, seed=seed)
-        with Display(plan.epochs, method) as display:
+        with claimed(out / method, overwrite=True), Display(plan.epochs, method) as display:
             job = Job(build_method(method), plan, source=origin)
             summaries[method] = execute(job, loaded, out / method, progress=display.update).summary
     out_console.print(_table(summaries))

@@ -187,7 +187,7 @@ def fit(run: RunFlags, data: DataFlags, training: TrainingFlags, **hyper_paramet
     from codivide.fit.choose_run import execute
     from codivide.fit.job import Job, default_plan
     from codivide.methods.features.options import Features, refuse, unset
-    from codivide.runs.folder import check_folder
+    from codivide.runs.claim import claimed
     from codivide.training.plan import ASKED
 
     method = _method(run, hyper_parameters)
@@ -201,29 +201,31 @@ def fit(run: RunFlags, data: DataFlags, training: TrainingFlags, **hyper_paramet
     if isinstance(method, Features):
         refuse(asked)
     default_plan(1, method, **planned)  # a bad value shows before the data are read
-    check_folder(run.out, resume=run.resume, overwrite=run.overwrite)
-    decided = read(data.corrections) if data.corrections is not None else None
-    options = _options(data, training.device)
-    loaded = _load(run, data, options, training.seed, decided)
-    job = Job(
-        method,
-        default_plan(len(loaded.y), method, **planned),
-        run.net,
-        training.dropout,
-        _record(run, data, options),
-        evaluate_every=training.evaluate_every,
-        record_learning=training.record_learning,
-        corrections=decided.record() if decided is not None else {},
-    )
-    say_data(loaded)
-    try:
-        with Stages() as stages:
-            free = unset(asked)
-            outcome = execute(job, loaded, run.out, free=free, resume=run.resume, begin=stages.begin, say=stages.say)
-    except KeyboardInterrupt:
-        err_console.print("stopped; to go on from the last whole epoch, run the same command with --resume")
-        raise typer.Exit(130) from None
-    say_outcome(outcome.summary, run.out)
+    with claimed(run.out, resume=run.resume, overwrite=run.overwrite, inputs=_inputs(run, data)):
+        decided = read(data.corrections) if data.corrections is not None else None
+        options = _options(data, training.device)
+        loaded = _load(run, data, options, training.seed, decided)
+        job = Job(
+            method,
+            default_plan(len(loaded.y), method, **planned),
+            run.net,
+            training.dropout,
+            _record(run, data, options),
+            evaluate_every=training.evaluate_every,
+            record_learning=training.record_learning,
+            corrections=decided.record() if decided is not None else {},
+        )
+        say_data(loaded)
+        try:
+            with Stages() as stages:
+                free = unset(asked)
+                outcome = execute(
+                    job, loaded, run.out, free=free, resume=run.resume, begin=stages.begin, say=stages.say
+                )
+        except KeyboardInterrupt:
+            err_console.print("stopped; to go on from the last whole epoch, run the same command with --resume")
+            raise typer.Exit(130) from None
+        say_outcome(outcome.summary, run.out)
 
 
 def _method(run: RunFlags, hyper_parameters: Mapping[str, Any]) -> Method | Features:
@@ -242,6 +244,12 @@ def _method(run: RunFlags, hyper_parameters: Mapping[str, Any]) -> Method | Feat
             raise InputError("--budget needs --method auto without settings of DivideMix, to choose what fits into it")
         hyper["budget"] = seconds(run.budget)
     return build_method(name, **hyper)
+
+
+def _inputs(run: RunFlags, data: DataFlags) -> list[str | Path]:
+    """All that may be a path to what is read; a column or the name of a network is none that is there."""
+    encoder = None if data.encoder is None else data.encoder.partition(":")[2]  # hf:FOLDER
+    return [given for given in (run.source, run.test, data.truth, data.corrections, data.annotators, encoder) if given]
 
 
 def _options(data: DataFlags, device: str) -> ReadOptions:

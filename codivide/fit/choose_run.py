@@ -13,7 +13,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,9 +22,8 @@ import torch
 
 from codivide.audit.noise_report import noise_report
 from codivide.core.errors import InputError
-from codivide.core.files import reading, write_text
+from codivide.core.files import read_json, reading, write_text
 from codivide.core.types import Mask
-from codivide.core.version import VERSION
 from codivide.data.loaded import Loaded, subset
 from codivide.fit import execute as stages
 from codivide.fit.budget import Budget
@@ -40,13 +39,14 @@ from codivide.fit.choose_rule import (
     plain_hyper,
 )
 from codivide.fit.job import Before, Job, Outcome, Progress, Witness, build_method, default_plan, name_of
+from codivide.fit.resume import check_same, identity, is_finished, outcome_of
 from codivide.methods.auto import Auto
 from codivide.methods.cross_entropy import CrossEntropy, stratified
 from codivide.methods.dividemix import DivideMix
 from codivide.methods.features.options import NOT_FOR_FEATURES, Features
 from codivide.noise.learning_curves import evaluation_epochs, memorises
 from codivide.noise.rates import concentration
-from codivide.runs.folder import CHECKPOINT, CHOICE, CONFIG, SCOUT, TRIAL, SavedRun, adopt, is_run, remove_run
+from codivide.runs.folder import CHECKPOINT, CHOICE, CONFIG, IDENTITY, SCOUT, TRIAL, SavedRun, adopt, is_run, remove_run
 from codivide.training.plan import Plan
 from codivide.training.run import Method, Run
 
@@ -56,13 +56,8 @@ Say = Callable[[str], None]
 FEWEST = 20  # held-out labels, below which nothing can be told
 MOST = 5_000  # held-out labels, above which more would tell little
 LONGER = 4.0  # times as many epochs: about what two networks take that guess on several views
+_FORMAT = 2  # of choice.json
 GUESS = 0.33  # the rate of wrong labels as long as nothing is known
-
-
-def begun(out: Path) -> bool:
-    """Whether a folder holds a run that can be gone on with."""
-    places = (out / CHECKPOINT, out / CHOICE, out / SCOUT / CHECKPOINT)
-    return any(path.exists() for path in places)
 
 
 def execute(
@@ -82,7 +77,8 @@ def execute(
         loaded: the data. Test and true labels are recorded, and never looked at to choose.
         out: run folder, as for ``fit.execute``; None: nothing is written.
         free: options of a network's training that nobody has set (see ``features.options.unset``), to be chosen.
-        resume: go on with what ``out`` holds, a scout, a choice or a checkpoint.
+        resume: go on with what ``out`` holds, a scout, a choice or a checkpoint; where that is this very run, and
+            finished, nothing is trained or written, and the outcome is read from it.
         begin: called with name and epochs when a stage begins; returns what is called after every epoch of it.
         say: called with every reason, one sentence at a time.
 
@@ -94,14 +90,19 @@ def execute(
     """
     begin = begin or (lambda name, epochs: lambda run, row: None)
     say = say or (lambda text: None)
+    asked = None if out is None else identity(job, loaded, free)
+    if out is not None and asked is not None and resume and is_finished(out, asked):
+        say(f"the run in {out} is this one and finished: nothing is left to do, and nothing was changed")
+        return outcome_of(out, loaded)
     method = job.method
     if isinstance(method, Features) or not (isinstance(method, Auto) or method.unsettled()):
-        return stages.execute(job, loaded, out, resume=resume, progress=begin(name_of(method), job.plan.epochs))
+        progress = begin(name_of(method), job.plan.epochs)
+        return stages.execute(job, loaded, out, resume=resume, progress=progress, before=Before(asked=asked))
     if isinstance(method, Auto) and _is_table(job, loaded, free):
-        return _features(job, loaded, out, method=method, begin=begin, say=say)
+        return _features(job, loaded, out, method=method, resume=resume, asked=asked, begin=begin, say=say)
     if isinstance(method, Auto | DivideMix) and "average" in free:
         job = replace(job, plan=replace(job.plan, average=average_decay(len(loaded.y), job.plan)))
-    return _Choosing(job, method, loaded, out, free, resume, begin, say).execute()
+    return _Choosing(job, method, loaded, out, free, resume, begin, say, asked).execute()
 
 
 def average_decay(samples: int, plan: Plan) -> float:
@@ -123,7 +124,7 @@ class _Record:
     """What ``choice.json`` holds, so that a resumed run neither scouts nor decides again.
 
     Attributes:
-        key: what the choice belongs to: labels, method, plan.
+        key: what the choice belongs to (see ``resume.identity``).
         choice: what was chosen so far.
         held_out: the rows whose labels the scout has not learned from.
         plain_right: whether the scout agrees with each of these labels.
@@ -162,21 +163,24 @@ class _Record:
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
         late = {"plain_epochs": self.plain_epochs, "trial_seconds": self.trial_seconds}
-        return {
-            "format": 1,
+        values = {
+            "format": _FORMAT,
             "key": self.key,
             **self.choice.to_dict(),
             "held_out": self.held_out,
             "plain_right": self.plain_right,
             **{name: value for name, value in late.items() if value is not None},
         }
+        return {**values, "sha256": _checksum(values)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """What ``to_dict`` gave; KeyError, TypeError or ValueError where it did not."""
+        if values["format"] != _FORMAT:
+            raise ValueError(f"its format is {values['format']}, this version of codivide reads {_FORMAT}")
+        if values["sha256"] != _checksum({name: value for name, value in values.items() if name != "sha256"}):
+            raise ValueError("its checksum is not that of what it holds; use --overwrite or another --out")
         held, right = list(map(int, values["held_out"])), list(map(bool, values["plain_right"]))
-        if len(held) != len(right):
-            raise ValueError(f"{len(held)} labels were held out, and {len(right)} compared")
         late = {name: values.get(name) for name in ("plain_epochs", "trial_seconds")}
         return cls(dict(values["key"]), Choice.from_dict(values), held, right, **late)
 
@@ -193,6 +197,7 @@ class _Choosing:
     resume: bool
     begin: Begin
     say: Say
+    asked: Mapping[str, Any] | None = None  # what the run is known by; None: it has no folder
     scouted: Outcome | None = None
     budget: Budget = field(init=False)
     share: float = field(init=False)
@@ -237,7 +242,7 @@ class _Choosing:
 
     def _final(self, job: Job, record: _Record, *, progress: Progress, witness: Witness | None) -> Outcome:
         """The last stage, whose folder is that of the whole run."""
-        before = Before(record.choice, witness, self._seconds(record))
+        before = Before(record.choice, witness, self._seconds(record), self.asked)
         return stages.execute(
             job,
             self.loaded,
@@ -300,7 +305,7 @@ class _Choosing:
             resume=self.resume,
             progress=self.begin(name_of(method), self.job.plan.epochs),
             deadline=self.budget.ends(),
-            before=Before(_unjudged(method, text)),
+            before=Before(_unjudged(method, text), asked=self.asked),
         )
 
     def _decide(self) -> _Record:
@@ -310,7 +315,9 @@ class _Choosing:
         seen = self._report(scouted, held)
         decision = decide(seen, "auto" if self.auto else "dividemix")
         rows = np.flatnonzero(held)
-        return _Record(self._key(), Choice(decision, seen), rows.tolist(), self._right(scouted, rows).tolist())
+        return _Record(
+            dict(self.asked or {}), Choice(decision, seen), rows.tolist(), self._right(scouted, rows).tolist()
+        )
 
     def _scout(self) -> Outcome:
         """Plain training without a part of the labels, ended when it memorises; from its folder where it is there."""
@@ -445,14 +452,6 @@ class _Choosing:
         right: Mask = outcome.model.logits(part.x).argmax(1).numpy() == part.y
         return right
 
-    def _key(self) -> dict[str, Any]:
-        """What a choice belongs to."""
-        labels = hashlib.sha256(self.loaded.y.tobytes() + _confirmed(self.loaded).tobytes()).hexdigest()[:16]
-        plan = {name: value for name, value in asdict(self.job.plan).items() if name != "device"}
-        key = {"version": VERSION, "labels": labels, "method": name_of(self.method), **asdict(self.method), **plan}
-        known: dict[str, Any] = json.loads(json.dumps({**key, "net": self.job.net}, default=str))
-        return known
-
     def _recorded(self) -> _Record | None:
         """The choice that the folder holds, when the run is resumed."""
         if self.out is None:
@@ -460,18 +459,9 @@ class _Choosing:
         path = self.out / CHOICE
         if not (self.resume and path.is_file()):
             return None
-        try:
-            record = _Record.from_dict(json.loads(path.read_text(encoding="utf-8")))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise InputError(
-                f"{path} is not a record of a choice ({error}); use --overwrite or another --out"
-            ) from None
-        for name, value in self._key().items():
-            if record.key.get(name) != value:
-                raise InputError(
-                    f"{path} belongs to another run: {name} is {record.key.get(name)} there and {value} now; use the "
-                    "same settings to resume"
-                )
+        with reading(path):
+            record = _Record.from_dict(read_json(path))
+            check_same(path, record.key, self.asked or {})
         return record
 
     def _check_unchosen(self) -> None:
@@ -525,7 +515,7 @@ class _Choosing:
         trial = {} if record.trial_seconds is None else {"trial_seconds": record.trial_seconds}
         outcome = replace(scouted, summary=scouted.summary | choice | trial)
         if self.out is not None:
-            adopt(self.out, self.out / SCOUT, choice, outcome.summary)
+            adopt(self.out, self.out / SCOUT, choice | {IDENTITY: self.asked}, outcome.summary)
         return outcome
 
     def _seconds(self, record: _Record) -> dict[str, float]:
@@ -536,6 +526,11 @@ class _Choosing:
         elif self.out is not None and is_run(self.out / SCOUT) and (scout := SavedRun(self.out / SCOUT).summary):
             seconds["scout_seconds"] = _spent(scout)
         return seconds
+
+
+def _checksum(values: Mapping[str, Any]) -> str:
+    """Of JSON values, in any order."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _spent(summary: Mapping[str, Any]) -> float:
@@ -562,7 +557,17 @@ def _is_table(job: Job, loaded: Loaded, free: Sequence[str]) -> bool:
     return len(loaded.x.shape) == 1 and set(free) >= set(NOT_FOR_FEATURES) and job.plan.device in ("auto", "cpu")
 
 
-def _features(job: Job, loaded: Loaded, out: Path | None, *, method: Auto, begin: Begin, say: Say) -> Outcome:
+def _features(
+    job: Job,
+    loaded: Loaded,
+    out: Path | None,
+    *,
+    method: Auto,
+    resume: bool,
+    asked: Mapping[str, Any] | None,
+    begin: Begin,
+    say: Say,
+) -> Outcome:
     reason = f"features: rows of {loaded.x.shape[0]} numbers; linear heads and small networks need seconds"
     say(reason)
     features, budget = Features(), Budget(method.budget)
@@ -571,9 +576,10 @@ def _features(job: Job, loaded: Loaded, out: Path | None, *, method: Auto, begin
         replace(job, method=features, plan=plan),
         loaded,
         out,
+        resume=resume,
         progress=begin("features", plan.epochs),
         deadline=budget.features_end(),
-        before=Before(_unjudged(features, reason)),
+        before=Before(_unjudged(features, reason), asked=asked),
     )
 
 

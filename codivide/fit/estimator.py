@@ -24,7 +24,7 @@ from codivide.fit.choose_run import execute
 from codivide.fit.job import Job, Outcome, build_method, default_plan
 from codivide.methods.features.options import Features, refuse, unset
 from codivide.runs import label_table
-from codivide.runs.folder import check_folder
+from codivide.runs.claim import claimed
 from codivide.training.plan import ASKED
 from codivide.training.run import Method
 
@@ -146,8 +146,12 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Raises:
             InputError: the message says what is wrong and where.
         """
-        if self.out is not None:
-            check_folder(Path(self.out))
+        out = None if self.out is None else Path(self.out)
+        inputs = [given for given in (X, corrections) if isinstance(given, str | Path)]
+        with claimed(out, inputs=inputs):
+            return self._fit(X, y, corrections, out)
+
+    def _fit(self, X: Any, y: Any, corrections: str | Path | pd.DataFrame | None, out: Path | None) -> Self:
         decided = _read_corrections(corrections)
         loaded = load(X, y, options=self._options())
         if decided is not None:
@@ -160,7 +164,6 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         plan = default_plan(len(loaded.y), method, **planned)
         record = decided.record() if decided is not None else {}
         job = Job(method, plan, self.net, self.dropout, DataRecord.of(X, self._options()), corrections=record)
-        out = Path(self.out) if self.out is not None else None
         outcome = execute(job, loaded, out, free=unset(asked))
         self._keep(X, loaded, outcome)
         return self

@@ -17,17 +17,18 @@ from codivide.core.device import resolve_device
 from codivide.core.errors import InputError
 from codivide.core.provenance import environment
 from codivide.core.version import VERSION
+from codivide.data.fingerprint import fingerprint
 from codivide.data.loaded import Loaded
 from codivide.data.views import ViewSpec, fit_views
-from codivide.fit.choice import Choice
 from codivide.fit.job import Before, Job, Outcome, Progress, Witness, name_of
 from codivide.fit.judging import Judged, judge
 from codivide.fit.learning import Learning
+from codivide.fit.resume import identity
 from codivide.methods.features.learn import Learned, Table, learn
 from codivide.methods.features.matrix import raw
 from codivide.methods.features.options import Features
 from codivide.noise import learning_curves, scores, synthetic
-from codivide.runs.folder import CHECKPOINT, RunFolder
+from codivide.runs.folder import CHECKPOINT, IDENTITY, RunFolder
 from codivide.runs.model import Model
 from codivide.training import nets
 from codivide.training.checkpoint import Checkpoint
@@ -51,12 +52,12 @@ def execute(
 ) -> Outcome:
     """Train, evaluate, record what is learned of clean and wrong labels, and write the run folder.
 
-    The route for features takes seconds and has no checkpoint: ``resume`` begins it again.
+    The route for features takes seconds and has no checkpoint: ``resume`` begins it again, unless it is finished.
 
     Args:
         job: method, plan and net.
         loaded: the data; its true labels are used for the record only.
-        out: a folder that passed ``check_folder``, made here; None: nothing is written, and nothing else differs.
+        out: a folder that is ``claimed``; None: nothing is written, and nothing else differs.
         resume: go on from the checkpoint in ``out``.
         progress: called after every epoch with the run and the epoch's record.
         deadline: see ``training.loop.train``.
@@ -67,12 +68,15 @@ def execute(
     """
     if loaded.test is not None and not (loaded.test.y >= 0).any():
         raise InputError(f"no sample of the test data {loaded.test.name} has a label")
+    if out is not None and before.asked is None:
+        before = replace(before, asked=identity(job, loaded))
     if isinstance(job.method, Features):
-        return _features(job, job.method, loaded, out, progress=progress, deadline=deadline, before=before)
+        folder = RunFolder(out, {}, resume=resume) if out else None
+        return _features(job, job.method, loaded, folder, progress=progress, deadline=deadline, before=before)
     method = job.method.settled()
     net = nets.auto(loaded.x.shape, resolve_device(job.plan.device)) if job.net == "auto" else job.net
     job = replace(job, net=net, method=method)
-    settings = config(job, loaded, before.choice)
+    settings = config(job, loaded, before)
     folder = RunFolder(out, settings, resume=resume) if out else None
     networks = _Networks.of(job, loaded, folder, progress, before.witness)
     with torch.random.fork_rng(devices=[]):
@@ -80,17 +84,21 @@ def execute(
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
-    identity = {name: settings[name] for name in _IDENTITY if name in settings}
+    checkpoint = None
+    if out is not None:
+        known = {name: settings[name] for name in _IDENTITY if name in settings}
+        known |= fingerprint(replace(loaded, truth=None))  # no method sees it
+        checkpoint = Checkpoint(out / CHECKPOINT, resume=resume, identity=known)
     run = train(
         method,
         networks.data(),
         networks.build,
         job.plan,
         watch=networks.watch,
-        checkpoint=Checkpoint(out / CHECKPOINT, resume=resume, identity=identity) if out else None,
+        checkpoint=checkpoint,
         deadline=deadline,
     )
-    outcome = networks.outcome(run, settings, before, time.perf_counter() - began)
+    outcome = networks.outcome(run, _told(settings), before, time.perf_counter() - began)
     networks.write(outcome)
     return outcome
 
@@ -206,7 +214,7 @@ def _features(
     job: Job,
     method: Features,
     loaded: Loaded,
-    out: Path | None,
+    folder: RunFolder | None,
     *,
     progress: Progress | None,
     deadline: float | None,
@@ -237,7 +245,7 @@ def _features(
         learned.clean_prob.numpy(),
     )
     choice = before.choice and before.choice.because(*learned.remarks.values())  # such as that nothing can be learned
-    settings = config(job, loaded, choice)
+    settings = config(job, loaded, replace(before, choice=choice))
     trained = {
         "epochs": len(history),
         "learned": learned.report,
@@ -246,10 +254,10 @@ def _features(
     }
     evidence = learned.evidence(given)
     table, remarks = _table(job, loaded, judged, model)
-    record = settings | trained | _summary(loaded, history, judged, remarks) | environment()
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        folder = RunFolder(out, settings)
+    record = _told(settings) | trained | _summary(loaded, history, judged, remarks) | environment()
+    if folder is not None:
+        folder.settings = settings
+        folder.path.mkdir(parents=True, exist_ok=True)
         folder.begin()
         folder.write_history(history)
         folder.write_predictions([len(history)], loaded.classes, evidence.to_arrays())
@@ -263,10 +271,17 @@ def _cross_fitted_record(learned: Learned, loaded: Loaded) -> dict[str, Any]:
     return learning_curves.record(learned.probs.argmax(1).numpy(), losses.numpy(), loaded.y, loaded.truth)
 
 
-def config(job: Job, loaded: Loaded, choice: Choice | None = None) -> dict[str, Any]:
+def _told(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What the summary says of the settings."""
+    return {name: value for name, value in settings.items() if name != IDENTITY}
+
+
+def config(job: Job, loaded: Loaded, before: Before) -> dict[str, Any]:
     """Everything that defines a run, as JSON values."""
+    choice = before.choice
     return {
         "version": VERSION,
+        IDENTITY: before.asked,
         "data": loaded.name,
         "source": job.source.to_dict(),
         "corrections": dict(job.corrections),

@@ -77,11 +77,13 @@ class Before:
         choice: of its method and settings; None: they were given.
         witness: an earlier run that judges the labels together with this one, which memorises them.
         seconds: that the stages before took, by name, for the summary.
+        asked: what the whole run is known by (see ``resume.identity``); None: what this part of it is known by.
     """
 
     choice: Choice | None = None
     witness: Witness | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
+    asked: Mapping[str, Any] | None = None
 
 
 @dataclass

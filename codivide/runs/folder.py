@@ -1,4 +1,4 @@
-"""The folder that a run leaves: its files, when it may be written, and the one writer and the one reader of it.
+"""The folder that a run leaves: its files, how it is known, and the one writer and the one reader of it.
 
 ``config.json``, ``metrics.jsonl`` (one record an epoch), ``predictions.npz``, ``labels.csv`` and ``labels.parquet``,
 ``model.safetensors``, ``skipped.csv`` and, last, ``summary.json``: a folder that has it is complete.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,11 +31,28 @@ REPORT = "report.html"  # of `codivide audit`
 PICTURES = tuple(
     f"{name}.{kind}" for name in ("learning", "curves", "losses", "reliability") for kind in ("png", "svg")
 )
+CORRECTIONS = "corrections.csv"  # of a person; no run writes it
 SCOUT, TRIAL, CHOICE = "scout", "trial", "choice.json"  # of an automatic choice, see `codivide.fit.choose_run`
-_WRITTEN = (
-    *(CONFIG, METRICS, label_table.CSV, label_table.PARQUET, PREDICTIONS, MODEL, CHECKPOINT, SUMMARY, SKIPPED),
-    *(REPORT, *PICTURES),
+LOCK = ".codivide.lock"  # is there while somebody writes to the folder, see `codivide.runs.claim`
+PAGES = (REPORT, *PICTURES)
+WRITTEN = (  # by a run, in the order in which they are removed: a summary says that the rest is there
+    *(SUMMARY, CHECKPOINT, METRICS, label_table.CSV, label_table.PARQUET, PREDICTIONS, MODEL, SKIPPED, CONFIG),
 )
+IDENTITY = "identity"  # in the settings: what another run must share to be the same
+_KEYS = ("version", "method", "plan")  # of every run's settings
+REPORT_MARK, PICTURE_MARK = b"<title>Label audit</title>", b"codivide"  # in what codivide made, and nothing else
+_HEAD = 4096  # bytes in which the mark is
+
+
+def has_run(path: Path) -> bool:
+    """Whether a folder holds the settings of a run, known by codivide's own keys; another program's are none."""
+    if not (path / CONFIG).is_file():
+        return False
+    try:
+        settings = read_json(path / CONFIG)
+    except InputError:
+        return False
+    return all(key in settings for key in _KEYS) and isinstance(settings["plan"], dict)
 
 
 def is_run(path: Path) -> bool:
@@ -44,9 +61,9 @@ def is_run(path: Path) -> bool:
     Raises:
         InputError: its run was stopped before anything was chosen, so there is only the scout.
     """
-    if (path / CONFIG).is_file():
+    if has_run(path):
         return True
-    if (path / SCOUT / CONFIG).is_file():
+    if has_run(path / SCOUT):
         raise InputError(
             f"the run in {path} was stopped while it chose its method: go on with codivide fit ... --out {path} "
             f"--resume (what the scout has seen so far: codivide plot {path / SCOUT})"
@@ -54,25 +71,29 @@ def is_run(path: Path) -> bool:
     return False
 
 
-def check_folder(out: Path, *, resume: bool = False, overwrite: bool = False) -> None:
-    """Whether a run may be written to ``out``; asked before any long work, changes nothing.
+def remove_run(path: Path, *, but: Collection[str] = ()) -> None:
+    """Remove what a run and those who look at it wrote to its folder; a scout, a trial and a choice stay.
 
-    Raises:
-        InputError: it exists and is not empty (unless resume or overwrite), or is no folder of a run.
+    Nothing is removed where no run is, and no page or picture that codivide did not make.
+
+    Args:
+        path: the folder.
+        but: names of files that stay.
     """
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out} is a file; give a folder")
-    held = sorted(p.name for p in out.iterdir() if p.suffix != ".part") if out.exists() else []
-    if held and not resume and not overwrite:
-        raise InputError(f"--out {out} exists and is not empty; use --resume, --overwrite or another folder")
-    if not set(held) <= {*_WRITTEN, SCOUT, TRIAL, CHOICE} and CONFIG not in held:
-        raise InputError(f"--out {out} holds other files ({held[0]}, ...) and no codivide run; give another folder")
+    if not has_run(path):
+        return
+    made = [name for name in PAGES if has_mark(path / name, REPORT_MARK if name == REPORT else PICTURE_MARK)]
+    for name in (*made, *WRITTEN):
+        if name not in but:
+            (path / name).unlink(missing_ok=True)
 
 
-def remove_run(path: Path) -> None:
-    """Remove what a run wrote to its folder, and nothing else; a scout, a trial and a choice stay."""
-    for name in _WRITTEN:
-        (path / name).unlink(missing_ok=True)
+def has_mark(path: Path, mark: bytes) -> bool:
+    """Whether a file is there and is one that codivide made, by the mark of a report or of a picture."""
+    if not path.is_file():
+        return False
+    with reading(path), open(path, "rb") as file:
+        return mark in file.read(_HEAD)
 
 
 class SavedRun:
@@ -89,6 +110,9 @@ class SavedRun:
 
     def __init__(self, path: Path) -> None:
         if not is_run(path):
+            if (path / CONFIG).is_file():
+                read_json(path / CONFIG)  # says what is wrong with it
+                raise InputError(f"{path / CONFIG} is not of codivide: it lacks one of {', '.join(_KEYS)}")
             raise InputError(f"{path} is not the folder of a run (it holds no {CONFIG})")
         self.path = path
 
@@ -218,17 +242,22 @@ class RunFolder:
         self.path, self.settings, self.resume, self.begun = path, settings, resume, False
 
     def begin(self) -> None:
-        """Remove what an older run wrote, unless this one goes on from it, and write ``config.json``."""
+        """Remove what an older run wrote, unless this one goes on from it, and write ``config.json``.
+
+        Raises:
+            InputError: this one is to go on, and the folder holds a finished run without a checkpoint.
+        """
         self.begun = True
-        if not (self.resume and (self.path / CHECKPOINT).exists()):
-            remove_run(self.path)
-            if not self.settings.get("choice", {}).get("evidence"):  # nothing was scouted for this run
-                (self.path / CHOICE).unlink(missing_ok=True)
-                for stage in (SCOUT, TRIAL):
-                    remove_run(self.path / stage)
-            _write_json(self.path / CONFIG, self.settings)
-        for left in self.path.glob("*.part"):  # of a run that was killed while it wrote
-            left.unlink()
+        if self.resume and (self.path / CHECKPOINT).exists():
+            return
+        if self.resume and is_present(self.path / SUMMARY):
+            raise InputError(f"{self.path} holds a finished run; use --overwrite or another --out")
+        remove_run(self.path, but=(CONFIG,))  # by its settings the folder is known until they are replaced
+        if not self.settings.get("choice", {}).get("evidence"):  # nothing was scouted for this run
+            (self.path / CHOICE).unlink(missing_ok=True)
+            for stage in (SCOUT, TRIAL):
+                remove_run(self.path / stage)
+        _write_json(self.path / CONFIG, self.settings)
 
     def append(self, history: Sequence[Mapping[str, Any]], row: Mapping[str, Any]) -> None:
         """Add an epoch to ``metrics.jsonl``, which follows the history of the run."""

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from codivide.core.errors import InputError
 from codivide.core.files import atomic, reading
-from codivide.runs.folder import METRICS, SUMMARY, SavedRun
+from codivide.runs.folder import METRICS, PICTURE_MARK, SUMMARY, SavedRun, has_mark
 
 # Okabe and Ito's colours, which also differ for the colour-blind and, in their order here, in grey.
 BLUE, VERMILLION, GREY, BLACK = "#0072B2", "#D55E00", "#8C8C8C", "#222222"
@@ -240,7 +240,8 @@ def draw(run: Path, out: Path | None = None, epochs: Sequence[int] | None = None
         for kind in ("png", "svg"):
             for name in figures:
                 path = folder / f"{name}.{kind}"
-                if out is not None and out.resolve() != run.resolve() and path.exists():
+                elsewhere = out is not None and out.resolve() != run.resolve()
+                if path.exists() and (elsewhere or not has_mark(path, PICTURE_MARK)):
                     raise InputError(f"{path} exists; give another folder")
         folder.mkdir(parents=True, exist_ok=True)
         for name, figure in figures.items():
@@ -251,9 +252,10 @@ def draw(run: Path, out: Path | None = None, epochs: Sequence[int] | None = None
 
 def save(figure: Figure, stem: Path) -> list[Path]:
     """Write a figure as ``stem.png`` and ``stem.svg``; the same figure gives the same bytes."""
+    maker = PICTURE_MARK.decode()
     paths = [stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "svg")]
     for path in paths:
-        metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
+        metadata = {"Date": None, "Creator": maker} if path.suffix == ".svg" else {"Software": maker}
         with atomic(path) as aside:
             figure.savefig(aside, format=path.suffix[1:], dpi=120, metadata=metadata)
     return paths

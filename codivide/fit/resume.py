@@ -1,0 +1,101 @@
+"""What a run is known by, and what ``--resume`` finds in a folder: another run, the same one, or its end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from codivide.core.errors import InputError
+from codivide.core.files import is_present, read_json
+from codivide.core.version import VERSION
+from codivide.data.fingerprint import fingerprint
+from codivide.data.loaded import Loaded
+from codivide.fit.job import Job, Outcome, name_of
+from codivide.methods.auto import Auto
+from codivide.methods.features.options import Features
+from codivide.noise.evidence import Evidence
+from codivide.runs.folder import CONFIG, IDENTITY, MODEL, PREDICTIONS, SUMMARY, SavedRun
+from codivide.runs.model import load
+
+
+def identity(job: Job, loaded: Loaded, free: Sequence[str] = ()) -> dict[str, Any]:
+    """What two runs must share to be the same, as JSON values by a name that an error message can say.
+
+    The device is not among it, nor where the data lie: what they are counts.
+
+    Args:
+        job: as it was asked for, before anything is chosen.
+        loaded: the data.
+        free: as for ``choose_run.execute``; it counts only where something is to be chosen.
+    """
+    chooses = not isinstance(job.method, Features) and (isinstance(job.method, Auto) or job.method.unsettled())
+    found = {
+        "version": VERSION,
+        "method": name_of(job.method),
+        **{f"method.{name}": value for name, value in asdict(job.method).items()},
+        **{f"plan.{name}": value for name, value in asdict(job.plan).items() if name != "device"},
+        "net": job.net,
+        "dropout": job.dropout,
+        "evaluate_every": job.evaluate_every,
+        "record_learning": job.record_learning,
+        "options left open": sorted(free) if chooses else [],
+        "augment": loaded.augment,
+        "encoder": None if loaded.encoder is None else loaded.encoder.name,
+        "columns": loaded.columns,
+        **fingerprint(loaded),
+    }
+    known: dict[str, Any] = json.loads(json.dumps(found, default=str))
+    return known
+
+
+def check_same(path: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    """InputError that names the first difference between the run of a file and the run to be made."""
+    for name in [*ours, *(theirs.keys() - ours.keys())]:
+        if theirs.get(name) != ours.get(name):
+            said = f"{name} is {_short(theirs.get(name))} there and {_short(ours.get(name))} now"
+            raise InputError(
+                f"{path} belongs to another run: {said}; use the same settings and data to resume, or --overwrite or "
+                "another --out"
+            )
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 200 else text[:200] + " ..."
+
+
+def is_finished(out: Path, ours: Mapping[str, Any]) -> bool:
+    """Whether a folder that is gone on with holds the finished run that is asked for; False: it has no end yet.
+
+    Raises:
+        InputError: it holds another run.
+    """
+    path = out / CONFIG
+    if not is_present(path):
+        return False
+    theirs = read_json(path).get(IDENTITY)
+    if not isinstance(theirs, dict):
+        raise InputError(
+            f"{path} does not say what its run is known by (another version of codivide wrote it?); use --overwrite or "
+            "another --out"
+        )
+    check_same(path, theirs, ours)
+    return is_present(out / SUMMARY)
+
+
+def outcome_of(out: Path, loaded: Loaded) -> Outcome:
+    """The outcome of a finished run on these data, from its folder.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
+    saved = SavedRun(out)
+    evidence = Evidence(loaded.y, np.full(len(loaded.y), np.nan, dtype=np.float32))
+    if is_present(out / PREDICTIONS):
+        evidence = Evidence.from_arrays(saved.predictions)
+    return Outcome(None, saved.rows, load(out / MODEL), saved.labels, saved.summary, evidence)
