@@ -16,6 +16,7 @@ from scipy.sparse import csr_matrix
 
 from codivide import InputError, NoisyLabelClassifier, load_model
 from codivide.audit import render
+from codivide.audit.write_clean import aside
 from codivide.bench import runner
 from codivide.bench.recipes import Recipe
 from codivide.cli.app import main
@@ -397,6 +398,18 @@ def test_own_parts_are_swept_also_when_nothing_is_left_to_do(tmp_path, monkeypat
     (run / "learning-0123abcd.part").write_text("half")  # somebody may just be drawing it
     assert command(monkeypatch, *first, *words) == 0
     assert sorted(path.name for path in run.glob("*.part*")) == sorted([*mine, "learning-0123abcd.part"])
+
+
+def test_what_a_killed_clean_left_is_swept_after_a_day(tmp_path):
+    names = (".codivide-0123abcd.part", ".codivide-89abcdef.part", "photos.part", ".codivide-mine.part")
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.png").write_text("half")
+        if name != names[1]:  # which may still be written
+            os.utime(tmp_path / name, (time.time() - 2 * 86_400,) * 2)
+    with aside(tmp_path / "cleaned") as folder:
+        (folder / "labels.csv").write_text("whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names[1:], "cleaned"])
 
 
 # --- damage ---

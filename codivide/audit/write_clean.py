@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 import stat
+import time
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +22,7 @@ from codivide.data.labels import MISSING_TEXT, NO_LABEL
 How = Literal["copy", "link"]
 LONGEST = 120  # bytes of a name, well below the 255 that file systems take
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{k}" for port in ("com", "lpt") for k in range(10))}  # of Windows
+_PART, _DAY = re.compile(r"\.codivide-[0-9a-f]{8}\.part"), 86_400.0
 _TAKEN = {"labels_clean.csv", "labels_clean.parquet", "changes.csv"}
 _NOT_A_CLASS = {name.casefold() for name in (*NOT_CLASSES, *MISSING_TEXT, *NO_LABEL, "-1")}
 
@@ -55,6 +58,9 @@ def check_files(paths: Sequence[Path]) -> None:
 @contextmanager
 def aside(out: Path) -> Iterator[Path]:
     """A new folder beside ``out``, renamed to it at the end; removed when the block fails or is interrupted."""
+    for left in out.parent.iterdir():  # of a process that was killed
+        if _PART.fullmatch(left.name) and left.is_dir() and time.time() - left.stat().st_mtime > _DAY:
+            shutil.rmtree(left, ignore_errors=True)
     part = out.parent / f".codivide-{secrets.token_hex(4)}.part"
     part.mkdir()
     try:

@@ -84,23 +84,25 @@ def execute(
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
-    checkpoint = None
-    if out is not None:
-        known = {name: settings[name] for name in _IDENTITY if name in settings}
-        known |= fingerprint(replace(loaded, truth=None))  # no method sees it
-        checkpoint = Checkpoint(out / CHECKPOINT, resume=resume, identity=known)
     run = train(
         method,
         networks.data(),
         networks.build,
         job.plan,
         watch=networks.watch,
-        checkpoint=checkpoint,
+        checkpoint=None if out is None else _checkpoint(out, settings, loaded, resume=resume),
         deadline=deadline,
     )
     outcome = networks.outcome(run, _told(settings), before, time.perf_counter() - began)
     networks.write(outcome)
     return outcome
+
+
+def _checkpoint(out: Path, settings: Mapping[str, Any], loaded: Loaded, *, resume: bool) -> Checkpoint:
+    """Where a run is kept, with what it belongs to."""
+    known = {name: settings[name] for name in _IDENTITY if name in settings}
+    known |= fingerprint(replace(loaded, truth=None))  # no method sees it
+    return Checkpoint(out / CHECKPOINT, resume=resume, identity=known)
 
 
 @dataclass(frozen=True)
