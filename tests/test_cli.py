@@ -207,6 +207,7 @@ def test_a_run_that_fails_leaves_the_older_one(finished, photos):
         ),
         (["fit", "digits", "--out", "r", "--noise", "symetric:0.4"], ["symmetric"]),
         (["fit", "digits", "--out", "r", "--budget", "soon"], ["--budget soon", "10m"]),
+        (["fit", "digits", "--out", "r", "--budget", "5"], ["--budget 5", "5s, 5m (minutes) or 5h"]),
         (["fit", "digits", "--out", "r", "--budget", "10m", "--lambda-u", "0"], ["--budget", "DivideMix"]),
         (["fit", "digits", "--out", "r", "--noise", "symmetric:1.4"], ["1.4"]),
         (["fit", "digits", "--out", "r", "--epochs", "0"], ["epochs"]),

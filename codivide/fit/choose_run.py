@@ -32,11 +32,11 @@ from codivide.fit.choice import Choice, Decision, ScoutReport
 from codivide.fit.choose_rule import (
     LOCKED,
     TRIED,
+    affordable_plain,
     compare,
     decide,
     epochs_cost,
     longer_reason,
-    plain_epochs,
     plain_hyper,
 )
 from codivide.fit.job import Before, Job, Outcome, Progress, Witness, build_method, default_plan, name_of
@@ -238,7 +238,7 @@ class _Choosing:
     def _final(self, job: Job, record: _Record, *, progress: Progress, witness: Witness | None) -> Outcome:
         """The last stage, whose folder is that of the whole run."""
         before = Before(record.choice, witness, self._seconds(record))
-        return stages.execute(
+        outcome = stages.execute(
             job,
             self.loaded,
             self.out,
@@ -247,6 +247,24 @@ class _Choosing:
             deadline=self.budget.ends(),
             before=before,
         )
+        trained = sum("stopped" not in row for row in outcome.history)
+        plain = isinstance(job.method, CrossEntropy)
+        needed = record.seen.best_epoch if plain else math.ceil(TRIED * job.plan.epochs)  # as many as the trial had
+        if self.budget.seconds is not None and trained < needed:
+            return self._scout_after_all(record, f"the budget ended the last training after {trained} epochs")
+        return outcome
+
+    def _scout_after_all(self, record: _Record, why: str) -> Outcome:
+        """The scout, where a budget left less than made the last stage better than it; a resumed run keeps it, too."""
+        text = f"{why}: the scout is the result"
+        self.say(text)
+        if record.choice.verdict is None:
+            reasons = (*record.decision.reasons, text)
+            record.choice = replace(record.choice, decision=Decision("cross_entropy", reasons=reasons))
+        else:
+            record.judge(kept="scout")
+        self._write(record)
+        return self._keep_scout(record)
 
     def _try(self, record: _Record) -> None:
         """Train the correction for half as long without the held-out labels, and compare it with the scout on them."""
@@ -490,22 +508,20 @@ class _Choosing:
         """Plain training on all labels, as long as it helped the scout; where no time is left, the scout itself."""
         seen, deadline = record.seen, self.budget.ends()
         fits = math.inf if deadline is None else (deadline - time.monotonic()) / max(seen.scout_seconds, 1e-9)
-        if record.plain_epochs is None:  # else it has begun before
-            record.plain_epochs = int(max(min(plain_epochs(seen), fits), seen.epochs))
+        affordable = affordable_plain(seen, fits)
+        if record.plain_epochs is None and affordable is not None:  # else it has begun before
+            record.plain_epochs = affordable
             if record.plain_epochs > seen.epochs:
                 reason = longer_reason(seen, record.plain_epochs)
                 assert record.choice.verdict is not None  # it is the verdict that led here
                 record.judge(text=f"{record.choice.verdict.text}; {reason}")
                 self.say(reason)
             self._write(record)
-        plan = rescaled(self.job.plan, record.plain_epochs)
+        plan = rescaled(self.job.plan, record.plain_epochs or seen.epochs)
         method = CrossEntropy(**plain_hyper(seen, plan.epochs))
         epochs = method.last_epoch or plan.epochs
         if fits < epochs:
-            record.judge(kept="scout")
-            self._write(record)
-            self.say("no time is left for plain training on all labels: the scout is the result")
-            return self._keep_scout(record)
+            return self._scout_after_all(record, "no time is left for plain training on all labels")
         progress = self.begin("cross_entropy", epochs)
         main = replace(self.job, method=method, plan=plan)
         return self._final(main, record, progress=progress, witness=self._witness(record))
