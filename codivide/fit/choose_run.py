@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -21,10 +22,11 @@ import numpy as np
 import torch
 
 from codivide.audit.noise_report import noise_report
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, TrainingWarning
 from codivide.core.files import reading, write_text
 from codivide.core.types import Mask
 from codivide.core.version import VERSION
+from codivide.data.label_remarks import label_remarks
 from codivide.data.loaded import Loaded, subset
 from codivide.fit import execute as stages
 from codivide.fit.budget import Budget
@@ -46,6 +48,7 @@ from codivide.methods.dividemix import DivideMix
 from codivide.methods.features.options import NOT_FOR_FEATURES, Features
 from codivide.noise.learning_curves import evaluation_epochs, memorises
 from codivide.noise.rates import concentration
+from codivide.noise.too_small import FEWEST as FEWEST_LABELS
 from codivide.runs.folder import CHECKPOINT, CHOICE, CONFIG, SCOUT, TRIAL, SavedRun, adopt, is_run, remove_run
 from codivide.training.plan import Plan
 from codivide.training.run import Method, Run
@@ -95,6 +98,9 @@ def execute(
     begin = begin or (lambda name, epochs: lambda run, row: None)
     say = say or (lambda text: None)
     method = job.method
+    least = method.folds if isinstance(method, Features) else FEWEST_LABELS
+    for remark in label_remarks(loaded, least):
+        warnings.warn(remark, TrainingWarning, stacklevel=2)
     if isinstance(method, Features) or not (isinstance(method, Auto) or method.unsettled()):
         return stages.execute(job, loaded, out, resume=resume, progress=begin(name_of(method), job.plan.epochs))
     if isinstance(method, Auto) and _is_table(job, loaded, free):
