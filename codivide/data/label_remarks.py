@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 
 import numpy as np
 
+from codivide.core.errors import TrainingWarning
 from codivide.core.types import Labels, Mask
 from codivide.data.labels import twins
 from codivide.data.loaded import Loaded
@@ -30,6 +32,12 @@ def label_remarks(loaded: Loaded, least: int = FEWEST) -> list[str]:
     if labelled >= _LEAST_ROWS and 2 * held > labelled:
         return [*remarks, f"there are {held:,} classes in {labelled:,} labels: is this an id column?"]
     return [*remarks, *_too_small(names, counts, ~judged_classes(loaded.y, len(names), least) & (counts > 0), least)]
+
+
+def warn_about_labels(loaded: Loaded, least: int = FEWEST) -> None:
+    """A warning for each of ``label_remarks``."""
+    for remark in label_remarks(loaded, least):
+        warnings.warn(remark, TrainingWarning, stacklevel=3)
 
 
 def _missing(loaded: Loaded) -> list[str]:

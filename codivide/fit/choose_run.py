@@ -12,7 +12,6 @@ import hashlib
 import json
 import math
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -22,11 +21,11 @@ import numpy as np
 import torch
 
 from codivide.audit.noise_report import noise_report
-from codivide.core.errors import InputError, TrainingWarning
+from codivide.core.errors import InputError
 from codivide.core.files import reading, write_text
 from codivide.core.types import Mask
 from codivide.core.version import VERSION
-from codivide.data.label_remarks import label_remarks
+from codivide.data.label_remarks import warn_about_labels
 from codivide.data.loaded import Loaded, subset
 from codivide.fit import execute as stages
 from codivide.fit.budget import Budget
@@ -98,9 +97,7 @@ def execute(
     begin = begin or (lambda name, epochs: lambda run, row: None)
     say = say or (lambda text: None)
     method = job.method
-    least = method.folds if isinstance(method, Features) else FEWEST_LABELS
-    for remark in label_remarks(loaded, least):
-        warnings.warn(remark, TrainingWarning, stacklevel=2)
+    warn_about_labels(loaded, method.folds if isinstance(method, Features) else FEWEST_LABELS)
     if isinstance(method, Features) or not (isinstance(method, Auto) or method.unsettled()):
         return stages.execute(job, loaded, out, resume=resume, progress=begin(name_of(method), job.plan.epochs))
     if isinstance(method, Auto) and _is_table(job, loaded, free):
