@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +25,7 @@ from codivide.data.fingerprint import digest
 from codivide.data.sources import load
 from codivide.fit import choose_run
 from codivide.fit.choice import ScoutReport
-from codivide.fit.choose_rule import compare, decide, epochs_cost, plain_epochs, plain_hyper
+from codivide.fit.choose_rule import affordable_plain, compare, decide, epochs_cost, plain_epochs, plain_hyper
 from codivide.fit.choose_run import LONGER, average_decay, rescaled
 from codivide.fit.job import Job, Outcome, build_method, default_plan
 from codivide.methods.auto import Auto
@@ -165,7 +166,9 @@ def test_a_budget_is_kept_by_the_reckoning(seconds):
     assert decision.seconds is not None
     assert decision.seconds <= seconds
     assert 1 <= decision.epochs <= SEEN.epochs
-    assert (decision.epochs == SEEN.epochs) == (seconds == 1e6)
+    plain = decision.method == "cross_entropy"  # whose schedule stays: it ends where the scout was best
+    assert (decision.epochs == SEEN.epochs) == (plain or seconds == 1e6)
+    assert not plain or decision.hyper == {"last_epoch": SEEN.best_epoch}
     if decision.epochs < SEEN.epochs:
         assert any(f"{decision.epochs} epochs instead of {SEEN.epochs}" in reason for reason in decision.reasons)
     if decision.method == "dividemix" and decision.hyper["warmup"] < SEEN.settled_epoch:
@@ -182,6 +185,34 @@ def test_without_time_the_scout_is_the_result():
     decision = decide(replace(SEEN, seconds_left=1.0))
     assert (decision.epochs, decision.seconds) == (0, None)
     assert "the scout is the result" in decision.reasons[-1]
+
+
+@pytest.mark.parametrize(
+    ("fits", "epochs", "last"),
+    [
+        (19, 0, None),  # the scout was best after 20 of its 60 epochs: fewer make a worse model than it is
+        (20, 60, 20),
+        (59, 60, 20),
+        (240, 60, 20),
+    ],
+)
+def test_plain_training_is_never_shorter_than_what_helped_the_scout(fits, epochs, last):
+    nothing = replace(SEEN, memorises=False, fitted=0.45, high=0.05, low=0.0, rate=0.02, kind="none", longer=4.0)
+    decision = decide(replace(nothing, seconds_left=(fits + 0.5) * SEEN.scout_seconds))
+    assert (decision.method, decision.epochs) == ("cross_entropy", epochs)
+    assert decision.hyper.get("last_epoch") == last
+    if not epochs:
+        assert decision.reasons[-1] == (
+            "no time for the 20 epochs that helped the scout, only for 19: the scout is the result"
+        )
+
+
+def test_a_schedule_that_is_drawn_out_takes_what_time_there_is():
+    seen = replace(SEEN, memorises=False, fitted=0.45, high=0.05, low=0.0, rate=0.02, kind="none", longer=4.0)
+    seen = replace(seen, best_epoch=40)
+    ends = {fits: affordable_plain(seen, fits) for fits in (39, 40, 59, 100, 1000)}
+    assert ends == {39: None, 40: 60, 59: 60, 100: 100, 1000: 240}
+    assert plain_hyper(seen, 60) == {"last_epoch": 40}
 
 
 def test_reasons_say_what_is_in_doubt_and_no_more_than_is_known():
@@ -671,6 +702,30 @@ def test_the_scout_is_kept_where_no_time_is_left(copied):
     assert _same(again, outcome)
 
 
+@pytest.mark.parametrize("judged", [True, False])
+def test_the_scout_is_kept_where_the_clock_ends_the_last_training(copied, monkeypatch, judged):
+    record = json.loads((copied / "choice.json").read_text())
+    if judged:
+        record["verdict"]["kept"] = "plain"
+    else:
+        record["verdict"] = None
+        record["decision"] |= {"method": "cross_entropy", "hyper": {"last_epoch": 6}, "epochs": 8}
+    record["key"]["budget"] = 60.0
+    record["evidence"] |= {"scout_seconds": 0.0, "best_epoch": 6, "epochs": 8}
+    (copied / CHECKPOINT).unlink()
+    (copied / "choice.json").write_text(json.dumps(record))
+    left = iter([1e6, -1.0] if judged else [-1.0])  # when it is asked what fits, and when training ends: at epoch 1
+    monkeypatch.setattr("codivide.fit.budget.Budget.ends", lambda self: time.monotonic() + next(left))
+    said = []
+    job = replace(_job(), method=Auto(budget=60.0))
+    outcome = choose_run.execute(job, _loaded(), copied, free=("average",), resume=True, say=said.append)
+    assert said[-1] == "the budget ended the last training after 1 epochs: the scout is the result"
+    for name in ("labels.csv", "model.safetensors", "predictions.npz"):
+        assert (copied / name).read_bytes() == (copied / "scout" / name).read_bytes()
+    again = execute(job, _loaded(), copied, resume=True)
+    assert again.table.equals(outcome.table)
+
+
 def _loses(correction, plain, rate, *, must_win):
     return replace(compare(correction, plain, rate, must_win=must_win), kept="plain")
 
@@ -806,7 +861,7 @@ def test_command_line(tmp_path):
     assert "stopped" not in done.output
     assert f"; {_all_seconds(summary):.0f} s" in done.output
     for wrong in (
-        *(["--budget", text] for text in ("soon", "-3s", "0", "inf", "nan")),
+        *(["--budget", text] for text in ("soon", "-3s", "0", "inf", "nan", "5", "5d", "5 apples")),
         ["--method", "elr", "--budget", "5m"],
         ["--lambda-u", "0", "--validation", "0.2"],
     ):

@@ -207,6 +207,7 @@ def test_a_run_that_fails_leaves_the_older_one(finished, photos):
         ),
         (["fit", "digits", "--out", "r", "--noise", "symetric:0.4"], ["symmetric"]),
         (["fit", "digits", "--out", "r", "--budget", "soon"], ["--budget soon", "10m"]),
+        (["fit", "digits", "--out", "r", "--budget", "5"], ["--budget 5", "5s, 5m (minutes) or 5h"]),
         (["fit", "digits", "--out", "r", "--budget", "10m", "--lambda-u", "0"], ["--budget", "DivideMix"]),
         (["fit", "digits", "--out", "r", "--noise", "symmetric:1.4"], ["1.4"]),
         (["fit", "digits", "--out", "r", "--epochs", "0"], ["epochs"]),
@@ -260,12 +261,14 @@ def test_methods_and_noise_print_tables(tmp_path):
 def test_few_labels_some_of_them_wrong(tmp_path):
     words = ["--limit", "600", "--noise", "symmetric-exclusive:0.4", "--labels-per-class", "20", "--seed", "1"]
     done = codivide("fit", "digits", "--method", "cross_entropy", "--epochs", "2", "--out", "run", *words, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 3, done.stderr
+    assert "too little was learned; do not use" in done.stdout
     assert "600 samples" in done.stdout
     assert "400 without a label" in done.stdout
     assert "of 200 labels look wrong" in done.stdout
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["source"]["labels_per_class"] == 20
+    assert summary["verdict"] == "too little was learned; do not use"
     assert summary["noise"]["labels"] == 200
     assert abs(summary["noise"]["effective_rate"] - 0.4) < 0.1
     table = pd.read_csv(tmp_path / "run" / "labels.csv")
@@ -297,12 +300,12 @@ def test_kill_then_resume_is_the_straight_run(tmp_path):
     words = ["fit", "digits", "--method", "dividemix", "--noise", "symmetric:0.4", "--epochs", "6", "--warmup", "2"]
     words += ["--limit", "200", "--batch-size", "32", "--average", "0.9", "--freeze", "1", "--evaluate-every", "2"]
     straight = codivide(*words, "--out", "straight", cwd=tmp_path)
-    assert straight.returncode == 0, straight.stderr
+    assert straight.returncode in (0, 3), straight.stderr  # six epochs on 200 labels may be too little
     killed = process("-c", KILLED_AFTER_4, *words, "--out", "killed", cwd=tmp_path)
     assert killed.returncode == -signal.SIGKILL, killed.stderr  # it was still training
     assert not (tmp_path / "killed" / "model.safetensors").exists()
     resumed = codivide(*words, "--out", "killed", "--resume", cwd=tmp_path)
-    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.returncode == straight.returncode, resumed.stderr
     for name in ("model.safetensors", "labels.csv", "labels.parquet", "predictions.npz"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "straight" / name).read_bytes(), name
     lines = [json.loads(line) for line in (tmp_path / "killed" / "metrics.jsonl").read_text().splitlines()]

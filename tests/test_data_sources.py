@@ -1,5 +1,6 @@
 """Data sets of other libraries, packed arrays, and inputs at prediction time."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -48,12 +49,31 @@ def every(rows):
     return rows[torch.arange(len(rows))]
 
 
+class Jittered(Listed):
+    """Items behind a random transform."""
+
+    def __getitem__(self, index):
+        sample, label = super().__getitem__(index)
+        return sample + torch.rand(()), label
+
+
+def test_a_random_transform_is_frozen_and_said():
+    items = [(torch.zeros(3, 8, 8), k % 2) for k in range(4)]
+    with pytest.warns(UserWarning, match=r"one random draw is frozen.*augment"):
+        load(Jittered(items))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load(Listed(items))
+        load(Listed([(plain(colour=(k, 0, 0)), k % 2) for k in range(4)]))
+        read_inputs(Jittered(items), (3, 8, 8), FLOAT)  # nothing is learned from these
+
+
 def test_a_dataset_of_pictures_is_read_once():
     source = Listed([(plain(colour=(k, 0, 0)), ["b", "a"][k % 2]) for k in range(4)])
     loaded = load(source)
     assert (loaded.x.shape, loaded.classes, loaded.y.tolist()) == ((3, 8, 8), ("a", "b"), [1, 0, 1, 0])
     assert every(loaded.x)[:, 0, 0, 0].tolist() == [0, 1, 2, 3]
-    assert source.asked == 4
+    assert source.asked == 4 + 1  # the first once more, to see whether it is random
 
 
 def test_a_dataset_whose_pictures_differ():

@@ -166,13 +166,31 @@ def test_p_clean_is_right_as_often_as_it_says_and_its_mean_is_the_rate() -> None
     given = np.where(rng.random(6000) < 0.3, rng.integers(3, size=6000), truth)
     rate = float((given != truth).mean())
     even = torch.full((6000, 3), 1 / 3)
-    found, importance = judge.calibrated(
-        torch.from_numpy(probs), even, torch.from_numpy(given), rate, torch.Generator().manual_seed(0)
-    )
+    held_out = judge.HeldOut(torch.from_numpy(probs), even, torch.from_numpy(given), torch.ones(6000).bool())
+    found, importance = judge.calibrated(held_out, rate, torch.Generator().manual_seed(0))
     assert float(found.mean()) == pytest.approx(1 - rate, abs=1e-3)
     surely = found.numpy() > 0.9
     assert (given == truth)[surely].mean() > 0.88
     assert importance["weight_heads"] > 0
+
+
+@pytest.mark.parametrize("division", ["calibrated", "gmm"])
+def test_a_mistyped_label_changes_nothing_of_the_others(division: str) -> None:
+    x, given, truth = blobs(300, classes=2, noise=0.15)
+    x += 0.7 * np.random.default_rng(1).standard_normal(x.shape).astype(np.float32)  # many are in doubt
+    typed = given.copy()
+    row = int(np.flatnonzero(given == truth)[0])
+    typed[row] = 2  # a class of its own
+    options = Features(**FAST, division=division)
+    whole = learn.learn(table(x, given, 2), options, 0)
+    part = learn.learn(table(x, typed, 3), options, 0)
+    flags = [int((one.suggested.numpy() != y).sum()) for one, y in ((whole, given), (part, typed))]
+    assert abs(flags[0] - flags[1]) <= (6 if division == "calibrated" else 12)  # a mixture moves with every fit
+    assert abs(whole.report["noise_estimate"] - part.report["noise_estimate"]) < 0.02
+    rest = np.delete(np.arange(300), row)
+    assert np.corrcoef(whole.clean_prob[rest].numpy(), part.clean_prob[rest].numpy())[0, 1] > 0.95
+    assert float(part.clean_prob[row]) == pytest.approx(float(part.clean_prob[rest].mean()), abs=0.01)
+    assert part.report["transition_matrix"][2] == [0.0, 0.0, 1.0]
 
 
 def test_the_mlp_learns_what_no_line_separates() -> None:

@@ -14,6 +14,8 @@ from codivide.data.sources import load
 from codivide.fit.execute import execute
 from codivide.fit.job import Job, build_method, default_plan
 from codivide.methods import METHODS
+from codivide.noise.clean_prob import combined
+from codivide.noise.too_small import FEWEST, judged_classes
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +106,8 @@ def test_few_labels_one_class_and_none(digits):
     x, truth = digits
     few = noise_report(x[:60], truth[:60], replicates=2)
     assert few.trust.level == "poor"
-    assert any("Only 60 labels" in reason for reason in few.trust.reasons)
+    judged = sum(size for size in np.bincount(truth[:60]).tolist() if size >= FEWEST)
+    assert any(f"Only {judged} labels" in reason for reason in few.trust.reasons)
     with pytest.raises(InputError, match="one class only"):
         noise_report(x[:30], np.ones(30))
     with pytest.raises(InputError, match="no label at all"):
@@ -206,3 +209,27 @@ def test_which_methods_set_labels_aside():
         *("co_teaching", "co_teaching_plus", "dividemix", "jocor", "joint_optimization", "m_correction", "mentormix"),
         *("mentornet", "promix", "unicon"),
     }
+
+
+def test_a_class_with_one_label_changes_nothing_of_the_others():
+    rng = np.random.default_rng(0)
+    truth = rng.integers(3, size=600)
+    logits = 2.5 * np.eye(4)[truth] + rng.standard_normal((600, 4)) - 6 * np.eye(4)[3]
+    probs = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    given = np.where(rng.random(600) < 0.2, rng.integers(3, size=600), truth)
+    few = given.copy()
+    few[7] = 3  # a class of which nothing is known
+    whole, part = (noise_report(None, y, pred_probs=probs, replicates=2) for y in (given, few))
+    assert part.rate == pytest.approx(whole.rate, abs=0.01)
+    assert part.per_class[3].rate is None
+    assert part.clean_prob[7] == pytest.approx(1 - part.rate)
+    assert "Classes with fewer than 5 labels cannot be judged and are left out: 3 (1)." in part.trust.reasons
+    before, after = combined(probs, given), combined(probs, few)
+    assert np.abs(np.delete(after - before, 7)).max() < 0.05
+    assert after[7] == pytest.approx(np.delete(after, 7).mean())
+
+
+def test_where_all_classes_are_small_all_are_judged():
+    assert judged_classes(np.array([0, 0, 1, 2, -1]), 4).tolist() == [True, True, True, False]
+    assert judged_classes(np.array([0] * 5 + [1, 2]), 3).tolist() == [True] * 3
+    assert judged_classes(np.array([0] * 5 + [1] * 5 + [2] * 4), 3).tolist() == [True, True, False]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 TRAINING = "Training (in brackets: the default, where the method has no other)"
 DATA = "Data"
+NOT_USABLE = 3  # the exit code of a run that has learned too little
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +128,18 @@ class DataFlags:
     unlabelled: Annotated[
         str, typer.Option(help='Number that means "no label"; none: there is none.', rich_help_panel=DATA)
     ] = "-1"
+    merge_labels: Annotated[
+        bool,
+        typer.Option(
+            "--merge-labels",
+            help="Labels that differ by case, white space or Unicode form only are one class, the most frequent.",
+            rich_help_panel=DATA,
+        ),
+    ] = False
+    keep_na: Annotated[
+        bool,
+        typer.Option("--keep-na", help='"nan", "NaN" and "None" are classes, not "no label".', rich_help_panel=DATA),
+    ] = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,6 +199,7 @@ def fit(run: RunFlags, data: DataFlags, training: TrainingFlags, **hyper_paramet
     from codivide.data.corrections import read
     from codivide.fit.choose_run import execute
     from codivide.fit.job import Job, default_plan
+    from codivide.fit.verdict import TOO_LITTLE
     from codivide.methods.features.options import Features, refuse, unset
     from codivide.runs.claim import claimed
     from codivide.training.plan import ASKED
@@ -226,6 +240,8 @@ def fit(run: RunFlags, data: DataFlags, training: TrainingFlags, **hyper_paramet
             err_console.print("stopped; to go on from the last whole epoch, run the same command with --resume")
             raise typer.Exit(130) from None
         say_outcome(outcome.summary, run.out)
+    if outcome.summary.get("verdict") == TOO_LITTLE:
+        raise typer.Exit(NOT_USABLE)
 
 
 def _method(run: RunFlags, hyper_parameters: Mapping[str, Any]) -> Method | Features:
@@ -267,6 +283,8 @@ def _options(data: DataFlags, device: str) -> ReadOptions:
         encoder=data.encoder,
         device=device,
         label=data.label or "label",
+        merge_labels=data.merge_labels,
+        keep_na=data.keep_na,
         **annotator_options(data.annotators),
     )
 

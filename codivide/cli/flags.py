@@ -102,14 +102,20 @@ def _number_or_auto(kind: type, name: str, text: str) -> float | str:
     return value
 
 
+_UNITS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}
+
+
 def seconds(text: str) -> float:
-    """Seconds of ``90``, ``90s``, ``10m`` or ``2h``."""
-    units = {"s": 1, "m": 60, "h": 3600}
-    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1)
+    """Seconds of ``90s``, ``10m`` (or ``10min``) or ``2h``; a number without a unit could mean any of them."""
+    number = text.strip().rstrip("".join(_UNITS))
+    unit = text.strip().removeprefix(number)
     try:
-        found = float(number) * unit
+        value = float(number)
     except ValueError:
-        found = math.nan
+        value = math.nan
+    if math.isfinite(value) and not unit:
+        raise InputError(f"--budget {text}: give a unit: {number}s, {number}m (minutes) or {number}h")
+    found = value * _UNITS.get(unit, math.nan)
     if not 1 <= found < math.inf:
         raise InputError(f"--budget {text}: give a time such as 90s, 10m or 2h, at least 1s")
     return found

@@ -100,6 +100,8 @@ def say_outcome(summary: dict[str, Any], out: Path) -> None:
         f"{seconds:.0f} s",
         highlight=False,
     )
+    if (verdict := summary.get("verdict", "usable")) != "usable":
+        out_console.print(f"[bold red]{escape(verdict)}[/]: neither the labels that look wrong nor the model")
     line(f"labels:  {out}/labels.csv\nmodel:   {out}/model.safetensors\nsummary: {out}/summary.json")
 
 

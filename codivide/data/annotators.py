@@ -15,6 +15,7 @@ from torch import Tensor
 from codivide.core.errors import InputError
 from codivide.core.types import Labels
 from codivide.data.labels import encode
+from codivide.data.options import ReadOptions
 from codivide.noise.consensus import Consensus, Votes, dawid_skene
 
 PREFIX = "label_"  # of the columns of a table with one column an annotator
@@ -40,12 +41,12 @@ class Answers:
     samples: int
 
     def settle(
-        self, unlabelled: int | None, classes: Sequence[Any] | None = None, what: str = "y"
+        self, options: ReadOptions, classes: Sequence[Any] | None = None, what: str = "y"
     ) -> tuple[Consensus, tuple[Any, ...]]:
         """The consensus, and the classes.
 
         Args:
-            unlabelled: the value that means "not asked".
+            options: which values mean "not asked", and which labels are one.
             classes: the classes in order, where they are known.
             what: what to call the labels in a message.
 
@@ -56,7 +57,15 @@ class Answers:
         def cell(entry: int) -> str:
             return f"row {self.items[entry]}, annotator {self.names[self.annotators[entry]]}"
 
-        codes, known = encode(self.labels, unlabelled=unlabelled, classes=classes, what=what, names=cell)
+        codes, known = encode(
+            self.labels,
+            unlabelled=options.unlabelled,
+            classes=classes,
+            what=what,
+            names=cell,
+            merge=options.merge_labels,
+            keep_na=options.keep_na,
+        )
         given = codes >= 0
         votes = Votes(self.items[given], self.annotators[given], codes[given], self.names, self.samples, len(known))
         return dawid_skene(votes), known

@@ -17,7 +17,7 @@ from torch import Tensor
 from codivide.core.errors import InputError
 from codivide.core.types import Labels
 from codivide.data import annotators
-from codivide.data.labels import encode
+from codivide.data.labels import LabelNotes, encode, notes
 from codivide.data.loaded import Loaded
 from codivide.data.options import AUGMENTS, DEFAULT, ReadOptions
 from codivide.data.rows import CHUNK, MemmapRows, Rows, SparseRows, TensorRows
@@ -60,12 +60,16 @@ def from_arrays(
     rows = x if isinstance(x, TensorRows | MemmapRows | SparseRows) else array_rows(x)
     names = None if ids is None or isinstance(ids, range) else ids
     _check_length(y, "y", len(rows))
-    consensus = None
+    consensus, read = None, LabelNotes()
     if annotators.several(y):
-        consensus, found = annotators.from_matrix(y, names_of_annotators).settle(options.unlabelled, classes)
+        consensus, found = annotators.from_matrix(y, names_of_annotators).settle(options, classes)
         indices = consensus.labels
     else:
-        indices, found = encode(y, unlabelled=options.unlabelled, classes=classes, names=names)
+        merge, keep_na = options.merge_labels, options.keep_na
+        indices, found = encode(
+            y, unlabelled=options.unlabelled, classes=classes, names=names, merge=merge, keep_na=keep_na
+        )
+        read = notes(y, merge=merge, keep_na=keep_na)
     _check_length(indices, "y", len(rows))
     return Loaded(
         x=rows,
@@ -76,6 +80,7 @@ def from_arrays(
         truth=true_indices(truth, len(rows), found, options, names),
         name=name,
         annotations=consensus,
+        labels_read=read,
         columns=tuple(str(column) for column in x.columns) if isinstance(x, pd.DataFrame) else None,
     )
 
@@ -95,7 +100,15 @@ def true_indices(
     if truth is None:
         return None
     _check_length(truth, "the true labels", count)
-    return encode(truth, unlabelled=options.unlabelled, classes=classes, what="true label", names=names)[0]
+    return encode(
+        truth,
+        unlabelled=options.unlabelled,
+        classes=classes,
+        what="true label",
+        names=names,
+        merge=options.merge_labels,
+        keep_na=options.keep_na,
+    )[0]
 
 
 def choose_augment(wanted: str, shape: tuple[int, ...]) -> str:

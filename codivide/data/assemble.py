@@ -14,7 +14,7 @@ from codivide.core.errors import InputError
 from codivide.core.types import Labels
 from codivide.data.arrays import choose_augment, true_indices
 from codivide.data.cache import Entry, decode_files
-from codivide.data.labels import encode
+from codivide.data.labels import encode, notes
 from codivide.data.loaded import Loaded
 from codivide.data.rows import take
 from codivide.data.source import Reading
@@ -49,7 +49,15 @@ def assemble(pictures: Pictures, source: Path, reading: Reading, name: str) -> L
     ids = [entries[position].id for position in decoded.kept]
     split = np.array([pictures.splits[position] for position in decoded.kept])
     given = [pictures.labels[position] for position in decoded.kept]
-    y, known = encode(given, unlabelled=options.unlabelled, classes=reading.classes, what=name, names=ids)
+    y, known = encode(
+        given,
+        unlabelled=options.unlabelled,
+        classes=reading.classes,
+        what=name,
+        names=ids,
+        merge=options.merge_labels,
+        keep_na=options.keep_na,
+    )
     truth = reading.truth
     if isinstance(truth, list) and len(truth) == len(entries):  # a column of the manifest, unreadable files included
         truth = [truth[position] for position in decoded.kept]
@@ -68,7 +76,8 @@ def assemble(pictures: Pictures, source: Path, reading: Reading, name: str) -> L
     training = _part(whole, train, true)
     if training is None:
         raise InputError(f"{name}: none of the training images can be read.")
-    return replace(training, test=test, skipped=decoded.skipped)
+    read = notes([given[row] for row in train], merge=options.merge_labels, keep_na=options.keep_na, what=name)
+    return replace(training, test=test, skipped=decoded.skipped, labels_read=read)
 
 
 def _check_names(entries: Sequence[Entry]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from codivide.core.files import expand_user
 from codivide.data.assemble import Pictures, assemble
 from codivide.data.cache import Entry
 from codivide.data.images import COMMON, is_image_name, written
-from codivide.data.labels import HELD_OUT, NO_LABEL, encode, warn_about_unused
+from codivide.data.labels import HELD_OUT, NO_LABEL, encode, spellings, warn_about_unused
 from codivide.data.loaded import Loaded
 from codivide.data.source import Reading
 
@@ -40,7 +40,7 @@ def load_folder(root: Path | str, reading: Reading) -> Loaded:
     """
     root = expand_user(root)
     found = _images(root)
-    names = _class_names(found["train"], root, reading)
+    names = _class_names({name: len(images) for name, images in found["train"].items()}, root, reading)
     pictures = Pictures([], [], [])
     for split, folders in found.items():
         for name, images in folders.items():
@@ -67,8 +67,13 @@ def _images(root: Path) -> dict[str, dict[str, list[Entry]]]:
     return found
 
 
-def _class_names(folders: Iterable[str], root: Path, reading: Reading) -> tuple[str, ...]:
-    """The folders that are classes.
+def _class_names(folders: Mapping[str, int], root: Path, reading: Reading) -> tuple[str, ...]:
+    """The folders that are classes; of those that are merged the one with the most images.
+
+    Args:
+        folders: how many images each holds.
+        root: the folder around them, for messages.
+        reading: how labels are read.
 
     Raises:
         InputError: none is, or the name of one means "no label" elsewhere.
@@ -76,11 +81,15 @@ def _class_names(folders: Iterable[str], root: Path, reading: Reading) -> tuple[
     names = tuple(name for name in folders if name.casefold() not in NO_LABEL)
     if not names:
         raise InputError(f"{root} holds no class: all of its images are in {' and '.join(folders)}.")
-    codes, _ = encode(names, unlabelled=reading.options.unlabelled, classes=names, what=str(root))
+    options = reading.options
+    codes, _ = encode(names, unlabelled=options.unlabelled, classes=names, what=str(root), keep_na=options.keep_na)
     nameless = [name for name, code in zip(names, codes, strict=True) if code < 0]
     if nameless:
         raise InputError(f"{root / nameless[0]}: {nameless[0]!r} means 'no label' in tables; rename the folder.")
-    return names
+    if not options.merge_labels:
+        return names
+    kept = spellings({name: folders[name] for name in names})
+    return tuple(name for name in names if kept[name] == name)
 
 
 def walk(folder: Path, root: Path, seen: set[tuple[int, int]]) -> Iterator[Entry]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -173,6 +174,7 @@ def load_items(items: object, reading: Reading, shape: tuple[int, ...] | None = 
         InputError: no length, no labels, or items that cannot be learned from.
     """
     found = collect(_map_style(items), reading.options, _as_images(shape))
+    _warn_if_random(_map_style(items), found)
     if all(label is None for label in found.labels):
         raise InputError("the items of the data set have no labels: they must be (image, label).")
     truth = reading.truth
@@ -219,6 +221,25 @@ def _map_style(items: object) -> Items:
     if not isinstance(items, Items):
         raise InputError(f"{type(items).__name__} has no length or no items by number: use a map-style data set.")
     return items
+
+
+def _warn_if_random(items: Items, found: Collected) -> None:
+    """Say that a random transform was drawn once: the first item is read again, and differs from what was kept."""
+    try:
+        sample, _ = _split(items[found.kept[0]])
+        shape = found.rows.shape
+        if isinstance(sample, Image.Image):
+            again: NDArray[Any] = to_pixels(sample, (shape[0], shape[1], shape[2]))
+        else:
+            again = _pixels(sample, found.kept[0])
+    except Exception:  # what can be read once only says nothing of transforms
+        return
+    if not np.array_equal(again, found.rows[torch.zeros(1, dtype=torch.int64)][0].cpu().numpy()):
+        warnings.warn(
+            "the data set gives another sample each time an item is read, as random transforms do: it is read once, "
+            "so one random draw is frozen. Take random transforms out; views are made while training (augment)",
+            stacklevel=4,
+        )
 
 
 def _as_images(shape: tuple[int, ...] | None) -> Shape | None:

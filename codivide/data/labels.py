@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import numbers
+import unicodedata
 import warnings
-from collections.abc import Callable, Hashable, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +21,28 @@ from codivide.core.errors import InputError, nearest
 from codivide.core.types import UNLABELLED, Labels
 
 MISSING_TEXT = ("", "nan", "NaN", "None")
+MISSING_ALWAYS = ("",)  # also where "nan" and "None" are classes
 NO_LABEL = ("unlabelled", "unlabeled")  # folders and splits of samples without a label
 HELD_OUT = ("test", "val", "valid", "validation")  # splits to test on; the first that there is
 
 Names = Sequence[object] | Callable[[int], str]
+
+
+@dataclass(frozen=True)
+class LabelNotes:
+    """What was made of labels when they were read.
+
+    Attributes:
+        missing: how often each value was read as "no label": a text in quotes, or "no value" for None and NaN.
+        merged: of each class that others were merged into, how often each other spelling came.
+    """
+
+    missing: Mapping[str, int] = field(default_factory=dict)
+    merged: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values; without what is empty."""
+        return {name: value for name, value in asdict(self).items() if value}
 
 
 def encode(
@@ -31,6 +52,8 @@ def encode(
     classes: Sequence[Any] | None = None,
     what: str = "y",
     names: Names | None = None,
+    merge: bool = False,
+    keep_na: bool = False,
 ) -> tuple[Labels, tuple[Any, ...]]:
     """Turn labels into class indices.
 
@@ -41,6 +64,8 @@ def encode(
         classes: the classes in order, where they are known; else the sorted different labels.
         what: what to call the labels in a message.
         names: what to call each row in a message, besides its number; a function gives all that there is to say.
+        merge: texts that are ``alike`` are one class: one of ``classes``, else the most frequent of them.
+        keep_na: the texts "nan", "NaN" and "None" are classes.
 
     Returns:
         Labels ``[N]`` in ``0 .. len(classes) - 1``, -1 where there is no label, and the classes.
@@ -49,18 +74,22 @@ def encode(
         InputError: labels that are not classes, mix types, hold one class only, or are not in ``classes``.
     """
     values = _column(labels, what)
-    empty = _empty(values)
+    empty = _empty(values, keep_na=keep_na)
     if unlabelled is not None and classes is None:
         _check_signs(values[~empty], unlabelled, what)
     missing = empty | _equals(values, unlabelled)
     present = _homogeneous(values[~missing], np.flatnonzero(~missing), what, names)
     if present.dtype.kind == "f" and empty.any():
         present = present.astype(np.int64)  # whole numbers that became floats only to hold NaN
+    if merge and present.dtype.kind == "U":
+        present = _merged(present, classes)
     different, inverse = np.unique(present, return_inverse=True)
     if classes is None:
         classes = _as_tuple(different)
         if len(classes) < 2:
             found = f"one class only ({classes[0]!r})" if classes else "no label at all: not one class"
+            named = sorted({value.strip() for value in values[empty] if isinstance(value, str)} - {""})
+            found += f" ({', '.join(map(repr, named))} means 'no label' unless they are kept: --keep-na)" * bool(named)
             raise InputError(f"{what} holds {found}; training needs rows of at least two classes.")
         places = np.arange(len(classes), dtype=np.int64)
     else:
@@ -72,10 +101,70 @@ def encode(
     return indices, tuple(classes)
 
 
+def notes(labels: object, *, merge: bool = False, keep_na: bool = False, what: str = "y") -> LabelNotes:
+    """What ``encode`` makes of these labels: what it reads as missing, and what it merges.
+
+    Args:
+        labels: as for ``encode``.
+        merge: as there.
+        keep_na: as there.
+        what: what to call the labels in a message.
+    """
+    values = _column(labels, what)
+    empty = _empty(values, keep_na=keep_na)
+    missing = [repr(value.strip()) if isinstance(value, str) else "no value" for value in values[empty].tolist()]
+    texts = [value for value in values[~empty].tolist() if isinstance(value, str)] if merge else []
+    counts = Counter(texts)
+    merged: dict[str, dict[str, int]] = {}
+    for spelling, kept in spellings(counts).items():
+        if spelling != kept:
+            merged.setdefault(kept, {})[spelling] = counts[spelling]
+    return LabelNotes(dict(Counter(missing).most_common()), merged)
+
+
+def alike(name: str) -> str:
+    """What names have in common that differ only by case, white space or Unicode form (composed or decomposed)."""
+    return unicodedata.normalize("NFC", " ".join(unicodedata.normalize("NFC", name).casefold().split()))
+
+
+def twins(names: Iterable[str]) -> list[list[str]]:
+    """The groups of at least two different names that are ``alike``, each in order."""
+    groups: dict[str, list[str]] = {}
+    for name in sorted(set(names)):
+        groups.setdefault(alike(name), []).append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def spellings(counts: Mapping[str, int]) -> dict[str, str]:
+    """For each text that which stands for all that are ``alike``: the most frequent one, of several the first."""
+    kept = {name: name for name in counts}
+    for group in twins(counts):
+        most = max(group, key=counts.__getitem__)
+        kept |= dict.fromkeys(group, most)
+    return kept
+
+
+def _merged(present: NDArray[Any], classes: Sequence[Any] | None) -> NDArray[Any]:
+    """Texts ``[M]`` in the spelling that stands for them: that of one of the classes, else the most frequent one."""
+    different, inverse, counts = np.unique(present, return_inverse=True, return_counts=True)
+    names = different.tolist()
+    if classes is None:
+        kept = spellings(dict(zip(names, counts.tolist(), strict=True)))
+    else:
+        known = {alike(name): name for name in reversed(classes) if isinstance(name, str)}
+        kept = {name: name if name in classes else known.get(alike(name), name) for name in names}
+    return np.array([kept[name] for name in names], dtype=str)[inverse]
+
+
 def warn_about_unused(source: Path, names: Sequence[str]) -> None:
     """Say that there are more held-out parts than the one that is used."""
     if names:
         warnings.warn(f"{source}: {', '.join(names)} is not used: there is another test part.", stacklevel=4)
+
+
+def missing_texts(*, keep_na: bool) -> tuple[str, ...]:
+    """The texts that mean "no label"."""
+    return MISSING_ALWAYS if keep_na else MISSING_TEXT
 
 
 def row_name(row: int, names: Names | None) -> str:
@@ -101,11 +190,11 @@ def _column(labels: object, what: str) -> NDArray[Any]:
     return values.astype(str) if values.dtype.kind == "S" else values
 
 
-def _empty(values: NDArray[Any]) -> NDArray[np.bool_]:
+def _empty(values: NDArray[Any], *, keep_na: bool) -> NDArray[np.bool_]:
     if values.dtype.kind in "OU":
         texts = pd.Series(values, dtype=object)
         stripped = texts.map(lambda text: text.strip() if isinstance(text, str) else text)
-        return np.asarray(pd.isna(stripped) | stripped.isin(MISSING_TEXT), dtype=bool)
+        return np.asarray(pd.isna(stripped) | stripped.isin(missing_texts(keep_na=keep_na)), dtype=bool)
     return np.asarray(pd.isna(values), dtype=bool)
 
 

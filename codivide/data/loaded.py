@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from codivide.data.labels import LabelNotes
 from codivide.data.rows import Rows, take
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Loaded:
         texts: the text of each row, where the rows are texts.
         columns: what the features of a table are called, where they have names.
         confirmed: mask ``[N]`` of the labels that a person has confirmed; None: no label.
+        labels_read: what was read as missing, and what was merged.
     """
 
     x: Rows
@@ -59,6 +61,7 @@ class Loaded:
     texts: Sequence[str] | None = None
     columns: tuple[str, ...] | None = None
     confirmed: np.ndarray[Any, np.dtype[np.bool_]] | None = None
+    labels_read: LabelNotes = field(default_factory=LabelNotes)
 
 
 def subset(loaded: Loaded, ids: ArrayLike) -> Loaded:

@@ -41,6 +41,8 @@ class ReadOptions:
             where there is no column ``label``.
         answers: a table of one row an answer (columns annotator, label, and id, path or text), for the samples of a
             table.
+        merge_labels: read labels that differ by case, white space or Unicode form only as the most frequent of them.
+        keep_na: the texts "nan", "NaN" and "None" are classes; else they mean "no label".
     """
 
     image_size: int | None = None
@@ -56,6 +58,8 @@ class ReadOptions:
     label: str = "label"
     annotators: tuple[str, ...] = ()
     answers: Path | None = None
+    merge_labels: bool = False
+    keep_na: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """What differs from the default, as JSON values; without the options of the machine (``OF_THE_MACHINE``).
@@ -135,6 +139,12 @@ def text(value: Any) -> str:
     return value
 
 
+def _flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError("true or false")
+    return value
+
+
 def _whole_or_none(value: Any) -> int | None:
     return None if value is None else whole(value)
 
@@ -153,6 +163,8 @@ _KINDS: Mapping[str, Callable[[Any], Any]] = {
     "label": text,
     "annotators": _texts,
     "answers": lambda value: Path(text(value)),
+    "merge_labels": _flag,
+    "keep_na": _flag,
 }
 
 

@@ -81,12 +81,13 @@ def from_table(table: pd.DataFrame, path: Path, reading: Reading) -> Loaded:
     """The data set of a table that is already read; ``path`` is for messages and for the paths of images."""
     table, answers = split_answers(table, path, reading.options)
     if answers is None:
-        return _load(_with_splits(table, _label_column(table, path), path), reading)
-    consensus, classes = answers.settle(reading.options.unlabelled, reading.classes, path.name)
+        return _load(_with_splits(table, _label_column(table, path, reading.options), path), reading)
+    consensus, classes = answers.settle(reading.options, reading.classes, path.name)
     labels = [classes[code] if code >= 0 else None for code in consensus.labels]
     given = _with_splits(table, labels, path)
     if "true_label" in table:
-        rows = zip(labels, table_labels(table["true_label"]), given.splits, strict=True)
+        true_labels = table_labels(table["true_label"], keep_na=reading.options.keep_na)
+        rows = zip(labels, true_labels, given.splits, strict=True)
         labels = [label if true is None or split == "train" else true for label, true, split in rows]
     given = given._replace(labels=labels)
     loaded = _load(given, replace(reading, classes=classes))
@@ -115,9 +116,9 @@ def table_inputs(path: Path | str, wanted: Wanted) -> Inputs:
         raise InputError(f"{path}: {error}") from error
 
 
-def _label_column(table: pd.DataFrame, path: Path) -> list[Any]:
+def _label_column(table: pd.DataFrame, path: Path, options: ReadOptions) -> list[Any]:
     if "label" in table:
-        return table_labels(table["label"])
+        return table_labels(table["label"], keep_na=options.keep_na)
     raise InputError(
         f"{path} has no column 'label' (columns: {listed(table)}); --label names the column that holds the labels."
     )
@@ -129,7 +130,7 @@ def _with_splits(table: pd.DataFrame, labels: list[Any], path: Path) -> _Labelle
 
 def _load(given: _Labelled, reading: Reading) -> Loaded:
     if reading.truth is None and "true_label" in given.table:
-        reading = replace(reading, truth=table_labels(given.table["true_label"]))
+        reading = replace(reading, truth=table_labels(given.table["true_label"], keep_na=reading.options.keep_na))
     return _manifest(given, reading) if "path" in given.table else _row_table(given, reading)
 
 
@@ -149,10 +150,12 @@ def split_answers(
         other = read_table(options.answers)
         if "label" not in other:
             raise InputError(f"{options.answers} has no column 'label' (columns: {', '.join(other.columns)}).")
-        found = annotators.from_file(options.answers, table_labels(other["label"]), other, table, path)
+        found = annotators.from_file(
+            options.answers, table_labels(other["label"], keep_na=options.keep_na), other, table, path
+        )
         return table.drop(columns=[name for name in ("label",) if name in table]), found
     if annotators.is_long(table) and not options.annotators:
-        return annotators.from_long(table, table_labels(table["label"]), path)
+        return annotators.from_long(table, table_labels(table["label"], keep_na=options.keep_na), path)
     if "annotator" in table and not options.annotators:
         raise InputError(
             f"{path} has a column 'annotator': it needs 'label', too, and one of id, path and text to name the sample."
@@ -160,7 +163,7 @@ def split_answers(
     columns = annotators.label_columns(table, path, options.annotators)
     if not columns:
         return table, None
-    values = table_labels(pd.concat([table[name] for name in columns], ignore_index=True))
+    values = table_labels(pd.concat([table[name] for name in columns], ignore_index=True), keep_na=options.keep_na)
     rest = table.drop(columns=[*columns, *(name for name in ("label",) if name in table)], errors="ignore")
     return rest, annotators.from_columns(columns, values)
 
@@ -175,6 +178,8 @@ def _manifest(given: _Labelled, reading: Reading) -> Loaded:
         classes=reading.classes,
         what=given.path.name,
         names=[entries[row].id for row in train],
+        merge=reading.options.merge_labels,
+        keep_na=reading.options.keep_na,
     )
     pictures = Pictures(entries, given.labels, given.splits)
     return assemble(pictures, given.path, replace(reading, classes=classes), written(given.path.stem))

@@ -16,7 +16,7 @@ from codivide.core.errors import InputError
 from codivide.core.files import unguard
 from codivide.data import annotators
 from codivide.data.cache import Entry
-from codivide.data.labels import HELD_OUT, MISSING_TEXT, warn_about_unused
+from codivide.data.labels import HELD_OUT, missing_texts, warn_about_unused
 
 TABLES = (".csv", ".parquet")
 TEXT_COLUMNS = ("path", "label", "split", "true_label", "id", "text", "annotator")
@@ -96,14 +96,14 @@ def listed(table: pd.DataFrame) -> str:
     return ", ".join(names if len(names) <= 20 else [*names[:10], "...", *names[-10:]])
 
 
-def table_labels(column: pd.Series[Any]) -> list[Any]:
+def table_labels(column: pd.Series[Any], *, keep_na: bool = False) -> list[Any]:
     """A column of labels: whole numbers where every text is one, as written otherwise; None where empty.
 
     "3.0" counts as one where a label is missing: pandas writes whole numbers so only to hold NaN among them.
     """
     values: list[Any] = column.astype(object).where(column.notna(), None).tolist()
     texts = [value.strip() for value in values if isinstance(value, str)]
-    numbers = [text for text in texts if text not in MISSING_TEXT]
+    numbers = [text for text in texts if text not in missing_texts(keep_na=keep_na)]
     end = ".0" if len(numbers) < len(values) and all(text.endswith(".0") for text in numbers) else ""
     if not numbers or not all(_is_whole(text.removesuffix(end)) for text in numbers):
         return values

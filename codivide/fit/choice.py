@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
+
+_FORMAT = 2  # of choice.json
 
 
 @dataclass(frozen=True)
@@ -145,3 +149,74 @@ class Choice:
     def because(self, *reasons: str) -> Choice:
         """The same choice with more reasons."""
         return replace(self, decision=replace(self.decision, reasons=(*self.decision.reasons, *reasons)))
+
+
+@dataclass
+class ChoiceRecord:
+    """What ``choice.json`` holds, so that a resumed run neither scouts nor decides again.
+
+    Attributes:
+        key: what the choice belongs to (see ``resume.identity``).
+        choice: what was chosen so far.
+        held_out: the rows whose labels the scout has not learned from.
+        plain_right: whether the scout agrees with each of these labels.
+        plain_epochs: of plain training on all labels; None: it was not come to.
+        trial_seconds: that the trial of the correction took; None: there was none.
+    """
+
+    key: dict[str, Any]
+    choice: Choice
+    held_out: list[int]
+    plain_right: list[bool]
+    plain_epochs: int | None = None
+    trial_seconds: float | None = None
+
+    @property
+    def decision(self) -> Decision:
+        """Method and settings."""
+        return self.choice.decision
+
+    @property
+    def seen(self) -> ScoutReport:
+        """What the scout saw."""
+        assert self.choice.scout is not None  # a record is written after scouting only
+        return self.choice.scout
+
+    @property
+    def kept(self) -> str | None:
+        """What the comparison was for; None: nothing was compared yet."""
+        return None if self.choice.verdict is None else self.choice.verdict.kept
+
+    def judge(self, **changes: Any) -> None:
+        """Change the verdict."""
+        assert self.choice.verdict is not None
+        self.choice = replace(self.choice, verdict=replace(self.choice.verdict, **changes))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values."""
+        late = {"plain_epochs": self.plain_epochs, "trial_seconds": self.trial_seconds}
+        values = {
+            "format": _FORMAT,
+            "key": self.key,
+            **self.choice.to_dict(),
+            "held_out": self.held_out,
+            "plain_right": self.plain_right,
+            **{name: value for name, value in late.items() if value is not None},
+        }
+        return {**values, "sha256": _checksum(values)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """What ``to_dict`` gave; KeyError, TypeError or ValueError where it did not."""
+        if values["format"] != _FORMAT:
+            raise ValueError(f"its format is {values['format']}, this version of codivide reads {_FORMAT}")
+        if values["sha256"] != _checksum({name: value for name, value in values.items() if name != "sha256"}):
+            raise ValueError("its checksum is not that of what it holds; use --overwrite or another --out")
+        held, right = list(map(int, values["held_out"])), list(map(bool, values["plain_right"]))
+        late = {name: values.get(name) for name in ("plain_epochs", "trial_seconds")}
+        return cls(dict(values["key"]), Choice.from_dict(values), held, right, **late)
+
+
+def _checksum(values: Mapping[str, Any]) -> str:
+    """Of JSON values, in any order."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -197,14 +197,27 @@ def longer_reason(seen: ScoutReport, epochs: int) -> str:
     )
 
 
+def affordable_plain(seen: ScoutReport, fits: float) -> int | None:
+    """Epochs of the plan of plain training on all labels of which so many fit into the time that is left.
+
+    At least as many as the scout's plan: a shorter one would end before the epoch up to which training helped the
+    scout, and be worse than it.
+
+    Returns:
+        None where not even that epoch fits: the scout is the better result.
+    """
+    epochs = int(max(min(plain_epochs(seen), fits), seen.epochs))
+    needed = plain_hyper(seen, epochs).get("last_epoch", epochs)
+    return None if fits < needed else epochs
+
+
 def _plain(seen: ScoutReport, reasons: tuple[str, ...]) -> Decision:
-    epochs = plain_epochs(seen)
-    if seen.seconds_left is not None and seen.scout_seconds > 0:
-        epochs = min(epochs, int(seen.seconds_left / seen.scout_seconds))
-    if not epochs:
-        return Decision("cross_entropy", reasons=(*reasons, "no time for another epoch: the scout is the result"))
-    if epochs < seen.epochs:
-        reasons = (*reasons, f"{epochs} epochs instead of {seen.epochs}: for more no time is left")
+    timed = seen.seconds_left is not None and seen.scout_seconds > 0
+    fits = (seen.seconds_left or 0.0) / seen.scout_seconds if timed else math.inf
+    epochs = affordable_plain(seen, fits)
+    if epochs is None:
+        few = f"no time for the {seen.best_epoch} epochs that helped the scout, only for {int(fits)}"
+        return Decision("cross_entropy", reasons=(*reasons, f"{few}: the scout is the result"))
     if epochs > seen.epochs:
         reasons = (*reasons, longer_reason(seen, epochs))
     hyper = plain_hyper(seen, epochs)

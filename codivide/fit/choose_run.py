@@ -8,14 +8,13 @@ run neither scouts nor decides again. The same part is hidden from a trial of th
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,18 +23,19 @@ from codivide.audit.noise_report import noise_report
 from codivide.core.errors import InputError
 from codivide.core.files import read_json, reading, write_text
 from codivide.core.types import Mask
+from codivide.data.label_remarks import warn_about_labels
 from codivide.data.loaded import Loaded, subset
 from codivide.fit import execute as stages
 from codivide.fit.budget import Budget
-from codivide.fit.choice import Choice, Decision, ScoutReport
+from codivide.fit.choice import Choice, ChoiceRecord, Decision, ScoutReport
 from codivide.fit.choose_rule import (
     LOCKED,
     TRIED,
+    affordable_plain,
     compare,
     decide,
     epochs_cost,
     longer_reason,
-    plain_epochs,
     plain_hyper,
 )
 from codivide.fit.job import Before, Job, Outcome, Progress, Witness, build_method, default_plan, name_of
@@ -46,6 +46,7 @@ from codivide.methods.dividemix import DivideMix
 from codivide.methods.features.options import NOT_FOR_FEATURES, Features
 from codivide.noise.learning_curves import evaluation_epochs, memorises
 from codivide.noise.rates import concentration
+from codivide.noise.too_small import FEWEST as FEWEST_LABELS
 from codivide.runs.folder import CHECKPOINT, CHOICE, CONFIG, IDENTITY, SCOUT, TRIAL, SavedRun, adopt, is_run, remove_run
 from codivide.training.plan import Plan
 from codivide.training.run import Method, Run
@@ -56,7 +57,6 @@ Say = Callable[[str], None]
 FEWEST = 20  # held-out labels, below which nothing can be told
 MOST = 5_000  # held-out labels, above which more would tell little
 LONGER = 4.0  # times as many epochs: about what two networks take that guess on several views
-_FORMAT = 2  # of choice.json
 GUESS = 0.33  # the rate of wrong labels as long as nothing is known
 
 
@@ -95,6 +95,7 @@ def execute(
         say(f"the run in {out} is this one and finished: nothing is left to do, and nothing was changed")
         return outcome_of(out, loaded)
     method = job.method
+    warn_about_labels(loaded, method.folds if isinstance(method, Features) else FEWEST_LABELS)
     if isinstance(method, Features) or not (isinstance(method, Auto) or method.unsettled()):
         progress = begin(name_of(method), job.plan.epochs)
         return stages.execute(job, loaded, out, resume=resume, progress=progress, before=Before(asked=asked))
@@ -117,72 +118,6 @@ def rescaled(plan: Plan, epochs: int) -> Plan:
     share = epochs / plan.epochs
     milestones = tuple(sorted({max(1, round(milestone * share)) for milestone in plan.milestones}))
     return replace(plan, epochs=epochs, milestones=milestones)
-
-
-@dataclass
-class _Record:
-    """What ``choice.json`` holds, so that a resumed run neither scouts nor decides again.
-
-    Attributes:
-        key: what the choice belongs to (see ``resume.identity``).
-        choice: what was chosen so far.
-        held_out: the rows whose labels the scout has not learned from.
-        plain_right: whether the scout agrees with each of these labels.
-        plain_epochs: of plain training on all labels; None: it was not come to.
-        trial_seconds: that the trial of the correction took; None: there was none.
-    """
-
-    key: dict[str, Any]
-    choice: Choice
-    held_out: list[int]
-    plain_right: list[bool]
-    plain_epochs: int | None = None
-    trial_seconds: float | None = None
-
-    @property
-    def decision(self) -> Decision:
-        """Method and settings."""
-        return self.choice.decision
-
-    @property
-    def seen(self) -> ScoutReport:
-        """What the scout saw."""
-        assert self.choice.scout is not None  # a record is written after scouting only
-        return self.choice.scout
-
-    @property
-    def kept(self) -> str | None:
-        """What the comparison was for; None: nothing was compared yet."""
-        return None if self.choice.verdict is None else self.choice.verdict.kept
-
-    def judge(self, **changes: Any) -> None:
-        """Change the verdict."""
-        assert self.choice.verdict is not None
-        self.choice = replace(self.choice, verdict=replace(self.choice.verdict, **changes))
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        late = {"plain_epochs": self.plain_epochs, "trial_seconds": self.trial_seconds}
-        values = {
-            "format": _FORMAT,
-            "key": self.key,
-            **self.choice.to_dict(),
-            "held_out": self.held_out,
-            "plain_right": self.plain_right,
-            **{name: value for name, value in late.items() if value is not None},
-        }
-        return {**values, "sha256": _checksum(values)}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """What ``to_dict`` gave; KeyError, TypeError or ValueError where it did not."""
-        if values["format"] != _FORMAT:
-            raise ValueError(f"its format is {values['format']}, this version of codivide reads {_FORMAT}")
-        if values["sha256"] != _checksum({name: value for name, value in values.items() if name != "sha256"}):
-            raise ValueError("its checksum is not that of what it holds; use --overwrite or another --out")
-        held, right = list(map(int, values["held_out"])), list(map(bool, values["plain_right"]))
-        late = {name: values.get(name) for name in ("plain_epochs", "trial_seconds")}
-        return cls(dict(values["key"]), Choice.from_dict(values), held, right, **late)
 
 
 @dataclass
@@ -229,7 +164,7 @@ class _Choosing:
             self._try(record)
         return self._plain_again(record) if record.kept == "plain" else self._carried_out(record)
 
-    def _carried_out(self, record: _Record) -> Outcome:
+    def _carried_out(self, record: ChoiceRecord) -> Outcome:
         """Train what was decided, with all labels."""
         decision = record.decision
         hyper = decision.hyper
@@ -240,10 +175,10 @@ class _Choosing:
         main = replace(self.job, method=method, plan=plan)
         return self._final(main, record, progress=progress, witness=witness)
 
-    def _final(self, job: Job, record: _Record, *, progress: Progress, witness: Witness | None) -> Outcome:
+    def _final(self, job: Job, record: ChoiceRecord, *, progress: Progress, witness: Witness | None) -> Outcome:
         """The last stage, whose folder is that of the whole run."""
         before = Before(record.choice, witness, self._seconds(record), self.asked)
-        return stages.execute(
+        outcome = stages.execute(
             job,
             self.loaded,
             self.out,
@@ -252,8 +187,26 @@ class _Choosing:
             deadline=self.budget.ends(),
             before=before,
         )
+        trained = sum("stopped" not in row for row in outcome.history)
+        plain = isinstance(job.method, CrossEntropy)
+        needed = record.seen.best_epoch if plain else math.ceil(TRIED * job.plan.epochs)  # as many as the trial had
+        if self.budget.seconds is not None and trained < needed:
+            return self._scout_after_all(record, f"the budget ended the last training after {trained} epochs")
+        return outcome
 
-    def _try(self, record: _Record) -> None:
+    def _scout_after_all(self, record: ChoiceRecord, why: str) -> Outcome:
+        """The scout, where a budget left less than made the last stage better than it; a resumed run keeps it, too."""
+        text = f"{why}: the scout is the result"
+        self.say(text)
+        if record.choice.verdict is None:
+            reasons = (*record.decision.reasons, text)
+            record.choice = replace(record.choice, decision=Decision("cross_entropy", reasons=reasons))
+        else:
+            record.judge(kept="scout")
+        self._write(record)
+        return self._keep_scout(record)
+
+    def _try(self, record: ChoiceRecord) -> None:
         """Train the correction for half as long without the held-out labels, and compare it with the scout on them."""
         decision = record.decision
         rows, out = np.asarray(record.held_out), None if self.out is None else self.out / TRIAL
@@ -308,14 +261,14 @@ class _Choosing:
             before=Before(_unjudged(method, text), asked=self.asked),
         )
 
-    def _decide(self) -> _Record:
+    def _decide(self) -> ChoiceRecord:
         """Scout, and choose."""
         scouted = self._scout()
         held = _run(scouted).remember("held_out").cpu().numpy()
         seen = self._report(scouted, held)
         decision = decide(seen, "auto" if self.auto else "dividemix")
         rows = np.flatnonzero(held)
-        return _Record(
+        return ChoiceRecord(
             dict(self.asked or {}), Choice(decision, seen), rows.tolist(), self._right(scouted, rows).tolist()
         )
 
@@ -452,7 +405,7 @@ class _Choosing:
         right: Mask = outcome.model.logits(part.x).argmax(1).numpy() == part.y
         return right
 
-    def _recorded(self) -> _Record | None:
+    def _recorded(self) -> ChoiceRecord | None:
         """The choice that the folder holds, when the run is resumed."""
         if self.out is None:
             return None
@@ -460,7 +413,7 @@ class _Choosing:
         if not (self.resume and path.is_file()):
             return None
         with reading(path):
-            record = _Record.from_dict(read_json(path))
+            record = ChoiceRecord.from_dict(read_json(path))
             check_same(path, record.key, self.asked or {})
         return record
 
@@ -472,42 +425,40 @@ class _Choosing:
                 "the settings it was begun with, or use --overwrite or another --out"
             )
 
-    def _write(self, record: _Record) -> None:
+    def _write(self, record: ChoiceRecord) -> None:
         if self.out is not None:
             write_text(self.out / CHOICE, json.dumps(record.to_dict(), indent=1) + "\n")
 
-    def _plain_again(self, record: _Record) -> Outcome:
+    def _plain_again(self, record: ChoiceRecord) -> Outcome:
         """Plain training on all labels, as long as it helped the scout; where no time is left, the scout itself."""
         seen, deadline = record.seen, self.budget.ends()
         fits = math.inf if deadline is None else (deadline - time.monotonic()) / max(seen.scout_seconds, 1e-9)
-        if record.plain_epochs is None:  # else it has begun before
-            record.plain_epochs = int(max(min(plain_epochs(seen), fits), seen.epochs))
+        affordable = affordable_plain(seen, fits)
+        if record.plain_epochs is None and affordable is not None:  # else it has begun before
+            record.plain_epochs = affordable
             if record.plain_epochs > seen.epochs:
                 reason = longer_reason(seen, record.plain_epochs)
                 assert record.choice.verdict is not None  # it is the verdict that led here
                 record.judge(text=f"{record.choice.verdict.text}; {reason}")
                 self.say(reason)
             self._write(record)
-        plan = rescaled(self.job.plan, record.plain_epochs)
+        plan = rescaled(self.job.plan, record.plain_epochs or seen.epochs)
         method = CrossEntropy(**plain_hyper(seen, plan.epochs))
         epochs = method.last_epoch or plan.epochs
         if fits < epochs:
-            record.judge(kept="scout")
-            self._write(record)
-            self.say("no time is left for plain training on all labels: the scout is the result")
-            return self._keep_scout(record)
+            return self._scout_after_all(record, "no time is left for plain training on all labels")
         progress = self.begin("cross_entropy", epochs)
         main = replace(self.job, method=method, plan=plan)
         return self._final(main, record, progress=progress, witness=self._witness(record))
 
-    def _witness(self, record: _Record) -> Witness | None:
+    def _witness(self, record: ChoiceRecord) -> Witness | None:
         """What the scout knows: plain training that goes on to the end memorises what is to be found."""
         scouted = self._scout()
         if scouted.evidence.probs is None:  # too many samples and classes to keep them
             return None
         return Witness(scouted.evidence, scouted.table["clean_prob"].to_numpy(np.float64), record.seen.scouted)
 
-    def _keep_scout(self, record: _Record) -> Outcome:
+    def _keep_scout(self, record: ChoiceRecord) -> Outcome:
         """Make the scout the result: it is a whole run, so its files are."""
         self.resume = True
         scouted = self._scout()
@@ -518,7 +469,7 @@ class _Choosing:
             adopt(self.out, self.out / SCOUT, choice | {IDENTITY: self.asked}, outcome.summary)
         return outcome
 
-    def _seconds(self, record: _Record) -> dict[str, float]:
+    def _seconds(self, record: ChoiceRecord) -> dict[str, float]:
         """What the stages before the last one took, for its summary."""
         seconds = {} if record.trial_seconds is None else {"trial_seconds": record.trial_seconds}
         if self.scouted is not None:
@@ -526,11 +477,6 @@ class _Choosing:
         elif self.out is not None and is_run(self.out / SCOUT) and (scout := SavedRun(self.out / SCOUT).summary):
             seconds["scout_seconds"] = _spent(scout)
         return seconds
-
-
-def _checksum(values: Mapping[str, Any]) -> str:
-    """Of JSON values, in any order."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _spent(summary: Mapping[str, Any]) -> float:

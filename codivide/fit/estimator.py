@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -14,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from codivide.audit.findings import Findings
 from codivide.core.device import resolve_device
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, TrainingWarning
 from codivide.data.corrections import Corrections, confirm, from_frame, read
 from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
@@ -22,6 +23,7 @@ from codivide.data.record import DataRecord
 from codivide.data.sources import load, read_inputs
 from codivide.fit.choose_run import execute
 from codivide.fit.job import Job, Outcome, build_method, default_plan
+from codivide.fit.verdict import TOO_LITTLE
 from codivide.methods.features.options import Features, refuse, unset
 from codivide.runs import label_table
 from codivide.runs.claim import claimed
@@ -57,6 +59,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         encoder: what makes features of texts or images, such as "minilm", "efficientnet-lite0" or "timm:NAME" (see
             ``codivide.data.encode``); None: texts become "tfidf", images stay images.
         unlabelled: the label that means "no label"; None: there is none (needed for the classes -1 and 1).
+        merge_labels: read labels that differ by case, white space or Unicode form only as the most frequent of them.
+        keep_na: the texts "nan", "NaN" and "None" are classes; else they mean "no label".
         out: a new folder for the run's record; None: nothing is written.
         random_state: of everything random.
 
@@ -98,6 +102,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         image_size: int | None = None,
         encoder: str | None = None,
         unlabelled: int | None = -1,
+        merge_labels: bool = False,
+        keep_na: bool = False,
         out: str | Path | None = None,
         random_state: int | np.random.RandomState | None = 0,
     ) -> None:
@@ -119,6 +125,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.image_size = image_size
         self.encoder = encoder
         self.unlabelled = unlabelled
+        self.merge_labels = merge_labels
+        self.keep_na = keep_na
         self.out = out
         self.random_state = random_state
 
@@ -129,6 +137,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             augment=self.augment,
             encoder=self.encoder,
             device=self.device,
+            merge_labels=self.merge_labels,
+            keep_na=self.keep_na,
         )
 
     def fit(self, X: Any, y: Any = None, corrections: str | Path | pd.DataFrame | None = None) -> Self:
@@ -165,6 +175,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         record = decided.record() if decided is not None else {}
         job = Job(method, plan, self.net, self.dropout, DataRecord.of(X, self._options()), corrections=record)
         outcome = execute(job, loaded, out, free=unset(asked))
+        if outcome.summary["verdict"] == TOO_LITTLE:
+            warnings.warn(f"{TOO_LITTLE} (neither the classifier nor its label issues)", TrainingWarning, stacklevel=2)
         self._keep(X, loaded, outcome)
         return self
 

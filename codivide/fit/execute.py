@@ -18,12 +18,15 @@ from codivide.core.errors import InputError
 from codivide.core.provenance import environment
 from codivide.core.version import VERSION
 from codivide.data.fingerprint import fingerprint
+from codivide.data.label_remarks import label_remarks
 from codivide.data.loaded import Loaded
 from codivide.data.views import ViewSpec, fit_views
+from codivide.fit.choice import Choice
 from codivide.fit.job import Before, Job, Outcome, Progress, Witness, name_of
 from codivide.fit.judging import Judged, judge
 from codivide.fit.learning import Learning
 from codivide.fit.resume import identity
+from codivide.fit.verdict import TOO_LITTLE, USABLE, verdict
 from codivide.methods.features.learn import Learned, Table, learn
 from codivide.methods.features.matrix import raw
 from codivide.methods.features.options import Features
@@ -198,8 +201,9 @@ class _Networks:
             **before.seconds,
         }
         table, remarks = _table(self.job, self.loaded, judged, model)
-        found = _summary(self.loaded, run.history, judged, remarks)
-        record = {**settings, **trained, **found, **environment(str(run.device))}
+        found = _summary(self.loaded, run.history, judged, [*remarks, *label_remarks(self.loaded)])
+        learned = {"verdict": _verdict(self.loaded, judged, before.choice)}
+        record = {**settings, **trained, **found, **learned, **environment(str(run.device))}
         return Outcome(run, run.history, model, table, record, evidence)
 
     def write(self, outcome: Outcome) -> None:
@@ -256,7 +260,10 @@ def _features(
     }
     evidence = learned.evidence(given)
     table, remarks = _table(job, loaded, judged, model)
-    record = _told(settings) | trained | _summary(loaded, history, judged, remarks) | environment()
+    remarks += label_remarks(loaded, method.folds)
+    found = _summary(loaded, history, judged, remarks)
+    found["verdict"] = TOO_LITTLE if "independent" in learned.remarks else USABLE
+    record = _told(settings) | trained | found | environment()
     if folder is not None:
         folder.settings = settings
         folder.path.mkdir(parents=True, exist_ok=True)
@@ -300,6 +307,7 @@ def config(job: Job, loaded: Loaded, before: Before) -> dict[str, Any]:
         "evaluate_every": job.evaluate_every,
         "record_learning": job.record_learning,
         **({} if choice is None else {"choice": choice.to_dict()}),
+        **({"labels_read": read} if (read := loaded.labels_read.to_dict()) else {}),
         "skipped_files": len(loaded.skipped),
         **({"encoder": loaded.encoder.name} if loaded.encoder is not None else {}),
     }
@@ -317,6 +325,12 @@ def _table(job: Job, loaded: Loaded, judged: Judged, model: Classifier) -> tuple
     """The label table with the columns of all checks, and what could not be checked; a trial is not checked."""
     table = judged.table(loaded)
     return checks.judge(table, loaded.classes, loaded, model) if job.record_learning else (table, [])
+
+
+def _verdict(loaded: Loaded, judged: Judged, choice: Choice | None) -> str:
+    """Whether a network has learned enough, by the labels that no person vouches for."""
+    given = loaded.y if loaded.confirmed is None else np.where(loaded.confirmed, -1, loaded.y)
+    return verdict(judged.suggested, given, choice)
 
 
 def _summary(

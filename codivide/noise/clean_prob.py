@@ -8,6 +8,7 @@ from codivide.core.types import AnyFloats, Floats, Labels
 from codivide.noise import latent
 from codivide.noise.confidence import self_confidence
 from codivide.noise.rates import EVEN, MOST_ROWS, ONE_WAY, concentration, fitted_rows, grouped, rates, wrong_share
+from codivide.noise.too_small import judged_classes
 
 _FARTHEST = 40.0  # that log-odds are moved, unless they are larger
 
@@ -33,11 +34,12 @@ def combined(probs: AnyFloats, given: Labels, *others: AnyFloats, set_aside: boo
         set_aside: labels that looked wrong were no targets while ``probs`` were learned.
 
     Returns:
-        NaN where there is no label; 1 where all labels are the same.
+        NaN where there is no label; 1 where all labels are the same. Labels of a class with fewer than
+        ``too_small.FEWEST`` cannot be judged: they get the mean of the others, and no rate rests on them.
     """
     answer = np.full(len(given), np.nan)
-    labelled = np.flatnonzero(given >= 0)
-    classes = np.unique(given[labelled])
+    enough = judged_classes(given, probs.shape[1])
+    classes, labelled = np.flatnonzero(enough), np.flatnonzero((given >= 0) & enough[given])
     if len(classes) < 2:
         answer[labelled] = 1.0
         return answer
@@ -55,6 +57,7 @@ def combined(probs: AnyFloats, given: Labels, *others: AnyFloats, set_aside: boo
     one_way = np.clip((concentration(joint) - EVEN) / (ONE_WAY - EVEN), 0.0, 1.0)
     if one_way > 0:
         mean = match_rates(_tilted(mean, _commonness(scaled, labels, joint) ** one_way), labels, wrong)
+    answer[given >= 0] = mean.mean()
     answer[labelled] = mean
     return answer
 

@@ -44,7 +44,7 @@ import numpy as np
 import pandas as pd
 
 from codivide.core.errors import InputError
-from codivide.core.types import Floats, Labels
+from codivide.core.types import Floats, Labels, Mask
 from codivide.noise.clean_prob import match_rates
 from codivide.noise.confidence import given_log_prob
 from codivide.noise.latent import LEAST
@@ -59,6 +59,7 @@ from codivide.noise.rates import (
     pair_dependence,
     rates,
 )
+from codivide.noise.too_small import FEWEST, judged_classes
 
 Kind = Literal["none", "symmetric", "asymmetric", "instance-like", "unclear"]
 
@@ -212,6 +213,7 @@ class NoiseReport:
 
 
 _SHOWN = 40
+_FEW_SHOWN = 5
 
 
 #: Makes probabilities ``[R, C]`` of rows ``[R]`` with these labels ``[R]`` in ``0 .. C - 1``, each row's by classifiers
@@ -387,6 +389,8 @@ def _report(material: Material, found: _Found, rows: Labels, classes: Labels, la
     asked = joint.sum(0)
     rates = [float(1 - joint[c, c] / asked[c]) if asked[c] > 0 else None for c in range(total)]
     clean_prob = np.full(len(material.given), np.nan)
+    few = labelled[~np.isin(material.given[labelled], classes)]
+    clean_prob[few] = 1 - found.rate  # all that is known of a class that was left out
     clean_prob[rows] = found.clean_prob
     return NoiseReport(
         rate=found.rate,
@@ -440,7 +444,9 @@ def estimate(material: Material, *, limit: int = MOST_ROWS, replicates: int = 20
     classes = np.unique(material.given[labelled])  # those about which there is anything to say
     if not len(labelled):
         raise InputError("no sample has a label, so there is nothing to estimate")
-    rows = labelled[fitted_rows(len(labelled), len(classes), limit, seed)]
+    enough = judged_classes(material.given, len(material.names))
+    judged = labelled[enough[material.given[labelled]]]
+    rows = judged[fitted_rows(len(judged), len(classes), limit, seed)]
     classes = np.unique(material.given[rows])
     given = np.searchsorted(classes, material.given[rows])
     if len(classes) < 2:
@@ -455,4 +461,17 @@ def estimate(material: Material, *, limit: int = MOST_ROWS, replicates: int = 20
         probs = scaled(material.cross_fit(rows, given, len(classes)))
     losses = -given_log_prob(probs, given) if material.losses is None else material.losses[rows]
     found = _estimate(_Seen(probs, given, losses, material.learned, material.witnessed), replicates, seed)
+    if len(judged) < len(labelled):
+        trust = Trust(found.trust.level, (*found.trust.reasons, _left_out(material, labelled, enough)))
+        found = found._replace(trust=trust)
     return _report(material, found, rows, classes, labelled)
+
+
+def _left_out(material: Material, labelled: Labels, enough: Mask) -> str:
+    """The classes that were left out, for they have too few labels."""
+    counts = np.bincount(material.given[labelled], minlength=len(enough))
+    few = [
+        f"{_short(str(material.names[k]), 20)} ({counts[k]})" for k in np.flatnonzero(~enough & (counts > 0)).tolist()
+    ]
+    listed = ", ".join(few[:_FEW_SHOWN]) + (", ..." if len(few) > _FEW_SHOWN else "")
+    return f"Classes with fewer than {FEWEST} labels cannot be judged and are left out: {listed}."

@@ -9,6 +9,8 @@ confident joint estimates. Ours.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from scipy.optimize import minimize
@@ -29,32 +31,46 @@ def lift(probs: Tensor) -> Tensor:
     return (probs.clamp_min(_TINY).log() - probs.mean(0).clamp_min(_TINY).log()).double()
 
 
-def calibrated(
-    probs: Tensor, neighbours: Tensor, given: Tensor, noise: float, generator: torch.Generator
-) -> tuple[Tensor, dict[str, float]]:
-    """p(clean) ``[N]`` of the given labels from both kinds of evidence.
+class HeldOut(NamedTuple):
+    """What is known of the samples.
 
-    A class with a single label says nothing of itself held out: such a label gets the mean probability.
-
-    Args:
+    Attributes:
         probs: held-out probabilities ``[N, C]`` of the true class.
         neighbours: shares ``[N, C]`` of the classes among the labels of each sample's neighbours, none 0.
         given: labels ``[N]``.
-        noise: estimated share of wrong labels, which ``1 - mean(p(clean))`` will be.
+        judged: mask ``[N]`` of the labels that can be judged: their class has enough of them.
+    """
+
+    probs: Tensor
+    neighbours: Tensor
+    given: Tensor
+    judged: Tensor
+
+
+def calibrated(held_out: HeldOut, noise: float, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    """p(clean) ``[N]`` of the given labels from both kinds of evidence.
+
+    A label that cannot be judged, also one that is the only one of its class, gets the mean probability.
+
+    Args:
+        held_out: what is known of the samples.
+        noise: estimated share of wrong labels, which ``1 - mean(p(clean))`` of the judged labels will be.
         generator: of the drawn labels.
 
     Returns:
         p(clean) float64, and the weight of each kind of evidence.
     """
+    probs, neighbours, given, judged = held_out
     count, classes = probs.shape
     noise = min(max(noise, 1 / (2 * count)), 1 - 1 / (2 * count))
-    size = torch.bincount(given, minlength=classes)
+    clean_prob = torch.full((count,), 1 - noise, dtype=torch.float64)
     kinds = torch.stack([lift(probs), lift(neighbours)], -1)
     rows = torch.arange(count)
     own = kinds[rows, given]
-    judged = size[given] > 1
-    if int((size > 0).sum()) < 2 or not bool(judged.any()):
-        return torch.full((count,), 1 - noise, dtype=torch.float64), {}
+    judged = judged & (torch.bincount(given, minlength=classes)[given] > 1)
+    size = torch.bincount(given[judged], minlength=classes)
+    if int((size > 0).sum()) < 2:
+        return clean_prob, {}
 
     used = rows[judged]
     if len(used) > _MOST // (1 + DRAWS):
@@ -64,9 +80,8 @@ def calibrated(
     pairs = torch.cat([own[used], contrast])
     scale = pairs.std(0).clamp_min(_TINY)
     weights = contrast_weights((own[used] / scale).numpy(), (contrast / scale).numpy(), noise)
-    score = (own / scale).numpy() @ weights
-    score[~judged.numpy()] = score[judged.numpy()].mean()
-    clean_prob = torch.from_numpy(at_rate(score, noise))
+    score = (own[judged] / scale).numpy() @ weights
+    clean_prob[judged] = torch.from_numpy(at_rate(score, noise))
     return clean_prob, {"weight_heads": float(weights[0]), "weight_neighbours": float(weights[1])}
 
 

@@ -38,6 +38,7 @@ from codivide.methods.features.options import Features
 from codivide.noise import mixtures, transition
 from codivide.noise.evidence import Evidence
 from codivide.noise.learning_curves import prediction_type
+from codivide.noise.too_small import judged_classes
 
 PENALTIES = tuple(10 ** (-exponent / 2) for exponent in range(2, 17))  # 0.1 down to 1e-8
 STRENGTHS = (0.5, 1.0)  # of the correction
@@ -59,7 +60,8 @@ class Learned:
         probs: cross-fitted probabilities ``[N, C]`` of the true class; of the final classifier where there is no label.
         given_probs: cross-fitted probabilities ``[N, C]`` of the given label, by the plain heads (steps 1 and 2).
         seen: ``[N]``, the probability of the given label itself, NaN where there is none; by the same heads.
-        clean_prob: ``[N]`` in [0, 1], NaN where there is no label.
+        clean_prob: ``[N]`` in [0, 1], NaN where there is no label. Labels of a class with fewer than K cannot be
+            judged: their probability is the mean of the others, and nothing else rests on them.
         suggested: ``[N]``: the given label where it is likely clean, else the likeliest other class.
         records: one a round, with the held-out log-loss and agreement on the given labels.
         report: numbers about the choice: weights, penalties, transition matrix, what the hold-out can resolve.
@@ -96,14 +98,10 @@ class _Head:
     channel: Tensor  # [C, C]: row c, how a true class c is given
     cross: Tensor  # [N, C]: held-out probabilities of the true class
     seen: Tensor  # [N]: how likely the given labels are, held out
+    loss: float  # held-out log-loss on the given labels that can be judged
     detail: Record
     member: Member
     fitted: linear.Linear | None = None
-
-    @property
-    def loss(self) -> float:
-        """Held-out log-loss on the given labels."""
-        return log_loss(self.seen)
 
 
 @dataclass
@@ -181,6 +179,9 @@ class _Problem:
         self.scale = Scale.fit(table.x)
         self.x = Matrix.along_axes(self.scale.apply(table.x))
         folds = min(options.folds, len(given))
+        enough = judged_classes(given.numpy(), len(table.classes), options.folds)
+        self.enough = torch.from_numpy(enough)  # [C]: classes with a label in every fold, or all
+        self.judged = self.enough[given]  # [N]: their labels; by the others nothing is chosen or estimated
         self.fold = deal(given, folds, self.generator)
         self.weight = torch.ones(len(given), folds + 1)  # the last block holds nothing out
         self.weight[torch.arange(len(given)), self.fold] = 0
@@ -200,6 +201,15 @@ class _Problem:
         likelihood[self.confirmed] = torch.eye(self.classes)[self.given[self.confirmed]]
         return likelihood
 
+    def loss(self, seen: Tensor) -> float:
+        """Log-loss of how likely the given labels are, ``[N]``, over those that can be judged."""
+        return log_loss(seen[self.judged])
+
+    def joint(self, probs: Tensor) -> Tensor:
+        """The confident joint ``[C, C]`` of the labels that can be judged; the other classes have none."""
+        joint = transition.confident_joint(probs, self.given.masked_fill(~self.judged, -1))
+        return joint.masked_fill(~(self.enough.unsqueeze(1) & self.enough), 0.0)  # 0 / 0 where there is no label
+
     def held_out(self, logits: Tensor, fold: Tensor) -> Tensor:
         """``[N, C]`` of ``[N, K, C]``: every row as the block predicts it that did not see it."""
         return torch.softmax(logits[torch.arange(len(fold)), fold], 1)
@@ -207,7 +217,7 @@ class _Problem:
     def trial(self, channel: Tensor, start: linear.Linear | None, first: float) -> tuple[float, float, linear.Linear]:
         """Loss, penalty and fit of the best linear head on the first folds, sought downwards until the loss rises."""
         likelihood = self.likelihood(channel)
-        held = (self.fold < self.trials).nonzero().flatten()
+        held = (self.judged & (self.fold < self.trials)).nonzero().flatten()
         rows, fold = self.x.take(held), self.fold[held]
         best: tuple[float, float, linear.Linear] | None = None
         for penalty in (value for value in PENALTIES if value <= first):
@@ -232,7 +242,7 @@ class _Problem:
         cross = self.held_out(fitted.logits(self.x), self.fold)
         member = Member("linear", 1.0, (self.x.features(fitted.weight[:, -1]), fitted.bias[-1]))
         seen = (cross * likelihood).sum(1)
-        return _Head("linear", channel, cross, seen, {"penalty": penalty}, member, fitted)
+        return _Head("linear", channel, cross, seen, self.loss(seen), {"penalty": penalty}, member, fitted)
 
     def mlp(self, channel: Tensor) -> _Head:
         """The MLP after the number of updates with the least held-out loss."""
@@ -243,10 +253,11 @@ class _Problem:
         def watch(net: perceptron.Perceptron) -> bool:
             cross = self.held_out(net.logits(self.coordinates), self.fold)
             seen = (cross * likelihood).sum(1)
-            if not found or log_loss(seen) < found[0].loss:
+            loss = self.loss(seen)
+            if not found or loss < found[0].loss:
                 tensors = tuple(value[-1].clone() for value in net.tensors())
-                found[:] = [_Head("mlp", channel, cross, seen, {}, Member("mlp", 1.0, tensors))]
-            elif log_loss(seen) >= 1.02 * found[0].loss:
+                found[:] = [_Head("mlp", channel, cross, seen, loss, {}, Member("mlp", 1.0, tensors))]
+            elif loss >= 1.02 * found[0].loss:
                 return False
             return self.clock.allows("more updates of the MLP", began)
 
@@ -314,13 +325,14 @@ def learn(
     fitted = _fit(problem, rounds)
     learnable = "independent" not in fitted.remarks
     cross = fitted.pool.cross()
-    power = _adjustment(cross, problem.given)
-    frequency = torch.bincount(problem.given, minlength=problem.classes) / len(problem.given)
+    occurs = torch.bincount(problem.given, minlength=problem.classes) / len(problem.given)
+    frequency = occurs.masked_fill(~problem.enough, 1.0)  # what has too few labels to judge is made no likelier
+    power = _adjustment(cross[problem.judged], problem.given[problem.judged], frequency)
     cross = adjusted(cross, frequency, power)
     clean_prob, judged = _divide(problem, fitted.pool, cross, learnable=learnable)
     if table.answers is not None:
         said, noise = table.answers[labelled], judged["noise_estimate"] if learnable else None
-        cross, clean_prob = judge.with_answers(cross if learnable else frequency, said, problem.given, noise)
+        cross, clean_prob = judge.with_answers(cross if learnable else occurs, said, problem.given, noise)
         judged["noise_estimate"] = 1 - float(clean_prob.mean())
     rounds.add("divide", **judged)
 
@@ -366,10 +378,10 @@ def _labelled(table: Table) -> Tensor:
 def _fit(problem: _Problem, rounds: _Rounds) -> _Fitted:
     """Fit the heads plainly and, where that is wanted, corrected; keep the better pool."""
     plain = _plain(problem, rounds)
-    matrix = transition.normalise(transition.confident_joint(plain.cross(), problem.given))
+    matrix = transition.normalise(problem.joint(plain.cross()))
     correct = problem.options.correct and problem.clock.allows("correction")
     pools = [plain, _corrected(problem, plain, matrix, rounds)] if correct else [plain]
-    report, remarks = _compare(pools, problem.given)
+    report, remarks = _compare(pools, problem)
     if problem.clock.left_out:
         remarks["budget"] = f"the time budget left no room for: {', '.join(problem.clock.left_out)}"
     return _Fitted(plain, pools[report["corrected"]], matrix, report, remarks)
@@ -447,8 +459,8 @@ def _plain(problem: _Problem, rounds: _Rounds) -> _Pool:
             heads.append(problem.linear(identity, penalty, near))
         else:
             heads.append(problem.mlp(identity))
-        rounds.add(kind, loss=heads[-1].loss, agreement=_agreement(heads[-1], problem.given))
-    return _Pool(heads, stack(torch.stack([head.seen for head in heads])))
+        rounds.add(kind, loss=heads[-1].loss, agreement=_agreement(heads[-1], problem))
+    return _Pool(heads, stack(torch.stack([head.seen[problem.judged] for head in heads])))
 
 
 def _corrected(problem: _Problem, plain: _Pool, matrix: Tensor, rounds: _Rounds) -> _Pool:
@@ -466,12 +478,12 @@ def _corrected(problem: _Problem, plain: _Pool, matrix: Tensor, rounds: _Rounds)
         channels = {strength: each for strength, each in channels.items() if each is head.channel}
         head.detail["strength"] = next(iter(channels))
         heads.append(head)
-        rounds.add(f"{head.name} corrected", loss=head.loss, agreement=_agreement(head, problem.given))
-    return _Pool(heads, stack(torch.stack([head.seen for head in heads])))
+        rounds.add(f"{head.name} corrected", loss=head.loss, agreement=_agreement(head, problem))
+    return _Pool(heads, stack(torch.stack([head.seen[problem.judged] for head in heads])))
 
 
-def _agreement(head: _Head, given: Tensor) -> float:
-    return float(((head.cross @ head.channel).argmax(1) == given).double().mean())
+def _agreement(head: _Head, problem: _Problem) -> float:
+    return float(((head.cross @ head.channel).argmax(1) == problem.given)[problem.judged].double().mean())
 
 
 def _mean_and_error(value: Tensor) -> tuple[float, float]:
@@ -479,10 +491,11 @@ def _mean_and_error(value: Tensor) -> tuple[float, float]:
     return float(value.mean()), float(value.std()) / len(value) ** 0.5
 
 
-def _compare(pools: list[_Pool], given: Tensor) -> tuple[Record, dict[str, str]]:
+def _compare(pools: list[_Pool], problem: _Problem) -> tuple[Record, dict[str, str]]:
     """Whether the corrected pool beats the plain one on held-out given labels, and whether either has learned."""
+    given = problem.given[problem.judged]
     count = len(given)
-    logs = [pool.seen().clamp_min(_TINY).log().double() for pool in pools]
+    logs = [pool.seen()[problem.judged].clamp_min(_TINY).log().double() for pool in pools]
     gain, error = _mean_and_error(logs[-1] - logs[0])
     corrected = gain > error
     size = torch.bincount(given)
@@ -514,9 +527,8 @@ def _compare(pools: list[_Pool], given: Tensor) -> tuple[Record, dict[str, str]]
     return report, remarks
 
 
-def _adjustment(cross: Tensor, given: Tensor) -> float:
+def _adjustment(cross: Tensor, given: Tensor, frequency: Tensor) -> float:
     """The power of ``ADJUSTMENTS`` whose answers agree with most held-out labels, if beyond one standard error."""
-    frequency = torch.bincount(given, minlength=cross.shape[1]) / len(given)
     right = [(adjusted(cross, frequency, power).argmax(1) == given).double() for power in ADJUSTMENTS]
     best = max(range(len(right)), key=lambda i: float(right[i].mean()))
     difference = right[best] - right[0]
@@ -524,19 +536,23 @@ def _adjustment(cross: Tensor, given: Tensor) -> float:
 
 
 def _divide(problem: _Problem, pool: _Pool, cross: Tensor, *, learnable: bool) -> tuple[Tensor, Record]:
-    """p(clean) ``[N]`` by the rule of the options, and what it estimates."""
-    given, division = problem.given, problem.options.division
-    seen = pool.given()
-    joint = transition.confident_joint(seen, given)
+    """p(clean) ``[N]`` by the rule of the options, and what it estimates; labels that cannot be judged get the mean."""
+    given, division, judged = problem.given, problem.options.division, problem.judged
+    joint = problem.joint(pool.given())
     noise = 1 - float(joint.diagonal().sum() / joint.sum())
     if not learnable:
         return torch.full((len(given),), 0.5, dtype=torch.float64), {"noise_estimate": noise}
     if division != "calibrated":
-        loss = -pool.seen().clamp_min(_TINY).log()
+        loss = -pool.seen()[judged].clamp_min(_TINY).log()
         rules = {"gmm": mixtures.gmm, "bmm": mixtures.bmm}
-        answer = rules[division](loss) if division in rules else mixtures.class_wise(loss, given, problem.classes)
-        return answer.clean_prob.double(), {"noise_estimate": 1 - float(answer.clean_prob.mean())}
+        by_class = division == "class_wise"
+        answer = mixtures.class_wise(loss, given[judged], problem.classes) if by_class else rules[division](loss)
+        mean = float(answer.clean_prob.mean())
+        clean_prob = torch.full((len(given),), mean, dtype=torch.float64)
+        clean_prob[judged] = answer.clean_prob.double()
+        return clean_prob, {"noise_estimate": 1 - mean}
     shares = neighbours.shares(problem.coordinates, given, problem.classes, problem.generator)
-    size = min(range(len(shares)), key=lambda i: log_loss(shares[i].gather(1, given.unsqueeze(1))))
-    clean_prob, importance = judge.calibrated(cross, shares[size], given, noise, problem.generator)
+    size = min(range(len(shares)), key=lambda i: problem.loss(shares[i].gather(1, given.unsqueeze(1)).squeeze(1)))
+    held_out = judge.HeldOut(cross, shares[size], given, judged)
+    clean_prob, importance = judge.calibrated(held_out, noise, problem.generator)
     return clean_prob, {"noise_estimate": noise, "neighbours": neighbours.SIZES[size], **importance}

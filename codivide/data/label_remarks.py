@@ -1,0 +1,101 @@
+"""What is odd about the labels of a data set: what was read as missing, twins, classes too small to judge, an id."""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+
+import numpy as np
+
+from codivide.core.errors import TrainingWarning
+from codivide.core.types import Labels, Mask
+from codivide.data.labels import twins
+from codivide.data.loaded import Loaded
+from codivide.noise.too_small import FEWEST, judged_classes
+
+_SHOWN = 5  # classes or pairs that a remark names
+_LEAST_ROWS = 10  # labels below which so many classes as rows say nothing
+_LIKE_MISSING = ("na", "n/a", "<na>", "nan", "none", "null", "nil")
+
+
+def label_remarks(loaded: Loaded, least: int = FEWEST) -> list[str]:
+    """Sentences for the user on the training labels; none where there is nothing to say.
+
+    Args:
+        loaded: the data.
+        least: labels of a class that can be judged.
+    """
+    counts = np.bincount(loaded.y[loaded.y >= 0], minlength=len(loaded.classes))
+    names = [str(name) for name in loaded.classes]
+    remarks = [*_missing(loaded), *_merged(loaded), *_twins(names, counts), *_like_missing(names, counts)]
+    labelled, held = int(counts.sum()), int((counts > 0).sum())
+    if labelled >= _LEAST_ROWS and 2 * held > labelled:
+        return [*remarks, f"there are {held:,} classes in {labelled:,} labels: is this an id column?"]
+    return [*remarks, *_too_small(names, counts, ~judged_classes(loaded.y, len(names), least) & (counts > 0), least)]
+
+
+def warn_about_labels(loaded: Loaded, least: int = FEWEST) -> None:
+    """A warning for each of ``label_remarks``."""
+    for remark in label_remarks(loaded, least):
+        warnings.warn(remark, TrainingWarning, stacklevel=3)
+
+
+def _missing(loaded: Loaded) -> list[str]:
+    found = loaded.labels_read.missing
+    if not found.keys() - {"no value", "''"}:
+        return []  # an empty cell is what it seems
+    listed = ", ".join(f"{value} {count:,}" for value, count in found.items())
+    total = sum(found.values())
+    text = f"{total:,} label{'s were' if total > 1 else ' was'} read as missing: {listed}"
+    return [f"{text}. If it is a class, keep it (--keep-na, ReadOptions.keep_na)"]
+
+
+def _merged(loaded: Loaded) -> list[str]:
+    found = loaded.labels_read.merged
+    if not found:
+        return []
+    listed = [
+        f"{', '.join(f'{spelling!r} {count:,}' for spelling, count in others.items())} into {kept!r}"
+        for kept, others in found.items()
+    ]
+    total = sum(count for others in found.values() for count in others.values())
+    return [f"{total:,} labels were merged: {_few(listed)}"]
+
+
+def _twins(names: list[str], counts: Labels) -> list[str]:
+    size = dict(zip(names, counts.tolist(), strict=True))
+    groups = [" and ".join(f"{name!r} ({size[name]:,})" for name in group) for group in twins(names)]
+    if not groups:
+        return []
+    text = f"classes that differ only by case, white space or Unicode form: {_few(groups)}"
+    return [f"{text}. If they are the same, merge them (--merge-labels, ReadOptions.merge_labels)"]
+
+
+def _like_missing(names: list[str], counts: Labels) -> list[str]:
+    found = [
+        f"{name!r} ({count:,})"
+        for name, count in zip(names, counts.tolist(), strict=True)
+        if count and name.strip().casefold() in _LIKE_MISSING
+    ]
+    text = f"{_few(found)} counts as a class; if it means 'no label', leave these cells empty"
+    return [text] if found else []
+
+
+def _too_small(names: list[str], counts: Labels, few: Mask, least: int) -> list[str]:
+    """The classes that are too small to judge, with the name that may have been meant."""
+    if not few.any():
+        return []
+    enough = {names[k].casefold(): names[k] for k in np.flatnonzero(~few & (counts > 0)).tolist()}
+    found = []
+    for k in np.flatnonzero(few).tolist()[:_SHOWN]:
+        near = difflib.get_close_matches(names[k].casefold(), enough, n=1, cutoff=0.6)
+        text = f"class {names[k]!r} has {counts[k]} sample{'s' if counts[k] > 1 else ''}"
+        found.append(text + (f"; close to {enough[near[0]]!r}" if near else ""))
+    more = int(few.sum()) - len(found)
+    text = ". ".join(found) + (f". And {more:,} more" if more else "")
+    return [f"{text}. A class of fewer than {least} labels cannot be judged: the estimates leave it out"]
+
+
+def _few(items: list[str]) -> str:
+    """The first of them."""
+    return ", ".join(items[:_SHOWN]) + (f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else "")

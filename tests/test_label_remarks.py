@@ -1,0 +1,154 @@
+"""What is said of labels that were read as missing, are twins, too few to judge, or an id; and how it is mended."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from codivide import Features, InputError, NoisyLabelClassifier, TrainingWarning
+from codivide.data.label_remarks import label_remarks
+from codivide.data.labels import alike, encode, twins
+from codivide.data.options import ReadOptions
+from codivide.data.sources import load
+
+COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+SPELLED = ["cat"] * 6 + ["Cat "] * 5 + ["CAT"] * 5 + ["dog"] * 9 + [COMPOSED] * 5 + [DECOMPOSED] * 7
+X = np.random.default_rng(0).standard_normal((len(SPELLED), 3)).astype(np.float32)
+MERGE, KEEP = ReadOptions(merge_labels=True), ReadOptions(keep_na=True)
+
+
+def written(folder, labels, **columns):
+    rows = pd.DataFrame({"a": np.arange(len(labels)) % 7, "b": np.arange(len(labels)) % 5, "label": labels, **columns})
+    rows.to_csv(folder / "rows.csv", index=False)
+    return folder / "rows.csv"
+
+
+def test_names_that_differ_by_case_space_or_form_only_are_alike():
+    assert twins(["cat", "Cat ", " CAT", "c at", COMPOSED, DECOMPOSED, "straße", "STRASSE"]) == [
+        [" CAT", "Cat ", "cat"],
+        ["STRASSE", "straße"],
+        [DECOMPOSED, COMPOSED],
+    ]
+    assert alike("x²") != alike("x2")
+
+
+def test_twins_are_named_with_their_counts_and_merged_where_that_is_wanted():
+    plain = load(X, SPELLED)
+    assert len(plain.classes) == 6
+    (remark,) = label_remarks(plain)
+    assert "'CAT' (5) and 'Cat ' (5) and 'cat' (6)" in remark
+    assert f"{DECOMPOSED!r} (7) and {COMPOSED!r} (5)" in remark
+    assert "--merge-labels" in remark
+    merged = load(X, SPELLED, options=MERGE, truth=["CAT"] * len(SPELLED))
+    assert merged.classes == (DECOMPOSED, "cat", "dog") == tuple(sorted((DECOMPOSED, "cat", "dog")))
+    assert np.bincount(merged.y).tolist() == [12, 16, 9]
+    assert merged.labels_read.to_dict() == {
+        "merged": {"cat": {"Cat ": 5, "CAT": 5}, DECOMPOSED: {COMPOSED: 5}},
+    }
+    assert set(merged.truth.tolist()) == {1}
+    assert label_remarks(merged)[0].startswith("15 labels were merged: 'CAT' 5, 'Cat ' 5 into 'cat'") or (
+        label_remarks(merged)[0].startswith("15 labels were merged: 'Cat ' 5, 'CAT' 5 into 'cat'")
+    )
+
+
+def test_known_classes_give_the_spelling():
+    assert encode(["CAT", "dog"], classes=("cat", "dog"), merge=True)[0].tolist() == [0, 1]
+    with pytest.raises(InputError, match="'CAT'"):
+        encode(["CAT", "dog"], classes=("cat", "dog"))
+
+
+def test_folders_that_are_twins(tmp_path):
+    root = tmp_path / "photos"
+    for name, count in (("Cat", 6), ("cat", 8), ("dog", 7)):
+        (root / name).mkdir(parents=True, exist_ok=True)
+        for k in range(count):
+            Image.new("RGB", (8, 8), (9 * k, len(name), count)).save(root / name / f"{k}.png")
+    if len(list(root.iterdir())) < 3:
+        pytest.skip("the file system knows no case")
+    plain = load(root)
+    assert label_remarks(plain)[0].startswith(
+        "classes that differ only by case, white space or Unicode form: 'Cat' (6)"
+    )
+    merged = load(root, options=MERGE)
+    assert merged.classes == ("cat", "dog")
+    assert np.bincount(merged.y).tolist() == [14, 7]
+    assert merged.labels_read.merged == {"cat": {"Cat": 6}}
+
+
+@pytest.mark.parametrize("kind", ["list", "table"])
+def test_what_was_read_as_missing_is_counted_and_named(tmp_path, kind):
+    labels = ["ant"] * 9 + ["bee"] * 8 + ["None"] * 10 + [""] * 2 + ["nan"]
+
+    def read(**options):
+        source = (written(tmp_path, labels),) if kind == "table" else (np.zeros((len(labels), 2)), labels)
+        return load(*source, options=ReadOptions(**options))
+
+    loaded = read()
+    assert loaded.classes == ("ant", "bee")
+    assert sum(loaded.labels_read.missing.values()) == 13
+    assert loaded.labels_read.missing["'None'"] == 10
+    assert label_remarks(loaded)[0].startswith("13 labels were read as missing: 'None' 10, ")
+    kept = read(keep_na=True)
+    assert kept.classes == ("None", "ant", "bee", "nan")
+    assert (kept.y < 0).sum() == 2  # an empty one is none
+    assert any("'None' (10), 'nan' (1) counts as a class" in remark for remark in label_remarks(kept))
+
+
+def test_empty_cells_are_recorded_without_a_word():
+    loaded = load(np.zeros((22, 2)), ["a"] * 10 + ["b"] * 10 + ["", None])
+    assert loaded.labels_read.missing == {"''": 1, "no value": 1}
+    assert label_remarks(loaded) == []
+
+
+def test_numbers_and_a_class_called_nan_are_texts(tmp_path):
+    path = written(tmp_path, ["1"] * 5 + ["2"] * 5 + ["nan"] * 5)
+    assert load(path).classes == (1, 2)
+    assert load(path, options=KEEP).classes == ("1", "2", "nan")
+
+
+def test_the_only_other_class_was_read_as_missing():
+    with pytest.raises(InputError, match=r"one class only \('a'\).*'None'.*--keep-na"):
+        load(np.zeros((4, 2)), ["a", "a", "None", "None"])
+
+
+@pytest.mark.parametrize(("classes", "said"), [(40, True), (21, True), (20, False)])
+def test_a_class_for_every_row_is_an_id(classes, said):
+    labels = [f"u{k % classes}" for k in range(40)]
+    remarks = label_remarks(load(np.zeros((40, 2)), labels))
+    assert (remarks == [f"there are {classes} classes in 40 labels: is this an id column?"]) == said
+
+
+def test_a_mistyped_label_is_named_with_what_was_meant():
+    labels = ["HAM"] * 10 + ["SPAM"] * 10 + ["sapm", "zzz"]
+    (remark,) = label_remarks(load(np.zeros((22, 2)), labels))
+    assert remark == (
+        "class 'sapm' has 1 sample; close to 'SPAM'. class 'zzz' has 1 sample. A class of fewer than 5 labels cannot "
+        "be judged: the estimates leave it out"
+    )
+    assert label_remarks(load(np.zeros((8, 2)), ["a", "b"] * 4)) == []  # all are small: all are judged
+
+
+def test_fit_says_it_and_the_record_holds_it(tmp_path):
+    labels = [*SPELLED[:-2], "None", "sapm"]
+    method = Features(heads="linear", folds=3, correct=False)
+    with pytest.warns(TrainingWarning) as caught:
+        NoisyLabelClassifier(method, merge_labels=True, out=tmp_path / "run").fit(X, labels)
+    said = [str(item.message) for item in caught]
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    for start in ("1 label was read as missing: 'None' 1", "15 labels were merged", "class 'sapm' has 1 sample"):
+        assert any(text.startswith(start) for text in said), start
+        assert any(text.startswith(start) for text in summary["warnings"]), start
+    assert summary["labels_read"]["missing"] == {"'None'": 1}
+    assert summary["labels_read"]["merged"][DECOMPOSED] == {COMPOSED: 5}
+    assert summary["source"]["options"]["merge_labels"] is True
+    with warnings.catch_warnings(record=True) as quiet:
+        warnings.simplefilter("always")
+        fine = ["a", "b"] * 18
+        NoisyLabelClassifier(method).fit(X[:36], fine)
+    assert not [item for item in quiet if "class" in str(item.message) and "judged" in str(item.message)]

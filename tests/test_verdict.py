@@ -1,0 +1,67 @@
+"""Whether a run has learned enough to be used: the measure, the rule, and where it is said."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from codivide import Features, NoisyLabelClassifier, TrainingWarning
+from codivide.fit.choice import Choice, Decision
+from codivide.fit.verdict import TOO_LITTLE, USABLE, balanced_agreement, verdict
+from tests.test_choose import SEEN
+
+TEN = np.arange(1000) % 10
+
+
+def agreeing(share, given=TEN, seed=0):
+    rng = np.random.default_rng(seed)
+    return np.where(rng.random(len(given)) < share, given, rng.integers(10, size=len(given)))
+
+
+def test_agreement_is_the_mean_over_classes():
+    given = np.array([0, 0, 0, 0, 1, 1, -1])
+    value, chance, error = balanced_agreement(np.array([0, 0, 0, 1, 1, 0, 1]), given)
+    assert (value, chance) == ((0.75 + 0.5) / 2, 0.5)
+    assert error == pytest.approx(((0.75 * 0.25 / 4 + 0.25 / 2) ** 0.5) / 2)
+
+
+@pytest.mark.parametrize(
+    ("suggested", "said"),
+    [
+        (agreeing(0.0), TOO_LITTLE),  # by chance
+        (np.zeros(1000, dtype=np.int64), TOO_LITTLE),  # one class for all
+        (agreeing(0.02), TOO_LITTLE),  # 12 % of 10 classes: run after a budget of 5 s
+        (agreeing(0.2), USABLE),  # four fifths of the labels are wrong, and all is known
+        (agreeing(0.9), USABLE),
+    ],
+)
+def test_a_network_has_to_do_better_than_the_frequencies(suggested, said):
+    assert verdict(suggested, TEN) == said
+
+
+def test_the_largest_class_for_all_is_of_no_use_however_large():
+    given = (np.arange(1000) % 20 == 0).astype(np.int64)
+    assert verdict(np.zeros(1000, dtype=np.int64), given) == TOO_LITTLE  # 95 % agree
+    assert verdict(np.where(np.arange(1000) % 40 == 0, 1, 0), given) == USABLE  # half of the small class is found
+
+
+def test_what_is_memorised_does_not_count_where_held_out_labels_are_predicted_by_chance():
+    doubt = "Nothing can be learned: held-out labels are predicted no better than by their frequencies"
+    chance = replace(SEEN, doubt=doubt, agreement=0.12, error=0.02, labelled=1000)
+    for seen, said in ((chance, TOO_LITTLE), (replace(chance, agreement=0.2), USABLE), (SEEN, USABLE)):
+        assert verdict(TEN, TEN, Choice(Decision("cross_entropy"), seen)) == said
+
+
+def test_features_that_say_nothing_are_said_to_be_of_no_use():
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((200, 5)).astype(np.float32), rng.integers(2, size=200)
+    method = Features(heads="linear", correct=False)
+    with pytest.warns(TrainingWarning, match="too little was learned; do not use"):
+        NoisyLabelClassifier(method).fit(x, y)
+    x[:, 0] += 4 * y
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        NoisyLabelClassifier(method).fit(x, y)
