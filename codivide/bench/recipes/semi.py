@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from codivide.bench.recipes.recipe import Recipe
-from codivide.methods.dividemix import PAPER
+from codivide.methods.dividemix import AUTOMATIC
 
 _LABELS = (250, 500, 1000, 2000, 4000)
 _PAPER = "Berthelot et al. 2019 (arXiv:1905.02249)"
@@ -228,7 +228,7 @@ def _own(name: str, data: str, labels: int, **other: Any) -> Recipe:
 def _noisy() -> Iterator[Recipe]:
     """Most labels missing, and two in five of the others drawn at random; DivideMix counts its own steps."""
     for method in ("dividemix", "cross_entropy", "mixmatch"):
-        hyper = PAPER if method == "dividemix" else {"steps": _STEPS}
+        hyper = AUTOMATIC if method == "dividemix" else {"steps": _STEPS}
         yield _own(f"semi-noisy/{method}", "cifar10", 100, noise="symmetric:0.4", hyper=hyper)
 
 
