@@ -20,6 +20,7 @@ LIGHT = tuple(name for name in nets.NETS if name not in HEAVY)
         ("preact_resnet18", 10, 11_171_146),  # 11.17 M
         ("wrn_28_10", 10, 36_479_194),  # 36.5 M
         ("densenet_bc_190", 10, 25_624_430),  # 25.6 M
+        ("resnet18", 10, 11_173_962),  # 11.17 M
         ("resnet34", 10, 21_282_122),  # 21.28 M
         ("wrn_28_2", 10, 1_467_610),  # 1.47 M
         ("resnet50", 1000, 25_557_032),

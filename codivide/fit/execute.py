@@ -178,6 +178,7 @@ class _Networks:
             found |= _test_scores(self.model(run), self.loaded.test)
         if learning is not None and not idle:
             found |= learning.look(run, self.model(run))
+        found |= self.updated_labels(run)
         row = run.history[-1] | found
         if self.folder is not None:
             self.folder.append(run.history, row)
@@ -201,6 +202,14 @@ class _Networks:
         found = _summary(self.loaded, run.history, judged, remarks)
         record = {**settings, **trained, **found, **environment(str(run.device))}
         return Outcome(run, run.history, model, table, record, evidence)
+
+    def updated_labels(self, run: Run) -> dict[str, float]:
+        """How many of the labels that a method has updated are right, where the truth is known (Tanaka et al. 2018)."""
+        labels = run.method.updated_labels(run)
+        truth = self.loaded.truth
+        if labels is None or truth is None or not (truth >= 0).any():
+            return {}
+        return {"updated_label_accuracy": float((labels.cpu().numpy() == truth)[truth >= 0].mean())}
 
     def write(self, outcome: Outcome) -> None:
         """The results, where there is a folder."""
@@ -337,11 +346,15 @@ def _summary(
         summary["test_accuracy"] = {
             "last": tests[history[-1]["epoch"]],
             "last_10_mean": float(np.mean(list(tests.values())[-10:])),  # of the last 10 evaluations
+            "last_10_median": float(np.median(list(tests.values())[-10:])),
             "last_20_median": float(np.median(list(tests.values())[-20:])),  # what semi-supervised papers report
             "best": tests[best],
             "best_epoch": best,
             "evaluations": len(tests),
         }
+    updated = [row["updated_label_accuracy"] for row in history if "updated_label_accuracy" in row]
+    if updated:
+        summary["updated_label_accuracy"] = {"last": updated[-1], "best": max(updated)}
     if loaded.annotations is not None:
         summary["annotators"] = loaded.annotations.annotators()
     if loaded.truth is not None:

@@ -265,15 +265,14 @@ def preact_resnet32(shape: tuple[int, ...], classes: int, dropout: float) -> Sta
     return StagedNet(stages, _average(), 128, classes, dropout)
 
 
+def resnet18(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
+    """ResNet-18 (He et al. 2015) for small images, with the stem of ``resnet34`` (ProMix)."""
+    return _basic_resnet(shape, classes, dropout, (2, 2, 2, 2))
+
+
 def resnet34(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
     """ResNet-34 (He et al. 2015) for small images: a 3x3 stem without stride and no max-pooling (ELR, SOP)."""
-    stages: list[nn.Module] = [_conv_norm_act(shape[0], 64, 3, 1, 1)]
-    inputs = 64
-    for width, depth in zip((64, 128, 256, 512), (3, 4, 6, 3), strict=True):
-        first = BasicBlock(inputs, width, 1 if width == 64 else 2)
-        stages.append(nn.Sequential(first, *(BasicBlock(width, width) for _ in range(depth - 1))))
-        inputs = width
-    return StagedNet(stages, _average(), 512, classes, dropout)
+    return _basic_resnet(shape, classes, dropout, (3, 4, 6, 3))
 
 
 def wrn_28_2(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
@@ -367,6 +366,7 @@ NETS: dict[str, Callable[[tuple[int, ...], int, float], StagedNet]] = {
     "cnn9": cnn9,
     "preact_resnet18": preact_resnet18,
     "preact_resnet32": preact_resnet32,
+    "resnet18": resnet18,
     "resnet34": resnet34,
     "wrn_28_2": wrn_28_2,
     "wrn_28_10": wrn_28_10,
@@ -487,6 +487,16 @@ def _draw_kernels(net: nn.Module, slope: float) -> None:
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, a=slope, mode="fan_out", nonlinearity="leaky_relu")
+
+
+def _basic_resnet(shape: tuple[int, ...], classes: int, dropout: float, depths: Sequence[int]) -> StagedNet:
+    stages: list[nn.Module] = [_conv_norm_act(shape[0], 64, 3, 1, 1)]
+    inputs = 64
+    for width, depth in zip((64, 128, 256, 512), depths, strict=True):
+        first = BasicBlock(inputs, width, 1 if width == 64 else 2)
+        stages.append(nn.Sequential(first, *(BasicBlock(width, width) for _ in range(depth - 1))))
+        inputs = width
+    return StagedNet(stages, _average(), 512, classes, dropout)
 
 
 def _imagenet_resnet(
