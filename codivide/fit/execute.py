@@ -22,7 +22,7 @@ from codivide.data.loaded import Loaded
 from codivide.data.views import ViewSpec, fit_views
 from codivide.fit.job import Before, Job, Outcome, Progress, Witness, name_of
 from codivide.fit.judging import Judged, judge
-from codivide.fit.learning import Learning
+from codivide.fit.learning import Learning, warned
 from codivide.fit.resume import identity
 from codivide.methods.features.learn import Learned, Table, learn
 from codivide.methods.features.matrix import raw
@@ -190,6 +190,7 @@ class _Networks:
         """What a finished run gives back; ``settings`` are those of ``config``."""
         model = self.model(run)
         judged, evidence = judge(run, model, self.loaded, learning=self.learning, witness=before.witness)
+        collapsed = self.collapsed(run, judged)
         trained = {
             "precision": run.precision,
             "epochs": run.epoch,
@@ -200,7 +201,7 @@ class _Networks:
         }
         table, remarks = _table(self.job, self.loaded, judged, model)
         found = _summary(self.loaded, run.history, judged, remarks)
-        record = {**settings, **trained, **found, **environment(str(run.device))}
+        record = {**settings, **trained, **found, "collapsed": collapsed, **environment(str(run.device))}
         return Outcome(run, run.history, model, table, record, evidence)
 
     def updated_labels(self, run: Run) -> dict[str, float]:
@@ -210,6 +211,15 @@ class _Networks:
         if labels is None or truth is None or not (truth >= 0).any():
             return {}
         return {"updated_label_accuracy": float((labels.cpu().numpy() == truth)[truth >= 0].mean())}
+
+    def collapsed(self, run: Run, judged: Judged) -> bool:
+        """Whether the network ends with one class, or far fewer than are labelled; then the record says so."""
+        predicted = judged.suggested if self.learning is None else self.learning.last(run)
+        remark = learning_curves.collapse(predicted, self.loaded.y, len(self.loaded.classes))
+        if remark is not None:
+            said = run.history[-1].get("warnings", {}) | warned(run, remark)
+            run.history[-1] |= {"warnings": said} if said else {}
+        return remark is not None
 
     def write(self, outcome: Outcome) -> None:
         """The results, where there is a folder."""
@@ -248,8 +258,10 @@ def _features(
     columns = loaded.columns if loaded.encoder is None else None
     model, history = replace(learned.model, encoder=loaded.encoder, columns=columns), learned.records
     history[-1] |= _cross_fitted_record(learned, loaded) | _test_scores(model, loaded.test)
-    if learned.remarks:
-        history[-1]["warnings"] = learned.remarks
+    remark = learning_curves.collapse(learned.probs.argmax(1).numpy(), loaded.y, len(loaded.classes))
+    said = learned.remarks | ({} if remark is None else {"collapse": remark})
+    if said:
+        history[-1]["warnings"] = said
     judged = Judged(
         learned.suggested.numpy(),
         learned.probs.gather(1, learned.suggested.unsqueeze(1)).squeeze(1).double().numpy(),
@@ -265,7 +277,8 @@ def _features(
     }
     evidence = learned.evidence(given)
     table, remarks = _table(job, loaded, judged, model)
-    record = _told(settings) | trained | _summary(loaded, history, judged, remarks) | environment()
+    found = _summary(loaded, history, judged, remarks) | {"collapsed": remark is not None}
+    record = _told(settings) | trained | found | environment()
     if folder is not None:
         folder.settings = settings
         folder.path.mkdir(parents=True, exist_ok=True)
