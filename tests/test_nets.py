@@ -104,6 +104,24 @@ def test_the_blocks_of_the_tables_and_of_tanaka_differ_in_their_identity_shortcu
         torch.testing.assert_close(first(x), branch + first.shortcut(active))
 
 
+def test_dropout_of_the_blocks_is_between_the_convolutions_and_nowhere_else():
+    torch.manual_seed(0)
+    net = nets.build("preact_resnet18_dropout", (3, 8, 8), 5, dropout=0.5)
+    plain = nets.build("preact_resnet18", (3, 8, 8), 5)
+    plain.load_state_dict(net.state_dict())
+    x = torch.randn(4, 3, 8, 8)
+    assert torch.equal(net.eval()(x), plain.eval()(x))
+    block = net.stages[1][0].train()
+    y = torch.randn(2, 64, 8, 8)
+    torch.manual_seed(1)
+    seen = block(y)
+    torch.manual_seed(1)
+    active = torch.relu(block.norm1(y))
+    hidden = torch.nn.functional.dropout(torch.relu(block.norm2(block.conv1(active))), 0.5)
+    torch.testing.assert_close(seen, block.conv2(hidden) + active)
+    assert net.head[0].p == 0
+
+
 def test_weights_come_from_the_global_generator():
     first, second, third = (
         (torch.manual_seed(seed), nets.build("small_cnn", (3, 32, 32), 10))[1].state_dict() for seed in (1, 1, 2)

@@ -69,13 +69,17 @@ class PreActBlock(nn.Module):
         same = stride == 1 and inputs == width
         self.shortcut = None if same else nn.Conv2d(inputs, width, 1, stride, bias=False)
         self.carries_active = carried == "active" or (carried == "by_shape" and not same)
+        self.dropout = 0.0  # between the convolutions; see ``preact_resnet18_dropout``
 
     def forward(self, x: Tensor) -> Tensor:
         """``[B, inputs, H, W] -> [B, width, H / stride, W / stride]``."""
         active = self.act(self.norm1(x))
         kept = active if self.carries_active else x
         kept = kept if self.shortcut is None else self.shortcut(kept)
-        out: Tensor = self.conv2(self.act(self.norm2(self.conv1(active)))) + kept
+        hidden = self.act(self.norm2(self.conv1(active)))
+        if self.dropout:
+            hidden = nn.functional.dropout(hidden, self.dropout, self.training)
+        out: Tensor = self.conv2(hidden) + kept
         return out
 
 
@@ -254,6 +258,18 @@ def preact_resnet18(shape: tuple[int, ...], classes: int, dropout: float) -> Sta
     return StagedNet(stages, _average(), 512, classes, dropout)
 
 
+def preact_resnet18_dropout(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
+    """``preact_resnet18`` with its dropout in every block, between the convolutions, and none before the head.
+
+    So it is in mixup's table of corrupted labels, after Zagoruyko and Komodakis 2016.
+    """
+    net = preact_resnet18(shape, classes, 0.0)
+    for module in net.modules():
+        if isinstance(module, PreActBlock):
+            module.dropout = dropout
+    return net
+
+
 def preact_resnet32(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
     """Tanaka et al. 2018: three stages of five pre-activation blocks, 32, 64 and 128 channels, a last BN and ReLU.
 
@@ -365,6 +381,7 @@ NETS: dict[str, Callable[[tuple[int, ...], int, float], StagedNet]] = {
     "mlp": mlp,
     "cnn9": cnn9,
     "preact_resnet18": preact_resnet18,
+    "preact_resnet18_dropout": preact_resnet18_dropout,
     "preact_resnet32": preact_resnet32,
     "resnet18": resnet18,
     "resnet34": resnet34,

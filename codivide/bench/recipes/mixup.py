@@ -94,11 +94,11 @@ def _table_2() -> list[Recipe]:
                 replace(
                     _mixup(name, alpha=float(alpha)) if alpha else _erm(name),
                     noise=f"symmetric:{rate}",
+                    net="preact_resnet18_dropout" if dropout else "preact_resnet18",
                     dropout=dropout,
                     published=published,
                     source=f"{_PAPER}, Table 2",
                     oracle=("noise_rate",) if alpha or dropout else (),
-                    note="the paper's dropout is inside every residual block, ours before the head" if dropout else "",
                 )
             )
     return rows
