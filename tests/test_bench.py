@@ -353,6 +353,23 @@ def test_a_documented_command_of_bench_finds_its_recipes(words, tmp_path, capsys
         assert "0 new results" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("page", "line"),
+    [
+        ("recipes.md", "| `sym50` (oracle: noise_rate) | not run |"),
+        ("comparison.md", "| `backward_correction` | 1 | 10.0 |"),
+        ("semi.md", "| `mixmatch` | 3 |"),
+    ],
+)
+def test_a_page_of_tables_is_made(page, line, capsys, monkeypatch):
+    root = Path(__file__).parent.parent
+    monkeypatch.chdir(root)
+    found = re.findall(r"```python exec=\"true\"\n(.*?)```", (root / "docs" / page).read_text(encoding="utf-8"), re.S)
+    for code in found:
+        exec(compile(code, page, "exec"), {})  # ours, as when the pages are built
+    assert line in capsys.readouterr().out
+
+
 def test_the_list_names_the_statistic(capsys, monkeypatch):
     assert bench(monkeypatch, "list", "mixup-table5/ac-rp-wd1e-4") == 0
     assert "median of last 10 95.76" in " ".join(capsys.readouterr().out.split())

@@ -100,6 +100,6 @@ STATISTICS: Mapping[str, Statistic] = {
     "last_20_median": Statistic("median of last 20", _last_epochs(20, statistics.median)),
     "recovery_best": Statistic("recovery best", _recovery(max)),
     "recovery_last": Statistic("recovery last", _recovery(lambda found: found[-1])),
-    "training_error_on_real_labels": Statistic("training error, real labels", _error_on_real, 2),
-    "training_error_on_corrupted_labels": Statistic("training error, corrupted labels", _error_on_corrupted, 2),
+    "training_error_on_real_labels": Statistic("training error on real labels", _error_on_real, 2),
+    "training_error_on_corrupted_labels": Statistic("training error on corrupted labels", _error_on_corrupted, 2),
 }
