@@ -2,8 +2,10 @@
 
 import json
 import re
+import shlex
 import statistics
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,11 +13,15 @@ from filelock import FileLock
 
 from codivide import InputError
 from codivide.bench import runner
+from codivide.bench.measures import STATISTICS
 from codivide.bench.recipes import RECIPES, Recipe
+from codivide.cli.app import main
+from codivide.data import named
 from codivide.data.experiment import hold_out, part, spoil
 from codivide.data.sources import load
 from codivide.fit.job import build_method, default_plan
 from codivide.methods import METHODS
+from codivide.noise import synthetic
 from codivide.training.nets import NETS
 
 QUICK = Recipe(
@@ -27,6 +33,7 @@ QUICK = Recipe(
     net="mlp",
     limit=200,
     published={"best": 90.0, "last": 80.0},
+    evaluate_every=1,
     oracle=("noise_rate",),
 )
 
@@ -39,6 +46,12 @@ def test_every_recipe_can_be_built(name):
     plan = default_plan(50_000, build_method(recipe.method, **recipe.hyper), **recipe.plan)
     assert plan.epochs >= 1
     assert recipe.net in NETS or recipe.net.startswith("timm:")
+    assert recipe.data in named.names()
+    assert not recipe.noise or synthetic.parse(recipe.noise)
+    assert not (recipe.labels and recipe.labels_per_class)
+    assert set(recipe.published) <= {*STATISTICS, "spread"}
+    if "best" in recipe.published:  # of all epochs
+        assert recipe.evaluate_every == 1
     assert set(recipe.oracle) <= {"noise_rate", "noise_type", "clean_labels"}
     assert all(0 <= value <= 100 for value in recipe.published.values())
     assert not recipe.published or recipe.source
@@ -63,14 +76,14 @@ def test_the_tables_of_mixmatch():
     for table, data in (("5", "cifar10"), ("6", "svhn")):
         for row in rows:
             cells = [RECIPES[f"mixmatch-table{table}/{data}-{n}-{row}"] for n in (250, 500, 1000, 2000, 4000)]
-            assert [cell.labels_per_class for cell in cells] == [25, 50, 100, 200, 400]
-            scores = [cell.published["last"] for cell in cells]
+            assert [cell.labels for cell in cells] == [250, 500, 1000, 2000, 4000]
+            scores = [cell.published["last_20_median"] for cell in cells]
             assert scores == sorted(scores)  # more labels, fewer errors
-            assert all(cell.report == "last_20_median" and cell.net == "wrn_28_2" for cell in cells)
+            assert all(cell.net == "wrn_28_2" and cell.hyper["include_labelled"] is False for cell in cells)
     assert len(runner.find("mixmatch-table?/*")) == 60
     first, last = RECIPES["mixmatch-table5/cifar10-250-mixmatch"], RECIPES["mixmatch-table6/svhn-4000-mixmatch"]
-    assert first.published == {"last": 88.92, "spread": 0.87}
-    assert last.published == {"last": 97.11, "spread": 0.06}
+    assert first.published == {"last_20_median": 88.92, "spread": 0.87}
+    assert last.published == {"last_20_median": 97.11, "spread": 0.06}
     assert (first.hyper["weight"], last.hyper["weight"]) == (75, 250)
     for number in ("88.71", "86.37", "62.72"):
         assert number in first.note
@@ -78,12 +91,14 @@ def test_the_tables_of_mixmatch():
 
 
 @pytest.mark.parametrize(
-    "recipe", [recipe for recipe in RECIPES.values() if recipe.labels_per_class], ids=lambda recipe: recipe.name
+    "recipe",
+    [recipe for recipe in RECIPES.values() if recipe.labels_per_class or recipe.labels],
+    ids=lambda recipe: recipe.name,
 )
 def test_a_recipe_of_few_labels_fits_its_data(recipe):
     plan = default_plan(recipe.limit or 50_000, build_method(recipe.method, **recipe.hyper), **recipe.plan)
     assert plan.optimizer == "adamw"
-    assert recipe.labels_per_class * 10 <= (recipe.limit or 50_000) // 10
+    assert (recipe.labels or 10 * recipe.labels_per_class) <= (recipe.limit or 50_000) // 10
 
 
 def test_find_takes_patterns_and_names_the_nearest():
@@ -157,15 +172,207 @@ def test_labels_are_hidden_after_part_and_noise():
 
 
 def test_a_table_shows_what_a_recipe_reports(tmp_path):
-    recipe = replace(QUICK, labels_per_class=5, report="last_20_median", published={"last": 80.0, "spread": 1.26})
+    recipe = replace(QUICK, labels_per_class=5, published={"last_20_median": 80.0, "spread": 1.26})
     runner.work([recipe], [0], tmp_path, tmp_path / "runs")
     row = json.loads((tmp_path / "quick" / "cross_entropy_s0.json").read_text())
     assert row["source"]["labels_per_class"] == 5
     accuracy = row["test_accuracy"]
     assert accuracy["last_20_median"] != accuracy["last"]
     line = next(line for line in runner.table([recipe], tmp_path).splitlines() if "cross_entropy" in line)
-    assert f"| {100 * accuracy['last_20_median']:.1f} (median of 20) |" in line
-    assert line.endswith("| 80.0 ± 1.3 / - |")
+    assert f"| {100 * accuracy['last']:.1f} |" in line
+    assert line.endswith(f"| median of last 20 80 ± 1.26 ({100 * accuracy['last_20_median']:.1f}) |")
+
+
+def result(tests, **more):
+    """A stored result of ten classes: test accuracies by epoch, and what else its last record says."""
+    curve = [{"epoch": epoch, "test_accuracy": value} for epoch, value in tests.items()]
+    curve[-1] |= more
+    return {"epochs": max(tests), "curve": curve, "classes": [str(k) for k in range(10)]}
+
+
+RISING = {epoch: epoch / 100 for epoch in range(1, 31)}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("last", 30.0),
+        ("best", 90.0),
+        ("last_10_mean", 25.5),
+        ("last_10_median", 25.5),
+        ("last_20_median", 20.5),
+    ],
+)
+def test_each_statistic_is_computed_as_its_paper_does(name, expected):
+    assert STATISTICS[name].of(result({**RISING, 3: 0.9})) == pytest.approx(expected)
+
+
+def test_a_median_is_no_mean():
+    skewed = {**RISING, 21: 0.0, 22: 0.0}
+    assert STATISTICS["last_10_median"].of(result(skewed)) == pytest.approx(25.5)
+    assert STATISTICS["last_10_mean"].of(result(skewed)) == pytest.approx(25.5 - (21 + 22) / 10)
+
+
+def test_a_statistic_of_epochs_that_were_not_evaluated_is_none():
+    some = result({epoch: value for epoch, value in RISING.items() if epoch % 3 == 0})
+    assert STATISTICS["best"].of(some) is None
+    assert STATISTICS["last_10_mean"].of(some) is None
+    assert STATISTICS["last"].of(some) == pytest.approx(30.0)
+    assert STATISTICS["recovery_last"].of(some) is None
+    assert STATISTICS["training_error_on_real_labels"].of(some) is None
+
+
+def test_recovery_is_of_the_updated_labels_where_labels_are_updated():
+    plain = result(RISING, recovery_accuracy=0.8)
+    plain["curve"][3]["recovery_accuracy"] = 0.9
+    assert STATISTICS["recovery_best"].of(plain) == pytest.approx(90.0)
+    assert STATISTICS["recovery_last"].of(plain) == pytest.approx(80.0)
+    plain["curve"][-1]["updated_label_accuracy"] = 0.7
+    assert STATISTICS["recovery_best"].of(plain) == pytest.approx(70.0)
+
+
+def test_training_errors_are_of_the_labels_that_were_left_and_of_those_drawn_anew():
+    """100,000 labels, half of them drawn anew among ten classes; a network that knows some labels by heart."""
+    generator = np.random.default_rng(0)
+    truth = generator.integers(0, 10, 100_000)
+    drawn = generator.random(100_000) < 0.5
+    given = np.where(drawn, generator.integers(0, 10, 100_000), truth)
+    heart = generator.random(100_000) < 0.2
+    predicted = np.where(heart, given, np.where(generator.random(100_000) < 0.9, truth, (truth + 1) % 10))
+    clean = given == truth
+    seen = result(
+        RISING,
+        clean_correct=(predicted == truth)[clean].mean(),
+        wrong_memorised=(predicted == given)[~clean].mean(),
+    )
+    real, corrupted = (100 * (predicted != given)[part].mean() for part in (~drawn, drawn))
+    assert STATISTICS["training_error_on_real_labels"].of(seen) == pytest.approx(real, abs=0.3)
+    assert STATISTICS["training_error_on_corrupted_labels"].of(seen) == pytest.approx(corrupted, abs=0.3)
+
+
+def test_every_published_statistic_comes_out_of_a_run(tmp_path):
+    recipe = replace(
+        QUICK,
+        method="joint_optimization",
+        plan={"epochs": 20},
+        limit=100,
+        published=dict.fromkeys(STATISTICS, 50.0),
+    )
+    row = json.loads(json.dumps(runner.run(recipe, 0, tmp_path), default=str))
+    found = {name: statistic.of(row) for name, statistic in STATISTICS.items()}
+    assert all(0 <= value <= 100 for value in found.values())
+    accuracy = row["test_accuracy"]
+    for name in ("last", "best", "last_10_mean", "last_10_median", "last_20_median"):
+        assert found[name] == pytest.approx(100 * accuracy[name])
+    assert found["recovery_last"] == pytest.approx(100 * row["updated_label_accuracy"]["last"])
+    assert found["recovery_best"] == pytest.approx(100 * row["updated_label_accuracy"]["best"])
+    first = row["curve"][0]["updated_label_accuracy"]  # nothing is updated yet
+    assert first == pytest.approx(1 - row["noise"]["effective_rate"])
+
+
+def test_the_cells_of_the_papers_have_the_statistics_of_the_papers():
+    for pattern, names in {
+        "dividemix-cifar10/*": {"best", "last_10_mean"},
+        "augdesc-cifar100/*": {"best", "last_10_mean"},
+        "co_teaching/*": {"last_10_mean"},
+        "mixup-table5/*": {"last_10_median"},
+        "mixmatch-table6/*": {"last_20_median", "spread"},
+        "m_correction/*": {"best", "last"},
+        "joint-table1/*": {"best", "last", "recovery_best", "recovery_last"},
+    }.items():
+        for recipe in runner.find(pattern):
+            assert set(recipe.published) == names, recipe.name
+
+
+def test_a_result_of_other_settings_says_so(tmp_path):
+    runner.work([QUICK], [0], tmp_path, tmp_path / "runs")
+    (row,) = runner.read(QUICK, tmp_path)
+    assert runner.changed(QUICK, row) == []
+    assert "other settings" not in runner.table([QUICK], tmp_path)
+    other = replace(QUICK, hyper={"label_smoothing": 0.1}, plan={"epochs": 3})
+    assert runner.changed(other, row) == ["plan", "label_smoothing"]
+    assert "`cross_entropy` (oracle: noise_rate) (other settings than now)" in runner.table([other], tmp_path)
+
+
+def test_labels_of_a_number_are_as_frequent_as_their_classes():
+    whole = load("digits")
+    skewed = replace(whole, y=np.where(np.arange(len(whole.y)) % 2, 0, whole.y))
+    few = runner.keep_some_labels(skewed, 110, 3)
+    stay = few.y >= 0
+    assert stay.sum() == 110
+    assert np.array_equal(few.y[stay], skewed.y[stay])
+    expected = 110 * np.bincount(skewed.y) / len(skewed.y)
+    assert np.abs(np.bincount(few.y[stay]) - expected).max() < 3  # the rarest are dealt to first
+    even = runner.keep_some_labels(replace(whole, y=np.arange(len(whole.y)) % 10), 250, 0)
+    assert np.bincount(even.y[even.y >= 0]).tolist() == [25] * 10
+    for wrong in (0, len(whole.y) + 1):
+        with pytest.raises(InputError, match="labels are asked for"):
+            runner.keep_some_labels(whole, wrong, 0)
+
+
+def documented():
+    """Every command of ``codivide bench`` in the documents."""
+    found = []
+    root = Path(__file__).parent.parent
+    for page in [root / "README.md", *sorted((root / "docs").rglob("*.md"))]:
+        for line in page.read_text(encoding="utf-8").splitlines():
+            if line.startswith("$ codivide bench "):
+                words = shlex.split(line.partition("#")[0])[3:]
+                found.append(pytest.param(words, id=f"{page.name}: {' '.join(words)}"))
+    return found
+
+
+def bench(monkeypatch, *words):
+    """Run ``codivide bench`` in this process; its exit code."""
+    monkeypatch.setattr("sys.argv", ["codivide", "bench", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code or 0
+
+
+@pytest.mark.parametrize("words", documented())
+def test_a_documented_command_of_bench_finds_its_recipes(words, tmp_path, capsys, monkeypatch):
+    command, pattern, *options = words
+    recipes = runner.find(pattern)
+    if command == "tune":
+        assert options[0] == "--grid"
+        (recipe,) = recipes
+        for name, values in runner.read_grid(options[1:]).items():
+            for value in values:
+                build_method(recipe.method, **{**recipe.hyper, name: value})
+    elif command == "table":
+        assert bench(monkeypatch, *words) == 0
+        assert "not run" in capsys.readouterr().out
+    else:
+        assert command == "run"
+        for recipe in recipes:  # all is there, so that the command has nothing to train
+            for seed in range(10):
+                runner.result_path(recipe.name, seed, tmp_path).parent.mkdir(parents=True, exist_ok=True)
+                runner.result_path(recipe.name, seed, tmp_path).touch()
+        assert bench(monkeypatch, *words, "--results", str(tmp_path), "--runs", str(tmp_path / "runs")) == 0
+        assert "0 new results" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("page", "line"),
+    [
+        ("recipes.md", "| `sym50` (oracle: noise_rate) | not run |"),
+        ("comparison.md", "| `backward_correction` | 1 | 10.0 |"),
+        ("semi.md", "| `mixmatch` | 3 |"),
+    ],
+)
+def test_a_page_of_tables_is_made(page, line, capsys, monkeypatch):
+    root = Path(__file__).parent.parent
+    monkeypatch.chdir(root)
+    found = re.findall(r"```python exec=\"true\"\n(.*?)```", (root / "docs" / page).read_text(encoding="utf-8"), re.S)
+    for code in found:
+        exec(compile(code, page, "exec"), {})  # ours, as when the pages are built
+    assert line in capsys.readouterr().out
+
+
+def test_the_list_names_the_statistic(capsys, monkeypatch):
+    assert bench(monkeypatch, "list", "mixup-table5/ac-rp-wd1e-4") == 0
+    assert "median of last 10 95.76" in " ".join(capsys.readouterr().out.split())
 
 
 def test_hold_out_judges_by_given_labels_only():
@@ -221,7 +428,9 @@ def test_the_table_is_made_of_the_results(tmp_path):
     line = next(line for line in text.splitlines() if "cross_entropy" in line)
     assert f"{statistics.fmean(lasts):.1f} ± {statistics.stdev(lasts):.1f}" in line
     assert "oracle: noise_rate" in line
-    assert line.endswith("| 80.0 / 90.0 |")
+    bests = [100 * row["test_accuracy"]["best"] for row in rows]
+    best, last = (f"{statistics.fmean(found):.1f} ± {statistics.stdev(found):.1f}" for found in (bests, lasts))
+    assert line.endswith(f"| best 90 ({best}), last 80 ({last}) |")
     assert "not run" in next(line for line in text.splitlines() if "missing" in line)
     assert len({line.count("|") for line in text.splitlines()}) == 1
 

@@ -30,7 +30,7 @@ from codivide.fit.choose_run import LONGER, average_decay, rescaled
 from codivide.fit.job import Job, Outcome, build_method, default_plan
 from codivide.methods.auto import Auto
 from codivide.methods.cross_entropy import CrossEntropy
-from codivide.methods.dividemix import PAPER, DivideMix
+from codivide.methods.dividemix import AUTOMATIC, DivideMix
 from codivide.methods.features.options import unset
 from codivide.noise.clean_prob import combined
 from codivide.noise.learning_curves import memorises
@@ -112,10 +112,10 @@ def test_the_rule(seen, method, hyper):
     assert hyper.items() <= decision.hyper.items()
     assert decision.reasons[0].startswith("estimated noise")
     if method == "dividemix":
-        assert set(decision.hyper) == set(PAPER)
+        assert set(decision.hyper) == set(AUTOMATIC)
         settled = DivideMix().settled(**decision.hyper)
         assert not settled.unsettled()
-        changed = [name for name in decision.hyper if decision.hyper[name] != PAPER[name]]
+        changed = [name for name in decision.hyper if decision.hyper[name] != AUTOMATIC[name]]
         words = {
             "lambda_u": "lambda_u",
             "warmup": "warm-up",
@@ -311,7 +311,7 @@ def test_rescaled_plan_steps_at_the_same_share():
 def test_auto_settings_are_the_papers_where_nothing_chooses():
     data = toys.toy().data
     run = train(DivideMix(warmup=1), data, toys.build, toys.plan(2))
-    fixed = train(DivideMix(**{**PAPER, "warmup": 1}), data, toys.build, toys.plan(2))
+    fixed = train(DivideMix(**{**AUTOMATIC, "warmup": 1}), data, toys.build, toys.plan(2))
     assert run.method == fixed.method
     assert not toys.same(toys.state(run), toys.state(fixed))
 

@@ -39,6 +39,7 @@ RECORD = DataRecord(
     noise="pair:0.2",
     limit=9,
     labels_per_class=3,
+    labels=30,
     folder="/x",
 )
 

@@ -8,7 +8,9 @@ import torch
 from torch.nn import functional
 
 from codivide import Data, InputError, Run, TrainingWarning, train
+from codivide.bench.recipes import RECIPES
 from codivide.methods import DivideMix
+from codivide.methods.dividemix import PAPER
 from codivide.noise import mixtures
 from codivide.training import mixmatch as semi
 from codivide.training import targets as maths
@@ -182,6 +184,34 @@ def test_a_lost_class_is_divided_by_itself_and_named(monkeypatch):
     with pytest.warns(TrainingWarning, match="no label 'c' was found clean; divided that class by itself"):
         method.divide(run, 0)
     assert (run.remember("clean_prob.0")[problem.data.y == 2] > 0.5).any()
+
+
+def test_the_papers_settings_keep_the_mixtures_division_bit_for_bit(monkeypatch):
+    """A class that the mixture leaves without a clean label stays so; the posterior is the mixture's."""
+    problem = toys.toy()
+    hard = torch.where(problem.data.y == 2, 5.0, 0.1) + 0.05 * torch.rand(120)
+    expected = mixtures.gmm(mixtures.unit_range(hard)).clean_prob
+    restored = {}
+    for name, method in (("paper", DivideMix(**PAPER)), ("ours", DivideMix())):
+        run = start(replace(method, warmup=0), problem)
+        monkeypatch.setattr(run, "measure", lambda i, fn, average: hard)
+        with pytest.warns(TrainingWarning, match="no label 'c' was found clean"):
+            run.method.divide(run, 0)
+        restored[name] = run.remember("clean_prob.0").clone()
+    assert torch.equal(restored["paper"], expected)
+    assert not (expected[problem.data.y == 2] > 0.5).any()
+    changed = restored["ours"] != expected
+    assert changed.any()
+    assert (problem.data.y[changed] == 2).all()
+
+
+def test_no_published_row_restores_classes_and_our_own_comparisons_do():
+    rows = [recipe for recipe in RECIPES.values() if recipe.method == "dividemix"]
+    ours = ("first", "main-", "choose-", "semi-")
+    for recipe in rows:
+        off = recipe.hyper.get("restore_classes") is False
+        assert off != recipe.group.startswith(ours), recipe.name
+    assert sum(recipe.group.startswith("augdesc") for recipe in rows) > 20
 
 
 def test_samples_without_a_label_join_the_unlabelled_part():

@@ -256,6 +256,7 @@ def test_evaluations_and_best_epoch(noisy, tmp_path):
     assert third.summary["test_accuracy"] == {
         "last": tests[7],
         "last_10_mean": pytest.approx(np.mean([tests[3], tests[6], tests[7]])),
+        "last_10_median": pytest.approx(np.median([tests[3], tests[6], tests[7]])),
         "last_20_median": pytest.approx(np.median([tests[3], tests[6], tests[7]])),
         "best": tests[best],
         "best_epoch": best,

@@ -128,6 +128,7 @@ def test_probs_of_the_average_are_its_own_and_leave_it_in_evaluation_mode():
         ({"schedule": "constant"}, {0: 1, 99: 1}),
         ({"schedule": "step", "milestones": (50, 75)}, {0: 1, 49.9: 1, 50: 0.1, 75: 0.01}),
         ({"schedule": "cosine"}, {0: 1, 50: 0.5, 100: 0}),
+        ({"schedule": "cosine", "milestones": (80,)}, {0: 1, 40: 0.5, 80: 0, 100: 0.5 * (1 - 0.5**0.5)}),
         ({"schedule": "one_cycle"}, {0: 1 / 25, 30: 1, 100: 1e-4}),
     ],
 )

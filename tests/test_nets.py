@@ -10,7 +10,7 @@ from codivide.core.errors import InputError
 from codivide.training import nets
 
 SHAPES = [(3, 32, 32), (1, 28, 28), (1, 8, 8), (3, 64, 64)]
-HEAVY = ("wrn_28_10", "densenet_bc_190", "resnet101", "resnext101_32x4d", "resnext101_64x4d")
+HEAVY = ("wrn_28_10", "mentornet_resnet101", "densenet_bc_190", "resnet101", "resnext101_32x4d", "resnext101_64x4d")
 LIGHT = tuple(name for name in nets.NETS if name not in HEAVY)
 
 
@@ -20,6 +20,7 @@ LIGHT = tuple(name for name in nets.NETS if name not in HEAVY)
         ("preact_resnet18", 10, 11_171_146),  # 11.17 M
         ("wrn_28_10", 10, 36_479_194),  # 36.5 M
         ("densenet_bc_190", 10, 25_624_430),  # 25.6 M
+        ("resnet18", 10, 11_173_962),  # 11.17 M
         ("resnet34", 10, 21_282_122),  # 21.28 M
         ("wrn_28_2", 10, 1_467_610),  # 1.47 M
         ("resnet50", 1000, 25_557_032),
@@ -89,17 +90,36 @@ def test_small_cnn_stem_bounds_the_cost(size, after):
     assert net.stages[0](torch.zeros(2, 3, size, size)).shape[2] == after
 
 
-def test_preact_resnet18_is_the_one_of_the_tables():
-    """Stem with BN, shortcuts that are bare convolutions of the pre-activated input, no BN before pooling."""
-    net = nets.build("preact_resnet18", (3, 32, 32), 10)
-    assert isinstance(net.stages[0][1], torch.nn.BatchNorm2d)
-    assert isinstance(net.stages[-1][-1], nets.PreActBlock)
-    block = net.stages[2][0].eval()
-    assert isinstance(block.shortcut, torch.nn.Conv2d)
-    x = torch.randn(2, 64, 8, 8)
-    active = torch.relu(block.norm1(x))
-    expected = block.conv2(torch.relu(block.norm2(block.conv1(active)))) + block.shortcut(active)
-    torch.testing.assert_close(block(x), expected)
+def test_the_blocks_of_the_tables_and_of_tanaka_differ_in_their_identity_shortcuts():
+    """``preact_resnet18``: conv(...) + relu(bn1(x)); ``preact_resnet32``: conv(...) + x; else alike."""
+    for name, carries_active in (("preact_resnet18", True), ("preact_resnet32", False)):
+        net = nets.build(name, (3, 32, 32), 10).eval()
+        first, second, *_ = net.stages[2]
+        x, y = torch.randn(2, first.conv1.in_channels, 8, 8), torch.randn(2, second.conv1.in_channels, 8, 8)
+        active = torch.relu(second.norm1(y))
+        branch = second.conv2(torch.relu(second.norm2(second.conv1(active))))
+        torch.testing.assert_close(second(y), branch + (active if carries_active else y))
+        active = torch.relu(first.norm1(x))
+        branch = first.conv2(torch.relu(first.norm2(first.conv1(active))))
+        torch.testing.assert_close(first(x), branch + first.shortcut(active))
+
+
+def test_dropout_of_the_blocks_is_between_the_convolutions_and_nowhere_else():
+    torch.manual_seed(0)
+    net = nets.build("preact_resnet18_dropout", (3, 8, 8), 5, dropout=0.5)
+    plain = nets.build("preact_resnet18", (3, 8, 8), 5)
+    plain.load_state_dict(net.state_dict())
+    x = torch.randn(4, 3, 8, 8)
+    assert torch.equal(net.eval()(x), plain.eval()(x))
+    block = net.stages[1][0].train()
+    y = torch.randn(2, 64, 8, 8)
+    torch.manual_seed(1)
+    seen = block(y)
+    torch.manual_seed(1)
+    active = torch.relu(block.norm1(y))
+    hidden = torch.nn.functional.dropout(torch.relu(block.norm2(block.conv1(active))), 0.5)
+    torch.testing.assert_close(seen, block.conv2(hidden) + active)
+    assert net.head[0].p == 0
 
 
 def test_weights_come_from_the_global_generator():

@@ -337,6 +337,17 @@ def test_pi_model_learns_through_both_views():
     assert torch.allclose(ours, grads[1] + grads[2], atol=1e-7)
 
 
+def test_pi_model_with_a_stopped_gradient_has_half_the_force():
+    run = start(METHODS["pi_model"](weight=1.0, rampup=0.0, stop_gradient=True))
+    net, (_, unknown) = run.nets[0], pair(run)
+    first, second = (net(x) for x in unknown.x)
+    expected = (torch.softmax(first, 1) - torch.softmax(second.detach(), 1)).square().mean()
+    loss = run.method.unlabelled_loss(run, unknown, 1.0)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    grads = [torch.autograd.grad(value, net[0].weight)[0] for value in (loss, expected)]
+    assert torch.allclose(*grads, atol=1e-7)
+
+
 def test_mean_teacher_is_the_equation_and_the_teacher_gets_no_gradient():
     run = start(METHODS["mean_teacher"](), epochs=4, average=0.9)
     with torch.no_grad():
@@ -403,6 +414,32 @@ def test_interpolation_consistency_is_the_equation():
     assert loss.item() == pytest.approx(expected, rel=1e-4)
     loss.backward()
     assert all(parameter.grad is None for parameter in run.averages[0].parameters())
+
+
+def test_the_mixup_baseline_of_the_tables_is_cross_entropy_on_mixtures_of_labels_and_of_own_predictions():
+    method = METHODS["interpolation_consistency"](form="mixup", weight=1.0, rampup=0.0, alpha=0.75)
+    run = start(method, average=0.9)
+    known, unknown = pair(run)
+    state, net = run.gen.get_state(), run.nets[0]
+    drawn = []
+    for _ in range(2):
+        shares = mixing.shares(0.75, 2, run.gen, 16)
+        drawn.append((shares.amax(1).numpy(), torch.randperm(16, generator=run.gen).numpy()))
+    run.gen.set_state(state)
+    assert all((share >= 0.5).all() and len(set(share)) == 16 for share, _ in drawn)
+
+    def mix(rows, share, order):
+        return np.stack([share[b] * rows[b] + (1 - share[b]) * rows[order[b]] for b in range(16)])
+
+    u, expected = unknown.x[0], 0.0
+    for rows, target, draw in ((known.x[0], np.eye(3)[known.y], drawn[0]), (u, softmax(net, u), drawn[1])):
+        p = softmax(net, torch.from_numpy(mix(rows.numpy(), *draw)).float())
+        expected -= (mix(target, *draw) * np.log(p)).sum() / 16
+    counted = int(net[1].num_batches_tracked)
+    assert run.method.pair_loss(run, known, unknown).item() == pytest.approx(expected, rel=1e-4)
+    assert int(net[1].num_batches_tracked) == counted + 1  # on the labelled batch alone
+    run.epoch = 3
+    assert run.method.weight_now(run) == 1.0
 
 
 @pytest.mark.parametrize("threshold", [0.4, 0.95])

@@ -18,10 +18,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from codivide.bench.measures import STATISTICS, published_text
 from codivide.bench.recipes import RECIPES, Recipe
 from codivide.core.errors import InputError, unknown
 from codivide.core.files import write_text
-from codivide.data.experiment import hold_out, keep_labels, part, spoil
+from codivide.core.types import AUTO
+from codivide.data.experiment import hold_out, keep_labels, keep_some_labels, part, spoil
 from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
 from codivide.data.record import DataRecord
@@ -39,6 +41,7 @@ _CURVE = (
     "loss",
     "test_accuracy",
     "recovery_accuracy",
+    "updated_label_accuracy",
     "clean_correct",
     "wrong_correct",
     "wrong_memorised",
@@ -67,7 +70,7 @@ def data_of(recipe: Recipe, seed: int) -> Loaded:
     """The recipe's data: its part of the samples, with its noise, then its number of labels. The seed draws all."""
     loaded = load(recipe.data, options=ReadOptions(augment=recipe.augment))
     noisy = spoil(part(loaded, recipe.limit, seed), recipe.noise or None, seed)
-    return keep_labels(noisy, recipe.labels_per_class, seed)
+    return keep_some_labels(keep_labels(noisy, recipe.labels_per_class, seed), recipe.labels, seed)
 
 
 def run(recipe: Recipe, seed: int, folder: Path, loaded: Loaded | None = None, begin: Begin | None = None) -> Result:
@@ -93,6 +96,7 @@ def run(recipe: Recipe, seed: int, folder: Path, loaded: Loaded | None = None, b
             noise=recipe.noise or None,
             limit=recipe.limit,
             labels_per_class=recipe.labels_per_class,
+            labels=recipe.labels,
         )
         named = {**recipe.plan, "net": recipe.net, "dropout": recipe.dropout, "augment": recipe.augment}
         free = unset({**named, "evaluate_every": recipe.evaluate_every})
@@ -213,11 +217,11 @@ def read(recipe: Recipe, results: Path) -> list[Result]:
 def table(recipes: Sequence[Recipe], results: Path = RESULTS) -> str:
     """A Markdown table, one line a recipe: means over seeds with standard deviations; unfinished ones say so.
 
-    Test accuracies in percent; "best" is the best evaluation on the test set, which peeks. Where a recipe reports the
-    median of the last 20 evaluations instead of the last one, the cell says so.
+    Test accuracies in percent; "best" is the best evaluation on the test set, which peeks. The last column sets every
+    published number beside the same statistic of our runs.
     """
     lines = [
-        "| recipe | seeds | last | best | recovery | detection AUROC | noise % | minutes | published last / best |",
+        "| recipe | seeds | last | best | recovery | detection AUROC | noise % | minutes | published (ours) |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [_line(recipe, read(recipe, results)) for recipe in recipes]
@@ -229,24 +233,45 @@ def _line(recipe: Recipe, rows: Sequence[Result]) -> str:
     oracle = f" (oracle: {', '.join(recipe.oracle)})" if recipe.oracle else ""
     name = f"`{recipe.name.partition('/')[2]}`{oracle}"
     if not rows:
-        return f"| {name} | not run | | | | | | | {_published(recipe)} |"
-    cells = [str(len(rows)), *_measured(recipe, rows), _published(recipe)]
+        return f"| {name} | not run | | | | | | | {published_text(recipe.published)} |"
+    if any(changed(recipe, row) for row in rows):
+        name += " (other settings than now)"
+    cells = [str(len(rows)), *_measured(rows), _compared(recipe, rows)]
     return f"| {name} | {' | '.join(cells)} |"
 
 
-def _published(recipe: Recipe) -> str:
-    """What the paper reports, as "last / best"."""
-    last, best = (f"{recipe.published[key]:.1f}" if key in recipe.published else "-" for key in ("last", "best"))
-    spread = f" ± {recipe.published['spread']:.1f}" if "spread" in recipe.published else ""
-    return f"{last}{spread} / {best}"
+def changed(recipe: Recipe, row: Result) -> list[str]:
+    """In what a stored result differs from its recipe as it is now: data, network, plan, hyper-parameters by name."""
+    was = row["recipe"]
+    now = json.loads(json.dumps(asdict(recipe), default=str))
+    plain = ("method", "data", "noise", "net", "dropout", "augment", "limit", "labels_per_class", "labels", "plan")
+    found = [name for name in plain if name in was and was[name] != now[name]]
+    if recipe.method == "auto" or recipe.method != was["method"]:  # what was chosen is no setting of the recipe
+        return found
+    ran = row["hyper_parameters"]
+    asked = json.loads(json.dumps(asdict(build_method(recipe.method, **recipe.hyper)), default=str))
+    known = [name for name in ran if name in asked and ran[name] is not None]  # None: what the run made of it
+    return found + [name for name in known if asked[name] not in (AUTO, ran[name])]
 
 
-def _measured(recipe: Recipe, rows: Sequence[Result]) -> list[str]:
+def _compared(recipe: Recipe, rows: Sequence[Result]) -> str:
+    """Every published number, and the same statistic over the seeds; "-" where the runs do not give it."""
+    cells = []
+    for name, value in recipe.published.items():
+        if name == "spread":
+            continue
+        statistic = STATISTICS[name]
+        found = [number for row in rows if (number := statistic.of(row)) is not None]
+        spread = f" ± {recipe.published['spread']:g}" if "spread" in recipe.published else ""
+        cells.append(f"{statistic.words} {value:g}{spread} ({_spread(found, statistic.digits)})")
+    return ", ".join(cells) or "-"
+
+
+def _measured(rows: Sequence[Result]) -> list[str]:
     """The cells of what was measured, over the seeds."""
     tested = [row["test_accuracy"] for row in rows if "test_accuracy" in row]
-    median = " (median of 20)" if recipe.report == "last_20_median" else ""
     return [
-        _spread([100 * accuracy[recipe.report] for accuracy in tested]) + median,
+        _spread([100 * accuracy["last"] for accuracy in tested]),
         _spread([100 * accuracy["best"] for accuracy in tested]),
         _spread([100 * row["suggestion_accuracy"] for row in rows if "suggestion_accuracy" in row]),
         _spread([row["detection"]["auroc"] for row in rows if "auroc" in row.get("detection", {})], 3),
@@ -284,6 +309,7 @@ def _described(recipe: Recipe) -> str:
         recipe.noise,
         f"{recipe.limit:,} images" if recipe.limit else "",
         f"{recipe.labels_per_class} labels a class" if recipe.labels_per_class else "",
+        f"{recipe.labels} labels" if recipe.labels else "",
         recipe.net,
         f"{recipe.plan['epochs']} epochs" if "epochs" in recipe.plan else "",
     )
@@ -292,7 +318,8 @@ def _described(recipe: Recipe) -> str:
 
 _LEGEND = (
     "Test accuracy in percent, mean ± standard deviation over seeds; *best* is the best evaluation on the test set, "
-    "which peeks. *Recovery*: share of training labels that are right when replaced by the suggestions. *AUROC*: of "
+    "which peeks. A line with *other settings than now* was measured before its recipe changed. *Recovery*: share of "
+    "training labels that are right when replaced by the suggestions. *AUROC*: of "
     "1 - p(clean) for finding wrong labels. Made by `codivide bench run`; the JSON files with commit, hardware and "
     "versions lie in `results/recipes`."
 )

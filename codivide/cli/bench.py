@@ -27,19 +27,20 @@ Runs = Annotated[Path, typer.Option(help="Folder of the runs (checkpoints), not 
 
 @bench.command("list")
 def list_recipes(pattern: Pattern = "*") -> None:
-    """List recipes with the published test accuracy in percent, at the last and at the best epoch."""
+    """List recipes with what was published, in percent, and by which statistic."""
     from codivide.bench import runner
+    from codivide.bench.measures import published_text
 
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("recipe", no_wrap=True)
-    table.add_column("last / best", no_wrap=True)
+    table.add_column("published", overflow="fold")
     table.add_column("data, network", overflow="fold")
     for recipe in runner.find(pattern):
-        published = [f"{recipe.published[key]:g}" if key in recipe.published else "-" for key in ("last", "best")]
         labels = f"{recipe.labels_per_class} labels a class" if recipe.labels_per_class else ""
+        labels = f"{recipe.labels} labels" if recipe.labels else labels
         oracle = f"(oracle: {', '.join(recipe.oracle)})" if recipe.oracle else ""
         about = " ".join(word for word in (recipe.data, recipe.noise, labels, recipe.net, oracle) if word)
-        table.add_row(recipe.name, " / ".join(published) if recipe.published else "", about)
+        table.add_row(recipe.name, published_text(recipe.published), about)
     out_console.print(table)
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 from codivide.core.errors import InputError
-from codivide.core.types import UNLABELLED
+from codivide.core.types import UNLABELLED, Labels
 from codivide.data.loaded import Loaded, subset
 from codivide.data.options import ReadOptions
 from codivide.data.rows import TensorRows, check_alike
@@ -78,14 +78,8 @@ def keep_labels(loaded: Loaded, per_class: int | None, seed: int) -> Loaded:
         return loaded
     if per_class < 1:
         raise InputError(f"{per_class} labels a class are asked for; it must be at least 1")
-    counts = np.bincount(loaded.y[loaded.y >= 0], minlength=len(loaded.classes))
-    if not counts.any():
-        raise InputError(f"{loaded.name} has no label that could be kept")
-    order = np.random.default_rng([seed, 2]).permutation(len(loaded.y))
-    kept = np.full(len(loaded.y), UNLABELLED, dtype=np.int64)
-    for label in range(len(loaded.classes)):
-        chosen = order[loaded.y[order] == label][:per_class]
-        kept[chosen] = label
+    counts = _label_counts(loaded)
+    kept = _kept(loaded, np.full(len(counts), per_class), seed)
     few = [f"{loaded.classes[k]}: {counts[k]}" for k in np.flatnonzero(counts < per_class)]
     remarks = ["no sample is without a label"] if (kept >= 0).all() else []
     if few:
@@ -94,6 +88,46 @@ def keep_labels(loaded: Loaded, per_class: int | None, seed: int) -> Loaded:
     if remarks:
         warnings.warn(f"of {per_class} labels a class: {'; '.join(remarks)}", stacklevel=2)
     return replace(loaded, y=kept, truth=loaded.y if loaded.truth is None else loaded.truth)
+
+
+def keep_some_labels(loaded: Loaded, labels: int | None, seed: int) -> Loaded:
+    """Hide all but ``labels`` given labels, classes being as frequent among them as among all; None: as it is.
+
+    Labels are dealt out one by one, each to the class that lacks most of its frequency, relative to that of the most
+    frequent one (how MixMatch's splits were made). Which ones stay is drawn as in ``keep_labels``.
+
+    Raises:
+        InputError: fewer than 1, or more than there are.
+    """
+    if labels is None:
+        return loaded
+    counts = _label_counts(loaded)
+    if not 1 <= labels <= counts.sum():
+        raise InputError(f"{labels} labels are asked for; {loaded.name} has {counts.sum()}")
+    frequency = counts / counts.max()
+    dealt = np.zeros_like(counts)
+    for _ in range(labels):
+        lack = np.where(dealt < counts, frequency - dealt / max(dealt.max(), 1), -np.inf)
+        dealt[lack.argmax()] += 1
+    kept = _kept(loaded, dealt, seed)
+    return replace(loaded, y=kept, truth=loaded.y if loaded.truth is None else loaded.truth)
+
+
+def _label_counts(loaded: Loaded) -> Labels:
+    """Given labels of every class; InputError where there is none at all."""
+    counts = np.bincount(loaded.y[loaded.y >= 0], minlength=len(loaded.classes))
+    if not counts.any():
+        raise InputError(f"{loaded.name} has no label that could be kept")
+    return counts
+
+
+def _kept(loaded: Loaded, wanted: Labels, seed: int) -> Labels:
+    """The given labels of which as many stay as are wanted of every class; the seed draws which."""
+    order = np.random.default_rng([seed, 2]).permutation(len(loaded.y))
+    kept = np.full(len(loaded.y), UNLABELLED, dtype=np.int64)
+    for label, count in enumerate(wanted):
+        kept[order[loaded.y[order] == label][:count]] = label
+    return kept
 
 
 def hold_out(loaded: Loaded, share: float, seed: int) -> Loaded:

@@ -25,6 +25,7 @@ class DataRecord:
         noise: with which the labels were spoiled, such as "symmetric:0.4".
         limit: samples of a random part.
         labels_per_class: labels that were not hidden.
+        labels: the same of all classes together, as frequent as these are.
         folder: where relative paths start.
     """
 
@@ -35,6 +36,7 @@ class DataRecord:
     noise: str | None = None
     limit: int | None = None
     labels_per_class: int | None = None
+    labels: int | None = None
     folder: str = ""
 
     @classmethod
@@ -108,6 +110,7 @@ _KINDS: Mapping[str, Callable[[Any], Any]] = {
     "noise": text,
     "limit": whole,
     "labels_per_class": whole,
+    "labels": whole,
     "folder": text,
 }
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from codivide.core.types import Mask
 from codivide.fit.choice import Decision, ScoutReport, Verdict
-from codivide.methods.dividemix import PAPER
+from codivide.methods.dividemix import AUTOMATIC
 from codivide.noise.rates import EVEN, ONE_WAY
 
 FITTED = 0.1  # training agreement above held-out agreement by this much: the network can fit labels it should not
@@ -61,7 +61,7 @@ def decide(seen: ScoutReport, method: str = "auto") -> Decision:
 def settings(seen: ScoutReport, gap: float) -> tuple[dict[str, Any], list[str]]:
     """Settings of DivideMix, and a reason for each that is not the paper's."""
     weight, why = _weight(seen)
-    chosen: dict[str, Any] = {**PAPER, "lambda_u": weight}
+    chosen: dict[str, Any] = {**AUTOMATIC, "lambda_u": weight}
     reasons = [why]
     longest = max(1, seen.epochs // 3)
     shortest = max(1, min(5, longest))

@@ -24,7 +24,7 @@ from codivide.data.views import ViewSpec, fit_views
 from codivide.fit.choice import Choice
 from codivide.fit.job import Before, Job, Outcome, Progress, Witness, name_of
 from codivide.fit.judging import Judged, judge
-from codivide.fit.learning import Learning
+from codivide.fit.learning import Learning, warned
 from codivide.fit.resume import identity
 from codivide.fit.verdict import TOO_LITTLE, USABLE, verdict
 from codivide.methods.features.learn import Learned, Table, learn
@@ -181,6 +181,7 @@ class _Networks:
             found |= _test_scores(self.model(run), self.loaded.test)
         if learning is not None and not idle:
             found |= learning.look(run, self.model(run))
+        found |= self.updated_labels(run)
         row = run.history[-1] | found
         if self.folder is not None:
             self.folder.append(run.history, row)
@@ -192,6 +193,7 @@ class _Networks:
         """What a finished run gives back; ``settings`` are those of ``config``."""
         model = self.model(run)
         judged, evidence = judge(run, model, self.loaded, learning=self.learning, witness=before.witness)
+        collapsed = self.collapsed(run, judged)
         trained = {
             "precision": run.precision,
             "epochs": run.epoch,
@@ -202,9 +204,26 @@ class _Networks:
         }
         table, remarks = _table(self.job, self.loaded, judged, model)
         found = _summary(self.loaded, run.history, judged, [*remarks, *label_remarks(self.loaded)])
-        learned = {"verdict": _verdict(self.loaded, judged, before.choice)}
+        learned = {"verdict": _verdict(self.loaded, judged, before.choice), "collapsed": collapsed}
         record = {**settings, **trained, **found, **learned, **environment(str(run.device))}
         return Outcome(run, run.history, model, table, record, evidence)
+
+    def updated_labels(self, run: Run) -> dict[str, float]:
+        """How many of the labels that a method has updated are right, where the truth is known (Tanaka et al. 2018)."""
+        labels = run.method.updated_labels(run)
+        truth = self.loaded.truth
+        if labels is None or truth is None or not (truth >= 0).any():
+            return {}
+        return {"updated_label_accuracy": float((labels.cpu().numpy() == truth)[truth >= 0].mean())}
+
+    def collapsed(self, run: Run, judged: Judged) -> bool:
+        """Whether the network ends with one class, or far fewer than are labelled; then the record says so."""
+        predicted = judged.suggested if self.learning is None else self.learning.last(run)
+        remark = learning_curves.collapse(predicted, self.loaded.y, len(self.loaded.classes))
+        if remark is not None:
+            said = run.history[-1].get("warnings", {}) | warned(run, remark)
+            run.history[-1] |= {"warnings": said} if said else {}
+        return remark is not None
 
     def write(self, outcome: Outcome) -> None:
         """The results, where there is a folder."""
@@ -243,8 +262,10 @@ def _features(
     columns = loaded.columns if loaded.encoder is None else None
     model, history = replace(learned.model, encoder=loaded.encoder, columns=columns), learned.records
     history[-1] |= _cross_fitted_record(learned, loaded) | _test_scores(model, loaded.test)
-    if learned.remarks:
-        history[-1]["warnings"] = learned.remarks
+    remark = learning_curves.collapse(learned.probs.argmax(1).numpy(), loaded.y, len(loaded.classes))
+    said = learned.remarks | ({} if remark is None else {"collapse": remark})
+    if said:
+        history[-1]["warnings"] = said
     judged = Judged(
         learned.suggested.numpy(),
         learned.probs.gather(1, learned.suggested.unsqueeze(1)).squeeze(1).double().numpy(),
@@ -261,7 +282,7 @@ def _features(
     evidence = learned.evidence(given)
     table, remarks = _table(job, loaded, judged, model)
     remarks += label_remarks(loaded, method.folds)
-    found = _summary(loaded, history, judged, remarks)
+    found = _summary(loaded, history, judged, remarks) | {"collapsed": remark is not None}
     found["verdict"] = TOO_LITTLE if "independent" in learned.remarks else USABLE
     record = _told(settings) | trained | found | environment()
     if folder is not None:
@@ -351,11 +372,15 @@ def _summary(
         summary["test_accuracy"] = {
             "last": tests[history[-1]["epoch"]],
             "last_10_mean": float(np.mean(list(tests.values())[-10:])),  # of the last 10 evaluations
+            "last_10_median": float(np.median(list(tests.values())[-10:])),
             "last_20_median": float(np.median(list(tests.values())[-20:])),  # what semi-supervised papers report
             "best": tests[best],
             "best_epoch": best,
             "evaluations": len(tests),
         }
+    updated = [row["updated_label_accuracy"] for row in history if "updated_label_accuracy" in row]
+    if updated:
+        summary["updated_label_accuracy"] = {"last": updated[-1], "best": max(updated)}
     if loaded.annotations is not None:
         summary["annotators"] = loaded.annotations.annotators()
     if loaded.truth is not None:

@@ -19,9 +19,19 @@ from codivide.runs.model import Model
 from codivide.training.run import Run
 from codivide.training.targets import sample_loss
 
+_COLLAPSE = "collapse"  # the key of that warning in a record
 _MEMORY = "learning.predictions"  # of a run: what it predicted for every sample at each recorded epoch
 _CONFIDENCE = "learning.confidence"  # the probability of the latest of these predictions
+_SETTLED = 0.2  # of the epochs, before which a network may still predict few classes
 PROBS = "learning.probabilities"  # the sum over these epochs of the class probabilities of every sample
+
+
+def warned(run: Run, remark: str) -> dict[str, str]:
+    """Warn, once in a run, that its network has collapsed; what the record of the epoch is to say of it."""
+    if any(_COLLAPSE in row.get("warnings", {}) for row in run.history):
+        return {}
+    warnings.warn(f"epoch {run.epoch}: {remark}", TrainingWarning, stacklevel=2)
+    return {_COLLAPSE: f"epoch {run.epoch}: {remark}"}
 
 
 class Learning:
@@ -63,7 +73,8 @@ class Learning:
             confidence.append(probs.amax(1))
             losses.append(sample_loss(logits, given))
         predicted = torch.cat(parts)
-        self._predictions(run)[:, self.epochs.index(run.epoch)] = predicted.to(self.dtype)
+        number = self.epochs.index(run.epoch)
+        self._predictions(run)[:, number] = predicted.to(self.dtype)
         run.remember(_CONFIDENCE)[:] = torch.cat(confidence)
         row = learning_curves.record(
             predicted.cpu().numpy(),
@@ -76,7 +87,23 @@ class Learning:
             text = f"so many samples that what they are predicted as is recorded at {len(self.epochs)} epochs only"
             warnings.warn(text, TrainingWarning, stacklevel=2)
             row["warnings"] = run.history[-1].get("warnings", {}) | {"learning": text}
+        remark = self._collapsed(run, number)
+        if remark is not None:
+            said = row.get("warnings", run.history[-1].get("warnings", {}))
+            row["warnings"] = said | warned(run, remark)
         return row
+
+    def _collapsed(self, run: Run, number: int) -> str | None:
+        """What is to be said of a network that has collapsed at this look and the one before."""
+        if number == 0 or run.epoch < _SETTLED * run.plan.epochs:
+            return None
+        looks = (self._predictions(run)[:, k].cpu().numpy().astype(np.int64) for k in (number - 1, number))
+        before, now = (learning_curves.collapse(seen, self.loaded.y, self.classes) for seen in looks)
+        return now if before is not None else None
+
+    def last(self, run: Run) -> Labels:
+        """What was predicted at the last look, int64 ``[N]``."""
+        return self._predictions(run)[:, -1].cpu().numpy().astype(np.int64)
 
     def repeat(self, run: Run) -> None:
         """The record of an epoch in which nothing was learned: the predictions of the record before it."""

@@ -31,6 +31,8 @@ class Dividing(Method):
         division: mixture on the losses; class_wise, one for each class; wrong_events, one on how often the prediction
             was not the given label; class_wise_events.
         average_losses: epochs whose losses are averaged before the mixture is fitted.
+        restore_classes: a class of which no label is found clean is divided by a mixture of its own; False: it stays
+            without one, as published.
         average_guesses: judge and guess with the weight averages (needs an average in the plan).
         networks: 2 that judge for each other, or 1 that judges for itself.
         co_divide: judge for the peer; else each network for itself.
@@ -56,6 +58,7 @@ class Dividing(Method):
     threshold: float | Auto = 0.5
     division: str = "mixture"
     average_losses: int = 1
+    restore_classes: bool = True
     average_guesses: bool = False
     networks: int = 2
     co_divide: bool = True
@@ -118,15 +121,17 @@ class Dividing(Method):
         apart = self.division in ("class_wise", "class_wise_events")
         division = divide.class_wise(evidence, labels, len(names)) if apart else divide.gmm(evidence)
         least = float(self.setting("threshold"))
-        prob, lost = divide.restore_classes(division.clean_prob, evidence, labels, len(names), least)
+        restored = divide.restore_classes(division.clean_prob, evidence, labels, len(names), least)
+        prob = restored.clean_prob if self.restore_classes else division.clean_prob
         run.remember(f"clean_prob.{i}")[given] = prob
         run.pin(run.remember(f"clean_prob.{i}"))
         run.log(**{f"separates_{i}": float(division.separates)})
         if not division.separates:
             seen = "wrong events" if self.counts_events() else "losses"
             run.warn("separates", f"the {seen} do not show two groups, so the split is a guess; going on with it")
-        for c in lost:
-            run.warn(f"class {c}", f"no label {names[c]!r} was found clean; divided that class by itself")
+        done = "divided that class by itself" if self.restore_classes else "that class is not learned from labels now"
+        for c in restored.classes:
+            run.warn(f"class {c}", f"no label {names[c]!r} was found clean; {done}")
 
     def _losses(self, run: Run, i: int) -> Tensor:
         """Cross-entropy ``[N]`` on the given labels, scaled to [0, 1] and averaged over the last divisions."""

@@ -9,7 +9,8 @@ Kept from the reference code, not in the paper:
   mode (``guess_in_training_mode=False``: both in evaluation mode, then all guesses of a network are one forward).
 
 Ours: samples without a label (-1) join the unlabelled part. A class without a clean label is divided by a mixture of
-its own (``mixtures.restore_classes``); without any clean label the epoch trains on all, as in warm-up. The run warns.
+its own (``mixtures.restore_classes``), unless ``restore_classes`` is off, as in ``PAPER`` and in every published row;
+without any clean label, where the published code fails, the epoch trains on all, as in warm-up. The run warns.
 
 Variants, each a field: the paper's ablation (Table 5); weak views to guess and strong ones to learn (Nishi et al., CVPR
 2021, arXiv:2103.02130); other divisions (``methods/_division.py``); weight averages that divide and guess.
@@ -30,8 +31,16 @@ from codivide.training import mixmatch, targets
 from codivide.training.run import Batch, Run
 
 #: The paper's values (CIFAR-10, symmetric 50 and 80 %) of what "auto" may change.
-PAPER: dict[str, Any] = {"lambda_u": 25.0, "threshold": 0.5, "warmup": None, "confidence_penalty": 0.0, "alpha": 4.0}
-PAPER |= {"division": "mixture"}
+AUTOMATIC: dict[str, Any] = {
+    "lambda_u": 25.0,
+    "threshold": 0.5,
+    "warmup": None,
+    "confidence_penalty": 0.0,
+    "alpha": 4.0,
+    "division": "mixture",
+}
+#: The paper's method with its settings: no guard of ours changes a division.
+PAPER: dict[str, Any] = {**AUTOMATIC, "restore_classes": False}
 
 
 @dataclass
@@ -40,8 +49,9 @@ class DivideMix(Dividing):
 
     Attributes:
         warmup: epochs of plain training first (30 on CIFAR-100); None: 10, or a third of all where that is less; "auto"
-            (as below): set by ``codivide.fit.choose_rule``, else ``PAPER``'s value.
+            (as below): set by ``codivide.fit.choose_rule``, else ``AUTOMATIC``'s value.
         confidence_penalty: weight of the negative entropy during warm-up; 1 for asymmetric noise.
+        restore_classes: divide a class without a clean label by itself; False: as published.
         average_guesses: divide and guess with the weight averages (needs an average in the plan).
         networks: 2, or 1 that divides and guesses for itself (no co-training).
         co_divide: learn from the peer's split; else each network from its own.
@@ -61,7 +71,7 @@ class DivideMix(Dividing):
 
     paper: ClassVar[str] = "arXiv:2002.07394"
     summary: ClassVar[str] = "divide by a mixture on the losses, then MixMatch on both parts; two networks"
-    automatic: ClassVar[Mapping[str, Any]] = PAPER
+    automatic: ClassVar[Mapping[str, Any]] = AUTOMATIC
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {
         **Dividing.limits,
         **dict.fromkeys(("confidence_penalty", "alpha", "lambda_u", "rampup", "prior"), (0, math.inf)),

@@ -148,6 +148,11 @@ class JointOptimization(Method):
         held[chosen] = (mean if self.labels == "soft" else targets.one_hot(now, mean.shape[1]))[chosen]
         return ((held.argmax(1) != before) & labelled).sum() / labelled.sum()
 
+    def updated_labels(self, run: Run) -> Tensor:
+        """The likeliest class ``[N]`` of every label as it stands, -1 where there is none yet."""
+        held = run.remember("labels")
+        return held.argmax(1).where(held.sum(1) > 0, -1)
+
     def clean_prob(self, run: Run) -> Tensor:
         """What the mean prediction gives to each label; with soft labels, the stored label."""
         return targets.label_prob(self.predicted(run), run.data.y)

@@ -3,7 +3,8 @@
 Kept from the reference code, not in the paper:
 - the loss is the mean of ``v_i loss_i`` over the whole batch, so that samples of weight 0 shorten the step;
 - the percentile that moves the threshold is that of the batch itself, before its weights are chosen, with decay 0.5;
-- sample dropout sets an exact share of the weights to 0; at a rate of 1 (the last 5 % of training) nothing is learned;
+- sample dropout sets an exact share of the weights to 0: half of them in the first 17 % of training, then 5 %, as in
+  the published commands (the default of the code's flag drops all in the last 5 %, where nothing is learned);
 - the mentor's LSTM sees one step, the pair (loss, difference); labels are not looked at; burn-in is 0 % for a
   predefined curriculum and 18 % for a data-driven one.
 
@@ -33,7 +34,7 @@ class MentorNet(Mentored):
     paper: ClassVar[str] = "arXiv:1712.05055"
     summary: ClassVar[str] = "weights samples by a curriculum on their losses, predefined or learned"
 
-    sample_dropout: str = "0.5,17,0.05,78,1.0,5"
+    sample_dropout: str = "0.5,17,0.05,83"
 
     def epoch(self, run: Run) -> None:
         """One pass over the labelled samples with the curriculum's weights (algorithm 1)."""

@@ -4,12 +4,13 @@ Kept from the reference code, not in the paper:
 - Adam with 0.002, and decay ``w <- w - 0.02 lr w`` of kernels alone; the average of weights (0.999) classifies;
 - lambda_U rises linearly over the first 1,048,576 labelled images seen (16,384 steps of 64);
 - batch normalisation sees batches of the size of the labelled one, each with samples of every part (interleaving);
-- guesses are made in training mode, and record no statistics; labelled samples are among the unlabelled ones.
+- guesses are made in training mode, and record no statistics.
 
-Ours: lambda_U rises over the whole run where that has fewer images than these; a faster rise made the network predict
-one class. Interleaving deals all rows out like cards, so that every batch holds an equal share of each part, and all of
-them record statistics (theirs: the first batch does both). p(clean) is fitted to losses measured on unmixed labelled
-samples after every epoch. See also ``_semi_supervised.py``.
+Ours: labelled samples are among the unlabelled ones (theirs: they are not; ``include_labelled`` is off in the
+published recipes). lambda_U rises over the whole run where that has fewer images than these; a faster rise made the
+network predict one class. Interleaving deals all rows out like cards, so that every batch holds an equal share of
+each part, and all of them record statistics (theirs: the first batch does both). p(clean) is fitted to losses
+measured on unmixed labelled samples after every epoch. See also ``_semi_supervised.py``.
 """
 
 from __future__ import annotations

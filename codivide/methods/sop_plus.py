@@ -1,11 +1,11 @@
 """SOP+ (Liu, Zhu, Qu, You; ICML 2022, arXiv:2202.14026): SOP with consistency of two views and class balance.
 
 Kept from the reference code, not in the paper:
-- the prediction on the weak view is a target without a gradient; both views are one forward;
-- lr_u is 10 on CIFAR-10 rather than 1.
+- the prediction on the weak view is a target without a gradient; both views are one forward.
 
-Ours: the balance is that of the mean of p, not of the mean of the normalised p + s (which is near the given labels).
-Samples without a label take part in both further terms. What ``sop`` lists holds too.
+Ours: ``lr_u`` is 1 everywhere, their value for CIFAR-100 (theirs for CIFAR-10, 10, is in the recipes). The balance is
+that of the mean of p, not of the mean of the normalised p + s (which is near the given labels). Samples without a
+label take part in both further terms. What ``sop`` lists holds too.
 """
 
 from __future__ import annotations

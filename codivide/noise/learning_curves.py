@@ -166,6 +166,33 @@ def record(
     return row if losses is None else row | {"losses": losses}
 
 
+def collapse(predicted: AnyLabels, given: AnyLabels, classes: int) -> str | None:
+    """That a network predicts one class, or far fewer than are labelled, with advice; None: it does not.
+
+    A class is lost when it is predicted less than a tenth as often as it is given. The network has collapsed when the
+    lost classes have most of the labels, or when 999 of 1000 predictions are one class and fewer labels than that are.
+
+    Args:
+        predicted: classes ``[N]``.
+        given: labels ``[N]``, -1: none.
+        classes: how many there are.
+    """
+    labels = np.bincount(given[given >= 0], minlength=classes)
+    said = np.bincount(predicted, minlength=classes)
+    asked = int((labels > 0).sum())
+    if asked < 2:
+        return None
+    lost = (labels > 0) & (said / len(predicted) < 0.1 * labels / labels.sum())
+    alone = said.max() >= 0.999 * said.sum() and labels.max() < 0.999 * labels.sum()
+    if not alone and 2 * labels[lost].sum() <= labels.sum():
+        return None
+    left = 1 if alone else max(asked - int(lost.sum()), 1)
+    return (
+        f"the network has collapsed: it predicts {left} of {asked} labelled classes. Its predictions, suggestions and "
+        "p(clean) mean little. Use a lower lr, more epochs of warm-up (where the method has one) or another method"
+    )
+
+
 def memorises(history: Sequence[dict[str, Any]], held: int, least: int = 3) -> bool:
     """Whether labels are being memorised: what was held out is predicted worse, what is trained on better.
 

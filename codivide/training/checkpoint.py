@@ -17,7 +17,7 @@ from codivide.core.files import read_tensors, reading, save_tensors
 from codivide.data.fingerprint import digest
 from codivide.training.run import Run, ready
 
-FORMAT = 3
+FORMAT = 4  # 3: other shortcuts in preact_resnet18 and wrn_28_2
 KIND = "run"
 
 

@@ -15,7 +15,7 @@ from codivide.core.files import read_tensors, save_tensors
 from codivide.data.encoder import Encoder
 from codivide.data.rows import Rows
 
-FORMAT = 1
+FORMAT = 2  # 1: other shortcuts in preact_resnet18 and wrn_28_2
 KIND = "model"
 
 

@@ -9,7 +9,7 @@ from torch's global generator, which the engine seeds and restores.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -46,13 +46,20 @@ class StagedNet(nn.Module):
         return logits.float()
 
 
-class PreActBlock(nn.Module):
-    """BN, activation, conv, BN, activation, conv, plus the input (He et al. 2016, "Identity mappings").
+#: What the shortcut of a ``PreActBlock`` carries; papers and their codes differ. "by_shape": the input, or where the
+#: shape changes the pre-activated input; "active": always the pre-activated input; "input": always the input.
+Carried = Literal["by_shape", "active", "input"]
 
-    Where the shape changes, the shortcut is a bare 1x1 convolution of the pre-activated input.
+
+class PreActBlock(nn.Module):
+    """BN, activation, conv, BN, activation, conv, plus a shortcut (He et al. 2016, "Identity mappings").
+
+    Where the shape changes, the shortcut is a bare 1x1 convolution of what it carries.
     """
 
-    def __init__(self, inputs: int, width: int, stride: int = 1, slope: float = 0.0) -> None:
+    def __init__(
+        self, inputs: int, width: int, stride: int = 1, slope: float = 0.0, *, carried: Carried = "by_shape"
+    ) -> None:
         super().__init__()
         self.norm1 = nn.BatchNorm2d(inputs)
         self.conv1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
@@ -61,11 +68,52 @@ class PreActBlock(nn.Module):
         self.act = _activation(slope)
         same = stride == 1 and inputs == width
         self.shortcut = None if same else nn.Conv2d(inputs, width, 1, stride, bias=False)
+        self.carries_active = carried == "active" or (carried == "by_shape" and not same)
+        self.dropout = 0.0  # between the convolutions; see ``preact_resnet18_dropout``
 
     def forward(self, x: Tensor) -> Tensor:
         """``[B, inputs, H, W] -> [B, width, H / stride, W / stride]``."""
         active = self.act(self.norm1(x))
-        kept = x if self.shortcut is None else self.shortcut(active)
+        kept = active if self.carries_active else x
+        kept = kept if self.shortcut is None else self.shortcut(kept)
+        hidden = self.act(self.norm2(self.conv1(active)))
+        if self.dropout:
+            hidden = nn.functional.dropout(hidden, self.dropout, self.training)
+        out: Tensor = self.conv2(hidden) + kept
+        return out
+
+
+class PaddedBlock(nn.Module):
+    """A pre-activation block without a weight in its shortcut: MentorNet's (Jiang et al. 2018, published code).
+
+    Where the shape changes, the shortcut is averaged over ``stride x stride`` pixels and gets channels of zeros, half
+    of them on each side.
+
+    Args:
+        inputs: channels.
+        width: channels of the output; an even number more than ``inputs``.
+        stride: of the first convolution.
+        slope: of the leaky ReLU.
+        first: the first block of the network: ReLU before BN there, and the shortcut carries the result.
+    """
+
+    def __init__(self, inputs: int, width: int, stride: int = 1, slope: float = 0.1, *, first: bool = False) -> None:
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(inputs)
+        self.conv1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
+        self.norm2 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
+        self.act = nn.LeakyReLU(slope)
+        self.first = first
+        self.more = (width - inputs) // 2
+        self.halve = nn.AvgPool2d(stride, ceil_mode=True)  # whole where the published images of 32 pixels are
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, inputs, H, W] -> [B, width, H / stride, W / stride]``."""
+        active = self.norm1(self.act(x)) if self.first else self.act(self.norm1(x))
+        kept = active if self.first else x
+        if self.more:
+            kept = nn.functional.pad(self.halve(kept), (0, 0, 0, 0, self.more, self.more))
         out: Tensor = self.conv2(self.act(self.norm2(self.conv1(active)))) + kept
         return out
 
@@ -200,43 +248,81 @@ def cnn9(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
 
 
 def preact_resnet18(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
-    """The "PreAct ResNet-18" behind DivideMix's tables: four stages of two blocks, 64 to 512 channels.
+    """The "PreAct ResNet-18" behind the tables of DivideMix, mixup and others: four stages of two blocks.
 
-    As in the reference code and unlike He et al. 2016, the stem is conv, BN and ReLU, and no BN stands before
-    the pooling.
+    64 to 512 channels. As in their published codes and unlike He et al. 2016, the stem is conv, BN and ReLU, no BN
+    stands before the pooling, and every shortcut carries the pre-activated input, also where it is the identity.
     """
     stages: list[nn.Module] = [_conv_norm_act(shape[0], 64, 3, 1, 1)]
-    stages += _preact_stages(64, (64, 128, 256, 512), blocks=2)
+    stages += _preact_stages(64, (64, 128, 256, 512), blocks=2, carried=("active",) * 4)
     return StagedNet(stages, _average(), 512, classes, dropout)
 
 
+def preact_resnet18_dropout(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
+    """``preact_resnet18`` with its dropout in every block, between the convolutions, and none before the head.
+
+    So it is in mixup's table of corrupted labels, after Zagoruyko and Komodakis 2016.
+    """
+    net = preact_resnet18(shape, classes, 0.0)
+    for module in net.modules():
+        if isinstance(module, PreActBlock):
+            module.dropout = dropout
+    return net
+
+
 def preact_resnet32(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
-    """Tanaka et al. 2018: three stages of five pre-activation blocks, 32, 64 and 128 channels, a last BN and ReLU."""
+    """Tanaka et al. 2018: three stages of five pre-activation blocks, 32, 64 and 128 channels, a last BN and ReLU.
+
+    As in He et al. 2016, and unlike ``preact_resnet18``, an identity shortcut carries the input itself.
+    """
     stages: list[nn.Module] = [nn.Conv2d(shape[0], 32, 3, padding=1, bias=False)]
     stages += _preact_stages(32, (32, 64, 128), blocks=5)
     stages[-1] = nn.Sequential(stages[-1], nn.BatchNorm2d(128), nn.ReLU(inplace=True))
     return StagedNet(stages, _average(), 128, classes, dropout)
 
 
+def resnet18(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
+    """ResNet-18 (He et al. 2015) for small images, with the stem of ``resnet34`` (ProMix)."""
+    return _basic_resnet(shape, classes, dropout, (2, 2, 2, 2))
+
+
 def resnet34(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
     """ResNet-34 (He et al. 2015) for small images: a 3x3 stem without stride and no max-pooling (ELR, SOP)."""
-    stages: list[nn.Module] = [_conv_norm_act(shape[0], 64, 3, 1, 1)]
-    inputs = 64
-    for width, depth in zip((64, 128, 256, 512), (3, 4, 6, 3), strict=True):
-        first = BasicBlock(inputs, width, 1 if width == 64 else 2)
-        stages.append(nn.Sequential(first, *(BasicBlock(width, width) for _ in range(depth - 1))))
-        inputs = width
-    return StagedNet(stages, _average(), 512, classes, dropout)
+    return _basic_resnet(shape, classes, dropout, (3, 4, 6, 3))
 
 
 def wrn_28_2(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
-    """Wide ResNet-28-2 as semi-supervised learning uses it: leaky ReLU 0.1 (Oliver et al. 2018, MixMatch)."""
-    return _wide_resnet(shape, classes, dropout, factor=2, slope=0.1)
+    """Wide ResNet-28-2 as semi-supervised learning uses it: leaky ReLU 0.1 (Oliver et al. 2018, MixMatch).
+
+    As in MixMatch's code, the shortcut convolutions of the second and third stage take the input, that of the first the
+    pre-activated input. Ours: batch normalisation with torch's momentum and epsilon (theirs .999 and .001), and strided
+    convolutions pad both sides alike.
+    """
+    return _wide_resnet(shape, classes, dropout, factor=2, slope=0.1, carried=("by_shape", "input", "input"))
 
 
 def wrn_28_10(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
     """Wide ResNet-28-10 (Zagoruyko and Komodakis 2016)."""
     return _wide_resnet(shape, classes, dropout, factor=10, slope=0.0)
+
+
+def mentornet_resnet101(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
+    """The "ResNet-101" of MentorNet's tables: a 3x3 stem, three stages of nine blocks, 160 to 640 channels.
+
+    See ``PaddedBlock``; leaky ReLU 0.1, a last BN and leaky ReLU. Ours: batch normalisation with torch's epsilon, and
+    strided convolutions pad both sides alike.
+    """
+    stages: list[nn.Module] = [nn.Conv2d(shape[0], 16, 3, padding=1, bias=False)]
+    inputs = 16
+    for i, width in enumerate((160, 320, 640)):
+        blocks = [PaddedBlock(inputs, width, 1 if i == 0 else 2, first=i == 0)]
+        blocks += [PaddedBlock(width, width) for _ in range(8)]
+        stages.append(nn.Sequential(*blocks))
+        inputs = width
+    stages[-1] = nn.Sequential(stages[-1], nn.BatchNorm2d(inputs), nn.LeakyReLU(0.1))
+    net = StagedNet(stages, _average(), inputs, classes, dropout)
+    _draw_kernels(net, 0.0)
+    return net
 
 
 def densenet_bc_190(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
@@ -295,10 +381,13 @@ NETS: dict[str, Callable[[tuple[int, ...], int, float], StagedNet]] = {
     "mlp": mlp,
     "cnn9": cnn9,
     "preact_resnet18": preact_resnet18,
+    "preact_resnet18_dropout": preact_resnet18_dropout,
     "preact_resnet32": preact_resnet32,
+    "resnet18": resnet18,
     "resnet34": resnet34,
     "wrn_28_2": wrn_28_2,
     "wrn_28_10": wrn_28_10,
+    "mentornet_resnet101": mentornet_resnet101,
     "densenet_bc_190": densenet_bc_190,
     "resnet50": resnet50,
     "resnet101": resnet101,
@@ -375,26 +464,56 @@ def _dense(inputs: int, width: int) -> list[nn.Module]:
     return [nn.Linear(inputs, width, bias=False), nn.BatchNorm1d(width), nn.ReLU(inplace=True)]
 
 
-def _preact_stages(inputs: int, widths: Sequence[int], blocks: int, slope: float = 0.0) -> list[nn.Module]:
-    """One ``nn.Sequential`` of ``blocks`` blocks per width; every stage but the first halves the image."""
+def _preact_stages(
+    inputs: int, widths: Sequence[int], blocks: int, slope: float = 0.0, *, carried: Sequence[Carried] = ()
+) -> list[nn.Module]:
+    """One ``nn.Sequential`` of ``blocks`` blocks per width; every stage but the first halves the image.
+
+    ``carried`` says for each stage what its shortcuts carry; without it that goes by the shape.
+    """
     stages: list[nn.Module] = []
     for i, width in enumerate(widths):
-        first = PreActBlock(inputs, width, 1 if i == 0 else 2, slope)
-        stages.append(nn.Sequential(first, *(PreActBlock(width, width, 1, slope) for _ in range(blocks - 1))))
+        kept = carried[i] if carried else "by_shape"
+        first = PreActBlock(inputs, width, 1 if i == 0 else 2, slope, carried=kept)
+        others = (PreActBlock(width, width, 1, slope, carried=kept) for _ in range(blocks - 1))
+        stages.append(nn.Sequential(first, *others))
         inputs = width
     return stages
 
 
-def _wide_resnet(shape: tuple[int, ...], classes: int, dropout: float, factor: int, slope: float) -> StagedNet:
+def _wide_resnet(
+    shape: tuple[int, ...],
+    classes: int,
+    dropout: float,
+    factor: int,
+    slope: float,
+    *,
+    carried: Sequence[Carried] = (),
+) -> StagedNet:
     widths = [16 * factor, 32 * factor, 64 * factor]
     stages: list[nn.Module] = [nn.Conv2d(shape[0], 16, 3, padding=1, bias=False)]
-    stages += _preact_stages(16, widths, blocks=4, slope=slope)
+    stages += _preact_stages(16, widths, blocks=4, slope=slope, carried=carried)
     stages[-1] = nn.Sequential(stages[-1], nn.BatchNorm2d(widths[-1]), _activation(slope))
     net = StagedNet(stages, _average(), widths[-1], classes, dropout)
-    for module in net.modules():
-        if isinstance(module, nn.Conv2d):  # both papers' codes draw these so, unlike torch's default
-            nn.init.kaiming_normal_(module.weight, a=slope, mode="fan_out", nonlinearity="leaky_relu")
+    _draw_kernels(net, slope)
     return net
+
+
+def _draw_kernels(net: nn.Module, slope: float) -> None:
+    """Draw the convolutions as the wide networks' papers do, unlike torch's default: by fan-out, for this slope."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, a=slope, mode="fan_out", nonlinearity="leaky_relu")
+
+
+def _basic_resnet(shape: tuple[int, ...], classes: int, dropout: float, depths: Sequence[int]) -> StagedNet:
+    stages: list[nn.Module] = [_conv_norm_act(shape[0], 64, 3, 1, 1)]
+    inputs = 64
+    for width, depth in zip((64, 128, 256, 512), depths, strict=True):
+        first = BasicBlock(inputs, width, 1 if width == 64 else 2)
+        stages.append(nn.Sequential(first, *(BasicBlock(width, width) for _ in range(depth - 1))))
+        inputs = width
+    return StagedNet(stages, _average(), 512, classes, dropout)
 
 
 def _imagenet_resnet(

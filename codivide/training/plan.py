@@ -27,9 +27,10 @@ class Plan:
         decayed: what ``weight_decay`` acts on: "all" parameters, or "kernels" (weights of linear layers and
             convolutions, anything of two dimensions or more), so neither biases nor normalisation.
         schedule: how ``lr`` changes: constant; step (times ``gamma`` at each of ``milestones``); linear (down to
-            ``lr_min`` from the first of ``milestones``, or from the start, to the end); cosine to ``lr_min``;
+            ``lr_min`` from the first of ``milestones``, or from the start, to the end); cosine to ``lr_min`` at the
+            end, or at the first of ``milestones``, after which it rises again along the same cosine;
             one_cycle (up from lr/25 over the first 30 %, then cosine to lr/10000).
-        milestones: epochs at which "step" acts, or "linear" begins.
+        milestones: epochs at which "step" acts, "linear" begins, or "cosine" is at its lowest.
         gamma: factor of a step.
         lr_min: where "linear" and "cosine" end.
         period: "cosine" starts again after so many epochs (warm restarts); 0: never.
@@ -115,6 +116,8 @@ def learning_rate(plan: Plan, progress: float) -> float:
         down = min(max(progress - start, 0) / max(plan.epochs - start, 1), 1.0)
         return plan.lr + (plan.lr_min - plan.lr) * down
     if plan.schedule == "cosine":
+        if plan.milestones:
+            share = progress / plan.milestones[0]
         if plan.period:
             share = progress % plan.period / plan.period
         return plan.lr_min + (plan.lr - plan.lr_min) * 0.5 * (1 + math.cos(math.pi * share))

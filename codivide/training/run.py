@@ -109,6 +109,10 @@ class Method(Algorithm):
         clean_prob[labelled] = mixtures.gmm(mean[labelled]).clean_prob
         return clean_prob
 
+    def updated_labels(self, run: Run) -> Tensor | None:
+        """The classes ``[N]`` that have replaced the given labels, -1 where there is none; None: none have."""
+        return None
+
     def members(self, run: Run) -> list[nn.Module]:
         """The networks whose mean logits are the classifier: the averages where there are any."""
         return [run.average(i) for i in range(len(run.nets))]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from codivide.bench.recipes.recipe import Recipe
-from codivide.methods.dividemix import PAPER
+from codivide.methods.dividemix import AUTOMATIC
 
 #: Setting -> source and what is done to its labels; in the order in which they are to be run.
 SETTINGS = {
@@ -25,9 +25,9 @@ SETTINGS = {
 _STOP = {"validation": 0.1, "patience": 10}
 FIELD: dict[str, dict[str, Any]] = {
     "cross_entropy": {"method": "cross_entropy"},
-    "dividemix_25": {"method": "dividemix", "hyper": PAPER},
-    "dividemix_0": {"method": "dividemix", "hyper": {**PAPER, "lambda_u": 0.0}},
-    "dividemix_150": {"method": "dividemix", "hyper": {**PAPER, "lambda_u": 150.0}},
+    "dividemix_25": {"method": "dividemix", "hyper": AUTOMATIC},
+    "dividemix_0": {"method": "dividemix", "hyper": {**AUTOMATIC, "lambda_u": 0.0}},
+    "dividemix_150": {"method": "dividemix", "hyper": {**AUTOMATIC, "lambda_u": 150.0}},
     "auto": {"method": "auto", "hyper": {"longer": 3.8}},
     "early_stopping": {"method": "cross_entropy", "hyper": _STOP},
     "cross_entropy_long": {"method": "cross_entropy", "times": 3.8},

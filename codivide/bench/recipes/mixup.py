@@ -94,11 +94,11 @@ def _table_2() -> list[Recipe]:
                 replace(
                     _mixup(name, alpha=float(alpha)) if alpha else _erm(name),
                     noise=f"symmetric:{rate}",
+                    net="preact_resnet18_dropout" if dropout else "preact_resnet18",
                     dropout=dropout,
                     published=published,
                     source=f"{_PAPER}, Table 2",
                     oracle=("noise_rate",) if alpha or dropout else (),
-                    note="the paper's dropout is inside every residual block, ours before the head" if dropout else "",
                 )
             )
     return rows
@@ -139,7 +139,7 @@ def _table_5() -> list[Recipe]:
         replace(
             _mixup(f"mixup-table5/{label}-wd{decay}", **hyper),
             plan={**_PLAN, "weight_decay": float(decay)},
-            published={"median_of_last_10": round(100 - error, 2)},
+            published={"last_10_median": round(100 - error, 2)},
             source=f"{_PAPER}, Table 5",
         )
         for label, (hyper, *errors) in _TABLE_5.items()

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from codivide.bench.recipes.recipe import Recipe
-from codivide.methods.dividemix import PAPER
+from codivide.methods.dividemix import AUTOMATIC
 
 _TUNED = "Chosen by agreement with held-out noisy labels; see results/recipes/tune."
 _UNDERFIT = "Mixing by Beta(8, 8), as the mixup row: Beta(32, 32) leaves this small network underfitted."
@@ -27,7 +27,7 @@ _RAMP = "Weight 1, not 3: with 3 from the start both networks fell to a few clas
 #: Rows: label in the table -> what differs from the method's defaults. A label without a method is the method's name.
 FIELD: dict[str, dict[str, Any]] = {
     "cross_entropy": {},
-    "dividemix": {"hyper": PAPER},
+    "dividemix": {"hyper": AUTOMATIC},
     "elr": {},
     "mixup": {},
     "gce": {},
@@ -79,10 +79,10 @@ FIELD: dict[str, dict[str, Any]] = {
     "active_passive_beta_1": {"method": "active_passive"},
     "mentornet_no_burn_in": {"method": "mentornet"},
     "forward_correction_restart": {"method": "forward_correction"},
-    "dividemix_one_net": {"method": "dividemix", "hyper": {**PAPER, "networks": 1}},
-    "dividemix_strong": {"method": "dividemix", "hyper": {**PAPER, "learning_view": "strong"}},
-    "dividemix_wrong_events": {"method": "dividemix", "hyper": {**PAPER, "division": "wrong_events"}},
-    "dividemix_lambda_u_0": {"method": "dividemix", "hyper": {**PAPER, "lambda_u": 0.0}},
+    "dividemix_one_net": {"method": "dividemix", "hyper": {**AUTOMATIC, "networks": 1}},
+    "dividemix_strong": {"method": "dividemix", "hyper": {**AUTOMATIC, "learning_view": "strong"}},
+    "dividemix_wrong_events": {"method": "dividemix", "hyper": {**AUTOMATIC, "division": "wrong_events"}},
+    "dividemix_lambda_u_0": {"method": "dividemix", "hyper": {**AUTOMATIC, "lambda_u": 0.0}},
 }
 
 #: The methods of the longer comparison, the most telling first.

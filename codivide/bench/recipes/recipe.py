@@ -23,10 +23,11 @@ class Recipe:
         augment: views to learn from, as for ``fit``.
         limit: train on a random part of so many samples; None: all.
         labels_per_class: after part and noise, hide all but so many labels of every class; None: none is hidden.
-        evaluate_every: epochs between evaluations; None: the job's choice.
-        published: what the paper reports, in percent: "best" and "last" are test accuracies, "spread" is the standard
-            deviation of "last", other names say what they are.
-        report: which of our test accuracies stands beside "last": "last", or "last_20_median" (of evaluations).
+        labels: after part and noise, hide all but so many labels, every class as frequent among them as among all;
+            None: none is hidden.
+        evaluate_every: epochs between evaluations; None: the job's choice. 1 where the best of all is published.
+        published: what the paper reports, in percent, by its statistic (see ``bench.measures.STATISTICS``), which is
+            computed of our runs too; "spread" is the published standard deviation.
         source: paper and table of ``published``.
         oracle: what the recipe uses that a user cannot know: "noise_rate", "noise_type", "clean_labels".
         note: what else a reader of the number must know.
@@ -43,9 +44,9 @@ class Recipe:
     augment: str = "auto"
     limit: int | None = None
     labels_per_class: int | None = None
+    labels: int | None = None
     evaluate_every: int | None = None
     published: Mapping[str, float] = field(default_factory=dict)
-    report: str = "last"
     source: str = ""
     oracle: tuple[str, ...] = ()
     note: str = ""
