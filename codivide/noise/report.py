@@ -20,9 +20,9 @@ averaged while it trained. From them:
    every given label was a target, the rate is half-way between this one and the upper estimate; methods that set aside
    what looks wrong (``Method.sets_aside``) do not learn it. Where the labels of a class fall into two groups, the share
    of the doubtful one is its rate instead (``rates.grouped``).
-4. **Interval**: from the lower to the upper estimate, widened on either side by 1.645 standard deviations of the rate
-   over bootstrap samples (the classifier stays as it is). About 90 % where the assumptions hold; nothing where labels
-   follow a rule that the features show, such as key words: such noise looks like truth.
+4. **Interval**: from the lower to the upper estimate, widened on either side by 1.645 standard deviations of the
+   rate over bootstrap samples (classifier and latent model stay). About 90 % where the assumptions hold; nothing where
+   labels follow a rule that the features show, such as key words: such noise looks like truth.
 5. **p(clean)**: the latent model's, its log-odds shifted per class to agree with the rates.
 
 **Kind**: "none" (rate below 5 % and lower estimate below 2 %; of a run: rate below 2 %), else "instance-like" where
@@ -47,16 +47,17 @@ from codivide.core.errors import InputError
 from codivide.core.types import Floats, Labels
 from codivide.noise.clean_prob import match_rates
 from codivide.noise.confidence import given_log_prob
-from codivide.noise.latent import LEAST
+from codivide.noise.latent import LEAST, MOST_WEIGHTED
 from codivide.noise.rates import (
     EVEN,
     MOST_ROWS,
     ONE_WAY,
     Rates,
     concentration,
+    deviation,
     fitted_rows,
     mixture_rate,
-    pair_dependence,
+    never_predicted,
     rates,
 )
 
@@ -67,6 +68,12 @@ Level = Literal["good", "fair", "poor"]
 
 
 _FEW = 0.05  # a rate below may be no noise at all
+
+
+_NAMED = 10  # classes that a reason names
+
+
+PROBABILITIES = "probabilities"  # the source that is a caller's own
 
 
 _ALL = 0.98  # of the labels predicted as given: nothing is left to judge by
@@ -259,24 +266,13 @@ class _Found(NamedTuple):
 
 
 def _estimate(seen: _Seen, replicates: int, seed: int) -> _Found:
-    given, count = seen.given, len(seen.given)
+    given = seen.given
     mixture = mixture_rate(seen.losses)
     counted = mixture if seen.learned is None else None  # losses on what was trained on shrink
     best = rates(seen.probs, given, counted, learned=seen.learned)
     rng = np.random.default_rng(seed)
-    drawn = [
-        rates(
-            seen.probs,
-            given,
-            counted,
-            weight=np.bincount(rng.integers(count, size=count), minlength=count).astype(np.float64),
-            start=best.latent.parameters,
-            steps=25,
-            learned=seen.learned,
-        ).rate
-        for _ in range(replicates)
-    ]
-    margin = _NINETY * float(np.std(drawn, ddof=1))
+    error = deviation(best, seen.probs, given, counted, learned=seen.learned, replicates=replicates, rng=rng)
+    margin = _NINETY * error
     lower, upper = min(best.estimates.values()), max(best.estimates.values())
     low, high = max(min(lower, best.rate) - margin, 0.0), min(max(upper, best.rate) + margin, 1.0)
     learnable = _learnable(seen.probs, given)
@@ -301,7 +297,7 @@ def _kind(best: Rates, seen: _Seen) -> Kind:
     lower = best.rate if learned else best.estimates["latent noise"]  # what was learned looks right to that estimate
     if best.rate < _FEW and lower < 0.02:
         return "none"
-    dependence, size = pair_dependence(best.latent.prior, seen.probs, seen.given)
+    dependence, size = best.follows
     if dependence > 0.3 and size >= 30:
         return "instance-like"
     spread = concentration(best.joint if learned else best.latent.joint)
@@ -321,6 +317,7 @@ def _trust(best: Rates, seen: _Seen, *, width: float, learnable: bool, separates
         _in_doubt(best.doubt),
         _wide(width) if learnable else None,
         *_few(seen.given),
+        _MANY if seen.probs.shape[1] > MOST_WEIGHTED else None,
         _BY_RULE if learnable and best.rate < _FEW else None,
         (0, "The losses show two groups." if separates else "The losses show no two groups."),
     ]
@@ -341,6 +338,13 @@ _BY_RULE = (
     0,
     "Labels that were made by a rule which the features show, such as key words, look right to every estimate: "
     "if these may be such, check some by hand.",
+)
+
+
+_MANY = (
+    0,
+    f"With more than {MOST_WEIGHTED} classes the latent model is a simpler one: it calibrates by one temperature and "
+    "one offset a class, without weights between classes.",
 )
 
 
@@ -440,13 +444,16 @@ def estimate(material: Material, *, limit: int = MOST_ROWS, replicates: int = 20
     classes = np.unique(material.given[labelled])  # those about which there is anything to say
     if not len(labelled):
         raise InputError("no sample has a label, so there is nothing to estimate")
-    rows = labelled[fitted_rows(len(labelled), len(classes), limit, seed)]
+    own = material.probs if material.source == PROBABILITIES else None
+    silent = classes[:0] if own is None else never_predicted(own, material.given)
+    judged = labelled[~np.isin(material.given[labelled], silent)]
+    rows = judged[fitted_rows(len(judged), len(classes), limit, seed)]
     classes = np.unique(material.given[rows])
     given = np.searchsorted(classes, material.given[rows])
     if len(classes) < 2:
         reason = "all labels name the same class, so nothing can be compared: the estimate means nothing."
         trust = Trust("poor", (reason,))
-        found = _Found(0.0, 0.0, 1.0, np.eye(1) * len(rows), "unclear", trust, {}, np.ones(len(rows)))
+        found = _Found(0.0, 0.0, 1.0, np.eye(len(classes)) * len(rows), "unclear", trust, {}, np.ones(len(rows)))
         return _report(material, found, rows, classes, labelled)
     if material.probs is not None:
         probs = scaled(material.probs[rows][:, classes])
@@ -455,4 +462,22 @@ def estimate(material: Material, *, limit: int = MOST_ROWS, replicates: int = 20
         probs = scaled(material.cross_fit(rows, given, len(classes)))
     losses = -given_log_prob(probs, given) if material.losses is None else material.losses[rows]
     found = _estimate(_Seen(probs, given, losses, material.learned, material.witnessed), replicates, seed)
+    if len(silent):
+        found = found._replace(trust=_with_reason(found.trust, silent_text(material, silent)))
     return _report(material, found, rows, classes, labelled)
+
+
+def silent_text(material: Material, silent: Labels) -> str:
+    """The finding that these classes are never predicted."""
+    names = ", ".join(repr(str(material.names[k])) for k in silent[:_NAMED]) + (", ..." if len(silent) > _NAMED else "")
+    count = int(np.isin(material.given, silent).sum())
+    one = len(silent) == 1
+    return (
+        f"{'Class' if one else 'Classes'} {names} {'is' if one else 'are'} never predicted: "
+        f"{'its' if one else 'their'} {count} labels cannot be judged and are counted out."
+    )
+
+
+def _with_reason(trust: Trust, text: str) -> Trust:
+    """One more reason for at most fair trust, the first of all."""
+    return Trust("fair" if trust.level == "good" else trust.level, (text, *trust.reasons))

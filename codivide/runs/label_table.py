@@ -56,7 +56,12 @@ COLUMNS = (
         "it trained (`codivide.noise.clean_prob.combined`); with `--no-record-learning` by the rule alone; empty where "
         "there is no label",
     ),
-    Column(RANK, "number", "1 = the most doubtful label; empty without a label"),
+    Column(
+        RANK,
+        "number",
+        "1 = the most doubtful label; empty without a label; by `clean_prob`, and where you brought the probabilities "
+        "by the evidence itself (`codivide.noise.confidence.log_confidence`), which no class's noise rate shifts",
+    ),
     Column(TRUE_LABEL, "class", "the true label", "known truth (experiments)"),
     Column(SUGGESTED_PROB, "probability", "the classifier's probability of its suggestion"),
     Column(LABEL_QUALITY, "probability", "`clean_prob` again, under the name that cleanlab's tools expect"),
@@ -87,6 +92,7 @@ def build(
     truth: Labels | None = None,
     suggested_prob: AnyFloats | None = None,
     texts: Sequence[str] | None = None,
+    evidence: AnyFloats | Labels | None = None,
 ) -> pd.DataFrame:
     """One row a sample, in the order of the data.
 
@@ -99,6 +105,8 @@ def build(
         truth: true labels ``[N]`` where known, -1 where not.
         suggested_prob: ``[N]`` in [0, 1], the probability of the suggestion.
         texts: of the samples, where they are texts.
+        evidence: ``[N]``, larger where the label is more likely right, by which labels are ranked; equal evidence, and
+            None: by ``clean_prob``.
 
     Returns:
         Columns of ``COLUMNS``, in their order; ``true_label``, ``suggested_prob`` and ``text`` where they are given.
@@ -110,7 +118,7 @@ def build(
         GIVEN: values[given],
         SUGGESTED: values[suggested],
         CLEAN_PROB: clean_prob,
-        RANK: pd.Series(clean_prob).rank(method="first").astype("Int64"),
+        RANK: _ranks(clean_prob, clean_prob if evidence is None else evidence),
         LABEL_QUALITY: clean_prob,
     }
     if truth is not None:
@@ -120,6 +128,15 @@ def build(
     if texts is not None:
         columns[TEXT] = list(texts)
     return pd.DataFrame({column.name: columns[column.name] for column in COLUMNS if column.name in columns})
+
+
+def _ranks(clean_prob: AnyFloats, evidence: AnyFloats | Labels) -> pd.Series[Any]:
+    """Places from 1 on of the labels, the least evidence first; without p(clean) none."""
+    labelled = np.flatnonzero(~np.isnan(clean_prob))
+    order = labelled[np.lexsort((clean_prob[labelled], evidence[labelled]))]
+    places = pd.Series(pd.NA, index=range(len(clean_prob)), dtype="Int64")
+    places.iloc[order] = np.arange(1, len(order) + 1)
+    return places
 
 
 def id_column(table: pd.DataFrame) -> str:
