@@ -104,7 +104,7 @@ def _named(labels: Any, pred_probs: Any) -> tuple[Any, ...] | None:
     """The column names of a data frame where labels are among them; plain column numbers are no names."""
     if not isinstance(pred_probs, pd.DataFrame):
         return None
-    names = tuple(pred_probs.columns.tolist())
+    names: tuple[Any, ...] = tuple(pred_probs.columns.tolist())
     if names == tuple(range(len(names))):
         return None
     texts = {str(name) for name in names}

@@ -52,19 +52,20 @@ def rates(probs: Floats, given: Labels, mixture: float | None, *, learned: float
         mixture: the rate by the mixture on losses; None: the losses show no two groups.
         learned: how far the classifier, in [0, 1], has learned from these very labels; None: it has not seen them. Its
             being sure then proves so much less: the rate goes so much of the rest of the way to the upper estimate; and
-            ``grouped`` counts, since groups stay where all labels begin to look right.
+            ``grouped`` has the last word, since groups stay where all labels begin to look right.
     """
     latent = latent_noise([probs], given)
     counted = confident_joint(probs, given)
+    if learned is None:
+        counted = grouped(counted, probs, given)
     lower, confident = wrong_share(latent.joint), wrong_share(counted)
     estimates = {"latent noise": lower, "confident joint": confident}
     if mixture is not None:
         estimates["loss mixture"] = mixture
     doubt = 1 - float(latent.prior.max(1).mean())
     follows = pair_dependence(latent.prior, probs, given)
-    rate = _between(lower, confident, mixture, share=_share(doubt, follows, lower, learned))
-    share = (rate - lower) / (confident - lower) if confident > lower else 0.0
-    joint = (1 - share) * latent.joint + share * counted
+    rate = _between(lower, confident, mixture, share=_share(doubt, follows, max(lower, mixture or 0.0), learned))
+    joint = _at_rate(latent.joint, counted, rate)
     if learned is not None:
         parted = grouped(joint, probs, given)
         if not np.array_equal(parted, joint):
@@ -73,17 +74,30 @@ def rates(probs: Floats, given: Labels, mixture: float | None, *, learned: float
     return Rates(rate, estimates, joint, latent, doubt, follows)
 
 
+def _at_rate(lower: Floats, upper: Floats, rate: float) -> Floats:
+    """The mixture of two joints, whose wrong counts are then scaled, that has this rate."""
+    first, second = wrong_share(lower), wrong_share(upper)
+    share = float(np.clip((rate - first) / (second - first), 0.0, 1.0)) if second > first else 0.0
+    mixed = (1 - share) * lower + share * upper
+    found = wrong_share(mixed)
+    if found < rate and found > 0:  # above the confident joint: as the mixture on losses has it
+        off = mixed * (1 - np.eye(len(mixed)))
+        off *= np.minimum(rate / found, mixed.sum(0) / np.maximum(off.sum(0), 1e-12))
+        mixed = off + np.diag(mixed.sum(0) - off.sum(0))
+    return mixed
+
+
 def _between(lower: float, confident: float, mixture: float | None, *, share: float) -> float:
     """The rate, so far from the lower to the upper estimate."""
     upper = max(confident, lower)
     if mixture is not None:
-        upper = 0.5 * (upper + min(max(mixture, lower), upper))
+        upper = 0.5 * (upper + max(mixture, lower))
     return lower + share * (upper - lower)
 
 
-def _share(doubt: float, follows: tuple[float, int], lower: float, learned: float | None) -> float:
+def _share(doubt: float, follows: tuple[float, int], certain: float, learned: float | None) -> float:
     """How far the rate lies from the lower to the upper estimate, in [0, 1]."""
-    share = max(doubt, by_sample(follows, lower))
+    share = max(doubt, by_sample(follows, certain))
     return share + (learned or 0.0) * (1 - share)
 
 
@@ -125,7 +139,7 @@ def deviation(
         kept = np.bincount(labels[sure & (true[rows] == labels)], minlength=classes)
         off = np.where(counted > 0, 1 - kept / np.maximum(counted, 1), 0.0)
         lower, confident = float((chance > found.latent.clean_prob[rows]).mean()), float(off[labels].mean())
-        share = _share(found.doubt, found.follows, lower, learned)
+        share = _share(found.doubt, found.follows, max(lower, mixture or 0.0), learned)
         drawn.append(_between(lower, confident, mixture, share=share))
     return float(np.std(drawn, ddof=1))
 
@@ -169,24 +183,24 @@ def grouped(joint: Floats, probs: Floats, given: Labels) -> Floats:
     return answer
 
 
-def by_sample(follows: tuple[float, int], lower: float) -> float:
+def by_sample(follows: tuple[float, int], certain: float) -> float:
     """How far noise that is certainly there also hides where samples are ambiguous, in [0, 1].
 
     Errors of people gather at ambiguous samples. They do, as far as it can be seen, where within pairs of classes the
-    wrong labels depend on the sample: full from 0.1 above two standard errors of ``pair_dependence`` on.
-    Errors of a classifier on clean labels look the same, so this counts from a ``lower`` estimate of the rate of 5 %
-    on, and fully from 10 %.
+    wrong labels depend on the sample: full from 0.05 above two standard errors of ``pair_dependence`` on.
+    Errors of a classifier on clean labels look the same, so this counts from a ``certain`` rate of 5 % on, and fully
+    from 10 %.
 
     Args:
         follows: what ``pair_dependence`` found.
-        lower: rate of wrong labels that is at least there.
+        certain: rate of wrong labels that is at least there: the lower estimate, or what two groups of losses say.
     """
     dependence, size = follows
     if not size:
         return 0.0
     error = (1 / (3 * size)) ** 0.5  # of 2 AUROC - 1 of so many among many more
-    certain = np.clip((lower - 0.05) / 0.05, 0, 1)
-    return float(certain * np.clip((dependence - 2 * error) / 0.1, 0, 1))
+    sure = np.clip((certain - 0.05) / 0.05, 0, 1)
+    return float(sure * np.clip((dependence - 2 * error) / 0.05, 0, 1))
 
 
 def pair_dependence(prior: Floats, scores: Floats, given: Labels) -> tuple[float, int]:

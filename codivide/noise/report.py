@@ -7,13 +7,13 @@ averaged while it trained. From them:
 1. **Lower estimate**: ``latent.latent_noise``. The true label is latent; doubt that the classifier loses where it is
    surest is its own, doubt that stays is label noise. It under-counts labels that are wrong just where samples are
    ambiguous.
-2. **Upper estimate**: the confident joint (Northcutt et al. 2021), which counts errors of the classifier as noise.
-   Where the losses (averaged over training, or cross-fitted) show two groups, the share of the high one by a Gaussian
-   mixture, kept between the two estimates, is averaged with it.
+2. **Upper estimate**: the confident joint (Northcutt et al. 2021), which counts errors of the classifier as noise; in
+   classes whose labels fall into two groups (``rates.grouped``), their share. Where the losses (averaged over training,
+   or cross-fitted) show two groups, the share of the high one by a Gaussian mixture is averaged with it.
 3. **Rate** = lower + share * (upper - lower). What lies between the two cannot be told apart by data. The share is the
    ``doubt`` in [0, 1], ``1 - mean max_c P(true = c | sample)`` of the latent model: where the classifier is sure,
    errors of its own are rare and the first estimate stands. It is more, up to 1, where noise that is certainly there
-   (a lower estimate from 5 to 10 %) is seen to follow the sample, as that of people does
+   (a lower estimate, or a mixture on losses, from 5 to 10 %) is seen to follow the sample, as that of people does
    (``rates.by_sample``). The joint counts of (true class, given label) are mixed by the same
    weight, so rate, classes and matrix agree.
    Probabilities of a run are averages over training, of samples that it learned from: its being sure proves less. Where
@@ -68,6 +68,9 @@ Level = Literal["good", "fair", "poor"]
 
 
 _FEW = 0.05  # a rate below may be no noise at all
+
+
+_UNEXPLAINED = 0.12  # disagreement above the upper estimate, from which on the interval holds it
 
 
 _NAMED = 10  # classes that a reason names
@@ -279,6 +282,9 @@ def _estimate(seen: _Seen, replicates: int, seed: int) -> _Found:
     kind = _kind(best, seen) if learnable else "unclear"
     if not learnable:
         low, high = 0.0, 1.0
+    unexplained = 1 - seen.agreement - upper
+    if seen.learned is None and unexplained > _UNEXPLAINED:
+        high = max(high, 1 - seen.agreement)
     trust = _trust(best, seen, width=high - low, learnable=learnable, separates=mixture is not None)
     wrong = best.joint.sum(0) - np.diag(best.joint)
     clean_prob = match_rates(best.latent.clean_prob, given, wrong / np.maximum(best.joint.sum(0), 1e-12))
@@ -316,6 +322,7 @@ def _trust(best: Rates, seen: _Seen, *, width: float, learnable: bool, separates
         _trained_on(seen),
         _in_doubt(best.doubt),
         _wide(width) if learnable else None,
+        _disagrees(seen, max(best.estimates.values())),
         *_few(seen.given),
         _MANY if seen.probs.shape[1] > MOST_WEIGHTED else None,
         _BY_RULE if learnable and best.rate < _FEW else None,
@@ -365,6 +372,15 @@ def _in_doubt(doubt: float) -> _Reason | None:
         return None
     text = f"The classifier is in doubt ({100 * doubt:.0f} % on average): its errors and wrong labels are hard "
     return 2 if doubt > 0.45 else 1, text + "to tell apart. Better features help."
+
+
+def _disagrees(seen: _Seen, upper: float) -> _Reason | None:
+    """Whether most disagreement is put down to the classifier, which nothing proves."""
+    away = 1 - seen.agreement
+    if seen.learned is not None or away - upper <= _UNEXPLAINED:
+        return None
+    text = f"The classifier disagrees with {100 * away:.0f} % of the labels, and its own doubt is taken to explain all "
+    return 1, text + f"but {100 * upper:.0f} %: if it is better than that, more labels are wrong. Check some by hand."
 
 
 def _wide(width: float) -> _Reason | None:
