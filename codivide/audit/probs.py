@@ -107,7 +107,6 @@ def _material(reading: Reading, ids: Sequence[str | int] | None, shown: Mapping[
         suggested,
         clean_prob,
         known,
-        evidence=standing(probs, judged),
         suggested_prob=probs[np.arange(count), suggested],
     )
     loss = -np.log(np.maximum(probs[np.arange(count), given.clip(min=0)], 1e-12))
@@ -115,7 +114,7 @@ def _material(reading: Reading, ids: Sequence[str | int] | None, shown: Mapping[
     return Material(
         name="labels",
         method="pred_probs",
-        table=table,
+        table=label_table.ranked(table, standing(probs, judged)),
         classes=tuple(str(name) for name in known),
         own_texts=shown["texts"],
         losses=learning_curves.loss_histogram(loss, given) if labelled else None,

@@ -92,7 +92,6 @@ def build(
     truth: Labels | None = None,
     suggested_prob: AnyFloats | None = None,
     texts: Sequence[str] | None = None,
-    evidence: AnyFloats | Labels | None = None,
 ) -> pd.DataFrame:
     """One row a sample, in the order of the data.
 
@@ -105,8 +104,6 @@ def build(
         truth: true labels ``[N]`` where known, -1 where not.
         suggested_prob: ``[N]`` in [0, 1], the probability of the suggestion.
         texts: of the samples, where they are texts.
-        evidence: ``[N]``, larger where the label is more likely right, by which labels are ranked; equal evidence, and
-            None: by ``clean_prob``.
 
     Returns:
         Columns of ``COLUMNS``, in their order; ``true_label``, ``suggested_prob`` and ``text`` where they are given.
@@ -118,7 +115,7 @@ def build(
         GIVEN: values[given],
         SUGGESTED: values[suggested],
         CLEAN_PROB: clean_prob,
-        RANK: _ranks(clean_prob, clean_prob if evidence is None else evidence),
+        RANK: pd.Series(clean_prob).rank(method="first").astype("Int64"),
         LABEL_QUALITY: clean_prob,
     }
     if truth is not None:
@@ -130,13 +127,14 @@ def build(
     return pd.DataFrame({column.name: columns[column.name] for column in COLUMNS if column.name in columns})
 
 
-def _ranks(clean_prob: AnyFloats, evidence: AnyFloats | Labels) -> pd.Series[Any]:
-    """Places from 1 on of the labels, the least evidence first; without p(clean) none."""
+def ranked(table: pd.DataFrame, evidence: AnyFloats | Labels) -> pd.DataFrame:
+    """The table with its labels ranked by evidence ``[N]``, the least first; where it is equal, by p(clean)."""
+    clean_prob = table[CLEAN_PROB].to_numpy(dtype=np.float64, na_value=np.nan)
     labelled = np.flatnonzero(~np.isnan(clean_prob))
     order = labelled[np.lexsort((clean_prob[labelled], evidence[labelled]))]
-    places = pd.Series(pd.NA, index=range(len(clean_prob)), dtype="Int64")
+    places = pd.Series(pd.NA, index=table.index, dtype="Int64")
     places.iloc[order] = np.arange(1, len(order) + 1)
-    return places
+    return table.assign(**{RANK: places})
 
 
 def id_column(table: pd.DataFrame) -> str:
