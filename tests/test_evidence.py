@@ -179,7 +179,7 @@ def test_the_latent_model_finds_the_noise_and_not_the_doubt(matrix):
     assert 1 - answer.clean_prob.mean() == pytest.approx(wrong, abs=0.03)
     assert abs(answer.transition - matrix).sum(1).max() / 2 < 0.07
     assert answer.joint.sum() == pytest.approx(len(given))
-    assert answer.posterior.sum(1) == pytest.approx(1)
+    assert answer.prior.sum(1) == pytest.approx(1)
     assert 1 - np.trace(counted) / counted.sum() > wrong + 0.02  # the classifier's doubt counts there
 
 
@@ -189,6 +189,30 @@ def test_the_latent_probabilities_are_calibrated():
     for low in np.arange(0, 1, 0.2):
         members = (clean_prob >= low) & (clean_prob <= low + 0.2)
         assert (given == truth)[members].mean() == pytest.approx(clean_prob[members].mean(), abs=0.07)
+
+
+def test_of_many_classes_only_temperature_and_offsets_calibrate():
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 80, 4000)
+    given = np.where(rng.random(4000) < 0.2, rng.integers(0, 80, 4000), truth)
+    scores = rng.standard_normal((4000, 80))
+    scores[np.arange(4000), truth] += 6
+    probs = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
+    answer = latent.latent_noise([probs], given)
+    assert 1 - answer.clean_prob.mean() == pytest.approx((given != truth).mean(), abs=0.02)
+    objective = latent._Objective(np.log(probs[:200, :3]), given[:200] % 3, 3, np.ones(200), mixed=False)
+    parameters = 0.3 * rng.standard_normal(1 + 3 + 9)
+    value, gradient = objective(parameters)
+    assert value > 0
+    assert gradient == pytest.approx(approx_fprime(parameters, lambda p: objective(p)[0], 1e-7), abs=1e-5)
+
+
+def test_the_bootstrap_spreads_as_counts_do():
+    _, given, _, prior = world(2000, matrix=symmetric(0.3))
+    found = rates.rates(linear(prior), given, None)
+    rng = np.random.default_rng(0)
+    error = rates.deviation(found, linear(prior), given, None, learned=None, replicates=200, rng=rng)
+    assert error == pytest.approx(np.sqrt(found.rate * (1 - found.rate) / 2000), rel=0.3)
 
 
 def test_weights_repeat_samples_and_a_second_classifier_may_be_useless():
@@ -229,7 +253,7 @@ def test_noise_that_follows_the_sample_counts_as_far_as_it_is_certainly_there():
     prior = np.where(np.arange(2) == truth[:, None], 0.99, 0.01)
 
     def judged(given: np.ndarray, wrong: float) -> float:
-        return rates.by_sample(prior, probs, given, wrong)
+        return rates.by_sample(rates.pair_dependence(prior, probs, given), wrong)
 
     by_class = np.where(rng.random(4000) < 0.2, 1 - truth, truth)
     by_sample = np.where(rng.random(4000) < 0.4 * score, 1 - truth, truth)
@@ -348,8 +372,6 @@ def test_labels_that_were_memorised_later_stay_a_group():
         assert found[:, c] / found[:, c].sum() == pytest.approx(np.asarray(really) / (given == c).sum(), abs=0.02)
     assert rates.wrong_share(joint) < 0.1  # what the confident joint alone would say
     assert rates.rates(probs, given, None, learned=0.5).rate == pytest.approx(np.mean(given != truth), abs=0.01)
-    twice = rates.grouped(2 * joint, probs, given, np.full(len(given), 2.0))
-    assert twice == pytest.approx(2 * found, abs=0.5)
 
 
 @pytest.mark.parametrize("apart", [0, 2])

@@ -150,10 +150,10 @@ def test_report_as_table_json_and_text(digits):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"pred_probs": np.ones(5)}, r"shape \(5,\)"),
+        ({"pred_probs": np.ones(5)}, r"shape \(5,\).*column_stack"),
         ({"pred_probs": np.full((4, 2), 0.7)}, "pred_probs: row 0 is .*sum to 1"),
         ({"pred_probs": [["a", "b"]] * 4}, "no array of numbers"),
-        ({"pred_probs": np.full((4, 3), 1 / 3), "y": ["a", "b", "a", "b"]}, "3 columns, the labels 2 classes"),
+        ({"pred_probs": np.full((4, 3), 1 / 3), "y": ["a", "b", "a", "b"]}, "3 columns, but there are 2 classes"),
         ({"X_or_run": np.ones((4, 2)), "pred_probs": np.full((4, 2), 0.5)}, "not both"),
         ({"X_or_run": np.ones((4, 2)), "folds": 1}, "at least 2"),
         ({"X_or_run": np.ones((4, 2)), "replicates": 1}, "at least 10 and 2"),

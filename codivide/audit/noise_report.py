@@ -9,10 +9,10 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 
+from codivide.audit.reading import Reading, read
 from codivide.core.errors import InputError
 from codivide.core.files import reading
 from codivide.core.types import UNLABELLED, Floats, Labels
-from codivide.data.arrays import from_arrays
 from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load
@@ -21,7 +21,7 @@ from codivide.methods.features.matrix import raw
 from codivide.methods.features.options import Features
 from codivide.noise.evidence import Evidence
 from codivide.noise.rates import MOST_ROWS
-from codivide.noise.report import LEARNED, Material, NoiseReport, estimate, scaled
+from codivide.noise.report import LEARNED, PROBABILITIES, Material, NoiseReport, estimate, scaled
 from codivide.runs.folder import PREDICTIONS, SavedRun, is_run
 from codivide.training.model_file import Classifier
 
@@ -47,7 +47,7 @@ def noise_report(
             ``Outcome``, or a fitted
             ``NoisyLabelClassifier``; None with ``pred_probs``.
         y: given labels ``[N]`` of an array or of ``pred_probs``; missing where unlabelled.
-        pred_probs: cross-fitted probabilities ``[N, C]`` in the order of the sorted classes, instead of features. Ones
+        pred_probs: cross-fitted probabilities ``[N, C]`` instead of features; columns as in ``audit.from_probs``. Ones
             of a classifier that was trained on the same rows hide the noise.
         folds: of the cross-fitting of features, 2 to 50.
         limit: rows that the estimate rests on at most, drawn at random; at least 10.
@@ -94,7 +94,7 @@ def _material(source: Any, y: Any, pred_probs: Any, options: ReadOptions) -> Mat
     if pred_probs is not None:
         if source is not None:
             raise InputError("give features or pred_probs, not both (noise_report(None, y, pred_probs=...))")
-        return _from_probs(pred_probs, y, options)
+        return from_reading(read(y, pred_probs, unlabelled=options.unlabelled, what="y"))
     if isinstance(source, Trained):
         names = [str(name) for name in source.model.classes]
         return _from_run(source.evidence, names)
@@ -126,41 +126,9 @@ def _from_data(loaded: Loaded, options: Features, seed: int) -> Material:
     return Material(loaded.y, [str(name) for name in loaded.classes], "features", cross_fit)
 
 
-def _from_probs(pred_probs: Any, y: Any, options: ReadOptions) -> Material:
-    probs = checked_probs(pred_probs)
-    loaded = from_arrays(probs, y, options=options)
-    names = [str(name) for name in loaded.classes]
-    given = loaded.y
-    if len(names) != probs.shape[1]:  # class numbers, of which some may not occur
-        values = np.asarray(loaded.classes)
-        if values.dtype.kind not in "iu" or values.min() < 0 or values.max() >= probs.shape[1]:
-            raise InputError(f"pred_probs has {probs.shape[1]} columns, the labels {len(names)} classes")
-        given = np.where(given >= 0, values[given], UNLABELLED).astype(np.int64)
-        names = [str(number) for number in range(probs.shape[1])]
-    return Material(given, names, "probabilities", probs=probs)
-
-
-def checked_probs(pred_probs: Any) -> Floats:
-    """Class probabilities ``[N, C]`` float64 that a caller brings; tiny negative ones become 0.
-
-    Raises:
-        InputError: no numbers, a wrong shape, or a row that is no distribution.
-    """
-    try:
-        probs = np.asarray(pred_probs, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"pred_probs is no array of numbers: {error}") from None
-    if probs.ndim != 2 or probs.shape[1] < 2 or not len(probs):
-        raise InputError(f"pred_probs has shape {probs.shape}; it must be [samples, classes] with at least 2 classes")
-    bad = ~np.isfinite(probs).all(1) | (probs < -1e-6).any(1) | (np.abs(probs.sum(1) - 1) > 1e-3)
-    if bad.any():
-        row = int(np.argmax(bad))
-        raise InputError(
-            f"pred_probs: row {row} is {np.array2string(probs[row], precision=4, threshold=8)}; probabilities are "
-            "finite, not negative and sum to 1 in each row (apply a softmax to logits first)"
-        )
-    clipped: Floats = np.clip(probs, 0.0, 1.0)
-    return clipped
+def from_reading(reading: Reading) -> Material:
+    """A caller's own probabilities."""
+    return Material(reading.given, [str(name) for name in reading.classes], PROBABILITIES, probs=reading.probs)
 
 
 def _from_folder(run: SavedRun) -> Material:

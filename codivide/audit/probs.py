@@ -13,13 +13,16 @@ from codivide.audit import facts
 from codivide.audit.findings import Findings
 from codivide.audit.material import Material
 from codivide.audit.neighbours import normalised
-from codivide.audit.noise_report import checked_probs, noise_report
+from codivide.audit.noise_report import from_reading
+from codivide.audit.reading import Reading, read
 from codivide.core.errors import InputError
-from codivide.core.types import UNLABELLED, Floats
+from codivide.core.types import UNLABELLED
 from codivide.data.arrays import array_rows
-from codivide.data.labels import encode
 from codivide.noise import learning_curves
 from codivide.noise.clean_prob import combined
+from codivide.noise.confidence import standing
+from codivide.noise.rates import never_predicted
+from codivide.noise.report import estimate
 from codivide.runs import label_table
 
 FACTS = "facts.json"
@@ -45,8 +48,9 @@ def from_probs(
     Args:
         labels: given labels ``[N]``: class numbers, or values of ``classes``; missing ones as in ``fit``.
         pred_probs: ``[N, C]``, non-negative, rows sum to 1; column k is ``classes[k]``.
-        classes: class values in the order of the columns; None: the numbers 0 to C - 1 where all labels are such, else
-            the different labels, sorted.
+        classes: class values in the order of the columns; None: the columns of a data frame that are named by labels,
+            the categories of an ordered categorical, the numbers 0 to C - 1 where all labels are such (also as text),
+            else the different labels, sorted, number texts by value.
         ids: what names each sample (a path, a number); None: row numbers.
         images: ``[N, ...]`` as in ``fit``, to be shown and searched for duplicates.
         texts: length N, for the same.
@@ -58,14 +62,15 @@ def from_probs(
         The label table and the facts.
 
     Raises:
-        InputError: lengths, classes or probabilities that do not fit; it names the row.
+        InputError: lengths, classes or probabilities that do not fit; it names the row. Columns whose order, which
+            was not stated, is surely another; it says which label each column fits.
     """
     if out is not None and Path(out).exists():
         raise InputError(f"out {out} exists; give a new folder")
-    probs = checked_probs(pred_probs)
+    reading = read(labels, pred_probs, classes=classes)
     shown = {"images": images, "texts": texts, "features": features}
-    _check_lengths(len(probs), {"labels": labels, "ids": ids, **shown})
-    material = _material(labels, probs, classes, ids, shown)
+    _check_lengths(len(reading.probs), {"ids": ids, **shown})
+    material = _material(reading, ids, shown)
     found = facts.findings(material, limit)
     if out is not None:
         Path(out).mkdir(parents=True)
@@ -81,31 +86,26 @@ def _check_lengths(count: int, given: Mapping[str, Any]) -> None:
             raise InputError(f"pred_probs has {count} rows, but {name} has {size}; give one for each sample")
 
 
-def _material(
-    labels: Any,
-    probs: Floats,
-    classes: Sequence[Any] | None,
-    ids: Sequence[str | int] | None,
-    shown: Mapping[str, Any],
-) -> Material:
-    """What ``from_probs`` was given, judged; ``shown`` holds images, texts and features, or None for each."""
-    count, columns = probs.shape
-    given, known = encode(
-        labels,
-        unlabelled=UNLABELLED,
-        classes=class_numbers(labels, columns) if classes is None else tuple(classes),
-        what="labels",
-    )
-    if len(known) != columns:
-        raise InputError(
-            f"pred_probs has {columns} columns, but there are {len(known)} classes; give classes in their order"
-        )
-    suggested, names = probs.argmax(1), range(count) if ids is None else ids
+def _material(reading: Reading, ids: Sequence[str | int] | None, shown: Mapping[str, Any]) -> Material:
+    """What ``from_probs`` was given, judged; ``shown`` holds images, texts and features, or None for each.
+
+    Labels of a class that is never predicted cannot be judged: they get the mean p(clean) of the others and no other
+    suggestion, and rank last.
+    """
+    probs, given, known = reading
+    count = len(probs)
+    silent = np.isin(given, never_predicted(probs, given))
+    judged = np.where(silent, UNLABELLED, given)
+    clean_prob = combined(probs, judged)
+    if silent.any():
+        others = clean_prob[judged >= 0]
+        clean_prob[silent] = others.mean() if len(others) else 0.5
+    suggested, names = np.where(silent, given, probs.argmax(1)), range(count) if ids is None else ids
     table = label_table.build(
         [name if isinstance(name, str) else int(name) for name in names],
         given,
         suggested,
-        combined(probs, given),
+        clean_prob,
         known,
         suggested_prob=probs[np.arange(count), suggested],
     )
@@ -114,11 +114,11 @@ def _material(
     return Material(
         name="labels",
         method="pred_probs",
-        table=table,
+        table=label_table.ranked(table, standing(probs, judged)),
         classes=tuple(str(name) for name in known),
         own_texts=shown["texts"],
         losses=learning_curves.loss_histogram(loss, given) if labelled else None,
-        noise=noise_report(None, given, pred_probs=probs) if labelled else None,
+        noise=estimate(from_reading(reading)) if labelled else None,
         **_samples(**shown),
     )
 
@@ -134,10 +134,3 @@ def _samples(images: Any, texts: Sequence[str] | None, features: Any) -> dict[st
         "columns": tuple(str(name) for name in features.columns) if isinstance(features, pd.DataFrame) else None,
         "points": normalised(plain),
     }
-
-
-def class_numbers(labels: Any, columns: int) -> tuple[int, ...] | None:
-    """0 to C - 1 where every label is such a number or missing; else None."""
-    series = pd.Series(np.asarray(labels, dtype=object)).dropna()
-    whole = all(isinstance(value, int | np.integer) and not isinstance(value, bool) for value in series)
-    return tuple(range(columns)) if whole and series.isin(range(-1, columns)).all() else None

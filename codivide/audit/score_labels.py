@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from codivide.audit.noise_report import checked_probs
-from codivide.audit.probs import class_numbers
+from codivide.audit.reading import read
 from codivide.core.errors import InputError
 from codivide.core.types import UNLABELLED, Floats, Labels
 from codivide.data.labels import encode
@@ -42,8 +41,7 @@ def score_labels(
             The rules on losses take those of ``pred_probs`` where there are no others.
         predictions: predicted classes ``[epochs, N]`` in the words of ``y``, one row an epoch.
         features: ``[N, D]``, dense or sparse, in which samples of one class are near each other.
-        classes: the classes in the order of the columns of ``pred_probs``; None: the numbers 0 to C - 1 where all
-            labels are such, else the different labels, sorted.
+        classes: the classes in the order of the columns of ``pred_probs``; None: as in ``audit.from_probs``.
 
     Returns:
         ``[N]`` float64, LARGER where the label is more likely right; NaN where there is no label, and for
@@ -62,14 +60,15 @@ def score_labels(
         >>> codivide.score_labels("right_events", y, predictions=[["cat", "dog", "dog", "dog", "cat"]]).tolist()
         [1.0, 0.0, 1.0, 1.0, nan]
     """
-    probs = None if pred_probs is None else checked_probs(pred_probs)
-    if classes is None and probs is not None:
-        classes = class_numbers(y, probs.shape[1])
-    given, names = encode(y, classes=classes)
+    probs = None
+    if pred_probs is None:
+        given, names = encode(y, classes=classes)
+    else:
+        probs, given, names = read(y, pred_probs, classes=classes, what="y")
     judgeable = Judgeable(
         given,
         len(names),
-        probs=_probs(probs, len(given), len(names)),
+        probs=probs,
         losses=_losses(losses, given),
         predictions=_predictions(predictions, len(given), names),
         features=_features(features, len(given)),
@@ -80,17 +79,6 @@ def score_labels(
 def _check_size(name: str, size: int, count: int) -> None:
     if size != count:
         raise InputError(f"{name} has {size} samples, but y has {count} labels; give one for each label")
-
-
-def _probs(probs: Floats | None, count: int, classes: int) -> Floats | None:
-    """``[N, C]``."""
-    if probs is not None:
-        _check_size("pred_probs", len(probs), count)
-        if probs.shape[1] != classes:
-            raise InputError(
-                f"pred_probs has {probs.shape[1]} columns, but there are {classes} classes; give classes in their order"
-            )
-    return probs
 
 
 def _losses(losses: Any, given: Labels) -> Floats | None:

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from codivide.audit.noise_report import noise_report
+from codivide.audit.reading import checked
 from codivide.core.errors import InputError
 from codivide.core.files import read_json, reading, write_text
 from codivide.core.types import Mask
@@ -46,6 +47,7 @@ from codivide.methods.dividemix import DivideMix
 from codivide.methods.features.options import NOT_FOR_FEATURES, Features
 from codivide.noise.learning_curves import evaluation_epochs, memorises
 from codivide.noise.rates import concentration
+from codivide.noise.report import Material, estimate
 from codivide.noise.too_small import FEWEST as FEWEST_LABELS
 from codivide.runs.folder import CHECKPOINT, CHOICE, CONFIG, IDENTITY, SCOUT, TRIAL, SavedRun, adopt, is_run, remove_run
 from codivide.training.plan import Plan
@@ -348,7 +350,9 @@ class _Choosing:
         # more labels than these, and memorising hides one direction no more than another.
         labels, seed = self.loaded.y, self.job.plan.seed
         unseen = subset(self.loaded, np.flatnonzero(held))
-        report = noise_report(None, unseen.y, pred_probs=scouted.model.probs(unseen.x), seed=seed, unlabelled=None)
+        names = [str(name) for name in self.loaded.classes]
+        material = Material(unseen.y, names, "held out", probs=checked(scouted.model.probs(unseen.x)))
+        report = estimate(material, seed=seed)  # its columns are the classes, and one never predicted is no surprise
         whole = noise_report(scouted, seed=seed, replicates=2)
         rows = [row for row in scouted.history if "validation_accuracy" in row]
         trained = float(scouted.summary["training_seconds"]) / len(rows)

@@ -111,13 +111,14 @@ def at_rate(score: Floats, rate: float) -> Floats:
     """p(clean) ``[N]`` of log-odds moved to where their share of wrong labels is ``rate``, in [0, 1]."""
     low = -max(_FARTHEST, float(np.abs(score).max()) + 26)  # where every label is wrong, or right, up to 1e-11
     high = -low
-    for _ in range(50):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if float(_logistic(score + middle).mean()) < 1 - rate else (low, middle)
-    return _logistic(score + 0.5 * (low + high))
+    with np.errstate(over="ignore"):  # of what is surely wrong: 1 / inf is right
+        for _ in range(50):
+            middle = 0.5 * (low + high)
+            right = float(np.add.reduce(_logistic(score + middle))) / len(score)
+            low, high = (middle, high) if right < 1 - rate else (low, middle)
+        return _logistic(score + 0.5 * (low + high))
 
 
 def _logistic(score: Floats) -> Floats:
-    with np.errstate(over="ignore"):  # of what is surely wrong: 1 / inf is right
-        answer: Floats = 1 / (1 + np.exp(-score))
+    answer: Floats = 1 / (1 + np.exp(-score))
     return answer

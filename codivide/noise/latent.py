@@ -7,16 +7,17 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from scipy import sparse
 from scipy.optimize import minimize
-from scipy.special import logsumexp, softmax
+from scipy.special import logsumexp
 
 from codivide.core.types import Floats, Labels
 from codivide.noise import transition
 
+MOST_WEIGHTED = 50  # classes for which every score may count for every class
+_STEPS, _FEW_STEPS = 200, 12
+_GAIN = 1e-7  # of the mean log-likelihood, relative, below which the fit ends
+
 _RIDGE = 10.0  # on the free part of the calibrating weights, in samples
-
-
 _BIAS = 0.01  # on the class offsets, per sample
 
 
@@ -25,31 +26,20 @@ class Latent(NamedTuple):
 
     Attributes:
         clean_prob: ``[N]``, P(true label = given label | everything).
-        posterior: ``[N, C]``, P(true label | sample and given label).
         prior: ``[N, C]``, P(true label | sample): the classifier with the noise taken out.
         joint: ``[C, C]`` expected counts (true class, given label); sums to N.
         transition: ``[C, C]``, P(given | true), rows sum to 1.
         likelihood: mean log-likelihood of the given labels, in nats.
-        parameters: of the fit, to start another one from.
     """
 
     clean_prob: Floats
-    posterior: Floats
     prior: Floats
     joint: Floats
     transition: Floats
     likelihood: float
-    parameters: Floats
 
 
-def latent_noise(
-    probs: Sequence[Floats],
-    given: Labels,
-    *,
-    weight: Floats | None = None,
-    start: Floats | None = None,
-    steps: int = 200,
-) -> Latent:
+def latent_noise(probs: Sequence[Floats], given: Labels, *, weight: Floats | None = None) -> Latent:
     """Tell a classifier's own errors from label noise, without any true label.
 
     The true label is latent. With ``s`` the logarithms of all probabilities of a sample (those of several classifiers
@@ -68,73 +58,111 @@ def latent_noise(
     of 10 on W and of 0.01 N on b. The likelihood has several peaks: the fit is started from 80 % clean labels and from
     the confident joint, and the better one is taken.
 
+    The time grows with N C: above ``MOST_WEIGHTED`` classes W is left out (``a`` and ``b`` still calibrate), the fit is
+    started from the confident joint only, and it takes fewer steps.
+
     Args:
         probs: one or more ``[N, C]``, out of sample (a classifier that has seen the label has memorised the noise).
         given: labels ``[N]`` in ``0 .. C - 1``.
         weight: of every sample ``[N]``, such as counts of a bootstrap; None: 1.
-        start: ``parameters`` of an earlier fit on the same classes; None: as above.
-        steps: most L-BFGS iterations of a start.
 
     Returns:
         See ``Latent``; the ``joint`` counts samples by weight.
     """
     classes = probs[0].shape[1]
-    logs = np.concatenate([_centred(np.log(np.clip(p, LEAST, 1.0))) for p in probs], axis=1)
+    many = classes > MOST_WEIGHTED
+    heard = probs[:1] if many else probs
+    logs = np.concatenate([_centred(np.log(np.clip(p, LEAST, 1.0))) for p in heard], axis=1)
     weight = np.ones(len(given)) if weight is None else np.asarray(weight, dtype=np.float64)
-    objective = _Objective(logs, given, classes, weight)
-    starts = [start] if start is not None else [objective.start(t) for t in _first_guesses(probs[0], given, classes)]
+    objective = _Objective(logs, given, classes, weight, mixed=not many)
+    starts = [objective.start(matrix) for matrix in _first_guesses(probs[0], given, classes)]
+    options = {"maxiter": _FEW_STEPS if many else _STEPS, "ftol": _GAIN}
     found = [
-        minimize(objective, p, jac=True, method="L-BFGS-B", options={"maxiter": steps, "ftol": 1e-8}) for p in starts
+        minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
+        for start in (starts[1:] if many else starts)
     ]
     best = min(found, key=lambda answer: float(answer.fun))
     return objective.answer(best.x)
 
 
 class _Objective:
-    """Minus the penalised mean log-likelihood and its gradient, for one weighting of the samples."""
+    """Minus the penalised mean log-likelihood and its gradient, for one weighting of the samples.
 
-    def __init__(self, logs: Floats, given: Labels, classes: int, weight: Floats) -> None:
-        self.logs, self.given, self.classes, self.weight = logs, given, classes, weight
-        self.total = float(weight.sum())
+    Arrays are ``[C, N]`` with the samples sorted by given label: a sum over classes then runs along the memory, and one
+    over the samples of a label is over neighbours.
+
+    Args:
+        logs: ``[N, D]``, of which the first C columns are those of the first classifier.
+        given: labels ``[N]``.
+        classes: number of classes C.
+        weight: of every sample ``[N]``.
+        mixed: whether there is a W; else D is C.
+    """
+
+    def __init__(self, logs: Floats, given: Labels, classes: int, weight: Floats, *, mixed: bool = True) -> None:
+        self.order = np.argsort(given, kind="stable")
+        self.logs = np.ascontiguousarray(logs[self.order].T)
+        self.classes, self.mixed = classes, mixed
+        self.weight, self.total = weight[self.order], float(weight.sum())
+        self.labels, self.first, self.sizes = np.unique(given[self.order], return_index=True, return_counts=True)
         self.prior = 0.9 * np.eye(classes) + 0.1 / classes
-        self.labels = sparse.csr_matrix((weight, (np.arange(len(given)), given)), shape=(len(given), classes))
+
+    @property
+    def free(self) -> int:
+        """How many numbers W holds."""
+        return len(self.logs) * self.classes if self.mixed else 0
 
     def start(self, matrix: Floats) -> Floats:
         """Parameters with this transition matrix, scores as they are."""
-        free = np.zeros(self.logs.shape[1] * self.classes + self.classes)
-        return np.concatenate([[1.0], free, np.log(matrix).ravel()])
+        return np.concatenate([[1.0], np.zeros(self.free + self.classes), np.log(matrix).ravel()])
 
     def split(self, parameters: Floats) -> tuple[float, Floats, Floats, Floats]:
         """a, W, b and the logarithm of T, rows normalised."""
-        size = self.logs.shape[1] * self.classes
-        free, bias, rest = np.split(parameters[1:], [size, size + self.classes])
+        free, bias, rest = np.split(parameters[1:], [self.free, self.free + self.classes])
         matrix = rest.reshape(self.classes, self.classes)
         log_t = matrix - logsumexp(matrix, axis=1, keepdims=True)
         return float(parameters[0]), free.reshape(-1, self.classes), bias, log_t
 
-    def log_prior(self, parameters: Floats) -> Floats:
-        """Logarithm of P(true | sample), ``[N, C]``."""
-        scale, free, bias, _ = self.split(parameters)
-        scores = self.logs @ free + bias
-        scores += scale * self.logs[:, : self.classes]
-        scores -= logsumexp(scores, axis=1, keepdims=True)
+    def true_probs(self, scale: float, free: Floats, bias: Floats) -> Floats:
+        """P(true | sample), ``[C, N]``."""
+        scores = scale * self.logs[: self.classes]
+        if self.mixed:
+            scores += free.T @ self.logs
+        scores += bias[:, None]
+        scores -= scores.max(0)
+        np.exp(scores, out=scores)
+        scores /= scores.sum(0)
         return scores
 
+    def posteriors(self, true_probs: Floats, log_t: Floats) -> tuple[Floats, Floats]:
+        """P(true | sample and given label) ``[C, N]``, and the logarithm of P(given | sample) ``[N]``."""
+        posterior = np.repeat(np.exp(log_t[:, self.labels]), self.sizes, axis=1)
+        posterior *= true_probs
+        evidence = np.maximum(posterior.sum(0), np.finfo(np.float64).tiny)
+        posterior /= evidence
+        return posterior, np.log(evidence)
+
+    def by_label(self, values: Floats) -> Floats:
+        """Sums ``[C, C]`` of values ``[C, N]`` over the samples of each label."""
+        sums = np.zeros((self.classes, self.classes))
+        sums[:, self.labels] = np.add.reduceat(values, self.first, axis=1)
+        return sums
+
     def __call__(self, parameters: Floats) -> tuple[float, Floats]:
-        _, free, bias, log_t = self.split(parameters)
-        log_prior = self.log_prior(parameters)
-        joint = log_prior + log_t.T[self.given]
-        evidence = logsumexp(joint, axis=1)
-        posterior = np.exp(joint - evidence[:, None])
-        pull = (posterior - np.exp(log_prior)) * self.weight[:, None]
-        counts = (self.labels.T @ posterior).T + self.prior
+        scale, free, bias, log_t = self.split(parameters)
+        true_probs = self.true_probs(scale, free, bias)
+        posterior, evidence = self.posteriors(true_probs, log_t)
+        pull = posterior - true_probs
+        pull *= self.weight
+        posterior *= self.weight
+        counts = self.by_label(posterior) + self.prior
         value = self.weight @ evidence + (self.prior * log_t).sum()
         value -= 0.5 * _RIDGE * (free**2).sum() + 0.5 * _BIAS * self.total * (bias**2).sum()
         gradient = np.concatenate(
             [
-                [(self.logs[:, : self.classes] * pull).sum()],
-                (self.logs.T @ pull - _RIDGE * free).ravel(),
-                pull.sum(0) - _BIAS * self.total * bias,
+                [np.vdot(self.logs[: self.classes], pull)],
+                (self.logs @ pull.T - _RIDGE * free).ravel() if self.mixed else [],
+                pull.sum(1) - _BIAS * self.total * bias,
                 (counts - counts.sum(1, keepdims=True) * np.exp(log_t)).ravel(),
             ]
         )
@@ -142,18 +170,19 @@ class _Objective:
 
     def answer(self, parameters: Floats) -> Latent:
         """What the parameters say of every sample."""
-        log_prior, log_t = self.log_prior(parameters), self.split(parameters)[3]
-        joint = log_prior + log_t.T[self.given]
-        evidence = logsumexp(joint, axis=1)
-        posterior = np.exp(joint - evidence[:, None])
+        scale, free, bias, log_t = self.split(parameters)
+        true_probs = self.true_probs(scale, free, bias)
+        posterior, evidence = self.posteriors(true_probs, log_t)
+        own = posterior[np.repeat(self.labels, self.sizes), np.arange(len(self.order))]
+        joint = self.by_label(posterior * self.weight)
+        back = np.empty_like(self.order)
+        back[self.order] = np.arange(len(back))
         return Latent(
-            clean_prob=posterior[np.arange(len(self.given)), self.given],
-            posterior=posterior,
-            prior=np.exp(log_prior),
-            joint=np.asarray((self.labels.T @ posterior).T),
-            transition=softmax(log_t, axis=1),
+            clean_prob=own[back],
+            prior=true_probs.T[back],
+            joint=joint,
+            transition=np.exp(log_t),
             likelihood=float(self.weight @ evidence / self.total),
-            parameters=parameters,
         )
 
 
@@ -172,9 +201,8 @@ def _centred(logs: Floats) -> Floats:
 LEAST = 1e-4  # probabilities are read as at least this: a linear classifier is never surer with reason
 
 
-def confident_joint(probs: Floats, given: Labels, weight: Floats | None = None) -> Floats:
-    """``transition.confident_joint`` of NumPy arrays; a bootstrap's weights repeat rows."""
-    rows = np.arange(len(given)) if weight is None else np.repeat(np.arange(len(given)), weight.astype(np.int64))
-    counts = transition.confident_joint(torch.from_numpy(probs[rows]), torch.from_numpy(given[rows]))
+def confident_joint(probs: Floats, given: Labels) -> Floats:
+    """``transition.confident_joint`` of NumPy arrays."""
+    counts = transition.confident_joint(torch.from_numpy(probs), torch.from_numpy(given))
     answer: Floats = counts.double().nan_to_num(0.0).numpy()
     return answer

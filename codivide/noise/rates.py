@@ -11,14 +11,14 @@ import numpy as np
 import torch
 
 from codivide.core.types import Floats, Labels
-from codivide.noise import mixtures
+from codivide.noise import mixtures, transition
 from codivide.noise.confidence import self_confidence
 from codivide.noise.latent import LEAST, Latent, confident_joint, latent_noise
 
 APART = 12**0.5  # standard deviations between the two halves of a uniform distribution, in which there are no groups
 EVEN, ONE_WAY = 0.35, 0.55  # concentrations up to which noise counts as symmetric, and from which on as asymmetric
 MOST_ROWS = 20_000  # that an estimate rests on
-_MOST_CELLS = 2_000_000  # of samples times classes, likewise
+_MOST_CELLS = 8_000_000  # of samples times classes, likewise
 _PAIR = 10  # samples of either kind that a pair of classes is compared by
 _FEWEST = 10  # labels of a class that a mixture is fitted to
 
@@ -32,6 +32,7 @@ class Rates(NamedTuple):
         joint: ``[C, C]`` counts of (true, given).
         latent: the fitted model.
         doubt: of the classifier itself, in [0, 1].
+        follows: how far wrong labels follow the sample (``pair_dependence``), and on how many labels that rests.
     """
 
     rate: float
@@ -39,54 +40,111 @@ class Rates(NamedTuple):
     joint: Floats
     latent: Latent
     doubt: float
+    follows: tuple[float, int]
 
 
-def rates(
-    probs: Floats,
-    given: Labels,
-    mixture: float | None,
-    *,
-    weight: Floats | None = None,
-    start: Floats | None = None,
-    steps: int = 200,
-    learned: float | None = None,
-) -> Rates:
-    """Apply the rule once; ``weight``, ``start`` and ``steps`` as in ``latent.latent_noise``.
+def rates(probs: Floats, given: Labels, mixture: float | None, *, learned: float | None = None) -> Rates:
+    """Apply the rule once.
 
     Args:
         probs: ``[N, C]``.
         given: labels ``[N]`` in ``0 .. C - 1``.
         mixture: the rate by the mixture on losses; None: the losses show no two groups.
-        weight: of every sample ``[N]``.
-        start: of the fit.
-        steps: of the fit.
         learned: how far the classifier, in [0, 1], has learned from these very labels; None: it has not seen them. Its
             being sure then proves so much less: the rate goes so much of the rest of the way to the upper estimate; and
-            ``grouped`` counts, since groups stay where all labels begin to look right.
+            ``grouped`` has the last word, since groups stay where all labels begin to look right.
     """
-    latent = latent_noise([probs], given, weight=weight, start=start, steps=steps)
-    counted = confident_joint(probs, given, weight)
+    latent = latent_noise([probs], given)
+    counted = confident_joint(probs, given)
+    if learned is None:
+        counted = grouped(counted, probs, given)
     lower, confident = wrong_share(latent.joint), wrong_share(counted)
     estimates = {"latent noise": lower, "confident joint": confident}
-    upper = max(confident, lower)
     if mixture is not None:
         estimates["loss mixture"] = mixture
-        upper = 0.5 * (upper + min(max(mixture, lower), upper))
-    doubt = 1 - float(np.average(latent.prior.max(1), weights=weight))
-    share = max(doubt, by_sample(latent.prior, probs, given, lower))
-    share += (learned or 0.0) * (1 - share)
-    rate = lower + share * (upper - lower)
-    share = (rate - lower) / (confident - lower) if confident > lower else 0.0
-    joint = (1 - share) * latent.joint + share * counted
+    doubt = 1 - float(latent.prior.max(1).mean())
+    follows = pair_dependence(latent.prior, probs, given)
+    rate = _between(lower, confident, mixture, share=_share(doubt, follows, max(lower, mixture or 0.0), learned))
+    joint = _at_rate(latent.joint, counted, rate)
     if learned is not None:
-        parted = grouped(joint, probs, given, weight)
+        parted = grouped(joint, probs, given)
         if not np.array_equal(parted, joint):
             estimates["groups"] = rate = wrong_share(parted)
         joint = parted
-    return Rates(rate, estimates, joint, latent, doubt)
+    return Rates(rate, estimates, joint, latent, doubt, follows)
 
 
-def grouped(joint: Floats, probs: Floats, given: Labels, weight: Floats | None = None) -> Floats:
+def _at_rate(lower: Floats, upper: Floats, rate: float) -> Floats:
+    """The mixture of two joints, whose wrong counts are then scaled, that has this rate."""
+    first, second = wrong_share(lower), wrong_share(upper)
+    share = float(np.clip((rate - first) / (second - first), 0.0, 1.0)) if second > first else 0.0
+    mixed = (1 - share) * lower + share * upper
+    found = wrong_share(mixed)
+    if found < rate and found > 0:  # above the confident joint: as the mixture on losses has it
+        off = mixed * (1 - np.eye(len(mixed)))
+        off *= np.minimum(rate / found, mixed.sum(0) / np.maximum(off.sum(0), 1e-12))
+        mixed = off + np.diag(mixed.sum(0) - off.sum(0))
+    return mixed
+
+
+def _between(lower: float, confident: float, mixture: float | None, *, share: float) -> float:
+    """The rate, so far from the lower to the upper estimate."""
+    upper = max(confident, lower)
+    if mixture is not None:
+        upper = 0.5 * (upper + max(mixture, lower))
+    return lower + share * (upper - lower)
+
+
+def _share(doubt: float, follows: tuple[float, int], certain: float, learned: float | None) -> float:
+    """How far the rate lies from the lower to the upper estimate, in [0, 1]."""
+    share = max(doubt, by_sample(follows, certain))
+    return share + (learned or 0.0) * (1 - share)
+
+
+def deviation(
+    found: Rates,
+    probs: Floats,
+    given: Labels,
+    mixture: float | None,
+    *,
+    learned: float | None,
+    replicates: int,
+    rng: np.random.Generator,
+) -> float:
+    """Standard deviation of the rate over bootstrap samples.
+
+    A replicate draws the rows anew, and whether each label is wrong by its own p(clean); the rule is applied to what is
+    counted. The classifier and the latent model stay as they are, so that a replicate costs no more than its draws.
+
+    Args:
+        found: the rule's answer to the other arguments.
+        probs: as in ``rates``, like the next three.
+        given: labels.
+        mixture: the rate by the mixture.
+        learned: how far from these labels.
+        replicates: at least 2.
+        rng: of all draws.
+    """
+    count, classes = len(given), len(found.joint)
+    true = transition.confident_classes(torch.from_numpy(probs), torch.from_numpy(given)).numpy()
+    wrong = 1 - np.diag(found.joint) / np.maximum(found.joint.sum(0), 1e-12)
+    drawn = []
+    for _ in range(replicates):
+        rows = rng.integers(count, size=count)
+        chance, labels, sure = rng.random(count), given[rows], true[rows] >= 0
+        if "groups" in found.estimates:
+            drawn.append(float((chance < wrong[labels]).mean()))
+            continue
+        counted = np.bincount(labels[sure], minlength=classes)
+        kept = np.bincount(labels[sure & (true[rows] == labels)], minlength=classes)
+        off = np.where(counted > 0, 1 - kept / np.maximum(counted, 1), 0.0)
+        lower, confident = float((chance > found.latent.clean_prob[rows]).mean()), float(off[labels].mean())
+        share = _share(found.doubt, found.follows, max(lower, mixture or 0.0), learned)
+        drawn.append(_between(lower, confident, mixture, share=share))
+    return float(np.std(drawn, ddof=1))
+
+
+def grouped(joint: Floats, probs: Floats, given: Labels) -> Floats:
     """A joint whose noise rates are those of groups, in the classes whose labels fall into two of them.
 
     What a network memorises looks ever more right, but later than what it learned: averaged over training, wrong labels
@@ -99,7 +157,6 @@ def grouped(joint: Floats, probs: Floats, given: Labels, weight: Floats | None =
         joint: counts ``[C, C]`` of (true, given) by another rule.
         probs: ``[N, C]`` averaged over training.
         given: labels ``[N]`` in ``0 .. C - 1``.
-        weight: of every sample ``[N]``, whole numbers; None: 1.
 
     Returns:
         ``[C, C]``; the columns sum to what they do in ``joint``.
@@ -108,7 +165,6 @@ def grouped(joint: Floats, probs: Floats, given: Labels, weight: Floats | None =
     answer = joint.copy()
     for c in range(len(joint)):
         members = np.flatnonzero(given == c)
-        members = members if weight is None else np.repeat(members, weight[members].astype(np.int64))
         scores = torch.from_numpy(doubt[members])
         fitted = mixtures.mixture(scores) if len(members) >= _FEWEST else None
         if fitted is None:
@@ -127,26 +183,24 @@ def grouped(joint: Floats, probs: Floats, given: Labels, weight: Floats | None =
     return answer
 
 
-def by_sample(prior: Floats, probs: Floats, given: Labels, lower: float) -> float:
+def by_sample(follows: tuple[float, int], certain: float) -> float:
     """How far noise that is certainly there also hides where samples are ambiguous, in [0, 1].
 
     Errors of people gather at ambiguous samples. They do, as far as it can be seen, where within pairs of classes the
-    wrong labels depend on the sample: full from 0.1 above two standard errors of ``pair_dependence`` on.
-    Errors of a classifier on clean labels look the same, so this counts from a ``lower`` estimate of the rate of 5 %
-    on, and fully from 10 %.
+    wrong labels depend on the sample: full from 0.05 above two standard errors of ``pair_dependence`` on.
+    Errors of a classifier on clean labels look the same, so this counts from a ``certain`` rate of 5 % on, and fully
+    from 10 %.
 
     Args:
-        prior: ``[N, C]``, P(true | sample) by ``latent.latent_noise``.
-        probs: ``[N, C]``, out of sample.
-        given: labels ``[N]``.
-        lower: rate of wrong labels that is at least there.
+        follows: what ``pair_dependence`` found.
+        certain: rate of wrong labels that is at least there: the lower estimate, or what two groups of losses say.
     """
-    dependence, size = pair_dependence(prior, probs, given)
+    dependence, size = follows
     if not size:
         return 0.0
     error = (1 / (3 * size)) ** 0.5  # of 2 AUROC - 1 of so many among many more
-    certain = np.clip((lower - 0.05) / 0.05, 0, 1)
-    return float(certain * np.clip((dependence - 2 * error) / 0.1, 0, 1))
+    sure = np.clip((certain - 0.05) / 0.05, 0, 1)
+    return float(sure * np.clip((dependence - 2 * error) / 0.05, 0, 1))
 
 
 def pair_dependence(prior: Floats, scores: Floats, given: Labels) -> tuple[float, int]:
@@ -183,6 +237,18 @@ def pair_dependence(prior: Floats, scores: Floats, given: Labels) -> tuple[float
                 total += float(places.sum()) / (2 * len(kept))
                 size += len(strayed)
     return (max(2 * total / size - 1, 0.0) if size else 0.0), size
+
+
+def never_predicted(probs: Floats, given: Labels) -> Labels:
+    """Classes that labels name and that are no sample's likeliest: nothing can be said of their labels.
+
+    Args:
+        probs: ``[N, C]``.
+        given: labels ``[N]``, -1: none.
+    """
+    classes = probs.shape[1]
+    asked = np.bincount(given[given >= 0], minlength=classes)
+    return np.flatnonzero((asked > 0) & (np.bincount(probs.argmax(1), minlength=classes) == 0))
 
 
 def wrong_share(joint: Floats) -> float:

@@ -7,22 +7,22 @@ averaged while it trained. From them:
 1. **Lower estimate**: ``latent.latent_noise``. The true label is latent; doubt that the classifier loses where it is
    surest is its own, doubt that stays is label noise. It under-counts labels that are wrong just where samples are
    ambiguous.
-2. **Upper estimate**: the confident joint (Northcutt et al. 2021), which counts errors of the classifier as noise.
-   Where the losses (averaged over training, or cross-fitted) show two groups, the share of the high one by a Gaussian
-   mixture, kept between the two estimates, is averaged with it.
+2. **Upper estimate**: the confident joint (Northcutt et al. 2021), which counts errors of the classifier as noise; in
+   classes whose labels fall into two groups (``rates.grouped``), their share. Where the losses (averaged over training,
+   or cross-fitted) show two groups, the share of the high one by a Gaussian mixture is averaged with it.
 3. **Rate** = lower + share * (upper - lower). What lies between the two cannot be told apart by data. The share is the
    ``doubt`` in [0, 1], ``1 - mean max_c P(true = c | sample)`` of the latent model: where the classifier is sure,
    errors of its own are rare and the first estimate stands. It is more, up to 1, where noise that is certainly there
-   (a lower estimate from 5 to 10 %) is seen to follow the sample, as that of people does
+   (a lower estimate, or a mixture on losses, from 5 to 10 %) is seen to follow the sample, as that of people does
    (``rates.by_sample``). The joint counts of (true class, given label) are mixed by the same
    weight, so rate, classes and matrix agree.
    Probabilities of a run are averages over training, of samples that it learned from: its being sure proves less. Where
    every given label was a target, the rate is half-way between this one and the upper estimate; methods that set aside
    what looks wrong (``Method.sets_aside``) do not learn it. Where the labels of a class fall into two groups, the share
    of the doubtful one is its rate instead (``rates.grouped``).
-4. **Interval**: from the lower to the upper estimate, widened on either side by 1.645 standard deviations of the rate
-   over bootstrap samples (the classifier stays as it is). About 90 % where the assumptions hold; nothing where labels
-   follow a rule that the features show, such as key words: such noise looks like truth.
+4. **Interval**: from the lower to the upper estimate, widened on either side by 1.645 standard deviations of the
+   rate over bootstrap samples (classifier and latent model stay). About 90 % where the assumptions hold; nothing where
+   labels follow a rule that the features show, such as key words: such noise looks like truth.
 5. **p(clean)**: the latent model's, its log-odds shifted per class to agree with the rates.
 
 **Kind**: "none" (rate below 5 % and lower estimate below 2 %; of a run: rate below 2 %), else "instance-like" where
@@ -44,19 +44,20 @@ import numpy as np
 import pandas as pd
 
 from codivide.core.errors import InputError
-from codivide.core.types import Floats, Labels, Mask
+from codivide.core.types import Floats, Labels
 from codivide.noise.clean_prob import match_rates
 from codivide.noise.confidence import given_log_prob
-from codivide.noise.latent import LEAST
+from codivide.noise.latent import LEAST, MOST_WEIGHTED
 from codivide.noise.rates import (
     EVEN,
     MOST_ROWS,
     ONE_WAY,
     Rates,
     concentration,
+    deviation,
     fitted_rows,
     mixture_rate,
-    pair_dependence,
+    never_predicted,
     rates,
 )
 from codivide.noise.too_small import FEWEST, judged_classes
@@ -68,6 +69,15 @@ Level = Literal["good", "fair", "poor"]
 
 
 _FEW = 0.05  # a rate below may be no noise at all
+
+
+_UNEXPLAINED = 0.12  # disagreement above the upper estimate, from which on the interval holds it
+
+
+_NAMED = 10  # classes that a reason names
+
+
+PROBABILITIES = "probabilities"  # the source that is a caller's own
 
 
 _ALL = 0.98  # of the labels predicted as given: nothing is left to judge by
@@ -261,30 +271,22 @@ class _Found(NamedTuple):
 
 
 def _estimate(seen: _Seen, replicates: int, seed: int) -> _Found:
-    given, count = seen.given, len(seen.given)
+    given = seen.given
     mixture = mixture_rate(seen.losses)
     counted = mixture if seen.learned is None else None  # losses on what was trained on shrink
     best = rates(seen.probs, given, counted, learned=seen.learned)
     rng = np.random.default_rng(seed)
-    drawn = [
-        rates(
-            seen.probs,
-            given,
-            counted,
-            weight=np.bincount(rng.integers(count, size=count), minlength=count).astype(np.float64),
-            start=best.latent.parameters,
-            steps=25,
-            learned=seen.learned,
-        ).rate
-        for _ in range(replicates)
-    ]
-    margin = _NINETY * float(np.std(drawn, ddof=1))
+    error = deviation(best, seen.probs, given, counted, learned=seen.learned, replicates=replicates, rng=rng)
+    margin = _NINETY * error
     lower, upper = min(best.estimates.values()), max(best.estimates.values())
     low, high = max(min(lower, best.rate) - margin, 0.0), min(max(upper, best.rate) + margin, 1.0)
     learnable = _learnable(seen.probs, given)
     kind = _kind(best, seen) if learnable else "unclear"
     if not learnable:
         low, high = 0.0, 1.0
+    unexplained = 1 - seen.agreement - upper
+    if seen.learned is None and unexplained > _UNEXPLAINED:
+        high = max(high, 1 - seen.agreement)
     trust = _trust(best, seen, width=high - low, learnable=learnable, separates=mixture is not None)
     wrong = best.joint.sum(0) - np.diag(best.joint)
     clean_prob = match_rates(best.latent.clean_prob, given, wrong / np.maximum(best.joint.sum(0), 1e-12))
@@ -303,7 +305,7 @@ def _kind(best: Rates, seen: _Seen) -> Kind:
     lower = best.rate if learned else best.estimates["latent noise"]  # what was learned looks right to that estimate
     if best.rate < _FEW and lower < 0.02:
         return "none"
-    dependence, size = pair_dependence(best.latent.prior, seen.probs, seen.given)
+    dependence, size = best.follows
     if dependence > 0.3 and size >= 30:
         return "instance-like"
     spread = concentration(best.joint if learned else best.latent.joint)
@@ -322,7 +324,9 @@ def _trust(best: Rates, seen: _Seen, *, width: float, learnable: bool, separates
         _trained_on(seen),
         _in_doubt(best.doubt),
         _wide(width) if learnable else None,
+        _disagrees(seen, max(best.estimates.values())),
         *_few(seen.given),
+        _MANY if seen.probs.shape[1] > MOST_WEIGHTED else None,
         _BY_RULE if learnable and best.rate < _FEW else None,
         (0, "The losses show two groups." if separates else "The losses show no two groups."),
     ]
@@ -346,6 +350,13 @@ _BY_RULE = (
 )
 
 
+_MANY = (
+    0,
+    f"With more than {MOST_WEIGHTED} classes the latent model is a simpler one: it calibrates by one temperature and "
+    "one offset a class, without weights between classes.",
+)
+
+
 def _trained_on(seen: _Seen) -> _Reason | None:
     """Whether the labels may have been memorised."""
     if seen.learned and seen.agreement >= _ALL and not seen.witnessed:
@@ -363,6 +374,15 @@ def _in_doubt(doubt: float) -> _Reason | None:
         return None
     text = f"The classifier is in doubt ({100 * doubt:.0f} % on average): its errors and wrong labels are hard "
     return 2 if doubt > 0.45 else 1, text + "to tell apart. Better features help."
+
+
+def _disagrees(seen: _Seen, upper: float) -> _Reason | None:
+    """Whether most disagreement is put down to the classifier, which nothing proves."""
+    away = 1 - seen.agreement
+    if seen.learned is not None or away - upper <= _UNEXPLAINED:
+        return None
+    text = f"The classifier disagrees with {100 * away:.0f} % of the labels, and its own doubt is taken to explain all "
+    return 1, text + f"but {100 * upper:.0f} %: if it is better than that, more labels are wrong. Check some by hand."
 
 
 def _wide(width: float) -> _Reason | None:
@@ -445,14 +465,16 @@ def estimate(material: Material, *, limit: int = MOST_ROWS, replicates: int = 20
     if not len(labelled):
         raise InputError("no sample has a label, so there is nothing to estimate")
     enough = judged_classes(material.given, len(material.names))
-    judged = labelled[enough[material.given[labelled]]]
+    own = material.probs if material.source == PROBABILITIES else None
+    silent = classes[:0] if own is None else never_predicted(own, material.given)
+    judged = labelled[enough[material.given[labelled]] & ~np.isin(material.given[labelled], silent)]
     rows = judged[fitted_rows(len(judged), len(classes), limit, seed)]
     classes = np.unique(material.given[rows])
     given = np.searchsorted(classes, material.given[rows])
     if len(classes) < 2:
         reason = "all labels name the same class, so nothing can be compared: the estimate means nothing."
         trust = Trust("poor", (reason,))
-        found = _Found(0.0, 0.0, 1.0, np.eye(1) * len(rows), "unclear", trust, {}, np.ones(len(rows)))
+        found = _Found(0.0, 0.0, 1.0, np.eye(len(classes)) * len(rows), "unclear", trust, {}, np.ones(len(rows)))
         return _report(material, found, rows, classes, labelled)
     if material.probs is not None:
         probs = scaled(material.probs[rows][:, classes])
@@ -461,17 +483,33 @@ def estimate(material: Material, *, limit: int = MOST_ROWS, replicates: int = 20
         probs = scaled(material.cross_fit(rows, given, len(classes)))
     losses = -given_log_prob(probs, given) if material.losses is None else material.losses[rows]
     found = _estimate(_Seen(probs, given, losses, material.learned, material.witnessed), replicates, seed)
-    if len(judged) < len(labelled):
-        trust = Trust(found.trust.level, (*found.trust.reasons, _left_out(material, labelled, enough)))
-        found = found._replace(trust=trust)
+    few = np.flatnonzero(~enough & np.isin(np.arange(len(enough)), material.given[labelled]))
+    if len(few):
+        reasons = (*found.trust.reasons, _too_few(material, few))
+        found = found._replace(trust=Trust(found.trust.level, reasons))
+    if len(silent):
+        found = found._replace(trust=_with_reason(found.trust, silent_text(material, silent)))
     return _report(material, found, rows, classes, labelled)
 
 
-def _left_out(material: Material, labelled: Labels, enough: Mask) -> str:
+def _too_few(material: Material, few: Labels) -> str:
     """The classes that were left out, for they have too few labels."""
-    counts = np.bincount(material.given[labelled], minlength=len(enough))
-    few = [
-        f"{_short(str(material.names[k]), 20)} ({counts[k]})" for k in np.flatnonzero(~enough & (counts > 0)).tolist()
-    ]
-    listed = ", ".join(few[:_FEW_SHOWN]) + (", ..." if len(few) > _FEW_SHOWN else "")
+    named = [f"{_short(str(material.names[k]), 20)} ({int((material.given == k).sum())})" for k in few[:_FEW_SHOWN]]
+    listed = ", ".join(named) + (", ..." if len(few) > _FEW_SHOWN else "")
     return f"Classes with fewer than {FEWEST} labels cannot be judged and are left out: {listed}."
+
+
+def silent_text(material: Material, silent: Labels) -> str:
+    """The finding that these classes are never predicted."""
+    names = ", ".join(repr(str(material.names[k])) for k in silent[:_NAMED]) + (", ..." if len(silent) > _NAMED else "")
+    count = int(np.isin(material.given, silent).sum())
+    one = len(silent) == 1
+    return (
+        f"{'Class' if one else 'Classes'} {names} {'is' if one else 'are'} never predicted: "
+        f"{'its' if one else 'their'} {count} labels cannot be judged and are counted out."
+    )
+
+
+def _with_reason(trust: Trust, text: str) -> Trust:
+    """One more reason for at most fair trust, the first of all."""
+    return Trust("fair" if trust.level == "good" else trust.level, (text, *trust.reasons))

@@ -163,6 +163,11 @@ def _self_confidence(seen: Judgeable) -> Floats:
     return confidence.self_confidence(seen.probs, seen.given)
 
 
+def _log_confidence(seen: Judgeable) -> Floats:
+    assert seen.probs is not None
+    return confidence.log_confidence(seen.probs, seen.given)
+
+
 def _confident_joint(seen: Judgeable) -> Floats:
     """Self-confidence, shifted class by class to the noise rates of the confident joint."""
     assert seen.probs is not None
@@ -215,6 +220,9 @@ RULES: dict[str, Rule] = {
         _wrong_events, ("predictions",), "a Gaussian mixture on how often it was another class", probability=True
     ),
     "self_confidence": Rule(_self_confidence, ("probs",), "the label against its best rival, adjusted by class"),
+    "log_confidence": Rule(
+        _log_confidence, ("probs",), "the label against its class and its best rival, in logarithms: ranks the issues"
+    ),
     "confident_joint": Rule(
         _confident_joint, ("probs",), "self-confidence at the confident joint's noise rates", probability=True
     ),

@@ -60,17 +60,30 @@ def confident_joint(probs: Tensor, given: Tensor) -> Tensor:
     keep = torch.isfinite(probs).all(1) & (given >= 0)
     probs, given, classes = probs[keep], given[keep], probs.shape[1]
     size = torch.bincount(given, minlength=classes).to(probs.dtype)
-    own = probs.gather(1, given.unsqueeze(1)).squeeze(1)
-    threshold = probs.new_zeros(classes).index_add_(0, given, own) / size
-    threshold[size == 0] = torch.inf  # nobody can be found to belong to a class that no label names
-    reached = probs.where(probs >= threshold - 1e-6, -1.0)  # the mean of equal numbers may round up
-    best, true = reached.max(1)
-    sure = best >= 0
+    true = confident_classes(probs, given)
+    sure = true >= 0
     counts = torch.bincount(true[sure] * classes + given[sure], minlength=classes * classes)
     joint = counts.to(probs.dtype).reshape(classes, classes)
     lost = joint.sum(0) == 0  # labels none of whose samples is sure of anything: taken as right
     joint[lost, lost] = 1.0
     return joint / joint.sum(0) * size
+
+
+def confident_classes(probs: Tensor, given: Tensor) -> Tensor:
+    """The class ``[N]`` that each sample counts for in ``confident_joint``, -1 where it counts for none.
+
+    Args:
+        probs: ``[N, C]``, finite.
+        given: ``[N]`` in ``0 .. C - 1``.
+    """
+    classes = probs.shape[1]
+    size = torch.bincount(given, minlength=classes).to(probs.dtype)
+    own = probs.gather(1, given.unsqueeze(1)).squeeze(1)
+    threshold = probs.new_zeros(classes).index_add_(0, given, own) / size
+    threshold[size == 0] = torch.inf  # nobody can be found to belong to a class that no label names
+    reached = probs.where(probs >= threshold - 1e-6, -1.0)  # the mean of equal numbers may round up
+    best, true = reached.max(1)
+    return true.where(best >= 0, -1)
 
 
 def conditioned(transition: Tensor, most: float = 100.0) -> tuple[Tensor, float]:

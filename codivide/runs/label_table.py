@@ -56,7 +56,12 @@ COLUMNS = (
         "it trained (`codivide.noise.clean_prob.combined`); with `--no-record-learning` by the rule alone; empty where "
         "there is no label",
     ),
-    Column(RANK, "number", "1 = the most doubtful label; empty without a label"),
+    Column(
+        RANK,
+        "number",
+        "1 = the most doubtful label; empty without a label; by `clean_prob`, and where you brought the probabilities "
+        "by the evidence itself (`codivide.noise.confidence.log_confidence`), which no class's noise rate shifts",
+    ),
     Column(TRUE_LABEL, "class", "the true label", "known truth (experiments)"),
     Column(SUGGESTED_PROB, "probability", "the classifier's probability of its suggestion"),
     Column(LABEL_QUALITY, "probability", "`clean_prob` again, under the name that cleanlab's tools expect"),
@@ -120,6 +125,16 @@ def build(
     if texts is not None:
         columns[TEXT] = list(texts)
     return pd.DataFrame({column.name: columns[column.name] for column in COLUMNS if column.name in columns})
+
+
+def ranked(table: pd.DataFrame, evidence: AnyFloats | Labels) -> pd.DataFrame:
+    """The table with its labels ranked by evidence ``[N]``, the least first; where it is equal, by p(clean)."""
+    clean_prob = table[CLEAN_PROB].to_numpy(dtype=np.float64, na_value=np.nan)
+    labelled = np.flatnonzero(~np.isnan(clean_prob))
+    order = labelled[np.lexsort((clean_prob[labelled], evidence[labelled]))]
+    places = pd.Series(pd.NA, index=table.index, dtype="Int64")
+    places.iloc[order] = np.arange(1, len(order) + 1)
+    return table.assign(**{RANK: places})
 
 
 def id_column(table: pd.DataFrame) -> str:

@@ -1,0 +1,175 @@
+"""Which column of class probabilities belongs to which label: one reader for all who bring their own probabilities."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import linear_sum_assignment
+
+from codivide.core.errors import InputError
+from codivide.core.types import UNLABELLED, Floats, Labels
+from codivide.data.labels import encode
+
+_FEWEST = 10  # samples a moved class must have, on average, before another order is believed
+_BETTER = 3.0  # times as many labels that another order must fit
+_SHOWN = 10  # classes named in a message
+
+
+class Reading(NamedTuple):
+    """Probabilities with the labels that they are about."""
+
+    probs: Floats  # [N, C]
+    given: Labels  # [N], -1: none
+    classes: tuple[Any, ...]  # C, in the order of the columns
+
+
+def read(
+    labels: Any,
+    pred_probs: Any,
+    *,
+    classes: Sequence[Any] | None = None,
+    unlabelled: int | None = UNLABELLED,
+    what: str = "labels",
+) -> Reading:
+    """Probabilities and labels as arrays, each label with its column.
+
+    The order of the columns is, the first that there is: ``classes``; the column names of a data frame that are
+    labels; the categories of an ordered categorical; 0 to C - 1 where all labels are such numbers (or such numbers as
+    text); the different labels, numbers as text by their value, the rest sorted. Where another order fits the labels
+    far better, it is said what fits.
+
+    Args:
+        labels: ``[N]``.
+        pred_probs: ``[N, C]``, array or data frame.
+        classes: class values in the order of the columns; None: as above.
+        unlabelled: the label that means "no label"; None: there is none.
+        what: what to call the labels in a message.
+
+    Raises:
+        InputError: no probabilities, labels that are not one class a sample, other classes than columns, or columns
+            whose order, which nobody stated, is surely another.
+    """
+    probs = checked(pred_probs)
+    shape = np.shape(labels)
+    if len(shape) == 2 and shape[1] != 1:
+        raise InputError(
+            f"{what} has shape {tuple(shape)}; give one class for each sample (of one-hot labels the argmax(axis=1); "
+            "several annotators' answers first need codivide.consensus)"
+        )
+    if shape and shape[0] != len(probs):
+        raise InputError(f"pred_probs has {len(probs)} rows, but {what} has {shape[0]}; give one for each sample")
+    stated = classes is not None
+    named = tuple(classes) if classes is not None else _named(labels, pred_probs)
+    order = named if named is not None else _order(labels, probs.shape[1], unlabelled)
+    given, known = encode(labels, unlabelled=unlabelled, classes=order, what=what)
+    if len(known) != probs.shape[1]:
+        raise InputError(
+            f"pred_probs has {probs.shape[1]} columns, but there are {len(known)} classes; give classes in their order"
+        )
+    _check_order(probs, given, known, stated=stated)
+    return Reading(probs, given, known)
+
+
+def checked(pred_probs: Any) -> Floats:
+    """Class probabilities ``[N, C]`` float64 that a caller brings; tiny negative ones become 0.
+
+    Raises:
+        InputError: no numbers, a wrong shape, or a row that is no distribution.
+    """
+    try:
+        probs = np.asarray(pred_probs, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"pred_probs is no array of numbers: {error}") from None
+    if probs.ndim != 2 or probs.shape[1] < 2 or not len(probs):
+        hint = "; of two classes give np.column_stack([1 - p, p])" if probs.ndim == 1 or probs.shape[1:] == (1,) else ""
+        raise InputError(
+            f"pred_probs has shape {probs.shape}; it must be [samples, classes] with at least 2 classes{hint}"
+        )
+    bad = ~np.isfinite(probs).all(1) | (probs < -1e-6).any(1) | (np.abs(probs.sum(1) - 1) > 1e-3)
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise InputError(
+            f"pred_probs: row {row} is {np.array2string(probs[row], precision=4, threshold=8)}; probabilities are "
+            "finite, not negative and sum to 1 in each row (apply a softmax to logits first)"
+        )
+    clipped: Floats = np.clip(probs, 0.0, 1.0)
+    return clipped
+
+
+def _named(labels: Any, pred_probs: Any) -> tuple[Any, ...] | None:
+    """The column names of a data frame where labels are among them; plain column numbers are no names."""
+    if not isinstance(pred_probs, pd.DataFrame):
+        return None
+    names: tuple[Any, ...] = tuple(pred_probs.columns.tolist())
+    if names == tuple(range(len(names))):
+        return None
+    texts = {str(name) for name in names}
+    return names if any(str(label) in texts for label in pd.unique(_plain(labels))) else None
+
+
+def _order(labels: Any, columns: int, unlabelled: int | None) -> tuple[Any, ...] | None:
+    """The classes in the order that their values have; None: sorted."""
+    kind = getattr(labels, "dtype", None)
+    if isinstance(kind, pd.CategoricalDtype) and kind.ordered and len(kind.categories) == columns:
+        return tuple(kind.categories.tolist())
+    values = _plain(labels)
+    different = [value for value in pd.unique(values) if not _missing(value, unlabelled)]
+    if different and all(_is_whole(value) and 0 <= value < columns for value in different):
+        return tuple(range(columns))
+    if different and all(isinstance(value, str) and value.strip().isdecimal() for value in different):
+        if all(str(int(value)) == value and int(value) < columns for value in different):
+            return tuple(str(number) for number in range(columns))
+        return tuple(sorted(different, key=int))
+    return None
+
+
+def _plain(labels: Any) -> pd.Series[Any]:
+    flat = np.asarray(labels, dtype=object).ravel()
+    return pd.Series(flat, dtype=object).dropna()
+
+
+def _is_whole(value: Any) -> bool:
+    if isinstance(value, float | np.floating):
+        return float(value).is_integer()
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _missing(value: Any, unlabelled: int | None) -> bool:
+    return unlabelled is not None and str(value).strip() == str(unlabelled)
+
+
+def _check_order(probs: Floats, given: Labels, classes: Sequence[Any], *, stated: bool) -> None:
+    """Compare the reading with the best other one, and with chance."""
+    known = np.flatnonzero(given >= 0)
+    predicted, labels = probs[known].argmax(1), given[known]
+    counts = np.zeros((len(classes), len(classes)))  # predicted, given
+    np.add.at(counts, (predicted, labels), 1)
+    best = linear_sum_assignment(counts, maximize=True)[1]
+    moved = np.flatnonzero((best != np.arange(len(classes))) & (counts.sum(1) > 0))
+    here, there = float(counts[moved, moved].sum()), float(counts[moved, best[moved]].sum())
+    size = float(counts[moved].sum())
+    if there >= _FEWEST * max(len(moved), 1) and there > 0.5 * size and there > _BETTER * here:
+        pairs = [(k, classes[best[k]]) for k in moved.tolist() if counts[k, best[k]] > 0]
+        fits = ", ".join(f"column {k} fits label {label!r}" for k, label in pairs[:_SHOWN])
+        fits += ", ..." if len(pairs) > _SHOWN else ""
+        message = (
+            f"the columns of pred_probs fit the labels in another order: read as {list(classes[:_SHOWN])}, "
+            f"{here:.0f} of {size:.0f} predictions agree with the labels; {there:.0f} would where {fits}. "
+            "Give classes in the order of the columns"
+        )
+        if not stated:
+            raise InputError(f"{message} (stating this one keeps it)")
+        warnings.warn(f"{message}.", stacklevel=4)
+        return
+    chance = float((counts.sum(1) * counts.sum(0)).sum()) / max(len(known), 1)
+    agree = float(np.trace(counts))
+    if agree < chance - 3 * chance**0.5:
+        warnings.warn(
+            f"only {agree:.0f} of {len(known)} predictions agree with the labels, fewer than by chance ({chance:.0f}): "
+            "columns, rows or labels may be mixed up.",
+            stacklevel=4,
+        )

@@ -1,0 +1,157 @@
+"""Which column belongs to which label: every order that people bring is read right, or said to be another."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from codivide import InputError, audit, noise_report, score_labels
+from codivide.audit.reading import read
+
+WORDS = ("low", "mid", "high")
+
+
+def example(classes, count=400, wrong=0.1, seed=0):
+    """Sure probabilities, given labels, and which are wrong."""
+    rng = np.random.default_rng(seed)
+    truth = np.arange(count) % classes
+    scores = rng.standard_normal((count, classes))
+    scores[np.arange(count), truth] += 5
+    probs = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
+    spoiled = rng.random(count) < wrong
+    given = np.where(spoiled, (truth + rng.integers(1, classes, count)) % classes, truth)
+    return probs, given, given != truth
+
+
+def is_found(found, wrong):
+    """Whether wrong labels rank first and few others are flagged."""
+    assert roc_auc_score(wrong, -found.labels["rank"].astype(float)) > 0.98
+    assert found.facts["issues_total"] == pytest.approx(wrong.sum(), abs=10)
+    assert found.facts["noise"]["rate"] == pytest.approx(wrong.mean(), abs=0.03)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_reversed_columns_are_refused_with_what_would_fit(classes):
+    probs, given, wrong = example(classes)
+    with pytest.raises(InputError, match=f"column 0 fits label {classes - 1}, .*Give classes"):
+        audit.from_probs(given, probs[:, ::-1])
+    is_found(audit.from_probs(given, probs[:, ::-1], classes=range(classes)[::-1]), wrong)
+    with pytest.warns(UserWarning, match=f"column 0 fits label {classes - 1}"):
+        audit.from_probs(given, probs[:, ::-1], classes=range(classes))
+
+
+def test_two_columns_of_many_that_are_exchanged_are_seen():
+    probs, given, _ = example(10, 600)
+    with pytest.raises(InputError, match=r"column 3 fits label 7, column 7 fits label 3\. Give"):
+        noise_report(None, given, pred_probs=probs[:, [0, 1, 2, 7, 4, 5, 6, 3, 8, 9]])
+
+
+def test_ordered_categories_are_the_order_of_the_columns():
+    probs, given, wrong = example(3)
+    labels = pd.Series(pd.Categorical([WORDS[k] for k in given], categories=WORDS, ordered=True))
+    for values in (labels, labels.array):
+        found = audit.from_probs(values, probs)
+        assert found.facts["classes"] == list(WORDS)
+        is_found(found, wrong)
+    report = noise_report(None, labels, pred_probs=probs)
+    assert [item.name for item in report.per_class] == list(WORDS)
+    assert roc_auc_score(~wrong, score_labels("log_confidence", labels, pred_probs=probs)) > 0.98
+
+
+def test_numbers_as_text_are_in_the_order_of_their_values():
+    probs, given, wrong = example(12, 600)
+    is_found(audit.from_probs(given.astype(str), probs), wrong)
+    few = given != 5  # a class that no label names keeps its column
+    is_found(audit.from_probs(given[few].astype(str), probs[few]), wrong[few])
+    found = read([str(8 + k) for k in given], probs)
+    assert found.classes == tuple(str(8 + k) for k in range(12))
+
+
+def test_labels_from_one_on_with_a_column_too_many():
+    probs, given, _ = example(2)
+    three = np.column_stack([probs, np.full(400, 1e-4)])
+    three /= three.sum(1, keepdims=True)
+    with pytest.raises(InputError, match="column 0 fits label 1, column 1 fits label 2"):
+        audit.from_probs(given + 1, three)
+
+
+@pytest.mark.parametrize("step", [1, -1])
+def test_column_names_of_a_data_frame_are_the_classes(step):
+    probs, given, wrong = example(10, 1000)
+    animals = np.array(["owl", "ape", "bee", "cat", "dog", "eel", "fox", "gnu", "hen", "kid"])
+    frame = pd.DataFrame(probs, columns=animals)[animals[::step]]
+    is_found(audit.from_probs(animals[given], frame), wrong)
+    assert noise_report(None, animals[given], pred_probs=frame).rate == pytest.approx(wrong.mean(), abs=0.03)
+    numbered = pd.DataFrame(probs, columns=range(10))[list(range(10))[::step]]
+    is_found(audit.from_probs(given, numbered), wrong)
+    with pytest.raises(InputError, match="label 'yak' in row 0 is not one of the 10 classes"):
+        audit.from_probs(np.append("yak", animals[given][1:]), frame)
+
+
+def test_a_class_that_is_never_predicted_is_one_finding():
+    probs, given, _ = example(3, 400)
+    probs[:, 1] = 0
+    probs /= probs.sum(1, keepdims=True)
+    found = audit.from_probs(given, probs)
+    judged = given != 1
+    table = found.labels
+    assert found.facts["noise"]["trust"]["reasons"][0] == (
+        f"Class '1' is never predicted: its {(~judged).sum()} labels cannot be judged and are counted out."
+    )
+    assert not table["is_label_issue"][~judged].any()
+    assert table["rank"][~judged].min() > table["rank"][judged].max()
+    assert found.facts["noise"]["per_class"][1]["labelled"] == (~judged).sum()
+    assert found.facts["noise"]["per_class"][1]["rate"] is None
+    assert found.facts["noise"]["rate"] < 0.25  # samples of the class with other labels look right or wrong by chance
+
+
+def test_less_agreement_than_by_chance_is_never_silent():
+    rng = np.random.default_rng(0)
+    probs, given, _ = example(4, 400, wrong=0)
+    with pytest.warns(UserWarning, match="fewer than by chance"):
+        audit.from_probs((given + rng.integers(1, 4, 400)) % 4, probs)
+
+
+def test_sensible_noise_is_read_as_it_is():
+    probs, given, _ = example(4, 2000, wrong=0)
+    rng = np.random.default_rng(0)
+    pairs = np.where(rng.random(2000) < 0.45, (given + 1) % 4, given)
+    assert (read(pairs, probs).given == pairs).all()
+
+
+def test_labels_of_the_wrong_shape_are_one_clear_error():
+    probs, given, _ = example(3, 50)
+    for judge in (audit.from_probs, lambda y, p: noise_report(None, y, pred_probs=p)):
+        with pytest.raises(InputError, match=r"shape \(50, 3\); give one class for each sample"):
+            judge(np.eye(3)[given], probs)
+        with pytest.raises(InputError, match=r"of two classes give np\.column_stack"):
+            judge(given % 2, probs[:, 0])
+
+
+@pytest.mark.parametrize("change", [lambda p: np.maximum(p, 1e-9), lambda p: p.astype(np.float16), lambda p: p + 1e-12])
+def test_zeros_a_floor_and_half_precision_change_no_rank(change):
+    probs, given, wrong = example(5, 800)
+    probs[probs < 0.002] = 0
+    probs /= probs.sum(1, keepdims=True)
+    assert (probs[np.arange(800), given] == 0).sum() > 20
+    first = audit.from_probs(given, probs).labels["rank"].astype(int)
+    other = audit.from_probs(given, change(probs)).labels["rank"].astype(int)
+    assert abs(first - other).max() <= 8
+    assert roc_auc_score(wrong, -first) >= roc_auc_score(wrong, -probs[np.arange(800), given])
+
+
+def test_rank_is_the_equation_in_loops_and_ties_go_by_evidence():
+    probs, given, _ = example(4, 200)
+    probs[:40, 0] = 0
+    probs /= probs.sum(1, keepdims=True)
+    own = probs[np.arange(200), given]
+    threshold = [(own[given == k].sum() + own.mean()) / ((given == k).sum() + 1) for k in range(4)]
+    score = []
+    for p, g in zip(probs, given, strict=True):
+        ratio = [np.log(max(p[k], 1e-6)) - np.log(threshold[k]) for k in range(4)]
+        score.append(ratio[g] - 0.5 * max(ratio[k] for k in range(4) if k != g))
+    assert score_labels("log_confidence", given, pred_probs=probs) == pytest.approx(score, abs=1e-5)
+    found = audit.from_probs(given, probs).labels["rank"].astype(int).to_numpy()
+    turned = audit.from_probs(given[::-1], probs[::-1]).labels["rank"].astype(int).to_numpy()[::-1]
+    assert (found == turned).all()
+    assert (found == np.argsort(np.argsort(score)) + 1).all()
