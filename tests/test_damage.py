@@ -11,6 +11,7 @@ from codivide import InputError, audit, load_model, noise_report
 from codivide.audit import clean
 from codivide.core.files import read_tensors
 from codivide.data.experiment import part
+from codivide.data.record import DataRecord
 from codivide.data.sources import load
 from codivide.fit.execute import execute
 from codivide.fit.job import Job, build_method, default_plan
@@ -27,7 +28,7 @@ def whole(tmp_path_factory):
     loaded = part(load("digits"), 120, 0)
     method = build_method("cross_entropy")
     plan = default_plan(len(loaded.y), method, epochs=1, device="cpu", precision="fp32")
-    execute(Job(method, plan, "mlp", source={"source": "digits", "limit": "120"}), loaded, run)
+    execute(Job(method, plan, "mlp", source=DataRecord(path="digits", limit=120)), loaded, run)
     return run
 
 

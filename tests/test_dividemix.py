@@ -267,7 +267,7 @@ def half_and_half(method, **settings):
 
 
 def spy_on_guesses(monkeypatch, run):
-    """What ``run.probs`` is asked and answers, and what ``semi.mixmatch`` gets."""
+    """What ``run.probs`` is asked and answers, and what ``mixmatch.mixmatch`` gets."""
     asked, mixed = [], []
     probs, mixmatch = run.probs, semi.mixmatch
 

@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 from codivide import METHODS, Features, InputError, NoisyLabelClassifier
+from codivide.audit import checks
 from codivide.methods.dividemix import PAPER
 
 PAPER_SETTINGS = {
@@ -99,7 +100,8 @@ def test_fit_gives_all_it_promises(fitted, blobs):
     assert proba.sum(1) == pytest.approx(1)
     assert len(fitted.history_) == 20
     issues = fitted.label_issues_
-    assert list(issues.columns) == ["id", "given", "suggested", "clean_prob", "rank", "suggested_prob", "label_quality"]
+    own = ["id", "given", "suggested", "clean_prob", "rank", "suggested_prob", "label_quality"]
+    assert list(issues.columns) == [*own, *(column.name for column in checks.columns())]
     assert issues["rank"].is_monotonic_increasing
     assert (issues["given"] != issues["suggested"]).all()
     wrong = given != truth

@@ -46,7 +46,7 @@ class Material:
         own_texts: the samples, where they are texts that the table does not hold.
         points: ``[N, F]`` float32 in which distances mean something; None: there are none.
         logits: ``[N, C]`` of the model; None: not computed.
-        losses: the last record of losses, as in ``early_learning.loss_histogram``.
+        losses: the last record of losses, as in ``learning_curves.loss_histogram``.
         curves: one record an epoch.
         skipped: files that were left out: path, reason.
         annotators: name, labels, quality of each; None: there is one label a sample.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from codivide.cli.output import aside, line
 from codivide.cli.progress import Display, out_console
@@ -31,17 +31,15 @@ def list_recipes(pattern: Pattern = "*") -> None:
     from codivide.bench import runner
     from codivide.bench.measures import published_text
 
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("recipe", no_wrap=True)
-    table.add_column("published", overflow="fold")
-    table.add_column("data, network", overflow="fold")
     for recipe in runner.find(pattern):
         labels = f"{recipe.labels_per_class} labels a class" if recipe.labels_per_class else ""
         labels = f"{recipe.labels} labels" if recipe.labels else labels
         oracle = f"(oracle: {', '.join(recipe.oracle)})" if recipe.oracle else ""
         about = " ".join(word for word in (recipe.data, recipe.noise, labels, recipe.net, oracle) if word)
-        table.add_row(recipe.name, published_text(recipe.published), about)
-    out_console.print(table)
+        line(recipe.name)  # whole, and on a line of its own, so that a search finds it
+        text = f"{published_text(recipe.published)}; {about}"
+        for part in textwrap.wrap(text, out_console.width - 4, break_on_hyphens=False):
+            line(f"    {part}")
 
 
 @bench.command()

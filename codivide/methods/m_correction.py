@@ -4,7 +4,7 @@ Kept from the reference code, not in the paper:
 - the predictions of unmixed samples come from a forward in training mode, which updates the batch-norm statistics;
 - warm-up is mixup with cross-entropy alone, without the regularisation term, and lasts until five epochs after the
   first drop of the learning rate (105 of 300 epochs);
-- the posterior does not fall again for the largest losses (``divide.bmm``);
+- the posterior does not fall again for the largest losses (``mixtures.bmm``);
 - dynamic form: the halves of a pair weigh 1/2 each in the loss, whatever their share in the input; the temperature
   falls in a straight line to 0.001 at two thirds of all epochs.
 
