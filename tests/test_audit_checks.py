@@ -145,6 +145,7 @@ def test_a_kind_of_issue_of_ones_own_is_one_object_and_one_line(made, monkeypatc
     assert listed["samples"][0].keys() == {"row", "id", "given", "thumbnail", "text"}
 
 
+@pytest.mark.process
 def test_reading_a_run_for_the_audit_does_not_load_matplotlib():
     code = "import sys, codivide.audit.facts, codivide.audit.clean; print('matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -61,6 +61,7 @@ def test_check_estimator(method, expected):
     assert failed_checks(quick(method=method), expected) == []
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("recorded", [False, True], ids=["without out", "with out"])
 @pytest.mark.parametrize("method", ["features", "auto"])

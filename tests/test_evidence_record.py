@@ -78,6 +78,7 @@ def test_the_stages_of_a_budget_end_in_order():
     }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["cross_entropy", "dividemix", "features", "auto"])
 def test_asking_for_a_folder_changes_no_number(method, tmp_path):
     images, truth = load_digits(return_X_y=True)

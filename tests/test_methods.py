@@ -128,6 +128,7 @@ def test_resume_is_the_straight_run(name, tmp_path):
         assert toys.same(toys.state(straight), toys.state(resumed)) == []
 
 
+@pytest.mark.long
 @every_other
 def test_a_folder_is_gone_on_with_to_the_same_end(name, tmp_path):
     """They have no checkpoint of their own: ``auto`` keeps its stages', ``features`` begins again."""

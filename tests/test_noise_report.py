@@ -64,6 +64,7 @@ def test_the_same_input_and_seed_give_the_same_report(digits):
     assert rows.rate == pytest.approx(np.mean(y[:500] != truth[:500]), abs=0.05)
 
 
+@pytest.mark.long
 def test_a_table_and_a_run_of_features_on_it_say_the_same(digits):
     x, truth = digits
     y = flipped(truth[:600], 0.3, step=1)

@@ -351,6 +351,7 @@ def test_a_report_waits_for_nobody(run, tmp_path):
     assert not (run / LOCK).exists()
 
 
+@pytest.mark.process
 def test_the_lock_goes_with_its_process_and_a_stale_one_does_no_harm(tmp_path):
     out = tmp_path / "run"
     out.mkdir()
