@@ -118,13 +118,20 @@ def _order(labels: Any, columns: int, unlabelled: int | None) -> tuple[Any, ...]
         return tuple(kind.categories.tolist())
     values = _plain(labels)
     different = [value for value in pd.unique(values) if not _missing(value, unlabelled)]
-    if different and all(_is_whole(value) and 0 <= value < columns for value in different):
+    if not different:
+        return None
+    if all(_is_whole(value) and 0 <= value < columns for value in different):
         return tuple(range(columns))
-    if different and all(isinstance(value, str) and value.strip().isdecimal() for value in different):
-        if all(str(int(value)) == value and int(value) < columns for value in different):
-            return tuple(str(number) for number in range(columns))
-        return tuple(sorted(different, key=int))
-    return None
+    return _order_of_texts(different, columns)
+
+
+def _order_of_texts(different: Sequence[Any], columns: int) -> tuple[str, ...] | None:
+    """Numbers that are written as texts in the order of their values; None: other values."""
+    if not all(isinstance(value, str) and value.strip().isdecimal() for value in different):
+        return None
+    if all(str(int(value)) == value and int(value) < columns for value in different):
+        return tuple(str(number) for number in range(columns))
+    return tuple(sorted(different, key=int))
 
 
 def _plain(labels: Any) -> pd.Series[Any]:

@@ -62,6 +62,15 @@ LONGER = 4.0  # times as many epochs: about what two networks take that guess on
 GUESS = 0.33  # the rate of wrong labels as long as nothing is known
 
 
+def _unseen(name: str, epochs: int) -> Progress:
+    """Where nobody looks at a stage."""
+    return lambda run, row: None
+
+
+def _unheard(text: str) -> None:
+    """Where nobody is told the reasons."""
+
+
 def execute(
     job: Job,
     loaded: Loaded,
@@ -90,12 +99,11 @@ def execute(
     Raises:
         InputError: the data do not suit the job, or ``out`` belongs to another one.
     """
-    begin = begin or (lambda name, epochs: lambda run, row: None)
-    say = say or (lambda text: None)
+    begin, say = begin or _unseen, say or _unheard
     asked = None if out is None else identity(job, loaded, free)
-    if out is not None and asked is not None and resume and is_finished(out, asked):
+    if resume and (finished := _finished(out, asked, loaded)) is not None:
         say(f"the run in {out} is this one and finished: nothing is left to do, and nothing was changed")
-        return outcome_of(out, loaded)
+        return finished
     method = job.method
     warn_about_labels(loaded, method.folds if isinstance(method, Features) else FEWEST_LABELS)
     if isinstance(method, Features) or not (isinstance(method, Auto) or method.unsettled()):
@@ -106,6 +114,13 @@ def execute(
     if isinstance(method, Auto | DivideMix) and "average" in free:
         job = replace(job, plan=replace(job.plan, average=average_decay(len(loaded.y), job.plan)))
     return _Choosing(job, method, loaded, out, free, resume, begin, say, asked).execute()
+
+
+def _finished(out: Path | None, asked: Mapping[str, Any] | None, loaded: Loaded) -> Outcome | None:
+    """The outcome of the run in ``out`` where that is the one that is asked for, and finished."""
+    if out is None or asked is None or not is_finished(out, asked):
+        return None
+    return outcome_of(out, loaded)
 
 
 def average_decay(samples: int, plan: Plan) -> float:
