@@ -7,9 +7,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # What takes seconds, a process or a browser is for `make test`; what takes minutes for `make test-slow`.
 FAST := not (slow or long or process or browser)
-REST := (long or process or browser) and not slow
 
-.PHONY: demo test test-fast test-rest test-slow test-min coverage lint types docs bench format clean
+.PHONY: demo test test-fast test-slow test-min coverage lint types docs bench format clean
 .DEFAULT_GOAL := test
 
 # Two states of the environment: what the package needs, and what its development needs on top.
@@ -36,18 +35,15 @@ $(VENV)/.docs: $(VENV)/.dev
 demo: $(VENV)/.core
 	$(BIN)/codivide demo
 
-# Every test but the slow ones: the fast ones with coverage, then the rest.
-test: coverage test-rest
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 test-fast: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 -m "$(FAST)" --durations 20
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "$(FAST)" --durations 20
 
 # The fast tests again, with the share of lines that they run; below the floor of pyproject.toml it fails.
 coverage: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 -m "$(FAST)" --durations 20 --cov --cov-report term:skip-covered
-
-test-rest: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 -m "$(REST)"
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow

@@ -54,7 +54,12 @@ def failed_checks(estimator, expected=None) -> list[str]:
     [
         pytest.param("cross_entropy", {}, id="cross_entropy"),
         pytest.param(METHODS["dividemix"](**PAPER), PAPER_SETTINGS, id="dividemix"),
-        pytest.param(METHODS["dividemix"](**{**PAPER, "lambda_u": 0.0}), {}, id="dividemix without lambda_u"),
+        pytest.param(
+            METHODS["dividemix"](**{**PAPER, "lambda_u": 0.0}),
+            {},
+            id="dividemix without lambda_u",
+            marks=pytest.mark.slow,  # half a minute, for one more loss term
+        ),
     ],
 )
 def test_check_estimator(method, expected):

@@ -83,11 +83,11 @@ def test_the_stages_of_a_budget_end_in_order():
 def test_asking_for_a_folder_changes_no_number(method, tmp_path):
     images, truth = load_digits(return_X_y=True)
     rng = np.random.default_rng(0)
-    given = np.where(rng.random(400) < 0.4, rng.integers(0, 10, 400), truth[:400])
-    x = images[:400].astype(np.float32)
+    given = np.where(rng.random(300) < 0.4, rng.integers(0, 10, 300), truth[:300])
+    x = images[:300].astype(np.float32)
     if method != "features":
         x = (x.reshape(-1, 8, 8) * 15.9).astype(np.uint8)
-    network = {} if method == "features" else {"epochs": 6, "precision": "fp32", "device": "cpu"}
+    network = {} if method == "features" else {"epochs": 3, "precision": "fp32", "device": "cpu"}
     with_folder = NoisyLabelClassifier(method, out=tmp_path / "run", **network).fit(x, given)
     without = NoisyLabelClassifier(method, **network).fit(x, given)
     assert np.array_equal(with_folder.clean_proba_, without.clean_proba_)
