@@ -20,6 +20,8 @@ from PIL import Image
 from codivide.audit import checks
 from codivide.cli.app import main
 
+pytestmark = pytest.mark.long  # whole runs, several of them
+
 THREADS = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "COLUMNS": "80"}
 
 

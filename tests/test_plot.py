@@ -13,6 +13,8 @@ from codivide.cli.app import main
 from codivide.runs import plot
 from codivide.runs.folder import SavedRun
 
+pytestmark = pytest.mark.long  # whole runs, several of them
+
 EPOCHS = 8
 
 
