@@ -31,6 +31,8 @@ from codivide.noise.rules import RULES, Judgeable, Rule
 from codivide.runs.label_table import Column
 from codivide.training.plan import Plan
 
+pytestmark = pytest.mark.long  # whole runs
+
 TEXT = (Path(__file__).parents[1] / "CONTRIBUTING.md").read_text(encoding="utf-8")
 #: What the examples take from elsewhere, by the names that they call it.
 NAMES = {"ENCODERS": ENCODERS, "Floats": Floats, "RULES": RULES, "Singles": Singles, "np": np, "torch": torch}

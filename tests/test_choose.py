@@ -40,6 +40,8 @@ from codivide.training.checkpoint import Checkpoint
 from codivide.training.loop import train
 from tests import toys
 
+pytestmark = pytest.mark.long  # whole runs of several stages
+
 SEEN = ScoutReport(
     labelled=4000,
     unlabelled=0,

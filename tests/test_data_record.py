@@ -20,6 +20,8 @@ from codivide.data.options import ReadOptions
 from codivide.data.record import DataRecord
 from codivide.methods.features.options import Features
 
+pytestmark = pytest.mark.long  # whole runs, one for each option
+
 SET = {  # of every option of the data a value that is not its default
     "image_size": 24,
     "unlabelled": None,

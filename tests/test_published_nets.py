@@ -6,6 +6,8 @@ import torch
 
 from codivide.training import nets
 
+pytestmark = pytest.mark.long  # large networks in NumPy
+
 EPS = 1e-5
 
 

@@ -34,6 +34,8 @@ from codivide.training.checkpoint import Checkpoint
 from codivide.training.loop import train
 from tests import toys
 
+pytestmark = pytest.mark.long  # whole runs, and runs that are stopped
+
 FLAGS = ("--method", "cross_entropy", "--net", "mlp", "--epochs", "2", "--device", "cpu", "--precision", "fp32")
 
 
