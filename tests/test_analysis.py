@@ -128,6 +128,7 @@ def test_plot_draws_means_and_spread():
         between.plot({})
 
 
+@pytest.mark.long
 def test_it_takes_the_model_of_a_run_on_images():
     digits = load_digits()
     x = (digits.images[:200] * 15).astype(np.uint8)

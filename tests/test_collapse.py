@@ -114,6 +114,7 @@ def test_a_sound_run_says_nothing():
     assert outcome.summary["warnings"] == []
 
 
+@pytest.mark.long
 def test_the_route_for_features_says_it_too(monkeypatch):
     generator = np.random.default_rng(0)
     x, y = generator.normal(size=(300, 5)).astype(np.float32), np.arange(300) % 2

@@ -83,6 +83,7 @@ def flipped(path, at):
     path.write_bytes(bytes(data))
 
 
+@pytest.mark.long
 def test_every_damage_of_the_predictions_is_one_error_and_the_audit_does_without(run):
     path = run / "predictions.npz"
     held, before = path.read_bytes(), noise_report(run).rate

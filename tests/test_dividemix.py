@@ -344,6 +344,7 @@ def test_views_to_guess_on_and_to_learn_from_are_counted_apart(variant, guessed,
 MARKS = {"plain": 0.0, "weak": 1.0, "strong": 2.0}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("variant", "warmed", "guessed", "learned"),
     [

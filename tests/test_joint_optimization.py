@@ -255,6 +255,7 @@ def test_it_wants_a_high_constant_rate():
     assert (plan.lr, plan.schedule) == (0.1, "constant")
 
 
+@pytest.mark.long
 def test_the_script_makes_every_figure_from_its_own_runs(tmp_path):
     setup = figures.Setup("digits", 48, 20, epochs=3, noise=(0.4, 0.8), net="mlp", batch_size=16, k=4)
     found = {}

@@ -54,6 +54,7 @@ def test_rate_kind_and_matrix_of_features(digits, rate, step, kind):
     assert 1 - np.mean(report.clean_prob) == pytest.approx(report.rate, abs=0.02)
 
 
+@pytest.mark.long
 def test_the_same_input_and_seed_give_the_same_report(digits):
     x, truth = digits
     y = flipped(truth, 0.2)
@@ -95,6 +96,7 @@ def test_probabilities_keep_the_columns_of_classes_that_nobody_was_given():
     assert report.transition[1].tolist() == [0, 1, 0, 0]
 
 
+@pytest.mark.long
 def test_labels_that_have_nothing_to_do_with_the_features_are_said_to_be_such(digits):
     x, _ = digits
     y = np.random.default_rng(0).integers(0, 10, len(x))
@@ -115,6 +117,7 @@ def test_few_labels_one_class_and_none(digits):
         noise_report(x[:30], np.full(30, -1))
 
 
+@pytest.mark.long
 def test_what_has_no_label_is_counted_out(digits):
     x, truth = digits
     y = flipped(truth, 0.2)
@@ -175,6 +178,7 @@ def trained(digits, method, epochs=12, **hyper):
     return execute(Job(made, plan, "mlp"), load(x[:600].astype(np.float32), y)), np.mean(y != truth[:600])
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["dividemix", "elr"])
 def test_the_rate_of_a_run(digits, method):
     outcome, wrong = trained(digits, method, epochs=15)
