@@ -19,7 +19,7 @@ def demo(
     epochs: Annotated[int, typer.Option(help="Passes of each method.")] = 30,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
 ) -> None:
-    """Train with and without DivideMix on handwritten digits of which 40 % are mislabelled (under 90 s)."""
+    """Train with and without DivideMix on handwritten digits of which 40 % are mislabelled (about two minutes)."""
     from codivide.data.experiment import spoil
     from codivide.data.options import ReadOptions
     from codivide.data.record import DataRecord
