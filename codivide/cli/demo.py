@@ -1,4 +1,4 @@
-"""``codivide demo``: what DivideMix does for mislabelled digits, in under 90 seconds."""
+"""``codivide demo``: what DivideMix does for mislabelled digits."""
 
 from __future__ import annotations
 
