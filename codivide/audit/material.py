@@ -19,6 +19,7 @@ from codivide.audit.noise_report import noise_report
 from codivide.core.device import resolve_device
 from codivide.core.errors import InputError
 from codivide.core.types import UNLABELLED, Floats, Labels, Mask
+from codivide.data import encode
 from codivide.data.loaded import Loaded, subset
 from codivide.data.options import DEFAULT, ReadOptions
 from codivide.data.record import DataRecord
@@ -239,8 +240,8 @@ def _samples(config: Mapping[str, Any], table: pd.DataFrame, remarks: list[str])
         return None, None
     options = replace(source.reading(), max_bad=max(DEFAULT.max_bad, int(config.get("skipped_files", 0))))
     try:
-        shown = _read(source, replace(options, encoder=None), table)
-        seen = shown if options.encoder is None else _read(source, options, table)
+        shown = _read(source, replace(options, encoder=encode.AUTO), table)
+        seen = shown if options.encoder == encode.AUTO else _read(source, options, table)
     except (OSError, ValueError) as error:  # InputError is a ValueError
         remarks.append(f"the source {source.path} cannot be read any more, so samples cannot be shown: {error}")
         return None, None

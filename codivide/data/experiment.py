@@ -17,7 +17,7 @@ from codivide.core.types import UNLABELLED, Labels
 from codivide.data.loaded import Loaded, subset
 from codivide.data.options import ReadOptions
 from codivide.data.rows import TensorRows, check_alike
-from codivide.data.sources import load
+from codivide.data.sources import load_raw
 from codivide.data.tables import arranged
 from codivide.noise import synthetic as noises
 
@@ -28,7 +28,7 @@ def with_test(loaded: Loaded, test: str | None, options: ReadOptions) -> Loaded:
         return loaded
     if loaded.encoder is not None:  # fitted on the training part alone
         options = replace(options, encoder=loaded.encoder)
-    other = load(test, options=replace(options, annotators=(), answers=None), classes=loaded.classes)
+    other = load_raw(test, options=replace(options, annotators=(), answers=None), classes=loaded.classes)
     other = _arranged(other.test or other, loaded.columns, f"--test {test}")
     check_alike(loaded.x, other.x, f"--test {test}")
     return replace(loaded, test=other)

@@ -33,8 +33,8 @@ class ReadOptions:
         augment: "auto" (from the data), "photo", "shift", "jitter" or "none".
         workers: decoding threads; 0 is one per core.
         progress: show a progress bar, on a terminal only.
-        encoder: what makes features of texts or images: a name (see ``data.encode``), or one that is fitted. None:
-            texts become "tfidf", images stay images.
+        encoder: what makes features of texts or images: a name (see ``data.encode``), or one that is fitted. "auto":
+            texts become "tfidf"; images are read as images, and a fit may encode them. "none": images stay images.
         device: where an encoder that is a network runs: "auto", "cpu", "cuda", ...
         label: the column of a table that holds the labels.
         annotators: columns of a table that hold the labels of one annotator each. Empty: those called ``label_...``
@@ -53,7 +53,7 @@ class ReadOptions:
     augment: str = "auto"
     workers: int = 0
     progress: bool = False
-    encoder: str | Encoder | None = None
+    encoder: str | Encoder = "auto"
     device: str = "auto"
     label: str = "label"
     annotators: tuple[str, ...] = ()

@@ -57,7 +57,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         augment: views to learn from: "auto", "photo", "shift", "jitter" or "none".
         image_size: side in pixels to which files are resized; None: from the data.
         encoder: what makes features of texts or images, such as "minilm", "efficientnet-lite0" or "timm:NAME" (see
-            ``codivide.data.encode``); None: texts become "tfidf", images stay images.
+            ``codivide.data.encode``). "auto": texts become "tfidf", and photos the features of "efficientnet-lite0"
+            where the method is "auto" or "features"; "none": images stay images; "best": the strongest there is.
         unlabelled: the label that means "no label"; None: there is none (needed for the classes -1 and 1).
         merge_labels: read labels that differ by case, white space or Unicode form only as the most frequent of them.
         keep_na: the texts "nan", "NaN" and "None" are classes; else they mean "no label".
@@ -100,7 +101,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         device: str = "auto",
         augment: str = "auto",
         image_size: int | None = None,
-        encoder: str | None = None,
+        encoder: str = "auto",
         unlabelled: int | None = -1,
         merge_labels: bool = False,
         keep_na: bool = False,
