@@ -21,6 +21,7 @@ from codivide.audit.shown import Shown, finite
 from codivide.core.files import write_text
 from codivide.core.types import Labels
 from codivide.core.version import VERSION
+from codivide.data.images import on_disk
 from codivide.runs import label_table
 from codivide.runs.folder import SavedRun
 
@@ -32,8 +33,8 @@ _NOISE = ("rate", "low", "high", "kind", "per_class", "trust")  # of a noise rep
 def collect(run: str | Path, limit: int = 1000, *, thumbnails: bool = True) -> dict[str, Any]:
     """The facts of a finished run.
 
-    The source that the run names is read again for pictures, duplicates and neighbours. Where it has gone or changed,
-    these are missing, and ``noise.trust.reasons`` says so.
+    The source that the run names is read again for pictures, duplicates and neighbours. Where it has gone, or images
+    have, these are missing, and ``noise.trust.reasons`` says so. A table that has changed is an error.
 
     - ``format`` (1), ``name``, ``created`` (ISO), ``version``, ``method``, ``samples``, ``labelled``,
       ``unlabelled``, ``classes`` (names, the index is the number of the class below);
@@ -64,7 +65,8 @@ def collect(run: str | Path, limit: int = 1000, *, thumbnails: bool = True) -> d
         JSON values (no NaN or infinity), as above.
 
     Raises:
-        InputError: no finished run, or a record that cannot be read.
+        InputError: no finished run, a record that cannot be read, or a table with other rows or labels than the run
+            saw.
     """
     return build(from_run(Path(run)), limit, thumbnails=thumbnails)
 
@@ -85,7 +87,7 @@ def originals(run: str | Path) -> dict[int, Path]:
     if label_table.PATH not in table or root is None or not root.exists():
         return {}
     folder = root if root.is_dir() else root.parent
-    return {row: folder / str(name) for row, name in enumerate(table[label_table.PATH])}
+    return {row: on_disk(folder, str(name)) for row, name in enumerate(table[label_table.PATH])}
 
 
 def build(material: Material, limit: int = 1000, *, thumbnails: bool = True) -> dict[str, Any]:

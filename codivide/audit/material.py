@@ -27,6 +27,7 @@ from codivide.data.sources import load
 from codivide.noise import learning_curves
 from codivide.noise.report import NoiseReport
 from codivide.runs import label_table
+from codivide.runs.changed import check_same
 from codivide.runs.folder import MODEL, SavedRun
 from codivide.runs.model import load as load_model
 from codivide.training.model_file import Classifier
@@ -150,7 +151,7 @@ def from_run(run: Path) -> Material:
     record = SavedRun(run)
     config, table, rows = record.config, record.labels, record.rows
     remarks: list[str] = []
-    shown, seen = _samples(config, table, remarks)
+    shown, seen = _samples(record, remarks)
     points, logits = _points(lambda: load_model(run / MODEL, resolve_device("auto")), seen, remarks)
     return Material(
         name=str(config.get("data", run.name)),
@@ -228,33 +229,41 @@ def _noise(run: SavedRun, remarks: list[str]) -> NoiseReport | None:
         return None
 
 
-def _samples(config: Mapping[str, Any], table: pd.DataFrame, remarks: list[str]) -> tuple[Loaded | None, Rows | None]:
-    """The samples of the label table, read again, and what the model saw of them; None, and a remark, if they changed.
+def _samples(run: SavedRun, remarks: list[str]) -> tuple[Loaded | None, Rows | None]:
+    """The samples of the label table, read again, and what the model saw of them; None, and a remark, if some are gone.
 
     The two differ where an encoder made features of images: pictures are shown, features are compared.
+
+    Raises:
+        InputError: the rows of a table are not those that the run saw.
     """
-    source = DataRecord.of_run(config)
+    config, table, source = run.config, run.labels, run.source
     if source.path is None:
         remarks.append("the record of the run does not name its source, so samples cannot be shown")
         return None, None
     options = replace(source.reading(), max_bad=max(DEFAULT.max_bad, int(config.get("skipped_files", 0))))
     try:
-        shown = _read(source, replace(options, encoder=None), table)
-        seen = shown if options.encoder is None else _read(source, options, table)
+        whole = _read(source, replace(options, encoder=None))
+        encoded = whole if options.encoder is None else _read(source, options)
     except (OSError, ValueError) as error:  # InputError is a ValueError
         remarks.append(f"the source {source.path} cannot be read any more, so samples cannot be shown: {error}")
         return None, None
+    check_same(run, whole)
+    shown, seen = _named(whole, table), _named(encoded, table)
     if shown is None or seen is None:
         remarks.append(f"the source {source.path} has other samples than the run saw, so they cannot be shown")
         return None, None
     return shown, seen.x
 
 
-def _read(source: DataRecord, options: ReadOptions, table: pd.DataFrame) -> Loaded | None:
-    """Those samples of the source that the label table names; None where some are not there."""
+def _read(source: DataRecord, options: ReadOptions) -> Loaded:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # said when the run was made
-        loaded = load(source.location(), options=options)
+        return load(source.location(), options=options)
+
+
+def _named(loaded: Loaded, table: pd.DataFrame) -> Loaded | None:
+    """Those samples that the label table names; None where some are not there."""
     place = {str(name): row for row, name in enumerate(loaded.ids)}
     places = [place.get(str(name), -1) for name in table.iloc[:, 0]]
     return None if min(places, default=0) < 0 else subset(loaded, places)

@@ -294,8 +294,11 @@ def _load(run: RunFlags, data: DataFlags, options: ReadOptions, seed: int, decid
     from codivide.data import experiment
     from codivide.data.corrections import confirm
     from codivide.data.sources import load
+    from codivide.runs.changed import check_decided
 
     loaded = load(run.source, options=options, truth=data.truth)
+    if data.corrections is not None:
+        check_decided(data.corrections, loaded, run.source)
     loaded = experiment.with_test(loaded, run.test, options)
     loaded = experiment.spoil(experiment.part(loaded, data.limit, seed), data.noise, seed)
     loaded = experiment.keep_labels(loaded, data.labels_per_class, seed)

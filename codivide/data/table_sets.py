@@ -14,6 +14,7 @@ from codivide.core.files import expand_user
 from codivide.data import annotators
 from codivide.data.arrays import from_arrays
 from codivide.data.assemble import Pictures, assemble
+from codivide.data.contents import hashes
 from codivide.data.images import written
 from codivide.data.inputs import decoded, from_memory, from_texts_in_memory
 from codivide.data.labels import encode
@@ -204,7 +205,7 @@ def _rows_of(split: str, given: _Labelled, reading: Reading) -> Loaded:
         true = [true[row] for row in rows]
     samples = table["text"] if "text" in table else feature_columns(table, given.path)
     make = from_texts if "text" in table else from_arrays
-    return make(
+    found = make(
         samples.iloc[rows],
         [given.labels[row] for row in rows],
         options=reading.options,
@@ -213,3 +214,4 @@ def _rows_of(split: str, given: _Labelled, reading: Reading) -> Loaded:
         ids=[ids[row] for row in rows],
         name=written(given.path.stem),
     )
+    return replace(found, contents=hashes(found))

@@ -16,6 +16,7 @@ from codivide.core.errors import InputError
 from codivide.core.files import unguard
 from codivide.data import annotators
 from codivide.data.cache import Entry
+from codivide.data.images import on_disk
 from codivide.data.labels import HELD_OUT, missing_texts, warn_about_unused
 
 TABLES = (".csv", ".parquet")
@@ -153,7 +154,7 @@ def manifest_entries(table: pd.DataFrame, path: Path) -> list[Entry]:
         name = value.replace("\\", "/") if os.sep == "\\" else value
         if seen.setdefault(name, row) != row:
             raise InputError(f"{path}: {name!r} comes twice, in rows {seen[name]} and {row}; a sample needs one row.")
-        entries.append(Entry(name, path.parent / name))
+        entries.append(Entry(name, on_disk(path.parent, name)))
     return entries
 
 

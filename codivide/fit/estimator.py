@@ -26,6 +26,7 @@ from codivide.fit.job import Job, Outcome, build_method, default_plan
 from codivide.fit.verdict import TOO_LITTLE
 from codivide.methods.features.options import Features, refuse, unset
 from codivide.runs import label_table
+from codivide.runs.changed import check_decided
 from codivide.runs.claim import claimed
 from codivide.training.plan import ASKED
 from codivide.training.run import Method
@@ -164,6 +165,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def _fit(self, X: Any, y: Any, corrections: str | Path | pd.DataFrame | None, out: Path | None) -> Self:
         decided = _read_corrections(corrections)
         loaded = load(X, y, options=self._options())
+        if isinstance(corrections, str | Path):
+            check_decided(Path(corrections), loaded, X)
         if decided is not None:
             loaded = confirm(loaded, decided)
         method = build_method(self.method) if isinstance(self.method, str) else self.method
