@@ -370,7 +370,16 @@ def _images(
             cleaned.remarks.append(f"files without the suffix of an image are only found by way of {LABELS}")
     table = cleaned.labels.rename(columns={label_table.PATH: "id"})[["label", "id"]]
     table.insert(0, "path", names)
+    if (group := judged.source.options.group) is not None:
+        table[group] = _groups(judged, group, table["id"].tolist())
     return table, paths, places
+
+
+def _groups(judged: Judged, name: str, ids: list[str]) -> list[Any]:
+    """The values of the column of groups, so that the manifest trains again."""
+    source = read_table(judged.origin(), judged.source.options.annotators, judged.source.options.label, name)
+    known = dict(zip(source["path"], source[name], strict=True))
+    return [known[key] for key in ids]
 
 
 def _values(column: pd.Series[Any]) -> list[Any]:
@@ -390,7 +399,8 @@ def _rows(labels: pd.DataFrame, judged: Judged) -> pd.DataFrame:
     if root is None or root.suffix.lower() not in TABLES:
         return labels.rename(columns={"id": "row"})
     source, options = judged.source.path, judged.source.reading()
-    features, _ = split_answers(read_table(judged.origin(), options.annotators, options.label), root, options)
+    whole = read_table(judged.origin(), options.annotators, options.label, options.group)
+    features, _ = split_answers(whole, root, options)
     ids = [str(name) for name in feature_ids(features)]
     place = {name: row for row, name in enumerate(ids)}
     if len(place) < len(ids):

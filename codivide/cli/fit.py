@@ -125,6 +125,14 @@ class DataFlags:
             rich_help_panel=DATA,
         ),
     ] = None
+    group: Annotated[
+        str | None,
+        typer.Option(
+            help="The column of a table that says what belongs together, such as patients or videos: no fold divides "
+            "them, and it is no feature.",
+            rich_help_panel=DATA,
+        ),
+    ] = None
     unlabelled: Annotated[
         str, typer.Option(help='Number that means "no label"; none: there is none.', rich_help_panel=DATA)
     ] = "-1"
@@ -285,6 +293,7 @@ def _options(data: DataFlags, device: str) -> ReadOptions:
         label=data.label or "label",
         merge_labels=data.merge_labels,
         keep_na=data.keep_na,
+        group=data.group,
         **annotator_options(data.annotators),
     )
 

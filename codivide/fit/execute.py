@@ -18,6 +18,7 @@ from codivide.core.errors import InputError
 from codivide.core.provenance import environment
 from codivide.core.version import VERSION
 from codivide.data.fingerprint import fingerprint
+from codivide.data.groups import tensors, together
 from codivide.data.label_remarks import label_remarks
 from codivide.data.loaded import Loaded
 from codivide.data.views import ViewSpec, fit_views
@@ -37,7 +38,7 @@ from codivide.training import nets
 from codivide.training.checkpoint import Checkpoint
 from codivide.training.loop import train
 from codivide.training.model_file import Classifier
-from codivide.training.run import Data, Run
+from codivide.training.run import Data, Method, Run
 
 _IDENTITY = ("version", "net", "dropout", "augment", "evaluate_every", "record_learning", "encoder")
 _FIRST = Before()
@@ -153,7 +154,9 @@ class _Networks:
         """What the method may know."""
         loaded = self.loaded
         confirmed = None if loaded.confirmed is None else torch.from_numpy(loaded.confirmed)
-        return Data(loaded.x, torch.from_numpy(loaded.y), loaded.classes, self.views.views(), confirmed)
+        holds_out = isinstance(self.job.method, Method) and self.job.method.holds_out()
+        groups, _ = tensors(together(loaded) if holds_out else None)
+        return Data(loaded.x, torch.from_numpy(loaded.y), loaded.classes, self.views.views(), confirmed, groups)
 
     def model(self, run: Run) -> Model:
         """The classifier of a run."""
@@ -257,7 +260,7 @@ def _features(
     confirmed = None if loaded.confirmed is None else torch.from_numpy(loaded.confirmed)
     given = torch.from_numpy(loaded.y)
     answers = None if loaded.annotations is None else torch.from_numpy(loaded.annotations.likelihood)
-    samples = Table(raw(loaded.x), given, loaded.classes, confirmed, answers)
+    samples = Table(raw(loaded.x), given, loaded.classes, confirmed, answers, *tensors(together(loaded)))
     learned = learn(samples, method, job.plan.seed, watch=watch, deadline=deadline)
     columns = loaded.columns if loaded.encoder is None else None
     model, history = replace(learned.model, encoder=loaded.encoder, columns=columns), learned.records
@@ -329,6 +332,7 @@ def config(job: Job, loaded: Loaded, before: Before) -> dict[str, Any]:
         "record_learning": job.record_learning,
         **({} if choice is None else {"choice": choice.to_dict()}),
         **({"labels_read": read} if (read := loaded.labels_read.to_dict()) else {}),
+        **({} if loaded.groups is None else {"groups": len(np.unique(loaded.groups[loaded.groups >= 0]))}),
         "skipped_files": len(loaded.skipped),
         **({"encoder": loaded.encoder.name} if loaded.encoder is not None else {}),
     }
