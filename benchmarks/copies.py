@@ -2,8 +2,8 @@
 
 python benchmarks/copies.py [--out results/copies.json] [--seeds 5]
 
-300 rows of three classes (scikit-learn's ``make_classification``), 30 labels wrong, each wrong row 8 times more, exactly
-or with noise of 1e-4. "shared" deals copies out one by one, as every cross-fitting does that does not look for them.
+300 rows of three classes (scikit-learn's ``make_classification``), 30 labels wrong, each wrong row 8 times more,
+exactly or with noise of 1e-4. "shared" deals copies out one by one, as every cross-fitting does that does not look for them.
 Seconds are of the processor, also for looking for copies among 10,000 rows of 500 features.
 """
 
@@ -50,7 +50,7 @@ def trial(seed: int) -> dict[str, float]:
     bad, source = y != truth, rng.permutation(np.r_[np.arange(300), np.repeat(wrong, MORE)])
     near = x[source] + 1e-4 * rng.normal(size=(len(source), 10))
     return {
-        "plain": auroc(x, y, bad, held=True),
+        "without_copies": auroc(x, y, bad, held=True),
         "shared": auroc(x[source], y[source], bad[source], held=False),
         "held": auroc(x[source], y[source], bad[source], held=True),
         "held_near": auroc(near, y[source], bad[source], held=True),
@@ -64,7 +64,7 @@ def seconds() -> dict[str, float]:
     plain[-100:] = plain[:100]
     tight = rng.normal(size=(20, 500))[rng.integers(0, 20, 10_000)] + 0.05 * rng.normal(size=(10_000, 500))
     found = {}
-    for name, x in (("plain", plain), ("tight_clusters", tight)):
+    for name, x in (("no_structure", plain), ("tight_clusters", tight)):
         loaded = load(x.astype(np.float32), np.arange(10_000) % 2)
         assert isinstance(loaded.x, TensorRows)
         began = time.process_time()

@@ -32,6 +32,8 @@ TEXT_COSINE = 0.95  # of word counts
 ROW_DISTANCE = 0.01  # of standardised features, relative to the longer row
 FEWEST_COLUMNS = 8  # in narrower tables rows come near each other by chance
 _BAND = 16  # bits
+_FIRST = 32  # columns by which most of the pairs that are not near are told
+_ROUNDING = 1e-5  # of a squared distance in float32
 _WINDOW = 64  # samples with which one of a crowded band is compared
 
 
@@ -199,6 +201,9 @@ def _alike(code: Words, band: int) -> Iterable[Labels]:
 def _kept_pairs(pairs: Labels, code: Words, unit: Descriptors, cosine: float, most: float) -> Labels:
     differing = np.bitwise_count(code[pairs[:, 0]] ^ code[pairs[:, 1]]).sum(1, dtype=np.int64)
     near = pairs[differing <= most]
+    if not sparse.issparse(unit) and unit.shape[1] > 2 * _FIRST:  # a part of a squared distance is no larger than all
+        first = unit[:, :_FIRST]
+        near = near[_squares(first[near[:, 0]] - first[near[:, 1]]) <= 2 - 2 * cosine + _ROUNDING]
     kept: Labels = near[_cosines(unit, near) >= cosine]
     return kept
 
