@@ -3,7 +3,8 @@
 python benchmarks/copies.py [--out results/copies.json] [--seeds 5]
 
 300 rows of three classes (scikit-learn's ``make_classification``), 30 labels wrong, each wrong row 8 times more,
-exactly or with noise of 1e-4. "shared" deals copies out one by one, as every cross-fitting does that does not look for them.
+exactly or with noise of 1e-4. "shared" deals copies out one by one, as every cross-fitting does that does not
+look for them.
 Seconds are of the processor, also for looking for copies among 10,000 rows of 500 features.
 """
 

@@ -144,7 +144,7 @@ def test_the_chance_is_that_of_a_loop():
     x = rng.integers(0, 3, (40, 3)).astype(np.float32)
     rows = load(x, np.arange(40) % 2).x
     found = groups.find(rows)
-    kept = groups._not_by_chance(found, rows)
+    kept = groups.beyond_chance(found, rows)
     for group in found:
         chance = 40.0
         for column in x.T:

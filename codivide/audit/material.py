@@ -54,6 +54,7 @@ class Material:
         choices: why method and settings were chosen, a sentence each, where they were.
         noise: what is estimated of the labels; None: nothing but p(clean) is known.
         remarks: what could not be done, and why.
+        test: the label table of the test part; None: there is none.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Material:
     choices: Sequence[str] = ()
     noise: NoiseReport | None = None
     remarks: Sequence[str] = field(default=())
+    test: pd.DataFrame | None = None
 
     @cached_property
     def ids(self) -> list[str]:
@@ -169,6 +171,7 @@ def from_run(run: Path) -> Material:
         choices=_choices(record.summary.get("choice") or {}),
         noise=_noise(record, remarks),
         remarks=remarks,
+        test=record.test_labels,
     )
 
 
@@ -187,6 +190,7 @@ def from_fit(
     history: Sequence[Mapping[str, Any]] = (),
     method: str = "",
     noise: NoiseReport | None = None,
+    test: pd.DataFrame | None = None,
 ) -> Material:
     """Everything that a fitted classifier tells.
 
@@ -198,6 +202,7 @@ def from_fit(
         history: one record an epoch.
         method: that it used.
         noise: what is estimated of its labels.
+        test: the label table of the test part; None: there is none.
     """
     remarks: list[str] = []
     if loaded is None:
@@ -218,6 +223,7 @@ def from_fit(
         skipped=[] if loaded is None else loaded.skipped,
         noise=noise,
         remarks=remarks,
+        test=test,
     )
 
 

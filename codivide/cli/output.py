@@ -100,6 +100,15 @@ def say_outcome(summary: dict[str, Any], out: Path) -> None:
         f"{seconds:.0f} s",
         highlight=False,
     )
+    if test := summary.get("test_part"):
+        without = test.get("accuracy_without_leaked")
+        out_console.print(
+            f"test part: {test['label_issues']:,} of {test['labelled']:,} labels look wrong; {test['leaked']:,} of "
+            f"{test['samples']:,} samples are also in the training part"
+            + ("" if without is None else f" (test accuracy without these {without:.4f})"),
+            highlight=False,
+            soft_wrap=True,
+        )
     if (verdict := summary.get("verdict", "usable")) != "usable":
         out_console.print(f"[bold red]{escape(verdict)}[/]: neither the labels that look wrong nor the model")
     line(f"labels:  {out}/labels.csv\nmodel:   {out}/model.safetensors\nsummary: {out}/summary.json")

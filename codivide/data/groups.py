@@ -80,7 +80,7 @@ def together(loaded: Loaded) -> Together | None:
     """
     found = find(loaded.x, loaded.texts)
     if loaded.texts is None and len(loaded.x.shape) == 1:
-        found = _not_by_chance(found, loaded.x)
+        found = beyond_chance(found, loaded.x)
     copies: list[Sequence[int]] = [group.rows for group in found]
     said: list[Sequence[int]] = []
     if loaded.groups is not None:
@@ -102,7 +102,7 @@ def joined(sets: Iterable[Sequence[int]], count: int) -> Labels | None:
     return np.asarray(connected_components(links, directed=False)[1], dtype=np.int64)
 
 
-def _not_by_chance(groups: list[Group], rows: Rows) -> list[Group]:
+def beyond_chance(groups: list[Group], rows: Rows) -> list[Group]:
     """The groups of a dense table whose likeness is no chance.
 
     A column of N values of which n lie between the least and the greatest of a group of m rows gives a further row a

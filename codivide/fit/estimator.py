@@ -76,6 +76,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             first, with columns id (or path), given, suggested, clean_prob, rank, suggested_prob, label_quality (which
             is clean_prob under cleanlab's name).
         labels_: the same columns for every sample.
+        test_labels_: the same for the samples of the test part, judged by the classifier, where ``X`` brings one: a
+            folder with ``test/``, a Hugging Face ``DatasetDict``. Both then have the columns part, leaked and twin.
         annotator_quality_: data frame of the annotators where there are several, with columns name, labels (how many),
             quality (see ``codivide.noise.consensus.Consensus``) and agreement (with the others).
         history_: one record an epoch, or a round of the features.
@@ -211,6 +213,10 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
                 self.feature_names_in_ = np.asarray(X.columns, dtype=object)
         self.model_ = outcome.model
         self.labels_ = outcome.table
+        if outcome.test_table is not None:
+            self.test_labels_ = outcome.test_table
+        elif hasattr(self, "test_labels_"):  # of an earlier fit
+            del self.test_labels_
         self.label_issues_ = label_table.issues(outcome.table)
         self.clean_proba_ = outcome.table["clean_prob"].to_numpy()
         self.suggested_labels_ = outcome.table["suggested"].to_numpy().astype(self.classes_.dtype)
@@ -243,6 +249,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             history=self.history_,
             method=self._used,
             noise=noise_report(self),
+            test=getattr(self, "test_labels_", None),
         )
         return findings(material, limit, thumbnails=thumbnails)
 

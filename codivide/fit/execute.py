@@ -22,6 +22,7 @@ from codivide.data.groups import tensors, together
 from codivide.data.label_remarks import label_remarks
 from codivide.data.loaded import Loaded
 from codivide.data.views import ViewSpec, fit_views
+from codivide.fit import test_part
 from codivide.fit.choice import Choice
 from codivide.fit.job import Before, Job, Outcome, Progress, Witness, name_of
 from codivide.fit.judging import Judged, judge
@@ -206,10 +207,12 @@ class _Networks:
             **before.seconds,
         }
         table, remarks = _table(self.job, self.loaded, judged, model)
-        found = _summary(self.loaded, run.history, judged, [*remarks, *label_remarks(self.loaded)])
+        table, tested = _with_test(self.job, self.loaded, table, model)
+        remarks = [*remarks, *tested.remarks, *label_remarks(self.loaded)]
+        found = _summary(self.loaded, run.history, judged, remarks) | _of_test(tested)
         learned = {"verdict": _verdict(self.loaded, judged, before.choice), "collapsed": collapsed}
         record = {**settings, **trained, **found, **learned, **environment(str(run.device))}
-        return Outcome(run, run.history, model, table, record, evidence)
+        return Outcome(run, run.history, model, table, record, evidence, tested.table)
 
     def updated_labels(self, run: Run) -> dict[str, float]:
         """How many of the labels that a method has updated are right, where the truth is known (Tanaka et al. 2018)."""
@@ -235,7 +238,9 @@ class _Networks:
         if self.learning is not None:
             self.folder.write_predictions(self.learning.epochs, self.loaded.classes, outcome.evidence.to_arrays())
             self.folder.write_history(outcome.history)  # again, with what the last look added
-        self.folder.write_results(self.loaded, outcome.model, outcome.table, outcome.summary)
+        self.folder.write_results(
+            self.loaded, outcome.model, outcome.table, outcome.summary, test_table=outcome.test_table
+        )
 
 
 def _features(
@@ -284,8 +289,9 @@ def _features(
     }
     evidence = learned.evidence(given)
     table, remarks = _table(job, loaded, judged, model)
-    remarks += label_remarks(loaded, method.folds)
-    found = _summary(loaded, history, judged, remarks) | {"collapsed": remark is not None}
+    table, tested = _with_test(job, loaded, table, model)
+    remarks += [*tested.remarks, *label_remarks(loaded, method.folds)]
+    found = _summary(loaded, history, judged, remarks) | _of_test(tested) | {"collapsed": remark is not None}
     found["verdict"] = TOO_LITTLE if "independent" in learned.remarks else USABLE
     record = _told(settings) | trained | found | environment()
     if folder is not None:
@@ -294,8 +300,8 @@ def _features(
         folder.begin()
         folder.write_history(history)
         folder.write_predictions([len(history)], loaded.classes, evidence.to_arrays())
-        folder.write_results(loaded, model, table, record)
-    return Outcome(None, history, model, table, record, evidence)
+        folder.write_results(loaded, model, table, record, test_table=tested.table)
+    return Outcome(None, history, model, table, record, evidence, tested.table)
 
 
 def _cross_fitted_record(learned: Learned, loaded: Loaded) -> dict[str, Any]:
@@ -350,6 +356,18 @@ def _table(job: Job, loaded: Loaded, judged: Judged, model: Classifier) -> tuple
     """The label table with the columns of all checks, and what could not be checked; a trial is not checked."""
     table = judged.table(loaded)
     return checks.judge(table, loaded.classes, loaded, model) if job.record_learning else (table, [])
+
+
+def _with_test(
+    job: Job, loaded: Loaded, table: pd.DataFrame, model: Classifier
+) -> tuple[pd.DataFrame, test_part.Tested]:
+    """The label table with what it shares with the test part, and the test part judged; a trial is not checked."""
+    tested = test_part.judged(loaded, model) if job.record_learning else test_part.Tested()
+    return table.assign(**tested.columns), tested
+
+
+def _of_test(tested: test_part.Tested) -> dict[str, Any]:
+    return {"test_part": tested.summary} if tested.summary else {}
 
 
 def _verdict(loaded: Loaded, judged: Judged, choice: Choice | None) -> str:

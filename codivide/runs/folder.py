@@ -1,8 +1,8 @@
 """The folder that a run leaves: its files, how it is known, and the one writer and the one reader of it.
 
 ``config.json``, ``metrics.jsonl`` (one record an epoch), ``predictions.npz``, ``labels.csv`` and ``labels.parquet``,
-``contents.npy`` (a hash of each row of a table), ``model.safetensors``, ``skipped.csv`` and, last, ``summary.json``: a
-folder that has it is complete.
+``labels_test.csv`` and ``labels_test.parquet`` (of the test part), ``contents.npy`` (a hash of each row of a table),
+``model.safetensors``, ``skipped.csv`` and, last, ``summary.json``: a folder that has it is complete.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ SCOUT, TRIAL, CHOICE = "scout", "trial", "choice.json"  # of an automatic choice
 LOCK = ".codivide.lock"  # is there while somebody writes to the folder, see `codivide.runs.claim`
 PAGES = (REPORT, *PICTURES)
 WRITTEN = (  # by a run, in the order in which they are removed: a summary says that the rest is there
-    *(SUMMARY, CHECKPOINT, METRICS, label_table.CSV, label_table.PARQUET, CONTENTS, PREDICTIONS, MODEL, SKIPPED),
+    *(SUMMARY, CHECKPOINT, METRICS, *label_table.FILES, *label_table.TEST_FILES, CONTENTS, PREDICTIONS, MODEL, SKIPPED),
     CONFIG,
 )
 IDENTITY = "identity"  # in the settings: what another run must share to be the same
@@ -170,6 +170,13 @@ class SavedRun:
         return label_table.read(self.path)
 
     @cached_property
+    def test_labels(self) -> pd.DataFrame | None:
+        """The label table of the test part; None: there is no test part, or an older version made the run."""
+        if not any(is_present(self.path / name) for name in label_table.TEST_FILES):
+            return None
+        return label_table.read(self.path, label_table.TEST_FILES)
+
+    @cached_property
     def predictions(self) -> dict[str, np.ndarray[Any, Any]]:
         """The arrays of ``predictions.npz``: what the run knows of its samples.
 
@@ -219,7 +226,7 @@ class SavedRun:
         return [row["epoch"] for row in rows], [row[name] for row in rows]
 
 
-_ADOPTED = (label_table.CSV, label_table.PARQUET, CONTENTS, PREDICTIONS, MODEL, METRICS, SKIPPED)
+_ADOPTED = (*label_table.FILES, *label_table.TEST_FILES, CONTENTS, PREDICTIONS, MODEL, METRICS, SKIPPED)
 
 
 def adopt(out: Path, stage: Path, more: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
@@ -292,9 +299,19 @@ class RunFolder:
         with atomic(self.path / PREDICTIONS) as aside, open(aside, "wb") as file:
             np.savez_compressed(file, **arrays)
 
-    def write_results(self, loaded: Loaded, model: Classifier, table: pd.DataFrame, summary: Mapping[str, Any]) -> None:
-        """Label table, hashes of the rows of a table, skipped files, model and summary."""
+    def write_results(
+        self,
+        loaded: Loaded,
+        model: Classifier,
+        table: pd.DataFrame,
+        summary: Mapping[str, Any],
+        *,
+        test_table: pd.DataFrame | None = None,
+    ) -> None:
+        """Label tables of both parts, hashes of the rows of a table, skipped files, model and summary."""
         label_table.write(table, self.path)
+        if test_table is not None:
+            label_table.write(test_table, self.path, label_table.TEST_FILES)
         if loaded.contents is not None:
             with atomic(self.path / CONTENTS) as aside, open(aside, "wb") as file:
                 np.save(file, loaded.contents)
