@@ -175,9 +175,3 @@ def test_timm():
     check("timm:test_vit", (3, 32, 32))
     with pytest.raises(InputError, match="Did you mean 'resnet18'"):
         nets.build("timm:resnet_18", (3, 32, 32), 2)
-
-
-def test_timm_missing(monkeypatch):
-    monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(InputError, match="codivide\\[timm\\]"):
-        nets.build("timm:resnet18", (3, 32, 32), 2)

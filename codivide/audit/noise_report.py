@@ -15,6 +15,7 @@ from codivide.core.errors import InputError
 from codivide.core.files import reading
 from codivide.core.types import UNLABELLED, Floats, Labels
 from codivide.data import encode
+from codivide.data.groups import tensors, together
 from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load
@@ -123,9 +124,14 @@ def _from_data(loaded: Loaded, settings: Features, options: ReadOptions, seed: i
             "learn too little; train first (codivide fit) and report on its folder, or pass an encoder's features"
         )
 
+    held = tensors(together(loaded))
+
     def cross_fit(rows: Labels, given: Labels, classes: int) -> Floats:
-        x = raw(loaded.x, torch.from_numpy(rows))
-        table = Table(x, torch.from_numpy(given), tuple(range(classes)))
+        chosen = torch.from_numpy(rows)
+        groups, copies = (None if value is None else value[chosen] for value in held)
+        table = Table(
+            raw(loaded.x, chosen), torch.from_numpy(given), tuple(range(classes)), groups=groups, copies=copies
+        )
         return plain_probs(table, settings, seed).double().numpy()
 
     return Material(loaded.y, [str(name) for name in loaded.classes], "features", cross_fit)

@@ -127,6 +127,14 @@ class DataFlags:
             rich_help_panel=DATA,
         ),
     ] = None
+    group: Annotated[
+        str | None,
+        typer.Option(
+            help="The column of a table that says what belongs together, such as patients or videos: no fold divides "
+            "them, and it is no feature.",
+            rich_help_panel=DATA,
+        ),
+    ] = None
     unlabelled: Annotated[
         str, typer.Option(help='Number that means "no label"; none: there is none.', rich_help_panel=DATA)
     ] = "-1"
@@ -295,6 +303,7 @@ def _options(data: DataFlags, device: str) -> ReadOptions:
         label=data.label or "label",
         merge_labels=data.merge_labels,
         keep_na=data.keep_na,
+        group=data.group,
         **annotator_options(data.annotators),
     )
 
@@ -304,8 +313,11 @@ def _load(run: RunFlags, data: DataFlags, options: ReadOptions, seed: int, decid
     from codivide.data import encode, experiment
     from codivide.data.corrections import confirm
     from codivide.data.sources import load_raw
+    from codivide.runs.changed import check_decided
 
     loaded = load_raw(run.source, options=options, truth=data.truth)
+    if data.corrections is not None:
+        check_decided(data.corrections, loaded, run.source)
     loaded = experiment.with_test(loaded, run.test, options)
     loaded = experiment.spoil(experiment.part(loaded, data.limit, seed), data.noise, seed)
     loaded = experiment.keep_labels(loaded, data.labels_per_class, seed)

@@ -99,6 +99,15 @@ def say_outcome(summary: dict[str, Any], out: Path, seconds: float) -> None:
         f"{seconds:.0f} s",
         highlight=False,
     )
+    if test := summary.get("test_part"):
+        without = test.get("accuracy_without_leaked")
+        out_console.print(
+            f"test part: {test['label_issues']:,} of {test['labelled']:,} labels look wrong; {test['leaked']:,} of "
+            f"{test['samples']:,} samples are also in the training part"
+            + ("" if without is None else f" (test accuracy without these {without:.4f})"),
+            highlight=False,
+            soft_wrap=True,
+        )
     if summary.get("encoder") == "efficientnet-lite0":
         note("a stronger encoder may find more: --encoder best (DINOv3, 86 MB to download; minutes instead of seconds)")
     if (verdict := summary.get("verdict", "usable")) != "usable":

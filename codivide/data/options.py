@@ -43,6 +43,8 @@ class ReadOptions:
             table.
         merge_labels: read labels that differ by case, white space or Unicode form only as the most frequent of them.
         keep_na: the texts "nan", "NaN" and "None" are classes; else they mean "no label".
+        group: the column of a table that says what belongs together, such as a patient; it is no feature, and no fold
+            divides its groups (see ``data.groups``). A test part may lack it.
     """
 
     image_size: int | None = None
@@ -60,6 +62,7 @@ class ReadOptions:
     answers: Path | None = None
     merge_labels: bool = False
     keep_na: bool = False
+    group: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """What differs from the default, as JSON values; without the options of the machine (``OF_THE_MACHINE``).
@@ -165,6 +168,7 @@ _KINDS: Mapping[str, Callable[[Any], Any]] = {
     "answers": lambda value: Path(text(value)),
     "merge_labels": _flag,
     "keep_na": _flag,
+    "group": text,
 }
 
 

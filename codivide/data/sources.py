@@ -71,7 +71,7 @@ SOURCES: tuple[Source, ...] = (
         load_table,
         table_inputs,
         texts=True,
-        columns=("label", "annotators"),
+        columns=("label", "annotators", "group"),
     ),
     Source("packed arrays", lambda source: _is_file(source, ".npz"), load_npz, npz_inputs, texts=True),
     Source("an array in a file", lambda source: _is_file(source, ".npy"), None, npz_inputs, texts=True),
@@ -221,6 +221,11 @@ def _check_columns(kind: Source | None, options: ReadOptions) -> None:
     columns = () if kind is None else kind.columns
     if options.label != "label" and "label" not in columns:
         raise InputError(f"--label {options.label}: a column of labels can be named for a .csv or .parquet table only.")
+    if options.group is not None and "group" not in columns:
+        raise InputError(
+            f"--group {options.group}: a column of groups can be named for a .csv or .parquet table only; elsewhere "
+            "pass groups [N] to the estimator's fit."
+        )
     if (options.annotators or options.answers is not None) and "annotators" not in columns:
         raise InputError("annotators can be named for a .csv or .parquet table; elsewhere pass labels [N, annotators].")
 

@@ -402,8 +402,7 @@ def build(
     """Make the net called ``name`` for samples of ``shape``.
 
     Args:
-        name: a key of ``NETS``, or ``timm:NAME`` or ``timm:NAME:pretrained`` with the extra
-        ``codivide[timm]``.
+        name: a key of ``NETS``, or ``timm:NAME`` or ``timm:NAME:pretrained``.
         shape: ``(channels, height, width)`` or ``(features,)`` of one sample.
         classes: number of logits.
         dropout: probability before the head, 0 to below 1.
@@ -538,10 +537,8 @@ def _imagenet_resnet(
 
 def _timm(name: str, shape: tuple[int, ...], classes: int, dropout: float, *, pretrained: bool) -> StagedNet:
     """A timm body, without its head, as the only stage."""
-    try:
-        import timm
-    except ModuleNotFoundError as error:
-        raise InputError(f"net {name!r} needs timm: pip install 'codivide[timm]'") from error
+    import timm  # it takes a second, which other networks need not
+
     model, _, suffix = name.removeprefix("timm:").partition(":")
     if suffix not in ("", "pretrained"):
         raise InputError(f"net {name!r}: only ':pretrained' may follow the timm name, not ':{suffix}'")
