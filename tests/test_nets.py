@@ -1,7 +1,6 @@
 """Networks: sizes of the literature, shapes, gradients and clear refusals."""
 
 import itertools
-import sys
 
 import pytest
 import torch
