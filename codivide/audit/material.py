@@ -22,6 +22,7 @@ from codivide.core.types import UNLABELLED, Floats, Labels, Mask
 from codivide.data import encode
 from codivide.data.loaded import Loaded, subset
 from codivide.data.options import DEFAULT, ReadOptions
+from codivide.data.own import KIND
 from codivide.data.record import DataRecord
 from codivide.data.rows import Rows
 from codivide.data.sources import load
@@ -251,7 +252,8 @@ def _samples(run: SavedRun, remarks: list[str]) -> tuple[Loaded | None, Rows | N
     options = replace(source.reading(), max_bad=max(DEFAULT.max_bad, int(config.get("skipped_files", 0))))
     try:
         whole = _read(source, replace(options, encoder=encode.AUTO))
-        encoded = whole if options.encoder == encode.AUTO else _read(source, options)
+        own = str(options.encoder).startswith(f"{KIND}:")  # it cannot be read from a record: pictures are shown
+        encoded = whole if own or options.encoder == encode.AUTO else _read(source, options)
     except (OSError, ValueError) as error:  # InputError is a ValueError
         remarks.append(f"the source {source.path} cannot be read any more, so samples cannot be shown: {error}")
         return None, None

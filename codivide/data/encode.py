@@ -30,6 +30,7 @@ from codivide.data.arrays import choose_augment
 from codivide.data.encoder import Encoder, EncoderKind, Takes
 from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
+from codivide.data.own import KIND, Own
 from codivide.data.pretrained import ENCODERS, split_name, strongest
 from codivide.data.progress import tell
 
@@ -41,7 +42,8 @@ _PREFIX = "encoder."  # of the tensors of an encoder in a model's file
 
 def names() -> list[str]:
     """Every name of an encoder, with ``NAME`` where anything may stand."""
-    known = [f"{name}:{rest}" if rest else name for name, kind in ENCODERS.items() for rest in kind.rests]
+    public = {name: kind for name, kind in ENCODERS.items() if name != KIND}
+    known = [f"{name}:{rest}" if rest else name for name, kind in public.items() for rest in kind.rests]
     return [AUTO, NONE, BEST, *known]
 
 
@@ -149,4 +151,6 @@ def _asked(wanted: str | Encoder, takes: Takes, options: ReadOptions) -> tuple[s
     if isinstance(wanted, str):
         kind = kind_of(wanted)
         return wanted, kind.takes, partial(kind.make, wanted)
+    if isinstance(wanted, Own):
+        return wanted.name, takes, lambda samples: wanted.fitted(takes, samples)
     return wanted.name, wanted.takes, lambda samples: wanted

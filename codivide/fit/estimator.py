@@ -21,6 +21,7 @@ from codivide.data.corrections import Corrections, confirm, from_frame, read
 from codivide.data.groups import with_groups
 from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
+from codivide.data.own import as_encoder
 from codivide.data.record import DataRecord
 from codivide.data.sources import load, read_inputs
 from codivide.fit.choose_run import execute
@@ -61,7 +62,9 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         image_size: side in pixels to which files are resized; None: from the data.
         encoder: what makes features of texts or images, such as "minilm", "efficientnet-lite0" or "timm:NAME" (see
             ``codivide.data.encode``). "auto": texts become "tfidf", and photos the features of "efficientnet-lite0"
-            where the method is "auto" or "features"; "none": images stay images; "best": the strongest there is.
+            where the method is "auto" or "features"; "none": images stay images; "best": the strongest there is. Or a
+            part of your own: a function from a list of texts or from uint8 images ``[B, H, W, C]`` to ``[B, D]``, a
+            torch module (images ``[B, C, H, W]`` from 0 to 1), or a transformer of scikit-learn for texts.
         unlabelled: the label that means "no label"; None: there is none (needed for the classes -1 and 1).
         merge_labels: read labels that differ by case, white space or Unicode form only as the most frequent of them.
         keep_na: the texts "nan", "NaN" and "None" are classes; else they mean "no label".
@@ -106,7 +109,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         device: str = "auto",
         augment: str = "auto",
         image_size: int | None = None,
-        encoder: str = "auto",
+        encoder: Any = "auto",
         unlabelled: int | None = -1,
         merge_labels: bool = False,
         keep_na: bool = False,
@@ -141,7 +144,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             image_size=self.image_size,
             unlabelled=self.unlabelled,
             augment=self.augment,
-            encoder=self.encoder,
+            encoder=as_encoder(self.encoder),
             device=self.device,
             merge_labels=self.merge_labels,
             keep_na=self.keep_na,

@@ -17,10 +17,12 @@ from codivide.core.device import resolve_device
 from codivide.core.errors import InputError
 from codivide.core.provenance import environment
 from codivide.core.version import VERSION
+from codivide.data import encode
 from codivide.data.fingerprint import fingerprint
 from codivide.data.groups import tensors, together
 from codivide.data.label_remarks import label_remarks
 from codivide.data.loaded import Loaded
+from codivide.data.record import DataRecord
 from codivide.data.views import ViewSpec, fit_views
 from codivide.fit import test_part
 from codivide.fit.choice import Choice
@@ -322,7 +324,7 @@ def config(job: Job, loaded: Loaded, before: Before) -> dict[str, Any]:
         "version": VERSION,
         IDENTITY: before.asked,
         "data": loaded.name,
-        "source": job.source.to_dict(),
+        "source": _named(job.source, loaded).to_dict(),
         "corrections": dict(job.corrections),
         "samples": len(loaded.y),
         "unlabelled": int((loaded.y < 0).sum()),
@@ -342,6 +344,13 @@ def config(job: Job, loaded: Loaded, before: Before) -> dict[str, Any]:
         "skipped_files": len(loaded.skipped),
         **({"encoder": loaded.encoder.name} if loaded.encoder is not None else {}),
     }
+
+
+def _named(source: DataRecord, loaded: Loaded) -> DataRecord:
+    """The record with the encoder that "best" has become."""
+    if source.options.encoder != encode.BEST or loaded.encoder is None:
+        return source
+    return replace(source, options=replace(source.options, encoder=loaded.encoder.name))
 
 
 def _test_scores(model: Classifier, test: Loaded | None) -> dict[str, float]:

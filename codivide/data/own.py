@@ -1,0 +1,151 @@
+"""An encoder of the user's own: a function, a torch module, or a transformer of scikit-learn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor, nn
+
+from codivide.core.device import resolve_device
+from codivide.core.errors import InputError
+from codivide.data.encoder import Encoder, EncoderKind, Encoding, Takes
+from codivide.data.progress import Working
+from codivide.data.rows import Rows, SparseRows, TensorRows
+
+KIND = "own"
+_AT_ONCE = {"text": 1024, "image": 64}  # samples that a function is given
+
+
+class Own:
+    """What a user's part makes of texts or images.
+
+    A function takes a list of texts, or uint8 images ``[B, H, W, C]``, and returns an array ``[B, D]``. A torch module
+    takes float images ``[B, C, H, W]`` from 0 to 1 and runs in evaluation mode on the encoder's device. A transformer
+    of scikit-learn takes a list of texts; a copy of it is fitted on those of the training part.
+
+    Args:
+        part: the function, module or transformer; None: that of a model which was read from a file.
+        name: ``own:`` and what it is called; None: from the part.
+        takes: "text" or "image"; known when it is first used.
+        shape: of the images that it was used on.
+
+    Raises:
+        InputError: a part that is none of these.
+    """
+
+    def __init__(self, part: Any, name: str | None = None, takes: Takes = "image", shape: tuple[int, ...] = ()) -> None:
+        if part is not None and not (callable(part) or hasattr(part, "transform")):
+            raise InputError(
+                f"encoder {part!r}: give a name, a function of a list of texts or of images [B, H, W, C], a torch "
+                "module, or a transformer of scikit-learn. Features that are there already are passed as X."
+            )
+        self.part, self.takes, self.shape = part, takes, shape
+        self.name = name or f"{KIND}:{getattr(part, '__qualname__', type(part).__name__)}"
+
+    def fitted(self, takes: Takes, samples: Any) -> Own:
+        """The encoder of these training samples: rows of images, or a list of texts."""
+        shape = () if takes == "text" else tuple(samples.shape)
+        part = self.part
+        if not isinstance(part, nn.Module) and hasattr(part, "transform"):
+            if takes != "text":
+                raise InputError(f"encoder {self.name!r} is a transformer, which takes texts, but the data are images.")
+            from sklearn.base import clone
+
+            part = clone(part).fit(list(samples))
+        return Own(part, self.name, takes, shape)
+
+    def encode(self, samples: Any, how: Encoding | None = None) -> Rows:
+        """Rows ``[N, D]``.
+
+        Raises:
+            InputError: the part is not there, or does not give one row of finite numbers a sample.
+        """
+        if self.part is None:
+            raise InputError(
+                f"this model was made with an encoder of your own ({self.name}), which no file holds: set "
+                "`model.encoder.part` to it in Python before you predict."
+            )
+        encoding = how or Encoding()
+        function = self._function(encoding.device)
+        found = []
+        with Working(f"encoding ({self.name})", len(samples), shown=encoding.progress) as work:
+            for batch in self._batches(samples):
+                found.append(self._checked(function(batch), len(batch)))
+                work.advance(len(batch))
+        if any(sparse.issparse(part) for part in found):
+            return SparseRows(sparse.csr_matrix(sparse.vstack(found), dtype=np.float32))
+        return TensorRows(torch.from_numpy(np.concatenate(found).astype(np.float32)))
+
+    def header(self) -> dict[str, Any]:
+        """What it takes, and the shape of the images."""
+        return {"takes": self.takes, "shape": list(self.shape)}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """None: the part stays with the user."""
+        return {}
+
+    def _function(self, device: str) -> Callable[[Any], Any]:
+        if not isinstance(self.part, nn.Module):
+            return self.part.transform if hasattr(self.part, "transform") else self.part  # type: ignore[no-any-return]  # the user's own
+        place = resolve_device(device)
+        module = self.part.to(place).eval()
+
+        @torch.inference_mode()
+        def features(images: Any) -> Any:
+            x = torch.from_numpy(images).to(place).permute(0, 3, 1, 2).float() / 255
+            return module(x).flatten(1).cpu().numpy()
+
+        return features
+
+    def _batches(self, samples: Any) -> Iterator[Any]:
+        size = _AT_ONCE[self.takes]
+        for start in range(0, len(samples), size):
+            if self.takes == "text":
+                yield list(samples[start : start + size])
+            else:
+                ids = torch.arange(start, min(start + size, len(samples)))
+                yield samples[ids].cpu().permute(0, 2, 3, 1).contiguous().numpy()
+
+    def _checked(self, rows: Any, count: int) -> Any:
+        """A matrix of as many finite rows."""
+        if isinstance(rows, Tensor):
+            rows = rows.detach().cpu().numpy()
+        if not sparse.issparse(rows):
+            rows = np.asarray(rows, dtype=np.float32)
+        if len(rows.shape) != 2 or rows.shape[0] != count:
+            raise InputError(
+                f"encoder {self.name!r} gave shape {rows.shape} for {count} samples; ({count}, D) is needed"
+            )
+        if not np.isfinite(rows.data if sparse.issparse(rows) else rows).all():
+            raise InputError(f"encoder {self.name!r} gives features that are NaN or infinite")
+        return rows
+
+
+def as_encoder(given: Any) -> str | Encoder:
+    """A name or an encoder as it is, and a user's own part as one.
+
+    Raises:
+        InputError: something else.
+    """
+    if isinstance(given, str) or (hasattr(given, "encode") and hasattr(given, "takes")):
+        return given  # type: ignore[no-any-return]  # it has what an Encoder has
+    return Own(given)
+
+
+def _make(name: str, samples: Any) -> Encoder:
+    raise InputError(
+        f"encoder {name!r} is somebody's own function: pass it in Python, as NoisyLabelClassifier(encoder=...)"
+    )
+
+
+def _restore(name: str, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Encoder:
+    takes: Takes = "text" if header["takes"] == "text" else "image"
+    return Own(None, name, takes, tuple(int(side) for side in header["shape"]))
+
+
+#: The line of ``ENCODERS``.
+OWN = EncoderKind("image", _make, _restore, rests=("NAME",))
