@@ -48,9 +48,9 @@ def say_data(loaded: Loaded) -> None:
         first = loaded.skipped[0]
         aside(f"left out {len(loaded.skipped)} files, the first: {first.path} ({first.reason})")
     if loaded.annotations is not None:
-        quality = sorted(loaded.annotations.quality)
+        quality = sorted(each["quality"] for each in loaded.annotations.annotators() if each["labels"])
         out_console.print(
-            f"{len(quality)} annotators, {len(loaded.annotations.votes.labels):,} answers; "
+            f"{len(loaded.annotations.names)} annotators, {len(loaded.annotations.votes.labels):,} answers; "
             f"quality {quality[0]:.2f} to {quality[-1]:.2f}, median {quality[len(quality) // 2]:.2f}"
         )
     if loaded.truth is not None:

@@ -16,7 +16,8 @@ from codivide.core.errors import InputError
 from codivide.core.types import Labels
 from codivide.data.labels import encode
 from codivide.data.options import ReadOptions
-from codivide.noise.consensus import Consensus, Votes, dawid_skene
+from codivide.noise.consensus import Consensus, Votes
+from codivide.noise.settle import settle
 
 PREFIX = "label_"  # of the columns of a table with one column an annotator
 LONG = ("annotator", "label")  # columns of a table with one row an answer
@@ -68,7 +69,7 @@ class Answers:
         )
         given = codes >= 0
         votes = Votes(self.items[given], self.annotators[given], codes[given], self.names, self.samples, len(known))
-        return dawid_skene(votes), known
+        return settle(votes), known
 
 
 def several(y: object) -> bool:

@@ -27,7 +27,8 @@ def label_remarks(loaded: Loaded, least: int = FEWEST) -> list[str]:
     """
     counts = np.bincount(loaded.y[loaded.y >= 0], minlength=len(loaded.classes))
     names = [str(name) for name in loaded.classes]
-    remarks = [*_missing(loaded), *_merged(loaded), *_twins(names, counts), *_like_missing(names, counts)]
+    remarks = [] if loaded.annotations is None else list(loaded.annotations.remarks)
+    remarks += [*_missing(loaded), *_merged(loaded), *_twins(names, counts), *_like_missing(names, counts)]
     labelled, held = int(counts.sum()), int((counts > 0).sum())
     if labelled >= _LEAST_ROWS and 2 * held > labelled:
         return [*remarks, f"there are {held:,} classes in {labelled:,} labels: is this an id column?"]

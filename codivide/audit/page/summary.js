@@ -163,10 +163,13 @@ function checkPanels(facts) {
 
 function annotatorsPanel(facts) {
   if (!facts.annotators?.length) return null;
-  const order = [...facts.annotators].sort((a, b) => a.quality - b.quality);
-  return panel("Annotators", table("Quality of the annotators", ["annotator", "labels", "estimated quality"], order,
+  const judged = (one) => one.quality !== null && one.quality !== undefined;
+  const order = [...facts.annotators].sort((a, b) => (judged(a) ? a.quality : 2) - (judged(b) ? b.quality : 2));
+  const copies = (one) => (one.copies?.length ? `counts once with ${plain(one.copies.join(", "), 60)}` : "");
+  return panel("Annotators", table("Quality of the annotators", ["annotator", "labels", "estimated quality", ""], order,
     (one) => make("tr", {}, make("th", { scope: "row" }, clipped(one.name, 32)),
-      make("td", { class: "count" }, number.format(one.labels)), make("td", {}, bar(one.quality, percent(one.quality))))));
+      make("td", { class: "count" }, number.format(one.labels)),
+      make("td", {}, judged(one) ? bar(one.quality, percent(one.quality)) : "0 answers"), make("td", {}, copies(one)))));
 }
 
 function skippedPanel(facts) {
