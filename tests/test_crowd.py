@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
+import codivide
 from codivide import NoisyLabelClassifier
 from codivide.cli.app import main
 from codivide.core.errors import InputError, TrainingWarning
@@ -422,6 +423,71 @@ def test_an_annotator_without_an_answer_is_named():
         clf = NoisyLabelClassifier("features").fit(np.random.default_rng(0).random((40, 3)), y)
     assert np.isnan(clf.annotator_quality_["quality"][2])
     assert clf.annotator_quality_["labels"][2] == 0
+
+
+# With a classifier
+
+
+def hints(truth, classes, right, seed=0):
+    """Probabilities of a classifier that is right so often and says so."""
+    generator = np.random.default_rng(seed)
+    says = np.where(generator.random(len(truth)) < right, truth, generator.integers(0, classes, len(truth)))
+    probs = np.full((len(truth), classes), (1 - right) / classes)
+    probs[np.arange(len(truth)), says] += right
+    return probs
+
+
+def test_a_classifier_counts_as_far_as_it_explains_the_answers():
+    y, truth = answers(600, 6, 3, asked=0.4, right=0.7)
+    given = consensus.votes(y, 3)
+    alone = settle(given)
+    good, useless = settle(given, hints(truth, 3, 0.8)), settle(given, hints(truth[::-1], 3, 0.8))
+    asked = alone.labels >= 0
+    assert (good.labels == truth)[asked].mean() > (alone.labels == truth)[asked].mean() + 0.03
+    assert good.classifier > 0.7
+    assert useless.classifier < 0.2
+    assert abs((useless.labels == truth)[asked].mean() - (alone.labels == truth)[asked].mean()) < 0.02
+    assert (good.labels[~asked] == -1).all()
+
+
+def test_with_a_classifier_is_bayes_rule():
+    y, truth = answers(200, 6, 3, asked=0.5)
+    given, probs = consensus.votes(y, 3), hints(truth, 3, 0.7)
+    alone, both = settle(given), settle(given, probs)
+    share = probs.mean(0)
+    for i in (0, 3, 77):
+        weights = [alone.probs[i, k] * (probs[i, k] / share[k]) ** both.classifier for k in range(3)]
+        assert np.allclose(both.probs[i], np.array(weights) / sum(weights), atol=1e-4)
+
+
+def test_the_public_function_takes_answers_and_probabilities():
+    y, truth = answers(300, 5, 3, asked=0.6)
+    frame = pd.DataFrame(named(y), columns=["ann", "ben", "cem", "dia", "eli"])
+    plain = codivide.consensus(frame)
+    covered = np.array([label is not None for label in plain.labels])
+    assert np.array_equal(covered, (y >= 0).any(1))
+    assert plain.classes == tuple(NAMES)
+    assert plain.annotators["name"].tolist() == ["ann", "ben", "cem", "dia", "eli"]
+    assert np.isnan(plain.confidence[~covered]).all()
+    probs = pd.DataFrame(hints(truth, 3, 0.8)[:, [2, 0, 1]], columns=["eel", "cat", "dog"])
+    both = codivide.consensus(frame, probs)
+    assert both.classes == ("eel", "cat", "dog")
+    right = (both.labels == NAMES[truth])[covered].mean()
+    assert right > (plain.labels == NAMES[truth])[covered].mean()
+    assert both.classifier > 0.5
+
+
+@pytest.mark.parametrize(
+    ("y", "probs", "words"),
+    [
+        ([0, 1, 0], None, r"shape \(3,\); it must be \[samples, annotators\]"),
+        ([[0, 1], [1, 1], [0, 0]], [[0.5, 0.5]], "pred_probs has 1 rows, but y has 3"),
+        ([[0, 1], [1, 1], [0, 0]], [[0.5, 0.7]] * 3, "row 0"),
+    ],
+)
+def test_wrong_input_of_the_public_function(y, probs, words):
+    with pytest.raises(InputError, match=words):
+        codivide.consensus(y, probs)
 
 
 # In data

@@ -11,9 +11,9 @@ when asked, answers ``l`` with probability ``theta_a[k, l]``, independently of t
 Two things go beyond it. ``m`` is the matrix that all annotators would share if they were alike (the same EM with one
 matrix for all), so that an annotator with few labels is judged like the average one and not like a guesser; with
 ``alike="coin"`` it is the symmetric one of a single accuracy, which needs fewer answers still. And an annotator who
-only ever gives one label, as a labelling rule does, says nothing when asked, but something by answering at all; for these
-the M and E steps use ``rho_a[k]``, the probability of an answer to a sample of class ``k``, and their silence counts
-too. (Without that the model calls all samples one class where every annotator is such a rule.) Samples that nobody
+only ever gives one label, as a labelling rule does, says nothing when asked, but something by answering at all; for
+these the M and E steps use ``rho_a[k]``, the probability of an answer to a sample of class ``k``, and their silence
+counts too. (Without that the model calls all samples one class where each of them is such a rule.) Samples that nobody
 answered take part where most answers come from such rules, and are left out otherwise. Who gave one label by chance, or
 because nobody ever gave another, is no rule: the label's share of all answers, to the power of their number, is then
 above ``_BY_CHANCE``.
@@ -111,6 +111,7 @@ class Consensus:
         groups: annotators who copy or collude, counted once; they are judged without each other's answers.
         remarks: what to tell who asked.
         rule: how the consensus was come to, in words.
+        classifier: how much a classifier's probabilities count: 1 as they are, 0 not at all, or there are none.
     """
 
     votes: Votes
@@ -125,6 +126,7 @@ class Consensus:
     groups: tuple[tuple[int, ...], ...] = ()
     remarks: tuple[str, ...] = ()
     rule: str = ""
+    classifier: float = 0.0
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -322,6 +324,10 @@ class Fit:
         probs = np.tile(self.model.pi, (samples, 1))
         probs[self.asked.rows] = self.q
         return probs
+
+    def without_itself(self, given: Votes) -> Floats:
+        """``[M, C]``: for every answer, what those of the others say of its sample."""
+        return _without_themselves(self, given, _places(self.asked, given))
 
     def predicted(self, items: Labels, annotators: Labels, labels: Labels) -> Floats:
         """How likely further answers ``[M]`` on the same samples are, given those that the model was fitted to."""

@@ -5,7 +5,12 @@
 2. Between that model and the majority vote is a scale: how strongly every annotator is drawn towards what all share.
    The answers are dealt into folds; each model is fitted without one and says how likely its answers are. The greatest
    held-out likelihood chooses. With few answers it is a vote of equals, with many every annotator has a matrix.
-3. What the reader must know is said in ``Consensus.remarks``: who counts once, whose silence counts or does not, which
+3. Where a classifier's probabilities ``p_ik`` are given, which no label of the sample has made, they count as the class
+   shares of each sample: ``q_ik`` is proportional to ``pi_k (p_ik / mean_i p_ik)^w`` times what the answers say. How
+   far to trust the classifier, ``w``, is what makes every answer likeliest given the OTHER answers and the classifier.
+   Annotators are weighed by their matrices. (CROWDLAB, Goh, Tkachenko and Mueller 2022, averages probabilities instead,
+   with weights from the agreement with the consensus; docs/crowd.md compares.)
+4. What the reader must know is said in ``Consensus.remarks``: who counts once, whose silence counts or does not, which
    labels nobody gave, and who answered nothing.
 
 Where most answers come from rules of one label, there is no scale: what they say is known beforehand, and only whether
@@ -18,6 +23,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp
 
 from codivide.core.types import Floats
 from codivide.noise import copies
@@ -35,19 +42,23 @@ SCALE: tuple[tuple[Alike, float], ...] = (
 _FOLDS = 3
 _PASSES = 60  # of EM while models are compared
 _ENOUGH = 1e-6  # gain below which it ends then
+MOST_TRUST = 2.0  # the highest power of a classifier's probabilities
+_LEAST_PROB = 1e-6  # below which they are none to trust
 _SHOWN = 5  # names in a remark
 _LEAST = 20  # answers below which no model is compared
 
 
-def settle(given: Votes, *, iterations: int = 1000) -> Consensus:
+def settle(given: Votes, probs: Floats | None = None, *, iterations: int = 1000) -> Consensus:
     """The consensus by the model that the answers speak for; deterministic.
 
     Args:
         given: the answers.
+        probs: of a classifier, ``[N, C]``, each row by one that never saw a label of the sample; None: there is none.
         iterations: the most passes of EM of a fit.
 
     Returns:
-        The consensus, with ``rule``, ``groups``, ``silent`` and ``remarks``.
+        The consensus, with ``rule``, ``groups``, ``silent``, ``classifier`` and ``remarks``. A sample that nobody
+        answered has no label, but with a classifier its probabilities.
 
     Example:
         >>> settle(votes(y)).remarks
@@ -65,6 +76,8 @@ def settle(given: Votes, *, iterations: int = 1000) -> Consensus:
     if best:
         fitted = Fit.of(given, alike=alike, strength=strength, groups=groups, iterations=iterations)
     said = replace(fitted.judged(given), groups=tuple(groups), rule=_rule(alike, strength))
+    if probs is not None:
+        said = _with_classifier(fitted, said, probs)
     return replace(said, remarks=tuple(remarks(said, found)))
 
 
@@ -90,6 +103,33 @@ def _chosen(given: Votes, fitted: Fit) -> int:
         return 0
     scores = [held_out(once, *each)[~of_rules].mean() for each in SCALE]
     return int(np.argmax(scores))
+
+
+def _with_classifier(fitted: Fit, said: Consensus, probs: Floats) -> Consensus:
+    """The consensus in which a classifier's probabilities ``[N, C]`` count as far as they explain answers."""
+    given = said.votes
+    logs = np.log(np.clip(probs, _LEAST_PROB, 1.0))
+    lift = logs - np.log(np.clip(probs.mean(0), _LEAST_PROB, 1.0))
+    others = np.log(np.maximum(fitted.without_itself(given), 1e-30))
+    answered = fitted.model.theta[fitted.owner[given.annotators], :, given.labels]
+    by_classifier = lift[given.items]
+
+    def unlikely(weight: float) -> float:
+        belief = others + weight * by_classifier
+        joint = np.exp(belief - logsumexp(belief, axis=1, keepdims=True))
+        return -float(np.log(np.maximum((joint * answered).sum(1), 1e-30)).mean())
+
+    weight = float(minimize_scalar(unlikely, bounds=(0.0, MOST_TRUST), method="bounded").x)
+    weight = weight if unlikely(weight) < unlikely(0.0) else 0.0
+    belief = np.log(np.maximum(said.probs, 1e-30)) + weight * lift
+    both = np.exp(belief - logsumexp(belief, axis=1, keepdims=True))
+    return replace(
+        said,
+        probs=both,
+        labels=np.where(said.labels >= 0, both.argmax(1), said.labels),
+        classifier=round(weight, 4),
+        rule=f"{said.rule}; the classifier's probabilities to the power of {weight:.2f}",
+    )
 
 
 def _rule(alike: Alike, strength: float) -> str:
