@@ -88,7 +88,9 @@ def say_outcome(summary: dict[str, Any], out: Path, seconds: float) -> None:
         accuracy = summary["test_accuracy"]
         out_console.print(
             f"test accuracy: last {accuracy['last']:.4f}, best {accuracy['best']:.4f} "
-            f"(epoch {accuracy['best_epoch']}; it peeks)"
+            f"(epoch {accuracy['best_epoch']}; it peeks); balanced {summary['test_balanced_accuracy']:.4f}, "
+            f"macro F1 {summary['test_macro_f1']:.4f}",
+            soft_wrap=True,
         )
     if summary.get("detection", {}).get("auroc") is not None:
         found = summary["detection"]

@@ -45,6 +45,8 @@ class Loaded:
         columns: what the features of a table are called, where they have names.
         confirmed: mask ``[N]`` of the labels that a person has confirmed; None: no label.
         labels_read: what was read as missing, and what was merged.
+        weight: how much each training sample counts ``[N]``, not negative, with mean 1 over the labelled ones; None:
+            all alike (see ``data.weights``).
     """
 
     x: Rows
@@ -62,6 +64,7 @@ class Loaded:
     columns: tuple[str, ...] | None = None
     confirmed: np.ndarray[Any, np.dtype[np.bool_]] | None = None
     labels_read: LabelNotes = field(default_factory=LabelNotes)
+    weight: np.ndarray[Any, np.dtype[np.float64]] | None = None
 
 
 def subset(loaded: Loaded, ids: ArrayLike) -> Loaded:
@@ -84,4 +87,5 @@ def subset(loaded: Loaded, ids: ArrayLike) -> Loaded:
         annotations=None if loaded.annotations is None else loaded.annotations.take(rows),
         texts=None if loaded.texts is None else [loaded.texts[row] for row in rows.tolist()],
         confirmed=None if loaded.confirmed is None else loaded.confirmed[rows],
+        weight=None if loaded.weight is None else loaded.weight[rows],
     )

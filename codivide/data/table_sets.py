@@ -11,6 +11,7 @@ import pandas as pd
 
 from codivide.core.errors import InputError
 from codivide.core.files import expand_user
+from codivide.core.types import Labels
 from codivide.data import annotators
 from codivide.data.arrays import from_arrays
 from codivide.data.assemble import Pictures, assemble
@@ -31,7 +32,7 @@ from codivide.data.tables import (
     table_labels,
 )
 from codivide.data.texts import are_texts, from_texts
-from codivide.noise.consensus import Consensus
+from codivide.data.weights import checked
 
 
 class _Labelled(NamedTuple):
@@ -80,8 +81,10 @@ def load_frame(frame: pd.DataFrame, reading: Reading) -> Loaded:
 def from_table(table: pd.DataFrame, path: Path, reading: Reading) -> Loaded:
     """The data set of a table that is already read; ``path`` is for messages and for the paths of images."""
     table, answers = split_answers(table, path, reading.options)
+    table, weights = split_weights(table, path, reading.options)
     if answers is None:
-        return _load(_with_splits(table, _label_column(table, path, reading.options), path), reading)
+        given = _with_splits(table, _label_column(table, path, reading.options), path)
+        return _weighed(_load(given, reading), given, weights)
     consensus, classes = answers.settle(reading.options, reading.classes, path.name)
     labels = [classes[code] if code >= 0 else None for code in consensus.labels]
     given = _with_splits(table, labels, path)
@@ -91,7 +94,8 @@ def from_table(table: pd.DataFrame, path: Path, reading: Reading) -> Loaded:
         labels = [label if true is None or split == "train" else true for label, true, split in rows]
     given = given._replace(labels=labels)
     loaded = _load(given, replace(reading, classes=classes))
-    return replace(loaded, annotations=_of_training_rows(consensus, given, loaded))
+    loaded = replace(loaded, annotations=consensus.take(_training_rows(given, loaded)))
+    return _weighed(loaded, given, weights)
 
 
 def table_inputs(path: Path | str, wanted: Wanted) -> Inputs:
@@ -134,12 +138,29 @@ def _load(given: _Labelled, reading: Reading) -> Loaded:
     return _manifest(given, reading) if "path" in given.table else _row_table(given, reading)
 
 
-def _of_training_rows(consensus: Consensus, given: _Labelled, loaded: Loaded) -> Consensus:
-    """The consensus on the rows that can be trained on: images that cannot be read are none."""
+def _training_rows(given: _Labelled, loaded: Loaded) -> Labels:
+    """The rows of the table ``[N]`` that can be trained on: images that cannot be read are none."""
     if "path" not in given.table:
-        return consensus.take(np.flatnonzero(np.array(given.splits) == "train"))
+        return np.flatnonzero(np.array(given.splits) == "train")
     place = {entry.id: row for row, entry in enumerate(manifest_entries(given.table, given.path))}
-    return consensus.take(np.array([place[name] for name in loaded.ids if isinstance(name, str)]))
+    return np.array([place[name] for name in loaded.ids if isinstance(name, str)])
+
+
+def split_weights(table: pd.DataFrame, path: Path, options: ReadOptions) -> tuple[pd.DataFrame, pd.Series[Any] | None]:
+    """The table without the column of weights, and that column where one is named."""
+    if options.weight is None:
+        return table, None
+    if options.weight not in table:
+        raise InputError(f"{path} has no column {options.weight!r} of weights (columns: {listed(table)}).")
+    return table.drop(columns=[options.weight]), table[options.weight]
+
+
+def _weighed(loaded: Loaded, given: _Labelled, weights: pd.Series[Any] | None) -> Loaded:
+    """The data with the weights of the training rows; the test part has none."""
+    if weights is None:
+        return loaded
+    column = weights.iloc[_training_rows(given, loaded)].reset_index(drop=True)
+    return replace(loaded, weight=checked(column, loaded.ids, f"{given.path.name}: column {weights.name!r}"))
 
 
 def split_answers(

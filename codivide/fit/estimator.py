@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
 from codivide.data.record import DataRecord
 from codivide.data.sources import load, read_inputs
+from codivide.data.weights import as_text, weighted
 from codivide.fit.choose_run import execute
 from codivide.fit.job import Job, Outcome, build_method, default_plan
 from codivide.fit.verdict import TOO_LITTLE
@@ -29,6 +31,12 @@ from codivide.runs import label_table
 from codivide.runs.claim import claimed
 from codivide.training.plan import ASKED
 from codivide.training.run import Method
+
+
+class _Given(TypedDict, total=False):
+    """What ``fit`` takes by name alone."""
+
+    sample_weight: Any
 
 
 class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -62,6 +70,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         unlabelled: the label that means "no label"; None: there is none (needed for the classes -1 and 1).
         merge_labels: read labels that differ by case, white space or Unicode form only as the most frequent of them.
         keep_na: the texts "nan", "NaN" and "None" are classes; else they mean "no label".
+        class_weight: "balanced" (all classes have the same sum of weights), or a weight for each class; None: all
+            alike. With the methods whose ``weighs`` is true; it multiplies ``sample_weight``.
         out: a new folder for the run's record; None: nothing is written.
         random_state: of everything random.
 
@@ -105,6 +115,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         unlabelled: int | None = -1,
         merge_labels: bool = False,
         keep_na: bool = False,
+        class_weight: Literal["balanced"] | Mapping[Any, float] | None = None,
         out: str | Path | None = None,
         random_state: int | np.random.RandomState | None = 0,
     ) -> None:
@@ -128,6 +139,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.unlabelled = unlabelled
         self.merge_labels = merge_labels
         self.keep_na = keep_na
+        self.class_weight = class_weight
         self.out = out
         self.random_state = random_state
 
@@ -142,7 +154,13 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             keep_na=self.keep_na,
         )
 
-    def fit(self, X: Any, y: Any = None, corrections: str | Path | pd.DataFrame | None = None) -> Self:
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        corrections: str | Path | pd.DataFrame | None = None,
+        **given: Unpack[_Given],
+    ) -> Self:
         """Train, and judge every label.
 
         Args:
@@ -153,18 +171,24 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             corrections: what a person decided on some of these labels: ``corrections.csv``, or a data frame with its
                 columns (see ``codivide.data.corrections``). Their labels are trusted, with a probability of 1; samples
                 marked as junk are left out, so that N, here and in the attributes, is smaller.
+            given: ``sample_weight``, ``[N]``, not negative: how much each sample counts in what is learned, as if it
+                came so often. Its mean is made 1. What is said of the labels counts each once. It is no parameter by
+                name, because scikit-learn then holds that weights and repetition agree in every bit, which is true of
+                no classifier that deals its samples into folds or batches.
 
         Raises:
             InputError: the message says what is wrong and where.
         """
         out = None if self.out is None else Path(self.out)
         inputs = [given for given in (X, corrections) if isinstance(given, str | Path)]
+        if unknown := given.keys() - {"sample_weight"}:
+            raise TypeError(f"fit got an unexpected keyword argument {sorted(unknown)[0]!r}")
         with claimed(out, inputs=inputs):
-            return self._fit(X, y, corrections, out)
+            loaded = weighted(load(X, y, options=self._options()), given.get("sample_weight"), self.class_weight)
+            return self._fit(X, loaded, corrections, out)
 
-    def _fit(self, X: Any, y: Any, corrections: str | Path | pd.DataFrame | None, out: Path | None) -> Self:
+    def _fit(self, X: Any, loaded: Loaded, corrections: str | Path | pd.DataFrame | None, out: Path | None) -> Self:
         decided = _read_corrections(corrections)
-        loaded = load(X, y, options=self._options())
         if decided is not None:
             loaded = confirm(loaded, decided)
         method = build_method(self.method) if isinstance(self.method, str) else self.method
@@ -174,7 +198,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             refuse(asked)
         plan = default_plan(len(loaded.y), method, **planned)
         record = decided.record() if decided is not None else {}
-        job = Job(method, plan, self.net, self.dropout, DataRecord.of(X, self._options()), corrections=record)
+        source = DataRecord.of(X, self._options(), class_weight=as_text(self.class_weight))
+        job = Job(method, plan, self.net, self.dropout, source, corrections=record)
         outcome = execute(job, loaded, out, free=unset(asked))
         if outcome.summary["verdict"] == TOO_LITTLE:
             warnings.warn(f"{TOO_LITTLE} (neither the classifier nor its label issues)", TrainingWarning, stacklevel=2)

@@ -153,7 +153,8 @@ class _Networks:
         """What the method may know."""
         loaded = self.loaded
         confirmed = None if loaded.confirmed is None else torch.from_numpy(loaded.confirmed)
-        return Data(loaded.x, torch.from_numpy(loaded.y), loaded.classes, self.views.views(), confirmed)
+        weight = None if loaded.weight is None else torch.from_numpy(loaded.weight).float()
+        return Data(loaded.x, torch.from_numpy(loaded.y), loaded.classes, self.views.views(), confirmed, weight)
 
     def model(self, run: Run) -> Model:
         """The classifier of a run."""
@@ -257,7 +258,8 @@ def _features(
     confirmed = None if loaded.confirmed is None else torch.from_numpy(loaded.confirmed)
     given = torch.from_numpy(loaded.y)
     answers = None if loaded.annotations is None else torch.from_numpy(loaded.annotations.likelihood)
-    samples = Table(raw(loaded.x), given, loaded.classes, confirmed, answers)
+    weight = None if loaded.weight is None else torch.from_numpy(loaded.weight)
+    samples = Table(raw(loaded.x), given, loaded.classes, confirmed, answers, weight)
     learned = learn(samples, method, job.plan.seed, watch=watch, deadline=deadline)
     columns = loaded.columns if loaded.encoder is None else None
     model, history = replace(learned.model, encoder=loaded.encoder, columns=columns), learned.records
@@ -335,11 +337,12 @@ def config(job: Job, loaded: Loaded, before: Before) -> dict[str, Any]:
 
 
 def _test_scores(model: Classifier, test: Loaded | None) -> dict[str, float]:
+    """Accuracy, and the two that a class counts for as much in as any other."""
     if test is None:
         return {}
     known = test.y >= 0
-    right = model.logits(test.x).argmax(1).numpy()[known] == test.y[known]
-    return {"test_accuracy": float(right.mean())}
+    found = scores.accuracies(model.logits(test.x).argmax(1).numpy()[known], test.y[known], len(test.classes))
+    return {f"test_{name}": value for name, value in found.items()}
 
 
 def _table(job: Job, loaded: Loaded, judged: Judged, model: Classifier) -> tuple[pd.DataFrame, list[str]]:
@@ -378,6 +381,7 @@ def _summary(
             "best_epoch": best,
             "evaluations": len(tests),
         }
+        summary |= {name: history[-1][name] for name in ("test_balanced_accuracy", "test_macro_f1")}
     updated = [row["updated_label_accuracy"] for row in history if "updated_label_accuracy" in row]
     if updated:
         summary["updated_label_accuracy"] = {"last": updated[-1], "best": max(updated)}

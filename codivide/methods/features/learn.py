@@ -151,6 +151,8 @@ class Table:
         confirmed: mask ``[N]`` of the labels that are known to be right; None: no label.
         answers: how likely the answers of several annotators are for each true class, ``[N, C]`` up to a factor for
             each sample; None: one label a sample, and nothing is known of who gave it.
+        weight: how much each sample counts in what is learned and chosen ``[N]``; None: all alike. What is said of the
+            labels (p(clean), noise) counts every label once.
     """
 
     x: Raw
@@ -158,13 +160,16 @@ class Table:
     classes: tuple[Any, ...]
     confirmed: Tensor | None = None
     answers: Tensor | None = None
+    weight: Tensor | None = None
 
     def take(self, rows: Tensor) -> Table:
         """Some rows ``[M]``."""
         whole = len(rows) == len(self.given)  # a copy of all features is saved
-        confirmed, answers = (None if value is None else value[rows] for value in (self.confirmed, self.answers))
+        confirmed, answers, weight = (
+            None if value is None else value[rows] for value in (self.confirmed, self.answers, self.weight)
+        )
         x = self.x if whole else self.x[rows.numpy()]
-        return Table(x, self.given[rows], self.classes, confirmed, answers)
+        return Table(x, self.given[rows], self.classes, confirmed, answers, weight)
 
 
 class _Problem:
@@ -185,6 +190,9 @@ class _Problem:
         self.fold = deal(given, folds, self.generator)
         self.weight = torch.ones(len(given), folds + 1)  # the last block holds nothing out
         self.weight[torch.arange(len(given)), self.fold] = 0
+        self.counts = table.weight
+        if table.weight is not None:
+            self.weight *= table.weight.float().unsqueeze(1)
         self.trials = min(folds, math.ceil(TRIED * folds / len(given)))  # folds that penalties are compared on
         directions = self.x.principal(options.components, self.generator)
         coordinates = self.x.times(directions)
@@ -203,7 +211,20 @@ class _Problem:
 
     def loss(self, seen: Tensor) -> float:
         """Log-loss of how likely the given labels are, ``[N]``, over those that can be judged."""
-        return log_loss(seen[self.judged])
+        return log_loss(seen[self.judged], self.of_judged())
+
+    def of_judged(self) -> Tensor | None:
+        """The weights of the labels that can be judged; None: all alike."""
+        return None if self.counts is None else self.counts[self.judged]
+
+    def frequencies(self) -> Tensor:
+        """The share ``[C]`` of the weights that each class has."""
+        assert self.counts is not None
+        return (torch.bincount(self.given, self.counts, self.classes) / self.counts.sum()).float()
+
+    def stack(self, heads: list[_Head]) -> Tensor:
+        """Weights ``[H]`` of the heads in a pool."""
+        return stack(torch.stack([head.seen[self.judged] for head in heads]), self.of_judged())
 
     def joint(self, probs: Tensor) -> Tensor:
         """The confident joint ``[C, C]`` of the labels that can be judged; the other classes have none."""
@@ -222,7 +243,8 @@ class _Problem:
         best: tuple[float, float, linear.Linear] | None = None
         for penalty in (value for value in PENALTIES if value <= first):
             start = linear.fit(self.x, likelihood, self.weight[:, : self.trials], penalty, start)
-            loss = log_loss((self.held_out(start.logits(rows), fold) * likelihood[held]).sum(1))
+            seen = (self.held_out(start.logits(rows), fold) * likelihood[held]).sum(1)
+            loss = log_loss(seen, None if self.counts is None else self.counts[held])
             if best is not None and loss >= best[0]:
                 break
             best = loss, penalty, start
@@ -326,8 +348,9 @@ def learn(
     learnable = "independent" not in fitted.remarks
     cross = fitted.pool.cross()
     occurs = torch.bincount(problem.given, minlength=problem.classes) / len(problem.given)
-    frequency = occurs.masked_fill(~problem.enough, 1.0)  # what has too few labels to judge is made no likelier
-    power = _adjustment(cross[problem.judged], problem.given[problem.judged], frequency)
+    learned = occurs if problem.counts is None else problem.frequencies()
+    frequency = learned.masked_fill(~problem.enough, 1.0)  # what has too few labels to judge is made no likelier
+    power = _adjustment(cross[problem.judged], problem.given[problem.judged], frequency, problem.of_judged())
     cross = adjusted(cross, frequency, power)
     clean_prob, judged = _divide(problem, fitted.pool, cross, learnable=learnable)
     if table.answers is not None:
@@ -408,24 +431,27 @@ def default_updates(count: int) -> int:
     return min(max(passes, 200), 4000)
 
 
-def log_loss(seen: Tensor) -> float:
-    """Mean of ``-log`` of how likely the given labels are, ``[N]``."""
-    return -float(seen.clamp_min(_TINY).log().mean())
+def log_loss(seen: Tensor, weight: Tensor | None = None) -> float:
+    """Mean of ``-log`` of how likely the given labels are, ``[N]``, by weights ``[N]`` where there are any."""
+    logs = seen.clamp_min(_TINY).log()
+    return -float(logs.mean() if weight is None else (logs.double() * weight).sum() / weight.sum())
 
 
-def stack(likelihoods: Tensor) -> Tensor:
+def stack(likelihoods: Tensor, weight: Tensor | None = None) -> Tensor:
     """Weights ``[H]`` of the mixture of H models under which what was given is likeliest; expectation-maximisation.
 
     The likelihood is concave: there is one maximum.
 
     Args:
         likelihoods: ``[H, N]``, of what was given to each held-out sample under each model.
+        weight: of the samples ``[N]``; None: all alike.
     """
     values = likelihoods.double().clamp_min(_TINY)
     weights = torch.full((len(values),), 1 / len(values), dtype=torch.float64)
     for _ in range(_STEPS):
         joint = weights.unsqueeze(1) * values
-        updated = (joint / joint.sum(0)).mean(1)
+        share = joint / joint.sum(0)
+        updated = share.mean(1) if weight is None else (share * weight).sum(1) / weight.sum()
         if float((updated - weights).abs().max()) < 1e-6:
             break
         weights = updated
@@ -460,7 +486,7 @@ def _plain(problem: _Problem, rounds: _Rounds) -> _Pool:
         else:
             heads.append(problem.mlp(identity))
         rounds.add(kind, loss=heads[-1].loss, agreement=_agreement(heads[-1], problem))
-    return _Pool(heads, stack(torch.stack([head.seen[problem.judged] for head in heads])))
+    return _Pool(heads, problem.stack(heads))
 
 
 def _corrected(problem: _Problem, plain: _Pool, matrix: Tensor, rounds: _Rounds) -> _Pool:
@@ -479,7 +505,7 @@ def _corrected(problem: _Problem, plain: _Pool, matrix: Tensor, rounds: _Rounds)
         head.detail["strength"] = next(iter(channels))
         heads.append(head)
         rounds.add(f"{head.name} corrected", loss=head.loss, agreement=_agreement(head, problem))
-    return _Pool(heads, stack(torch.stack([head.seen[problem.judged] for head in heads])))
+    return _Pool(heads, problem.stack(heads))
 
 
 def _agreement(head: _Head, problem: _Problem) -> float:
@@ -496,13 +522,15 @@ def _compare(pools: list[_Pool], problem: _Problem) -> tuple[Record, dict[str, s
     given = problem.given[problem.judged]
     count = len(given)
     logs = [pool.seen()[problem.judged].clamp_min(_TINY).log().double() for pool in pools]
-    gain, error = _mean_and_error(logs[-1] - logs[0])
+    counts = problem.of_judged()
+    weight = 1.0 if counts is None else counts * (count / counts.sum())
+    gain, error = _mean_and_error((logs[-1] - logs[0]) * weight)
     corrected = gain > error
-    size = torch.bincount(given)
+    size = torch.bincount(given, None if counts is None else counts * (count / counts.sum()))
     # Of all labels: what a head learns of the frequencies in the other folds, which share out every class evenly, is
     # never better. Without the sample itself it would be, by 1/size with hardly an error.
     by_chance = (size[given] / count).double().log()
-    information, information_error = _mean_and_error(logs[corrected] - by_chance)
+    information, information_error = _mean_and_error((logs[corrected] - by_chance) * weight)
     names = ("plain", "corrected")
     report: Record = {
         "heads": [
@@ -527,9 +555,10 @@ def _compare(pools: list[_Pool], problem: _Problem) -> tuple[Record, dict[str, s
     return report, remarks
 
 
-def _adjustment(cross: Tensor, given: Tensor, frequency: Tensor) -> float:
+def _adjustment(cross: Tensor, given: Tensor, frequency: Tensor, weight: Tensor | None) -> float:
     """The power of ``ADJUSTMENTS`` whose answers agree with most held-out labels, if beyond one standard error."""
-    right = [(adjusted(cross, frequency, power).argmax(1) == given).double() for power in ADJUSTMENTS]
+    counts = 1.0 if weight is None else weight / weight.mean()
+    right = [(adjusted(cross, frequency, power).argmax(1) == given).double() * counts for power in ADJUSTMENTS]
     best = max(range(len(right)), key=lambda i: float(right[i].mean()))
     difference = right[best] - right[0]
     return ADJUSTMENTS[best] if float(difference.mean()) > float(difference.std()) / len(given) ** 0.5 else 0.0
