@@ -523,6 +523,12 @@ class Run:
             else:
                 self._add(name, float(value.detach()) if isinstance(value, Tensor) else value)
 
+    def logged(self, name: str) -> float | None:
+        """The mean of what was logged in this epoch by a name; None: nothing was. It waits for the device."""
+        self.settle()
+        total, count = self._sums.get(name, (0.0, 0))
+        return total / count if count else None
+
     def _add(self, name: str, value: float) -> None:
         total, count = self._sums.get(name, (0.0, 0))
         if math.isfinite(value):

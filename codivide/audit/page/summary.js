@@ -109,7 +109,12 @@ function curvesPanel(facts) {
   const shares = CURVES.map(([key, name]) => series(key, name)).filter((one) => one.points.length);
   const loss = series("loss", "loss");
   if (!shares.length && !loss.points.length) return null;
+  const last = facts.curves.filter((row) => Number.isFinite(row.test_accuracy)).at(-1);
+  const scores = last && [["accuracy", "test_accuracy"], ["balanced accuracy", "test_balanced_accuracy"],
+    ["macro F1", "test_macro_f1"]].filter(([, key]) => Number.isFinite(last[key]))
+    .map(([name, key]) => `${name} ${percent(last[key])}`).join(", ");
   return panel("While it learned",
+    scores ? make("p", {}, `Test part at the end: ${scores}.`) : null,
     shares.length ? lineChart(`Over the epochs: ${shares.map((one) => one.name).join(", ")}`, shares,
       { x: "epoch", y: "share" }, [0, 1]) : null,
     loss.points.length ? lineChart("Training loss over the epochs", [loss], { x: "epoch", y: "training loss" }) : null);
