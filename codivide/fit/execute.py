@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 
 from codivide.audit import checks
 from codivide.core.device import resolve_device
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, TrainingWarning
 from codivide.core.provenance import environment
 from codivide.core.version import VERSION
 from codivide.data.fingerprint import fingerprint
@@ -27,6 +28,7 @@ from codivide.fit.judging import Judged, judge
 from codivide.fit.learning import Learning, warned
 from codivide.fit.resume import identity
 from codivide.fit.verdict import TOO_LITTLE, USABLE, verdict
+from codivide.methods.features import rule_like
 from codivide.methods.features.learn import Learned, Table, learn
 from codivide.methods.features.matrix import raw
 from codivide.methods.features.options import Features
@@ -265,7 +267,7 @@ def _features(
     model, history = replace(learned.model, encoder=loaded.encoder, columns=columns), learned.records
     history[-1] |= _cross_fitted_record(learned, loaded) | _test_scores(model, loaded.test)
     remark = learning_curves.collapse(learned.probs.argmax(1).numpy(), loaded.y, len(loaded.classes))
-    said = learned.remarks | ({} if remark is None else {"collapse": remark})
+    said = learned.remarks | ({} if remark is None else {"collapse": remark}) | _rule(learned, loaded)
     if said:
         history[-1]["warnings"] = said
     judged = Judged(
@@ -295,6 +297,15 @@ def _features(
         folder.write_predictions([len(history)], loaded.classes, evidence.to_arrays())
         folder.write_results(loaded, model, table, record)
     return Outcome(None, history, model, table, record, evidence)
+
+
+def _rule(learned: Learned, loaded: Loaded) -> dict[str, str]:
+    """The remark that labels look like a rule of the features, where they do and something was learned."""
+    text = None if "independent" in learned.remarks else rule_like.remark(loaded, learned.seen.numpy())
+    if text is None:
+        return {}
+    warnings.warn(text, TrainingWarning, stacklevel=3)
+    return {rule_like.KEY: text}
 
 
 def _cross_fitted_record(learned: Learned, loaded: Loaded) -> dict[str, Any]:
