@@ -1,6 +1,6 @@
 """Which labels are said to look like a rule of the features: texts labelled by rules and by people, and tables.
 
-python benchmarks/rule_like.py [--data DIR] [--out results/noise/rule_like.json]
+python benchmarks/rule_like.py [--data DIR] [--out results/benchmarks/rule_like.json]
 
 Hausa headlines (labels by distant supervision, true ones) and YouTube comments (majority of ten labelling rules, true
 ones; word counts), each also with 30 % of the true labels replaced at random; tables of scikit-learn and music_genre,
