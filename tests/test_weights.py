@@ -8,7 +8,7 @@ import pytest
 import torch
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
-from codivide import METHODS, Features, InputError, NoisyLabelClassifier
+from codivide import METHODS, Features, InputError, NoisyLabelClassifier, noise_report
 from codivide.cli.app import main
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load
@@ -221,3 +221,27 @@ def test_one_minority_sample_in_ten_thousand_is_said():
     with pytest.warns(UserWarning, match="class '1' has 1 sample.*cannot be judged"):
         clf = NoisyLabelClassifier(METHODS["features"](heads="linear", correct=False)).fit(x, y)
     assert clf.clean_proba_[17] == pytest.approx(np.delete(clf.clean_proba_, 17).mean(), abs=1e-6)
+
+
+def test_the_noise_report_of_weighed_data_asks_weighed_heads():
+    x, y = rare(400, 0.2)
+    plain = noise_report(load(x, y), replicates=2)
+    even = noise_report(weighted(load(x, y), np.full(400, 7.0)), replicates=2)
+    heavy = noise_report(weighted(load(x, y), class_weight={1: 50.0}), replicates=2)
+    assert even.rate == pytest.approx(plain.rate, abs=1e-3)
+    assert heavy.estimates != pytest.approx(plain.estimates, abs=1e-2)
+
+
+def test_a_cleaned_table_keeps_its_weights(tmp_path, monkeypatch):
+    x, y = rare(200, 0.3)
+    table = pd.DataFrame(x, columns=list("abcd")).assign(label=np.array(["no", "yes"])[y], much=1.0 + y)
+    table.to_csv(tmp_path / "t.csv", index=False)
+    fit = ["fit", str(tmp_path / "t.csv"), "--method", "features", "--heads", "linear", "--weight", "much"]
+    for words in ([*fit, "-o", str(tmp_path / "run")], ["clean", str(tmp_path / "run"), "-o", str(tmp_path / "out")]):
+        monkeypatch.setattr("sys.argv", ["codivide", *words])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        assert not stopped.value.code
+    again = load(tmp_path / "out" / "labels_clean.csv", options=ReadOptions(weight="much"))
+    assert set(again.weight) == {1.0, 2.0}
+    assert again.x.shape == (4,)

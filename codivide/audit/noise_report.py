@@ -46,8 +46,9 @@ def noise_report(
 
     Args:
         X_or_run: features ``[N, D]`` (dense, sparse or a data frame), images (of photos the packaged encoder makes
-            features; small grey ones count as they are), a path or name of such data (or what was loaded from it), the
-            folder of a finished run, an ``Outcome``, or a fitted ``NoisyLabelClassifier``; None with ``pred_probs``.
+            features; small grey ones count as they are), a path or name of such data (or what was loaded from it, whose
+            weights the heads then have), the folder of a finished run, an ``Outcome``, or a fitted
+            ``NoisyLabelClassifier``; None with ``pred_probs``.
         y: given labels ``[N]`` of an array or of ``pred_probs``; missing where unlabelled.
         pred_probs: cross-fitted probabilities ``[N, C]`` instead of features; columns as in ``audit.from_probs``. Ones
             of a classifier that was trained on the same rows hide the noise.
@@ -133,7 +134,8 @@ def _from_data(loaded: Loaded, settings: Features, options: ReadOptions, seed: i
 
     def cross_fit(rows: Labels, given: Labels, classes: int) -> Floats:
         x = raw(loaded.x, torch.from_numpy(rows))
-        table = Table(x, torch.from_numpy(given), tuple(range(classes)))
+        weight = None if loaded.weight is None else torch.from_numpy(loaded.weight[rows])
+        table = Table(x, torch.from_numpy(given), tuple(range(classes)), weight=weight)
         probs: Floats = plain_probs(table, settings, seed).double().numpy()
         seen.update(seen=probs[np.arange(len(given)), given], rows=rows, given=given)
         return probs

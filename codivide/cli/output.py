@@ -103,6 +103,9 @@ def say_outcome(summary: dict[str, Any], out: Path, seconds: float) -> None:
     )
     if summary.get("encoder") == "efficientnet-lite0":
         note("a stronger encoder may find more: --encoder best (DINOv3, 86 MB to download; minutes instead of seconds)")
+    for text in summary.get("warnings", []):
+        if summary.get("collapsed") and "has collapsed" in text:
+            out_console.print(f"[bold red]collapsed[/]: {escape(text)}", highlight=False, soft_wrap=True)
     if (verdict := summary.get("verdict", "usable")) != "usable":
         out_console.print(f"[bold red]{escape(verdict)}[/]: neither the labels that look wrong nor the model")
     line(f"labels:  {out}/labels.csv\nmodel:   {out}/model.safetensors\nsummary: {out}/summary.json")
