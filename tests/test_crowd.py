@@ -373,7 +373,7 @@ def test_once_is_one_answer_of_a_group_a_sample_and_class():
 def test_the_held_out_likelihood_is_that_of_answers_that_were_not_fitted():
     y, _ = answers(60, 5, 3)
     given = consensus.votes(y, 3)
-    found = held_out(given, "coin", 4.0)
+    (found,) = held_out(given, [("coin", 4.0)])
     order = np.lexsort((given.annotators, given.items))
     fold = np.empty(len(order), dtype=int)
     fold[order] = np.random.default_rng(0).permutation(len(order)) % 3
@@ -420,7 +420,9 @@ def test_an_annotator_without_an_answer_is_named():
     found = settle(consensus.votes(y, names=["a", "b", "ghost", "d", "e", "f"]))
     assert found.remarks[-1] == "annotators 'ghost' have 0 answers and cannot be judged"
     with pytest.warns(TrainingWarning, match="'2' have 0 answers"):
-        clf = NoisyLabelClassifier("features").fit(np.random.default_rng(0).random((40, 3)), y)
+        clf = NoisyLabelClassifier(codivide.Features(heads="linear", correct=False)).fit(
+            np.random.default_rng(0).random((40, 3)), y
+        )
     assert np.isnan(clf.annotator_quality_["quality"][2])
     assert clf.annotator_quality_["labels"][2] == 0
 

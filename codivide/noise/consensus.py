@@ -23,8 +23,9 @@ above ``_BY_CHANCE``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -307,6 +308,16 @@ class Fit:
             tolerance,
         )
 
+    @classmethod
+    def each(
+        cls, given: Votes, scale: Sequence[tuple[Alike, float]], *, iterations: int, tolerance: float
+    ) -> Iterator[Fit]:
+        """The models of a scale, each the kind and the strength of what annotators share, which is found once."""
+        asked, owner = _Asked(given, silence=True), np.arange(len(given.names))
+        for alike, strength in scale:
+            model = _Model(asked, shared=True, strength=strength, alike=alike, tolerance=tolerance)
+            yield cls(model, owner, iterations, tolerance)
+
     def once(self, given: Votes) -> Votes:
         """The answers with those of a group counted once, as the model takes them."""
         return _once(given, self.owner)
@@ -379,6 +390,19 @@ class _Asked:
         self.items, self.who, self.labels = place[given.items], given.annotators, given.labels
         # One more answer, spread as all answers are: ties start on the side of the commoner class.
         self.start = (tally[self.rows] + shares) / (tally[self.rows].sum(1, keepdims=True) + 1)
+        self.pooled: dict[tuple[Alike, float], Floats] = {}  # what all share, by kind and tolerance, once it is known
+
+    @cached_property
+    def answers(self) -> Any:
+        """``[rows, A * C]``: the answers of those who are no rules."""
+        return self.one_hot(self.who, self.annotators, ~self.is_single)
+
+    @cached_property
+    def fired(self) -> Any:
+        """``[rows, S]``: 1 where a rule answered."""
+        ones = np.ones(len(self.items))
+        every = sparse.csr_matrix((ones, (self.items, self.who)), shape=(len(self.rows), self.annotators))
+        return every[:, self.single]
 
     def _rules(self, given: Votes, shares: Floats) -> NDArray[np.bool_]:
         """Mask ``[A]`` of who gave one label only, more often than by chance."""
@@ -400,16 +424,12 @@ class _Model:
         self, asked: _Asked, *, shared: bool, strength: float, alike: Alike = "matrix", tolerance: float = TOLERANCE
     ) -> None:
         self.asked, self.annotators = asked, asked.annotators
-        classes, everything = asked.classes, np.ones(len(asked.items), dtype=bool)
+        classes = asked.classes
         if shared:
             self.prior = strength * classes * _pooled(asked, alike, tolerance)[None]
         else:
             self.prior = np.full((1, classes, classes), _PLAIN)
-        self.answers = asked.one_hot(asked.who, asked.annotators, ~asked.is_single)
-        self.all_answers = asked.one_hot(asked.who, asked.annotators, everything)
-        self.fired = sparse.csr_matrix(
-            (np.ones(len(asked.items)), (asked.items, asked.who)), shape=(len(asked.rows), asked.annotators)
-        )[:, asked.single]
+        self.answers, self.fired = asked.answers, asked.fired
         self._set_silence(strength * classes if shared else _PLAIN * classes)
         self.maximise(asked.start)
 
@@ -474,10 +494,11 @@ class _Model:
 
 def _pooled(asked: _Asked, kind: Alike, tolerance: float) -> Floats:
     """The matrix ``[C, C]`` that all annotators share if they are alike; one pseudo-label a row, spread evenly."""
-    alike = _Alike(asked) if kind == "matrix" else _Coin(asked)
-    _expectation_maximisation(alike, asked.start, 200, tolerance)
-    found: Floats = alike.theta[0]
-    return found
+    if (kind, tolerance) not in asked.pooled:
+        alike = _Alike(asked) if kind == "matrix" else _Coin(asked)
+        _expectation_maximisation(alike, asked.start, 200, tolerance)
+        asked.pooled[kind, tolerance] = alike.theta[0]
+    return asked.pooled[kind, tolerance]
 
 
 class _Alike(_Model):

@@ -81,17 +81,17 @@ def settle(given: Votes, probs: Floats | None = None, *, iterations: int = 1000)
     return replace(said, remarks=tuple(remarks(said, found)))
 
 
-def held_out(given: Votes, alike: Alike, strength: float) -> Floats:
-    """Log of how likely each answer ``[M]`` is by the model fitted to the answers of the other folds."""
+def held_out(given: Votes, scale: Sequence[tuple[Alike, float]] = SCALE) -> Floats:
+    """Log of how likely each answer is by every model fitted to the answers of the other folds, ``[models, M]``."""
     fold = np.empty(len(given.items), dtype=np.int64)  # the same in any order of the answers
     fold[np.lexsort((given.annotators, given.items))] = np.random.default_rng(0).permutation(len(fold)) % _FOLDS
-    found = np.zeros(len(given.items))
+    found = np.zeros((len(scale), len(given.items)))
     for k in range(_FOLDS):
         seen, held = fold != k, fold == k
         part = replace(given, items=given.items[seen], annotators=given.annotators[seen], labels=given.labels[seen])
-        fitted = Fit.of(part, alike=alike, strength=strength, iterations=_PASSES, tolerance=_ENOUGH)
-        said = fitted.predicted(given.items[held], given.annotators[held], given.labels[held])
-        found[held] = np.log(np.maximum(said, 1e-12))
+        for place, fitted in enumerate(Fit.each(part, scale, iterations=_PASSES, tolerance=_ENOUGH)):
+            said = fitted.predicted(given.items[held], given.annotators[held], given.labels[held])
+            found[place, held] = np.log(np.maximum(said, 1e-12))
     return found
 
 
@@ -101,8 +101,7 @@ def _chosen(given: Votes, fitted: Fit) -> int:
     of_rules = np.isin(once.annotators, fitted.asked.single)
     if len(once.items) < _LEAST or 2 * of_rules.sum() > len(once.items):
         return 0
-    scores = [held_out(once, *each)[~of_rules].mean() for each in SCALE]
-    return int(np.argmax(scores))
+    return int(held_out(once)[:, ~of_rules].mean(1).argmax())
 
 
 def _with_classifier(fitted: Fit, said: Consensus, probs: Floats) -> Consensus:
