@@ -132,7 +132,7 @@ def test_the_closing_lines_name_the_collapse_and_what_to_do(monkeypatch, capsys,
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         outcome = execute(job("backward_correction", epochs=4), blobs())
-    say_outcome(outcome.summary, tmp_path)
+    say_outcome(outcome.summary, tmp_path, 1.0)
     said = " ".join(capsys.readouterr().out.split())
     assert "collapsed: " in said
     assert "it predicts 1 of 4 labelled classes" in said

@@ -40,9 +40,8 @@ from codivide.fit.choose_rule import (
     longer_reason,
     plain_hyper,
 )
-from codivide.fit.job import Before, Job, Outcome, Progress, Witness, build_method, default_plan, name_of
+from codivide.fit.job import Before, Job, Outcome, Progress, Witness, build_method, check_weights, default_plan, name_of
 from codivide.fit.resume import check_same, identity, is_finished, outcome_of
-from codivide.methods import METHODS
 from codivide.methods.auto import Auto
 from codivide.methods.cross_entropy import CrossEntropy, stratified
 from codivide.methods.dividemix import DivideMix
@@ -112,7 +111,8 @@ def execute(
         say(f"the run in {out} is this one and finished: nothing is left to do, and nothing was changed")
         return finished
     method = job.method
-    _check_weights(job, loaded, free)
+    heads = isinstance(method, Auto) and (_is_table(job, loaded, free) or _wants_features(job, loaded, free))
+    check_weights(method, loaded, heads=heads)
     warn_about_labels(loaded, method.folds if isinstance(method, Features) else FEWEST_LABELS)
     budget = Budget(method.budget if isinstance(method, Auto) else None, began or time.monotonic())
     before = Before(asked=asked)
@@ -126,18 +126,6 @@ def execute(
     if isinstance(method, Auto | DivideMix) and "average" in free:
         job = replace(job, plan=replace(job.plan, average=average_decay(len(loaded.y), job.plan)))
     return _Choosing(job, method, loaded, out, free, resume, begin, say, budget, asked).execute()
-
-
-def _check_weights(job: Job, loaded: Loaded, free: Sequence[str]) -> None:
-    """InputError where samples have weights and the method cannot weigh them; before any work."""
-    method = job.method
-    if loaded.weight is None or method.weighs or (isinstance(method, Auto) and _is_table(job, loaded, free)):
-        return
-    able = ", ".join(name for name, kind in METHODS.items() if kind.weighs)
-    raise InputError(
-        f"the method {name_of(method)} cannot weigh samples or classes: it divides and mixes them, and its loss is no "
-        f"mean over single samples. Choose one that can ({able}), or leave the weights out"
-    )
 
 
 def _finished(out: Path | None, asked: Mapping[str, Any] | None, loaded: Loaded) -> Outcome | None:
