@@ -27,9 +27,10 @@ from codivide.core.provenance import environment
 from codivide.data.groups import tensors, together
 from codivide.data.rows import TensorRows
 from codivide.data.sources import load
-from codivide.methods.features.learn import Table, learn
+from codivide.methods.features.learn import learn
 from codivide.methods.features.matrix import raw
 from codivide.methods.features.options import Features
+from codivide.methods.features.table import Table
 
 MORE = 8  # times that a wrong row comes again
 

@@ -40,8 +40,10 @@ from sklearn.preprocessing import StandardScaler
 
 from codivide.core.files import write_text
 from codivide.core.provenance import environment
-from codivide.methods.features.learn import Table, deal, learn
+from codivide.methods.features.folds import deal
+from codivide.methods.features.learn import learn
 from codivide.methods.features.options import Features
+from codivide.methods.features.table import Table
 from codivide.noise import consensus
 from codivide.noise.scores import calibration_error, reliability
 

@@ -14,6 +14,7 @@ __version__ = VERSION
 
 if TYPE_CHECKING:
     from codivide import audit
+    from codivide.audit.consensus import consensus
     from codivide.audit.noise_report import noise_report
     from codivide.audit.score_labels import score_labels
     from codivide.core.errors import InputError, TrainingWarning
@@ -44,6 +45,7 @@ _HOME = {
     "Plan": "training.plan",
     "Run": "training.run",
     "TrainingWarning": "core.errors",
+    "consensus": "audit.consensus",
     "load_model": "runs.model",
     "noise_report": "audit.noise_report",
     "score_labels": "audit.score_labels",
@@ -69,6 +71,7 @@ __all__ = [
     "TrainingWarning",
     "__version__",
     "audit",
+    "consensus",
     "load_model",
     "noise_report",
     "score_labels",

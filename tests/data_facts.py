@@ -170,8 +170,9 @@ def example_facts(issues: int = 40, kind: str = "image", hostile: bool = False) 
             "leaks": [_tested(name(k), classes, k, True) for k in (1, 4)],
         },
         "annotators": [
-            {"name": HOSTILE[1] if hostile else "anna", "labels": 400, "quality": 0.93},
-            {"name": "ben", "labels": 120, "quality": 0.61},
+            {"name": HOSTILE[1] if hostile else "anna", "labels": 400, "quality": 0.93, "copies": []},
+            {"name": "ben", "labels": 120, "quality": 0.61, "copies": [HOSTILE[3] if hostile else "cem"]},
+            {"name": "cem", "labels": 0, "copies": ["ben"]},
         ],
         "choices": ["estimated noise 38 % (30 % to 45 %), asymmetric; trust in this: good"],
         "skipped": [{"path": name(99), "reason": HOSTILE[2] if hostile else "truncated file"}],

@@ -293,6 +293,19 @@ def test_choosing_the_given_or_the_suggested_class_is_keeping_or_accepting(show,
     assert [row["decision"] for row in page.corrections(tmp_path)] == ["keep", "accept"]
 
 
+def test_annotators_who_count_once_or_answered_nothing_are_told(show, tmp_path):
+    facts = example_facts(1)
+    scores = {"test_accuracy": 0.9, "test_balanced_accuracy": 0.61, "test_macro_f1": 0.58}
+    facts["curves"] = [{"epoch": 1, "loss": 1.0, **scores}]
+    render.write(facts, tmp_path / "a.html")
+    page = show(tmp_path / "a.html")
+    rows = page.page.locator("section.panel", has_text="Annotators").locator("tbody tr").all_inner_texts()
+    assert len(rows) == 3
+    assert "counts once with cem" in rows[0]
+    assert "0 answers" in rows[-1]
+    assert "balanced accuracy 61" in page.page.inner_text("body")
+
+
 @pytest.mark.parametrize("kind", ["image", "text", "row"])
 def test_hostile_names_run_nothing(show, tmp_path, kind):
     path, facts = written(tmp_path, 40, kind, True)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from codivide import METHODS, TrainingWarning
+from codivide.cli.output import say_outcome
 from codivide.data.sources import load
 from codivide.fit import execute as execution
 from codivide.fit.execute import execute
@@ -124,3 +125,16 @@ def test_the_route_for_features_says_it_too(monkeypatch):
     found = execute(Job(Features(), default_plan(300, Features(), seed=0)), load(x + 3 * y[:, None], y))
     assert found.summary["collapsed"] is True
     assert "one class" in found.summary["warnings"]
+
+
+def test_the_closing_lines_name_the_collapse_and_what_to_do(monkeypatch, capsys, tmp_path):
+    build_stuck(monkeypatch)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        outcome = execute(job("backward_correction", epochs=4), blobs())
+    say_outcome(outcome.summary, tmp_path, 1.0)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "collapsed: " in said
+    assert "it predicts 1 of 4 labelled classes" in said
+    assert "Use a lower lr" in said
+    assert "do not use" in said

@@ -8,14 +8,16 @@ import pandas as pd
 import pytest
 import torch
 
+import codivide
 from codivide import NoisyLabelClassifier
 from codivide.cli.app import main
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, TrainingWarning
 from codivide.data.experiment import part
 from codivide.data.loaded import subset
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load
 from codivide.noise import consensus
+from codivide.noise.settle import held_out, settle
 
 
 def answers(samples=40, annotators=6, classes=3, asked=0.6, right=0.7, seed=0):
@@ -135,7 +137,7 @@ def test_the_shared_matrix_is_that_of_one_annotator_who_gave_all_answers():
 
 def test_rules_are_judged_by_when_they_answer():
     """One pass of the step on ``rho`` and of the beliefs that silence belongs to, in loops."""
-    y, _ = rules(samples=30, annotators=4)
+    y, _ = rules(samples=60, annotators=4)
     given = consensus.votes(y, 2)
     asked = consensus._Asked(given, silence=True)
     model = consensus._Model(asked, shared=True, strength=1.0)
@@ -144,12 +146,12 @@ def test_rules_are_judged_by_when_they_answer():
     rho = np.zeros((4, 2))
     for a in range(4):
         for k in range(2):
-            fired = sum(q[i, k] for i in range(30) if y[i, a] >= 0)
+            fired = sum(q[i, k] for i in range(60) if y[i, a] >= 0)
             rho[a, k] = (fired + model.fires[a, k]) / (sum(q[:, k]) + model.fires[a, k] + model.misses[a, k])
     assert np.allclose(model.rho, rho)
     pi = naive_shares(q)
     beliefs, _ = model.expect()
-    for i in range(30):
+    for i in range(60):
         joint = [
             log(pi[k]) + sum(log(rho[a, k]) if y[i, a] >= 0 else log(1 - rho[a, k]) for a in range(4)) for k in range(2)
         ]
@@ -245,8 +247,8 @@ def test_someone_who_answered_nothing():
     found = consensus.dawid_skene(consensus.votes(y))
     assert found.votes.counts[2] == 0
     assert np.isnan(found.agreement[2])
-    assert 0 < found.quality[2] < 1
-    assert found.annotators()[2]["agreement"] is None
+    assert np.isnan(found.quality[2])
+    assert found.annotators()[2] == {"name": "2", "labels": 0, "quality": None, "agreement": None, "copies": []}
     json.dumps(found.annotators(), allow_nan=False)
 
 
@@ -301,6 +303,195 @@ def test_many_answers_take_little_memory_and_time():
     assert consensus.dawid_skene(given, iterations=5).probs.shape == (5_000, 4)
 
 
+# The model is chosen, copies count once, and what matters is said
+
+
+def copied(samples=400, seed=0):
+    """Three annotators of 80 %, one of 60 % whose column comes twice."""
+    y, truth = answers(samples, 4, 2, asked=1.0, right=0.8, seed=seed)
+    generator = np.random.default_rng(seed + 100)
+    y[:, 3] = np.where(generator.random(samples) < 0.6, truth, 1 - truth)
+    return np.column_stack([y, y[:, 3]]), truth
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_copied_answers_count_once_and_it_is_said(seed):
+    y, truth = copied(seed=seed)
+    given = consensus.votes(y)
+    found = settle(given)
+    plain = consensus.dawid_skene(given)
+    once = settle(consensus.votes(y[:, :4]))
+    assert found.groups == ((3, 4),)
+    assert (plain.labels == truth).mean() < 0.7  # why it matters
+    assert (found.labels == once.labels).mean() == 1
+    assert (found.labels == truth).mean() > (consensus.majority(given).labels == truth).mean()
+    assert found.quality[3:].max() < found.quality[:3].min()  # judged without each other
+    assert plain.quality[3:].min() > 0.9
+    assert np.allclose(found.quality[:4], once.quality, atol=1e-9)
+    assert "'3', '4' give the same answer on 100 % of 400" in found.remarks[0]
+    assert [each["copies"] for each in found.annotators()] == [[], [], [], ["4"], ["3"]]
+
+
+def colluding(seed=0):
+    """Five honest annotators of 75 %, and four who say what one bad source says."""
+    y, truth = answers(400, 5, 3, asked=0.8, right=0.75, seed=seed)
+    generator = np.random.default_rng(seed + 200)
+    source = np.where(generator.random(400) < 0.4, truth, generator.integers(0, 3, 400))
+    follow = generator.random((400, 4)) < 0.9
+    others = np.where(follow, source[:, None], generator.integers(0, 3, (400, 4)))
+    return np.column_stack([y, np.where(generator.random((400, 4)) < 0.8, others, -1)]), truth
+
+
+def test_colluding_annotators_count_once():
+    y, truth = colluding()
+    given = consensus.votes(y)
+    found = settle(given)
+    asked = found.labels >= 0
+    assert found.groups == ((5, 6, 7, 8),)
+    assert (found.labels == truth)[asked].mean() > 0.85
+    assert (consensus.majority(given).labels == truth)[asked].mean() < 0.8
+    assert found.quality[5:].max() < found.quality[:5].min()
+
+
+@pytest.mark.parametrize("right", [0.8, np.array([0.95, 0.93, *[1 / 3] * 5, 0.4])])
+def test_honest_annotators_and_experts_among_guessers_are_no_copies(right):
+    for seed in range(2):
+        y, truth = answers(300, 8, 3, asked=0.8, right=right, seed=seed)
+        found = settle(consensus.votes(y))
+        assert found.groups == ()
+        assert (found.labels == truth)[found.labels >= 0].mean() > 0.88
+
+
+def test_once_is_one_answer_of_a_group_a_sample_and_class():
+    given = consensus.votes(np.array([[0, 0, 1, -1], [1, 1, 1, 0], [-1, 2, 2, 2]]))
+    once = consensus.Fit.of(given, groups=[(1, 2)]).once(given)
+    assert sorted(zip(once.items.tolist(), once.annotators.tolist(), once.labels.tolist(), strict=True)) == [
+        (0, 0, 0), (0, 1, 0), (0, 1, 1), (1, 0, 1), (1, 1, 1), (1, 3, 0), (2, 1, 2), (2, 3, 2)
+    ]  # fmt: skip
+
+
+def test_the_held_out_likelihood_is_that_of_answers_that_were_not_fitted():
+    y, _ = answers(60, 5, 3)
+    given = consensus.votes(y, 3)
+    (found,) = held_out(given, [("coin", 4.0)])
+    order = np.lexsort((given.annotators, given.items))
+    fold = np.empty(len(order), dtype=int)
+    fold[order] = np.random.default_rng(0).permutation(len(order)) % 3
+    for answer in (0, 7, 50):
+        hidden = fold == fold[answer]
+        seen = y.copy()
+        seen[given.items[hidden], given.annotators[hidden]] = -1
+        fitted = consensus.Fit.of(consensus.votes(seen, 3), alike="coin", strength=4.0, iterations=60, tolerance=1e-6)
+        q = fitted.probs(60)
+        i, a, label = given.items[answer], given.annotators[answer], given.labels[answer]
+        assert found[answer] == pytest.approx(log(sum(q[i, k] * fitted.model.theta[a, k, label] for k in range(3))))
+
+
+def test_few_answers_are_a_vote_of_equals_and_many_are_not():
+    few, _ = answers(60, 6, 3, asked=0.4, seed=2)
+    assert "alike" in settle(consensus.votes(few)).rule
+    many, _ = answers(600, 8, 3, asked=1.0, right=np.array([0.95, 0.9, *[1 / 3] * 6]))
+    assert "own errors" in settle(consensus.votes(many)).rule
+
+
+def test_silence_that_counts_and_labels_that_nobody_gave_are_said():
+    y, _ = rules()
+    found = settle(consensus.votes(y))
+    assert found.silent == tuple(range(8))
+    assert "silent on a sample was counted" in found.remarks[0]
+    given = [set(row[row >= 0].tolist()) for row in y]
+    unsaid = sum(bool(said) and label not in said for said, label in zip(given, found.labels.tolist(), strict=True))
+    assert (f"of {unsaid} samples the consensus is a class that none" in " ".join(found.remarks)) == (unsaid > 0)
+
+
+def test_where_only_one_class_is_ever_answered_silence_says_nothing():
+    generator = np.random.default_rng(0)
+    y = np.where(generator.random((1000, 6)) < 0.3, 1, -1)
+    found = settle(consensus.votes(y, 2))
+    answered = (y >= 0).any(1)
+    assert (found.labels[answered] == 1).all()
+    assert found.silent == ()
+    assert "their silence was not counted" in found.remarks[0]
+
+
+def test_an_annotator_without_an_answer_is_named():
+    y, _ = answers()
+    y[:, 2] = -1
+    found = settle(consensus.votes(y, names=["a", "b", "ghost", "d", "e", "f"]))
+    assert found.remarks[-1] == "annotators 'ghost' have 0 answers and cannot be judged"
+    with pytest.warns(TrainingWarning, match="'2' have 0 answers"):
+        clf = NoisyLabelClassifier(codivide.Features(heads="linear", correct=False)).fit(
+            np.random.default_rng(0).random((40, 3)), y
+        )
+    assert np.isnan(clf.annotator_quality_["quality"][2])
+    assert clf.annotator_quality_["labels"][2] == 0
+
+
+# With a classifier
+
+
+def hints(truth, classes, right, seed=0):
+    """Probabilities of a classifier that is right so often and says so."""
+    generator = np.random.default_rng(seed)
+    says = np.where(generator.random(len(truth)) < right, truth, generator.integers(0, classes, len(truth)))
+    probs = np.full((len(truth), classes), (1 - right) / classes)
+    probs[np.arange(len(truth)), says] += right
+    return probs
+
+
+def test_a_classifier_counts_as_far_as_it_explains_the_answers():
+    y, truth = answers(600, 6, 3, asked=0.4, right=0.7)
+    given = consensus.votes(y, 3)
+    alone = settle(given)
+    good, useless = settle(given, hints(truth, 3, 0.8)), settle(given, hints(truth[::-1], 3, 0.8))
+    asked = alone.labels >= 0
+    assert (good.labels == truth)[asked].mean() > (alone.labels == truth)[asked].mean() + 0.03
+    assert good.classifier > 0.7
+    assert useless.classifier < 0.2
+    assert abs((useless.labels == truth)[asked].mean() - (alone.labels == truth)[asked].mean()) < 0.02
+    assert (good.labels[~asked] == -1).all()
+
+
+def test_with_a_classifier_is_bayes_rule():
+    y, truth = answers(200, 6, 3, asked=0.5)
+    given, probs = consensus.votes(y, 3), hints(truth, 3, 0.7)
+    alone, both = settle(given), settle(given, probs)
+    share = probs.mean(0)
+    for i in (0, 3, 77):
+        weights = [alone.probs[i, k] * (probs[i, k] / share[k]) ** both.classifier for k in range(3)]
+        assert np.allclose(both.probs[i], np.array(weights) / sum(weights), atol=1e-4)
+
+
+def test_the_public_function_takes_answers_and_probabilities():
+    y, truth = answers(300, 5, 3, asked=0.6)
+    frame = pd.DataFrame(named(y), columns=["ann", "ben", "cem", "dia", "eli"])
+    plain = codivide.consensus(frame)
+    covered = np.array([label is not None for label in plain.labels])
+    assert np.array_equal(covered, (y >= 0).any(1))
+    assert plain.classes == tuple(NAMES)
+    assert plain.annotators["name"].tolist() == ["ann", "ben", "cem", "dia", "eli"]
+    assert np.isnan(plain.confidence[~covered]).all()
+    probs = pd.DataFrame(hints(truth, 3, 0.8)[:, [2, 0, 1]], columns=["eel", "cat", "dog"])
+    both = codivide.consensus(frame, probs)
+    assert both.classes == ("eel", "cat", "dog")
+    right = (both.labels == NAMES[truth])[covered].mean()
+    assert right > (plain.labels == NAMES[truth])[covered].mean()
+    assert both.classifier > 0.5
+
+
+@pytest.mark.parametrize(
+    ("y", "probs", "words"),
+    [
+        ([0, 1, 0], None, r"shape \(3,\); it must be \[samples, annotators\]"),
+        ([[0, 1], [1, 1], [0, 0]], [[0.5, 0.5]], "pred_probs has 1 rows, but y has 3"),
+        ([[0, 1], [1, 1], [0, 0]], [[0.5, 0.7]] * 3, "row 0"),
+    ],
+)
+def test_wrong_input_of_the_public_function(y, probs, words):
+    with pytest.raises(InputError, match=words):
+        codivide.consensus(y, probs)
+
+
 # In data
 
 
@@ -315,7 +506,7 @@ def test_every_form_of_labels():
     y, _ = answers()
     y[3] = -1
     x = np.random.default_rng(0).random((40, 4))
-    expected = consensus.dawid_skene(consensus.votes(y, 3))
+    expected = settle(consensus.votes(y, 3))
     texts = named(y)
     floats = np.where(y < 0, np.nan, y)
     forms = {
@@ -376,7 +567,7 @@ def features(samples):
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_tables_of_one_column_or_one_row_an_answer(tmp_path, suffix):
     y, _ = answers()
-    expected = consensus.dawid_skene(consensus.votes(y, 3))
+    expected = settle(consensus.votes(y, 3))
     table = features(40)
     columns = {f"label_w{k}": [row[k] for row in named(y)] for k in range(6)}
     items, who = np.nonzero(y >= 0)

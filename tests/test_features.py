@@ -21,6 +21,7 @@ from codivide.cli.app import main
 from codivide.methods.auto import Auto
 from codivide.methods.features import judge, learn, linear, neighbours, perceptron
 from codivide.methods.features.matrix import Matrix, Scale
+from codivide.methods.features.table import Table
 
 FAST: dict[str, Any] = {"updates": 40, "hidden": 16}
 
@@ -35,8 +36,8 @@ def blobs(count: int, classes: int = 3, noise: float = 0.3, width: int = 6, seed
     return x.astype(np.float32), given, truth
 
 
-def table(x: Any, given: Any, classes: int = 3, **known: Any) -> learn.Table:
-    return learn.Table(x, torch.from_numpy(np.asarray(given)), tuple(range(classes)), **known)
+def table(x: Any, given: Any, classes: int = 3, **known: Any) -> Table:
+    return Table(x, torch.from_numpy(np.asarray(given)), tuple(range(classes)), **known)
 
 
 def run(x: Any, given: Any, classes: int, seed: int = 0, **options: Any) -> learn.Learned:
@@ -436,7 +437,7 @@ def test_what_cannot_be_done_is_said() -> None:
     with pytest.raises(InputError, match="runs on the CPU"):
         NoisyLabelClassifier("features", device="cuda").fit(x, given)
     with pytest.raises(InputError, match="Encode them"):
-        NoisyLabelClassifier("features").fit(np.zeros((30, 8, 8), np.uint8), given)
+        NoisyLabelClassifier("features", encoder="none").fit(np.zeros((30, 8, 8), np.uint8), given)
     with pytest.raises(InputError, match="folds"):
         Features(folds=1)
 

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from codivide.methods.cross_entropy import stratified
 from codivide.methods.features import learn, neighbours
 from codivide.methods.features.folds import deal, once
 from codivide.methods.features.options import Features
+from codivide.methods.features.table import Table
 from codivide.noise.too_small import judged_classes
 
 FAST = Features(heads="linear")
@@ -77,7 +79,7 @@ def test_copies_with_other_labels_are_held_out_together(monkeypatch):
 def test_the_noise_report_does_not_learn_from_copies(monkeypatch):
     x, y, bad = spoiled()
     more = np.r_[np.arange(300), np.repeat(np.flatnonzero(bad), 8)]
-    plain = learn.plain_probs(learn.Table(x, torch.from_numpy(y), (0, 1, 2)), FAST, 0)
+    plain = learn.plain_probs(Table(x, torch.from_numpy(y), (0, 1, 2)), FAST, 0)
     module = importlib.import_module("codivide.audit.noise_report")  # the package has a function of this name
     asked = []
 
@@ -210,7 +212,7 @@ def test_each_label_stands_once():
 
 
 def test_a_confirmed_copy_vouches_for_the_others():
-    table = learn.Table(
+    table = Table(
         np.zeros((4, 2), np.float32),
         torch.tensor([0, 0, 1, 0]),
         ("a", "b"),
@@ -220,7 +222,7 @@ def test_a_confirmed_copy_vouches_for_the_others():
     small, place = table.distinct()
     assert small.confirmed.tolist() == [True, False, False]
     assert place.tolist() == [0, 0, 1, 2]
-    same, none = learn.replace(table, answers=torch.ones(4, 2)).distinct()  # answers are of each copy
+    same, none = replace(table, answers=torch.ones(4, 2)).distinct()  # answers are of each copy
     assert none is None
     assert len(same.given) == 4
 

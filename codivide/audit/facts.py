@@ -54,7 +54,8 @@ def collect(run: str | Path, limit: int = 1000, *, thumbnails: bool = True) -> d
     - ``outliers``: ``row``, ``id``, ``given`` (-1: none), ``score``, ``thumbnail``, ``text``; at most 100;
     - ``checks``: of every other kind of issue ``name``, ``title``, ``text``, ``found`` (how many samples) and
       ``samples``: ``row``, ``id``, ``given`` (-1: none), ``thumbnail``, ``text``; at most 100;
-    - ``annotators``: ``name``, ``labels``, ``quality``, or None; ``skipped``: ``path``, ``reason``;
+    - ``annotators``: ``name``, ``labels``, ``quality`` (not there without an answer), ``copies`` (names), or None;
+    - ``skipped``: ``path``, ``reason``;
     - ``test``: of the test part ``samples``, ``labelled``, ``leaked``, ``leaked_training_samples``, ``issues_total``
       and at most 100 ``issues`` and ``leaks``, each ``id``, ``given``, ``suggested``, ``clean_prob``, ``leaked``,
       ``twin`` (labels as text, None where there is none), the most doubtful first; None without one;
@@ -131,7 +132,7 @@ def _facts(material: Material, found: Mapping[str, Found], shown: Shown) -> dict
         "curves": [_scalars(row) for row in material.curves],
         **{check.name: check.describe(found[check.name], shown) for check in checks.CHECKS if check.describe},
         "checks": [_listed(check, found[check.name], shown) for check in checks.CHECKS if not check.describe],
-        "annotators": None if material.annotators is None else [_scalars(one) for one in material.annotators],
+        "annotators": None if material.annotators is None else [_annotator(one) for one in material.annotators],
         "test": None if material.test is None else _test(material.test, material.table),
         "choices": [str(text) for text in material.choices],
         "skipped": [{"path": path, "reason": reason} for path, reason in material.skipped],
@@ -212,6 +213,10 @@ def _losses(record: Mapping[str, Any] | None) -> dict[str, Any] | None:
     edges = np.linspace(record["low"], record["high"], len(counts) + 1)
     mixture = record.get("mixture")
     return {"edges": edges.tolist(), "counts": counts.tolist(), "mixture": None if mixture is None else dict(mixture)}
+
+
+def _annotator(one: Mapping[str, Any]) -> dict[str, Any]:
+    return _scalars(one) | {"copies": [str(name) for name in one.get("copies", ())]}
 
 
 def _scalars(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,8 +26,9 @@ from codivide.data.own import KIND
 from codivide.data.record import DataRecord
 from codivide.data.rows import Rows
 from codivide.data.sources import load
+from codivide.methods.features.rule_like import KEY
 from codivide.noise import learning_curves
-from codivide.noise.report import NoiseReport
+from codivide.noise.report import NoiseReport, with_reason
 from codivide.runs import label_table
 from codivide.runs.changed import check_same
 from codivide.runs.folder import MODEL, SavedRun
@@ -171,7 +172,7 @@ def from_run(run: Path) -> Material:
         skipped=record.skipped,
         annotators=record.summary.get("annotators"),
         choices=_choices(record.summary.get("choice") or {}),
-        noise=_noise(record, remarks),
+        noise=_with_rule(_noise(record, remarks), record.rows),
         remarks=remarks,
         test=record.test_labels,
     )
@@ -223,10 +224,16 @@ def from_fit(
         losses=next((row["losses"] for row in reversed(history) if "losses" in row), None),
         curves=history,
         skipped=[] if loaded is None else loaded.skipped,
-        noise=noise,
+        noise=_with_rule(noise, history),
         remarks=remarks,
         test=test,
     )
+
+
+def _with_rule(noise: NoiseReport | None, history: Sequence[Mapping[str, Any]]) -> NoiseReport | None:
+    """The estimate, and what the run has said of labels that look like a rule, which makes it doubtful."""
+    said = history[-1].get("warnings", {}).get(KEY) if history else None
+    return noise if noise is None or said is None else replace(noise, trust=with_reason(noise.trust, said))
 
 
 def _noise(run: SavedRun, remarks: list[str]) -> NoiseReport | None:

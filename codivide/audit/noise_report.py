@@ -19,12 +19,14 @@ from codivide.data.groups import tensors, together
 from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load
-from codivide.methods.features.learn import Table, plain_probs
+from codivide.methods.features import rule_like
+from codivide.methods.features.learn import plain_probs
 from codivide.methods.features.matrix import raw
 from codivide.methods.features.options import Features
+from codivide.methods.features.table import Table
 from codivide.noise.evidence import Evidence
 from codivide.noise.rates import MOST_ROWS
-from codivide.noise.report import LEARNED, PROBABILITIES, Material, NoiseReport, estimate, scaled
+from codivide.noise.report import LEARNED, PROBABILITIES, Material, NoiseReport, estimate, scaled, with_reason
 from codivide.runs.folder import PREDICTIONS, SavedRun, is_run
 from codivide.training.model_file import Classifier
 
@@ -46,8 +48,9 @@ def noise_report(
 
     Args:
         X_or_run: features ``[N, D]`` (dense, sparse or a data frame), images (of photos the packaged encoder makes
-            features; small grey ones count as they are), a path or name of such data (or what was loaded from it), the
-            folder of a finished run, an ``Outcome``, or a fitted ``NoisyLabelClassifier``; None with ``pred_probs``.
+            features; small grey ones count as they are), a path or name of such data (or what was loaded from it, whose
+            weights the heads then have), the folder of a finished run, an ``Outcome``, or a fitted
+            ``NoisyLabelClassifier``; None with ``pred_probs``.
         y: given labels ``[N]`` of an array or of ``pred_probs``; missing where unlabelled.
         pred_probs: cross-fitted probabilities ``[N, C]`` instead of features; columns as in ``audit.from_probs``. Ones
             of a classifier that was trained on the same rows hide the noise.
@@ -67,10 +70,14 @@ def noise_report(
     if not least <= folds <= most:
         raise InputError(f"folds {folds}: at least {least} and at most {most} are needed")
     options = ReadOptions(unlabelled=unlabelled)
-    material = _material(X_or_run, y, pred_probs, options)
-    if not isinstance(material, Material):
-        material = _from_data(material, Features(folds=folds), options, seed)
-    return estimate(material, limit=limit, replicates=replicates, seed=seed)
+    found = _material(X_or_run, y, pred_probs, options)
+    if isinstance(found, Material):
+        return estimate(found, limit=limit, replicates=replicates, seed=seed)
+    seen: dict[str, Any] = {}
+    material = _from_data(found, Features(folds=folds), options, seed, seen)
+    report = estimate(material, limit=limit, replicates=replicates, seed=seed)
+    rule = rule_like.remark(found, **seen) if seen and len(found.x.shape) == 1 else None
+    return report if rule is None else replace(report, trust=with_reason(report.trust, rule))
 
 
 @runtime_checkable
@@ -113,8 +120,11 @@ def _material(source: Any, y: Any, pred_probs: Any, options: ReadOptions) -> Mat
     return source if isinstance(source, Loaded) else load(source, y, options=options)
 
 
-def _from_data(loaded: Loaded, settings: Features, options: ReadOptions, seed: int) -> Material:
-    """Features of a table, of photos those of the packaged encoder, or the pixels of other small images."""
+def _from_data(loaded: Loaded, settings: Features, options: ReadOptions, seed: int, seen: dict[str, Any]) -> Material:
+    """Features of a table, of photos those of the packaged encoder, or the pixels of other small images.
+
+    ``seen`` is told what the heads say of the given labels.
+    """
     large = int(np.prod(loaded.x.shape)) > _MOST_PIXELS and len(loaded.x.shape) > 1
     if encode.is_photo(loaded) or (large and loaded.x.dtype == torch.uint8):
         loaded = encode.of_images(loaded, replace(options, encoder=encode.DEFAULT_OF["image"]))
@@ -130,9 +140,16 @@ def _from_data(loaded: Loaded, settings: Features, options: ReadOptions, seed: i
         chosen = torch.from_numpy(rows)
         groups, copies = (None if value is None else value[chosen] for value in held)
         table = Table(
-            raw(loaded.x, chosen), torch.from_numpy(given), tuple(range(classes)), groups=groups, copies=copies
+            raw(loaded.x, chosen),
+            torch.from_numpy(given),
+            tuple(range(classes)),
+            groups=groups,
+            copies=copies,
+            weight=None if loaded.weight is None else torch.from_numpy(loaded.weight[rows]),
         )
-        return plain_probs(table, settings, seed).double().numpy()
+        probs: Floats = plain_probs(table, settings, seed).double().numpy()
+        seen.update(seen=probs[np.arange(len(given)), given], rows=rows, given=given)
+        return probs
 
     return Material(loaded.y, [str(name) for name in loaded.classes], "features", cross_fit)
 

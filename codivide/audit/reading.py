@@ -63,8 +63,7 @@ def read(
     if shape and shape[0] != len(probs):
         raise InputError(f"pred_probs has {len(probs)} rows, but {what} has {shape[0]}; give one for each sample")
     stated = classes is not None
-    named = tuple(classes) if classes is not None else _named(labels, pred_probs)
-    order = named if named is not None else _order(labels, probs.shape[1], unlabelled)
+    order = tuple(classes) if classes is not None else order_of(labels, pred_probs, unlabelled)
     given, known = encode(labels, unlabelled=unlabelled, classes=order, what=what)
     if len(known) != probs.shape[1]:
         raise InputError(
@@ -72,6 +71,12 @@ def read(
         )
     _check_order(probs, given, known, stated=stated)
     return Reading(probs, given, known)
+
+
+def order_of(labels: Any, pred_probs: Any, unlabelled: int | None = UNLABELLED) -> tuple[Any, ...] | None:
+    """The classes in the order of the columns, where names or values tell it; None: sorted. See ``read``."""
+    named = _named(labels, pred_probs)
+    return named if named is not None else _order(labels, np.shape(pred_probs)[1], unlabelled)
 
 
 def checked(pred_probs: Any) -> Floats:

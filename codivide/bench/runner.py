@@ -40,6 +40,8 @@ _CURVE = (
     "seconds",
     "loss",
     "test_accuracy",
+    "test_balanced_accuracy",
+    "test_macro_f1",
     "recovery_accuracy",
     "updated_label_accuracy",
     "clean_correct",

@@ -135,6 +135,16 @@ class DataFlags:
             rich_help_panel=DATA,
         ),
     ] = None
+    weight: Annotated[
+        str | None,
+        typer.Option(help="The column of a table that holds the samples' weights.", rich_help_panel=DATA),
+    ] = None
+    class_weight: Annotated[
+        str | None,
+        typer.Option(
+            help="Weigh the classes: balanced (rare ones count as much), or CLASS:WEIGHT,...", rich_help_panel=DATA
+        ),
+    ] = None
     unlabelled: Annotated[
         str, typer.Option(help='Number that means "no label"; none: there is none.', rich_help_panel=DATA)
     ] = "-1"
@@ -301,6 +311,7 @@ def _options(data: DataFlags, device: str) -> ReadOptions:
         encoder=data.encoder,
         device=device,
         label=data.label or "label",
+        weight=data.weight,
         merge_labels=data.merge_labels,
         keep_na=data.keep_na,
         group=data.group,
@@ -313,8 +324,10 @@ def _load(run: RunFlags, data: DataFlags, options: ReadOptions, seed: int, decid
     from codivide.data import encode, experiment
     from codivide.data.corrections import confirm
     from codivide.data.sources import load_raw
+    from codivide.data.weights import of_text, weighted
     from codivide.runs.changed import check_decided
 
+    class_weight = of_text(data.class_weight)
     loaded = load_raw(run.source, options=options, truth=data.truth)
     if data.corrections is not None:
         check_decided(data.corrections, loaded, run.source)
@@ -322,7 +335,8 @@ def _load(run: RunFlags, data: DataFlags, options: ReadOptions, seed: int, decid
     loaded = experiment.spoil(experiment.part(loaded, data.limit, seed), data.noise, seed)
     loaded = experiment.keep_labels(loaded, data.labels_per_class, seed)
     loaded = loaded if decided is None else confirm(loaded, decided, new_classes=data.new_classes)
-    return encode.of_images(loaded, options)  # last: what is left out needs no features
+    loaded = encode.of_images(loaded, options)  # after what is left out, which needs no features
+    return weighted(loaded, class_weight=class_weight)
 
 
 def _record(run: RunFlags, data: DataFlags, options: ReadOptions) -> DataRecord:
@@ -336,6 +350,7 @@ def _record(run: RunFlags, data: DataFlags, options: ReadOptions) -> DataRecord:
         noise=data.noise,
         limit=data.limit,
         labels_per_class=data.labels_per_class,
+        class_weight=data.class_weight,
     )
 
 

@@ -48,9 +48,9 @@ def say_data(loaded: Loaded) -> None:
         first = loaded.skipped[0]
         aside(f"left out {len(loaded.skipped)} files, the first: {first.path} ({first.reason})")
     if loaded.annotations is not None:
-        quality = sorted(loaded.annotations.quality)
+        quality = sorted(each["quality"] for each in loaded.annotations.annotators() if each["labels"])
         out_console.print(
-            f"{len(quality)} annotators, {len(loaded.annotations.votes.labels):,} answers; "
+            f"{len(loaded.annotations.names)} annotators, {len(loaded.annotations.votes.labels):,} answers; "
             f"quality {quality[0]:.2f} to {quality[-1]:.2f}, median {quality[len(quality) // 2]:.2f}"
         )
     if loaded.truth is not None:
@@ -88,7 +88,9 @@ def say_outcome(summary: dict[str, Any], out: Path, seconds: float) -> None:
         accuracy = summary["test_accuracy"]
         out_console.print(
             f"test accuracy: last {accuracy['last']:.4f}, best {accuracy['best']:.4f} "
-            f"(epoch {accuracy['best_epoch']}; it peeks)"
+            f"(epoch {accuracy['best_epoch']}; it peeks); balanced {summary['test_balanced_accuracy']:.4f}, "
+            f"macro F1 {summary['test_macro_f1']:.4f}",
+            soft_wrap=True,
         )
     if summary.get("detection", {}).get("auroc") is not None:
         found = summary["detection"]
@@ -110,6 +112,9 @@ def say_outcome(summary: dict[str, Any], out: Path, seconds: float) -> None:
         )
     if summary.get("encoder") == "efficientnet-lite0":
         note("a stronger encoder may find more: --encoder best (DINOv3, 86 MB to download; minutes instead of seconds)")
+    for text in summary.get("warnings", []):
+        if summary.get("collapsed") and "has collapsed" in text:
+            out_console.print(f"[bold red]collapsed[/]: {escape(text)}", highlight=False, soft_wrap=True)
     if (verdict := summary.get("verdict", "usable")) != "usable":
         out_console.print(f"[bold red]{escape(verdict)}[/]: neither the labels that look wrong nor the model")
     line(f"labels:  {out}/labels.csv\nmodel:   {out}/model.safetensors\nsummary: {out}/summary.json")

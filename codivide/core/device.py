@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, TrainingWarning
+
+UNCHOSEN = (
+    "this Mac has an Apple GPU, which is not chosen by itself, since codivide is not tested on it: the CPU is used. "
+    'The device "mps" is the GPU, in float32'
+)
 
 
 def resolve_device(name: str) -> torch.device:
     """The device that "auto" or a torch device name stands for; InputError if it is unknown or not there."""
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        found = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if found.type == "cpu" and torch.backends.mps.is_available():
+            warnings.warn(UNCHOSEN, TrainingWarning, stacklevel=2)
+        return found
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from codivide.core.errors import InputError
-from codivide.core.types import Labels
+from codivide.core.types import Floats, Labels
 from codivide.data.labels import encode
 from codivide.data.options import ReadOptions
-from codivide.noise.consensus import Consensus, Votes, dawid_skene
+from codivide.noise.consensus import Consensus, Votes
+from codivide.noise.settle import settle
 
 PREFIX = "label_"  # of the columns of a table with one column an annotator
 LONG = ("annotator", "label")  # columns of a table with one row an answer
@@ -41,7 +42,12 @@ class Answers:
     samples: int
 
     def settle(
-        self, options: ReadOptions, classes: Sequence[Any] | None = None, what: str = "y"
+        self,
+        options: ReadOptions,
+        classes: Sequence[Any] | None = None,
+        what: str = "y",
+        *,
+        probs: Floats | None = None,
     ) -> tuple[Consensus, tuple[Any, ...]]:
         """The consensus, and the classes.
 
@@ -49,6 +55,7 @@ class Answers:
             options: which values mean "not asked", and which labels are one.
             classes: the classes in order, where they are known.
             what: what to call the labels in a message.
+            probs: of a classifier, ``[N, C]``, by which the consensus is come to as well; None: there is none.
 
         Raises:
             InputError: as for labels of one annotator; it names the row and the annotator.
@@ -68,7 +75,7 @@ class Answers:
         )
         given = codes >= 0
         votes = Votes(self.items[given], self.annotators[given], codes[given], self.names, self.samples, len(known))
-        return dawid_skene(votes), known
+        return settle(votes, probs), known
 
 
 def several(y: object) -> bool:

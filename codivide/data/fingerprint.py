@@ -30,7 +30,8 @@ def fingerprint(loaded: Loaded) -> dict[str, Any]:
     Texts are hashed as they are, not as the numbers that an encoder makes of them.
     """
     confirmed = loaded.confirmed if loaded.confirmed is not None and loaded.confirmed.any() else None
-    return {
+    weights = {} if loaded.weight is None else {"samples' weights": digest(loaded.weight)}
+    return weights | {
         "samples": len(loaded.y),
         "classes": [str(name) for name in loaded.classes],
         "labels": digest(loaded.y),

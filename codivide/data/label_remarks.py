@@ -27,11 +27,14 @@ def label_remarks(loaded: Loaded, least: int = FEWEST) -> list[str]:
     """
     counts = np.bincount(loaded.y[loaded.y >= 0], minlength=len(loaded.classes))
     names = [str(name) for name in loaded.classes]
-    remarks = [*_missing(loaded), *_merged(loaded), *_twins(names, counts), *_like_missing(names, counts)]
+    remarks = [] if loaded.annotations is None else list(loaded.annotations.remarks)
+    remarks += [*_missing(loaded), *_merged(loaded), *_twins(names, counts), *_like_missing(names, counts)]
     labelled, held = int(counts.sum()), int((counts > 0).sum())
     if labelled >= _LEAST_ROWS and 2 * held > labelled:
         return [*remarks, f"there are {held:,} classes in {labelled:,} labels: is this an id column?"]
-    return [*remarks, *_too_small(names, counts, ~judged_classes(loaded.y, len(names), least) & (counts > 0), least)]
+    left_out = ~judged_classes(loaded.y, len(names), least) & (counts > 0)
+    few = (counts > 0) & (counts < least) if (counts >= least).any() else left_out
+    return [*remarks, *_too_small(names, counts, few, least, left_out=bool(left_out.any()))]
 
 
 def warn_about_labels(loaded: Loaded, least: int = FEWEST) -> None:
@@ -81,7 +84,7 @@ def _like_missing(names: list[str], counts: Labels) -> list[str]:
     return [text] if found else []
 
 
-def _too_small(names: list[str], counts: Labels, few: Mask, least: int) -> list[str]:
+def _too_small(names: list[str], counts: Labels, few: Mask, least: int, *, left_out: bool) -> list[str]:
     """The classes that are too small to judge, with the name that may have been meant."""
     if not few.any():
         return []
@@ -93,7 +96,8 @@ def _too_small(names: list[str], counts: Labels, few: Mask, least: int) -> list[
         found.append(text + (f"; close to {enough[near[0]]!r}" if near else ""))
     more = int(few.sum()) - len(found)
     text = ". ".join(found) + (f". And {more:,} more" if more else "")
-    return [f"{text}. A class of fewer than {least} labels cannot be judged: the estimates leave it out"]
+    consequence = ": the estimates leave it out" if left_out else ""
+    return [f"{text}. A class of fewer than {least} labels cannot be judged{consequence}"]
 
 
 def _few(items: list[str]) -> str:

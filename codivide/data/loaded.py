@@ -49,6 +49,8 @@ class Loaded:
             knows its rows again; None: not made.
         groups: a number ``[N]`` for each sample, the same for those that belong together and -1 for one alone (see
             ``data.groups``); None: nothing was said.
+        weight: how much each training sample counts ``[N]``, not negative, with mean 1 over the labelled ones; None:
+            all alike (see ``data.weights``).
     """
 
     x: Rows
@@ -68,6 +70,7 @@ class Loaded:
     labels_read: LabelNotes = field(default_factory=LabelNotes)
     contents: np.ndarray[Any, np.dtype[np.uint64]] | None = None
     groups: np.ndarray[Any, np.dtype[np.int64]] | None = None
+    weight: np.ndarray[Any, np.dtype[np.float64]] | None = None
 
 
 def subset(loaded: Loaded, ids: ArrayLike) -> Loaded:
@@ -92,4 +95,5 @@ def subset(loaded: Loaded, ids: ArrayLike) -> Loaded:
         confirmed=None if loaded.confirmed is None else loaded.confirmed[rows],
         contents=None if loaded.contents is None else loaded.contents[rows],
         groups=None if loaded.groups is None else loaded.groups[rows],
+        weight=None if loaded.weight is None else loaded.weight[rows],
     )

@@ -39,6 +39,7 @@ class ReadOptions:
         label: the column of a table that holds the labels.
         annotators: columns of a table that hold the labels of one annotator each. Empty: those called ``label_...``
             where there is no column ``label``.
+        weight: the column of a table that holds the samples' weights; None: all count alike.
         answers: a table of one row an answer (columns annotator, label, and id, path or text), for the samples of a
             table.
         merge_labels: read labels that differ by case, white space or Unicode form only as the most frequent of them.
@@ -59,6 +60,7 @@ class ReadOptions:
     device: str = "auto"
     label: str = "label"
     annotators: tuple[str, ...] = ()
+    weight: str | None = None
     answers: Path | None = None
     merge_labels: bool = False
     keep_na: bool = False
@@ -164,6 +166,7 @@ _KINDS: Mapping[str, Callable[[Any], Any]] = {
     "augment": text,
     "encoder": text,
     "label": text,
+    "weight": text,
     "annotators": _texts,
     "answers": lambda value: Path(text(value)),
     "merge_labels": _flag,

@@ -71,7 +71,7 @@ SOURCES: tuple[Source, ...] = (
         load_table,
         table_inputs,
         texts=True,
-        columns=("label", "annotators", "group"),
+        columns=("label", "annotators", "group", "weight"),
     ),
     Source("packed arrays", lambda source: _is_file(source, ".npz"), load_npz, npz_inputs, texts=True),
     Source("an array in a file", lambda source: _is_file(source, ".npy"), None, npz_inputs, texts=True),
@@ -91,7 +91,7 @@ SOURCES: tuple[Source, ...] = (
         from_frame,
         brings_labels=False,
         texts=True,
-        columns=("annotators",),
+        columns=("annotators", "weight"),
     ),
     Source(
         "texts",
@@ -228,6 +228,11 @@ def _check_columns(kind: Source | None, options: ReadOptions) -> None:
         )
     if (options.annotators or options.answers is not None) and "annotators" not in columns:
         raise InputError("annotators can be named for a .csv or .parquet table; elsewhere pass labels [N, annotators].")
+    if options.weight is not None and "weight" not in columns:
+        raise InputError(
+            f"--weight {options.weight}: a column of weights can be named for a .csv or .parquet table only; elsewhere "
+            "pass sample_weight to fit."
+        )
 
 
 def _no_source(path: Path) -> InputError:

@@ -34,6 +34,7 @@ from codivide.data.tables import (
     take_groups,
 )
 from codivide.data.texts import are_texts, from_texts
+from codivide.data.weights import checked
 
 
 class _Labelled(NamedTuple):
@@ -83,9 +84,10 @@ def from_table(table: pd.DataFrame, path: Path, reading: Reading) -> Loaded:
     """The data set of a table that is already read; ``path`` is for messages and for the paths of images."""
     table, answers = split_answers(table, path, reading.options)
     table, groups = take_groups(table, path, reading.options.group, needed=reading.classes is None)
+    table, weights = split_weights(table, path, reading.options)
     if answers is None:
         given = _with_splits(table, _label_column(table, path, reading.options), path)
-        return _grouped(_load(given, reading), groups, given)
+        return _weighed(_grouped(_load(given, reading), groups, given), given, weights)
     consensus, classes = answers.settle(reading.options, reading.classes, path.name)
     labels = [classes[code] if code >= 0 else None for code in consensus.labels]
     given = _with_splits(table, labels, path)
@@ -95,7 +97,8 @@ def from_table(table: pd.DataFrame, path: Path, reading: Reading) -> Loaded:
         labels = [label if true is None or split == "train" else true for label, true, split in rows]
     given = given._replace(labels=labels)
     loaded = _load(given, replace(reading, classes=classes))
-    return _grouped(replace(loaded, annotations=consensus.take(_training_rows(given, loaded))), groups, given)
+    loaded = replace(loaded, annotations=consensus.take(_training_rows(given, loaded)))
+    return _weighed(_grouped(loaded, groups, given), given, weights)
 
 
 def table_inputs(path: Path | str, wanted: Wanted) -> Inputs:
@@ -139,7 +142,7 @@ def _load(given: _Labelled, reading: Reading) -> Loaded:
 
 
 def _training_rows(given: _Labelled, loaded: Loaded) -> Labels:
-    """The rows of the table that can be trained on: images that cannot be read are none."""
+    """The rows of the table ``[N]`` that can be trained on: images that cannot be read are none."""
     if "path" not in given.table:
         return np.flatnonzero(np.array(given.splits) == "train")
     place = {entry.id: row for row, entry in enumerate(manifest_entries(given.table, given.path))}
@@ -148,6 +151,23 @@ def _training_rows(given: _Labelled, loaded: Loaded) -> Labels:
 
 def _grouped(loaded: Loaded, groups: Labels | None, given: _Labelled) -> Loaded:
     return loaded if groups is None else replace(loaded, groups=groups[_training_rows(given, loaded)])
+
+
+def split_weights(table: pd.DataFrame, path: Path, options: ReadOptions) -> tuple[pd.DataFrame, pd.Series[Any] | None]:
+    """The table without the column of weights, and that column where one is named."""
+    if options.weight is None:
+        return table, None
+    if options.weight not in table:
+        raise InputError(f"{path} has no column {options.weight!r} of weights (columns: {listed(table)}).")
+    return table.drop(columns=[options.weight]), table[options.weight]
+
+
+def _weighed(loaded: Loaded, given: _Labelled, weights: pd.Series[Any] | None) -> Loaded:
+    """The data with the weights of the training rows; the test part has none."""
+    if weights is None:
+        return loaded
+    column = weights.iloc[_training_rows(given, loaded)].reset_index(drop=True)
+    return replace(loaded, weight=checked(column, loaded.ids, f"{given.path.name}: column {weights.name!r}"))
 
 
 def split_answers(

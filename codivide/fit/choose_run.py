@@ -40,7 +40,7 @@ from codivide.fit.choose_rule import (
     longer_reason,
     plain_hyper,
 )
-from codivide.fit.job import Before, Job, Outcome, Progress, Witness, build_method, default_plan, name_of
+from codivide.fit.job import Before, Job, Outcome, Progress, Witness, build_method, check_weights, default_plan, name_of
 from codivide.fit.resume import check_same, identity, is_finished, outcome_of
 from codivide.methods.auto import Auto
 from codivide.methods.cross_entropy import CrossEntropy, stratified
@@ -111,6 +111,8 @@ def execute(
         say(f"the run in {out} is this one and finished: nothing is left to do, and nothing was changed")
         return finished
     method = job.method
+    heads = isinstance(method, Auto) and (_is_table(job, loaded, free) or _wants_features(job, loaded, free))
+    check_weights(method, loaded, heads=heads)
     warn_about_labels(loaded, method.folds if isinstance(method, Features) else FEWEST_LABELS)
     budget = Budget(method.budget if isinstance(method, Auto) else None, began or time.monotonic())
     before = Before(asked=asked)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,7 @@ from codivide.data.options import ReadOptions
 from codivide.data.own import as_encoder
 from codivide.data.record import DataRecord
 from codivide.data.sources import load, read_inputs
+from codivide.data.weights import as_text, weighted
 from codivide.fit.choose_run import execute
 from codivide.fit.job import Job, Outcome, build_method, default_plan
 from codivide.fit.verdict import TOO_LITTLE
@@ -33,6 +35,12 @@ from codivide.runs.changed import check_decided
 from codivide.runs.claim import claimed
 from codivide.training.plan import ASKED
 from codivide.training.run import Method
+
+
+class _Given(TypedDict, total=False):
+    """What ``fit`` takes by name alone."""
+
+    sample_weight: Any
 
 
 class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -68,6 +76,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         unlabelled: the label that means "no label"; None: there is none (needed for the classes -1 and 1).
         merge_labels: read labels that differ by case, white space or Unicode form only as the most frequent of them.
         keep_na: the texts "nan", "NaN" and "None" are classes; else they mean "no label".
+        class_weight: "balanced" (all classes have the same sum of weights), or a weight for each class; None: all
+            alike. With the methods whose ``weighs`` is true; it multiplies ``sample_weight``.
         out: a new folder for the run's record; None: nothing is written.
         random_state: of everything random.
 
@@ -113,6 +123,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         unlabelled: int | None = -1,
         merge_labels: bool = False,
         keep_na: bool = False,
+        class_weight: Literal["balanced"] | Mapping[Any, float] | None = None,
         out: str | Path | None = None,
         random_state: int | np.random.RandomState | None = 0,
     ) -> None:
@@ -136,6 +147,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.unlabelled = unlabelled
         self.merge_labels = merge_labels
         self.keep_na = keep_na
+        self.class_weight = class_weight
         self.out = out
         self.random_state = random_state
 
@@ -151,7 +163,12 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         )
 
     def fit(
-        self, X: Any, y: Any = None, corrections: str | Path | pd.DataFrame | None = None, groups: Any = None
+        self,
+        X: Any,
+        y: Any = None,
+        corrections: str | Path | pd.DataFrame | None = None,
+        groups: Any = None,
+        **given: Unpack[_Given],
     ) -> Self:
         """Train, and judge every label.
 
@@ -166,12 +183,18 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             groups: what belongs together, such as patients or videos: one value of any kind for each sample ``[N]``, or
                 of a ``.csv`` or ``.parquet`` table the name of a column. No fold divides them. Copies of a sample need
                 none: they are found. None: nothing is known.
+            given: ``sample_weight``, ``[N]``, not negative: how much each sample counts in what is learned, as if it
+                came so often. Its mean is made 1. What is said of the labels counts each once. It is no parameter by
+                name, because scikit-learn then holds that weights and repetition agree in every bit, which is true of
+                no classifier that deals its samples into folds or batches.
 
         Raises:
             InputError: the message says what is wrong and where.
         """
         out = None if self.out is None else Path(self.out)
         inputs = [given for given in (X, corrections) if isinstance(given, str | Path)]
+        if unknown := given.keys() - {"sample_weight"}:
+            raise TypeError(f"fit got an unexpected keyword argument {sorted(unknown)[0]!r}")
         with claimed(out, inputs=inputs):
             decided = _read_corrections(corrections)
             column = groups if isinstance(groups, str) else None
@@ -179,12 +202,14 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             loaded = load(X, y, options=options)
             if column is None:
                 loaded = with_groups(loaded, groups)
+            loaded = weighted(loaded, given.get("sample_weight"), self.class_weight)
             if isinstance(corrections, str | Path):
                 check_decided(Path(corrections), loaded, X)
             if decided is not None:
                 loaded = confirm(loaded, decided)
             record = {} if decided is None else decided.record()
-            return self._fit(X, loaded, DataRecord.of(X, options), record, out)
+            source = DataRecord.of(X, options, class_weight=as_text(self.class_weight))
+            return self._fit(X, loaded, source, record, out)
 
     def _fit(self, X: Any, loaded: Loaded, source: DataRecord, corrections: dict[str, Any], out: Path | None) -> Self:
         method = build_method(self.method) if isinstance(self.method, str) else self.method

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 
 from codivide.audit import checks
 from codivide.core.device import resolve_device
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, TrainingWarning
 from codivide.core.provenance import environment
 from codivide.core.version import VERSION
 from codivide.data import encode
@@ -31,9 +32,11 @@ from codivide.fit.judging import Judged, judge
 from codivide.fit.learning import Learning, warned
 from codivide.fit.resume import identity
 from codivide.fit.verdict import TOO_LITTLE, USABLE, verdict
-from codivide.methods.features.learn import Learned, Table, learn
+from codivide.methods.features import rule_like
+from codivide.methods.features.learn import Learned, learn
 from codivide.methods.features.matrix import raw
 from codivide.methods.features.options import Features
+from codivide.methods.features.table import Table
 from codivide.noise import learning_curves, scores, synthetic
 from codivide.runs.folder import CHECKPOINT, IDENTITY, RunFolder
 from codivide.runs.model import Model
@@ -157,9 +160,11 @@ class _Networks:
         """What the method may know."""
         loaded = self.loaded
         confirmed = None if loaded.confirmed is None else torch.from_numpy(loaded.confirmed)
+        weight = None if loaded.weight is None else torch.from_numpy(loaded.weight).float()
         holds_out = isinstance(self.job.method, Method) and self.job.method.holds_out()
         groups, _ = tensors(together(loaded) if holds_out else None)
-        return Data(loaded.x, torch.from_numpy(loaded.y), loaded.classes, self.views.views(), confirmed, groups)
+        given = torch.from_numpy(loaded.y)
+        return Data(loaded.x, given, loaded.classes, self.views.views(), confirmed, groups, weight)
 
     def model(self, run: Run) -> Model:
         """The classifier of a run."""
@@ -259,7 +264,7 @@ def _features(
     if len(loaded.x.shape) != 1:
         raise InputError(
             f"the method features takes tables of numbers, one row a sample; {loaded.name} has images of shape "
-            f"{loaded.x.shape}. Encode them (--encoder efficientnet-lite0), or choose another method (see `codivide "
+            f"{loaded.x.shape}. Encode them (leave --encoder out), or choose another method (see `codivide "
             "methods`)"
         )
     began = time.perf_counter()
@@ -267,13 +272,14 @@ def _features(
     confirmed = None if loaded.confirmed is None else torch.from_numpy(loaded.confirmed)
     given = torch.from_numpy(loaded.y)
     answers = None if loaded.annotations is None else torch.from_numpy(loaded.annotations.likelihood)
-    samples = Table(raw(loaded.x), given, loaded.classes, confirmed, answers, *tensors(together(loaded)))
+    weight = None if loaded.weight is None else torch.from_numpy(loaded.weight)
+    samples = Table(raw(loaded.x), given, loaded.classes, confirmed, answers, *tensors(together(loaded)), weight=weight)
     learned = learn(samples, method, job.plan.seed, watch=watch, deadline=deadline)
     columns = loaded.columns if loaded.encoder is None else None
     model, history = replace(learned.model, encoder=loaded.encoder, columns=columns), learned.records
     history[-1] |= _cross_fitted_record(learned, loaded) | _test_scores(model, loaded.test)
     remark = learning_curves.collapse(learned.probs.argmax(1).numpy(), loaded.y, len(loaded.classes))
-    said = learned.remarks | ({} if remark is None else {"collapse": remark})
+    said = learned.remarks | ({} if remark is None else {"collapse": remark}) | _rule(learned, loaded)
     if said:
         history[-1]["warnings"] = said
     judged = Judged(
@@ -304,6 +310,15 @@ def _features(
         folder.write_predictions([len(history)], loaded.classes, evidence.to_arrays())
         folder.write_results(loaded, model, table, record, test_table=tested.table)
     return Outcome(None, history, model, table, record, evidence, tested.table)
+
+
+def _rule(learned: Learned, loaded: Loaded) -> dict[str, str]:
+    """The remark that labels look like a rule of the features, where they do and something was learned."""
+    text = None if "independent" in learned.remarks else rule_like.remark(loaded, learned.seen.numpy())
+    if text is None:
+        return {}
+    warnings.warn(text, TrainingWarning, stacklevel=3)
+    return {rule_like.KEY: text}
 
 
 def _cross_fitted_record(learned: Learned, loaded: Loaded) -> dict[str, Any]:
@@ -354,11 +369,12 @@ def _named(source: DataRecord, loaded: Loaded) -> DataRecord:
 
 
 def _test_scores(model: Classifier, test: Loaded | None) -> dict[str, float]:
+    """Accuracy, and the two that a class counts for as much in as any other."""
     if test is None:
         return {}
     known = test.y >= 0
-    right = model.logits(test.x).argmax(1).numpy()[known] == test.y[known]
-    return {"test_accuracy": float(right.mean())}
+    found = scores.accuracies(model.logits(test.x).argmax(1).numpy()[known], test.y[known], len(test.classes))
+    return {f"test_{name}": value for name, value in found.items()}
 
 
 def _table(job: Job, loaded: Loaded, judged: Judged, model: Classifier) -> tuple[pd.DataFrame, list[str]]:
@@ -409,6 +425,7 @@ def _summary(
             "best_epoch": best,
             "evaluations": len(tests),
         }
+        summary |= {name: history[-1][name] for name in ("test_balanced_accuracy", "test_macro_f1")}
     updated = [row["updated_label_accuracy"] for row in history if "updated_label_accuracy" in row]
     if updated:
         summary["updated_label_accuracy"] = {"last": updated[-1], "best": max(updated)}

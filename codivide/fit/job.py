@@ -11,6 +11,7 @@ import pandas as pd
 
 from codivide.core.errors import InputError, unknown
 from codivide.core.types import Floats
+from codivide.data.loaded import Loaded
 from codivide.data.record import DataRecord
 from codivide.fit.choice import Choice
 from codivide.methods import METHODS
@@ -149,3 +150,20 @@ def name_of(method: Method | Features) -> str:
     """The name of a method in ``METHODS``, else that of its class."""
     names: dict[type, str] = {cls: name for name, cls in METHODS.items()}
     return names.get(type(method), type(method).__name__)
+
+
+def check_weights(method: Method | Features, loaded: Loaded, *, heads: bool) -> None:
+    """InputError where samples have weights and the method cannot weigh them; before any work.
+
+    Args:
+        method: as it was asked for.
+        loaded: the data.
+        heads: whether "auto" is to learn heads on features.
+    """
+    if loaded.weight is None or method.weighs or heads:
+        return
+    able = ", ".join(name for name, kind in METHODS.items() if kind.weighs)
+    raise InputError(
+        f"the method {name_of(method)} cannot weigh samples or classes: it divides and mixes them, and its loss is no "
+        f"mean over single samples. Choose one that can ({able}), or leave the weights out"
+    )

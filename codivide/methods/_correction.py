@@ -57,6 +57,7 @@ class Correction(Method):
         restart: begin again from new weights after the estimate.
     """
 
+    weighs: ClassVar[bool] = True
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {"percentile": (1, 100), "warmup": (1, math.inf)}
 
     transition: str | None = None
@@ -130,8 +131,8 @@ class Correction(Method):
         logits = run.logits(i, batch.x[0])
         plain = run.observe(batch, logits)
         if run.epoch < self.warmup_epochs(run):
-            return plain.mean()
-        return self.corrected(run, logits, batch.y).mean()
+            return run.mean(batch, plain)
+        return run.mean(batch, self.corrected(run, logits, batch.y))
 
     def corrected(self, run: Run, logits: Tensor, labels: Tensor) -> Tensor:
         """The corrected loss of each sample, ``[B]``."""

@@ -63,6 +63,17 @@ class SemiSupervised(Method):
         """Steps of one labelled and one unlabelled batch each."""
         for known, unknown in self.both(run):
             run.update(self.pair_loss(run, known, unknown), 0)
+        self.check_sure(run)
+
+    def check_sure(self, run: Run) -> None:
+        """Warn where a whole epoch had no unlabelled sample that the network was sure enough of."""
+        if run.logged("sure") == 0:
+            run.warn(
+                "sure",
+                f"no unlabelled sample passed the threshold of {getattr(self, 'threshold', 1)} in this whole epoch, so "
+                "that nothing was learned from them. Where that goes on, lower it (--threshold), or give more labels "
+                "or epochs",
+            )
 
     def pair_loss(self, run: Run, known: Batch, unknown: Batch) -> Tensor:
         """``L_X + w(t) L_U`` of one pair of batches."""

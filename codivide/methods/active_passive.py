@@ -33,6 +33,7 @@ class ActivePassive(Method):
         log_zero: what stands for log 0 in reverse cross-entropy, below 0.
     """
 
+    weighs: ClassVar[bool] = True
     paper: ClassVar[str] = "arXiv:2006.13554"
     summary: ClassVar[str] = "normalised cross-entropy plus reverse cross-entropy or absolute error"
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {
@@ -60,4 +61,5 @@ class ActivePassive(Method):
             passive = losses.absolute_error(logits, batch.y)
         else:
             passive = losses.reverse_cross_entropy(logits, batch.y, self.log_zero)
-        return (self.alpha * losses.normalised_cross_entropy(logits, batch.y) + self.beta * passive).mean()
+        active = losses.normalised_cross_entropy(logits, batch.y)
+        return run.mean(batch, self.alpha * active + self.beta * passive)

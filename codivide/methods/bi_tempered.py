@@ -28,6 +28,7 @@ class BiTempered(Method):
         smoothing: share of a label that the other classes divide.
     """
 
+    weighs: ClassVar[bool] = True
     paper: ClassVar[str] = "arXiv:1906.03361"
     summary: ClassVar[str] = "cross-entropy with tempered logarithm and softmax"
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {"t1": (0, 1), "t2": (1, 10), "smoothing": (0, 0.99)}
@@ -40,4 +41,4 @@ class BiTempered(Method):
         """The mean bi-tempered loss."""
         logits = run.logits(i, batch.x[0])
         run.observe(batch, logits)
-        return losses.bi_tempered(logits, batch.y, self.t1, self.t2, self.smoothing).mean()
+        return run.mean(batch, losses.bi_tempered(logits, batch.y, self.t1, self.t2, self.smoothing))

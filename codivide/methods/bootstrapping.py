@@ -32,6 +32,7 @@ class Bootstrapping(Method):
         warmup: epochs of plain training first.
     """
 
+    weighs: ClassVar[bool] = True
     paper: ClassVar[str] = "arXiv:1412.6596"
     summary: ClassVar[str] = "cross-entropy on a fixed mix of given label and prediction"
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {"beta": (0, 1), "warmup": (0, math.inf)}
@@ -52,4 +53,5 @@ class Bootstrapping(Method):
         """``H(beta y + (1 - beta) q, p)``; keeps each sample's cross-entropy for ``clean_prob``."""
         logits = run.logits(i, batch.x[0])
         run.observe(batch, logits)
-        return targets.bootstrap_loss(logits, batch.y, self.label_weight(run), hard=self.hard).mean()
+        loss = targets.bootstrap_loss(logits, batch.y, self.label_weight(run), hard=self.hard)
+        return run.mean(batch, loss)

@@ -38,6 +38,7 @@ class CrossEntropy(Method):
             as a semi-supervised method does, with a weight average that rises as there); None: one pass.
     """
 
+    weighs: ClassVar[bool] = True
     paper: ClassVar[str] = "-"
     summary: ClassVar[str] = "plain training on the given labels (baseline)"
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {
@@ -104,7 +105,7 @@ class CrossEntropy(Method):
         run.observe(batch, logits)
         run.log(training_accuracy=(logits.detach().argmax(1) == batch.y).float().mean())
         target = targets.smooth(targets.one_hot(batch.y, logits.shape[1]), self.label_smoothing)
-        return targets.soft_cross_entropy(logits, target)
+        return run.mean(batch, targets.soft_cross_entropies(logits, target))
 
     @torch.no_grad()
     def judge(self, run: Run, held: Tensor) -> None:

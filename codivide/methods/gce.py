@@ -32,6 +32,7 @@ class GCE(Method):
         prune_every: epochs from one dropping to the next; None: a twelfth of all.
     """
 
+    weighs: ClassVar[bool] = True
     paper: ClassVar[str] = "arXiv:1805.07836"
     summary: ClassVar[str] = "(1 - p^q) / q, between cross-entropy and absolute error"
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {
@@ -79,4 +80,4 @@ class GCE(Method):
         logits = run.logits(i, batch.x[0])
         run.observe(batch, logits)
         loss = losses.generalised_cross_entropy(logits, batch.y, self.q)
-        return (run.remember("kept")[batch.id] * loss).mean()
+        return run.mean(batch, run.remember("kept")[batch.id] * loss)

@@ -29,6 +29,7 @@ class SCE(Method):
         log_zero: what stands for log 0 in reverse cross-entropy, below 0.
     """
 
+    weighs: ClassVar[bool] = True
     paper: ClassVar[str] = "arXiv:1908.06112"
     summary: ClassVar[str] = "cross-entropy plus reverse cross-entropy"
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {
@@ -45,4 +46,5 @@ class SCE(Method):
         """The mean of ``alpha CE + beta RCE``."""
         logits = run.logits(i, batch.x[0])
         run.observe(batch, logits)
-        return losses.symmetric_cross_entropy(logits, batch.y, self.alpha, self.beta, self.log_zero).mean()
+        loss = losses.symmetric_cross_entropy(logits, batch.y, self.alpha, self.beta, self.log_zero)
+        return run.mean(batch, loss)

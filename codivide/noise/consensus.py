@@ -9,17 +9,23 @@ when asked, answers ``l`` with probability ``theta_a[k, l]``, independently of t
         pi_k = (sum_i q_ik + 1) / (N + C)
 
 Two things go beyond it. ``m`` is the matrix that all annotators would share if they were alike (the same EM with one
-matrix for all), so that an annotator with few labels is judged like the average one and not like a guesser. And an
-annotator who only ever gives one label, as a labelling rule does, says nothing when asked, but something by answering
-at all; for these the M and E steps use ``rho_a[k]``, the probability of an answer to a sample of class ``k``, and their
-silence counts too. (Without that the model calls all samples one class where every annotator is such a rule.) Samples
-that nobody answered take part where most answers come from such rules, and are left out otherwise.
+matrix for all), so that an annotator with few labels is judged like the average one and not like a guesser; with
+``alike="coin"`` it is the symmetric one of a single accuracy, which needs fewer answers still. And an annotator who
+only ever gives one label, as a labelling rule does, says nothing when asked, but something by answering at all; for
+these the M and E steps use ``rho_a[k]``, the probability of an answer to a sample of class ``k``, and their silence
+counts too. (Without that the model calls all samples one class where each of them is such a rule.) Samples that nobody
+answered take part where most answers come from such rules, and are left out otherwise. Who gave one label by chance, or
+because nobody ever gave another, is no rule: the label's share of all answers, to the power of their number, is then
+above ``_BY_CHANCE``.
+
+``codivide.noise.settle`` chooses between such models without truth, and counts copied answers once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -30,9 +36,13 @@ from scipy.special import logsumexp
 from codivide.core.types import Floats, Labels
 
 UNASKED = -1
-_TOLERANCE = 1e-9  # of the log posterior, relative
+TOLERANCE = 1e-9  # of the log posterior, relative
 _PLAIN = 0.01  # pseudo-label a cell of the plain model: a probability that is never quite 0
 _CERTAIN = 0.95  # the most that the prior may say of an answer's probability
+_BY_CHANCE = 0.01  # probability below which answers of one label only are a rule
+_BETTER = 0.1  # how much likelier the right answer is than another, at least, where annotators are alike
+
+Alike = Literal["matrix", "coin"]
 
 
 @dataclass(frozen=True)
@@ -94,10 +104,15 @@ class Consensus:
         confusion: ``[A, C, C]`` probability that the annotator answers column ``l`` when the class is row ``k``.
         quality: ``[A]`` in [0, 1]: if all classes were equally common, how often an answer of this annotator would be
             right; mean over the labels that they use. 1 / C is guessing. Judged by the answers of the others, and
-            drawn towards the average annotator where there are few.
+            drawn towards the average annotator where there are few; NaN without an answer.
         agreement: ``[A]`` in [0, 1]: how often an answer is what the others' answers say; NaN without an answer.
         prior: ``[C]`` class shares.
         trace: log posterior after each pass of EM; it never falls. Empty for a majority vote.
+        silent: annotators whose silence counts, since they are rules of one label.
+        groups: annotators who copy or collude, counted once; they are judged without each other's answers.
+        remarks: what to tell who asked.
+        rule: how the consensus was come to, in words.
+        classifier: how much a classifier's probabilities count: 1 as they are, 0 not at all, or there are none.
     """
 
     votes: Votes
@@ -108,6 +123,11 @@ class Consensus:
     agreement: Floats
     prior: Floats
     trace: tuple[float, ...] = ()
+    silent: tuple[int, ...] = ()
+    groups: tuple[tuple[int, ...], ...] = ()
+    remarks: tuple[str, ...] = ()
+    rule: str = ""
+    classifier: float = 0.0
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -135,16 +155,25 @@ class Consensus:
         return replace(self, votes=self.votes.take(chosen), labels=self.labels[chosen], probs=self.probs[chosen])
 
     def annotators(self) -> list[dict[str, Any]]:
-        """One record an annotator, in their order: name, labels (a number), quality, agreement (None: no answer)."""
+        """One record an annotator, in their order: name, labels (a number), quality, agreement, copies.
+
+        Quality and agreement are None without an answer. ``copies`` names the others of the group that counts once.
+        """
+        others = {
+            member: [self.names[other] for other in group if other != member]
+            for group in self.groups
+            for member in group
+        }
         return [
             {
                 "name": name,
                 "labels": int(count),
-                "quality": round(float(quality), 4),
+                "quality": None if np.isnan(quality) else round(float(quality), 4),
                 "agreement": None if np.isnan(agreement) else round(float(agreement), 4),
+                "copies": others.get(place, []),
             }
-            for name, count, quality, agreement in zip(
-                self.names, self.votes.counts, self.quality, self.agreement, strict=True
+            for place, (name, count, quality, agreement) in enumerate(
+                zip(self.names, self.votes.counts, self.quality, self.agreement, strict=True)
             )
         ]
 
@@ -192,8 +221,8 @@ def majority(given: Votes) -> Consensus:
     probs = np.where(tally.sum(1, keepdims=True) > 0, tally / np.maximum(tally.sum(1, keepdims=True), 1), prior)
     asked = _Asked(given, silence=True)
     model = _Model(asked, shared=True, strength=1.0)
-    confusion, quality, agreement = _judge(model, given, model.expect()[0])
-    return Consensus(given, labels, probs, confusion, quality, agreement, prior)
+    confusion, quality, agreement = _judge(Fit(model, np.arange(len(given.names)), 1), given)
+    return Consensus(given, labels, probs, confusion, quality, agreement, prior, rule="majority")
 
 
 def dawid_skene(
@@ -201,6 +230,7 @@ def dawid_skene(
     *,
     shared: bool = True,
     strength: float = 1.0,
+    alike: Alike = "matrix",
     silence: Literal["auto", "ignore"] = "auto",
     iterations: int = 1000,
 ) -> Consensus:
@@ -211,6 +241,7 @@ def dawid_skene(
         shared: draw each annotator's matrix towards the one that all of them share; False: towards nothing, with a
             hundredth of a pseudo-label a cell, which is the model of 1979.
         strength: pseudo-labels a cell of the shared matrix, above 0.
+        alike: the shared matrix: any ("matrix"), or one accuracy and errors of every kind equally often ("coin").
         silence: "auto": model whether annotators of a single label answer at all; "ignore": nobody's silence counts.
         iterations: the most passes of EM.
 
@@ -222,14 +253,111 @@ def dawid_skene(
     """
     if not strength > 0:
         raise ValueError(f"strength is {strength}; it must be above 0")
-    asked = _Asked(given, silence=silence == "auto")
-    model = _Model(asked, shared=shared, strength=strength)
-    q, trace = _expectation_maximisation(model, asked.start, iterations)
-    probs = np.tile(model.pi, (given.samples, 1))
-    probs[asked.rows] = q
-    labels = np.where(np.bincount(given.items, minlength=given.samples) > 0, probs.argmax(1), UNASKED)
-    confusion, quality, agreement = _judge(model, given, q)
-    return Consensus(given, labels, probs, confusion, quality, agreement, model.pi, tuple(trace))
+    return Fit.of(given, shared=shared, strength=strength, alike=alike, silence=silence, iterations=iterations).judged(
+        given
+    )
+
+
+class Fit:
+    """A fitted model of answers.
+
+    Attributes:
+        q: probability of each class ``[rows, C]`` of the samples that take part.
+        trace: log posterior after each pass.
+        model: the parameters.
+        owner: ``[A]``: the annotator that the model has in each one's place; the first of a group that counts once.
+    """
+
+    def __init__(self, model: _Model, owner: Labels, iterations: int, tolerance: float = TOLERANCE) -> None:
+        self.model, self.asked, self.owner = model, model.asked, owner
+        self.q, self.trace = _expectation_maximisation(model, model.asked.start, iterations, tolerance)
+
+    @classmethod
+    def of(
+        cls,
+        given: Votes,
+        *,
+        shared: bool = True,
+        strength: float = 1.0,
+        alike: Alike = "matrix",
+        silence: Literal["auto", "ignore"] = "auto",
+        iterations: int = 1000,
+        tolerance: float = TOLERANCE,
+        groups: Sequence[Sequence[int]] = (),
+    ) -> Fit:
+        """The model of some answers.
+
+        Args:
+            given: the answers.
+            shared: here and below: as for ``dawid_skene``.
+            strength: of what annotators share.
+            alike: what that is.
+            silence: whose silence counts.
+            iterations: the most passes of EM.
+            tolerance: gain of the log posterior, relative, below which EM ends.
+            groups: annotators who count once.
+        """
+        owner = np.arange(len(given.names))
+        for group in groups:
+            owner[list(group)] = group[0]
+        asked = _Asked(_once(given, owner) if groups else given, silence=silence == "auto")
+        return cls(
+            _Model(asked, shared=shared, strength=strength, alike=alike, tolerance=tolerance),
+            owner,
+            iterations,
+            tolerance,
+        )
+
+    @classmethod
+    def each(
+        cls, given: Votes, scale: Sequence[tuple[Alike, float]], *, iterations: int, tolerance: float
+    ) -> Iterator[Fit]:
+        """The models of a scale, each the kind and the strength of what annotators share, which is found once."""
+        asked, owner = _Asked(given, silence=True), np.arange(len(given.names))
+        for alike, strength in scale:
+            model = _Model(asked, shared=True, strength=strength, alike=alike, tolerance=tolerance)
+            yield cls(model, owner, iterations, tolerance)
+
+    def once(self, given: Votes) -> Votes:
+        """The answers with those of a group counted once, as the model takes them."""
+        return _once(given, self.owner)
+
+    def log_likelihood(self, given: Votes) -> Floats:
+        """``[N]``: of all answers on each sample, which need not be among those that were fitted; no silence counts."""
+        once = self.once(given)
+        joint = np.tile(np.log(self.model.pi), (given.samples, 1))
+        np.add.at(joint, once.items, np.log(self.model.theta[once.annotators, :, once.labels]))
+        found: Floats = logsumexp(joint, axis=1)
+        return found
+
+    def probs(self, samples: int) -> Floats:
+        """``[N, C]``: where a sample takes no part, the class shares."""
+        probs = np.tile(self.model.pi, (samples, 1))
+        probs[self.asked.rows] = self.q
+        return probs
+
+    def without_itself(self, given: Votes) -> Floats:
+        """``[M, C]``: for every answer, what those of the others say of its sample."""
+        return _without_themselves(self, given, _places(self.asked, given))
+
+    def predicted(self, items: Labels, annotators: Labels, labels: Labels) -> Floats:
+        """How likely further answers ``[M]`` on the same samples are, given those that the model was fitted to."""
+        samples = int(max(self.asked.rows.max(initial=0), items.max(initial=0))) + 1
+        theta = self.model.theta[self.owner[annotators], :, labels]
+        said: Floats = (self.probs(samples)[items] * theta).sum(1)
+        return said
+
+    def judged(self, given: Votes) -> Consensus:
+        """The consensus, and who gave how good answers.
+
+        Args:
+            given: the answers that the model was fitted to, and maybe more on the same samples.
+        """
+        probs = self.probs(given.samples)
+        labels = np.where(np.bincount(given.items, minlength=given.samples) > 0, probs.argmax(1), UNASKED)
+        confusion, quality, agreement = _judge(self, given)
+        silent = tuple(self.asked.single.tolist())
+        return Consensus(given, labels, probs, confusion, quality, agreement, self.model.pi, tuple(self.trace), silent)
 
 
 def _tally(given: Votes) -> Floats:
@@ -251,7 +379,8 @@ class _Asked:
         self.classes, self.annotators = given.classes, len(given.names)
         self.used = np.zeros((self.annotators, self.classes), dtype=bool)
         self.used[given.annotators, given.labels] = True
-        self.single = np.flatnonzero(self.used.sum(1) == 1) if silence else np.zeros(0, dtype=np.int64)
+        shares = tally.sum(0) / max(tally.sum(), 1)
+        self.single = np.flatnonzero(self._rules(given, shares)) if silence else np.zeros(0, dtype=np.int64)
         self.single_label = self.used[self.single].argmax(1)
         self.is_single = np.isin(given.annotators, self.single)
         rules = 2 * np.count_nonzero(self.is_single) > len(given.items)
@@ -259,9 +388,27 @@ class _Asked:
         place = np.full(given.samples, -1, dtype=np.int64)
         place[self.rows] = np.arange(len(self.rows))
         self.items, self.who, self.labels = place[given.items], given.annotators, given.labels
-        shares = tally.sum(0) / max(tally.sum(), 1)
         # One more answer, spread as all answers are: ties start on the side of the commoner class.
         self.start = (tally[self.rows] + shares) / (tally[self.rows].sum(1, keepdims=True) + 1)
+        self.pooled: dict[tuple[Alike, float], Floats] = {}  # what all share, by kind and tolerance, once it is known
+
+    @cached_property
+    def answers(self) -> Any:
+        """``[rows, A * C]``: the answers of those who are no rules."""
+        return self.one_hot(self.who, self.annotators, ~self.is_single)
+
+    @cached_property
+    def fired(self) -> Any:
+        """``[rows, S]``: 1 where a rule answered."""
+        ones = np.ones(len(self.items))
+        every = sparse.csr_matrix((ones, (self.items, self.who)), shape=(len(self.rows), self.annotators))
+        return every[:, self.single]
+
+    def _rules(self, given: Votes, shares: Floats) -> NDArray[np.bool_]:
+        """Mask ``[A]`` of who gave one label only, more often than by chance."""
+        by_chance = shares[self.used.argmax(1)] ** given.counts
+        rules: NDArray[np.bool_] = (self.used.sum(1) == 1) & (by_chance < _BY_CHANCE)
+        return rules
 
     def one_hot(self, who: Labels, width: int, keep: NDArray[np.bool_]) -> Any:
         """``[rows, width * C]``: 1 where annotator ``who`` of an answer that is kept gave that label."""
@@ -273,18 +420,16 @@ class _Asked:
 class _Model:
     """The parameters and the two steps: ``theta [A, C, C]``, ``pi [C]``, and ``rho [S, C]`` of those of one label."""
 
-    def __init__(self, asked: _Asked, *, shared: bool, strength: float) -> None:
+    def __init__(
+        self, asked: _Asked, *, shared: bool, strength: float, alike: Alike = "matrix", tolerance: float = TOLERANCE
+    ) -> None:
         self.asked, self.annotators = asked, asked.annotators
-        classes, everything = asked.classes, np.ones(len(asked.items), dtype=bool)
+        classes = asked.classes
         if shared:
-            self.prior = strength * classes * _pooled(asked)[None]
+            self.prior = strength * classes * _pooled(asked, alike, tolerance)[None]
         else:
             self.prior = np.full((1, classes, classes), _PLAIN)
-        self.answers = asked.one_hot(asked.who, asked.annotators, ~asked.is_single)
-        self.all_answers = asked.one_hot(asked.who, asked.annotators, everything)
-        self.fired = sparse.csr_matrix(
-            (np.ones(len(asked.items)), (asked.items, asked.who)), shape=(len(asked.rows), asked.annotators)
-        )[:, asked.single]
+        self.answers, self.fired = asked.answers, asked.fired
         self._set_silence(strength * classes if shared else _PLAIN * classes)
         self.maximise(asked.start)
 
@@ -336,27 +481,24 @@ class _Model:
         beliefs += (self.fires * np.log(self.rho) + self.misses * np.log1p(-self.rho)).sum()
         return np.exp(joint - evidence), float(evidence.sum() + beliefs)
 
-    def without_itself(self, q: Floats) -> Floats:
-        """``[M, C]``: for every answer, what the other answers say of its sample."""
+    def said(self) -> Floats:
+        """``[M, C]``: how likely each answer of the model is for each class."""
         asked = self.asked
-        said = self.theta[asked.who, :, asked.labels]  # [M, C]
+        said = self.theta[asked.who, :, asked.labels]
         place = np.full(self.annotators, -1, dtype=np.int64)
         place[asked.single] = np.arange(len(asked.single))
         alone = place[asked.who] >= 0
         said[alone] = self.rho[place[asked.who[alone]]]
-        with np.errstate(divide="ignore"):
-            rest = np.log(q[asked.items]) - np.log(said)
-        rest = np.where(np.isneginf(rest), -1e30, rest)
-        found: Floats = np.exp(rest - logsumexp(rest, axis=1, keepdims=True))
-        return found
+        return said
 
 
-def _pooled(asked: _Asked) -> Floats:
+def _pooled(asked: _Asked, kind: Alike, tolerance: float) -> Floats:
     """The matrix ``[C, C]`` that all annotators share if they are alike; one pseudo-label a row, spread evenly."""
-    alike = _Alike(asked)
-    _expectation_maximisation(alike, asked.start, 200)
-    found: Floats = alike.theta[0]
-    return found
+    if (kind, tolerance) not in asked.pooled:
+        alike = _Alike(asked) if kind == "matrix" else _Coin(asked)
+        _expectation_maximisation(alike, asked.start, 200, tolerance)
+        asked.pooled[kind, tolerance] = alike.theta[0]
+    return asked.pooled[kind, tolerance]
 
 
 class _Alike(_Model):
@@ -371,35 +513,87 @@ class _Alike(_Model):
         self.maximise(asked.start)
 
 
-def _expectation_maximisation(model: _Model, q: Floats, iterations: int) -> tuple[Floats, list[float]]:
+class _Coin(_Alike):
+    """One annotator with one accuracy, better than guessing; every error is equally likely."""
+
+    def confusion(self, counts: Floats) -> Floats:
+        """``[1, C, C]``."""
+        classes = self.asked.classes
+        right = (np.trace(counts[0]) + 1) / (counts.sum() + classes)
+        right = min(max(right, (1 + _BETTER) / (classes + _BETTER)), 1 - 1e-9) if classes > 1 else 1.0
+        table = np.full((1, classes, classes), (1 - right) / max(classes - 1, 1))
+        table[0][np.diag_indices(classes)] = right
+        return table
+
+
+def _expectation_maximisation(
+    model: _Model, q: Floats, iterations: int, tolerance: float
+) -> tuple[Floats, list[float]]:
     trace: list[float] = []
     for _ in range(iterations):
         model.maximise(q)
         q, value = model.expect()
         trace.append(value)
-        if len(trace) > 1 and value - trace[-2] <= _TOLERANCE * abs(value):
+        if len(trace) > 1 and value - trace[-2] <= tolerance * abs(value):
             break
     return q, trace
 
 
-def _judge(model: _Model, given: Votes, q: Floats) -> tuple[Floats, Floats, Floats]:
-    """Confusion, quality and agreement of the annotators; the last two are judged without their own answers."""
-    asked = model.asked
-    classes, who = asked.classes, asked.who
-    others = model.without_itself(q)
-    right = others[np.arange(len(who)), asked.labels]
-    count = given.counts
+def _once(given: Votes, owner: Labels) -> Votes:
+    """The answers with one of each group on each sample and class; ``owner [A]`` gives all of them."""
+    keys = (given.items * len(given.names) + owner[given.annotators]) * given.classes + given.labels
+    first = np.sort(np.unique(keys, return_index=True)[1])
+    return replace(
+        given, items=given.items[first], annotators=owner[given.annotators[first]], labels=given.labels[first]
+    )
+
+
+def _judge(fitted: Fit, given: Votes) -> tuple[Floats, Floats, Floats]:
+    """Confusion, quality and agreement of the annotators; the last two are judged without their own answers.
+
+    Who is of a group that counts once is judged without the answers of all of the group.
+    """
+    model, asked, q = fitted.model, fitted.asked, fitted.q
+    classes, who, count = asked.classes, given.annotators, given.counts
+    items = _places(asked, given)
+    others = _without_themselves(fitted, given, items)
+    right = others[np.arange(len(who)), given.labels]
     with np.errstate(invalid="ignore", divide="ignore"):
         agreement = np.bincount(who, right, minlength=len(count)) / count
     cells = sparse.csr_matrix(
-        (np.ones(len(who)), (np.arange(len(who)), who * classes + asked.labels)), shape=(len(who), len(count) * classes)
+        (np.ones(len(who)), (np.arange(len(who)), who * classes + given.labels)),
+        shape=(len(who), len(count) * classes),
     )
     table = model.counts(others, cells)
     says = model.confusion(table)
     fired = table.sum(2)[asked.single]
     says[asked.single, :, asked.single_label] = model.answering(fired, q.sum(0))
-    used = asked.used | ~asked.used.any(1, keepdims=True)
+    used = np.zeros((len(count), classes), dtype=bool)
+    used[who, given.labels] = True
+    used |= ~used.any(1, keepdims=True)
     precision = np.diagonal(says, axis1=1, axis2=2) / says.sum(1)
-    quality = (precision * used).sum(1) / used.sum(1)
-    confusion = model.confusion(model.counts(q, model.all_answers))
+    quality = np.where(count > 0, (precision * used).sum(1) / used.sum(1), np.nan)
+    confusion = model.confusion(model.counts(q[items], cells))
     return confusion, quality, agreement
+
+
+def _places(asked: _Asked, given: Votes) -> Labels:
+    """``[M]``: the row of ``q`` that each answer is about; who answered anything takes part."""
+    place = np.full(given.samples, -1, dtype=np.int64)
+    place[asked.rows] = np.arange(len(asked.rows))
+    found: Labels = place[given.items]
+    return found
+
+
+def _without_themselves(fitted: Fit, given: Votes, items: Labels) -> Floats:
+    """``[M, C]``: for every answer, what the answers of the others (and of no other of its group) say of its sample."""
+    asked, q, owner = fitted.asked, fitted.q, fitted.owner[given.annotators]
+    keys = np.concatenate([asked.items * asked.annotators + asked.who, items * asked.annotators + owner])
+    _, place = np.unique(keys, return_inverse=True)
+    own = np.zeros((place.max(initial=-1) + 1, asked.classes))
+    np.add.at(own, place[: len(asked.items)], np.log(fitted.model.said()))
+    with np.errstate(divide="ignore"):
+        rest = np.log(q[items]) - own[place[len(asked.items) :]]
+    rest = np.where(np.isneginf(rest), -1e30, rest)
+    found: Floats = np.exp(rest - logsumexp(rest, axis=1, keepdims=True))
+    return found

@@ -488,7 +488,7 @@ def estimate(material: Material, *, limit: int = MOST_ROWS, replicates: int = 20
         reasons = (*found.trust.reasons, _too_few(material, few))
         found = found._replace(trust=Trust(found.trust.level, reasons))
     if len(silent):
-        found = found._replace(trust=_with_reason(found.trust, silent_text(material, silent)))
+        found = found._replace(trust=with_reason(found.trust, silent_text(material, silent)))
     return _report(material, found, rows, classes, labelled)
 
 
@@ -510,6 +510,6 @@ def silent_text(material: Material, silent: Labels) -> str:
     )
 
 
-def _with_reason(trust: Trust, text: str) -> Trust:
+def with_reason(trust: Trust, text: str) -> Trust:
     """One more reason for at most fair trust, the first of all."""
     return Trust("fair" if trust.level == "good" else trust.level, (text, *trust.reasons))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from codivide.core.types import AnyFloats, Labels, Mask
+from codivide.core.types import AnyFloats, AnyLabels, Labels, Mask
 
 BINS = 10
 
@@ -78,3 +78,26 @@ def calibration_error(table: list[dict[str, float]]) -> float:
     """
     samples = sum(row["samples"] for row in table)
     return sum(row["samples"] * abs(row["clean_prob"] - row["clean"]) for row in table) / samples
+
+
+def accuracies(predicted: AnyLabels, true: AnyLabels, classes: int) -> dict[str, float]:
+    """Accuracy, balanced accuracy and macro F1 of predictions.
+
+    Balanced accuracy is the mean recall of the classes that occur; macro F1 the mean F1 of the classes that occur or
+    are predicted (0 where one is never right). Both as scikit-learn has them: of rare classes accuracy says nothing.
+
+    Args:
+        predicted: classes ``[N]`` in ``0 .. C - 1``.
+        true: the same; at least one.
+        classes: how many, C.
+    """
+    occurs = np.bincount(true, minlength=classes)
+    said = np.bincount(predicted, minlength=classes)
+    right = np.bincount(true[predicted == true], minlength=classes)
+    held = occurs > 0
+    seen = held | (said > 0)
+    return {
+        "accuracy": float((predicted == true).mean()),
+        "balanced_accuracy": float((right[held] / occurs[held]).mean()),
+        "macro_f1": float((2 * right[seen] / (occurs + said)[seen]).mean()),
+    }

@@ -20,6 +20,7 @@ class Algorithm:
 
     trains: ClassVar[bool] = False  # whether ``training.loop.train`` takes it: it trains networks over epochs
     semi_supervised: ClassVar[bool] = False  # whether it is made for data of which most have no label
+    weighs: ClassVar[bool] = False  # whether samples may have weights: its loss is a mean over samples
     sets_aside: ClassVar[bool] = False  # whether labels that look wrong are no targets, and so are not memorised
     paper: ClassVar[str] = ""
     summary: ClassVar[str] = ""

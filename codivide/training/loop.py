@@ -48,6 +48,8 @@ def train(
         name = type(method).__name__
         raise InputError(f"{name} trains no network of its own; give it to NoisyLabelClassifier or `codivide fit`")
     method = method.settled()
+    if data.weight is not None and not method.weighs:
+        raise InputError(f"{type(method).__name__} cannot weigh samples: its loss is no mean over single samples")
     device = resolve_device(plan.device)
     identity = {} if checkpoint is None else {CONTENT: digest_rows(data.x), **checkpoint.identity}
     data = _placed(data, device)
@@ -77,7 +79,8 @@ def _placed(data: Data, device: torch.device) -> Data:
     confirmed = None if data.confirmed is None else data.confirmed.to(device)
     if confirmed is not None and bool((confirmed & (labels < 0)).any()):
         raise InputError("a sample is confirmed but has no label")
-    return Data(data.x.to(device), labels, data.classes, data.views, confirmed, data.groups)
+    weight = None if data.weight is None else data.weight.to(device)
+    return Data(data.x.to(device), labels, data.classes, data.views, confirmed, data.groups, weight)
 
 
 def _precision(plan: Plan, device: torch.device, data: Data, saved: Path | None) -> Literal["bf16", "fp32"]:

@@ -44,6 +44,7 @@ class Data:
         confirmed: mask ``[N]`` of the labels that a person has confirmed, so that p(clean) = 1; None: no label.
         groups: a number ``[N]`` for each sample on the CPU, the same for those that are held out together or not at
             all (copies, and what the user says); None: each is on its own, or the method holds nothing out.
+        weight: how much each sample counts in a loss ``[N]`` float32, mean 1; None: all alike.
     """
 
     x: Rows
@@ -52,6 +53,7 @@ class Data:
     views: Mapping[str, View]
     confirmed: Tensor | None = None
     groups: Tensor | None = None
+    weight: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -103,7 +105,7 @@ class Method(Algorithm):
 
     def loss(self, run: Run, i: int, batch: Batch) -> Tensor:
         """The loss of network ``i`` on a batch; keeps each sample's cross-entropy for ``clean_prob``."""
-        return run.observe(batch, run.logits(i, batch.x[0])).mean()
+        return run.mean(batch, run.observe(batch, run.logits(i, batch.x[0])))
 
     def clean_prob(self, run: Run) -> Tensor:
         """Probability ``[N]`` that each given label is clean; NaN where there is none.
@@ -390,6 +392,15 @@ class Run:
         self.remember("loss_count").index_add_(0, batch.id, known.float())
         return losses
 
+    def mean(self, batch: Batch, losses: Tensor) -> Tensor:
+        """The mean of the losses ``[B]`` of a batch, each times its sample's weight where there are weights.
+
+        ``sum_i w_i l_i / B``, and not over the sum of the batch's weights: its mean over batches is the weighted mean
+        over all samples, so that a weight of 2 is a sample that comes twice.
+        """
+        weight = self.data.weight
+        return losses.mean() if weight is None else (weight[batch.id] * losses).mean()
+
     def update(self, loss: Tensor, *nets: int | str) -> None:
         """One optimizer step of these networks on a loss, at the scheduled learning rate, and of their averages.
 
@@ -518,6 +529,12 @@ class Run:
                     kept[:] = [torch.cat(kept)]
             else:
                 self._add(name, float(value.detach()) if isinstance(value, Tensor) else value)
+
+    def logged(self, name: str) -> float | None:
+        """The mean of what was logged in this epoch by a name; None: nothing was. It waits for the device."""
+        self.settle()
+        total, count = self._sums.get(name, (0.0, 0))
+        return total / count if count else None
 
     def _add(self, name: str, value: float) -> None:
         total, count = self._sums.get(name, (0.0, 0))

@@ -55,8 +55,13 @@ def mixup(x: Tensor, targets: Tensor, lam: Tensor | float, order: Tensor) -> tup
 
 
 def soft_cross_entropy(logits: Tensor, target: Tensor) -> Tensor:
-    """Mean over the batch of ``H(q, p) = -sum_c q_c log p_c``; target ``[B, C]`` sums to 1 per row."""
-    return -(target * functional.log_softmax(logits.float(), dim=1)).sum(dim=1).mean()
+    """Mean over the batch of ``soft_cross_entropies``."""
+    return soft_cross_entropies(logits, target).mean()
+
+
+def soft_cross_entropies(logits: Tensor, target: Tensor) -> Tensor:
+    """``H(q, p) = -sum_c q_c log p_c`` of each sample, ``[B]``; target ``[B, C]`` sums to 1 per row."""
+    return -(target * functional.log_softmax(logits.float(), dim=1)).sum(dim=1)
 
 
 def squared_error(logits: Tensor, target: Tensor) -> Tensor:

@@ -109,7 +109,12 @@ function curvesPanel(facts) {
   const shares = CURVES.map(([key, name]) => series(key, name)).filter((one) => one.points.length);
   const loss = series("loss", "loss");
   if (!shares.length && !loss.points.length) return null;
+  const last = facts.curves.filter((row) => Number.isFinite(row.test_accuracy)).at(-1);
+  const scores = last && [["accuracy", "test_accuracy"], ["balanced accuracy", "test_balanced_accuracy"],
+    ["macro F1", "test_macro_f1"]].filter(([, key]) => Number.isFinite(last[key]))
+    .map(([name, key]) => `${name} ${percent(last[key])}`).join(", ");
   return panel("While it learned",
+    scores ? make("p", {}, `Test part at the end: ${scores}.`) : null,
     shares.length ? lineChart(`Over the epochs: ${shares.map((one) => one.name).join(", ")}`, shares,
       { x: "epoch", y: "share" }, [0, 1]) : null,
     loss.points.length ? lineChart("Training loss over the epochs", [loss], { x: "epoch", y: "training loss" }) : null);
@@ -185,10 +190,13 @@ function checkPanels(facts) {
 
 function annotatorsPanel(facts) {
   if (!facts.annotators?.length) return null;
-  const order = [...facts.annotators].sort((a, b) => a.quality - b.quality);
-  return panel("Annotators", table("Quality of the annotators", ["annotator", "labels", "estimated quality"], order,
+  const judged = (one) => one.quality !== null && one.quality !== undefined;
+  const order = [...facts.annotators].sort((a, b) => (judged(a) ? a.quality : 2) - (judged(b) ? b.quality : 2));
+  const copies = (one) => (one.copies?.length ? `counts once with ${plain(one.copies.join(", "), 60)}` : "");
+  return panel("Annotators", table("Quality of the annotators", ["annotator", "labels", "estimated quality", ""], order,
     (one) => make("tr", {}, make("th", { scope: "row" }, clipped(one.name, 32)),
-      make("td", { class: "count" }, number.format(one.labels)), make("td", {}, bar(one.quality, percent(one.quality))))));
+      make("td", { class: "count" }, number.format(one.labels)),
+      make("td", {}, judged(one) ? bar(one.quality, percent(one.quality)) : "0 answers"), make("td", {}, copies(one)))));
 }
 
 function skippedPanel(facts) {

@@ -32,10 +32,11 @@ from torch import Tensor
 
 from codivide.core.errors import InputError, TrainingWarning
 from codivide.methods.features import judge, linear, neighbours, perceptron
-from codivide.methods.features.folds import deal, once
-from codivide.methods.features.matrix import Matrix, Raw, Scale
+from codivide.methods.features.folds import deal
+from codivide.methods.features.matrix import Matrix, Scale
 from codivide.methods.features.model import FeatureModel, Member
 from codivide.methods.features.options import Features
+from codivide.methods.features.table import Table
 from codivide.noise import mixtures, transition
 from codivide.noise.evidence import Evidence
 from codivide.noise.learning_curves import prediction_type
@@ -150,53 +151,6 @@ class _Clock:
         return allowed
 
 
-@dataclass(frozen=True)
-class Table:
-    """Samples to learn from.
-
-    Attributes:
-        x: features ``[N, D]`` float32, dense or CSR.
-        given: labels ``[N]`` in ``0 .. C - 1``, -1 where there is none.
-        classes: the C class values, which the model keeps.
-        confirmed: mask ``[N]`` of the labels that are known to be right; None: no label.
-        answers: how likely the answers of several annotators are for each true class, ``[N, C]`` up to a factor for
-            each sample; None: one label a sample, and nothing is known of who gave it.
-        groups: a number ``[N]`` for each sample, the same for those that no fold may divide (see
-            ``data.groups.together``); None: each is on its own.
-        copies: a number ``[N]``, the same for those that are the same thing; None: each comes once.
-    """
-
-    x: Raw
-    given: Tensor
-    classes: tuple[Any, ...]
-    confirmed: Tensor | None = None
-    answers: Tensor | None = None
-    groups: Tensor | None = None
-    copies: Tensor | None = None
-
-    def take(self, rows: Tensor) -> Table:
-        """Some rows ``[M]``."""
-        whole = len(rows) == len(self.given)  # a copy of all features is saved
-        known = (self.confirmed, self.answers, self.groups, self.copies)
-        x = self.x if whole else self.x[rows.numpy()]
-        return Table(x, self.given[rows], self.classes, *(None if value is None else value[rows] for value in known))
-
-    def distinct(self) -> tuple[Table, Tensor | None]:
-        """The table in which copies of one label stand once, confirmed if one is, and the row ``[N]`` there of each.
-
-        A sample that is there nine times says no more than once; else nine copies of a wrong label teach it. Copies
-        whose labels differ stay, and so do all where several annotators answered. None: nothing was left out.
-        """
-        if self.copies is None or self.answers is not None:
-            return self, None
-        rows, place = once(self.copies, self.given)
-        table = replace(self.take(rows), copies=None)
-        if table.confirmed is not None and self.confirmed is not None:
-            confirmed = torch.zeros(len(rows), dtype=torch.int64).index_add_(0, place, self.confirmed.long())
-            table = replace(table, confirmed=confirmed > 0)
-        return table, place
-
-
 class _Problem:
     """The labelled samples with their folds; fits one head after the other."""
 
@@ -217,6 +171,9 @@ class _Problem:
         self.fold = deal(given, folds, self.generator, self.groups)
         self.weight = torch.ones(len(given), folds + 1)  # the last block holds nothing out
         self.weight[torch.arange(len(given)), self.fold] = 0
+        self.counts = table.weight
+        if table.weight is not None:
+            self.weight *= table.weight.float().unsqueeze(1)
         self.trials = min(folds, math.ceil(TRIED * folds / len(given)))  # folds that penalties are compared on
         directions = self.x.principal(options.components, self.generator)
         coordinates = self.x.times(directions)
@@ -235,7 +192,20 @@ class _Problem:
 
     def loss(self, seen: Tensor) -> float:
         """Log-loss of how likely the given labels are, ``[N]``, over those that can be judged."""
-        return log_loss(seen[self.judged])
+        return log_loss(seen[self.judged], self.of_judged())
+
+    def of_judged(self) -> Tensor | None:
+        """The weights of the labels that can be judged; None: all alike."""
+        return None if self.counts is None else self.counts[self.judged]
+
+    def frequencies(self) -> Tensor:
+        """The share ``[C]`` of the weights that each class has."""
+        assert self.counts is not None
+        return (torch.bincount(self.given, self.counts, self.classes) / self.counts.sum()).float()
+
+    def stack(self, heads: list[_Head]) -> Tensor:
+        """Weights ``[H]`` of the heads in a pool."""
+        return stack(torch.stack([head.seen[self.judged] for head in heads]), self.of_judged())
 
     def joint(self, probs: Tensor) -> Tensor:
         """The confident joint ``[C, C]`` of the labels that can be judged; the other classes have none."""
@@ -254,7 +224,8 @@ class _Problem:
         best: tuple[float, float, linear.Linear] | None = None
         for penalty in (value for value in PENALTIES if value <= first):
             start = linear.fit(self.x, likelihood, self.weight[:, : self.trials], penalty, start)
-            loss = log_loss((self.held_out(start.logits(rows), fold) * likelihood[held]).sum(1))
+            seen = (self.held_out(start.logits(rows), fold) * likelihood[held]).sum(1)
+            loss = log_loss(seen, None if self.counts is None else self.counts[held])
             if best is not None and loss >= best[0]:
                 break
             best = loss, penalty, start
@@ -363,8 +334,9 @@ def _learn(table: Table, problem: _Problem, rounds: _Rounds) -> Learned:
     learnable = "independent" not in fitted.remarks
     cross = fitted.pool.cross()
     occurs = torch.bincount(problem.given, minlength=problem.classes) / len(problem.given)
-    frequency = occurs.masked_fill(~problem.enough, 1.0)  # what has too few labels to judge is made no likelier
-    power = _adjustment(cross[problem.judged], problem.given[problem.judged], frequency)
+    learned = occurs if problem.counts is None else problem.frequencies()
+    frequency = learned.masked_fill(~problem.enough, 1.0)  # what has too few labels to judge is made no likelier
+    power = _adjustment(cross[problem.judged], problem.given[problem.judged], frequency, problem.of_judged())
     cross = adjusted(cross, frequency, power)
     clean_prob, judged = _divide(problem, fitted.pool, cross, learnable=learnable)
     if table.answers is not None:
@@ -446,24 +418,27 @@ def default_updates(count: int) -> int:
     return min(max(passes, 200), 4000)
 
 
-def log_loss(seen: Tensor) -> float:
-    """Mean of ``-log`` of how likely the given labels are, ``[N]``."""
-    return -float(seen.clamp_min(_TINY).log().mean())
+def log_loss(seen: Tensor, weight: Tensor | None = None) -> float:
+    """Mean of ``-log`` of how likely the given labels are, ``[N]``, by weights ``[N]`` where there are any."""
+    logs = seen.clamp_min(_TINY).log()
+    return -float(logs.mean() if weight is None else (logs.double() * weight).sum() / weight.sum())
 
 
-def stack(likelihoods: Tensor) -> Tensor:
+def stack(likelihoods: Tensor, weight: Tensor | None = None) -> Tensor:
     """Weights ``[H]`` of the mixture of H models under which what was given is likeliest; expectation-maximisation.
 
     The likelihood is concave: there is one maximum.
 
     Args:
         likelihoods: ``[H, N]``, of what was given to each held-out sample under each model.
+        weight: of the samples ``[N]``; None: all alike.
     """
     values = likelihoods.double().clamp_min(_TINY)
     weights = torch.full((len(values),), 1 / len(values), dtype=torch.float64)
     for _ in range(_STEPS):
         joint = weights.unsqueeze(1) * values
-        updated = (joint / joint.sum(0)).mean(1)
+        share = joint / joint.sum(0)
+        updated = share.mean(1) if weight is None else (share * weight).sum(1) / weight.sum()
         if float((updated - weights).abs().max()) < 1e-6:
             break
         weights = updated
@@ -498,7 +473,7 @@ def _plain(problem: _Problem, rounds: _Rounds) -> _Pool:
         else:
             heads.append(problem.mlp(identity))
         rounds.add(kind, loss=heads[-1].loss, agreement=_agreement(heads[-1], problem))
-    return _Pool(heads, stack(torch.stack([head.seen[problem.judged] for head in heads])))
+    return _Pool(heads, problem.stack(heads))
 
 
 def _corrected(problem: _Problem, plain: _Pool, matrix: Tensor, rounds: _Rounds) -> _Pool:
@@ -517,7 +492,7 @@ def _corrected(problem: _Problem, plain: _Pool, matrix: Tensor, rounds: _Rounds)
         head.detail["strength"] = next(iter(channels))
         heads.append(head)
         rounds.add(f"{head.name} corrected", loss=head.loss, agreement=_agreement(head, problem))
-    return _Pool(heads, stack(torch.stack([head.seen[problem.judged] for head in heads])))
+    return _Pool(heads, problem.stack(heads))
 
 
 def _agreement(head: _Head, problem: _Problem) -> float:
@@ -534,13 +509,15 @@ def _compare(pools: list[_Pool], problem: _Problem) -> tuple[Record, dict[str, s
     given = problem.given[problem.judged]
     count = len(given)
     logs = [pool.seen()[problem.judged].clamp_min(_TINY).log().double() for pool in pools]
-    gain, error = _mean_and_error(logs[-1] - logs[0])
+    counts = problem.of_judged()
+    weight = 1.0 if counts is None else counts * (count / counts.sum())
+    gain, error = _mean_and_error((logs[-1] - logs[0]) * weight)
     corrected = gain > error
-    size = torch.bincount(given)
+    size = torch.bincount(given, None if counts is None else counts * (count / counts.sum()))
     # Of all labels: what a head learns of the frequencies in the other folds, which share out every class evenly, is
     # never better. Without the sample itself it would be, by 1/size with hardly an error.
     by_chance = (size[given] / count).double().log()
-    information, information_error = _mean_and_error(logs[corrected] - by_chance)
+    information, information_error = _mean_and_error((logs[corrected] - by_chance) * weight)
     names = ("plain", "corrected")
     report: Record = {
         "heads": [
@@ -565,9 +542,10 @@ def _compare(pools: list[_Pool], problem: _Problem) -> tuple[Record, dict[str, s
     return report, remarks
 
 
-def _adjustment(cross: Tensor, given: Tensor, frequency: Tensor) -> float:
+def _adjustment(cross: Tensor, given: Tensor, frequency: Tensor, weight: Tensor | None) -> float:
     """The power of ``ADJUSTMENTS`` whose answers agree with most held-out labels, if beyond one standard error."""
-    right = [(adjusted(cross, frequency, power).argmax(1) == given).double() for power in ADJUSTMENTS]
+    counts = 1.0 if weight is None else weight / weight.mean()
+    right = [(adjusted(cross, frequency, power).argmax(1) == given).double() * counts for power in ADJUSTMENTS]
     best = max(range(len(right)), key=lambda i: float(right[i].mean()))
     difference = right[best] - right[0]
     return ADJUSTMENTS[best] if float(difference.mean()) > float(difference.std()) / len(given) ** 0.5 else 0.0

@@ -34,6 +34,7 @@ class Features(Algorithm):
         components: principal components that the MLP and the neighbours see.
     """
 
+    weighs: ClassVar[bool] = True
     paper: ClassVar[str] = "-"
     summary: ClassVar[str] = "tables, text and embeddings in seconds: cross-fitted heads, noise-corrected"
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {

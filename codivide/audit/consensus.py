@@ -1,0 +1,102 @@
+"""``consensus``: what the answers of several annotators come to, with a classifier's probabilities where there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from codivide.audit.reading import checked, order_of, read
+from codivide.core.errors import InputError
+from codivide.core.types import UNLABELLED, Floats
+from codivide.data.annotators import from_matrix, several
+from codivide.data.options import ReadOptions
+
+
+@dataclass(frozen=True)
+class AgreedLabels:
+    """The consensus of several annotators.
+
+    Attributes:
+        labels: ``[N]`` in the user's own values; None where nobody answered.
+        confidence: ``[N]`` in [0, 1], how probable that label is; NaN where there is none.
+        probs: ``[N, C]`` of the true class; rows sum to 1.
+        classes: class values in the order of the columns.
+        annotators: one row an annotator: name, labels (how many), quality, agreement, copies; see
+            ``codivide.noise.consensus.Consensus``.
+        rule: how the consensus was come to.
+        classifier: the power to which a classifier's probabilities count; 0: not at all.
+        remarks: who counts once, whose silence counts, labels that nobody gave, annotators without an answer.
+    """
+
+    labels: NDArray[Any]
+    confidence: Floats
+    probs: Floats
+    classes: tuple[Any, ...]
+    annotators: pd.DataFrame
+    rule: str
+    classifier: float
+    remarks: tuple[str, ...]
+
+
+def consensus(
+    y: Any,
+    pred_probs: Any = None,
+    *,
+    classes: Sequence[Any] | None = None,
+    names: Sequence[str] | None = None,
+    unlabelled: int | None = UNLABELLED,
+) -> AgreedLabels:
+    """What the answers of several annotators come to, and how good each annotator is.
+
+    Args:
+        y: ``[N, annotators]``: numbers, texts or categories; -1, None, NaN or an empty text where not asked.
+        pred_probs: ``[N, C]`` of a classifier, non-negative, rows sum to 1; column k is ``classes[k]``. Cross-validated
+            (fitted to a first consensus, such as this function gives without them): a classifier that has seen a label
+            repeats it. They count as far as they explain the answers.
+        classes: the classes in the order of the columns; None: as in ``audit.from_probs``.
+        names: of the annotators; None: the columns of a data frame, else their numbers.
+        unlabelled: the number that means "not asked"; None: there is none.
+
+    Returns:
+        Labels, probabilities and annotators.
+
+    Raises:
+        InputError: one annotator only, labels that cannot be read (it names row and annotator), or probabilities that
+            do not fit.
+
+    Examples:
+        >>> import codivide
+        >>> y = [["cat", "cat", None], ["dog", "dog", "cat"], [None, "dog", "dog"], ["cat", "cat", "cat"]]
+        >>> codivide.consensus(y).labels.tolist()
+        ['cat', 'dog', 'dog', 'cat']
+    """
+    if not several(y):
+        raise InputError(f"y has shape {np.shape(y)}; it must be [samples, annotators] with two annotators or more")
+    answers = from_matrix(y, names)
+    probs = None if pred_probs is None else checked(pred_probs)
+    if probs is not None and len(probs) != answers.samples:
+        raise InputError(f"pred_probs has {len(probs)} rows, but y has {answers.samples}; give one for each sample")
+    if probs is not None and classes is None:
+        classes = order_of(answers.labels, pred_probs, unlabelled)
+    options = ReadOptions(unlabelled=unlabelled)
+    found, known = answers.settle(options, classes)
+    values = np.array([*known, None], dtype=object)
+    if probs is not None:
+        read(values[found.labels], pred_probs, classes=classes, what="the consensus of y")
+        found, known = answers.settle(options, classes, probs=probs)
+    rows = np.arange(answers.samples)
+    return AgreedLabels(
+        values[found.labels],
+        np.where(found.labels >= 0, found.probs[rows, found.labels], np.nan),
+        found.probs,
+        known,
+        pd.DataFrame(found.annotators()),
+        found.rule,
+        found.classifier,
+        found.remarks,
+    )
