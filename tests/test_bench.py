@@ -43,8 +43,9 @@ def test_every_recipe_can_be_built(name):
     recipe = RECIPES[name]
     assert recipe.name == name
     assert "/" in name
-    plan = default_plan(50_000, build_method(recipe.method, **recipe.hyper), **recipe.plan)
-    assert plan.epochs >= 1
+    method = build_method(recipe.method, **recipe.hyper) if recipe.method else None
+    assert default_plan(50_000, method, **recipe.plan).epochs >= 1
+    assert recipe.method or recipe.published
     assert recipe.net in NETS or recipe.net.startswith("timm:")
     assert recipe.data in named.names()
     assert not recipe.noise or synthetic.parse(recipe.noise)
@@ -181,6 +182,34 @@ def test_a_table_shows_what_a_recipe_reports(tmp_path):
     line = next(line for line in runner.table([recipe], tmp_path).splitlines() if "cross_entropy" in line)
     assert f"| {100 * accuracy['last']:.1f} |" in line
     assert line.endswith(f"| median of last 20 80 ± 1.26 ({100 * accuracy['last_20_median']:.1f}) |")
+
+
+def test_a_row_without_a_method_is_listed_for_its_number(tmp_path, capsys, monkeypatch):
+    name = "dividemix-baselines-cifar10/sym20-meta_learning"
+    line = runner.table(runner.find(name), tmp_path).splitlines()[-1]
+    assert line == "| `sym20-meta_learning` | no method | | | | | | | best 92.9, mean of last 10 92 |"
+    assert bench(monkeypatch, "list", name) == 0
+    assert "(no method of ours)" in " ".join(capsys.readouterr().out.split())
+    with pytest.raises(InputError, match="meta_learning: codivide does not have this method"):
+        runner.work(runner.find(name), [0], tmp_path, tmp_path)
+    assert runner.work([replace(QUICK, method=""), QUICK], [0], tmp_path, tmp_path / "runs")
+    assert bench(monkeypatch, "tune", name, "--grid", "beta=1") == 2
+    assert "has no method" in capsys.readouterr().err
+
+
+def test_the_baselines_of_dividemix():
+    """Eight rows at four rates on two data sets, and seven at 40 % asymmetric noise; best is never below last."""
+    rows = runner.find("dividemix-baselines-*")
+    assert len(rows) == 2 * 8 * 4 + 7
+    assert all(row.published["best"] >= row.published["last_10_mean"] for row in rows)
+    for recipe in runner.find("m_correction/*"):  # the better form of each setting is what DivideMix quotes
+        data, setting, _ = recipe.name.partition("/")[2].split("-")
+        name = f"dividemix-baselines-{data}/{setting}-m_correction"
+        if name in RECIPES:
+            assert RECIPES[name].published["best"] >= recipe.published["best"]
+    quoted = RECIPES["dividemix-baselines-cifar10/sym90-m_correction"]
+    assert quoted.hyper == {"dynamic": True}
+    assert quoted.published["best"] == RECIPES["m_correction/cifar10-sym90-dynamic"].published["best"]
 
 
 def result(tests, **more):

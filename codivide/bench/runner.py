@@ -112,15 +112,20 @@ def work(
 ) -> list[Path]:
     """Work through recipes and seeds, seed by seed; what has a result, or is held by another process, is left.
 
+    A row without a method of ours is passed over.
+
     Returns:
         The result files written, in order.
 
     Raises:
-        InputError: one recipe or more could not be run; all others were.
+        InputError: one recipe or more could not be run, and all others were; or no row has a method of ours.
     """
     written = []
     failed = []
-    for seed, recipe in product(seeds, recipes):
+    ours = [recipe for recipe in recipes if recipe.method]
+    if recipes and not ours:
+        raise InputError(f"{recipes[0].name}: codivide does not have this method; the row is listed for its number")
+    for seed, recipe in product(seeds, ours):
         target = result_path(recipe.name, seed, results)
         folder = runs / f"{recipe.name}_s{seed}"
         if target.exists():
@@ -233,7 +238,8 @@ def _line(recipe: Recipe, rows: Sequence[Result]) -> str:
     oracle = f" (oracle: {', '.join(recipe.oracle)})" if recipe.oracle else ""
     name = f"`{recipe.name.partition('/')[2]}`{oracle}"
     if not rows:
-        return f"| {name} | not run | | | | | | | {published_text(recipe.published)} |"
+        why = "not run" if recipe.method else "no method"
+        return f"| {name} | {why} | | | | | | | {published_text(recipe.published)} |"
     if any(changed(recipe, row) for row in rows):
         name += " (other settings than now)"
     cells = [str(len(rows)), *_measured(rows), _compared(recipe, rows)]

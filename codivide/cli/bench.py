@@ -35,7 +35,8 @@ def list_recipes(pattern: Pattern = "*") -> None:
         labels = f"{recipe.labels_per_class} labels a class" if recipe.labels_per_class else ""
         labels = f"{recipe.labels} labels" if recipe.labels else labels
         oracle = f"(oracle: {', '.join(recipe.oracle)})" if recipe.oracle else ""
-        about = " ".join(word for word in (recipe.data, recipe.noise, labels, recipe.net, oracle) if word)
+        ours = "" if recipe.method else "(no method of ours)"
+        about = " ".join(word for word in (recipe.data, recipe.noise, labels, recipe.net, ours, oracle) if word)
         line(recipe.name)  # whole, and on a line of its own, so that a search finds it
         text = f"{published_text(recipe.published)}; {about}"
         for part in textwrap.wrap(text, out_console.width - 4, break_on_hyphens=False):
@@ -82,8 +83,9 @@ def tune(
     from codivide.bench import runner
 
     found = runner.find(recipe)
-    if len(found) > 1:
-        raise InputError(f"{recipe} matches {len(found)} recipes; tune one at a time")
+    if len(found) > 1 or not found[0].method:
+        why = f"matches {len(found)} recipes; tune one at a time" if len(found) > 1 else "has no method of codivide's"
+        raise InputError(f"{recipe} {why}")
     with _shown() as begin:
         path = runner.tune(found[0], runner.read_grid(grid), seed, results=results, runs=runs, share=share, begin=begin)
     line(f"written: {path}")

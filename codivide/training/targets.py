@@ -185,6 +185,18 @@ def label_divergence(logits: Tensor, target: Tensor) -> Tensor:
     return divergence / (target.sum(dim=1) > 0).sum().clamp_min(1)
 
 
+def reverse_divergence(logits: Tensor, label_logits: Tensor) -> Tensor:
+    """Mean over the batch of ``KL(f || y) = sum_c f_c log(f_c / y_c)`` (PENCIL, L_c without its 1/C; Yi and Wu 2019).
+
+    Args:
+        logits: ``[B, C]``, f is their softmax.
+        label_logits: ``[B, C]``, y is their softmax; they get a gradient, too.
+    """
+    log_probs, log_labels = (functional.log_softmax(rows.float(), dim=1) for rows in (logits, label_logits))
+    divergence: Tensor = (log_probs.exp() * (log_probs - log_labels)).sum(dim=1).mean()
+    return divergence
+
+
 def label_prob(rows: Tensor, labels: Tensor) -> Tensor:
     """Share ``[N]`` that each row gives to its label: NaN where the label is -1, 0 where the row is all zero.
 

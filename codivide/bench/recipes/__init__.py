@@ -6,6 +6,7 @@ group, which is how tables are made.
 
 from __future__ import annotations
 
+from codivide.bench.recipes.baselines import ROWS as _BASELINES
 from codivide.bench.recipes.choose import ROWS as _CHOOSE
 from codivide.bench.recipes.dividemix import ROWS as _DIVIDEMIX
 from codivide.bench.recipes.mixup import ROWS as _MIXUP
@@ -15,7 +16,7 @@ from codivide.bench.recipes.recipe import Recipe
 from codivide.bench.recipes.semi import ROWS as _SEMI
 
 RECIPES: dict[str, Recipe] = {}
-for _recipe in (*_PROTOCOL, *_SEMI, *_DIVIDEMIX, *_MIXUP, *_PAPERS, *_CHOOSE):
+for _recipe in (*_PROTOCOL, *_SEMI, *_DIVIDEMIX, *_BASELINES, *_MIXUP, *_PAPERS, *_CHOOSE):
     if _recipe.name in RECIPES:
         raise ValueError(f"two recipes are called {_recipe.name}")
     RECIPES[_recipe.name] = _recipe
