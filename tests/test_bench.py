@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from filelock import FileLock
 
 from codivide import InputError
@@ -17,7 +18,8 @@ from codivide.bench.measures import STATISTICS
 from codivide.bench.recipes import RECIPES, Recipe
 from codivide.cli.app import main
 from codivide.data import named
-from codivide.data.experiment import hold_out, part, spoil
+from codivide.data.experiment import expand, hold_out, part, spoil
+from codivide.data.rows import TensorRows
 from codivide.data.sources import load
 from codivide.fit.job import build_method, default_plan
 from codivide.methods import METHODS
@@ -210,6 +212,56 @@ def test_the_baselines_of_dividemix():
     quoted = RECIPES["dividemix-baselines-cifar10/sym90-m_correction"]
     assert quoted.hyper == {"dynamic": True}
     assert quoted.published["best"] == RECIPES["m_correction/cifar10-sym90-dynamic"].published["best"]
+
+
+def test_rows_of_papers_train_in_float32_and_ours_as_the_chip_likes(tmp_path, monkeypatch):
+    for recipe in RECIPES.values():
+        ours = recipe.group.startswith(("first", "main-", "semi-", "choose-"))
+        assert recipe.plan.get("precision") == (None if ours else "fp32"), recipe.name
+        assert not (ours and recipe.published)
+    asked = []
+    monkeypatch.setattr(runner, "work", lambda recipes, *rest: asked.extend(recipes) or [])
+    assert bench(monkeypatch, "run", "dividemix-cifar10/sym50", "--precision", "bf16") == 0
+    assert bench(monkeypatch, "run", "dividemix-cifar10/sym50") == 0
+    assert [recipe.plan["precision"] for recipe in asked] == ["bf16", "fp32"]
+
+
+def test_expansion_adds_a_copy_of_every_image():
+    recipe = replace(QUICK, augment="none", expand="weak")
+    plain, twice = runner.data_of(QUICK, 0), runner.data_of(recipe, 0)
+    assert len(twice.y) == len(twice.ids) == len(set(twice.ids)) == 400
+    for name in ("y", "truth"):
+        assert np.array_equal(getattr(twice, name), np.tile(getattr(plain, name), 2))
+    rows = twice.x[torch.arange(400)]
+    assert torch.equal(rows[:200], plain.x[torch.arange(200)])
+    moved = (rows[200:] != rows[:200]).flatten(1).any(1)
+    assert moved.float().mean() > 0.8  # of 18 crops with and without a flip, one is the image itself
+    strong = expand(plain, "strong", 0).x[torch.arange(400)]
+    assert not torch.equal(strong, rows)
+    assert torch.equal(strong, expand(plain, "strong", 0).x[torch.arange(400)])
+    assert expand(plain, None, 0) is plain
+    with pytest.raises(InputError, match="'weak' or 'strong'"):
+        expand(plain, "plain", 0)
+    with pytest.raises(InputError, match="no uint8 images"):
+        expand(replace(plain, x=TensorRows(torch.zeros(200, 4))), "weak", 0)
+    row = RECIPES["augdesc-cifar10/sym90-expansion-strong"]
+    assert (row.augment, row.expand, row.plan["epochs"]) == ("none", "strong", 200)
+    assert RECIPES["augdesc-cifar100/sym90-ws-waw-randaugment"].published == {"best": 36.89, "last_10_mean": 36.672}
+
+
+def test_a_figure_of_dividemix_is_a_warm_up_with_and_without_the_penalty():
+    plain, penalty = runner.find("dividemix-figure2/*")
+    for recipe in (plain, penalty):
+        assert recipe.plan["epochs"] == recipe.hyper["warmup"] == 10
+    assert plain.hyper == {**penalty.hyper, "confidence_penalty": 0.0}
+    assert penalty.hyper["confidence_penalty"] == 1
+
+
+def test_the_fully_supervised_rows_see_as_many_images_as_the_others():
+    for data, images, accuracy in (("cifar10", 50_000, 95.87), ("svhn", 73_257, 97.41)):
+        row = RECIPES[f"mixmatch-supervised/{data}"]
+        assert row.published == {"last_20_median": accuracy}
+        assert row.plan["epochs"] * images == pytest.approx(65_536 * 1024, rel=1e-3)
 
 
 def result(tests, **more):

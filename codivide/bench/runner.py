@@ -23,7 +23,7 @@ from codivide.bench.recipes import RECIPES, Recipe
 from codivide.core.errors import InputError, unknown
 from codivide.core.files import write_text
 from codivide.core.types import AUTO
-from codivide.data.experiment import hold_out, keep_labels, keep_some_labels, part, spoil
+from codivide.data.experiment import expand, hold_out, keep_labels, keep_some_labels, part, spoil
 from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
 from codivide.data.record import DataRecord
@@ -67,10 +67,11 @@ def result_path(name: str, seed: int, results: Path) -> Path:
 
 
 def data_of(recipe: Recipe, seed: int) -> Loaded:
-    """The recipe's data: its part of the samples, with its noise, then its number of labels. The seed draws all."""
+    """The recipe's data: its part of the samples, its noise, its number of labels, its copies. The seed draws all."""
     loaded = load(recipe.data, options=ReadOptions(augment=recipe.augment))
     noisy = spoil(part(loaded, recipe.limit, seed), recipe.noise or None, seed)
-    return keep_some_labels(keep_labels(noisy, recipe.labels_per_class, seed), recipe.labels, seed)
+    labelled = keep_some_labels(keep_labels(noisy, recipe.labels_per_class, seed), recipe.labels, seed)
+    return expand(labelled, recipe.expand, seed)
 
 
 def run(recipe: Recipe, seed: int, folder: Path, loaded: Loaded | None = None, begin: Begin | None = None) -> Result:
@@ -97,6 +98,7 @@ def run(recipe: Recipe, seed: int, folder: Path, loaded: Loaded | None = None, b
             limit=recipe.limit,
             labels_per_class=recipe.labels_per_class,
             labels=recipe.labels,
+            expand=recipe.expand,
         )
         named = {**recipe.plan, "net": recipe.net, "dropout": recipe.dropout, "augment": recipe.augment}
         free = unset({**named, "evaluate_every": recipe.evaluate_every})
@@ -250,8 +252,8 @@ def changed(recipe: Recipe, row: Result) -> list[str]:
     """In what a stored result differs from its recipe as it is now: data, network, plan, hyper-parameters by name."""
     was = row["recipe"]
     now = json.loads(json.dumps(asdict(recipe), default=str))
-    plain = ("method", "data", "noise", "net", "dropout", "augment", "limit", "labels_per_class", "labels", "plan")
-    found = [name for name in plain if name in was and was[name] != now[name]]
+    of_the_method = {"name", "hyper", "evaluate_every", "published", "source", "oracle", "note"}
+    found = [name for name in now if name in was and name not in of_the_method and was[name] != now[name]]
     if recipe.method == "auto" or recipe.method != was["method"]:  # what was chosen is no setting of the recipe
         return found
     ran = row["hyper_parameters"]

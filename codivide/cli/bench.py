@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -49,13 +50,19 @@ def run(
     seeds: Annotated[str, typer.Option(help="Numbers with commas.")] = "0",
     results: Results = Path("results") / "recipes",
     runs: Runs = Path("runs"),
+    precision: Annotated[
+        str | None, typer.Option(help="auto, bf16 or fp32 instead of the recipe's (fp32 in rows of papers).")
+    ] = None,
 ) -> None:
     """Run recipes that have no result yet; several processes may share the work, and a killed one is gone on with."""
     from codivide.bench import runner
 
     numbers = _numbers(seeds)
+    recipes = runner.find(pattern)
+    if precision is not None:
+        recipes = [replace(recipe, plan={**recipe.plan, "precision": precision}) for recipe in recipes]
     with _shown() as begin:
-        written = runner.work(runner.find(pattern), numbers, results, runs, begin)
+        written = runner.work(recipes, numbers, results, runs, begin)
     for path in written:
         line(f"written: {path}")
     line(f"{len(written)} new results in {results}")

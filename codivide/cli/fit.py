@@ -97,7 +97,10 @@ class DataFlags:
             min=8, help="Side in pixels (default: as is where small and equal, else 224).", rich_help_panel=DATA
         ),
     ] = None
-    augment: Annotated[str, typer.Option(help="auto, photo, shift, jitter or none.", rich_help_panel=DATA)] = "auto"
+    augment: Annotated[
+        str,
+        typer.Option(help="auto, photo, photo_one, crop, resized_crop, shift, jitter or none.", rich_help_panel=DATA),
+    ] = "auto"
     cache_limit: Annotated[
         float,
         typer.Option(help="GB of decoded images held in memory; more is mapped from disk.", rich_help_panel=DATA),

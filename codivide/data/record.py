@@ -26,6 +26,7 @@ class DataRecord:
         limit: samples of a random part.
         labels_per_class: labels that were not hidden.
         labels: the same of all classes together, as frequent as these are.
+        expand: the view of which every image got a copy.
         folder: where relative paths start.
     """
 
@@ -37,6 +38,7 @@ class DataRecord:
     limit: int | None = None
     labels_per_class: int | None = None
     labels: int | None = None
+    expand: str | None = None
     folder: str = ""
 
     @classmethod
@@ -111,6 +113,7 @@ _KINDS: Mapping[str, Callable[[Any], Any]] = {
     "limit": whole,
     "labels_per_class": whole,
     "labels": whole,
+    "expand": text,
     "folder": text,
 }
 

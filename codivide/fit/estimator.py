@@ -54,7 +54,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         precision: "auto", "bf16" or "fp32".
         compile: whether networks run through ``torch.compile``.
         device: "auto", "cpu" or "cuda".
-        augment: views to learn from: "auto", "photo", "shift", "jitter" or "none".
+        augment: views to learn from: "auto", "photo", "photo_one", "crop", "resized_crop", "shift", "jitter" or
+            "none" (see ``codivide.data.views.ViewSpec``).
         image_size: side in pixels to which files are resized; None: from the data.
         encoder: what makes features of texts or images, such as "minilm", "efficientnet-lite0" or "timm:NAME" (see
             ``codivide.data.encode``); None: texts become "tfidf", images stay images.

@@ -38,6 +38,7 @@ from codivide.training.checkpoint import Checkpoint
 from codivide.training.loop import train
 from codivide.training.model_file import Classifier
 from codivide.training.run import Data, Run
+from codivide.training.timm_names import Expected, expected
 
 _IDENTITY = ("version", "net", "dropout", "augment", "evaluate_every", "record_learning", "encoder")
 _FIRST = Before()
@@ -143,11 +144,14 @@ class _Networks:
         evaluations = learning_curves.evaluation_epochs(job.plan.epochs, job.evaluate_every)
         asked = witness.epochs if witness else job.plan.epochs
         learning = Learning(job, loaded, evaluations, asked) if job.record_learning else None
-        return cls(job, loaded, fit_views(loaded.x, loaded.augment), evaluations, learning, folder, progress)
+        wanted = expected(job.net) if loaded.x.dtype == torch.uint8 else Expected()
+        views = fit_views(loaded.x, loaded.augment).suited(*wanted)
+        return cls(job, loaded, views, evaluations, learning, folder, progress)
 
     def build(self) -> torch.nn.Module:
         """A network with random weights."""
-        return nets.build(self.job.net, self.loaded.x.shape, len(self.loaded.classes), self.job.dropout)
+        shape = self.views.shape_of(self.loaded.x.shape)
+        return nets.build(self.job.net, shape, len(self.loaded.classes), self.job.dropout)
 
     def data(self) -> Data:
         """What the method may know."""

@@ -1,6 +1,6 @@
 """The methods that DivideMix's Tables 1 and 2 set beside it, under its protocol.
 
-What the paper says of them is the network alone, so they have DivideMix's plan here, in batches of its warm-up; the rows
+What the paper says of them is the network alone, so they have DivideMix's plan here, in batches of its warm-up; those
 of M-correction with its authors' plan are in ``papers``. A row without a method is listed for its number.
 """
 

@@ -25,6 +25,7 @@ class Recipe:
         labels_per_class: after part and noise, hide all but so many labels of every class; None: none is hidden.
         labels: after part and noise, hide all but so many labels, every class as frequent among them as among all;
             None: none is hidden.
+        expand: after that, add to every image a copy in this view ("weak" or "strong"); None: add none.
         evaluate_every: epochs between evaluations; None: the job's choice. 1 where the best of all is published.
         published: what the paper reports, in percent, by its statistic (see ``bench.measures.STATISTICS``), which is
             computed of our runs too; "spread" is the published standard deviation.
@@ -45,6 +46,7 @@ class Recipe:
     limit: int | None = None
     labels_per_class: int | None = None
     labels: int | None = None
+    expand: str | None = None
     evaluate_every: int | None = None
     published: Mapping[str, float] = field(default_factory=dict)
     source: str = ""
