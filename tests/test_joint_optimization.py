@@ -260,9 +260,8 @@ def test_the_script_makes_every_figure_from_its_own_runs(tmp_path):
     setup = figures.Setup("digits", 48, 20, epochs=3, noise=(0.4, 0.8), net="mlp", batch_size=16, k=4)
     found = {}
     for name in figures.FIGURES:
-        figures.make(name, setup, tmp_path)
-        assert (tmp_path / f"{name}.png").read_bytes()[:4] == b"\x89PNG"
-        assert "<svg" in (tmp_path / f"{name}.svg").read_text()
+        figures.make(name, setup, tmp_path, tmp_path)
+        assert (tmp_path / f"joint_{name}.png").read_bytes()[:4] == b"\x89PNG"
         record = json.loads((tmp_path / f"{name}.json").read_text())
         assert record["settings"]["samples"] == 48
         assert "commit" in record
@@ -272,11 +271,13 @@ def test_the_script_makes_every_figure_from_its_own_runs(tmp_path):
     assert found["rates"]["0.4"]["0.2"] != found["rates"]["0.4"]["0.02"]
     assert [len(values) for values in found["losses"].values()] == [3, 3]
     assert set(found["recovery"]) == {"soft", "hard", "hard_k"}
-    wrong = {name: numbers["wrong"] for name, numbers in found["pseudo"].items()}
-    assert wrong["true"] == 0 < wrong["updated"]
-    noisy = figures.spoiled(setup, 0.4)
-    assert wrong["symmetric noise"] == figures.errors(noisy) > 0.2
-    assert all(len(numbers["loss"]) == 3 for numbers in found["pseudo"].values())
+    for rate in (0.4, 0.8):
+        pairs = found["pseudo"][f"{rate}"] | found["updated"][f"{rate}"]
+        wrong = {name: numbers["wrong"] for name, numbers in pairs.items()}
+        assert wrong["true"] == 0 < wrong["updated"]
+        assert wrong["symmetric noise"] == figures.errors(figures.spoiled(setup, rate)) > 0.2
+        assert all(len(numbers["loss"]) == 3 for numbers in pairs.values())
+    assert "48 images of digits, mlp, 3 epochs" in figures.caption(setup)
 
 
 def test_recovery_accuracy_of_the_script_is_the_share_of_right_labels_after_each_epoch():
