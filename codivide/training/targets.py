@@ -74,17 +74,18 @@ def confidence_penalty(logits: Tensor) -> Tensor:
     return (log_probs.exp() * log_probs).sum(dim=1).mean()
 
 
-def prior_kl(probs: Tensor) -> Tensor:
-    """``KL(prior || mean prediction) = sum_c pi_c log(pi_c / mean_b p_bc)``, the prior uniform (DivideMix, eq. 12).
+def prior_kl(probs: Tensor, prior: Tensor | None = None) -> Tensor:
+    """``KL(prior || mean prediction) = sum_c pi_c log(pi_c / mean_b p_bc)`` (DivideMix, eq. 12; Tanaka et al., L_p).
 
     Args:
         probs: ``[B, C]``.
+        prior: ``pi [C]``, not negative, of sum 1; None: uniform.
 
     Returns:
-        A number >= 0, and 0 when the mean prediction is uniform.
+        A number >= 0, and 0 when the mean prediction is the prior.
     """
     mean = probs.mean(dim=0).clamp_min(_TINY)
-    prior = torch.full_like(mean, 1 / len(mean))
+    prior = torch.full_like(mean, 1 / len(mean)) if prior is None else prior.to(mean)
     divergence: Tensor = torch.special.xlogy(prior, prior / mean).sum()
     return divergence
 
