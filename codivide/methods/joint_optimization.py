@@ -8,7 +8,8 @@ Kept from the reference code, not in the paper:
 Ours: both stages are one run, in the paper's proportions (200 of 320 epochs, labels updated from epoch 70 on). Labels
 of every kind come from the same mean of the last ``window`` predictions, of which there may be fewer at first (the
 reference divides by the full window). The prior is uniform, as in the reference, unless ``prior`` says otherwise.
-"Most different" in ``hard_k`` means the largest divergence ``-log s_y`` from the label held so far, among those that would change.
+"Most different" in ``hard_k`` means the largest divergence ``-log s_y`` from the label held so far, among those that
+would change.
 Samples without a label (-1) take part in prior and entropy from the start, and get a label at the first update. The
 probability that a label is clean is what the mean prediction gives to it, also before the first update.
 """
