@@ -21,6 +21,7 @@ from codivide.data import named
 from codivide.data.experiment import expand, hold_out, part, spoil
 from codivide.data.rows import TensorRows
 from codivide.data.sources import load
+from codivide.data.views import ViewSpec
 from codivide.fit.job import build_method, default_plan
 from codivide.methods import METHODS
 from codivide.noise import synthetic
@@ -247,6 +248,33 @@ def test_expansion_adds_a_copy_of_every_image():
     row = RECIPES["augdesc-cifar10/sym90-expansion-strong"]
     assert (row.augment, row.expand, row.plan["epochs"]) == ("none", "strong", 200)
     assert RECIPES["augdesc-cifar100/sym90-ws-waw-randaugment"].published == {"best": 36.89, "last_10_mean": 36.672}
+
+
+def test_the_rows_of_photos():
+    """Table 1 of mixup with both errors, and the sets of labels from the web with the settings that are published."""
+    table = runner.find("mixup-table1/*")
+    assert len(table) == 15
+    assert RECIPES["mixup-table1/resnet50-90-mixup"].published == {"last": 76.7, "top5_last": 93.4}
+    for row in table:
+        pair = row.name.removesuffix("mixup") + "erm"
+        if row.name.endswith("mixup") and pair in RECIPES:
+            assert row.published["last"] > RECIPES[pair].published["last"]
+    clothing = RECIPES["clothing1m/dividemix"]
+    assert clothing.published == {"last": 74.76}
+    assert clothing.plan["sub_epoch"] == 1000 * clothing.plan["batch_size"]
+    assert clothing.net == "timm:resnet50:pretrained"
+    mini = RECIPES["webvision-mini/dividemix"]
+    assert (mini.net, mini.image_size) == ("timm:inception_resnet_v2", 342)
+    assert mini.published == {"best": 77.32, "top5_best": 91.64}
+    assert ViewSpec("resized_crop", torch.zeros(3), torch.ones(3)).shape_of((3, 342, 342)) == (3, 299, 299)
+    assert RECIPES["webvision-mini_ilsvrc/dividemix"].published == {"best": 75.2, "top5_best": 90.84}
+
+
+def test_a_row_of_photos_says_what_its_user_must_bring(tmp_path, monkeypatch):
+    monkeypatch.setenv("CODIVIDE_DATA", str(tmp_path))
+    for name in ("clothing1m/dividemix", "mixup-table1/resnet50-90-mixup", "webvision-mini/elr", "food101n/dividemix"):
+        with pytest.raises(InputError, match="put your copy in"):
+            runner.work(runner.find(name), [0], tmp_path / "results", tmp_path / "runs")
 
 
 def test_a_figure_of_dividemix_is_a_warm_up_with_and_without_the_penalty():

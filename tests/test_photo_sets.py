@@ -121,7 +121,12 @@ def test_clothing1m(data, annotations):
 
 
 def webvision(root):
-    rows = [("google/q0001/a.jpg", 0), ("google/q0002/b.jpg", 49), ("google/q0003/c.jpg", 2), ("google/q0900/d.jpg", 50)]
+    rows = [
+        ("google/q0001/a.jpg", 0),
+        ("google/q0002/b.jpg", 49),
+        ("google/q0003/c.jpg", 2),
+        ("google/q0900/d.jpg", 50),
+    ]
     write(root / "info" / "train_filelist_google.txt", "\n".join(f"{name} {label}" for name, label in rows))
     for i, (name, _) in enumerate(rows):
         photo(root / name, 10 * i)
@@ -217,7 +222,7 @@ def test_labels_that_do_not_fit_are_named(data):
     with pytest.raises(InputError, match="n77777777, which has no folder in train"):
         read("imagenet")
     write(data / "imagenet" / "LOC_val_solution.csv", "ImageId,PredictionString\n")
-    with pytest.raises(InputError, match="has no line for ILSVRC2012_val_00000001.JPEG"):
+    with pytest.raises(InputError, match=r"has no line for ILSVRC2012_val_00000001\.JPEG"):
         read("imagenet")
     food(data)
     write(data / "food-101" / "meta" / "test.txt", "pho/1")

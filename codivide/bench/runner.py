@@ -25,7 +25,6 @@ from codivide.core.files import write_text
 from codivide.core.types import AUTO
 from codivide.data.experiment import expand, hold_out, keep_labels, keep_some_labels, part, spoil
 from codivide.data.loaded import Loaded
-from codivide.data.options import ReadOptions
 from codivide.data.record import DataRecord
 from codivide.data.sources import load
 from codivide.fit.choose_run import execute
@@ -40,6 +39,7 @@ _CURVE = (
     "seconds",
     "loss",
     "test_accuracy",
+    "test_top5_accuracy",
     "recovery_accuracy",
     "updated_label_accuracy",
     "clean_correct",
@@ -68,7 +68,7 @@ def result_path(name: str, seed: int, results: Path) -> Path:
 
 def data_of(recipe: Recipe, seed: int) -> Loaded:
     """The recipe's data: its part of the samples, its noise, its number of labels, its copies. The seed draws all."""
-    loaded = load(recipe.data, options=ReadOptions(augment=recipe.augment))
+    loaded = load(recipe.data, options=recipe.reading)
     noisy = spoil(part(loaded, recipe.limit, seed), recipe.noise or None, seed)
     labelled = keep_some_labels(keep_labels(noisy, recipe.labels_per_class, seed), recipe.labels, seed)
     return expand(labelled, recipe.expand, seed)
@@ -93,7 +93,7 @@ def run(recipe: Recipe, seed: int, folder: Path, loaded: Loaded | None = None, b
         plan = default_plan(len(loaded.y), method, **{**recipe.plan, "seed": seed})
         origin = DataRecord.of(
             recipe.data,
-            ReadOptions(augment=recipe.augment),
+            recipe.reading,
             noise=recipe.noise or None,
             limit=recipe.limit,
             labels_per_class=recipe.labels_per_class,

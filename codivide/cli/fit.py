@@ -174,6 +174,12 @@ class TrainingFlags:
         int | None,
         typer.Option(help="First epochs in which only the last layer learns (0).", rich_help_panel=TRAINING),
     ] = None
+    sub_epoch: Annotated[
+        int | None,
+        typer.Option(
+            help="Samples of an epoch, drawn anew with as many of every class; 0: all (0).", rich_help_panel=TRAINING
+        ),
+    ] = None
     dropout: Annotated[float, typer.Option(help="Before the last layer.", rich_help_panel=TRAINING)] = 0.0
     precision: Annotated[str, typer.Option(help="auto, bf16 or fp32.", rich_help_panel=TRAINING)] = "auto"
     compile: Annotated[bool, typer.Option("--compile", help="Use torch.compile.", rich_help_panel=TRAINING)] = False

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from codivide.core.errors import InputError, unknown
 from codivide.core.files import cache_root, expand_user
 from codivide.core.types import Labels
+from codivide.data import photo_sets
 from codivide.data.arrays import array_rows, true_indices
 from codivide.data.download import REMOTES, fetch
-from codivide.data import photo_sets
 from codivide.data.loaded import Loaded
 from codivide.data.options import DEFAULT
 from codivide.data.packed import read_npz

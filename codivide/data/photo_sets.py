@@ -1,7 +1,7 @@
 """Public sets of photos that everyone fetches for themselves, in the layout in which they are published.
 
-Below the data folder: ``imagenet`` (ILSVRC 2012), ``clothing1m``, ``webvision`` (1.0) and ``food101n`` with ``food-101``.
-Photos are stored with a short side of 256 pixels, or of ``image_size``, and cut while training.
+Below the data folder: ``imagenet`` (ILSVRC 2012), ``clothing1m``, ``webvision`` (1.0), and ``food101n`` with
+``food-101``. Photos are stored with a short side of 256 pixels, or of ``image_size``, and cut while training.
 """
 
 from __future__ import annotations

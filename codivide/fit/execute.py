@@ -26,6 +26,7 @@ from codivide.fit.job import Before, Job, Outcome, Progress, Witness, name_of
 from codivide.fit.judging import Judged, judge
 from codivide.fit.learning import Learning, warned
 from codivide.fit.resume import identity
+from codivide.fit.selection import Selection
 from codivide.fit.verdict import TOO_LITTLE, USABLE, verdict
 from codivide.methods.features.learn import Learned, Table, learn
 from codivide.methods.features.matrix import raw
@@ -42,6 +43,7 @@ from codivide.training.timm_names import Expected, expected
 
 _IDENTITY = ("version", "net", "dropout", "augment", "evaluate_every", "record_learning", "encoder")
 _FIRST = Before()
+_MANY = 10  # classes from which on the five likeliest are looked at, too
 
 
 def execute(
@@ -119,6 +121,7 @@ class _Networks:
         views: how raw rows become inputs.
         evaluations: epochs after which the test part is predicted.
         learning: the looks at the training set; None: none.
+        selection: what keeps the best epoch of each network; None: the last one counts.
         folder: where records go; None: nowhere.
         progress: called after every epoch.
     """
@@ -128,6 +131,7 @@ class _Networks:
     views: ViewSpec
     evaluations: Sequence[int]
     learning: Learning | None
+    selection: Selection | None
     folder: RunFolder | None
     progress: Progress | None
 
@@ -146,7 +150,8 @@ class _Networks:
         learning = Learning(job, loaded, evaluations, asked) if job.record_learning else None
         wanted = expected(job.net) if loaded.x.dtype == torch.uint8 else Expected()
         views = fit_views(loaded.x, loaded.augment).suited(*wanted)
-        return cls(job, loaded, views, evaluations, learning, folder, progress)
+        selection = None if loaded.validation is None else Selection(loaded.validation)
+        return cls(job, loaded, views, evaluations, learning, selection, folder, progress)
 
     def build(self) -> torch.nn.Module:
         """A network with random weights."""
@@ -160,7 +165,14 @@ class _Networks:
         return Data(loaded.x, torch.from_numpy(loaded.y), loaded.classes, self.views.views(), confirmed)
 
     def model(self, run: Run) -> Model:
-        """The classifier of a run."""
+        """The classifier of a run; of networks that are selected, the best so far."""
+        model = self.latest(run)
+        if self.selection is not None:
+            model.members = self.selection.members(run, model.members)
+        return model
+
+    def latest(self, run: Run) -> Model:
+        """The classifier after the last epoch."""
         loaded = self.loaded
         return Model(
             run.method.members(run),
@@ -179,12 +191,14 @@ class _Networks:
         found: dict[str, Any] = {}
         idle = "stopped" in run.history[-1] and run.epoch < self.job.plan.epochs  # nothing has changed
         learning = self.learning if self.learning is not None and run.epoch in self.learning.epochs else None
+        if self.selection is not None and not idle:
+            found |= self.selection.look(run, self.latest(run))
         if idle and learning is not None:
             learning.repeat(run)
         elif run.epoch in self.evaluations and not idle:
             found |= _test_scores(self.model(run), self.loaded.test)
         if learning is not None and not idle:
-            found |= learning.look(run, self.model(run))
+            found |= learning.look(run, self.latest(run))
         found |= self.updated_labels(run)
         row = run.history[-1] | found
         if self.folder is not None:
@@ -209,6 +223,7 @@ class _Networks:
         table, remarks = _table(self.job, self.loaded, judged, model)
         found = _summary(self.loaded, run.history, judged, [*remarks, *label_remarks(self.loaded)])
         learned = {"verdict": _verdict(self.loaded, judged, before.choice), "collapsed": collapsed}
+        learned |= {} if self.selection is None else self.selection.summary(run)
         record = {**settings, **trained, **found, **learned, **environment(str(run.device))}
         return Outcome(run, run.history, model, table, record, evidence)
 
@@ -339,11 +354,16 @@ def config(job: Job, loaded: Loaded, before: Before) -> dict[str, Any]:
 
 
 def _test_scores(model: Classifier, test: Loaded | None) -> dict[str, float]:
+    """Share of the test labels that is predicted; with ten classes or more, also that is among the five likeliest."""
     if test is None:
         return {}
     known = test.y >= 0
-    right = model.logits(test.x).argmax(1).numpy()[known] == test.y[known]
-    return {"test_accuracy": float(right.mean())}
+    logits = model.logits(test.x)[torch.from_numpy(known)]
+    labels = torch.from_numpy(test.y[known])
+    found = {"test_accuracy": float((logits.argmax(1) == labels).double().mean())}
+    if len(test.classes) >= _MANY:
+        found["test_top5_accuracy"] = float((logits.topk(5).indices == labels[:, None]).any(1).double().mean())
+    return found
 
 
 def _table(job: Job, loaded: Loaded, judged: Judged, model: Classifier) -> tuple[pd.DataFrame, list[str]]:
@@ -382,6 +402,9 @@ def _summary(
             "best_epoch": best,
             "evaluations": len(tests),
         }
+    five = {row["epoch"]: row["test_top5_accuracy"] for row in history if "test_top5_accuracy" in row}
+    if five:
+        summary["test_top5_accuracy"] = {"last": five[history[-1]["epoch"]], "best": max(five.values())}
     updated = [row["updated_label_accuracy"] for row in history if "updated_label_accuracy" in row]
     if updated:
         summary["updated_label_accuracy"] = {"last": updated[-1], "best": max(updated)}

@@ -114,7 +114,7 @@ class Dividing(Method):
         """Measure network ``i`` on all samples, divide, and keep the posterior (DivideMix, section 3.1)."""
         if self.average_guesses and not run.plan.average:
             run.warn("average", "average_guesses needs an average in the plan; the networks themselves judge and guess")
-        given = run.data.y >= 0
+        given = (run.data.y >= 0) & run.active
         names = run.data.classes
         labels = run.data.y[given]
         evidence = (self._events(run, i) if self.counts_events() else self._losses(run, i))[given]
@@ -135,16 +135,20 @@ class Dividing(Method):
 
     def _losses(self, run: Run, i: int) -> Tensor:
         """Cross-entropy ``[N]`` on the given labels, scaled to [0, 1] and averaged over the last divisions."""
-        given = run.data.y >= 0
+        given = (run.data.y >= 0) & run.active
         since = run.epoch - self.warmup_epochs(run)
-        loss = run.measure(i, lambda logits, b: targets.sample_loss(logits, b.y), average=self.average_guesses)
+        loss = run.measure(
+            i, lambda logits, b: targets.sample_loss(logits, b.y), average=self.average_guesses, active=True
+        )
         history = run.remember(f"losses.{i}", self.average_losses)
         history[given, since % self.average_losses] = divide.unit_range(loss[given])
         return history[:, : since + 1].mean(1)
 
     def _events(self, run: Run, i: int) -> Tensor:
         """Share ``[N]`` of wrong predictions in all epochs, with those of this moment."""
-        now = run.measure(i, lambda logits, b: targets.wrong_event(logits, b.y), average=self.average_guesses)
+        now = run.measure(
+            i, lambda logits, b: targets.wrong_event(logits, b.y), average=self.average_guesses, active=True
+        )
         events = run.remember(f"events.{i}", 2).add_(now)
         return divide.event_rate(events[:, 0], events[:, 1])
 

@@ -13,6 +13,7 @@ from codivide.bench.recipes.choose import ROWS as _CHOOSE
 from codivide.bench.recipes.dividemix import ROWS as _DIVIDEMIX
 from codivide.bench.recipes.mixup import ROWS as _MIXUP
 from codivide.bench.recipes.papers import ROWS as _PAPERS
+from codivide.bench.recipes.photos import ROWS as _PHOTOS
 from codivide.bench.recipes.protocol import ROWS as _PROTOCOL
 from codivide.bench.recipes.recipe import Recipe
 from codivide.bench.recipes.semi import ROWS as _SEMI
@@ -20,7 +21,7 @@ from codivide.bench.recipes.semi import ROWS as _SEMI
 #: Papers train in float32, and so do their rows, unless asked otherwise (``codivide bench run --precision``).
 _AS_PUBLISHED = [
     replace(row, plan={"precision": "fp32", **row.plan})
-    for row in (*_SEMI, *_DIVIDEMIX, *_BASELINES, *_MIXUP, *_PAPERS)
+    for row in (*_SEMI, *_DIVIDEMIX, *_BASELINES, *_MIXUP, *_PHOTOS, *_PAPERS)
     if not row.name.startswith("semi-")
 ]
 _OURS = (*_PROTOCOL, *(row for row in _SEMI if row.name.startswith("semi-")))

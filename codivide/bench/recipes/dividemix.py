@@ -1,7 +1,7 @@
 """DivideMix (arXiv:2002.07394) and its descendants in augmentation (arXiv:2103.02130), as published.
 
 lambda_u per noise rate, the threshold and averaged losses at 90 %, and the confidence penalty under asymmetric noise
-use what a user cannot know, so these rows say ``oracle``. Clothing1M and WebVision are not among the named data sets.
+use what a user cannot know, so these rows say ``oracle``. Clothing1M and WebVision are in ``photos``.
 """
 
 from __future__ import annotations

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from codivide.data.options import ReadOptions
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -21,6 +23,7 @@ class Recipe:
         net: a network's name.
         dropout: of the network.
         augment: views to learn from, as for ``fit``.
+        image_size: of photos as they are stored; None: as they are read anyhow.
         limit: train on a random part of so many samples; None: all.
         labels_per_class: after part and noise, hide all but so many labels of every class; None: none is hidden.
         labels: after part and noise, hide all but so many labels, every class as frequent among them as among all;
@@ -43,6 +46,7 @@ class Recipe:
     net: str = "preact_resnet18"
     dropout: float = 0.0
     augment: str = "auto"
+    image_size: int | None = None
     limit: int | None = None
     labels_per_class: int | None = None
     labels: int | None = None
@@ -52,6 +56,11 @@ class Recipe:
     source: str = ""
     oracle: tuple[str, ...] = ()
     note: str = ""
+
+    @property
+    def reading(self) -> ReadOptions:
+        """How its data are read."""
+        return ReadOptions(augment=self.augment, image_size=self.image_size)
 
     @property
     def group(self) -> str:
