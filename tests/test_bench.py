@@ -26,6 +26,7 @@ from codivide.fit.job import build_method, default_plan
 from codivide.methods import METHODS
 from codivide.noise import synthetic
 from codivide.training.nets import NETS
+from codivide.training.timm_names import expected
 
 QUICK = Recipe(
     "quick/cross_entropy",
@@ -217,7 +218,7 @@ def test_the_baselines_of_dividemix():
 
 def test_rows_of_papers_train_in_float32_and_ours_as_the_chip_likes(tmp_path, monkeypatch):
     for recipe in RECIPES.values():
-        ours = recipe.group.startswith(("first", "main-", "semi-", "choose-"))
+        ours = recipe.group.startswith(("first", "main-", "semi-", "choose-", "cifar100n-"))
         assert recipe.plan.get("precision") == (None if ours else "fp32"), recipe.name
         assert not (ours and recipe.published)
     asked = []
@@ -268,6 +269,22 @@ def test_the_rows_of_photos():
     assert mini.published == {"best": 77.32, "top5_best": 91.64}
     assert ViewSpec("resized_crop", torch.zeros(3), torch.ones(3)).shape_of((3, 342, 342)) == (3, 299, 299)
     assert RECIPES["webvision-mini_ilsvrc/dividemix"].published == {"best": 75.2, "top5_best": 90.84}
+
+
+def test_the_students_of_cifar100n():
+    """Three networks of timm by five routes; the body rests for as long as the warm-up where transfer replaces it."""
+    pytest.importorskip("timm")
+    rows = runner.find("cifar100n-students/*")
+    assert len(rows) == 15
+    for row in rows:
+        route = row.name.rpartition("-")[2]
+        assert row.data == "cifar100n"
+        size, mean, _ = expected(row.net)
+        assert (size, len(mean)) == (224, 3)
+        assert row.plan.get("freeze", 0) == (
+            row.hyper["warmup"] if route in ("transfer", "embedding", "neighbours") else 0
+        )
+        assert row.hyper.get("division", "mixture") == (route if route in ("embedding", "neighbours") else "mixture")
 
 
 def test_a_row_of_photos_says_what_its_user_must_bring(tmp_path, monkeypatch):

@@ -367,10 +367,11 @@ class Run:
             out: Tensor = self.nets[i](x)
         return out.float()
 
-    def features(self, i: int, x: Tensor) -> tuple[Tensor, Tensor]:
+    def features(self, i: int, x: Tensor, *, average: bool = False) -> tuple[Tensor, Tensor]:
         """Logits ``[B, C]`` and features ``[B, F]`` (what the last linear layer sees), both float32."""
-        with autocast(self.precision, self.device), layers.inputs_of(layers.last_linear(self.nets[i])) as seen:
-            out: Tensor = self.nets[i](x)
+        net = self.averages[i] if average else self.nets[i]
+        with autocast(self.precision, self.device), layers.inputs_of(layers.last_linear(net)) as seen:
+            out: Tensor = net(x)
         return out.float(), seen[0].float()
 
     @torch.no_grad()
@@ -479,11 +480,12 @@ class Run:
         *,
         average: bool = False,
         active: bool = False,
+        features: bool = False,
     ) -> Tensor:
         """``fn(logits, batch) -> [B, ...]`` over all samples in evaluation mode, gathered to ``[N, ...]``.
 
         With ``average`` the logits are those of the network's weight average. With ``active`` only the samples of a
-        sub-epoch are measured, and the others' rows are 0.
+        sub-epoch are measured, and the others' rows are 0. With ``features`` the function gets those instead of logits.
         """
         self.mode(i, training=False, average=average)
         out: Tensor | None = None
@@ -491,7 +493,10 @@ class Run:
         every = self.active.nonzero().flatten().cpu() if some else torch.arange(len(self.data))
         for ids in torch.split(every, self.plan.evaluation_batch):
             batch = self.fetch(ids, (view,))
-            part = fn(self.logits(i, batch.x[0], average=average), batch)
+            if features:
+                part = fn(self.features(i, batch.x[0], average=average)[1], batch)
+            else:
+                part = fn(self.logits(i, batch.x[0], average=average), batch)
             if out is None:
                 out = part.new_zeros((len(self.data), *part.shape[1:]))
             out[batch.id] = part

@@ -17,6 +17,7 @@ from codivide.bench.recipes.photos import ROWS as _PHOTOS
 from codivide.bench.recipes.protocol import ROWS as _PROTOCOL
 from codivide.bench.recipes.recipe import Recipe
 from codivide.bench.recipes.semi import ROWS as _SEMI
+from codivide.bench.recipes.students import ROWS as _STUDENTS
 
 #: Papers train in float32, and so do their rows, unless asked otherwise (``codivide bench run --precision``).
 _AS_PUBLISHED = [
@@ -27,7 +28,7 @@ _AS_PUBLISHED = [
 _OURS = (*_PROTOCOL, *(row for row in _SEMI if row.name.startswith("semi-")))
 
 RECIPES: dict[str, Recipe] = {}
-for _recipe in (*_OURS, *_AS_PUBLISHED, *_CHOOSE):
+for _recipe in (*_OURS, *_AS_PUBLISHED, *_STUDENTS, *_CHOOSE):
     if _recipe.name in RECIPES:
         raise ValueError(f"two recipes are called {_recipe.name}")
     RECIPES[_recipe.name] = _recipe
