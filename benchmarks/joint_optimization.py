@@ -7,7 +7,7 @@
     python benchmarks/joint_optimization.py updated    # Figure 6: learning from updated and from true labels
     python benchmarks/joint_optimization.py all
 
-CIFAR-10 is read from CODIVIDE_DATA. Each figure becomes joint_NAME.png in the folder --pictures, with the scale of its
+CIFAR-10 is read from CODIVIDE_DATA; another set goes by --data. Each figure becomes joint_NAME.png in the folder --pictures, with the scale of its
 runs as a caption, and NAME.json (all numbers, settings, commit and versions) in the folder --out. The defaults use
 5,000 images and a small net, for two CPU cores; --paper is the full size: 45,000 images, preact_resnet32, batches of
 128, 200 epochs (at each learning rate, for "losses").
@@ -275,7 +275,7 @@ def caption(setup: Setup) -> str:
     """The scale of the runs."""
     size = f"{setup.samples:,} images of {setup.data}, {setup.net}, {setup.epochs} epochs, seed {setup.seed}"
     whole = setup.samples >= 45_000 and setup.net == "preact_resnet32"
-    return size if whole else f"{size}; the paper: 45,000 images, PreAct ResNet-32, 200 epochs and more"
+    return size if whole else f"{size}\nthe paper: 45,000 images of CIFAR-10, PreAct ResNet-32, 200 epochs and more"
 
 
 FIGURES: dict[str, tuple[Callable[[Setup], Numbers], Callable[[Setup, Numbers], Figure]]] = {
