@@ -7,10 +7,10 @@
     python benchmarks/joint_optimization.py updated    # Figure 6: learning from updated and from true labels
     python benchmarks/joint_optimization.py all
 
-CIFAR-10 is read from CODIVIDE_DATA; another set goes by --data. Each figure becomes joint_NAME.png in the folder --pictures, with the scale of its
-runs as a caption, and NAME.json (all numbers, settings, commit and versions) in the folder --out. The defaults use
-5,000 images and a small net, for two CPU cores; --paper is the full size: 45,000 images, preact_resnet32, batches of
-128, 200 epochs (at each learning rate, for "losses").
+CIFAR-10 is read from CODIVIDE_DATA; --data names another set. Each figure becomes joint_NAME.png in the folder
+--pictures, with the scale of its runs as a caption, and NAME.json (all numbers, settings, commit and versions) in the
+folder --out. The defaults use 5,000 images and a small net, for two CPU cores; --paper is the full size: 45,000 images,
+preact_resnet32, batches of 128, 200 epochs (at each learning rate, for "losses").
 """
 
 from __future__ import annotations

@@ -8,6 +8,8 @@ import torch
 
 from codivide import InputError, Plan, train
 from codivide.data.arrays import from_arrays
+from codivide.data.corrections import confirm, parse
+from codivide.data.fingerprint import fingerprint
 from codivide.fit.execute import execute
 from codivide.fit.job import Job
 from codivide.methods import CrossEntropy, DivideMix
@@ -169,3 +171,20 @@ def test_the_five_likeliest_are_looked_at_with_ten_classes():
     assert outcome.summary["test_top5_accuracy"]["best"] >= hit
     assert hit > outcome.summary["test_accuracy"]["last"]
     assert "test_top5_accuracy" not in execute(job(CrossEntropy(), epochs=1), blobs()).summary
+
+
+def test_a_validation_part_is_part_of_what_a_run_is_known_by():
+    loaded = blobs()
+    other = replace(loaded, validation=replace(loaded.validation, y=(loaded.validation.y + 1) % 3))
+    first, second = fingerprint(loaded), fingerprint(other)
+    assert {name for name in first if first[name] != second[name]} == {"validation part"}
+    assert "validation part" not in fingerprint(replace(loaded, validation=None))
+    with pytest.raises(InputError, match="no sample of the validation data"):
+        execute(job(CrossEntropy()), replace(loaded, validation=replace(loaded.validation, y=np.full(60, -1))))
+
+
+def test_decisions_with_a_new_class_reach_the_validation_part():
+    loaded = blobs()
+    text = f"id,given,decision,label,time\n{loaded.ids[0]},{loaded.classes[loaded.y[0]]},relabel,9,\n"
+    decided = confirm(loaded, parse(text, "c.csv", ""), new_classes=True)
+    assert decided.validation.classes == decided.classes == (0, 1, 2, 9)

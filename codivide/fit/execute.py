@@ -72,8 +72,9 @@ def execute(
     Raises:
         InputError: the data do not suit the job.
     """
-    if loaded.test is not None and not (loaded.test.y >= 0).any():
-        raise InputError(f"no sample of the test data {loaded.test.name} has a label")
+    for part, what in ((loaded.test, "test"), (loaded.validation, "validation")):
+        if part is not None and not (part.y >= 0).any():
+            raise InputError(f"no sample of the {what} data {part.name} has a label")
     if out is not None and before.asked is None:
         before = replace(before, asked=identity(job, loaded))
     if isinstance(job.method, Features):
