@@ -34,6 +34,14 @@ def thumbnail(red: int, green: int, blue: int, side: int = 32) -> str:
     return "data:image/png;base64," + base64.b64encode(data).decode("ascii")
 
 
+def _tested(name: str, classes: list[str], k: int, leaked: bool) -> dict[str, Any]:
+    """A sample of the test part; the fifth has no label."""
+    given = None if k == 4 else classes[k % len(classes)]
+    suggested = classes[(k + 1) % len(classes)]
+    known = {"id": name, "given": given, "suggested": suggested, "twin": f"train/{name}" if leaked else None}
+    return known | {"clean_prob": None if k == 4 else 0.1 * k, "leaked": leaked}
+
+
 def example_facts(issues: int = 40, kind: str = "image", hostile: bool = False) -> dict[str, Any]:
     """Facts of a made-up run of 25 samples an issue.
 
@@ -152,6 +160,15 @@ def example_facts(issues: int = 40, kind: str = "image", hostile: bool = False) 
             for k in range(5)
         ],
         "checks": [],
+        "test": {
+            "samples": 40,
+            "labelled": 39,
+            "leaked": 2,
+            "leaked_training_samples": 1,
+            "issues_total": 3,
+            "issues": [_tested(name(k), classes, k, k == 1) for k in range(3)],
+            "leaks": [_tested(name(k), classes, k, True) for k in (1, 4)],
+        },
         "annotators": [
             {"name": HOSTILE[1] if hostile else "anna", "labels": 400, "quality": 0.93},
             {"name": "ben", "labels": 120, "quality": 0.61},

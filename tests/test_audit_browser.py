@@ -7,7 +7,9 @@ import json
 import os
 import shutil
 import socket
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +20,8 @@ from data_facts import example_facts
 from PIL import Image
 from test_audit_facts import make_folder, make_run
 
-from codivide.audit import facts, render
+from codivide.audit import facts, render, serve
+from codivide.data.corrections import Known
 
 pytestmark = pytest.mark.browser
 FLAGS = [
@@ -441,16 +444,20 @@ def test_a_served_page_keeps_its_decisions_at_the_server(show, tmp_path, browser
     down.append("once")  # the first attempt does not arrive, and is made again
     page.press("a")
     page.wait_for_selector("#banner:not([hidden])")
+    assert "0 of 10 checked, 1 not saved yet" in page.inner_text("#progress-text")
+    box = page.locator("#banner").bounding_box()
+    assert 0 <= box["y"] < 200  # in view, though the queue is far below the top of the page
+    assert page.evaluate("window.scrollY") > 400
     page.press("k", "j", "u")
     page.wait_for_selector("#banner", state="hidden")
-    page.until("document.querySelector('#progress-text').textContent.startsWith('2 of 10')")
+    page.until("document.querySelector('#progress-text').textContent.startsWith('2 of 10 checked;')")
     for _ in range(50):
-        if len(posted) == 4:
+        if len(posted) == 3:
             break
         page.wait_for_timeout(50)
+    # of what waited, the last decision on each sample arrives
     assert [(p["id"], p["decision"]) for p in posted] == [
-        *((facts["issues"][k]["id"], d) for k, d in enumerate(("accept", "keep", "junk"))),
-        (facts["issues"][2]["id"], None),
+        (facts["issues"][k]["id"], d) for k, d in enumerate(("accept", "keep", None))
     ]
     assert posted[0]["given"] == facts["classes"][0]
     page.press("z")
@@ -459,6 +466,87 @@ def test_a_served_page_keeps_its_decisions_at_the_server(show, tmp_path, browser
     assert "2 of 10 checked" in again.inner_text("#progress-text")
     assert again.evaluate("localStorage.length") == 0
     assert again.evaluate("window.violations") == []
+    context.close()
+
+
+def test_decisions_survive_a_server_that_is_stopped_and_started_again(show, tmp_path, browser):
+    """A real server: it stops, decisions go on, it starts again with another token, and the new page sends them."""
+    facts = example_facts(10)
+    run = tmp_path / "run"
+    run.mkdir()
+    issues, names = facts["issues"], facts["classes"]
+    known = Known.of([one["id"] for one in issues], [names[one["given"]] for one in issues], names)
+
+    @contextmanager
+    def serving(port=0):
+        with serve.open_decisions(run, known) as decisions:
+            server = serve.Server(lambda token: render.page(facts, {"token": token}), known, decisions, {}, port)
+            thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+            thread.start()
+            try:
+                yield server
+            finally:
+                server.shutdown()
+                thread.join()
+                server.server_close()
+
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    with serving() as first:
+        page = show(first.address, context)
+        page.to_queue()
+        page.press("a")
+        page.until("document.querySelector('#progress-text').textContent.startsWith('1 of 10 checked;')")
+    page.press("k", "j", "a", "u")
+    page.until("document.querySelector('#progress-text').textContent.startsWith('1 of 10 checked, 2 not saved yet')")
+    page.until("document.querySelector('#banner').textContent.startsWith('3 decisions are not saved yet')")
+    kept = page.evaluate("Object.entries(localStorage)")
+    assert len(kept) == 3
+    assert first.token not in json.dumps(kept)
+    with serving(first.server_port) as second:
+        assert second.token != first.token
+        page.until("document.querySelector('#banner').textContent.includes('started again')")
+        assert "1 of 10 checked, 2 not saved yet" in page.inner_text("#progress-text")  # the old page saves nothing
+        again = show(second.address, context)
+        again.until("document.querySelector('#progress-text').textContent.startsWith('3 of 10 checked;')")
+        again.until("localStorage.length === 0")
+        assert again.evaluate("window.violations") == []
+        found = {row.id: row.decision for row in second.decisions.current()}
+    assert found == {issues[0]["id"]: "accept", issues[1]["id"]: "keep", issues[2]["id"]: "junk"}
+    context.close()
+
+
+def test_what_lies_in_the_storage_is_sent_only_if_it_is_a_decision_and_the_last_one(show, tmp_path, browser):
+    facts = example_facts(10)
+    issues, names, posted = facts["issues"], facts["classes"], []
+    saved = [{"id": issues[1]["id"], "decision": "keep", "label": names[issues[1]["given"]], "time": "2030"}]
+    prefix = f"codivide:waiting:{render.fingerprint(facts)}:"
+    old = {"decision": "junk", "label": "", "time": "2025"}
+    entries = {
+        prefix + issues[0]["id"]: json.dumps(old | {"id": issues[0]["id"], "given": names[issues[0]["given"]]}),
+        prefix + issues[1]["id"]: json.dumps(old | {"id": issues[1]["id"], "given": names[issues[1]["given"]]}),
+        prefix + issues[2]["id"]: json.dumps(old | {"id": issues[2]["id"], "given": "another"}),
+        prefix + issues[3]["id"]: json.dumps(old | {"id": issues[4]["id"], "given": names[issues[4]["given"]]}),
+        prefix + "gone": "{",
+        "codivide:waiting:other:x": "kept",
+    }
+
+    def server(route, request) -> None:
+        if request.url.endswith("/secret/"):
+            route.fulfill(body=render.page(facts, {"token": "secret"}), content_type="text/html")
+        elif request.method == "GET":
+            route.fulfill(body=json.dumps(saved), content_type="application/json")
+        else:
+            posted.append(json.loads(request.post_data))
+            route.fulfill(body="null", content_type="application/json")
+
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.route("http://127.0.0.1:9/**", server)
+    fill = f"for (const [key, value] of Object.entries({json.dumps(entries)})) localStorage.setItem(key, value);"
+    page = show("http://127.0.0.1:9/secret/", context, fill)
+    page.until("localStorage.length === 1")
+    assert [(one["id"], one["decision"]) for one in posted] == [(issues[0]["id"], "junk")]
+    assert page.evaluate("localStorage.getItem('codivide:waiting:other:x')") == "kept"
+    page.until("document.querySelector('#progress-text').textContent.startsWith('2 of 10 checked;')")
     context.close()
 
 

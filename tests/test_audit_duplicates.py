@@ -9,9 +9,11 @@ import torch
 from scipy import sparse
 
 from codivide.audit import neighbours
-from codivide.audit.checks import duplicates, outliers
-from codivide.audit.checks.duplicates import Group, ordered
+from codivide.audit.checks import outliers
+from codivide.audit.checks.duplicates import ordered
+from codivide.data import duplicates
 from codivide.data.arrays import array_rows
+from codivide.data.duplicates import Group
 from codivide.data.rows import SparseRows
 
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
+from codivide.audit import facts
 from codivide.cli.app import main
 from codivide.core.errors import InputError
-from codivide.data.images import written
+from codivide.data.images import on_disk, written
 from codivide.data.sources import ReadOptions, load
 
 
@@ -91,6 +92,46 @@ def test_names_that_are_no_utf8(root, tmp_path, monkeypatch, capsys):
     assert pd.read_parquet(run / "labels.parquet")["given"].tolist()[-1] == r"fourmi\xe8re"
     assert pd.read_csv(run / "skipped.csv")["path"].tolist() == [r"dog/caf\xe9.png"]
     assert sorted(pd.read_csv(tmp_path / "p.csv").iloc[:, 0]) == sorted(loaded.ids)
+
+
+@pytest.mark.parametrize("copied", [False, True])
+def test_a_run_on_names_that_are_no_utf8_is_cleaned_and_trains_again(root, tmp_path, monkeypatch, copied):
+    for k, name in enumerate(("dog/x.png", "dog/y.png", "cat/z.png")):
+        picture(root / name, 3 + k)
+    rename(root / "dog" / "x.png", b"\xff.png")
+    rename(root / "cat" / "z.png", b"caf\xe9 \xc3\xa9.png")  # one é of Latin-1, one of UTF-8
+    root = rename(root, b"r\xf6ot")
+    run, run2, cleaned = tmp_path / "run", tmp_path / "run2", tmp_path / "cleaned"
+    fast = ["--method", "cross_entropy", "--epochs", "1", "--net", "mlp"]
+
+    def codivide(*words):
+        monkeypatch.setattr("sys.argv", ["codivide", *map(str, words)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        return stopped.value.code
+
+    assert codivide("fit", root, "--out", run, *fast) in (0, 3)
+    keep = ["--drop-below", "0", *(["--copy"] if copied else [])]
+    assert codivide("clean", run, "--out", cleaned, *keep) == 0
+    table = pd.read_csv(cleaned / "labels_clean.csv")
+    assert table["id"].tolist() == load(root).ids
+    assert table["id"].tolist()[2:] == [r"cat/caf\xe9 é.png", "dog/1.png", "dog/y.png", r"dog/\xff.png"]
+    assert codivide("fit", cleaned / "labels_clean.csv", "--out", run2, *fast) in (0, 3)
+    before, after = (pd.read_csv(folder / "labels.csv") for folder in (run, run2))
+    assert after["given"].tolist() == before["given"].tolist()
+    assert reds(load(cleaned / "labels_clean.csv")) == reds(load(root)) == [0, 1, 5, 2, 4, 3]
+    files = facts.originals(run2)
+    assert len(files) == len(table)
+    assert all(path.is_file() for path in [*files.values(), *facts.originals(run).values()])
+
+
+def test_a_name_that_holds_an_escape_comes_before_a_byte(tmp_path):
+    picture(tmp_path / "x.png")
+    byte = rename(tmp_path / "x.png", b"\xff.png")
+    assert on_disk(tmp_path, r"\xff.png") == byte
+    assert on_disk(tmp_path, r"\xfe.png") == tmp_path / r"\xfe.png"  # there is neither
+    picture(tmp_path / r"\xff.png")
+    assert on_disk(tmp_path, r"\xff.png") == tmp_path / r"\xff.png"
 
 
 def test_names_that_are_written_alike(root):

@@ -32,6 +32,7 @@ SET = {  # of every option of the data a value that is not its default
     "answers": Path("answers.csv"),
     "merge_labels": True,
     "keep_na": True,
+    "group": "patient",
 }
 RECORD = DataRecord(
     "photos",
@@ -214,6 +215,13 @@ def na_source(folder):
     return table_of(folder, label=lambda given: np.array(["ant", "None", "cow"])[given]), ["--keep-na"]
 
 
+def groups_source(folder):
+    def patients(given):
+        return np.array([f"p{row // 2}" for row in range(len(given))])
+
+    return table_of(folder, label=names, patient=patients), ["--group", "patient"]
+
+
 SOURCES = {
     "label": label_source,
     "unlabelled": unlabelled_source,
@@ -224,6 +232,7 @@ SOURCES = {
     "augment": photos_source,
     "merge_labels": twins_source,
     "keep_na": na_source,
+    "group": groups_source,
 }
 
 

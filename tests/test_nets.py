@@ -1,7 +1,6 @@
 """Networks: sizes of the literature, shapes, gradients and clear refusals."""
 
 import itertools
-import sys
 
 import numpy as np
 import pytest
@@ -180,12 +179,6 @@ def test_timm():
     check("timm:test_vit", (3, 32, 32))
     with pytest.raises(InputError, match="Did you mean 'resnet18'"):
         nets.build("timm:resnet_18", (3, 32, 32), 2)
-
-
-def test_timm_missing(monkeypatch):
-    monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(InputError, match="codivide\\[timm\\]"):
-        nets.build("timm:resnet18", (3, 32, 32), 2)
 
 
 def test_what_a_timm_net_expects():

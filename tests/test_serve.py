@@ -345,6 +345,15 @@ def test_the_command_serves_the_page_of_the_run(tmp_path, monkeypatch, capsys):
     assert "all decisions are saved" in said.err
 
 
+def test_a_run_has_a_port_of_its_own_while_that_is_free(tmp_path):
+    port = serve.port_of(tmp_path / "run")
+    assert port == serve.port_of(tmp_path / "x" / ".." / "run") != serve.port_of(tmp_path / "other")
+    assert 49152 <= port <= 65535
+    with socket.create_server((serve.HOST, 0)) as taken:
+        assert not serve.is_free(taken.getsockname()[1])
+    assert serve.is_free(taken.getsockname()[1])
+
+
 def test_the_command_exports(tmp_path, monkeypatch, capsys):
     run = run_folder(tmp_path / "run")
     with Decisions(run / FILE) as decisions:

@@ -24,11 +24,12 @@ from codivide.audit import write_clean
 from codivide.core.errors import InputError
 from codivide.core.files import atomic, guard, reading
 from codivide.data.corrections import Correction, Corrections, Known
-from codivide.data.images import is_image_name
+from codivide.data.images import is_image_name, on_disk, written
 from codivide.data.record import DataRecord
 from codivide.data.table_sets import split_answers
 from codivide.data.tables import TABLES, TEXT_COLUMNS, feature_ids, read_table
 from codivide.runs import label_table
+from codivide.runs.changed import check_again
 from codivide.runs.folder import SUMMARY, SavedRun
 
 DROP_BELOW, RELABEL_ABOVE = 0.1, 0.95  # of a run that nobody has looked at
@@ -43,11 +44,13 @@ class Judged:
         table: columns path or id, given, suggested (None: no label), clean_prob and maybe suggested_prob.
         classes: names of all classes, as text.
         source: what the run was trained on.
+        run: its folder, to compare the source with; None: nothing is compared.
     """
 
     table: pd.DataFrame
     classes: tuple[str, ...]
     source: DataRecord = field(default_factory=DataRecord)
+    run: SavedRun | None = None
 
     def known(self, *, new_classes: bool = False) -> Known:
         """What decisions on this run are checked against."""
@@ -80,7 +83,7 @@ class Judged:
         """The image of every row, absolute; of a manifest they may lie anywhere."""
         path = self.origin()
         root = path if path.is_dir() else path.parent
-        return [root / name for name in self.table[label_table.PATH]]
+        return [on_disk(root, name) for name in self.table[label_table.PATH]]
 
 
 class Cleaned(NamedTuple):
@@ -111,7 +114,7 @@ def read_run(run: Path) -> Judged:
             classes, source = tuple(map(str, summary["classes"])), DataRecord.of_run(summary)
     except InputError as error:
         raise InputError(f"{run} is not the folder of a finished run of codivide: {error}") from None
-    return Judged(table.astype(object), classes, source)
+    return Judged(table.astype(object), classes, source, saved)
 
 
 def apply(
@@ -335,6 +338,7 @@ def clean(
     elif files is not None:
         raise InputError("--copy and --link are for images in files; the samples of this run are rows")
     else:
+        _check_unchanged(judged, cleaned.remarks)
         table, paths, places = _rows(cleaned.labels, judged), [], []
     with write_clean.aside(out) as folder:
         _write(table, folder)
@@ -344,6 +348,12 @@ def clean(
     return cleaned
 
 
+def _check_unchanged(judged: Judged, remarks: list[str]) -> None:
+    """InputError where the rows of the source are not those that were judged; a remark where it has more."""
+    if judged.run is not None and (more := check_again(judged.run, judged.source)) > 0:
+        remarks.append(f"{judged.source.path} has {more} rows more than the run saw; they are left out")
+
+
 def _images(
     cleaned: Cleaned, judged: Judged, files: write_clean.How | None
 ) -> tuple[pd.DataFrame, list[Path], list[PurePosixPath]]:
@@ -351,7 +361,7 @@ def _images(
     every = judged.files()
     paths = [every[row] for row in cleaned.labels.index]
     places: list[PurePosixPath] = []
-    names = [str(path) for path in paths]
+    names = [written(str(path)) for path in paths]
     if files is not None:
         write_clean.check_files(paths)
         places = write_clean.plan(paths, cleaned.labels["label"].tolist())
@@ -360,7 +370,16 @@ def _images(
             cleaned.remarks.append(f"files without the suffix of an image are only found by way of {LABELS}")
     table = cleaned.labels.rename(columns={label_table.PATH: "id"})[["label", "id"]]
     table.insert(0, "path", names)
+    if (group := judged.source.options.group) is not None:
+        table[group] = _groups(judged, group, table["id"].tolist())
     return table, paths, places
+
+
+def _groups(judged: Judged, name: str, ids: list[str]) -> list[Any]:
+    """The values of the column of groups, so that the manifest trains again."""
+    source = read_table(judged.origin(), judged.source.options.annotators, judged.source.options.label, name)
+    known = dict(zip(source["path"], source[name], strict=True))
+    return [known[key] for key in ids]
 
 
 def _values(column: pd.Series[Any]) -> list[Any]:
@@ -380,7 +399,8 @@ def _rows(labels: pd.DataFrame, judged: Judged) -> pd.DataFrame:
     if root is None or root.suffix.lower() not in TABLES:
         return labels.rename(columns={"id": "row"})
     source, options = judged.source.path, judged.source.reading()
-    features, _ = split_answers(read_table(judged.origin(), options.annotators, options.label), root, options)
+    whole = read_table(judged.origin(), options.annotators, options.label, options.group)
+    features, _ = split_answers(whole, root, options)
     ids = [str(name) for name in feature_ids(features)]
     place = {name: row for row, name in enumerate(ids)}
     if len(place) < len(ids):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from codivide.audit import checks
 from codivide.audit.checks import Check, Found
@@ -21,6 +22,7 @@ from codivide.audit.shown import Shown, finite
 from codivide.core.files import write_text
 from codivide.core.types import Labels
 from codivide.core.version import VERSION
+from codivide.data.images import on_disk
 from codivide.runs import label_table
 from codivide.runs.folder import SavedRun
 
@@ -32,8 +34,8 @@ _NOISE = ("rate", "low", "high", "kind", "per_class", "trust")  # of a noise rep
 def collect(run: str | Path, limit: int = 1000, *, thumbnails: bool = True) -> dict[str, Any]:
     """The facts of a finished run.
 
-    The source that the run names is read again for pictures, duplicates and neighbours. Where it has gone or changed,
-    these are missing, and ``noise.trust.reasons`` says so.
+    The source that the run names is read again for pictures, duplicates and neighbours. Where it has gone, or images
+    have, these are missing, and ``noise.trust.reasons`` says so. A table that has changed is an error.
 
     - ``format`` (1), ``name``, ``created`` (ISO), ``version``, ``method``, ``samples``, ``labelled``,
       ``unlabelled``, ``classes`` (names, the index is the number of the class below);
@@ -53,6 +55,9 @@ def collect(run: str | Path, limit: int = 1000, *, thumbnails: bool = True) -> d
     - ``checks``: of every other kind of issue ``name``, ``title``, ``text``, ``found`` (how many samples) and
       ``samples``: ``row``, ``id``, ``given`` (-1: none), ``thumbnail``, ``text``; at most 100;
     - ``annotators``: ``name``, ``labels``, ``quality``, or None; ``skipped``: ``path``, ``reason``;
+    - ``test``: of the test part ``samples``, ``labelled``, ``leaked``, ``leaked_training_samples``, ``issues_total``
+      and at most 100 ``issues`` and ``leaks``, each ``id``, ``given``, ``suggested``, ``clean_prob``, ``leaked``,
+      ``twin`` (labels as text, None where there is none), the most doubtful first; None without one;
     - ``choices``: why method and settings were chosen, sentences; empty where they were given.
 
     Args:
@@ -64,7 +69,8 @@ def collect(run: str | Path, limit: int = 1000, *, thumbnails: bool = True) -> d
         JSON values (no NaN or infinity), as above.
 
     Raises:
-        InputError: no finished run, or a record that cannot be read.
+        InputError: no finished run, a record that cannot be read, or a table with other rows or labels than the run
+            saw.
     """
     return build(from_run(Path(run)), limit, thumbnails=thumbnails)
 
@@ -85,7 +91,7 @@ def originals(run: str | Path) -> dict[int, Path]:
     if label_table.PATH not in table or root is None or not root.exists():
         return {}
     folder = root if root.is_dir() else root.parent
-    return {row: folder / str(name) for row, name in enumerate(table[label_table.PATH])}
+    return {row: on_disk(folder, str(name)) for row, name in enumerate(table[label_table.PATH])}
 
 
 def build(material: Material, limit: int = 1000, *, thumbnails: bool = True) -> dict[str, Any]:
@@ -126,6 +132,7 @@ def _facts(material: Material, found: Mapping[str, Found], shown: Shown) -> dict
         **{check.name: check.describe(found[check.name], shown) for check in checks.CHECKS if check.describe},
         "checks": [_listed(check, found[check.name], shown) for check in checks.CHECKS if not check.describe],
         "annotators": None if material.annotators is None else [_scalars(one) for one in material.annotators],
+        "test": None if material.test is None else _test(material.test, material.table),
         "choices": [str(text) for text in material.choices],
         "skipped": [{"path": path, "reason": reason} for path, reason in material.skipped],
     }
@@ -155,6 +162,33 @@ def _noise(material: Material) -> dict[str, Any]:
     rate = float(doubt[known].mean()) if known.any() else 0.0
     trust = {"level": "poor", "reasons": [reason, *material.remarks]}
     return {"rate": rate, "low": 0.0, "high": 1.0, "kind": "unclear", "per_class": per_class, "trust": trust}
+
+
+def _test(test: pd.DataFrame, training: pd.DataFrame) -> dict[str, Any]:
+    """What is known of the test part: its doubtful labels, and what it shares with the training part."""
+    wrong, leaked = label_table.is_issue(test), test[label_table.LEAKED].astype(bool)
+    return {
+        "samples": len(test),
+        "labelled": int(test[label_table.GIVEN].notna().sum()),
+        "leaked": int(leaked.sum()),
+        "leaked_training_samples": int(training[label_table.LEAKED].sum()) if label_table.LEAKED in training else 0,
+        "issues_total": int(wrong.sum()),
+        "issues": [_test_sample(row) for row in _first(test[wrong])],
+        "leaks": [_test_sample(row) for row in _first(test[leaked])],
+    }
+
+
+def _first(table: pd.DataFrame) -> list[dict[Any, Any]]:
+    return table.sort_values(label_table.RANK).head(MOST_LISTED).to_dict("records")
+
+
+def _test_sample(row: Mapping[Any, Any]) -> dict[str, Any]:
+    known = {str(name): None if pd.isna(value) else value for name, value in row.items()}
+    texts = {name: None if known[name] is None else str(known[name]) for name in ("given", "suggested", "twin")}
+    name = str(known.get(label_table.PATH, known.get(label_table.ID)))
+    clean_prob = known[label_table.CLEAN_PROB]
+    probability = None if clean_prob is None else finite(float(clean_prob))
+    return {"id": name, **texts, "clean_prob": probability, "leaked": bool(known[label_table.LEAKED])}
 
 
 def _pairs(confusion: Labels) -> list[dict[str, int]]:

@@ -19,6 +19,7 @@ from codivide.audit.noise_report import noise_report
 from codivide.core.device import resolve_device
 from codivide.core.errors import InputError
 from codivide.core.types import UNLABELLED, Floats, Labels, Mask
+from codivide.data import encode
 from codivide.data.loaded import Loaded, subset
 from codivide.data.options import DEFAULT, ReadOptions
 from codivide.data.record import DataRecord
@@ -27,6 +28,7 @@ from codivide.data.sources import load
 from codivide.noise import learning_curves
 from codivide.noise.report import NoiseReport
 from codivide.runs import label_table
+from codivide.runs.changed import check_same
 from codivide.runs.folder import MODEL, SavedRun
 from codivide.runs.model import load as load_model
 from codivide.training.model_file import Classifier
@@ -53,6 +55,7 @@ class Material:
         choices: why method and settings were chosen, a sentence each, where they were.
         noise: what is estimated of the labels; None: nothing but p(clean) is known.
         remarks: what could not be done, and why.
+        test: the label table of the test part; None: there is none.
     """
 
     name: str
@@ -71,6 +74,7 @@ class Material:
     choices: Sequence[str] = ()
     noise: NoiseReport | None = None
     remarks: Sequence[str] = field(default=())
+    test: pd.DataFrame | None = None
 
     @cached_property
     def ids(self) -> list[str]:
@@ -150,7 +154,7 @@ def from_run(run: Path) -> Material:
     record = SavedRun(run)
     config, table, rows = record.config, record.labels, record.rows
     remarks: list[str] = []
-    shown, seen = _samples(config, table, remarks)
+    shown, seen = _samples(record, remarks)
     points, logits = _points(lambda: load_model(run / MODEL, resolve_device("auto")), seen, remarks)
     return Material(
         name=str(config.get("data", run.name)),
@@ -168,6 +172,7 @@ def from_run(run: Path) -> Material:
         choices=_choices(record.summary.get("choice") or {}),
         noise=_noise(record, remarks),
         remarks=remarks,
+        test=record.test_labels,
     )
 
 
@@ -186,6 +191,7 @@ def from_fit(
     history: Sequence[Mapping[str, Any]] = (),
     method: str = "",
     noise: NoiseReport | None = None,
+    test: pd.DataFrame | None = None,
 ) -> Material:
     """Everything that a fitted classifier tells.
 
@@ -197,6 +203,7 @@ def from_fit(
         history: one record an epoch.
         method: that it used.
         noise: what is estimated of its labels.
+        test: the label table of the test part; None: there is none.
     """
     remarks: list[str] = []
     if loaded is None:
@@ -217,6 +224,7 @@ def from_fit(
         skipped=[] if loaded is None else loaded.skipped,
         noise=noise,
         remarks=remarks,
+        test=test,
     )
 
 
@@ -228,33 +236,41 @@ def _noise(run: SavedRun, remarks: list[str]) -> NoiseReport | None:
         return None
 
 
-def _samples(config: Mapping[str, Any], table: pd.DataFrame, remarks: list[str]) -> tuple[Loaded | None, Rows | None]:
-    """The samples of the label table, read again, and what the model saw of them; None, and a remark, if they changed.
+def _samples(run: SavedRun, remarks: list[str]) -> tuple[Loaded | None, Rows | None]:
+    """The samples of the label table, read again, and what the model saw of them; None, and a remark, if some are gone.
 
     The two differ where an encoder made features of images: pictures are shown, features are compared.
+
+    Raises:
+        InputError: the rows of a table are not those that the run saw.
     """
-    source = DataRecord.of_run(config)
+    config, table, source = run.config, run.labels, run.source
     if source.path is None:
         remarks.append("the record of the run does not name its source, so samples cannot be shown")
         return None, None
     options = replace(source.reading(), max_bad=max(DEFAULT.max_bad, int(config.get("skipped_files", 0))))
     try:
-        shown = _read(source, replace(options, encoder=None), table)
-        seen = shown if options.encoder is None else _read(source, options, table)
+        whole = _read(source, replace(options, encoder=encode.AUTO))
+        encoded = whole if options.encoder == encode.AUTO else _read(source, options)
     except (OSError, ValueError) as error:  # InputError is a ValueError
         remarks.append(f"the source {source.path} cannot be read any more, so samples cannot be shown: {error}")
         return None, None
+    check_same(run, whole)
+    shown, seen = _named(whole, table), _named(encoded, table)
     if shown is None or seen is None:
         remarks.append(f"the source {source.path} has other samples than the run saw, so they cannot be shown")
         return None, None
     return shown, seen.x
 
 
-def _read(source: DataRecord, options: ReadOptions, table: pd.DataFrame) -> Loaded | None:
-    """Those samples of the source that the label table names; None where some are not there."""
+def _read(source: DataRecord, options: ReadOptions) -> Loaded:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # said when the run was made
-        loaded = load(source.location(), options=options)
+        return load(source.location(), options=options)
+
+
+def _named(loaded: Loaded, table: pd.DataFrame) -> Loaded | None:
+    """Those samples that the label table names; None where some are not there."""
     place = {str(name): row for row, name in enumerate(loaded.ids)}
     places = [place.get(str(name), -1) for name in table.iloc[:, 0]]
     return None if min(places, default=0) < 0 else subset(loaded, places)

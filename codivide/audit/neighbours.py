@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from scipy import sparse
@@ -12,8 +10,9 @@ from torch import Tensor
 
 from codivide.core.errors import InputError
 from codivide.core.neighbours import nearest
-from codivide.core.types import Floats, Labels
+from codivide.core.types import Labels
 from codivide.data.rows import Rows
+from codivide.data.standardised import standardised
 from codivide.methods.features.model import FeatureModel
 from codivide.runs.model import Model
 from codivide.training import layers
@@ -21,10 +20,7 @@ from codivide.training.model_file import Classifier
 
 MOST_COLUMNS = 1024  # a wider or sparse table is compared by the model's features
 NEIGHBOURS = 10
-CHUNK = 2048  # rows at a time
 _DIRECTIONS = 256
-
-Descriptors = Any  # float32 [N, D], dense or CSR
 
 
 def plain_points(rows: Rows) -> Tensor | None:
@@ -70,33 +66,3 @@ def agreement(points: Tensor, queries: Labels, given: Labels) -> list[tuple[int,
     found, _ = nearest(points, queries, labelled, NEIGHBOURS)
     same = (given[found] == given[queries][:, None]) & (found >= 0)
     return list(zip(same.sum(1).tolist(), (found >= 0).sum(1).tolist(), strict=True))
-
-
-def standardised(rows: Rows) -> Descriptors:
-    """Features ``[N, D]`` less their mean and over their standard deviation; constant ones are 0.
-
-    Sparse rows stay sparse: they are scaled and not centred.
-    """
-    if getattr(rows, "sparse", False):
-        parts = [sparse.csr_matrix(rows[ids].numpy()) for ids in chunks(len(rows), 256)]
-        whole = sparse.vstack(parts, format="csr")
-        square = np.asarray(whole.multiply(whole).mean(0)).ravel() - np.asarray(whole.mean(0)).ravel() ** 2
-        return (whole @ sparse.diags(inverse(np.sqrt(np.maximum(square, 0))))).tocsr().astype(np.float32)
-    dense = np.concatenate([rows[ids].cpu().float().numpy() for ids in chunks(len(rows))])
-    mean, scale = dense.mean(0, dtype=np.float64), dense.std(0, dtype=np.float64)
-    scale[scale < 1e-6 * np.abs(mean)] = 0.0  # a large constant with rounding is a constant
-    dense -= mean.astype(np.float32)
-    dense *= inverse(scale).astype(np.float32)
-    return dense
-
-
-def inverse(scale: Floats) -> Floats:
-    """One over each value; 0 for those that are not positive."""
-    inverse = np.zeros_like(scale)
-    np.divide(1.0, scale, out=inverse, where=scale > 0)
-    return inverse
-
-
-def chunks(count: int, size: int = CHUNK) -> tuple[Tensor, ...]:
-    """The row numbers, so many at a time."""
-    return torch.split(torch.arange(count), size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -13,6 +14,8 @@ from codivide.audit.reading import Reading, read
 from codivide.core.errors import InputError
 from codivide.core.files import reading
 from codivide.core.types import UNLABELLED, Floats, Labels
+from codivide.data import encode
+from codivide.data.groups import tensors, together
 from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load
@@ -42,10 +45,9 @@ def noise_report(
     """Estimate how many labels are wrong, which way, and how far the estimate can be trusted.
 
     Args:
-        X_or_run: features ``[N, D]`` (dense, sparse or a data frame; images of at most 1,024 values count as
-            features), a path or name of such data (or what was loaded from it), the folder of a finished run, an
-            ``Outcome``, or a fitted
-            ``NoisyLabelClassifier``; None with ``pred_probs``.
+        X_or_run: features ``[N, D]`` (dense, sparse or a data frame), images (of photos the packaged encoder makes
+            features; small grey ones count as they are), a path or name of such data (or what was loaded from it), the
+            folder of a finished run, an ``Outcome``, or a fitted ``NoisyLabelClassifier``; None with ``pred_probs``.
         y: given labels ``[N]`` of an array or of ``pred_probs``; missing where unlabelled.
         pred_probs: cross-fitted probabilities ``[N, C]`` instead of features; columns as in ``audit.from_probs``. Ones
             of a classifier that was trained on the same rows hide the noise.
@@ -64,9 +66,10 @@ def noise_report(
     least, most = Features.limits["folds"]
     if not least <= folds <= most:
         raise InputError(f"folds {folds}: at least {least} and at most {most} are needed")
-    material = _material(X_or_run, y, pred_probs, ReadOptions(unlabelled=unlabelled))
+    options = ReadOptions(unlabelled=unlabelled)
+    material = _material(X_or_run, y, pred_probs, options)
     if not isinstance(material, Material):
-        material = _from_data(material, Features(folds=folds), seed)
+        material = _from_data(material, Features(folds=folds), options, seed)
     return estimate(material, limit=limit, replicates=replicates, seed=seed)
 
 
@@ -110,18 +113,26 @@ def _material(source: Any, y: Any, pred_probs: Any, options: ReadOptions) -> Mat
     return source if isinstance(source, Loaded) else load(source, y, options=options)
 
 
-def _from_data(loaded: Loaded, options: Features, seed: int) -> Material:
-    """Features of a table, or the pixels of small images."""
-    if int(np.prod(loaded.x.shape)) > _MOST_PIXELS and len(loaded.x.shape) > 1:
+def _from_data(loaded: Loaded, settings: Features, options: ReadOptions, seed: int) -> Material:
+    """Features of a table, of photos those of the packaged encoder, or the pixels of other small images."""
+    large = int(np.prod(loaded.x.shape)) > _MOST_PIXELS and len(loaded.x.shape) > 1
+    if encode.is_photo(loaded) or (large and loaded.x.dtype == torch.uint8):
+        loaded = encode.of_images(loaded, replace(options, encoder=encode.DEFAULT_OF["image"]))
+    elif large:
         raise InputError(
-            f"{loaded.name} holds images of {' x '.join(map(str, loaded.x.shape))}: heads on pixels learn "
-            "too little; train first (codivide fit) and report on its folder, or pass an encoder's features"
+            f"{loaded.name} holds images of {' x '.join(map(str, loaded.x.shape))} that are no uint8: heads on pixels "
+            "learn too little; train first (codivide fit) and report on its folder, or pass an encoder's features"
         )
 
+    held = tensors(together(loaded))
+
     def cross_fit(rows: Labels, given: Labels, classes: int) -> Floats:
-        x = raw(loaded.x, torch.from_numpy(rows))
-        table = Table(x, torch.from_numpy(given), tuple(range(classes)))
-        return plain_probs(table, options, seed).double().numpy()
+        chosen = torch.from_numpy(rows)
+        groups, copies = (None if value is None else value[chosen] for value in held)
+        table = Table(
+            raw(loaded.x, chosen), torch.from_numpy(given), tuple(range(classes)), groups=groups, copies=copies
+        )
+        return plain_probs(table, settings, seed).double().numpy()
 
     return Material(loaded.y, [str(name) for name in loaded.classes], "features", cross_fit)
 

@@ -4,11 +4,14 @@ Who may do what: the server listens on 127.0.0.1 only. Every address begins with
 time, so another user of the machine finds nothing. The ``Host`` must be this server's, which stops a page that points
 its own name at 127.0.0.1 (DNS rebinding); an ``Origin``, where there is one, must be too, and a write needs the token
 again in the header ``X-Codivide-Token``, which no page of another origin can send. Nothing is looked up by a path that
-comes from outside: originals go by the number of their row.
+comes from outside: originals go by the number of their row. Each start has a new token; the page keeps decisions that
+have not arrived in the browser's storage, never the token, and the page of the next start sends them. For that both
+must have one origin, so a run has a port of its own (``port_of``).
 """
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 import json
 import mimetypes
@@ -238,6 +241,23 @@ def _text(value: object) -> str:
 
 def _same(given: str, token: str) -> bool:
     return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), token.encode())
+
+
+def port_of(run: Path) -> int:
+    """The port that a run's folder is served at where it is free, 49152 to 65535; it is no secret."""
+    digest = hashlib.sha256(os.fsencode(run.resolve())).digest()
+    return 49152 + int.from_bytes(digest[:4]) % (65536 - 49152)
+
+
+def is_free(port: int) -> bool:
+    """Whether this machine's port has no server."""
+    with socket.socket() as asked:
+        asked.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            asked.bind((HOST, port))
+        except OSError:
+            return False
+    return True
 
 
 def open_decisions(run: Path, known: Known) -> Decisions:

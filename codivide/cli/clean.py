@@ -82,7 +82,12 @@ def clean(
 def serve(
     run: Run,
     *,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 0,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65535, help="0: any that is free (default: one of the run's own, so that a page finds it again)."
+        ),
+    ] = None,
     export: Annotated[
         bool, typer.Option("--export", help="Only write the decisions so far to RUN/corrections.csv.")
     ] = False,
@@ -102,12 +107,13 @@ def serve(
             return
         facts, render = (import_module(f"codivide.audit.{name}") for name in ("facts", "render"))
         collected = facts.collect(run)
+        own = serve.port_of(run)
         server = serve.Server(
             lambda token: render.page(collected, served={"token": token}),
             judged.known(new_classes=new_classes),
             decisions,
             facts.originals(run),
-            port,
+            port if port is not None else own if serve.is_free(own) else 0,
         )
         line(f"open {server.address}\nstop with Ctrl-C")
         try:

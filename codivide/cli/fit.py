@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -109,13 +110,14 @@ class DataFlags:
         100
     )
     encoder: Annotated[
-        str | None,
+        str,
         typer.Option(
-            help="Makes features of texts or images: tfidf (texts, the default), tfidf:char, minilm, hf:NAME, "
-            "efficientnet-lite0, timm:NAME.",
+            help="Makes features of texts or images: auto (tfidf for texts, efficientnet-lite0 for photos where the "
+            "method is auto or features), none (train a network on pixels), best (the strongest to be had), "
+            "tfidf:char, minilm, hf:NAME, timm:NAME.",
             rich_help_panel=DATA,
         ),
-    ] = None
+    ] = "auto"
     label: Annotated[
         str | None,
         typer.Option(help="The column of a table that holds the labels (label).", rich_help_panel=DATA),
@@ -125,6 +127,14 @@ class DataFlags:
         typer.Option(
             help="Columns of a table that hold one annotator's labels each (COL,COL,...), or a table with columns "
             "annotator, label and id, path or text.",
+            rich_help_panel=DATA,
+        ),
+    ] = None
+    group: Annotated[
+        str | None,
+        typer.Option(
+            help="The column of a table that says what belongs together, such as patients or videos: no fold divides "
+            "them, and it is no feature.",
             rich_help_panel=DATA,
         ),
     ] = None
@@ -213,6 +223,7 @@ def fit(run: RunFlags, data: DataFlags, training: TrainingFlags, **hyper_paramet
     from codivide.runs.claim import claimed
     from codivide.training.plan import ASKED
 
+    began = time.monotonic()
     method = _method(run, hyper_parameters)
     planned = {name: getattr(training, name) for name in ASKED}
     asked = planned | {
@@ -243,12 +254,19 @@ def fit(run: RunFlags, data: DataFlags, training: TrainingFlags, **hyper_paramet
             with Stages() as stages:
                 free = unset(asked)
                 outcome = execute(
-                    job, loaded, run.out, free=free, resume=run.resume, begin=stages.begin, say=stages.say
+                    job,
+                    loaded,
+                    run.out,
+                    free=free,
+                    resume=run.resume,
+                    begin=stages.begin,
+                    say=stages.say,
+                    began=began,
                 )
         except KeyboardInterrupt:
             err_console.print("stopped; to go on from the last whole epoch, run the same command with --resume")
             raise typer.Exit(130) from None
-        say_outcome(outcome.summary, run.out)
+        say_outcome(outcome.summary, run.out, time.monotonic() - began)
     if outcome.summary.get("verdict") == TOO_LITTLE:
         raise typer.Exit(NOT_USABLE)
 
@@ -273,7 +291,7 @@ def _method(run: RunFlags, hyper_parameters: Mapping[str, Any]) -> Method | Feat
 
 def _inputs(run: RunFlags, data: DataFlags) -> list[str | Path]:
     """All that may be a path to what is read; a column or the name of a network is none that is there."""
-    encoder = None if data.encoder is None else data.encoder.partition(":")[2]  # hf:FOLDER
+    encoder = data.encoder.partition(":")[2]  # hf:FOLDER
     return [given for given in (run.source, run.test, data.truth, data.corrections, data.annotators, encoder) if given]
 
 
@@ -294,21 +312,26 @@ def _options(data: DataFlags, device: str) -> ReadOptions:
         label=data.label or "label",
         merge_labels=data.merge_labels,
         keep_na=data.keep_na,
+        group=data.group,
         **annotator_options(data.annotators),
     )
 
 
 def _load(run: RunFlags, data: DataFlags, options: ReadOptions, seed: int, decided: Corrections | None) -> Loaded:
     """The data, as the flags of an experiment and the decisions of a person change them."""
-    from codivide.data import experiment
+    from codivide.data import encode, experiment
     from codivide.data.corrections import confirm
-    from codivide.data.sources import load
+    from codivide.data.sources import load_raw
+    from codivide.runs.changed import check_decided
 
-    loaded = load(run.source, options=options, truth=data.truth)
+    loaded = load_raw(run.source, options=options, truth=data.truth)
+    if data.corrections is not None:
+        check_decided(data.corrections, loaded, run.source)
     loaded = experiment.with_test(loaded, run.test, options)
     loaded = experiment.spoil(experiment.part(loaded, data.limit, seed), data.noise, seed)
     loaded = experiment.keep_labels(loaded, data.labels_per_class, seed)
-    return loaded if decided is None else confirm(loaded, decided, new_classes=data.new_classes)
+    loaded = loaded if decided is None else confirm(loaded, decided, new_classes=data.new_classes)
+    return encode.of_images(loaded, options)  # last: what is left out needs no features
 
 
 def _record(run: RunFlags, data: DataFlags, options: ReadOptions) -> DataRecord:

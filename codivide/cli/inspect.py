@@ -59,6 +59,8 @@ def noise(
 
     check_new_file(out)
     run = spec is None and is_run(Path(source))
+    if run:
+        _note_change(Path(source))
     loaded = None if run else spoil(load(source, options=ReadOptions(progress=True)), spec, seed)
     if loaded is None or loaded.truth is None:
         if out is not None:
@@ -72,6 +74,17 @@ def noise(
         say_noise(loaded)
     if out is not None:
         _write_noisy(loaded, source, out)
+
+
+def _note_change(run: Path) -> None:
+    """A note where the table has changed: the report is on the labels that the run saw, and reads nothing else."""
+    from codivide.runs.changed import check_again
+    from codivide.runs.folder import SavedRun
+
+    try:
+        check_again(SavedRun(run))
+    except InputError as error:
+        note(f"this is a report on the labels as the run saw them: {error}")
 
 
 def _write_noisy(loaded: Loaded, source: str, out: Path) -> None:

@@ -82,8 +82,8 @@ def say_noise(loaded: Loaded) -> None:
     out_console.print(table)
 
 
-def say_outcome(summary: dict[str, Any], out: Path) -> None:
-    """Accuracy, wrong labels found, where the files are."""
+def say_outcome(summary: dict[str, Any], out: Path, seconds: float) -> None:
+    """Accuracy, wrong labels found, the seconds since the command began, where the files are."""
     if "test_accuracy" in summary:
         accuracy = summary["test_accuracy"]
         out_console.print(
@@ -94,12 +94,22 @@ def say_outcome(summary: dict[str, Any], out: Path) -> None:
         found = summary["detection"]
         cells = ", ".join(f"{name} {found[name]:.3f}" for name in ("auroc", "precision", "recall") if name in found)
         out_console.print(f"wrong labels found: {cells}")
-    seconds = sum(summary.get(name, 0.0) for name in ("scout_seconds", "trial_seconds", "seconds"))
     out_console.print(
         f"{summary['label_issues']:,} of {summary['samples'] - summary['unlabelled']:,} labels look wrong; "
         f"{seconds:.0f} s",
         highlight=False,
     )
+    if test := summary.get("test_part"):
+        without = test.get("accuracy_without_leaked")
+        out_console.print(
+            f"test part: {test['label_issues']:,} of {test['labelled']:,} labels look wrong; {test['leaked']:,} of "
+            f"{test['samples']:,} samples are also in the training part"
+            + ("" if without is None else f" (test accuracy without these {without:.4f})"),
+            highlight=False,
+            soft_wrap=True,
+        )
+    if summary.get("encoder") == "efficientnet-lite0":
+        note("a stronger encoder may find more: --encoder best (DINOv3, 86 MB to download; minutes instead of seconds)")
     if (verdict := summary.get("verdict", "usable")) != "usable":
         out_console.print(f"[bold red]{escape(verdict)}[/]: neither the labels that look wrong nor the model")
     line(f"labels:  {out}/labels.csv\nmodel:   {out}/model.safetensors\nsummary: {out}/summary.json")

@@ -14,7 +14,9 @@ from codivide.core.types import AnyFloats, Labels
 _CHUNK = 512
 
 
-def nearest(points: Any, queries: Labels, candidates: Labels, count: int) -> tuple[Labels, AnyFloats]:
+def nearest(
+    points: Any, queries: Labels, candidates: Labels, count: int, *, groups: Tensor | None = None
+) -> tuple[Labels, AnyFloats]:
     """The candidates nearest to each query, other than itself.
 
     Args:
@@ -22,6 +24,7 @@ def nearest(points: Any, queries: Labels, candidates: Labels, count: int) -> tup
         queries: rows ``[Q]``.
         candidates: rows ``[M]``, ascending.
         count: how many; fewer are found where there are not so many other candidates.
+        groups: a number ``[N]`` for each row; those that share a row's are no neighbours of it. None: all may be.
 
     Returns:
         Rows ``[Q, count]`` from the nearest on, -1 where there is none, and their Euclidean distances (inf).
@@ -38,6 +41,8 @@ def nearest(points: Any, queries: Labels, candidates: Labels, count: int) -> tup
         at = np.searchsorted(candidates, rows).clip(max=len(candidates) - 1)
         own = np.flatnonzero(candidates[at] == rows)
         distance[own, at[own]] = torch.inf
+        if groups is not None:
+            distance[groups[rows].unsqueeze(1) == groups[candidates]] = torch.inf
         best, index = distance.topk(count_found, dim=1, largest=False)
         values = best.clamp_min_(0).sqrt().double().numpy()
         part = slice(start, start + len(rows))

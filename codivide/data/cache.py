@@ -31,7 +31,7 @@ from codivide.core.files import atomic
 from codivide.data.images import Passing, Pixels, Probe, Shape, choose_shape, decode_file, probe_file
 from codivide.data.loaded import Skipped
 from codivide.data.options import ReadOptions
-from codivide.data.progress import progress_bar
+from codivide.data.progress import Working
 from codivide.data.rows import MemmapRows, Rows, TensorRows
 
 VERSION = 2
@@ -211,17 +211,16 @@ def _working(
     """``map`` in threads (Pillow lets go of the interpreter lock), in order, with a bar and few results waiting."""
     with (
         warnings.catch_warnings(),
-        progress_bar(shown=options.progress) as bar,
+        Working(title, len(items), shown=options.progress) as work,
         ThreadPoolExecutor(options.threads) as pool,
     ):
         warnings.filterwarnings("ignore", module=r"PIL\.")  # odd metadata of files that can be read
-        task = bar.add_task(title, total=len(items))
 
         def results() -> Iterator[Result]:
             for start in range(0, len(items), CHUNK):
                 part = items[start : start + CHUNK]
                 yield from pool.map(function, part)
-                bar.advance(task, len(part))
+                work.advance(len(part))
 
         yield results()
 

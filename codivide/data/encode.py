@@ -1,10 +1,14 @@
 """Texts or images to features: word counts, or a network that somebody else trained and that stays as it is.
 
+    auto              texts: tfidf; photos, where a fit may choose: efficientnet-lite0; other images stay as they are
+    none              images stay as they are, and a network is trained on them
+    best              the strongest of ``STRONGEST`` that this machine can get
+
     tfidf             words and pairs of words, weighted by how rare they are (scikit-learn); the default for texts
     tfidf:char        the same and parts of words of 2 to 4 characters: for short texts, typing errors, many languages
     minilm            all-MiniLM-L6-v2, 384 features of a text, from a wheel on PyPI
     hf:NAME           any text model of transformers or sentence-transformers, by name or folder: the mean over words
-    efficientnet-lite0  1,280 features of an image, from a wheel on PyPI
+    efficientnet-lite0  1,904 features of an image; it comes with codivide
     timm:NAME         the features before the head of a pre-trained timm model
 
 What an encoder gives are rows ``[N, D]``, so every method runs on them. Encoders never see labels; networks are not
@@ -26,15 +30,25 @@ from codivide.data.arrays import choose_augment
 from codivide.data.encoder import Encoder, EncoderKind, Takes
 from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
-from codivide.data.pretrained import ENCODERS, split_name
+from codivide.data.pretrained import ENCODERS, split_name, strongest
+from codivide.data.progress import tell
 
-DEFAULT_OF_TEXTS = "tfidf"
+AUTO, NONE, BEST = "auto", "none", "best"
+DEFAULT_OF: dict[Takes, str] = {"text": "tfidf", "image": "efficientnet-lite0"}
+_PHOTO = 32  # pixels: the least side of an image of which a network for photos is asked unless somebody asks for it
 _PREFIX = "encoder."  # of the tensors of an encoder in a model's file
 
 
 def names() -> list[str]:
     """Every name of an encoder, with ``NAME`` where anything may stand."""
-    return [f"{name}:{rest}" if rest else name for name, kind in ENCODERS.items() for rest in kind.rests]
+    known = [f"{name}:{rest}" if rest else name for name, kind in ENCODERS.items() for rest in kind.rests]
+    return [AUTO, NONE, BEST, *known]
+
+
+def check_name(name: str) -> None:
+    """InputError where ``--encoder NAME`` means nothing; asked before any long work."""
+    if name not in (AUTO, NONE, BEST):
+        kind_of(name)
 
 
 def kind_of(name: str) -> EncoderKind:
@@ -56,23 +70,23 @@ def for_texts(texts: Sequence[str], options: ReadOptions) -> Encoder:
     Raises:
         InputError: no such encoder, one of images, or texts without words.
     """
-    wanted = options.encoder or DEFAULT_OF_TEXTS
-    name, takes, make = _asked(wanted)
+    if options.encoder == NONE:
+        raise InputError("texts need an encoder: leave encoder out, or name one, such as tfidf.")
+    name, takes, make = _asked(options.encoder, "text", options)
     if takes != "text":
         raise InputError(f"encoder {name!r} takes images, but the data are texts.")
     return make(texts)
 
 
 def of_images(loaded: Loaded, options: ReadOptions) -> Loaded:
-    """Features in the place of images, where the options ask for an encoder and it has not been at work.
+    """Features in the place of images, where the options name an encoder and it has not been at work.
 
     Raises:
         InputError: an encoder of texts, or data that are no uint8 images.
     """
-    wanted = options.encoder
-    if wanted is None or loaded.encoder is not None:
+    if options.encoder in (AUTO, NONE) or loaded.encoder is not None:
         return loaded
-    name, takes, make = _asked(wanted)
+    name, takes, make = _asked(options.encoder, "image", options)
     if takes != "image":
         raise InputError(f"encoder {name!r} takes texts, but {loaded.name} holds none.")
     if len(loaded.x.shape) != 3 or loaded.x.dtype != torch.uint8:
@@ -90,6 +104,12 @@ def of_images(loaded: Loaded, options: ReadOptions) -> Loaded:
     test = None if loaded.test is None else features(loaded.test)
     validation = None if loaded.validation is None else features(loaded.validation)
     return replace(features(loaded), test=test, validation=validation)
+
+
+def is_photo(loaded: Loaded) -> bool:
+    """Whether a sample is a colour image of at least 32 pixels a side, as networks for photos know them."""
+    shape = loaded.x.shape
+    return len(shape) == 3 and loaded.x.dtype == torch.uint8 and shape[0] == 3 and min(shape[1:]) >= _PHOTO
 
 
 def save(encoder: Encoder | None) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:
@@ -115,8 +135,18 @@ def restore(header: Mapping[str, Any] | None, tensors: Mapping[str, Tensor]) -> 
     return kind_of(name).restore(name, header, own)
 
 
-def _asked(wanted: str | Encoder) -> tuple[str, Takes, Callable[[Any], Encoder]]:
-    """Name of an encoder, what it takes, and what gives it for the training samples."""
+def _asked(wanted: str | Encoder, takes: Takes, options: ReadOptions) -> tuple[str, Takes, Callable[[Any], Encoder]]:
+    """Name of an encoder, what it takes, and what gives it for the training samples.
+
+    Args:
+        wanted: a name, or an encoder that is fitted.
+        takes: what there is to encode, for "auto" and "best".
+        options: how it is to work.
+    """
+    if wanted == AUTO:
+        wanted = DEFAULT_OF[takes]
+    if wanted == BEST:
+        wanted = strongest(takes, options.device, partial(tell, shown=options.progress))
     if isinstance(wanted, str):
         kind = kind_of(wanted)
         return wanted, kind.takes, partial(kind.make, wanted)

@@ -64,6 +64,7 @@ class EncoderKind:
         takes: "text" or "image".
         make: the encoder of a name, fitted on the training samples where it has to be: texts, or rows of images.
         restore: the encoder of a name, a header and tensors as it gave them; KeyError where something is missing.
+        ready: opens what an encoder of this name and a device needs; InputError where that is not to be had.
         install: the commands that install what it needs besides codivide; empty: nothing.
         rests: what may stand behind a colon in its name: "" for nothing, "NAME" for anything, else a word.
     """
@@ -71,6 +72,7 @@ class EncoderKind:
     takes: Takes
     make: Callable[[str, Any], Encoder]
     restore: Callable[[str, Mapping[str, Any], Mapping[str, Tensor]], Encoder]
+    ready: Callable[[str, str], object] = lambda name, device: None
     install: str = ""
     rests: tuple[str, ...] = ("",)
 

@@ -15,10 +15,11 @@ import torch
 
 from codivide.core.errors import InputError
 from codivide.core.types import UNLABELLED, Labels
+from codivide.data.groups import together
 from codivide.data.loaded import Loaded, subset
 from codivide.data.options import ReadOptions
 from codivide.data.rows import TensorRows, check_alike
-from codivide.data.sources import load
+from codivide.data.sources import load_raw
 from codivide.data.tables import arranged
 from codivide.data.views import ViewSpec
 from codivide.noise import synthetic as noises
@@ -30,7 +31,7 @@ def with_test(loaded: Loaded, test: str | None, options: ReadOptions) -> Loaded:
         return loaded
     if loaded.encoder is not None:  # fitted on the training part alone
         options = replace(options, encoder=loaded.encoder)
-    other = load(test, options=replace(options, annotators=(), answers=None), classes=loaded.classes)
+    other = load_raw(test, options=replace(options, annotators=(), answers=None), classes=loaded.classes)
     other = _arranged(other.test or other, loaded.columns, f"--test {test}")
     check_alike(loaded.x, other.x, f"--test {test}")
     return replace(loaded, test=other)
@@ -165,7 +166,7 @@ def hold_out(loaded: Loaded, share: float, seed: int) -> Loaded:
     """Test on a random ``share`` of the labelled samples with their GIVEN labels, and train on all the others.
 
     What hyper-parameters may be chosen by: no true label and no test label is used, so accuracies are those of
-    agreeing with noisy labels.
+    agreeing with noisy labels. Copies and groups (``data.groups``) are not divided: they are held out whole.
 
     Raises:
         InputError: a share outside (0, 1), or one that leaves fewer than two samples on a side.
@@ -175,7 +176,18 @@ def hold_out(loaded: Loaded, share: float, seed: int) -> Loaded:
     labelled = np.flatnonzero(loaded.y >= 0)
     order = labelled[np.random.default_rng([seed, 1]).permutation(len(labelled))]
     count = round(share * len(order))
-    if min(count, len(order) - count) < 2:
+    chosen = order[:count]
+    if (known := together(loaded)) is not None:
+        groups = known.groups[order]
+        _, first, inverse, size = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
+        drawn = np.argsort(first)  # the groups in the order in which they come first
+        taken = np.zeros(len(drawn), dtype=bool)
+        taken[drawn[size[drawn].cumsum() <= count]] = True
+        chosen = order[taken[inverse]]
+    if min(len(chosen), len(order) - len(chosen)) < 2:
         raise InputError(f"{len(order)} labelled samples are too few to hold out {share:.0%} of them")
-    held = replace(subset(loaded, np.sort(order[:count])), truth=None, test=None, name=f"{loaded.name} held out")
-    return replace(subset(loaded, np.setdiff1d(np.arange(len(loaded.y)), order[:count])), test=held)
+    held = replace(subset(loaded, np.sort(chosen)), truth=None, test=None, name=f"{loaded.name} held out")
+    rest = np.arange(len(loaded.y))
+    if known is not None:  # copies without a label
+        rest = rest[~np.isin(known.groups, known.groups[chosen])]
+    return replace(subset(loaded, np.setdiff1d(rest, chosen)), test=held)

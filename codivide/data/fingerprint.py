@@ -34,6 +34,7 @@ def fingerprint(loaded: Loaded) -> dict[str, Any]:
         "samples": len(loaded.y),
         "classes": [str(name) for name in loaded.classes],
         "labels": digest(loaded.y),
+        "groups": None if loaded.groups is None else digest(loaded.groups),
         "confirmed labels": None if confirmed is None else digest(confirmed),
         CONTENT: digest_rows(loaded.x) if loaded.texts is None else _digest_texts(loaded.texts),
         "samples' names": _digest_texts(loaded.ids),

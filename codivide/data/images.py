@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +21,7 @@ FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF")
 GREY = frozenset(("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"))
 DEEP = frozenset(("I", "I;16", "I;16B", "I;16L", "I;16N"))
 ORIENTATION = 0x0112
+_ESCAPE = re.compile(rb"\\x([89a-f][0-9a-f])")  # a byte that is no UTF-8, as ``written`` has it
 
 Pixels = NDArray[np.uint8]
 Shape = tuple[int, int, int]
@@ -45,6 +47,19 @@ def written(name: str) -> str:
     except UnicodeEncodeError:  # half of a surrogate pair, as Windows allows it
         data = name.encode("utf-8", "backslashreplace")
     return data.decode("utf-8", "backslashreplace")
+
+
+def on_disk(folder: Path, name: str) -> Path:
+    r"""The file in a folder that ``written`` gave this name; where there is none, the path as the name stands.
+
+    A file whose name really holds the characters ``\xe9`` comes before one with that byte.
+    """
+    path = folder / name
+    if "\\x" not in name or os.path.lexists(path):
+        return path
+    data = _ESCAPE.sub(lambda found: bytes([int(found[1], 16)]), os.fsencode(name))
+    escaped = folder / os.fsdecode(data)
+    return escaped if os.path.lexists(escaped) else path
 
 
 def choose_shape(probes: list[Probe], image_size: int | None) -> Shape:

@@ -21,7 +21,7 @@ from codivide.data.images import GREY, LARGE, SMALL, Shape, reason, to_pixels
 from codivide.data.labels import HELD_OUT, NO_LABEL
 from codivide.data.loaded import Loaded, Skipped
 from codivide.data.options import ReadOptions
-from codivide.data.progress import progress_bar
+from codivide.data.progress import Working
 from codivide.data.rows import Rows, check_alike
 from codivide.data.source import Inputs, Reading, Wanted
 
@@ -261,8 +261,9 @@ def _collect(items: Items, shape: Shape | None, options: ReadOptions, *, fixed: 
     labels: list[Any] = []
     kept: list[int] = []
     skipped: list[Skipped] = []
-    with progress_bar(shown=options.progress) as bar:
-        for index in bar.track(range(len(items)), description="reading"):
+    with Working("reading", len(items), shown=options.progress) as work:
+        for index in range(len(items)):
+            work.advance()
             try:
                 sample, label = _split(items[index])
             except Exception as error:  # whatever the user's code or a broken file raises counts as unreadable

@@ -46,6 +46,10 @@ class Loaded:
         columns: what the features of a table are called, where they have names.
         confirmed: mask ``[N]`` of the labels that a person has confirmed; None: no label.
         labels_read: what was read as missing, and what was merged.
+        contents: a hash ``[N]`` of each row of a table or an ``.npz`` file (see ``data.contents``), by which a run
+            knows its rows again; None: not made.
+        groups: a number ``[N]`` for each sample, the same for those that belong together and -1 for one alone (see
+            ``data.groups``); None: nothing was said.
     """
 
     x: Rows
@@ -64,6 +68,8 @@ class Loaded:
     columns: tuple[str, ...] | None = None
     confirmed: np.ndarray[Any, np.dtype[np.bool_]] | None = None
     labels_read: LabelNotes = field(default_factory=LabelNotes)
+    contents: np.ndarray[Any, np.dtype[np.uint64]] | None = None
+    groups: np.ndarray[Any, np.dtype[np.int64]] | None = None
 
 
 def subset(loaded: Loaded, ids: ArrayLike) -> Loaded:
@@ -86,4 +92,6 @@ def subset(loaded: Loaded, ids: ArrayLike) -> Loaded:
         annotations=None if loaded.annotations is None else loaded.annotations.take(rows),
         texts=None if loaded.texts is None else [loaded.texts[row] for row in rows.tolist()],
         confirmed=None if loaded.confirmed is None else loaded.confirmed[rows],
+        contents=None if loaded.contents is None else loaded.contents[rows],
+        groups=None if loaded.groups is None else loaded.groups[rows],
     )

@@ -1,6 +1,8 @@
 """Texts or images to features by a network that somebody else trained and that stays as it is.
 
-Features are kept in the cache under a hash of the samples' content, and a second run reads them back.
+Features are kept in the cache under a hash of the samples' content, and a second run reads them back. On a CPU every
+batch is small enough for the processor's own cache and runs on one thread, and several run at once: that is faster than
+all threads on one large batch, other jobs hurt it less, and features do not depend on how many threads there are.
 """
 
 from __future__ import annotations
@@ -8,7 +10,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +24,46 @@ from torch import Tensor
 from codivide.core.errors import InputError
 from codivide.core.files import atomic
 from codivide.data.encoder import EncoderKind, Encoding, Takes
-from codivide.data.progress import progress_bar
+from codivide.data.progress import Working
 from codivide.data.rows import MemmapRows, Rows, TensorRows
 
-FORMAT = 1
-_BATCH = 64
+FORMAT = 2
+_TEXTS = 64  # of a batch
 
 Features = Callable[[Any], Tensor]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A network that is ready.
+
+    Attributes:
+        features: from a list of texts, or uint8 images ``[B, C, H, W]``, to features ``[B, D]``.
+        batch: samples that it takes at once.
+        threads: how many batches run at the same time, each on one thread; 0: one after the other, on all threads.
+    """
+
+    features: Features
+    batch: int = _TEXTS
+    threads: int = 0
+
+    def over(self, parts: Iterable[Any]) -> Iterator[Tensor]:
+        """Features of each part, in order; few parts wait, so that memory does not grow with their number."""
+        if not self.threads:
+            yield from map(self.features, parts)
+            return
+        before = torch.get_num_threads()
+        waiting: deque[Future[Tensor]] = deque()
+        try:
+            with ThreadPoolExecutor(self.threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                for part in parts:
+                    waiting.append(pool.submit(self.features, part))
+                    if len(waiting) > 2 * self.threads:
+                        yield waiting.popleft().result()
+                while waiting:
+                    yield waiting.popleft().result()
+        finally:
+            torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)
@@ -34,27 +71,30 @@ class Network:
     """Where a network comes from.
 
     Attributes:
-        open: from the name of an encoder and a device to a function that makes features ``[B, D]`` of a list of texts
-            or of uint8 images ``[B, C, H, W]``; ModuleNotFoundError where a package is missing, InputError where the
-            weights are.
+        open: from the name of an encoder, a device and the side of images (None: the network's own) to what makes
+            features; ModuleNotFoundError where a package is missing, InputError where the weights are.
         version: what the features of a name depend on besides it: versions of packages, or sizes and times of files.
-        install: the commands that install what it needs.
+        install: the commands that install what it needs; empty: nothing.
+        side: from the shape of images to the side at which it sees them; None: its own, whatever the images are.
     """
 
-    open: Callable[[str, str], Features]
+    open: Callable[[str, str, int | None], Opened]
     version: Callable[[str], list[str]]
-    install: str
+    install: str = ""
+    side: Callable[[Sequence[int]], int] | None = None
 
-    def opened(self, name: str, device: str) -> Features:
-        """The function that makes features.
+    def opened(self, name: str, device: str, side: int | None = None) -> Opened:
+        """What makes features.
 
         Raises:
             InputError: a package or the weights are missing; it says how to get them.
         """
         try:
-            return self.open(name, device)
+            return self.open(name, device, side)
         except ModuleNotFoundError as error:
-            raise InputError(f"encoder {name!r} needs {error.name}: {self.install}") from error
+            raise InputError(
+                f"encoder {name!r} needs {error.name}: {self.install or 'pip install codivide'}"
+            ) from error
 
 
 class TextNet:
@@ -80,9 +120,8 @@ class TextNet:
             net = self.network.opened(self.name, encoding.device)
             # Texts of like length share a batch: padding costs as much as words.
             order = sorted(range(len(samples)), key=lambda row: (len(samples[row]), row))
-            for start in range(0, len(order), _BATCH):
-                rows = order[start : start + _BATCH]
-                yield rows, net([samples[row] for row in rows])
+            batched = [order[start : start + net.batch] for start in range(0, len(order), net.batch)]
+            yield from zip(batched, net.over([samples[row] for row in rows] for rows in batched), strict=True)
 
         digest = hashlib.sha256()
         for text in samples:
@@ -106,14 +145,16 @@ class ImageNet:
         name: such as "efficientnet-lite0" or "timm:NAME".
         shape: of the images that it was used on, ``(channels, height, width)``; new files are read in this shape.
         network: what makes the features.
+        side: at which the network sees the images; None: its own.
     """
 
     takes: Takes = "image"
 
-    def __init__(self, name: str, shape: tuple[int, ...], network: Network) -> None:
+    def __init__(self, name: str, shape: tuple[int, ...], network: Network, side: int | None = None) -> None:
         self.name = name
         self.shape = shape
         self.network = network
+        self.side = side
 
     def encode(self, samples: Rows, how: Encoding | None = None) -> Rows:
         """Dense rows ``[N, D]``, read from the cache where the same images were encoded before."""
@@ -123,18 +164,19 @@ class ImageNet:
             yield from torch.split(torch.arange(len(samples)), size)
 
         def batches() -> Iterator[tuple[list[int], Tensor]]:
-            net = self.network.opened(self.name, encoding.device)
-            for ids in chunks(_BATCH):
-                yield ids.tolist(), net(samples[ids])
+            net = self.network.opened(self.name, encoding.device, self.side)
+            batched = list(chunks(net.batch))
+            found = net.over(samples[ids] for ids in batched)
+            yield from ((ids.tolist(), part) for ids, part in zip(batched, found, strict=True))
 
-        digest = hashlib.sha256(json.dumps(samples.shape).encode())
+        digest = hashlib.sha256(json.dumps([samples.shape, self.side]).encode())
         for ids in chunks(1024):
             digest.update(np.ascontiguousarray(samples[ids].cpu().numpy()).data)
         return _cached(self, digest, len(samples), batches, encoding)
 
     def header(self) -> dict[str, Any]:
-        """Shape of the images."""
-        return {"shape": list(self.shape)}
+        """Shape of the images, and the side at which they are seen."""
+        return {"shape": list(self.shape), "side": self.side}
 
     def tensors(self) -> dict[str, Tensor]:
         """None."""
@@ -147,6 +189,7 @@ def text_net(network: Network, *, rests: tuple[str, ...] = ("",)) -> EncoderKind
         "text",
         lambda name, texts: TextNet(name, network),
         lambda name, header, tensors: TextNet(name, network),
+        network.opened,
         network.install,
         rests,
     )
@@ -156,8 +199,9 @@ def image_net(network: Network, *, rests: tuple[str, ...] = ("",)) -> EncoderKin
     """The line of ``ENCODERS`` of a network for images."""
     return EncoderKind(
         "image",
-        lambda name, rows: ImageNet(name, rows.shape, network),
-        lambda name, header, tensors: ImageNet(name, tuple(header["shape"]), network),
+        lambda name, rows: ImageNet(name, rows.shape, network, network.side and network.side(rows.shape)),
+        lambda name, header, tensors: ImageNet(name, tuple(header["shape"]), network, header.get("side")),
+        network.opened,
         network.install,
         rests,
     )
@@ -187,12 +231,11 @@ def _cached(
         return kept
     order: list[int] = []
     parts = []
-    with progress_bar(shown=how.progress) as bar:
-        task = bar.add_task("encoding", total=count)
+    with Working(f"encoding ({name})", count, shown=how.progress) as work:
         for rows, batch in batches():
             order += rows
             parts.append(batch.float().cpu())
-            bar.advance(task, len(batch))
+            work.advance(len(batch))
     computed = torch.cat(parts)
     features = torch.empty_like(computed).index_copy_(0, torch.tensor(order), computed)
     bad = ~torch.isfinite(features).all(1)

@@ -34,8 +34,8 @@ class ReadOptions:
             ``data.views.ViewSpec``).
         workers: decoding threads; 0 is one per core.
         progress: show a progress bar, on a terminal only.
-        encoder: what makes features of texts or images: a name (see ``data.encode``), or one that is fitted. None:
-            texts become "tfidf", images stay images.
+        encoder: what makes features of texts or images: a name (see ``data.encode``), or one that is fitted. "auto":
+            texts become "tfidf"; images are read as images, and a fit may encode them. "none": images stay images.
         device: where an encoder that is a network runs: "auto", "cpu", "cuda", ...
         label: the column of a table that holds the labels.
         annotators: columns of a table that hold the labels of one annotator each. Empty: those called ``label_...``
@@ -44,6 +44,8 @@ class ReadOptions:
             table.
         merge_labels: read labels that differ by case, white space or Unicode form only as the most frequent of them.
         keep_na: the texts "nan", "NaN" and "None" are classes; else they mean "no label".
+        group: the column of a table that says what belongs together, such as a patient; it is no feature, and no fold
+            divides its groups (see ``data.groups``). A test part may lack it.
     """
 
     image_size: int | None = None
@@ -54,13 +56,14 @@ class ReadOptions:
     augment: str = "auto"
     workers: int = 0
     progress: bool = False
-    encoder: str | Encoder | None = None
+    encoder: str | Encoder = "auto"
     device: str = "auto"
     label: str = "label"
     annotators: tuple[str, ...] = ()
     answers: Path | None = None
     merge_labels: bool = False
     keep_na: bool = False
+    group: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """What differs from the default, as JSON values; without the options of the machine (``OF_THE_MACHINE``).
@@ -166,6 +169,7 @@ _KINDS: Mapping[str, Callable[[Any], Any]] = {
     "answers": lambda value: Path(text(value)),
     "merge_labels": _flag,
     "keep_na": _flag,
+    "group": text,
 }
 
 

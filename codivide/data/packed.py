@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from codivide.core.errors import InputError
 from codivide.core.files import expand_user
 from codivide.data.arrays import from_arrays
+from codivide.data.contents import hashes
 from codivide.data.images import written
 from codivide.data.inputs import from_memory, from_texts_in_memory
 from codivide.data.loaded import Loaded
@@ -56,6 +57,7 @@ def load_npz(path: Path | str, reading: Reading) -> Loaded:
         reading = replace(reading, truth=held.get("true_y"))
     annotators = [str(annotator) for annotator in held["annotators"]] if "annotators" in held else None
     loaded = _part(held["x"], held["y"], reading, name, annotators)
+    loaded = replace(loaded, contents=hashes(loaded))
     if "x_test" not in held or "y_test" not in held:
         return loaded
     options = replace(reading.options, encoder=loaded.encoder or reading.options.encoder)

@@ -181,6 +181,43 @@ class IndexedRows:
         return copy_to(self, device)
 
 
+class JoinedRows:
+    """The rows of one source, and behind them those of another of the same shape and dtype.
+
+    Args:
+        first: N rows.
+        second: M rows.
+    """
+
+    def __init__(self, first: Rows, second: Rows) -> None:
+        self.first, self.second = first, second
+        self.sparse = getattr(first, "sparse", False)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one sample."""
+        return self.first.shape
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """That of both."""
+        return self.first.dtype
+
+    def __len__(self) -> int:
+        return len(self.first) + len(self.second)
+
+    def __getitem__(self, ids: Tensor) -> Tensor:
+        count, behind = len(self.first), ids >= len(self.first)
+        found = torch.empty((len(ids), *self.shape), dtype=self.dtype)
+        found[~behind] = self.first[ids[~behind]].cpu()
+        found[behind] = self.second[ids[behind] - count].cpu()
+        return found
+
+    def to(self, device: torch.device) -> Rows:
+        """The rows themselves, which stay where they are."""
+        return self
+
+
 def copy_to(rows: Rows, device: torch.device) -> Rows:
     """Copy any rows to a CUDA device, a chunk at a time; unchanged elsewhere or where half the free memory is less.
 

@@ -86,7 +86,7 @@ class Source:
         inputs: reads it without labels, for predicting; None: it cannot be predicted on.
         brings_labels: whether the labels are in it, so that none may be given beside it.
         texts: whether ``inputs`` can give texts.
-        columns: which options of ``ReadOptions`` name columns of it: "label", "annotators".
+        columns: which options of ``ReadOptions`` name columns of it: "label", "annotators", "group".
     """
 
     name: str

@@ -71,7 +71,7 @@ SOURCES: tuple[Source, ...] = (
         load_table,
         table_inputs,
         texts=True,
-        columns=("label", "annotators"),
+        columns=("label", "annotators", "group"),
     ),
     Source("packed arrays", lambda source: _is_file(source, ".npz"), load_npz, npz_inputs, texts=True),
     Source("an array in a file", lambda source: _is_file(source, ".npy"), None, npz_inputs, texts=True),
@@ -139,16 +139,29 @@ def load(
     Raises:
         InputError: the message says what is wrong, where, and what to do.
     """
+    raw = load_raw(source, y, options=options, classes=classes, truth=truth)
+    return encode.of_images(raw, options)
+
+
+def load_raw(
+    source: object,
+    y: object = None,
+    *,
+    options: ReadOptions = DEFAULT,
+    classes: Classes = None,
+    truth: object = None,
+) -> Loaded:
+    """``load``, but images stay images whatever encoder is asked for: ``encode.of_images`` can follow."""
     choose_augment(options.augment, (1,))
     if isinstance(options.encoder, str):
-        encode.kind_of(options.encoder)
+        encode.check_name(options.encoder)
     kind = next((kind for kind in SOURCES if kind.labelled is not None and kind.recognised(source)), None)
     _check_columns(kind, options)
     if kind is None or kind.labelled is None:
         raise _no_source(Path(str(source)))
     if kind.brings_labels and y is not None:
         raise InputError("this source brings its own labels: y must be None (give true labels as truth).")
-    return encode.of_images(kind.labelled(source, Reading(options, classes, truth, y)), options)
+    return kind.labelled(source, Reading(options, classes, truth, y))
 
 
 def read_inputs(
@@ -208,6 +221,11 @@ def _check_columns(kind: Source | None, options: ReadOptions) -> None:
     columns = () if kind is None else kind.columns
     if options.label != "label" and "label" not in columns:
         raise InputError(f"--label {options.label}: a column of labels can be named for a .csv or .parquet table only.")
+    if options.group is not None and "group" not in columns:
+        raise InputError(
+            f"--group {options.group}: a column of groups can be named for a .csv or .parquet table only; elsewhere "
+            "pass groups [N] to the estimator's fit."
+        )
     if (options.annotators or options.answers is not None) and "annotators" not in columns:
         raise InputError("annotators can be named for a .csv or .parquet table; elsewhere pass labels [N, annotators].")
 

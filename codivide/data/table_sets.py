@@ -11,9 +11,11 @@ import pandas as pd
 
 from codivide.core.errors import InputError
 from codivide.core.files import expand_user
+from codivide.core.types import Labels
 from codivide.data import annotators
 from codivide.data.arrays import from_arrays
 from codivide.data.assemble import Pictures, assemble
+from codivide.data.contents import hashes
 from codivide.data.images import written
 from codivide.data.inputs import decoded, from_memory, from_texts_in_memory
 from codivide.data.labels import encode
@@ -29,9 +31,9 @@ from codivide.data.tables import (
     read_table,
     split_column,
     table_labels,
+    take_groups,
 )
 from codivide.data.texts import are_texts, from_texts
-from codivide.noise.consensus import Consensus
 
 
 class _Labelled(NamedTuple):
@@ -66,7 +68,7 @@ def load_table(path: Path | str, reading: Reading) -> Loaded:
     """
     path = expand_user(path)
     options = reading.options
-    return from_table(read_table(path, options.annotators, options.label), path, reading)
+    return from_table(read_table(path, options.annotators, options.label, options.group), path, reading)
 
 
 def load_frame(frame: pd.DataFrame, reading: Reading) -> Loaded:
@@ -80,8 +82,10 @@ def load_frame(frame: pd.DataFrame, reading: Reading) -> Loaded:
 def from_table(table: pd.DataFrame, path: Path, reading: Reading) -> Loaded:
     """The data set of a table that is already read; ``path`` is for messages and for the paths of images."""
     table, answers = split_answers(table, path, reading.options)
+    table, groups = take_groups(table, path, reading.options.group, needed=reading.classes is None)
     if answers is None:
-        return _load(_with_splits(table, _label_column(table, path, reading.options), path), reading)
+        given = _with_splits(table, _label_column(table, path, reading.options), path)
+        return _grouped(_load(given, reading), groups, given)
     consensus, classes = answers.settle(reading.options, reading.classes, path.name)
     labels = [classes[code] if code >= 0 else None for code in consensus.labels]
     given = _with_splits(table, labels, path)
@@ -91,7 +95,7 @@ def from_table(table: pd.DataFrame, path: Path, reading: Reading) -> Loaded:
         labels = [label if true is None or split == "train" else true for label, true, split in rows]
     given = given._replace(labels=labels)
     loaded = _load(given, replace(reading, classes=classes))
-    return replace(loaded, annotations=_of_training_rows(consensus, given, loaded))
+    return _grouped(replace(loaded, annotations=consensus.take(_training_rows(given, loaded))), groups, given)
 
 
 def table_inputs(path: Path | str, wanted: Wanted) -> Inputs:
@@ -134,12 +138,16 @@ def _load(given: _Labelled, reading: Reading) -> Loaded:
     return _manifest(given, reading) if "path" in given.table else _row_table(given, reading)
 
 
-def _of_training_rows(consensus: Consensus, given: _Labelled, loaded: Loaded) -> Consensus:
-    """The consensus on the rows that can be trained on: images that cannot be read are none."""
+def _training_rows(given: _Labelled, loaded: Loaded) -> Labels:
+    """The rows of the table that can be trained on: images that cannot be read are none."""
     if "path" not in given.table:
-        return consensus.take(np.flatnonzero(np.array(given.splits) == "train"))
+        return np.flatnonzero(np.array(given.splits) == "train")
     place = {entry.id: row for row, entry in enumerate(manifest_entries(given.table, given.path))}
-    return consensus.take(np.array([place[name] for name in loaded.ids if isinstance(name, str)]))
+    return np.array([place[name] for name in loaded.ids if isinstance(name, str)])
+
+
+def _grouped(loaded: Loaded, groups: Labels | None, given: _Labelled) -> Loaded:
+    return loaded if groups is None else replace(loaded, groups=groups[_training_rows(given, loaded)])
 
 
 def split_answers(
@@ -204,7 +212,7 @@ def _rows_of(split: str, given: _Labelled, reading: Reading) -> Loaded:
         true = [true[row] for row in rows]
     samples = table["text"] if "text" in table else feature_columns(table, given.path)
     make = from_texts if "text" in table else from_arrays
-    return make(
+    found = make(
         samples.iloc[rows],
         [given.labels[row] for row in rows],
         options=reading.options,
@@ -213,3 +221,4 @@ def _rows_of(split: str, given: _Labelled, reading: Reading) -> Loaded:
         ids=[ids[row] for row in rows],
         name=written(given.path.stem),
     )
+    return replace(found, contents=hashes(found))

@@ -14,8 +14,11 @@ import pyarrow.parquet
 
 from codivide.core.errors import InputError
 from codivide.core.files import unguard
+from codivide.core.types import Labels
 from codivide.data import annotators
 from codivide.data.cache import Entry
+from codivide.data.groups import numbered
+from codivide.data.images import on_disk
 from codivide.data.labels import HELD_OUT, missing_texts, warn_about_unused
 
 TABLES = (".csv", ".parquet")
@@ -23,7 +26,7 @@ TEXT_COLUMNS = ("path", "label", "split", "true_label", "id", "text", "annotator
 GUARDED_COLUMNS = ("label", "true_label", "id")  # in CSV files that were written for spreadsheets, see ``files.guard``
 
 
-def read_table(path: Path, labels: Sequence[str] = (), label: str = "label") -> pd.DataFrame:
+def read_table(path: Path, labels: Sequence[str] = (), label: str = "label", group: str | None = None) -> pd.DataFrame:
     """A CSV or Parquet file with the named columns as text (missing: None or empty) and the others as numbers.
 
     The apostrophe with which a CSV file keeps a spreadsheet from taking a label or an id for a formula is taken away.
@@ -32,6 +35,7 @@ def read_table(path: Path, labels: Sequence[str] = (), label: str = "label") -> 
         path: the file.
         labels: more columns of labels, to be read as text.
         label: the column that holds the labels; it is called "label" in what is returned.
+        group: the column of groups, to be read as text; None: there is none.
 
     Returns:
         At least one row.
@@ -41,7 +45,9 @@ def read_table(path: Path, labels: Sequence[str] = (), label: str = "label") -> 
     """
     parquet = path.suffix.lower() == ".parquet"
     try:
-        table = _read_parquet(path) if parquet else _read_csv(path, {*TEXT_COLUMNS, *labels, label}, label)
+        table = (
+            _read_parquet(path) if parquet else _read_csv(path, {*TEXT_COLUMNS, *labels, label, group or label}, label)
+        )
     except (ValueError, OSError, pyarrow.ArrowException) as error:  # UnicodeDecodeError, ParserError: ValueErrors
         raise InputError(f"{path} cannot be read: {error}") from error
     table.columns = pd.Index([str(name).strip() for name in table.columns])
@@ -153,8 +159,33 @@ def manifest_entries(table: pd.DataFrame, path: Path) -> list[Entry]:
         name = value.replace("\\", "/") if os.sep == "\\" else value
         if seen.setdefault(name, row) != row:
             raise InputError(f"{path}: {name!r} comes twice, in rows {seen[name]} and {row}; a sample needs one row.")
-        entries.append(Entry(name, path.parent / name))
+        entries.append(Entry(name, on_disk(path.parent, name)))
     return entries
+
+
+def take_groups(
+    table: pd.DataFrame, path: Path, name: str | None, *, needed: bool
+) -> tuple[pd.DataFrame, Labels | None]:
+    """The table without its column of groups, and a number ``[N]`` for each value of it (see ``data.groups``).
+
+    Args:
+        table: with one row a sample.
+        path: for the message.
+        name: of the column; None: there is none.
+        needed: whether the column must be there.
+
+    Raises:
+        InputError: it is not there, or has another meaning.
+    """
+    if name is None or (name not in table and not needed):
+        return table, None
+    if name in TEXT_COLUMNS:
+        raise InputError(
+            f"--group {name}: this column has a meaning of its own; name one that says what belongs together."
+        )
+    if name not in table:
+        raise InputError(f"{path} has no column {name!r} of groups (columns: {listed(table)}).")
+    return table.drop(columns=name), numbered(table[name])
 
 
 def feature_ids(table: pd.DataFrame) -> list[str | int]:

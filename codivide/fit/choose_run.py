@@ -24,6 +24,7 @@ from codivide.audit.reading import checked
 from codivide.core.errors import InputError
 from codivide.core.files import read_json, reading, write_text
 from codivide.core.types import Mask
+from codivide.data import encode
 from codivide.data.label_remarks import warn_about_labels
 from codivide.data.loaded import Loaded, subset
 from codivide.fit import execute as stages
@@ -80,8 +81,12 @@ def execute(
     resume: bool = False,
     begin: Begin | None = None,
     say: Say | None = None,
+    began: float | None = None,
 ) -> Outcome:
     """Train what the job says; where it leaves method or settings to "auto", choose them first.
+
+    Photos become features of an encoder before the choice, unless something is asked for that only a network has, or
+    ``--encoder none``: then a network is trained on their pixels.
 
     Args:
         job: as for ``fit.execute``; its method may be ``Auto``, or have settings that are "auto".
@@ -92,6 +97,7 @@ def execute(
             finished, nothing is trained or written, and the outcome is read from it.
         begin: called with name and epochs when a stage begins; returns what is called after every epoch of it.
         say: called with every reason, one sentence at a time.
+        began: of ``time.monotonic()``, when a budget begins to count; None: now.
 
     Returns:
         What ``fit.execute`` returns; the summary has ``choice``: the scout's report, reasons and the comparison.
@@ -106,14 +112,18 @@ def execute(
         return finished
     method = job.method
     warn_about_labels(loaded, method.folds if isinstance(method, Features) else FEWEST_LABELS)
+    budget = Budget(method.budget if isinstance(method, Auto) else None, began or time.monotonic())
+    before = Before(asked=asked)
+    if _wants_features(job, loaded, free):
+        job, loaded, before = _encoded(job, loaded, before, budget, say)
     if isinstance(method, Features) or not (isinstance(method, Auto) or method.unsettled()):
         progress = begin(name_of(method), job.plan.epochs)
-        return stages.execute(job, loaded, out, resume=resume, progress=progress, before=Before(asked=asked))
+        return stages.execute(job, loaded, out, resume=resume, progress=progress, before=before)
     if isinstance(method, Auto) and _is_table(job, loaded, free):
-        return _features(job, loaded, out, method=method, resume=resume, asked=asked, begin=begin, say=say)
+        return _features(job, loaded, out, budget=budget, resume=resume, before=before, begin=begin, say=say)
     if isinstance(method, Auto | DivideMix) and "average" in free:
         job = replace(job, plan=replace(job.plan, average=average_decay(len(loaded.y), job.plan)))
-    return _Choosing(job, method, loaded, out, free, resume, begin, say, asked).execute()
+    return _Choosing(job, method, loaded, out, free, resume, begin, say, budget, asked).execute()
 
 
 def _finished(out: Path | None, asked: Mapping[str, Any] | None, loaded: Loaded) -> Outcome | None:
@@ -149,14 +159,13 @@ class _Choosing:
     resume: bool
     begin: Begin
     say: Say
+    budget: Budget
     asked: Mapping[str, Any] | None = None  # what the run is known by; None: it has no folder
     scouted: Outcome | None = None
-    budget: Budget = field(init=False)
     share: float = field(init=False)
 
     def __post_init__(self) -> None:
         self.auto = self.method if isinstance(self.method, Auto) else None
-        self.budget = Budget(self.auto.budget if self.auto else None)
         self.share = self._share()
 
     def execute(self) -> Outcome:
@@ -518,8 +527,37 @@ def _unjudged(method: Method | Features, *reasons: str) -> Choice:
 
 
 def _is_table(job: Job, loaded: Loaded, free: Sequence[str]) -> bool:
-    """Rows of features, and nothing is asked for that only a network has: it, its epochs, an accelerator."""
-    return len(loaded.x.shape) == 1 and set(free) >= set(NOT_FOR_FEATURES) and job.plan.device in ("auto", "cpu")
+    """Rows of features, and nothing is asked for that only a network has: it, its epochs, an accelerator.
+
+    Where an encoder made them, the accelerator is for it.
+    """
+    here = loaded.encoder is not None or job.plan.device in ("auto", "cpu")
+    return len(loaded.x.shape) == 1 and set(free) >= set(NOT_FOR_FEATURES) and here
+
+
+def _wants_features(job: Job, loaded: Loaded, free: Sequence[str]) -> bool:
+    """Whether images are to become features first: photos where the choice is open, all where features are asked for.
+
+    Digits and other small or grey images are not what encoders have seen: a network learns them.
+    """
+    if job.source.options.encoder != encode.AUTO or len(loaded.x.shape) == 1:
+        return False
+    if isinstance(job.method, Features):
+        return True
+    return isinstance(job.method, Auto) and encode.is_photo(loaded) and set(free) >= set(NOT_FOR_FEATURES)
+
+
+def _encoded(job: Job, loaded: Loaded, before: Before, budget: Budget, say: Say) -> tuple[Job, Loaded, Before]:
+    """The job, its data as features, and the seconds that the encoder took; the record names the encoder."""
+    began = time.perf_counter()
+    options = replace(job.source.options, encoder=encode.DEFAULT_OF["image"])
+    say(f"encoder {options.encoder}: features of a network that was trained on other photos; none of it is trained")
+    found = encode.of_images(loaded, options)
+    seconds = round(time.perf_counter() - began, 2)
+    if budget.left() == 0:
+        say(f"the encoder took {seconds:.0f} s, all of the budget; what follows needs about a minute for 10,000 images")
+    job = replace(job, source=replace(job.source, options=options))
+    return job, found, replace(before, seconds={"encoding_seconds": seconds})
 
 
 def _features(
@@ -527,15 +565,15 @@ def _features(
     loaded: Loaded,
     out: Path | None,
     *,
-    method: Auto,
+    budget: Budget,
     resume: bool,
-    asked: Mapping[str, Any] | None,
+    before: Before,
     begin: Begin,
     say: Say,
 ) -> Outcome:
     reason = f"features: rows of {loaded.x.shape[0]} numbers; linear heads and small networks need seconds"
     say(reason)
-    features, budget = Features(), Budget(method.budget)
+    features = Features()
     plan = default_plan(len(loaded.y), features, seed=job.plan.seed)
     return stages.execute(
         replace(job, method=features, plan=plan),
@@ -544,7 +582,7 @@ def _features(
         resume=resume,
         progress=begin("features", plan.epochs),
         deadline=budget.features_end(),
-        before=Before(_unjudged(features, reason), asked=asked),
+        before=replace(before, choice=_unjudged(features, reason)),
     )
 
 

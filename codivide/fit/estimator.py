@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -17,6 +18,7 @@ from codivide.audit.findings import Findings
 from codivide.core.device import resolve_device
 from codivide.core.errors import InputError, TrainingWarning
 from codivide.data.corrections import Corrections, confirm, from_frame, read
+from codivide.data.groups import with_groups
 from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
 from codivide.data.record import DataRecord
@@ -26,6 +28,7 @@ from codivide.fit.job import Job, Outcome, build_method, default_plan
 from codivide.fit.verdict import TOO_LITTLE
 from codivide.methods.features.options import Features, refuse, unset
 from codivide.runs import label_table
+from codivide.runs.changed import check_decided
 from codivide.runs.claim import claimed
 from codivide.training.plan import ASKED
 from codivide.training.run import Method
@@ -59,7 +62,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             "none" (see ``codivide.data.views.ViewSpec``).
         image_size: side in pixels to which files are resized; None: from the data.
         encoder: what makes features of texts or images, such as "minilm", "efficientnet-lite0" or "timm:NAME" (see
-            ``codivide.data.encode``); None: texts become "tfidf", images stay images.
+            ``codivide.data.encode``). "auto": texts become "tfidf", and photos the features of "efficientnet-lite0"
+            where the method is "auto" or "features"; "none": images stay images; "best": the strongest there is.
         unlabelled: the label that means "no label"; None: there is none (needed for the classes -1 and 1).
         merge_labels: read labels that differ by case, white space or Unicode form only as the most frequent of them.
         keep_na: the texts "nan", "NaN" and "None" are classes; else they mean "no label".
@@ -75,6 +79,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             first, with columns id (or path), given, suggested, clean_prob, rank, suggested_prob, label_quality (which
             is clean_prob under cleanlab's name).
         labels_: the same columns for every sample.
+        test_labels_: the same for the samples of the test part, judged by the classifier, where ``X`` brings one: a
+            folder with ``test/``, a Hugging Face ``DatasetDict``. Both then have the columns part, leaked and twin.
         annotator_quality_: data frame of the annotators where there are several, with columns name, labels (how many),
             quality (see ``codivide.noise.consensus.Consensus``) and agreement (with the others).
         history_: one record an epoch, or a round of the features.
@@ -103,7 +109,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         device: str = "auto",
         augment: str = "auto",
         image_size: int | None = None,
-        encoder: str | None = None,
+        encoder: str = "auto",
         unlabelled: int | None = -1,
         merge_labels: bool = False,
         keep_na: bool = False,
@@ -145,7 +151,9 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             keep_na=self.keep_na,
         )
 
-    def fit(self, X: Any, y: Any = None, corrections: str | Path | pd.DataFrame | None = None) -> Self:
+    def fit(
+        self, X: Any, y: Any = None, corrections: str | Path | pd.DataFrame | None = None, groups: Any = None
+    ) -> Self:
         """Train, and judge every label.
 
         Args:
@@ -156,6 +164,9 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             corrections: what a person decided on some of these labels: ``corrections.csv``, or a data frame with its
                 columns (see ``codivide.data.corrections``). Their labels are trusted, with a probability of 1; samples
                 marked as junk are left out, so that N, here and in the attributes, is smaller.
+            groups: what belongs together, such as patients or videos: one value of any kind for each sample ``[N]``, or
+                of a ``.csv`` or ``.parquet`` table the name of a column. No fold divides them. Copies of a sample need
+                none: they are found. None: nothing is known.
 
         Raises:
             InputError: the message says what is wrong and where.
@@ -163,21 +174,27 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         out = None if self.out is None else Path(self.out)
         inputs = [given for given in (X, corrections) if isinstance(given, str | Path)]
         with claimed(out, inputs=inputs):
-            return self._fit(X, y, corrections, out)
+            decided = _read_corrections(corrections)
+            column = groups if isinstance(groups, str) else None
+            options = replace(self._options(), group=column)
+            loaded = load(X, y, options=options)
+            if column is None:
+                loaded = with_groups(loaded, groups)
+            if isinstance(corrections, str | Path):
+                check_decided(Path(corrections), loaded, X)
+            if decided is not None:
+                loaded = confirm(loaded, decided)
+            record = {} if decided is None else decided.record()
+            return self._fit(X, loaded, DataRecord.of(X, options), record, out)
 
-    def _fit(self, X: Any, y: Any, corrections: str | Path | pd.DataFrame | None, out: Path | None) -> Self:
-        decided = _read_corrections(corrections)
-        loaded = load(X, y, options=self._options())
-        if decided is not None:
-            loaded = confirm(loaded, decided)
+    def _fit(self, X: Any, loaded: Loaded, source: DataRecord, corrections: dict[str, Any], out: Path | None) -> Self:
         method = build_method(self.method) if isinstance(self.method, str) else self.method
         planned = self._planned()
         asked = planned | {"net": self.net, "dropout": self.dropout, "augment": self.augment}
         if isinstance(method, Features):
             refuse(asked)
         plan = default_plan(len(loaded.y), method, **planned)
-        record = decided.record() if decided is not None else {}
-        job = Job(method, plan, self.net, self.dropout, DataRecord.of(X, self._options()), corrections=record)
+        job = Job(method, plan, self.net, self.dropout, source, corrections=corrections)
         outcome = execute(job, loaded, out, free=unset(asked))
         if outcome.summary["verdict"] == TOO_LITTLE:
             warnings.warn(f"{TOO_LITTLE} (neither the classifier nor its label issues)", TrainingWarning, stacklevel=2)
@@ -201,6 +218,10 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
                 self.feature_names_in_ = np.asarray(X.columns, dtype=object)
         self.model_ = outcome.model
         self.labels_ = outcome.table
+        if outcome.test_table is not None:
+            self.test_labels_ = outcome.test_table
+        elif hasattr(self, "test_labels_"):  # of an earlier fit
+            del self.test_labels_
         self.label_issues_ = label_table.issues(outcome.table)
         self.clean_proba_ = outcome.table["clean_prob"].to_numpy()
         self.suggested_labels_ = outcome.table["suggested"].to_numpy().astype(self.classes_.dtype)
@@ -233,6 +254,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             history=self.history_,
             method=self._used,
             noise=noise_report(self),
+            test=getattr(self, "test_labels_", None),
         )
         return findings(material, limit, thumbnails=thumbnails)
 

@@ -18,9 +18,11 @@ from codivide.core.errors import InputError
 from codivide.core.provenance import environment
 from codivide.core.version import VERSION
 from codivide.data.fingerprint import fingerprint
+from codivide.data.groups import tensors, together
 from codivide.data.label_remarks import label_remarks
 from codivide.data.loaded import Loaded
 from codivide.data.views import ViewSpec, fit_views
+from codivide.fit import test_part
 from codivide.fit.choice import Choice
 from codivide.fit.job import Before, Job, Outcome, Progress, Witness, name_of
 from codivide.fit.judging import Judged, judge
@@ -38,7 +40,7 @@ from codivide.training import nets
 from codivide.training.checkpoint import Checkpoint
 from codivide.training.loop import train
 from codivide.training.model_file import Classifier
-from codivide.training.run import Data, Run
+from codivide.training.run import Data, Method, Run
 from codivide.training.timm_names import Expected, expected
 
 _IDENTITY = ("version", "net", "dropout", "augment", "evaluate_every", "record_learning", "encoder")
@@ -163,7 +165,9 @@ class _Networks:
         """What the method may know."""
         loaded = self.loaded
         confirmed = None if loaded.confirmed is None else torch.from_numpy(loaded.confirmed)
-        return Data(loaded.x, torch.from_numpy(loaded.y), loaded.classes, self.views.views(), confirmed)
+        holds_out = isinstance(self.job.method, Method) and self.job.method.holds_out()
+        groups, _ = tensors(together(loaded) if holds_out else None)
+        return Data(loaded.x, torch.from_numpy(loaded.y), loaded.classes, self.views.views(), confirmed, groups)
 
     def model(self, run: Run) -> Model:
         """The classifier of a run; of networks that are selected, the best so far."""
@@ -222,11 +226,13 @@ class _Networks:
             **before.seconds,
         }
         table, remarks = _table(self.job, self.loaded, judged, model)
-        found = _summary(self.loaded, run.history, judged, [*remarks, *label_remarks(self.loaded)])
+        table, tested = _with_test(self.job, self.loaded, table, model)
+        remarks = [*remarks, *tested.remarks, *label_remarks(self.loaded)]
+        found = _summary(self.loaded, run.history, judged, remarks) | _of_test(tested)
         learned = {"verdict": _verdict(self.loaded, judged, before.choice), "collapsed": collapsed}
         learned |= {} if self.selection is None else self.selection.summary(run)
         record = {**settings, **trained, **found, **learned, **environment(str(run.device))}
-        return Outcome(run, run.history, model, table, record, evidence)
+        return Outcome(run, run.history, model, table, record, evidence, tested.table)
 
     def updated_labels(self, run: Run) -> dict[str, float]:
         """How many of the labels that a method has updated are right, where the truth is known (Tanaka et al. 2018)."""
@@ -252,7 +258,9 @@ class _Networks:
         if self.learning is not None:
             self.folder.write_predictions(self.learning.epochs, self.loaded.classes, outcome.evidence.to_arrays())
             self.folder.write_history(outcome.history)  # again, with what the last look added
-        self.folder.write_results(self.loaded, outcome.model, outcome.table, outcome.summary)
+        self.folder.write_results(
+            self.loaded, outcome.model, outcome.table, outcome.summary, test_table=outcome.test_table
+        )
 
 
 def _features(
@@ -277,7 +285,7 @@ def _features(
     confirmed = None if loaded.confirmed is None else torch.from_numpy(loaded.confirmed)
     given = torch.from_numpy(loaded.y)
     answers = None if loaded.annotations is None else torch.from_numpy(loaded.annotations.likelihood)
-    samples = Table(raw(loaded.x), given, loaded.classes, confirmed, answers)
+    samples = Table(raw(loaded.x), given, loaded.classes, confirmed, answers, *tensors(together(loaded)))
     learned = learn(samples, method, job.plan.seed, watch=watch, deadline=deadline)
     columns = loaded.columns if loaded.encoder is None else None
     model, history = replace(learned.model, encoder=loaded.encoder, columns=columns), learned.records
@@ -301,8 +309,9 @@ def _features(
     }
     evidence = learned.evidence(given)
     table, remarks = _table(job, loaded, judged, model)
-    remarks += label_remarks(loaded, method.folds)
-    found = _summary(loaded, history, judged, remarks) | {"collapsed": remark is not None}
+    table, tested = _with_test(job, loaded, table, model)
+    remarks += [*tested.remarks, *label_remarks(loaded, method.folds)]
+    found = _summary(loaded, history, judged, remarks) | _of_test(tested) | {"collapsed": remark is not None}
     found["verdict"] = TOO_LITTLE if "independent" in learned.remarks else USABLE
     record = _told(settings) | trained | found | environment()
     if folder is not None:
@@ -311,8 +320,8 @@ def _features(
         folder.begin()
         folder.write_history(history)
         folder.write_predictions([len(history)], loaded.classes, evidence.to_arrays())
-        folder.write_results(loaded, model, table, record)
-    return Outcome(None, history, model, table, record, evidence)
+        folder.write_results(loaded, model, table, record, test_table=tested.table)
+    return Outcome(None, history, model, table, record, evidence, tested.table)
 
 
 def _cross_fitted_record(learned: Learned, loaded: Loaded) -> dict[str, Any]:
@@ -349,6 +358,7 @@ def config(job: Job, loaded: Loaded, before: Before) -> dict[str, Any]:
         "record_learning": job.record_learning,
         **({} if choice is None else {"choice": choice.to_dict()}),
         **({"labels_read": read} if (read := loaded.labels_read.to_dict()) else {}),
+        **({} if loaded.groups is None else {"groups": len(np.unique(loaded.groups[loaded.groups >= 0]))}),
         "skipped_files": len(loaded.skipped),
         **({"encoder": loaded.encoder.name} if loaded.encoder is not None else {}),
     }
@@ -371,6 +381,18 @@ def _table(job: Job, loaded: Loaded, judged: Judged, model: Classifier) -> tuple
     """The label table with the columns of all checks, and what could not be checked; a trial is not checked."""
     table = judged.table(loaded)
     return checks.judge(table, loaded.classes, loaded, model) if job.record_learning else (table, [])
+
+
+def _with_test(
+    job: Job, loaded: Loaded, table: pd.DataFrame, model: Classifier
+) -> tuple[pd.DataFrame, test_part.Tested]:
+    """The label table with what it shares with the test part, and the test part judged; a trial is not checked."""
+    tested = test_part.judged(loaded, model) if job.record_learning else test_part.Tested()
+    return table.assign(**tested.columns), tested
+
+
+def _of_test(tested: test_part.Tested) -> dict[str, Any]:
+    return {"test_part": tested.summary} if tested.summary else {}
 
 
 def _verdict(loaded: Loaded, judged: Judged, choice: Choice | None) -> str:

@@ -97,6 +97,7 @@ class Outcome:
         table: every sample with given label, suggestion and probability of being clean (see ``label_table.build``).
         summary: the numbers of ``summary.json``.
         evidence: what the run knows of its training samples.
+        test_table: every sample of the test part, judged by the model (see ``fit.test_part``); None: there is none.
     """
 
     run: Run | None
@@ -105,6 +106,7 @@ class Outcome:
     table: pd.DataFrame
     summary: dict[str, Any]
     evidence: Evidence
+    test_table: pd.DataFrame | None = None
 
 
 def default_epochs(samples: int) -> int:

@@ -98,4 +98,4 @@ def outcome_of(out: Path, loaded: Loaded) -> Outcome:
     evidence = Evidence(loaded.y, np.full(len(loaded.y), np.nan, dtype=np.float32))
     if is_present(out / PREDICTIONS):
         evidence = Evidence.from_arrays(saved.predictions)
-    return Outcome(None, saved.rows, load(out / MODEL), saved.labels, saved.summary, evidence)
+    return Outcome(None, saved.rows, load(out / MODEL), saved.labels, saved.summary, evidence, saved.test_labels)

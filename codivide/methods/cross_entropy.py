@@ -2,8 +2,8 @@
 
 Off by default: label smoothing (Szegedy et al., CVPR 2016, arXiv:1512.00567), early stopping on held-out noisy labels.
 
-Ours: held-out samples are every 1/share-th of a class, never its only one; weight averages are judged and kept; the
-p(clean) of held-out samples comes from a mixture of their own.
+Ours: held-out samples are every 1/share-th of a class, never its only one, and groups stay whole; weight averages are
+judged and kept; the p(clean) of held-out samples comes from a mixture of their own.
 """
 
 from __future__ import annotations
@@ -59,10 +59,19 @@ class CrossEntropy(Method):
         super().start(run)
         if self.validation:
             doubtful = run.data.y.masked_fill(run.confirmed, -1)  # the others are known to be right, so learned from
-            run.remember("held_out", dtype=torch.bool).copy_(stratified(doubtful, self.validation, run.gen))
+            groups = run.data.groups
+            if groups is not None:
+                vouched = torch.isin(groups, groups[run.confirmed.cpu()])
+                doubtful.masked_fill_(vouched.to(doubtful.device), -1)
+            held = stratified(doubtful, self.validation, run.gen, groups)
+            run.remember("held_out", dtype=torch.bool).copy_(held)
             run.remember("best_agreed", dtype=torch.int64, per_sample=False, fill=-1)
             run.remember("best_epoch", dtype=torch.int64, per_sample=False)  # the first is 1
             run.attach("best.0", lambda: deepcopy(run.nets[0]))
+
+    def holds_out(self) -> bool:
+        """As ``validation`` says."""
+        return self.validation > 0
 
     def held_out(self, run: Run) -> Tensor:
         """The samples ``[N]`` that are never trained on."""
@@ -133,7 +142,7 @@ class CrossEntropy(Method):
         return [run.attached["best.0"].net] if self.held_out(run).any() else super().members(run)
 
 
-def stratified(labels: Tensor, share: float, generator: torch.Generator) -> Tensor:
+def stratified(labels: Tensor, share: float, generator: torch.Generator, groups: Tensor | None = None) -> Tensor:
     """Mask ``[N]`` of a random share of the labelled samples, the same share of every class as nearly as can be.
 
     The samples are put in a random order, class after class, and every 1/share-th is taken. A class of one gives none.
@@ -142,8 +151,12 @@ def stratified(labels: Tensor, share: float, generator: torch.Generator) -> Tens
         labels: ``[N]``, -1 where there is none.
         share: in [0, 0.5], so that something is left of every class.
         generator: on the CPU.
+        groups: a number ``[N]`` on the CPU; of those that share one all or none are taken, as its first labelled sample
+            is drawn. None: each is on its own.
     """
     given = labels.cpu()
+    if groups is not None:
+        return _of_groups(given, share, generator, groups).to(labels.device)
     size = torch.bincount(given[given >= 0], minlength=1)
     ids = ((given >= 0) & (size[given.clamp_min(0)] > 1)).nonzero().flatten()
     ids = ids[torch.randperm(len(ids), generator=generator)]
@@ -152,3 +165,16 @@ def stratified(labels: Tensor, share: float, generator: torch.Generator) -> Tens
     mask = torch.zeros(len(labels), dtype=torch.bool)
     mask[ids[taken]] = True
     return mask.to(labels.device)
+
+
+def _of_groups(given: Tensor, share: float, generator: torch.Generator, groups: Tensor) -> Tensor:
+    """``stratified`` for samples of which some belong together."""
+    labelled = (given >= 0).nonzero().flatten()
+    own = torch.unique(groups[labelled], return_inverse=True)[1]
+    first = torch.full((int(own.max()) + 1 if len(own) else 0,), len(given))
+    first.scatter_reduce_(0, own, labelled, "amin")
+    alone = torch.full_like(given, -1)
+    alone[first] = given[first]
+    mask = torch.zeros(len(given), dtype=torch.bool)
+    mask[labelled] = stratified(alone, share, generator)[first][own]
+    return mask

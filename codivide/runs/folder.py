@@ -1,6 +1,7 @@
 """The folder that a run leaves: its files, how it is known, and the one writer and the one reader of it.
 
 ``config.json``, ``metrics.jsonl`` (one record an epoch), ``predictions.npz``, ``labels.csv`` and ``labels.parquet``,
+``labels_test.csv`` and ``labels_test.parquet`` (of the test part), ``contents.npy`` (a hash of each row of a table),
 ``model.safetensors``, ``skipped.csv`` and, last, ``summary.json``: a folder that has it is complete.
 """
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 CONFIG, SUMMARY, METRICS, SKIPPED = "config.json", "summary.json", "metrics.jsonl", "skipped.csv"
 MODEL, CHECKPOINT, PREDICTIONS = "model.safetensors", "checkpoint.safetensors", "predictions.npz"
+CONTENTS = "contents.npy"  # a hash of every row of a table, in the order of the label table
 REPORT = "report.html"  # of `codivide audit`
 PICTURES = tuple(
     f"{name}.{kind}" for name in ("learning", "curves", "losses", "reliability") for kind in ("png", "svg")
@@ -36,7 +38,8 @@ SCOUT, TRIAL, CHOICE = "scout", "trial", "choice.json"  # of an automatic choice
 LOCK = ".codivide.lock"  # is there while somebody writes to the folder, see `codivide.runs.claim`
 PAGES = (REPORT, *PICTURES)
 WRITTEN = (  # by a run, in the order in which they are removed: a summary says that the rest is there
-    *(SUMMARY, CHECKPOINT, METRICS, label_table.CSV, label_table.PARQUET, PREDICTIONS, MODEL, SKIPPED, CONFIG),
+    *(SUMMARY, CHECKPOINT, METRICS, *label_table.FILES, *label_table.TEST_FILES, CONTENTS, PREDICTIONS, MODEL, SKIPPED),
+    CONFIG,
 )
 IDENTITY = "identity"  # in the settings: what another run must share to be the same
 _KEYS = ("version", "method", "plan")  # of every run's settings
@@ -167,6 +170,13 @@ class SavedRun:
         return label_table.read(self.path)
 
     @cached_property
+    def test_labels(self) -> pd.DataFrame | None:
+        """The label table of the test part; None: there is no test part, or an older version made the run."""
+        if not any(is_present(self.path / name) for name in label_table.TEST_FILES):
+            return None
+        return label_table.read(self.path, label_table.TEST_FILES)
+
+    @cached_property
     def predictions(self) -> dict[str, np.ndarray[Any, Any]]:
         """The arrays of ``predictions.npz``: what the run knows of its samples.
 
@@ -181,6 +191,15 @@ class SavedRun:
             )
         with reading(path), np.load(path, allow_pickle=False) as held:
             return {name: held[name] for name in held.files}
+
+    @cached_property
+    def contents(self) -> np.ndarray[Any, np.dtype[np.uint64]] | None:
+        """A hash of every row that was trained on, see ``data.contents``; None: no table, or an older run."""
+        path = self.path / CONTENTS
+        if not is_present(path):
+            return None
+        with reading(path):
+            return np.asarray(np.load(path, allow_pickle=False), dtype=np.uint64)
 
     @cached_property
     def skipped(self) -> list[tuple[str, str]]:
@@ -207,7 +226,7 @@ class SavedRun:
         return [row["epoch"] for row in rows], [row[name] for row in rows]
 
 
-_ADOPTED = (label_table.CSV, label_table.PARQUET, PREDICTIONS, MODEL, METRICS, SKIPPED)
+_ADOPTED = (*label_table.FILES, *label_table.TEST_FILES, CONTENTS, PREDICTIONS, MODEL, METRICS, SKIPPED)
 
 
 def adopt(out: Path, stage: Path, more: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
@@ -280,9 +299,22 @@ class RunFolder:
         with atomic(self.path / PREDICTIONS) as aside, open(aside, "wb") as file:
             np.savez_compressed(file, **arrays)
 
-    def write_results(self, loaded: Loaded, model: Classifier, table: pd.DataFrame, summary: Mapping[str, Any]) -> None:
-        """Label table, skipped files, model and summary."""
+    def write_results(
+        self,
+        loaded: Loaded,
+        model: Classifier,
+        table: pd.DataFrame,
+        summary: Mapping[str, Any],
+        *,
+        test_table: pd.DataFrame | None = None,
+    ) -> None:
+        """Label tables of both parts, hashes of the rows of a table, skipped files, model and summary."""
         label_table.write(table, self.path)
+        if test_table is not None:
+            label_table.write(test_table, self.path, label_table.TEST_FILES)
+        if loaded.contents is not None:
+            with atomic(self.path / CONTENTS) as aside, open(aside, "wb") as file:
+                np.save(file, loaded.contents)
         if loaded.skipped:
             with atomic(self.path / SKIPPED) as aside:
                 pd.DataFrame(loaded.skipped, columns=["path", "reason"]).to_csv(aside, index=False)

@@ -18,11 +18,13 @@ from codivide.core.errors import InputError
 from codivide.core.files import atomic, guard, is_present, reading, unguard
 from codivide.core.types import AnyFloats, Labels
 
-CSV, PARQUET = "labels.csv", "labels.parquet"
+CSV, PARQUET = FILES = "labels.csv", "labels.parquet"
+TEST_CSV, TEST_PARQUET = TEST_FILES = "labels_test.csv", "labels_test.parquet"  # of the test part, the same columns
 PATH, ID = "path", "id"
 GIVEN, SUGGESTED, TRUE_LABEL = "given", "suggested", "true_label"
 CLEAN_PROB, SUGGESTED_PROB, LABEL_QUALITY = "clean_prob", "suggested_prob", "label_quality"
 RANK, TEXT, CONFIRMED = "rank", "text", "confirmed"
+PART, LEAKED, TWIN = "part", "leaked", "twin"
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,9 @@ COLUMNS = (
     Column(LABEL_QUALITY, "probability", "`clean_prob` again, under the name that cleanlab's tools expect"),
     Column(TEXT, "text", "the sample", "samples that are texts"),
     Column(CONFIRMED, "flag", "a person vouches for the label", "runs with `--corrections`"),
+    Column(PART, "text", "`train`, or in `labels_test.csv` `test`", "runs with a test part"),
+    Column(LEAKED, "flag", "the other part holds the same sample, exactly or nearly", "runs with a test part"),
+    Column(TWIN, "text", "the path or id of the first such sample; empty: there is none", "runs with a test part"),
 )
 _NEEDED = (GIVEN, SUGGESTED, CLEAN_PROB)  # by every reader; runs of older versions lack some of the others
 _CLASSES = tuple(column.name for column in COLUMNS if column.kind == "class")
@@ -156,34 +161,34 @@ def issues(table: pd.DataFrame) -> pd.DataFrame:
     return table[is_issue(table)].sort_values(RANK).reset_index(drop=True)
 
 
-def write(table: pd.DataFrame, folder: Path) -> None:
-    """Write ``labels.csv`` and ``labels.parquet``, each atomically."""
-    with atomic(folder / CSV) as aside:
+def write(table: pd.DataFrame, folder: Path, files: tuple[str, str] = FILES) -> None:
+    """Write ``labels.csv`` and ``labels.parquet``, or the two ``files`` of the test part, each atomically."""
+    with atomic(folder / files[0]) as aside:
         safe = {c: table[c].map(guard, na_action="ignore") for c in _TEXTS if c in table and _is_text(table[c])}
         table.assign(**safe).to_csv(aside, index=False)
-    with atomic(folder / PARQUET) as aside:
+    with atomic(folder / files[1]) as aside:
         text = table.assign(**{c: table[c].astype("string") for c in _CLASSES if _mixed(table, c)})
         text.to_parquet(aside, index=False)
 
 
-def read(folder: Path) -> pd.DataFrame:
+def read(folder: Path, files: tuple[str, str] = FILES) -> pd.DataFrame:
     """The table that ``write`` wrote; whole numbers stay whole where some are missing.
 
     Raises:
         InputError: there is none, or it cannot be read.
     """
-    path = folder / PARQUET
+    path = folder / files[1]
     if is_present(path):
         with reading(path):
             return _checked(pd.read_parquet(path, dtype_backend="numpy_nullable"))
-    path = folder / CSV
+    path = folder / files[0]
     if is_present(path):
         with reading(path):
             texts = dict.fromkeys(_TEXTS, "string")
             table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""])
             texts_of = {c: table[c].map(unguard, na_action="ignore") for c in _TEXTS if c in table}
             return _checked(table.assign(**texts_of))
-    raise InputError(f"{folder} has no {CSV} or {PARQUET}; give the folder of a finished `codivide fit`")
+    raise InputError(f"{folder} has no {files[0]} or {files[1]}; give the folder of a finished `codivide fit`")
 
 
 def _checked(table: pd.DataFrame) -> pd.DataFrame:

@@ -77,7 +77,7 @@ def _placed(data: Data, device: torch.device) -> Data:
     confirmed = None if data.confirmed is None else data.confirmed.to(device)
     if confirmed is not None and bool((confirmed & (labels < 0)).any()):
         raise InputError("a sample is confirmed but has no label")
-    return Data(data.x.to(device), labels, data.classes, data.views, confirmed)
+    return Data(data.x.to(device), labels, data.classes, data.views, confirmed, data.groups)
 
 
 def _precision(plan: Plan, device: torch.device, data: Data, saved: Path | None) -> Literal["bf16", "fp32"]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from codivide.core.errors import InputError, unknown
-from codivide.training.timm_names import SMALLEST_IMAGE, import_timm, read_name
+from codivide.training.timm_names import SMALLEST_IMAGE, read_name
 
 _MLP_WIDTH = 256
 
@@ -402,8 +402,8 @@ def build(
     """Make the net called ``name`` for samples of ``shape``.
 
     Args:
-        name: a key of ``NETS``, or ``timm:NAME`` with the extra ``codivide[timm]``; ``:pretrained`` and a size in
-            pixels, to which images are brought (see ``timm_names.expected``), may follow.
+        name: a key of ``NETS``, or ``timm:NAME``; ``:pretrained`` and a size in pixels, to which images are brought,
+            may follow (see ``timm_names.expected``).
         shape: ``(channels, height, width)`` or ``(features,)`` of one sample.
         classes: number of logits.
         dropout: probability before the head, 0 to below 1.
@@ -538,8 +538,9 @@ def _imagenet_resnet(
 
 def _timm(name: str, shape: tuple[int, ...], classes: int, dropout: float, *, pretrained: bool) -> StagedNet:
     """A timm body, without its head, as the only stage."""
+    import timm  # it takes a second, which other networks need not
+
     asked = read_name(name)
-    timm = import_timm(name)
     if not timm.is_model(asked.model):
         raise unknown("timm model", asked.model, timm.list_models())
     model = asked.model

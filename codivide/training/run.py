@@ -42,6 +42,8 @@ class Data:
         classes: one name per class.
         views: batched functions ``(x, generator) -> x`` by name: "plain", "weak" and "strong".
         confirmed: mask ``[N]`` of the labels that a person has confirmed, so that p(clean) = 1; None: no label.
+        groups: a number ``[N]`` for each sample on the CPU, the same for those that are held out together or not at
+            all (copies, and what the user says); None: each is on its own, or the method holds nothing out.
     """
 
     x: Rows
@@ -49,6 +51,7 @@ class Data:
     classes: tuple[Any, ...]
     views: Mapping[str, View]
     confirmed: Tensor | None = None
+    groups: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -76,6 +79,10 @@ class Method(Algorithm):
     def count(self) -> int:
         """How many networks a run has: ``nets``, unless a hyper-parameter says otherwise."""
         return self.nets
+
+    def holds_out(self) -> bool:
+        """Whether it holds labelled samples out, so that it has to know which belong together (``Data.groups``)."""
+        return False
 
     def start(self, run: Run) -> None:
         """Create what is carried from epoch to epoch, with ``run.remember``."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from codivide.core.errors import InputError
 
@@ -29,15 +29,6 @@ def read_name(name: str) -> TimmName:
     return TimmName(model, bool(others), sizes[0] if sizes else None)
 
 
-def import_timm(name: str) -> Any:
-    """The library; InputError says for which net it is needed and how to get it."""
-    try:
-        import timm
-    except ModuleNotFoundError as error:
-        raise InputError(f"net {name!r} needs timm: pip install 'codivide[timm]'") from error
-    return timm
-
-
 class Expected(NamedTuple):
     """How a network wants its images: their size, and mean and deviation of the channels; None: it does not mind."""
 
@@ -53,7 +44,9 @@ def expected(name: str) -> Expected:
     asked = read_name(name)
     if not asked.pretrained:
         return Expected(asked.size)
-    settings = import_timm(name).get_pretrained_cfg(asked.model)
+    import timm  # it takes a second, which other networks need not
+
+    settings = timm.get_pretrained_cfg(asked.model)
     if settings is None:
         return Expected(asked.size)
     return Expected(asked.size, tuple(settings.mean), tuple(settings.std))

@@ -1,81 +1,22 @@
-"""Samples that come twice: exactly, or nearly.
-
-Exact duplicates share every byte. Near duplicates are found by locality-sensitive hashing: a sample's code is the signs
-of random projections of its descriptor (Charikar, "Similarity estimation techniques from rounding algorithms", STOC
-2002), two samples at angle t differ in each bit with probability t / pi, and only samples that agree in one 16-bit band
-of the code are compared. On images of 16 x 16 pixels this is a perceptual hash: the bits say what is lighter than what.
-"""
+"""Samples that come twice: exactly, or nearly (see ``codivide.data.duplicates``)."""
 
 from __future__ import annotations
 
-import hashlib
-import math
-from collections.abc import Callable, Iterable, Sequence
-from itertools import chain
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
-from scipy import sparse
-from sklearn.feature_extraction.text import HashingVectorizer
-from torch import Tensor
-from torch.nn import functional as F
 
 from codivide.audit.checks.base import Check, Found
 from codivide.audit.material import Material
-from codivide.audit.neighbours import CHUNK, Descriptors, chunks, inverse, standardised
 from codivide.audit.shown import Shown
-from codivide.core.types import Labels, Mask, Singles
-from codivide.data.rows import Rows
+from codivide.core.types import Labels, Mask
+from codivide.data.duplicates import Group, find
 from codivide.runs.label_table import Column
 
-Words = np.ndarray[Any, np.dtype[np.uint16]]
-IMAGE_COSINE = 0.985  # of pixels less their mean, at 32 x 32: the same photo saved, scaled or lit differently
-TEXT_COSINE = 0.95  # of word counts
-ROW_DISTANCE = 0.01  # of standardised features, relative to the longer row
-FEWEST_COLUMNS = 8  # in narrower tables rows come near each other by chance
-_BAND = 16  # bits
-_WINDOW = 64  # samples with which one of a crowded band is compared
 MOST_GROUPS, MOST_OF_A_GROUP = 500, 100  # in the facts
 _NEAR = 0.5  # score of a sample that is nearly another one
-
-
-class Group(NamedTuple):
-    """Samples that are the same thing.
-
-    Attributes:
-        rows: ascending, at least two.
-        exact: all of them share every byte; else each is near the first one, or equal to one that is.
-        copies: those of ``rows`` that share every byte with another one.
-    """
-
-    rows: tuple[int, ...]
-    exact: bool
-    copies: tuple[int, ...] = ()
-
-
-def find(rows: Rows | None, texts: Sequence[str] | None = None) -> list[Group]:
-    """All groups of duplicates, by first row.
-
-    Images are compared as they were decoded; texts without regard to case and white space; rows of a table by value,
-    and where there are at least 8 columns also nearly. What is near: images whose pixels (32 x 32, less the mean of the
-    image) have a cosine of at least 0.985; texts whose word counts have one of at least 0.95; rows of standardised
-    features that differ by at most 1 % of their length.
-
-    Args:
-        rows: ``[N, ...]``; None where only texts are known.
-        texts: length N; they win over rows.
-    """
-    if texts is not None:
-        plain = [" ".join(text.casefold().split()) for text in texts]
-        return _groups(_digests(text.encode("utf-8", "surrogatepass") for text in plain), lambda: _near_texts(plain))
-    if rows is None:
-        return []
-    digests = _digests(_contents(rows))
-    if len(rows.shape) == 3:
-        return _groups(digests, lambda: _near_images(rows))
-    return _groups(digests, lambda: _near_rows(rows) if rows.shape[0] >= FEWEST_COLUMNS else [])
 
 
 def ordered(groups: Iterable[Group], given: Labels) -> list[Group]:
@@ -91,140 +32,6 @@ def ordered(groups: Iterable[Group], given: Labels) -> list[Group]:
         return len(labels) < 2, not group.exact, -len(group.rows), group.rows[0]
 
     return sorted(groups, key=key)
-
-
-def _contents(rows: Rows) -> Iterable[bytes]:
-    for ids in torch.split(torch.arange(len(rows)), CHUNK):
-        batch = rows[ids].cpu().flatten(1)
-        batch = batch + 0.0 if batch.is_floating_point() else batch  # -0.0 is 0.0
-        array = np.ascontiguousarray(batch.numpy())
-        for row in array:
-            yield row.tobytes()
-
-
-def _digests(contents: Iterable[bytes]) -> list[bytes]:
-    return [hashlib.blake2b(content, digest_size=16).digest() for content in contents]
-
-
-def _groups(digests: Sequence[bytes], near: Callable[[], Iterable[tuple[int, int]]]) -> list[Group]:
-    """Exact groups, joined by the near pairs of their first rows.
-
-    A row joins the first one that it is near to and that has joined no other: no chain of small steps makes one group
-    of different things.
-    """
-    first: dict[bytes, int] = {}
-    same: dict[int, list[int]] = {}
-    for row, digest in enumerate(digests):
-        same.setdefault(first.setdefault(digest, row), []).append(row)
-    led = _led(pair for pair in sorted(near()) if pair[0] in same and pair[1] in same)
-    followers = {other for others in led.values() for other in others}
-    found = []
-    for row in same:
-        parts = [same[member] for member in (row, *led.get(row, ()))]
-        members = tuple(sorted(chain(*parts)))
-        if row not in followers and len(members) > 1:
-            copies = sorted(chain(*(part for part in parts if len(part) > 1)))
-            found.append(Group(members, row not in led, tuple(copies)))
-    return sorted(found)
-
-
-def _led(pairs: Iterable[tuple[int, int]]) -> dict[int, list[int]]:
-    """For each first row, those that join it; a row joins one other at most, and nobody who has joined another."""
-    followers: set[int] = set()
-    led: dict[int, list[int]] = {}
-    for one, other in pairs:
-        if one not in followers and other not in followers and other not in led:
-            followers.add(other)
-            led.setdefault(one, []).append(other)
-    return led
-
-
-def _near_images(rows: Rows) -> list[tuple[int, int]]:
-    descriptors = _unit(np.concatenate([_pixels(rows, ids, 16) for ids in chunks(len(rows))]))
-    pairs = _pairs(descriptors, IMAGE_COSINE, bands=8)
-    involved = np.unique(pairs)
-    if not len(involved):
-        return []
-    fine = _unit(np.concatenate([_pixels(rows, ids, 32) for ids in torch.split(torch.from_numpy(involved), CHUNK)]))
-    at = np.searchsorted(involved, pairs)
-    return _kept(pairs, _cosines(fine, at) >= IMAGE_COSINE)
-
-
-def _near_rows(rows: Rows) -> list[tuple[int, int]]:
-    points = standardised(rows)
-    length = np.sqrt(_squares(points))
-    pairs = _pairs(_unit(points), 1 - ROW_DISTANCE**2 / 2, bands=4)
-    distance = np.sqrt(np.maximum(_squares(points[pairs[:, 0]] - points[pairs[:, 1]]), 0))
-    return _kept(pairs, distance <= ROW_DISTANCE * np.maximum(length[pairs[:, 0]], length[pairs[:, 1]]))
-
-
-def _near_texts(texts: Sequence[str]) -> list[tuple[int, int]]:
-    counts = HashingVectorizer(n_features=2**14, alternate_sign=False, norm="l2", dtype=np.float32).transform(texts)
-    return _kept(pairs := _pairs(counts, TEXT_COSINE, bands=12), np.ones(len(pairs), dtype=bool))
-
-
-def _pixels(rows: Rows, ids: Tensor, side: int) -> Singles:
-    """Images ``[B, C * side * side]`` at most ``side`` pixels wide and high, less the mean of each image."""
-    batch = rows[ids].cpu().float()
-    small = F.adaptive_avg_pool2d(batch, (min(side, batch.shape[2]), min(side, batch.shape[3]))).flatten(1)
-    return (small - small.mean(1, keepdim=True)).numpy()
-
-
-def _squares(points: Descriptors) -> Singles:
-    if sparse.issparse(points):
-        return np.asarray(points.multiply(points).sum(1)).ravel()
-    return np.asarray(np.einsum("nd,nd->n", points, points))
-
-
-def _unit(points: Descriptors) -> Descriptors:
-    """Rows of length 1; those of length 0 stay as they are, near to nothing."""
-    over = inverse(np.sqrt(_squares(points)).astype(np.float64)).astype(np.float32)
-    return (sparse.diags(over) @ points).tocsr() if sparse.issparse(points) else points * over[:, None]
-
-
-def _cosines(unit: Descriptors, pairs: Labels) -> Singles:
-    parts = []
-    for chunk in np.array_split(pairs, max(1, len(pairs) // 100_000)):
-        one, other = unit[chunk[:, 0]], unit[chunk[:, 1]]
-        product = one.multiply(other).sum(1) if sparse.issparse(unit) else np.einsum("nd,nd->n", one, other)
-        parts.append(np.asarray(product, dtype=np.float32).ravel())
-    return np.concatenate(parts)
-
-
-def _pairs(unit: Descriptors, cosine: float, bands: int) -> Labels:
-    """Pairs ``[P, 2]`` (first < second) of unit-length rows with at least this cosine, nearly all of them."""
-    bits = _BAND * bands
-    directions = np.random.default_rng(0).standard_normal((unit.shape[1], bits), dtype=np.float32)
-    signs = [np.asarray(unit[start : start + CHUNK] @ directions) > 0 for start in range(0, unit.shape[0], CHUNK)]
-    code: Words = np.packbits(np.concatenate(signs), axis=1).view(np.uint16)
-    share = math.acos(min(1.0, cosine)) / math.pi
-    most = bits * share + 4 * math.sqrt(bits * share * (1 - share))  # bits that differ, with four standard deviations
-    found = [_kept_pairs(pairs, code, unit, cosine, most) for band in range(bands) for pairs in _alike(code, band)]
-    pairs: Labels = np.unique(np.concatenate([np.empty((0, 2), np.int64), *found]), axis=0)
-    return pairs
-
-
-def _alike(code: Words, band: int) -> Iterable[Labels]:
-    """Pairs with an equal band, in a crowded one only those that are next to each other by the rest of the code."""
-    words = np.roll(code, -band, axis=1)
-    order = np.lexsort(words.T[::-1])
-    key = words[order, 0]
-    for offset in range(1, min(_WINDOW, len(key) - 1) + 1):
-        at = np.flatnonzero(key[offset:] == key[:-offset])
-        if not len(at):
-            return
-        yield np.sort(np.stack([order[at], order[at + offset]], axis=1), axis=1)
-
-
-def _kept_pairs(pairs: Labels, code: Words, unit: Descriptors, cosine: float, most: float) -> Labels:
-    differing = np.bitwise_count(code[pairs[:, 0]] ^ code[pairs[:, 1]]).sum(1, dtype=np.int64)
-    near = pairs[differing <= most]
-    kept: Labels = near[_cosines(unit, near) >= cosine]
-    return kept
-
-
-def _kept(pairs: Labels, near: np.ndarray[Any, np.dtype[np.bool_]]) -> list[tuple[int, int]]:
-    return [(one, other) for one, other in pairs[near].tolist()]
 
 
 def _find(material: Material) -> Found:

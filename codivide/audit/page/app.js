@@ -8,7 +8,7 @@ class App {
     this.list = new List(this.queue, this.blocks, (place) => this.go(place));
     this.card = new Card(this.queue, this.blocks, config.token !== null);
     this.storage = config.token === null ? new LocalDecisions(config.fingerprint, this.queue)
-      : new RemoteDecisions(config.token, this.queue);
+      : new RemoteDecisions(config, this.queue, () => this.progress());
     this.keys = {
       a: () => this.decide("accept"), k: () => this.decide("keep"), j: () => this.decide("junk"), c: () => this.choose(),
       u: () => this.undo(), n: () => this.step(1), p: () => this.step(-1),
@@ -21,7 +21,9 @@ class App {
 
   async start() {
     try {
-      this.queue.restore(await this.storage.load());
+      const saved = await this.storage.load();
+      this.queue.restore(saved);
+      for (const [position, value] of this.storage.left(saved)) this.changed(position, value);
     } catch (error) {
       warn(`The decisions made so far cannot be read from the server (${error.message}). Reload the page.`);
     }
@@ -42,12 +44,14 @@ class App {
 
   progress() {
     const { queue } = this;
-    const done = queue.decisions.size;
+    const { pending } = this.storage;
+    const done = queue.decisions.size - pending;
     byId("progress").max = Math.max(1, queue.size);
     byId("progress").value = done;
     const hope = Math.round(Math.max(0, queue.hopeful));
     const missing = byId("nothing").dataset.left;
-    byId("progress-text").textContent = `${number.format(done)} of ${number.format(queue.size)} checked; of the rest, ` +
+    byId("progress-text").textContent = `${number.format(done)} of ${number.format(queue.size)} checked` +
+      `${pending ? `, ${number.format(pending)} not saved yet` : ""}; of the rest, ` +
       `about ${number.format(hope)} are worth checking.${missing ? ` ${missing}` : ""}`;
     byId("undo").disabled = !queue.history.length;
     byId("found").textContent = `${number.format(queue.view.length)} shown`;

@@ -72,19 +72,38 @@ class LocalDecisions {
     });
   }
 
+  /** Decisions that are kept nowhere else yet; here each is kept when it is made. */
+  get pending() {
+    return 0;
+  }
+
+  /** Nothing is left of an earlier page: what it kept is what load() gives. */
+  left() {
+    return [];
+  }
+
   /** Whether closing the page would lose something. */
   get unsaved() {
     return Boolean(this.failed);
   }
 }
 
-/** At the server of `codivide serve`: each decision is sent at once, in order, and again until it has arrived. */
+const ELSEWHERE = [401, 403, 404, 421]; // what answers does not know this page: another server, or the same started again
+
+/**
+ * At the server of `codivide serve`: each decision is sent at once, in order, and again until it has arrived. What waits
+ * lies in the browser's storage, too, without the token, and is sent by the next page of this run at this address.
+ */
 class RemoteDecisions {
-  constructor(token, queue) {
+  constructor({ token, fingerprint }, queue, changed) {
     this.headers = { "X-Codivide-Token": token, "Content-Type": "application/json" };
     this.queue = queue;
+    this.changed = changed; // called when something was saved
     this.places = new Map(queue.index.id.map((id, position) => [id, position]));
-    this.waiting = [];
+    this.storage = browserStorage();
+    this.prefix = `codivide:waiting:${fingerprint}:`;
+    this.waiting = new Map(); // id -> record, the last decision on each sample
+    this.refused = new Set(); // ids
     this.busy = false;
   }
 
@@ -97,23 +116,73 @@ class RemoteDecisions {
     });
   }
 
+  /** What an earlier page could not send: pairs as of load(), less those that somebody has decided on since. */
+  left(saved) {
+    const times = new Map(saved.map(([position, record]) => [position, record.time || ""]));
+    const found = [];
+    for (const key of this.storage ? Object.keys(this.storage) : []) {
+      if (!key.startsWith(this.prefix)) continue;
+      const [position, record] = this.stored(key);
+      if (position === undefined || times.get(position) > record.time) this.storage.removeItem(key);
+      else found.push([position, record]);
+    }
+    for (const [, record] of found) this.waiting.set(record.id, record);
+    this.send();
+    return found.map(([position, record]) => [position, record.decision === null ? null : record]);
+  }
+
+  /** Position and record of an entry of the browser's storage; nothing where it is none of this run's. */
+  stored(key) {
+    try {
+      const record = JSON.parse(this.storage.getItem(key));
+      const position = this.places.get(record.id);
+      const fits = position !== undefined && key === this.prefix + record.id && typeof record.time === "string" &&
+        record.given === this.queue.given(position) && (record.decision === null || sound(record, this.queue.classes));
+      return fits ? [position, record] : [];
+    } catch {
+      return [];
+    }
+  }
+
   save(position, decision) {
     const sample = { id: this.queue.index.id[position], given: this.queue.given(position) };
-    this.waiting.push({ ...sample, ...(decision || { decision: null, label: "" }) });
+    const record = { ...sample, ...(decision || { decision: null, label: "", time: now() }) };
+    this.refused.delete(record.id);
+    this.waiting.delete(record.id); // the order is that of the last decisions
+    this.waiting.set(record.id, record);
+    try {
+      this.storage?.setItem(this.prefix + record.id, JSON.stringify(record));
+    } catch {
+      // a full storage: the decision waits in this page alone, which asks before it is closed
+    }
     this.send();
+  }
+
+  /** Decisions in the queue that the server does not have. */
+  get pending() {
+    const open = (id) => this.queue.decisions.has(this.places.get(id));
+    return [...this.waiting.keys(), ...this.refused].filter(open).length;
   }
 
   async send() {
     if (this.busy) return;
     this.busy = true;
-    while (this.waiting.length) {
+    while (this.waiting.size) {
+      const [id, record] = this.waiting.entries().next().value;
       try {
-        await this.post(this.waiting[0]);
-        this.waiting.shift();
+        await this.post(record);
+        if (this.waiting.get(id) === record) {
+          this.waiting.delete(id);
+          this.storage?.removeItem(this.prefix + id);
+        }
       } catch (error) {
-        warn(`${number.format(this.waiting.length)} decisions are not saved yet (${error.message}); trying again.`);
+        const count = number.format(this.waiting.size);
+        warn(`${count} ${this.waiting.size === 1 ? "decision is" : "decisions are"} not saved yet (${error.message}); ` +
+          `trying again.${this.storage ? " They wait in this browser." : ""}`);
+        this.changed();
         await new Promise((resolve) => setTimeout(resolve, 2000));
       }
+      this.changed();
     }
     this.busy = false;
   }
@@ -121,8 +190,11 @@ class RemoteDecisions {
   async post(record) {
     const reply = await fetch("api/decisions", { method: "POST", headers: this.headers, body: JSON.stringify(record) });
     if (reply.ok) warn("");
-    else if (reply.status < 500) { // the same again would be refused again
+    else if (ELSEWHERE.includes(reply.status)) {
+      throw new Error("the server was started again: open the address that it prints");
+    } else if (reply.status < 500) { // the same again would be refused again
       const { error } = await reply.json().catch(() => ({ error: `status ${reply.status}` }));
+      this.refused.add(record.id);
       warn(`The server refused the decision on ${plain(record.id, 80)}: ${plain(error, 300)}`);
     } else throw new Error(`status ${reply.status}`);
   }
@@ -143,7 +215,7 @@ class RemoteDecisions {
   }
 
   get unsaved() {
-    return this.waiting.length > 0;
+    return this.waiting.size > 0;
   }
 }
 

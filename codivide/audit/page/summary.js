@@ -132,6 +132,28 @@ function duplicatesPanel(facts) {
     table("Groups of duplicates", ["samples and labels", "match", "labels"], facts.duplicates, draw, 6));
 }
 
+/** The test part, judged by the model of the training part, and what both share. */
+function testPanel(facts) {
+  const test = facts.test;
+  if (!test) return null;
+  const label = (text) => (text === null ? "no label" : clipped(text, 24));
+  const cell = (...parts) => make("td", {}, ...parts);
+  const draw = (item) => make("tr", {}, cell(clipped(item.id, 48)), cell(label(item.given)), cell(label(item.suggested)),
+    make("td", { class: "count" }, item.clean_prob === null ? "" : short(item.clean_prob)),
+    cell(item.leaked ? make("span", { class: "flag" }, "leaked") : ""));
+  const drawLeak = (item) => make("tr", {}, cell(clipped(item.id, 48)), cell(label(item.given)),
+    cell(item.twin === null ? "" : clipped(item.twin, 48)));
+  return panel("Test part",
+    make("p", { class: "muted" }, `${counted(test.samples, "sample")}: ${counted(test.issues_total, "label")} of ` +
+      `${number.format(test.labelled)} look wrong to the model of the training part; ${counted(test.leaked, "sample")} ` +
+      `are the same as ${counted(test.leaked_training_samples, "sample")} of the training part, exactly or nearly. ` +
+      "labels_test.csv lists all of them."),
+    test.issues.length ? table("Labels of the test part that look wrong",
+      ["sample", "given", "suggested", "p(clean)", ""], test.issues, draw, 6) : null,
+    test.leaks.length ? table("Test samples that are in the training part",
+      ["test sample", "given", "training sample"], test.leaks, drawLeak, 6) : null);
+}
+
 /** A panel of samples; nothing where there are none. */
 function samplesPanel(facts, title, said, samples) {
   if (!samples.length) return null;
@@ -192,6 +214,6 @@ function lossesPanel(facts) {
 
 /** What makes the boxes of the summary, in their order. */
 const PANELS = [
-  classesPanel, lossesPanel, curvesPanel, choicesPanel, duplicatesPanel, outliersPanel, checkPanels,
+  classesPanel, lossesPanel, curvesPanel, choicesPanel, testPanel, duplicatesPanel, outliersPanel, checkPanels,
   annotatorsPanel, skippedPanel,
 ];

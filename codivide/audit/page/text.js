@@ -84,7 +84,7 @@ function announce(text) {
   byId("live").textContent = text;
 }
 
-/** A warning above the page; an empty text takes it away. */
+/** A warning that stays in view; an empty text takes it away. */
 function warn(text) {
   const banner = byId("banner");
   banner.textContent = text;

@@ -24,7 +24,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -32,6 +32,7 @@ from torch import Tensor
 
 from codivide.core.errors import InputError, TrainingWarning
 from codivide.methods.features import judge, linear, neighbours, perceptron
+from codivide.methods.features.folds import deal, once
 from codivide.methods.features.matrix import Matrix, Raw, Scale
 from codivide.methods.features.model import FeatureModel, Member
 from codivide.methods.features.options import Features
@@ -77,6 +78,15 @@ class Learned:
     records: list[Record] = field(default_factory=list)
     report: Record = field(default_factory=dict)
     remarks: dict[str, str] = field(default_factory=dict)
+
+    def spread(self, place: Tensor) -> Learned:
+        """The same of more samples ``[M]``, each of which is one of these."""
+        known = {
+            name: getattr(self, name)[place] for name in ("probs", "given_probs", "seen", "clean_prob", "suggested")
+        }
+        noise = 1 - float(known["clean_prob"].nanmean())
+        report = self.report | {"noise_estimate": noise, "distinct_samples": len(self.probs)}
+        return replace(self, **known, report=report)
 
     def evidence(self, given: Tensor) -> Evidence:
         """What is known of every sample: all of it is held out, which it says."""
@@ -151,6 +161,9 @@ class Table:
         confirmed: mask ``[N]`` of the labels that are known to be right; None: no label.
         answers: how likely the answers of several annotators are for each true class, ``[N, C]`` up to a factor for
             each sample; None: one label a sample, and nothing is known of who gave it.
+        groups: a number ``[N]`` for each sample, the same for those that no fold may divide (see
+            ``data.groups.together``); None: each is on its own.
+        copies: a number ``[N]``, the same for those that are the same thing; None: each comes once.
     """
 
     x: Raw
@@ -158,13 +171,30 @@ class Table:
     classes: tuple[Any, ...]
     confirmed: Tensor | None = None
     answers: Tensor | None = None
+    groups: Tensor | None = None
+    copies: Tensor | None = None
 
     def take(self, rows: Tensor) -> Table:
         """Some rows ``[M]``."""
         whole = len(rows) == len(self.given)  # a copy of all features is saved
-        confirmed, answers = (None if value is None else value[rows] for value in (self.confirmed, self.answers))
+        known = (self.confirmed, self.answers, self.groups, self.copies)
         x = self.x if whole else self.x[rows.numpy()]
-        return Table(x, self.given[rows], self.classes, confirmed, answers)
+        return Table(x, self.given[rows], self.classes, *(None if value is None else value[rows] for value in known))
+
+    def distinct(self) -> tuple[Table, Tensor | None]:
+        """The table in which copies of one label stand once, confirmed if one is, and the row ``[N]`` there of each.
+
+        A sample that is there nine times says no more than once; else nine copies of a wrong label teach it. Copies
+        whose labels differ stay, and so do all where several annotators answered. None: nothing was left out.
+        """
+        if self.copies is None or self.answers is not None:
+            return self, None
+        rows, place = once(self.copies, self.given)
+        table = replace(self.take(rows), copies=None)
+        if table.confirmed is not None and self.confirmed is not None:
+            confirmed = torch.zeros(len(rows), dtype=torch.int64).index_add_(0, place, self.confirmed.long())
+            table = replace(table, confirmed=confirmed > 0)
+        return table, place
 
 
 class _Problem:
@@ -178,11 +208,13 @@ class _Problem:
         self.generator = torch.Generator().manual_seed(seed)
         self.scale = Scale.fit(table.x)
         self.x = Matrix.along_axes(self.scale.apply(table.x))
-        folds = min(options.folds, len(given))
-        enough = judged_classes(given.numpy(), len(table.classes), options.folds)
+        self.groups = _numbered(table.groups)
+        folds = min(options.folds, len(given) if self.groups is None else int(self.groups.max()) + 1)
+        groups = None if self.groups is None else self.groups.numpy()
+        enough = judged_classes(given.numpy(), len(table.classes), options.folds, groups)
         self.enough = torch.from_numpy(enough)  # [C]: classes with a label in every fold, or all
         self.judged = self.enough[given]  # [N]: their labels; by the others nothing is chosen or estimated
-        self.fold = deal(given, folds, self.generator)
+        self.fold = deal(given, folds, self.generator, self.groups)
         self.weight = torch.ones(len(given), folds + 1)  # the last block holds nothing out
         self.weight[torch.arange(len(given)), self.fold] = 0
         self.trials = min(folds, math.ceil(TRIED * folds / len(given)))  # folds that penalties are compared on
@@ -319,9 +351,14 @@ def learn(
     Raises:
         InputError: fewer than 2 labelled samples.
     """
-    rounds = _Rounds(watch)
+    small, place = table.distinct()
+    learned = _learn(small, _Problem(small.take(_labelled(small)), options, seed, _Clock(deadline)), _Rounds(watch))
+    return learned if place is None else learned.spread(place)
+
+
+def _learn(table: Table, problem: _Problem, rounds: _Rounds) -> Learned:
+    """``learn`` of samples that come once; the problem is that of those with a label."""
     labelled = _labelled(table)
-    problem = _Problem(table.take(labelled), options, seed, _Clock(deadline))
     fitted = _fit(problem, rounds)
     learnable = "independent" not in fitted.remarks
     cross = fitted.pool.cross()
@@ -347,7 +384,7 @@ def learn(
     whole[labelled], seen[labelled] = clean_prob, fitted.plain.seen().double()
     report = fitted.report | {"adjustment": power, "transition_matrix": fitted.matrix.tolist(), **judged}
     for text in fitted.remarks.values():
-        warnings.warn(text, TrainingWarning, stacklevel=2)
+        warnings.warn(text, TrainingWarning, stacklevel=3)
     suggested = suggestions(probs, whole, table.given)
     return Learned(model, probs, given_probs, seen, whole, suggested, rounds.records, report, fitted.remarks)
 
@@ -364,7 +401,9 @@ def plain_probs(table: Table, options: Features, seed: int) -> Tensor:
         InputError: fewer than 2 labelled samples.
     """
     _labelled(table)
-    return _plain(_Problem(table, options, seed, _Clock(None)), _Rounds(None)).given()
+    small, place = table.distinct()
+    probs = _plain(_Problem(small, options, seed, _Clock(None)), _Rounds(None)).given()
+    return probs if place is None else probs[place]
 
 
 def _labelled(table: Table) -> Tensor:
@@ -393,13 +432,12 @@ def _members(pool: _Pool) -> list[Member]:
     return [Member(head.member.kind, weight, head.member.tensors) for head, weight in weighed if weight >= _KEPT]
 
 
-def deal(given: Tensor, folds: int, generator: torch.Generator) -> Tensor:
-    """A fold ``[N]`` for every sample: shuffled, then dealt out class after class, so that all are of equal size."""
-    order = torch.randperm(len(given), generator=generator)
-    order = order[given[order].argsort(stable=True)]
-    fold = torch.empty(len(given), dtype=torch.int64)
-    fold[order] = torch.arange(len(given)) % folds
-    return fold
+def _numbered(groups: Tensor | None) -> Tensor | None:
+    """The groups from 0 on; None where each sample is on its own, or all are one thing: then none can be held out."""
+    if groups is None:
+        return None
+    different, numbers = torch.unique(groups, return_inverse=True)
+    return numbers if 1 < len(different) < len(groups) else None
 
 
 def default_updates(count: int) -> int:
@@ -551,7 +589,7 @@ def _divide(problem: _Problem, pool: _Pool, cross: Tensor, *, learnable: bool) -
         clean_prob = torch.full((len(given),), mean, dtype=torch.float64)
         clean_prob[judged] = answer.clean_prob.double()
         return clean_prob, {"noise_estimate": 1 - mean}
-    shares = neighbours.shares(problem.coordinates, given, problem.classes, problem.generator)
+    shares = neighbours.shares(problem.coordinates, given, problem.classes, problem.generator, problem.groups)
     size = min(range(len(shares)), key=lambda i: problem.loss(shares[i].gather(1, given.unsqueeze(1)).squeeze(1)))
     held_out = judge.HeldOut(cross, shares[size], given, judged)
     clean_prob, importance = judge.calibrated(held_out, noise, problem.generator)

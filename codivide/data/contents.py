@@ -1,0 +1,67 @@
+"""What each sample holds, as bytes and as one short hash: what tells copies, and a table that has changed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from codivide.data.encoder import Encoding, Takes
+from codivide.data.loaded import Loaded
+from codivide.data.rows import CHUNK, Rows, TensorRows
+
+Contents = NDArray[np.uint64]
+
+
+def of_rows(rows: Rows) -> Iterable[bytes]:
+    """The values of each row ``[N, ...]``; -0.0 counts as 0.0."""
+    for ids in torch.split(torch.arange(len(rows)), CHUNK):
+        batch = rows[ids].cpu().flatten(1)
+        batch = batch + 0.0 if batch.is_floating_point() else batch
+        for row in np.ascontiguousarray(batch.numpy()):
+            yield row.tobytes()
+
+
+def of_texts(texts: Iterable[str]) -> Iterable[bytes]:
+    """The characters of each text as UTF-8."""
+    return (text.encode("utf-8", "surrogatepass") for text in texts)
+
+
+def digests(contents: Iterable[bytes]) -> list[bytes]:
+    """16 bytes of each content: two that are alike are the same thing."""
+    return [hashlib.blake2b(content, digest_size=16).digest() for content in contents]
+
+
+def hashes(loaded: Loaded) -> Contents:
+    """A number ``[N]`` for the content of each sample, its text or its values; labels and names do not count.
+
+    Two different samples share one with a probability of 2^-64.
+    """
+    contents = of_rows(loaded.x) if loaded.texts is None else of_texts(loaded.texts)
+    short = b"".join(hashlib.blake2b(content, digest_size=8).digest() for content in contents)
+    return np.frombuffer(short, dtype="<u8").astype(np.uint64)
+
+
+class Unread:
+    """An encoder of texts that makes nothing of them: for who wants a source's texts and labels alone."""
+
+    name: str = "unread"
+    takes: Takes = "text"
+    shape: tuple[int, ...] = ()
+
+    def encode(self, samples: Sequence[str], how: Encoding | None = None) -> Rows:
+        """Rows of one zero each."""
+        return TensorRows(torch.zeros(len(samples), 1))
+
+    def header(self) -> dict[str, Any]:
+        """Nothing: it is never saved."""
+        return {}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Nothing."""
+        return {}

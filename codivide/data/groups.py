@@ -1,0 +1,126 @@
+"""What no fold may divide: copies of one sample, and what the user says belongs together.
+
+A sample whose copy is in another fold is not held out: the model has seen its label, and a wrong one looks right.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor
+
+from codivide.core.errors import InputError
+from codivide.core.types import Labels
+from codivide.data.duplicates import Group, find
+from codivide.data.loaded import Loaded
+from codivide.data.rows import CHUNK, Rows
+
+_BY_CHANCE = 0.01  # rows expected to be equal to a row by chance, from which on equal ones are not called copies
+
+
+def with_groups(loaded: Loaded, groups: Any) -> Loaded:
+    """The data with what belongs together.
+
+    Args:
+        loaded: the data.
+        groups: one value of any kind a sample ``[N]``, such as a patient or a video; None: nothing is known. A missing
+            value is a sample of its own.
+
+    Raises:
+        InputError: another number of values than samples.
+    """
+    if groups is None:
+        return loaded
+    codes = numbered(groups)
+    if len(codes) != len(loaded.y):
+        raise InputError(f"groups has {len(codes)} values, but there are {len(loaded.y)} samples; give one for each")
+    return replace(loaded, groups=codes)
+
+
+def numbered(groups: Any) -> Labels:
+    """A number for each value ``[N]``, equal ones alike; a missing or empty one is -1: a sample of its own."""
+    if len(np.shape(groups)) != 1:
+        raise InputError(f"groups has shape {np.shape(groups)}; give one value for each sample")
+    values = pd.Series(list(groups), dtype=object)
+    codes, _ = pd.factorize(values.mask(values.map(lambda value: isinstance(value, str) and not value.strip())))
+    return codes.astype(np.int64)
+
+
+class Together(NamedTuple):
+    """Which samples are not independent of each other.
+
+    Attributes:
+        groups: a number ``[N]`` for each sample, the same for those that no fold may divide.
+        copies: a number ``[N]``, the same for those that are the same thing; None: each comes once.
+    """
+
+    groups: Labels
+    copies: Labels | None
+
+
+def tensors(known: Together | None) -> tuple[Tensor | None, Tensor | None]:
+    """Groups and copies ``[N]`` as tensors."""
+    if known is None:
+        return None, None
+    return torch.from_numpy(known.groups), None if known.copies is None else torch.from_numpy(known.copies)
+
+
+def together(loaded: Loaded) -> Together | None:
+    """The user's groups and the duplicates of ``data.duplicates.find``, joined where they share a sample.
+
+    Rows of a table that are equal by chance, since its columns take few values, are no copies. None: all samples are on
+    their own.
+    """
+    found = find(loaded.x, loaded.texts)
+    if loaded.texts is None and len(loaded.x.shape) == 1:
+        found = beyond_chance(found, loaded.x)
+    copies: list[Sequence[int]] = [group.rows for group in found]
+    said: list[Sequence[int]] = []
+    if loaded.groups is not None:
+        known = np.flatnonzero(loaded.groups >= 0)
+        order = known[loaded.groups[known].argsort(kind="stable")]
+        parts = np.split(order, np.flatnonzero(np.diff(loaded.groups[order])) + 1)
+        said = [part.tolist() for part in parts if len(part) > 1]
+    groups = joined([*copies, *said], len(loaded.y))
+    return None if groups is None else Together(groups, joined(copies, len(loaded.y)))
+
+
+def joined(sets: Iterable[Sequence[int]], count: int) -> Labels | None:
+    """A number ``[count]`` for each row, the same where a chain of sets joins two; None: no two rows are joined."""
+    pairs = [(rows[0], row) for rows in sets for row in rows[1:]]
+    if not pairs:
+        return None
+    one, other = np.array(pairs).T
+    links = coo_matrix((np.ones(len(one)), (one, other)), shape=(count, count))
+    return np.asarray(connected_components(links, directed=False)[1], dtype=np.int64)
+
+
+def beyond_chance(groups: list[Group], rows: Rows) -> list[Group]:
+    """The groups of a dense table whose likeness is no chance.
+
+    A column of N values of which n lie between the least and the greatest of a group of m rows gives a further row a
+    chance of ``(n - m + 1) / N`` to lie there, too; the columns are taken for independent.
+    """
+    if not groups or getattr(rows, "sparse", False):
+        return groups
+    whole = torch.cat([rows[ids].cpu() for ids in torch.split(torch.arange(len(rows)), CHUNK)]).numpy()
+    members = np.concatenate([group.rows for group in groups])
+    size = np.array([len(group.rows) for group in groups])
+    starts = np.cumsum(size) - size
+    expected = np.full(len(groups), float(len(rows)))
+    for column in whole.T:
+        open_groups = np.flatnonzero(expected >= _BY_CHANCE)
+        if not len(open_groups):
+            break
+        order, held = np.sort(column), column[members]
+        low, high = (extreme.reduceat(held, starts)[open_groups] for extreme in (np.minimum, np.maximum))
+        inside = np.searchsorted(order, high, side="right") - np.searchsorted(order, low, side="left")
+        expected[open_groups] *= (inside - size[open_groups] + 1) / len(rows)
+    return [group for group, chance in zip(groups, expected.tolist(), strict=True) if chance < _BY_CHANCE]

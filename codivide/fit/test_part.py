@@ -1,0 +1,126 @@
+"""The test part judged: what it shares with the training part, and which of its labels look wrong.
+
+Nothing is learned or chosen by it. Its labels are judged by the finished classifier of the training part, as
+``audit.from_probs`` judges labels by anybody's probabilities.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from codivide.core.types import Floats, Labels, Mask
+from codivide.data.leaks import Leaks, leaks
+from codivide.data.loaded import Loaded
+from codivide.noise.clean_prob import combined
+from codivide.noise.confidence import standing
+from codivide.runs import label_table
+from codivide.training.model_file import Classifier
+
+MOST_SAMPLES = 200_000  # of both parts, among which copies are sought: more would take minutes
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What is known of the test part.
+
+    Attributes:
+        table: one row a test sample, as the label table has it; None: there is no test part.
+        columns: what the training part's table gains.
+        summary: what ``summary.json`` says under ``test_part``.
+        remarks: what the user should know.
+    """
+
+    table: pd.DataFrame | None = None
+    columns: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+
+
+def judged(loaded: Loaded, model: Classifier) -> Tested:
+    """The test part of the data, judged by a classifier of the training part.
+
+    Args:
+        loaded: the training part, with its test part where there is one.
+        model: the finished classifier.
+    """
+    test = loaded.test
+    if test is None:
+        return Tested()
+    shared, remarks = _leaks(loaded, test)
+    probs = model.probs(test.x)
+    clean_prob = _clean_prob(probs, test.y)
+    suggested = _suggested(probs, test.y, clean_prob)
+    table = label_table.build(
+        test.ids,
+        test.y,
+        suggested,
+        clean_prob,
+        loaded.classes,
+        truth=test.truth,
+        suggested_prob=probs[np.arange(len(probs)), suggested],
+        texts=test.texts,
+    )
+    table = label_table.ranked(table, standing(probs, test.y)).assign(**_columns("test", shared.test, loaded.ids))
+    summary = _summary(loaded, test, shared, probs, suggested)
+    if summary["leaked"]:
+        remarks.append(
+            f"{summary['leaked']:,} of {summary['samples']:,} test samples are also in the training part, exactly or "
+            "nearly (column leaked): the test accuracy counts what was learned by heart"
+        )
+    return Tested(table, _columns("train", shared.training, test.ids), summary, remarks)
+
+
+def _leaks(loaded: Loaded, test: Loaded) -> tuple[Leaks, list[str]]:
+    count = len(loaded.y), len(test.y)
+    if sum(count) <= MOST_SAMPLES:
+        return leaks(loaded, test), []
+    none = Leaks(*(np.full(size, -1, dtype=np.int64) for size in count))
+    return none, [f"more than {MOST_SAMPLES:,} samples: it was not looked for what both parts share"]
+
+
+def _clean_prob(probs: Floats, given: Labels) -> Floats:
+    """p(clean) ``[M]``, NaN without a label; where the labels are of one class only, their probability."""
+    if len(np.unique(given[given >= 0])) > 1:
+        return np.where(given >= 0, combined(probs, given), np.nan)
+    own: Floats = probs[np.arange(len(given)), given.clip(min=0)]
+    return np.where(given >= 0, own, np.nan)
+
+
+def _suggested(probs: Floats, given: Labels, clean_prob: Floats) -> Labels:
+    """The given label where it is likely right, else the likeliest other class."""
+    others = probs.copy()
+    labelled = np.flatnonzero(given >= 0)
+    others[labelled, given[labelled]] = -1
+    return np.where((given >= 0) & (clean_prob >= 0.5), given, others.argmax(1))
+
+
+def _columns(part: str, twin: Labels, ids: Any) -> dict[str, Any]:
+    """The columns that say what the other part, whose samples are called ``ids``, shares with this one."""
+    names = [str(ids[row]) if row >= 0 else None for row in twin.tolist()]
+    return {
+        label_table.PART: part,
+        label_table.LEAKED: twin >= 0,
+        label_table.TWIN: pd.Series(names, dtype=object).to_numpy(),
+    }
+
+
+def _summary(loaded: Loaded, test: Loaded, shared: Leaks, probs: Floats, suggested: Labels) -> dict[str, Any]:
+    known: Mask = test.y >= 0
+    leaked = shared.test >= 0
+    other = leaked & known & (loaded.y[shared.test] >= 0) & (loaded.y[shared.test] != test.y)
+    found: dict[str, Any] = {
+        "samples": len(test.y),
+        "labelled": int(known.sum()),
+        "leaked": int(leaked.sum()),
+        "leaked_of_other_label": int(other.sum()),
+        "leaked_training_samples": int((shared.training >= 0).sum()),
+        "label_issues": int((known & (suggested != test.y)).sum()),
+    }
+    alone = known & ~leaked
+    if leaked.any() and alone.any():
+        found["accuracy_without_leaked"] = float((probs.argmax(1) == test.y)[alone].mean())
+    return found

@@ -1,0 +1,74 @@
+"""Folds of cross-fitting: of equal size, every class shared out evenly, and no group of samples divided."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from codivide.core.types import Labels
+
+
+def deal(given: Tensor, folds: int, generator: torch.Generator, groups: Tensor | None = None) -> Tensor:
+    """A fold ``[N]`` for every sample: shuffled, then dealt out class after class, so that all are of equal size.
+
+    Groups of several samples come first, the largest ahead, each to the fold that has the fewest of its labels; the
+    other samples fill the folds up, class after class.
+
+    Args:
+        given: labels ``[N]`` in ``0 .. C - 1``.
+        folds: how many.
+        generator: on the CPU.
+        groups: a number ``[N]`` for each sample from 0 on; equal ones stay together. None: each is on its own.
+    """
+    order = torch.randperm(len(given), generator=generator)
+    order = order[given[order].argsort(stable=True)]
+    fold = torch.empty(len(given), dtype=torch.int64)
+    if groups is None:
+        fold[order] = torch.arange(len(given)) % folds
+        return fold
+    fold[order] = torch.from_numpy(_dealt(given[order].numpy(), groups[order].numpy(), folds))
+    return fold
+
+
+def _dealt(given: Labels, groups: Labels, folds: int) -> Labels:
+    """The folds of samples in a random order within their class; see ``deal``."""
+    fold = np.full(len(given), -1, dtype=np.int64)
+    held = np.zeros((int(given.max()) + 1, folds), dtype=np.int64)  # labels of each class in each fold
+    size = np.bincount(groups)
+    rows = np.flatnonzero(size[groups] > 1)
+    rows = rows[np.lexsort((groups[rows], -size[groups[rows]]))]
+    for members in np.split(rows, np.flatnonzero(np.diff(groups[rows])) + 1) if len(rows) else ():
+        labels, counts = np.unique(given[members], return_counts=True)
+        fewest = np.lexsort((held.sum(0), counts @ held[labels]))[0]
+        fold[members] = fewest
+        held[labels, fewest] += counts
+    alone = np.flatnonzero(fold < 0)
+    total = held.sum(0)
+    for label in np.unique(given[alone]):
+        own = alone[given[alone] == label]
+        fold[own] = _levelled(held[label], total, len(own))
+        total += np.bincount(fold[own], minlength=folds)
+    return fold
+
+
+def _levelled(held: Labels, total: Labels, count: int) -> Labels:
+    """Folds ``[count]`` that bring the counts of a class as near to each other as can be; then the emptier folds."""
+    levels = np.arange(held.min(), held.max() + -(-count // len(held)) + 1)
+    level, fold = (axis.ravel() for axis in np.meshgrid(levels, np.arange(len(held)), indexing="ij"))
+    free = level >= held[fold]
+    order = np.lexsort((fold[free], total[fold[free]], level[free]))
+    return fold[free][order][:count]
+
+
+def once(copies: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
+    """The first of the copies of each label, ascending ``[M]``, and for every sample ``[N]`` which of these it is.
+
+    Args:
+        copies: a number ``[N]``, the same for those that are the same thing.
+        given: labels ``[N]``.
+    """
+    keys = torch.unique(torch.stack([copies, given], 1), dim=0, return_inverse=True)[1]
+    first = torch.full((int(keys.max()) + 1,), len(keys)).scatter_reduce(0, keys, torch.arange(len(keys)), "amin")
+    rows, order = first.sort()
+    return rows, order.argsort()[keys]

@@ -1,0 +1,141 @@
+"""Whether a table is still the one that a run saw: its rows are found by name or number, so another order is an error.
+
+A run keeps a hash of every row (``contents.npy``) and its given label (in the label table).
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from codivide.core.errors import InputError
+from codivide.core.files import expand_user
+from codivide.core.types import Labels
+from codivide.data.contents import Contents, Unread
+from codivide.data.loaded import Loaded
+from codivide.data.record import DataRecord
+from codivide.data.sources import load
+from codivide.runs import label_table
+from codivide.runs.folder import SavedRun, has_run
+
+_ADVICE = (
+    "bring back the file that the run saw (clean takes a copy of it as --source), or run fit again on what there is"
+)
+
+
+def check_again(run: SavedRun, source: DataRecord | None = None) -> int:
+    """Read the table of a run again, where it has one, and compare it; nothing is encoded.
+
+    Args:
+        run: a finished run.
+        source: where the table lies now; None: as the run says.
+
+    Returns:
+        How many rows the table has that the run did not see, 0 where it cannot be told.
+
+    Raises:
+        InputError: the table has changed, or it cannot be read.
+    """
+    source = run.source if source is None else source
+    root = source.root()
+    if run.contents is None or root is None or not root.is_file():
+        return 0
+    options = source.reading()
+    options = replace(options, encoder=Unread() if label_table.TEXT in run.labels else "auto", progress=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # said when the run was made
+        loaded = load(source.location(), options=options)
+    check_same(run, loaded)
+    whole = source.limit is None and not run.config.get("corrections", {}).get("junk")
+    return len(loaded.ids) - len(run.labels) if whole else 0
+
+
+def check_decided(corrections: Path, loaded: Loaded, source: object) -> None:
+    """Compare the rows of a table with those that were decided on, where the decisions lie in the folder of a run.
+
+    Args:
+        corrections: the file.
+        loaded: the table as it is, before anything is done to it.
+        source: its path; of another table than the run's nothing is compared.
+
+    Raises:
+        InputError: the rows are others than those that were decided on.
+    """
+    if not isinstance(source, str | Path) or not has_run(corrections.parent):
+        return
+    run = SavedRun(corrections.parent)
+    if run.contents is not None and run.source.root() == expand_user(source).absolute():
+        check_same(run, loaded, labels=False)
+
+
+def check_same(run: SavedRun, loaded: Loaded, *, labels: bool = True) -> None:
+    """Compare a table that was read again with what a run knows of its rows and labels.
+
+    Args:
+        run: a finished run.
+        loaded: the table.
+        labels: whether the given labels must be the same, too.
+
+    Raises:
+        InputError: it says what has changed; a run that keeps no hashes, or a source that has none, is not compared.
+    """
+    known, table = run.contents, run.labels
+    if known is None or loaded.contents is None or len(known) != len(table):
+        return
+    place = {str(name): row for row, name in enumerate(loaded.ids)}
+    names = [str(name) for name in table[label_table.id_column(table)]]
+    rows = np.array([place.get(name, -1) for name in names], dtype=np.int64)
+    found = _moved(names, known, loaded, rows) or (_labels(run, loaded, rows, names) if labels else None)
+    if found:
+        raise InputError(f"{run.source.location()} is no longer what the run {run.path} saw: {found}; {_ADVICE}")
+
+
+def _moved(names: list[str], known: Contents, loaded: Loaded, rows: Labels) -> str | None:
+    """What has become of the rows; None: they are as they were."""
+    assert loaded.contents is not None
+    gone = np.flatnonzero(rows < 0)
+    other = np.flatnonzero((rows >= 0) & (loaded.contents[rows] != known))
+    if not len(gone) and not len(other):
+        return None
+    if not len(other):
+        return f"{_rows(gone, names)} not there any more"
+    now = {content: row for row, content in enumerate(loaded.contents.tolist())}
+    moved = [
+        (k, now[content]) for k, content in zip(other.tolist(), known[other].tolist(), strict=True) if content in now
+    ]
+    if not moved:
+        return f"{_rows(other, names)} of other values"
+    example = f"what was row {names[moved[0][0]]} is row {loaded.ids[moved[0][1]]} now"
+    if len(moved) == len(other) and not len(gone) and len(loaded.ids) == len(names):
+        return f"its rows are in another order ({example})"
+    return f"rows were put in, taken out or moved ({example})"
+
+
+def _labels(run: SavedRun, loaded: Loaded, rows: Labels, names: list[str]) -> str | None:
+    """Which given labels have changed; those that an experiment, a person or a consensus made are not compared."""
+    source, table = run.source, run.labels
+    if loaded.annotations is not None or any((source.noise, source.labels_per_class, source.labels)):
+        return None
+    then = _texts(table[label_table.GIVEN])
+    now = [None if label < 0 else str(loaded.classes[label]) for label in loaded.y[rows].tolist()]
+    fixed = table[label_table.CONFIRMED].tolist() if label_table.CONFIRMED in table else [False] * len(table)
+    other = np.array([k for k, seen in enumerate(fixed) if not seen and then[k] != now[k]], dtype=np.int64)
+    if not len(other):
+        return None
+    first = other[0]
+    return f"{_rows(other, names)} of another label (of the first: {then[first]!r} then, {now[first]!r} now)"
+
+
+def _rows(rows: Labels, names: list[str]) -> str:
+    few = f"row {names[rows[0]]}"
+    return f"{few} is" if len(rows) == 1 else f"{few} and {len(rows) - 1} more are"
+
+
+def _texts(column: pd.Series[Any]) -> list[str | None]:
+    values: list[str | None] = column.astype("string").astype(object).where(column.notna(), None).tolist()
+    return values

