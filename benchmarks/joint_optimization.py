@@ -1,14 +1,16 @@
 """The figures of joint optimization (Tanaka et al. 2018), drawn from runs that this script makes itself.
 
-    python benchmarks/joint_optimization.py rates      # test accuracy at learning rates .2 and .02 under noise
-    python benchmarks/joint_optimization.py losses     # training loss against noise rate, at .2, then .02, then .002
-    python benchmarks/joint_optimization.py recovery   # recovery accuracy with soft, hard and hard-k labels
-    python benchmarks/joint_optimization.py pseudo     # noisy against pseudo-labels; updated against true labels
+    python benchmarks/joint_optimization.py rates      # Figure 2: test accuracy at learning rates .2 and .02
+    python benchmarks/joint_optimization.py losses     # Figure 3: training loss against noise rate, at .2, .02, .002
+    python benchmarks/joint_optimization.py recovery   # Figure 4: recovery accuracy with soft, hard and hard-k labels
+    python benchmarks/joint_optimization.py pseudo     # Figure 5: learning from noisy and from pseudo-labels
+    python benchmarks/joint_optimization.py updated    # Figure 6: learning from updated and from true labels
     python benchmarks/joint_optimization.py all
 
-CIFAR-10 is read from CODIVIDE_DATA. Each figure becomes NAME.png, NAME.svg and NAME.json (all numbers, settings, commit
-and versions) in the folder --out. The defaults use 5,000 images and a small net, for two CPU cores; --paper is the full
-size: 45,000 images, preact_resnet32, batches of 128, 200 epochs (at each learning rate, for "losses").
+CIFAR-10 is read from CODIVIDE_DATA; --data names another set. Each figure becomes joint_NAME.png in the folder
+--pictures, with the scale of its runs as a caption, and NAME.json (all numbers, settings, commit and versions) in the
+folder --out. The defaults use 5,000 images and a small net, for two CPU cores; --paper is the full size: 45,000 images,
+preact_resnet32, batches of 128, 200 epochs (at each learning rate, for "losses").
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from matplotlib.ticker import MaxNLocator
 
 from codivide.core.allocator import tune_allocator
 from codivide.core.provenance import environment
+from codivide.core.types import Labels
 from codivide.data.loaded import Loaded, subset
 from codivide.data.sources import load
 from codivide.fit.execute import execute
@@ -39,9 +42,15 @@ from codivide.training.plan import Plan
 from codivide.training.run import Method, Run
 
 HIGH, LOW = 0.2, 0.02
-EPOCHS = {"rates": 50, "losses": 36, "recovery": 60, "pseudo": 36}
-PAPER_EPOCHS = {"rates": 200, "losses": 600, "recovery": 200, "pseudo": 200}
-NOISE = {"rates": (0.3, 0.7), "losses": (0.0, 0.2, 0.4, 0.6, 0.8, 1.0), "recovery": (0.5,), "pseudo": (0.7,)}
+EPOCHS = {"rates": 50, "losses": 36, "recovery": 60, "pseudo": 36, "updated": 36}
+PAPER_EPOCHS = {"rates": 200, "losses": 600, "recovery": 200, "pseudo": 200, "updated": 200}
+NOISE = {
+    "rates": (0.3, 0.7),
+    "losses": (0.0, 0.2, 0.4, 0.6, 0.8, 1.0),
+    "recovery": (0.5,),
+    "pseudo": (0.3, 0.7),
+    "updated": (0.3, 0.7),
+}
 Numbers = dict[str, Any]
 
 
@@ -119,7 +128,8 @@ def fit(
         seed=setup.seed,
         device=setup.device,
     )
-    return execute(Job(method or CrossEntropy(), plan, setup.net), loaded, progress=watch).run
+    job = Job(method or CrossEntropy(), plan, setup.net, record_learning=False)
+    return execute(job, loaded, progress=watch).run
 
 
 def curve(run: Run, name: str) -> list[float]:
@@ -164,27 +174,34 @@ def recovery(setup: Setup) -> Numbers:
 
 
 def pseudo(setup: Setup) -> Numbers:
-    """Training loss and test accuracy of cross-entropy on five kinds of labels, with the share of them that is wrong.
+    """For each noise rate, cross-entropy on the noisy labels and on pseudo-labels, of which fewer are wrong.
 
-    The pseudo-labels are what a network says that learned from the noisy labels at the high learning rate; the updated
-    ones come from joint optimization.
+    The pseudo-labels are what a network says that learned from the noisy labels at the high learning rate.
     """
-    noisy = spoiled(setup, setup.noise[0])
-    truth = noisy.truth
-    assert truth is not None
-    teacher = fit(setup, noisy, HIGH)
-    said = teacher.measure(0, lambda logits, batch: logits.argmax(1)).cpu().numpy()
-    updated = joint(setup, noisy)[0].remember("labels").argmax(1).cpu().numpy()
     numbers: Numbers = {}
-    for name, labels in (("symmetric noise", noisy.y), ("pseudo", said), ("updated", updated), ("true", truth)):
-        given = replace(noisy, y=labels)
-        run = fit(setup, given, HIGH, steps=2)
-        numbers[name] = {
-            "wrong": errors(given),
-            "loss": curve(run, "loss"),
-            "test_accuracy": curve(run, "test_accuracy"),
-        }
+    for rate in setup.noise:
+        noisy = spoiled(setup, rate)
+        teacher = fit(setup, noisy, HIGH)
+        said = teacher.measure(0, lambda logits, batch: logits.argmax(1)).cpu().numpy()
+        numbers[f"{rate:g}"] = {"symmetric noise": learned(setup, noisy), "pseudo": learned(setup, noisy, said)}
     return numbers
+
+
+def updated(setup: Setup) -> Numbers:
+    """For each noise rate, cross-entropy on the labels that joint optimization leaves, and on the true ones."""
+    numbers: Numbers = {}
+    for rate in setup.noise:
+        noisy = spoiled(setup, rate)
+        found = joint(setup, noisy)[0].remember("labels").argmax(1).cpu().numpy()
+        numbers[f"{rate:g}"] = {"updated": learned(setup, noisy, found), "true": learned(setup, noisy, noisy.truth)}
+    return numbers
+
+
+def learned(setup: Setup, noisy: Loaded, labels: Labels | None = None) -> Numbers:
+    """Training loss and test accuracy of cross-entropy on some labels (None: the noisy ones), and their errors."""
+    given = noisy if labels is None else replace(noisy, y=labels)
+    run = fit(setup, given, HIGH, steps=2)
+    return {"wrong": errors(given), "loss": curve(run, "loss"), "test_accuracy": curve(run, "test_accuracy")}
 
 
 def axes(figure: Figure, columns: int, rows: int = 1) -> list[Any]:
@@ -241,27 +258,36 @@ def draw_recovery(setup: Setup, numbers: Numbers) -> Figure:
     return figure
 
 
-def draw_pseudo(setup: Setup, numbers: Numbers) -> Figure:
+def draw_pairs(setup: Setup, numbers: Numbers) -> Figure:
+    """A row for each noise rate: training loss and test accuracy on two kinds of labels."""
     figure = Figure()
-    four = axes(figure, 2, 2)
-    pairs = (("symmetric noise", "pseudo"), ("updated", "true"))
-    measured = (("loss", "training loss"), ("test_accuracy", "test accuracy"))
-    for k, names in enumerate(pairs):
-        for axis, (key, y) in zip(four[2 * k : 2 * k + 2], measured, strict=True):
-            named = {f"{name} ({numbers[name]['wrong']:.0%} wrong)": numbers[name][key] for name in names}
-            lines(axis, named, f"labels: {names[0]}, {names[1]}", y)
+    places = axes(figure, 2, len(numbers))
+    for k, (rate, pair) in enumerate(numbers.items()):
+        title = f"symmetric noise {float(rate):.0%}"
+        for axis, key, y in zip(
+            places[2 * k :], ("loss", "test_accuracy"), ("training loss", "test accuracy"), strict=False
+        ):
+            lines(axis, {f"{name} ({seen['wrong']:.0%} wrong)": seen[key] for name, seen in pair.items()}, title, y)
     return figure
+
+
+def caption(setup: Setup) -> str:
+    """The scale of the runs."""
+    size = f"{setup.samples:,} images of {setup.data}, {setup.net}, {setup.epochs} epochs, seed {setup.seed}"
+    whole = setup.samples >= 45_000 and setup.net == "preact_resnet32"
+    return size if whole else f"{size}\nthe paper: 45,000 images of CIFAR-10, PreAct ResNet-32, 200 epochs and more"
 
 
 FIGURES: dict[str, tuple[Callable[[Setup], Numbers], Callable[[Setup, Numbers], Figure]]] = {
     "rates": (rates, draw_rates),
     "losses": (losses, draw_losses),
     "recovery": (recovery, draw_recovery),
-    "pseudo": (pseudo, draw_pseudo),
+    "pseudo": (pseudo, draw_pairs),
+    "updated": (updated, draw_pairs),
 }
 
 
-def make(name: str, setup: Setup, out: Path) -> None:
+def make(name: str, setup: Setup, out: Path, pictures: Path) -> None:
     """Make the runs of a figure, draw it and write it."""
     compute, draw = FIGURES[name]
     began = time.perf_counter()
@@ -271,18 +297,20 @@ def make(name: str, setup: Setup, out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     (out / f"{name}.json").write_text(json.dumps(record | environment(setup.device), indent=1) + "\n", encoding="utf-8")
     figure = draw(setup, numbers)
-    figure.savefig(out / f"{name}.png", dpi=150)
-    figure.savefig(out / f"{name}.svg")
-    print(f"{name}: {record['seconds']} s, {out / name}.png")
+    figure.supxlabel(caption(setup), fontsize=8, color="0.3")
+    pictures.mkdir(parents=True, exist_ok=True)
+    figure.savefig(pictures / f"joint_{name}.png", dpi=100)
+    print(f"{name}: {record['seconds']} s, {pictures}/joint_{name}.png")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("figure", choices=(*FIGURES, "all"))
     parser.add_argument("--out", type=Path, default=Path("results/joint_optimization"))
+    parser.add_argument("--pictures", type=Path, default=Path("docs/images"))
     parser.add_argument("--paper", action="store_true", help="full size; other options still win")
     parser.add_argument("--data", default="cifar10")
-    parser.add_argument("--noise", type=float, nargs="+", help="rates of symmetric noise (recovery, pseudo: the first)")
+    parser.add_argument("--noise", type=float, nargs="+", help="rates of symmetric noise (recovery: the first)")
     for name, kind in (
         ("samples", int), ("test-samples", int), ("epochs", int), ("net", str), ("batch-size", int),
         ("k", int), ("seed", int), ("device", str),
@@ -297,7 +325,7 @@ def main() -> None:
     given = {name: getattr(args, name) for name in wanted if getattr(args, name) is not None}
     for name in FIGURES if args.figure == "all" else (args.figure,):
         own = {"epochs": (PAPER_EPOCHS if args.paper else EPOCHS)[name], "noise": tuple(args.noise or NOISE[name])}
-        make(name, replace(setup, **own | given), args.out)
+        make(name, replace(setup, **own | given), args.out, args.pictures)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from filelock import FileLock
 
 from codivide import InputError
@@ -17,12 +18,15 @@ from codivide.bench.measures import STATISTICS
 from codivide.bench.recipes import RECIPES, Recipe
 from codivide.cli.app import main
 from codivide.data import named
-from codivide.data.experiment import hold_out, part, spoil
+from codivide.data.experiment import expand, hold_out, part, spoil
+from codivide.data.rows import TensorRows
 from codivide.data.sources import load
+from codivide.data.views import ViewSpec
 from codivide.fit.job import build_method, default_plan
 from codivide.methods import METHODS
 from codivide.noise import synthetic
 from codivide.training.nets import NETS
+from codivide.training.timm_names import expected
 
 QUICK = Recipe(
     "quick/cross_entropy",
@@ -43,8 +47,9 @@ def test_every_recipe_can_be_built(name):
     recipe = RECIPES[name]
     assert recipe.name == name
     assert "/" in name
-    plan = default_plan(50_000, build_method(recipe.method, **recipe.hyper), **recipe.plan)
-    assert plan.epochs >= 1
+    method = build_method(recipe.method, **recipe.hyper) if recipe.method else None
+    assert default_plan(50_000, method, **recipe.plan).epochs >= 1
+    assert recipe.method or recipe.published
     assert recipe.net in NETS or recipe.net.startswith("timm:")
     assert recipe.data in named.names()
     assert not recipe.noise or synthetic.parse(recipe.noise)
@@ -181,6 +186,127 @@ def test_a_table_shows_what_a_recipe_reports(tmp_path):
     line = next(line for line in runner.table([recipe], tmp_path).splitlines() if "cross_entropy" in line)
     assert f"| {100 * accuracy['last']:.1f} |" in line
     assert line.endswith(f"| median of last 20 80 ± 1.26 ({100 * accuracy['last_20_median']:.1f}) |")
+
+
+def test_a_row_without_a_method_is_listed_for_its_number(tmp_path, capsys, monkeypatch):
+    name = "dividemix-baselines-cifar10/sym20-meta_learning"
+    line = runner.table(runner.find(name), tmp_path).splitlines()[-1]
+    assert line == "| `sym20-meta_learning` | no method | | | | | | | best 92.9, mean of last 10 92 |"
+    assert bench(monkeypatch, "list", name) == 0
+    assert "(no method of ours)" in " ".join(capsys.readouterr().out.split())
+    with pytest.raises(InputError, match="meta_learning: codivide does not have this method"):
+        runner.work(runner.find(name), [0], tmp_path, tmp_path)
+    assert runner.work([replace(QUICK, method=""), QUICK], [0], tmp_path, tmp_path / "runs")
+    assert bench(monkeypatch, "tune", name, "--grid", "beta=1") == 2
+    assert "has no method" in capsys.readouterr().err
+
+
+def test_the_baselines_of_dividemix():
+    """Eight rows at four rates on two data sets, and seven at 40 % asymmetric noise; best is never below last."""
+    rows = runner.find("dividemix-baselines-*")
+    assert len(rows) == 2 * 8 * 4 + 7
+    assert all(row.published["best"] >= row.published["last_10_mean"] for row in rows)
+    for recipe in runner.find("m_correction/*"):  # the better form of each setting is what DivideMix quotes
+        data, setting, _ = recipe.name.partition("/")[2].split("-")
+        name = f"dividemix-baselines-{data}/{setting}-m_correction"
+        if name in RECIPES:
+            assert RECIPES[name].published["best"] >= recipe.published["best"]
+    quoted = RECIPES["dividemix-baselines-cifar10/sym90-m_correction"]
+    assert quoted.hyper == {"dynamic": True}
+    assert quoted.published["best"] == RECIPES["m_correction/cifar10-sym90-dynamic"].published["best"]
+
+
+def test_rows_of_papers_train_in_float32_and_ours_as_the_chip_likes(tmp_path, monkeypatch):
+    for recipe in RECIPES.values():
+        ours = recipe.group.startswith(("first", "main-", "semi-", "choose-", "cifar100n-"))
+        assert recipe.plan.get("precision") == (None if ours else "fp32"), recipe.name
+        assert not (ours and recipe.published)
+    asked = []
+    monkeypatch.setattr(runner, "work", lambda recipes, *rest: asked.extend(recipes) or [])
+    assert bench(monkeypatch, "run", "dividemix-cifar10/sym50", "--precision", "bf16") == 0
+    assert bench(monkeypatch, "run", "dividemix-cifar10/sym50") == 0
+    assert [recipe.plan["precision"] for recipe in asked] == ["bf16", "fp32"]
+
+
+def test_expansion_adds_a_copy_of_every_image():
+    recipe = replace(QUICK, augment="none", expand="weak")
+    plain, twice = runner.data_of(QUICK, 0), runner.data_of(recipe, 0)
+    assert len(twice.y) == len(twice.ids) == len(set(twice.ids)) == 400
+    for name in ("y", "truth"):
+        assert np.array_equal(getattr(twice, name), np.tile(getattr(plain, name), 2))
+    rows = twice.x[torch.arange(400)]
+    assert torch.equal(rows[:200], plain.x[torch.arange(200)])
+    moved = (rows[200:] != rows[:200]).flatten(1).any(1)
+    assert moved.float().mean() > 0.8  # of 18 crops with and without a flip, one is the image itself
+    strong = expand(plain, "strong", 0).x[torch.arange(400)]
+    assert not torch.equal(strong, rows)
+    assert torch.equal(strong, expand(plain, "strong", 0).x[torch.arange(400)])
+    assert expand(plain, None, 0) is plain
+    with pytest.raises(InputError, match="'weak' or 'strong'"):
+        expand(plain, "plain", 0)
+    with pytest.raises(InputError, match="no uint8 images"):
+        expand(replace(plain, x=TensorRows(torch.zeros(200, 4))), "weak", 0)
+    row = RECIPES["augdesc-cifar10/sym90-expansion-strong"]
+    assert (row.augment, row.expand, row.plan["epochs"]) == ("none", "strong", 200)
+    assert RECIPES["augdesc-cifar100/sym90-ws-waw-randaugment"].published == {"best": 36.89, "last_10_mean": 36.672}
+
+
+def test_the_rows_of_photos():
+    """Table 1 of mixup with both errors, and the sets of labels from the web with the settings that are published."""
+    table = runner.find("mixup-table1/*")
+    assert len(table) == 15
+    assert RECIPES["mixup-table1/resnet50-90-mixup"].published == {"last": 76.7, "top5_last": 93.4}
+    for row in table:
+        pair = row.name.removesuffix("mixup") + "erm"
+        if row.name.endswith("mixup") and pair in RECIPES:
+            assert row.published["last"] > RECIPES[pair].published["last"]
+    clothing = RECIPES["clothing1m/dividemix"]
+    assert clothing.published == {"last": 74.76}
+    assert clothing.plan["sub_epoch"] == 1000 * clothing.plan["batch_size"]
+    assert clothing.net == "timm:resnet50:pretrained"
+    mini = RECIPES["webvision-mini/dividemix"]
+    assert (mini.net, mini.image_size) == ("timm:inception_resnet_v2", 342)
+    assert mini.published == {"best": 77.32, "top5_best": 91.64}
+    assert ViewSpec("resized_crop", torch.zeros(3), torch.ones(3)).shape_of((3, 342, 342)) == (3, 299, 299)
+    assert RECIPES["webvision-mini_ilsvrc/dividemix"].published == {"best": 75.2, "top5_best": 90.84}
+
+
+def test_the_students_of_cifar100n():
+    """Three networks of timm by five routes; the body rests for as long as the warm-up where transfer replaces it."""
+    pytest.importorskip("timm")
+    rows = runner.find("cifar100n-students/*")
+    assert len(rows) == 15
+    for row in rows:
+        route = row.name.rpartition("-")[2]
+        assert row.data == "cifar100n"
+        size, mean, _ = expected(row.net)
+        assert (size, len(mean)) == (224, 3)
+        assert row.plan.get("freeze", 0) == (
+            row.hyper["warmup"] if route in ("transfer", "embedding", "neighbours") else 0
+        )
+        assert row.hyper.get("division", "mixture") == (route if route in ("embedding", "neighbours") else "mixture")
+
+
+def test_a_row_of_photos_says_what_its_user_must_bring(tmp_path, monkeypatch):
+    monkeypatch.setenv("CODIVIDE_DATA", str(tmp_path))
+    for name in ("clothing1m/dividemix", "mixup-table1/resnet50-90-mixup", "webvision-mini/elr", "food101n/dividemix"):
+        with pytest.raises(InputError, match="put your copy in"):
+            runner.work(runner.find(name), [0], tmp_path / "results", tmp_path / "runs")
+
+
+def test_a_figure_of_dividemix_is_a_warm_up_with_and_without_the_penalty():
+    plain, penalty = runner.find("dividemix-figure2/*")
+    for recipe in (plain, penalty):
+        assert recipe.plan["epochs"] == recipe.hyper["warmup"] == 10
+    assert plain.hyper == {**penalty.hyper, "confidence_penalty": 0.0}
+    assert penalty.hyper["confidence_penalty"] == 1
+
+
+def test_the_fully_supervised_rows_see_as_many_images_as_the_others():
+    for data, images, accuracy in (("cifar10", 50_000, 95.87), ("svhn", 73_257, 97.41)):
+        row = RECIPES[f"mixmatch-supervised/{data}"]
+        assert row.published == {"last_20_median": accuracy}
+        assert row.plan["epochs"] * images == pytest.approx(65_536 * 1024, rel=1e-3)
 
 
 def result(tests, **more):

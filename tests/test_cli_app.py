@@ -27,8 +27,8 @@ from codivide.training.plan import ASKED, NOT_ASKED
 # of each option of a fit that says how a network is trained, a value that somebody has chosen
 CHOSEN = {
     "epochs": 3, "batch_size": 8, "optimizer": "adamw", "lr": 0.5, "weight_decay": 0.1, "schedule": "cosine",
-    "average": 0.9, "freeze": 1, "precision": "fp32", "compile": True, "dropout": 0.1, "net": "mlp", "augment": "none",
-    "evaluate_every": 2,
+    "average": 0.9, "freeze": 1, "sub_epoch": 60, "precision": "fp32", "compile": True, "dropout": 0.1, "net": "mlp",
+    "augment": "none", "evaluate_every": 2,
 }  # fmt: skip
 ELSEWHERE = {"seed": "random_state"}  # what scikit-learn calls a field of the plan
 NOT_OF_THE_ESTIMATOR = {"evaluate_every"}  # the estimator is given no test part

@@ -43,6 +43,7 @@ RECORD = DataRecord(
     limit=9,
     labels_per_class=3,
     labels=30,
+    expand="weak",
     folder="/x",
 )
 

@@ -180,7 +180,7 @@ def test_a_lost_class_is_divided_by_itself_and_named(monkeypatch):
     method = DivideMix(warmup=0)
     run = start(method, problem)
     hard = torch.where(problem.data.y == 2, 5.0, 0.1) + 0.05 * torch.rand(120)
-    monkeypatch.setattr(run, "measure", lambda i, fn, average: hard)
+    monkeypatch.setattr(run, "measure", lambda i, fn, **how: hard)
     with pytest.warns(TrainingWarning, match="no label 'c' was found clean; divided that class by itself"):
         method.divide(run, 0)
     assert (run.remember("clean_prob.0")[problem.data.y == 2] > 0.5).any()
@@ -194,7 +194,7 @@ def test_the_papers_settings_keep_the_mixtures_division_bit_for_bit(monkeypatch)
     restored = {}
     for name, method in (("paper", DivideMix(**PAPER)), ("ours", DivideMix())):
         run = start(replace(method, warmup=0), problem)
-        monkeypatch.setattr(run, "measure", lambda i, fn, average: hard)
+        monkeypatch.setattr(run, "measure", lambda i, fn, **how: hard)
         with pytest.warns(TrainingWarning, match="no label 'c' was found clean"):
             run.method.divide(run, 0)
         restored[name] = run.remember("clean_prob.0").clone()

@@ -2,11 +2,16 @@
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 
+from codivide import NoisyLabelClassifier
 from codivide.core.errors import InputError
+from codivide.data.arrays import array_rows
+from codivide.runs.model import Model
 from codivide.training import nets
+from codivide.training.timm_names import Expected, expected
 
 SHAPES = [(3, 32, 32), (1, 28, 28), (1, 8, 8), (3, 64, 64)]
 HEAVY = ("wrn_28_10", "mentornet_resnet101", "densenet_bc_190", "resnet101", "resnext101_32x4d", "resnext101_64x4d")
@@ -174,3 +179,28 @@ def test_timm():
     check("timm:test_vit", (3, 32, 32))
     with pytest.raises(InputError, match="Did you mean 'resnet18'"):
         nets.build("timm:resnet_18", (3, 32, 32), 2)
+
+
+def test_what_a_timm_net_expects():
+    timm = pytest.importorskip("timm")
+    assert expected("resnet50") == Expected()
+    assert expected("timm:test_vit:64") == Expected(64)
+    made_for = timm.get_pretrained_cfg("vit_small_patch16_224")
+    found = expected("timm:vit_small_patch16_224:pretrained:224")
+    assert found == (224, tuple(made_for.mean), tuple(made_for.std))
+    check("timm:test_vit:64", (3, 64, 64))
+    for wrong in ("timm:test_vit:64:32", "timm:test_vit:4", "timm:test_vit:big"):
+        with pytest.raises(InputError, match="such as ':224'"):
+            nets.build(wrong, (3, 64, 64), 2)
+
+
+def test_a_run_brings_images_to_the_size_of_its_net(tmp_path):
+    pytest.importorskip("timm")
+    x = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
+    y = np.arange(40) % 2
+    classifier = NoisyLabelClassifier("cross_entropy", net="timm:test_vit:64", epochs=1, out=tmp_path / "run")
+    classifier.fit(x, y)
+    loaded = Model.load(tmp_path / "run" / "model.safetensors")
+    assert loaded.views.size == 64
+    assert loaded.shape == (3, 32, 32)
+    np.testing.assert_allclose(loaded.probs(array_rows(x)), classifier.predict_proba(x), atol=1e-5)

@@ -285,3 +285,73 @@ def test_refusals():
         fit_views(Rows(torch.zeros(0, 3)), "jitter")
     with pytest.raises(InputError, match="unknown augmentation 'foto'"):
         spec("foto")
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (32, 48), (33, 9)])
+def test_a_crop_is_a_part_of_the_image_and_plain_its_middle(height, width):
+    x = torch.arange(height * width).view(1, 1, height, width).expand(300, 1, -1, -1).float()
+    cropping = ViewSpec("crop", torch.zeros(1), torch.ones(1))
+    high, wide = height * 7 // 8, width * 7 // 8
+    assert cropping.shape_of((1, height, width)) == (1, high, wide)
+    top, left = (height - high) // 2, (width - wide) // 2
+    assert torch.equal(cropping.plain(x, generator()), x[:, :, top : top + high, left : left + wide])
+    seen = cropping.weak(x, generator())
+    assert seen.shape == (300, 1, high, wide)
+    mirrored = seen[:, 0, 0, 0] > seen[:, 0, 0, -1]
+    assert 0.4 < mirrored.float().mean() < 0.6
+    straight = torch.where(mirrored[:, None, None, None], seen.flip(3), seen)
+    corner = straight[:, 0, 0, 0].long()
+    assert {int(k) for k in corner // width} == set(range(height - high + 1))
+    assert {int(k) for k in corner % width} == set(range(width - wide + 1))
+    expected = x[0, 0].unfold(0, high, 1).unfold(1, wide, 1)[corner // width, corner % width]
+    assert torch.equal(straight[:, 0], expected)
+
+
+def test_a_resized_crop_shows_what_its_draws_say():
+    """A ramp from left to right and one from top to bottom: the corners of the result tell which part it is."""
+    steps = torch.arange(64).float()
+    x = torch.stack([steps.expand(64, 64), steps.expand(64, 64).T])[None].expand(2000, -1, -1, -1)
+    draws = torch.rand(2000, 5, generator=generator())
+    out = views.resized_crop(x, draws, 56, 56)
+    across, down = out[:, 0, 20, -1] - out[:, 0, 20, 0], out[:, 1, -1, 20] - out[:, 1, 0, 20]
+    assert torch.equal(across < 0, draws[:, 4] < 0.5)
+    wide, high = across.abs() / 64 * 56 / 55, down / 64 * 56 / 55  # between the centres of the outermost pixels
+    area, form = wide * high, wide / high
+    inside = (wide < 0.95) & (high < 0.95)  # at the border the outermost pixels are repeated
+    assert area[inside].min() >= 0.079
+    torch.testing.assert_close(area[inside], 0.08 + 0.92 * draws[inside, 0], atol=0.02, rtol=0)
+    assert form[inside].min() > 0.73
+    assert form[inside].max() < 1.36
+    assert area.max() <= 1.01
+    left = torch.minimum(out[:, 0, 20, 0], out[:, 0, 20, -1])
+    assert left[draws[:, 3] < 0.01].max() < 2
+    whole = torch.tensor([[1.0, 0.5, 0.5, 0.5, 0.9]])
+    torch.testing.assert_close(views.resized_crop(x[:1], whole, 64, 64), x[:1], atol=1e-3, rtol=0)
+    assert views.resized_crop(images(2), torch.rand(2, 5, generator=generator()), 28, 28).dtype == torch.uint8
+
+
+def test_photo_one_draws_one_operation():
+    x = images(400)
+    assert torch.equal(spec("photo_one").weak(x, generator(1)), spec("photo").weak(x, generator(1)))
+    assert views.draw_choices(5, generator(), 1).operation.shape == (5, 1)
+    assert views.draw_choices(5, generator()).operation.shape == (5, 2)
+    one = views.rand_augment(x.float() / 255, views.draw_choices(400, generator(2), 1))
+    unchanged = (one - x.float() / 255).abs().flatten(1).amax(1) < 1e-4
+    identity = (views.draw_choices(400, generator(2), 1).operation[:, 0] == views.OPERATIONS.index("identity")).sum()
+    assert unchanged.sum() >= identity > 0
+    assert spec("photo_one").strong(x, generator()).shape == x.shape
+
+
+@pytest.mark.parametrize("kind", ["photo", "crop", "resized_crop", "shift", "none"])
+def test_images_come_in_the_size_that_is_asked_for(kind):
+    fitted = fit_views(Rows(images(size=64)), kind)
+    suited = fitted.suited(48, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    for view in suited.views().values():
+        seen = view(images(4, size=64), generator())
+        assert seen.shape == (4, 3, 48, 48)
+        assert seen.is_contiguous(memory_format=torch.channels_last)
+    assert suited.shape_of((3, 64, 64)) == (3, 48, 48)
+    assert suited.std.tolist() == [0.25] * 3
+    assert torch.equal(fitted.suited(None).mean, fitted.mean)
+    assert torch.equal(fitted.suited(None, (0.5,), (0.2,)).mean, fitted.mean)  # of another number of channels
+    assert fitted.shape_of((7,)) == (7,)

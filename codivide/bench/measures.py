@@ -33,19 +33,25 @@ def published_text(published: Mapping[str, float]) -> str:
     return ", ".join(cells) + spread
 
 
-def _tested(result: Result) -> dict[int, float]:
+def _tested(result: Result, name: str = "test_accuracy") -> dict[int, float]:
     """Test accuracy by epoch."""
-    return {int(row["epoch"]): float(row["test_accuracy"]) for row in result["curve"] if "test_accuracy" in row}
+    return {int(row["epoch"]): float(row[name]) for row in result["curve"] if name in row}
 
 
-def _last(result: Result) -> float | None:
-    tested = _tested(result)
-    return 100 * tested[result["epochs"]] if result["epochs"] in tested else None
+def _last(name: str = "test_accuracy") -> Callable[[Result], float | None]:
+    def of(result: Result) -> float | None:
+        tested = _tested(result, name)
+        return 100 * tested[result["epochs"]] if result["epochs"] in tested else None
+
+    return of
 
 
-def _best(result: Result) -> float | None:
-    tested = _tested(result)
-    return 100 * max(tested.values()) if len(tested) == result["epochs"] else None  # a best of some is too low
+def _best(name: str = "test_accuracy") -> Callable[[Result], float | None]:
+    def of(result: Result) -> float | None:
+        tested = _tested(result, name)
+        return 100 * max(tested.values()) if len(tested) == result["epochs"] else None  # a best of some is too low
+
+    return of
 
 
 def _last_epochs(count: int, middle: Callable[[list[float]], float]) -> Callable[[Result], float | None]:
@@ -93,8 +99,10 @@ def _error_on_corrupted(result: Result) -> float | None:
 
 #: Statistic -> how it is called and computed. Accuracies are of the test part unless they say otherwise.
 STATISTICS: Mapping[str, Statistic] = {
-    "last": Statistic("last", _last),
-    "best": Statistic("best", _best),
+    "last": Statistic("last", _last()),
+    "best": Statistic("best", _best()),
+    "top5_last": Statistic("top-5 last", _last("test_top5_accuracy")),
+    "top5_best": Statistic("top-5 best", _best("test_top5_accuracy")),
     "last_10_mean": Statistic("mean of last 10", _last_epochs(10, statistics.fmean)),
     "last_10_median": Statistic("median of last 10", _last_epochs(10, statistics.median)),
     "last_20_median": Statistic("median of last 20", _last_epochs(20, statistics.median)),

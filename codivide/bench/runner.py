@@ -23,9 +23,8 @@ from codivide.bench.recipes import RECIPES, Recipe
 from codivide.core.errors import InputError, unknown
 from codivide.core.files import write_text
 from codivide.core.types import AUTO
-from codivide.data.experiment import hold_out, keep_labels, keep_some_labels, part, spoil
+from codivide.data.experiment import expand, hold_out, keep_labels, keep_some_labels, part, spoil
 from codivide.data.loaded import Loaded
-from codivide.data.options import ReadOptions
 from codivide.data.record import DataRecord
 from codivide.data.sources import load
 from codivide.fit.choose_run import execute
@@ -42,6 +41,7 @@ _CURVE = (
     "test_accuracy",
     "test_balanced_accuracy",
     "test_macro_f1",
+    "test_top5_accuracy",
     "recovery_accuracy",
     "updated_label_accuracy",
     "clean_correct",
@@ -69,10 +69,11 @@ def result_path(name: str, seed: int, results: Path) -> Path:
 
 
 def data_of(recipe: Recipe, seed: int) -> Loaded:
-    """The recipe's data: its part of the samples, with its noise, then its number of labels. The seed draws all."""
-    loaded = load(recipe.data, options=ReadOptions(augment=recipe.augment))
+    """The recipe's data: its part of the samples, its noise, its number of labels, its copies. The seed draws all."""
+    loaded = load(recipe.data, options=recipe.reading)
     noisy = spoil(part(loaded, recipe.limit, seed), recipe.noise or None, seed)
-    return keep_some_labels(keep_labels(noisy, recipe.labels_per_class, seed), recipe.labels, seed)
+    labelled = keep_some_labels(keep_labels(noisy, recipe.labels_per_class, seed), recipe.labels, seed)
+    return expand(labelled, recipe.expand, seed)
 
 
 def run(recipe: Recipe, seed: int, folder: Path, loaded: Loaded | None = None, begin: Begin | None = None) -> Result:
@@ -94,11 +95,12 @@ def run(recipe: Recipe, seed: int, folder: Path, loaded: Loaded | None = None, b
         plan = default_plan(len(loaded.y), method, **{**recipe.plan, "seed": seed})
         origin = DataRecord.of(
             recipe.data,
-            ReadOptions(augment=recipe.augment),
+            recipe.reading,
             noise=recipe.noise or None,
             limit=recipe.limit,
             labels_per_class=recipe.labels_per_class,
             labels=recipe.labels,
+            expand=recipe.expand,
         )
         named = {**recipe.plan, "net": recipe.net, "dropout": recipe.dropout, "augment": recipe.augment}
         free = unset({**named, "evaluate_every": recipe.evaluate_every})
@@ -114,15 +116,20 @@ def work(
 ) -> list[Path]:
     """Work through recipes and seeds, seed by seed; what has a result, or is held by another process, is left.
 
+    A row without a method of ours is passed over.
+
     Returns:
         The result files written, in order.
 
     Raises:
-        InputError: one recipe or more could not be run; all others were.
+        InputError: one recipe or more could not be run, and all others were; or no row has a method of ours.
     """
     written = []
     failed = []
-    for seed, recipe in product(seeds, recipes):
+    ours = [recipe for recipe in recipes if recipe.method]
+    if recipes and not ours:
+        raise InputError(f"{recipes[0].name}: codivide does not have this method; the row is listed for its number")
+    for seed, recipe in product(seeds, ours):
         target = result_path(recipe.name, seed, results)
         folder = runs / f"{recipe.name}_s{seed}"
         if target.exists():
@@ -235,7 +242,8 @@ def _line(recipe: Recipe, rows: Sequence[Result]) -> str:
     oracle = f" (oracle: {', '.join(recipe.oracle)})" if recipe.oracle else ""
     name = f"`{recipe.name.partition('/')[2]}`{oracle}"
     if not rows:
-        return f"| {name} | not run | | | | | | | {published_text(recipe.published)} |"
+        why = "not run" if recipe.method else "no method"
+        return f"| {name} | {why} | | | | | | | {published_text(recipe.published)} |"
     if any(changed(recipe, row) for row in rows):
         name += " (other settings than now)"
     cells = [str(len(rows)), *_measured(rows), _compared(recipe, rows)]
@@ -246,8 +254,8 @@ def changed(recipe: Recipe, row: Result) -> list[str]:
     """In what a stored result differs from its recipe as it is now: data, network, plan, hyper-parameters by name."""
     was = row["recipe"]
     now = json.loads(json.dumps(asdict(recipe), default=str))
-    plain = ("method", "data", "noise", "net", "dropout", "augment", "limit", "labels_per_class", "labels", "plan")
-    found = [name for name in plain if name in was and was[name] != now[name]]
+    of_the_method = {"name", "hyper", "evaluate_every", "published", "source", "oracle", "note"}
+    found = [name for name in now if name in was and name not in of_the_method and was[name] != now[name]]
     if recipe.method == "auto" or recipe.method != was["method"]:  # what was chosen is no setting of the recipe
         return found
     ran = row["hyper_parameters"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,7 +36,8 @@ def list_recipes(pattern: Pattern = "*") -> None:
         labels = f"{recipe.labels_per_class} labels a class" if recipe.labels_per_class else ""
         labels = f"{recipe.labels} labels" if recipe.labels else labels
         oracle = f"(oracle: {', '.join(recipe.oracle)})" if recipe.oracle else ""
-        about = " ".join(word for word in (recipe.data, recipe.noise, labels, recipe.net, oracle) if word)
+        ours = "" if recipe.method else "(no method of ours)"
+        about = " ".join(word for word in (recipe.data, recipe.noise, labels, recipe.net, ours, oracle) if word)
         line(recipe.name)  # whole, and on a line of its own, so that a search finds it
         text = f"{published_text(recipe.published)}; {about}"
         for part in textwrap.wrap(text, out_console.width - 4, break_on_hyphens=False):
@@ -48,13 +50,19 @@ def run(
     seeds: Annotated[str, typer.Option(help="Numbers with commas.")] = "0",
     results: Results = Path("results") / "recipes",
     runs: Runs = Path("runs"),
+    precision: Annotated[
+        str | None, typer.Option(help="auto, bf16 or fp32 instead of the recipe's (fp32 in rows of papers).")
+    ] = None,
 ) -> None:
     """Run recipes that have no result yet; several processes may share the work, and a killed one is gone on with."""
     from codivide.bench import runner
 
     numbers = _numbers(seeds)
+    recipes = runner.find(pattern)
+    if precision is not None:
+        recipes = [replace(recipe, plan={**recipe.plan, "precision": precision}) for recipe in recipes]
     with _shown() as begin:
-        written = runner.work(runner.find(pattern), numbers, results, runs, begin)
+        written = runner.work(recipes, numbers, results, runs, begin)
     for path in written:
         line(f"written: {path}")
     line(f"{len(written)} new results in {results}")
@@ -82,8 +90,9 @@ def tune(
     from codivide.bench import runner
 
     found = runner.find(recipe)
-    if len(found) > 1:
-        raise InputError(f"{recipe} matches {len(found)} recipes; tune one at a time")
+    if len(found) > 1 or not found[0].method:
+        why = f"matches {len(found)} recipes; tune one at a time" if len(found) > 1 else "has no method of codivide's"
+        raise InputError(f"{recipe} {why}")
     with _shown() as begin:
         path = runner.tune(found[0], runner.read_grid(grid), seed, results=results, runs=runs, share=share, begin=begin)
     line(f"written: {path}")

@@ -98,7 +98,10 @@ class DataFlags:
             min=8, help="Side in pixels (default: as is where small and equal, else 224).", rich_help_panel=DATA
         ),
     ] = None
-    augment: Annotated[str, typer.Option(help="auto, photo, shift, jitter or none.", rich_help_panel=DATA)] = "auto"
+    augment: Annotated[
+        str,
+        typer.Option(help="auto, photo, photo_one, crop, resized_crop, shift, jitter or none.", rich_help_panel=DATA),
+    ] = "auto"
     cache_limit: Annotated[
         float,
         typer.Option(help="GB of decoded images held in memory; more is mapped from disk.", rich_help_panel=DATA),
@@ -190,6 +193,12 @@ class TrainingFlags:
     freeze: Annotated[
         int | None,
         typer.Option(help="First epochs in which only the last layer learns (0).", rich_help_panel=TRAINING),
+    ] = None
+    sub_epoch: Annotated[
+        int | None,
+        typer.Option(
+            help="Samples of an epoch, drawn anew with as many of every class; 0: all (0).", rich_help_panel=TRAINING
+        ),
     ] = None
     dropout: Annotated[float, typer.Option(help="Before the last layer.", rich_help_panel=TRAINING)] = 0.0
     precision: Annotated[str, typer.Option(help="auto, bf16 or fp32.", rich_help_panel=TRAINING)] = "auto"

@@ -22,7 +22,10 @@ from codivide.data.tables import read_table, table_labels
 
 
 class Pictures(NamedTuple):
-    """Image files, with the given label (None: no label) and the split ("train", "test" or "unused") of each."""
+    """Image files, with the given label (None: no label) and the split of each.
+
+    A split is "train", "test", "validation" or "unused".
+    """
 
     entries: list[Entry]
     labels: list[Any]
@@ -73,11 +76,12 @@ def assemble(pictures: Pictures, source: Path, reading: Reading, name: str) -> L
     )
     true = _true(ids, train, replace(reading, classes=known, truth=truth))
     test = _part(whole, np.flatnonzero(split == "test"), true)
+    validation = _part(whole, np.flatnonzero(split == "validation"), true)
     training = _part(whole, train, true)
     if training is None:
         raise InputError(f"{name}: none of the training images can be read.")
     read = notes([given[row] for row in train], merge=options.merge_labels, keep_na=options.keep_na, what=name)
-    return replace(training, test=test, skipped=decoded.skipped, labels_read=read)
+    return replace(training, test=test, validation=validation, skipped=decoded.skipped, labels_read=read)
 
 
 def _check_names(entries: Sequence[Entry]) -> None:

@@ -250,7 +250,8 @@ def confirm(loaded: Loaded, corrections: Corrections, *, new_classes: bool = Fal
         kept[row] = confirmed[row] = decided.final is not None
         y[row] = UNLABELLED if decided.final is None else index[decided.final]
     test = None if loaded.test is None else replace(loaded.test, classes=classes)
-    decided_on = replace(loaded, y=y, classes=classes, confirmed=confirmed, test=test)
+    validation = None if loaded.validation is None else replace(loaded.validation, classes=classes)
+    decided_on = replace(loaded, y=y, classes=classes, confirmed=confirmed, test=test, validation=validation)
     return subset(decided_on, np.flatnonzero(kept))
 
 

@@ -104,7 +104,8 @@ def of_images(loaded: Loaded, options: ReadOptions) -> Loaded:
         return replace(part, x=x, augment=choose_augment(augment, x.shape), encoder=encoder)
 
     test = None if loaded.test is None else features(loaded.test)
-    return replace(features(loaded), test=test)
+    validation = None if loaded.validation is None else features(loaded.validation)
+    return replace(features(loaded), test=test, validation=validation)
 
 
 def is_photo(loaded: Loaded) -> bool:

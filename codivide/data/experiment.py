@@ -1,6 +1,7 @@
 """What an experiment does to loaded data: take a part, spoil labels, hide labels, add or hold out a test part.
 
-In this order: ``part``, then ``spoil``, then ``keep_labels``, so that some of the labels that stay are wrong.
+In this order: ``part``, then ``spoil``, then ``keep_labels``, so that some of the labels that stay are wrong, and
+``expand`` last.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from codivide.data.options import ReadOptions
 from codivide.data.rows import TensorRows, check_alike
 from codivide.data.sources import load_raw
 from codivide.data.tables import arranged
+from codivide.data.views import ViewSpec
 from codivide.noise import synthetic as noises
 
 
@@ -112,6 +114,35 @@ def keep_some_labels(loaded: Loaded, labels: int | None, seed: int) -> Loaded:
         dealt[lack.argmax()] += 1
     kept = _kept(loaded, dealt, seed)
     return replace(loaded, y=kept, truth=loaded.y if loaded.truth is None else loaded.truth)
+
+
+def expand(loaded: Loaded, view: str | None, seed: int) -> Loaded:
+    """Every image and one augmented copy of it, with the same label, drawn once before training; None: as it is.
+
+    So is "Expansion" in Nishi et al. 2021; there nothing is augmented while training (``augment="none"``).
+
+    Args:
+        loaded: uint8 images in memory.
+        view: "weak" or "strong", as for photos.
+        seed: of the copies.
+
+    Raises:
+        InputError: data that are not images of whole numbers, or another view.
+    """
+    if view is None:
+        return loaded
+    if view not in ("weak", "strong"):
+        raise InputError(f"{view!r} is no view to expand with; give 'weak' or 'strong'")
+    if loaded.x.dtype != torch.uint8 or len(loaded.x.shape) != 3:
+        raise InputError(f"{loaded.name} has no uint8 images that could be expanded")
+    spec = ViewSpec("photo", torch.zeros(loaded.x.shape[0]), torch.ones(loaded.x.shape[0]))
+    generator = torch.Generator().manual_seed(seed)
+    parts = [loaded.x[ids] for ids in torch.split(torch.arange(len(loaded.y)), 1024)]
+    copies = [(255 * spec.views()[view](part, generator)).round().clamp(0, 255).to(torch.uint8) for part in parts]
+    rows = TensorRows(torch.cat([part.contiguous() for part in (*parts, *copies)]))
+    ids = [*map(str, loaded.ids), *(f"{name} again" for name in loaded.ids)]
+    truth = None if loaded.truth is None else np.tile(loaded.truth, 2)
+    return replace(loaded, x=rows, y=np.tile(loaded.y, 2), truth=truth, ids=ids)
 
 
 def _label_counts(loaded: Loaded) -> Labels:

@@ -41,8 +41,14 @@ def fingerprint(loaded: Loaded) -> dict[str, Any]:
         "samples' names": _digest_texts(loaded.ids),
         "true labels": None if loaded.truth is None else digest(loaded.truth),
         "annotators' answers": None if loaded.annotations is None else digest(loaded.annotations.likelihood),
-        "test part": None if loaded.test is None else f"{digest_rows(loaded.test.x)} {digest(loaded.test.y)}",
+        "test part": _part(loaded.test),
+        **({} if loaded.validation is None else {"validation part": _part(loaded.validation)}),
     }
+
+
+def _part(part: Loaded | None) -> str | None:
+    """A hash of samples and labels."""
+    return None if part is None else f"{digest_rows(part.x)} {digest(part.y)}"
 
 
 def digest(array: np.ndarray[Any, Any]) -> str:

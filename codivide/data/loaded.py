@@ -37,6 +37,7 @@ class Loaded:
         augment: which views suit the data: "photo", "shift" (no flip), "jitter" (features) or "none".
         truth: true labels ``[N]`` int64 where known (-1: not), never given to a method.
         test: a held-out part with the same classes, where the source has one.
+        validation: a part with labels that are known to be right, by which each network's best epoch is chosen.
         skipped: files that were left out.
         name: what to call the data in a record.
         annotations: who answered what, where several annotators did; ``y`` is then their consensus.
@@ -60,6 +61,7 @@ class Loaded:
     augment: str
     truth: np.ndarray[Any, np.dtype[np.int64]] | None = None
     test: Loaded | None = None
+    validation: Loaded | None = None
     skipped: tuple[Skipped, ...] = field(default=())
     name: str = "data"
     annotations: Consensus | None = None

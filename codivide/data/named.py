@@ -22,9 +22,11 @@ from numpy.typing import NDArray
 from codivide.core.errors import InputError, unknown
 from codivide.core.files import cache_root, expand_user
 from codivide.core.types import Labels
+from codivide.data import photo_sets
 from codivide.data.arrays import array_rows, true_indices
 from codivide.data.download import REMOTES, fetch
 from codivide.data.loaded import Loaded
+from codivide.data.options import DEFAULT
 from codivide.data.packed import read_npz
 from codivide.data.source import Reading
 
@@ -64,7 +66,7 @@ _Part = tuple[NDArray[np.uint8], Labels]  # images and labels
 
 def names() -> list[str]:
     """The names that :func:`load` knows."""
-    return sorted(_READERS)
+    return sorted([*_READERS, *photo_sets.names()])
 
 
 def data_root() -> Path:
@@ -88,10 +90,12 @@ def load(name: str, root: Path | None = None, *, download: bool = True, progress
     Raises:
         InputError: an unknown name (with the nearest), or files that are missing, damaged or not what they claim.
     """
-    if name not in _READERS:
+    if name not in names():
         raise unknown("data set", name, names())
     place = _Place(root if root is not None else data_root(), download, progress)
     try:
+        if name in photo_sets.names():
+            return photo_sets.load(name, place.root, Reading(replace(DEFAULT, progress=progress)))
         return replace(_READERS[name](place), name=name)
     except (OSError, ValueError, EOFError, KeyError, struct.error) as error:
         if isinstance(error, InputError):
@@ -107,6 +111,8 @@ def load_named(name: str | Path, reading: Reading) -> Loaded:
     """
     if expand_user(name).exists():
         warnings.warn(f"{name} is read as the public data set; write ./{name} for the folder.", stacklevel=3)
+    if str(name) in photo_sets.names():
+        return photo_sets.load(str(name), data_root(), reading)
     loaded = load(str(name), progress=reading.options.progress)
     if reading.classes is not None and tuple(reading.classes) != loaded.classes:
         raise InputError(f"{name} has classes {list(loaded.classes)}, not {list(reading.classes)}.")

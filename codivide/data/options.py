@@ -12,7 +12,7 @@ from codivide.core.errors import InputError, unknown
 from codivide.core.files import cache_root
 from codivide.data.encoder import Encoder, Encoding
 
-AUGMENTS = ("auto", "photo", "shift", "jitter", "none")
+AUGMENTS = ("auto", "photo", "photo_one", "crop", "resized_crop", "shift", "jitter", "none")
 
 #: Options of the machine and of one's patience: with any value of them the same files give the same samples, so that
 #: no record holds them.
@@ -30,7 +30,8 @@ class ReadOptions:
         cache_dir: where decoded images are kept. None: ``CODIVIDE_CACHE``, else ``~/.cache/codivide``.
         max_bad: more unreadable files than this is an error that names the first few.
         unlabelled: the label value that means "no label"; None switches it off.
-        augment: "auto" (from the data), "photo", "shift", "jitter" or "none".
+        augment: "auto" (from the data), "photo", "photo_one", "crop", "resized_crop", "shift", "jitter" or "none" (see
+            ``data.views.ViewSpec``).
         workers: decoding threads; 0 is one per core.
         progress: show a progress bar, on a terminal only.
         encoder: what makes features of texts or images: a name (see ``data.encode``), or one that is fitted. "auto":

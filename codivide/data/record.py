@@ -27,6 +27,7 @@ class DataRecord:
         labels_per_class: labels that were not hidden.
         labels: the same of all classes together, as frequent as these are.
         class_weight: how classes were weighed, as text (see ``data.weights``).
+        expand: the view of which every image got a copy.
         folder: where relative paths start.
     """
 
@@ -39,6 +40,7 @@ class DataRecord:
     labels_per_class: int | None = None
     labels: int | None = None
     class_weight: str | None = None
+    expand: str | None = None
     folder: str = ""
 
     @classmethod
@@ -114,6 +116,7 @@ _KINDS: Mapping[str, Callable[[Any], Any]] = {
     "labels_per_class": whole,
     "labels": whole,
     "class_weight": text,
+    "expand": text,
     "folder": text,
 }
 

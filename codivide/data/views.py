@@ -9,6 +9,7 @@ samples that drew it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -23,9 +24,12 @@ from codivide.data.rows import Rows
 
 View = Callable[[Tensor, torch.Generator], Tensor]
 
-AUGMENTS = ("photo", "shift", "jitter", "none")
+AUGMENTS = ("photo", "photo_one", "crop", "resized_crop", "shift", "jitter", "none")
 
+_FLIPPED = ("photo", "photo_one", "crop", "resized_crop")  # the kinds for photos, of which half are mirrored
+_CUT = ("crop", "resized_crop")  # those that leave seven eighths of a side, as 224 pixels of 256
 _ROUNDS = 2  # RandAugment's N: operations per sample
+_LEAST_AREA, _WIDEST = 0.08, 4 / 3  # of a resized crop: share of the image, and its width by its height
 _WEAK_NOISE, _STRONG_NOISE, _STRONG_DROPOUT = 0.1, 0.2, 0.1
 _LUMA = (0.299, 0.587, 0.114)
 _FIT_ELEMENTS = 1 << 23  # values looked at at once while fitting: 32 MB as float32
@@ -36,14 +40,18 @@ class ViewSpec:
     """How raw rows become network inputs.
 
     Attributes:
-        augment: "photo" (crop and flip), "shift" (crop), "jitter" (feature noise) or "none".
+        augment: "photo" (crop and flip), "photo_one" (as "photo", with one operation in strong views), "crop" (seven
+            eighths of the side from anywhere, and flip), "resized_crop" (8 to 100 % of the image, brought to seven
+            eighths of the side, and flip), "shift" (crop), "jitter" (feature noise) or "none".
         mean: ``[C]`` of images or ``[D]`` of features; of uint8 images after division by 255.
         std: the deviation, same shape and unit, never 0.
+        size: height and width that images are brought to in the end; None: as they are.
     """
 
     augment: str
     mean: Tensor
     std: Tensor
+    size: int | None = None
     _scales: dict[tuple[torch.device, float], tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
@@ -54,25 +62,48 @@ class ViewSpec:
         """The functions by name."""
         return {"plain": self.plain, "weak": self.weak, "strong": self.strong}
 
+    def shape_of(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Shape of one sample as a network sees it, from that of a raw one."""
+        if len(shape) != 3:
+            return shape
+        if self.size is not None:
+            return shape[0], self.size, self.size
+        return (shape[0], *map(_left, shape[1:])) if self.augment in _CUT else shape
+
+    def suited(
+        self, size: int | None, mean: tuple[float, ...] | None = None, std: tuple[float, ...] | None = None
+    ) -> ViewSpec:
+        """The same for a network that wants images of a size, and pixels of a mean and deviation; None: as it is.
+
+        Mean and deviation are those of uint8 images after division by 255, and of as many channels.
+        """
+        fits = mean is not None and std is not None and len(mean) == len(self.mean)
+        own = (torch.tensor(mean), torch.tensor(std)) if fits else (self.mean, self.std)
+        return ViewSpec(self.augment, *own, self.size if size is None else size)
+
     def plain(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Normalise only; draws nothing from the generator."""
-        return self._normalise(x)
+        """Normalise only, the middle of images that are cut; draws nothing from the generator."""
+        if self.augment in _CUT:
+            high, wide = x.shape[2] - _left(x.shape[2]), x.shape[3] - _left(x.shape[3])
+            top, side = high // 2, wide // 2
+            x = x[:, :, top : x.shape[2] - high + top, side : x.shape[3] - wide + side]
+        return self._sized(self._normalise(x))
 
     def weak(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Zero-pad by an eighth and crop, flip half of the photos; or noise of 0.1 on features."""
+        """Zero-pad by an eighth and crop, or cut, and flip half of the photos; or noise of 0.1 on features."""
         if self.augment == "none":
             return self.plain(x, generator)
         if self.augment == "jitter":
             x = self.plain(x, generator)
             return x + _WEAK_NOISE * onto(torch.randn(x.shape, generator=generator), x.device)
-        return self._normalise(self._random_crop(x, generator))
+        return self._sized(self._normalise(self._random_crop(x, generator)))
 
     def strong(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """The weak view, then more, with parameters of each sample's own.
 
-        photo: RandAugment (Cubuk et al. 2020) with two operations of random strength, then cutout of half the
-        side. shift: a random affine map (15 degrees, shear 0.2, scale 0.85 to 1.15), then cutout of a
-        quarter of the side. jitter: noise of 0.2, and a tenth of the features set to their mean. Cutout
+        photos: RandAugment (Cubuk et al. 2020) with two operations of random strength ("photo_one": with one), then
+        cutout of half the side. shift: a random affine map (15 degrees, shear 0.2, scale 0.85 to 1.15), then cutout of
+        a quarter of the side. jitter: noise of 0.2, and a tenth of the features set to their mean. Cutout
         (DeVries and Taylor 2017) fills with the mean.
         """
         if self.augment == "none":
@@ -82,17 +113,17 @@ class ViewSpec:
             noisy = x + _STRONG_NOISE * onto(torch.randn(x.shape, generator=generator), x.device)
             return noisy * onto(torch.rand(x.shape, generator=generator) >= _STRONG_DROPOUT, x.device)
         cropped = self._random_crop(x, generator)
-        side = min(x.shape[2:])
-        if self.augment == "photo":
+        side = min(cropped.shape[2:])
+        if self.augment in _FLIPPED:
             changed = self._rand_augment(cropped, generator)
-            return cutout(self._normalise(changed), generator, side // 2)
+            return self._sized(cutout(self._normalise(changed), generator, side // 2))
         draws = torch.rand(len(x), 3, generator=generator) * 2 - 1
         angle, shear, scale = torch.deg2rad(15 * draws[:, 0]), 0.2 * draws[:, 1], 1 + 0.15 * draws[:, 2]
         zero = torch.zeros(len(x))
         matrix = _affine(angle, shear, zero, zero, zero) / scale[:, None, None]
         warped = _warp(cropped.float(), matrix, fill=0.0)
         scaled = warped / 255 if x.dtype == torch.uint8 else warped
-        return cutout(self._normalise(scaled), generator, side // 4)
+        return self._sized(cutout(self._normalise(scaled), generator, side // 4))
 
     def _normalise(self, x: Tensor) -> Tensor:
         """As ``normalise``; the numbers are carried to each device once."""
@@ -101,11 +132,25 @@ class ViewSpec:
             self._scales[key] = scale_of(self.mean, self.std, *key)
         return shifted(x, *self._scales[key])
 
+    def _sized(self, x: Tensor) -> Tensor:
+        """Images brought to ``size``."""
+        if self.size is None or x.ndim != 4 or x.shape[2:] == (self.size, self.size):
+            return x
+        resized = F.interpolate(x, (self.size, self.size), mode="bilinear", antialias=True)
+        return resized.contiguous(memory_format=torch.channels_last)
+
     def _random_crop(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        pad = max(1, min(x.shape[2:]) // 8)
+        if self.augment == "resized_crop":
+            return resized_crop(x, torch.rand(len(x), 5, generator=generator), _left(x.shape[2]), _left(x.shape[3]))
         draws = torch.rand(len(x), 3, generator=generator)
+        flip = (draws[:, 2] < 0.5) & (self.augment in _FLIPPED)
+        if self.augment == "crop":
+            high, wide = _left(x.shape[2]), _left(x.shape[3])
+            top = (draws[:, 0] * (x.shape[2] - high + 1)).long()
+            left = (draws[:, 1] * (x.shape[3] - wide + 1)).long()
+            return cut(x, (top, left), (high, wide), flip)
+        pad = max(1, min(x.shape[2:]) // 8)
         offsets = (draws[:, :2] * (2 * pad + 1)).long()
-        flip = (draws[:, 2] < 0.5) & (self.augment == "photo")
         return crop(x, offsets[:, 0], offsets[:, 1], flip, pad)
 
     def _rand_augment(self, x: Tensor, generator: torch.Generator) -> Tensor:
@@ -113,7 +158,7 @@ class ViewSpec:
 
         Colour operations need a range. Float images are taken from their own minimum to maximum.
         """
-        choices = draw_choices(len(x), generator)
+        choices = draw_choices(len(x), generator, 1 if self.augment == "photo_one" else _ROUNDS)
         if x.dtype == torch.uint8:
             return rand_augment(x.float() / 255, choices)
         low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
@@ -224,6 +269,54 @@ def crop(x: Tensor, dy: Tensor, dx: Tensor, flip: Tensor, pad: int) -> Tensor:
     return runs.index_select(0, starts.view(-1)).view(batch, channels, height, width)
 
 
+def _left(side: int) -> int:
+    """What is left of a side that is cut: seven eighths."""
+    return max(1, side * 7 // 8)
+
+
+def cut(x: Tensor, corner: tuple[Tensor, Tensor], size: tuple[int, int], flip: Tensor) -> Tensor:
+    """A part of ``size`` of each image, mirrored where ``flip``.
+
+    Args:
+        x: ``[B, C, H, W]``, any type.
+        corner: rows and columns ``[B]`` int64 where the parts begin.
+        size: their height and width.
+        flip: ``[B]`` bool.
+    """
+    top, left = (onto(each, x.device) for each in corner)
+    rows = top[:, None] + torch.arange(size[0], device=x.device)
+    steps = torch.arange(size[1], device=x.device).expand(len(x), -1)
+    columns = left[:, None] + torch.where(onto(flip, x.device)[:, None], size[1] - 1 - steps, steps)
+    high = x.gather(2, rows[:, None, :, None].expand(-1, x.shape[1], -1, x.shape[3]))
+    return high.gather(3, columns[:, None, None, :].expand(-1, x.shape[1], size[0], -1))
+
+
+def resized_crop(x: Tensor, draws: Tensor, height: int, width: int) -> Tensor:
+    """A part of 8 to 100 % of each image, 3/4 to 4/3 times as wide as high, brought to one size; half are mirrored.
+
+    Szegedy et al. 2015, as networks for ImageNet are trained. Sides that would not fit are cut to the image.
+
+    Args:
+        x: ``[B, C, H, W]``, uint8 or float.
+        draws: ``[B, 5]`` in [0, 1): area, form, place from above and from the left, mirrored.
+        height: of the result.
+        width: of the result.
+
+    Returns:
+        ``[B, C, height, width]`` of the type of ``x``.
+    """
+    area = _LEAST_AREA + (1 - _LEAST_AREA) * draws[:, 0]
+    form = torch.exp((2 * draws[:, 1] - 1) * math.log(_WIDEST)) * x.shape[2] / x.shape[3]  # in shares of the sides
+    wide, high = (area * form).sqrt().clamp(max=1), (area / form).sqrt().clamp(max=1)
+    zero = torch.zeros(len(x))
+    mirrored = torch.where(draws[:, 4] < 0.5, -wide, wide)
+    first = torch.stack([mirrored, zero, (2 * draws[:, 3] - 1) * (1 - wide)], 1)
+    second = torch.stack([zero, high, (2 * draws[:, 2] - 1) * (1 - high)], 1)
+    grid = F.affine_grid(onto(torch.stack([first, second], 1), x.device), [*x.shape[:2], height, width], False)
+    out = F.grid_sample(x.float(), grid, padding_mode="border", align_corners=False)
+    return out if x.is_floating_point() else out.round().clamp(0, 255).to(x.dtype)
+
+
 def cutout(x: Tensor, generator: torch.Generator, side: int) -> Tensor:
     """Set a square of ``side`` pixels to 0, centred anywhere in the image and cut at its border.
 
@@ -254,10 +347,10 @@ class Choices(NamedTuple):
     strength: Tensor
 
 
-def draw_choices(batch: int, generator: torch.Generator) -> Choices:
-    """Two operations per sample, with replacement, each with its own strength."""
-    draws = torch.rand(batch, 2 * _ROUNDS, generator=generator)
-    return Choices((draws[:, :_ROUNDS] * len(OPERATIONS)).long(), draws[:, _ROUNDS:] * 2 - 1)
+def draw_choices(batch: int, generator: torch.Generator, rounds: int = _ROUNDS) -> Choices:
+    """So many operations per sample, with replacement, each with its own strength."""
+    draws = torch.rand(batch, 2 * rounds, generator=generator)
+    return Choices((draws[:, :rounds] * len(OPERATIONS)).long(), draws[:, rounds:] * 2 - 1)
 
 
 def rand_augment(x: Tensor, choices: Choices) -> Tensor:

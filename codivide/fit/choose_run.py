@@ -246,7 +246,7 @@ class _Choosing:
         self.say(f"trial: {plan.epochs} epochs of {decision.method} without the same {len(rows):,} labels")
         outcome = stages.execute(
             replace(self.job, method=method, plan=plan, record_learning=False),
-            replace(self.loaded, y=given, test=None),
+            replace(self.loaded, y=given, test=None, validation=None),
             out,
             resume=out is not None and (out / CHECKPOINT).exists() and self.resume,
             progress=self.begin("trial", plan.epochs),
@@ -359,7 +359,7 @@ class _Choosing:
         """Seconds of an epoch of plain training without its looks at the data, from the second of two short passes."""
         labelled = np.flatnonzero(self.loaded.y >= 0)
         few = labelled[np.linspace(0, len(labelled) - 1, min(len(labelled), 8 * self.job.plan.batch_size)).astype(int)]
-        part = replace(subset(self.loaded, np.unique(few)), test=None, confirmed=None)
+        part = replace(subset(self.loaded, np.unique(few)), test=None, validation=None, confirmed=None)
         short = replace(self.job, method=CrossEntropy(), plan=rescaled(self.job.plan, 2), record_learning=False)
         seconds = stages.execute(short, part).history[-1]["seconds"]
         return float(seconds) * len(labelled) / len(part.y)

@@ -61,12 +61,14 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         weight_decay: of the optimizer; else 5e-4.
         schedule: "constant", "step" (a tenth from half time on), "linear", "cosine" or "one_cycle"; else "step".
         average: decay of the weight average that predicts, 0: none; else chosen, or 0 where nothing is.
+        sub_epoch: samples of an epoch, drawn anew for each with as many of every class; else all.
         freeze: first epochs in which only the last layer learns, for a pre-trained net; else 0.
         dropout: before the last layer, in [0, 1).
         precision: "auto", "bf16" or "fp32".
         compile: whether networks run through ``torch.compile``.
         device: "auto", "cpu" or "cuda".
-        augment: views to learn from: "auto", "photo", "shift", "jitter" or "none".
+        augment: views to learn from: "auto", "photo", "photo_one", "crop", "resized_crop", "shift", "jitter" or
+            "none" (see ``codivide.data.views.ViewSpec``).
         image_size: side in pixels to which files are resized; None: from the data.
         encoder: what makes features of texts or images, such as "minilm", "efficientnet-lite0" or "timm:NAME" (see
             ``codivide.data.encode``). "auto": texts become "tfidf", and photos the features of "efficientnet-lite0"
@@ -113,6 +115,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         schedule: Literal["constant", "step", "linear", "cosine", "one_cycle"] | None = None,
         average: float | None = None,
         freeze: int | None = None,
+        sub_epoch: int | None = None,
         dropout: float = 0.0,
         precision: Literal["auto", "bf16", "fp32"] = "auto",
         compile: bool = False,
@@ -137,6 +140,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.schedule = schedule
         self.average = average
         self.freeze = freeze
+        self.sub_epoch = sub_epoch
         self.dropout = dropout
         self.precision = precision
         self.compile = compile

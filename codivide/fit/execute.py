@@ -31,6 +31,7 @@ from codivide.fit.job import Before, Job, Outcome, Progress, Witness, name_of
 from codivide.fit.judging import Judged, judge
 from codivide.fit.learning import Learning, warned
 from codivide.fit.resume import identity
+from codivide.fit.selection import Selection
 from codivide.fit.verdict import TOO_LITTLE, USABLE, verdict
 from codivide.methods.features import rule_like
 from codivide.methods.features.learn import Learned, learn
@@ -45,9 +46,11 @@ from codivide.training.checkpoint import Checkpoint
 from codivide.training.loop import train
 from codivide.training.model_file import Classifier
 from codivide.training.run import Data, Method, Run
+from codivide.training.timm_names import Expected, expected
 
 _IDENTITY = ("version", "net", "dropout", "augment", "evaluate_every", "record_learning", "encoder")
 _FIRST = Before()
+_MANY = 10  # classes from which on the five likeliest are looked at, too
 
 
 def execute(
@@ -76,8 +79,9 @@ def execute(
     Raises:
         InputError: the data do not suit the job.
     """
-    if loaded.test is not None and not (loaded.test.y >= 0).any():
-        raise InputError(f"no sample of the test data {loaded.test.name} has a label")
+    for part, what in ((loaded.test, "test"), (loaded.validation, "validation")):
+        if part is not None and not (part.y >= 0).any():
+            raise InputError(f"no sample of the {what} data {part.name} has a label")
     if out is not None and before.asked is None:
         before = replace(before, asked=identity(job, loaded))
     if isinstance(job.method, Features):
@@ -125,6 +129,7 @@ class _Networks:
         views: how raw rows become inputs.
         evaluations: epochs after which the test part is predicted.
         learning: the looks at the training set; None: none.
+        selection: what keeps the best epoch of each network; None: the last one counts.
         folder: where records go; None: nowhere.
         progress: called after every epoch.
     """
@@ -134,6 +139,7 @@ class _Networks:
     views: ViewSpec
     evaluations: Sequence[int]
     learning: Learning | None
+    selection: Selection | None
     folder: RunFolder | None
     progress: Progress | None
 
@@ -150,11 +156,15 @@ class _Networks:
         evaluations = learning_curves.evaluation_epochs(job.plan.epochs, job.evaluate_every)
         asked = witness.epochs if witness else job.plan.epochs
         learning = Learning(job, loaded, evaluations, asked) if job.record_learning else None
-        return cls(job, loaded, fit_views(loaded.x, loaded.augment), evaluations, learning, folder, progress)
+        wanted = expected(job.net) if loaded.x.dtype == torch.uint8 else Expected()
+        views = fit_views(loaded.x, loaded.augment).suited(*wanted)
+        selection = None if loaded.validation is None else Selection(loaded.validation)
+        return cls(job, loaded, views, evaluations, learning, selection, folder, progress)
 
     def build(self) -> torch.nn.Module:
         """A network with random weights."""
-        return nets.build(self.job.net, self.loaded.x.shape, len(self.loaded.classes), self.job.dropout)
+        shape = self.views.shape_of(self.loaded.x.shape)
+        return nets.build(self.job.net, shape, len(self.loaded.classes), self.job.dropout)
 
     def data(self) -> Data:
         """What the method may know."""
@@ -167,7 +177,14 @@ class _Networks:
         return Data(loaded.x, given, loaded.classes, self.views.views(), confirmed, groups, weight)
 
     def model(self, run: Run) -> Model:
-        """The classifier of a run."""
+        """The classifier of a run; of networks that are selected, the best so far."""
+        model = self.latest(run)
+        if self.selection is not None:
+            model.members = self.selection.members(run, model.members)
+        return model
+
+    def latest(self, run: Run) -> Model:
+        """The classifier after the last epoch."""
         loaded = self.loaded
         return Model(
             run.method.members(run),
@@ -186,12 +203,14 @@ class _Networks:
         found: dict[str, Any] = {}
         idle = "stopped" in run.history[-1] and run.epoch < self.job.plan.epochs  # nothing has changed
         learning = self.learning if self.learning is not None and run.epoch in self.learning.epochs else None
+        if self.selection is not None and not idle:
+            found |= self.selection.look(run, self.latest(run))
         if idle and learning is not None:
             learning.repeat(run)
         elif run.epoch in self.evaluations and not idle:
             found |= _test_scores(self.model(run), self.loaded.test)
         if learning is not None and not idle:
-            found |= learning.look(run, self.model(run))
+            found |= learning.look(run, self.latest(run))
         found |= self.updated_labels(run)
         row = run.history[-1] | found
         if self.folder is not None:
@@ -218,6 +237,7 @@ class _Networks:
         remarks = [*remarks, *tested.remarks, *label_remarks(self.loaded)]
         found = _summary(self.loaded, run.history, judged, remarks) | _of_test(tested)
         learned = {"verdict": _verdict(self.loaded, judged, before.choice), "collapsed": collapsed}
+        learned |= {} if self.selection is None else self.selection.summary(run)
         record = {**settings, **trained, **found, **learned, **environment(str(run.device))}
         return Outcome(run, run.history, model, table, record, evidence, tested.table)
 
@@ -369,11 +389,15 @@ def _named(source: DataRecord, loaded: Loaded) -> DataRecord:
 
 
 def _test_scores(model: Classifier, test: Loaded | None) -> dict[str, float]:
-    """Accuracy, and the two that a class counts for as much in as any other."""
+    """Accuracy, and the two that a class counts for as much in as any other; of many classes also top-5 accuracy."""
     if test is None:
         return {}
     known = test.y >= 0
-    found = scores.accuracies(model.logits(test.x).argmax(1).numpy()[known], test.y[known], len(test.classes))
+    logits = model.logits(test.x)[torch.from_numpy(known)]
+    found = scores.accuracies(logits.argmax(1).numpy(), test.y[known], len(test.classes))
+    if len(test.classes) >= _MANY:
+        labels = torch.from_numpy(test.y[known])
+        found["top5_accuracy"] = float((logits.topk(5).indices == labels[:, None]).any(1).double().mean())
     return {f"test_{name}": value for name, value in found.items()}
 
 
@@ -425,7 +449,11 @@ def _summary(
             "best_epoch": best,
             "evaluations": len(tests),
         }
-        summary |= {name: history[-1][name] for name in ("test_balanced_accuracy", "test_macro_f1")}
+        scored = next(row for row in reversed(history) if "test_macro_f1" in row)
+        summary |= {name: scored[name] for name in ("test_balanced_accuracy", "test_macro_f1")}
+    five = {row["epoch"]: row["test_top5_accuracy"] for row in history if "test_top5_accuracy" in row}
+    if five:
+        summary["test_top5_accuracy"] = {"last": five[max(five)], "best": max(five.values())}
     updated = [row["updated_label_accuracy"] for row in history if "updated_label_accuracy" in row]
     if updated:
         summary["updated_label_accuracy"] = {"last": updated[-1], "best": max(updated)}

@@ -30,6 +30,7 @@ from codivide.methods.mentormix import MentorMix
 from codivide.methods.mentornet import MentorNet
 from codivide.methods.mixmatch import MixMatch
 from codivide.methods.mixup import Mixup
+from codivide.methods.pencil import Pencil
 from codivide.methods.pi_model import PiModel
 from codivide.methods.promix import ProMix
 from codivide.methods.pseudo_label import PseudoLabel
@@ -67,6 +68,7 @@ METHODS: dict[str, type[Method] | type[Features]] = {
     "mentornet": MentorNet,
     "mixmatch": MixMatch,
     "mixup": Mixup,
+    "pencil": Pencil,
     "pi_model": PiModel,
     "promix": ProMix,
     "pseudo_label": PseudoLabel,

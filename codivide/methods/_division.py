@@ -12,12 +12,14 @@ from torch import Tensor, nn
 
 from codivide.core.errors import InputError
 from codivide.core.types import Auto
+from codivide.noise import embedding
 from codivide.noise import mixtures as divide
 from codivide.training import targets
 from codivide.training.plan import early_epochs
 from codivide.training.run import Batch, Method, Run
 
 VIEWS = ("plain", "weak", "strong")
+EMBEDDED = ("embedding", "neighbours")  # divisions by the network's features
 
 
 @dataclass
@@ -29,7 +31,8 @@ class Dividing(Method):
         warmup_view: plain, weak or strong, the views of the warm-up.
         threshold: a label counts as clean when its probability is above, in [0, 1).
         division: mixture on the losses; class_wise, one for each class; wrong_events, one on how often the prediction
-            was not the given label; class_wise_events.
+            was not the given label; class_wise_events; embedding, one on how far the network's features are from the
+            mean of their class; neighbours, one on how many of the nearest features have another label.
         average_losses: epochs whose losses are averaged before the mixture is fitted.
         restore_classes: a class of which no label is found clean is divided by a mixture of its own; False: it stays
             without one, as published.
@@ -50,7 +53,7 @@ class Dividing(Method):
     }
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "warmup_view": VIEWS,
-        "division": ("mixture", "class_wise", "wrong_events", "class_wise_events"),
+        "division": ("mixture", "class_wise", "wrong_events", "class_wise_events", "embedding", "neighbours"),
     }
 
     warmup: int | Auto | None = None
@@ -114,10 +117,10 @@ class Dividing(Method):
         """Measure network ``i`` on all samples, divide, and keep the posterior (DivideMix, section 3.1)."""
         if self.average_guesses and not run.plan.average:
             run.warn("average", "average_guesses needs an average in the plan; the networks themselves judge and guess")
-        given = run.data.y >= 0
+        given = (run.data.y >= 0) & run.active
         names = run.data.classes
         labels = run.data.y[given]
-        evidence = (self._events(run, i) if self.counts_events() else self._losses(run, i))[given]
+        evidence = self._evidence(run, i, given)
         apart = self.division in ("class_wise", "class_wise_events")
         division = divide.class_wise(evidence, labels, len(names)) if apart else divide.gmm(evidence)
         least = float(self.setting("threshold"))
@@ -127,24 +130,38 @@ class Dividing(Method):
         run.pin(run.remember(f"clean_prob.{i}"))
         run.log(**{f"separates_{i}": float(division.separates)})
         if not division.separates:
-            seen = "wrong events" if self.counts_events() else "losses"
+            seen = "wrong events" if self.counts_events() else "features" if self.division in EMBEDDED else "losses"
             run.warn("separates", f"the {seen} do not show two groups, so the split is a guess; going on with it")
         done = "divided that class by itself" if self.restore_classes else "that class is not learned from labels now"
         for c in restored.classes:
             run.warn(f"class {c}", f"no label {names[c]!r} was found clean; {done}")
 
+    def _evidence(self, run: Run, i: int, given: Tensor) -> Tensor:
+        """What speaks against each label of the mask ``given``, as ``division`` has it."""
+        if self.division not in EMBEDDED:
+            return (self._events(run, i) if self.counts_events() else self._losses(run, i))[given]
+        features = run.measure(i, lambda seen, b: seen, average=self.average_guesses, active=True, features=True)[given]
+        labels = run.data.y[given]
+        if self.division == "neighbours":
+            return embedding.away_from_neighbours(features, labels)
+        return embedding.away_from_class(features, labels, len(run.data.classes))
+
     def _losses(self, run: Run, i: int) -> Tensor:
         """Cross-entropy ``[N]`` on the given labels, scaled to [0, 1] and averaged over the last divisions."""
-        given = run.data.y >= 0
+        given = (run.data.y >= 0) & run.active
         since = run.epoch - self.warmup_epochs(run)
-        loss = run.measure(i, lambda logits, b: targets.sample_loss(logits, b.y), average=self.average_guesses)
+        loss = run.measure(
+            i, lambda logits, b: targets.sample_loss(logits, b.y), average=self.average_guesses, active=True
+        )
         history = run.remember(f"losses.{i}", self.average_losses)
         history[given, since % self.average_losses] = divide.unit_range(loss[given])
         return history[:, : since + 1].mean(1)
 
     def _events(self, run: Run, i: int) -> Tensor:
         """Share ``[N]`` of wrong predictions in all epochs, with those of this moment."""
-        now = run.measure(i, lambda logits, b: targets.wrong_event(logits, b.y), average=self.average_guesses)
+        now = run.measure(
+            i, lambda logits, b: targets.wrong_event(logits, b.y), average=self.average_guesses, active=True
+        )
         events = run.remember(f"events.{i}", 2).add_(now)
         return divide.event_rate(events[:, 0], events[:, 1])
 

@@ -129,14 +129,14 @@ class DivideMix(Dividing):
 
     def learn(self, run: Run, i: int, clean_prob: Tensor) -> None:
         """Train network ``i`` on the peer's split (algorithm 1, lines 9 to 28)."""
-        labelled = clean_prob > self.setting("threshold")  # False where there is no label (NaN)
-        count = int(labelled.sum())
-        run.log(**{f"labelled_{i}": float(count), f"unlabelled_{i}": float(len(labelled) - count)})
+        labelled = (clean_prob > self.setting("threshold")) & run.active  # False where there is no label (NaN)
+        count, total = int(labelled.sum()), int(run.active.sum())
+        run.log(**{f"labelled_{i}": float(count), f"unlabelled_{i}": float(total - count)})
         if count == 0:
             run.warn("none", "no label was found clean; training on all labels, as in warm-up")
             self.warm_up(run, i)
             return
-        if count == len(labelled):
+        if count == total:
             run.warn("all", "every label was found clean; there is no unlabelled part")
         for known, unknown in run.pairs(labelled, ~labelled, self.views()[0]):
             run.update(self.mixed_loss(run, i, known, unknown, clean_prob[known.id]), i)

@@ -7,8 +7,9 @@ Kept from the reference code, not in the paper:
 
 Ours: both stages are one run, in the paper's proportions (200 of 320 epochs, labels updated from epoch 70 on). Labels
 of every kind come from the same mean of the last ``window`` predictions, of which there may be fewer at first (the
-reference divides by the full window). The prior is uniform, as in the reference; no other is offered. "Most different"
-in ``hard_k`` means the largest divergence ``-log s_y`` from the label held so far, among those that would change.
+reference divides by the full window). The prior is uniform, as in the reference, unless ``prior`` says otherwise.
+"Most different" in ``hard_k`` means the largest divergence ``-log s_y`` from the label held so far, among those that
+would change.
 Samples without a label (-1) take part in prior and entropy from the start, and get a label at the first update. The
 probability that a label is clean is what the mean prediction gives to it, also before the first update.
 """
@@ -23,7 +24,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from codivide.core.errors import unknown
+from codivide.core.errors import InputError, unknown
 from codivide.training import targets
 from codivide.training.run import Batch, Method, Run
 
@@ -35,8 +36,10 @@ class JointOptimization(Method):
     """Learn and replace the labels in turn at a high learning rate, then train from scratch on the labels found.
 
     Attributes:
-        alpha: weight of the penalty that keeps the mean prediction uniform: 1.2, or 0.8 for asymmetric noise.
+        alpha: weight of the penalty that keeps the mean prediction at the prior: 1.2, or 0.8 for asymmetric noise.
         beta: weight of the entropy of each prediction: 0.8, or 0.4 for asymmetric noise.
+        prior: how frequent the classes are: "uniform", "given" (as the given labels have it), or shares by class in the
+            order of the classes, such as "0.5,0.3,0.2"; they are scaled to a sum of 1.
         first_share: share of the epochs in the first stage, in (0, 1]; 1: no second stage.
         update_from: epoch (the first is 1) after which labels are first replaced; None: at 35 % of the first stage.
         labels: what replaces a label: "soft" (the probabilities), "hard" (the likeliest class) or "hard_k" (the
@@ -60,6 +63,7 @@ class JointOptimization(Method):
 
     alpha: float = 1.2
     beta: float = 0.8
+    prior: str = "uniform"
     first_share: float = 0.625
     update_from: int | None = None
     labels: str = "soft"
@@ -71,10 +75,38 @@ class JointOptimization(Method):
         super().__post_init__()
         if self.labels not in KINDS:
             raise unknown("kind of labels", self.labels, KINDS)
+        if self.prior not in ("uniform", "given"):
+            self.shares()
+
+    def shares(self) -> list[float]:
+        """The shares that ``prior`` lists, of sum 1; InputError for what is none."""
+        try:
+            listed = [float(word) for word in self.prior.split(",")]
+        except ValueError:
+            listed = []
+        if not listed or not all(math.isfinite(share) and share >= 0 for share in listed) or sum(listed) <= 0:
+            raise InputError(
+                f"prior is {self.prior!r}; give 'uniform', 'given' or shares by class, such as 0.5,0.3,0.2"
+            )
+        return [share / sum(listed) for share in listed]
+
+    def class_prior(self, run: Run) -> Tensor:
+        """How frequent the classes are, ``[C]`` of sum 1."""
+        classes = len(run.data.classes)
+        if self.prior == "uniform":
+            return torch.full((classes,), 1 / classes, device=run.device)
+        if self.prior == "given":
+            counts = torch.bincount(run.data.y[run.data.y >= 0], minlength=classes).float()
+            return counts / counts.sum()
+        shares = self.shares()
+        if len(shares) != classes:
+            raise InputError(f"prior has {len(shares)} shares, but there are {classes} classes: {run.data.classes}")
+        return torch.tensor(shares, device=run.device)
 
     def start(self, run: Run) -> None:
         """Keep the labels, at first those given, and the last predictions of each sample."""
         classes = len(run.data.classes)
+        run.remember("prior", classes, per_sample=False).copy_(self.class_prior(run))
         run.remember("labels", classes).copy_(targets.one_hot(run.data.y, classes))
         run.remember("predictions", self.window, classes)
 
@@ -119,7 +151,7 @@ class JointOptimization(Method):
             return loss
         probs = torch.softmax(logits, 1)
         run.remember("predictions")[batch.id, run.epoch % self.window] = probs.detach().nan_to_num()
-        prior = targets.prior_kl(probs)
+        prior = targets.prior_kl(probs, run.remember("prior"))
         entropy = -targets.confidence_penalty(logits)
         run.log(prior=prior, entropy=entropy)
         return loss + self.alpha * prior + self.beta * entropy

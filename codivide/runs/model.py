@@ -97,6 +97,7 @@ class Model:
             "shape": self.shape,
             "dtype": str(self.dtype).removeprefix("torch."),
             "augment": self.views.augment,
+            "size": self.views.size,
             "precision": self.precision,
             "members": len(self.members),
             "encoder": encoder,
@@ -140,15 +141,15 @@ def load(path: Path, device: torch.device | None = None) -> Classifier:
 def _networks(tensors: dict[str, Tensor], header: dict[str, Any]) -> Model:
     """The networks in float32 on the CPU."""
     shape, classes = tuple(header["shape"]), tuple(header["classes"])
+    views = ViewSpec(header["augment"], tensors["views.mean"], tensors["views.std"], header.get("size"))
     members: list[nn.Module] = []
     for i in range(header["members"]):
         with torch.random.fork_rng(devices=[]):  # building draws weights, which are replaced
-            member = nets.build(header["net"], shape, len(classes), pretrained=False)
+            member = nets.build(header["net"], views.shape_of(shape), len(classes), pretrained=False)
         prefix = f"member.{i}."
         state = {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
         member.load_state_dict(state)
         members.append(member.eval())
-    views = ViewSpec(header["augment"], tensors["views.mean"], tensors["views.std"])
     if header["precision"] not in ("bf16", "fp32") or not members:
         raise ValueError("it names no precision that is known, or no network")
     model = Model(members, header["net"], shape, getattr(torch, header["dtype"]), classes, views)

@@ -15,7 +15,8 @@ from codivide.core import files
 from codivide.core.errors import InputError
 from codivide.core.files import read_tensors, reading, save_tensors
 from codivide.data.fingerprint import digest
-from codivide.training.run import Run, ready
+from codivide.training.optimizers import ready
+from codivide.training.run import Run
 
 FORMAT = 4  # 3: other shortcuts in preact_resnet18 and wrn_28_2
 KIND = "run"

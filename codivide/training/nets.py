@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from codivide.core.errors import InputError, unknown
+from codivide.training.timm_names import SMALLEST_IMAGE, read_name
 
-_SMALLEST_IMAGE = 8
 _MLP_WIDTH = 256
 
 
@@ -374,7 +374,7 @@ def resnext101_64x4d(shape: tuple[int, ...], classes: int, dropout: float) -> St
     return _imagenet_resnet(shape, classes, dropout, (3, 4, 23, 3), groups=64, group_width=4)
 
 
-#: Name -> constructor ``(shape, classes, dropout) -> net``; ``build`` knows ``timm:NAME[:pretrained]`` too.
+#: Name -> constructor ``(shape, classes, dropout) -> net``; ``build`` knows ``timm:NAME[:pretrained][:SIZE]`` too.
 NETS: dict[str, Callable[[tuple[int, ...], int, float], StagedNet]] = {
     "small_cnn": small_cnn,
     "airbench": airbench,
@@ -402,7 +402,8 @@ def build(
     """Make the net called ``name`` for samples of ``shape``.
 
     Args:
-        name: a key of ``NETS``, or ``timm:NAME`` or ``timm:NAME:pretrained``.
+        name: a key of ``NETS``, or ``timm:NAME``; ``:pretrained`` and a size in pixels, to which images are brought,
+            may follow (see ``timm_names.expected``).
         shape: ``(channels, height, width)`` or ``(features,)`` of one sample.
         classes: number of logits.
         dropout: probability before the head, 0 to below 1.
@@ -415,12 +416,12 @@ def build(
     if not 0 <= dropout < 1:
         raise InputError(f"dropout is a probability from 0 to below 1, not {dropout}")
     if name not in NETS and not name.startswith("timm:"):
-        raise unknown("net", name, [*NETS, "timm:NAME[:pretrained]"])
+        raise unknown("net", name, [*NETS, "timm:NAME[:pretrained][:SIZE]"])
     if name != "mlp":
         if len(shape) != 3:
             raise InputError(f"net {name!r} takes images, but a sample has shape {shape}; use 'mlp'")
-        if min(shape[1:]) < _SMALLEST_IMAGE:
-            raise InputError(f"net {name!r} needs images of at least {_SMALLEST_IMAGE} pixels a side, not {shape[1:]}")
+        if min(shape[1:]) < SMALLEST_IMAGE:
+            raise InputError(f"net {name!r} needs images of at least {SMALLEST_IMAGE} pixels a side, not {shape[1:]}")
     if name.startswith("timm:"):
         return _timm(name, shape, classes, dropout, pretrained=pretrained)
     return NETS[name](shape, classes, dropout)
@@ -432,7 +433,7 @@ def auto(shape: tuple[int, ...], device: torch.device | str) -> str:
     Without a GPU that is ``small_cnn``; with one, ``preact_resnet18`` up to 64 pixels and ``resnet50``
     beyond.
     """
-    if len(shape) != 3 or min(shape[1:]) < _SMALLEST_IMAGE:
+    if len(shape) != 3 or min(shape[1:]) < SMALLEST_IMAGE:
         return "mlp"
     if torch.device(device).type == "cpu":
         return "small_cnn"
@@ -539,13 +540,12 @@ def _timm(name: str, shape: tuple[int, ...], classes: int, dropout: float, *, pr
     """A timm body, without its head, as the only stage."""
     import timm  # it takes a second, which other networks need not
 
-    model, _, suffix = name.removeprefix("timm:").partition(":")
-    if suffix not in ("", "pretrained"):
-        raise InputError(f"net {name!r}: only ':pretrained' may follow the timm name, not ':{suffix}'")
-    if not timm.is_model(model):
-        raise unknown("timm model", model, timm.list_models())
+    asked = read_name(name)
+    if not timm.is_model(asked.model):
+        raise unknown("timm model", asked.model, timm.list_models())
+    model = asked.model
     wanted: dict[str, Any] = {
-        "pretrained": pretrained and suffix == "pretrained",
+        "pretrained": pretrained and asked.pretrained,
         "num_classes": 0,
         "in_chans": shape[0],
     }

@@ -36,6 +36,8 @@ class Plan:
         period: "cosine" starts again after so many epochs (warm restarts); 0: never.
         average: decay of the weight average (EMA of parameters and buffers); 0: none.
         freeze: first epochs in which only the last linear layer learns; the rest, a pre-trained body, stays as it is.
+        sub_epoch: samples with a label of which an epoch consists, drawn anew for each with as many of every class; 0:
+            all samples. Those without a label then take no part.
         precision: "bf16" (autocast; parameters and losses stay float32), "fp32", or "auto": bf16 for images where
             the chip computes in it, else fp32 (always on "mps").
         channels_last: memory layout of convolutions.
@@ -60,6 +62,7 @@ class Plan:
     period: int = 0
     average: float = 0.0
     freeze: int = 0
+    sub_epoch: int = 0
     precision: Precision = "auto"
     channels_last: bool = True
     compile: bool = False
@@ -73,7 +76,7 @@ class Plan:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if not (math.isfinite(self.lr) and self.lr > 0):
             raise InputError(f"lr is {self.lr}; it must be a positive number")
-        for name in ("weight_decay", "momentum", "gamma", "lr_min", "period", "freeze", "seed"):
+        for name in ("weight_decay", "momentum", "gamma", "lr_min", "period", "freeze", "sub_epoch", "seed"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise InputError(f"{name} is {getattr(self, name)}; it must not be negative")
         if self.nesterov and not self.momentum:

@@ -24,6 +24,7 @@ from codivide.data.views import View
 from codivide.noise import mixtures
 from codivide.training import layers
 from codivide.training.algorithm import Algorithm
+from codivide.training.optimizers import ready
 from codivide.training.plan import Plan, learning_rate
 from codivide.training.targets import sample_loss
 
@@ -112,8 +113,11 @@ class Method(Algorithm):
 
         Methods without a split of their own: the mixture on the loss averaged over epochs (as seen while training).
         """
+        count = run.remember("loss_count")
         labelled = run.data.y >= 0
-        mean = run.remember("loss_sum") / run.remember("loss_count").clamp_min(1)
+        if run.plan.sub_epoch:
+            labelled = labelled & (count > 0)
+        mean = run.remember("loss_sum") / count.clamp_min(1)
         clean_prob = torch.full_like(mean, torch.nan)
         clean_prob[labelled] = mixtures.gmm(mean[labelled]).clean_prob
         return clean_prob
@@ -143,23 +147,6 @@ class Attached(NamedTuple):
     lr: float
 
 
-def ready(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    """Give every state what fused kernels ask for: the memory layout of its parameter, and a momentum from the start.
-
-    The values stay; a momentum of zeros is what the first step begins with anyhow. Only a skipped first step, or a
-    state from a checkpoint of another device, would lack it.
-    """
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            slots = optimizer.state.get(parameter, {})
-            for name, value in slots.items():
-                if isinstance(value, Tensor) and value.shape == parameter.shape:
-                    slots[name] = torch.empty_like(parameter).copy_(value)
-            if group["fused"] and group.get("momentum") and slots.get("momentum_buffer") is None:
-                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-    return optimizer
-
-
 Watch = Callable[["Run"], Mapping[str, Any] | None]
 
 
@@ -187,6 +174,7 @@ class Run:
     skipped_updates: int = 0
     ids: Tensor = field(init=False)  # every row, on the device
     confirmed: Tensor = field(init=False)  # mask [N] of the labels that are known to be right
+    active: Tensor = field(init=False)  # mask [N] of the samples of this epoch
     _sums: dict[str, tuple[float, int]] = field(default_factory=dict)
     _later: dict[str, list[Tensor]] = field(default_factory=dict)  # logged, and still on the device
     _not_finite: Tensor | None = None  # how many losses were not finite since ``settle``, on the device
@@ -198,6 +186,7 @@ class Run:
         self.ids = torch.arange(len(self.data), device=self.device)
         none = torch.zeros(len(self.data), dtype=torch.bool, device=self.device)
         self.confirmed = none if self.data.confirmed is None else self.data.confirmed
+        self.active = ~none
         for _ in range(self.method.count()):
             net = self._place(self.build())
             self.nets.append(net)
@@ -235,11 +224,23 @@ class Run:
         return self.epoch < self.plan.freeze
 
     def open_epoch(self) -> None:
-        """Put every network in training mode, its body frozen or not as the plan has it for this epoch."""
+        """Put every network in training mode, its body frozen or not as the plan has it; draw a sub-epoch's samples."""
+        if self.plan.sub_epoch:
+            self.active = self._sub_epoch()
         for i, net in enumerate(self.nets):
             if self.plan.freeze:
                 layers.freeze(net, frozen=self.frozen)
             self.mode(i, training=True)
+
+    def _sub_epoch(self) -> Tensor:
+        """A mask ``[N]`` of as many samples of every class, ``plan.sub_epoch`` together, or all of a rarer class."""
+        order = torch.randperm(len(self.data), generator=self.gen)
+        labels = self.data.y.cpu()[order]
+        each = max(1, self.plan.sub_epoch // len(self.data.classes))
+        mask = torch.zeros(len(self.data), dtype=torch.bool)
+        for label in range(len(self.data.classes)):
+            mask[order[labels == label][:each]] = True
+        return mask.to(self.device)
 
     def mode(self, i: int, *, training: bool, average: bool = False) -> None:
         """Put network ``i`` (or its average) in training or evaluation mode; a frozen body stays in the latter."""
@@ -318,6 +319,8 @@ class Run:
                 yield batch, Batch(batch.id[:0], tuple(batch.x[0][:0] for _ in names), batch.y[:0])
 
     def _chosen(self, where: Tensor | None) -> Tensor:
+        if self.plan.sub_epoch:
+            where = self.active if where is None else where & self.active
         return torch.arange(len(self.data)) if where is None else where.nonzero().flatten().cpu()
 
     def _stream(self, ids: Tensor, size: int) -> Iterator[Tensor]:
@@ -357,10 +360,11 @@ class Run:
             out: Tensor = self.nets[i](x)
         return out.float()
 
-    def features(self, i: int, x: Tensor) -> tuple[Tensor, Tensor]:
+    def features(self, i: int, x: Tensor, *, average: bool = False) -> tuple[Tensor, Tensor]:
         """Logits ``[B, C]`` and features ``[B, F]`` (what the last linear layer sees), both float32."""
-        with autocast(self.precision, self.device), layers.inputs_of(layers.last_linear(self.nets[i])) as seen:
-            out: Tensor = self.nets[i](x)
+        net = self.averages[i] if average else self.nets[i]
+        with autocast(self.precision, self.device), layers.inputs_of(layers.last_linear(net)) as seen:
+            out: Tensor = net(x)
         return out.float(), seen[0].float()
 
     @torch.no_grad()
@@ -471,19 +475,32 @@ class Run:
 
     @torch.no_grad()
     def measure(
-        self, i: int, fn: Callable[[Tensor, Batch], Tensor], view: str = "plain", *, average: bool = False
+        self,
+        i: int,
+        fn: Callable[[Tensor, Batch], Tensor],
+        view: str = "plain",
+        *,
+        average: bool = False,
+        active: bool = False,
+        features: bool = False,
     ) -> Tensor:
         """``fn(logits, batch) -> [B, ...]`` over all samples in evaluation mode, gathered to ``[N, ...]``.
 
-        With ``average`` the logits are those of the network's weight average.
+        With ``average`` the logits are those of the network's weight average. With ``active`` only the samples of a
+        sub-epoch are measured, and the others' rows are 0. With ``features`` the function gets those instead of logits.
         """
         self.mode(i, training=False, average=average)
         out: Tensor | None = None
-        for ids in torch.split(torch.arange(len(self.data)), self.plan.evaluation_batch):
+        some = active and bool(self.plan.sub_epoch)
+        every = self.active.nonzero().flatten().cpu() if some else torch.arange(len(self.data))
+        for ids in torch.split(every, self.plan.evaluation_batch):
             batch = self.fetch(ids, (view,))
-            part = fn(self.logits(i, batch.x[0], average=average), batch)
+            if features:
+                part = fn(self.features(i, batch.x[0], average=average)[1], batch)
+            else:
+                part = fn(self.logits(i, batch.x[0], average=average), batch)
             if out is None:
-                out = part.new_empty((len(self.data), *part.shape[1:]))
+                out = part.new_zeros((len(self.data), *part.shape[1:]))
             out[batch.id] = part
         self.mode(i, training=True)
         if out is None:
@@ -516,8 +533,14 @@ class Run:
         return values
 
     def clean_prob(self) -> Tensor:
-        """The method's probability ``[N]`` that each given label is clean, 1 where a person has confirmed it."""
-        return self.pin(self.method.clean_prob(self))
+        """The method's probability ``[N]`` that each given label is clean, 1 where a person has confirmed it.
+
+        A label that no sub-epoch has drawn has the mean probability of the others.
+        """
+        found = self.method.clean_prob(self)
+        if self.plan.sub_epoch:
+            found = torch.where((self.data.y >= 0) & found.isnan(), found.nanmean(), found)
+        return self.pin(found)
 
     def log(self, **scalars: Tensor | float) -> None:
         """Record numbers; an epoch's record holds the mean of each."""

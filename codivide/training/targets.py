@@ -79,17 +79,18 @@ def confidence_penalty(logits: Tensor) -> Tensor:
     return (log_probs.exp() * log_probs).sum(dim=1).mean()
 
 
-def prior_kl(probs: Tensor) -> Tensor:
-    """``KL(prior || mean prediction) = sum_c pi_c log(pi_c / mean_b p_bc)``, the prior uniform (DivideMix, eq. 12).
+def prior_kl(probs: Tensor, prior: Tensor | None = None) -> Tensor:
+    """``KL(prior || mean prediction) = sum_c pi_c log(pi_c / mean_b p_bc)`` (DivideMix, eq. 12; Tanaka et al., L_p).
 
     Args:
         probs: ``[B, C]``.
+        prior: ``pi [C]``, not negative, of sum 1; None: uniform.
 
     Returns:
-        A number >= 0, and 0 when the mean prediction is uniform.
+        A number >= 0, and 0 when the mean prediction is the prior.
     """
     mean = probs.mean(dim=0).clamp_min(_TINY)
-    prior = torch.full_like(mean, 1 / len(mean))
+    prior = torch.full_like(mean, 1 / len(mean)) if prior is None else prior.to(mean)
     divergence: Tensor = torch.special.xlogy(prior, prior / mean).sum()
     return divergence
 
@@ -188,6 +189,18 @@ def label_divergence(logits: Tensor, target: Tensor) -> Tensor:
     log_probs = functional.log_softmax(logits.float(), dim=1)
     divergence: Tensor = (torch.special.xlogy(target, target) - target * log_probs).sum()
     return divergence / (target.sum(dim=1) > 0).sum().clamp_min(1)
+
+
+def reverse_divergence(logits: Tensor, label_logits: Tensor) -> Tensor:
+    """Mean over the batch of ``KL(f || y) = sum_c f_c log(f_c / y_c)`` (PENCIL, L_c without its 1/C; Yi and Wu 2019).
+
+    Args:
+        logits: ``[B, C]``, f is their softmax.
+        label_logits: ``[B, C]``, y is their softmax; they get a gradient, too.
+    """
+    log_probs, log_labels = (functional.log_softmax(rows.float(), dim=1) for rows in (logits, label_logits))
+    divergence: Tensor = (log_probs.exp() * (log_probs - log_labels)).sum(dim=1).mean()
+    return divergence
 
 
 def label_prob(rows: Tensor, labels: Tensor) -> Tensor:

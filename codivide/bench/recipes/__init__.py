@@ -6,16 +6,29 @@ group, which is how tables are made.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from codivide.bench.recipes.baselines import ROWS as _BASELINES
 from codivide.bench.recipes.choose import ROWS as _CHOOSE
 from codivide.bench.recipes.dividemix import ROWS as _DIVIDEMIX
 from codivide.bench.recipes.mixup import ROWS as _MIXUP
 from codivide.bench.recipes.papers import ROWS as _PAPERS
+from codivide.bench.recipes.photos import ROWS as _PHOTOS
 from codivide.bench.recipes.protocol import ROWS as _PROTOCOL
 from codivide.bench.recipes.recipe import Recipe
 from codivide.bench.recipes.semi import ROWS as _SEMI
+from codivide.bench.recipes.students import ROWS as _STUDENTS
+
+#: Papers train in float32, and so do their rows, unless asked otherwise (``codivide bench run --precision``).
+_AS_PUBLISHED = [
+    replace(row, plan={"precision": "fp32", **row.plan})
+    for row in (*_SEMI, *_DIVIDEMIX, *_BASELINES, *_MIXUP, *_PHOTOS, *_PAPERS)
+    if not row.name.startswith("semi-")
+]
+_OURS = (*_PROTOCOL, *(row for row in _SEMI if row.name.startswith("semi-")))
 
 RECIPES: dict[str, Recipe] = {}
-for _recipe in (*_PROTOCOL, *_SEMI, *_DIVIDEMIX, *_MIXUP, *_PAPERS, *_CHOOSE):
+for _recipe in (*_OURS, *_AS_PUBLISHED, *_STUDENTS, *_CHOOSE):
     if _recipe.name in RECIPES:
         raise ValueError(f"two recipes are called {_recipe.name}")
     RECIPES[_recipe.name] = _recipe

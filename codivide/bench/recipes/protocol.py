@@ -48,6 +48,7 @@ FIELD: dict[str, dict[str, Any]] = {
     "jocor": {"plan": {"optimizer": "adamw", "lr": 0.001}, "note": _ADAM},
     "promix": {},
     "mentormix": {},
+    "pencil": {},
     "active_passive": {"hyper": {"beta": 0.1}, "plan": {"lr": 0.02}, "note": _TUNED},
     "bi_tempered": {"hyper": {"t1": 0.2, "t2": 2.0}, "note": _TUNED},
     "bootstrapping_soft": {

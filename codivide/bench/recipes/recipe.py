@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from codivide.data.options import ReadOptions
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -13,7 +15,7 @@ class Recipe:
 
     Attributes:
         name: "group/row", unique.
-        method: a name in ``METHODS``.
+        method: a name in ``METHODS``; "": none of ours, so that the row stands for its published number alone.
         data: a source that ``codivide fit`` takes, such as "cifar10" or "cifar10n:worse"; tested on its own test part.
         noise: what is done to the labels first, such as "symmetric:0.5"; "": nothing.
         hyper: hyper-parameters that differ from the method's defaults.
@@ -21,10 +23,12 @@ class Recipe:
         net: a network's name.
         dropout: of the network.
         augment: views to learn from, as for ``fit``.
+        image_size: of photos as they are stored; None: as they are read anyhow.
         limit: train on a random part of so many samples; None: all.
         labels_per_class: after part and noise, hide all but so many labels of every class; None: none is hidden.
         labels: after part and noise, hide all but so many labels, every class as frequent among them as among all;
             None: none is hidden.
+        expand: after that, add to every image a copy in this view ("weak" or "strong"); None: add none.
         evaluate_every: epochs between evaluations; None: the job's choice. 1 where the best of all is published.
         published: what the paper reports, in percent, by its statistic (see ``bench.measures.STATISTICS``), which is
             computed of our runs too; "spread" is the published standard deviation.
@@ -42,14 +46,21 @@ class Recipe:
     net: str = "preact_resnet18"
     dropout: float = 0.0
     augment: str = "auto"
+    image_size: int | None = None
     limit: int | None = None
     labels_per_class: int | None = None
     labels: int | None = None
+    expand: str | None = None
     evaluate_every: int | None = None
     published: Mapping[str, float] = field(default_factory=dict)
     source: str = ""
     oracle: tuple[str, ...] = ()
     note: str = ""
+
+    @property
+    def reading(self) -> ReadOptions:
+        """How its data are read."""
+        return ReadOptions(augment=self.augment, image_size=self.image_size)
 
     @property
     def group(self) -> str:

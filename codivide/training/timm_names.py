@@ -1,0 +1,52 @@
+"""Names of timm's networks, and what those networks expect of their images."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from codivide.core.errors import InputError
+
+SMALLEST_IMAGE = 8
+
+
+class TimmName(NamedTuple):
+    """What a name such as "timm:vit_small_patch16_224:pretrained:224" asks for."""
+
+    model: str
+    pretrained: bool
+    size: int | None
+
+
+def read_name(name: str) -> TimmName:
+    """The parts of a name; InputError where more follows than may."""
+    model, *words = name.removeprefix("timm:").split(":")
+    sizes = [int(word) for word in words if word.isdecimal()]
+    others = [word for word in words if not word.isdecimal()]
+    if others not in ([], ["pretrained"]) or len(sizes) > 1 or (sizes and sizes[0] < SMALLEST_IMAGE):
+        raise InputError(
+            f"net {name!r}: only ':pretrained' and a size in pixels, such as ':224', may follow the timm name"
+        )
+    return TimmName(model, bool(others), sizes[0] if sizes else None)
+
+
+class Expected(NamedTuple):
+    """How a network wants its images: their size, and mean and deviation of the channels; None: it does not mind."""
+
+    size: int | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+
+def expected(name: str) -> Expected:
+    """What a net of this name was made for: the size in its name, and what its weights were trained on."""
+    if not name.startswith("timm:"):
+        return Expected()
+    asked = read_name(name)
+    if not asked.pretrained:
+        return Expected(asked.size)
+    import timm  # it takes a second, which other networks need not
+
+    settings = timm.get_pretrained_cfg(asked.model)
+    if settings is None:
+        return Expected(asked.size)
+    return Expected(asked.size, tuple(settings.mean), tuple(settings.std))
