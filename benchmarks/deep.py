@@ -50,7 +50,7 @@ SETS = {
 }
 #: The protocol of the recipes ``choose-*``.
 STEP = {"batch_size": 64, "lr": 0.05, "schedule": "step", "epochs": 50, "milestones": (22,)}
-CYCLE = {"batch_size": 64, "epochs": 70}
+CYCLE = {"batch_size": 64, "epochs": 40}
 #: Row -> method, settings, plan; the first rows are what is compared, those after them the ablation.
 ROWS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "codivide": ("codivide", {}, CYCLE),
@@ -59,11 +59,10 @@ ROWS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "dividemix_0": ("dividemix", {**AUTOMATIC, "lambda_u": 0.0}, STEP),
     "dividemix_25": ("dividemix", {**AUTOMATIC, "lambda_u": 25.0}, STEP),
     "scout only": ("codivide", {"scout": 1.0}, CYCLE),
-    "no mixing": ("codivide", {"alpha": 0.0}, CYCLE),
-    "no cycle": ("codivide", {}, {**CYCLE, **STEP, "epochs": 70, "milestones": (31,)}),
+    "no scout": ("codivide", {"scout": 0.0}, CYCLE),
+    "no cycle": ("codivide", {}, STEP),
     "no average": ("codivide", {}, {**CYCLE, "average": 0.0}),
-    "no memory": ("codivide", {"beta": 0.0}, CYCLE),
-    "short scout": ("codivide", {"scout": 0.15}, CYCLE),
+    "70 epochs": ("codivide", {}, {**CYCLE, "epochs": 70}),
 }
 
 

@@ -10,7 +10,6 @@ from codivide import Run, train
 from codivide.fit.job import default_plan
 from codivide.methods.codivide import CoDivide
 from codivide.noise import mixtures
-from codivide.training import mixing
 from tests import toys
 
 
@@ -18,7 +17,7 @@ def start(method, problem=None, **plan) -> Run:
     problem = problem or toys.toy()
     run = Run(method, problem.data, toys.build, toys.plan(**plan), torch.device("cpu"), "fp32")
     method.start(run)
-    for net in [*run.nets, *run.averages]:
+    for net in run.nets:
         net[3].p = 0.0  # dropout would draw other numbers in the two computations
     return run
 
@@ -28,75 +27,59 @@ def softmax(rows: np.ndarray) -> np.ndarray:
     return shifted / shifted.sum(1, keepdims=True)
 
 
-def test_the_memory_is_a_moving_average_of_the_averages_predictions():
-    run = start(CoDivide(beta=0.6), average=0.9)
-    with torch.no_grad():
-        for parameter in run.nets[0].parameters():
-            parameter.add_(0.3)  # the network itself is elsewhere, and is not asked
-        probs = softmax(run.averages[0].eval()(run.data.x.data).double().numpy())
-    expected = np.zeros_like(probs)
-    for _ in range(3):
-        run.method.recall(run)
-        for i in range(len(probs)):
-            for c in range(3):
-                expected[i, c] = 0.6 * expected[i, c] + 0.4 * probs[i, c]
-    assert run.remember("memory").numpy() == pytest.approx(expected, abs=1e-4)
-
-
-def test_targets_lie_between_label_and_memory_by_the_mixture():
-    problem = toys.toy(unlabelled=6)
-    run = start(CoDivide(), problem)
-    generator = torch.Generator().manual_seed(1)
-    kept = 0.51 * torch.softmax(3 * torch.randn(120, 3, generator=generator), 1)
-    run.remember("memory").copy_(kept)  # as after two epochs: rows do not sum to 1 yet
-    run.method.divide(run)
-    memory, given = kept.double().numpy() / 0.51, problem.data.y.numpy()
-    labelled = np.flatnonzero(given >= 0)
-    losses = torch.tensor([-math.log(memory[i, given[i]]) for i in labelled])
-    trust = mixtures.gmm(losses).clean_prob.numpy()
-    target = run.remember("target").numpy()
-    for w, i in zip(trust, labelled, strict=True):
-        for c in range(3):
-            assert target[i, c] == pytest.approx(w * (c == given[i]) + (1 - w) * memory[i, c], abs=1e-4)
-    assert target[given < 0] == pytest.approx(memory[given < 0], abs=1e-5)
-    assert run.remember("clean_prob").isnan().numpy().tolist() == (given < 0).tolist()
-
-
-def test_the_loss_is_cross_entropy_of_mixed_samples_on_mixed_targets():
-    run = start(CoDivide(alpha=2.0))
-    generator = torch.Generator().manual_seed(2)
-    run.remember("target").copy_(torch.softmax(torch.randn(120, 3, generator=generator), 1))
+@pytest.mark.parametrize("scouting", [True, False])
+@pytest.mark.parametrize("q", [0.0, 0.7, 1.0])
+def test_the_loss_is_the_equation(scouting, q):
+    run = start(CoDivide(q=q), epochs=10)
+    run.epoch = 2 if scouting else 3
     batch = next(run.batches())
-    state = run.gen.get_state()
-    loss = run.method.mixed_loss(run, batch).item()
-    run.gen.set_state(state)
-    share = float(mixing.shares(2.0, 2, run.gen)[0].max())
-    order = torch.randperm(16, generator=run.gen)
-    assert 0.5 <= share <= 1
-    x, target = batch.x[0].double().numpy(), run.remember("target")[batch.id].double().numpy()
-    mixed = np.array([share * x[b] + (1 - share) * x[order[b]] for b in range(16)])
-    logits = run.logits(0, torch.from_numpy(mixed).float()).detach().double().numpy()
+    probs = softmax(run.logits(0, batch.x[0]).detach().double().numpy())
     expected = 0.0
-    for b in range(16):
-        log_probs = logits[b] - math.log(sum(math.exp(value) for value in logits[b]))
-        for c in range(3):
-            expected -= (share * target[b, c] + (1 - share) * target[order[b], c]) * log_probs[c] / 16
-    assert loss == pytest.approx(expected, rel=1e-4)
+    for b, label in enumerate(batch.y.tolist()):
+        p = probs[b, label]
+        expected += (-math.log(p) if scouting or q == 0 else (1 - p**q) / q) / len(batch.y)
+    assert run.method.loss(run, 0, batch).item() == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_scout_is_plain_training_and_nothing_else():
+def test_a_label_pulls_by_how_far_it_is_believed():
+    run, gradients = start(CoDivide(q=0.7), epochs=10), []
+    batch = run.fetch(torch.tensor([7, 7]), ("plain",))
+    said = run.logits(0, batch.x[0]).detach()
+    for run.epoch in (2, 3):  # the scout's last epoch, and the one after it
+        logits = said.clone().requires_grad_()
+        run.logits = lambda i, x, held=logits: held
+        run.method.loss(run, 0, batch).backward()
+        gradients.append(logits.grad.numpy())
+    prob = softmax(said.double().numpy())[0, int(batch.y[0])]
+    assert gradients[1] == pytest.approx(prob**0.7 * gradients[0], rel=1e-4)
+
+
+def test_p_clean_is_by_the_mean_loss_of_all_epochs():
     problem = toys.toy(unlabelled=20)
-    run = train(CoDivide(scout=1.0), problem.data, toys.build, toys.plan(4, average=0.9))
-    labels = problem.data.y
-    assert torch.equal(run.remember("target").argmax(1)[labels >= 0], labels[labels >= 0])
-    assert run.remember("clean_prob").isnan().all()  # never divided
-    assert (run.remember("loss_count")[labels >= 0] == 4).all()
-    assert (run.remember("loss_count")[labels < 0] == 0).all()
+    run = start(CoDivide(), problem, epochs=4)
+    seen = [[] for _ in range(120)]
+    for epoch in range(4):
+        run.epoch = epoch
+        for batch in run.batches(run.data.y >= 0):
+            probs = softmax(run.logits(0, batch.x[0]).detach().double().numpy())
+            run.method.loss(run, 0, batch)
+            for b, i in enumerate(batch.id.tolist()):
+                seen[i].append(-math.log(probs[b, int(batch.y[b])]))
+    labelled = (problem.data.y >= 0).numpy()
+    mean = torch.tensor([np.mean(losses) for losses in seen if losses])
+    assert len(mean) == labelled.sum()
+    found = run.clean_prob().numpy()
+    assert found[labelled] == pytest.approx(mixtures.gmm(mean).clean_prob.numpy(), abs=1e-3)
+    assert np.isnan(found[~labelled]).all()
 
 
-@pytest.mark.parametrize(("share", "epochs", "expected"), [(0.3, 10, 3), (0.0, 10, 2), (0.3, 1, 2), (1.0, 7, 7)])
-def test_the_scout_takes_its_share(share, epochs, expected):
-    assert CoDivide(scout=share).scout_epochs(start(CoDivide(), epochs=epochs)) == expected
+@pytest.mark.parametrize(("share", "epochs", "scouted"), [(0.3, 10, 3), (0.0, 10, 1), (0.3, 1, 1), (1.0, 7, 7)])
+def test_the_scout_takes_its_share(share, epochs, scouted):
+    run = start(CoDivide(scout=share), epochs=epochs)
+    found = 0
+    for run.epoch in range(epochs):
+        found += run.method.scouting(run)
+    assert found == scouted
 
 
 def test_the_average_reaches_back_two_epochs():
@@ -106,15 +89,10 @@ def test_the_average_reaches_back_two_epochs():
     assert CoDivide().decay(start(CoDivide(), epochs=50, average=0.5)) == 0.5
 
 
-def test_a_confirmed_label_stays_the_target():
+def test_with_the_scout_alone_nothing_differs_from_cross_entropy():
     problem = toys.toy()
-    wrong = (problem.data.y != problem.truth).nonzero().flatten()[:3]
-    confirmed = torch.zeros(120, dtype=torch.bool)
-    confirmed[wrong] = True
-    data = type(problem.data)(problem.data.x, problem.data.y, problem.data.classes, toys.VIEWS, confirmed)
-    run = train(CoDivide(), data, toys.build, toys.plan(8, average=0.9))
-    assert (run.clean_prob()[wrong] == 1).all()
-    assert torch.equal(run.remember("target")[wrong], torch.eye(3)[data.y[wrong]])
+    plain, scout = (train(CoDivide(**how), problem.data, toys.build, toys.plan(3)) for how in ({"q": 0}, {"scout": 1}))
+    assert toys.same(toys.state(plain), toys.state(scout)) == []
 
 
 def test_its_plan_is_one_cycle_with_an_average():
