@@ -16,10 +16,10 @@ import argparse
 import json
 import statistics
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from sklearn.metrics import balanced_accuracy_score
@@ -27,15 +27,20 @@ from sklearn.metrics import balanced_accuracy_score
 from codivide.bench import runner
 from codivide.core.files import write_text
 from codivide.core.provenance import environment
+from codivide.core.types import AnyFloats
 from codivide.data.experiment import part, spoil
 from codivide.data.loaded import Loaded
 from codivide.data.sources import load
 from codivide.data.views import fit_views
-from codivide.fit.job import build_method, default_plan
+from codivide.fit.choose_run import execute
+from codivide.fit.job import Job, build_method, default_plan
 from codivide.methods.dividemix import AUTOMATIC
+from codivide.methods.features.options import unset
 from codivide.noise.scores import detection
 from codivide.runs.model import Model
 from codivide.training import loop, nets
+from codivide.training.model_file import Classifier
+from codivide.training.plan import Plan
 from codivide.training.run import Data, Method, Run
 
 OUT = Path("results") / "deep.json"
@@ -54,6 +59,7 @@ CYCLE = {"batch_size": 64, "epochs": 40}
 #: Row -> method, settings, plan; the first rows are what is compared, those after them the ablation.
 ROWS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "codivide": ("codivide", {}, CYCLE),
+    "auto": ("auto", {"longer": 3.8}, STEP),
     "early_stopping": ("cross_entropy", {"validation": 0.1, "patience": 10}, STEP),
     "elr": ("elr", {}, STEP),
     "dividemix_0": ("dividemix", {**AUTOMATIC, "lambda_u": 0.0}, STEP),
@@ -88,15 +94,21 @@ class Clock:
         self.began = time.process_time()
 
 
-def scores(run: Run, loaded: Loaded, net: str) -> dict[str, float]:
-    """Accuracy and balanced accuracy on the test images, of the networks that classify."""
-    views = fit_views(loaded.x, loaded.augment)
-    members = run.method.members(run)
-    model = Model(members, net, loaded.x.shape, loaded.x.dtype, loaded.classes, views, run.precision, None, None)
+def scores(model: Classifier, loaded: Loaded) -> dict[str, float]:
+    """Accuracy and balanced accuracy on the test images."""
     assert loaded.test is not None
     predicted = model.logits(loaded.test.x).argmax(1).numpy()
     right = float((predicted == loaded.test.y).mean())
     return {"accuracy": right, "balanced_accuracy": float(balanced_accuracy_score(loaded.test.y, predicted))}
+
+
+class Measured(NamedTuple):
+    """A run: what was seen at the epochs looked at, its p(clean) ``[N]``, processor seconds, epochs."""
+
+    curve: list[dict[str, Any]]
+    clean_prob: AnyFloats
+    seconds: float
+    epochs: int
 
 
 def measure(row: str, name: str, images: int, seed: int, net: str) -> dict[str, Any]:
@@ -106,13 +118,36 @@ def measure(row: str, name: str, images: int, seed: int, net: str) -> dict[str, 
     method = build_method(method_name, **hyper)
     assert isinstance(method, Method)
     plan = default_plan(len(loaded.y), method, **{**settings, "seed": seed, "device": "cpu"})
+    seen = trained(method, plan, loaded, net) if method.trains else automatic(method, plan, loaded, net, settings)
+    found = {} if loaded.truth is None else detection(loaded.y, loaded.truth, seen.clean_prob)
+    return {
+        "row": row,
+        "set": name,
+        "images": images,
+        "seed": seed,
+        "net": net,
+        "epochs": seen.epochs,
+        "wrong": found.get("noise_rate", 0.0),
+        "last": seen.curve[-1],
+        "best": max(seen.curve, key=lambda point: point["accuracy"]),
+        **{key: found[key] for key in ("auroc", "average_precision", "calibration_error") if key in found},
+        "seconds": round(seen.seconds, 1),
+        "curve": seen.curve,
+        **environment("cpu"),
+    }
+
+
+def trained(method: Method, plan: Plan, loaded: Loaded, net: str) -> Measured:
+    """One method, looked at every ten epochs."""
     views = fit_views(loaded.x, loaded.augment)
     clock, curve = Clock(), []
 
     def watch(run: Run) -> None:
         clock.stop()
         if run.epoch % 10 == 0 or run.epoch == plan.epochs:
-            curve.append({"epoch": run.epoch, **scores(run, loaded, net)})
+            x, members = loaded.x, method.members(run)
+            model = Model(members, net, x.shape, x.dtype, loaded.classes, views, run.precision, None, None)
+            curve.append({"epoch": run.epoch, **scores(model, loaded)})
         clock.go()
 
     data = Data(loaded.x, torch.from_numpy(loaded.y), loaded.classes, views.views())
@@ -123,22 +158,17 @@ def measure(row: str, name: str, images: int, seed: int, net: str) -> dict[str, 
         plan,
         watch=watch,
     )
-    found = {} if loaded.truth is None else detection(loaded.y, loaded.truth, run.clean_prob().double().numpy())
-    return {
-        "row": row,
-        "set": name,
-        "images": images,
-        "seed": seed,
-        "net": net,
-        "epochs": plan.epochs,
-        "wrong": found.get("noise_rate", 0.0),
-        "last": curve[-1],
-        "best": max(curve, key=lambda point: point["accuracy"]),
-        **{key: found[key] for key in ("auroc", "average_precision", "calibration_error") if key in found},
-        "seconds": round(clock.seconds, 1),
-        "curve": curve,
-        **environment("cpu"),
-    }
+    return Measured(curve, run.clean_prob().double().numpy(), clock.seconds, run.epoch)
+
+
+def automatic(method: Method, plan: Plan, loaded: Loaded, net: str, settings: dict[str, Any]) -> Measured:
+    """``auto``, all stages; its seconds hold its looks at the training set, by which it judges, and no test."""
+    job = Job(method, plan, net, evaluate_every=10)
+    began = time.process_time()
+    outcome = execute(job, replace(loaded, test=None), free=unset({**settings, "net": net}))
+    seconds = time.process_time() - began
+    curve = [{"epoch": len(outcome.history), **scores(outcome.model, loaded)}]
+    return Measured(curve, outcome.table["clean_prob"].to_numpy(dtype=float), seconds, len(outcome.history))
 
 
 def read(path: Path) -> list[dict[str, Any]]:
