@@ -187,6 +187,7 @@ def main() -> None:
     given = parser.parse_args()
     tune_allocator()
     torch.set_num_threads(1)
+    here = environment()  # of the code that is loaded, whatever is committed while it runs
     kept = json.loads(given.out.read_text()) if given.out.exists() else {"cases": {}}
     warnings.simplefilter("ignore")
     for name in given.only:
@@ -194,7 +195,7 @@ def main() -> None:
             case = CASES[name](seed)
             with tempfile.TemporaryDirectory() as cache:
                 os.environ["CODIVIDE_CACHE"] = cache
-                row = {"default": default(case, seed), **others(case, seed), **environment()}
+                row = {"default": default(case, seed), **others(case, seed), **here}
             kept["cases"][f"{name}/{seed}"] = row
             write_text(given.out, json.dumps(kept, indent=1) + "\n")
             print(name, seed, json.dumps({key: row[key] for key in ("default", "logistic_regression", "cleanlab")}))
