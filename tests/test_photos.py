@@ -66,6 +66,7 @@ def test_photos_become_features_by_default(packaged, tmp_path):
     assert (config["method"], config["encoder"]) == ("features", "efficientnet-lite0")
     assert config["source"]["options"]["encoder"] == "efficientnet-lite0"
     assert summary["encoding_seconds"] >= 0
+    assert summary["choice"]["decision"]["reasons"][0].startswith("encoder efficientnet-lite0")
     assert found.predict(x[:4]).tolist() == y[:4].tolist()
     assert (found.suggested_labels_ == y).all()
 

@@ -60,6 +60,7 @@ Say = Callable[[str], None]
 FEWEST = 20  # held-out labels, below which nothing can be told
 MOST = 5_000  # held-out labels, above which more would tell little
 LONGER = 4.0  # times as many epochs: about what two networks take that guess on several views
+_ENCODED = "features of a network that was trained on other photos; none of it is trained"
 GUESS = 0.33  # the rate of wrong labels as long as nothing is known
 
 
@@ -553,13 +554,19 @@ def _encoded(job: Job, loaded: Loaded, before: Before, budget: Budget, say: Say)
     """The job, its data as features, and the seconds that the encoder took; the record names the encoder."""
     began = time.perf_counter()
     options = replace(job.source.options, encoder=encode.DEFAULT_OF["image"])
-    say(f"encoder {options.encoder}: features of a network that was trained on other photos; none of it is trained")
+    say(f"encoder {options.encoder}: {_ENCODED}")
     found = encode.of_images(loaded, options)
     seconds = round(time.perf_counter() - began, 2)
     if budget.left() == 0:
         say(f"the encoder took {seconds:.0f} s, all of the budget; what follows needs about a minute for 10,000 images")
     job = replace(job, source=replace(job.source, options=options))
     return job, found, replace(before, seconds={"encoding_seconds": seconds})
+
+
+def _encoder_reason(loaded: Loaded) -> tuple[str, ...]:
+    """Why images are features, for the record."""
+    encoder = loaded.encoder
+    return () if encoder is None or encoder.takes != "image" else (f"encoder {encoder.name}: {_ENCODED}",)
 
 
 def _features(
@@ -584,7 +591,7 @@ def _features(
         resume=resume,
         progress=begin("features", plan.epochs),
         deadline=budget.features_end(),
-        before=replace(before, choice=_unjudged(features, reason)),
+        before=replace(before, choice=_unjudged(features, *_encoder_reason(loaded), reason)),
     )
 
 
