@@ -40,6 +40,7 @@ from codivide.fit.choose_rule import (
     longer_reason,
     plain_hyper,
 )
+from codivide.fit.estimate import duration, features_seconds, of_network, of_photos
 from codivide.fit.job import Before, Job, Outcome, Progress, Witness, build_method, check_weights, default_plan, name_of
 from codivide.fit.resume import check_same, identity, is_finished, outcome_of
 from codivide.methods.auto import Auto
@@ -187,7 +188,7 @@ class _Choosing:
         if record.kept == "scout" or not record.decision.epochs:
             return self._keep_scout(record)
         if record.decision.seconds and record.kept is None:
-            self.say(f"this takes about {_duration(record.decision.seconds)}")
+            self.say(f"this takes about {duration(record.decision.seconds)}")
         if self.auto and record.decision.method != "cross_entropy" and record.kept is None:
             self._try(record)
         return self._plain_again(record) if record.kept == "plain" else self._carried_out(record)
@@ -337,7 +338,7 @@ class _Choosing:
     def _scout_plan(self) -> Plan:
         """The plan; with a budget so few epochs that scout and correction fit into it, as a few batches show."""
         plan, planned = self.job.plan, self.budget.planned
-        if planned is None or self.budget.seconds is None:
+        if planned is None and (self.say is _unheard or self.resume or plan.compile):  # nobody asks, or it takes long
             return plan
         if self.resume and self.out is not None and is_run(self.out / SCOUT):
             saved = SavedRun(self.out / SCOUT)
@@ -347,11 +348,14 @@ class _Choosing:
         each = trained * (1 + self._looking())
         correction = epochs_cost(GUESS, each, plan.epochs, plan.epochs // 4, trained * self._looking())
         both = each * plan.epochs + (1 + TRIED) * correction
-        epochs = plan.epochs if both <= planned else max(int(plan.epochs * planned / both), 1)
+        if planned is None or self.budget.seconds is None or both <= planned:
+            self.say(of_network(len(self.loaded.y), each * plan.epochs, both))
+            return plan
+        epochs = max(int(plan.epochs * planned / both), 1)
         if epochs < min(15, plan.epochs):  # no time for a correction
             epochs = max(1, min(plan.epochs, int(planned / each)))
         if epochs < plan.epochs:
-            budget = _duration(self.budget.seconds)
+            budget = duration(self.budget.seconds)
             self.say(f"{epochs} epochs instead of {plan.epochs}, to keep the budget of {budget}")
         return rescaled(plan, epochs)
 
@@ -554,7 +558,8 @@ def _encoded(job: Job, loaded: Loaded, before: Before, budget: Budget, say: Say)
     began = time.perf_counter()
     options = replace(job.source.options, encoder=encode.DEFAULT_OF["image"])
     say(f"encoder {options.encoder}: features of a network that was trained on other photos; none of it is trained")
-    found = encode.of_images(loaded, options)
+    rows, classes = len(loaded.y), len(loaded.classes)
+    found = encode.of_images(loaded, options, lambda encoding: say(of_photos(rows, classes, encoding)))
     seconds = round(time.perf_counter() - began, 2)
     if budget.left() == 0:
         say(f"the encoder took {seconds:.0f} s, all of the budget; what follows needs about a minute for 10,000 images")
@@ -574,7 +579,8 @@ def _features(
     say: Say,
 ) -> Outcome:
     reason = f"features: rows of {loaded.x.shape[0]} numbers; linear heads and small networks need seconds"
-    say(reason)
+    rows, width = len(loaded.y), loaded.x.shape[0]
+    say(f"{reason}: about {duration(features_seconds(rows, width, len(loaded.classes)))} on a quiet core")
     features = Features()
     plan = default_plan(len(loaded.y), features, seed=job.plan.seed)
     return stages.execute(
@@ -586,7 +592,3 @@ def _features(
         deadline=budget.features_end(),
         before=replace(before, choice=_unjudged(features, reason)),
     )
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
