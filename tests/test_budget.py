@@ -3,6 +3,7 @@
 import json
 import statistics
 import time
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from codivide import NoisyLabelClassifier
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, TrainingWarning
 from codivide.data import progress
 from codivide.data.sources import load
 from codivide.fit import choose_run
@@ -155,6 +156,22 @@ def test_a_default_run_of_a_network_says_how_long_it_may_take(budget, monkeypatc
         monkeypatch.setattr(choose_run._Choosing, "_rehearse", lambda self: pytest.fail("rehearsed"))
         assert choosing(say=choose_run._unheard)._scout_plan() == plan
         assert choosing(resume=True)._scout_plan() == plan
+
+
+def test_a_rehearsal_says_nothing_of_what_it_learned(monkeypatch):
+    generator = np.random.default_rng(0)
+    loaded = load(generator.random((40, 8, 8), dtype=np.float32), np.arange(40) % 2)
+
+    def execute(job, part):
+        warnings.warn("the network has collapsed", TrainingWarning, stacklevel=2)
+        return SimpleNamespace(history=[{"seconds": 9.0}, {"seconds": 0.5}])
+
+    monkeypatch.setattr(choose_run.stages, "execute", execute)
+    job = Job(Auto(), default_plan(40, Auto()), "mlp")
+    told = {"begin": choose_run._unseen, "say": choose_run._unheard, "budget": Budget(), "resume": False}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert choose_run._Choosing(job, Auto(), loaded, None, (), **told)._rehearse() == 0.5
 
 
 def test_the_estimate_for_rows_is_that_of_the_recorded_runs():

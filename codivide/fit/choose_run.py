@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +22,7 @@ import torch
 
 from codivide.audit.noise_report import noise_report
 from codivide.audit.reading import checked
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, TrainingWarning
 from codivide.core.files import read_json, reading, write_text
 from codivide.core.types import Mask
 from codivide.data import encode
@@ -365,7 +366,9 @@ class _Choosing:
         few = labelled[np.linspace(0, len(labelled) - 1, min(len(labelled), 8 * self.job.plan.batch_size)).astype(int)]
         part = replace(subset(self.loaded, np.unique(few)), test=None, validation=None, confirmed=None)
         short = replace(self.job, method=CrossEntropy(), plan=rescaled(self.job.plan, 2), record_learning=False)
-        seconds = stages.execute(short, part).history[-1]["seconds"]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", TrainingWarning)  # nobody wants to know what a rehearsal learned
+            seconds = stages.execute(short, part).history[-1]["seconds"]
         return float(seconds) * len(labelled) / len(part.y)
 
     def _looking(self) -> float:
