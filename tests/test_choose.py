@@ -19,7 +19,6 @@ from typer.testing import CliRunner
 from codivide import METHODS, FeatureModel, NoisyLabelClassifier, noise_report
 from codivide.bench.recipes import RECIPES
 from codivide.cli.app import application
-from codivide.cli.progress import Display
 from codivide.core.errors import InputError
 from codivide.data.arrays import from_arrays
 from codivide.data.fingerprint import digest
@@ -29,6 +28,7 @@ from codivide.fit.choice import ScoutReport
 from codivide.fit.choose_rule import affordable_plain, compare, decide, epochs_cost, plain_epochs, plain_hyper
 from codivide.fit.choose_run import LONGER, average_decay, rescaled
 from codivide.fit.job import Job, Outcome, build_method, default_plan
+from codivide.fit.progress import Display
 from codivide.methods.auto import Auto
 from codivide.methods.cross_entropy import CrossEntropy
 from codivide.methods.dividemix import AUTOMATIC, DivideMix
@@ -327,7 +327,7 @@ def test_what_trains_no_network_of_its_own_is_refused(name):
 
 def test_no_recipe_of_a_paper_is_automatic():
     for recipe in RECIPES.values():
-        if not recipe.name.endswith("/auto"):
+        if recipe.method and not recipe.name.endswith("/auto"):  # a row may have no method, only its published number
             assert not build_method(recipe.method, **recipe.hyper).unsettled(), recipe.name
 
 

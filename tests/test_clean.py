@@ -95,7 +95,7 @@ def test_rules_against_a_loop():
     assert found.labels.index.tolist() == list(expected)
     assert dict(zip(found.changes["id"], found.changes["change"], strict=True)) == changed
     assert set(changed.values()) == {"dropped", "labelled", "relabelled"}
-    assert found.remarks == []
+    assert len(found.remarks) == 1
 
 
 TABLE = pd.DataFrame(
@@ -109,13 +109,16 @@ TABLE = pd.DataFrame(
 )
 
 
+SURE = {"drop_below": 0.1, "relabel_above": 0.95}  # of TABLE one is relabelled, one left out
+
+
 def labels_of(*words, table=TABLE, **settings):
     found = apply(table, *words, **settings)
     return dict(zip(found.labels["id"], found.labels["label"], strict=True))
 
 
 def test_what_is_not_asked_for_is_not_done():
-    assert labels_of() == labels_of(drop_below=0.1, relabel_above=0.95) == {0: "a", 1: "b", 3: "b", 5: None}
+    assert labels_of(drop_below=0.1, relabel_above=0.95) == {0: "a", 1: "b", 3: "b", 5: None}
     assert labels_of(drop_below=0.1) == {0: "a", 3: "b", 5: None}
     assert labels_of(relabel_above=0.95) == {0: "a", 1: "b", 2: "b", 3: "b", 4: "b", 5: None}
     kept = decided(("0", "a", "junk"))
@@ -136,7 +139,7 @@ def test_every_change_has_its_reason():
 
 def test_what_an_earlier_run_learned_as_confirmed_stays():
     table = TABLE.assign(confirmed=[False, True, True, False, False, False])
-    assert labels_of(table=table) == {0: "a", 1: "a", 2: "b", 3: "b", 5: None}
+    assert labels_of(table=table) == {0: "a", 1: "a", 2: "b", 3: "b", 4: "a", 5: None}
     assert labels_of(decided(("1", "a", "junk")), table=table, relabel_above=0.95)[2] == "b"
     assert 1 not in labels_of(decided(("1", "a", "junk")), table=table)
 
@@ -146,7 +149,66 @@ def test_without_probabilities_of_suggestions_doubt_stands_in():
     assert found.labels["label"].tolist() == ["a", "b", "b", "b", "a", None]
     assert "1 - p(clean) stands in" in found.remarks[0]
     assert found.changes["reason"][0] == "1 - p(clean) 0.98 is above 0.94"
-    assert apply(TABLE.drop(columns="suggested_prob"), drop_below=0.1).remarks == []
+    assert "stands in" not in apply(TABLE.drop(columns="suggested_prob"), drop_below=0.1).remarks[0]
+    found = apply(TABLE.drop(columns="suggested_prob"))
+    assert found.labels["label"].tolist() == ["a", "b", "b", "a", None]  # row 2 is left out: there is no suggestion
+    assert "1 - p(clean) stands in" in found.remarks[0]
+
+
+def test_unasked_each_sample_gets_what_leaves_the_fewest_wrong_labels():
+    """Against a loop over keep, relabel and leave out, of which the last counts as half a wrong label."""
+    generator = np.random.default_rng(1)
+    n = 600
+    table = pd.DataFrame(
+        {
+            "id": range(n),
+            "given": generator.choice(["a", "b"], n),
+            "suggested": generator.choice(["a", "b"], n),
+            "clean_prob": generator.random(n),
+            "suggested_prob": generator.random(n),
+        }
+    )
+    found = labels_of(table=table)
+    chosen = set()
+    for row, given, suggested, right, sure in table.itertuples(index=False):
+        costs = {"keep": 1 - right, "drop": 0.5}
+        if suggested != given:
+            costs["relabel"] = 1 - min(sure, 1 - right)  # only one of the two labels is right
+        best = min(costs, key=costs.__getitem__)
+        chosen.add(best)
+        assert found.get(row, "gone") == {"keep": given, "relabel": suggested, "drop": "gone"}[best]
+    assert chosen == {"keep", "relabel", "drop"}
+
+
+def test_where_hardly_a_label_is_wrong_nothing_is_changed_unasked():
+    """So much doubt is left by data without a wrong label, too."""
+    table = pd.DataFrame({"id": range(200), "given": "a", "suggested": "a", "clean_prob": 1.0, "suggested_prob": 0.99})
+    table.loc[:2, ["suggested", "clean_prob"]] = "b", 0.01
+    found = apply(table)
+    assert found.changes.empty
+    assert found.remarks == [
+        "hardly a label is wrong (estimated 1.5%), so nothing is changed; 3 that look wrong were left: --relabel-above "
+        "0.5 --drop-below 0.5, or decide on the most doubtful: codivide serve RUN"
+    ]
+    table.loc[3:4, ["suggested", "clean_prob"]] = "b", 0.01
+    assert apply(table).changes["change"].tolist() == ["relabelled"] * 5  # 2.5 %
+
+
+def test_what_is_left_is_said_with_decisions_and_without():
+    assert apply(TABLE, decided(("1", "a", "accept", "b"))).remarks == [  # labels 2 and 4; 0.99, 0.05, 0.5 and 0.05
+        "2 labels that look wrong (p(clean) below 0.5) were left: --relabel-above 0.5 --drop-below 0.5, or decide on "
+        "the most doubtful: codivide serve RUN; estimated share of wrong labels: 67.8% before, 60.2% of those that stay"
+    ]
+    # 0.99 and 0.5 stay; 1 and 4 are relabelled, at 1 - 0.02 and 0.6; 2 is left out
+    assert apply(TABLE).remarks == [
+        "estimated share of wrong labels: 67.8% before, 23.3% of those that stay; for fewer, --relabel-above 0.5 "
+        "--drop-below 0.8, or decide on the most doubtful: codivide serve RUN"
+    ]
+    assert apply(TABLE).changes["reason"].tolist() == [
+        "p(suggestion) 0.98 is above p(clean) 0.02",
+        "p(clean) 0.05 is below 0.5",
+        "p(suggestion) 0.6 is above p(clean) 0.05",
+    ]
 
 
 @pytest.mark.parametrize("bad", [{"drop_below": -0.1}, {"relabel_above": 1.1}, {"drop_below": float("nan")}])
@@ -156,8 +218,8 @@ def test_a_threshold_is_a_probability(bad):
 
 
 def test_what_is_lost_is_said():
-    assert apply(TABLE[:5], drop_below=0.4).remarks == []
-    assert apply(TABLE[:5], drop_below=0.9).remarks == ["no sample is left of 1 classes: b"]
+    assert "no sample" not in apply(TABLE[:5], drop_below=0.4).remarks[0]
+    assert apply(TABLE[:5], drop_below=0.9).remarks[0] == "no sample is left of 1 classes: b"
     with pytest.raises(InputError, match="all 5 samples would be left out"):
         apply(TABLE[:5], drop_below=1.0)
     with pytest.raises(InputError, match=r"c.csv, line 0: no sample"):
@@ -229,7 +291,7 @@ def test_a_cleaned_folder_can_be_trained_on_and_the_source_stays(photos, tmp_pat
     root, run = photos
     before = tree(tmp_path)
     out = tmp_path / "out"
-    clean(run, out, files=files)
+    clean(run, out, files=files, **SURE)
     assert {name: value for name, value in tree(tmp_path).items() if not name.startswith("out")} == before
     assert labels_by_id(out / "labels_clean.csv") == EXPECTED
     for name in ("labels_clean.csv", "labels_clean.parquet"):
@@ -258,7 +320,7 @@ def test_where_hard_links_are_impossible_there_are_symbolic_ones(photos, tmp_pat
         raise OSError("another disk")
 
     monkeypatch.setattr(os, "link", no)
-    clean(photos[1], tmp_path / "out", files="link")
+    clean(photos[1], tmp_path / "out", files="link", **SURE)
     assert (tmp_path / "out/cat/1.png").is_symlink()
     check_loads(tmp_path / "out", {"cat": 2, "dog": 2, None: 1})
 
@@ -312,7 +374,7 @@ def test_a_source_that_is_gone_or_odd_is_refused_before_work(photos, tmp_path):
     shutil.move(root, tmp_path / "elsewhere")
     with pytest.raises(InputError, match="is not there; give --source"):
         clean(run, tmp_path / "out")
-    clean(run, tmp_path / "out", source=str(tmp_path / "elsewhere"))
+    clean(run, tmp_path / "out", source=str(tmp_path / "elsewhere"), **SURE)
     assert labels_by_id(tmp_path / "out" / "labels_clean.csv") == EXPECTED
     for broken in (tmp_path, tmp_path / "none", tmp_path / "file"):
         with pytest.raises(InputError, match="not the folder of a finished run"):
@@ -464,7 +526,7 @@ def test_a_table_of_features(tmp_path, kind, named):
         {"id": ids, "given": [1, 2, 1, 2, 1], "suggested": [1, 2, 2, 2, 1], "clean_prob": [0.9, 0.9, 0.9, 0.0, 0.9]}
     )
     run = run_folder(tmp_path, table.assign(suggested_prob=[0.99, 0.99, 0.99, 0.1, 0.99]), tmp_path / f"t.{kind}", "12")
-    clean(run, tmp_path / "out")
+    clean(run, tmp_path / "out", **SURE)
     for name in ("labels_clean.csv", "labels_clean.parquet"):
         loaded = load(tmp_path / "out" / name)
         assert [loaded.classes[k] for k in loaded.y] == [1, 2, 2, 1]
@@ -482,7 +544,7 @@ def test_a_table_of_features(tmp_path, kind, named):
 @pytest.mark.parametrize("source", ["digits", None, "x.npz"])
 def test_rows_without_names_are_numbers(tmp_path, source):
     run = run_folder(tmp_path, TABLE, source, "ab")
-    clean(run, tmp_path / "out")
+    clean(run, tmp_path / "out", **SURE)
     text = (tmp_path / "out" / "labels_clean.csv").read_text()
     assert text == "row,label\n0,a\n1,b\n3,b\n5,\n"
     assert pd.read_parquet(tmp_path / "out" / "labels_clean.parquet")["row"].tolist() == [0, 1, 3, 5]
@@ -513,6 +575,7 @@ def test_the_command(photos, tmp_path, monkeypatch, capsys):
     code, said = codivide(run, "--out", tmp_path / "out", "--corrections", tmp_path / "c.csv", "--copy")
     assert code == 0
     assert "5 samples stay; 0 relabelled, 0 labelled, 1 dropped" in said
+    assert "1 labels that look wrong (p(clean) below 0.5) were left: --relabel-above 0.5" in said
     expected = EXPECTED | {"cat/2.png": "cat", "dog/1.png": "dog"}
     del expected["cat/1.png"]
     assert labels_by_id(tmp_path / "out/labels_clean.csv") == expected

@@ -21,6 +21,7 @@ from codivide.data.networks import Opened
 from codivide.data.options import ReadOptions
 from codivide.data.rows import TensorRows
 from codivide.data.sources import load
+from codivide.methods.features.options import NOT_FOR_FEATURES
 
 
 def command(monkeypatch, capsys, *words):
@@ -134,7 +135,7 @@ def test_the_clock_of_a_budget_counts_the_encoder(packaged, monkeypatch):
     method = build_method("auto", budget=100.0)
     said = []
     job = Job(method, default_plan(len(y), method))
-    free = choose_run.NOT_FOR_FEATURES
+    free = NOT_FOR_FEATURES
     choose_run.execute(job, loaded, free=free, say=said.append, began=time.monotonic() - 99)
     assert any("all of the budget" in text for text in said)
     said.clear()

@@ -104,7 +104,7 @@ def main() -> None:
 def _fail(message: str, *, debug: bool) -> None:
     from rich.markup import escape
 
-    from codivide.cli.progress import err_console
+    from codivide.fit.progress import err_console
 
     if debug:
         traceback.print_exc()

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from codivide.cli.output import aside, line
-from codivide.cli.progress import Display, out_console
+from codivide.cli.progress import out_console
 from codivide.core.errors import InputError
+from codivide.fit.progress import Display
 
 if TYPE_CHECKING:
     from codivide.bench.recipes import Recipe

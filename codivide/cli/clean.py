@@ -25,11 +25,14 @@ class Rules:
     ] = None
     drop_below: Annotated[
         float | None,
-        typer.Option(help="Leave out labels whose p(clean) is below (0.1 if nothing else is asked for)."),
+        typer.Option(
+            help="Leave out labels whose p(clean) is below (if nothing is asked for: what makes the expected number of "
+            "wrong labels smallest)."
+        ),
     ] = None
     relabel_above: Annotated[
         float | None,
-        typer.Option(help="Take suggestions whose probability is above (0.95 if nothing else is asked for)."),
+        typer.Option(help="Take suggestions whose probability is above (if nothing is asked for: see --drop-below)."),
     ] = None
 
 

@@ -11,8 +11,9 @@ from rich.table import Table
 
 from codivide.cli.audit import audit
 from codivide.cli.output import line, note, say_data
-from codivide.cli.progress import Display, out_console
+from codivide.cli.progress import out_console
 from codivide.core.threads import take
+from codivide.fit.progress import Display
 
 
 def demo(

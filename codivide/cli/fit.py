@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from codivide.cli.flags import hyper_flags, number_or_none, seconds
+from codivide.cli.flags import hyper_flags, number_or_none
 from codivide.cli.output import note, say_data, say_outcome
-from codivide.cli.progress import Stages, err_console
 from codivide.core.errors import InputError
 from codivide.core.threads import take
+from codivide.fit.budget import seconds
+from codivide.fit.progress import Stages, err_console
 
 if TYPE_CHECKING:
     from codivide.data.corrections import Corrections
@@ -44,7 +45,7 @@ class RunFlags:
     out: Annotated[Path, typer.Option("--out", "-o", help="New folder for everything that the run writes.")]
     method: Annotated[str, typer.Option(help="See `codivide methods`; auto chooses.")] = "auto"
     budget: Annotated[
-        str | None, typer.Option(help="Time for everything, such as 90s, 10m or 2h (with --method auto).")
+        str | None, typer.Option(help="Time for everything, such as 90s, 10m (or 10min) or 2h (with --method auto).")
     ] = None
     net: Annotated[str, typer.Option(help="Network; auto chooses by data and device.")] = "auto"
     test: Annotated[str | None, typer.Option(help="Test data (same forms as SOURCE).")] = None
@@ -310,7 +311,7 @@ def _method(run: RunFlags, hyper_parameters: Mapping[str, Any]) -> Method | Feat
     if run.budget is not None:
         if name != "auto":
             raise InputError("--budget needs --method auto without settings of DivideMix, to choose what fits into it")
-        hyper["budget"] = seconds(run.budget)
+        hyper["budget"] = seconds(run.budget, "--budget")
     return build_method(name, **hyper)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
 from functools import partial
@@ -100,25 +99,6 @@ def _number_or_auto(kind: type, name: str, text: str) -> float | str:
     except ValueError:
         raise InputError(f"--{name.replace('_', '-')} {text}: give a number, or auto") from None
     return value
-
-
-_UNITS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}
-
-
-def seconds(text: str) -> float:
-    """Seconds of ``90s``, ``10m`` (or ``10min``) or ``2h``; a number without a unit could mean any of them."""
-    number = text.strip().rstrip("".join(_UNITS))
-    unit = text.strip().removeprefix(number)
-    try:
-        value = float(number)
-    except ValueError:
-        value = math.nan
-    if math.isfinite(value) and not unit:
-        raise InputError(f"--budget {text}: give a unit: {number}s, {number}m (minutes) or {number}h")
-    found = value * _UNITS.get(unit, math.nan)
-    if not 1 <= found < math.inf:
-        raise InputError(f"--budget {text}: give a time such as 90s, 10m or 2h, at least 1s")
-    return found
 
 
 def number_or_none(text: str) -> int | None:

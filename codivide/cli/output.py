@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from rich.markup import escape
 from rich.table import Table
 
-from codivide.cli.progress import err_console, out_console
+from codivide.cli.progress import out_console
 from codivide.core.errors import InputError
+from codivide.fit.progress import closing, err_console
 
 if TYPE_CHECKING:
     from codivide.data.loaded import Loaded
@@ -96,11 +97,7 @@ def say_outcome(summary: dict[str, Any], out: Path, seconds: float) -> None:
         found = summary["detection"]
         cells = ", ".join(f"{name} {found[name]:.3f}" for name in ("auroc", "precision", "recall") if name in found)
         out_console.print(f"wrong labels found: {cells}")
-    out_console.print(
-        f"{summary['label_issues']:,} of {summary['samples'] - summary['unlabelled']:,} labels look wrong; "
-        f"{seconds:.0f} s",
-        highlight=False,
-    )
+    out_console.print(closing(summary, seconds), highlight=False)
     if test := summary.get("test_part"):
         without = test.get("accuracy_without_leaked")
         out_console.print(

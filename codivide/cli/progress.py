@@ -1,21 +1,18 @@
-"""What a run shows while it trains."""
+"""Where the command line prints, and how it shows warnings."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-if TYPE_CHECKING:
-    from codivide.training.run import Run
+from codivide.fit.progress import err_console
 
 out_console = Console()
-err_console = Console(stderr=True)
 
 
 @contextmanager
@@ -34,86 +31,3 @@ def plain_warnings() -> Iterator[None]:
         yield
     finally:
         warnings.showwarning = before
-
-
-class Display:
-    """Progress of a run: a live line on a terminal, plain lines elsewhere."""
-
-    def __init__(self, epochs: int, name: str) -> None:
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=12),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[text]}"),
-        )
-        self.live = err_console.is_terminal
-        self.bar = Progress(*columns, console=err_console, disable=not self.live)
-        self.task = self.bar.add_task(name, total=epochs, text="")
-        self.name, self.epochs, self.seconds = name, epochs, 0.0
-        self.first: int | None = None
-        self.done: int | None = None  # the last epoch in which something was learned
-
-    def __enter__(self) -> Self:
-        self.bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.update(self.task, visible=self.first is not None)  # a resumed run may have had nothing left to do
-        self.bar.stop()
-
-    def update(self, run: Run | None, row: Mapping[str, Any]) -> None:
-        """Show one epoch's record; ``run`` is None where no network is trained."""
-        if self.first is None:
-            self.first = row["epoch"] - 1
-            where = f" on {run.device}, {run.precision}, seed {run.plan.seed}" if run else " on cpu"
-            err_console.print(self.name + where, highlight=False)
-        if "stopped" in row:
-            self._end()
-            return
-        self.done = row["epoch"]
-        self.seconds += row["seconds"]
-        text = f"{row['round']} " if "round" in row else ""
-        text += f"loss {row['loss']:.3f}" if "loss" in row else ""
-        if "labelled_0" in row:
-            text += f" clean {row['labelled_0']:.0f}/{row['labelled_0'] + row['unlabelled_0']:.0f}"
-        if "test_accuracy" in row:
-            text += f" test {row['test_accuracy']:.3f}"
-        self.bar.update(self.task, completed=row["epoch"], text=text)
-        if not self.live:
-            left = (self.epochs - row["epoch"]) * self.seconds / (row["epoch"] - self.first)
-            err_console.print(
-                f"{self.name} epoch {row['epoch']}/{self.epochs} {text} eta {left:.0f} s",
-                soft_wrap=True,
-                highlight=False,
-            )
-
-    def _end(self) -> None:
-        """Training has ended before the last epoch of the plan; what follows is only counted."""
-        if self.done is not None and self.done < self.epochs:
-            err_console.print(f"{self.name} ended after epoch {self.done} of {self.epochs}", highlight=False)
-            self.bar.update(self.task, total=self.done)
-            self.epochs = self.done
-
-
-class Stages:
-    """Progress of a run of several stages, one display after another; and what is said between them."""
-
-    def __init__(self) -> None:
-        self._stack = ExitStack()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def begin(self, name: str, epochs: int) -> Callable[[Run | None, Mapping[str, Any]], None]:
-        """End the display of the stage before; what is returned shows an epoch of the new one."""
-        self._stack.close()
-        return self._stack.enter_context(Display(epochs, name)).update
-
-    def say(self, text: str) -> None:
-        """End the display of the stage before, and print a sentence."""
-        self._stack.close()
-        err_console.print(f"[bold]auto[/] {escape(text)}", soft_wrap=True, highlight=False)

@@ -80,8 +80,13 @@ def for_texts(texts: Sequence[str], options: ReadOptions) -> Encoder:
     return make(texts)
 
 
-def of_images(loaded: Loaded, options: ReadOptions) -> Loaded:
+def of_images(loaded: Loaded, options: ReadOptions, foreseen: Callable[[float], None] | None = None) -> Loaded:
     """Features in the place of images, where the options name an encoder and it has not been at work.
+
+    Args:
+        loaded: images, and maybe a test part.
+        options: the encoder, and how it works.
+        foreseen: told once how many seconds both parts will take; not where the features are in the cache.
 
     Raises:
         InputError: an encoder of texts, or data that are no uint8 images.
@@ -98,8 +103,12 @@ def of_images(loaded: Loaded, options: ReadOptions) -> Loaded:
         )
     encoder = make(loaded.x)
 
+    tested = 0 if loaded.test is None else len(loaded.test.y)
+
+    both = None if foreseen is None else lambda seconds: foreseen(seconds * (1 + tested / len(loaded.y)))
+
     def features(part: Loaded) -> Loaded:
-        x = encoder.encode(part.x, options.encoding)
+        x = encoder.encode(part.x, replace(options.encoding, foreseen=both if part is loaded else None))
         augment = "none" if options.augment == "none" else "auto"
         return replace(part, x=x, augment=choose_augment(augment, x.shape), encoder=encoder)
 

@@ -23,13 +23,15 @@ class Encoding:
         device: where its network runs: "auto", "cpu", "cuda", ...
         cache: the folder in which features are kept.
         cache_limit: bytes; a larger table of features stays on disk and is mapped instead of read.
-        progress: show a progress bar, on a terminal only.
+        progress: show a progress bar, or a line now and then.
+        foreseen: told once, after a first part, how many seconds the encoding will take; not where it is in the cache.
     """
 
     device: str = "auto"
     cache: Path = field(default_factory=cache_root)
     cache_limit: int = 4 * 2**30
     progress: bool = False
+    foreseen: Callable[[float], None] | None = None
 
 
 class Encoder(Protocol):

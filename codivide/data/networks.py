@@ -231,7 +231,7 @@ def _cached(
         return kept
     order: list[int] = []
     parts = []
-    with Working(f"encoding ({name})", count, shown=how.progress) as work:
+    with Working(f"encoding ({name})", count, shown=how.progress, foreseen=how.foreseen) as work:
         for rows, batch in batches():
             order += rows
             parts.append(batch.float().cpu())

@@ -2,12 +2,44 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
+from codivide.core.errors import InputError
+
+_LONGEST = 1e9  # seconds
 _PLANNED = 0.85  # of the budget is planned: what an epoch takes is an estimate
 _SCOUTED = 0.90  # a scout that takes longer than planned ends here; some of the rest must be left for what follows
 _TRAINED = 0.92  # no epoch begins later: the last one has to end, and the results to be written
+_WORDS = {1: "s sec secs second seconds", 60: "m min mins minute minutes", 3600: "h hr hrs hour hours"}
+_UNITS = {word: scale for scale, words in _WORDS.items() for word in words.split()}
+
+
+def seconds(budget: Any, name: str) -> float:
+    """Seconds of a time such as ``90s``, ``10m``, ``2h``, ``5min`` or ``5 minutes``.
+
+    Args:
+        budget: the time as a text; a number alone could be of any unit.
+        name: of the flag or parameter, for a message.
+
+    Raises:
+        InputError: no such time, or less than a second.
+
+    Example:
+        >>> seconds("5 minutes", "budget")
+        300.0
+    """
+    text = str(budget).strip()
+    found = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*([a-z]*)", text.casefold())
+    number, unit = found.groups() if found else ("", "")
+    if found and not unit:
+        raise InputError(f"{name} {text}: give a unit: {number}s, {number}m (minutes) or {number}h")
+    scale = _UNITS.get(unit)
+    if scale is None or not 1 <= float(number) * scale <= _LONGEST:
+        raise InputError(f"{name} {text}: give a time such as 90s, 10m or 2h, at least 1s")
+    return float(number) * scale
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,14 +22,14 @@ import torch
 
 from codivide.audit.noise_report import noise_report
 from codivide.audit.reading import checked
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, TrainingWarning
 from codivide.core.files import read_json, reading, write_text
 from codivide.core.types import Mask
-from codivide.data import encode
 from codivide.data.label_remarks import warn_about_labels
 from codivide.data.loaded import Loaded, subset
 from codivide.fit import execute as stages
 from codivide.fit.budget import Budget
+from codivide.fit.by_features import by_features, encoded, is_table, unjudged, wants_features
 from codivide.fit.choice import Choice, ChoiceRecord, Decision, ScoutReport
 from codivide.fit.choose_rule import (
     LOCKED,
@@ -40,12 +41,24 @@ from codivide.fit.choose_rule import (
     longer_reason,
     plain_hyper,
 )
-from codivide.fit.job import Before, Job, Outcome, Progress, Witness, build_method, check_weights, default_plan, name_of
+from codivide.fit.estimate import duration, of_network
+from codivide.fit.job import (
+    Before,
+    Begin,
+    Job,
+    Outcome,
+    Progress,
+    Say,
+    Witness,
+    build_method,
+    check_weights,
+    name_of,
+)
 from codivide.fit.resume import check_same, identity, is_finished, outcome_of
 from codivide.methods.auto import Auto
 from codivide.methods.cross_entropy import CrossEntropy, stratified
 from codivide.methods.dividemix import DivideMix
-from codivide.methods.features.options import NOT_FOR_FEATURES, Features
+from codivide.methods.features.options import Features
 from codivide.noise.learning_curves import evaluation_epochs, memorises
 from codivide.noise.rates import concentration
 from codivide.noise.report import Material, estimate
@@ -54,13 +67,9 @@ from codivide.runs.folder import CHECKPOINT, CHOICE, CONFIG, IDENTITY, SCOUT, TR
 from codivide.training.plan import Plan
 from codivide.training.run import Method, Run
 
-Begin = Callable[[str, int], Progress]
-Say = Callable[[str], None]
-
 FEWEST = 20  # held-out labels, below which nothing can be told
 MOST = 5_000  # held-out labels, above which more would tell little
 LONGER = 4.0  # times as many epochs: about what two networks take that guess on several views
-_ENCODED = "features of a network that was trained on other photos; none of it is trained"
 GUESS = 0.33  # the rate of wrong labels as long as nothing is known
 
 
@@ -112,18 +121,18 @@ def execute(
         say(f"the run in {out} is this one and finished: nothing is left to do, and nothing was changed")
         return finished
     method = job.method
-    heads = isinstance(method, Auto) and (_is_table(job, loaded, free) or _wants_features(job, loaded, free))
+    heads = isinstance(method, Auto) and (is_table(job, loaded, free) or wants_features(job, loaded, free))
     check_weights(method, loaded, heads=heads)
     warn_about_labels(loaded, method.folds if isinstance(method, Features) else FEWEST_LABELS)
     budget = Budget(method.budget if isinstance(method, Auto) else None, began or time.monotonic())
     before = Before(asked=asked)
-    if _wants_features(job, loaded, free):
-        job, loaded, before = _encoded(job, loaded, before, budget, say)
+    if wants_features(job, loaded, free):
+        job, loaded, before = encoded(job, loaded, before, budget, say)
     if isinstance(method, Features) or not (isinstance(method, Auto) or method.unsettled()):
         progress = begin(name_of(method), job.plan.epochs)
         return stages.execute(job, loaded, out, resume=resume, progress=progress, before=before)
-    if isinstance(method, Auto) and _is_table(job, loaded, free):
-        return _features(job, loaded, out, budget=budget, resume=resume, before=before, begin=begin, say=say)
+    if isinstance(method, Auto) and is_table(job, loaded, free):
+        return by_features(job, loaded, out, budget=budget, resume=resume, before=before, begin=begin, say=say)
     if isinstance(method, Auto | DivideMix) and "average" in free:
         job = replace(job, plan=replace(job.plan, average=average_decay(len(loaded.y), job.plan)))
     return _Choosing(job, method, loaded, out, free, resume, begin, say, budget, asked).execute()
@@ -188,7 +197,7 @@ class _Choosing:
         if record.kept == "scout" or not record.decision.epochs:
             return self._keep_scout(record)
         if record.decision.seconds and record.kept is None:
-            self.say(f"this takes about {_duration(record.decision.seconds)}")
+            self.say(f"this takes about {duration(record.decision.seconds)}")
         if self.auto and record.decision.method != "cross_entropy" and record.kept is None:
             self._try(record)
         return self._plain_again(record) if record.kept == "plain" else self._carried_out(record)
@@ -287,7 +296,7 @@ class _Choosing:
             resume=self.resume,
             progress=self.begin(name_of(method), self.job.plan.epochs),
             deadline=self.budget.ends(),
-            before=Before(_unjudged(method, text), asked=self.asked),
+            before=Before(unjudged(method, text), asked=self.asked),
         )
 
     def _decide(self) -> ChoiceRecord:
@@ -338,7 +347,7 @@ class _Choosing:
     def _scout_plan(self) -> Plan:
         """The plan; with a budget so few epochs that scout and correction fit into it, as a few batches show."""
         plan, planned = self.job.plan, self.budget.planned
-        if planned is None or self.budget.seconds is None:
+        if planned is None and (self.say is _unheard or self.resume or plan.compile):  # nobody asks, or it takes long
             return plan
         if self.resume and self.out is not None and is_run(self.out / SCOUT):
             saved = SavedRun(self.out / SCOUT)
@@ -348,11 +357,14 @@ class _Choosing:
         each = trained * (1 + self._looking())
         correction = epochs_cost(GUESS, each, plan.epochs, plan.epochs // 4, trained * self._looking())
         both = each * plan.epochs + (1 + TRIED) * correction
-        epochs = plan.epochs if both <= planned else max(int(plan.epochs * planned / both), 1)
+        if planned is None or self.budget.seconds is None or both <= planned:
+            self.say(of_network(len(self.loaded.y), each * plan.epochs, both))
+            return plan
+        epochs = max(int(plan.epochs * planned / both), 1)
         if epochs < min(15, plan.epochs):  # no time for a correction
             epochs = max(1, min(plan.epochs, int(planned / each)))
         if epochs < plan.epochs:
-            budget = _duration(self.budget.seconds)
+            budget = duration(self.budget.seconds)
             self.say(f"{epochs} epochs instead of {plan.epochs}, to keep the budget of {budget}")
         return rescaled(plan, epochs)
 
@@ -362,7 +374,9 @@ class _Choosing:
         few = labelled[np.linspace(0, len(labelled) - 1, min(len(labelled), 8 * self.job.plan.batch_size)).astype(int)]
         part = replace(subset(self.loaded, np.unique(few)), test=None, validation=None, confirmed=None)
         short = replace(self.job, method=CrossEntropy(), plan=rescaled(self.job.plan, 2), record_learning=False)
-        seconds = stages.execute(short, part).history[-1]["seconds"]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", TrainingWarning)  # nobody wants to know what a rehearsal learned
+            seconds = stages.execute(short, part).history[-1]["seconds"]
         return float(seconds) * len(labelled) / len(part.y)
 
     def _looking(self) -> float:
@@ -522,78 +536,3 @@ def _confirmed(loaded: Loaded) -> Mask:
 def _run(outcome: Outcome) -> Run:
     assert outcome.run is not None  # only the route for features trains no network
     return outcome.run
-
-
-def _unjudged(method: Method | Features, *reasons: str) -> Choice:
-    """A choice that needed no scout."""
-    return Choice(Decision(name_of(method), reasons=reasons))
-
-
-def _is_table(job: Job, loaded: Loaded, free: Sequence[str]) -> bool:
-    """Rows of features, and nothing is asked for that only a network has: it, its epochs, an accelerator.
-
-    Where an encoder made them, the accelerator is for it.
-    """
-    here = loaded.encoder is not None or job.plan.device in ("auto", "cpu")
-    return len(loaded.x.shape) == 1 and set(free) >= set(NOT_FOR_FEATURES) and here
-
-
-def _wants_features(job: Job, loaded: Loaded, free: Sequence[str]) -> bool:
-    """Whether images are to become features first: photos where the choice is open, all where features are asked for.
-
-    Digits and other small or grey images are not what encoders have seen: a network learns them.
-    """
-    if job.source.options.encoder != encode.AUTO or len(loaded.x.shape) == 1:
-        return False
-    if isinstance(job.method, Features):
-        return True
-    return isinstance(job.method, Auto) and encode.is_photo(loaded) and set(free) >= set(NOT_FOR_FEATURES)
-
-
-def _encoded(job: Job, loaded: Loaded, before: Before, budget: Budget, say: Say) -> tuple[Job, Loaded, Before]:
-    """The job, its data as features, and the seconds that the encoder took; the record names the encoder."""
-    began = time.perf_counter()
-    options = replace(job.source.options, encoder=encode.DEFAULT_OF["image"])
-    say(f"encoder {options.encoder}: {_ENCODED}")
-    found = encode.of_images(loaded, options)
-    seconds = round(time.perf_counter() - began, 2)
-    if budget.left() == 0:
-        say(f"the encoder took {seconds:.0f} s, all of the budget; what follows needs about a minute for 10,000 images")
-    job = replace(job, source=replace(job.source, options=options))
-    return job, found, replace(before, seconds={"encoding_seconds": seconds})
-
-
-def _encoder_reason(loaded: Loaded) -> tuple[str, ...]:
-    """Why images are features, for the record."""
-    encoder = loaded.encoder
-    return () if encoder is None or encoder.takes != "image" else (f"encoder {encoder.name}: {_ENCODED}",)
-
-
-def _features(
-    job: Job,
-    loaded: Loaded,
-    out: Path | None,
-    *,
-    budget: Budget,
-    resume: bool,
-    before: Before,
-    begin: Begin,
-    say: Say,
-) -> Outcome:
-    reason = f"features: rows of {loaded.x.shape[0]} numbers; linear heads and small networks need seconds"
-    say(reason)
-    features = Features()
-    plan = default_plan(len(loaded.y), features, seed=job.plan.seed)
-    return stages.execute(
-        replace(job, method=features, plan=plan),
-        loaded,
-        out,
-        resume=resume,
-        progress=begin("features", plan.epochs),
-        deadline=budget.features_end(),
-        before=replace(before, choice=_unjudged(features, *_encoder_reason(loaded), reason)),
-    )
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Mapping
 from copy import deepcopy
@@ -26,9 +27,12 @@ from codivide.data.own import as_encoder
 from codivide.data.record import DataRecord
 from codivide.data.sources import load, read_inputs
 from codivide.data.weights import as_text, weighted
+from codivide.fit.budget import seconds
 from codivide.fit.choose_run import execute
 from codivide.fit.job import Job, Outcome, build_method, default_plan
+from codivide.fit.progress import Stages, closing
 from codivide.fit.verdict import TOO_LITTLE
+from codivide.methods.auto import Auto
 from codivide.methods.features.options import Features, refuse, unset
 from codivide.runs import label_table
 from codivide.runs.changed import check_decided
@@ -82,6 +86,10 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             alike. With the methods whose ``weighs`` is true; it multiplies ``sample_weight``.
         out: a new folder for the run's record; None: nothing is written.
         random_state: of everything random.
+        budget: time for the whole ``fit``, such as "90s", "10m" (or "5 minutes") or "2h", with method "auto"; None: as
+            long as it takes. A number without a unit is refused.
+        verbose: 1: progress, reasons and an estimate of the time on standard error, as the command line shows them (a
+            bar on a terminal or in a notebook with ipywidgets, else lines); 0: nothing.
 
     Attributes:
         classes_: class values ``[C]``.
@@ -129,6 +137,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         class_weight: Literal["balanced"] | Mapping[Any, float] | None = None,
         out: str | Path | None = None,
         random_state: int | np.random.RandomState | None = 0,
+        budget: str | None = None,
+        verbose: int = 0,
     ) -> None:
         self.method = method
         self.net = net
@@ -154,6 +164,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.class_weight = class_weight
         self.out = out
         self.random_state = random_state
+        self.budget = budget
+        self.verbose = verbose
 
     def _options(self) -> ReadOptions:
         return ReadOptions(
@@ -164,6 +176,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             device=self.device,
             merge_labels=self.merge_labels,
             keep_na=self.keep_na,
+            progress=bool(self.verbose),
         )
 
     def fit(
@@ -195,6 +208,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Raises:
             InputError: the message says what is wrong and where.
         """
+        began, method = time.monotonic(), self._method()
         out = None if self.out is None else Path(self.out)
         inputs = [given for given in (X, corrections) if isinstance(given, str | Path)]
         if unknown := given.keys() - {"sample_weight"}:
@@ -213,17 +227,34 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
                 loaded = confirm(loaded, decided)
             record = {} if decided is None else decided.record()
             source = DataRecord.of(X, options, class_weight=as_text(self.class_weight))
-            return self._fit(X, loaded, source, record, out)
+            plan = default_plan(len(loaded.y), method, **self._planned())
+            job = Job(method, plan, self.net, self.dropout, source, corrections=record)
+            return self._fit(X, loaded, job, out, began)
 
-    def _fit(self, X: Any, loaded: Loaded, source: DataRecord, corrections: dict[str, Any], out: Path | None) -> Self:
+    def _method(self) -> Method | Features:
+        """The method, with the budget; InputError where it has none, or where one is asked for what it has not."""
         method = build_method(self.method) if isinstance(self.method, str) else self.method
-        planned = self._planned()
-        asked = planned | {"net": self.net, "dropout": self.dropout, "augment": self.augment}
         if isinstance(method, Features):
-            refuse(asked)
-        plan = default_plan(len(loaded.y), method, **planned)
-        job = Job(method, plan, self.net, self.dropout, source, corrections=corrections)
-        outcome = execute(job, loaded, out, free=unset(asked))
+            refuse(self._asked())
+        if self.budget is None:
+            return method
+        if not isinstance(method, Auto):
+            raise InputError('budget needs method="auto", to choose what fits into it')
+        return replace(method, budget=seconds(self.budget, "budget"))
+
+    def _asked(self) -> dict[str, Any]:
+        """The options of a network's training, as they were given."""
+        plan = {name: getattr(self, name) for name in ASKED if name != "seed"}
+        return plan | {"net": self.net, "dropout": self.dropout, "augment": self.augment}
+
+    def _fit(self, X: Any, loaded: Loaded, job: Job, out: Path | None, began: float) -> Self:
+        free = unset(self._asked())
+        if self.verbose:
+            with Stages() as stages:
+                outcome = execute(job, loaded, out, free=free, begin=stages.begin, say=stages.say, began=began)
+                stages.end(closing(outcome.summary, time.monotonic() - began))
+        else:
+            outcome = execute(job, loaded, out, free=free, began=began)
         if outcome.summary["verdict"] == TOO_LITTLE:
             warnings.warn(f"{TOO_LITTLE} (neither the classifier nor its label issues)", TrainingWarning, stacklevel=2)
         self._keep(X, loaded, outcome)

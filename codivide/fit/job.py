@@ -23,6 +23,8 @@ from codivide.training.plan import Plan
 from codivide.training.run import Method, Run
 
 Progress = Callable[[Run | None, Mapping[str, Any]], None]
+Begin = Callable[[str, int], Progress]
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

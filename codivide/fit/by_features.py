@@ -1,0 +1,95 @@
+"""The way of an automatic run that trains no network: rows of numbers, and photos that become such rows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from codivide.data import encode
+from codivide.data.loaded import Loaded
+from codivide.fit import execute as stages
+from codivide.fit.budget import Budget
+from codivide.fit.choice import Choice, Decision
+from codivide.fit.estimate import duration, features_seconds, of_photos
+from codivide.fit.job import Before, Begin, Job, Outcome, Say, default_plan, name_of
+from codivide.methods.auto import Auto
+from codivide.methods.features.options import NOT_FOR_FEATURES, Features
+from codivide.training.run import Method
+
+_ENCODED = "features of a network that was trained on other photos; none of it is trained"
+
+
+def unjudged(method: Method | Features, *reasons: str) -> Choice:
+    """A choice that needed no scout."""
+    return Choice(Decision(name_of(method), reasons=reasons))
+
+
+def is_table(job: Job, loaded: Loaded, free: Sequence[str]) -> bool:
+    """Rows of features, and nothing is asked for that only a network has: it, its epochs, an accelerator.
+
+    Where an encoder made them, the accelerator is for it.
+    """
+    here = loaded.encoder is not None or job.plan.device in ("auto", "cpu")
+    return len(loaded.x.shape) == 1 and set(free) >= set(NOT_FOR_FEATURES) and here
+
+
+def wants_features(job: Job, loaded: Loaded, free: Sequence[str]) -> bool:
+    """Whether images are to become features first: photos where the choice is open, all where features are asked for.
+
+    Digits and other small or grey images are not what encoders have seen: a network learns them.
+    """
+    if job.source.options.encoder != encode.AUTO or len(loaded.x.shape) == 1:
+        return False
+    if isinstance(job.method, Features):
+        return True
+    return isinstance(job.method, Auto) and encode.is_photo(loaded) and set(free) >= set(NOT_FOR_FEATURES)
+
+
+def encoded(job: Job, loaded: Loaded, before: Before, budget: Budget, say: Say) -> tuple[Job, Loaded, Before]:
+    """The job, its data as features, and the seconds that the encoder took; the record names the encoder."""
+    began = time.perf_counter()
+    options = replace(job.source.options, encoder=encode.DEFAULT_OF["image"])
+    say(f"encoder {options.encoder}: {_ENCODED}")
+    rows, classes = len(loaded.y), len(loaded.classes)
+    found = encode.of_images(loaded, options, lambda encoding: say(of_photos(rows, classes, encoding)))
+    seconds = round(time.perf_counter() - began, 2)
+    if budget.left() == 0:
+        say(f"the encoder took {seconds:.0f} s, all of the budget; what follows needs about a minute for 10,000 images")
+    job = replace(job, source=replace(job.source, options=options))
+    return job, found, replace(before, seconds={"encoding_seconds": seconds})
+
+
+def _encoder_reason(loaded: Loaded) -> tuple[str, ...]:
+    """Why images are features, for the record."""
+    encoder = loaded.encoder
+    return () if encoder is None or encoder.takes != "image" else (f"encoder {encoder.name}: {_ENCODED}",)
+
+
+def by_features(
+    job: Job,
+    loaded: Loaded,
+    out: Path | None,
+    *,
+    budget: Budget,
+    resume: bool,
+    before: Before,
+    begin: Begin,
+    say: Say,
+) -> Outcome:
+    """The route for features; the arguments are those of ``choose_run.execute``."""
+    reason = f"features: rows of {loaded.x.shape[0]} numbers; linear heads and small networks need seconds"
+    rows, width = len(loaded.y), loaded.x.shape[0]
+    say(f"{reason}: about {duration(features_seconds(rows, width, len(loaded.classes)))} on a quiet core")
+    features = Features()
+    plan = default_plan(len(loaded.y), features, seed=job.plan.seed)
+    return stages.execute(
+        replace(job, method=features, plan=plan),
+        loaded,
+        out,
+        resume=resume,
+        progress=begin("features", plan.epochs),
+        deadline=budget.features_end(),
+        before=replace(before, choice=unjudged(features, *_encoder_reason(loaded), reason)),
+    )

@@ -1,0 +1,112 @@
+"""What a run shows while it trains: a live line on a terminal or in a notebook, plain lines elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from codivide.data.progress import is_live
+
+if TYPE_CHECKING:
+    from codivide.training.run import Run
+
+err_console = Console(stderr=True)
+
+
+class Display:
+    """Progress of a run: a live line on a terminal or in a notebook, plain lines elsewhere."""
+
+    def __init__(self, epochs: int, name: str) -> None:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=12),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[text]}"),
+        )
+        self.live = is_live(err_console)
+        self.bar = Progress(*columns, console=err_console, disable=not self.live)
+        self.task = self.bar.add_task(name, total=epochs, text="")
+        self.name, self.epochs, self.seconds = name, epochs, 0.0
+        self.first: int | None = None
+        self.done: int | None = None  # the last epoch in which something was learned
+
+    def __enter__(self) -> Self:
+        self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.update(self.task, visible=self.first is not None)  # a resumed run may have had nothing left to do
+        self.bar.stop()
+
+    def update(self, run: Run | None, row: Mapping[str, Any]) -> None:
+        """Show one epoch's record; ``run`` is None where no network is trained."""
+        if self.first is None:
+            self.first = row["epoch"] - 1
+            where = f" on {run.device}, {run.precision}, seed {run.plan.seed}" if run else " on cpu"
+            err_console.print(self.name + where, highlight=False)
+        if "stopped" in row:
+            self._end()
+            return
+        self.done = row["epoch"]
+        self.seconds += row["seconds"]
+        text = f"{row['round']} " if "round" in row else ""
+        text += f"loss {row['loss']:.3f}" if "loss" in row else ""
+        if "labelled_0" in row:
+            text += f" clean {row['labelled_0']:.0f}/{row['labelled_0'] + row['unlabelled_0']:.0f}"
+        if "test_accuracy" in row:
+            text += f" test {row['test_accuracy']:.3f}"
+        self.bar.update(self.task, completed=row["epoch"], text=text)
+        if not self.live:
+            left = (self.epochs - row["epoch"]) * self.seconds / (row["epoch"] - self.first)
+            err_console.print(
+                f"{self.name} epoch {row['epoch']}/{self.epochs} {text} eta {left:.0f} s",
+                soft_wrap=True,
+                highlight=False,
+            )
+
+    def _end(self) -> None:
+        """Training has ended before the last epoch of the plan; what follows is only counted."""
+        if self.done is not None and self.done < self.epochs:
+            err_console.print(f"{self.name} ended after epoch {self.done} of {self.epochs}", highlight=False)
+            self.bar.update(self.task, total=self.done)
+            self.epochs = self.done
+
+
+class Stages:
+    """Progress of a run of several stages, one display after another; and what is said between them."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def begin(self, name: str, epochs: int) -> Callable[[Run | None, Mapping[str, Any]], None]:
+        """End the display of the stage before; what is returned shows an epoch of the new one."""
+        self._stack.close()
+        return self._stack.enter_context(Display(epochs, name)).update
+
+    def say(self, text: str) -> None:
+        """End the display of the stage before, and print a sentence."""
+        self._stack.close()
+        err_console.print(f"[bold]auto[/] {escape(text)}", soft_wrap=True, highlight=False)
+
+    def end(self, text: str) -> None:
+        """End the display of the last stage, and print the closing line."""
+        self._stack.close()
+        err_console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def closing(summary: Mapping[str, Any], seconds: float) -> str:
+    """How many labels look wrong, and the seconds since the beginning."""
+    labelled = summary["samples"] - summary["unlabelled"]
+    return f"{summary['label_issues']:,} of {labelled:,} labels look wrong; {seconds:.0f} s"
