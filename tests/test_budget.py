@@ -207,7 +207,7 @@ def test_photos_say_how_long_their_encoding_takes(monkeypatch):
         foreseen(40.0)
         return encoded
 
-    monkeypatch.setattr(choose_run.encode, "of_images", of_images)
+    monkeypatch.setattr(encode, "of_images", of_images)
     monkeypatch.setattr(choose_run.stages, "execute", beginning)
     job = Job(Auto(), default_plan(120, Auto()))
     with pytest.raises(BegunError):
