@@ -13,7 +13,7 @@ from rich.console import Console
 
 from codivide import NoisyLabelClassifier
 from codivide.core.errors import InputError, TrainingWarning
-from codivide.data import progress
+from codivide.data import encode, progress
 from codivide.data.sources import load
 from codivide.fit import choose_run
 from codivide.fit.budget import Budget, seconds
