@@ -161,7 +161,7 @@ def test_report_as_table_json_and_text(digits):
         ({"X_or_run": np.ones((4, 2)), "pred_probs": np.full((4, 2), 0.5)}, "not both"),
         ({"X_or_run": np.ones((4, 2)), "folds": 1}, "at least 2"),
         ({"X_or_run": np.ones((4, 2)), "replicates": 1}, "at least 10 and 2"),
-        ({"X_or_run": np.ones((4, 3, 64, 64), dtype=np.uint8)}, "heads on pixels learn too little"),
+        ({"X_or_run": np.ones((4, 3, 64, 64), dtype=np.float32)}, "heads on pixels learn too little"),
         ({"X_or_run": NoisyLabelClassifier()}, "not fitted"),
     ],
 )
@@ -212,7 +212,7 @@ def test_which_methods_set_labels_aside():
     found = {name for name, method in METHODS.items() if method.sets_aside}
     assert found == {
         *("co_teaching", "co_teaching_plus", "dividemix", "jocor", "joint_optimization", "m_correction", "mentormix"),
-        *("mentornet", "promix", "unicon"),
+        *("mentornet", "pencil", "promix", "unicon"),
     }
 
 

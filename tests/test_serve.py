@@ -350,8 +350,9 @@ def test_a_run_has_a_port_of_its_own_while_that_is_free(tmp_path):
     assert port == serve.port_of(tmp_path / "x" / ".." / "run") != serve.port_of(tmp_path / "other")
     assert 49152 <= port <= 65535
     with socket.create_server((serve.HOST, 0)) as taken:
-        assert not serve.is_free(taken.getsockname()[1])
-    assert serve.is_free(taken.getsockname()[1])
+        number = taken.getsockname()[1]
+        assert not serve.is_free(number)
+    assert serve.is_free(number)
 
 
 def test_the_command_exports(tmp_path, monkeypatch, capsys):

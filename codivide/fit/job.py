@@ -167,5 +167,5 @@ def check_weights(method: Method | Features, loaded: Loaded, *, heads: bool) -> 
     able = ", ".join(name for name, kind in METHODS.items() if kind.weighs)
     raise InputError(
         f"the method {name_of(method)} cannot weigh samples or classes: it divides and mixes them, and its loss is no "
-        f"mean over single samples. Choose one that can ({able}), or leave the weights out"
+        f"mean over single samples. Choose one that can ({able}), or leave sample_weight and class_weight out"
     )
