@@ -152,6 +152,10 @@ def example_facts(issues: int = 40, kind: str = "image", hostile: bool = False) 
             for k in range(5)
         ],
         "checks": [],
+        "columns": [
+            {"name": HOSTILE[0] if hostile else "key", "kind": None, "reason": "one value only"},
+            {"name": "age", "kind": "number", "features": 2, "empty": 3, "note": HOSTILE[1] if hostile else None},
+        ],
         "annotators": [
             {"name": HOSTILE[1] if hostile else "anna", "labels": 400, "quality": 0.93},
             {"name": "ben", "labels": 120, "quality": 0.61},

@@ -19,6 +19,7 @@ from codivide.audit.noise_report import noise_report
 from codivide.core.device import resolve_device
 from codivide.core.errors import InputError
 from codivide.core.types import UNLABELLED, Floats, Labels, Mask
+from codivide.data import columns
 from codivide.data.loaded import Loaded, subset
 from codivide.data.options import DEFAULT, ReadOptions
 from codivide.data.record import DataRecord
@@ -52,6 +53,7 @@ class Material:
         annotators: name, labels, quality of each; None: there is one label a sample.
         choices: why method and settings were chosen, a sentence each, where they were.
         noise: what is estimated of the labels; None: nothing but p(clean) is known.
+        columns_read: what was made of the columns of a table, see ``data.columns.Columns``; None: none was encoded.
         remarks: what could not be done, and why.
     """
 
@@ -70,6 +72,7 @@ class Material:
     annotators: Sequence[Mapping[str, Any]] | None = None
     choices: Sequence[str] = ()
     noise: NoiseReport | None = None
+    columns_read: Mapping[str, Any] | None = None
     remarks: Sequence[str] = field(default=())
 
     @cached_property
@@ -167,6 +170,7 @@ def from_run(run: Path) -> Material:
         annotators=record.summary.get("annotators"),
         choices=_choices(record.summary.get("choice") or {}),
         noise=_noise(record, remarks),
+        columns_read=config.get("columns_read"),
         remarks=remarks,
     )
 
@@ -216,6 +220,7 @@ def from_fit(
         curves=history,
         skipped=[] if loaded is None else loaded.skipped,
         noise=noise,
+        columns_read=columns.record(model.encoder).get("columns_read"),
         remarks=remarks,
     )
 

@@ -6,6 +6,7 @@
     hf:NAME           any text model of transformers or sentence-transformers, by name or folder: the mean over words
     efficientnet-lite0  1,280 features of an image, from a wheel on PyPI
     timm:NAME         the features before the head of a pre-trained timm model
+    columns           the columns of a table, of any kind; the default for tables that are not numbers alone
 
 What an encoder gives are rows ``[N, D]``, so every method runs on them. Encoders never see labels; networks are not
 trained. ``data.pretrained.ENCODERS`` holds them all.
@@ -59,7 +60,7 @@ def for_texts(texts: Sequence[str], options: ReadOptions) -> Encoder:
     wanted = options.encoder or DEFAULT_OF_TEXTS
     name, takes, make = _asked(wanted)
     if takes != "text":
-        raise InputError(f"encoder {name!r} takes images, but the data are texts.")
+        raise InputError(f"encoder {name!r} takes {takes}s, but the data are texts.")
     return make(texts)
 
 
@@ -74,7 +75,7 @@ def of_images(loaded: Loaded, options: ReadOptions) -> Loaded:
         return loaded
     name, takes, make = _asked(wanted)
     if takes != "image":
-        raise InputError(f"encoder {name!r} takes texts, but {loaded.name} holds none.")
+        raise InputError(f"encoder {name!r} takes {takes}s, but {loaded.name} holds none.")
     if len(loaded.x.shape) != 3 or loaded.x.dtype != torch.uint8:
         raise InputError(
             f"encoder {name!r} takes uint8 images (0 to 255), but a sample is {str(loaded.x.dtype)[6:]} of "

@@ -45,6 +45,7 @@ class Loaded:
         columns: what the features of a table are called, where they have names.
         confirmed: mask ``[N]`` of the labels that a person has confirmed; None: no label.
         labels_read: what was read as missing, and what was merged.
+        said: sentences on how the source was read: its encoding, what divides its columns.
     """
 
     x: Rows
@@ -62,6 +63,7 @@ class Loaded:
     columns: tuple[str, ...] | None = None
     confirmed: np.ndarray[Any, np.dtype[np.bool_]] | None = None
     labels_read: LabelNotes = field(default_factory=LabelNotes)
+    said: tuple[str, ...] = ()
 
 
 def subset(loaded: Loaded, ids: ArrayLike) -> Loaded:

@@ -12,19 +12,28 @@ import pandas as pd
 from codivide.core.errors import InputError
 from codivide.core.files import expand_user
 from codivide.data import annotators
-from codivide.data.arrays import from_arrays
 from codivide.data.assemble import Pictures, assemble
+from codivide.data.column_kinds import is_plain
+from codivide.data.columns import NAME, from_columns
 from codivide.data.images import written
 from codivide.data.inputs import decoded, from_memory, from_texts_in_memory
 from codivide.data.labels import encode
 from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
 from codivide.data.source import Inputs, Reading, Wanted
+from codivide.data.table_columns import (
+    holds_texts,
+    missing_column,
+    propose_labels,
+    selected,
+    with_label,
+    with_usual_names,
+)
+from codivide.data.table_files import database, is_database, said_of
 from codivide.data.tables import (
     arranged,
     feature_columns,
     feature_ids,
-    listed,
     manifest_entries,
     read_table,
     split_column,
@@ -64,24 +73,33 @@ def load_table(path: Path | str, reading: Reading) -> Loaded:
     Raises:
         InputError: a column that is missing, a value that is wrong (it names the row), or too many unreadable images.
     """
-    path = expand_user(path)
-    options = reading.options
-    return from_table(read_table(path, options.annotators, options.label), path, reading)
+    return from_table(read_table(_whole(path), reading.options), _place(path), reading)
 
 
 def load_frame(frame: pd.DataFrame, reading: Reading) -> Loaded:
-    """A data frame: texts with a column of labels, or texts or features with labels beside it."""
-    if "text" in frame and reading.y is None:
-        return from_table(frame.rename(columns=str).reset_index(drop=True), Path("the data frame"), reading)
-    make = from_texts if are_texts(frame) else from_arrays
-    return make(frame, reading.y, options=reading.options, classes=reading.classes, truth=reading.truth)
+    """A data frame: with a column of labels, or with labels beside it."""
+    options, where = reading.options, Path("the data frame")
+    if reading.y is None:
+        table = with_usual_names(with_label(frame.rename(columns=str), where, options.label)).reset_index(drop=True)
+        if "label" in table or options.annotators or "text" in table:
+            return from_table(table, where, reading)
+    chosen = selected(frame.rename(columns=str), where, options) if _chooses(options) else frame
+    make = from_texts if are_texts(chosen) and holds_texts(chosen, options) else from_columns
+    known: dict[str, Any] = {"ids": _index(frame), "classes": reading.classes, "truth": reading.truth}
+    return make(chosen, reading.y, options=options, **known)
+
+
+def _chooses(options: ReadOptions) -> bool:
+    return bool(options.columns or options.drop or options.text)
 
 
 def from_table(table: pd.DataFrame, path: Path, reading: Reading) -> Loaded:
     """The data set of a table that is already read; ``path`` is for messages and for the paths of images."""
-    table, answers = split_answers(table, path, reading.options)
+    said = said_of(table)
+    table, answers = split_answers(selected(table, path, reading.options), path, reading.options)
     if answers is None:
-        return _load(_with_splits(table, _label_column(table, path, reading.options), path), reading)
+        loaded = _load(_with_splits(table, _label_column(table, path, reading.options), path), reading)
+        return replace(loaded, said=(*said, *loaded.said))
     consensus, classes = answers.settle(reading.options, reading.classes, path.name)
     labels = [classes[code] if code >= 0 else None for code in consensus.labels]
     given = _with_splits(table, labels, path)
@@ -91,37 +109,53 @@ def from_table(table: pd.DataFrame, path: Path, reading: Reading) -> Loaded:
         labels = [label if true is None or split == "train" else true for label, true, split in rows]
     given = given._replace(labels=labels)
     loaded = _load(given, replace(reading, classes=classes))
-    return replace(loaded, annotations=_of_training_rows(consensus, given, loaded))
+    return replace(loaded, annotations=_of_training_rows(consensus, given, loaded), said=(*said, *loaded.said))
 
 
 def table_inputs(path: Path | str, wanted: Wanted) -> Inputs:
-    """The samples of a table without their labels: texts, the images of a manifest, or features.
+    """The samples of a table without their labels: texts, the images of a manifest, a table, or features.
 
     Raises:
         InputError: a column that is missing, or a value that is wrong.
     """
-    path = expand_user(path)
-    table = read_table(path)
+    options = wanted.options
+    table, path = read_table(_whole(path), replace(options, label="label")), _place(path)
+    table = selected(table, path, options)
     if wanted.texts:
         if "text" not in table:
-            raise InputError(f"{path} has no column 'text' (columns: {', '.join(table.columns)}).")
+            raise missing_column(table, path, "text", "--text")
         return from_texts_in_memory(table, wanted)._replace(names=feature_ids(table))
+    if wanted.table:
+        return Inputs(table, feature_ids(table))
     if "path" in table:
         return decoded(manifest_entries(table, path), wanted)
     try:
-        return from_memory(feature_columns(arranged(table, wanted.columns, str(path)), path), wanted)._replace(
-            names=feature_ids(table)
-        )
+        arranged_table = arranged(feature_columns(table, path), wanted.columns, str(path))
+        return from_memory(arranged_table, wanted)._replace(names=feature_ids(table))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def _whole(source: Path | str) -> Path | str:
+    return source if is_database(source) else expand_user(source)
+
+
+def _place(source: Path | str) -> Path:
+    """The file of a source."""
+    return database(source)[0] if isinstance(source, str) and is_database(source) else expand_user(source)
+
+
+def _index(frame: pd.DataFrame) -> list[str | int] | None:
+    """What names the rows of a data frame: its index, where it holds names that are all different."""
+    names = frame.index.tolist()
+    named = all(isinstance(name, str) for name in names) and len(set(names)) == len(names)
+    return names if named and names else None
 
 
 def _label_column(table: pd.DataFrame, path: Path, options: ReadOptions) -> list[Any]:
     if "label" in table:
         return table_labels(table["label"], keep_na=options.keep_na)
-    raise InputError(
-        f"{path} has no column 'label' (columns: {listed(table)}); --label names the column that holds the labels."
-    )
+    raise missing_column(table, path, "label", "--label", propose_labels(table))
 
 
 def _with_splits(table: pd.DataFrame, labels: list[Any], path: Path) -> _Labelled:
@@ -149,7 +183,7 @@ def split_answers(
     if options.answers is not None:
         other = read_table(options.answers)
         if "label" not in other:
-            raise InputError(f"{options.answers} has no column 'label' (columns: {', '.join(other.columns)}).")
+            raise missing_column(other, options.answers, "label", "rename it: the name", propose_labels(other))
         found = annotators.from_file(
             options.answers, table_labels(other["label"], keep_na=options.keep_na), other, table, path
         )
@@ -187,6 +221,11 @@ def _manifest(given: _Labelled, reading: Reading) -> Loaded:
 
 def _row_table(given: _Labelled, reading: Reading) -> Loaded:
     """Texts or features: a row a sample."""
+    options = reading.options
+    if options.encoder is None and not holds_texts(given.table, options):
+        table = feature_columns(given.table, given.path, options)
+        if not is_plain(table):  # in the test part, maybe
+            reading = replace(reading, options=replace(options, encoder=NAME))
     train = _rows_of("train", given, reading)
     if "test" not in given.splits:
         return train
@@ -202,8 +241,9 @@ def _rows_of(split: str, given: _Labelled, reading: Reading) -> Loaded:
     true = reading.truth
     if isinstance(true, list) and len(true) == len(table):
         true = [true[row] for row in rows]
-    samples = table["text"] if "text" in table else feature_columns(table, given.path)
-    make = from_texts if "text" in table else from_arrays
+    texts = holds_texts(table, reading.options)
+    samples: Any = table["text"] if texts else feature_columns(table, given.path, reading.options)
+    make = from_texts if texts else from_columns
     return make(
         samples.iloc[rows],
         [given.labels[row] for row in rows],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -16,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from codivide.audit.findings import Findings
 from codivide.core.device import resolve_device
 from codivide.core.errors import InputError, TrainingWarning
+from codivide.data.columns import Columns
 from codivide.data.corrections import Corrections, confirm, from_frame, read
 from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
@@ -34,8 +36,8 @@ from codivide.training.run import Method
 class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """A classifier for labels that cannot be trusted; it also says which of them are wrong.
 
-    Works on images, feature tables (dense or sparse), texts, a folder of images with one sub-folder a class, a manifest
-    (CSV or Parquet), a torch or Hugging Face data set, or the name of a known set.
+    Works on images, tables (columns of any kind, or sparse features), texts, a folder of images with one sub-folder a
+    class, a manifest (CSV or Parquet), a torch or Hugging Face data set, or the name of a known set.
 
     Args:
         method: a name in ``codivide.METHODS``, such as "auto" (chosen from the data, see ``fit.choose_rule``) or
@@ -61,6 +63,10 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         unlabelled: the label that means "no label"; None: there is none (needed for the classes -1 and 1).
         merge_labels: read labels that differ by case, white space or Unicode form only as the most frequent of them.
         keep_na: the texts "nan", "NaN" and "None" are classes; else they mean "no label".
+        label: the column of a table or data frame that holds the labels, where ``y`` is not given; None: "label".
+        text: the column that holds texts, which are then all that is learned from.
+        columns: the columns to learn from; None: all.
+        drop: columns to leave out.
         out: a new folder for the run's record; None: nothing is written.
         random_state: of everything random.
 
@@ -104,6 +110,10 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         unlabelled: int | None = -1,
         merge_labels: bool = False,
         keep_na: bool = False,
+        label: str | None = None,
+        text: str | None = None,
+        columns: Sequence[str] | None = None,
+        drop: Sequence[str] | None = None,
         out: str | Path | None = None,
         random_state: int | np.random.RandomState | None = 0,
     ) -> None:
@@ -127,6 +137,10 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.unlabelled = unlabelled
         self.merge_labels = merge_labels
         self.keep_na = keep_na
+        self.label = label
+        self.text = text
+        self.columns = columns
+        self.drop = drop
         self.out = out
         self.random_state = random_state
 
@@ -139,6 +153,10 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             device=self.device,
             merge_labels=self.merge_labels,
             keep_na=self.keep_na,
+            label=self.label or "label",
+            text=self.text,
+            columns=_names(self.columns),
+            drop=_names(self.drop),
         )
 
     def fit(self, X: Any, y: Any = None, corrections: str | Path | pd.DataFrame | None = None) -> Self:
@@ -146,7 +164,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
         Args:
             X: images ``[N, H, W]``, ``[N, H, W, C]`` or ``[N, C, H, W]`` (uint8, or float), features ``[N, D]``,
-                texts ``[N]``, or a path, set name or data set that brings its own labels.
+                texts ``[N]``, a data frame with columns of any kind, or a path, set name or data set that brings its
+                own labels.
             y: given labels ``[N]``, ints or strings, missing where unlabelled, or ``[N, annotators]``, missing where
                 not asked: their consensus becomes the given label; None where ``X`` brings them.
             corrections: what a person decided on some of these labels: ``corrections.csv``, or a data frame with its
@@ -180,6 +199,10 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self._keep(X, loaded, outcome)
         return self
 
+    def _chooses(self) -> bool:
+        """Whether columns of a table are named, so that others may stand beside them."""
+        return any(value is not None for value in (self.label, self.text, self.columns, self.drop))
+
     def _planned(self) -> dict[str, Any]:
         """The fields of the plan that a user may ask for, as they were given."""
         seed = self.random_state
@@ -191,10 +214,14 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.classes_ = np.asarray(loaded.classes)
         if loaded.annotations is not None:
             self.annotator_quality_ = pd.DataFrame(loaded.annotations.annotators())
-        if len(loaded.x.shape) == 1 and loaded.encoder is None:
-            self.n_features_in_ = loaded.x.shape[0]
+        if isinstance(loaded.encoder, Columns):
+            self.n_features_in_ = len(loaded.encoder.every)
             if isinstance(X, pd.DataFrame):
-                self.feature_names_in_ = np.asarray(X.columns, dtype=object)
+                self.feature_names_in_ = np.asarray(loaded.encoder.every, dtype=object)
+        elif len(loaded.x.shape) == 1 and loaded.encoder is None:
+            self.n_features_in_ = loaded.x.shape[0]
+            if isinstance(X, pd.DataFrame) and all(isinstance(name, str) for name in X.columns):
+                self.feature_names_in_ = np.asarray(loaded.columns, dtype=object)
         self.model_ = outcome.model
         self.labels_ = outcome.table
         self.label_issues_ = label_table.issues(outcome.table)
@@ -240,15 +267,18 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """
         check_is_fitted(self)
         model = self.model_
+        plain = model.encoder is None and not (isinstance(X, pd.DataFrame) and self._chooses())
         if (
-            hasattr(self, "n_features_in_")
+            plain
+            and hasattr(self, "n_features_in_")
             and len(np.shape(X) if isinstance(X, list) else getattr(X, "shape", ())) == 2
         ):
             try:
                 validate_data(self, X, reset=False, skip_check_array=True)  # as many features, of the same names
             except ValueError as error:
                 raise InputError(str(error)) from None
-        rows, _, skipped = read_inputs(X, model.shape, model.dtype, self._options(), model.encoder)
+        columns = None if plain else model.columns
+        rows, _, skipped = read_inputs(X, model.shape, model.dtype, self._options(), model.encoder, columns=columns)
         if skipped:
             raise InputError(f"{skipped[0].path} cannot be read: {skipped[0].reason}")
         return model.probs(rows)
@@ -273,6 +303,11 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             state["model_"] = deepcopy(state["model_"]).to(resolve_device("cpu"))
             state["_loaded"] = None  # the training data are the user's, and may be large
         return state
+
+
+def _names(given: Sequence[str] | None) -> tuple[str, ...]:
+    """Names of columns; a single one may be given as it is."""
+    return () if given is None else (given,) if isinstance(given, str) else tuple(given)
 
 
 def _read_corrections(given: str | Path | pd.DataFrame | None) -> Corrections | None:

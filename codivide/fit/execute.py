@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,9 +15,10 @@ import torch
 
 from codivide.audit import checks
 from codivide.core.device import resolve_device
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, TrainingWarning
 from codivide.core.provenance import environment
 from codivide.core.version import VERSION
+from codivide.data import columns
 from codivide.data.fingerprint import fingerprint
 from codivide.data.label_remarks import label_remarks
 from codivide.data.loaded import Loaded
@@ -259,9 +261,10 @@ def _features(
     answers = None if loaded.annotations is None else torch.from_numpy(loaded.annotations.likelihood)
     samples = Table(raw(loaded.x), given, loaded.classes, confirmed, answers)
     learned = learn(samples, method, job.plan.seed, watch=watch, deadline=deadline)
-    columns = loaded.columns if loaded.encoder is None else None
-    model, history = replace(learned.model, encoder=loaded.encoder, columns=columns), learned.records
+    named = loaded.columns if loaded.encoder is None else None
+    model, history = replace(learned.model, encoder=loaded.encoder, columns=named), learned.records
     history[-1] |= _cross_fitted_record(learned, loaded) | _test_scores(model, loaded.test)
+    learned.remarks.update(_stretched(learned, loaded))
     remark = learning_curves.collapse(learned.probs.argmax(1).numpy(), loaded.y, len(loaded.classes))
     said = learned.remarks | ({} if remark is None else {"collapse": remark})
     if said:
@@ -293,6 +296,21 @@ def _features(
         folder.write_predictions([len(history)], loaded.classes, evidence.to_arrays())
         folder.write_results(loaded, model, table, record)
     return Outcome(None, history, model, table, record, evidence)
+
+
+def _stretched(learned: Learned, loaded: Loaded) -> dict[str, str]:
+    """A warning that names the features with values so far out that they are cut."""
+    found: list[int] = learned.report.get("stretched", [])
+    if not found:
+        return {}
+    named = ", ".join(repr(loaded.columns[k]) if loaded.columns else str(k) for k in found[:5])
+    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+    text = (
+        f"features stretched by a few values far out: {named}{more}. They are cut to the range of the others; look "
+        "at them"
+    )
+    warnings.warn(text, TrainingWarning, stacklevel=2)
+    return {"stretched": text}
 
 
 def _cross_fitted_record(learned: Learned, loaded: Loaded) -> dict[str, Any]:
@@ -331,6 +349,8 @@ def config(job: Job, loaded: Loaded, before: Before) -> dict[str, Any]:
         **({"labels_read": read} if (read := loaded.labels_read.to_dict()) else {}),
         "skipped_files": len(loaded.skipped),
         **({"encoder": loaded.encoder.name} if loaded.encoder is not None else {}),
+        **({"said": list(loaded.said)} if loaded.said else {}),
+        **columns.record(loaded.encoder),
     }
 
 

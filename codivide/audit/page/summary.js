@@ -169,6 +169,17 @@ function annotatorsPanel(facts) {
       make("td", { class: "count" }, number.format(one.labels)), make("td", {}, bar(one.quality, percent(one.quality))))));
 }
 
+function columnsPanel(facts) {
+  if (!facts.columns?.length) return null;
+  const said = (item) => item.kind === null ? `not used: ${item.reason}`
+    : `${item.kind}, ${counted(item.features, "feature")}` + (item.empty ? `, ${counted(item.empty, "empty cell")}` : "")
+      + (item.note ? `; ${item.note}` : "");
+  const unused = facts.columns.filter((item) => item.kind === null).length;
+  return panel("Columns", make("p", { class: "muted" }, unused ? `${counted(unused, "column")} not used.` : "All are used."),
+    table("What was made of each column", ["column", "read as"], facts.columns,
+      (item) => make("tr", {}, make("th", { scope: "row" }, clipped(item.name, 40)), make("td", {}, clipped(said(item), 160))), 10));
+}
+
 function skippedPanel(facts) {
   if (!facts.skipped.length) return null;
   return panel("Skipped", make("p", { class: "muted" }, `${counted(facts.skipped.length, "file")} could not be read.`),
@@ -193,5 +204,5 @@ function lossesPanel(facts) {
 /** What makes the boxes of the summary, in their order. */
 const PANELS = [
   classesPanel, lossesPanel, curvesPanel, choicesPanel, duplicatesPanel, outliersPanel, checkPanels,
-  annotatorsPanel, skippedPanel,
+  annotatorsPanel, columnsPanel, skippedPanel,
 ];

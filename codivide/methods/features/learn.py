@@ -382,6 +382,8 @@ def _fit(problem: _Problem, rounds: _Rounds) -> _Fitted:
     correct = problem.options.correct and problem.clock.allows("correction")
     pools = [plain, _corrected(problem, plain, matrix, rounds)] if correct else [plain]
     report, remarks = _compare(pools, problem)
+    if problem.scale.stretched:
+        report["stretched"] = problem.scale.stretched
     if problem.clock.left_out:
         remarks["budget"] = f"the time budget left no room for: {', '.join(problem.clock.left_out)}"
     return _Fitted(plain, pools[report["corrected"]], matrix, report, remarks)

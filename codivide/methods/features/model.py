@@ -118,6 +118,8 @@ class FeatureModel:
             "directions": self.directions,
             "frequency": self.frequency,
         }
+        if self.scale.bounds is not None:
+            tensors["scale.bounds"] = self.scale.bounds
         for i, member in enumerate(self.members):
             tensors |= {f"member.{i}.{j}": value for j, value in enumerate(member.tensors)}
         encoder, more = encode.save(self.encoder)
@@ -136,7 +138,7 @@ class FeatureModel:
             )
             for i, item in enumerate(header["members"])
         ]
-        scale = Scale(tensors["scale.mean"], tensors["scale.deviation"])
+        scale = Scale(tensors["scale.mean"], tensors["scale.deviation"], tensors.get("scale.bounds"))
         power, classes = float(header["power"]), tuple(header["classes"])
         encoder = encode.restore(header.get("encoder"), tensors)
         found = cls(scale, tensors["directions"], members, tensors["frequency"], power, classes, encoder)
