@@ -216,8 +216,25 @@ def na_source(folder):
     return table_of(folder, label=lambda given: np.array(["ant", "None", "cow"])[given]), ["--keep-na"]
 
 
+def review_source(folder):
+    path, _ = texts_source(folder)
+    pd.read_csv(path).rename(columns={"text": "review"}).assign(stars=1).to_csv(path, index=False)
+    return path, ["--text", "review"]
+
+
+def columns_source(folder):
+    return table_of(folder, label=names, job=lambda given: np.where(given == 1, "bee", "x")), ["--columns", "x,Y,job"]
+
+
+def drop_source(folder):
+    return table_of(folder, label=names, key=lambda given: range(len(given))), ["--drop", "key"]
+
+
 SOURCES = {
     "label": label_source,
+    "text": review_source,
+    "columns": columns_source,
+    "drop": drop_source,
     "unlabelled": unlabelled_source,
     "annotators": annotators_source,
     "answers": answers_source,

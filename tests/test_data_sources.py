@@ -185,7 +185,7 @@ def test_hugging_face(monkeypatch):
     assert both.test.y.tolist() == [0]
     rows, ids, _ = read_inputs(table, (1, 4, 4), UINT8)
     assert (rows.shape, ids) == ((1, 4, 4), [0, 1, 2])
-    with pytest.raises(InputError, match=r"no image column \(columns: text\)"):
+    with pytest.raises(InputError, match=r"no column 'label' \(columns: text\)"):
         load(datasets.Dataset.from_dict({"text": ["a"]}))
     with pytest.raises(InputError, match="without streaming"):
         load(table.to_iterable_dataset())

@@ -26,7 +26,7 @@ from codivide.core.files import atomic, guard, reading
 from codivide.data.corrections import Correction, Corrections, Known
 from codivide.data.images import is_image_name
 from codivide.data.record import DataRecord
-from codivide.data.table_columns import TEXT_COLUMNS, selected
+from codivide.data.table_columns import TEXT_COLUMNS
 from codivide.data.table_files import folder_parts, is_database, is_table
 from codivide.data.table_sets import split_answers
 from codivide.data.tables import feature_ids, read_table
@@ -388,7 +388,7 @@ def _table_of(judged: Judged, *, needed: bool = False) -> pd.DataFrame | None:
             return None
         if not Path(place).exists():
             return read_table(judged.origin()) if needed else None
-    return selected(read_table(place, options), place, replace(options, columns=(), drop=()))
+    return read_table(place, options)
 
 
 def _rows(labels: pd.DataFrame, judged: Judged) -> pd.DataFrame:

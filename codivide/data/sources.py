@@ -20,7 +20,16 @@ from codivide.data.arrays import choose_augment, from_arrays
 from codivide.data.columns import Columns, as_frame, from_columns, is_mixed
 from codivide.data.encoder import Encoder
 from codivide.data.folder import load_folder
-from codivide.data.inputs import fit_rows, from_files, from_frame, from_memory, from_texts_in_memory
+from codivide.data.hugging_face import (
+    as_list,
+    hugging_face_inputs,
+    is_saved,
+    load_hugging_face_table,
+    load_saved,
+    saved_inputs,
+    tables_of,
+)
+from codivide.data.inputs import fit_rows, from_files, from_memory, from_texts_in_memory
 from codivide.data.items import hugging_face, items_inputs, load_items, load_splits, splits_inputs
 from codivide.data.loaded import Loaded, Skipped
 from codivide.data.options import DEFAULT, ReadOptions
@@ -28,7 +37,7 @@ from codivide.data.packed import load_npz, npz_inputs
 from codivide.data.rows import Rows
 from codivide.data.source import Classes, Inputs, Reading, Source, Wanted, as_path
 from codivide.data.table_files import COMPRESSIONS, FORMATS, folder_parts, is_database, is_table
-from codivide.data.table_sets import load_frame, load_table, table_inputs
+from codivide.data.table_sets import frame_inputs, load_frame, load_table, table_inputs
 from codivide.data.texts import are_texts, from_texts
 
 __all__ = ["SOURCES", "ReadOptions", "load", "read_inputs"]
@@ -84,6 +93,15 @@ _CHOSEN = ("label", "text", "columns", "drop")  # options that name columns
 SOURCES: tuple[Source, ...] = (
     Source("a public data set", _is_name, named.load_named),
     Source(
+        "a Hugging Face data set in a folder",
+        is_saved,
+        load_saved,
+        saved_inputs,
+        texts=True,
+        tables=True,
+        columns=(*_CHOSEN, "annotators"),
+    ),
+    Source(
         "a table",
         _is_table,
         load_table,
@@ -97,6 +115,15 @@ SOURCES: tuple[Source, ...] = (
     Source("an array in a file", lambda source: _is_file(source, ".npy"), None, npz_inputs, texts=True),
     Source("an image file", lambda source: as_path(source) is not None, None, from_files),
     Source("a list of files", _are_files, None, from_files),
+    Source(
+        "a Hugging Face data set without images",
+        lambda source: tables_of(source) is not None,
+        load_hugging_face_table,
+        hugging_face_inputs,
+        texts=True,
+        tables=True,
+        columns=(*_CHOSEN, "annotators"),
+    ),
     Source("a Hugging Face data set", lambda source: hugging_face(source) is not None, load_splits, splits_inputs),
     Source(
         "a torch data set",
@@ -108,7 +135,7 @@ SOURCES: tuple[Source, ...] = (
         "a data frame",
         lambda source: isinstance(source, pd.DataFrame),
         load_frame,
-        from_frame,
+        frame_inputs,
         brings_labels=False,
         texts=True,
         tables=True,
@@ -161,6 +188,7 @@ def load(
     Raises:
         InputError: the message says what is wrong, where, and what to do.
     """
+    source, y = as_list(source), as_list(y)
     choose_augment(options.augment, (1,))
     if isinstance(options.encoder, str):
         encode.kind_of(options.encoder)
@@ -201,6 +229,7 @@ def read_inputs(
     Raises:
         InputError: missing or unreadable files, or samples that do not fit the model.
     """
+    source = as_list(source)
     model = wanted = Wanted(tuple(shape), dtype, options, columns=columns)
     if encoder is not None:
         kind = torch.uint8 if encoder.takes == "image" else torch.float32

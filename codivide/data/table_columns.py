@@ -124,6 +124,20 @@ def selected(table: pd.DataFrame, where: object, options: ReadOptions) -> pd.Dat
     return _with_text(table, where, options)
 
 
+def with_texts(table: pd.DataFrame, where: object) -> pd.DataFrame:
+    """The table of somebody who predicts, with its column of texts called "text": the only one that holds some.
+
+    Raises:
+        InputError: no such column, or several.
+    """
+    if "text" in table:
+        return table
+    found = [str(name) for name in table.columns if _is_text(table[name])]
+    if len(found) != 1:
+        raise missing_column(table, where, "text", "--text", found)
+    return table.rename(columns={found[0]: "text"})
+
+
 def holds_texts(table: pd.DataFrame, options: ReadOptions) -> bool:
     """Whether texts are all that is learned from: there is a column ``text``, and none beside it was asked for."""
     return "text" in table and (options.text is not None or len(options.columns) < 2)

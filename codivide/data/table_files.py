@@ -325,7 +325,7 @@ def _excel(content: bytes, asked: Asked) -> pd.DataFrame:
     with book:
         if len(book.sheet_names) > 1:
             asked.said.append(f"read the first of {len(book.sheet_names)} sheets, {book.sheet_names[0]!r}")
-        return book.parse(0, keep_default_na=False, na_values=[""])
+        return pd.read_excel(book, keep_default_na=False, na_values=[""])
 
 
 def _parquet(content: bytes, asked: Asked) -> pd.DataFrame:

@@ -27,6 +27,7 @@ from codivide.data.table_columns import (
     propose_labels,
     selected,
     with_label,
+    with_texts,
     with_usual_names,
 )
 from codivide.data.table_files import database, is_database, said_of
@@ -122,9 +123,7 @@ def table_inputs(path: Path | str, wanted: Wanted) -> Inputs:
     table, path = read_table(_whole(path), replace(options, label="label")), _place(path)
     table = selected(table, path, options)
     if wanted.texts:
-        if "text" not in table:
-            raise missing_column(table, path, "text", "--text")
-        return from_texts_in_memory(table, wanted)._replace(names=feature_ids(table))
+        return from_texts_in_memory(with_texts(table, path), wanted)._replace(names=feature_ids(table))
     if wanted.table:
         return Inputs(table, feature_ids(table))
     if "path" in table:
@@ -134,6 +133,21 @@ def table_inputs(path: Path | str, wanted: Wanted) -> Inputs:
         return from_memory(arranged_table, wanted)._replace(names=feature_ids(table))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def frame_inputs(frame: pd.DataFrame, wanted: Wanted) -> Inputs:
+    """A data frame: its column of texts, all columns, or numbers.
+
+    Raises:
+        InputError: texts are wanted, but there is no such column.
+    """
+    if wanted.table:
+        return Inputs(frame, range(len(frame)))
+    if not wanted.texts:
+        return from_memory(arranged(frame, wanted.columns, "the data frame"), wanted)
+    where = "the model takes texts; the data frame"
+    table = selected(with_usual_names(frame.rename(columns=str)), where, wanted.options)
+    return from_texts_in_memory(with_texts(table, where), wanted)
 
 
 def _whole(source: Path | str) -> Path | str:
