@@ -13,6 +13,7 @@ from codivide.audit.reading import Reading, read
 from codivide.core.errors import InputError
 from codivide.core.files import reading
 from codivide.core.types import UNLABELLED, Floats, Labels
+from codivide.data.columns import Columns
 from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load
@@ -118,9 +119,11 @@ def _from_data(loaded: Loaded, options: Features, seed: int) -> Material:
             "too little; train first (codivide fit) and report on its folder, or pass an encoder's features"
         )
 
+    mixed = isinstance(loaded.encoder, Columns)
+
     def cross_fit(rows: Labels, given: Labels, classes: int) -> Floats:
         x = raw(loaded.x, torch.from_numpy(rows))
-        table = Table(x, torch.from_numpy(given), tuple(range(classes)))
+        table = Table(x, torch.from_numpy(given), tuple(range(classes)), mixed=mixed)
         return plain_probs(table, options, seed).double().numpy()
 
     return Material(loaded.y, [str(name) for name in loaded.classes], "features", cross_fit)

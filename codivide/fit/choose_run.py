@@ -24,6 +24,7 @@ from codivide.audit.reading import checked
 from codivide.core.errors import InputError
 from codivide.core.files import read_json, reading, write_text
 from codivide.core.types import Mask
+from codivide.data.columns import Columns
 from codivide.data.label_remarks import warn_about_labels
 from codivide.data.loaded import Loaded, subset
 from codivide.fit import execute as stages
@@ -107,6 +108,8 @@ def execute(
     method = job.method
     warn_about_labels(loaded, method.folds if isinstance(method, Features) else FEWEST_LABELS)
     if isinstance(method, Features) or not (isinstance(method, Auto) or method.unsettled()):
+        if isinstance(method, Features):
+            job = replace(job, plan=replace(job.plan, epochs=_rounds(method, loaded)))
         progress = begin(name_of(method), job.plan.epochs)
         return stages.execute(job, loaded, out, resume=resume, progress=progress, before=Before(asked=asked))
     if isinstance(method, Auto) and _is_table(job, loaded, free):
@@ -522,6 +525,13 @@ def _is_table(job: Job, loaded: Loaded, free: Sequence[str]) -> bool:
     return len(loaded.x.shape) == 1 and set(free) >= set(NOT_FOR_FEATURES) and job.plan.device in ("auto", "cpu")
 
 
+def _rounds(method: Features, loaded: Loaded) -> int:
+    """How many records its run will have."""
+    dense, mixed = not getattr(loaded.x, "sparse", False), isinstance(loaded.encoder, Columns)
+    width = loaded.x.shape[0] if len(loaded.x.shape) == 1 else 0
+    return method.rounds(method.kinds(int((loaded.y >= 0).sum()), width, dense=dense, mixed=mixed))
+
+
 def _features(
     job: Job,
     loaded: Loaded,
@@ -536,7 +546,7 @@ def _features(
     reason = f"features: rows of {loaded.x.shape[0]} numbers; linear heads and small networks need seconds"
     say(reason)
     features, budget = Features(), Budget(method.budget)
-    plan = default_plan(len(loaded.y), features, seed=job.plan.seed)
+    plan = replace(default_plan(len(loaded.y), features, seed=job.plan.seed), epochs=_rounds(features, loaded))
     return stages.execute(
         replace(job, method=features, plan=plan),
         loaded,

@@ -259,7 +259,8 @@ def _features(
     confirmed = None if loaded.confirmed is None else torch.from_numpy(loaded.confirmed)
     given = torch.from_numpy(loaded.y)
     answers = None if loaded.annotations is None else torch.from_numpy(loaded.annotations.likelihood)
-    samples = Table(raw(loaded.x), given, loaded.classes, confirmed, answers)
+    mixed = isinstance(loaded.encoder, columns.Columns)
+    samples = Table(raw(loaded.x), given, loaded.classes, confirmed, answers, mixed)
     learned = learn(samples, method, job.plan.seed, watch=watch, deadline=deadline)
     named = loaded.columns if loaded.encoder is None else None
     model, history = replace(learned.model, encoder=loaded.encoder, columns=named), learned.records

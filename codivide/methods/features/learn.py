@@ -7,6 +7,8 @@ its label):
    smallest held-out log-loss on the given labels.
 2. Pool them: ``p = sum_h w_h p_h`` with the weights of the greatest held-out likelihood (stacking).
 3. Estimate the transition matrix T from the confident joint of ``p`` and the given labels.
+   Trees take part here and in the pool of step 4 as they are, and are fitted again on all labels, each weighted with
+   its p(clean), when these are known.
 4. Fit the heads again through ``(1 - s) I + s T``, s = 1/2 or 1, and pool them: they learn the true class, and
    ``T^T p`` is what they say of the given one. The held-out likelihood of the GIVEN labels tells which s is better, and
    whether the corrected pool beats the plain one, by more than one standard error; else the plain one stays. No true
@@ -24,14 +26,15 @@ import math
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from codivide.core.errors import InputError, TrainingWarning
-from codivide.methods.features import judge, linear, neighbours, perceptron
+from codivide.methods.features import judge, linear, neighbours, perceptron, trees
 from codivide.methods.features.matrix import Matrix, Raw, Scale
 from codivide.methods.features.model import FeatureModel, Member
 from codivide.methods.features.options import Features
@@ -151,6 +154,7 @@ class Table:
         confirmed: mask ``[N]`` of the labels that are known to be right; None: no label.
         answers: how likely the answers of several annotators are for each true class, ``[N, C]`` up to a factor for
             each sample; None: one label a sample, and nothing is known of who gave it.
+        mixed: whether the features come from columns of any kind, which are tables for trees.
     """
 
     x: Raw
@@ -158,13 +162,14 @@ class Table:
     classes: tuple[Any, ...]
     confirmed: Tensor | None = None
     answers: Tensor | None = None
+    mixed: bool = False
 
     def take(self, rows: Tensor) -> Table:
         """Some rows ``[M]``."""
         whole = len(rows) == len(self.given)  # a copy of all features is saved
         confirmed, answers = (None if value is None else value[rows] for value in (self.confirmed, self.answers))
         x = self.x if whole else self.x[rows.numpy()]
-        return Table(x, self.given[rows], self.classes, confirmed, answers)
+        return Table(x, self.given[rows], self.classes, confirmed, answers, self.mixed)
 
 
 class _Problem:
@@ -176,6 +181,9 @@ class _Problem:
         self.options, self.seed, self.classes, self.given = options, seed, len(table.classes), given
         self.confirmed = torch.zeros(len(given), dtype=torch.bool) if table.confirmed is None else table.confirmed
         self.generator = torch.Generator().manual_seed(seed)
+        dense = isinstance(table.x, np.ndarray)
+        self.kinds = options.kinds(*table.x.shape, dense=dense, mixed=table.mixed)
+        self.raw = table.x  # what trees see
         self.scale = Scale.fit(table.x)
         self.x = Matrix.along_axes(self.scale.apply(table.x))
         folds = min(options.folds, len(given))
@@ -271,6 +279,21 @@ class _Problem:
         perceptron.fit(*data, watch=watch, generator=generator, training=training)
         return found[0]
 
+    def forest(self, kind: str) -> _Head:
+        """A tree head; the model's own trees are fitted when the labels are judged, see ``member``."""
+        cross = trees.cross_probs(kind, self.raw, self.given, self.fold, seed=self.seed, classes=self.classes)
+        seen = cross.gather(1, self.given.unsqueeze(1)).squeeze(1)
+        return _Head(kind, torch.eye(self.classes), cross, seen, self.loss(seen), {}, Member(kind, 1.0, ()))
+
+    def member(self, head: _Head, clean_prob: Tensor) -> Member:
+        """The head for the model; of trees, each label weighs as much as it is likely clean."""
+        if head.name not in trees.KINDS:
+            return head.member
+        weight = clean_prob.clamp_min(_TINY).numpy()
+        settings: Record = {"seed": self.seed, "classes": self.classes}
+        fitted = trees.fit(head.name, trees.dense(self.raw), self.given.numpy(), weight, **settings)
+        return Member(head.name, 1.0, fitted.tensors())
+
 
 class _Rounds:
     """The records of the rounds, each with its seconds."""
@@ -337,7 +360,9 @@ def learn(
     rounds.add("divide", **judged)
 
     clean_prob[problem.confirmed] = 1.0
-    model = FeatureModel(problem.scale, problem.directions, _members(fitted.pool), frequency, power, table.classes)
+    model = FeatureModel(
+        problem.scale, problem.directions, _members(problem, fitted.pool, clean_prob), frequency, power, table.classes
+    )
     probs, given_probs = torch.empty(2, len(table.given), problem.classes)
     probs[labelled], given_probs[labelled] = cross, fitted.plain.given()
     missing = (table.given < 0).nonzero().flatten()
@@ -389,10 +414,10 @@ def _fit(problem: _Problem, rounds: _Rounds) -> _Fitted:
     return _Fitted(plain, pools[report["corrected"]], matrix, report, remarks)
 
 
-def _members(pool: _Pool) -> list[Member]:
+def _members(problem: _Problem, pool: _Pool, clean_prob: Tensor) -> list[Member]:
     """The heads that count, for the model."""
     weighed = zip(pool.heads, pool.weights.tolist(), strict=True)
-    return [Member(head.member.kind, weight, head.member.tensors) for head, weight in weighed if weight >= _KEPT]
+    return [replace(problem.member(head, clean_prob), weight=weight) for head, weight in weighed if weight >= _KEPT]
 
 
 def deal(given: Tensor, folds: int, generator: torch.Generator) -> Tensor:
@@ -453,14 +478,14 @@ def _plain(problem: _Problem, rounds: _Rounds) -> _Pool:
     """The heads fitted to the given labels as they are: the baseline."""
     identity = torch.eye(problem.classes)
     heads: list[_Head] = []
-    for kind in problem.options.kinds():
+    for kind in problem.kinds:
         if heads and not problem.clock.allows(kind):
             break
         if kind == "linear":
             _, penalty, near = problem.trial(identity, None, PENALTIES[0])
             heads.append(problem.linear(identity, penalty, near))
         else:
-            heads.append(problem.mlp(identity))
+            heads.append(problem.mlp(identity) if kind == "mlp" else problem.forest(kind))
         rounds.add(kind, loss=heads[-1].loss, agreement=_agreement(heads[-1], problem))
     return _Pool(heads, stack(torch.stack([head.seen[problem.judged] for head in heads])))
 
@@ -470,6 +495,9 @@ def _corrected(problem: _Problem, plain: _Pool, matrix: Tensor, rounds: _Rounds)
     channels = {strength: torch.lerp(torch.eye(problem.classes), matrix, strength) for strength in STRENGTHS}
     heads: list[_Head] = []
     for first in plain.heads:
+        if first.name in trees.KINDS:  # they cannot be fitted through a matrix, and learn less of wrong labels
+            heads.append(first)
+            continue
         if first.fitted is None:
             head = min((problem.mlp(channel) for channel in channels.values()), key=lambda item: item.loss)
         else:
