@@ -7,12 +7,11 @@ its label):
    smallest held-out log-loss on the given labels.
 2. Pool them: ``p = sum_h w_h p_h`` with the weights of the greatest held-out likelihood (stacking).
 3. Estimate the transition matrix T from the confident joint of ``p`` and the given labels.
-   Trees take part here and in the pool of step 4 as they are, and are fitted again on all labels, each weighted with
-   its p(clean), when these are known.
+   Trees take part; they are fitted again on all labels, each weighted with its p(clean), when these are known.
 4. Fit the heads again through ``(1 - s) I + s T``, s = 1/2 or 1, and pool them: they learn the true class, and
    ``T^T p`` is what they say of the given one. The held-out likelihood of the GIVEN labels tells which s is better, and
    whether the corrected pool beats the plain one, by more than one standard error; else the plain one stays. No true
-   label is needed.
+   label is needed. Of trees, the matrix is taken out of what they say (``trees.unmix``).
 5. Divide: see ``judge``. Of several annotators the given label is their consensus, and what they said counts here
    too: P(true = c | x, answers) is proportional to P(c | x) P(answers | c), as Bayes has it.
 
@@ -285,6 +284,12 @@ class _Problem:
         seen = cross.gather(1, self.given.unsqueeze(1)).squeeze(1)
         return _Head(kind, torch.eye(self.classes), cross, seen, self.loss(seen), {}, Member(kind, 1.0, ()))
 
+    def unmixed(self, plain: _Head, channel: Tensor) -> _Head:
+        """A tree head, which cannot be fitted through a matrix, as what it says of the true class."""
+        cross = trees.unmix(plain.cross, channel)
+        seen = (cross * self.likelihood(channel)).sum(1)
+        return _Head(plain.name, channel, cross, seen, self.loss(seen), {}, plain.member)
+
     def member(self, head: _Head, clean_prob: Tensor) -> Member:
         """The head for the model; of trees, each label weighs as much as it is likely clean."""
         if head.name not in trees.KINDS:
@@ -495,10 +500,9 @@ def _corrected(problem: _Problem, plain: _Pool, matrix: Tensor, rounds: _Rounds)
     channels = {strength: torch.lerp(torch.eye(problem.classes), matrix, strength) for strength in STRENGTHS}
     heads: list[_Head] = []
     for first in plain.heads:
-        if first.name in trees.KINDS:  # they cannot be fitted through a matrix, and learn less of wrong labels
-            heads.append(first)
-            continue
-        if first.fitted is None:
+        if first.name in trees.KINDS:
+            head = min((problem.unmixed(first, each) for each in channels.values()), key=lambda item: item.loss)
+        elif first.fitted is None:
             head = min((problem.mlp(channel) for channel in channels.values()), key=lambda item: item.loss)
         else:
             start = linear.Linear(first.fitted.weight[:, : problem.trials], first.fitted.bias[: problem.trials])

@@ -86,9 +86,8 @@ class Features(Algorithm):
         )
 
     def rounds(self, kinds: Sequence[str] | None = None) -> int:
-        """Records of a run: one for every head, plain and corrected (of trees plain), and one for the division."""
-        kinds = self.kinds() if kinds is None else kinds
-        return len(kinds) + self.correct * sum(kind not in KINDS for kind in kinds) + 1
+        """Records of a run: one for every head, plain and corrected, and one for the division."""
+        return len(self.kinds() if kinds is None else kinds) * (1 + self.correct) + 1
 
 
 def unset(given: Mapping[str, Any]) -> tuple[str, ...]:

@@ -27,6 +27,8 @@ _TREES, _LEAF = 100, 3
 _ROUNDS, _LEAVES = 100, 15
 _CHUNK = 4096
 _DEEPEST = 10_000
+_UNMIXING = 20  # steps
+_TINY = 1e-9
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,24 @@ def cross_probs(kind: str, x: Raw, given: Tensor, fold: Tensor, *, seed: int, cl
         out = (fold == number).numpy()
         own = fit(kind, dense(x[~out]), given[~out].numpy(), None, seed=seed, classes=classes)
         found[out] = own.probs(dense(x[out]))
+    return found
+
+
+def unmix(probs: Tensor, channel: Tensor) -> Tensor:
+    """Probabilities ``[N, C]`` of the true class ``q`` whose ``channel^T q`` comes nearest to those of the given one.
+
+    It is sought by the steps of expectation-maximisation (Richardson 1972, Lucy 1974), from ``probs`` on, which keep
+    rows non-negative and of sum 1.
+
+    Args:
+        probs: of the given label ``[N, C]``.
+        channel: ``[C, C]``: row c, how a true class c is given.
+    """
+    found = probs.clone()
+    for _ in range(_UNMIXING):
+        ratio = probs / (found @ channel).clamp_min(_TINY)
+        found *= ratio @ channel.T
+        found /= found.sum(1, keepdim=True).clamp_min(_TINY)
     return found
 
 
