@@ -14,10 +14,12 @@ from codivide.core.errors import InputError
 from codivide.core.files import reading
 from codivide.core.types import UNLABELLED, Floats, Labels
 from codivide.data.columns import Columns
+from codivide.data.labels import encode
 from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load
-from codivide.methods.features.learn import Table, plain_probs
+from codivide.methods.features import own
+from codivide.methods.features.learn import Table, deal, plain_probs
 from codivide.methods.features.matrix import raw
 from codivide.methods.features.options import Features
 from codivide.noise.evidence import Evidence
@@ -34,6 +36,7 @@ def noise_report(
     y: Any = None,
     *,
     pred_probs: Any = None,
+    model: Any = None,
     folds: int = 5,
     limit: int = MOST_ROWS,
     replicates: int = 20,
@@ -50,7 +53,9 @@ def noise_report(
         y: given labels ``[N]`` of an array or of ``pred_probs``; missing where unlabelled.
         pred_probs: cross-fitted probabilities ``[N, C]`` instead of features; columns as in ``audit.from_probs``. Ones
             of a classifier that was trained on the same rows hide the noise.
-        folds: of the cross-fitting of features, 2 to 50.
+        model: a classifier of scikit-learn's kind that is cross-fitted on ``X_or_run`` and ``y`` instead of codivide's
+            heads.
+        folds: of the cross-fitting, 2 to 50.
         limit: rows that the estimate rests on at most, drawn at random; at least 10.
         replicates: bootstrap samples behind the interval, at least 2.
         seed: of all that is random.
@@ -65,10 +70,41 @@ def noise_report(
     least, most = Features.limits["folds"]
     if not least <= folds <= most:
         raise InputError(f"folds {folds}: at least {least} and at most {most} are needed")
-    material = _material(X_or_run, y, pred_probs, ReadOptions(unlabelled=unlabelled))
+    if model is not None:
+        if pred_probs is not None:
+            raise InputError("give model or pred_probs, not both")
+        given, names, probs = cross_fitted(model, X_or_run, y, folds=folds, seed=seed, unlabelled=unlabelled)
+        material: Material | Loaded = from_reading(Reading(probs, given, names))
+    else:
+        material = _material(X_or_run, y, pred_probs, ReadOptions(unlabelled=unlabelled))
     if not isinstance(material, Material):
         material = _from_data(material, Features(folds=folds), seed)
     return estimate(material, limit=limit, replicates=replicates, seed=seed)
+
+
+def cross_fitted(
+    model: Any, samples: Any, y: Any, *, folds: int, seed: int, unlabelled: int | None = UNLABELLED
+) -> tuple[Labels, tuple[Any, ...], Floats]:
+    """Labels ``[N]`` as class numbers, the classes, and probabilities ``[N, C]`` of a model that saw no own label.
+
+    Samples without a label get the probabilities of a model of all others.
+
+    Raises:
+        InputError: no samples, labels that cannot be read, or no classifier.
+    """
+    own.check_model(model)
+    if samples is None or y is None or isinstance(samples, str | Path):
+        raise InputError("model needs samples and labels in memory")
+    given, names = encode(y, unlabelled=unlabelled)
+    labelled = np.flatnonzero(given >= 0)
+    own_fold = deal(torch.from_numpy(given[labelled]), min(folds, len(labelled)), torch.Generator().manual_seed(seed))
+    probs = np.empty((len(given), len(names)))
+    kept, own_given = own.take(samples, labelled), given[labelled]
+    probs[labelled] = own.cross_probs(model, kept, own_given, own_fold.numpy(), classes=names)
+    missing = np.flatnonzero(given < 0)
+    if len(missing):
+        probs[missing] = own.fit(model, kept, own_given, classes=names).probs(own.take(samples, missing))
+    return given, names, probs
 
 
 @runtime_checkable

@@ -25,10 +25,14 @@ from codivide.data.record import DataRecord
 from codivide.data.sources import load, read_inputs
 from codivide.fit.choose_run import execute
 from codivide.fit.job import Job, Outcome, build_method, default_plan
+from codivide.fit.own_model import execute_own, load_for, samples_of
 from codivide.fit.verdict import TOO_LITTLE
+from codivide.methods.auto import Auto
 from codivide.methods.features.options import Features, refuse, unset
+from codivide.methods.features.own import Fitted, OwnModel
 from codivide.runs import label_table
 from codivide.runs.claim import claimed
+from codivide.training.algorithm import Algorithm
 from codivide.training.plan import ASKED
 from codivide.training.run import Method
 
@@ -43,6 +47,9 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         method: a name in ``codivide.METHODS``, such as "auto" (chosen from the data, see ``fit.choose_rule``) or
             "features" (linear and MLP heads on tables, in seconds), or an instance with its own hyper-parameters, such
             as ``METHODS["dividemix"](lambda_u=0)`` or ``Features(heads="linear")``.
+        model: a classifier of your own in the place of codivide's heads: any of scikit-learn's kind with
+            ``predict_proba``, a Pipeline, LightGBM, XGBoost, ... It is cross-fitted, its labels are judged, and it is
+            fitted on those that are kept, weighted with p(clean) where it takes weights. None: codivide's own.
         net: a network's name, or "auto": an MLP for tables, a small CNN or PreAct ResNet-18 for images.
         epochs: passes; None: from the size of the data (about 4,000 updates, 30 to 200 epochs).
         batch_size: samples in a batch; None, here and below: what the method asks for, else 64.
@@ -84,7 +91,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         history_: one record an epoch, or a round of the features.
         evidence_: what training showed of every sample, for ``noise_report``; see ``codivide.noise.evidence``.
         choice_: what was chosen and why, where something was; else None.
-        model_: the trained classifier, ``codivide.Model`` or ``codivide.FeatureModel``.
+        model_: the trained classifier, ``codivide.Model`` or ``codivide.FeatureModel``; with ``model``, its ``model``
+            is yours, fitted on the numbers of the classes.
     """
 
     def __init__(
@@ -114,6 +122,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         text: str | None = None,
         columns: Sequence[str] | None = None,
         drop: Sequence[str] | None = None,
+        model: Any = None,
         out: str | Path | None = None,
         random_state: int | np.random.RandomState | None = 0,
     ) -> None:
@@ -141,6 +150,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.text = text
         self.columns = columns
         self.drop = drop
+        self.model = model
         self.out = out
         self.random_state = random_state
 
@@ -181,19 +191,31 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             return self._fit(X, y, corrections, out)
 
     def _fit(self, X: Any, y: Any, corrections: str | Path | pd.DataFrame | None, out: Path | None) -> Self:
+        _check_method(self.method)
         decided = _read_corrections(corrections)
-        loaded = load(X, y, options=self._options())
+        if self.model is None:
+            loaded, samples = load(X, y, options=self._options()), X
+        else:
+            loaded, samples = load_for(X, y, self._options())
         if decided is not None:
             loaded = confirm(loaded, decided)
         method = build_method(self.method) if isinstance(self.method, str) else self.method
         planned = self._planned()
         asked = planned | {"net": self.net, "dropout": self.dropout, "augment": self.augment}
+        if self.model is not None:
+            if not isinstance(method, Auto | Features):
+                raise InputError("model takes the place of method: leave method out")
+            folds = method.folds if isinstance(method, Features) else Features.folds
+            method = OwnModel(folds=folds, estimator=repr(self.model))
         if isinstance(method, Features):
             refuse(asked)
         plan = default_plan(len(loaded.y), method, **planned)
         record = decided.record() if decided is not None else {}
         job = Job(method, plan, self.net, self.dropout, DataRecord.of(X, self._options()), corrections=record)
-        outcome = execute(job, loaded, out, free=unset(asked))
+        if self.model is None:
+            outcome = execute(job, loaded, out, free=unset(asked))
+        else:
+            outcome = execute_own(job, loaded, self.model, samples_of(samples, loaded), out)
         if outcome.summary["verdict"] == TOO_LITTLE:
             warnings.warn(f"{TOO_LITTLE} (neither the classifier nor its label issues)", TrainingWarning, stacklevel=2)
         self._keep(X, loaded, outcome)
@@ -267,6 +289,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """
         check_is_fitted(self)
         model = self.model_
+        if isinstance(model, Fitted):
+            return model.probs(X)
         plain = model.encoder is None and not (isinstance(X, pd.DataFrame) and self._chooses())
         if (
             plain
@@ -303,6 +327,13 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             state["model_"] = deepcopy(state["model_"]).to(resolve_device("cpu"))
             state["_loaded"] = None  # the training data are the user's, and may be large
         return state
+
+
+def _check_method(method: Any) -> None:
+    """InputError where a method is something else, such as a classifier."""
+    if not isinstance(method, str | Algorithm):
+        hint = "pass it as model=..." if hasattr(method, "predict_proba") or hasattr(method, "fit") else "give a name"
+        raise InputError(f"method is a {type(method).__name__}, which is no method of codivide: {hint}")
 
 
 def _names(given: Sequence[str] | None) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from codivide.methods.features.learn import Learned, Table, learn
 from codivide.methods.features.matrix import raw
 from codivide.methods.features.options import Features
 from codivide.noise import learning_curves, scores, synthetic
+from codivide.noise.too_small import FEWEST
 from codivide.runs.folder import CHECKPOINT, IDENTITY, RunFolder
 from codivide.runs.model import Model
 from codivide.training import nets
@@ -256,14 +257,32 @@ def _features(
         )
     began = time.perf_counter()
     watch = None if progress is None else lambda row: progress(None, row)
+    learned = learn(table_of(loaded), method, job.plan.seed, watch=watch, deadline=deadline)
+    named = loaded.columns if loaded.encoder is None else None
+    model = replace(learned.model, encoder=loaded.encoder, columns=named)
+    return learned_outcome(job, loaded, folder, learned, model=model, before=before, began=began)
+
+
+def table_of(loaded: Loaded, own: Callable[[torch.Tensor], torch.Tensor] | None = None) -> Table:
+    """What the route for features learns from; ``own`` stands for its heads, see ``learn.Table``."""
     confirmed = None if loaded.confirmed is None else torch.from_numpy(loaded.confirmed)
-    given = torch.from_numpy(loaded.y)
     answers = None if loaded.annotations is None else torch.from_numpy(loaded.annotations.likelihood)
     mixed = isinstance(loaded.encoder, columns.Columns)
-    samples = Table(raw(loaded.x), given, loaded.classes, confirmed, answers, mixed)
-    learned = learn(samples, method, job.plan.seed, watch=watch, deadline=deadline)
-    named = loaded.columns if loaded.encoder is None else None
-    model, history = replace(learned.model, encoder=loaded.encoder, columns=named), learned.records
+    return Table(raw(loaded.x), torch.from_numpy(loaded.y), loaded.classes, confirmed, answers, mixed, own)
+
+
+def learned_outcome(
+    job: Job,
+    loaded: Loaded,
+    folder: RunFolder | None,
+    learned: Learned,
+    *,
+    model: Classifier,
+    before: Before,
+    began: float,
+) -> Outcome:
+    """What a run of the route for features gives back, and its folder; ``began`` by ``time.perf_counter``."""
+    given, history = torch.from_numpy(loaded.y), learned.records
     history[-1] |= _cross_fitted_record(learned, loaded) | _test_scores(model, loaded.test)
     learned.remarks.update(_stretched(learned, loaded))
     remark = learning_curves.collapse(learned.probs.argmax(1).numpy(), loaded.y, len(loaded.classes))
@@ -285,7 +304,8 @@ def _features(
     }
     evidence = learned.evidence(given)
     table, remarks = _table(job, loaded, judged, model)
-    remarks += label_remarks(loaded, method.folds)
+    folds = job.method.folds if isinstance(job.method, Features) else FEWEST
+    remarks += label_remarks(loaded, folds)
     found = _summary(loaded, history, judged, remarks) | {"collapsed": remark is not None}
     found["verdict"] = TOO_LITTLE if "independent" in learned.remarks else USABLE
     record = _told(settings) | trained | found | environment()

@@ -48,6 +48,7 @@ ADJUSTMENTS = (0.0, 0.5, 1.0)  # powers of the classes' frequencies by which pro
 TRIED = 2000  # held-out labels by which a penalty is chosen, or all
 _TINY = 1e-9
 _STEPS = 500  # of expectation-maximisation, at most
+_OWN = "own"  # the head that a model of the user's own is
 _KEPT = 0.01  # a head with less weight is not kept
 
 Record = dict[str, Any]
@@ -154,6 +155,8 @@ class Table:
         answers: how likely the answers of several annotators are for each true class, ``[N, C]`` up to a factor for
             each sample; None: one label a sample, and nothing is known of who gave it.
         mixed: whether the features come from columns of any kind, which are tables for trees.
+        own: probabilities ``[N, C]`` of the labelled samples by a model of the user's own, from their folds; it is then
+            the only head, and the classifier of ``Learned`` has none.
     """
 
     x: Raw
@@ -162,13 +165,14 @@ class Table:
     confirmed: Tensor | None = None
     answers: Tensor | None = None
     mixed: bool = False
+    own: Callable[[Tensor], Tensor] | None = None
 
     def take(self, rows: Tensor) -> Table:
         """Some rows ``[M]``."""
         whole = len(rows) == len(self.given)  # a copy of all features is saved
         confirmed, answers = (None if value is None else value[rows] for value in (self.confirmed, self.answers))
         x = self.x if whole else self.x[rows.numpy()]
-        return Table(x, self.given[rows], self.classes, confirmed, answers, self.mixed)
+        return Table(x, self.given[rows], self.classes, confirmed, answers, self.mixed, self.own)
 
 
 class _Problem:
@@ -181,8 +185,8 @@ class _Problem:
         self.confirmed = torch.zeros(len(given), dtype=torch.bool) if table.confirmed is None else table.confirmed
         self.generator = torch.Generator().manual_seed(seed)
         dense = isinstance(table.x, np.ndarray)
-        self.kinds = options.kinds(*table.x.shape, dense=dense, mixed=table.mixed)
-        self.raw = table.x  # what trees see
+        self.kinds = (_OWN,) if table.own else options.kinds(*table.x.shape, dense=dense, mixed=table.mixed)
+        self.raw, self.own = table.x, table.own  # what trees see, and what stands for them
         self.scale = Scale.fit(table.x)
         self.x = Matrix.along_axes(self.scale.apply(table.x))
         folds = min(options.folds, len(given))
@@ -280,7 +284,9 @@ class _Problem:
 
     def forest(self, kind: str) -> _Head:
         """A tree head; the model's own trees are fitted when the labels are judged, see ``member``."""
-        cross = trees.cross_probs(kind, self.raw, self.given, self.fold, seed=self.seed, classes=self.classes)
+        settings: Record = {"seed": self.seed, "classes": self.classes}
+        own = self.own
+        cross = own(self.fold) if own else trees.cross_probs(kind, self.raw, self.given, self.fold, **settings)
         seen = cross.gather(1, self.given.unsqueeze(1)).squeeze(1)
         return _Head(kind, torch.eye(self.classes), cross, seen, self.loss(seen), {}, Member(kind, 1.0, ()))
 
@@ -368,10 +374,10 @@ def learn(
     model = FeatureModel(
         problem.scale, problem.directions, _members(problem, fitted.pool, clean_prob), frequency, power, table.classes
     )
-    probs, given_probs = torch.empty(2, len(table.given), problem.classes)
+    probs, given_probs = torch.zeros(2, len(table.given), problem.classes)
     probs[labelled], given_probs[labelled] = cross, fitted.plain.given()
     missing = (table.given < 0).nonzero().flatten()
-    if len(missing):
+    if len(missing) and table.own is None:
         probs[missing] = given_probs[missing] = model.predict(table.x[missing.numpy()])
     whole, seen = torch.full((2, len(table.given)), torch.nan, dtype=torch.float64)
     whole[labelled], seen[labelled] = clean_prob, fitted.plain.seen().double()
@@ -500,7 +506,7 @@ def _corrected(problem: _Problem, plain: _Pool, matrix: Tensor, rounds: _Rounds)
     channels = {strength: torch.lerp(torch.eye(problem.classes), matrix, strength) for strength in STRENGTHS}
     heads: list[_Head] = []
     for first in plain.heads:
-        if first.name in trees.KINDS:
+        if first.name in (*trees.KINDS, _OWN):
             head = min((problem.unmixed(first, each) for each in channels.values()), key=lambda item: item.loss)
         elif first.fitted is None:
             head = min((problem.mlp(channel) for channel in channels.values()), key=lambda item: item.loss)

@@ -1,0 +1,176 @@
+"""A model of the user's own: any classifier of scikit-learn's kind, cross-fitted, judged and fitted again.
+
+The judgement is that of ``learn`` with one head. The model is then fitted on the labels that are kept, p(clean) at
+least 1/2, each weighted with its p(clean) where the model takes weights.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from codivide.core.errors import InputError, TrainingWarning
+from codivide.core.types import Floats, Labels
+from codivide.methods.features.options import Features
+from codivide.training import model_file
+
+KIND = "own"
+PRIOR = 0.02  # share of the classes' frequencies in what the model says: it may be sure of anything
+SKOPS = "model.skops"
+
+
+@dataclass
+class OwnModel(Features):
+    """The method of a fit with a model of the user's own.
+
+    Attributes:
+        estimator: what the model is, as it writes itself.
+    """
+
+    estimator: str = ""
+
+
+@dataclass
+class Fitted:
+    """A fitted model of the user's own as a classifier of codivide's kind; it takes samples as the user has them.
+
+    Attributes:
+        model: fitted on class numbers; None: one class was all there was.
+        classes: class values in the user's own type.
+        shape: of a row of the features by which samples are compared.
+        only: the class number where there was one.
+    """
+
+    model: Any
+    classes: tuple[Any, ...]
+    shape: tuple[int, ...]
+    only: int = 0
+    dtype: torch.dtype = torch.float32
+    encoder: Any = field(default=None)
+    columns: tuple[str, ...] | None = None
+
+    def probs(self, rows: Any) -> Floats:
+        """Class probabilities ``[N, C]``; a class that the model has not seen gets 0."""
+        if self.model is None:
+            return np.tile(np.eye(len(self.classes))[self.only], (_count(rows), 1))
+        said = np.asarray(self.model.predict_proba(rows), dtype=np.float64)
+        found = np.zeros((len(said), len(self.classes)))
+        found[:, np.asarray(self.model.classes_, dtype=np.int64)] = said
+        return found
+
+    def logits(self, rows: Any) -> Tensor:
+        """Logarithms of the class probabilities ``[N, C]`` float32."""
+        return torch.from_numpy(np.log(self.probs(rows).clip(1e-12))).float()
+
+    def to(self, device: torch.device) -> Fitted:
+        """The model itself, which stays where it is."""
+        return self
+
+    def save(self, path: Path) -> None:
+        """Write what can be kept without pickle: the name of the model; and the model by skops, if that is there."""
+        header = {"kind": KIND, "estimator": repr(self.model)}
+        model_file.write(path, {"none": torch.zeros(1)}, header, self.classes)
+        try:
+            dump = import_module("skops.io").dump
+        except ImportError:
+            how = "pip install skops, and it will be"
+        else:
+            dump(self.model, path.with_name(SKOPS))
+            how = f"{SKOPS} has it by skops; skops.io.load opens it"
+        text = f"a model of your own is not saved in {path.name}, which holds no pickle ({how}); its labels are"
+        warnings.warn(text, TrainingWarning, stacklevel=2)
+
+
+def check_model(model: Any) -> None:
+    """InputError unless a model can be fitted, cloned and asked for probabilities."""
+    name = type(model).__name__
+    if isinstance(model, type):
+        raise InputError(f"model is the class {model.__name__}: pass an instance, {model.__name__}()")
+    if not hasattr(model, "fit") or not hasattr(model, "get_params"):
+        raise InputError(
+            f"model is a {name}, which is no classifier of scikit-learn's kind (fit, predict_proba, get_params); judge "
+            "its cross-validated probabilities with codivide.audit.from_probs"
+        )
+    if not hasattr(model, "predict_proba"):
+        raise InputError(f"{name} has no predict_proba: wrap it in sklearn.calibration.CalibratedClassifierCV")
+
+
+def fit(model: Any, samples: Any, given: Labels, *, classes: tuple[Any, ...], weight: Floats | None = None) -> Fitted:
+    """Fit a copy of a model on class numbers.
+
+    Args:
+        model: the user's; it stays as it is.
+        samples: ``[N]`` of what it takes.
+        given: labels ``[N]`` in ``0 .. C - 1``.
+        classes: C class values.
+        weight: of the samples ``[N]``; not used where the model takes none.
+    """
+    from sklearn.base import clone
+
+    if len(np.unique(given)) == 1:
+        return Fitted(None, classes, (), only=int(given[0]))
+    copy = clone(model)
+    name = None if weight is None else _weight_name(copy)
+    copy.fit(samples, given, **({} if name is None else {name: weight}))
+    return Fitted(copy, classes, ())
+
+
+def cross_probs(model: Any, samples: Any, given: Labels, fold: Labels, *, classes: tuple[Any, ...]) -> Floats:
+    """Class probabilities ``[N, C]``, each by a copy of the model that saw no label of its fold."""
+    found = np.zeros((len(given), len(classes)))
+    for number in np.unique(fold):
+        out = np.flatnonzero(fold == number)
+        rest = np.flatnonzero(fold != number)
+        own = fit(model, take(samples, rest), given[rest], classes=classes)
+        frequency = np.bincount(given[rest], minlength=len(classes)) / len(rest)
+        found[out] = (1 - PRIOR) * own.probs(take(samples, out)) + PRIOR * frequency
+    return found
+
+
+def crossing(model: Any, samples: Any, given: Labels, classes: tuple[Any, ...]) -> Callable[[Tensor], Tensor]:
+    """What ``learn.Table.own`` asks: probabilities of the labelled samples, from their folds."""
+    labelled = np.flatnonzero(given >= 0)
+    kept = samples if len(labelled) == len(given) else take(samples, labelled)
+
+    def cross(fold: Tensor) -> Tensor:
+        return torch.from_numpy(cross_probs(model, kept, given[labelled], fold.numpy(), classes=classes)).float()
+
+    return cross
+
+
+def refit(model: Any, samples: Any, given: Labels, clean_prob: Floats, classes: tuple[Any, ...]) -> Fitted:
+    """The model on the labels that are kept; a class that would lose all of its labels keeps them."""
+    keep = (given >= 0) & (np.nan_to_num(clean_prob) >= 0.5)
+    lost = np.setdiff1d(given[given >= 0], given[keep])
+    keep |= np.isin(given, lost)
+    rows = np.flatnonzero(keep)
+    return fit(model, take(samples, rows), given[rows], classes=classes, weight=clean_prob[rows].clip(1e-3))
+
+
+def take(samples: Any, rows: Labels) -> Any:
+    """Some samples: of an array, a data frame, a sparse matrix or a list."""
+    from sklearn.utils import _safe_indexing
+
+    return _safe_indexing(samples, rows)
+
+
+def _count(samples: Any) -> int:
+    return int(samples.shape[0]) if hasattr(samples, "shape") else len(np.asarray(samples, dtype=object))
+
+
+def _weight_name(model: Any) -> str | None:
+    """What the weights of samples are called by ``fit``; None where it takes none."""
+    from sklearn.utils.validation import has_fit_parameter
+
+    steps = getattr(model, "steps", None)
+    if steps:
+        return f"{steps[-1][0]}__sample_weight" if has_fit_parameter(steps[-1][1], "sample_weight") else None
+    return "sample_weight" if has_fit_parameter(model, "sample_weight") else None
