@@ -94,6 +94,7 @@ class Problem:
         return {"test_accuracy": accuracy, "balanced_accuracy": float(balanced_accuracy_score(self.y_test, predicted))}
 
     def found(self, doubt: np.ndarray, flagged: np.ndarray) -> dict[str, float]:
+        """How well the wrong labels stand out."""
         return detection(self.given != self.truth, doubt, flagged)
 
 

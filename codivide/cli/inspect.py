@@ -53,6 +53,7 @@ def noise(
     """Show rate and transition matrix of label noise: of SPEC or known truth, else estimated without it."""
     from codivide.audit.noise_report import noise_report
     from codivide.data.experiment import spoil
+    from codivide.data.label_remarks import warn_about_labels
     from codivide.data.options import ReadOptions
     from codivide.data.sources import load
     from codivide.noise import synthetic
@@ -62,6 +63,10 @@ def noise(
     run = spec is None and is_run(Path(source))
     options = ReadOptions(progress=True, **table.options())
     loaded = None if run else spoil(load(source, options=options), spec, seed)
+    if loaded is not None:
+        for sentence in loaded.said:
+            note(sentence)
+        warn_about_labels(loaded)
     if loaded is None or loaded.truth is None:
         if out is not None:
             raise InputError(f"the true labels of {source} are not known: --out needs a SPEC such as symmetric:0.4")

@@ -268,6 +268,8 @@ def _delimited(content: bytes, asked: Asked) -> pd.DataFrame:
         na_values={name: ["", "nan", "NaN"] for name in columns if name not in as_text},
         low_memory=False,  # types by whole columns
     )
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes the first fields for an index then
+        raise InputError(f"{asked.path}: lines have more fields than the header has names ({', '.join(columns[:10])})")
     if delimiter == ",":
         return table
     asked.said.append(f"columns are divided by {_DELIMITERS[delimiter]}")
