@@ -166,6 +166,18 @@ def test_taking_the_matrix_out_is_the_inverse_of_the_channel():
     assert torch.allclose(slow, found, atol=1e-4)
 
 
+def test_a_forest_that_is_less_sure_than_it_may_be_is_sharpened():
+    generator = torch.Generator().manual_seed(0)
+    true = torch.softmax(3 * torch.randn(3000, 3, generator=generator), 1)
+    given = torch.multinomial(true, 1, generator=generator).squeeze(1)
+    unsure = true.sqrt() / true.sqrt().sum(1, keepdim=True)
+    judged = torch.ones(3000, dtype=torch.bool)
+    power, found = trees.sharpest(unsure, given, judged)
+    assert power == 2
+    assert torch.allclose(found, 0.98 * true + 0.02 / 3, atol=1e-5)
+    assert trees.sharpest(true, given, judged)[0] == 1
+
+
 def test_a_damaged_file_is_no_endless_loop():
     x, y = samples(2, 50)
     found = trees.fit("forest", x, y, None, seed=0, classes=2)

@@ -37,6 +37,7 @@ from codivide.methods.features import judge, linear, neighbours, perceptron, tre
 from codivide.methods.features.matrix import Matrix, Raw, Scale
 from codivide.methods.features.model import FeatureModel, Member
 from codivide.methods.features.options import Features
+from codivide.methods.features.pacing import Clock, Record, Rounds
 from codivide.noise import mixtures, transition
 from codivide.noise.evidence import Evidence
 from codivide.noise.learning_curves import prediction_type
@@ -50,8 +51,6 @@ _TINY = 1e-9
 _STEPS = 500  # of expectation-maximisation, at most
 _OWN = "own"  # the head that a model of the user's own is
 _KEPT = 0.01  # a head with less weight is not kept
-
-Record = dict[str, Any]
 
 
 @dataclass
@@ -128,21 +127,6 @@ class _Pool:
         return torch.einsum("h,hn->n", self.weights, torch.stack([head.seen for head in self.heads]))
 
 
-class _Clock:
-    """The time there is for steps that can be left out, and the names of those that were."""
-
-    def __init__(self, deadline: float | None) -> None:
-        self.began, self.deadline, self.left_out = time.monotonic(), deadline, list[str]()
-
-    def allows(self, step: str, since: float | None = None) -> bool:
-        """Whether as long again as from ``since`` (else from the beginning) till now still fits; else notes it."""
-        now, since = time.monotonic(), self.began if since is None else since
-        allowed = self.deadline is None or 2 * now - since <= self.deadline
-        if not allowed and step not in self.left_out:
-            self.left_out.append(step)
-        return allowed
-
-
 @dataclass(frozen=True)
 class Table:
     """Samples to learn from.
@@ -178,7 +162,7 @@ class Table:
 class _Problem:
     """The labelled samples with their folds; fits one head after the other."""
 
-    def __init__(self, table: Table, options: Features, seed: int, clock: _Clock) -> None:
+    def __init__(self, table: Table, options: Features, seed: int, clock: Clock) -> None:
         given = table.given
         self.clock = clock
         self.options, self.seed, self.classes, self.given = options, seed, len(table.classes), given
@@ -287,14 +271,16 @@ class _Problem:
         settings: Record = {"seed": self.seed, "classes": self.classes}
         own = self.own
         cross = own(self.fold) if own else trees.cross_probs(kind, self.raw, self.given, self.fold, **settings)
+        power, cross = trees.sharpest(cross, self.given, self.judged)
         seen = cross.gather(1, self.given.unsqueeze(1)).squeeze(1)
-        return _Head(kind, torch.eye(self.classes), cross, seen, self.loss(seen), {}, Member(kind, 1.0, ()))
+        detail, member = {"power": power}, Member(kind, 1.0, ())
+        return _Head(kind, torch.eye(self.classes), cross, seen, self.loss(seen), detail, member)
 
     def unmixed(self, plain: _Head, channel: Tensor) -> _Head:
         """A tree head, which cannot be fitted through a matrix, as what it says of the true class."""
         cross = trees.unmix(plain.cross, channel)
         seen = (cross * self.likelihood(channel)).sum(1)
-        return _Head(plain.name, channel, cross, seen, self.loss(seen), {}, plain.member)
+        return _Head(plain.name, channel, cross, seen, self.loss(seen), dict(plain.detail), plain.member)
 
     def member(self, head: _Head, clean_prob: Tensor) -> Member:
         """The head for the model; of trees, each label weighs as much as it is likely clean."""
@@ -303,23 +289,7 @@ class _Problem:
         weight = clean_prob.clamp_min(_TINY).numpy()
         settings: Record = {"seed": self.seed, "classes": self.classes}
         fitted = trees.fit(head.name, trees.dense(self.raw), self.given.numpy(), weight, **settings)
-        return Member(head.name, 1.0, fitted.tensors())
-
-
-class _Rounds:
-    """The records of the rounds, each with its seconds."""
-
-    def __init__(self, watch: Callable[[Record], None] | None) -> None:
-        self.watch, self.records, self.began = watch, list[Record](), time.perf_counter()
-
-    def add(self, name: str, **values: float) -> None:
-        """Another round has ended."""
-        now = time.perf_counter()
-        number = len(self.records) + 1
-        self.records.append({"epoch": number, "round": name, **values, "seconds": round(now - self.began, 3)})
-        self.began = now
-        if self.watch is not None:
-            self.watch(self.records[-1])
+        return Member(head.name, 1.0, fitted.sharpened(head.detail["power"]).tensors())
 
 
 @dataclass
@@ -353,9 +323,9 @@ def learn(
     Raises:
         InputError: fewer than 2 labelled samples.
     """
-    rounds = _Rounds(watch)
+    rounds = Rounds(watch)
     labelled = _labelled(table)
-    problem = _Problem(table.take(labelled), options, seed, _Clock(deadline))
+    problem = _Problem(table.take(labelled), options, seed, Clock(deadline))
     fitted = _fit(problem, rounds)
     learnable = "independent" not in fitted.remarks
     cross = fitted.pool.cross()
@@ -400,7 +370,7 @@ def plain_probs(table: Table, options: Features, seed: int) -> Tensor:
         InputError: fewer than 2 labelled samples.
     """
     _labelled(table)
-    return _plain(_Problem(table, options, seed, _Clock(None)), _Rounds(None)).given()
+    return _plain(_Problem(table, options, seed, Clock(None)), Rounds(None)).given()
 
 
 def _labelled(table: Table) -> Tensor:
@@ -411,7 +381,7 @@ def _labelled(table: Table) -> Tensor:
     return labelled
 
 
-def _fit(problem: _Problem, rounds: _Rounds) -> _Fitted:
+def _fit(problem: _Problem, rounds: Rounds) -> _Fitted:
     """Fit the heads plainly and, where that is wanted, corrected; keep the better pool."""
     plain = _plain(problem, rounds)
     matrix = transition.normalise(problem.joint(plain.cross()))
@@ -485,7 +455,7 @@ def suggestions(probs: Tensor, clean_prob: Tensor, given: Tensor) -> Tensor:
     return torch.where(kept, given, others.argmax(1))
 
 
-def _plain(problem: _Problem, rounds: _Rounds) -> _Pool:
+def _plain(problem: _Problem, rounds: Rounds) -> _Pool:
     """The heads fitted to the given labels as they are: the baseline."""
     identity = torch.eye(problem.classes)
     heads: list[_Head] = []
@@ -501,7 +471,7 @@ def _plain(problem: _Problem, rounds: _Rounds) -> _Pool:
     return _Pool(heads, stack(torch.stack([head.seen[problem.judged] for head in heads])))
 
 
-def _corrected(problem: _Problem, plain: _Pool, matrix: Tensor, rounds: _Rounds) -> _Pool:
+def _corrected(problem: _Problem, plain: _Pool, matrix: Tensor, rounds: Rounds) -> _Pool:
     """The same heads, fitted through the transition matrix; its strength is chosen by the first of them."""
     channels = {strength: torch.lerp(torch.eye(problem.classes), matrix, strength) for strength in STRENGTHS}
     heads: list[_Head] = []

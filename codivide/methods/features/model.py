@@ -18,7 +18,7 @@ from codivide.methods.features.perceptron import Perceptron
 from codivide.training import model_file
 
 KIND = "features"
-_TENSORS = {"linear": 2, "mlp": 4, "forest": 8, "boosting": 8}
+_TENSORS = {"linear": 2, "mlp": 4, "forest": 9, "boosting": 9}
 _TINY = 1e-12
 _CHUNK = 4096
 

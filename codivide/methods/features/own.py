@@ -1,7 +1,7 @@
 """A model of the user's own: any classifier of scikit-learn's kind, cross-fitted, judged and fitted again.
 
-The judgement is that of ``learn`` with one head. The model is then fitted on the labels that are kept, p(clean) at
-least 1/2, each weighted with its p(clean) where the model takes weights.
+The judgement is that of ``learn`` with one head. The model is then fitted on all labels, each weighted with its
+p(clean); where it takes no weights, on those with p(clean) of at least 1/2.
 """
 
 from __future__ import annotations
@@ -147,8 +147,12 @@ def crossing(model: Any, samples: Any, given: Labels, classes: tuple[Any, ...]) 
 
 
 def refit(model: Any, samples: Any, given: Labels, clean_prob: Floats, classes: tuple[Any, ...]) -> Fitted:
-    """The model on the labels that are kept; a class that would lose all of its labels keeps them."""
-    keep = (given >= 0) & (np.nan_to_num(clean_prob) >= 0.5)
+    """The model on all labels, weighted with p(clean).
+
+    Where it takes no weights, it is fitted on the labels with p(clean) of at least 1/2; a class that would lose all of
+    its labels keeps them.
+    """
+    keep = (given >= 0) & ((np.nan_to_num(clean_prob) >= 0.5) | (_weight_name(model) is not None))
     lost = np.setdiff1d(given[given >= 0], given[keep])
     keep |= np.isin(given, lost)
     rows = np.flatnonzero(keep)

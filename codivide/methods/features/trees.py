@@ -22,6 +22,7 @@ from codivide.methods.features.matrix import Raw
 KINDS = ("forest", "boosting")
 FEWEST = 1000  # rows of numbers from which on trees take part by themselves
 WIDEST = 256  # features of a table; what has more is an embedding
+POWERS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 PRIOR = 0.02  # share of the classes' frequencies in what trees say
 _TREES, _LEAF = 100, 3
 _ROUNDS, _LEAVES = 100, 15
@@ -45,6 +46,7 @@ class Trees:
         base: ``[C]`` float32, the scores of boosting before the first round (``[1]`` with two classes); of a forest
             empty.
         prior: ``[C]`` float32, how often each class was given.
+        power: ``[1]`` float32 to which the probabilities are raised, see ``sharpest``.
     """
 
     feature: Tensor
@@ -55,16 +57,22 @@ class Trees:
     column: Tensor
     base: Tensor
     prior: Tensor
+    power: Tensor
 
     def tensors(self) -> tuple[Tensor, ...]:
         """All of it, in the order of the attributes."""
-        return (self.feature, self.threshold, self.children, self.value, self.roots, self.column, self.base, self.prior)
+        nodes = (self.feature, self.threshold, self.children, self.value, self.roots)
+        return (*nodes, self.column, self.base, self.prior, self.power)
+
+    def sharpened(self, power: float) -> Trees:
+        """The same trees with another power."""
+        return replace(self, power=torch.tensor([power]))
 
     def probs(self, x: Singles) -> Tensor:
         """Class probabilities ``[N, C]`` of raw rows ``[N, D]``."""
         parts = [self._probs(x[start : start + _CHUNK]) for start in range(0, len(x), _CHUNK)]
         found = torch.cat(parts) if parts else torch.zeros(0, len(self.prior))
-        return (1 - PRIOR) * found + PRIOR * self.prior
+        return sharpened((1 - PRIOR) * found + PRIOR * self.prior, float(self.power))
 
     def _probs(self, x: Singles) -> Tensor:
         leaf = self.leaves(x)
@@ -100,6 +108,26 @@ def cross_probs(kind: str, x: Raw, given: Tensor, fold: Tensor, *, seed: int, cl
         own = fit(kind, dense(x[~out]), given[~out].numpy(), None, seed=seed, classes=classes)
         found[out] = own.probs(dense(x[out]))
     return found
+
+
+def sharpened(probs: Tensor, power: float) -> Tensor:
+    """Probabilities ``[N, C]`` raised to a power, with a little of every class; as they are with power 1."""
+    if power == 1:
+        return probs
+    raised = probs.pow(power)
+    return (1 - PRIOR) * raised / raised.sum(1, keepdim=True) + PRIOR / probs.shape[1]
+
+
+def sharpest(probs: Tensor, given: Tensor, judged: Tensor) -> tuple[float, Tensor]:
+    """The power with the least held-out log-loss on the given labels ``[N]`` that can be judged, and what it gives.
+
+    A forest of few samples is less sure than it may be. Otherwise the transition matrix would be taken for the reason,
+    and far too many labels for wrong.
+    """
+    tried = [(power, sharpened(probs, power)) for power in POWERS]
+    own = given.unsqueeze(1)
+    losses = [-float(found.gather(1, own).clamp_min(_TINY).log()[judged].mean()) for _, found in tried]
+    return tried[int(np.argmin(losses))]
 
 
 def unmix(probs: Tensor, channel: Tensor) -> Tensor:
@@ -219,6 +247,7 @@ def _twice(found: Trees) -> Trees:
         found.column,
         found.base,
         found.prior,
+        found.power,
     )
 
 
@@ -261,4 +290,5 @@ def _joined(
         torch.zeros(0, dtype=torch.int32),
         base=torch.zeros(0),
         prior=torch.zeros(0),
+        power=torch.ones(1),
     )
