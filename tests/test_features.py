@@ -217,10 +217,10 @@ def test_the_mlp_learns_what_no_line_separates() -> None:
 def test_a_held_out_sample_is_judged_without_its_label() -> None:
     """Heads of the block that holds a fold out do not change with the labels of that fold."""
     x, given, _ = blobs(90)
-    problem = learn._Problem(table(x, given), Features(**FAST), 0, learn._Clock(None))
+    problem = learn._Problem(table(x, given), Features(**FAST), 0, learn.Clock(None))
     changed = torch.from_numpy(given.copy())
     changed[problem.fold == 0] = (changed[problem.fold == 0] + 1) % 3
-    again = learn._Problem(table(x, given), Features(**FAST), 0, learn._Clock(None))
+    again = learn._Problem(table(x, given), Features(**FAST), 0, learn.Clock(None))
     again.given = changed
     identity = torch.eye(3)
     held = problem.fold == 0
@@ -328,7 +328,7 @@ def test_the_mlp_ends_at_the_look_after_which_as_long_again_is_too_long(monkeypa
     monkeypatch.setattr(learn.time, "monotonic", lambda: float(next(now)))
     with pytest.warns(TrainingWarning, match="more updates of the MLP"):  # looks at 1, 2, 4, ... seconds
         learn.learn(table(x, given), options, 0, deadline=3.0)
-    clock = learn._Clock(10.0)
+    clock = learn.Clock(10.0)
     clock.began = 0.0
     for second, allowed in ((4.0, True), (5.0, True), (6.0, False)):
         monkeypatch.setattr(learn.time, "monotonic", lambda second=second: second)

@@ -25,6 +25,7 @@ from codivide.core.errors import InputError
 from codivide.core.files import read_json, reading, write_text
 from codivide.core.types import Mask
 from codivide.data import encode
+from codivide.data.columns import Columns
 from codivide.data.label_remarks import warn_about_labels
 from codivide.data.loaded import Loaded, subset
 from codivide.fit import execute as stages
@@ -119,6 +120,8 @@ def execute(
     if _wants_features(job, loaded, free):
         job, loaded, before = _encoded(job, loaded, before, budget, say)
     if isinstance(method, Features) or not (isinstance(method, Auto) or method.unsettled()):
+        if isinstance(method, Features):
+            job = replace(job, plan=replace(job.plan, epochs=stages.rounds_of(method, loaded)))
         progress = begin(name_of(method), job.plan.epochs)
         return stages.execute(job, loaded, out, resume=resume, progress=progress, before=before)
     if isinstance(method, Auto) and _is_table(job, loaded, free):
@@ -531,9 +534,9 @@ def _unjudged(method: Method | Features, *reasons: str) -> Choice:
 def _is_table(job: Job, loaded: Loaded, free: Sequence[str]) -> bool:
     """Rows of features, and nothing is asked for that only a network has: it, its epochs, an accelerator.
 
-    Where an encoder made them, the accelerator is for it.
+    Where an encoder made them, the accelerator is for it, unless it is that of a table.
     """
-    here = loaded.encoder is not None or job.plan.device in ("auto", "cpu")
+    here = not isinstance(loaded.encoder, Columns | None) or job.plan.device in ("auto", "cpu")
     return len(loaded.x.shape) == 1 and set(free) >= set(NOT_FOR_FEATURES) and here
 
 
@@ -576,7 +579,7 @@ def _features(
     reason = f"features: rows of {loaded.x.shape[0]} numbers; linear heads and small networks need seconds"
     say(reason)
     features = Features()
-    plan = default_plan(len(loaded.y), features, seed=job.plan.seed)
+    plan = replace(default_plan(len(loaded.y), features, seed=job.plan.seed), epochs=stages.rounds_of(features, loaded))
     return stages.execute(
         replace(job, method=features, plan=plan),
         loaded,
