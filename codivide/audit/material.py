@@ -228,7 +228,7 @@ def from_fit(
         curves=history,
         skipped=[] if loaded is None else loaded.skipped,
         noise=_with_rule(noise, history),
-        columns_read=columns.record(model.encoder).get("columns_read"),
+        columns_read=columns.record(getattr(model, "encoder", None)).get("columns_read"),
         remarks=remarks,
         test=test,
     )
