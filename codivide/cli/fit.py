@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from codivide.cli.flags import DATA, TableFlags, hyper_flags, number_or_none, seconds
-from codivide.cli.output import say_data, say_outcome
+from codivide.cli.output import note, say_data, say_outcome
 from codivide.cli.progress import Stages, err_console
 from codivide.core.errors import InputError
+from codivide.core.threads import take
 
 if TYPE_CHECKING:
     from codivide.data.corrections import Corrections
@@ -230,6 +231,8 @@ def fit(run: RunFlags, data: DataFlags, training: TrainingFlags, **hyper_paramet
     from codivide.training.plan import ASKED
 
     began = time.monotonic()
+    if said := take(_recorded_threads(run)):
+        note(said)
     method = _method(run, hyper_parameters)
     planned = {name: getattr(training, name) for name in ASKED}
     asked = planned | {
@@ -275,6 +278,18 @@ def fit(run: RunFlags, data: DataFlags, training: TrainingFlags, **hyper_paramet
         say_outcome(outcome.summary, run.out, time.monotonic() - began)
     if outcome.summary.get("verdict") == TOO_LITTLE:
         raise typer.Exit(NOT_USABLE)
+
+
+def _recorded_threads(run: RunFlags) -> int | None:
+    """Of a run that is gone on with: with another number its numbers would differ in the last bits."""
+    from codivide.core.files import is_present, read_json
+    from codivide.runs.folder import CONFIG, SCOUT
+
+    if run.resume:
+        for path in (run.out / CONFIG, run.out / SCOUT / CONFIG):
+            if is_present(path) and isinstance(threads := read_json(path).get("threads"), int) and threads > 0:
+                return threads
+    return None
 
 
 def _method(run: RunFlags, hyper_parameters: Mapping[str, Any]) -> Method | Features:

@@ -65,6 +65,16 @@ def spoil(loaded: Loaded, spec: str | None, seed: int) -> Loaded:
     return replace(loaded, y=noisy, truth=loaded.y if loaded.truth is None else loaded.truth)
 
 
+def as_table(loaded: Loaded) -> Loaded:
+    """Small images as rows of numbers, one for each pixel, in both parts."""
+
+    def flat(part: Loaded) -> Loaded:
+        x = part.x[torch.arange(len(part.y))].flatten(1).float()
+        return replace(part, x=TensorRows(x), augment="jitter")
+
+    return replace(flat(loaded), test=None if loaded.test is None else flat(loaded.test))
+
+
 def keep_labels(loaded: Loaded, per_class: int | None, seed: int) -> Loaded:
     """Hide all but ``per_class`` given labels of every class; None: as it is.
 

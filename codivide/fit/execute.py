@@ -430,6 +430,7 @@ def config(job: Job, loaded: Loaded, before: Before) -> dict[str, Any]:
         **({"labels_read": read} if (read := loaded.labels_read.to_dict()) else {}),
         **({} if loaded.groups is None else {"groups": len(np.unique(loaded.groups[loaded.groups >= 0]))}),
         "skipped_files": len(loaded.skipped),
+        "threads": torch.get_num_threads(),
         **({"encoder": loaded.encoder.name} if loaded.encoder is not None else {}),
         **({"said": list(loaded.said)} if loaded.said else {}),
         **columns.record(loaded.encoder),

@@ -12,6 +12,7 @@ from codivide.methods.bootstrapping import Bootstrapping
 from codivide.methods.cnn_crf import CNNCRF
 from codivide.methods.co_teaching import CoTeaching
 from codivide.methods.co_teaching_plus import CoTeachingPlus
+from codivide.methods.codivide import CoDivide
 from codivide.methods.cross_entropy import CrossEntropy
 from codivide.methods.dividemix import DivideMix
 from codivide.methods.elr import ELR
@@ -50,6 +51,7 @@ METHODS: dict[str, type[Method] | type[Features]] = {
     "cnn_crf": CNNCRF,
     "co_teaching": CoTeaching,
     "co_teaching_plus": CoTeachingPlus,
+    "codivide": CoDivide,
     "cross_entropy": CrossEntropy,
     "dividemix": DivideMix,
     "elr": ELR,

@@ -1,0 +1,68 @@
+"""How many threads a run takes: what the machine gives when it starts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+class Free(NamedTuple):
+    """What there is for a process.
+
+    Attributes:
+        threads: to take, at least 1.
+        cores: that it may run on, by its affinity and the quota of its control group.
+        load: how many jobs were busy in the last minute.
+    """
+
+    threads: int
+    cores: int
+    load: float
+
+
+def free(load: float | None = None) -> Free:
+    """The cores that a process may use and that nobody else keeps busy.
+
+    Threads that share a core wait for each other actively: with two busy jobs beside them, two threads took several
+    times as long as one.
+
+    Args:
+        load: jobs that are busy; None: the load of the last minute, or 0 where the system does not tell.
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = max(1, min(allowed, int(_quota() or allowed)))
+    if load is None:
+        load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    return Free(max(1, min(cores, round(cores - load))), cores, load)
+
+
+def take(threads: int | None = None) -> str | None:
+    """Let torch use the threads that are free, or a number that was recorded; ``OMP_NUM_THREADS`` wins over both.
+
+    Returns:
+        What to tell the user, where fewer than all cores are used because the machine is busy.
+    """
+    import torch
+
+    if "OMP_NUM_THREADS" in os.environ:
+        return None
+    found = free()
+    torch.set_num_threads(threads or found.threads)
+    if threads or found.threads == found.cores:
+        return None
+    return (
+        f"{found.threads} of {found.cores} cores: others keep the machine busy (load {found.load:.1f}); "
+        "OMP_NUM_THREADS says how many to take"
+    )
+
+
+def _quota() -> float | None:
+    """Cores that the control group allows; None: no limit."""
+    try:
+        words = (_CGROUP / "cpu.max").read_text(encoding="ascii").split()
+        return None if words[0] == "max" else int(words[0]) / int(words[1])
+    except (OSError, ValueError, IndexError):  # no control groups, or of the first version
+        return None

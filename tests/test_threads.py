@@ -1,0 +1,61 @@
+"""How many threads a run takes."""
+
+import json
+
+import pytest
+import torch
+
+from codivide.cli.app import main
+from codivide.core import threads
+
+
+@pytest.mark.parametrize(
+    ("cores", "quota", "load", "taken"),
+    [
+        (8, "max 100000", 0.0, 8),
+        (8, "200000 100000", 0.4, 2),
+        (2, "max 100000", 0.9, 1),
+        (2, "50000 100000", 0.0, 1),
+        (4, "", 9.0, 1),
+    ],
+)
+def test_what_is_free(cores, quota, load, taken, tmp_path, monkeypatch):
+    monkeypatch.setattr(threads.os, "sched_getaffinity", lambda process: set(range(cores)), raising=False)
+    monkeypatch.setattr(threads, "_CGROUP", tmp_path)
+    if quota:
+        (tmp_path / "cpu.max").write_text(f"{quota}\n")
+    assert threads.free(load).threads == taken
+
+
+@pytest.fixture
+def own_threads(monkeypatch):
+    """The number that torch uses is that of before, afterwards."""
+    before = torch.get_num_threads()
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_a_busy_machine_is_said(own_threads, monkeypatch):
+    monkeypatch.setattr(threads, "free", lambda: threads.Free(1, 2, 7.5))
+    said = threads.take()
+    assert "1 of 2 cores" in said
+    assert "load 7.5" in said
+    assert torch.get_num_threads() == 1
+    assert threads.take(2) is None
+    assert torch.get_num_threads() == 2
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert threads.take(1) is None
+    assert torch.get_num_threads() == 2
+
+
+def test_a_resumed_run_takes_as_many_as_it_began_with(own_threads, tmp_path, monkeypatch):
+    words = ["fit", "digits", "--out", tmp_path / "run", "--limit", "200", "--method", "cross_entropy", "--epochs", "1"]
+    for taken, more in ((1, []), (2, ["--resume"])):
+        monkeypatch.setattr(threads, "free", lambda taken=taken: threads.Free(taken, 2, 0.0))
+        monkeypatch.setattr("sys.argv", ["codivide", *map(str, words), *more])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code in (None, 0, 3)  # one epoch is too little, which the code may say
+        assert torch.get_num_threads() == 1
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["threads"] == 1
