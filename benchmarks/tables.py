@@ -38,8 +38,10 @@ from codivide.core.files import write_text
 from codivide.core.provenance import environment
 from codivide.data.columns import Columns
 from codivide.methods.features import own
-from codivide.methods.features.learn import Table, deal, learn
+from codivide.methods.features.folds import deal
+from codivide.methods.features.learn import learn
 from codivide.methods.features.options import Features
+from codivide.methods.features.table import Table
 from codivide.noise import synthetic
 
 SETS = ("penguins", "german", "tic-tac-toe", "vowel", "segment", "phoneme")
@@ -126,7 +128,7 @@ def codivide(problem: Problem, model: Any, seed: int) -> dict[str, float]:
     if model is None:
         probs = learned.model.predict(problem.x_test).numpy()
     else:
-        probs = own.refit(model, problem.x, problem.given, clean_prob, classes).probs(problem.x_test)
+        probs = own.refit(model, problem.x, problem.given, clean_prob, classes=classes).probs(problem.x_test)
     seconds = time.process_time() - began
     found = problem.found(1 - clean_prob, clean_prob < 0.5) | {"noise_estimate": learned.report["noise_estimate"]}
     return problem.scores(probs) | found | {"seconds": seconds}

@@ -4,6 +4,7 @@ import json
 import pickle
 import sys
 import warnings
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from codivide import Features, InputError, NoisyLabelClassifier, load_model, noise_report, score_labels
 from codivide.methods.features import own
-from codivide.methods.features.learn import deal
+from codivide.methods.features.folds import deal
 
 
 def blobs(seed=0, rows=300, noise=0.2):
@@ -120,12 +121,75 @@ def test_labels_are_weighted_with_p_clean():
         own.refit(model, x, given, clean, classes=(0, 1, 2))
         assert np.allclose(told["weight"], clean.clip(1e-3))
     gone = np.where(given == 2, 0.1, 0.9)
-    assert (
-        own.refit(KNeighborsClassifier(), x, given, gone, classes=(0, 1, 2)).model.n_samples_fit_ == 90
-    )  # else class 2 is lost
-    assert (
-        own.refit(KNeighborsClassifier(), x, given, clean, classes=(0, 1, 2)).model.n_samples_fit_ == 45
-    )  # takes no weights
+    kept = own.refit(KNeighborsClassifier(), x, given, gone, classes=(0, 1, 2))
+    assert kept.model.n_samples_fit_ == 90  # else class 2 is lost
+    kept = own.refit(KNeighborsClassifier(), x, given, clean, classes=(0, 1, 2))
+    assert kept.model.n_samples_fit_ == 45  # takes no weights
+
+
+class Watched(GaussianNB):
+    """Remembers what it was fitted on."""
+
+    fits: ClassVar[list] = []
+
+    def fit(self, rows, y, sample_weight=None):
+        Watched.fits.append((rows, y, sample_weight))
+        return super().fit(rows, y, sample_weight)
+
+
+def test_no_fold_divides_groups_or_copies_and_copies_count_once(monkeypatch):
+    x, _, given = blobs(rows=90)
+    x, given = np.concatenate([x, x[:20]]), np.concatenate([given, given[:20]])
+    patients = np.arange(110) % 37
+    monkeypatch.setattr(Watched, "fits", [])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        classifier = NoisyLabelClassifier(model=Watched()).fit(x, given, groups=patients)
+    *crossed, (last, _, _) = Watched.fits
+    belongs = {row.tobytes(): {patients[k]} for k, row in enumerate(x)}
+    for k, row in enumerate(x):  # a copy is of two patients, who then belong together
+        belongs[row.tobytes()].add(patients[k])
+    for rows, _, _ in crossed:
+        seen = set().union(*(belongs[row.tobytes()] for row in rows))
+        rest = [belongs[row.tobytes()] for row in x if row.tobytes() not in {one.tobytes() for one in rows}]
+        assert rest
+        assert not any(seen & one for one in rest)
+        assert len(np.unique(rows, axis=0)) == len(rows)
+    assert len(crossed) == 5
+    assert len(last) == 90
+    assert len(classifier.labels_) == 110
+    assert np.array_equal(classifier.clean_proba_[:20], classifier.clean_proba_[90:])
+    monkeypatch.setattr(Watched, "fits", [])
+    noise_report(x, given, model=Watched(), replicates=2)
+    assert all(len(np.unique(rows, axis=0)) == len(rows) for rows, _, _ in Watched.fits)
+
+
+def test_weights_of_samples_reach_the_model(monkeypatch):
+    x, _, given = blobs(rows=90)
+    weight = np.where(given == 0, 3.0, 1.0)
+    monkeypatch.setattr(Watched, "fits", [])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        classifier = NoisyLabelClassifier(model=Watched()).fit(x, given, sample_weight=weight)
+    *crossed, (_, _, last) = Watched.fits
+    for _, labels, told in crossed:
+        assert np.allclose(told[labels == 0].min(), 3 * told[labels != 0].max())
+    assert np.allclose(last, classifier.clean_proba_.clip(1e-3) * weight / weight.mean())
+
+
+@pytest.mark.parametrize("model", [KNeighborsClassifier(), make_pipeline(StandardScaler(), KNeighborsClassifier())])
+def test_a_model_that_takes_no_weights_is_refused_with_weights(model):
+    x, _, given = blobs(rows=30)
+    with pytest.raises(
+        InputError, match=r"the fit of \w+ takes no sample_weight: leave sample_weight and class_weight"
+    ):
+        NoisyLabelClassifier(model=model, class_weight="balanced").fit(x, given)
+
+
+def test_groups_by_a_column_are_for_tables_that_codivide_reads():
+    x, _, given = blobs(rows=30)
+    with pytest.raises(InputError, match="groups must be one value for each sample"):
+        NoisyLabelClassifier(model=GaussianNB()).fit(pd.DataFrame(x, columns=list("abcde")), given, groups="a")
 
 
 def test_a_class_that_is_missing_in_a_fold_has_probability_zero():

@@ -12,7 +12,9 @@ from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifie
 
 from codivide import Features, InputError, NoisyLabelClassifier, load_model
 from codivide.methods.features import trees
-from codivide.methods.features.learn import Table, deal, learn
+from codivide.methods.features.folds import deal
+from codivide.methods.features.learn import learn
+from codivide.methods.features.table import Table
 
 
 def samples(classes, rows=400, seed=0):
@@ -48,6 +50,40 @@ def test_the_arrays_say_what_scikit_learn_says(kind, classes, monkeypatch):
     for rows in (x, new):
         expected = (1 - trees.PRIOR) * model.predict_proba(rows) + trees.PRIOR * prior
         assert np.allclose(ours.probs(rows).numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", trees.KINDS)
+def test_what_counts_more_is_said_to_be_likelier(kind):
+    x, y = samples(2, 90)
+    counts = np.where(y == 1, 2.0, 0.5)
+    found = trees.fit(kind, x, y, None, seed=0, classes=2, counts=counts)
+    share = np.bincount(y, counts) / counts.sum()
+    assert np.allclose(found.prior, share)
+    plain = trees.fit(kind, x, y, None, seed=0, classes=2)
+    assert found.probs(x)[:, 1].mean() > plain.probs(x)[:, 1].mean() + 0.02
+    weighed = trees.fit(kind, x, y, counts, seed=0, classes=2)
+    assert all(torch.equal(one, two) for one, two in zip(found.tensors()[:7], weighed.tensors()[:7], strict=True))
+
+
+def test_trees_are_told_the_weights_and_see_copies_once(monkeypatch):
+    x, y = samples(2, 120)
+    x, y = np.concatenate([x, x[:30]]), np.concatenate([y, y[:30]])
+    told = []
+    fit = trees.fit
+
+    def keep(kind, rows, given, weight, **settings):
+        told.append((rows, given, settings["counts"]))
+        return fit(kind, rows, given, weight, **settings)
+
+    monkeypatch.setattr(trees, "fit", keep)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        NoisyLabelClassifier(Features(heads="none", trees="forest"), class_weight={1: 3}).fit(x, y)
+    assert len(told) == 6
+    for rows, given, counts in told:
+        assert len(np.unique(rows, axis=0)) == len(rows)
+        assert np.allclose(counts[given == 1].min(), 3 * counts[given == 0].max())
+    assert len(told[-1][0]) == 120
 
 
 def test_thresholds_between_two_floats_are_kept():

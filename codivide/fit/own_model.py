@@ -45,7 +45,7 @@ def execute_own(job: Job, loaded: Loaded, model: Any, samples: Any, out: Path | 
     before = Before(asked=None if out is None else identity(job, loaded))
     folder = None if out is None else RunFolder(out, {}, resume=False)
     began = time.perf_counter()
-    table = table_of(loaded, own.crossing(model, samples, loaded))
+    table = table_of(loaded, own.crossing(model, samples, loaded.y, loaded.classes, loaded.weight))
     learned = learn(table, job.method, job.plan.seed)
     fitted = _refit(model, samples, table, learned)
     fitted.shape = loaded.x.shape

@@ -173,14 +173,14 @@ def cross_probs(
     return found
 
 
-def crossing(model: Any, samples: Any, loaded: Loaded) -> Own:
-    """What ``Table.own`` asks of a model and its samples, one for each row of ``loaded``."""
+def crossing(model: Any, samples: Any, given: Labels, classes: tuple[Any, ...], counts: Floats | None = None) -> Own:
+    """What ``Table.own`` asks of a model; samples, labels and how much each counts are ``[N]``."""
 
     def cross(rows: Tensor, fold: Tensor) -> Tensor:
         some = rows.numpy()
-        kept = samples if len(some) == len(loaded.y) else take(samples, some)
-        counts = None if loaded.weight is None else loaded.weight[some]
-        found = cross_probs(model, kept, loaded.y[some], fold.numpy(), classes=loaded.classes, counts=counts)
+        kept = samples if len(some) == len(given) else take(samples, some)
+        weight = None if counts is None else counts[some]
+        found = cross_probs(model, kept, given[some], fold.numpy(), classes=classes, counts=weight)
         return torch.from_numpy(found).float()
 
     return cross
