@@ -130,7 +130,8 @@ def codivide(problem: Problem, model: Any, seed: int) -> dict[str, float]:
     else:
         probs = own.refit(model, problem.x, problem.given, clean_prob, classes=classes).probs(problem.x_test)
     seconds = time.process_time() - began
-    found = problem.found(1 - clean_prob, clean_prob < 0.5) | {"noise_estimate": learned.report["noise_estimate"]}
+    doubt = 1 - clean_prob if learned.order is None else -learned.order.numpy()  # as the column rank has it
+    found = problem.found(doubt, clean_prob < 0.5) | {"noise_estimate": learned.report["noise_estimate"]}
     return problem.scores(probs) | found | {"seconds": seconds}
 
 

@@ -40,6 +40,7 @@ from codivide.methods.features.options import Features
 from codivide.methods.features.table import Own, Table
 from codivide.noise import learning_curves, scores, synthetic
 from codivide.noise.too_small import FEWEST
+from codivide.runs import label_table
 from codivide.runs.folder import CHECKPOINT, IDENTITY, RunFolder
 from codivide.runs.model import Model
 from codivide.training import nets
@@ -354,6 +355,8 @@ def learned_outcome(
     }
     evidence = learned.evidence(given)
     table, remarks = _table(job, loaded, judged, model)
+    if learned.order is not None:
+        table = label_table.ranked(table, learned.order.numpy())
     table, tested = _with_test(job, loaded, table, model)
     folds = job.method.folds if isinstance(job.method, Features) else FEWEST
     remarks += [*tested.remarks, *label_remarks(loaded, folds)]

@@ -39,7 +39,7 @@ from codivide.methods.features.model import FeatureModel, Member
 from codivide.methods.features.options import Features
 from codivide.methods.features.pacing import Clock, Record, Rounds
 from codivide.methods.features.table import Table
-from codivide.noise import mixtures, transition
+from codivide.noise import confidence, mixtures, transition
 from codivide.noise.evidence import Evidence
 from codivide.noise.learning_curves import prediction_type
 from codivide.noise.too_small import judged_classes
@@ -66,6 +66,8 @@ class Learned:
         clean_prob: ``[N]`` in [0, 1], NaN where there is no label. Labels of a class with fewer than K cannot be
             judged: their probability is the mean of the others, and nothing else rests on them.
         suggested: ``[N]``: the given label where it is likely clean, else the likeliest other class.
+        order: ``[N]``, where nothing can be learned: the place of each label by p(clean), then by the evidence, since
+            p(clean) is the same for all; None: p(clean) orders the labels.
         records: one a round, with the held-out log-loss and agreement on the given labels.
         report: numbers about the choice: weights, penalties, transition matrix, what the hold-out can resolve.
         remarks: warnings by name.
@@ -77,6 +79,7 @@ class Learned:
     seen: Tensor
     clean_prob: Tensor
     suggested: Tensor
+    order: Tensor | None = None
     records: list[Record] = field(default_factory=list)
     report: Record = field(default_factory=dict)
     remarks: dict[str, str] = field(default_factory=dict)
@@ -88,7 +91,8 @@ class Learned:
         }
         noise = 1 - float(known["clean_prob"].nanmean())
         report = self.report | {"noise_estimate": noise, "distinct_samples": len(self.probs)}
-        return replace(self, **known, report=report)
+        order = None if self.order is None else self.order[place]
+        return replace(self, **known, order=order, report=report)
 
     def evidence(self, given: Tensor) -> Evidence:
         """What is known of every sample: all of it is held out, which it says."""
@@ -364,8 +368,16 @@ def _learn(table: Table, problem: _Problem, rounds: Rounds) -> Learned:
     report = fitted.report | {"adjustment": power, "transition_matrix": fitted.matrix.tolist(), **judged}
     for text in fitted.remarks.values():
         warnings.warn(text, TrainingWarning, stacklevel=3)
+    order = None if learnable else _order(whole, given_probs, table.given.masked_fill(~problem.enough[table.given], -1))
     suggested = suggestions(probs, whole, table.given)
-    return Learned(model, probs, given_probs, seen, whole, suggested, rounds.records, report, fitted.remarks)
+    return Learned(model, probs, given_probs, seen, whole, suggested, order, rounds.records, report, fitted.remarks)
+
+
+def _order(clean_prob: Tensor, given_probs: Tensor, judged: Tensor) -> Tensor:
+    """The place ``[N]`` of each label by p(clean), then by the evidence of those that can be judged; -1: not."""
+    places = confidence.standing(given_probs.double().numpy(), judged.numpy())
+    keys = np.stack([clean_prob.nan_to_num(torch.inf).numpy(), places], 1)
+    return torch.from_numpy(np.unique(keys, axis=0, return_inverse=True)[1].ravel())
 
 
 def plain_probs(table: Table, options: Features, seed: int) -> Tensor:
@@ -540,7 +552,8 @@ def _compare(pools: list[_Pool], problem: _Problem) -> tuple[Record, dict[str, s
         remarks["independent"] = (
             "nothing can be learned here: from the features, held-out labels are predicted no better than from how "
             f"often each class occurs (gain {information:.3f} nats, standard error {information_error:.3f}, {count} "
-            "labels). p(clean) is 0.5 for all, and no estimate of the noise is reliable"
+            "labels). p(clean) is 0.5 for all, their rank is by the evidence alone, and no estimate of the noise is "
+            "reliable"
         )
     return report, remarks
 
