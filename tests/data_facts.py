@@ -169,6 +169,10 @@ def example_facts(issues: int = 40, kind: str = "image", hostile: bool = False) 
             "issues": [_tested(name(k), classes, k, k == 1) for k in range(3)],
             "leaks": [_tested(name(k), classes, k, True) for k in (1, 4)],
         },
+        "columns": [
+            {"name": HOSTILE[0] if hostile else "key", "kind": None, "reason": "one value only"},
+            {"name": "age", "kind": "number", "features": 2, "empty": 3, "note": HOSTILE[1] if hostile else None},
+        ],
         "annotators": [
             {"name": HOSTILE[1] if hostile else "anna", "labels": 400, "quality": 0.93, "copies": []},
             {"name": "ben", "labels": 120, "quality": 0.61, "copies": [HOSTILE[3] if hostile else "cem"]},

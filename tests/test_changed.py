@@ -179,3 +179,19 @@ def test_the_hash_is_of_what_a_row_holds(tmp_path):
     run = fit(tmp_path / "t.csv")
     np.testing.assert_array_equal(np.load(run / CONTENTS), loaded.contents)
     assert json.loads((run / "config.json").read_text())["samples"] == len(SavedRun(run).contents)
+
+
+def test_a_table_with_columns_of_any_kind_that_has_changed(tmp_path):
+    """Its cells are compared, and not what an encoder makes of them, which all rows change."""
+    table = frame("numbers").assign(job=np.where(np.arange(40) % 3 == 0, "smith", "baker"))
+    table.loc[3, "a"] = np.nan
+    path = write(table, tmp_path / "t.csv")
+    run = fit(path)
+    more = pd.concat([table, table.assign(a=np.nan, job="cook").head(2)], ignore_index=True)
+    write(more, path)
+    assert main(["clean", str(run), "--out", str(tmp_path / "more")]) == 0
+    assert len(pd.read_csv(tmp_path / "more" / "labels_clean.csv")) == 40
+    for changed in (table.iloc[::-1], table.assign(job=table["job"].where(table.index != 5, "cook")), table.iloc[1:]):
+        write(changed, path)
+        assert main(["clean", str(run), "--out", str(tmp_path / "other")]) == 2
+    assert not (tmp_path / "other").exists()

@@ -58,6 +58,14 @@ def test_names_of_every_kind_and_files_of_no_interest(root):
     assert loaded.skipped == ()
 
 
+def test_files_that_are_not_read_are_counted_by_suffix(root):
+    assert load(root).said == ()
+    for name in ("cat/2.heic", "cat/3.HEIC", "notes.txt", ".DS_Store", "__MACOSX/x.txt"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text("x")
+    assert load(root).said == ("files that are not read: .heic 2, .txt 1 (save .heic pictures as .jpg)",)
+
+
 def rename(path, name):
     """Give a file or folder a name of bytes that need not be UTF-8."""
     target = Path(os.fsdecode(os.fsencode(path.parent) + b"/" + name))
@@ -391,10 +399,9 @@ def test_whole_numbers_that_pandas_wrote_with_a_point(root):
         ("path,label\ncat/1.png,-1\ncat/2.png,1\n", "unlabelled=None"),
         ("path,label,split\ncat/1.png,a,\ncat/2.png,b,\ndog/1.png,c,test\n", "label 'c' in row 2 .dog/1.png."),
         ("path,label\nx.png,a\ny.png,b\n", "2 of 2 images cannot be read: x.png: no such file"),
-        ("label,age\na,1\nb,\n", "NaN: row 1, column 'age'"),
-        ("label,age\na,1\nb,old\n", r"'age' is not of numbers: row 1 \(line 3\) is 'old'"),
-        ("label\na\nb\n", "neither a column 'path' or 'text' nor columns of numbers"),
-        ("label,age\na,1,2,3\nb\n", "age"),
+        ("label,age\na,\nb,\n", r"no column of the table can be used \('age': all cells are empty\)"),
+        ("label\na\nb\n", "neither a column 'path' or 'text' nor other columns to learn from"),
+        ("label,age\na,1,2,3\nb\n", r"lines have more fields than the header has names \(label, age\)"),
     ],
 )
 def test_bad_tables(root, text, message):

@@ -28,6 +28,9 @@ SET = {  # of every option of the data a value that is not its default
     "augment": "shift",
     "encoder": "tfidf:char",
     "label": "genre",
+    "text": "sentence",
+    "columns": ("age", "job"),
+    "drop": ("key",),
     "annotators": ("a", "b"),
     "answers": Path("answers.csv"),
     "merge_labels": True,
@@ -222,8 +225,25 @@ def groups_source(folder):
     return table_of(folder, label=names, patient=patients), ["--group", "patient"]
 
 
+def review_source(folder):
+    path, _ = texts_source(folder)
+    pd.read_csv(path).rename(columns={"text": "review"}).assign(stars=1).to_csv(path, index=False)
+    return path, ["--text", "review"]
+
+
+def columns_source(folder):
+    return table_of(folder, label=names, job=lambda given: np.where(given == 1, "bee", "x")), ["--columns", "x,Y,job"]
+
+
+def drop_source(folder):
+    return table_of(folder, label=names, key=lambda given: range(len(given))), ["--drop", "key"]
+
+
 SOURCES = {
     "label": label_source,
+    "text": review_source,
+    "columns": columns_source,
+    "drop": drop_source,
     "unlabelled": unlabelled_source,
     "annotators": annotators_source,
     "answers": answers_source,

@@ -185,7 +185,7 @@ def test_hugging_face(monkeypatch):
     assert both.test.y.tolist() == [0]
     rows, ids, _ = read_inputs(table, (1, 4, 4), UINT8)
     assert (rows.shape, ids) == ((1, 4, 4), [0, 1, 2])
-    with pytest.raises(InputError, match=r"no image column \(columns: text\)"):
+    with pytest.raises(InputError, match=r"no column 'label' \(columns: text\)"):
         load(datasets.Dataset.from_dict({"text": ["a"]}))
     with pytest.raises(InputError, match="without streaming"):
         load(table.to_iterable_dataset())
@@ -323,7 +323,7 @@ def test_a_source_is_one_line(tmp_path, monkeypatch, capsys):
     assert pd.read_csv(tmp_path / "p.csv").iloc[:, 1].tolist() == ["a", "b"] * 20
     with pytest.raises(InputError, match="y must be None"):
         load(path, [0])
-    with pytest.raises(InputError, match="a column of labels can be named for a"):
+    with pytest.raises(InputError, match="--label genre: columns can be named for a table only"):
         load(path, options=ReadOptions(label="genre"))
     with pytest.raises(InputError, match="the model takes texts"):
         read_inputs(path, (3,), FLOAT, encoder=Tfidf.fit("tfidf", ["some words"]))

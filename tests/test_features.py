@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import torch
 from scipy import sparse
+from sklearn.metrics import roc_auc_score
 
 from codivide import FeatureModel, Features, InputError, NoisyLabelClassifier, TrainingWarning, load_model, noise_report
 from codivide.cli.app import main
@@ -217,10 +218,10 @@ def test_the_mlp_learns_what_no_line_separates() -> None:
 def test_a_held_out_sample_is_judged_without_its_label() -> None:
     """Heads of the block that holds a fold out do not change with the labels of that fold."""
     x, given, _ = blobs(90)
-    problem = learn._Problem(table(x, given), Features(**FAST), 0, learn._Clock(None))
+    problem = learn._Problem(table(x, given), Features(**FAST), 0, learn.Clock(None))
     changed = torch.from_numpy(given.copy())
     changed[problem.fold == 0] = (changed[problem.fold == 0] + 1) % 3
-    again = learn._Problem(table(x, given), Features(**FAST), 0, learn._Clock(None))
+    again = learn._Problem(table(x, given), Features(**FAST), 0, learn.Clock(None))
     again.given = changed
     identity = torch.eye(3)
     held = problem.fold == 0
@@ -328,7 +329,7 @@ def test_the_mlp_ends_at_the_look_after_which_as_long_again_is_too_long(monkeypa
     monkeypatch.setattr(learn.time, "monotonic", lambda: float(next(now)))
     with pytest.warns(TrainingWarning, match="more updates of the MLP"):  # looks at 1, 2, 4, ... seconds
         learn.learn(table(x, given), options, 0, deadline=3.0)
-    clock = learn._Clock(10.0)
+    clock = learn.Clock(10.0)
     clock.began = 0.0
     for second, allowed in ((4.0, True), (5.0, True), (6.0, False)):
         monkeypatch.setattr(learn.time, "monotonic", lambda second=second: second)
@@ -393,6 +394,25 @@ def test_labels_that_do_not_depend_on_the_features_are_said_to_teach_nothing(see
         found = run(x, rng.integers(3, size=300), 3)
     assert set(found.clean_prob.tolist()) == {0.5}
     assert "independent" in found.remarks
+
+
+@pytest.mark.parametrize("copies", [False, True])
+def test_where_nothing_can_be_learned_the_rank_still_goes_by_the_evidence(copies: bool) -> None:
+    rng = np.random.default_rng(0)
+    truth = np.arange(120) % 2
+    x = (rng.standard_normal((120, 3)) + 0.9 * truth[:, None]).astype(np.float32)
+    given = np.where(rng.random(120) < 0.35, 1 - truth, truth)
+    if copies:
+        x, truth, given = np.concatenate([x, x[:9]]), np.concatenate([truth, truth[:9]]), np.append(given, given[:9])
+    confirmed = pd.DataFrame({"id": [0], "given": given[:1], "decision": ["keep"], "label": [""]})
+    with pytest.warns(TrainingWarning, match="nothing can be learned"):
+        found = NoisyLabelClassifier(Features(heads="linear")).fit(x, given, confirmed)
+    table = found.labels_
+    assert set(table["clean_prob"][1:120]) == {0.5}
+    assert sorted(table["rank"]) == list(range(1, len(x) + 1))
+    assert roc_auc_score(given != truth, -table["rank"].astype(int)) > 0.7
+    assert table["rank"][0] > 119  # a person vouches for it
+    assert found.label_issues_.empty
 
 
 @pytest.mark.filterwarnings("ignore::codivide.core.errors.TrainingWarning")

@@ -410,3 +410,20 @@ def test_groups_are_of_the_rows_that_stay():
     part = experiment.part(loaded, 100, 0)
     assert len(part.groups) == 100
     assert isinstance(together(part), Together)
+
+
+@pytest.mark.parametrize("given", ["column", "beside"])
+def test_a_data_frame_may_name_its_column_of_groups(given):
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    table = pd.DataFrame({"a": rng.normal(size=60) + y, "job": np.where(y == 1, "smith", "baker"), "who": y + 2})
+    table["who"] = [f"p{k // 3}" for k in range(60)]
+    source, labels = (table.assign(label=y), None) if given == "column" else (table, y)
+    loaded = load(source, labels, options=ReadOptions(group="who", columns=("a", "job")))
+    assert loaded.groups is not None
+    assert loaded.groups.tolist() == [k // 3 for k in range(60)]
+    assert not any("who" in name for name in loaded.columns or ())
+    weighed = load(source.assign(w=1.0 + y), labels, options=ReadOptions(weight="w", drop=("who",)))
+    assert weighed.weight is not None
+    assert weighed.weight.tolist() == (1.0 + y).tolist()
+    assert not any(name == "w" for name in weighed.columns or ())

@@ -155,7 +155,7 @@ def test_methods_that_cannot_weigh_refuse_before_any_work(name, tmp_path):
 
 
 def test_auto_of_a_table_takes_weights(monkeypatch):
-    monkeypatch.setattr(Features, "kinds", lambda self: ("linear",))
+    monkeypatch.setattr(Features, "kinds", lambda self, *rows, **kinds: ("linear",))
     x, y = rare(200)
     clf = NoisyLabelClassifier(class_weight="balanced").fit(x, y)
     assert clf.choice_ is not None

@@ -32,8 +32,10 @@ from codivide.core.files import atomic, guard, reading
 from codivide.data.corrections import Correction, Corrections, Known
 from codivide.data.images import is_image_name, on_disk, written
 from codivide.data.record import DataRecord
+from codivide.data.table_columns import TEXT_COLUMNS
+from codivide.data.table_files import folder_parts, is_database, is_table
 from codivide.data.table_sets import split_answers
-from codivide.data.tables import TABLES, TEXT_COLUMNS, feature_ids, read_table
+from codivide.data.tables import feature_ids, read_table
 from codivide.runs import label_table
 from codivide.runs.changed import check_again
 from codivide.runs.folder import SUMMARY, SavedRun
@@ -81,10 +83,8 @@ class Judged:
         """Whether the samples are images in files; the rows of a table may have names, too."""
         if label_table.PATH not in self.table:
             return False
-        root = self.source.root()
-        if root is None or root.suffix.lower() not in TABLES or not root.is_file():
-            return True
-        return "path" in read_table(root, self.source.options.annotators, self.source.options.label)
+        table = _table_of(self)
+        return table is None or "path" in table
 
     def files(self) -> list[Path]:
         """The image of every row, absolute; of a manifest they may lie anywhere."""
@@ -451,7 +451,8 @@ def _images(
 
 def _groups(judged: Judged, name: str, ids: list[str]) -> list[Any]:
     """The values of the column of groups, so that the manifest trains again."""
-    source = read_table(judged.origin(), judged.source.options.annotators, judged.source.options.label, name)
+    source = _table_of(judged, needed=True)
+    assert source is not None
     known = dict(zip(source["path"], source[name], strict=True))
     return [known[key] for key in ids]
 
@@ -466,15 +467,32 @@ def _numbers(column: pd.Series[Any]) -> list[float]:
     return [float(value) for value in pd.to_numeric(column).to_numpy(dtype=np.float64, na_value=math.nan)]
 
 
+def _table_of(judged: Judged, *, needed: bool = False) -> pd.DataFrame | None:
+    """The table that a run was trained on, with its own columns; None where it was something else, or is gone.
+
+    Raises:
+        InputError: it is gone, and ``needed``.
+    """
+    place, options = judged.source.location(), judged.source.options
+    if place is None:
+        return None
+    if not is_database(place):
+        folder = bool(folder_parts(Path(place)))
+        if not folder and (not is_table(place) or Path(place).is_dir()):
+            return None
+        if not Path(place).exists():
+            return read_table(judged.origin()) if needed else None
+    return read_table(place, options)
+
+
 def _rows(labels: pd.DataFrame, judged: Judged) -> pd.DataFrame:
     """The cleaned table of features or texts, or ``row,label`` where the samples are not in a table."""
     labels = labels.rename(columns={label_table.PATH: "id"})
-    root = judged.source.root()
-    if root is None or root.suffix.lower() not in TABLES:
+    table = _table_of(judged, needed=True)
+    if table is None:
         return labels.rename(columns={"id": "row"})
     source, options = judged.source.path, judged.source.reading()
-    whole = read_table(judged.origin(), options.annotators, options.label, options.group)
-    features, _ = split_answers(whole, root, options)
+    features, _ = split_answers(table, Path(str(source)), options)
     ids = [str(name) for name in feature_ids(features)]
     place = {name: row for row, name in enumerate(ids)}
     if len(place) < len(ids):

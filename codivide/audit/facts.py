@@ -54,6 +54,8 @@ def collect(run: str | Path, limit: int = 1000, *, thumbnails: bool = True) -> d
     - ``outliers``: ``row``, ``id``, ``given`` (-1: none), ``score``, ``thumbnail``, ``text``; at most 100;
     - ``checks``: of every other kind of issue ``name``, ``title``, ``text``, ``found`` (how many samples) and
       ``samples``: ``row``, ``id``, ``given`` (-1: none), ``thumbnail``, ``text``; at most 100;
+    - ``columns``: of a table that is not numbers alone what was made of each column (``name``, ``kind``, ``features``,
+      ``empty``, ``note`` or None), and of those that are not used ``name`` and ``reason``; else None;
     - ``annotators``: ``name``, ``labels``, ``quality`` (not there without an answer), ``copies`` (names), or None;
     - ``skipped``: ``path``, ``reason``;
     - ``test``: of the test part ``samples``, ``labelled``, ``leaked``, ``leaked_training_samples``, ``issues_total``
@@ -132,11 +134,22 @@ def _facts(material: Material, found: Mapping[str, Found], shown: Shown) -> dict
         "curves": [_scalars(row) for row in material.curves],
         **{check.name: check.describe(found[check.name], shown) for check in checks.CHECKS if check.describe},
         "checks": [_listed(check, found[check.name], shown) for check in checks.CHECKS if not check.describe],
+        "columns": _columns(material.columns_read),
         "annotators": None if material.annotators is None else [_annotator(one) for one in material.annotators],
         "test": None if material.test is None else _test(material.test, material.table),
         "choices": [str(text) for text in material.choices],
         "skipped": [{"path": path, "reason": reason} for path, reason in material.skipped],
     }
+
+
+def _columns(read: Mapping[str, Any] | None) -> list[dict[str, Any]] | None:
+    """A line a column; those that are not used come first."""
+    if read is None:
+        return None
+    kinds = ("name", "kind", "features", "empty", "note")
+    used = [{name: item.get(name) for name in kinds} for item in read.get("read", ())]
+    unused = [{"name": item["name"], "kind": None, "reason": item["reason"]} for item in read.get("left_out", ())]
+    return [*unused, *used]
 
 
 def _listed(check: Check, found: Found, shown: Shown) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from codivide.audit.noise_report import noise_report
 from codivide.core.device import resolve_device
 from codivide.core.errors import InputError
 from codivide.core.types import UNLABELLED, Floats, Labels, Mask
-from codivide.data import encode
+from codivide.data import columns, encode
 from codivide.data.loaded import Loaded, subset
 from codivide.data.options import DEFAULT, ReadOptions
 from codivide.data.own import KIND
@@ -56,6 +56,7 @@ class Material:
         annotators: name, labels, quality of each; None: there is one label a sample.
         choices: why method and settings were chosen, a sentence each, where they were.
         noise: what is estimated of the labels; None: nothing but p(clean) is known.
+        columns_read: what was made of the columns of a table, see ``data.columns.Columns``; None: none was encoded.
         remarks: what could not be done, and why.
         test: the label table of the test part; None: there is none.
     """
@@ -75,6 +76,7 @@ class Material:
     annotators: Sequence[Mapping[str, Any]] | None = None
     choices: Sequence[str] = ()
     noise: NoiseReport | None = None
+    columns_read: Mapping[str, Any] | None = None
     remarks: Sequence[str] = field(default=())
     test: pd.DataFrame | None = None
 
@@ -173,6 +175,7 @@ def from_run(run: Path) -> Material:
         annotators=record.summary.get("annotators"),
         choices=_choices(record.summary.get("choice") or {}),
         noise=_with_rule(_noise(record, remarks), record.rows),
+        columns_read=config.get("columns_read"),
         remarks=remarks,
         test=record.test_labels,
     )
@@ -225,6 +228,7 @@ def from_fit(
         curves=history,
         skipped=[] if loaded is None else loaded.skipped,
         noise=_with_rule(noise, history),
+        columns_read=columns.record(getattr(model, "encoder", None)).get("columns_read"),
         remarks=remarks,
         test=test,
     )

@@ -15,11 +15,13 @@ from codivide.core.errors import InputError
 from codivide.core.files import reading
 from codivide.core.types import UNLABELLED, Floats, Labels
 from codivide.data import encode
+from codivide.data.columns import Columns
 from codivide.data.groups import tensors, together
 from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load
-from codivide.methods.features import rule_like
+from codivide.methods.features import own, rule_like
+from codivide.methods.features.folds import deal, numbered
 from codivide.methods.features.learn import plain_probs
 from codivide.methods.features.matrix import raw
 from codivide.methods.features.options import Features
@@ -38,6 +40,7 @@ def noise_report(
     y: Any = None,
     *,
     pred_probs: Any = None,
+    model: Any = None,
     folds: int = 5,
     limit: int = MOST_ROWS,
     replicates: int = 20,
@@ -54,7 +57,9 @@ def noise_report(
         y: given labels ``[N]`` of an array or of ``pred_probs``; missing where unlabelled.
         pred_probs: cross-fitted probabilities ``[N, C]`` instead of features; columns as in ``audit.from_probs``. Ones
             of a classifier that was trained on the same rows hide the noise.
-        folds: of the cross-fitting of features, 2 to 50.
+        model: a classifier of scikit-learn's kind that is cross-fitted on ``X_or_run`` and ``y`` instead of codivide's
+            heads.
+        folds: of the cross-fitting, 2 to 50.
         limit: rows that the estimate rests on at most, drawn at random; at least 10.
         replicates: bootstrap samples behind the interval, at least 2.
         seed: of all that is random.
@@ -70,7 +75,13 @@ def noise_report(
     if not least <= folds <= most:
         raise InputError(f"folds {folds}: at least {least} and at most {most} are needed")
     options = ReadOptions(unlabelled=unlabelled)
-    found = _material(X_or_run, y, pred_probs, options)
+    if model is not None:
+        if pred_probs is not None:
+            raise InputError("give model or pred_probs, not both")
+        given, names, probs = cross_fitted(model, X_or_run, y, folds=folds, seed=seed, unlabelled=unlabelled)
+        found: Material | Loaded = from_reading(Reading(probs, given, names))
+    else:
+        found = _material(X_or_run, y, pred_probs, options)
     if isinstance(found, Material):
         return estimate(found, limit=limit, replicates=replicates, seed=seed)
     seen: dict[str, Any] = {}
@@ -78,6 +89,39 @@ def noise_report(
     report = estimate(material, limit=limit, replicates=replicates, seed=seed)
     rule = rule_like.remark(found, **seen) if seen and len(found.x.shape) == 1 else None
     return report if rule is None else replace(report, trust=with_reason(report.trust, rule))
+
+
+def cross_fitted(
+    model: Any, samples: Any, y: Any, *, folds: int, seed: int, unlabelled: int | None = UNLABELLED
+) -> tuple[Labels, tuple[Any, ...], Floats]:
+    """Labels ``[N]`` as class numbers, the classes, and probabilities ``[N, C]`` of a model that saw no own label.
+
+    Samples without a label get the probabilities of a model of all others.
+
+    Raises:
+        InputError: no samples, labels that cannot be read, or no classifier.
+    """
+    own.check_model(model)
+    if samples is None or y is None or isinstance(samples, str | Path):
+        raise InputError("model needs samples and labels in memory")
+    loaded, samples = own.load_for(samples, y, ReadOptions(unlabelled=unlabelled))
+    given, names = loaded.y, tuple(loaded.classes)
+    labelled = np.flatnonzero(given >= 0)
+    groups, copies = tensors(together(loaded))
+    x = np.zeros((len(given), 1), dtype=np.float32)  # the model sees the samples themselves
+    table = Table(x, torch.from_numpy(given), names, groups=groups, copies=copies).take(torch.from_numpy(labelled))
+    small, place = table.distinct()
+    rows = labelled if place is None else labelled[Table.standing(place).numpy()]
+    kept, own_given, held = own.take(samples, rows), given[rows], numbered(small.groups)
+    count = min(folds, len(rows) if held is None else int(held.max()) + 1)
+    own_fold = deal(small.given, count, torch.Generator().manual_seed(seed), held)
+    found = own.cross_probs(model, kept, own_given, own_fold.numpy(), classes=names)
+    probs = np.empty((len(given), len(names)))
+    probs[labelled] = found if place is None else found[place.numpy()]
+    missing = np.flatnonzero(given < 0)
+    if len(missing):
+        probs[missing] = own.fit(model, kept, own_given, classes=names).probs(own.take(samples, missing))
+    return given, names, probs
 
 
 @runtime_checkable
@@ -135,6 +179,7 @@ def _from_data(loaded: Loaded, settings: Features, options: ReadOptions, seed: i
         )
 
     held = tensors(together(loaded))
+    mixed = isinstance(loaded.encoder, Columns)
 
     def cross_fit(rows: Labels, given: Labels, classes: int) -> Floats:
         chosen = torch.from_numpy(rows)
@@ -146,6 +191,7 @@ def _from_data(loaded: Loaded, settings: Features, options: ReadOptions, seed: i
             groups=groups,
             copies=copies,
             weight=None if loaded.weight is None else torch.from_numpy(loaded.weight[rows]),
+            mixed=mixed,
         )
         probs: Floats = plain_probs(table, settings, seed).double().numpy()
         seen.update(seen=probs[np.arange(len(given)), given], rows=rows, given=given)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from codivide.audit.noise_report import cross_fitted
 from codivide.audit.reading import read
 from codivide.core.errors import InputError
 from codivide.core.types import UNLABELLED, Floats, Labels
@@ -23,6 +24,7 @@ def score_labels(
     losses: Any = None,
     predictions: Any = None,
     features: Any = None,
+    model: Any = None,
     classes: Sequence[Any] | None = None,
 ) -> Floats:
     """Judge every label by a rule: how likely is it right?
@@ -41,6 +43,8 @@ def score_labels(
             The rules on losses take those of ``pred_probs`` where there are no others.
         predictions: predicted classes ``[epochs, N]`` in the words of ``y``, one row an epoch.
         features: ``[N, D]``, dense or sparse, in which samples of one class are near each other.
+        model: a classifier of scikit-learn's kind; its probabilities, cross-fitted on ``features`` (or on whatever the
+            model takes) in 5 folds, are ``pred_probs``.
         classes: the classes in the order of the columns of ``pred_probs``; None: as in ``audit.from_probs``.
 
     Returns:
@@ -60,11 +64,8 @@ def score_labels(
         >>> codivide.score_labels("right_events", y, predictions=[["cat", "dog", "dog", "dog", "cat"]]).tolist()
         [1.0, 0.0, 1.0, 1.0, nan]
     """
-    probs = None
-    if pred_probs is None:
-        given, names = encode(y, classes=classes)
-    else:
-        probs, given, names = read(y, pred_probs, classes=classes, what="y")
+    given, names, probs = _labels(y, pred_probs, model, features, classes)
+    features = None if model is not None else features
     judgeable = Judgeable(
         given,
         len(names),
@@ -74,6 +75,20 @@ def score_labels(
         features=_features(features, len(given)),
     )
     return score(rule, judgeable)
+
+
+def _labels(
+    y: Any, pred_probs: Any, model: Any, samples: Any, classes: Sequence[Any] | None
+) -> tuple[Labels, tuple[Any, ...], Floats | None]:
+    """Labels as class numbers, the classes, and the probabilities that there are."""
+    if model is not None and pred_probs is not None:
+        raise InputError("give model or pred_probs, not both")
+    if model is not None:
+        return cross_fitted(model, samples, y, folds=5, seed=0)
+    if pred_probs is not None:
+        found = read(y, pred_probs, classes=classes, what="y")
+        return found.given, found.classes, found.probs
+    return *encode(y, classes=classes), None
 
 
 def _check_size(name: str, size: int, count: int) -> None:

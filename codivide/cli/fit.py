@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from codivide.cli.flags import hyper_flags, number_or_none
+from codivide.cli.flags import DATA, TableFlags, hyper_flags, number_or_none
 from codivide.cli.output import note, say_data, say_outcome
 from codivide.core.errors import InputError
 from codivide.core.threads import take
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from codivide.training.run import Method
 
 TRAINING = "Training (in brackets: the default, where the method has no other)"
-DATA = "Data"
 NOT_USABLE = 3  # the exit code of a run that has learned too little
 
 
@@ -38,8 +37,9 @@ class RunFlags:
     source: Annotated[
         str,
         typer.Argument(
-            help="A folder of images (one sub-folder a class), a manifest (.csv or .parquet with path,label), a "
-            "table of features or texts (.csv, .parquet, .npz), or a known set such as digits or cifar10n:worse."
+            help="A folder of images (one sub-folder a class), a manifest (a table with path,label), a table of "
+            "features or texts (.csv, .tsv, .jsonl, .xlsx, .parquet, ..., sqlite:///FILE?table=NAME, .npz), or a known "
+            "set such as digits or cifar10n:worse."
         ),
     ]
     out: Annotated[Path, typer.Option("--out", "-o", help="New folder for everything that the run writes.")]
@@ -54,7 +54,7 @@ class RunFlags:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataFlags:
+class DataFlags(TableFlags):
     """How the data are read, and what is done to them first."""
 
     truth: Annotated[
@@ -116,14 +116,10 @@ class DataFlags:
         typer.Option(
             help="Makes features of texts or images: auto (tfidf for texts, efficientnet-lite0 for photos where the "
             "method is auto or features), none (train a network on pixels), best (the strongest to be had), "
-            "tfidf:char, minilm, hf:NAME, timm:NAME.",
+            "tfidf:char, minilm, hf:NAME, timm:NAME; columns of any kind of a table: columns.",
             rich_help_panel=DATA,
         ),
     ] = "auto"
-    label: Annotated[
-        str | None,
-        typer.Option(help="The column of a table that holds the labels (label).", rich_help_panel=DATA),
-    ] = None
     annotators: Annotated[
         str | None,
         typer.Option(
@@ -335,7 +331,7 @@ def _options(data: DataFlags, device: str) -> ReadOptions:
         progress=True,
         encoder=data.encoder,
         device=device,
-        label=data.label or "label",
+        **data.options(),
         weight=data.weight,
         merge_labels=data.merge_labels,
         keep_na=data.keep_na,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -12,6 +12,47 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 import typer
 
 from codivide.core.errors import InputError
+
+DATA = "Data"  # the panel of the flags that say how data are read
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableFlags:
+    """Which columns of a table are what."""
+
+    label: Annotated[
+        str | None,
+        typer.Option(help="The column of a table that holds the labels (label).", rich_help_panel=DATA),
+    ] = None
+    text: Annotated[
+        str | None,
+        typer.Option(
+            help="The column of a table that holds texts, all that is learned from (text).", rich_help_panel=DATA
+        ),
+    ] = None
+    columns: Annotated[
+        str | None,
+        typer.Option(help="The columns of a table to learn from, COL,COL,... (all).", rich_help_panel=DATA),
+    ] = None
+    drop: Annotated[
+        str | None,
+        typer.Option(help="Columns of a table to leave out, COL,COL,...", rich_help_panel=DATA),
+    ] = None
+
+    def options(self) -> dict[str, Any]:
+        """As options of reading.
+
+        Raises:
+            InputError: an empty name.
+        """
+        from codivide.data.options import column_names
+
+        return {
+            "label": self.label or "label",
+            "text": self.text,
+            "columns": column_names(self.columns, "--columns"),
+            "drop": column_names(self.drop, "--drop"),
+        }
 
 
 def spread(function: Callable[..., None], more: Sequence[inspect.Parameter] = ()) -> Callable[..., None]:

@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from codivide.cli.flags import described
+from codivide.cli.flags import TableFlags, described
 from codivide.cli.output import aside, check_new_file, line, note, say_noise
 from codivide.cli.progress import out_console
 from codivide.core.errors import InputError, unknown
@@ -45,6 +45,7 @@ def noise(
     source: Annotated[str, typer.Argument(help="Labelled data, as for fit, or the folder of a finished run.")],
     spec: Annotated[str | None, typer.Argument(help="symmetric:0.4, asymmetric:0.4, pair:0.2, ...")] = None,
     *,
+    table: TableFlags,
     seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write a CSV: path or id, label, true_label.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -52,6 +53,7 @@ def noise(
     """Show rate and transition matrix of label noise: of SPEC or known truth, else estimated without it."""
     from codivide.audit.noise_report import noise_report
     from codivide.data.experiment import spoil
+    from codivide.data.label_remarks import warn_about_labels
     from codivide.data.options import ReadOptions
     from codivide.data.sources import load
     from codivide.noise import synthetic
@@ -61,7 +63,12 @@ def noise(
     run = spec is None and is_run(Path(source))
     if run:
         _note_change(Path(source))
-    loaded = None if run else spoil(load(source, options=ReadOptions(progress=True)), spec, seed)
+    options = ReadOptions(progress=True, **table.options())
+    loaded = None if run else spoil(load(source, options=options), spec, seed)
+    if loaded is not None:
+        for sentence in loaded.said:
+            note(sentence)
+        warn_about_labels(loaded)
     if loaded is None or loaded.truth is None:
         if out is not None:
             raise InputError(f"the true labels of {source} are not known: --out needs a SPEC such as symmetric:0.4")

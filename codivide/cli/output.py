@@ -45,6 +45,8 @@ def say_data(loaded: Loaded) -> None:
     text += f", {missing:,} without a label" if missing else ""
     text += f", {len(loaded.test.y):,} test samples" if loaded.test is not None else ""
     line(text)
+    for sentence in loaded.said:
+        note(sentence)
     if loaded.skipped:
         first = loaded.skipped[0]
         aside(f"left out {len(loaded.skipped)} files, the first: {first.path} ({first.reason})")

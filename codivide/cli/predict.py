@@ -23,6 +23,9 @@ def predict(
     ],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write a CSV here instead of printing.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+    text: Annotated[
+        str | None, typer.Option(help="The column of a table that holds texts (as in training, else text).")
+    ] = None,
 ) -> None:
     """Classify new data with the model of a run; nothing else of the training is needed."""
     import numpy as np
@@ -36,7 +39,7 @@ def predict(
 
     check_new_file(out)
     model = load_model(run / MODEL if run.is_dir() else run, resolve_device(device))
-    options = ReadOptions(progress=True, device=device)
+    options = ReadOptions(progress=True, device=device, text=text or _trained_text(run))
     source: Any = files[0] if len(files) == 1 else [Path(name) for name in files]
     rows, ids, skipped = read_inputs(source, model.shape, model.dtype, options, model.encoder, columns=model.columns)
     for item in skipped:
@@ -47,6 +50,13 @@ def predict(
     labels = [model.classes[i] for i in probs.argmax(1)]
     table = pd.DataFrame({"path": list(ids), "label": labels, "probability": np.round(probs.max(1), 4)})
     _write(table, out)
+
+
+def _trained_text(run: Path) -> str | None:
+    """The column of texts that a run was trained on, where one was named."""
+    from codivide.runs.folder import SavedRun
+
+    return SavedRun(run).source.options.text if run.is_dir() else None
 
 
 def _write(table: pd.DataFrame, out: Path | None) -> None:

@@ -7,10 +7,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from codivide.data.column_kinds import as_texts
 from codivide.data.encoder import Encoding, Takes
 from codivide.data.loaded import Loaded
 from codivide.data.rows import CHUNK, Rows, TensorRows
@@ -42,7 +44,20 @@ def hashes(loaded: Loaded) -> Contents:
 
     Two different samples share one with a probability of 2^-64.
     """
-    contents = of_rows(loaded.x) if loaded.texts is None else of_texts(loaded.texts)
+    return _short(of_rows(loaded.x) if loaded.texts is None else of_texts(loaded.texts))
+
+
+def of_table(frame: pd.DataFrame) -> Contents:
+    """The same of a table with columns of any kind ``[N, D]``: of its cells, not of what an encoder makes of them."""
+    numbers = [pd.api.types.is_numeric_dtype(kind) and kind.kind != "c" for kind in frame.dtypes]
+    cells = [
+        as_texts(frame.iloc[:, k].astype(np.float64) if number else frame.iloc[:, k])
+        for k, number in enumerate(numbers)
+    ]
+    return _short("\0".join(row).encode() for row in zip(*cells, strict=True))
+
+
+def _short(contents: Iterable[bytes]) -> Contents:
     short = b"".join(hashlib.blake2b(content, digest_size=8).digest() for content in contents)
     return np.frombuffer(short, dtype="<u8").astype(np.uint64)
 

@@ -10,6 +10,7 @@
     hf:NAME           any text model of transformers or sentence-transformers, by name or folder: the mean over words
     efficientnet-lite0  1,904 features of an image; it comes with codivide
     timm:NAME         the features before the head of a pre-trained timm model
+    columns           the columns of a table, of any kind; the default for tables that are not numbers alone
 
 What an encoder gives are rows ``[N, D]``, so every method runs on them. Encoders never see labels; networks are not
 trained. ``data.pretrained.ENCODERS`` holds them all.
@@ -76,7 +77,7 @@ def for_texts(texts: Sequence[str], options: ReadOptions) -> Encoder:
         raise InputError("texts need an encoder: leave encoder out, or name one, such as tfidf.")
     name, takes, make = _asked(options.encoder, "text", options)
     if takes != "text":
-        raise InputError(f"encoder {name!r} takes images, but the data are texts.")
+        raise InputError(f"encoder {name!r} takes {takes}s, but the data are texts.")
     return make(texts)
 
 
@@ -95,7 +96,7 @@ def of_images(loaded: Loaded, options: ReadOptions, foreseen: Callable[[float], 
         return loaded
     name, takes, make = _asked(options.encoder, "image", options)
     if takes != "image":
-        raise InputError(f"encoder {name!r} takes texts, but {loaded.name} holds none.")
+        raise InputError(f"encoder {name!r} takes {takes}s, but {loaded.name} holds none.")
     if len(loaded.x.shape) != 3 or loaded.x.dtype != torch.uint8:
         raise InputError(
             f"encoder {name!r} takes uint8 images (0 to 255), but a sample is {str(loaded.x.dtype)[6:]} of "

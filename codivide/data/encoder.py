@@ -12,7 +12,7 @@ from torch import Tensor
 from codivide.core.files import cache_root
 from codivide.data.rows import Rows
 
-Takes = Literal["text", "image"]
+Takes = Literal["text", "image", "table"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Encoder(Protocol):
 
     Attributes:
         name: as the user wrote it, such as "tfidf:char".
-        takes: "text" (a list of them) or "image" (rows of images).
+        takes: "text" (a list of them), "image" (rows of images) or "table" (a data frame).
         shape: of the images that it was made for, ``(channels, height, width)``; new files are read in this shape. Of
             texts empty.
     """
@@ -63,7 +63,7 @@ class EncoderKind:
     """What one line of ``ENCODERS`` says of an encoder or of a family of them.
 
     Attributes:
-        takes: "text" or "image".
+        takes: "text", "image" or "table".
         make: the encoder of a name, fitted on the training samples where it has to be: texts, or rows of images.
         restore: the encoder of a name, a header and tensors as it gave them; KeyError where something is missing.
         ready: opens what an encoder of this name and a device needs; InputError where that is not to be had.

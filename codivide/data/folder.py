@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -49,7 +50,7 @@ def load_folder(root: Path | str, reading: Reading) -> Loaded:
             pictures.splits.extend([split] * len(images))
     _warn_about_empty(found)
     known = reading if reading.classes is not None else replace(reading, classes=names)
-    loaded = assemble(pictures, root, known, written(root.name))
+    loaded = replace(assemble(pictures, root, known, written(root.name)), said=_not_read(root))
     if reading.classes is None and len(set(loaded.y.tolist()) - {-1}) < 2:
         raise InputError(f"{root} holds images of one class only; training needs at least two classes.")
     return loaded
@@ -160,6 +161,20 @@ def _class_folders(root: Path, folder: Path) -> dict[str, list[Entry]]:
     if loose:
         warnings.warn(f"{loose} images lie directly in {folder}, in no class; they are left out.", stacklevel=4)
     return folders
+
+
+def _not_read(root: Path) -> tuple[str, ...]:
+    """A sentence on the files below a folder that are no images, by their suffix; empty where there is none."""
+    counts: Counter[str] = Counter()
+    for _folder, folders, files in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in NOT_CLASSES]
+        others = [name for name in files if not name.startswith(".") and not is_image_name(name)]
+        counts.update(os.path.splitext(name)[1].lower() or "without a suffix" for name in others)
+    if not counts:
+        return ()
+    listed = ", ".join(f"{written(suffix)} {count:,}" for suffix, count in counts.most_common(8))
+    camera = " (save .heic pictures as .jpg)" if counts.keys() & {".heic", ".heif"} else ""
+    return (f"files that are not read: {listed}{camera}",)
 
 
 def _identity(folder: Path) -> tuple[int, int]:

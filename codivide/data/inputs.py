@@ -17,7 +17,6 @@ from codivide.data.folder import walk
 from codivide.data.images import to_pixels, written
 from codivide.data.rows import CHUNK, Rows, TensorRows
 from codivide.data.source import Inputs, Wanted, as_path
-from codivide.data.tables import arranged
 from codivide.data.texts import as_texts
 
 
@@ -80,19 +79,6 @@ def from_texts_in_memory(source: Any, wanted: Wanted) -> Inputs:
         raise InputError(f"the model takes {'images' if len(wanted.shape) == 3 else 'features'}, but X holds texts.")
     texts = as_texts(source)
     return Inputs(texts, range(len(texts)))
-
-
-def from_frame(source: Any, wanted: Wanted) -> Inputs:
-    """A data frame: its column ``text``, or numbers.
-
-    Raises:
-        InputError: texts are wanted, but there is no such column.
-    """
-    if not wanted.texts:
-        return from_memory(arranged(source, wanted.columns, "the data frame"), wanted)
-    if "text" not in source:
-        raise InputError("the model takes texts: a list, a series or an array of strings, or a column text.")
-    return from_texts_in_memory(source, wanted)
 
 
 def from_files(source: str | Path | Sequence[str | Path], wanted: Wanted) -> Inputs:

@@ -116,6 +116,16 @@ class HuggingFaceItems:
     def __len__(self) -> int:
         return len(self.table)
 
+    def has_labels(self) -> bool:
+        """Whether any item has one; it warns where a whole split has none."""
+        if self.label is None:
+            return False
+        values = self.table.select_columns(self.label).with_format("arrow")[:][self.label].to_pylist()
+        found = any(value is not None and value != -1 for value in values)
+        if not found:
+            warnings.warn("a held-out split has no labels: it is not used as a test part", stacklevel=4)
+        return found
+
     def __getitem__(self, index: int, /) -> tuple[Any, Any]:
         row = self.table[index]
         label = row[self.label] if self.label else None
@@ -154,7 +164,7 @@ def load_splits(source: object, reading: Reading) -> Loaded:
         reading = replace(reading, classes=train.names)
     others = [splits[name] for name in NO_LABEL if name in splits and len(splits) > 1]
     loaded = load_items(Joined(train, *others) if others else train, reading)
-    held_out = next((splits[name] for name in HELD_OUT if name in splits), None)
+    held_out = next((splits[name] for name in HELD_OUT if name in splits and splits[name].has_labels()), None)
     if held_out is None or held_out is train:
         return loaded
     test = load_items(held_out, Reading(reading.options, loaded.classes), loaded.x.shape)

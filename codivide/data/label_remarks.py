@@ -9,6 +9,7 @@ import numpy as np
 
 from codivide.core.errors import TrainingWarning
 from codivide.core.types import Labels, Mask
+from codivide.data import columns
 from codivide.data.labels import twins
 from codivide.data.loaded import Loaded
 from codivide.noise.too_small import FEWEST, judged_classes
@@ -28,7 +29,13 @@ def label_remarks(loaded: Loaded, least: int = FEWEST) -> list[str]:
     counts = np.bincount(loaded.y[loaded.y >= 0], minlength=len(loaded.classes))
     names = [str(name) for name in loaded.classes]
     remarks = [] if loaded.annotations is None else list(loaded.annotations.remarks)
-    remarks += [*_missing(loaded), *_merged(loaded), *_twins(names, counts), *_like_missing(names, counts)]
+    remarks += [
+        *columns.remarks(loaded.encoder),
+        *_missing(loaded),
+        *_merged(loaded),
+        *_twins(names, counts),
+        *_like_missing(names, counts),
+    ]
     labelled, held = int(counts.sum()), int((counts > 0).sum())
     if labelled >= _LEAST_ROWS and 2 * held > labelled:
         return [*remarks, f"there are {held:,} classes in {labelled:,} labels: is this an id column?"]

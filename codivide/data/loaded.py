@@ -52,6 +52,7 @@ class Loaded:
             ``data.groups``); None: nothing was said.
         weight: how much each training sample counts ``[N]``, not negative, with mean 1 over the labelled ones; None:
             all alike (see ``data.weights``).
+        said: sentences on how the source was read: its encoding, what divides its columns.
     """
 
     x: Rows
@@ -73,6 +74,7 @@ class Loaded:
     contents: np.ndarray[Any, np.dtype[np.uint64]] | None = None
     groups: np.ndarray[Any, np.dtype[np.int64]] | None = None
     weight: np.ndarray[Any, np.dtype[np.float64]] | None = None
+    said: tuple[str, ...] = ()
 
 
 def subset(loaded: Loaded, ids: ArrayLike) -> Loaded:

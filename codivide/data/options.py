@@ -11,6 +11,7 @@ from typing import Any, Self
 from codivide.core.errors import InputError, unknown
 from codivide.core.files import cache_root
 from codivide.data.encoder import Encoder, Encoding
+from codivide.data.table_files import is_table
 
 AUGMENTS = ("auto", "photo", "photo_one", "crop", "resized_crop", "shift", "jitter", "none")
 
@@ -38,6 +39,10 @@ class ReadOptions:
             texts become "tfidf"; images are read as images, and a fit may encode them. "none": images stay images.
         device: where an encoder that is a network runs: "auto", "cpu", "cuda", ...
         label: the column of a table that holds the labels.
+        text: the column of a table that holds texts, which are then all that is learned from. None: "text", or the only
+            column besides the labels, where it holds texts.
+        columns: the columns of a table to learn from; empty: all.
+        drop: columns of a table to leave out.
         annotators: columns of a table that hold the labels of one annotator each. Empty: those called ``label_...``
             where there is no column ``label``.
         weight: the column of a table that holds the samples' weights; None: all count alike.
@@ -60,6 +65,9 @@ class ReadOptions:
     encoder: str | Encoder = "auto"
     device: str = "auto"
     label: str = "label"
+    text: str | None = None
+    columns: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
     annotators: tuple[str, ...] = ()
     weight: str | None = None
     answers: Path | None = None
@@ -168,6 +176,9 @@ _KINDS: Mapping[str, Callable[[Any], Any]] = {
     "encoder": text,
     "label": text,
     "weight": text,
+    "text": text,
+    "columns": _texts,
+    "drop": _texts,
     "annotators": _texts,
     "answers": lambda value: Path(text(value)),
     "merge_labels": _flag,
@@ -184,6 +195,18 @@ def _as_json(value: Any) -> Any:
     return value if value is None or isinstance(value, int | str) else value.name  # of an encoder
 
 
+def column_names(given: str | None, flag: str) -> tuple[str, ...]:
+    """``--columns`` or ``--drop``: names with commas.
+
+    Raises:
+        InputError: an empty name.
+    """
+    names = () if given is None else tuple(name.strip() for name in given.split(","))
+    if not all(names):
+        raise InputError(f"{flag} {given}: give names of columns with commas, such as age,job")
+    return names
+
+
 def annotator_options(given: str | None) -> dict[str, Any]:
     """``--annotators`` as options of reading: names of columns with commas, or a table of answers.
 
@@ -192,11 +215,13 @@ def annotator_options(given: str | None) -> dict[str, Any]:
     """
     if given is None:
         return {}
-    if Path(given).suffix.lower() in (".csv", ".parquet"):
+    if is_table(given):
         if not Path(given).is_file():
             raise InputError(f"--annotators {given}: there is no such file")
         return {"answers": Path(given)}
     names = [name.strip() for name in given.split(",")]
     if len(names) < 2 or not all(names):
-        raise InputError(f"--annotators {given}: give two columns or more with commas, or a .csv or .parquet file")
+        raise InputError(
+            f"--annotators {given}: give two columns or more with commas, or a table such as .csv or .parquet"
+        )
     return {"annotators": tuple(names)}

@@ -23,6 +23,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from codivide.core.device import resolve_device
 from codivide.core.errors import InputError, unknown
 from codivide.core.files import cache_root, expand_user
+from codivide.data.columns import Columns
 from codivide.data.encoder import EncoderKind, Takes
 from codivide.data.networks import Network, Opened, image_net, text_net
 from codivide.data.own import KIND, OWN
@@ -303,6 +304,8 @@ def _quiet() -> Iterator[None]:
 ENCODERS: dict[str, EncoderKind] = {
     # Words and pairs of words, weighted by how rare they are; ":char" adds parts of words of 2 to 4 characters.
     "tfidf": EncoderKind("text", Tfidf.fit, Tfidf.restore, rests=("", "char")),
+    # The columns of a table, of any kind; see ``data.columns``. It is chosen by the data, never by name.
+    "columns": EncoderKind("table", Columns.fit, Columns.restore),
     # all-MiniLM-L6-v2, 384 features of a text, from a wheel on PyPI.
     "minilm": text_net(
         Network(

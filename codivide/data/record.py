@@ -10,7 +10,7 @@ from typing import Any, Self
 from codivide.core.files import expand_user
 from codivide.data import named
 from codivide.data.options import DEFAULT, ReadOptions, text, typed, whole
-from codivide.data.tables import TABLES
+from codivide.data.table_files import absolute_database, is_database, is_table
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,12 @@ class DataRecord:
 
     def root(self) -> Path | None:
         """The file or the folder, absolute, wherever the caller stands; it may be gone. None: there never was one."""
-        return None if self.path is None or self.named else self._place(self.path)
+        return None if self.path is None or self.named or is_database(self.path) else self._place(self.path)
 
     def location(self) -> str | None:
         """What ``load`` takes to read the source again; None where it was in memory."""
+        if self.path is not None and is_database(self.path):
+            return absolute_database(self.path, Path(self.folder))
         root = self.root()
         return self.path if root is None else str(root)
 
@@ -130,7 +132,7 @@ def _of_texts(values: Mapping[str, Any]) -> dict[str, Any]:
         name: old.pop(name) for name in ("image_size", "unlabelled", "encoder", "label") if name in old
     }
     annotators = str(old.pop("annotators", ""))
-    if Path(annotators).suffix.lower() in TABLES:
+    if annotators and is_table(annotators):
         options["answers"] = annotators
     elif annotators:
         options["annotators"] = [name.strip() for name in annotators.split(",")]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pandas as pd
 import torch
 
 from codivide.core.errors import InputError
@@ -45,6 +46,7 @@ class Wanted:
         dtype: ``torch.uint8`` or ``torch.float32``; it says nothing of texts.
         options: threads, ``max_bad`` and the progress bar.
         texts: whether it takes texts.
+        table: whether it takes tables, as data frames.
         columns: names of the features that it was trained on, by which the columns of a table are brought into its
             order; None: they had no names, and the columns of a table count as they stand.
     """
@@ -54,6 +56,7 @@ class Wanted:
     options: ReadOptions = DEFAULT
     texts: bool = False
     columns: Sequence[str] | None = None
+    table: bool = False
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -68,9 +71,9 @@ class Wanted:
 
 
 class Inputs(NamedTuple):
-    """Samples without labels: rows or texts, what names each (a path or a row number), and the files left out."""
+    """Samples without labels (rows, texts or a table), what names each (a path or a row number), and files left out."""
 
-    samples: Rows | list[str]
+    samples: Rows | list[str] | pd.DataFrame
     names: Sequence[str | int]
     skipped: tuple[Skipped, ...] = ()
 
@@ -86,7 +89,9 @@ class Source:
         inputs: reads it without labels, for predicting; None: it cannot be predicted on.
         brings_labels: whether the labels are in it, so that none may be given beside it.
         texts: whether ``inputs`` can give texts.
-        columns: which options of ``ReadOptions`` name columns of it: "label", "annotators", "group".
+        tables: whether ``inputs`` can give data frames.
+        columns: which options of ``ReadOptions`` name columns of it: "label", "annotators", "group", "weight", "text",
+            "columns", "drop".
     """
 
     name: str
@@ -95,6 +100,7 @@ class Source:
     inputs: Callable[[Any, Wanted], Inputs] | None = None
     brings_labels: bool = True
     texts: bool = False
+    tables: bool = False
     columns: tuple[str, ...] = ()
 
 

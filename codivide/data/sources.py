@@ -17,17 +17,27 @@ from codivide.core.errors import InputError, nearest
 from codivide.core.files import expand_user
 from codivide.data import encode, named
 from codivide.data.arrays import choose_augment, from_arrays
+from codivide.data.columns import Columns, as_frame, from_columns, is_mixed
 from codivide.data.encoder import Encoder
 from codivide.data.folder import load_folder
-from codivide.data.inputs import fit_rows, from_files, from_frame, from_memory, from_texts_in_memory
+from codivide.data.hugging_face import (
+    as_list,
+    hugging_face_inputs,
+    is_saved,
+    load_hugging_face_table,
+    load_saved,
+    saved_inputs,
+    tables_of,
+)
+from codivide.data.inputs import fit_rows, from_files, from_memory, from_texts_in_memory
 from codivide.data.items import hugging_face, items_inputs, load_items, load_splits, splits_inputs
 from codivide.data.loaded import Loaded, Skipped
 from codivide.data.options import DEFAULT, ReadOptions
 from codivide.data.packed import load_npz, npz_inputs
 from codivide.data.rows import Rows
 from codivide.data.source import Classes, Inputs, Reading, Source, Wanted, as_path
-from codivide.data.table_sets import load_frame, load_table, table_inputs
-from codivide.data.tables import TABLES
+from codivide.data.table_files import COMPRESSIONS, FORMATS, folder_parts, is_database, is_table
+from codivide.data.table_sets import frame_inputs, load_frame, load_table, table_inputs
 from codivide.data.texts import are_texts, from_texts
 
 __all__ = ["SOURCES", "ReadOptions", "load", "read_inputs"]
@@ -40,6 +50,13 @@ def _is_name(source: object) -> bool:
 def _is_folder(source: object) -> bool:
     path = as_path(source)
     return path is not None and path.is_dir()
+
+
+def _is_table(source: object) -> bool:
+    if is_database(source):
+        return True
+    path = as_path(source)
+    return path is not None and ((is_table(path) and path.is_file()) or bool(folder_parts(path)))
 
 
 def _is_file(source: object, *suffixes: str) -> bool:
@@ -58,25 +75,56 @@ def _load_texts(source: object, reading: Reading) -> Loaded:
 
 def _load_arrays(source: object, reading: Reading) -> Loaded:
     options, classes, truth = reading.options, reading.classes, reading.truth
+    if is_mixed(source) or isinstance(options.encoder, Columns):
+        return from_columns(as_frame(source), reading.y, options=options, classes=classes, truth=truth)
     return from_arrays(source, reading.y, options=options, classes=classes, truth=truth)
 
+
+def _memory_inputs(source: Any, wanted: Wanted) -> Inputs:
+    if not wanted.table:
+        return from_memory(source, wanted)
+    frame = as_frame(source)
+    return Inputs(frame, range(len(frame)))
+
+
+_CHOSEN = ("label", "text", "columns", "drop")  # options that name columns
+_COLUMNS = (*_CHOSEN, "annotators", "group", "weight")  # all of them
 
 #: Every kind of source; something is of the first kind that recognises it and can do what is asked.
 SOURCES: tuple[Source, ...] = (
     Source("a public data set", _is_name, named.load_named),
-    Source("a folder", _is_folder, load_folder, from_files),
+    Source(
+        "a Hugging Face data set in a folder",
+        is_saved,
+        load_saved,
+        saved_inputs,
+        texts=True,
+        tables=True,
+        columns=_COLUMNS,
+    ),
     Source(
         "a table",
-        lambda source: _is_file(source, *TABLES),
+        _is_table,
         load_table,
         table_inputs,
         texts=True,
-        columns=("label", "annotators", "group", "weight"),
+        tables=True,
+        columns=_COLUMNS,
     ),
+    Source("a folder", _is_folder, load_folder, from_files),
     Source("packed arrays", lambda source: _is_file(source, ".npz"), load_npz, npz_inputs, texts=True),
     Source("an array in a file", lambda source: _is_file(source, ".npy"), None, npz_inputs, texts=True),
     Source("an image file", lambda source: as_path(source) is not None, None, from_files),
     Source("a list of files", _are_files, None, from_files),
+    Source(
+        "a Hugging Face data set without images",
+        lambda source: tables_of(source) is not None,
+        load_hugging_face_table,
+        hugging_face_inputs,
+        texts=True,
+        tables=True,
+        columns=_COLUMNS,
+    ),
     Source("a Hugging Face data set", lambda source: hugging_face(source) is not None, load_splits, splits_inputs),
     Source(
         "a torch data set",
@@ -88,10 +136,11 @@ SOURCES: tuple[Source, ...] = (
         "a data frame",
         lambda source: isinstance(source, pd.DataFrame),
         load_frame,
-        from_frame,
+        frame_inputs,
         brings_labels=False,
         texts=True,
-        columns=("annotators", "weight"),
+        tables=True,
+        columns=_COLUMNS,
     ),
     Source(
         "texts",
@@ -105,8 +154,9 @@ SOURCES: tuple[Source, ...] = (
         "arrays",
         lambda source: as_path(source) is None,
         _load_arrays,
-        from_memory,
+        _memory_inputs,
         brings_labels=False,
+        tables=True,
     ),
 )
 
@@ -152,6 +202,7 @@ def load_raw(
     truth: object = None,
 ) -> Loaded:
     """``load``, but images stay images whatever encoder is asked for: ``encode.of_images`` can follow."""
+    source, y = as_list(source), as_list(y)
     choose_augment(options.augment, (1,))
     if isinstance(options.encoder, str):
         encode.check_name(options.encoder)
@@ -192,23 +243,30 @@ def read_inputs(
     Raises:
         InputError: missing or unreadable files, or samples that do not fit the model.
     """
+    source = as_list(source)
     model = wanted = Wanted(tuple(shape), dtype, options, columns=columns)
     if encoder is not None:
-        texts = encoder.takes == "text"
-        wanted = Wanted(encoder.shape, torch.float32 if texts else torch.uint8, options, texts)
+        kind = torch.uint8 if encoder.takes == "image" else torch.float32
+        wanted = Wanted(encoder.shape, kind, options, encoder.takes == "text", table=encoder.takes == "table")
     found = _inputs(source, wanted)
-    rows = found.samples if isinstance(found.samples, list) else fit_rows(found.samples, wanted)
+    rows: Any = found.samples
+    if not isinstance(rows, list | pd.DataFrame):
+        rows = fit_rows(rows, wanted)
     if encoder is not None:
         rows = fit_rows(encoder.encode(rows, options.encoding), model)
-    assert not isinstance(rows, list)
     return rows, list(found.names), found.skipped
 
 
 def _inputs(source: Any, wanted: Wanted) -> Inputs:
     """What the first kind that can give what is wanted reads."""
     for kind in SOURCES:
-        if kind.inputs is not None and (kind.texts or not wanted.texts) and kind.recognised(source):
+        able = (kind.texts or not wanted.texts) and (kind.tables or not wanted.table)
+        if kind.inputs is not None and able and kind.recognised(source):
             return kind.inputs(source, wanted)
+    if wanted.table:
+        raise InputError(
+            f"the model takes tables: give a file such as .csv or .parquet, or a data frame, not {source}."
+        )
     if as_path(source) is not None:
         raise InputError(f"the model takes texts: give a .csv or .parquet file with a column text, not {source}.")
     if isinstance(source, list | tuple) and len(source) == 0:
@@ -218,17 +276,20 @@ def _inputs(source: Any, wanted: Wanted) -> Inputs:
 
 def _check_columns(kind: Source | None, options: ReadOptions) -> None:
     """InputError where columns or a table of annotators are named, but the source is no table."""
-    columns = () if kind is None else kind.columns
-    if options.label != "label" and "label" not in columns:
-        raise InputError(f"--label {options.label}: a column of labels can be named for a .csv or .parquet table only.")
-    if options.group is not None and "group" not in columns:
+    able = () if kind is None else kind.columns
+    for name in _CHOSEN:
+        value = getattr(options, name)
+        if value != getattr(DEFAULT, name) and name not in able:
+            given = value if isinstance(value, str) else ",".join(value)
+            raise InputError(f"--{name} {given}: columns can be named for a table only, such as .csv or .parquet.")
+    if options.group is not None and "group" not in able:
         raise InputError(
-            f"--group {options.group}: a column of groups can be named for a .csv or .parquet table only; elsewhere "
-            "pass groups [N] to the estimator's fit."
+            f"--group {options.group}: a column of groups can be named for a table only, such as .csv or .parquet; "
+            "elsewhere pass groups [N] to the estimator's fit."
         )
-    if (options.annotators or options.answers is not None) and "annotators" not in columns:
+    if (options.annotators or options.answers is not None) and "annotators" not in able:
         raise InputError("annotators can be named for a .csv or .parquet table; elsewhere pass labels [N, annotators].")
-    if options.weight is not None and "weight" not in columns:
+    if options.weight is not None and "weight" not in able:
         raise InputError(
             f"--weight {options.weight}: a column of weights can be named for a .csv or .parquet table only; elsewhere "
             "pass sample_weight to fit."
@@ -237,7 +298,10 @@ def _check_columns(kind: Source | None, options: ReadOptions) -> None:
 
 def _no_source(path: Path) -> InputError:
     if expand_user(path).exists():
-        return InputError(f"{path} is no data set: use a folder, a .csv or .parquet file, or an .npz file of x and y.")
+        return InputError(
+            f"{path} is no data set: use a folder, a table ({', '.join(FORMATS)}; also {', '.join(COMPRESSIONS)}), "
+            "or an .npz file of x and y."
+        )
     known = named.names()
     hint = nearest(path, known) or f" Public data sets: {', '.join(known)}."
     return InputError(f"there is no file, folder or public data set {str(path)!r}.{hint}")

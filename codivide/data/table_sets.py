@@ -13,20 +13,31 @@ from codivide.core.errors import InputError
 from codivide.core.files import expand_user
 from codivide.core.types import Labels
 from codivide.data import annotators
-from codivide.data.arrays import from_arrays
 from codivide.data.assemble import Pictures, assemble
-from codivide.data.contents import hashes
+from codivide.data.column_kinds import is_plain
+from codivide.data.columns import NAME, Columns, from_columns
+from codivide.data.contents import hashes, of_table
 from codivide.data.images import written
 from codivide.data.inputs import decoded, from_memory, from_texts_in_memory
 from codivide.data.labels import encode
 from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
 from codivide.data.source import Inputs, Reading, Wanted
+from codivide.data.table_columns import (
+    holds_texts,
+    listed,
+    missing_column,
+    propose_labels,
+    selected,
+    with_label,
+    with_texts,
+    with_usual_names,
+)
+from codivide.data.table_files import database, is_database, said_of
 from codivide.data.tables import (
     arranged,
     feature_columns,
     feature_ids,
-    listed,
     manifest_entries,
     read_table,
     split_column,
@@ -67,68 +78,112 @@ def load_table(path: Path | str, reading: Reading) -> Loaded:
     Raises:
         InputError: a column that is missing, a value that is wrong (it names the row), or too many unreadable images.
     """
-    path = expand_user(path)
-    options = reading.options
-    return from_table(read_table(path, options.annotators, options.label, options.group), path, reading)
+    return from_table(read_table(_whole(path), reading.options), _place(path), reading)
 
 
 def load_frame(frame: pd.DataFrame, reading: Reading) -> Loaded:
-    """A data frame: texts with a column of labels, or texts or features with labels beside it."""
-    if "text" in frame and reading.y is None:
-        return from_table(frame.rename(columns=str).reset_index(drop=True), Path("the data frame"), reading)
-    make = from_texts if are_texts(frame) else from_arrays
-    return make(frame, reading.y, options=reading.options, classes=reading.classes, truth=reading.truth)
+    """A data frame: with a column of labels, or with labels beside it."""
+    options, where = reading.options, Path("the data frame")
+    if reading.y is None:
+        table = with_usual_names(with_label(frame.rename(columns=str), where, options.label)).reset_index(drop=True)
+        if "label" in table or options.annotators or "text" in table:
+            return from_table(table, where, reading)
+    chosen = selected(frame.rename(columns=str), where, options) if _chooses(options) else frame
+    chosen, groups = take_groups(chosen, where, options.group, needed=reading.classes is None)
+    chosen, weights = split_weights(chosen, where, options)
+    make = from_texts if are_texts(chosen) and holds_texts(chosen, options) else from_columns
+    known: dict[str, Any] = {"ids": _index(frame), "classes": reading.classes, "truth": reading.truth}
+    loaded = replace(make(chosen, reading.y, options=options, **known), groups=groups)
+    if weights is None:
+        return loaded
+    return replace(loaded, weight=checked(weights, loaded.ids, f"{where}: column {weights.name!r}"))
+
+
+def _chooses(options: ReadOptions) -> bool:
+    return bool(options.columns or options.drop or options.text)
 
 
 def from_table(table: pd.DataFrame, path: Path, reading: Reading) -> Loaded:
     """The data set of a table that is already read; ``path`` is for messages and for the paths of images."""
-    table, answers = split_answers(table, path, reading.options)
-    table, groups = take_groups(table, path, reading.options.group, needed=reading.classes is None)
-    table, weights = split_weights(table, path, reading.options)
+    options, said = reading.options, said_of(table)
+    table, answers = split_answers(selected(table, path, options), path, options)
+    table, groups = take_groups(table, path, options.group, needed=reading.classes is None)
+    table, weights = split_weights(table, path, options)
     if answers is None:
-        given = _with_splits(table, _label_column(table, path, reading.options), path)
-        return _weighed(_grouped(_load(given, reading), groups, given), given, weights)
-    consensus, classes = answers.settle(reading.options, reading.classes, path.name)
+        given = _with_splits(table, _label_column(table, path, options), path)
+        loaded = _load(given, reading)
+        return _weighed(_grouped(replace(loaded, said=(*said, *loaded.said)), groups, given), given, weights)
+    consensus, classes = answers.settle(options, reading.classes, path.name)
     labels = [classes[code] if code >= 0 else None for code in consensus.labels]
     given = _with_splits(table, labels, path)
     if "true_label" in table:
-        true_labels = table_labels(table["true_label"], keep_na=reading.options.keep_na)
+        true_labels = table_labels(table["true_label"], keep_na=options.keep_na)
         rows = zip(labels, true_labels, given.splits, strict=True)
         labels = [label if true is None or split == "train" else true for label, true, split in rows]
     given = given._replace(labels=labels)
     loaded = _load(given, replace(reading, classes=classes))
-    loaded = replace(loaded, annotations=consensus.take(_training_rows(given, loaded)))
+    annotations = consensus.take(_training_rows(given, loaded))
+    loaded = replace(loaded, annotations=annotations, said=(*said, *loaded.said))
     return _weighed(_grouped(loaded, groups, given), given, weights)
 
 
 def table_inputs(path: Path | str, wanted: Wanted) -> Inputs:
-    """The samples of a table without their labels: texts, the images of a manifest, or features.
+    """The samples of a table without their labels: texts, the images of a manifest, a table, or features.
 
     Raises:
         InputError: a column that is missing, or a value that is wrong.
     """
-    path = expand_user(path)
-    table = read_table(path)
+    options = wanted.options
+    table, path = read_table(_whole(path), replace(options, label="label")), _place(path)
+    table = selected(table, path, options)
     if wanted.texts:
-        if "text" not in table:
-            raise InputError(f"{path} has no column 'text' (columns: {', '.join(table.columns)}).")
-        return from_texts_in_memory(table, wanted)._replace(names=feature_ids(table))
+        return from_texts_in_memory(with_texts(table, path), wanted)._replace(names=feature_ids(table))
+    if wanted.table:
+        return Inputs(table, feature_ids(table))
     if "path" in table:
         return decoded(manifest_entries(table, path), wanted)
     try:
-        return from_memory(feature_columns(arranged(table, wanted.columns, str(path)), path), wanted)._replace(
-            names=feature_ids(table)
-        )
+        arranged_table = arranged(feature_columns(table, path), wanted.columns, str(path))
+        return from_memory(arranged_table, wanted)._replace(names=feature_ids(table))
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def frame_inputs(frame: pd.DataFrame, wanted: Wanted) -> Inputs:
+    """A data frame: its column of texts, all columns, or numbers.
+
+    Raises:
+        InputError: texts are wanted, but there is no such column.
+    """
+    if wanted.table:
+        return Inputs(frame, range(len(frame)))
+    if not wanted.texts:
+        return from_memory(arranged(frame, wanted.columns, "the data frame"), wanted)
+    where = "the model takes texts; the data frame"
+    table = selected(with_usual_names(frame.rename(columns=str)), where, wanted.options)
+    return from_texts_in_memory(with_texts(table, where), wanted)
+
+
+def _whole(source: Path | str) -> Path | str:
+    return source if is_database(source) else expand_user(source)
+
+
+def _place(source: Path | str) -> Path:
+    """The file of a source."""
+    return database(source)[0] if isinstance(source, str) and is_database(source) else expand_user(source)
+
+
+def _index(frame: pd.DataFrame) -> list[str | int] | None:
+    """What names the rows of a data frame: its index, where it holds names that are all different."""
+    names = frame.index.tolist()
+    named = all(isinstance(name, str) for name in names) and len(set(names)) == len(names)
+    return names if named and names else None
 
 
 def _label_column(table: pd.DataFrame, path: Path, options: ReadOptions) -> list[Any]:
     if "label" in table:
         return table_labels(table["label"], keep_na=options.keep_na)
-    raise InputError(
-        f"{path} has no column 'label' (columns: {listed(table)}); --label names the column that holds the labels."
-    )
+    raise missing_column(table, path, "label", "--label", propose_labels(table))
 
 
 def _with_splits(table: pd.DataFrame, labels: list[Any], path: Path) -> _Labelled:
@@ -177,7 +232,7 @@ def split_answers(
     if options.answers is not None:
         other = read_table(options.answers)
         if "label" not in other:
-            raise InputError(f"{options.answers} has no column 'label' (columns: {', '.join(other.columns)}).")
+            raise missing_column(other, options.answers, "label", "rename it: the name", propose_labels(other))
         found = annotators.from_file(
             options.answers, table_labels(other["label"], keep_na=options.keep_na), other, table, path
         )
@@ -215,6 +270,11 @@ def _manifest(given: _Labelled, reading: Reading) -> Loaded:
 
 def _row_table(given: _Labelled, reading: Reading) -> Loaded:
     """Texts or features: a row a sample."""
+    options = reading.options
+    if options.encoder == "auto" and not holds_texts(given.table, options):
+        table = feature_columns(given.table, given.path, options)
+        if not is_plain(table):  # in the test part, maybe
+            reading = replace(reading, options=replace(options, encoder=NAME))
     train = _rows_of("train", given, reading)
     if "test" not in given.splits:
         return train
@@ -230,8 +290,9 @@ def _rows_of(split: str, given: _Labelled, reading: Reading) -> Loaded:
     true = reading.truth
     if isinstance(true, list) and len(true) == len(table):
         true = [true[row] for row in rows]
-    samples = table["text"] if "text" in table else feature_columns(table, given.path)
-    make = from_texts if "text" in table else from_arrays
+    texts = holds_texts(table, reading.options)
+    samples: Any = table["text"] if texts else feature_columns(table, given.path, reading.options)
+    make = from_texts if texts else from_columns
     found = make(
         samples.iloc[rows],
         [given.labels[row] for row in rows],
@@ -241,4 +302,6 @@ def _rows_of(split: str, given: _Labelled, reading: Reading) -> Loaded:
         ids=[ids[row] for row in rows],
         name=written(given.path.stem),
     )
-    return replace(found, contents=hashes(found))
+    return replace(
+        found, contents=of_table(samples.iloc[rows]) if isinstance(found.encoder, Columns) else hashes(found)
+    )

@@ -1,16 +1,13 @@
-"""Tables in CSV or Parquet files, and what their columns hold."""
+"""Tables in files, and what their columns hold."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-import pyarrow
-import pyarrow.parquet
 
 from codivide.core.errors import InputError
 from codivide.core.files import unguard
@@ -20,39 +17,46 @@ from codivide.data.cache import Entry
 from codivide.data.groups import numbered
 from codivide.data.images import on_disk
 from codivide.data.labels import HELD_OUT, missing_texts, warn_about_unused
+from codivide.data.options import DEFAULT, ReadOptions
+from codivide.data.table_columns import TEXT_COLUMNS, feature_names, listed, with_label, with_usual_names
+from codivide.data.table_files import is_database, kind_of, read_database, read_file, read_folder
 
-TABLES = (".csv", ".parquet")
-TEXT_COLUMNS = ("path", "label", "split", "true_label", "id", "text", "annotator")
 GUARDED_COLUMNS = ("label", "true_label", "id")  # in CSV files that were written for spreadsheets, see ``files.guard``
+_TEXTS = (".csv", ".tsv")
 
 
-def read_table(path: Path, labels: Sequence[str] = (), label: str = "label", group: str | None = None) -> pd.DataFrame:
-    """A CSV or Parquet file with the named columns as text (missing: None or empty) and the others as numbers.
+def read_table(path: Path | str, options: ReadOptions = DEFAULT) -> pd.DataFrame:
+    """A table of any format with its labels and texts as text (missing: None or empty) and other numbers as numbers.
 
     The apostrophe with which a CSV file keeps a spreadsheet from taking a label or an id for a formula is taken away.
 
     Args:
-        path: the file.
-        labels: more columns of labels, to be read as text.
-        label: the column that holds the labels; it is called "label" in what is returned.
-        group: the column of groups, to be read as text; None: there is none.
+        path: the file, a folder of parts, or ``sqlite:///file.db?table=name``.
+        options: its ``label`` is called "label" in what is returned; ``annotators`` are columns of labels, and
+            ``group`` is read as text.
 
     Returns:
-        At least one row.
+        At least one row; ``table_files.said_of`` tells how it was read.
 
     Raises:
         InputError: the file cannot be parsed, or has no rows.
     """
-    parquet = path.suffix.lower() == ".parquet"
-    try:
-        table = (
-            _read_parquet(path) if parquet else _read_csv(path, {*TEXT_COLUMNS, *labels, label, group or label}, label)
-        )
-    except (ValueError, OSError, pyarrow.ArrowException) as error:  # UnicodeDecodeError, ParserError: ValueErrors
-        raise InputError(f"{path} cannot be read: {error}") from error
+    asked = (*options.annotators, options.label, options.text or "text", options.group or "label")
+    named = {name.casefold() for name in (*TEXT_COLUMNS, *asked)}
+
+    def as_text(columns: list[str]) -> set[str]:
+        """Columns that are named, and those of annotators where there is no column of labels."""
+        one_each = options.label.casefold() not in {name.strip().casefold() for name in columns}
+        return {
+            name
+            for name in columns
+            if name.strip().casefold() in named or (one_each and name.strip().startswith(annotators.PREFIX))
+        }
+
+    table = _read(path, as_text)
     table.columns = pd.Index([str(name).strip() for name in table.columns])
-    table = _with_label(table, path, label)
-    for name in () if parquet else GUARDED_COLUMNS:
+    table = with_usual_names(with_label(table, path, options.label))
+    for name in GUARDED_COLUMNS if kind_of(Path(path))[0] in _TEXTS else ():
         if name in table:
             table[name] = table[name].map(unguard)
     if len(table) == 0:
@@ -60,46 +64,10 @@ def read_table(path: Path, labels: Sequence[str] = (), label: str = "label", gro
     return table
 
 
-def _read_parquet(path: Path) -> pd.DataFrame:
-    table: pd.DataFrame = pyarrow.parquet.read_table(path).to_pandas(ignore_metadata=True)
-    return table
-
-
-def _read_csv(path: Path, named: set[str], label: str) -> pd.DataFrame:
-    """Columns that are named, and those of annotators where there is no column of labels, are text."""
-    columns = pd.read_csv(path, nrows=0, encoding="utf-8-sig").columns
-    one_each = label not in {str(name).strip() for name in columns}
-    text = [
-        name
-        for name in columns
-        if str(name).strip() in named or (one_each and str(name).strip().startswith(annotators.PREFIX))
-    ]
-    return pd.read_csv(
-        path,
-        encoding="utf-8-sig",
-        dtype=dict.fromkeys(text, "object"),
-        keep_default_na=False,
-        na_values={name: ["", "nan", "NaN"] for name in columns if name not in text},
-    )
-
-
-def _with_label(table: pd.DataFrame, path: Path, name: str) -> pd.DataFrame:
-    """The table with its column ``name`` called "label"."""
-    if name == "label":
-        return table
-    if name not in table:
-        raise InputError(f"{path} has no column {name!r} (columns: {listed(table)}).")
-    if "label" in table:
-        raise InputError(
-            f"{path} has columns {name!r} and 'label'; rename one, so that it is clear which holds the labels."
-        )
-    return table.rename(columns={name: "label"})
-
-
-def listed(table: pd.DataFrame) -> str:
-    """The names of the columns, for a message: at most 20."""
-    names = [str(name) for name in table.columns]
-    return ", ".join(names if len(names) <= 20 else [*names[:10], "...", *names[-10:]])
+def _read(path: Path | str, as_text: Callable[[list[str]], set[str]]) -> pd.DataFrame:
+    if isinstance(path, str) and is_database(path):
+        return read_database(path)
+    return read_folder(Path(path), as_text) if Path(path).is_dir() else read_file(Path(path), as_text)
 
 
 def table_labels(column: pd.Series[Any], *, keep_na: bool = False) -> list[Any]:
@@ -193,24 +161,19 @@ def feature_ids(table: pd.DataFrame) -> list[str | int]:
     return table["id"].tolist() if "id" in table else list(range(len(table)))
 
 
-def feature_columns(table: pd.DataFrame, path: Path) -> pd.DataFrame:
-    """The columns of numbers.
+def feature_columns(table: pd.DataFrame, path: Path, options: ReadOptions = DEFAULT) -> pd.DataFrame:
+    """The columns to learn from.
 
     Raises:
-        InputError: none, or a column that is not of numbers; it names the row and the value.
+        InputError: there is none.
     """
-    features = table.drop(columns=[name for name in TEXT_COLUMNS if name in table])
-    if features.shape[1] == 0:
-        raise InputError(f"{path} has neither a column 'path' or 'text' nor columns of numbers.")
-    for name in features.columns:
-        if not pd.api.types.is_numeric_dtype(features[name]):
-            bad = pd.to_numeric(features[name], errors="coerce").isna().to_numpy()
-            row = int(np.argmax(bad))
-            raise InputError(
-                f"{path}: column {name!r} is not of numbers: row {row} (line {row + 2}) is "
-                f"{features[name].iloc[row]!r}. For images name the column of files 'path', for texts 'text'."
-            )
-    return features
+    names = feature_names(table, options)
+    if not names:
+        raise InputError(
+            f"{path} has neither a column 'path' or 'text' nor other columns to learn from (columns: {listed(table)}; "
+            "--text names the column of texts)."
+        )
+    return table[names]
 
 
 def arranged(table: pd.DataFrame, columns: Sequence[str] | None, where: str) -> pd.DataFrame:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from codivide.core.errors import InputError
@@ -17,13 +19,20 @@ from codivide.data.rows import Rows, SparseRows
 
 PAIRS_FROM = 1000  # texts from which on a word must come twice to count: what comes once can only be memorised
 _MOST_TERMS = 50_000
+PARTS = "tfidf:parts"  # of the texts in a column of a table: parts of words alone
+_WORDS, _PARTS = ("word", (1, 2)), ("char_wb", (2, 4))
+_KINDS: dict[str, tuple[tuple[str, tuple[int, int]], ...]] = {
+    "tfidf": (_WORDS,),
+    "tfidf:char": (_WORDS, _PARTS),
+    PARTS: (("char_wb", (3, 4)),),
+}
 
 
 class Tfidf:
     """Term frequency times inverse document frequency, rows of length 1: ``(1 + log tf) (1 + log (1 + n)/(1 + df))``.
 
     Args:
-        name: "tfidf" or "tfidf:char".
+        name: "tfidf", "tfidf:char" or "tfidf:parts".
         parts: a vocabulary (terms by column) and the weight of each term, for every kind of term.
     """
 
@@ -78,12 +87,14 @@ class Tfidf:
 
     def encode(self, samples: Sequence[str], how: Encoding | None = None) -> Rows:
         """Sparse rows ``[N, terms]``; texts without a known word are rows of zeros."""
-        from scipy import sparse
+        return SparseRows(self.table(samples))
 
+    def table(self, samples: Sequence[str]) -> csr_matrix:
+        """The same as a matrix."""
         parts = [vectorizer.transform(samples) for vectorizer in self._vectorizers]
         joined = sparse.csr_matrix(sparse.hstack(parts, format="csr"), dtype=np.float32)
         joined.data *= np.float32(1 / np.sqrt(len(parts)))  # every kind of terms has the same weight
-        return SparseRows(joined)
+        return joined
 
     def header(self) -> dict[str, Any]:
         """Nothing: all that there is are tensors."""
@@ -99,12 +110,12 @@ class Tfidf:
         return found
 
 
-def _kinds(name: str) -> tuple[str, ...]:
-    return ("word", "char_wb") if name == "tfidf:char" else ("word",)
+def _kinds(name: str) -> tuple[tuple[str, tuple[int, int]], ...]:
+    return _KINDS[name]
 
 
-def _vectorizer(kind: str, **settings: Any) -> Any:
+def _vectorizer(kind: tuple[str, tuple[int, int]], **settings: Any) -> Any:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    span = (1, 2) if kind == "word" else (2, 4)
-    return TfidfVectorizer(analyzer=kind, ngram_range=span, sublinear_tf=True, dtype=np.float32, **settings)
+    analyzer, span = kind
+    return TfidfVectorizer(analyzer=analyzer, ngram_range=span, sublinear_tf=True, dtype=np.float32, **settings)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from codivide.data import encode
+from codivide.data.columns import Columns
 from codivide.data.loaded import Loaded
 from codivide.fit import execute as stages
 from codivide.fit.budget import Budget
@@ -29,9 +30,9 @@ def unjudged(method: Method | Features, *reasons: str) -> Choice:
 def is_table(job: Job, loaded: Loaded, free: Sequence[str]) -> bool:
     """Rows of features, and nothing is asked for that only a network has: it, its epochs, an accelerator.
 
-    Where an encoder made them, the accelerator is for it.
+    Where an encoder made them, the accelerator is for it, unless it is that of a table.
     """
-    here = loaded.encoder is not None or job.plan.device in ("auto", "cpu")
+    here = not isinstance(loaded.encoder, Columns | None) or job.plan.device in ("auto", "cpu")
     return len(loaded.x.shape) == 1 and set(free) >= set(NOT_FOR_FEATURES) and here
 
 
@@ -83,7 +84,7 @@ def by_features(
     rows, width = len(loaded.y), loaded.x.shape[0]
     say(f"{reason}: about {duration(features_seconds(rows, width, len(loaded.classes)))} on a quiet core")
     features = Features()
-    plan = default_plan(len(loaded.y), features, seed=job.plan.seed)
+    plan = replace(default_plan(rows, features, seed=job.plan.seed), epochs=stages.rounds_of(features, loaded))
     return stages.execute(
         replace(job, method=features, plan=plan),
         loaded,

@@ -129,6 +129,8 @@ def execute(
     if wants_features(job, loaded, free):
         job, loaded, before = encoded(job, loaded, before, budget, say)
     if isinstance(method, Features) or not (isinstance(method, Auto) or method.unsettled()):
+        if isinstance(method, Features):
+            job = replace(job, plan=replace(job.plan, epochs=stages.rounds_of(method, loaded)))
         progress = begin(name_of(method), job.plan.epochs)
         return stages.execute(job, loaded, out, resume=resume, progress=progress, before=before)
     if isinstance(method, Auto) and is_table(job, loaded, free):

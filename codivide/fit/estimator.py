@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from codivide.audit.findings import Findings
 from codivide.core.device import resolve_device
 from codivide.core.errors import InputError, TrainingWarning
+from codivide.data.columns import Columns
 from codivide.data.corrections import Corrections, confirm, from_frame, read
 from codivide.data.groups import with_groups
 from codivide.data.loaded import Loaded
@@ -30,13 +31,16 @@ from codivide.data.weights import as_text, weighted
 from codivide.fit.budget import seconds
 from codivide.fit.choose_run import execute
 from codivide.fit.job import Job, Outcome, build_method, default_plan
+from codivide.fit.own_model import execute_own, samples_of
 from codivide.fit.progress import Stages, closing
 from codivide.fit.verdict import TOO_LITTLE
 from codivide.methods.auto import Auto
 from codivide.methods.features.options import Features, refuse, unset
+from codivide.methods.features.own import Fitted, OwnModel, load_for
 from codivide.runs import label_table
 from codivide.runs.changed import check_decided
 from codivide.runs.claim import claimed
+from codivide.training.algorithm import Algorithm
 from codivide.training.plan import ASKED
 from codivide.training.run import Method
 
@@ -50,13 +54,16 @@ class _Given(TypedDict, total=False):
 class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """A classifier for labels that cannot be trusted; it also says which of them are wrong.
 
-    Works on images, feature tables (dense or sparse), texts, a folder of images with one sub-folder a class, a manifest
-    (CSV or Parquet), a torch or Hugging Face data set, or the name of a known set.
+    Works on images, tables (columns of any kind, or sparse features), texts, a folder of images with one sub-folder a
+    class, a manifest (CSV or Parquet), a torch or Hugging Face data set, or the name of a known set.
 
     Args:
         method: a name in ``codivide.METHODS``, such as "auto" (chosen from the data, see ``fit.choose_rule``) or
             "features" (linear and MLP heads on tables, in seconds), or an instance with its own hyper-parameters, such
             as ``METHODS["dividemix"](lambda_u=0)`` or ``Features(heads="linear")``.
+        model: a classifier of your own in the place of codivide's heads: any of scikit-learn's kind with
+            ``predict_proba``, a Pipeline, LightGBM, XGBoost, ... It is cross-fitted, its labels are judged, and it is
+            fitted on all, weighted with p(clean), or on the kept ones where it takes no weights. None: codivide's.
         net: a network's name, or "auto": an MLP for tables, a small CNN or PreAct ResNet-18 for images.
         epochs: passes; None: from the size of the data (about 4,000 updates, 30 to 200 epochs).
         batch_size: samples in a batch; None, here and below: what the method asks for, else 64.
@@ -84,6 +91,10 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         keep_na: the texts "nan", "NaN" and "None" are classes; else they mean "no label".
         class_weight: "balanced" (all classes have the same sum of weights), or a weight for each class; None: all
             alike. With the methods whose ``weighs`` is true; it multiplies ``sample_weight``.
+        label: the column of a table or data frame that holds the labels, where ``y`` is not given; None: "label".
+        text: the column that holds texts, which are then all that is learned from.
+        columns: the columns to learn from; None: all.
+        drop: columns to leave out.
         out: a new folder for the run's record; None: nothing is written.
         random_state: of everything random.
         budget: time for the whole ``fit``, such as "90s", "10m" (or "5 minutes") or "2h", with method "auto"; None: as
@@ -107,7 +118,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         history_: one record an epoch, or a round of the features.
         evidence_: what training showed of every sample, for ``noise_report``; see ``codivide.noise.evidence``.
         choice_: what was chosen and why, where something was; else None.
-        model_: the trained classifier, ``codivide.Model`` or ``codivide.FeatureModel``.
+        model_: the trained classifier, ``codivide.Model`` or ``codivide.FeatureModel``; with ``model``, its ``model``
+            is yours, fitted on the numbers of the classes.
     """
 
     def __init__(
@@ -135,6 +147,11 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         merge_labels: bool = False,
         keep_na: bool = False,
         class_weight: Literal["balanced"] | Mapping[Any, float] | None = None,
+        label: str | None = None,
+        text: str | None = None,
+        columns: Sequence[str] | None = None,
+        drop: Sequence[str] | None = None,
+        model: Any = None,
         out: str | Path | None = None,
         random_state: int | np.random.RandomState | None = 0,
         budget: str | None = None,
@@ -162,6 +179,11 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.merge_labels = merge_labels
         self.keep_na = keep_na
         self.class_weight = class_weight
+        self.label = label
+        self.text = text
+        self.columns = columns
+        self.drop = drop
+        self.model = model
         self.out = out
         self.random_state = random_state
         self.budget = budget
@@ -177,6 +199,10 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             merge_labels=self.merge_labels,
             keep_na=self.keep_na,
             progress=bool(self.verbose),
+            label=self.label or "label",
+            text=self.text,
+            columns=_names(self.columns),
+            drop=_names(self.drop),
         )
 
     def fit(
@@ -191,7 +217,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
         Args:
             X: images ``[N, H, W]``, ``[N, H, W, C]`` or ``[N, C, H, W]`` (uint8, or float), features ``[N, D]``,
-                texts ``[N]``, or a path, set name or data set that brings its own labels.
+                texts ``[N]``, a data frame with columns of any kind, or a path, set name or data set that brings its
+                own labels.
             y: given labels ``[N]``, ints or strings, missing where unlabelled, or ``[N, annotators]``, missing where
                 not asked: their consensus becomes the given label; None where ``X`` brings them.
             corrections: what a person decided on some of these labels: ``corrections.csv``, or a data frame with its
@@ -217,7 +244,10 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             decided = _read_corrections(corrections)
             column = groups if isinstance(groups, str) else None
             options = replace(self._options(), group=column)
-            loaded = load(X, y, options=options)
+            if self.model is None:
+                loaded = load(X, y, options=options)
+            else:
+                loaded, X = load_for(X, y, options)
             if column is None:
                 loaded = with_groups(loaded, groups)
             loaded = weighted(loaded, given.get("sample_weight"), self.class_weight)
@@ -233,7 +263,13 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     def _method(self) -> Method | Features:
         """The method, with the budget; InputError where it has none, or where one is asked for what it has not."""
+        _check_method(self.method)
         method = build_method(self.method) if isinstance(self.method, str) else self.method
+        if self.model is not None:
+            if not isinstance(method, Auto | Features):
+                raise InputError("model takes the place of method: leave method out")
+            folds = method.folds if isinstance(method, Features) else Features.folds
+            method = OwnModel(folds=folds, estimator=repr(self.model))
         if isinstance(method, Features):
             refuse(self._asked())
         if self.budget is None:
@@ -249,7 +285,9 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     def _fit(self, X: Any, loaded: Loaded, job: Job, out: Path | None, began: float) -> Self:
         free = unset(self._asked())
-        if self.verbose:
+        if self.model is not None:
+            outcome = execute_own(job, loaded, self.model, samples_of(X, loaded), out)
+        elif self.verbose:
             with Stages() as stages:
                 outcome = execute(job, loaded, out, free=free, begin=stages.begin, say=stages.say, began=began)
                 stages.end(closing(outcome.summary, time.monotonic() - began))
@@ -259,6 +297,10 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             warnings.warn(f"{TOO_LITTLE} (neither the classifier nor its label issues)", TrainingWarning, stacklevel=2)
         self._keep(X, loaded, outcome)
         return self
+
+    def _chooses(self) -> bool:
+        """Whether columns of a table are named, so that others may stand beside them."""
+        return any(value is not None for value in (self.label, self.text, self.columns, self.drop))
 
     def _planned(self) -> dict[str, Any]:
         """The fields of the plan that a user may ask for, as they were given."""
@@ -271,10 +313,14 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self.classes_ = np.asarray(loaded.classes)
         if loaded.annotations is not None:
             self.annotator_quality_ = pd.DataFrame(loaded.annotations.annotators())
-        if len(loaded.x.shape) == 1 and loaded.encoder is None:
-            self.n_features_in_ = loaded.x.shape[0]
+        if isinstance(loaded.encoder, Columns):
+            self.n_features_in_ = len(loaded.encoder.every)
             if isinstance(X, pd.DataFrame):
-                self.feature_names_in_ = np.asarray(X.columns, dtype=object)
+                self.feature_names_in_ = np.asarray(loaded.encoder.every, dtype=object)
+        elif len(loaded.x.shape) == 1 and loaded.encoder is None:
+            self.n_features_in_ = loaded.x.shape[0]
+            if isinstance(X, pd.DataFrame) and all(isinstance(name, str) for name in X.columns):
+                self.feature_names_in_ = np.asarray(loaded.columns, dtype=object)
         self.model_ = outcome.model
         self.labels_ = outcome.table
         if outcome.test_table is not None:
@@ -325,15 +371,20 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         """
         check_is_fitted(self)
         model = self.model_
+        if isinstance(model, Fitted):
+            return model.probs(X)
+        plain = model.encoder is None and not (isinstance(X, pd.DataFrame) and self._chooses())
         if (
-            hasattr(self, "n_features_in_")
+            plain
+            and hasattr(self, "n_features_in_")
             and len(np.shape(X) if isinstance(X, list) else getattr(X, "shape", ())) == 2
         ):
             try:
                 validate_data(self, X, reset=False, skip_check_array=True)  # as many features, of the same names
             except ValueError as error:
                 raise InputError(str(error)) from None
-        rows, _, skipped = read_inputs(X, model.shape, model.dtype, self._options(), model.encoder)
+        columns = None if plain else model.columns
+        rows, _, skipped = read_inputs(X, model.shape, model.dtype, self._options(), model.encoder, columns=columns)
         if skipped:
             raise InputError(f"{skipped[0].path} cannot be read: {skipped[0].reason}")
         return model.probs(rows)
@@ -358,6 +409,18 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             state["model_"] = deepcopy(state["model_"]).to(resolve_device("cpu"))
             state["_loaded"] = None  # the training data are the user's, and may be large
         return state
+
+
+def _check_method(method: Any) -> None:
+    """InputError where a method is something else, such as a classifier."""
+    if not isinstance(method, str | Algorithm):
+        hint = "pass it as model=..." if hasattr(method, "predict_proba") or hasattr(method, "fit") else "give a name"
+        raise InputError(f"method is a {type(method).__name__}, which is no method of codivide: {hint}")
+
+
+def _names(given: Sequence[str] | None) -> tuple[str, ...]:
+    """Names of columns; a single one may be given as it is."""
+    return () if given is None else (given,) if isinstance(given, str) else tuple(given)
 
 
 def _read_corrections(given: str | Path | pd.DataFrame | None) -> Corrections | None:

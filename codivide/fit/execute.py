@@ -18,7 +18,7 @@ from codivide.core.device import resolve_device
 from codivide.core.errors import InputError, TrainingWarning
 from codivide.core.provenance import environment
 from codivide.core.version import VERSION
-from codivide.data import encode
+from codivide.data import columns, encode
 from codivide.data.fingerprint import fingerprint
 from codivide.data.groups import tensors, together
 from codivide.data.label_remarks import label_remarks
@@ -37,8 +37,10 @@ from codivide.methods.features import rule_like
 from codivide.methods.features.learn import Learned, learn
 from codivide.methods.features.matrix import raw
 from codivide.methods.features.options import Features
-from codivide.methods.features.table import Table
+from codivide.methods.features.table import Own, Table
 from codivide.noise import learning_curves, scores, synthetic
+from codivide.noise.too_small import FEWEST
+from codivide.runs import label_table
 from codivide.runs.folder import CHECKPOINT, IDENTITY, RunFolder
 from codivide.runs.model import Model
 from codivide.training import nets
@@ -289,15 +291,51 @@ def _features(
         )
     began = time.perf_counter()
     watch = None if progress is None else lambda row: progress(None, row)
+    learned = learn(table_of(loaded), method, job.plan.seed, watch=watch, deadline=deadline)
+    named = loaded.columns if loaded.encoder is None else None
+    model = replace(learned.model, encoder=loaded.encoder, columns=named)
+    return learned_outcome(job, loaded, folder, learned, model=model, before=before, began=began)
+
+
+def rounds_of(method: Features, loaded: Loaded) -> int:
+    """How many records its run will have."""
+    dense, mixed = not getattr(loaded.x, "sparse", False), isinstance(loaded.encoder, columns.Columns)
+    width = loaded.x.shape[0] if len(loaded.x.shape) == 1 else 0
+    return method.rounds(method.kinds(int((loaded.y >= 0).sum()), width, dense=dense, mixed=mixed))
+
+
+def table_of(loaded: Loaded, own: Own | None = None) -> Table:
+    """What the route for features learns from; ``own`` stands for its heads, see ``Table``."""
     confirmed = None if loaded.confirmed is None else torch.from_numpy(loaded.confirmed)
-    given = torch.from_numpy(loaded.y)
     answers = None if loaded.annotations is None else torch.from_numpy(loaded.annotations.likelihood)
     weight = None if loaded.weight is None else torch.from_numpy(loaded.weight)
-    samples = Table(raw(loaded.x), given, loaded.classes, confirmed, answers, *tensors(together(loaded)), weight=weight)
-    learned = learn(samples, method, job.plan.seed, watch=watch, deadline=deadline)
-    columns = loaded.columns if loaded.encoder is None else None
-    model, history = replace(learned.model, encoder=loaded.encoder, columns=columns), learned.records
+    return Table(
+        raw(loaded.x),
+        torch.from_numpy(loaded.y),
+        loaded.classes,
+        confirmed,
+        answers,
+        *tensors(together(loaded)),
+        weight=weight,
+        mixed=isinstance(loaded.encoder, columns.Columns),
+        own=own,
+    )
+
+
+def learned_outcome(
+    job: Job,
+    loaded: Loaded,
+    folder: RunFolder | None,
+    learned: Learned,
+    *,
+    model: Classifier,
+    before: Before,
+    began: float,
+) -> Outcome:
+    """What a run of the route for features gives back, and its folder; ``began`` by ``time.perf_counter``."""
+    given, history = torch.from_numpy(loaded.y), learned.records
     history[-1] |= _cross_fitted_record(learned, loaded) | _test_scores(model, loaded.test)
+    learned.remarks.update(_stretched(learned, loaded))
     remark = learning_curves.collapse(learned.probs.argmax(1).numpy(), loaded.y, len(loaded.classes))
     said = learned.remarks | ({} if remark is None else {"collapse": remark}) | _rule(learned, loaded)
     if said:
@@ -317,8 +355,11 @@ def _features(
     }
     evidence = learned.evidence(given)
     table, remarks = _table(job, loaded, judged, model)
+    if learned.order is not None:
+        table = label_table.ranked(table, learned.order.numpy())
     table, tested = _with_test(job, loaded, table, model)
-    remarks += [*tested.remarks, *label_remarks(loaded, method.folds)]
+    folds = job.method.folds if isinstance(job.method, Features) else FEWEST
+    remarks += [*tested.remarks, *label_remarks(loaded, folds)]
     found = _summary(loaded, history, judged, remarks) | _of_test(tested) | {"collapsed": remark is not None}
     found["verdict"] = TOO_LITTLE if "independent" in learned.remarks else USABLE
     record = _told(settings) | trained | found | environment()
@@ -339,6 +380,21 @@ def _rule(learned: Learned, loaded: Loaded) -> dict[str, str]:
         return {}
     warnings.warn(text, TrainingWarning, stacklevel=3)
     return {rule_like.KEY: text}
+
+
+def _stretched(learned: Learned, loaded: Loaded) -> dict[str, str]:
+    """A warning that names the features with values so far out that they are cut."""
+    found: list[int] = learned.report.get("stretched", [])
+    if not found:
+        return {}
+    named = ", ".join(repr(loaded.columns[k]) if loaded.columns else str(k) for k in found[:5])
+    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
+    text = (
+        f"features stretched by a few values far out: {named}{more}. They are cut to the range of the others; look "
+        "at them"
+    )
+    warnings.warn(text, TrainingWarning, stacklevel=2)
+    return {"stretched": text}
 
 
 def _cross_fitted_record(learned: Learned, loaded: Loaded) -> dict[str, Any]:
@@ -379,6 +435,8 @@ def config(job: Job, loaded: Loaded, before: Before) -> dict[str, Any]:
         "skipped_files": len(loaded.skipped),
         "threads": torch.get_num_threads(),
         **({"encoder": loaded.encoder.name} if loaded.encoder is not None else {}),
+        **({"said": list(loaded.said)} if loaded.said else {}),
+        **columns.record(loaded.encoder),
     }
 
 

@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 
 from codivide.core.errors import InputError
-from codivide.core.files import expand_user
 from codivide.core.types import Labels
 from codivide.data.contents import Contents, Unread
 from codivide.data.loaded import Loaded
+from codivide.data.options import DEFAULT
 from codivide.data.record import DataRecord
 from codivide.data.sources import load
 from codivide.runs import label_table
@@ -29,7 +29,7 @@ _ADVICE = (
 
 
 def check_again(run: SavedRun, source: DataRecord | None = None) -> int:
-    """Read the table of a run again, where it has one, and compare it; nothing is encoded.
+    """Read the table of a run again, where it has one, and compare it; no text is encoded.
 
     Args:
         run: a finished run.
@@ -42,14 +42,14 @@ def check_again(run: SavedRun, source: DataRecord | None = None) -> int:
         InputError: the table has changed, or it cannot be read.
     """
     source = run.source if source is None else source
-    root = source.root()
-    if run.contents is None or root is None or not root.is_file():
+    place, root = source.location(), source.root()
+    if run.contents is None or source.named or place is None or (root is not None and not root.exists()):
         return 0
     options = source.reading()
     options = replace(options, encoder=Unread() if label_table.TEXT in run.labels else "auto", progress=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # said when the run was made
-        loaded = load(source.location(), options=options)
+        loaded = load(place, options=options)
     check_same(run, loaded)
     whole = source.limit is None and not run.config.get("corrections", {}).get("junk")
     return len(loaded.ids) - len(run.labels) if whole else 0
@@ -69,7 +69,7 @@ def check_decided(corrections: Path, loaded: Loaded, source: object) -> None:
     if not isinstance(source, str | Path) or not has_run(corrections.parent):
         return
     run = SavedRun(corrections.parent)
-    if run.contents is not None and run.source.root() == expand_user(source).absolute():
+    if run.contents is not None and run.source.location() == DataRecord.of(source, DEFAULT).location():
         check_same(run, loaded, labels=False)
 
 

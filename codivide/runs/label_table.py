@@ -62,7 +62,8 @@ COLUMNS = (
         RANK,
         "number",
         "1 = the most doubtful label; empty without a label; by `clean_prob`, and where you brought the probabilities "
-        "by the evidence itself (`codivide.noise.confidence.log_confidence`), which no class's noise rate shifts",
+        "or nothing could be learned (then `clean_prob` is the same for all) by the evidence itself "
+        "(`codivide.noise.confidence.log_confidence`), which no class's noise rate shifts",
     ),
     Column(TRUE_LABEL, "class", "the true label", "known truth (experiments)"),
     Column(SUGGESTED_PROB, "probability", "the classifier's probability of its suggestion"),

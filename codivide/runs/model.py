@@ -18,6 +18,8 @@ from codivide.data import encode, encoder
 from codivide.data.rows import Rows
 from codivide.data.views import ViewSpec
 from codivide.methods.features.model import KIND, FeatureModel
+from codivide.methods.features.own import KIND as OWN
+from codivide.methods.features.own import SKOPS
 from codivide.training import model_file, nets
 from codivide.training.model_file import Classifier
 
@@ -133,6 +135,11 @@ def load(path: Path, device: torch.device | None = None) -> Classifier:
         tensors, header = model_file.read(path)
         if header.get("kind") == KIND:
             return FeatureModel.of(tensors, header)
+        if header.get("kind") == OWN:
+            raise InputError(
+                f"{path}: this run used a model of your own, {header.get('estimator')}, which is not kept without "
+                f"pickle; fit it again, or open {SKOPS} with skops.io.load where that is beside it"
+            )
         model = _networks(tensors, header)
     model.precision = "bf16" if header["precision"] == "bf16" and computes_bf16(device) else "fp32"
     return model.to(device)

@@ -199,6 +199,17 @@ function annotatorsPanel(facts) {
       make("td", {}, judged(one) ? bar(one.quality, percent(one.quality)) : "0 answers"), make("td", {}, copies(one)))));
 }
 
+function columnsPanel(facts) {
+  if (!facts.columns?.length) return null;
+  const said = (item) => item.kind === null ? `not used: ${item.reason}`
+    : `${item.kind}, ${counted(item.features, "feature")}` + (item.empty ? `, ${counted(item.empty, "empty cell")}` : "")
+      + (item.note ? `; ${item.note}` : "");
+  const unused = facts.columns.filter((item) => item.kind === null).length;
+  return panel("Columns", make("p", { class: "muted" }, unused ? `${counted(unused, "column")} not used.` : "All are used."),
+    table("What was made of each column", ["column", "read as"], facts.columns,
+      (item) => make("tr", {}, make("th", { scope: "row" }, clipped(item.name, 40)), make("td", {}, clipped(said(item), 160))), 10));
+}
+
 function skippedPanel(facts) {
   if (!facts.skipped.length) return null;
   return panel("Skipped", make("p", { class: "muted" }, `${counted(facts.skipped.length, "file")} could not be read.`),
@@ -223,5 +234,5 @@ function lossesPanel(facts) {
 /** What makes the boxes of the summary, in their order. */
 const PANELS = [
   classesPanel, lossesPanel, curvesPanel, choicesPanel, testPanel, duplicatesPanel, outliersPanel, checkPanels,
-  annotatorsPanel, skippedPanel,
+  annotatorsPanel, columnsPanel, skippedPanel,
 ];

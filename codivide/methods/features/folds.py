@@ -61,6 +61,14 @@ def _levelled(held: Labels, total: Labels, count: int) -> Labels:
     return fold[free][order][:count]
 
 
+def numbered(groups: Tensor | None) -> Tensor | None:
+    """The groups from 0 on; None where each sample is on its own, or all are one thing: then none can be held out."""
+    if groups is None:
+        return None
+    different, numbers = torch.unique(groups, return_inverse=True)
+    return numbers if 1 < len(different) < len(groups) else None
+
+
 def once(copies: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
     """The first of the copies of each label, ascending ``[M]``, and for every sample ``[N]`` which of these it is.
 

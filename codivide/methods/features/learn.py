@@ -7,10 +7,11 @@ its label):
    smallest held-out log-loss on the given labels.
 2. Pool them: ``p = sum_h w_h p_h`` with the weights of the greatest held-out likelihood (stacking).
 3. Estimate the transition matrix T from the confident joint of ``p`` and the given labels.
+   Trees take part; they are fitted again on all labels, each weighted with its p(clean), when these are known.
 4. Fit the heads again through ``(1 - s) I + s T``, s = 1/2 or 1, and pool them: they learn the true class, and
    ``T^T p`` is what they say of the given one. The held-out likelihood of the GIVEN labels tells which s is better, and
    whether the corrected pool beats the plain one, by more than one standard error; else the plain one stays. No true
-   label is needed.
+   label is needed. Of trees, the matrix is taken out of what they say (``trees.unmix``).
 5. Divide: see ``judge``. Of several annotators the given label is their consensus, and what they said counts here
    too: P(true = c | x, answers) is proportional to P(c | x) P(answers | c), as Bayes has it.
 
@@ -25,19 +26,20 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from codivide.core.errors import InputError, TrainingWarning
-from codivide.methods.features import judge, linear, neighbours, perceptron
-from codivide.methods.features.folds import deal
+from codivide.methods.features import judge, linear, neighbours, perceptron, trees
+from codivide.methods.features.folds import deal, numbered
 from codivide.methods.features.matrix import Matrix, Scale
 from codivide.methods.features.model import FeatureModel, Member
 from codivide.methods.features.options import Features
+from codivide.methods.features.pacing import Clock, Record, Rounds
 from codivide.methods.features.table import Table
-from codivide.noise import mixtures, transition
+from codivide.noise import confidence, mixtures, transition
 from codivide.noise.evidence import Evidence
 from codivide.noise.learning_curves import prediction_type
 from codivide.noise.too_small import judged_classes
@@ -48,9 +50,8 @@ ADJUSTMENTS = (0.0, 0.5, 1.0)  # powers of the classes' frequencies by which pro
 TRIED = 2000  # held-out labels by which a penalty is chosen, or all
 _TINY = 1e-9
 _STEPS = 500  # of expectation-maximisation, at most
+_OWN = "own"  # the head that a model of the user's own is
 _KEPT = 0.01  # a head with less weight is not kept
-
-Record = dict[str, Any]
 
 
 @dataclass
@@ -65,6 +66,8 @@ class Learned:
         clean_prob: ``[N]`` in [0, 1], NaN where there is no label. Labels of a class with fewer than K cannot be
             judged: their probability is the mean of the others, and nothing else rests on them.
         suggested: ``[N]``: the given label where it is likely clean, else the likeliest other class.
+        order: ``[N]``, where nothing can be learned: the place of each label by p(clean), then by the evidence, since
+            p(clean) is the same for all; None: p(clean) orders the labels.
         records: one a round, with the held-out log-loss and agreement on the given labels.
         report: numbers about the choice: weights, penalties, transition matrix, what the hold-out can resolve.
         remarks: warnings by name.
@@ -76,6 +79,7 @@ class Learned:
     seen: Tensor
     clean_prob: Tensor
     suggested: Tensor
+    order: Tensor | None = None
     records: list[Record] = field(default_factory=list)
     report: Record = field(default_factory=dict)
     remarks: dict[str, str] = field(default_factory=dict)
@@ -87,7 +91,8 @@ class Learned:
         }
         noise = 1 - float(known["clean_prob"].nanmean())
         report = self.report | {"noise_estimate": noise, "distinct_samples": len(self.probs)}
-        return replace(self, **known, report=report)
+        order = None if self.order is None else self.order[place]
+        return replace(self, **known, order=order, report=report)
 
     def evidence(self, given: Tensor) -> Evidence:
         """What is known of every sample: all of it is held out, which it says."""
@@ -136,33 +141,21 @@ class _Pool:
         return torch.einsum("h,hn->n", self.weights, torch.stack([head.seen for head in self.heads]))
 
 
-class _Clock:
-    """The time there is for steps that can be left out, and the names of those that were."""
-
-    def __init__(self, deadline: float | None) -> None:
-        self.began, self.deadline, self.left_out = time.monotonic(), deadline, list[str]()
-
-    def allows(self, step: str, since: float | None = None) -> bool:
-        """Whether as long again as from ``since`` (else from the beginning) till now still fits; else notes it."""
-        now, since = time.monotonic(), self.began if since is None else since
-        allowed = self.deadline is None or 2 * now - since <= self.deadline
-        if not allowed and step not in self.left_out:
-            self.left_out.append(step)
-        return allowed
-
-
 class _Problem:
     """The labelled samples with their folds; fits one head after the other."""
 
-    def __init__(self, table: Table, options: Features, seed: int, clock: _Clock) -> None:
+    def __init__(self, table: Table, options: Features, seed: int, clock: Clock) -> None:
         given = table.given
         self.clock = clock
         self.options, self.seed, self.classes, self.given = options, seed, len(table.classes), given
         self.confirmed = torch.zeros(len(given), dtype=torch.bool) if table.confirmed is None else table.confirmed
         self.generator = torch.Generator().manual_seed(seed)
+        dense = isinstance(table.x, np.ndarray)
+        self.kinds = (_OWN,) if table.own else options.kinds(*table.x.shape, dense=dense, mixed=table.mixed)
+        self.raw, self.own = table.x, table.own  # what trees see, and what stands for them
         self.scale = Scale.fit(table.x)
         self.x = Matrix.along_axes(self.scale.apply(table.x))
-        self.groups = _numbered(table.groups)
+        self.groups = numbered(table.groups)
         folds = min(options.folds, len(given) if self.groups is None else int(self.groups.max()) + 1)
         groups = None if self.groups is None else self.groups.numpy()
         enough = judged_classes(given.numpy(), len(table.classes), options.folds, groups)
@@ -193,6 +186,10 @@ class _Problem:
     def loss(self, seen: Tensor) -> float:
         """Log-loss of how likely the given labels are, ``[N]``, over those that can be judged."""
         return log_loss(seen[self.judged], self.of_judged())
+
+    def loss_of_given(self, probs: Tensor) -> float:
+        """Log-loss of probabilities ``[N, C]`` on the given labels."""
+        return self.loss(probs.gather(1, self.given.unsqueeze(1)).squeeze(1))
 
     def of_judged(self) -> Tensor | None:
         """The weights of the labels that can be judged; None: all alike."""
@@ -274,21 +271,33 @@ class _Problem:
         perceptron.fit(*data, watch=watch, generator=generator, training=training)
         return found[0]
 
+    def forest(self, kind: str) -> _Head:
+        """A tree head; the model's own trees are fitted when the labels are judged, see ``member``."""
+        if self.own is not None:
+            cross = self.own(torch.arange(len(self.given)), self.fold)
+        else:
+            settings: Record = {"seed": self.seed, "classes": self.classes, "counts": self.counts}
+            cross = trees.cross_probs(kind, self.raw, self.given, self.fold, **settings)
+        power, cross = trees.sharpest(cross, self.loss_of_given)
+        seen = cross.gather(1, self.given.unsqueeze(1)).squeeze(1)
+        detail, member = {"power": power}, Member(kind, 1.0, ())
+        return _Head(kind, torch.eye(self.classes), cross, seen, self.loss(seen), detail, member)
 
-class _Rounds:
-    """The records of the rounds, each with its seconds."""
+    def unmixed(self, plain: _Head, channel: Tensor) -> _Head:
+        """A tree head, which cannot be fitted through a matrix, as what it says of the true class."""
+        cross = trees.unmix(plain.cross, channel)
+        seen = (cross * self.likelihood(channel)).sum(1)
+        return _Head(plain.name, channel, cross, seen, self.loss(seen), dict(plain.detail), plain.member)
 
-    def __init__(self, watch: Callable[[Record], None] | None) -> None:
-        self.watch, self.records, self.began = watch, list[Record](), time.perf_counter()
-
-    def add(self, name: str, **values: float) -> None:
-        """Another round has ended."""
-        now = time.perf_counter()
-        number = len(self.records) + 1
-        self.records.append({"epoch": number, "round": name, **values, "seconds": round(now - self.began, 3)})
-        self.began = now
-        if self.watch is not None:
-            self.watch(self.records[-1])
+    def member(self, head: _Head, clean_prob: Tensor) -> Member:
+        """The head for the model; of trees, each label weighs as much as it counts and is likely clean."""
+        if head.name not in trees.KINDS:
+            return head.member
+        weight = clean_prob.clamp_min(_TINY).numpy()
+        counts = None if self.counts is None else self.counts.numpy()
+        settings: Record = {"seed": self.seed, "classes": self.classes, "counts": counts}
+        fitted = trees.fit(head.name, trees.dense(self.raw), self.given.numpy(), weight, **settings)
+        return Member(head.name, 1.0, fitted.sharpened(head.detail["power"]).tensors())
 
 
 @dataclass
@@ -323,11 +332,11 @@ def learn(
         InputError: fewer than 2 labelled samples.
     """
     small, place = table.distinct()
-    learned = _learn(small, _Problem(small.take(_labelled(small)), options, seed, _Clock(deadline)), _Rounds(watch))
+    learned = _learn(small, _Problem(small.take(_labelled(small)), options, seed, Clock(deadline)), Rounds(watch))
     return learned if place is None else learned.spread(place)
 
 
-def _learn(table: Table, problem: _Problem, rounds: _Rounds) -> Learned:
+def _learn(table: Table, problem: _Problem, rounds: Rounds) -> Learned:
     """``learn`` of samples that come once; the problem is that of those with a label."""
     labelled = _labelled(table)
     fitted = _fit(problem, rounds)
@@ -346,19 +355,29 @@ def _learn(table: Table, problem: _Problem, rounds: _Rounds) -> Learned:
     rounds.add("divide", **judged)
 
     clean_prob[problem.confirmed] = 1.0
-    model = FeatureModel(problem.scale, problem.directions, _members(fitted.pool), frequency, power, table.classes)
-    probs, given_probs = torch.empty(2, len(table.given), problem.classes)
+    model = FeatureModel(
+        problem.scale, problem.directions, _members(problem, fitted.pool, clean_prob), frequency, power, table.classes
+    )
+    probs, given_probs = torch.zeros(2, len(table.given), problem.classes)
     probs[labelled], given_probs[labelled] = cross, fitted.plain.given()
     missing = (table.given < 0).nonzero().flatten()
-    if len(missing):
+    if len(missing) and table.own is None:
         probs[missing] = given_probs[missing] = model.predict(table.x[missing.numpy()])
     whole, seen = torch.full((2, len(table.given)), torch.nan, dtype=torch.float64)
     whole[labelled], seen[labelled] = clean_prob, fitted.plain.seen().double()
     report = fitted.report | {"adjustment": power, "transition_matrix": fitted.matrix.tolist(), **judged}
     for text in fitted.remarks.values():
         warnings.warn(text, TrainingWarning, stacklevel=3)
+    order = None if learnable else _order(whole, given_probs, table.given.masked_fill(~problem.enough[table.given], -1))
     suggested = suggestions(probs, whole, table.given)
-    return Learned(model, probs, given_probs, seen, whole, suggested, rounds.records, report, fitted.remarks)
+    return Learned(model, probs, given_probs, seen, whole, suggested, order, rounds.records, report, fitted.remarks)
+
+
+def _order(clean_prob: Tensor, given_probs: Tensor, judged: Tensor) -> Tensor:
+    """The place ``[N]`` of each label by p(clean), then by the evidence of those that can be judged; -1: not."""
+    places = confidence.standing(given_probs.double().numpy(), judged.numpy())
+    keys = np.stack([clean_prob.nan_to_num(torch.inf).numpy(), places], 1)
+    return torch.from_numpy(np.unique(keys, axis=0, return_inverse=True)[1].ravel())
 
 
 def plain_probs(table: Table, options: Features, seed: int) -> Tensor:
@@ -374,7 +393,7 @@ def plain_probs(table: Table, options: Features, seed: int) -> Tensor:
     """
     _labelled(table)
     small, place = table.distinct()
-    probs = _plain(_Problem(small, options, seed, _Clock(None)), _Rounds(None)).given()
+    probs = _plain(_Problem(small, options, seed, Clock(None)), Rounds(None)).given()
     return probs if place is None else probs[place]
 
 
@@ -386,30 +405,24 @@ def _labelled(table: Table) -> Tensor:
     return labelled
 
 
-def _fit(problem: _Problem, rounds: _Rounds) -> _Fitted:
+def _fit(problem: _Problem, rounds: Rounds) -> _Fitted:
     """Fit the heads plainly and, where that is wanted, corrected; keep the better pool."""
     plain = _plain(problem, rounds)
     matrix = transition.normalise(problem.joint(plain.cross()))
     correct = problem.options.correct and problem.clock.allows("correction")
     pools = [plain, _corrected(problem, plain, matrix, rounds)] if correct else [plain]
     report, remarks = _compare(pools, problem)
+    if problem.scale.stretched:
+        report["stretched"] = problem.scale.stretched
     if problem.clock.left_out:
         remarks["budget"] = f"the time budget left no room for: {', '.join(problem.clock.left_out)}"
     return _Fitted(plain, pools[report["corrected"]], matrix, report, remarks)
 
 
-def _members(pool: _Pool) -> list[Member]:
+def _members(problem: _Problem, pool: _Pool, clean_prob: Tensor) -> list[Member]:
     """The heads that count, for the model."""
     weighed = zip(pool.heads, pool.weights.tolist(), strict=True)
-    return [Member(head.member.kind, weight, head.member.tensors) for head, weight in weighed if weight >= _KEPT]
-
-
-def _numbered(groups: Tensor | None) -> Tensor | None:
-    """The groups from 0 on; None where each sample is on its own, or all are one thing: then none can be held out."""
-    if groups is None:
-        return None
-    different, numbers = torch.unique(groups, return_inverse=True)
-    return numbers if 1 < len(different) < len(groups) else None
+    return [replace(problem.member(head, clean_prob), weight=weight) for head, weight in weighed if weight >= _KEPT]
 
 
 def default_updates(count: int) -> int:
@@ -460,28 +473,30 @@ def suggestions(probs: Tensor, clean_prob: Tensor, given: Tensor) -> Tensor:
     return torch.where(kept, given, others.argmax(1))
 
 
-def _plain(problem: _Problem, rounds: _Rounds) -> _Pool:
+def _plain(problem: _Problem, rounds: Rounds) -> _Pool:
     """The heads fitted to the given labels as they are: the baseline."""
     identity = torch.eye(problem.classes)
     heads: list[_Head] = []
-    for kind in problem.options.kinds():
+    for kind in problem.kinds:
         if heads and not problem.clock.allows(kind):
             break
         if kind == "linear":
             _, penalty, near = problem.trial(identity, None, PENALTIES[0])
             heads.append(problem.linear(identity, penalty, near))
         else:
-            heads.append(problem.mlp(identity))
+            heads.append(problem.mlp(identity) if kind == "mlp" else problem.forest(kind))
         rounds.add(kind, loss=heads[-1].loss, agreement=_agreement(heads[-1], problem))
     return _Pool(heads, problem.stack(heads))
 
 
-def _corrected(problem: _Problem, plain: _Pool, matrix: Tensor, rounds: _Rounds) -> _Pool:
+def _corrected(problem: _Problem, plain: _Pool, matrix: Tensor, rounds: Rounds) -> _Pool:
     """The same heads, fitted through the transition matrix; its strength is chosen by the first of them."""
     channels = {strength: torch.lerp(torch.eye(problem.classes), matrix, strength) for strength in STRENGTHS}
     heads: list[_Head] = []
     for first in plain.heads:
-        if first.fitted is None:
+        if first.name in (*trees.KINDS, _OWN):
+            head = min((problem.unmixed(first, each) for each in channels.values()), key=lambda item: item.loss)
+        elif first.fitted is None:
             head = min((problem.mlp(channel) for channel in channels.values()), key=lambda item: item.loss)
         else:
             start = linear.Linear(first.fitted.weight[:, : problem.trials], first.fitted.bias[: problem.trials])
@@ -537,7 +552,8 @@ def _compare(pools: list[_Pool], problem: _Problem) -> tuple[Record, dict[str, s
         remarks["independent"] = (
             "nothing can be learned here: from the features, held-out labels are predicted no better than from how "
             f"often each class occurs (gain {information:.3f} nats, standard error {information_error:.3f}, {count} "
-            "labels). p(clean) is 0.5 for all, and no estimate of the noise is reliable"
+            "labels). p(clean) is 0.5 for all, their rank is by the evidence alone, and no estimate of the noise is "
+            "reliable"
         )
     return report, remarks
 

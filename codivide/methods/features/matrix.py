@@ -10,10 +10,13 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from codivide.core.types import Singles
+from codivide.core.types import Floats, Singles
 from codivide.data.rows import CHUNK, IndexedRows, Rows, SparseRows
 
 _WIDEST = 2048  # columns whose principal axes are sought
+_FAR = 20.0  # deviations from the mean of a value that may be one of those that stretch a feature
+_STRETCHED = 200.0  # times the distance of the quartiles that such a value is away
+_KEPT = 5.0  # times this distance from the median: such features are cut to the values that lie within
 _PASSES = 2  # of the subspace iteration over the data; every one costs two products
 Raw: TypeAlias = Singles | sparse.csr_matrix
 
@@ -29,15 +32,24 @@ class Scale:
     Attributes:
         mean: ``[D]`` float32; zeros for sparse features, whose zeros stay zeros.
         deviation: ``[D]`` float32, positive; 1 for a constant feature, which carries nothing.
+        bounds: ``[2, D]``: values below and above are cut to these; infinite for features without values far out.
+            None: no feature has any.
     """
 
     mean: Tensor
     deviation: Tensor
+    bounds: Tensor | None = None
+
+    @property
+    def stretched(self) -> list[int]:
+        """The features that are cut, for a few values would have made all others alike."""
+        return [] if self.bounds is None else self.bounds[1].isfinite().nonzero().flatten().tolist()
 
     @classmethod
     def fit(cls, x: Raw) -> Scale:
         """Learn the scale of ``[N, D]``."""
         width = x.shape[1]
+        bounds = np.stack([np.full(width, -np.inf), np.full(width, np.inf)])
         if not isinstance(x, np.ndarray):
             squares = x.multiply(x)
             lengths = np.sqrt(np.asarray(squares.sum(axis=1)).ravel())
@@ -48,17 +60,14 @@ class Scale:
             else:
                 deviation = np.sqrt(np.asarray(squares.sum(axis=0)).ravel() / x.shape[0])
         else:
-            shift = x[0].astype(np.float64)  # about a row of the data, so that large offsets lose no digits
-            first, second = np.zeros(width), np.zeros(width)
-            for start in range(0, len(x), CHUNK):
-                part = x[start : start + CHUNK] - shift
-                first += part.sum(axis=0)
-                second += np.square(part).sum(axis=0)
-            mean = first / len(x)
-            deviation = np.sqrt(np.maximum(second / len(x) - mean**2, 0))
-            mean += shift
+            mean, deviation = _moments(x)
+            bounds = _bounds(x, mean, deviation)
+            for column in np.flatnonzero(np.isfinite(bounds[1])):
+                cut = x[:, column : column + 1].clip(*bounds[:, column])
+                mean[column], deviation[column] = (float(value[0]) for value in _moments(cut))
         deviation[deviation <= 1e-6 * np.abs(mean)] = 1  # constant
-        return cls(torch.from_numpy(mean).float(), torch.from_numpy(deviation * np.sqrt(width)).float())
+        cuts = torch.from_numpy(bounds).float() if np.isfinite(bounds).any() else None
+        return cls(torch.from_numpy(mean).float(), torch.from_numpy(deviation * np.sqrt(width)).float(), cuts)
 
     def apply(self, x: Raw) -> Raw:
         """Scaled rows, a copy."""
@@ -69,8 +78,44 @@ class Scale:
         scaled = np.empty(x.shape, dtype=np.float32)
         mean, deviation = self.mean.numpy(), self.deviation.numpy()
         for start in range(0, len(x), CHUNK):  # whole arrays would need one more copy
-            np.divide(x[start : start + CHUNK] - mean, deviation, out=scaled[start : start + CHUNK])
+            part = x[start : start + CHUNK]
+            if self.bounds is not None:
+                part = part.clip(*self.bounds.numpy())
+            np.divide(part - mean, deviation, out=scaled[start : start + CHUNK])
         return scaled
+
+
+def _moments(x: Singles) -> tuple[Floats, Floats]:
+    """Mean and deviation ``[D]`` of ``[N, D]``."""
+    shift = x[0].astype(np.float64)  # about a row of the data, so that large offsets lose no digits
+    first, second = np.zeros(x.shape[1]), np.zeros(x.shape[1])
+    for start in range(0, len(x), CHUNK):
+        part = x[start : start + CHUNK] - shift
+        first += part.sum(axis=0)
+        second += np.square(part).sum(axis=0)
+    mean = first / len(x)
+    return mean + shift, np.sqrt(np.maximum(second / len(x) - mean**2, 0))
+
+
+def _bounds(x: Singles, mean: Floats, deviation: Floats) -> Floats:
+    """Where the features ``[2, D]`` are cut: those whose farthest value is hundreds of times as far as usual ones.
+
+    Usual is what lies between the quartiles; a feature of which these are equal, such as a count that is mostly 0, is
+    left alone. Only features with a value many deviations from the mean are looked at; of N values, one can be
+    ``sqrt(N - 1)`` away.
+    """
+    bounds = np.stack([np.full(x.shape[1], -np.inf), np.full(x.shape[1], np.inf)])
+    most = np.zeros(x.shape[1])
+    for start in range(0, len(x), CHUNK):
+        np.maximum(most, np.abs(x[start : start + CHUNK] - mean).max(axis=0), out=most)
+    far = most > min(_FAR, 0.6 * np.sqrt(len(x))) * deviation
+    for column in np.flatnonzero(far & (deviation > 0)):
+        low, middle, high = np.quantile(x[:, column].astype(np.float64), (0.25, 0.5, 0.75))
+        reach = high - low
+        if reach > 0 and max(x[:, column].max() - high, low - x[:, column].min()) > _STRETCHED * reach:
+            usual = x[np.abs(x[:, column] - middle) <= _KEPT * reach, column]
+            bounds[:, column] = usual.min(), usual.max()
+    return bounds
 
 
 @dataclass(frozen=True)

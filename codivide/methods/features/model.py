@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,12 +12,13 @@ from torch import Tensor
 
 from codivide.data import encode, encoder
 from codivide.data.rows import Rows
+from codivide.methods.features import trees
 from codivide.methods.features.matrix import Matrix, Raw, Scale, raw
 from codivide.methods.features.perceptron import Perceptron
 from codivide.training import model_file
 
 KIND = "features"
-_TENSORS = {"linear": 2, "mlp": 4}
+_TENSORS = {"linear": 2, "mlp": 4, "forest": 9, "boosting": 9}
 _TINY = 1e-12
 _CHUNK = 4096
 
@@ -27,12 +28,13 @@ class Member:
     """One head of the pool.
 
     Attributes:
-        kind: "linear" or "mlp".
+        kind: "linear", "mlp", "forest" or "boosting".
         weight: in the pool, positive.
-        tensors: linear: ``[D, C]``, ``[C]``; MLP: ``[P, H]``, ``[1, H]``, ``[H, C]``, ``[1, C]``.
+        tensors: linear: ``[D, C]``, ``[C]``; MLP: ``[P, H]``, ``[1, H]``, ``[H, C]``, ``[1, C]``; else of
+            ``trees.Trees``.
     """
 
-    kind: Literal["linear", "mlp"]
+    kind: str
     weight: float
     tensors: tuple[Tensor, ...]
 
@@ -81,6 +83,9 @@ class FeatureModel:
         coordinates = rows.times(self.directions) if any(member.kind == "mlp" for member in self.members) else None
         total = torch.zeros(x.shape[0], len(self.frequency))
         for member in self.members:
+            if member.kind in trees.KINDS:
+                total += member.weight * trees.Trees(*member.tensors).probs(trees.dense(x))
+                continue
             if coordinates is None or member.kind == "linear":
                 logits = rows.times(member.tensors[0]) + member.tensors[1]
             else:
@@ -118,6 +123,8 @@ class FeatureModel:
             "directions": self.directions,
             "frequency": self.frequency,
         }
+        if self.scale.bounds is not None:
+            tensors["scale.bounds"] = self.scale.bounds
         for i, member in enumerate(self.members):
             tensors |= {f"member.{i}.{j}": value for j, value in enumerate(member.tensors)}
         encoder, more = encode.save(self.encoder)
@@ -130,13 +137,13 @@ class FeatureModel:
         """The model whose file holds ``tensors`` and ``header``."""
         members = [
             Member(
-                cast(Literal["linear", "mlp"], item["kind"]),
+                str(item["kind"]),
                 float(item["weight"]),
                 tuple(tensors[f"member.{i}.{j}"] for j in range(_TENSORS[item["kind"]])),
             )
             for i, item in enumerate(header["members"])
         ]
-        scale = Scale(tensors["scale.mean"], tensors["scale.deviation"])
+        scale = Scale(tensors["scale.mean"], tensors["scale.deviation"], tensors.get("scale.bounds"))
         power, classes = float(header["power"]), tuple(header["classes"])
         encoder = encode.restore(header.get("encoder"), tensors)
         found = cls(scale, tensors["directions"], members, tensors["frequency"], power, classes, encoder)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from codivide.core.errors import InputError
+from codivide.methods.features.trees import FEWEST, KINDS, WIDEST
 from codivide.training.algorithm import Algorithm
 from codivide.training.plan import ASKED
 
@@ -19,10 +20,12 @@ NOT_FOR_FEATURES = tuple(
 
 @dataclass
 class Features(Algorithm):
-    """Linear and MLP heads on features ``[N, D]``, cross-fitted, in seconds on a CPU; see ``learn``.
+    """Linear, MLP and tree heads on features ``[N, D]``, cross-fitted, in seconds on a CPU; see ``learn``.
 
     Attributes:
-        heads: "linear", "mlp" or "both".
+        heads: "linear", "mlp", "both", or "none" (of these: trees alone).
+        trees: tree heads beside them: "forest", "boosting", "both" or "none". "auto": both for tables of at least 1,000
+            rows and at most 256 numbers each, a forest for smaller tables with columns of any kind, else none.
         folds: of cross-fitting; fewer where there are fewer labels.
         correct: also fit through an estimated transition matrix, and pool by held-out given labels.
         division: how clean labels are told from wrong ones: "calibrated" (heads, neighbours and the confident joint),
@@ -45,11 +48,13 @@ class Features(Algorithm):
         "components": (1, math.inf),
     }
     choices: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        "heads": ("both", "linear", "mlp"),
+        "heads": ("both", "linear", "mlp", "none"),
+        "trees": ("auto", "none", "forest", "boosting", "both"),
         "division": ("calibrated", "gmm", "bmm", "class_wise"),
     }
 
     heads: str = "both"
+    trees: str = "auto"
     folds: int = 5
     correct: bool = True
     division: str = "calibrated"
@@ -58,13 +63,32 @@ class Features(Algorithm):
     mixup: float = 1.0
     components: int = 128
 
-    def kinds(self) -> tuple[str, ...]:
-        """The heads that are fitted, in order."""
-        return ("linear", "mlp") if self.heads == "both" else (self.heads,)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.heads == "none" and self.trees in ("auto", "none"):
+            raise InputError(f"heads is none and trees is {self.trees}: no head is left; choose trees")
 
-    def rounds(self) -> int:
+    def kinds(self, rows: int = 0, width: int = 0, *, dense: bool = True, mixed: bool = False) -> tuple[str, ...]:
+        """The heads that are fitted, in order.
+
+        Args:
+            rows: labelled samples.
+            width: numbers of a sample.
+            dense: whether they are no sparse matrix.
+            mixed: whether they come from columns of any kind.
+        """
+        heads = {"both": ("linear", "mlp"), "none": ()}.get(self.heads, (self.heads,))
+        named = {"none": (), "forest": ("forest",), "boosting": ("boosting",), "both": KINDS}
+        if self.trees != "auto":
+            return heads + named[self.trees]
+        large = rows >= FEWEST and width <= WIDEST
+        return heads + (
+            KINDS if dense and rows >= FEWEST and (large or mixed) else KINDS[:1] if dense and mixed else ()
+        )
+
+    def rounds(self, kinds: Sequence[str] | None = None) -> int:
         """Records of a run: one for every head, plain and corrected, and one for the division."""
-        return len(self.kinds()) * (1 + self.correct) + 1
+        return len(self.kinds() if kinds is None else kinds) * (1 + self.correct) + 1
 
 
 def unset(given: Mapping[str, Any]) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from scipy import sparse
 from sklearn.tree import DecisionTreeClassifier
 
 from codivide.core.types import Floats, Labels
+from codivide.data.columns import Columns
 from codivide.data.loaded import Loaded
 from codivide.data.tfidf import Tfidf
 from codivide.methods.features.matrix import Raw, raw
@@ -102,7 +103,7 @@ def remark(loaded: Loaded, seen: Floats, rows: Labels | None = None, given: Labe
         rows: of the data that ``seen`` is about ``[M]``; None: all.
         given: their labels; None: those of the data.
     """
-    if loaded.encoder is not None and loaded.texts is None:
+    if loaded.encoder is not None and loaded.texts is None and not isinstance(loaded.encoder, Columns):
         return None  # features of images: none has a meaning of its own
     asked = np.arange(len(loaded.y)) if rows is None else rows
     x, names = _written(loaded, asked)

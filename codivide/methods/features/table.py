@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,6 +11,9 @@ from torch import Tensor
 
 from codivide.methods.features.folds import once
 from codivide.methods.features.matrix import Raw
+
+#: Probabilities ``[M, C]`` of rows ``[M]``, each by a model that saw no label of its fold ``[M]``.
+Own = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,9 @@ class Table:
         copies: a number ``[N]``, the same for those that are the same thing; None: each comes once.
         weight: how much each sample counts in what is learned and chosen ``[N]``; None: all alike. What is said of the
             labels (p(clean), noise) counts every label once.
+        mixed: whether the features come from columns of any kind, which are tables for trees.
+        own: probabilities ``[M, C]`` by a model of the user's own, from rows ``[M]`` that have labels, and their folds;
+            it is then the only head, and the classifier of ``Learned`` has none.
     """
 
     x: Raw
@@ -38,13 +45,24 @@ class Table:
     groups: Tensor | None = None
     copies: Tensor | None = None
     weight: Tensor | None = None
+    mixed: bool = False
+    own: Own | None = None
 
     def take(self, rows: Tensor) -> Table:
         """Some rows ``[M]``."""
         whole = len(rows) == len(self.given)  # a copy of all features is saved
-        known = (self.confirmed, self.answers, self.groups, self.copies, self.weight)
-        x = self.x if whole else self.x[rows.numpy()]
-        return Table(x, self.given[rows], self.classes, *(None if value is None else value[rows] for value in known))
+        known = {name: getattr(self, name) for name in ("confirmed", "answers", "groups", "copies", "weight")}
+        some: dict[str, Any] = {name: None if value is None else value[rows] for name, value in known.items()}
+        own = self.own
+        if own is not None:
+            some["own"] = lambda chosen, fold: own(rows[chosen], fold)
+        return replace(self, x=self.x if whole else self.x[rows.numpy()], given=self.given[rows], **some)
+
+    @staticmethod
+    def standing(place: Tensor) -> Tensor:
+        """The rows ``[M]`` that ``distinct`` keeps, by the ``place`` ``[N]`` that it gives."""
+        count = int(place.max()) + 1
+        return torch.full((count,), len(place)).scatter_reduce(0, place, torch.arange(len(place)), "amin")
 
     def distinct(self) -> tuple[Table, Tensor | None]:
         """The table in which copies of one label stand once, confirmed if one is, and the row ``[N]`` there of each.

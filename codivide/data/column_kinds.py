@@ -1,0 +1,458 @@
+"""The kinds of columns that a table may have, and how each becomes numbers; see ``codivide.data.columns``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from codivide.core.errors import InputError
+from codivide.core.types import Floats, Singles
+from codivide.data.tfidf import PARTS, Tfidf
+
+MOST_CATEGORIES = 30  # of a column that get a column each; rarer ones share one
+MOST_VALUES = 60  # different texts up to which a column holds categories; of more, each must come often
+DIRECTIONS = 30  # of the word counts of a column of texts
+_READABLE = 0.9  # share of the texts of a column that must be numbers, or dates, for it to be one of these
+_LARGEST = 1e37  # what float32 holds, and its square nearly
+_FEWEST_IDS = 10  # rows below which it says nothing that all are different
+_EMPTY = ("", "nan", "NaN", "<NA>")
+_ID_NAME = re.compile(r"(^|[ _.\-])(id|ids|uuid|guid|index|rownames?|row number)$|^unnamed: ?0$", re.I)
+_CAMEL = re.compile(r"[a-z](Id|ID)$")  # customerId, but not "paid"
+_DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T].*)?")
+_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?")
+
+Note = dict[str, Any]
+
+
+class Part(Protocol):
+    """How one column becomes numbers."""
+
+    @property
+    def kind(self) -> str:
+        """One of "number", "date", "category", "text"."""
+
+    def endings(self) -> tuple[str, ...]:
+        """What is added to the name of the column for each column of numbers."""
+
+    def encode(self, values: pd.Series[Any]) -> Singles:
+        """``[N, features]`` float32, finite."""
+
+    def header(self) -> dict[str, Any]:
+        """JSON values to restore it by."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Tensors to restore it by."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """Numbers, or texts that write them.
+
+    Attributes:
+        fill: the median, in the place of an empty cell.
+        gaps: whether cells were empty in training; a second column then says which are.
+    """
+
+    fill: float
+    gaps: bool
+    kind: str = "number"
+
+    @classmethod
+    def fit(cls, values: pd.Series[Any]) -> tuple[Number, Note]:
+        """The median, and what could not be read."""
+        found = numbers(values)
+        empty = np.isnan(found)
+        texts = ~missing(values).to_numpy(dtype=bool) & empty
+        note: Note = {"empty": int(empty.sum())}
+        if texts.any():
+            shown = values[texts].astype(object).map(repr).value_counts().index[:3]
+            note["note"] = f"{int(texts.sum()):,} cells are no numbers ({', '.join(shown)}) and count as empty"
+        return cls(float(np.median(found[~empty])), bool(empty.any())), note
+
+    def endings(self) -> tuple[str, ...]:
+        """The column itself, and its gaps."""
+        return ("", " is empty") if self.gaps else ("",)
+
+    def encode(self, values: pd.Series[Any]) -> Singles:
+        """``[N, 1]`` or ``[N, 2]``."""
+        found = numbers(values)
+        empty = np.isnan(found)
+        filled = np.where(empty, self.fill, found).clip(-_LARGEST, _LARGEST)
+        return np.stack([filled, empty] if self.gaps else [filled], axis=1).astype(np.float32)
+
+    def header(self) -> dict[str, Any]:
+        """Median and gaps."""
+        return {"fill": self.fill, "gaps": self.gaps}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """None."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Date:
+    """Dates, with or without a time of day.
+
+    Attributes:
+        fill: days since 1970 in the place of an empty cell.
+        gaps: whether cells were empty in training.
+        clock: whether there are times of day.
+        day_first: how texts are read: 31/12/2024.
+    """
+
+    fill: float
+    gaps: bool
+    clock: bool
+    day_first: bool
+    kind: str = "date"
+
+    @classmethod
+    def fit(cls, values: pd.Series[Any]) -> tuple[Date, Note]:
+        """The range of the dates, and what could not be read."""
+        day_first = _day_first(values)
+        found = dates(values, day_first=day_first)
+        known = found.dropna()
+        clock = bool((known != known.dt.normalize()).any())
+        wrong = int(found.isna().sum()) - int(missing(values).sum())
+        note: Note = {"empty": int(found.isna().sum())}
+        if wrong > 0:
+            note["note"] = f"{wrong:,} cells are no dates and count as empty"
+        return cls(float(np.median(_days(known))), bool(found.isna().any()), clock, day_first), note
+
+    def endings(self) -> tuple[str, ...]:
+        """Day, month, day of the week, hour, gaps."""
+        hour = (" hour",) if self.clock else ()
+        return (" day", " month", " weekday", *hour, *((" is empty",) if self.gaps else ()))
+
+    def encode(self, values: pd.Series[Any]) -> Singles:
+        """``[N, 3]`` to ``[N, 5]``."""
+        found = dates(values, day_first=self.day_first)
+        empty = found.isna()
+        whole = found.fillna(pd.Timestamp(0) + pd.Timedelta(days=self.fill))
+        made = [_days(whole), whole.dt.month, whole.dt.day_of_week]
+        made += [whole.dt.hour + whole.dt.minute / 60] if self.clock else []
+        made += [empty] if self.gaps else []
+        return np.stack([np.asarray(item, dtype=np.float32) for item in made], axis=1)
+
+    def header(self) -> dict[str, Any]:
+        """How they are read."""
+        return {"fill": self.fill, "gaps": self.gaps, "clock": self.clock, "day_first": self.day_first}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """None."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Category:
+    """Names: a column of 0 and 1 for each.
+
+    Attributes:
+        names: those with a column of their own, the most frequent first.
+        others: whether rarer ones share a column; a name that is new when predicting goes there too.
+        gaps: whether cells were empty in training.
+    """
+
+    names: tuple[str, ...]
+    others: bool
+    gaps: bool
+    kind: str = "category"
+
+    @classmethod
+    def fit(cls, values: pd.Series[Any]) -> tuple[Category, Note]:
+        """The most frequent names; one that comes once has no column of its own."""
+        texts = as_names(values)
+        counts = texts.dropna().value_counts()
+        order = sorted(counts.items(), key=lambda item: (-int(item[1]), str(item[0])))
+        kept = [str(name) for name, count in order if count > 1 or len(order) <= 2][:MOST_CATEGORIES]
+        rare = len(order) - len(kept)
+        note: Note = {"empty": int(texts.isna().sum())}
+        if rare:
+            share = sum(int(count) for name, count in order if str(name) not in set(kept))
+            note["merged"] = {"names": rare, "cells": share}
+        return cls(tuple(kept), rare > 0, bool(texts.isna().any())), note
+
+    def endings(self) -> tuple[str, ...]:
+        """One a name."""
+        more = ((" = others",) if self.others else ()) + ((" is empty",) if self.gaps else ())
+        return (*(f" = {name}" for name in self.names), *more)
+
+    def encode(self, values: pd.Series[Any]) -> Singles:
+        """``[N, names (+ 1) (+ 1)]``."""
+        texts = as_names(values)
+        codes = pd.Index(self.names, dtype=object).get_indexer(pd.Index(texts, dtype=object))
+        empty = texts.isna().to_numpy(dtype=bool)
+        found = np.zeros((len(texts), len(self.endings())), dtype=np.float32)
+        rows = np.flatnonzero(codes >= 0)
+        found[rows, codes[rows]] = 1
+        if self.others:
+            found[(codes < 0) & ~empty, len(self.names)] = 1
+        if self.gaps:
+            found[empty, -1] = 1
+        return found
+
+    def header(self) -> dict[str, Any]:
+        """The names."""
+        return {"names": list(self.names), "others": self.others, "gaps": self.gaps}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """None."""
+        return {}
+
+
+@dataclass(frozen=True)
+class Text:
+    """Texts: TF-IDF of the parts of words of 3 and 4 characters, along the leading directions.
+
+    Attributes:
+        words: the vocabulary.
+        axes: ``[terms, P]`` float32.
+    """
+
+    words: Tfidf
+    axes: Singles
+    kind: str = "text"
+
+    @classmethod
+    def fit(cls, values: pd.Series[Any]) -> tuple[Text | Category, Note]:
+        """The vocabulary and its directions; of texts without words, the categories."""
+        from sklearn.utils.extmath import randomized_svd
+
+        texts = as_texts(values)
+        try:
+            words = Tfidf.fit(PARTS, texts)
+        except InputError:  # such as "??", "!" and emoji
+            return Category.fit(values)
+        table = words.table(texts)
+        size = min(DIRECTIONS, *table.shape)
+        _, _, axes = randomized_svd(table, size, random_state=0)
+        note: Note = {"empty": int(missing(values).sum())}
+        return cls(words, np.ascontiguousarray(axes.T, dtype=np.float32)), note
+
+    def endings(self) -> tuple[str, ...]:
+        """One a direction."""
+        return tuple(f" text {k + 1}" for k in range(self.axes.shape[1]))
+
+    def encode(self, values: pd.Series[Any]) -> Singles:
+        """``[N, P]``."""
+        found: Singles = np.asarray(self.words.table(as_texts(values)) @ self.axes, dtype=np.float32)
+        return found
+
+    def header(self) -> dict[str, Any]:
+        """Nothing: all that there is are tensors."""
+        return {}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Vocabulary and directions."""
+        return {"axes": torch.from_numpy(self.axes), **self.words.tensors()}
+
+
+def fit_part(values: pd.Series[Any]) -> tuple[Part, Note]:
+    """How a column becomes numbers, by what it holds, and what is to be noted of it (``empty`` cells, ``note``)."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        return Category.fit(values)
+    if _is_number(values):
+        return Number.fit(values)
+    if _is_date(values):
+        return Date.fit(values)
+    texts = as_names(values).dropna()
+    if texts.nunique() <= min(MOST_VALUES, max(len(texts) // 2, 2)):
+        return Category.fit(values)
+    return Text.fit(values)
+
+
+def restore_part(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Part:
+    """The part that gave this header and these tensors.
+
+    Raises:
+        KeyError: something is missing, or a kind that is not known.
+        ValueError: it is damaged.
+    """
+    makers: dict[str, Callable[[], Part]] = {
+        "number": lambda: Number(float(header["fill"]), bool(header["gaps"])),
+        "date": lambda: Date(
+            float(header["fill"]), bool(header["gaps"]), bool(header["clock"]), bool(header["day_first"])
+        ),
+        "category": lambda: Category(tuple(header["names"]), bool(header["others"]), bool(header["gaps"])),
+        "text": lambda: Text(Tfidf.restore(PARTS, {}, tensors), tensors["axes"].numpy()),
+    }
+    return makers[str(header["kind"])]()
+
+
+def is_plain(frame: pd.DataFrame) -> bool:
+    """Whether a table holds nothing but numbers without gaps, and no column of ids: it needs no encoder."""
+    for column in range(frame.shape[1]):
+        values = frame.iloc[:, column]
+        if isinstance(values.dtype, pd.CategoricalDtype) or not pd.api.types.is_numeric_dtype(values):
+            return False
+        if pd.api.types.is_complex_dtype(values) or values.isna().any():
+            return False
+        if refusal_as_id(values, str(frame.columns[column])) is not None:
+            return False
+    return True
+
+
+def refusal(values: pd.Series[Any], name: str) -> str | None:
+    """Why a column cannot be used, or says nothing; None where it can."""
+    if isinstance(values, pd.DataFrame):
+        return "its name comes twice"
+    if pd.api.types.is_complex_dtype(values):
+        return "holds complex numbers"
+    empty = missing(values)
+    known = values[~empty]
+    if len(known) == 0:
+        return "all cells are empty"
+    if pd.api.types.is_object_dtype(values):
+        odd = known.map(lambda value: isinstance(value, list | tuple | dict | set | np.ndarray | bytes))
+        if odd.any():
+            return f"holds a {type(known[odd].iloc[0]).__name__} in row {int(np.flatnonzero(~empty)[np.argmax(odd)])}"
+    if not empty.any() and len(values) > 1 and known.astype(object).map(str).nunique() == 1:
+        return "one value only"
+    return refusal_as_id(values, name)
+
+
+def refusal_as_id(values: pd.Series[Any], name: str) -> str | None:
+    """Why a column looks like an id; None where it does not."""
+    called = bool(_ID_NAME.search(name) or _CAMEL.search(name))
+    if len(values) < _FEWEST_IDS:
+        return None
+    reason = "a different value in every row, like an id"
+    if pd.api.types.is_integer_dtype(values):
+        if values.isna().any() or not called:
+            return None
+        return reason if values.nunique() == len(values) else None
+    if pd.api.types.is_numeric_dtype(values) or not _is_textual(values):
+        return None
+    known = values[~missing(values)].astype(object).map(str)
+    if known.nunique() < max(len(known), _FEWEST_IDS):
+        return None
+    odd = known.str.contains(r"[\s@/.]", regex=True).mean()
+    if called or (odd < 1 - _READABLE and not _is_number(values) and not _is_date(values)):
+        return reason
+    return None
+
+
+def missing(values: pd.Series[Any]) -> pd.Series[bool]:
+    """Which cells are empty: none, not a number, or a text of nothing but white space."""
+    empty = values.isna()
+    if _is_textual(values):
+        empty |= values.astype(object).map(lambda value: isinstance(value, str) and value.strip() in _EMPTY)
+    return empty.astype(bool)
+
+
+def numbers(values: pd.Series[Any]) -> Floats:
+    """Numbers ``[N]``, also as texts, with a decimal comma where all of them are read so; NaN where there is none."""
+    if pd.api.types.is_timedelta64_dtype(values):
+        return np.asarray(values.dt.total_seconds(), dtype=np.float64)
+    if pd.api.types.is_numeric_dtype(values):
+        found = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    else:
+        texts = values.astype(object).map(lambda value: value.strip() if isinstance(value, str) else value)
+        found = _parsed(texts)
+        share = np.isnan(found).mean()
+        with_point = with_decimal_point(texts) if share > 0 else None
+        if with_point is not None:
+            other = _parsed(with_point)
+            found = other if np.isnan(other).mean() < share else found
+    return np.where(np.isfinite(found), found, np.nan)
+
+
+def with_decimal_point(texts: pd.Series[Any]) -> pd.Series[Any] | None:
+    """Texts of numbers with a decimal comma written with a point; None where they are something else."""
+    known = [value for value in texts.tolist() if isinstance(value, str) and value.strip() not in _EMPTY]
+    fitting = [value for value in known if _COMMA.fullmatch(value.strip())]
+    if not any("," in value for value in fitting) or len(fitting) < _READABLE * len(known):
+        return None
+    return texts.map(
+        lambda value: (
+            value.strip().replace(".", "").replace(",", ".")
+            if isinstance(value, str) and _COMMA.fullmatch(value.strip())
+            else value
+        )
+    )
+
+
+def dates(values: pd.Series[Any], *, day_first: bool) -> pd.Series[pd.Timestamp]:
+    """Dates ``[N]`` without a time zone; NaT where there is none."""
+    if isinstance(values.dtype, pd.PeriodDtype):
+        values = values.dt.to_timestamp()
+    if not pd.api.types.is_datetime64_any_dtype(values):
+        texts = values.astype(object).map(lambda value: value.strip() if isinstance(value, str) else value)
+        values = pd.to_datetime(texts, errors="coerce", format="mixed", dayfirst=day_first, utc=True)
+    if getattr(values.dtype, "tz", None) is not None:
+        values = values.dt.tz_convert(None)
+    return values
+
+
+def as_names(values: pd.Series[Any]) -> pd.Series[Any]:
+    """Cells as texts without white space around them; None where they are empty. A whole number has no point."""
+    empty = missing(values)
+
+    def text(value: Any) -> str:
+        if isinstance(value, float | np.floating) and float(value).is_integer():
+            value = int(value)
+        return str(value).strip()
+
+    named = values.astype(object).map(text, na_action="ignore").astype(object)
+    return named.where(~empty, None)
+
+
+def as_texts(values: pd.Series[Any]) -> list[str]:
+    """Cells as texts, "" where they are empty; lone surrogates become question marks."""
+    texts = values.astype(object).where(~missing(values), "").map(str)
+    return [text.encode("utf-8", "replace").decode("utf-8") for text in texts.tolist()]
+
+
+def _parsed(texts: pd.Series[Any]) -> Floats:
+    return np.asarray(pd.to_numeric(texts, errors="coerce"), dtype=np.float64)
+
+
+def _is_textual(values: pd.Series[Any]) -> bool:
+    kind = values.dtype
+    if isinstance(kind, pd.CategoricalDtype):
+        return not pd.api.types.is_numeric_dtype(kind.categories)
+    return pd.api.types.is_object_dtype(kind) or pd.api.types.is_string_dtype(kind)
+
+
+def _is_number(values: pd.Series[Any]) -> bool:
+    if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_timedelta64_dtype(values):
+        return True
+    if not _is_textual(values):
+        return False
+    known = values[~missing(values)]
+    return bool(np.isfinite(numbers(known)).mean() >= _READABLE)
+
+
+def _is_date(values: pd.Series[Any]) -> bool:
+    if pd.api.types.is_datetime64_any_dtype(values) or isinstance(values.dtype, pd.PeriodDtype):
+        return True
+    known = values[~missing(values)]
+    if not _is_textual(values):
+        return False
+    if all(not isinstance(value, str) for value in known.tolist()):
+        return bool(dates(known, day_first=False).notna().mean() >= _READABLE)
+    like = known.astype(object).map(lambda value: isinstance(value, str) and _DATE.fullmatch(value.strip()) is not None)
+    return bool(like.mean() >= _READABLE and dates(known, day_first=_day_first(known)).notna().mean() >= _READABLE)
+
+
+def _day_first(values: pd.Series[Any]) -> bool:
+    """Whether texts put the day first: with points, or where a first number is above 12 and no second one is."""
+    found = [re.match(r"\s*(\d{1,2})([-/.])(\d{1,2})[-/.]\d{2,4}", value) for value in values if isinstance(value, str)]
+    parts = [(int(one[1]), one[2], int(one[3])) for one in found if one is not None]
+    if not parts:
+        return False
+    first, second = max(part[0] for part in parts), max(part[2] for part in parts)
+    return first > 12 >= second or (second <= 12 and parts[0][1] == ".")
+
+
+def _days(values: pd.Series[pd.Timestamp]) -> NDArray[np.float64]:
+    """Days since 1970."""
+    return np.asarray((values - pd.Timestamp(0)) / pd.Timedelta(days=1), dtype=np.float64)

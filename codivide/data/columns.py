@@ -1,0 +1,242 @@
+"""The columns of a table, of any kind, to numbers: the encoder of mixed tables, which is saved with the model.
+
+    number    as it is; an empty cell becomes the median, and a second column says that it was empty
+    date      days since 1970, month, day of the week and, where there are times of day, the hour
+    category  a column of 0 and 1 for each of the most frequent values, one for all others, one for empty cells
+    text      TF-IDF of parts of words, then its leading directions
+
+It never looks at labels, so that it may be fitted on all training rows: nothing of a held-out label leaks. A column
+that says nothing, or something of the row alone, is left out, and ``notes`` says why.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from codivide.core.errors import InputError
+from codivide.core.types import Singles
+from codivide.data.arrays import from_arrays
+from codivide.data.column_kinds import Part, Text, as_texts, fit_part, is_plain, refusal, restore_part
+from codivide.data.encoder import Encoding, Takes
+from codivide.data.loaded import Loaded
+from codivide.data.options import DEFAULT, ReadOptions
+from codivide.data.rows import TensorRows
+
+NAME = "columns"
+Note = dict[str, Any]
+
+
+@dataclass
+class Columns:
+    """How each column of a table becomes numbers.
+
+    Attributes:
+        name: "columns".
+        parts: name of a column, and what is made of it, in the order of the table.
+        every: all columns of the table, those that are left out too.
+        read: of each column what was made of it: ``name``, ``kind``, ``features`` (how many), ``empty`` (cells), and
+            where there is something to say ``note``.
+        left_out: ``name`` and ``reason`` of each column that is not used.
+    """
+
+    name: str
+    parts: Sequence[tuple[str, Part]]
+    every: tuple[str, ...]
+    read: Sequence[Note] = field(default=())
+    left_out: Sequence[Note] = field(default=())
+    takes: Takes = "table"
+    shape: tuple[int, ...] = ()
+
+    @classmethod
+    def fit(cls, name: str, frame: pd.DataFrame) -> Columns:
+        """Look at the columns of a table ``[N, D]``; labels are not among them.
+
+        Raises:
+            InputError: no column can be used; it names them all with the reasons.
+        """
+        parts: list[tuple[str, Part]] = []
+        read: list[Note] = []
+        left_out: list[Note] = []
+        seen: dict[str, str] = {}
+        for column in frame.columns:
+            values, named = frame[column], str(column)
+            reason = refusal(values, named)
+            if reason is None:
+                part, note = fit_part(values)
+                twin = seen.setdefault(_digest(part, values), named)
+                reason = f"the same as {twin!r}" if twin != named else None
+            if reason is not None:
+                left_out.append({"name": named, "reason": reason})
+                continue
+            parts.append((named, part))
+            read.append({"name": named, "kind": part.kind, "features": len(part.endings()), **note})
+        if not parts:
+            listed = "; ".join(f"{item['name']!r}: {item['reason']}" for item in left_out)
+            raise InputError(
+                f"no column of the table can be used ({listed}). Are they named right (--columns, --drop)?"
+            )
+        return cls(name, parts, tuple(map(str, frame.columns)), read, left_out)
+
+    @classmethod
+    def restore(cls, name: str, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Columns:
+        """The encoder that gave this header and these tensors.
+
+        Raises:
+            KeyError: something is missing.
+            ValueError: it is damaged.
+        """
+        parts = []
+        for index, item in enumerate(header["parts"]):
+            prefix = f"{index}."
+            own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+            parts.append((str(item["name"]), restore_part(item, own)))
+        return cls(name, parts, tuple(header["every"]), tuple(header["read"]), tuple(header["left_out"]))
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """What the columns of numbers are called, such as ``job`` and ``job = tech``."""
+        return tuple(f"{name}{ending}" for name, part in self.parts for ending in part.endings())
+
+    def arranged(self, frame: pd.DataFrame, where: str = "X") -> pd.DataFrame:
+        """The columns that are used, found by name in any order; without names, by position.
+
+        Raises:
+            InputError: a column is missing or there twice; it names it.
+        """
+        held = [str(name) for name in frame.columns]
+        if isinstance(frame.columns, pd.RangeIndex) and frame.shape[1] == len(self.every):
+            held = list(self.every)
+        wanted = [name for name, _ in self.parts]
+        wrong = [name for name in wanted if held.count(name) != 1]
+        if wrong:
+            more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+            raise InputError(
+                f"{where} needs one column for each that the model was trained on; check {wrong[0]!r}{more} "
+                f"(columns: {', '.join(held[:20])})."
+            )
+        found = frame.iloc[:, [held.index(name) for name in wanted]]
+        return found.set_axis(wanted, axis=1)
+
+    def encode(self, samples: pd.DataFrame, how: Encoding | None = None) -> TensorRows:
+        """Rows ``[N, features]`` float32 of a table with the columns of the training."""
+        table = self.arranged(samples)
+        blocks: list[Singles] = [part.encode(table[name]) for name, part in self.parts]
+        return TensorRows(torch.from_numpy(np.ascontiguousarray(np.concatenate(blocks, axis=1))))
+
+    def header(self) -> dict[str, Any]:
+        """JSON values."""
+        return {
+            "parts": [{"name": name, "kind": part.kind, **part.header()} for name, part in self.parts],
+            "every": list(self.every),
+            **self.notes(),
+        }
+
+    def notes(self) -> dict[str, list[Note]]:
+        """What was done to each column, and which are left out: JSON values for the record of a run."""
+        return {"read": [dict(item) for item in self.read], "left_out": [dict(item) for item in self.left_out]}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Vocabularies and directions of the columns of texts."""
+        return {
+            f"{index}.{key}": value
+            for index, (_, part) in enumerate(self.parts)
+            for key, value in part.tensors().items()
+        }
+
+
+def from_columns(x: pd.DataFrame, y: object, *, options: ReadOptions = DEFAULT, **known: Any) -> Loaded:
+    """A data set from a table and labels: columns of any kind, see ``codivide.data.arrays.from_arrays``.
+
+    Args:
+        x: the table ``[N, D]``.
+        y: labels ``[N]`` or ``[N, annotators]``.
+        options: an encoder that is fitted, the value that means "no label", and the views.
+        known: ``classes``, ``truth``, ``ids`` and ``name``, as there.
+
+    Raises:
+        InputError: anything wrong with the labels or their length, or no column can be used.
+    """
+    encoder = encoder_for(x, options.encoder)
+    if encoder is None:
+        return from_arrays(x, y, options=options, **known)
+    loaded = from_arrays(encoder.encode(x), y, options=options, **known)
+    return replace(loaded, encoder=encoder, columns=encoder.features)
+
+
+def encoder_for(frame: pd.DataFrame, encoder: object) -> Columns | None:
+    """The encoder of a table: the one that is given, none where all columns are numbers without gaps, else a new one.
+
+    The name "columns" asks for one in any case.
+
+    Raises:
+        InputError: an encoder of texts or images is asked for, or no column can be used.
+    """
+    if isinstance(encoder, Columns):
+        return encoder
+    if encoder != NAME and is_plain(frame):
+        return None
+    if encoder not in ("auto", "none", NAME):
+        raise InputError(
+            f"encoder {getattr(encoder, 'name', encoder)!r} takes texts or images, but the table has columns "
+            f"{', '.join(map(repr, map(str, frame.columns[:5])))}: name the column of texts (--text), or leave it out."
+        )
+    return Columns.fit(NAME, frame)
+
+
+def as_frame(x: Any) -> pd.DataFrame:
+    """A table in memory as a data frame; arrays get columns 0 to D - 1.
+
+    Raises:
+        InputError: no two-dimensional table.
+    """
+    if isinstance(x, pd.DataFrame):
+        return x
+    try:
+        return pd.DataFrame(x if isinstance(x, dict) else np.asarray(x, dtype=object)).infer_objects()
+    except ValueError as error:
+        raise InputError(f"the model takes tables with columns, but X cannot be read as one: {error}") from None
+
+
+def is_mixed(x: object) -> bool:
+    """Whether a two-dimensional array, or a list of rows, holds something that is no number: it is a table."""
+    if isinstance(x, list | tuple):
+        if not x or not all(isinstance(row, list | tuple) for row in x) or len({len(row) for row in x}) != 1:
+            return False
+        return any(isinstance(cell, str) or cell is None for row in x for cell in row)
+    if not isinstance(x, np.ndarray) or x.ndim != 2 or x.dtype.kind not in "OUS":
+        return False
+    try:
+        x.astype(np.float32)
+    except (TypeError, ValueError):
+        return any(isinstance(cell, str) for cell in x.ravel().tolist())
+    return False
+
+
+def record(encoder: object) -> dict[str, Any]:
+    """What the record of a run says of the columns; nothing where no table was encoded."""
+    return {"columns_read": encoder.notes()} if isinstance(encoder, Columns) else {}
+
+
+def remarks(encoder: object) -> list[str]:
+    """Sentences for the user on columns that are left out, or not read as they stand."""
+    if not isinstance(encoder, Columns):
+        return []
+    found = [f"column {item['name']!r}: {item['note']}" for item in encoder.read if "note" in item]
+    if encoder.left_out:
+        listed = "; ".join(f"{item['name']!r} ({item['reason']})" for item in encoder.left_out)
+        found.append(f"columns that are not used: {listed}")
+    return found
+
+
+def _digest(part: Part, values: pd.Series[Any]) -> str:
+    """The same for columns that say the same."""
+    content = "\0".join(as_texts(values)).encode() if isinstance(part, Text) else part.encode(values).tobytes()
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,181 @@
+"""Which columns of a table are what: labels, texts, features; found by name in any case, and proposed in errors."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from codivide.core.errors import InputError
+from codivide.data import annotators
+from codivide.data.options import ReadOptions
+
+#: Columns that say something of a row besides what is learned from.
+TEXT_COLUMNS = ("path", "label", "split", "true_label", "id", "text", "annotator")
+_LIKE_LABELS = (
+    "labels",
+    "target",
+    "class",
+    "category",
+    "y",
+    "outcome",
+    "sentiment",
+    "genre",
+    "species",
+    "topic",
+    "intent",
+    "rating",
+)
+_LIKE_TEXTS = ("sentence", "review", "content", "body", "message", "comment", "tweet", "document", "title")
+_FEW = 30  # different values of a column that may hold labels
+_WORDS = 3  # on average, of a column of texts
+
+
+def listed(table: pd.DataFrame) -> str:
+    """The names of the columns, for a message: at most 20."""
+    names = [str(name) for name in table.columns]
+    return ", ".join(names if len(names) <= 20 else [*names[:10], "...", *names[-10:]])
+
+
+def find(names: Sequence[str], wanted: str) -> str | None:
+    """The column of a name; where there is none, the only one that is called so in another case."""
+    if wanted in names:
+        return wanted
+    same = [name for name in names if name.casefold() == wanted.casefold()]
+    return same[0] if len(same) == 1 else None
+
+
+def with_usual_names(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with its columns ``Text``, ``LABEL``, ``Id`` and the like in lower case, as they are looked for."""
+    names = [str(name) for name in table.columns]
+    renamed = {}
+    for wanted in TEXT_COLUMNS:
+        found = find(names, wanted)
+        if found is not None and found != wanted and (wanted != "path" or _is_textual(table[found])):
+            renamed[found] = wanted
+    return table.rename(columns=renamed)
+
+
+def with_label(table: pd.DataFrame, where: object, name: str) -> pd.DataFrame:
+    """The table with its column ``name`` called "label".
+
+    Raises:
+        InputError: no such column, or two that could be meant.
+    """
+    if name == "label":
+        return table
+    found = find([str(column) for column in table.columns], name)
+    if found is None:
+        raise missing_column(table, where, name, "--label", propose_labels(table))
+    if "label" in table and found != "label":
+        raise InputError(
+            f"{where} has columns {found!r} and 'label'; rename one, so that it is clear which holds the labels."
+        )
+    return table.rename(columns={found: "label"})
+
+
+def missing_column(
+    table: pd.DataFrame, where: object, name: str, flag: str, proposed: Sequence[str] = ()
+) -> InputError:
+    """The error for a column that is not there: it lists those that are, and what may have been meant."""
+    names = [str(column) for column in table.columns]
+    near = difflib.get_close_matches(name.casefold(), {column.casefold(): column for column in names}, n=1, cutoff=0.7)
+    close = [column for column in names if column.casefold() in near]
+    meant = close or [column for column in proposed if column != name]
+    hint = f" {flag} names it; perhaps {' or '.join(map(repr, meant[:3]))}." if meant else f" {flag} names it."
+    return InputError(f"{where} has no column {name!r} (columns: {listed(table)}).{hint}")
+
+
+def propose_labels(table: pd.DataFrame) -> list[str]:
+    """Columns that may hold the labels: by their name, else by how few different values they have."""
+    names = [str(name) for name in table.columns]
+    by_name = [name for name in names if name.casefold() in _LIKE_LABELS]
+    if by_name:
+        return by_name
+    counts = {name: table[name].astype(object).map(str).nunique() for name in names if name not in TEXT_COLUMNS}
+    most = min(_FEW, max(len(table) // 2, 2))
+    return sorted((name for name, count in counts.items() if 2 <= count <= most), key=counts.__getitem__)
+
+
+def selected(table: pd.DataFrame, where: object, options: ReadOptions) -> pd.DataFrame:
+    """The table with the columns to learn from that the options name, and the column of texts called "text".
+
+    Raises:
+        InputError: a column that is not there.
+    """
+    for flag, names in (("--columns", options.columns), ("--drop", options.drop)):
+        found = {name: find([str(column) for column in table.columns], name) for name in names}
+        for name, column in found.items():
+            if column is None and not (flag == "--drop" and name == options.label):
+                raise missing_column(table, where, name, flag)
+        held = {column for column in found.values() if column is not None}
+        if flag == "--drop":
+            table = table.drop(columns=[name for name in table.columns if str(name) in held])
+        elif names:
+            about = {*TEXT_COLUMNS, *options.annotators, options.group, options.weight} - {"text", "path"}
+            kept = [
+                name
+                for name in table.columns
+                if str(name) in held | about or (str(name).startswith(annotators.PREFIX) and "label" not in table)
+            ]
+            table = table[kept]
+    return _with_text(table, where, options)
+
+
+def with_texts(table: pd.DataFrame, where: object) -> pd.DataFrame:
+    """The table of somebody who predicts, with its column of texts called "text": the only one that holds some.
+
+    Raises:
+        InputError: no such column, or several.
+    """
+    if "text" in table:
+        return table
+    found = [str(name) for name in table.columns if _is_text(table[name])]
+    if len(found) != 1:
+        raise missing_column(table, where, "text", "--text", found)
+    return table.rename(columns={found[0]: "text"})
+
+
+def holds_texts(table: pd.DataFrame, options: ReadOptions) -> bool:
+    """Whether texts are all that is learned from: there is a column ``text``, and none beside it was asked for."""
+    return "text" in table and (options.text is not None or len(options.columns) < 2)
+
+
+def feature_names(table: pd.DataFrame, options: ReadOptions) -> list[str]:
+    """The columns to learn from, where they are no texts and no image files."""
+    asked = {column for name in options.columns if (column := find([str(name) for name in table.columns], name))}
+    about = {*TEXT_COLUMNS, options.group, options.weight} - (asked - {"label", "true_label", "split"})
+    return [str(name) for name in table.columns if str(name) not in about]
+
+
+def _with_text(table: pd.DataFrame, where: object, options: ReadOptions) -> pd.DataFrame:
+    if options.text is not None:
+        found = find([str(name) for name in table.columns], options.text)
+        if found is None:
+            proposed = [str(name) for name in table.columns if _is_text(table[name])]
+            raise missing_column(table, where, options.text, "--text", proposed)
+        others = [name for name in ("text", "path") if name in table and name != found]
+        return table.drop(columns=others).rename(columns={found: "text"})
+    if "text" in table or "path" in table:
+        return table
+    names = feature_names(table, options)
+    if len(names) == 1 and _is_text(table[names[0]]):
+        return table.rename(columns={names[0]: "text"})
+    return table
+
+
+def _is_textual(values: pd.Series[Any]) -> bool:
+    return values.dtype == object or pd.api.types.is_string_dtype(values)
+
+
+def _is_text(values: pd.Series[Any]) -> bool:
+    """Whether a column holds texts: of several words, or of a usual name."""
+    if not _is_textual(values):
+        return False
+    texts = [value for value in values.head(1000).tolist() if isinstance(value, str) and value.strip()]
+    if not texts:
+        return False
+    named = str(values.name).casefold() in _LIKE_TEXTS
+    return named or sum(len(text.split()) for text in texts) >= _WORDS * len(texts)

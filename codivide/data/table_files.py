@@ -1,0 +1,386 @@
+"""Files of tables, one line a format, and what had to be found out to read them: encoding, delimiter, decimal comma.
+
+To add a format, write how its bytes become a data frame and its line in ``FORMATS``; every command and the estimator
+read it then, compressed too.
+"""
+
+from __future__ import annotations
+
+import bz2
+import csv
+import gzip
+import io
+import json
+import lzma
+import sqlite3
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import pandas as pd
+import pyarrow
+import pyarrow.parquet
+
+from codivide.core.errors import InputError
+from codivide.core.files import expand_user
+from codivide.data.column_kinds import with_decimal_point
+
+DATABASE = "sqlite:///"
+_DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+_SAMPLE = 64 * 1024  # characters that the delimiter is sought in
+_LINES = 50
+_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+_SAID = "codivide.said"
+_SPLITS = ("train", "test", "validation", "valid", "val", "unlabelled", "unlabeled")
+
+
+@dataclass
+class Asked:
+    """What a reader is told, and what it tells.
+
+    Attributes:
+        path: of the file, for messages.
+        as_text: which columns are text, given all their names.
+        said: what had to be found out.
+    """
+
+    path: Path
+    as_text: Callable[[list[str]], set[str]]
+    said: list[str] = field(default_factory=list)
+
+
+Reader = Callable[[bytes, Asked], pd.DataFrame]
+
+
+def read_file(path: Path, as_text: Callable[[list[str]], set[str]]) -> pd.DataFrame:
+    """A table in a file of any format, which may be compressed.
+
+    Args:
+        path: the file.
+        as_text: which columns are to be text, given the names of all; in the others numbers are numbers.
+
+    Returns:
+        The table; ``said_of`` tells what was found out to read it.
+
+    Raises:
+        InputError: it cannot be parsed, or a package is missing; it says what to do.
+    """
+    suffix, compression = kind_of(path)
+    asked = Asked(path, as_text)
+    try:
+        content = COMPRESSIONS[compression](path) if compression else path.read_bytes()
+        table = FORMATS[suffix](content, asked)
+    except (
+        ValueError,
+        OSError,
+        EOFError,
+        pyarrow.ArrowException,
+        zipfile.BadZipFile,
+        zlib.error,
+        lzma.LZMAError,
+    ) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} cannot be read: {error}") from error  # UnicodeDecodeError, ParserError: ValueErrors
+    return with_said(table, asked.said)
+
+
+def kind_of(path: Path) -> tuple[str, str]:
+    """The suffix of a table and that of its compression (or ""), both with a point; ("", "") of other files."""
+    ends = [suffix.lower() for suffix in path.suffixes[-2:]]
+    if not ends:
+        return "", ""
+    if ends[-1] in COMPRESSIONS:
+        return (ends[0], ends[1]) if len(ends) == 2 and ends[0] in FORMATS else ("", "")
+    return (ends[-1], "") if ends[-1] in FORMATS else ("", "")
+
+
+def is_table(path: Path | str) -> bool:
+    """Whether a path ends as a table does, or names a table in a database."""
+    return is_database(path) or kind_of(Path(path))[0] != ""
+
+
+def with_said(table: pd.DataFrame, said: list[str]) -> pd.DataFrame:
+    """The table, with sentences on how it was read."""
+    table.attrs[_SAID] = [*said_of(table), *said]
+    return table
+
+
+def said_of(table: pd.DataFrame) -> list[str]:
+    """The sentences on how a table was read."""
+    return list(table.attrs.get(_SAID, ()))
+
+
+def folder_parts(folder: Path) -> list[Path]:
+    """The files of a table that lies in parts in a folder, or in a folder for each of its splits; empty: it is none."""
+    if not folder.is_dir():
+        return []
+    found = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith((".", "_"))]
+    parts = [path for path in found if path.suffix.lower() in (".parquet", ".arrow", ".feather")]
+    others = {path.suffix.lower() for path in found} - {path.suffix.lower() for path in parts}
+    return sorted(parts) if others <= {".json", ".md", ".txt", ".yaml", ""} else []
+
+
+def read_folder(folder: Path, as_text: Callable[[list[str]], set[str]]) -> pd.DataFrame:
+    """A table in Parquet or Arrow files; names such as ``train-00000-of-00002.parquet`` or ``test/`` give the split.
+
+    Raises:
+        InputError: a file cannot be parsed.
+    """
+    parts = folder_parts(folder)
+    tables = []
+    for path in parts:
+        table = read_file(path, as_text)
+        first = path.relative_to(folder).parts[0]
+        split = next((name for name in _SPLITS if first.casefold().startswith(name)), None)
+        tables.append(table if split is None or "split" in table else table.assign(split=split))
+    return with_said(pd.concat(tables, ignore_index=True), [f"read from {len(parts):,} files"])
+
+
+def is_database(source: object) -> bool:
+    """Whether a source is ``sqlite:///file.db?table=name``."""
+    return isinstance(source, str) and source.startswith(DATABASE)
+
+
+def database(source: str) -> tuple[Path, str, bool]:
+    """The file of a database, the table or the query, and whether it is a query.
+
+    Raises:
+        InputError: neither is named, or the file is not there; it names the tables.
+    """
+    place, _, rest = source.removeprefix(DATABASE).partition("?")
+    path = expand_user(place)
+    asked = {name: values[-1] for name, values in parse_qs(rest).items()}
+    if not path.is_file():
+        raise InputError(f"{source}: there is no file {str(path)!r}.")
+    if "query" in asked:
+        return path, asked["query"], True
+    if "table" not in asked:
+        listed = ", ".join(_tables(path)) or "none"
+        raise InputError(f"{source}: name the table, {DATABASE}{path}?table=NAME (tables: {listed}).")
+    return path, asked["table"], False
+
+
+def absolute_database(source: str, folder: Path) -> str:
+    """The same source wherever the caller stands; ``folder`` is where a relative path starts."""
+    place, mark, rest = source.removeprefix(DATABASE).partition("?")
+    path = expand_user(place)
+    return f"{DATABASE}{(path if path.exists() else folder / path).absolute()}{mark}{rest}"
+
+
+def read_database(source: str) -> pd.DataFrame:
+    """A table, or the answer to a query, of an SQLite file.
+
+    Raises:
+        InputError: no such table; it names those there are.
+    """
+    path, asked, query = database(source)
+    if not query and asked not in _tables(path):
+        raise InputError(f"{path} has no table {asked!r} (tables: {', '.join(_tables(path)) or 'none'}).")
+    quoted = '"' + asked.replace('"', '""') + '"'
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        try:
+            return pd.read_sql_query(asked if query else f"SELECT * FROM {quoted}", connection)
+        except (pd.errors.DatabaseError, sqlite3.Error) as error:
+            raise InputError(f"{source} cannot be read: {error}") from error
+
+
+def _tables(path: Path) -> list[str]:
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+            rows = connection.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view') ORDER BY name")
+            return [str(row[0]) for row in rows]
+    except sqlite3.Error as error:
+        raise InputError(f"{path} is no SQLite file: {error}") from error
+
+
+def decode(content: bytes, asked: Asked) -> str:
+    """Bytes as text: UTF-8, UTF-16 or, where it is neither, as Western Windows writes; it is said which."""
+    for mark, name in _MARKS:
+        if content.startswith(mark):
+            if name == "utf-16":
+                asked.said.append("read as UTF-16")
+            return content.decode(name)
+    head = content[:4096]
+    if len(head) > 8 and head.count(0) * 3 > len(head):  # of Western texts every other byte is 0
+        name = "utf-16-le" if head[1::2].count(0) > head[::2].count(0) else "utf-16-be"
+        asked.said.append("read as UTF-16")
+        return content.decode(name)
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if b"\0" in content:
+            raise InputError(f"{asked.path} cannot be read: it holds bytes that are no text ({error})") from error
+        place = error.start
+    name = "cp1252"
+    try:
+        text = content.decode(name)
+    except UnicodeDecodeError:
+        name = "latin-1"
+        text = content.decode(name)
+    line = content.count(b"\n", 0, place) + 1
+    asked.said.append(f"read as {name}, for line {line} is no UTF-8; if letters look wrong, save it as UTF-8")
+    return text
+
+
+def delimiter_of(text: str) -> str:
+    """What stands between the columns: that which gives all lines as many fields as the header, a comma if it does."""
+    head = text[:_SAMPLE]
+    fitting: dict[str, int] = {}
+    header: dict[str, int] = {}
+    for one in _DELIMITERS:
+        try:
+            sizes = [len(row) for row in _records(head, one, whole=len(text) <= _SAMPLE)]
+        except csv.Error:
+            continue
+        header[one] = sizes[0] if sizes else 1
+        if len(set(sizes)) == 1 and sizes[0] > 1:
+            fitting[one] = sizes[0]
+    if "," in fitting or not (fitting or header):
+        return ","
+    best = max(fitting or header, key=(fitting or header).__getitem__)
+    return best if (fitting or header)[best] > 1 else ","
+
+
+def _records(head: str, delimiter: str, *, whole: bool) -> Iterator[list[str]]:
+    """The first records that are whole; blank lines are none."""
+    rows = [row for row in csv.reader(io.StringIO(head, newline=""), delimiter=delimiter) if row]
+    return iter(rows[:_LINES] if whole or len(rows) > _LINES else rows[: max(len(rows) - 1, 1)])
+
+
+def _delimited(content: bytes, asked: Asked) -> pd.DataFrame:
+    """CSV with any usual delimiter; a decimal comma counts where commas do not divide the columns."""
+    text = decode(content, asked).removeprefix("\ufeff")
+    delimiter = delimiter_of(text)
+    header = pd.read_csv(io.StringIO(text), nrows=0, sep=delimiter)
+    columns = [str(name) for name in header.columns]
+    as_text = asked.as_text(columns)
+    table = pd.read_csv(
+        io.StringIO(text),
+        sep=delimiter,
+        dtype=dict.fromkeys(as_text, "object"),
+        keep_default_na=False,
+        na_values={name: ["", "nan", "NaN"] for name in columns if name not in as_text},
+        low_memory=False,  # types by whole columns
+    )
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes the first fields for an index then
+        raise InputError(f"{asked.path}: lines have more fields than the header has names ({', '.join(columns[:10])})")
+    if delimiter == ",":
+        return table
+    asked.said.append(f"columns are divided by {_DELIMITERS[delimiter]}")
+    commas = []
+    for name in columns:
+        if name not in as_text and not pd.api.types.is_numeric_dtype(table[name]):
+            changed = with_decimal_point(table[name].astype(object))
+            found = None if changed is None else pd.to_numeric(changed, errors="coerce")
+            if found is not None and found.notna().sum() == table[name].notna().sum():
+                table[name] = found
+                commas.append(repr(name))
+    if commas:
+        asked.said.append(f"numbers with a decimal comma in {', '.join(commas[:10])}")
+    return table
+
+
+def _json(content: bytes, asked: Asked) -> pd.DataFrame:
+    """A list of objects, or an object of columns, or one that holds either under a single name."""
+    found = json.loads(decode(content, asked))
+    if isinstance(found, dict):
+        tables = [value for value in found.values() if isinstance(value, list) and value and isinstance(value[0], dict)]
+        found = tables[0] if len(tables) == 1 else found
+    return _framed(found, asked)
+
+
+def _json_lines(content: bytes, asked: Asked) -> pd.DataFrame:
+    """An object a line."""
+    rows = []
+    for number, line in enumerate(decode(content, asked).split("\n"), 1):
+        if line.strip():
+            try:
+                rows.append(json.loads(line))
+            except ValueError as error:
+                raise InputError(f"{asked.path}: line {number} is no JSON: {error}") from error
+    return _framed(rows, asked)
+
+
+def _framed(found: Any, asked: Asked) -> pd.DataFrame:
+    rows = isinstance(found, list) and all(isinstance(row, dict) for row in found)
+    if not rows and not isinstance(found, dict):
+        raise InputError(
+            f"{asked.path} must hold objects that name the columns, such as {{'text': ..., 'label': ...}}."
+        )
+    return pd.DataFrame(found)
+
+
+def _excel(content: bytes, asked: Asked) -> pd.DataFrame:
+    """The first sheet of a workbook."""
+    try:
+        book = pd.ExcelFile(io.BytesIO(content), engine="openpyxl")
+    except ImportError as error:
+        raise InputError(f"{asked.path}: Excel files need one more package: pip install openpyxl") from error
+    except (KeyError, zipfile.BadZipFile) as error:
+        raise InputError(f"{asked.path} is no Excel file (.xlsx): {error}") from error
+    with book:
+        if len(book.sheet_names) > 1:
+            asked.said.append(f"read the first of {len(book.sheet_names)} sheets, {book.sheet_names[0]!r}")
+        return pd.read_excel(book, keep_default_na=False, na_values=[""])
+
+
+def _parquet(content: bytes, asked: Asked) -> pd.DataFrame:
+    return _from_arrow(pyarrow.parquet.read_table(pyarrow.BufferReader(content)))
+
+
+def _arrow(content: bytes, asked: Asked) -> pd.DataFrame:
+    """An Arrow file (Feather), or a stream of one, as data sets of Hugging Face are kept."""
+    source = pyarrow.BufferReader(content)
+    try:
+        return _from_arrow(pyarrow.ipc.open_file(source).read_all())
+    except pyarrow.ArrowInvalid:
+        source.seek(0)
+        return _from_arrow(pyarrow.ipc.open_stream(source).read_all())
+
+
+def _from_arrow(table: Any) -> pd.DataFrame:
+    found: pd.DataFrame = table.to_pandas(ignore_metadata=True)
+    return found
+
+
+def _unzip(path: Path) -> bytes:
+    """The only table of an archive."""
+    with zipfile.ZipFile(path) as archive:
+        names = [item.filename for item in archive.infolist() if not item.is_dir() and "__MACOSX" not in item.filename]
+        if len(names) != 1:
+            raise InputError(f"{path} holds {len(names)} files ({', '.join(names[:5])}); it must hold one table")
+        return archive.read(names[0])
+
+
+def _zstandard(path: Path) -> bytes:
+    with pyarrow.input_stream(str(path), compression="zstd") as stream:
+        return bytes(stream.read())
+
+
+#: Suffix of a table -> how its bytes are read.
+FORMATS: dict[str, Reader] = {
+    ".csv": _delimited,
+    ".tsv": _delimited,
+    ".jsonl": _json_lines,
+    ".ndjson": _json_lines,
+    ".json": _json,
+    ".xlsx": _excel,
+    ".parquet": _parquet,
+    ".feather": _arrow,
+    ".arrow": _arrow,
+}
+
+#: Suffix of a compressed file -> its bytes as they were.
+COMPRESSIONS: dict[str, Callable[[Path], bytes]] = {
+    ".gz": lambda path: gzip.decompress(path.read_bytes()),
+    ".bz2": lambda path: bz2.decompress(path.read_bytes()),
+    ".xz": lambda path: lzma.decompress(path.read_bytes()),
+    ".zst": _zstandard,
+    ".zip": _unzip,
+}

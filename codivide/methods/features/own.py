@@ -1,0 +1,229 @@
+"""A model of the user's own: any classifier of scikit-learn's kind, cross-fitted, judged and fitted again.
+
+The judgement is that of ``learn`` with one head. The model is then fitted on all labels, each weighted with its
+p(clean); where it takes no weights, on those with p(clean) of at least 1/2.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import sparse
+from torch import Tensor
+
+from codivide.core.errors import InputError, TrainingWarning
+from codivide.core.types import Floats, Labels
+from codivide.data.loaded import Loaded
+from codivide.data.options import ReadOptions
+from codivide.data.sources import load
+from codivide.methods.features.options import Features
+from codivide.methods.features.table import Own
+from codivide.training import model_file
+
+KIND = "own"
+PRIOR = 0.02  # share of the classes' frequencies in what the model says: it may be sure of anything
+SKOPS = "model.skops"
+
+
+@dataclass
+class OwnModel(Features):
+    """The method of a fit with a model of the user's own.
+
+    Attributes:
+        estimator: what the model is, as it writes itself.
+    """
+
+    estimator: str = ""
+
+
+@dataclass
+class Fitted:
+    """A fitted model of the user's own as a classifier of codivide's kind; it takes samples as the user has them.
+
+    Attributes:
+        model: fitted on class numbers; None: one class was all there was.
+        classes: class values in the user's own type.
+        shape: of a row of the features by which samples are compared.
+        only: the class number where there was one.
+    """
+
+    model: Any
+    classes: tuple[Any, ...]
+    shape: tuple[int, ...]
+    only: int = 0
+    dtype: torch.dtype = torch.float32
+    encoder: Any = field(default=None)
+    columns: tuple[str, ...] | None = None
+
+    def probs(self, rows: Any) -> Floats:
+        """Class probabilities ``[N, C]``; a class that the model has not seen gets 0."""
+        if self.model is None:
+            return np.tile(np.eye(len(self.classes))[self.only], (_count(rows), 1))
+        said = np.asarray(self.model.predict_proba(rows), dtype=np.float64)
+        found = np.zeros((len(said), len(self.classes)))
+        found[:, np.asarray(self.model.classes_, dtype=np.int64)] = said
+        return found
+
+    def logits(self, rows: Any) -> Tensor:
+        """Logarithms of the class probabilities ``[N, C]`` float32."""
+        return torch.from_numpy(np.log(self.probs(rows).clip(1e-12))).float()
+
+    def to(self, device: torch.device) -> Fitted:
+        """The model itself, which stays where it is."""
+        return self
+
+    def save(self, path: Path) -> None:
+        """Write what can be kept without pickle: the name of the model; and the model by skops, if that is there."""
+        header = {"kind": KIND, "estimator": repr(self.model)}
+        model_file.write(path, {"none": torch.zeros(1)}, header, self.classes)
+        try:
+            dump = import_module("skops.io").dump
+        except ImportError:
+            how = "pip install skops, and it will be"
+        else:
+            dump(self.model, path.with_name(SKOPS))
+            how = f"{SKOPS} has it by skops; skops.io.load opens it"
+        text = f"a model of your own is not saved in {path.name}, which holds no pickle ({how}); its labels are"
+        warnings.warn(text, TrainingWarning, stacklevel=2)
+
+
+def check_model(model: Any, *, weighs: bool = False) -> None:
+    """InputError unless a model can be fitted (``weighs``: with weights), cloned and asked for probabilities."""
+    name = type(model).__name__
+    if isinstance(model, type):
+        raise InputError(f"model is the class {model.__name__}: pass an instance, {model.__name__}()")
+    if not hasattr(model, "fit") or not hasattr(model, "get_params"):
+        raise InputError(
+            f"model is a {name}, which is no classifier of scikit-learn's kind (fit, predict_proba, get_params); judge "
+            "its cross-validated probabilities with codivide.audit.from_probs"
+        )
+    if not hasattr(model, "predict_proba"):
+        raise InputError(f"{name} has no predict_proba: wrap it in sklearn.calibration.CalibratedClassifierCV")
+    if weighs and _weight_name(model) is None:
+        raise InputError(
+            f"the fit of {name} takes no sample_weight: leave sample_weight and class_weight out, or pass a model that "
+            "takes it"
+        )
+
+
+def load_for(x: Any, y: Any, options: ReadOptions) -> tuple[Loaded, Any]:
+    """The data as codivide compares them, and the samples as the model takes them.
+
+    Raises:
+        InputError: a file or a data set, which has no samples in memory, or labels that cannot be read.
+    """
+    if isinstance(x, str | Path):
+        raise InputError("with model=..., X and y must be in memory: read the table first (pandas.read_csv)")
+    if y is None:
+        raise InputError("codivide requires y to be passed, but the target y is None: pass one label a row.")
+    if options.group is not None:
+        raise InputError("with model=..., groups must be one value for each sample: it sees all columns of X")
+    if sparse.issparse(x):
+        x = x.tocsr()
+    elif not isinstance(x, pd.DataFrame | pd.Series | list):
+        x = np.asarray(x)
+    compared = x
+    if isinstance(x, np.ndarray) and x.ndim == 2 and x.dtype.kind == "f" and np.isnan(x).any():
+        compared = pd.DataFrame(x)  # a model may take gaps; what is compared is filled in
+    return load(compared, y, options=options), x
+
+
+def fit(model: Any, samples: Any, given: Labels, *, classes: tuple[Any, ...], weight: Floats | None = None) -> Fitted:
+    """Fit a copy of a model on class numbers.
+
+    Args:
+        model: the user's; it stays as it is.
+        samples: ``[N]`` of what it takes.
+        given: labels ``[N]`` in ``0 .. C - 1``.
+        classes: C class values.
+        weight: of the samples ``[N]``; not used where the model takes none.
+    """
+    from sklearn.base import clone
+
+    if len(np.unique(given)) == 1:
+        return Fitted(None, classes, (), only=int(given[0]))
+    copy = clone(model)
+    name = None if weight is None else _weight_name(copy)
+    copy.fit(samples, given, **({} if name is None else {name: weight}))
+    return Fitted(copy, classes, ())
+
+
+def cross_probs(
+    model: Any, samples: Any, given: Labels, fold: Labels, *, classes: tuple[Any, ...], counts: Floats | None = None
+) -> Floats:
+    """Class probabilities ``[N, C]``, each by a copy of the model that saw no label of its fold.
+
+    ``counts`` ``[N]`` says how much each sample counts; None: all alike.
+    """
+    found = np.zeros((len(given), len(classes)))
+    for number in np.unique(fold):
+        out = np.flatnonzero(fold == number)
+        rest = np.flatnonzero(fold != number)
+        weight = None if counts is None else counts[rest]
+        own = fit(model, take(samples, rest), given[rest], classes=classes, weight=weight)
+        frequency = np.bincount(given[rest], weight, len(classes)) / (len(rest) if weight is None else weight.sum())
+        found[out] = (1 - PRIOR) * own.probs(take(samples, out)) + PRIOR * frequency
+    return found
+
+
+def crossing(model: Any, samples: Any, given: Labels, classes: tuple[Any, ...], counts: Floats | None = None) -> Own:
+    """What ``Table.own`` asks of a model; samples, labels and how much each counts are ``[N]``."""
+
+    def cross(rows: Tensor, fold: Tensor) -> Tensor:
+        some = rows.numpy()
+        kept = samples if len(some) == len(given) else take(samples, some)
+        weight = None if counts is None else counts[some]
+        found = cross_probs(model, kept, given[some], fold.numpy(), classes=classes, counts=weight)
+        return torch.from_numpy(found).float()
+
+    return cross
+
+
+def refit(
+    model: Any,
+    samples: Any,
+    given: Labels,
+    clean_prob: Floats,
+    *,
+    classes: tuple[Any, ...],
+    counts: Floats | None = None,
+) -> Fitted:
+    """The model on all labels, weighted with p(clean), and with how much each sample counts.
+
+    Where it takes no weights, it is fitted on the labels with p(clean) of at least 1/2; a class that would lose all of
+    its labels keeps them.
+    """
+    keep = (given >= 0) & ((np.nan_to_num(clean_prob) >= 0.5) | (_weight_name(model) is not None))
+    lost = np.setdiff1d(given[given >= 0], given[keep])
+    keep |= np.isin(given, lost)
+    rows = np.flatnonzero(keep)
+    weight = clean_prob[rows].clip(1e-3) * (1 if counts is None else counts[rows])
+    return fit(model, take(samples, rows), given[rows], classes=classes, weight=weight)
+
+
+def take(samples: Any, rows: Labels) -> Any:
+    """Some samples: of an array, a data frame, a sparse matrix or a list."""
+    from sklearn.utils import _safe_indexing
+
+    return _safe_indexing(samples, rows)
+
+
+def _count(samples: Any) -> int:
+    return int(samples.shape[0]) if hasattr(samples, "shape") else len(np.asarray(samples, dtype=object))
+
+
+def _weight_name(model: Any) -> str | None:
+    """What the weights of samples are called by ``fit``; None where it takes none."""
+    from sklearn.utils.validation import has_fit_parameter
+
+    steps = getattr(model, "steps", None)
+    if steps:
+        return f"{steps[-1][0]}__sample_weight" if has_fit_parameter(steps[-1][1], "sample_weight") else None
+    return "sample_weight" if has_fit_parameter(model, "sample_weight") else None

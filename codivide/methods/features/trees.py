@@ -1,0 +1,309 @@
+"""The tree heads: a forest, and gradient boosting; fitted by scikit-learn, kept and evaluated as plain arrays.
+
+Of noisy labels a forest suffers least and boosting most, which early stopping on held-out labels limits. Both are
+fitted on the raw features, one fold after the other. What they say of a class is mixed with a little of its frequency,
+since a leaf without a label of a class proves nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from codivide.core.errors import InputError
+from codivide.core.types import Floats, Labels, Singles
+from codivide.methods.features.matrix import Raw
+
+KINDS = ("forest", "boosting")
+FEWEST = 1000  # rows of numbers from which on trees take part by themselves
+WIDEST = 256  # features of a table; what has more is an embedding
+POWERS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+PRIOR = 0.02  # share of the classes' frequencies in what trees say
+_TREES, _LEAF = 100, 3
+_ROUNDS, _LEAVES = 100, 15
+_CHUNK = 4096
+_DEEPEST = 10_000
+_UNMIXING = 20  # steps
+_TINY = 1e-9
+
+
+@dataclass(frozen=True)
+class Trees:
+    """Trees of any kind, node after node; a leaf is its own child.
+
+    Attributes:
+        feature: ``[M]`` int32 that a node asks for.
+        threshold: ``[M]`` float32: a row goes left where its value is at most this.
+        children: ``[M, 2]`` int32: the left and the right one.
+        value: ``[M, V]`` float32 of a leaf; V is C, or 1 where a tree speaks of one class.
+        roots: ``[T]`` int32.
+        column: ``[T]`` int32, the class that a tree speaks of; empty where all speak of all.
+        base: ``[C]`` float32, the scores of boosting before the first round (``[1]`` with two classes); of a forest
+            empty.
+        prior: ``[C]`` float32, how often each class was given.
+        power: ``[1]`` float32 to which the probabilities are raised, see ``sharpest``.
+    """
+
+    feature: Tensor
+    threshold: Tensor
+    children: Tensor
+    value: Tensor
+    roots: Tensor
+    column: Tensor
+    base: Tensor
+    prior: Tensor
+    power: Tensor
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All of it, in the order of the attributes."""
+        nodes = (self.feature, self.threshold, self.children, self.value, self.roots)
+        return (*nodes, self.column, self.base, self.prior, self.power)
+
+    def sharpened(self, power: float) -> Trees:
+        """The same trees with another power."""
+        return replace(self, power=torch.tensor([power]))
+
+    def probs(self, x: Singles) -> Tensor:
+        """Class probabilities ``[N, C]`` of raw rows ``[N, D]``."""
+        parts = [self._probs(x[start : start + _CHUNK]) for start in range(0, len(x), _CHUNK)]
+        found = torch.cat(parts) if parts else torch.zeros(0, len(self.prior))
+        return sharpened((1 - PRIOR) * found + PRIOR * self.prior, float(self.power))
+
+    def _probs(self, x: Singles) -> Tensor:
+        leaf = self.leaves(x)
+        if not len(self.column):  # a forest: the mean over the trees
+            return self.value[leaf].mean(1)
+        values = self.value[leaf, 0]
+        scores = self.base.expand(len(x), -1).clone()
+        scores.index_add_(1, self.column.long(), values)
+        if scores.shape[1] == 1:  # two classes
+            second = torch.sigmoid(scores)
+            return torch.cat([1 - second, second], 1)
+        return torch.softmax(scores, 1)
+
+    def leaves(self, x: Singles) -> Tensor:
+        """The node ``[N, T]`` at which every row ends in every tree."""
+        rows = torch.from_numpy(x)
+        node = self.roots.long().expand(len(x), -1)
+        for _ in range(_DEEPEST):
+            value = rows.gather(1, self.feature[node].long())
+            right = (value > self.threshold[node]).long()
+            following = self.children[node, right].long()
+            if torch.equal(following, node):
+                return node
+            node = following
+        raise InputError("the trees of the model are damaged: a row ends nowhere")
+
+
+def cross_probs(
+    kind: str, x: Raw, given: Tensor, fold: Tensor, *, seed: int, classes: int, counts: Tensor | None = None
+) -> Tensor:
+    """Class probabilities ``[N, C]``, each by trees that saw no label of its fold; see ``fit``."""
+    found = torch.empty(len(given), classes)
+    for number in range(int(fold.max()) + 1):
+        out = (fold == number).numpy()
+        known = None if counts is None else counts.numpy()[~out]
+        own = fit(kind, dense(x[~out]), given[~out].numpy(), None, seed=seed, classes=classes, counts=known)
+        found[out] = own.probs(dense(x[out]))
+    return found
+
+
+def sharpened(probs: Tensor, power: float) -> Tensor:
+    """Probabilities ``[N, C]`` raised to a power, with a little of every class; as they are with power 1."""
+    if power == 1:
+        return probs
+    raised = probs.pow(power)
+    return (1 - PRIOR) * raised / raised.sum(1, keepdim=True) + PRIOR / probs.shape[1]
+
+
+def sharpest(probs: Tensor, loss: Callable[[Tensor], float]) -> tuple[float, Tensor]:
+    """The power to which probabilities ``[N, C]`` have the least held-out loss, and what it gives.
+
+    A forest of few samples is less sure than it may be. Otherwise the transition matrix would be taken for the reason,
+    and far too many labels for wrong.
+    """
+    tried = [(power, sharpened(probs, power)) for power in POWERS]
+    return tried[int(np.argmin([loss(found) for _, found in tried]))]
+
+
+def unmix(probs: Tensor, channel: Tensor) -> Tensor:
+    """Probabilities ``[N, C]`` of the true class ``q`` whose ``channel^T q`` comes nearest to those of the given one.
+
+    It is sought by the steps of expectation-maximisation (Richardson 1972, Lucy 1974), from ``probs`` on, which keep
+    rows non-negative and of sum 1.
+
+    Args:
+        probs: of the given label ``[N, C]``.
+        channel: ``[C, C]``: row c, how a true class c is given.
+    """
+    found = probs.clone()
+    for _ in range(_UNMIXING):
+        ratio = probs / (found @ channel).clamp_min(_TINY)
+        found *= ratio @ channel.T
+        found /= found.sum(1, keepdim=True).clamp_min(_TINY)
+    return found
+
+
+def dense(x: Raw) -> Singles:
+    """Rows as trees take them."""
+    return np.ascontiguousarray(x if isinstance(x, np.ndarray) else x.toarray(), dtype=np.float32)
+
+
+def fit(
+    kind: str,
+    x: Singles,
+    given: Labels,
+    weight: Floats | None,
+    *,
+    seed: int,
+    classes: int,
+    counts: Floats | None = None,
+) -> Trees:
+    """Fit a forest or gradient boosting.
+
+    Args:
+        kind: "forest" or "boosting".
+        x: raw features ``[N, D]``.
+        given: labels ``[N]`` in ``0 .. classes - 1``; a class may be missing.
+        weight: of the samples ``[N]``, non-negative; None: all alike.
+        seed: of what is drawn.
+        classes: C.
+        counts: how much each sample counts ``[N]``, in the frequencies of the classes, too; None: all alike.
+    """
+    if counts is not None:
+        weight = counts if weight is None else weight * counts
+    total = len(given) if counts is None else counts.sum()
+    prior = torch.from_numpy(np.bincount(given, counts, minlength=classes) / total).float()
+    return replace(_fit(kind, x, given, weight, seed=seed, classes=classes), prior=prior)
+
+
+def _fit(kind: str, x: Singles, given: Labels, weight: Floats | None, *, seed: int, classes: int) -> Trees:
+    from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
+
+    held, inverse = np.unique(given, return_inverse=True)
+    if len(held) == 1:
+        return _constant(int(held[0]), classes)
+    if kind == "forest":
+        model: Any = ExtraTreesClassifier(
+            _TREES, min_samples_leaf=_LEAF, max_features="sqrt", random_state=seed, n_jobs=1
+        )
+        return _of_forest(model.fit(x, inverse, sample_weight=weight), held, classes)
+    model = HistGradientBoostingClassifier(
+        max_iter=_ROUNDS,
+        max_leaf_nodes=_LEAVES,
+        l2_regularization=1.0,
+        early_stopping=len(given) >= 100 and int(np.bincount(inverse).min()) >= 2,
+        validation_fraction=0.1,
+        n_iter_no_change=5,
+        random_state=seed,
+    )
+    return _of_boosting(model.fit(x, inverse, sample_weight=weight), held, classes)
+
+
+def _of_forest(model: Any, held: Labels, classes: int) -> Trees:
+    """The trees of scikit-learn's forest: class probabilities in the leaves."""
+    parts = [estimator.tree_ for estimator in model.estimators_]
+    values = []
+    for tree in parts:
+        value = np.zeros((tree.node_count, classes), dtype=np.float32)
+        found = tree.value[:, 0, :]
+        value[:, held] = found / np.maximum(found.sum(1, keepdims=True), 1e-30)
+        values.append(value)
+    return _joined(
+        [tree.feature for tree in parts],
+        [tree.threshold for tree in parts],
+        [np.stack([tree.children_left, tree.children_right], axis=1) for tree in parts],
+        values,
+    )
+
+
+def _of_boosting(model: Any, held: Labels, classes: int) -> Trees:
+    """The trees of scikit-learn's histogram boosting: scores in the leaves, one tree a class and round."""
+    rounds = model._predictors  # public names do not give the trees; ``tests`` compare what they say
+    nodes = [predictor.nodes for one in rounds for predictor in one]
+    columns = [column for one in rounds for column in range(len(one))]
+    children = []
+    for node in nodes:
+        both = np.stack([node["left"], node["right"]], axis=1).astype(np.int64)
+        both[node["is_leaf"].astype(bool)] = -1
+        children.append(both)
+    found = _joined(
+        [node["feature_idx"] for node in nodes],
+        [node["num_threshold"] for node in nodes],
+        children,
+        [node["value"][:, None] for node in nodes],
+    )
+    start = np.ravel(model._baseline_prediction)
+    if classes == 2 and len(held) == 2:
+        return _with(found, np.array(columns), start)
+    base = np.full(classes, -30.0)  # a class without a label
+    if len(held) == 2:  # one score: half of it for the one, less half for the other
+        base[held] = [-start[0] / 2, start[0] / 2]
+        return _with(_twice(found), np.repeat(held, len(columns)), base)
+    base[held] = start
+    return _with(found, held[np.array(columns)], base)
+
+
+def _twice(found: Trees) -> Trees:
+    """Trees of the score of a second class as trees of both: the first half takes away what the second one adds."""
+    count = len(found.feature)
+    return Trees(
+        found.feature.repeat(2),
+        found.threshold.repeat(2),
+        torch.cat([found.children, found.children + count]),
+        torch.cat([-found.value / 2, found.value / 2]),
+        torch.cat([found.roots, found.roots + count]),
+        found.column,
+        found.base,
+        found.prior,
+        found.power,
+    )
+
+
+def _with(found: Trees, column: NDArray[Any], base: NDArray[Any]) -> Trees:
+    placed = torch.from_numpy(np.asarray(column, dtype=np.int32))
+    return replace(found, column=placed, base=torch.from_numpy(np.asarray(base, dtype=np.float32)))
+
+
+def _constant(label: int, classes: int) -> Trees:
+    """One leaf, which says one class."""
+    value = np.zeros((1, classes), dtype=np.float32)
+    value[0, label] = 1
+    return _joined([np.array([-2])], [np.array([0.0])], [np.array([[-1, -1]])], [value])
+
+
+def _joined(
+    features: list[NDArray[Any]],
+    thresholds: list[NDArray[Any]],
+    children: list[NDArray[Any]],
+    values: list[NDArray[Any]],
+) -> Trees:
+    """Trees one after the other; a child of -1 is none."""
+    sizes = np.array([len(feature) for feature in features])
+    roots = np.cumsum(sizes) - sizes
+    moved = []
+    for root, child in zip(roots, children, strict=True):
+        own = np.arange(len(child))[:, None]
+        moved.append(np.where(child < 0, own, child) + root)
+    threshold = np.concatenate(thresholds).astype(np.float64)
+    single = threshold.astype(np.float32)
+    above = single.astype(np.float64) > threshold  # round down: then x <= threshold is the same for every float32 x
+    single[above] = np.nextafter(single[above], np.float32(-np.inf))
+    feature = np.concatenate(features).clip(min=0).astype(np.int32)
+    return Trees(
+        torch.from_numpy(feature),
+        torch.from_numpy(single),
+        torch.from_numpy(np.concatenate(moved).astype(np.int32)),
+        torch.from_numpy(np.ascontiguousarray(np.concatenate(values), dtype=np.float32)),
+        torch.from_numpy(roots.astype(np.int32)),
+        torch.zeros(0, dtype=torch.int32),
+        base=torch.zeros(0),
+        prior=torch.zeros(0),
+        power=torch.ones(1),
+    )

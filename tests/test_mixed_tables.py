@@ -1,0 +1,269 @@
+"""Tables with columns of any kind: what becomes of each, what is left out, and the way back from a saved model."""
+
+import json
+import sys
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from codivide import InputError, NoisyLabelClassifier, audit
+from codivide.cli.app import main
+from codivide.data.column_kinds import is_plain, numbers
+from codivide.data.columns import Columns
+from codivide.data.options import ReadOptions
+from codivide.data.sources import load, read_inputs
+from codivide.methods.features.matrix import Scale
+
+ROWS = 240
+WORDS = {"no": ["river", "boat", "water", "lake", "fish"], "yes": ["motor", "wheel", "road", "engine", "fuel"]}
+
+
+def mixed(seed=0, rows=ROWS):
+    """Two classes that several columns tell apart, some of them only partly."""
+    rng = np.random.default_rng(seed)
+    y = np.array(["no", "yes"])[np.arange(rows) % 2]
+    high = y == "yes"
+    day = pd.Timestamp("2024-01-05") + pd.to_timedelta(rng.integers(0, 200, rows) + 60 * high, unit="D")
+    frame = pd.DataFrame(
+        {
+            "customer_id": rng.permutation(rows) + 5000,
+            "age": np.where(rng.random(rows) < 0.1, np.nan, rng.normal(40, 10, rows) + 8 * high),
+            "job": np.where(rng.random(rows) < 0.5, np.where(high, "tech", "nurse"), "clerk"),
+            "size": pd.Categorical(rng.choice(["s", "m"], rows)),
+            "when": day,
+            "written": day.strftime("%d.%m.%Y"),
+            "member": rng.random(rows) < 0.5,
+            "price": [f"{value:.2f}".replace(".", ",") for value in rng.gamma(2, 2, rows)],
+            "note": [" ".join(rng.choice(WORDS[k], 6)) + f" {rng.integers(1000)}" for k in y],
+            "one": "x",
+            "none": None,
+            "code": [f"K{value:05d}" for value in rng.permutation(rows)],
+        }
+    )
+    frame["again"] = frame["age"]
+    return frame, pd.Series(y, name="label")
+
+
+def fitted(*arguments, **settings):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return NoisyLabelClassifier("features", **settings).fit(*arguments)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    frame, y = mixed()
+    out = tmp_path_factory.mktemp("mixed") / "run"
+    return fitted(frame, y, out=out), out
+
+
+def command(monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["codivide", *map(str, words)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    return stopped.value.code or 0
+
+
+def test_every_column_is_read_as_what_it_holds():
+    found = Columns.fit("columns", mixed()[0])
+    assert {item["name"]: item["kind"] for item in found.read} == {
+        "age": "number",
+        "job": "category",
+        "size": "category",
+        "when": "date",
+        "member": "number",
+        "price": "number",
+        "note": "text",
+    }
+    assert {item["name"]: item["reason"] for item in found.left_out} == {
+        "customer_id": "a different value in every row, like an id",
+        "one": "one value only",
+        "none": "all cells are empty",
+        "code": "a different value in every row, like an id",
+        "again": "the same as 'age'",
+        "written": "the same as 'when'",
+    }
+
+
+def test_numbers_are_as_they_were_and_gaps_are_the_median():
+    frame = pd.DataFrame({"a": [1.0, None, 3.0, 8.0], "b": ["x", "y", "x", "y"]})
+    x = Columns.fit("columns", frame).encode(frame).data.numpy()
+    assert x[:, 0].tolist() == [1, 3, 3, 8]
+    assert x[:, 1].tolist() == [0, 1, 0, 0]
+    assert x[:, 2:].tolist() == [[1, 0], [0, 1], [1, 0], [0, 1]]
+
+
+def test_dates_are_days_months_weekdays_and_hours():
+    frame = pd.DataFrame({"when": pd.to_datetime(["1970-01-02 06:30", "2024-02-29 00:00", None])})
+    found = Columns.fit("columns", frame)
+    assert found.features == ("when day", "when month", "when weekday", "when hour", "when is empty")
+    x = found.encode(frame).data.numpy()
+    assert x[0].tolist() == pytest.approx([1 + 6.5 / 24, 1, 4, 6.5, 0])
+    assert x[1, :4].tolist() == [19782, 2, 3, 0]
+    assert x[2, 4] == 1
+
+
+@pytest.mark.parametrize(
+    ("texts", "day"),
+    [(["31/12/2023", "01/02/2024"], 19723), (["12/31/2023", "02/01/2024"], 19723), (["31.12.2023", "1.2.2024"], 19723)],
+)
+def test_dates_as_texts(texts, day):
+    frame = pd.DataFrame({"when": texts})
+    assert Columns.fit("columns", frame).encode(frame).data[0, 0] + 1 == day
+    assert Columns.fit("columns", frame).encode(frame).data[1, 1] == 2
+
+
+def test_numbers_as_texts():
+    assert numbers(pd.Series(["1,5", "-2,25", "1.234,5"])).tolist() == [1.5, -2.25, 1234.5]
+    assert numbers(pd.Series(["1.5", " 2 ", "1e3"])).tolist() == [1.5, 2, 1000]
+    frame = pd.DataFrame({"a": [*map(str, range(19)), "?"], "b": [*"xy"] * 10})
+    (note,) = [item["note"] for item in Columns.fit("columns", frame).read if "note" in item]
+    assert note == "1 cells are no numbers ('?') and count as empty"
+
+
+def test_rare_and_new_categories_share_a_column():
+    frame = pd.DataFrame({"job": ["a"] * 5 + ["b"] * 4 + ["c", None], "n": range(11)})
+    found = Columns.fit("columns", frame)
+    assert found.features[:4] == ("job = a", "job = b", "job = others", "job is empty")
+    new = pd.DataFrame({"job": ["never seen", "b", None], "n": 0})
+    assert found.encode(new).data[:, :4].tolist() == [[0, 0, 1, 0], [0, 1, 0, 0], [0, 0, 0, 1]]
+
+
+def test_a_table_without_a_usable_column_names_them_all():
+    frame = pd.DataFrame({"key": [f"k{k}" for k in range(20)], "bag": [[1]] * 20, "one": 1, "gone": None})
+    with pytest.raises(InputError, match=r"'key': a different.*'bag': holds a list in row 0.*'one': one.*'gone': all"):
+        load(frame, ["a", "b"] * 10)
+
+
+def test_the_encoder_is_restored_from_json_and_tensors():
+    frame = mixed()[0]
+    found = Columns.fit("columns", frame)
+    again = Columns.restore("columns", json.loads(json.dumps(found.header(), allow_nan=False)), found.tensors())
+    assert torch.equal(again.encode(frame).data, found.encode(frame).data)
+    assert again.notes() == found.notes()
+
+
+def test_predict_takes_the_same_table_in_any_order_and_with_gaps(trained):
+    frame, y = mixed(1)
+    classifier, _ = trained
+    right = classifier.predict(frame)
+    assert np.mean(right == y) > 0.9
+    assert (classifier.predict(frame[frame.columns[::-1]]) == right).all()
+    assert (classifier.predict(frame.drop(columns=["one", "code"])) == right).all()  # what is not used is not needed
+    holed = frame.mask(np.random.default_rng(0).random(frame.shape) < 0.1)
+    assert np.mean(classifier.predict(holed) == y) > 0.85
+    with pytest.raises(InputError, match="check 'job'"):
+        classifier.predict(frame.drop(columns="job"))
+    assert (classifier.n_features_in_, classifier.feature_names_in_.tolist()) == (13, frame.columns.tolist())
+
+
+def test_the_command_line_predicts_from_the_raw_table(trained, tmp_path, monkeypatch):
+    frame, _ = mixed(1)
+    classifier, out = trained
+    frame.to_csv(tmp_path / "new.csv", index=False)
+    assert command(monkeypatch, "predict", out, tmp_path / "new.csv", "--out", tmp_path / "p.csv") == 0
+    assert pd.read_csv(tmp_path / "p.csv")["label"].tolist() == classifier.predict(frame).tolist()
+
+
+def test_the_record_and_the_audit_say_what_was_done(trained):
+    classifier, out = trained
+    summary = json.loads((out / "summary.json").read_text())
+    assert {item["name"] for item in summary["columns_read"]["read"]} >= {"age", "job", "note"}
+    assert any("'customer_id' (a different value in every row, like an id)" in text for text in summary["warnings"])
+    told = {item["name"]: item for item in audit.collect(out)["columns"]}
+    assert told["age"] == {"name": "age", "kind": "number", "features": 2, "empty": told["age"]["empty"], "note": None}
+    assert told["age"]["empty"] > 0
+    assert told["one"] == {"name": "one", "kind": None, "reason": "one value only"}
+    assert classifier.audit().facts["columns"] == audit.collect(out)["columns"]
+
+
+def test_tables_of_numbers_are_left_as_they_are():
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 3)), columns=list("abc")).assign(
+        d=1, e=[True, False] * 20
+    )
+    assert is_plain(frame)
+    loaded = load(frame, [0, 1] * 20)
+    assert loaded.encoder is None
+    assert not is_plain(frame.assign(user_id=range(40)))
+    assert not is_plain(frame.assign(a=np.nan))
+
+
+def test_columns_are_chosen_by_name_in_any_case():
+    frame, y = mixed()
+    table = frame.assign(Label=y)
+    chosen = load(table, options=ReadOptions(columns=("AGE", "job")))
+    assert {name.split(" ")[0] for name in chosen.columns} == {"age", "job"}
+    dropped = load(frame, y, options=ReadOptions(drop=("note", "when", "written")))
+    assert not any(name.startswith(("note", "when", "written")) for name in dropped.columns)
+    texts = load(frame, y, options=ReadOptions(text="note"))
+    assert texts.texts[0] == frame["note"][0]
+    with pytest.raises(InputError, match=r"no column 'ages' .*perhaps 'age'"):
+        load(frame, y, options=ReadOptions(columns=("ages",)))
+    with pytest.raises(InputError, match=r"no column 'sentence' .*perhaps 'note'"):
+        load(frame, y, options=ReadOptions(text="sentence"))
+    with pytest.raises(InputError, match="columns can be named for a table only"):
+        load(np.zeros((4, 2)), [0, 1, 0, 1], options=ReadOptions(drop=("a",)))
+
+
+def test_the_estimator_chooses_columns_as_the_command_line_does():
+    frame, y = mixed()
+    table = frame.assign(answer=y)
+    classifier = fitted(table, label="answer", drop=["note"])
+    assert np.mean(classifier.predict(frame) == y) > 0.7
+    assert not any(name.startswith("note") for name in classifier.model_.encoder.features)
+
+
+def test_rows_of_lists_and_objects_are_tables_too():
+    frame, y = mixed()
+    part = frame[["age", "job", "note"]]
+    for rows in (part.to_numpy(dtype=object), part.astype(object).where(part.notna(), None).to_numpy().tolist()):
+        loaded = load(rows, y)
+        assert loaded.x.shape == load(part, y).x.shape
+        again, _, _ = read_inputs(rows, loaded.x.shape, loaded.x.dtype, encoder=loaded.encoder)
+        assert torch.equal(again.data, loaded.x.data)
+
+
+def test_the_test_part_is_read_as_the_training_part(tmp_path):
+    frame, y = mixed()
+    table = frame.assign(label=y, split=["train"] * 200 + ["test"] * 40)
+    table.to_parquet(tmp_path / "t.parquet")
+    loaded = load(tmp_path / "t.parquet")
+    assert loaded.test.x.shape == loaded.x.shape
+    gaps = pd.DataFrame({"a": range(20), "b": [*range(0, 57, 3), None], "label": [*"xy"] * 10})
+    gaps["split"] = ["train"] * 15 + ["test"] * 5  # the only gap is in the test part
+    loaded = load(gaps)
+    assert loaded.test.x.shape == loaded.x.shape == (2,)
+
+
+def test_one_cell_far_out_costs_nothing_and_is_named():
+    rng = np.random.default_rng(0)
+    y = np.arange(300) % 3
+    x = rng.normal(size=(300, 4)).astype(np.float32)
+    x[:, 0] += 4 * y
+    x[:, 1] -= 4 * (y == 1)
+    spoiled = x.copy()
+    spoiled[7, 0] = 1e9
+    frame = pd.DataFrame(spoiled, columns=["income", "b", "c", "d"])
+    with pytest.warns(UserWarning, match="stretched by a few values far out: 'income'"):
+        classifier = NoisyLabelClassifier("features").fit(frame, y)
+    new = rng.normal(size=(300, 4)).astype(np.float32)
+    new[:, 0] += 4 * y
+    new[:, 1] -= 4 * (y == 1)
+    plain = fitted(x, y)
+    assert plain.model_.scale.bounds is None
+    tables = (plain, new), (classifier, pd.DataFrame(new, columns=frame.columns))
+    accuracy = [np.mean(one.predict(data) == y) for one, data in tables]
+    assert accuracy[1] > accuracy[0] - 0.01 > 0.9
+
+
+@pytest.mark.parametrize("draw", ["normal", "exponential", "lognormal", "standard_t", "poisson"])
+def test_usual_features_are_not_cut(draw):
+    rng = np.random.default_rng(0)
+    size = (2000, 3)
+    x = {"standard_t": lambda: rng.standard_t(4, size), "poisson": lambda: rng.poisson(0.2, size)}.get(
+        draw, lambda: getattr(rng, draw)(size=size)
+    )()
+    assert Scale.fit(x.astype(np.float32)).stretched == []

@@ -1,0 +1,295 @@
+"""A model of the user's own: cross-fitted, judged, fitted again; alone, in pipelines, and in scikit-learn's tools."""
+
+import json
+import pickle
+import sys
+import warnings
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.model_selection import GridSearchCV
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.utils.estimator_checks import check_estimator
+
+from codivide import Features, InputError, NoisyLabelClassifier, load_model, noise_report, score_labels
+from codivide.methods.features import own
+from codivide.methods.features.folds import deal
+
+
+def blobs(seed=0, rows=300, noise=0.2):
+    rng = np.random.default_rng(seed)
+    truth = np.arange(rows) % 3
+    x = rng.normal(size=(rows, 5)) + 3 * np.eye(3, 5)[truth]
+    given = np.where(rng.random(rows) < noise, (truth + 1) % 3, truth)
+    return x, truth, given
+
+
+def fitted(model, x, y, **settings):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return NoisyLabelClassifier(model=model, **settings).fit(x, y)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        LogisticRegression(),
+        GaussianNB(),
+        HistGradientBoostingClassifier(max_iter=20),
+        RandomForestClassifier(30, random_state=0),
+        KNeighborsClassifier(9),
+        make_pipeline(StandardScaler(), LogisticRegression()),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_any_classifier_is_judged_and_fitted_again(model):
+    x, truth, given = blobs()
+    classifier = fitted(model, x, given)
+    new, right, _ = blobs(1)
+    assert classifier.score(new, right) > 0.9
+    wrong = given != truth
+    assert classifier.clean_proba_[wrong].mean() < classifier.clean_proba_[~wrong].mean() - 0.4
+    assert not hasattr(model, "classes_")  # the user's own stays as it was
+    assert type(classifier.model_.model) is type(model)
+
+
+def test_labels_of_any_kind_and_samples_without_one():
+    x, truth, given = blobs()
+    names = np.array(["ant", "bee", "cow"], dtype=object)[given]
+    names[:10] = None
+    classifier = fitted(LogisticRegression(), x, names)
+    assert classifier.classes_.tolist() == ["ant", "bee", "cow"]
+    assert np.isnan(classifier.clean_proba_[:10]).all()
+    assert (classifier.suggested_labels_[:10] == np.array(["ant", "bee", "cow"])[truth[:10]]).mean() > 0.7
+    assert set(classifier.predict(x)) == {"ant", "bee", "cow"}
+
+
+def test_data_frames_and_texts_reach_the_model_as_they_are():
+    x, truth, given = blobs()
+    frame = pd.DataFrame(x, columns=list("abcde")).assign(job=np.array(["p", "q", "r"])[truth])
+    frame.loc[3, "a"] = np.nan
+    model = make_pipeline(
+        ColumnTransformer([("job", OneHotEncoder(), ["job"]), ("rest", "passthrough", list("abcde"))]),
+        HistGradientBoostingClassifier(max_iter=20),
+    )
+    model.steps[0][1].sparse_threshold = 0
+    classifier = fitted(model, frame, given)
+    assert classifier.score(frame, truth) > 0.95
+    texts = [f"{['river boat', 'wheel road', 'cell gene'][k]} {j}" for j, k in enumerate(truth)]
+    classifier = fitted(make_pipeline(TfidfVectorizer(), LogisticRegression()), texts, given)
+    assert classifier.score(texts, truth) > 0.95
+    assert classifier.labels_["text"].tolist() == texts
+
+
+def test_no_label_is_judged_by_a_model_that_saw_it():
+    x, _, given = blobs(rows=60)
+    fold = np.arange(60) % 4
+    seen = []
+
+    class Watched(GaussianNB):
+        def fit(self, rows, y, sample_weight=None):
+            seen.append(rows)
+            return super().fit(rows, y, sample_weight)
+
+    own.cross_probs(Watched(), x, given, fold, classes=(0, 1, 2))
+    for number, rows in enumerate(seen):
+        assert np.array_equal(rows, x[fold != number])
+
+
+def test_labels_are_weighted_with_p_clean():
+    x, _, given = blobs(rows=90)
+    clean = np.linspace(0, 1, 90)
+    told = {}
+
+    class Watched(GaussianNB):
+        def fit(self, rows, y, sample_weight=None):
+            told.update(rows=rows, weight=sample_weight)
+            return super().fit(rows, y, sample_weight)
+
+    for model in (Watched(), make_pipeline(StandardScaler(), Watched())):
+        own.refit(model, x, given, clean, classes=(0, 1, 2))
+        assert np.allclose(told["weight"], clean.clip(1e-3))
+    gone = np.where(given == 2, 0.1, 0.9)
+    kept = own.refit(KNeighborsClassifier(), x, given, gone, classes=(0, 1, 2))
+    assert kept.model.n_samples_fit_ == 90  # else class 2 is lost
+    kept = own.refit(KNeighborsClassifier(), x, given, clean, classes=(0, 1, 2))
+    assert kept.model.n_samples_fit_ == 45  # takes no weights
+
+
+class Watched(GaussianNB):
+    """Remembers what it was fitted on."""
+
+    fits: ClassVar[list] = []
+
+    def fit(self, rows, y, sample_weight=None):
+        Watched.fits.append((rows, y, sample_weight))
+        return super().fit(rows, y, sample_weight)
+
+
+def test_no_fold_divides_groups_or_copies_and_copies_count_once(monkeypatch):
+    x, _, given = blobs(rows=90)
+    x, given = np.concatenate([x, x[:20]]), np.concatenate([given, given[:20]])
+    patients = np.arange(110) % 37
+    monkeypatch.setattr(Watched, "fits", [])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        classifier = NoisyLabelClassifier(model=Watched()).fit(x, given, groups=patients)
+    *crossed, (last, _, _) = Watched.fits
+    belongs = {row.tobytes(): {patients[k]} for k, row in enumerate(x)}
+    for k, row in enumerate(x):  # a copy is of two patients, who then belong together
+        belongs[row.tobytes()].add(patients[k])
+    for rows, _, _ in crossed:
+        seen = set().union(*(belongs[row.tobytes()] for row in rows))
+        rest = [belongs[row.tobytes()] for row in x if row.tobytes() not in {one.tobytes() for one in rows}]
+        assert rest
+        assert not any(seen & one for one in rest)
+        assert len(np.unique(rows, axis=0)) == len(rows)
+    assert len(crossed) == 5
+    assert len(last) == 90
+    assert len(classifier.labels_) == 110
+    assert np.array_equal(classifier.clean_proba_[:20], classifier.clean_proba_[90:])
+    monkeypatch.setattr(Watched, "fits", [])
+    noise_report(x, given, model=Watched(), replicates=2)
+    assert all(len(np.unique(rows, axis=0)) == len(rows) for rows, _, _ in Watched.fits)
+
+
+def test_weights_of_samples_reach_the_model(monkeypatch):
+    x, _, given = blobs(rows=90)
+    weight = np.where(given == 0, 3.0, 1.0)
+    monkeypatch.setattr(Watched, "fits", [])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        classifier = NoisyLabelClassifier(model=Watched()).fit(x, given, sample_weight=weight)
+    *crossed, (_, _, last) = Watched.fits
+    for _, labels, told in crossed:
+        assert np.allclose(told[labels == 0].min(), 3 * told[labels != 0].max())
+    assert np.allclose(last, classifier.clean_proba_.clip(1e-3) * weight / weight.mean())
+
+
+@pytest.mark.parametrize("model", [KNeighborsClassifier(), make_pipeline(StandardScaler(), KNeighborsClassifier())])
+def test_a_model_that_takes_no_weights_is_refused_with_weights(model):
+    x, _, given = blobs(rows=30)
+    with pytest.raises(
+        InputError, match=r"the fit of \w+ takes no sample_weight: leave sample_weight and class_weight"
+    ):
+        NoisyLabelClassifier(model=model, class_weight="balanced").fit(x, given)
+
+
+def test_groups_by_a_column_are_for_tables_that_codivide_reads():
+    x, _, given = blobs(rows=30)
+    with pytest.raises(InputError, match="groups must be one value for each sample"):
+        NoisyLabelClassifier(model=GaussianNB()).fit(pd.DataFrame(x, columns=list("abcde")), given, groups="a")
+
+
+def test_a_class_that_is_missing_in_a_fold_has_probability_zero():
+    x, _, given = blobs(rows=30)
+    given = np.where(np.arange(30) == 7, 2, given % 2)
+    probs = own.cross_probs(LogisticRegression(), x, given, np.arange(30) % 3, classes=("a", "b", "c"))
+    assert probs.shape == (30, 3)
+    assert np.allclose(probs.sum(1), 1)
+    assert probs[7, 2] == 0
+
+
+def test_clone_grid_search_and_pickle():
+    x, _truth, given = blobs()
+    classifier = NoisyLabelClassifier(model=LogisticRegression())
+    assert clone(classifier).get_params()["model__C"] == 1.0
+    search = GridSearchCV(classifier, {"model__C": [0.001, 1.0]}, cv=2).fit(x, given)
+    assert search.best_params_["model__C"] == search.best_estimator_.model_.model.C
+    one = fitted(GaussianNB(), x, given)
+    again = pickle.loads(pickle.dumps(one))
+    assert np.array_equal(again.predict_proba(x), one.predict_proba(x))
+
+
+def test_a_run_folder_says_that_the_model_is_not_in_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "skops.io", None)
+    x, _, given = blobs()
+    with pytest.warns(UserWarning, match="a model of your own is not saved.*pip install skops"):
+        NoisyLabelClassifier(model=GaussianNB(), out=tmp_path / "run").fit(x, given)
+    assert {"labels.csv", "predictions.npz", "summary.json"} <= {path.name for path in (tmp_path / "run").iterdir()}
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (config["method"], config["hyper_parameters"]["estimator"]) == ("OwnModel", "GaussianNB()")
+    with pytest.raises(InputError, match=r"a model of your own, GaussianNB\(\), which is not kept without pickle"):
+        load_model(tmp_path / "run" / "model.safetensors")
+    assert noise_report(tmp_path / "run").rate > 0.1
+
+
+def test_skops_keeps_it_where_that_is_installed(tmp_path):
+    skops = pytest.importorskip("skops.io")
+    x, _, given = blobs()
+    with pytest.warns(UserWarning, match=r"model.skops has it"):
+        classifier = NoisyLabelClassifier(model=GaussianNB(), out=tmp_path / "run").fit(x, given)
+    found = skops.load(tmp_path / "run" / "model.skops")
+    assert np.array_equal(found.predict_proba(x), classifier.predict_proba(x))
+
+
+def test_reports_and_scores_with_a_model():
+    x, _truth, given = blobs(rows=400)
+    report = noise_report(x, given, model=GaussianNB())
+    assert 0.1 < report.rate < 0.3
+    fold = deal(torch.from_numpy(given), 5, torch.Generator().manual_seed(0)).numpy()
+    probs = own.cross_probs(GaussianNB(), x, given, fold, classes=(0, 1, 2))
+    expected = score_labels("self_confidence", given, pred_probs=probs)
+    assert np.allclose(score_labels("self_confidence", given, features=x, model=GaussianNB()), expected)
+    given = given.astype(object)
+    given[0] = None
+    assert np.isnan(score_labels("self_confidence", given, features=x, model=GaussianNB())[0])
+    with pytest.raises(InputError, match="not both"):
+        noise_report(x, given, model=GaussianNB(), pred_probs=probs)
+    with pytest.raises(InputError, match="in memory"):
+        noise_report("a.csv", model=GaussianNB())
+
+
+class NoProbabilities(ClassifierMixin, BaseEstimator):
+    def fit(self, x, y):
+        return self
+
+
+def test_what_is_no_classifier_is_refused_with_the_way_out():
+    x, _, given = blobs(rows=30)
+    for model, match in (
+        (RidgeClassifier(), "wrap it in sklearn.calibration.CalibratedClassifierCV"),
+        (NoProbabilities(), "has no predict_proba"),
+        (GaussianNB, "pass an instance"),
+        (object(), "codivide.audit.from_probs"),
+    ):
+        with pytest.raises(InputError, match=match):
+            NoisyLabelClassifier(model=model).fit(x, given)
+    with pytest.raises(InputError, match="pass it as model="):
+        NoisyLabelClassifier(HistGradientBoostingClassifier()).fit(x, given)
+    with pytest.raises(InputError, match="takes the place of method"):
+        NoisyLabelClassifier("elr", model=GaussianNB()).fit(x, given)
+    with pytest.raises(InputError, match="must be in memory"):
+        NoisyLabelClassifier(model=GaussianNB()).fit("digits")
+    assert fitted(GaussianNB(), x, given, method=Features(folds=2)).labels_.shape[0] == 30
+
+
+def test_corrections_leave_out_the_same_samples():
+    x, _, given = blobs(rows=90)
+    decided = pd.DataFrame({"id": [3, 5], "given": given[[3, 5]], "decision": ["junk", "keep"], "label": ["", ""]})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        classifier = NoisyLabelClassifier(model=GaussianNB()).fit(x, given, corrections=decided)
+    assert len(classifier.labels_) == 89
+    assert classifier.clean_proba_[classifier.labels_["id"] == 5] == 1
+
+
+@pytest.mark.long
+def test_scikit_learns_checks():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = check_estimator(
+            NoisyLabelClassifier(model=LogisticRegression(), unlabelled=None), on_fail=None, on_skip=None
+        )
+    assert [(one["check_name"], str(one["exception"])) for one in found if one["status"] == "failed"] == []

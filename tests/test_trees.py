@@ -1,0 +1,242 @@
+"""The tree heads: what the arrays say is what scikit-learn says; and their place in the pool."""
+
+import json
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.datasets import make_classification
+from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
+
+from codivide import Features, InputError, NoisyLabelClassifier, load_model
+from codivide.methods.features import trees
+from codivide.methods.features.folds import deal
+from codivide.methods.features.learn import learn
+from codivide.methods.features.table import Table
+
+
+def samples(classes, rows=400, seed=0):
+    x, y = make_classification(
+        rows, 6, n_informative=5, n_redundant=0, n_classes=classes, n_clusters_per_class=1, random_state=seed
+    )
+    return x.astype(np.float32), y.astype(np.int64)
+
+
+def theirs(kind, monkeypatch, x, y, weight=None):
+    """Our trees, and scikit-learn's model that they were taken from."""
+    held = []
+    for model in (ExtraTreesClassifier, HistGradientBoostingClassifier):
+        fit = model.fit
+
+        def keep(self, *arguments, _fit=fit, **settings):
+            held.append(_fit(self, *arguments, **settings))
+            return held[-1]
+
+        monkeypatch.setattr(model, "fit", keep)
+    ours = trees.fit(kind, x, y, weight, seed=0, classes=int(y.max()) + 1)
+    return ours, held[0]
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+@pytest.mark.parametrize("kind", trees.KINDS)
+def test_the_arrays_say_what_scikit_learn_says(kind, classes, monkeypatch):
+    x, y = samples(classes)
+    weight = np.random.default_rng(0).random(len(y))
+    ours, model = theirs(kind, monkeypatch, x, y, weight)
+    new = samples(classes, seed=1)[0]
+    prior = np.bincount(y) / len(y)
+    for rows in (x, new):
+        expected = (1 - trees.PRIOR) * model.predict_proba(rows) + trees.PRIOR * prior
+        assert np.allclose(ours.probs(rows).numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", trees.KINDS)
+def test_what_counts_more_is_said_to_be_likelier(kind):
+    x, y = samples(2, 90)
+    counts = np.where(y == 1, 2.0, 0.5)
+    found = trees.fit(kind, x, y, None, seed=0, classes=2, counts=counts)
+    share = np.bincount(y, counts) / counts.sum()
+    assert np.allclose(found.prior, share)
+    plain = trees.fit(kind, x, y, None, seed=0, classes=2)
+    assert found.probs(x)[:, 1].mean() > plain.probs(x)[:, 1].mean() + 0.02
+    weighed = trees.fit(kind, x, y, counts, seed=0, classes=2)
+    assert all(torch.equal(one, two) for one, two in zip(found.tensors()[:7], weighed.tensors()[:7], strict=True))
+
+
+def test_trees_are_told_the_weights_and_see_copies_once(monkeypatch):
+    x, y = samples(2, 120)
+    x, y = np.concatenate([x, x[:30]]), np.concatenate([y, y[:30]])
+    told = []
+    fit = trees.fit
+
+    def keep(kind, rows, given, weight, **settings):
+        told.append((rows, given, settings["counts"]))
+        return fit(kind, rows, given, weight, **settings)
+
+    monkeypatch.setattr(trees, "fit", keep)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        NoisyLabelClassifier(Features(heads="none", trees="forest"), class_weight={1: 3}).fit(x, y)
+    assert len(told) == 6
+    for rows, given, counts in told:
+        assert len(np.unique(rows, axis=0)) == len(rows)
+        assert np.allclose(counts[given == 1].min(), 3 * counts[given == 0].max())
+    assert len(told[-1][0]) == 120
+
+
+def test_thresholds_between_two_floats_are_kept():
+    x = np.array([[0.1], [0.3], [0.1], [0.3]], dtype=np.float32)
+    x = np.repeat(np.concatenate([x, np.nextafter(x, np.float32(1))]), 20, axis=0)
+    y = (x[:, 0] > 0.2).astype(np.int64)
+    assert (trees.fit("forest", x, y, None, seed=0, classes=2).probs(x).argmax(1).numpy() == y).all()
+
+
+@pytest.mark.parametrize("kind", trees.KINDS)
+def test_classes_without_a_label(kind):
+    x, y = samples(2)
+    for given, held in ((y * 2, [0, 2]), (np.where(y == 1, 3, 1), [1, 3]), (np.full_like(y, 2), [2])):
+        found = trees.fit(kind, x, given, None, seed=0, classes=4).probs(x)
+        assert torch.allclose(found.sum(1), torch.ones(len(x)), atol=1e-5)
+        other = [k for k in range(4) if k not in held]
+        assert float(found[:, other].max()) < 1e-6
+        assert np.mean(found.argmax(1).numpy() == given) > 0.9
+
+
+def test_no_label_is_judged_by_trees_that_saw_it(monkeypatch):
+    x, y = samples(2, 60)
+    fold = deal(torch.from_numpy(y), 3, torch.Generator().manual_seed(0))
+    seen = []
+    fit = trees.fit
+
+    def watched(kind, rows, given, *rest, **settings):
+        seen.append(rows)
+        return fit(kind, rows, given, *rest, **settings)
+
+    monkeypatch.setattr(trees, "fit", watched)
+    trees.cross_probs("forest", x, torch.from_numpy(y), fold, seed=0, classes=2)
+    for number, rows in enumerate(seen):
+        assert np.array_equal(rows, x[(fold != number).numpy()])
+
+
+@pytest.mark.parametrize(
+    ("shape", "settings", "kinds"),
+    [
+        ((1000, 20), {}, ("linear", "mlp", "forest", "boosting")),
+        ((999, 20), {}, ("linear", "mlp")),
+        ((5000, 384), {}, ("linear", "mlp")),
+        ((5000, 20), {"dense": False}, ("linear", "mlp")),
+        ((200, 20), {"mixed": True}, ("linear", "mlp", "forest")),
+        ((5000, 400), {"mixed": True}, ("linear", "mlp", "forest", "boosting")),
+    ],
+)
+def test_which_tables_get_trees(shape, settings, kinds):
+    assert Features().kinds(*shape, **settings) == kinds
+    assert Features(trees="none").kinds(*shape, **settings) == ("linear", "mlp")
+    assert Features(heads="none", trees="forest").kinds(*shape, **settings) == ("forest",)
+    with pytest.raises(InputError, match="no head is left"):
+        Features(heads="none")
+
+
+def steps(rows=1200, seed=0):
+    """Classes that follow a checkerboard, which a line cannot tell apart, with a fifth of the labels wrong."""
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(0, 2, (rows, 6)).astype(np.float32)
+    truth = (x[:, :2].astype(int).sum(1) % 2).astype(np.int64)
+    given = np.where(rng.random(rows) < 0.2, 1 - truth, truth)
+    return x, truth, given
+
+
+def test_trees_are_weighed_by_held_out_labels_and_saved_without_pickle(tmp_path):
+    x, _, given = steps()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        classifier = NoisyLabelClassifier(Features(heads="linear", trees="both"), out=tmp_path / "run").fit(x, given)
+    learned = json.loads((tmp_path / "run" / "summary.json").read_text())["learned"]
+    weights = {one["head"]: one["weight"] for one in learned["heads"] if one["pool"] == "plain"}
+    assert weights["linear"] < 0.1
+    assert sum(weights.values()) == pytest.approx(1, abs=1e-4)
+    new, right, _ = steps(600, 1)
+    assert np.mean(classifier.predict(new) == right) > 0.85
+    loaded = load_model(tmp_path / "run" / "model.safetensors")
+    assert np.array_equal(loaded.predict(new).numpy(), classifier.model_.predict(new).numpy())
+    assert (tmp_path / "run" / "metrics.jsonl").read_text().count("\n") == 2 * 3 + 1
+
+
+def test_the_trees_of_the_model_weigh_labels_by_how_likely_they_are_clean(monkeypatch):
+    x, truth, given = steps()
+    weights = []
+    fit = trees.fit
+
+    def watched(kind, rows, labels, weight, **settings):
+        weights.append(weight)
+        return fit(kind, rows, labels, weight, **settings)
+
+    monkeypatch.setattr(trees, "fit", watched)
+    table = Table(x, torch.from_numpy(given), (0, 1))
+    found = learn(table, Features(heads="none", trees="forest"), 0)
+    assert weights[:-1] == [None] * 5
+    assert np.allclose(weights[-1], found.clean_prob.numpy())
+    wrong = found.clean_prob.numpy()[given != truth]
+    assert wrong.mean() < found.clean_prob.numpy()[given == truth].mean() - 0.2
+
+
+def test_taking_the_matrix_out_is_the_inverse_of_the_channel():
+    true = torch.tensor([[0.9, 0.05, 0.05], [0.2, 0.7, 0.1], [0.1, 0.3, 0.6]])
+    channel = torch.tensor([[0.8, 0.1, 0.1], [0.2, 0.7, 0.1], [0.0, 0.3, 0.7]])
+    found = trees.unmix(true @ channel, channel)
+    assert torch.allclose(found.sum(1), torch.ones(3))
+    assert float((found - true).abs().max()) < 0.05
+    assert torch.equal(trees.unmix(true, torch.eye(3)).round(decimals=5), true)
+    slow = true @ channel  # the same steps as loops
+    given = slow.clone()
+    for _ in range(20):
+        for row in range(3):
+            mixed = [sum(float(slow[row, c] * channel[c, k]) for c in range(3)) for k in range(3)]
+            new = [
+                float(slow[row, c]) * sum(float(channel[c, k] * given[row, k]) / mixed[k] for k in range(3))
+                for c in range(3)
+            ]
+            slow[row] = torch.tensor(new) / sum(new)
+    assert torch.allclose(slow, found, atol=1e-4)
+
+
+def test_a_forest_that_is_less_sure_than_it_may_be_is_sharpened():
+    generator = torch.Generator().manual_seed(0)
+    true = torch.softmax(3 * torch.randn(3000, 3, generator=generator), 1)
+    given = torch.multinomial(true, 1, generator=generator).squeeze(1)
+    unsure = true.sqrt() / true.sqrt().sum(1, keepdim=True)
+
+    def loss(probs):
+        return -float(probs.gather(1, given.unsqueeze(1)).log().mean())
+
+    power, found = trees.sharpest(unsure, loss)
+    assert power == 2
+    assert torch.allclose(found, 0.98 * true + 0.02 / 3, atol=1e-5)
+    assert trees.sharpest(true, loss)[0] == 1
+
+
+def test_a_damaged_file_is_no_endless_loop():
+    x, y = samples(2, 50)
+    found = trees.fit("forest", x, y, None, seed=0, classes=2)
+    found.children[:] = torch.arange(len(found.children)).roll(1).unsqueeze(1)
+    with pytest.raises(InputError, match="damaged"):
+        found.leaves(x[:1])
+
+
+def test_a_mixed_table_has_a_forest():
+    rng = np.random.default_rng(0)
+    job = rng.choice(list("abcd"), 200)
+    y = np.isin(job, ["a", "c"])
+    frame = pd.DataFrame({"job": job, "age": rng.normal(size=200)})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        classifier = NoisyLabelClassifier(Features(heads="linear")).fit(frame, y)
+    assert [row["round"] for row in classifier.history_] == [
+        "linear",
+        "forest",
+        "linear corrected",
+        "forest corrected",
+        "divide",
+    ]
