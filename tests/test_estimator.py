@@ -74,7 +74,7 @@ def test_check_estimator(method, expected):
 @pytest.mark.parametrize("recorded", [False, True], ids=["without out", "with out"])
 @pytest.mark.parametrize("method", ["features", "auto"])
 def test_check_estimator_where_no_network_is_named(method, recorded, tmp_path, monkeypatch):
-    monkeypatch.setattr(Features, "kinds", lambda self: ("linear",))  # the MLP would take a minute
+    monkeypatch.setattr(Features, "kinds", lambda self, *rows, **kinds: ("linear",))  # the MLP would take a minute
     kind, out = (Recorded, tmp_path) if recorded else (NoisyLabelClassifier, None)
     assert failed_checks(kind(method, out=out, unlabelled=None)) == []
 

@@ -131,7 +131,8 @@ def test_names_in_another_case_and_the_only_column_of_texts(tmp_path):
 
 @pytest.mark.long
 def test_text_columns_on_the_command_line(tmp_path, monkeypatch):
-    pd.DataFrame({"review": TEXTS, "kind": LABELS, "stars": 1}).to_csv(tmp_path / "r.tsv", index=False, sep="\t")
+    texts = [f"{text} {k}" for k, text in enumerate(TEXTS)]  # no copies of each other, which would count once
+    pd.DataFrame({"review": texts, "kind": LABELS, "stars": 1}).to_csv(tmp_path / "r.tsv", index=False, sep="\t")
     words = ("--label", "kind", "--text", "review")
     assert (
         command(monkeypatch, "fit", tmp_path / "r.tsv", *words, "--method", "features", "--out", tmp_path / "run") == 0
@@ -142,7 +143,7 @@ def test_text_columns_on_the_command_line(tmp_path, monkeypatch):
     assert command(monkeypatch, "predict", tmp_path / "run", tmp_path / "r.tsv", "--out", tmp_path / "p.csv") == 0
     assert pd.read_csv(tmp_path / "p.csv")["label"].isin(["pos", "neg"]).all()
     assert command(monkeypatch, "audit", tmp_path / "run") == 0
-    assert pd.read_csv(tmp_path / "run" / "labels.csv")["text"].tolist() == TEXTS
+    assert pd.read_csv(tmp_path / "run" / "labels.csv")["text"].tolist() == texts
 
 
 def test_a_table_of_a_database(tmp_path, monkeypatch):
