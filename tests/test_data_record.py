@@ -36,6 +36,7 @@ SET = {  # of every option of the data a value that is not its default
     "merge_labels": True,
     "keep_na": True,
     "group": "patient",
+    "weight": "count",
 }
 RECORD = DataRecord(
     "photos",
@@ -47,6 +48,7 @@ RECORD = DataRecord(
     labels_per_class=3,
     labels=30,
     expand="weak",
+    class_weight="balanced",
     folder="/x",
 )
 
@@ -239,6 +241,10 @@ def drop_source(folder):
     return table_of(folder, label=names, key=lambda given: range(len(given))), ["--drop", "key"]
 
 
+def weights_source(folder):
+    return table_of(folder, label=names, count=lambda given: 1 + np.arange(len(given)) % 3), ["--weight", "count"]
+
+
 SOURCES = {
     "label": label_source,
     "text": review_source,
@@ -253,6 +259,7 @@ SOURCES = {
     "merge_labels": twins_source,
     "keep_na": na_source,
     "group": groups_source,
+    "weight": weights_source,
 }
 
 
