@@ -53,10 +53,10 @@ def predict(
 
 
 def _trained_text(run: Path) -> str | None:
-    """The column of texts that a run was trained on, where one was named."""
-    from codivide.runs.folder import SavedRun
+    """The column of texts that a run was trained on, where one was named and its record lies beside the model."""
+    from codivide.runs.folder import SavedRun, is_run
 
-    return SavedRun(run).source.options.text if run.is_dir() else None
+    return SavedRun(run).source.options.text if is_run(run) else None
 
 
 def _write(table: pd.DataFrame, out: Path | None) -> None:
