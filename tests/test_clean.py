@@ -366,6 +366,7 @@ def test_an_interrupted_run_leaves_nothing(photos, tmp_path, monkeypatch, error)
 def test_a_source_that_is_gone_or_odd_is_refused_before_work(photos, tmp_path):
     root, run = photos
     (root / "cat/1.png").unlink()
+    assert "1 of 5 files are not where the run saw them" in clean(run, tmp_path / "listed", **SURE).remarks[-1]
     with pytest.raises(InputError, match=r"cat/1.png.*cannot be read"):
         clean(run, tmp_path / "out", files="copy")
     os.mkfifo(root / "cat/1.png")
@@ -589,3 +590,9 @@ def test_the_command(photos, tmp_path, monkeypatch, capsys):
     code, said = codivide(run, "--out", tmp_path / "new", "--corrections", tmp_path / "c.csv")
     assert (code, "c.csv, line 4: no sample of this run has the id 'cat/3.png'" in said) == (2, True)
     assert not (tmp_path / "new").exists()
+
+
+def test_where_nothing_was_learned_no_share_is_named():
+    found = apply(pd.DataFrame({"id": range(9), "given": "a", "suggested": "b", "clean_prob": 0.5}))
+    assert found.changes.empty
+    assert found.remarks[-1].startswith("nothing was learned of the labels")

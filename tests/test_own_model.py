@@ -293,3 +293,9 @@ def test_scikit_learns_checks():
             NoisyLabelClassifier(model=LogisticRegression(), unlabelled=None), on_fail=None, on_skip=None
         )
     assert [(one["check_name"], str(one["exception"])) for one in found if one["status"] == "failed"] == []
+
+
+def test_columns_that_a_model_cannot_learn_from_are_named():
+    frame = pd.DataFrame({"age": np.arange(40.0), "job": ["nurse", "driver"] * 20})
+    with pytest.raises(InputError, match=r"GaussianNB cannot learn from the samples.*no numbers: 'job'\..*pipeline"):
+        NoisyLabelClassifier(model=GaussianNB()).fit(frame, [0, 1] * 20)

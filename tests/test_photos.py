@@ -5,14 +5,16 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
 from torch import nn
 
-from codivide import NoisyLabelClassifier, noise_report
+from codivide import NoisyLabelClassifier, load_model, noise_report
 from codivide.audit.material import from_run
 from codivide.cli.app import main
+from codivide.cli.fit import NOT_USABLE
 from codivide.core.errors import InputError
 from codivide.data import encode, networks, pretrained, progress
 from codivide.data.encoder import Encoding
@@ -20,7 +22,7 @@ from codivide.data.loaded import Loaded
 from codivide.data.networks import Opened
 from codivide.data.options import ReadOptions
 from codivide.data.rows import TensorRows
-from codivide.data.sources import load
+from codivide.data.sources import load, read_inputs
 from codivide.methods.features.options import NOT_FOR_FEATURES
 
 
@@ -70,6 +72,29 @@ def test_photos_become_features_by_default(packaged, tmp_path):
     assert summary["choice"]["decision"]["reasons"][0].startswith("encoder efficientnet-lite0")
     assert found.predict(x[:4]).tolist() == y[:4].tolist()
     assert (found.suggested_labels_ == y).all()
+
+
+def test_a_run_of_features_is_not_the_one_on_pixels(packaged, tmp_path, monkeypatch, capsys):
+    """``--resume`` would else show what heads on features found as the answer of a network on pixels."""
+    x, y = photos(40)
+    np.savez(tmp_path / "set.npz", x=x, y=y)
+    words = ["fit", tmp_path / "set.npz", "--out", tmp_path / "run"]
+    assert command(monkeypatch, capsys, *words)[0] == 0
+    assert command(monkeypatch, capsys, *words, "--resume")[0] == 0
+    code, _, err = command(monkeypatch, capsys, *words, "--resume", "--encoder", "none")
+    assert code == 2
+    assert "encoder is not set there and none now" in " ".join(err.split())
+
+
+def test_a_model_of_photos_and_the_numbers_that_an_encoder_makes(packaged, tmp_path, recwarn):
+    """A table is refused by what the model takes; nobody is told to look at an encoder's features."""
+    x, y = photos(30)
+    NoisyLabelClassifier(out=tmp_path / "run").fit(x, y)
+    assert not any("far out" in str(warning.message) for warning in recwarn)
+    pd.DataFrame({"age": [1], "job": ["nurse"]}).to_csv(tmp_path / "new.csv", index=False)
+    model = load_model(tmp_path / "run" / "model.safetensors")
+    with pytest.raises(InputError, match=r"the model takes images: .*new\.csv needs a column 'path'"):
+        read_inputs(str(tmp_path / "new.csv"), model.shape, model.dtype, encoder=model.encoder)
 
 
 @pytest.mark.parametrize(
@@ -264,3 +289,11 @@ def test_is_photo():
         assert not encode.is_photo(of(shape))
     assert not encode.is_photo(of((3, 32, 32), torch.float32))
     assert Encoding().device == "auto"
+
+
+def test_the_audit_of_a_run_of_no_use_says_so(tmp_path, monkeypatch, capsys):
+    generator = np.random.default_rng(0)
+    np.savez(tmp_path / "set.npz", x=generator.normal(size=(60, 3)), y=generator.integers(0, 2, 60))
+    assert command(monkeypatch, capsys, "fit", tmp_path / "set.npz", "--out", tmp_path / "run")[0] == NOT_USABLE
+    _, out, _ = command(monkeypatch, capsys, "audit", tmp_path / "run")
+    assert "do not use: neither the labels that look wrong nor the model" in out

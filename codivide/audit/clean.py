@@ -323,6 +323,8 @@ def _left(
     ]
     if not stay:
         return []
+    if len(open_) > 1 and all(sample.clean_prob == HALF for sample, _ in open_):
+        return [f"nothing was learned of the labels (p(clean) is {HALF:g} for all), so their share is unknown; {_LOOK}"]
     doubted = sum(right == clean_prob < HALF for right, clean_prob in stay)
     if rules.unasked and rules.rate < FEW:
         text = f"hardly a label is wrong (estimated {rules.rate:.1%}), so nothing is changed"
@@ -428,6 +430,17 @@ def _check_unchanged(judged: Judged, remarks: list[str]) -> None:
         remarks.append(f"{judged.source.path} has {more} rows more than the run saw; they are left out")
 
 
+def _gone(paths: Sequence[Path]) -> list[str]:
+    """A remark on files of the run that the manifest names and that are not there any more."""
+    gone = [path for path in paths if not path.exists()]
+    if not gone:
+        return []
+    return [
+        f"{len(gone):,} of {len(paths):,} files are not where the run saw them, the first: {gone[0]}; the manifest "
+        "names them as they were. Bring them back, or fit again"
+    ]
+
+
 def _images(
     cleaned: Cleaned, judged: Judged, files: write_clean.How | None
 ) -> tuple[pd.DataFrame, list[Path], list[PurePosixPath]]:
@@ -436,7 +449,9 @@ def _images(
     paths = [every[row] for row in cleaned.labels.index]
     places: list[PurePosixPath] = []
     names = [written(str(path)) for path in paths]
-    if files is not None:
+    if files is None:
+        cleaned.remarks.extend(_gone(paths))
+    else:
         write_clean.check_files(paths)
         places = write_clean.plan(paths, cleaned.labels["label"].tolist())
         names = [write_clean.manifest_path(place) for place in places]

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from codivide.cli.output import aside, line
+from codivide.cli.output import aside, line, say_verdict
 
 
 def audit(
@@ -26,7 +26,7 @@ def audit(
 ) -> None:
     """Make a page of the labels that look wrong, to be checked in a browser."""
     from codivide.audit import facts, render
-    from codivide.runs.folder import REPORT
+    from codivide.runs.folder import REPORT, SavedRun
 
     path = run / REPORT if out is None else out
     if out is not None or run.is_dir():
@@ -34,6 +34,8 @@ def audit(
     collected = facts.collect(run, limit=sys.maxsize)
     written = render.write(collected, path, limit)
     line(f"{collected['issues_total']:,} of {collected['labelled']:,} labels look wrong")
+    if run.is_dir():
+        say_verdict(SavedRun(run).summary)
     line(f"report:  {path}")
     if len(written) > 1:
         line(f"more:    {written[1].parent} (belongs to the report)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,8 @@ def say_data(loaded: Loaded) -> None:
         note(sentence)
     if loaded.skipped:
         first = loaded.skipped[0]
-        aside(f"left out {len(loaded.skipped)} files, the first: {first.path} ({first.reason})")
+        count = len(loaded.skipped)
+        aside(f"left out {count} file{'s' * (count > 1)}, the first: {first.path} ({first.reason})")
     if loaded.annotations is not None:
         quality = sorted(each["quality"] for each in loaded.annotations.annotators() if each["labels"])
         out_console.print(
@@ -114,9 +116,15 @@ def say_outcome(summary: dict[str, Any], out: Path, seconds: float) -> None:
     for text in summary.get("warnings", []):
         if summary.get("collapsed") and "has collapsed" in text:
             out_console.print(f"[bold red]collapsed[/]: {escape(text)}", highlight=False, soft_wrap=True)
-    if (verdict := summary.get("verdict", "usable")) != "usable":
-        out_console.print(f"[bold red]{escape(verdict)}[/]: neither the labels that look wrong nor the model")
+    say_verdict(summary)
     line(f"labels:  {out}/labels.csv\nmodel:   {out}/model.safetensors\nsummary: {out}/summary.json")
+
+
+def say_verdict(summary: Mapping[str, Any]) -> None:
+    """That a run is of no use, where too little was learned."""
+    if (verdict := summary.get("verdict", "usable")) != "usable":
+        text = f"[bold red]{escape(verdict)}[/]: neither the labels that look wrong nor the model"
+        out_console.print(text, soft_wrap=True)
 
 
 def rich_table(frame: Any) -> Table:

@@ -385,8 +385,8 @@ def _rule(learned: Learned, loaded: Loaded) -> dict[str, str]:
 def _stretched(learned: Learned, loaded: Loaded) -> dict[str, str]:
     """A warning that names the features with values so far out that they are cut."""
     found: list[int] = learned.report.get("stretched", [])
-    if not found:
-        return {}
+    if not found or (loaded.encoder is not None and loaded.encoder.takes != "table"):
+        return {}  # nobody can look at the numbers that an encoder makes of a photo or a text
     named = ", ".join(repr(loaded.columns[k]) if loaded.columns else str(k) for k in found[:5])
     more = f" and {len(found) - 5} more" if len(found) > 5 else ""
     text = (

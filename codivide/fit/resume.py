@@ -13,6 +13,7 @@ import numpy as np
 from codivide.core.errors import InputError
 from codivide.core.files import is_present, read_json
 from codivide.core.version import VERSION
+from codivide.data import encode
 from codivide.data.fingerprint import fingerprint
 from codivide.data.loaded import Loaded
 from codivide.fit.job import Job, Outcome, name_of
@@ -45,12 +46,20 @@ def identity(job: Job, loaded: Loaded, free: Sequence[str] = ()) -> dict[str, An
         "record_learning": job.record_learning,
         "options left open": sorted(free) if chooses else [],
         "augment": loaded.augment,
-        "encoder": None if loaded.encoder is None else loaded.encoder.name,
+        "encoder": _encoder(job, loaded),
         "columns": loaded.columns,
         **fingerprint(loaded),
     }
     known: dict[str, Any] = json.loads(json.dumps(found, default=str))
     return known
+
+
+def _encoder(job: Job, loaded: Loaded) -> str | None:
+    """What makes the features: by name, "none" where a network on pixels was asked for, None where that is open."""
+    if loaded.encoder is not None:
+        return loaded.encoder.name
+    asked = job.source.options.encoder
+    return str(asked) if asked == encode.NONE and len(loaded.x.shape) > 1 else None
 
 
 def check_same(path: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
@@ -65,7 +74,7 @@ def check_same(path: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -
 
 
 def _short(value: Any) -> str:
-    text = str(value)
+    text = "not set" if value is None else str(value)
     return text if len(text) <= 200 else text[:200] + " ..."
 
 

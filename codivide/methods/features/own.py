@@ -151,8 +151,24 @@ def fit(model: Any, samples: Any, given: Labels, *, classes: tuple[Any, ...], we
         return Fitted(None, classes, (), only=int(given[0]))
     copy = clone(model)
     name = None if weight is None else _weight_name(copy)
-    copy.fit(samples, given, **({} if name is None else {name: weight}))
+    try:
+        copy.fit(samples, given, **({} if name is None else {name: weight}))
+    except ValueError as error:
+        raise InputError(f"{type(model).__name__} cannot learn from the samples: {error}{_advice(samples)}") from error
     return Fitted(copy, classes, ())
+
+
+def _advice(samples: Any) -> str:
+    """What to do where columns of a data frame hold no numbers."""
+    if not hasattr(samples, "select_dtypes"):
+        return ""
+    named = ", ".join(repr(name) for name in samples.select_dtypes(exclude=["number", "bool"]).columns[:5])
+    if not named:
+        return ""
+    return (
+        f". Columns that hold no numbers: {named}. A model of your own sees the table as it is: put it behind a "
+        "ColumnTransformer in a pipeline, or leave model out"
+    )
 
 
 def cross_probs(
