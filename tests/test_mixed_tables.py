@@ -267,3 +267,9 @@ def test_usual_features_are_not_cut(draw):
         draw, lambda: getattr(rng, draw)(size=size)
     )()
     assert Scale.fit(x.astype(np.float32)).stretched == []
+
+
+@pytest.mark.parametrize("name", ["columns", "drop"])
+def test_an_empty_list_of_columns_is_refused(name):
+    with pytest.raises(InputError, match="must name a column"):
+        NoisyLabelClassifier("features", **{name: []}).fit(pd.DataFrame({"a": [1.0, 2, 3, 4]}), [0, 1, 0, 1])

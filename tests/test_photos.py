@@ -244,6 +244,7 @@ def test_best_takes_the_first_that_is_to_be_had(monkeypatch, packaged, capsys):
         if name.startswith("timm"):
             raise InputError("no network")
 
+    monkeypatch.setattr(pretrained, "_reachable", lambda: True)
     kinds = {name: replace(kind, ready=ready) for name, kind in pretrained.ENCODERS.items()}
     monkeypatch.setattr(pretrained, "ENCODERS", kinds)
     assert pretrained.strongest("image", "cpu", told.append) == "efficientnet-lite0"
@@ -256,6 +257,30 @@ def test_best_takes_the_first_that_is_to_be_had(monkeypatch, packaged, capsys):
     loaded = load(x, y, options=ReadOptions(encoder="best", progress=True))
     assert loaded.encoder.name == "efficientnet-lite0"
     assert "DINOv3 License" in capsys.readouterr().err
+
+
+def test_best_does_not_wait_for_a_network_that_is_not_there(monkeypatch):
+    from huggingface_hub import constants
+
+    def refuse(address, timeout):
+        raise TimeoutError("no answer")
+
+    asked = []
+
+    def ready(name, device):
+        asked.append(constants.HF_HUB_OFFLINE)
+        if name.startswith("timm"):
+            raise InputError("not in the cache")
+
+    told = []
+    kinds = {name: replace(kind, ready=ready) for name, kind in pretrained.ENCODERS.items()}
+    monkeypatch.setattr(pretrained, "ENCODERS", kinds)
+    monkeypatch.setattr(pretrained.socket, "create_connection", refuse)
+    assert pretrained.strongest("image", "cpu", told.append) == "efficientnet-lite0"
+    assert asked == [True, True, True]
+    assert not constants.HF_HUB_OFFLINE
+    assert "does not answer" in told[0]
+    assert not [text for text in told if "downloaded" in text]
 
 
 def test_texts_cannot_do_without():

@@ -276,7 +276,7 @@ def fit(run: RunFlags, data: DataFlags, training: TrainingFlags, **hyper_paramet
         except KeyboardInterrupt:
             err_console.print("stopped; to go on from the last whole epoch, run the same command with --resume")
             raise typer.Exit(130) from None
-        say_outcome(outcome.summary, run.out, time.monotonic() - began)
+        say_outcome(outcome.summary, run.out, time.monotonic() - began, chosen=data.encoder != "auto")
     if outcome.summary.get("verdict") == TOO_LITTLE:
         raise typer.Exit(NOT_USABLE)
 

@@ -87,8 +87,11 @@ def say_noise(loaded: Loaded) -> None:
     out_console.print(table)
 
 
-def say_outcome(summary: dict[str, Any], out: Path, seconds: float) -> None:
-    """Accuracy, wrong labels found, the seconds since the command began, where the files are."""
+def say_outcome(summary: dict[str, Any], out: Path, seconds: float, *, chosen: bool = False) -> None:
+    """Accuracy, wrong labels found, the seconds since the command began, where the files are.
+
+    A stronger encoder is proposed unless the user has ``chosen`` one.
+    """
     if "test_accuracy" in summary:
         accuracy = summary["test_accuracy"]
         out_console.print(
@@ -111,7 +114,7 @@ def say_outcome(summary: dict[str, Any], out: Path, seconds: float) -> None:
             highlight=False,
             soft_wrap=True,
         )
-    if summary.get("encoder") == "efficientnet-lite0":
+    if summary.get("encoder") == "efficientnet-lite0" and not chosen:
         note("a stronger encoder may find more: --encoder best (DINOv3, 86 MB to download; minutes instead of seconds)")
     for text in summary.get("warnings", []):
         if summary.get("collapsed") and "has collapsed" in text:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -35,6 +36,7 @@ _TEXT_EXTRA = "pip install 'codivide[text]'"
 _LONGEST = 256  # word pieces of a text that are read
 
 _IN_CACHE = 8 * 128**2  # pixels of a batch on a CPU, whose activations stay in a core's cache
+_PATIENCE = 3.0  # seconds for a host to answer
 _ON_A_GPU = 256  # images of a batch
 
 #: A network without its head, the side of its input, and mean and deviation of each channel (0 to 255).
@@ -252,16 +254,45 @@ def strongest(takes: Takes, device: str, say: Callable[[str], None]) -> str:
         device: where its network is to run.
         say: told what is downloaded and what could not be had, one sentence at a time.
     """
+    there = _reachable()
+    if not there:
+        say("encoder best: the network that weights come from does not answer; only what is here already is tried")
     for name, megabytes, licence in STRONGEST[takes]:
-        if megabytes:
+        if megabytes and there:
             say(f"encoder best: {name} ({licence}) is downloaded where it is not here yet, {megabytes} MB")
         try:
-            ENCODERS[split_name(name)[0]].ready(name, device)
+            with contextlib.nullcontext() if there else _offline():
+                ENCODERS[split_name(name)[0]].ready(name, device)
         except InputError as error:
             say(f"encoder best: not {name}: {error}")
         else:
             return name
     raise AssertionError("the last one needs nothing")
+
+
+def _reachable() -> bool:
+    """Whether the host that weights are fetched from answers within seconds; its own library tries for minutes."""
+    from urllib.parse import urlsplit
+
+    host = urlsplit(os.environ.get("HF_ENDPOINT", "https://huggingface.co"))
+    try:
+        socket.create_connection((host.hostname or "", host.port or 443), timeout=_PATIENCE).close()
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _offline() -> Iterator[None]:
+    """Only weights that are in the library's own cache are found."""
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def _no_weights(name: str, error: BaseException) -> InputError:

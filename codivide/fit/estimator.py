@@ -419,7 +419,9 @@ def _check_method(method: Any) -> None:
 
 
 def _names(given: Sequence[str] | None) -> tuple[str, ...]:
-    """Names of columns; a single one may be given as it is."""
+    """Names of columns; a single one may be given as it is. InputError where the list is there and empty."""
+    if given is not None and len(given) == 0:
+        raise InputError("columns and drop must name a column where they are given; None: all, or none")
     return () if given is None else (given,) if isinstance(given, str) else tuple(given)
 
 
