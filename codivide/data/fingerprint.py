@@ -89,7 +89,7 @@ def _sparse(rows: Rows) -> csr_matrix | None:
     if isinstance(rows, SparseRows):
         return rows.data
     whole = _sparse(rows.rows) if isinstance(rows, IndexedRows) else None
-    return None if whole is None else whole[rows.selected.cpu().numpy()]  # type: ignore[attr-defined]
+    return None if whole is None else whole[rows.selected.cpu().numpy()]  # type: ignore[attr-defined]  # SciPy has no types
 
 
 def _mapped(rows: Rows) -> str | None:
