@@ -482,9 +482,9 @@ def test_a_documented_command_of_bench_finds_its_recipes(words, tmp_path, capsys
 @pytest.mark.parametrize(
     ("page", "line"),
     [
-        ("recipes.md", "| `sym50` (oracle: noise_rate) | not run |"),
-        ("comparison.md", "| `backward_correction` | 1 | 10.0 |"),
-        ("semi.md", "| `mixmatch` | 3 |"),
+        ("reference/recipes.md", "| `sym50` (oracle: noise_rate) | not run |"),
+        ("lab/comparison.md", "| `backward_correction` | 1 | 10.0 |"),
+        ("howto/few_labels.md", "| `mixmatch` | 3 |"),
     ],
 )
 def test_a_page_of_tables_is_made(page, line, capsys, monkeypatch):
