@@ -318,6 +318,11 @@ class Run:
             else:
                 yield batch, Batch(batch.id[:0], tuple(batch.x[0][:0] for _ in names), batch.y[:0])
 
+    def shuffled(self, where: Tensor) -> Tensor:
+        """The samples of a mask ``[N]`` in a random order, int64 on the CPU."""
+        ids = self._chosen(where)
+        return ids[torch.randperm(len(ids), generator=self.gen)]
+
     def _chosen(self, where: Tensor | None) -> Tensor:
         if self.plan.sub_epoch:
             where = self.active if where is None else where & self.active
@@ -343,8 +348,7 @@ class Run:
             return [ids.repeat(2)]
         chunks = list(torch.split(ids, max(size, 2)))
         if len(chunks[-1]) == 1:
-            last = chunks.pop()
-            chunks[-1] = torch.cat([chunks[-1], last])
+            chunks[-2:] = [torch.cat(chunks[-2:])]
         return chunks
 
     def logits(self, i: int, x: Tensor, *, average: bool = False) -> Tensor:
@@ -495,10 +499,9 @@ class Run:
         every = self.active.nonzero().flatten().cpu() if some else torch.arange(len(self.data))
         for ids in torch.split(every, self.plan.evaluation_batch):
             batch = self.fetch(ids, (view,))
-            if features:
-                part = fn(self.features(i, batch.x[0], average=average)[1], batch)
-            else:
-                part = fn(self.logits(i, batch.x[0], average=average), batch)
+            x = batch.x[0]
+            seen = self.features(i, x, average=average)[1] if features else self.logits(i, x, average=average)
+            part = fn(seen, batch)
             if out is None:
                 out = part.new_zeros((len(self.data), *part.shape[1:]))
             out[batch.id] = part
