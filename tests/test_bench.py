@@ -482,9 +482,9 @@ def test_a_documented_command_of_bench_finds_its_recipes(words, tmp_path, capsys
 @pytest.mark.parametrize(
     ("page", "line"),
     [
-        ("recipes.md", "| `sym50` (oracle: noise_rate) | not run |"),
-        ("comparison.md", "| `backward_correction` | 1 | 10.0 |"),
-        ("semi.md", "| `mixmatch` | 3 |"),
+        ("reference/recipes.md", "| `sym50` (oracle: noise_rate) | not run |"),
+        ("lab/comparison.md", "| `backward_correction` | 1 | 10.0 |"),
+        ("howto/few_labels.md", "| `mixmatch` | 3 |"),
     ],
 )
 def test_a_page_of_tables_is_made(page, line, capsys, monkeypatch):
@@ -569,3 +569,22 @@ def test_a_methods_page_shows_its_rows_and_the_baseline(tmp_path, monkeypatch):
     runner.work([QUICK, own], [0], tmp_path, tmp_path / "runs")
     page = runner.method_page("dividemix", tmp_path)
     assert re.findall(r"^\| `(\w+)`", page, re.M) == ["cross_entropy", "mine"]
+
+
+def test_the_list_is_one_line_each_in_a_pipe(capsys, monkeypatch):
+    assert bench(monkeypatch, "list", "first/*") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition("\t")[0] for line in lines] == [recipe.name for recipe in runner.find("first/*")]
+    assert all("small_cnn" in line for line in lines)
+
+
+def test_a_trial_never_counts_as_the_recipe(tmp_path, capsys, monkeypatch):
+    seen = []
+    monkeypatch.setattr(runner, "work", lambda recipes, *rest: seen.extend([*recipes, *rest]) or [])
+    words = ["first/gce", "--epochs", "2", "--limit", "50", "--runs", str(tmp_path)]
+    assert bench(monkeypatch, "run", *words) == 0
+    recipe, numbers, results = seen[:3]
+    assert recipe.name == "trial_2_epochs_50_samples/first/gce"
+    assert (recipe.plan["epochs"], recipe.limit, numbers) == (2, 50, [0])
+    assert results == tmp_path / "results"
+    assert "| not run |" in capsys.readouterr().out

@@ -11,7 +11,6 @@ import re
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
-from fnmatch import fnmatchcase
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,8 @@ from filelock import FileLock, Timeout
 
 from codivide.bench.measures import STATISTICS, published_text
 from codivide.bench.recipes import RECIPES, Recipe
-from codivide.core.errors import InputError, unknown
+from codivide.bench.recipes import find as find
+from codivide.core.errors import InputError
 from codivide.core.files import write_text
 from codivide.core.types import AUTO
 from codivide.data.experiment import expand, hold_out, keep_labels, keep_some_labels, part, spoil
@@ -53,14 +53,6 @@ _CURVE = (
 Progress = Callable[[Run | None, Mapping[str, Any]], None]
 Begin = Callable[[Recipe, int, int], Progress]
 Result = dict[str, Any]
-
-
-def find(pattern: str) -> list[Recipe]:
-    """Recipes whose name is, or matches, a pattern such as ``first/*``, in their order; InputError when none does."""
-    found = [recipe for name, recipe in RECIPES.items() if fnmatchcase(name, pattern)]
-    if not found:
-        raise unknown("recipe", pattern, RECIPES)
-    return found
 
 
 def result_path(name: str, seed: int, results: Path) -> Path:

@@ -1,4 +1,4 @@
-"""From what a scout has seen to method and settings, each with its reason; a pure function, see ``docs/auto.md``.
+"""From what a scout has seen to method and settings, each with its reason; a pure function (``docs/explain/auto.md``).
 
 The scout is plain training with a part of the noisy labels held out. No true label and no test label is
 looked at.
