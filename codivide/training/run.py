@@ -22,9 +22,8 @@ from codivide.core.errors import InputError, TrainingWarning
 from codivide.data.rows import Rows, TensorRows
 from codivide.data.views import View
 from codivide.noise import mixtures
-from codivide.training import layers
+from codivide.training import layers, optimizers, orders
 from codivide.training.algorithm import Algorithm
-from codivide.training.optimizers import ready
 from codivide.training.plan import Plan, learning_rate
 from codivide.training.targets import sample_loss
 
@@ -190,7 +189,7 @@ class Run:
         for _ in range(self.method.count()):
             net = self._place(self.build())
             self.nets.append(net)
-            self.optimizers.append(self._optimizer(net))
+            self.optimizers.append(optimizers.build(net, self.plan, self.device))
             self.averages.append(self._copy(net) if self.plan.average else net)
             self._forward.append(torch.compile(net) if self.plan.compile else net)
 
@@ -201,22 +200,6 @@ class Run:
     @staticmethod
     def _copy(net: nn.Module) -> nn.Module:
         return deepcopy(net).requires_grad_(requires_grad=False).eval()
-
-    def _optimizer(self, net: nn.Module) -> torch.optim.Optimizer:
-        plan = self.plan
-        groups: list[dict[str, Any]] = [{"params": list(net.parameters())}]
-        if plan.decayed == "kernels":
-            kernels = [p for p in net.parameters() if p.ndim > 1]
-            others = [p for p in net.parameters() if p.ndim <= 1]
-            groups = [{"params": kernels}, {"params": others, "weight_decay": 0.0}]
-        if plan.optimizer == "adamw":
-            return torch.optim.AdamW(groups, plan.lr, weight_decay=plan.weight_decay, fused=self._fused())
-        settings: dict[str, Any] = {"weight_decay": plan.weight_decay, "nesterov": plan.nesterov}
-        return ready(torch.optim.SGD(groups, plan.lr, plan.momentum, **settings, fused=self._fused()))
-
-    def _fused(self) -> bool | None:
-        """True where a step must be skipped by a number on the device; None: as torch has it."""
-        return True if defers(self.device) else None
 
     @property
     def frozen(self) -> bool:
@@ -285,8 +268,8 @@ class Run:
         if not len(ids):
             return
         size = size or self.plan.batch_size
-        total = steps or len(self._chunks(ids, size))
-        stream = self._endless(ids, size) if steps else self._stream(ids, size)
+        total = steps or len(orders.chunks(ids, size))
+        stream = self._order(ids, size, full=bool(steps))
         for k in range(total):
             self.fraction = k / total
             yield self.fetch(next(stream), views)
@@ -311,7 +294,7 @@ class Run:
         others = self._chosen(b)
         size = size_b or self.plan.batch_size
         names = views if views_b is None else views_b
-        stream = self._endless(others, size) if steps else self._stream(others, size)
+        stream = self._order(others, size, full=bool(steps))
         for batch in self.batches(a, views, steps=steps):
             if len(others):
                 yield batch, self.fetch(next(stream), names)
@@ -328,28 +311,8 @@ class Run:
             where = self.active if where is None else where & self.active
         return torch.arange(len(self.data)) if where is None else where.nonzero().flatten().cpu()
 
-    def _stream(self, ids: Tensor, size: int) -> Iterator[Tensor]:
-        while True:
-            order = torch.randperm(len(ids), generator=self.gen)
-            yield from self._chunks(ids[order], size)
-
-    def _endless(self, ids: Tensor, size: int) -> Iterator[Tensor]:
-        rest = ids[:0]
-        size = max(size, 2)
-        while True:
-            while len(rest) < size:
-                rest = torch.cat([rest, ids[torch.randperm(len(ids), generator=self.gen)]])
-            yield rest[:size]
-            rest = rest[size:]
-
-    @staticmethod
-    def _chunks(ids: Tensor, size: int) -> list[Tensor]:
-        if len(ids) == 1:
-            return [ids.repeat(2)]
-        chunks = list(torch.split(ids, max(size, 2)))
-        if len(chunks[-1]) == 1:
-            chunks[-2:] = [torch.cat(chunks[-2:])]
-        return chunks
+    def _order(self, ids: Tensor, size: int, *, full: bool) -> Iterator[Tensor]:
+        return orders.full_batches(ids, size, self.gen) if full else orders.passes(ids, size, self.gen)
 
     def logits(self, i: int, x: Tensor, *, average: bool = False) -> Tensor:
         """Float32 logits ``[B, C]`` of network ``i`` (or its average) in the mode it is in (training, in an epoch)."""
@@ -467,13 +430,13 @@ class Run:
             if self.epoch:
                 raise RuntimeError(f"{name!r} was not attached in start(), so it would be missing in a checkpoint")
             net = self._place(build())
-            self.attached[name] = Attached(net, self._optimizer(net), lr)
+            self.attached[name] = Attached(net, optimizers.build(net, self.plan, self.device), lr)
         return self.attached[name].net
 
     def reset(self, i: int) -> None:
         """Start network ``i`` again from new weights, with a new optimizer and average."""
         self.nets[i].load_state_dict(self.build().state_dict())
-        self.optimizers[i] = self._optimizer(self.nets[i])
+        self.optimizers[i] = optimizers.build(self.nets[i], self.plan, self.device)
         if self.plan.average:
             self.averages[i].load_state_dict(self.nets[i].state_dict())
 
