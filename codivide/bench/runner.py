@@ -335,8 +335,9 @@ def _described(recipe: Recipe) -> str:
 
 _LEGEND = (
     "Test accuracy in percent, mean ± standard deviation over seeds; *best* is the best evaluation on the test set, "
-    "which peeks. *Balanced* is the mean of the classes' accuracies. A line with *other settings than now* was measured before its recipe changed. *Recovery*: share of "
-    "training labels that are right when replaced by the suggestions. *AUROC*: of "
+    "which peeks. *Balanced*: the mean of the classes' accuracies. A line with *other settings than now* was measured "
+    "before its recipe changed. *Recovery*: share of training labels that are right when replaced by the suggestions. "
+    "*AUROC*: of "
     "1 - p(clean) for finding wrong labels. Made by `codivide bench run`; the JSON files with commit, hardware and "
     "versions lie in `results/recipes`."
 )
