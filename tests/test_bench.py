@@ -559,6 +559,11 @@ def test_the_table_is_made_of_the_results(tmp_path):
     assert line.endswith(f"| best 90 ({best}), last 80 ({last}) |")
     assert "not run" in next(line for line in text.splitlines() if "missing" in line)
     assert len({line.count("|") for line in text.splitlines()}) == 1
+    head, cells = ([cell.strip() for cell in row.split("|")] for row in (text.splitlines()[0], line))
+    for name, column in (("test_balanced_accuracy", "balanced"), ("test_macro_f1", "macro F1")):
+        found = [100 * row[name] for row in rows]
+        assert cells[head.index(column)] == f"{statistics.fmean(found):.1f} ± {statistics.stdev(found):.1f}"
+    assert "macro F1" not in runner.table([missing], tmp_path)  # no result has one: no empty columns
 
 
 @pytest.mark.long

@@ -73,6 +73,7 @@ def assemble(pictures: Pictures, source: Path, reading: Reading, name: str) -> L
         augment=choose_augment(options.augment, decoded.rows.shape),
         skipped=decoded.skipped,
         name=name,
+        said=decoded.said,
     )
     true = _true(ids, train, replace(reading, classes=known, truth=truth))
     test = _part(whole, np.flatnonzero(split == "test"), true)

@@ -15,6 +15,7 @@ import tempfile
 import time
 import warnings
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -28,17 +29,19 @@ from numpy.typing import NDArray
 
 from codivide.core.errors import InputError
 from codivide.core.files import atomic
-from codivide.data.images import Passing, Pixels, Probe, Shape, choose_shape, decode_file, probe_file
+from codivide.data.images import DEPTHS, Passing, Pixels, Probe, Shape, choose_shape, decode_file, probe_file
 from codivide.data.loaded import Skipped
 from codivide.data.options import ReadOptions
 from codivide.data.progress import Working
 from codivide.data.rows import MemmapRows, Rows, TensorRows
 
-VERSION = 2
+VERSION = 3
 MAGIC = b"codivid1"
 TRAILER = struct.Struct("<QQ8s")
 CHUNK = 256
 DAY = 86400.0
+_FLAT = 8  # of 255, between darkest and brightest value: less is nearly one colour
+_NAMED = 3  # images that a sentence names
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -52,11 +55,15 @@ class Entry(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """The images that could be read: rows ``[M]``, the position of each among the entries, and the others."""
+    """The images that could be read: rows ``[M]``, the position of each among the entries, and the others.
+
+    ``said`` are sentences on values of more than 8 bits, and on images of nearly one colour.
+    """
 
     rows: Rows
     kept: NDArray[np.int64]
     skipped: tuple[Skipped, ...]
+    said: tuple[str, ...] = ()
 
 
 @dataclass
@@ -128,17 +135,35 @@ def decode_now(entries: Sequence[Entry], shape: Shape, options: ReadOptions) -> 
     """
     pixels = np.empty((len(entries), *shape), dtype=np.uint8)
     kept: list[int] = []
+    flat: list[int] = []
     skipped: list[Skipped] = []
     with _working(lambda entry: _decode(entry, shape), entries, "decoding", options) as images:
         for position, image in enumerate(images):
             if isinstance(image, str):
                 skipped.append(Skipped(entries[position].id, image))
                 continue
+            if _is_flat(image):
+                flat.append(position)
             pixels[len(kept)] = image
             kept.append(position)
     check_skipped(skipped, len(entries), options.max_bad)
     rows = TensorRows(torch.from_numpy(pixels[: len(kept)]))
-    return Decoded(rows, np.array(kept, dtype=np.int64), tuple(skipped))
+    return Decoded(rows, np.array(kept, dtype=np.int64), tuple(skipped), _said({}, [entries[row].id for row in flat]))
+
+
+def _is_flat(image: Pixels) -> bool:
+    """Whether no channel of an image spreads over more than a few values."""
+    plain = image.reshape(len(image), -1)
+    return int((plain.max(1) - plain.min(1)).max()) < _FLAT
+
+
+def _said(depths: Mapping[str, int], flat: Sequence[str]) -> tuple[str, ...]:
+    """What is worth a word: how many images have so many bits a value, and which are nearly of one colour."""
+    said = [f"images of {bits} bits a value, read by that depth: {count:,}" for bits, count in sorted(depths.items())]
+    if flat:
+        named = ", ".join(flat[:_NAMED]) + (", ..." if len(flat) > _NAMED else "")
+        said.append(f"images that are nearly of one colour: {len(flat):,} ({named})")
+    return tuple(said)
 
 
 def check_skipped(skipped: Sequence[Skipped], count: int, max_bad: int) -> None:
@@ -287,6 +312,8 @@ def _write(path: Path, files: list[_File], shape: Shape, older: _Stored | None, 
 def _write_parts(out: IO[bytes], files: list[_File], shape: Shape, images: Iterator[Pixels | str]) -> None:
     skipped: list[tuple[int, str]] = []
     again: list[int] = []
+    flat: list[int] = []
+    depths: Counter[int] = Counter()
     table: dict[str, list[Any]] = {}
     check = 0
     for position, (file, image) in enumerate(zip(files, images, strict=True)):
@@ -295,6 +322,11 @@ def _write_parts(out: IO[bytes], files: list[_File], shape: Shape, images: Itera
             skipped.append((position, image))
             row = -1
         else:
+            assert isinstance(file.probe, Probe)
+            if file.probe.depth > DEPTHS[0]:
+                depths[file.probe.depth] += 1
+            if _is_flat(image):
+                flat.append(position)
             data = image.tobytes()
             check = zlib.crc32(data, check)
             out.write(data)
@@ -306,6 +338,7 @@ def _write_parts(out: IO[bytes], files: list[_File], shape: Shape, images: Itera
     bad = [Skipped(files[position].entry.id, why) for position, why in skipped]
     check_skipped(bad, len(files), len(files))  # max_bad waits for the reader: another limit needs no new cache
     head = {"shape": [len(files) - len(skipped), *shape], "skipped": skipped, "again": again, "check": check}
+    head |= {"depths": depths, "flat": flat}
     texts = [json.dumps(part).encode() for part in (table, head)]
     out.writelines([*texts, TRAILER.pack(len(texts[0]), len(texts[1]), MAGIC)])
 
@@ -358,7 +391,8 @@ def _read(path: Path, files: list[_File], options: ReadOptions) -> Decoded | Non
     skipped = tuple(Skipped(files[position].entry.id, why) for position, why in reasons.items())
     check_skipped(skipped, len(files), options.max_bad)
     kept = [position for position in range(len(files)) if position not in reasons]
-    return Decoded(rows, np.array(kept, dtype=np.int64), skipped)
+    said = _said(stored.head["depths"], [files[position].entry.id for position in stored.head["flat"]])
+    return Decoded(rows, np.array(kept, dtype=np.int64), skipped, said)
 
 
 def _damaged(path: Path) -> None:

@@ -25,14 +25,13 @@ from codivide.data.label_remarks import label_remarks
 from codivide.data.loaded import Loaded
 from codivide.data.record import DataRecord
 from codivide.data.views import ViewSpec, fit_views
-from codivide.fit import test_part
+from codivide.fit import test_part, verdict
 from codivide.fit.choice import Choice
 from codivide.fit.job import Before, Job, Outcome, Progress, Witness, name_of
 from codivide.fit.judging import Judged, judge
 from codivide.fit.learning import Learning, warned
 from codivide.fit.resume import identity
 from codivide.fit.selection import Selection
-from codivide.fit.verdict import TOO_LITTLE, USABLE, verdict
 from codivide.methods.features import rule_like
 from codivide.methods.features.learn import Learned, learn
 from codivide.methods.features.matrix import raw
@@ -238,7 +237,8 @@ class _Networks:
         table, tested = _with_test(self.job, self.loaded, table, model)
         remarks = [*remarks, *tested.remarks, *label_remarks(self.loaded)]
         found = _summary(self.loaded, run.history, judged, remarks) | _of_test(tested)
-        learned = {"verdict": _verdict(self.loaded, judged, before.choice), "collapsed": collapsed}
+        said = _verdict(self.loaded, judged, before.choice, tested)
+        learned = {"verdict": said, "collapsed": collapsed}
         learned |= {} if self.selection is None else self.selection.summary(run)
         record = {**settings, **trained, **found, **learned, **environment(str(run.device))}
         return Outcome(run, run.history, model, table, record, evidence, tested.table)
@@ -361,7 +361,8 @@ def learned_outcome(
     folds = job.method.folds if isinstance(job.method, Features) else FEWEST
     remarks += [*tested.remarks, *label_remarks(loaded, folds)]
     found = _summary(loaded, history, judged, remarks) | _of_test(tested) | {"collapsed": remark is not None}
-    found["verdict"] = TOO_LITTLE if "independent" in learned.remarks else USABLE
+    by_chance = tested.predicted is not None and verdict.by_chance(*tested.predicted)
+    found["verdict"] = verdict.TOO_LITTLE if "independent" in learned.remarks or by_chance else verdict.USABLE
     record = _told(settings) | trained | found | environment()
     if folder is not None:
         folder.settings = settings
@@ -478,10 +479,10 @@ def _of_test(tested: test_part.Tested) -> dict[str, Any]:
     return {"test_part": tested.summary} if tested.summary else {}
 
 
-def _verdict(loaded: Loaded, judged: Judged, choice: Choice | None) -> str:
+def _verdict(loaded: Loaded, judged: Judged, choice: Choice | None, tested: test_part.Tested) -> str:
     """Whether a network has learned enough, by the labels that no person vouches for."""
     given = loaded.y if loaded.confirmed is None else np.where(loaded.confirmed, -1, loaded.y)
-    return verdict(judged.suggested, given, choice)
+    return verdict.verdict(judged.suggested, given, choice, tested=tested.predicted)
 
 
 def _summary(
