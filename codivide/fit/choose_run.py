@@ -327,7 +327,7 @@ class _Choosing:
                 self.say(text + "with these shows what to do")
             self.scouted = stages.execute(
                 replace(self.job, method=method, plan=plan, record_learning=True),
-                self.loaded,
+                replace(self.loaded, validation=None),  # its true labels choose an epoch, and nothing before that
                 folder,
                 resume=resume,
                 progress=None if ended else self._replacing(self.begin("scout", plan.epochs)),
