@@ -427,6 +427,22 @@ def test_everything_is_recorded(whole):
 
 
 @pytest.mark.long
+def test_the_true_labels_of_a_validation_part_choose_no_method(whole):
+    part = _loaded(60, noise=0.0, seed=3)
+    seen = []
+
+    def begin(name, epochs):
+        return lambda run, row: seen.append((name, row.get("validation_accuracy")))
+
+    outcome = execute(_job(), replace(_loaded(), validation=replace(part, y=(part.y + 1) % 3)), begin=begin)
+    chosen, known = (run.summary["choice"]["evidence"] for run in (outcome, whole.outcome))
+    assert chosen["agreement"] == known["agreement"]  # with held-out given labels
+    last = [accuracy for name, accuracy in seen if name == "dividemix"]
+    assert len(last) == 8
+    assert max(last) < 0.4  # the last stage looks at it
+
+
+@pytest.mark.long
 def test_a_trial_does_without_the_held_out_labels_and_the_run_has_all(whole):
     held = json.loads((whole.folder / "choice.json").read_text())["held_out"]
     labels = _loaded().y

@@ -188,6 +188,7 @@ def test_what_a_timm_net_expects():
     made_for = timm.get_pretrained_cfg("vit_small_patch16_224")
     found = expected("timm:vit_small_patch16_224:pretrained:224")
     assert found == (224, tuple(made_for.mean), tuple(made_for.std))
+    assert expected("timm:test_vit:pretrained").size == timm.get_pretrained_cfg("test_vit").input_size[-1]
     check("timm:test_vit:64", (3, 64, 64))
     for wrong in ("timm:test_vit:64:32", "timm:test_vit:4", "timm:test_vit:big"):
         with pytest.raises(InputError, match="such as ':224'"):

@@ -118,7 +118,7 @@ def execute(
     """
     begin, say = begin or _unseen, say or _unheard
     asked = None if out is None else identity(job, loaded, free)
-    if resume and (finished := _finished(out, asked, loaded)) is not None:
+    if resume and (finished := _finished(job, out, asked, loaded)) is not None:
         say(f"the run in {out} is this one and finished: nothing is left to do, and nothing was changed")
         return finished
     method = job.method
@@ -141,11 +141,11 @@ def execute(
     return _Choosing(job, method, loaded, out, free, resume, begin, say, budget, asked).execute()
 
 
-def _finished(out: Path | None, asked: Mapping[str, Any] | None, loaded: Loaded) -> Outcome | None:
+def _finished(job: Job, out: Path | None, asked: Mapping[str, Any] | None, loaded: Loaded) -> Outcome | None:
     """The outcome of the run in ``out`` where that is the one that is asked for, and finished."""
     if out is None or asked is None or not is_finished(out, asked):
         return None
-    return outcome_of(out, loaded)
+    return outcome_of(out, loaded, job.net)
 
 
 def average_decay(samples: int, plan: Plan) -> float:
@@ -327,7 +327,7 @@ class _Choosing:
                 self.say(text + "with these shows what to do")
             self.scouted = stages.execute(
                 replace(self.job, method=method, plan=plan, record_learning=True),
-                self.loaded,
+                replace(self.loaded, validation=None),  # its true labels choose an epoch, and nothing before that
                 folder,
                 resume=resume,
                 progress=None if ended else self._replacing(self.begin("scout", plan.epochs)),

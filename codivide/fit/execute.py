@@ -46,6 +46,7 @@ from codivide.training import nets
 from codivide.training.checkpoint import Checkpoint
 from codivide.training.loop import train
 from codivide.training.model_file import Classifier
+from codivide.training.own_net import OwnNet, check_logits
 from codivide.training.run import Data, Method, Run
 from codivide.training.timm_names import Expected, expected
 
@@ -94,8 +95,7 @@ def execute(
     settings = config(job, loaded, before)
     folder = RunFolder(out, settings, resume=resume) if out else None
     networks = _Networks.of(job, loaded, folder, progress, before.witness)
-    with torch.random.fork_rng(devices=[]):
-        networks.build()  # a wrong net shows before anything is written
+    networks.try_out()  # a wrong net shows before anything is written
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
@@ -157,10 +157,21 @@ class _Networks:
         evaluations = learning_curves.evaluation_epochs(job.plan.epochs, job.evaluate_every)
         asked = witness.epochs if witness else job.plan.epochs
         learning = Learning(job, loaded, evaluations, asked) if job.record_learning else None
-        wanted = expected(job.net) if loaded.x.dtype == torch.uint8 else Expected()
+        wanted = expected(str(job.net)) if loaded.x.dtype == torch.uint8 else Expected()
         views = fit_views(loaded.x, loaded.augment).suited(*wanted)
         selection = None if loaded.validation is None else Selection(loaded.validation)
         return cls(job, loaded, views, evaluations, learning, selection, folder, progress)
+
+    def try_out(self) -> None:
+        """InputError where no such network can be made, or the user's own parts do not take the samples."""
+        with torch.random.fork_rng(devices=[]):
+            net = self.build()
+            rows = self.loaded.x[torch.arange(min(2, len(self.loaded.y)))]
+            if self.job.views is not None:
+                self.job.views.check(rows)
+            if isinstance(self.job.net, OwnNet):
+                x = self.views.plain(rows, torch.Generator())
+                check_logits(net, x, len(self.loaded.classes), self.job.net.name)
 
     def build(self) -> torch.nn.Module:
         """A network with random weights."""
@@ -175,7 +186,8 @@ class _Networks:
         holds_out = isinstance(self.job.method, Method) and self.job.method.holds_out()
         groups, _ = tensors(together(loaded) if holds_out else None)
         given = torch.from_numpy(loaded.y)
-        return Data(loaded.x, given, loaded.classes, self.views.views(), confirmed, groups, weight)
+        views = self.views.views() if self.job.views is None else self.job.views.over(self.views)
+        return Data(loaded.x, given, loaded.classes, views, confirmed, groups, weight)
 
     def model(self, run: Run) -> Model:
         """The classifier of a run; of networks that are selected, the best so far."""
@@ -189,7 +201,7 @@ class _Networks:
         loaded = self.loaded
         return Model(
             run.method.members(run),
-            self.job.net,
+            str(self.job.net),
             loaded.x.shape,
             loaded.x.dtype,
             loaded.classes,
@@ -421,11 +433,11 @@ def config(job: Job, loaded: Loaded, before: Before) -> dict[str, Any]:
         "samples": len(loaded.y),
         "unlabelled": int((loaded.y < 0).sum()),
         "shape": list(loaded.x.shape),
-        "augment": loaded.augment,
+        "augment": job.augment(loaded),
         "classes": [str(name) for name in loaded.classes],
         "method": name_of(job.method),
         "hyper_parameters": asdict(job.method),
-        "net": job.net,
+        "net": str(job.net),
         "dropout": job.dropout,
         "plan": asdict(job.plan),
         "evaluate_every": job.evaluate_every,

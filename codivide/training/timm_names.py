@@ -38,7 +38,10 @@ class Expected(NamedTuple):
 
 
 def expected(name: str) -> Expected:
-    """What a net of this name was made for: the size in its name, and what its weights were trained on."""
+    """What a net of this name was made for: the size in its name, and what its weights were trained on.
+
+    A pre-trained network without a size in its name sees images of the size that it was trained on.
+    """
     if not name.startswith("timm:"):
         return Expected()
     asked = read_name(name)
@@ -49,4 +52,5 @@ def expected(name: str) -> Expected:
     settings = timm.get_pretrained_cfg(asked.model)
     if settings is None:
         return Expected(asked.size)
-    return Expected(asked.size, tuple(settings.mean), tuple(settings.std))
+    size = asked.size or int(settings.input_size[-1])
+    return Expected(size, tuple(settings.mean), tuple(settings.std))
