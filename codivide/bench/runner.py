@@ -218,7 +218,7 @@ def read(recipe: Recipe, results: Path) -> list[Result]:
 def table(recipes: Sequence[Recipe], results: Path = RESULTS) -> str:
     """A Markdown table, one line a recipe: means over seeds with standard deviations; unfinished ones say so.
 
-    Test accuracies in percent; "best" is the best evaluation on the test set, which peeks. Balanced accuracy and macro
+    Test accuracies in percent; "best" is the best evaluation, chosen with the test labels. Balanced accuracy and macro
     F1 stand behind them where a result has them (older ones do not). The last column sets every published number beside
     the same statistic of our runs.
     """
@@ -326,10 +326,10 @@ def _described(recipe: Recipe) -> str:
 
 
 _LEGEND = (
-    "Test accuracy in percent, mean ± standard deviation over seeds; *best* is the best evaluation on the test set, "
-    "which peeks. *Balanced*: the mean of the classes' accuracies. A line with *other settings than now* was measured "
-    "before its recipe changed. *Recovery*: share of training labels that are right when replaced by the suggestions. "
-    "*AUROC*: of "
+    "Test accuracy in percent, mean ± standard deviation over seeds; *best* is the best evaluation, "
+    "chosen with the test labels. *Balanced*: the mean of the classes' accuracies. A line with *other settings than "
+    "now* was measured before its recipe changed. "
+    "*Recovery*: share of training labels that are right when replaced by the suggestions. *AUROC*: of "
     "1 - p(clean) for finding wrong labels. Made by `codivide bench run`; the JSON files with commit, hardware and "
     "versions lie in `results/recipes`."
 )

@@ -54,7 +54,7 @@ def demo(
                 f"{found['detection']['precision']:.0%} of these are; now two networks for comparison"
             )
     out_console.print(_table(summaries))
-    line("best: the best epoch on the test set (it peeks). Precision and recall of p(clean) < 0.5.")
+    line("best: the best epoch, chosen with the test labels, so too good. Precision and recall of p(clean) < 0.5.")
     line(f"every label judged: {out}/dividemix/labels.csv")
     audit(out / "dividemix")
 

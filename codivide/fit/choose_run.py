@@ -237,7 +237,7 @@ class _Choosing:
 
     def _scout_after_all(self, record: ChoiceRecord, why: str) -> Outcome:
         """The scout, where a budget left less than made the last stage better than it; a resumed run keeps it, too."""
-        text = f"{why}: the scout is the result"
+        text = f"{why}: the short run is the result"
         self.say(text)
         if record.choice.verdict is None:
             reasons = (*record.decision.reasons, text)
@@ -256,7 +256,7 @@ class _Choosing:
         plan = rescaled(self.job.plan, max(math.ceil(TRIED * decision.epochs), 1))
         warmup = max(min(decision.hyper["warmup"], plan.epochs // 3), 1)
         method = build_method(decision.method, **{**decision.hyper, "warmup": warmup})
-        self.say(f"trial: {plan.epochs} epochs of {decision.method} without the same {len(rows):,} labels")
+        self.say(f"comparison: {plan.epochs} epochs of {decision.method} without the same {len(rows):,} labels")
         outcome = stages.execute(
             replace(self.job, method=method, plan=plan, record_learning=False),
             replace(self.loaded, y=given, test=None, validation=None),
@@ -320,7 +320,9 @@ class _Choosing:
             method = CrossEntropy(validation=self.share, patience=max(10, plan.epochs // 3), until_memorised=True)
             folder = None if self.out is None else self.out / SCOUT
             labelled, held = int((self.loaded.y >= 0).sum()), self.share * int((self._unconfirmed() >= 0).sum())
-            text = f"scout: plain training without about {held:,.0f} of the {labelled:,} labels; how well it agrees "
+            text = (
+                f"short run: plain training without about {held:,.0f} of the {labelled:,} labels; how well it agrees "
+            )
             resume = folder is not None and (folder / CHECKPOINT).exists() and self.resume
             ended = resume and self._recorded() is not None  # only what it knows is wanted
             if not ended:

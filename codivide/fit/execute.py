@@ -511,7 +511,7 @@ def _summary(
     }
     tests = {row["epoch"]: row["test_accuracy"] for row in history if "test_accuracy" in row}
     if tests:
-        best = max(tests, key=tests.__getitem__)  # of the evaluations on the test set: it peeks
+        best = max(tests, key=tests.__getitem__)  # chosen with the test labels
         summary["test_accuracy"] = {
             "last": tests[history[-1]["epoch"]],
             "last_10_mean": float(np.mean(list(tests.values())[-10:])),  # of the last 10 evaluations
