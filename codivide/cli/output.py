@@ -117,6 +117,8 @@ def say_outcome(summary: dict[str, Any], out: Path, seconds: float, *, chosen: b
         )
     if summary.get("encoder") == "efficientnet-lite0" and not chosen:
         note("a stronger encoder may find more: --encoder best (DINOv3, 86 MB to download; minutes instead of seconds)")
+    for finding in summary.get("findings", []):
+        note(f"{finding['title']}: {finding['text']}")
     for text in summary.get("warnings", []):
         if summary.get("collapsed") and "has collapsed" in text:
             out_console.print(f"[bold red]collapsed[/]: {escape(text)}", highlight=False, soft_wrap=True)

@@ -57,13 +57,15 @@ class Entry(NamedTuple):
 class Decoded(NamedTuple):
     """The images that could be read: rows ``[M]``, the position of each among the entries, and the others.
 
-    ``said`` are sentences on values of more than 8 bits, and on images of nearly one colour.
+    ``sizes`` are width and height ``[M, 2]`` of the files, where they were looked at. ``said`` are sentences on values
+    of more than 8 bits, and on images of nearly one colour.
     """
 
     rows: Rows
     kept: NDArray[np.int64]
     skipped: tuple[Skipped, ...]
     said: tuple[str, ...] = ()
+    sizes: NDArray[np.int64] | None = None
 
 
 @dataclass
@@ -375,7 +377,7 @@ def _reads_by_now(path: Path, files: list[_File]) -> bool:
 
 def _read(path: Path, files: list[_File], options: ReadOptions) -> Decoded | None:
     """A whole cache as rows: read into memory and checked, or mapped where it is larger than ``cache_limit``."""
-    stored = _open(path, want_table=False)
+    stored = _open(path, want_table=True)
     if stored is None:
         if path.exists():
             _damaged(path)
@@ -392,7 +394,13 @@ def _read(path: Path, files: list[_File], options: ReadOptions) -> Decoded | Non
     check_skipped(skipped, len(files), options.max_bad)
     kept = [position for position in range(len(files)) if position not in reasons]
     said = _said(stored.head["depths"], [files[position].entry.id for position in stored.head["flat"]])
-    return Decoded(rows, np.array(kept, dtype=np.int64), skipped, said)
+    sizes = _sizes([stored.table[files[position].entry.id][2] for position in kept])
+    return Decoded(rows, np.array(kept, dtype=np.int64), skipped, said, sizes)
+
+
+def _sizes(probes: Sequence[Any]) -> NDArray[np.int64]:
+    """Width and height ``[M, 2]`` that headers say."""
+    return np.array([probe[:2] for probe in probes], dtype=np.int64).reshape(-1, 2)
 
 
 def _damaged(path: Path) -> None:
@@ -425,7 +433,8 @@ def _without_cache(files: list[_File], shape: Shape, options: ReadOptions, error
         "set CODIVIDE_CACHE to a folder that can.",
         stacklevel=4,
     )
-    return decode_now([file.entry for file in files], shape, options)
+    decoded = decode_now([file.entry for file in files], shape, options)
+    return decoded._replace(sizes=_sizes([files[position].probe for position in decoded.kept]))
 
 
 def _no_space(size: int, options: ReadOptions, error: OSError) -> InputError:

@@ -245,10 +245,11 @@ class _Networks:
             "seconds": round(seconds, 2),
             **before.seconds,
         }
-        table, remarks = _table(self.job, self.loaded, judged, model)
-        table, tested = _with_test(self.job, self.loaded, table, model)
-        remarks = [*remarks, *tested.remarks, *label_remarks(self.loaded)]
+        checked = _checked(self.job, self.loaded, judged, model)
+        table, tested = _with_test(self.job, self.loaded, checked.table, model)
+        remarks = [*checked.remarks, *tested.remarks, *label_remarks(self.loaded)]
         found = _summary(self.loaded, run.history, judged, remarks) | _of_test(tested)
+        found |= {"findings": checked.findings}
         said = _verdict(self.loaded, judged, before.choice, tested)
         learned = {"verdict": said, "collapsed": collapsed}
         learned |= {} if self.selection is None else self.selection.summary(run)
@@ -366,13 +367,15 @@ def learned_outcome(
         **before.seconds,
     }
     evidence = learned.evidence(given)
-    table, remarks = _table(job, loaded, judged, model)
+    checked = _checked(job, loaded, judged, model)
+    table = checked.table
     if learned.order is not None:
         table = label_table.ranked(table, learned.order.numpy())
     table, tested = _with_test(job, loaded, table, model)
     folds = job.method.folds if isinstance(job.method, Features) else FEWEST
-    remarks += [*tested.remarks, *label_remarks(loaded, folds)]
+    remarks = [*checked.remarks, *tested.remarks, *label_remarks(loaded, folds)]
     found = _summary(loaded, history, judged, remarks) | _of_test(tested) | {"collapsed": remark is not None}
+    found["findings"] = checked.findings
     by_chance = tested.predicted is not None and verdict.by_chance(*tested.predicted)
     found["verdict"] = verdict.TOO_LITTLE if "independent" in learned.remarks or by_chance else verdict.USABLE
     record = _told(settings) | trained | found | environment()
@@ -473,10 +476,12 @@ def _test_scores(model: Classifier, test: Loaded | None) -> dict[str, float]:
     return {f"test_{name}": value for name, value in found.items()}
 
 
-def _table(job: Job, loaded: Loaded, judged: Judged, model: Classifier) -> tuple[pd.DataFrame, list[str]]:
-    """The label table with the columns of all checks, and what could not be checked; a trial is not checked."""
+def _checked(job: Job, loaded: Loaded, judged: Judged, model: Classifier) -> checks.Judgement:
+    """The label table with the columns of all checks, and what they say; a trial is not checked."""
     table = judged.table(loaded)
-    return checks.judge(table, loaded.classes, loaded, model) if job.record_learning else (table, [])
+    if not job.record_learning:
+        return checks.Judgement(table, [], [])
+    return checks.judge(table, loaded.classes, loaded, model)
 
 
 def _with_test(
