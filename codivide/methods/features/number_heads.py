@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from codivide.core.errors import InputError
-from codivide.core.types import Floats, Labels
+from codivide.core.types import Floats, Labels, Singles
 from codivide.methods.features import own, trees
 from codivide.methods.features.matrix import Raw, Scale
 from codivide.methods.features.number_model import Head, Leaves
@@ -18,7 +18,7 @@ LINEAR, FOREST, BOOSTING = KINDS = ("linear", "forest", "boosting")
 PENALTIES = tuple(10.0**-exponent for exponent in range(8))  # times the number of rows
 FEWEST = 40  # rows of numbers from which on trees take part
 _TREES, _LEAF = 60, 3
-_ROUNDS, _LEAVES = 100, 15
+_ROUNDS, _LEAVES, _LEVELS = 100, 15, 128
 
 #: Predictions ``[M]`` of some rows, by what was fitted on others.
 Predict = Callable[[Raw], Floats]
@@ -82,9 +82,23 @@ def _boosting(x: Raw, y: Floats, weight: Floats, seed: int) -> Head:
         n_iter_no_change=10,
         random_state=seed,
     )
-    model.fit(trees.dense(x), y, sample_weight=weight)
+    model.fit(_levelled(trees.dense(x)), y, sample_weight=weight)
     nodes = trees.of_rounds(model)
     return Head(BOOSTING, 1.0, Leaves(nodes, summed=True, base=float(np.ravel(model._baseline_prediction)[0])).tensors())
+
+
+def _levelled(x: Singles) -> Singles:
+    """Columns of at most as many values as boosting tells apart, each the greatest of its level.
+
+    scikit-learn would seek the same levels by weighted quantiles, which takes ten times as long as all the rest.
+    """
+    found = x.copy()
+    for column in found.T:
+        different = np.unique(column)
+        if len(different) > _LEVELS:
+            edges = np.unique(np.quantile(column, np.linspace(0, 1, _LEVELS + 1)[1:], method="inverted_cdf"))
+            column[:] = edges[np.searchsorted(edges, column)]
+    return found
 
 
 def _number(value: Any) -> torch.Tensor:
