@@ -528,7 +528,7 @@ def _write(table: pd.DataFrame, folder: Path) -> None:
     kinds = {type(value) for value in table["label"] if value is not None}
     mixed = table.assign(label=table["label"].astype("string")) if len(kinds) > 1 else table
     with atomic(folder / LABELS_PARQUET) as part:
-        mixed.to_parquet(part, index=False)
+        mixed.to_parquet(part, index=False, write_page_checksum=True)
 
 
 def _write_csv(table: pd.DataFrame, path: Path) -> None:

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from codivide.cli.flags import DATA, TableFlags, hyper_flags, number_or_none, spread
+from codivide.cli.flags import DATA, OWN, TableFlags, hyper_flags, number_or_none, spread
 from codivide.cli.output import note, say_data, say_outcome
 from codivide.core.errors import InputError
 from codivide.core.files import check_there
+from codivide.core.stopping import Stopped
 from codivide.core.threads import take
 from codivide.fit.budget import seconds
 from codivide.fit.progress import Stages, err_console
@@ -323,9 +324,9 @@ def fit(run: RunFlags, data: DataFlags, training: TrainingFlags, **hyper_paramet
                     say=stages.say,
                     began=began,
                 )
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Stopped) as stopped:
             err_console.print("stopped; to go on from the last whole epoch, run the same command with --resume")
-            raise typer.Exit(130) from None
+            raise typer.Exit(getattr(stopped, "code", 130)) from None
         say_outcome(outcome.summary, run.out, time.monotonic() - began, chosen=data.encoder != "auto")
     if outcome.summary.get("verdict") == TOO_LITTLE:
         raise typer.Exit(NOT_USABLE)
@@ -349,7 +350,7 @@ def _method(run: RunFlags, hyper_parameters: Mapping[str, Any]) -> Method | Feat
     from codivide.methods.auto import Auto
 
     name = run.method
-    hyper = {key: value for key, value in hyper_parameters.items() if value is not None}
+    hyper = {key.removeprefix(OWN): value for key, value in hyper_parameters.items() if value is not None}
     if name == "auto" and hyper.keys() - {item.name for item in fields(Auto)}:
         name = "dividemix"  # its settings are shown with auto's; who gives one has chosen it
         if "validation" in hyper:
@@ -449,4 +450,9 @@ def method_flags(arguments: Sequence[str]) -> list[inspect.Parameter]:
     named = {method: METHODS.get(method, METHODS["cross_entropy"])}
     if method == "auto":
         named["dividemix (one of these chooses it; what is auto is set from the data)"] = METHODS["dividemix"]
-    return [flag for name, cls in named.items() for flag in hyper_flags(cls, f"Hyper-parameters of {name}")]
+    panels = {f"Hyper-parameters of {name}": cls for name, cls in named.items()}
+    return [flag for panel, cls in panels.items() for flag in hyper_flags(cls, panel, TAKEN)]
+
+
+#: Names that a hyper-parameter's flag cannot have.
+TAKEN = frozenset(item.name for flags in (RunFlags, DataFlags, TrainingFlags) for item in fields(flags)) - {"budget"}

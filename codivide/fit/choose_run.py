@@ -8,7 +8,6 @@ run neither scouts nor decides again. The same part is hidden from a trial of th
 
 from __future__ import annotations
 
-import json
 import math
 import time
 import warnings
@@ -23,7 +22,7 @@ import torch
 from codivide.audit.noise_report import noise_report
 from codivide.audit.reading import checked
 from codivide.core.errors import InputError, TrainingWarning
-from codivide.core.files import read_json, reading, write_text
+from codivide.core.files import read_json, reading, write_json
 from codivide.core.types import Mask
 from codivide.data.label_remarks import warn_about_labels
 from codivide.data.loaded import Loaded, subset
@@ -477,7 +476,7 @@ class _Choosing:
 
     def _write(self, record: ChoiceRecord) -> None:
         if self.out is not None:
-            write_text(self.out / CHOICE, json.dumps(record.to_dict(), indent=1) + "\n")
+            write_json(self.out / CHOICE, record.to_dict(), indent=1)
 
     def _plain_again(self, record: ChoiceRecord) -> Outcome:
         """Plain training on all labels, as long as it helped the scout; where no time is left, the scout itself."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ import torch
 
 from codivide.core.device import resolve_device, resolve_precision
 from codivide.core.errors import InputError
+from codivide.core.stopping import finished
 from codivide.data.fingerprint import CONTENT, digest_rows
 from codivide.training import checkpoint as checkpoints
 from codivide.training.checkpoint import Checkpoint
@@ -37,7 +39,8 @@ def train(
         watch: called after every epoch with the run, whose networks and generators it leaves as they are; what it
             returns (JSON values) joins the record.
         checkpoint: where the run is kept after its last whole epoch, and whether to go on from there; None: nowhere.
-            A resumed run is bit-identical to a straight one.
+            A resumed run is bit-identical to a straight one. On the command line a signal that asks to stop waits for
+            the end of the epoch.
         deadline: of ``time.monotonic()``; epochs that would begin after it are left out, and the run says so.
 
     Raises:
@@ -62,12 +65,13 @@ def train(
         if saved is not None:
             checkpoints.load(run, saved)
         while run.epoch < plan.epochs:
-            row = _epoch(run, deadline)
-            if watch is not None:
-                row |= watch(run) or {}
-            idle = "stopped" in row and run.epoch < plan.epochs  # nothing has changed, which is soon found out again
-            if checkpoint is not None and not idle:
-                checkpoints.save(run, checkpoint.path)
+            with nullcontext() if checkpoint is None else finished():
+                row = _epoch(run, deadline)
+                if watch is not None:
+                    row |= watch(run) or {}
+                idle = "stopped" in row and run.epoch < plan.epochs  # nothing has changed, which soon shows again
+                if checkpoint is not None and not idle:
+                    checkpoints.save(run, checkpoint.path)
     return run
 
 
