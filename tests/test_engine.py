@@ -12,6 +12,7 @@ from torch import nn
 import codivide.core.files
 import codivide.training.optimizers
 import codivide.training.run
+import codivide.training.steps
 from codivide import Batch, InputError, Plan, Run, TrainingWarning, train
 from codivide.core.device import resolve_precision
 from codivide.data.rows import TensorRows
@@ -193,7 +194,7 @@ def test_a_loss_that_is_not_finite_changes_nothing():
 
 def defer(monkeypatch):
     """Treat the CPU as a GPU: nothing is read before the epoch closes, and fused kernels skip."""
-    for module in (codivide.training.run, codivide.training.optimizers):
+    for module in (codivide.training.run, codivide.training.optimizers, codivide.training.steps):
         monkeypatch.setattr(module, "defers", lambda device: True)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -274,8 +274,21 @@ def fit(run: RunFlags, data: DataFlags, training: TrainingFlags, **hyper_paramet
     """
     for read_from in (run.source, run.test):
         check_there(read_from)
-    from codivide.data.corrections import read
+    from codivide.fit.execute import take_part
+    from codivide.fit.followers import follow
+    from codivide.training.ranks import joined, restarted
+
+    with joined(training.device) as ranks:
+        if ranks.rank:
+            follow(lambda: _read(run, data, training, progress=False)[0], take_part)
+        else:
+            _fit(replace(run, resume=run.resume or restarted()), data, training, hyper_parameters)
+
+
+def _fit(run: RunFlags, data: DataFlags, training: TrainingFlags, hyper_parameters: Mapping[str, Any]) -> None:
+    """``fit`` in the only process, or the first."""
     from codivide.fit.choose_run import execute
+    from codivide.fit.followers import led
     from codivide.fit.job import Job, default_plan
     from codivide.fit.verdict import TOO_LITTLE
     from codivide.methods.features.options import Features, refuse, unset
@@ -297,9 +310,7 @@ def fit(run: RunFlags, data: DataFlags, training: TrainingFlags, **hyper_paramet
         refuse(asked)
     default_plan(1, method, **planned)  # a bad value shows before the data are read
     with claimed(run.out, resume=run.resume, overwrite=run.overwrite, inputs=_inputs(run, data)):
-        decided = read(data.corrections) if data.corrections is not None else None
-        options = _options(data, training.device)
-        loaded = _load(run, data, options, training.seed, decided)
+        loaded, options, decided = _read(run, data, training)
         job = Job(
             method,
             default_plan(len(loaded.y), method, **planned),
@@ -312,7 +323,7 @@ def fit(run: RunFlags, data: DataFlags, training: TrainingFlags, **hyper_paramet
         )
         say_data(loaded)
         try:
-            with Stages() as stages:
+            with led(loaded), Stages() as stages:
                 free = unset(asked)
                 outcome = execute(
                     job,
@@ -366,6 +377,17 @@ def _inputs(run: RunFlags, data: DataFlags) -> list[str | Path]:
     """All that may be a path to what is read; a column or the name of a network is none that is there."""
     encoder = data.encoder.partition(":")[2]  # hf:FOLDER
     return [given for given in (run.source, run.test, data.truth, data.corrections, data.annotators, encoder) if given]
+
+
+def _read(
+    run: RunFlags, data: DataFlags, training: TrainingFlags, *, progress: bool = True
+) -> tuple[Loaded, ReadOptions, Corrections | None]:
+    """The data, how they were read, and the decisions of a person."""
+    from codivide.data.corrections import read
+
+    decided = read(data.corrections) if data.corrections is not None else None
+    options = replace(_options(data, training.device), progress=progress)
+    return _load(run, data, options, training.seed, decided), options, decided
 
 
 def _options(data: DataFlags, device: str) -> ReadOptions:

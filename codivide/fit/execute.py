@@ -25,9 +25,9 @@ from codivide.data.label_remarks import label_remarks
 from codivide.data.loaded import Loaded
 from codivide.data.record import DataRecord
 from codivide.data.views import ViewSpec, fit_views
-from codivide.fit import test_part, verdict
+from codivide.fit import followers, test_part, verdict
 from codivide.fit.choice import Choice
-from codivide.fit.job import Before, Job, Outcome, Progress, Witness, name_of
+from codivide.fit.job import Before, Job, Outcome, Progress, name_of
 from codivide.fit.judging import Judged, judge
 from codivide.fit.learning import Learning, warned
 from codivide.fit.resume import identity
@@ -47,6 +47,7 @@ from codivide.training.checkpoint import Checkpoint
 from codivide.training.loop import train
 from codivide.training.model_file import Classifier
 from codivide.training.own_net import OwnNet, check_logits
+from codivide.training.ranks import here
 from codivide.training.run import Data, Method, Run
 from codivide.training.timm_names import Expected, expected
 
@@ -94,11 +95,13 @@ def execute(
     job = replace(job, net=net, method=method)
     settings = config(job, loaded, before)
     folder = RunFolder(out, settings, resume=resume) if out else None
-    networks = _Networks.of(job, loaded, folder, progress, before.witness)
+    asked = None if before.witness is None else before.witness.epochs
+    networks = _Networks.of(job, loaded, folder, progress, asked)
     networks.try_out()  # a wrong net shows before anything is written
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
+    followers.call(job, loaded, asked)
     run = train(
         method,
         networks.data(),
@@ -111,6 +114,12 @@ def execute(
     outcome = networks.outcome(run, _told(settings), before, time.perf_counter() - began)
     networks.write(outcome)
     return outcome
+
+
+def take_part(job: Job, loaded: Loaded, asked: int | None) -> None:
+    """Train with the process that executes a job, and forget the run; the arguments are those of ``followers.call``."""
+    networks = _Networks.of(job, loaded, None, None, asked)
+    train(networks.method, networks.data(), networks.build, job.plan, watch=networks.watch)
 
 
 def _checkpoint(out: Path, settings: Mapping[str, Any], loaded: Loaded, *, resume: bool) -> Checkpoint:
@@ -151,12 +160,11 @@ class _Networks:
         loaded: Loaded,
         folder: RunFolder | None,
         progress: Progress | None,
-        witness: Witness | None,
+        asked: int | None,
     ) -> _Networks:
-        """The networks of a job; a witness is asked instead of what is predicted after it ended."""
+        """The networks of a job; what they predict after epoch ``asked`` is not asked (None: all is)."""
         evaluations = learning_curves.evaluation_epochs(job.plan.epochs, job.evaluate_every)
-        asked = witness.epochs if witness else job.plan.epochs
-        learning = Learning(job, loaded, evaluations, asked) if job.record_learning else None
+        learning = Learning(job, loaded, evaluations, asked or job.plan.epochs) if job.record_learning else None
         wanted = expected(str(job.net)) if loaded.x.dtype == torch.uint8 else Expected()
         views = fit_views(loaded.x, loaded.augment).suited(*wanted)
         selection = None if loaded.validation is None else Selection(loaded.validation)
@@ -177,6 +185,12 @@ class _Networks:
         """A network with random weights."""
         shape = self.views.shape_of(self.loaded.x.shape)
         return nets.build(self.job.net, shape, len(self.loaded.classes), self.job.dropout)
+
+    @property
+    def method(self) -> Method:
+        """The method that trains them."""
+        assert isinstance(self.job.method, Method)
+        return self.job.method
 
     def data(self) -> Data:
         """What the method may know."""
@@ -258,7 +272,7 @@ class _Networks:
 
     def updated_labels(self, run: Run) -> dict[str, float]:
         """How many of the labels that a method has updated are right, where the truth is known (Tanaka et al. 2018)."""
-        labels = run.method.updated_labels(run)
+        labels = run.updated_labels()
         truth = self.loaded.truth
         if labels is None or truth is None or not (truth >= 0).any():
             return {}
@@ -450,6 +464,7 @@ def config(job: Job, loaded: Loaded, before: Before) -> dict[str, Any]:
         **({} if loaded.groups is None else {"groups": len(np.unique(loaded.groups[loaded.groups >= 0]))}),
         "skipped_files": len(loaded.skipped),
         "threads": torch.get_num_threads(),
+        **({"processes": count} if (count := here().count) > 1 else {}),
         **({"encoder": loaded.encoder.name} if loaded.encoder is not None else {}),
         **({"said": list(loaded.said)} if loaded.said else {}),
         **columns.record(loaded.encoder),
