@@ -218,7 +218,7 @@ def test_the_baselines_of_dividemix():
 
 def test_rows_of_papers_train_in_float32_and_ours_as_the_chip_likes(tmp_path, monkeypatch):
     for recipe in RECIPES.values():
-        ours = recipe.group.startswith(("first", "main-", "semi-", "choose-", "cifar100n-"))
+        ours = recipe.group.startswith(("first", "main-", "semi-", "choose-")) or recipe.group.endswith("-students")
         assert recipe.plan.get("precision") == (None if ours else "fp32"), recipe.name
         assert not (ours and recipe.published)
     asked = []
@@ -271,14 +271,15 @@ def test_the_rows_of_photos():
     assert RECIPES["webvision-mini_ilsvrc/dividemix"].published == {"best": 75.2, "top5_best": 90.84}
 
 
-def test_the_students_of_cifar100n():
-    """Three networks of timm by five routes; the body rests for as long as the warm-up where transfer replaces it."""
+@pytest.mark.parametrize(("group", "data"), [("cifar10n", "cifar10n:worse"), ("cifar100n", "cifar100n")])
+def test_the_students(group, data):
+    """Five networks of timm by five routes; the body rests for as long as the warm-up where transfer replaces it."""
     pytest.importorskip("timm")
-    rows = runner.find("cifar100n-students/*")
-    assert len(rows) == 15
+    rows = runner.find(f"{group}-students/*")
+    assert len(rows) == 25
     for row in rows:
         route = row.name.rpartition("-")[2]
-        assert row.data == "cifar100n"
+        assert row.data == data
         size, mean, _ = expected(row.net)
         assert (size, len(mean)) == (224, 3)
         assert row.plan.get("freeze", 0) == (
@@ -559,6 +560,11 @@ def test_the_table_is_made_of_the_results(tmp_path):
     assert line.endswith(f"| best 90 ({best}), last 80 ({last}) |")
     assert "not run" in next(line for line in text.splitlines() if "missing" in line)
     assert len({line.count("|") for line in text.splitlines()}) == 1
+    head, cells = ([cell.strip() for cell in row.split("|")] for row in (text.splitlines()[0], line))
+    for name, column in (("test_balanced_accuracy", "balanced"), ("test_macro_f1", "macro F1")):
+        found = [100 * row[name] for row in rows]
+        assert cells[head.index(column)] == f"{statistics.fmean(found):.1f} ± {statistics.stdev(found):.1f}"
+    assert "macro F1" not in runner.table([missing], tmp_path)  # no result has one: no empty columns
 
 
 @pytest.mark.long

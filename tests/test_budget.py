@@ -49,7 +49,7 @@ def test_a_budget_without_a_unit_is_refused(given):
 
 
 @pytest.mark.parametrize(
-    "given", ["", "soon", "-3s", "5d", "5ms", "0.5s", "nan", "inf s", "9999999999h", "1h30m", True]
+    "given", ["", "soon", "0", 0, "-3s", "5d", "5ms", "0.5s", "nan", "inf s", "9999999999h", "1h30m", True]
 )
 def test_what_is_no_time_is_refused(given):
     with pytest.raises(InputError, match="give a time such as 90s, 10m or 2h, at least 1s"):

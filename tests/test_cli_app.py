@@ -21,6 +21,7 @@ from codivide.cli import app as command_line
 from codivide.cli.fit import fit
 from codivide.cli.flags import spread
 from codivide.fit import choose_run, estimator
+from codivide.methods import METHODS
 from codivide.methods.features.options import NOT_FOR_FEATURES, refuse
 from codivide.training.plan import ASKED, NOT_ASKED
 
@@ -288,3 +289,16 @@ def test_the_record_of_a_run_is_json_with_types(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     quick_fit(table(tmp_path).name, "run")
     assert json.loads(Path("run/config.json").read_text())["source"] == {"path": "rows.csv", "folder": str(tmp_path)}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_can_be_asked_for_on_the_command_line(name):
+    """A hyper-parameter that is called like a flag of fit has "method-" before it."""
+    made = command_line.application(["fit", "--method", name])
+    shown = CliRunner().invoke(
+        made, ["fit", "--method", name, "--help"], env={"COLUMNS": "300", "TERMINAL_WIDTH": "300"}
+    )
+    assert shown.exit_code == 0
+    for item in fields(METHODS[name]):
+        flag = f"--method-{item.name}" if item.name == "weight" else f"--{item.name}"
+        assert flag.replace("_", "-") in shown.output

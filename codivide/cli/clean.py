@@ -11,6 +11,7 @@ import typer
 
 from codivide.cli.output import aside, line, note
 from codivide.core.errors import InputError
+from codivide.core.stopping import Stopped
 
 Run = Annotated[Path, typer.Argument(help="The folder of a finished run.")]
 NewClasses = Annotated[bool, typer.Option("--new-classes", help="Let a person's decisions name classes that are new.")]
@@ -130,7 +131,10 @@ def serve(
         line(f"open {server.address}\nstop with Ctrl-C")
         try:
             server.serve_forever()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Stopped) as stopped:
             aside("stopped; all decisions are saved, `codivide serve RUN --export` writes them to a file")
+            code = getattr(stopped, "code", 130)
+            if code != 130:  # Ctrl-C is how a server ends
+                raise typer.Exit(code) from None
         finally:
             server.server_close()

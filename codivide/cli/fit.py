@@ -5,16 +5,17 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from codivide.cli.flags import DATA, TableFlags, hyper_flags, number_or_none, spread
+from codivide.cli.flags import DATA, OWN, TableFlags, hyper_flags, number_or_none, spread
 from codivide.cli.output import note, say_data, say_outcome
 from codivide.core.errors import InputError
 from codivide.core.files import check_there
+from codivide.core.stopping import Stopped
 from codivide.core.threads import take
 from codivide.fit.budget import seconds
 from codivide.fit.progress import Stages, err_console
@@ -273,8 +274,21 @@ def fit(run: RunFlags, data: DataFlags, training: TrainingFlags, **hyper_paramet
     """
     for read_from in (run.source, run.test):
         check_there(read_from)
-    from codivide.data.corrections import read
+    from codivide.fit.execute import take_part
+    from codivide.fit.followers import follow
+    from codivide.training.ranks import joined, restarted
+
+    with joined(training.device) as ranks:
+        if ranks.rank:
+            follow(lambda: _read(run, data, training, progress=False)[0], take_part)
+        else:
+            _fit(replace(run, resume=run.resume or restarted()), data, training, hyper_parameters)
+
+
+def _fit(run: RunFlags, data: DataFlags, training: TrainingFlags, hyper_parameters: Mapping[str, Any]) -> None:
+    """``fit`` in the only process, or the first."""
     from codivide.fit.choose_run import execute
+    from codivide.fit.followers import led
     from codivide.fit.job import Job, default_plan
     from codivide.fit.verdict import TOO_LITTLE
     from codivide.methods.features.options import Features, refuse, unset
@@ -296,9 +310,7 @@ def fit(run: RunFlags, data: DataFlags, training: TrainingFlags, **hyper_paramet
         refuse(asked)
     default_plan(1, method, **planned)  # a bad value shows before the data are read
     with claimed(run.out, resume=run.resume, overwrite=run.overwrite, inputs=_inputs(run, data)):
-        decided = read(data.corrections) if data.corrections is not None else None
-        options = _options(data, training.device)
-        loaded = _load(run, data, options, training.seed, decided)
+        loaded, options, decided = _read(run, data, training)
         job = Job(
             method,
             default_plan(len(loaded.y), method, **planned),
@@ -311,7 +323,7 @@ def fit(run: RunFlags, data: DataFlags, training: TrainingFlags, **hyper_paramet
         )
         say_data(loaded)
         try:
-            with Stages() as stages:
+            with led(loaded), Stages() as stages:
                 free = unset(asked)
                 outcome = execute(
                     job,
@@ -323,9 +335,9 @@ def fit(run: RunFlags, data: DataFlags, training: TrainingFlags, **hyper_paramet
                     say=stages.say,
                     began=began,
                 )
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Stopped) as stopped:
             err_console.print("stopped; to go on from the last whole epoch, run the same command with --resume")
-            raise typer.Exit(130) from None
+            raise typer.Exit(getattr(stopped, "code", 130)) from None
         say_outcome(outcome.summary, run.out, time.monotonic() - began, chosen=data.encoder != "auto")
     if outcome.summary.get("verdict") == TOO_LITTLE:
         raise typer.Exit(NOT_USABLE)
@@ -349,7 +361,7 @@ def _method(run: RunFlags, hyper_parameters: Mapping[str, Any]) -> Method | Feat
     from codivide.methods.auto import Auto
 
     name = run.method
-    hyper = {key: value for key, value in hyper_parameters.items() if value is not None}
+    hyper = {key.removeprefix(OWN): value for key, value in hyper_parameters.items() if value is not None}
     if name == "auto" and hyper.keys() - {item.name for item in fields(Auto)}:
         name = "dividemix"  # its settings are shown with auto's; who gives one has chosen it
         if "validation" in hyper:
@@ -365,6 +377,17 @@ def _inputs(run: RunFlags, data: DataFlags) -> list[str | Path]:
     """All that may be a path to what is read; a column or the name of a network is none that is there."""
     encoder = data.encoder.partition(":")[2]  # hf:FOLDER
     return [given for given in (run.source, run.test, data.truth, data.corrections, data.annotators, encoder) if given]
+
+
+def _read(
+    run: RunFlags, data: DataFlags, training: TrainingFlags, *, progress: bool = True
+) -> tuple[Loaded, ReadOptions, Corrections | None]:
+    """The data, how they were read, and the decisions of a person."""
+    from codivide.data.corrections import read
+
+    decided = read(data.corrections) if data.corrections is not None else None
+    options = replace(_options(data, training.device), progress=progress)
+    return _load(run, data, options, training.seed, decided), options, decided
 
 
 def _options(data: DataFlags, device: str) -> ReadOptions:
@@ -449,4 +472,9 @@ def method_flags(arguments: Sequence[str]) -> list[inspect.Parameter]:
     named = {method: METHODS.get(method, METHODS["cross_entropy"])}
     if method == "auto":
         named["dividemix (one of these chooses it; what is auto is set from the data)"] = METHODS["dividemix"]
-    return [flag for name, cls in named.items() for flag in hyper_flags(cls, f"Hyper-parameters of {name}")]
+    panels = {f"Hyper-parameters of {name}": cls for name, cls in named.items()}
+    return [flag for panel, cls in panels.items() for flag in hyper_flags(cls, panel, TAKEN)]
+
+
+#: Names that a hyper-parameter's flag cannot have.
+TAKEN = frozenset(item.name for flags in (RunFlags, DataFlags, TrainingFlags) for item in fields(flags)) - {"budget"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from types import NoneType, UnionType
@@ -99,8 +99,11 @@ def spread(function: Callable[..., None], more: Sequence[inspect.Parameter] = ()
     return command
 
 
-def hyper_flags(cls: type, panel: str) -> list[inspect.Parameter]:
-    """A flag for every hyper-parameter of a method."""
+OWN = "method_"  # before a hyper-parameter that is called like a flag of ``fit``
+
+
+def hyper_flags(cls: type, panel: str, taken: Container[str] = ()) -> list[inspect.Parameter]:
+    """A flag for every hyper-parameter of a method; one whose name is taken has ``OWN`` before it."""
     hints, about = get_type_hints(cls), described(cls)
     parameters = []
     for item in fields(cls):
@@ -120,7 +123,10 @@ def hyper_flags(cls: type, panel: str) -> list[inspect.Parameter]:
         )
         parameters.append(
             inspect.Parameter(
-                item.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+                OWN + item.name if item.name in taken else item.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None,
+                annotation=Annotated[kind | None, option],
             )
         )
     return parameters

@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from codivide.cli.flags import TableFlags, described
+from codivide.cli.flags import OWN, TableFlags, described
 from codivide.cli.output import aside, check_new_file, line, note, say_noise
 from codivide.cli.progress import out_console
 from codivide.core.errors import InputError, unknown
@@ -143,6 +143,7 @@ def methods(
     """
     from dataclasses import fields
 
+    from codivide.cli.fit import TAKEN
     from codivide.methods import METHODS
 
     if name is None:
@@ -158,5 +159,6 @@ def methods(
     table = Table("flag", "default", "meaning", box=None, padding=(0, 2, 0, 0))
     about = described(cls)
     for item in fields(cls):
-        table.add_row("--" + item.name.replace("_", "-"), str(item.default), escape(about.get(item.name, "")))
+        flag = OWN + item.name if item.name in TAKEN else item.name
+        table.add_row("--" + flag.replace("_", "-"), str(item.default), escape(about.get(item.name, "")))
     out_console.print(table)

@@ -117,6 +117,8 @@ def say_outcome(summary: dict[str, Any], out: Path, seconds: float, *, chosen: b
         )
     if summary.get("encoder") == "efficientnet-lite0" and not chosen:
         note("a stronger encoder may find more: --encoder best (DINOv3, 86 MB to download; minutes instead of seconds)")
+    for finding in summary.get("findings", []):
+        note(f"{finding['title']}: {finding['text']}")
     for text in summary.get("warnings", []):
         if summary.get("collapsed") and "has collapsed" in text:
             out_console.print(f"[bold red]collapsed[/]: {escape(text)}", highlight=False, soft_wrap=True)
@@ -125,9 +127,15 @@ def say_outcome(summary: dict[str, Any], out: Path, seconds: float, *, chosen: b
 
 
 def say_verdict(summary: Mapping[str, Any]) -> None:
-    """That a run is of no use, where too little was learned."""
-    if (verdict := summary.get("verdict", "usable")) != "usable":
-        text = f"[bold red]{escape(verdict)}[/]: neither the labels that look wrong nor the model"
+    """That a run is of no use, where too little was learned, or that nobody can tell what was memorised."""
+    from codivide.fit.verdict import MEMORISED, USABLE
+
+    said = summary.get("verdict", USABLE)
+    if said == MEMORISED:
+        text = f"[bold yellow]{escape(said)}[/]: wrong labels may have been memorised; hold some out to see"
+        out_console.print(f"{text} (--method auto does, or give a test part)", soft_wrap=True)
+    elif said != USABLE:
+        text = f"[bold red]{escape(said)}[/]: neither the labels that look wrong nor the model"
         out_console.print(text, soft_wrap=True)
 
 

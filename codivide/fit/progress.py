@@ -111,6 +111,8 @@ class Stages:
 
 
 def closing(summary: Mapping[str, Any], seconds: float) -> str:
-    """How many labels look wrong, and the seconds since the beginning."""
+    """How many labels look wrong, how much is wrong with the data as a whole, and the seconds since the beginning."""
     labelled = summary["samples"] - summary["unlabelled"]
-    return f"{summary['label_issues']:,} of {labelled:,} labels look wrong; {seconds:.0f} s"
+    count = len(summary.get("findings", ()))
+    found = f"{count} finding{'s' * (count > 1)} on the data as a whole; " if count else ""
+    return f"{summary['label_issues']:,} of {labelled:,} labels look wrong; {found}{seconds:.0f} s"
