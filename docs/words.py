@@ -31,7 +31,7 @@ INLINE = re.compile(
 )
 
 
-END = r"(?<=[.!?])[\s*_)]+(?=[A-Z\d(*\"'x`]|$)"
+END = r"(?<=[.!?])[\s*_)]+(?=[A-Z\d(*\"'x`]|p\(|$)"
 
 
 def sentences(text: str) -> Iterator[tuple[int, str]]:
