@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from codivide.core.deprecation import warn_deprecated
 from codivide.core.version import VERSION
 
 __version__ = VERSION
@@ -54,6 +55,9 @@ _HOME = {
 
 _NAMED_THERE = {"load_model": "load"}
 
+#: Names that go: the old one, the new one, and the version in which the old one is gone.
+_RENAMED: dict[str, tuple[str, str]] = {}
+
 __all__ = [
     "METHODS",
     "Batch",
@@ -84,6 +88,10 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module(f"codivide.{_HOME[name]}"), _NAMED_THERE.get(name, name))
     if name == "audit":
         return import_module("codivide.audit")
+    if name in _RENAMED:
+        new, until = _RENAMED[name]
+        warn_deprecated(f"codivide.{name}", f"codivide.{new}", until=until)
+        return __getattr__(new)
     raise AttributeError(f"module 'codivide' has no attribute {name!r}")
 
 

@@ -61,8 +61,8 @@ COLUMNS = (
     Column(
         RANK,
         "number",
-        "1 = the most doubtful label; empty without a label; by `clean_prob`, and where you brought the probabilities "
-        "or nothing could be learned (then `clean_prob` is the same for all) by the evidence itself "
+        "1 = the most doubtful label; empty without a label; by `clean_prob`; where you brought the probabilities, "
+        "or nothing could be learned (then `clean_prob` is the same for all), by the evidence itself "
         "(`codivide.noise.confidence.log_confidence`), which no class's noise rate shifts",
     ),
     Column(TRUE_LABEL, "class", "the true label", "known truth (experiments)"),
