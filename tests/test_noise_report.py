@@ -104,7 +104,7 @@ def clouds(apart, rate, count=2_000, classes=5):
 
 @pytest.mark.parametrize(("apart", "level"), [(4.5, "good"), (2.5, "fair"), (1.5, "poor")])
 def test_the_interval_reaches_to_what_the_classifier_disagrees_with(apart, level):
-    given, truth, probs = clouds(apart, 0.2)
+    given, _truth, probs = clouds(apart, 0.2)
     report = noise_report(None, given, pred_probs=probs, replicates=2)
     away = np.mean(probs.argmax(1) != given)
     assert report.high >= away
@@ -113,6 +113,19 @@ def test_the_interval_reaches_to_what_the_classifier_disagrees_with(apart, level
     assert report.trust.level == level
     said = "The classifier disagrees with" in " ".join(report.trust.reasons)
     assert said == (away - report.rate > max(0.05, report.rate / 4))
+
+
+def test_noise_that_looks_like_doubt_is_not_told_apart_and_both_intervals_hold():
+    found = []
+    for apart, wrong in ((2.0, 0.0), (2.5, 0.2)):
+        given, truth, probs = clouds(apart, 2 * wrong)
+        report = noise_report(None, given, pred_probs=probs, replicates=2)
+        assert np.mean(given != truth) == wrong
+        assert report.low <= wrong <= report.high
+        assert report.trust.level == "poor"
+        assert "do not trust the rate" in report.trust.reasons[0]
+        found.append(report.rate)
+    assert found[0] == pytest.approx(found[1], abs=0.01)
 
 
 def test_probabilities_keep_the_columns_of_classes_that_nobody_was_given():
