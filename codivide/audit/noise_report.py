@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol, TypedDict, TypeVar, runtime_checka
 import numpy as np
 import torch
 
+from codivide.audit import checks
 from codivide.audit.reading import Reading, read
 from codivide.core.errors import InputError
 from codivide.core.files import reading
@@ -92,7 +93,7 @@ def noise_report(
         found = about.of(_material(X_or_run, y, pred_probs, options))
     settings: _Settings = {"limit": limit, "replicates": replicates, "seed": seed}
     if isinstance(found, Material):
-        return estimate(found, **settings)
+        return replace(estimate(found, **settings), findings=_findings(X_or_run))
     return _of_data(found, Features(folds=folds), options, settings)
 
 
@@ -110,6 +111,7 @@ def _of_data(found: Loaded, method: Features, options: ReadOptions, settings: _S
     material = _from_data(found, method, options, settings["seed"], seen)
     report = estimate(material, **settings)
     rule = rule_like.remark(found, **seen) if seen and len(found.x.shape) == 1 else None
+    report = replace(report, findings=tuple(item["text"] for item in checks.of_data(found)))
     return report if rule is None else replace(report, trust=with_reason(report.trust, rule))
 
 
@@ -144,6 +146,13 @@ class About(NamedTuple):
         if found.source != PROBABILITIES and any(value is not None for value in self):
             raise InputError("groups, sample_weight and class_weight are for data; a run has those that it was given")
         return with_groups(found, self.groups)
+
+
+def _findings(run: Any) -> tuple[str, ...]:
+    """What a finished run says of its data as a whole; nothing of anything else."""
+    if isinstance(run, str | Path) and is_run(Path(run)):
+        run = SavedRun(Path(run))
+    return tuple(item["text"] for item in run.summary.get("findings", ())) if isinstance(run, SavedRun) else ()
 
 
 def cross_fitted(

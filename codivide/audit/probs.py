@@ -128,6 +128,7 @@ def _material(
         own_texts=shown["texts"],
         losses=learning_curves.loss_histogram(loss, given) if labelled else None,
         noise=estimate(judgeable) if labelled else None,
+        never_predicted=np.unique(given[silent]).tolist(),
         **_samples(**shown),
     )
 

@@ -11,7 +11,6 @@ import re
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
-from fnmatch import fnmatchcase
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,8 @@ from filelock import FileLock, Timeout
 
 from codivide.bench.measures import STATISTICS, published_text
 from codivide.bench.recipes import RECIPES, Recipe
-from codivide.core.errors import InputError, unknown
+from codivide.bench.recipes import find as find
+from codivide.core.errors import InputError
 from codivide.core.files import write_text
 from codivide.core.types import AUTO
 from codivide.data.experiment import expand, hold_out, keep_labels, keep_some_labels, part, spoil
@@ -53,14 +53,6 @@ _CURVE = (
 Progress = Callable[[Run | None, Mapping[str, Any]], None]
 Begin = Callable[[Recipe, int, int], Progress]
 Result = dict[str, Any]
-
-
-def find(pattern: str) -> list[Recipe]:
-    """Recipes whose name is, or matches, a pattern such as ``first/*``, in their order; InputError when none does."""
-    found = [recipe for name, recipe in RECIPES.items() if fnmatchcase(name, pattern)]
-    if not found:
-        raise unknown("recipe", pattern, RECIPES)
-    return found
 
 
 def result_path(name: str, seed: int, results: Path) -> Path:
@@ -226,7 +218,7 @@ def read(recipe: Recipe, results: Path) -> list[Result]:
 def table(recipes: Sequence[Recipe], results: Path = RESULTS) -> str:
     """A Markdown table, one line a recipe: means over seeds with standard deviations; unfinished ones say so.
 
-    Test accuracies in percent; "best" is the best evaluation on the test set, which peeks. Balanced accuracy and macro
+    Test accuracies in percent; "best" is the best evaluation, chosen with the test labels. Balanced accuracy and macro
     F1 stand behind them where a result has them (older ones do not). The last column sets every published number beside
     the same statistic of our runs.
     """
@@ -334,10 +326,10 @@ def _described(recipe: Recipe) -> str:
 
 
 _LEGEND = (
-    "Test accuracy in percent, mean ± standard deviation over seeds; *best* is the best evaluation on the test set, "
-    "which peeks. *Balanced*: the mean of the classes' accuracies. A line with *other settings than now* was measured "
-    "before its recipe changed. *Recovery*: share of training labels that are right when replaced by the suggestions. "
-    "*AUROC*: of "
+    "Test accuracy in percent, mean ± standard deviation over seeds; *best* is the best evaluation, "
+    "chosen with the test labels. *Balanced*: the mean of the classes' accuracies. A line with *other settings than "
+    "now* was measured before its recipe changed. "
+    "*Recovery*: share of training labels that are right when replaced by the suggestions. *AUROC*: of "
     "1 - p(clean) for finding wrong labels. Made by `codivide bench run`; the JSON files with commit, hardware and "
     "versions lie in `results/recipes`."
 )

@@ -106,7 +106,7 @@ def check_model(model: Any, *, weighs: bool = False) -> None:
         )
     if not hasattr(model, "predict_proba"):
         raise InputError(f"{name} has no predict_proba: wrap it in sklearn.calibration.CalibratedClassifierCV")
-    if weighs and _weight_name(model) is None:
+    if weighs and weight_name(model) is None:
         raise InputError(
             f"the fit of {name} takes no sample_weight: leave sample_weight and class_weight out, or pass a model that "
             "takes it"
@@ -150,7 +150,7 @@ def fit(model: Any, samples: Any, given: Labels, *, classes: tuple[Any, ...], we
     if len(np.unique(given)) == 1:
         return Fitted(None, classes, (), only=int(given[0]))
     copy = clone(model)
-    name = None if weight is None else _weight_name(copy)
+    name = None if weight is None else weight_name(copy)
     try:
         copy.fit(samples, given, **({} if name is None else {name: weight}))
     except ValueError as error:
@@ -216,7 +216,7 @@ def refit(
     Where it takes no weights, it is fitted on the labels with p(clean) of at least 1/2; a class that would lose all of
     its labels keeps them.
     """
-    keep = (given >= 0) & ((np.nan_to_num(clean_prob) >= 0.5) | (_weight_name(model) is not None))
+    keep = (given >= 0) & ((np.nan_to_num(clean_prob) >= 0.5) | (weight_name(model) is not None))
     lost = np.setdiff1d(given[given >= 0], given[keep])
     keep |= np.isin(given, lost)
     rows = np.flatnonzero(keep)
@@ -235,7 +235,7 @@ def _count(samples: Any) -> int:
     return int(samples.shape[0]) if hasattr(samples, "shape") else len(np.asarray(samples, dtype=object))
 
 
-def _weight_name(model: Any) -> str | None:
+def weight_name(model: Any) -> str | None:
     """What the weights of samples are called by ``fit``; None where it takes none."""
     from sklearn.utils.validation import has_fit_parameter
 
