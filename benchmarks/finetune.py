@@ -120,9 +120,17 @@ def measure(asked: argparse.Namespace, seed: int) -> dict[str, Any]:
     hidden = np.random.default_rng(seed).random(len(rows)) < HIDDEN
     onehot = np.eye(10)[train.y]
     plan = Plan(
-        epochs=asked.epochs, batch_size=64, optimizer="adamw", lr=5e-4, weight_decay=0.01, schedule="one_cycle", average=0.95,
-        freeze=1, seed=seed, device="cpu",
-    )  # fmt: skip
+        epochs=asked.epochs,
+        batch_size=64,
+        optimizer="adamw",
+        lr=5e-4,
+        weight_decay=0.01,
+        schedule="one_cycle",
+        average=0.95,
+        freeze=1,
+        seed=seed,
+        device="cpu",
+    )
     soft = clean[:, None] * onehot + (1 - clean[:, None]) * probs
     ways = {"weighted": (onehot, clean / clean.mean()), "soft": (soft, np.ones(len(rows)))}
     for name in asked.targets:
