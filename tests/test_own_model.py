@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, GroupKFold, cross_validate
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -168,6 +169,35 @@ def test_weights_of_samples_reach_the_model(monkeypatch):
     for _, labels, told in Watched.fits:
         assert np.allclose(told[labels == 0].min(), 3 * told[labels != 0].max())
     assert np.array_equal(Watched.fits[-1][0], x[classifier.clean_proba_ >= 0.5])
+
+
+def test_scikit_learn_routes_weights_and_groups_through_pipelines_and_folds(monkeypatch):
+    x, _, given = blobs(rows=60)
+    weight, patients = np.where(given == 0, 3.0, 1.0), np.arange(60) // 2
+    monkeypatch.setattr(Watched, "fits", [])
+    with config_context(enable_metadata_routing=True), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        classifier = NoisyLabelClassifier(model=Watched()).set_fit_request(sample_weight=True, groups=True)
+        piped = make_pipeline(StandardScaler().set_fit_request(sample_weight=False), classifier)
+        known = {"sample_weight": weight, "groups": patients}
+        scores = cross_validate(piped, x, given, params=known, cv=GroupKFold(2), error_score="raise")
+    assert len(scores["test_score"]) == 2
+    assert len(Watched.fits) == 2 * 6
+    for _, labels, told in Watched.fits:
+        assert np.allclose(told[labels == 0].min(), 3 * told[labels != 0].max())
+
+
+def test_the_names_of_features_and_of_output_columns_stay_those_of_the_frame():
+    x, _, given = blobs(rows=60)
+    frame = pd.DataFrame(x, columns=[f"c{k}" for k in range(x.shape[1])])
+    inner = make_pipeline(StandardScaler(), GaussianNB()).set_output(transform="pandas")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        classifier = NoisyLabelClassifier(model=inner).fit(frame, given)
+    assert classifier.feature_names_in_.tolist() == list(frame)
+    assert classifier.model_.model[-1].feature_names_in_.tolist() == list(frame)  # set_output reached the copy
+    with pytest.raises(ValueError, match="feature names"):
+        classifier.predict(frame.rename(columns={"c0": "other"}))
 
 
 @pytest.mark.parametrize("model", [KNeighborsClassifier(), make_pipeline(StandardScaler(), KNeighborsClassifier())])

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Self, TypedDict, Unpack
+from typing import Any, ClassVar, Literal, Self, TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
@@ -121,6 +121,9 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         model_: the trained classifier, ``codivide.Model`` or ``codivide.FeatureModel``; with ``model``, its ``model``
             is yours, fitted on the numbers of the classes.
     """
+
+    # Metadata routing finds what fit takes by its signature, in which sample_weight is no name (see fit).
+    __metadata_request__fit: ClassVar[dict[str, bool | None]] = {"sample_weight": None}
 
     def __init__(
         self,
