@@ -109,7 +109,7 @@ def cross_probs(
     for number in range(int(fold.max()) + 1):
         out = (fold == number).numpy()
         known = None if counts is None else counts.numpy()[~out]
-        own = fit(kind, dense(x[~out]), given[~out].numpy(), None, seed=seed, classes=classes, counts=known)
+        own = fit(kind, dense(x[~out]), given[~out].numpy(), seed=seed, classes=classes, counts=known)
         found[out] = own.probs(dense(x[out]))
     return found
 
@@ -159,7 +159,6 @@ def fit(
     kind: str,
     x: Singles,
     given: Labels,
-    weight: Floats | None,
     *,
     seed: int,
     classes: int,
@@ -171,16 +170,13 @@ def fit(
         kind: "forest" or "boosting".
         x: raw features ``[N, D]``.
         given: labels ``[N]`` in ``0 .. classes - 1``; a class may be missing.
-        weight: of the samples ``[N]``, non-negative; None: all alike.
         seed: of what is drawn.
         classes: C.
         counts: how much each sample counts ``[N]``, in the frequencies of the classes, too; None: all alike.
     """
-    if counts is not None:
-        weight = counts if weight is None else weight * counts
     total = len(given) if counts is None else counts.sum()
     prior = torch.from_numpy(np.bincount(given, counts, minlength=classes) / total).float()
-    return replace(_fit(kind, x, given, weight, seed=seed, classes=classes), prior=prior)
+    return replace(_fit(kind, x, given, counts, seed=seed, classes=classes), prior=prior)
 
 
 def _fit(kind: str, x: Singles, given: Labels, weight: Floats | None, *, seed: int, classes: int) -> Trees:
