@@ -91,6 +91,7 @@ class Model:
     def save(self, path: Path) -> None:
         """Write everything ``load`` needs to one safetensors file, atomically."""
         tensors = {"views.mean": self.views.mean, "views.std": self.views.std}
+        tensors |= {} if self.views.bounds is None else {"views.bounds": self.views.bounds}
         for i, member in enumerate(self.members):
             tensors |= {f"member.{i}.{name}": value for name, value in member.state_dict().items()}
         encoder, more = encode.save(self.encoder)
@@ -168,7 +169,8 @@ def _maker(path: Path, name: str, net: Callable[[int], nn.Module] | None) -> str
 def _networks(tensors: dict[str, Tensor], header: dict[str, Any], net: str | OwnNet) -> Model:
     """The networks in float32 on the CPU."""
     shape, classes = tuple(header["shape"]), tuple(header["classes"])
-    views = ViewSpec(header["augment"], tensors["views.mean"], tensors["views.std"], header.get("size"))
+    scale = tensors["views.mean"], tensors["views.std"]
+    views = ViewSpec(header["augment"], *scale, header.get("size"), tensors.get("views.bounds"))
     members: list[nn.Module] = []
     for i in range(header["members"]):
         with torch.random.fork_rng(devices=[]):  # building draws weights, which are replaced
