@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from codivide.cli.flags import Cluster
 from codivide.cli.output import aside, line
 from codivide.cli.progress import out_console
 from codivide.core.errors import InputError
@@ -48,21 +49,24 @@ def list_recipes(pattern: Pattern = "*") -> None:
 @bench.command()
 def run(
     pattern: Pattern,
+    *,
     seeds: Annotated[str, typer.Option(help="Numbers with commas.")] = "0",
     results: Results = Path("results") / "recipes",
     runs: Runs = Path("runs"),
     precision: Annotated[
         str | None, typer.Option(help="auto, bf16 or fp32 instead of the recipe's (fp32 in rows of papers).")
     ] = None,
+    cluster: Cluster = None,
 ) -> None:
     """Run recipes that have no result yet; several processes may share the work, and a killed one is gone on with."""
     from codivide.bench import runner
+    from codivide.core.cluster import connected
 
     numbers = _numbers(seeds)
     recipes = runner.find(pattern)
     if precision is not None:
         recipes = [replace(recipe, plan={**recipe.plan, "precision": precision}) for recipe in recipes]
-    with _shown() as begin:
+    with connected(cluster), _shown() as begin:
         written = runner.work(recipes, numbers, results, runs, begin)
     for path in written:
         line(f"written: {path}")

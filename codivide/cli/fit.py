@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from codivide.cli.flags import DATA, TableFlags, hyper_flags, number_or_none
+from codivide.cli.flags import DATA, Cluster, TableFlags, hyper_flags, number_or_none
 from codivide.cli.output import note, say_data, say_outcome
 from codivide.core.errors import InputError
 from codivide.core.threads import take
@@ -49,6 +49,7 @@ class RunFlags:
     ] = None
     net: Annotated[str, typer.Option(help="Network; auto chooses by data and device.")] = "auto"
     test: Annotated[str | None, typer.Option(help="Test data (same forms as SOURCE).")] = None
+    cluster: Cluster = None
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last epoch in --out.")] = False
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False
 
@@ -223,6 +224,7 @@ class TrainingFlags:
 
 def fit(run: RunFlags, data: DataFlags, training: TrainingFlags, **hyper_parameters: Any) -> None:
     """Train on SOURCE and judge its labels: writes model, label table and record to --out."""
+    from codivide.core.cluster import connected
     from codivide.fit.execute import take_part
     from codivide.fit.followers import follow
     from codivide.training.ranks import joined, restarted
@@ -230,7 +232,8 @@ def fit(run: RunFlags, data: DataFlags, training: TrainingFlags, **hyper_paramet
     with joined(training.device) as ranks:
         if ranks.rank:
             follow(lambda: _read(run, data, training, progress=False)[0], take_part)
-        else:
+            return
+        with connected(run.cluster):
             _fit(replace(run, resume=run.resume or restarted()), data, training, hyper_parameters)
 
 
