@@ -7,10 +7,12 @@ The judgement is that of ``learn`` with one head. The model is then fitted to th
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,6 +20,7 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from codivide.core import cluster
 from codivide.core.errors import InputError, TrainingWarning
 from codivide.core.types import Floats, Labels
 from codivide.data.loaded import Loaded
@@ -180,14 +183,32 @@ def cross_probs(
     ``counts`` ``[N]`` says how much each sample counts; None: all alike.
     """
     found = np.zeros((len(given), len(classes)))
-    for number in np.unique(fold):
-        out = np.flatnonzero(fold == number)
-        rest = np.flatnonzero(fold != number)
-        weight = None if counts is None else counts[rest]
-        own = fit(model, take(samples, rest), given[rest], classes=classes, weight=weight)
-        frequency = np.bincount(given[rest], weight, len(classes)) / (len(rest) if weight is None else weight.sum())
-        found[out] = (1 - PRIOR) * own.probs(take(samples, out)) + PRIOR * frequency
+    numbers = np.unique(fold)
+
+    def parts() -> Iterator[_Fold]:
+        for number in numbers:
+            rest = np.flatnonzero(fold != number)
+            weight = None if counts is None else counts[rest]
+            yield _Fold(take(samples, rest), given[rest], weight, take(samples, np.flatnonzero(fold == number)))
+
+    answers = cluster.spread(partial(_of_fold, model, classes=classes), parts())
+    for number, probs in zip(numbers, answers, strict=True):
+        found[fold == number] = probs
     return found
+
+
+class _Fold(NamedTuple):
+    samples: Any  # that are learned from
+    given: Labels
+    weight: Floats | None
+    out: Any  # that are predicted
+
+
+def _of_fold(model: Any, part: _Fold, *, classes: tuple[Any, ...]) -> Floats:
+    given, weight = part.given, part.weight
+    own = fit(model, part.samples, given, classes=classes, weight=weight)
+    frequency = np.bincount(given, weight, len(classes)) / (len(given) if weight is None else weight.sum())
+    return (1 - PRIOR) * own.probs(part.out) + PRIOR * frequency
 
 
 def crossing(model: Any, samples: Any, given: Labels, classes: tuple[Any, ...], counts: Floats | None = None) -> Own:
