@@ -10,6 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 
+from codivide.audit import checks
 from codivide.audit.reading import Reading, read
 from codivide.core.errors import InputError
 from codivide.core.files import reading
@@ -83,12 +84,21 @@ def noise_report(
     else:
         found = _material(X_or_run, y, pred_probs, options)
     if isinstance(found, Material):
-        return estimate(found, limit=limit, replicates=replicates, seed=seed)
+        report = estimate(found, limit=limit, replicates=replicates, seed=seed)
+        return replace(report, findings=_findings(X_or_run))
     seen: dict[str, Any] = {}
     material = _from_data(found, Features(folds=folds), options, seed, seen)
     report = estimate(material, limit=limit, replicates=replicates, seed=seed)
     rule = rule_like.remark(found, **seen) if seen and len(found.x.shape) == 1 else None
+    report = replace(report, findings=tuple(item["text"] for item in checks.of_data(found)))
     return report if rule is None else replace(report, trust=with_reason(report.trust, rule))
+
+
+def _findings(run: Any) -> tuple[str, ...]:
+    """What a finished run says of its data as a whole; nothing of anything else."""
+    if isinstance(run, str | Path) and is_run(Path(run)):
+        run = SavedRun(Path(run))
+    return tuple(item["text"] for item in run.summary.get("findings", ())) if isinstance(run, SavedRun) else ()
 
 
 def cross_fitted(

@@ -119,6 +119,7 @@ def _material(reading: Reading, ids: Sequence[str | int] | None, shown: Mapping[
         own_texts=shown["texts"],
         losses=learning_curves.loss_histogram(loss, given) if labelled else None,
         noise=estimate(from_reading(reading)) if labelled else None,
+        never_predicted=np.unique(given[silent]).tolist(),
         **_samples(**shown),
     )
 

@@ -29,7 +29,7 @@ def score_labels(
 ) -> Floats:
     """Judge every label by a rule: how likely is it right?
 
-    docs/noise.md lists the rules. ``gmm``, ``bmm``, ``class_wise``, ``wrong_events``, ``confident_joint``,
+    docs/explain/noise.md lists the rules. ``gmm``, ``bmm``, ``class_wise``, ``wrong_events``, ``confident_joint``,
     ``latent_noise`` and ``combined`` give probabilities of being right in [0, 1]. Of ``self_confidence``,
     ``right_events`` and ``neighbour_agreement`` (in [0, 1]) and of ``last_loss`` and ``averaged_loss`` (at most 0) only
     the order means something.

@@ -134,6 +134,7 @@ class NoiseReport:
         labelled: all labelled rows.
         source: "features", "probabilities" or "run".
         clean_prob: ``[N]`` calibrated p(clean); NaN without a label or where the estimate left a row out.
+        findings: what is wrong with the data as a whole, sentences; see ``codivide.audit.checks``.
     """
 
     rate: float
@@ -148,6 +149,7 @@ class NoiseReport:
     labelled: int
     source: str
     clean_prob: Floats = field(repr=False)
+    findings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """All but ``clean_prob`` as JSON values; ``per_class`` names classes by number and name."""
@@ -166,6 +168,7 @@ class NoiseReport:
             "samples": self.samples,
             "labelled": self.labelled,
             "source": self.source,
+            "findings": list(self.findings),
         }
 
     def to_frame(self) -> pd.DataFrame:
@@ -213,6 +216,10 @@ class NoiseReport:
         lines += ["", "How far to trust this:"]
         for reason in self.trust.reasons:
             lines += textwrap.wrap(reason, 78, initial_indent="- ", subsequent_indent="  ")
+        if self.findings:
+            lines += ["", "Of the data as a whole:"]
+        for finding in self.findings:
+            lines += textwrap.wrap(finding, 78, initial_indent="- ", subsequent_indent="  ")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:

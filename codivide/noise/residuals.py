@@ -104,7 +104,9 @@ class _Elsewhere:
 
 def _density(y: Floats, kernel: float) -> Floats:
     """Density of the other targets at each ``[N]``, by a normal kernel on a histogram."""
-    ranks = np.clip(y, *np.quantile(y, [0.001, 0.999]) + np.array([-6, 6]) * kernel)  # what lies far out has a bin of its own
+    ranks = np.clip(
+        y, *np.quantile(y, [0.001, 0.999]) + np.array([-6, 6]) * kernel
+    )  # what lies far out has a bin of its own
     edges = np.linspace(ranks.min() - 4 * kernel, ranks.max() + 4 * kernel, _BINS + 1)
     step = edges[1] - edges[0]
     counts = np.histogram(ranks, edges)[0].astype(np.float64)

@@ -169,7 +169,7 @@ def write(table: pd.DataFrame, folder: Path, files: tuple[str, str] = FILES) -> 
         table.assign(**safe).to_csv(aside, index=False)
     with atomic(folder / files[1]) as aside:
         text = table.assign(**{c: table[c].astype("string") for c in _CLASSES if _mixed(table, c)})
-        text.to_parquet(aside, index=False)
+        text.to_parquet(aside, index=False, write_page_checksum=True)
 
 
 def read(folder: Path, files: tuple[str, str] = FILES) -> pd.DataFrame:
@@ -181,7 +181,7 @@ def read(folder: Path, files: tuple[str, str] = FILES) -> pd.DataFrame:
     path = folder / files[1]
     if is_present(path):
         with reading(path):
-            return _checked(pd.read_parquet(path, dtype_backend="numpy_nullable"))
+            return _checked(pd.read_parquet(path, dtype_backend="numpy_nullable", page_checksum_verification=True))
     path = folder / files[0]
     if is_present(path):
         with reading(path):

@@ -84,7 +84,9 @@ def _boosting(x: Raw, y: Floats, weight: Floats, seed: int) -> Head:
     )
     model.fit(_levelled(trees.dense(x)), y, sample_weight=weight)
     nodes = trees.of_rounds(model)
-    return Head(BOOSTING, 1.0, Leaves(nodes, summed=True, base=float(np.ravel(model._baseline_prediction)[0])).tensors())
+    return Head(
+        BOOSTING, 1.0, Leaves(nodes, summed=True, base=float(np.ravel(model._baseline_prediction)[0])).tensors()
+    )
 
 
 def _levelled(x: Singles) -> Singles:
