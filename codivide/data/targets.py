@@ -153,7 +153,9 @@ def _texts_of_sets(y: Any, separator: str) -> tuple[list[str | None], tuple[str,
     names = tuple(map(str, y.columns)) if isinstance(y, pd.DataFrame) else None
     if sparse.issparse(y):
         y = y.toarray()
-    ragged = isinstance(y, list | tuple | pd.Series) or (isinstance(y, np.ndarray) and y.dtype == object and y.ndim == 1)
+    ragged = isinstance(y, list | tuple | pd.Series) or (
+        isinstance(y, np.ndarray) and y.dtype == object and y.ndim == 1
+    )
     if ragged and not _is_matrix(y):
         return [_text_of_set(row, value, separator) for row, value in enumerate(y)], None
     array = np.asarray(y.to_numpy(dtype=float, na_value=np.nan) if isinstance(y, pd.DataFrame) else y, dtype=np.float64)
@@ -255,7 +257,9 @@ def several_columns(table: pd.DataFrame, options: ReadOptions, where: object) ->
     names = [name.strip() for name in options.label.split(",")]
     gone = [name for name in names if name not in table]
     if gone:
-        raise InputError(f"{where} has no column {gone[0]!r} of labels (columns: {', '.join(map(str, table.columns))[:300]})")
+        raise InputError(
+            f"{where} has no column {gone[0]!r} of labels (columns: {', '.join(map(str, table.columns))[:300]})"
+        )
     values = table[names].apply(pd.to_numeric, errors="coerce")
     wrong = table[names].notna() & ~values.isin([0, 1])
     wrong &= table[names].astype(str).map(lambda cell: cell.strip() not in MISSING_TEXT)

@@ -91,7 +91,12 @@ class _Noisy(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         seed = self.random_state
         drawn = seed if isinstance(seed, int) else int(check_random_state(seed).randint(2**31))
         record = {} if decided is None else decided.record()
-        job = Job(method, default_plan(len(loaded.y), method, seed=drawn), source=DataRecord.of(X, options), corrections=record)
+        job = Job(
+            method,
+            default_plan(len(loaded.y), method, seed=drawn),
+            source=DataRecord.of(X, options),
+            corrections=record,
+        )
         inputs = [given for given in (X, corrections) if isinstance(given, str | Path)]
         with claimed(out, inputs=inputs):
             kept = None if samples is None else samples_of(samples, loaded)

@@ -135,8 +135,10 @@ def execute_targets(
     remarks = [*found.remarks, *columns.remarks(loaded.encoder)]
     missing = int((loaded.y < 0).sum())
     if missing:
-        what = "empty and count as not labelled" if options.task == REGRESSION else (
-            "empty and count as not labelled; a row that has none of the labels is written (none), or []"
+        what = (
+            "empty and count as not labelled"
+            if options.task == REGRESSION
+            else ("empty and count as not labelled; a row that has none of the labels is written (none), or []")
         )
         remarks.append(f"{missing:,} of {len(loaded.y):,} targets are {what}")
     for text in remarks:
@@ -157,9 +159,7 @@ def execute_targets(
         **{name: value for name, value in found.history[-1].items() if name.startswith("test_")},
         **environment(),
     }
-    outcome = TargetOutcome(
-        found.model, table, summary, found.report, found.names, found.history, found.predicted
-    )
+    outcome = TargetOutcome(found.model, table, summary, found.report, found.names, found.history, found.predicted)
     if out is not None:
         _write(outcome, loaded, RunFolder(out, settings))
     return outcome
@@ -267,9 +267,7 @@ def _sets(loaded: Loaded, options: ReadOptions, seed: int, model: Any, samples: 
     sure = np.where(np.isnan(learned.clean_prob), 1.0, np.maximum(learned.clean_prob, 1 - learned.clean_prob))
     table = _table(loaded, suggested, learned.row_clean_prob, sure.prod(1)).assign(**{label_table.CHANGES: changes})
     sizes = (y == 1).sum(0).tolist()
-    report = target_report.of_sets(
-        learned.row_clean_prob, learned.clean_prob, names, sizes, tuple(learned.unjudged)
-    )
+    report = target_report.of_sets(learned.row_clean_prob, learned.clean_prob, names, sizes, tuple(learned.unjudged))
     remarks = [f"label {name!r} cannot be judged: {why}" for name, why in list(learned.unjudged.items())[:5]]
     if len(learned.unjudged) > 5:
         remarks.append(f"{len(learned.unjudged) - 5} more labels cannot be judged")

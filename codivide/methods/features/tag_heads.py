@@ -164,9 +164,7 @@ class TagHeads:
         own_model: the user's classifier and all samples as it takes them; None: codivide's heads.
     """
 
-    def __init__(
-        self, x: Raw, rows: Labels, fold: Labels, seed: int, own_model: tuple[Any, Any] | None = None
-    ) -> None:
+    def __init__(self, x: Raw, rows: Labels, fold: Labels, seed: int, own_model: tuple[Any, Any] | None = None) -> None:
         self.whole, self.rows, self.fold, self.seed, self.own = x, rows, fold, seed, own_model
         self.x = x if len(rows) == x.shape[0] else x[rows]
         self.scale = Scale.fit(x)
@@ -199,8 +197,7 @@ class TagHeads:
             model, samples = self.own
             kept = own.take(samples, self.rows)
             columns = [
-                own.cross_probs(model, kept, column, self.fold, classes=BOTH, counts=weight)[:, 1]
-                for column in given.T
+                own.cross_probs(model, kept, column, self.fold, classes=BOTH, counts=weight)[:, 1] for column in given.T
             ]
             return np.stack(columns, axis=1)[None]
         parts = [np.stack([self._linear(k, column, weight) for k, column in enumerate(given.T)], axis=1)]

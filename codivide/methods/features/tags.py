@@ -102,9 +102,7 @@ class LearnedTags:
     report: dict[str, Any] = field(default_factory=dict)
 
 
-def learn_tags(
-    data: Tags, seed: int = 0, *, folds: int = 5, classifier: OwnClassifier | None = None
-) -> LearnedTags:
+def learn_tags(data: Tags, seed: int = 0, *, folds: int = 5, classifier: OwnClassifier | None = None) -> LearnedTags:
     """Judge labels and learn them; see the head of this file.
 
     Args:
@@ -301,7 +299,9 @@ class _Channels:
         share = told / (told + _DOUBTED)
         own_share = [_smoothed(one.joint) for one in fits]
         transition = share[:, None, None] * np.stack(own_share) + (1 - share[:, None, None]) * both
-        return cls(transition, np.stack([_true_prob(said, one) for said, one in zip(probs.T, transition, strict=True)]), share)
+        return cls(
+            transition, np.stack([_true_prob(said, one) for said, one in zip(probs.T, transition, strict=True)]), share
+        )
 
     def clean_prob(self, given: Labels) -> Floats:
         """p(clean) ``[N, K]``: ``P(true = given | given, x)``."""
