@@ -20,12 +20,13 @@ if TYPE_CHECKING:
     from codivide.audit.score_labels import score_labels
     from codivide.core.errors import InputError, TrainingWarning
     from codivide.fit.estimator import NoisyLabelClassifier
+    from codivide.fit.target_estimators import NoisyLabelRegressor, NoisyMultiLabelClassifier
     from codivide.methods import METHODS
     from codivide.methods.features.model import FeatureModel
     from codivide.methods.features.options import Features
     from codivide.noise.report import NoiseReport
     from codivide.runs.model import Model
-    from codivide.runs.model import load as load_model
+    from codivide.runs.model import load_any as load_model
     from codivide.training.checkpoint import Checkpoint
     from codivide.training.loop import train
     from codivide.training.plan import Plan
@@ -43,6 +44,8 @@ _HOME = {
     "Model": "runs.model",
     "NoiseReport": "audit.noise_report",
     "NoisyLabelClassifier": "fit.estimator",
+    "NoisyLabelRegressor": "fit.target_estimators",
+    "NoisyMultiLabelClassifier": "fit.target_estimators",
     "Plan": "training.plan",
     "Run": "training.run",
     "TrainingWarning": "core.errors",
@@ -53,7 +56,7 @@ _HOME = {
     "train": "training.loop",
 }
 
-_NAMED_THERE = {"load_model": "load"}
+_NAMED_THERE = {"load_model": "load_any"}
 
 #: Names that go: the old one, the new one, and the version in which the old one is gone.
 _RENAMED: dict[str, tuple[str, str]] = {}
@@ -70,6 +73,8 @@ __all__ = [
     "Model",
     "NoiseReport",
     "NoisyLabelClassifier",
+    "NoisyLabelRegressor",
+    "NoisyMultiLabelClassifier",
     "Plan",
     "Run",
     "TrainingWarning",

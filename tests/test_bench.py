@@ -228,6 +228,28 @@ def test_rows_of_papers_train_in_float32_and_ours_as_the_chip_likes(tmp_path, mo
     assert [recipe.plan["precision"] for recipe in asked] == ["bf16", "fp32"]
 
 
+@pytest.mark.parametrize(
+    ("name", "hyper", "plan"),
+    [
+        ("promix/cifar10-sym20", {"rho": 0.7, "tau": 0.99, "warmup": 10}, {"lr_min": 5e-5}),
+        ("promix/cifar100-sym50", {"rho": 0.5, "tau": 0.95, "warmup": 30, "debias_loss": 0.5}, {"lr_min": 5e-5}),
+        ("promix/cifar10-asym40", {"confidence_penalty": 1.0}, {}),
+        ("sop_plus/cifar10-sym50", {"lr_u": 10.0, "lr_v": 10.0}, {"weight_decay": 5e-4}),
+        ("sop_plus/cifar10-asym40", {"lr_u": 10.0, "lr_v": 100.0}, {}),
+        ("sop_plus/cifar100-sym20", {"lr_u": 1.0}, {"weight_decay": 1e-3}),
+        ("elr_plus/cifar100-sym20", {"ema_step": 40_000}, {}),
+        ("jocor/cifar100-exc20", {"agreement": 0.85}, {}),
+        ("unicon/cifar100-sym80", {"warmup": 30}, {"milestones": (280,), "lr_min": 2e-4}),
+        ("mentornet/cifar10-sym80-mentornet", {"percentile": 0.5, "sample_dropout": "0.5,17,0.05,83"}, {}),
+        ("mentornet/cifar100-sym20-mentornet", {}, {"milestones": (50, 64, 77), "weight_decay": 2e-4}),
+    ],
+)
+def test_rows_of_papers_have_the_settings_of_their_authors(name, hyper, plan):
+    row = RECIPES[name]
+    assert row.hyper.items() >= hyper.items()
+    assert row.plan.items() >= plan.items()
+
+
 def test_expansion_adds_a_copy_of_every_image():
     recipe = replace(QUICK, augment="none", expand="weak")
     plain, twice = runner.data_of(QUICK, 0), runner.data_of(recipe, 0)

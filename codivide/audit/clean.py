@@ -420,7 +420,7 @@ def clean(
         table, paths, places = _rows(cleaned.labels, judged), [], []
     with write_clean.aside(out) as folder:
         _write(table, folder)
-        _write_csv(cleaned.changes, folder / CHANGES)
+        write_csv(cleaned.changes, folder / CHANGES)
         if files is not None:
             write_clean.place(paths, places, folder, files)
     return cleaned
@@ -524,14 +524,14 @@ def _rows(labels: pd.DataFrame, judged: Judged) -> pd.DataFrame:
 
 
 def _write(table: pd.DataFrame, folder: Path) -> None:
-    _write_csv(table, folder / LABELS)
+    write_csv(table, folder / LABELS)
     kinds = {type(value) for value in table["label"] if value is not None}
     mixed = table.assign(label=table["label"].astype("string")) if len(kinds) > 1 else table
     with atomic(folder / LABELS_PARQUET) as part:
         mixed.to_parquet(part, index=False, write_page_checksum=True)
 
 
-def _write_csv(table: pd.DataFrame, path: Path) -> None:
+def write_csv(table: pd.DataFrame, path: Path) -> None:
     """Write a table no text of which, header included, a spreadsheet takes for a formula."""
     texts = [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]
     guarded = table.assign(**{str(name): table[name].map(_guard_value) for name in texts})

@@ -1,4 +1,4 @@
-"""The command line: ``codivide fit | predict | audit | clean | serve | plot | noise | methods | demo | bench``.
+"""The command line: ``codivide fit | predict | audit | clean | serve | plot | noise | consensus``, and some more.
 
 A command is a function of its name in a file of this wing, and a line in ``COMMANDS``. None of these files imports
 torch before its command runs, so that ``codivide --help`` is instant.
@@ -27,6 +27,7 @@ COMMANDS = {  # command: the file that it is in
     "serve": "clean",
     "plot": "inspect",
     "noise": "inspect",
+    "consensus": "consensus",
     "methods": "inspect",
     "demo": "demo",
     "bench": "bench",
