@@ -123,11 +123,21 @@ def shuffled(name: str, seed: int) -> Loaded:
 # ------------------------------------------------------------------------------------------------------------- judging
 
 
+_features: dict[bytes, np.ndarray] = {}  # of photos that were encoded
+
+
 def features_of(loaded: Loaded) -> np.ndarray:
-    """In which samples are compared: of photos the encoder's features, else what they are."""
-    if loaded.x.shape == (3, 32, 32):
-        loaded = encode.of_images(loaded, ReadOptions(encoder="efficientnet-lite0"))
-    return loaded.x[torch.arange(len(loaded.y))].flatten(1).float().numpy()
+    """In which samples are compared: of photos the encoder's features, each encoded once, else what they are."""
+    x = loaded.x[torch.arange(len(loaded.y))]
+    if loaded.x.shape != (3, 32, 32):
+        return x.flatten(1).float().numpy()
+    keys = [image.numpy().tobytes() for image in x]
+    new = [row for row, key in enumerate(keys) if key not in _features]
+    if new:
+        part = encode.of_images(subset(loaded, np.array(new)), ReadOptions(encoder="efficientnet-lite0"))
+        made = part.x[torch.arange(len(new))].float().numpy()
+        _features.update({keys[row]: values for row, values in zip(new, made, strict=True)})
+    return np.stack([_features[key] for key in keys])
 
 
 def material(case: Case) -> Material:

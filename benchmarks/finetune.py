@@ -98,9 +98,9 @@ def joined(first: np.ndarray, second: np.ndarray, weight: float) -> np.ndarray:
     return (1 - weight) * np.log(first.clip(1e-6)) + weight * np.log(second.clip(1e-6))
 
 
-def measure(photos: int, side: int, epochs: int, seed: int) -> dict[str, Any]:
+def measure(asked: argparse.Namespace, seed: int) -> dict[str, Any]:
     """All rows of one seed."""
-    train = experiment.part(load(DATA / "photos", truth=DATA / "photos_truth.csv"), photos, seed)
+    train = experiment.part(load(DATA / "photos", truth=DATA / "photos_truth.csv"), asked.photos, seed)
     test = subset(load("cifar10").test, np.arange(2_000))
     rows, bad = np.arange(len(train.y)), train.y != train.truth
     began = time.process_time()
@@ -120,16 +120,23 @@ def measure(photos: int, side: int, epochs: int, seed: int) -> dict[str, Any]:
     hidden = np.random.default_rng(seed).random(len(rows)) < HIDDEN
     onehot = np.eye(10)[train.y]
     plan = Plan(
-        epochs=epochs, batch_size=64, optimizer="adamw", lr=5e-4, weight_decay=0.01, schedule="one_cycle", average=0.95,
-        freeze=1, seed=seed, device="cpu",
-    )  # fmt: skip
+        epochs=asked.epochs,
+        batch_size=64,
+        optimizer="adamw",
+        lr=5e-4,
+        weight_decay=0.01,
+        schedule="one_cycle",
+        average=0.95,
+        freeze=1,
+        seed=seed,
+        device="cpu",
+    )
     soft = clean[:, None] * onehot + (1 - clean[:, None]) * probs
-    for name, targets, weights in (
-        ("soft", soft, np.ones(len(rows))),
-        ("weighted", onehot, clean / clean.mean()),
-    ):
+    ways = {"weighted": (onehot, clean / clean.mean()), "soft": (soft, np.ones(len(rows)))}
+    for name in asked.targets:
+        targets, weights = ways[name]
         method = Soft(torch.from_numpy(targets).float(), torch.from_numpy(weights).float())
-        net = tuned(train, test, method, hidden=hidden, plan=plan, side=side)
+        net = tuned(train, test, method, hidden=hidden, plan=plan, side=asked.side)
         agree = [(joined(probs, net["train"], w).argmax(1) == train.y)[hidden].mean() for w in WEIGHTS]
         weight = WEIGHTS[int(np.argmax(agree))]
         own = net["train"][rows, train.y]
@@ -146,6 +153,7 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=2_000)
     parser.add_argument("--side", type=int, default=96)
     parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--targets", nargs="+", choices=("weighted", "soft"), default=["weighted", "soft"])
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("results/finetune.json"))
     given = parser.parse_args()
@@ -155,8 +163,9 @@ def main() -> None:
     kept = json.loads(given.out.read_text()) if given.out.exists() else {}
     for seed in range(given.seeds):
         settings = f"{given.photos} photos, {given.side} pixels, {given.epochs} epochs, seed {seed}"
+        settings += f", {' and '.join(given.targets)}"
         if settings not in kept:
-            kept[settings] = measure(given.photos, given.side, given.epochs, seed) | environment()
+            kept[settings] = measure(given, seed) | environment()
             write_text(given.out, json.dumps(kept, indent=1) + "\n")
 
 

@@ -35,7 +35,11 @@ NAMES = {
     "cifar10n-aggre": "10,000 photos labelled by three people each (CIFAR-10N aggre)",
     "youtube": "1,391 comments labelled by rules (YouTube)",
     "hausa": "2,045 headlines labelled by key words (Hausa)",
-    "digits": "digits",
+    "digits-5": "1,437 digits, 5 % drawn anew",
+    "digits-20": "1,437 digits, 20 % drawn anew",
+    "digits-40": "1,437 digits, 40 % drawn anew",
+    "fashion-symmetric-40": "4,000 images of clothes, 40 % drawn anew",
+    "fashion-asymmetric-40": "4,000 images of clothes, 40 % of some classes taken for another",
 }
 
 

@@ -20,7 +20,7 @@ WORDS = {
     r"(?:it|can|could) resolves?": "what may be chance",
     r"color\w*": "colour",
     r"labeled|labeling|unlabeled": "labelled",
-    r"behavior|neighbor\w*|gray|optimiz\w*|normaliz\w*|regulariz\w*|memoriz\w*": "British spelling",
+    r"behavior|neighbor\w*|gray|(?<!joint[ \n])optimiz\w*|normaliz\w*|regulariz\w*|memoriz\w*": "British spelling",
 }
 #: Where a word of the list is a name: in code, in the names of papers, files and fields.
 BLOCK = re.compile(
@@ -31,15 +31,20 @@ INLINE = re.compile(
 )
 
 
+END = r"(?<=[.!?])[\s*_)]+(?=[A-Z\d(*\"'x`]|p\(|$)"
+
+
 def sentences(text: str) -> Iterator[tuple[int, str]]:
     """Line and text of every sentence: of paragraphs, of items of a list, of cells of a table."""
     text = BLOCK.sub(lambda found: "\n" * found.group().count("\n"), text)
     text = INLINE.sub(lambda found: (found.group(1) or "x") + "\n" * found.group().count("\n"), text)
-    line = 1
+    line, before = 1, ""
     for part in re.split(r"(\n\s*\n|\n(?=\s*(?:[-*|#:!]|\d+\.)\s)|\n(?=\|)| \| )", text):
         begin = line
         line += part.count("\n")
-        for sentence in re.split(r"(?<=[.!?])[\s*_)]+(?=[A-Z(*\"'x`]|$)", part):
+        cell = part.lstrip().startswith("|") or before == " | "  # of a table: no sentences, but notes
+        before = part
+        for sentence in re.split(END + "|; " if cell else END, part):
             yield begin, sentence
 
 

@@ -294,10 +294,8 @@ def test_the_record_of_a_run_is_json_with_types(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_can_be_asked_for_on_the_command_line(name):
     """A hyper-parameter that is called like a flag of fit has "method-" before it."""
-    made = command_line.application(["fit", "--method", name])
-    shown = CliRunner().invoke(
-        made, ["fit", "--method", name, "--help"], env={"COLUMNS": "300", "TERMINAL_WIDTH": "300"}
-    )
+    asked = ["fit", "--method", name, "--help"]
+    shown = CliRunner().invoke(command_line.application(asked), asked, env={"COLUMNS": "300", "TERMINAL_WIDTH": "300"})
     assert shown.exit_code == 0
     for item in fields(METHODS[name]):
         flag = f"--method-{item.name}" if item.name == "weight" else f"--{item.name}"

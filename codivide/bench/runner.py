@@ -11,6 +11,7 @@ import re
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from filelock import FileLock, Timeout
 from codivide.bench.measures import STATISTICS, published_text
 from codivide.bench.recipes import RECIPES, Recipe
 from codivide.bench.recipes import find as find
+from codivide.core import cluster
 from codivide.core.errors import InputError
 from codivide.core.files import write_text
 from codivide.core.types import AUTO
@@ -108,7 +110,7 @@ def work(
 ) -> list[Path]:
     """Work through recipes and seeds, seed by seed; what has a result, or is held by another process, is left.
 
-    A row without a method of ours is passed over.
+    A row without a method of ours is passed over. The work is spread over a cluster where one is connected.
 
     Returns:
         The result files written, in order.
@@ -116,32 +118,43 @@ def work(
     Raises:
         InputError: one recipe or more could not be run, and all others were; or no row has a method of ours.
     """
-    written = []
-    failed = []
     ours = [recipe for recipe in recipes if recipe.method]
     if recipes and not ours:
         raise InputError(f"{recipes[0].name}: codivide does not have this method; the row is listed for its number")
-    for seed, recipe in product(seeds, ours):
-        target = result_path(recipe.name, seed, results)
-        folder = runs / f"{recipe.name}_s{seed}"
-        if target.exists():
-            continue
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(f"{folder}.lock", blocking=False):
-                if target.exists():  # another process has just finished it
-                    continue
-                result = run(recipe, seed, folder, begin=begin)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                write_text(target, json.dumps(result, indent=1, default=str) + "\n")
-                written.append(target)
-        except Timeout:  # held by another process
-            continue
-        except InputError as error:
-            failed.append(f"{recipe.name}, seed {seed}: {error}")
-    if failed:
+    away = cluster.is_there()  # where nobody is shown how far a run is, and folders are what all machines share
+    task = partial(
+        _work_on,
+        results=results.absolute() if away else results,
+        runs=runs.absolute() if away else runs,
+        begin=None if away else begin,
+    )
+    done = list(cluster.spread(task, ((recipe, seed) for seed, recipe in product(seeds, ours))))
+    if failed := [error for _, error in done if error]:
         raise InputError("\n".join(failed))
-    return written
+    return [path for path, _ in done if path is not None]
+
+
+def _work_on(
+    one: tuple[Recipe, int], *, results: Path, runs: Path, begin: Begin | None
+) -> tuple[Path | None, str | None]:
+    """The result file of a recipe and seed, if it was written here, and what was wrong, if anything was."""
+    recipe, seed = one
+    target, folder = result_path(recipe.name, seed, results), runs / f"{recipe.name}_s{seed}"
+    if target.exists():
+        return None, None
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(f"{folder}.lock", blocking=False):
+            if target.exists():  # another process has just finished it
+                return None, None
+            result = run(recipe, seed, folder, begin=begin)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_text(target, json.dumps(result, indent=1, default=str) + "\n")
+            return target, None
+    except Timeout:  # held by another process
+        return None, None
+    except InputError as error:
+        return None, f"{recipe.name}, seed {seed}: {error}"
 
 
 def tune(

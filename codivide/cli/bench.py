@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from codivide.cli.flags import Cluster
 from codivide.cli.output import aside, line
 from codivide.cli.progress import out_console
 from codivide.core.errors import InputError
@@ -55,6 +56,7 @@ def list_recipes(pattern: Pattern = "*") -> None:
 @bench.command()
 def run(
     pattern: Pattern,
+    *,
     seeds: Annotated[str, typer.Option(help="Numbers with commas.")] = "0",
     results: Results = Path("results") / "recipes",
     runs: Runs = Path("runs"),
@@ -62,13 +64,13 @@ def run(
         str | None,
         typer.Option(help="Number format: auto, bf16 or fp32.", show_default="the recipe's; fp32 in rows of papers"),
     ] = None,
-    *,
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Train for this many epochs only, as a trial.", show_default="all")
     ] = None,
     limit: Annotated[
         int | None, typer.Option(min=2, help="Train on this many samples only, as a trial.", show_default="all")
     ] = None,
+    cluster: Cluster = None,
 ) -> None:
     """Run recipes that have no result yet; several processes may share the work, and a killed one is gone on with.
 
@@ -78,6 +80,7 @@ def run(
     Example: codivide bench run dividemix-cifar10/sym50 --seeds 0,1,2
     """
     from codivide.bench import runner
+    from codivide.core.cluster import connected
 
     numbers = _numbers(seeds)
     recipes = runner.find(pattern)
@@ -86,7 +89,7 @@ def run(
     if epochs is not None or limit is not None:
         recipes = [_shortened(recipe, epochs, limit) for recipe in recipes]
         results = runs / "results"
-    with _shown() as begin:
+    with connected(cluster), _shown() as begin:
         written = runner.work(recipes, numbers, results, runs, begin)
     for path in written:
         line(f"written: {path}")

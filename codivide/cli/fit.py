@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from codivide.cli.flags import DATA, OWN, TableFlags, hyper_flags, number_or_none, spread
+from codivide.cli.flags import DATA, OWN, Cluster, TableFlags, hyper_flags, number_or_none, spread
 from codivide.cli.output import note, say_data, say_outcome
 from codivide.core.errors import InputError
 from codivide.core.files import check_there
@@ -60,6 +60,7 @@ class RunFlags:
         str, typer.Option(help="The network to train, such as small_cnn, mlp or timm:NAME; auto chooses.")
     ] = "auto"
     test: Annotated[str | None, typer.Option(help="Test data, in any form that SOURCE has.")] = None
+    cluster: Cluster = None
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last epoch in --out.")] = False
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False
 
@@ -274,6 +275,7 @@ def fit(run: RunFlags, data: DataFlags, training: TrainingFlags, **hyper_paramet
     """
     for read_from in (run.source, run.test):
         check_there(read_from)
+    from codivide.core.cluster import connected
     from codivide.fit.execute import take_part
     from codivide.fit.followers import follow
     from codivide.training.ranks import joined, restarted
@@ -281,7 +283,8 @@ def fit(run: RunFlags, data: DataFlags, training: TrainingFlags, **hyper_paramet
     with joined(training.device) as ranks:
         if ranks.rank:
             follow(lambda: _read(run, data, training, progress=False)[0], take_part)
-        else:
+            return
+        with connected(run.cluster):
             _fit(replace(run, resume=run.resume or restarted()), data, training, hyper_parameters)
 
 

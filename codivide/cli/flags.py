@@ -15,6 +15,14 @@ from codivide.core.errors import InputError
 
 DATA = "Data"  # the panel of the flags that say how data are read
 
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        help="Spread independent work over a Ray cluster: auto (the one of this machine, else its own processors), or "
+        "an address such as ray://HOST:10001."
+    ),
+]
+
 
 @dataclass(frozen=True, kw_only=True)
 class TableFlags:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Self, TypedDict, Unpack
+from typing import Any, ClassVar, Literal, Self, TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
@@ -66,7 +66,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             as ``METHODS["dividemix"](lambda_u=0)`` or ``Features(heads="linear")``.
         model: a classifier of your own in the place of codivide's heads: any of scikit-learn's kind with
             ``predict_proba``, a Pipeline, LightGBM, XGBoost, ... It is cross-fitted, its labels are judged, and it is
-            fitted on all, weighted with p(clean), or on the kept ones where it takes no weights. None: codivide's.
+            fitted on those with p(clean) of at least 1/2. None: codivide's.
         net: a network's name, or "auto": an MLP for tables, a small CNN or PreAct ResNet-18 for images. Or a function
             of the number of classes that makes a torch module, such as ``lambda classes: Net(classes)``; reading the
             saved model takes it again (``codivide.load_model(path, net=...)``).
@@ -127,6 +127,9 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         model_: the trained classifier, ``codivide.Model`` or ``codivide.FeatureModel``; with ``model``, its ``model``
             is yours, fitted on the numbers of the classes.
     """
+
+    # Metadata routing finds what fit takes by its signature, in which sample_weight is no name (see fit).
+    __metadata_request__fit: ClassVar[dict[str, bool | None]] = {"sample_weight": None}
 
     def __init__(
         self,

@@ -261,7 +261,8 @@ class _Networks:
         }
         checked = _checked(self.job, self.loaded, judged, model)
         table, tested = _with_test(self.job, self.loaded, checked.table, model)
-        remarks = [*checked.remarks, *tested.remarks, *label_remarks(self.loaded)]
+        stretched = _stretched(self.views.stretched, self.loaded).values()
+        remarks = [*checked.remarks, *tested.remarks, *label_remarks(self.loaded), *stretched]
         found = _summary(self.loaded, run.history, judged, remarks) | _of_test(tested)
         found |= {"findings": checked.findings}
         said = _verdict(self.loaded, judged, before.choice, tested)
@@ -362,7 +363,7 @@ def learned_outcome(
     """What a run of the route for features gives back, and its folder; ``began`` by ``time.perf_counter``."""
     given, history = torch.from_numpy(loaded.y), learned.records
     history[-1] |= _cross_fitted_record(learned, loaded) | _test_scores(model, loaded.test)
-    learned.remarks.update(_stretched(learned, loaded))
+    learned.remarks.update(_stretched(learned.report.get("stretched", []), loaded))
     remark = learning_curves.collapse(learned.probs.argmax(1).numpy(), loaded.y, len(loaded.classes))
     said = learned.remarks | ({} if remark is None else {"collapse": remark}) | _rule(learned, loaded)
     if said:
@@ -412,9 +413,8 @@ def _rule(learned: Learned, loaded: Loaded) -> dict[str, str]:
     return {rule_like.KEY: text}
 
 
-def _stretched(learned: Learned, loaded: Loaded) -> dict[str, str]:
+def _stretched(found: Sequence[int], loaded: Loaded) -> dict[str, str]:
     """A warning that names the features with values so far out that they are cut."""
-    found: list[int] = learned.report.get("stretched", [])
     if not found or (loaded.encoder is not None and loaded.encoder.takes != "table"):
         return {}  # nobody can look at the numbers that an encoder makes of a photo or a text
     named = ", ".join(repr(loaded.columns[k]) if loaded.columns else str(k) for k in found[:5])

@@ -25,6 +25,7 @@ from codivide.core.types import Floats
 TAILS = (2.5, 4.0, 8.0, 30.0)
 NOTHING = 0.005  # share of wrong targets where nothing speaks for any
 MOST_WRONG = 0.5
+INTERVAL = 0.9  # how likely a right target lies in the interval of its prediction
 _ASSUMED = 10.0  # wrong targets that each of the three places is taken to have, besides those that are found
 _WIDER = 3.0  # times a right residual that a wrong one is at least, where it lies around the prediction
 _STEPS = 200
@@ -82,6 +83,13 @@ def suggested_prob(y: Floats, predicted: Floats, spread: Floats, settled: Settle
 def reach(settled: Settled, share: float) -> float:
     """How many spreads a right target is away from its prediction at most, with probability ``share``."""
     return float(student.ppf(0.5 + share / 2, settled.tails)) * settled.factor
+
+
+def hidden(y: Floats, predicted: Floats, spread: Floats, settled: Settled) -> float:
+    """The share of wrong targets that would look right: of targets of other rows, drawn by a fixed seed."""
+    other = y[np.random.default_rng(0).permutation(len(y))]
+    away = np.abs(other - predicted) / spread
+    return float((away < reach(settled, INTERVAL)).mean())
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,12 @@ from codivide.core.files import reading
 from codivide.data import encode, encoder
 from codivide.data.rows import Rows
 from codivide.data.views import ViewSpec
+from codivide.methods.features import number_model, tag_heads
 from codivide.methods.features.model import KIND, FeatureModel
+from codivide.methods.features.number_model import NumberModel
 from codivide.methods.features.own import KIND as OWN
 from codivide.methods.features.own import SKOPS
+from codivide.methods.features.tag_heads import TagModel
 from codivide.training import model_file, nets
 from codivide.training.model_file import Classifier
 from codivide.training.own_net import OwnNet, is_own
@@ -91,6 +94,7 @@ class Model:
     def save(self, path: Path) -> None:
         """Write everything ``load`` needs to one safetensors file, atomically."""
         tensors = {"views.mean": self.views.mean, "views.std": self.views.std}
+        tensors |= {} if self.views.bounds is None else {"views.bounds": self.views.bounds}
         for i, member in enumerate(self.members):
             tensors |= {f"member.{i}.{name}": value for name, value in member.state_dict().items()}
         encoder, more = encode.save(self.encoder)
@@ -121,6 +125,22 @@ class Model:
         return model
 
 
+#: Models that predict something else than one class, by the kind that their file names.
+TARGETS: dict[str, type[NumberModel] | type[TagModel]] = {number_model.KIND: NumberModel, tag_heads.KIND: TagModel}
+
+
+def load_any(
+    path: str | Path, device: torch.device | None = None, *, net: Callable[[int], nn.Module] | None = None
+) -> Classifier | NumberModel | TagModel:
+    """Read a saved model of any kind: of classes, of several labels a row, or of numbers; see ``load``."""
+    with reading(Path(path)):
+        tensors, header = model_file.read(Path(path))
+        kind = TARGETS.get(str(header.get("kind")))
+        if kind is not None:
+            return kind.of_file(tensors, header)
+    return load(path, device, net=net)
+
+
 def load(
     path: str | Path, device: torch.device | None = None, *, net: Callable[[int], nn.Module] | None = None
 ) -> Classifier:
@@ -141,6 +161,8 @@ def load(
         tensors, header = model_file.read(path)
         if header.get("kind") == KIND:
             return FeatureModel.of(tensors, header)
+        if header.get("kind") in TARGETS:
+            raise InputError(f"{path} predicts no classes ({header['kind']}); read it with codivide.load_model")
         if header.get("kind") == OWN:
             raise InputError(
                 f"{path}: this run used a model of your own, {header.get('estimator')}, which is not kept without "
@@ -168,7 +190,8 @@ def _maker(path: Path, name: str, net: Callable[[int], nn.Module] | None) -> str
 def _networks(tensors: dict[str, Tensor], header: dict[str, Any], net: str | OwnNet) -> Model:
     """The networks in float32 on the CPU."""
     shape, classes = tuple(header["shape"]), tuple(header["classes"])
-    views = ViewSpec(header["augment"], tensors["views.mean"], tensors["views.std"], header.get("size"))
+    scale = tensors["views.mean"], tensors["views.std"]
+    views = ViewSpec(header["augment"], *scale, header.get("size"), tensors.get("views.bounds"))
     members: list[nn.Module] = []
     for i in range(header["members"]):
         with torch.random.fork_rng(devices=[]):  # building draws weights, which are replaced

@@ -39,7 +39,7 @@ def train(
     Args:
         method: the algorithm.
         data: samples and given labels.
-        build: makes one network with random weights.
+        build: makes one network with random weights, such as ``lambda: Net(len(data.classes))``.
         plan: optimizer, schedule, precision, seed.
         watch: called after every epoch with the run, whose networks and generators it leaves as they are; what it
             returns (JSON values) joins the record.

@@ -231,7 +231,7 @@ def _listed(names: list[str]) -> str:
 
 EMPTY_CELLS = Check(
     name="null",
-    title="Rows of empty cells",
+    title="Empty cells",
     text="More than half of the cells of the row are empty.",
     columns=(
         Column("is_null_issue", "flag", "more than half of the cells of its row are empty", "tables"),

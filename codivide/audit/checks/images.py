@@ -56,10 +56,10 @@ def _blurry(looks: Looks) -> Measured | None:
 
 
 def _grey(looks: Looks) -> Measured | None:
-    """None where no image has colour."""
+    """None where no image has colour; an image with nothing to see is no grey one."""
     if not (looks.colour >= GREY).any():
         return None
-    return np.minimum(looks.colour / (_FULL_COLOUR * GREY), 1), looks.colour < GREY
+    return np.minimum(looks.colour / (_FULL_COLOUR * GREY), 1), (looks.colour < GREY) & (looks.contrast >= FLAT)
 
 
 def _size(sizes: Floats) -> Measured:

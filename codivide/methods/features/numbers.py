@@ -34,10 +34,9 @@ from codivide.methods.features.number_heads import LINEAR
 from codivide.methods.features.number_model import Head, NumberModel
 from codivide.methods.features.trees import WIDEST
 from codivide.noise import residuals
-from codivide.noise.residuals import NOTHING, Settled
+from codivide.noise.residuals import INTERVAL, NOTHING, Settled
 
 FEWEST = 10  # samples with a target
-INTERVAL = 0.9  # how likely a right target lies between ``low`` and ``high``
 ROUNDS = 4
 OWN = "own"
 _CUT = 6.0  # robust deviations from the median at which targets are cut for the first fit
@@ -276,6 +275,7 @@ def _answer(problem: _Problem, data: Numbers, best: _Round, records: list[dict[s
         "information": gain,
         "information_standard_error": error,
         "held_out_r2": _r2(problem, best),
+        "hidden": residuals.hidden(problem.u, best.predicted, best.spread, settled),
         "spread": float(np.median(spread[rows])),
     }
     remarks = {}

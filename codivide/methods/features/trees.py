@@ -7,15 +7,17 @@ since a leaf without a label of a class proves nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from codivide.core import cluster
 from codivide.core.errors import InputError
 from codivide.core.types import Floats, Labels, Singles
 from codivide.methods.features.matrix import Raw
@@ -104,14 +106,34 @@ class Trees:
 def cross_probs(
     kind: str, x: Raw, given: Tensor, fold: Tensor, *, seed: int, classes: int, counts: Tensor | None = None
 ) -> Tensor:
-    """Class probabilities ``[N, C]``, each by trees that saw no label of its fold; see ``fit``."""
+    """Class probabilities ``[N, C]``, each by trees that saw no label of its fold; see ``fit``.
+
+    The folds are spread over a cluster where there is one.
+    """
+
+    def parts() -> Iterator[_Fold]:
+        for number in range(int(fold.max()) + 1):
+            out = (fold == number).numpy()
+            known = None if counts is None else counts.numpy()[~out]
+            yield _Fold(dense(x[~out]), given[~out].numpy(), known, dense(x[out]))
+
     found = torch.empty(len(given), classes)
-    for number in range(int(fold.max()) + 1):
-        out = (fold == number).numpy()
-        known = None if counts is None else counts.numpy()[~out]
-        own = fit(kind, dense(x[~out]), given[~out].numpy(), None, seed=seed, classes=classes, counts=known)
-        found[out] = own.probs(dense(x[out]))
+    task = partial(_of_fold, kind, seed=seed, classes=classes)
+    for number, probs in enumerate(cluster.spread(task, parts())):
+        found[fold == number] = probs
     return found
+
+
+class _Fold(NamedTuple):
+    rows: Singles  # that are learned from
+    given: Labels
+    counts: Floats | None
+    out: Singles  # that are predicted
+
+
+def _of_fold(kind: str, part: _Fold, *, seed: int, classes: int) -> Tensor:
+    own = fit(kind, part.rows, part.given, seed=seed, classes=classes, counts=part.counts)
+    return own.probs(part.out)
 
 
 def sharpened(probs: Tensor, power: float) -> Tensor:
@@ -159,7 +181,6 @@ def fit(
     kind: str,
     x: Singles,
     given: Labels,
-    weight: Floats | None,
     *,
     seed: int,
     classes: int,
@@ -171,16 +192,13 @@ def fit(
         kind: "forest" or "boosting".
         x: raw features ``[N, D]``.
         given: labels ``[N]`` in ``0 .. classes - 1``; a class may be missing.
-        weight: of the samples ``[N]``, non-negative; None: all alike.
         seed: of what is drawn.
         classes: C.
         counts: how much each sample counts ``[N]``, in the frequencies of the classes, too; None: all alike.
     """
-    if counts is not None:
-        weight = counts if weight is None else weight * counts
     total = len(given) if counts is None else counts.sum()
     prior = torch.from_numpy(np.bincount(given, counts, minlength=classes) / total).float()
-    return replace(_fit(kind, x, given, weight, seed=seed, classes=classes), prior=prior)
+    return replace(_fit(kind, x, given, counts, seed=seed, classes=classes), prior=prior)
 
 
 def _fit(kind: str, x: Singles, given: Labels, weight: Floats | None, *, seed: int, classes: int) -> Trees:
