@@ -2,9 +2,10 @@
 
 python benchmarks/texts.py [--only hausa youtube docstrings] [--out results/texts.json]
 
-``NoisyLabelClassifier(encoder=...).fit(texts, labels)`` with no other option, on two public sets whose labels were made
-by rules and on one that any machine has: first sentences of the documentation of eight Python modules, which of these is
-to be told, with 25 % of the labels wrong. Nothing is chosen by true labels; ``agreement`` is that of held-out given ones.
+``NoisyLabelClassifier(encoder=...).fit(texts, labels)`` with no other option, on two public sets whose labels were
+made by rules, and on one that any machine has: the first sentences of the documentation of eight Python modules. The
+module is to be told, with 25 % of the labels wrong. Nothing is chosen by true labels; ``agreement`` is that of held-out
+given ones.
 Rows that the file holds already, of sets that are not asked for, stay. Needs ``CODIVIDE_DATA``.
 """
 

@@ -1,6 +1,7 @@
 """Texts or images to features: word counts, or a network that somebody else trained and that stays as it is.
 
-    auto              texts: tfidf:char (tfidf from 20,000 on); photos, where a fit may choose: efficientnet-lite0; other images stay as they are
+    auto              texts: tfidf:char (tfidf above 20,000); photos, where a fit may choose: efficientnet-lite0; other
+                      images stay as they are
     none              images stay as they are, and a network is trained on them
     best              the strongest of ``STRONGEST`` that this machine can get
 
