@@ -16,7 +16,7 @@ from codivide.training.checkpoint import Checkpoint
 from codivide.training.plan import Plan
 from codivide.training.ranks import here
 from codivide.training.run import Build, Data, Method, Run, Watch
-from codivide.training.together import Alone, Together
+from codivide.training.together import Alone, of_here
 
 
 def train(
@@ -60,13 +60,12 @@ def train(
     identity = {} if checkpoint is None else {CONTENT: digest_rows(data.x), **checkpoint.identity}
     data = _placed(data, device)
     saved = None if checkpoint is None else checkpoint.saved()
-    keeps, identity, path = ranks.told([checkpoint is not None, identity, None if saved is None else str(saved)])
-    saved = None if path is None else _visible(Path(path))
+    keeps, identity, path = ranks.told([checkpoint is not None, identity, saved and str(saved)])
+    saved = path and _visible(Path(path))
     precision = _precision(plan, device, data, saved)
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
         torch.manual_seed(plan.seed)
-        together = Alone() if ranks.count == 1 else Together(ranks, len(data), plan.seed)
-        run = Run(method, data, build, plan, device, precision, identity, together=together)
+        run = Run(method, data, build, plan, device, precision, identity, together=of_here(len(data), plan.seed))
         method.start(run)
         if saved is not None:
             checkpoints.load(run, saved)
@@ -74,16 +73,20 @@ def train(
             row = _epoch(run, deadline)
             if watch is not None:
                 row |= watch(run) or {}
-            if said := ranks.told(row):  # also how long it took, and what only the first has looked at
-                row.update(said)
+            row.update(ranks.told(row))  # also how long it took, and what only the first has looked at
             idle = "stopped" in row and run.epoch < plan.epochs  # nothing has changed, which is soon found out again
             if keeps and not idle:
-                run.together.complete_all(run)
-            if checkpoint is not None and not idle:
-                checkpoints.save(run, checkpoint.path)
+                _keep(run, checkpoint)
         run.together.complete_all(run)
         run.together = Alone()  # from here on each process knows all, and goes on by itself
     return run
+
+
+def _keep(run: Run, checkpoint: Checkpoint | None) -> None:
+    """Put together what all processes know; the first, which has a checkpoint, writes it."""
+    run.together.complete_all(run)
+    if checkpoint is not None:
+        checkpoints.save(run, checkpoint.path)
 
 
 def _visible(saved: Path) -> Path:

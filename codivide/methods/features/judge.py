@@ -64,9 +64,15 @@ def calibrated(held_out: HeldOut, noise: float, generator: torch.Generator) -> t
     count, classes = probs.shape
     noise = min(max(noise, 1 / (2 * count)), 1 - 1 / (2 * count))
     clean_prob = torch.full((count,), 1 - noise, dtype=torch.float64)
-    kinds = torch.stack([lift(probs), lift(neighbours)], -1)
     rows = torch.arange(count)
-    own = kinds[rows, given]
+    usual = [kind.mean(0).clamp_min(_TINY).log() for kind in (probs, neighbours)]
+
+    def evidence(some: Tensor, classes: Tensor) -> Tensor:
+        """``lift`` of a class of each row, ``[M, 2]``, by both kinds."""
+        kinds = zip((probs, neighbours), usual, strict=True)
+        return torch.stack([(kind[some, classes].clamp_min(_TINY).log() - u[classes]).double() for kind, u in kinds], 1)
+
+    own = evidence(rows, given)
     judged = judged & (torch.bincount(given, minlength=classes)[given] > 1)
     size = torch.bincount(given[judged], minlength=classes)
     if int((size > 0).sum()) < 2:
@@ -76,7 +82,7 @@ def calibrated(held_out: HeldOut, noise: float, generator: torch.Generator) -> t
     if len(used) > _MOST // (1 + DRAWS):
         used = used[torch.randperm(len(used), generator=generator)[: _MOST // (1 + DRAWS)]]
     drawn = _other_labels(given[used], size, generator)
-    contrast = kinds[used.repeat_interleave(DRAWS), drawn.flatten()]
+    contrast = evidence(used.repeat_interleave(DRAWS), drawn.flatten())
     pairs = torch.cat([own[used], contrast])
     scale = pairs.std(0).clamp_min(_TINY)
     weights = contrast_weights((own[used] / scale).numpy(), (contrast / scale).numpy(), noise)
