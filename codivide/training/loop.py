@@ -50,11 +50,10 @@ def train(
             label, a checkpoint of another run, or an epoch without one finite loss.
     """
     if not method.trains:
-        name = type(method).__name__
-        raise InputError(f"{name} trains no network of its own; give it to NoisyLabelClassifier or `codivide fit`")
+        raise InputError(f"{_named(method)} trains no network; give it to NoisyLabelClassifier or `codivide fit`")
     method = method.settled()
     if data.weight is not None and not method.weighs:
-        raise InputError(f"{type(method).__name__} cannot weigh samples: its loss is no mean over single samples")
+        raise InputError(f"{_named(method)} cannot weigh samples: its loss is no mean over single samples")
     device = resolve_device(plan.device)
     ranks = here()
     identity = {} if checkpoint is None else {CONTENT: digest_rows(data.x), **checkpoint.identity}
@@ -80,6 +79,10 @@ def train(
         run.together.complete_all(run)
         run.together = Alone()  # from here on each process knows all, and goes on by itself
     return run
+
+
+def _named(method: Method) -> str:
+    return type(method).__name__
 
 
 def _keep(run: Run, checkpoint: Checkpoint | None) -> None:
