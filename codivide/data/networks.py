@@ -10,6 +10,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
+import struct
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -24,12 +27,13 @@ from torch import Tensor
 
 from codivide.core import cluster
 from codivide.core.errors import InputError
-from codivide.core.files import atomic
+from codivide.core.files import array_sum, atomic
 from codivide.data.encoder import EncoderKind, Encoding, Takes
 from codivide.data.progress import Working
 from codivide.data.rows import MemmapRows, Rows, TensorRows
 
-FORMAT = 2
+FORMAT = 3
+_CHECK = struct.Struct("<L")  # behind the array: a checksum of it
 _TEXTS = 64  # of a batch
 
 Features = Callable[[Any], Tensor]
@@ -267,15 +271,26 @@ def _cached(
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic(path) as aside, open(aside, "wb") as file:
             np.save(file, features.numpy(), allow_pickle=False)
+            file.write(_CHECK.pack(array_sum(features.numpy())))
     return TensorRows(features)
 
 
 def _read(path: Path, count: int, how: Encoding) -> Rows | None:
-    """Features that were kept, or None where there are none or they are damaged."""
+    """Features that were kept, or None where there are none or they are damaged: they are computed again."""
     try:
         found = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+        with open(path, "rb") as file:
+            file.seek(-_CHECK.size, os.SEEK_END)
+            written = _CHECK.unpack(file.read())[0]
+        whole = found.ndim == 2 and len(found) == count and found.dtype == np.float32
+        whole = (
+            whole and path.stat().st_size == found.offset + found.nbytes + _CHECK.size and array_sum(found) == written
+        )
+    except FileNotFoundError:
         return None
-    if found.ndim != 2 or len(found) != count or found.dtype != np.float32:
+    except (OSError, ValueError, EOFError, SyntaxError, MemoryError, struct.error, AttributeError):
+        whole = False
+    if not whole:
+        warnings.warn(f"the kept features {path} are damaged; they are computed again.", stacklevel=5)
         return None
     return MemmapRows(found) if found.nbytes > how.cache_limit else TensorRows(torch.from_numpy(np.array(found)))

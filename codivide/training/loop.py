@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ import torch
 
 from codivide.core.device import resolve_device, resolve_precision
 from codivide.core.errors import InputError
+from codivide.core.stopping import finished
 from codivide.data.fingerprint import CONTENT, digest_rows
 from codivide.training import checkpoint as checkpoints
 from codivide.training.checkpoint import Checkpoint
@@ -37,23 +39,20 @@ def train(
     Args:
         method: the algorithm.
         data: samples and given labels.
-        build: makes one network with random weights.
+        build: makes one network with random weights, such as ``lambda: Net(len(data.classes))``.
         plan: optimizer, schedule, precision, seed.
         watch: called after every epoch with the run, whose networks and generators it leaves as they are; what it
             returns (JSON values) joins the record.
         checkpoint: where the run is kept after its last whole epoch, and whether to go on from there; None: nowhere.
-            A resumed run is bit-identical to a straight one.
+            A resumed run is bit-identical to a straight one. On the command line a signal that asks to stop waits for
+            the end of the epoch.
         deadline: of ``time.monotonic()``; epochs that would begin after it are left out, and the run says so.
 
     Raises:
         InputError: a method that trains no network, fewer than two labelled samples, a confirmed sample without a
             label, a checkpoint of another run, or an epoch without one finite loss.
     """
-    if not method.trains:
-        raise InputError(f"{_named(method)} trains no network; give it to NoisyLabelClassifier or `codivide fit`")
-    method = method.settled()
-    if data.weight is not None and not method.weighs:
-        raise InputError(f"{_named(method)} cannot weigh samples: its loss is no mean over single samples")
+    method = _settled(method, data)
     device = resolve_device(plan.device)
     ranks = here()
     identity = {} if checkpoint is None else {CONTENT: digest_rows(data.x), **checkpoint.identity}
@@ -69,20 +68,27 @@ def train(
         if saved is not None:
             checkpoints.load(run, saved)
         while run.epoch < plan.epochs:
-            row = _epoch(run, deadline)
-            if watch is not None:
-                row |= watch(run) or {}
-            row.update(ranks.told(row))  # also how long it took, and what only the first has looked at
-            idle = "stopped" in row and run.epoch < plan.epochs  # nothing has changed, which is soon found out again
-            if keeps and not idle:
-                _keep(run, checkpoint)
+            with nullcontext() if checkpoint is None else finished():
+                row = _epoch(run, deadline)
+                if watch is not None:
+                    row |= watch(run) or {}
+                row.update(ranks.told(row))  # also how long it took, and what only the first has looked at
+                idle = "stopped" in row and run.epoch < plan.epochs  # nothing has changed, which soon shows again
+                if keeps and not idle:
+                    _keep(run, checkpoint)
         run.together.complete_all(run)
         run.together = Alone()  # from here on each process knows all, and goes on by itself
     return run
 
 
-def _named(method: Method) -> str:
-    return type(method).__name__
+def _settled(method: Method, data: Data) -> Method:
+    """The method without "auto"; InputError where it cannot train on the data."""
+    name = type(method).__name__
+    if not method.trains:
+        raise InputError(f"{name} trains no network of its own; give it to NoisyLabelClassifier or `codivide fit`")
+    if data.weight is not None and not method.weighs:
+        raise InputError(f"{name} cannot weigh samples: its loss is no mean over single samples")
+    return method.settled()
 
 
 def _keep(run: Run, checkpoint: Checkpoint | None) -> None:

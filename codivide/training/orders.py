@@ -30,7 +30,7 @@ def passes(ids: Tensor, size: int, generator: torch.Generator) -> Iterator[Tenso
 
 
 def full_batches(ids: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Batches of exactly ``size`` without an end: where an order of samples ``[M]`` ends, the next one begins."""
+    """Endless batches of exactly ``size``; where an order of samples ``[M]`` ends, the next begins within one."""
     rest = ids[:0]
     size = max(size, 2)
     while True:

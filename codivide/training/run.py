@@ -297,6 +297,11 @@ class Run:
             else:
                 yield batch, Batch(batch.id[:0], tuple(batch.x[0][:0] for _ in names), batch.y[:0])
 
+    def shuffled(self, where: Tensor) -> Tensor:
+        """The samples of a mask ``[N]`` in a random order, int64 on the CPU."""
+        ids = self._chosen(where)
+        return ids[torch.randperm(len(ids), generator=self.gen)]
+
     def _chosen(self, where: Tensor | None) -> Tensor:
         if self.plan.sub_epoch:
             where = self.active if where is None else where & self.active
@@ -442,10 +447,9 @@ class Run:
         with self.apart():
             for ids in torch.split(self.together.mine(every), self.plan.evaluation_batch):
                 batch = self.fetch(ids, (view,))
-                if features:
-                    part = fn(self.features(i, batch.x[0], average=average)[1], batch)
-                else:
-                    part = fn(self.logits(i, batch.x[0], average=average), batch)
+                x = batch.x[0]
+                seen = self.features(i, x, average=average)[1] if features else self.logits(i, x, average=average)
+                part = fn(seen, batch)
                 if out is None:
                     out = part.new_zeros((len(self.data), *part.shape[1:]))
                 out[batch.id] = part

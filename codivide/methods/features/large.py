@@ -19,7 +19,7 @@ from codivide.methods.features.model import FeatureModel
 from codivide.methods.features.options import Features
 from codivide.methods.features.pacing import Record
 from codivide.methods.features.table import Table
-from codivide.noise import mixtures
+from codivide.noise import mixtures, transition
 from codivide.noise.too_small import judged_classes
 
 MOST = 50_000  # labels that heads learn from, or more where there are many classes
@@ -100,7 +100,9 @@ def _divided(
     generator = torch.Generator().manual_seed(0)
     places = coordinates(table, labelled, model)
     (shares,) = neighbours.shares(places, given, classes, generator, groups, sizes=(int(report["neighbours"]),))
-    return judge.calibrated(judge.HeldOut(found.probs[labelled], shares, given, judged), noise, generator)[0]
+    joint = transition.confident_joint(found.given_probs[labelled], given.masked_fill(~judged, -1)).nan_to_num(0.0)
+    wrong = judge.wrong_labels(joint, torch.bincount(given, minlength=classes) / len(given))
+    return judge.calibrated(judge.HeldOut(found.probs[labelled], shares, given, judged, wrong), noise, generator)[0]
 
 
 def coordinates(table: Table, rows: Tensor, model: FeatureModel) -> Tensor:

@@ -132,7 +132,7 @@ class _Fold(NamedTuple):
 
 
 def _of_fold(kind: str, part: _Fold, *, seed: int, classes: int) -> Tensor:
-    own = fit(kind, part.rows, part.given, None, seed=seed, classes=classes, counts=part.counts)
+    own = fit(kind, part.rows, part.given, seed=seed, classes=classes, counts=part.counts)
     return own.probs(part.out)
 
 
@@ -181,7 +181,6 @@ def fit(
     kind: str,
     x: Singles,
     given: Labels,
-    weight: Floats | None,
     *,
     seed: int,
     classes: int,
@@ -193,16 +192,13 @@ def fit(
         kind: "forest" or "boosting".
         x: raw features ``[N, D]``.
         given: labels ``[N]`` in ``0 .. classes - 1``; a class may be missing.
-        weight: of the samples ``[N]``, non-negative; None: all alike.
         seed: of what is drawn.
         classes: C.
         counts: how much each sample counts ``[N]``, in the frequencies of the classes, too; None: all alike.
     """
-    if counts is not None:
-        weight = counts if weight is None else weight * counts
     total = len(given) if counts is None else counts.sum()
     prior = torch.from_numpy(np.bincount(given, counts, minlength=classes) / total).float()
-    return replace(_fit(kind, x, given, weight, seed=seed, classes=classes), prior=prior)
+    return replace(_fit(kind, x, given, counts, seed=seed, classes=classes), prior=prior)
 
 
 def _fit(kind: str, x: Singles, given: Labels, weight: Floats | None, *, seed: int, classes: int) -> Trees:
@@ -237,7 +233,7 @@ def _of_forest(model: Any, held: Labels, classes: int) -> Trees:
         found = tree.value[:, 0, :]
         value[:, held] = found / np.maximum(found.sum(1, keepdims=True), 1e-30)
         values.append(value)
-    return _joined(
+    return joined(
         [tree.feature for tree in parts],
         [tree.threshold for tree in parts],
         [np.stack([tree.children_left, tree.children_right], axis=1) for tree in parts],
@@ -247,20 +243,8 @@ def _of_forest(model: Any, held: Labels, classes: int) -> Trees:
 
 def _of_boosting(model: Any, held: Labels, classes: int) -> Trees:
     """The trees of scikit-learn's histogram boosting: scores in the leaves, one tree a class and round."""
-    rounds = model._predictors  # public names do not give the trees; ``tests`` compare what they say
-    nodes = [predictor.nodes for one in rounds for predictor in one]
-    columns = [column for one in rounds for column in range(len(one))]
-    children = []
-    for node in nodes:
-        both = np.stack([node["left"], node["right"]], axis=1).astype(np.int64)
-        both[node["is_leaf"].astype(bool)] = -1
-        children.append(both)
-    found = _joined(
-        [node["feature_idx"] for node in nodes],
-        [node["num_threshold"] for node in nodes],
-        children,
-        [node["value"][:, None] for node in nodes],
-    )
+    columns = [column for one in model._predictors for column in range(len(one))]
+    found = of_rounds(model)
     start = np.ravel(model._baseline_prediction)
     if classes == 2 and len(held) == 2:
         return _with(found, np.array(columns), start)
@@ -270,6 +254,23 @@ def _of_boosting(model: Any, held: Labels, classes: int) -> Trees:
         return _with(_twice(found), np.repeat(held, len(columns)), base)
     base[held] = start
     return _with(found, held[np.array(columns)], base)
+
+
+def of_rounds(model: Any) -> Trees:
+    """The nodes of scikit-learn's histogram boosting of classes or numbers, round after round."""
+    rounds = model._predictors  # public names do not give the trees; ``tests`` compare what they say
+    nodes = [predictor.nodes for one in rounds for predictor in one]
+    children = []
+    for node in nodes:
+        both = np.stack([node["left"], node["right"]], axis=1).astype(np.int64)
+        both[node["is_leaf"].astype(bool)] = -1
+        children.append(both)
+    return joined(
+        [node["feature_idx"] for node in nodes],
+        [node["num_threshold"] for node in nodes],
+        children,
+        [node["value"][:, None] for node in nodes],
+    )
 
 
 def _twice(found: Trees) -> Trees:
@@ -297,10 +298,10 @@ def _constant(label: int, classes: int) -> Trees:
     """One leaf, which says one class."""
     value = np.zeros((1, classes), dtype=np.float32)
     value[0, label] = 1
-    return _joined([np.array([-2])], [np.array([0.0])], [np.array([[-1, -1]])], [value])
+    return joined([np.array([-2])], [np.array([0.0])], [np.array([[-1, -1]])], [value])
 
 
-def _joined(
+def joined(
     features: list[NDArray[Any]],
     thresholds: list[NDArray[Any]],
     children: list[NDArray[Any]],
