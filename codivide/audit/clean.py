@@ -30,6 +30,7 @@ from codivide.audit import write_clean
 from codivide.core.errors import InputError
 from codivide.core.files import atomic, guard, reading
 from codivide.data.corrections import Correction, Corrections, Known
+from codivide.data.image_bytes import IMAGE, with_images
 from codivide.data.images import is_image_name, on_disk, written
 from codivide.data.record import DataRecord
 from codivide.data.table_columns import TEXT_COLUMNS
@@ -75,7 +76,7 @@ class Judged:
         path = self.source.root()
         if path is None:
             raise InputError("the run does not name a file or folder that it was trained on; give --source")
-        if not path.exists():
+        if not path.exists() and not folder_parts(path):
             raise InputError(f"the source of the run, {path}, is not there; give --source")
         return path
 
@@ -495,9 +496,9 @@ def _table_of(judged: Judged, *, needed: bool = False) -> pd.DataFrame | None:
         folder = bool(folder_parts(Path(place)))
         if not folder and (not is_table(place) or Path(place).is_dir()):
             return None
-        if not Path(place).exists():
+        if not folder and not Path(place).exists():
             return read_table(judged.origin()) if needed else None
-    return read_table(place, options)
+    return with_images(read_table(place, options), place)
 
 
 def _rows(labels: pd.DataFrame, judged: Judged) -> pd.DataFrame:
@@ -522,7 +523,8 @@ def _rows(labels: pd.DataFrame, judged: Judged) -> pd.DataFrame:
 
 
 def _write(table: pd.DataFrame, folder: Path) -> None:
-    _write_csv(table, folder / LABELS)
+    """Both tables; images that lie in the table itself are in the Parquet file alone."""
+    _write_csv(table.drop(columns=IMAGE, errors="ignore"), folder / LABELS)
     kinds = {type(value) for value in table["label"] if value is not None}
     mixed = table.assign(label=table["label"].astype("string")) if len(kinds) > 1 else table
     with atomic(folder / LABELS_PARQUET) as part:

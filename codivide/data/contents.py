@@ -57,6 +57,11 @@ def of_table(frame: pd.DataFrame) -> Contents:
     return _short("\0".join(row).encode() for row in zip(*cells, strict=True))
 
 
+def of_bytes(files: Iterable[bytes]) -> Contents:
+    """The same of files in memory ``[N]``."""
+    return _short(files)
+
+
 def _short(contents: Iterable[bytes]) -> Contents:
     short = b"".join(hashlib.blake2b(content, digest_size=8).digest() for content in contents)
     return np.frombuffer(short, dtype="<u8").astype(np.uint64)

@@ -20,6 +20,7 @@ from codivide.data.loaded import Loaded
 from codivide.data.options import DEFAULT
 from codivide.data.record import DataRecord
 from codivide.data.sources import load
+from codivide.data.table_files import folder_parts
 from codivide.runs import label_table
 from codivide.runs.folder import SavedRun, has_run
 
@@ -43,7 +44,7 @@ def check_again(run: SavedRun, source: DataRecord | None = None) -> int:
     """
     source = run.source if source is None else source
     place, root = source.location(), source.root()
-    if run.contents is None or source.named or place is None or (root is not None and not root.exists()):
+    if run.contents is None or source.named or place is None or _is_gone(root):
         return 0
     options = source.reading()
     options = replace(options, encoder=Unread() if label_table.TEXT in run.labels else "auto", progress=False)
@@ -53,6 +54,10 @@ def check_again(run: SavedRun, source: DataRecord | None = None) -> int:
     check_same(run, loaded)
     whole = source.limit is None and not run.config.get("corrections", {}).get("junk")
     return len(loaded.ids) - len(run.labels) if whole else 0
+
+
+def _is_gone(root: Path | None) -> bool:
+    return root is not None and not root.exists() and not folder_parts(root)
 
 
 def check_decided(corrections: Path, loaded: Loaded, source: object) -> None:
