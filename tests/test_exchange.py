@@ -14,6 +14,7 @@ from PIL import Image
 
 from codivide import InputError
 from codivide.cli.app import main
+from codivide.data.options import ReadOptions
 from codivide.data.sources import load, read_inputs
 
 FEATURES = ("--method", "features", "--heads", "linear", "--folds", "2", "--no-correct")
@@ -262,3 +263,37 @@ def test_labels_go_back_to_the_tool_and_come_in_again(tmp_path, monkeypatch, too
     assert [again.classes[k] for k in again.y] == LABELS
     assert command(monkeypatch, "clean", "run", "--out", "other", "--export", "label-studo") == 2
     assert not (tmp_path / "other").exists()
+
+
+def test_photos_that_are_gone_or_were_replaced_are_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CODIVIDE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    contents, labels = pictures()
+    for k, (content, label) in enumerate(zip(contents, labels, strict=True)):
+        folder = tmp_path / "photos" / label
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{k:02d}.png").write_bytes(content)
+    words = ("--method", "cross_entropy", "--net", "small_cnn", "--epochs", "1", "--batch-size", "16")
+    assert command(monkeypatch, "fit", "photos", "--out", "run", *words) in (0, 3)
+    capsys.readouterr()
+    assert command(monkeypatch, "audit", "run") == 0
+    assert "images" not in capsys.readouterr().err
+    first = next((tmp_path / "photos" / "a").glob("*.png"))
+    first.write_bytes(contents[1])
+    assert command(monkeypatch, "audit", "run") == 0
+    assert f"1 of 24 images have other contents than the run saw, the first: a/{first.name}" in capsys.readouterr().err
+    assert command(monkeypatch, "clean", "run", "--out", "clean", "--drop-below", "0.0") == 0
+    assert "1 of 24 images have other contents" in capsys.readouterr().err
+    (tmp_path / "photos" / "b" / "01.png").unlink()
+    assert command(monkeypatch, "audit", "run") == 0
+    assert "1 of 24 images are gone, the first: b/01.png" in capsys.readouterr().err
+    assert command(monkeypatch, "fit", "clean", "--out", "again") == 2
+    assert "give clean/labels_clean.csv" in capsys.readouterr().err
+
+
+def test_names_of_tables_and_columns_in_messages(tmp_path):
+    pd.DataFrame({"age": range(24), "job": TEXTS, "label": LABELS}).to_csv(tmp_path / "mixed.csv.gz", index=False)
+    assert load(tmp_path / "mixed.csv.gz").name == "mixed"
+    with pytest.raises(InputError, match="--columns age leaves out 'job', which --text names"):
+        load(tmp_path / "mixed.csv.gz", options=ReadOptions(text="job", columns=("age",)))
+    assert load(tmp_path / "mixed.csv.gz", options=ReadOptions(text="job")).texts is not None

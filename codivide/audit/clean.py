@@ -30,6 +30,7 @@ from codivide.audit import write_clean
 from codivide.core.errors import InputError
 from codivide.core.files import atomic, guard, reading
 from codivide.data.corrections import Correction, Corrections, Known
+from codivide.data.folder import CLEANED
 from codivide.data.image_bytes import IMAGE, with_images
 from codivide.data.images import is_image_name, on_disk, written
 from codivide.data.record import DataRecord
@@ -38,12 +39,12 @@ from codivide.data.table_files import folder_parts, is_database, is_table
 from codivide.data.table_sets import split_answers
 from codivide.data.tables import feature_ids, read_table
 from codivide.runs import label_table
-from codivide.runs.changed import check_again
+from codivide.runs.changed import check_again, file_remarks
 from codivide.runs.folder import SUMMARY, SavedRun
 
 HALF = 0.5  # what a sample that is left out counts, in wrong labels; a label is doubted where p(clean) is below
 FEW = 0.02  # estimated rate below which nothing is changed unasked: without noise up to 0.017 (results/noise)
-LABELS, LABELS_PARQUET, CHANGES = "labels_clean.csv", "labels_clean.parquet", "CHANGES.csv"
+LABELS, LABELS_PARQUET, CHANGES = CLEANED, "labels_clean.parquet", "CHANGES.csv"
 
 
 @dataclass(frozen=True)
@@ -450,6 +451,8 @@ def _images(
     paths = [every[row] for row in cleaned.labels.index]
     places: list[PurePosixPath] = []
     names = [written(str(path)) for path in paths]
+    if judged.run is not None:
+        cleaned.remarks.extend(file_remarks(judged.run, every, gone=False))
     if files is None:
         cleaned.remarks.extend(_gone(paths))
     else:

@@ -102,6 +102,12 @@ def kind_of(path: Path) -> tuple[str, str]:
     return (ends[-1], "") if ends[-1] in FORMATS else ("", "")
 
 
+def name_of(path: Path) -> str:
+    """What a table is called: the name of its file without the suffixes of format and compression."""
+    suffix, compression = kind_of(path)
+    return path.name[: len(path.name) - len(suffix) - len(compression)] if suffix else path.stem
+
+
 def is_table(path: Path | str) -> bool:
     """Whether a path ends as a table does, or names a table in a database."""
     return is_database(path) or kind_of(Path(path))[0] != ""

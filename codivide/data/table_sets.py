@@ -35,7 +35,7 @@ from codivide.data.table_columns import (
     with_texts,
     with_usual_names,
 )
-from codivide.data.table_files import database, is_database, said_of
+from codivide.data.table_files import database, is_database, name_of, said_of
 from codivide.data.tables import (
     arranged,
     feature_columns,
@@ -283,7 +283,7 @@ def _manifest(given: _Labelled, reading: Reading) -> Loaded:
         keep_na=reading.options.keep_na,
     )
     pictures = Pictures(entries, given.labels, given.splits)
-    return assemble(pictures, given.path, replace(reading, classes=classes), written(given.path.stem))
+    return assemble(pictures, given.path, replace(reading, classes=classes), written(name_of(given.path)))
 
 
 def _encoded(given: _Labelled, reading: Reading) -> Loaded:
@@ -310,7 +310,7 @@ def _encoded_part(split: str, given: _Labelled, reading: Reading, shape: tuple[i
         ids=[ids[rows[row]] for row in kept],
         contents=of_bytes([contents[row] or b"" for row in kept]),
         sizes=items.sizes[kept],
-        name=written(given.path.stem),
+        name=written(name_of(given.path)),
     )
 
 
@@ -346,7 +346,7 @@ def _rows_of(split: str, given: _Labelled, reading: Reading) -> Loaded:
         classes=reading.classes,
         truth=true,
         ids=[ids[row] for row in rows],
-        name=written(given.path.stem),
+        name=written(name_of(given.path)),
     )
     return replace(
         found, contents=of_table(samples.iloc[rows]) if isinstance(found.encoder, Columns) else hashes(found)
