@@ -46,6 +46,7 @@ from torch.nn import functional as F
 from codivide.audit import checks, probs
 from codivide.audit.material import Material
 from codivide.audit.neighbours import normalised
+from codivide.audit.noise_report import from_reading
 from codivide.audit.reading import Reading
 from codivide.core.files import write_text
 from codivide.core.provenance import environment
@@ -160,7 +161,8 @@ def material(case: Case) -> Material:
         whole[:, -1] = 0
         whole /= whole.sum(1, keepdims=True)
     reading = Reading(whole, loaded.y, loaded.classes)
-    made = probs._material(reading, None, {"images": None, "texts": None, "features": None})
+    nothing = {"images": None, "texts": None, "features": None}
+    made = probs._material(reading, None, nothing, from_reading(reading))
     encoded = loaded.encoder is not None and loaded.columns is not None
     return replace(
         made,

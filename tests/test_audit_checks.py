@@ -83,8 +83,8 @@ def test_every_flag_and_score_is_described():
         assert all(kind == "probability" for name, kind in kinds.items() if name.endswith("_score"))
     names = [column.name for column in (*label_table.COLUMNS, *checks.columns())]
     assert len(set(names)) == len(names)
-    assert label_table.markdown(label_table.COLUMNS) in (ROOT / "docs" / "data.md").read_text("utf-8")
-    assert label_table.markdown(checks.columns()) in (ROOT / "docs" / "audit.md").read_text("utf-8")
+    assert label_table.markdown(label_table.COLUMNS) in (ROOT / "docs" / "reference" / "data.md").read_text("utf-8")
+    assert label_table.markdown(checks.columns()) in (ROOT / "docs" / "reference" / "audit.md").read_text("utf-8")
 
 
 def test_what_cannot_be_looked_for_is_empty_and_what_was_known_stays(made, tmp_path):

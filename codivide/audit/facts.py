@@ -1,6 +1,6 @@
 """A run's labels as facts: one dict of JSON values that a page draws, a person reads and a program checks.
 
-``collect`` describes the dict; ``docs/audit.md`` says what the facts mean.
+``collect`` describes the dict; ``docs/reference/audit.md`` says what the facts mean.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def collect(run: str | Path, limit: int = 1000, *, thumbnails: bool = True) -> d
     - ``pairs``: ``given``, ``suggested``, ``count`` of flagged samples, the largest first; ``confusion``
       ``[C][C]``, given by suggested, of all labelled samples; ``imbalance``: ``counts`` and ``suggested_counts``
       ``[C]`` of labelled samples, ``ratio`` of the largest to the smallest count of a class that has labels;
-    - ``issues``: see ``docs/audit.md``; ``issues_total``: how many there are, listed or not;
+    - ``issues``: see ``docs/reference/audit.md``; ``issues_total``: how many there are, listed or not;
     - ``losses``: ``edges`` (one more than ``counts``), ``counts``, ``mixture`` (``weight``, ``mean``, ``variance``)
       or None; None without a record;
     - ``curves``: the scalars of every epoch's record;

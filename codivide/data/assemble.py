@@ -74,6 +74,7 @@ def assemble(pictures: Pictures, source: Path, reading: Reading, name: str) -> L
         augment=choose_augment(options.augment, decoded.rows.shape),
         skipped=decoded.skipped,
         name=name,
+        said=decoded.said,
         sizes=decoded.sizes,
         contents=of_paths([entries[position].path for position in decoded.kept]),
     )
