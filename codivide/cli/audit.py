@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from codivide.cli.output import aside, line, say_verdict
+from codivide.cli.output import aside, line, note, say_verdict
 
 
 def audit(
@@ -39,6 +39,8 @@ def audit(
     line(f"{collected['issues_total']:,} of {collected['labelled']:,} labels look wrong")
     if run.is_dir():
         say_verdict(SavedRun(run).summary)
+    for remark in collected["remarks"]:
+        note(remark)
     line(f"report:  {path}")
     if len(written) > 1:
         line(f"more:    {written[1].parent} (belongs to the report)")
