@@ -29,7 +29,8 @@ from codivide.runs.folder import REPORT_MARK, has_mark, has_run
 FORMAT = 1  # of the facts that this page can draw
 INLINE = 1000  # issues in the page itself; the rest lies in files beside it
 BLOCK = 100  # issues that are read at once: 1.5 MB with pictures, some 20 ms to parse
-WORDS = 300  # characters of a text or row that the list shows and the search finds
+WORDS = 300  # characters of a text that the list shows and the search finds
+ROW_WORDS = 60  # the same of a row of numbers
 PAGE = Path(__file__).parent / "page"
 SCRIPTS = ("text", "storage", "blocks", "charts", "summary", "confusion", "queue", "list", "card", "app")
 _OURS = re.compile(r"\d{5}-[0-9a-f]{16}\.js")
@@ -175,22 +176,22 @@ def _index(issues: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 def _words(issue: Mapping[str, Any]) -> str:
     if issue["text"] is not None:
         return str(issue["text"])[:WORDS]
-    return ", ".join(f"{name} {value}" for name, value in issue["fields"] or [] if value is not None)[:WORDS]
+    return ", ".join(f"{name} {value}" for name, value in issue["fields"] or [] if value is not None)[:ROW_WORDS]
 
 
 def _blocks(facts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The rest of the issues, a hundred at a time; a picture that several of them show is there once."""
+    """The rest of the issues, a hundred at a time; what several of them show (a picture, a name) is there once."""
     for first in range(0, len(facts["issues"]), BLOCK):
         issues = facts["issues"][first : first + BLOCK]
         pool: dict[str, int] = {}
 
-        def packed(item: str | None, pool: dict[str, int] = pool) -> str | int | None:
-            return pool.setdefault(item, len(pool)) if item is not None and item.startswith("data:image/") else item
+        def packed(item: str | None, pool: dict[str, int] = pool) -> int | None:
+            return None if item is None else pool.setdefault(item, len(pool))
 
         details = [
             {
                 "text": issue["text"],
-                "fields": issue["fields"],
+                "fields": None if issue["fields"] is None else [[packed(n), value] for n, value in issue["fields"]],
                 "neighbours": issue["neighbours"],
                 "thumbnail": packed(issue["thumbnail"]),
                 "examples": {name: [packed(item) for item in items] for name, items in issue["examples"].items()},
