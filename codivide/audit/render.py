@@ -23,7 +23,7 @@ from markupsafe import Markup
 
 from codivide.core.errors import InputError
 from codivide.core.files import write_text
-from codivide.runs.claim import locked
+from codivide.runs.claim import locked, sweep_drawn
 from codivide.runs.folder import REPORT_MARK, has_mark, has_run
 
 FORMAT = 1  # of the facts that this page can draw
@@ -83,6 +83,8 @@ def write(facts: Mapping[str, Any], path: str | Path, limit: int = INLINE) -> li
     # The page is made before anything is written: facts that cannot be drawn leave what was there.
     text = _page(facts, blocks[:inline], {number: f"{folder.name}/{name}" for number, name in names.items()}, None)
     with _held(path):
+        if has_run(path.parent):
+            sweep_drawn(path.parent)
         if contents:
             folder.mkdir(exist_ok=True)
         for number, content in contents.items():
