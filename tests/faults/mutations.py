@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,6 +178,8 @@ def mutations(root: Path, count: int, seed: int = 0, readers: tuple[Reader, ...]
         problem, kind = _judged(path.name, whole[reader.name], found)
         said = None if problem is None else f"{path.relative_to(here)} {damage.__name__} ({number}): {problem}"
         tallies[reader.name].add(said, kind)
+        if said is not None:
+            print(said, file=sys.stderr, flush=True)  # it takes long until all are through
     return list(tallies.values())
 
 
