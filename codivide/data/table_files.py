@@ -32,6 +32,9 @@ from codivide.data.annotation_tools import read_export
 from codivide.data.column_kinds import with_decimal_point
 from codivide.data.image_bytes import read_tar, shards
 
+_UNPACKED = 256 << 20  # bytes that a small compressed file may hold
+_TIMES = 100  # times its own size that a larger one may
+
 DATABASE = "sqlite:///"
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _SAMPLE = 64 * 1024  # characters that the delimiter is sought in
@@ -390,12 +393,34 @@ def _unzip(path: Path) -> bytes:
         names = [item.filename for item in archive.infolist() if not item.is_dir() and "__MACOSX" not in item.filename]
         if len(names) != 1:
             raise InputError(f"{path} holds {len(names)} files ({', '.join(names[:5])}); it must hold one table")
-        return archive.read(names[0])
+        with archive.open(names[0]) as file:
+            return _unpacked(file, path)
 
 
 def _zstandard(path: Path) -> bytes:
     with pyarrow.input_stream(str(path), compression="zstd") as stream:
-        return bytes(stream.read())
+        return _unpacked(stream, path)
+
+
+def _opened(module: Any) -> Callable[[Path], bytes]:
+    """What reads a file by ``open`` of a module of Python."""
+
+    def read(path: Path) -> bytes:
+        with module.open(path) as file:
+            return _unpacked(file, path)
+
+    return read
+
+
+def _unpacked(file: Any, path: Path) -> bytes:
+    """The bytes of a compressed file; InputError where they are far more than a table's can be."""
+    most = max(_UNPACKED, _TIMES * path.stat().st_size)
+    content = bytes(file.read(most + 1))
+    if len(content) > most:
+        raise InputError(
+            f"{path} holds more than {most >> 20:,} MB, far more than a table of its size; unpack it first"
+        )
+    return content
 
 
 #: Suffix of a table -> how its bytes are read.
@@ -414,9 +439,9 @@ FORMATS: dict[str, Reader] = {
 
 #: Suffix of a compressed file -> its bytes as they were.
 COMPRESSIONS: dict[str, Callable[[Path], bytes]] = {
-    ".gz": lambda path: gzip.decompress(path.read_bytes()),
-    ".bz2": lambda path: bz2.decompress(path.read_bytes()),
-    ".xz": lambda path: lzma.decompress(path.read_bytes()),
+    ".gz": _opened(gzip),
+    ".bz2": _opened(bz2),
+    ".xz": _opened(lzma),
     ".zst": _zstandard,
     ".zip": _unzip,
 }
