@@ -17,6 +17,7 @@ from PIL import Image
 from codivide import InputError, NoisyLabelClassifier, audit, noise_report
 from codivide.audit import checks, facts, thumbnails
 from codivide.audit.material import Material
+from codivide.core.files import read_json
 from codivide.data import experiment
 from codivide.data.options import ReadOptions
 from codivide.data.record import DataRecord
@@ -24,6 +25,7 @@ from codivide.data.sources import load
 from codivide.fit import job
 from codivide.fit.execute import execute
 from codivide.runs.label_table import build as label_table
+from tests import toys
 
 CLASSES = ("circle", "cross", "dots")
 
@@ -81,10 +83,9 @@ def copied(made, tmp_path):
     """The run and its source, free to be spoiled."""
     shutil.copytree(made[0], tmp_path / "shapes")
     shutil.copytree(made[1], tmp_path / "run")
-    config = json.loads((tmp_path / "run" / "config.json").read_text())
-    config["source"]["path"] = str(tmp_path / "shapes")
-    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
-    return tmp_path / "shapes", tmp_path / "run"
+    config = tmp_path / "run" / "config.json"
+    toys.edit(config, source=read_json(config)["source"] | {"path": str(tmp_path / "shapes")})
+    return tmp_path / "shapes", toys.unsummed(tmp_path / "run")
 
 
 def kinds(value):

@@ -172,3 +172,60 @@ def test_headers_of_models(run, change):
     path = run / "model.safetensors"
     changed(path, change)
     asked(path, lambda: load_model(path))
+
+
+def look_at_all(run):
+    """What every reader of a finished run makes of it."""
+    saved = SavedRun(run)
+    found = [saved.config, saved.summary, saved.rows, saved.predictions, saved.skipped]
+    found += [table.to_csv() for table in (saved.labels, saved.test_labels)]
+    return repr(found), load_model(run / "model.safetensors").logits(load("digits").x).tolist()
+
+
+@pytest.mark.long
+def test_a_changed_byte_in_any_file_of_a_run_is_found(run):
+    before, rng = look_at_all(run), np.random.default_rng(0)
+    files = [
+        path for path in run.iterdir() if path.name not in ("checkpoint.safetensors", "labels.csv", "labels_test.csv")
+    ]
+    assert {path.name for path in files} >= {"config.json", "summary.json", "metrics.jsonl", "labels.parquet"}
+    said = []
+    for path in files:
+        held = path.read_bytes()
+        for _ in range(12):
+            place, data = int(rng.integers(len(held))), bytearray(held)
+            data[place] ^= 1 << int(rng.integers(8))
+            path.write_bytes([bytes(data), held[:place]][int(rng.integers(2))])
+            try:
+                assert look_at_all(run) == before  # such as a space of JSON
+            except InputError as error:
+                said.append((path.name, str(error)))
+        path.write_bytes(held)
+    assert all(name in text for name, text in said)
+    assert len(said) > 0.8 * 12 * len(files)
+
+
+def test_metrics_of_an_unfinished_run_are_those_of_its_checkpoint(run):
+    (run / "summary.json").unlink()
+    before = SavedRun(run).rows
+    text = (run / "metrics.jsonl").read_text()
+    (run / "metrics.jsonl").write_text(text.replace('"lr": 0.0', '"lr": 0.1', 1))
+    assert asked(run / "metrics.jsonl", lambda: SavedRun(run).rows)
+    (run / "metrics.jsonl").write_text(text)
+    assert SavedRun(run).rows == before
+
+
+def test_a_label_table_without_its_parquet_file_is_checked_too(run):
+    (run / "labels.parquet").unlink()
+    before = SavedRun(run).labels
+    text = (run / "labels.csv").read_text()
+    (run / "labels.csv").write_text(text.replace(",1,", ",2,", 1))
+    assert "checksum" in asked(run / "labels.csv", lambda: SavedRun(run).labels)
+    (run / "labels.csv").write_text(text)
+    assert SavedRun(run).labels.equals(before)
+
+
+def test_json_without_a_checksum_is_taken_as_it_is(run):
+    before = SavedRun(run).config
+    (run / "config.json").write_text(json.dumps(before))
+    assert SavedRun(run).config == before

@@ -19,6 +19,7 @@ from sklearn.metrics import roc_auc_score
 
 from codivide import FeatureModel, Features, InputError, NoisyLabelClassifier, TrainingWarning, load_model, noise_report
 from codivide.cli.app import main
+from codivide.data.rows import TensorRows
 from codivide.methods.auto import Auto
 from codivide.methods.features import chance, judge, learn, linear, neighbours, perceptron
 from codivide.methods.features.matrix import Matrix, Scale
@@ -569,3 +570,17 @@ def test_the_command_line_takes_a_table_with_its_own_label_column(
     assert set(cleaned["label"]) == {"a", "b", "c"}
     assert [*(f"f{i}" for i in range(6))] == [name for name in cleaned if str(name).startswith("f")]
     assert "genre" not in cleaned
+
+
+def test_one_value_or_row_far_out_costs_a_network_on_a_table_nothing(tmp_path):
+    rng = np.random.default_rng(0)
+    y = np.arange(150) % 3
+    x = (rng.normal(size=(150, 4)) + 4 * np.eye(3, 4)[y]).astype(np.float32)
+    x[5] = 1e9
+    with pytest.warns(TrainingWarning, match="stretched by a few values far out: 0, 1, 2, 3"):
+        model = NoisyLabelClassifier("cross_entropy", net="mlp", epochs=8, random_state=0).fit(x, y)
+    good = np.arange(150) != 5
+    assert (model.predict(x)[good] == y[good]).mean() > 0.95
+    model.model_.save(tmp_path / "model.safetensors")
+    again = load_model(tmp_path / "model.safetensors")
+    assert (again.probs(TensorRows(torch.from_numpy(x))) == model.predict_proba(x)).all()

@@ -276,6 +276,29 @@ def test_reports_and_scores_with_a_model():
         noise_report("a.csv", model=GaussianNB())
 
 
+def test_weights_and_groups_count_where_a_model_is_fitted_for_scores_and_reports():
+    x, _truth, given = blobs(rows=300)
+    light = np.where(given == 0, 0.01, 1.0)
+    plain, weighed, by_class = (
+        score_labels("averaged_loss", given, features=x, model=GaussianNB(), **more)
+        for more in ({}, {"sample_weight": light}, {"class_weight": {0: 0.01}})
+    )
+    assert np.allclose(weighed, by_class)
+    assert weighed[given == 0].mean() < plain[given == 0].mean() - 0.1  # a class that hardly counts is said less often
+    with pytest.raises(InputError, match="pass one, or leave them out"):
+        score_labels("averaged_loss", given, pred_probs=np.full((300, 3), 1 / 3), sample_weight=light)
+    with pytest.raises(InputError, match="takes no sample_weight"):
+        score_labels("averaged_loss", given, features=x, model=KNeighborsClassifier(), sample_weight=light)
+    reports = [noise_report(x, given, replicates=2, class_weight=how) for how in (None, {0: 0.01})]
+    assert reports[0].rate != reports[1].rate
+    again = [np.r_[value, value] for value in (x, given)]  # every sample twice, told apart by a little noise
+    again[0] += np.random.default_rng(0).normal(0, 1e-3, again[0].shape)
+    grouped = noise_report(*again, model=GaussianNB(), groups=np.r_[np.arange(300), np.arange(300)], replicates=2)
+    assert any("600 labels in 300 groups" in reason for reason in grouped.trust.reasons)
+    with pytest.raises(InputError, match="a run has those"):
+        noise_report(NoisyLabelClassifier(model=GaussianNB()).fit(x, given), groups=given)
+
+
 class NoProbabilities(ClassifierMixin, BaseEstimator):
     def fit(self, x, y):
         return self

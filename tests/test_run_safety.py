@@ -255,7 +255,7 @@ def test_a_run_whose_beginning_goes_on_never_removes_a_finished_one(run):
 def test_a_folder_is_known_while_a_run_replaces_another(run, monkeypatch):
     """Killed at any point of its beginning, it leaves a folder that --overwrite takes."""
     order = []
-    monkeypatch.setattr("codivide.runs.folder._write_json", lambda path, values: order.append(path.name))
+    monkeypatch.setattr("codivide.runs.folder.write_json", lambda path, values: order.append(path.name))
     RunFolder(run, {"version": "1", "method": "gce", "plan": {}}).begin()
     assert order == ["config.json"]
     assert has_run(run)

@@ -4,6 +4,7 @@ import csv
 import http.client
 import io
 import json
+import random
 import re
 import signal
 import socket
@@ -126,7 +127,7 @@ def test_decisions_are_saved_at_once_and_the_last_one_counts(site, tmp_path):
     corrections.read(tmp_path / "c.csv").check(site.known)
     with sqlite3.connect(tmp_path / "run" / FILE) as file:
         assert file.execute("select count(*) from decisions").fetchone() == (6,)
-        assert file.execute("pragma journal_mode").fetchone() == ("wal",)
+        assert file.execute("pragma journal_mode").fetchone() == ("delete",)
 
 
 @pytest.mark.parametrize(
@@ -404,3 +405,62 @@ def test_an_export_follows_its_own_history_and_writes_nothing_for_nothing(tmp_pa
         target.write_text("nonsense")
         with pytest.raises(InputError, match="needs one column"):
             export(decisions, target)
+
+
+@pytest.fixture
+def history(tmp_path):
+    """A file of five decisions."""
+    with Decisions(tmp_path / FILE) as decisions:
+        for k in range(5):
+            decisions.save(f"{k}.png", "cat", "relabel", "dog")
+    return tmp_path / FILE
+
+
+def test_decisions_that_were_changed_or_lost_are_noticed(history):
+    held, rng = history.read_bytes(), random.Random(0)
+    with Decisions(history) as decisions:
+        before = decisions.current()
+    said = []
+    for number in range(120):
+        data = bytearray(held)
+        place = held.rindex(b"dog") - number if number < 60 else rng.randrange(len(held))
+        data[place] ^= 1 << rng.randrange(8)
+        history.write_bytes(bytes(data))
+        try:
+            with Decisions(history) as decisions:
+                assert decisions.current() == before
+        except InputError as error:
+            said.append(str(error))
+    assert all(FILE in text for text in said)
+    assert len(said) > 60
+    for content in (b"", held[:100], held[: len(held) // 2], held[:-4096]):
+        history.write_bytes(content)
+        with pytest.raises(InputError, match=FILE):
+            Decisions(history)
+
+
+def test_a_lost_last_decision_is_noticed(history):
+    with sqlite3.connect(history) as file:
+        file.execute("delete from decisions where number = 5")
+    with pytest.raises(InputError, match="last decisions are missing"):
+        Decisions(history)
+
+
+def test_decisions_of_an_older_version_go_on(tmp_path):
+    with sqlite3.connect(tmp_path / FILE) as file:
+        file.execute("pragma journal_mode = wal")
+        file.execute(
+            "create table decisions (number integer primary key autoincrement, id text not null, given text not null, "
+            "decision text, label text not null, time text not null)"
+        )
+        file.execute("insert into decisions (id, given, decision, label, time) values ('a', 'cat', 'junk', '', 't')")
+    file.close()
+    for k in range(2):
+        with Decisions(tmp_path / FILE) as decisions:
+            decisions.save(f"{k}", "cat", "junk", "")
+            assert [row.id for row in decisions.current()] == ["a", "0", "1"][: 2 + k]
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
+    with sqlite3.connect(tmp_path / FILE) as file:
+        file.execute("update decisions set label = 'dog' where id = 'a'")
+    with pytest.raises(InputError, match="decision 2 is not what was written"):
+        Decisions(tmp_path / FILE)

@@ -9,6 +9,7 @@ from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
 from codivide.core.errors import InputError
 from codivide.data import views
+from codivide.data.rows import TensorRows
 from codivide.data.views import ViewSpec, crop, cutout, fit_views
 
 
@@ -355,3 +356,21 @@ def test_images_come_in_the_size_that_is_asked_for(kind):
     assert torch.equal(fitted.suited(None).mean, fitted.mean)
     assert torch.equal(fitted.suited(None, (0.5,), (0.2,)).mean, fitted.mean)  # of another number of channels
     assert fitted.shape_of((7,)) == (7,)
+
+
+@pytest.mark.parametrize("place", [0, 12_345])
+def test_a_value_far_out_is_cut_and_the_others_keep_their_scale(place):
+    x = torch.randn(20_000, 3, generator=torch.Generator().manual_seed(0))
+    before = fit_views(TensorRows(x), "none")
+    assert before.bounds is None
+    spoiled = x.clone()
+    spoiled[place, 1] = 1e9
+    spec = fit_views(TensorRows(spoiled), "none")
+    assert spec.stretched == [1]
+    assert torch.allclose(spec.std, before.std, rtol=0.01)
+    seen = spec.plain(spoiled[place : place + 1], torch.Generator())
+    assert seen.abs().max() < 6
+    rest = torch.arange(20_000) != place
+    assert torch.allclose(
+        spec.plain(spoiled[rest], torch.Generator()), before.plain(x[rest], torch.Generator()), atol=0.1
+    )

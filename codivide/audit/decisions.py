@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import sqlite3
 import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
 
 from codivide.core.errors import InputError
-from codivide.core.files import is_present
+from codivide.core.files import atomic, is_present
 from codivide.data import corrections
 from codivide.data.corrections import Correction
+from codivide.runs.folder import DECISIONS
 
-FILE = "decisions.sqlite"
+FILE = DECISIONS
 _TABLE = """
 create table if not exists decisions (
     number integer primary key autoincrement,  -- the order in which they came
     id text not null, given text not null,
     decision text,  -- null: what was decided before is undone
-    label text not null, time text not null
+    label text not null, time text not null,
+    sum text  -- a checksum of this and all before; null: of an older version
 )
 """
+_ALL = "select number, id, given, decision, label, time, sum from decisions order by number"
 _LAST = """
 select id, given, decision, label, time from decisions
 where number in (select max(number) from decisions group by id) and decision is not null order by number
@@ -31,35 +38,75 @@ where number in (select max(number) from decisions group by id) and decision is 
 class Decisions:
     """A growing history of decisions; several threads and processes may write to one file.
 
-    A write that has returned survives a kill and a power cut: it is in the write-ahead log, flushed to the disk.
+    A write that has returned survives a kill and a power cut: it is in the file, flushed to the disk. Each decision
+    holds a checksum of itself and all before it, so that one that was changed or lost is noticed.
 
     Args:
         path: the file, made if it is not there.
 
     Raises:
-        InputError: the file is no such history, or cannot be written.
+        InputError: the file is no such history, is damaged, or cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.Lock()
+        if not is_present(path):
+            _make(path)
+        elif not path.stat().st_size:  # SQLite takes it for a new one
+            raise InputError(f"{path} is damaged: it is empty; move it away to begin again")
+        with _usable(path):
+            self._file = _opened(path)
+            self._file.execute("pragma journal_mode = delete")  # of an older version's file: a log beside it
+            if "sum" not in {row[1] for row in self._file.execute("pragma table_info(decisions)")}:
+                self._file.execute(_TABLE)
+                with suppress(sqlite3.OperationalError):  # it has just been made, or another process was faster
+                    self._file.execute("alter table decisions add column sum text")
+            self._check(path)
+
+    def _check(self, path: Path) -> None:
+        """InputError where SQLite or a checksum tells that the file is not as it was written."""
+        self._file.execute("begin immediate")  # nobody writes meanwhile
         try:
-            self._file = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
-            self._file.execute("pragma journal_mode = wal")
-            self._file.execute("pragma synchronous = full")
-            self._file.execute(_TABLE)
-            self._file.execute(_LAST)
-        except sqlite3.Error as error:
-            raise InputError(f"{path} cannot be used: {error}") from None
+            (said,) = self._file.execute("pragma integrity_check(1)").fetchone()
+            rows = self._file.execute(_ALL).fetchall()
+            counted = self._file.execute("select seq from sqlite_sequence where name = 'decisions'").fetchone()
+        finally:
+            self._file.execute("rollback")
+        if said != "ok":
+            raise sqlite3.DatabaseError(said)
+        if (counted[0] if counted else 0) != (rows[-1][0] if rows else 0):
+            raise sqlite3.DatabaseError("the last decisions are missing")
+        before = ""
+        for *row, written in rows:
+            before = _sum(before, row)
+            if written is not None and written != before:
+                raise sqlite3.DatabaseError(f"decision {row[0]} is not what was written, or one before it")
 
     def save(self, id: str, given: str, decision: str | None, label: str) -> Correction | None:
         """Add a decision, or with ``decision`` None the undoing of one; what was added, None for an undoing."""
         time = datetime.now(UTC).isoformat(timespec="milliseconds")
         with self._lock:
-            self._file.execute(
-                "insert into decisions (id, given, decision, label, time) values (?, ?, ?, ?, ?)",
-                (id, given, decision, label, time),
-            )
+            self._file.execute("begin immediate")
+            try:
+                number, before = self._last()
+                row = [number + 1, id, given, decision, label, time]
+                self._file.execute("insert into decisions values (?, ?, ?, ?, ?, ?, ?)", (*row, _sum(before, row)))
+                self._file.execute("commit")
+            except BaseException:
+                with suppress(sqlite3.Error):
+                    self._file.execute("rollback")
+                raise
         return None if decision is None else Correction(id, given, decision, label, time)
+
+    def _last(self) -> tuple[int, str]:
+        """Number and checksum of the last decision; of an older version's, computed."""
+        last = self._file.execute("select number, sum from decisions order by number desc limit 1").fetchone()
+        if last is None or last[1] is not None:
+            return last or (0, "")
+        before = ""
+        for *row, _ in self._file.execute(_ALL).fetchall():
+            before = _sum(before, row)
+        return last[0], before
 
     def current(self) -> list[Correction]:
         """The last decision of every sample that has one, the latest at the end."""
@@ -73,7 +120,7 @@ class Decisions:
             return {_key(Correction(*row)) for row in rows.fetchall()}
 
     def close(self) -> None:
-        """Fold the log into the file."""
+        """Let go of the file."""
         with self._lock:
             self._file.close()
 
@@ -82,6 +129,38 @@ class Decisions:
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+@contextmanager
+def _usable(path: Path) -> Iterator[None]:
+    """Turn an error of SQLite into one that names the file and says what to do."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise InputError(
+            f"{path} cannot be used: {error}; move it away to begin again (decisions that were exported are in "
+            "corrections.csv)"
+        ) from None
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    file = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+    file.execute("pragma synchronous = full")
+    return file
+
+
+def _make(path: Path) -> None:
+    """An empty history, whole or not there, so that an empty file is always a damaged one."""
+    with _usable(path), atomic(path, new=True) as aside:
+        made = _opened(aside)
+        made.execute("pragma journal_mode = memory")  # no second file beside it
+        made.execute(_TABLE)
+        made.close()
+
+
+def _sum(before: str, row: Sequence[object]) -> str:
+    """A checksum of a decision and all before it."""
+    return hashlib.sha256(json.dumps([before, *row]).encode()).hexdigest()
 
 
 def export(decisions: Decisions, path: Path) -> int:

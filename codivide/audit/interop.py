@@ -12,6 +12,7 @@ from codivide.audit import checks, facts
 from codivide.audit.findings import Findings
 from codivide.core.errors import InputError
 from codivide.runs import label_table
+from codivide.runs.folder import SavedRun
 
 if TYPE_CHECKING:
     import datasets
@@ -45,7 +46,7 @@ def to_pandas(judged: Judged) -> pd.DataFrame:
         InputError: no finished run, or no fitted classifier.
     """
     if isinstance(judged, str | Path):
-        return label_table.read(Path(judged))
+        return SavedRun(Path(judged)).labels.copy()
     if isinstance(judged, Findings):
         return judged.labels.copy()
     try:

@@ -1,4 +1,4 @@
-"""The command line: ``codivide fit | predict | audit | clean | serve | plot | noise | methods | demo | bench``.
+"""The command line: ``codivide fit | predict | audit | clean | serve | plot | noise | consensus``, and some more.
 
 A command is a function of its name in a file of this wing, and a line in ``COMMANDS``. None of these files imports
 torch before its command runs, so that ``codivide --help`` is instant.
@@ -9,10 +9,11 @@ import io
 import sys
 import traceback
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from codivide.core.allocator import tune_allocator
 from codivide.core.errors import InputError
+from codivide.core.stopping import Stopped, stoppable
 from codivide.core.version import VERSION
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ COMMANDS = {  # command: the file that it is in
     "serve": "clean",
     "plot": "inspect",
     "noise": "inspect",
+    "consensus": "consensus",
     "methods": "inspect",
     "demo": "demo",
     "bench": "bench",
@@ -88,17 +90,53 @@ def main() -> None:
     try:
         from codivide.cli.progress import plain_warnings
 
-        with plain_warnings():
-            application(arguments)(arguments, prog_name="codivide")
+        with plain_warnings(), stoppable(_tell):
+            sys.exit(_call(arguments))
+    except Stopped as stopped:
+        print("stopped", file=sys.stderr)
+        sys.exit(stopped.code)
     except InputError as error:
         _fail(str(error), debug=debug)
     except OSError as error:
         full = "no space left on the disk; what was written before is intact: free some and run again with --resume"
         where = f"{error.filename}: " if error.filename else ""
         _fail(full if error.errno == errno.ENOSPC else f"{where}{error.strerror or error}", debug=debug)
+    except MemoryError as error:
+        _fail(_memory(error), debug=debug)
+    except RuntimeError as error:  # as torch says it
+        if "allocate memory" not in str(error) and "out of memory" not in str(error):
+            raise
+        _fail(_memory(error), debug=debug)
     except KeyboardInterrupt:  # while something is imported; typer catches what comes later
         print("stopped", file=sys.stderr)
         sys.exit(130)
+
+
+def _call(arguments: list[str]) -> int:
+    """Run a command; its exit code. A flag or argument that is wrong is an InputError, as all that is wrong is."""
+    import typer
+
+    usage_error: Any = typer.BadParameter.__mro__[1]  # typer has no public name for it
+    try:
+        return application(arguments)(arguments, prog_name="codivide", standalone_mode=False) or 0
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    except usage_error as error:
+        context = error.ctx
+        if not (said := error.format_message().rstrip(".")):  # no argument at all: typer has shown the help
+            return 2
+        where = f" {context.command_path.partition(' ')[2]}".rstrip() if context is not None else ""
+        raise InputError(f"{said}; codivide{where} --help shows what there is") from None
+
+
+def _memory(error: BaseException) -> str:
+    said = str(error).partition("\n")[0][:200]
+    advice = "close what else takes memory, or give less data, a smaller --image-size, --batch-size or --cache-limit"
+    return f"there is not enough memory{f' ({said})' if said else ''}; {advice}"
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 def _fail(message: str, *, debug: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from types import NoneType, UnionType
@@ -15,6 +15,14 @@ from codivide.core.errors import InputError
 
 DATA = "Data"  # the panel of the flags that say how data are read
 
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        help="Spread independent work over a Ray cluster: auto (the one of this machine, else its own processors), or "
+        "an address such as ray://HOST:10001."
+    ),
+]
+
 
 @dataclass(frozen=True, kw_only=True)
 class TableFlags:
@@ -22,21 +30,28 @@ class TableFlags:
 
     label: Annotated[
         str | None,
-        typer.Option(help="The column of a table that holds the labels (label).", rich_help_panel=DATA),
+        typer.Option(help="The column of a table that holds the labels.", show_default="label", rich_help_panel=DATA),
     ] = None
     text: Annotated[
         str | None,
         typer.Option(
-            help="The column of a table that holds texts, all that is learned from (text).", rich_help_panel=DATA
+            help="The column of a table that holds texts, all that is learned from.",
+            show_default="text",
+            rich_help_panel=DATA,
         ),
     ] = None
     columns: Annotated[
         str | None,
-        typer.Option(help="The columns of a table to learn from, COL,COL,... (all).", rich_help_panel=DATA),
+        typer.Option(
+            help="The columns of a table to learn from.",
+            metavar="COL,COL,...",
+            show_default="all",
+            rich_help_panel=DATA,
+        ),
     ] = None
     drop: Annotated[
         str | None,
-        typer.Option(help="Columns of a table to leave out, COL,COL,...", rich_help_panel=DATA),
+        typer.Option(help="Columns of a table to leave out.", metavar="COL,COL,...", rich_help_panel=DATA),
     ] = None
 
     def options(self) -> dict[str, Any]:
@@ -92,8 +107,11 @@ def spread(function: Callable[..., None], more: Sequence[inspect.Parameter] = ()
     return command
 
 
-def hyper_flags(cls: type, panel: str) -> list[inspect.Parameter]:
-    """A flag for every hyper-parameter of a method."""
+OWN = "method_"  # before a hyper-parameter that is called like a flag of ``fit``
+
+
+def hyper_flags(cls: type, panel: str, taken: Container[str] = ()) -> list[inspect.Parameter]:
+    """A flag for every hyper-parameter of a method; one whose name is taken has ``OWN`` before it."""
     hints, about = get_type_hints(cls), described(cls)
     parameters = []
     for item in fields(cls):
@@ -107,13 +125,16 @@ def hyper_flags(cls: type, panel: str) -> list[inspect.Parameter]:
         option = typer.Option(
             parser=partial(_number_or_auto, kind, item.name) if automatic else None,
             metavar=f"{kind.__name__.upper()}|auto" if automatic else None,
-            help=f"{about.get(item.name, '')} (default {item.default})",
+            help=about.get(item.name, ""),
             rich_help_panel=panel,
-            show_default=False,
+            show_default=str(item.default),
         )
         parameters.append(
             inspect.Parameter(
-                item.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+                OWN + item.name if item.name in taken else item.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None,
+                annotation=Annotated[kind | None, option],
             )
         )
     return parameters
@@ -130,7 +151,7 @@ def described(cls: type) -> dict[str, str]:
             about[name] = text
         elif name:
             about[name] += " " + line.strip()
-    return about
+    return {name: text.replace("``", "") for name, text in about.items()}
 
 
 def _number_or_auto(kind: type, name: str, text: str) -> float | str:

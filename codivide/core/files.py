@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from codivide.core.errors import InputError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from torch import Tensor
 
 # What parsers raise on a damaged file. RuntimeError: also a recursion that is too deep; MemoryError: a size that is not
@@ -38,7 +39,8 @@ _DAMAGE = (
 PART = ".part"  # what a file is called while it is written
 _PART = re.compile(rf"(.+)-[0-9a-f]{{8}}{re.escape(PART)}")
 _CALLED = {"run": "checkpoint"}  # kinds of files of tensors that are called by another name
-_SHA256 = "sha256"  # in the header of a file of tensors
+_PIECE = 1 << 22  # values that are looked at together
+_SHA256 = "sha256"  # in the header of a file of tensors, and in a file of JSON
 
 
 @contextmanager
@@ -59,6 +61,17 @@ def reading(path: Path) -> Iterator[None]:
         ) from error
 
 
+def check_there(source: str | None) -> None:
+    """InputError where ``source`` can only be a path, and nothing is there; it takes no time to ask.
+
+    The name of a public data set has neither a slash nor an ending; what has a colon may be an address.
+    """
+    if source is None or ":" in source or not (Path(source).suffix or os.sep in source):
+        return
+    if not expand_user(Path(source)).exists():
+        raise InputError(f"there is no file or folder {source!r}")
+
+
 def is_present(path: Path) -> bool:
     """Whether there is a file.
 
@@ -72,35 +85,106 @@ def is_present(path: Path) -> bool:
     return False
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
+def read_json(path: Path, *, check: bool = True) -> dict[str, Any]:
+    """The object in a JSON file, without the checksum that ``write_json`` adds.
+
+    Args:
+        path: the file.
+        check: whether the checksum must be right.
 
     Raises:
-        InputError: no such file, or it holds anything else.
+        InputError: no such file, it holds anything else, or other values than were written; a file without a checksum
+            (of an older version, or one that somebody wrote) is taken as it is.
     """
     with reading(path):
         found = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(found, dict):
             raise InputError(f"{path} cannot be read: it holds no JSON object")
+        written = found.pop(_SHA256, None)
+        if check and written is not None and written != _sum_of(found):
+            raise InputError(
+                f"{path} is damaged: its checksum is not that of what it holds (whoever changes it by hand takes the "
+                f"line {_SHA256!r} out)"
+            )
         return found
 
 
+def write_json(path: Path, values: Mapping[str, Any], *, indent: int = 2) -> None:
+    """Write values as a JSON object, atomically, with a checksum of them as its last entry.
+
+    Args:
+        path: the file.
+        values: what JSON has no form for is written as text.
+        indent: spaces of a level.
+    """
+    plain = json.loads(json.dumps(values, default=str))
+    write_text(path, json.dumps({**plain, _SHA256: _sum_of(plain)}, indent=indent) + "\n")
+
+
+def _sum_of(values: Mapping[str, Any]) -> str:
+    """A sha256 of JSON values, in any order."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def file_sum(path: Path) -> str:
+    """A sha256 of the bytes of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def array_sum(array: NDArray[Any]) -> int:
+    """A crc32 of the values of an array that lies in one piece; of a mapped one, a part is in memory at a time."""
+    flat, check = array.reshape(-1), 0
+    for start in range(0, len(flat), _PIECE):
+        check = zlib.crc32(flat[start : start + _PIECE].data, check)
+    return check
+
+
+def check_sum(path: Path, written: str | None) -> None:
+    """Compare the bytes of a file with a sum of ``file_sum``; None: nobody has kept one.
+
+    Raises:
+        InputError: it holds other bytes, or cannot be read.
+    """
+    if written is None:
+        return
+    with reading(path):
+        if file_sum(path) != written:
+            raise InputError(f"{path} is damaged or was changed: its checksum is not that of what the run wrote")
+
+
 @contextmanager
-def atomic(path: Path) -> Iterator[Path]:
+def atomic(path: Path, *, new: bool = False) -> Iterator[Path]:
     """Give a path beside ``path`` to write to; on leaving, flush it to disk and rename it into place.
 
     When the block or the flush fails (a full disk), what was written aside is removed and the file that ``path``
     held before stays as it was.
+
+    Args:
+        path: the file.
+        new: whether a file that another process has put there meanwhile stays.
     """
     aside = path.with_name(f"{path.stem}-{secrets.token_hex(4)}{PART}")
     try:
         yield aside
         with open(aside, "rb+") as file:
             os.fsync(file.fileno())
-        os.replace(aside, path)
+        if not (new and _linked(aside, path)):
+            os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
     _flush_folder(path.parent)
+
+
+def _linked(aside: Path, path: Path) -> bool:
+    """Whether ``path`` is there by now, as ``aside`` or as another file; False where the system has no links."""
+    try:
+        os.link(aside, path)
+    except FileExistsError:
+        return True
+    except (OSError, AttributeError):
+        return False
+    return True
 
 
 def _flush_folder(folder: Path) -> None:

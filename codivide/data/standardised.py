@@ -9,10 +9,14 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from codivide.core.types import Floats
+from codivide.core.types import Floats, Singles
+from codivide.data.rows import CHUNK as PASS
 from codivide.data.rows import Rows
 
 CHUNK = 2048  # rows at a time
+_FAR = 20.0  # deviations from the mean of a value that may be one of those that stretch a feature
+_STRETCHED = 200.0  # times the distance of the quartiles that such a value is away
+_KEPT = 5.0  # times this distance from the median: such features are cut to the values that lie within
 
 Descriptors = Any  # float32 [N, D], dense or CSR
 
@@ -20,7 +24,8 @@ Descriptors = Any  # float32 [N, D], dense or CSR
 def standardised(rows: Rows) -> Descriptors:
     """Features ``[N, D]`` less their mean and over their standard deviation; constant ones are 0.
 
-    Sparse rows stay sparse: they are scaled and not centred.
+    A feature that a few values stretch is cut to the range of the others, see ``far_out``. Sparse rows
+    stay sparse: they are scaled and not centred.
     """
     if getattr(rows, "sparse", False):
         parts = [sparse.csr_matrix(rows[ids].numpy()) for ids in chunks(len(rows), 256)]
@@ -29,6 +34,10 @@ def standardised(rows: Rows) -> Descriptors:
         return (whole @ sparse.diags(inverse(np.sqrt(np.maximum(square, 0))))).tocsr().astype(np.float32)
     dense = np.concatenate([rows[ids].cpu().float().numpy() for ids in chunks(len(rows))])
     mean, scale = dense.mean(0, dtype=np.float64), dense.std(0, dtype=np.float64)
+    bounds = far_out(dense, mean, scale)
+    for column in np.flatnonzero(np.isfinite(bounds[1])):
+        cut = dense[:, column].clip(*bounds[:, column])
+        dense[:, column], mean[column], scale[column] = cut, cut.mean(dtype=np.float64), cut.std(dtype=np.float64)
     scale[scale < 1e-6 * np.abs(mean)] = 0.0  # a large constant with rounding is a constant
     dense -= mean.astype(np.float32)
     dense *= inverse(scale).astype(np.float32)
@@ -45,3 +54,41 @@ def inverse(scale: Floats) -> Floats:
 def chunks(count: int, size: int = CHUNK) -> tuple[Tensor, ...]:
     """The row numbers, so many at a time."""
     return torch.split(torch.arange(count), size)
+
+
+def moments(x: Singles) -> tuple[Floats, Floats]:
+    """Mean and deviation ``[D]`` of ``[N, D]``."""
+    shift = x[0].astype(np.float64)  # about a row of the data, so that large offsets lose no digits
+    first, second = np.zeros(x.shape[1]), np.zeros(x.shape[1])
+    for start in range(0, len(x), PASS):
+        part = x[start : start + PASS] - shift
+        first += part.sum(axis=0)
+        second += np.square(part).sum(axis=0)
+    mean = first / len(x)
+    return mean + shift, np.sqrt(np.maximum(second / len(x) - mean**2, 0))
+
+
+def far_out(x: Singles, mean: Floats, deviation: Floats, ends: tuple[Singles, Singles] | None = None) -> Floats:
+    """Where the features ``[2, D]`` are cut: those whose farthest value is hundreds of times as far as usual ones.
+
+    Usual is what lies between the quartiles; a feature of which these are equal, such as a count that is mostly 0, is
+    left alone. Only features with a value many deviations from the mean are looked at; of N values, one can be
+    ``sqrt(N - 1)`` away.
+
+    Args:
+        x: ``[N, D]``, or a sample of it.
+        mean: ``[D]``.
+        deviation: ``[D]``.
+        ends: the least and the largest values ``[D]``; None: those of ``x``.
+    """
+    least, largest = (x.min(axis=0), x.max(axis=0)) if ends is None else ends
+    bounds = np.stack([np.full(x.shape[1], -np.inf), np.full(x.shape[1], np.inf)])
+    most = np.maximum(largest - mean, mean - least)
+    far = most > min(_FAR, 0.6 * np.sqrt(len(x))) * deviation
+    for column in np.flatnonzero(far & (deviation > 0)):
+        low, middle, high = np.quantile(x[:, column].astype(np.float64), (0.25, 0.5, 0.75))
+        reach = high - low
+        if reach > 0 and max(largest[column] - high, low - least[column]) > _STRETCHED * reach:
+            usual = x[np.abs(x[:, column] - middle) <= _KEPT * reach, column]
+            bounds[:, column] = usual.min(), usual.max()
+    return bounds

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -21,6 +22,7 @@ from torch.nn import functional as F
 from codivide.core.device import onto
 from codivide.core.errors import InputError
 from codivide.data.rows import Rows
+from codivide.data.standardised import far_out
 
 View = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -46,17 +48,24 @@ class ViewSpec:
         mean: ``[C]`` of images or ``[D]`` of features; of uint8 images after division by 255.
         std: the deviation, same shape and unit, never 0.
         size: height and width that images are brought to in the end; None: as they are.
+        bounds: ``[2, D]``: raw features are cut to these, infinite for those without values far out; None: none is.
     """
 
     augment: str
     mean: Tensor
     std: Tensor
     size: int | None = None
+    bounds: Tensor | None = None
     _scales: dict[tuple[torch.device, float], tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if self.augment not in AUGMENTS:
             raise InputError(f"unknown augmentation {self.augment!r}; known: {', '.join(AUGMENTS)}")
+
+    @property
+    def stretched(self) -> list[int]:
+        """The features that are cut, for a few values would have made all others alike."""
+        return [] if self.bounds is None else self.bounds[1].isfinite().nonzero().flatten().tolist()
 
     def views(self) -> dict[str, View]:
         """The functions by name."""
@@ -79,7 +88,7 @@ class ViewSpec:
         """
         fits = mean is not None and std is not None and len(mean) == len(self.mean)
         own = (torch.tensor(mean), torch.tensor(std)) if fits else (self.mean, self.std)
-        return ViewSpec(self.augment, *own, self.size if size is None else size)
+        return ViewSpec(self.augment, *own, self.size if size is None else size, self.bounds)
 
     def plain(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Normalise only, the middle of images that are cut; draws nothing from the generator."""
@@ -87,6 +96,8 @@ class ViewSpec:
             high, wide = x.shape[2] - _left(x.shape[2]), x.shape[3] - _left(x.shape[3])
             top, side = high // 2, wide // 2
             x = x[:, :, top : x.shape[2] - high + top, side : x.shape[3] - wide + side]
+        if self.bounds is not None:
+            x = x.clamp(*self.bounds.to(x.device))
         return self._sized(self._normalise(x))
 
     def weak(self, x: Tensor, generator: torch.Generator) -> Tensor:
@@ -171,7 +182,8 @@ def fit_views(rows: Rows, augment: str, sample: int = 10_000) -> ViewSpec:
 
     Images: per channel. Features: per feature; where a feature does not vary the deviation is 1. Sparse
     features: mean 0, so that what is absent stays 0, and one deviation for all (the root mean square),
-    because a deviation per feature would blow up the rarest ones.
+    because a deviation per feature would blow up the rarest ones. A feature that a few values stretch is cut to
+    the range of the others (see ``standardised.far_out``).
 
     Args:
         rows: the training rows.
@@ -208,9 +220,32 @@ def fit_views(rows: Rows, augment: str, sample: int = 10_000) -> ViewSpec:
         mean = torch.zeros_like(mean)
     else:
         std = (squares / count).sqrt()
+    bounds = None
+    if len(rows.shape) == 1 and not getattr(rows, "sparse", False):
+        bounds, mean, std = _cut(rows, ids, mean, std, step)
     if rows.dtype == torch.uint8:
         mean, std = mean / 255, std / 255
-    return ViewSpec(augment, mean.float(), torch.where(std <= 1e-7 * mean.abs(), 1.0, std).float())
+    std = torch.where(std <= 1e-7 * mean.abs(), 1.0, std)
+    return ViewSpec(augment, mean.float(), std.float(), bounds=bounds)
+
+
+def _cut(rows: Rows, ids: Tensor, mean: Tensor, std: Tensor, step: int) -> tuple[Tensor | None, Tensor, Tensor]:
+    """Bounds of features, with mean and deviation of those that are cut to them; None: none is.
+
+    All rows are looked at for values far out, and ``ids`` for what is usual.
+    """
+    parts = (rows[part].cpu().float() for part in torch.split(torch.arange(len(rows)), step))
+    ends = [torch.stack([part.amin(0), part.amax(0)]) for part in parts]
+    least, largest = torch.stack(ends)[:, 0].amin(0).numpy(), torch.stack(ends)[:, 1].amax(0).numpy()
+    x = rows[ids].cpu().float().numpy()
+    found = far_out(x, mean.numpy(), std.numpy(), (least, largest))
+    if not np.isfinite(found).any():
+        return None, mean, std
+    mean, std = mean.clone(), std.clone()
+    for column in np.flatnonzero(np.isfinite(found[1])):
+        values = x[:, column].astype(np.float64).clip(*found[:, column])
+        mean[column], std[column] = values.mean(), values.std()
+    return torch.from_numpy(found).float(), mean, std
 
 
 def normalise(x: Tensor, mean: Tensor, std: Tensor) -> Tensor:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
@@ -195,7 +193,7 @@ class ChoiceRecord:
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
         late = {"plain_epochs": self.plain_epochs, "trial_seconds": self.trial_seconds}
-        values = {
+        return {
             "format": _FORMAT,
             "key": self.key,
             **self.choice.to_dict(),
@@ -203,20 +201,12 @@ class ChoiceRecord:
             "plain_right": self.plain_right,
             **{name: value for name, value in late.items() if value is not None},
         }
-        return {**values, "sha256": checksum(values)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """What ``to_dict`` gave; KeyError, TypeError or ValueError where it did not."""
         if values["format"] != _FORMAT:
             raise ValueError(f"its format is {values['format']}, this version of codivide reads {_FORMAT}")
-        if values["sha256"] != checksum({name: value for name, value in values.items() if name != "sha256"}):
-            raise ValueError("its checksum is not that of what it holds; use --overwrite or another --out")
         held, right = list(map(int, values["held_out"])), list(map(bool, values["plain_right"]))
         late = {name: values.get(name) for name in ("plain_epochs", "trial_seconds")}
         return cls(dict(values["key"]), Choice.from_dict(values), held, right, **late)
-
-
-def checksum(values: Mapping[str, Any]) -> str:
-    """Of JSON values, in any order."""
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

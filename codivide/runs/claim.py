@@ -12,11 +12,11 @@ from filelock import FileLock, Timeout
 
 from codivide.core.errors import InputError
 from codivide.core.files import expand_user, part_of
-from codivide.runs.folder import CHOICE, CORRECTIONS, LOCK, PAGES, SCOUT, TRIAL, WRITTEN, has_run
+from codivide.runs.folder import CHOICE, CORRECTIONS, DECISIONS, LOCK, PAGES, SCOUT, TRIAL, WRITTEN, has_run
 
 _HOUR = 3600.0  # seconds after which nobody draws any more
 _STEMS = {Path(name).stem for name in (*WRITTEN, CHOICE)}
-_DRAWN = {Path(name).stem for name in PAGES}  # by commands that look at a run while it trains
+_DRAWN = {Path(name).stem for name in (*PAGES, DECISIONS)}  # by commands that look at a run while it trains
 
 
 @contextmanager

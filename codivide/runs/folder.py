@@ -2,7 +2,8 @@
 
 ``config.json``, ``metrics.jsonl`` (one record an epoch), ``predictions.npz``, ``labels.csv`` and ``labels.parquet``,
 ``labels_test.csv`` and ``labels_test.parquet`` (of the test part), ``contents.npy`` (a hash of each row of a table),
-``model.safetensors``, ``skipped.csv`` and, last, ``summary.json``: a folder that has it is complete.
+``model.safetensors``, ``skipped.csv`` and, last, ``summary.json``: a folder that has it is complete. Each has
+a checksum, in itself or in the summary, so that a byte that has changed is found by whoever reads that file.
 """
 
 from __future__ import annotations
@@ -18,9 +19,20 @@ import numpy as np
 import pandas as pd
 
 from codivide.core.errors import InputError
-from codivide.core.files import atomic, is_present, read_json, reading, write_text
+from codivide.core.files import (
+    atomic,
+    check_sum,
+    file_sum,
+    is_present,
+    read_header,
+    read_json,
+    reading,
+    write_json,
+    write_text,
+)
 from codivide.data.record import DataRecord
 from codivide.runs import label_table
+from codivide.training.checkpoint import KIND
 
 if TYPE_CHECKING:
     from codivide.data.loaded import Loaded
@@ -34,6 +46,7 @@ PICTURES = tuple(
     f"{name}.{kind}" for name in ("learning", "curves", "losses", "reliability") for kind in ("png", "svg")
 )
 CORRECTIONS = "corrections.csv"  # of a person; no run writes it
+DECISIONS = "decisions.sqlite"  # what `codivide serve` was told
 SCOUT, TRIAL, CHOICE = "scout", "trial", "choice.json"  # of an automatic choice, see `codivide.fit.choose_run`
 LOCK = ".codivide.lock"  # is there while somebody writes to the folder, see `codivide.runs.claim`
 PAGES = (REPORT, *PICTURES)
@@ -41,6 +54,7 @@ WRITTEN = (  # by a run, in the order in which they are removed: a summary says 
     *(SUMMARY, CHECKPOINT, METRICS, *label_table.FILES, *label_table.TEST_FILES, CONTENTS, PREDICTIONS, MODEL, SKIPPED),
     CONFIG,
 )
+SUMS = "files"  # in the summary: the checksums of the others
 IDENTITY = "identity"  # in the settings: what another run must share to be the same
 _KEYS = ("version", "method", "plan")  # of every run's settings
 REPORT_MARK, PICTURE_MARK = b"<title>Label audit</title>", b"codivide"  # in what codivide made, and nothing else
@@ -52,7 +66,7 @@ def has_run(path: Path) -> bool:
     if not (path / CONFIG).is_file():
         return False
     try:
-        settings = read_json(path / CONFIG)
+        settings = read_json(path / CONFIG, check=False)  # whose it is stays known when a byte has changed
     except InputError:
         return False
     return all(key in settings for key in _KEYS) and isinstance(settings["plan"], dict)
@@ -69,7 +83,7 @@ def is_run(path: Path) -> bool:
     if has_run(path / SCOUT):
         raise InputError(
             f"the run in {path} was stopped while it chose its method: go on with codivide fit ... --out {path} "
-            f"--resume (what the scout has seen so far: codivide plot {path / SCOUT})"
+            f"--resume (what its short run has seen so far: codivide plot {path / SCOUT})"
         )
     return False
 
@@ -125,10 +139,23 @@ class SavedRun:
         return read_json(self.path / CONFIG)
 
     @cached_property
-    def summary(self) -> dict[str, Any]:
-        """The numbers of a finished run; empty before."""
+    def _ending(self) -> dict[str, Any]:
         path = self.path / SUMMARY
         return read_json(path) if is_present(path) else {}
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The numbers of a finished run; empty before."""
+        return {name: value for name, value in self._ending.items() if name != SUMS}
+
+    def _whole(self, *names: str) -> None:
+        """InputError where one of these files has other bytes than the finished run wrote."""
+        sums = self._ending.get(SUMS, {})
+        with reading(self.path / SUMMARY):
+            written = {name: sums.get(name) for name in names}
+        for name, known in written.items():
+            if is_present(self.path / name):
+                check_sum(self.path / name, known)
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
@@ -138,6 +165,7 @@ class SavedRun:
             InputError: also where no epoch is finished yet.
         """
         path = self.path / METRICS
+        self._whole(METRICS)
         with reading(path):
             lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if is_present(path) else []
             rows = [json.loads(line) for line in lines if line.endswith("\n")]
@@ -146,7 +174,21 @@ class SavedRun:
                     raise InputError(f"{path} cannot be read: line {number} is no record of an epoch")
         if not rows:
             raise InputError(f"{self.path} has no record of a finished epoch yet")
+        self._check_unfinished(rows)
         return rows
+
+    def _check_unfinished(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """InputError where the records are not those that the checkpoint of a run without an end holds."""
+        path = self.path / CHECKPOINT
+        if self.summary or not is_present(path):
+            return
+        with reading(path):
+            history = read_header(path, KIND)["history"]
+            kept = [json.dumps(row | known) == json.dumps(row) for row, known in zip(rows, history, strict=False)]
+        if len(history) > len(rows) or not all(kept):  # more may be known of the last epoch by now
+            raise InputError(
+                f"{self.path / METRICS} is damaged: it is not what {CHECKPOINT} holds; --resume writes it again"
+            )
 
     @cached_property
     def source(self) -> DataRecord:
@@ -167,6 +209,7 @@ class SavedRun:
     @cached_property
     def labels(self) -> pd.DataFrame:
         """The label table, see ``label_table.build``."""
+        self._whole(*label_table.FILES)
         return label_table.read(self.path)
 
     @cached_property
@@ -174,6 +217,7 @@ class SavedRun:
         """The label table of the test part; None: there is no test part, or an older version made the run."""
         if not any(is_present(self.path / name) for name in label_table.TEST_FILES):
             return None
+        self._whole(*label_table.TEST_FILES)
         return label_table.read(self.path, label_table.TEST_FILES)
 
     @cached_property
@@ -189,6 +233,7 @@ class SavedRun:
                 f"{self.path} holds no {PREDICTIONS}: the run is unfinished, or recorded nothing (fit without "
                 "--no-record-learning)"
             )
+        self._whole(PREDICTIONS)
         with reading(path), np.load(path, allow_pickle=False) as held:
             return {name: held[name] for name in held.files}
 
@@ -198,6 +243,7 @@ class SavedRun:
         path = self.path / CONTENTS
         if not is_present(path):
             return None
+        self._whole(CONTENTS)
         with reading(path):
             return np.asarray(np.load(path, allow_pickle=False), dtype=np.uint64)
 
@@ -207,6 +253,7 @@ class SavedRun:
         path = self.path / SKIPPED
         if not is_present(path):
             return []
+        self._whole(SKIPPED)
         with reading(path):
             found = pd.read_csv(path, dtype=str, keep_default_na=False)
             return list(zip(found["path"], found["reason"], strict=True))
@@ -226,7 +273,8 @@ class SavedRun:
         return [row["epoch"] for row in rows], [row[name] for row in rows]
 
 
-_ADOPTED = (*label_table.FILES, *label_table.TEST_FILES, CONTENTS, PREDICTIONS, MODEL, METRICS, SKIPPED)
+_SUMMED = (*label_table.FILES, *label_table.TEST_FILES, CONTENTS, PREDICTIONS, METRICS, SKIPPED)
+_ADOPTED = (*_SUMMED, MODEL)  # which has a checksum of its own
 
 
 def adopt(out: Path, stage: Path, more: Mapping[str, Any], summary: Mapping[str, Any]) -> None:
@@ -242,8 +290,14 @@ def adopt(out: Path, stage: Path, more: Mapping[str, Any], summary: Mapping[str,
         if (stage / name).exists():
             with atomic(out / name) as aside:
                 shutil.copyfile(stage / name, aside)
-    _write_json(out / CONFIG, SavedRun(stage).config | dict(more))
-    _write_json(out / SUMMARY, summary)
+    write_json(out / CONFIG, SavedRun(stage).config | dict(more))
+    _finish(out, summary)
+
+
+def _finish(folder: Path, summary: Mapping[str, Any]) -> None:
+    """``summary.json``, with a checksum of every file that is there by now."""
+    sums = {name: file_sum(folder / name) for name in _SUMMED if (folder / name).is_file()}
+    write_json(folder / SUMMARY, {**summary, SUMS: sums})
 
 
 class RunFolder:
@@ -276,7 +330,7 @@ class RunFolder:
             (self.path / CHOICE).unlink(missing_ok=True)
             for stage in (SCOUT, TRIAL):
                 remove_run(self.path / stage)
-        _write_json(self.path / CONFIG, self.settings)
+        write_json(self.path / CONFIG, self.settings)
 
     def append(self, history: Sequence[Mapping[str, Any]], row: Mapping[str, Any]) -> None:
         """Add an epoch to ``metrics.jsonl``, which follows the history of the run."""
@@ -319,8 +373,4 @@ class RunFolder:
             with atomic(self.path / SKIPPED) as aside:
                 pd.DataFrame(loaded.skipped, columns=["path", "reason"]).to_csv(aside, index=False)
         model.save(self.path / MODEL)
-        _write_json(self.path / SUMMARY, summary)
-
-
-def _write_json(path: Path, values: Mapping[str, Any]) -> None:
-    write_text(path, json.dumps(values, indent=2, default=str) + "\n")
+        _finish(self.path, summary)

@@ -25,6 +25,8 @@ GIVEN, SUGGESTED, TRUE_LABEL = "given", "suggested", "true_label"
 CLEAN_PROB, SUGGESTED_PROB, LABEL_QUALITY = "clean_prob", "suggested_prob", "label_quality"
 RANK, TEXT, CONFIRMED = "rank", "text", "confirmed"
 PART, LEAKED, TWIN = "part", "leaked", "twin"
+PREDICTED, LOW, HIGH = "predicted", "predicted_low", "predicted_high"  # of numbers
+CHANGES = "label_changes"  # of several labels a row
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,13 @@ class Column:
     Attributes:
         name: as it stands in the file.
         kind: "class" (a class value in the user's own type), "text", "probability" (or another number in [0, 1]),
-            "number" (whole) or "flag" (true or false).
+            "number" (whole), "real" (any number) or "flag" (true or false).
         meaning: in one sentence, as the documentation has it.
         when: where the column is there; empty: always.
     """
 
     name: str
-    kind: Literal["class", "text", "probability", "number", "flag"]
+    kind: Literal["class", "text", "probability", "number", "real", "flag"]
     meaning: str
     when: str = ""
 
@@ -61,8 +63,8 @@ COLUMNS = (
     Column(
         RANK,
         "number",
-        "1 = the most doubtful label; empty without a label; by `clean_prob`, and where you brought the probabilities "
-        "or nothing could be learned (then `clean_prob` is the same for all) by the evidence itself "
+        "1 = the most doubtful label; empty without a label; by `clean_prob`; where you brought the probabilities, "
+        "or nothing could be learned (then `clean_prob` is the same for all), by the evidence itself "
         "(`codivide.noise.confidence.log_confidence`), which no class's noise rate shifts",
     ),
     Column(TRUE_LABEL, "class", "the true label", "known truth (experiments)"),
@@ -70,6 +72,15 @@ COLUMNS = (
     Column(LABEL_QUALITY, "probability", "`clean_prob` again, under the name that cleanlab's tools expect"),
     Column(TEXT, "text", "the sample", "samples that are texts"),
     Column(CONFIRMED, "flag", "a person vouches for the label", "runs with `--corrections`"),
+    Column(PREDICTED, "real", "the number that held-out samples predict", "runs with `--task regression`"),
+    Column(LOW, "real", "a right number lies above with 95 %", "runs with `--task regression`"),
+    Column(HIGH, "real", "a right number lies below with 95 %", "runs with `--task regression`"),
+    Column(
+        CHANGES,
+        "text",
+        "what the suggestion adds (`+a`) and takes away (`-b`), the surest first",
+        "runs with `--task multilabel`",
+    ),
     Column(PART, "text", "`train`, or in `labels_test.csv` `test`", "runs with a test part"),
     Column(LEAKED, "flag", "the other part holds the same sample, exactly or nearly", "runs with a test part"),
     Column(TWIN, "text", "the path or id of the first such sample; empty: there is none", "runs with a test part"),
@@ -169,7 +180,7 @@ def write(table: pd.DataFrame, folder: Path, files: tuple[str, str] = FILES) -> 
         table.assign(**safe).to_csv(aside, index=False)
     with atomic(folder / files[1]) as aside:
         text = table.assign(**{c: table[c].astype("string") for c in _CLASSES if _mixed(table, c)})
-        text.to_parquet(aside, index=False)
+        text.to_parquet(aside, index=False, write_page_checksum=True)
 
 
 def read(folder: Path, files: tuple[str, str] = FILES) -> pd.DataFrame:
@@ -181,7 +192,7 @@ def read(folder: Path, files: tuple[str, str] = FILES) -> pd.DataFrame:
     path = folder / files[1]
     if is_present(path):
         with reading(path):
-            return _checked(pd.read_parquet(path, dtype_backend="numpy_nullable"))
+            return _checked(pd.read_parquet(path, dtype_backend="numpy_nullable", page_checksum_verification=True))
     path = folder / files[0]
     if is_present(path):
         with reading(path):

@@ -10,13 +10,11 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
-from codivide.core.types import Floats, Singles
+from codivide.core.types import Singles
 from codivide.data.rows import CHUNK, IndexedRows, Rows, SparseRows
+from codivide.data.standardised import far_out, moments
 
 _WIDEST = 2048  # columns whose principal axes are sought
-_FAR = 20.0  # deviations from the mean of a value that may be one of those that stretch a feature
-_STRETCHED = 200.0  # times the distance of the quartiles that such a value is away
-_KEPT = 5.0  # times this distance from the median: such features are cut to the values that lie within
 _PASSES = 2  # of the subspace iteration over the data; every one costs two products
 Raw: TypeAlias = Singles | sparse.csr_matrix
 
@@ -60,11 +58,11 @@ class Scale:
             else:
                 deviation = np.sqrt(np.asarray(squares.sum(axis=0)).ravel() / x.shape[0])
         else:
-            mean, deviation = _moments(x)
-            bounds = _bounds(x, mean, deviation)
+            mean, deviation = moments(x)
+            bounds = far_out(x, mean, deviation)
             for column in np.flatnonzero(np.isfinite(bounds[1])):
                 cut = x[:, column : column + 1].clip(*bounds[:, column])
-                mean[column], deviation[column] = (float(value[0]) for value in _moments(cut))
+                mean[column], deviation[column] = (float(value[0]) for value in moments(cut))
         deviation[deviation <= 1e-6 * np.abs(mean)] = 1  # constant
         cuts = torch.from_numpy(bounds).float() if np.isfinite(bounds).any() else None
         return cls(torch.from_numpy(mean).float(), torch.from_numpy(deviation * np.sqrt(width)).float(), cuts)
@@ -83,39 +81,6 @@ class Scale:
                 part = part.clip(*self.bounds.numpy())
             np.divide(part - mean, deviation, out=scaled[start : start + CHUNK])
         return scaled
-
-
-def _moments(x: Singles) -> tuple[Floats, Floats]:
-    """Mean and deviation ``[D]`` of ``[N, D]``."""
-    shift = x[0].astype(np.float64)  # about a row of the data, so that large offsets lose no digits
-    first, second = np.zeros(x.shape[1]), np.zeros(x.shape[1])
-    for start in range(0, len(x), CHUNK):
-        part = x[start : start + CHUNK] - shift
-        first += part.sum(axis=0)
-        second += np.square(part).sum(axis=0)
-    mean = first / len(x)
-    return mean + shift, np.sqrt(np.maximum(second / len(x) - mean**2, 0))
-
-
-def _bounds(x: Singles, mean: Floats, deviation: Floats) -> Floats:
-    """Where the features ``[2, D]`` are cut: those whose farthest value is hundreds of times as far as usual ones.
-
-    Usual is what lies between the quartiles; a feature of which these are equal, such as a count that is mostly 0, is
-    left alone. Only features with a value many deviations from the mean are looked at; of N values, one can be
-    ``sqrt(N - 1)`` away.
-    """
-    bounds = np.stack([np.full(x.shape[1], -np.inf), np.full(x.shape[1], np.inf)])
-    most = np.zeros(x.shape[1])
-    for start in range(0, len(x), CHUNK):
-        np.maximum(most, np.abs(x[start : start + CHUNK] - mean).max(axis=0), out=most)
-    far = most > min(_FAR, 0.6 * np.sqrt(len(x))) * deviation
-    for column in np.flatnonzero(far & (deviation > 0)):
-        low, middle, high = np.quantile(x[:, column].astype(np.float64), (0.25, 0.5, 0.75))
-        reach = high - low
-        if reach > 0 and max(x[:, column].max() - high, low - x[:, column].min()) > _STRETCHED * reach:
-            usual = x[np.abs(x[:, column] - middle) <= _KEPT * reach, column]
-            bounds[:, column] = usual.min(), usual.max()
-    return bounds
 
 
 @dataclass(frozen=True)
