@@ -66,7 +66,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             as ``METHODS["dividemix"](lambda_u=0)`` or ``Features(heads="linear")``.
         model: a classifier of your own in the place of codivide's heads: any of scikit-learn's kind with
             ``predict_proba``, a Pipeline, LightGBM, XGBoost, ... It is cross-fitted, its labels are judged, and it is
-            fitted on those with p(clean) of at least 1/2. None: codivide's.
+            fitted on those that look clean. None: codivide's.
         net: a network's name, or "auto": an MLP for tables, a small CNN or PreAct ResNet-18 for images. Or a function
             of the number of classes that makes a torch module, such as ``lambda classes: Net(classes)``; reading the
             saved model takes it again (``codivide.load_model(path, net=...)``).
