@@ -31,7 +31,7 @@ INLINE = 1000  # issues in the page itself; the rest lies in files beside it
 BLOCK = 100  # issues that are read at once: 1.5 MB with pictures, some 20 ms to parse
 WORDS = 300  # characters of a text or row that the list shows and the search finds
 PAGE = Path(__file__).parent / "page"
-SCRIPTS = ("text", "storage", "blocks", "charts", "summary", "confusion", "queue", "list", "card", "app")
+SCRIPTS = ("text", "storage", "blocks", "charts", "targets", "summary", "confusion", "queue", "list", "card", "app")
 _OURS = re.compile(r"\d{5}-[0-9a-f]{16}\.js")
 
 

@@ -211,6 +211,11 @@ def _number(text: str) -> float | None:
     return value if math.isfinite(value) and "_" not in text else None
 
 
+def is_number(text: str) -> bool:
+    """Whether a text is a finite number."""
+    return _number(text.strip().replace(",", ".")) is not None
+
+
 def _where(loaded: Loaded, row: int | None) -> str:
     if row is None:
         return loaded.name

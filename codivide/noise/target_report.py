@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -92,6 +92,17 @@ class TargetReport:
         if self.per_class:
             lines += ["", self.to_frame().to_string(index=False, na_rep="-", float_format=lambda x: f"{x:.3f}")]
         return "\n".join(lines)
+
+
+def from_record(values: Mapping[str, Any], arrays: Mapping[str, Any]) -> TargetReport:
+    """The report of a run, from what ``to_dict`` gave and the arrays of its ``predictions.npz``."""
+    trust = Trust(values["trust"]["level"], tuple(values["trust"]["reasons"]))
+    per_class = tuple(ClassNoise(item["name"], item["labelled"], item["rate"]) for item in values["per_class"])
+    numbers = (float(values[name]) for name in ("rate", "low", "high", "hidden"))
+    labels = arrays.get("label_clean_prob")
+    return TargetReport(
+        values["task"], *numbers, per_class, trust, int(values["labelled"]), arrays["clean_prob"], labels
+    )
 
 
 def of_numbers(clean_prob: Floats, hidden: float, remarks: Sequence[str] = ()) -> TargetReport:
