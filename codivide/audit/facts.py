@@ -47,8 +47,8 @@ def collect(run: str | Path, limit: int = 1000, *, thumbnails: bool = True) -> d
       ``[C][C]``, given by suggested, of all labelled samples; ``imbalance``: ``counts`` and ``suggested_counts``
       ``[C]`` of labelled samples, ``ratio`` of the largest to the smallest count of a class that has labels;
     - ``issues``: see ``docs/reference/audit.md``; ``issues_total``: how many there are, listed or not;
-    - ``targets``: of numbers, or of several labels a row, see ``target_facts.describe``; ``classes`` are then the different
-      texts of given and suggested ones, and ``pairs`` and ``confusion`` are empty; else None;
+    - ``targets``: of numbers, or of several labels a row, see ``target_facts.describe``; ``classes`` are then the
+      different texts of given and suggested ones, and ``pairs`` and ``confusion`` are empty; else None;
     - ``losses``: ``edges`` (one more than ``counts``), ``counts``, ``mixture`` (``weight``, ``mean``, ``variance``)
       or None; None without a record;
     - ``curves``: the scalars of every epoch's record;

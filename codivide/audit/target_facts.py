@@ -65,7 +65,8 @@ def _sets(material: Material) -> dict[str, Any]:
         "separator": separator,
         "names": names,
         "labels": [
-            {"name": n, "given": counts[n], "added": added[n], "removed": removed[n], "rate": rates.get(n)} for n in names
+            {"name": n, "given": counts[n], "added": added[n], "removed": removed[n], "rate": rates.get(n)}
+            for n in names
         ],
     }
 

@@ -72,8 +72,8 @@ class DataFlags(TableFlags):
     task: Annotated[
         str,
         typer.Option(
-            help="What a label is: classes (one a row), multilabel (several, see --separator; or --label COL,COL,... of 0 "
-            "and 1), regression (a number).",
+            help="What a label is: classes (one a row), multilabel (several, see --separator; or --label COL,COL,... "
+            "of 0 and 1), regression (a number).",
             rich_help_panel=DATA,
         ),
     ] = "classes"
@@ -360,10 +360,9 @@ def _fit(run: RunFlags, data: DataFlags, training: TrainingFlags, hyper_paramete
         raise typer.Exit(NOT_USABLE)
 
 
-def _fit_targets(
-    run: RunFlags, data: DataFlags, training: TrainingFlags, hyper_parameters: Mapping[str, Any]
-) -> None:
+def _fit_targets(run: RunFlags, data: DataFlags, training: TrainingFlags, hyper_parameters: Mapping[str, Any]) -> None:
     """``fit`` of numbers, or of several labels a row."""
+    from codivide.audit.target_judging import load_targets
     from codivide.data.corrections import confirm
     from codivide.data.experiment import part
     from codivide.data.weights import weighted
@@ -387,7 +386,7 @@ def _fit_targets(
     with claimed(run.out, overwrite=run.overwrite, inputs=_inputs(run, data)):
         options, seed = _options(data, training.device), training.seed
         decided = _decided(data)
-        loaded = targets.load_targets(run.source, None, options)
+        loaded = load_targets(run.source, None, options)
         if data.corrections is not None:
             check_decided(data.corrections, loaded, run.source)
         loaded = part(targets.with_test_part(loaded, run.test, options), data.limit, seed)

@@ -42,9 +42,9 @@ def predict(
     from codivide.core.device import resolve_device
     from codivide.data.options import ReadOptions
     from codivide.data.sources import read_inputs
-    from codivide.runs.folder import MODEL
     from codivide.methods.features.number_model import NumberModel
     from codivide.methods.features.tag_heads import TagModel
+    from codivide.runs.folder import MODEL
     from codivide.runs.model import load_any
 
     check_new_file(out)

@@ -27,7 +27,8 @@ def _find(material: Material) -> Found:
 def _facts(found: Found, shown: Shown) -> list[dict[str, Any]]:
     material, rows = shown.material, found.rows[: shown.limit]
     classes = material.task is None
-    near = neighbours.agreement(material.points, rows, material.given) if classes and material.points is not None else None
+    points = material.points if classes else None
+    near = None if points is None else neighbours.agreement(points, rows, material.given)
     examples = {name: _examples(material, rows, getattr(material, name)[rows]) for name in ("given", "suggested")}
     if not classes:
         examples = {"given": [[] for _ in rows], "suggested": _nearest(material, rows)}

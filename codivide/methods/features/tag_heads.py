@@ -164,9 +164,7 @@ class TagHeads:
         own_model: the user's classifier and all samples as it takes them; None: codivide's heads.
     """
 
-    def __init__(
-        self, x: Raw, rows: Labels, fold: Labels, seed: int, own_model: tuple[Any, Any] | None = None
-    ) -> None:
+    def __init__(self, x: Raw, rows: Labels, fold: Labels, seed: int, own_model: tuple[Any, Any] | None = None) -> None:
         self.whole, self.rows, self.fold, self.seed, self.own = x, rows, fold, seed, own_model
         self.x = x if len(rows) == x.shape[0] else x[rows]
         self.scale = Scale.fit(x)
@@ -184,7 +182,8 @@ class TagHeads:
     def pooled(self, cross: Floats, given: Labels, weight: Floats) -> Floats:
         """Held-out probabilities ``[N, K]`` of the pool of greatest held-out likelihood, from those of each head."""
         if len(cross) == 1:
-            return cross[0]
+            alone: Floats = cross[0]
+            return alone
         columns = []
         for k, own_given in enumerate(given.T):
             said = np.where(own_given == 1, cross[:, :, k], 1 - cross[:, :, k])
@@ -194,13 +193,12 @@ class TagHeads:
         return np.stack(columns, axis=1)
 
     def crossed(self, given: Labels, weight: Floats) -> Floats:
-        """Held-out probabilities ``[H, N, K]`` of labels ``[N, K]`` by each head; each row counts as ``weight`` says."""
+        """Held-out probabilities ``[H, N, K]`` of labels ``[N, K]`` by each head; rows count as ``weight`` says."""
         if self.own is not None:
             model, samples = self.own
             kept = own.take(samples, self.rows)
             columns = [
-                own.cross_probs(model, kept, column, self.fold, classes=BOTH, counts=weight)[:, 1]
-                for column in given.T
+                own.cross_probs(model, kept, column, self.fold, classes=BOTH, counts=weight)[:, 1] for column in given.T
             ]
             return np.stack(columns, axis=1)[None]
         parts = [np.stack([self._linear(k, column, weight) for k, column in enumerate(given.T)], axis=1)]
