@@ -132,7 +132,7 @@ class _Fold(NamedTuple):
 
 
 def _of_fold(kind: str, part: _Fold, *, seed: int, classes: int) -> Tensor:
-    own = fit(kind, part.rows, part.given, None, seed=seed, classes=classes, counts=part.counts)
+    own = fit(kind, part.rows, part.given, seed=seed, classes=classes, counts=part.counts)
     return own.probs(part.out)
 
 
