@@ -35,11 +35,13 @@ from codivide.data.corrections import Correction, Corrections, Known
 from codivide.data.folder import CLEANED
 from codivide.data.image_bytes import IMAGE, with_images
 from codivide.data.images import is_image_name, on_disk, written
+from codivide.data.options import CLASSES
 from codivide.data.record import DataRecord
 from codivide.data.table_columns import TEXT_COLUMNS
 from codivide.data.table_files import folder_parts, is_database, is_table
 from codivide.data.table_sets import split_answers
 from codivide.data.tables import feature_ids, read_table
+from codivide.data.target_decisions import check_targets
 from codivide.runs import label_table
 from codivide.runs.changed import check_again, file_remarks
 from codivide.runs.folder import SUMMARY, SavedRun
@@ -68,7 +70,13 @@ class Judged:
     def known(self, *, new_classes: bool = False) -> Known:
         """What decisions on this run are checked against."""
         ids, given = self.table[label_table.id_column(self.table)], _values(self.table[label_table.GIVEN])
+        new_classes = new_classes or not self.of_classes
         return Known.of(ids, given, self.classes, new_classes=new_classes)
+
+    @property
+    def of_classes(self) -> bool:
+        """Whether a label is a class; else it is a number or several labels, of which any may come."""
+        return self.source.options.task == CLASSES
 
     def origin(self) -> Path:
         """The source, which must be there.
@@ -136,6 +144,7 @@ def apply(
     relabel_above: float | None = None,
     classes: Sequence[Any] | None = None,
     new_classes: bool = False,
+    task: str = CLASSES,
 ) -> Cleaned:
     """Repair the labels of a label table, such as ``clf.labels_``.
 
@@ -151,6 +160,7 @@ def apply(
         relabel_above: take the suggestion where its probability is larger, in [0, 1]; None: nowhere.
         classes: all classes; None: those in the table.
         new_classes: allow decisions for other classes.
+        task: what a label is, see ``data.options``; of numbers and sets it is not said which are left over.
 
     Returns:
         Labels, changes and remarks.
@@ -173,19 +183,21 @@ def apply(
     remarks = []
     if (rules.unasked or rules.relabel_above is not None) and what != _SURE:
         remarks.append(f"the run has no probability of its suggestions (suggested_prob); {what} stands in for it")
-    cleaned = _cleaned(label_table.id_column(labels), samples, verdicts, remarks)
+    cleaned = _cleaned(label_table.id_column(labels), samples, verdicts, remarks, classes=task == CLASSES)
     cleaned.remarks.extend(_left(samples, verdicts, decided, rules))
     return cleaned
 
 
-def _cleaned(column: str, samples: list[_Sample], verdicts: list[_Verdict], remarks: list[str]) -> Cleaned:
+def _cleaned(
+    column: str, samples: list[_Sample], verdicts: list[_Verdict], remarks: list[str], *, classes: bool
+) -> Cleaned:
     """The two tables; ``column`` names the samples."""
     stay = [row for row, verdict in enumerate(verdicts) if verdict.kept]
     if not stay:
         raise InputError(f"all {len(samples)} samples would be left out; give --drop-below, smaller than it is")
     final = [verdicts[row].label for row in stay]
     lost = {str(sample.given) for sample in samples if sample.given is not None} - {str(label) for label in final}
-    if lost:
+    if lost and classes:
         remarks.append(f"no sample is left of {len(lost)} classes: {', '.join(sorted(lost)[:10])}")
     labels = pd.DataFrame({column: [samples[row].id for row in stay], "label": pd.Series(final, dtype=object)})
     labels.index = pd.Index(stay)
@@ -401,6 +413,8 @@ def clean(
     """
     write_clean.check_out(out)
     judged = read_run(run)
+    if corrections is not None:
+        check_targets(corrections, judged.source.options, _values(judged.table[label_table.GIVEN]))
     if source is not None:
         judged = replace(judged, source=replace(judged.source, path=source, folder=""))
     cleaned = apply(
@@ -408,8 +422,9 @@ def clean(
         corrections,
         drop_below=drop_below,
         relabel_above=relabel_above,
-        classes=judged.classes,
-        new_classes=new_classes,
+        classes=judged.classes if judged.of_classes else None,
+        new_classes=new_classes or not judged.of_classes,
+        task=judged.source.options.task,
     )
     if judged.of_files():
         if judged.origin().is_dir():

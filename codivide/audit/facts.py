@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from codivide.audit import checks
+from codivide.audit import checks, target_facts
 from codivide.audit.checks import Check, Found
 from codivide.audit.findings import Findings
 from codivide.audit.material import Material, from_run
@@ -47,6 +47,8 @@ def collect(run: str | Path, limit: int = 1000, *, thumbnails: bool = True) -> d
       ``[C][C]``, given by suggested, of all labelled samples; ``imbalance``: ``counts`` and ``suggested_counts``
       ``[C]`` of labelled samples, ``ratio`` of the largest to the smallest count of a class that has labels;
     - ``issues``: see ``docs/reference/audit.md``; ``issues_total``: how many there are, listed or not;
+    - ``targets``: of numbers, or of several labels a row, see ``target_facts.describe``; ``classes`` are then the
+      different texts of given and suggested ones, and ``pairs`` and ``confusion`` are empty; else None;
     - ``losses``: ``edges`` (one more than ``counts``), ``counts``, ``mixture`` (``weight``, ``mean``, ``variance``)
       or None; None without a record;
     - ``curves``: the scalars of every epoch's record;
@@ -111,9 +113,10 @@ def findings(material: Material, limit: int = 1000, *, thumbnails: bool = True) 
 def _facts(material: Material, found: Mapping[str, Found], shown: Shown) -> dict[str, Any]:
     given, suggested, classes = material.given, material.suggested, len(material.classes)
     labelled, flagged = given >= 0, found["issues"].rows
-    confusion = np.zeros((2, classes, classes), dtype=np.int64)  # of all labels, and of those that look wrong
-    np.add.at(confusion[0], (given[labelled], suggested[labelled]), 1)
-    np.add.at(confusion[1], (given[flagged], suggested[flagged]), 1)
+    confusion = np.zeros((2, classes, classes) if material.task is None else (2, 0, 0), dtype=np.int64)
+    if material.task is None:  # of all labels, and of those that look wrong
+        np.add.at(confusion[0], (given[labelled], suggested[labelled]), 1)
+        np.add.at(confusion[1], (given[flagged], suggested[flagged]), 1)
     return {
         "format": FORMAT,
         "name": material.name,
@@ -129,6 +132,7 @@ def _facts(material: Material, found: Mapping[str, Found], shown: Shown) -> dict
         "confusion": confusion[0].tolist(),
         "imbalance": _imbalance(confusion[0]),
         "issues_total": len(flagged),
+        "targets": target_facts.describe(material),
         "losses": _losses(material.loss_record),
         "curves": [_scalars(row) for row in material.curves],
         **{check.name: check.describe(found[check.name], shown) for check in checks.CHECKS if check.describe},

@@ -32,7 +32,7 @@ BLOCK = 100  # issues that are read at once: 1.5 MB with pictures, some 20 ms to
 WORDS = 300  # characters of a text that the list shows and the search finds
 ROW_WORDS = 60  # the same of a row of numbers
 PAGE = Path(__file__).parent / "page"
-SCRIPTS = ("text", "storage", "blocks", "charts", "summary", "confusion", "queue", "list", "card", "app")
+SCRIPTS = ("text", "storage", "blocks", "charts", "targets", "summary", "confusion", "queue", "list", "card", "app")
 _OURS = re.compile(r"\d{5}-[0-9a-f]{16}\.js")
 
 

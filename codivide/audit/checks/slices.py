@@ -150,4 +150,5 @@ CHECK = Check(
         ),
     ),
     find=_find,
+    of_classes=True,
 )
