@@ -15,6 +15,8 @@ Sets: photos (CIFAR-10, 2,000 of the folder ``photos``, compared by the features
 (Fashion-MNIST, 2,000), digits (1,797 of 8 x 8 pixels), and as tables music (700 x 124), cancer (569 x 30), wine (178 x
 13), digits_table (1,797 x 64) and customers (2,000 mixed columns with empty cells, made up). Labels are judged by
 5-fold probabilities of a logistic regression (of customers a boosted tree), as ``audit.from_probs`` does.
+
+What the file of ``--out`` holds of other sets and seeds stays.
 """
 
 from __future__ import annotations
@@ -44,6 +46,7 @@ from torch.nn import functional as F
 from codivide.audit import checks, probs
 from codivide.audit.material import Material
 from codivide.audit.neighbours import normalised
+from codivide.audit.noise_report import from_reading
 from codivide.audit.reading import Reading
 from codivide.core.files import write_text
 from codivide.core.provenance import environment
@@ -158,7 +161,8 @@ def material(case: Case) -> Material:
         whole[:, -1] = 0
         whole /= whole.sum(1, keepdims=True)
     reading = Reading(whole, loaded.y, loaded.classes)
-    made = probs._material(reading, None, {"images": None, "texts": None, "features": None})
+    nothing = {"images": None, "texts": None, "features": None}
+    made = probs._material(reading, None, nothing, from_reading(reading))
     encoded = loaded.encoder is not None and loaded.columns is not None
     return replace(
         made,
@@ -438,6 +442,9 @@ ON_TABLES: dict[str, Plant] = {
 }
 
 
+ALL: dict[str, Plant] = {**ON_IMAGES, "grayscale": on_pixels(grey), **ANYWHERE, **ON_TABLES, "null": empty_rows}
+
+
 def plants(name: str) -> dict[str, Plant]:
     """The kinds that a set can have."""
     found = ANYWHERE | (ON_IMAGES if name in IMAGES else ON_TABLES)
@@ -546,7 +553,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in args.sets:
         for kind, plant in plants(name).items():
             if args.kinds and kind not in args.kinds:
@@ -554,6 +561,12 @@ def main() -> None:
             for seed in args.seeds:
                 rows.append(measured(name, kind, plant, seed))
                 print(json.dumps(rows[-1]), flush=True)
+    key = ("set", "kind", "seed")
+    if args.out and args.out.exists():  # what was measured before stays, where it is not measured again
+        new = {tuple(row[name] for name in key) for row in rows}
+        known = json.loads(args.out.read_text())["rows"]
+        rows = [*(row for row in known if tuple(row[name] for name in key) not in new), *rows]
+    rows.sort(key=lambda row: (list(ALL).index(row["kind"]), *(row[name] for name in key)))
     found = summary(rows)
     for kind, row in found.items():
         print(f"{kind:<28}" + "  ".join(f"{key} {value:.3f}" for key, value in row.items()))

@@ -4,6 +4,7 @@ import json
 import math
 import re
 import sys
+import warnings
 from itertools import pairwise
 from pathlib import Path
 
@@ -123,6 +124,14 @@ def test_texts_of_several_annotators(tmp_path):
     assert loaded.annotations.names == ("a", "b", "c")
 
 
+def test_few_texts_are_read_by_parts_of_words_too(monkeypatch):
+    texts = ["good film", "bad film", "good film", "bad film"]
+    monkeypatch.setattr(encode, "_MOST_WITH_PARTS", 3)
+    assert encode.for_texts(texts[:3], ReadOptions()).name == "tfidf:char"
+    assert encode.for_texts(texts, ReadOptions()).name == "tfidf"
+    assert encode.for_texts(texts, ReadOptions(encoder="tfidf:char")).name == "tfidf:char"
+
+
 @pytest.mark.parametrize("name", ["tfidf", "tfidf:char"])
 def test_hostile_texts(name):
     texts = HOSTILE + TEXTS
@@ -205,7 +214,7 @@ def test_the_command_line_fits_and_predicts_texts(tmp_path, monkeypatch, capsys)
     run = tmp_path / "run"
     fit = ["fit", tmp_path / "t.csv", "--out", run, "--method", "cross_entropy", "--epochs", 20]
     assert command(monkeypatch, capsys, *fit)[0] == 0
-    assert json.loads((run / "summary.json").read_text())["encoder"] == "tfidf"
+    assert json.loads((run / "summary.json").read_text())["encoder"] == "tfidf:char"
     written = pd.read_csv(run / "labels.csv")
     assert written["text"].tolist()[0] == TEXTS[0]
     assert written["text"].tolist()[-1] == "'=1+1 song"  # no formula
@@ -488,3 +497,12 @@ def test_minilm_gives_the_published_embeddings(data_root):
     found = every(load(texts, labels, options=ReadOptions(encoder="minilm")).x).numpy()
     short = np.array([len(text) < 300 for text in texts])
     assert ((found * expected).sum(1)[short] > 0.999).all()
+
+
+def test_a_model_that_names_an_encoder_of_a_hub_says_so_before_anything_is_fetched(tmp_path):
+    pytest.importorskip("huggingface_hub")
+    with pytest.warns(UserWarning, match=r"hf:someone/else encodes its samples: its weights are fetched"):
+        encode.restore({"name": "hf:someone/else"}, {})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        encode.restore({"name": f"hf:{tmp_path}"}, {})

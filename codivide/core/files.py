@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from codivide.core.errors import InputError
 
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -305,6 +306,11 @@ def guard(cell: str) -> str:
     Apostrophes that already stand before such a character get one more, so that ``unguard`` always gives the cell back.
     """
     return "'" + cell if _FORMULA.match(cell) else cell
+
+
+def guarded(table: pd.DataFrame) -> pd.DataFrame:
+    """A table whose texts are all guarded."""
+    return table.map(lambda cell: guard(cell) if isinstance(cell, str) else cell)
 
 
 def unguard(cell: str) -> str:

@@ -33,7 +33,7 @@ from torch import Tensor
 
 from codivide.core.errors import InputError, TrainingWarning
 from codivide.core.types import Labels
-from codivide.methods.features import chance, judge, linear, neighbours, perceptron, trees
+from codivide.methods.features import chance, judge, large, linear, neighbours, perceptron, trees
 from codivide.methods.features.folds import deal, numbered
 from codivide.methods.features.matrix import Matrix, Scale
 from codivide.methods.features.model import FeatureModel, Member
@@ -332,13 +332,13 @@ def learn(
         InputError: fewer than 2 labelled samples.
     """
     small, place = table.distinct()
-    learned = _learn(small, _Problem(small.take(_labelled(small)), options, seed, Clock(deadline)), Rounds(watch))
+    part = large.drawn(small, _labelled(small), seed)
+    learned = _learn(small, part, _Problem(small.take(part), options, seed, Clock(deadline)), Rounds(watch))
     return learned if place is None else learned.spread(place)
 
 
-def _learn(table: Table, problem: _Problem, rounds: Rounds) -> Learned:
-    """``learn`` of samples that come once; the problem is that of those with a label."""
-    labelled = _labelled(table)
+def _learn(table: Table, labelled: Tensor, problem: _Problem, rounds: Rounds) -> Learned:
+    """``learn`` of samples that come once; the problem is that of rows ``labelled``, all with a label or a part."""
     fitted = _fit(problem, rounds)
     learnable = "independent" not in fitted.remarks
     cross = fitted.pool.cross()
@@ -360,11 +360,16 @@ def _learn(table: Table, problem: _Problem, rounds: Rounds) -> Learned:
     model = FeatureModel(problem.scale, problem.directions, members, frequency, power, table.classes)
     probs, given_probs = torch.zeros(2, len(table.given), problem.classes)
     probs[labelled], given_probs[labelled] = cross, fitted.plain.given()
-    missing = (table.given < 0).nonzero().flatten()
-    if len(missing) and table.own is None:
-        probs[missing] = given_probs[missing] = model.predict(table.x[missing.numpy()])
+    rest = torch.ones(len(table.given), dtype=torch.bool).index_fill_(0, labelled, value=False).nonzero().flatten()
+    if len(rest) and table.own is None:
+        probs[rest] = given_probs[rest] = large.predicted(model, table, rest)
     whole, seen = torch.full((2, len(table.given)), torch.nan, dtype=torch.float64)
     whole[labelled], seen[labelled] = clean_prob, fitted.plain.seen().double()
+    if (table.given[rest] >= 0).any():
+        plain = replace(model, members=_members(problem, fitted.plain, kept), power=0.0)
+        judged["learned_from"] = len(labelled)
+        found = large.Found(probs, given_probs, seen, whole)
+        large.judge_rest(table, rest, found, models=(model, plain), options=problem.options, report=judged)
     report = fitted.report | {"adjustment": power, "transition_matrix": fitted.matrix.tolist(), **judged}
     for text in fitted.remarks.values():
         warnings.warn(text, TrainingWarning, stacklevel=3)

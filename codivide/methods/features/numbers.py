@@ -267,11 +267,12 @@ def _answer(problem: _Problem, data: Numbers, best: _Round, records: list[dict[s
     evidence[rows] = settled.evidence
     open_ = clean_prob[rows][~problem.confirmed]
     gain, error = _information(problem, best)
-    report = {
+    noise = 1 - float(open_.mean()) if len(open_) else 0.0
+    report: dict[str, Any] = {
         "pool": best.pool,
         "rounds": len(records),
         "tails": settled.tails,
-        "noise_estimate": 1 - float(open_.mean()) if len(open_) else 0.0,
+        "noise_estimate": noise,
         "information": gain,
         "information_standard_error": error,
         "held_out_r2": _r2(problem, best),
@@ -292,7 +293,7 @@ def _answer(problem: _Problem, data: Numbers, best: _Round, records: list[dict[s
         clean_prob=clean_prob,
         suggested_prob=nearer,
         evidence=evidence,
-        rate=float(report["noise_estimate"]),
+        rate=noise,
         records=records,
         report=report,
         remarks=remarks,

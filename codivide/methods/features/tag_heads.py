@@ -182,7 +182,8 @@ class TagHeads:
     def pooled(self, cross: Floats, given: Labels, weight: Floats) -> Floats:
         """Held-out probabilities ``[N, K]`` of the pool of greatest held-out likelihood, from those of each head."""
         if len(cross) == 1:
-            return cross[0]
+            alone: Floats = cross[0]
+            return alone
         columns = []
         for k, own_given in enumerate(given.T):
             said = np.where(own_given == 1, cross[:, :, k], 1 - cross[:, :, k])
@@ -192,7 +193,7 @@ class TagHeads:
         return np.stack(columns, axis=1)
 
     def crossed(self, given: Labels, weight: Floats) -> Floats:
-        """Held-out probabilities ``[H, N, K]`` of labels ``[N, K]`` by each head; each row counts as ``weight`` says."""
+        """Held-out probabilities ``[H, N, K]`` of labels ``[N, K]`` by each head; rows count as ``weight`` says."""
         if self.own is not None:
             model, samples = self.own
             kept = own.take(samples, self.rows)
