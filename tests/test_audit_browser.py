@@ -197,9 +197,51 @@ def test_the_report_of_a_real_run(show, tmp_path):
     page.clean(tmp_path / "report.html")
 
 
+def test_samples_of_any_kind_are_checked_with_the_same_keys(show, tmp_path):
+    facts = example_facts(5)
+    sample = facts["outliers"][0] | {"row": 400, "id": "dark/400.png", "given": 2, "suggested": 2}
+    both = sample | {"row": facts["issues"][1]["row"], "id": facts["issues"][1]["id"], "given": 1}
+    unlabelled = sample | {"row": 401, "id": "none.png", "given": -1}
+    check = {"name": "dark", "title": "Dark images", "text": "Dark.", "found": 3, "samples": [sample, both, unlabelled]}
+    page = show(render.write(facts | {"checks": [check]}, tmp_path / "report.html")[0])
+    assert page.page.locator("#kind option").all_inner_texts() == [
+        "labels that look wrong (5)",
+        "Outliers (5)",
+        "Dark images (2)",
+    ]
+    page.to_queue()
+    page.press("a")
+    assert "1 of 5 checked" in page.page.inner_text("#progress-text")
+    page.page.get_by_role("button", name="Check these 2 in the queue").click()
+    page.until("document.getElementById('kind').value === 'dark'")
+    assert page.fact("Name") == "dark/400.png"
+    assert page.fact("Found as") == "Dark images"
+    assert page.page.locator("#accept").is_hidden()  # the suggestion is the given label
+    assert page.page.locator("#card-body .examples").count() == 0
+    assert page.page.inner_text("#progress-text") == "0 of 2 checked."
+    page.to_queue()
+    page.press("j")
+    page.until("document.querySelector('#progress-text').textContent.startsWith('1 of 2')")
+    assert page.fact("Name") == facts["issues"][1]["id"]
+    page.press("v", "v")
+    page.until("document.getElementById('kind').value === 'outliers'")
+    page.to_queue()
+    page.press("a")  # accepting what is given keeps it
+    rows = page.corrections(tmp_path)
+    assert [(row["id"], row["decision"]) for row in rows] == [
+        (facts["issues"][0]["id"], "accept"),
+        (facts["outliers"][0]["id"], "keep"),
+        ("dark/400.png", "junk"),
+    ]
+    page.clean(tmp_path / "report.html")
+    said = page.page.locator(".panel", has=page.page.locator("h3", has_text="The data as a whole")).inner_text()
+    assert "labels follow the order of the rows" in said
+
+
 def test_a_kind_of_issue_without_a_panel_of_its_own_has_a_general_one(show, tmp_path):
     facts = example_facts(5)
-    sample = {"row": 3, "id": "three<b>", "given": 0, "thumbnail": None, "text": "few words"}
+    sample = facts["outliers"][0] | {"row": 3, "id": "three<b>", "given": 0, "thumbnail": None, "text": "few words"}
+    del sample["score"]
     check = {"name": "short", "title": "Short texts", "text": "Texts of few words.", "found": 2, "samples": [sample]}
     nothing = check | {"title": "Nothing", "found": 0, "samples": []}
     page = show(render.write(facts | {"checks": [check, nothing]}, tmp_path / "report.html")[0])

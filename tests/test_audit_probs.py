@@ -149,3 +149,23 @@ def test_lengths_and_classes_must_fit():
         from_probs(given, probs, texts=["a", "b"])
     with pytest.raises(InputError, match="3 columns"):
         from_probs(given, probs, classes=[0, 1, 2, 3])
+
+
+def test_a_group_counts_once_for_the_rates_and_every_label_is_judged():
+    rng = np.random.default_rng(0)
+    truth = rng.integers(4, size=1_200)
+    given = np.where(rng.random(1_200) < 0.1, (truth + 1) % 4, truth)
+    logits = 5 * np.eye(4)[truth] + rng.standard_normal((1_200, 4))
+    probs = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    wrong = np.flatnonzero(given != truth)
+    rows = np.r_[np.arange(1_200), np.repeat(wrong, 9)]  # each wrong label ten times
+    plain, once = (from_probs(given[rows], probs[rows], groups=groups) for groups in (None, rows))
+    rates = [found.facts["noise"]["rate"] for found in (plain, once)]
+    assert rates[0] > 0.4
+    assert rates[1] == pytest.approx(len(wrong) / 1_200, abs=0.02)
+    said = f"{len(rows):,} labels in 1,200 groups"
+    assert any(said in text for text in once.facts["noise"]["trust"]["reasons"])
+    assert len(once.labels) == len(rows)
+    assert np.isfinite(once.clean_prob).all()
+    with pytest.raises(InputError, match="groups has 3 values"):
+        from_probs(given, probs, groups=[1, 2, 3])

@@ -218,7 +218,7 @@ def test_the_baselines_of_dividemix():
 
 def test_rows_of_papers_train_in_float32_and_ours_as_the_chip_likes(tmp_path, monkeypatch):
     for recipe in RECIPES.values():
-        ours = recipe.group.startswith(("first", "main-", "semi-", "choose-", "cifar100n-"))
+        ours = recipe.group.startswith(("first", "main-", "semi-", "choose-")) or recipe.group.endswith("-students")
         assert recipe.plan.get("precision") == (None if ours else "fp32"), recipe.name
         assert not (ours and recipe.published)
     asked = []
@@ -226,6 +226,28 @@ def test_rows_of_papers_train_in_float32_and_ours_as_the_chip_likes(tmp_path, mo
     assert bench(monkeypatch, "run", "dividemix-cifar10/sym50", "--precision", "bf16") == 0
     assert bench(monkeypatch, "run", "dividemix-cifar10/sym50") == 0
     assert [recipe.plan["precision"] for recipe in asked] == ["bf16", "fp32"]
+
+
+@pytest.mark.parametrize(
+    ("name", "hyper", "plan"),
+    [
+        ("promix/cifar10-sym20", {"rho": 0.7, "tau": 0.99, "warmup": 10}, {"lr_min": 5e-5}),
+        ("promix/cifar100-sym50", {"rho": 0.5, "tau": 0.95, "warmup": 30, "debias_loss": 0.5}, {"lr_min": 5e-5}),
+        ("promix/cifar10-asym40", {"confidence_penalty": 1.0}, {}),
+        ("sop_plus/cifar10-sym50", {"lr_u": 10.0, "lr_v": 10.0}, {"weight_decay": 5e-4}),
+        ("sop_plus/cifar10-asym40", {"lr_u": 10.0, "lr_v": 100.0}, {}),
+        ("sop_plus/cifar100-sym20", {"lr_u": 1.0}, {"weight_decay": 1e-3}),
+        ("elr_plus/cifar100-sym20", {"ema_step": 40_000}, {}),
+        ("jocor/cifar100-exc20", {"agreement": 0.85}, {}),
+        ("unicon/cifar100-sym80", {"warmup": 30}, {"milestones": (280,), "lr_min": 2e-4}),
+        ("mentornet/cifar10-sym80-mentornet", {"percentile": 0.5, "sample_dropout": "0.5,17,0.05,83"}, {}),
+        ("mentornet/cifar100-sym20-mentornet", {}, {"milestones": (50, 64, 77), "weight_decay": 2e-4}),
+    ],
+)
+def test_rows_of_papers_have_the_settings_of_their_authors(name, hyper, plan):
+    row = RECIPES[name]
+    assert row.hyper.items() >= hyper.items()
+    assert row.plan.items() >= plan.items()
 
 
 def test_expansion_adds_a_copy_of_every_image():
@@ -271,14 +293,15 @@ def test_the_rows_of_photos():
     assert RECIPES["webvision-mini_ilsvrc/dividemix"].published == {"best": 75.2, "top5_best": 90.84}
 
 
-def test_the_students_of_cifar100n():
-    """Three networks of timm by five routes; the body rests for as long as the warm-up where transfer replaces it."""
+@pytest.mark.parametrize(("group", "data"), [("cifar10n", "cifar10n:worse"), ("cifar100n", "cifar100n")])
+def test_the_students(group, data):
+    """Five networks of timm by five routes; the body rests for as long as the warm-up where transfer replaces it."""
     pytest.importorskip("timm")
-    rows = runner.find("cifar100n-students/*")
-    assert len(rows) == 15
+    rows = runner.find(f"{group}-students/*")
+    assert len(rows) == 25
     for row in rows:
         route = row.name.rpartition("-")[2]
-        assert row.data == "cifar100n"
+        assert row.data == data
         size, mean, _ = expected(row.net)
         assert (size, len(mean)) == (224, 3)
         assert row.plan.get("freeze", 0) == (
@@ -482,9 +505,9 @@ def test_a_documented_command_of_bench_finds_its_recipes(words, tmp_path, capsys
 @pytest.mark.parametrize(
     ("page", "line"),
     [
-        ("recipes.md", "| `sym50` (oracle: noise_rate) | not run |"),
-        ("comparison.md", "| `backward_correction` | 1 | 10.0 |"),
-        ("semi.md", "| `mixmatch` | 3 |"),
+        ("reference/recipes.md", "| `sym50` (oracle: noise_rate) | not run |"),
+        ("lab/comparison.md", "| `backward_correction` | 1 | 10.0 |"),
+        ("howto/few_labels.md", "| `mixmatch` | 3 |"),
     ],
 )
 def test_a_page_of_tables_is_made(page, line, capsys, monkeypatch):
@@ -559,6 +582,11 @@ def test_the_table_is_made_of_the_results(tmp_path):
     assert line.endswith(f"| best 90 ({best}), last 80 ({last}) |")
     assert "not run" in next(line for line in text.splitlines() if "missing" in line)
     assert len({line.count("|") for line in text.splitlines()}) == 1
+    head, cells = ([cell.strip() for cell in row.split("|")] for row in (text.splitlines()[0], line))
+    for name, column in (("test_balanced_accuracy", "balanced"), ("test_macro_f1", "macro F1")):
+        found = [100 * row[name] for row in rows]
+        assert cells[head.index(column)] == f"{statistics.fmean(found):.1f} ± {statistics.stdev(found):.1f}"
+    assert "macro F1" not in runner.table([missing], tmp_path)  # no result has one: no empty columns
 
 
 @pytest.mark.long
@@ -569,3 +597,22 @@ def test_a_methods_page_shows_its_rows_and_the_baseline(tmp_path, monkeypatch):
     runner.work([QUICK, own], [0], tmp_path, tmp_path / "runs")
     page = runner.method_page("dividemix", tmp_path)
     assert re.findall(r"^\| `(\w+)`", page, re.M) == ["cross_entropy", "mine"]
+
+
+def test_the_list_is_one_line_each_in_a_pipe(capsys, monkeypatch):
+    assert bench(monkeypatch, "list", "first/*") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition("\t")[0] for line in lines] == [recipe.name for recipe in runner.find("first/*")]
+    assert all("small_cnn" in line for line in lines)
+
+
+def test_a_trial_never_counts_as_the_recipe(tmp_path, capsys, monkeypatch):
+    seen = []
+    monkeypatch.setattr(runner, "work", lambda recipes, *rest: seen.extend([*recipes, *rest]) or [])
+    words = ["first/gce", "--epochs", "2", "--limit", "50", "--runs", str(tmp_path)]
+    assert bench(monkeypatch, "run", *words) == 0
+    recipe, numbers, results = seen[:3]
+    assert recipe.name == "trial_2_epochs_50_samples/first/gce"
+    assert (recipe.plan["epochs"], recipe.limit, numbers) == (2, 50, [0])
+    assert results == tmp_path / "results"
+    assert "| not run |" in capsys.readouterr().out

@@ -49,7 +49,7 @@ def test_a_budget_without_a_unit_is_refused(given):
 
 
 @pytest.mark.parametrize(
-    "given", ["", "soon", "-3s", "5d", "5ms", "0.5s", "nan", "inf s", "9999999999h", "1h30m", True]
+    "given", ["", "soon", "0", 0, "-3s", "5d", "5ms", "0.5s", "nan", "inf s", "9999999999h", "1h30m", True]
 )
 def test_what_is_no_time_is_refused(given):
     with pytest.raises(InputError, match="give a time such as 90s, 10m or 2h, at least 1s"):
@@ -149,8 +149,8 @@ def test_a_default_run_of_a_network_says_how_long_it_may_take(budget, monkeypatc
     each = 3.0 * (1 + look)
     whole = each * 40 + 1.5 * epochs_cost(0.33, each, 40, 10, 3.0 * look)
     assert said == [
-        f"a network on 200 samples: scout, trial and training take up to about {whole / 60:.0f} min, the scout up to "
-        f"{each * 40 / 60:.0f} min of it; a budget limits this"
+        f"a network on 200 samples: short run, comparison and training take up to about {whole / 60:.0f} min, "
+        f"the short run up to {each * 40 / 60:.0f} min of it; a budget limits this"
     ]
     if budget is None:  # nobody listens: nothing is rehearsed
         monkeypatch.setattr(choose_run._Choosing, "_rehearse", lambda self: pytest.fail("rehearsed"))

@@ -188,7 +188,7 @@ def test_looks_at_the_data_cost_the_same_whatever_is_trained():
 def test_without_time_the_scout_is_the_result():
     decision = decide(replace(SEEN, seconds_left=1.0))
     assert (decision.epochs, decision.seconds) == (0, None)
-    assert "the scout is the result" in decision.reasons[-1]
+    assert "the short run is the result" in decision.reasons[-1]
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ def test_plain_training_is_never_shorter_than_what_helped_the_scout(fits, epochs
     assert decision.hyper.get("last_epoch") == last
     if not epochs:
         assert decision.reasons[-1] == (
-            "no time for the 20 epochs that helped the scout, only for 19: the scout is the result"
+            "no time for the 20 epochs that helped the short run, only for 19: the short run is the result"
         )
 
 
@@ -425,6 +425,22 @@ def test_everything_is_recorded(whole):
     assert json.loads((whole.folder / "config.json").read_text())["choice"]["decision"] == choice["decision"]
     assert (whole.folder / "scout" / "model.safetensors").is_file()
     assert whole.outcome.summary["plan"]["average"] > 0
+
+
+@pytest.mark.long
+def test_the_true_labels_of_a_validation_part_choose_no_method(whole):
+    part = _loaded(60, noise=0.0, seed=3)
+    seen = []
+
+    def begin(name, epochs):
+        return lambda run, row: seen.append((name, row.get("validation_accuracy")))
+
+    outcome = execute(_job(), replace(_loaded(), validation=replace(part, y=(part.y + 1) % 3)), begin=begin)
+    chosen, known = (run.summary["choice"]["evidence"] for run in (outcome, whole.outcome))
+    assert chosen["agreement"] == known["agreement"]  # with held-out given labels
+    last = [accuracy for name, accuracy in seen if name == "dividemix"]
+    assert len(last) == 8
+    assert max(last) < 0.4  # the last stage looks at it
 
 
 @pytest.mark.long
@@ -646,7 +662,7 @@ def test_the_scout_judges_the_labels_that_plain_training_memorises(copied):
     job = replace(_job(), method=Auto(longer=8.0))
     outcome = execute(job, loaded, copied, resume=True, begin=begin, say=said.append)
     assert stages == ["cross_entropy"]  # a finished scout is only read
-    assert not any(text.startswith("scout:") for text in said)
+    assert not any(text.startswith("short run:") for text in said)
     with np.load(copied / "scout" / "predictions.npz") as scout, np.load(copied / "predictions.npz") as held:
         early, probs = scout["probs"].astype(float), held["probs"].astype(float)
         assert np.array_equal(held["mean_loss"], scout["mean_loss"])
@@ -722,7 +738,7 @@ def test_the_scout_is_kept_where_the_clock_ends_the_last_training(copied, monkey
     said = []
     job = replace(_job(), method=Auto(budget=60.0))
     outcome = choose_run.execute(job, _loaded(), copied, free=("average",), resume=True, say=said.append)
-    assert said[-1] == "the budget ended the last training after 1 epochs: the scout is the result"
+    assert said[-1] == "the budget ended the last training after 1 epochs: the short run is the result"
     for name in ("labels.csv", "model.safetensors", "predictions.npz"):
         assert (copied / name).read_bytes() == (copied / "scout" / name).read_bytes()
     again = execute(job, _loaded(), copied, resume=True)

@@ -74,15 +74,69 @@ def test_every_command_of_the_table_is_there_and_in_the_help(capsys):
         assert isinstance(found, typer.Typer) or found.__doc__
 
 
-def test_help_needs_neither_torch_nor_numpy():
-    code = """if True:
+@pytest.mark.parametrize(
+    "words",
+    [["--help"], ["fit", "--help"], ["fit"], ["fit", "no.xlsx", "--out", "run"], ["audit", "--nosuch"]],
+    ids=" ".join,
+)
+def test_help_and_early_errors_need_neither_torch_nor_numpy(words, tmp_path):
+    code = f"""if True:
         import sys
         from codivide.cli import app
-        app.application(['--help'])
-        print([name for name in ('torch', 'numpy', 'pandas', 'matplotlib') if name in sys.modules])
+        sys.argv = ['codivide', *{words}]
+        try:
+            app.main()
+        except SystemExit:
+            print([name for name in ('torch', 'numpy', 'pandas', 'matplotlib') if name in sys.modules])
     """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["fit"], "error: Missing argument 'source'; codivide fit --help shows what there is\n"),
+        (["nosuch"], "error: No such command 'nosuch'; codivide --help shows what there is\n"),
+        (["fit", "a/b.csv", "--out", "run"], "error: there is no file or folder 'a/b.csv'\n"),
+        (["fit", "digits", "--test", "b.csv", "--out", "run"], "error: there is no file or folder 'b.csv'\n"),
+        (["bench", "run", "first/gce", "--limit", "1"], "codivide bench run --help shows what there is\n"),
+    ],
+)
+def test_errors_have_one_form(words, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    call(*words, expect=2)
+    shown = capsys.readouterr().err
+    assert shown.startswith("error: ")
+    assert shown.endswith(said)
+    assert shown.count("\n") == 1
+
+
+def test_without_a_command_the_help_is_shown(capsys):
+    call(expect=2)
+    shown = capsys.readouterr()
+    assert "Usage: codivide" in shown.out
+    assert not shown.err
+
+
+def commands():
+    """Every command, those of bench too."""
+    own = [[name] for name in command_line.COMMANDS if name != "bench"]
+    return own + [["bench", name] for name in ("list", "run", "table", "tune")]
+
+
+@pytest.mark.parametrize("words", commands(), ids=" ".join)
+def test_the_help_of_a_command_has_an_example_and_plain_words(words, capsys):
+    call(*words, "--help")
+    shown = capsys.readouterr().out
+    assert f"Example: codivide {' '.join(words)}" in shown
+    assert "``" not in shown
+    assert ":class:" not in shown
+
+
+def test_settings_of_a_method_are_in_the_help_where_one_is_named(capsys):
+    call("fit", "--method", "elr", "--help")
+    assert "Hyper-parameters of elr" in capsys.readouterr().out
 
 
 def test_version(capsys):
@@ -240,10 +294,8 @@ def test_the_record_of_a_run_is_json_with_types(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_can_be_asked_for_on_the_command_line(name):
     """A hyper-parameter that is called like a flag of fit has "method-" before it."""
-    made = command_line.application(["fit", "--method", name])
-    shown = CliRunner().invoke(
-        made, ["fit", "--method", name, "--help"], env={"COLUMNS": "300", "TERMINAL_WIDTH": "300"}
-    )
+    asked = ["fit", "--method", name, "--help"]
+    shown = CliRunner().invoke(command_line.application(asked), asked, env={"COLUMNS": "300", "TERMINAL_WIDTH": "300"})
     assert shown.exit_code == 0
     for item in fields(METHODS[name]):
         flag = f"--method-{item.name}" if item.name == "weight" else f"--{item.name}"

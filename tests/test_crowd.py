@@ -725,3 +725,65 @@ def test_music_genre(data_root):
     known = np.array([(y[y[:, a] >= 0, a] == truth[y[:, a] >= 0]).mean() for a in range(44)])
     often = given.counts >= 20
     assert np.corrcoef(quality[often], known[often])[0, 1] > 0.7
+
+
+def crowd_table(folder, *, long=False):
+    """Answers of two good people and a guesser in a table, and probabilities of a classifier in another order."""
+    rng = np.random.default_rng(0)
+    truth = rng.choice(["cat", "dog"], 200)
+    ids = [f"s{k}" for k in range(200)]
+    table = pd.DataFrame({"id": ids})
+    for name, skill in (("anna", 0.85), ("ben", 0.75), ("cem", 0.0)):
+        says = np.where(rng.random(200) < skill, truth, rng.choice(["cat", "dog"], 200))
+        table[f"label_{name}"] = np.where(rng.random(200) < 0.7, says, None)
+    if long:
+        table = table.melt("id", var_name="annotator", value_name="label").dropna()
+    table.to_csv(folder / "answers.csv", index=False)
+    sure = rng.uniform(0.6, 1.0, 200)
+    cat = np.where(truth == "cat", sure, 1 - sure)
+    probs = pd.DataFrame({"id": ids, "dog": 1 - cat, "cat": cat})
+    probs.sample(frac=1, random_state=0).to_csv(folder / "probs.csv", index=False)
+    return pd.Series(truth, index=ids)
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_the_command_asks_annotators_and_classifier(tmp_path, monkeypatch, capsys, long):
+    truth = crowd_table(tmp_path, long=long)
+    right = []
+    for more in ([], ["--probs", "probs.csv"]):
+        out = f"labels{len(more)}.csv"
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr("sys.argv", ["codivide", "consensus", "answers.csv", *more, "--out", out])
+        with pytest.raises(SystemExit) as done:
+            main()
+        assert not done.value.code
+        found = pd.read_csv(tmp_path / out).set_index("id")
+        right.append((found["label"] == truth[found.index]).mean())
+    assert right[1] > right[0] + 0.05
+    said = capsys.readouterr().out
+    assert "anna" in said
+    assert "the classifier's probabilities to the power of" in " ".join(said.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["probs.csv"], "one label a sample"),
+        (["answers.csv", "--probs", "few.csv"], "has no row of id 's3'"),
+        (["answers.csv", "--probs", "twice.csv"], "'s0' comes twice"),
+        (["answers.csv", "--probs", "short.csv"], "pred_probs has 3 rows, but y has 200"),
+        (["answers.csv", "--out", "probs.csv"], "exists"),
+    ],
+)
+def test_the_command_says_what_does_not_fit(tmp_path, monkeypatch, capsys, words, message):
+    crowd_table(tmp_path)
+    probs = pd.read_csv(tmp_path / "probs.csv").sort_values("id", key=lambda ids: ids.str[1:].astype(int))
+    probs[:3].to_csv(tmp_path / "few.csv", index=False)
+    probs[:3].drop(columns="id").to_csv(tmp_path / "short.csv", index=False)
+    pd.concat([probs, probs[:1]]).to_csv(tmp_path / "twice.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["codivide", "consensus", *words])
+    with pytest.raises(SystemExit) as done:
+        main()
+    assert done.value.code == 2
+    assert message in " ".join(capsys.readouterr().err.split())

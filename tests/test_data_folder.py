@@ -12,6 +12,7 @@ from PIL import Image
 from codivide.audit import facts
 from codivide.cli.app import main
 from codivide.core.errors import InputError
+from codivide.data import images
 from codivide.data.images import on_disk, written
 from codivide.data.sources import ReadOptions, load
 
@@ -58,12 +59,29 @@ def test_names_of_every_kind_and_files_of_no_interest(root):
     assert loaded.skipped == ()
 
 
-def test_files_that_are_not_read_are_counted_by_suffix(root):
-    assert load(root).said == ()
+def test_files_that_are_not_read_are_counted_by_suffix(root, monkeypatch):
     for name in ("cat/2.heic", "cat/3.HEIC", "notes.txt", ".DS_Store", "__MACOSX/x.txt"):
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_text("x")
-    assert load(root).said == ("files that are not read: .heic 2, .txt 1 (save .heic pictures as .jpg)",)
+    monkeypatch.setattr(images, "reads_heic", lambda: False)
+    said, _ = load(root).said
+    assert said.startswith("files that are not read: .heic 2, .txt 1 (HEIC needs the package pillow-heif")
+
+
+def test_deep_and_nearly_constant_images_are_said(tmp_path):
+    rng = np.random.default_rng(0)
+    for k in range(4):
+        path = tmp_path / "photos" / ("cat" if k % 2 else "dog") / f"{k}.png"
+        path.parent.mkdir(exist_ok=True, parents=True)
+        values = rng.integers(0, 4096, (8, 8), dtype=np.uint16) if k else np.full((8, 8), 4095, np.uint16)
+        Image.fromarray(values).save(path)
+    for _ in range(2):  # decoded, and from the cache
+        loaded = load(tmp_path / "photos")
+        assert loaded.said == (
+            "images of 12 bits a value, read by that depth: 4",
+            "images that are nearly of one colour: 1 (dog/0.png)",
+        )
+        assert int(loaded.x[torch.arange(4)].amax((1, 2, 3)).min()) > 200
 
 
 def rename(path, name):

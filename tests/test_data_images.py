@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from codivide.data.images import Probe, choose_shape, decode_file, flatten, is_image_name, probe_file, to_pixels
+from codivide.data import images
+from codivide.data.images import (
+    Passing,
+    Probe,
+    choose_shape,
+    decode_file,
+    flatten,
+    is_image_name,
+    probe_file,
+    to_pixels,
+)
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
 
@@ -99,13 +109,50 @@ def test_cmyk_jpeg_looks_as_it_prints(tmp_path):
 def test_sixteen_bits_are_scaled_not_cut(tmp_path):
     deep = np.array([[0, 257, 32896, 65535]], dtype=np.uint16)
     Image.fromarray(deep).save(tmp_path / "a.png")
-    assert probe_file(tmp_path / "a.png") == Probe(4, 1, True)
+    assert probe_file(tmp_path / "a.png") == Probe(4, 1, True, 16)
     assert pixels_of(tmp_path / "a.png", (1, 1, 4)).ravel().tolist() == [0, 1, 128, 255]
+
+
+@pytest.mark.parametrize("kind", ["png", "tiff", "tif"])
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_deep_images_are_read_by_their_own_depth(tmp_path, kind, bits):
+    most = 2**bits - 1
+    Image.fromarray(np.array([[0, most // 2, most]], dtype=np.uint16)).save(tmp_path / f"a.{kind}")
+    assert probe_file(tmp_path / f"a.{kind}") == Probe(3, 1, True, bits)
+    found = pixels_of(tmp_path / f"a.{kind}", (1, 1, 3)).ravel().tolist()
+    assert found == [0, pytest.approx(127, abs=1), 255]
+
+
+def test_integers_of_32_bits_and_reals_have_the_depth_of_their_values(tmp_path):
+    for values in (np.array([[0, 1000, 4095]], np.int32), np.array([[0, 1000, 4095]], np.float32)):
+        Image.fromarray(values).save(tmp_path / "a.tiff")
+        assert probe_file(tmp_path / "a.tiff").depth == 12
+        assert pixels_of(tmp_path / "a.tiff", (1, 1, 3)).ravel().tolist() == [0, 62, 255]
+    assert np.asarray(flatten(Image.fromarray(np.array([[-5, 70_000]], np.int32)))).tolist() == [[0, 255]]
+    assert np.asarray(flatten(Image.fromarray(np.array([[np.nan, np.inf, 1.0]], np.float32)))).tolist() == [[0, 0, 255]]
+
+
+def test_a_picture_of_a_telephone_needs_the_package_that_reads_it(tmp_path, monkeypatch):
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(64))
+    monkeypatch.setattr(images, "reads_heic", lambda: False)
+    assert not is_image_name("a.heic")
+    why = decode_file(tmp_path / "a.heic", (3, 8, 8))
+    assert "codivide[heic]" in why
+    assert isinstance(why, Passing)  # no verdict on the file: with the package the next run reads it
+
+
+def test_pictures_of_telephones_are_read_where_the_package_is_there(tmp_path):
+    pytest.importorskip("pillow_heif")
+    assert is_image_name("a.HEIC")
+    assert images.reads_heic()
+    Image.new("RGB", (64, 32), RED).save(tmp_path / "a.heic")
+    assert probe_file(tmp_path / "a.heic") == Probe(64, 32, False)
+    assert pixels_of(tmp_path / "a.heic", (3, 32, 64)).mean((1, 2)) == pytest.approx(RED, abs=8)
 
 
 def test_float_images_in_either_range():
     assert np.asarray(flatten(Image.fromarray(np.array([[0.0, 0.5, 1.0]], np.float32)))).tolist() == [[0, 128, 255]]
-    assert np.asarray(flatten(Image.fromarray(np.array([[0.0, 300.0]], np.float32)))).tolist() == [[0, 255]]
+    assert np.asarray(flatten(Image.fromarray(np.array([[0.0, 300.0]], np.float32)))).tolist() == [[0, 75]]
 
 
 @pytest.mark.parametrize("extension", ["gif", "webp"])

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from scipy import sparse
-from torch.utils.data import Dataset, IterableDataset, TensorDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from codivide.cli.app import main
 from codivide.core.errors import InputError
@@ -140,6 +140,17 @@ def test_bad_datasets(source, message):
 def test_labels_come_with_the_dataset():
     with pytest.raises(InputError, match="y must be None"):
         load(Listed([(plain(), 0)]), [0])
+
+
+@pytest.mark.parametrize("name", ["image", "pixel_values"])
+def test_dicts_and_a_loader_of_them(name):
+    items = Listed([{name: torch.full((3, 8, 8), float(k)), "label": k % 2} for k in range(6)])
+    for source in (items, DataLoader(items, batch_size=4, shuffle=True)):
+        loaded = load(source)
+        assert loaded.y.tolist() == [0, 1] * 3
+        assert every(loaded.x)[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4, 5]
+    with pytest.raises(InputError, match="a dict of photo, label; its image must be called image, img"):
+        load(Listed([{"photo": torch.zeros(3, 8, 8), "label": 0}] * 2))
 
 
 def test_items_without_a_label():

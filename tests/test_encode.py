@@ -454,7 +454,7 @@ def test_what_encoders_are_called():
     names = ["auto", "none", "best", "tfidf", "tfidf:char", "columns", "minilm", "hf:NAME", "efficientnet-lite0"]
     names += ["timm:NAME"]
     assert encode.names() == names
-    page = (root / "docs" / "text.md").read_text(encoding="utf-8")
+    page = (root / "docs" / "reference" / "encoders.md").read_text(encoding="utf-8")
     rows = [line for line in page.splitlines() if line.startswith("| `")]
     told = (root / "codivide" / "cli" / "fit.py").read_text(encoding="utf-8")
     for name in names[:3]:

@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 import codivide.core.files
+import codivide.training.optimizers
 import codivide.training.run
+import codivide.training.steps
 from codivide import Batch, InputError, Plan, Run, TrainingWarning, train
 from codivide.core.device import resolve_precision
 from codivide.data.rows import TensorRows
@@ -190,10 +192,15 @@ def test_a_loss_that_is_not_finite_changes_nothing():
     assert not any(name.endswith("weight") for name in changed)
 
 
+def defer(monkeypatch):
+    """Treat the CPU as a GPU: nothing is read before the epoch closes, and fused kernels skip."""
+    for module in (codivide.training.run, codivide.training.optimizers, codivide.training.steps):
+        monkeypatch.setattr(module, "defers", lambda device: True)
+
+
 @pytest.fixture
 def deferring(monkeypatch):
-    """A CPU that is treated as a GPU is: nothing is read before the epoch closes, and fused kernels skip."""
-    monkeypatch.setattr(codivide.training.run, "defers", lambda device: True)
+    defer(monkeypatch)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
@@ -201,7 +208,7 @@ def test_numbers_that_are_read_late_are_the_same(monkeypatch, optimizer):
     method, data = METHODS["elr"](), toys.toy().data
     settings = {"optimizer": optimizer, "lr": 0.01, "average": 0.9}
     at_once = train(method, data, toys.build, toys.plan(**settings))
-    monkeypatch.setattr(codivide.training.run, "defers", lambda device: True)
+    defer(monkeypatch)
     monkeypatch.setattr(codivide.training.run, "_KEPT", 3)
     late = train(method, data, toys.build, toys.plan(**settings))
     for ours, theirs in zip(late.history, at_once.history, strict=True):
@@ -239,7 +246,7 @@ def test_a_run_goes_on_where_numbers_are_read_late(monkeypatch, tmp_path):
     straight = train(method, data, toys.build, toys.plan(**settings))
     with pytest.raises(KeyboardInterrupt):
         train(method, data, toys.build, toys.plan(**settings), watch=_stop_in(2), checkpoint=Checkpoint(path))
-    monkeypatch.setattr(codivide.training.run, "defers", lambda device: True)
+    defer(monkeypatch)
     resumed = train(method, data, toys.build, toys.plan(**settings), checkpoint=Checkpoint(path, resume=True))
     for name, value in toys.state(straight).items():
         assert torch.allclose(toys.state(resumed)[name].float(), value.float(), atol=1e-4), name

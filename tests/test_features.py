@@ -21,7 +21,7 @@ from codivide import FeatureModel, Features, InputError, NoisyLabelClassifier, T
 from codivide.cli.app import main
 from codivide.data.rows import TensorRows
 from codivide.methods.auto import Auto
-from codivide.methods.features import judge, learn, linear, neighbours, perceptron
+from codivide.methods.features import chance, judge, learn, linear, neighbours, perceptron
 from codivide.methods.features.matrix import Matrix, Scale
 from codivide.methods.features.table import Table
 
@@ -169,12 +169,60 @@ def test_p_clean_is_right_as_often_as_it_says_and_its_mean_is_the_rate() -> None
     given = np.where(rng.random(6000) < 0.3, rng.integers(3, size=6000), truth)
     rate = float((given != truth).mean())
     even = torch.full((6000, 3), 1 / 3)
-    held_out = judge.HeldOut(torch.from_numpy(probs), even, torch.from_numpy(given), torch.ones(6000).bool())
+    wrong, judged = torch.full((3, 3), 1 / 3), torch.ones(6000).bool()
+    held_out = judge.HeldOut(torch.from_numpy(probs), even, torch.from_numpy(given), judged, wrong)
     found, importance = judge.calibrated(held_out, rate, torch.Generator().manual_seed(0))
     assert float(found.mean()) == pytest.approx(1 - rate, abs=1e-3)
     surely = found.numpy() > 0.9
     assert (given == truth)[surely].mean() > 0.88
     assert importance["weight_heads"] > 0
+
+
+def test_the_evidence_is_that_of_bayes_for_a_right_label_against_a_wrong_one() -> None:
+    rng = np.random.default_rng(0)
+    probs, wrong = rng.dirichlet(np.ones(4), 5), rng.random((4, 4))
+    found = judge.evidence(torch.from_numpy(probs), torch.from_numpy(wrong)).numpy()
+    for i in range(5):
+        for c in range(4):
+            otherwise = sum(probs[i, k] * wrong[k, c] for k in range(4) if k != c)
+            assert found[i, c] == pytest.approx(np.log(probs[i, c] / otherwise))
+
+
+def test_wrong_labels_are_guessed_in_three_ways() -> None:
+    joint = np.array([[60.0, 20.0, 0.0], [0.0, 90.0, 10.0], [0.0, 0.0, 0.0]])  # nobody is of class 2
+    frequency = np.array([0.3, 0.6, 0.1])
+    found = judge.wrong_labels(torch.from_numpy(joint), torch.from_numpy(frequency)).numpy()
+    for k in range(3):
+        for c in range(3):
+            counted = joint[k, c] / max(joint[k].sum(), 1) / (30 / 180) if k != c else 0.0
+            assert found[k, c] == pytest.approx((counted + frequency[c] + 1 / 3) / 3)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_surplus_is_what_dealing_out_the_labels_anew_says(weighted: bool) -> None:
+    rng = np.random.default_rng(0)
+    probs, given = rng.dirichlet(np.ones(3), 200), rng.choice(3, 200, p=[0.6, 0.3, 0.1])
+    weight = rng.random(200) + 0.5 if weighted else np.ones(200)
+    found = chance.surplus(
+        torch.from_numpy(probs), torch.from_numpy(given), torch.from_numpy(weight) if weighted else None
+    )
+    share = np.bincount(given, weight) / weight.sum()
+    dealt = rng.choice(3, (4000, 200), p=share)
+    at_random = (probs[np.arange(200), dealt] * weight).sum(1)
+    own = float(probs[np.arange(200), given] @ weight)
+    assert found == pytest.approx((own - at_random.mean()) / at_random.std(), abs=0.1)
+    assert chance.surplus(torch.full((9, 3), 1 / 3), torch.arange(9) % 3, None) == 0
+
+
+def test_a_table_whose_small_class_is_flipped_into_is_ranked_above_chance_of_the_classes() -> None:
+    """Two classes, one rarer, even flips: most labels of the rare class are wrong, and the evidence must say so."""
+    rng = np.random.default_rng(0)
+    truth = (rng.random(500) < 0.2).astype(np.int64)
+    x = (rng.standard_normal((500, 4)) + 1.2 * truth[:, None]).astype(np.float32)
+    given = np.where(rng.random(500) < 0.2, 1 - truth, truth)
+    found = run(x, given, 2, heads="linear")
+    plain = found.given_probs.gather(1, torch.from_numpy(given)[:, None])[:, 0]
+    assert roc_auc_score(given != truth, -found.clean_prob) > roc_auc_score(given != truth, -plain) - 0.02
 
 
 @pytest.mark.parametrize("division", ["calibrated", "gmm"])

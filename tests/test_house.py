@@ -85,6 +85,17 @@ def test_every_path_on_the_page_of_the_architecture_exists():
     assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
 
 
+def test_every_test_on_the_page_of_known_cases_exists():
+    page = (ROOT / "docs" / "known_cases.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(test_\w+)::(test_\w+)`", page)
+    assert len(named) > 60
+    texts = {file: (ROOT / "tests" / f"{file}.py").read_text(encoding="utf-8") for file, _ in named}
+    assert [(file, name) for file, name in named if f"\ndef {name}(" not in texts[file]] == []
+    rows = [row for row in page.splitlines() if re.match(r"\| (\d|[FWAB]\d)", row)]
+    assert len(rows) == 27 + 9 + 8 + 13 + 9
+    assert [row for row in rows if "::" not in row] == []
+
+
 def test_no_circle_of_imports():
     graph = {module: imports(path) for module, path in MODULES.items()}
     assert sum(map(len, graph.values())) > 100

@@ -188,10 +188,33 @@ def test_what_a_timm_net_expects():
     made_for = timm.get_pretrained_cfg("vit_small_patch16_224")
     found = expected("timm:vit_small_patch16_224:pretrained:224")
     assert found == (224, tuple(made_for.mean), tuple(made_for.std))
+    assert expected("timm:test_vit:pretrained").size == timm.get_pretrained_cfg("test_vit").input_size[-1]
     check("timm:test_vit:64", (3, 64, 64))
     for wrong in ("timm:test_vit:64:32", "timm:test_vit:4", "timm:test_vit:big"):
         with pytest.raises(InputError, match="such as ':224'"):
             nets.build(wrong, (3, 64, 64), 2)
+
+
+def test_the_packaged_network_has_its_weights_and_sees_what_it_was_trained_on(tmp_path):
+    name = "packaged:efficientnet-lite0:32"
+    assert expected(name) == (32, (127 / 255,) * 3, (128 / 255,) * 3)
+    assert expected("packaged:efficientnet-lite0").size == 224
+    first, second = (nets.build(name, (3, 32, 32), 4).state_dict() for _ in range(2))
+    assert torch.equal(first["stages.0.conv_stem.weight"], second["stages.0.conv_stem.weight"])
+    random = nets.build(name, (3, 32, 32), 4, pretrained=False).state_dict()
+    assert not torch.equal(first["stages.0.conv_stem.weight"], random["stages.0.conv_stem.weight"])
+    x = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), dtype=np.uint8)
+    fitted = NoisyLabelClassifier("cross_entropy", net=name, epochs=1, freeze=1, out=tmp_path / "run")
+    fitted.fit(x, np.arange(12) % 2)
+    loaded = Model.load(tmp_path / "run" / "model.safetensors")
+    np.testing.assert_allclose(loaded.probs(array_rows(x)), fitted.predict_proba(x), atol=1e-5)
+    kept = loaded.members[0].state_dict()["stages.0.conv_stem.weight"]
+    assert torch.equal(kept, first["stages.0.conv_stem.weight"])  # frozen
+    for wrong in ("packaged:resnet18", "packaged:efficientnet-lite0:8", "packaged:efficientnet-lite0:big"):
+        with pytest.raises(InputError, match="packaged:efficientnet-lite0"):
+            nets.build(wrong, (3, 32, 32), 2)
+    with pytest.raises(InputError, match="3 channels"):
+        nets.build(name, (1, 32, 32), 2)
 
 
 def test_a_run_brings_images_to_the_size_of_its_net(tmp_path):

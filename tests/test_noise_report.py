@@ -86,6 +86,48 @@ def test_probabilities_of_ones_own_classifier(matrix):
     assert report.rate == pytest.approx(np.mean(given != truth), abs=0.06)
 
 
+def clouds(apart, rate, count=2_000, classes=5):
+    """Probabilities of Bayes' classifier of Gaussian clouds, and labels that are wrong where two clouds meet."""
+    rng = np.random.default_rng(0)
+    truth = rng.integers(classes, size=count)
+    logits = apart * (apart * np.eye(classes)[truth] + rng.standard_normal((count, classes)))
+    probs = np.exp(logits - logits.max(1, keepdims=True))
+    probs /= probs.sum(1, keepdims=True)
+    rows = np.arange(count)
+    rivals = probs.copy()
+    rivals[rows, truth] = 0
+    wrong = np.argsort(-rivals.max(1))[: round(rate * count)][::2]  # every second of the most doubtful
+    given = truth.copy()
+    given[wrong] = rivals[wrong].argmax(1)
+    return given, truth, probs
+
+
+@pytest.mark.parametrize(("apart", "level"), [(4.5, "good"), (2.5, "fair"), (1.5, "poor")])
+def test_the_interval_reaches_to_what_the_classifier_disagrees_with(apart, level):
+    given, _truth, probs = clouds(apart, 0.2)
+    report = noise_report(None, given, pred_probs=probs, replicates=2)
+    away = np.mean(probs.argmax(1) != given)
+    assert report.high >= away
+    assert report.high - report.rate >= 0.01
+    assert report.rate - report.low >= min(0.01, report.rate)
+    assert report.trust.level == level
+    said = "The classifier disagrees with" in " ".join(report.trust.reasons)
+    assert said == (away - report.rate > max(0.05, report.rate / 4))
+
+
+def test_noise_that_looks_like_doubt_is_not_told_apart_and_both_intervals_hold():
+    found = []
+    for apart, wrong in ((2.0, 0.0), (2.5, 0.2)):
+        given, truth, probs = clouds(apart, 2 * wrong)
+        report = noise_report(None, given, pred_probs=probs, replicates=2)
+        assert np.mean(given != truth) == wrong
+        assert report.low <= wrong <= report.high
+        assert report.trust.level == "poor"
+        assert "do not trust the rate" in report.trust.reasons[0]
+        found.append(report.rate)
+    assert found[0] == pytest.approx(found[1], abs=0.01)
+
+
 def test_probabilities_keep_the_columns_of_classes_that_nobody_was_given():
     _, given, _, prior = world(400)
     kept = given != 1

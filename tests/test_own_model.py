@@ -10,12 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, GroupKFold, cross_validate
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -107,24 +108,18 @@ def test_no_label_is_judged_by_a_model_that_saw_it():
         assert np.array_equal(rows, x[fold != number])
 
 
-def test_labels_are_weighted_with_p_clean():
+def test_the_labels_that_look_wrong_are_left_out_unless_a_class_would_lose_all():
     x, _, given = blobs(rows=90)
     clean = np.linspace(0, 1, 90)
-    told = {}
-
-    class Watched(GaussianNB):
-        def fit(self, rows, y, sample_weight=None):
-            told.update(rows=rows, weight=sample_weight)
-            return super().fit(rows, y, sample_weight)
-
-    for model in (Watched(), make_pipeline(StandardScaler(), Watched())):
-        own.refit(model, x, given, clean, classes=(0, 1, 2))
-        assert np.allclose(told["weight"], clean.clip(1e-3))
+    for model in (KNeighborsClassifier(), make_pipeline(StandardScaler(), KNeighborsClassifier())):
+        kept = own.refit(model, x, given, clean, classes=(0, 1, 2)).model
+        assert getattr(kept, "n_features_in_", 0) == x.shape[1]
+        assert (kept[-1] if hasattr(kept, "steps") else kept).n_samples_fit_ == 45
     gone = np.where(given == 2, 0.1, 0.9)
-    kept = own.refit(KNeighborsClassifier(), x, given, gone, classes=(0, 1, 2))
-    assert kept.model.n_samples_fit_ == 90  # else class 2 is lost
-    kept = own.refit(KNeighborsClassifier(), x, given, clean, classes=(0, 1, 2))
-    assert kept.model.n_samples_fit_ == 45  # takes no weights
+    assert own.refit(KNeighborsClassifier(), x, given, gone, classes=(0, 1, 2)).model.n_samples_fit_ == 90
+    missing = np.where(np.arange(90) < 10, -1, given)
+    unknown = np.where(missing < 0, np.nan, 0.9)
+    assert own.refit(KNeighborsClassifier(), x, missing, unknown, classes=(0, 1, 2)).model.n_samples_fit_ == 80
 
 
 class Watched(GaussianNB):
@@ -156,7 +151,7 @@ def test_no_fold_divides_groups_or_copies_and_copies_count_once(monkeypatch):
         assert not any(seen & one for one in rest)
         assert len(np.unique(rows, axis=0)) == len(rows)
     assert len(crossed) == 5
-    assert len(last) == 90
+    assert len(last) == (classifier.clean_proba_[:90] >= 0.5).sum()
     assert len(classifier.labels_) == 110
     assert np.array_equal(classifier.clean_proba_[:20], classifier.clean_proba_[90:])
     monkeypatch.setattr(Watched, "fits", [])
@@ -171,10 +166,38 @@ def test_weights_of_samples_reach_the_model(monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         classifier = NoisyLabelClassifier(model=Watched()).fit(x, given, sample_weight=weight)
-    *crossed, (_, _, last) = Watched.fits
-    for _, labels, told in crossed:
+    for _, labels, told in Watched.fits:
         assert np.allclose(told[labels == 0].min(), 3 * told[labels != 0].max())
-    assert np.allclose(last, classifier.clean_proba_.clip(1e-3) * weight / weight.mean())
+    assert np.array_equal(Watched.fits[-1][0], x[classifier.clean_proba_ >= 0.5])
+
+
+def test_scikit_learn_routes_weights_and_groups_through_pipelines_and_folds(monkeypatch):
+    x, _, given = blobs(rows=60)
+    weight, patients = np.where(given == 0, 3.0, 1.0), np.arange(60) // 2
+    monkeypatch.setattr(Watched, "fits", [])
+    with config_context(enable_metadata_routing=True), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        classifier = NoisyLabelClassifier(model=Watched()).set_fit_request(sample_weight=True, groups=True)
+        piped = make_pipeline(StandardScaler().set_fit_request(sample_weight=False), classifier)
+        known = {"sample_weight": weight, "groups": patients}
+        scores = cross_validate(piped, x, given, params=known, cv=GroupKFold(2), error_score="raise")
+    assert len(scores["test_score"]) == 2
+    assert len(Watched.fits) == 2 * 6
+    for _, labels, told in Watched.fits:
+        assert np.allclose(told[labels == 0].min(), 3 * told[labels != 0].max())
+
+
+def test_the_names_of_features_and_of_output_columns_stay_those_of_the_frame():
+    x, _, given = blobs(rows=60)
+    frame = pd.DataFrame(x, columns=[f"c{k}" for k in range(x.shape[1])])
+    inner = make_pipeline(StandardScaler(), GaussianNB()).set_output(transform="pandas")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        classifier = NoisyLabelClassifier(model=inner).fit(frame, given)
+    assert classifier.feature_names_in_.tolist() == list(frame)
+    assert classifier.model_.model[-1].feature_names_in_.tolist() == list(frame)  # set_output reached the copy
+    with pytest.raises(ValueError, match="feature names"):
+        classifier.predict(frame.rename(columns={"c0": "other"}))
 
 
 @pytest.mark.parametrize("model", [KNeighborsClassifier(), make_pipeline(StandardScaler(), KNeighborsClassifier())])
@@ -249,6 +272,29 @@ def test_reports_and_scores_with_a_model():
         noise_report(x, given, model=GaussianNB(), pred_probs=probs)
     with pytest.raises(InputError, match="in memory"):
         noise_report("a.csv", model=GaussianNB())
+
+
+def test_weights_and_groups_count_where_a_model_is_fitted_for_scores_and_reports():
+    x, _truth, given = blobs(rows=300)
+    light = np.where(given == 0, 0.01, 1.0)
+    plain, weighed, by_class = (
+        score_labels("averaged_loss", given, features=x, model=GaussianNB(), **more)
+        for more in ({}, {"sample_weight": light}, {"class_weight": {0: 0.01}})
+    )
+    assert np.allclose(weighed, by_class)
+    assert weighed[given == 0].mean() < plain[given == 0].mean() - 0.1  # a class that hardly counts is said less often
+    with pytest.raises(InputError, match="pass one, or leave them out"):
+        score_labels("averaged_loss", given, pred_probs=np.full((300, 3), 1 / 3), sample_weight=light)
+    with pytest.raises(InputError, match="takes no sample_weight"):
+        score_labels("averaged_loss", given, features=x, model=KNeighborsClassifier(), sample_weight=light)
+    reports = [noise_report(x, given, replicates=2, class_weight=how) for how in (None, {0: 0.01})]
+    assert reports[0].rate != reports[1].rate
+    again = [np.r_[value, value] for value in (x, given)]  # every sample twice, told apart by a little noise
+    again[0] += np.random.default_rng(0).normal(0, 1e-3, again[0].shape)
+    grouped = noise_report(*again, model=GaussianNB(), groups=np.r_[np.arange(300), np.arange(300)], replicates=2)
+    assert any("600 labels in 300 groups" in reason for reason in grouped.trust.reasons)
+    with pytest.raises(InputError, match="a run has those"):
+        noise_report(NoisyLabelClassifier(model=GaussianNB()).fit(x, given), groups=given)
 
 
 class NoProbabilities(ClassifierMixin, BaseEstimator):

@@ -211,3 +211,22 @@ def test_a_run_that_was_stopped_while_it_chose_says_how_to_go_on(tmp_path):
         with pytest.raises(InputError, match=r"stopped while it chose.*--resume.*codivide plot .*scout"):
             look(folder)
     assert SavedRun(folder / "scout").rows
+
+
+def test_two_runs_are_compared_in_one_picture(run, tmp_path, capsys, monkeypatch):
+    other = write(tmp_path / "other", rows(looked=()))
+    monkeypatch.setattr("sys.argv", ["codivide", "plot", str(run), str(other), "--out", str(tmp_path / "both")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    assert [path.name for path in sorted((tmp_path / "both").iterdir())] == ["compare.png", "compare.svg"]
+    drawing = (tmp_path / "both" / "compare.svg").read_text()
+    assert "Test accuracy" in drawing
+    assert "Finding wrong labels" not in drawing  # the other run did not look
+    assert str(other) in drawing
+    plot.compare([run, other], tmp_path / "both")  # codivide's own picture may be replaced
+    (tmp_path / "compare.png").write_bytes(b"a photo")
+    with pytest.raises(InputError, match="exists"):
+        plot.compare([run, other], tmp_path)
+    with pytest.raises(InputError, match="two to 4"):
+        plot.compare([run] * 5, tmp_path / "five")

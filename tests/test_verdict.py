@@ -9,8 +9,13 @@ import numpy as np
 import pytest
 
 from codivide import Features, NoisyLabelClassifier, TrainingWarning
+from codivide.cli.output import say_verdict
+from codivide.data.loaded import subset
+from codivide.data.sources import load
 from codivide.fit.choice import Choice, Decision
-from codivide.fit.verdict import TOO_LITTLE, USABLE, balanced_agreement, verdict
+from codivide.fit.execute import execute
+from codivide.fit.job import Job, build_method, default_plan
+from codivide.fit.verdict import MEMORISED, TOO_LITTLE, USABLE, balanced_agreement, verdict
 from tests.test_choose import SEEN
 
 TEN = np.arange(1000) % 10
@@ -36,6 +41,7 @@ def test_agreement_is_the_mean_over_classes():
         (agreeing(0.02), TOO_LITTLE),  # 12 % of 10 classes: run after a budget of 5 s
         (agreeing(0.2), USABLE),  # four fifths of the labels are wrong, and all is known
         (agreeing(0.9), USABLE),
+        (TEN, MEMORISED),  # all as given, and nothing else to see
     ],
 )
 def test_a_network_has_to_do_better_than_the_frequencies(suggested, said):
@@ -53,6 +59,36 @@ def test_what_is_memorised_does_not_count_where_held_out_labels_are_predicted_by
     chance = replace(SEEN, doubt=doubt, agreement=0.12, error=0.02, labelled=1000)
     for seen, said in ((chance, TOO_LITTLE), (replace(chance, agreement=0.2), USABLE), (SEEN, USABLE)):
         assert verdict(TEN, TEN, Choice(Decision("cross_entropy"), seen)) == said
+
+
+def test_a_test_part_shows_what_was_memorised():
+    for share, said in ((0.0, TOO_LITTLE), (0.05, TOO_LITTLE), (0.5, USABLE)):
+        assert verdict(TEN, TEN, tested=(agreeing(share, seed=1), TEN)) == said
+    few = np.arange(20) % 10
+    assert verdict(TEN, TEN, tested=(np.where(np.arange(20) < 3, few, few - 1), few)) == USABLE  # 15 %, of few
+    nothing = np.full(20, -1)
+    assert verdict(TEN, TEN, tested=(few, nothing)) == MEMORISED
+
+
+@pytest.mark.parametrize(("apart", "said"), [(0, TOO_LITTLE), (6, USABLE)])
+@pytest.mark.parametrize("method", ["cross_entropy", "features"])
+def test_a_run_whose_test_labels_are_predicted_by_chance_is_of_no_use(method, apart, said, capsys):
+    rng = np.random.default_rng(0)
+    y = rng.integers(3, size=900)
+    x = (rng.standard_normal((900, 12)) + apart * np.eye(12)[y]).astype(np.float32)
+    whole = load(x, y)
+    whole = replace(subset(whole, np.arange(100)), test=subset(whole, np.arange(100, 900)))
+    made = build_method(method, **({"heads": "linear"} if method == "features" else {}))
+    given = {} if method == "features" else {"epochs": 30, "lr": 0.1, "batch_size": 25, "device": "cpu"}
+    summary = execute(Job(made, default_plan(100, made, **given), "mlp"), whole).summary
+    assert summary["verdict"] == said
+    say_verdict(summary)
+    assert (said in capsys.readouterr().out) == (said != USABLE)
+
+
+def test_labels_that_may_be_memorised_are_said(capsys):
+    say_verdict({"verdict": MEMORISED})
+    assert "hold some out to see" in " ".join(capsys.readouterr().out.split())
 
 
 def test_features_that_say_nothing_are_said_to_be_of_no_use():

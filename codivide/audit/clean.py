@@ -11,8 +11,10 @@ For every sample the first rule that applies decides:
 Where nothing is asked for, each sample gets what makes the expected number of wrong labels smallest. Its given label is
 wrong with probability 1 - p(clean), its suggestion with 1 - min(p(suggestion), 1 - p(clean)), since only one of them is
 right. A sample that is left out counts as half a wrong label: it is lost, but misleads nobody. So a label stays from
-one half on, and the sample goes where neither label reaches that. p(clean) agrees with the estimated rate of wrong
-labels, and where that is below ``FEW`` nothing is changed: so much is estimated of data without a wrong label, too.
+one half on, and the sample goes where neither label reaches that. Only labels that look wrong are touched: where the
+suggestion is the given label, the label stays, whatever p(clean) says (fewer right labels are lost so than wrong ones
+found, ``results/clean.json``). Where less than ``FEW`` is wrong by p(clean) nothing is changed: so much is estimated of
+data without a wrong label, too.
 """
 
 from __future__ import annotations
@@ -252,7 +254,7 @@ class _Rules:
         drop_below: see ``apply``.
         relabel_above: see ``apply``.
         unasked: neither is given and nobody has decided: the fewest wrong labels are wanted.
-        rate: estimated share of wrong labels among those that nobody vouches for.
+        rate: share of wrong labels by p(clean), among those that nobody vouches for.
     """
 
     drop_below: float | None
@@ -294,15 +296,15 @@ class _Rules:
     def _fewest_wrong(self, sample: _Sample, what: str) -> _Verdict:
         """What is least likely to be wrong, where being left out counts as half a wrong label."""
         clean, better = sample.clean_prob, sample.better()
-        if self.rate < FEW or not clean < max(HALF, better):  # nor where nothing is known of it
-            return _Verdict(sample.given)
+        if self.rate < FEW or sample.suggested == sample.given or not clean < max(HALF, better):
+            return _Verdict(sample.given)  # nor where nothing is known of it
         if better >= HALF:
             return _Verdict(sample.suggested, reason=f"{what} {better:.6g} is above p(clean) {clean:.6g}")
-        both = f"p(clean) {clean:.6g} and {what} {better:.6g} are"
-        reason = both if sample.suggested != sample.given else f"p(clean) {clean:.6g} is"
-        return _Verdict(None, kept=False, reason=f"{reason} below {HALF:g}")
+        reason = f"p(clean) {clean:.6g} and {what} {better:.6g} are below {HALF:g}"
+        return _Verdict(None, kept=False, reason=reason)
 
 
+_HIGH = "which counts doubt as error (the rate itself: codivide noise RUN)"
 _LOOK = "decide on the most doubtful: codivide serve RUN"
 _FURTHER = f"--relabel-above 0.5 --drop-below 0.5, or {_LOOK}"
 
@@ -317,7 +319,7 @@ def _left(
         if sample.given is not None and not sample.confirmed and str(sample.id) not in decided
     ]
     stay = [
-        (sample.better() if verdict.label != sample.given else sample.clean_prob, sample.clean_prob)
+        (sample.better() if verdict.label != sample.given else sample.clean_prob, sample, verdict.label == sample.given)
         for sample, verdict in open_
         if verdict.kept
     ]
@@ -325,12 +327,12 @@ def _left(
         return []
     if len(open_) > 1 and all(sample.clean_prob == HALF for sample, _ in open_):
         return [f"nothing was learned of the labels (p(clean) is {HALF:g} for all), so their share is unknown; {_LOOK}"]
-    doubted = sum(right == clean_prob < HALF for right, clean_prob in stay)
+    doubted = sum(same and sample.suggested != sample.given and sample.clean_prob < HALF for _, sample, same in stay)
     if rules.unasked and rules.rate < FEW:
         text = f"hardly a label is wrong (estimated {rules.rate:.1%}), so nothing is changed"
         return [text + (f"; {doubted:,} that look wrong were left: {_FURTHER}" if doubted else "")]
-    wrong = 1 - sum(right for right, _ in stay) / len(stay)
-    text = f"estimated share of wrong labels: {rules.rate:.1%} before, {wrong:.1%} of those that stay"
+    wrong = 1 - sum(right for right, _, _ in stay) / len(stay)
+    text = f"wrong by p(clean), {_HIGH}: {rules.rate:.1%} before, {wrong:.1%} of those that stay"
     if doubted:
         return [f"{doubted:,} labels that look wrong (p(clean) below {HALF:g}) were left: {_FURTHER}; {text}"]
     return [text if wrong < FEW else f"{text}; for fewer, --relabel-above 0.5 --drop-below 0.8, or {_LOOK}"]
@@ -418,7 +420,7 @@ def clean(
         table, paths, places = _rows(cleaned.labels, judged), [], []
     with write_clean.aside(out) as folder:
         _write(table, folder)
-        _write_csv(cleaned.changes, folder / CHANGES)
+        write_csv(cleaned.changes, folder / CHANGES)
         if files is not None:
             write_clean.place(paths, places, folder, files)
     return cleaned
@@ -522,14 +524,14 @@ def _rows(labels: pd.DataFrame, judged: Judged) -> pd.DataFrame:
 
 
 def _write(table: pd.DataFrame, folder: Path) -> None:
-    _write_csv(table, folder / LABELS)
+    write_csv(table, folder / LABELS)
     kinds = {type(value) for value in table["label"] if value is not None}
     mixed = table.assign(label=table["label"].astype("string")) if len(kinds) > 1 else table
     with atomic(folder / LABELS_PARQUET) as part:
         mixed.to_parquet(part, index=False, write_page_checksum=True)
 
 
-def _write_csv(table: pd.DataFrame, path: Path) -> None:
+def write_csv(table: pd.DataFrame, path: Path) -> None:
     """Write a table no text of which, header included, a spreadsheet takes for a formula."""
     texts = [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]
     guarded = table.assign(**{str(name): table[name].map(_guard_value) for name in texts})

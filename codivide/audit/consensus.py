@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,10 @@ from numpy.typing import NDArray
 from codivide.audit.reading import checked, order_of, read
 from codivide.core.errors import InputError
 from codivide.core.types import UNLABELLED, Floats
-from codivide.data.annotators import from_matrix, several
+from codivide.data.annotators import Answers, from_matrix, several
 from codivide.data.options import ReadOptions
+from codivide.data.table_sets import split_answers
+from codivide.data.tables import read_table
 
 
 @dataclass(frozen=True)
@@ -77,13 +80,18 @@ def consensus(
     """
     if not several(y):
         raise InputError(f"y has shape {np.shape(y)}; it must be [samples, annotators] with two annotators or more")
-    answers = from_matrix(y, names)
+    return agreed(from_matrix(y, names), pred_probs, ReadOptions(unlabelled=unlabelled), classes)
+
+
+def agreed(
+    answers: Answers, pred_probs: Any, options: ReadOptions, classes: Sequence[Any] | None = None
+) -> AgreedLabels:
+    """The same of answers in any form, such as those of a table."""
     probs = None if pred_probs is None else checked(pred_probs)
     if probs is not None and len(probs) != answers.samples:
         raise InputError(f"pred_probs has {len(probs)} rows, but y has {answers.samples}; give one for each sample")
     if probs is not None and classes is None:
-        classes = order_of(answers.labels, pred_probs, unlabelled)
-    options = ReadOptions(unlabelled=unlabelled)
+        classes = order_of(answers.labels, pred_probs, options.unlabelled)
     found, known = answers.settle(options, classes)
     values = np.array([*known, None], dtype=object)
     if probs is not None:
@@ -100,3 +108,42 @@ def consensus(
         found.classifier,
         found.remarks,
     )
+
+
+def of_table(path: Path, options: ReadOptions, probs: Path | None = None) -> tuple[pd.DataFrame, AgreedLabels]:
+    """The samples of a table, and what their annotators come to.
+
+    Args:
+        path: a table with several annotators: a column each, or a row an answer.
+        options: which columns are theirs, or the table of answers.
+        probs: a table with a column for each class, named like it: the probabilities of a classifier for each sample,
+            in the same order or with the same ``id`` (``path``, ``text``).
+
+    Raises:
+        InputError: no annotators, or probabilities that do not fit.
+    """
+    samples, answers = split_answers(read_table(path, options), path, options)
+    if answers is None:
+        raise InputError(
+            f"{path} has one label a sample: several annotators have columns label_..., a row an answer with columns "
+            "annotator and label, or are named by --annotators"
+        )
+    return samples, agreed(
+        answers, None if probs is None else _beside(read_table(probs), probs, samples, path), options
+    )
+
+
+def _beside(table: pd.DataFrame, path: Path, samples: pd.DataFrame, source: Path) -> pd.DataFrame:
+    """The probabilities of each sample: by what names it in both tables, else row by row."""
+    key = next((name for name in ("id", "path", "text") if name in table and name in samples), None)
+    if key is None:
+        return table.drop(columns=[name for name in ("id", "path", "text") if name in table])
+    names = table[key].map(str)
+    if names.duplicated().any():
+        raise InputError(f"{path}: {key} {names[names.duplicated()].iloc[0]!r} comes twice")
+    wanted = samples[key].map(str)
+    missing = wanted[~wanted.isin(names)]
+    if len(missing):
+        raise InputError(f"{path} has no row of {key} {missing.iloc[0]!r}, which {source} has")
+    rows = pd.Index(names).get_indexer(pd.Index(wanted))
+    return table.drop(columns=key).iloc[rows].reset_index(drop=True)

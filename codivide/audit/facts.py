@@ -1,6 +1,6 @@
 """A run's labels as facts: one dict of JSON values that a page draws, a person reads and a program checks.
 
-``collect`` describes the dict; ``docs/audit.md`` says what the facts mean.
+``collect`` describes the dict; ``docs/reference/audit.md`` says what the facts mean.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from codivide.audit import checks
 from codivide.audit.checks import Check, Found
 from codivide.audit.findings import Findings
 from codivide.audit.material import Material, from_run
+from codivide.audit.noise_report import noise_report
 from codivide.audit.shown import Shown, finite
 from codivide.core.files import write_text
 from codivide.core.types import Labels
@@ -45,15 +46,17 @@ def collect(run: str | Path, limit: int = 1000, *, thumbnails: bool = True) -> d
     - ``pairs``: ``given``, ``suggested``, ``count`` of flagged samples, the largest first; ``confusion``
       ``[C][C]``, given by suggested, of all labelled samples; ``imbalance``: ``counts`` and ``suggested_counts``
       ``[C]`` of labelled samples, ``ratio`` of the largest to the smallest count of a class that has labels;
-    - ``issues``: see ``docs/audit.md``; ``issues_total``: how many there are, listed or not;
+    - ``issues``: see ``docs/reference/audit.md``; ``issues_total``: how many there are, listed or not;
     - ``losses``: ``edges`` (one more than ``counts``), ``counts``, ``mixture`` (``weight``, ``mean``, ``variance``)
       or None; None without a record;
     - ``curves``: the scalars of every epoch's record;
     - ``duplicates``: ``rows``, ``ids``, ``labels`` (-1: none), ``exact``; conflicting labels first, at most 500
       groups, of each at most 100 rows;
-    - ``outliers``: ``row``, ``id``, ``given`` (-1: none), ``score``, ``thumbnail``, ``text``; at most 100;
+    - ``outliers``: as the samples of ``checks``, and ``score``; at most 100;
     - ``checks``: of every other kind of issue ``name``, ``title``, ``text``, ``found`` (how many samples) and
-      ``samples``: ``row``, ``id``, ``given`` (-1: none), ``thumbnail``, ``text``; at most 100;
+      ``samples``: ``row``, ``id``, ``given`` (-1: none), ``suggested``, ``clean_prob``, ``suggested_prob``,
+      ``thumbnail``, ``text``, ``fields``; at most 100;
+    - ``findings``: what is wrong with the data as a whole: ``check``, ``title``, ``text``;
     - ``columns``: of a table that is not numbers alone what was made of each column (``name``, ``kind``, ``features``,
       ``empty``, ``note`` or None), and of those that are not used ``name`` and ``reason``; else None;
     - ``annotators``: ``name``, ``labels``, ``quality`` (not there without an answer), ``copies`` (names), or None;
@@ -75,7 +78,7 @@ def collect(run: str | Path, limit: int = 1000, *, thumbnails: bool = True) -> d
         InputError: no finished run, a record that cannot be read, or a table with other rows or labels than the run
             saw.
     """
-    return build(from_run(Path(run)), limit, thumbnails=thumbnails)
+    return build(from_run(Path(run), noise_report), limit, thumbnails=thumbnails)
 
 
 def write(facts: Mapping[str, Any], path: str | Path) -> None:
@@ -134,6 +137,7 @@ def _facts(material: Material, found: Mapping[str, Found], shown: Shown) -> dict
         "curves": [_scalars(row) for row in material.curves],
         **{check.name: check.describe(found[check.name], shown) for check in checks.CHECKS if check.describe},
         "checks": [_listed(check, found[check.name], shown) for check in checks.CHECKS if not check.describe],
+        "findings": checks.said(found),
         "columns": _columns(material.columns_read),
         "annotators": None if material.annotators is None else [_annotator(one) for one in material.annotators],
         "test": None if material.test is None else _test(material.test, material.table),

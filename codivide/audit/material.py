@@ -14,18 +14,19 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from codivide.audit.neighbours import model_points, plain_points
-from codivide.audit.noise_report import noise_report
+from codivide.audit.neighbours import MOST_COLUMNS, model_points, plain_points
 from codivide.core.device import resolve_device
 from codivide.core.errors import InputError
-from codivide.core.types import UNLABELLED, Floats, Labels, Mask
+from codivide.core.types import UNLABELLED, Floats, Labels, Mask, Singles
 from codivide.data import columns, encode
 from codivide.data.loaded import Loaded, subset
+from codivide.data.looks import Looks, measure
 from codivide.data.options import DEFAULT, ReadOptions
 from codivide.data.own import KIND
 from codivide.data.record import DataRecord
 from codivide.data.rows import Rows
 from codivide.data.sources import load
+from codivide.data.standardised import chunks
 from codivide.methods.features.rule_like import KEY
 from codivide.noise import learning_curves
 from codivide.noise.report import NoiseReport, with_reason
@@ -59,6 +60,9 @@ class Material:
         columns_read: what was made of the columns of a table, see ``data.columns.Columns``; None: none was encoded.
         remarks: what could not be done, and why.
         test: the label table of the test part; None: there is none.
+        looks_seen: how images looked that are not at hand as ``rows``; None: they are, or there are none.
+        sizes: width and height ``[N, 2]`` of image files; None: not known.
+        never_predicted: numbers of classes that no prediction names, where suggestions do not tell.
     """
 
     name: str
@@ -79,6 +83,22 @@ class Material:
     columns_read: Mapping[str, Any] | None = None
     remarks: Sequence[str] = field(default=())
     test: pd.DataFrame | None = None
+    looks_seen: Looks | None = None
+    sizes: Labels | None = None
+    never_predicted: Sequence[int] = ()
+
+    @cached_property
+    def looks(self) -> Looks | None:
+        """How the images look; None of other samples."""
+        return self.looks_seen if self.looks_seen is not None or self.rows is None else measure(self.rows)
+
+    @cached_property
+    def numbers(self) -> Singles | None:
+        """The samples ``[N, D]``, where they are rows of a dense table of at most 1,024 columns."""
+        rows = self.rows
+        if rows is None or len(rows.shape) != 1 or rows.shape[0] > MOST_COLUMNS or getattr(rows, "sparse", False):
+            return None
+        return np.concatenate([rows[ids].cpu().float().numpy() for ids in chunks(len(rows))])
 
     @cached_property
     def ids(self) -> list[str]:
@@ -149,8 +169,12 @@ class Material:
         return np.asarray(indices, dtype=np.int64)
 
 
-def from_run(run: Path) -> Material:
+def from_run(run: Path, report: Callable[[SavedRun], NoiseReport] | None = None) -> Material:
     """Everything that a run folder tells, with the samples themselves where their source is still there.
+
+    Args:
+        run: the folder.
+        report: what estimates the noise of a run; None: it is not estimated.
 
     Raises:
         InputError: no finished run, or one that cannot be read.
@@ -166,6 +190,8 @@ def from_run(run: Path) -> Material:
         table=table,
         classes=record.classes,
         rows=None if shown is None else shown.x,
+        looks_seen=None if shown is None else shown.looks,
+        sizes=None if shown is None else shown.sizes,
         columns=None if shown is None else shown.columns,
         points=points,
         logits=logits,
@@ -174,7 +200,7 @@ def from_run(run: Path) -> Material:
         skipped=record.skipped,
         annotators=record.summary.get("annotators"),
         choices=_choices(record.summary.get("choice") or {}),
-        noise=_with_rule(_noise(record, remarks), record.rows),
+        noise=_with_rule(_noise(record, report, remarks), record.rows),
         columns_read=config.get("columns_read"),
         remarks=remarks,
         test=record.test_labels,
@@ -190,7 +216,7 @@ def _choices(choice: Mapping[str, Any]) -> tuple[str, ...]:
 def from_fit(
     table: pd.DataFrame,
     classes: Sequence[Any],
-    model: Classifier,
+    model: Classifier | None,
     loaded: Loaded | None,
     *,
     history: Sequence[Mapping[str, Any]] = (),
@@ -203,7 +229,7 @@ def from_fit(
     Args:
         table: its label table.
         classes: its classes.
-        model: its model.
+        model: its model; None: it is not to be asked.
         loaded: what it was trained on; None: not kept.
         history: one record an epoch.
         method: that it used.
@@ -214,13 +240,16 @@ def from_fit(
     if loaded is None:
         remarks.append("the training data are not kept with a pickled classifier, so samples cannot be shown")
     rows = None if loaded is None else loaded.x
-    points, logits = _points(lambda: model, rows, remarks)
+    asked = loaded if model is None else model
+    points, logits = (_plain(rows), None) if model is None else _points(lambda: model, rows, remarks)
     return Material(
         name="data" if loaded is None else loaded.name,
         method=method,
         table=table,
         classes=tuple(str(name) for name in classes),
         rows=rows,
+        looks_seen=None if loaded is None else loaded.looks,
+        sizes=None if loaded is None else loaded.sizes,
         columns=None if loaded is None else loaded.columns,
         points=points,
         logits=logits,
@@ -228,10 +257,32 @@ def from_fit(
         curves=history,
         skipped=[] if loaded is None else loaded.skipped,
         noise=_with_rule(noise, history),
-        columns_read=columns.record(getattr(model, "encoder", None)).get("columns_read"),
+        columns_read=columns.record(getattr(asked, "encoder", None)).get("columns_read"),
         remarks=remarks,
         test=test,
     )
+
+
+def from_data(loaded: Loaded) -> Material:
+    """What data tell that nothing was trained on; every label counts as it is given."""
+    doubt = np.where(loaded.y >= 0, 0.5, np.nan)
+    return Material(
+        name=loaded.name,
+        method="",
+        table=label_table.build(loaded.ids, loaded.y, loaded.y, doubt, loaded.classes),
+        classes=tuple(str(name) for name in loaded.classes),
+        rows=loaded.x,
+        columns=loaded.columns,
+        own_texts=loaded.texts,
+        points=_plain(loaded.x),
+        columns_read=columns.record(loaded.encoder).get("columns_read"),
+        looks_seen=loaded.looks,
+        sizes=loaded.sizes,
+    )
+
+
+def _plain(rows: Rows | None) -> Tensor | None:
+    return None if rows is None else plain_points(rows)
 
 
 def _with_rule(noise: NoiseReport | None, history: Sequence[Mapping[str, Any]]) -> NoiseReport | None:
@@ -240,9 +291,11 @@ def _with_rule(noise: NoiseReport | None, history: Sequence[Mapping[str, Any]]) 
     return noise if noise is None or said is None else replace(noise, trust=with_reason(noise.trust, said))
 
 
-def _noise(run: SavedRun, remarks: list[str]) -> NoiseReport | None:
+def _noise(run: SavedRun, report: Callable[[SavedRun], NoiseReport] | None, remarks: list[str]) -> NoiseReport | None:
+    if report is None:
+        return None
     try:
-        return noise_report(run)
+        return report(run)
     except InputError as error:
         remarks.append(f"the noise cannot be estimated: {error}")
         return None

@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, TypedDict, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
 
+from codivide.audit import checks
 from codivide.audit.reading import Reading, read
 from codivide.core.errors import InputError
 from codivide.core.files import reading
 from codivide.core.types import UNLABELLED, Floats, Labels
 from codivide.data import encode
+from codivide.data import groups as grouping
 from codivide.data.columns import Columns
-from codivide.data.groups import tensors, together
 from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load
+from codivide.data.weights import ClassWeight, weighted
 from codivide.methods.features import own, rule_like
 from codivide.methods.features.folds import deal, numbered
 from codivide.methods.features.learn import plain_probs
@@ -46,6 +48,9 @@ def noise_report(
     replicates: int = 20,
     seed: int = 0,
     unlabelled: int | None = UNLABELLED,
+    groups: Any = None,
+    sample_weight: Any = None,
+    class_weight: ClassWeight | None = None,
 ) -> NoiseReport:
     """Estimate how many labels are wrong, which way, and how far the estimate can be trusted.
 
@@ -64,6 +69,10 @@ def noise_report(
         replicates: bootstrap samples behind the interval, at least 2.
         seed: of all that is random.
         unlabelled: the label that means "no label"; None: there is none.
+        groups: ``[N]``, equal for samples that belong together, such as those of a patient: no fold divides them. Of
+            ``pred_probs`` one label of each group counts, drawn at random, and the report says so.
+        sample_weight: ``[N]``, how much each sample counts where codivide's heads or ``model`` are fitted.
+        class_weight: "balanced", or a weight for each class, likewise. The rates count each label once.
 
     Returns:
         The report; the same input and seed give the same one.
@@ -74,53 +83,113 @@ def noise_report(
     least, most = Features.limits["folds"]
     if not least <= folds <= most:
         raise InputError(f"folds {folds}: at least {least} and at most {most} are needed")
-    options = ReadOptions(unlabelled=unlabelled)
+    options, about = ReadOptions(unlabelled=unlabelled), About(groups, sample_weight, class_weight)
     if model is not None:
         if pred_probs is not None:
             raise InputError("give model or pred_probs, not both")
-        given, names, probs = cross_fitted(model, X_or_run, y, folds=folds, seed=seed, unlabelled=unlabelled)
-        found: Material | Loaded = from_reading(Reading(probs, given, names))
+        given, names, probs = cross_fitted(model, X_or_run, y, about, folds=folds, seed=seed, unlabelled=unlabelled)
+        found: Material | Loaded = from_reading(Reading(probs, given, names), groups)
     else:
-        found = _material(X_or_run, y, pred_probs, options)
+        found = about.of(_material(X_or_run, y, pred_probs, options))
+    settings: _Settings = {"limit": limit, "replicates": replicates, "seed": seed}
     if isinstance(found, Material):
-        return estimate(found, limit=limit, replicates=replicates, seed=seed)
+        return replace(estimate(found, **settings), findings=_findings(X_or_run))
+    return _of_data(found, Features(folds=folds), options, settings)
+
+
+class _Settings(TypedDict):
+    """Of ``noise.report.estimate``."""
+
+    limit: int
+    replicates: int
+    seed: int
+
+
+def _of_data(found: Loaded, method: Features, options: ReadOptions, settings: _Settings) -> NoiseReport:
+    """The report on data that are not encoded yet, with a remark where labels look like a rule of the features."""
     seen: dict[str, Any] = {}
-    material = _from_data(found, Features(folds=folds), options, seed, seen)
-    report = estimate(material, limit=limit, replicates=replicates, seed=seed)
+    material = _from_data(found, method, options, settings["seed"], seen)
+    report = estimate(material, **settings)
     rule = rule_like.remark(found, **seen) if seen and len(found.x.shape) == 1 else None
+    report = replace(report, findings=tuple(item["text"] for item in checks.of_data(found)))
     return report if rule is None else replace(report, trust=with_reason(report.trust, rule))
 
 
+_Found = TypeVar("_Found", Material, Loaded, Material | Loaded)
+
+
+class About(NamedTuple):
+    """What belongs together, and how much samples and classes count; None: nothing is said."""
+
+    groups: Any = None
+    sample_weight: Any = None
+    class_weight: ClassWeight | None = None
+
+    @property
+    def weighs(self) -> bool:
+        """Whether there are weights."""
+        return self.sample_weight is not None or self.class_weight is not None
+
+    def of(self, found: _Found) -> _Found:
+        """Data with both, or probabilities with the groups.
+
+        Raises:
+            InputError: weights where nothing is fitted, or anything of a run, which has what it was given.
+        """
+        if isinstance(found, Loaded):
+            return weighted(grouping.with_groups(found, self.groups), self.sample_weight, self.class_weight)
+        if self.weighs and found.source == PROBABILITIES:
+            raise InputError(
+                "sample_weight and class_weight weigh the fits of a classifier, and pred_probs are ready: give weights "
+                "to the classifier that made them, or pass it as model"
+            )
+        if found.source != PROBABILITIES and any(value is not None for value in self):
+            raise InputError("groups, sample_weight and class_weight are for data; a run has those that it was given")
+        return with_groups(found, self.groups)
+
+
+def _findings(run: Any) -> tuple[str, ...]:
+    """What a finished run says of its data as a whole; nothing of anything else."""
+    if isinstance(run, str | Path) and is_run(Path(run)):
+        run = SavedRun(Path(run))
+    return tuple(item["text"] for item in run.summary.get("findings", ())) if isinstance(run, SavedRun) else ()
+
+
 def cross_fitted(
-    model: Any, samples: Any, y: Any, *, folds: int, seed: int, unlabelled: int | None = UNLABELLED
+    model: Any, samples: Any, y: Any, about: About, *, folds: int, seed: int, unlabelled: int | None = UNLABELLED
 ) -> tuple[Labels, tuple[Any, ...], Floats]:
     """Labels ``[N]`` as class numbers, the classes, and probabilities ``[N, C]`` of a model that saw no own label.
 
     Samples without a label get the probabilities of a model of all others.
 
     Raises:
-        InputError: no samples, labels that cannot be read, or no classifier.
+        InputError: no samples, labels that cannot be read, no classifier, or weights for one that takes none.
     """
-    own.check_model(model)
+    own.check_model(model, weighs=about.weighs)
     if samples is None or y is None or isinstance(samples, str | Path):
         raise InputError("model needs samples and labels in memory")
     loaded, samples = own.load_for(samples, y, ReadOptions(unlabelled=unlabelled))
+    loaded = about.of(loaded)
     given, names = loaded.y, tuple(loaded.classes)
     labelled = np.flatnonzero(given >= 0)
-    groups, copies = tensors(together(loaded))
+    held_together, copies = grouping.tensors(grouping.together(loaded))
     x = np.zeros((len(given), 1), dtype=np.float32)  # the model sees the samples themselves
-    table = Table(x, torch.from_numpy(given), names, groups=groups, copies=copies).take(torch.from_numpy(labelled))
+    weight = None if loaded.weight is None else torch.from_numpy(loaded.weight)
+    table = Table(x, torch.from_numpy(given), names, groups=held_together, copies=copies, weight=weight)
+    table = table.take(torch.from_numpy(labelled))
     small, place = table.distinct()
     rows = labelled if place is None else labelled[Table.standing(place).numpy()]
     kept, own_given, held = own.take(samples, rows), given[rows], numbered(small.groups)
     count = min(folds, len(rows) if held is None else int(held.max()) + 1)
     own_fold = deal(small.given, count, torch.Generator().manual_seed(seed), held)
-    found = own.cross_probs(model, kept, own_given, own_fold.numpy(), classes=names)
+    counts = None if small.weight is None else small.weight.numpy()
+    found = own.cross_probs(model, kept, own_given, own_fold.numpy(), classes=names, counts=counts)
     probs = np.empty((len(given), len(names)))
     probs[labelled] = found if place is None else found[place.numpy()]
     missing = np.flatnonzero(given < 0)
     if len(missing):
-        probs[missing] = own.fit(model, kept, own_given, classes=names).probs(own.take(samples, missing))
+        whole = own.fit(model, kept, own_given, classes=names, weight=counts)
+        probs[missing] = whole.probs(own.take(samples, missing))
     return given, names, probs
 
 
@@ -178,17 +247,17 @@ def _from_data(loaded: Loaded, settings: Features, options: ReadOptions, seed: i
             "learn too little; train first (codivide fit) and report on its folder, or pass an encoder's features"
         )
 
-    held = tensors(together(loaded))
+    held = grouping.tensors(grouping.together(loaded))
     mixed = isinstance(loaded.encoder, Columns)
 
     def cross_fit(rows: Labels, given: Labels, classes: int) -> Floats:
         chosen = torch.from_numpy(rows)
-        groups, copies = (None if value is None else value[chosen] for value in held)
+        held_together, copies = (None if value is None else value[chosen] for value in held)
         table = Table(
             raw(loaded.x, chosen),
             torch.from_numpy(given),
             tuple(range(classes)),
-            groups=groups,
+            groups=held_together,
             copies=copies,
             weight=None if loaded.weight is None else torch.from_numpy(loaded.weight[rows]),
             mixed=mixed,
@@ -200,9 +269,24 @@ def _from_data(loaded: Loaded, settings: Features, options: ReadOptions, seed: i
     return Material(loaded.y, [str(name) for name in loaded.classes], "features", cross_fit)
 
 
-def from_reading(reading: Reading) -> Material:
-    """A caller's own probabilities."""
-    return Material(reading.given, [str(name) for name in reading.classes], PROBABILITIES, probs=reading.probs)
+def from_reading(reading: Reading, belonging: Any = None) -> Material:
+    """A caller's own probabilities; ``belonging`` are groups as in ``noise_report``."""
+    found = Material(reading.given, [str(name) for name in reading.classes], PROBABILITIES, probs=reading.probs)
+    return with_groups(found, belonging)
+
+
+def with_groups(material: Material, belonging: Any) -> Material:
+    """The same with what belongs together.
+
+    Raises:
+        InputError: another number of groups than samples.
+    """
+    if belonging is None:
+        return material
+    codes = grouping.numbered(belonging)
+    if len(codes) != len(material.given):
+        raise InputError(f"groups has {len(codes)} values, but there are {len(material.given)} labels; one for each")
+    return material._replace(groups=codes)
 
 
 def _from_folder(run: SavedRun) -> Material:

@@ -22,6 +22,7 @@ from codivide.noise import learning_curves
 from codivide.noise.clean_prob import combined
 from codivide.noise.confidence import standing
 from codivide.noise.rates import never_predicted
+from codivide.noise.report import Material as Judgeable
 from codivide.noise.report import estimate
 from codivide.runs import label_table
 
@@ -37,6 +38,7 @@ def from_probs(
     images: Any = None,
     texts: Sequence[str] | None = None,
     features: Any = None,
+    groups: Any = None,
     out: str | Path | None = None,
     limit: int = 1000,
 ) -> Findings:
@@ -55,6 +57,9 @@ def from_probs(
         images: ``[N, ...]`` as in ``fit``, to be shown and searched for duplicates.
         texts: length N, for the same.
         features: ``[N, D]`` in which near samples are alike, for neighbours, examples and outliers.
+        groups: a value ``[N]`` for each sample, such as a patient, equal for those that belong together (copies, or
+            frames of one video): of each group one label, drawn at random, counts for the rates, and the report says
+            so. Every label is judged and listed by itself. Whether your folds kept groups together is yours to see to.
         out: a new folder for ``labels.csv``, ``labels.parquet`` and ``facts.json``; None: nothing is written.
         limit: issues listed in the facts.
 
@@ -70,7 +75,7 @@ def from_probs(
     reading = read(labels, pred_probs, classes=classes)
     shown = {"images": images, "texts": texts, "features": features}
     _check_lengths(len(reading.probs), {"ids": ids, **shown})
-    material = _material(reading, ids, shown)
+    material = _material(reading, ids, shown, from_reading(reading, groups))
     found = facts.findings(material, limit)
     if out is not None:
         Path(out).mkdir(parents=True)
@@ -86,8 +91,12 @@ def _check_lengths(count: int, given: Mapping[str, Any]) -> None:
             raise InputError(f"pred_probs has {count} rows, but {name} has {size}; give one for each sample")
 
 
-def _material(reading: Reading, ids: Sequence[str | int] | None, shown: Mapping[str, Any]) -> Material:
+def _material(
+    reading: Reading, ids: Sequence[str | int] | None, shown: Mapping[str, Any], judgeable: Judgeable
+) -> Material:
     """What ``from_probs`` was given, judged; ``shown`` holds images, texts and features, or None for each.
+
+    ``judgeable`` is the same for the noise report.
 
     Labels of a class that is never predicted cannot be judged: they get the mean p(clean) of the others and no other
     suggestion, and rank last.
@@ -118,7 +127,8 @@ def _material(reading: Reading, ids: Sequence[str | int] | None, shown: Mapping[
         classes=tuple(str(name) for name in known),
         own_texts=shown["texts"],
         losses=learning_curves.loss_histogram(loss, given) if labelled else None,
-        noise=estimate(from_reading(reading)) if labelled else None,
+        noise=estimate(judgeable) if labelled else None,
+        never_predicted=np.unique(given[silent]).tolist(),
         **_samples(**shown),
     )
 

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from codivide.audit.noise_report import cross_fitted
+from codivide.audit.noise_report import About, cross_fitted
 from codivide.audit.reading import read
 from codivide.core.errors import InputError
 from codivide.core.types import UNLABELLED, Floats, Labels
 from codivide.data.labels import encode
+from codivide.data.weights import ClassWeight
 from codivide.noise.rules import Judgeable, score
 
 
@@ -26,10 +27,12 @@ def score_labels(
     features: Any = None,
     model: Any = None,
     classes: Sequence[Any] | None = None,
+    sample_weight: Any = None,
+    class_weight: ClassWeight | None = None,
 ) -> Floats:
     """Judge every label by a rule: how likely is it right?
 
-    docs/noise.md lists the rules. ``gmm``, ``bmm``, ``class_wise``, ``wrong_events``, ``confident_joint``,
+    docs/explain/noise.md lists the rules. ``gmm``, ``bmm``, ``class_wise``, ``wrong_events``, ``confident_joint``,
     ``latent_noise`` and ``combined`` give probabilities of being right in [0, 1]. Of ``self_confidence``,
     ``right_events`` and ``neighbour_agreement`` (in [0, 1]) and of ``last_loss`` and ``averaged_loss`` (at most 0) only
     the order means something.
@@ -45,6 +48,8 @@ def score_labels(
         features: ``[N, D]``, dense or sparse, in which samples of one class are near each other.
         model: a classifier of scikit-learn's kind; its probabilities, cross-fitted on ``features`` (or on whatever the
             model takes) in 5 folds, are ``pred_probs``.
+        sample_weight: ``[N]``, how much each sample counts where ``model`` is fitted. A rule judges each label once.
+        class_weight: "balanced", or a weight for each class, likewise.
         classes: the classes in the order of the columns of ``pred_probs``; None: as in ``audit.from_probs``.
 
     Returns:
@@ -52,8 +57,8 @@ def score_labels(
         ``neighbour_agreement`` where a row of features is all zeros.
 
     Raises:
-        InputError: no such rule; what it needs is missing; arrays that do not fit the labels or are not finite; fewer
-            than two classes.
+        InputError: no such rule; what it needs is missing; weights without a model; arrays that do not fit
+            the labels or are not finite; fewer than two classes.
 
     Examples:
         >>> import codivide
@@ -64,9 +69,20 @@ def score_labels(
         >>> codivide.score_labels("right_events", y, predictions=[["cat", "dog", "dog", "dog", "cat"]]).tolist()
         [1.0, 0.0, 1.0, 1.0, nan]
     """
-    given, names, probs = _labels(y, pred_probs, model, features, classes)
-    features = None if model is not None else features
-    judgeable = Judgeable(
+    about = About(sample_weight=sample_weight, class_weight=class_weight)
+    if model is not None and pred_probs is not None:
+        raise InputError("give model or pred_probs, not both")
+    fitted = None if model is None else cross_fitted(model, features, y, about, folds=5, seed=0)
+    given, names, probs = fitted or _labels(y, pred_probs, classes, about)
+    arrays = {"losses": losses, "predictions": predictions, "features": None if model is not None else features}
+    return score(rule, _judgeable(given, names, probs, **arrays))
+
+
+def _judgeable(
+    given: Labels, names: tuple[Any, ...], probs: Floats | None, *, losses: Any, predictions: Any, features: Any
+) -> Judgeable:
+    """What a rule is asked about, checked."""
+    return Judgeable(
         given,
         len(names),
         probs=probs,
@@ -74,17 +90,14 @@ def score_labels(
         predictions=_predictions(predictions, len(given), names),
         features=_features(features, len(given)),
     )
-    return score(rule, judgeable)
 
 
 def _labels(
-    y: Any, pred_probs: Any, model: Any, samples: Any, classes: Sequence[Any] | None
+    y: Any, pred_probs: Any, classes: Sequence[Any] | None, about: About
 ) -> tuple[Labels, tuple[Any, ...], Floats | None]:
-    """Labels as class numbers, the classes, and the probabilities that there are."""
-    if model is not None and pred_probs is not None:
-        raise InputError("give model or pred_probs, not both")
-    if model is not None:
-        return cross_fitted(model, samples, y, folds=5, seed=0)
+    """Labels as class numbers, the classes, and the probabilities that there are; nothing is fitted."""
+    if about.weighs:
+        raise InputError("sample_weight and class_weight weigh the fits of a model: pass one, or leave them out")
     if pred_probs is not None:
         found = read(y, pred_probs, classes=classes, what="y")
         return found.given, found.classes, found.probs

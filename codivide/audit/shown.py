@@ -74,13 +74,18 @@ class Shown:
         return self._words[row]
 
     def sample(self, row: int) -> dict[str, Any]:
-        """A sample in a gallery: ``row``, ``id``, ``given`` (-1: none), ``thumbnail``, ``text``."""
+        """A sample in a gallery, with what a person needs to decide on it: see ``facts.collect``."""
+        material = self.material
         return {
             "row": row,
-            "id": self.material.ids[row],
-            "given": int(self.material.given[row]),
+            "id": material.ids[row],
+            "given": int(material.given[row]),
+            "suggested": int(material.suggested[row]),
+            "clean_prob": self.probability(material.clean_prob, row),
+            "suggested_prob": self.probability(material.suggested_prob, row),
             "thumbnail": self.thumbnail(row),
             "text": self.text(row) or (self.example(row) if self.tabular else None),
+            "fields": self.fields(row),
         }
 
     def probability(self, values: AnyFloats | None, row: int) -> float | None:

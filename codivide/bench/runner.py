@@ -11,7 +11,7 @@ import re
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
-from fnmatch import fnmatchcase
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,9 @@ from filelock import FileLock, Timeout
 
 from codivide.bench.measures import STATISTICS, published_text
 from codivide.bench.recipes import RECIPES, Recipe
-from codivide.core.errors import InputError, unknown
+from codivide.bench.recipes import find as find
+from codivide.core import cluster
+from codivide.core.errors import InputError
 from codivide.core.files import write_text
 from codivide.core.types import AUTO
 from codivide.data.experiment import expand, hold_out, keep_labels, keep_some_labels, part, spoil
@@ -53,14 +55,6 @@ _CURVE = (
 Progress = Callable[[Run | None, Mapping[str, Any]], None]
 Begin = Callable[[Recipe, int, int], Progress]
 Result = dict[str, Any]
-
-
-def find(pattern: str) -> list[Recipe]:
-    """Recipes whose name is, or matches, a pattern such as ``first/*``, in their order; InputError when none does."""
-    found = [recipe for name, recipe in RECIPES.items() if fnmatchcase(name, pattern)]
-    if not found:
-        raise unknown("recipe", pattern, RECIPES)
-    return found
 
 
 def result_path(name: str, seed: int, results: Path) -> Path:
@@ -116,7 +110,7 @@ def work(
 ) -> list[Path]:
     """Work through recipes and seeds, seed by seed; what has a result, or is held by another process, is left.
 
-    A row without a method of ours is passed over.
+    A row without a method of ours is passed over. The work is spread over a cluster where one is connected.
 
     Returns:
         The result files written, in order.
@@ -124,32 +118,43 @@ def work(
     Raises:
         InputError: one recipe or more could not be run, and all others were; or no row has a method of ours.
     """
-    written = []
-    failed = []
     ours = [recipe for recipe in recipes if recipe.method]
     if recipes and not ours:
         raise InputError(f"{recipes[0].name}: codivide does not have this method; the row is listed for its number")
-    for seed, recipe in product(seeds, ours):
-        target = result_path(recipe.name, seed, results)
-        folder = runs / f"{recipe.name}_s{seed}"
-        if target.exists():
-            continue
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(f"{folder}.lock", blocking=False):
-                if target.exists():  # another process has just finished it
-                    continue
-                result = run(recipe, seed, folder, begin=begin)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                write_text(target, json.dumps(result, indent=1, default=str) + "\n")
-                written.append(target)
-        except Timeout:  # held by another process
-            continue
-        except InputError as error:
-            failed.append(f"{recipe.name}, seed {seed}: {error}")
-    if failed:
+    away = cluster.is_there()  # where nobody is shown how far a run is, and folders are what all machines share
+    task = partial(
+        _work_on,
+        results=results.absolute() if away else results,
+        runs=runs.absolute() if away else runs,
+        begin=None if away else begin,
+    )
+    done = list(cluster.spread(task, ((recipe, seed) for seed, recipe in product(seeds, ours))))
+    if failed := [error for _, error in done if error]:
         raise InputError("\n".join(failed))
-    return written
+    return [path for path, _ in done if path is not None]
+
+
+def _work_on(
+    one: tuple[Recipe, int], *, results: Path, runs: Path, begin: Begin | None
+) -> tuple[Path | None, str | None]:
+    """The result file of a recipe and seed, if it was written here, and what was wrong, if anything was."""
+    recipe, seed = one
+    target, folder = result_path(recipe.name, seed, results), runs / f"{recipe.name}_s{seed}"
+    if target.exists():
+        return None, None
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(f"{folder}.lock", blocking=False):
+            if target.exists():  # another process has just finished it
+                return None, None
+            result = run(recipe, seed, folder, begin=begin)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_text(target, json.dumps(result, indent=1, default=str) + "\n")
+            return target, None
+    except Timeout:  # held by another process
+        return None, None
+    except InputError as error:
+        return None, f"{recipe.name}, seed {seed}: {error}"
 
 
 def tune(
@@ -226,27 +231,33 @@ def read(recipe: Recipe, results: Path) -> list[Result]:
 def table(recipes: Sequence[Recipe], results: Path = RESULTS) -> str:
     """A Markdown table, one line a recipe: means over seeds with standard deviations; unfinished ones say so.
 
-    Test accuracies in percent; "best" is the best evaluation on the test set, which peeks. The last column sets every
-    published number beside the same statistic of our runs.
+    Test accuracies in percent; "best" is the best evaluation, chosen with the test labels. Balanced accuracy and macro
+    F1 stand behind them where a result has them (older ones do not). The last column sets every published number beside
+    the same statistic of our runs.
     """
-    lines = [
-        "| recipe | seeds | last | best | recovery | detection AUROC | noise % | minutes | published (ours) |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    lines += [_line(recipe, read(recipe, results)) for recipe in recipes]
+    found = [(recipe, read(recipe, results)) for recipe in recipes]
+    fair = any(name in row for _, rows in found for row in rows for name, _ in _FAIR)
+    names = ["recipe", "seeds", "last", "best", *([words for _, words in _FAIR] if fair else [])]
+    names += ["recovery", "detection AUROC", "noise %", "minutes", "published (ours)"]
+    lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
+    lines += [_line(recipe, rows, fair=fair) for recipe, rows in found]
     return "\n".join(lines)
 
 
-def _line(recipe: Recipe, rows: Sequence[Result]) -> str:
+_FAIR = (("test_balanced_accuracy", "balanced"), ("test_macro_f1", "macro F1"))  # at the last epoch, all classes alike
+
+
+def _line(recipe: Recipe, rows: Sequence[Result], *, fair: bool) -> str:
     """The line of one recipe in a table."""
     oracle = f" (oracle: {', '.join(recipe.oracle)})" if recipe.oracle else ""
     name = f"`{recipe.name.partition('/')[2]}`{oracle}"
     if not rows:
         why = "not run" if recipe.method else "no method"
-        return f"| {name} | {why} | | | | | | | {published_text(recipe.published)} |"
+        empty = " |" * (6 + len(_FAIR) * fair)
+        return f"| {name} | {why} |{empty} {published_text(recipe.published)} |"
     if any(changed(recipe, row) for row in rows):
         name += " (other settings than now)"
-    cells = [str(len(rows)), *_measured(rows), _compared(recipe, rows)]
+    cells = [str(len(rows)), *_measured(rows, fair=fair), _compared(recipe, rows)]
     return f"| {name} | {' | '.join(cells)} |"
 
 
@@ -277,12 +288,13 @@ def _compared(recipe: Recipe, rows: Sequence[Result]) -> str:
     return ", ".join(cells) or "-"
 
 
-def _measured(rows: Sequence[Result]) -> list[str]:
+def _measured(rows: Sequence[Result], *, fair: bool) -> list[str]:
     """The cells of what was measured, over the seeds."""
     tested = [row["test_accuracy"] for row in rows if "test_accuracy" in row]
     return [
         _spread([100 * accuracy["last"] for accuracy in tested]),
         _spread([100 * accuracy["best"] for accuracy in tested]),
+        *(_spread([100 * row[name] for row in rows if name in row]) for name, _ in _FAIR * fair),
         _spread([100 * row["suggestion_accuracy"] for row in rows if "suggestion_accuracy" in row]),
         _spread([row["detection"]["auroc"] for row in rows if "auroc" in row.get("detection", {})], 3),
         _spread([100 * row["noise"]["effective_rate"] for row in rows if "noise" in row]),
@@ -327,9 +339,10 @@ def _described(recipe: Recipe) -> str:
 
 
 _LEGEND = (
-    "Test accuracy in percent, mean ± standard deviation over seeds; *best* is the best evaluation on the test set, "
-    "which peeks. A line with *other settings than now* was measured before its recipe changed. *Recovery*: share of "
-    "training labels that are right when replaced by the suggestions. *AUROC*: of "
+    "Test accuracy in percent, mean ± standard deviation over seeds; *best* is the best evaluation, "
+    "chosen with the test labels. *Balanced*: the mean of the classes' accuracies. A line with *other settings than "
+    "now* was measured before its recipe changed. "
+    "*Recovery*: share of training labels that are right when replaced by the suggestions. *AUROC*: of "
     "1 - p(clean) for finding wrong labels. Made by `codivide bench run`; the JSON files with commit, hardware and "
     "versions lie in `results/recipes`."
 )

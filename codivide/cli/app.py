@@ -1,4 +1,4 @@
-"""The command line: ``codivide fit | predict | audit | clean | serve | plot | noise | methods | demo | bench``.
+"""The command line: ``codivide fit | predict | audit | clean | serve | plot | noise | consensus``, and some more.
 
 A command is a function of its name in a file of this wing, and a line in ``COMMANDS``. None of these files imports
 torch before its command runs, so that ``codivide --help`` is instant.
@@ -9,7 +9,7 @@ import io
 import sys
 import traceback
 from importlib import import_module
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from codivide.core.allocator import tune_allocator
 from codivide.core.errors import InputError
@@ -27,6 +27,7 @@ COMMANDS = {  # command: the file that it is in
     "serve": "clean",
     "plot": "inspect",
     "noise": "inspect",
+    "consensus": "consensus",
     "methods": "inspect",
     "demo": "demo",
     "bench": "bench",
@@ -90,7 +91,7 @@ def main() -> None:
         from codivide.cli.progress import plain_warnings
 
         with plain_warnings(), stoppable(_tell):
-            application(arguments)(arguments, prog_name="codivide")
+            sys.exit(_call(arguments))
     except Stopped as stopped:
         print("stopped", file=sys.stderr)
         sys.exit(stopped.code)
@@ -109,6 +110,23 @@ def main() -> None:
     except KeyboardInterrupt:  # while something is imported; typer catches what comes later
         print("stopped", file=sys.stderr)
         sys.exit(130)
+
+
+def _call(arguments: list[str]) -> int:
+    """Run a command; its exit code. A flag or argument that is wrong is an InputError, as all that is wrong is."""
+    import typer
+
+    usage_error: Any = typer.BadParameter.__mro__[1]  # typer has no public name for it
+    try:
+        return application(arguments)(arguments, prog_name="codivide", standalone_mode=False) or 0
+    except typer.Abort:
+        raise KeyboardInterrupt from None
+    except usage_error as error:
+        context = error.ctx
+        if not (said := error.format_message().rstrip(".")):  # no argument at all: typer has shown the help
+            return 2
+        where = f" {context.command_path.partition(' ')[2]}".rstrip() if context is not None else ""
+        raise InputError(f"{said}; codivide{where} --help shows what there is") from None
 
 
 def _memory(error: BaseException) -> str:

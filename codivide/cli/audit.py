@@ -16,7 +16,7 @@ MOST = 8_000  # labels that look wrong in a report; who has looked at so many fi
 def audit(
     run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="HTML file to write (default: RUN/report.html).")
+        Path | None, typer.Option("--out", "-o", help="HTML file to write.", show_default="RUN/report.html")
     ] = None,
     limit: Annotated[
         int,
@@ -25,7 +25,10 @@ def audit(
     *,
     open: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
 ) -> None:
-    """Make a page of the labels that look wrong, to be checked in a browser."""
+    """Make a page of the labels that look wrong, to be checked in a browser.
+
+    Example: codivide audit run --open
+    """
     from codivide.audit import facts, render
     from codivide.runs.folder import REPORT, SavedRun
 

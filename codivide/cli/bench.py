@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from codivide.cli.flags import Cluster
 from codivide.cli.output import aside, line
 from codivide.cli.progress import out_console
 from codivide.core.errors import InputError
@@ -29,18 +30,25 @@ Runs = Annotated[Path, typer.Option(help="Folder of the runs (checkpoints), not 
 
 @bench.command("list")
 def list_recipes(pattern: Pattern = "*") -> None:
-    """List recipes with what was published, in percent, and by which statistic."""
-    from codivide.bench import runner
-    from codivide.bench.measures import published_text
+    """List recipes with what was published, in percent, and by which statistic; one line each in a pipe.
 
-    for recipe in runner.find(pattern):
+    Example: codivide bench list 'dividemix-cifar10/*'
+    """
+    from codivide.bench.measures import published_text
+    from codivide.bench.recipes import find
+
+    for recipe in find(pattern):
         labels = f"{recipe.labels_per_class} labels a class" if recipe.labels_per_class else ""
         labels = f"{recipe.labels} labels" if recipe.labels else labels
         oracle = f"(oracle: {', '.join(recipe.oracle)})" if recipe.oracle else ""
         ours = "" if recipe.method else "(no method of ours)"
         about = " ".join(word for word in (recipe.data, recipe.noise, labels, recipe.net, ours, oracle) if word)
-        line(recipe.name)  # whole, and on a line of its own, so that a search finds it
-        text = f"{published_text(recipe.published)}; {about}"
+        published = published_text(recipe.published)
+        if not out_console.is_terminal:
+            typer.echo("\t".join((recipe.name, about, published)))  # a console would make blanks of the tabs
+            continue
+        text = "; ".join(part for part in (published, about) if part)
+        line(recipe.name)  # whole, and on a line of its own
         for part in textwrap.wrap(text, out_console.width - 4, break_on_hyphens=False):
             line(f"    {part}")
 
@@ -48,30 +56,61 @@ def list_recipes(pattern: Pattern = "*") -> None:
 @bench.command()
 def run(
     pattern: Pattern,
+    *,
     seeds: Annotated[str, typer.Option(help="Numbers with commas.")] = "0",
     results: Results = Path("results") / "recipes",
     runs: Runs = Path("runs"),
     precision: Annotated[
-        str | None, typer.Option(help="auto, bf16 or fp32 instead of the recipe's (fp32 in rows of papers).")
+        str | None,
+        typer.Option(help="Number format: auto, bf16 or fp32.", show_default="the recipe's; fp32 in rows of papers"),
     ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, help="Train for this many epochs only, as a trial.", show_default="all")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=2, help="Train on this many samples only, as a trial.", show_default="all")
+    ] = None,
+    cluster: Cluster = None,
 ) -> None:
-    """Run recipes that have no result yet; several processes may share the work, and a killed one is gone on with."""
+    """Run recipes that have no result yet; several processes may share the work, and a killed one is gone on with.
+
+    A trial (--epochs, --limit) keeps its results in the folder of the runs, so that they are never taken for the
+    recipe's.
+
+    Example: codivide bench run dividemix-cifar10/sym50 --seeds 0,1,2
+    """
     from codivide.bench import runner
+    from codivide.core.cluster import connected
 
     numbers = _numbers(seeds)
     recipes = runner.find(pattern)
     if precision is not None:
         recipes = [replace(recipe, plan={**recipe.plan, "precision": precision}) for recipe in recipes]
-    with _shown() as begin:
+    if epochs is not None or limit is not None:
+        recipes = [_shortened(recipe, epochs, limit) for recipe in recipes]
+        results = runs / "results"
+    with connected(cluster), _shown() as begin:
         written = runner.work(recipes, numbers, results, runs, begin)
     for path in written:
         line(f"written: {path}")
     line(f"{len(written)} new results in {results}")
+    if results == runs / "results":
+        typer.echo(runner.table(recipes, results))
+
+
+def _shortened(recipe: Recipe, epochs: int | None, limit: int | None) -> Recipe:
+    """A recipe for a trial, under a name of its own."""
+    name = "_".join(["trial", *([f"{epochs}_epochs"] if epochs else []), *([f"{limit}_samples"] if limit else [])])
+    plan = recipe.plan if epochs is None else {**recipe.plan, "epochs": epochs}
+    return replace(recipe, name=f"{name}/{recipe.name}", plan=plan, limit=recipe.limit if limit is None else limit)
 
 
 @bench.command()
 def table(pattern: Pattern = "*", results: Results = Path("results") / "recipes") -> None:
-    """Print a Markdown table of the results."""
+    """Print a Markdown table of the results.
+
+    Example: codivide bench table 'first/*'
+    """
     from codivide.bench import runner
 
     typer.echo(runner.table(runner.find(pattern), results))
@@ -80,14 +119,19 @@ def table(pattern: Pattern = "*", results: Results = Path("results") / "recipes"
 @bench.command()
 def tune(
     recipe: Annotated[str, typer.Argument(help="A recipe's name.")],
-    grid: Annotated[list[str], typer.Option(help="NAME=VALUE,VALUE: a hyper-parameter, or plan.lr and the like.")],
+    grid: Annotated[
+        list[str], typer.Option(help="NAME=VALUE,VALUE: a setting of the method, or plan.lr and the like.")
+    ],
     *,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
-    share: Annotated[float, typer.Option(help="Of the training samples to hold out.")] = 0.1,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    share: Annotated[float, typer.Option(help="Share of the training samples to hold out.")] = 0.1,
     results: Results = Path("results") / "recipes",
     runs: Runs = Path("runs"),
 ) -> None:
-    """Choose hyper-parameters by agreement with held-out given labels; no true or test label is used."""
+    """Choose settings by agreement with held-out given labels; no true label and no test label is used.
+
+    Example: codivide bench tune first/gce --grid q=0.3,0.5,0.7
+    """
     from codivide.bench import runner
 
     found = runner.find(recipe)

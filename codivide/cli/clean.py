@@ -27,13 +27,13 @@ class Rules:
     drop_below: Annotated[
         float | None,
         typer.Option(
-            help="Leave out labels whose p(clean) is below (if nothing is asked for: what makes the expected number of "
-            "wrong labels smallest)."
+            help="Leave out labels whose probability of being right is below this.",
+            show_default="where nothing is asked for: what leaves the fewest wrong labels",
         ),
     ] = None
     relabel_above: Annotated[
         float | None,
-        typer.Option(help="Take suggestions whose probability is above (if nothing is asked for: see --drop-below)."),
+        typer.Option(help="Take suggestions whose probability is above this.", show_default="as --drop-below"),
     ] = None
 
 
@@ -56,7 +56,10 @@ def clean(
     *,
     new_classes: NewClasses = False,
 ) -> None:
-    """Write a run's data with repaired labels to a new folder; the source is never touched."""
+    """Write a run's data with repaired labels to a new folder; the source is never touched.
+
+    Example: codivide clean run --out cleaned
+    """
     from codivide.audit import clean as cleaning
     from codivide.audit.write_clean import How
     from codivide.data.corrections import read
@@ -89,7 +92,10 @@ def serve(
     port: Annotated[
         int | None,
         typer.Option(
-            min=0, max=65535, help="0: any that is free (default: one of the run's own, so that a page finds it again)."
+            min=0,
+            max=65535,
+            help="Port; 0: any that is free.",
+            show_default="one of the run's own, so that a page finds it again",
         ),
     ] = None,
     export: Annotated[
@@ -97,7 +103,10 @@ def serve(
     ] = False,
     new_classes: NewClasses = False,
 ) -> None:
-    """Show the audit page of a run on this machine alone; every decision is saved at once."""
+    """Show the audit page of a run on this machine alone; every decision is saved at once.
+
+    Example: codivide serve run
+    """
     from codivide.audit import serve
     from codivide.audit.clean import read_run
     from codivide.audit.decisions import export as export_decisions

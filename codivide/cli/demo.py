@@ -19,9 +19,12 @@ from codivide.fit.progress import Display
 def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the runs (replaced).")] = Path("demo-runs"),
     epochs: Annotated[int, typer.Option(help="Passes of each network.")] = 20,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
 ) -> None:
-    """Find wrong labels in seconds, then train with and without DivideMix: digits, 40 % mislabelled (about 90 s)."""
+    """Find wrong labels in seconds, then train with and without DivideMix: digits, 40 % mislabelled (about 90 s).
+
+    Example: codivide demo
+    """
     from codivide.data.experiment import as_table, spoil
     from codivide.data.options import ReadOptions
     from codivide.data.record import DataRecord
@@ -51,7 +54,7 @@ def demo(
                 f"{found['detection']['precision']:.0%} of these are; now two networks for comparison"
             )
     out_console.print(_table(summaries))
-    line("best: the best epoch on the test set (it peeks). Precision and recall of p(clean) < 0.5.")
+    line("best: the best epoch, chosen with the test labels, so too good. Precision and recall of p(clean) < 0.5.")
     line(f"every label judged: {out}/dividemix/labels.csv")
     audit(out / "dividemix")
 

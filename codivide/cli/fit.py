@@ -5,15 +5,16 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from codivide.cli.flags import DATA, OWN, TableFlags, hyper_flags, number_or_none
+from codivide.cli.flags import DATA, OWN, Cluster, TableFlags, hyper_flags, number_or_none, spread
 from codivide.cli.output import note, say_data, say_outcome
 from codivide.core.errors import InputError
+from codivide.core.files import check_there
 from codivide.core.stopping import Stopped
 from codivide.core.threads import take
 from codivide.fit.budget import seconds
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
     from codivide.methods.features.options import Features
     from codivide.training.run import Method
 
-TRAINING = "Training (in brackets: the default, where the method has no other)"
+LABELS = "Labels"
+EXPERIMENT = "Experiments: what is done to the data first"
+TRAINING = "Training (a method may have defaults of its own)"
 NOT_USABLE = 3  # the exit code of a run that has learned too little
 
 
@@ -44,12 +47,20 @@ class RunFlags:
         ),
     ]
     out: Annotated[Path, typer.Option("--out", "-o", help="New folder for everything that the run writes.")]
-    method: Annotated[str, typer.Option(help="See `codivide methods`; auto chooses.")] = "auto"
+    method: Annotated[str, typer.Option(help="How to learn; auto chooses, codivide methods lists all.")] = "auto"
     budget: Annotated[
-        str | None, typer.Option(help="Time for everything, such as 90s, 10m (or 10min) or 2h (with --method auto).")
+        str | None,
+        typer.Option(
+            help="Time for everything, such as 90s, 10m or 2h; with --method auto.",
+            metavar="TIME",
+            show_default="no limit",
+        ),
     ] = None
-    net: Annotated[str, typer.Option(help="Network; auto chooses by data and device.")] = "auto"
-    test: Annotated[str | None, typer.Option(help="Test data (same forms as SOURCE).")] = None
+    net: Annotated[
+        str, typer.Option(help="The network to train, such as small_cnn, mlp or timm:NAME; auto chooses.")
+    ] = "auto"
+    test: Annotated[str | None, typer.Option(help="Test data, in any form that SOURCE has.")] = None
+    cluster: Cluster = None
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last epoch in --out.")] = False
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False
 
@@ -61,49 +72,58 @@ class DataFlags(TableFlags):
     truth: Annotated[
         Path | None,
         typer.Option(
-            help="CSV of path,label with true labels that are known, for the record only.", rich_help_panel=DATA
+            help="CSV of path,label with true labels that are known, for the record only.", rich_help_panel=EXPERIMENT
         ),
     ] = None
     corrections: Annotated[
         Path | None,
         typer.Option(
-            help="corrections.csv of a person who went through an earlier run: confirmed labels are pinned, junk is "
-            "left out.",
-            rich_help_panel=DATA,
+            help="What a person decided about an earlier run (corrections.csv): decided labels are kept, junk is left "
+            "out.",
+            rich_help_panel=LABELS,
         ),
     ] = None
     new_classes: Annotated[
         bool,
-        typer.Option("--new-classes", help="Let --corrections name classes that are new.", rich_help_panel=DATA),
+        typer.Option("--new-classes", help="Let --corrections name classes that are new.", rich_help_panel=LABELS),
     ] = False
     noise: Annotated[
         str | None,
         typer.Option(
             help="Spoil the labels first, for experiments: symmetric:0.4, asymmetric:0.4, ...",
-            rich_help_panel=DATA,
+            rich_help_panel=EXPERIMENT,
         ),
     ] = None
     limit: Annotated[
         int | None,
-        typer.Option(min=2, help="Use a random part of this many samples, for experiments.", rich_help_panel=DATA),
+        typer.Option(
+            min=2, help="Use a random part of this many samples, for experiments.", rich_help_panel=EXPERIMENT
+        ),
     ] = None
     labels_per_class: Annotated[
         int | None,
         typer.Option(
             min=1,
             help="Hide all but this many labels of every class, after --limit and --noise, for experiments.",
-            rich_help_panel=DATA,
+            rich_help_panel=EXPERIMENT,
         ),
     ] = None
     image_size: Annotated[
         int | None,
         typer.Option(
-            min=8, help="Side in pixels (default: as is where small and equal, else 224).", rich_help_panel=DATA
+            min=8,
+            help="Side of the images in pixels.",
+            show_default="as they are where small and of one size, else 224",
+            rich_help_panel=DATA,
         ),
     ] = None
     augment: Annotated[
         str,
-        typer.Option(help="auto, photo, photo_one, crop, resized_crop, shift, jitter or none.", rich_help_panel=DATA),
+        typer.Option(
+            help="How training changes samples at random: auto, photo, photo_one, crop, resized_crop, shift, jitter or "
+            "none.",
+            rich_help_panel=DATA,
+        ),
     ] = "auto"
     cache_limit: Annotated[
         float,
@@ -115,9 +135,9 @@ class DataFlags(TableFlags):
     encoder: Annotated[
         str,
         typer.Option(
-            help="Makes features of texts or images: auto (tfidf for texts, efficientnet-lite0 for photos where the "
-            "method is auto or features), none (train a network on pixels), best (the strongest to be had), "
-            "tfidf:char, minilm, hf:NAME, timm:NAME; columns of any kind of a table: columns.",
+            help="What turns texts or images into numbers: auto (tfidf for texts, efficientnet-lite0 for photos where "
+            "the method is auto or features), none (train a network on pixels), best (the strongest there is), "
+            "tfidf:char, minilm, hf:NAME, timm:NAME, or columns for a table.",
             rich_help_panel=DATA,
         ),
     ] = "auto"
@@ -126,7 +146,7 @@ class DataFlags(TableFlags):
         typer.Option(
             help="Columns of a table that hold one annotator's labels each (COL,COL,...), or a table with columns "
             "annotator, label and id, path or text.",
-            rich_help_panel=DATA,
+            rich_help_panel=LABELS,
         ),
     ] = None
     group: Annotated[
@@ -144,23 +164,23 @@ class DataFlags(TableFlags):
     class_weight: Annotated[
         str | None,
         typer.Option(
-            help="Weigh the classes: balanced (rare ones count as much), or CLASS:WEIGHT,...", rich_help_panel=DATA
+            help="Weigh the classes: balanced (rare ones count as much), or CLASS:WEIGHT,...", rich_help_panel=LABELS
         ),
     ] = None
     unlabelled: Annotated[
-        str, typer.Option(help='Number that means "no label"; none: there is none.', rich_help_panel=DATA)
+        str, typer.Option(help='Number that means "no label"; none: there is none.', rich_help_panel=LABELS)
     ] = "-1"
     merge_labels: Annotated[
         bool,
         typer.Option(
             "--merge-labels",
             help="Labels that differ by case, white space or Unicode form only are one class, the most frequent.",
-            rich_help_panel=DATA,
+            rich_help_panel=LABELS,
         ),
     ] = False
     keep_na: Annotated[
         bool,
-        typer.Option("--keep-na", help='"nan", "NaN" and "None" are classes, not "no label".', rich_help_panel=DATA),
+        typer.Option("--keep-na", help='"nan", "NaN" and "None" are classes, not "no label".', rich_help_panel=LABELS),
     ] = False
 
 
@@ -169,46 +189,70 @@ class TrainingFlags:
     """How a network is trained; the fields of ``Plan`` that are ``ASKED`` are among these."""
 
     epochs: Annotated[
-        int | None, typer.Option(help="Passes (default: from the size of the data).", rich_help_panel=TRAINING)
+        int | None,
+        typer.Option(help="Passes over the data.", show_default="from the size of the data", rich_help_panel=TRAINING),
     ] = None
-    batch_size: Annotated[int | None, typer.Option(help="Samples in a batch (64).", rich_help_panel=TRAINING)] = None
-    lr: Annotated[float | None, typer.Option(help="Highest learning rate (0.02).", rich_help_panel=TRAINING)] = None
-    optimizer: Annotated[str | None, typer.Option(help="sgd or adamw (sgd).", rich_help_panel=TRAINING)] = None
+    batch_size: Annotated[
+        int | None, typer.Option(help="Samples in a batch.", show_default="64", rich_help_panel=TRAINING)
+    ] = None
+    lr: Annotated[
+        float | None,
+        typer.Option(help="Highest learning rate.", show_default="0.02", rich_help_panel=TRAINING),
+    ] = None
+    optimizer: Annotated[
+        str | None,
+        typer.Option(help="The optimizer: sgd or adamw.", show_default="sgd", rich_help_panel=TRAINING),
+    ] = None
     schedule: Annotated[
         str | None,
         typer.Option(
-            help="constant, step (a tenth from half time), linear, cosine, one_cycle (step).",
+            help="Learning rate over time: constant, step (a tenth from half time on), linear, cosine or one_cycle.",
+            show_default="step",
             rich_help_panel=TRAINING,
         ),
     ] = None
-    weight_decay: Annotated[float | None, typer.Option(help="Weight decay (5e-4).", rich_help_panel=TRAINING)] = None
+    weight_decay: Annotated[
+        float | None, typer.Option(help="Weight decay.", show_default="5e-4", rich_help_panel=TRAINING)
+    ] = None
     average: Annotated[
         float | None,
         typer.Option(
-            help="Decay of the weight average; 0: none (chosen with auto and DivideMix, else 0).",
+            help="Decay of the average of the weights; 0: no average.",
+            show_default="chosen with auto and dividemix, else 0",
             rich_help_panel=TRAINING,
         ),
     ] = None
     freeze: Annotated[
         int | None,
-        typer.Option(help="First epochs in which only the last layer learns (0).", rich_help_panel=TRAINING),
+        typer.Option(
+            help="First epochs in which only the last layer learns.",
+            show_default="0",
+            rich_help_panel=TRAINING,
+        ),
     ] = None
     sub_epoch: Annotated[
         int | None,
         typer.Option(
-            help="Samples of an epoch, drawn anew with as many of every class; 0: all (0).", rich_help_panel=TRAINING
+            help="Samples of an epoch, drawn anew with as many of every class; 0: all.",
+            show_default="0",
+            rich_help_panel=TRAINING,
         ),
     ] = None
-    dropout: Annotated[float, typer.Option(help="Before the last layer.", rich_help_panel=TRAINING)] = 0.0
-    precision: Annotated[str, typer.Option(help="auto, bf16 or fp32.", rich_help_panel=TRAINING)] = "auto"
+    dropout: Annotated[float, typer.Option(help="Dropout before the last layer.", rich_help_panel=TRAINING)] = 0.0
+    precision: Annotated[str, typer.Option(help="Number format: auto, bf16 or fp32.", rich_help_panel=TRAINING)] = (
+        "auto"
+    )
     compile: Annotated[bool, typer.Option("--compile", help="Use torch.compile.", rich_help_panel=TRAINING)] = False
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...", rich_help_panel=TRAINING)] = "auto"
-    seed: Annotated[int, typer.Option(help="Of everything random.", rich_help_panel=TRAINING)] = 0
+    device: Annotated[
+        str, typer.Option(help="Where to train: auto, cpu, cuda, cuda:1, ...", rich_help_panel=TRAINING)
+    ] = "auto"
+    seed: Annotated[int, typer.Option(help="Seed of everything random.", rich_help_panel=TRAINING)] = 0
     evaluate_every: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Epochs between evaluations (default: 1; in runs of over 100 epochs, about 100 evaluations).",
+            help="Epochs between evaluations.",
+            show_default="1; in runs of over 100 epochs, about 100 evaluations",
             rich_help_panel=TRAINING,
         ),
     ] = None
@@ -216,16 +260,38 @@ class TrainingFlags:
         bool,
         typer.Option(
             "--record-learning/--no-record-learning",
-            help="Record what is learned of the training set over the epochs, at up to 50 of them (for `plot`).",
-            rich_help_panel=TRAINING,
+            help="Record what is learned of the training set over the epochs, at up to 50 of them, for codivide plot.",
+            rich_help_panel="Record",
         ),
     ] = True
 
 
 def fit(run: RunFlags, data: DataFlags, training: TrainingFlags, **hyper_parameters: Any) -> None:
-    """Train on SOURCE and judge its labels: writes model, label table and record to --out."""
-    from codivide.data.corrections import read
+    """Train on SOURCE and judge its labels; writes the model, the judged labels and a record to --out.
+
+    Example: codivide fit photos/ --out run
+
+    Settings of a method: codivide fit --method NAME --help
+    """
+    for read_from in (run.source, run.test):
+        check_there(read_from)
+    from codivide.core.cluster import connected
+    from codivide.fit.execute import take_part
+    from codivide.fit.followers import follow
+    from codivide.training.ranks import joined, restarted
+
+    with joined(training.device) as ranks:
+        if ranks.rank:
+            follow(lambda: _read(run, data, training, progress=False)[0], take_part)
+            return
+        with connected(run.cluster):
+            _fit(replace(run, resume=run.resume or restarted()), data, training, hyper_parameters)
+
+
+def _fit(run: RunFlags, data: DataFlags, training: TrainingFlags, hyper_parameters: Mapping[str, Any]) -> None:
+    """``fit`` in the only process, or the first."""
     from codivide.fit.choose_run import execute
+    from codivide.fit.followers import led
     from codivide.fit.job import Job, default_plan
     from codivide.fit.verdict import TOO_LITTLE
     from codivide.methods.features.options import Features, refuse, unset
@@ -247,9 +313,7 @@ def fit(run: RunFlags, data: DataFlags, training: TrainingFlags, **hyper_paramet
         refuse(asked)
     default_plan(1, method, **planned)  # a bad value shows before the data are read
     with claimed(run.out, resume=run.resume, overwrite=run.overwrite, inputs=_inputs(run, data)):
-        decided = read(data.corrections) if data.corrections is not None else None
-        options = _options(data, training.device)
-        loaded = _load(run, data, options, training.seed, decided)
+        loaded, options, decided = _read(run, data, training)
         job = Job(
             method,
             default_plan(len(loaded.y), method, **planned),
@@ -262,7 +326,7 @@ def fit(run: RunFlags, data: DataFlags, training: TrainingFlags, **hyper_paramet
         )
         say_data(loaded)
         try:
-            with Stages() as stages:
+            with led(loaded), Stages() as stages:
                 free = unset(asked)
                 outcome = execute(
                     job,
@@ -316,6 +380,17 @@ def _inputs(run: RunFlags, data: DataFlags) -> list[str | Path]:
     """All that may be a path to what is read; a column or the name of a network is none that is there."""
     encoder = data.encoder.partition(":")[2]  # hf:FOLDER
     return [given for given in (run.source, run.test, data.truth, data.corrections, data.annotators, encoder) if given]
+
+
+def _read(
+    run: RunFlags, data: DataFlags, training: TrainingFlags, *, progress: bool = True
+) -> tuple[Loaded, ReadOptions, Corrections | None]:
+    """The data, how they were read, and the decisions of a person."""
+    from codivide.data.corrections import read
+
+    decided = read(data.corrections) if data.corrections is not None else None
+    options = replace(_options(data, training.device), progress=progress)
+    return _load(run, data, options, training.seed, decided), options, decided
 
 
 def _options(data: DataFlags, device: str) -> ReadOptions:
@@ -377,7 +452,17 @@ def _record(run: RunFlags, data: DataFlags, options: ReadOptions) -> DataRecord:
 
 
 def method_flags(arguments: Sequence[str]) -> list[inspect.Parameter]:
-    """One flag for every hyper-parameter of the method that the arguments name."""
+    """One flag for every hyper-parameter of the method that the arguments name.
+
+    They need torch, which takes seconds to load. So there are none where the arguments have only flags of ``fit``
+    itself, and where they ask for help without naming a method.
+    """
+    words = [word.partition("=")[0] for word in arguments]
+    own = {"--" + name.replace("_", "-") for name in inspect.signature(spread(fit)).parameters}
+    own |= {"--no-record-learning", "--help"}
+    helping = not {"-h", "--help"}.isdisjoint(words)
+    if all(word in own for word in words if word.startswith("--")) and not (helping and "--method" in words):
+        return []
     from codivide.methods import METHODS
 
     method = RunFlags.method

@@ -15,6 +15,14 @@ from codivide.core.errors import InputError
 
 DATA = "Data"  # the panel of the flags that say how data are read
 
+Cluster = Annotated[
+    str | None,
+    typer.Option(
+        help="Spread independent work over a Ray cluster: auto (the one of this machine, else its own processors), or "
+        "an address such as ray://HOST:10001."
+    ),
+]
+
 
 @dataclass(frozen=True, kw_only=True)
 class TableFlags:
@@ -22,21 +30,28 @@ class TableFlags:
 
     label: Annotated[
         str | None,
-        typer.Option(help="The column of a table that holds the labels (label).", rich_help_panel=DATA),
+        typer.Option(help="The column of a table that holds the labels.", show_default="label", rich_help_panel=DATA),
     ] = None
     text: Annotated[
         str | None,
         typer.Option(
-            help="The column of a table that holds texts, all that is learned from (text).", rich_help_panel=DATA
+            help="The column of a table that holds texts, all that is learned from.",
+            show_default="text",
+            rich_help_panel=DATA,
         ),
     ] = None
     columns: Annotated[
         str | None,
-        typer.Option(help="The columns of a table to learn from, COL,COL,... (all).", rich_help_panel=DATA),
+        typer.Option(
+            help="The columns of a table to learn from.",
+            metavar="COL,COL,...",
+            show_default="all",
+            rich_help_panel=DATA,
+        ),
     ] = None
     drop: Annotated[
         str | None,
-        typer.Option(help="Columns of a table to leave out, COL,COL,...", rich_help_panel=DATA),
+        typer.Option(help="Columns of a table to leave out.", metavar="COL,COL,...", rich_help_panel=DATA),
     ] = None
 
     def options(self) -> dict[str, Any]:
@@ -110,9 +125,9 @@ def hyper_flags(cls: type, panel: str, taken: Container[str] = ()) -> list[inspe
         option = typer.Option(
             parser=partial(_number_or_auto, kind, item.name) if automatic else None,
             metavar=f"{kind.__name__.upper()}|auto" if automatic else None,
-            help=f"{about.get(item.name, '')} (default {item.default})",
+            help=about.get(item.name, ""),
             rich_help_panel=panel,
-            show_default=False,
+            show_default=str(item.default),
         )
         parameters.append(
             inspect.Parameter(
@@ -136,7 +151,7 @@ def described(cls: type) -> dict[str, str]:
             about[name] = text
         elif name:
             about[name] += " " + line.strip()
-    return about
+    return {name: text.replace("``", "") for name, text in about.items()}
 
 
 def _number_or_auto(kind: type, name: str, text: str) -> float | str:

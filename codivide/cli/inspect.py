@@ -21,36 +21,57 @@ if TYPE_CHECKING:
 
 
 def plot(
-    run: Annotated[Path, typer.Argument(help="The folder of a run, finished or not.")],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the pictures (default: RUN).")] = None,
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="The folder of a run, finished or not.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder for the pictures.", show_default="RUN; of several runs, this folder"),
+    ] = None,
     epochs: Annotated[
-        str | None, typer.Option(help="Epochs whose losses are drawn, such as 1,10,50 (default: six of the kept).")
+        str | None,
+        typer.Option(
+            help="Epochs whose losses are drawn, such as 1,10,50.", metavar="N,N,...", show_default="six of the kept"
+        ),
     ] = None,
 ) -> None:
-    """Draw a run: what it learned of clean and wrong labels, its curves, and its losses with their mixture."""
-    from codivide.runs.plot import draw
+    """Draw a run: what it learned of right and wrong labels, its curves, and its losses; or compare several runs.
+
+    Example: codivide plot run
+
+    Example: codivide plot run another-run
+    """
+    from codivide.runs.plot import compare, draw
 
     try:
         chosen = [int(word) for word in epochs.split(",")] if epochs else None
     except ValueError:
         raise InputError(f"--epochs {epochs}: give whole numbers with commas, such as 1,10,50") from None
-    written, remarks = draw(run, out, chosen)
-    for remark in remarks:
-        note(remark)
+    if len(runs) > 1:
+        if chosen is not None:
+            raise InputError("--epochs is for the losses of one run; several runs are compared by their curves")
+        written = compare(runs, out or Path())
+    else:
+        written, remarks = draw(runs[0], out, chosen)
+        for remark in remarks:
+            note(remark)
     for path in written:
         line(f"written: {path}")
 
 
 def noise(
     source: Annotated[str, typer.Argument(help="Labelled data, as for fit, or the folder of a finished run.")],
-    spec: Annotated[str | None, typer.Argument(help="symmetric:0.4, asymmetric:0.4, pair:0.2, ...")] = None,
+    spec: Annotated[
+        str | None, typer.Argument(help="Noise to add first, such as symmetric:0.4, asymmetric:0.4 or pair:0.2.")
+    ] = None,
     *,
     table: TableFlags,
-    seed: Annotated[int, typer.Option(help="Of the draw.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write a CSV: path or id, label, true_label.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a text.")] = False,
 ) -> None:
-    """Show rate and transition matrix of label noise: of SPEC or known truth, else estimated without it."""
+    """Say how many labels are wrong, and which classes are confused; estimated where the truth is not known.
+
+    Example: codivide noise songs.csv --label genre
+    """
     from codivide.audit.noise_report import noise_report
     from codivide.data.experiment import spoil
     from codivide.data.label_remarks import warn_about_labels
@@ -115,9 +136,12 @@ def _write_noisy(loaded: Loaded, source: str, out: Path) -> None:
 
 
 def methods(
-    name: Annotated[str | None, typer.Argument(help="Show the hyper-parameters of this method.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Show the settings of this method.")] = None,
 ) -> None:
-    """List the methods, or the hyper-parameters of one."""
+    """List the methods, or the settings of one.
+
+    Example: codivide methods dividemix
+    """
     from dataclasses import fields
 
     from codivide.cli.fit import TAKEN

@@ -40,7 +40,8 @@ def check_new_file(out: Path | None) -> None:
 
 def say_data(loaded: Loaded) -> None:
     """Name, size, classes, files left out; the noise where the truth is known."""
-    shape = " x ".join(str(n) for n in loaded.x.shape)
+    sides = loaded.x.shape
+    shape = f"{sides[0]} numbers each" if len(sides) == 1 else " x ".join(map(str, sides))
     missing = int((loaded.y < 0).sum())
     text = f"{loaded.name}: {len(loaded.y):,} samples ({shape}), {len(loaded.classes)} classes"
     text += f", {missing:,} without a label" if missing else ""
@@ -96,7 +97,7 @@ def say_outcome(summary: dict[str, Any], out: Path, seconds: float, *, chosen: b
         accuracy = summary["test_accuracy"]
         out_console.print(
             f"test accuracy: last {accuracy['last']:.4f}, best {accuracy['best']:.4f} "
-            f"(epoch {accuracy['best_epoch']}; it peeks); balanced {summary['test_balanced_accuracy']:.4f}, "
+            f"(epoch {accuracy['best_epoch']}, by the test labels); balanced {summary['test_balanced_accuracy']:.4f}, "
             f"macro F1 {summary['test_macro_f1']:.4f}",
             soft_wrap=True,
         )
@@ -116,6 +117,8 @@ def say_outcome(summary: dict[str, Any], out: Path, seconds: float, *, chosen: b
         )
     if summary.get("encoder") == "efficientnet-lite0" and not chosen:
         note("a stronger encoder may find more: --encoder best (DINOv3, 86 MB to download; minutes instead of seconds)")
+    for finding in summary.get("findings", []):
+        note(f"{finding['title']}: {finding['text']}")
     for text in summary.get("warnings", []):
         if summary.get("collapsed") and "has collapsed" in text:
             out_console.print(f"[bold red]collapsed[/]: {escape(text)}", highlight=False, soft_wrap=True)
@@ -124,9 +127,15 @@ def say_outcome(summary: dict[str, Any], out: Path, seconds: float, *, chosen: b
 
 
 def say_verdict(summary: Mapping[str, Any]) -> None:
-    """That a run is of no use, where too little was learned."""
-    if (verdict := summary.get("verdict", "usable")) != "usable":
-        text = f"[bold red]{escape(verdict)}[/]: neither the labels that look wrong nor the model"
+    """That a run is of no use, where too little was learned, or that nobody can tell what was memorised."""
+    from codivide.fit.verdict import MEMORISED, USABLE
+
+    said = summary.get("verdict", USABLE)
+    if said == MEMORISED:
+        text = f"[bold yellow]{escape(said)}[/]: wrong labels may have been memorised; hold some out to see"
+        out_console.print(f"{text} (--method auto does, or give a test part)", soft_wrap=True)
+    elif said != USABLE:
+        text = f"[bold red]{escape(said)}[/]: neither the labels that look wrong nor the model"
         out_console.print(text, soft_wrap=True)
 
 

@@ -22,12 +22,16 @@ def predict(
         list[str], typer.Argument(help="Image files, folders of images, or a table of features or texts.")
     ],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write a CSV here instead of printing.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, ...")] = "auto",
+    device: Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda, cuda:1, ...")] = "auto",
     text: Annotated[
-        str | None, typer.Option(help="The column of a table that holds texts (as in training, else text).")
+        str | None,
+        typer.Option(help="The column of a table that holds texts.", show_default="as in training, else text"),
     ] = None,
 ) -> None:
-    """Classify new data with the model of a run; nothing else of the training is needed."""
+    """Classify new data with the model of a run; nothing else of the training is needed.
+
+    Example: codivide predict run new/*.jpg
+    """
     import numpy as np
     import pandas as pd
 

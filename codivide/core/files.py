@@ -62,6 +62,17 @@ def reading(path: Path) -> Iterator[None]:
         ) from error
 
 
+def check_there(source: str | None) -> None:
+    """InputError where ``source`` can only be a path, and nothing is there; it takes no time to ask.
+
+    The name of a public data set has neither a slash nor an ending; what has a colon may be an address.
+    """
+    if source is None or ":" in source or not (Path(source).suffix or os.sep in source):
+        return
+    if not expand_user(Path(source)).exists():
+        raise InputError(f"there is no file or folder {source!r}")
+
+
 def is_present(path: Path) -> bool:
     """Whether there is a file.
 

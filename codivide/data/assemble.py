@@ -73,6 +73,8 @@ def assemble(pictures: Pictures, source: Path, reading: Reading, name: str) -> L
         augment=choose_augment(options.augment, decoded.rows.shape),
         skipped=decoded.skipped,
         name=name,
+        said=decoded.said,
+        sizes=decoded.sizes,
     )
     true = _true(ids, train, replace(reading, classes=known, truth=truth))
     test = _part(whole, np.flatnonzero(split == "test"), true)
@@ -101,6 +103,7 @@ def _part(whole: Loaded, rows: NDArray[np.int64], truth: Labels | None) -> Loade
         y=whole.y[rows],
         ids=[whole.ids[row] for row in rows],
         truth=None if truth is None else truth[rows],
+        sizes=None if whole.sizes is None else whole.sizes[rows],
         skipped=(),
     )
 

@@ -15,6 +15,7 @@ import tempfile
 import time
 import warnings
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -28,7 +29,7 @@ from numpy.typing import NDArray
 
 from codivide.core.errors import InputError
 from codivide.core.files import array_sum, atomic
-from codivide.data.images import Passing, Pixels, Probe, Shape, choose_shape, decode_file, probe_file
+from codivide.data.images import DEPTHS, Passing, Pixels, Probe, Shape, choose_shape, decode_file, probe_file
 from codivide.data.loaded import Skipped
 from codivide.data.options import ReadOptions
 from codivide.data.progress import Working
@@ -39,6 +40,8 @@ MAGIC = b"codivid3"
 TRAILER = struct.Struct("<QQL8s")  # lengths and a checksum of table and head
 CHUNK = 256
 DAY = 86400.0
+_FLAT = 8  # of 255, between darkest and brightest value: less is nearly one colour
+_NAMED = 3  # images that a sentence names
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -52,11 +55,17 @@ class Entry(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """The images that could be read: rows ``[M]``, the position of each among the entries, and the others."""
+    """The images that could be read: rows ``[M]``, the position of each among the entries, and the others.
+
+    ``sizes`` are width and height ``[M, 2]`` of the files, where they were looked at. ``said`` are sentences on values
+    of more than 8 bits, and on images of nearly one colour.
+    """
 
     rows: Rows
     kept: NDArray[np.int64]
     skipped: tuple[Skipped, ...]
+    said: tuple[str, ...] = ()
+    sizes: NDArray[np.int64] | None = None
 
 
 @dataclass
@@ -128,17 +137,35 @@ def decode_now(entries: Sequence[Entry], shape: Shape, options: ReadOptions) -> 
     """
     pixels = np.empty((len(entries), *shape), dtype=np.uint8)
     kept: list[int] = []
+    flat: list[int] = []
     skipped: list[Skipped] = []
     with _working(lambda entry: _decode(entry, shape), entries, "decoding", options) as images:
         for position, image in enumerate(images):
             if isinstance(image, str):
                 skipped.append(Skipped(entries[position].id, image))
                 continue
+            if _is_flat(image):
+                flat.append(position)
             pixels[len(kept)] = image
             kept.append(position)
     check_skipped(skipped, len(entries), options.max_bad)
     rows = TensorRows(torch.from_numpy(pixels[: len(kept)]))
-    return Decoded(rows, np.array(kept, dtype=np.int64), tuple(skipped))
+    return Decoded(rows, np.array(kept, dtype=np.int64), tuple(skipped), _said({}, [entries[row].id for row in flat]))
+
+
+def _is_flat(image: Pixels) -> bool:
+    """Whether no channel of an image spreads over more than a few values."""
+    plain = image.reshape(len(image), -1)
+    return int((plain.max(1) - plain.min(1)).max()) < _FLAT
+
+
+def _said(depths: Mapping[str, int], flat: Sequence[str]) -> tuple[str, ...]:
+    """What is worth a word: how many images have so many bits a value, and which are nearly of one colour."""
+    said = [f"images of {bits} bits a value, read by that depth: {count:,}" for bits, count in sorted(depths.items())]
+    if flat:
+        named = ", ".join(flat[:_NAMED]) + (", ..." if len(flat) > _NAMED else "")
+        said.append(f"images that are nearly of one colour: {len(flat):,} ({named})")
+    return tuple(said)
 
 
 def check_skipped(skipped: Sequence[Skipped], count: int, max_bad: int) -> None:
@@ -287,6 +314,8 @@ def _write(path: Path, files: list[_File], shape: Shape, older: _Stored | None, 
 def _write_parts(out: IO[bytes], files: list[_File], shape: Shape, images: Iterator[Pixels | str]) -> None:
     skipped: list[tuple[int, str]] = []
     again: list[int] = []
+    flat: list[int] = []
+    depths: Counter[int] = Counter()
     table: dict[str, list[Any]] = {}
     check = 0
     for position, (file, image) in enumerate(zip(files, images, strict=True)):
@@ -295,6 +324,11 @@ def _write_parts(out: IO[bytes], files: list[_File], shape: Shape, images: Itera
             skipped.append((position, image))
             row = -1
         else:
+            assert isinstance(file.probe, Probe)
+            if file.probe.depth > DEPTHS[0]:
+                depths[file.probe.depth] += 1
+            if _is_flat(image):
+                flat.append(position)
             data = image.tobytes()
             check = zlib.crc32(data, check)
             out.write(data)
@@ -306,6 +340,7 @@ def _write_parts(out: IO[bytes], files: list[_File], shape: Shape, images: Itera
     bad = [Skipped(files[position].entry.id, why) for position, why in skipped]
     check_skipped(bad, len(files), len(files))  # max_bad waits for the reader: another limit needs no new cache
     head = {"shape": [len(files) - len(skipped), *shape], "skipped": skipped, "again": again, "check": check}
+    head |= {"depths": depths, "flat": flat}
     texts = [json.dumps(part).encode() for part in (table, head)]
     out.writelines([*texts, TRAILER.pack(len(texts[0]), len(texts[1]), zlib.crc32(b"".join(texts)), MAGIC)])
 
@@ -344,7 +379,7 @@ def _reads_by_now(path: Path, files: list[_File]) -> bool:
 
 def _read(path: Path, files: list[_File], options: ReadOptions) -> Decoded | None:
     """A whole cache as rows: checked, and read into memory or mapped where it is larger than ``cache_limit``."""
-    stored = _open(path, want_table=False)
+    stored = _open(path, want_table=True)
     if stored is None:
         if path.exists():
             _damaged(path)
@@ -361,7 +396,14 @@ def _read(path: Path, files: list[_File], options: ReadOptions) -> Decoded | Non
     skipped = tuple(Skipped(files[position].entry.id, why) for position, why in reasons.items())
     check_skipped(skipped, len(files), options.max_bad)
     kept = [position for position in range(len(files)) if position not in reasons]
-    return Decoded(rows, np.array(kept, dtype=np.int64), skipped)
+    said = _said(stored.head["depths"], [files[position].entry.id for position in stored.head["flat"]])
+    sizes = _sizes([stored.table[files[position].entry.id][2] for position in kept])
+    return Decoded(rows, np.array(kept, dtype=np.int64), skipped, said, sizes)
+
+
+def _sizes(probes: Sequence[Any]) -> NDArray[np.int64]:
+    """Width and height ``[M, 2]`` that headers say."""
+    return np.array([probe[:2] for probe in probes], dtype=np.int64).reshape(-1, 2)
 
 
 def _damaged(path: Path) -> None:
@@ -395,7 +437,8 @@ def _without_cache(files: list[_File], shape: Shape, options: ReadOptions, error
         "set CODIVIDE_CACHE to a folder that can.",
         stacklevel=4,
     )
-    return decode_now([file.entry for file in files], shape, options)
+    decoded = decode_now([file.entry for file in files], shape, options)
+    return decoded._replace(sizes=_sizes([files[position].probe for position in decoded.kept]))
 
 
 def _no_space(size: int, options: ReadOptions, error: OSError) -> InputError:

@@ -31,6 +31,7 @@ from codivide.core.errors import InputError, unknown
 from codivide.data.arrays import choose_augment
 from codivide.data.encoder import Encoder, EncoderKind, Takes
 from codivide.data.loaded import Loaded
+from codivide.data.looks import measure
 from codivide.data.options import ReadOptions
 from codivide.data.own import KIND, Own
 from codivide.data.pretrained import ENCODERS, is_fetched, split_name, strongest
@@ -112,7 +113,8 @@ def of_images(loaded: Loaded, options: ReadOptions, foreseen: Callable[[float], 
     def features(part: Loaded) -> Loaded:
         x = encoder.encode(part.x, replace(options.encoding, foreseen=both if part is loaded else None))
         augment = "none" if options.augment == "none" else "auto"
-        return replace(part, x=x, augment=choose_augment(augment, x.shape), encoder=encoder)
+        seen = part.looks or measure(part.x)  # what the audit says of images, whose place the features take
+        return replace(part, x=x, augment=choose_augment(augment, x.shape), encoder=encoder, looks=seen)
 
     test = None if loaded.test is None else features(loaded.test)
     validation = None if loaded.validation is None else features(loaded.validation)

@@ -13,7 +13,7 @@ from codivide.core.errors import InputError
 from codivide.core.files import expand_user
 from codivide.data.assemble import Pictures, assemble
 from codivide.data.cache import Entry
-from codivide.data.images import COMMON, is_image_name, written
+from codivide.data.images import CAMERA, COMMON, NEEDS_PLUGIN, is_image_name, written
 from codivide.data.labels import HELD_OUT, NO_LABEL, encode, spellings, warn_about_unused
 from codivide.data.loaded import Loaded
 from codivide.data.source import Reading
@@ -50,7 +50,8 @@ def load_folder(root: Path | str, reading: Reading) -> Loaded:
             pictures.splits.extend([split] * len(images))
     _warn_about_empty(found)
     known = reading if reading.classes is not None else replace(reading, classes=names)
-    loaded = replace(assemble(pictures, root, known, written(root.name)), said=_not_read(root))
+    loaded = assemble(pictures, root, known, written(root.name))
+    loaded = replace(loaded, said=(*_not_read(root), *loaded.said))
     if reading.classes is None and len(set(loaded.y.tolist()) - {-1}) < 2:
         raise InputError(f"{root} holds images of one class only; training needs at least two classes.")
     return loaded
@@ -173,7 +174,7 @@ def _not_read(root: Path) -> tuple[str, ...]:
     if not counts:
         return ()
     listed = ", ".join(f"{written(suffix)} {count:,}" for suffix, count in counts.most_common(8))
-    camera = " (save .heic pictures as .jpg)" if counts.keys() & {".heic", ".heif"} else ""
+    camera = f" ({NEEDS_PLUGIN}, or save the pictures as .jpg)" if counts.keys() & CAMERA else ""
     return (f"files that are not read: {listed}{camera}",)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import stat
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +17,16 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 COMMON = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".avif")
 EXTENSIONS = frozenset((*COMMON, ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"))
+CAMERA = frozenset((".heic", ".heif"))  # images, too, where the package is installed that reads them
 SMALL = 64
 LARGE = 224
 # Raster formats only: Pillow also opens formats that start other programs (EPS) or that nobody trains on.
-FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF")
+FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF", "HEIF")
 GREY = frozenset(("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"))
 DEEP = frozenset(("I", "I;16", "I;16B", "I;16L", "I;16N"))
+DEPTHS = (8, 10, 12, 14, 16)  # bits of a value that cameras and scanners deliver
 ORIENTATION = 0x0112
+NEEDS_PLUGIN = "HEIC needs the package pillow-heif (pip install 'codivide[heic]')"
 _ESCAPE = re.compile(rb"\\x([89a-f][0-9a-f])")  # a byte that is no UTF-8, as ``written`` has it
 
 Pixels = NDArray[np.uint8]
@@ -28,16 +34,30 @@ Shape = tuple[int, int, int]
 
 
 class Probe(NamedTuple):
-    """What the header of a file says: upright width and height, and whether it has no colour."""
+    """What the header of a file says: upright width and height, whether it has no colour, and bits of a value.
+
+    Where values may have more than 8 bits, the values tell how many they have (``depth_of``).
+    """
 
     width: int
     height: int
     grey: bool
+    depth: int = 8
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file name is that of an image: a known extension, and not hidden."""
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS
+    """Whether a file name is that of an image that can be read: a known extension, and not hidden."""
+    suffix = os.path.splitext(name)[1].lower()
+    return not name.startswith(".") and (suffix in EXTENSIONS or (suffix in CAMERA and reads_heic()))
+
+
+@functools.cache
+def reads_heic() -> bool:
+    """Whether pictures of telephones can be read: the package pillow-heif is there, and is now known to Pillow."""
+    if find_spec("pillow_heif") is None:
+        return False
+    import_module("pillow_heif").register_heif_opener()
+    return True
 
 
 def written(name: str) -> str:
@@ -93,11 +113,12 @@ def probe_file(path: Path) -> Probe | str:
     try:
         with _open(path) as image:
             width, height = image.size
+            depth = depth_of(np.asarray(image)) if image.mode in DEEP or image.mode == "F" else 8
             # Asking a PNG for its orientation would decode all of it.
             turned = image.format != "PNG" and image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8)
-            return Probe(height, width, image.mode in GREY) if turned else Probe(width, height, image.mode in GREY)
+            return Probe(*((height, width) if turned else (width, height)), image.mode in GREY, depth)
     except Exception as error:  # a file may hold anything, and Pillow's plugins raise nearly everything
-        return reason(error)
+        return _reason_of(path, error)
 
 
 def decode_file(path: Path, shape: Shape) -> Pixels | str:
@@ -117,7 +138,7 @@ def decode_file(path: Path, shape: Shape) -> Pixels | str:
             image.load()
             return to_pixels(ImageOps.exif_transpose(image), shape)
     except Exception as error:
-        return reason(error)
+        return _reason_of(path, error)
 
 
 def to_pixels(image: Image.Image, shape: Shape) -> Pixels:
@@ -139,18 +160,26 @@ def to_pixels(image: Image.Image, shape: Shape) -> Pixels:
 
 
 def flatten(image: Image.Image) -> Image.Image:
-    """An image in 8 bits without alpha: 16-bit and float values are scaled, transparency lies on white."""
-    if image.mode in DEEP:
-        values = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
-        return Image.fromarray(((values * 255 + 32767) // 65535).astype(np.uint8))
-    if image.mode == "F":
-        reals = np.nan_to_num(np.asarray(image))
-        return Image.fromarray(np.clip(reals * 255 if reals.max() <= 1 else reals, 0, 255).round().astype(np.uint8))
+    """An image in 8 bits without alpha: deeper values are scaled by their depth, transparency lies on white.
+
+    Integers of more than 8 bits and reals above 1 have the bits that the largest value of the image needs
+    (``depth_of``), so that 12 of 16 bits do not come out black; reals up to 1 are shares of white.
+    """
+    if image.mode in DEEP or image.mode == "F":
+        values = np.maximum(np.nan_to_num(np.asarray(image).astype(np.float64), posinf=0.0), 0.0)
+        most = 1.0 if image.mode == "F" and values.max() <= 1 else 2.0 ** depth_of(values) - 1
+        return Image.fromarray(np.minimum(np.rint(values * (255 / most)), 255).astype(np.uint8))
     if image.has_transparency_data:
         canvas = Image.new("RGBA", image.size, "white")
         canvas.alpha_composite(image.convert("RGBA"))
         return canvas.convert("L" if image.mode in GREY else "RGB")
     return image if image.mode in ("L", "RGB") else image.convert("L" if image.mode == "1" else "RGB")
+
+
+def depth_of(values: NDArray[Any]) -> int:
+    """The bits in which all values lie: the fewest of ``DEPTHS``, at most 16."""
+    largest = float(values.max(initial=0))
+    return next((bits for bits in DEPTHS if largest < 2**bits), DEPTHS[-1])
 
 
 class Passing(str):
@@ -165,6 +194,13 @@ def reason(error: Exception) -> str:
     # Pillow's own errors about content are OSErrors without a number, but so is its decoders' lack of memory.
     passing = isinstance(error, OSError) and (error.errno is not None or "out of memory" in words)
     return Passing(words) if passing or isinstance(error, MemoryError) else words
+
+
+def _reason_of(path: Path, error: Exception) -> str:
+    """The same of a file; the format of telephones is none that Pillow reads by itself."""
+    if isinstance(error, UnidentifiedImageError) and path.suffix.lower() in CAMERA and not reads_heic():
+        return Passing(NEEDS_PLUGIN)
+    return reason(error)
 
 
 def _words(error: Exception) -> str:
@@ -188,6 +224,7 @@ def _open(path: Path) -> Image.Image:
     if status.st_size == 0:
         raise ValueError("empty file")
     Image.init()
+    reads_heic()
     image = Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
     # Pillow only warns up to twice its limit, and warning filters are not per thread.
     if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:

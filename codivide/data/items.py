@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from codivide.core.errors import InputError
 from codivide.data.arrays import array_rows, from_arrays
@@ -228,6 +229,9 @@ def _splits_of(source: object) -> dict[str, HuggingFaceItems]:
 
 
 def _map_style(items: object) -> Items:
+    """The data set itself; that of a torch DataLoader, whose order and batches are a run's own business."""
+    if isinstance(items, DataLoader):
+        items = items.dataset
     if not isinstance(items, Items):
         raise InputError(f"{type(items).__name__} has no length or no items by number: use a map-style data set.")
     return items
@@ -303,6 +307,15 @@ def _collect(items: Items, shape: Shape | None, options: ReadOptions, *, fixed: 
 
 
 def _split(item: Any) -> tuple[Any, Any]:
+    """The sample and its label (None: it has none), of a pair or of a dict by the usual names."""
+    if isinstance(item, Mapping):
+        names = [next((name for name in known if name in item), None) for known in (IMAGE_COLUMNS, LABEL_COLUMNS)]
+        if names[0] is None:
+            raise InputError(
+                f"an item of the data set is a dict of {', '.join(map(str, item))}; its image must be called "
+                f"{', '.join(IMAGE_COLUMNS)}"
+            )
+        return item[names[0]], None if names[1] is None else item[names[1]]
     if isinstance(item, tuple | list):
         return item[0], item[1] if len(item) > 1 else None
     return item, None

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from codivide.data.labels import LabelNotes
+from codivide.data.looks import Looks
 from codivide.data.rows import Rows, take
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class Loaded:
         weight: how much each training sample counts ``[N]``, not negative, with mean 1 over the labelled ones; None:
             all alike (see ``data.weights``).
         said: sentences on how the source was read: its encoding, what divides its columns.
+        looks: how the images looked that an encoder made features of; None: ``x`` are the images, or there are none.
+        sizes: width and height ``[N, 2]`` of image files as they are, upright; None: not known, or all alike.
     """
 
     x: Rows
@@ -75,6 +78,8 @@ class Loaded:
     groups: np.ndarray[Any, np.dtype[np.int64]] | None = None
     weight: np.ndarray[Any, np.dtype[np.float64]] | None = None
     said: tuple[str, ...] = ()
+    looks: Looks | None = None
+    sizes: np.ndarray[Any, np.dtype[np.int64]] | None = None
 
 
 def subset(loaded: Loaded, ids: ArrayLike) -> Loaded:
@@ -100,4 +105,6 @@ def subset(loaded: Loaded, ids: ArrayLike) -> Loaded:
         contents=None if loaded.contents is None else loaded.contents[rows],
         groups=None if loaded.groups is None else loaded.groups[rows],
         weight=None if loaded.weight is None else loaded.weight[rows],
+        looks=None if loaded.looks is None else loaded.looks.take(rows),
+        sizes=None if loaded.sizes is None else loaded.sizes[rows],
     )

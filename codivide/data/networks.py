@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from codivide.core import cluster
 from codivide.core.errors import InputError
 from codivide.core.files import array_sum, atomic
 from codivide.data.encoder import EncoderKind, Encoding, Takes
@@ -122,10 +124,12 @@ class TextNet:
 
         def batches() -> Iterator[tuple[list[int], Tensor]]:
             net = self.network.opened(self.name, encoding.device)
+            key = (self.name, encoding.device, None)
             # Texts of like length share a batch: padding costs as much as words.
             order = sorted(range(len(samples)), key=lambda row: (len(samples[row]), row))
             batched = [order[start : start + net.batch] for start in range(0, len(order), net.batch)]
-            yield from zip(batched, net.over([samples[row] for row in rows] for rows in batched), strict=True)
+            parts = ([samples[row] for row in rows] for rows in batched)
+            yield from zip(batched, _over(self.network, net, key, parts), strict=True)
 
         digest = hashlib.sha256()
         for text in samples:
@@ -170,7 +174,8 @@ class ImageNet:
         def batches() -> Iterator[tuple[list[int], Tensor]]:
             net = self.network.opened(self.name, encoding.device, self.side)
             batched = list(chunks(net.batch))
-            found = net.over(samples[ids] for ids in batched)
+            key = (self.name, encoding.device, self.side)
+            found = _over(self.network, net, key, (samples[ids] for ids in batched))
             yield from ((ids.tolist(), part) for ids, part in zip(batched, found, strict=True))
 
         digest = hashlib.sha256(json.dumps([samples.shape, self.side]).encode())
@@ -185,6 +190,23 @@ class ImageNet:
     def tensors(self) -> dict[str, Tensor]:
         """None."""
         return {}
+
+
+_Key = tuple[str, str, int | None]  # name, device and side of a network
+_opened: dict[_Key, Opened] = {}  # of a worker of a cluster, which encodes many batches
+
+
+def _over(network: Network, net: Opened, key: _Key, parts: Iterable[Any]) -> Iterator[Tensor]:
+    """Features of each part, in order, by the network that is open here, or by those of a cluster's workers."""
+    return cluster.spread(partial(_encoded, network, key), parts) if cluster.is_there() else net.over(parts)
+
+
+def _encoded(network: Network, key: _Key, part: Any) -> Tensor:
+    """Features of a part on a worker, which opens the network once."""
+    if key not in _opened:
+        _opened[key] = network.opened(*key)
+    (features,) = _opened[key].over([part])
+    return features
 
 
 def text_net(network: Network, *, rests: tuple[str, ...] = ("",)) -> EncoderKind:

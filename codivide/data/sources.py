@@ -128,7 +128,7 @@ SOURCES: tuple[Source, ...] = (
     Source("a Hugging Face data set", lambda source: hugging_face(source) is not None, load_splits, splits_inputs),
     Source(
         "a torch data set",
-        lambda source: isinstance(source, torch.utils.data.Dataset),
+        lambda source: isinstance(source, torch.utils.data.Dataset | torch.utils.data.DataLoader),
         load_items,
         items_inputs,
     ),

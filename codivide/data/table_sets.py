@@ -21,7 +21,7 @@ from codivide.data.images import written
 from codivide.data.inputs import decoded, from_memory, from_texts_in_memory
 from codivide.data.labels import encode
 from codivide.data.loaded import Loaded
-from codivide.data.options import ReadOptions
+from codivide.data.options import CLASSES, ReadOptions
 from codivide.data.source import Inputs, Reading, Wanted
 from codivide.data.table_columns import (
     holds_texts,
@@ -256,7 +256,8 @@ def split_answers(
 def _manifest(given: _Labelled, reading: Reading) -> Loaded:
     """Images: the classes are those of the training rows, whether their files can be read or not."""
     entries = manifest_entries(given.table, given.path)
-    train = [row for row, split in enumerate(given.splits) if split == "train"]
+    alike = reading.options.task == CLASSES  # numbers and sets of labels need not be those of the training rows
+    train = [row for row, split in enumerate(given.splits) if split == "train" or not alike]
     _, classes = encode(
         [given.labels[row] for row in train],
         unlabelled=reading.options.unlabelled,
@@ -281,7 +282,8 @@ def _row_table(given: _Labelled, reading: Reading) -> Loaded:
     if "test" not in given.splits:
         return train
     options = replace(reading.options, encoder=train.encoder or reading.options.encoder)
-    return replace(train, test=_rows_of("test", given, replace(reading, options=options, classes=train.classes)))
+    classes = train.classes if options.task == CLASSES else None
+    return replace(train, test=_rows_of("test", given, replace(reading, options=options, classes=classes)))
 
 
 def _rows_of(split: str, given: _Labelled, reading: Reading) -> Loaded:

@@ -20,6 +20,7 @@ from codivide.data.labels import HELD_OUT, missing_texts, warn_about_unused
 from codivide.data.options import DEFAULT, ReadOptions
 from codivide.data.table_columns import TEXT_COLUMNS, feature_names, listed, with_label, with_usual_names
 from codivide.data.table_files import is_database, kind_of, read_database, read_file, read_folder
+from codivide.data.targets import several_columns
 
 GUARDED_COLUMNS = ("label", "true_label", "id")  # in CSV files that were written for spreadsheets, see ``files.guard``
 _TEXTS = (".csv", ".tsv")
@@ -55,7 +56,7 @@ def read_table(path: Path | str, options: ReadOptions = DEFAULT) -> pd.DataFrame
 
     table = _read(path, as_text)
     table.columns = pd.Index([str(name).strip() for name in table.columns])
-    table = with_usual_names(with_label(table, path, options.label))
+    table = with_usual_names(with_label(several_columns(table, options, path), path, options.label))
     for name in GUARDED_COLUMNS if kind_of(Path(path))[0] in _TEXTS else ():
         if name in table:
             table[name] = table[name].map(unguard)

@@ -34,7 +34,7 @@ def seconds(budget: Any, name: str) -> float:
     text = str(budget).strip()
     found = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*([a-z]*)", text.casefold())
     number, unit = found.groups() if found else ("", "")
-    if found and not unit:
+    if found and not unit and float(number) > 0:
         raise InputError(f"{name} {text}: give a unit: {number}s, {number}m (minutes) or {number}h")
     scale = _UNITS.get(unit)
     if scale is None or not 1 <= float(number) * scale <= _LONGEST:

@@ -1,4 +1,4 @@
-"""From what a scout has seen to method and settings, each with its reason; a pure function, see ``docs/auto.md``.
+"""From what a scout has seen to method and settings, each with its reason; a pure function (``docs/explain/auto.md``).
 
 The scout is plain training with a part of the noisy labels held out. No true label and no test label is
 looked at.
@@ -66,7 +66,9 @@ def settings(seen: ScoutReport, gap: float) -> tuple[dict[str, Any], list[str]]:
     longest = max(1, seen.epochs // 3)
     shortest = max(1, min(5, longest))
     chosen["warmup"] = warmup = min(max(seen.settled_epoch, shortest), longest, 30)
-    text = f"warm-up {warmup} epoch{'s' * (warmup > 1)}: the scout was within one standard error of its best at epoch "
+    text = (
+        f"warm-up {warmup} epoch{'s' * (warmup > 1)}: the short run was within one standard error of its best at epoch "
+    )
     bound = "" if warmup == seen.settled_epoch else f", but at least {shortest}"
     bound = f", but at most {min(longest, 30)}" if warmup < seen.settled_epoch else bound
     reasons.append(f"{text}{seen.settled_epoch}{bound}")
@@ -106,7 +108,9 @@ def _weight(seen: ScoutReport) -> tuple[float, str]:
     if weight == 0 and amount * most == 0 and seen.rate <= LITTLE:
         return weight, f"lambda_u = 0: at {rate} noise there are enough clean labels to guess little"
     if weight == 0 and right <= DOUBTFUL:
-        text = f"lambda_u = 0: all that the held-out labels show is that at least {right:.0%} of the scout's guesses "
+        text = (
+            f"lambda_u = 0: all that the held-out labels show is that at least {right:.0%} of the short run's guesses "
+        )
         return weight, text + "are right; wrong ones would teach their mistakes"
     if weight == 0:
         text = f"lambda_u = 0: at {rate} {seen.kind} noise the guesses of the wrong labels repeat the same mistakes"
@@ -170,7 +174,9 @@ def _correct_reason(seen: ScoutReport, gap: float) -> str:
         )
     wrong = "labels are wrong" if seen.low > 0 else "labels may be wrong"
     why = "labels are missing" if _hardly_noisy(seen) else wrong
-    return f"DivideMix on trial: {why}, but nothing is memorised within {seen.scouted} epochs"
+    return (
+        f"DivideMix, to be compared with plain training: {why}, but nothing is memorised within {seen.scouted} epochs"
+    )
 
 
 def plain_hyper(seen: ScoutReport, epochs: int) -> dict[str, Any]:
@@ -216,8 +222,8 @@ def _plain(seen: ScoutReport, reasons: tuple[str, ...]) -> Decision:
     fits = (seen.seconds_left or 0.0) / seen.scout_seconds if timed else math.inf
     epochs = affordable_plain(seen, fits)
     if epochs is None:
-        few = f"no time for the {seen.best_epoch} epochs that helped the scout, only for {int(fits)}"
-        return Decision("cross_entropy", reasons=(*reasons, f"{few}: the scout is the result"))
+        few = f"no time for the {seen.best_epoch} epochs that helped the short run, only for {int(fits)}"
+        return Decision("cross_entropy", reasons=(*reasons, f"{few}: the short run is the result"))
     if epochs > seen.epochs:
         reasons = (*reasons, longer_reason(seen, epochs))
     hyper = plain_hyper(seen, epochs)
@@ -277,7 +283,7 @@ def compare(correction: Mask, plain: Mask, rate: float, *, must_win: bool = Fals
         more = f"{100 * abs(difference):.1f} points {'more' if difference > 0 else 'fewer'} than"
         text = (
             f"of {len(apart)} held-out labels the correction agrees with {more if difference else 'as many as'} plain "
-            f"training (standard error {100 * error:.1f}; it resolves {100 * resolution:.1f} points of accuracy)"
+            f"training (standard error {100 * error:.1f}; so {100 * resolution:.1f} points of accuracy may be chance)"
         )
     else:
         text = f"correction and plain training differ at {'every' if difference else 'none'} of the {len(apart)} "

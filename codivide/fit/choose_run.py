@@ -117,7 +117,7 @@ def execute(
     """
     begin, say = begin or _unseen, say or _unheard
     asked = None if out is None else identity(job, loaded, free)
-    if resume and (finished := _finished(out, asked, loaded)) is not None:
+    if resume and (finished := _finished(job, out, asked, loaded)) is not None:
         say(f"the run in {out} is this one and finished: nothing is left to do, and nothing was changed")
         return finished
     method = job.method
@@ -140,11 +140,11 @@ def execute(
     return _Choosing(job, method, loaded, out, free, resume, begin, say, budget, asked).execute()
 
 
-def _finished(out: Path | None, asked: Mapping[str, Any] | None, loaded: Loaded) -> Outcome | None:
+def _finished(job: Job, out: Path | None, asked: Mapping[str, Any] | None, loaded: Loaded) -> Outcome | None:
     """The outcome of the run in ``out`` where that is the one that is asked for, and finished."""
     if out is None or asked is None or not is_finished(out, asked):
         return None
-    return outcome_of(out, loaded)
+    return outcome_of(out, loaded, job.net)
 
 
 def average_decay(samples: int, plan: Plan) -> float:
@@ -236,7 +236,7 @@ class _Choosing:
 
     def _scout_after_all(self, record: ChoiceRecord, why: str) -> Outcome:
         """The scout, where a budget left less than made the last stage better than it; a resumed run keeps it, too."""
-        text = f"{why}: the scout is the result"
+        text = f"{why}: the short run is the result"
         self.say(text)
         if record.choice.verdict is None:
             reasons = (*record.decision.reasons, text)
@@ -255,7 +255,7 @@ class _Choosing:
         plan = rescaled(self.job.plan, max(math.ceil(TRIED * decision.epochs), 1))
         warmup = max(min(decision.hyper["warmup"], plan.epochs // 3), 1)
         method = build_method(decision.method, **{**decision.hyper, "warmup": warmup})
-        self.say(f"trial: {plan.epochs} epochs of {decision.method} without the same {len(rows):,} labels")
+        self.say(f"comparison: {plan.epochs} epochs of {decision.method} without the same {len(rows):,} labels")
         outcome = stages.execute(
             replace(self.job, method=method, plan=plan, record_learning=False),
             replace(self.loaded, y=given, test=None, validation=None),
@@ -319,14 +319,16 @@ class _Choosing:
             method = CrossEntropy(validation=self.share, patience=max(10, plan.epochs // 3), until_memorised=True)
             folder = None if self.out is None else self.out / SCOUT
             labelled, held = int((self.loaded.y >= 0).sum()), self.share * int((self._unconfirmed() >= 0).sum())
-            text = f"scout: plain training without about {held:,.0f} of the {labelled:,} labels; how well it agrees "
+            text = (
+                f"short run: plain training without about {held:,.0f} of the {labelled:,} labels; how well it agrees "
+            )
             resume = folder is not None and (folder / CHECKPOINT).exists() and self.resume
             ended = resume and self._recorded() is not None  # only what it knows is wanted
             if not ended:
                 self.say(text + "with these shows what to do")
             self.scouted = stages.execute(
                 replace(self.job, method=method, plan=plan, record_learning=True),
-                self.loaded,
+                replace(self.loaded, validation=None),  # its true labels choose an epoch, and nothing before that
                 folder,
                 resume=resume,
                 progress=None if ended else self._replacing(self.begin("scout", plan.epochs)),

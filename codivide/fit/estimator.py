@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, Self, TypedDict, Unpack
+from typing import Any, ClassVar, Literal, Self, TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import nn
 
 from codivide.audit.findings import Findings
 from codivide.core.device import resolve_device
@@ -25,6 +26,7 @@ from codivide.data.groups import with_groups
 from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
 from codivide.data.own import as_encoder
+from codivide.data.own_views import as_views
 from codivide.data.record import DataRecord
 from codivide.data.sources import load, read_inputs
 from codivide.data.weights import as_text, weighted
@@ -41,6 +43,7 @@ from codivide.runs import label_table
 from codivide.runs.changed import check_decided
 from codivide.runs.claim import claimed
 from codivide.training.algorithm import Algorithm
+from codivide.training.own_net import as_net
 from codivide.training.plan import ASKED
 from codivide.training.run import Method
 
@@ -63,8 +66,10 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             as ``METHODS["dividemix"](lambda_u=0)`` or ``Features(heads="linear")``.
         model: a classifier of your own in the place of codivide's heads: any of scikit-learn's kind with
             ``predict_proba``, a Pipeline, LightGBM, XGBoost, ... It is cross-fitted, its labels are judged, and it is
-            fitted on all, weighted with p(clean), or on the kept ones where it takes no weights. None: codivide's.
-        net: a network's name, or "auto": an MLP for tables, a small CNN or PreAct ResNet-18 for images.
+            fitted on those with p(clean) of at least 1/2. None: codivide's.
+        net: a network's name, or "auto": an MLP for tables, a small CNN or PreAct ResNet-18 for images. Or a function
+            of the number of classes that makes a torch module, such as ``lambda classes: Net(classes)``; reading the
+            saved model takes it again (``codivide.load_model(path, net=...)``).
         epochs: passes; None: from the size of the data (about 4,000 updates, 30 to 200 epochs).
         batch_size: samples in a batch; None, here and below: what the method asks for, else 64.
         optimizer: "sgd" or "adamw"; else "sgd".
@@ -79,7 +84,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         compile: whether networks run through ``torch.compile``.
         device: "auto", "cpu" or "cuda".
         augment: views to learn from: "auto", "photo", "photo_one", "crop", "resized_crop", "shift", "jitter" or
-            "none" (see ``codivide.data.views.ViewSpec``).
+            "none" (see ``codivide.data.views.ViewSpec``). Or views of your own: a function ``(x, generator) -> x`` of
+            a batch of raw samples, or a dict of two by "weak" and "strong" (see ``codivide.data.own_views``).
         image_size: side in pixels to which files are resized; None: from the data.
         encoder: what makes features of texts or images, such as "minilm", "efficientnet-lite0" or "timm:NAME" (see
             ``codivide.data.encode``). "auto": texts become "tfidf", and photos the features of "efficientnet-lite0"
@@ -122,10 +128,13 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             is yours, fitted on the numbers of the classes.
     """
 
+    # Metadata routing finds what fit takes by its signature, in which sample_weight is no name (see fit).
+    __metadata_request__fit: ClassVar[dict[str, bool | None]] = {"sample_weight": None}
+
     def __init__(
         self,
         method: str | Method | Features = "auto",
-        net: str = "auto",
+        net: str | Callable[[int], nn.Module] = "auto",
         *,
         epochs: int | None = None,
         batch_size: int | None = None,
@@ -140,7 +149,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         precision: Literal["auto", "bf16", "fp32"] = "auto",
         compile: bool = False,
         device: str = "auto",
-        augment: str = "auto",
+        augment: Any = "auto",
         image_size: int | None = None,
         encoder: Any = "auto",
         unlabelled: int | None = -1,
@@ -193,7 +202,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         return ReadOptions(
             image_size=self.image_size,
             unlabelled=self.unlabelled,
-            augment=self.augment,
+            augment=as_views(self.augment)[0],
             encoder=as_encoder(self.encoder),
             device=self.device,
             merge_labels=self.merge_labels,
@@ -236,6 +245,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             InputError: the message says what is wrong and where.
         """
         began, method = time.monotonic(), self._method()
+        net, views = as_net(self.net), as_views(self.augment)[1]
         out = None if self.out is None else Path(self.out)
         inputs = [given for given in (X, corrections) if isinstance(given, str | Path)]
         if unknown := given.keys() - {"sample_weight"}:
@@ -258,7 +268,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             record = {} if decided is None else decided.record()
             source = DataRecord.of(X, options, class_weight=as_text(self.class_weight))
             plan = default_plan(len(loaded.y), method, **self._planned())
-            job = Job(method, plan, self.net, self.dropout, source, corrections=record)
+            job = Job(method, plan, net, self.dropout, source, corrections=record, views=views)
             return self._fit(X, loaded, job, out, began)
 
     def _method(self) -> Method | Features:

@@ -25,14 +25,13 @@ from codivide.data.label_remarks import label_remarks
 from codivide.data.loaded import Loaded
 from codivide.data.record import DataRecord
 from codivide.data.views import ViewSpec, fit_views
-from codivide.fit import test_part
+from codivide.fit import followers, test_part, verdict
 from codivide.fit.choice import Choice
-from codivide.fit.job import Before, Job, Outcome, Progress, Witness, name_of
+from codivide.fit.job import Before, Job, Outcome, Progress, name_of
 from codivide.fit.judging import Judged, judge
 from codivide.fit.learning import Learning, warned
 from codivide.fit.resume import identity
 from codivide.fit.selection import Selection
-from codivide.fit.verdict import TOO_LITTLE, USABLE, verdict
 from codivide.methods.features import rule_like
 from codivide.methods.features.learn import Learned, learn
 from codivide.methods.features.matrix import raw
@@ -47,6 +46,8 @@ from codivide.training import nets
 from codivide.training.checkpoint import Checkpoint
 from codivide.training.loop import train
 from codivide.training.model_file import Classifier
+from codivide.training.own_net import OwnNet, check_logits
+from codivide.training.ranks import here
 from codivide.training.run import Data, Method, Run
 from codivide.training.timm_names import Expected, expected
 
@@ -94,12 +95,13 @@ def execute(
     job = replace(job, net=net, method=method)
     settings = config(job, loaded, before)
     folder = RunFolder(out, settings, resume=resume) if out else None
-    networks = _Networks.of(job, loaded, folder, progress, before.witness)
-    with torch.random.fork_rng(devices=[]):
-        networks.build()  # a wrong net shows before anything is written
+    asked = None if before.witness is None else before.witness.epochs
+    networks = _Networks.of(job, loaded, folder, progress, asked)
+    networks.try_out()  # a wrong net shows before anything is written
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
+    followers.call(job, loaded, asked)
     run = train(
         method,
         networks.data(),
@@ -112,6 +114,12 @@ def execute(
     outcome = networks.outcome(run, _told(settings), before, time.perf_counter() - began)
     networks.write(outcome)
     return outcome
+
+
+def take_part(job: Job, loaded: Loaded, asked: int | None) -> None:
+    """Train with the process that executes a job, and forget the run; the arguments are those of ``followers.call``."""
+    networks = _Networks.of(job, loaded, None, None, asked)
+    train(networks.method, networks.data(), networks.build, job.plan, watch=networks.watch)
 
 
 def _checkpoint(out: Path, settings: Mapping[str, Any], loaded: Loaded, *, resume: bool) -> Checkpoint:
@@ -152,21 +160,37 @@ class _Networks:
         loaded: Loaded,
         folder: RunFolder | None,
         progress: Progress | None,
-        witness: Witness | None,
+        asked: int | None,
     ) -> _Networks:
-        """The networks of a job; a witness is asked instead of what is predicted after it ended."""
+        """The networks of a job; what they predict after epoch ``asked`` is not asked (None: all is)."""
         evaluations = learning_curves.evaluation_epochs(job.plan.epochs, job.evaluate_every)
-        asked = witness.epochs if witness else job.plan.epochs
-        learning = Learning(job, loaded, evaluations, asked) if job.record_learning else None
-        wanted = expected(job.net) if loaded.x.dtype == torch.uint8 else Expected()
+        learning = Learning(job, loaded, evaluations, asked or job.plan.epochs) if job.record_learning else None
+        wanted = expected(str(job.net)) if loaded.x.dtype == torch.uint8 else Expected()
         views = fit_views(loaded.x, loaded.augment).suited(*wanted)
         selection = None if loaded.validation is None else Selection(loaded.validation)
         return cls(job, loaded, views, evaluations, learning, selection, folder, progress)
+
+    def try_out(self) -> None:
+        """InputError where no such network can be made, or the user's own parts do not take the samples."""
+        with torch.random.fork_rng(devices=[]):
+            net = self.build()
+            rows = self.loaded.x[torch.arange(min(2, len(self.loaded.y)))]
+            if self.job.views is not None:
+                self.job.views.check(rows)
+            if isinstance(self.job.net, OwnNet):
+                x = self.views.plain(rows, torch.Generator())
+                check_logits(net, x, len(self.loaded.classes), self.job.net.name)
 
     def build(self) -> torch.nn.Module:
         """A network with random weights."""
         shape = self.views.shape_of(self.loaded.x.shape)
         return nets.build(self.job.net, shape, len(self.loaded.classes), self.job.dropout)
+
+    @property
+    def method(self) -> Method:
+        """The method that trains them."""
+        assert isinstance(self.job.method, Method)
+        return self.job.method
 
     def data(self) -> Data:
         """What the method may know."""
@@ -176,7 +200,8 @@ class _Networks:
         holds_out = isinstance(self.job.method, Method) and self.job.method.holds_out()
         groups, _ = tensors(together(loaded) if holds_out else None)
         given = torch.from_numpy(loaded.y)
-        return Data(loaded.x, given, loaded.classes, self.views.views(), confirmed, groups, weight)
+        views = self.views.views() if self.job.views is None else self.job.views.over(self.views)
+        return Data(loaded.x, given, loaded.classes, views, confirmed, groups, weight)
 
     def model(self, run: Run) -> Model:
         """The classifier of a run; of networks that are selected, the best so far."""
@@ -190,7 +215,7 @@ class _Networks:
         loaded = self.loaded
         return Model(
             run.method.members(run),
-            self.job.net,
+            str(self.job.net),
             loaded.x.shape,
             loaded.x.dtype,
             loaded.classes,
@@ -234,22 +259,21 @@ class _Networks:
             "seconds": round(seconds, 2),
             **before.seconds,
         }
-        table, remarks = _table(self.job, self.loaded, judged, model)
-        table, tested = _with_test(self.job, self.loaded, table, model)
-        remarks += [
-            *tested.remarks,
-            *label_remarks(self.loaded),
-            *_stretched(self.views.stretched, self.loaded).values(),
-        ]
+        checked = _checked(self.job, self.loaded, judged, model)
+        table, tested = _with_test(self.job, self.loaded, checked.table, model)
+        stretched = _stretched(self.views.stretched, self.loaded).values()
+        remarks = [*checked.remarks, *tested.remarks, *label_remarks(self.loaded), *stretched]
         found = _summary(self.loaded, run.history, judged, remarks) | _of_test(tested)
-        learned = {"verdict": _verdict(self.loaded, judged, before.choice), "collapsed": collapsed}
+        found |= {"findings": checked.findings}
+        said = _verdict(self.loaded, judged, before.choice, tested)
+        learned = {"verdict": said, "collapsed": collapsed}
         learned |= {} if self.selection is None else self.selection.summary(run)
         record = {**settings, **trained, **found, **learned, **environment(str(run.device))}
         return Outcome(run, run.history, model, table, record, evidence, tested.table)
 
     def updated_labels(self, run: Run) -> dict[str, float]:
         """How many of the labels that a method has updated are right, where the truth is known (Tanaka et al. 2018)."""
-        labels = run.method.updated_labels(run)
+        labels = run.updated_labels()
         truth = self.loaded.truth
         if labels is None or truth is None or not (truth >= 0).any():
             return {}
@@ -358,14 +382,17 @@ def learned_outcome(
         **before.seconds,
     }
     evidence = learned.evidence(given)
-    table, remarks = _table(job, loaded, judged, model)
+    checked = _checked(job, loaded, judged, model)
+    table = checked.table
     if learned.order is not None:
         table = label_table.ranked(table, learned.order.numpy())
     table, tested = _with_test(job, loaded, table, model)
     folds = job.method.folds if isinstance(job.method, Features) else FEWEST
-    remarks += [*tested.remarks, *label_remarks(loaded, folds)]
+    remarks = [*checked.remarks, *tested.remarks, *label_remarks(loaded, folds)]
     found = _summary(loaded, history, judged, remarks) | _of_test(tested) | {"collapsed": remark is not None}
-    found["verdict"] = TOO_LITTLE if "independent" in learned.remarks else USABLE
+    found["findings"] = checked.findings
+    by_chance = tested.predicted is not None and verdict.by_chance(*tested.predicted)
+    found["verdict"] = verdict.TOO_LITTLE if "independent" in learned.remarks or by_chance else verdict.USABLE
     record = _told(settings) | trained | found | environment()
     if folder is not None:
         folder.settings = settings
@@ -423,11 +450,11 @@ def config(job: Job, loaded: Loaded, before: Before) -> dict[str, Any]:
         "samples": len(loaded.y),
         "unlabelled": int((loaded.y < 0).sum()),
         "shape": list(loaded.x.shape),
-        "augment": loaded.augment,
+        "augment": job.augment(loaded),
         "classes": [str(name) for name in loaded.classes],
         "method": name_of(job.method),
         "hyper_parameters": asdict(job.method),
-        "net": job.net,
+        "net": str(job.net),
         "dropout": job.dropout,
         "plan": asdict(job.plan),
         "evaluate_every": job.evaluate_every,
@@ -437,6 +464,7 @@ def config(job: Job, loaded: Loaded, before: Before) -> dict[str, Any]:
         **({} if loaded.groups is None else {"groups": len(np.unique(loaded.groups[loaded.groups >= 0]))}),
         "skipped_files": len(loaded.skipped),
         "threads": torch.get_num_threads(),
+        **({"processes": count} if (count := here().count) > 1 else {}),
         **({"encoder": loaded.encoder.name} if loaded.encoder is not None else {}),
         **({"said": list(loaded.said)} if loaded.said else {}),
         **columns.record(loaded.encoder),
@@ -463,10 +491,12 @@ def _test_scores(model: Classifier, test: Loaded | None) -> dict[str, float]:
     return {f"test_{name}": value for name, value in found.items()}
 
 
-def _table(job: Job, loaded: Loaded, judged: Judged, model: Classifier) -> tuple[pd.DataFrame, list[str]]:
-    """The label table with the columns of all checks, and what could not be checked; a trial is not checked."""
+def _checked(job: Job, loaded: Loaded, judged: Judged, model: Classifier) -> checks.Judgement:
+    """The label table with the columns of all checks, and what they say; a trial is not checked."""
     table = judged.table(loaded)
-    return checks.judge(table, loaded.classes, loaded, model) if job.record_learning else (table, [])
+    if not job.record_learning:
+        return checks.Judgement(table, [], [])
+    return checks.judge(table, loaded.classes, loaded, model)
 
 
 def _with_test(
@@ -481,10 +511,10 @@ def _of_test(tested: test_part.Tested) -> dict[str, Any]:
     return {"test_part": tested.summary} if tested.summary else {}
 
 
-def _verdict(loaded: Loaded, judged: Judged, choice: Choice | None) -> str:
+def _verdict(loaded: Loaded, judged: Judged, choice: Choice | None, tested: test_part.Tested) -> str:
     """Whether a network has learned enough, by the labels that no person vouches for."""
     given = loaded.y if loaded.confirmed is None else np.where(loaded.confirmed, -1, loaded.y)
-    return verdict(judged.suggested, given, choice)
+    return verdict.verdict(judged.suggested, given, choice, tested=tested.predicted)
 
 
 def _summary(
@@ -501,7 +531,7 @@ def _summary(
     }
     tests = {row["epoch"]: row["test_accuracy"] for row in history if "test_accuracy" in row}
     if tests:
-        best = max(tests, key=tests.__getitem__)  # of the evaluations on the test set: it peeks
+        best = max(tests, key=tests.__getitem__)  # chosen with the test labels
         summary["test_accuracy"] = {
             "last": tests[history[-1]["epoch"]],
             "last_10_mean": float(np.mean(list(tests.values())[-10:])),  # of the last 10 evaluations

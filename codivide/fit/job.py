@@ -12,6 +12,7 @@ import pandas as pd
 from codivide.core.errors import InputError, unknown
 from codivide.core.types import Floats
 from codivide.data.loaded import Loaded
+from codivide.data.own_views import OwnViews
 from codivide.data.record import DataRecord
 from codivide.fit.choice import Choice
 from codivide.methods import METHODS
@@ -19,6 +20,7 @@ from codivide.methods.dividemix import DivideMix
 from codivide.methods.features.options import Features, refuse
 from codivide.noise.evidence import Evidence
 from codivide.training.model_file import Classifier
+from codivide.training.own_net import OwnNet
 from codivide.training.plan import Plan
 from codivide.training.run import Method, Run
 
@@ -34,7 +36,7 @@ class Job:
     Attributes:
         method: the algorithm with its hyper-parameters.
         plan: optimizer, schedule, precision, device, seed; of the route for features only the seed is used.
-        net: a name that ``nets.build`` knows, or "auto".
+        net: a name that ``nets.build`` knows, or "auto"; or what makes a network of the user's own.
         dropout: of the network, before its last layer, in [0, 1).
         source: where the data came from and what was done to them, for the record.
         evaluate_every: epochs between evaluations on the test part, the last epoch always being one; None: every epoch
@@ -42,20 +44,26 @@ class Job:
         record_learning: look at the training set, too, at up to about 50 of these epochs (see
             ``noise.learning_curves``); each look costs a forward pass. Without it labels are judged by the last epoch.
         corrections: the decisions of a person that the data carry (see ``data.corrections``), for the record.
+        views: the user's own, in the place of those that the data have; None: there are none.
     """
 
     method: Method | Features = field(default_factory=DivideMix)
     plan: Plan = field(default_factory=Plan)
-    net: str = "auto"
+    net: str | OwnNet = "auto"
     dropout: float = 0.0
     source: DataRecord = field(default_factory=DataRecord)
     evaluate_every: int | None = None
     record_learning: bool = True
     corrections: Mapping[str, Any] = field(default_factory=dict)
+    views: OwnViews | None = None
 
     def __post_init__(self) -> None:
         if self.evaluate_every is not None and self.evaluate_every < 1:
             raise InputError(f"evaluate_every is {self.evaluate_every}; it must be at least 1")
+
+    def augment(self, loaded: Loaded) -> str:
+        """What the views to learn from are called, for records."""
+        return loaded.augment if self.views is None else self.views.name
 
 
 class Witness(NamedTuple):

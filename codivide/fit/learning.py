@@ -13,6 +13,7 @@ import torch
 from codivide.core.errors import TrainingWarning
 from codivide.core.types import AnyFloats, AnyLabels, Labels
 from codivide.data.loaded import Loaded
+from codivide.data.rows import take
 from codivide.fit.job import Job
 from codivide.noise import learning_curves
 from codivide.runs.model import Model
@@ -64,21 +65,25 @@ class Learning:
         parts: list[torch.Tensor] = []
         losses: list[torch.Tensor] = []
         confidence: list[torch.Tensor] = []
-        for logits, given in zip(model.batches(run.data.x, size), torch.split(run.data.y, size), strict=True):
-            probs = torch.softmax(logits, 1)
-            if self.keeps_probs and run.epoch <= self.asked:
-                total = run.remember(PROBS, self.classes)[size * len(parts) :][: len(logits)]
-                total += probs
-            parts.append(logits.argmax(1))
-            confidence.append(probs.amax(1))
-            losses.append(sample_loss(logits, given))
-        predicted = torch.cat(parts)
+        own = run.together.own(len(run.data))
+        keeps = self.keeps_probs and run.epoch <= self.asked
+        total = run.remember(PROBS, self.classes) if keeps else None
+        with run.apart():
+            for logits, rows in zip(model.batches(take(run.data.x, own), size), torch.split(own, size), strict=True):
+                rows = rows.to(run.device)
+                probs = torch.softmax(logits, 1)
+                if total is not None:
+                    total[rows] += probs
+                parts.append(logits.argmax(1))
+                confidence.append(probs.amax(1))
+                losses.append(sample_loss(logits, run.data.y[rows]))
+        predicted, sure, loss = (run.together.spread(torch.cat(some)) for some in (parts, confidence, losses))
         number = self.epochs.index(run.epoch)
         self._predictions(run)[:, number] = predicted.to(self.dtype)
-        run.remember(_CONFIDENCE)[:] = torch.cat(confidence)
+        run.remember(_CONFIDENCE)[:] = sure
         row = learning_curves.record(
             predicted.cpu().numpy(),
-            torch.cat(losses).cpu().numpy(),
+            loss.cpu().numpy(),
             self.loaded.y,
             self.loaded.truth,
             histogram=run.epoch in self.detailed,

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from codivide.training.run import Run
 
 err_console = Console(stderr=True)
+# stages as they are called to users: of an automatic choice, and of features
+_SHOWN = {"scout": "short run", "trial": "comparison", "divide": "labels judged"}
 
 
 class Display:
@@ -30,6 +32,7 @@ class Display:
             TextColumn("{task.fields[text]}"),
         )
         self.live = is_live(err_console)
+        name = _SHOWN.get(name, name)
         self.bar = Progress(*columns, console=err_console, disable=not self.live)
         self.task = self.bar.add_task(name, total=epochs, text="")
         self.name, self.epochs, self.seconds = name, epochs, 0.0
@@ -55,7 +58,8 @@ class Display:
             return
         self.done = row["epoch"]
         self.seconds += row["seconds"]
-        text = f"{row['round']} " if "round" in row else ""
+        step = "step" if "round" in row else "epoch"
+        text = f"{_SHOWN.get(row['round'], row['round'])} " if "round" in row else ""
         text += f"loss {row['loss']:.3f}" if "loss" in row else ""
         if "labelled_0" in row:
             text += f" clean {row['labelled_0']:.0f}/{row['labelled_0'] + row['unlabelled_0']:.0f}"
@@ -65,7 +69,7 @@ class Display:
         if not self.live:
             left = (self.epochs - row["epoch"]) * self.seconds / (row["epoch"] - self.first)
             err_console.print(
-                f"{self.name} epoch {row['epoch']}/{self.epochs} {text} eta {left:.0f} s",
+                f"{self.name} {step} {row['epoch']}/{self.epochs} {text} eta {left:.0f} s",
                 soft_wrap=True,
                 highlight=False,
             )
@@ -107,6 +111,8 @@ class Stages:
 
 
 def closing(summary: Mapping[str, Any], seconds: float) -> str:
-    """How many labels look wrong, and the seconds since the beginning."""
+    """How many labels look wrong, how much is wrong with the data as a whole, and the seconds since the beginning."""
     labelled = summary["samples"] - summary["unlabelled"]
-    return f"{summary['label_issues']:,} of {labelled:,} labels look wrong; {seconds:.0f} s"
+    count = len(summary.get("findings", ()))
+    found = f"{count} finding{'s' * (count > 1)} on the data as a whole; " if count else ""
+    return f"{summary['label_issues']:,} of {labelled:,} labels look wrong; {found}{seconds:.0f} s"

@@ -22,6 +22,7 @@ from codivide.methods.features.options import Features
 from codivide.noise.evidence import Evidence
 from codivide.runs.folder import CONFIG, IDENTITY, MODEL, PREDICTIONS, SUMMARY, SavedRun
 from codivide.runs.model import load
+from codivide.training.own_net import OwnNet
 
 
 def identity(job: Job, loaded: Loaded, free: Sequence[str] = ()) -> dict[str, Any]:
@@ -40,12 +41,12 @@ def identity(job: Job, loaded: Loaded, free: Sequence[str] = ()) -> dict[str, An
         "method": name_of(job.method),
         **{f"method.{name}": value for name, value in asdict(job.method).items()},
         **{f"plan.{name}": value for name, value in asdict(job.plan).items() if name != "device"},
-        "net": job.net,
+        "net": str(job.net),
         "dropout": job.dropout,
         "evaluate_every": job.evaluate_every,
         "record_learning": job.record_learning,
         "options left open": sorted(free) if chooses else [],
-        "augment": loaded.augment,
+        "augment": job.augment(loaded),
         "encoder": _encoder(job, loaded),
         "columns": loaded.columns,
         **fingerprint(loaded),
@@ -97,8 +98,8 @@ def is_finished(out: Path, ours: Mapping[str, Any]) -> bool:
     return is_present(out / SUMMARY)
 
 
-def outcome_of(out: Path, loaded: Loaded) -> Outcome:
-    """The outcome of a finished run on these data, from its folder.
+def outcome_of(out: Path, loaded: Loaded, net: str | OwnNet = "auto") -> Outcome:
+    """The outcome of a finished run on these data, from its folder; ``net`` is that of the job.
 
     Raises:
         InputError: a file is missing or damaged.
@@ -107,4 +108,5 @@ def outcome_of(out: Path, loaded: Loaded) -> Outcome:
     evidence = Evidence(loaded.y, np.full(len(loaded.y), np.nan, dtype=np.float32))
     if is_present(out / PREDICTIONS):
         evidence = Evidence.from_arrays(saved.predictions)
-    return Outcome(None, saved.rows, load(out / MODEL), saved.labels, saved.summary, evidence, saved.test_labels)
+    model = load(out / MODEL, net=net.make if isinstance(net, OwnNet) else None)
+    return Outcome(None, saved.rows, model, saved.labels, saved.summary, evidence, saved.test_labels)

@@ -32,12 +32,14 @@ class Tested:
         columns: what the training part's table gains.
         summary: what ``summary.json`` says under ``test_part``.
         remarks: what the user should know.
+        predicted: the likeliest class of each test sample with its given label, ``[M]`` each.
     """
 
     table: pd.DataFrame | None = None
     columns: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
+    predicted: tuple[Labels, Labels] | None = None
 
 
 def judged(loaded: Loaded, model: Classifier) -> Tested:
@@ -71,7 +73,8 @@ def judged(loaded: Loaded, model: Classifier) -> Tested:
             f"{summary['leaked']:,} of {summary['samples']:,} test samples are also in the training part, exactly or "
             "nearly (column leaked): the test accuracy counts what was learned by heart"
         )
-    return Tested(table, _columns("train", shared.training, test.ids), summary, remarks)
+    predicted = probs.argmax(1), test.y
+    return Tested(table, _columns("train", shared.training, test.ids), summary, remarks, predicted)
 
 
 def _leaks(loaded: Loaded, test: Loaded) -> tuple[Leaks, list[str]]:

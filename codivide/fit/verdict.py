@@ -11,27 +11,54 @@ from codivide.fit.choice import Choice
 
 USABLE = "usable"
 TOO_LITTLE = "too little was learned; do not use"
+MEMORISED = "as good as every label is predicted as given, and none was held out"
 
 _ERRORS = 3.0  # standard errors by which labels that were learned from must be predicted better than by chance
 _HELD_OUT = 2.0  # the same of labels that were held out
 _LEAST = 0.05  # of the way from chance to full agreement: less is of no use, however sure it is
+_MOST = 0.1  # the same: held-out labels that surely do not reach it are predicted by chance
+_ALL = 0.98  # of the labels are predicted as given: either nearly all are right, or the wrong ones were memorised
 
 
-def verdict(suggested: Labels, given: Labels, choice: Choice | None = None) -> str:
+def verdict(
+    suggested: Labels, given: Labels, choice: Choice | None = None, *, tested: tuple[Labels, Labels] | None = None
+) -> str:
     """``USABLE``, or ``TOO_LITTLE`` where a network does no better than one that knows how often each class occurs.
 
     What is compared is balanced agreement: the mean over the classes of the share of their labels that the network
     predicts. By chance, and by naming the largest class always, it is 1 over the number of classes. Labels that were
-    memorised agree, so where a scout held labels out, these must be predicted better than by chance, too.
+    memorised agree, so where labels were held out, by a scout or as a test part, these must be predicted better than by
+    chance, too. Where none were and as good as all labels are predicted as given, nobody can tell what was learned from
+    what was memorised: ``MEMORISED``.
 
     Args:
         suggested: what the network says of each sample, ``[N]``.
         given: labels ``[N]``, -1 where there is none.
         choice: with the report of a scout, where there was one.
+        tested: what the network says of a test part, and its labels.
     """
     agreement, chance, error = balanced_agreement(suggested, given)
-    learned = agreement - chance > max(_ERRORS * error, _LEAST * (1 - chance))
-    return USABLE if learned and not _held_out_by_chance(given, choice) else TOO_LITTLE
+    if agreement - chance <= max(_ERRORS * error, _LEAST * (1 - chance)) or _held_out_by_chance(given, choice):
+        return TOO_LITTLE
+    if tested is not None and (tested[1] >= 0).any():
+        return TOO_LITTLE if by_chance(*tested) else USABLE
+    scouted = choice is not None and choice.scout is not None
+    labelled = given >= 0
+    alike = float((suggested == given)[labelled].mean())
+    return MEMORISED if alike >= _ALL and chance and not scouted else USABLE
+
+
+def by_chance(predicted: Labels, given: Labels) -> bool:
+    """Whether labels that were not learned from are surely predicted by chance: no use could hide in the error.
+
+    Args:
+        predicted: classes ``[M]``.
+        given: labels ``[M]``, -1 where there is none.
+    """
+    agreement, chance, error = balanced_agreement(predicted, given)
+    count = int((given >= 0).sum())
+    error = max(error, math.sqrt(chance * (1 - chance) / max(count, 1)))  # few labels may all disagree by accident
+    return agreement - chance + _HELD_OUT * error < _MOST * (1 - chance)
 
 
 def balanced_agreement(suggested: Labels, given: Labels) -> tuple[float, float, float]:

@@ -23,12 +23,14 @@ from codivide.methods.fixmatch import FixMatch
 from codivide.methods.forward_correction import ForwardCorrection
 from codivide.methods.gce import GCE
 from codivide.methods.interpolation_consistency import InterpolationConsistency
+from codivide.methods.iterative_cv import IterativeCV
 from codivide.methods.jocor import JoCoR
 from codivide.methods.joint_optimization import JointOptimization
 from codivide.methods.m_correction import MCorrection
 from codivide.methods.mean_teacher import MeanTeacher
 from codivide.methods.mentormix import MentorMix
 from codivide.methods.mentornet import MentorNet
+from codivide.methods.meta_learning import MetaLearning
 from codivide.methods.mixmatch import MixMatch
 from codivide.methods.mixup import Mixup
 from codivide.methods.pencil import Pencil
@@ -62,12 +64,14 @@ METHODS: dict[str, type[Method] | type[Features]] = {
     "forward_correction": ForwardCorrection,
     "gce": GCE,
     "interpolation_consistency": InterpolationConsistency,
+    "iterative_cv": IterativeCV,
     "jocor": JoCoR,
     "joint_optimization": JointOptimization,
     "m_correction": MCorrection,
     "mean_teacher": MeanTeacher,
     "mentormix": MentorMix,
     "mentornet": MentorNet,
+    "meta_learning": MetaLearning,
     "mixmatch": MixMatch,
     "mixup": Mixup,
     "pencil": Pencil,

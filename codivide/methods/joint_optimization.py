@@ -168,17 +168,17 @@ class JointOptimization(Method):
         """
         mean = self.predicted(run)
         held = run.remember("labels")
-        labelled = held.sum(1) > 0
-        seen = run.pin(mean.sum(1) > 0, to=False)
-        before, now = held.argmax(1), mean.argmax(1)
+        labelled = run.whole(held.sum(1) > 0)
+        seen = run.pin(run.whole(mean.sum(1) > 0), to=False)
+        before, now = run.whole(held.argmax(1)), run.whole(mean.argmax(1))
         chosen = seen
         if self.labels == "hard_k":
             different = (labelled & seen & (now != before)).nonzero().flatten()
-            agreement = mean[different, before[different]]
+            agreement = run.whole(mean.gather(1, before.unsqueeze(1)).squeeze(1))[different]
             chosen = seen & ~labelled
             chosen[different[agreement.argsort(stable=True)[: self.k]]] = True
         held[chosen] = (mean if self.labels == "soft" else targets.one_hot(now, mean.shape[1]))[chosen]
-        return ((held.argmax(1) != before) & labelled).sum() / labelled.sum()
+        return (run.whole(held.argmax(1) != before) & labelled).sum() / labelled.sum()
 
     def updated_labels(self, run: Run) -> Tensor:
         """The likeliest class ``[N]`` of every label as it stands, -1 where there is none yet."""

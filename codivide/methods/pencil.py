@@ -113,7 +113,7 @@ class Pencil(Method):
             if rows.grad is not None:  # a loss that is not finite has none, or changes nothing
                 free = torch.isfinite(loss.detach()) & ~run.confirmed[batch.id]
                 held.index_add_(0, batch.id, rows.grad.where(free.unsqueeze(1), 0.0), alpha=-rate)
-        run.log(changed=(held.argmax(1) != before).float().mean())
+        run.log(changed=run.whole(held.argmax(1) != before).float().mean())
 
     def label_loss(self, run: Run, batch: Batch, rows: Tensor, *, learning: bool) -> Tensor:
         """``L_c / C + alpha L_o + beta L_e / C`` while the labels ``rows`` are learned, else ``L_c / C``."""

@@ -24,8 +24,7 @@ from scipy import sparse
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import squareform
-from scipy.special import logsumexp
-from scipy.stats import norm
+from scipy.special import logsumexp, ndtri
 
 from codivide.core.types import Floats, Labels
 from codivide.noise.consensus import Fit, Votes
@@ -72,7 +71,7 @@ class _Pairs:
     def suspicious(self) -> NDArray[np.bool_]:
         """Mask of the pairs that agree beyond chance, in at least ``_LEAST_COPIED`` of what is left to agree on."""
         beyond = self.agreed - self.expected
-        limit = norm.isf(_CHANCE / max(len(self.first), 1))
+        limit = -ndtri(_CHANCE / max(len(self.first), 1))
         surely = beyond > limit * np.sqrt(self.variance + 1)
         found: NDArray[np.bool_] = surely & (beyond >= _LEAST_COPIED * (self.common - self.expected))
         return found

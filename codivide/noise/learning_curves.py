@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 
 from codivide.core.types import AnyFloats, AnyLabels, Mask
 from codivide.noise import mixtures
@@ -102,11 +101,11 @@ def loss_auroc(loss: AnyFloats, wrong: Mask) -> float | None:
         loss: ``[N]`` finite.
         wrong: ``[N]``, whether the given label is wrong.
     """
-    wrongs, cleans = int(wrong.sum()), int((~wrong).sum())
-    if not wrongs or not cleans:
+    clean = np.sort(loss[~wrong])
+    if not len(clean) or not wrong.any():
         return None
-    above = float(rankdata(loss)[wrong].sum()) - wrongs * (wrongs + 1) / 2
-    return above / (wrongs * cleans)
+    below = [np.searchsorted(clean, loss[wrong], side) for side in ("left", "right")]
+    return float(np.sum(below)) / (2 * int(wrong.sum()) * len(clean))
 
 
 def loss_histogram(loss: AnyFloats, given: AnyLabels, truth: AnyLabels | None = None) -> dict[str, Any] | None:

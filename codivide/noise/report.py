@@ -20,9 +20,12 @@ averaged while it trained. From them:
    every given label was a target, the rate is half-way between this one and the upper estimate; methods that set aside
    what looks wrong (``Method.sets_aside``) do not learn it. Where the labels of a class fall into two groups, the share
    of the doubtful one is its rate instead (``rates.grouped``).
-4. **Interval**: from the lower to the upper estimate, widened on either side by 1.645 standard deviations of the
-   rate over bootstrap samples (classifier and latent model stay). About 90 % where the assumptions hold; nothing where
-   labels follow a rule that the features show, such as key words: such noise looks like truth.
+4. **Interval**: from the lower estimate to the upper one, and as far as the share of the labels with which a classifier
+   that has not seen them disagrees: labels that are wrong just where samples are ambiguous and a classifier's own
+   doubt make the same probabilities, so nothing in them tells which of the two it is. Widened on either side by 1.645
+   standard deviations of the rate over bootstrap samples (classifier and latent model stay), and by at least one point.
+   Where much more of the disagreement is put down to the classifier than is found to be wrong, the trust is "poor".
+   It holds nothing where labels follow a rule that the features show, such as key words: such noise looks like truth.
 5. **p(clean)**: the latent model's, its log-odds shifted per class to agree with the rates.
 
 **Kind**: "none" (rate below 5 % and lower estimate below 2 %; of a run: rate below 2 %), else "instance-like" where
@@ -71,7 +74,7 @@ Level = Literal["good", "fair", "poor"]
 _FEW = 0.05  # a rate below may be no noise at all
 
 
-_UNEXPLAINED = 0.12  # disagreement above the upper estimate, from which on the interval holds it
+_DOUBTED, _MUCH = 0.05, 0.12  # disagreement that is put down to the classifier: what is said, and what spoils the rate
 
 
 _NAMED = 10  # classes that a reason names
@@ -87,6 +90,9 @@ LEARNED = 0.5  # how far a network learns labels that are all targets: not from 
 
 
 _NINETY = 1.645  # standard deviations of a two-sided 90 % interval
+
+
+_POINT = 0.01  # no interval is narrower on either side: no model of labels is exact
 
 
 @dataclass(frozen=True)
@@ -134,6 +140,7 @@ class NoiseReport:
         labelled: all labelled rows.
         source: "features", "probabilities" or "run".
         clean_prob: ``[N]`` calibrated p(clean); NaN without a label or where the estimate left a row out.
+        findings: what is wrong with the data as a whole, sentences; see ``codivide.audit.checks``.
     """
 
     rate: float
@@ -148,6 +155,7 @@ class NoiseReport:
     labelled: int
     source: str
     clean_prob: Floats = field(repr=False)
+    findings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """All but ``clean_prob`` as JSON values; ``per_class`` names classes by number and name."""
@@ -166,6 +174,7 @@ class NoiseReport:
             "samples": self.samples,
             "labelled": self.labelled,
             "source": self.source,
+            "findings": list(self.findings),
         }
 
     def to_frame(self) -> pd.DataFrame:
@@ -213,6 +222,10 @@ class NoiseReport:
         lines += ["", "How far to trust this:"]
         for reason in self.trust.reasons:
             lines += textwrap.wrap(reason, 78, initial_indent="- ", subsequent_indent="  ")
+        if self.findings:
+            lines += ["", "Of the data as a whole:"]
+        for finding in self.findings:
+            lines += textwrap.wrap(finding, 78, initial_indent="- ", subsequent_indent="  ")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -242,6 +255,7 @@ class Material(NamedTuple):
     losses: Floats | None = None  # [N], averaged over training
     learned: float | None = None  # how far from these very labels, see ``rates``; None: not at all
     witnessed: bool = False  # by a run that ended before it memorised
+    groups: Labels | None = None  # [N], equal for what belongs together and counts once, -1: alone
 
 
 class _Seen(NamedTuple):
@@ -277,16 +291,15 @@ def _estimate(seen: _Seen, replicates: int, seed: int) -> _Found:
     best = rates(seen.probs, given, counted, learned=seen.learned)
     rng = np.random.default_rng(seed)
     error = deviation(best, seen.probs, given, counted, learned=seen.learned, replicates=replicates, rng=rng)
-    margin = _NINETY * error
+    margin = max(_NINETY * error, _POINT)
     lower, upper = min(best.estimates.values()), max(best.estimates.values())
+    if seen.learned is None:
+        upper = max(upper, 1 - seen.agreement)
     low, high = max(min(lower, best.rate) - margin, 0.0), min(max(upper, best.rate) + margin, 1.0)
     learnable = _learnable(seen.probs, given)
     kind = _kind(best, seen) if learnable else "unclear"
     if not learnable:
         low, high = 0.0, 1.0
-    unexplained = 1 - seen.agreement - upper
-    if seen.learned is None and unexplained > _UNEXPLAINED:
-        high = max(high, 1 - seen.agreement)
     trust = _trust(best, seen, width=high - low, learnable=learnable, separates=mixture is not None)
     wrong = best.joint.sum(0) - np.diag(best.joint)
     clean_prob = match_rates(best.latent.clean_prob, given, wrong / np.maximum(best.joint.sum(0), 1e-12))
@@ -324,7 +337,7 @@ def _trust(best: Rates, seen: _Seen, *, width: float, learnable: bool, separates
         _trained_on(seen),
         _in_doubt(best.doubt),
         _wide(width) if learnable else None,
-        _disagrees(seen, max(best.estimates.values())),
+        _disagrees(seen, best.rate) if learnable else None,
         *_few(seen.given),
         _MANY if seen.probs.shape[1] > MOST_WEIGHTED else None,
         _BY_RULE if learnable and best.rate < _FEW else None,
@@ -376,13 +389,17 @@ def _in_doubt(doubt: float) -> _Reason | None:
     return 2 if doubt > 0.45 else 1, text + "to tell apart. Better features help."
 
 
-def _disagrees(seen: _Seen, upper: float) -> _Reason | None:
-    """Whether most disagreement is put down to the classifier, which nothing proves."""
+def _disagrees(seen: _Seen, rate: float) -> _Reason | None:
+    """Whether much disagreement is put down to the classifier, which nothing proves."""
     away = 1 - seen.agreement
-    if seen.learned is not None or away - upper <= _UNEXPLAINED:
+    doubted = away - rate
+    if seen.learned is not None or doubted <= max(_DOUBTED, rate / 4):
         return None
-    text = f"The classifier disagrees with {100 * away:.0f} % of the labels, and its own doubt is taken to explain all "
-    return 1, text + f"but {100 * upper:.0f} %: if it is better than that, more labels are wrong. Check some by hand."
+    text = f"The classifier disagrees with {100 * away:.0f} % of the labels, and all but {100 * rate:.0f} % is put "
+    text += "down to its own doubt. Labels that are wrong just where it is in doubt would look the same"
+    if doubted > max(_MUCH, rate):
+        return 2, f"{text}: do not trust the rate; anything up to {100 * away:.0f} % fits. Check some by hand."
+    return 1, f"{text}, so up to {100 * away:.0f} % may be wrong."
 
 
 def _wide(width: float) -> _Reason | None:
@@ -468,7 +485,8 @@ def estimate(material: Material, *, limit: int = MOST_ROWS, replicates: int = 20
     own = material.probs if material.source == PROBABILITIES else None
     silent = classes[:0] if own is None else never_predicted(own, material.given)
     judged = labelled[enough[material.given[labelled]] & ~np.isin(material.given[labelled], silent)]
-    rows = judged[fitted_rows(len(judged), len(classes), limit, seed)]
+    single = _once(judged, material.groups, seed)
+    rows = single[fitted_rows(len(single), len(classes), limit, seed)]
     classes = np.unique(material.given[rows])
     given = np.searchsorted(classes, material.given[rows])
     if len(classes) < 2:
@@ -487,9 +505,22 @@ def estimate(material: Material, *, limit: int = MOST_ROWS, replicates: int = 20
     if len(few):
         reasons = (*found.trust.reasons, _too_few(material, few))
         found = found._replace(trust=Trust(found.trust.level, reasons))
+    if len(single) < len(judged):
+        text = f"{len(judged):,} labels in {len(single):,} groups: of each group one, drawn at random, counts."
+        found = found._replace(trust=Trust(found.trust.level, (*found.trust.reasons, text)))
     if len(silent):
         found = found._replace(trust=with_reason(found.trust, silent_text(material, silent)))
     return _report(material, found, rows, classes, labelled)
+
+
+def _once(rows: Labels, groups: Labels | None, seed: int) -> Labels:
+    """Of the rows of each group one, drawn at random, in order."""
+    if groups is None:
+        return rows
+    drawn = np.random.default_rng(seed).permutation(rows)
+    alone = groups[drawn] < 0
+    first = np.unique(groups[drawn[~alone]], return_index=True)[1]
+    return np.sort(np.concatenate([drawn[alone], drawn[~alone][first]]))
 
 
 def _too_few(material: Material, few: Labels) -> str:

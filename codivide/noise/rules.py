@@ -2,7 +2,7 @@
 
 A rule takes a ``Judgeable`` and answers one number a label, LARGER where it is more likely right; no true label is ever
 looked at. To add one, write such a function and give it a line in ``RULES``: ``codivide.score_labels``, the table in
-docs/noise.md and the common tests take it from there.
+docs/explain/noise.md and the common tests take it from there.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@
    shares of each sample: ``q_ik`` is proportional to ``pi_k (p_ik / mean_i p_ik)^w`` times what the answers say. How
    far to trust the classifier, ``w``, is what makes every answer likeliest given the OTHER answers and the classifier.
    Annotators are weighed by their matrices. (CROWDLAB, Goh, Tkachenko and Mueller 2022, averages probabilities instead,
-   with weights from the agreement with the consensus; docs/crowd.md compares.)
+   with weights from the agreement with the consensus; docs/howto/annotators.md compares.)
 4. What the reader must know is said in ``Consensus.remarks``: who counts once, whose silence counts or does not, which
    labels nobody gave, and who answered nothing.
 

@@ -85,7 +85,7 @@ def is_run(path: Path) -> bool:
     if has_run(path / SCOUT):
         raise InputError(
             f"the run in {path} was stopped while it chose its method: go on with codivide fit ... --out {path} "
-            f"--resume (what the scout has seen so far: codivide plot {path / SCOUT})"
+            f"--resume (what its short run has seen so far: codivide plot {path / SCOUT})"
         )
     return False
 

@@ -25,6 +25,8 @@ GIVEN, SUGGESTED, TRUE_LABEL = "given", "suggested", "true_label"
 CLEAN_PROB, SUGGESTED_PROB, LABEL_QUALITY = "clean_prob", "suggested_prob", "label_quality"
 RANK, TEXT, CONFIRMED = "rank", "text", "confirmed"
 PART, LEAKED, TWIN = "part", "leaked", "twin"
+PREDICTED, LOW, HIGH = "predicted", "predicted_low", "predicted_high"  # of numbers
+CHANGES = "label_changes"  # of several labels a row
 
 
 @dataclass(frozen=True)
@@ -34,13 +36,13 @@ class Column:
     Attributes:
         name: as it stands in the file.
         kind: "class" (a class value in the user's own type), "text", "probability" (or another number in [0, 1]),
-            "number" (whole) or "flag" (true or false).
+            "number" (whole), "real" (any number) or "flag" (true or false).
         meaning: in one sentence, as the documentation has it.
         when: where the column is there; empty: always.
     """
 
     name: str
-    kind: Literal["class", "text", "probability", "number", "flag"]
+    kind: Literal["class", "text", "probability", "number", "real", "flag"]
     meaning: str
     when: str = ""
 
@@ -61,8 +63,8 @@ COLUMNS = (
     Column(
         RANK,
         "number",
-        "1 = the most doubtful label; empty without a label; by `clean_prob`, and where you brought the probabilities "
-        "or nothing could be learned (then `clean_prob` is the same for all) by the evidence itself "
+        "1 = the most doubtful label; empty without a label; by `clean_prob`; where you brought the probabilities, "
+        "or nothing could be learned (then `clean_prob` is the same for all), by the evidence itself "
         "(`codivide.noise.confidence.log_confidence`), which no class's noise rate shifts",
     ),
     Column(TRUE_LABEL, "class", "the true label", "known truth (experiments)"),
@@ -70,6 +72,15 @@ COLUMNS = (
     Column(LABEL_QUALITY, "probability", "`clean_prob` again, under the name that cleanlab's tools expect"),
     Column(TEXT, "text", "the sample", "samples that are texts"),
     Column(CONFIRMED, "flag", "a person vouches for the label", "runs with `--corrections`"),
+    Column(PREDICTED, "real", "the number that held-out samples predict", "runs with `--task regression`"),
+    Column(LOW, "real", "a right number lies above with 95 %", "runs with `--task regression`"),
+    Column(HIGH, "real", "a right number lies below with 95 %", "runs with `--task regression`"),
+    Column(
+        CHANGES,
+        "text",
+        "what the suggestion adds (`+a`) and takes away (`-b`), the surest first",
+        "runs with `--task multilabel`",
+    ),
     Column(PART, "text", "`train`, or in `labels_test.csv` `test`", "runs with a test part"),
     Column(LEAKED, "flag", "the other part holds the same sample, exactly or nearly", "runs with a test part"),
     Column(TWIN, "text", "the path or id of the first such sample; empty: there is none", "runs with a test part"),

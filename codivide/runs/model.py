@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,11 +17,15 @@ from codivide.core.files import reading
 from codivide.data import encode, encoder
 from codivide.data.rows import Rows
 from codivide.data.views import ViewSpec
+from codivide.methods.features import number_model, tag_heads
 from codivide.methods.features.model import KIND, FeatureModel
+from codivide.methods.features.number_model import NumberModel
 from codivide.methods.features.own import KIND as OWN
 from codivide.methods.features.own import SKOPS
+from codivide.methods.features.tag_heads import TagModel
 from codivide.training import model_file, nets
 from codivide.training.model_file import Classifier
+from codivide.training.own_net import OwnNet, is_own
 
 
 @dataclass
@@ -30,7 +34,7 @@ class Model:
 
     Attributes:
         members: one or more networks of the same kind.
-        net: the name that ``nets.build`` knows.
+        net: the name that ``nets.build`` knows, or that of a network of the user's own (``own:...``).
         shape: of one sample, ``(channels, height, width)`` or ``(features,)``.
         dtype: of the raw rows, uint8 or float32.
         classes: class values in the user's own type.
@@ -121,32 +125,69 @@ class Model:
         return model
 
 
-def load(path: Path, device: torch.device | None = None) -> Classifier:
+#: Models that predict something else than one class, by the kind that their file names.
+TARGETS: dict[str, type[NumberModel] | type[TagModel]] = {number_model.KIND: NumberModel, tag_heads.KIND: TagModel}
+
+
+def load_any(
+    path: str | Path, device: torch.device | None = None, *, net: Callable[[int], nn.Module] | None = None
+) -> Classifier | NumberModel | TagModel:
+    """Read a saved model of any kind: of classes, of several labels a row, or of numbers; see ``load``."""
+    with reading(Path(path)):
+        tensors, header = model_file.read(Path(path))
+        kind = TARGETS.get(str(header.get("kind")))
+        if kind is not None:
+            return kind.of_file(tensors, header)
+    return load(path, device, net=net)
+
+
+def load(
+    path: str | Path, device: torch.device | None = None, *, net: Callable[[int], nn.Module] | None = None
+) -> Classifier:
     """Read a saved classifier of any kind.
 
     Args:
         path: a file that ``save`` wrote.
         device: where networks go; heads on features stay on the CPU.
+        net: what made the networks, where that was a function of the user's own, which no file holds.
 
     Raises:
-        InputError: no such file, or not a model of this format; a pickle is refused, never opened.
+        InputError: no such file, or not a model of this format; a pickle is refused, never opened. Networks of the
+            user's own without ``net``, or with one that makes others.
     """
+    path = Path(path)
     device = device or torch.device("cpu")
     with reading(path):
         tensors, header = model_file.read(path)
         if header.get("kind") == KIND:
             return FeatureModel.of(tensors, header)
+        if header.get("kind") in TARGETS:
+            raise InputError(f"{path} predicts no classes ({header['kind']}); read it with codivide.load_model")
         if header.get("kind") == OWN:
             raise InputError(
                 f"{path}: this run used a model of your own, {header.get('estimator')}, which is not kept without "
                 f"pickle; fit it again, or open {SKOPS} with skops.io.load where that is beside it"
             )
-        model = _networks(tensors, header)
+        if net is not None and not is_own(header["net"]):
+            raise InputError(f"{path} holds the network {header['net']!r}, which is known: leave net out")
+        model = _networks(tensors, header, _maker(path, header["net"], net))
     model.precision = "bf16" if header["precision"] == "bf16" and computes_bf16(device) else "fp32"
     return model.to(device)
 
 
-def _networks(tensors: dict[str, Tensor], header: dict[str, Any]) -> Model:
+def _maker(path: Path, name: str, net: Callable[[int], nn.Module] | None) -> str | OwnNet:
+    """What makes the networks of a file; InputError where that is the user's own, and not given."""
+    if not is_own(name):
+        return name
+    if net is None:
+        raise InputError(
+            f"{path}: the network was made by a function of your own ({name}), which no file holds: in Python, "
+            "codivide.load_model(path, net=...) takes it again"
+        )
+    return OwnNet(net)
+
+
+def _networks(tensors: dict[str, Tensor], header: dict[str, Any], net: str | OwnNet) -> Model:
     """The networks in float32 on the CPU."""
     shape, classes = tuple(header["shape"]), tuple(header["classes"])
     scale = tensors["views.mean"], tensors["views.std"]
@@ -154,10 +195,15 @@ def _networks(tensors: dict[str, Tensor], header: dict[str, Any]) -> Model:
     members: list[nn.Module] = []
     for i in range(header["members"]):
         with torch.random.fork_rng(devices=[]):  # building draws weights, which are replaced
-            member = nets.build(header["net"], views.shape_of(shape), len(classes), pretrained=False)
+            member = nets.build(net, views.shape_of(shape), len(classes), pretrained=False)
         prefix = f"member.{i}."
         state = {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}
-        member.load_state_dict(state)
+        try:
+            member.load_state_dict(state)
+        except RuntimeError as error:
+            if isinstance(net, OwnNet):
+                raise InputError(f"net {net} makes another network than that of the file: {error}") from error
+            raise
         members.append(member.eval())
     if header["precision"] not in ("bf16", "fp32") or not members:
         raise ValueError("it names no precision that is known, or no network")

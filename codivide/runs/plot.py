@@ -34,11 +34,19 @@ STYLE: Any = {
     "xtick.labelsize": 8,
     "ytick.labelsize": 8,
 }
+_RUNS = ((BLUE, "-"), (VERMILLION, "--"), (GREY, "-."), (BLACK, ":"))  # of the runs that are compared, in turn
+COMPARED = "compare"
 _CLEAN = (("clean_correct", "predicted right", BLUE, "-"), ("clean_incorrect", "predicted wrong", VERMILLION, "--"))
 _WRONG = (
     ("wrong_correct", "predicted as the truth", BLUE, "-"),
     ("wrong_memorised", "as the wrong label: memorised", VERMILLION, "--"),
     ("wrong_other", "as neither", GREY, "-."),
+)
+_CURVES = (
+    ("loss", "Training loss", "mean loss"),
+    ("test_accuracy", "Test accuracy", "right (%)"),
+    ("lr", "Learning rate", "learning rate"),
+    ("loss_auroc", "Finding wrong labels", "AUROC (0.5: chance)"),
 )
 _BLIND = (
     ("final_agreement", "predicted as in the end (the suggestion)", BLUE, "-"),
@@ -78,21 +86,12 @@ def learning(record: SavedRun) -> Figure | None:
 def curves(record: SavedRun) -> Figure:
     """Loss, test accuracy, learning rate and how well the loss tells wrong labels, each where it was recorded."""
     found = record.summary.get("detection", {}).get("auroc")
-    panels = [
-        (name, title, unit)
-        for name, title, unit in (
-            ("loss", "Training loss", "mean loss"),
-            ("test_accuracy", "Test accuracy", "right (%)"),
-            ("lr", "Learning rate", "learning rate"),
-            ("loss_auroc", "Finding wrong labels", "AUROC (0.5: chance)"),
-        )
-        if record.series(name)[0]
-    ]
+    panels = [(name, title, unit) for name, title, unit in _CURVES if record.series(name)[0]]
     columns = 2 if len(panels) > 1 else 1
     figure, grid = _figure(record, columns, -(-len(panels) // columns), (4.6, 2.3))
     for axes, (name, title, unit) in zip(grid, panels, strict=False):
         epochs, values = record.series(name)
-        scale = 100 if name == "test_accuracy" else 1
+        scale = 100 if unit.endswith("(%)") else 1
         axes.set_title(title, loc="left")
         axes.set_ylabel(unit)
         axes.set_xlabel("epoch")
@@ -250,6 +249,44 @@ def draw(run: Path, out: Path | None = None, epochs: Sequence[int] | None = None
             if figure is not None:
                 written += save(figure, folder / name)
     return written, remarks
+
+
+def compare(runs: Sequence[Path], out: Path) -> list[Path]:
+    """Draw the curves of two to four runs in one picture: ``compare.png`` and ``.svg``.
+
+    Args:
+        runs: their folders, finished or not; a line carries the name of its folder.
+        out: folder for the picture, made if need be.
+
+    Returns:
+        The files written.
+
+    Raises:
+        InputError: no run, fewer than two or more than four, nothing that all recorded, or a file in ``out`` that
+            codivide did not draw.
+    """
+    if not 2 <= len(runs) <= len(_RUNS):
+        raise InputError(f"{len(runs)} runs: give two to {len(_RUNS)} to compare")
+    records = [SavedRun(run) for run in runs]
+    panels = [panel for panel in _CURVES if panel[0] != "lr" and all(record.series(panel[0])[0] for record in records)]
+    if not panels:
+        raise InputError(f"{', '.join(map(str, runs))}: no curve was recorded in all of them")
+    targets = [out / f"{COMPARED}.{kind}" for kind in ("png", "svg")]
+    for path in targets:
+        if path.exists() and not has_mark(path, PICTURE_MARK):
+            raise InputError(f"{path} exists; give another folder")
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(max(6.0, 4.6 * len(panels)), 3.2), layout="constrained")
+        for axes, (name, title, unit) in zip(figure.subplots(1, len(panels), squeeze=False).flat, panels, strict=True):
+            axes.set(ylabel=unit, xlabel="epoch")
+            axes.set_title(title, loc="left")
+            for run, record, (colour, style) in zip(runs, records, _RUNS, strict=False):
+                epochs, values = record.series(name)
+                scale = 100 if unit.endswith("(%)") else 1
+                _line(axes, epochs, scale * np.asarray(values), label=str(run), colour=colour, style=style)
+        figure.axes[0].legend(loc="best")
+        out.mkdir(parents=True, exist_ok=True)
+        return save(figure, out / COMPARED)
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:

@@ -89,6 +89,7 @@ def save(run: Run, path: Path) -> None:
         "skipped_updates": run.skipped_updates,
         "history": run.history,
         "optimizer_scalars": slots,
+        "per_sample": sorted(run.per_sample),
     }
     save_tensors(path, tensors, KIND, header)
 
@@ -162,8 +163,10 @@ def _restore(run: Run, tensors: Mapping[str, Tensor], header: Mapping[str, Any])
         for i, average in enumerate(run.averages):
             average.load_state_dict(part(f"average.{i}."))
     for name, value in part("memory.").items():
-        like = run.remember(name, *value.shape, dtype=value.dtype, per_sample=False)
-        like.copy_(value)
+        if name not in run.memory:
+            run.memory[name] = torch.empty_like(value, device=run.device)
+        run.memory[name].copy_(value)
+    run.per_sample |= set(header.get("per_sample", ()))
     run.epoch = header["epoch"]
     run.step = header["step"]
     run.skipped_updates = header["skipped_updates"]

@@ -16,7 +16,9 @@ from codivide.data.fingerprint import CONTENT, digest_rows
 from codivide.training import checkpoint as checkpoints
 from codivide.training.checkpoint import Checkpoint
 from codivide.training.plan import Plan
+from codivide.training.ranks import here
 from codivide.training.run import Build, Data, Method, Run, Watch
+from codivide.training.together import Alone, Together
 
 
 def train(
@@ -31,10 +33,13 @@ def train(
 ) -> Run:
     """Train a method on data; the same seed gives the same bits on a CPU. The global generator is left alone.
 
+    Within ``ranks.joined`` all processes call it with the same arguments, but for ``checkpoint``, ``watch`` and
+    ``deadline``, of which those of the first count: it writes, and what its ``watch`` returns is everyone's record.
+
     Args:
         method: the algorithm.
         data: samples and given labels.
-        build: makes one network with random weights.
+        build: makes one network with random weights, such as ``lambda: Net(len(data.classes))``.
         plan: optimizer, schedule, precision, seed.
         watch: called after every epoch with the run, whose networks and generators it leaves as they are; what it
             returns (JSON values) joins the record.
@@ -54,13 +59,17 @@ def train(
     if data.weight is not None and not method.weighs:
         raise InputError(f"{type(method).__name__} cannot weigh samples: its loss is no mean over single samples")
     device = resolve_device(plan.device)
+    ranks = here()
     identity = {} if checkpoint is None else {CONTENT: digest_rows(data.x), **checkpoint.identity}
     data = _placed(data, device)
     saved = None if checkpoint is None else checkpoint.saved()
+    keeps, identity, path = ranks.told([checkpoint is not None, identity, None if saved is None else str(saved)])
+    saved = None if path is None else _visible(Path(path))
     precision = _precision(plan, device, data, saved)
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
         torch.manual_seed(plan.seed)
-        run = Run(method, data, build, plan, device, precision, identity)
+        together = Alone() if ranks.count == 1 else Together(ranks, len(data), plan.seed)
+        run = Run(method, data, build, plan, device, precision, identity, together=together)
         method.start(run)
         if saved is not None:
             checkpoints.load(run, saved)
@@ -69,10 +78,23 @@ def train(
                 row = _epoch(run, deadline)
                 if watch is not None:
                     row |= watch(run) or {}
+                if said := ranks.told(row):  # also how long it took, and what only the first has looked at
+                    row.update(said)
                 idle = "stopped" in row and run.epoch < plan.epochs  # nothing has changed, which soon shows again
+                if keeps and not idle:
+                    run.together.complete_all(run)
                 if checkpoint is not None and not idle:
                     checkpoints.save(run, checkpoint.path)
+        run.together.complete_all(run)
+        run.together = Alone()  # from here on each process knows all, and goes on by itself
     return run
+
+
+def _visible(saved: Path) -> Path:
+    """The checkpoint that the first process goes on from; InputError where this one does not see it."""
+    if not saved.exists():
+        raise InputError(f"{saved} is not there on this machine; put --out on a disk that all machines share")
+    return saved
 
 
 def _placed(data: Data, device: torch.device) -> Data:
@@ -100,7 +122,8 @@ def _epoch(run: Run, deadline: float | None) -> dict[str, Any]:
     steps = run.step
     skipped = run.skipped_updates
     run.open_epoch()
-    if deadline is not None and run.epoch and time.monotonic() > deadline:
+    late = deadline is not None and run.epoch > 0 and time.monotonic() > deadline
+    if run.together.ranks.told(late):
         run.log(stopped=1.0)
         run.warn("deadline", "the time budget is spent; training ends here")
     else:

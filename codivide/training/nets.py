@@ -15,7 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from codivide.core.errors import InputError, unknown
-from codivide.training.timm_names import SMALLEST_IMAGE, read_name
+from codivide.data.efficientnet import efficientnet_lite0
+from codivide.training.own_net import OwnNet, is_own
+from codivide.training.timm_names import PACKAGED, SMALLEST_IMAGE, packaged_size, read_name
 
 _MLP_WIDTH = 256
 
@@ -397,13 +399,14 @@ NETS: dict[str, Callable[[tuple[int, ...], int, float], StagedNet]] = {
 
 
 def build(
-    name: str, shape: tuple[int, ...], classes: int, dropout: float = 0.0, *, pretrained: bool = True
-) -> StagedNet:
+    name: str | OwnNet, shape: tuple[int, ...], classes: int, dropout: float = 0.0, *, pretrained: bool = True
+) -> nn.Module:
     """Make the net called ``name`` for samples of ``shape``.
 
     Args:
         name: a key of ``NETS``, or ``timm:NAME``; ``:pretrained`` and a size in pixels, to which images are brought,
-            may follow (see ``timm_names.expected``).
+            may follow (see ``timm_names.expected``). ``packaged:efficientnet-lite0`` is the network of the default
+            encoder, with its weights. Or what makes a network of the user's own.
         shape: ``(channels, height, width)`` or ``(features,)`` of one sample.
         classes: number of logits.
         dropout: probability before the head, 0 to below 1.
@@ -415,13 +418,25 @@ def build(
     """
     if not 0 <= dropout < 1:
         raise InputError(f"dropout is a probability from 0 to below 1, not {dropout}")
-    if name not in NETS and not name.startswith("timm:"):
-        raise unknown("net", name, [*NETS, "timm:NAME[:pretrained][:SIZE]"])
+    if isinstance(name, OwnNet):
+        if dropout:
+            raise InputError(f"dropout is for codivide's own networks: give {name} its own, and leave dropout out")
+        return name.build(classes)
+    if is_own(name):
+        raise InputError(f"net {name!r} is somebody's own: pass it in Python, as NoisyLabelClassifier(net=...)")
+    if name.startswith("packaged:"):
+        packaged_size(name)  # another name is refused
+    elif name not in NETS and not name.startswith("timm:"):
+        raise unknown("net", name, [*NETS, PACKAGED, "timm:NAME[:pretrained][:SIZE]"])
     if name != "mlp":
         if len(shape) != 3:
             raise InputError(f"net {name!r} takes images, but a sample has shape {shape}; use 'mlp'")
         if min(shape[1:]) < SMALLEST_IMAGE:
             raise InputError(f"net {name!r} needs images of at least {SMALLEST_IMAGE} pixels a side, not {shape[1:]}")
+    if name.startswith("packaged:"):
+        if shape[0] != 3:
+            raise InputError(f"net {name!r} takes images of 3 channels, but a sample has shape {shape}")
+        return StagedNet([efficientnet_lite0(weights=pretrained)], nn.Identity(), 1280, classes, dropout)
     if name.startswith("timm:"):
         return _timm(name, shape, classes, dropout, pretrained=pretrained)
     return NETS[name](shape, classes, dropout)

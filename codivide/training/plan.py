@@ -130,6 +130,11 @@ def learning_rate(plan: Plan, progress: float) -> float:
     return plan.lr
 
 
+def stage_rate(plan: Plan, progress: float, begin: int, end: int) -> float:
+    """The learning rate of a method that trains several times: the whole schedule from epoch ``begin`` to ``end``."""
+    return learning_rate(plan, (progress - begin) * plan.epochs / (end - begin))
+
+
 def early_epochs(plan: Plan) -> int:
     """How long methods train plainly, or let something rise, unless told: 10 epochs, or a third of a short run."""
     return max(1, min(10, plan.epochs // 3))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -22,11 +23,12 @@ from codivide.core.errors import InputError, TrainingWarning
 from codivide.data.rows import Rows, TensorRows
 from codivide.data.views import View
 from codivide.noise import mixtures
-from codivide.training import layers
+from codivide.training import layers, optimizers, orders
 from codivide.training.algorithm import Algorithm
-from codivide.training.optimizers import ready
 from codivide.training.plan import Plan, learning_rate
+from codivide.training.steps import Attached
 from codivide.training.targets import sample_loss
+from codivide.training.together import Alone
 
 Build = Callable[[], nn.Module]
 
@@ -139,14 +141,6 @@ class Method(Algorithm):
         return run.plan.average
 
 
-class Attached(NamedTuple):
-    """A module that a method needs besides its networks, with its optimizer and its share of the learning rate."""
-
-    net: nn.Module
-    optimizer: torch.optim.Optimizer
-    lr: float
-
-
 Watch = Callable[["Run"], Mapping[str, Any] | None]
 
 
@@ -173,11 +167,13 @@ class Run:
     fraction: float = 0.0  # of the pass in progress
     skipped_updates: int = 0
     ids: Tensor = field(init=False)  # every row, on the device
+    together: Alone = field(default_factory=Alone)  # with the other processes that train it, if there are any
+    per_sample: set[str] = field(default_factory=set)  # the names in ``memory`` whose rows are samples
     confirmed: Tensor = field(init=False)  # mask [N] of the labels that are known to be right
     active: Tensor = field(init=False)  # mask [N] of the samples of this epoch
     _sums: dict[str, tuple[float, int]] = field(default_factory=dict)
     _later: dict[str, list[Tensor]] = field(default_factory=dict)  # logged, and still on the device
-    _not_finite: Tensor | None = None  # how many losses were not finite since ``settle``, on the device
+    not_finite: Tensor | None = None  # how many losses were not finite since ``settle``, on the device
     _warned: dict[str, str] = field(default_factory=dict)
     _forward: list[Callable[[Tensor], Tensor]] = field(default_factory=list)
 
@@ -190,7 +186,7 @@ class Run:
         for _ in range(self.method.count()):
             net = self._place(self.build())
             self.nets.append(net)
-            self.optimizers.append(self._optimizer(net))
+            self.optimizers.append(optimizers.build(net, self.plan, self.device))
             self.averages.append(self._copy(net) if self.plan.average else net)
             self._forward.append(torch.compile(net) if self.plan.compile else net)
 
@@ -201,22 +197,6 @@ class Run:
     @staticmethod
     def _copy(net: nn.Module) -> nn.Module:
         return deepcopy(net).requires_grad_(requires_grad=False).eval()
-
-    def _optimizer(self, net: nn.Module) -> torch.optim.Optimizer:
-        plan = self.plan
-        groups: list[dict[str, Any]] = [{"params": list(net.parameters())}]
-        if plan.decayed == "kernels":
-            kernels = [p for p in net.parameters() if p.ndim > 1]
-            others = [p for p in net.parameters() if p.ndim <= 1]
-            groups = [{"params": kernels}, {"params": others, "weight_decay": 0.0}]
-        if plan.optimizer == "adamw":
-            return torch.optim.AdamW(groups, plan.lr, weight_decay=plan.weight_decay, fused=self._fused())
-        settings: dict[str, Any] = {"weight_decay": plan.weight_decay, "nesterov": plan.nesterov}
-        return ready(torch.optim.SGD(groups, plan.lr, plan.momentum, **settings, fused=self._fused()))
-
-    def _fused(self) -> bool | None:
-        """True where a step must be skipped by a number on the device; None: as torch has it."""
-        return True if defers(self.device) else None
 
     @property
     def frozen(self) -> bool:
@@ -281,15 +261,15 @@ class Run:
         of one sample gives a batch of it twice. With ``steps`` every batch is full: where an order of the samples ends,
         the next begins, so that a sample may be there twice. An empty set gives no batch.
         """
-        ids = self._chosen(where)
+        ids, size = self.together.mine(self._chosen(where)), self.together.part(size or self.plan.batch_size)
         if not len(ids):
             return
-        size = size or self.plan.batch_size
-        total = steps or len(self._chunks(ids, size))
-        stream = self._endless(ids, size) if steps else self._stream(ids, size)
-        for k in range(total):
-            self.fraction = k / total
-            yield self.fetch(next(stream), views)
+        with self.apart():
+            total = steps or self.together.most(len(orders.chunks(ids, size)))
+            stream = self._order(ids, size, full=bool(steps))
+            for k in range(total):
+                self.fraction = k / total
+                yield self.fetch(next(stream), views)
         self.fraction = 0.0
 
     def pairs(
@@ -308,44 +288,38 @@ class Run:
         ``size_b`` samples (None: as many as the first) in ``views_b`` (None: the same views), and none when ``b`` is
         empty.
         """
-        others = self._chosen(b)
-        size = size_b or self.plan.batch_size
+        others, size = self.together.mine(self._chosen(b)), self.together.part(size_b or self.plan.batch_size)
         names = views if views_b is None else views_b
-        stream = self._endless(others, size) if steps else self._stream(others, size)
+        stream = self._order(others, size, full=bool(steps))
         for batch in self.batches(a, views, steps=steps):
             if len(others):
                 yield batch, self.fetch(next(stream), names)
             else:
                 yield batch, Batch(batch.id[:0], tuple(batch.x[0][:0] for _ in names), batch.y[:0])
 
+    def shuffled(self, where: Tensor) -> Tensor:
+        """The samples of a mask ``[N]`` in a random order, int64 on the CPU."""
+        ids = self._chosen(where)
+        return ids[torch.randperm(len(ids), generator=self.gen)]
+
     def _chosen(self, where: Tensor | None) -> Tensor:
         if self.plan.sub_epoch:
             where = self.active if where is None else where & self.active
         return torch.arange(len(self.data)) if where is None else where.nonzero().flatten().cpu()
 
-    def _stream(self, ids: Tensor, size: int) -> Iterator[Tensor]:
-        while True:
-            order = torch.randperm(len(ids), generator=self.gen)
-            yield from self._chunks(ids[order], size)
+    def apart(self) -> AbstractContextManager[None]:
+        """A pass over samples, in which each of several processes looks after its own; see ``Together``."""
+        return self.together.apart(self)
 
-    def _endless(self, ids: Tensor, size: int) -> Iterator[Tensor]:
-        rest = ids[:0]
-        size = max(size, 2)
-        while True:
-            while len(rest) < size:
-                rest = torch.cat([rest, ids[torch.randperm(len(ids), generator=self.gen)]])
-            yield rest[:size]
-            rest = rest[size:]
+    def whole(self, values: Tensor) -> Tensor:
+        """Values ``[N, ...]`` of all samples, of which each of several processes knows those of its own.
 
-    @staticmethod
-    def _chunks(ids: Tensor, size: int) -> list[Tensor]:
-        if len(ids) == 1:
-            return [ids.repeat(2)]
-        chunks = list(torch.split(ids, max(size, 2)))
-        if len(chunks[-1]) == 1:
-            last = chunks.pop()
-            chunks[-1] = torch.cat([chunks[-1], last])
-        return chunks
+        What is worked out from state of more than ``NARROW`` numbers a sample goes through it, where all samples count.
+        """
+        return self.together.complete(values)
+
+    def _order(self, ids: Tensor, size: int, *, full: bool) -> Iterator[Tensor]:
+        return orders.full_batches(ids, size, self.gen) if full else orders.passes(ids, size, self.gen)
 
     def logits(self, i: int, x: Tensor, *, average: bool = False) -> Tensor:
         """Float32 logits ``[B, C]`` of network ``i`` (or its average) in the mode it is in (training, in an epoch)."""
@@ -411,43 +385,20 @@ class Run:
         Networks go by number, attached modules by name. A loss that is NaN or infinite changes no weight; it is
         counted and a warning says so: at once on a CPU, at the end of the epoch where that would make it wait.
         """
-        self.step += 1
-        finite = torch.isfinite(loss.detach())
-        if defers(self.device):
-            skip = 1 - finite.float()
-            self._not_finite = skip if self._not_finite is None else self._not_finite + skip
-        elif not bool(finite):
-            self._skipped(1)
-            return
-        rate = self.method.rate(self)
-        steps = [self.attached[i][1:] if isinstance(i, str) else (self.optimizers[i], 1.0) for i in nets]
-        for optimizer, _ in steps:
-            optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
-        for optimizer, share in steps:
-            for group in optimizer.param_groups:
-                group["lr"] = rate * share
-            if defers(self.device):  # as a gradient scaler does; the fused kernels read it
-                vars(optimizer).update(grad_scale=None, found_inf=skip)
-            optimizer.step()
-        for i in nets:
-            if self.plan.average and isinstance(i, int):
-                self._follow(i, finite)
+        self.together.update(self, loss, nets)
 
-    def _skipped(self, count: int) -> None:
+    def rate(self) -> float:
+        """The method's learning rate now."""
+        return self.method.rate(self)
+
+    def decay(self) -> float:
+        """The method's decay of the weight averages now; 0 where there are none."""
+        return self.method.decay(self) if self.plan.average else 0.0
+
+    def skipped(self, count: int) -> None:
+        """Count losses that were not finite, and say so."""
         self.skipped_updates += count
         self.warn("loss", "a loss was not finite; such batches change no weight (try a lower lr)")
-
-    @torch.no_grad()
-    def _follow(self, i: int, finite: Tensor) -> None:
-        state = self.nets[i].state_dict()
-        share = 1 - self.method.decay(self)
-        weight = share * finite.float() if defers(self.device) else share
-        for name, mean in self.averages[i].state_dict().items():
-            if mean.is_floating_point():
-                mean.lerp_(state[name].to(mean), weight.to(mean) if isinstance(weight, Tensor) else weight)
-            else:
-                mean.copy_(state[name])
 
     def average(self, i: int) -> nn.Module:
         """The weight average of network ``i`` (the network itself when the plan has none); no gradient."""
@@ -463,13 +414,13 @@ class Run:
             if self.epoch:
                 raise RuntimeError(f"{name!r} was not attached in start(), so it would be missing in a checkpoint")
             net = self._place(build())
-            self.attached[name] = Attached(net, self._optimizer(net), lr)
+            self.attached[name] = Attached(net, optimizers.build(net, self.plan, self.device), lr)
         return self.attached[name].net
 
     def reset(self, i: int) -> None:
         """Start network ``i`` again from new weights, with a new optimizer and average."""
         self.nets[i].load_state_dict(self.build().state_dict())
-        self.optimizers[i] = self._optimizer(self.nets[i])
+        self.optimizers[i] = optimizers.build(self.nets[i], self.plan, self.device)
         if self.plan.average:
             self.averages[i].load_state_dict(self.nets[i].state_dict())
 
@@ -493,19 +444,19 @@ class Run:
         out: Tensor | None = None
         some = active and bool(self.plan.sub_epoch)
         every = self.active.nonzero().flatten().cpu() if some else torch.arange(len(self.data))
-        for ids in torch.split(every, self.plan.evaluation_batch):
-            batch = self.fetch(ids, (view,))
-            if features:
-                part = fn(self.features(i, batch.x[0], average=average)[1], batch)
-            else:
-                part = fn(self.logits(i, batch.x[0], average=average), batch)
-            if out is None:
-                out = part.new_zeros((len(self.data), *part.shape[1:]))
-            out[batch.id] = part
+        with self.apart():
+            for ids in torch.split(self.together.mine(every), self.plan.evaluation_batch):
+                batch = self.fetch(ids, (view,))
+                x = batch.x[0]
+                seen = self.features(i, x, average=average)[1] if features else self.logits(i, x, average=average)
+                part = fn(seen, batch)
+                if out is None:
+                    out = part.new_zeros((len(self.data), *part.shape[1:]))
+                out[batch.id] = part
         self.mode(i, training=True)
         if out is None:
             raise InputError("there are no samples to measure")
-        return out
+        return self.whole(out)
 
     def remember(
         self,
@@ -518,10 +469,15 @@ class Run:
         """State that outlives the epoch: ``[N, *shape]`` (row = sample), or ``[*shape]`` if not ``per_sample``.
 
         The first call makes it; later ones return the same tensor, which is saved and resumed. Change it in place.
+
+        Of several processes, each looks after the rows of its own samples. Between passes, what has at most ``NARROW``
+        numbers a sample is that of all samples; what is worked out from wider state goes through ``whole``.
         """
         if name not in self.memory:
             size = (len(self.data), *shape) if per_sample else shape
             self.memory[name] = torch.full(size, fill, dtype=dtype, device=self.device)
+            self.per_sample |= {name} if per_sample else set()
+        self.together.refresh(name, self.memory[name])
         return self.memory[name]
 
     def pin(self, values: Tensor, to: float = 1.0) -> Tensor:
@@ -537,10 +493,15 @@ class Run:
 
         A label that no sub-epoch has drawn has the mean probability of the others.
         """
-        found = self.method.clean_prob(self)
+        found = self.whole(self.method.clean_prob(self))
         if self.plan.sub_epoch:
             found = torch.where((self.data.y >= 0) & found.isnan(), found.nanmean(), found)
         return self.pin(found)
+
+    def updated_labels(self) -> Tensor | None:
+        """The method's ``updated_labels``, those of all samples."""
+        found = self.method.updated_labels(self)
+        return None if found is None else self.whole(found)
 
     def log(self, **scalars: Tensor | float) -> None:
         """Record numbers; an epoch's record holds the mean of each."""
@@ -556,7 +517,7 @@ class Run:
     def logged(self, name: str) -> float | None:
         """The mean of what was logged in this epoch by a name; None: nothing was. It waits for the device."""
         self.settle()
-        total, count = self._sums.get(name, (0.0, 0))
+        total, count = self.together.merged(self._sums).get(name, (0.0, 0))
         return total / count if count else None
 
     def _add(self, name: str, value: float) -> None:
@@ -570,10 +531,10 @@ class Run:
             for value in torch.cat(kept).tolist():
                 self._add(name, value)
         self._later.clear()
-        lost = 0 if self._not_finite is None else int(self._not_finite)
-        self._not_finite = None
+        lost = 0 if self.not_finite is None else int(self.not_finite)
+        self.not_finite = None
         if lost:
-            self._skipped(lost)
+            self.skipped(lost)
 
     def warn(self, key: str, message: str) -> None:
         """Warn once per run and key, and keep the message in this epoch's record."""
@@ -586,6 +547,7 @@ class Run:
         """Turn what was logged into this epoch's record, and count the epoch."""
         self.fraction = 0.0
         self.settle()
+        self._sums, self._warned = self.together.merged(self._sums), self.together.said(self._warned)
         row: dict[str, Any] = {"epoch": self.epoch + 1, "lr": self.method.rate(self)}
         row |= {name: total / count for name, (total, count) in self._sums.items()}
         if self._warned:

@@ -1,12 +1,14 @@
-"""Names of timm's networks, and what those networks expect of their images."""
+"""Names of networks that somebody else trained, timm's and the packaged one, and what they expect of their images."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, unknown
+from codivide.data.efficientnet import PIXELS, SIDE
 
 SMALLEST_IMAGE = 8
+PACKAGED = "packaged:efficientnet-lite0"  # its weights come with codivide
 
 
 class TimmName(NamedTuple):
@@ -29,6 +31,20 @@ def read_name(name: str) -> TimmName:
     return TimmName(model, bool(others), sizes[0] if sizes else None)
 
 
+def packaged_size(name: str) -> int:
+    """The size of its images that the name of the packaged network ends with, or its own.
+
+    Raises:
+        InputError: another name, or no such size.
+    """
+    _, _, rest = name.removeprefix("packaged:").partition(":")
+    if name not in (PACKAGED, f"{PACKAGED}:{rest}"):
+        raise unknown("net", name, [PACKAGED])
+    if rest and (not rest.isdecimal() or int(rest) < 4 * SMALLEST_IMAGE):
+        raise InputError(f"net {name!r}: only a size in pixels from {4 * SMALLEST_IMAGE} on, such as ':96', may follow")
+    return int(rest) if rest else SIDE
+
+
 class Expected(NamedTuple):
     """How a network wants its images: their size, and mean and deviation of the channels; None: it does not mind."""
 
@@ -38,7 +54,13 @@ class Expected(NamedTuple):
 
 
 def expected(name: str) -> Expected:
-    """What a net of this name was made for: the size in its name, and what its weights were trained on."""
+    """What a net of this name was made for: the size in its name, and what its weights were trained on.
+
+    A pre-trained network without a size in its name sees images of the size that it was trained on.
+    """
+    if name.startswith("packaged:"):
+        shift, scale = (value / 255 for value in PIXELS)
+        return Expected(packaged_size(name), (shift,) * 3, (scale,) * 3)
     if not name.startswith("timm:"):
         return Expected()
     asked = read_name(name)
@@ -49,4 +71,5 @@ def expected(name: str) -> Expected:
     settings = timm.get_pretrained_cfg(asked.model)
     if settings is None:
         return Expected(asked.size)
-    return Expected(asked.size, tuple(settings.mean), tuple(settings.std))
+    size = asked.size or int(settings.input_size[-1])
+    return Expected(size, tuple(settings.mean), tuple(settings.std))

@@ -3,22 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from codivide.audit.checks import duplicates, labels, outliers
+from codivide.audit.checks import cells, classes, duplicates, images, labels, order, outliers, slices
 from codivide.audit.checks.base import Check, Found
-from codivide.audit.material import Material, from_fit
+from codivide.audit.material import Material, from_data, from_fit
 from codivide.data.loaded import Loaded
 from codivide.runs.label_table import Column
 from codivide.training.model_file import Classifier
 
-__all__ = ["CHECKS", "MOST_SAMPLES", "Check", "Found", "add_columns", "columns", "judge", "run"]
+__all__ = [
+    "CHECKS",
+    "MOST_SAMPLES",
+    "Check",
+    "Found",
+    "Judgement",
+    "add_columns",
+    "columns",
+    "judge",
+    "of_data",
+    "run",
+    "said",
+]
 
-CHECKS: tuple[Check, ...] = (labels.CHECK, duplicates.CHECK, outliers.CHECK)
+CHECKS: tuple[Check, ...] = (
+    labels.CHECK,
+    duplicates.CHECK,
+    outliers.CHECK,
+    classes.CHECK,
+    slices.CHECK,
+    order.CHECK,
+    cells.EMPTY_CELLS,
+    cells.GIVES_AWAY,
+    *images.CHECKS,
+)
 
-MOST_SAMPLES = 100_000  # that ``judge`` looks at: more would take minutes
+MOST_SAMPLES = 100_000  # that are compared with each other when a classifier is trained: more would take minutes
+
+
+class Judgement(NamedTuple):
+    """What the checks say of a trained classifier's label table.
+
+    Attributes:
+        table: with the columns of all checks.
+        remarks: what could not be looked for.
+        findings: what is wrong with the data as a whole, see ``said``.
+    """
+
+    table: pd.DataFrame
+    remarks: list[str]
+    findings: list[dict[str, str]]
 
 
 def columns() -> tuple[Column, ...]:
@@ -29,6 +65,22 @@ def columns() -> tuple[Column, ...]:
 def run(material: Material) -> dict[str, Found]:
     """What every check finds, by its name."""
     return {check.name: check.find(material) for check in CHECKS}
+
+
+def said(found: Mapping[str, Found]) -> list[dict[str, str]]:
+    """What is wrong with the data as a whole: ``check``, ``title`` and ``text`` of each finding."""
+    return [
+        {"check": check.name, "title": check.title, "text": text}
+        for check in CHECKS
+        if check.name in found
+        for text in found[check.name].said
+    ]
+
+
+def of_data(loaded: Loaded) -> list[dict[str, str]]:
+    """The findings on data as a whole that need no classifier."""
+    material = from_data(loaded)
+    return said({check.name: check.find(material) for check in CHECKS if not (check.judged or check.compares)})
 
 
 def add_columns(table: pd.DataFrame, found: Mapping[str, Found]) -> pd.DataFrame:
@@ -51,9 +103,7 @@ def add_columns(table: pd.DataFrame, found: Mapping[str, Found]) -> pd.DataFrame
     return table.assign(**added)
 
 
-def judge(
-    table: pd.DataFrame, classes: Sequence[Any], loaded: Loaded, model: Classifier
-) -> tuple[pd.DataFrame, list[str]]:
+def judge(table: pd.DataFrame, classes: Sequence[Any], loaded: Loaded, model: Classifier) -> Judgement:
     """The label table of a trained classifier with the columns of all checks.
 
     Args:
@@ -63,15 +113,16 @@ def judge(
         model: the classifier. It is asked once for every sample, where these are no rows of a dense table.
 
     Returns:
-        The table, and remarks on what could not be looked for. Of more than 100,000 samples only the labels are judged.
+        The table, remarks and findings. Of more than 100,000 samples none are compared with others.
     """
-    if len(table) > MOST_SAMPLES:
-        remark = f"more than {MOST_SAMPLES:,} samples: duplicates and outliers were not looked for (columns are empty)"
-        alone = from_fit(table, classes, model, None)
-        found = {check.name: labels.CHECK.find(alone) if check is labels.CHECK else Found() for check in CHECKS}
-        return add_columns(table, found), [remark]
-    material = from_fit(table, classes, model, loaded)
-    return add_columns(table, run(material)), list(material.remarks)
+    many = len(table) > MOST_SAMPLES
+    material = from_fit(table, classes, None if many else model, loaded)
+    found = {check.name: Found() if many and check.compares else check.find(material) for check in CHECKS}
+    remarks = list(material.remarks)
+    if many:
+        text = f"more than {MOST_SAMPLES:,} samples: duplicates and outliers were not looked for (columns are empty)"
+        remarks.append(text)
+    return Judgement(add_columns(table, found), remarks, said(found))
 
 
 def _empty(column: Column, count: int) -> Any:

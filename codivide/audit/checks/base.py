@@ -26,11 +26,13 @@ class Found:
         columns: ``[N]`` each, by the names of the check's columns; empty where nothing could be looked for.
         rows: of the samples with this issue, the clearest first.
         detail: what else the check's facts need.
+        said: what is wrong with the data as a whole, a sentence each.
     """
 
     columns: Mapping[str, Any] = field(default_factory=dict)
     rows: Labels = field(default_factory=_nothing)
     detail: Any = None
+    said: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,13 @@ class Check:
         name: under which the facts have it.
         title: of its panel in the page.
         text: what a row of it is, in a sentence.
-        columns: of the label table: a score in [0, 1], low where the issue is clear, and a flag ``is_..._issue``.
+        columns: of the label table: a score in [0, 1], low where the issue is clear, and a flag ``is_..._issue``; none
+            of a check that speaks of the data as a whole only (``Found.said``).
         find: the detector.
         describe: what the facts hold under ``name``, where the page has a panel made for it; None: the facts list the
             samples under "checks", and the page shows them as it shows any.
+        judged: whether it needs judged labels; the others tell something of data that nothing was trained on.
+        compares: whether it compares samples with each other, which takes minutes of very many.
     """
 
     name: str
@@ -53,3 +58,5 @@ class Check:
     columns: tuple[Column, ...]
     find: Callable[[Material], Found]
     describe: Callable[[Found, Shown], Any] | None = None
+    judged: bool = True
+    compares: bool = False

@@ -78,4 +78,6 @@ CHECK = Check(
     ),
     find=_find,
     describe=_facts,
+    judged=False,
+    compares=True,
 )

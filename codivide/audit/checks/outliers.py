@@ -1,4 +1,4 @@
-"""Samples that fit no class: far from all others, and the model is not sure of them."""
+"""Samples that fit no class: very far from all others, or far and the model is not sure of them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from codivide.runs.label_table import Column
 
 REFERENCES = 5000  # samples to which distances are measured
 MOST_OUTLIERS = 100  # in the facts
+FAR, FAR_OUT = 2.0, 3.0  # ranges between the quartiles above the upper one (Tukey's fences), of the log of the distance
 
 
 class Outliers(NamedTuple):
@@ -24,8 +25,8 @@ class Outliers(NamedTuple):
 
     Attributes:
         rows: of the outliers, the clearest first.
-        severity: of every sample ``[N]`` in [0, 1]: the share of samples that are nearer to the others, times
-            ``1 - best_prob`` where it is known.
+        severity: of every sample ``[N]`` in [0, 1]: the share of samples that are nearer to the others, but of one
+            that is not far out times ``1 - best_prob`` where it is known.
     """
 
     rows: Labels
@@ -35,10 +36,11 @@ class Outliers(NamedTuple):
 def find(points: Tensor, best_prob: AnyFloats | None, classes: int) -> Outliers | None:
     """The outliers.
 
-    A sample's distance is the mean distance to its 10 nearest among at most 5,000 reference samples (drawn once, by a
-    fixed seed). It is far when that is above the upper quartile by more than 1.5 times the range between the quartiles
-    (Tukey's fence; 3 times where no probabilities are known). The model is not sure when its best probability is
-    below the middle between chance (1 / classes) and 1, and among the lowest tenth of all.
+    A sample's distance is the logarithm of the mean distance to its 10 nearest among at most 5,000 reference samples
+    (drawn once, by a fixed seed). It is far out when that is above the upper quartile by more than 3 times the range
+    between the quartiles, however sure the model is: a linear one is surest where it has never been. From twice on
+    it is far, and an outlier where the model is not sure: its best probability is below the middle between chance
+    (1 / classes) and 1, and among the lowest tenth of all.
 
     Args:
         points: ``[N, F]``.
@@ -52,13 +54,16 @@ def find(points: Tensor, best_prob: AnyFloats | None, classes: int) -> Outliers 
     if count <= NEIGHBOURS:
         return None
     references = np.sort(np.random.default_rng(0).permutation(count)[:REFERENCES])
-    distance = nearest(points, np.arange(count), references, NEIGHBOURS)[1].mean(1)
+    distance = np.log(np.maximum(nearest(points, np.arange(count), references, NEIGHBOURS)[1].mean(1), 1e-12))
     low, high = np.quantile(distance, [0.25, 0.75])
-    far = distance > high + (3.0 if best_prob is None else 1.5) * (high - low)
+    far, far_out = (distance > high + times * (high - low) for times in (FAR, FAR_OUT))
     severity = np.searchsorted(np.sort(distance), distance, side="left") / count
-    if best_prob is not None:
-        far &= best_prob < min((1 + 1 / classes) / 2, float(np.quantile(best_prob, 0.1)))
-        severity = severity * (1 - best_prob)
+    if best_prob is None:
+        far = far_out
+    else:
+        unsure = best_prob < min((1 + 1 / classes) / 2, float(np.quantile(best_prob, 0.1)))
+        far = far_out | (far & unsure)
+        severity = np.where(far_out, severity, severity * (1 - best_prob))
     rows = np.flatnonzero(far)
     return Outliers(rows[np.argsort(-severity[rows], kind="stable")], severity)
 
@@ -84,9 +89,14 @@ CHECK = Check(
     title="Outliers",
     text="Samples that may fit no class, the farthest first.",
     columns=(
-        Column("is_outlier_issue", "flag", "the sample may fit no class: far from the others, and the model is unsure"),
+        Column(
+            "is_outlier_issue",
+            "flag",
+            "the sample may fit no class: very far from the others, or far and the model is unsure",
+        ),
         Column("outlier_score", "probability", "1: it lies well among the others; the lower, the clearer an outlier"),
     ),
     find=_find,
     describe=_facts,
+    compares=True,
 )

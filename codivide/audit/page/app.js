@@ -3,8 +3,9 @@
 class App {
   constructor(config, facts, index) {
     this.facts = facts;
-    this.blocks = new Blocks(config);
-    this.queue = new Queue(facts.classes, index);
+    const all = gathered(index, facts);
+    this.blocks = new Blocks(config, all);
+    this.queue = new Queue(facts.classes, index, all);
     this.list = new List(this.queue, this.blocks, (place) => this.go(place));
     this.card = new Card(this.queue, this.blocks, config.token !== null);
     this.storage = config.token === null ? new LocalDecisions(config.fingerprint, this.queue)
@@ -14,6 +15,7 @@ class App {
       u: () => this.undo(), n: () => this.step(1), p: () => this.step(-1),
       ArrowRight: () => this.step(1), ArrowLeft: () => this.step(-1),
       "+": () => this.card.scale(1.25), "-": () => this.card.scale(0.8), z: () => this.card.enlarge(),
+      v: () => this.look(this.queue.nextKind),
       "/": () => byId("search").focus(), "?": () => byId("help").showModal(),
     };
     this.controls();
@@ -28,8 +30,8 @@ class App {
       warn(`The decisions made so far cannot be read from the server (${error.message}). Reload the page.`);
     }
     this.storage.watch((position, value) => this.changed(position, value));
-    if (this.facts.issues_total > this.queue.size) {
-      const left = number.format(this.facts.issues_total - this.queue.size);
+    if (this.facts.issues_total > this.queue.labels) {
+      const left = number.format(this.facts.issues_total - this.queue.labels);
       byId("nothing").dataset.left = `${left} more labels look wrong and are not in this page.`;
     }
     await this.show();
@@ -45,19 +47,21 @@ class App {
   progress() {
     const { queue } = this;
     const { pending } = this.storage;
-    const done = queue.decisions.size - pending;
-    byId("progress").max = Math.max(1, queue.size);
+    const { scope } = queue;
+    const labels = queue.filter.kind === "issues";
+    const done = Math.max(0, scope.filter((position) => queue.decisions.has(position)).length - pending);
+    byId("progress").max = Math.max(1, scope.length);
     byId("progress").value = done;
     const hope = Math.round(Math.max(0, queue.hopeful));
     const missing = byId("nothing").dataset.left;
-    byId("progress-text").textContent = `${number.format(done)} of ${number.format(queue.size)} checked` +
-      `${pending ? `, ${number.format(pending)} not saved yet` : ""}; of the rest, ` +
-      `about ${number.format(hope)} are worth checking.${missing ? ` ${missing}` : ""}`;
+    byId("progress-text").textContent = `${number.format(done)} of ${number.format(scope.length)} checked` +
+      `${pending ? `, ${number.format(pending)} not saved yet` : ""}` + (labels
+      ? `; of the rest, about ${number.format(hope)} are worth checking.${missing ? ` ${missing}` : ""}` : ".");
     byId("undo").disabled = !queue.history.length;
     byId("found").textContent = `${number.format(queue.view.length)} shown`;
     const { given, suggested, status, search } = queue.filter;
     byId("clear").hidden = given < 0 && suggested < 0 && status === "all" && !search;
-    byId("nothing").textContent = queue.size ? "No label matches the filters." : "No label looks wrong.";
+    byId("nothing").textContent = scope.length ? "No label matches the filters." : "No label looks wrong.";
   }
 
   go(place) {
@@ -81,7 +85,8 @@ class App {
     const position = queue.current;
     if (position < 0 || !this.inView()) return;
     const labels = { accept: queue.suggested(position), keep: queue.given(position), junk: "" };
-    queue.decide(decision, label ?? labels[decision]);
+    const kind = decision === "accept" && labels.accept === labels.keep ? "keep" : decision;
+    queue.decide(kind, label ?? labels[kind]);
     const made = queue.decisions.get(position);
     this.storage.save(position, made);
     const open = queue.nextOpen();
@@ -123,11 +128,19 @@ class App {
     return false;
   }
 
+  /** Look at the samples of a kind of issue. */
+  look(kind) {
+    this.filter({ kind, given: -1, suggested: -1, status: "all" });
+    announce(`${plain(this.queue.kinds.get(kind).title, 60)}: ${number.format(this.queue.view.length)} shown in the queue.`);
+    byId("queue").scrollIntoView({ block: "start" });
+  }
+
   filter(changes) {
     Object.assign(this.queue.filter, changes);
     this.queue.at = "search" in changes || "sort" in changes ? this.queue.at : 0;
     this.queue.refresh();
-    const { given, suggested, status, sort } = this.queue.filter;
+    const { kind, given, suggested, status, sort } = this.queue.filter;
+    byId("kind").value = kind;
     byId("filter-given").value = String(given);
     byId("filter-suggested").value = String(suggested);
     byId("filter-status").value = status;
@@ -139,8 +152,8 @@ class App {
   /** A cell of the map: filter by it, or no longer. */
   pair(given, suggested) {
     const { filter } = this.queue;
-    const same = filter.given === given && filter.suggested === suggested;
-    this.filter(same ? { given: -1, suggested: -1 } : { given, suggested });
+    const same = filter.kind === "issues" && filter.given === given && filter.suggested === suggested;
+    this.filter({ kind: "issues", ...(same ? { given: -1, suggested: -1 } : { given, suggested }) });
     announce(`${number.format(this.queue.view.length)} labels shown in the queue.`);
     if (!same) byId("queue").scrollIntoView({ block: "start" });
   }
@@ -179,6 +192,14 @@ class App {
       byId(id).append(make("option", { value: -1 }, "any"), ...options);
       byId(id).addEventListener("change", (event) => this.filter({ [name]: Number(event.target.value) }));
     }
+    byId("kind").append(...[...this.queue.kinds.values()].map(({ name, title, positions }) =>
+      make("option", { value: name }, `${plain(title, 60)} (${number.format(positions.length)})`)));
+    byId("kind").addEventListener("change", (event) => this.filter({ kind: event.target.value }));
+    byId("kind").parentElement.hidden = this.queue.kinds.size < 2;
+    byId("panels").addEventListener("click", (event) => {
+      const button = event.target.closest("[data-kind]");
+      if (button) this.look(button.dataset.kind);
+    });
     byId("filter-status").addEventListener("change", (event) => this.filter({ status: event.target.value }));
     byId("sort").addEventListener("change", (event) => this.filter({ sort: event.target.value }));
     let typing = 0;

@@ -4,7 +4,9 @@
 const KEPT_BLOCKS = 6;
 
 class Blocks {
-  constructor(config) {
+  constructor(config, { labels, others }) {
+    this.labels = labels;
+    this.others = others; // samples that are no labels that look wrong: all that is known of them is here
     this.size = config.block;
     this.files = config.files; // block number -> file beside the page
     this.kept = new Map();
@@ -18,6 +20,10 @@ class Blocks {
 
   /** The details of issue `position` (its place in the queue as it was written). */
   async get(position) {
+    if (position >= this.labels) {
+      const { thumbnail, text, fields } = this.others[position - this.labels];
+      return { thumbnail, text: fields ? null : text, fields, neighbours: null, examples: null };
+    }
     const block = Math.floor(position / this.size);
     if (!this.kept.has(block)) {
       this.kept.set(block, this.files[block] ? this.load(block) : this.read(block));

@@ -25,6 +25,7 @@ class Card {
     byId("card-title").replaceChildren(
       `${number.format(queue.at + 1)} of ${number.format(queue.view.length)} `,
       make("span", { class: `mark ${decision ? `mark-${decision.decision}` : ""}` }, verdict(decision)));
+    byId("accept").hidden = queue.suggested(position) === queue.given(position);
     byId("accept-name").replaceChildren(shown(queue.suggested(position), 24));
     byId("keep-name").replaceChildren(shown(queue.given(position), 24));
     byId("previous").disabled = queue.at === 0;
@@ -34,7 +35,7 @@ class Card {
       detail = await this.blocks.get(position);
     } catch (error) {
       detail = { kind: "text", thumbnail: null, text: null, fields: null, neighbours: null, problem: error.message,
-        examples: { given: [], suggested: [] } };
+        examples: null };
     }
     if (queue.current === position) this.body.replaceChildren(...this.content(position, detail));
   }
@@ -53,8 +54,11 @@ class Card {
       const { agree, of } = detail.neighbours;
       fact("Neighbours", `${of - agree} of the ${of} nearest samples disagree with the given label`);
     }
+    const found = this.queue.found(position);
+    if (found.length) fact("Found as", found.join(", "));
     fact("Name", clipped(index.id[position], 80));
     const sample = make("div", { class: "sample" }, ...this.sample(position, detail));
+    if (!detail.examples) return [make("div", { class: "card-main" }, sample, facts)];
     const examples = make("div", { class: "examples" },
       this.examples("Clean examples of", this.queue.given(position), "the given class", detail.examples.given),
       this.examples("Clean examples of", this.queue.suggested(position), "the suggested class", detail.examples.suggested));

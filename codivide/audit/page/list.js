@@ -79,9 +79,16 @@ class List {
     return make("div", { class: "line", role: "option", id: `line-${position}` },
       make("div", { class: "line-image" }),
       make("div", { class: "line-text" },
-        make("div", { class: "line-pair" }, shown(queue.given(position), 20), " \u2192 ", shown(queue.suggested(position), 20)),
+        make("div", { class: "line-pair" }, shown(queue.given(position), 20), ...this.other(position)),
         make("div", { class: "line-id muted" }, shown(queue.index.words[position] || queue.index.id[position], 44))),
       make("span"));
+  }
+
+  /** The suggestion, where it is another class than the given one. */
+  other(position) {
+    const { queue } = this;
+    const same = queue.given(position) === queue.suggested(position);
+    return same ? [] : [" \u2192 ", shown(queue.suggested(position), 20)];
   }
 
   /** What changes while the line stays: its place, whether it is the current one, what was decided. */

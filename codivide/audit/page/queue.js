@@ -1,20 +1,60 @@
 // The labels to check, what was decided of them, and which of them are in view. No drawing here.
 
+/**
+ * The samples of other kinds of issues, at the end of the index where they are no labels that look wrong: their details,
+ * and for each kind its positions, the clearest first. A sample without a label has nothing to decide.
+ */
+function gathered(index, facts) {
+  const labels = index.row.length;
+  const kinds = [{ name: "issues", title: "labels that look wrong", positions: index.row.map((_, position) => position) }];
+  const places = new Map(index.row.map((row, position) => [row, position]));
+  const others = [];
+  for (const { name, title, samples } of [{ name: "outliers", title: "Outliers", samples: facts.outliers }, ...facts.checks]) {
+    const labelled = samples.filter((sample) => sample.given >= 0);
+    for (const sample of labelled) {
+      if (places.has(sample.row)) continue;
+      places.set(sample.row, index.row.length);
+      const words = sample.text ?? (sample.fields || []).map(([field, value]) => `${field} ${value}`).join(", ");
+      const added = { row: sample.row, id: sample.id, given: sample.given, suggested: sample.suggested,
+        clean: sample.clean_prob, sure: sample.suggested_prob, words: words.slice(0, 300) };
+      for (const [column, value] of Object.entries(added)) index[column].push(value);
+      others.push(sample);
+    }
+    if (labelled.length) kinds.push({ name, title, positions: labelled.map((sample) => places.get(sample.row)) });
+  }
+  return { labels, kinds, others };
+}
+
 class Queue {
-  constructor(classes, index) {
+  constructor(classes, index, { labels, kinds }) {
     this.classes = classes;
     this.index = index; // columns: row, id, given, suggested, clean, sure, words
+    this.labels = labels; // those that look wrong come first in the index
+    this.kinds = new Map(kinds.map((kind) => [kind.name, kind]));
     this.decisions = new Map(); // position -> {decision, label, time}
     this.history = []; // {position, before}, the last decision at the end
-    this.filter = { given: -1, suggested: -1, status: "all", search: "", sort: "rank" };
-    this.hopeful = index.clean.reduce((sum, _, position) => sum + this.doubt(position), 0); // wrong labels still to be found
+    this.filter = { kind: "issues", given: -1, suggested: -1, status: "all", search: "", sort: "rank" };
+    this.hopeful = this.kinds.get("issues").positions.reduce((sum, position) => sum + this.doubt(position), 0); // wrong labels left
     this.view = [];
     this.at = 0; // place in the view
     this.refresh();
   }
 
-  get size() {
-    return this.index.row.length;
+  /** The positions of the kind that is looked at. */
+  get scope() {
+    return this.kinds.get(this.filter.kind).positions;
+  }
+
+  /** The kind after the one that is looked at. */
+  get nextKind() {
+    const names = [...this.kinds.keys()];
+    return names[(names.indexOf(this.filter.kind) + 1) % names.length];
+  }
+
+  /** The other kinds of issues that a sample has, by their titles. */
+  found(position) {
+    const others = [...this.kinds.values()].filter(({ name }) => name !== "issues");
+    return others.filter(({ positions }) => positions.includes(position)).map(({ title }) => title);
   }
 
   /** Probability that a given label is wrong; one half where the run does not say. */
@@ -51,8 +91,7 @@ class Queue {
   refresh() {
     const before = this.current;
     const { index } = this;
-    const view = [];
-    for (let position = 0; position < this.size; position += 1) if (this.matches(position)) view.push(position);
+    const view = this.scope.filter((position) => this.matches(position));
     const orders = {
       sure: (a, b) => (index.sure[b] ?? -1) - (index.sure[a] ?? -1) || a - b,
       pair: (a, b) => index.given[a] - index.given[b] || index.suggested[a] - index.suggested[b] || a - b,
@@ -66,7 +105,7 @@ class Queue {
 
   /** Set or take away a decision without remembering how to undo it. */
   put(position, decision) {
-    const doubt = this.doubt(position);
+    const doubt = position < this.labels ? this.doubt(position) : 0;
     if (this.decisions.has(position)) this.hopeful += doubt;
     if (decision) {
       this.decisions.set(position, decision);

@@ -96,6 +96,13 @@ function classesPanel(facts) {
     ["class", "labels that are wrong", "given", "suggested"], order, rows));
 }
 
+/** What is wrong with the data as a whole. */
+function findingsPanel(facts) {
+  if (!facts.findings.length) return null;
+  return panel("The data as a whole", make("dl", { class: "findings" }, ...facts.findings.map(({ title, text }) =>
+    make("div", {}, make("dt", {}, plain(title, 60)), make("dd", {}, clipped(text, 400))))));
+}
+
 function choicesPanel(facts) {
   if (!(facts.choices || []).length) return null;
   return panel("Why this method and these settings",
@@ -159,9 +166,12 @@ function testPanel(facts) {
       ["test sample", "given", "training sample"], test.leaks, drawLeak, 6) : null);
 }
 
-/** A panel of samples; nothing where there are none. */
-function samplesPanel(facts, title, said, samples) {
+/** A panel of the samples of a kind of issue; nothing where there are none. */
+function samplesPanel(facts, { name, title, said, samples }) {
   if (!samples.length) return null;
+  const labelled = samples.filter((sample) => sample.given >= 0).length;
+  const review = labelled ? make("button", { type: "button", class: "more-lines", "data-kind": name },
+    `Check ${labelled === 1 ? "it" : `these ${number.format(labelled)}`} in the queue`) : null;
   const list = make("ul", { class: "gallery" });
   const more = growing(list, samples, (item) => {
     const image = picture(item.thumbnail, "");
@@ -170,19 +180,20 @@ function samplesPanel(facts, title, said, samples) {
     return make("li", {}, image, text, make("p", {}, clipped(item.id, 32)),
       make("p", { class: "muted" }, item.given >= 0 ? shown(facts.classes[item.given], 24) : "no label", score));
   });
-  return panel(title, make("p", { class: "muted" }, said), list, more);
+  return panel(title, make("p", { class: "muted" }, said), list, make("div", { class: "row" }, review, more));
 }
 
 function outliersPanel(facts) {
-  return samplesPanel(facts, "Outliers", "Samples that may fit no class, the farthest first.", facts.outliers);
+  return samplesPanel(facts, { name: "outliers", title: "Outliers", samples: facts.outliers,
+    said: "Samples that may fit no class, the farthest first." });
 }
 
 /** The kinds of issues for which the page has no panel of its own. */
 function checkPanels(facts) {
   const boxes = document.createDocumentFragment();
-  for (const check of facts.checks || []) {
-    const said = `${plain(check.text, 200)} ${counted(check.found, "sample")}.`;
-    const box = samplesPanel(facts, clipped(check.title, 60), said, check.samples);
+  for (const { name, title, text, found, samples } of facts.checks) {
+    const said = `${plain(text, 200)} ${counted(found, "sample")}.`;
+    const box = samplesPanel(facts, { name, title: clipped(title, 60), said, samples });
     if (box) boxes.append(box);
   }
   return boxes;
@@ -233,6 +244,6 @@ function lossesPanel(facts) {
 
 /** What makes the boxes of the summary, in their order. */
 const PANELS = [
-  classesPanel, lossesPanel, curvesPanel, choicesPanel, testPanel, duplicatesPanel, outliersPanel, checkPanels,
+  findingsPanel, classesPanel, lossesPanel, curvesPanel, choicesPanel, testPanel, duplicatesPanel, outliersPanel, checkPanels,
   annotatorsPanel, columnsPanel, skippedPanel,
 ];

@@ -7,6 +7,7 @@ group, which is how tables are made.
 from __future__ import annotations
 
 from dataclasses import replace
+from fnmatch import fnmatchcase
 
 from codivide.bench.recipes.baselines import ROWS as _BASELINES
 from codivide.bench.recipes.choose import ROWS as _CHOOSE
@@ -18,6 +19,7 @@ from codivide.bench.recipes.protocol import ROWS as _PROTOCOL
 from codivide.bench.recipes.recipe import Recipe
 from codivide.bench.recipes.semi import ROWS as _SEMI
 from codivide.bench.recipes.students import ROWS as _STUDENTS
+from codivide.core.errors import unknown
 
 #: Papers train in float32, and so do their rows, unless asked otherwise (``codivide bench run --precision``).
 _AS_PUBLISHED = [
@@ -33,4 +35,13 @@ for _recipe in (*_OURS, *_AS_PUBLISHED, *_STUDENTS, *_CHOOSE):
         raise ValueError(f"two recipes are called {_recipe.name}")
     RECIPES[_recipe.name] = _recipe
 
-__all__ = ["RECIPES", "Recipe"]
+
+def find(pattern: str) -> list[Recipe]:
+    """Recipes whose name is, or matches, a pattern such as ``first/*``, in their order; InputError when none does."""
+    found = [recipe for name, recipe in RECIPES.items() if fnmatchcase(name, pattern)]
+    if not found:
+        raise unknown("recipe", pattern, RECIPES)
+    return found
+
+
+__all__ = ["RECIPES", "Recipe", "find"]

@@ -77,7 +77,7 @@ _TABLE_1: Mapping[str, tuple[str, dict[str, Any], Mapping[str, tuple[str, str]]]
         },
     ),
     "meta_learning": (
-        "",
+        "meta_learning",
         {},
         {
             "cifar10": ("92.9 89.3 77.4 58.7", "92.0 88.8 76.1 58.3"),
@@ -101,17 +101,17 @@ _TABLE_2: Mapping[str, tuple[str, dict[str, Any], float, float]] = {
     "cross_entropy": ("cross_entropy", {}, 85.0, 72.3),
     "forward_correction": ("forward_correction", {}, 87.2, 83.1),
     "m_correction": ("m_correction", {}, 87.4, 86.3),
-    "iterative_cv": ("", {}, 88.6, 88.0),
+    "iterative_cv": ("iterative_cv", {"noise_type": "asymmetric"}, 88.6, 88.0),
     "p_correction": ("pencil", {}, 88.5, 88.1),
     "joint_optimization": ("joint_optimization", {"alpha": 0.8, "beta": 0.4}, 88.9, 88.4),
-    "meta_learning": ("", {}, 89.2, 88.6),
+    "meta_learning": ("meta_learning", {}, 89.2, 88.6),
 }
 
 
 def _row(data: str, setting: str, row: str, method: str, hyper: dict[str, Any], **published: float) -> Recipe:
     symmetric = setting.startswith("sym")
     rate = int(setting[-2:]) / 100
-    oracle: tuple[str, ...] = ("noise_type",) if method == "joint_optimization" else ()
+    oracle: tuple[str, ...] = ("noise_type",) if method in ("joint_optimization", "iterative_cv") else ()
     if method == "co_teaching_plus":
         hyper, oracle = {**hyper, "forget_rate": rate}, ("noise_rate",)
     if method == "m_correction":

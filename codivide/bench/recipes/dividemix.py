@@ -183,7 +183,7 @@ VARIANTS: Mapping[str, tuple[dict[str, Any], dict[str, Any], str]] = {  # hyper-
     "class-wise-events": ({"division": "class_wise_events"}, {}, "preact_resnet18"),
     "average": ({}, {"average": 0.999}, "preact_resnet18"),
     "average-guesses": ({"average_guesses": True}, {"average": 0.999}, "preact_resnet18"),
-    "pretrained": ({}, {"epochs": 30, "milestones": (20,), "lr": 0.002, "freeze": 3}, "timm:resnet18:pretrained"),
+    "pretrained": ({}, {"epochs": 30, "milestones": (20,), "lr": 0.002, "freeze": 3}, "timm:resnet18:pretrained:32"),
 }
 
 

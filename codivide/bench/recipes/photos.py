@@ -87,7 +87,7 @@ def _clothing1m() -> Iterator[Recipe]:
         ("forward_correction", "forward_correction", 69.84, _SAME_PLAN),
         ("m_correction", "m_correction", 71.00, _SAME_PLAN),
         ("meta_cleaner", "", 72.50, _SAME_PLAN),
-        ("meta_learning", "", 73.47, _SAME_PLAN),
+        ("meta_learning", "meta_learning", 73.47, _SAME_PLAN),
         ("p_correction", "pencil", 73.49, _SAME_PLAN),
     ):
         yield Recipe(
@@ -146,7 +146,7 @@ _WEBVISION: Mapping[str, tuple[str, tuple[float, float], tuple[float, float]]] =
     "d2l": ("", (62.68, 84.00), (57.80, 81.36)),
     "mentornet": ("mentornet", (63.00, 81.40), (57.80, 79.92)),
     "co_teaching": ("co_teaching", (63.58, 85.20), (61.48, 84.70)),
-    "iterative_cv": ("", (65.24, 85.34), (61.60, 84.98)),
+    "iterative_cv": ("iterative_cv", (65.24, 85.34), (61.60, 84.98)),
     "elr": ("elr", (76.26, 91.26), (68.71, 87.84)),
     "elr_plus": ("elr_plus", (77.78, 91.68), (70.29, 89.76)),
     "dividemix": ("dividemix", (77.32, 91.64), (75.20, 90.84)),

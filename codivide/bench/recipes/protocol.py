@@ -49,6 +49,8 @@ FIELD: dict[str, dict[str, Any]] = {
     "promix": {},
     "mentormix": {},
     "pencil": {},
+    "meta_learning": {},
+    "iterative_cv": {},
     "codivide": {},
     "active_passive": {"hyper": {"beta": 0.1}, "plan": {"lr": 0.02}, "note": _TUNED},
     "bi_tempered": {"hyper": {"t1": 0.2, "t2": 2.0}, "note": _TUNED},

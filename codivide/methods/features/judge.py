@@ -1,10 +1,11 @@
 """How likely each given label is clean: several kinds of held-out evidence, weighed and calibrated without truth.
 
-The evidence for label c of sample i is how much likelier it is there than elsewhere: ``log p_ic - log mean_i p_ic`` of
-the pooled heads, and the same of the labels of its neighbours. How much each kind counts is learned by telling the
-labels that were given from labels drawn at random, for which the same evidence is known (noise-contrastive estimation,
-Gutmann and Hyvaerinen, AISTATS 2010); wrong labels look like drawn ones. The level is set by the noise rate that the
-confident joint estimates. Ours.
+The evidence for label c of sample i is how much likelier it is there as a right label than as a wrong one, by Bayes:
+``log p_ic - log sum_k p_ik W_kc`` over the other classes k, of the pooled heads, and the same of the labels of its
+neighbours. ``W_kc``, how often a wrong label of class k is c, cannot be known: it is the mean of three guesses, see
+``wrong_labels``. How much each kind counts is learned by telling the labels that were given from labels drawn as wrong
+ones are, for which the same evidence is known (noise-contrastive estimation, Gutmann and Hyvaerinen, AISTATS 2010). The
+level is set by the noise rate that the confident joint estimates. Ours.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from torch import Tensor
 
-from codivide.core.types import Floats
+from codivide.core.types import Floats, Labels, Mask
 from codivide.noise.clean_prob import at_rate, log_odds
 
 DRAWS = 4  # labels drawn for every sample
@@ -26,9 +27,34 @@ _RIDGE = 1e-3  # on the weights
 _TINY = 1e-6  # probabilities are kept from 0 before the logarithm
 
 
-def lift(probs: Tensor) -> Tensor:
-    """``log p_ic - log mean_i p_ic``, ``[N, C]``: how much likelier a class is here than elsewhere."""
-    return (probs.clamp_min(_TINY).log() - probs.mean(0).clamp_min(_TINY).log()).double()
+def evidence(probs: Tensor, wrong: Tensor) -> Tensor:
+    """``log p_ic - log sum_(k != c) p_ik W_kc``, ``[N, C]`` float64: each label as a right one against as a wrong one.
+
+    Args:
+        probs: of the true class ``[N, C]``.
+        wrong: ``W`` ``[C, C]``, row k: how the wrong labels of class k are given; its diagonal does not count.
+    """
+    others = wrong.double().clone().fill_diagonal_(0.0)
+    wide = probs.double()
+    return wide.clamp_min(_TINY).log() - (wide @ others).clamp_min(_TINY).log()
+
+
+def wrong_labels(joint: Tensor, frequency: Tensor) -> Tensor:
+    """How the wrong labels of each class are given, ``W`` ``[C, C]``: the mean of three guesses.
+
+    They may be given as often as labels are (people overuse some classes), all alike (slips of the pen), or as the
+    confident joint counts, which sees which classes are confused. Each alone is right for some noise, and misleads for
+    other noise.
+
+    Args:
+        joint: counts of true class and given label ``[C, C]``.
+        frequency: of the given labels ``[C]``.
+    """
+    classes = len(joint)
+    counted = joint.double().clone().fill_diagonal_(0.0)
+    share = float(counted.sum() / joint.double().sum().clamp_min(_TINY))
+    counted /= joint.double().sum(1, keepdim=True).clamp_min(_TINY) * max(share, _TINY)
+    return (counted + frequency.double() + 1 / classes) / 3
 
 
 class HeldOut(NamedTuple):
@@ -39,12 +65,14 @@ class HeldOut(NamedTuple):
         neighbours: shares ``[N, C]`` of the classes among the labels of each sample's neighbours, none 0.
         given: labels ``[N]``.
         judged: mask ``[N]`` of the labels that can be judged: their class has enough of them.
+        wrong: ``[C, C]``, how wrong labels of each class are given (``wrong_labels``).
     """
 
     probs: Tensor
     neighbours: Tensor
     given: Tensor
     judged: Tensor
+    wrong: Tensor
 
 
 def calibrated(held_out: HeldOut, noise: float, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
@@ -60,11 +88,11 @@ def calibrated(held_out: HeldOut, noise: float, generator: torch.Generator) -> t
     Returns:
         p(clean) float64, and the weight of each kind of evidence.
     """
-    probs, neighbours, given, judged = held_out
+    probs, neighbours, given, judged, wrong = held_out
     count, classes = probs.shape
     noise = min(max(noise, 1 / (2 * count)), 1 - 1 / (2 * count))
     clean_prob = torch.full((count,), 1 - noise, dtype=torch.float64)
-    kinds = torch.stack([lift(probs), lift(neighbours)], -1)
+    kinds = torch.stack([evidence(probs, wrong), evidence(neighbours, wrong)], -1)
     rows = torch.arange(count)
     own = kinds[rows, given]
     judged = judged & (torch.bincount(given, minlength=classes)[given] > 1)
@@ -75,7 +103,7 @@ def calibrated(held_out: HeldOut, noise: float, generator: torch.Generator) -> t
     used = rows[judged]
     if len(used) > _MOST // (1 + DRAWS):
         used = used[torch.randperm(len(used), generator=generator)[: _MOST // (1 + DRAWS)]]
-    drawn = _other_labels(given[used], size, generator)
+    drawn = _other_labels(given[used], (size > 0) * (size.double() @ wrong.double()), generator)
     contrast = kinds[used.repeat_interleave(DRAWS), drawn.flatten()]
     pairs = torch.cat([own[used], contrast])
     scale = pairs.std(0).clamp_min(_TINY)
@@ -83,6 +111,22 @@ def calibrated(held_out: HeldOut, noise: float, generator: torch.Generator) -> t
     score = (own[judged] / scale).numpy() @ weights
     clean_prob[judged] = torch.from_numpy(at_rate(score, noise))
     return clean_prob, {"weight_heads": float(weights[0]), "weight_neighbours": float(weights[1])}
+
+
+def kept(given: Labels, clean_prob: Floats) -> Mask:
+    """Which labels ``[N]`` a classifier is fitted to: those with p(clean) of at least 1/2, unweighted.
+
+    A class that would lose all of its labels keeps them. Wrong labels of much noise have p(clean) of little under 1/2:
+    weights of that size leave them their say.
+
+    Args:
+        given: labels ``[N]``, -1 where there is none, which is not kept.
+        clean_prob: ``[N]``, NaN where there is no label.
+    """
+    there = given >= 0
+    keep = there & (np.nan_to_num(clean_prob) >= 0.5)
+    answer: Mask = keep | (there & np.isin(given, np.setdiff1d(given[there], given[keep])))
+    return answer
 
 
 def with_answers(probs: Tensor, answers: Tensor, given: Tensor, noise: float | None) -> tuple[Tensor, Tensor]:
@@ -141,10 +185,10 @@ def contrast_weights(own: Floats, drawn: Floats, noise: float) -> Floats:
     return weights if weights.any() else np.ones(width)
 
 
-def _other_labels(given: Tensor, size: Tensor, generator: torch.Generator) -> Tensor:
-    """``[N, DRAWS]`` labels drawn as often as they occur, without each sample's own."""
-    below = size.cumsum(0) - size
-    own = size[given].unsqueeze(1)
-    place = torch.rand(len(given), DRAWS, generator=generator, dtype=torch.float64) * (size.sum() - own)
+def _other_labels(given: Tensor, share: Tensor, generator: torch.Generator) -> Tensor:
+    """``[N, DRAWS]`` labels drawn with the ``share`` ``[C]`` of each class, without each sample's own."""
+    below = share.cumsum(0) - share
+    own = share[given].unsqueeze(1)
+    place = torch.rand(len(given), DRAWS, generator=generator, dtype=torch.float64) * (share.sum() - own)
     place = place + own * (place >= below[given].unsqueeze(1))  # skip the own class
-    return torch.searchsorted(size.cumsum(0).double(), place, right=True).clamp_max(len(size) - 1)
+    return torch.searchsorted(share.cumsum(0), place, right=True).clamp_max(int(share.nonzero().max()))

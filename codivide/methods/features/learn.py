@@ -7,10 +7,10 @@ its label):
    smallest held-out log-loss on the given labels.
 2. Pool them: ``p = sum_h w_h p_h`` with the weights of the greatest held-out likelihood (stacking).
 3. Estimate the transition matrix T from the confident joint of ``p`` and the given labels.
-   Trees take part; they are fitted again on all labels, each weighted with its p(clean), when these are known.
+   Trees take part; they are fitted again to the labels that are kept (``judge.kept``) when p(clean) is known.
 4. Fit the heads again through ``(1 - s) I + s T``, s = 1/2 or 1, and pool them: they learn the true class, and
    ``T^T p`` is what they say of the given one. The held-out likelihood of the GIVEN labels tells which s is better, and
-   whether the corrected pool beats the plain one, by more than one standard error; else the plain one stays. No true
+   whether the corrected pool beats the plain one, by more than three standard errors; else the plain one stays. No true
    label is needed. Of trees, the matrix is taken out of what they say (``trees.unmix``).
 5. Divide: see ``judge``. Of several annotators the given label is their consensus, and what they said counts here
    too: P(true = c | x, answers) is proportional to P(c | x) P(answers | c), as Bayes has it.
@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 
 from codivide.core.errors import InputError, TrainingWarning
-from codivide.methods.features import judge, linear, neighbours, perceptron, trees
+from codivide.methods.features import chance, judge, linear, neighbours, perceptron, trees
 from codivide.methods.features.folds import deal, numbered
 from codivide.methods.features.matrix import Matrix, Scale
 from codivide.methods.features.model import FeatureModel, Member
@@ -290,13 +290,14 @@ class _Problem:
         return _Head(plain.name, channel, cross, seen, self.loss(seen), dict(plain.detail), plain.member)
 
     def member(self, head: _Head, clean_prob: Tensor) -> Member:
-        """The head for the model; of trees, each label weighs as much as it counts and is likely clean."""
+        """The head for the model; trees are fitted to the labels that are kept."""
         if head.name not in trees.KINDS:
             return head.member
-        weight = clean_prob.clamp_min(_TINY).numpy()
-        counts = None if self.counts is None else self.counts.numpy()
+        given = self.given.numpy()
+        rows = np.flatnonzero(judge.kept(given, clean_prob.numpy()))
+        counts = None if self.counts is None else self.counts.numpy()[rows]
         settings: Record = {"seed": self.seed, "classes": self.classes, "counts": counts}
-        fitted = trees.fit(head.name, trees.dense(self.raw), self.given.numpy(), weight, **settings)
+        fitted = trees.fit(head.name, trees.dense(self.raw[rows]), given[rows], **settings)
         return Member(head.name, 1.0, fitted.sharpened(head.detail["power"]).tensors())
 
 
@@ -514,25 +515,17 @@ def _agreement(head: _Head, problem: _Problem) -> float:
     return float(((head.cross @ head.channel).argmax(1) == problem.given)[problem.judged].double().mean())
 
 
-def _mean_and_error(value: Tensor) -> tuple[float, float]:
-    """Mean of ``[N]`` and its standard error."""
-    return float(value.mean()), float(value.std()) / len(value) ** 0.5
-
-
 def _compare(pools: list[_Pool], problem: _Problem) -> tuple[Record, dict[str, str]]:
     """Whether the corrected pool beats the plain one on held-out given labels, and whether either has learned."""
     given = problem.given[problem.judged]
     count = len(given)
     logs = [pool.seen()[problem.judged].clamp_min(_TINY).log().double() for pool in pools]
     counts = problem.of_judged()
-    weight = 1.0 if counts is None else counts * (count / counts.sum())
-    gain, error = _mean_and_error((logs[-1] - logs[0]) * weight)
-    corrected = gain > error
-    size = torch.bincount(given, None if counts is None else counts * (count / counts.sum()))
-    # Of all labels: what a head learns of the frequencies in the other folds, which share out every class evenly, is
-    # never better. Without the sample itself it would be, by 1/size with hardly an error.
-    by_chance = (size[given] / count).double().log()
-    information, information_error = _mean_and_error((logs[corrected] - by_chance) * weight)
+    weight = torch.ones(count) if counts is None else counts * (count / counts.sum())
+    gain, error = chance.mean_and_error((logs[-1] - logs[0]) * weight)
+    corrected = gain > chance.SURE * error
+    nats = chance.information(logs[corrected], given, None if counts is None else weight)
+    surplus = chance.surplus(pools[corrected].given()[problem.judged], given, counts)
     names = ("plain", "corrected")
     report: Record = {
         "heads": [
@@ -544,17 +537,12 @@ def _compare(pools: list[_Pool], problem: _Problem) -> tuple[Record, dict[str, s
         "held_out_log_loss": {name: -float(log.mean()) for name, log in zip(names, logs, strict=False)},
         "gain_of_correction": gain,
         "gain_standard_error": error,
-        "information": information,
-        "information_standard_error": information_error,
+        "information": nats[0],
+        "information_standard_error": nats[1],
+        "surplus": surplus,
     }
-    remarks = {}
-    if not information > 3 * information_error:
-        remarks["independent"] = (
-            "nothing can be learned here: from the features, held-out labels are predicted no better than from how "
-            f"often each class occurs (gain {information:.3f} nats, standard error {information_error:.3f}, {count} "
-            "labels). p(clean) is 0.5 for all, their rank is by the evidence alone, and no estimate of the noise is "
-            "reliable"
-        )
+    said = chance.nothing_learned(*nats, surplus, count)
+    remarks = {} if said is None else {"independent": said}
     return report, remarks
 
 
@@ -585,6 +573,7 @@ def _divide(problem: _Problem, pool: _Pool, cross: Tensor, *, learnable: bool) -
         return clean_prob, {"noise_estimate": 1 - mean}
     shares = neighbours.shares(problem.coordinates, given, problem.classes, problem.generator, problem.groups)
     size = min(range(len(shares)), key=lambda i: problem.loss(shares[i].gather(1, given.unsqueeze(1)).squeeze(1)))
-    held_out = judge.HeldOut(cross, shares[size], given, judged)
+    wrong = judge.wrong_labels(joint, torch.bincount(given, minlength=problem.classes) / len(given))
+    held_out = judge.HeldOut(cross, shares[size], given, judged, wrong)
     clean_prob, importance = judge.calibrated(held_out, noise, problem.generator)
     return clean_prob, {"noise_estimate": noise, "neighbours": neighbours.SIZES[size], **importance}

@@ -1,16 +1,18 @@
 """A model of the user's own: any classifier of scikit-learn's kind, cross-fitted, judged and fitted again.
 
-The judgement is that of ``learn`` with one head. The model is then fitted on all labels, each weighted with its
-p(clean); where it takes no weights, on those with p(clean) of at least 1/2.
+The judgement is that of ``learn`` with one head. The model is then fitted to the labels with p(clean) of at least 1/2
+(``judge.kept``).
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,11 +20,13 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from codivide.core import cluster
 from codivide.core.errors import InputError, TrainingWarning
 from codivide.core.types import Floats, Labels
 from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load
+from codivide.methods.features import judge
 from codivide.methods.features.options import Features
 from codivide.methods.features.table import Own
 from codivide.training import model_file
@@ -106,7 +110,7 @@ def check_model(model: Any, *, weighs: bool = False) -> None:
         )
     if not hasattr(model, "predict_proba"):
         raise InputError(f"{name} has no predict_proba: wrap it in sklearn.calibration.CalibratedClassifierCV")
-    if weighs and _weight_name(model) is None:
+    if weighs and weight_name(model) is None:
         raise InputError(
             f"the fit of {name} takes no sample_weight: leave sample_weight and class_weight out, or pass a model that "
             "takes it"
@@ -150,7 +154,7 @@ def fit(model: Any, samples: Any, given: Labels, *, classes: tuple[Any, ...], we
     if len(np.unique(given)) == 1:
         return Fitted(None, classes, (), only=int(given[0]))
     copy = clone(model)
-    name = None if weight is None else _weight_name(copy)
+    name = None if weight is None else weight_name(copy)
     try:
         copy.fit(samples, given, **({} if name is None else {name: weight}))
     except ValueError as error:
@@ -179,14 +183,32 @@ def cross_probs(
     ``counts`` ``[N]`` says how much each sample counts; None: all alike.
     """
     found = np.zeros((len(given), len(classes)))
-    for number in np.unique(fold):
-        out = np.flatnonzero(fold == number)
-        rest = np.flatnonzero(fold != number)
-        weight = None if counts is None else counts[rest]
-        own = fit(model, take(samples, rest), given[rest], classes=classes, weight=weight)
-        frequency = np.bincount(given[rest], weight, len(classes)) / (len(rest) if weight is None else weight.sum())
-        found[out] = (1 - PRIOR) * own.probs(take(samples, out)) + PRIOR * frequency
+    numbers = np.unique(fold)
+
+    def parts() -> Iterator[_Fold]:
+        for number in numbers:
+            rest = np.flatnonzero(fold != number)
+            weight = None if counts is None else counts[rest]
+            yield _Fold(take(samples, rest), given[rest], weight, take(samples, np.flatnonzero(fold == number)))
+
+    answers = cluster.spread(partial(_of_fold, model, classes=classes), parts())
+    for number, probs in zip(numbers, answers, strict=True):
+        found[fold == number] = probs
     return found
+
+
+class _Fold(NamedTuple):
+    samples: Any  # that are learned from
+    given: Labels
+    weight: Floats | None
+    out: Any  # that are predicted
+
+
+def _of_fold(model: Any, part: _Fold, *, classes: tuple[Any, ...]) -> Floats:
+    given, weight = part.given, part.weight
+    own = fit(model, part.samples, given, classes=classes, weight=weight)
+    frequency = np.bincount(given, weight, len(classes)) / (len(given) if weight is None else weight.sum())
+    return (1 - PRIOR) * own.probs(part.out) + PRIOR * frequency
 
 
 def crossing(model: Any, samples: Any, given: Labels, classes: tuple[Any, ...], counts: Floats | None = None) -> Own:
@@ -211,16 +233,9 @@ def refit(
     classes: tuple[Any, ...],
     counts: Floats | None = None,
 ) -> Fitted:
-    """The model on all labels, weighted with p(clean), and with how much each sample counts.
-
-    Where it takes no weights, it is fitted on the labels with p(clean) of at least 1/2; a class that would lose all of
-    its labels keeps them.
-    """
-    keep = (given >= 0) & ((np.nan_to_num(clean_prob) >= 0.5) | (_weight_name(model) is not None))
-    lost = np.setdiff1d(given[given >= 0], given[keep])
-    keep |= np.isin(given, lost)
-    rows = np.flatnonzero(keep)
-    weight = clean_prob[rows].clip(1e-3) * (1 if counts is None else counts[rows])
+    """The model on the labels that are kept, weighted with how much each sample counts; see ``judge.kept``."""
+    rows = np.flatnonzero(judge.kept(given, clean_prob))
+    weight = None if counts is None else counts[rows]
     return fit(model, take(samples, rows), given[rows], classes=classes, weight=weight)
 
 
@@ -235,7 +250,7 @@ def _count(samples: Any) -> int:
     return int(samples.shape[0]) if hasattr(samples, "shape") else len(np.asarray(samples, dtype=object))
 
 
-def _weight_name(model: Any) -> str | None:
+def weight_name(model: Any) -> str | None:
     """What the weights of samples are called by ``fit``; None where it takes none."""
     from sklearn.utils.validation import has_fit_parameter
 

@@ -7,15 +7,17 @@ since a leaf without a label of a class proves nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from codivide.core import cluster
 from codivide.core.errors import InputError
 from codivide.core.types import Floats, Labels, Singles
 from codivide.methods.features.matrix import Raw
@@ -104,14 +106,34 @@ class Trees:
 def cross_probs(
     kind: str, x: Raw, given: Tensor, fold: Tensor, *, seed: int, classes: int, counts: Tensor | None = None
 ) -> Tensor:
-    """Class probabilities ``[N, C]``, each by trees that saw no label of its fold; see ``fit``."""
+    """Class probabilities ``[N, C]``, each by trees that saw no label of its fold; see ``fit``.
+
+    The folds are spread over a cluster where there is one.
+    """
+
+    def parts() -> Iterator[_Fold]:
+        for number in range(int(fold.max()) + 1):
+            out = (fold == number).numpy()
+            known = None if counts is None else counts.numpy()[~out]
+            yield _Fold(dense(x[~out]), given[~out].numpy(), known, dense(x[out]))
+
     found = torch.empty(len(given), classes)
-    for number in range(int(fold.max()) + 1):
-        out = (fold == number).numpy()
-        known = None if counts is None else counts.numpy()[~out]
-        own = fit(kind, dense(x[~out]), given[~out].numpy(), None, seed=seed, classes=classes, counts=known)
-        found[out] = own.probs(dense(x[out]))
+    task = partial(_of_fold, kind, seed=seed, classes=classes)
+    for number, probs in enumerate(cluster.spread(task, parts())):
+        found[fold == number] = probs
     return found
+
+
+class _Fold(NamedTuple):
+    rows: Singles  # that are learned from
+    given: Labels
+    counts: Floats | None
+    out: Singles  # that are predicted
+
+
+def _of_fold(kind: str, part: _Fold, *, seed: int, classes: int) -> Tensor:
+    own = fit(kind, part.rows, part.given, seed=seed, classes=classes, counts=part.counts)
+    return own.probs(part.out)
 
 
 def sharpened(probs: Tensor, power: float) -> Tensor:
@@ -159,7 +181,6 @@ def fit(
     kind: str,
     x: Singles,
     given: Labels,
-    weight: Floats | None,
     *,
     seed: int,
     classes: int,
@@ -171,16 +192,13 @@ def fit(
         kind: "forest" or "boosting".
         x: raw features ``[N, D]``.
         given: labels ``[N]`` in ``0 .. classes - 1``; a class may be missing.
-        weight: of the samples ``[N]``, non-negative; None: all alike.
         seed: of what is drawn.
         classes: C.
         counts: how much each sample counts ``[N]``, in the frequencies of the classes, too; None: all alike.
     """
-    if counts is not None:
-        weight = counts if weight is None else weight * counts
     total = len(given) if counts is None else counts.sum()
     prior = torch.from_numpy(np.bincount(given, counts, minlength=classes) / total).float()
-    return replace(_fit(kind, x, given, weight, seed=seed, classes=classes), prior=prior)
+    return replace(_fit(kind, x, given, counts, seed=seed, classes=classes), prior=prior)
 
 
 def _fit(kind: str, x: Singles, given: Labels, weight: Floats | None, *, seed: int, classes: int) -> Trees:
@@ -215,7 +233,7 @@ def _of_forest(model: Any, held: Labels, classes: int) -> Trees:
         found = tree.value[:, 0, :]
         value[:, held] = found / np.maximum(found.sum(1, keepdims=True), 1e-30)
         values.append(value)
-    return _joined(
+    return joined(
         [tree.feature for tree in parts],
         [tree.threshold for tree in parts],
         [np.stack([tree.children_left, tree.children_right], axis=1) for tree in parts],
@@ -225,20 +243,8 @@ def _of_forest(model: Any, held: Labels, classes: int) -> Trees:
 
 def _of_boosting(model: Any, held: Labels, classes: int) -> Trees:
     """The trees of scikit-learn's histogram boosting: scores in the leaves, one tree a class and round."""
-    rounds = model._predictors  # public names do not give the trees; ``tests`` compare what they say
-    nodes = [predictor.nodes for one in rounds for predictor in one]
-    columns = [column for one in rounds for column in range(len(one))]
-    children = []
-    for node in nodes:
-        both = np.stack([node["left"], node["right"]], axis=1).astype(np.int64)
-        both[node["is_leaf"].astype(bool)] = -1
-        children.append(both)
-    found = _joined(
-        [node["feature_idx"] for node in nodes],
-        [node["num_threshold"] for node in nodes],
-        children,
-        [node["value"][:, None] for node in nodes],
-    )
+    columns = [column for one in model._predictors for column in range(len(one))]
+    found = of_rounds(model)
     start = np.ravel(model._baseline_prediction)
     if classes == 2 and len(held) == 2:
         return _with(found, np.array(columns), start)
@@ -248,6 +254,23 @@ def _of_boosting(model: Any, held: Labels, classes: int) -> Trees:
         return _with(_twice(found), np.repeat(held, len(columns)), base)
     base[held] = start
     return _with(found, held[np.array(columns)], base)
+
+
+def of_rounds(model: Any) -> Trees:
+    """The nodes of scikit-learn's histogram boosting of classes or numbers, round after round."""
+    rounds = model._predictors  # public names do not give the trees; ``tests`` compare what they say
+    nodes = [predictor.nodes for one in rounds for predictor in one]
+    children = []
+    for node in nodes:
+        both = np.stack([node["left"], node["right"]], axis=1).astype(np.int64)
+        both[node["is_leaf"].astype(bool)] = -1
+        children.append(both)
+    return joined(
+        [node["feature_idx"] for node in nodes],
+        [node["num_threshold"] for node in nodes],
+        children,
+        [node["value"][:, None] for node in nodes],
+    )
 
 
 def _twice(found: Trees) -> Trees:
@@ -275,10 +298,10 @@ def _constant(label: int, classes: int) -> Trees:
     """One leaf, which says one class."""
     value = np.zeros((1, classes), dtype=np.float32)
     value[0, label] = 1
-    return _joined([np.array([-2])], [np.array([0.0])], [np.array([[-1, -1]])], [value])
+    return joined([np.array([-2])], [np.array([0.0])], [np.array([[-1, -1]])], [value])
 
 
-def _joined(
+def joined(
     features: list[NDArray[Any]],
     thresholds: list[NDArray[Any]],
     children: list[NDArray[Any]],

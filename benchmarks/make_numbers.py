@@ -1,0 +1,397 @@
+"""The pages of numbers, made of ``results/``: ``docs/numbers.md`` and the table of README.
+
+python benchmarks/make_numbers.py            # writes both
+python benchmarks/make_numbers.py --check    # says whether they are up to date
+
+No number is typed. Each row links the files that it is made of. A mean is over all files, seeds or cases of its row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from codivide.bench import runner
+from codivide.core.files import write_text
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "results"
+PAGE, README = ROOT / "docs" / "numbers.md", ROOT / "README.md"
+BEGIN, END = "<!-- made by: python benchmarks/make_numbers.py -->", "<!-- end -->"
+
+Record = dict[str, Any]
+
+#: The sets of benchmarks/default.py, in words.
+NAMES = {
+    "photos": "5,000 photos, 40 % in the wrong folder",
+    "cifar10n-worse": "10,000 photos labelled by people in a hurry (CIFAR-10N worse)",
+    "cifar10n-aggre": "10,000 photos labelled by three people each (CIFAR-10N aggre)",
+    "youtube": "1,391 comments labelled by rules (YouTube)",
+    "hausa": "2,045 headlines labelled by key words (Hausa)",
+    "digits-5": "1,437 digits, 5 % drawn anew",
+    "digits-20": "1,437 digits, 20 % drawn anew",
+    "digits-40": "1,437 digits, 40 % drawn anew",
+    "fashion-symmetric-40": "4,000 images of clothes, 40 % drawn anew",
+    "fashion-asymmetric-40": "4,000 images of clothes, 40 % of some classes taken for another",
+}
+
+
+def read(path: str) -> Record:
+    """A result file."""
+    found: Record = json.loads((RESULTS / path).read_text(encoding="utf-8"))
+    return found
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; all columns but the first to the right."""
+    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """As a share between 0 and 1, without the zero before the point."""
+    return "" if value is None else f"{value:.{digits}f}".removeprefix("0") if value < 1 else f"{value:.{digits}f}"
+
+
+def seconds(value: float | None) -> str:
+    """Seconds, whole ones where there are many."""
+    return "" if value is None else f"{value:.1f}" if value < 10 else f"{value:,.0f}"
+
+
+def percent(value: float | None) -> str:
+    """A share in percent."""
+    return "" if value is None else f"{100 * value:.1f} %"
+
+
+def files(paths: Sequence[str], root: str = "../results") -> str:
+    """Links to result files: by seed or number where there are several."""
+    if len(paths) == 1:
+        return f"[file]({root}/{paths[0]})"
+    return " ".join(f"[{i}]({root}/{path})" for i, path in enumerate(paths))
+
+
+def mean(records: Sequence[Mapping[str, Any]], name: str) -> float | None:
+    """The mean over records that have a number of this name."""
+    found = [float(record[name]) for record in records if record.get(name) is not None]
+    return fmean(found) if found else None
+
+
+def default_cases() -> dict[str, list[Record]]:
+    """The results of benchmarks/default.py by set, in the order of NAMES."""
+    found: dict[str, list[Record]] = defaultdict(list)
+    for name, case in read("default.json")["cases"].items():
+        found[name.partition("/")[0]].append(case)
+    order = [*(name for name in NAMES if name in found), *(name for name in found if name not in NAMES)]
+    return {name: found[name] for name in order}
+
+
+def tables_cases() -> tuple[dict[str, list[Record]], list[str]]:
+    """The results of benchmarks/tables.py by what was run, and their files."""
+    found: dict[str, list[Record]] = defaultdict(list)
+    paths = sorted((RESULTS / "tables").glob("*.json"))
+    for path in paths:
+        for case in read(f"tables/{path.name}")["cases"]:
+            for name, result in case["results"].items():
+                found[name].append(result)
+    return found, [f"tables/{path.name}" for path in paths]
+
+
+def readme() -> str:
+    """The table of README."""
+    rows = []
+    for name, cases in default_cases().items():
+        if name not in NAMES:
+            continue
+        ours, theirs, plain = ([case[key] for case in cases] for key in ("default", "cleanlab", "logistic_regression"))
+        rows.append(
+            [
+                f"[{NAMES[name]}](results/default.json)",
+                percent(mean(ours, "noise")),
+                number(mean(ours, "auroc")),
+                number(mean(theirs, "auroc")),
+                percent(mean(ours, "test_accuracy")),
+                percent(mean(theirs, "test_accuracy")),
+                percent(mean(plain, "test_accuracy")),
+            ]
+        )
+    found, paths = tables_cases()
+    ours, theirs, plain = found["codivide"], found["cleanlab, forest"], found["nothing, forest"]
+    rows.append(
+        [
+            f"[{len(paths)} small tables, {len(ours)} cases, beside a forest](results/tables)",
+            percent(mean(ours, "noise")),
+            number(mean(ours, "auroc")),
+            number(mean(theirs, "auroc")),
+            *(percent(mean(group, "test_accuracy")) for group in (ours, theirs, plain)),
+        ]
+    )
+    head = ["data", "wrong labels", "found: codivide", "cleanlab", "new samples right: codivide", "cleanlab", "plain"]
+    return table(head, rows)
+
+
+def defaults() -> str:
+    """The default beside plain training and cleanlab on the same features."""
+    rows = []
+    for name, cases in default_cases().items():
+        for key, words in (
+            ("default", "codivide"),
+            ("cleanlab", "cleanlab"),
+            ("logistic_regression", "logistic regression"),
+        ):
+            group = [case[key] for case in cases]
+            named = mean(group, "flagged")
+            rows.append(
+                [
+                    NAMES.get(name, name) if key == "default" else "",
+                    words,
+                    percent(mean(group, "noise")),
+                    number(mean(group, "auroc")),
+                    number(mean(group, "ap")),
+                    "" if named is None else f"{percent(mean(group, 'precision'))} of {named:,.0f}",
+                    percent(mean(group, "test_accuracy")),
+                    seconds(mean(group, "cpu_seconds")),
+                    files(["default.json"]) if key == "default" else "",
+                ]
+            )
+    return table(
+        ["data", "", "wrong", "AUROC", "average precision", "named ones wrong", "test accuracy", "CPU s", "result"],
+        rows,
+    )
+
+
+def detection() -> str:
+    """Features: sets of texts, music and images, several seeds."""
+    runs: dict[str, list[tuple[str, Record]]] = defaultdict(list)
+    for path in sorted((RESULTS / "detection").glob("*-*.json")):
+        record = read(f"detection/{path.name}")
+        runs[record["set"]].append((f"detection/{path.name}", record))
+    rows = []
+    for name, found in runs.items():
+        for label in ("codivide", "cleanlab", "logistic regression"):
+            group = [record["results"][label] for _, record in found]
+            rows.append(
+                [
+                    f"`{name}`" if label == "codivide" else "",
+                    label,
+                    percent(mean([record for _, record in found], "noise")) if label == "codivide" else "",
+                    number(mean(group, "auroc")),
+                    number(mean(group, "average_precision")),
+                    number(mean(group, "f1")),
+                    percent(mean(group, "test_accuracy")),
+                    seconds(mean(group, "seconds")),
+                    files([path for path, _ in found]) if label == "codivide" else "",
+                ]
+            )
+    return table(
+        ["set", "", "wrong", "AUROC", "average precision", "F1", "test accuracy", "CPU s", "results by seed"], rows
+    )
+
+
+def tables() -> str:
+    """Small tables with three kinds of noise."""
+    found, paths = tables_cases()
+    rows = [
+        [
+            name,
+            str(len(group)),
+            number(mean(group, "auroc")),
+            number(mean(group, "average_precision")),
+            number(mean(group, "f1")),
+            percent(mean(group, "test_accuracy")),
+            percent(mean(group, "balanced_accuracy")),
+            seconds(mean(group, "seconds")),
+            files(paths),
+        ]
+        for name, group in sorted(found.items())
+    ]
+    head = ["", "cases", "AUROC", "average precision", "F1", "test accuracy", "balanced", "CPU s", "results by set"]
+    return table(head, rows)
+
+
+def probabilities() -> str:
+    """Probabilities from elsewhere."""
+    record = read("pred_probs.json")
+    rows = []
+    for name, found in record["files"].items():
+        rank, plain = found["rules"]["rank"], found["rules"]["p(given)"]
+        rows.append(
+            [
+                f"`{name}`",
+                f"{found['samples']:,}",
+                percent(found["noise_rate"]),
+                percent(found["estimated_rate"]),
+                number(rank["auroc"]),
+                number(found["published_auroc"]),
+                number(rank["average_precision"]),
+                number(plain["average_precision"]),
+                seconds(found["seconds"]),
+                files(["pred_probs.json"]),
+            ]
+        )
+    head = ["file", "labels", "wrong", "estimated", "AUROC", "best published", "average precision", "of p(given)"]
+    return table([*head, "CPU s", "result"], rows)
+
+
+def crowd() -> str:
+    """Several annotators."""
+    parts = []
+    for name, title in (("music_genre", "44 people, 700 songs"), ("youtube", "10 labelling rules, 1,586 comments")):
+        rows = [
+            [
+                row,
+                percent(found["consensus"]),
+                percent(found["test_accuracy"]) or "one class only",
+                files([f"crowd/{name}.json"]),
+            ]
+            for row, found in read(f"crowd/{name}.json")["rows"].items()
+        ]
+        parts.append(f"**{name}**: {title}\n\n" + table(["labels", "consensus right", "test accuracy", "result"], rows))
+    rows = []
+    for name, group in read("crowd/classifier.json")["rows"].items():
+        for label, found in group.items():
+            if isinstance(found, dict):
+                cells = [percent(found["consensus"]), number(found["quality_auroc"]), files(["crowd/classifier.json"])]
+                rows.append([name, label, *cells])
+    parts.append("**With a classifier**\n\n" + table(["answers", "consensus", "right", "AUROC", "result"], rows))
+    return "\n\n".join(parts)
+
+
+def effort() -> str:
+    """What is found in the first labels of the queue, by networks trained from scratch."""
+    rows = []
+    for path in sorted((RESULTS / "effort").glob("*.json")):
+        record = read(f"effort/{path.name}")
+        found = record["result"]
+        first = [percent(found["precision"][count]) for count in ("100", "500", "1000")]
+        cells = [number(found["auroc"]), percent(found["test_accuracy"]), seconds(found["seconds"])]
+        rows.append(
+            [f"`{record['set']}`, {record['net']}", found["method"], *first, *cells, files([f"effort/{path.name}"])]
+        )
+    return table(
+        ["set, network", "", "wrong of the first 100", "500", "1,000", "AUROC", "test accuracy", "CPU s", "result"],
+        rows,
+    )
+
+
+def methods() -> str:
+    """Every method under one protocol, as far as it has run."""
+    rows = []
+    for recipe in runner.find("first/*"):
+        found = runner.read(recipe, RESULTS / "recipes")
+        if not found:
+            continue
+        tested = [row["test_accuracy"] for row in found]
+        aurocs = [row["detection"] for row in found]
+        paths = [f"recipes/{recipe.name}_s{row['seed']}.json" for row in found]
+        cells = [percent(mean(tested, "last")), percent(mean(tested, "best")), number(mean(aurocs, "auroc"))]
+        rows.append([f"`{recipe.name}`", *cells, files(paths)])
+    return table(["recipe", "test accuracy, last", "best, chosen with the test labels", "AUROC", "result"], rows)
+
+
+SECTIONS: list[tuple[str, str, Callable[[], str], str]] = [
+    (
+        "The default, with no option",
+        "`python benchmarks/default.py`",
+        defaults,
+        "All see the same features: those that codivide's default makes. *CPU s* of codivide has the encoding in it; "
+        "the other two have not. Labels by key words or rules (Hausa, YouTube) look like truth to every method.",
+    ),
+    (
+        "Texts, music and images as features",
+        "`python benchmarks/detection.py`",
+        detection,
+        "Means over the seeds. Same features, same folds; cleanlab is version 2.9 around logistic regression.",
+    ),
+    (
+        "Tables",
+        "`python benchmarks/tables.py`",
+        tables,
+        "At most 600 training rows, uniform, class-dependent and instance-dependent noise. *nothing*: the model on the "
+        "noisy labels. Without a second name it is codivide's default; here cleanlab with a forest ranks better.",
+    ),
+    (
+        "Probabilities from elsewhere",
+        "`python benchmarks/pred_probs.py FOLDER`",
+        probabilities,
+        "*best published*: the best of cleanlab's label scores, as published for the file. *of p(given)*: average "
+        "precision of the probability of the given label. The rank was chosen with these files in sight.",
+    ),
+    (
+        "Several annotators",
+        "`python benchmarks/crowd.py --probs DIR --out results/crowd`",
+        crowd,
+        "*crowdlab*: the equations of Goh, Tkachenko and Mueller (2022), which cleanlab has too.",
+    ),
+    (
+        "Networks trained from scratch: the first labels of the queue",
+        "`python benchmarks/effort.py --set worse`",
+        effort,
+        "cleanlab: five folds of the same network, and a last training without the labels that it names.",
+    ),
+    (
+        "Every method under one protocol",
+        "`codivide bench run 'first/*'`",
+        methods,
+        "4,000 images of CIFAR-10, symmetric noise of 50 %, 70 epochs of a small network, one seed. These are not the "
+        "papers' numbers: [recipes](reference/recipes.md) sets those beside ours, as far as they have run.",
+    ),
+]
+
+HEAD = """# Numbers
+
+Everything that was measured, beside [cleanlab](https://github.com/cleanlab/cleanlab) and plain training. This page is
+made of the files under `results/` by `python benchmarks/make_numbers.py`; no number is typed. Each set links its files,
+which name commit, versions, hardware and seed. The command under each title repeats it.
+
+Words: **AUROC** is how often a wrong label is ranked before a right one (1 is perfect, .5 is chance). **Average
+precision** is how clean the top of the ranking is. **Test accuracy** is the share of new samples classified right, by
+true labels. True labels only score. Seconds are of one processor core. Other [terms](glossary.md).
+
+What is not here: noisypy was not run, since its licence and its installation were not settled. A GPU has been used for
+minutes only ([performance](performance.md)).
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [HEAD]
+    for title, command, made, about in SECTIONS:
+        parts.append(f"## {title}\n\nRepeat: {command}\n\n{made()}\n\n{about}\n")
+    return "\n".join(parts)
+
+
+def with_table(text: str) -> str:
+    """README with its table made anew."""
+    begin, end = re.escape(BEGIN), re.escape(END)
+    made, count = re.subn(f"{begin}.*?{end}", lambda _: f"{BEGIN}\n\n{readme()}\n\n{END}", text, flags=re.DOTALL)
+    if count != 1:
+        raise SystemExit(f"README.md needs one table between {BEGIN!r} and {END!r}")
+    return made
+
+
+def main() -> None:
+    """Write, or check."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 where a page is out of date")
+    check = parser.parse_args().check
+    old = False
+    for path, made in ((PAGE, page()), (README, with_table(README.read_text(encoding="utf-8")))):
+        if check:
+            current = path.exists() and path.read_text(encoding="utf-8") == made
+            old |= not current
+            print(f"{path.relative_to(ROOT)}: {'up to date' if current else 'out of date'}")
+        else:
+            write_text(path, made)
+            print(f"written: {path.relative_to(ROOT)}")
+    sys.exit(int(old))
+
+
+if __name__ == "__main__":
+    main()

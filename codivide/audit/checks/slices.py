@@ -1,0 +1,153 @@
+"""Groups of samples whose labels are judged worse than their classes are, found on the features."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.tree import DecisionTreeClassifier
+
+from codivide.audit.checks.base import Check, Found
+from codivide.audit.material import Material
+from codivide.core.types import Floats, Mask, Singles
+from codivide.runs.label_table import Column
+
+LEAST = 0.1  # by which fewer labels look right than in the same classes elsewhere
+DEVIATIONS = 4.0  # of that share, at least
+FEWEST = 200  # labelled samples
+SMALLEST = 20  # samples of a group
+_TREES, _LEAVES = 40, 8
+_ROWS = 10_000  # that the forest is grown on, at most
+_WIDE = 64  # directions at random, of which
+_DIRECTIONS = 16  # the leading ones are kept
+_PLACES = 4  # that the group is described by, at most
+_PURE = 0.6  # of a place, that is of the group
+
+
+def _find(material: Material) -> Found:
+    """Samples of a group that is judged worse.
+
+    Of each labelled sample it is known how far its agreement (1 where the suggestion is the given label, else 0) falls
+    short of the mean of its class. A forest of 40 trees of 8 leaves predicts that from the features, of each sample by
+    the trees that have not seen it. Where the prediction is below -0.1, the samples are a group; it is judged worse
+    where their own agreement, which the prediction did not see, falls short by 0.1 and by 4 standard deviations.
+    Features are the columns of a table, else the 16 leading directions of what the model sees.
+    """
+    rows = np.flatnonzero(material.given >= 0)
+    features = _columns(material)
+    named = features is not None and material.columns is not None
+    if features is None and material.points is not None:
+        features = _directions(material.points.numpy())
+    if features is None or len(rows) < FEWEST:
+        return Found()
+    features, given = features[rows], material.given[rows]
+    right = (material.suggested[rows] == given) | material.confirmed[rows]
+    counts = np.bincount(given, minlength=len(material.classes))
+    expected = (np.bincount(given, right, minlength=len(counts)) / np.maximum(counts, 1))[given]
+    short = _shortfall(features, right - expected)
+    group = short < -LEAST
+    score, flag = np.ones(len(material.given)), np.zeros(len(material.given), dtype=bool)
+    score[rows] = np.clip(1 + short / np.maximum(expected, 1e-9), 0, 1)
+    said: tuple[str, ...] = ()
+    if _is_worse(right[group] - expected[group]):
+        flag[rows] = group
+        share = [100 * (1 - float(values[group].mean())) for values in (right, expected)]
+        where = _places(features, group, material.columns) if named and material.columns else ""
+        text = (
+            f"{int(group.sum()):,} samples are judged worse than their classes: {share[0]:.0f} % of their labels look "
+        )
+        said = (f"{text}wrong, {share[1]:.0f} % would as in their classes{where}",)
+    worst = np.flatnonzero(flag)
+    columns = {"is_underperforming_group_issue": flag, "underperforming_group_score": score}
+    return Found(columns, worst[np.lexsort((material.ranks[worst], score[worst]))], said=said)
+
+
+def _shortfall(features: Singles, short: Floats) -> Floats:
+    """Predicted for each sample ``[M]`` by trees that have not seen it."""
+    count = len(short)
+    grown = np.sort(np.random.default_rng(0).permutation(count)[:_ROWS])
+    forest = RandomForestRegressor(
+        _TREES,
+        max_leaf_nodes=_LEAVES,
+        min_samples_leaf=max(SMALLEST // 2, len(grown) // 100),
+        max_features=0.5,
+        oob_score=True,
+        random_state=0,
+    ).fit(features[grown], short[grown])
+    found: Floats = forest.predict(features) if count > len(grown) else np.empty(count)
+    found[grown] = np.nan_to_num(forest.oob_prediction_)
+    return found
+
+
+def _is_worse(short: Floats) -> bool:
+    if len(short) < SMALLEST:
+        return False
+    mean, error = float(short.mean()), float(short.std()) / np.sqrt(len(short))
+    return bool(mean < -max(LEAST, DEVIATIONS * error))
+
+
+def _columns(material: Material) -> Singles | None:
+    """The columns of a dense table ``[N, D]``; None of anything else."""
+    return None if material.texts is not None or material.looks is not None else material.numbers
+
+
+def _directions(points: Singles) -> Singles:
+    """The leading directions ``[N, at most 16]`` of points, by way of 64 at random."""
+    if points.shape[1] > _WIDE:
+        generator = np.random.default_rng(0)
+        points = points @ generator.standard_normal((points.shape[1], _WIDE), dtype=np.float32)
+    points = points - points.mean(0)
+    _, axes = np.linalg.eigh(points.T @ points)
+    found: Singles = points @ axes[:, ::-1][:, :_DIRECTIONS].astype(np.float32)
+    return found
+
+
+def _places(features: Singles, group: Mask, names: tuple[str, ...]) -> str:
+    """Where most of a group is: a few leaves of a small tree, as ``age > 60 and job = driver``."""
+    tree = DecisionTreeClassifier(max_leaf_nodes=_PLACES, min_samples_leaf=SMALLEST // 2, random_state=0)
+    leaf = tree.fit(features, group).apply(features)
+    sizes = {number: int((group & (leaf == number)).sum()) for number in np.unique(leaf[group]).tolist()}
+    pure = [number for number in sizes if group[leaf == number].mean() >= _PURE]
+    listed = [f"{_path(tree, number, names)} ({sizes[number]:,})" for number in sorted(pure, key=lambda k: -sizes[k])]
+    return f"; most are where {', or '.join(listed)}" if listed else ""
+
+
+def _path(tree: DecisionTreeClassifier, leaf: int, names: tuple[str, ...]) -> str:
+    """The way to a leaf in words; of several bounds of a column the last ones stay, which are the tightest."""
+    grown = tree.tree_
+    above: dict[int, int] = {}
+    for node in range(grown.node_count):
+        above |= {int(child): node for child in (grown.children_left[node], grown.children_right[node]) if child >= 0}
+    bounds: dict[tuple[int, bool], float] = {}
+    node = leaf
+    while node in above:
+        parent = above[node]
+        bounds.setdefault((int(grown.feature[parent]), grown.children_left[parent] == node), grown.threshold[parent])
+        node = parent
+    words = [_bound(names[column], float(value), below=left) for (column, left), value in reversed(bounds.items())]
+    return " and ".join(words)
+
+
+def _bound(name: str, value: float, *, below: bool) -> str:
+    if (" = " in name or name.endswith(" is empty")) and 0 < value < 1:
+        return f"not {name}" if below else name
+    return f"{name} {'<=' if below else '>'} {value:.4g}"
+
+
+CHECK = Check(
+    name="underperforming_group",
+    title="A group that is judged worse",
+    text="Samples of a group, found on the features, in which more labels look wrong than in their classes elsewhere.",
+    columns=(
+        Column(
+            "is_underperforming_group_issue",
+            "flag",
+            "it is of a group, found on the features, whose labels are judged worse than their classes",
+        ),
+        Column(
+            "underperforming_group_score",
+            "probability",
+            "share of labels that look right where it lies, over that of its class, at most 1",
+        ),
+    ),
+    find=_find,
+)

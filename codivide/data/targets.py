@@ -1,0 +1,271 @@
+"""What is to be learned besides one class a row: several labels, or a number.
+
+Both are read like classes: the different texts of a column are the classes of ``Loaded``, so that what is missing, test
+parts, ids and a person's decisions need no other reader. ``members`` and ``numbers`` then say what the texts mean.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy import sparse
+
+from codivide.core.errors import InputError, nearest
+from codivide.core.types import UNLABELLED, Floats, Labels
+from codivide.data.column_kinds import with_decimal_point
+from codivide.data.labels import MISSING_TEXT
+from codivide.data.loaded import Loaded
+from codivide.data.options import CLASSES, MULTILABEL, REGRESSION, ReadOptions
+
+NONE = "(none)"  # a row that has none of the labels; an empty cell is a row that nobody has labelled
+_UNITS = "0123456789.,+-eE "
+_MANY = 20  # different numbers from which on they may be no classes
+
+
+class Members(NamedTuple):
+    """Several labels a row.
+
+    Attributes:
+        y: ``[N, K]`` int64: 1 where a row has the label, 0 where not, -1 in a row that is not labelled.
+        names: of the labels, sorted.
+    """
+
+    y: Labels
+    names: tuple[str, ...]
+
+
+def options_for(options: ReadOptions) -> ReadOptions:
+    """How targets are read: no number means "no label" where numbers are learned."""
+    return options if options.task == CLASSES else replace(options, unlabelled=None)
+
+
+def numbers(loaded: Loaded, what: str = "target") -> Floats:
+    """The targets ``[N]`` of data that was read for regression; NaN where there is none.
+
+    Raises:
+        InputError: a text that is no finite number; it names the row.
+    """
+    texts = pd.Series([str(name).strip() for name in loaded.classes], dtype=object)
+    pointed = with_decimal_point(texts) if any("," in text for text in texts) else None
+    values = [_number(text) for text in (texts if pointed is None else pointed).tolist()]
+    for code, value in enumerate(values):
+        if value is None:
+            row = int(np.flatnonzero(loaded.y == code)[0]) if (loaded.y == code).any() else None
+            raise InputError(_no_number(str(loaded.classes[code]), _where(loaded, row), what))
+    known = np.array([*values, math.nan], dtype=np.float64)
+    found: Floats = known[loaded.y]
+    return found
+
+
+def members(loaded: Loaded, separator: str, names: Sequence[str] | None = None) -> Members:
+    """The labels of data that was read for several of them.
+
+    Args:
+        loaded: the data.
+        separator: between the labels of a row.
+        names: the labels, where they are known (a test part, a person's decisions).
+
+    Raises:
+        InputError: no label at all, or one that is not among ``names``.
+    """
+    sets = [parts(str(text), separator) for text in loaded.classes]
+    found = tuple(sorted({name for one in sets for name in one})) if names is None else tuple(names)
+    if not found:
+        raise InputError(f"{loaded.name}: no row has a label; separate them with {separator!r} (--separator)")
+    place = {name: k for k, name in enumerate(found)}
+    table = np.zeros((len(sets) + 1, len(found)), dtype=np.int64)
+    table[-1] = UNLABELLED
+    for row, one in enumerate(sets):
+        for name in one:
+            if name not in place:
+                raise InputError(f"{loaded.name}: no such label {name!r} in training.{nearest(name, found)}")
+            table[row, place[name]] = 1
+    return Members(table[loaded.y], found)
+
+
+def parts(text: str, separator: str) -> list[str]:
+    """The labels in a text, without empty ones; each once, in their order."""
+    if text.strip() == NONE:
+        return []
+    return list(dict.fromkeys(name for part in text.split(separator) if (name := part.strip())))
+
+
+def joined(names: Iterable[str], separator: str) -> str:
+    """The text of several labels."""
+    return separator.join(names) or NONE
+
+
+def number_text(value: float) -> str:
+    """A number as the label table has it."""
+    return f"{value:.6g}"
+
+
+def texts_of(y: Any, options: ReadOptions) -> tuple[list[str | None], tuple[str, ...] | None]:
+    """Targets in memory as texts, and the names of the labels where they have columns.
+
+    Args:
+        y: for several labels a matrix ``[N, K]`` of 0 and 1 (dense, sparse or a data frame) or a list of labels for
+            each row, None where a row is not labelled; for numbers ``[N]``, NaN or None where there is none.
+        options: the task and the separator.
+
+    Raises:
+        InputError: another shape, or values that are no such thing; it names the row.
+    """
+    if y is None:
+        raise InputError("codivide requires y to be passed, but the target y is None: pass one label a row.")
+    if options.task == REGRESSION:
+        return _texts_of_numbers(y), None
+    return _texts_of_sets(y, options.separator)
+
+
+def _texts_of_numbers(y: Any) -> list[str | None]:
+    values = y.detach().cpu().numpy() if isinstance(y, torch.Tensor) else y
+    values = values.tolist() if isinstance(values, range) else values
+    array = values.to_numpy() if isinstance(values, pd.Series | pd.DataFrame) else np.asarray(values)
+    if array.ndim == 2 and array.shape[1] == 1:
+        array = array[:, 0]
+    if array.ndim != 1:
+        raise InputError(f"y has shape {array.shape}; a number for each sample is needed, [samples]")
+    if array.dtype.kind == "c":
+        raise InputError("y: complex data not supported.")
+    found: list[str | None] = []
+    for row, value in enumerate(array.tolist() if array.dtype.kind in "iub" else list(array)):
+        if value is None or value is pd.NA or (isinstance(value, float | np.floating) and np.isnan(value)):
+            found.append(None)
+        elif isinstance(value, str):
+            found.append(None if value.strip() in MISSING_TEXT else value)
+        elif isinstance(value, float | np.floating) and np.isinf(value):
+            raise InputError(f"y: target {row} is infinity; a finite number is needed, or NaN where there is none")
+        else:
+            found.append(str(value).removesuffix(".0"))
+    return found
+
+
+def _texts_of_sets(y: Any, separator: str) -> tuple[list[str | None], tuple[str, ...] | None]:
+    if isinstance(y, torch.Tensor):
+        y = y.detach().cpu().numpy()
+    names = tuple(map(str, y.columns)) if isinstance(y, pd.DataFrame) else None
+    if sparse.issparse(y):
+        y = y.toarray()
+    ragged = isinstance(y, list | tuple | pd.Series) or (
+        isinstance(y, np.ndarray) and y.dtype == object and y.ndim == 1
+    )
+    if ragged and not _is_matrix(y):
+        return [_text_of_set(row, value, separator) for row, value in enumerate(y)], None
+    array = np.asarray(y.to_numpy(dtype=float, na_value=np.nan) if isinstance(y, pd.DataFrame) else y, dtype=np.float64)
+    if array.ndim != 2:
+        raise InputError(
+            f"y has shape {array.shape}; several labels a row are a matrix [samples, labels] of 0 and 1, or a list of "
+            "labels for each row"
+        )
+    known = ~np.isnan(array).any(1)
+    bad = np.argwhere(known[:, None] & (array != 0) & (array != 1))
+    if len(bad):
+        row, column = bad[0]
+        raise InputError(f"y[{row}, {column}] is {array[row, column]:g}; 1: the row has the label, 0: it has not")
+    names = names or tuple(str(k).zfill(len(str(array.shape[1] - 1))) for k in range(array.shape[1]))
+    _check_names(names, separator)
+    rows = [
+        joined((names[k] for k in np.flatnonzero(values)), separator) if full else None
+        for values, full in zip(array, known, strict=True)
+    ]
+    return rows, names
+
+
+def _is_matrix(y: Any) -> bool:
+    """Whether a list of rows is a matrix of 0 and 1: at least two numbers in each, all of one length."""
+    rows = list(y)
+    if not rows or not all(isinstance(row, list | tuple | np.ndarray) for row in rows):
+        return False
+    sizes = {len(row) for row in rows}
+    return len(sizes) == 1 and sizes.pop() > 1 and {value for row in rows for value in row} <= {0, 1}
+
+
+def _text_of_set(row: int, value: Any, separator: str) -> str | None:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, str):
+        return value if value.strip() else None
+    if not isinstance(value, list | tuple | set | frozenset | np.ndarray):
+        raise InputError(f"y: row {row} is {value!r}; give a list of its labels, [] where it has none")
+    names = [str(name) for name in (sorted(value, key=str) if isinstance(value, set | frozenset) else value)]
+    _check_names(names, separator)
+    return joined(names, separator)
+
+
+def _check_names(names: Iterable[str], separator: str) -> None:
+    for name in names:
+        if separator in name or not name.strip() or name.strip() == NONE:
+            raise InputError(f"a label is called {name!r}, which is empty or holds the separator {separator!r}")
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) and "_" not in text else None
+
+
+def _where(loaded: Loaded, row: int | None) -> str:
+    if row is None:
+        return loaded.name
+    name = loaded.ids[row]
+    return f"{loaded.name}: row {row}" + (f" ({name})" if str(name) != str(row) else "")
+
+
+def _no_number(text: str, where: str, what: str) -> str:
+    """The message for a text that is no number, with what may have been meant."""
+    stripped = text.strip().rstrip("%°€$£")
+    start = stripped.lstrip("€$£ ")
+    digits = start[: next((k for k, letter in enumerate(start) if letter not in _UNITS), len(start))].strip(" eE")
+    unit = digits and digits != text.strip() and _number(digits.replace(",", "")) is not None
+    hint = f"write {digits.replace(',', '')}, without unit" if unit else "leave the cell empty where there is none"
+    return f"{where}: the {what} {text[:80]!r} is no finite number; {hint}"
+
+
+def proposal(loaded: Loaded) -> str | None:
+    """What the classes of a data set may be instead: numbers, or several labels in one; None: they look like classes."""
+    names = [str(name) for name in loaded.classes]
+    if len(names) < _MANY:
+        return None
+    labelled = int((loaded.y >= 0).sum())
+    values = [_number(name) for name in names]
+    if all(value is not None for value in values):
+        whole = all(float(value or 0).is_integer() for value in values)
+        if not whole or len(names) > max(_MANY, labelled / 3):
+            return f"the labels are {len(names):,} different numbers; to predict a number: --task regression"
+    for separator in (";", "|"):
+        several = [parts(name, separator) for name in names if separator in name]
+        if len(several) * 2 >= len(names) and len({part for one in several for part in one}) < len(names):
+            return f"{len(several):,} classes hold {separator!r}; several labels a row: --task {MULTILABEL}" + (
+                "" if separator == ";" else f" --separator '{separator}'"
+            )
+    return None
+
+
+def several_columns(table: pd.DataFrame, options: ReadOptions, where: object) -> pd.DataFrame:
+    """A table whose labels stand in a column each (``--label a,b,c``, 0 or 1) with one column of them, ``a;b``."""
+    if options.task != MULTILABEL or "," not in options.label or options.label in table:
+        return table
+    names = [name.strip() for name in options.label.split(",")]
+    gone = [name for name in names if name not in table]
+    if gone:
+        raise InputError(
+            f"{where} has no column {gone[0]!r} of labels (columns: {', '.join(map(str, table.columns))[:300]})"
+        )
+    values = table[names].apply(pd.to_numeric, errors="coerce")
+    wrong = table[names].notna() & ~values.isin([0, 1])
+    wrong &= table[names].astype(str).map(lambda cell: cell.strip() not in MISSING_TEXT)
+    if wrong.to_numpy().any():
+        row, column = np.argwhere(wrong.to_numpy())[0]
+        cell = table[names].iloc[row, column]
+        raise InputError(f"{where}: row {row}, column {names[column]!r} is {cell!r}; 1: the row has the label, 0: not")
+    texts, _ = _texts_of_sets(values, options.separator)
+    return table.drop(columns=names).assign(**{options.label: pd.Series(texts, index=table.index, dtype=object)})

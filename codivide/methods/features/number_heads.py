@@ -1,0 +1,135 @@
+"""The heads that predict numbers: a linear one (ridge), a forest and gradient boosting; or a model of the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from codivide.core.errors import InputError
+from codivide.core.types import Floats, Labels, Singles
+from codivide.methods.features import own, trees
+from codivide.methods.features.matrix import Raw, Scale
+from codivide.methods.features.number_model import Head, Leaves
+
+LINEAR, FOREST, BOOSTING = KINDS = ("linear", "forest", "boosting")
+PENALTIES = tuple(10.0**-exponent for exponent in range(8))  # times the number of rows
+FEWEST = 40  # rows of numbers from which on trees take part
+_TREES, _LEAF = 60, 3
+_ROUNDS, _LEAVES, _LEVELS = 100, 15, 128
+
+#: Predictions ``[M]`` of some rows, by what was fitted on others.
+Predict = Callable[[Raw], Floats]
+
+
+def kinds(rows: int, width: int, *, dense: bool) -> tuple[str, ...]:
+    """The heads that suit data of this size: trees for tables alone."""
+    return KINDS if dense and rows >= FEWEST and width <= trees.WIDEST else (LINEAR,)
+
+
+def fit(kind: str, x: Raw, y: Floats, weight: Floats, *, scale: Scale, penalty: float, seed: int) -> Head:
+    """Fit a head.
+
+    Args:
+        kind: one of ``KINDS``.
+        x: raw features ``[N, D]``.
+        y: targets ``[N]`` on a unit scale.
+        weight: of the rows ``[N]``, non-negative, some positive.
+        scale: of the features, for the linear head.
+        penalty: of the linear head, times the number of rows.
+        seed: of what is drawn.
+    """
+    if kind == LINEAR:
+        return _linear(scale.apply(x), y, weight, penalty)
+    return _forest(x, y, weight, seed) if kind == FOREST else _boosting(x, y, weight, seed)
+
+
+def _linear(rows: Raw, y: Floats, weight: Floats, penalty: float) -> Head:
+    from sklearn.linear_model import Ridge
+
+    sparse = not isinstance(rows, np.ndarray)
+    model = Ridge(alpha=penalty * len(y), solver="sparse_cg" if sparse else "auto", tol=1e-3)
+    model.fit(rows, y, sample_weight=weight)
+    return Head(LINEAR, 1.0, (torch.from_numpy(np.asarray(model.coef_, dtype=np.float64)), _number(model.intercept_)))
+
+
+def _forest(x: Raw, y: Floats, weight: Floats, seed: int) -> Head:
+    from sklearn.ensemble import ExtraTreesRegressor
+
+    model = ExtraTreesRegressor(_TREES, min_samples_leaf=_LEAF, max_features=0.5, random_state=seed, n_jobs=1)
+    model.fit(trees.dense(x), y, sample_weight=weight)
+    parts = [one.tree_ for one in model.estimators_]
+    nodes = trees.joined(
+        [tree.feature for tree in parts],
+        [tree.threshold for tree in parts],
+        [np.stack([tree.children_left, tree.children_right], axis=1) for tree in parts],
+        [tree.value[:, 0, :1] for tree in parts],
+    )
+    return Head(FOREST, 1.0, Leaves(nodes, summed=False, base=0.0).tensors())
+
+
+def _boosting(x: Raw, y: Floats, weight: Floats, seed: int) -> Head:
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    model = HistGradientBoostingRegressor(
+        max_iter=_ROUNDS,
+        max_leaf_nodes=_LEAVES,
+        l2_regularization=1.0,
+        early_stopping=len(y) >= 100,
+        validation_fraction=0.1,
+        n_iter_no_change=10,
+        random_state=seed,
+    )
+    model.fit(_levelled(trees.dense(x)), y, sample_weight=weight)
+    nodes = trees.of_rounds(model)
+    return Head(
+        BOOSTING, 1.0, Leaves(nodes, summed=True, base=float(np.ravel(model._baseline_prediction)[0])).tensors()
+    )
+
+
+def _levelled(x: Singles) -> Singles:
+    """Columns of at most as many values as boosting tells apart, each the greatest of its level.
+
+    scikit-learn would seek the same levels by weighted quantiles, which takes ten times as long as all the rest.
+    """
+    found = x.copy()
+    for column in found.T:
+        different = np.unique(column)
+        if len(different) > _LEVELS:
+            edges = np.unique(np.quantile(column, np.linspace(0, 1, _LEVELS + 1)[1:], method="inverted_cdf"))
+            column[:] = edges[np.searchsorted(edges, column)]
+    return found
+
+
+def _number(value: Any) -> torch.Tensor:
+    return torch.tensor([float(value)], dtype=torch.float64)
+
+
+def fit_own(model: Any, samples: Any, y: Floats, weight: Floats) -> Any:
+    """A copy of the user's regressor on rows of a weight above 0; weighted, where it takes weights."""
+    from sklearn.base import clone
+
+    rows: Labels = np.flatnonzero(weight > 0)
+    name, copy = own.weight_name(model), clone(model)
+    if name is None:
+        rows = np.flatnonzero(weight >= min(0.5, float(weight.max())))
+    try:
+        copy.fit(own.take(samples, rows), y[rows], **({} if name is None else {name: weight[rows]}))
+    except ValueError as error:
+        raise InputError(f"{type(model).__name__} cannot learn from the samples: {error}") from error
+    return copy
+
+
+def check_own(model: Any) -> None:
+    """InputError unless a model is a regressor of scikit-learn's kind."""
+    from sklearn.base import is_regressor
+
+    if isinstance(model, type):
+        raise InputError(f"model is the class {model.__name__}: pass an instance, {model.__name__}()")
+    if not all(hasattr(model, name) for name in ("fit", "predict", "get_params")) or not is_regressor(model):
+        raise InputError(
+            f"model is a {type(model).__name__}, which is no regressor of scikit-learn's kind (fit, predict, "
+            "get_params); score its cross-validated predictions with score_labels(task='regression')"
+        )

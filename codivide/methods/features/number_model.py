@@ -1,0 +1,163 @@
+"""The model of numbers: pooled linear and tree heads that predict a target, as tensors of our own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from codivide.core.types import Floats
+from codivide.data import encode, encoder
+from codivide.data.rows import Rows
+from codivide.methods.features import trees
+from codivide.methods.features.matrix import Matrix, Raw, Scale, raw
+from codivide.training import model_file
+
+KIND = "numbers"
+TENSORS = {"linear": 2, "forest": 6, "boosting": 6}
+_CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class Leaves:
+    """Trees whose leaves hold numbers; a leaf is its own child (see ``trees.Trees``).
+
+    Attributes:
+        nodes: the trees.
+        summed: whether leaves add up (boosting); else they are averaged (a forest).
+        base: what they add up to.
+    """
+
+    nodes: trees.Trees
+    summed: bool
+    base: float
+
+    @classmethod
+    def of(cls, tensors: tuple[Tensor, ...], *, summed: bool) -> Leaves:
+        """The trees that ``tensors`` gave."""
+        nothing = torch.zeros(0)
+        nodes = trees.Trees(*tensors[:5], nothing.int(), nothing, nothing, torch.ones(1))
+        return cls(nodes, summed, float(tensors[5]))
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Everything learned."""
+        nodes = self.nodes
+        held = (nodes.feature, nodes.threshold, nodes.children, nodes.value, nodes.roots)
+        return (*held, torch.tensor([self.base], dtype=torch.float64))
+
+    def predict(self, x: Raw) -> Floats:
+        """``[N]`` of raw rows."""
+        values = self.nodes.value[self.nodes.leaves(trees.dense(x)), 0].double()
+        found: Floats = (values.sum(1) + self.base if self.summed else values.mean(1) + self.base).numpy()
+        return found
+
+
+@dataclass(frozen=True)
+class Head:
+    """One head of the pool.
+
+    Attributes:
+        kind: "linear", "forest" or "boosting".
+        weight: in the pool, positive.
+        tensors: linear: ``[D]`` of scaled features, ``[1]``; else those of ``Leaves``.
+    """
+
+    kind: str
+    weight: float
+    tensors: tuple[Tensor, ...]
+
+    def predict(self, x: Raw, scale: Scale) -> Floats:
+        """``[N]`` of raw rows."""
+        if self.kind != "linear":
+            return Leaves.of(self.tensors, summed=self.kind == "boosting").predict(x)
+        rows = Matrix.of(scale.apply(x)).times(self.tensors[0].float().unsqueeze(1)).squeeze(1)
+        found: Floats = (rows.double() + self.tensors[1]).numpy()
+        return found
+
+
+@dataclass
+class NumberModel:
+    """Predicts numbers from features.
+
+    Attributes:
+        scale: how raw rows are scaled for the linear head.
+        heads: of the pool.
+        centre: and ``unit``: heads predict ``(y - centre) / unit``.
+        low: and ``high``: nothing below and above is predicted.
+        encoder: what makes rows of texts, images or tables, where something does.
+        columns: names of the features of a table, where they have some.
+        classes: none; a model of classes has them.
+    """
+
+    scale: Scale
+    heads: list[Head]
+    centre: float
+    unit: float
+    low: float
+    high: float
+    encoder: encoder.Encoder | None = None
+    columns: tuple[str, ...] | None = None
+    classes: tuple[Any, ...] = field(default=())
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(D,)``."""
+        return (len(self.scale.mean),)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """``torch.float32``, of the raw rows."""
+        return torch.float32
+
+    def predict(self, rows: Rows) -> Floats:
+        """Numbers ``[N]`` for raw rows."""
+        every = torch.split(torch.arange(len(rows)), _CHUNK)
+        parts = [self.of(raw(rows, ids)) for ids in every if len(ids)]
+        return np.concatenate(parts) if parts else np.zeros(0)
+
+    def of(self, x: Raw) -> Floats:
+        """The same of features ``[N, D]``."""
+        total = sum(head.weight * head.predict(x, self.scale) for head in self.heads)
+        found: Floats = np.clip(self.centre + self.unit * total, self.low, self.high)
+        return found
+
+    def to(self, device: torch.device) -> NumberModel:
+        """The model itself, which always runs on the CPU."""
+        return self
+
+    def save(self, path: Path) -> None:
+        """Write everything to one safetensors file, atomically."""
+        tensors = {"scale.mean": self.scale.mean, "scale.deviation": self.scale.deviation}
+        if self.scale.bounds is not None:
+            tensors["scale.bounds"] = self.scale.bounds
+        for i, head in enumerate(self.heads):
+            tensors |= {f"head.{i}.{j}": value for j, value in enumerate(head.tensors)}
+        name, more = encode.save(self.encoder)
+        header = {
+            "kind": KIND,
+            "heads": [{"kind": head.kind, "weight": head.weight} for head in self.heads],
+            "target": [self.centre, self.unit, self.low, self.high],
+            "encoder": name,
+            "columns": self.columns,
+        }
+        model_file.write(path, tensors | more, header, ())
+
+    @classmethod
+    def of_file(cls, tensors: dict[str, Tensor], header: dict[str, Any]) -> NumberModel:
+        """The model whose file holds ``tensors`` and ``header``."""
+        heads = [
+            Head(
+                str(item["kind"]),
+                float(item["weight"]),
+                tuple(tensors[f"head.{i}.{j}"] for j in range(TENSORS[item["kind"]])),
+            )
+            for i, item in enumerate(header["heads"])
+        ]
+        scale = Scale(tensors["scale.mean"], tensors["scale.deviation"], tensors.get("scale.bounds"))
+        found = cls(scale, heads, *map(float, header["target"]), encode.restore(header.get("encoder"), tensors))
+        found.columns = model_file.columns_of(header)
+        return found

@@ -1,0 +1,281 @@
+"""The heads that say which of several labels a row has, and the model of them, as tensors of our own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from codivide.core.types import Floats, Labels, Singles
+from codivide.data import encode, encoder
+from codivide.data.rows import Rows
+from codivide.methods.features import linear, own, trees
+from codivide.methods.features.learn import stack
+from codivide.methods.features.matrix import Matrix, Raw, Scale, raw
+from codivide.training import model_file
+
+KIND = "tags"
+BOTH = (0, 1)
+TINY = 1e-3
+PENALTIES = tuple(10 ** (-exponent / 2) for exponent in range(2, 13))
+_FEWEST = 40  # rows from which on a table gets a forest
+_TREES, _LEAF = 60, 3
+_DIRECTIONS = 64
+_CHUNK = 4096
+
+
+def log_odds(probs: Floats) -> Floats:
+    """Of probabilities of any shape, which are kept ``TINY`` from 0 and 1."""
+    kept = probs.clip(TINY, 1 - TINY)
+    found: Floats = np.log(kept) - np.log1p(-kept)
+    return found
+
+
+@dataclass
+class TagModel:
+    """Says how likely a row has each of K labels.
+
+    Attributes:
+        scale: how raw rows are scaled for the linear head.
+        weight: of the linear head ``[D, K]``, on scaled rows.
+        bias: ``[K]``.
+        forest: trees whose leaves hold K probabilities; None: there are none.
+        share: ``[K]`` of the forest in what is said of each label.
+        fixed: ``[K]``, the probability of a label that could not be learned; NaN: it was.
+        names: of the labels.
+        encoder: what makes rows of texts, images or tables, where something does.
+        columns: names of the features of a table, where they have some.
+    """
+
+    scale: Scale
+    weight: Tensor
+    bias: Tensor
+    forest: trees.Trees | None
+    share: Floats
+    fixed: Floats
+    names: tuple[str, ...]
+    encoder: encoder.Encoder | None = None
+    columns: tuple[str, ...] | None = None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The labels."""
+        return self.names
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(D,)``."""
+        return (len(self.weight),)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """``torch.float32``, of the raw rows."""
+        return torch.float32
+
+    def probs(self, rows: Rows) -> Floats:
+        """Probabilities ``[N, K]``, each for itself: rows do not sum to 1."""
+        every = torch.split(torch.arange(len(rows)), _CHUNK)
+        parts = [self.of(raw(rows, ids)) for ids in every if len(ids)]
+        return np.concatenate(parts) if parts else np.zeros((0, len(self.names)))
+
+    def of(self, x: Raw) -> Floats:
+        """The same of features ``[N, D]``."""
+        logits = Matrix.of(self.scale.apply(x)).times(self.weight) + self.bias
+        found: Floats = torch.sigmoid(logits.double()).numpy()
+        if self.forest is not None:
+            found = found + self.share * (said_by(self.forest, trees.dense(x)) - found)
+        return np.where(np.isnan(self.fixed), found, self.fixed)
+
+    def to(self, device: torch.device) -> TagModel:
+        """The model itself, which always runs on the CPU."""
+        return self
+
+    def save(self, path: Path) -> None:
+        """Write everything to one safetensors file, atomically."""
+        tensors = {
+            "scale.mean": self.scale.mean,
+            "scale.deviation": self.scale.deviation,
+            "weight": self.weight.contiguous(),
+            "bias": self.bias,
+            "share": torch.from_numpy(self.share),
+            "fixed": torch.from_numpy(self.fixed),
+        }
+        if self.scale.bounds is not None:
+            tensors["scale.bounds"] = self.scale.bounds
+        if self.forest is not None:
+            tensors |= {f"forest.{i}": value for i, value in enumerate(self.forest.tensors())}
+        name, more = encode.save(self.encoder)
+        header = {"kind": KIND, "encoder": name, "columns": self.columns}
+        model_file.write(path, tensors | more, header, self.names)
+
+    @classmethod
+    def of_file(cls, tensors: dict[str, Tensor], header: dict[str, Any]) -> TagModel:
+        """The model whose file holds ``tensors`` and ``header``."""
+        scale = Scale(tensors["scale.mean"], tensors["scale.deviation"], tensors.get("scale.bounds"))
+        count = sum(name.startswith("forest.") for name in tensors)
+        forest = trees.Trees(*(tensors[f"forest.{i}"] for i in range(count))) if count else None
+        share, fixed, names = tensors["share"].numpy(), tensors["fixed"].numpy(), tuple(map(str, header["classes"]))
+        found = cls(scale, tensors["weight"], tensors["bias"], forest, share, fixed, names)
+        found.encoder, found.columns = encode.restore(header.get("encoder"), tensors), model_file.columns_of(header)
+        return found
+
+
+@dataclass
+class OwnTags:
+    """The user's own classifier, fitted for every label.
+
+    Attributes:
+        members: of each label a fitted copy; a number: the share of rows where nothing could be learned.
+        names: of the labels.
+    """
+
+    members: list[own.Fitted | float]
+    names: tuple[str, ...]
+
+    def probs(self, samples: Any) -> Floats:
+        """Probabilities ``[N, K]`` of samples as the model takes them."""
+        count = samples.shape[0] if hasattr(samples, "shape") else len(samples)
+        columns = [
+            np.full(count, member) if isinstance(member, float) else member.probs(samples)[:, 1]
+            for member in self.members
+        ]
+        return np.stack(columns, axis=1)
+
+
+def said_by(forest: trees.Trees, x: Singles) -> Floats:
+    """Probabilities ``[N, K]`` by a forest: the mean over its trees."""
+    parts = [forest.value[forest.leaves(x[start : start + _CHUNK])].mean(1) for start in range(0, len(x), _CHUNK)]
+    found: Floats = torch.cat(parts).double().numpy()
+    return found
+
+
+class TagHeads:
+    """Fits the heads: held out, and on all rows.
+
+    Args:
+        x: raw features of all samples.
+        rows: those that are labelled ``[N]``.
+        fold: of each ``[N]``.
+        seed: of the forest.
+        own_model: the user's classifier and all samples as it takes them; None: codivide's heads.
+    """
+
+    def __init__(self, x: Raw, rows: Labels, fold: Labels, seed: int, own_model: tuple[Any, Any] | None = None) -> None:
+        self.whole, self.rows, self.fold, self.seed, self.own = x, rows, fold, seed, own_model
+        self.x = x if len(rows) == x.shape[0] else x[rows]
+        self.scale = Scale.fit(x)
+        dense = isinstance(x, np.ndarray)
+        self.forest = own_model is None and dense and len(rows) >= _FEWEST and x.shape[1] <= trees.WIDEST
+        self.matrix = Matrix.along_axes(self.scale.apply(self.x))
+        self.penalty: dict[int, float] = {}
+        self.share: dict[int, float] = {}  # of the forest
+
+    def points(self) -> Tensor:
+        """Where the labelled rows lie among each other ``[N, P]``: along the leading directions."""
+        found = self.matrix.times(self.matrix.principal(_DIRECTIONS, torch.Generator().manual_seed(self.seed)))
+        return found if isinstance(self.whole, np.ndarray) else torch.nn.functional.normalize(found)
+
+    def pooled(self, cross: Floats, given: Labels, weight: Floats) -> Floats:
+        """Held-out probabilities ``[N, K]`` of the pool of greatest held-out likelihood, from those of each head."""
+        if len(cross) == 1:
+            return cross[0]
+        columns = []
+        for k, own_given in enumerate(given.T):
+            said = np.where(own_given == 1, cross[:, :, k], 1 - cross[:, :, k])
+            shares = stack(torch.from_numpy(said), torch.from_numpy(weight)).double().numpy()
+            self.share[k] = float(shares[1])
+            columns.append(shares @ cross[:, :, k])
+        return np.stack(columns, axis=1)
+
+    def crossed(self, given: Labels, weight: Floats) -> Floats:
+        """Held-out probabilities ``[H, N, K]`` of labels ``[N, K]`` by each head; each row counts as ``weight`` says."""
+        if self.own is not None:
+            model, samples = self.own
+            kept = own.take(samples, self.rows)
+            columns = [
+                own.cross_probs(model, kept, column, self.fold, classes=BOTH, counts=weight)[:, 1] for column in given.T
+            ]
+            return np.stack(columns, axis=1)[None]
+        parts = [np.stack([self._linear(k, column, weight) for k, column in enumerate(given.T)], axis=1)]
+        if self.forest:
+            found = np.empty(given.shape)
+            for number in np.unique(self.fold):
+                out, rest = self.fold == number, self.fold != number
+                own_trees = _fit_forest(self.x[rest], given[rest], weight[rest], self.seed)
+                found[out] = said_by(own_trees, trees.dense(self.x[out]))
+            parts.append(found)
+        return np.stack(parts)
+
+    def _linear(self, place: int, given: Labels, weight: Floats) -> Floats:
+        """Held-out probabilities ``[N]`` of one label, with the penalty of least held-out loss."""
+        likelihood = torch.eye(2)[torch.from_numpy(given)]
+        blocks = int(self.fold.max()) + 1
+        counts = torch.from_numpy(weight).float()[:, None].repeat(1, blocks)
+        rows = torch.arange(len(given))
+        counts[rows, torch.from_numpy(self.fold)] = 0
+        best: tuple[float, Floats] | None = None
+        start = None
+        for penalty in PENALTIES:
+            start = linear.fit(self.matrix, likelihood, counts, penalty, start)
+            logits = start.logits(self.matrix)[rows, torch.from_numpy(self.fold)]
+            probs: Floats = torch.softmax(logits, 1)[:, 1].double().numpy().clip(TINY, 1 - TINY)
+            loss = -float(np.average(np.log(np.where(given == 1, probs, 1 - probs)), weights=weight))
+            if best is not None and loss >= best[0]:
+                break
+            best, self.penalty[place] = (loss, probs), penalty
+        assert best is not None
+        return best[1]
+
+    def model(self, given: Labels, able: list[int], weight: Floats, names: tuple[str, ...]) -> TagModel | OwnTags:
+        """The model on all labelled rows, each label with weights ``[N, K]`` of its own."""
+        share = given.mean(0)
+        if self.own is not None:
+            model, samples = self.own
+            kept = own.take(samples, self.rows)
+            members: list[own.Fitted | float] = [float(value) for value in share]
+            for k in able:
+                members[k] = own.refit(model, kept, given[:, k], weight[:, k].clip(0, 1), classes=BOTH)
+            return OwnTags(members, names)
+        coefficients, bias = torch.zeros(self.whole.shape[1], given.shape[1]), torch.zeros(given.shape[1])
+        fixed, forests = share.astype(np.float64), np.zeros(len(names))
+        for place, k in enumerate(able):
+            likelihood = torch.eye(2)[torch.from_numpy(given[:, k])]
+            counts = torch.from_numpy(weight[:, k : k + 1]).float()
+            found = linear.fit(self.matrix, likelihood, counts, self.penalty[place])
+            difference = found.weight[:, 0, 1] - found.weight[:, 0, 0]
+            coefficients[:, k] = self.matrix.features(difference[:, None])[:, 0]
+            bias[k] = found.bias[0, 1] - found.bias[0, 0]
+            fixed[k], forests[k] = np.nan, self.share.get(place, 0.0)
+        forest = None
+        if self.forest:
+            mean = weight.mean(1, keepdims=True).clip(1e-9)  # a forest weighs rows, not labels: doubtful ones are soft
+            sure = (weight / np.maximum(weight.max(1, keepdims=True), 1e-9)).clip(0, 1)
+            soft = sure * given + (1 - sure) * (1 - given)
+            forest = _fit_forest(self.x, soft, mean[:, 0], self.seed)
+        return TagModel(self.scale, coefficients, bias, forest, forests, fixed, names)
+
+    def predict(self, model: TagModel | OwnTags, rows: Labels) -> Floats:
+        """Probabilities ``[M, K]`` of some samples by the model."""
+        if isinstance(model, OwnTags):
+            assert self.own is not None
+            return model.probs(own.take(self.own[1], rows))
+        return model.of(self.whole[rows])
+
+
+def _fit_forest(x: Raw, target: Any, weight: Floats, seed: int) -> trees.Trees:
+    """One forest for all labels: the mean of 0 and 1 in a leaf is a probability."""
+    from sklearn.ensemble import ExtraTreesRegressor
+
+    model = ExtraTreesRegressor(_TREES, min_samples_leaf=_LEAF, max_features="sqrt", random_state=seed, n_jobs=1)
+    model.fit(trees.dense(x), target, sample_weight=weight)
+    parts = [one.tree_ for one in model.estimators_]
+    return trees.joined(
+        [tree.feature for tree in parts],
+        [tree.threshold for tree in parts],
+        [np.stack([tree.children_left, tree.children_right], axis=1) for tree in parts],
+        [tree.value[:, :, 0] for tree in parts],
+    )

@@ -1,0 +1,192 @@
+"""Which numbers look wrong: a mixture of right and wrong targets, from what was predicted of each without seeing it.
+
+With ``r = y - f`` and ``s`` the usual size of a residual there, a right target has the density ``t_v(r / (c s)) / (c s)``
+(Student's t, whose tails ``v`` are fitted). A wrong one comes from one of three places: another sample's target (the
+density of all targets, without its own), anywhere in their range, or around the prediction but much wider. Shares and
+widths are fitted by expectation-maximisation; the posterior of the first part is p(clean). A wrong target that comes to
+lie where a right one could be cannot be told from it, and counts as what it may be.
+
+``v`` is the one of greatest likelihood. Where a model without any wrong target explains the residuals as well (by the
+Bayesian information criterion, Schwarz 1978), nothing speaks for wrong targets: their share is then no more than
+``NOTHING``. Ours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import stdtr
+from scipy.stats import t as student
+
+from codivide.core.types import Floats
+
+TAILS = (2.5, 4.0, 8.0, 30.0)
+NOTHING = 0.005  # share of wrong targets where nothing speaks for any
+MOST_WRONG = 0.5
+INTERVAL = 0.9  # how likely a right target lies in the interval of its prediction
+_ASSUMED = 10.0  # wrong targets that each of the three places is taken to have, besides those that are found
+_WIDER = 3.0  # times a right residual that a wrong one is at least, where it lies around the prediction
+_STEPS = 200
+_BINS = 1024
+_TINY = 1e-300
+
+
+class Settled(NamedTuple):
+    """A fitted mixture.
+
+    Attributes:
+        clean_prob: ``[N]`` in [0, 1].
+        rate: share of wrong targets, in [0, 1].
+        tails: ``v``.
+        factor: ``c``.
+        log_likelihood: mean over the targets, of the density in their own unit.
+        evidence: ``[N]``, log of how much likelier a target is right than wrong; the order of p(clean).
+    """
+
+    clean_prob: Floats
+    rate: float
+    tails: float
+    factor: float
+    log_likelihood: float
+    evidence: Floats
+
+
+def settle(y: Floats, predicted: Floats, spread: Floats, weight: Floats | None = None) -> Settled:
+    """Fit the mixture.
+
+    Args:
+        y: targets ``[N]``, finite.
+        predicted: ``[N]``, each by a model that did not see that target.
+        spread: ``[N]``, positive: the usual size of a residual there (a median of ``|r|`` or alike).
+        weight: how much each counts ``[N]``; None: all alike.
+    """
+    count = np.ones(len(y)) if weight is None else weight * (len(y) / weight.sum())
+    elsewhere = _Elsewhere.of(y)
+    fits = [_fit(y - predicted, spread, elsewhere, count, tails) for tails in TAILS]
+    best = max(fits, key=lambda one: one.log_likelihood)
+    plain = max(_plain(y - predicted, spread, count, tails) for tails in TAILS)
+    gain = (best.log_likelihood - plain) * len(y)
+    if gain > 2 * np.log(len(y)):  # four more parameters, at half a log(N) each
+        return best
+    return _at_share(best, NOTHING)
+
+
+def suggested_prob(y: Floats, predicted: Floats, spread: Floats, settled: Settled) -> Floats:
+    """How likely the right target, where the given one is wrong, is nearer to the prediction than to the given one."""
+    half = np.abs(y - predicted) / (2 * spread * settled.factor)
+    found: Floats = stdtr(settled.tails, half)
+    return found
+
+
+def reach(settled: Settled, share: float) -> float:
+    """How many spreads a right target is away from its prediction at most, with probability ``share``."""
+    return float(student.ppf(0.5 + share / 2, settled.tails)) * settled.factor
+
+
+def hidden(y: Floats, predicted: Floats, spread: Floats, settled: Settled) -> float:
+    """The share of wrong targets that would look right: of targets of other rows, drawn by a fixed seed."""
+    other = y[np.random.default_rng(0).permutation(len(y))]
+    away = np.abs(other - predicted) / spread
+    return float((away < reach(settled, INTERVAL)).mean())
+
+
+@dataclass(frozen=True)
+class _Elsewhere:
+    """The densities ``[N]`` of wrong targets that know nothing of their sample."""
+
+    drawn: Floats
+    anywhere: Floats
+
+    @classmethod
+    def of(cls, y: Floats) -> _Elsewhere:
+        low, high = float(y.min()), float(y.max())
+        width = (high - low) or 1.0
+        quartiles = np.quantile(y, [0.25, 0.75])
+        usual = min(y.std(), (quartiles[1] - quartiles[0]) / 1.349) or y.std() or 1.0
+        kernel = max(usual * len(y) ** -0.2, width / 1e6)
+        anywhere = np.full(len(y), 1 / (1.1 * width))
+        return cls(np.maximum(_density(y, kernel), 1e-3 * anywhere), anywhere)
+
+
+def _density(y: Floats, kernel: float) -> Floats:
+    """Density of the other targets at each ``[N]``, by a normal kernel on a histogram."""
+    ranks = np.clip(
+        y, *np.quantile(y, [0.001, 0.999]) + np.array([-6, 6]) * kernel
+    )  # what lies far out has a bin of its own
+    edges = np.linspace(ranks.min() - 4 * kernel, ranks.max() + 4 * kernel, _BINS + 1)
+    step = edges[1] - edges[0]
+    counts = np.histogram(ranks, edges)[0].astype(np.float64)
+    reach_ = max(1, min(_BINS, int(4 * kernel / step)))
+    shape = np.exp(-0.5 * (np.arange(-reach_, reach_ + 1) * step / max(kernel, step)) ** 2)
+    shape /= shape.sum()
+    smooth = np.convolve(counts, shape, mode="same")
+    place = np.clip(((ranks - edges[0]) / step).astype(int), 0, _BINS - 1)
+    own = shape[reach_]
+    return np.maximum(smooth[place] - own, 0) / (max(len(y) - 1, 1) * step)
+
+
+def _right(residual: Floats, spread: Floats, tails: float, factor: float) -> Floats:
+    scale = spread * factor
+    found: Floats = student.pdf(residual / scale, tails) / scale
+    return found
+
+
+def _scale(residual: Floats, spread: Floats, share: Floats, tails: float, factor: float) -> float:
+    """One step towards the factor of a t of these tails under weights ``[N]`` (Lange, Little and Taylor 1989)."""
+    z = (residual / spread) ** 2
+    pull = (tails + 1) / (tails + z / factor**2)
+    return float(np.sqrt((share * pull * z).sum() / max(share.sum(), 1e-9)))
+
+
+def _plain(residual: Floats, spread: Floats, count: Floats, tails: float) -> float:
+    """Mean log-likelihood where no target is wrong."""
+    factor = 1.5
+    for _ in range(_STEPS):
+        updated = max(_scale(residual, spread, count, tails, factor), 1e-6)
+        done = abs(updated - factor) < 1e-5 * factor
+        factor = updated
+        if done:
+            break
+    logs = np.log(np.maximum(_right(residual, spread, tails, factor), _TINY))
+    return float((logs * count).sum() / count.sum())
+
+
+def _fit(residual: Floats, spread: Floats, elsewhere: _Elsewhere, count: Floats, tails: float) -> Settled:
+    factor, wide = 1.2, 6.0
+    shares, assumed = np.array([0.91, 0.03, 0.03, 0.03]), _ASSUMED * np.ones(3)
+    before = -np.inf
+    for _ in range(_STEPS):
+        parts = np.stack(
+            [
+                _right(residual, spread, tails, factor),
+                elsewhere.drawn,
+                elsewhere.anywhere,
+                _right(residual, spread, 4.0, wide),
+            ]
+        )
+        joint = shares[:, None] * parts + _TINY
+        total = joint.sum(0)
+        held = joint / total * count
+        mean = float((np.log(total) * count).sum() / count.sum())
+        if mean - before < 1e-7:
+            break
+        before = mean
+        found = held.sum(1)
+        rate = float(np.clip(found[1:].sum() / found.sum(), 1e-6, MOST_WRONG))
+        places = found[1:] + assumed
+        shares = np.append(1 - rate, rate * places / places.sum())
+        factor = max(_scale(residual, spread, held[0], tails, factor), 1e-6)
+        wide = max(_scale(residual, spread, held[3], 4.0, wide), _WIDER * factor)
+    wrong = (shares[1:, None] * parts[1:]).sum(0)
+    evidence = np.log(np.maximum(parts[0], _TINY)) - np.log(np.maximum(wrong / shares[1:].sum(), _TINY))
+    clean_prob = joint[0] / total
+    return Settled(clean_prob, float(1 - shares[0]), tails, factor, mean, evidence)
+
+
+def _at_share(found: Settled, rate: float) -> Settled:
+    """The same evidence with a smaller share of wrong targets."""
+    rate = min(rate, found.rate)
+    odds = np.clip(found.evidence + np.log1p(-rate) - np.log(rate), -700, 700)
+    return found._replace(clean_prob=1 / (1 + np.exp(-odds)), rate=rate)

@@ -1,0 +1,101 @@
+"""A network of the user's own: a function of the number of classes that makes a torch module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from codivide.core.errors import InputError
+
+KIND = "own"
+
+
+class OwnNet:
+    """What makes the networks of a run, each with weights of its own.
+
+    Args:
+        make: a function of the number of classes, such as ``lambda classes: resnet18(num_classes=classes)``, or the
+            class of a module that takes it. What it makes gives logits ``[B, classes]`` of images ``[B, C, H, W]`` or
+            of rows ``[B, D]``, with mean 0 and deviation 1.
+
+    Raises:
+        InputError: no such function.
+
+    Example:
+        >>> OwnNet(lambda classes: nn.Linear(8, classes)).build(3)
+        Linear(in_features=8, out_features=3, bias=True)
+    """
+
+    def __init__(self, make: Callable[[int], nn.Module]) -> None:
+        if isinstance(make, nn.Module):
+            raise InputError(
+                f"net is a module ({type(make).__name__}), and a run may need several with weights of their own: pass "
+                "a function of the number of classes that makes one, such as net=lambda classes: Net(classes)"
+            )
+        if hasattr(make, "predict_proba") or hasattr(make, "get_params"):
+            raise InputError(f"net is a {type(make).__name__}, which is no network: pass it as model=...")
+        if not callable(make):
+            raise InputError(f"net {make!r}: give a name, or a function of the number of classes that makes a module")
+        self.make = make
+        self.name = f"{KIND}:{getattr(make, '__qualname__', type(make).__name__)}"
+
+    def __str__(self) -> str:
+        """The name, for records."""
+        return self.name
+
+    def build(self, classes: int) -> nn.Module:
+        """One network; InputError where the function gives something else, or nothing that can learn."""
+        try:
+            net = self.make(classes)
+        except TypeError as error:
+            raise InputError(
+                f"net {self.name!r} cannot be made of the number of classes, {classes}: {error}"
+            ) from error
+        if not isinstance(net, nn.Module):
+            raise InputError(f"net {self.name!r} gives a {type(net).__name__}; a torch module is needed")
+        if not any(parameter.requires_grad for parameter in net.parameters()):
+            raise InputError(f"net {self.name!r} has no weight that can be trained")
+        return net
+
+
+def as_net(given: Any) -> str | OwnNet:
+    """A name as it is, and what a user gives as a network of their own.
+
+    Raises:
+        InputError: something else.
+    """
+    return given if isinstance(given, str | OwnNet) else OwnNet(given)
+
+
+def is_own(name: str) -> bool:
+    """Whether a record's name of a network is that of somebody's own."""
+    return name.startswith(f"{KIND}:")
+
+
+@torch.no_grad()
+def check_logits(net: nn.Module, x: Tensor, classes: int, name: str) -> None:
+    """InputError unless a network gives finite logits ``[B, classes]`` of these inputs; its state stays as it is.
+
+    Args:
+        net: in whatever mode; it is asked in evaluation mode.
+        x: a few inputs ``[B, ...]`` as the network will see them.
+        classes: how many logits there must be.
+        name: of the network, for the message.
+    """
+    modes = {part: part.training for part in net.modules()}
+    net.eval()
+    try:
+        found = net(x)
+    except (RuntimeError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"net {name!r} cannot take a batch of shape {tuple(x.shape)}: {error}") from error
+    finally:
+        for part, training in modes.items():
+            part.training = training
+    if not isinstance(found, Tensor) or tuple(found.shape) != (len(x), classes):
+        shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise InputError(f"net {name!r} gives {shape} for {len(x)} samples; logits ({len(x)}, {classes}) are needed")
+    if not bool(torch.isfinite(found).all()):
+        raise InputError(f"net {name!r} gives logits that are NaN or infinite before any training")

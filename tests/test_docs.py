@@ -1,0 +1,211 @@
+"""README and the documentation: examples run, tables are up to date, words are plain, links lead somewhere."""
+
+import importlib.util
+import re
+import shlex
+import subprocess
+import sys
+from collections import defaultdict
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import codivide
+from codivide import audit
+from codivide.cli import app as command_line
+from codivide.cli.flags import spread
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+EXECUTED = [path for path in PAGES if path.parent.name in ("howto", "reference", "docs")]
+GENERATED = {"contributing.md", "changelog.md"}  # made of the files of the same names at the root
+
+
+def load(path):
+    """A script as a module, under a name that no module of Python has."""
+    spec = importlib.util.spec_from_file_location(f"script_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+words = load(ROOT / "docs" / "words.py")
+
+
+def blocks(text, language):
+    return re.findall(rf"^ *```{language}\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
+
+
+def commands(text):
+    """Every ``codivide`` command of the console blocks, as words."""
+    lines = [line for block in blocks(text, "console") for line in block.replace("\\\n", " ").splitlines()]
+    return [shlex.split(line[2:], comments=True) for line in lines if line.startswith("$ codivide ")]
+
+
+def call(command):
+    """A command in this process; its exit code."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", command)
+        with pytest.raises(SystemExit) as ended:
+            command_line.main()
+    return ended.value.code or 0
+
+
+# --- README
+
+
+def test_readme_is_short_and_has_no_command_for_an_index_that_does_not_have_it():
+    assert len(README.splitlines()) < 120
+    installs = re.findall(r"^.*pip install.*$", README, re.MULTILINE)
+    assert installs
+    for line in installs:
+        assert "git+" in line or "install -c constraints.txt ." in line or "do not `pip install codivide`" in line
+
+
+def shapes(folder, count):
+    """Photos of one colour a class, with a few in the wrong folder."""
+    generator = np.random.default_rng(0)
+    for k, name in enumerate(("red", "blue")):
+        for i in range(count):
+            pixels = generator.integers(0, 90, (32, 32, 3)).astype(np.uint8)
+            pixels[..., 2 * (k if i % 8 else 1 - k)] += 150
+            path = folder / name / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+
+
+@pytest.mark.long
+def test_the_first_minute_of_readme_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CODIVIDE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("webbrowser.open", lambda address: True)
+    shapes(tmp_path / "photos", 20)
+    shapes(tmp_path / "new", 1)
+    rng = np.random.default_rng(0)
+    k = rng.integers(0, 2, 160)
+    said = np.array([["awful", "broken", "late"], ["lovely", "works", "early"]])[k, rng.integers(0, 3, 160)]
+    things = ["lamp", "radio", "chair", "clock", "kettle", "train", "book", "shoe"]
+    text = [
+        f"the {first} {word} and the {second}"
+        for word, (first, second) in zip(said, rng.choice(things, (160, 2)), strict=True)
+    ]
+    pd.DataFrame({"text": text, "label": np.array(["bad", "good"])[k]}).to_csv("comments.csv", index=False)
+    songs = pd.DataFrame({"beats": rng.normal(90 + 40 * k, 9), "key": rng.choice(["C", "D"], 160)})
+    songs.assign(genre=np.array(["folk", "rock"])[k]).to_csv("songs.csv", index=False)
+    found = commands(README)
+    assert len(found) == 7
+    for command in found:
+        assert call(command) == 0, command
+    (snippet,) = blocks(README, "python")
+    exec(compile(snippet, "README.md", "exec"), {})
+    assert "[5 rows x" in capsys.readouterr().out
+
+
+# --- pages
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *PAGES], ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_lead_to_files_and_headings(path):
+    text = re.sub(r"^( *)```.*?^\1```", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"`[^`]*`", "", text)):
+        if "://" in target:
+            continue
+        name, _, anchor = target.partition("#")
+        to = (path.parent / name).resolve() if name else path
+        assert to.exists(), target
+        if anchor and to.suffix == ".md":
+            source = ROOT / "CONTRIBUTING.md" if to.name == "contributing.md" else to
+            assert anchor in anchors(source.read_text(encoding="utf-8")), target
+
+
+def anchors(text):
+    """Of all headings, as mkdocs makes them."""
+    found = set()
+    for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE):
+        own = re.search(r"\{#([\w-]+)\}", heading)
+        plain = re.sub(r"[^\w\s-]", "", heading.lower()).strip()
+        found.add(own.group(1) if own else re.sub(r"[-\s]+", "-", plain))
+    return found
+
+
+def test_every_page_is_in_the_menu():
+    menu = set(re.findall(r"([\w/]+\.md)", (ROOT / "mkdocs.yml").read_text(encoding="utf-8")))
+    assert menu == {path.relative_to(ROOT / "docs").as_posix() for path in PAGES}
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", *PAGES], ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_commands_of_a_page_exist_with_their_flags(path):
+    for command in commands(path.read_text(encoding="utf-8")):
+        name, flags = command[1], [word.partition("=")[0] for word in command if word.startswith("--")]
+        if name in ("bench", "--version"):  # tests of the bench run these
+            continue
+        function = getattr(import_module(f"codivide.cli.{command_line.COMMANDS[name]}"), name)
+        more = []
+        if name == "fit":
+            from codivide.cli.fit import method_flags
+
+            more = method_flags(command[2:])
+        known = {"--" + parameter.replace("_", "-") for parameter in spread(function, more).__signature__.parameters}
+        assert set(flags) <= known | {"--no-record-learning", "--help", "--no-correct"}, command
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("path", EXECUTED, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_examples_with_output_run(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    sessions = defaultdict(dict)
+    text = path.read_text(encoding="utf-8")
+    found = re.findall(r'```python exec="true" source="above"([^\n]*)\n(.*?)```', text, re.DOTALL)
+    for options, block in found:
+        session = re.search(r'session="(\w+)"', options)
+        exec(compile(block, str(path), "exec"), sessions[session.group(1)] if session else {})
+
+
+def test_words_are_plain():
+    found = [f"{path}:{line}: {what}" for path in words.pages() for line, what in words.found(path.read_text("utf-8"))]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("text", "hits"),
+    [
+        ("Short. And sweet.", 0),
+        ("word " * 31, 1),
+        ("word " * 29 + "end. Word" + " word" * 29, 0),
+        ("The scout peeks at the color.", 3),
+        ("`scout` and [the page](color.md) are names.", 0),
+        ("| " + "word " * 20 + "| " + "word " * 20 + "|", 0),
+        ("```\n" + "word " * 40 + "\n```", 0),
+    ],
+)
+def test_the_check_of_words(text, hits):
+    assert len(list(words.found(text))) == hits
+
+
+@pytest.mark.process
+def test_numbers_are_up_to_date():
+    command = [sys.executable, str(ROOT / "benchmarks" / "make_numbers.py"), "--check"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + "\nrun: python benchmarks/make_numbers.py"
+
+
+# --- public names
+
+
+def test_every_public_name_has_a_place_and_an_example():
+    pages = {path: path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "reference").glob("*.md")}
+    examples = "\n".join(
+        block for text in pages.values() for _, block in re.findall(r"```python([^\n]*)\n(.*?)```", text, re.DOTALL)
+    )
+    listed = "\n".join(re.findall(r"^::: (.*(?:\n    .*)*)", "\n".join(pages.values()), re.MULTILINE))
+    for name in {*codivide.__all__, *audit.__all__} - {"__version__", "audit", "METHODS"}:
+        found = getattr(codivide, name, None) or getattr(audit, name)
+        module = found.__module__
+        assert f"{module}.{found.__name__}" in listed or module in listed or name in listed, name
+        if not name.endswith(("Warning", "Report", "Model", "Findings")):  # what others give back
+            assert re.search(rf"\b{name}\b", examples), name

@@ -1,0 +1,161 @@
+"""Several processes train one run: all methods, interrupted and restarted, as good as one process."""
+
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from codivide import InputError, Plan
+from codivide.methods import METHODS
+from codivide.runs.folder import SavedRun
+from codivide.training import ranks
+from codivide.training.ranks import Ranks
+from codivide.training.together import Alone, Together
+from tests import pair
+
+ROOT = Path(__file__).parents[1]
+TRAINED = [name for name, cls in METHODS.items() if cls.trains]
+
+
+def free_port() -> int:
+    with socket.socket() as open_socket:
+        open_socket.bind(("127.0.0.1", 0))
+        return open_socket.getsockname()[1]
+
+
+def started(folder, count, samples, epochs, names):
+    """What the first of several processes has printed of each method."""
+    base = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(free_port()),
+        "WORLD_SIZE": str(count),
+    }
+    command = [sys.executable, "-m", "tests.pair", str(folder), str(samples), str(epochs), *names]
+    said = [open(folder / f"said.{rank}", "w+") for rank in range(count)]  # noqa: SIM115  # read when they have ended
+    processes = [
+        subprocess.Popen(command, env=base | {"RANK": str(rank)}, stdout=subprocess.PIPE, stderr=said[rank], cwd=ROOT)
+        for rank in range(count)
+    ]
+    try:
+        out, _ = processes[0].communicate(timeout=540)
+        assert [process.wait(60) for process in processes] == [0] * count, (folder / "said.1").read_text()
+    finally:
+        for process in processes:
+            process.kill()
+        for file in said:
+            file.close()
+    return {(row := json.loads(line))["name"]: row for line in out.decode().splitlines() if line.startswith("{")}
+
+
+def wrong(name, row):
+    """What is wrong with a method that several processes have trained."""
+    digests = {digest for process in row["digests"] for digest in process}
+    epochs = [record["epoch"] for record in row["history"]]
+    faults = {
+        "the processes differ, or the resumed run from the straight one": len(digests) != 1,
+        "something is not finite": not row["finite"],
+        "an epoch has no loss": any("loss" not in record for record in row["history"]),
+        "an epoch is missing": epochs != list(range(1, len(epochs) + 1)),
+        "no step was taken": row["steps"] < len(epochs),
+    }
+    return [f"{name}: {fault}" for fault, is_there in faults.items() if is_there]
+
+
+@pytest.mark.long
+@pytest.mark.process
+def test_two_processes_train_every_method_and_go_on_after_a_break(tmp_path):
+    found = started(tmp_path, 2, 64, 2, TRAINED)
+    assert list(found) == TRAINED
+    assert [fault for name, row in found.items() for fault in wrong(name, row)] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 3])
+def test_several_processes_learn_as_one_does_within_the_noise_of_seeds(tmp_path, count):
+    samples, epochs, worse = 120, 12, []
+    found = started(tmp_path, count, samples, epochs, TRAINED)
+    for name, row in found.items():
+        alone = [pair.result(pair.trained(name, samples, epochs, seed)) for seed in range(4)]
+        for measure in ("accuracy", "gap"):
+            seeds = [result[measure] for result in alone]
+            if row[measure] < statistics.mean(seeds) - 3 * statistics.stdev(seeds) - 0.06:
+                worse.append((name, measure, round(row[measure], 3), [round(seed, 3) for seed in seeds]))
+    assert [fault for name, row in found.items() for fault in wrong(name, row)] == []
+    assert worse == []
+
+
+def torchrun(folder, out, *more, dying=None, script=("-m", "codivide")):
+    """``torchrun`` with two processes on the same few images."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "1"]
+    command += ["--master-port", str(free_port()), *script, "fit", "digits", "--out", str(folder / out)]
+    command += ["--noise", "symmetric:0.4", "--limit", "300", "--net", "mlp", *more]
+    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    env |= {} if dying is None else {"DYING": str(dying)}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=540, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return SavedRun(folder / out), done
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dying", [0, 1])
+def test_torchrun_restarts_when_one_is_killed_and_the_run_is_the_same(tmp_path, dying):
+    asked = ("--method", "cross_entropy", "--epochs", "4")
+    straight, _ = torchrun(tmp_path, "straight", *asked)
+    killed, done = torchrun(tmp_path, "killed", *asked, dying=dying, script=(str(ROOT / "tests" / "dying.py"),))
+    assert "exitcode: -9" in done.stderr
+    for name in ("labels.csv", "model.safetensors", "predictions.npz"):
+        assert (straight.path / name).read_bytes() == (killed.path / name).read_bytes(), name
+    assert killed.summary["processes"] == 2
+
+
+@pytest.mark.slow
+def test_torchrun_chooses_tries_and_judges_as_one_process_does(tmp_path):
+    run, _ = torchrun(tmp_path, "auto", "--method", "auto", "--epochs", "12")
+    assert run.summary["choice"]["decision"]["method"] in METHODS
+    assert run.summary["detection"]["auroc"] > 0.8
+    predict = [sys.executable, "-m", "codivide", "predict", str(run.path), "digits"]
+    assert (
+        subprocess.run(predict, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False).returncode == 0
+    )
+
+
+def test_samples_are_shared_out_once_and_for_all():
+    parts = [Together(Ranks(rank, 3), 20, seed=0) for rank in range(3)]
+    assert sorted(torch.cat([part.own(20) for part in parts]).tolist()) == list(range(20))
+    assert {len(part.own(20)) for part in parts} == {6, 7}
+    again = Together(Ranks(1, 3), 20, seed=0)
+    assert torch.equal(again.own(20), parts[1].own(20))
+    few = parts[0].own(20)[:1]
+    assert torch.equal(parts[0].mine(torch.arange(20)), parts[0].own(20))
+    assert torch.equal(parts[1].mine(few), few)  # it owns none of them, and has to join in
+    assert [part.part(64) for part in parts] == [22] * 3
+    with pytest.raises(InputError, match="too few for 3 processes"):
+        Together(Ranks(0, 3), 5, seed=0)
+
+
+def test_one_process_is_alone():
+    alone, here = Alone(), ranks.here()
+    assert (here.rank, here.count) == (0, 1)
+    assert here.told({"a": 1}) == {"a": 1}
+    assert here.heard([1.5]) == [[1.5]]
+    assert torch.equal(here.joined(torch.arange(3), [3])[0], torch.arange(3))
+    assert alone.part(64) == 64
+    with ranks.joined("cpu") as joined:  # nobody started it with others
+        assert joined == Ranks()
+
+
+def test_a_machine_with_fewer_gpus_than_processes_is_refused(monkeypatch):
+    for name, value in {"WORLD_SIZE": "2", "RANK": "1", "LOCAL_RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(InputError, match="finds 1 GPUs"), ranks.joined(Plan().device):
+        pass
