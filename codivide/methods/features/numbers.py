@@ -12,8 +12,8 @@ In short (N samples with a target, K folds; row i is predicted by models that ne
    round counts only if the held-out GIVEN targets are likelier than under the one before.
 
 The suggestion is the held-out prediction of the last round that counted. The model has the weights of the round of
-least held-out squared error (see ``_learned``), which need not be the same: a model that is wrong about some rows should
-not forget them. The combination is ours.
+least held-out squared error (see ``_learned``), which need not be the same: a model that is wrong about some rows
+should not forget them. The combination is ours.
 """
 
 from __future__ import annotations
