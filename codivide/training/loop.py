@@ -16,7 +16,7 @@ from codivide.data.fingerprint import CONTENT, digest_rows
 from codivide.training import checkpoint as checkpoints
 from codivide.training.checkpoint import Checkpoint
 from codivide.training.plan import Plan
-from codivide.training.ranks import here
+from codivide.training.ranks import Ranks, here
 from codivide.training.run import Build, Data, Method, Run, Watch
 from codivide.training.together import Alone, Together
 
@@ -74,20 +74,27 @@ def train(
         if saved is not None:
             checkpoints.load(run, saved)
         while run.epoch < plan.epochs:
-            with nullcontext() if checkpoint is None else finished():
-                row = _epoch(run, deadline)
-                if watch is not None:
-                    row |= watch(run) or {}
-                if said := ranks.told(row):  # also how long it took, and what only the first has looked at
-                    row.update(said)
-                idle = "stopped" in row and run.epoch < plan.epochs  # nothing has changed, which soon shows again
-                if keeps and not idle:
-                    run.together.complete_all(run)
-                if checkpoint is not None and not idle:
-                    checkpoints.save(run, checkpoint.path)
+            with finished() if keeps else nullcontext():
+                _kept_epoch(run, ranks, watch, checkpoint, keeps=keeps, deadline=deadline)
         run.together.complete_all(run)
         run.together = Alone()  # from here on each process knows all, and goes on by itself
     return run
+
+
+def _kept_epoch(
+    run: Run, ranks: Ranks, watch: Watch | None, checkpoint: Checkpoint | None, *, keeps: bool, deadline: float | None
+) -> None:
+    """An epoch, what is found after it, and the checkpoint."""
+    row = _epoch(run, deadline)
+    if watch is not None:
+        row |= watch(run) or {}
+    if said := ranks.told(row):  # also how long it took, and what only the first has looked at
+        row.update(said)
+    idle = "stopped" in row and run.epoch < run.plan.epochs  # nothing has changed, which soon shows again
+    if keeps and not idle:
+        run.together.complete_all(run)
+    if checkpoint is not None and not idle:
+        checkpoints.save(run, checkpoint.path)
 
 
 def _visible(saved: Path) -> Path:
