@@ -32,19 +32,23 @@ from codivide.audit import write_clean
 from codivide.core.errors import InputError
 from codivide.core.files import atomic, guard, reading
 from codivide.data.corrections import Correction, Corrections, Known
+from codivide.data.folder import CLEANED
+from codivide.data.image_bytes import IMAGE, with_images
 from codivide.data.images import is_image_name, on_disk, written
+from codivide.data.options import CLASSES
 from codivide.data.record import DataRecord
 from codivide.data.table_columns import TEXT_COLUMNS
 from codivide.data.table_files import folder_parts, is_database, is_table
 from codivide.data.table_sets import split_answers
 from codivide.data.tables import feature_ids, read_table
+from codivide.data.target_decisions import check_targets
 from codivide.runs import label_table
-from codivide.runs.changed import check_again
+from codivide.runs.changed import check_again, file_remarks
 from codivide.runs.folder import SUMMARY, SavedRun
 
 HALF = 0.5  # what a sample that is left out counts, in wrong labels; a label is doubted where p(clean) is below
 FEW = 0.02  # estimated rate below which nothing is changed unasked: without noise up to 0.017 (results/noise)
-LABELS, LABELS_PARQUET, CHANGES = "labels_clean.csv", "labels_clean.parquet", "CHANGES.csv"
+LABELS, LABELS_PARQUET, CHANGES = CLEANED, "labels_clean.parquet", "CHANGES.csv"
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,13 @@ class Judged:
     def known(self, *, new_classes: bool = False) -> Known:
         """What decisions on this run are checked against."""
         ids, given = self.table[label_table.id_column(self.table)], _values(self.table[label_table.GIVEN])
+        new_classes = new_classes or not self.of_classes
         return Known.of(ids, given, self.classes, new_classes=new_classes)
+
+    @property
+    def of_classes(self) -> bool:
+        """Whether a label is a class; else it is a number or several labels, of which any may come."""
+        return self.source.options.task == CLASSES
 
     def origin(self) -> Path:
         """The source, which must be there.
@@ -77,7 +87,7 @@ class Judged:
         path = self.source.root()
         if path is None:
             raise InputError("the run does not name a file or folder that it was trained on; give --source")
-        if not path.exists():
+        if not path.exists() and not folder_parts(path):
             raise InputError(f"the source of the run, {path}, is not there; give --source")
         return path
 
@@ -134,6 +144,7 @@ def apply(
     relabel_above: float | None = None,
     classes: Sequence[Any] | None = None,
     new_classes: bool = False,
+    task: str = CLASSES,
 ) -> Cleaned:
     """Repair the labels of a label table, such as ``clf.labels_``.
 
@@ -149,6 +160,7 @@ def apply(
         relabel_above: take the suggestion where its probability is larger, in [0, 1]; None: nowhere.
         classes: all classes; None: those in the table.
         new_classes: allow decisions for other classes.
+        task: what a label is, see ``data.options``; of numbers and sets it is not said which are left over.
 
     Returns:
         Labels, changes and remarks.
@@ -171,19 +183,21 @@ def apply(
     remarks = []
     if (rules.unasked or rules.relabel_above is not None) and what != _SURE:
         remarks.append(f"the run has no probability of its suggestions (suggested_prob); {what} stands in for it")
-    cleaned = _cleaned(label_table.id_column(labels), samples, verdicts, remarks)
+    cleaned = _cleaned(label_table.id_column(labels), samples, verdicts, remarks, classes=task == CLASSES)
     cleaned.remarks.extend(_left(samples, verdicts, decided, rules))
     return cleaned
 
 
-def _cleaned(column: str, samples: list[_Sample], verdicts: list[_Verdict], remarks: list[str]) -> Cleaned:
+def _cleaned(
+    column: str, samples: list[_Sample], verdicts: list[_Verdict], remarks: list[str], *, classes: bool
+) -> Cleaned:
     """The two tables; ``column`` names the samples."""
     stay = [row for row, verdict in enumerate(verdicts) if verdict.kept]
     if not stay:
         raise InputError(f"all {len(samples)} samples would be left out; give --drop-below, smaller than it is")
     final = [verdicts[row].label for row in stay]
     lost = {str(sample.given) for sample in samples if sample.given is not None} - {str(label) for label in final}
-    if lost:
+    if lost and classes:
         remarks.append(f"no sample is left of {len(lost)} classes: {', '.join(sorted(lost)[:10])}")
     labels = pd.DataFrame({column: [samples[row].id for row in stay], "label": pd.Series(final, dtype=object)})
     labels.index = pd.Index(stay)
@@ -399,6 +413,8 @@ def clean(
     """
     write_clean.check_out(out)
     judged = read_run(run)
+    if corrections is not None:
+        check_targets(corrections, judged.source.options, _values(judged.table[label_table.GIVEN]))
     if source is not None:
         judged = replace(judged, source=replace(judged.source, path=source, folder=""))
     cleaned = apply(
@@ -406,8 +422,9 @@ def clean(
         corrections,
         drop_below=drop_below,
         relabel_above=relabel_above,
-        classes=judged.classes,
-        new_classes=new_classes,
+        classes=judged.classes if judged.of_classes else None,
+        new_classes=new_classes or not judged.of_classes,
+        task=judged.source.options.task,
     )
     if judged.of_files():
         if judged.origin().is_dir():
@@ -451,6 +468,8 @@ def _images(
     paths = [every[row] for row in cleaned.labels.index]
     places: list[PurePosixPath] = []
     names = [written(str(path)) for path in paths]
+    if judged.run is not None:
+        cleaned.remarks.extend(file_remarks(judged.run, every, gone=False))
     if files is None:
         cleaned.remarks.extend(_gone(paths))
     else:
@@ -497,9 +516,9 @@ def _table_of(judged: Judged, *, needed: bool = False) -> pd.DataFrame | None:
         folder = bool(folder_parts(Path(place)))
         if not folder and (not is_table(place) or Path(place).is_dir()):
             return None
-        if not Path(place).exists():
+        if not folder and not Path(place).exists():
             return read_table(judged.origin()) if needed else None
-    return read_table(place, options)
+    return with_images(read_table(place, options), place)
 
 
 def _rows(labels: pd.DataFrame, judged: Judged) -> pd.DataFrame:
@@ -524,7 +543,8 @@ def _rows(labels: pd.DataFrame, judged: Judged) -> pd.DataFrame:
 
 
 def _write(table: pd.DataFrame, folder: Path) -> None:
-    write_csv(table, folder / LABELS)
+    """Both tables; images that lie in the table itself are in the Parquet file alone."""
+    write_csv(table.drop(columns=IMAGE, errors="ignore"), folder / LABELS)
     kinds = {type(value) for value in table["label"] if value is not None}
     mixed = table.assign(label=table["label"].astype("string")) if len(kinds) > 1 else table
     with atomic(folder / LABELS_PARQUET) as part:

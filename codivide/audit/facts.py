@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from codivide.audit import checks
+from codivide.audit import checks, target_facts
 from codivide.audit.checks import Check, Found
 from codivide.audit.findings import Findings
 from codivide.audit.material import Material, from_run
@@ -23,8 +23,8 @@ from codivide.audit.shown import Shown, finite
 from codivide.core.files import write_text
 from codivide.core.types import Labels
 from codivide.core.version import VERSION
-from codivide.data.images import on_disk
 from codivide.runs import label_table
+from codivide.runs.changed import files_of
 from codivide.runs.folder import SavedRun
 
 FORMAT = 1
@@ -47,6 +47,8 @@ def collect(run: str | Path, limit: int = 1000, *, thumbnails: bool = True) -> d
       ``[C][C]``, given by suggested, of all labelled samples; ``imbalance``: ``counts`` and ``suggested_counts``
       ``[C]`` of labelled samples, ``ratio`` of the largest to the smallest count of a class that has labels;
     - ``issues``: see ``docs/reference/audit.md``; ``issues_total``: how many there are, listed or not;
+    - ``targets``: of numbers, or of several labels a row, see ``target_facts.describe``; ``classes`` are then the
+      different texts of given and suggested ones, and ``pairs`` and ``confusion`` are empty; else None;
     - ``losses``: ``edges`` (one more than ``counts``), ``counts``, ``mixture`` (``weight``, ``mean``, ``variance``)
       or None; None without a record;
     - ``curves``: the scalars of every epoch's record;
@@ -56,6 +58,7 @@ def collect(run: str | Path, limit: int = 1000, *, thumbnails: bool = True) -> d
     - ``checks``: of every other kind of issue ``name``, ``title``, ``text``, ``found`` (how many samples) and
       ``samples``: ``row``, ``id``, ``given`` (-1: none), ``suggested``, ``clean_prob``, ``suggested_prob``,
       ``thumbnail``, ``text``, ``fields``; at most 100;
+    - ``remarks``: what could not be shown or looked for, and what has changed since the run; sentences;
     - ``findings``: what is wrong with the data as a whole: ``check``, ``title``, ``text``;
     - ``columns``: of a table that is not numbers alone what was made of each column (``name``, ``kind``, ``features``,
       ``empty``, ``note`` or None), and of those that are not used ``name`` and ``reason``; else None;
@@ -92,12 +95,7 @@ def originals(run: str | Path) -> dict[int, Path]:
     Raises:
         InputError: no finished run.
     """
-    saved = SavedRun(Path(run))
-    table, root = saved.labels, saved.source.root()
-    if label_table.PATH not in table or root is None or not root.exists():
-        return {}
-    folder = root if root.is_dir() else root.parent
-    return {row: on_disk(folder, str(name)) for row, name in enumerate(table[label_table.PATH])}
+    return dict(enumerate(files_of(SavedRun(Path(run))) or ()))
 
 
 def build(material: Material, limit: int = 1000, *, thumbnails: bool = True) -> dict[str, Any]:
@@ -115,9 +113,10 @@ def findings(material: Material, limit: int = 1000, *, thumbnails: bool = True) 
 def _facts(material: Material, found: Mapping[str, Found], shown: Shown) -> dict[str, Any]:
     given, suggested, classes = material.given, material.suggested, len(material.classes)
     labelled, flagged = given >= 0, found["issues"].rows
-    confusion = np.zeros((2, classes, classes), dtype=np.int64)  # of all labels, and of those that look wrong
-    np.add.at(confusion[0], (given[labelled], suggested[labelled]), 1)
-    np.add.at(confusion[1], (given[flagged], suggested[flagged]), 1)
+    confusion = np.zeros((2, classes, classes) if material.task is None else (2, 0, 0), dtype=np.int64)
+    if material.task is None:  # of all labels, and of those that look wrong
+        np.add.at(confusion[0], (given[labelled], suggested[labelled]), 1)
+        np.add.at(confusion[1], (given[flagged], suggested[flagged]), 1)
     return {
         "format": FORMAT,
         "name": material.name,
@@ -133,11 +132,13 @@ def _facts(material: Material, found: Mapping[str, Found], shown: Shown) -> dict
         "confusion": confusion[0].tolist(),
         "imbalance": _imbalance(confusion[0]),
         "issues_total": len(flagged),
+        "targets": target_facts.describe(material),
         "losses": _losses(material.loss_record),
         "curves": [_scalars(row) for row in material.curves],
         **{check.name: check.describe(found[check.name], shown) for check in checks.CHECKS if check.describe},
         "checks": [_listed(check, found[check.name], shown) for check in checks.CHECKS if not check.describe],
         "findings": checks.said(found),
+        "remarks": [str(text) for text in material.remarks],
         "columns": _columns(material.columns_read),
         "annotators": None if material.annotators is None else [_annotator(one) for one in material.annotators],
         "test": None if material.test is None else _test(material.test, material.table),

@@ -14,14 +14,15 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from codivide.audit.neighbours import MOST_COLUMNS, model_points, plain_points
+from codivide.audit.neighbours import MOST_COLUMNS, model_points, normalised, plain_points
+from codivide.audit.target_judging import saved
 from codivide.core.device import resolve_device
 from codivide.core.errors import InputError
 from codivide.core.types import UNLABELLED, Floats, Labels, Mask, Singles
 from codivide.data import columns, encode
 from codivide.data.loaded import Loaded, subset
 from codivide.data.looks import Looks, measure
-from codivide.data.options import DEFAULT, ReadOptions
+from codivide.data.options import CLASSES, DEFAULT, ReadOptions
 from codivide.data.own import KIND
 from codivide.data.record import DataRecord
 from codivide.data.rows import Rows
@@ -30,8 +31,9 @@ from codivide.data.standardised import chunks
 from codivide.methods.features.rule_like import KEY
 from codivide.noise import learning_curves
 from codivide.noise.report import NoiseReport, with_reason
+from codivide.noise.target_report import TargetReport
 from codivide.runs import label_table
-from codivide.runs.changed import check_same
+from codivide.runs.changed import check_same, file_remarks, files_of
 from codivide.runs.folder import MODEL, SavedRun
 from codivide.runs.model import load as load_model
 from codivide.training.model_file import Classifier
@@ -63,6 +65,9 @@ class Material:
         looks_seen: how images looked that are not at hand as ``rows``; None: they are, or there are none.
         sizes: width and height ``[N, 2]`` of image files; None: not known.
         never_predicted: numbers of classes that no prediction names, where suggestions do not tell.
+        task: "regression" or "multilabel"; ``classes`` are then the different texts of given and suggested targets.
+            None: a sample has one class.
+        separator: between several labels.
     """
 
     name: str
@@ -79,13 +84,15 @@ class Material:
     skipped: Sequence[tuple[str, str]] = ()
     annotators: Sequence[Mapping[str, Any]] | None = None
     choices: Sequence[str] = ()
-    noise: NoiseReport | None = None
+    noise: NoiseReport | TargetReport | None = None
     columns_read: Mapping[str, Any] | None = None
     remarks: Sequence[str] = field(default=())
     test: pd.DataFrame | None = None
     looks_seen: Looks | None = None
     sizes: Labels | None = None
     never_predicted: Sequence[int] = ()
+    task: str | None = None
+    separator: str = ";"
 
     @cached_property
     def looks(self) -> Looks | None:
@@ -169,7 +176,7 @@ class Material:
         return np.asarray(indices, dtype=np.int64)
 
 
-def from_run(run: Path, report: Callable[[SavedRun], NoiseReport] | None = None) -> Material:
+def from_run(run: Path, report: Callable[[SavedRun], NoiseReport | TargetReport] | None = None) -> Material:
     """Everything that a run folder tells, with the samples themselves where their source is still there.
 
     Args:
@@ -183,6 +190,8 @@ def from_run(run: Path, report: Callable[[SavedRun], NoiseReport] | None = None)
     config, table, rows = record.config, record.labels, record.rows
     remarks: list[str] = []
     shown, seen = _samples(record, remarks)
+    if record.source.options.task != CLASSES:
+        return _targets_of_run(record, shown, seen, remarks)
     points, logits = _points(lambda: load_model(run / MODEL, resolve_device("auto")), seen, remarks)
     return Material(
         name=str(config.get("data", run.name)),
@@ -207,6 +216,61 @@ def from_run(run: Path, report: Callable[[SavedRun], NoiseReport] | None = None)
     )
 
 
+def _targets_of_run(record: SavedRun, shown: Loaded | None, seen: Rows | None, remarks: list[str]) -> Material:
+    """``from_run`` of numbers, or of several labels a row."""
+    options, config = record.source.options, record.config
+    found = of_targets(record.labels, shown, report=saved(record), separator=options.separator, history=record.rows)
+    return replace(
+        found,
+        name=str(config.get("data", record.path.name)),
+        method=str(config.get("method", "")),
+        points=None if seen is None or len(seen.shape) != 1 else normalised(seen),
+        skipped=record.skipped,
+        columns_read=config.get("columns_read"),
+        remarks=remarks,
+    )
+
+
+def of_targets(
+    table: pd.DataFrame,
+    loaded: Loaded | None,
+    *,
+    report: TargetReport,
+    separator: str,
+    history: Sequence[Mapping[str, Any]] = (),
+) -> Material:
+    """What is known of judged numbers, or of several labels a row.
+
+    Args:
+        table: the label table, of texts.
+        loaded: the samples; None: not kept.
+        report: what is estimated of the targets.
+        separator: between several labels.
+        history: one record a round, or a label.
+    """
+    given, said = (table[name].dropna().astype(str) for name in (label_table.GIVEN, label_table.SUGGESTED))
+    rows = None if loaded is None else loaded.x
+    return Material(
+        name="data" if loaded is None else loaded.name,
+        method="features",
+        table=table,
+        classes=tuple(dict.fromkeys([*given, *said])),
+        rows=rows,
+        looks_seen=None if loaded is None else loaded.looks,
+        sizes=None if loaded is None else loaded.sizes,
+        columns=None if loaded is None else loaded.columns,
+        own_texts=None if loaded is None else loaded.texts,
+        points=None if rows is None or len(rows.shape) != 1 else normalised(rows),
+        curves=history,
+        skipped=[] if loaded is None else loaded.skipped,
+        noise=report,
+        columns_read=None if loaded is None else columns.record(loaded.encoder).get("columns_read"),
+        remarks=[] if loaded is not None else ["the training data are not kept, so samples cannot be shown"],
+        task=report.task,
+        separator=separator,
+    )
+
+
 def _choices(choice: Mapping[str, Any]) -> tuple[str, ...]:
     """The sentences of a summary's ``choice``."""
     verdict = choice.get("verdict")
@@ -221,7 +285,7 @@ def from_fit(
     *,
     history: Sequence[Mapping[str, Any]] = (),
     method: str = "",
-    noise: NoiseReport | None = None,
+    noise: NoiseReport | TargetReport | None = None,
     test: pd.DataFrame | None = None,
 ) -> Material:
     """Everything that a fitted classifier tells.
@@ -285,13 +349,21 @@ def _plain(rows: Rows | None) -> Tensor | None:
     return None if rows is None else plain_points(rows)
 
 
-def _with_rule(noise: NoiseReport | None, history: Sequence[Mapping[str, Any]]) -> NoiseReport | None:
+def _with_rule(
+    noise: NoiseReport | TargetReport | None, history: Sequence[Mapping[str, Any]]
+) -> NoiseReport | TargetReport | None:
     """The estimate, and what the run has said of labels that look like a rule, which makes it doubtful."""
     said = history[-1].get("warnings", {}).get(KEY) if history else None
-    return noise if noise is None or said is None else replace(noise, trust=with_reason(noise.trust, said))
+    return (
+        noise
+        if not isinstance(noise, NoiseReport) or said is None
+        else replace(noise, trust=with_reason(noise.trust, said))
+    )
 
 
-def _noise(run: SavedRun, report: Callable[[SavedRun], NoiseReport] | None, remarks: list[str]) -> NoiseReport | None:
+def _noise(
+    run: SavedRun, report: Callable[[SavedRun], NoiseReport | TargetReport] | None, remarks: list[str]
+) -> NoiseReport | TargetReport | None:
     if report is None:
         return None
     try:
@@ -310,6 +382,8 @@ def _samples(run: SavedRun, remarks: list[str]) -> tuple[Loaded | None, Rows | N
         InputError: the rows of a table are not those that the run saw.
     """
     config, table, source = run.config, run.labels, run.source
+    if (files := files_of(run)) is not None:
+        remarks += file_remarks(run, files)
     if source.path is None:
         remarks.append("the record of the run does not name its source, so samples cannot be shown")
         return None, None

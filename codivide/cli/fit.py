@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from codivide.cli.flags import DATA, OWN, Cluster, TableFlags, hyper_flags, number_or_none, spread
-from codivide.cli.output import note, say_data, say_outcome
+from codivide.cli.output import note, say_data, say_outcome, say_targets
 from codivide.core.errors import InputError
 from codivide.core.files import check_there
 from codivide.core.stopping import Stopped
@@ -69,6 +69,17 @@ class RunFlags:
 class DataFlags(TableFlags):
     """How the data are read, and what is done to them first."""
 
+    task: Annotated[
+        str,
+        typer.Option(
+            help="What a label is: classes (one a row), multilabel (several, see --separator; or --label COL,COL,... "
+            "of 0 and 1), regression (a number).",
+            rich_help_panel=DATA,
+        ),
+    ] = "classes"
+    separator: Annotated[
+        str, typer.Option(help="Between several labels of a row (--task multilabel).", rich_help_panel=DATA)
+    ] = ";"
     truth: Annotated[
         Path | None,
         typer.Option(
@@ -135,8 +146,8 @@ class DataFlags(TableFlags):
     encoder: Annotated[
         str,
         typer.Option(
-            help="What turns texts or images into numbers: auto (tfidf for texts, efficientnet-lite0 for photos where "
-            "the method is auto or features), none (train a network on pixels), best (the strongest there is), "
+            help="What turns texts or images into numbers: auto (tfidf for texts, efficientnet-lite0 for photos "
+            "where the method is auto or features), none (train a network on pixels), best (the strongest there is), "
             "tfidf:char, minilm, hf:NAME, timm:NAME, or columns for a table.",
             rich_help_panel=DATA,
         ),
@@ -290,6 +301,9 @@ def fit(run: RunFlags, data: DataFlags, training: TrainingFlags, **hyper_paramet
 
 def _fit(run: RunFlags, data: DataFlags, training: TrainingFlags, hyper_parameters: Mapping[str, Any]) -> None:
     """``fit`` in the only process, or the first."""
+    if data.task != "classes":
+        _fit_targets(run, data, training, hyper_parameters)
+        return
     from codivide.fit.choose_run import execute
     from codivide.fit.followers import led
     from codivide.fit.job import Job, default_plan
@@ -344,6 +358,51 @@ def _fit(run: RunFlags, data: DataFlags, training: TrainingFlags, hyper_paramete
         say_outcome(outcome.summary, run.out, time.monotonic() - began, chosen=data.encoder != "auto")
     if outcome.summary.get("verdict") == TOO_LITTLE:
         raise typer.Exit(NOT_USABLE)
+
+
+def _fit_targets(run: RunFlags, data: DataFlags, training: TrainingFlags, hyper_parameters: Mapping[str, Any]) -> None:
+    """``fit`` of numbers, or of several labels a row."""
+    from codivide.audit.target_judging import load_targets
+    from codivide.data.corrections import confirm
+    from codivide.data.experiment import part
+    from codivide.data.weights import weighted
+    from codivide.fit import targets
+    from codivide.fit.job import Job, default_plan
+    from codivide.methods.features.options import Features
+    from codivide.runs.changed import check_decided
+    from codivide.runs.claim import claimed
+    from codivide.training.plan import ASKED
+
+    began = time.monotonic()
+    targets.check_task(data.task)
+    asked = {name.replace("_", "-"): getattr(training, name) for name in ASKED if name not in ("seed", "device")}
+    asked |= {name.replace("_", "-"): value for name, value in hyper_parameters.items()}
+    asked |= {"method": None if run.method == "features" else run.method, "net": run.net, "budget": run.budget}
+    asked |= {"resume": run.resume, "truth": data.truth, "noise": data.noise, "annotators": data.annotators}
+    asked |= {"class-weight": data.class_weight, "labels-per-class": data.labels_per_class}
+    targets.refuse(data.task, asked)
+    if said := take(None):
+        note(said)
+    with claimed(run.out, overwrite=run.overwrite, inputs=_inputs(run, data)):
+        options, seed = _options(data, training.device), training.seed
+        decided = _decided(data)
+        loaded = load_targets(run.source, None, options)
+        if data.corrections is not None:
+            check_decided(data.corrections, loaded, run.source)
+        loaded = part(targets.with_test_part(loaded, run.test, options), data.limit, seed)
+        loaded = weighted(loaded if decided is None else confirm(loaded, decided, new_classes=True))
+        say_data(loaded, task=data.task)
+        method, record = Features(), {} if decided is None else decided.record()
+        plan = default_plan(len(loaded.y), method, seed=seed)
+        job = Job(method, plan, source=_record(run, data, options), corrections=record)
+        outcome = targets.execute_targets(job, loaded, run.out)
+        say_targets(outcome.summary, run.out, time.monotonic() - began)
+
+
+def _decided(data: DataFlags) -> Corrections | None:
+    from codivide.data.corrections import read
+
+    return None if data.corrections is None else read(data.corrections)
 
 
 def _recorded_threads(run: RunFlags) -> int | None:
@@ -412,6 +471,8 @@ def _options(data: DataFlags, device: str) -> ReadOptions:
         merge_labels=data.merge_labels,
         keep_na=data.keep_na,
         group=data.group,
+        task=data.task,
+        separator=data.separator,
         **annotator_options(data.annotators),
     )
 

@@ -38,17 +38,22 @@ def check_new_file(out: Path | None) -> None:
         raise InputError(f"--out {out} exists or its folder does not; give another file")
 
 
-def say_data(loaded: Loaded) -> None:
+def say_data(loaded: Loaded, task: str = "classes") -> None:
     """Name, size, classes, files left out; the noise where the truth is known."""
+    from codivide.data.targets import proposal
+
+    what = {"regression": "different numbers", "multilabel": "different sets of labels"}.get(task, "classes")
     sides = loaded.x.shape
     shape = f"{sides[0]} numbers each" if len(sides) == 1 else " x ".join(map(str, sides))
     missing = int((loaded.y < 0).sum())
-    text = f"{loaded.name}: {len(loaded.y):,} samples ({shape}), {len(loaded.classes)} classes"
+    text = f"{loaded.name}: {len(loaded.y):,} samples ({shape}), {len(loaded.classes):,} {what}"
     text += f", {missing:,} without a label" if missing else ""
     text += f", {len(loaded.test.y):,} test samples" if loaded.test is not None else ""
     line(text)
     for sentence in loaded.said:
         note(sentence)
+    if task == "classes" and (meant := proposal(loaded)):
+        note(meant)
     if loaded.skipped:
         first = loaded.skipped[0]
         count = len(loaded.skipped)
@@ -123,6 +128,23 @@ def say_outcome(summary: dict[str, Any], out: Path, seconds: float, *, chosen: b
         if summary.get("collapsed") and "has collapsed" in text:
             out_console.print(f"[bold red]collapsed[/]: {escape(text)}", highlight=False, soft_wrap=True)
     say_verdict(summary)
+    line(f"labels:  {out}/labels.csv\nmodel:   {out}/model.safetensors\nsummary: {out}/summary.json")
+
+
+def say_targets(summary: Mapping[str, Any], out: Path, seconds: float) -> None:
+    """What a run of numbers, or of several labels a row, has found, and where its files are."""
+    noise, names = summary["noise"], {"test_r2": "R2", "test_mean_absolute_error": "mean absolute error"}
+    names |= {"test_macro_f1": "macro F1", "test_micro_f1": "micro F1", "test_exact": "all labels right"}
+    tested = ", ".join(f"{name} {summary[key]:.4g}" for key, name in names.items() if key in summary)
+    if tested:
+        line(f"test part: {tested}")
+    what = "rows" if noise["task"] == "multilabel" else "targets"
+    labelled = summary["samples"] - summary["unlabelled"]
+    line(f"{summary['label_issues']:,} of {labelled:,} {what} look wrong; {seconds:.0f} s")
+    line(
+        f"estimated: {noise['rate']:.1%} wrong (between {noise['low']:.1%} and {noise['high']:.1%}), trust "
+        f"{noise['trust']['level']}: {'; '.join(noise['trust']['reasons'])}"
+    )
     line(f"labels:  {out}/labels.csv\nmodel:   {out}/model.safetensors\nsummary: {out}/summary.json")
 
 

@@ -13,7 +13,11 @@ from codivide.cli.progress import out_console
 from codivide.core.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
+
+    from codivide.core.types import Floats
 
 
 def predict(
@@ -38,11 +42,13 @@ def predict(
     from codivide.core.device import resolve_device
     from codivide.data.options import ReadOptions
     from codivide.data.sources import read_inputs
+    from codivide.methods.features.number_model import NumberModel
+    from codivide.methods.features.tag_heads import TagModel
     from codivide.runs.folder import MODEL
-    from codivide.runs.model import load as load_model
+    from codivide.runs.model import load_any
 
     check_new_file(out)
-    model = load_model(run / MODEL if run.is_dir() else run, resolve_device(device))
+    model = load_any(run / MODEL if run.is_dir() else run, resolve_device(device))
     options = ReadOptions(progress=True, device=device, text=text or _trained_text(run))
     source: Any = files[0] if len(files) == 1 else [Path(name) for name in files]
     rows, ids, skipped = read_inputs(source, model.shape, model.dtype, options, model.encoder, columns=model.columns)
@@ -50,10 +56,35 @@ def predict(
         aside(f"skipped {item.path}: {item.reason}")
     if not len(rows):
         raise InputError("none of the files could be read")
+    if isinstance(model, NumberModel):
+        _write(pd.DataFrame({"path": list(ids), "prediction": model.predict(rows)}), out)
+        return
     probs = model.probs(rows)
+    if isinstance(model, TagModel):
+        _write(_of_sets(list(ids), probs, model.names, _separator(run)), out)
+        return
     labels = [model.classes[i] for i in probs.argmax(1)]
     table = pd.DataFrame({"path": list(ids), "label": labels, "probability": np.round(probs.max(1), 4)})
     _write(table, out)
+
+
+def _of_sets(ids: list[Any], probs: Floats, names: Sequence[str], separator: str) -> pd.DataFrame:
+    """The labels of each sample, and how likely each of them is."""
+    import pandas as pd
+
+    from codivide.data.targets import joined
+
+    labels = [joined([name for name, p in zip(names, row, strict=True) if p >= 0.5], separator) for row in probs]
+    columns = {name: probs[:, k].round(4) for k, name in enumerate(names)}
+    return pd.DataFrame({"path": ids, "label": labels, **columns})
+
+
+def _separator(run: Path) -> str:
+    """What stood between the labels in training, where the record lies beside the model."""
+    from codivide.data.options import DEFAULT
+    from codivide.runs.folder import SavedRun, is_run
+
+    return SavedRun(run).source.options.separator if is_run(run) else DEFAULT.separator
 
 
 def _trained_text(run: Path) -> str | None:
@@ -65,13 +96,13 @@ def _trained_text(run: Path) -> str | None:
 
 def _write(table: pd.DataFrame, out: Path | None) -> None:
     """To a new file, as a table on a terminal, as CSV into a pipe."""
-    from codivide.core.files import atomic
+    from codivide.core.files import atomic, guarded
 
     if out is not None:
         with atomic(out) as part:
-            table.to_csv(part, index=False)
+            guarded(table).to_csv(part, index=False)
         aside(f"{len(table)} predictions: {out}")
     elif out_console.is_terminal:
         out_console.print(rich_table(table))
     else:
-        table.to_csv(sys.stdout, index=False)
+        guarded(table).to_csv(sys.stdout, index=False)

@@ -12,6 +12,7 @@ from codivide.core.types import Labels, Mask
 from codivide.data import columns
 from codivide.data.labels import twins
 from codivide.data.loaded import Loaded
+from codivide.data.targets import proposal
 from codivide.noise.too_small import FEWEST, judged_classes
 
 _SHOWN = 5  # classes or pairs that a remark names
@@ -38,7 +39,8 @@ def label_remarks(loaded: Loaded, least: int = FEWEST) -> list[str]:
     ]
     labelled, held = int(counts.sum()), int((counts > 0).sum())
     if labelled >= _LEAST_ROWS and 2 * held > labelled:
-        return [*remarks, f"there are {held:,} classes in {labelled:,} labels: is this an id column?"]
+        meant = proposal(loaded) or "is this an id column?"
+        return [*remarks, f"there are {held:,} classes in {labelled:,} labels: {meant}"]
     left_out = ~judged_classes(loaded.y, len(names), least) & (counts > 0)
     few = (counts > 0) & (counts < least) if (counts >= least).any() else left_out
     return [*remarks, *_too_small(names, counts, few, least, left_out=bool(left_out.any()))]

@@ -17,7 +17,7 @@ import torch
 from scipy import sparse
 
 from codivide.core.errors import InputError, nearest
-from codivide.core.types import UNLABELLED, Floats, Labels
+from codivide.core.types import UNLABELLED, Floats, Labels, Mask
 from codivide.data.column_kinds import with_decimal_point
 from codivide.data.labels import MISSING_TEXT
 from codivide.data.loaded import Loaded
@@ -126,7 +126,6 @@ def texts_of(y: Any, options: ReadOptions) -> tuple[list[str | None], tuple[str,
 
 def _texts_of_numbers(y: Any) -> list[str | None]:
     values = y.detach().cpu().numpy() if isinstance(y, torch.Tensor) else y
-    values = values.tolist() if isinstance(values, range) else values
     array = values.to_numpy() if isinstance(values, pd.Series | pd.DataFrame) else np.asarray(values)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
@@ -153,18 +152,17 @@ def _texts_of_sets(y: Any, separator: str) -> tuple[list[str | None], tuple[str,
     names = tuple(map(str, y.columns)) if isinstance(y, pd.DataFrame) else None
     if sparse.issparse(y):
         y = y.toarray()
-    ragged = isinstance(y, list | tuple | pd.Series) or (
-        isinstance(y, np.ndarray) and y.dtype == object and y.ndim == 1
-    )
+    objects = isinstance(y, np.ndarray) and y.dtype == object and y.ndim == 1
+    ragged = objects or isinstance(y, list | tuple | pd.Series)
     if ragged and not _is_matrix(y):
         return [_text_of_set(row, value, separator) for row, value in enumerate(y)], None
-    array = np.asarray(y.to_numpy(dtype=float, na_value=np.nan) if isinstance(y, pd.DataFrame) else y, dtype=np.float64)
+    array = _matrix(y)
     if array.ndim != 2:
         raise InputError(
             f"y has shape {array.shape}; several labels a row are a matrix [samples, labels] of 0 and 1, or a list of "
             "labels for each row"
         )
-    known = ~np.isnan(array).any(1)
+    known: Mask = np.asarray(np.isfinite(array).all(axis=1), dtype=bool)
     bad = np.argwhere(known[:, None] & (array != 0) & (array != 1))
     if len(bad):
         row, column = bad[0]
@@ -176,6 +174,16 @@ def _texts_of_sets(y: Any, separator: str) -> tuple[list[str | None], tuple[str,
         for values, full in zip(array, known, strict=True)
     ]
     return rows, names
+
+
+def _matrix(y: Any) -> Floats:
+    """A table of numbers, NaN where nothing stands."""
+    try:
+        if isinstance(y, pd.DataFrame):
+            return y.to_numpy(dtype=np.float64, na_value=np.nan)
+        return np.asarray(y, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"y is no matrix of 0 and 1, and no list of labels for each row: {error}") from None
 
 
 def _is_matrix(y: Any) -> bool:
@@ -213,6 +221,11 @@ def _number(text: str) -> float | None:
     return value if math.isfinite(value) and "_" not in text else None
 
 
+def is_number(text: str) -> bool:
+    """Whether a text is a finite number."""
+    return _number(text.strip().replace(",", ".")) is not None
+
+
 def _where(loaded: Loaded, row: int | None) -> str:
     if row is None:
         return loaded.name
@@ -231,7 +244,7 @@ def _no_number(text: str, where: str, what: str) -> str:
 
 
 def proposal(loaded: Loaded) -> str | None:
-    """What the classes of a data set may be instead: numbers, or several labels in one; None: they look like classes."""
+    """What the classes of a data set may be instead: numbers, or several labels in one; None: classes."""
     names = [str(name) for name in loaded.classes]
     if len(names) < _MANY:
         return None
@@ -244,9 +257,8 @@ def proposal(loaded: Loaded) -> str | None:
     for separator in (";", "|"):
         several = [parts(name, separator) for name in names if separator in name]
         if len(several) * 2 >= len(names) and len({part for one in several for part in one}) < len(names):
-            return f"{len(several):,} classes hold {separator!r}; several labels a row: --task {MULTILABEL}" + (
-                "" if separator == ";" else f" --separator '{separator}'"
-            )
+            said = "" if separator == ";" else f" --separator '{separator}'"
+            return f"{len(several):,} classes hold {separator!r}; several labels a row: --task {MULTILABEL}{said}"
     return None
 
 
@@ -257,9 +269,8 @@ def several_columns(table: pd.DataFrame, options: ReadOptions, where: object) ->
     names = [name.strip() for name in options.label.split(",")]
     gone = [name for name in names if name not in table]
     if gone:
-        raise InputError(
-            f"{where} has no column {gone[0]!r} of labels (columns: {', '.join(map(str, table.columns))[:300]})"
-        )
+        listed = ", ".join(map(str, table.columns))[:300]
+        raise InputError(f"{where} has no column {gone[0]!r} of labels (columns: {listed})")
     values = table[names].apply(pd.to_numeric, errors="coerce")
     wrong = table[names].notna() & ~values.isin([0, 1])
     wrong &= table[names].astype(str).map(lambda cell: cell.strip() not in MISSING_TEXT)

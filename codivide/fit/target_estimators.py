@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from codivide.audit.findings import Findings
+from codivide.audit.target_judging import load_targets
 from codivide.core.errors import InputError
 from codivide.core.types import Floats, Labels
 from codivide.data.columns import Columns
@@ -27,7 +28,7 @@ from codivide.data.targets import texts_of
 from codivide.data.weights import weighted
 from codivide.fit.job import Job, default_plan
 from codivide.fit.own_model import samples_of
-from codivide.fit.targets import TargetOutcome, execute_targets, load_targets
+from codivide.fit.targets import TargetOutcome, execute_targets
 from codivide.methods.features import number_heads, own
 from codivide.methods.features.options import Features
 from codivide.methods.features.own import OwnModel
@@ -91,12 +92,8 @@ class _Noisy(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         seed = self.random_state
         drawn = seed if isinstance(seed, int) else int(check_random_state(seed).randint(2**31))
         record = {} if decided is None else decided.record()
-        job = Job(
-            method,
-            default_plan(len(loaded.y), method, seed=drawn),
-            source=DataRecord.of(X, options),
-            corrections=record,
-        )
+        plan = default_plan(len(loaded.y), method, seed=drawn)
+        job = Job(method, plan, source=DataRecord.of(X, options), corrections=record)
         inputs = [given for given in (X, corrections) if isinstance(given, str | Path)]
         with claimed(out, inputs=inputs):
             kept = None if samples is None else samples_of(samples, loaded)
@@ -303,8 +300,8 @@ class NoisyMultiLabelClassifier(ClassifierMixin, _Noisy):  # type: ignore[misc]
         clean_proba_: ``[N]`` probability that all labels of a row are right; NaN where it has not been labelled.
         label_clean_proba_: ``[N, K]`` that each is rightly there, or rightly not; NaN where it cannot be judged.
         suggested_labels_: ``[N, K]`` of 0 and 1.
-        labels_: data frame with a row a sample: given and suggested labels as text, clean_prob, rank, suggested_prob and
-            label_changes (``+a`` to add, ``-b`` to take away).
+        labels_: data frame with a row a sample: given and suggested labels as text, clean_prob, rank, suggested_prob
+            and label_changes (``+a`` to add, ``-b`` to take away).
         label_issues_: the rows whose suggestion differs, the most doubtful first.
         noise_report_: how many look wrong, in all and of each label.
         history_: one record a label.

@@ -1,10 +1,10 @@
 """Which numbers look wrong: a mixture of right and wrong targets, from what was predicted of each without seeing it.
 
-With ``r = y - f`` and ``s`` the usual size of a residual there, a right target has the density ``t_v(r / (c s)) / (c s)``
-(Student's t, whose tails ``v`` are fitted). A wrong one comes from one of three places: another sample's target (the
-density of all targets, without its own), anywhere in their range, or around the prediction but much wider. Shares and
-widths are fitted by expectation-maximisation; the posterior of the first part is p(clean). A wrong target that comes to
-lie where a right one could be cannot be told from it, and counts as what it may be.
+With ``r = y - f`` and ``s`` the usual size of a residual there, a right target has the density
+``t_v(r / (c s)) / (c s)`` (Student's t, whose tails ``v`` are fitted). A wrong one comes from one of three places:
+another sample's target (the density of all targets, without its own), anywhere in their range, or around the prediction
+but much wider. Shares and widths are fitted by expectation-maximisation; the posterior of the first part is p(clean). A
+wrong target that comes to lie where a right one could be cannot be told from it, and counts as what it may be.
 
 ``v`` is the one of greatest likelihood. Where a model without any wrong target explains the residuals as well (by the
 Bayesian information criterion, Schwarz 1978), nothing speaks for wrong targets: their share is then no more than
@@ -124,7 +124,8 @@ def _density(y: Floats, kernel: float) -> Floats:
     smooth = np.convolve(counts, shape, mode="same")
     place = np.clip(((ranks - edges[0]) / step).astype(int), 0, _BINS - 1)
     own = shape[reach_]
-    return np.maximum(smooth[place] - own, 0) / (max(len(y) - 1, 1) * step)
+    found: Floats = np.maximum(smooth[place] - own, 0) / (max(len(y) - 1, 1) * step)
+    return found
 
 
 def _right(residual: Floats, spread: Floats, tails: float, factor: float) -> Floats:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from codivide.core.types import Floats
+from codivide.core.types import Floats, Labels
+from codivide.noise.latent import latent_noise
 
 AGGREGATES = ("product", "average", "softmin", "minimum")
 _ALPHA = 0.8  # of the moving average
 _HEAT = 0.1  # of the soft minimum
+LEAST = 1e-3  # that a probability is away from 0 and 1
+_ASSUMED = 3.0  # right labels of each kind that are taken for sure
+_DOUBTED = 0.2  # share of explained entropy at which a label's own noise counts half
+_SURE = 2.0  # standard errors by which held-out labels must be predicted better than by how often they occur
 
 
 def row_score(scores: Floats, how: str = "product") -> Floats:
@@ -47,3 +54,80 @@ def row_score(scores: Floats, how: str = "product") -> Floats:
             found = _ALPHA * column + (1 - _ALPHA) * found
     answer: Floats = np.where(known.any(1), found, np.nan)
     return answer
+
+
+@dataclass(frozen=True)
+class Channels:
+    """How each of K labels was given, as far as it can be told.
+
+    The labels went through the same hands. What a label shows of its own noise counts as far as it can be predicted
+    (``told``, the share of its entropy that held-out predictions explain); for the rest all labels speak together, and
+    nobody can say which way, both ways alike.
+
+    Attributes:
+        transition: P(given | true) ``[K, 2, 2]``.
+        prior: P(true = 1 | x) ``[K, N]``.
+        share: ``[K]`` in [0, 1], of what is told by a label itself.
+    """
+
+    transition: Floats
+    prior: Floats
+    share: Floats
+
+    @classmethod
+    def of(cls, probs: Floats, given: Labels, weight: Floats | None = None) -> Channels:
+        """From held-out probabilities ``[N, K]`` that each label was given, and what was given ``[N, K]``, 0 or 1."""
+        fits = [
+            latent_noise([np.stack([1 - said, said], axis=1)], own_given, weight=weight)
+            for said, own_given in zip(probs.T, given.T, strict=True)
+        ]
+        told = np.array([_told(said, own_given) for said, own_given in zip(probs.T, given.T, strict=True)])
+        wrong = np.array([1 - np.trace(one.joint) / one.joint.sum() for one in fits])
+        common = float(np.average(wrong, weights=told.clip(1e-3)))
+        both = np.array([[1 - common, common], [common, 1 - common]])
+        share = told / (told + _DOUBTED)
+        own_share = [_smoothed(one.joint) for one in fits]
+        transition = share[:, None, None] * np.stack(own_share) + (1 - share[:, None, None]) * both
+        prior = [_true_prob(said, one) for said, one in zip(probs.T, transition, strict=True)]
+        return cls(transition, np.stack(prior), share)
+
+    def clean_prob(self, given: Labels) -> Floats:
+        """p(clean) ``[N, K]``: ``P(true = given | given, x)``."""
+        columns = []
+        for own_given, transition, true in zip(given.T, self.transition, self.prior, strict=True):
+            joint = np.stack([1 - true, true], axis=1) * transition[:, own_given].T
+            columns.append(joint[np.arange(len(own_given)), own_given] / joint.sum(1).clip(1e-12))
+        return np.stack(columns, axis=1)
+
+
+def _smoothed(joint: Floats) -> Floats:
+    """P(given | true) of counts; of a rare label, few of them must not say that most are wrong."""
+    counts = joint + _ASSUMED * np.eye(2)
+    found: Floats = counts / counts.sum(1, keepdims=True)
+    return found
+
+
+def _true_prob(probs: Floats, transition: Floats) -> Floats:
+    """P(true = 1 | x) ``[N]`` where ``probs`` are those of the given label: ``p = (1 - q) t01 + q t11``."""
+    low, high = transition[0, 1], transition[1, 1]
+    found: Floats = ((probs - low) / max(high - low, 0.05)).clip(LEAST, 1 - LEAST)
+    return found
+
+
+def _told(probs: Floats, given: Labels) -> float:
+    """The share of a label's entropy that held-out predictions explain, in [0, 1]."""
+    share = float(given.mean())
+    entropy = -(share * np.log(share) + (1 - share) * np.log(1 - share))
+    return float(np.clip(1 + log_likelihood(probs, given).mean() / entropy, 0, 1))
+
+
+def log_likelihood(probs: Floats, given: Labels) -> Floats:
+    """How likely what was given is, as logarithms: ``probs`` are of 1, ``given`` 0 or 1, of the same shape."""
+    found: Floats = np.log(np.where(given == 1, probs, 1 - probs))
+    return found
+
+
+def predicted(probs: Floats, given: Labels) -> bool:
+    """Whether held-out labels are predicted better than by how often they occur."""
+    gain = log_likelihood(probs, given) - log_likelihood(np.full(len(given), given.mean()), given)
+    return bool(gain.mean() > _SURE * gain.std() / len(gain) ** 0.5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -48,7 +48,7 @@ class TargetReport:
 
     @property
     def kind(self) -> str:
-        """ "none" where hardly a target looks wrong, else "unclear": no kind of noise is told from another."""
+        """No kind of noise is told from another: "unclear", or "none" where hardly a target looks wrong."""
         return "none" if self.high < 0.05 and self.rate < _NOISE_FREE else "unclear"
 
     @property
@@ -94,6 +94,25 @@ class TargetReport:
         return "\n".join(lines)
 
 
+def from_record(values: Mapping[str, Any], arrays: Mapping[str, Any]) -> TargetReport:
+    """The report of a run, from what ``to_dict`` gave and the arrays of its ``predictions.npz``."""
+    trust = Trust(values["trust"]["level"], tuple(values["trust"]["reasons"]))
+    per_class = tuple(ClassNoise(item["name"], item["labelled"], item["rate"]) for item in values["per_class"])
+    rate, low, high, hidden = (float(values[name]) for name in ("rate", "low", "high", "hidden"))
+    return TargetReport(
+        task=values["task"],
+        rate=rate,
+        low=low,
+        high=high,
+        hidden=hidden,
+        per_class=per_class,
+        trust=trust,
+        labelled=int(values["labelled"]),
+        clean_prob=arrays["clean_prob"],
+        label_clean_prob=arrays.get("label_clean_prob"),
+    )
+
+
 def of_numbers(clean_prob: Floats, hidden: float, remarks: Sequence[str] = ()) -> TargetReport:
     """The report on numbers.
 
@@ -110,7 +129,8 @@ def of_numbers(clean_prob: Floats, hidden: float, remarks: Sequence[str] = ()) -
     reasons = [*remarks]
     if hidden > _HIDDEN:
         reasons.append(
-            f"{hidden:.0%} of wrong targets would look right, since predictions are so unsure: what is seen is the least"
+            f"{hidden:.0%} of wrong targets would look right, since predictions are so unsure: what is seen is the "
+            "least"
         )
     return TargetReport(
         "regression",

@@ -49,6 +49,7 @@ class Check:
         describe: what the facts hold under ``name``, where the page has a panel made for it; None: the facts list the
             samples under "checks", and the page shows them as it shows any.
         judged: whether it needs judged labels; the others tell something of data that nothing was trained on.
+        of_classes: whether it looks at classes, and so at nothing where targets are numbers or sets of labels.
         compares: whether it compares samples with each other, which takes minutes of very many.
     """
 
@@ -60,3 +61,4 @@ class Check:
     describe: Callable[[Found, Shown], Any] | None = None
     judged: bool = True
     compares: bool = False
+    of_classes: bool = False

@@ -246,5 +246,6 @@ GIVES_AWAY = Check(
     text="A column, which cells are empty, or how images look alone tells the label.",
     columns=(),
     find=_find_given_away,
+    of_classes=True,
     judged=False,
 )

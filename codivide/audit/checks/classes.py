@@ -59,4 +59,5 @@ CHECK = Check(
         Column("class_imbalance_score", "probability", "share of its class over an even share, at most 1"),
     ),
     find=_find,
+    of_classes=True,
 )

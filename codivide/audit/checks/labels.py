@@ -26,8 +26,12 @@ def _find(material: Material) -> Found:
 
 def _facts(found: Found, shown: Shown) -> list[dict[str, Any]]:
     material, rows = shown.material, found.rows[: shown.limit]
-    near = neighbours.agreement(material.points, rows, material.given) if material.points is not None else None
+    classes = material.task is None
+    points = material.points if classes else None
+    near = None if points is None else neighbours.agreement(points, rows, material.given)
     examples = {name: _examples(material, rows, getattr(material, name)[rows]) for name in ("given", "suggested")}
+    if not classes:
+        examples = {"given": [[] for _ in rows], "suggested": _nearest(material, rows)}
     return [
         {
             "row": row,
@@ -43,12 +47,29 @@ def _facts(found: Found, shown: Shown) -> list[dict[str, Any]]:
             "fields": shown.fields(row),
             "neighbours": None if near is None else {"agree": near[i][0], "of": near[i][1]},
             "examples": {
-                name: [example for other in found[i] if (example := shown.example(other)) is not None]
+                name: [example for other in found[i] if (example := _example(shown, other)) is not None]
                 for name, found in examples.items()
             },
         }
         for i, row in enumerate(rows.tolist())
     ]
+
+
+def _example(shown: Shown, row: int) -> str | None:
+    """A sample in short; before the text or the fields of one that has another kind of target stands the target."""
+    example = shown.example(row)
+    if shown.material.task is None or example is None or example.startswith("data:"):
+        return example
+    return f"{shown.material.classes[shown.material.given[row]]}: {example}"
+
+
+def _nearest(material: Material, rows: Labels) -> list[list[int]]:
+    """For each row, up to 3 samples that are near it and whose target is likely right."""
+    if material.points is None:
+        return [[] for _ in rows]
+    clean = np.flatnonzero((material.given == material.suggested) & (material.clean_prob >= 0.5))
+    found, _ = nearest(material.points, rows, clean, EXAMPLES)
+    return [[other for other in others if other >= 0] for others in found.tolist()]
 
 
 def _examples(material: Material, rows: Labels, wanted: Labels) -> list[list[int]]:

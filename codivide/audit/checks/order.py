@@ -165,5 +165,6 @@ CHECK = Check(
         Column("non_iid_score", "probability", "1: like the rows beside it by no more than chance, 0: the same"),
     ),
     find=_find,
+    of_classes=True,
     judged=False,
 )

@@ -5,7 +5,7 @@ class App {
     this.facts = facts;
     const all = gathered(index, facts);
     this.blocks = new Blocks(config, all);
-    this.queue = new Queue(facts.classes, index, all);
+    this.queue = new Queue(facts.classes, index, all, facts.targets);
     this.list = new List(this.queue, this.blocks, (place) => this.go(place));
     this.card = new Card(this.queue, this.blocks, config.token !== null);
     this.storage = config.token === null ? new LocalDecisions(config.fingerprint, this.queue)
@@ -110,7 +110,7 @@ class App {
 
   /** Somebody else, or another tab, decided. */
   changed(position, value) {
-    const decision = value === null ? null : sound(value, this.queue.classes);
+    const decision = value === null ? null : sound(value, this.queue);
     if (value !== null && !decision) return;
     if (JSON.stringify(decision) === JSON.stringify(this.queue.decisions.get(position) || null)) return;
     this.queue.put(position, decision);
@@ -188,7 +188,7 @@ class App {
       this.filter({ given: -1, suggested: -1, status: "all", search: "" });
     });
     for (const [id, name] of [["filter-given", "given"], ["filter-suggested", "suggested"]]) {
-      const options = this.queue.classes.map((label, k) => make("option", { value: k, dir: "auto" }, plain(label, 40)));
+      const options = (this.facts.targets ? [] : this.queue.classes).map((label, k) => make("option", { value: k, dir: "auto" }, plain(label, 40)));
       byId(id).append(make("option", { value: -1 }, "any"), ...options);
       byId(id).addEventListener("change", (event) => this.filter({ [name]: Number(event.target.value) }));
     }
@@ -207,7 +207,7 @@ class App {
       clearTimeout(typing);
       typing = setTimeout(() => this.filter({ search: event.target.value.trim().toLowerCase() }), 120);
     });
-    this.chooser = new Chooser(this.queue.classes, (label) => {
+    this.chooser = new Chooser(this.queue.classes, this.facts.targets, (label) => {
       const position = this.queue.current;
       const { given, suggested } = { given: this.queue.given(position), suggested: this.queue.suggested(position) };
       this.decide(label === given ? "keep" : label === suggested ? "accept" : "relabel", label);
@@ -237,8 +237,9 @@ class App {
 
 /** The dialog that finds a class by typing. */
 class Chooser {
-  constructor(classes, chosen) {
+  constructor(classes, targets, chosen) {
     this.classes = classes;
+    this.targets = targets; // numbers or sets of labels, which are typed; null: classes
     this.chosen = chosen;
     this.text = byId("chooser-text");
     this.list = byId("chooser-list");
@@ -261,6 +262,11 @@ class Chooser {
 
   /** Classes that begin with what was typed, then those that have it inside. */
   search() {
+    if (this.targets) {
+      const said = this.text.value.trim() ? typedTarget(this.targets, this.text.value) : {};
+      byId("chooser-more").textContent = said.wrong || (said.label ? `Enter: ${said.label}` : "");
+      return;
+    }
     const words = this.text.value.trim().toLowerCase();
     const all = this.classes.map((name, k) => [name.toLowerCase().indexOf(words), k]).filter(([where]) => where >= 0);
     all.sort((a, b) => Number(a[0] > 0) - Number(b[0] > 0) || a[1] - b[1]);
@@ -290,6 +296,10 @@ class Chooser {
       event.preventDefault();
       this.at = (this.at + move + this.found.length) % this.found.length;
       this.mark();
+    } else if (event.key === "Enter" && this.targets) {
+      event.preventDefault();
+      const { label } = typedTarget(this.targets, this.text.value);
+      if (label !== undefined) this.taken(label);
     } else if (event.key === "Enter" && this.found.length) {
       event.preventDefault();
       this.take(this.at);
@@ -297,9 +307,13 @@ class Chooser {
   }
 
   take(place) {
+    this.taken(this.classes[this.found[place]]);
+  }
+
+  taken(label) {
     this.text.blur(); // else the next key, if it comes at once, is still taken for typing
     byId("chooser").close();
-    this.chosen(this.classes[this.found[place]]);
+    this.chosen(label);
   }
 }
 
@@ -330,6 +344,7 @@ const pause = () => new Promise((resolve) => { setTimeout(resolve); });
 async function main() {
   theme();
   const facts = readJson("facts");
+  suitTargets(facts);
   drawHead(facts);
   const app = new App(readJson("config"), facts, readJson("index"));
   await app.start();
@@ -339,7 +354,7 @@ async function main() {
     if (box) byId("panels").append(box);
   }
   await pause();
-  drawConfusion(facts, (given, suggested) => app.pair(given, suggested));
+  if (!facts.targets) drawConfusion(facts, (given, suggested) => app.pair(given, suggested));
   document.documentElement.dataset.ready = "yes";
 }
 

@@ -55,6 +55,24 @@ function legend(entries) {
   }));
 }
 
+/** Given numbers by predicted ones; those that look wrong are drawn last and stand out. */
+function scatter(label, points, names) {
+  const values = (k) => points.map((point) => point[k]).sort((a, b) => a - b);
+  const least = (all) => all[Math.floor(0.005 * (all.length - 1))];
+  const most = (all) => all[Math.ceil(0.995 * (all.length - 1))];
+  const [given, predicted] = [values(0), values(1)];
+  const bottom = Math.min(least(given), predicted[0]);
+  const top = Math.max(most(given), predicted[predicted.length - 1]);
+  const { node, x, y } = frame(label, [predicted[0], predicted[predicted.length - 1]], [bottom, top], names);
+  for (const wrong of [false, true]) {
+    for (const [one, said] of points.filter(([, , flagged]) => flagged === wrong)) {
+      const at = Math.max(bottom, Math.min(top, one)); // what lies far out is drawn at the edge
+      node.append(svg("circle", { cx: x(said), cy: y(at), r: wrong ? 3 : 2, class: wrong ? "point point-wrong" : "point" }));
+    }
+  }
+  return make("figure", {}, node);
+}
+
 /** Lines over the epochs; a series is {name, points: [[x, y], ...]}. */
 function lineChart(label, series, names, range = null, write = short) {
   const points = series.flatMap((one) => one.points);

@@ -26,8 +26,9 @@ function gathered(index, facts) {
 }
 
 class Queue {
-  constructor(classes, index, { labels, kinds }) {
+  constructor(classes, index, { labels, kinds }, targets = null) {
     this.classes = classes;
+    this.targets = targets; // numbers or sets of labels; null: classes
     this.index = index; // columns: row, id, given, suggested, clean, sure, words
     this.labels = labels; // those that look wrong come first in the index
     this.kinds = new Map(kinds.map((kind) => [kind.name, kind]));
@@ -65,6 +66,12 @@ class Queue {
   /** Position of the current label, or -1 where the view is empty. */
   get current() {
     return this.view.length ? this.view[this.at] : -1;
+  }
+
+  /** Whether a decision may name this label. */
+  allows(label) {
+    if (!this.targets) return this.classes.includes(label);
+    return this.classes.includes(label) || (typeof label === "string" && typedTarget(this.targets, label).label === label);
   }
 
   given(position) {
@@ -134,7 +141,7 @@ class Queue {
   /** Decisions that were kept from before: later ones can be undone first. */
   restore(pairs) {
     for (const [position, value] of pairs) {
-      const decision = sound(value, this.classes);
+      const decision = sound(value, this);
       if (decision) this.put(position, decision);
     }
     const kept = [...this.decisions].sort(([, a], [, b]) => (a.time < b.time ? -1 : Number(a.time > b.time)));

@@ -6,10 +6,10 @@
 const DECISIONS = ["accept", "keep", "relabel", "junk"];
 
 /** A stored value as a decision, or null where it is none. */
-function sound(value, classes) {
+function sound(value, queue) {
   if (typeof value !== "object" || value === null || !DECISIONS.includes(value.decision)) return null;
   const label = value.decision === "junk" ? "" : value.label;
-  if (value.decision !== "junk" && !classes.includes(label)) return null;
+  if (value.decision !== "junk" && !queue.allows(label)) return null;
   return { decision: value.decision, label, time: typeof value.time === "string" ? value.time.slice(0, 40) : "" };
 }
 
@@ -137,7 +137,7 @@ class RemoteDecisions {
       const record = JSON.parse(this.storage.getItem(key));
       const position = this.places.get(record.id);
       const fits = position !== undefined && key === this.prefix + record.id && typeof record.time === "string" &&
-        record.given === this.queue.given(position) && (record.decision === null || sound(record, this.queue.classes));
+        record.given === this.queue.given(position) && (record.decision === null || sound(record, this.queue));
       return fits ? [position, record] : [];
     } catch {
       return [];

@@ -50,7 +50,7 @@ function bar(share, text, kind = "") {
   return make("span", { class: "meter" }, make("span", { class: "track", "aria-hidden": "true" }, fill), text);
 }
 
-function interval(noise) {
+function interval(noise, kind) {
   const scale = make("div", { class: "interval", "aria-hidden": "true" });
   const range = make("span", { class: "interval-range" });
   range.style.left = `${100 * noise.low}%`;
@@ -59,35 +59,35 @@ function interval(noise) {
   point.style.left = `${100 * noise.rate}%`;
   scale.append(range, point);
   return make("div", {}, scale, make("p", { class: "muted" },
-    `of the labels are wrong, between ${percent(noise.low)} and ${percent(noise.high)}; ` +
-    `kind of noise: ${plain(noise.kind, 20)}`));
+    `of the ${kind.what}s ${kind.wrong}, between ${percent(noise.low)} and ${percent(noise.high)}` +
+    (kind.what === "label" ? `; kind of noise: ${plain(noise.kind, 20)}` : "")));
 }
 
 function drawTiles(facts, trust) {
+  const kind = kindOf(facts);
   const words = { good: "Good", fair: "Fair", poor: "Poor" };
   const reasons = make("ul", { class: "reasons muted" }, ...trust.reasons.map((text) => make("li", {}, clipped(text, 200))));
   const samples = counted(facts.samples, "sample") +
     (facts.unlabelled ? `, ${number.format(facts.unlabelled)} of them without a label` : "");
   byId("tiles").append(
-    tile("Estimated noise", percent(facts.noise.rate), interval(facts.noise)),
-    tile("Labels that look wrong", number.format(facts.issues_total),
-      `${percent(facts.issues_total / Math.max(1, facts.labelled))} of ${number.format(facts.labelled)} labels: ` +
-      "the suggestion is another class"),
+    tile("Estimated noise", percent(facts.noise.rate), interval(facts.noise, kind)),
+    tile(kind.title, number.format(facts.issues_total),
+      `${percent(facts.issues_total / Math.max(1, facts.labelled))} of ${counted(facts.labelled, kind.what)}: ${kind.issue}`),
     tile("How far to trust this", words[trust.level] || plain(trust.level, 20),
       trust.reasons.length ? reasons : "none of the checks speaks against it", `trust-${words[trust.level] ? trust.level : "poor"}`),
-    tile("Data", counted(facts.classes.length, "class", "classes"), samples),
+    tile("Data", kind.data, samples),
   );
 }
 
 function classesPanel(facts) {
+  if (facts.targets) return null;
   const { counts, suggested_counts: suggested, ratio } = facts.imbalance;
   const rates = new Map(facts.noise.per_class.map((item) => [item.class, item.rate]));
   const order = facts.classes.map((_, k) => k).sort((a, b) => (rates.get(b) ?? -1) - (rates.get(a) ?? -1));
-  const most = Math.max(...facts.noise.per_class.map((item) => item.rate ?? 0), 0.01);
   const rows = (k) => {
     const rate = rates.get(k) ?? null;
     return make("tr", {}, make("th", { scope: "row" }, clipped(facts.classes[k], 28)),
-      make("td", {}, rate === null ? "too few" : bar(rate / most, percent(rate), "bad")),
+      make("td", {}, rate === null ? "too few" : bar(rate, percent(rate), "bad")),
       make("td", { class: "count" }, number.format(counts[k])), make("td", { class: "count" }, number.format(suggested[k])));
   };
   const size = ratio > 1 ? `The largest class has ${short(ratio)} times the labels of the smallest.`
@@ -113,18 +113,19 @@ function curvesPanel(facts) {
   const series = (key, name) => ({
     name, points: facts.curves.filter((row) => Number.isFinite(row[key])).map((row) => [row.epoch, row[key]]),
   });
-  const shares = CURVES.map(([key, name]) => series(key, name)).filter((one) => one.points.length);
+  const shares = CURVES.map(([key, name]) => series(key, name)).filter((one) => one.points.length > 1);
   const loss = series("loss", "loss");
-  if (!shares.length && !loss.points.length) return null;
+  const drawn = shares.length || loss.points.length > 1;  // one point is no curve
   const last = facts.curves.filter((row) => Number.isFinite(row.test_accuracy)).at(-1);
   const scores = last && [["accuracy", "test_accuracy"], ["balanced accuracy", "test_balanced_accuracy"],
     ["macro F1", "test_macro_f1"]].filter(([, key]) => Number.isFinite(last[key]))
     .map(([name, key]) => `${name} ${percent(last[key])}`).join(", ");
-  return panel("While it learned",
+  if (!drawn && !scores) return null;
+  return panel(drawn ? "While it learned" : "The classifier",
     scores ? make("p", {}, `Test part at the end: ${scores}.`) : null,
     shares.length ? lineChart(`Over the epochs: ${shares.map((one) => one.name).join(", ")}`, shares,
       { x: "epoch", y: "share" }, [0, 1]) : null,
-    loss.points.length ? lineChart("Training loss over the epochs", [loss], { x: "epoch", y: "training loss" }) : null);
+    loss.points.length > 1 ? lineChart("Training loss over the epochs", [loss], { x: "epoch", y: "training loss" }) : null);
 }
 
 function duplicatesPanel(facts) {
@@ -244,6 +245,6 @@ function lossesPanel(facts) {
 
 /** What makes the boxes of the summary, in their order. */
 const PANELS = [
-  findingsPanel, classesPanel, lossesPanel, curvesPanel, choicesPanel, testPanel, duplicatesPanel, outliersPanel, checkPanels,
+  findingsPanel, targetsPanel, classesPanel, lossesPanel, curvesPanel, choicesPanel, testPanel, duplicatesPanel, outliersPanel, checkPanels,
   annotatorsPanel, columnsPanel, skippedPanel,
 ];

@@ -1,4 +1,4 @@
-"""The heads that predict numbers: a linear one (ridge), a forest and gradient boosting; or a model of the user's own."""
+"""The heads that predict numbers: a linear one (ridge), a forest, gradient boosting; or a model of the user's own."""
 
 from __future__ import annotations
 

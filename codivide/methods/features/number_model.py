@@ -40,8 +40,11 @@ class Leaves:
     def of(cls, tensors: tuple[Tensor, ...], *, summed: bool) -> Leaves:
         """The trees that ``tensors`` gave."""
         nothing = torch.zeros(0)
-        nodes = trees.Trees(*tensors[:5], nothing.int(), nothing, nothing, torch.ones(1))
-        return cls(nodes, summed, float(tensors[5]))
+        feature, threshold, children, value, roots, base = tensors
+        nodes = trees.Trees(
+            feature, threshold, children, value, roots, column=nothing.int(), base=nothing, prior=nothing, power=nothing
+        )
+        return cls(nodes, summed, float(base))
 
     def tensors(self) -> tuple[Tensor, ...]:
         """Everything learned."""
@@ -158,6 +161,6 @@ class NumberModel:
             for i, item in enumerate(header["heads"])
         ]
         scale = Scale(tensors["scale.mean"], tensors["scale.deviation"], tensors.get("scale.bounds"))
-        found = cls(scale, heads, *map(float, header["target"]), encode.restore(header.get("encoder"), tensors))
-        found.columns = model_file.columns_of(header)
-        return found
+        centre, unit, low, high = (float(value) for value in header["target"])
+        made, columns = encode.restore(header.get("encoder"), tensors), model_file.columns_of(header)
+        return cls(scale, heads, centre, unit, low, high, encoder=made, columns=columns)

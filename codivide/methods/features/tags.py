@@ -8,7 +8,7 @@ In short (N samples, K labels, each there or not; row i is predicted by models t
    a logistic regression (again cross-fitted) says how likely label k was given. Where held-out given labels are
    likelier so, by more than one standard error, it takes the place of the mean of the heads.
 3. ``noise.latent.latent_noise`` tells doubt from noise, for each label: P(given | true), and with it p(clean). Of
-   labels that are hard to predict, what all labels show together counts more (see ``_Channels``).
+   labels that are hard to predict, what all labels show together counts more (see ``noise.several.Channels``).
 4. The heads are fitted again on all rows, each weighted with p(clean), as far as the label can be predicted.
 5. The row is right where all of its labels are (``noise.several.row_score``).
 
@@ -28,19 +28,14 @@ from torch import Tensor
 from codivide.core.errors import InputError
 from codivide.core.neighbours import nearest
 from codivide.core.types import Floats, Labels, Mask
-from codivide.methods.features import own
 from codivide.methods.features.folds import deal, numbered, once
 from codivide.methods.features.matrix import Raw
-from codivide.methods.features.tag_heads import TINY, OwnTags, TagHeads, log_odds
-from codivide.noise.latent import latent_noise
-from codivide.noise.several import row_score
+from codivide.methods.features.tag_heads import TagHeads, log_odds
+from codivide.noise.several import LEAST, Channels, log_likelihood, predicted, row_score
 
 FEWEST = 5  # rows with a label, and without it, by which it can be judged
 _NEAR = (10, 30)
 _REFERENCES = 10_000  # rows among which neighbours are sought
-_ASSUMED = 3.0  # right labels of each kind that are taken for sure
-_DOUBTED = 0.2  # share of explained entropy at which a label's own noise counts half
-_SURE = 2.0  # standard errors by which held-out labels must be predicted better than by how often they occur
 
 
 @dataclass(frozen=True)
@@ -117,59 +112,55 @@ def learn_tags(data: Tags, seed: int = 0, *, folds: int = 5, classifier: OwnClas
     rows = np.flatnonzero((data.y >= 0).all(1))
     given = data.y[rows]
     able = _able(data.names, given)
-    chosen = torch.from_numpy(rows)
-    groups = numbered(None if data.groups is None else data.groups[chosen])
+    groups = numbered(None if data.groups is None else data.groups[torch.from_numpy(rows)])
     folds = min(folds, len(rows) if groups is None else int(groups.max()) + 1)
     fold = deal(_rarest(given), folds, torch.Generator().manual_seed(seed), groups).numpy()
     weight = _counts(data, rows)
-    heads = _heads(data, rows, fold, seed, classifier)
+    heads = TagHeads(data.x, rows, fold, seed, None if classifier is None else (classifier.model, classifier.samples))
     cross = heads.crossed(given[:, able], weight)  # [H, N, K']
     pooled = heads.pooled(cross, given[:, able], weight)
     said, together = _together(pooled, cross, given[:, able], heads.points(), (fold, weight))
+    channels = Channels.of(said, given[:, able], weight)
+    found = _judged(data, rows, able, said, channels)
+    counts = np.ones(given.shape)
+    counts[:, able] = 1 - channels.share * (1 - found.clean_prob[rows][:, able])
+    found.model = heads.model(given, able, counts * weight[:, None], data.names)
+    missing = np.setdiff1d(np.arange(len(data.y)), rows)
+    if len(missing):
+        found.probs[missing] = heads.predict(found.model, missing)
+        found.suggested[missing] = found.probs[missing] >= 0.5
+    found.together = tuple(data.names[able[place]] for place in together)
+    found.report["together"] = list(found.together)
+    return found
+
+
+def _judged(data: Tags, rows: Labels, able: list[int], said: Floats, channels: Channels) -> LearnedTags:
+    """What is said of every label; the model is fitted later."""
+    given = data.y[rows]
     probs, clean_prob = np.tile(given.mean(0), (len(data.y), 1)), np.full(data.y.shape, np.nan)
     unjudged = {name: "too few rows have it, or lack it" for k, name in enumerate(data.names) if k not in able}
     records: list[dict[str, Any]] = []
-    channels = _Channels.of(said, given[:, able], weight)
     judged = channels.clean_prob(given[:, able])
     for place, k in enumerate(able):
-        probs[rows, k] = said[:, place]
-        clean_prob[rows, k] = judged[:, place]
-        if not _predicted(said[:, place], given[:, k]):
+        probs[rows, k], clean_prob[rows, k] = said[:, place], judged[:, place]
+        if not predicted(said[:, place], given[:, k]):
             unjudged[data.names[k]] = "the features say nothing of it"
             clean_prob[rows, k] = judged[:, place].clip(0.5)  # doubted, and no more
         if data.confirmed is not None:
             clean_prob[data.confirmed, k] = 1.0
         rate = 1 - float(clean_prob[rows, k].mean())
         records.append({"epoch": len(records) + 1, "label": data.names[k], "noise_estimate": rate})
-    counts = np.ones(given.shape)
-    counts[:, able] = 1 - channels.share * (1 - clean_prob[rows][:, able])
-    model = heads.model(given, able, counts * weight[:, None], data.names)
-    missing = np.setdiff1d(np.arange(len(data.y)), rows)
-    if len(missing):
-        probs[missing] = heads.predict(model, missing)
-    suggested = np.where(clean_prob < 0.5, 1 - data.y, data.y)
-    suggested[missing] = probs[missing] >= 0.5
     row = np.full(len(data.y), np.nan)
-    row[rows] = np.nan_to_num(row_score(clean_prob[rows]), nan=1.0)
+    row[rows] = row_score(clean_prob[rows])
     rates = np.array([1 - clean_prob[rows, k].mean() for k in range(data.y.shape[1])])
-    return LearnedTags(
-        model=model,
-        probs=probs,
-        clean_prob=clean_prob,
-        row_clean_prob=row,
-        suggested=suggested.astype(np.int64),
-        rates=rates,
-        together=tuple(data.names[able[place]] for place in together),
-        unjudged=unjudged,
-        records=records or [{"epoch": 1, "noise_estimate": 0.0}],
-        report={
-            "noise_estimate": float(np.nanmean(rates)),
-            "rows_wrong": 1 - float(row[rows].mean()),
-            "judged": data.y.shape[1] - len(unjudged),
-            "unjudged": unjudged,
-            "together": [data.names[able[place]] for place in together],
-        },
-    )
+    report = {
+        "noise_estimate": float(np.nanmean(rates)),
+        "rows_wrong": 1 - float(row[rows].mean()),
+        "judged": data.y.shape[1] - len(unjudged),
+        "unjudged": unjudged,
+    }
+    suggested = np.where(clean_prob < 0.5, 1 - data.y, data.y).astype(np.int64)
+    return LearnedTags(None, probs, clean_prob, row, suggested, rates, (), unjudged, records, report)
 
 
 def _able(names: tuple[str, ...], given: Labels) -> list[int]:
@@ -204,10 +195,6 @@ def _counts(data: Tags, rows: Labels) -> Floats:
     return weight
 
 
-def _heads(data: Tags, rows: Labels, fold: Labels, seed: int, classifier: OwnClassifier | None) -> TagHeads:
-    return TagHeads(data.x, rows, fold, seed, None if classifier is None else tuple(classifier))
-
-
 def _together(
     pooled: Floats, cross: Floats, given: Labels, points: Tensor, dealt: tuple[Labels, Floats]
 ) -> tuple[Floats, list[int]]:
@@ -216,7 +203,7 @@ def _together(
     ``dealt``: fold and weight ``[N]`` of each row.
     """
     fold, weight = dealt
-    first = pooled.clip(TINY, 1 - TINY)
+    first = pooled.clip(LEAST, 1 - LEAST)
     odds = log_odds(cross.transpose(1, 0, 2).reshape(len(given), -1))
     near = _near(points, given, fold)
     answer, found = first.copy(), []
@@ -224,7 +211,7 @@ def _together(
         others = np.delete(given, place, axis=1)
         rows = np.concatenate([odds, others - others.mean(0), log_odds(near[:, :, place])], axis=1)
         second = _stacked(rows, given[:, place], fold, weight)
-        gain = _logs(second, given[:, place]) - _logs(first[:, place], given[:, place])
+        gain = log_likelihood(second, given[:, place]) - log_likelihood(first[:, place], given[:, place])
         if gain.mean() > gain.std() / len(gain) ** 0.5:
             found.append(place)
             answer[:, place] = second
@@ -259,75 +246,4 @@ def _stacked(rows: Floats, target: Labels, fold: Labels, weight: Floats) -> Floa
             warnings.simplefilter("ignore")  # a few steps less do no harm
             model = LogisticRegression(C=0.3, max_iter=200).fit(rows[rest], target[rest], weight[rest])
         found[out] = model.predict_proba(rows[out])[:, 1]
-    return found.clip(TINY, 1 - TINY)
-
-
-def _logs(probs: Floats, given: Labels) -> Floats:
-    found: Floats = np.log(np.where(given == 1, probs, 1 - probs))
-    return found
-
-
-def _predicted(probs: Floats, given: Labels) -> bool:
-    """Whether held-out labels are predicted better than by how often they occur."""
-    gain = _logs(probs, given) - _logs(np.full(len(given), given.mean()), given)
-    return bool(gain.mean() > _SURE * gain.std() / len(gain) ** 0.5)
-
-
-@dataclass(frozen=True)
-class _Channels:
-    """How each judged label was given, as far as it can be told: P(given | true) ``[K, 2, 2]``.
-
-    The labels went through the same hands. What a label shows of its own noise counts as far as it can be predicted
-    (``told``, the share of its entropy that held-out predictions explain); for the rest all labels speak together, and
-    for nobody can say which way, both ways alike.
-    """
-
-    transition: Floats
-    prior: Floats
-    share: Floats  # [K], of what is told by a label itself
-
-    @classmethod
-    def of(cls, probs: Floats, given: Labels, weight: Floats) -> _Channels:
-        fits = [
-            latent_noise([np.stack([1 - said, said], axis=1)], own_given, weight=weight)
-            for said, own_given in zip(probs.T, given.T, strict=True)
-        ]
-        told = np.array([_told(said, own_given) for said, own_given in zip(probs.T, given.T, strict=True)])
-        wrong = np.array([1 - np.trace(one.joint) / one.joint.sum() for one in fits])
-        common = float(np.average(wrong, weights=told.clip(1e-3)))
-        both = np.array([[1 - common, common], [common, 1 - common]])
-        share = told / (told + _DOUBTED)
-        own_share = [_smoothed(one.joint) for one in fits]
-        transition = share[:, None, None] * np.stack(own_share) + (1 - share[:, None, None]) * both
-        return cls(
-            transition, np.stack([_true_prob(said, one) for said, one in zip(probs.T, transition, strict=True)]), share
-        )
-
-    def clean_prob(self, given: Labels) -> Floats:
-        """p(clean) ``[N, K]``: ``P(true = given | given, x)``."""
-        columns = []
-        for own_given, transition, true in zip(given.T, self.transition, self.prior, strict=True):
-            joint = np.stack([1 - true, true], axis=1) * transition[:, own_given].T
-            columns.append(joint[np.arange(len(own_given)), own_given] / joint.sum(1).clip(1e-12))
-        return np.stack(columns, axis=1)
-
-
-def _smoothed(joint: Floats) -> Floats:
-    """P(given | true) of counts; of a rare label, few of them must not say that most are wrong."""
-    counts = joint + _ASSUMED * np.eye(2)
-    found: Floats = counts / counts.sum(1, keepdims=True)
-    return found
-
-
-def _true_prob(probs: Floats, transition: Floats) -> Floats:
-    """P(true = 1 | x) ``[N]`` where ``probs`` are those of the given label: ``p = (1 - q) t01 + q t11``."""
-    low, high = transition[0, 1], transition[1, 1]
-    found: Floats = ((probs - low) / max(high - low, 0.05)).clip(TINY, 1 - TINY)
-    return found
-
-
-def _told(probs: Floats, given: Labels) -> float:
-    """The share of a label's entropy that held-out predictions explain, in [0, 1]."""
-    share = float(given.mean())
-    entropy = -(share * np.log(share) + (1 - share) * np.log(1 - share))
-    return float(np.clip(1 + _logs(probs, given).mean() / entropy, 0, 1))
+    return found.clip(LEAST, 1 - LEAST)

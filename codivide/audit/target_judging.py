@@ -1,0 +1,292 @@
+"""Numbers, and several labels a row, read and judged: what a run, ``noise_report`` and ``score_labels`` share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+
+from codivide.core.errors import InputError
+from codivide.core.files import reading
+from codivide.core.types import Floats, Labels
+from codivide.data import encode
+from codivide.data.groups import tensors, together
+from codivide.data.loaded import Loaded
+from codivide.data.options import REGRESSION, ReadOptions
+from codivide.data.rows import TensorRows
+from codivide.data.sources import load_raw
+from codivide.data.targets import Members, joined, members, number_text, numbers, options_for, parts, texts_of
+from codivide.methods.features.matrix import raw
+from codivide.methods.features.numbers import FEWEST, LearnedNumbers, Numbers, OwnRegressor, learn_numbers
+from codivide.methods.features.tags import LearnedTags, OwnClassifier, Tags, learn_tags
+from codivide.noise import residuals, several, target_report
+from codivide.noise.target_report import TargetReport, from_record
+from codivide.runs import label_table
+from codivide.runs.folder import SUMMARY, SavedRun
+
+
+class JudgedTargets(NamedTuple):
+    """What both kinds of targets come to.
+
+    Attributes:
+        model: a ``NumberModel`` or ``TagModel``, or fitted copies of the user's own.
+        table: the label table, of texts.
+        report: what is estimated of the targets.
+        names: of several labels; empty for numbers.
+        history: one record a round, or a label.
+        predicted: numbers ``[N]``, or probabilities of the labels ``[N, K]``, held out.
+        learned: numbers on how it was learned.
+        remarks: what the user should know.
+    """
+
+    model: Any
+    table: pd.DataFrame
+    report: TargetReport
+    names: tuple[str, ...]
+    history: list[dict[str, Any]]
+    predicted: Floats
+    learned: dict[str, Any]
+    remarks: list[str]
+
+
+def load_targets(source: object, y: object, options: ReadOptions) -> Loaded:
+    """Data with texts for targets, and images as features."""
+    options = options_for(options)
+    loaded = encode.of_images(load_raw(source, y, options=options), options)
+    if loaded.annotations is not None:
+        raise InputError(f"several annotators have no consensus with --task {options.task}: give one column of targets")
+    if len(loaded.x.shape) != 1:
+        loaded = encode.of_images(loaded, replace(options, encoder=encode.DEFAULT_OF["image"]))
+    return replace(loaded, classes=tuple(str(name) for name in loaded.classes))
+
+
+def judge(loaded: Loaded, options: ReadOptions, seed: int = 0, model: Any = None, samples: Any = None) -> JudgedTargets:
+    """Judge targets that ``load_targets`` gave, and learn to predict them.
+
+    Args:
+        loaded: the data.
+        options: the task, and the separator.
+        seed: of all that is drawn.
+        model: of the user's own; None: codivide's heads.
+        samples: one for each row of ``loaded``, as the model takes them.
+
+    Raises:
+        InputError: targets that are no such thing, too few of them, or a model that cannot learn.
+    """
+    return (_numbers if options.task == REGRESSION else _sets)(loaded, options, seed, model, samples)
+
+
+def saved(run: SavedRun) -> TargetReport:
+    """The report that a run of targets has left.
+
+    Raises:
+        InputError: its record is damaged.
+    """
+    with reading(run.path / SUMMARY):
+        return from_record(run.summary["noise"], run.predictions)
+
+
+class Scored(NamedTuple):
+    """Targets judged by somebody's predictions alone.
+
+    Attributes:
+        clean_prob: ``[N]`` of numbers, ``[N, K]`` of several labels; NaN where there is none.
+        plain: of the same shape: minus the distance to the prediction, or the probability of what was given.
+        report: what is estimated of all.
+    """
+
+    clean_prob: Floats
+    plain: Floats
+    report: TargetReport
+
+
+def label_clean_prob(report: TargetReport) -> Floats:
+    """p(clean) ``[N, K]`` of several labels."""
+    assert report.label_clean_prob is not None  # numbers have none
+    return report.label_clean_prob
+
+
+def of_predictions(y: Any, said: Any, options: ReadOptions) -> Scored:
+    """Judge targets by predictions of models that did not learn from them.
+
+    Args:
+        y: targets, see ``data.targets.texts_of``.
+        said: of numbers predictions ``[N]``, of several labels probabilities ``[N, K]`` in the order of the labels.
+        options: the task, and the separator.
+
+    Raises:
+        InputError: arrays that do not fit each other, or predictions that are not finite.
+    """
+    texts, names = texts_of(y, options)
+    found = np.asarray(said, dtype=np.float64)
+    if found.ndim != (1 if options.task == REGRESSION else 2) or len(found) != len(texts):
+        shape = "[samples]" if options.task == REGRESSION else "[samples, labels]"
+        raise InputError(f"predictions have shape {found.shape}; {len(texts)} targets need {shape}")
+    if not np.isfinite(found).all():
+        raise InputError(f"prediction {int(np.argwhere(~np.isfinite(found))[0][0])} is not finite")
+    codes, different = pd.factorize(pd.Series(texts, dtype=object))
+    known = tuple(str(text) for text in different)
+    rows = TensorRows(torch.zeros(len(texts), 1))
+    loaded = Loaded(rows, codes.astype(np.int64), known, range(len(texts)), "none", name="y")
+    if options.task == REGRESSION:
+        return _scored_numbers(numbers(loaded), found)
+    return _scored_sets(members(loaded, options.separator, names), found)
+
+
+def _scored_numbers(y: Floats, predicted: Floats) -> Scored:
+    known = np.flatnonzero(np.isfinite(y))
+    if len(known) < FEWEST:
+        raise InputError(f"{len(known)} samples have a target; at least {FEWEST} are needed")
+    usual = float(np.median(np.abs(y - predicted)[known]))
+    spread = np.full(len(known), max(usual, 1e-9 * float(np.ptp(y[known]) or 1)))
+    settled = residuals.settle(y[known], predicted[known], spread)
+    clean_prob = np.full(len(y), np.nan)
+    clean_prob[known] = settled.clean_prob
+    hidden = residuals.hidden(y[known], predicted[known], spread, settled)
+    return Scored(clean_prob, -np.abs(y - predicted), target_report.of_numbers(clean_prob, hidden))
+
+
+def _scored_sets(given: Members, probs: Floats) -> Scored:
+    y, names = given
+    if probs.shape[1] != len(names):
+        raise InputError(f"pred_probs has {probs.shape[1]} columns, but there are {len(names)} labels: {names[:20]}")
+    if (probs < 0).any() or (probs > 1).any():
+        raise InputError("pred_probs of several labels are probabilities from 0 to 1, each for itself")
+    rows = np.flatnonzero((y >= 0).all(1))
+    share = y[rows].mean(0)
+    able = np.flatnonzero((share > 0) & (share < 1))
+    if not len(able):
+        raise InputError("no label is there in some rows and missing in others: nothing can be judged")
+    chosen = y[np.ix_(rows, able)]
+    held = probs[np.ix_(rows, able)].clip(several.LEAST, 1 - several.LEAST)
+    clean_prob = np.full(y.shape, np.nan)
+    clean_prob[np.ix_(rows, able)] = several.Channels.of(held, chosen).clean_prob(chosen)
+    row = several.row_score(clean_prob)
+    unjudged = [name for k, name in enumerate(names) if k not in able]
+    report = target_report.of_sets(row, clean_prob, names, (y == 1).sum(0).tolist(), unjudged)
+    plain = np.where(y < 0, np.nan, np.where(y == 1, probs, 1 - probs))
+    return Scored(clean_prob, plain, report)
+
+
+def _known(loaded: Loaded) -> dict[str, Any]:
+    """Features, and what belongs together, as both learners take them."""
+    groups, copies = tensors(together(loaded))
+    return {
+        "x": raw(loaded.x),
+        "confirmed": loaded.confirmed,
+        "groups": groups,
+        "copies": copies,
+        "weight": loaded.weight,
+    }
+
+
+def _named(model: Any, loaded: Loaded) -> Any:
+    """The model with what makes rows of texts, images or tables."""
+    if hasattr(model, "encoder"):
+        model.encoder = loaded.encoder
+        model.columns = loaded.columns if loaded.encoder is None else None
+    return model
+
+
+def _texts(loaded: Loaded) -> list[str | None]:
+    """The given targets ``[N]`` as they were written."""
+    return [None if code < 0 else str(loaded.classes[code]) for code in loaded.y.tolist()]
+
+
+def _table(loaded: Loaded, suggested: Sequence[str], clean_prob: Floats, suggested_prob: Floats) -> pd.DataFrame:
+    """The label table of texts; ``suggested`` is the given text where that stands."""
+    given = _texts(loaded)
+    names = list(dict.fromkeys([text for text in given if text is not None] + list(suggested)))
+    place = {name: k for k, name in enumerate(names)}
+    codes = np.array([-1 if text is None else place[text] for text in given], dtype=np.int64)
+    said = np.array([place[text] for text in suggested], dtype=np.int64)
+    known: dict[str, Any] = {"suggested_prob": suggested_prob, "texts": loaded.texts}
+    table = label_table.build(loaded.ids, codes, said, clean_prob, names, **known)
+    if loaded.confirmed is not None:
+        table[label_table.CONFIRMED] = loaded.confirmed
+    return table
+
+
+def _numbers(loaded: Loaded, options: ReadOptions, seed: int, model: Any, samples: Any) -> JudgedTargets:
+    y = numbers(loaded)
+    known = _known(loaded)
+    learned: LearnedNumbers = learn_numbers(
+        Numbers(y=y, **known), seed, regressor=None if model is None else OwnRegressor(model, samples)
+    )
+    given, doubted = _texts(loaded), ~(learned.clean_prob >= 0.5)
+    suggested = [
+        number_text(value) if text is None or doubt else text
+        for text, value, doubt in zip(given, learned.predicted.tolist(), doubted.tolist(), strict=True)
+    ]
+    table = _table(loaded, suggested, learned.clean_prob, learned.suggested_prob)
+    evidence = np.nan_to_num(learned.evidence, nan=np.inf)
+    table = label_table.ranked(table, np.where(learned.clean_prob == 1, np.inf, evidence))
+    table = table.assign(
+        **{
+            label_table.PREDICTED: learned.predicted,
+            label_table.LOW: learned.low,
+            label_table.HIGH: learned.high,
+        }
+    )
+    report = target_report.of_numbers(learned.clean_prob, learned.report["hidden"], tuple(learned.remarks.values()))
+    return JudgedTargets(
+        _named(learned.model, loaded),
+        table,
+        report,
+        (),
+        learned.records,
+        learned.predicted,
+        learned.report,
+        list(learned.remarks.values()),
+    )
+
+
+def _sets(loaded: Loaded, options: ReadOptions, seed: int, model: Any, samples: Any) -> JudgedTargets:
+    y, names = members(loaded, options.separator)
+    learned: LearnedTags = learn_tags(
+        Tags(y=y, names=names, **_known(loaded)),
+        seed,
+        classifier=None if model is None else OwnClassifier(model, samples),
+    )
+    given = _texts(loaded)
+    suggested, changes = [], []
+    for row, text in enumerate(given):
+        suggested.append(_suggested(text, y[row], learned.suggested[row], names, options.separator))
+        changes.append("" if text is None else _changes(y[row], learned.suggested[row], learned.clean_prob[row], names))
+    sure = np.where(np.isnan(learned.clean_prob), 1.0, np.maximum(learned.clean_prob, 1 - learned.clean_prob))
+    table = _table(loaded, suggested, learned.row_clean_prob, sure.prod(1)).assign(**{label_table.CHANGES: changes})
+    sizes = (y == 1).sum(0).tolist()
+    report = target_report.of_sets(learned.row_clean_prob, learned.clean_prob, names, sizes, tuple(learned.unjudged))
+    remarks = [f"label {name!r} cannot be judged: {why}" for name, why in list(learned.unjudged.items())[:5]]
+    if len(learned.unjudged) > 5:
+        remarks.append(f"{len(learned.unjudged) - 5} more labels cannot be judged")
+    return JudgedTargets(
+        _named(learned.model, loaded),
+        table,
+        report,
+        names,
+        learned.records,
+        learned.probs,
+        learned.report,
+        remarks,
+    )
+
+
+def _suggested(text: str | None, given: Labels, said: Labels, names: Sequence[str], separator: str) -> str:
+    """The suggested labels of a row: the text that was given where they are the same, its order as far as it goes."""
+    if text is not None and np.array_equal(given, said):
+        return text
+    kept = {names[k] for k in np.flatnonzero(said == 1).tolist()}
+    first = [name for name in ([] if text is None else parts(text, separator)) if name in kept]
+    return joined([*first, *sorted(kept - set(first))], separator)
+
+
+def _changes(given: Labels, said: Labels, clean_prob: Floats, names: Sequence[str]) -> str:
+    """What the suggestion adds and takes away, the surest first."""
+    changed = np.flatnonzero(given != said)
+    order = changed[np.argsort(clean_prob[changed], kind="stable")]
+    return " ".join(f"{'+' if said[k] else '-'}{names[k]}" for k in order.tolist())
