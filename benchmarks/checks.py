@@ -44,7 +44,7 @@ from sklearn.preprocessing import StandardScaler
 from torch.nn import functional as F
 
 from codivide.audit import checks, probs
-from codivide.audit.material import Material
+from codivide.audit.material import Material, from_data
 from codivide.audit.neighbours import normalised
 from codivide.audit.noise_report import from_reading
 from codivide.audit.reading import Reading
@@ -104,7 +104,8 @@ def source(name: str) -> Loaded:
         if name == "photos":
             whole = subset(whole, np.flatnonzero((x.amax(1) != x.amin(1)).flatten(1).any(1).numpy()))
         copies = {row for group in checks.duplicates.find(whole.x) for row in group.rows[1:]}
-        return subset(whole, np.array([row for row in range(len(whole.y)) if row not in copies][:2000]))
+        alone = [row for row in range(len(whole.y)) if row not in copies]
+        return subset(whole, np.sort(np.random.default_rng(7).permutation(alone)[:2000]))
     if name == "digits":
         return replace(load("digits"), test=None)
     if name == "music":
@@ -480,11 +481,10 @@ def judged(kind: str) -> bool:
     return name != "leaks" and next(check for check in checks.CHECKS if check.name == name).judged
 
 
-def unjudged(case: Case) -> Material:
-    from codivide.audit.material import from_data
-
+def unjudged(case: Case, kind: str) -> Material:
+    """What data tell that nothing was trained on; samples are compared where the order is looked at."""
     found = from_data(replace(case.loaded, sizes=case.sizes))
-    return replace(found, points=normalised(array_rows(features_of(case.loaded))))
+    return replace(found, points=normalised(array_rows(features_of(case.loaded)))) if "non_iid" in kind else found
 
 
 def leaked(case: Case, rng: np.random.Generator) -> tuple[float, float]:
@@ -515,13 +515,13 @@ def measured(name: str, kind: str, plant: Plant, seed: int) -> dict[str, Any]:
     if kind == "leaks":
         result["recall"], result["false_alarms"] = leaked(case, rng)
     else:
-        made = (material if judged(kind) else unjudged)(case)
+        made = material(case) if judged(kind) else unjudged(case, kind)
         found = flagged(kind, case, made)
         clean = Case(base, case.planted if isinstance(case.planted, str) else np.zeros(len(base.y), bool))
         if kind in SHAPED:
             clean = replace(SHAPED[kind](base, rng), planted=np.zeros(len(base.y), bool))
             clean.sizes = sizes(lambda found, rng: found)(base, np.random.default_rng([seed, 5])).sizes
-        before = flagged(kind, clean, (material if judged(kind) else unjudged)(clean))
+        before = flagged(kind, clean, material(clean) if judged(kind) else unjudged(clean, kind))
         if isinstance(case.planted, str):
             result["recall"] = float(any(case.planted in text for text in found))
             result["false_alarms"] = result["clean"] = float(any(case.planted in text for text in before))

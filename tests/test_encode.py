@@ -124,14 +124,6 @@ def test_texts_of_several_annotators(tmp_path):
     assert loaded.annotations.names == ("a", "b", "c")
 
 
-def test_few_texts_are_read_by_parts_of_words_too(monkeypatch):
-    texts = ["good film", "bad film", "good film", "bad film"]
-    monkeypatch.setattr(encode, "_MOST_WITH_PARTS", 3)
-    assert encode.for_texts(texts[:3], ReadOptions()).name == "tfidf:char"
-    assert encode.for_texts(texts, ReadOptions()).name == "tfidf"
-    assert encode.for_texts(texts, ReadOptions(encoder="tfidf:char")).name == "tfidf:char"
-
-
 @pytest.mark.parametrize("name", ["tfidf", "tfidf:char"])
 def test_hostile_texts(name):
     texts = HOSTILE + TEXTS
@@ -214,7 +206,7 @@ def test_the_command_line_fits_and_predicts_texts(tmp_path, monkeypatch, capsys)
     run = tmp_path / "run"
     fit = ["fit", tmp_path / "t.csv", "--out", run, "--method", "cross_entropy", "--epochs", 20]
     assert command(monkeypatch, capsys, *fit)[0] == 0
-    assert json.loads((run / "summary.json").read_text())["encoder"] == "tfidf:char"
+    assert json.loads((run / "summary.json").read_text())["encoder"] == "tfidf"
     written = pd.read_csv(run / "labels.csv")
     assert written["text"].tolist()[0] == TEXTS[0]
     assert written["text"].tolist()[-1] == "'=1+1 song"  # no formula

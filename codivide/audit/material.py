@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from codivide.audit.neighbours import MOST_COLUMNS, model_points, normalised, plain_points
+from codivide.audit.target_judging import saved
 from codivide.core.device import resolve_device
 from codivide.core.errors import InputError
-from codivide.core.files import reading
 from codivide.core.types import UNLABELLED, Floats, Labels, Mask, Singles
 from codivide.data import columns, encode
 from codivide.data.loaded import Loaded, subset
@@ -31,10 +31,10 @@ from codivide.data.standardised import chunks
 from codivide.methods.features.rule_like import KEY
 from codivide.noise import learning_curves
 from codivide.noise.report import NoiseReport, with_reason
-from codivide.noise.target_report import TargetReport, from_record
+from codivide.noise.target_report import TargetReport
 from codivide.runs import label_table
 from codivide.runs.changed import check_same, file_remarks, files_of
-from codivide.runs.folder import MODEL, SUMMARY, SavedRun
+from codivide.runs.folder import MODEL, SavedRun
 from codivide.runs.model import load as load_model
 from codivide.training.model_file import Classifier
 
@@ -176,7 +176,7 @@ class Material:
         return np.asarray(indices, dtype=np.int64)
 
 
-def from_run(run: Path, report: Callable[[SavedRun], NoiseReport] | None = None) -> Material:
+def from_run(run: Path, report: Callable[[SavedRun], NoiseReport | TargetReport] | None = None) -> Material:
     """Everything that a run folder tells, with the samples themselves where their source is still there.
 
     Args:
@@ -271,16 +271,6 @@ def of_targets(
     )
 
 
-def saved(run: SavedRun) -> TargetReport:
-    """The report that a run of targets has left.
-
-    Raises:
-        InputError: its record is damaged.
-    """
-    with reading(run.path / SUMMARY):
-        return from_record(run.summary["noise"], run.predictions)
-
-
 def _choices(choice: Mapping[str, Any]) -> tuple[str, ...]:
     """The sentences of a summary's ``choice``."""
     verdict = choice.get("verdict")
@@ -295,7 +285,7 @@ def from_fit(
     *,
     history: Sequence[Mapping[str, Any]] = (),
     method: str = "",
-    noise: NoiseReport | None = None,
+    noise: NoiseReport | TargetReport | None = None,
     test: pd.DataFrame | None = None,
 ) -> Material:
     """Everything that a fitted classifier tells.
@@ -359,13 +349,21 @@ def _plain(rows: Rows | None) -> Tensor | None:
     return None if rows is None else plain_points(rows)
 
 
-def _with_rule(noise: NoiseReport | None, history: Sequence[Mapping[str, Any]]) -> NoiseReport | None:
+def _with_rule(
+    noise: NoiseReport | TargetReport | None, history: Sequence[Mapping[str, Any]]
+) -> NoiseReport | TargetReport | None:
     """The estimate, and what the run has said of labels that look like a rule, which makes it doubtful."""
     said = history[-1].get("warnings", {}).get(KEY) if history else None
-    return noise if noise is None or said is None else replace(noise, trust=with_reason(noise.trust, said))
+    return (
+        noise
+        if not isinstance(noise, NoiseReport) or said is None
+        else replace(noise, trust=with_reason(noise.trust, said))
+    )
 
 
-def _noise(run: SavedRun, report: Callable[[SavedRun], NoiseReport] | None, remarks: list[str]) -> NoiseReport | None:
+def _noise(
+    run: SavedRun, report: Callable[[SavedRun], NoiseReport | TargetReport] | None, remarks: list[str]
+) -> NoiseReport | TargetReport | None:
     if report is None:
         return None
     try:

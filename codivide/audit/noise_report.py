@@ -12,6 +12,7 @@ import torch
 
 from codivide.audit import checks
 from codivide.audit.reading import Reading, read
+from codivide.audit.target_judging import judge, load_targets, of_predictions, saved
 from codivide.core.errors import InputError
 from codivide.core.files import reading
 from codivide.core.types import UNLABELLED, Floats, Labels
@@ -19,8 +20,9 @@ from codivide.data import encode
 from codivide.data import groups as grouping
 from codivide.data.columns import Columns
 from codivide.data.loaded import Loaded
-from codivide.data.options import ReadOptions
+from codivide.data.options import CLASSES, DEFAULT, ReadOptions
 from codivide.data.sources import load
+from codivide.data.targets import texts_of
 from codivide.data.weights import ClassWeight, weighted
 from codivide.methods.features import own, rule_like
 from codivide.methods.features.folds import deal, numbered
@@ -31,6 +33,7 @@ from codivide.methods.features.table import Table
 from codivide.noise.evidence import Evidence
 from codivide.noise.rates import MOST_ROWS
 from codivide.noise.report import LEARNED, PROBABILITIES, Material, NoiseReport, estimate, scaled, with_reason
+from codivide.noise.target_report import TargetReport
 from codivide.runs.folder import PREDICTIONS, SavedRun, is_run
 from codivide.training.model_file import Classifier
 
@@ -51,7 +54,9 @@ def noise_report(
     groups: Any = None,
     sample_weight: Any = None,
     class_weight: ClassWeight | None = None,
-) -> NoiseReport:
+    task: str = CLASSES,
+    separator: str = DEFAULT.separator,
+) -> NoiseReport | TargetReport:
     """Estimate how many labels are wrong, which way, and how far the estimate can be trusted.
 
     Args:
@@ -73,9 +78,14 @@ def noise_report(
             ``pred_probs`` one label of each group counts, drawn at random, and the report says so.
         sample_weight: ``[N]``, how much each sample counts where codivide's heads or ``model`` are fitted.
         class_weight: "balanced", or a weight for each class, likewise. The rates count each label once.
+        task: "classes", or what is given in their place: "regression" (numbers ``[N]``) or "multilabel" (a matrix
+            ``[N, K]`` of 0 and 1, or a list of labels for each row). A run and a fitted estimator know it. Of these
+            there are the samples, ``model``, ``groups`` and ``sample_weight``, and ``pred_probs`` for "multilabel"
+            (``[N, K]``, each for itself) or predictions ``[N]`` for "regression".
+        separator: between several labels of a row, where they are one text.
 
     Returns:
-        The report; the same input and seed give the same one.
+        The report, of numbers and several labels a ``TargetReport``; the same input and seed give the same one.
 
     Raises:
         InputError: the message says what is wrong and what to do.
@@ -83,17 +93,37 @@ def noise_report(
     least, most = Features.limits["folds"]
     if not least <= folds <= most:
         raise InputError(f"folds {folds}: at least {least} and at most {most} are needed")
-    options, about = ReadOptions(unlabelled=unlabelled), About(groups, sample_weight, class_weight)
+    about = About(groups, sample_weight, class_weight)
+    if task != CLASSES or targets_of(X_or_run) is not None:
+        return target_report_of(X_or_run, y, task, separator, seed=seed, model=model, said=pred_probs, about=about)
+    options = ReadOptions(unlabelled=unlabelled)
+    settings: _Settings = {"limit": limit, "replicates": replicates, "seed": seed}
+    return _of_classes(X_or_run, y, pred_probs, model, about=about, options=options, folds=folds, settings=settings)
+
+
+def _of_classes(
+    source: Any,
+    y: Any,
+    pred_probs: Any,
+    model: Any,
+    *,
+    about: About,
+    options: ReadOptions,
+    folds: int,
+    settings: _Settings,
+) -> NoiseReport:
+    """``noise_report`` of classes."""
     if model is not None:
         if pred_probs is not None:
             raise InputError("give model or pred_probs, not both")
-        given, names, probs = cross_fitted(model, X_or_run, y, about, folds=folds, seed=seed, unlabelled=unlabelled)
-        found: Material | Loaded = from_reading(Reading(probs, given, names), groups)
+        given, names, probs = cross_fitted(
+            model, source, y, about, folds=folds, seed=settings["seed"], unlabelled=options.unlabelled
+        )
+        found: Material | Loaded = from_reading(Reading(probs, given, names), about.groups)
     else:
-        found = about.of(_material(X_or_run, y, pred_probs, options))
-    settings: _Settings = {"limit": limit, "replicates": replicates, "seed": seed}
+        found = about.of(_material(source, y, pred_probs, options))
     if isinstance(found, Material):
-        return replace(estimate(found, **settings), findings=_findings(X_or_run))
+        return replace(estimate(found, **settings), findings=_findings(source))
     return _of_data(found, Features(folds=folds), options, settings)
 
 
@@ -113,6 +143,38 @@ def _of_data(found: Loaded, method: Features, options: ReadOptions, settings: _S
     rule = rule_like.remark(found, **seen) if seen and len(found.x.shape) == 1 else None
     report = replace(report, findings=tuple(item["text"] for item in checks.of_data(found)))
     return report if rule is None else replace(report, trust=with_reason(report.trust, rule))
+
+
+def targets_of(source: Any) -> TargetReport | None:
+    """The report that a run or a fitted estimator of other targets than classes has; None: it is something else."""
+    report = getattr(source, "noise_report_", None)
+    if isinstance(report, TargetReport):
+        return report
+    if isinstance(source, str | Path) and is_run(Path(source)):
+        source = SavedRun(Path(source))
+    return saved(source) if isinstance(source, SavedRun) and source.source.options.task != CLASSES else None
+
+
+def target_report_of(
+    source: Any, y: Any, task: str, separator: str, *, seed: int, model: Any, said: Any, about: About
+) -> TargetReport:
+    """``noise_report`` of numbers, or of several labels a row."""
+    if (known := targets_of(source)) is not None:
+        return known
+    if about.class_weight is not None:
+        raise InputError(f"class_weight does not apply to task {task!r}: leave it out")
+    options = ReadOptions(task=task, separator=separator)
+    if said is not None:
+        return of_predictions(y, said, options).report
+    samples = None
+    if isinstance(source, Loaded):
+        loaded = source
+    else:
+        texts = None if y is None else texts_of(y, options)[0]
+        loaded = load_targets(source, texts, options)
+        samples = source
+    loaded = weighted(grouping.with_groups(loaded, about.groups), about.sample_weight)
+    return judge(loaded, options, seed, model, samples).report
 
 
 _Found = TypeVar("_Found", Material, Loaded, Material | Loaded)

@@ -10,9 +10,12 @@ from scipy import sparse
 
 from codivide.audit.noise_report import About, cross_fitted
 from codivide.audit.reading import read
-from codivide.core.errors import InputError
+from codivide.audit.target_judging import judge, label_clean_prob, load_targets, of_predictions
+from codivide.core.errors import InputError, unknown
 from codivide.core.types import UNLABELLED, Floats, Labels
 from codivide.data.labels import encode
+from codivide.data.options import CLASSES, MULTILABEL, REGRESSION, ReadOptions
+from codivide.data.targets import texts_of
 from codivide.data.weights import ClassWeight
 from codivide.noise.rules import Judgeable, score
 
@@ -29,6 +32,7 @@ def score_labels(
     classes: Sequence[Any] | None = None,
     sample_weight: Any = None,
     class_weight: ClassWeight | None = None,
+    task: str = CLASSES,
 ) -> Floats:
     """Judge every label by a rule: how likely is it right?
 
@@ -51,6 +55,7 @@ def score_labels(
         sample_weight: ``[N]``, how much each sample counts where ``model`` is fitted. A rule judges each label once.
         class_weight: "balanced", or a weight for each class, likewise.
         classes: the classes in the order of the columns of ``pred_probs``; None: as in ``audit.from_probs``.
+        task: "classes"; "regression" or "multilabel": see docs/beyond.md.
 
     Returns:
         ``[N]`` float64, LARGER where the label is more likely right; NaN where there is no label, and for
@@ -69,13 +74,39 @@ def score_labels(
         >>> codivide.score_labels("right_events", y, predictions=[["cat", "dog", "dog", "dog", "cat"]]).tolist()
         [1.0, 0.0, 1.0, 1.0, nan]
     """
+    if task != CLASSES:
+        return _of_targets(rule, y, task, (pred_probs, predictions), features=features, model=model)
     about = About(sample_weight=sample_weight, class_weight=class_weight)
-    if model is not None and pred_probs is not None:
-        raise InputError("give model or pred_probs, not both")
-    fitted = None if model is None else cross_fitted(model, features, y, about, folds=5, seed=0)
-    given, names, probs = fitted or _labels(y, pred_probs, classes, about)
+    given, names, probs = _labels(y, pred_probs, classes, about, model=model, samples=features)
     arrays = {"losses": losses, "predictions": predictions, "features": None if model is not None else features}
     return score(rule, _judgeable(given, names, probs, **arrays))
+
+
+def _of_targets(rule: str, y: Any, task: str, given: tuple[Any, Any], *, features: Any, model: Any) -> Floats:
+    """Scores of numbers ``[N]``, or of several labels ``[N, K]``, larger where they are more likely right.
+
+    Args:
+        rule: "combined" (a probability), "residual" (of numbers: minus the distance) or "self_confidence" (of labels).
+        y: see ``data.targets.texts_of``.
+        task: "regression" or "multilabel".
+        given: held-out probabilities ``[N, K]`` and predictions ``[N]``; None: they are made of ``features``.
+        features: samples, where neither is there.
+        model: of the user's own; None: codivide's heads.
+    """
+    plain = "residual" if task == REGRESSION else "self_confidence"
+    if rule not in ("combined", plain):
+        raise unknown(f"rule of task {task}", rule, ("combined", plain))
+    options, said = ReadOptions(task=task), given[0 if task == MULTILABEL else 1]
+    if said is None:
+        if features is None:
+            needed = "predictions" if task == REGRESSION else "pred_probs"
+            raise InputError(f"the rule {rule} of task {task} needs {needed}, or features")
+        found = judge(load_targets(features, texts_of(y, options)[0], options), options, 0, model, features)
+        said = found.predicted
+        if rule == "combined":
+            return found.report.clean_prob if task == REGRESSION else label_clean_prob(found.report)
+    scored = of_predictions(y, said, options)
+    return scored.clean_prob if rule == "combined" else scored.plain
 
 
 def _judgeable(
@@ -93,9 +124,13 @@ def _judgeable(
 
 
 def _labels(
-    y: Any, pred_probs: Any, classes: Sequence[Any] | None, about: About
+    y: Any, pred_probs: Any, classes: Sequence[Any] | None, about: About, *, model: Any, samples: Any
 ) -> tuple[Labels, tuple[Any, ...], Floats | None]:
-    """Labels as class numbers, the classes, and the probabilities that there are; nothing is fitted."""
+    """Labels as class numbers, the classes, and the probabilities that there are, or that a model cross-fits."""
+    if model is not None:
+        if pred_probs is not None:
+            raise InputError("give model or pred_probs, not both")
+        return cross_fitted(model, samples, y, about, folds=5, seed=0)
     if about.weighs:
         raise InputError("sample_weight and class_weight weigh the fits of a model: pass one, or leave them out")
     if pred_probs is not None:

@@ -8,21 +8,25 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 
 from codivide.core.errors import InputError
+from codivide.core.files import reading
 from codivide.core.types import Floats, Labels
 from codivide.data import encode
 from codivide.data.groups import tensors, together
 from codivide.data.loaded import Loaded
 from codivide.data.options import REGRESSION, ReadOptions
+from codivide.data.rows import TensorRows
 from codivide.data.sources import load_raw
-from codivide.data.targets import joined, members, number_text, numbers, options_for, parts
+from codivide.data.targets import Members, joined, members, number_text, numbers, options_for, parts, texts_of
 from codivide.methods.features.matrix import raw
-from codivide.methods.features.numbers import LearnedNumbers, Numbers, OwnRegressor, learn_numbers
+from codivide.methods.features.numbers import FEWEST, LearnedNumbers, Numbers, OwnRegressor, learn_numbers
 from codivide.methods.features.tags import LearnedTags, OwnClassifier, Tags, learn_tags
-from codivide.noise import target_report
-from codivide.noise.target_report import TargetReport
+from codivide.noise import residuals, several, target_report
+from codivide.noise.target_report import TargetReport, from_record
 from codivide.runs import label_table
+from codivide.runs.folder import SUMMARY, SavedRun
 
 
 class JudgedTargets(NamedTuple):
@@ -74,6 +78,98 @@ def judge(loaded: Loaded, options: ReadOptions, seed: int = 0, model: Any = None
         InputError: targets that are no such thing, too few of them, or a model that cannot learn.
     """
     return (_numbers if options.task == REGRESSION else _sets)(loaded, options, seed, model, samples)
+
+
+def saved(run: SavedRun) -> TargetReport:
+    """The report that a run of targets has left.
+
+    Raises:
+        InputError: its record is damaged.
+    """
+    with reading(run.path / SUMMARY):
+        return from_record(run.summary["noise"], run.predictions)
+
+
+class Scored(NamedTuple):
+    """Targets judged by somebody's predictions alone.
+
+    Attributes:
+        clean_prob: ``[N]`` of numbers, ``[N, K]`` of several labels; NaN where there is none.
+        plain: of the same shape: minus the distance to the prediction, or the probability of what was given.
+        report: what is estimated of all.
+    """
+
+    clean_prob: Floats
+    plain: Floats
+    report: TargetReport
+
+
+def label_clean_prob(report: TargetReport) -> Floats:
+    """p(clean) ``[N, K]`` of several labels."""
+    assert report.label_clean_prob is not None  # numbers have none
+    return report.label_clean_prob
+
+
+def of_predictions(y: Any, said: Any, options: ReadOptions) -> Scored:
+    """Judge targets by predictions of models that did not learn from them.
+
+    Args:
+        y: targets, see ``data.targets.texts_of``.
+        said: of numbers predictions ``[N]``, of several labels probabilities ``[N, K]`` in the order of the labels.
+        options: the task, and the separator.
+
+    Raises:
+        InputError: arrays that do not fit each other, or predictions that are not finite.
+    """
+    texts, names = texts_of(y, options)
+    found = np.asarray(said, dtype=np.float64)
+    if found.ndim != (1 if options.task == REGRESSION else 2) or len(found) != len(texts):
+        shape = "[samples]" if options.task == REGRESSION else "[samples, labels]"
+        raise InputError(f"predictions have shape {found.shape}; {len(texts)} targets need {shape}")
+    if not np.isfinite(found).all():
+        raise InputError(f"prediction {int(np.argwhere(~np.isfinite(found))[0][0])} is not finite")
+    codes, different = pd.factorize(pd.Series(texts, dtype=object))
+    known = tuple(str(text) for text in different)
+    rows = TensorRows(torch.zeros(len(texts), 1))
+    loaded = Loaded(rows, codes.astype(np.int64), known, range(len(texts)), "none", name="y")
+    if options.task == REGRESSION:
+        return _scored_numbers(numbers(loaded), found)
+    return _scored_sets(members(loaded, options.separator, names), found)
+
+
+def _scored_numbers(y: Floats, predicted: Floats) -> Scored:
+    known = np.flatnonzero(np.isfinite(y))
+    if len(known) < FEWEST:
+        raise InputError(f"{len(known)} samples have a target; at least {FEWEST} are needed")
+    usual = float(np.median(np.abs(y - predicted)[known]))
+    spread = np.full(len(known), max(usual, 1e-9 * float(np.ptp(y[known]) or 1)))
+    settled = residuals.settle(y[known], predicted[known], spread)
+    clean_prob = np.full(len(y), np.nan)
+    clean_prob[known] = settled.clean_prob
+    hidden = residuals.hidden(y[known], predicted[known], spread, settled)
+    return Scored(clean_prob, -np.abs(y - predicted), target_report.of_numbers(clean_prob, hidden))
+
+
+def _scored_sets(given: Members, probs: Floats) -> Scored:
+    y, names = given
+    if probs.shape[1] != len(names):
+        raise InputError(f"pred_probs has {probs.shape[1]} columns, but there are {len(names)} labels: {names[:20]}")
+    if (probs < 0).any() or (probs > 1).any():
+        raise InputError("pred_probs of several labels are probabilities from 0 to 1, each for itself")
+    rows = np.flatnonzero((y >= 0).all(1))
+    share = y[rows].mean(0)
+    able = np.flatnonzero((share > 0) & (share < 1))
+    if not len(able):
+        raise InputError("no label is there in some rows and missing in others: nothing can be judged")
+    chosen = y[np.ix_(rows, able)]
+    held = probs[np.ix_(rows, able)].clip(several.LEAST, 1 - several.LEAST)
+    clean_prob = np.full(y.shape, np.nan)
+    clean_prob[np.ix_(rows, able)] = several.Channels.of(held, chosen).clean_prob(chosen)
+    row = several.row_score(clean_prob)
+    unjudged = [name for k, name in enumerate(names) if k not in able]
+    report = target_report.of_sets(row, clean_prob, names, (y == 1).sum(0).tolist(), unjudged)
+    plain = np.where(y < 0, np.nan, np.where(y == 1, probs, 1 - probs))
+    return Scored(clean_prob, plain, report)
 
 
 def _known(loaded: Loaded) -> dict[str, Any]:

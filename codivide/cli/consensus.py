@@ -38,7 +38,7 @@ def consensus(
 ) -> None:
     """Show what several annotators come to, and how good each is; nothing is trained.
 
-    Example: codivide consensus answers.csv --out agreed.csv
+    Example: codivide consensus answers.csv --probs probs.csv --out labels.csv
     """
     from codivide.audit.consensus import of_table
     from codivide.data.options import ReadOptions, annotator_options

@@ -65,9 +65,10 @@ def reading(path: Path) -> Iterator[None]:
 def check_there(source: str | None) -> None:
     """InputError where ``source`` can only be a path, and nothing is there; it takes no time to ask.
 
-    The name of a public data set has neither a slash nor an ending; what has a colon may be an address.
+    The name of a public data set has neither a slash nor an ending; what has a colon may be an address, and what has a
+    brace a pattern of shards.
     """
-    if source is None or ":" in source or not (Path(source).suffix or os.sep in source):
+    if source is None or ":" in source or "{" in source or not (Path(source).suffix or os.sep in source):
         return
     if not expand_user(Path(source)).exists():
         raise InputError(f"there is no file or folder {source!r}")

@@ -1,11 +1,10 @@
 """Texts or images to features: word counts, or a network that somebody else trained and that stays as it is.
 
-    auto              texts: tfidf:char (tfidf above 20,000); photos, where a fit may choose: efficientnet-lite0; other
-                      images stay as they are
+    auto              texts: tfidf; photos, where a fit may choose: efficientnet-lite0; other images stay as they are
     none              images stay as they are, and a network is trained on them
     best              the strongest of ``STRONGEST`` that this machine can get
 
-    tfidf             words and pairs of words, weighted by how rare they are (scikit-learn)
+    tfidf             words and pairs of words, weighted by how rare they are (scikit-learn); the default for texts
     tfidf:char        the same and parts of words of 2 to 4 characters: for short texts, typing errors, many languages
     minilm            all-MiniLM-L6-v2, 384 features of a text, from a wheel on PyPI
     hf:NAME           any text model of transformers or sentence-transformers, by name or folder: the mean over words
@@ -40,7 +39,6 @@ from codivide.data.progress import tell
 
 AUTO, NONE, BEST = "auto", "none", "best"
 DEFAULT_OF: dict[Takes, str] = {"text": "tfidf", "image": "efficientnet-lite0"}
-_WITH_PARTS, _MOST_WITH_PARTS = "tfidf:char", 20_000  # texts: parts of words find more, and take twice as long
 _PHOTO = 32  # pixels: the least side of an image of which a network for photos is asked unless somebody asks for it
 _PREFIX = "encoder."  # of the tensors of an encoder in a model's file
 
@@ -79,8 +77,7 @@ def for_texts(texts: Sequence[str], options: ReadOptions) -> Encoder:
     """
     if options.encoder == NONE:
         raise InputError("texts need an encoder: leave encoder out, or name one, such as tfidf.")
-    wanted = _WITH_PARTS if options.encoder == AUTO and len(texts) <= _MOST_WITH_PARTS else options.encoder
-    name, takes, make = _asked(wanted, "text", options)
+    name, takes, make = _asked(options.encoder, "text", options)
     if takes != "text":
         raise InputError(f"encoder {name!r} takes {takes}s, but the data are texts.")
     return make(texts)

@@ -162,7 +162,7 @@ def _texts_of_sets(y: Any, separator: str) -> tuple[list[str | None], tuple[str,
             f"y has shape {array.shape}; several labels a row are a matrix [samples, labels] of 0 and 1, or a list of "
             "labels for each row"
         )
-    known: Mask = np.isfinite(array).all(axis=1)
+    known: Mask = np.asarray(np.isfinite(array).all(axis=1), dtype=bool)
     bad = np.argwhere(known[:, None] & (array != 0) & (array != 1))
     if len(bad):
         row, column = bad[0]

@@ -60,7 +60,7 @@ from codivide.methods.dividemix import DivideMix
 from codivide.methods.features.options import Features
 from codivide.noise.learning_curves import evaluation_epochs, memorises
 from codivide.noise.rates import concentration
-from codivide.noise.report import Material, estimate
+from codivide.noise.report import Material, NoiseReport, estimate
 from codivide.noise.too_small import FEWEST as FEWEST_LABELS
 from codivide.runs.folder import CHECKPOINT, CHOICE, CONFIG, IDENTITY, SCOUT, TRIAL, SavedRun, adopt, is_run, remove_run
 from codivide.training.plan import Plan
@@ -399,6 +399,7 @@ class _Choosing:
         material = Material(unseen.y, names, "held out", probs=checked(scouted.model.probs(unseen.x)))
         report = estimate(material, seed=seed)  # its columns are the classes, and one never predicted is no surprise
         whole = noise_report(scouted, seed=seed, replicates=2)
+        assert isinstance(whole, NoiseReport)  # the scout of classes
         rows = [row for row in scouted.history if "validation_accuracy" in row]
         trained = float(scouted.summary["training_seconds"]) / len(rows)
         agreement = [float(row["validation_accuracy"]) for row in rows]

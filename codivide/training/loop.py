@@ -68,7 +68,7 @@ def train(
         if saved is not None:
             checkpoints.load(run, saved)
         while run.epoch < plan.epochs:
-            with nullcontext() if checkpoint is None else finished():
+            with finished() if keeps else nullcontext():
                 row = _epoch(run, deadline)
                 if watch is not None:
                     row |= watch(run) or {}

@@ -11,7 +11,9 @@ In short (N samples with a target, K folds; row i is predicted by models that ne
 4. Fit again, each row weighted: once by Tukey's biweight (Beaton and Tukey, Technometrics 1974), then by p(clean). A
    round counts only if the held-out GIVEN targets are likelier than under the one before.
 
-The suggestion is the held-out prediction of the last round that counted. The combination is ours.
+The suggestion is the held-out prediction of the last round that counted. The model has the weights of the round of
+least held-out squared error (see ``_learned``), which need not be the same: a model that is wrong about some rows
+should not forget them. The combination is ours.
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ ROUNDS = 4
 OWN = "own"
 _CUT = 6.0  # robust deviations from the median at which targets are cut for the first fit
 _MOST = 3.0  # times the median absolute error that a row counts at most
+_FAR = 10.0  # median errors of the first round that a row counts at most, where rounds are compared
 _BIWEIGHT = 4.685 * 1.4826  # of a median absolute residual, where a row no longer counts
 _GAIN = 1e-3  # nats a target by which a round must be better
 _BINS = 10  # of targets, which are shared out evenly over the folds
@@ -115,6 +118,7 @@ class _Round(NamedTuple):
     settled: Settled
     weight: Floats
     pool: dict[str, float]
+    first: bool
 
 
 class _Problem:
@@ -197,7 +201,7 @@ class _Problem:
         predicted = sum(share * said[kind] for kind, share in pool.items())
         assert isinstance(predicted, np.ndarray)
         spread = _Spread.of(self, self.u - predicted, predicted).held_out
-        return _Round(predicted, spread, residuals.settle(self.u, predicted, spread, self.count), weight, pool)
+        return _Round(predicted, spread, residuals.settle(self.u, predicted, spread, self.count), weight, pool, first)
 
 
 def learn_numbers(
@@ -224,7 +228,20 @@ def learn_numbers(
         if rounds[-1].settled.log_likelihood < rounds[-2].settled.log_likelihood + _GAIN:
             break
     best = max(rounds, key=lambda one: one.settled.log_likelihood)
-    return _answer(problem, data, best, records)
+    return _answer(problem, data, best, _learned(problem, rounds), records)
+
+
+def _learned(problem: _Problem, rounds: list[_Round]) -> _Round:
+    """The round whose weights the model is fitted with: that of least held-out squared error on GIVEN targets.
+
+    No row counts for more than ``_FAR`` median errors of the first round. Where no round is better than the first by
+    more than one standard error, that one: its rows count alike.
+    """
+    far = _FAR * max(float(np.median(np.abs(problem.u - rounds[0].predicted))), _TINY)
+    losses = [(problem.u - one.predicted).clip(-far, far) ** 2 * problem.count for one in rounds]
+    best = int(np.argmin([loss.mean() for loss in losses]))
+    gain = losses[0] - losses[best]
+    return rounds[best] if gain.mean() > gain.std() / len(gain) ** 0.5 else rounds[0]
 
 
 def _weights(problem: _Problem, last: _Round, *, first: bool) -> Floats:
@@ -248,10 +265,12 @@ def _record(number: int, one: _Round) -> dict[str, Any]:
     }
 
 
-def _answer(problem: _Problem, data: Numbers, best: _Round, records: list[dict[str, Any]]) -> LearnedNumbers:
-    """The model on all rows, and what is said of each."""
+def _answer(
+    problem: _Problem, data: Numbers, best: _Round, learned: _Round, records: list[dict[str, Any]]
+) -> LearnedNumbers:
+    """What the best round says of each row, and the model on all of them."""
     settled, unit, rows = best.settled, problem.unit, problem.rows
-    model = _model(problem, best)
+    model = _model(problem, learned)
     predicted, spread = np.empty(len(data.y)), np.empty(len(data.y))
     predicted[rows] = problem.centre + unit * best.predicted
     spread[rows] = unit * best.spread
@@ -304,12 +323,13 @@ def _model(problem: _Problem, best: _Round) -> Any:
     everything = np.arange(len(problem.u))
     if problem.own is not None:
         model, samples = problem.own
-        return number_heads.fit_own(model, own.take(samples, problem.rows), problem.given, best.weight)
+        target = problem.centre + problem.unit * problem.target(first=best.first)
+        return number_heads.fit_own(model, own.take(samples, problem.rows), target, best.weight)
     known: dict[str, Any] = {"scale": problem.scale, "penalty": problem.penalty, "seed": problem.seed}
     heads: list[Head] = []
     for kind, share in best.pool.items():
         if share > 0:
-            head = number_heads.fit(kind, problem.x[everything], problem.u, best.weight, **known)
+            head = number_heads.fit(kind, problem.x[everything], problem.target(first=best.first), best.weight, **known)
             heads.append(replace(head, weight=share))
     kept = problem.given[best.settled.clean_prob >= 0.5] if best.settled.rate > NOTHING else problem.given
     low, high = (float(kept.min()), float(kept.max())) if len(kept) else (-math.inf, math.inf)

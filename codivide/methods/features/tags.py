@@ -112,23 +112,37 @@ def learn_tags(data: Tags, seed: int = 0, *, folds: int = 5, classifier: OwnClas
     rows = np.flatnonzero((data.y >= 0).all(1))
     given = data.y[rows]
     able = _able(data.names, given)
-    chosen = torch.from_numpy(rows)
-    groups = numbered(None if data.groups is None else data.groups[chosen])
+    groups = numbered(None if data.groups is None else data.groups[torch.from_numpy(rows)])
     folds = min(folds, len(rows) if groups is None else int(groups.max()) + 1)
     fold = deal(_rarest(given), folds, torch.Generator().manual_seed(seed), groups).numpy()
     weight = _counts(data, rows)
-    heads = _heads(data, rows, fold, seed, classifier)
+    heads = TagHeads(data.x, rows, fold, seed, None if classifier is None else (classifier.model, classifier.samples))
     cross = heads.crossed(given[:, able], weight)  # [H, N, K']
     pooled = heads.pooled(cross, given[:, able], weight)
     said, together = _together(pooled, cross, given[:, able], heads.points(), (fold, weight))
+    channels = Channels.of(said, given[:, able], weight)
+    found = _judged(data, rows, able, said, channels)
+    counts = np.ones(given.shape)
+    counts[:, able] = 1 - channels.share * (1 - found.clean_prob[rows][:, able])
+    found.model = heads.model(given, able, counts * weight[:, None], data.names)
+    missing = np.setdiff1d(np.arange(len(data.y)), rows)
+    if len(missing):
+        found.probs[missing] = heads.predict(found.model, missing)
+        found.suggested[missing] = found.probs[missing] >= 0.5
+    found.together = tuple(data.names[able[place]] for place in together)
+    found.report["together"] = list(found.together)
+    return found
+
+
+def _judged(data: Tags, rows: Labels, able: list[int], said: Floats, channels: Channels) -> LearnedTags:
+    """What is said of every label; the model is fitted later."""
+    given = data.y[rows]
     probs, clean_prob = np.tile(given.mean(0), (len(data.y), 1)), np.full(data.y.shape, np.nan)
     unjudged = {name: "too few rows have it, or lack it" for k, name in enumerate(data.names) if k not in able}
     records: list[dict[str, Any]] = []
-    channels = Channels.of(said, given[:, able], weight)
     judged = channels.clean_prob(given[:, able])
     for place, k in enumerate(able):
-        probs[rows, k] = said[:, place]
-        clean_prob[rows, k] = judged[:, place]
+        probs[rows, k], clean_prob[rows, k] = said[:, place], judged[:, place]
         if not predicted(said[:, place], given[:, k]):
             unjudged[data.names[k]] = "the features say nothing of it"
             clean_prob[rows, k] = judged[:, place].clip(0.5)  # doubted, and no more
@@ -136,35 +150,17 @@ def learn_tags(data: Tags, seed: int = 0, *, folds: int = 5, classifier: OwnClas
             clean_prob[data.confirmed, k] = 1.0
         rate = 1 - float(clean_prob[rows, k].mean())
         records.append({"epoch": len(records) + 1, "label": data.names[k], "noise_estimate": rate})
-    counts = np.ones(given.shape)
-    counts[:, able] = 1 - channels.share * (1 - clean_prob[rows][:, able])
-    model = heads.model(given, able, counts * weight[:, None], data.names)
-    missing = np.setdiff1d(np.arange(len(data.y)), rows)
-    if len(missing):
-        probs[missing] = heads.predict(model, missing)
-    suggested = np.where(clean_prob < 0.5, 1 - data.y, data.y)
-    suggested[missing] = probs[missing] >= 0.5
     row = np.full(len(data.y), np.nan)
-    row[rows] = np.nan_to_num(row_score(clean_prob[rows]), nan=1.0)
+    row[rows] = row_score(clean_prob[rows])
     rates = np.array([1 - clean_prob[rows, k].mean() for k in range(data.y.shape[1])])
-    return LearnedTags(
-        model=model,
-        probs=probs,
-        clean_prob=clean_prob,
-        row_clean_prob=row,
-        suggested=suggested.astype(np.int64),
-        rates=rates,
-        together=tuple(data.names[able[place]] for place in together),
-        unjudged=unjudged,
-        records=records or [{"epoch": 1, "noise_estimate": 0.0}],
-        report={
-            "noise_estimate": float(np.nanmean(rates)),
-            "rows_wrong": 1 - float(row[rows].mean()),
-            "judged": data.y.shape[1] - len(unjudged),
-            "unjudged": unjudged,
-            "together": [data.names[able[place]] for place in together],
-        },
-    )
+    report = {
+        "noise_estimate": float(np.nanmean(rates)),
+        "rows_wrong": 1 - float(row[rows].mean()),
+        "judged": data.y.shape[1] - len(unjudged),
+        "unjudged": unjudged,
+    }
+    suggested = np.where(clean_prob < 0.5, 1 - data.y, data.y).astype(np.int64)
+    return LearnedTags(None, probs, clean_prob, row, suggested, rates, (), unjudged, records, report)
 
 
 def _able(names: tuple[str, ...], given: Labels) -> list[int]:
@@ -197,10 +193,6 @@ def _counts(data: Tags, rows: Labels) -> Floats:
         place = once(data.copies[torch.from_numpy(rows)], signature)[1].numpy()
         weight /= np.bincount(place)[place]
     return weight
-
-
-def _heads(data: Tags, rows: Labels, fold: Labels, seed: int, classifier: OwnClassifier | None) -> TagHeads:
-    return TagHeads(data.x, rows, fold, seed, None if classifier is None else tuple(classifier))
 
 
 def _together(
