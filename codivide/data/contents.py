@@ -65,6 +65,8 @@ def of_paths(paths: Iterable[Path]) -> Contents:
     found: list[bytes | None] = []
     for path in paths:
         try:
+            if not path.is_file():  # opening a pipe would wait for who writes to it
+                raise FileNotFoundError(path)
             with open(path, "rb") as file:
                 found.append(f"{os.fstat(file.fileno()).st_size} ".encode() + file.read(_HEAD))
         except (OSError, ValueError):  # ValueError: a NUL in the path
