@@ -192,6 +192,7 @@ def _blocks(facts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 "text": issue["text"],
                 "fields": issue["fields"],
                 "neighbours": issue["neighbours"],
+                "range": issue.get("range"),
                 "thumbnail": packed(issue["thumbnail"]),
                 "examples": {name: [packed(item) for item in items] for name, items in issue["examples"].items()},
             }
