@@ -8,7 +8,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # What takes seconds, a process or a browser is for `make test`; what takes minutes for `make test-slow`.
 FAST := not (slow or long or process or browser)
 
-.PHONY: demo test test-fast test-slow test-min coverage lint types docs bench numbers format clean
+.PHONY: demo test test-fast test-slow test-faults test-min coverage lint types docs bench numbers format clean
 .DEFAULT_GOAL := test
 
 # Two states of the environment: what the package needs, and what its development needs on top.
@@ -47,6 +47,10 @@ coverage: $(VENV)/.dev
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow
+
+# Kills, full disks (as root), damaged files, signals and odd surroundings, really made; the table of docs/reliability.md.
+test-faults: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults --out results/faults.json
 
 test-min: $(VENV)-min/.test
 	$(VENV)-min/bin/python -m pytest -n 2 -m "$(FAST)" --durations 20 -W ignore::DeprecationWarning

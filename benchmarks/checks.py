@@ -15,6 +15,8 @@ Sets: photos (CIFAR-10, 2,000 of the folder ``photos``, compared by the features
 (Fashion-MNIST, 2,000), digits (1,797 of 8 x 8 pixels), and as tables music (700 x 124), cancer (569 x 30), wine (178 x
 13), digits_table (1,797 x 64) and customers (2,000 mixed columns with empty cells, made up). Labels are judged by
 5-fold probabilities of a logistic regression (of customers a boosted tree), as ``audit.from_probs`` does.
+
+What the file of ``--out`` holds of other sets and seeds stays.
 """
 
 from __future__ import annotations
@@ -42,8 +44,9 @@ from sklearn.preprocessing import StandardScaler
 from torch.nn import functional as F
 
 from codivide.audit import checks, probs
-from codivide.audit.material import Material
+from codivide.audit.material import Material, from_data
 from codivide.audit.neighbours import normalised
+from codivide.audit.noise_report import from_reading
 from codivide.audit.reading import Reading
 from codivide.core.files import write_text
 from codivide.core.provenance import environment
@@ -101,7 +104,8 @@ def source(name: str) -> Loaded:
         if name == "photos":
             whole = subset(whole, np.flatnonzero((x.amax(1) != x.amin(1)).flatten(1).any(1).numpy()))
         copies = {row for group in checks.duplicates.find(whole.x) for row in group.rows[1:]}
-        return subset(whole, np.array([row for row in range(len(whole.y)) if row not in copies][:2000]))
+        alone = [row for row in range(len(whole.y)) if row not in copies]
+        return subset(whole, np.sort(np.random.default_rng(7).permutation(alone)[:2000]))
     if name == "digits":
         return replace(load("digits"), test=None)
     if name == "music":
@@ -158,7 +162,8 @@ def material(case: Case) -> Material:
         whole[:, -1] = 0
         whole /= whole.sum(1, keepdims=True)
     reading = Reading(whole, loaded.y, loaded.classes)
-    made = probs._material(reading, None, {"images": None, "texts": None, "features": None})
+    nothing = {"images": None, "texts": None, "features": None}
+    made = probs._material(reading, None, nothing, from_reading(reading))
     encoded = loaded.encoder is not None and loaded.columns is not None
     return replace(
         made,
@@ -438,6 +443,9 @@ ON_TABLES: dict[str, Plant] = {
 }
 
 
+ALL: dict[str, Plant] = {**ON_IMAGES, "grayscale": on_pixels(grey), **ANYWHERE, **ON_TABLES, "null": empty_rows}
+
+
 def plants(name: str) -> dict[str, Plant]:
     """The kinds that a set can have."""
     found = ANYWHERE | (ON_IMAGES if name in IMAGES else ON_TABLES)
@@ -473,11 +481,10 @@ def judged(kind: str) -> bool:
     return name != "leaks" and next(check for check in checks.CHECKS if check.name == name).judged
 
 
-def unjudged(case: Case) -> Material:
-    from codivide.audit.material import from_data
-
+def unjudged(case: Case, kind: str) -> Material:
+    """What data tell that nothing was trained on; samples are compared where the order is looked at."""
     found = from_data(replace(case.loaded, sizes=case.sizes))
-    return replace(found, points=normalised(array_rows(features_of(case.loaded))))
+    return replace(found, points=normalised(array_rows(features_of(case.loaded)))) if "non_iid" in kind else found
 
 
 def leaked(case: Case, rng: np.random.Generator) -> tuple[float, float]:
@@ -508,13 +515,13 @@ def measured(name: str, kind: str, plant: Plant, seed: int) -> dict[str, Any]:
     if kind == "leaks":
         result["recall"], result["false_alarms"] = leaked(case, rng)
     else:
-        made = (material if judged(kind) else unjudged)(case)
+        made = material(case) if judged(kind) else unjudged(case, kind)
         found = flagged(kind, case, made)
         clean = Case(base, case.planted if isinstance(case.planted, str) else np.zeros(len(base.y), bool))
         if kind in SHAPED:
             clean = replace(SHAPED[kind](base, rng), planted=np.zeros(len(base.y), bool))
             clean.sizes = sizes(lambda found, rng: found)(base, np.random.default_rng([seed, 5])).sizes
-        before = flagged(kind, clean, (material if judged(kind) else unjudged)(clean))
+        before = flagged(kind, clean, material(clean) if judged(kind) else unjudged(clean, kind))
         if isinstance(case.planted, str):
             result["recall"] = float(any(case.planted in text for text in found))
             result["false_alarms"] = result["clean"] = float(any(case.planted in text for text in before))
@@ -546,7 +553,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in args.sets:
         for kind, plant in plants(name).items():
             if args.kinds and kind not in args.kinds:
@@ -554,6 +561,12 @@ def main() -> None:
             for seed in args.seeds:
                 rows.append(measured(name, kind, plant, seed))
                 print(json.dumps(rows[-1]), flush=True)
+    key = ("set", "kind", "seed")
+    if args.out and args.out.exists():  # what was measured before stays, where it is not measured again
+        new = {tuple(row[name] for name in key) for row in rows}
+        known = json.loads(args.out.read_text())["rows"]
+        rows = [*(row for row in known if tuple(row[name] for name in key) not in new), *rows]
+    rows.sort(key=lambda row: (list(ALL).index(row["kind"]), *(row[name] for name in key)))
     found = summary(rows)
     for kind, row in found.items():
         print(f"{kind:<28}" + "  ".join(f"{key} {value:.3f}" for key, value in row.items()))

@@ -7,8 +7,8 @@ and cleanlab (``CleanLearning`` around it, and the label quality of its 5-fold p
 the default's encoder, standardised. Seconds are of the processor, on one thread, encoding included where it says so;
 test labels are true ones and nothing is chosen by them. Sets: 5,000 photos of which 40 % lie in the wrong folder
 (CIFAR-10, tested on 2,000 of its test images), 10,000 images of CIFAR-10N worse and aggre, digits, 4,000 images of
-Fashion-MNIST (tested on 2,000), and two sets of texts. What ``--out`` holds already is not run again. Needs
-``CODIVIDE_DATA`` and cleanlab.
+Fashion-MNIST (tested on 2,000), and two sets of texts. No set of larger photos: none comes in a wheel. What ``--out``
+holds already is not run again. Needs ``CODIVIDE_DATA`` and cleanlab.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """Other people's probabilities: every rule, the final rank and p(clean) beside the published scores.
 
-python benchmarks/pred_probs.py FOLDER [--out results/pred_probs.json]
+python benchmarks/pred_probs.py FOLDER [--seeds 0 1 2] [--out results/pred_probs.json]
 
 FOLDER holds ``NAME.npz`` files with ``probs [N, C]``, ``given [N]`` and ``wrong [N]`` (which given labels are wrong; it
 only scores). The best published score of a file is that of self-confidence, normalised margin, adjusted margin or
 entropy-weighted confidence, whichever is largest. Beside the files stand probabilities of simulated samples
-(``simulated_probs.py``), so that no rule is chosen by one file. What ``before`` holds in the file that is written stays
-there.
+(``simulated_probs.py``, of ``--seeds``), so that no rule is chosen by one file. Simulated rows of
+other seeds, and what ``before`` holds, stay in the file that is written.
 """
 
 from __future__ import annotations
@@ -90,7 +90,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--out", type=Path, default=Path("results/pred_probs.json"))
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     args = parser.parse_args()
+    held = json.loads(args.out.read_text(encoding="utf-8")) if args.out.exists() else {}
     rows = {}
     for path in sorted(args.folder.glob("*.npz")):
         rows[path.stem] = row = measured(path)
@@ -99,12 +101,13 @@ def main() -> None:
         print("  " + ", ".join(f"{name} {row[name]:.3f}" for name in ("noise_rate", "estimated_rate", "mean_doubt")))
         for name, score in row["rules"].items():
             print(f"  {name:18s} AUROC {score['auroc']:.4f} AP {score['average_precision']:.4f}", flush=True)
-    before = json.loads(args.out.read_text(encoding="utf-8")).get("before") if args.out.exists() else None
-    simulated = list(simulated_probs.simulated())
-    summary = simulated_probs.summary(simulated)
+    others = [row for row in held.get("simulated", {}).get("worlds", ()) if row["seed"] not in args.seeds]
+    worlds = others + [row for seed in args.seeds for row in simulated_probs.simulated(seed)]
+    summary = simulated_probs.summary(worlds)
     for kind, found in summary.items():
         print(kind, ", ".join(f"{name} {value:.3f}" for name, value in found.items()))
-    record = {"files": rows, "simulated": {"summary": summary, "worlds": simulated}, "before": before} | environment()
+    record = {"files": rows, "simulated": {"summary": summary, "worlds": worlds}, "before": held.get("before")}
+    record |= environment()
     write_text(args.out, json.dumps(record, indent=1) + "\n")
 
 

@@ -74,13 +74,13 @@ def tempered(logits: np.ndarray, sharpness: float) -> np.ndarray:
     return np.exp(scaled) / np.exp(scaled).sum(1, keepdims=True)
 
 
-def simulated(seeds: int = 3) -> Iterator[dict[str, Any]]:
+def simulated(seed: int) -> Iterator[dict[str, Any]]:
     """A row for each world and sharpness: the true rate, what the report says, and what half-way would say.
 
     ``half_way`` takes half of the disagreement that is not explained for wrong labels: an estimate that would lie close
     on one public file (roman numerals).
     """
-    for (kind, rate), apart, seed in product(NOISE, APART, range(seeds)):
+    for (kind, rate), apart in product(NOISE, APART):
         x, given, truth = world(kind, rate, apart, seed)
         fitted = cross_val_predict(LogisticRegression(max_iter=200), x, given, cv=5, method="predict_proba")
         for sharpness in SHARPNESS:

@@ -164,6 +164,7 @@ def example_facts(issues: int = 40, kind: str = "image", hostile: bool = False) 
             for k in range(5)
         ],
         "checks": [],
+        "remarks": [],
         "findings": [
             {
                 "check": "non_iid",

@@ -78,7 +78,8 @@ def unpacked(page: Parsed, side: list[Path] = ()) -> list[dict]:
         issues.append(
             {name: index[name][i] for name in ("row", "id", "given", "suggested")}
             | {"clean_prob": index["clean"][i], "suggested_prob": index["sure"][i]}
-            | {name: detail[name] for name in ("text", "fields", "neighbours")}
+            | {name: detail[name] for name in ("text", "neighbours")}
+            | {"fields": detail["fields"] and [[pool[name], value] for name, value in detail["fields"]]}
             | {"thumbnail": None if detail["thumbnail"] is None else pool[detail["thumbnail"]], "examples": whole}
         )
     return issues

@@ -114,7 +114,7 @@ def test_the_estimator_shows_progress_where_it_is_asked_to(capsys):
     lines = err.splitlines()
     assert out == ""
     assert lines[0] == "features on cpu"
-    assert lines[1].startswith("features epoch 1/2 linear")
+    assert lines[1].startswith("features step 1/2 linear")
     assert lines[-1].startswith("0 of 120 labels look wrong; ")
 
 

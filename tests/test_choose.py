@@ -878,7 +878,7 @@ def test_command_line(tmp_path):
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["choice"]["decision"]["reasons"][0].startswith("estimated noise")
     assert "stopped" not in done.output
-    (said,) = re.findall(r"look wrong; (\d+) s", done.output)  # of the whole command
+    (said,) = re.findall(r"look wrong; .*?(\d+) s$", done.output, re.MULTILINE)  # of the whole command
     assert float(said) + 0.5 >= sum(summary.get(name, 0.0) for name in ("seconds", "scout_seconds", "trial_seconds"))
     for wrong in (
         *(["--budget", text] for text in ("soon", "-3s", "0", "inf", "nan", "5", "5d", "5 apples")),
@@ -899,9 +899,9 @@ def test_display_leaves_out_epochs_in_which_nothing_is_learned(capsys):
             display.update(None, {"epoch": epoch, "seconds": 0.0, "stopped": 1.0})
     lines = capsys.readouterr().err.splitlines()
     assert [line for line in lines if "epoch" in line] == [
-        "scout epoch 1/4 loss 1.000 eta 0 s",
-        "scout epoch 2/4 loss 1.000 eta 0 s",
-        "scout ended after epoch 2 of 4",
+        "short run epoch 1/4 loss 1.000 eta 0 s",
+        "short run epoch 2/4 loss 1.000 eta 0 s",
+        "short run ended after epoch 2 of 4",
     ]
 
 

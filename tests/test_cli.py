@@ -16,8 +16,11 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 
 from codivide.audit import checks
+from codivide.cli import bench as bench_commands
+from codivide.cli import output
 from codivide.cli.app import main
 
 pytestmark = pytest.mark.long  # whole runs, several of them
@@ -101,7 +104,7 @@ def test_help_is_instant_and_needs_no_torch(tmp_path):
 
 
 def test_fit_help_shows_every_hyper_parameter(tmp_path):
-    done = codivide("fit", "--help", cwd=tmp_path)
+    done = codivide("fit", "--method", "auto", "--help", cwd=tmp_path)
     assert done.returncode == 0
     for flag in ("--lambda-u", "--threshold", "--warmup", "--epochs", "--net", "--noise", "--resume"):
         assert flag in done.stdout
@@ -280,6 +283,8 @@ def test_few_labels_some_of_them_wrong(tmp_path):
 
 KILLED_AFTER_4 = """
 import os, signal, sys
+from codivide.cli import bench as bench_commands
+from codivide.cli import output
 from codivide.cli.app import main
 from codivide.training import checkpoint
 
@@ -318,8 +323,11 @@ def test_kill_then_resume_is_the_straight_run(tmp_path):
     assert lines == expected
 
 
-def test_bench_lists_whole_names_at_80_columns(tmp_path):
-    out = codivide("bench", "list", "*-cifar10/*", cwd=tmp_path).stdout
+def test_bench_lists_whole_names_at_80_columns(monkeypatch, capsys):
+    monkeypatch.setattr(bench_commands, "out_console", Console(width=80, force_terminal=True, color_system=None))
+    monkeypatch.setattr(output, "out_console", bench_commands.out_console)
+    bench_commands.list_recipes("*-cifar10/*")
+    out = capsys.readouterr().out
     assert "dividemix-ablation-cifar10/asym40-divide-and-mixmatch" in out
     assert "best 86.5, mean of last 10 85.2" in " ".join(out.split())
     assert max(map(len, out.splitlines())) <= 80

@@ -1,9 +1,9 @@
 """README and the documentation: examples run, tables are up to date, words are plain, links lead somewhere."""
 
 import importlib.util
+import json
 import re
 import shlex
-import subprocess
 import sys
 from collections import defaultdict
 from importlib import import_module
@@ -187,11 +187,42 @@ def test_the_check_of_words(text, hits):
     assert len(list(words.found(text))) == hits
 
 
-@pytest.mark.process
 def test_numbers_are_up_to_date():
-    command = [sys.executable, str(ROOT / "benchmarks" / "make_numbers.py"), "--check"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + "\nrun: python benchmarks/make_numbers.py"
+    numbers = load(ROOT / "benchmarks" / "make_numbers.py")
+    again = "run: python benchmarks/make_numbers.py"
+    assert numbers.PAGE.read_text(encoding="utf-8") == numbers.page(), again
+    assert numbers.with_table(README) == README, again
+
+
+# --- notebooks
+
+notebooks = load(ROOT / "examples" / "make_notebooks.py")
+SCRIPTS = sorted(notebooks.FOLDER.glob("*.py"))
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda path: path.stem)
+def test_a_notebook_is_its_script_with_what_it_printed(path):
+    made = json.loads(path.with_suffix(".ipynb").read_text(encoding="utf-8"))
+    found = [(cell["cell_type"], "".join(cell["source"])) for cell in made["cells"]]
+    assert found == notebooks.cells(path.read_text(encoding="utf-8")), "run: python examples/make_notebooks.py"
+    assert made["nbformat"] == 4
+    printed = "".join(line for cell in made["cells"] for out in cell.get("outputs", ()) for line in out["text"])
+    assert printed
+    assert not re.search(r"/(home|root|tmp|Users|work)/", printed)
+
+
+def quick(path):
+    """Of notebooks that take seconds; the others wait for make test-slow."""
+    marks = [pytest.mark.slow] if path.stem in ("photos", "table") else [pytest.mark.long]
+    return pytest.param(path, marks=marks, id=path.stem)
+
+
+@pytest.mark.parametrize("path", map(quick, SCRIPTS))
+def test_a_notebook_runs(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CODIVIDE_CACHE", str(tmp_path / "cache"))
+    made = notebooks.notebook(path)
+    assert all(cell["outputs"] for cell in made["cells"][-1:])
 
 
 # --- public names

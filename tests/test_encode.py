@@ -4,6 +4,7 @@ import json
 import math
 import re
 import sys
+import warnings
 from itertools import pairwise
 from pathlib import Path
 
@@ -488,3 +489,12 @@ def test_minilm_gives_the_published_embeddings(data_root):
     found = every(load(texts, labels, options=ReadOptions(encoder="minilm")).x).numpy()
     short = np.array([len(text) < 300 for text in texts])
     assert ((found * expected).sum(1)[short] > 0.999).all()
+
+
+def test_a_model_that_names_an_encoder_of_a_hub_says_so_before_anything_is_fetched(tmp_path):
+    pytest.importorskip("huggingface_hub")
+    with pytest.warns(UserWarning, match=r"hf:someone/else encodes its samples: its weights are fetched"):
+        encode.restore({"name": "hf:someone/else"}, {})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        encode.restore({"name": f"hf:{tmp_path}"}, {})

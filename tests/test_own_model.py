@@ -24,7 +24,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 from codivide import Features, InputError, NoisyLabelClassifier, load_model, noise_report, score_labels
-from codivide.methods.features import own
+from codivide.methods.features import judge, own
 from codivide.methods.features.folds import deal
 
 
@@ -108,18 +108,18 @@ def test_no_label_is_judged_by_a_model_that_saw_it():
         assert np.array_equal(rows, x[fold != number])
 
 
-def test_the_labels_that_look_wrong_are_left_out_unless_a_class_would_lose_all():
+def test_labels_are_kept_that_look_clean_or_likeliest_and_some_of_each_class():
+    given = np.array([0, 0, 0, 1, 1, 1, 2, 2, 2, 2, -1])
+    clean = np.array([0.9, 0.4, 0.3, 0.5, 0.1, 0.2, 0.4, 0.1, 0.3, 0.2, np.nan])
+    likeliest = np.array([1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 1])
+    assert np.flatnonzero(judge.kept(given, clean, likeliest)).tolist() == [0, 1, 3, 6, 8]
+
+
+@pytest.mark.parametrize("model", [KNeighborsClassifier(), make_pipeline(StandardScaler(), KNeighborsClassifier())])
+def test_the_model_is_fitted_to_the_kept_rows_and_counts(model):
     x, _, given = blobs(rows=90)
-    clean = np.linspace(0, 1, 90)
-    for model in (KNeighborsClassifier(), make_pipeline(StandardScaler(), KNeighborsClassifier())):
-        kept = own.refit(model, x, given, clean, classes=(0, 1, 2)).model
-        assert getattr(kept, "n_features_in_", 0) == x.shape[1]
-        assert (kept[-1] if hasattr(kept, "steps") else kept).n_samples_fit_ == 45
-    gone = np.where(given == 2, 0.1, 0.9)
-    assert own.refit(KNeighborsClassifier(), x, given, gone, classes=(0, 1, 2)).model.n_samples_fit_ == 90
-    missing = np.where(np.arange(90) < 10, -1, given)
-    unknown = np.where(missing < 0, np.nan, 0.9)
-    assert own.refit(KNeighborsClassifier(), x, missing, unknown, classes=(0, 1, 2)).model.n_samples_fit_ == 80
+    found = own.refit(model, x, given, np.arange(0, 90, 2), classes=(0, 1, 2)).model
+    assert (found[-1] if hasattr(found, "steps") else found).n_samples_fit_ == 45
 
 
 class Watched(GaussianNB):
@@ -151,7 +151,7 @@ def test_no_fold_divides_groups_or_copies_and_copies_count_once(monkeypatch):
         assert not any(seen & one for one in rest)
         assert len(np.unique(rows, axis=0)) == len(rows)
     assert len(crossed) == 5
-    assert len(last) == (classifier.clean_proba_[:90] >= 0.5).sum()
+    assert (classifier.clean_proba_[:90] >= 0.5).sum() <= len(last) < 90
     assert len(classifier.labels_) == 110
     assert np.array_equal(classifier.clean_proba_[:20], classifier.clean_proba_[90:])
     monkeypatch.setattr(Watched, "fits", [])
@@ -168,7 +168,8 @@ def test_weights_of_samples_reach_the_model(monkeypatch):
         classifier = NoisyLabelClassifier(model=Watched()).fit(x, given, sample_weight=weight)
     for _, labels, told in Watched.fits:
         assert np.allclose(told[labels == 0].min(), 3 * told[labels != 0].max())
-    assert np.array_equal(Watched.fits[-1][0], x[classifier.clean_proba_ >= 0.5])
+    likeliest = classifier.evidence_.predictions[-1]
+    assert np.array_equal(Watched.fits[-1][0], x[judge.kept(given, classifier.clean_proba_, likeliest)])
 
 
 def test_scikit_learn_routes_weights_and_groups_through_pipelines_and_folds(monkeypatch):
@@ -178,6 +179,7 @@ def test_scikit_learn_routes_weights_and_groups_through_pipelines_and_folds(monk
     with config_context(enable_metadata_routing=True), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         classifier = NoisyLabelClassifier(model=Watched()).set_fit_request(sample_weight=True, groups=True)
+        classifier.set_score_request(sample_weight=True)
         piped = make_pipeline(StandardScaler().set_fit_request(sample_weight=False), classifier)
         known = {"sample_weight": weight, "groups": patients}
         scores = cross_validate(piped, x, given, params=known, cv=GroupKFold(2), error_score="raise")

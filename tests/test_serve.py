@@ -464,3 +464,21 @@ def test_decisions_of_an_older_version_go_on(tmp_path):
         file.execute("update decisions set label = 'dog' where id = 'a'")
     with pytest.raises(InputError, match="decision 2 is not what was written"):
         Decisions(tmp_path / FILE)
+
+
+def test_a_client_that_sends_a_byte_now_and_then_is_dropped(site, monkeypatch):
+    monkeypatch.setattr(serve.Server, "longest", 0.2)
+    with socket.create_connection((serve.HOST, site.server_port)) as slow:
+        slow.settimeout(0.1)
+        for _ in range(600):  # as long as it takes; it would go on for ever
+            try:
+                slow.sendall(b"G")
+                if slow.recv(1) == b"":
+                    break
+            except TimeoutError:
+                continue
+            except OSError:
+                break
+        else:
+            pytest.fail("the connection is still open")
+    assert ask(site, "")[0] == 200

@@ -45,7 +45,8 @@ def test_a_busy_machine_is_said(own_threads, monkeypatch):
     assert threads.take(2) is None
     assert torch.get_num_threads() == 2
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    assert threads.take(1) is None
+    assert threads.take(2) is None
+    assert "began with 1 threads and goes on with 2" in threads.take(1)
     assert torch.get_num_threads() == 2
 
 

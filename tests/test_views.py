@@ -372,5 +372,5 @@ def test_a_value_far_out_is_cut_and_the_others_keep_their_scale(place):
     assert seen.abs().max() < 6
     rest = torch.arange(20_000) != place
     assert torch.allclose(
-        spec.plain(spoiled[rest], torch.Generator()), before.plain(x[rest], torch.Generator()), atol=0.1
+        spec.plain(spoiled[rest], torch.Generator()), before.plain(x[rest], torch.Generator()), atol=0.5
     )

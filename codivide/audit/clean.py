@@ -32,6 +32,8 @@ from codivide.audit import write_clean
 from codivide.core.errors import InputError
 from codivide.core.files import atomic, guard, reading
 from codivide.data.corrections import Correction, Corrections, Known
+from codivide.data.folder import CLEANED
+from codivide.data.image_bytes import IMAGE, with_images
 from codivide.data.images import is_image_name, on_disk, written
 from codivide.data.options import CLASSES
 from codivide.data.record import DataRecord
@@ -41,12 +43,12 @@ from codivide.data.table_sets import split_answers
 from codivide.data.tables import feature_ids, read_table
 from codivide.data.target_decisions import check_targets
 from codivide.runs import label_table
-from codivide.runs.changed import check_again
+from codivide.runs.changed import check_again, file_remarks
 from codivide.runs.folder import SUMMARY, SavedRun
 
 HALF = 0.5  # what a sample that is left out counts, in wrong labels; a label is doubted where p(clean) is below
 FEW = 0.02  # estimated rate below which nothing is changed unasked: without noise up to 0.017 (results/noise)
-LABELS, LABELS_PARQUET, CHANGES = "labels_clean.csv", "labels_clean.parquet", "CHANGES.csv"
+LABELS, LABELS_PARQUET, CHANGES = CLEANED, "labels_clean.parquet", "CHANGES.csv"
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class Judged:
         path = self.source.root()
         if path is None:
             raise InputError("the run does not name a file or folder that it was trained on; give --source")
-        if not path.exists():
+        if not path.exists() and not folder_parts(path):
             raise InputError(f"the source of the run, {path}, is not there; give --source")
         return path
 
@@ -466,6 +468,8 @@ def _images(
     paths = [every[row] for row in cleaned.labels.index]
     places: list[PurePosixPath] = []
     names = [written(str(path)) for path in paths]
+    if judged.run is not None:
+        cleaned.remarks.extend(file_remarks(judged.run, every, gone=False))
     if files is None:
         cleaned.remarks.extend(_gone(paths))
     else:
@@ -512,9 +516,9 @@ def _table_of(judged: Judged, *, needed: bool = False) -> pd.DataFrame | None:
         folder = bool(folder_parts(Path(place)))
         if not folder and (not is_table(place) or Path(place).is_dir()):
             return None
-        if not Path(place).exists():
+        if not folder and not Path(place).exists():
             return read_table(judged.origin()) if needed else None
-    return read_table(place, options)
+    return with_images(read_table(place, options), place)
 
 
 def _rows(labels: pd.DataFrame, judged: Judged) -> pd.DataFrame:
@@ -539,7 +543,8 @@ def _rows(labels: pd.DataFrame, judged: Judged) -> pd.DataFrame:
 
 
 def _write(table: pd.DataFrame, folder: Path) -> None:
-    write_csv(table, folder / LABELS)
+    """Both tables; images that lie in the table itself are in the Parquet file alone."""
+    write_csv(table.drop(columns=IMAGE, errors="ignore"), folder / LABELS)
     kinds = {type(value) for value in table["label"] if value is not None}
     mixed = table.assign(label=table["label"].astype("string")) if len(kinds) > 1 else table
     with atomic(folder / LABELS_PARQUET) as part:

@@ -23,8 +23,8 @@ from codivide.audit.shown import Shown, finite
 from codivide.core.files import write_text
 from codivide.core.types import Labels
 from codivide.core.version import VERSION
-from codivide.data.images import on_disk
 from codivide.runs import label_table
+from codivide.runs.changed import files_of
 from codivide.runs.folder import SavedRun
 
 FORMAT = 1
@@ -58,6 +58,7 @@ def collect(run: str | Path, limit: int = 1000, *, thumbnails: bool = True) -> d
     - ``checks``: of every other kind of issue ``name``, ``title``, ``text``, ``found`` (how many samples) and
       ``samples``: ``row``, ``id``, ``given`` (-1: none), ``suggested``, ``clean_prob``, ``suggested_prob``,
       ``thumbnail``, ``text``, ``fields``; at most 100;
+    - ``remarks``: what could not be shown or looked for, and what has changed since the run; sentences;
     - ``findings``: what is wrong with the data as a whole: ``check``, ``title``, ``text``;
     - ``columns``: of a table that is not numbers alone what was made of each column (``name``, ``kind``, ``features``,
       ``empty``, ``note`` or None), and of those that are not used ``name`` and ``reason``; else None;
@@ -94,12 +95,7 @@ def originals(run: str | Path) -> dict[int, Path]:
     Raises:
         InputError: no finished run.
     """
-    saved = SavedRun(Path(run))
-    table, root = saved.labels, saved.source.root()
-    if label_table.PATH not in table or root is None or not root.exists():
-        return {}
-    folder = root if root.is_dir() else root.parent
-    return {row: on_disk(folder, str(name)) for row, name in enumerate(table[label_table.PATH])}
+    return dict(enumerate(files_of(SavedRun(Path(run))) or ()))
 
 
 def build(material: Material, limit: int = 1000, *, thumbnails: bool = True) -> dict[str, Any]:
@@ -142,6 +138,7 @@ def _facts(material: Material, found: Mapping[str, Found], shown: Shown) -> dict
         **{check.name: check.describe(found[check.name], shown) for check in checks.CHECKS if check.describe},
         "checks": [_listed(check, found[check.name], shown) for check in checks.CHECKS if not check.describe],
         "findings": checks.said(found),
+        "remarks": [str(text) for text in material.remarks],
         "columns": _columns(material.columns_read),
         "annotators": None if material.annotators is None else [_annotator(one) for one in material.annotators],
         "test": None if material.test is None else _test(material.test, material.table),

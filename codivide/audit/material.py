@@ -33,7 +33,7 @@ from codivide.noise import learning_curves
 from codivide.noise.report import NoiseReport, with_reason
 from codivide.noise.target_report import TargetReport
 from codivide.runs import label_table
-from codivide.runs.changed import check_same
+from codivide.runs.changed import check_same, file_remarks, files_of
 from codivide.runs.folder import MODEL, SavedRun
 from codivide.runs.model import load as load_model
 from codivide.training.model_file import Classifier
@@ -382,6 +382,8 @@ def _samples(run: SavedRun, remarks: list[str]) -> tuple[Loaded | None, Rows | N
         InputError: the rows of a table are not those that the run saw.
     """
     config, table, source = run.config, run.labels, run.source
+    if (files := files_of(run)) is not None:
+        remarks += file_remarks(run, files)
     if source.path is None:
         remarks.append("the record of the run does not name its source, so samples cannot be shown")
         return None, None

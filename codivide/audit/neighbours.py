@@ -19,13 +19,14 @@ from codivide.training import layers
 from codivide.training.model_file import Classifier
 
 MOST_COLUMNS = 1024  # a wider or sparse table is compared by the model's features
+MOST_ROWS = 200_000  # and so is a longer one, of which no copy is made
 NEIGHBOURS = 10
 _DIRECTIONS = 256
 
 
 def plain_points(rows: Rows) -> Tensor | None:
-    """Standardised features ``[N, D]`` float32 of a dense table of at most 1,024 columns; None for anything else."""
-    if len(rows.shape) != 1 or rows.shape[0] > MOST_COLUMNS:
+    """Standardised features ``[N, D]`` float32 of a dense table of at most 1,024 columns, 200,000 rows; else None."""
+    if len(rows.shape) != 1 or rows.shape[0] > MOST_COLUMNS or len(rows) > MOST_ROWS:
         return None
     points = standardised(rows)
     return None if sparse.issparse(points) else torch.from_numpy(points)

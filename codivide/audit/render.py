@@ -23,13 +23,14 @@ from markupsafe import Markup
 
 from codivide.core.errors import InputError
 from codivide.core.files import write_text
-from codivide.runs.claim import locked
+from codivide.runs.claim import locked, sweep_drawn
 from codivide.runs.folder import REPORT_MARK, has_mark, has_run
 
 FORMAT = 1  # of the facts that this page can draw
 INLINE = 1000  # issues in the page itself; the rest lies in files beside it
 BLOCK = 100  # issues that are read at once: 1.5 MB with pictures, some 20 ms to parse
-WORDS = 300  # characters of a text or row that the list shows and the search finds
+WORDS = 300  # characters of a text that the list shows and the search finds
+ROW_WORDS = 60  # the same of a row of numbers
 PAGE = Path(__file__).parent / "page"
 SCRIPTS = ("text", "storage", "blocks", "charts", "targets", "summary", "confusion", "queue", "list", "card", "app")
 _OURS = re.compile(r"\d{5}-[0-9a-f]{16}\.js")
@@ -82,6 +83,8 @@ def write(facts: Mapping[str, Any], path: str | Path, limit: int = INLINE) -> li
     # The page is made before anything is written: facts that cannot be drawn leave what was there.
     text = _page(facts, blocks[:inline], {number: f"{folder.name}/{name}" for number, name in names.items()}, None)
     with _held(path):
+        if has_run(path.parent):
+            sweep_drawn(path.parent)
         if contents:
             folder.mkdir(exist_ok=True)
         for number, content in contents.items():
@@ -175,22 +178,22 @@ def _index(issues: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 def _words(issue: Mapping[str, Any]) -> str:
     if issue["text"] is not None:
         return str(issue["text"])[:WORDS]
-    return ", ".join(f"{name} {value}" for name, value in issue["fields"] or [] if value is not None)[:WORDS]
+    return ", ".join(f"{name} {value}" for name, value in issue["fields"] or [] if value is not None)[:ROW_WORDS]
 
 
 def _blocks(facts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The rest of the issues, a hundred at a time; a picture that several of them show is there once."""
+    """The rest of the issues, a hundred at a time; what several of them show (a picture, a name) is there once."""
     for first in range(0, len(facts["issues"]), BLOCK):
         issues = facts["issues"][first : first + BLOCK]
         pool: dict[str, int] = {}
 
-        def packed(item: str | None, pool: dict[str, int] = pool) -> str | int | None:
-            return pool.setdefault(item, len(pool)) if item is not None and item.startswith("data:image/") else item
+        def packed(item: str | None, pool: dict[str, int] = pool) -> int | None:
+            return None if item is None else pool.setdefault(item, len(pool))
 
         details = [
             {
                 "text": issue["text"],
-                "fields": issue["fields"],
+                "fields": None if issue["fields"] is None else [[packed(n), value] for n, value in issue["fields"]],
                 "neighbours": issue["neighbours"],
                 "range": issue.get("range"),
                 "thumbnail": packed(issue["thumbnail"]),

@@ -21,7 +21,9 @@ import secrets
 import shutil
 import socket
 import sqlite3
+import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -69,6 +71,7 @@ class Server(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    longest: ClassVar[float] = 60  # seconds of a request, however slowly its bytes come
 
     def __init__(
         self,
@@ -81,10 +84,28 @@ class Server(ThreadingHTTPServer):
         self.known, self.decisions, self.originals = known, decisions, originals
         self.token = secrets.token_urlsafe(24)
         self.page = page(self.token).encode()
+        self._began: dict[Any, float] = {}  # of the connections that are open
         super().__init__((HOST, port), Handler)
         self.hosts = {f"{name}:{self.server_port}" for name in (HOST, "localhost")}
         self.origins = {f"http://{host}" for host in self.hosts}
         self.address = f"http://{HOST}:{self.server_port}/{self.token}/"
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer in a thread; note when it began."""
+        self._began[request] = time.monotonic()
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close a connection."""
+        self._began.pop(request, None)
+        super().shutdown_request(request)
+
+    def service_actions(self) -> None:
+        """Close connections that are open for too long: a byte a second would keep a thread for ever."""
+        for request, began in list(self._began.items()):
+            if time.monotonic() - began > self.longest:
+                with suppress(OSError):  # it has just been closed
+                    request.shutdown(socket.SHUT_RDWR)
 
     def save(self, body: bytes) -> Correction | None:
         """Save a decision in JSON; None for an undoing."""

@@ -15,7 +15,7 @@ from codivide.runs import label_table
 
 MOST_FIELDS = 30  # of a row of a table that are shown
 _MEASURED = 5000  # rows that mean and deviation of a feature are taken from
-_BRIEF = 5  # fields of an example
+_BRIEF = 3  # fields of an example
 _TEXT = 2000  # characters of a text that are shown
 
 
@@ -42,6 +42,7 @@ class Shown:
         self.tabular = material.texts is None and rows is not None and len(rows.shape) == 1
         self.kind = "text" if material.texts is not None else "image" if image or gone else "row"
         self._scale: tuple[Any, Any] | None = None
+        self._words: dict[int, str] = {}  # of rows that several labels have for an example
 
     def thumbnail(self, row: int, side: int = LARGE) -> str | None:
         """The picture of an image as a data URI."""
@@ -61,14 +62,16 @@ class Shown:
         unusual = np.abs(values - self._scale[0]) / self._scale[1]
         shown = np.sort(np.argsort(-unusual, kind="stable")[:most])
         names = self.material.columns or [f"feature {k}" for k in range(len(values))]
-        return [[names[k], float(f"{values[k]:.6g}")] for k in shown.tolist()]
+        return [[names[k], _brief(values[k])] for k in shown.tolist()]
 
     def example(self, row: int) -> str | None:
         """A small picture, the text, or the first fields in words."""
         picture = self.thumbnail(row, SMALL)
         if picture is not None or not self.tabular:
             return picture or self.text(row)
-        return ", ".join(f"{name} {value:g}" for name, value in self.fields(row, _BRIEF) or [])
+        if row not in self._words:
+            self._words[row] = ", ".join(f"{name} {value:g}" for name, value in self.fields(row, _BRIEF) or [])
+        return self._words[row]
 
     def sample(self, row: int) -> dict[str, Any]:
         """A sample in a gallery, with what a person needs to decide on it: see ``facts.collect``."""
@@ -88,6 +91,11 @@ class Shown:
     def probability(self, values: AnyFloats | None, row: int) -> float | None:
         """One of ``[N]`` numbers, None where it is not known."""
         return None if values is None else finite(values[row])
+
+
+def _brief(value: float) -> float:
+    """Six digits of a number, of one that is no whole number and below 1,000 four: pages of many rows hold millions."""
+    return float(f"{value:.4g}" if abs(value) < 1000 and not value.is_integer() else f"{value:.6g}")
 
 
 def _scale(material: Material) -> tuple[Any, Any]:

@@ -98,7 +98,8 @@ def main() -> None:
     except InputError as error:
         _fail(str(error), debug=debug)
     except OSError as error:
-        full = "no space left on the disk; what was written before is intact: free some and run again with --resume"
+        more = " with --resume" if "fit" in arguments[:1] else ""
+        full = f"no space left on the disk; what was written before is intact: free some and run again{more}"
         where = f"{error.filename}: " if error.filename else ""
         _fail(full if error.errno == errno.ENOSPC else f"{where}{error.strerror or error}", debug=debug)
     except MemoryError as error:

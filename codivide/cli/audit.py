@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 import webbrowser
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from codivide.cli.output import aside, line, say_verdict
+from codivide.cli.output import aside, line, note, say_verdict
+
+MOST = 8_000  # labels that look wrong in a report; who has looked at so many fits again first
 
 
 def audit(
@@ -34,11 +35,15 @@ def audit(
     path = run / REPORT if out is None else out
     if out is not None or run.is_dir():
         render.check_target(path)
-    collected = facts.collect(run, limit=sys.maxsize)
+    collected = facts.collect(run, limit=MOST)
     written = render.write(collected, path, limit)
     line(f"{collected['issues_total']:,} of {collected['labelled']:,} labels look wrong")
+    if collected["issues_total"] > MOST:
+        line(f"the report lists the {MOST:,} most doubtful of them; labels.csv has all, by rank")
     if run.is_dir():
         say_verdict(SavedRun(run).summary)
+    for remark in collected["remarks"]:
+        note(remark)
     line(f"report:  {path}")
     if len(written) > 1:
         line(f"more:    {written[1].parent} (belongs to the report)")

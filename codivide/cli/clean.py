@@ -55,17 +55,23 @@ def clean(
     files: Files,
     *,
     new_classes: NewClasses = False,
+    export: Annotated[
+        str | None, typer.Option(help="Also write the labels for a tool: label-studio or argilla.")
+    ] = None,
 ) -> None:
     """Write a run's data with repaired labels to a new folder; the source is never touched.
 
     Example: codivide clean run --out cleaned
     """
     from codivide.audit import clean as cleaning
+    from codivide.audit import export as exporting
     from codivide.audit.write_clean import How
     from codivide.data.corrections import read
 
     if files.copy and files.link:
         raise InputError("--copy and --link: give one of them")
+    if export is not None:
+        exporting.check(export)
     decided = read(rules.corrections) if rules.corrections is not None else None
     how: How | None = "copy" if files.copy else "link" if files.link else None
     cleaned = cleaning.clean(
@@ -84,6 +90,8 @@ def clean(
     said = ", ".join(f"{counts.get(change, 0):,} {change}" for change in ("relabelled", "labelled", "dropped"))
     line(f"{len(cleaned.labels):,} samples stay; {said}")
     line(f"labels:  {out / cleaning.LABELS}\nchanges: {out / cleaning.CHANGES}")
+    if export is not None:
+        line(f"export:  {exporting.write(out, export)}")
 
 
 def serve(

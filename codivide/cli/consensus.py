@@ -36,7 +36,10 @@ def consensus(
         Path | None, typer.Option("--out", "-o", help="Write a CSV: what names the sample, label, confidence.")
     ] = None,
 ) -> None:
-    """Show what several annotators come to, and how good each is; nothing is trained."""
+    """Show what several annotators come to, and how good each is; nothing is trained.
+
+    Example: codivide consensus answers.csv --probs probs.csv --out labels.csv
+    """
     from codivide.audit.consensus import of_table
     from codivide.data.options import ReadOptions, annotator_options
 

@@ -119,18 +119,19 @@ def _write_noisy(loaded: Loaded, source: str, out: Path) -> None:
     """The given and the true labels as a table; of image files, as a manifest, which names them from where it lies."""
     import pandas as pd
 
-    from codivide.core.files import atomic
+    from codivide.core.files import atomic, guard, guarded
 
     assert loaded.truth is not None
     root = Path(source) if Path(source).is_dir() else Path(source).parent
     paths = [relpath(root / i, out.parent) for i in loaded.ids if isinstance(i, str)]
+    paths = [path if guard(path) == path else f"./{path}" for path in paths]  # it stays the path of a file
     columns: dict[str, list[Any]] = {
         "path" if paths else "id": paths or list(loaded.ids),
         "label": [loaded.classes[i] if i >= 0 else None for i in loaded.y],
         "true_label": [loaded.classes[i] if i >= 0 else None for i in loaded.truth],
     }
     with atomic(out) as part:
-        pd.DataFrame(columns).to_csv(part, index=False)
+        guarded(pd.DataFrame(columns)).to_csv(part, index=False)
     aside(f"written: {out}")
 
 

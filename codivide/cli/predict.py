@@ -96,13 +96,13 @@ def _trained_text(run: Path) -> str | None:
 
 def _write(table: pd.DataFrame, out: Path | None) -> None:
     """To a new file, as a table on a terminal, as CSV into a pipe."""
-    from codivide.core.files import atomic
+    from codivide.core.files import atomic, guarded
 
     if out is not None:
         with atomic(out) as part:
-            table.to_csv(part, index=False)
+            guarded(table).to_csv(part, index=False)
         aside(f"{len(table)} predictions: {out}")
     elif out_console.is_terminal:
         out_console.print(rich_table(table))
     else:
-        table.to_csv(sys.stdout, index=False)
+        guarded(table).to_csv(sys.stdout, index=False)

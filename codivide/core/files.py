@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from codivide.core.errors import InputError
 
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -64,9 +65,10 @@ def reading(path: Path) -> Iterator[None]:
 def check_there(source: str | None) -> None:
     """InputError where ``source`` can only be a path, and nothing is there; it takes no time to ask.
 
-    The name of a public data set has neither a slash nor an ending; what has a colon may be an address.
+    The name of a public data set has neither a slash nor an ending; what has a colon may be an address, and what has a
+    brace a pattern of shards.
     """
-    if source is None or ":" in source or not (Path(source).suffix or os.sep in source):
+    if source is None or ":" in source or "{" in source or not (Path(source).suffix or os.sep in source):
         return
     if not expand_user(Path(source)).exists():
         raise InputError(f"there is no file or folder {source!r}")
@@ -305,6 +307,11 @@ def guard(cell: str) -> str:
     Apostrophes that already stand before such a character get one more, so that ``unguard`` always gives the cell back.
     """
     return "'" + cell if _FORMULA.match(cell) else cell
+
+
+def guarded(table: pd.DataFrame) -> pd.DataFrame:
+    """A table whose texts are all guarded."""
+    return table.map(lambda cell: guard(cell) if isinstance(cell, str) else cell)
 
 
 def unguard(cell: str) -> str:

@@ -43,12 +43,19 @@ def take(threads: int | None = None) -> str | None:
     """Let torch use the threads that are free, or a number that was recorded; ``OMP_NUM_THREADS`` wins over both.
 
     Returns:
-        What to tell the user, where fewer than all cores are used because the machine is busy.
+        What to tell the user: fewer than all cores are used because the machine is busy, or another number than was
+        recorded, with which the last bits of all numbers differ.
     """
     import torch
 
     if "OMP_NUM_THREADS" in os.environ:
-        return None
+        taken = torch.get_num_threads()
+        if threads in (None, taken):
+            return None
+        return (
+            f"the run began with {threads} threads and goes on with {taken} (OMP_NUM_THREADS): its numbers will differ "
+            f"in the last bits from those of a run with one number; OMP_NUM_THREADS={threads} keeps them"
+        )
     found = free()
     torch.set_num_threads(threads or found.threads)
     if threads or found.threads == found.cores:

@@ -14,6 +14,7 @@ from codivide.core.errors import InputError
 from codivide.core.types import Labels
 from codivide.data.arrays import choose_augment, true_indices
 from codivide.data.cache import Entry, decode_files
+from codivide.data.contents import of_paths
 from codivide.data.labels import encode, notes
 from codivide.data.loaded import Loaded
 from codivide.data.rows import take
@@ -75,6 +76,7 @@ def assemble(pictures: Pictures, source: Path, reading: Reading, name: str) -> L
         name=name,
         said=decoded.said,
         sizes=decoded.sizes,
+        contents=of_paths([entries[position].path for position in decoded.kept]),
     )
     true = _true(ids, train, replace(reading, classes=known, truth=truth))
     test = _part(whole, np.flatnonzero(split == "test"), true)
@@ -104,6 +106,7 @@ def _part(whole: Loaded, rows: NDArray[np.int64], truth: Labels | None) -> Loade
         ids=[whole.ids[row] for row in rows],
         truth=None if truth is None else truth[rows],
         sizes=None if whole.sizes is None else whole.sizes[rows],
+        contents=None if whole.contents is None else whole.contents[rows],
         skipped=(),
     )
 

@@ -31,6 +31,7 @@ IMAGE_COSINE = 0.985  # of pixels less their mean, at 32 x 32: the same photo sa
 TEXT_COSINE = 0.95  # of word counts
 ROW_DISTANCE = 0.01  # of standardised features, relative to the longer row
 FEWEST_COLUMNS = 8  # in narrower tables rows come near each other by chance
+MOST_NEAR = 200_000  # rows of a table, of which near ones are sought; of more only equal ones
 _BAND = 16  # bits
 _FIRST = 32  # columns by which most of the pairs that are not near are told
 _ROUNDING = 1e-5  # of a squared distance in float32
@@ -58,9 +59,9 @@ def find(rows: Rows | None, texts: Sequence[str] | None = None) -> list[Group]:
     """All groups of duplicates, by first row.
 
     Images are compared as they were decoded; texts without regard to case and white space; rows of a table by value,
-    and where there are at least 8 columns also nearly. What is near: images whose pixels (32 x 32, less the mean of the
-    image) have a cosine of at least 0.985; texts whose word counts have one of at least 0.95; rows of standardised
-    features that differ by at most 1 % of their length.
+    and where there are at least 8 columns, and at most 200,000 rows, also nearly. What is near: images whose pixels
+    (32 x 32, less the mean of the image) have a cosine of at least 0.985; texts whose word counts have one of at least
+    0.95; rows of standardised features that differ by at most 1 % of their length.
 
     They are sought once for the same rows.
 
@@ -85,7 +86,8 @@ def _find(rows: Rows | None, texts: Sequence[str] | None) -> list[Group]:
     known = digests(of_rows(rows))
     if len(rows.shape) == 3:
         return _groups(known, lambda: _near_images(rows))
-    return _groups(known, lambda: _near_rows(rows) if rows.shape[0] >= FEWEST_COLUMNS else [])
+    comparable = rows.shape[0] >= FEWEST_COLUMNS and len(rows) <= MOST_NEAR
+    return _groups(known, lambda: _near_rows(rows) if comparable else [])
 
 
 def _groups(known: Sequence[bytes], near: Callable[[], Iterable[tuple[int, int]]]) -> list[Group]:

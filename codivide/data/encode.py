@@ -18,6 +18,7 @@ trained. ``data.pretrained.ENCODERS`` holds them all.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -33,7 +34,7 @@ from codivide.data.loaded import Loaded
 from codivide.data.looks import measure
 from codivide.data.options import ReadOptions
 from codivide.data.own import KIND, Own
-from codivide.data.pretrained import ENCODERS, split_name, strongest
+from codivide.data.pretrained import ENCODERS, is_fetched, split_name, strongest
 from codivide.data.progress import tell
 
 AUTO, NONE, BEST = "auto", "none", "best"
@@ -146,6 +147,12 @@ def restore(header: Mapping[str, Any] | None, tensors: Mapping[str, Tensor]) -> 
         return None
     name = str(header["name"])
     own = {key.removeprefix(_PREFIX): value for key, value in tensors.items() if key.startswith(_PREFIX)}
+    if is_fetched(name):
+        warnings.warn(
+            f"this model says that {name} encodes its samples: its weights are fetched from the Hugging Face hub when "
+            "they are first needed (no code of it is run).",
+            stacklevel=2,
+        )
     return kind_of(name).restore(name, header, own)
 
 

@@ -152,7 +152,7 @@ def expand(loaded: Loaded, view: str | None, seed: int) -> Loaded:
     rows = TensorRows(torch.cat([part.contiguous() for part in (*parts, *copies)]))
     ids = [*map(str, loaded.ids), *(f"{name} again" for name in loaded.ids)]
     truth = None if loaded.truth is None else np.tile(loaded.truth, 2)
-    return replace(loaded, x=rows, y=np.tile(loaded.y, 2), truth=truth, ids=ids, sizes=None)
+    return replace(loaded, x=rows, y=np.tile(loaded.y, 2), truth=truth, ids=ids, sizes=None, contents=None)
 
 
 def _label_counts(loaded: Loaded) -> Labels:

@@ -19,6 +19,7 @@ from codivide.data.loaded import Loaded
 from codivide.data.source import Reading
 
 NOT_CLASSES = ("__pycache__", "__MACOSX")
+CLEANED = "labels_clean.csv"  # the table that ``codivide clean`` writes
 
 
 def load_folder(root: Path | str, reading: Reading) -> Loaded:
@@ -40,6 +41,8 @@ def load_folder(root: Path | str, reading: Reading) -> Loaded:
         InputError: no images or no classes, or too many that cannot be read.
     """
     root = expand_user(root)
+    if (root / CLEANED).is_file() and not _folders(root):
+        raise InputError(f"{root} holds a cleaned table and no images: give {root / CLEANED}")
     found = _images(root)
     names = _class_names({name: len(images) for name, images in found["train"].items()}, root, reading)
     pictures = Pictures([], [], [])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import os
 import re
 import stat
@@ -223,9 +224,24 @@ def _open(path: Path) -> Image.Image:
         raise ValueError("not a regular file")
     if status.st_size == 0:
         raise ValueError("empty file")
+    return _checked(path)
+
+
+def open_content(content: bytes) -> Image.Image:
+    """The image in the bytes of a file, with the same care as for a file.
+
+    Raises:
+        Exception: it is none; ``reason`` says why.
+    """
+    if not content:
+        raise ValueError("empty file")
+    return _checked(io.BytesIO(content))
+
+
+def _checked(source: Path | io.BytesIO) -> Image.Image:
     Image.init()
     reads_heic()
-    image = Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
+    image = Image.open(source, formats=[name for name in FORMATS if name in Image.OPEN])
     # Pillow only warns up to twice its limit, and warning filters are not per thread.
     if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
         image.close()

@@ -47,8 +47,8 @@ class Loaded:
         columns: what the features of a table are called, where they have names.
         confirmed: mask ``[N]`` of the labels that a person has confirmed; None: no label.
         labels_read: what was read as missing, and what was merged.
-        contents: a hash ``[N]`` of each row of a table or an ``.npz`` file (see ``data.contents``), by which a run
-            knows its rows again; None: not made.
+        contents: a hash ``[N]`` of each row of a table or an ``.npz`` file, or of each image file (see
+            ``data.contents``), by which a run knows its samples again; None: not made.
         groups: a number ``[N]`` for each sample, the same for those that belong together and -1 for one alone (see
             ``data.groups``); None: nothing was said.
         weight: how much each training sample counts ``[N]``, not negative, with mean 1 over the labelled ones; None:

@@ -14,8 +14,8 @@ from codivide.core.types import Floats, Labels
 from codivide.data.rows import Rows
 
 _CHUNK = 256  # images at a time
-_GRID = 64  # points a side, at most, at which brightness and colour are looked at
-_LINES = 64  # rows and columns, at most, along which sharpness is measured
+_GRID = 32  # points a side, at most, at which brightness and colour are looked at
+_LINES = 24  # rows and columns, at most, along which sharpness is measured
 _GREY = (77, 150, 29)  # of 256: red, green, blue in luminance (ITU-R BT.601)
 _FEWEST = 12  # pixels a side, below which sharpness means nothing
 

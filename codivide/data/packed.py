@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
 import zlib
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,9 @@ from codivide.data.rows import check_alike
 from codivide.data.source import Inputs, Reading, Wanted
 from codivide.data.texts import are_texts, from_texts
 
+_LARGE = 2**28  # bytes of an array that is left on the disk where it is not compressed
+_ENTRY = struct.Struct("<4s5H3I2H")  # what stands before an entry of a zip file, with the lengths of what follows
+
 
 def read_npz(path: Path) -> dict[str, NDArray[Any]]:
     """Arrays of an ``.npz`` file by name, or of an ``.npy`` file as ``x``; objects (pickles) are refused.
@@ -35,11 +39,36 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
     try:
         if path.suffix.lower() == ".npy":
             return {"x": np.load(path, allow_pickle=False, mmap_mode="r")}
+        mapped = _mapped(path)
         with np.load(path, allow_pickle=False) as held:
-            return {name: held[name] for name in held.files}
+            return {name: mapped[name] if name in mapped else held[name] for name in held.files}
     except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         kind = "Python objects, which are never opened" if "allow_pickle" in str(error) else str(error)
         raise InputError(f"{path} cannot be read: {kind}") from error
+
+
+def _mapped(path: Path) -> dict[str, NDArray[Any]]:
+    """The large arrays of an ``.npz`` file that are not compressed, as they lie on the disk.
+
+    Only what is asked of them is read, so their checksums are not compared.
+    """
+    found: dict[str, NDArray[Any]] = {}
+    with zipfile.ZipFile(path) as packed, open(path, "rb") as file:
+        for entry in packed.infolist():
+            if entry.compress_type != zipfile.ZIP_STORED or entry.file_size < _LARGE or entry.flag_bits & 1:
+                continue
+            file.seek(entry.header_offset)
+            header = file.read(_ENTRY.size)
+            *_, name, extra = _ENTRY.unpack(header)
+            file.seek(name + extra, 1)
+            version = np.lib.format.read_magic(file)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, fortran, dtype = read(file)
+            if dtype.hasobject or file.tell() + int(np.prod(shape)) * dtype.itemsize > path.stat().st_size:
+                continue  # for ``np.load`` to refuse
+            order: Literal["F", "C"] = "F" if fortran else "C"
+            found[entry.filename.removesuffix(".npy")] = np.memmap(path, dtype, "r", file.tell(), shape, order)
+    return found
 
 
 def load_npz(path: Path | str, reading: Reading) -> Loaded:

@@ -12,6 +12,7 @@ import io
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,18 @@ def split_name(name: str) -> tuple[str, str]:
     """A name as a key of ``ENCODERS`` and what stands behind the colon."""
     kind, _, rest = name.partition(":")
     return kind, rest
+
+
+def is_fetched(name: str) -> bool:
+    """Whether an encoder of a hub is named, by another than the user, of which nothing is on this machine yet."""
+    kind, rest = split_name(name)
+    if kind != "hf" or Path(rest).exists():
+        return False
+    try:
+        cached = import_module("huggingface_hub").try_to_load_from_cache(rest, "config.json")
+    except (ImportError, ValueError):  # no name of a hub: said when it is opened
+        return False
+    return not isinstance(cached, str)
 
 
 def text_features(source: str, name: str, device: str) -> Opened:

@@ -105,6 +105,8 @@ def selected(table: pd.DataFrame, where: object, options: ReadOptions) -> pd.Dat
     Raises:
         InputError: a column that is not there.
     """
+    if options.text is not None and options.columns:
+        _check_text_is_kept([str(column) for column in table.columns], options.text, options.columns)
     for flag, names in (("--columns", options.columns), ("--drop", options.drop)):
         found = {name: find([str(column) for column in table.columns], name) for name in names}
         for name, column in found.items():
@@ -122,6 +124,16 @@ def selected(table: pd.DataFrame, where: object, options: ReadOptions) -> pd.Dat
             ]
             table = table[kept]
     return _with_text(table, where, options)
+
+
+def _check_text_is_kept(held: list[str], text: str, chosen: Sequence[str]) -> None:
+    """InputError where ``--columns`` leaves out the column of texts."""
+    found = find(held, text)
+    if found is not None and found not in {find(held, name) for name in chosen}:
+        raise InputError(
+            f"--columns {','.join(chosen)} leaves out {found!r}, which --text names: of texts nothing else is learned "
+            "from, so leave --columns out"
+        )
 
 
 def with_texts(table: pd.DataFrame, where: object) -> pd.DataFrame:

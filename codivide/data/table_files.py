@@ -28,7 +28,12 @@ import pyarrow.parquet
 
 from codivide.core.errors import InputError
 from codivide.core.files import expand_user
+from codivide.data.annotation_tools import read_export
 from codivide.data.column_kinds import with_decimal_point
+from codivide.data.image_bytes import read_tar, shards
+
+_UNPACKED = 256 << 20  # bytes that a small compressed file may hold
+_TIMES = 100  # times its own size that a larger one may
 
 DATABASE = "sqlite:///"
 _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -100,6 +105,12 @@ def kind_of(path: Path) -> tuple[str, str]:
     return (ends[-1], "") if ends[-1] in FORMATS else ("", "")
 
 
+def name_of(path: Path) -> str:
+    """What a table is called: the name of its file without the suffixes of format and compression."""
+    suffix, compression = kind_of(path)
+    return path.name[: len(path.name) - len(suffix) - len(compression)] if suffix else path.stem
+
+
 def is_table(path: Path | str) -> bool:
     """Whether a path ends as a table does, or names a table in a database."""
     return is_database(path) or kind_of(Path(path))[0] != ""
@@ -117,11 +128,16 @@ def said_of(table: pd.DataFrame) -> list[str]:
 
 
 def folder_parts(folder: Path) -> list[Path]:
-    """The files of a table that lies in parts in a folder, or in a folder for each of its splits; empty: it is none."""
+    """The files of a table in parts: of a folder, of a folder for each of its splits, or of shards; empty: it is none.
+
+    Shards are a pattern such as ``data-{000..009}.tar``.
+    """
+    if not folder.exists():
+        return shards(folder)
     if not folder.is_dir():
         return []
     found = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith((".", "_"))]
-    parts = [path for path in found if path.suffix.lower() in (".parquet", ".arrow", ".feather")]
+    parts = [path for path in found if path.suffix.lower() in (".parquet", ".arrow", ".feather", ".tar")]
     others = {path.suffix.lower() for path in found} - {path.suffix.lower() for path in parts}
     return sorted(parts) if others <= {".json", ".md", ".txt", ".yaml", ""} else []
 
@@ -136,7 +152,7 @@ def read_folder(folder: Path, as_text: Callable[[list[str]], set[str]]) -> pd.Da
     tables = []
     for path in parts:
         table = read_file(path, as_text)
-        first = path.relative_to(folder).parts[0]
+        first = path.relative_to(folder if folder.is_dir() else folder.parent).parts[0]
         split = next((name for name in _SPLITS if first.casefold().startswith(name)), None)
         tables.append(table if split is None or "split" in table else table.assign(split=split))
     return with_said(pd.concat(tables, ignore_index=True), [f"read from {len(parts):,} files"])
@@ -289,6 +305,8 @@ def _delimited(content: bytes, asked: Asked) -> pd.DataFrame:
 def _json(content: bytes, asked: Asked) -> pd.DataFrame:
     """A list of objects, or an object of columns, or one that holds either under a single name."""
     found = json.loads(decode(content, asked))
+    if (exported := read_export(found, asked.path)) is not None:
+        return exported
     if isinstance(found, dict):
         tables = [value for value in found.values() if isinstance(value, list) and value and isinstance(value[0], dict)]
         found = tables[0] if len(tables) == 1 else found
@@ -304,7 +322,8 @@ def _json_lines(content: bytes, asked: Asked) -> pd.DataFrame:
                 rows.append(json.loads(line))
             except ValueError as error:
                 raise InputError(f"{asked.path}: line {number} is no JSON: {error}") from error
-    return _framed(rows, asked)
+    exported = read_export(rows, asked.path)
+    return _framed(rows, asked) if exported is None else exported
 
 
 def _framed(found: Any, asked: Asked) -> pd.DataFrame:
@@ -345,8 +364,27 @@ def _arrow(content: bytes, asked: Asked) -> pd.DataFrame:
 
 
 def _from_arrow(table: Any) -> pd.DataFrame:
+    """As a data frame; numbers of a class of Hugging Face become its name, -1 none."""
     found: pd.DataFrame = table.to_pandas(ignore_metadata=True)
+    for name, names in _class_names(table.schema).items():
+        if name in found and pd.api.types.is_numeric_dtype(found[name]):
+            codes = found[name].tolist()
+            found[name] = pd.Series([names[int(k)] if pd.notna(k) and k >= 0 else None for k in codes], dtype=object)
     return found
+
+
+def _class_names(schema: Any) -> dict[str, list[str]]:
+    """The names of the classes of each column, as Hugging Face's datasets keep them in the file."""
+    try:
+        kept = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        features = kept.get("info", {}).get("features", {}).items()
+        return {name: list(kind["names"]) for name, kind in features if kind.get("_type") == "ClassLabel"}
+    except (ValueError, AttributeError, KeyError, TypeError):
+        return {}  # something else's metadata: the numbers stay
+
+
+def _tar(content: bytes, asked: Asked) -> pd.DataFrame:
+    return read_tar(content, asked.path)
 
 
 def _unzip(path: Path) -> bytes:
@@ -355,12 +393,34 @@ def _unzip(path: Path) -> bytes:
         names = [item.filename for item in archive.infolist() if not item.is_dir() and "__MACOSX" not in item.filename]
         if len(names) != 1:
             raise InputError(f"{path} holds {len(names)} files ({', '.join(names[:5])}); it must hold one table")
-        return archive.read(names[0])
+        with archive.open(names[0]) as file:
+            return _unpacked(file, path)
 
 
 def _zstandard(path: Path) -> bytes:
     with pyarrow.input_stream(str(path), compression="zstd") as stream:
-        return bytes(stream.read())
+        return _unpacked(stream, path)
+
+
+def _opened(module: Any) -> Callable[[Path], bytes]:
+    """What reads a file by ``open`` of a module of Python."""
+
+    def read(path: Path) -> bytes:
+        with module.open(path) as file:
+            return _unpacked(file, path)
+
+    return read
+
+
+def _unpacked(file: Any, path: Path) -> bytes:
+    """The bytes of a compressed file; InputError where they are far more than a table's can be."""
+    most = max(_UNPACKED, _TIMES * path.stat().st_size)
+    content = bytes(file.read(most + 1))
+    if len(content) > most:
+        raise InputError(
+            f"{path} holds more than {most >> 20:,} MB, far more than a table of its size; unpack it first"
+        )
+    return content
 
 
 #: Suffix of a table -> how its bytes are read.
@@ -374,13 +434,14 @@ FORMATS: dict[str, Reader] = {
     ".parquet": _parquet,
     ".feather": _arrow,
     ".arrow": _arrow,
+    ".tar": _tar,
 }
 
 #: Suffix of a compressed file -> its bytes as they were.
 COMPRESSIONS: dict[str, Callable[[Path], bytes]] = {
-    ".gz": lambda path: gzip.decompress(path.read_bytes()),
-    ".bz2": lambda path: bz2.decompress(path.read_bytes()),
-    ".xz": lambda path: lzma.decompress(path.read_bytes()),
+    ".gz": _opened(gzip),
+    ".bz2": _opened(bz2),
+    ".xz": _opened(lzma),
     ".zst": _zstandard,
     ".zip": _unzip,
 }

@@ -16,9 +16,11 @@ from codivide.data import annotators
 from codivide.data.assemble import Pictures, assemble
 from codivide.data.column_kinds import is_plain
 from codivide.data.columns import NAME, Columns, from_columns
-from codivide.data.contents import hashes, of_table
+from codivide.data.contents import hashes, of_bytes, of_table
+from codivide.data.image_bytes import IMAGE, EncodedImages, contents_of, with_images
 from codivide.data.images import written
 from codivide.data.inputs import decoded, from_memory, from_texts_in_memory
+from codivide.data.items import items_inputs, load_items
 from codivide.data.labels import encode
 from codivide.data.loaded import Loaded
 from codivide.data.options import CLASSES, ReadOptions
@@ -33,7 +35,7 @@ from codivide.data.table_columns import (
     with_texts,
     with_usual_names,
 )
-from codivide.data.table_files import database, is_database, said_of
+from codivide.data.table_files import database, is_database, name_of, said_of
 from codivide.data.tables import (
     arranged,
     feature_columns,
@@ -106,7 +108,7 @@ def _chooses(options: ReadOptions) -> bool:
 def from_table(table: pd.DataFrame, path: Path, reading: Reading) -> Loaded:
     """The data set of a table that is already read; ``path`` is for messages and for the paths of images."""
     options, said = reading.options, said_of(table)
-    table, answers = split_answers(selected(table, path, options), path, options)
+    table, answers = split_answers(with_images(selected(table, path, options), path), path, options)
     table, groups = take_groups(table, path, options.group, needed=reading.classes is None)
     table, weights = split_weights(table, path, options)
     if answers is None:
@@ -135,7 +137,11 @@ def table_inputs(path: Path | str, wanted: Wanted) -> Inputs:
     """
     options = wanted.options
     table, path = read_table(_whole(path), replace(options, label="label")), _place(path)
-    table = selected(table, path, options)
+    table = with_images(selected(table, path, options), path)
+    if IMAGE in table and not (wanted.texts or wanted.table):
+        found = items_inputs(EncodedImages(contents_of(table), [None] * len(table)), wanted)
+        ids = feature_ids(table)
+        return found._replace(names=[ids[int(row)] for row in found.names])
     if wanted.texts:
         return from_texts_in_memory(with_texts(table, path), wanted)._replace(names=feature_ids(table))
     if wanted.table:
@@ -195,11 +201,21 @@ def _with_splits(table: pd.DataFrame, labels: list[Any], path: Path) -> _Labelle
 def _load(given: _Labelled, reading: Reading) -> Loaded:
     if reading.truth is None and "true_label" in given.table:
         reading = replace(reading, truth=table_labels(given.table["true_label"], keep_na=reading.options.keep_na))
+    if _of_bytes(given.table, reading.options):
+        return _encoded(given, reading)
     return _manifest(given, reading) if "path" in given.table else _row_table(given, reading)
+
+
+def _of_bytes(table: pd.DataFrame, options: ReadOptions) -> bool:
+    """Whether the samples are images that lie in the table itself."""
+    return IMAGE in table and options.text is None
 
 
 def _training_rows(given: _Labelled, loaded: Loaded) -> Labels:
     """The rows of the table ``[N]`` that can be trained on: images that cannot be read are none."""
+    if IMAGE in given.table:
+        places = {name: row for row, name in enumerate(feature_ids(given.table))}
+        return np.array([places[name] for name in loaded.ids], dtype=np.int64)
     if "path" not in given.table:
         return np.flatnonzero(np.array(given.splits) == "train")
     place = {entry.id: row for row, entry in enumerate(manifest_entries(given.table, given.path))}
@@ -268,7 +284,35 @@ def _manifest(given: _Labelled, reading: Reading) -> Loaded:
         keep_na=reading.options.keep_na,
     )
     pictures = Pictures(entries, given.labels, given.splits)
-    return assemble(pictures, given.path, replace(reading, classes=classes), written(given.path.stem))
+    return assemble(pictures, given.path, replace(reading, classes=classes), written(name_of(given.path)))
+
+
+def _encoded(given: _Labelled, reading: Reading) -> Loaded:
+    """Images that lie in the table itself, with their test part."""
+    train = _encoded_part("train", given, reading, None)
+    if "test" not in given.splits:
+        return train
+    of_test = replace(reading, classes=train.classes)
+    return replace(train, test=_encoded_part("test", given, of_test, train.x.shape))
+
+
+def _encoded_part(split: str, given: _Labelled, reading: Reading, shape: tuple[int, ...] | None) -> Loaded:
+    rows = np.flatnonzero(np.array(given.splits) == split)
+    table = given.table.iloc[rows]
+    ids, contents = feature_ids(given.table), contents_of(table)
+    items = EncodedImages(contents, [given.labels[row] for row in rows])
+    true = reading.truth
+    if isinstance(true, list) and len(true) == len(given.table):
+        reading = replace(reading, truth=[true[row] for row in rows])
+    loaded = load_items(items, reading, shape)
+    kept = np.array(loaded.ids, dtype=np.int64)
+    return replace(
+        loaded,
+        ids=[ids[rows[row]] for row in kept],
+        contents=of_bytes([contents[row] or b"" for row in kept]),
+        sizes=items.sizes[kept],
+        name=written(name_of(given.path)),
+    )
 
 
 def _row_table(given: _Labelled, reading: Reading) -> Loaded:
@@ -304,7 +348,7 @@ def _rows_of(split: str, given: _Labelled, reading: Reading) -> Loaded:
         classes=reading.classes,
         truth=true,
         ids=[ids[row] for row in rows],
-        name=written(given.path.stem),
+        name=written(name_of(given.path)),
     )
     return replace(
         found, contents=of_table(samples.iloc[rows]) if isinstance(found.encoder, Columns) else hashes(found)

@@ -19,7 +19,7 @@ from codivide.data.images import on_disk
 from codivide.data.labels import HELD_OUT, missing_texts, warn_about_unused
 from codivide.data.options import DEFAULT, ReadOptions
 from codivide.data.table_columns import TEXT_COLUMNS, feature_names, listed, with_label, with_usual_names
-from codivide.data.table_files import is_database, kind_of, read_database, read_file, read_folder
+from codivide.data.table_files import folder_parts, is_database, kind_of, read_database, read_file, read_folder
 from codivide.data.targets import several_columns
 
 GUARDED_COLUMNS = ("label", "true_label", "id")  # in CSV files that were written for spreadsheets, see ``files.guard``
@@ -68,7 +68,7 @@ def read_table(path: Path | str, options: ReadOptions = DEFAULT) -> pd.DataFrame
 def _read(path: Path | str, as_text: Callable[[list[str]], set[str]]) -> pd.DataFrame:
     if isinstance(path, str) and is_database(path):
         return read_database(path)
-    return read_folder(Path(path), as_text) if Path(path).is_dir() else read_file(Path(path), as_text)
+    return read_folder(Path(path), as_text) if folder_parts(Path(path)) else read_file(Path(path), as_text)
 
 
 def table_labels(column: pd.Series[Any], *, keep_na: bool = False) -> list[Any]:

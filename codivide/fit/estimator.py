@@ -66,7 +66,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             as ``METHODS["dividemix"](lambda_u=0)`` or ``Features(heads="linear")``.
         model: a classifier of your own in the place of codivide's heads: any of scikit-learn's kind with
             ``predict_proba``, a Pipeline, LightGBM, XGBoost, ... It is cross-fitted, its labels are judged, and it is
-            fitted on those with p(clean) of at least 1/2. None: codivide's.
+            fitted on those that look clean. None: codivide's.
         net: a network's name, or "auto": an MLP for tables, a small CNN or PreAct ResNet-18 for images. Or a function
             of the number of classes that makes a torch module, such as ``lambda classes: Net(classes)``; reading the
             saved model takes it again (``codivide.load_model(path, net=...)``).
@@ -88,10 +88,11 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             a batch of raw samples, or a dict of two by "weak" and "strong" (see ``codivide.data.own_views``).
         image_size: side in pixels to which files are resized; None: from the data.
         encoder: what makes features of texts or images, such as "minilm", "efficientnet-lite0" or "timm:NAME" (see
-            ``codivide.data.encode``). "auto": texts become "tfidf", and photos the features of "efficientnet-lite0"
-            where the method is "auto" or "features"; "none": images stay images; "best": the strongest there is. Or a
-            part of your own: a function from a list of texts or from uint8 images ``[B, H, W, C]`` to ``[B, D]``, a
-            torch module (images ``[B, C, H, W]`` from 0 to 1), or a transformer of scikit-learn for texts.
+            ``codivide.data.encode``). "auto": texts become "tfidf", and photos the features of
+            "efficientnet-lite0" where the method is "auto" or "features"; "none": images stay images; "best": the
+            strongest there is. Or a part of your own: a function from a list of texts or from uint8 images
+            ``[B, H, W, C]`` to ``[B, D]``, a torch module (images ``[B, C, H, W]`` from 0 to 1), or a transformer of
+            scikit-learn for texts.
         unlabelled: the label that means "no label"; None: there is none (needed for the classes -1 and 1).
         merge_labels: read labels that differ by case, white space or Unicode form only as the most frequent of them.
         keep_na: the texts "nan", "NaN" and "None" are classes; else they mean "no label".

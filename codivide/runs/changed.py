@@ -1,11 +1,12 @@
-"""Whether a table is still the one that a run saw: its rows are found by name or number, so another order is an error.
+"""Whether data are still what a run saw: rows of a table are found by name or number, so another order is an error.
 
-A run keeps a hash of every row (``contents.npy``) and its given label (in the label table).
+A run keeps a hash of every row or image file (``contents.npy``) and its given label (in the label table).
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ import pandas as pd
 
 from codivide.core.errors import InputError
 from codivide.core.types import Labels
-from codivide.data.contents import Contents, Unread
+from codivide.data.contents import Contents, Unread, of_paths
+from codivide.data.images import on_disk
 from codivide.data.loaded import Loaded
 from codivide.data.options import DEFAULT
 from codivide.data.record import DataRecord
 from codivide.data.sources import load
+from codivide.data.table_files import folder_parts
 from codivide.runs import label_table
 from codivide.runs.folder import SavedRun, has_run
 
@@ -43,7 +46,7 @@ def check_again(run: SavedRun, source: DataRecord | None = None) -> int:
     """
     source = run.source if source is None else source
     place, root = source.location(), source.root()
-    if run.contents is None or source.named or place is None or (root is not None and not root.exists()):
+    if run.contents is None or source.named or place is None or _is_gone(root):
         return 0
     options = source.reading()
     options = replace(options, encoder=Unread() if label_table.TEXT in run.labels else "auto", progress=False)
@@ -53,6 +56,10 @@ def check_again(run: SavedRun, source: DataRecord | None = None) -> int:
     check_same(run, loaded)
     whole = source.limit is None and not run.config.get("corrections", {}).get("junk")
     return len(loaded.ids) - len(run.labels) if whole else 0
+
+
+def _is_gone(root: Path | None) -> bool:
+    return root is not None and not root.exists() and not folder_parts(root)
 
 
 def check_decided(corrections: Path, loaded: Loaded, source: object) -> None:
@@ -82,10 +89,11 @@ def check_same(run: SavedRun, loaded: Loaded, *, labels: bool = True) -> None:
         labels: whether the given labels must be the same, too.
 
     Raises:
-        InputError: it says what has changed; a run that keeps no hashes, or a source that has none, is not compared.
+        InputError: it says what has changed; a run that keeps no hashes, a source that has none, and image files, which
+            are known by their names (see ``file_remarks``), are not compared.
     """
     known, table = run.contents, run.labels
-    if known is None or loaded.contents is None or len(known) != len(table):
+    if known is None or loaded.contents is None or len(known) != len(table) or files_of(run) is not None:
         return
     place = {str(name): row for row, name in enumerate(loaded.ids)}
     names = [str(name) for name in table[label_table.id_column(table)]]
@@ -93,6 +101,36 @@ def check_same(run: SavedRun, loaded: Loaded, *, labels: bool = True) -> None:
     found = _moved(names, known, loaded, rows) or (_labels(run, loaded, rows, names) if labels else None)
     if found:
         raise InputError(f"{run.source.location()} is no longer what the run {run.path} saw: {found}; {_ADVICE}")
+
+
+def files_of(run: SavedRun, source: DataRecord | None = None) -> list[Path] | None:
+    """The image file of every row of a run's label table, which may be gone; None where the samples are no files.
+
+    Args:
+        run: the run.
+        source: where its data lie now; None: as the run says.
+    """
+    table, root = run.labels, (run.source if source is None else source).root()
+    if label_table.PATH not in table or root is None or not root.exists():
+        return None
+    folder = root if root.is_dir() else root.parent
+    paths = [on_disk(folder, str(name)) for name in table[label_table.PATH]]
+    alone = root.is_dir() and not folder_parts(root)
+    return paths if alone or any(path.is_file() for path in paths) else None
+
+
+def file_remarks(run: SavedRun, paths: Sequence[Path], *, gone: bool = True) -> list[str]:
+    """Sentences on the image files of a run that are ``gone``, or hold something else than what the run saw."""
+    now, known = of_paths(paths), run.contents
+    names = run.labels[label_table.PATH].tolist()
+    lost = np.flatnonzero((now == 0) & gone)
+    remarks = [f"{len(lost):,} of {len(names):,} images are gone, the first: {names[lost[0]]}"] if len(lost) else []
+    if known is not None and len(known) == len(names):
+        other = np.flatnonzero((now != 0) & (now != known))
+        if len(other):
+            text = f"{len(other):,} of {len(names):,} images have other contents than the run saw, the first: "
+            remarks.append(f"{text}{names[other[0]]}; what is said of them is of the old ones")
+    return remarks
 
 
 def _moved(names: list[str], known: Contents, loaded: Loaded, rows: Labels) -> str | None:

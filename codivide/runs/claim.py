@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -132,10 +132,15 @@ def _is_litter(path: Path) -> bool:
     return path.name == LOCK or part_of(path) in _STEMS | _DRAWN
 
 
-def _sweep(folder: Path) -> None:
+def sweep_drawn(folder: Path) -> None:
+    """Remove what killed commands that draw, report or serve left half written in a run's folder, an hour ago."""
+    _sweep(folder, ())
+
+
+def _sweep(folder: Path, stems: Collection[str] = _STEMS) -> None:
     """Remove what killed runs left half written."""
     for path in folder.glob("*.part") if folder.is_dir() else ():
         stem = part_of(path)
         with suppress(FileNotFoundError):  # it is whole by now
-            if stem in _STEMS or (stem in _DRAWN and time.time() - path.stat().st_mtime > _HOUR):
+            if stem in stems or (stem in _DRAWN and abs(time.time() - path.stat().st_mtime) > _HOUR):
                 path.unlink()

@@ -23,10 +23,12 @@ from codivide.core.files import (
     atomic,
     check_sum,
     file_sum,
+    guarded,
     is_present,
     read_header,
     read_json,
     reading,
+    unguard,
     write_json,
     write_text,
 )
@@ -256,7 +258,7 @@ class SavedRun:
         self._whole(SKIPPED)
         with reading(path):
             found = pd.read_csv(path, dtype=str, keep_default_na=False)
-            return list(zip(found["path"], found["reason"], strict=True))
+            return list(zip(found["path"].map(unguard), found["reason"].map(unguard), strict=True))
 
     @property
     def title(self) -> str:
@@ -371,6 +373,6 @@ class RunFolder:
                 np.save(file, loaded.contents)
         if loaded.skipped:
             with atomic(self.path / SKIPPED) as aside:
-                pd.DataFrame(loaded.skipped, columns=["path", "reason"]).to_csv(aside, index=False)
+                guarded(pd.DataFrame(loaded.skipped, columns=["path", "reason"])).to_csv(aside, index=False)
         model.save(self.path / MODEL)
         _finish(self.path, summary)

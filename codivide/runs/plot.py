@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from codivide.core.errors import InputError
 from codivide.core.files import atomic, reading
+from codivide.runs.claim import sweep_drawn
 from codivide.runs.folder import METRICS, PICTURE_MARK, SUMMARY, SavedRun, has_mark
 
 # Okabe and Ito's colours, which also differ for the colour-blind and, in their order here, in grey.
@@ -243,6 +244,7 @@ def draw(run: Path, out: Path | None = None, epochs: Sequence[int] | None = None
                 if path.exists() and (elsewhere or not has_mark(path, PICTURE_MARK)):
                     raise InputError(f"{path} exists; give another folder")
         folder.mkdir(parents=True, exist_ok=True)
+        sweep_drawn(run)
         for name, figure in figures.items():
             if figure is not None:
                 written += save(figure, folder / name)

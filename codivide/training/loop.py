@@ -18,7 +18,7 @@ from codivide.training.checkpoint import Checkpoint
 from codivide.training.plan import Plan
 from codivide.training.ranks import here
 from codivide.training.run import Build, Data, Method, Run, Watch
-from codivide.training.together import Alone, Together
+from codivide.training.together import Alone, of_here
 
 
 def train(
@@ -52,42 +52,50 @@ def train(
         InputError: a method that trains no network, fewer than two labelled samples, a confirmed sample without a
             label, a checkpoint of another run, or an epoch without one finite loss.
     """
-    if not method.trains:
-        name = type(method).__name__
-        raise InputError(f"{name} trains no network of its own; give it to NoisyLabelClassifier or `codivide fit`")
-    method = method.settled()
-    if data.weight is not None and not method.weighs:
-        raise InputError(f"{type(method).__name__} cannot weigh samples: its loss is no mean over single samples")
+    method = _settled(method, data)
     device = resolve_device(plan.device)
     ranks = here()
     identity = {} if checkpoint is None else {CONTENT: digest_rows(data.x), **checkpoint.identity}
     data = _placed(data, device)
     saved = None if checkpoint is None else checkpoint.saved()
-    keeps, identity, path = ranks.told([checkpoint is not None, identity, None if saved is None else str(saved)])
-    saved = None if path is None else _visible(Path(path))
+    keeps, identity, path = ranks.told([checkpoint is not None, identity, saved and str(saved)])
+    saved = path and _visible(Path(path))
     precision = _precision(plan, device, data, saved)
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
         torch.manual_seed(plan.seed)
-        together = Alone() if ranks.count == 1 else Together(ranks, len(data), plan.seed)
-        run = Run(method, data, build, plan, device, precision, identity, together=together)
+        run = Run(method, data, build, plan, device, precision, identity, together=of_here(len(data), plan.seed))
         method.start(run)
         if saved is not None:
             checkpoints.load(run, saved)
         while run.epoch < plan.epochs:
-            with nullcontext() if checkpoint is None else finished():
+            with finished() if keeps else nullcontext():
                 row = _epoch(run, deadline)
                 if watch is not None:
                     row |= watch(run) or {}
-                if said := ranks.told(row):  # also how long it took, and what only the first has looked at
-                    row.update(said)
+                row.update(ranks.told(row))  # also how long it took, and what only the first has looked at
                 idle = "stopped" in row and run.epoch < plan.epochs  # nothing has changed, which soon shows again
                 if keeps and not idle:
-                    run.together.complete_all(run)
-                if checkpoint is not None and not idle:
-                    checkpoints.save(run, checkpoint.path)
+                    _keep(run, checkpoint)
         run.together.complete_all(run)
         run.together = Alone()  # from here on each process knows all, and goes on by itself
     return run
+
+
+def _settled(method: Method, data: Data) -> Method:
+    """The method without "auto"; InputError where it cannot train on the data."""
+    name = type(method).__name__
+    if not method.trains:
+        raise InputError(f"{name} trains no network of its own; give it to NoisyLabelClassifier or `codivide fit`")
+    if data.weight is not None and not method.weighs:
+        raise InputError(f"{name} cannot weigh samples: its loss is no mean over single samples")
+    return method.settled()
+
+
+def _keep(run: Run, checkpoint: Checkpoint | None) -> None:
+    """Put together what all processes know; the first, which has a checkpoint, writes it."""
+    run.together.complete_all(run)
+    if checkpoint is not None:
+        checkpoints.save(run, checkpoint.path)
 
 
 def _visible(saved: Path) -> Path:

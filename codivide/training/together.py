@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from codivide.core.device import defers, onto
 from codivide.core.errors import InputError
 from codivide.training import steps
-from codivide.training.ranks import Ranks
+from codivide.training.ranks import Ranks, here
 from codivide.training.steps import Trained
 
 NARROW = 2  # numbers a sample, up to which state is put together whenever all samples are asked for
@@ -279,6 +279,12 @@ class Together(Alone):
     def said(self, words: dict[str, str]) -> dict[str, str]:
         """What any process says by a name; of several, the first."""
         return {name: word for heard in reversed(self.ranks.heard(words)) for name, word in heard.items()}
+
+
+def of_here(samples: int, seed: int) -> Alone:
+    """The part that this process takes in a run of so many samples."""
+    ranks = here()
+    return Alone() if ranks.count == 1 else Together(ranks, samples, seed)
 
 
 def _width(values: Tensor) -> int:

@@ -15,7 +15,7 @@ LEAST = 0.1  # by which fewer labels look right than in the same classes elsewhe
 DEVIATIONS = 4.0  # of that share, at least
 FEWEST = 200  # labelled samples
 SMALLEST = 20  # samples of a group
-_TREES, _LEAVES = 40, 8
+_TREES, _LEAVES = 24, 8
 _ROWS = 10_000  # that the forest is grown on, at most
 _WIDE = 64  # directions at random, of which
 _DIRECTIONS = 16  # the leading ones are kept
@@ -27,7 +27,7 @@ def _find(material: Material) -> Found:
     """Samples of a group that is judged worse.
 
     Of each labelled sample it is known how far its agreement (1 where the suggestion is the given label, else 0) falls
-    short of the mean of its class. A forest of 40 trees of 8 leaves predicts that from the features, of each sample by
+    short of the mean of its class. A forest of 24 trees of 8 leaves predicts that from the features, of each sample by
     the trees that have not seen it. Where the prediction is below -0.1, the samples are a group; it is judged worse
     where their own agreement, which the prediction did not see, falls short by 0.1 and by 4 standard deviations.
     Features are the columns of a table, else the 16 leading directions of what the model sees.

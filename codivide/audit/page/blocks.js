@@ -41,6 +41,7 @@ class Blocks {
     return {
       ...detail,
       thumbnail: unpack(detail.thumbnail),
+      fields: detail.fields && detail.fields.map(([name, value]) => [unpack(name), value]),
       examples: { given: detail.examples.given.map(unpack), suggested: detail.examples.suggested.map(unpack) },
     };
   }

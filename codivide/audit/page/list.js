@@ -104,7 +104,7 @@ class List {
     side.className = decision ? `mark mark-${decision.decision}` : "muted";
     side.title = decision ? verdict(decision) : "probability that the given label is right";
     side.textContent = decision ? { accept: "accepted", keep: "kept", relabel: "other", junk: "junk" }[decision.decision]
-      : percent(1 - queue.doubt(position), 0);
+      : `${percent(1 - queue.doubt(position), 0)} right`;  // p(clean)
   }
 
   /** Small pictures of the lines in sight. */

@@ -84,11 +84,10 @@ function classesPanel(facts) {
   const { counts, suggested_counts: suggested, ratio } = facts.imbalance;
   const rates = new Map(facts.noise.per_class.map((item) => [item.class, item.rate]));
   const order = facts.classes.map((_, k) => k).sort((a, b) => (rates.get(b) ?? -1) - (rates.get(a) ?? -1));
-  const most = Math.max(...facts.noise.per_class.map((item) => item.rate ?? 0), 0.01);
   const rows = (k) => {
     const rate = rates.get(k) ?? null;
     return make("tr", {}, make("th", { scope: "row" }, clipped(facts.classes[k], 28)),
-      make("td", {}, rate === null ? "too few" : bar(rate / most, percent(rate), "bad")),
+      make("td", {}, rate === null ? "too few" : bar(rate, percent(rate), "bad")),
       make("td", { class: "count" }, number.format(counts[k])), make("td", { class: "count" }, number.format(suggested[k])));
   };
   const size = ratio > 1 ? `The largest class has ${short(ratio)} times the labels of the smallest.`
@@ -114,18 +113,19 @@ function curvesPanel(facts) {
   const series = (key, name) => ({
     name, points: facts.curves.filter((row) => Number.isFinite(row[key])).map((row) => [row.epoch, row[key]]),
   });
-  const shares = CURVES.map(([key, name]) => series(key, name)).filter((one) => one.points.length);
+  const shares = CURVES.map(([key, name]) => series(key, name)).filter((one) => one.points.length > 1);
   const loss = series("loss", "loss");
-  if (!shares.length && !loss.points.length) return null;
+  const drawn = shares.length || loss.points.length > 1;  // one point is no curve
   const last = facts.curves.filter((row) => Number.isFinite(row.test_accuracy)).at(-1);
   const scores = last && [["accuracy", "test_accuracy"], ["balanced accuracy", "test_balanced_accuracy"],
     ["macro F1", "test_macro_f1"]].filter(([, key]) => Number.isFinite(last[key]))
     .map(([name, key]) => `${name} ${percent(last[key])}`).join(", ");
-  return panel("While it learned",
+  if (!drawn && !scores) return null;
+  return panel(drawn ? "While it learned" : "The classifier",
     scores ? make("p", {}, `Test part at the end: ${scores}.`) : null,
     shares.length ? lineChart(`Over the epochs: ${shares.map((one) => one.name).join(", ")}`, shares,
       { x: "epoch", y: "share" }, [0, 1]) : null,
-    loss.points.length ? lineChart("Training loss over the epochs", [loss], { x: "epoch", y: "training loss" }) : null);
+    loss.points.length > 1 ? lineChart("Training loss over the epochs", [loss], { x: "epoch", y: "training loss" }) : null);
 }
 
 function duplicatesPanel(facts) {

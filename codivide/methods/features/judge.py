@@ -113,20 +113,26 @@ def calibrated(held_out: HeldOut, noise: float, generator: torch.Generator) -> t
     return clean_prob, {"weight_heads": float(weights[0]), "weight_neighbours": float(weights[1])}
 
 
-def kept(given: Labels, clean_prob: Floats) -> Mask:
-    """Which labels ``[N]`` a classifier is fitted to: those with p(clean) of at least 1/2, unweighted.
+def kept(given: Labels, clean_prob: Floats, likeliest: Labels | None = None) -> Mask:
+    """Which labels ``[N]`` a classifier is fitted to, unweighted: those that look clean, or that are the likeliest.
 
-    A class that would lose all of its labels keeps them. Wrong labels of much noise have p(clean) of little under 1/2:
-    weights of that size leave them their say.
+    They have p(clean) of at least 1/2, or no other class is likelier. A class without such a label keeps the better
+    half of its labels. Wrong labels of much noise have p(clean) of little under 1/2: weights of that size leave them
+    their say.
 
     Args:
         given: labels ``[N]``, -1 where there is none, which is not kept.
         clean_prob: ``[N]``, NaN where there is no label.
+        likeliest: class ``[N]`` of each sample, held out; None: p(clean) alone tells.
     """
     there = given >= 0
-    keep = there & (np.nan_to_num(clean_prob) >= 0.5)
-    answer: Mask = keep | (there & np.isin(given, np.setdiff1d(given[there], given[keep])))
-    return answer
+    keep: Mask = there & (np.nan_to_num(clean_prob) >= 0.5)
+    if likeliest is not None:
+        keep |= there & (likeliest == given)
+    for label in np.setdiff1d(given[there], given[keep]):
+        own = given == label
+        keep |= own & (clean_prob >= np.median(clean_prob[own]))
+    return keep
 
 
 def with_answers(probs: Tensor, answers: Tensor, given: Tensor, noise: float | None) -> tuple[Tensor, Tensor]:

@@ -32,7 +32,8 @@ import torch
 from torch import Tensor
 
 from codivide.core.errors import InputError, TrainingWarning
-from codivide.methods.features import chance, judge, linear, neighbours, perceptron, trees
+from codivide.core.types import Labels
+from codivide.methods.features import chance, judge, large, linear, neighbours, perceptron, trees
 from codivide.methods.features.folds import deal, numbered
 from codivide.methods.features.matrix import Matrix, Scale
 from codivide.methods.features.model import FeatureModel, Member
@@ -289,15 +290,13 @@ class _Problem:
         seen = (cross * self.likelihood(channel)).sum(1)
         return _Head(plain.name, channel, cross, seen, self.loss(seen), dict(plain.detail), plain.member)
 
-    def member(self, head: _Head, clean_prob: Tensor) -> Member:
-        """The head for the model; trees are fitted to the labels that are kept."""
+    def member(self, head: _Head, kept: Labels) -> Member:
+        """The head for the model; trees are fitted to the labels that are kept, by their rows."""
         if head.name not in trees.KINDS:
             return head.member
-        given = self.given.numpy()
-        rows = np.flatnonzero(judge.kept(given, clean_prob.numpy()))
-        counts = None if self.counts is None else self.counts.numpy()[rows]
+        counts = None if self.counts is None else self.counts.numpy()[kept]
         settings: Record = {"seed": self.seed, "classes": self.classes, "counts": counts}
-        fitted = trees.fit(head.name, trees.dense(self.raw[rows]), given[rows], **settings)
+        fitted = trees.fit(head.name, trees.dense(self.raw[kept]), self.given.numpy()[kept], **settings)
         return Member(head.name, 1.0, fitted.sharpened(head.detail["power"]).tensors())
 
 
@@ -333,13 +332,13 @@ def learn(
         InputError: fewer than 2 labelled samples.
     """
     small, place = table.distinct()
-    learned = _learn(small, _Problem(small.take(_labelled(small)), options, seed, Clock(deadline)), Rounds(watch))
+    part = large.drawn(small, _labelled(small), seed)
+    learned = _learn(small, part, _Problem(small.take(part), options, seed, Clock(deadline)), Rounds(watch))
     return learned if place is None else learned.spread(place)
 
 
-def _learn(table: Table, problem: _Problem, rounds: Rounds) -> Learned:
-    """``learn`` of samples that come once; the problem is that of those with a label."""
-    labelled = _labelled(table)
+def _learn(table: Table, labelled: Tensor, problem: _Problem, rounds: Rounds) -> Learned:
+    """``learn`` of samples that come once; the problem is that of rows ``labelled``, all with a label or a part."""
     fitted = _fit(problem, rounds)
     learnable = "independent" not in fitted.remarks
     cross = fitted.pool.cross()
@@ -356,16 +355,21 @@ def _learn(table: Table, problem: _Problem, rounds: Rounds) -> Learned:
     rounds.add("divide", **judged)
 
     clean_prob[problem.confirmed] = 1.0
-    model = FeatureModel(
-        problem.scale, problem.directions, _members(problem, fitted.pool, clean_prob), frequency, power, table.classes
-    )
+    kept = np.flatnonzero(judge.kept(problem.given.numpy(), clean_prob.numpy(), cross.argmax(1).numpy()))
+    members = _members(problem, fitted.pool, kept)
+    model = FeatureModel(problem.scale, problem.directions, members, frequency, power, table.classes)
     probs, given_probs = torch.zeros(2, len(table.given), problem.classes)
     probs[labelled], given_probs[labelled] = cross, fitted.plain.given()
-    missing = (table.given < 0).nonzero().flatten()
-    if len(missing) and table.own is None:
-        probs[missing] = given_probs[missing] = model.predict(table.x[missing.numpy()])
+    rest = torch.ones(len(table.given), dtype=torch.bool).index_fill_(0, labelled, value=False).nonzero().flatten()
+    if len(rest) and table.own is None:
+        probs[rest] = given_probs[rest] = large.predicted(model, table, rest)
     whole, seen = torch.full((2, len(table.given)), torch.nan, dtype=torch.float64)
     whole[labelled], seen[labelled] = clean_prob, fitted.plain.seen().double()
+    if (table.given[rest] >= 0).any():
+        plain = replace(model, members=_members(problem, fitted.plain, kept), power=0.0)
+        judged["learned_from"] = len(labelled)
+        found = large.Found(probs, given_probs, seen, whole)
+        large.judge_rest(table, rest, found, models=(model, plain), options=problem.options, report=judged)
     report = fitted.report | {"adjustment": power, "transition_matrix": fitted.matrix.tolist(), **judged}
     for text in fitted.remarks.values():
         warnings.warn(text, TrainingWarning, stacklevel=3)
@@ -420,10 +424,10 @@ def _fit(problem: _Problem, rounds: Rounds) -> _Fitted:
     return _Fitted(plain, pools[report["corrected"]], matrix, report, remarks)
 
 
-def _members(problem: _Problem, pool: _Pool, clean_prob: Tensor) -> list[Member]:
+def _members(problem: _Problem, pool: _Pool, kept: Labels) -> list[Member]:
     """The heads that count, for the model."""
     weighed = zip(pool.heads, pool.weights.tolist(), strict=True)
-    return [replace(problem.member(head, clean_prob), weight=weight) for head, weight in weighed if weight >= _KEPT]
+    return [replace(problem.member(head, kept), weight=weight) for head, weight in weighed if weight >= _KEPT]
 
 
 def default_updates(count: int) -> int:

@@ -190,6 +190,8 @@ def raw(rows: Rows, ids: Tensor | None = None) -> Raw:
         found = rows[ids]
     elif isinstance(data, Tensor):
         found = data
+    elif isinstance(data, np.memmap) and data.ndim == 2 and data.dtype == np.float32:
+        return data  # as it lies on the disk; only what is asked of it is read
     else:
         found = torch.cat([rows[part] for part in torch.split(torch.arange(len(rows)), CHUNK)])
     return found.flatten(1).float().cpu().numpy()

@@ -1,7 +1,6 @@
 """A model of the user's own: any classifier of scikit-learn's kind, cross-fitted, judged and fitted again.
 
-The judgement is that of ``learn`` with one head. The model is then fitted to the labels with p(clean) of at least 1/2
-(``judge.kept``).
+The judgement is that of ``learn`` with one head. The model is then fitted to the labels that are kept (``judge.kept``).
 """
 
 from __future__ import annotations
@@ -26,7 +25,6 @@ from codivide.core.types import Floats, Labels
 from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load
-from codivide.methods.features import judge
 from codivide.methods.features.options import Features
 from codivide.methods.features.table import Own
 from codivide.training import model_file
@@ -228,15 +226,14 @@ def refit(
     model: Any,
     samples: Any,
     given: Labels,
-    clean_prob: Floats,
+    kept: Labels,
     *,
     classes: tuple[Any, ...],
     counts: Floats | None = None,
 ) -> Fitted:
-    """The model on the labels that are kept, weighted with how much each sample counts; see ``judge.kept``."""
-    rows = np.flatnonzero(judge.kept(given, clean_prob))
-    weight = None if counts is None else counts[rows]
-    return fit(model, take(samples, rows), given[rows], classes=classes, weight=weight)
+    """The model on the labels that are kept, by their rows, weighted with how much each sample counts ``[N]``."""
+    weight = None if counts is None else counts[kept]
+    return fit(model, take(samples, kept), given[kept], classes=classes, weight=weight)
 
 
 def take(samples: Any, rows: Labels) -> Any:

@@ -13,7 +13,7 @@ from torch import Tensor
 from codivide.core.types import Floats, Labels, Singles
 from codivide.data import encode, encoder
 from codivide.data.rows import Rows
-from codivide.methods.features import linear, own, trees
+from codivide.methods.features import judge, linear, own, trees
 from codivide.methods.features.learn import stack
 from codivide.methods.features.matrix import Matrix, Raw, Scale, raw
 from codivide.training import model_file
@@ -239,7 +239,8 @@ class TagHeads:
             kept = own.take(samples, self.rows)
             members: list[own.Fitted | float] = [float(value) for value in share]
             for k in able:
-                members[k] = own.refit(model, kept, given[:, k], weight[:, k].clip(0, 1), classes=BOTH)
+                clean = np.flatnonzero(judge.kept(given[:, k], weight[:, k]))
+                members[k] = own.refit(model, kept, given[:, k], clean, classes=BOTH)
             return OwnTags(members, names)
         coefficients, bias = torch.zeros(self.whole.shape[1], given.shape[1]), torch.zeros(given.shape[1])
         fixed, forests = share.astype(np.float64), np.zeros(len(names))

@@ -1,0 +1,167 @@
+"""What annotation tools export, as tables: COCO, Label Studio and Argilla; and labels as these tools take them in.
+
+Each is known by its keys. Where several people answered, there is a row an answer, with columns ``annotator`` and
+``id``, as for any table of answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlparse
+
+import pandas as pd
+
+from codivide.core.errors import InputError
+
+_ONE = "codivide judges one label a sample"
+_LOCAL = "/data/local-files/"  # Label Studio's address of a file on its own machine
+
+
+def read_export(found: Any, path: Path) -> pd.DataFrame | None:
+    """The table in what a tool exported as JSON; None where it is something else.
+
+    Args:
+        found: the JSON, parsed; of JSON lines a list of them.
+        path: of the file, for messages and to see where images lie.
+
+    Raises:
+        InputError: a sample with several labels, or parts that do not fit together; it names the sample.
+    """
+    if isinstance(found, dict) and {"images", "annotations", "categories"} <= found.keys():
+        return _guarded(_coco, found, path)
+    rows = found if isinstance(found, list) and found and all(isinstance(row, dict) for row in found) else []
+    if rows and all("data" in row and ("annotations" in row or "predictions" in row) for row in rows):
+        return _guarded(_label_studio, rows, path)
+    if rows and all("fields" in row and ("responses" in row or "suggestions" in row) for row in rows):
+        return _guarded(_argilla, rows, path)
+    return None
+
+
+def _guarded(read: Callable[[Any, Path], pd.DataFrame], found: Any, path: Path) -> pd.DataFrame:
+    """InputError for anything that is not as the tool writes it."""
+    try:
+        return read(found, path)
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        name = read.__name__.strip("_").replace("_", " ")
+        raise InputError(f"{path} looks like an export of {name}, but is damaged: {error!r}") from error
+
+
+def _coco(found: Mapping[str, Any], path: Path) -> pd.DataFrame:
+    """Images with one category each; those without an annotation have no label."""
+    names = {item["id"]: item["name"] for item in found["categories"]}
+    held: dict[Any, set[Any]] = {item["id"]: set() for item in found["images"]}
+    for item in found["annotations"]:
+        if item["image_id"] not in held:
+            raise InputError(f"{path}: an annotation is of image {item['image_id']!r}, which is not listed")
+        if item["category_id"] not in names:
+            raise InputError(f"{path}: an annotation has category {item['category_id']!r}, which is not listed")
+        held[item["image_id"]].add(item["category_id"])
+    files = {item["id"]: str(item["file_name"]) for item in found["images"]}
+    several = [key for key, kinds in held.items() if len(kinds) > 1]
+    if several:
+        kinds = ", ".join(sorted(str(names[kind]) for kind in held[several[0]]))
+        raise InputError(
+            f"{path}: {len(several):,} of {len(held):,} images have several categories, such as {files[several[0]]!r} "
+            f"({kinds}); {_ONE}. Cut the boxes out as images of their own, or keep images of one category"
+        )
+    there = [name for name in list(files.values())[:20] if (path.parent / name).exists()]
+    below = "images/" if not there and (path.parent / "images").is_dir() else ""
+    labels = [names[next(iter(kinds))] if kinds else None for kinds in held.values()]
+    return pd.DataFrame({"path": [below + name for name in files.values()], "label": labels})
+
+
+def _label_studio(tasks: Sequence[Mapping[str, Any]], path: Path) -> pd.DataFrame:
+    """Tasks with a choice each; without an annotation the first prediction counts, else there is no label."""
+    rows = []
+    for task in tasks:
+        data = {name: _local(value) for name, value in task["data"].items() if isinstance(value, str | int | float)}
+        made = [one for one in task.get("annotations") or () if not one.get("was_cancelled")]
+        for one in made or (task.get("predictions") or ())[:1] or [{}]:
+            label = _choice(one.get("result") or (), f"{path}: task {task.get('id')!r}")
+            rows.append((task.get("id"), data, _person(one.get("completed_by", "")), label))
+    table = _answers(rows)
+    images = [name for name in ("image", "img", "photo") if name in table]
+    return table.rename(columns={images[0]: "path"}) if images else table
+
+
+def _local(value: Any) -> Any:
+    """The file of ``/data/local-files/?d=cats/1.jpg``; anything else as it is."""
+    if isinstance(value, str) and value.startswith(_LOCAL):
+        return parse_qs(urlparse(value).query).get("d", [value])[0]
+    return value
+
+
+def _choice(result: Sequence[Mapping[str, Any]], where: str) -> str | None:
+    found = [choice for item in result if item.get("type") == "choices" for choice in item["value"]["choices"]]
+    if len(set(found)) > 1:
+        raise InputError(f"{where} has several choices ({', '.join(map(str, found[:5]))}); {_ONE}")
+    return str(found[0]) if found else None
+
+
+def _person(value: Any) -> str:
+    return str(value.get("email") or value.get("id")) if isinstance(value, dict) else str(value)
+
+
+def _argilla(records: Sequence[Mapping[str, Any]], path: Path) -> pd.DataFrame:
+    """Records with one question; without a response the suggestion counts."""
+    asked = {name for row in records for part in ("responses", "suggestions") for name in row.get(part) or {}}
+    if len(asked) > 1 and "label" not in asked:
+        listed = ", ".join(sorted(map(str, asked)))
+        raise InputError(f"{path} has several questions ({listed}); keep one, or call it 'label'")
+    question = "label" if "label" in asked else next(iter(asked), "label")
+    rows = []
+    for number, record in enumerate(records):
+        key = record.get("id", number)
+        responses = (record.get("responses") or {}).get(question) or []
+        made = [
+            (_person(one.get("user_id", "")), one["value"]) for one in responses if one.get("status") != "discarded"
+        ]
+        suggestion = (record.get("suggestions") or {}).get(question) or {}
+        for person, value in made or [("", suggestion.get("value"))]:
+            if isinstance(value, list | dict):
+                raise InputError(f"{path}: record {key!r} has the answer {value!r}; {_ONE}")
+            rows.append((key, dict(record["fields"]), person, value))
+    return _answers(rows)
+
+
+def _answers(rows: Sequence[tuple[Any, Mapping[str, Any], str, Any]]) -> pd.DataFrame:
+    """Id, data, annotator and label of each answer; without the annotators where every sample has one answer."""
+    table = pd.DataFrame([dict(data) for _, data, _, _ in rows])
+    table["label"] = [label for *_, label in rows]
+    keys = [key for key, *_ in rows]
+    if any(key is None for key in keys):
+        return table
+    several = len({str(key) for key in keys}) < len(keys)
+    table["id"] = [str(key) for key in keys]
+    return table.assign(annotator=[person for _, _, person, _ in rows]) if several else table
+
+
+def label_studio(data: Sequence[Mapping[str, Any]], labels: Sequence[Any]) -> list[dict[str, Any]]:
+    """Tasks that Label Studio imports.
+
+    Args:
+        data: what each task shows, by name; "image" or "text" is what the label is of, else the first name.
+        labels: of each; None: none yet.
+    """
+    tasks = []
+    for item, label in zip(data, labels, strict=True):
+        kind = next((name for name in ("image", "text") if name in item), next(iter(item), "text"))
+        value = {"choices": [str(label)]}
+        result = [{"from_name": "label", "to_name": kind, "type": "choices", "value": value}]
+        tasks.append({"data": dict(item), "annotations": [] if label is None else [{"result": result}]})
+    return tasks
+
+
+def argilla(data: Sequence[Mapping[str, Any]], labels: Sequence[Any], ids: Sequence[Any]) -> list[dict[str, Any]]:
+    """Records that Argilla reads (``Dataset.records.from_json``), with the label as the suggestion to a question."""
+    return [
+        {
+            "id": str(key),
+            "fields": {name: str(value) for name, value in item.items()},
+            "suggestions": {} if label is None else {"label": {"value": str(label), "agent": "codivide"}},
+            "responses": {},
+        }
+        for item, label, key in zip(data, labels, ids, strict=True)
+    ]

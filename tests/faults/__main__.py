@@ -1,0 +1,66 @@
+"""``python -m tests.faults [--out results/faults.json] [--tries 50] [--mutations 500] [--only NAME]``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from codivide.core.provenance import environment
+from tests.faults import kills, mutations, surroundings
+from tests.faults.children import warm
+from tests.faults.kinds import world
+from tests.faults.tally import Tally
+
+
+def main() -> None:
+    """Make every fault, print a line each, and write what came of it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--tries", type=int, default=50, help="instants at which each kind of run is killed")
+    parser.add_argument("--mutations", type=int, default=500)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", default="", help="parts of this name")
+    given = parser.parse_args()
+    warm()
+    lines: list[Tally] = []
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
+        root = Path(folder)
+        world(root)
+        parts: dict[str, Callable[[], Iterable[Tally]]] = {
+            "kill": lambda: kills.kills(root, given.tries, given.seed),
+            "serve": lambda: [kills.answered(root, given.tries, given.seed)],
+            "mutations": lambda: mutations.mutations(root, given.mutations, given.seed),
+            "disk": lambda: surroundings.full_disk(root, given.tries),
+            "folders": lambda: [surroundings.folders(root)],
+            "surroundings": lambda: [surroundings.environments(root)],
+            "memory": lambda: [surroundings.out_of_memory(root, 7)],
+            "signals": lambda: [surroundings.signals(root, given.tries)],
+            "pipe": lambda: [surroundings.pipe(root)],
+            "changing": lambda: [surroundings.changing_files(root)],
+            "two": lambda: [surroundings.two_runs(root)],
+        }
+        for name, part in parts.items():
+            if not given.only or name in given.only.split(","):
+                for tally in part():
+                    print(f"{tally.fault}: {tally.survived} of {tally.tries} {tally.counts or ''}", flush=True)
+                    for text in tally.lost[:5]:
+                        print(f"  {text}", flush=True)
+                    lines.append(tally)
+    if given.out:
+        record = {
+            "seed": given.seed,
+            "faults": [tally.to_dict() for tally in lines],
+            **environment(),
+            "processor_seconds": round(time.process_time(), 1),
+        }
+        given.out.write_text(json.dumps(record, indent=1) + "\n")
+    sys.exit(any(tally.lost for tally in lines))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""Many rows: heads learn from some and judge all, neighbours come from an index, arrays stay on the disk."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from codivide import NoisyLabelClassifier
+from codivide.core.index import Index, has_index
+from codivide.core.neighbours import nearest
+from codivide.data import duplicates, packed
+from codivide.data.options import ReadOptions
+from codivide.data.rows import MemmapRows, TensorRows
+from codivide.data.sources import load
+from codivide.methods.features import large, neighbours
+from codivide.methods.features.learn import learn
+from codivide.methods.features.matrix import raw
+from codivide.methods.features.options import Features
+from codivide.methods.features.table import Table
+
+ROWS, CLASSES = 900, 3
+LIGHT = Features(heads="linear", trees="none", folds=3)
+
+
+@pytest.fixture(scope="module")
+def blobs():
+    """A table with 20 % wrong labels, and the truth."""
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, CLASSES, ROWS)
+    x = (rng.normal(size=(ROWS, 8)) + 2 * np.eye(CLASSES, 8)[truth]).astype(np.float32)
+    given = np.where(rng.random(ROWS) < 0.2, (truth + rng.integers(1, CLASSES, ROWS)) % CLASSES, truth)
+    return Table(x, torch.from_numpy(given), tuple(range(CLASSES))), truth
+
+
+def rank(learned, table, truth):
+    given = table.given.numpy()
+    known = given >= 0
+    return roc_auc_score((given == truth)[known], learned.clean_prob.numpy()[known])
+
+
+@pytest.mark.parametrize("division", ["calibrated", "gmm", "class_wise"])
+def test_heads_learn_from_a_part_and_judge_all(blobs, monkeypatch, division):
+    table, truth = blobs
+    options = replace(LIGHT, division=division)
+    whole = learn(table, options, 0)
+    monkeypatch.setattr(large, "MOST", 300)
+    part = learn(table, options, 0)
+    assert part.report["learned_from"] == 300
+    assert "learned_from" not in whole.report
+    assert rank(part, table, truth) > rank(whole, table, truth) - 0.02 > 0.9
+    for values in (part.probs, part.given_probs, part.seen, part.clean_prob):
+        assert torch.isfinite(values).all()
+    assert float((1 - part.clean_prob).mean()) == pytest.approx(0.2, abs=0.06)
+    assert torch.equal(part.clean_prob, learn(table, options, 0).clean_prob)
+
+
+def test_rows_without_a_label_and_confirmed_ones_are_as_in_small_tables(blobs, monkeypatch):
+    table, truth = blobs
+    monkeypatch.setattr(large, "MOST", 300)
+    given, confirmed = table.given.clone(), torch.zeros(ROWS, dtype=torch.bool)
+    given[:50] = -1
+    confirmed[60:90] = True
+    found = learn(replace(table, given=given, confirmed=confirmed), LIGHT, 0)
+    assert found.clean_prob[:50].isnan().all()
+    assert (found.clean_prob[60:90] == 1).all()
+    assert (found.probs.argmax(1).numpy() == truth)[:50].mean() > 0.75
+    assert found.clean_prob[90:].isfinite().all()
+
+
+def test_where_nothing_can_be_learned_no_label_is_suspected(monkeypatch):
+    monkeypatch.setattr(large, "MOST", 200)
+    rng = np.random.default_rng(2)
+    x = rng.normal(size=(600, 5)).astype(np.float32)
+    found = learn(Table(x, torch.from_numpy(rng.integers(0, 2, 600)), (0, 1)), LIGHT, 0)
+    assert "independent" in found.remarks
+    assert (found.clean_prob == 0.5).all()
+
+
+def test_all_rows_of_annotators_are_learned_from(blobs, monkeypatch):
+    table, _ = blobs
+    monkeypatch.setattr(large, "MOST", 300)
+    every = torch.arange(ROWS)
+    assert len(large.drawn(table, every, 0)) == 300
+    assert len(large.drawn(replace(table, answers=torch.ones(ROWS, CLASSES)), every, 0)) == ROWS
+    monkeypatch.setattr(large, "OF_A_CLASS", 200)
+    assert len(large.drawn(table, every, 0)) == 600
+
+
+@pytest.mark.skipif(not has_index(), reason="faiss is not installed: pip install 'codivide[large]'")
+def test_an_index_finds_nearly_all_neighbours_and_none_of_the_same_group():
+    points = torch.nn.functional.normalize(torch.randn(4000, 6))
+    rows, groups = np.arange(0, 4000, 40), torch.arange(4000) // 2
+    exact, _ = nearest(points, rows, np.arange(4000), 10, groups=groups)
+    found = Index(points).nearest(rows, 10, groups)
+    assert np.mean([len(set(a) & set(b)) for a, b in zip(exact, found, strict=True)]) > 9
+    assert not (groups.numpy()[found] == groups.numpy()[rows][:, None]).any()
+    assert np.array_equal(found, Index(points).nearest(rows, 10, groups))
+
+
+@pytest.mark.skipif(not has_index(), reason="faiss is not installed: pip install 'codivide[large]'")
+def test_shares_of_an_index_are_nearly_those_of_an_exact_search(blobs, monkeypatch):
+    table, _ = blobs
+    asked = torch.from_numpy(table.x), table.given, CLASSES
+    exact = neighbours.shares(*asked, torch.Generator())
+    monkeypatch.setattr(neighbours, "FROM", 100)
+    monkeypatch.setattr(neighbours, "_AT_ONCE", 128)
+    assert (neighbours.shares(*asked, torch.Generator()) - exact).abs().mean() < 0.02
+
+
+def test_large_arrays_of_a_file_stay_on_the_disk(tmp_path, monkeypatch):
+    x, y = np.arange(60, dtype=np.float32).reshape(12, 5), np.arange(12) % 2
+    np.savez(tmp_path / "plain.npz", x=x, y=y)
+    np.savez_compressed(tmp_path / "packed.npz", x=x, y=y)
+    small = load(tmp_path / "plain.npz", options=ReadOptions())
+    monkeypatch.setattr(packed, "_LARGE", 100)
+    mapped = load(tmp_path / "plain.npz", options=ReadOptions())
+    assert isinstance(packed.read_npz(tmp_path / "plain.npz")["x"], np.memmap)
+    assert not isinstance(packed.read_npz(tmp_path / "packed.npz")["x"], np.memmap)
+    rows = MemmapRows(packed.read_npz(tmp_path / "plain.npz")["x"])
+    assert np.shares_memory(raw(rows), rows.data)  # no copy of all
+    ids = torch.tensor([3, 0, 11])
+    assert torch.equal(mapped.x[ids], small.x[ids])
+    assert np.array_equal(mapped.y, small.y)
+    whole = NoisyLabelClassifier(LIGHT).fit(
+        x,
+        y,
+    )
+    assert np.array_equal(whole.clean_proba_, NoisyLabelClassifier(LIGHT).fit(tmp_path / "plain.npz").clean_proba_)
+
+
+def test_a_cut_off_array_is_refused(tmp_path, monkeypatch):
+    from codivide import InputError
+
+    monkeypatch.setattr(packed, "_LARGE", 100)
+    path = tmp_path / "cut.npz"
+    np.savez(path, x=np.zeros((100, 5), dtype=np.float32), y=np.arange(100) % 2)
+    path.write_bytes(path.read_bytes()[:900])
+    with pytest.raises(InputError, match=r"cut\.npz cannot be read"):
+        load(path, options=ReadOptions())
+
+
+def test_of_a_long_table_only_equal_rows_are_copies(monkeypatch):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 9)).astype(np.float32)
+    x[1], x[2] = x[0], x[0] + 1e-4
+    assert duplicates.find(TensorRows(torch.from_numpy(x)))[0].rows == (0, 1, 2)
+    monkeypatch.setattr(duplicates, "MOST_NEAR", 30)
+    assert duplicates.find(TensorRows(torch.from_numpy(x)))[0].rows == (0, 1)
