@@ -12,8 +12,9 @@ from torch import Tensor
 
 from codivide.core.types import Labels
 
-_PROBES = 16  # cells that are looked into
-_LEARNED = 64  # points for each cell that the cells are learned from
+_PROBES = 8  # cells that are looked into
+_LEARNED = 32  # points for each cell that the cells are learned from
+_ROUNDS = 5  # of k-means; they need not be the best cells
 _MORE = 8  # neighbours that are asked for besides, as some share a group
 
 
@@ -41,7 +42,8 @@ class Index:
         cells = max(1, min(int(4 * math.sqrt(count)), count // _LEARNED))
         self._cells = faiss.IndexFlatIP(width)
         self._index = faiss.IndexIVFFlat(self._cells, width, cells, faiss.METRIC_INNER_PRODUCT)
-        self._index.cp.seed, self._index.cp.max_points_per_centroid = 0, _LEARNED
+        self._index.cp.seed, self._index.cp.niter = 0, _ROUNDS
+        self._index.cp.min_points_per_centroid = self._index.cp.max_points_per_centroid = _LEARNED
         self._index.nprobe = _PROBES
         chosen = np.random.default_rng(0).permutation(count)[: cells * _LEARNED]
         self._index.train(self.points[np.sort(chosen)])
