@@ -85,6 +85,7 @@ def example_facts(issues: int = 40, kind: str = "image", hostile: bool = False) 
                 "thumbnail": squares[suggested] if squares else None,
                 "text": text(i),
                 "fields": fields if kind == "row" else None,
+                "range": None,
                 "neighbours": None if i % 7 == 6 else {"agree": i % 4, "of": 10},
                 "examples": {
                     "given": [example(given)] * (3 - i % 2),
@@ -135,6 +136,7 @@ def example_facts(issues: int = 40, kind: str = "image", hostile: bool = False) 
         },
         "issues": queue,
         "issues_total": issues + 3,
+        "targets": None,
         "losses": {
             "edges": [0.1 * b for b in range(51)],
             "counts": bins,

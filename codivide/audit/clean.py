@@ -35,13 +35,14 @@ from codivide.data.corrections import Correction, Corrections, Known
 from codivide.data.folder import CLEANED
 from codivide.data.image_bytes import IMAGE, with_images
 from codivide.data.images import is_image_name, on_disk, written
-from codivide.data.options import CLASSES
+from codivide.data.options import CLASSES, REGRESSION
 from codivide.data.record import DataRecord
 from codivide.data.table_columns import TEXT_COLUMNS
 from codivide.data.table_files import folder_parts, is_database, is_table
 from codivide.data.table_sets import split_answers
 from codivide.data.tables import feature_ids, read_table
 from codivide.data.target_decisions import check_targets
+from codivide.data.targets import as_numbers
 from codivide.runs import label_table
 from codivide.runs.changed import check_again, file_remarks
 from codivide.runs.folder import SUMMARY, SavedRun
@@ -435,6 +436,8 @@ def clean(
     else:
         _check_unchanged(judged, cleaned.remarks)
         table, paths, places = _rows(cleaned.labels, judged), [], []
+    if judged.source.options.task == REGRESSION:
+        table = table.assign(label=as_numbers(table["label"]))
     with write_clean.aside(out) as folder:
         _write(table, folder)
         write_csv(cleaned.changes, folder / CHANGES)

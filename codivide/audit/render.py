@@ -195,6 +195,7 @@ def _blocks(facts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 "text": issue["text"],
                 "fields": None if issue["fields"] is None else [[packed(n), value] for n, value in issue["fields"]],
                 "neighbours": issue["neighbours"],
+                "range": issue.get("range"),
                 "thumbnail": packed(issue["thumbnail"]),
                 "examples": {name: [packed(item) for item in items] for name, items in issue["examples"].items()},
             }

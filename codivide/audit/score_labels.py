@@ -55,7 +55,7 @@ def score_labels(
         sample_weight: ``[N]``, how much each sample counts where ``model`` is fitted. A rule judges each label once.
         class_weight: "balanced", or a weight for each class, likewise.
         classes: the classes in the order of the columns of ``pred_probs``; None: as in ``audit.from_probs``.
-        task: "classes"; "regression" or "multilabel": see docs/beyond.md.
+        task: "classes"; "regression" or "multilabel": see docs/howto/beyond.md.
 
     Returns:
         ``[N]`` float64, LARGER where the label is more likely right; NaN where there is no label, and for

@@ -221,6 +221,12 @@ def _number(text: str) -> float | None:
     return value if math.isfinite(value) and "_" not in text else None
 
 
+def as_numbers(column: pd.Series[Any]) -> pd.Series[float]:
+    """A column of targets that are texts as numbers; NaN where there is none."""
+    texts = column.map(lambda text: None if text is None else str(text).strip().replace(",", "."))
+    return pd.to_numeric(texts, errors="coerce").astype(np.float64)
+
+
 def is_number(text: str) -> bool:
     """Whether a text is a finite number."""
     return _number(text.strip().replace(",", ".")) is not None

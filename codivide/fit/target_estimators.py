@@ -24,7 +24,7 @@ from codivide.data.options import MULTILABEL, REGRESSION, ReadOptions
 from codivide.data.own import as_encoder
 from codivide.data.record import DataRecord
 from codivide.data.sources import read_inputs
-from codivide.data.targets import texts_of
+from codivide.data.targets import as_numbers, parts, texts_of
 from codivide.data.weights import weighted
 from codivide.fit.job import Job, default_plan
 from codivide.fit.own_model import samples_of
@@ -32,7 +32,6 @@ from codivide.fit.targets import TargetOutcome, execute_targets
 from codivide.methods.features import number_heads, own
 from codivide.methods.features.options import Features
 from codivide.methods.features.own import OwnModel
-from codivide.methods.features.tag_heads import OwnTags
 from codivide.runs import label_table
 from codivide.runs.claim import claimed
 
@@ -277,7 +276,7 @@ class NoisyLabelRegressor(RegressorMixin, _Noisy):  # type: ignore[misc]
 
     def _readable(self, table: pd.DataFrame) -> pd.DataFrame:
         """The label table with numbers for texts."""
-        read_as = {name: _as_numbers(table[name]) for name in (label_table.GIVEN, label_table.SUGGESTED)}
+        read_as = {name: as_numbers(table[name]) for name in (label_table.GIVEN, label_table.SUGGESTED)}
         return table.assign(**read_as)
 
 
@@ -412,15 +411,5 @@ def _brings_labels(x: Any) -> bool:
     return not isinstance(x, pd.DataFrame | pd.Series | np.ndarray | list | tuple) and not hasattr(x, "toarray")
 
 
-def _as_numbers(column: pd.Series[Any]) -> pd.Series[float]:
-    texts = column.map(lambda text: None if text is None else str(text).replace(",", "."))
-    return pd.to_numeric(texts, errors="coerce").astype(np.float64)
-
-
 def _sets_of(table: pd.DataFrame, separator: str) -> list[set[str]]:
-    from codivide.data.targets import parts
-
     return [set(parts(str(text), separator)) for text in table[label_table.SUGGESTED]]
-
-
-__all__ = ["NoisyLabelRegressor", "NoisyMultiLabelClassifier", "OwnTags"]

@@ -12,6 +12,7 @@ from codivide.audit.material import Material
 from codivide.audit.shown import Shown
 from codivide.core.neighbours import nearest
 from codivide.core.types import Labels
+from codivide.runs import label_table
 from codivide.runs.label_table import Column
 
 EXAMPLES = 3
@@ -42,6 +43,7 @@ def _facts(found: Found, shown: Shown) -> list[dict[str, Any]]:
             "clean_prob": shown.probability(material.clean_prob, row),
             "suggested_prob": shown.probability(material.suggested_prob, row),
             "rank": int(material.ranks[row]),
+            "range": _range(material, row),
             "thumbnail": shown.thumbnail(row),
             "text": shown.text(row),
             "fields": shown.fields(row),
@@ -53,6 +55,13 @@ def _facts(found: Found, shown: Shown) -> list[dict[str, Any]]:
         }
         for i, row in enumerate(rows.tolist())
     ]
+
+
+def _range(material: Material, row: int) -> list[float] | None:
+    """Where a right number lies, of one that is predicted."""
+    if label_table.LOW not in material.table:
+        return None
+    return [float(material.table[name].iloc[row]) for name in (label_table.LOW, label_table.HIGH)]
 
 
 def _example(shown: Shown, row: int) -> str | None:

@@ -46,9 +46,12 @@ class Card {
     const sure = index.sure[position];
     const facts = make("dl", { class: "facts" });
     const fact = (name, ...value) => facts.append(make("div", {}, make("dt", {}, name), make("dd", {}, ...value)));
+    const numbers = this.queue.targets?.kind === "regression";
     fact("Given", clipped(this.queue.given(position), 80));
     fact("Suggested", clipped(this.queue.suggested(position), 80),
-      sure === null ? null : make("span", { class: "muted" }, ` with probability ${sure.toFixed(2)}`));
+      sure === null ? null : make("span", { class: "muted" }, numbers
+        ? ` (if the given one is wrong, nearer to the truth with probability ${sure.toFixed(2)})` : ` with probability ${sure.toFixed(2)}`));
+    if (detail.range) fact("Predicted", `between ${short(detail.range[0])} and ${short(detail.range[1])} (90 %)`);
     fact("p(clean)", clean === null ? "unknown" : bar(clean, clean.toFixed(3), clean < 0.5 ? "bad" : "good"));
     if (detail.neighbours) {
       const { agree, of } = detail.neighbours;
@@ -60,8 +63,9 @@ class Card {
     const sample = make("div", { class: "sample" }, ...this.sample(position, detail));
     if (!detail.examples) return [make("div", { class: "card-main" }, sample, facts)];
     const examples = make("div", { class: "examples" },
-      this.examples("Clean examples of", this.queue.given(position), "the given class", detail.examples.given),
-      this.examples("Clean examples of", this.queue.suggested(position), "the suggested class", detail.examples.suggested));
+      ...(this.queue.targets ? [this.examples("Near samples that look right", "", "a near sample", detail.examples.suggested)] : [
+        this.examples("Clean examples of", this.queue.given(position), "the given class", detail.examples.given),
+        this.examples("Clean examples of", this.queue.suggested(position), "the suggested class", detail.examples.suggested)]));
     return [make("div", { class: "card-main" }, sample, facts), examples];
   }
 
