@@ -1,15 +1,18 @@
 """Files and records on every system: the umask, Windows' folders, no home folder, no git."""
 
 import os
+import signal
 import stat
 from importlib.metadata import PackageNotFoundError
 
+import pandas as pd
 import pytest
 import torch
 
 from codivide import InputError
 from codivide.core import provenance
-from codivide.core.files import cache_root, expand_user, read_tensors, save_tensors, write_text
+from codivide.core.files import cache_root, expand_user, guarded, read_tensors, save_tensors, unguard, write_text
+from codivide.core.stopping import Stopped, finished, stoppable
 from codivide.core.version import VERSION
 from codivide.data.sources import load
 
@@ -92,3 +95,33 @@ def test_a_checkout_that_is_not_installed_has_a_version(monkeypatch):
 
     monkeypatch.setattr(provenance, "version", installed)
     assert provenance.environment()["versions"]["codivide"] == VERSION
+
+
+def test_a_guarded_table_has_no_formula_and_keeps_its_numbers():
+    table = pd.DataFrame({"path": ["=cmd|' /C calc'!A0", "a.png", "'=x"], "probability": [-0.5, 0.25, 1.0]})
+    shown = guarded(table)
+    assert shown["path"].tolist() == ["'=cmd|' /C calc'!A0", "a.png", "''=x"]
+    assert shown["path"].map(unguard).equals(table["path"])
+    assert shown["probability"].equals(table["probability"])
+
+
+def test_a_signal_waits_for_the_step_and_a_second_one_does_not():
+    told = []
+
+    def step(*numbers):
+        with finished():
+            for number in numbers:
+                os.kill(os.getpid(), number)
+            told.append("done")
+
+    with stoppable(told.append):
+        with pytest.raises(Stopped) as stopped:
+            step(signal.SIGTERM)
+        assert stopped.value.code == 143
+        assert told.pop() == "done"
+        with pytest.raises(Stopped):
+            step(signal.SIGINT, signal.SIGINT)
+        assert "done" not in told
+        with pytest.raises(Stopped, match="SIGTERM"):
+            os.kill(os.getpid(), signal.SIGTERM)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

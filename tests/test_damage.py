@@ -16,7 +16,8 @@ from codivide.data.sources import load
 from codivide.fit.execute import execute
 from codivide.fit.job import Job, build_method, default_plan
 from codivide.runs import label_table, plot
-from codivide.runs.folder import SavedRun
+from codivide.runs.claim import check_folder
+from codivide.runs.folder import SavedRun, is_run
 
 DEEP = "[" * 100_000
 
@@ -229,3 +230,10 @@ def test_json_without_a_checksum_is_taken_as_it_is(run):
     before = SavedRun(run).config
     (run / "config.json").write_text(json.dumps(before))
     assert SavedRun(run).config == before
+
+
+def test_a_run_whose_settings_are_damaged_is_not_taken_for_data(run):
+    (run / "config.json").write_bytes(bytes(512) + (run / "config.json").read_bytes()[512:])
+    for look in (noise_report, audit.collect, plot.draw, lambda path: check_folder(path, resume=True)):
+        asked(run / "config.json", lambda look=look: look(run))
+    assert "config.json" in asked(run / "config.json", lambda: is_run(run))

@@ -136,7 +136,7 @@ def _usable(path: Path) -> Iterator[None]:
     """Turn an error of SQLite into one that names the file and says what to do."""
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # of damaged text, also in what SQLite says
         raise InputError(
             f"{path} cannot be used: {error}; move it away to begin again (decisions that were exported are in "
             "corrections.csv)"

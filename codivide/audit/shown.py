@@ -62,7 +62,7 @@ class Shown:
         unusual = np.abs(values - self._scale[0]) / self._scale[1]
         shown = np.sort(np.argsort(-unusual, kind="stable")[:most])
         names = self.material.columns or [f"feature {k}" for k in range(len(values))]
-        return [[names[k], _brief(values[k])] for k in shown.tolist()]
+        return [[names[k], _brief(value)] for k, value in zip(shown.tolist(), values[shown].tolist(), strict=True)]
 
     def example(self, row: int) -> str | None:
         """A small picture, the text, or the first fields in words."""

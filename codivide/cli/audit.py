@@ -10,7 +10,7 @@ import typer
 
 from codivide.cli.output import aside, line, note, say_verdict
 
-MOST = 8_000  # labels that look wrong in a report; who has looked at so many fits again first
+MOST = 5_000  # labels that look wrong in a report; who has looked at so many fits again first
 
 
 def audit(

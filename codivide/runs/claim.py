@@ -12,7 +12,18 @@ from filelock import FileLock, Timeout
 
 from codivide.core.errors import InputError
 from codivide.core.files import expand_user, part_of
-from codivide.runs.folder import CHOICE, CORRECTIONS, DECISIONS, LOCK, PAGES, SCOUT, TRIAL, WRITTEN, has_run
+from codivide.runs.folder import (
+    CHOICE,
+    CORRECTIONS,
+    DECISIONS,
+    LOCK,
+    PAGES,
+    SCOUT,
+    TRIAL,
+    WRITTEN,
+    check_settings,
+    has_run,
+)
 
 _HOUR = 3600.0  # seconds after which nobody draws any more
 _STEMS = {Path(name).stem for name in (*WRITTEN, CHOICE)}
@@ -98,6 +109,7 @@ def check_folder(
         raise InputError(f"--out {out} is a file; give a folder")
     held = _held(out)
     if held and not (has_run(out) or has_run(out / SCOUT)):
+        check_settings(out)
         raise InputError(f"--out {out} holds other files ({held[0]}, ...) and no codivide run; give another folder")
     if held and not resume and not overwrite:
         raise InputError(f"--out {out} exists and is not empty; use --resume, --overwrite or another folder")
@@ -105,6 +117,7 @@ def check_folder(
         if stage.exists() and not stage.is_dir():
             raise InputError(f"{stage} is a file where a stage of the run goes; give another folder")
         if (held := _held(stage)) and not has_run(stage):
+            check_settings(stage)
             raise InputError(f"{stage} holds other files ({held[0]}, ...) and no codivide run; give another folder")
 
 

@@ -74,14 +74,23 @@ def has_run(path: Path) -> bool:
     return all(key in settings for key in _KEYS) and isinstance(settings["plan"], dict)
 
 
+def check_settings(path: Path) -> None:
+    """InputError that names ``config.json`` where it cannot be read and what is beside it is of a run."""
+    beside = (CHECKPOINT, MODEL, METRICS, *label_table.FILES)
+    if (path / CONFIG).is_file() and any((path / name).is_file() for name in beside):
+        read_json(path / CONFIG, check=False)
+
+
 def is_run(path: Path) -> bool:
     """Whether a path is the folder of a run, finished or not.
 
     Raises:
-        InputError: its run was stopped before anything was chosen, so there is only the scout.
+        InputError: its run was stopped before anything was chosen, so there is only the scout; or its settings are
+            damaged.
     """
     if has_run(path):
         return True
+    check_settings(path)
     if has_run(path / SCOUT):
         raise InputError(
             f"the run in {path} was stopped while it chose its method: go on with codivide fit ... --out {path} "
