@@ -1,6 +1,6 @@
 """One of several processes that train methods together; started by ``tests/test_ranks.py`` as torchrun would.
 
-    python -m tests.pair FOLDER SAMPLES EPOCHS NAME...
+    python -m tests.pair FOLDER SAMPLES EPOCHS SEEDS NAME...
 
 Each line that the first prints is what the test looks at of one method.
 """
@@ -65,18 +65,19 @@ def result(run):
     }
 
 
-def main(folder, samples, epochs, names):
+def main(folder, samples, epochs, seeds, names):
     with ranks.joined("cpu") as here:
         for name in names:
             run = trained(name, samples, epochs)
             again = broken_off(name, samples, epochs, folder / "run.safetensors", here.rank)
             digests = here.heard([digest(run), digest(again)])
+            results = [result(run), *(result(trained(name, samples, epochs, seed)) for seed in range(1, seeds))]
             if here.rank == 0:
-                row = {"name": name, "digests": digests, "steps": run.step, "history": run.history, **result(run)}
+                row = {"name": name, "digests": digests, "steps": run.step, "history": run.history, "results": results}
                 print(json.dumps(row), flush=True)
 
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])
+    main(Path(sys.argv[1]), *(int(number) for number in sys.argv[2:5]), sys.argv[5:])

@@ -29,7 +29,7 @@ def free_port() -> int:
         return open_socket.getsockname()[1]
 
 
-def started(folder, count, samples, epochs, names):
+def started(folder, count, names, *, samples, epochs, seeds=1):
     """What the first of several processes has printed of each method."""
     base = os.environ | {
         "PYTHONPATH": str(ROOT),
@@ -38,7 +38,7 @@ def started(folder, count, samples, epochs, names):
         "MASTER_PORT": str(free_port()),
         "WORLD_SIZE": str(count),
     }
-    command = [sys.executable, "-m", "tests.pair", str(folder), str(samples), str(epochs), *names]
+    command = [sys.executable, "-m", "tests.pair", str(folder), str(samples), str(epochs), str(seeds), *names]
     said = [open(folder / f"said.{rank}", "w+") for rank in range(count)]  # noqa: SIM115  # read when they have ended
     processes = [
         subprocess.Popen(command, env=base | {"RANK": str(rank)}, stdout=subprocess.PIPE, stderr=said[rank], cwd=ROOT)
@@ -61,7 +61,7 @@ def wrong(name, row):
     epochs = [record["epoch"] for record in row["history"]]
     faults = {
         "the processes differ, or the resumed run from the straight one": len(digests) != 1,
-        "something is not finite": not row["finite"],
+        "something is not finite": not all(result["finite"] for result in row["results"]),
         "an epoch has no loss": any("loss" not in record for record in row["history"]),
         "an epoch is missing": epochs != list(range(1, len(epochs) + 1)),
         "no step was taken": row["steps"] < len(epochs),
@@ -72,7 +72,7 @@ def wrong(name, row):
 @pytest.mark.long
 @pytest.mark.process
 def test_two_processes_train_every_method_and_go_on_after_a_break(tmp_path):
-    found = started(tmp_path, 2, 64, 2, TRAINED)
+    found = started(tmp_path, 2, TRAINED, samples=64, epochs=2)
     assert list(found) == TRAINED
     assert [fault for name, row in found.items() for fault in wrong(name, row)] == []
 
@@ -80,14 +80,15 @@ def test_two_processes_train_every_method_and_go_on_after_a_break(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 3])
 def test_several_processes_learn_as_one_does_within_the_noise_of_seeds(tmp_path, count):
-    samples, epochs, worse = 120, 12, []
-    found = started(tmp_path, count, samples, epochs, TRAINED)
+    samples, epochs, seeds, worse = 120, 12, 3, []
+    found = started(tmp_path, count, TRAINED, samples=samples, epochs=epochs, seeds=seeds)
     for name, row in found.items():
-        alone = [pair.result(pair.trained(name, samples, epochs, seed)) for seed in range(4)]
+        alone = [pair.result(pair.trained(name, samples, epochs, seed)) for seed in range(seeds)]
         for measure in ("accuracy", "gap"):
-            seeds = [result[measure] for result in alone]
-            if row[measure] < statistics.mean(seeds) - 3 * statistics.stdev(seeds) - 0.06:
-                worse.append((name, measure, round(row[measure], 3), [round(seed, 3) for seed in seeds]))
+            ours, theirs = ([result[measure] for result in results] for results in (row["results"], alone))
+            error = statistics.stdev(ours) + statistics.stdev(theirs)  # of few seeds, so both and twice
+            if statistics.mean(ours) < statistics.mean(theirs) - 2 * error - 0.03:
+                worse.append((name, measure, ours, theirs))
     assert [fault for name, row in found.items() for fault in wrong(name, row)] == []
     assert worse == []
 
@@ -121,10 +122,8 @@ def test_torchrun_chooses_tries_and_judges_as_one_process_does(tmp_path):
     run, _ = torchrun(tmp_path, "auto", "--method", "auto", "--epochs", "12")
     assert run.summary["choice"]["decision"]["method"] in METHODS
     assert run.summary["detection"]["auroc"] > 0.8
-    predict = [sys.executable, "-m", "codivide", "predict", str(run.path), "digits"]
-    assert (
-        subprocess.run(predict, cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=False).returncode == 0
-    )
+    audit = [sys.executable, "-m", "codivide", "audit", str(run.path)]
+    subprocess.run(audit, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True, timeout=300)
 
 
 def test_samples_are_shared_out_once_and_for_all():
