@@ -217,7 +217,7 @@ def quick(path):
     return pytest.param(path, marks=marks, id=path.stem)
 
 
-@pytest.mark.parametrize("path", map(quick, SCRIPTS))
+@pytest.mark.parametrize("path", [quick(path) for path in SCRIPTS])
 def test_a_notebook_runs(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CODIVIDE_CACHE", str(tmp_path / "cache"))

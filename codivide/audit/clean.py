@@ -428,9 +428,7 @@ def clean(
         task=judged.source.options.task,
     )
     if judged.of_files():
-        if judged.origin().is_dir():
-            write_clean.check_beside(out, judged.origin())
-        table, paths, places = _images(cleaned, judged, files)
+        table, paths, places = _images(cleaned, judged, files, out)
     elif files is not None:
         raise InputError("--copy and --link are for images in files; the samples of this run are rows")
     else:
@@ -464,9 +462,11 @@ def _gone(paths: Sequence[Path]) -> list[str]:
 
 
 def _images(
-    cleaned: Cleaned, judged: Judged, files: write_clean.How | None
+    cleaned: Cleaned, judged: Judged, files: write_clean.How | None, out: Path
 ) -> tuple[pd.DataFrame, list[Path], list[PurePosixPath]]:
     """The manifest of images in files, the files, and where each goes; a remark is added where it has to be."""
+    if judged.origin().is_dir():
+        write_clean.check_beside(out, judged.origin())
     every = judged.files()
     paths = [every[row] for row in cleaned.labels.index]
     places: list[PurePosixPath] = []

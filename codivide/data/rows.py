@@ -250,7 +250,7 @@ def take(rows: Rows, ids: ArrayLike) -> Rows:
     Returns:
         ``M`` rows.
     """
-    selected = torch.from_numpy(np.array(ids, dtype=np.int64))
+    selected = torch.from_numpy(np.asarray(ids, dtype=np.int64).copy())
     if len(selected) == len(rows) and bool((selected == torch.arange(len(rows))).all()):
         return rows
     return IndexedRows(rows, selected)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.tree import DecisionTreeClassifier
@@ -72,7 +74,10 @@ def _shortfall(features: Singles, short: Floats) -> Floats:
         max_features=0.5,
         oob_score=True,
         random_state=0,
-    ).fit(features[grown], short[grown])
+    )
+    with warnings.catch_warnings():  # a sample that every tree has seen falls short by nothing
+        warnings.filterwarnings("ignore", "Some inputs do not have OOB scores", UserWarning)
+        forest.fit(features[grown], short[grown])
     found: Floats = forest.predict(features) if count > len(grown) else np.empty(count)
     found[grown] = np.nan_to_num(forest.oob_prediction_)
     return found
