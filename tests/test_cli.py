@@ -114,7 +114,7 @@ def test_fit_writes_the_run(finished, photos):
     run, done = finished
     assert {p.name for p in run.iterdir()} == {
         "config.json", "metrics.jsonl", "labels.csv", "labels.parquet", "model.safetensors",
-        "checkpoint.safetensors", "summary.json", "skipped.csv", "predictions.npz",
+        "checkpoint.safetensors", "summary.json", "skipped.csv", "predictions.npz", "contents.npy",
     }  # fmt: skip
     assert pd.read_csv(run / "skipped.csv")["path"].tolist() == ["dark/broken.jpg"]
     assert "broken.jpg" in done.stdout + done.stderr

@@ -37,6 +37,8 @@ SET = {  # of every option of the data a value that is not its default
     "keep_na": True,
     "group": "patient",
     "weight": "count",
+    "task": "multilabel",
+    "separator": "|",
 }
 RECORD = DataRecord(
     "photos",

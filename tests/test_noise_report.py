@@ -254,7 +254,7 @@ def test_which_methods_set_labels_aside():
     found = {name for name, method in METHODS.items() if method.sets_aside}
     assert found == {
         *("co_teaching", "co_teaching_plus", "dividemix", "jocor", "joint_optimization", "m_correction", "mentormix"),
-        *("mentornet", "pencil", "promix", "unicon"),
+        *("iterative_cv", "mentornet", "meta_learning", "pencil", "promix", "unicon"),
     }
 
 
