@@ -89,7 +89,9 @@ def classified(name, problem, epochs, seed):
 
 
 def own_plan(name):
-    """The weights of unlabelled losses are made for an optimizer."""
+    """The weights of unlabelled losses are made for an optimizer; at the toy's rate two methods diverge on some chips."""
+    if name in ("pencil", "promix"):
+        return {"lr": 0.03}
     return METHODS[name].settings if METHODS[name].semi_supervised else {}
 
 
