@@ -89,7 +89,7 @@ def classified(name, problem, epochs, seed):
 
 
 def own_plan(name):
-    """The weights of unlabelled losses are made for an optimizer; at the toy's rate two methods diverge on some chips."""
+    """The weights of unlabelled losses are made for an optimizer; the toy's rate is too high for two on some chips."""
     if name in ("pencil", "promix"):
         return {"lr": 0.03}
     return METHODS[name].settings if METHODS[name].semi_supervised else {}
