@@ -616,3 +616,14 @@ def test_a_trial_never_counts_as_the_recipe(tmp_path, capsys, monkeypatch):
     assert (recipe.plan["epochs"], recipe.limit, numbers) == (2, 50, [0])
     assert results == tmp_path / "results"
     assert "| not run |" in capsys.readouterr().out
+
+
+def test_what_a_killed_bench_left_half_written_goes_with_the_result(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "run", lambda *given, **more: {"seed": 0})
+    results = tmp_path / "results"
+    (results / "quick").mkdir(parents=True)
+    for name in ("cross_entropy_s0-0123abcd.part", "cross_entropy_s1-0123abcd.part", "mine.part"):
+        (results / "quick" / name).touch()
+    runner.work([QUICK], [0], results, tmp_path / "runs")
+    left = sorted(path.name for path in (results / "quick").iterdir())
+    assert left == ["cross_entropy_s0.json", "cross_entropy_s1-0123abcd.part", "mine.part"]

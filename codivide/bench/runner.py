@@ -23,7 +23,7 @@ from codivide.bench.recipes import RECIPES, Recipe
 from codivide.bench.recipes import find as find
 from codivide.core import cluster
 from codivide.core.errors import InputError
-from codivide.core.files import write_text
+from codivide.core.files import PART, part_of, write_text
 from codivide.core.types import AUTO
 from codivide.data.experiment import expand, hold_out, keep_labels, keep_some_labels, part, spoil
 from codivide.data.loaded import Loaded
@@ -149,6 +149,9 @@ def _work_on(
                 return None, None
             result = run(recipe, seed, folder, begin=begin)
             target.parent.mkdir(parents=True, exist_ok=True)
+            for left in target.parent.glob(f"*{PART}"):  # of one that was killed; nobody else writes this result
+                if part_of(left) == target.stem:
+                    left.unlink(missing_ok=True)
             write_text(target, json.dumps(result, indent=1, default=str) + "\n")
             return target, None
     except Timeout:  # held by another process

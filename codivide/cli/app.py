@@ -105,7 +105,7 @@ def main() -> None:
     except MemoryError as error:
         _fail(_memory(error), debug=debug)
     except RuntimeError as error:  # as torch says it
-        if "allocate memory" not in str(error) and "out of memory" not in str(error):
+        if not any(text in str(error) for text in ("allocate memory", "out of memory", "start new thread")):
             raise
         _fail(_memory(error), debug=debug)
     except KeyboardInterrupt:  # while something is imported; typer catches what comes later
