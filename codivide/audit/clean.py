@@ -434,10 +434,8 @@ def clean(
     else:
         _check_unchanged(judged, cleaned.remarks)
         table, paths, places = _rows(cleaned.labels, judged), [], []
-    if judged.source.options.task == REGRESSION:
-        table = table.assign(label=as_numbers(table["label"]))
     with write_clean.aside(out) as folder:
-        _write(table, folder)
+        _write(table, folder, judged.source.options.task)
         write_csv(cleaned.changes, folder / CHANGES)
         if files is not None:
             write_clean.place(paths, places, folder, files)
@@ -545,8 +543,10 @@ def _rows(labels: pd.DataFrame, judged: Judged) -> pd.DataFrame:
     return pd.concat([labels.reset_index(drop=True), chosen], axis=1)
 
 
-def _write(table: pd.DataFrame, folder: Path) -> None:
-    """Both tables; images that lie in the table itself are in the Parquet file alone."""
+def _write(table: pd.DataFrame, folder: Path, task: str) -> None:
+    """Both tables; images that lie in the table itself are in the Parquet file alone, and numbers are numbers."""
+    if task == REGRESSION:
+        table = table.assign(label=as_numbers(table["label"]))
     write_csv(table.drop(columns=IMAGE, errors="ignore"), folder / LABELS)
     kinds = {type(value) for value in table["label"] if value is not None}
     mixed = table.assign(label=table["label"].astype("string")) if len(kinds) > 1 else table
