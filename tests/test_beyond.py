@@ -447,6 +447,11 @@ def test_what_only_classes_have_is_refused(prices, tmp_path, words, said):
         run(*source, *words)
 
 
+def test_a_run_of_numbers_has_no_curves(prices):
+    with pytest.raises(InputError, match="a run of --task regression, which has no curves"):
+        run("plot", prices / "run")
+
+
 def test_an_unknown_task_is_refused(prices, tmp_path):
     with pytest.raises(InputError, match="there is no such task; choose one of classes, multilabel, regression"):
         run("fit", prices / "houses.csv", "--task", "ranking", "--out", tmp_path / "run")

@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from codivide.core.errors import InputError
 from codivide.core.files import atomic, reading
+from codivide.data.options import CLASSES
 from codivide.runs.claim import sweep_drawn
 from codivide.runs.folder import METRICS, PICTURE_MARK, SUMMARY, SavedRun, has_mark
 
@@ -210,6 +211,16 @@ def _line(axes: Axes, epochs: Sequence[int], values: Any, *, label: str, colour:
     axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
 
 
+def _of_classes(run: Path) -> SavedRun:
+    """A run of classes; others have nothing that is drawn over epochs."""
+    record = SavedRun(run)
+    if (task := record.source.options.task) != CLASSES:
+        raise InputError(
+            f"{run} is a run of --task {task}, which has no curves; its page shows it: codivide audit {run}"
+        )
+    return record
+
+
 def draw(run: Path, out: Path | None = None, epochs: Sequence[int] | None = None) -> tuple[list[Path], list[str]]:
     """Draw a run as ``learning``, ``curves``, ``losses`` and, with known truth, ``reliability``, each .png and .svg.
 
@@ -224,7 +235,7 @@ def draw(run: Path, out: Path | None = None, epochs: Sequence[int] | None = None
     Raises:
         InputError: no run, nothing recorded, losses that were not kept, or a file in ``out`` that is not the run's.
     """
-    record = SavedRun(run)
+    record = _of_classes(run)
     folder = run if out is None else out
     remarks = [] if record.summary else [f"{run} is unfinished: {len(record.rows)} epochs are drawn"]
     written = []
@@ -267,7 +278,7 @@ def compare(runs: Sequence[Path], out: Path) -> list[Path]:
     """
     if not 2 <= len(runs) <= len(_RUNS):
         raise InputError(f"{len(runs)} runs: give two to {len(_RUNS)} to compare")
-    records = [SavedRun(run) for run in runs]
+    records = [_of_classes(run) for run in runs]
     panels = [panel for panel in _CURVES if panel[0] != "lr" and all(record.series(panel[0])[0] for record in records)]
     if not panels:
         raise InputError(f"{', '.join(map(str, runs))}: no curve was recorded in all of them")
