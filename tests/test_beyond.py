@@ -81,7 +81,7 @@ def test_data_without_a_wrong_target_show_none():
 
 
 def test_the_interval_holds_right_targets_as_often_as_it_says():
-    x, y = houses(400, 0)
+    x, y = houses(250, 0)
     found = learn_numbers(Numbers(x, y))
     assert 0.84 < ((y > found.low) & (y < found.high)).mean() < 0.97
 
@@ -155,7 +155,7 @@ def test_a_regressor_finds_wrong_prices_and_is_not_led_by_them():
     assert reg.score(fresh_x, fresh_y) > 0.95
     assert reg.labels_["given"].dtype == np.float64
     assert (reg.labels_["predicted_low"] < reg.labels_["predicted_high"]).all()
-    np.testing.assert_array_equal(reg.fit(x, y).predict(x), clone(reg).fit(x, y).predict(x))
+    np.testing.assert_array_equal(reg.predict(x), clone(reg).fit(x, y).predict(x))
     assert "targets" in str(codivide.noise_report(reg))
 
 
@@ -202,21 +202,15 @@ def test_texts_and_sparse_features():
 def test_targets_that_are_missing_are_counted_and_predicted():
     x, y = houses()
     y[20] = np.nan
-    reg = NoisyLabelRegressor().fit(x, y)
+    with pytest.warns(codivide.TrainingWarning, match="1 of 200 targets are empty"):
+        reg = NoisyLabelRegressor().fit(x, y)
     assert np.isnan(reg.clean_proba_[20])
     assert np.isfinite(reg.predicted_[20])
-    assert "1 of 200 targets are empty" in " ".join(reg_warnings(x, y))
     x, tags = tagged()
     rows = [None if k == 3 else [f"t{j}" for j in np.flatnonzero(row)] for k, row in enumerate(tags)]
     clf = NoisyMultiLabelClassifier().fit(x, rows)
     assert np.isnan(clf.clean_proba_[3])
     assert clf.suggested_labels_[3].tolist() == (x[3, :3] > 0).astype(int).tolist()
-
-
-def reg_warnings(x: np.ndarray, y: np.ndarray) -> list[str]:
-    with pytest.warns(codivide.TrainingWarning) as caught:
-        NoisyLabelRegressor().fit(x, y)
-    return [str(one.message) for one in caught]
 
 
 # --- bad input
