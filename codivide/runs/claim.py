@@ -109,16 +109,24 @@ def check_folder(
         raise InputError(f"--out {out} is a file; give a folder")
     held = _held(out)
     if held and not (has_run(out) or has_run(out / SCOUT)):
-        check_settings(out)
-        raise InputError(f"--out {out} holds other files ({held[0]}, ...) and no codivide run; give another folder")
+        raise _of_others(out, f"--out {out}", held)
     if held and not resume and not overwrite:
         raise InputError(f"--out {out} exists and is not empty; use --resume, --overwrite or another folder")
     for stage in (out / SCOUT, out / TRIAL):
         if stage.exists() and not stage.is_dir():
             raise InputError(f"{stage} is a file where a stage of the run goes; give another folder")
         if (held := _held(stage)) and not has_run(stage):
-            check_settings(stage)
-            raise InputError(f"{stage} holds other files ({held[0]}, ...) and no codivide run; give another folder")
+            raise _of_others(stage, str(stage), held)
+
+
+def _of_others(folder: Path, said: str, held: Sequence[str]) -> InputError:
+    """What is in the way in a folder without a run; where its settings are damaged, that they are."""
+    what = f"{said} holds other files ({held[0]}, ...) and no codivide run"
+    try:
+        check_settings(folder)
+    except InputError as damaged:
+        return InputError(f"{what}: {damaged}; give another folder")
+    return InputError(f"{what}; give another folder")
 
 
 def _check_input(out: Path, given: str | Path) -> None:
