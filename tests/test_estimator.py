@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
-from codivide import METHODS, Features, InputError, NoisyLabelClassifier
+from codivide import METHODS, Features, InputError, NoisyLabelClassifier, NoisyLabelRegressor
 from codivide.audit import checks
 from codivide.methods.dividemix import PAPER
 
@@ -253,3 +253,17 @@ def test_out_is_a_run_folder(blobs, tmp_path):
     assert {p.name for p in out.iterdir()} >= {"labels.csv", "model.safetensors", "summary.json", "metrics.jsonl"}
     with pytest.raises(InputError, match="not empty"):
         NoisyLabelClassifier("cross_entropy", epochs=2, out=out).fit(x, given)
+
+
+@pytest.mark.parametrize("estimator", [NoisyLabelClassifier, NoisyLabelRegressor])
+@pytest.mark.parametrize("from_file", [True, False])
+def test_columns_of_a_file_are_found_by_name(estimator, from_file, tmp_path):
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(80, 3)) * (1, 5, 0.2), columns=["a", "b", "c"])
+    label = (frame.a > 0).astype(int)
+    frame.assign(label=label).to_csv(tmp_path / "train.csv", index=False)
+    frame[["c", "a", "b"]].to_csv(tmp_path / "other_order.csv", index=False)
+    model = estimator(random_state=0).fit(*((tmp_path / "train.csv",) if from_file else (frame, label)))
+    answer = model.predict_proba if estimator is NoisyLabelClassifier else model.predict
+    np.testing.assert_allclose(answer(tmp_path / "other_order.csv"), answer(frame), atol=1e-6)
+    with pytest.raises(InputError, match="same order"):
+        answer(frame[["c", "a", "b"]])

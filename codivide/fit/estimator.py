@@ -13,25 +13,24 @@ from typing import Any, ClassVar, Literal, Self, TypedDict, Unpack
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from codivide.audit.findings import Findings
 from codivide.core.device import resolve_device
 from codivide.core.errors import InputError, TrainingWarning
-from codivide.data.columns import Columns
-from codivide.data.corrections import Corrections, confirm, from_frame, read
+from codivide.data.corrections import confirm
 from codivide.data.groups import with_groups
 from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
 from codivide.data.own import as_encoder
 from codivide.data.own_views import as_views
 from codivide.data.record import DataRecord
-from codivide.data.sources import load, read_inputs
+from codivide.data.sources import load
 from codivide.data.weights import as_text, weighted
 from codivide.fit.budget import seconds
 from codivide.fit.choose_run import execute
+from codivide.fit.estimator_parts import drawn, names, read_corrections, remember_features, rows_for
 from codivide.fit.job import Job, Outcome, build_method, default_plan
 from codivide.fit.own_model import execute_own, samples_of
 from codivide.fit.progress import Stages, closing
@@ -211,8 +210,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             progress=bool(self.verbose),
             label=self.label or "label",
             text=self.text,
-            columns=_names(self.columns),
-            drop=_names(self.drop),
+            columns=names(self.columns),
+            drop=names(self.drop),
         )
 
     def fit(
@@ -252,7 +251,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         if unknown := given.keys() - {"sample_weight"}:
             raise TypeError(f"fit got an unexpected keyword argument {sorted(unknown)[0]!r}")
         with claimed(out, inputs=inputs):
-            decided = _read_corrections(corrections)
+            decided = read_corrections(corrections)
             column = groups if isinstance(groups, str) else None
             options = replace(self._options(), group=column)
             if self.model is None:
@@ -309,29 +308,16 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self._keep(X, loaded, outcome)
         return self
 
-    def _chooses(self) -> bool:
-        """Whether columns of a table are named, so that others may stand beside them."""
-        return any(value is not None for value in (self.label, self.text, self.columns, self.drop))
-
     def _planned(self) -> dict[str, Any]:
         """The fields of the plan that a user may ask for, as they were given."""
-        seed = self.random_state
-        drawn = seed if isinstance(seed, int) else int(check_random_state(seed).randint(2**31))
-        return {name: getattr(self, name) for name in ASKED if name != "seed"} | {"seed": drawn}
+        return {name: getattr(self, name) for name in ASKED if name != "seed"} | {"seed": drawn(self.random_state)}
 
     def _keep(self, X: Any, loaded: Loaded, outcome: Outcome) -> None:
         """Set the fitted attributes."""
         self.classes_ = np.asarray(loaded.classes)
         if loaded.annotations is not None:
             self.annotator_quality_ = pd.DataFrame(loaded.annotations.annotators())
-        if isinstance(loaded.encoder, Columns):
-            self.n_features_in_ = len(loaded.encoder.every)
-            if isinstance(X, pd.DataFrame):
-                self.feature_names_in_ = np.asarray(loaded.encoder.every, dtype=object)
-        elif len(loaded.x.shape) == 1 and loaded.encoder is None:
-            self.n_features_in_ = loaded.x.shape[0]
-            if isinstance(X, pd.DataFrame) and all(isinstance(name, str) for name in X.columns):
-                self.feature_names_in_ = np.asarray(loaded.columns, dtype=object)
+        remember_features(self, X, loaded)
         self.model_ = outcome.model
         self.labels_ = outcome.table
         if outcome.test_table is not None:
@@ -384,21 +370,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         model = self.model_
         if isinstance(model, Fitted):
             return model.probs(X)
-        plain = model.encoder is None and not (isinstance(X, pd.DataFrame) and self._chooses())
-        if (
-            plain
-            and hasattr(self, "n_features_in_")
-            and len(np.shape(X) if isinstance(X, list) else getattr(X, "shape", ())) == 2
-        ):
-            try:
-                validate_data(self, X, reset=False, skip_check_array=True)  # as many features, of the same names
-            except ValueError as error:
-                raise InputError(str(error)) from None
-        columns = None if plain else model.columns
-        rows, _, skipped = read_inputs(X, model.shape, model.dtype, self._options(), model.encoder, columns=columns)
-        if skipped:
-            raise InputError(f"{skipped[0].path} cannot be read: {skipped[0].reason}")
-        return model.probs(rows)
+        return model.probs(rows_for(self, X, self._options()))
 
     def predict(self, X: Any) -> np.ndarray[Any, Any]:
         """The likeliest class ``[N]`` of each sample."""
@@ -427,16 +399,3 @@ def _check_method(method: Any) -> None:
     if not isinstance(method, str | Algorithm):
         hint = "pass it as model=..." if hasattr(method, "predict_proba") or hasattr(method, "fit") else "give a name"
         raise InputError(f"method is a {type(method).__name__}, which is no method of codivide: {hint}")
-
-
-def _names(given: Sequence[str] | None) -> tuple[str, ...]:
-    """Names of columns; a single one may be given as it is. InputError where the list is there and empty."""
-    if given is not None and len(given) == 0:
-        raise InputError("columns and drop must name a column where they are given; None: all, or none")
-    return () if given is None else (given,) if isinstance(given, str) else tuple(given)
-
-
-def _read_corrections(given: str | Path | pd.DataFrame | None) -> Corrections | None:
-    if isinstance(given, pd.DataFrame):
-        return from_frame(given)
-    return None if given is None else read(Path(given))

@@ -9,23 +9,21 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from codivide.audit.findings import Findings
 from codivide.audit.target_judging import load_targets
 from codivide.core.errors import InputError
 from codivide.core.types import Floats, Labels
-from codivide.data.columns import Columns
-from codivide.data.corrections import Corrections, confirm, from_frame, read
+from codivide.data.corrections import confirm
 from codivide.data.groups import with_groups
 from codivide.data.loaded import Loaded
 from codivide.data.options import MULTILABEL, REGRESSION, ReadOptions
 from codivide.data.own import as_encoder
 from codivide.data.record import DataRecord
-from codivide.data.sources import read_inputs
 from codivide.data.targets import as_numbers, parts, texts_of
 from codivide.data.weights import weighted
+from codivide.fit.estimator_parts import drawn, names, read_corrections, remember_features, rows_for
 from codivide.fit.job import Job, default_plan
 from codivide.fit.own_model import samples_of
 from codivide.fit.targets import TargetOutcome, execute_targets
@@ -33,6 +31,7 @@ from codivide.methods.features import number_heads, own
 from codivide.methods.features.options import Features
 from codivide.methods.features.own import OwnModel
 from codivide.runs import label_table
+from codivide.runs.changed import check_decided
 from codivide.runs.claim import claimed
 
 
@@ -40,7 +39,6 @@ class _Noisy(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """What both estimators share; see ``NoisyLabelRegressor``."""
 
     _task: str
-    _separator = ";"
 
     def __init__(
         self,
@@ -63,38 +61,39 @@ class _Noisy(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         self.out = out
         self.random_state = random_state
 
-    def _options(self) -> ReadOptions:
-        def listed(names: Sequence[str] | None) -> tuple[str, ...]:
-            return () if names is None else (names,) if isinstance(names, str) else tuple(names)
+    def _between(self) -> str:
+        """What stands between the labels of a row."""
+        return ReadOptions.separator
 
+    def _options(self) -> ReadOptions:
         return ReadOptions(
             unlabelled=None,
             encoder=as_encoder(self.encoder),
             label=self.label or "label",
             text=self.text,
-            columns=listed(self.columns),
-            drop=listed(self.drop),
+            columns=names(self.columns),
+            drop=names(self.drop),
             task=self._task,
-            separator=self._separator,
+            separator=self._between(),
         )
 
     def _fit(
         self, X: Any, y: Any, corrections: str | Path | pd.DataFrame | None, groups: Any, sample_weight: Any
     ) -> TargetOutcome:
         options, out = self._options(), None if self.out is None else Path(self.out)
-        decided = _decisions(corrections)
-        loaded, samples = self._load(X, y, options)
-        loaded = weighted(with_groups(loaded, groups), sample_weight)
-        if decided is not None:
-            loaded = confirm(loaded, decided, new_classes=True)
-        method = OwnModel(estimator=repr(self.model)) if self.model is not None else Features()
-        seed = self.random_state
-        drawn = seed if isinstance(seed, int) else int(check_random_state(seed).randint(2**31))
-        record = {} if decided is None else decided.record()
-        plan = default_plan(len(loaded.y), method, seed=drawn)
-        job = Job(method, plan, source=DataRecord.of(X, options), corrections=record)
         inputs = [given for given in (X, corrections) if isinstance(given, str | Path)]
         with claimed(out, inputs=inputs):
+            decided = read_corrections(corrections)
+            loaded, samples = self._load(X, y, options)
+            loaded = weighted(with_groups(loaded, groups), sample_weight)
+            if isinstance(corrections, str | Path):
+                check_decided(Path(corrections), loaded, X)
+            if decided is not None:
+                loaded = confirm(loaded, decided, new_classes=True)
+            method = OwnModel(estimator=repr(self.model)) if self.model is not None else Features()
+            plan = default_plan(len(loaded.y), method, seed=drawn(self.random_state))
+            record = {} if decided is None else decided.record()
+            job = Job(method, plan, source=DataRecord.of(X, options), corrections=record)
             kept = None if samples is None else samples_of(samples, loaded)
             outcome = execute_targets(job, loaded, out, model=self.model, samples=kept)
         self._keep(X, loaded, outcome)
@@ -127,14 +126,7 @@ class _Noisy(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
 
     def _keep(self, X: Any, loaded: Loaded, outcome: TargetOutcome) -> None:
         """Set the fitted attributes."""
-        if isinstance(loaded.encoder, Columns):
-            self.n_features_in_ = len(loaded.encoder.every)
-            if isinstance(X, pd.DataFrame):
-                self.feature_names_in_ = np.asarray(loaded.encoder.every, dtype=object)
-        elif len(loaded.x.shape) == 1 and loaded.encoder is None:
-            self.n_features_in_ = loaded.x.shape[0]
-            if isinstance(X, pd.DataFrame) and all(isinstance(name, str) for name in X.columns):
-                self.feature_names_in_ = np.asarray(loaded.columns, dtype=object)
+        remember_features(self, X, loaded)
         self.model_ = outcome.model
         self.labels_ = self._readable(outcome.table)
         self.label_issues_ = label_table.issues(self.labels_)
@@ -149,20 +141,7 @@ class _Noisy(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     def _rows(self, X: Any) -> Any:
         """The samples as the model takes them."""
         check_is_fitted(self)
-        if self.model is not None:
-            return X
-        model = self.model_
-        plain = model.encoder is None and hasattr(self, "n_features_in_")
-        if plain and len(np.shape(X) if isinstance(X, list) else getattr(X, "shape", ())) == 2:
-            try:
-                validate_data(self, X, reset=False, skip_check_array=True)
-            except ValueError as error:
-                raise InputError(str(error)) from None
-        columns = model.columns if isinstance(X, pd.DataFrame | str | Path) else None
-        rows, _, skipped = read_inputs(X, model.shape, model.dtype, self._options(), model.encoder, columns=columns)
-        if skipped:
-            raise InputError(f"{skipped[0].path} cannot be read: {skipped[0].reason}")
-        return rows
+        return X if self.model is not None else rows_for(self, X, self._options())
 
     def audit(self, limit: int = 1000, *, thumbnails: bool = True) -> Findings:
         """What is wrong with the targets of the training data; a notebook shows a summary.
@@ -179,7 +158,7 @@ class _Noisy(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
 
         check_is_fitted(self)
         material = of_targets(
-            self._table, self._loaded, report=self.noise_report_, separator=self._separator, history=self.history_
+            self._table, self._loaded, report=self.noise_report_, separator=self._between(), history=self.history_
         )
         return findings(material, limit, thumbnails=thumbnails)
 
@@ -197,7 +176,7 @@ class _Noisy(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         return state
 
 
-class NoisyLabelRegressor(RegressorMixin, _Noisy):  # type: ignore[misc]
+class NoisyLabelRegressor(RegressorMixin, _Noisy):  # type: ignore[misc]  # scikit-learn has no types
     """A regressor for targets that cannot be trusted; it also says which of them look wrong.
 
     Works on tables (columns of any kind, or sparse features), texts, photos, and files of them.
@@ -280,7 +259,7 @@ class NoisyLabelRegressor(RegressorMixin, _Noisy):  # type: ignore[misc]
         return table.assign(**read_as)
 
 
-class NoisyMultiLabelClassifier(ClassifierMixin, _Noisy):  # type: ignore[misc]
+class NoisyMultiLabelClassifier(ClassifierMixin, _Noisy):  # type: ignore[misc]  # scikit-learn has no types
     """A classifier for rows that have several labels, some of them wrongly; it says which.
 
     Args:
@@ -345,8 +324,7 @@ class NoisyMultiLabelClassifier(ClassifierMixin, _Noisy):  # type: ignore[misc]
         )
         self.separator = separator
 
-    @property
-    def _separator(self) -> str:  # type: ignore[override]
+    def _between(self) -> str:
         return self.separator
 
     def fit(
@@ -398,12 +376,6 @@ class NoisyMultiLabelClassifier(ClassifierMixin, _Noisy):  # type: ignore[misc]
         tags.classifier_tags.multi_label = True
         tags.classifier_tags.multi_class = False
         return tags
-
-
-def _decisions(given: str | Path | pd.DataFrame | None) -> Corrections | None:
-    if isinstance(given, pd.DataFrame):
-        return from_frame(given)
-    return None if given is None else read(Path(given))
 
 
 def _brings_labels(x: Any) -> bool:

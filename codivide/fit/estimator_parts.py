@@ -1,0 +1,83 @@
+"""What the estimators for scikit-learn share: reading parameters, and what ``predict`` needs to know of ``fit``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import validate_data
+
+from codivide.core.errors import InputError
+from codivide.data.columns import Columns
+from codivide.data.corrections import Corrections, from_frame, read
+from codivide.data.loaded import Loaded
+from codivide.data.options import ReadOptions
+from codivide.data.sources import read_inputs
+
+
+def names(given: Sequence[str] | None) -> tuple[str, ...]:
+    """Names of columns; a single one may be given as it is. InputError where the list is there and empty."""
+    if given is not None and len(given) == 0:
+        raise InputError("columns and drop must name a column where they are given; None: all, or none")
+    return () if given is None else (given,) if isinstance(given, str) else tuple(given)
+
+
+def read_corrections(given: str | Path | pd.DataFrame | None) -> Corrections | None:
+    """Decisions of a person, from a file or a data frame."""
+    if isinstance(given, pd.DataFrame):
+        return from_frame(given)
+    return None if given is None else read(Path(given))
+
+
+def drawn(random_state: int | np.random.RandomState | None) -> int:
+    """The seed of a run: ``random_state``, or a number drawn from it."""
+    if isinstance(random_state, int):
+        return random_state
+    return int(check_random_state(random_state).randint(2**31))
+
+
+def remember_features(estimator: Any, x: Any, loaded: Loaded) -> None:
+    """Set ``n_features_in_`` and ``feature_names_in_``, where samples are rows of a table."""
+    named = isinstance(x, str | Path)
+    if isinstance(x, pd.DataFrame):
+        named = all(isinstance(name, str) for name in x.columns)
+    if isinstance(loaded.encoder, Columns):
+        estimator.n_features_in_ = len(loaded.encoder.every)
+        if named:
+            estimator.feature_names_in_ = np.asarray(loaded.encoder.every, dtype=object)
+    elif len(loaded.x.shape) == 1 and loaded.encoder is None:
+        estimator.n_features_in_ = loaded.x.shape[0]
+        if named and loaded.columns:
+            estimator.feature_names_in_ = np.asarray(loaded.columns, dtype=object)
+
+
+def rows_for(estimator: BaseEstimator, x: Any, options: ReadOptions) -> Any:
+    """New samples as the fitted ``model_`` takes them.
+
+    Raises:
+        InputError: other features than in ``fit``, or a file that cannot be read.
+    """
+    model = estimator.model_
+    plain = model.encoder is None and not (isinstance(x, pd.DataFrame) and _chooses(estimator))
+    in_rows = len(np.shape(x) if isinstance(x, list) else getattr(x, "shape", ())) == 2
+    if plain and in_rows and hasattr(estimator, "n_features_in_"):
+        try:
+            validate_data(estimator, x, reset=False, skip_check_array=True)  # as many features, of the same names
+        except ValueError as error:
+            raise InputError(str(error)) from None
+    by_name = not plain or isinstance(x, str | Path)  # a file says its columns' names, in any order
+    columns = model.columns if by_name else None
+    rows, _, skipped = read_inputs(x, model.shape, model.dtype, options, model.encoder, columns=columns)
+    if skipped:
+        raise InputError(f"{skipped[0].path} cannot be read: {skipped[0].reason}")
+    return rows
+
+
+def _chooses(estimator: Any) -> bool:
+    """Whether columns of a table are named, so that others may stand beside them."""
+    return any(value is not None for value in (estimator.label, estimator.text, estimator.columns, estimator.drop))
