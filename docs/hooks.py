@@ -17,7 +17,7 @@ def on_config(config: Any) -> None:
 def on_files(files: Any, config: Any) -> None:
     """The results become files of the site."""
     root = Path(config.config_file_path).parent
-    for path in sorted((root / "results").rglob("*.json")):
+    for path in sorted(path for path in (root / "results").rglob("*.*") if path.suffix in (".json", ".parquet")):
         name = path.relative_to(root).as_posix()
         files.append(File(name, str(root), config.site_dir, config.use_directory_urls))
 
