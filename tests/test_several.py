@@ -7,6 +7,9 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
 
 import codivide
 from codivide import InputError, NoisyMultiLabelClassifier
@@ -15,6 +18,9 @@ from codivide.cli.app import application
 from codivide.data.corrections import read
 from codivide.data.options import ReadOptions
 from codivide.data.targets import texts_of
+from codivide.methods.features import own
+from codivide.methods.features.tags import Tags, learn_tags
+from codivide.noise.several import above_zero, predicted, row_score
 
 MULTILABEL = ReadOptions(task="multilabel")
 pytestmark = pytest.mark.filterwarnings("ignore::codivide.TrainingWarning")
@@ -96,3 +102,77 @@ def test_a_row_that_is_known_in_part_is_said_by_the_estimator():
     y.iloc[7, 0] = np.inf
     with pytest.raises(InputError, match=r"y\[7, 0\] is inf"):
         NoisyMultiLabelClassifier().fit(x, y)
+
+
+# --- weights and copies
+
+
+def test_an_average_starts_at_the_largest_score_that_is_known():
+    scores = np.array([[0.5, np.nan, np.nan], [0.9, np.nan, 0.5], [np.nan, np.nan, np.nan]])
+    np.testing.assert_allclose(row_score(scores, "average"), [0.5, 0.8 * 0.5 + 0.2 * 0.9, np.nan])
+    np.testing.assert_allclose(row_score(scores[:, :1], "average"), [0.5, 0.9, np.nan])
+
+
+def test_copies_are_no_more_evidence_than_one_row():
+    gain = np.random.default_rng(0).normal(0.2, 1, 60)
+    once = [above_zero(gain, np.ones(60), errors=errors) for errors in (0.5, 1, 2, 3, 4, 9)]
+    copied = [above_zero(np.repeat(gain, 25), np.full(1500, 1 / 25), errors=errors) for errors in (0.5, 1, 2, 3, 4, 9)]
+    assert once == copied == sorted(once, reverse=True)
+    assert once[0]
+    assert not once[-1]
+    told, given = np.repeat([0.9, 0.1, 0.5], [10, 10, 80]), np.repeat([1, 0, 1, 0], [10, 10, 40, 40])
+    assert predicted(told, given)
+    assert not predicted(told, given, np.repeat([0.0, 1.0], [20, 80]))
+
+
+def test_rows_of_no_weight_say_nothing_of_labels():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 3)).astype(np.float32)
+    y = (x[:, :2] > 0).astype(np.int64)
+    more = np.concatenate([x, x, x, x])  # the same rows again with opposite labels, which do not count
+    given, weight = np.concatenate([y, 1 - y, 1 - y, 1 - y]), np.repeat([4.0, 0.0], [200, 600])
+    alone = learn_tags(Tags(x, y, ("a", "b")))
+    found = learn_tags(Tags(more, given, ("a", "b"), weight=weight))
+    assert alone.unjudged == found.unjudged == {}
+    assert (found.clean_prob[:200] > 0.9).mean() > 0.95
+    assert ((found.probs > 0.5) == np.tile(y, (4, 1))).mean() > 0.95
+    assert ((found.model.of(x) > 0.5) == y).mean() > 0.95
+    few = learn_tags(Tags(x, np.c_[y[:, 0], np.arange(200) < 20], ("a", "few"), weight=(np.arange(200) >= 17) * 1.0))
+    assert few.unjudged == {"few": "too few rows have it, or lack it"}
+
+
+@pytest.mark.parametrize("weight", [None, np.where(np.arange(200) % 2, 0.2, 1.8)])
+def test_an_own_classifier_is_fitted_to_all_rows_that_look_right(monkeypatch, weight):
+    x = np.random.default_rng(0).normal(size=(200, 3))
+    y = (x[:, :2] > 0).astype(int)
+    fits = []
+
+    def fit(model, samples, given, *, classes, weight=None):
+        fits.append((len(samples), None if weight is None else np.ptp(weight) > 1))
+        return original(model, samples, given, classes=classes, weight=weight)
+
+    original = own.fit
+    monkeypatch.setattr(own, "fit", fit)
+    NoisyMultiLabelClassifier(model=LogisticRegression()).fit(x, y, sample_weight=weight)
+    rows, weighed = zip(*fits[-2:], strict=True)
+    assert min(rows) >= 190
+    assert set(weighed) == ({None} if weight is None else {True})
+
+
+def test_copies_count_once_for_an_own_classifier_without_weights():
+    x = np.random.default_rng(0).normal(size=(150, 3))
+    y = (x[:, :2] > 0).astype(int)
+    many = np.r_[np.arange(150), np.repeat(np.arange(5), 40)]
+    once = NoisyMultiLabelClassifier(model=KNeighborsClassifier()).fit(x, y)
+    copied = NoisyMultiLabelClassifier(model=KNeighborsClassifier()).fit(x[many], y[many])
+    for model in (once.model_, copied.model_):
+        assert {145 <= member.model.n_samples_fit_ <= 150 for member in model.members} == {True}
+    assert copied.label_clean_proba_.shape == (350, 2)
+    np.testing.assert_array_equal(copied.label_clean_proba_[150:190], np.tile(copied.label_clean_proba_[0], (40, 1)))
+
+
+def test_weights_that_an_own_model_does_not_take_are_refused():
+    x, y = halves()
+    with pytest.raises(InputError, match="KNeighborsClassifier takes no sample_weight"):
+        NoisyMultiLabelClassifier(model=KNeighborsClassifier()).fit(x, y, sample_weight=np.arange(1.0, 121))
+    NoisyMultiLabelClassifier(model=GaussianNB()).fit(x, y, sample_weight=np.arange(1.0, 121))
