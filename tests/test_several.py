@@ -13,8 +13,9 @@ from sklearn.neighbors import KNeighborsClassifier
 
 import codivide
 from codivide import InputError, NoisyMultiLabelClassifier
-from codivide.audit import clean
+from codivide.audit import clean, export
 from codivide.cli.app import application
+from codivide.data.annotation_tools import label_studio
 from codivide.data.corrections import read
 from codivide.data.options import ReadOptions
 from codivide.data.targets import texts_of
@@ -176,3 +177,64 @@ def test_weights_that_an_own_model_does_not_take_are_refused():
     with pytest.raises(InputError, match="KNeighborsClassifier takes no sample_weight"):
         NoisyMultiLabelClassifier(model=KNeighborsClassifier()).fit(x, y, sample_weight=np.arange(1.0, 121))
     NoisyMultiLabelClassifier(model=GaussianNB()).fit(x, y, sample_weight=np.arange(1.0, 121))
+
+
+# --- exports
+
+
+@pytest.fixture(scope="module")
+def gaps(tmp_path_factory):
+    """A run of several labels, of a table with empty cells and a row that has none of the labels."""
+    folder = tmp_path_factory.mktemp("gaps")
+    x, y = halves()
+    texts = [";".join(y.columns[row == 1]) or "(none)" for row in y.to_numpy()]
+    table = pd.DataFrame(x, columns=["u", "v", "w"]).assign(tags=texts)
+    table.loc[::7, "w"] = np.nan
+    table.loc[3, "tags"] = ""
+    table.to_csv(folder / "t.csv", index=False)
+    run("fit", folder / "t.csv", "--label", "tags", "--task", "multilabel", "--out", folder / "run")
+    return folder
+
+
+@pytest.mark.parametrize("tool", ["label-studio", "argilla"])
+def test_several_labels_are_several_choices_of_a_tool(gaps, tmp_path, tool):
+    run("clean", gaps / "run", "--out", tmp_path / "out", "--drop-below", "0", "--export", tool)
+    made = json.loads((tmp_path / "out" / f"{tool.replace('-', '_')}.json").read_text())
+    texts = pd.read_csv(gaps / "t.csv", keep_default_na=False)["tags"]
+    if tool == "argilla":
+        found = [record["suggestions"].get("label", {}).get("value", []) for record in made]
+        assert "w" not in made[0]["fields"]
+    else:
+        assert made[3]["annotations"] == []
+        found = [
+            [c for r in task["annotations"][:1] for v in r["result"] for c in v["value"]["choices"]] for task in made
+        ]
+        assert "w" not in made[0]["data"]
+        assert isinstance(made[1]["data"]["w"], float)
+    assert found == [[] if text in ("", "(none)") else text.split(";") for text in texts]
+
+
+def test_what_cannot_be_exported_leaves_nothing(gaps, tmp_path, monkeypatch):
+    monkeypatch.setattr("codivide.audit.export._plain", lambda value: object())
+    with pytest.raises(TypeError):
+        run("clean", gaps / "run", "--out", tmp_path / "out", "--export", "label-studio")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_numbers_are_numbers_of_label_studio():
+    (task,) = label_studio([{"text": "a house"}], [120.5])
+    assert task["annotations"][0]["result"][0] | {"from_name": ""} == {
+        "from_name": "",
+        "to_name": "text",
+        "type": "number",
+        "value": {"number": 120.5},
+    }
+
+
+def test_whole_numbers_stay_so_where_some_are_missing(tmp_path):
+    table = pd.DataFrame({"id": ["a", "b"], "label": pd.Series([3, None], dtype="Int64"), "age": pd.Series([None, 7])})
+    table.to_parquet(tmp_path / "labels_clean.parquet")
+    export.add(tmp_path, "label-studio", ReadOptions())
+    tasks = json.loads((tmp_path / "label_studio.json").read_text())
+    assert tasks[0]["annotations"][0]["result"][0]["value"] == {"choices": ["3"]}
+    assert [task["data"] for task in tasks] == [{}, {"age": 7}]
