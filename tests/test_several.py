@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.linear_model import LogisticRegression
+import torch
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import f1_score
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 
 import codivide
-from codivide import InputError, NoisyMultiLabelClassifier
+from codivide import InputError, NoisyLabelRegressor, NoisyMultiLabelClassifier
 from codivide.audit import clean, export
 from codivide.cli.app import application
 from codivide.data.annotation_tools import label_studio
 from codivide.data.corrections import read
 from codivide.data.options import ReadOptions
+from codivide.data.rows import TensorRows
 from codivide.data.targets import texts_of
+from codivide.fit import targets
 from codivide.methods.features import own
 from codivide.methods.features.tags import Tags, learn_tags
 from codivide.noise.several import above_zero, predicted, row_score
@@ -238,3 +245,77 @@ def test_whole_numbers_stay_so_where_some_are_missing(tmp_path):
     tasks = json.loads((tmp_path / "label_studio.json").read_text())
     assert tasks[0]["annotations"][0]["result"][0]["value"] == {"choices": ["3"]}
     assert [task["data"] for task in tasks] == [{}, {"age": 7}]
+
+
+# --- own models, and test parts
+
+
+@pytest.mark.parametrize("skops", [False, True])
+@pytest.mark.parametrize(
+    ("estimator", "name"),
+    [
+        (NoisyMultiLabelClassifier(model=GaussianNB()), "GaussianNB()"),
+        (NoisyLabelRegressor(model=Ridge()), "Ridge()"),
+    ],
+)
+def test_an_own_model_leaves_a_whole_run(tmp_path, monkeypatch, estimator, name, skops):
+    dumped = []
+    there = SimpleNamespace(dump=lambda model, path: dumped.append((model, path.name)))
+    monkeypatch.setitem(sys.modules, "skops.io", there if skops else None)
+    x, y = halves(60)
+    given = y if estimator._task == "multilabel" else x @ [1.0, 2.0, 3.0]
+    with pytest.warns(codivide.TrainingWarning, match="a model of your own is not saved"):
+        estimator.set_params(out=tmp_path / "run").fit(x, given)
+    found = estimator.label_clean_proba_ if estimator._task == "multilabel" else estimator.clean_proba_
+    assert np.isfinite(found).any()
+    assert codivide.noise_report(tmp_path / "run").rate == estimator.noise_report_.rate
+    with pytest.raises(InputError, match=f"a model of your own, {re.escape(name)}, which is not kept without pickle"):
+        codivide.load_model(tmp_path / "run" / "model.safetensors")
+    assert [path for _, path in dumped] == ["model.skops"] * skops
+    if skops and estimator._task == "multilabel":
+        assert list(dumped[0][0]) == ["b", "a"]
+    assert codivide.audit.collect(tmp_path / "run")["issues_total"] >= 0
+
+
+@pytest.mark.parametrize(
+    ("task", "label", "bad", "said"),
+    [
+        ("multilabel", "a", "a;zebra", "no such label 'zebra' in training"),
+        ("regression", "1.5", "1.5 kg", "row 2: the target '1.5 kg' is no finite number"),
+    ],
+)
+def test_a_test_part_is_read_before_anything_is_judged(tmp_path, monkeypatch, task, label, bad, said):
+    monkeypatch.setattr("codivide.fit.targets.judge", lambda *_, **__: pytest.fail("it was judged"))
+    table = pd.DataFrame({"x": np.arange(30.0), "label": [label, "2"] * 15})
+    table.to_csv(tmp_path / "train.csv", index=False)
+    table.assign(label=table["label"].where(table.index != 2, bad)).to_csv(tmp_path / "test.csv", index=False)
+    words = ("--test", tmp_path / "test.csv", "--task", task, "--out", tmp_path / "run")
+    with pytest.raises(InputError, match=said):
+        run("fit", tmp_path / "train.csv", *words)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_columns_of_a_test_part_are_known_by_name(tmp_path):
+    x, y = halves()
+    table = pd.DataFrame(x, columns=["u", "v", "w"]).assign(label=np.where(y["b"] == 1, "b", "(none)"))
+    table.to_csv(tmp_path / "train.csv", index=False)
+    table[["label", "w", "v", "u"]].to_csv(tmp_path / "moved.csv", index=False)
+    words = ("fit", tmp_path / "train.csv", "--task", "multilabel")
+    run(*words, "--test", tmp_path / "moved.csv", "--out", tmp_path / "two")
+    assert json.loads((tmp_path / "two" / "summary.json").read_text())["test_exact"] > 0.9
+    table[["label", "w"]].to_csv(tmp_path / "moved.csv", index=False)
+    with pytest.raises(InputError, match=r"--test .*moved"):
+        run(*words, "--test", tmp_path / "moved.csv", "--out", tmp_path / "three")
+
+
+@pytest.mark.parametrize("labels", [1, 3])
+def test_f1_is_that_of_scikit_learn_and_counts_single_labels_alone(labels):
+    rng = np.random.default_rng(0)
+    y, probs = rng.integers(0, 2, (50, labels)), rng.random((50, labels))
+    y[:, -1] = 0 if labels > 1 else y[:, -1]
+    probs[:, -1] = 0 if labels > 1 else probs[:, -1]
+    part = targets._TestTargets(TensorRows(torch.zeros(50, 1)), np.ones(50, dtype=bool), y)
+    found = targets._tested(SimpleNamespace(probs=lambda rows: probs), part)
+    each = [f1_score(y[:, k], probs[:, k] >= 0.5, zero_division=0) for k in range(labels)]
+    assert found["test_macro_f1"] == pytest.approx(np.mean(each))
+    assert found["test_micro_f1"] == pytest.approx(f1_score(y.ravel(), (probs >= 0.5).ravel()))

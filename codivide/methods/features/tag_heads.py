@@ -137,6 +137,15 @@ class OwnTags:
         ]
         return np.stack(columns, axis=1)
 
+    def save(self, path: Path) -> None:
+        """Write what can be kept of them, see ``own.save``."""
+        fitted = {
+            name: member.model
+            for name, member in zip(self.names, self.members, strict=True)
+            if not isinstance(member, float)
+        }
+        own.save(path, fitted, repr(next(iter(fitted.values()))), self.names)
+
 
 def said_by(forest: trees.Trees, x: Singles) -> Floats:
     """Probabilities ``[N, K]`` by a forest: the mean over its trees."""
