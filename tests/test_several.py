@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import re
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -22,15 +24,18 @@ from codivide import InputError, NoisyLabelRegressor, NoisyMultiLabelClassifier
 from codivide.audit import clean, export
 from codivide.cli.app import application
 from codivide.cli.fit import OF_TARGETS, DataFlags, RunFlags, TrainingFlags, _fit_targets
+from codivide.cli.predict import _of_sets
 from codivide.data.annotation_tools import label_studio
 from codivide.data.corrections import read
 from codivide.data.options import ReadOptions
 from codivide.data.rows import TensorRows
 from codivide.data.targets import texts_of
 from codivide.fit import targets
+from codivide.fit.followers import follow
 from codivide.methods.features import own
 from codivide.methods.features.tags import Tags, learn_tags
 from codivide.noise.several import above_zero, predicted, row_score
+from tests.test_ranks import ROOT, free_port
 
 MULTILABEL = ReadOptions(task="multilabel")
 pytestmark = pytest.mark.filterwarnings("ignore::codivide.TrainingWarning")
@@ -410,3 +415,48 @@ def test_scores_and_reports_learn_with_weights_folds_and_separators():
     clf = NoisyMultiLabelClassifier(separator="|").fit(x, texts)
     with pytest.raises(InputError, match="a run has what it was given"):
         codivide.noise_report(clf, groups=np.ones(200))
+
+
+# --- predictions, and several processes
+
+
+def test_a_label_may_be_called_label():
+    table = _of_sets(["r0"], np.array([[0.9, 0.2, 0.7, 0.1]]), ("path", "label", "probability_label", "a"), ";")
+    assert table.iloc[0].to_dict() == {
+        "path": "r0",
+        "label": "path;probability_label",
+        "probability_path": 0.9,
+        "probability_probability_label": 0.2,
+        "probability_label": 0.7,
+        "a": 0.1,
+    }
+
+
+def test_a_process_that_has_lost_the_first_says_so(monkeypatch):
+    def told(value):
+        raise RuntimeError("Connection closed by peer")
+
+    monkeypatch.setattr("codivide.fit.followers.here", lambda: SimpleNamespace(rank=1, count=2, told=told))
+    with pytest.raises(InputError, match="process 1 has lost the others"):
+        follow(lambda: pytest.fail("nothing is read"), lambda *_: None)
+
+
+@pytest.mark.process
+@pytest.mark.long
+def test_other_processes_leave_several_labels_to_the_first(tmp_path):
+    x, y = halves(60)
+    pd.DataFrame(x, columns=["u", "v", "w"]).assign(a=y["a"], b=y["b"]).to_csv(tmp_path / "t.csv", index=False)
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--master-port",
+        str(free_port()),
+    ]
+    command += ["-m", "codivide", "fit", "t.csv", "--label", "a,b", "--task", "multilabel", "--out", "run"]
+    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / "run" / "summary.json").is_file()

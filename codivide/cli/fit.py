@@ -293,6 +293,8 @@ def fit(run: RunFlags, data: DataFlags, training: TrainingFlags, **hyper_paramet
     from codivide.training.ranks import joined, restarted
 
     with joined(training.device) as ranks:
+        if ranks.rank and data.task != "classes":
+            return  # the first does all: there is no network to train together
         if ranks.rank:
             follow(lambda: _read(run, data, training, progress=False)[0], take_part)
             return
