@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from scipy import sparse
+from sklearn.utils.validation import column_or_1d
 
 from codivide.core.errors import InputError, nearest
 from codivide.core.types import UNLABELLED, Floats, Labels, Mask
@@ -128,11 +130,10 @@ def _texts_of_numbers(y: Any) -> list[str | None]:
     values = y.detach().cpu().numpy() if isinstance(y, torch.Tensor) else y
     array = values.to_numpy() if isinstance(values, pd.Series | pd.DataFrame) else np.asarray(values)
     if array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
+        array = column_or_1d(array, warn=True)
     if array.ndim != 1:
         raise InputError(f"y has shape {array.shape}; a number for each sample is needed, [samples]")
-    if array.dtype.kind == "c":
-        raise InputError("y: complex data not supported.")
+    _check_real(array)
     found: list[str | None] = []
     for row, value in enumerate(array.tolist() if array.dtype.kind in "iub" else list(array)):
         if value is None or value is pd.NA or (isinstance(value, float | np.floating) and np.isnan(value)):
@@ -159,8 +160,8 @@ def _texts_of_sets(y: Any, separator: str) -> tuple[list[str | None], tuple[str,
     array = _matrix(y)
     if array.ndim != 2:
         raise InputError(
-            f"y has shape {array.shape}; several labels a row are a matrix [samples, labels] of 0 and 1, or a list of "
-            "labels for each row"
+            f"Unknown label type: y has shape {array.shape}; several labels a row are a matrix [samples, labels] of 0 "
+            "and 1, or a list of labels for each row. One class a row is what NoisyLabelClassifier learns"
         )
     known: Mask = np.asarray(np.isfinite(array).all(axis=1), dtype=bool)
     bad = np.argwhere(known[:, None] & (array != 0) & (array != 1))
@@ -181,9 +182,16 @@ def _matrix(y: Any) -> Floats:
     try:
         if isinstance(y, pd.DataFrame):
             return y.to_numpy(dtype=np.float64, na_value=np.nan)
-        return np.asarray(y, dtype=np.float64)
+        array = np.asarray(y)
+        _check_real(array)
+        return array.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(f"y is no matrix of 0 and 1, and no list of labels for each row: {error}") from None
+
+
+def _check_real(y: NDArray[Any]) -> None:
+    if y.dtype.kind == "c":
+        raise InputError("Complex data not supported: y must hold real numbers")
 
 
 def _is_matrix(y: Any) -> bool:
