@@ -182,6 +182,18 @@ def test_tables_of_results_are_made(path, monkeypatch, capsys):
     assert "nan" not in capsys.readouterr().out.split()
 
 
+def test_formulas_are_drawn_without_a_script():
+    pytest.importorskip("latex2mathml")
+    pytest.importorskip("mkdocs")
+    hooks = load(ROOT / "docs" / "hooks.py")
+    page = r'<p><span class="arithmatex">\(p &lt; 1\)</span><div class="arithmatex">\[\arg\max_c p_c\]</div> \(x\)</p>'
+    made = hooks.on_page_content(page)
+    assert made.count("<math") == 2
+    assert made.endswith(r"</div> \(x\)</p>")  # what is no formula of the page stays
+    assert "&lt;" in made
+    assert "\\arg" not in made
+
+
 def test_words_are_plain():
     found = [f"{path}:{line}: {what}" for path in words.pages() for line, what in words.found(path.read_text("utf-8"))]
     assert found == []
