@@ -415,8 +415,8 @@ def clean(
     write_clean.check_out(out)
     judged = read_run(run)
     if corrections is not None:
-        corrections = _decided(corrections, judged)
-        check_targets(corrections, judged.source.options, _values(judged.table[label_table.GIVEN]))
+        corrections, given = _decided(corrections, judged), _values(judged.table[label_table.GIVEN])
+        check_targets(corrections, judged.source.options, given, judged.classes)
     if source is not None:
         judged = replace(judged, source=replace(judged.source, path=source, folder=""))
     cleaned = apply(

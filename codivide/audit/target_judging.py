@@ -64,9 +64,20 @@ class JudgedTargets(NamedTuple):
 
 
 def load_targets(source: object, y: object, options: ReadOptions) -> Loaded:
-    """Data with texts for targets, and images as features."""
+    """Data with texts for targets, and images as features.
+
+    Args:
+        source: see ``data.sources.load``.
+        y: targets in memory, see ``data.targets.texts_of``; None: the source brings them.
+        options: the task, and how the source is read.
+
+    Raises:
+        InputError: a source or targets that cannot be read.
+    """
+    written = None if y is None else texts_of(y, options)
     options = options_for(options)
-    loaded = encode.of_images(load_raw(source, y, options=options), options)
+    loaded = encode.of_images(load_raw(source, written and written.texts, options=options), options)
+    loaded = loaded if written is None else written.of(loaded)
     if loaded.annotations is not None:
         raise InputError(f"several annotators have no consensus with --task {options.task}: give one column of targets")
     if len(loaded.x.shape) != 1:
@@ -131,7 +142,7 @@ def of_predictions(y: Any, said: Any, options: ReadOptions) -> Scored:
     Raises:
         InputError: arrays that do not fit each other, or predictions that are not finite.
     """
-    texts, names = texts_of(y, options)
+    texts, names, _ = texts_of(y, options)
     found = np.asarray(said, dtype=np.float64)
     if found.ndim != (1 if options.task == REGRESSION else 2) or len(found) != len(texts):
         shape = "[samples]" if options.task == REGRESSION else "[samples, labels]"

@@ -13,18 +13,21 @@ from codivide.data.options import MULTILABEL, REGRESSION, ReadOptions
 from codivide.data.targets import decided_number, parts
 
 
-def check_targets(corrections: Corrections, options: ReadOptions, given: Iterable[Any]) -> None:
-    """InputError for a decision that names a label that no row has; it names file and line.
+def check_targets(
+    corrections: Corrections, options: ReadOptions, given: Iterable[Any], names: Iterable[str] = ()
+) -> None:
+    """InputError for a decision that names a label that there is not; it names file and line.
 
     Args:
         corrections: the decisions.
         options: the task, and the separator.
         given: targets ``[N]`` as text, None where there is none.
+        names: labels that there are besides those of ``given``: no row has them yet.
     """
     if options.task != MULTILABEL:
         return
     separator = options.separator
-    known = {name for text in set(given) - {None} for name in parts(str(text), separator)}
+    known = {name for text in set(given) - {None} for name in parts(str(text), separator)} | set(names)
     for row in corrections.rows:
         other = set() if row.final is None else set(parts(row.final, separator)) - known
         if other:

@@ -106,7 +106,9 @@ def execute_targets(
         what = (
             "empty and count as not labelled"
             if options.task == REGRESSION
-            else ("empty and count as not labelled; a row that has none of the labels is written (none), or []")
+            else "without a value for each label and count as not labelled"
+            if loaded.tags
+            else "empty and count as not labelled; a row that has none of the labels is written (none), or []"
         )
         remarks.append(f"{missing:,} of {len(loaded.y):,} targets are {what}")
     for text in remarks:
