@@ -36,19 +36,33 @@ CHUNK = 2000  # issues that are described at once, in whole blocks
 WORDS = 300  # characters of a text that the list shows and the search finds
 ROW_WORDS = 60  # the same of a row of numbers
 PAGE = Path(__file__).parent / "page"
-SCRIPTS = ("text", "storage", "blocks", "charts", "targets", "summary", "confusion", "queue", "list", "card", "app")
+SCRIPTS = (
+    "text",
+    "storage",
+    "blocks",
+    "charts",
+    "targets",
+    "summary",
+    "confusion",
+    "queue",
+    "list",
+    "card",
+    "dialogs",
+    "app",
+)
 _OURS = re.compile(r"(names)?\d{5}-[0-9a-f]{16}\.js")
 _SIDE = str.maketrans({"'": "\\'", "\\": "\\\\"})  # in a string of a script
 
 
-def page(facts: Mapping[str, Any], served: Mapping[str, str] | None = None) -> str:
+def page(facts: Mapping[str, Any], served: Mapping[str, Any] | None = None) -> str:
     """The whole page as one text with all issues in it.
 
     Args:
         facts: what ``codivide.audit.facts.collect`` gives.
         served: ``{"token": ...}`` for the page of a server: it keeps decisions at ``api/decisions`` (with the token in
-            the header ``X-Codivide-Token``) in place of the browser's storage, and shows ``original/<row>``. None: a
-            page for itself, which asks no network.
+            the header ``X-Codivide-Token``) in place of the browser's storage, and shows ``original/<row>``. With
+            ``"new_classes": True`` decisions may name classes that are new. None: a page for itself, which asks no
+            network and takes new classes.
 
     Returns:
         HTML that is ASCII.
@@ -58,7 +72,7 @@ def page(facts: Mapping[str, Any], served: Mapping[str, str] | None = None) -> s
     """
     parts = _Parts()
     parts.take(facts["issues"])
-    return _page(facts, parts, None if served is None else served["token"])
+    return _page(facts, parts, served)
 
 
 def write(
@@ -244,21 +258,16 @@ def policy(style: str, script: str, *, paged: bool = False, served: bool = False
     return "; ".join(f"{name} {value}" for name, value in rules.items())
 
 
-def _page(facts: Mapping[str, Any], parts: _Parts, token: str | None) -> str:
+def _page(facts: Mapping[str, Any], parts: _Parts, served: Mapping[str, Any] | None) -> str:
     if facts.get("format") != FORMAT:
         raise InputError(f"facts of format {facts.get('format')!r}: this version of codivide draws format {FORMAT}")
     style, script = _assets()
+    how = {"token": None, "new_classes": True} if served is None else {"new_classes": False, **served}
     names = {"first": parts.first, "size": NAMES, "files": parts.words}
-    config = {
-        "fingerprint": fingerprint(facts),
-        "token": token,
-        "block": parts.size,
-        "files": parts.blocks,
-        "names": names,
-    }
+    config = {"fingerprint": fingerprint(facts), "block": parts.size, "files": parts.blocks, "names": names, **how}
     try:
         return _template().render(
-            policy=policy(style, script, paged=bool(parts.blocks), served=token is not None),
+            policy=policy(style, script, paged=bool(parts.blocks), served=served is not None),
             # Package files, no data: they stand in the page as they are, or their hashes would not fit.
             style=Markup(style),
             script=Markup(script),

@@ -19,7 +19,17 @@ from codivide.data.loaded import Loaded
 from codivide.data.options import REGRESSION, ReadOptions
 from codivide.data.rows import TensorRows
 from codivide.data.sources import load_raw
-from codivide.data.targets import Members, joined, members, number_text, numbers, options_for, parts, texts_of
+from codivide.data.targets import (
+    Members,
+    joined,
+    members,
+    number_text,
+    numbers,
+    options_for,
+    parts,
+    texts_of,
+    with_points,
+)
 from codivide.methods.features.matrix import raw
 from codivide.methods.features.numbers import FEWEST, LearnedNumbers, Numbers, OwnRegressor, learn_numbers
 from codivide.methods.features.tags import LearnedTags, OwnClassifier, Tags, learn_tags
@@ -133,7 +143,7 @@ def of_predictions(y: Any, said: Any, options: ReadOptions) -> Scored:
     rows = TensorRows(torch.zeros(len(texts), 1))
     loaded = Loaded(rows, codes.astype(np.int64), known, range(len(texts)), "none", name="y")
     if options.task == REGRESSION:
-        return _scored_numbers(numbers(loaded), found)
+        return _scored_numbers(numbers(with_points(loaded)), found)
     return _scored_sets(members(loaded, options.separator, names), found)
 
 
@@ -218,8 +228,9 @@ def _numbers(loaded: Loaded, options: ReadOptions, seed: int, model: Any, sample
         Numbers(y=y, **known), seed, regressor=None if model is None else OwnRegressor(model, samples)
     )
     given, doubted = _texts(loaded), ~(learned.clean_prob >= 0.5)
+    spread = learned.report["spread"]
     suggested = [
-        number_text(value) if text is None or doubt else text
+        number_text(value, spread) if text is None or doubt else text
         for text, value, doubt in zip(given, learned.predicted.tolist(), doubted.tolist(), strict=True)
     ]
     table = _table(loaded, suggested, learned.clean_prob, learned.suggested_prob)

@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from scipy import sparse
+from sklearn.utils.validation import column_or_1d
 
 from codivide.core.errors import InputError, nearest
 from codivide.core.types import UNLABELLED, Floats, Labels, Mask
@@ -25,6 +27,7 @@ from codivide.data.options import CLASSES, MULTILABEL, REGRESSION, ReadOptions
 
 NONE = "(none)"  # a row that has none of the labels; an empty cell is a row that nobody has labelled
 _UNITS = "0123456789.,+-eE "
+_DIGITS = 15  # that a number has at most
 _MANY = 20  # different numbers from which on they may be no classes
 
 
@@ -45,15 +48,44 @@ def options_for(options: ReadOptions) -> ReadOptions:
     return options if options.task == CLASSES else replace(options, unlabelled=None)
 
 
+def with_points(loaded: Loaded, *, comma: bool = False) -> Loaded:
+    """Data whose targets are texts of numbers with a decimal point, however their column writes them.
+
+    The decimal mark of a column is found here, once. Whoever comes later (learner, label table, decisions, cleaned
+    data) knows points alone, so that "1.219,5" is 1219.5 everywhere and a decision of 12.345 stays one.
+
+    Args:
+        loaded: data read for regression; parts with the same targets are written alike.
+        comma: the column is known to have a decimal comma, as where its training part has one.
+    """
+    known = tuple(loaded.classes)
+    texts = pd.Series([str(name).strip() for name in known], dtype=object)
+    commas = any("," in text for text in texts)
+    pointed = with_decimal_point(texts, sure=comma) if commas or comma else None
+    written = [str(name) for name in known] if pointed is None else pointed.tolist()
+    classes = tuple(dict.fromkeys(written))  # "1,5" and "1.5" are one
+    place = {text: code for code, text in enumerate(classes)}
+    codes = np.array([*(place[text] for text in written), UNLABELLED], dtype=np.int64)
+
+    def part(one: Loaded | None) -> Loaded | None:
+        if one is None or tuple(one.classes) != known:
+            return one
+        return replace(one, y=codes[one.y], classes=classes)
+
+    notes, said = replace(loaded.labels_read, comma=pointed is not None), loaded.said
+    if shown := next((pair for pair in zip(texts, written, strict=True) if pair[0] != pair[1]), None):
+        said = (*said, f"the targets have a decimal comma: {shown[0]} is {shown[1]}")
+    found = replace(loaded, y=codes[loaded.y], classes=classes, labels_read=notes, said=said)
+    return replace(found, test=part(loaded.test), validation=part(loaded.validation))
+
+
 def numbers(loaded: Loaded, what: str = "target") -> Floats:
-    """The targets ``[N]`` of data that was read for regression; NaN where there is none.
+    """The targets ``[N]`` of data that was read for regression (``with_points``); NaN where there is none.
 
     Raises:
         InputError: a text that is no finite number; it names the row.
     """
-    texts = pd.Series([str(name).strip() for name in loaded.classes], dtype=object)
-    pointed = with_decimal_point(texts) if any("," in text for text in texts) else None
-    values = [_number(text) for text in (texts if pointed is None else pointed).tolist()]
+    values = [_number(str(name).strip()) for name in loaded.classes]
     for code, value in enumerate(values):
         if value is None:
             row = int(np.flatnonzero(loaded.y == code)[0]) if (loaded.y == code).any() else None
@@ -101,9 +133,14 @@ def joined(names: Iterable[str], separator: str) -> str:
     return separator.join(names) or NONE
 
 
-def number_text(value: float) -> str:
-    """A number as the label table has it."""
-    return f"{value:.6g}"
+def number_text(value: float, spread: float) -> str:
+    """A number as the label table has it: to a thousandth of its spread, and never rounded above the units."""
+    digits = max(0, 3 - math.floor(math.log10(spread)))
+    if digits > _DIGITS or abs(value) > 10.0**_DIGITS:
+        return repr(value)
+    text = f"{value:.{digits}f}"
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return "0" if text == "-0" else text
 
 
 def texts_of(y: Any, options: ReadOptions) -> tuple[list[str | None], tuple[str, ...] | None]:
@@ -128,11 +165,10 @@ def _texts_of_numbers(y: Any) -> list[str | None]:
     values = y.detach().cpu().numpy() if isinstance(y, torch.Tensor) else y
     array = values.to_numpy() if isinstance(values, pd.Series | pd.DataFrame) else np.asarray(values)
     if array.ndim == 2 and array.shape[1] == 1:
-        array = array[:, 0]
+        array = column_or_1d(array, warn=True)
     if array.ndim != 1:
         raise InputError(f"y has shape {array.shape}; a number for each sample is needed, [samples]")
-    if array.dtype.kind == "c":
-        raise InputError("y: complex data not supported.")
+    _check_real(array)
     found: list[str | None] = []
     for row, value in enumerate(array.tolist() if array.dtype.kind in "iub" else list(array)):
         if value is None or value is pd.NA or (isinstance(value, float | np.floating) and np.isnan(value)):
@@ -159,8 +195,8 @@ def _texts_of_sets(y: Any, separator: str) -> tuple[list[str | None], tuple[str,
     array = _matrix(y)
     if array.ndim != 2:
         raise InputError(
-            f"y has shape {array.shape}; several labels a row are a matrix [samples, labels] of 0 and 1, or a list of "
-            "labels for each row"
+            f"Unknown label type: y has shape {array.shape}; several labels a row are a matrix [samples, labels] of 0 "
+            "and 1, or a list of labels for each row. One class a row is what NoisyLabelClassifier learns"
         )
     known: Mask = np.asarray(np.isfinite(array).all(axis=1), dtype=bool)
     bad = np.argwhere(known[:, None] & (array != 0) & (array != 1))
@@ -181,9 +217,16 @@ def _matrix(y: Any) -> Floats:
     try:
         if isinstance(y, pd.DataFrame):
             return y.to_numpy(dtype=np.float64, na_value=np.nan)
-        return np.asarray(y, dtype=np.float64)
+        array = np.asarray(y)
+        _check_real(array)
+        return array.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise InputError(f"y is no matrix of 0 and 1, and no list of labels for each row: {error}") from None
+
+
+def _check_real(y: NDArray[Any]) -> None:
+    if y.dtype.kind == "c":
+        raise InputError("Complex data not supported: y must hold real numbers")
 
 
 def _is_matrix(y: Any) -> bool:
@@ -222,14 +265,17 @@ def _number(text: str) -> float | None:
 
 
 def as_numbers(column: pd.Series[Any]) -> pd.Series[float]:
-    """A column of targets that are texts as numbers; NaN where there is none."""
-    texts = column.map(lambda text: None if text is None else str(text).strip().replace(",", "."))
-    return pd.to_numeric(texts, errors="coerce").astype(np.float64)
+    """A column of the label table that holds texts of numbers (``with_points``) as numbers; NaN where there is none."""
+    return column.map(lambda text: math.nan if pd.isna(text) else float(text)).astype(np.float64)
 
 
-def is_number(text: str) -> bool:
-    """Whether a text is a finite number."""
-    return _number(text.strip().replace(",", ".")) is not None
+def decided_number(text: str) -> str | None:
+    """What a person typed for a number, with a decimal point; None where it is no number.
+
+    A person types "12.5" or "12,5", and nothing between thousands.
+    """
+    found = text.strip().replace(",", ".")
+    return None if _number(found) is None else found
 
 
 def _where(loaded: Loaded, row: int | None) -> str:
