@@ -58,7 +58,7 @@ def test_weights_multiply_and_their_mean_is_one():
         ([1.0] * 49 + [-2.0], None, "sample_weight of sample 49 is -2.0"),
         ([1.0] * 49 + [np.nan], None, "sample 49 is nan"),
         (["a"] * 50, None, "no array of numbers"),
-        ([0.0] * 50, None, "no labelled sample has a weight above 0"),
+        ([0.0] * 50, None, "no labelled sample has a weight above zero"),
         (None, "even", "class_weight is 'even'"),
         (None, {"7": 1}, "'7'"),
         (None, {0: -1}, "class_weight of sample of class 0 is -1"),

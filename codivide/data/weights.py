@@ -41,7 +41,7 @@ def weighted(loaded: Loaded, sample_weight: Any = None, class_weight: ClassWeigh
         weight *= _of_classes(loaded.y, loaded.classes, class_weight)
     total = weight[loaded.y >= 0].sum()
     if not total > 0:
-        raise InputError("no labelled sample has a weight above 0: nothing could be learned")
+        raise InputError("no labelled sample has a weight above zero: nothing could be learned")
     return replace(loaded, weight=weight * (loaded.y >= 0).sum() / total)
 
 
@@ -51,7 +51,8 @@ def checked(given: Any, ids: Sequence[object], what: str = "sample_weight") -> F
     Raises:
         InputError: another length, or a weight that is missing, negative or infinite (it names the row).
     """
-    column = given if isinstance(given, pd.Series) else pd.Series(np.asarray(given).ravel())
+    given = given if isinstance(given, pd.Series) else np.asarray(given)
+    column = given if isinstance(given, pd.Series) else pd.Series(given.ravel())
     try:
         weight = pd.to_numeric(column).to_numpy(dtype=np.float64)
     except (TypeError, ValueError) as error:

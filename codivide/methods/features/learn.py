@@ -365,10 +365,12 @@ def _learn(table: Table, labelled: Tensor, problem: _Problem, rounds: Rounds) ->
     whole, seen = torch.full((2, len(table.given)), torch.nan, dtype=torch.float64)
     whole[labelled], seen[labelled] = clean_prob, fitted.plain.seen().double()
     if (table.given[rest] >= 0).any():
-        plain = replace(model, members=_members(problem, fitted.plain, kept), power=0.0)
+        every = np.arange(len(labelled))  # the plain heads predict given labels, so their trees learn from all
+        plain = replace(model, members=_members(problem, fitted.plain, every), power=0.0)
         judged["learned_from"] = len(labelled)
         found = large.Found(probs, given_probs, seen, whole)
-        large.judge_rest(table, rest, found, models=(model, plain), options=problem.options, report=judged)
+        both, options = (model, plain), problem.options
+        large.judge_rest(table, rest, found, models=both, options=options, report=judged, learnable=learnable)
     if pool is not fitted.pool:  # only now: p(clean) of the others does not rest on the vote
         probs[labelled] = adjusted(pool.cross(), frequency, power)
     report = fitted.report | {"adjustment": power, "transition_matrix": fitted.matrix.tolist(), **judged}
