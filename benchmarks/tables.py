@@ -43,7 +43,7 @@ from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from codivide.core.files import write_text
 from codivide.core.provenance import commit, environment
 from codivide.data.columns import Columns
-from codivide.methods.features import own
+from codivide.methods.features import judge, own
 from codivide.methods.features.folds import deal
 from codivide.methods.features.learn import learn
 from codivide.methods.features.options import Features
@@ -151,7 +151,7 @@ def codivide(problem: Problem, model: Any, seed: int) -> dict[str, float]:
     if model is None:
         probs = learned.model.predict(problem.x_test).numpy()
     else:
-        kept = np.flatnonzero(learned.kept.numpy())
+        kept = np.flatnonzero(judge.kept(problem.given, clean_prob, learned.probs.argmax(1).numpy()))
         probs = own.refit(model, problem.x, problem.given, kept, classes=classes).probs(problem.x_test)
     seconds = time.process_time() - began
     doubt = 1 - clean_prob if learned.order is None else -learned.order.numpy()  # as the column rank has it

@@ -60,7 +60,7 @@ def test_any_classifier_is_judged_and_fitted_again(model):
     new, right, _ = blobs(1)
     assert classifier.score(new, right) > 0.9
     wrong = given != truth
-    assert classifier.clean_proba_[wrong].mean() < classifier.clean_proba_[~wrong].mean() - 0.3
+    assert classifier.clean_proba_[wrong].mean() < classifier.clean_proba_[~wrong].mean() - 0.35
     assert not hasattr(model, "classes_")  # the user's own stays as it was
     assert type(classifier.model_.model) is type(model)
 
@@ -168,8 +168,8 @@ def test_weights_of_samples_reach_the_model(monkeypatch):
         classifier = NoisyLabelClassifier(model=Watched()).fit(x, given, sample_weight=weight)
     for _, labels, told in Watched.fits:
         assert np.allclose(told[labels == 0].min(), 3 * told[labels != 0].max())
-    likeliest, least = classifier.evidence_.predictions[-1], classifier.history_[-1].get("least_noise")
-    assert np.array_equal(Watched.fits[-1][0], x[judge.kept(given, classifier.clean_proba_, likeliest, least)])
+    likeliest = classifier.evidence_.predictions[-1]
+    assert np.array_equal(Watched.fits[-1][0], x[judge.kept(given, classifier.clean_proba_, likeliest)])
 
 
 def test_scikit_learn_routes_weights_and_groups_through_pipelines_and_folds(monkeypatch):

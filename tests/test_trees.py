@@ -11,7 +11,7 @@ from sklearn.datasets import make_classification
 from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
 
 from codivide import Features, InputError, NoisyLabelClassifier, load_model
-from codivide.methods.features import trees
+from codivide.methods.features import judge, trees
 from codivide.methods.features.folds import deal
 from codivide.methods.features.learn import learn
 from codivide.methods.features.table import Table
@@ -174,7 +174,7 @@ def test_the_trees_of_the_model_see_the_labels_that_are_kept(monkeypatch):
     monkeypatch.setattr(trees, "fit", watched)
     table = Table(x, torch.from_numpy(given), (0, 1))
     found = learn(table, Features(heads="none", trees="forest"), 0)
-    kept = found.kept.numpy()
+    kept = judge.kept(given, found.clean_prob.numpy(), found.probs.argmax(1).numpy())
     assert len(seen) == 6
     assert np.array_equal(seen[-1][0], x[kept])
     assert np.array_equal(seen[-1][1], given[kept])

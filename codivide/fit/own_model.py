@@ -16,7 +16,7 @@ from codivide.data.loaded import Loaded
 from codivide.fit.execute import learned_outcome, table_of
 from codivide.fit.job import Before, Job, Outcome
 from codivide.fit.resume import identity
-from codivide.methods.features import own
+from codivide.methods.features import judge, own
 from codivide.methods.features.learn import Learned, learn
 from codivide.methods.features.own import OwnModel
 from codivide.methods.features.table import Table
@@ -61,11 +61,12 @@ def _refit(model: Any, samples: Any, table: Table, learned: Learned) -> own.Fitt
     """The model on the labels as they are judged; copies of one label count once, as they do in ``learn``."""
     small, place = table.distinct()
     rows = np.arange(len(table.given)) if place is None else Table.standing(place).numpy()
+    given, likeliest = small.given.numpy(), learned.probs.argmax(1).numpy()[rows]
     return own.refit(
         model,
         samples if place is None else own.take(samples, rows),
-        small.given.numpy(),
-        np.flatnonzero(learned.kept.numpy()[rows]),
+        given,
+        np.flatnonzero(judge.kept(given, learned.clean_prob.numpy()[rows], likeliest)),
         classes=table.classes,
         counts=None if small.weight is None else small.weight.numpy(),
     )

@@ -5,8 +5,7 @@ The evidence for label c of sample i is how much likelier it is there as a right
 neighbours. ``W_kc``, how often a wrong label of class k is c, cannot be known: it is the mean of three guesses, see
 ``wrong_labels``. How much each kind counts is learned by telling the labels that were given from labels drawn as wrong
 ones are, for which the same evidence is known (noise-contrastive estimation, Gutmann and Hyvaerinen, AISTATS 2010). The
-level is half-way between the confident joint, which counts errors of the heads as noise, and the rule of noise reports,
-which takes noise that the heads have learned for doubt. Ours.
+level is set by the confident joint or, of trees and models of the user's own, ``noise_rate``. Ours.
 """
 
 from __future__ import annotations
@@ -60,19 +59,25 @@ def wrong_labels(joint: Tensor, frequency: Tensor) -> Tensor:
     return (counted + frequency.double() + 1 / classes) / 3
 
 
-def noise_rate(probs: Tensor, given: Tensor) -> float:
+def noise_rate(probs: Tensor, given: Tensor, counted: float, *, seen: bool) -> float:
     """The share of wrong labels as noise reports have it, see ``rates``: errors of the heads are not counted as noise.
+
+    The confident joint counts them. On small tables it says half as much again as there is, and right labels are then
+    left out of what a model is fitted to. Where held-out labels have shown that its noise is there, it is met half-way.
 
     Args:
         probs: held-out probabilities ``[N, C]`` of the given label.
         given: labels ``[N]``, all of which can be judged.
+        counted: the share by the confident joint.
+        seen: whether held-out labels are likelier with the noise that it counts than without it.
     """
     classes, labels = np.unique(given.numpy(), return_inverse=True)
     if len(classes) < 2:
         return 0.0
     rows = fitted_rows(len(labels), len(classes), _RATED, 0)
     own = probs.double().numpy()[rows][:, classes] + _TINY
-    return rates(own / own.sum(1, keepdims=True), labels[rows], None).rate
+    rate = rates(own / own.sum(1, keepdims=True), labels[rows], None).rate
+    return (rate + counted) / 2 if seen else rate
 
 
 def doubtful(clean_prob: Floats) -> float:
@@ -149,7 +154,7 @@ def calibrated(
     return clean_prob, {"weight_heads": float(weights[0]), "weight_neighbours": float(weights[1])}
 
 
-def kept(given: Labels, clean_prob: Floats, likeliest: Labels | None = None, noise: float | None = None) -> Mask:
+def kept(given: Labels, clean_prob: Floats, likeliest: Labels | None = None) -> Mask:
     """Which labels ``[N]`` a classifier is fitted to, unweighted: those that look clean, or that are the likeliest.
 
     They have p(clean) of at least 1/2, or no other class is likelier. A class without such a label keeps the better
@@ -160,15 +165,8 @@ def kept(given: Labels, clean_prob: Floats, likeliest: Labels | None = None, noi
         given: labels ``[N]``, -1 where there is none, which is not kept.
         clean_prob: ``[N]``, NaN where there is no label.
         likeliest: class ``[N]`` of each sample, held out; None: p(clean) alone tells.
-        noise: the share of labels that are surely wrong, at which p(clean) is read; None: as it is. A right label that
-            is left out costs more than a wrong one that stays.
     """
     there = given >= 0
-    if noise is not None:
-        count = int(there.sum())
-        least = min(max(noise, 1 / (2 * count)), 1 - 1 / (2 * count))
-        clean_prob = clean_prob.copy()
-        clean_prob[there] = at_rate(log_odds(clean_prob[there]), least)
     keep: Mask = there & (np.nan_to_num(clean_prob) >= 0.5)
     if likeliest is not None:
         keep |= there & (likeliest == given)

@@ -67,7 +67,6 @@ class Learned:
         clean_prob: ``[N]`` in [0, 1], NaN where there is no label. Labels of a class with fewer than K cannot be
             judged: their probability is the mean of the others, and nothing else rests on them.
         suggested: ``[N]``: the given label where it is likely clean, else the likeliest other class.
-        kept: mask ``[N]`` of the labels that a classifier is fitted to, see ``judge.kept``.
         order: ``[N]``, where nothing can be learned: the place of each label by p(clean), then by the evidence, since
             p(clean) is the same for all; None: p(clean) orders the labels.
         records: one a round, with the held-out log-loss and agreement on the given labels.
@@ -81,7 +80,6 @@ class Learned:
     seen: Tensor
     clean_prob: Tensor
     suggested: Tensor
-    kept: Tensor
     order: Tensor | None = None
     records: list[Record] = field(default_factory=list)
     report: Record = field(default_factory=dict)
@@ -89,7 +87,7 @@ class Learned:
 
     def spread(self, place: Tensor) -> Learned:
         """The same of more samples ``[M]``, each of which is one of these."""
-        names = ("probs", "given_probs", "seen", "clean_prob", "suggested", "kept")
+        names = ("probs", "given_probs", "seen", "clean_prob", "suggested")
         known = {name: getattr(self, name)[place] for name in names}
         noise = 1 - float(known["clean_prob"].nanmean())
         report = self.report | {"noise_estimate": noise, "distinct_samples": len(self.probs)}
@@ -348,7 +346,14 @@ def _learn(table: Table, labelled: Tensor, problem: _Problem, rounds: Rounds) ->
     frequency = learned.masked_fill(~problem.enough, 1.0)  # what has too few labels to judge is made no likelier
     power = _adjustment(cross[problem.judged], problem.given[problem.judged], frequency, problem.of_judged())
     cross = adjusted(cross, frequency, power)
-    clean_prob, judged = _divide(problem, fitted.pool, cross, learnable=learnable, answered=table.answers is not None)
+    clean_prob, judged = _divide(
+        problem,
+        fitted.pool,
+        cross,
+        learnable=learnable,
+        answered=table.answers is not None,
+        corrected=fitted.report["corrected"],
+    )
     if table.answers is not None:
         said, noise = table.answers[labelled], judged["noise_estimate"] if learnable else None
         cross, clean_prob = judge.with_answers(cross if learnable else occurs, said, problem.given, noise)
@@ -356,12 +361,7 @@ def _learn(table: Table, labelled: Tensor, problem: _Problem, rounds: Rounds) ->
     rounds.add("divide", **judged)
 
     clean_prob[problem.confirmed] = 1.0
-    if fitted.report["corrected"]:  # held-out labels are likelier with the noise than without it: it is there
-        judged.pop("least_noise", None)
-    stays = torch.zeros(len(table.given), dtype=torch.bool)
-    known = problem.given.numpy(), clean_prob.numpy(), cross.argmax(1).numpy()
-    stays[labelled] = torch.from_numpy(judge.kept(*known, judged.get("least_noise")))
-    kept = stays[labelled].nonzero().flatten().numpy()
+    kept = np.flatnonzero(judge.kept(problem.given.numpy(), clean_prob.numpy(), cross.argmax(1).numpy()))
     members = _members(problem, fitted.pool, kept)
     model = FeatureModel(problem.scale, problem.directions, members, frequency, power, table.classes)
     probs, given_probs = torch.zeros(2, len(table.given), problem.classes)
@@ -384,9 +384,7 @@ def _learn(table: Table, labelled: Tensor, problem: _Problem, rounds: Rounds) ->
     doubt = judge.doubtful(clean_prob.numpy()) if sure else 1.0
     suggested = judge.suggestions(probs, whole, table.given, doubt)
     report["doubtful_from"] = doubt
-    return Learned(
-        model, probs, given_probs, seen, whole, suggested, stays, order, rounds.records, report, fitted.remarks
-    )
+    return Learned(model, probs, given_probs, seen, whole, suggested, order, rounds.records, report, fitted.remarks)
 
 
 def _order(clean_prob: Tensor, given_probs: Tensor, judged: Tensor) -> Tensor:
@@ -561,7 +559,9 @@ def _adjustment(cross: Tensor, given: Tensor, frequency: Tensor, weight: Tensor 
     return ADJUSTMENTS[best] if float(difference.mean()) > float(difference.std()) / len(given) ** 0.5 else 0.0
 
 
-def _divide(problem: _Problem, pool: _Pool, cross: Tensor, *, learnable: bool, answered: bool) -> tuple[Tensor, Record]:
+def _divide(
+    problem: _Problem, pool: _Pool, cross: Tensor, *, learnable: bool, answered: bool, corrected: bool
+) -> tuple[Tensor, Record]:
     """p(clean) ``[N]`` by the rule of the options, and what it estimates; labels that cannot be judged get the mean."""
     given, division, judged = problem.given, problem.options.division, problem.judged
     seen = pool.given()
@@ -578,13 +578,17 @@ def _divide(problem: _Problem, pool: _Pool, cross: Tensor, *, learnable: bool, a
         clean_prob = torch.full((len(given),), mean, dtype=torch.float64)
         clean_prob[judged] = answer.clean_prob.double()
         return clean_prob, {"noise_estimate": 1 - mean}
-    # Of several annotators the level is mixed with what they say, see ``with_answers``.
-    least = noise if answered else judge.noise_rate(seen[judged], given[judged])
-    level = (noise + least) / 2
+    level = noise
+    if not answered and not {_OWN, *trees.KINDS}.isdisjoint(problem.kinds):
+        level = judge.noise_rate(seen[judged], given[judged], noise, seen=corrected)
     shares = neighbours.shares(problem.coordinates, given, problem.classes, problem.generator, problem.groups)
     size = min(range(len(shares)), key=lambda i: problem.loss(shares[i].gather(1, given.unsqueeze(1)).squeeze(1)))
     wrong = judge.wrong_labels(joint, torch.bincount(given, minlength=problem.classes) / len(given))
     held_out = judge.HeldOut(cross, shares[size], given, judged, wrong)
     clean_prob, importance = judge.calibrated(held_out, noise, problem.generator, level)
-    found = {"noise_estimate": level} if answered else {"noise_estimate": level, "least_noise": least}
-    return clean_prob, {**found, "neighbours": neighbours.SIZES[size], **importance}
+    return clean_prob, {
+        "noise_estimate": level,
+        "counted_noise": noise,
+        "neighbours": neighbours.SIZES[size],
+        **importance,
+    }
