@@ -38,6 +38,7 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 from sklearn.model_selection import PredefinedSplit, cross_val_predict
 from sklearn.preprocessing import StandardScaler
 
+from codivide.bench import store
 from codivide.core.files import write_text
 from codivide.core.provenance import environment
 from codivide.methods.features.folds import deal
@@ -150,13 +151,12 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     for seed in given.seeds:
         for name in given.sets:
-            path = given.out / f"{name}-{seed}.json"
-            if path.exists():
+            if store.holds(given.out, f"{name}-{seed}"):
                 continue
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # fits that have not converged
                 record = measure(name, seed)
-            write_text(path, json.dumps(record, indent=2) + "\n")
+            write_text(given.out / f"{name}-{seed}.json", json.dumps(record, indent=2) + "\n")
             cells = [f"{label} {row['test_accuracy']:.3f}" for label, row in record["results"].items()]
             print(name, seed, "; ".join(cells), flush=True)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from codivide.bench import runner
+from codivide.bench import runner, store
 from codivide.core.files import write_text
 
 ROOT = Path(__file__).parents[1]
@@ -83,6 +83,27 @@ def mean(records: Sequence[Mapping[str, Any]], name: str) -> float | None:
     return fmean(found) if found else None
 
 
+#: How a measure is written, by its name in the files.
+FORMS: dict[str, Callable[[float | None], str]] = {
+    **dict.fromkeys(("auroc", "ap", "average_precision", "f1", "quality_auroc"), number),
+    **dict.fromkeys(("noise", "noise_rate", "estimated_rate", "test_accuracy", "balanced_accuracy"), percent),
+    **dict.fromkeys(("consensus", "last", "best", "100", "500", "1000"), percent),
+    **dict.fromkeys(("seconds", "cpu_seconds"), seconds),
+}
+
+
+def cells(records: Sequence[Mapping[str, Any]], *names: str) -> list[str]:
+    """The means over records of the measures of these names, as they are written."""
+    return [FORMS[name](mean(records, name)) for name in names]
+
+
+def beside(name: str, rows: Mapping[str, Sequence[str]], link: str) -> list[list[str]]:
+    """Rows of one set, one a competitor; the set and the link to its files stand in the first."""
+    return [
+        [name if i == 0 else "", label, *row, link if i == 0 else ""] for i, (label, row) in enumerate(rows.items())
+    ]
+
+
 def default_cases() -> dict[str, list[Record]]:
     """The results of benchmarks/default.py by set, in the order of NAMES."""
     found: dict[str, list[Record]] = defaultdict(list)
@@ -105,133 +126,86 @@ def tables_cases() -> tuple[dict[str, list[Record]], list[str]]:
 
 def readme() -> str:
     """The table of README."""
-    rows = []
-    for name, cases in default_cases().items():
-        if name not in NAMES:
-            continue
-        ours, theirs, plain = ([case[key] for case in cases] for key in ("default", "cleanlab", "logistic_regression"))
-        rows.append(
-            [
-                f"[{NAMES[name]}](results/default.json)",
-                percent(mean(ours, "noise")),
-                number(mean(ours, "auroc")),
-                number(mean(theirs, "auroc")),
-                percent(mean(ours, "test_accuracy")),
-                percent(mean(theirs, "test_accuracy")),
-                percent(mean(plain, "test_accuracy")),
-            ]
+
+    def row(link: str, ours: list[Record], theirs: list[Record], plain: list[Record]) -> list[str]:
+        ranked = [*cells(ours, "noise", "auroc"), *cells(theirs, "auroc")]
+        return [link, *ranked, *(cell for group in (ours, theirs, plain) for cell in cells(group, "test_accuracy"))]
+
+    rows = [
+        row(
+            f"[{NAMES[name]}](results/default.json)",
+            *([case[key] for case in cases] for key in ("default", "cleanlab", "logistic_regression")),
         )
+        for name, cases in default_cases().items()
+        if name in NAMES
+    ]
     found, paths = tables_cases()
-    ours, theirs, plain = found["codivide"], found["cleanlab, forest"], found["nothing, forest"]
-    rows.append(
-        [
-            f"[{len(paths)} small tables, {len(ours)} cases, beside a forest](results/tables)",
-            percent(mean(ours, "noise")),
-            number(mean(ours, "auroc")),
-            number(mean(theirs, "auroc")),
-            *(percent(mean(group, "test_accuracy")) for group in (ours, theirs, plain)),
-        ]
-    )
+    ours = found["codivide"]
+    link = f"[{len(paths)} small tables, {len(ours)} cases, beside a forest](results/tables)"
+    rows.append(row(link, ours, found["cleanlab, forest"], found["nothing, forest"]))
     head = ["data", "wrong labels", "found: codivide", "cleanlab", "new samples right: codivide", "cleanlab", "plain"]
     return table(head, rows)
 
 
 def defaults() -> str:
     """The default beside plain training and cleanlab on the same features."""
-    rows = []
+
+    def row(group: list[Record]) -> list[str]:
+        named = mean(group, "flagged")
+        right = "" if named is None else f"{percent(mean(group, 'precision'))} of {named:,.0f}"
+        return [*cells(group, "noise", "auroc", "ap"), right, *cells(group, "test_accuracy", "cpu_seconds")]
+
+    keys = {"default": "codivide", "cleanlab": "cleanlab", "logistic_regression": "logistic regression"}
+    rows: list[list[str]] = []
     for name, cases in default_cases().items():
-        for key, words in (
-            ("default", "codivide"),
-            ("cleanlab", "cleanlab"),
-            ("logistic_regression", "logistic regression"),
-        ):
-            group = [case[key] for case in cases]
-            named = mean(group, "flagged")
-            rows.append(
-                [
-                    NAMES.get(name, name) if key == "default" else "",
-                    words,
-                    percent(mean(group, "noise")),
-                    number(mean(group, "auroc")),
-                    number(mean(group, "ap")),
-                    "" if named is None else f"{percent(mean(group, 'precision'))} of {named:,.0f}",
-                    percent(mean(group, "test_accuracy")),
-                    seconds(mean(group, "cpu_seconds")),
-                    files(["default.json"]) if key == "default" else "",
-                ]
-            )
-    return table(
-        ["data", "", "wrong", "AUROC", "average precision", "named ones wrong", "test accuracy", "CPU s", "result"],
-        rows,
-    )
+        made = {words: row([case[key] for case in cases]) for key, words in keys.items()}
+        rows += beside(NAMES.get(name, name), made, files(["default.json"]))
+    head = ["data", "", "wrong", "AUROC", "average precision", "named ones wrong", "test accuracy", "CPU s", "result"]
+    return table(head, rows)
 
 
 def detection() -> str:
     """Features: sets of texts, music and images, several seeds."""
-    runs: dict[str, list[tuple[str, Record]]] = defaultdict(list)
-    for path in sorted((RESULTS / "detection").glob("*-*.json")):
-        record = read(f"detection/{path.name}")
-        runs[record["set"]].append((f"detection/{path.name}", record))
-    rows = []
+    runs: dict[str, list[Record]] = defaultdict(list)
+    for record in store.read(RESULTS / "detection").values():
+        runs[record["set"]].append(record)
+    measures = ("auroc", "average_precision", "f1", "test_accuracy", "seconds")
+    rows: list[list[str]] = []
     for name, found in runs.items():
-        for label in ("codivide", "cleanlab", "logistic regression"):
-            group = [record["results"][label] for _, record in found]
-            rows.append(
-                [
-                    f"`{name}`" if label == "codivide" else "",
-                    label,
-                    percent(mean([record for _, record in found], "noise")) if label == "codivide" else "",
-                    number(mean(group, "auroc")),
-                    number(mean(group, "average_precision")),
-                    number(mean(group, "f1")),
-                    percent(mean(group, "test_accuracy")),
-                    seconds(mean(group, "seconds")),
-                    files([path for path, _ in found]) if label == "codivide" else "",
-                ]
-            )
-    return table(
-        ["set", "", "wrong", "AUROC", "average precision", "F1", "test accuracy", "CPU s", "results by seed"], rows
-    )
+        made = {
+            label: ["", *cells([record["results"][label] for record in found], *measures)]
+            for label in ("codivide", "cleanlab", "logistic regression")
+        }
+        made["codivide"][:1] = cells(found, "noise")
+        rows += beside(f"`{name}`", made, files([f"detection/{store.GATHERED}"]))
+    head = ["set", "", "wrong", "AUROC", "average precision", "F1", "test accuracy", "CPU s", "result"]
+    return table(head, rows)
 
 
 def tables() -> str:
     """Small tables with three kinds of noise."""
     found, paths = tables_cases()
-    rows = [
-        [
-            name,
-            str(len(group)),
-            number(mean(group, "auroc")),
-            number(mean(group, "average_precision")),
-            number(mean(group, "f1")),
-            percent(mean(group, "test_accuracy")),
-            percent(mean(group, "balanced_accuracy")),
-            seconds(mean(group, "seconds")),
-            files(paths),
-        ]
-        for name, group in sorted(found.items())
-    ]
+    measures = ("auroc", "average_precision", "f1", "test_accuracy", "balanced_accuracy", "seconds")
+    rows = [[name, str(len(group)), *cells(group, *measures), files(paths)] for name, group in sorted(found.items())]
     head = ["", "cases", "AUROC", "average precision", "F1", "test accuracy", "balanced", "CPU s", "results by set"]
     return table(head, rows)
 
 
 def probabilities() -> str:
     """Probabilities from elsewhere."""
-    record = read("pred_probs.json")
     rows = []
-    for name, found in record["files"].items():
+    for name, found in read("pred_probs.json")["files"].items():
         rank, plain = found["rules"]["rank"], found["rules"]["p(given)"]
         rows.append(
             [
                 f"`{name}`",
                 f"{found['samples']:,}",
-                percent(found["noise_rate"]),
-                percent(found["estimated_rate"]),
-                number(rank["auroc"]),
+                *cells([found], "noise_rate", "estimated_rate"),
+                *cells([rank], "auroc"),
                 number(found["published_auroc"]),
-                number(rank["average_precision"]),
-                number(plain["average_precision"]),
-                seconds(found["seconds"]),
+                *cells([rank], "average_precision"),
+                *cells([plain], "average_precision"),
+                *cells([found], "seconds"),
                 files(["pred_probs.json"]),
             ]
         )
@@ -243,22 +217,18 @@ def crowd() -> str:
     """Several annotators."""
     parts = []
     for name, title in (("music_genre", "44 people, 700 songs"), ("youtube", "10 labelling rules, 1,586 comments")):
-        rows = [
-            [
-                row,
-                percent(found["consensus"]),
-                percent(found["test_accuracy"]) or "one class only",
-                files([f"crowd/{name}.json"]),
-            ]
-            for row, found in read(f"crowd/{name}.json")["rows"].items()
-        ]
+        rows = []
+        for row, found in read(f"crowd/{name}.json")["rows"].items():
+            right, tested = cells([found], "consensus", "test_accuracy")
+            rows.append([row, right, tested or "one class only", files([f"crowd/{name}.json"])])
         parts.append(f"**{name}**: {title}\n\n" + table(["labels", "consensus right", "test accuracy", "result"], rows))
-    rows = []
-    for name, group in read("crowd/classifier.json")["rows"].items():
-        for label, found in group.items():
-            if isinstance(found, dict):
-                cells = [percent(found["consensus"]), number(found["quality_auroc"]), files(["crowd/classifier.json"])]
-                rows.append([name, label, *cells])
+    link = files(["crowd/classifier.json"])
+    rows = [
+        [name, label, *cells([found], "consensus", "quality_auroc"), link]
+        for name, group in read("crowd/classifier.json")["rows"].items()
+        for label, found in group.items()
+        if isinstance(found, dict)
+    ]
     parts.append("**With a classifier**\n\n" + table(["answers", "consensus", "right", "AUROC", "result"], rows))
     return "\n\n".join(parts)
 
@@ -269,29 +239,21 @@ def effort() -> str:
     for path in sorted((RESULTS / "effort").glob("*.json")):
         record = read(f"effort/{path.name}")
         found = record["result"]
-        first = [percent(found["precision"][count]) for count in ("100", "500", "1000")]
-        cells = [number(found["auroc"]), percent(found["test_accuracy"]), seconds(found["seconds"])]
-        rows.append(
-            [f"`{record['set']}`, {record['net']}", found["method"], *first, *cells, files([f"effort/{path.name}"])]
-        )
-    return table(
-        ["set, network", "", "wrong of the first 100", "500", "1,000", "AUROC", "test accuracy", "CPU s", "result"],
-        rows,
-    )
+        first = cells([found["precision"]], "100", "500", "1000")
+        made = [found["method"], *first, *cells([found], "auroc", "test_accuracy", "seconds")]
+        rows.append([f"`{record['set']}`, {record['net']}", *made, files([f"effort/{path.name}"])])
+    head = ["set, network", "", "wrong of the first 100", "500", "1,000", "AUROC", "test accuracy", "CPU s", "result"]
+    return table(head, rows)
 
 
 def methods() -> str:
     """Every method under one protocol, as far as it has run."""
     rows = []
     for recipe in runner.find("first/*"):
-        found = runner.read(recipe, RESULTS / "recipes")
-        if not found:
-            continue
-        tested = [row["test_accuracy"] for row in found]
-        aurocs = [row["detection"] for row in found]
-        paths = [f"recipes/{recipe.name}_s{row['seed']}.json" for row in found]
-        cells = [percent(mean(tested, "last")), percent(mean(tested, "best")), number(mean(aurocs, "auroc"))]
-        rows.append([f"`{recipe.name}`", *cells, files(paths)])
+        if found := runner.read(recipe, RESULTS / "recipes"):
+            tested = cells([row["test_accuracy"] for row in found], "last", "best")
+            ranked = cells([row["detection"] for row in found], "auroc")
+            rows.append([f"`{recipe.name}`", *tested, *ranked, files([f"recipes/{store.GATHERED}"])])
     return table(["recipe", "test accuracy, last", "best, chosen with the test labels", "AUROC", "result"], rows)
 
 
@@ -314,7 +276,8 @@ SECTIONS: list[tuple[str, str, Callable[[], str], str]] = [
         "`python benchmarks/tables.py`",
         tables,
         "At most 600 training rows, uniform, class-dependent and instance-dependent noise. *nothing*: the model on the "
-        "noisy labels. Without a second name it is codivide's default; here cleanlab with a forest ranks better.",
+        "noisy labels. Without a second name it is codivide's default. On some sets cleanlab with a forest ranks "
+        "better.",
     ),
     (
         "Probabilities from elsewhere",
@@ -348,7 +311,8 @@ HEAD = """# Numbers
 
 Everything that was measured, beside [cleanlab](https://github.com/cleanlab/cleanlab) and plain training. This page is
 made of the files under `results/` by `python benchmarks/make_numbers.py`; no number is typed. Each set links its files,
-which name commit, versions, hardware and seed. The command under each title repeats it.
+which name commit, versions, hardware and seed. The command under each title repeats it. A file `gathered.parquet` holds
+one result a row: `codivide.bench.store.read("results/detection")` gives them as they were written.
 
 Words: **AUROC** is how often a wrong label is ranked before a right one (1 is perfect, .5 is chance). **Average
 precision** is how clean the top of the ranking is. **Test accuracy** is the share of new samples classified right, by

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 
 from codivide import noise_report
+from codivide.bench import store
 from codivide.core.provenance import environment
 from codivide.data import named
 from codivide.noise import scores, synthetic
@@ -134,7 +135,7 @@ def main() -> None:
     parser.add_argument("--runs", action="store_true")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    done = {json.loads(path.read_text(encoding="utf-8"))["setting"] for path in args.out.glob("*.json")}
+    done = {row["setting"] for row in store.read(args.out).values()}
     for item in settings():
         if item.name not in done and any(word in item.name for word in args.only):
             began = time.perf_counter()

@@ -1,6 +1,5 @@
 """Time as a user sees it: budgets, estimates, and progress of the estimator."""
 
-import json
 import statistics
 import time
 import warnings
@@ -12,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from codivide import NoisyLabelClassifier
+from codivide.bench import store
 from codivide.core.errors import InputError, TrainingWarning
 from codivide.data import encode, progress
 from codivide.data.sources import load
@@ -176,8 +176,7 @@ def test_a_rehearsal_says_nothing_of_what_it_learned(monkeypatch):
 
 def test_the_estimate_for_rows_is_that_of_the_recorded_runs():
     recorded = {}
-    for path in Path("results/detection").glob("*.json"):
-        row = json.loads(path.read_text())
+    for row in store.read("results/detection").values():
         recorded.setdefault((row["samples"], row["features"]), []).append(row["results"]["codivide"]["seconds"])
     assert len(recorded) == 5
     for (samples, features), found in recorded.items():

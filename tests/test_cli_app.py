@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 
 from codivide import Features, InputError, NoisyLabelClassifier, Plan
 from codivide.cli import app as command_line
-from codivide.cli.fit import fit
-from codivide.cli.flags import spread
+from codivide.cli.fit import TAKEN, _possible_flags, fit
+from codivide.cli.flags import hyper_flags, spread
 from codivide.fit import choose_run, estimator
 from codivide.methods import METHODS
 from codivide.methods.features.options import NOT_FOR_FEATURES, refuse
@@ -76,7 +76,14 @@ def test_every_command_of_the_table_is_there_and_in_the_help(capsys):
 
 @pytest.mark.parametrize(
     "words",
-    [["--help"], ["fit", "--help"], ["fit"], ["fit", "no.xlsx", "--out", "run"], ["audit", "--nosuch"]],
+    [
+        ["--help"],
+        ["fit", "--help"],
+        ["fit"],
+        ["fit", "no.xlsx", "--out", "run"],
+        ["audit", "--nosuch"],
+        ["fit", "digits", "--out", "run", "--method", "elr", "--nosuch", "3"],
+    ],
     ids=" ".join,
 )
 def test_help_and_early_errors_need_neither_torch_nor_numpy(words, tmp_path):
@@ -91,6 +98,13 @@ def test_help_and_early_errors_need_neither_torch_nor_numpy(words, tmp_path):
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_every_flag_of_a_method_is_looked_for():
+    """A flag that no method has is refused before torch is loaded; so none of a method may be taken for one."""
+    flags = {flag.name.replace("_", "-") for cls in METHODS.values() for flag in hyper_flags(cls, "", TAKEN)}
+    assert flags <= _possible_flags()
+    assert "nosuch" not in _possible_flags()
 
 
 @pytest.mark.parametrize(

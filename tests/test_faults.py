@@ -53,3 +53,9 @@ def test_signals_finish_the_epoch_and_say_which_they_were(root):
 
 def test_a_pipe_whose_reader_goes_away_is_silent(root):
     assert not surroundings.pipe(root).lost
+
+
+def test_too_little_memory_is_one_error(root):
+    tally = surroundings.out_of_memory(root, (16,))
+    assert not tally.lost
+    assert tally.counts == {"code 2": tally.tries}

@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import io
 import json
 import lzma
 import sqlite3
@@ -205,8 +206,50 @@ def test_errors_say_what_to_do(tmp_path):
 
 def test_excel_needs_one_more_package(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "openpyxl", None)
-    (tmp_path / "a.xlsx").write_bytes(b"x")
+    (tmp_path / "a.xlsx").write_bytes(workbook_of(SHEET))
     with pytest.raises(InputError, match="pip install openpyxl"):
+        load(tmp_path / "a.xlsx")
+
+
+SHEET = '<worksheet><sheetData><row r="1"><c r="A1"><v>1</v></c></row></sheetData></worksheet>'
+
+
+def workbook_of(sheet, name="xl/worksheets/sheet1.xml"):
+    """The bytes of a zip file with one part."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, sheet)
+    return packed.getvalue()
+
+
+FAR_OUT = "<worksheet>" + "".join(f'<row r="{k}"><c r="XFD{k}"/></row>' for k in range(1, 2000)) + "</worksheet>"
+DEEP = '<worksheet><row r="1"><c r="ZZ1"/></row><row r="1048576"><c/></row></worksheet>'
+UNNUMBERED = f"<x:worksheet xmlns:x='u'><x:row>{'<x:c/>' * 4000}</x:row>{'<x:row/>' * 4000}</x:worksheet>"
+ENTITIES = '<!DOCTYPE w [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><worksheet>&b;</worksheet>'
+
+
+@pytest.mark.parametrize(
+    ("sheet", "says"),
+    [
+        (" " * (2 << 20), "far more than a workbook of its size"),
+        (FAR_OUT, "spans 1,999 rows and 16,384 columns and names only"),
+        (DEEP, "spans 1,048,576 rows and 702 columns"),
+        (UNNUMBERED, "spans 4,001 rows and 4,000 columns"),
+        (ENTITIES, "declares entities"),
+    ],
+)
+@pytest.mark.parametrize("name", ["xl/worksheets/sheet1.xml", "elsewhere.bin"])
+def test_a_workbook_that_would_become_far_more_than_it_is_is_refused(tmp_path, monkeypatch, sheet, says, name):
+    monkeypatch.setattr(table_files, "_UNPACKED", 1 << 20)
+    path = tmp_path / "a.xlsx"
+    path.write_bytes(workbook_of(sheet, name))
+    with pytest.raises(InputError, match=says):
+        load(path)
+
+
+def test_what_is_no_workbook_is_said(tmp_path):
+    (tmp_path / "a.xlsx").write_bytes(b"x")
+    with pytest.raises(InputError, match="is no Excel file"):
         load(tmp_path / "a.xlsx")
 
 

@@ -32,18 +32,32 @@ BLOCK = 100  # issues that are read at once: 1.5 MB with pictures, some 20 ms to
 WORDS = 300  # characters of a text that the list shows and the search finds
 ROW_WORDS = 60  # the same of a row of numbers
 PAGE = Path(__file__).parent / "page"
-SCRIPTS = ("text", "storage", "blocks", "charts", "targets", "summary", "confusion", "queue", "list", "card", "app")
+SCRIPTS = (
+    "text",
+    "storage",
+    "blocks",
+    "charts",
+    "targets",
+    "summary",
+    "confusion",
+    "queue",
+    "list",
+    "card",
+    "dialogs",
+    "app",
+)
 _OURS = re.compile(r"\d{5}-[0-9a-f]{16}\.js")
 
 
-def page(facts: Mapping[str, Any], served: Mapping[str, str] | None = None) -> str:
+def page(facts: Mapping[str, Any], served: Mapping[str, Any] | None = None) -> str:
     """The whole page as one text with all issues in it.
 
     Args:
         facts: what ``codivide.audit.facts.collect`` gives.
         served: ``{"token": ...}`` for the page of a server: it keeps decisions at ``api/decisions`` (with the token in
-            the header ``X-Codivide-Token``) in place of the browser's storage, and shows ``original/<row>``. None: a
-            page for itself, which asks no network.
+            the header ``X-Codivide-Token``) in place of the browser's storage, and shows ``original/<row>``. With
+            ``"new_classes": True`` decisions may name classes that are new. None: a page for itself, which asks no
+            network and takes new classes.
 
     Returns:
         HTML that is ASCII.
@@ -51,7 +65,7 @@ def page(facts: Mapping[str, Any], served: Mapping[str, str] | None = None) -> s
     Raises:
         InputError: facts of another format, or numbers that are not finite.
     """
-    return _page(facts, list(_blocks(facts)), {}, None if served is None else served["token"])
+    return _page(facts, list(_blocks(facts)), {}, served)
 
 
 def write(facts: Mapping[str, Any], path: str | Path, limit: int = INLINE) -> list[Path]:
@@ -148,14 +162,17 @@ def policy(style: str, script: str, *, paged: bool = False, served: bool = False
     return "; ".join(f"{name} {value}" for name, value in rules.items())
 
 
-def _page(facts: Mapping[str, Any], blocks: Sequence[Any], files: Mapping[int, str], token: str | None) -> str:
+def _page(
+    facts: Mapping[str, Any], blocks: Sequence[Any], files: Mapping[int, str], served: Mapping[str, Any] | None
+) -> str:
     if facts.get("format") != FORMAT:
         raise InputError(f"facts of format {facts.get('format')!r}: this version of codivide draws format {FORMAT}")
     style, script = _assets()
-    config = {"fingerprint": fingerprint(facts), "token": token, "block": BLOCK, "files": dict(files)}
+    how = {"token": None, "new_classes": True} if served is None else {"new_classes": False, **served}
+    config = {"fingerprint": fingerprint(facts), "block": BLOCK, "files": dict(files), **how}
     try:
         return _template().render(
-            policy=policy(style, script, paged=bool(files), served=token is not None),
+            policy=policy(style, script, paged=bool(files), served=served is not None),
             # Package files, no data: they stand in the page as they are, or their hashes would not fit.
             style=Markup(style),
             script=Markup(script),

@@ -8,7 +8,7 @@ import numpy as np
 
 from codivide.audit.material import Material
 from codivide.data.options import REGRESSION
-from codivide.data.targets import parts
+from codivide.data.targets import as_numbers, parts
 from codivide.noise.target_report import TargetReport
 from codivide.runs import label_table
 
@@ -29,7 +29,7 @@ def describe(material: Material) -> dict[str, Any] | None:
 
 def _numbers(material: Material) -> dict[str, Any]:
     table, report = material.table, material.noise
-    given = np.array([_number(text) for text in table[label_table.GIVEN].tolist()])
+    given = as_numbers(table[label_table.GIVEN]).to_numpy()
     predicted = table[label_table.PREDICTED].to_numpy(dtype=np.float64)
     known = np.flatnonzero(np.isfinite(given) & np.isfinite(predicted))
     wrong = (material.given != material.suggested) & ~material.confirmed
@@ -46,7 +46,8 @@ def _sets(material: Material) -> dict[str, Any]:
     separator, report = material.separator, material.noise
     changes = material.table[label_table.CHANGES].fillna("").tolist()
     given = [parts(name, separator) for name in material.classes]
-    names = sorted({name for one in given for name in one})
+    rates = {item.name: item.rate for item in report.per_class} if isinstance(report, TargetReport) else {}
+    names = list(rates)  # also those that no row has
     counts = dict.fromkeys(names, 0)
     added, removed = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
     for code, said, text in zip(material.given.tolist(), material.suggested.tolist(), changes, strict=True):
@@ -59,7 +60,6 @@ def _sets(material: Material) -> dict[str, Any]:
                 added[name] += 1
             for name in set(given[code]) - set(given[said]):
                 removed[name] += 1
-    rates = {item.name: item.rate for item in report.per_class} if isinstance(report, TargetReport) else {}
     return {
         "kind": material.task,
         "separator": separator,
@@ -69,10 +69,3 @@ def _sets(material: Material) -> dict[str, Any]:
             for n in names
         ],
     }
-
-
-def _number(text: Any) -> float:
-    try:
-        return float(str(text).replace(",", "."))
-    except ValueError:  # empty: there is no target
-        return float("nan")

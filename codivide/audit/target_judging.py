@@ -19,7 +19,17 @@ from codivide.data.loaded import Loaded
 from codivide.data.options import REGRESSION, ReadOptions
 from codivide.data.rows import TensorRows
 from codivide.data.sources import load_raw
-from codivide.data.targets import Members, joined, members, number_text, numbers, options_for, parts, texts_of
+from codivide.data.targets import (
+    Members,
+    joined,
+    members,
+    number_text,
+    numbers,
+    options_for,
+    parts,
+    texts_of,
+    with_points,
+)
 from codivide.methods.features.matrix import raw
 from codivide.methods.features.numbers import FEWEST, LearnedNumbers, Numbers, OwnRegressor, learn_numbers
 from codivide.methods.features.tags import LearnedTags, OwnClassifier, Tags, learn_tags
@@ -54,9 +64,20 @@ class JudgedTargets(NamedTuple):
 
 
 def load_targets(source: object, y: object, options: ReadOptions) -> Loaded:
-    """Data with texts for targets, and images as features."""
+    """Data with texts for targets, and images as features.
+
+    Args:
+        source: see ``data.sources.load``.
+        y: targets in memory, see ``data.targets.texts_of``; None: the source brings them.
+        options: the task, and how the source is read.
+
+    Raises:
+        InputError: a source or targets that cannot be read.
+    """
+    written = None if y is None else texts_of(y, options)
     options = options_for(options)
-    loaded = encode.of_images(load_raw(source, y, options=options), options)
+    loaded = encode.of_images(load_raw(source, written and written.texts, options=options), options)
+    loaded = loaded if written is None else written.of(loaded)
     if loaded.annotations is not None:
         raise InputError(f"several annotators have no consensus with --task {options.task}: give one column of targets")
     if len(loaded.x.shape) != 1:
@@ -121,7 +142,7 @@ def of_predictions(y: Any, said: Any, options: ReadOptions) -> Scored:
     Raises:
         InputError: arrays that do not fit each other, or predictions that are not finite.
     """
-    texts, names = texts_of(y, options)
+    texts, names, _ = texts_of(y, options)
     found = np.asarray(said, dtype=np.float64)
     if found.ndim != (1 if options.task == REGRESSION else 2) or len(found) != len(texts):
         shape = "[samples]" if options.task == REGRESSION else "[samples, labels]"
@@ -133,7 +154,7 @@ def of_predictions(y: Any, said: Any, options: ReadOptions) -> Scored:
     rows = TensorRows(torch.zeros(len(texts), 1))
     loaded = Loaded(rows, codes.astype(np.int64), known, range(len(texts)), "none", name="y")
     if options.task == REGRESSION:
-        return _scored_numbers(numbers(loaded), found)
+        return _scored_numbers(numbers(with_points(loaded)), found)
     return _scored_sets(members(loaded, options.separator, names), found)
 
 
@@ -218,8 +239,9 @@ def _numbers(loaded: Loaded, options: ReadOptions, seed: int, model: Any, sample
         Numbers(y=y, **known), seed, regressor=None if model is None else OwnRegressor(model, samples)
     )
     given, doubted = _texts(loaded), ~(learned.clean_prob >= 0.5)
+    spread = learned.report["spread"]
     suggested = [
-        number_text(value) if text is None or doubt else text
+        number_text(value, spread) if text is None or doubt else text
         for text, value, doubt in zip(given, learned.predicted.tolist(), doubted.tolist(), strict=True)
     ]
     table = _table(loaded, suggested, learned.clean_prob, learned.suggested_prob)

@@ -1,7 +1,7 @@
 """Recipe and seed in, a small JSON result out; results in, tables out. Nothing in a table is ever typed.
 
 Work is a queue of (recipe, seed) that any number of processes may share: each takes what nobody holds, goes on from
-a checkpoint where there is one, and leaves one result file. A result that is there is not computed again.
+a checkpoint where there is one, and leaves one result file (``store``). A result that is there is not computed again.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from codivide.bench import store
 from codivide.bench.measures import STATISTICS, published_text
 from codivide.bench.recipes import RECIPES, Recipe
 from codivide.bench.recipes import find as find
+from codivide.bench.store import Result
 from codivide.core import cluster
 from codivide.core.errors import InputError
 from codivide.core.files import PART, part_of, write_text
@@ -54,12 +56,16 @@ _CURVE = (
 
 Progress = Callable[[Run | None, Mapping[str, Any]], None]
 Begin = Callable[[Recipe, int, int], Progress]
-Result = dict[str, Any]
 
 
 def result_path(name: str, seed: int, results: Path) -> Path:
-    """Where the result of a recipe and seed lies."""
-    return results / f"{name}_s{seed}.json"
+    """Where the result of a recipe and seed is written."""
+    return results / f"{result_name(name, seed)}.json"
+
+
+def result_name(name: str, seed: int) -> str:
+    """What the result of a recipe and seed is called."""
+    return f"{name}_s{seed}"
 
 
 def data_of(recipe: Recipe, seed: int) -> Loaded:
@@ -139,13 +145,14 @@ def _work_on(
 ) -> tuple[Path | None, str | None]:
     """The result file of a recipe and seed, if it was written here, and what was wrong, if anything was."""
     recipe, seed = one
-    target, folder = result_path(recipe.name, seed, results), runs / f"{recipe.name}_s{seed}"
-    if target.exists():
+    name = result_name(recipe.name, seed)
+    target, folder = result_path(recipe.name, seed, results), runs / name
+    if store.holds(results, name):
         return None, None
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(f"{folder}.lock", blocking=False):
-            if target.exists():  # another process has just finished it
+            if store.holds(results, name):  # another process has just finished it
                 return None, None
             result = run(recipe, seed, folder, begin=begin)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -226,9 +233,9 @@ def _changed(recipe: Recipe, setting: Mapping[str, Any]) -> Recipe:
 
 def read(recipe: Recipe, results: Path) -> list[Result]:
     """Every result of a recipe, by seed."""
-    name = re.escape(Path(recipe.name).name)  # another row's name may go on with "_s"
-    paths = [p for p in results.glob(f"{recipe.name}_s*.json") if re.fullmatch(rf"{name}_s\d+\.json", p.name)]
-    return sorted((json.loads(path.read_text(encoding="utf-8")) for path in paths), key=lambda row: int(row["seed"]))
+    own = re.compile(rf"{re.escape(recipe.name)}_s\d+")  # another row's name may go on with "_s"
+    found = store.read(results, f"{recipe.name}_s*")
+    return sorted((row for name, row in found.items() if own.fullmatch(name)), key=lambda row: int(row["seed"]))
 
 
 def table(recipes: Sequence[Recipe], results: Path = RESULTS) -> str:
@@ -346,7 +353,7 @@ _LEGEND = (
     "chosen with the test labels. *Balanced*: the mean of the classes' accuracies. A line with *other settings than "
     "now* was measured before its recipe changed. "
     "*Recovery*: share of training labels that are right when replaced by the suggestions. *AUROC*: of "
-    "1 - p(clean) for finding wrong labels. Made by `codivide bench run`; the JSON files with commit, hardware and "
+    "1 - p(clean) for finding wrong labels. Made by `codivide bench run`; the results with commit, hardware and "
     "versions lie in `results/recipes`."
 )
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from codivide.core.allocator import tune_allocator
 from codivide.core.errors import InputError
+from codivide.core.memory import settle, short_of
 from codivide.core.stopping import Stopped, stoppable
 from codivide.core.version import VERSION
 
@@ -88,6 +89,7 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     tune_allocator()
     try:
+        settle()
         from codivide.cli.progress import plain_warnings
 
         with plain_warnings(), stoppable(_tell):
@@ -102,10 +104,8 @@ def main() -> None:
         full = f"no space left on the disk; what was written before is intact: free some and run again{more}"
         where = f"{error.filename}: " if error.filename else ""
         _fail(full if error.errno == errno.ENOSPC else f"{where}{error.strerror or error}", debug=debug)
-    except MemoryError as error:
-        _fail(_memory(error), debug=debug)
-    except RuntimeError as error:  # as torch says it
-        if not any(text in str(error) for text in ("allocate memory", "out of memory", "start new thread")):
+    except Exception as error:
+        if not short_of(error):
             raise
         _fail(_memory(error), debug=debug)
     except KeyboardInterrupt:  # while something is imported; typer catches what comes later
@@ -141,13 +141,18 @@ def _tell(text: str) -> None:
 
 
 def _fail(message: str, *, debug: bool) -> None:
-    from rich.markup import escape
-
-    from codivide.fit.progress import err_console
-
     if debug:
         traceback.print_exc()
-    err_console.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True, highlight=False)
+    try:
+        from rich.markup import escape
+
+        from codivide.fit.progress import err_console
+
+        err_console.print(f"[bold red]error:[/] {escape(message)}", soft_wrap=True, highlight=False)
+    except Exception as error:
+        if not short_of(error):
+            raise
+        print(f"error: {message}", file=sys.stderr)  # what colours it does not fit into the memory
     sys.exit(2)
 
 

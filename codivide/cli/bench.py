@@ -1,4 +1,4 @@
-"""``codivide bench list | run | table | tune``: recipes, and the numbers they give."""
+"""``codivide bench list | run | table | gather | tune``: recipes, and the numbers they give."""
 
 from __future__ import annotations
 
@@ -114,6 +114,18 @@ def table(pattern: Pattern = "*", results: Results = Path("results") / "recipes"
     from codivide.bench import runner
 
     typer.echo(runner.table(runner.find(pattern), results))
+
+
+@bench.command()
+def gather(results: Results = Path("results") / "recipes") -> None:
+    """Put the result files of a folder into its one file gathered.parquet; tables are made of it as before.
+
+    Example: codivide bench gather --results results/recipes
+    """
+    from codivide.bench import store
+
+    files, there = store.gather(results)
+    line(f"{files} results gathered; {results / store.GATHERED} holds {there}")
 
 
 @bench.command()

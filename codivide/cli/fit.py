@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -363,8 +364,8 @@ def _fit(run: RunFlags, data: DataFlags, training: TrainingFlags, hyper_paramete
 def _fit_targets(run: RunFlags, data: DataFlags, training: TrainingFlags, hyper_parameters: Mapping[str, Any]) -> None:
     """``fit`` of numbers, or of several labels a row."""
     from codivide.audit.target_judging import load_targets
-    from codivide.data.corrections import confirm
     from codivide.data.experiment import part
+    from codivide.data.target_decisions import confirm_targets
     from codivide.data.weights import weighted
     from codivide.fit import targets
     from codivide.fit.job import Job, default_plan
@@ -390,7 +391,7 @@ def _fit_targets(run: RunFlags, data: DataFlags, training: TrainingFlags, hyper_
         if data.corrections is not None:
             check_decided(data.corrections, loaded, run.source)
         loaded = part(targets.with_test_part(loaded, run.test, options), data.limit, seed)
-        loaded = weighted(loaded if decided is None else confirm(loaded, decided, new_classes=True))
+        loaded = weighted(loaded if decided is None else confirm_targets(loaded, decided, options))
         say_data(loaded, task=data.task)
         method, record = Features(), {} if decided is None else decided.record()
         plan = default_plan(len(loaded.y), method, seed=seed)
@@ -515,14 +516,14 @@ def _record(run: RunFlags, data: DataFlags, options: ReadOptions) -> DataRecord:
 def method_flags(arguments: Sequence[str]) -> list[inspect.Parameter]:
     """One flag for every hyper-parameter of the method that the arguments name.
 
-    They need torch, which takes seconds to load. So there are none where the arguments have only flags of ``fit``
-    itself, and where they ask for help without naming a method.
+    They need torch, which takes seconds to load. So there are none where no flag but those of ``fit`` itself can be
+    one, which also lets an unknown flag be refused at once, and where help is asked for without naming a method.
     """
     words = [word.partition("=")[0] for word in arguments]
     own = {"--" + name.replace("_", "-") for name in inspect.signature(spread(fit)).parameters}
-    own |= {"--no-record-learning", "--help"}
+    more = {word.removeprefix("--").removeprefix("no-") for word in words if word.startswith("--") and word not in own}
     helping = not {"-h", "--help"}.isdisjoint(words)
-    if all(word in own for word in words if word.startswith("--")) and not (helping and "--method" in words):
+    if more.isdisjoint(_possible_flags() if more else ()) and not (helping and "--method" in words):
         return []
     from codivide.methods import METHODS
 
@@ -538,6 +539,15 @@ def method_flags(arguments: Sequence[str]) -> list[inspect.Parameter]:
         named["dividemix (one of these chooses it; what is auto is set from the data)"] = METHODS["dividemix"]
     panels = {f"Hyper-parameters of {name}": cls for name, cls in named.items()}
     return [flag for panel, cls in panels.items() for flag in hyper_flags(cls, panel, TAKEN)]
+
+
+def _possible_flags() -> set[str]:
+    """What a hyper-parameter's flag may be called: all annotated names in the files of the methods, read as text."""
+    files = (Path(__file__).parents[1] / "methods").rglob("*.py")
+    found = {
+        name for file in files for name in re.findall(r"^    (\w+): ", file.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    return {name.replace("_", "-") for name in found | {OWN + name for name in found}}
 
 
 #: Names that a hyper-parameter's flag cannot have.

@@ -365,11 +365,16 @@ def numbers(values: pd.Series[Any]) -> Floats:
     return np.where(np.isfinite(found), found, np.nan)
 
 
-def with_decimal_point(texts: pd.Series[Any]) -> pd.Series[Any] | None:
-    """Texts of numbers with a decimal comma written with a point; None where they are something else."""
+def with_decimal_point(texts: pd.Series[Any], *, sure: bool = False) -> pd.Series[Any] | None:
+    """Texts of numbers with a decimal comma written with a point; None where they are something else.
+
+    Args:
+        texts: of a column.
+        sure: it is known that they have a decimal comma.
+    """
     known = [value for value in texts.tolist() if isinstance(value, str) and value.strip() not in _EMPTY]
     fitting = [value for value in known if _COMMA.fullmatch(value.strip())]
-    if not any("," in value for value in fitting) or len(fitting) < _READABLE * len(known):
+    if not sure and (not any("," in value for value in fitting) or len(fitting) < _READABLE * len(known)):
         return None
     return texts.map(
         lambda value: (

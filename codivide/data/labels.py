@@ -35,10 +35,12 @@ class LabelNotes:
     Attributes:
         missing: how often each value was read as "no label": a text in quotes, or "no value" for None and NaN.
         merged: of each class that others were merged into, how often each other spelling came.
+        comma: whether they are numbers that were written with a decimal comma.
     """
 
     missing: Mapping[str, int] = field(default_factory=dict)
     merged: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    comma: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values; without what is empty."""

@@ -32,12 +32,13 @@ from codivide.data.hugging_face import (
 from codivide.data.inputs import fit_rows, from_files, from_memory, from_texts_in_memory
 from codivide.data.items import hugging_face, items_inputs, load_items, load_splits, splits_inputs
 from codivide.data.loaded import Loaded, Skipped
-from codivide.data.options import DEFAULT, ReadOptions
+from codivide.data.options import DEFAULT, REGRESSION, ReadOptions
 from codivide.data.packed import load_npz, npz_inputs
 from codivide.data.rows import Rows
 from codivide.data.source import Classes, Inputs, Reading, Source, Wanted, as_path
 from codivide.data.table_files import COMPRESSIONS, FORMATS, folder_parts, is_database, is_table
 from codivide.data.table_sets import frame_inputs, load_frame, load_table, table_inputs
+from codivide.data.targets import with_points
 from codivide.data.texts import are_texts, from_texts
 
 __all__ = ["SOURCES", "ReadOptions", "load", "read_inputs"]
@@ -212,7 +213,8 @@ def load_raw(
         raise _no_source(Path(str(source)))
     if kind.brings_labels and y is not None:
         raise InputError("this source brings its own labels: y must be None (give true labels as truth).")
-    return kind.labelled(source, Reading(options, classes, truth, y))
+    loaded = kind.labelled(source, Reading(options, classes, truth, y))
+    return with_points(loaded) if options.task == REGRESSION else loaded
 
 
 def read_inputs(

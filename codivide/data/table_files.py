@@ -28,6 +28,7 @@ import pyarrow.parquet
 
 from codivide.core.errors import InputError
 from codivide.core.files import expand_user
+from codivide.data import workbook
 from codivide.data.annotation_tools import read_export
 from codivide.data.column_kinds import with_decimal_point
 from codivide.data.image_bytes import read_tar, shards
@@ -337,6 +338,7 @@ def _framed(found: Any, asked: Asked) -> pd.DataFrame:
 
 def _excel(content: bytes, asked: Asked) -> pd.DataFrame:
     """The first sheet of a workbook."""
+    workbook.check(content, asked.path, max(_UNPACKED, _TIMES * len(content)))
     try:
         book = pd.ExcelFile(io.BytesIO(content), engine="openpyxl")
     except ImportError as error:

@@ -38,7 +38,7 @@ def main() -> None:
             "disk": lambda: surroundings.full_disk(root, given.tries),
             "folders": lambda: [surroundings.folders(root)],
             "surroundings": lambda: [surroundings.environments(root)],
-            "memory": lambda: [surroundings.out_of_memory(root, 7)],
+            "memory": lambda: [surroundings.out_of_memory(root)],
             "signals": lambda: [surroundings.signals(root, given.tries)],
             "pipe": lambda: [surroundings.pipe(root)],
             "changing": lambda: [surroundings.changing_files(root)],

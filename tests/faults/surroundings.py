@@ -169,21 +169,24 @@ def _set_back() -> None:
     time.time = lambda: now - 3600.0 * next(seen)
 
 
-def out_of_memory(root: Path, tries: int) -> Tally:
-    """Less address space than a command takes, from hardly any to nearly enough."""
+MEMORY = (16, 32, 64, 128, 256, 275, 290, 310, 340, 380, 512, 1024)  # MB; below 272 nothing is begun
+
+
+def out_of_memory(root: Path, sizes: tuple[int, ...] = MEMORY) -> Tally:
+    """Less address space than a command takes, from hardly any to enough."""
     tally = Tally("out of memory")
     for name, words, needs in (
         *WRITERS[:5],
         ("encoding", ("fit", "photos", "--method", "features", "--out", "out"), ("photos",)),
     ):
-        for step in range(tries):
+        for size in sizes:
             here = fresh(root, needs)
             before = snapshot(here, ("run",))
-            ended = run(command(*words), here, prepare=[_limited(1 << (24 + step))], environment=_environment(root))
+            ended = run(command(*words), here, prepare=[_limited(size << 20)], environment=_environment(root))
             left = snapshot(here, ("run",))
             changed = [key for key in before if left.get(key) != before[key]]
             problem = _plain(ended) or (f"changed {changed}" if changed else None)
-            tally.add(problem and f"{name}, {16 << step} MB more: {problem}", f"code {ended.code}")
+            tally.add(problem and f"{name}, {size} MB more: {problem}", f"code {ended.code}")
     return tally
 
 

@@ -59,7 +59,7 @@ def wrong_labels(joint: Tensor, frequency: Tensor) -> Tensor:
     return (counted + frequency.double() + 1 / classes) / 3
 
 
-def noise_rate(probs: Tensor, given: Tensor, counted: float, *, seen: bool) -> float:
+def noise_rate(probs: Tensor, given: Tensor, counted: float, *, shown: bool) -> float:
     """The share of wrong labels as noise reports have it, see ``rates``: errors of the heads are not counted as noise.
 
     The confident joint counts them. On small tables it says half as much again as there is, and right labels are then
@@ -69,7 +69,7 @@ def noise_rate(probs: Tensor, given: Tensor, counted: float, *, seen: bool) -> f
         probs: held-out probabilities ``[N, C]`` of the given label.
         given: labels ``[N]``, all of which can be judged.
         counted: the share by the confident joint.
-        seen: whether held-out labels are likelier with the noise that it counts than without it.
+        shown: whether held-out labels are likelier with the noise that it counts than without it.
     """
     classes, labels = np.unique(given.numpy(), return_inverse=True)
     if len(classes) < 2:
@@ -77,7 +77,7 @@ def noise_rate(probs: Tensor, given: Tensor, counted: float, *, seen: bool) -> f
     rows = fitted_rows(len(labels), len(classes), _RATED, 0)
     own = probs.double().numpy()[rows][:, classes] + _TINY
     rate = rates(own / own.sum(1, keepdims=True), labels[rows], None).rate
-    return (rate + counted) / 2 if seen else rate
+    return (rate + counted) / 2 if shown else rate
 
 
 def doubtful(clean_prob: Floats) -> float:

@@ -10,15 +10,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from codivide.data import encode, encoder
+from codivide.data import encoder
 from codivide.data.rows import Rows
-from codivide.methods.features import trees
+from codivide.methods.features import stored, trees, vote
 from codivide.methods.features.matrix import Matrix, Raw, Scale, raw
 from codivide.methods.features.perceptron import Perceptron
-from codivide.training import model_file
 
 KIND = "features"
-_TENSORS = {"linear": 2, "mlp": 4, "forest": 9, "boosting": 9}
+_TENSORS = {"linear": 2, "mlp": 4, "forest": 9, "boosting": 9, vote.KIND: 4}
+_BY_COORDINATES = ("mlp", vote.KIND)
 _TINY = 1e-12
 _CHUNK = 4096
 
@@ -28,10 +28,10 @@ class Member:
     """One head of the pool.
 
     Attributes:
-        kind: "linear", "mlp", "forest" or "boosting".
+        kind: "linear", "mlp", "forest", "boosting" or "vote".
         weight: in the pool, positive.
-        tensors: linear: ``[D, C]``, ``[C]``; MLP: ``[P, H]``, ``[1, H]``, ``[H, C]``, ``[1, C]``; else of
-            ``trees.Trees``.
+        tensors: linear: ``[D, C]``, ``[C]``; MLP: ``[P, H]``, ``[1, H]``, ``[H, C]``, ``[1, C]``; vote: of
+            ``vote.Voters``; else of ``trees.Trees``.
     """
 
     kind: str
@@ -45,7 +45,7 @@ class FeatureModel:
 
     Attributes:
         scale: how raw rows are scaled.
-        directions: ``[D, P]`` of the scaled rows, which the MLP sees.
+        directions: ``[D, P]`` of the scaled rows, which the MLP and the vote see.
         members: the heads.
         frequency: of the given labels ``[C]``.
         power: of the frequencies by which probabilities are divided.
@@ -80,11 +80,15 @@ class FeatureModel:
 
     def _predict(self, x: Raw) -> Tensor:
         rows = Matrix.of(self.scale.apply(x))
-        coordinates = rows.times(self.directions) if any(member.kind == "mlp" for member in self.members) else None
+        asked = any(member.kind in _BY_COORDINATES for member in self.members)
+        coordinates = rows.times(self.directions) if asked else None
         total = torch.zeros(x.shape[0], len(self.frequency))
         for member in self.members:
             if member.kind in trees.KINDS:
                 total += member.weight * trees.Trees(*member.tensors).probs(trees.dense(x))
+                continue
+            if coordinates is not None and member.kind == vote.KIND:
+                total += member.weight * vote.Voters(*member.tensors).probs(coordinates, len(self.frequency))
                 continue
             if coordinates is None or member.kind == "linear":
                 logits = rows.times(member.tensors[0]) + member.tensors[1]
@@ -117,35 +121,15 @@ class FeatureModel:
 
     def save(self, path: Path) -> None:
         """Write everything ``codivide.runs.model.load`` needs to one safetensors file, atomically."""
-        tensors = {
-            "scale.mean": self.scale.mean,
-            "scale.deviation": self.scale.deviation,
-            "directions": self.directions,
-            "frequency": self.frequency,
-        }
-        if self.scale.bounds is not None:
-            tensors["scale.bounds"] = self.scale.bounds
-        for i, member in enumerate(self.members):
-            tensors |= {f"member.{i}.{j}": value for j, value in enumerate(member.tensors)}
-        encoder, more = encode.save(self.encoder)
-        members = [{"kind": member.kind, "weight": member.weight} for member in self.members]
-        header = {"kind": KIND, "members": members, "power": self.power, "encoder": encoder, "columns": self.columns}
-        model_file.write(path, tensors | more, header, self.classes)
+        heads, members = stored.packed(self.members, "member")
+        tensors = {"directions": self.directions, "frequency": self.frequency, **heads}
+        stored.write(path, self, tensors, {"kind": KIND, **members, "power": self.power})
 
     @classmethod
     def of(cls, tensors: dict[str, Tensor], header: dict[str, Any]) -> FeatureModel:
         """The model whose file holds ``tensors`` and ``header``."""
-        members = [
-            Member(
-                str(item["kind"]),
-                float(item["weight"]),
-                tuple(tensors[f"member.{i}.{j}"] for j in range(_TENSORS[item["kind"]])),
-            )
-            for i, item in enumerate(header["members"])
-        ]
-        scale = Scale(tensors["scale.mean"], tensors["scale.deviation"], tensors.get("scale.bounds"))
+        members = [Member(*parts) for parts in stored.unpacked(tensors, header, "member", _TENSORS)]
+        scale, encoder, columns = stored.shared(tensors, header)
         power, classes = float(header["power"]), tuple(header["classes"])
-        encoder = encode.restore(header.get("encoder"), tensors)
-        found = cls(scale, tensors["directions"], members, tensors["frequency"], power, classes, encoder)
-        found.columns = model_file.columns_of(header)
-        return found
+        directions, frequency = tensors["directions"], tensors["frequency"]
+        return cls(scale, directions, members, frequency, power, classes, encoder, columns)

@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 
 from codivide.core.types import Floats
-from codivide.data import encode, encoder
+from codivide.data import encoder
 from codivide.data.rows import Rows
-from codivide.methods.features import trees
+from codivide.methods.features import stored, trees
 from codivide.methods.features.matrix import Matrix, Raw, Scale, raw
-from codivide.training import model_file
 
 KIND = "numbers"
 TENSORS = {"linear": 2, "forest": 6, "boosting": 6}
@@ -134,33 +133,14 @@ class NumberModel:
 
     def save(self, path: Path) -> None:
         """Write everything to one safetensors file, atomically."""
-        tensors = {"scale.mean": self.scale.mean, "scale.deviation": self.scale.deviation}
-        if self.scale.bounds is not None:
-            tensors["scale.bounds"] = self.scale.bounds
-        for i, head in enumerate(self.heads):
-            tensors |= {f"head.{i}.{j}": value for j, value in enumerate(head.tensors)}
-        name, more = encode.save(self.encoder)
-        header = {
-            "kind": KIND,
-            "heads": [{"kind": head.kind, "weight": head.weight} for head in self.heads],
-            "target": [self.centre, self.unit, self.low, self.high],
-            "encoder": name,
-            "columns": self.columns,
-        }
-        model_file.write(path, tensors | more, header, ())
+        tensors, heads = stored.packed(self.heads, "head")
+        target = [self.centre, self.unit, self.low, self.high]
+        stored.write(path, self, tensors, {"kind": KIND, **heads, "target": target})
 
     @classmethod
     def of_file(cls, tensors: dict[str, Tensor], header: dict[str, Any]) -> NumberModel:
         """The model whose file holds ``tensors`` and ``header``."""
-        heads = [
-            Head(
-                str(item["kind"]),
-                float(item["weight"]),
-                tuple(tensors[f"head.{i}.{j}"] for j in range(TENSORS[item["kind"]])),
-            )
-            for i, item in enumerate(header["heads"])
-        ]
-        scale = Scale(tensors["scale.mean"], tensors["scale.deviation"], tensors.get("scale.bounds"))
+        heads = [Head(*parts) for parts in stored.unpacked(tensors, header, "head", TENSORS)]
+        scale, encoder, columns = stored.shared(tensors, header)
         centre, unit, low, high = (float(value) for value in header["target"])
-        made, columns = encode.restore(header.get("encoder"), tensors), model_file.columns_of(header)
-        return cls(scale, heads, centre, unit, low, high, encoder=made, columns=columns)
+        return cls(scale, heads, centre, unit, low, high, encoder, columns)

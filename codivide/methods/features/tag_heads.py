@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 
 from codivide.core.types import Floats, Labels, Singles
-from codivide.data import encode, encoder
+from codivide.data import encoder
 from codivide.data.rows import Rows
-from codivide.methods.features import judge, linear, own, trees
+from codivide.methods.features import judge, linear, own, stored, trees
 from codivide.methods.features.learn import stack
 from codivide.methods.features.matrix import Matrix, Raw, Scale, raw
-from codivide.training import model_file
 
 KIND = "tags"
 BOTH = (0, 1)
@@ -97,31 +96,24 @@ class TagModel:
     def save(self, path: Path) -> None:
         """Write everything to one safetensors file, atomically."""
         tensors = {
-            "scale.mean": self.scale.mean,
-            "scale.deviation": self.scale.deviation,
             "weight": self.weight.contiguous(),
             "bias": self.bias,
             "share": torch.from_numpy(self.share),
             "fixed": torch.from_numpy(self.fixed),
         }
-        if self.scale.bounds is not None:
-            tensors["scale.bounds"] = self.scale.bounds
         if self.forest is not None:
             tensors |= {f"forest.{i}": value for i, value in enumerate(self.forest.tensors())}
-        name, more = encode.save(self.encoder)
-        header = {"kind": KIND, "encoder": name, "columns": self.columns}
-        model_file.write(path, tensors | more, header, self.names)
+        stored.write(path, self, tensors, {"kind": KIND})
 
     @classmethod
     def of_file(cls, tensors: dict[str, Tensor], header: dict[str, Any]) -> TagModel:
         """The model whose file holds ``tensors`` and ``header``."""
-        scale = Scale(tensors["scale.mean"], tensors["scale.deviation"], tensors.get("scale.bounds"))
+        scale, encoder, columns = stored.shared(tensors, header)
         count = sum(name.startswith("forest.") for name in tensors)
         forest = trees.Trees(*(tensors[f"forest.{i}"] for i in range(count))) if count else None
         share, fixed, names = tensors["share"].numpy(), tensors["fixed"].numpy(), tuple(map(str, header["classes"]))
-        found = cls(scale, tensors["weight"], tensors["bias"], forest, share, fixed, names)
-        found.encoder, found.columns = encode.restore(header.get("encoder"), tensors), model_file.columns_of(header)
-        return found
+        weight, bias = tensors["weight"], tensors["bias"]
+        return cls(scale, weight, bias, forest, share, fixed, names, encoder, columns)
 
 
 @dataclass

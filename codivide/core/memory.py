@@ -1,0 +1,72 @@
+"""What is done where a process may take only so much memory (``ulimit -v``, RLIMIT_AS)."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import sys
+from collections.abc import Iterator
+
+LEAST = 256 << 20  # bytes without which nothing is begun: with less, C libraries abort while they are loaded
+_BUFFERS = 128 << 20  # what the BLAS of NumPy and that of SciPy take once, with room to spare
+_THREAD = 72 << 20  # what one thread of theirs takes: its stack and an arena
+_SAID = (
+    *("allocate memory", "out of memory", "bad_alloc", "start new thread", "launch worker thread"),
+    "failed to map segment",
+)
+_SAID_OF_A_LIMIT = ("could not create a primitive", "without setting an exception")  # by oneDNN, by Python's import
+
+
+def settle() -> None:
+    """Take now what libraries would wait for without end later; it does nothing where memory is not limited.
+
+    OpenBLAS asks for the memory of its buffers and threads at its first operations, and where it gets none it asks
+    again for ever. So these operations are made here, while there is room for them.
+
+    Raises:
+        MemoryError: the limit leaves too little to begin with.
+    """
+    if not _limited():
+        return
+    _ask_for(LEAST)
+    import numpy as np
+    from scipy import linalg
+
+    _ask_for(_BUFFERS + _THREAD * (os.cpu_count() or 1))
+    large_enough = np.eye(256)  # for more than one thread
+    np.linalg.cholesky(large_enough @ large_enough)
+    linalg.cholesky(linalg.blas.dgemm(1.0, large_enough, large_enough))
+
+
+def short_of(error: BaseException) -> bool:
+    """Whether an error, or one that led to it, means that memory was missing."""
+    return any(_says_so(one) for one in _led_to(error))
+
+
+def _says_so(error: BaseException) -> bool:
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    return any(text in str(error) for text in (*_SAID, *(_SAID_OF_A_LIMIT if _limited() else ())))
+
+
+def _led_to(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _limited() -> bool:
+    if sys.platform == "win32":
+        return False
+    import resource
+
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
+
+
+def _ask_for(size: int) -> None:
+    """MemoryError where so many bytes cannot be had; they are given back at once."""
+    try:
+        mmap.mmap(-1, size).close()
+    except OSError as error:
+        raise MemoryError(f"the limit of this process leaves less than {size >> 20} MB") from error

@@ -1,0 +1,117 @@
+"""Numbers that cannot be trusted: how columns write them, decisions on them, and what is right though it looks rare."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import codivide
+from codivide import InputError, NoisyLabelRegressor
+from codivide.audit import clean
+from codivide.audit.target_judging import load_targets
+from codivide.cli.app import application
+from codivide.data.corrections import read
+from codivide.data.options import ReadOptions
+from codivide.data.targets import number_text, numbers
+from codivide.fit.targets import with_test_part
+
+REGRESSION = ReadOptions(task="regression")
+pytestmark = pytest.mark.filterwarnings("ignore::codivide.TrainingWarning")
+
+
+def run(*words: object) -> None:
+    arguments = [str(word) for word in words]
+    application(arguments)(arguments, standalone_mode=False)
+
+
+def german(value: float) -> str:
+    """A number as German spreadsheets write it: 1.219,5; whole ones without a comma."""
+    text = f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
+    return text.translate(str.maketrans(",.", ".,"))
+
+
+def rents(n: int = 120) -> tuple[pd.DataFrame, np.ndarray]:
+    """A table with rents in German, the first three of them 9,000 too high, and the numbers."""
+    x = np.random.default_rng(0).normal(size=(n, 2))
+    y = (1500 + 400 * x[:, 0]).round() + 0.5 * (np.arange(n) % 3 > 0)
+    y[:3] += 9000
+    return pd.DataFrame(x, columns=["a", "b"]).assign(label=[german(value) for value in y]), y
+
+
+# --- how a column writes numbers
+
+
+@pytest.fixture(scope="module")
+def rented(tmp_path_factory):
+    """A run of German numbers."""
+    folder = tmp_path_factory.mktemp("rents")
+    rents()[0].to_csv(folder / "rents.csv", index=False, sep=";", decimal=",")
+    run("fit", folder / "rents.csv", "--task", "regression", "--out", folder / "run")
+    return folder
+
+
+def test_points_between_thousands_are_read_once_and_kept_through_clean(rented, tmp_path):
+    y = rents()[1]
+    table = pd.read_csv(rented / "run" / "labels.csv")
+    np.testing.assert_array_equal(table["given"], y)
+    decisions = tmp_path / "corrections.csv"
+    decisions.write_text(
+        "id,given,decision,label\n"
+        f'0,{table["given"][0]:g},relabel,"1544,5"\n1,{table["given"][1]:g},relabel,1.749\n2,"{german(y[2])}",keep,\n'
+    )
+    cleaned = clean.clean(rented / "run", tmp_path / "cleaned", read(decisions), relabel_above=1.0, drop_below=0.0)
+    assert cleaned.changes["label"].tolist() == ["1544.5", "1.749"]
+    back = pd.read_csv(tmp_path / "cleaned" / "labels_clean.csv")["label"]
+    np.testing.assert_array_equal(back, [1544.5, 1.749, *y[2:]])
+    np.testing.assert_array_equal(pd.read_parquet(tmp_path / "cleaned" / "labels_clean.parquet")["label"], back)
+    points = codivide.audit.collect(rented / "run")["targets"]["points"]
+    np.testing.assert_allclose(sorted(point[0] for point in points), np.sort(y))
+
+
+def test_a_decision_with_a_point_is_not_read_by_the_rule_of_the_column():
+    frame, y = rents()
+    given = frame["label"][0]
+    decided = pd.DataFrame({"id": ["0"], "given": [given], "decision": ["relabel"], "label": ["1544.125"]})
+    reg = NoisyLabelRegressor().fit(frame, corrections=decided)
+    assert reg.labels_["given"][0] == 1544.125
+    np.testing.assert_array_equal(reg.labels_["given"][1:], y[1:])
+    assert np.isfinite(reg.suggested_labels_).all()
+    with pytest.raises(InputError, match=r"line 2: '1\.544,5' is no number"):
+        NoisyLabelRegressor().fit(frame, corrections=decided.assign(label="1.544,5"))
+
+
+def test_the_test_part_has_the_decimal_mark_of_the_training_part(tmp_path):
+    frame = rents()[0]
+    frame.to_csv(tmp_path / "train.csv", index=False)
+    frame.assign(label=["1.250", "900", "2.300"] * 40).to_csv(tmp_path / "test.csv", index=False)
+    loaded = with_test_part(load_targets(tmp_path / "train.csv", None, REGRESSION), tmp_path / "test.csv", REGRESSION)
+    assert numbers(loaded.test)[:3].tolist() == [1250, 900, 2300]
+    loaded = load_targets(tmp_path / "test.csv", None, REGRESSION)
+    assert numbers(loaded)[:3].tolist() == [1.25, 900, 2.3]  # nothing there says that it is a comma
+
+
+def test_what_was_not_changed_stands_as_in_the_source(tmp_path):
+    x = np.arange(60) / 10
+    texts = [f"{value - 3:.3f}" for value in x]
+    pd.DataFrame({"a": x, "label": texts}).to_csv(tmp_path / "t.csv", index=False)
+    run("fit", tmp_path / "t.csv", "--task", "regression", "--out", tmp_path / "run")
+    assert pd.read_csv(tmp_path / "run" / "labels.csv")[["given", "suggested"]].dtypes.eq(np.float64).all()
+    clean.clean(tmp_path / "run", tmp_path / "cleaned", relabel_above=1.0, drop_below=0.0)
+    assert pd.read_csv(tmp_path / "cleaned" / "labels_clean.csv", dtype=str)["label"].tolist() == texts
+
+
+@pytest.mark.parametrize(
+    ("value", "spread", "text"),
+    [
+        (1703247815.5, 900.0, "1703247815.5"),
+        (1703247815.5, 5e6, "1703247816"),
+        (-0.00001, 2.0, "0"),
+        (1200.0, 50.0, "1200"),
+        (12.345678, 0.5, "12.3457"),
+        (1.5e-20, 1e-21, "1.5e-20"),
+        (1.5e20, 1e18, "1.5e+20"),
+    ],
+)
+def test_a_suggestion_has_as_many_digits_as_its_spread_asks_for(value, spread, text):
+    assert number_text(value, spread) == text
