@@ -60,7 +60,7 @@ def test_any_classifier_is_judged_and_fitted_again(model):
     new, right, _ = blobs(1)
     assert classifier.score(new, right) > 0.9
     wrong = given != truth
-    assert classifier.clean_proba_[wrong].mean() < classifier.clean_proba_[~wrong].mean() - 0.4
+    assert classifier.clean_proba_[wrong].mean() < classifier.clean_proba_[~wrong].mean() - 0.35
     assert not hasattr(model, "classes_")  # the user's own stays as it was
     assert type(classifier.model_.model) is type(model)
 
