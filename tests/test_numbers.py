@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.ensemble import HistGradientBoostingRegressor
 
 import codivide
 from codivide import InputError, NoisyLabelRegressor
@@ -15,6 +16,8 @@ from codivide.data.corrections import read
 from codivide.data.options import ReadOptions
 from codivide.data.targets import number_text, numbers
 from codivide.fit.targets import with_test_part
+from codivide.methods.features import number_heads
+from codivide.methods.features.matrix import Scale
 
 REGRESSION = ReadOptions(task="regression")
 pytestmark = pytest.mark.filterwarnings("ignore::codivide.TrainingWarning")
@@ -115,3 +118,20 @@ def test_what_was_not_changed_stands_as_in_the_source(tmp_path):
 )
 def test_a_suggestion_has_as_many_digits_as_its_spread_asks_for(value, spread, text):
     assert number_text(value, spread) == text
+
+
+# --- heads
+
+
+def test_boosting_asks_raw_rows_what_it_asked_of_their_levels():
+    rng = np.random.default_rng(0)
+    x = np.exp(3 * rng.normal(size=(2000, 2))).astype(np.float32)  # long tails: wide gaps between levels
+    y = np.log(x[:, 0]) + 0.1 * rng.normal(size=2000)
+    head = number_heads.fit("boosting", x, y, np.ones(2000), scale=Scale.fit(x), penalty=1.0, seed=0)
+    levelled, levels = number_heads._levelled(x)
+    assert set(levels) == {0, 1}
+    np.testing.assert_array_equal(head.predict(x, Scale.fit(x)), head.predict(levelled, Scale.fit(x)))
+    theirs = HistGradientBoostingRegressor(
+        max_iter=100, max_leaf_nodes=15, l2_regularization=1.0, early_stopping=True, n_iter_no_change=10, random_state=0
+    ).fit(levelled, y, sample_weight=np.ones(2000))
+    np.testing.assert_allclose(head.predict(x, Scale.fit(x)), theirs.predict(levelled), atol=1e-4)
