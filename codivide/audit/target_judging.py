@@ -30,6 +30,7 @@ from codivide.data.targets import (
     texts_of,
     with_points,
 )
+from codivide.methods.features import number_heads
 from codivide.methods.features.matrix import raw
 from codivide.methods.features.numbers import FEWEST, LearnedNumbers, Numbers, OwnRegressor, learn_numbers
 from codivide.methods.features.tags import LearnedTags, OwnClassifier, Tags, learn_tags
@@ -224,6 +225,8 @@ def _table(loaded: Loaded, suggested: Sequence[str], clean_prob: Floats, suggest
 def _numbers(loaded: Loaded, options: ReadOptions, seed: int, model: Any, samples: Any) -> JudgedTargets:
     y = numbers(loaded)
     known = _known(loaded)
+    if model is not None:
+        number_heads.check_own(model, weighs=loaded.weight is not None)
     learned: LearnedNumbers = learn_numbers(
         Numbers(y=y, **known), seed, regressor=None if model is None else OwnRegressor(model, samples)
     )
