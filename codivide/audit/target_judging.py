@@ -239,7 +239,7 @@ def _table(loaded: Loaded, suggested: Sequence[str], clean_prob: Floats, suggest
 
 def _numbers(loaded: Loaded, options: ReadOptions, seed: int, model: Any, samples: Any) -> JudgedTargets:
     if model is not None:
-        number_heads.check_own(model)
+        number_heads.check_own(model, weighs=loaded.weight is not None)
     y = numbers(loaded)
     known = _known(loaded)
     learned: LearnedNumbers = learn_numbers(

@@ -133,10 +133,16 @@ def check_model(model: Any, *, weighs: bool = False) -> None:
         )
     if not hasattr(model, "predict_proba"):
         raise InputError(f"{name} has no predict_proba: wrap it in sklearn.calibration.CalibratedClassifierCV")
-    if weighs and weight_name(model) is None:
+    if weighs:
+        check_weighs(model)
+
+
+def check_weighs(model: Any) -> None:
+    """InputError unless the fit of a model takes weights."""
+    if weight_name(model) is None:
         raise InputError(
-            f"the fit of {name} takes no sample_weight: leave sample_weight and class_weight out, or pass a model that "
-            "takes it"
+            f"the fit of {type(model).__name__} takes no sample_weight: leave sample_weight and class_weight out, or "
+            "pass a model that takes it"
         )
 
 
