@@ -577,7 +577,7 @@ def test_issues_beside_the_page_are_loaded_when_needed(show, tmp_path):
     page.locator("#list").press("End")
     page.until("document.querySelector('#card-body .text')?.textContent.includes('number 449:')")
     page.clean(path, *side)
-    assert len(set(page.asked)) <= 3
+    assert len(set(page.asked)) <= 4  # the page, one or two blocks, and the names
     shutil.rmtree(tmp_path / "report_files")
     alone = show(path)
     alone.locator("#list").press("End")
@@ -586,6 +586,69 @@ def test_issues_beside_the_page_are_loaded_when_needed(show, tmp_path):
     alone.locator("#list").press("Home")
     assert "number 0:" in alone.inner_text("#card-body .text")
     assert alone.evaluate("window.violations") == []
+
+
+def test_names_beside_the_page_are_read_for_search_order_and_download(show, tmp_path, monkeypatch):
+    monkeypatch.setattr(render, "NAMES", 200)
+    facts = example_facts(1300, "row")
+    for i, issue in enumerate(facts["issues"]):
+        issue["id"] = f"sample {(7 * i) % 1300:04d}"
+    path, *side = render.write(facts, tmp_path / "report.html", limit=100)
+    page = show(path)
+    assert "of 1,300 checked" in page.inner_text("#progress-text")
+    assert page.asked == [path.as_uri()]  # nothing of what lies beside it
+    page.locator("#list").press("End")
+    page.until("document.getElementById('card-body').textContent.includes('sample 1293')")
+    names = [one for one in page.asked if Path(one).name.startswith("names")]
+    assert len(names) == 1
+    page.to_queue()
+    page.press("a")
+    page.fill("#search", "sample 000")
+    page.until("document.getElementById('found').textContent === '10 shown'")
+    page.select_option("#sort", "id")
+    page.until("document.querySelector('#card-body').textContent.includes('sample 0000')")
+    assert page.title().startswith("1 of 10")
+    page.click("#keep")
+    again = show(path, page.context)  # which has read no names
+    found = {row["id"]: row for row in again.corrections(tmp_path)}
+    assert {name: row["decision"] for name, row in found.items()} == {"sample 1293": "accept", "sample 0000": "keep"}
+    again.clean(path, *side)
+    page.clean(path, *side)
+    for file in side:
+        if "names" in file.name:
+            file.unlink()
+    alone = show(path, page.context)
+    alone.fill("#search", "sample 0700")  # of the first, which are in the page
+    alone.until("!document.getElementById('banner').hidden")
+    assert "is not beside this page" in alone.inner_text("#banner")
+    alone.until("document.getElementById('found').textContent === '1 shown'")
+
+
+@pytest.mark.slow
+def test_half_a_million_issues_are_listed_to_the_last(show, tmp_path):
+    one, count = example_facts(1, "text"), 500_000
+    block = render._block(one["issues"] * render.BLOCK)
+    facts = one | {"issues_total": count, "samples": count}
+    parts = render._Parts(0, tmp_path / "report_files")
+    parts.index = {"id": [], "words": [], "row": list(range(count))}
+    parts.index |= {"given": [0] * count, "suggested": [1] * count, "clean": [0.1] * count, "sure": [0.8] * count}
+    parts.blocks = dict.fromkeys(range(count // render.BLOCK), parts._write("", 0, block))
+    parts.words = dict.fromkeys(range(100), parts._write("names", 0, {"id": ["a"] * 5000, "words": ["b"] * 5000}))
+    (tmp_path / "report.html").write_text(render._page(facts, parts, None), "ascii")
+    page = show(tmp_path / "report.html")
+    page.locator("#list").press("End")
+    last = "document.querySelector('#rows > [aria-selected=true]')"
+    page.until(f"{last}?.dataset.place === '499999'")
+    box = page.evaluate(
+        "(() => { const l = document.getElementById('list').getBoundingClientRect();"
+        f"const r = {last}.getBoundingClientRect();"
+        "return [r.top - l.top, l.bottom - r.bottom]; })()"
+    )
+    assert min(box) >= -1  # in sight
+    page.evaluate("document.getElementById('list').scrollTop = document.getElementById('list').scrollHeight / 2")
+    page.until("[...document.querySelectorAll('#rows > *')].some((line) => Math.abs(line.dataset.place - 250000) < 20)")
+    page.evaluate("document.getElementById('list').scrollTop = 0")
+    page.until("document.querySelector('#rows > [data-place=\"0\"]') !== null")
 
 
 def test_a_served_page_keeps_its_decisions_at_the_server(show, tmp_path, browser):

@@ -20,8 +20,8 @@ from sklearn.utils.validation import column_or_1d
 
 from codivide.core.errors import InputError, nearest
 from codivide.core.types import UNLABELLED, Floats, Labels, Mask
-from codivide.data.column_kinds import with_decimal_point
-from codivide.data.labels import MISSING_TEXT
+from codivide.data.column_kinds import LARGEST, Commas, commas_of, pointed
+from codivide.data.labels import MISSING_TEXT, unmasked
 from codivide.data.loaded import Loaded
 from codivide.data.options import CLASSES, MULTILABEL, REGRESSION, ReadOptions
 from codivide.data.table_files import with_said
@@ -68,7 +68,7 @@ def options_for(options: ReadOptions) -> ReadOptions:
     return options if options.task == CLASSES else replace(options, unlabelled=None)
 
 
-def with_points(loaded: Loaded, *, comma: bool = False) -> Loaded:
+def with_points(loaded: Loaded, commas: Commas = "") -> Loaded:
     """Data whose targets are texts of numbers with a decimal point, however their column writes them.
 
     The decimal mark of a column is found here, once. Whoever comes later (learner, label table, decisions, cleaned
@@ -76,13 +76,12 @@ def with_points(loaded: Loaded, *, comma: bool = False) -> Loaded:
 
     Args:
         loaded: data read for regression; parts with the same targets are written alike.
-        comma: the column is known to have a decimal comma, as where its training part has one.
+        commas: what they are, where that is known, as from the training part; "": what ``commas_of`` finds.
     """
     known = tuple(loaded.classes)
     texts = pd.Series([str(name).strip() for name in known], dtype=object)
-    commas = any("," in text for text in texts)
-    pointed = with_decimal_point(texts, sure=comma) if commas or comma else None
-    written = [str(name) for name in known] if pointed is None else pointed.tolist()
+    commas = commas or commas_of(texts)
+    written = pointed(texts, commas).tolist() if commas else [str(name) for name in known]
     classes = tuple(dict.fromkeys(written))  # "1,5" and "1.5" are one
     place = {text: code for code, text in enumerate(classes)}
     codes = np.array([*(place[text] for text in written), UNLABELLED], dtype=np.int64)
@@ -92,9 +91,10 @@ def with_points(loaded: Loaded, *, comma: bool = False) -> Loaded:
             return one
         return replace(one, y=codes[one.y], classes=classes)
 
-    notes, said = replace(loaded.labels_read, comma=pointed is not None), loaded.said
+    notes, said = replace(loaded.labels_read, commas=commas), loaded.said
     if shown := next((pair for pair in zip(texts, written, strict=True) if pair[0] != pair[1]), None):
-        said = (*said, f"the targets have a decimal comma: {shown[0]} is {shown[1]}")
+        what = "a decimal comma" if commas == "decimal" else "commas between thousands"
+        said = (*said, f"the targets have {what}: {shown[0]} is {shown[1]}")
     found = replace(loaded, y=codes[loaded.y], classes=classes, labels_read=notes, said=said)
     return replace(found, test=part(loaded.test), validation=part(loaded.validation))
 
@@ -108,8 +108,12 @@ def numbers(loaded: Loaded, what: str = "target") -> Floats:
     values = [_number(str(name).strip()) for name in loaded.classes]
     for code, value in enumerate(values):
         if value is None:
-            row = int(np.flatnonzero(loaded.y == code)[0]) if (loaded.y == code).any() else None
-            raise InputError(_no_number(str(loaded.classes[code]), _where(loaded, row), what))
+            raise InputError(_no_number(str(loaded.classes[code]), _where(loaded, code), what))
+        if abs(value) > LARGEST:
+            raise InputError(
+                f"{_where(loaded, code)}: the {what} {value:g} is too large to compute with; leave the cell empty "
+                "where there is none"
+            )
     known = np.array([*values, math.nan], dtype=np.float64)
     found: Floats = known[loaded.y]
     return found
@@ -183,6 +187,7 @@ def texts_of(y: Any, options: ReadOptions) -> Written:
 
 def _texts_of_numbers(y: Any) -> list[str | None]:
     values = y.detach().cpu().numpy() if isinstance(y, torch.Tensor) else y
+    values = unmasked(values)
     array = values.to_numpy() if isinstance(values, pd.Series | pd.DataFrame) else np.asarray(values)
     if array.ndim == 2 and array.shape[1] == 1:
         array = column_or_1d(array, warn=True)
@@ -208,8 +213,8 @@ def _texts_of_sets(y: Any, separator: str) -> Written:
     names = tuple(map(str, y.columns)) if isinstance(y, pd.DataFrame) else None
     if sparse.issparse(y):
         y = y.toarray()
-    objects = isinstance(y, np.ndarray) and y.dtype == object and y.ndim == 1
-    ragged = objects or isinstance(y, list | tuple | pd.Series)
+    texts = isinstance(y, np.ndarray) and y.dtype.kind in "OUT" and y.ndim == 1
+    ragged = texts or isinstance(y, list | tuple | pd.Series)
     if ragged and not _is_matrix(y):
         return Written([_text_of_set(row, value, separator) for row, value in enumerate(y)])
     array = _matrix(y)
@@ -275,7 +280,7 @@ def _is_matrix(y: Any) -> bool:
 
 
 def _text_of_set(row: int, value: Any, separator: str) -> str | None:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, str):
         return value if value.strip() else None
@@ -314,9 +319,12 @@ def decided_number(text: str) -> str | None:
     return None if _number(found) is None else found
 
 
-def _where(loaded: Loaded, row: int | None) -> str:
-    if row is None:
+def _where(loaded: Loaded, code: int) -> str:
+    """The first row that has this target."""
+    rows = np.flatnonzero(loaded.y == code)
+    if not len(rows):
         return loaded.name
+    row = int(rows[0])
     name = loaded.ids[row]
     return f"{loaded.name}: row {row}" + (f" ({name})" if str(name) != str(row) else "")
 

@@ -4,7 +4,7 @@ class App {
   constructor(config, facts, index) {
     this.facts = facts;
     const all = gathered(index, facts);
-    this.blocks = new Blocks(config, all);
+    this.blocks = new Blocks(config, all, index);
     this.queue = new Queue(facts.classes, index, all, facts.targets);
     this.queue.newClasses = config.new_classes;
     this.list = new List(this.queue, this.blocks, (place) => this.go(place));
@@ -150,6 +150,14 @@ class App {
 
   filter(changes) {
     Object.assign(this.queue.filter, changes);
+    if (this.queue.byName && !this.blocks.named && !this.incomplete) {
+      byId("found").textContent = "Reading the names \u2026";
+      this.blocks.name().catch((error) => {
+        this.incomplete = true; // what has been read is searched all the same
+        warn(`Not all names can be searched: ${error.message}.`);
+      }).then(() => this.filter(changes));
+      return;
+    }
     this.queue.at = "search" in changes || "sort" in changes ? this.queue.at : 0;
     this.queue.refresh();
     const { kind, given, suggested, status, sort } = this.queue.filter;
@@ -177,7 +185,13 @@ class App {
   }
 
   /** Save corrections.csv where the browser saves files. */
-  download() {
+  async download() {
+    try {
+      await this.blocks.name([...this.queue.decisions.keys()]);
+    } catch (error) {
+      warn(`The corrections cannot be written: ${error.message}. The decisions are kept.`);
+      return;
+    }
     const address = URL.createObjectURL(new Blob([this.queue.corrections()], { type: "text/csv;charset=utf-8" }));
     const link = make("a", { href: address, download: "corrections.csv" });
     document.body.append(link);

@@ -6,6 +6,7 @@
  */
 function gathered(index, facts) {
   const labels = index.row.length;
+  index.id.length = index.words.length = labels; // those that are not there yet lie in files beside the page
   const kinds = [{ name: "issues", title: "labels that look wrong", positions: index.row.map((_, position) => position) }];
   const places = new Map(index.row.map((row, position) => [row, position]));
   const others = [];
@@ -92,6 +93,16 @@ class Queue {
     return this.classes.includes(label) || (typeof label === "string" && typedTarget(this.targets, label).label === label);
   }
 
+  /** What a sample is called; its row, as long as its name has not been read. */
+  name(position) {
+    return this.index.id[position] ?? `row ${this.index.row[position]}`;
+  }
+
+  /** Whether filter and order need the names of all. */
+  get byName() {
+    return Boolean(this.filter.search) || this.filter.sort === "id";
+  }
+
   given(position) {
     return this.classes[this.index.given[position]];
   }
@@ -108,7 +119,7 @@ class Queue {
     if (status !== "all" && (status === "open" ? decided : decided !== status)) return false;
     if (!search) return true;
     const has = (text) => text.toLowerCase().includes(search);
-    return has(this.index.id[position]) || has(this.given(position)) || has(this.suggested(position)) ||
+    return has(this.name(position)) || has(this.given(position)) || has(this.suggested(position)) ||
       has(this.index.words[position] || "");
   }
 
@@ -120,7 +131,7 @@ class Queue {
     const orders = {
       sure: (a, b) => (index.sure[b] ?? -1) - (index.sure[a] ?? -1) || a - b,
       pair: (a, b) => index.given[a] - index.given[b] || index.suggested[a] - index.suggested[b] || a - b,
-      id: (a, b) => (index.id[a] < index.id[b] ? -1 : index.id[a] > index.id[b] ? 1 : a - b),
+      id: (a, b) => (this.name(a) < this.name(b) ? -1 : this.name(a) > this.name(b) ? 1 : a - b),
     };
     if (orders[this.filter.sort]) view.sort(orders[this.filter.sort]);
     this.view = view;
@@ -204,7 +215,7 @@ class Queue {
     const lines = [["id", "given", "decision", "label", "time"]];
     for (const position of [...this.decisions.keys()].sort((a, b) => a - b)) {
       const { decision, label, time } = this.decisions.get(position);
-      lines.push([this.index.id[position], this.given(position), decision, label, time]);
+      lines.push([this.name(position), this.given(position), decision, label, time]);
     }
     return csv(lines);
   }

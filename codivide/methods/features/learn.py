@@ -263,15 +263,21 @@ class _Problem:
         """The neighbours ``[N, K]`` of the samples."""
         return neighbours.found(self.coordinates, self.generator, self.groups)
 
+    @cached_property
+    def shares(self) -> tuple[int, Tensor]:
+        """Of how many neighbours the labels tell most of the given ones, and the shares ``[N, C]`` among them."""
+        shares = neighbours.counted(self.near, self.given, self.classes)
+        size = min(range(len(shares)), key=lambda i: self.loss_of_given(shares[i]))
+        return neighbours.SIZES[size], shares[size]
+
     def vote(self, matrix: Tensor, trust: Tensor) -> Head:
-        """The vote of neighbours whose labels count as ``trust`` ``[N]``, of as many as tell most of given labels."""
+        """The vote of neighbours whose labels count as ``trust`` ``[N]``."""
         trust = trust if self.counts is None else trust * self.counts
-        cross = neighbours.counted(self.near, self.given, self.classes, trust=trust)
-        seen = (cross * self.likelihood(matrix)).sum(2)
-        loss, best = min((self.loss(one), i) for i, one in enumerate(seen))
-        size = neighbours.SIZES[best]
+        size = self.shares[0]  # not by trust, in which their own label has a say: of few, the most
+        cross = neighbours.counted(self.near, self.given, self.classes, sizes=(size,), trust=trust)[0]
+        seen = (cross * self.likelihood(matrix)).sum(1)
         member = Member(vote.KIND, 1.0, vote.Voters.of(self.coordinates, self.given, trust, size).tensors())
-        return Head(vote.KIND, matrix, cross[best], seen[best], loss, {"size": size}, member)
+        return Head(vote.KIND, matrix, cross, seen, self.loss(seen), {"size": size}, member)
 
     def unmixed(self, plain: Head, channel: Tensor) -> Head:
         """A tree head, which cannot be fitted through a matrix, as what it says of the true class."""
@@ -425,14 +431,14 @@ def _fit(problem: _Problem, rounds: Rounds) -> _Fitted:
 
 
 def _voted(problem: _Problem, fitted: _Fitted, clean_prob: Tensor) -> tuple[Pool, Record]:
-    """The pool with the neighbours' vote, if given labels are likelier by it, beyond one standard error."""
-    head = problem.vote(fitted.matrix, clean_prob.float())
-    heads = [*fitted.pool.heads, head]
-    pool = Pool(heads, problem.stack(heads))
-    gain, error = problem.gain(pool.seen(), fitted.pool.seen())
-    told = {"weight": float(pool.weights[-1]), **head.detail, "gain": gain, "gain_standard_error": error}
-    counts = told["weight"] >= _KEPT and gain > error
-    return (pool if counts else fitted.pool), told | {"counts": counts}
+    """The pool with the neighbours' vote, if given labels are likelier by it beyond chance, and what tells so."""
+    before, head = fitted.pool.seen(), problem.vote(fitted.matrix, clean_prob.float())
+    share = stack(torch.stack([before, head.seen])[:, problem.judged], problem.of_judged())
+    pool = Pool([*fitted.pool.heads, head], torch.cat([fitted.pool.weights * share[0], share[1:]]))
+    gain, error = problem.gain(pool.seen(), before)
+    counts = gain > vote.SURE * error
+    told = {"weight": float(share[1]), **head.detail, "gain": gain, "gain_standard_error": error, "counts": counts}
+    return (pool if counts else fitted.pool), told
 
 
 def _members(problem: _Problem, pool: Pool, kept: Labels) -> list[Member]:
@@ -583,10 +589,9 @@ def _divide(
     level = noise
     if shown is not None and not {_OWN, *trees.KINDS}.isdisjoint(problem.kinds):
         level = judge.noise_rate(seen[judged], given[judged], noise, shown=shown)
-    shares = neighbours.counted(problem.near, given, problem.classes)
-    size = min(range(len(shares)), key=lambda i: problem.loss(shares[i].gather(1, given.unsqueeze(1)).squeeze(1)))
+    size, shares = problem.shares
     wrong = judge.wrong_labels(joint, torch.bincount(given, minlength=problem.classes) / len(given))
-    held_out = judge.HeldOut(cross, shares[size], given, judged, wrong)
+    held_out = judge.HeldOut(cross, shares, given, judged, wrong)
     clean_prob, importance = judge.calibrated(held_out, noise, problem.generator, level)
     rates = {"noise_estimate": level, "counted_noise": noise}
-    return clean_prob, {**rates, "neighbours": neighbours.SIZES[size], **importance}
+    return clean_prob, {**rates, "neighbours": size, **importance}
