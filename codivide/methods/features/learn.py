@@ -593,5 +593,4 @@ def _divide(
     wrong = judge.wrong_labels(joint, torch.bincount(given, minlength=problem.classes) / len(given))
     held_out = judge.HeldOut(cross, shares, given, judged, wrong)
     clean_prob, importance = judge.calibrated(held_out, noise, problem.generator, level)
-    rates = {"noise_estimate": level, "counted_noise": noise}
-    return clean_prob, {**rates, "neighbours": size, **importance}
+    return clean_prob, {"noise_estimate": level, "counted_noise": noise, "neighbours": size, **importance}
