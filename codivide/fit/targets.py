@@ -18,7 +18,7 @@ from codivide.data import columns
 from codivide.data.loaded import Loaded
 from codivide.data.options import REGRESSION, TASKS, ReadOptions
 from codivide.data.sources import load
-from codivide.data.targets import members, numbers, options_for, with_points
+from codivide.data.targets import members, numbers, with_points
 from codivide.fit.execute import config
 from codivide.fit.job import Before, Job
 from codivide.fit.verdict import USABLE
@@ -75,11 +75,11 @@ def with_test_part(loaded: Loaded, test: str | None, options: ReadOptions) -> Lo
     """The data with a test part from another source."""
     if test is None:
         return loaded
-    options = options_for(options)
     other = load(test, options=options if loaded.encoder is None else replace(options, encoder=loaded.encoder))
     other = other.test or other
-    if loaded.labels_read.comma and not other.labels_read.comma:  # a few numbers alone may not show their mark
-        other = with_points(other, comma=True)
+    commas = loaded.labels_read.commas
+    if commas and not other.labels_read.commas:  # a few numbers alone may not show what their commas are
+        other = with_points(other, commas)
     return replace(loaded, test=other)
 
 
@@ -106,7 +106,9 @@ def execute_targets(
         what = (
             "empty and count as not labelled"
             if options.task == REGRESSION
-            else ("empty and count as not labelled; a row that has none of the labels is written (none), or []")
+            else "without a value for each label and count as not labelled"
+            if loaded.tags
+            else "empty and count as not labelled; a row that has none of the labels is written (none), or []"
         )
         remarks.append(f"{missing:,} of {len(loaded.y):,} targets are {what}")
     for text in remarks:

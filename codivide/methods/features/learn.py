@@ -90,9 +90,8 @@ class Learned:
 
     def spread(self, place: Tensor) -> Learned:
         """The same of more samples ``[M]``, each of which is one of these."""
-        known = {
-            name: getattr(self, name)[place] for name in ("probs", "given_probs", "seen", "clean_prob", "suggested")
-        }
+        names = ("probs", "given_probs", "seen", "clean_prob", "suggested")
+        known = {name: getattr(self, name)[place] for name in names}
         noise = 1 - float(known["clean_prob"].nanmean())
         report = self.report | {"noise_estimate": noise, "distinct_samples": len(self.probs)}
         order = None if self.order is None else self.order[place]
@@ -264,15 +263,21 @@ class _Problem:
         """The neighbours ``[N, K]`` of the samples."""
         return neighbours.found(self.coordinates, self.generator, self.groups)
 
+    @cached_property
+    def shares(self) -> tuple[int, Tensor]:
+        """Of how many neighbours the labels tell most of the given ones, and the shares ``[N, C]`` among them."""
+        shares = neighbours.counted(self.near, self.given, self.classes)
+        size = min(range(len(shares)), key=lambda i: self.loss_of_given(shares[i]))
+        return neighbours.SIZES[size], shares[size]
+
     def vote(self, matrix: Tensor, trust: Tensor) -> Head:
-        """The vote of neighbours whose labels count as ``trust`` ``[N]``, of as many as tell most of given labels."""
+        """The vote of neighbours whose labels count as ``trust`` ``[N]``."""
         trust = trust if self.counts is None else trust * self.counts
-        cross = neighbours.counted(self.near, self.given, self.classes, trust=trust)
-        seen = (cross * self.likelihood(matrix)).sum(2)
-        loss, best = min((self.loss(one), i) for i, one in enumerate(seen))
-        size = neighbours.SIZES[best]
+        size = self.shares[0]  # not by trust, in which their own label has a say: of few, the most
+        cross = neighbours.counted(self.near, self.given, self.classes, sizes=(size,), trust=trust)[0]
+        seen = (cross * self.likelihood(matrix)).sum(1)
         member = Member(vote.KIND, 1.0, vote.Voters.of(self.coordinates, self.given, trust, size).tensors())
-        return Head(vote.KIND, matrix, cross[best], seen[best], loss, {"size": size}, member)
+        return Head(vote.KIND, matrix, cross, seen, self.loss(seen), {"size": size}, member)
 
     def unmixed(self, plain: Head, channel: Tensor) -> Head:
         """A tree head, which cannot be fitted through a matrix, as what it says of the true class."""
@@ -337,7 +342,8 @@ def _learn(table: Table, labelled: Tensor, problem: _Problem, rounds: Rounds) ->
     frequency = learned.masked_fill(~problem.enough, 1.0)  # what has too few labels to judge is made no likelier
     power = _adjustment(cross[problem.judged], problem.given[problem.judged], frequency, problem.of_judged())
     cross = adjusted(cross, frequency, power)
-    clean_prob, judged = _divide(problem, fitted.pool, cross, learnable=learnable)
+    shown = None if table.answers is not None else bool(fitted.report["corrected"])
+    clean_prob, judged = _divide(problem, fitted.pool, cross, learnable=learnable, shown=shown)
     if table.answers is not None:
         said, noise = table.answers[labelled], judged["noise_estimate"] if learnable else None
         cross, clean_prob = judge.with_answers(cross if learnable else occurs, said, problem.given, noise)
@@ -371,7 +377,10 @@ def _learn(table: Table, labelled: Tensor, problem: _Problem, rounds: Rounds) ->
     for text in fitted.remarks.values():
         warnings.warn(text, TrainingWarning, stacklevel=3)
     order = None if learnable else _order(whole, given_probs, table.given.masked_fill(~problem.enough[table.given], -1))
-    suggested = suggestions(probs, whole, table.given)
+    sure = learnable and problem.options.division == "calibrated" and table.answers is None
+    doubt = judge.doubtful(clean_prob.numpy()) if sure else 1.0
+    suggested = judge.suggestions(probs, whole, table.given, doubt)
+    report["doubtful_from"] = doubt
     return Learned(model, probs, given_probs, seen, whole, suggested, order, rounds.records, report, fitted.remarks)
 
 
@@ -422,14 +431,14 @@ def _fit(problem: _Problem, rounds: Rounds) -> _Fitted:
 
 
 def _voted(problem: _Problem, fitted: _Fitted, clean_prob: Tensor) -> tuple[Pool, Record]:
-    """The pool with the neighbours' vote, if given labels are likelier by it, beyond one standard error."""
-    head = problem.vote(fitted.matrix, clean_prob.float())
-    heads = [*fitted.pool.heads, head]
-    pool = Pool(heads, problem.stack(heads))
-    gain, error = problem.gain(pool.seen(), fitted.pool.seen())
-    told = {"weight": float(pool.weights[-1]), **head.detail, "gain": gain, "gain_standard_error": error}
-    counts = told["weight"] >= _KEPT and gain > error
-    return (pool if counts else fitted.pool), told | {"counts": counts}
+    """The pool with the neighbours' vote, if given labels are likelier by it beyond chance, and what tells so."""
+    before, head = fitted.pool.seen(), problem.vote(fitted.matrix, clean_prob.float())
+    share = stack(torch.stack([before, head.seen])[:, problem.judged], problem.of_judged())
+    pool = Pool([*fitted.pool.heads, head], torch.cat([fitted.pool.weights * share[0], share[1:]]))
+    gain, error = problem.gain(pool.seen(), before)
+    counts = gain > vote.SURE * error
+    told = {"weight": float(share[1]), **head.detail, "gain": gain, "gain_standard_error": error, "counts": counts}
+    return (pool if counts else fitted.pool), told
 
 
 def _members(problem: _Problem, pool: Pool, kept: Labels) -> list[Member]:
@@ -475,15 +484,6 @@ def adjusted(probs: Tensor, frequency: Tensor, power: float) -> Tensor:
     """Probabilities ``[N, C]`` divided by the classes' frequencies ``[C]`` to a power, rows sum to 1."""
     changed = probs / frequency.clamp_min(_TINY).pow(power)
     return changed / changed.sum(1, keepdim=True)
-
-
-def suggestions(probs: Tensor, clean_prob: Tensor, given: Tensor) -> Tensor:
-    """Labels ``[N]``: the given one where it is likely clean, else the likeliest other one."""
-    rows = torch.arange(len(given))
-    kept = (given >= 0) & (clean_prob >= 0.5)
-    others = probs.clone()
-    others[rows[given >= 0], given[given >= 0]] = -1
-    return torch.where(kept, given, others.argmax(1))
 
 
 def _plain(problem: _Problem, rounds: Rounds) -> Pool:
@@ -567,10 +567,13 @@ def _adjustment(cross: Tensor, given: Tensor, frequency: Tensor, weight: Tensor 
     return ADJUSTMENTS[best] if float(difference.mean()) > float(difference.std()) / len(given) ** 0.5 else 0.0
 
 
-def _divide(problem: _Problem, pool: Pool, cross: Tensor, *, learnable: bool) -> tuple[Tensor, Record]:
+def _divide(
+    problem: _Problem, pool: Pool, cross: Tensor, *, learnable: bool, shown: bool | None
+) -> tuple[Tensor, Record]:
     """p(clean) ``[N]`` by the rule of the options, and what it estimates; labels that cannot be judged get the mean."""
     given, division, judged = problem.given, problem.options.division, problem.judged
-    joint = problem.joint(pool.given())
+    seen = pool.given()
+    joint = problem.joint(seen)
     noise = 1 - float(joint.diagonal().sum() / joint.sum())
     if not learnable:
         return torch.full((len(given),), 0.5, dtype=torch.float64), {"noise_estimate": noise}
@@ -583,9 +586,11 @@ def _divide(problem: _Problem, pool: Pool, cross: Tensor, *, learnable: bool) ->
         clean_prob = torch.full((len(given),), mean, dtype=torch.float64)
         clean_prob[judged] = answer.clean_prob.double()
         return clean_prob, {"noise_estimate": 1 - mean}
-    shares = neighbours.counted(problem.near, given, problem.classes)
-    size = min(range(len(shares)), key=lambda i: problem.loss(shares[i].gather(1, given.unsqueeze(1)).squeeze(1)))
+    level = noise
+    if shown is not None and not {_OWN, *trees.KINDS}.isdisjoint(problem.kinds):
+        level = judge.noise_rate(seen[judged], given[judged], noise, shown=shown)
+    size, shares = problem.shares
     wrong = judge.wrong_labels(joint, torch.bincount(given, minlength=problem.classes) / len(given))
-    held_out = judge.HeldOut(cross, shares[size], given, judged, wrong)
-    clean_prob, importance = judge.calibrated(held_out, noise, problem.generator)
-    return clean_prob, {"noise_estimate": noise, "neighbours": neighbours.SIZES[size], **importance}
+    held_out = judge.HeldOut(cross, shares, given, judged, wrong)
+    clean_prob, importance = judge.calibrated(held_out, noise, problem.generator, level)
+    return clean_prob, {"noise_estimate": level, "counted_noise": noise, "neighbours": size, **importance}

@@ -32,6 +32,7 @@ from codivide.training import model_file
 KIND = "own"
 PRIOR = 0.02  # share of the classes' frequencies in what the model says: it may be sure of anything
 SKOPS = "model.skops"
+_ROUNDING = 1e-3  # by which the probabilities of a sample may miss 1
 
 
 @dataclass
@@ -65,10 +66,21 @@ class Fitted:
     columns: tuple[str, ...] | None = None
 
     def probs(self, rows: Any) -> Floats:
-        """Class probabilities ``[N, C]``; a class that the model has not seen gets 0."""
+        """Class probabilities ``[N, C]``; a class that the model has not seen gets 0.
+
+        Raises:
+            InputError: what the model says is no probability.
+        """
         if self.model is None:
             return np.tile(np.eye(len(self.classes))[self.only], (_count(rows), 1))
         said = np.asarray(self.model.predict_proba(rows), dtype=np.float64)
+        wrong = ~((said >= 0).all(1) & (np.abs(said.sum(1) - 1) <= _ROUNDING))  # so NaN is wrong, too
+        if wrong.any():
+            shown = np.array2string(said[wrong][0], threshold=5)
+            raise InputError(
+                f"predict_proba of {type(self.model).__name__} gives {shown} for a sample ({int(wrong.sum())} of "
+                f"{len(said)} are like that); numbers from 0 that sum to 1 are needed"
+            )
         found = np.zeros((len(said), len(self.classes)))
         found[:, np.asarray(self.model.classes_, dtype=np.int64)] = said
         return found

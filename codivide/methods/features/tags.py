@@ -28,7 +28,7 @@ from torch import Tensor
 from codivide.core.errors import InputError
 from codivide.core.neighbours import nearest
 from codivide.core.types import Floats, Labels, Mask
-from codivide.methods.features.folds import deal, numbered, once
+from codivide.methods.features.folds import counts_of, folds_of
 from codivide.methods.features.matrix import Raw
 from codivide.methods.features.tag_heads import TagHeads, log_odds
 from codivide.noise.several import LEAST, Channels, log_likelihood, predicted, row_score
@@ -112,10 +112,8 @@ def learn_tags(data: Tags, seed: int = 0, *, folds: int = 5, classifier: OwnClas
     rows = np.flatnonzero((data.y >= 0).all(1))
     given = data.y[rows]
     able = _able(data.names, given)
-    groups = numbered(None if data.groups is None else data.groups[torch.from_numpy(rows)])
-    folds = min(folds, len(rows) if groups is None else int(groups.max()) + 1)
-    fold = deal(_rarest(given), folds, torch.Generator().manual_seed(seed), groups).numpy()
-    weight = _counts(data, rows)
+    fold = folds_of(rows, _rarest(given), data.groups, folds, seed)
+    weight = counts_of(rows, np.unique(given, axis=0, return_inverse=True)[1], data.copies, data.weight)
     heads = TagHeads(data.x, rows, fold, seed, None if classifier is None else (classifier.model, classifier.samples))
     cross = heads.crossed(given[:, able], weight)  # [H, N, K']
     pooled = heads.pooled(cross, given[:, able], weight)
@@ -183,16 +181,6 @@ def _rarest(given: Labels) -> Tensor:
     held = given[:, order] > 0
     found = np.where(held.any(1), order[held.argmax(1)], given.shape[1])
     return torch.from_numpy(found.astype(np.int64))
-
-
-def _counts(data: Tags, rows: Labels) -> Floats:
-    """How much each labelled row counts; copies with the same labels count once."""
-    weight = np.ones(len(rows)) if data.weight is None else data.weight[rows].astype(np.float64)
-    if data.copies is not None:
-        signature = torch.from_numpy(np.unique(data.y[rows], axis=0, return_inverse=True)[1].ravel())
-        place = once(data.copies[torch.from_numpy(rows)], signature)[1].numpy()
-        weight /= np.bincount(place)[place]
-    return weight
 
 
 def _together(

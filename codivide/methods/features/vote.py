@@ -18,6 +18,7 @@ from torch import Tensor
 from codivide.methods.features import neighbours
 
 KIND = "vote"
+SURE = 2.0  # standard errors by which given labels must be likelier, as they have a small say in p(clean) of neighbours
 _AT_ONCE = 512  # samples whose similarity to all voters is held at once
 
 
