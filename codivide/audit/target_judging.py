@@ -19,16 +19,8 @@ from codivide.data.loaded import Loaded
 from codivide.data.options import REGRESSION, ReadOptions
 from codivide.data.rows import TensorRows
 from codivide.data.sources import load_raw
-from codivide.data.targets import (
-    Members,
-    joined,
-    members,
-    number_text,
-    numbers,
-    parts,
-    texts_of,
-    with_points,
-)
+from codivide.data.targets import Members, joined, members, number_text, numbers, parts, texts_of, with_points
+from codivide.methods.features import number_heads, own
 from codivide.methods.features.matrix import raw
 from codivide.methods.features.numbers import FEWEST, LearnedNumbers, Numbers, OwnRegressor, learn_numbers
 from codivide.methods.features.tags import LearnedTags, OwnClassifier, Tags, learn_tags
@@ -246,6 +238,8 @@ def _table(loaded: Loaded, suggested: Sequence[str], clean_prob: Floats, suggest
 
 
 def _numbers(loaded: Loaded, options: ReadOptions, seed: int, model: Any, samples: Any) -> JudgedTargets:
+    if model is not None:
+        number_heads.check_own(model)
     y = numbers(loaded)
     known = _known(loaded)
     learned: LearnedNumbers = learn_numbers(
@@ -281,6 +275,8 @@ def _numbers(loaded: Loaded, options: ReadOptions, seed: int, model: Any, sample
 
 
 def _sets(loaded: Loaded, options: ReadOptions, seed: int, model: Any, samples: Any) -> JudgedTargets:
+    if model is not None:
+        own.check_model(model, weighs=loaded.weight is not None)
     y, names = members(loaded, options.separator)
     learned: LearnedTags = learn_tags(
         Tags(y=y, names=names, **_known(loaded)),

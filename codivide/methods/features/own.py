@@ -94,18 +94,31 @@ class Fitted:
         return self
 
     def save(self, path: Path) -> None:
-        """Write what can be kept without pickle: the name of the model; and the model by skops, if that is there."""
-        header = {"kind": KIND, "estimator": repr(self.model)}
-        model_file.write(path, {"none": torch.zeros(1)}, header, self.classes)
-        try:
-            dump = import_module("skops.io").dump
-        except ImportError:
-            how = "pip install skops, and it will be"
-        else:
-            dump(self.model, path.with_name(SKOPS))
-            how = f"{SKOPS} has it by skops; skops.io.load opens it"
-        text = f"a model of your own is not saved in {path.name}, which holds no pickle ({how}); its labels are"
-        warnings.warn(text, TrainingWarning, stacklevel=2)
+        """Write what can be kept of it, see ``save``."""
+        save(path, self.model, repr(self.model), self.classes)
+
+
+def save(path: Path, model: Any, name: str, classes: tuple[Any, ...] = ()) -> None:
+    """Write what can be kept without pickle: the name of the model; and the model by skops, if that is there.
+
+    Args:
+        path: of the model file.
+        model: fitted, or several by their label.
+        name: what the model calls itself.
+        classes: that it tells apart; of numbers there are none.
+    """
+    model_file.write(path, {"none": torch.zeros(1)}, {"kind": KIND, "estimator": name}, classes)
+    try:
+        dump = import_module("skops.io").dump
+    except ImportError:
+        how = "pip install skops, and it will be"
+    else:
+        dump(model, path.with_name(SKOPS))
+        how = f"{SKOPS} has it by skops; skops.io.load opens it"
+    text = (
+        f"a model of your own is not saved in {path.name}, which holds no pickle ({how}); what it says of the data is"
+    )
+    warnings.warn(text, TrainingWarning, stacklevel=3)
 
 
 def check_model(model: Any, *, weighs: bool = False) -> None:
