@@ -41,7 +41,7 @@ from codivide.data.table_columns import TEXT_COLUMNS
 from codivide.data.table_files import folder_parts, is_database, is_table
 from codivide.data.table_sets import split_answers
 from codivide.data.tables import feature_ids, read_table
-from codivide.data.target_decisions import check_targets
+from codivide.data.target_decisions import check_targets, with_points
 from codivide.data.targets import as_numbers
 from codivide.runs import label_table
 from codivide.runs.changed import check_again, file_remarks
@@ -415,7 +415,7 @@ def clean(
     write_clean.check_out(out)
     judged = read_run(run)
     if corrections is not None:
-        given = _values(judged.table[label_table.GIVEN])
+        corrections, given = _decided(corrections, judged), _values(judged.table[label_table.GIVEN])
         check_targets(corrections, judged.source.options, given, judged.classes)
     if source is not None:
         judged = replace(judged, source=replace(judged.source, path=source, folder=""))
@@ -437,10 +437,18 @@ def clean(
         table, paths, places = _rows(cleaned.labels, judged), [], []
     with write_clean.aside(out) as folder:
         _write(table, folder, judged.source.options.task)
-        write_csv(cleaned.changes, folder / CHANGES)
+        write_csv(cleaned.changes, folder / CHANGES, plain=_plain(judged.source.options.task))
         if files is not None:
             write_clean.place(paths, places, folder, files)
     return cleaned
+
+
+def _decided(corrections: Corrections, judged: Judged) -> Corrections:
+    """The decisions as the label table writes targets."""
+    table, config = judged.table, {} if judged.run is None else judged.run.config
+    given = dict(zip(map(str, table[label_table.id_column(table)]), _values(table[label_table.GIVEN]), strict=True))
+    commas = config.get("labels_read", {}).get("commas", "")
+    return with_points(corrections, judged.source.options, given, commas)
 
 
 def _check_unchanged(judged: Judged, remarks: list[str]) -> None:
@@ -545,19 +553,33 @@ def _rows(labels: pd.DataFrame, judged: Judged) -> pd.DataFrame:
 
 
 def _write(table: pd.DataFrame, folder: Path, task: str) -> None:
-    """Both tables; images that lie in the table itself are in the Parquet file alone, and numbers are numbers."""
+    """Both tables; images that lie in the table itself are in the Parquet file alone, and numbers are numbers.
+
+    In the CSV file a number that was not changed has the digits that the source has.
+    """
+    write_csv(table.drop(columns=IMAGE, errors="ignore"), folder / LABELS, plain=_plain(task))
     if task == REGRESSION:
         table = table.assign(label=as_numbers(table["label"]))
-    write_csv(table.drop(columns=IMAGE, errors="ignore"), folder / LABELS)
     kinds = {type(value) for value in table["label"] if value is not None}
     mixed = table.assign(label=table["label"].astype("string")) if len(kinds) > 1 else table
     with atomic(folder / LABELS_PARQUET) as part:
         mixed.to_parquet(part, index=False, write_page_checksum=True)
 
 
-def write_csv(table: pd.DataFrame, path: Path) -> None:
-    """Write a table no text of which, header included, a spreadsheet takes for a formula."""
-    texts = [name for name in table if not pd.api.types.is_numeric_dtype(table[name])]
+def _plain(task: str) -> tuple[str, ...]:
+    """The columns that hold texts of numbers."""
+    return ("label", label_table.GIVEN) if task == REGRESSION else ()
+
+
+def write_csv(table: pd.DataFrame, path: Path, *, plain: Sequence[str] = ()) -> None:
+    """Write a table no text of which, header included, a spreadsheet takes for a formula.
+
+    Args:
+        table: of any columns.
+        path: the file.
+        plain: columns of texts that are numbers, such as "-7.04", which stay numbers.
+    """
+    texts = [name for name in table if name not in plain and not pd.api.types.is_numeric_dtype(table[name])]
     guarded = table.assign(**{str(name): table[name].map(_guard_value) for name in texts})
     guarded.columns = pd.Index([guard(str(name)) for name in guarded])
     with atomic(path) as part:

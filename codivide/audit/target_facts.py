@@ -8,7 +8,7 @@ import numpy as np
 
 from codivide.audit.material import Material
 from codivide.data.options import REGRESSION
-from codivide.data.targets import parts
+from codivide.data.targets import as_numbers, parts
 from codivide.noise.target_report import TargetReport
 from codivide.runs import label_table
 
@@ -29,7 +29,7 @@ def describe(material: Material) -> dict[str, Any] | None:
 
 def _numbers(material: Material) -> dict[str, Any]:
     table, report = material.table, material.noise
-    given = np.array([_number(text) for text in table[label_table.GIVEN].tolist()])
+    given = as_numbers(table[label_table.GIVEN]).to_numpy()
     predicted = table[label_table.PREDICTED].to_numpy(dtype=np.float64)
     known = np.flatnonzero(np.isfinite(given) & np.isfinite(predicted))
     wrong = (material.given != material.suggested) & ~material.confirmed
@@ -69,10 +69,3 @@ def _sets(material: Material) -> dict[str, Any]:
             for n in names
         ],
     }
-
-
-def _number(text: Any) -> float:
-    try:
-        return float(str(text).replace(",", "."))
-    except ValueError:  # empty: there is no target
-        return float("nan")

@@ -19,7 +19,7 @@ from codivide.data.loaded import Loaded
 from codivide.data.options import REGRESSION, ReadOptions
 from codivide.data.rows import TensorRows
 from codivide.data.sources import load_raw
-from codivide.data.targets import Members, joined, members, number_text, numbers, options_for, parts, texts_of
+from codivide.data.targets import Members, joined, members, number_text, numbers, parts, texts_of, with_points
 from codivide.methods.features import number_heads, own
 from codivide.methods.features.matrix import raw
 from codivide.methods.features.numbers import FEWEST, LearnedNumbers, Numbers, OwnRegressor, learn_numbers
@@ -67,7 +67,6 @@ def load_targets(source: object, y: object, options: ReadOptions) -> Loaded:
         InputError: a source or targets that cannot be read.
     """
     written = None if y is None else texts_of(y, options)
-    options = options_for(options)
     loaded = encode.of_images(load_raw(source, written and written.texts, options=options), options)
     loaded = loaded if written is None else written.of(loaded)
     if loaded.annotations is not None:
@@ -151,13 +150,16 @@ def of_predictions(y: Any, said: Any, options: ReadOptions) -> Scored:
 
     Args:
         y: targets, see ``data.targets.texts_of``.
-        said: of numbers predictions ``[N]``, of several labels probabilities ``[N, K]`` in the order of the labels.
+        said: of numbers predictions ``[N]``, of several labels probabilities ``[N, K]`` in the order of the labels,
+            or a data frame whose columns are called like them.
         options: the task, and the separator.
 
     Raises:
         InputError: arrays that do not fit each other, or predictions that are not finite.
     """
     texts, names, _ = texts_of(y, options)
+    columns = [str(name) for name in said.columns] if isinstance(said, pd.DataFrame) else None
+    columns = None if isinstance(said, pd.DataFrame) and isinstance(said.columns, pd.RangeIndex) else columns
     found = np.asarray(said, dtype=np.float64)
     if found.ndim != (1 if options.task == REGRESSION else 2) or len(found) != len(texts):
         shape = "[samples]" if options.task == REGRESSION else "[samples, labels]"
@@ -169,8 +171,20 @@ def of_predictions(y: Any, said: Any, options: ReadOptions) -> Scored:
     rows = TensorRows(torch.zeros(len(texts), 1))
     loaded = Loaded(rows, codes.astype(np.int64), known, range(len(texts)), "none", name="y")
     if options.task == REGRESSION:
-        return _scored_numbers(numbers(loaded), found)
-    return _scored_sets(members(loaded, options.separator, names), found)
+        return _scored_numbers(numbers(with_points(loaded)), found)
+    given = members(loaded, options.separator, names)
+    return _scored_sets(given, found if columns is None else found[:, _order(columns, given.names)])
+
+
+def _order(columns: Sequence[str], names: Sequence[str]) -> list[int]:
+    """The column of each label; InputError where the columns are not called like the labels."""
+    if sorted(columns) != sorted(names):
+        other = next((name for name in (*columns, *names) if (name in columns) != (name in names)), columns[0])
+        raise InputError(
+            f"the columns of pred_probs must be the labels, each once; see {other!r} (columns: "
+            f"{', '.join(columns[:20])}; labels: {', '.join(names[:20])})"
+        )
+    return [columns.index(name) for name in names]
 
 
 def _scored_numbers(y: Floats, predicted: Floats) -> Scored:
@@ -251,15 +265,16 @@ def _numbers(
     loaded: Loaded, options: ReadOptions, own_model: tuple[Any, Any] | None, learning: dict[str, int]
 ) -> JudgedTargets:
     if own_model is not None:
-        number_heads.check_own(own_model[0])
+        number_heads.check_own(own_model[0], weighs=loaded.weight is not None)
     y = numbers(loaded)
     known = _known(loaded)
     learned: LearnedNumbers = learn_numbers(
         Numbers(y=y, **known), regressor=None if own_model is None else OwnRegressor(*own_model), **learning
     )
     given, doubted = _texts(loaded), ~(learned.clean_prob >= 0.5)
+    spread = learned.report["spread"]
     suggested = [
-        number_text(value) if text is None or doubt else text
+        number_text(value, spread) if text is None or doubt else text
         for text, value, doubt in zip(given, learned.predicted.tolist(), doubted.tolist(), strict=True)
     ]
     table = _table(loaded, suggested, learned.clean_prob, learned.suggested_prob)

@@ -132,7 +132,7 @@ def serve(
         collected = facts.collect(run)
         own = serve.port_of(run)
         server = serve.Server(
-            lambda token: render.page(collected, served={"token": token}),
+            lambda token: render.page(collected, served={"token": token, "new_classes": new_classes}),
             judged.known(new_classes=new_classes),
             decisions,
             facts.originals(run),

@@ -384,8 +384,8 @@ OF_TARGETS = {item.name for item in fields(TableFlags)} | {
 def _fit_targets(run: RunFlags, data: DataFlags, training: TrainingFlags, hyper_parameters: Mapping[str, Any]) -> None:
     """``fit`` of numbers, or of several labels a row."""
     from codivide.audit.target_judging import load_targets
-    from codivide.data.corrections import confirm
     from codivide.data.experiment import part
+    from codivide.data.target_decisions import confirm_targets
     from codivide.data.weights import weighted
     from codivide.fit import targets
     from codivide.fit.job import Job, default_plan
@@ -416,7 +416,7 @@ def _fit_targets(run: RunFlags, data: DataFlags, training: TrainingFlags, hyper_
         if data.corrections is not None:
             check_decided(data.corrections, loaded, run.source)
         loaded = part(targets.with_test_part(loaded, run.test, options), data.limit, seed)
-        loaded = weighted(loaded if decided is None else confirm(loaded, decided, new_classes=True))
+        loaded = weighted(loaded if decided is None else confirm_targets(loaded, decided, options))
         say_data(loaded, task=data.task)
         method, record = Features(), {} if decided is None else decided.record()
         plan = default_plan(len(loaded.y), method, seed=seed)

@@ -20,14 +20,15 @@ from sklearn.utils.validation import column_or_1d
 
 from codivide.core.errors import InputError, nearest
 from codivide.core.types import UNLABELLED, Floats, Labels, Mask
-from codivide.data.column_kinds import with_decimal_point
-from codivide.data.labels import MISSING_TEXT
+from codivide.data.column_kinds import LARGEST, Commas, commas_of, pointed
+from codivide.data.labels import MISSING_TEXT, unmasked
 from codivide.data.loaded import Loaded
 from codivide.data.options import CLASSES, MULTILABEL, REGRESSION, ReadOptions
 from codivide.data.table_files import with_said
 
 NONE = "(none)"  # a row that has none of the labels; an empty cell is a row that nobody has labelled
 _UNITS = "0123456789.,+-eE "
+_DIGITS = 15  # that a number has at most
 _MANY = 20  # different numbers from which on they may be no classes
 _TAGS = "codivide.tags"
 
@@ -67,19 +68,52 @@ def options_for(options: ReadOptions) -> ReadOptions:
     return options if options.task == CLASSES else replace(options, unlabelled=None)
 
 
+def with_points(loaded: Loaded, commas: Commas = "") -> Loaded:
+    """Data whose targets are texts of numbers with a decimal point, however their column writes them.
+
+    The decimal mark of a column is found here, once. Whoever comes later (learner, label table, decisions, cleaned
+    data) knows points alone, so that "1.219,5" is 1219.5 everywhere and a decision of 12.345 stays one.
+
+    Args:
+        loaded: data read for regression; parts with the same targets are written alike.
+        commas: what they are, where that is known, as from the training part; "": what ``commas_of`` finds.
+    """
+    known = tuple(loaded.classes)
+    texts = pd.Series([str(name).strip() for name in known], dtype=object)
+    commas = commas or commas_of(texts)
+    written = pointed(texts, commas).tolist() if commas else [str(name) for name in known]
+    classes = tuple(dict.fromkeys(written))  # "1,5" and "1.5" are one
+    place = {text: code for code, text in enumerate(classes)}
+    codes = np.array([*(place[text] for text in written), UNLABELLED], dtype=np.int64)
+
+    def part(one: Loaded | None) -> Loaded | None:
+        if one is None or tuple(one.classes) != known:
+            return one
+        return replace(one, y=codes[one.y], classes=classes)
+
+    notes, said = replace(loaded.labels_read, commas=commas), loaded.said
+    if shown := next((pair for pair in zip(texts, written, strict=True) if pair[0] != pair[1]), None):
+        what = "a decimal comma" if commas == "decimal" else "commas between thousands"
+        said = (*said, f"the targets have {what}: {shown[0]} is {shown[1]}")
+    found = replace(loaded, y=codes[loaded.y], classes=classes, labels_read=notes, said=said)
+    return replace(found, test=part(loaded.test), validation=part(loaded.validation))
+
+
 def numbers(loaded: Loaded, what: str = "target") -> Floats:
-    """The targets ``[N]`` of data that was read for regression; NaN where there is none.
+    """The targets ``[N]`` of data that was read for regression (``with_points``); NaN where there is none.
 
     Raises:
         InputError: a text that is no finite number; it names the row.
     """
-    texts = pd.Series([str(name).strip() for name in loaded.classes], dtype=object)
-    pointed = with_decimal_point(texts) if any("," in text for text in texts) else None
-    values = [_number(text) for text in (texts if pointed is None else pointed).tolist()]
+    values = [_number(str(name).strip()) for name in loaded.classes]
     for code, value in enumerate(values):
         if value is None:
-            row = int(np.flatnonzero(loaded.y == code)[0]) if (loaded.y == code).any() else None
-            raise InputError(_no_number(str(loaded.classes[code]), _where(loaded, row), what))
+            raise InputError(_no_number(str(loaded.classes[code]), _where(loaded, code), what))
+        if abs(value) > LARGEST:
+            raise InputError(
+                f"{_where(loaded, code)}: the {what} {value:g} is too large to compute with; leave the cell empty "
+                "where there is none"
+            )
     known = np.array([*values, math.nan], dtype=np.float64)
     found: Floats = known[loaded.y]
     return found
@@ -123,9 +157,14 @@ def joined(names: Iterable[str], separator: str) -> str:
     return separator.join(names) or NONE
 
 
-def number_text(value: float) -> str:
-    """A number as the label table has it."""
-    return f"{value:.6g}"
+def number_text(value: float, spread: float) -> str:
+    """A number as the label table has it: to a thousandth of its spread, and never rounded above the units."""
+    digits = max(0, 3 - math.floor(math.log10(spread)))
+    if digits > _DIGITS or abs(value) > 10.0**_DIGITS:
+        return repr(value)
+    text = f"{value:.{digits}f}"
+    text = text.rstrip("0").rstrip(".") if "." in text else text
+    return "0" if text == "-0" else text
 
 
 def texts_of(y: Any, options: ReadOptions) -> Written:
@@ -148,6 +187,7 @@ def texts_of(y: Any, options: ReadOptions) -> Written:
 
 def _texts_of_numbers(y: Any) -> list[str | None]:
     values = y.detach().cpu().numpy() if isinstance(y, torch.Tensor) else y
+    values = unmasked(values)
     array = values.to_numpy() if isinstance(values, pd.Series | pd.DataFrame) else np.asarray(values)
     if array.ndim == 2 and array.shape[1] == 1:
         array = column_or_1d(array, warn=True)
@@ -173,8 +213,8 @@ def _texts_of_sets(y: Any, separator: str) -> Written:
     names = tuple(map(str, y.columns)) if isinstance(y, pd.DataFrame) else None
     if sparse.issparse(y):
         y = y.toarray()
-    objects = isinstance(y, np.ndarray) and y.dtype == object and y.ndim == 1
-    ragged = objects or isinstance(y, list | tuple | pd.Series)
+    texts = isinstance(y, np.ndarray) and y.dtype.kind in "OUT" and y.ndim == 1
+    ragged = texts or isinstance(y, list | tuple | pd.Series)
     if ragged and not _is_matrix(y):
         return Written([_text_of_set(row, value, separator) for row, value in enumerate(y)])
     array = _matrix(y)
@@ -240,7 +280,7 @@ def _is_matrix(y: Any) -> bool:
 
 
 def _text_of_set(row: int, value: Any, separator: str) -> str | None:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, str):
         return value if value.strip() else None
@@ -266,19 +306,25 @@ def _number(text: str) -> float | None:
 
 
 def as_numbers(column: pd.Series[Any]) -> pd.Series[float]:
-    """A column of targets that are texts as numbers; NaN where there is none."""
-    texts = column.map(lambda text: None if text is None else str(text).strip().replace(",", "."))
-    return pd.to_numeric(texts, errors="coerce").astype(np.float64)
+    """A column of the label table that holds texts of numbers (``with_points``) as numbers; NaN where there is none."""
+    return column.map(lambda text: math.nan if pd.isna(text) else float(text)).astype(np.float64)
 
 
-def is_number(text: str) -> bool:
-    """Whether a text is a finite number."""
-    return _number(text.strip().replace(",", ".")) is not None
+def decided_number(text: str) -> str | None:
+    """What a person typed for a number, with a decimal point; None where it is no number.
+
+    A person types "12.5" or "12,5", and nothing between thousands.
+    """
+    found = text.strip().replace(",", ".")
+    return None if _number(found) is None else found
 
 
-def _where(loaded: Loaded, row: int | None) -> str:
-    if row is None:
+def _where(loaded: Loaded, code: int) -> str:
+    """The first row that has this target."""
+    rows = np.flatnonzero(loaded.y == code)
+    if not len(rows):
         return loaded.name
+    row = int(rows[0])
     name = loaded.ids[row]
     return f"{loaded.name}: row {row}" + (f" ({name})" if str(name) != str(row) else "")
 

@@ -16,12 +16,12 @@ from codivide.audit.findings import Findings
 from codivide.audit.target_judging import load_targets
 from codivide.core.errors import InputError, TrainingWarning
 from codivide.core.types import Floats, Labels
-from codivide.data.corrections import confirm
 from codivide.data.groups import with_groups
 from codivide.data.loaded import Loaded
 from codivide.data.options import MULTILABEL, REGRESSION, ReadOptions
 from codivide.data.own import as_encoder
 from codivide.data.record import DataRecord
+from codivide.data.target_decisions import confirm_targets
 from codivide.data.targets import as_numbers, parts, texts_of
 from codivide.data.weights import weighted
 from codivide.fit.estimator_parts import drawn, names, read_corrections, remember_features, rows_for
@@ -92,7 +92,7 @@ class _Noisy(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
             if isinstance(corrections, str | Path):
                 check_decided(Path(corrections), loaded, X)
             if decided is not None:
-                loaded = confirm(loaded, decided, new_classes=True)
+                loaded = confirm_targets(loaded, decided, options)
             method = OwnModel(estimator=repr(self.model)) if self.model is not None else Features()
             plan = default_plan(len(loaded.y), method, seed=drawn(self.random_state))
             record = {} if decided is None else decided.record()

@@ -20,7 +20,7 @@ from codivide.data.loaded import Loaded
 from codivide.data.options import REGRESSION, TASKS, ReadOptions
 from codivide.data.rows import Rows
 from codivide.data.sources import load
-from codivide.data.targets import members, numbers, options_for
+from codivide.data.targets import members, numbers, with_points
 from codivide.fit.execute import config
 from codivide.fit.job import Before, Job
 from codivide.fit.verdict import USABLE
@@ -78,9 +78,12 @@ def with_test_part(loaded: Loaded, test: str | None, options: ReadOptions) -> Lo
     """The data with a test part from another source."""
     if test is None:
         return loaded
-    options = options_for(options)
     other = load(test, options=options if loaded.encoder is None else replace(options, encoder=loaded.encoder))
-    return beside(loaded, other.test or other, f"--test {test}")
+    other = other.test or other
+    commas = loaded.labels_read.commas
+    if commas and not other.labels_read.commas:  # a few numbers alone may not show what their commas are
+        other = with_points(other, commas)
+    return beside(loaded, other, f"--test {test}")
 
 
 def execute_targets(

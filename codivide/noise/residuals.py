@@ -8,7 +8,7 @@ wrong target that comes to lie where a right one could be cannot be told from it
 
 ``v`` is the one of greatest likelihood. Where a model without any wrong target explains the residuals as well (by the
 Bayesian information criterion, Schwarz 1978), nothing speaks for wrong targets: their share is then no more than
-``NOTHING``. Ours.
+``NOTHING``. The same where as many would be wrong as right: zeros among measured values are no errors. Ours.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from codivide.core.types import Floats
 TAILS = (2.5, 4.0, 8.0, 30.0)
 NOTHING = 0.005  # share of wrong targets where nothing speaks for any
 MOST_WRONG = 0.5
+_MOST_TOLD = 0.49  # from which on the share of wrong targets is only where it may go no farther
 INTERVAL = 0.9  # how likely a right target lies in the interval of its prediction
 _ASSUMED = 10.0  # wrong targets that each of the three places is taken to have, besides those that are found
 _WIDER = 3.0  # times a right residual that a wrong one is at least, where it lies around the prediction
@@ -43,6 +44,8 @@ class Settled(NamedTuple):
         factor: ``c``.
         log_likelihood: mean over the targets, of the density in their own unit.
         evidence: ``[N]``, log of how much likelier a target is right than wrong; the order of p(clean).
+        undecided: whether as many would be wrong as right, so that nothing tells which is which; the share of wrong
+            ones is then no more than ``NOTHING``.
     """
 
     clean_prob: Floats
@@ -51,6 +54,7 @@ class Settled(NamedTuple):
     factor: float
     log_likelihood: float
     evidence: Floats
+    undecided: bool = False
 
 
 def settle(y: Floats, predicted: Floats, spread: Floats, weight: Floats | None = None) -> Settled:
@@ -69,7 +73,7 @@ def settle(y: Floats, predicted: Floats, spread: Floats, weight: Floats | None =
     plain = max(_plain(y - predicted, spread, count, tails) for tails in TAILS)
     gain = (best.log_likelihood - plain) * len(y)
     if gain > 2 * np.log(len(y)):  # four more parameters, at half a log(N) each
-        return best
+        return best if best.rate < _MOST_TOLD else _at_share(best, NOTHING)._replace(undecided=True)
     return _at_share(best, NOTHING)
 
 

@@ -174,9 +174,14 @@ def issues(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def write(table: pd.DataFrame, folder: Path, files: tuple[str, str] = FILES) -> None:
-    """Write ``labels.csv`` and ``labels.parquet``, or the two ``files`` of the test part, each atomically."""
+    """Write ``labels.csv`` and ``labels.parquet``, or the two ``files`` of the test part, each atomically.
+
+    Texts are guarded against spreadsheets, but those of numbers (``--task regression``) stay numbers: "-7.04".
+    """
+    plain = _CLASSES if PREDICTED in table else ()
     with atomic(folder / files[0]) as aside:
-        safe = {c: table[c].map(guard, na_action="ignore") for c in _TEXTS if c in table and _is_text(table[c])}
+        names = [c for c in _TEXTS if c in table and c not in plain and _is_text(table[c])]
+        safe = {c: table[c].map(guard, na_action="ignore") for c in names}
         table.assign(**safe).to_csv(aside, index=False)
     with atomic(folder / files[1]) as aside:
         text = table.assign(**{c: table[c].astype("string") for c in _CLASSES if _mixed(table, c)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -82,39 +83,64 @@ def _boosting(x: Raw, y: Floats, weight: Floats, seed: int) -> Head:
         n_iter_no_change=10,
         random_state=seed,
     )
-    model.fit(_levelled(trees.dense(x)), y, sample_weight=weight)
-    nodes = trees.of_rounds(model)
+    levelled, levels = _levelled(trees.dense(x))
+    model.fit(levelled, y, sample_weight=weight)
+    nodes = _at_levels(trees.of_rounds(model), levels)
     return Head(
         BOOSTING, 1.0, Leaves(nodes, summed=True, base=float(np.ravel(model._baseline_prediction)[0])).tensors()
     )
 
 
-def _levelled(x: Singles) -> Singles:
-    """Columns of at most as many values as boosting tells apart, each the greatest of its level.
+def _levelled(x: Singles) -> tuple[Singles, dict[int, Singles]]:
+    """Columns of at most as many values as boosting tells apart, each the greatest of its level; and these by column.
 
     scikit-learn would seek the same levels by weighted quantiles, which takes ten times as long as all the rest.
     """
-    found = x.copy()
-    for column in found.T:
-        different = np.unique(column)
-        if len(different) > _LEVELS:
+    found, levels = x.copy(), {}
+    for number, column in enumerate(found.T):
+        if len(np.unique(column)) > _LEVELS:
             edges = np.unique(np.quantile(column, np.linspace(0, 1, _LEVELS + 1)[1:], method="inverted_cdf"))
             column[:] = edges[np.searchsorted(edges, column)]
-    return found
+            levels[number] = edges
+    return found, levels
+
+
+def _at_levels(nodes: trees.Trees, levels: dict[int, Singles]) -> trees.Trees:
+    """The trees with each threshold at the level below it, so that a raw row goes where its level went.
+
+    scikit-learn asks in the middle between two levels, but what lies above the lower one is of the higher one.
+    """
+    threshold = nodes.threshold.numpy().copy()
+    for number, edges in levels.items():
+        asked = nodes.feature.numpy() == number
+        below = np.searchsorted(edges, threshold[asked], side="right") - 1
+        threshold[asked] = np.where(below < 0, threshold[asked], edges[below])  # leaves ask for nothing
+    return replace(nodes, threshold=torch.from_numpy(threshold))
 
 
 def _number(value: Any) -> torch.Tensor:
     return torch.tensor([float(value)], dtype=torch.float64)
 
 
-def fit_own(model: Any, samples: Any, y: Floats, weight: Floats) -> Any:
-    """A copy of the user's regressor on rows of a weight above 0; weighted, where it takes weights."""
+def fit_own(model: Any, samples: Any, y: Floats, share: Floats, count: Floats) -> Any:
+    """A copy of the user's regressor, weighted; where it takes no weights, on the rows that look right.
+
+    Args:
+        model: the user's; it stays as it is.
+        samples: ``[N]`` of what it takes.
+        y: targets ``[N]``.
+        share: how far each may be trusted ``[N]``, in [0, 1].
+        count: how often each counts ``[N]``, which is none of a model's business that takes no weights.
+
+    Raises:
+        InputError: it cannot learn from them.
+    """
     from sklearn.base import clone
 
-    rows: Labels = np.flatnonzero(weight > 0)
-    name, copy = own.weight_name(model), clone(model)
-    if name is None:
-        rows = np.flatnonzero(weight >= min(0.5, float(weight.max())))
+    name, copy, weight = own.weight_name(model), clone(model), share * count
+    known = np.where(count > 0, share, 0.0)
+    least = 0.0 if name is not None else min(0.5, float(known.max()))
+    rows: Labels = np.flatnonzero((known > 0) & (known >= least))
     try:
         copy.fit(own.take(samples, rows), y[rows], **({} if name is None else {name: weight[rows]}))
     except ValueError as error:
@@ -122,8 +148,23 @@ def fit_own(model: Any, samples: Any, y: Floats, weight: Floats) -> Any:
     return copy
 
 
-def check_own(model: Any) -> None:
-    """InputError unless a model is a regressor of scikit-learn's kind."""
+def predict_own(model: Any, samples: Any, rows: Labels) -> Floats:
+    """What a fitted copy predicts of some rows ``[M]``, as finite numbers.
+
+    Raises:
+        InputError: it cannot predict them, or predicts something else.
+    """
+    try:
+        found = np.asarray(model.predict(own.take(samples, rows)), dtype=np.float64)
+    except ValueError as error:
+        raise InputError(f"{type(model).__name__} cannot predict the samples: {error}") from error
+    if found.shape != (len(rows),) or not np.isfinite(found).all():
+        raise InputError(f"the model predicts an array of shape {found.shape}; one finite number a sample is needed")
+    return found
+
+
+def check_own(model: Any, *, weighs: bool = False) -> None:
+    """InputError unless a model is a regressor of scikit-learn's kind (``weighs``: that takes weights)."""
     from sklearn.base import is_regressor
 
     if isinstance(model, type):
@@ -133,3 +174,5 @@ def check_own(model: Any) -> None:
             f"model is a {type(model).__name__}, which is no regressor of scikit-learn's kind (fit, predict, "
             "get_params); score its cross-validated predictions with score_labels(task='regression')"
         )
+    if weighs:
+        own.check_weighs(model)

@@ -19,6 +19,7 @@ from codivide.methods.features.matrix import Matrix, Raw, Scale, raw
 KIND = "numbers"
 TENSORS = {"linear": 2, "forest": 6, "boosting": 6}
 _CHUNK = 4096
+LARGEST = 700.0  # logarithm of a number that float64 holds
 
 
 @dataclass(frozen=True)
@@ -88,11 +89,12 @@ class NumberModel:
     Attributes:
         scale: how raw rows are scaled for the linear head.
         heads: of the pool.
-        centre: and ``unit``: heads predict ``(y - centre) / unit``.
+        centre: and ``unit``: heads predict ``(y - centre) / unit``, or of ``log y`` where ``log`` says so.
         low: and ``high``: nothing below and above is predicted.
         encoder: what makes rows of texts, images or tables, where something does.
         columns: names of the features of a table, where they have some.
         classes: none; a model of classes has them.
+        log: whether logarithms were learned.
     """
 
     scale: Scale
@@ -104,6 +106,7 @@ class NumberModel:
     encoder: encoder.Encoder | None = None
     columns: tuple[str, ...] | None = None
     classes: tuple[Any, ...] = field(default=())
+    log: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -124,7 +127,8 @@ class NumberModel:
     def of(self, x: Raw) -> Floats:
         """The same of features ``[N, D]``."""
         total = sum(head.weight * head.predict(x, self.scale) for head in self.heads)
-        found: Floats = np.clip(self.centre + self.unit * total, self.low, self.high)
+        value = self.centre + self.unit * total
+        found: Floats = np.clip(np.exp(np.clip(value, -LARGEST, LARGEST)) if self.log else value, self.low, self.high)
         return found
 
     def to(self, device: torch.device) -> NumberModel:
@@ -135,7 +139,7 @@ class NumberModel:
         """Write everything to one safetensors file, atomically."""
         tensors, heads = stored.packed(self.heads, "head")
         target = [self.centre, self.unit, self.low, self.high]
-        stored.write(path, self, tensors, {"kind": KIND, **heads, "target": target})
+        stored.write(path, self, tensors, {"kind": KIND, **heads, "target": target, "log": self.log})
 
     @classmethod
     def of_file(cls, tensors: dict[str, Tensor], header: dict[str, Any]) -> NumberModel:
@@ -143,4 +147,5 @@ class NumberModel:
         heads = [Head(*parts) for parts in stored.unpacked(tensors, header, "head", TENSORS)]
         scale, encoder, columns = stored.shared(tensors, header)
         centre, unit, low, high = (float(value) for value in header["target"])
-        return cls(scale, heads, centre, unit, low, high, encoder, columns)
+        log = bool(header.get("log", False))  # files of earlier versions have none
+        return cls(scale, heads, centre, unit, low, high, encoder, columns, log=log)

@@ -2,11 +2,12 @@
 
 In short (N samples with a target, K folds; row i is predicted by models that never saw its target):
 
-1. Fit the heads (or the user's own model) plainly; the first time targets far out are cut, since squares would follow
-   them. Pool the heads with the weights of least held-out absolute error, in which no row counts for more than
-   ``_MOST`` times the usual one.
+1. Fit the heads (or the user's own model) plainly, with targets far out cut, since squares would follow them, and as
+   they are, since a rare regime may be right; of skewed positive targets also their logarithms. Go on with that under
+   which held-out GIVEN targets are likeliest. Pool the heads with the weights of least held-out absolute error, which
+   from ``_MOST`` times the usual one on grows as a logarithm.
 2. The usual size of a residual is itself learned, from features and prediction, and shrunk towards one size for all as
-   far as held-out residuals ask for it.
+   far as held-out residuals ask for it (``number_spread``).
 3. Divide: ``noise.residuals.settle``, a mixture of right and wrong targets.
 4. Fit again, each row weighted: once by Tukey's biweight (Beaton and Tukey, Technometrics 1974), then by p(clean). A
    round counts only if the held-out GIVEN targets are likelier than under the one before.
@@ -30,11 +31,11 @@ import torch
 from codivide.core.errors import InputError
 from codivide.core.types import Floats, Labels, Mask
 from codivide.methods.features import number_heads, own
-from codivide.methods.features.folds import deal, numbered, once
+from codivide.methods.features.folds import counts_of, folds_of
 from codivide.methods.features.matrix import Raw, Scale
 from codivide.methods.features.number_heads import LINEAR
-from codivide.methods.features.number_model import Head, NumberModel
-from codivide.methods.features.trees import WIDEST
+from codivide.methods.features.number_model import LARGEST, Head, NumberModel
+from codivide.methods.features.number_spread import TINY, Spread
 from codivide.noise import residuals
 from codivide.noise.residuals import INTERVAL, NOTHING, Settled
 
@@ -42,14 +43,15 @@ FEWEST = 10  # samples with a target
 ROUNDS = 4
 OWN = "own"
 _CUT = 6.0  # robust deviations from the median at which targets are cut for the first fit
-_MOST = 3.0  # times the median absolute error that a row counts at most
-_FAR = 10.0  # median errors of the first round that a row counts at most, where rounds are compared
+_MOST = 3.0  # times the median absolute error from which on a row counts by its logarithm
+_FAR = 10.0  # median errors of the first round from which on a row counts by its logarithm, where rounds are compared
 _BIWEIGHT = 4.685 * 1.4826  # of a median absolute residual, where a row no longer counts
 _GAIN = 1e-3  # nats a target by which a round must be better
+_SKEWED = 0.2  # from which on logarithms are tried, see ``_lean``
+_GATHERED = 0.2  # of the targets that look wrong, which is hardly any
+_FEW_DOUBTED = 8  # that look wrong, below which they cannot gather
 _BINS = 10  # of targets, which are shared out evenly over the folds
 _TRIED = 2000  # rows by which a penalty is chosen, or all
-_SHRINK = (0.0, 0.5, 1.0)
-_TINY = 1e-3  # of the targets' deviation: no residual is smaller
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,6 @@ class LearnedNumbers:
         clean_prob: in [0, 1], NaN where there is no target.
         suggested_prob: how likely the right target, where the given one is wrong, is nearer to ``predicted``.
         evidence: log of how much likelier the target is right than wrong; NaN where there is none.
-        rate: estimated share of wrong targets.
         records: one a round.
         report: numbers on how it was learned.
         remarks: warnings by name.
@@ -104,7 +105,6 @@ class LearnedNumbers:
     clean_prob: Floats
     suggested_prob: Floats
     evidence: Floats
-    rate: float
     records: list[dict[str, Any]] = field(default_factory=list)
     report: dict[str, Any] = field(default_factory=dict)
     remarks: dict[str, str] = field(default_factory=dict)
@@ -116,64 +116,80 @@ class _Round(NamedTuple):
     predicted: Floats
     spread: Floats
     settled: Settled
-    weight: Floats
+    share: Floats
     pool: dict[str, float]
-    first: bool
+    cut: bool
 
 
 class _Problem:
-    """The samples with a target, their folds, and the scales."""
+    """The samples with a target, their folds, and the scales; with ``log`` it is of the targets' logarithms."""
 
-    def __init__(self, data: Numbers, seed: int, folds: int, regressor: OwnRegressor | None) -> None:
+    def __init__(
+        self, data: Numbers, seed: int, folds: int, regressor: OwnRegressor | None, *, log: bool = False
+    ) -> None:
         self.rows: Labels = np.flatnonzero(np.isfinite(data.y))
         if len(self.rows) < FEWEST:
             raise InputError(f"{len(self.rows)} samples have a target; at least {FEWEST} are needed")
         y = data.y[self.rows]
         if np.ptp(y) == 0:
             raise InputError(f"all targets are {y[0]:g}: there is nothing to learn")
-        chosen = torch.from_numpy(self.rows)
-        self.seed, self.given = seed, y
-        self.centre, self.unit = _centre(y)
-        self.u = (y - self.centre) / self.unit
+        self.seed, self.given, self.log = seed, y, log
+        self.centre, self.unit = _centre(np.log(y) if log else y)
+        self.u = self.inward(y)
         self.whole = data.x
         self.x = data.x if len(self.rows) == len(data.y) else data.x[self.rows]
         self.confirmed = np.zeros(len(y), bool) if data.confirmed is None else data.confirmed[self.rows]
-        self.count = np.ones(len(y)) if data.weight is None else data.weight[self.rows].astype(np.float64)
+        self.count = counts_of(self.rows, np.unique(y, return_inverse=True)[1], data.copies, data.weight)
         bins = torch.from_numpy(np.searchsorted(np.quantile(y, np.linspace(0, 1, _BINS + 1)[1:-1]), y))
-        if data.copies is not None:  # nine copies of one target say no more than one
-            place = once(data.copies[chosen], torch.from_numpy(np.unique(y, return_inverse=True)[1]))[1]
-            self.count /= np.bincount(place.numpy())[place.numpy()]
-        groups = numbered(None if data.groups is None else data.groups[chosen])
-        folds = min(folds, len(y) if groups is None else int(groups.max()) + 1)
-        self.fold = deal(bins, folds, torch.Generator().manual_seed(seed), groups).numpy()
-        self.folds = folds
+        self.fold = folds_of(self.rows, bins, data.groups, folds, seed)
+        self.folds = int(self.fold.max()) + 1
         self.scale = Scale.fit(data.x)
         self.own = regressor
         dense = isinstance(data.x, np.ndarray)
         self.kinds = (OWN,) if regressor else number_heads.kinds(len(y), data.x.shape[1], dense=dense)
         self.penalty = 1e-3
 
-    def target(self, *, first: bool) -> Floats:
+    def inward(self, y: Floats) -> Floats:
+        """Targets on the unit scale."""
+        found: Floats = ((np.log(y) if self.log else y) - self.centre) / self.unit
+        return found
+
+    def outward(self, u: Floats) -> Floats:
+        """Numbers on the unit scale as targets."""
+        found: Floats = self.centre + self.unit * u
+        return np.exp(found.clip(-LARGEST, LARGEST)) if self.log else found
+
+    def log_likelihood(self, one: _Round) -> float:
+        """Mean of the held-out targets, in the unit of ``y``, so that it compares scales."""
+        stretch = math.log(self.unit) + (float(np.average(np.log(self.given), weights=self.count)) if self.log else 0.0)
+        return one.settled.log_likelihood - stretch
+
+    def target(self, *, cut: bool) -> Floats:
         """What is fitted."""
-        found: Floats = self.u.clip(-_CUT, _CUT) if first else self.u
+        found: Floats = self.u.clip(-_CUT, _CUT) if cut else self.u
         return np.where(self.confirmed, self.u, found)
 
-    def fit(self, kind: str, rows: Labels, target: Floats, weight: Floats) -> Callable[[Labels], Floats]:
-        """Fit on some rows; what it gives predicts other ones."""
+    def fit(self, kind: str, rows: Labels, target: Floats, share: Floats) -> Callable[[Labels], Floats]:
+        """Fit on some rows, which may be trusted by a share; what it gives predicts other ones."""
         if self.own is not None:
             model, samples = self.own
-            fitted = number_heads.fit_own(model, own.take(samples, self.rows[rows]), target[rows], weight[rows])
-            return lambda out: _checked(fitted.predict(own.take(samples, self.rows[out])), len(out))
+            chosen = own.take(samples, self.rows[rows])
+            fitted = number_heads.fit_own(model, chosen, target[rows], share[rows], self.count[rows])
+            return lambda out: number_heads.predict_own(fitted, samples, self.rows[out])
         known: dict[str, Any] = {"scale": self.scale, "penalty": self.penalty, "seed": self.seed}
-        head = number_heads.fit(kind, self.x[rows], target[rows], weight[rows], **known)
+        head = number_heads.fit(kind, self.x[rows], target[rows], self.weight(share)[rows], **known)
         return lambda out: head.predict(self.x[out], self.scale)
 
-    def crossed(self, kind: str, target: Floats, weight: Floats, folds: int | None = None) -> Floats:
+    def weight(self, share: Floats) -> Floats:
+        """How much each row counts in a fit."""
+        return share * self.count
+
+    def crossed(self, kind: str, target: Floats, share: Floats, folds: int | None = None) -> Floats:
         """Held-out predictions ``[N]``; of the first folds alone, NaN elsewhere."""
         found = np.full(len(target), np.nan)
         for number in range(self.folds if folds is None else folds):
             out, rest = np.flatnonzero(self.fold == number), np.flatnonzero(self.fold != number)
-            known = weight if weight[rest].sum() > 0 else self.count
+            known = share if self.weight(share)[rest].sum() > 0 else np.ones(len(share))
             found[out] = self.fit(kind, rest, target, known)(out)
         return found
 
@@ -185,23 +201,33 @@ class _Problem:
         best = math.inf
         for penalty in number_heads.PENALTIES:
             before, self.penalty = self.penalty, penalty
-            loss = _loss(self.crossed(LINEAR, target, self.count, folds) - self.u, self.count)
+            loss = _loss(self.crossed(LINEAR, target, np.ones(len(target)), folds) - self.u, self.count)
             if loss >= best:
                 self.penalty = before
                 return
             best = loss
 
-    def round(self, weight: Floats, *, first: bool) -> _Round:
-        """Fit all heads with these weights, pool them, and judge the targets."""
-        target = self.target(first=first)
-        said = {kind: self.crossed(kind, target, weight) for kind in self.kinds}
+    def round(self, share: Floats, *, cut: bool = False, last: bool = True) -> _Round:
+        """Fit all heads, pool them, and judge the targets.
+
+        Args:
+            share: how far each row may be trusted ``[N]``, in [0, 1].
+            cut: whether targets far out are cut for it.
+            last: whether heads that do not count now are left out from now on.
+        """
+        target = self.target(cut=cut)
+        said = {kind: self.crossed(kind, target, share) for kind in self.kinds}
         pool = _pooled(said, self.u, self.count)
-        if not first:  # a head that does not count on whole rows will not do so later
+        if last:
             self.kinds = tuple(kind for kind, share in pool.items() if share > 0)
         predicted = sum(share * said[kind] for kind, share in pool.items())
         assert isinstance(predicted, np.ndarray)
-        spread = _Spread.of(self, self.u - predicted, predicted).held_out
-        return _Round(predicted, spread, residuals.settle(self.u, predicted, spread, self.count), weight, pool, first)
+        spread = self.spread(predicted).held_out
+        return _Round(predicted, spread, residuals.settle(self.u, predicted, spread, self.count), share, pool, cut)
+
+    def spread(self, predicted: Floats) -> Spread:
+        """The usual size of residuals."""
+        return Spread.of((self.x, predicted), self.u - predicted, self.fold, self.count, seed=self.seed)
 
 
 def learn_numbers(
@@ -218,41 +244,75 @@ def learn_numbers(
     Raises:
         InputError: too few targets, targets that are all the same, or a model that cannot learn.
     """
-    problem = _Problem(data, seed, folds, regressor)
-    problem.choose_penalty(problem.target(first=True))
-    rounds = [problem.round(problem.count, first=True)]
+    problem, rounds, other = _begun(_Problem(data, seed, folds, regressor), data, folds)
     records = [_record(1, rounds[0])]
     while len(rounds) < ROUNDS:
-        rounds.append(problem.round(_weights(problem, rounds[-1], first=len(rounds) == 1), first=False))
+        rounds.append(problem.round(_shares(problem, rounds[-1], first=len(rounds) == 1)))
         records.append(_record(len(rounds), rounds[-1]))
         if rounds[-1].settled.log_likelihood < rounds[-2].settled.log_likelihood + _GAIN:
             break
     best = max(rounds, key=lambda one: one.settled.log_likelihood)
-    return _answer(problem, data, best, _learned(problem, rounds), records)
+    return _answer(problem, data, best, _learned(problem, [*rounds, *other]), records)
+
+
+def _begun(problem: _Problem, data: Numbers, folds: int) -> tuple[_Problem, list[_Round], list[_Round]]:
+    """The first round of the scale, and with or without a cut, under which held-out GIVEN targets are likeliest.
+
+    A cut saves heads from targets that are far out and wrong; where they are right (a rare regime, a long tail), it
+    hides them. Logarithms are tried of positive targets that are skewed.
+
+    Returns:
+        The scale, that round, and what other first rounds it has.
+    """
+    problems = [problem]
+    if problem.own is None and _is_skewed(problem.given):
+        problems.append(_Problem(data, problem.seed, folds, None, log=True))
+    found = []
+    for one in problems:
+        far = bool((np.abs(one.u) > _CUT).any())
+        one.choose_penalty(one.target(cut=True))
+        for cut in (True, False) if far else (True,):
+            found.append((one, one.round(np.ones(len(one.u)), cut=cut, last=False)))
+    chosen, best = max(found, key=lambda pair: pair[0].log_likelihood(pair[1]))
+    return chosen, [best], [one for of, one in found if of is chosen and one is not best]
+
+
+def _is_skewed(y: Floats) -> bool:
+    """Whether targets are positive, and logarithms lie more evenly around their middle."""
+    if y.min() <= 0:
+        return False
+    return _lean(y) > _SKEWED and _lean(y) > abs(_lean(np.log(y)))
+
+
+def _lean(y: Floats) -> float:
+    """How much farther the upper tenth lies from the middle than the lower one, in [-1, 1]."""
+    low, middle, high = np.quantile(y, [0.1, 0.5, 0.9])
+    return float((high + low - 2 * middle) / max(high - low, 1e-300))
 
 
 def _learned(problem: _Problem, rounds: list[_Round]) -> _Round:
     """The round whose weights the model is fitted with: that of least held-out squared error on GIVEN targets.
 
-    No row counts for more than ``_FAR`` median errors of the first round. Where no round is better than the first by
-    more than one standard error, that one: its rows count alike.
+    From ``_FAR`` median errors of the first round on an error counts by its logarithm: it is not led by a few that are
+    far out, and yet sees whether a rare regime is predicted. Where no round is better than the first by more than one
+    standard error, that one: its rows count alike.
     """
-    far = _FAR * max(float(np.median(np.abs(problem.u - rounds[0].predicted))), _TINY)
-    losses = [(problem.u - one.predicted).clip(-far, far) ** 2 * problem.count for one in rounds]
+    far = _FAR * max(float(np.median(np.abs(problem.u - rounds[0].predicted))), TINY)
+    losses = [_grown(problem.u - one.predicted, far) ** 2 * problem.count for one in rounds]
     best = int(np.argmin([loss.mean() for loss in losses]))
     gain = losses[0] - losses[best]
     return rounds[best] if gain.mean() > gain.std() / len(gain) ** 0.5 else rounds[0]
 
 
-def _weights(problem: _Problem, last: _Round, *, first: bool) -> Floats:
-    """How much each row counts in the next round."""
+def _shares(problem: _Problem, last: _Round, *, first: bool) -> Floats:
+    """How far each row may be trusted in the next round."""
     settled = last.settled
     if first or settled.rate <= NOTHING:
         far = np.abs(problem.u - last.predicted) / (last.spread * _BIWEIGHT)
         share = np.where(far < 1, (1 - far.clip(max=1) ** 2) ** 2, 0.0)
     else:
         share = settled.clean_prob
-    return np.where(problem.confirmed, 1.0, share) * problem.count
+    return np.where(problem.confirmed, 1.0, share)
 
 
 def _record(number: int, one: _Round) -> dict[str, Any]:
@@ -269,86 +329,112 @@ def _answer(
     problem: _Problem, data: Numbers, best: _Round, learned: _Round, records: list[dict[str, Any]]
 ) -> LearnedNumbers:
     """What the best round says of each row, and the model on all of them."""
-    settled, unit, rows = best.settled, problem.unit, problem.rows
+    settled, rows = best.settled, problem.rows
     model = _model(problem, learned)
     predicted, spread = np.empty(len(data.y)), np.empty(len(data.y))
-    predicted[rows] = problem.centre + unit * best.predicted
-    spread[rows] = unit * best.spread
+    predicted[rows], spread[rows] = best.predicted, best.spread
     missing = np.flatnonzero(~np.isfinite(data.y))
     if len(missing):
-        predicted[missing] = _predict(model, data, problem, missing)
-        whole = _Spread.of(problem, problem.u - best.predicted, best.predicted)
-        spread[missing] = unit * whole.of_rows(data.x[missing], (predicted[missing] - problem.centre) / unit)
+        predicted[missing] = problem.inward(_predict(model, data, problem, missing))
+        spread[missing] = problem.spread(best.predicted).of_rows(data.x[missing], predicted[missing])
     reach = residuals.reach(settled, INTERVAL) * spread
+    low, high = problem.outward(predicted - reach), problem.outward(predicted + reach)
     clean_prob, nearer, evidence = np.full((3, len(data.y)), np.nan)
     clean_prob[rows] = np.where(problem.confirmed, 1.0, settled.clean_prob)
     nearer[rows] = residuals.suggested_prob(problem.u, best.predicted, best.spread, settled)
     evidence[rows] = settled.evidence
-    open_ = clean_prob[rows][~problem.confirmed]
-    gain, error = _information(problem, best)
-    noise = 1 - float(open_.mean()) if len(open_) else 0.0
-    report: dict[str, Any] = {
-        "pool": best.pool,
-        "rounds": len(records),
-        "tails": settled.tails,
-        "noise_estimate": noise,
-        "information": gain,
-        "information_standard_error": error,
-        "held_out_r2": _r2(problem, best),
-        "hidden": residuals.hidden(problem.u, best.predicted, best.spread, settled),
-        "spread": float(np.median(spread[rows])),
-    }
-    remarks = {}
-    if not gain > 3 * error:
-        remarks["independent"] = (
-            "the features say nothing of the targets: held-out ones are predicted no better than by their median, so "
-            "that only targets far from all others can look wrong"
-        )
+    report = _reported(problem, best) | {"rounds": len(records)}
     return LearnedNumbers(
         model=model,
-        predicted=predicted,
-        low=predicted - reach,
-        high=predicted + reach,
+        predicted=problem.outward(predicted),
+        low=low,
+        high=high,
         clean_prob=clean_prob,
         suggested_prob=nearer,
         evidence=evidence,
-        rate=noise,
         records=records,
-        report=report,
-        remarks=remarks,
+        report=report | {"spread": float(np.median((high - low)[rows]) / 2 / residuals.reach(settled, INTERVAL))},
+        remarks=_remarks(problem, best, clean_prob[rows] < 0.5, report),
     )
+
+
+def _reported(problem: _Problem, best: _Round) -> dict[str, Any]:
+    """Numbers on how it was learned."""
+    gain, error = _information(problem, best)
+    return {
+        "pool": best.pool,
+        "tails": best.settled.tails,
+        "information": gain,
+        "information_standard_error": error,
+        "held_out_r2": _r2(problem, best),
+        "hidden": residuals.hidden(problem.u, best.predicted, best.spread, best.settled),
+        "log": problem.log,
+    }
+
+
+def _remarks(problem: _Problem, best: _Round, doubted: Mask, report: dict[str, Any]) -> dict[str, str]:
+    """What speaks against trusting the estimate, by name."""
+    found = {}
+    if best.settled.undecided:
+        found["undecided"] = (
+            "as many targets would be wrong as right, so that nothing tells which is which; only targets far from all "
+            "others can look wrong"
+        )
+    if gathered := _gathered(problem, doubted):
+        found["gathered"] = (
+            f"{gathered:,} targets look wrong where most like them do: it may be a rare kind of sample that is right "
+            "and has not been learned; look at them first"
+        )
+    if not report["information"] > 3 * report["information_standard_error"]:
+        found["independent"] = (
+            "the features say nothing of the targets: held-out ones are predicted no better than by their median, so "
+            "that only targets far from all others can look wrong"
+        )
+    return found
+
+
+def _gathered(problem: _Problem, doubted: Mask) -> int:
+    """How many targets look wrong where most samples look wrong, by trees that did not see them; 0: hardly any.
+
+    Errors come here and there. A rare kind of sample that the heads have not learned looks wrong as a whole.
+    """
+    from sklearn.ensemble import ExtraTreesClassifier
+
+    if doubted.sum() < _FEW_DOUBTED or doubted.all():
+        return 0
+    near = np.zeros(len(doubted))
+    for number in range(problem.folds):
+        out = problem.fold == number
+        if doubted[~out].any():
+            trees = ExtraTreesClassifier(30, min_samples_leaf=3, max_features=None, random_state=problem.seed, n_jobs=1)
+            near[out] = trees.fit(problem.x[~out], doubted[~out]).predict_proba(problem.x[out])[:, -1]
+    found = int((near[doubted] > 0.5).sum())
+    return found if found >= max(_FEW_DOUBTED, _GATHERED * doubted.sum()) else 0
 
 
 def _model(problem: _Problem, best: _Round) -> Any:
     everything = np.arange(len(problem.u))
     if problem.own is not None:
         model, samples = problem.own
-        target = problem.centre + problem.unit * problem.target(first=best.first)
-        return number_heads.fit_own(model, own.take(samples, problem.rows), target, best.weight)
+        target = problem.outward(problem.target(cut=best.cut))
+        return number_heads.fit_own(model, own.take(samples, problem.rows), target, best.share, problem.count)
     known: dict[str, Any] = {"scale": problem.scale, "penalty": problem.penalty, "seed": problem.seed}
     heads: list[Head] = []
     for kind, share in best.pool.items():
         if share > 0:
-            head = number_heads.fit(kind, problem.x[everything], problem.target(first=best.first), best.weight, **known)
+            weight = problem.weight(best.share)
+            head = number_heads.fit(kind, problem.x[everything], problem.target(cut=best.cut), weight, **known)
             heads.append(replace(head, weight=share))
     kept = problem.given[best.settled.clean_prob >= 0.5] if best.settled.rate > NOTHING else problem.given
     low, high = (float(kept.min()), float(kept.max())) if len(kept) else (-math.inf, math.inf)
     room = 0.5 * (high - low)
-    return NumberModel(problem.scale, heads, problem.centre, problem.unit, low - room, high + room)
+    return NumberModel(problem.scale, heads, problem.centre, problem.unit, low - room, high + room, log=problem.log)
 
 
 def _predict(model: Any, data: Numbers, problem: _Problem, rows: Labels) -> Floats:
     if problem.own is not None:
-        return _checked(model.predict(own.take(problem.own.samples, rows)), len(rows))
+        return number_heads.predict_own(model, problem.own.samples, rows)
     found: Floats = model.of(data.x[rows])
-    return found
-
-
-def _checked(predicted: Any, count: int) -> Floats:
-    """What a model of the user's own predicts, as ``[N]`` finite numbers."""
-    found = np.asarray(predicted, dtype=np.float64)
-    if found.shape != (count,) or not np.isfinite(found).all():
-        raise InputError(f"the model predicts an array of shape {found.shape}; one finite number a sample is needed")
     return found
 
 
@@ -358,15 +444,17 @@ def _centre(y: Floats) -> tuple[float, float]:
     return float(middle), float((high - low) / 1.349 or y.std())
 
 
-def _capped(residual: Floats) -> Floats:
+def _grown(residual: Floats, far: float) -> Floats:
+    """Absolute errors, from ``far`` on growing as their logarithm."""
     size = np.abs(residual)
-    return size.clip(max=_MOST * max(float(np.median(size)), _TINY))
+    return np.where(size > far, far * (1 + np.log(np.maximum(size, far) / far)), size)
 
 
 def _loss(residual: Floats, count: Floats) -> float:
-    """Mean absolute error, of which no row is more than ``_MOST`` times the median; of the rows that are known."""
+    """Mean absolute error of the rows that are known, of which far ones count by their logarithm."""
     known = np.isfinite(residual)
-    return float(np.average(_capped(residual[known]), weights=count[known]))
+    far = _MOST * max(float(np.median(np.abs(residual[known]))), TINY)
+    return float(np.average(_grown(residual[known], far), weights=count[known]))
 
 
 def _pooled(said: dict[str, Floats], target: Floats, count: Floats) -> dict[str, float]:
@@ -381,7 +469,7 @@ def _pooled(said: dict[str, Floats], target: Floats, count: Floats) -> dict[str,
 
 def _information(problem: _Problem, best: _Round) -> tuple[float, float]:
     """How much smaller errors are than those of the median, and the standard error of that."""
-    cap = _MOST * max(float(np.median(np.abs(problem.u))), _TINY)
+    cap = _MOST * max(float(np.median(np.abs(problem.u))), TINY)
     gain = np.abs(problem.u).clip(max=cap) - np.abs(problem.u - best.predicted).clip(max=cap)
     return float(gain.mean()), float(gain.std() / len(gain) ** 0.5)
 
@@ -392,61 +480,3 @@ def _r2(problem: _Problem, best: _Round) -> float:
     middle = np.average(problem.u, weights=share)
     left = np.average((problem.u - best.predicted) ** 2, weights=share)
     return float(1 - left / max(np.average((problem.u - middle) ** 2, weights=share), 1e-12))
-
-
-@dataclass(frozen=True)
-class _Spread:
-    """The usual size of a residual, ``[N]`` held out, and for other rows."""
-
-    held_out: Floats
-    fit: Callable[[], Any]
-    overall: float
-    power: float
-    wide: bool
-
-    @classmethod
-    def of(cls, problem: _Problem, residual: Floats, predicted: Floats) -> _Spread:
-        size = np.abs(residual)
-        overall = max(float(np.median(size)), _TINY)
-        capped = size.clip(max=max(float(np.quantile(size, 0.9)), _TINY))
-        wide = not isinstance(problem.x, np.ndarray) or problem.x.shape[1] > WIDEST
-        rows = _described(problem.x, predicted, wide=wide)
-        found = np.empty(len(size))
-        for number in range(problem.folds):
-            out = problem.fold == number
-            found[out] = _forest(rows[~out], capped[~out], problem.count[~out], problem.seed).predict(rows[out])
-        candidates = [_shrunk(found, overall, power) for power in _SHRINK]
-        logs = [_log_density(residual, spread, problem.count) for spread in candidates]
-        best = int(np.argmax([value - 0.002 * k for k, value in enumerate(logs)]))
-        return cls(
-            candidates[best], lambda: _forest(rows, capped, problem.count, problem.seed), overall, _SHRINK[best], wide
-        )
-
-    def of_rows(self, x: Raw, predicted: Floats) -> Floats:
-        """Of rows that have no target."""
-        return _shrunk(self.fit().predict(_described(x, predicted, wide=self.wide)), self.overall, self.power)
-
-
-def _described(x: Raw, predicted: Floats, *, wide: bool) -> Any:
-    """What the size of a residual may depend on."""
-    own_column = predicted[:, None].astype(np.float32)
-    return own_column if wide else np.concatenate([np.asarray(x, dtype=np.float32), own_column], axis=1)
-
-
-def _forest(rows: Any, size: Floats, count: Floats, seed: int) -> Any:
-    from sklearn.ensemble import ExtraTreesRegressor
-
-    leaf = max(10, len(size) // 40)
-    weight = count if count.sum() > 0 else None
-    return ExtraTreesRegressor(30, min_samples_leaf=leaf, random_state=seed, n_jobs=1).fit(rows, size, weight)
-
-
-def _shrunk(found: Floats, overall: float, power: float) -> Floats:
-    relative = np.maximum(found / max(float(np.median(found)), 1e-12), 0.1)
-    return overall * relative**power
-
-
-def _log_density(residual: Floats, spread: Floats, count: Floats) -> float:
-    """Mean log density of residuals of this size under Laplace's distribution, each cut where it is far out."""
-    z = np.abs(residual) / spread
-    return float(-np.average(np.log(spread) + z.clip(max=6.0) * np.log(2), weights=count))

@@ -32,6 +32,7 @@ from codivide.training import model_file
 KIND = "own"
 PRIOR = 0.02  # share of the classes' frequencies in what the model says: it may be sure of anything
 SKOPS = "model.skops"
+_ROUNDING = 1e-3  # by which the probabilities of a sample may miss 1
 
 
 @dataclass
@@ -65,10 +66,21 @@ class Fitted:
     columns: tuple[str, ...] | None = None
 
     def probs(self, rows: Any) -> Floats:
-        """Class probabilities ``[N, C]``; a class that the model has not seen gets 0."""
+        """Class probabilities ``[N, C]``; a class that the model has not seen gets 0.
+
+        Raises:
+            InputError: what the model says is no probability.
+        """
         if self.model is None:
             return np.tile(np.eye(len(self.classes))[self.only], (_count(rows), 1))
         said = np.asarray(self.model.predict_proba(rows), dtype=np.float64)
+        wrong = ~((said >= 0).all(1) & (np.abs(said.sum(1) - 1) <= _ROUNDING))  # so NaN is wrong, too
+        if wrong.any():
+            shown = np.array2string(said[wrong][0], threshold=5)
+            raise InputError(
+                f"predict_proba of {type(self.model).__name__} gives {shown} for a sample ({int(wrong.sum())} of "
+                f"{len(said)} are like that); numbers from 0 that sum to 1 are needed"
+            )
         found = np.zeros((len(said), len(self.classes)))
         found[:, np.asarray(self.model.classes_, dtype=np.int64)] = said
         return found
@@ -121,10 +133,16 @@ def check_model(model: Any, *, weighs: bool = False) -> None:
         )
     if not hasattr(model, "predict_proba"):
         raise InputError(f"{name} has no predict_proba: wrap it in sklearn.calibration.CalibratedClassifierCV")
-    if weighs and weight_name(model) is None:
+    if weighs:
+        check_weighs(model)
+
+
+def check_weighs(model: Any) -> None:
+    """InputError unless the fit of a model takes weights."""
+    if weight_name(model) is None:
         raise InputError(
-            f"the fit of {name} takes no sample_weight: leave sample_weight and class_weight out, or pass a model that "
-            "takes it"
+            f"the fit of {type(model).__name__} takes no sample_weight: leave sample_weight and class_weight out, or "
+            "pass a model that takes it"
         )
 
 

@@ -28,7 +28,7 @@ from torch import Tensor
 from codivide.core.errors import InputError
 from codivide.core.neighbours import nearest
 from codivide.core.types import Floats, Labels, Mask
-from codivide.methods.features.folds import deal, numbered, once
+from codivide.methods.features.folds import counts_of, folds_of, once
 from codivide.methods.features.matrix import Raw
 from codivide.methods.features.tag_heads import TagHeads, log_odds
 from codivide.noise.several import LEAST, Channels, above_zero, log_likelihood, predicted, row_score
@@ -110,12 +110,10 @@ def learn_tags(data: Tags, seed: int = 0, *, folds: int = 5, classifier: OwnClas
     rows = np.flatnonzero((data.y >= 0).all(1))
     given = data.y[rows]
     copies = _copies(data, rows)
-    weight = _counts(data, rows, copies)
+    weight = counts_of(rows, _signature(given), data.copies, data.weight)
     different = np.arange(len(rows)) if copies is None else copies[0]
     able = _able(data.names, given[different[weight[different] > 0]])
-    groups = numbered(None if data.groups is None else data.groups[torch.from_numpy(rows)])
-    folds = min(folds, len(rows) if groups is None else int(groups.max()) + 1)
-    fold = deal(_rarest(given), folds, torch.Generator().manual_seed(seed), groups).numpy()
+    fold = folds_of(rows, _rarest(given), data.groups, folds, seed)
     heads = TagHeads(data.x, rows, fold, seed=seed, own_model=classifier, copies=copies)
     cross = heads.crossed(given[:, able], weight)  # [H, N, K']
     pooled = heads.pooled(cross, given[:, able], weight)
@@ -186,21 +184,18 @@ def _rarest(given: Labels) -> Tensor:
     return torch.from_numpy(found.astype(np.int64))
 
 
+def _signature(given: Labels) -> Labels:
+    """A number for each row ``[M]``, the same for those with the same labels."""
+    found: Labels = np.unique(given, axis=0, return_inverse=True)[1].ravel()
+    return found
+
+
 def _copies(data: Tags, rows: Labels) -> tuple[Labels, Labels] | None:
     """Of the labelled rows the first of the copies with the same labels, and which of these each is."""
     if data.copies is None:
         return None
-    signature = torch.from_numpy(np.unique(data.y[rows], axis=0, return_inverse=True)[1].ravel())
-    first, place = once(data.copies[torch.from_numpy(rows)], signature)
+    first, place = once(data.copies[torch.from_numpy(rows)], torch.from_numpy(_signature(data.y[rows])))
     return first.numpy(), place.numpy()
-
-
-def _counts(data: Tags, rows: Labels, copies: tuple[Labels, Labels] | None) -> Floats:
-    """How much each labelled row counts; copies with the same labels count once."""
-    weight = np.ones(len(rows)) if data.weight is None else data.weight[rows].astype(np.float64)
-    if copies is not None:
-        weight /= np.bincount(copies[1])[copies[1]]
-    return weight
 
 
 def _together(
