@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 import re
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -20,15 +23,19 @@ import codivide
 from codivide import InputError, NoisyLabelRegressor, NoisyMultiLabelClassifier
 from codivide.audit import clean, export
 from codivide.cli.app import application
+from codivide.cli.fit import OF_TARGETS, DataFlags, RunFlags, TrainingFlags, _fit_targets
+from codivide.cli.predict import _of_sets
 from codivide.data.annotation_tools import label_studio
 from codivide.data.corrections import read
 from codivide.data.options import ReadOptions
 from codivide.data.rows import TensorRows
 from codivide.data.targets import texts_of
 from codivide.fit import targets
+from codivide.fit.followers import follow
 from codivide.methods.features import own
 from codivide.methods.features.tags import Tags, learn_tags
 from codivide.noise.several import above_zero, predicted, row_score
+from tests.test_ranks import ROOT, free_port
 
 MULTILABEL = ReadOptions(task="multilabel")
 pytestmark = pytest.mark.filterwarnings("ignore::codivide.TrainingWarning")
@@ -319,3 +326,137 @@ def test_f1_is_that_of_scikit_learn_and_counts_single_labels_alone(labels):
     each = [f1_score(y[:, k], probs[:, k] >= 0.5, zero_division=0) for k in range(labels)]
     assert found["test_macro_f1"] == pytest.approx(np.mean(each))
     assert found["test_micro_f1"] == pytest.approx(f1_score(y.ravel(), (probs >= 0.5).ravel()))
+
+
+# --- what does not apply is refused
+
+
+def flags() -> dict[str, object]:
+    """Every flag of ``fit``, with a value that is not its default."""
+    found = {}
+    for item in (item for kind in (RunFlags, DataFlags, TrainingFlags) for item in dataclasses.fields(kind)):
+        if isinstance(item.default, bool):
+            found[item.name] = not item.default
+        else:
+            found[item.name] = 3 if item.default is None else f"other {item.default}"
+    return found
+
+
+@pytest.mark.parametrize("task", ["regression", "multilabel"])
+def test_every_flag_is_used_or_refused(monkeypatch, task):
+    monkeypatch.setattr("codivide.runs.claim.claimed", lambda *_, **__: pytest.fail("it was not refused"))
+    values = {"source": "x.csv", "out": "run", "task": task}
+    for name, value in flags().items():
+        if name in OF_TARGETS:
+            continue
+        groups = [
+            kind(
+                **{
+                    item.name: value if item.name == name else values.get(item.name, item.default)
+                    for item in dataclasses.fields(kind)
+                }
+            )
+            for kind in (RunFlags, DataFlags, TrainingFlags)
+        ]
+        said = f"no-{name}" if value is False else name
+        with pytest.raises(InputError, match=f"^--{said.replace('_', '-')} .*--task {task}"):
+            _fit_targets(*groups, {})
+    with pytest.raises(InputError, match="--folds 3 does not apply"):
+        _fit_targets(
+            RunFlags(source="x.csv", out="run"), DataFlags(task=task), TrainingFlags(), {"folds": 3, "heads": None}
+        )
+
+
+def test_a_separator_is_of_several_labels(tmp_path):
+    with pytest.raises(InputError, match=r"--separator \| does not apply to --task regression"):
+        _fit_targets(
+            RunFlags(source="x.csv", out=tmp_path / "run"),
+            DataFlags(task="regression", separator="|"),
+            TrainingFlags(),
+            {},
+        )
+
+
+@pytest.mark.parametrize("task", ["regression", "multilabel"])
+def test_parameters_of_scores_and_reports_are_used_or_refused(task):
+    x, y = halves(60)
+    given, said = (y, np.where(y == 1, 0.9, 0.1)) if task == "multilabel" else (x[:, 0], x[:, 0] + 0.1)
+    name = "pred_probs" if task == "multilabel" else "predictions"
+    score, report = codivide.score_labels, codivide.noise_report
+    for other in ("losses", "classes", "class_weight", "predictions" if task == "multilabel" else "pred_probs"):
+        with pytest.raises(InputError, match=f"{other} does not apply"):
+            score("combined", given, features=x, task=task, **{other: [1, 2]})
+    for other in ("features", "model", "sample_weight"):
+        with pytest.raises(InputError, match=f"{other} does not apply to task '{task} with {name}'"):
+            score("combined", given, task=task, **{name: said, other: x})
+    for other, value in {"class_weight": "balanced", "limit": 50, "replicates": 3, "unlabelled": 0}.items():
+        with pytest.raises(InputError, match=f"{other} does not apply"):
+            report(x, given, task=task, **{other: value})
+    for other in ("groups", "sample_weight"):
+        with pytest.raises(InputError, match=f"{other} does not apply"):
+            report(None, given, pred_probs=said, task=task, **{other: np.ones(60)})
+    for features, model in ((x, None), (None, Ridge())):
+        with pytest.raises(InputError, match="pred_probs alone"):
+            report(features, given, pred_probs=said, model=model, task=task)
+    with pytest.raises(InputError, match="no regressor" if task == "regression" else "has no predict_proba"):
+        report(x, given, model=LogisticRegression() if task == "regression" else Ridge(), task=task)
+
+
+def test_scores_and_reports_learn_with_weights_folds_and_separators():
+    x, y = halves(200)
+    texts = ["|".join(y.columns[row == 1]) or "(none)" for row in y.to_numpy()]
+    more = {"features": x, "task": "multilabel", "separator": "|"}
+    plain = codivide.score_labels("self_confidence", texts, **more)
+    assert plain.shape == (200, 2)
+    weighed = codivide.score_labels("self_confidence", texts, sample_weight=np.repeat([0.1, 9], 100), **more)
+    assert not np.array_equal(plain, weighed)
+    rates = {codivide.noise_report(x, texts, task="multilabel", separator="|", folds=folds).rate for folds in (3, 5)}
+    assert len(rates) == 2
+    clf = NoisyMultiLabelClassifier(separator="|").fit(x, texts)
+    with pytest.raises(InputError, match="a run has what it was given"):
+        codivide.noise_report(clf, groups=np.ones(200))
+
+
+# --- predictions, and several processes
+
+
+def test_a_label_may_be_called_label():
+    table = _of_sets(["r0"], np.array([[0.9, 0.2, 0.7, 0.1]]), ("path", "label", "probability_label", "a"), ";")
+    assert table.iloc[0].to_dict() == {
+        "path": "r0",
+        "label": "path;probability_label",
+        "probability_path": 0.9,
+        "probability_probability_label": 0.2,
+        "probability_label": 0.7,
+        "a": 0.1,
+    }
+
+
+def test_a_process_that_has_lost_the_first_says_so(monkeypatch):
+    def told(value):
+        raise RuntimeError("Connection closed by peer")
+
+    monkeypatch.setattr("codivide.fit.followers.here", lambda: SimpleNamespace(rank=1, count=2, told=told))
+    with pytest.raises(InputError, match="process 1 has lost the others"):
+        follow(lambda: pytest.fail("nothing is read"), lambda *_: None)
+
+
+@pytest.mark.process
+@pytest.mark.long
+def test_other_processes_leave_several_labels_to_the_first(tmp_path):
+    x, y = halves(60)
+    pd.DataFrame(x, columns=["u", "v", "w"]).assign(a=y["a"], b=y["b"]).to_csv(tmp_path / "t.csv", index=False)
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--master-port",
+        str(free_port()),
+    ]
+    command += ["-m", "codivide", "fit", "t.csv", "--label", "a,b", "--task", "multilabel", "--out", "run"]
+    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / "run" / "summary.json").is_file()

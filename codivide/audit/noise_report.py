@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypedDict, TypeVar, runtime_checkable
@@ -12,7 +12,7 @@ import torch
 
 from codivide.audit import checks
 from codivide.audit.reading import Reading, read
-from codivide.audit.target_judging import judge, load_targets, of_predictions, saved
+from codivide.audit.target_judging import judge, load_targets, of_predictions, refuse_unused, saved
 from codivide.core.errors import InputError
 from codivide.core.files import reading
 from codivide.core.types import UNLABELLED, Floats, Labels
@@ -36,6 +36,7 @@ from codivide.noise.target_report import TargetReport
 from codivide.runs.folder import PREDICTIONS, SavedRun, is_run
 from codivide.training.model_file import Classifier
 
+REPLICATES = 20  # bootstrap samples behind the interval
 _MOST_PIXELS = 1_024  # values of an image that count as features
 
 
@@ -47,7 +48,7 @@ def noise_report(
     model: Any = None,
     folds: int = 5,
     limit: int = MOST_ROWS,
-    replicates: int = 20,
+    replicates: int = REPLICATES,
     seed: int = 0,
     unlabelled: int | None = UNLABELLED,
     groups: Any = None,
@@ -79,8 +80,8 @@ def noise_report(
         class_weight: "balanced", or a weight for each class, likewise. The rates count each label once.
         task: "classes", or what is given in their place: "regression" (numbers ``[N]``) or "multilabel" (a matrix
             ``[N, K]`` of 0 and 1, or a list of labels for each row). A run and a fitted estimator know it. Of these
-            there are the samples, ``model``, ``groups`` and ``sample_weight``, and ``pred_probs`` for "multilabel"
-            (``[N, K]``, each for itself) or predictions ``[N]`` for "regression".
+            there are the samples, ``model``, ``folds``, ``groups`` and ``sample_weight``, or ``pred_probs`` alone: for
+            "multilabel" ``[N, K]``, each for itself, for "regression" predictions ``[N]``.
         separator: between several labels of a row, where they are one text.
 
     Returns:
@@ -93,10 +94,11 @@ def noise_report(
     if not least <= folds <= most:
         raise InputError(f"folds {folds}: at least {least} and at most {most} are needed")
     about = About(groups, sample_weight, class_weight)
-    if task != CLASSES or targets_of(X_or_run) is not None:
-        return target_report_of(X_or_run, y, task, separator, seed=seed, model=model, said=pred_probs, about=about)
-    options = ReadOptions(unlabelled=unlabelled)
+    options = ReadOptions(unlabelled=unlabelled, task=task, separator=separator)
     settings: _Settings = {"limit": limit, "replicates": replicates, "seed": seed}
+    if task != CLASSES or targets_of(X_or_run) is not None:
+        given = {"y": y, "pred_probs": pred_probs, "model": model}
+        return target_report_of(X_or_run, given, options, about=about, folds=folds, settings=settings)
     return _of_classes(X_or_run, y, pred_probs, model, about=about, options=options, folds=folds, settings=settings)
 
 
@@ -155,15 +157,21 @@ def targets_of(source: Any) -> TargetReport | None:
 
 
 def target_report_of(
-    source: Any, y: Any, task: str, separator: str, *, seed: int, model: Any, said: Any, about: About
+    source: Any, given: Mapping[str, Any], options: ReadOptions, *, about: About, folds: int, settings: _Settings
 ) -> TargetReport:
-    """``noise_report`` of numbers, or of several labels a row."""
+    """``noise_report`` of numbers, or of several labels a row; ``given`` has y, pred_probs and model."""
+    y, said, model = given["y"], given["pred_probs"], given["model"]
     if (known := targets_of(source)) is not None:
+        if any(value is not None for value in (*given.values(), *about)):
+            raise InputError("y, pred_probs, model, groups and weights are for data; a run has what it was given")
         return known
-    if about.class_weight is not None:
-        raise InputError(f"class_weight does not apply to task {task!r}: leave it out")
-    options = ReadOptions(task=task, separator=separator)
+    unused = {"class_weight": (about.class_weight, None), "unlabelled": (options.unlabelled, UNLABELLED)}
+    unused |= {"limit": (settings["limit"], MOST_ROWS), "replicates": (settings["replicates"], REPLICATES)}
+    refuse_unused(options.task, unused)
     if said is not None:
+        if source is not None or model is not None:
+            raise InputError("give features, or model, or pred_probs alone (noise_report(None, y, pred_probs=...))")
+        refuse_unused(options.task, {"groups": (about.groups, None), "sample_weight": (about.sample_weight, None)})
         return of_predictions(y, said, options).report
     samples = None
     if isinstance(source, Loaded):
@@ -172,7 +180,7 @@ def target_report_of(
         loaded = load_targets(source, y, options)
         samples = source
     loaded = weighted(grouping.with_groups(loaded, about.groups), about.sample_weight)
-    return judge(loaded, options, seed, model, samples).report
+    return judge(loaded, options, settings["seed"], model, samples, folds=folds).report
 
 
 _Found = TypeVar("_Found", Material, Loaded, Material | Loaded)

@@ -10,12 +10,12 @@ from scipy import sparse
 
 from codivide.audit.noise_report import About, cross_fitted
 from codivide.audit.reading import read
-from codivide.audit.target_judging import judge, label_clean_prob, load_targets, of_predictions
+from codivide.audit.target_judging import judge, label_clean_prob, load_targets, of_predictions, refuse_unused
 from codivide.core.errors import InputError, unknown
 from codivide.core.types import UNLABELLED, Floats, Labels
 from codivide.data.labels import encode
-from codivide.data.options import CLASSES, MULTILABEL, REGRESSION, ReadOptions
-from codivide.data.weights import ClassWeight
+from codivide.data.options import CLASSES, DEFAULT, REGRESSION, ReadOptions
+from codivide.data.weights import ClassWeight, weighted
 from codivide.noise.rules import Judgeable, score
 
 
@@ -32,6 +32,7 @@ def score_labels(
     sample_weight: Any = None,
     class_weight: ClassWeight | None = None,
     task: str = CLASSES,
+    separator: str = DEFAULT.separator,
 ) -> Floats:
     """Judge every label by a rule: how likely is it right?
 
@@ -45,24 +46,22 @@ def score_labels(
         y: given labels ``[N]``: numbers, texts or categories; missing ones (None, NaN, -1) are not judged.
         pred_probs: ``[N, C]``, non-negative, rows sum to 1; column k is ``classes[k]``. Cross-validated: a classifier
             that has seen a label takes it for right.
-        losses: cross-entropy on the given labels, ``[N]``, or ``[epochs, N]`` with NaN where an epoch did not look.
-            The rules on losses take those of ``pred_probs`` where there are no others.
+        losses: cross-entropy on the given labels, ``[N]``, or ``[epochs, N]`` with NaN where an epoch did not look;
+            None: those of ``pred_probs``.
         predictions: predicted classes ``[epochs, N]`` in the words of ``y``, one row an epoch.
         features: ``[N, D]``, dense or sparse, in which samples of one class are near each other.
-        model: a classifier of scikit-learn's kind; its probabilities, cross-fitted on ``features`` (or on whatever the
-            model takes) in 5 folds, are ``pred_probs``.
-        sample_weight: ``[N]``, how much each sample counts where ``model`` is fitted. A rule judges each label once.
+        model: a classifier of scikit-learn's kind that makes ``pred_probs``, cross-fitted on ``features`` in 5 folds.
+        sample_weight: ``[N]``, how much each sample counts where ``model`` is fitted; a rule judges each label once.
         class_weight: "balanced", or a weight for each class, likewise.
         classes: the classes in the order of the columns of ``pred_probs``; None: as in ``audit.from_probs``.
         task: "classes"; "regression" or "multilabel": see docs/howto/beyond.md.
+        separator: between several labels of a row, where they are one text.
 
     Returns:
-        ``[N]`` float64, LARGER where the label is more likely right; NaN where there is no label, and for
-        ``neighbour_agreement`` where a row of features is all zeros.
+        ``[N]`` float64, LARGER where the label is more likely right; NaN without a label, or where all features are 0.
 
     Raises:
-        InputError: no such rule; what it needs is missing; weights without a model; arrays that do not fit
-            the labels or are not finite; fewer than two classes.
+        InputError: the message says what is wrong.
 
     Examples:
         >>> import codivide
@@ -74,33 +73,38 @@ def score_labels(
         [1.0, 0.0, 1.0, 1.0, nan]
     """
     if task != CLASSES:
-        return _of_targets(rule, y, task, (pred_probs, predictions), features=features, model=model)
-    about = About(sample_weight=sample_weight, class_weight=class_weight)
-    given, names, probs = _labels(y, pred_probs, classes, about, model=model, samples=features)
-    arrays = {"losses": losses, "predictions": predictions, "features": None if model is not None else features}
-    return score(rule, _judgeable(given, names, probs, **arrays))
+        said = {"pred_probs": pred_probs, "predictions": predictions, "losses": losses, "classes": classes}
+        said |= {"features": features, "model": model, "sample_weight": sample_weight, "class_weight": class_weight}
+        return _of_targets(rule, y, ReadOptions(task=task, separator=separator), said)
+    found = _labels(y, pred_probs, classes, About(None, sample_weight, class_weight), model=model, samples=features)
+    looked_at = None if model is not None else features
+    return score(rule, _judgeable(*found, losses=losses, predictions=predictions, features=looked_at))
 
 
-def _of_targets(rule: str, y: Any, task: str, given: tuple[Any, Any], *, features: Any, model: Any) -> Floats:
+def _of_targets(rule: str, y: Any, options: ReadOptions, given: dict[str, Any]) -> Floats:
     """Scores of numbers ``[N]``, or of several labels ``[N, K]``, larger where they are more likely right.
 
     Args:
         rule: "combined" (a probability), "residual" (of numbers: minus the distance) or "self_confidence" (of labels).
         y: see ``data.targets.texts_of``.
-        task: "regression" or "multilabel".
-        given: held-out probabilities ``[N, K]`` and predictions ``[N]``; None: they are made of ``features``.
-        features: samples, where neither is there.
-        model: of the user's own; None: codivide's heads.
+        options: the task, and the separator.
+        given: the other parameters by name. Held-out ``pred_probs`` ``[N, K]``, or ``predictions`` ``[N]``, are made
+            of ``features`` where they are None.
     """
+    task, used = options.task, "predictions" if options.task == REGRESSION else "pred_probs"
+    said, features = given[used], given["features"]
+    fitted = (used, "features", "model", "sample_weight")
+    unused = [name for name in given if name != used and (said is not None or name not in fitted)]
+    refuse_unused(task if said is None else f"{task} with {used}", {name: (given[name], None) for name in unused})
     plain = "residual" if task == REGRESSION else "self_confidence"
     if rule not in ("combined", plain):
         raise unknown(f"rule of task {task}", rule, ("combined", plain))
-    options, said = ReadOptions(task=task), given[0 if task == MULTILABEL else 1]
     if said is None:
         if features is None:
-            needed = "predictions" if task == REGRESSION else "pred_probs"
-            raise InputError(f"the rule {rule} of task {task} needs {needed}, or features")
-        found = judge(load_targets(features, y, options), options, 0, model, features)
+            raise InputError(f"the rule {rule} of task {task} needs {used}, or features")
+        found = judge(
+            weighted(load_targets(features, y, options), given["sample_weight"]), options, 0, given["model"], features
+        )
         said = found.predicted
         if rule == "combined":
             return found.report.clean_prob if task == REGRESSION else label_clean_prob(found.report)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from codivide.data.targets import Members, joined, members, number_text, numbers
 from codivide.methods.features import number_heads, own
 from codivide.methods.features.matrix import raw
 from codivide.methods.features.numbers import FEWEST, LearnedNumbers, Numbers, OwnRegressor, learn_numbers
+from codivide.methods.features.options import Features
 from codivide.methods.features.tags import LearnedTags, OwnClassifier, Tags, learn_tags
 from codivide.noise import residuals, several, target_report
 from codivide.noise.target_report import TargetReport, from_record
@@ -75,7 +76,27 @@ def load_targets(source: object, y: object, options: ReadOptions) -> Loaded:
     return replace(loaded, classes=tuple(str(name) for name in loaded.classes))
 
 
-def judge(loaded: Loaded, options: ReadOptions, seed: int = 0, model: Any = None, samples: Any = None) -> JudgedTargets:
+def refuse_unused(task: str, given: Mapping[str, tuple[Any, Any]]) -> None:
+    """InputError for a parameter that a task does not use.
+
+    Args:
+        task: "multilabel" or "regression".
+        given: by name the value and the default, None or a number.
+    """
+    for name, (value, default) in given.items():
+        if value is not default and (default is None or value != default):
+            raise InputError(f"{name} does not apply to task {task!r} here: leave it out")
+
+
+def judge(
+    loaded: Loaded,
+    options: ReadOptions,
+    seed: int = 0,
+    model: Any = None,
+    samples: Any = None,
+    *,
+    folds: int = Features.folds,
+) -> JudgedTargets:
     """Judge targets that ``load_targets`` gave, and learn to predict them.
 
     Args:
@@ -84,11 +105,14 @@ def judge(loaded: Loaded, options: ReadOptions, seed: int = 0, model: Any = None
         seed: of all that is drawn.
         model: of the user's own; None: codivide's heads.
         samples: one for each row of ``loaded``, as the model takes them.
+        folds: of cross-fitting.
 
     Raises:
         InputError: targets that are no such thing, too few of them, or a model that cannot learn.
     """
-    return (_numbers if options.task == REGRESSION else _sets)(loaded, options, seed, model, samples)
+    learning = {"seed": seed, "folds": folds}
+    own_model = None if model is None else (model, samples)
+    return (_numbers if options.task == REGRESSION else _sets)(loaded, options, own_model, learning)
 
 
 def saved(run: SavedRun) -> TargetReport:
@@ -237,13 +261,15 @@ def _table(loaded: Loaded, suggested: Sequence[str], clean_prob: Floats, suggest
     return table
 
 
-def _numbers(loaded: Loaded, options: ReadOptions, seed: int, model: Any, samples: Any) -> JudgedTargets:
-    if model is not None:
-        number_heads.check_own(model, weighs=loaded.weight is not None)
+def _numbers(
+    loaded: Loaded, options: ReadOptions, own_model: tuple[Any, Any] | None, learning: dict[str, int]
+) -> JudgedTargets:
+    if own_model is not None:
+        number_heads.check_own(own_model[0], weighs=loaded.weight is not None)
     y = numbers(loaded)
     known = _known(loaded)
     learned: LearnedNumbers = learn_numbers(
-        Numbers(y=y, **known), seed, regressor=None if model is None else OwnRegressor(model, samples)
+        Numbers(y=y, **known), regressor=None if own_model is None else OwnRegressor(*own_model), **learning
     )
     given, doubted = _texts(loaded), ~(learned.clean_prob >= 0.5)
     spread = learned.report["spread"]
@@ -274,14 +300,16 @@ def _numbers(loaded: Loaded, options: ReadOptions, seed: int, model: Any, sample
     )
 
 
-def _sets(loaded: Loaded, options: ReadOptions, seed: int, model: Any, samples: Any) -> JudgedTargets:
-    if model is not None:
-        own.check_model(model, weighs=loaded.weight is not None)
+def _sets(
+    loaded: Loaded, options: ReadOptions, own_model: tuple[Any, Any] | None, learning: dict[str, int]
+) -> JudgedTargets:
+    if own_model is not None:
+        own.check_model(own_model[0], weighs=loaded.weight is not None)
     y, names = members(loaded, options.separator)
     learned: LearnedTags = learn_tags(
         Tags(y=y, names=names, **_known(loaded)),
-        seed,
-        classifier=None if model is None else OwnClassifier(model, samples),
+        classifier=None if own_model is None else OwnClassifier(*own_model),
+        **learning,
     )
     given = _texts(loaded)
     suggested, changes = [], []

@@ -293,6 +293,8 @@ def fit(run: RunFlags, data: DataFlags, training: TrainingFlags, **hyper_paramet
     from codivide.training.ranks import joined, restarted
 
     with joined(training.device) as ranks:
+        if ranks.rank and data.task != "classes":
+            return  # the first does all: there is no network to train together
         if ranks.rank:
             follow(lambda: _read(run, data, training, progress=False)[0], take_part)
             return
@@ -361,6 +363,24 @@ def _fit(run: RunFlags, data: DataFlags, training: TrainingFlags, hyper_paramete
         raise typer.Exit(NOT_USABLE)
 
 
+#: Flags that numbers and several labels a row have; any other that is set is refused.
+OF_TARGETS = {item.name for item in fields(TableFlags)} | {
+    *("source", "out", "test", "cluster", "overwrite", "task", "separator", "corrections", "limit"),
+    *(
+        "image_size",
+        "cache_limit",
+        "max_bad",
+        "encoder",
+        "group",
+        "weight",
+        "merge_labels",
+        "keep_na",
+        "device",
+        "seed",
+    ),
+}
+
+
 def _fit_targets(run: RunFlags, data: DataFlags, training: TrainingFlags, hyper_parameters: Mapping[str, Any]) -> None:
     """``fit`` of numbers, or of several labels a row."""
     from codivide.audit.target_judging import load_targets
@@ -372,15 +392,20 @@ def _fit_targets(run: RunFlags, data: DataFlags, training: TrainingFlags, hyper_
     from codivide.methods.features.options import Features
     from codivide.runs.changed import check_decided
     from codivide.runs.claim import claimed
-    from codivide.training.plan import ASKED
 
     began = time.monotonic()
     targets.check_task(data.task)
-    asked = {name.replace("_", "-"): getattr(training, name) for name in ASKED if name not in ("seed", "device")}
-    asked |= {name.replace("_", "-"): value for name, value in hyper_parameters.items()}
-    asked |= {"method": None if run.method == "features" else run.method, "net": run.net, "budget": run.budget}
-    asked |= {"resume": run.resume, "truth": data.truth, "noise": data.noise, "annotators": data.annotators}
-    asked |= {"class-weight": data.class_weight, "labels-per-class": data.labels_per_class}
+    asked = {
+        item.name: getattr(flags, item.name)
+        for flags in (run, data, training)
+        for item in fields(flags)
+        if item.name not in OF_TARGETS and getattr(flags, item.name) != item.default
+    }
+    asked |= {name: value for name, value in hyper_parameters.items() if value is not None}
+    if asked.get("method") == "features":  # what they have
+        del asked["method"]
+    if data.task == "regression" and data.separator != DataFlags.separator:
+        asked["separator"] = data.separator
     targets.refuse(data.task, asked)
     if said := take(None):
         note(said)

@@ -75,8 +75,13 @@ def _of_sets(ids: list[Any], probs: Floats, names: Sequence[str], separator: str
     from codivide.data.targets import joined
 
     labels = [joined([name for name, p in zip(names, row, strict=True) if p >= 0.5], separator) for row in probs]
-    columns = {name: probs[:, k].round(4) for k, name in enumerate(names)}
-    return pd.DataFrame({"path": ids, "label": labels, **columns})
+    table = pd.DataFrame({"path": ids, "label": labels})
+    for k, name in enumerate(names):
+        column = name
+        while column in table or (column != name and column in names):
+            column = f"probability_{column}"  # a label may be called "label"
+        table[column] = probs[:, k].round(4)
+    return table
 
 
 def _separator(run: Path) -> str:

@@ -84,23 +84,23 @@ def follow(read: Callable[[], Loaded], take_part: TakePart) -> None:
         take_part: trains with the others; what it warns of, the first process says.
 
     Raises:
-        InputError: this process does not find the same data.
+        InputError: this process does not find the same data, or the first has ended.
     """
     ranks = here()
-    known = ranks.told(None)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        loaded = replace(read(), test=None, validation=None)
-        if (ours := _known_by(loaded)) != known:
-            differs = ", ".join(name for name in ours if ours[name] != known.get(name))
-            raise InputError(f"process {ranks.rank} reads other data than the first ({differs}); share one folder")
-        try:
+    try:
+        known = ranks.told(None)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            loaded = replace(read(), test=None, validation=None)
+            if (ours := _known_by(loaded)) != known:
+                differs = ", ".join(name for name in ours if ours[name] != known.get(name))
+                raise InputError(f"process {ranks.rank} reads other data than the first ({differs}); share one folder")
             while (order := ranks.told(None)) is not None:
                 take_part(*_understood(order, loaded))
-        except RuntimeError as error:
-            if "onnection" not in str(error):
-                raise
-            raise InputError(f"process {ranks.rank} has lost the others; see what the first says") from error
+    except RuntimeError as error:
+        if "onnection" not in str(error):
+            raise
+        raise InputError(f"process {ranks.rank} has lost the others; see what the first says") from error
 
 
 def _understood(order: dict[str, Any], loaded: Loaded) -> tuple[Job, Loaded, int | None]:

@@ -64,14 +64,14 @@ def refuse(task: str, given: dict[str, Any]) -> None:
 
     Args:
         task: "multilabel" or "regression".
-        given: by the name of its flag; None, False, "auto" and empty are what is not set.
+        given: what is set, by the name of its parameter.
     """
     for name, value in given.items():
-        if value not in (None, False, "auto", "", ()):
-            raise InputError(
-                f"--{name} {value} does not apply to --task {task}, which fits linear and tree heads on features; "
-                "leave it out"
-            )
+        flag = name.replace("_", "-")
+        said = {True: flag, False: f"no-{flag}"}[value] if isinstance(value, bool) else f"{flag} {value}"
+        raise InputError(
+            f"--{said} does not apply to --task {task}, which fits linear and tree heads on features; leave it out"
+        )
 
 
 def with_test_part(loaded: Loaded, test: str | None, options: ReadOptions) -> Loaded:
