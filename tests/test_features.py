@@ -586,6 +586,22 @@ def test_one_value_or_row_far_out_costs_a_network_on_a_table_nothing(tmp_path):
     assert (again.probs(TensorRows(torch.from_numpy(x))) == model.predict_proba(x)).all()
 
 
+def test_hubs_of_one_class_do_not_make_all_samples_seem_of_it():
+    rng = np.random.default_rng(0)
+    given = torch.from_numpy(np.arange(400) % 2)
+    near = torch.from_numpy(rng.integers(0, 400, (400, 10)))
+    shares = neighbours.counted(near, given, 2, sizes=(10,))[0]
+    assert neighbours.without_hubs(shares, near, given) is shares  # as by chance
+    hubs = np.where(rng.random((400, 10)) < 0.4, 2 * rng.integers(0, 30, (400, 10)), near.numpy())  # thirty of class 0
+    near = torch.from_numpy(hubs)
+    shares = neighbours.counted(near, given, 2, sizes=(10,))[0]
+    found = neighbours.without_hubs(shares, near, given)
+    assert float(shares.mean(0)[0]) > 0.65
+    torch.testing.assert_close(found.mean(0), torch.tensor([0.5, 0.5]), atol=0.002, rtol=0)
+    torch.testing.assert_close(found.sum(1), torch.ones(400))
+    assert torch.equal(found[:, 0].argsort(stable=True), shares[:, 0].argsort(stable=True))
+
+
 def test_rows_of_a_dense_model_may_come_sparse():
     x = np.random.default_rng(0).normal(loc=(0, 4, 0), size=(120, 3))
     model = NoisyLabelClassifier("features").fit(x, x[:, 0] > 0)

@@ -107,7 +107,9 @@ def _divided(
         return clean_prob
     generator = torch.Generator().manual_seed(0)
     places = coordinates(table, labelled, model)
-    (shares,) = neighbours.shares(places, given, classes, generator, groups, sizes=(int(report["neighbours"]),))
+    near = neighbours.found(places, generator, groups, most=int(report["neighbours"]))
+    (shares,) = neighbours.counted(near, given, classes, sizes=(near.shape[1],))
+    shares = neighbours.without_hubs(shares, near, given)
     joint = transition.confident_joint(found.given_probs[labelled], given.masked_fill(~judged, -1)).nan_to_num(0.0)
     wrong = judge.wrong_labels(joint, torch.bincount(given, minlength=classes) / len(given))
     held_out, counted = (

@@ -591,6 +591,7 @@ def _divide(
         level = judge.noise_rate(seen[judged], given[judged], noise, shown=shown)
     size, shares = problem.shares
     wrong = judge.wrong_labels(joint, torch.bincount(given, minlength=problem.classes) / len(given))
+    shares = neighbours.without_hubs(shares, problem.near[:, :size], given)
     held_out = judge.HeldOut(cross, shares, given, judged, wrong)
     clean_prob, importance = judge.calibrated(held_out, noise, problem.generator, level)
     return clean_prob, {"noise_estimate": level, "counted_noise": noise, "neighbours": size, **importance}

@@ -16,6 +16,8 @@ SIZES = (5, 10, 20, MOST)
 REFERENCE = 20_000  # rows among which neighbours are sought exactly; more are drawn at random
 FROM = 50_000  # rows from which on all are searched
 _AT_ONCE = 20_000  # rows whose neighbours are held at once
+_SURE = 3.0  # standard deviations from which on hubs have a class
+_ROUNDS = 20  # after which the means of shares are right to a few thousandths
 
 
 def shares(
@@ -83,3 +85,30 @@ def counted(
         for votes, size in zip(shared[:, start : start + _AT_ONCE], (min(size, most) for size in sizes), strict=True):
             votes.scatter_add_(1, labels[:, :size], there[:, :size]).div_(there[:, :size].sum(1, keepdim=True) + 1)
     return shared
+
+
+def without_hubs(shares: Tensor, near: Tensor, given: Tensor) -> Tensor:
+    """Shares whose means are how often each class is given, where hubs have moved them beyond chance.
+
+    With many features few samples are among the neighbours of very many (Radovanovic et al., JMLR 2010). Where these
+    hubs are mostly of one class, every sample seems to be of it. If sample j is a neighbour ``o_j`` times and this had
+    nothing to do with its label, the mean share of a class given with frequency f would differ from f with the variance
+    ``f (1 - f) sum_j (o_j - mean o)^2 / (sum_j o_j)^2``.
+
+    Args:
+        shares: ``[N, C]``, rows sum to 1.
+        near: the neighbours ``[N, K]`` they were counted of, among all N; -1: there is none.
+        given: labels ``[N]``.
+    """
+    count, classes = shares.shape
+    often = torch.bincount(near[near >= 0].long(), minlength=count).double()
+    frequency = torch.bincount(given, minlength=classes).double() / len(given)
+    chance = frequency * (1 - frequency) * (often - often.mean()).square().sum() / often.sum().square()
+    mean = torch.bincount(given, often, classes) / often.sum()
+    if not ((mean - frequency).abs() > _SURE * chance.sqrt()).any():
+        return shares
+    found = shares.double()
+    for _ in range(_ROUNDS):
+        found *= torch.where(frequency > 0, frequency / found.mean(0), 1.0)
+        found /= found.sum(1, keepdim=True)
+    return found.to(shares.dtype)
