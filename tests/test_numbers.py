@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import ClassVar
 
 import numpy as np
@@ -16,6 +17,8 @@ from sklearn.neighbors import KNeighborsRegressor
 import codivide
 from codivide import InputError, NoisyLabelRegressor
 from codivide.audit import clean
+from codivide.audit.checks import outliers
+from codivide.audit.material import of_targets
 from codivide.audit.target_judging import load_targets
 from codivide.cli.app import application
 from codivide.data.corrections import read
@@ -249,3 +252,32 @@ def test_an_interval_is_the_same_whichever_other_rows_lack_a_target():
     calm, wild = x[:, 1] < -1, x[:, 1] > 1
     assert np.median(every[wild]) > 4 * np.median(every[calm])
     np.testing.assert_allclose(np.median(spread.held_out[wild]), np.median(every[wild]), rtol=0.3)
+
+
+def test_outliers_among_numbers_go_by_distance_alone():
+    x, y = plain(200)
+    x[7] *= 100
+    y[:5] = np.nan
+    reg = NoisyLabelRegressor(model=Ridge()).fit(x, y)
+    material = of_targets(reg._table, reg._loaded, report=reg.noise_report_, separator=";", history=reg.history_)
+    found = outliers.CHECK.find(material)
+    assert found.rows.tolist() == [7]
+    alone = outliers.find(material.points, None, 2)
+    np.testing.assert_array_equal(found.columns["outlier_score"], 1 - alone.severity)
+
+
+def test_one_estimate_of_the_noise_is_written(rented):
+    summary = json.loads((rented / "run" / "summary.json").read_text())
+    assert "noise_estimate" not in summary["learned"]
+    assert 0 < summary["noise"]["rate"] < 0.1
+
+
+def test_logarithms_judge_but_a_mean_is_learned_as_it_is():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(500, 2)).astype(np.float32)
+    y = np.exp(0.8 * x[:, 0] + 0.8 * rng.normal(size=500))  # the mean is 1.38 times what logarithms say
+    found = learn_numbers(Numbers(x, y))
+    assert found.report["log"]
+    fresh = rng.normal(size=(2000, 2)).astype(np.float32)
+    mean = np.exp(0.8 * fresh[:, 0] + 0.32)
+    assert 0.85 < found.model.of(fresh).mean() / mean.mean() < 1.15
