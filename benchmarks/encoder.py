@@ -159,7 +159,7 @@ def beside_neighbours(train: Tensor, test: Tensor, known: dict[str, Any], seed: 
     """The heads, and the heads with the vote of the neighbours, each weighted with p(clean), in their pool."""
     y, classes = torch.from_numpy(known["y"]), 10
     began = time.process_time()
-    found = learn(Table(train.numpy(), y, tuple(range(classes))), Features(), seed)
+    found = learn(Table(train.numpy(), y, tuple(range(classes))), Features(vote=False), seed)
     seconds = time.process_time() - began
     heads = torch.from_numpy(found.model.probs(TensorRows(test))).float()
     mean, std = train.mean(0), train.std(0).clamp_min(1e-6)

@@ -47,6 +47,7 @@ from codivide.core.files import write_text
 from codivide.core.provenance import environment
 from codivide.data.experiment import spoil
 from codivide.data.loaded import Loaded
+from codivide.data.record import DataRecord
 from codivide.data.rows import TensorRows
 from codivide.data.views import fit_views
 from codivide.fit import choose_run
@@ -528,7 +529,7 @@ def job_of(name: str, samples: int, device: torch.device, args: argparse.Namespa
         given |= {"epochs": epochs, "batch_size": args.batch, "lr": args.lr, "schedule": "cosine"}
     plan = default_plan(samples, method, **given)
     net = "small_cnn" if args.dry else "auto" if name == "auto" else NET
-    return Job(method, plan, net, source={"noise": args.noise}, record_learning=name == "auto")
+    return Job(method, plan, net, source=DataRecord(noise=args.noise), record_learning=name == "auto")
 
 
 def epochs_within(seconds: float, loaded: Loaded, device: torch.device, args: argparse.Namespace, name: str) -> int:

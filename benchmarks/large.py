@@ -90,10 +90,12 @@ def rows(count: int) -> dict[str, Any]:
         found: dict[str, Any] = {"rows": count, "data_mb": data.stat().st_size // 2**20, "fit": command(fit)}
         found["noise"] = command(["-m", "codivide", "noise", str(run)])
         found["audit"] = command(["-m", "codivide", "audit", str(run)])
-        table = pd.read_parquet(run / "labels.parquet", columns=["given", "clean_prob"])
+        table = pd.read_parquet(run / "labels.parquet", columns=["given", "suggested", "clean_prob"])
         right = table["given"].astype(str).to_numpy() == truth.astype(str)
         found["rank"] = round(float(roc_auc_score(right, table["clean_prob"])), 4)
-        found["page_mb"] = round(sum(path.stat().st_size for path in run.glob("audit*")) / 2**20, 1)
+        pages = [*run.glob("report.html"), *run.glob("report_files/*")]
+        found["page_mb"] = round(sum(path.stat().st_size for path in pages) / 2**20, 1)
+        found["issues"] = int((table["given"].astype(str) != table["suggested"].astype(str)).sum())
         found["cpu_ms_a_row"] = round(
             1000 * sum(found[step]["cpu_seconds"] for step in ("fit", "noise", "audit")) / count, 3
         )

@@ -276,7 +276,8 @@ SECTIONS: list[tuple[str, str, Callable[[], str], str]] = [
         "`python benchmarks/tables.py`",
         tables,
         "At most 600 training rows, uniform, class-dependent and instance-dependent noise. *nothing*: the model on the "
-        "noisy labels. Without a second name it is codivide's default; here cleanlab with a forest ranks better.",
+        "noisy labels. Without a second name it is codivide's default. On some sets cleanlab with a forest ranks "
+        "better.",
     ),
     (
         "Probabilities from elsewhere",

@@ -155,7 +155,9 @@ def codivide(problem: Problem, model: Any, seed: int) -> dict[str, float]:
         probs = own.refit(model, problem.x, problem.given, kept, classes=classes).probs(problem.x_test)
     seconds = time.process_time() - began
     doubt = 1 - clean_prob if learned.order is None else -learned.order.numpy()  # as the column rank has it
-    found = problem.found(doubt, clean_prob < 0.5) | {"noise_estimate": learned.report["noise_estimate"]}
+    found = problem.found(doubt, learned.suggested.numpy() != problem.given) | {
+        "noise_estimate": learned.report["noise_estimate"]
+    }
     return problem.scores(probs) | found | {"seconds": seconds}
 
 

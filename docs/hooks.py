@@ -1,12 +1,16 @@
-"""What mkdocs does besides: it works from any folder, and brings the files of ``results/`` that pages link."""
+"""What mkdocs does besides: it works from any folder, brings the results that pages link, and draws formulas."""
 
 import os
+import re
+from html import unescape
 from pathlib import Path
 from typing import Any
 
+from latex2mathml.converter import convert
 from mkdocs.structure.files import File
 
 NUMBERS = "numbers.md"
+FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 
 
 def on_config(config: Any) -> None:
@@ -25,3 +29,14 @@ def on_files(files: Any, config: Any) -> None:
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """In the repository the results lie beside ``docs``, on the site below it."""
     return markdown.replace("](../results/", "](results/") if page.file.src_uri == NUMBERS else markdown
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Formulas become MathML, which browsers draw by themselves: a page needs no script of others and no network."""
+
+    def drawn(found: re.Match[str]) -> str:
+        display = "block" if found[2] == "[" else "inline"
+        formula = unescape(found[3]).replace(r"\arg", r"\operatorname{arg}")  # which the converter does not know
+        return f"<{found[1]}>{convert(formula, display=display)}</{found[1]}>"
+
+    return FORMULA.sub(drawn, html)

@@ -21,6 +21,7 @@ from PIL import Image
 from test_audit_facts import make_folder, make_run
 
 from codivide.audit import facts, render, serve
+from codivide.data import corrections
 from codivide.data.corrections import Known
 
 pytestmark = pytest.mark.browser
@@ -335,6 +336,125 @@ def test_choosing_the_given_or_the_suggested_class_is_keeping_or_accepting(show,
     assert [row["decision"] for row in page.corrections(tmp_path)] == ["keep", "accept"]
 
 
+def test_a_new_class_is_typed_kept_and_offered_again(show, tmp_path):
+    path, facts = written(tmp_path, 10)
+    page = show(path)
+    page.to_queue()
+    page.press("c")
+    page.keyboard.type(facts["classes"][0].upper())  # a class but for case is no new one
+    assert page.locator("#chooser-list [role=option]").all_inner_texts() == [facts["classes"][0]]
+    page.fill("#chooser-text", " zebra  crossing ")
+    assert page.locator("#chooser-list [role=option]").all_inner_texts() == ["New class: zebra crossing"]
+    assert "--new-classes" in page.inner_text("#chooser-more")
+    page.press("Enter")
+    assert "another class: zebra crossing" in page.inner_text("#live")
+    again = show(path, page.context)
+    again.to_queue()
+    assert "1 of 10 checked" in again.inner_text("#progress-text")
+    again.press("c")
+    again.keyboard.type("zeb")  # and is offered, before the new class that "zeb" would be
+    assert again.locator("#chooser-list [role=option]").all_inner_texts() == ["zebra crossing", "New class: zeb"]
+    again.press("ArrowDown", "Enter")
+    for wrong in ("x" * 101, "a\u202eb", "   "):
+        again.press("c")
+        again.fill("#chooser-text", wrong)
+        assert "New class" not in again.inner_text("#chooser-list")
+        again.press("Escape")
+    rows = again.corrections(tmp_path)
+    assert [(row["decision"], row["label"]) for row in rows] == [("relabel", "zebra crossing"), ("relabel", "zeb")]
+    found = corrections.read(tmp_path / "corrections.csv")
+    names, issues = facts["classes"], facts["issues"]
+    given = [names[issue["given"]] for issue in issues]
+    found.check(Known.of([issue["id"] for issue in issues], given, names, new_classes=True))
+    again.clean(path)
+
+
+def test_a_server_decides_whether_classes_may_be_new(show, tmp_path, browser):
+    facts = example_facts(3)
+    context = browser.new_context()
+    address = "http://127.0.0.1:9/secret/"
+    for allowed, shown in ((False, ""), (True, "New class: zebra")):
+        served = {"token": "secret", "new_classes": allowed}
+        html = render.page(facts, served)
+        answer = lambda route, request, html=html: route.fulfill(  # noqa: E731
+            body=html if request.url == address else "[]", content_type="text/html"
+        )
+        context.route("http://127.0.0.1:9/**", answer)
+        page = show(address, context)
+        page.to_queue()
+        page.press("c")
+        page.keyboard.type("zebra")
+        assert page.inner_text("#chooser-list").strip() == shown
+        assert "--new-classes" in page.inner_text("#chooser-more")
+    context.close()
+
+
+def test_many_suggestions_are_accepted_at_once_and_undone_at_once(show, tmp_path):
+    path, facts = written(tmp_path, 270)
+    issues, pair = facts["issues"], max(facts["pairs"], key=lambda pair: pair["count"])
+    page = show(path)
+    page.to_queue()
+    page.press("k")  # the first is decided: it stays as it is
+    page.select_option("#filter-given", str(pair["given"]))
+    page.select_option("#filter-suggested", str(pair["suggested"]))
+    page.to_queue()
+    page.press("b")
+    shown = [i for i in issues if (i["given"], i["suggested"]) == (pair["given"], pair["suggested"])]
+    limit = sorted(issue["clean_prob"] for issue in shown)[-1]
+    page.fill("#many-below", str(limit))
+    chosen = [i for i in shown if i["clean_prob"] < limit and i is not issues[0]]
+    assert 0 < len(chosen) < len(shown)
+    names = facts["classes"]
+    which = page.inner_text("#many-which")
+    assert f"given {names[pair['given']]}, suggested {names[pair['suggested']]}" in which
+    assert f"{len(chosen)} are not checked yet" in which
+    right = sum(i["suggested_prob"] for i in chosen if i["suggested_prob"] is not None)
+    known = sum(i["suggested_prob"] is not None for i in chosen)
+    assert f"about {100 * right / known:.0f} % of these" in page.inner_text("#many-sure")
+    page.press("Enter")
+    assert not page.is_visible("#many")
+    assert f"{len(chosen)} suggestion" in page.inner_text("#live")
+    rows = {row["id"]: row for row in page.corrections(tmp_path)}
+    assert {row["decision"] for name, row in rows.items() if name != issues[0]["id"]} == {"accept"}
+    assert set(rows) == {issues[0]["id"], *(i["id"] for i in chosen)}
+    assert all(rows[i["id"]]["label"] == names[i["suggested"]] for i in chosen)
+    again = show(path, page.context)
+    assert f"{1 + len(chosen)} of 270 checked" in again.inner_text("#progress-text")
+    page.press("u")
+    assert [row["id"] for row in page.corrections(tmp_path)] == [issues[0]["id"]]
+    page.press("u")
+    assert page.inner_text("#progress-text").startswith("0 of 270")
+    page.click("#clear")
+    page.click("#many-open")
+    page.fill("#many-below", "0")
+    assert page.is_disabled("#many-accept")
+    page.press("Enter")  # nothing is decided
+    page.fill("#many-below", "1")
+    page.click("#many-accept")
+    assert page.inner_text("#progress-text").startswith("270 of 270")
+    page.clean(path)
+
+
+def test_an_undo_of_many_leaves_what_another_tab_has_changed(show, tmp_path):
+    path, facts = written(tmp_path, 4)
+    first = show(path)
+    second = show(path, first.context)
+    first.to_queue()
+    first.press("k", "b")
+    first.fill("#many-below", "1")
+    first.press("Enter")
+    second.until("document.querySelector('#progress-text').textContent.startsWith('4 of 4')")
+    second.to_queue()
+    second.page.locator("#list").press("Home")
+    second.press("ArrowDown")
+    second.to_queue()
+    second.press("j")
+    first.until("document.querySelector('#rows').textContent.includes('junk')")
+    first.press("u")
+    decided = {row["id"]: row["decision"] for row in first.corrections(tmp_path)}
+    assert decided == {facts["issues"][0]["id"]: "keep", facts["issues"][1]["id"]: "junk"}
+
+
 def test_annotators_who_count_once_or_answered_nothing_are_told(show, tmp_path):
     facts = example_facts(1)
     scores = {"test_accuracy": 0.9, "test_balanced_accuracy": 0.61, "test_macro_f1": 0.58}
@@ -357,7 +477,9 @@ def test_hostile_names_run_nothing(show, tmp_path, kind):
         page.press(key)
     page.press("c")
     page.keyboard.type("script")
-    assert page.locator("#chooser-list [role=option]").count() == 2
+    options = page.locator("#chooser-list [role=option]").all_inner_texts()
+    assert len(options) == 3
+    assert options[-1] == "New class: script"
     page.press("Enter")
     page.fill("#search", "<script>")
     page.until("document.querySelector('#found').textContent !== '40 shown'")
@@ -455,7 +577,7 @@ def test_issues_beside_the_page_are_loaded_when_needed(show, tmp_path):
     page.locator("#list").press("End")
     page.until("document.querySelector('#card-body .text')?.textContent.includes('number 449:')")
     page.clean(path, *side)
-    assert len(set(page.asked)) <= 3
+    assert len(set(page.asked)) <= 4  # the page, one or two blocks, and the names
     shutil.rmtree(tmp_path / "report_files")
     alone = show(path)
     alone.locator("#list").press("End")
@@ -464,6 +586,69 @@ def test_issues_beside_the_page_are_loaded_when_needed(show, tmp_path):
     alone.locator("#list").press("Home")
     assert "number 0:" in alone.inner_text("#card-body .text")
     assert alone.evaluate("window.violations") == []
+
+
+def test_names_beside_the_page_are_read_for_search_order_and_download(show, tmp_path, monkeypatch):
+    monkeypatch.setattr(render, "NAMES", 200)
+    facts = example_facts(1300, "row")
+    for i, issue in enumerate(facts["issues"]):
+        issue["id"] = f"sample {(7 * i) % 1300:04d}"
+    path, *side = render.write(facts, tmp_path / "report.html", limit=100)
+    page = show(path)
+    assert "of 1,300 checked" in page.inner_text("#progress-text")
+    assert page.asked == [path.as_uri()]  # nothing of what lies beside it
+    page.locator("#list").press("End")
+    page.until("document.getElementById('card-body').textContent.includes('sample 1293')")
+    names = [one for one in page.asked if Path(one).name.startswith("names")]
+    assert len(names) == 1
+    page.to_queue()
+    page.press("a")
+    page.fill("#search", "sample 000")
+    page.until("document.getElementById('found').textContent === '10 shown'")
+    page.select_option("#sort", "id")
+    page.until("document.querySelector('#card-body').textContent.includes('sample 0000')")
+    assert page.title().startswith("1 of 10")
+    page.click("#keep")
+    again = show(path, page.context)  # which has read no names
+    found = {row["id"]: row for row in again.corrections(tmp_path)}
+    assert {name: row["decision"] for name, row in found.items()} == {"sample 1293": "accept", "sample 0000": "keep"}
+    again.clean(path, *side)
+    page.clean(path, *side)
+    for file in side:
+        if "names" in file.name:
+            file.unlink()
+    alone = show(path, page.context)
+    alone.fill("#search", "sample 0700")  # of the first, which are in the page
+    alone.until("!document.getElementById('banner').hidden")
+    assert "is not beside this page" in alone.inner_text("#banner")
+    alone.until("document.getElementById('found').textContent === '1 shown'")
+
+
+@pytest.mark.slow
+def test_half_a_million_issues_are_listed_to_the_last(show, tmp_path):
+    one, count = example_facts(1, "text"), 500_000
+    block = render._block(one["issues"] * render.BLOCK)
+    facts = one | {"issues_total": count, "samples": count}
+    parts = render._Parts(0, tmp_path / "report_files")
+    parts.index = {"id": [], "words": [], "row": list(range(count))}
+    parts.index |= {"given": [0] * count, "suggested": [1] * count, "clean": [0.1] * count, "sure": [0.8] * count}
+    parts.blocks = dict.fromkeys(range(count // render.BLOCK), parts._write("", 0, block))
+    parts.words = dict.fromkeys(range(100), parts._write("names", 0, {"id": ["a"] * 5000, "words": ["b"] * 5000}))
+    (tmp_path / "report.html").write_text(render._page(facts, parts, None), "ascii")
+    page = show(tmp_path / "report.html")
+    page.locator("#list").press("End")
+    last = "document.querySelector('#rows > [aria-selected=true]')"
+    page.until(f"{last}?.dataset.place === '499999'")
+    box = page.evaluate(
+        "(() => { const l = document.getElementById('list').getBoundingClientRect();"
+        f"const r = {last}.getBoundingClientRect();"
+        "return [r.top - l.top, l.bottom - r.bottom]; })()"
+    )
+    assert min(box) >= -1  # in sight
+    page.evaluate("document.getElementById('list').scrollTop = document.getElementById('list').scrollHeight / 2")
+    page.until("[...document.querySelectorAll('#rows > *')].some((line) => Math.abs(line.dataset.place - 250000) < 20)")
+    page.evaluate("document.getElementById('list').scrollTop = 0")
+    page.until("document.querySelector('#rows > [data-place=\"0\"]') !== null")
 
 
 def test_a_served_page_keeps_its_decisions_at_the_server(show, tmp_path, browser):

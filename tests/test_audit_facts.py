@@ -16,7 +16,9 @@ from PIL import Image
 
 from codivide import InputError, NoisyLabelClassifier, audit, noise_report
 from codivide.audit import checks, facts, thumbnails
+from codivide.audit.checks import labels
 from codivide.audit.material import Material
+from codivide.audit.shown import _brief
 from codivide.core.files import read_json
 from codivide.data import experiment
 from codivide.data.options import ReadOptions
@@ -173,6 +175,33 @@ def test_neighbours_of_a_wrong_label_disagree(made):
     near = [issue["neighbours"] for issue in made[2]["issues"] if issue["id"] != "dots/twin.png"]
     assert all(0 <= each["agree"] <= each["of"] == 10 for each in near)
     assert np.mean([each["agree"] for each in near]) < 5
+
+
+def test_issues_that_are_described_later_are_those_of_the_facts(made, monkeypatch):
+    _, run, collected = made
+    whole = collected["issues"]
+    _, listed = facts.paged(run)
+    assert len(listed) == len(whole)
+    assert [*listed[:3], listed[3], *listed[4:]] == whole
+    # Those after the first are compared with nothing: their examples are the surest of the class.
+    monkeypatch.setattr(labels, "_COMPARED", 2)
+    monkeypatch.setattr(labels, "_DISTANCES", 0)
+    _, listed = facts.paged(run)
+    some = listed[1:4]
+    assert some[0] == whole[1]
+    table = listed.material.table
+    for issue in some[1:]:
+        assert issue["neighbours"] is None
+        given = listed.material.classes[issue["given"]]
+        clean = table[(table["given"] == given) & (table["suggested"] == given) & (table["clean_prob"] >= 0.5)]
+        best = clean["clean_prob"].sort_values(ascending=False, kind="stable").index[:3]
+        assert issue["examples"]["given"] == [listed.shown.example(row) for row in best]
+
+
+def test_numbers_are_short_and_none_is_lost():
+    values = np.array([[0.123456, 123456.7, 1234567.0, 1e-300, 0.0, -2.5e9, 999.96, 7.0, np.nan, -np.inf]])
+    (short,) = _brief(values)
+    assert short == [0.1235, 123457.0, 1234570.0, 1e-300, 0.0, -2.5e9, 1000.0, 7.0, None, None]
 
 
 def test_the_twin_is_found_with_its_conflicting_label(made):

@@ -1,5 +1,6 @@
 """The audit page as a text: what is in it, what it allows, and what is written where. Nothing here needs a browser."""
 
+import ast
 import base64
 import hashlib
 import json
@@ -63,25 +64,31 @@ def sha256(text: str) -> str:
 
 
 def unpacked(page: Parsed, side: list[Path] = ()) -> list[dict]:
-    """The issues, put together again from index and blocks."""
-    index, blocks = page.json("index"), {}
+    """The issues, put together again from index, names and blocks."""
+    index, parts = page.json("index"), {}
     for element in page.found:
         if (element["attributes"].get("id") or "").startswith("block-"):
-            blocks[int(element["attributes"]["id"][6:])] = json.loads(element["text"])
+            parts[int(element["attributes"]["id"][6:])] = json.loads(element["text"])
     for path in side:
-        number, literal = re.fullmatch(r"codivideBlock\((\d+), (\".*\")\);\n", path.read_text("ascii")).groups()
-        blocks[int(number)] = json.loads(json.loads(literal))
-    details = [(detail, block["pool"]) for _, block in sorted(blocks.items()) for detail in block["issues"]]
+        key, literal = re.fullmatch(r"codivideBlock\('(\w+)', ('.*')\);\n", path.read_text("ascii")).groups()
+        parts[int(key) if key.isdigit() else key] = json.loads(ast.literal_eval(literal))
+    names = [part for key, part in sorted(parts.items(), key=str) if isinstance(key, str)]
+    ids = sum((part["id"] for part in names), index["id"])
+    blocks = [parts[key] for key in sorted(key for key in parts if isinstance(key, int))]
     issues = []
-    for i, (detail, pool) in enumerate(details):
-        whole = [pool[item] if isinstance(item, int) else item for item in detail["examples"]["given"]]
-        issues.append(
-            {name: index[name][i] for name in ("row", "id", "given", "suggested")}
-            | {"clean_prob": index["clean"][i], "suggested_prob": index["sure"][i]}
-            | {name: detail[name] for name in ("text", "neighbours")}
-            | {"fields": detail["fields"] and [[pool[name], value] for name, value in detail["fields"]]}
-            | {"thumbnail": None if detail["thumbnail"] is None else pool[detail["thumbnail"]], "examples": whole}
-        )
+    for block in blocks:
+        pool = block["pool"]
+        for detail in block["issues"]:
+            i, fields, near = len(issues), detail.get("fields"), detail.get("neighbours")
+            layout = fields and [pool[k] for k in block["layouts"][fields[0]]]
+            issues.append(
+                {name: index[name][i] for name in ("row", "given", "suggested")}
+                | {"id": ids[i], "clean_prob": index["clean"][i], "suggested_prob": index["sure"][i]}
+                | {"text": detail.get("text"), "neighbours": near and {"agree": near[0], "of": near[1]}}
+                | {"fields": fields and [list(pair) for pair in zip(layout, fields[1:], strict=True)]}
+                | {"thumbnail": pool[detail["thumbnail"]] if "thumbnail" in detail else None}
+                | {"examples": [pool[item] for item in detail["examples"][0]]}
+            )
     return issues
 
 
@@ -112,7 +119,7 @@ def test_what_goes_in_is_in_the_page_and_nothing_of_it_is_markup(kind, hostile):
     assert unpacked(page) == wanted(facts)
     assert page.json("facts") == {name: value for name, value in facts.items() if name != "issues"}
     assert text.isascii()
-    plain = Parsed(render.page(example_facts(230, "image")))
+    plain = Parsed(render.page(example_facts(230, "text" if kind == "image" else kind)))
     assert [(e["tag"], e["attributes"].get("id")) for e in page.found] == [
         (e["tag"], e["attributes"].get("id")) for e in plain.found
     ]
@@ -179,8 +186,11 @@ def test_more_issues_than_the_limit_lie_in_files_beside_the_page(tmp_path):
     assert {path.parent for path in side} == {tmp_path / "audit_files"}
     parsed = Parsed(page.read_text("ascii"))
     files = parsed.json("config")["files"]
-    assert [tmp_path / name for name in files.values()] == side
+    names = parsed.json("config")["names"]["files"]
+    assert [tmp_path / name for name in (*files.values(), *names.values())] == side
     assert list(files) == ["3", "4", "5", "6", "7"]  # whole blocks of 100: 300 issues are in the page
+    assert len(parsed.json("index")["row"]) == 730
+    assert len(parsed.json("index")["id"]) == 300
     assert unpacked(parsed, side) == wanted(facts)
 
 

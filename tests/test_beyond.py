@@ -16,7 +16,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import roc_auc_score
 
 import codivide
-from codivide import InputError, NoisyLabelRegressor, NoisyMultiLabelClassifier
+from codivide import InputError, NoisyLabelClassifier, NoisyLabelRegressor, NoisyMultiLabelClassifier, noise_report
 from codivide.audit import clean
 from codivide.audit.target_judging import load_targets
 from codivide.cli.app import application
@@ -31,6 +31,8 @@ from codivide.methods.features.numbers import Numbers, learn_numbers
 from codivide.methods.features.tags import Tags, learn_tags
 from codivide.noise import residuals
 from codivide.noise.several import Channels, row_score
+from codivide.runs.changed import check_again
+from codivide.runs.folder import SavedRun
 
 REGRESSION, MULTILABEL = ReadOptions(task="regression"), ReadOptions(task="multilabel")
 pytestmark = pytest.mark.filterwarnings("ignore::codivide.TrainingWarning")
@@ -162,13 +164,13 @@ def test_a_regressor_finds_wrong_prices_and_is_not_led_by_them():
 def test_a_classifier_of_several_labels_finds_the_wrong_ones():
     x, y = tagged()
     clf = NoisyMultiLabelClassifier().fit(x, pd.DataFrame(y, columns=["sky", "sea", "cat"]))
-    assert list(clf.classes_) == ["cat", "sea", "sky"]
+    assert list(clf.classes_) == ["sky", "sea", "cat"]
     assert set(clf.label_issues_["id"].head(10)) <= set(range(12))
     assert clf.label_issues_["label_changes"].head(10).str.contains("sky").all()
     assert clf.label_clean_proba_.shape == clf.suggested_labels_.shape == (300, 3)
-    np.testing.assert_array_equal(clf.suggested_labels_[12:200, ::-1][:, 1], y[12:200, 1])
+    np.testing.assert_array_equal(clf.suggested_labels_[12:200, 1], y[12:200, 1])
     fresh, truth = tagged(200, 0, seed=1)
-    assert (clf.predict(fresh)[:, ::-1] == truth).mean() > 0.93
+    assert (clf.predict(fresh) == truth).mean() > 0.93
     assert 0.02 < clf.noise_report_.rate < 0.1
     assert clf.noise_report_.to_frame().shape == (3, 3)
 
@@ -259,10 +261,10 @@ def test_a_classifier_is_no_regressor():
 
 def test_texts_of_targets_are_read_back():
     y = np.array([[1, 0], [0, 0], [1, 1]])
-    texts, names = texts_of(y, MULTILABEL)
+    texts, names, _ = texts_of(y, MULTILABEL)
     assert texts == ["0", "(none)", "0;1"]
     assert names == ("0", "1")
-    assert texts_of([{"b", "a"}, [], None], MULTILABEL)[0] == ["a;b", "(none)", None]
+    assert texts_of([{"b", "a"}, [], None], MULTILABEL).texts == ["a;b", "(none)", None]
     assert parts(" b; a ;;b", ";") == ["b", "a"]
     x = np.arange(12.0).reshape(6, 2)
     loaded = load_targets(x, ["1,5", "2", None, "3", "-1", "2"], REGRESSION)
@@ -468,3 +470,52 @@ def test_rounds_stop_where_held_out_targets_gain_nothing(monkeypatch):
     monkeypatch.setattr(learner._Problem, "round", lambda self, *a, **k: seen.append(1) or original(self, *a, **k))
     learn_numbers(Numbers(x, y))
     assert 2 <= len(seen) <= learner.ROUNDS
+
+
+def test_what_is_masked_is_no_target():
+    x = np.random.default_rng(0).normal(size=(60, 2))
+    y = np.ma.masked_array(np.where(np.arange(60) < 9, -9999.0, x[:, 0]), mask=np.arange(60) < 9)
+    assert NoisyLabelRegressor().fit(x, y).labels_["given"].isna().sum() == 9
+    sides = np.ma.masked_array((x[:, 0] > 0) * 1, mask=np.arange(60) < 9)
+    assert NoisyLabelClassifier("features").fit(x, sides).labels_["given"].isna().sum() == 9
+
+
+def test_a_target_too_large_to_compute_with_is_named():
+    y = np.arange(40.0)
+    y[7] = 1e40
+    with pytest.raises(InputError, match=r"row 7: the target 1e\+40 is too large"):
+        NoisyLabelRegressor().fit(np.arange(80.0).reshape(40, 2), y)
+
+
+def test_a_run_with_a_target_of_minus_one_is_read_again(tmp_path):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"a": rng.normal(size=60), "b": rng.normal(size=60)})
+    frame["label"] = np.where(np.arange(60) == 5, -1.0, frame.a.round(2))
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    NoisyLabelRegressor(out=tmp_path / "run").fit(tmp_path / "t.csv")
+    assert check_again(SavedRun(tmp_path / "run")) == 0
+
+
+def test_the_columns_of_probabilities_are_matched_by_name():
+    z, a = np.arange(200) % 2, np.arange(200) % 3 == 0
+    given = pd.DataFrame({"z": z, "a": a * 1})
+    probs = pd.DataFrame({"z": np.where(z, 0.95, 0.05), "a": np.where(a, 0.8, 0.1)})
+    rates = [noise_report(None, given, pred_probs=one, task="multilabel").rate for one in (probs, probs[["a", "z"]])]
+    assert rates[0] == rates[1] < 0.05
+    with pytest.raises(InputError, match="the columns of pred_probs must be the labels"):
+        noise_report(None, given, pred_probs=probs.rename(columns={"z": "q"}), task="multilabel")
+
+
+def test_commas_of_targets_and_decisions_are_of_the_column(tmp_path):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(80, 2))
+    price = (1000 + 900 * x[:, 0]).round()
+    frame = pd.DataFrame({"a": x[:, 0], "b": x[:, 1], "price": [f"{value:,.0f}" for value in price]})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    ids = [str(k) for k in range(2)]
+    decided = pd.DataFrame({"id": ids, "given": frame.price[:2], "decision": "relabel", "label": ["1,234", "1234.5"]})
+    fitted = NoisyLabelRegressor(label="price").fit(tmp_path / "t.csv", corrections=decided)
+    assert pd.to_numeric(fitted.labels_["given"]).tolist() == [1234, 1234.5, *price[2:]]
+    plain = frame.assign(price=price)
+    with pytest.raises(InputError, match=r"line 2: '1,234' may be 1234 or 1\.234"):
+        NoisyLabelRegressor().fit(plain[["a", "b"]], plain.price, corrections=decided.assign(given=price[:2]))

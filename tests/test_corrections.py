@@ -412,3 +412,8 @@ def test_fit_takes_decisions_and_records_them(tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "other").exists()
     assert fit("other", "--new-classes")[0] == 0
     assert json.loads((tmp_path / "other" / "summary.json").read_text())["classes"] == ["=cat", "ant", "bee", "wasp"]
+
+
+def test_whole_numbers_of_a_frame_stay_whole_beside_an_empty_cell():
+    frame = pd.DataFrame({"id": ["a", "b"], "given": [1, 2], "decision": ["relabel", "junk"], "label": [3, None]})
+    assert [row.label for row in from_frame(frame).rows] == ["3", ""]

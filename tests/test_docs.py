@@ -23,6 +23,10 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 EXECUTED = [path for path in PAGES if path.parent.name in ("howto", "reference", "docs")]
+EXECUTED += [ROOT / "docs" / "explain" / f"{name}.md" for name in ("features", "noise")]  # auto takes 15 s: `make docs`
+TABULATED = [
+    path for path in PAGES if "exec=" in path.read_text("utf-8") and path.parent.name not in ("methods", "lab")
+]
 GENERATED = {"contributing.md", "changelog.md"}  # made of the files of the same names at the root
 
 
@@ -154,16 +158,40 @@ def test_commands_of_a_page_exist_with_their_flags(path):
         assert set(flags) <= known | {"--no-record-learning", "--help", "--no-correct"}, command
 
 
+def examples(path, shown):
+    """Run the blocks of a page that are executed where it is built: those that it shows, or those that make a table."""
+    sessions = defaultdict(dict)
+    found = re.findall(r'^```python exec="true"([^\n]*)\n(.*?)^```', path.read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    for options, block in found:
+        session = re.search(r'session="(\w+)"', options)
+        if ('source="above"' in options) == shown:
+            exec(compile(block, str(path), "exec"), sessions[session.group(1)] if session else {})
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("path", EXECUTED, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_examples_with_output_run(path, monkeypatch):
     monkeypatch.chdir(ROOT)
-    sessions = defaultdict(dict)
-    text = path.read_text(encoding="utf-8")
-    found = re.findall(r'```python exec="true" source="above"([^\n]*)\n(.*?)```', text, re.DOTALL)
-    for options, block in found:
-        session = re.search(r'session="(\w+)"', options)
-        exec(compile(block, str(path), "exec"), sessions[session.group(1)] if session else {})
+    examples(path, shown=True)
+
+
+@pytest.mark.parametrize("path", TABULATED, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_tables_of_results_are_made(path, monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    examples(path, shown=False)
+    assert "nan" not in capsys.readouterr().out.split()
+
+
+def test_formulas_are_drawn_without_a_script():
+    pytest.importorskip("latex2mathml")
+    pytest.importorskip("mkdocs")
+    hooks = load(ROOT / "docs" / "hooks.py")
+    page = r'<p><span class="arithmatex">\(p &lt; 1\)</span><div class="arithmatex">\[\arg\max_c p_c\]</div> \(x\)</p>'
+    made = hooks.on_page_content(page)
+    assert made.count("<math") == 2
+    assert made.endswith(r"</div> \(x\)</p>")  # what is no formula of the page stays
+    assert "<mi>p</mi><mo>&#x0003C;</mo><mn>1</mn>" in made
+    assert "\\arg" not in made
 
 
 def test_words_are_plain():

@@ -267,3 +267,16 @@ def test_columns_of_a_file_are_found_by_name(estimator, from_file, tmp_path):
     np.testing.assert_allclose(answer(tmp_path / "other_order.csv"), answer(frame), atol=1e-6)
     with pytest.raises(InputError, match="same order"):
         answer(frame[["c", "a", "b"]])
+
+
+def test_a_fit_leaves_nothing_of_the_one_before(blobs):
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 3)), columns=["a", "b", "c"])
+    model = NoisyLabelClassifier("features").fit(frame, frame.a > 0)
+    model.fit(frame.to_numpy()[:, :2], frame.a > 0)
+    assert not hasattr(model, "feature_names_in_")
+    assert model.n_features_in_ == 2
+
+
+def test_one_group_of_all_is_refused():
+    with pytest.raises(InputError, match="all 40 samples are in one group"):
+        NoisyLabelClassifier("features").fit(np.arange(80.0).reshape(40, 2), np.arange(40) % 2, groups=np.zeros(40))

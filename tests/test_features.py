@@ -584,3 +584,9 @@ def test_one_value_or_row_far_out_costs_a_network_on_a_table_nothing(tmp_path):
     model.model_.save(tmp_path / "model.safetensors")
     again = load_model(tmp_path / "model.safetensors")
     assert (again.probs(TensorRows(torch.from_numpy(x))) == model.predict_proba(x)).all()
+
+
+def test_rows_of_a_dense_model_may_come_sparse():
+    x = np.random.default_rng(0).normal(loc=(0, 4, 0), size=(120, 3))
+    model = NoisyLabelClassifier("features").fit(x, x[:, 0] > 0)
+    np.testing.assert_allclose(model.predict_proba(sparse.csr_matrix(x)), model.predict_proba(x), atol=1e-6)

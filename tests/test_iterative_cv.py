@@ -100,6 +100,16 @@ def test_the_noise_is_estimated_once_from_the_first_half():
     assert not (run.remember("part") != CANDIDATE).any()
 
 
+@pytest.mark.parametrize("wrong", [0.1, 0.3, 0.45])
+def test_labels_that_go_to_one_other_class_are_estimated_and_forgotten_by_their_own_formula(wrong):
+    run = start(IterativeCV(noise_type="asymmetric"))
+    agreed = (1 - wrong) ** 2 + wrong**2  # both are right, or both are wrong in the one way there is
+    run.remember("best_agreed", per_sample=False).fill_(agreed)
+    run.method.select(run, 0)
+    assert run.remember("noise", per_sample=False).item() == pytest.approx(wrong, abs=1e-4)
+    assert run.method.tau(run) == pytest.approx(wrong**2 / agreed, abs=1e-4)
+
+
 def test_a_half_is_judged_by_the_best_epoch(monkeypatch):
     run = start(data=toys.toy(20).data)
     run.remember("half").copy_(torch.arange(20) % 2)

@@ -69,11 +69,12 @@ def test_rows_without_a_label_and_confirmed_ones_are_as_in_small_tables(blobs, m
     assert found.clean_prob[90:].isfinite().all()
 
 
-def test_where_nothing_can_be_learned_no_label_is_suspected(monkeypatch):
+@pytest.mark.parametrize("division", ["calibrated", "gmm", "bmm", "class_wise"])
+def test_where_nothing_can_be_learned_no_label_is_suspected(monkeypatch, division):
     monkeypatch.setattr(large, "MOST", 200)
     rng = np.random.default_rng(2)
     x = rng.normal(size=(600, 5)).astype(np.float32)
-    found = learn(Table(x, torch.from_numpy(rng.integers(0, 2, 600)), (0, 1)), LIGHT, 0)
+    found = learn(Table(x, torch.from_numpy(rng.integers(0, 2, 600)), (0, 1)), replace(LIGHT, division=division), 0)
     assert "independent" in found.remarks
     assert (found.clean_prob == 0.5).all()
 
@@ -86,6 +87,34 @@ def test_all_rows_of_annotators_are_learned_from(blobs, monkeypatch):
     assert len(large.drawn(replace(table, answers=torch.ones(ROWS, CLASSES)), every, 0)) == ROWS
     monkeypatch.setattr(large, "OF_A_CLASS", 200)
     assert len(large.drawn(table, every, 0)) == 600
+
+
+def test_groups_are_drawn_whole(blobs, monkeypatch):
+    table, _ = blobs
+    monkeypatch.setattr(large, "MOST", 300)
+    given = table.given.clone()
+    given[::7] = -1
+    labelled, groups = (given >= 0).nonzero().flatten(), torch.arange(ROWS) % 190
+    rows = large.drawn(replace(table, given=given, groups=groups), labelled, 0)
+    rest = labelled[~torch.isin(labelled, rows)]
+    assert 300 <= len(rows) < 305
+    assert torch.equal(rows, rows.unique())
+    assert not torch.isin(groups[rest], groups[rows]).any()
+
+
+def test_the_rest_has_probabilities_of_the_given_labels_as_the_part_has(monkeypatch):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2000, 4)).astype(np.float32)
+    truth = (x[:, 0] * x[:, 1] > 0).astype(int)  # trees learn it, a line does not
+    given = torch.from_numpy(np.where(rng.random(2000) < 0.3, 1 - truth, truth))
+    table = Table(x, given, (0, 1))
+    monkeypatch.setattr(large, "MOST", 1000)
+    found = learn(table, Features(heads="linear", folds=3), 0)
+    part = large.drawn(table, torch.arange(2000), 0)
+    rest = torch.ones(2000, dtype=torch.bool).index_fill_(0, part, value=False)
+    losses = [-float(found.seen[rows].log().mean()) for rows in (part, rest)]
+    assert losses[1] < losses[0] + 0.02
+    assert float(found.given_probs[rest].amax(1).mean()) < float(found.given_probs[part].amax(1).mean()) + 0.08
 
 
 @pytest.mark.skipif(not has_index(), reason="faiss is not installed: pip install 'codivide[large]'")

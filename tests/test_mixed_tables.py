@@ -11,7 +11,7 @@ import torch
 
 from codivide import InputError, NoisyLabelClassifier, audit
 from codivide.cli.app import main
-from codivide.data.column_kinds import is_plain, numbers
+from codivide.data.column_kinds import Date, Number, is_plain, numbers
 from codivide.data.columns import Columns
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load, read_inputs
@@ -273,3 +273,51 @@ def test_usual_features_are_not_cut(draw):
 def test_an_empty_list_of_columns_is_refused(name):
     with pytest.raises(InputError, match="must name a column"):
         NoisyLabelClassifier("features", **{name: []}).fit(pd.DataFrame({"a": [1.0, 2, 3, 4]}), [0, 1, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("texts", "values"),
+    [
+        (["999", "1,234", "12,345"], [999, 1234, 12345]),
+        (["1,234,567", "2,345"], [1234567, 2345]),
+        (["1,234.5", "7"], [1234.5, 7]),
+        (["1,5", "1,234"], [1.5, 1.234]),
+        (["0,234", "1,234"], [0.234, 1.234]),
+        (["1.219,5", "3"], [1219.5, 3]),
+        (["1,234", "2345"], [1.234, 2345]),  # who divides thousands divides them all
+        (["1,234", "2,345"], [1.234, 2.345]),
+    ],
+)
+def test_commas_are_decimal_or_between_thousands(texts, values):
+    np.testing.assert_allclose(numbers(pd.Series(texts)), values)
+    part, _ = Number.fit(pd.Series(texts))
+    for text, value in zip(texts, values, strict=True):  # one alone is read as it was among the others
+        assert part.encode(pd.Series([text]))[0, 0] == pytest.approx(value)
+
+
+def test_a_date_means_the_same_however_later_tables_write_it():
+    for trained in (pd.Series(["2024-07-05", "2024-09-25"] * 5), pd.to_datetime(pd.Series(["2024-07-05"] * 9))):
+        part, _ = Date.fit(trained)
+        later = pd.Series(["2024-07-05", "05.07.2024", "2024-07-05T00:00", pd.Timestamp("2024-07-05")], dtype=object)
+        assert len(set(part.encode(later)[:, 0].tolist())) == 1
+    part, _ = Date.fit(pd.Series(["31/12/2024", "05/07/2024"] * 5))
+    assert len(set(part.encode(pd.Series(["05/07/2024", "2024-07-05", "05-07-2024"]))[:, 0].tolist())) == 1
+    part, _ = Date.fit(pd.Series(["12.31.2024", "07.05.2024"] * 5))  # the month is first here, the numbers say so
+    assert len(set(part.encode(pd.Series(["07.05.2024", "2024-07-05"]))[:, 0].tolist())) == 1
+
+
+def test_cells_that_say_nothing_to_the_model_are_named():
+    frame = pd.DataFrame(
+        {"n": ["1", "2", "3", "5"] * 30, "flag": ["yes", "no"] * 60, "day": ["2024-07-05", "2024-07-06"] * 60}
+    )
+    columns = Columns.fit("columns", frame)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_inputs(frame, (len(columns.features),), torch.float32, encoder=columns)
+    other = pd.DataFrame({"n": ["abc"] * 30, "flag": ["True"] * 30, "day": ["xx"] * 30})
+    with pytest.warns(UserWarning, match="column") as said:
+        columns.warn_of_unread(other)
+    texts = [str(one.message) for one in said]
+    assert texts[0] == "column 'n': 30 cells are no numbers ('abc') and count as empty"
+    assert "no cell holds a name that the training had ('True' and no 'no', 'yes')" in texts[1]
+    assert "30 cells are no dates ('xx')" in texts[2]

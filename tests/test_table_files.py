@@ -12,6 +12,7 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pyarrow
+import pyarrow.parquet
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -333,3 +334,10 @@ def test_a_small_file_that_unpacks_to_far_too_much_is_refused(tmp_path, monkeypa
         path.write_bytes({".gz": gzip, ".bz2": bz2, ".xz": lzma}[suffix].compress(content))
     with pytest.raises(InputError, match="far more than a table of its size"):
         load(path)
+
+
+def test_the_index_of_a_data_frame_is_no_feature(tmp_path):
+    frame = pd.DataFrame({"a": np.arange(40.0) % 7, "label": ["x", "y"] * 20})
+    frame[frame.a != 3].to_parquet(tmp_path / "t.parquet")
+    assert "__index_level_0__" in pyarrow.parquet.read_schema(tmp_path / "t.parquet").names
+    assert load(tmp_path / "t.parquet").columns == ("a",)

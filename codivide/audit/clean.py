@@ -415,8 +415,8 @@ def clean(
     write_clean.check_out(out)
     judged = read_run(run)
     if corrections is not None:
-        corrections = _decided(corrections, judged)
-        check_targets(corrections, judged.source.options, _values(judged.table[label_table.GIVEN]))
+        corrections, given = _decided(corrections, judged), _values(judged.table[label_table.GIVEN])
+        check_targets(corrections, judged.source.options, given, judged.classes)
     if source is not None:
         judged = replace(judged, source=replace(judged.source, path=source, folder=""))
     cleaned = apply(
@@ -447,8 +447,8 @@ def _decided(corrections: Corrections, judged: Judged) -> Corrections:
     """The decisions as the label table writes targets."""
     table, config = judged.table, {} if judged.run is None else judged.run.config
     given = dict(zip(map(str, table[label_table.id_column(table)]), _values(table[label_table.GIVEN]), strict=True))
-    comma = bool(config.get("labels_read", {}).get("comma", False))
-    return with_points(corrections, judged.source.options, given, comma=comma)
+    commas = config.get("labels_read", {}).get("commas", "")
+    return with_points(corrections, judged.source.options, given, commas)
 
 
 def _check_unchanged(judged: Judged, remarks: list[str]) -> None:

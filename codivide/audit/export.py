@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+import shutil
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from codivide.audit.clean import LABELS_PARQUET
@@ -15,6 +16,8 @@ from codivide.core.errors import InputError, unknown
 from codivide.core.files import write_text
 from codivide.data.annotation_tools import argilla, label_studio
 from codivide.data.image_bytes import IMAGE
+from codivide.data.options import MULTILABEL, ReadOptions
+from codivide.data.targets import parts
 
 EXPORTS = {"label-studio": "label_studio.json", "argilla": "argilla.json"}
 
@@ -25,37 +28,53 @@ def check(tool: str) -> None:
         raise unknown("tool to export to", tool, EXPORTS)
 
 
-def write(folder: Path, tool: str) -> Path:
-    """Write what a tool imports into a folder that ``clean`` wrote: what the cleaned table shows, and the labels.
+def add(folder: Path, tool: str, options: ReadOptions) -> None:
+    """Write what a tool imports into a folder that ``clean`` has just written, which is taken away where that fails.
+
+    It holds what the cleaned table shows, and the labels.
 
     Args:
         folder: of the cleaned data.
         tool: "label-studio" or "argilla".
-
-    Returns:
-        The file.
+        options: how the run's data were read: what a label is, and what stands between several.
 
     Raises:
-        InputError: no such tool, or images that lie in a table, which no tool can show.
+        InputError: images that lie in a table, which no tool can show.
     """
-    check(tool)
-    table = pd.read_parquet(folder / LABELS_PARQUET)
+    try:
+        _write(folder, tool, options)
+    except BaseException:  # so that the same command can be given again
+        shutil.rmtree(folder)
+        raise
+
+
+def _write(folder: Path, tool: str, options: ReadOptions) -> None:
+    table = pd.read_parquet(folder / LABELS_PARQUET, dtype_backend="numpy_nullable")  # whole numbers stay so
     if IMAGE in table:
-        raise InputError(f"--export {tool}: images that lie in a table cannot be shown there; {folder} holds the rest")
+        raise InputError(f"--export {tool}: images that lie in a table cannot be shown there; leave it out")
     shown = table.drop(columns=["id", "label", "row"], errors="ignore").rename(columns={"path": "image"})
-    cells = shown.astype(object).where(shown.notna(), None).map(_plain)
-    rows = cast(list[Mapping[str, Any]], cells.to_dict("records"))
-    labels = table["label"].astype(object).where(table["label"].notna(), None).tolist()
+    names = [str(name) for name in shown]
+    rows = [
+        {name: _plain(cell) for name, cell in zip(names, row, strict=True) if not _is_missing(cell)}
+        for row in shown.itertuples(index=False, name=None)
+    ]
+    labels = [None if _is_missing(label) else label for label in table["label"].tolist()]
+    if options.task == MULTILABEL:
+        labels = [None if label is None else parts(label, options.separator) for label in labels]
     ids = table["id" if "id" in table else "row"].tolist()
     made = argilla(rows, labels, ids) if tool == "argilla" else label_studio(rows, labels)
     write_text(folder / EXPORTS[tool], json.dumps(made, allow_nan=False, indent=1) + "\n")
-    return folder / EXPORTS[tool]
 
 
 def _plain(value: Any) -> Any:
     """A value that JSON holds as it is, else its text."""
-    return value if value is None or isinstance(value, str | int) or _is_finite(value) else str(value)
+    value = value.item() if isinstance(value, np.generic) else value
+    return value if isinstance(value, str | int) or _is_finite(value) else str(value)
 
 
 def _is_finite(value: Any) -> bool:
     return isinstance(value, float) and math.isfinite(value)
+
+
+def _is_missing(value: Any) -> bool:
+    return bool(pd.api.types.is_scalar(value) and pd.isna(value))

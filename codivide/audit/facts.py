@@ -16,6 +16,7 @@ import pandas as pd
 
 from codivide.audit import checks, target_facts
 from codivide.audit.checks import Check, Found
+from codivide.audit.checks.labels import Listing
 from codivide.audit.findings import Findings
 from codivide.audit.material import Material, from_run
 from codivide.audit.noise_report import noise_report
@@ -82,6 +83,20 @@ def collect(run: str | Path, limit: int = 1000, *, thumbnails: bool = True) -> d
             saw.
     """
     return build(from_run(Path(run), noise_report), limit, thumbnails=thumbnails)
+
+
+def paged(run: str | Path) -> tuple[dict[str, Any], Listing]:
+    """The facts of a finished run with no issue in them, and all issues, which are described when they are asked for.
+
+    Args:
+        run: folder that ``codivide fit`` wrote.
+
+    Raises:
+        InputError: as ``collect``.
+    """
+    material = from_run(Path(run), noise_report)
+    found, shown = checks.run(material), Shown(material, limit=0)
+    return _facts(material, found, shown), Listing(shown, found["issues"].rows)
 
 
 def write(facts: Mapping[str, Any], path: str | Path) -> None:

@@ -22,7 +22,6 @@ from codivide.data.columns import Columns
 from codivide.data.loaded import Loaded
 from codivide.data.options import CLASSES, DEFAULT, ReadOptions
 from codivide.data.sources import load
-from codivide.data.targets import texts_of
 from codivide.data.weights import ClassWeight, weighted
 from codivide.methods.features import own, rule_like
 from codivide.methods.features.folds import deal, numbered
@@ -170,8 +169,7 @@ def target_report_of(
     if isinstance(source, Loaded):
         loaded = source
     else:
-        texts = None if y is None else texts_of(y, options)[0]
-        loaded = load_targets(source, texts, options)
+        loaded = load_targets(source, y, options)
         samples = source
     loaded = weighted(grouping.with_groups(loaded, about.groups), about.sample_weight)
     return judge(loaded, options, seed, model, samples).report

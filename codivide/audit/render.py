@@ -12,9 +12,10 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +30,39 @@ from codivide.runs.folder import REPORT_MARK, has_mark, has_run
 FORMAT = 1  # of the facts that this page can draw
 INLINE = 1000  # issues in the page itself; the rest lies in files beside it
 BLOCK = 100  # issues that are read at once: 1.5 MB with pictures, some 20 ms to parse
+ROWS = 5  # as many blocks make one of rows of numbers, which share more of what they show
+NAMES = 5000  # names that are read at once
+CHUNK = 2000  # issues that are described at once, in whole blocks
 WORDS = 300  # characters of a text that the list shows and the search finds
 ROW_WORDS = 60  # the same of a row of numbers
 PAGE = Path(__file__).parent / "page"
-SCRIPTS = ("text", "storage", "blocks", "charts", "targets", "summary", "confusion", "queue", "list", "card", "app")
-_OURS = re.compile(r"\d{5}-[0-9a-f]{16}\.js")
+SCRIPTS = (
+    "text",
+    "storage",
+    "blocks",
+    "charts",
+    "targets",
+    "summary",
+    "confusion",
+    "queue",
+    "list",
+    "card",
+    "dialogs",
+    "app",
+)
+_OURS = re.compile(r"(names)?\d{5}-[0-9a-f]{16}\.js")
+_SIDE = str.maketrans({"'": "\\'", "\\": "\\\\"})  # in a string of a script
 
 
-def page(facts: Mapping[str, Any], served: Mapping[str, str] | None = None) -> str:
+def page(facts: Mapping[str, Any], served: Mapping[str, Any] | None = None) -> str:
     """The whole page as one text with all issues in it.
 
     Args:
         facts: what ``codivide.audit.facts.collect`` gives.
         served: ``{"token": ...}`` for the page of a server: it keeps decisions at ``api/decisions`` (with the token in
-            the header ``X-Codivide-Token``) in place of the browser's storage, and shows ``original/<row>``. None: a
-            page for itself, which asks no network.
+            the header ``X-Codivide-Token``) in place of the browser's storage, and shows ``original/<row>``. With
+            ``"new_classes": True`` decisions may name classes that are new. None: a page for itself, which asks no
+            network and takes new classes.
 
     Returns:
         HTML that is ASCII.
@@ -51,19 +70,25 @@ def page(facts: Mapping[str, Any], served: Mapping[str, str] | None = None) -> s
     Raises:
         InputError: facts of another format, or numbers that are not finite.
     """
-    return _page(facts, list(_blocks(facts)), {}, None if served is None else served["token"])
+    parts = _Parts()
+    parts.take(facts["issues"])
+    return _page(facts, parts, served)
 
 
-def write(facts: Mapping[str, Any], path: str | Path, limit: int = INLINE) -> list[Path]:
+def write(
+    facts: Mapping[str, Any], path: str | Path, limit: int = INLINE, issues: Sequence[Any] | None = None
+) -> list[Path]:
     """Write the page; where there are more than ``limit`` issues, the others into a folder beside it.
 
     The folder is called ``report_files`` for ``report.html``. Its files are written first and named by their content,
-    so the page that was there before works until the new one takes its place.
+    so the page that was there before works until the new one takes its place. They are read when they are needed: a
+    hundred issues with all that the page shows of them, and the names of 5,000.
 
     Args:
         facts: what ``codivide.audit.facts.collect`` gives.
         path: the page, replaced where it exists.
-        limit: issues in the page itself, in whole blocks of 100.
+        limit: issues in the page itself, in whole blocks of 100 (of rows of numbers 500).
+        issues: all issues, where they are too many for ``facts`` (the second of ``codivide.audit.facts.paged``).
 
     Returns:
         What was written, the page first.
@@ -73,28 +98,113 @@ def write(facts: Mapping[str, Any], path: str | Path, limit: int = INLINE) -> li
     """
     path = Path(path)
     check_target(path)
-    blocks = list(_blocks(facts))
-    inline = min(len(blocks), -(-max(limit, 0) // BLOCK))
     folder = path.with_name(f"{path.stem}_files")
-    contents = {number: _side_file(number, block) for number, block in enumerate(blocks[inline:], inline)}
-    names = {
-        number: f"{number:05d}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.js" for number, text in contents.items()
-    }
-    # The page is made before anything is written: facts that cannot be drawn leave what was there.
-    text = _page(facts, blocks[:inline], {number: f"{folder.name}/{name}" for number, name in names.items()}, None)
     with _held(path):
         if has_run(path.parent):
             sweep_drawn(path.parent)
-        if contents:
-            folder.mkdir(exist_ok=True)
-        for number, content in contents.items():
-            write_text(folder / names[number], content)
-        write_text(path, text)
-        if folder.is_dir():
-            for left in folder.iterdir():  # of an older page
-                if _OURS.fullmatch(left.name) and left.name not in names.values():
-                    left.unlink()
-    return [path, *(folder / name for name in names.values())]
+        before = {left.name for left in folder.iterdir()} if folder.is_dir() else set()
+        parts = _Parts(max(limit, 0), folder)
+        try:
+            parts.take(facts["issues"] if issues is None else issues)
+            write_text(path, _page(facts, parts, None))
+        except BaseException:  # what cannot be drawn leaves what was there
+            _remove(folder, {name for name in parts.names if name not in before})
+            raise
+        _remove(folder, before - set(parts.names))  # of an older page
+    return [path, *(folder / name for name in parts.names)]
+
+
+def _remove(folder: Path, names: Iterable[str]) -> None:
+    for name in names:
+        if _OURS.fullmatch(name):
+            (folder / name).unlink(missing_ok=True)
+
+
+class _Parts:
+    """The issues of a page in parts: some for the page itself, the others for files beside it.
+
+    Args:
+        limit: issues in the page itself; None: all.
+        folder: for the files.
+
+    Attributes:
+        size: issues of a block.
+        first: how many issues are in the page itself.
+        inline: their blocks.
+        index: what list, search, order and filters need of every issue, as columns; ids and words of the first.
+        blocks, words: the files of the other blocks, and of their ids and words, by their number.
+        names: of all files that were written.
+    """
+
+    def __init__(self, limit: int | None = None, folder: Path | None = None) -> None:
+        self.limit, self.folder, self.first, self.size = limit, folder, 0, BLOCK
+        self.inline: list[dict[str, Any]] = []
+        self.blocks: dict[int, str] = {}
+        self.words: dict[int, str] = {}
+        self.names: list[str] = []
+        self.index: dict[str, list[Any]] = {"id": [], "words": []}
+        self._waiting: dict[str, list[Any]] = {"id": [], "words": []}
+
+    def take(self, issues: Sequence[Any]) -> None:
+        """Take in all issues, some at a time."""
+        count = len(issues)
+        begun = issues[: count if self.limit is None else self.limit]
+        if begun and begun[0]["fields"] is not None:
+            self.size *= ROWS
+        self.first = count if self.limit is None else min(count, -(-self.limit // self.size) * self.size)
+        columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
+        edges = [0, *range(self.first, count, max(CHUNK // self.size, 1) * self.size), count]
+        for start, stop in pairwise(edges):
+            some = [*begun[start:stop], *issues[max(start, len(begun)) : stop]]
+            for name, column in columns.items():
+                column += [issue[name] for issue in some]
+            self._pack(some, start)
+        while self._waiting["id"]:
+            self._flush()
+        self.index |= {short: _rounded(columns[name]) for name, short in _COLUMNS.items()}
+
+    def _pack(self, some: Sequence[Mapping[str, Any]], start: int) -> None:
+        for at in range(0, len(some), self.size):
+            block, issues = (start + at) // self.size, some[at : at + self.size]
+            inside = start + at < self.first
+            kept = self.index if inside else self._waiting
+            kept["id"] += [issue["id"] for issue in issues]
+            kept["words"] += [_words(issue) for issue in issues]
+            if inside:
+                self.inline.append(_block(issues))
+            else:
+                self.blocks[block] = self._write("", block, _block(issues))
+            if len(self._waiting["id"]) >= NAMES:
+                self._flush()
+
+    def _flush(self) -> None:
+        """Write the next names."""
+        number = len(self.words)
+        part = {name: values[:NAMES] for name, values in self._waiting.items()}
+        self._waiting = {name: values[NAMES:] for name, values in self._waiting.items()}
+        self.words[number] = self._write("names", number, part)
+
+    def _write(self, kind: str, number: int, content: Mapping[str, Any]) -> str:
+        """A script that hands a part over as JSON in a string, which is parsed and never evaluated."""
+        assert self.folder is not None
+        try:
+            packed = json.dumps(content, allow_nan=False, separators=(",", ":")).translate(_SIDE)
+        except ValueError as error:
+            raise InputError(f"the facts cannot be drawn: {error}") from None
+        text = f"codivideBlock('{kind}{number}', '{packed}');\n"
+        name = f"{kind}{number:05d}-{hashlib.sha256(text.encode()).hexdigest()[:16]}.js"
+        self.folder.mkdir(exist_ok=True)
+        self.names.append(name)
+        write_text(self.folder / name, text)
+        return f"{self.folder.name}/{name}"
+
+
+_COLUMNS = {"row": "row", "given": "given", "suggested": "suggested", "clean_prob": "clean", "suggested_prob": "sure"}
+
+
+def _rounded(values: list[Any]) -> list[Any]:
+    """Four digits after the point: the list shows two of them, and the rank is the order."""
+    return [round(value, 4) if isinstance(value, float) else value for value in values]
 
 
 def check_target(path: Path) -> None:
@@ -148,65 +258,58 @@ def policy(style: str, script: str, *, paged: bool = False, served: bool = False
     return "; ".join(f"{name} {value}" for name, value in rules.items())
 
 
-def _page(facts: Mapping[str, Any], blocks: Sequence[Any], files: Mapping[int, str], token: str | None) -> str:
+def _page(facts: Mapping[str, Any], parts: _Parts, served: Mapping[str, Any] | None) -> str:
     if facts.get("format") != FORMAT:
         raise InputError(f"facts of format {facts.get('format')!r}: this version of codivide draws format {FORMAT}")
     style, script = _assets()
-    config = {"fingerprint": fingerprint(facts), "token": token, "block": BLOCK, "files": dict(files)}
+    how = {"token": None, "new_classes": True} if served is None else {"new_classes": False, **served}
+    names = {"first": parts.first, "size": NAMES, "files": parts.words}
+    config = {"fingerprint": fingerprint(facts), "block": parts.size, "files": parts.blocks, "names": names, **how}
     try:
         return _template().render(
-            policy=policy(style, script, paged=bool(files), served=token is not None),
+            policy=policy(style, script, paged=bool(parts.blocks), served=served is not None),
             # Package files, no data: they stand in the page as they are, or their hashes would not fit.
             style=Markup(style),
             script=Markup(script),
             config=config,
             facts={name: value for name, value in facts.items() if name != "issues"},
-            index=_index(facts["issues"]),
-            blocks=enumerate(blocks),
+            index=parts.index,
+            blocks=enumerate(parts.inline),
         )
     except ValueError as error:
         raise InputError(f"the facts cannot be drawn: {error}") from None
 
 
-def _index(issues: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """What list, search, order and filters need of every issue, as columns."""
-    columns = {"row": "row", "id": "id", "given": "given", "suggested": "suggested", "clean": "clean_prob"}
-    index = {name: [issue[key] for issue in issues] for name, key in columns.items()}
-    return index | {"sure": [issue["suggested_prob"] for issue in issues], "words": [_words(issue) for issue in issues]}
-
-
 def _words(issue: Mapping[str, Any]) -> str:
     if issue["text"] is not None:
         return str(issue["text"])[:WORDS]
-    return ", ".join(f"{name} {value}" for name, value in issue["fields"] or [] if value is not None)[:ROW_WORDS]
+    fields = (issue["fields"] or [])[: ROW_WORDS // 4]  # none takes less than "a 1,"
+    return ", ".join(f"{name} {value}" for name, value in fields if value is not None)[:ROW_WORDS]
 
 
-def _blocks(facts: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The rest of the issues, a hundred at a time; what several of them show (a picture, a name) is there once."""
-    for first in range(0, len(facts["issues"]), BLOCK):
-        issues = facts["issues"][first : first + BLOCK]
-        pool: dict[str, int] = {}
+def _block(issues: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The rest of some issues; what several of them show (a picture, a name, the names of fields) is there once."""
+    pool: dict[str, int] = {}
+    layouts: dict[tuple[str, ...], int] = {}
 
-        def packed(item: str | None, pool: dict[str, int] = pool) -> int | None:
-            return None if item is None else pool.setdefault(item, len(pool))
+    def packed(item: str | None) -> int | None:
+        return None if item is None else pool.setdefault(item, len(pool))
 
-        details = [
-            {
-                "text": issue["text"],
-                "fields": None if issue["fields"] is None else [[packed(n), value] for n, value in issue["fields"]],
-                "neighbours": issue["neighbours"],
-                "range": issue.get("range"),
-                "thumbnail": packed(issue["thumbnail"]),
-                "examples": {name: [packed(item) for item in items] for name, items in issue["examples"].items()},
-            }
-            for issue in issues
-        ]
-        yield {"pool": list(pool), "issues": details}
-
-
-def _side_file(number: int, block: Mapping[str, Any]) -> str:
-    """A script that hands a block over as JSON in a string, which is parsed and never evaluated."""
-    return f"codivideBlock({number}, {json.dumps(json.dumps(block, allow_nan=False))});\n"
+    details = []
+    for issue in issues:
+        near, fields = issue["neighbours"], issue["fields"]
+        names = None if fields is None else layouts.setdefault(tuple(name for name, _ in fields), len(layouts))
+        detail = {
+            "text": issue["text"],
+            "fields": None if fields is None else [names, *(value for _, value in fields)],
+            "neighbours": None if near is None else [near["agree"], near["of"]],
+            "range": issue.get("range"),
+            "thumbnail": packed(issue["thumbnail"]),
+            "examples": [[packed(item) for item in issue["examples"][name]] for name in ("given", "suggested")],
+        }
+        details.append({name: value for name, value in detail.items() if value is not None})
+    named = [[packed(name) for name in layout] for layout in layouts]
+    return {"issues": details, "layouts": named, "pool": list(pool)}
 
 
 @cache

@@ -15,7 +15,6 @@ from codivide.core.errors import InputError, unknown
 from codivide.core.types import UNLABELLED, Floats, Labels
 from codivide.data.labels import encode
 from codivide.data.options import CLASSES, MULTILABEL, REGRESSION, ReadOptions
-from codivide.data.targets import texts_of
 from codivide.data.weights import ClassWeight
 from codivide.noise.rules import Judgeable, score
 
@@ -101,7 +100,7 @@ def _of_targets(rule: str, y: Any, task: str, given: tuple[Any, Any], *, feature
         if features is None:
             needed = "predictions" if task == REGRESSION else "pred_probs"
             raise InputError(f"the rule {rule} of task {task} needs {needed}, or features")
-        found = judge(load_targets(features, texts_of(y, options)[0], options), options, 0, model, features)
+        found = judge(load_targets(features, y, options), options, 0, model, features)
         said = found.predicted
         if rule == "combined":
             return found.report.clean_prob if task == REGRESSION else label_clean_prob(found.report)

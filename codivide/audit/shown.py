@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 
 from codivide.audit.material import Material
 from codivide.audit.thumbnails import LARGE, SMALL, Thumbnails
-from codivide.core.types import AnyFloats
+from codivide.core.types import AnyFloats, Floats, Labels
 from codivide.runs import label_table
 
 MOST_FIELDS = 30  # of a row of a table that are shown
@@ -42,6 +43,7 @@ class Shown:
         self.tabular = material.texts is None and rows is not None and len(rows.shape) == 1
         self.kind = "text" if material.texts is not None else "image" if image or gone else "row"
         self._scale: tuple[Any, Any] | None = None
+        self._fields: dict[int, list[list[Any]]] = {}
         self._words: dict[int, str] = {}  # of rows that several labels have for an example
 
     def thumbnail(self, row: int, side: int = LARGE) -> str | None:
@@ -52,17 +54,40 @@ class Shown:
         """The beginning of a text."""
         return self.material.texts[row][:_TEXT] if self.material.texts is not None else None
 
-    def fields(self, row: int, most: int = MOST_FIELDS) -> list[list[Any]] | None:
+    def prepare(self, rows: Labels, examples: Iterable[int] = ()) -> None:
+        """Take in many samples that are shown next, and those that are shown in short; it saves time and no more."""
+        self._fields.clear()
+        self._words.clear()
+        if self.tabular:
+            self._fields.update(zip(rows.tolist(), self._read(rows, MOST_FIELDS), strict=True))
+            brief = np.array(sorted(examples), dtype=np.int64)
+            self._words.update(zip(brief.tolist(), map(_in_words, self._read(brief, _BRIEF)), strict=True))
+
+    def fields(self, row: int) -> list[list[Any]] | None:
         """Names and values in their order; of too many, those farthest from their mean in standard deviations."""
         if not self.tabular or self.material.rows is None:
             return None
-        values = self.material.rows[torch.tensor([row])][0].cpu().numpy().astype(np.float64)
+        if row not in self._fields:
+            self._fields[row] = self._read(np.array([row]), MOST_FIELDS)[0]
+        return self._fields[row]
+
+    def _read(self, rows: Labels, most: int) -> list[list[list[Any]]]:
+        """The fields of each row."""
+        assert self.material.rows is not None
+        if not len(rows):
+            return []
+        values = self.material.rows[torch.from_numpy(rows)].cpu().numpy().astype(np.float64)
         if self._scale is None:
             self._scale = _scale(self.material)
+        names = self.material.columns or [f"feature {k}" for k in range(values.shape[1])]
+        most = min(most, values.shape[1])
         unusual = np.abs(values - self._scale[0]) / self._scale[1]
-        shown = np.sort(np.argsort(-unusual, kind="stable")[:most])
-        names = self.material.columns or [f"feature {k}" for k in range(len(values))]
-        return [[names[k], _brief(value)] for k, value in zip(shown.tolist(), values[shown].tolist(), strict=True)]
+        chosen = np.sort(np.argsort(-unusual, axis=1, kind="stable")[:, :most], axis=1)
+        brief = _brief(np.take_along_axis(values, chosen, 1))
+        return [
+            [[names[k], value] for k, value in zip(places, row, strict=True)]
+            for places, row in zip(chosen.tolist(), brief, strict=True)
+        ]
 
     def example(self, row: int) -> str | None:
         """A small picture, the text, or the first fields in words."""
@@ -70,7 +95,7 @@ class Shown:
         if picture is not None or not self.tabular:
             return picture or self.text(row)
         if row not in self._words:
-            self._words[row] = ", ".join(f"{name} {value:g}" for name, value in self.fields(row, _BRIEF) or [])
+            self._words[row] = _in_words(self._read(np.array([row]), _BRIEF)[0])
         return self._words[row]
 
     def sample(self, row: int) -> dict[str, Any]:
@@ -93,9 +118,25 @@ class Shown:
         return None if values is None else finite(values[row])
 
 
-def _brief(value: float) -> float:
-    """Six digits of a number, of one that is no whole number and below 1,000 four: pages of many rows hold millions."""
-    return float(f"{value:.4g}" if abs(value) < 1000 and not value.is_integer() else f"{value:.6g}")
+def _in_words(fields: list[list[Any]]) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in fields if value is not None)
+
+
+def _brief(values: Floats) -> list[list[float | None]]:
+    """Six digits of numbers, of those that are no whole numbers and below 1,000 four: a page may hold millions."""
+    size = np.abs(values)
+    finite = np.isfinite(values)
+    digits = np.where((size < 1000) & (values != np.rint(values)), 4, 6)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        powers = digits - 1 - np.floor(np.log10(np.where(finite & (size > 0), size, 1.0)))
+    usual = np.abs(powers) < 300
+    scale = 10.0 ** np.where(usual, np.abs(powers), 0)
+    rounded = np.where(powers >= 0, np.rint(values * scale) / scale, np.rint(values / scale) * scale)
+    short = np.where(usual, rounded, values)
+    return [
+        [value if known else None for value, known in zip(row, are, strict=True)]
+        for row, are in zip(short.tolist(), finite.tolist(), strict=True)
+    ]
 
 
 def _scale(material: Material) -> tuple[Any, Any]:

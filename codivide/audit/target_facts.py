@@ -46,7 +46,8 @@ def _sets(material: Material) -> dict[str, Any]:
     separator, report = material.separator, material.noise
     changes = material.table[label_table.CHANGES].fillna("").tolist()
     given = [parts(name, separator) for name in material.classes]
-    names = sorted({name for one in given for name in one})
+    rates = {item.name: item.rate for item in report.per_class} if isinstance(report, TargetReport) else {}
+    names = list(rates)  # also those that no row has
     counts = dict.fromkeys(names, 0)
     added, removed = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
     for code, said, text in zip(material.given.tolist(), material.suggested.tolist(), changes, strict=True):
@@ -59,7 +60,6 @@ def _sets(material: Material) -> dict[str, Any]:
                 added[name] += 1
             for name in set(given[code]) - set(given[said]):
                 removed[name] += 1
-    rates = {item.name: item.rate for item in report.per_class} if isinstance(report, TargetReport) else {}
     return {
         "kind": material.task,
         "separator": separator,

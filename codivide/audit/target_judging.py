@@ -19,18 +19,8 @@ from codivide.data.loaded import Loaded
 from codivide.data.options import REGRESSION, ReadOptions
 from codivide.data.rows import TensorRows
 from codivide.data.sources import load_raw
-from codivide.data.targets import (
-    Members,
-    joined,
-    members,
-    number_text,
-    numbers,
-    options_for,
-    parts,
-    texts_of,
-    with_points,
-)
-from codivide.methods.features import number_heads
+from codivide.data.targets import Members, joined, members, number_text, numbers, parts, texts_of, with_points
+from codivide.methods.features import number_heads, own
 from codivide.methods.features.matrix import raw
 from codivide.methods.features.numbers import FEWEST, LearnedNumbers, Numbers, OwnRegressor, learn_numbers
 from codivide.methods.features.tags import LearnedTags, OwnClassifier, Tags, learn_tags
@@ -65,9 +55,19 @@ class JudgedTargets(NamedTuple):
 
 
 def load_targets(source: object, y: object, options: ReadOptions) -> Loaded:
-    """Data with texts for targets, and images as features."""
-    options = options_for(options)
-    loaded = encode.of_images(load_raw(source, y, options=options), options)
+    """Data with texts for targets, and images as features.
+
+    Args:
+        source: see ``data.sources.load``.
+        y: targets in memory, see ``data.targets.texts_of``; None: the source brings them.
+        options: the task, and how the source is read.
+
+    Raises:
+        InputError: a source or targets that cannot be read.
+    """
+    written = None if y is None else texts_of(y, options)
+    loaded = encode.of_images(load_raw(source, written and written.texts, options=options), options)
+    loaded = loaded if written is None else written.of(loaded)
     if loaded.annotations is not None:
         raise InputError(f"several annotators have no consensus with --task {options.task}: give one column of targets")
     if len(loaded.x.shape) != 1:
@@ -126,13 +126,16 @@ def of_predictions(y: Any, said: Any, options: ReadOptions) -> Scored:
 
     Args:
         y: targets, see ``data.targets.texts_of``.
-        said: of numbers predictions ``[N]``, of several labels probabilities ``[N, K]`` in the order of the labels.
+        said: of numbers predictions ``[N]``, of several labels probabilities ``[N, K]`` in the order of the labels,
+            or a data frame whose columns are called like them.
         options: the task, and the separator.
 
     Raises:
         InputError: arrays that do not fit each other, or predictions that are not finite.
     """
-    texts, names = texts_of(y, options)
+    texts, names, _ = texts_of(y, options)
+    columns = [str(name) for name in said.columns] if isinstance(said, pd.DataFrame) else None
+    columns = None if isinstance(said, pd.DataFrame) and isinstance(said.columns, pd.RangeIndex) else columns
     found = np.asarray(said, dtype=np.float64)
     if found.ndim != (1 if options.task == REGRESSION else 2) or len(found) != len(texts):
         shape = "[samples]" if options.task == REGRESSION else "[samples, labels]"
@@ -145,7 +148,19 @@ def of_predictions(y: Any, said: Any, options: ReadOptions) -> Scored:
     loaded = Loaded(rows, codes.astype(np.int64), known, range(len(texts)), "none", name="y")
     if options.task == REGRESSION:
         return _scored_numbers(numbers(with_points(loaded)), found)
-    return _scored_sets(members(loaded, options.separator, names), found)
+    given = members(loaded, options.separator, names)
+    return _scored_sets(given, found if columns is None else found[:, _order(columns, given.names)])
+
+
+def _order(columns: Sequence[str], names: Sequence[str]) -> list[int]:
+    """The column of each label; InputError where the columns are not called like the labels."""
+    if sorted(columns) != sorted(names):
+        other = next((name for name in (*columns, *names) if (name in columns) != (name in names)), columns[0])
+        raise InputError(
+            f"the columns of pred_probs must be the labels, each once; see {other!r} (columns: "
+            f"{', '.join(columns[:20])}; labels: {', '.join(names[:20])})"
+        )
+    return [columns.index(name) for name in names]
 
 
 def _scored_numbers(y: Floats, predicted: Floats) -> Scored:
@@ -223,10 +238,10 @@ def _table(loaded: Loaded, suggested: Sequence[str], clean_prob: Floats, suggest
 
 
 def _numbers(loaded: Loaded, options: ReadOptions, seed: int, model: Any, samples: Any) -> JudgedTargets:
-    y = numbers(loaded)
-    known = _known(loaded)
     if model is not None:
         number_heads.check_own(model, weighs=loaded.weight is not None)
+    y = numbers(loaded)
+    known = _known(loaded)
     learned: LearnedNumbers = learn_numbers(
         Numbers(y=y, **known), seed, regressor=None if model is None else OwnRegressor(model, samples)
     )
@@ -260,6 +275,8 @@ def _numbers(loaded: Loaded, options: ReadOptions, seed: int, model: Any, sample
 
 
 def _sets(loaded: Loaded, options: ReadOptions, seed: int, model: Any, samples: Any) -> JudgedTargets:
+    if model is not None:
+        own.check_model(model, weighs=loaded.weight is not None)
     y, names = members(loaded, options.separator)
     learned: LearnedTags = learn_tags(
         Tags(y=y, names=names, **_known(loaded)),

@@ -13,10 +13,11 @@ from torch import Tensor
 from codivide.data.rows import Rows
 
 LARGE, SMALL = 96, 48  # longest side in pixels, of the sample in question and of an example beside it
+_KEPT = 20_000  # pictures, some 50 MB
 
 
 class Thumbnails:
-    """Pictures of image rows, each made once.
+    """Pictures of image rows, each made once where there are not very many.
 
     Args:
         rows: images ``[N, C, H, W]``, uint8 or float32.
@@ -29,6 +30,8 @@ class Thumbnails:
     def uri(self, row: int, side: int = LARGE) -> str:
         """``data:image/webp;base64,...`` of a row, at most ``side`` pixels wide and high, never enlarged."""
         key = row, side
+        if len(self._made) > _KEPT:
+            self._made.clear()
         if key not in self._made:
             self._made[key] = encode(self.rows[torch.tensor([row])][0].cpu(), side)
         return self._made[key]

@@ -10,8 +10,6 @@ import typer
 
 from codivide.cli.output import aside, line, note, say_verdict
 
-MOST = 5_000  # labels that look wrong in a report; who has looked at so many fits again first
-
 
 def audit(
     run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
@@ -35,11 +33,9 @@ def audit(
     path = run / REPORT if out is None else out
     if out is not None or run.is_dir():
         render.check_target(path)
-    collected = facts.collect(run, limit=MOST)
-    written = render.write(collected, path, limit)
+    collected, issues = facts.paged(run)
+    written = render.write(collected, path, limit, issues)
     line(f"{collected['issues_total']:,} of {collected['labelled']:,} labels look wrong")
-    if collected["issues_total"] > MOST:
-        line(f"the report lists the {MOST:,} most doubtful of them; labels.csv has all, by rank")
     if run.is_dir():
         say_verdict(SavedRun(run).summary)
     for remark in collected["remarks"]:

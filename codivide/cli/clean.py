@@ -84,6 +84,8 @@ def clean(
         source=files.source,
         new_classes=new_classes,
     )
+    if export is not None:
+        exporting.add(out, export, cleaning.read_run(run).source.options)
     for remark in cleaned.remarks:
         note(remark)
     counts = cleaned.changes["change"].value_counts()
@@ -91,7 +93,7 @@ def clean(
     line(f"{len(cleaned.labels):,} samples stay; {said}")
     line(f"labels:  {out / cleaning.LABELS}\nchanges: {out / cleaning.CHANGES}")
     if export is not None:
-        line(f"export:  {exporting.write(out, export)}")
+        line(f"export:  {out / exporting.EXPORTS[export]}")
 
 
 def serve(
@@ -130,7 +132,7 @@ def serve(
         collected = facts.collect(run)
         own = serve.port_of(run)
         server = serve.Server(
-            lambda token: render.page(collected, served={"token": token}),
+            lambda token: render.page(collected, served={"token": token, "new_classes": new_classes}),
             judged.known(new_classes=new_classes),
             decisions,
             facts.originals(run),

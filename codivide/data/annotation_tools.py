@@ -143,25 +143,39 @@ def label_studio(data: Sequence[Mapping[str, Any]], labels: Sequence[Any]) -> li
 
     Args:
         data: what each task shows, by name; "image" or "text" is what the label is of, else the first name.
-        labels: of each; None: none yet.
+        labels: of each a class, a list of several, or a number (float); None: none yet.
     """
+    names = dict.fromkeys(name for item in data for name in item)
+    kind = next((name for name in ("image", "text") if name in names), next(iter(names), "text"))
     tasks = []
     for item, label in zip(data, labels, strict=True):
-        kind = next((name for name in ("image", "text") if name in item), next(iter(item), "text"))
-        value = {"choices": [str(label)]}
-        result = [{"from_name": "label", "to_name": kind, "type": "choices", "value": value}]
+        about = {"from_name": "label", "to_name": kind}
+        if isinstance(label, float):
+            result = [{**about, "type": "number", "value": {"number": label}}]
+        else:
+            chosen = [str(name) for name in (label if isinstance(label, list) else [label])]
+            result = [{**about, "type": "choices", "value": {"choices": chosen}}] if chosen else []  # it has none
         tasks.append({"data": dict(item), "annotations": [] if label is None else [{"result": result}]})
     return tasks
 
 
 def argilla(data: Sequence[Mapping[str, Any]], labels: Sequence[Any], ids: Sequence[Any]) -> list[dict[str, Any]]:
-    """Records that Argilla reads (``Dataset.records.from_json``), with the label as the suggestion to a question."""
+    """Records that Argilla reads (``Dataset.records.from_json``), with the label as the suggestion to a question.
+
+    A label that is a list is one of several choices; there is no suggestion of an empty one, as Argilla takes none.
+    """
     return [
         {
             "id": str(key),
             "fields": {name: str(value) for name, value in item.items()},
-            "suggestions": {} if label is None else {"label": {"value": str(label), "agent": "codivide"}},
+            "suggestions": {"label": {"value": _suggestion(label), "agent": "codivide"}}
+            if label not in (None, [])
+            else {},
             "responses": {},
         }
         for item, label, key in zip(data, labels, ids, strict=True)
     ]
+
+
+def _suggestion(label: Any) -> Any:
+    return [str(name) for name in label] if isinstance(label, list) else str(label)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, cast, get_args
 
 import numpy as np
 import pandas as pd
@@ -21,15 +21,21 @@ MOST_CATEGORIES = 30  # of a column that get a column each; rarer ones share one
 MOST_VALUES = 60  # different texts up to which a column holds categories; of more, each must come often
 DIRECTIONS = 30  # of the word counts of a column of texts
 _READABLE = 0.9  # share of the texts of a column that must be numbers, or dates, for it to be one of these
-_LARGEST = 1e37  # what float32 holds, and its square nearly
+LARGEST = 1e37  # what float32 holds, and its square nearly
+_FEW_CELLS = 20  # of which each may well be a rare name
 _FEWEST_IDS = 10  # rows below which it says nothing that all are different
 _EMPTY = ("", "nan", "NaN", "<NA>")
 _ID_NAME = re.compile(r"(^|[ _.\-])(id|ids|uuid|guid|index|rownames?|row number)$|^unnamed: ?0$", re.I)
 _CAMEL = re.compile(r"[a-z](Id|ID)$")  # customerId, but not "paid"
 _DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T].*)?")
 _COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?")
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
+_BELOW_THOUSAND = re.compile(r"[+-]?\d{1,3}(\.\d+)?")
+_TWO = re.compile(r"\s*(\d{1,2})([-/.])(\d{1,2})[-/.]\d{2,4}")  # what comes before the year
 
 Note = dict[str, Any]
+Commas = Literal["", "decimal", "thousands"]
+Order = tuple[bool, bool]  # whether the day is first with slashes and dashes, and with points
 
 
 class Part(Protocol):
@@ -45,6 +51,9 @@ class Part(Protocol):
     def encode(self, values: pd.Series[Any]) -> Singles:
         """``[N, features]`` float32, finite."""
 
+    def unread(self, values: pd.Series[Any]) -> str | None:
+        """What cells that are not empty say nothing here, in words; None: each says something."""
+
     def header(self) -> dict[str, Any]:
         """JSON values to restore it by."""
 
@@ -59,23 +68,24 @@ class Number:
     Attributes:
         fill: the median, in the place of an empty cell.
         gaps: whether cells were empty in training; a second column then says which are.
+        commas: what commas in texts were in training.
     """
 
     fill: float
     gaps: bool
+    commas: Commas = ""
     kind: str = "number"
 
     @classmethod
     def fit(cls, values: pd.Series[Any]) -> tuple[Number, Note]:
         """The median, and what could not be read."""
-        found = numbers(values)
+        commas = commas_of(values.astype(object)) if _is_textual(values) else ""
+        found = numbers(values, commas)
         empty = np.isnan(found)
-        texts = ~missing(values).to_numpy(dtype=bool) & empty
         note: Note = {"empty": int(empty.sum())}
-        if texts.any():
-            shown = values[texts].astype(object).map(repr).value_counts().index[:3]
-            note["note"] = f"{int(texts.sum()):,} cells are no numbers ({', '.join(shown)}) and count as empty"
-        return cls(float(np.median(found[~empty])), bool(empty.any())), note
+        if (unread := _unread(values, empty, "numbers")) is not None:
+            note["note"] = unread
+        return cls(float(np.median(found[~empty])), bool(empty.any()), commas), note
 
     def endings(self) -> tuple[str, ...]:
         """The column itself, and its gaps."""
@@ -83,14 +93,18 @@ class Number:
 
     def encode(self, values: pd.Series[Any]) -> Singles:
         """``[N, 1]`` or ``[N, 2]``."""
-        found = numbers(values)
+        found = numbers(values, self.commas or None)
         empty = np.isnan(found)
-        filled = np.where(empty, self.fill, found).clip(-_LARGEST, _LARGEST)
+        filled = np.where(empty, self.fill, found).clip(-LARGEST, LARGEST)
         return np.stack([filled, empty] if self.gaps else [filled], axis=1).astype(np.float32)
 
+    def unread(self, values: pd.Series[Any]) -> str | None:
+        """Cells that are no numbers."""
+        return _unread(values, np.isnan(numbers(values, self.commas or None)), "numbers")
+
     def header(self) -> dict[str, Any]:
-        """Median and gaps."""
-        return {"fill": self.fill, "gaps": self.gaps}
+        """Median, gaps and commas."""
+        return {"fill": self.fill, "gaps": self.gaps, "commas": self.commas}
 
     def tensors(self) -> dict[str, Tensor]:
         """None."""
@@ -105,27 +119,26 @@ class Date:
         fill: days since 1970 in the place of an empty cell.
         gaps: whether cells were empty in training.
         clock: whether there are times of day.
-        day_first: how texts are read: 31/12/2024.
+        order: how texts are read.
     """
 
     fill: float
     gaps: bool
     clock: bool
-    day_first: bool
+    order: Order
     kind: str = "date"
 
     @classmethod
     def fit(cls, values: pd.Series[Any]) -> tuple[Date, Note]:
         """The range of the dates, and what could not be read."""
-        day_first = _day_first(values)
-        found = dates(values, day_first=day_first)
+        order = _order(values)
+        found = dates(values, order)
         known = found.dropna()
         clock = bool((known != known.dt.normalize()).any())
-        wrong = int(found.isna().sum()) - int(missing(values).sum())
         note: Note = {"empty": int(found.isna().sum())}
-        if wrong > 0:
-            note["note"] = f"{wrong:,} cells are no dates and count as empty"
-        return cls(float(np.median(_days(known))), bool(found.isna().any()), clock, day_first), note
+        if (unread := _unread(values, found.isna().to_numpy(dtype=bool), "dates")) is not None:
+            note["note"] = unread
+        return cls(float(np.median(_days(known))), bool(found.isna().any()), clock, order), note
 
     def endings(self) -> tuple[str, ...]:
         """Day, month, day of the week, hour, gaps."""
@@ -134,7 +147,7 @@ class Date:
 
     def encode(self, values: pd.Series[Any]) -> Singles:
         """``[N, 3]`` to ``[N, 5]``."""
-        found = dates(values, day_first=self.day_first)
+        found = dates(values, self.order)
         empty = found.isna()
         whole = found.fillna(pd.Timestamp(0) + pd.Timedelta(days=self.fill))
         made = [_days(whole), whole.dt.month, whole.dt.day_of_week]
@@ -142,9 +155,13 @@ class Date:
         made += [empty] if self.gaps else []
         return np.stack([np.asarray(item, dtype=np.float32) for item in made], axis=1)
 
+    def unread(self, values: pd.Series[Any]) -> str | None:
+        """Cells that are no dates."""
+        return _unread(values, dates(values, self.order).isna().to_numpy(dtype=bool), "dates")
+
     def header(self) -> dict[str, Any]:
         """How they are read."""
-        return {"fill": self.fill, "gaps": self.gaps, "clock": self.clock, "day_first": self.day_first}
+        return {"fill": self.fill, "gaps": self.gaps, "clock": self.clock, "day_first": list(self.order)}
 
     def tensors(self) -> dict[str, Tensor]:
         """None."""
@@ -199,6 +216,14 @@ class Category:
             found[empty, -1] = 1
         return found
 
+    def unread(self, values: pd.Series[Any]) -> str | None:
+        """All cells, where none holds a name that the training had often."""
+        texts = as_names(values).dropna()
+        if not len(texts) or texts.isin(self.names).any() or (self.others and len(texts) < _FEW_CELLS):
+            return None
+        shown, known = (", ".join(map(repr, list(names)[:3])) for names in (texts.unique(), self.names))
+        return f"no cell holds a name that the training had ({shown} and no {known})"
+
     def header(self) -> dict[str, Any]:
         """The names."""
         return {"names": list(self.names), "others": self.others, "gaps": self.gaps}
@@ -246,6 +271,10 @@ class Text:
         found: Singles = np.asarray(self.words.table(as_texts(values)) @ self.axes, dtype=np.float32)
         return found
 
+    def unread(self, values: pd.Series[Any]) -> str | None:
+        """None: any text can be new."""
+        return None
+
     def header(self) -> dict[str, Any]:
         """Nothing: all that there is are tensors."""
         return {}
@@ -253,6 +282,15 @@ class Text:
     def tensors(self) -> dict[str, Tensor]:
         """Vocabulary and directions."""
         return {"axes": torch.from_numpy(self.axes), **self.words.tensors()}
+
+
+def _unread(values: pd.Series[Any], empty: NDArray[np.bool_], what: str) -> str | None:
+    """What is said of cells that count as empty and hold something."""
+    wrong = empty & ~missing(values).to_numpy(dtype=bool)
+    if not wrong.any():
+        return None
+    shown = values[wrong].astype(object).map(repr).value_counts().index[:3]
+    return f"{int(wrong.sum()):,} cells are no {what} ({', '.join(shown)}) and count as empty"
 
 
 def fit_part(values: pd.Series[Any]) -> tuple[Part, Note]:
@@ -277,14 +315,25 @@ def restore_part(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Pa
         ValueError: it is damaged.
     """
     makers: dict[str, Callable[[], Part]] = {
-        "number": lambda: Number(float(header["fill"]), bool(header["gaps"])),
+        "number": lambda: Number(float(header["fill"]), bool(header["gaps"]), _commas(header["commas"])),
         "date": lambda: Date(
-            float(header["fill"]), bool(header["gaps"]), bool(header["clock"]), bool(header["day_first"])
+            float(header["fill"]), bool(header["gaps"]), bool(header["clock"]), _pair(header["day_first"])
         ),
         "category": lambda: Category(tuple(header["names"]), bool(header["others"]), bool(header["gaps"])),
         "text": lambda: Text(Tfidf.restore(PARTS, {}, tensors), tensors["axes"].numpy()),
     }
     return makers[str(header["kind"])]()
+
+
+def _commas(given: object) -> Commas:
+    if given not in get_args(Commas):
+        raise ValueError(f"commas {given!r}")
+    return cast(Commas, given)
+
+
+def _pair(given: Sequence[Any]) -> Order:
+    first, points = given
+    return bool(first), bool(points)
 
 
 def is_plain(frame: pd.DataFrame) -> bool:
@@ -348,50 +397,82 @@ def missing(values: pd.Series[Any]) -> pd.Series[bool]:
     return empty.astype(bool)
 
 
-def numbers(values: pd.Series[Any]) -> Floats:
-    """Numbers ``[N]``, also as texts, with a decimal comma where all of them are read so; NaN where there is none."""
+def numbers(values: pd.Series[Any], commas: Commas | None = None) -> Floats:
+    """Numbers ``[N]``, also as texts; NaN where there is none.
+
+    Args:
+        values: the column.
+        commas: what commas in texts are; None: what ``commas_of`` finds.
+    """
     if pd.api.types.is_timedelta64_dtype(values):
         return np.asarray(values.dt.total_seconds(), dtype=np.float64)
     if pd.api.types.is_numeric_dtype(values):
         found = values.to_numpy(dtype=np.float64, na_value=np.nan)
     else:
         texts = values.astype(object).map(lambda value: value.strip() if isinstance(value, str) else value)
-        found = _parsed(texts)
-        share = np.isnan(found).mean()
-        with_point = with_decimal_point(texts) if share > 0 else None
-        if with_point is not None:
-            other = _parsed(with_point)
-            found = other if np.isnan(other).mean() < share else found
+        found = np.asarray(pd.to_numeric(pointed(texts, commas or commas_of(texts)), errors="coerce"), dtype=np.float64)
     return np.where(np.isfinite(found), found, np.nan)
 
 
-def with_decimal_point(texts: pd.Series[Any], *, sure: bool = False) -> pd.Series[Any] | None:
-    """Texts of numbers with a decimal comma written with a point; None where they are something else.
+def commas_of(texts: pd.Series[Any]) -> Commas:
+    """What the commas in texts of numbers are; "" where there are none, or the texts are something else.
+
+    They divide thousands where each of them could ("1,234"), and a number has two of them, or a point after them, or
+    the others are below 1,000. Else they are decimal commas: so are those of "1,234" and "2,345" alone.
+    """
+    known = [value.strip() for value in texts.tolist() if isinstance(value, str) and value.strip() not in _EMPTY]
+    with_comma = [value for value in known if "," in value]
+    others = [value for value in known if "," not in value]
+    if not with_comma:
+        return ""
+    if all(map(is_grouped, with_comma)):
+        said = any(value.count(",") > 1 or "." in value for value in with_comma)
+        if said or (others and all(_BELOW_THOUSAND.fullmatch(value) for value in others)):
+            return "thousands"
+    fitting = [value for value in known if _COMMA.fullmatch(value)]
+    decimal = any("," in value for value in fitting) and len(fitting) >= _READABLE * len(known)
+    return "decimal" if decimal else ""
+
+
+def pointed(texts: pd.Series[Any], commas: Commas) -> pd.Series[Any]:
+    """Texts of numbers with no comma and a decimal point; what is no such text stays as it is.
 
     Args:
         texts: of a column.
-        sure: it is known that they have a decimal comma.
+        commas: what its commas are; "": it has none.
     """
-    known = [value for value in texts.tolist() if isinstance(value, str) and value.strip() not in _EMPTY]
-    fitting = [value for value in known if _COMMA.fullmatch(value.strip())]
-    if not sure and (not any("," in value for value in fitting) or len(fitting) < _READABLE * len(known)):
-        return None
-    return texts.map(
-        lambda value: (
-            value.strip().replace(".", "").replace(",", ".")
-            if isinstance(value, str) and _COMMA.fullmatch(value.strip())
-            else value
-        )
-    )
+    return texts.map(lambda value: point(value, commas) if isinstance(value, str) else value) if commas else texts
 
 
-def dates(values: pd.Series[Any], *, day_first: bool) -> pd.Series[pd.Timestamp]:
-    """Dates ``[N]`` without a time zone; NaT where there is none."""
+def point(text: str, commas: Commas) -> str:
+    """One text as ``pointed`` writes it."""
+    if commas == "decimal" and _COMMA.fullmatch(text.strip()):
+        return text.strip().replace(".", "").replace(",", ".")
+    return text.strip().replace(",", "") if commas == "thousands" and is_grouped(text) else text
+
+
+def is_grouped(text: str) -> bool:
+    """Whether every comma in the text of a number has three digits behind it, as between thousands."""
+    return _THOUSANDS.fullmatch(text.strip()) is not None
+
+
+def dates(values: pd.Series[Any], order: Order = (False, True)) -> pd.Series[pd.Timestamp]:
+    """Dates ``[N]`` without a time zone; NaT where there is none. 2024-07-05 is the fifth of July in any case.
+
+    Args:
+        values: dates, or texts.
+        order: whether 05/07/2024 and 05-07-2024 have the day first, and whether 05.07.2024 has.
+    """
     if isinstance(values.dtype, pd.PeriodDtype):
         values = values.dt.to_timestamp()
     if not pd.api.types.is_datetime64_any_dtype(values):
-        texts = values.astype(object).map(lambda value: value.strip() if isinstance(value, str) else value)
-        values = pd.to_datetime(texts, errors="coerce", format="mixed", dayfirst=day_first, utc=True)
+        texts = pd.Series([value.strip() if isinstance(value, str) else value for value in values], dtype=object)
+        first = np.array([_has_day_first(value, order) for value in texts], dtype=bool)
+        read = [
+            pd.to_datetime(texts[first == which], errors="coerce", format="mixed", dayfirst=which, utc=True)
+            for which in (False, True)
+        ]
+        values = pd.concat(read).sort_index().set_axis(values.index)
     if getattr(values.dtype, "tz", None) is not None:
         values = values.dt.tz_convert(None)
     return values
@@ -414,10 +495,6 @@ def as_texts(values: pd.Series[Any]) -> list[str]:
     """Cells as texts, "" where they are empty; lone surrogates become question marks."""
     texts = values.astype(object).where(~missing(values), "").map(str)
     return [text.encode("utf-8", "replace").decode("utf-8") for text in texts.tolist()]
-
-
-def _parsed(texts: pd.Series[Any]) -> Floats:
-    return np.asarray(pd.to_numeric(texts, errors="coerce"), dtype=np.float64)
 
 
 def _is_textual(values: pd.Series[Any]) -> bool:
@@ -443,19 +520,30 @@ def _is_date(values: pd.Series[Any]) -> bool:
     if not _is_textual(values):
         return False
     if all(not isinstance(value, str) for value in known.tolist()):
-        return bool(dates(known, day_first=False).notna().mean() >= _READABLE)
+        return bool(dates(known).notna().mean() >= _READABLE)
     like = known.astype(object).map(lambda value: isinstance(value, str) and _DATE.fullmatch(value.strip()) is not None)
-    return bool(like.mean() >= _READABLE and dates(known, day_first=_day_first(known)).notna().mean() >= _READABLE)
+    return bool(like.mean() >= _READABLE and dates(known, _order(known)).notna().mean() >= _READABLE)
 
 
-def _day_first(values: pd.Series[Any]) -> bool:
-    """Whether texts put the day first: with points, or where a first number is above 12 and no second one is."""
-    found = [re.match(r"\s*(\d{1,2})([-/.])(\d{1,2})[-/.]\d{2,4}", value) for value in values if isinstance(value, str)]
-    parts = [(int(one[1]), one[2], int(one[3])) for one in found if one is not None]
-    if not parts:
-        return False
-    first, second = max(part[0] for part in parts), max(part[2] for part in parts)
-    return first > 12 >= second or (second <= 12 and parts[0][1] == ".")
+def _order(values: pd.Series[Any]) -> Order:
+    """How the texts of a column put day and month, as ``dates`` takes it.
+
+    With points the day is first, else the month, unless a number above 12 says otherwise.
+    """
+    found = [match for match in (_TWO.match(value) for value in values if isinstance(value, str)) if match is not None]
+    most = {
+        points: (
+            max((int(match[1]) for match in found if (match[2] == ".") == points), default=0),
+            max((int(match[3]) for match in found if (match[2] == ".") == points), default=0),
+        )
+        for points in (False, True)
+    }
+    return most[False][0] > 12 >= most[False][1], most[True][1] <= 12
+
+
+def _has_day_first(value: Any, order: Order) -> bool:
+    match = _TWO.match(value) if isinstance(value, str) else None
+    return match is not None and order[match[2] == "."]
 
 
 def _days(values: pd.Series[pd.Timestamp]) -> NDArray[np.float64]:

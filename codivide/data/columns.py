@@ -12,6 +12,7 @@ that says nothing, or something of the row alone, is left out, and ``notes`` say
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -131,6 +132,13 @@ class Columns:
         blocks: list[Singles] = [part.encode(table[name]) for name, part in self.parts]
         return TensorRows(torch.from_numpy(np.ascontiguousarray(np.concatenate(blocks, axis=1))))
 
+    def warn_of_unread(self, samples: pd.DataFrame) -> None:
+        """Warn of cells of another table than that of the training that hold something and say nothing."""
+        table = self.arranged(samples)
+        for name, part in self.parts:
+            if (unread := part.unread(table[name])) is not None:
+                warnings.warn(f"column {name!r}: {unread}", stacklevel=2)
+
     def header(self) -> dict[str, Any]:
         """JSON values."""
         return {
@@ -167,6 +175,8 @@ def from_columns(x: pd.DataFrame, y: object, *, options: ReadOptions = DEFAULT, 
     encoder = encoder_for(x, options.encoder)
     if encoder is None:
         return from_arrays(x, y, options=options, **known)
+    if encoder is options.encoder:  # of a training part
+        encoder.warn_of_unread(x)
     loaded = from_arrays(encoder.encode(x), y, options=options, **known)
     return replace(loaded, encoder=encoder, columns=encoder.features)
 

@@ -175,9 +175,16 @@ def read(path: Path) -> Corrections:
 
 def from_frame(frame: pd.DataFrame) -> Corrections:
     """Decisions in a data frame with the columns of the file; messages count its rows as lines of that file."""
-    cells = frame.astype(object).where(frame.notna(), "").map(lambda cell: guard(str(cell)))
+    cells = frame.apply(_as_whole).astype(object).where(frame.notna(), "").map(lambda cell: guard(str(cell)))
     text = cells.to_csv(index=False)
     return parse(text, "corrections", hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest())
+
+
+def _as_whole(column: pd.Series[Any]) -> pd.Series[Any]:
+    """A column of whole numbers as such, also where an empty cell has made them 1.0, 2.0, ..."""
+    known = column.dropna()
+    made = pd.api.types.is_float_dtype(column) and len(known) < len(column)
+    return column.astype("Int64") if made and (known % 1 == 0).all() else column
 
 
 def parse(text: str, name: str, sha256: str) -> Corrections:

@@ -32,9 +32,23 @@ def with_test(loaded: Loaded, test: str | None, options: ReadOptions) -> Loaded:
     if loaded.encoder is not None:  # fitted on the training part alone
         options = replace(options, encoder=loaded.encoder)
     other = load_raw(test, options=replace(options, annotators=(), answers=None), classes=loaded.classes)
-    other = _arranged(other.test or other, loaded.columns, f"--test {test}")
-    check_alike(loaded.x, other.x, f"--test {test}")
-    return replace(loaded, test=other)
+    return beside(loaded, other.test or other, f"--test {test}")
+
+
+def beside(loaded: Loaded, test: Loaded, where: str) -> Loaded:
+    """The data with another test part, whose columns are brought into the order of theirs.
+
+    Args:
+        loaded: the data.
+        test: as it was read.
+        where: it comes from, for the message.
+
+    Raises:
+        InputError: samples of another kind, or columns that are missing.
+    """
+    test = _arranged(test, loaded.columns, where)
+    check_alike(loaded.x, test.x, where)
+    return replace(loaded, test=test)
 
 
 def _arranged(loaded: Loaded, columns: tuple[str, ...] | None, where: str) -> Loaded:
@@ -43,7 +57,7 @@ def _arranged(loaded: Loaded, columns: tuple[str, ...] | None, where: str) -> Lo
         return loaded
     names = pd.DataFrame([range(len(loaded.columns))], columns=list(loaded.columns))
     order = arranged(names, columns, where).to_numpy()[0]
-    rows = loaded.x[torch.arange(len(loaded.x))][:, torch.from_numpy(order)]
+    rows = loaded.x[torch.arange(len(loaded.x))][:, torch.from_numpy(order.copy())]  # it may run backwards
     return replace(loaded, x=TensorRows(rows), columns=columns)
 
 

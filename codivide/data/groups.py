@@ -34,13 +34,15 @@ def with_groups(loaded: Loaded, groups: Any) -> Loaded:
             value is a sample of its own.
 
     Raises:
-        InputError: another number of values than samples.
+        InputError: another number of values than samples, or one group of all.
     """
     if groups is None:
         return loaded
     codes = numbered(groups)
     if len(codes) != len(loaded.y):
         raise InputError(f"groups has {len(codes)} values, but there are {len(loaded.y)} samples; give one for each")
+    if len(codes) > 1 and codes[0] >= 0 and (codes == codes[0]).all():
+        raise InputError(f"groups: all {len(codes)} samples are in one group, so none can be held out; leave it out")
     return replace(loaded, groups=codes)
 
 

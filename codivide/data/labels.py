@@ -19,6 +19,7 @@ from torch import Tensor
 
 from codivide.core.errors import InputError, nearest
 from codivide.core.types import UNLABELLED, Labels
+from codivide.data.column_kinds import Commas
 
 MISSING_TEXT = ("", "nan", "NaN", "None")
 MISSING_ALWAYS = ("",)  # also where "nan" and "None" are classes
@@ -28,6 +29,15 @@ HELD_OUT = ("test", "val", "valid", "validation")  # splits to test on; the firs
 Names = Sequence[object] | Callable[[int], str]
 
 
+def unmasked(values: Any, kind: type = object) -> Any:
+    """A masked array as a plain one of a kind, None or NaN where it is masked; anything else as it is."""
+    if not isinstance(values, np.ma.MaskedArray):
+        return values
+    found: NDArray[Any] = np.array(values.data, dtype=kind)
+    found[np.ma.getmaskarray(values)] = None if kind is object else np.nan
+    return found
+
+
 @dataclass(frozen=True)
 class LabelNotes:
     """What was made of labels when they were read.
@@ -35,12 +45,12 @@ class LabelNotes:
     Attributes:
         missing: how often each value was read as "no label": a text in quotes, or "no value" for None and NaN.
         merged: of each class that others were merged into, how often each other spelling came.
-        comma: whether they are numbers that were written with a decimal comma.
+        commas: what commas in them are, where they are numbers: "decimal", "thousands", or "" for none.
     """
 
     missing: Mapping[str, int] = field(default_factory=dict)
     merged: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    comma: bool = False
+    commas: Commas = ""
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values; without what is empty."""

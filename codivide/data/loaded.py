@@ -56,6 +56,7 @@ class Loaded:
         said: sentences on how the source was read: its encoding, what divides its columns.
         looks: how the images looked that an encoder made features of; None: ``x`` are the images, or there are none.
         sizes: width and height ``[N, 2]`` of image files as they are, upright; None: not known, or all alike.
+        tags: of several labels a row the names, in the order of the columns that held them; empty: they had none.
     """
 
     x: Rows
@@ -80,6 +81,7 @@ class Loaded:
     said: tuple[str, ...] = ()
     looks: Looks | None = None
     sizes: np.ndarray[Any, np.dtype[np.int64]] | None = None
+    tags: tuple[str, ...] = ()
 
 
 def subset(loaded: Loaded, ids: ArrayLike) -> Loaded:

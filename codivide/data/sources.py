@@ -31,6 +31,7 @@ from codivide.data.hugging_face import (
 )
 from codivide.data.inputs import fit_rows, from_files, from_memory, from_texts_in_memory
 from codivide.data.items import hugging_face, items_inputs, load_items, load_splits, splits_inputs
+from codivide.data.labels import unmasked
 from codivide.data.loaded import Loaded, Skipped
 from codivide.data.options import DEFAULT, REGRESSION, ReadOptions
 from codivide.data.packed import load_npz, npz_inputs
@@ -38,7 +39,7 @@ from codivide.data.rows import Rows
 from codivide.data.source import Classes, Inputs, Reading, Source, Wanted, as_path
 from codivide.data.table_files import COMPRESSIONS, FORMATS, folder_parts, is_database, is_table
 from codivide.data.table_sets import frame_inputs, load_frame, load_table, table_inputs
-from codivide.data.targets import with_points
+from codivide.data.targets import options_for, with_points
 from codivide.data.texts import are_texts, from_texts
 
 __all__ = ["SOURCES", "ReadOptions", "load", "read_inputs"]
@@ -203,7 +204,8 @@ def load_raw(
     truth: object = None,
 ) -> Loaded:
     """``load``, but images stay images whatever encoder is asked for: ``encode.of_images`` can follow."""
-    source, y = as_list(source), as_list(y)
+    source, y = unmasked(as_list(source), float), unmasked(as_list(y))
+    options = options_for(options)
     choose_augment(options.augment, (1,))
     if isinstance(options.encoder, str):
         encode.check_name(options.encoder)
@@ -245,7 +247,7 @@ def read_inputs(
     Raises:
         InputError: missing or unreadable files, or samples that do not fit the model.
     """
-    source = as_list(source)
+    source = unmasked(as_list(source), float)
     model = wanted = Wanted(tuple(shape), dtype, options, columns=columns)
     if encoder is not None:
         kind = torch.uint8 if encoder.takes == "image" else torch.float32
@@ -254,6 +256,8 @@ def read_inputs(
     rows: Any = found.samples
     if not isinstance(rows, list | pd.DataFrame):
         rows = fit_rows(rows, wanted)
+    if isinstance(encoder, Columns):
+        encoder.warn_of_unread(rows)
     if encoder is not None:
         rows = fit_rows(encoder.encode(rows, options.encoding), model)
     return rows, list(found.names), found.skipped

@@ -12,6 +12,7 @@ import gzip
 import io
 import json
 import lzma
+import re
 import sqlite3
 import zipfile
 import zlib
@@ -30,7 +31,7 @@ from codivide.core.errors import InputError
 from codivide.core.files import expand_user
 from codivide.data import workbook
 from codivide.data.annotation_tools import read_export
-from codivide.data.column_kinds import with_decimal_point
+from codivide.data.column_kinds import commas_of, pointed
 from codivide.data.image_bytes import read_tar, shards
 
 _UNPACKED = 256 << 20  # bytes that a small compressed file may hold
@@ -42,6 +43,7 @@ _SAMPLE = 64 * 1024  # characters that the delimiter is sought in
 _LINES = 50
 _MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 _SAID = "codivide.said"
+_INDEX = re.compile(r"__index_level_\d+__")
 _SPLITS = ("train", "test", "validation", "valid", "val", "unlabelled", "unlabeled")
 
 
@@ -290,16 +292,18 @@ def _delimited(content: bytes, asked: Asked) -> pd.DataFrame:
     if delimiter == ",":
         return table
     asked.said.append(f"columns are divided by {_DELIMITERS[delimiter]}")
-    commas = []
+    changed: dict[str, list[str]] = {"decimal": [], "thousands": []}
     for name in columns:
         if name not in as_text and not pd.api.types.is_numeric_dtype(table[name]):
-            changed = with_decimal_point(table[name].astype(object))
-            found = None if changed is None else pd.to_numeric(changed, errors="coerce")
-            if found is not None and found.notna().sum() == table[name].notna().sum():
+            texts = table[name].astype(object)
+            commas = commas_of(texts)
+            found = pd.to_numeric(pointed(texts, commas), errors="coerce")
+            if commas and found.notna().sum() == table[name].notna().sum():
                 table[name] = found
-                commas.append(repr(name))
-    if commas:
-        asked.said.append(f"numbers with a decimal comma in {', '.join(commas[:10])}")
+                changed[commas].append(repr(name))
+    for commas, what in (("decimal", "a decimal comma"), ("thousands", "commas between thousands")):
+        if changed[commas]:
+            asked.said.append(f"numbers with {what} in {', '.join(changed[commas][:10])}")
     return table
 
 
@@ -367,7 +371,8 @@ def _arrow(content: bytes, asked: Asked) -> pd.DataFrame:
 
 def _from_arrow(table: Any) -> pd.DataFrame:
     """As a data frame; numbers of a class of Hugging Face become its name, -1 none."""
-    found: pd.DataFrame = table.to_pandas(ignore_metadata=True)
+    index = [name for name in table.column_names if _INDEX.fullmatch(name)]  # of a data frame, which no one has named
+    found: pd.DataFrame = table.drop_columns(index).to_pandas(ignore_metadata=True)
     for name, names in _class_names(table.schema).items():
         if name in found and pd.api.types.is_numeric_dtype(found[name]):
             codes = found[name].tolist()

@@ -46,6 +46,7 @@ from codivide.data.tables import (
     table_labels,
     take_groups,
 )
+from codivide.data.targets import tags_of
 from codivide.data.texts import are_texts, from_texts
 from codivide.data.weights import checked
 
@@ -107,14 +108,15 @@ def _chooses(options: ReadOptions) -> bool:
 
 def from_table(table: pd.DataFrame, path: Path, reading: Reading) -> Loaded:
     """The data set of a table that is already read; ``path`` is for messages and for the paths of images."""
-    options, said = reading.options, said_of(table)
+    options, said, tags = reading.options, said_of(table), tags_of(table)
     table, answers = split_answers(with_images(selected(table, path, options), path), path, options)
     table, groups = take_groups(table, path, options.group, needed=reading.classes is None)
     table, weights = split_weights(table, path, options)
     if answers is None:
         given = _with_splits(table, _label_column(table, path, options), path)
         loaded = _load(given, reading)
-        return _weighed(_grouped(replace(loaded, said=(*said, *loaded.said)), groups, given), given, weights)
+        loaded = replace(loaded, said=(*said, *loaded.said), tags=tags)
+        return _weighed(_grouped(loaded, groups, given), given, weights)
     consensus, classes = answers.settle(options, reading.classes, path.name)
     labels = [classes[code] if code >= 0 else None for code in consensus.labels]
     given = _with_splits(table, labels, path)

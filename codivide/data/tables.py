@@ -59,7 +59,7 @@ def read_table(path: Path | str, options: ReadOptions = DEFAULT) -> pd.DataFrame
     table = with_usual_names(with_label(several_columns(table, options, path), path, options.label))
     for name in GUARDED_COLUMNS if kind_of(Path(path))[0] in _TEXTS else ():
         if name in table:
-            table[name] = table[name].map(unguard)
+            table[name] = table[name].map(unguard, na_action="ignore")
     if len(table) == 0:
         raise InputError(f"{path} has no rows.")
     return table

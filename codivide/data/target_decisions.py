@@ -7,24 +7,28 @@ from dataclasses import replace
 from typing import Any
 
 from codivide.core.errors import InputError, nearest
+from codivide.data.column_kinds import Commas, is_grouped, point
 from codivide.data.corrections import KEEP, Corrections, confirm
 from codivide.data.loaded import Loaded
 from codivide.data.options import MULTILABEL, REGRESSION, ReadOptions
 from codivide.data.targets import decided_number, parts
 
 
-def check_targets(corrections: Corrections, options: ReadOptions, given: Iterable[Any]) -> None:
-    """InputError for a decision that names a label that no row has; it names file and line.
+def check_targets(
+    corrections: Corrections, options: ReadOptions, given: Iterable[Any], names: Iterable[str] = ()
+) -> None:
+    """InputError for a decision that names a label that there is not; it names file and line.
 
     Args:
         corrections: the decisions.
         options: the task, and the separator.
         given: targets ``[N]`` as text, None where there is none.
+        names: labels that there are besides those of ``given``: no row has them yet.
     """
     if options.task != MULTILABEL:
         return
     separator = options.separator
-    known = {name for text in set(given) - {None} for name in parts(str(text), separator)}
+    known = {name for text in set(given) - {None} for name in parts(str(text), separator)} | set(names)
     for row in corrections.rows:
         other = set() if row.final is None else set(parts(row.final, separator)) - known
         if other:
@@ -33,32 +37,38 @@ def check_targets(corrections: Corrections, options: ReadOptions, given: Iterabl
 
 
 def with_points(
-    corrections: Corrections, options: ReadOptions, given: Mapping[str, Any], *, comma: bool
+    corrections: Corrections, options: ReadOptions, given: Mapping[str, Any], commas: Commas
 ) -> Corrections:
     """Decisions on numbers as the label table writes them, with a decimal point; on other labels as they are.
 
-    What a person typed is never read by the rule of the column: 12.345 and 12,345 are both twelve and a bit. The given
-    target may also stand as in a column with decimal commas: "1.219,5" for 1219.5.
+    What a person typed with a point is never read by the rule of the column: 12.345 is twelve and a bit. A comma is
+    what it is in the column; where there is none, 12,345 may be two numbers and is refused. The given target may also
+    stand as in the column: "1.219,5" for 1219.5.
 
     Args:
         corrections: the decisions.
         options: the task.
         given: the targets by id, as text; None where there is none.
-        comma: whether the column has decimal commas.
+        commas: what the commas of the column are.
 
     Raises:
-        InputError: a decision that is no number; it names file and line.
+        InputError: a decision that is no number, or may be two; it names file and line.
     """
     if options.task != REGRESSION:
         return corrections
     rows = []
     for row in corrections.rows:
-        label = decided_number(row.label) if row.label else ""
+        where, typed = f"{corrections.name}, line {row.line}", row.label
+        if not commas and "." not in typed and is_grouped(typed):
+            raise InputError(
+                f"{where}: {typed!r} may be {typed.replace(',', '')} or {typed.replace(',', '.', 1)}; write one of them"
+            )
+        label = decided_number(point(typed, commas) if commas == "thousands" else typed) if typed else ""
         if label is None:
-            raise InputError(f"{corrections.name}, line {row.line}: {row.label[:80]!r} is no number")
+            raise InputError(f"{where}: {typed[:80]!r} is no number")
         held, seen = given.get(row.id), row.given
-        if comma and seen != held and (pointed := seen.replace(".", "").replace(",", ".")) == held:
-            seen = pointed
+        if seen != held and point(seen, commas) == held:
+            seen = str(held)
         rows.append(replace(row, given=seen, label=seen if row.decision == KEEP and label else label))
     return replace(corrections, rows=tuple(rows))
 
@@ -67,5 +77,5 @@ def confirm_targets(loaded: Loaded, corrections: Corrections, options: ReadOptio
     """Training data with decisions applied (``corrections.confirm``), which may name targets that no row has yet."""
     texts = [None if code < 0 else str(loaded.classes[code]) for code in loaded.y.tolist()]
     given = dict(zip(map(str, loaded.ids), texts, strict=True))
-    decided = with_points(corrections, options, given, comma=loaded.labels_read.comma)
+    decided = with_points(corrections, options, given, loaded.labels_read.commas)
     return confirm(loaded, decided, new_classes=True)

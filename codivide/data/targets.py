@@ -20,15 +20,17 @@ from sklearn.utils.validation import column_or_1d
 
 from codivide.core.errors import InputError, nearest
 from codivide.core.types import UNLABELLED, Floats, Labels, Mask
-from codivide.data.column_kinds import with_decimal_point
-from codivide.data.labels import MISSING_TEXT
+from codivide.data.column_kinds import LARGEST, Commas, commas_of, pointed
+from codivide.data.labels import MISSING_TEXT, unmasked
 from codivide.data.loaded import Loaded
 from codivide.data.options import CLASSES, MULTILABEL, REGRESSION, ReadOptions
+from codivide.data.table_files import with_said
 
 NONE = "(none)"  # a row that has none of the labels; an empty cell is a row that nobody has labelled
 _UNITS = "0123456789.,+-eE "
 _DIGITS = 15  # that a number has at most
 _MANY = 20  # different numbers from which on they may be no classes
+_TAGS = "codivide.tags"
 
 
 class Members(NamedTuple):
@@ -36,11 +38,29 @@ class Members(NamedTuple):
 
     Attributes:
         y: ``[N, K]`` int64: 1 where a row has the label, 0 where not, -1 in a row that is not labelled.
-        names: of the labels, sorted.
+        names: of the labels, in the order of the columns that held them, else sorted.
     """
 
     y: Labels
     names: tuple[str, ...]
+
+
+class Written(NamedTuple):
+    """Targets in memory as texts.
+
+    Attributes:
+        texts: ``[N]``, None where there is no target.
+        names: of several labels a row that have a column each, in its order; empty: they have none.
+        said: what was read otherwise than it stands there.
+    """
+
+    texts: list[str | None]
+    names: tuple[str, ...] = ()
+    said: tuple[str, ...] = ()
+
+    def of(self, loaded: Loaded) -> Loaded:
+        """The data that were read with these texts, which know the columns."""
+        return replace(loaded, tags=self.names, said=(*loaded.said, *self.said))
 
 
 def options_for(options: ReadOptions) -> ReadOptions:
@@ -48,7 +68,7 @@ def options_for(options: ReadOptions) -> ReadOptions:
     return options if options.task == CLASSES else replace(options, unlabelled=None)
 
 
-def with_points(loaded: Loaded, *, comma: bool = False) -> Loaded:
+def with_points(loaded: Loaded, commas: Commas = "") -> Loaded:
     """Data whose targets are texts of numbers with a decimal point, however their column writes them.
 
     The decimal mark of a column is found here, once. Whoever comes later (learner, label table, decisions, cleaned
@@ -56,13 +76,12 @@ def with_points(loaded: Loaded, *, comma: bool = False) -> Loaded:
 
     Args:
         loaded: data read for regression; parts with the same targets are written alike.
-        comma: the column is known to have a decimal comma, as where its training part has one.
+        commas: what they are, where that is known, as from the training part; "": what ``commas_of`` finds.
     """
     known = tuple(loaded.classes)
     texts = pd.Series([str(name).strip() for name in known], dtype=object)
-    commas = any("," in text for text in texts)
-    pointed = with_decimal_point(texts, sure=comma) if commas or comma else None
-    written = [str(name) for name in known] if pointed is None else pointed.tolist()
+    commas = commas or commas_of(texts)
+    written = pointed(texts, commas).tolist() if commas else [str(name) for name in known]
     classes = tuple(dict.fromkeys(written))  # "1,5" and "1.5" are one
     place = {text: code for code, text in enumerate(classes)}
     codes = np.array([*(place[text] for text in written), UNLABELLED], dtype=np.int64)
@@ -72,9 +91,10 @@ def with_points(loaded: Loaded, *, comma: bool = False) -> Loaded:
             return one
         return replace(one, y=codes[one.y], classes=classes)
 
-    notes, said = replace(loaded.labels_read, comma=pointed is not None), loaded.said
+    notes, said = replace(loaded.labels_read, commas=commas), loaded.said
     if shown := next((pair for pair in zip(texts, written, strict=True) if pair[0] != pair[1]), None):
-        said = (*said, f"the targets have a decimal comma: {shown[0]} is {shown[1]}")
+        what = "a decimal comma" if commas == "decimal" else "commas between thousands"
+        said = (*said, f"the targets have {what}: {shown[0]} is {shown[1]}")
     found = replace(loaded, y=codes[loaded.y], classes=classes, labels_read=notes, said=said)
     return replace(found, test=part(loaded.test), validation=part(loaded.validation))
 
@@ -88,8 +108,12 @@ def numbers(loaded: Loaded, what: str = "target") -> Floats:
     values = [_number(str(name).strip()) for name in loaded.classes]
     for code, value in enumerate(values):
         if value is None:
-            row = int(np.flatnonzero(loaded.y == code)[0]) if (loaded.y == code).any() else None
-            raise InputError(_no_number(str(loaded.classes[code]), _where(loaded, row), what))
+            raise InputError(_no_number(str(loaded.classes[code]), _where(loaded, code), what))
+        if abs(value) > LARGEST:
+            raise InputError(
+                f"{_where(loaded, code)}: the {what} {value:g} is too large to compute with; leave the cell empty "
+                "where there is none"
+            )
     known = np.array([*values, math.nan], dtype=np.float64)
     found: Floats = known[loaded.y]
     return found
@@ -101,13 +125,13 @@ def members(loaded: Loaded, separator: str, names: Sequence[str] | None = None) 
     Args:
         loaded: the data.
         separator: between the labels of a row.
-        names: the labels, where they are known (a test part, a person's decisions).
+        names: the labels, where they are known (a test part); None: ``loaded.tags``, else those of the texts, sorted.
 
     Raises:
         InputError: no label at all, or one that is not among ``names``.
     """
     sets = [parts(str(text), separator) for text in loaded.classes]
-    found = tuple(sorted({name for one in sets for name in one})) if names is None else tuple(names)
+    found = tuple(names or loaded.tags) or tuple(sorted({name for one in sets for name in one}))
     if not found:
         raise InputError(f"{loaded.name}: no row has a label; separate them with {separator!r} (--separator)")
     place = {name: k for k, name in enumerate(found)}
@@ -116,7 +140,7 @@ def members(loaded: Loaded, separator: str, names: Sequence[str] | None = None) 
     for row, one in enumerate(sets):
         for name in one:
             if name not in place:
-                raise InputError(f"{loaded.name}: no such label {name!r} in training.{nearest(name, found)}")
+                raise InputError(f"{loaded.name}: no such label {name[:80]!r} in training.{nearest(name, found)}")
             table[row, place[name]] = 1
     return Members(table[loaded.y], found)
 
@@ -143,8 +167,8 @@ def number_text(value: float, spread: float) -> str:
     return "0" if text == "-0" else text
 
 
-def texts_of(y: Any, options: ReadOptions) -> tuple[list[str | None], tuple[str, ...] | None]:
-    """Targets in memory as texts, and the names of the labels where they have columns.
+def texts_of(y: Any, options: ReadOptions) -> Written:
+    """Targets in memory as texts.
 
     Args:
         y: for several labels a matrix ``[N, K]`` of 0 and 1 (dense, sparse or a data frame) or a list of labels for
@@ -157,12 +181,13 @@ def texts_of(y: Any, options: ReadOptions) -> tuple[list[str | None], tuple[str,
     if y is None:
         raise InputError("codivide requires y to be passed, but the target y is None: pass one label a row.")
     if options.task == REGRESSION:
-        return _texts_of_numbers(y), None
+        return Written(_texts_of_numbers(y))
     return _texts_of_sets(y, options.separator)
 
 
 def _texts_of_numbers(y: Any) -> list[str | None]:
     values = y.detach().cpu().numpy() if isinstance(y, torch.Tensor) else y
+    values = unmasked(values)
     array = values.to_numpy() if isinstance(values, pd.Series | pd.DataFrame) else np.asarray(values)
     if array.ndim == 2 and array.shape[1] == 1:
         array = column_or_1d(array, warn=True)
@@ -182,34 +207,49 @@ def _texts_of_numbers(y: Any) -> list[str | None]:
     return found
 
 
-def _texts_of_sets(y: Any, separator: str) -> tuple[list[str | None], tuple[str, ...] | None]:
+def _texts_of_sets(y: Any, separator: str) -> Written:
     if isinstance(y, torch.Tensor):
         y = y.detach().cpu().numpy()
     names = tuple(map(str, y.columns)) if isinstance(y, pd.DataFrame) else None
     if sparse.issparse(y):
         y = y.toarray()
-    objects = isinstance(y, np.ndarray) and y.dtype == object and y.ndim == 1
-    ragged = objects or isinstance(y, list | tuple | pd.Series)
+    texts = isinstance(y, np.ndarray) and y.dtype.kind in "OUT" and y.ndim == 1
+    ragged = texts or isinstance(y, list | tuple | pd.Series)
     if ragged and not _is_matrix(y):
-        return [_text_of_set(row, value, separator) for row, value in enumerate(y)], None
+        return Written([_text_of_set(row, value, separator) for row, value in enumerate(y)])
     array = _matrix(y)
     if array.ndim != 2:
         raise InputError(
             f"Unknown label type: y has shape {array.shape}; several labels a row are a matrix [samples, labels] of 0 "
             "and 1, or a list of labels for each row. One class a row is what NoisyLabelClassifier learns"
         )
-    known: Mask = np.asarray(np.isfinite(array).all(axis=1), dtype=bool)
-    bad = np.argwhere(known[:, None] & (array != 0) & (array != 1))
+    there: Mask = np.asarray(~np.isnan(array), dtype=bool)
+    bad = np.argwhere(there & (array != 0) & (array != 1))
     if len(bad):
         row, column = bad[0]
         raise InputError(f"y[{row}, {column}] is {array[row, column]:g}; 1: the row has the label, 0: it has not")
     names = names or tuple(str(k).zfill(len(str(array.shape[1] - 1))) for k in range(array.shape[1]))
     _check_names(names, separator)
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise InputError(f"two columns of labels are called {twice!r}; give each a name of its own")
+    known: Mask = np.asarray(there.all(axis=1), dtype=bool)
     rows = [
         joined((names[k] for k in np.flatnonzero(values)), separator) if full else None
         for values, full in zip(array, known, strict=True)
     ]
-    return rows, names
+    return Written(rows, names, _partly(there, names))
+
+
+def _partly(there: Mask, names: Sequence[str]) -> tuple[str, ...]:
+    """What is said of rows of which some labels are known and some are not; ``there`` is ``[N, K]``."""
+    rows = there.any(axis=1) & ~there.all(axis=1)
+    if not rows.any():
+        return ()
+    row = int(rows.argmax())
+    return (
+        f"{int(rows.sum()):,} rows have some of their labels and lack others (the first: row {row}, no value for "
+        f"{names[int((~there[row]).argmax())]!r}); such a row counts as not labelled, since a row is judged as a whole",
+    )
 
 
 def _matrix(y: Any) -> Floats:
@@ -235,11 +275,12 @@ def _is_matrix(y: Any) -> bool:
     if not rows or not all(isinstance(row, list | tuple | np.ndarray) for row in rows):
         return False
     sizes = {len(row) for row in rows}
-    return len(sizes) == 1 and sizes.pop() > 1 and {value for row in rows for value in row} <= {0, 1}
+    there = {value for row in rows for value in row if value is not None and value == value}  # NaN is not itself
+    return len(sizes) == 1 and sizes.pop() > 1 and there <= {0, 1}
 
 
 def _text_of_set(row: int, value: Any, separator: str) -> str | None:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, str):
         return value if value.strip() else None
@@ -278,9 +319,12 @@ def decided_number(text: str) -> str | None:
     return None if _number(found) is None else found
 
 
-def _where(loaded: Loaded, row: int | None) -> str:
-    if row is None:
+def _where(loaded: Loaded, code: int) -> str:
+    """The first row that has this target."""
+    rows = np.flatnonzero(loaded.y == code)
+    if not len(rows):
         return loaded.name
+    row = int(rows[0])
     name = loaded.ids[row]
     return f"{loaded.name}: row {row}" + (f" ({name})" if str(name) != str(row) else "")
 
@@ -325,10 +369,19 @@ def several_columns(table: pd.DataFrame, options: ReadOptions, where: object) ->
         raise InputError(f"{where} has no column {gone[0]!r} of labels (columns: {listed})")
     values = table[names].apply(pd.to_numeric, errors="coerce")
     wrong = table[names].notna() & ~values.isin([0, 1])
-    wrong &= table[names].astype(str).map(lambda cell: cell.strip() not in MISSING_TEXT)
+    wrong &= table[names].map(lambda cell: str(cell).strip() not in MISSING_TEXT)
     if wrong.to_numpy().any():
         row, column = np.argwhere(wrong.to_numpy())[0]
         cell = table[names].iloc[row, column]
         raise InputError(f"{where}: row {row}, column {names[column]!r} is {cell!r}; 1: the row has the label, 0: not")
-    texts, _ = _texts_of_sets(values, options.separator)
-    return table.drop(columns=names).assign(**{options.label: pd.Series(texts, index=table.index, dtype=object)})
+    written = _texts_of_sets(values, options.separator)
+    texts = pd.Series(written.texts, index=table.index, dtype=object)
+    found = with_said(table.drop(columns=names).assign(**{options.label: texts}), list(written.said))
+    found.attrs[_TAGS] = written.names
+    return found
+
+
+def tags_of(table: pd.DataFrame) -> tuple[str, ...]:
+    """The labels that had a column each, in its order, in a table of ``several_columns``; empty: they had none."""
+    found: tuple[str, ...] = table.attrs.get(_TAGS, ())
+    return found

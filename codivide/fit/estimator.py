@@ -315,6 +315,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
     def _keep(self, X: Any, loaded: Loaded, outcome: Outcome) -> None:
         """Set the fitted attributes."""
         self.classes_ = np.asarray(loaded.classes)
+        if hasattr(self, "annotator_quality_"):  # of another fit
+            delattr(self, "annotator_quality_")
         if loaded.annotations is not None:
             self.annotator_quality_ = pd.DataFrame(loaded.annotations.annotators())
         remember_features(self, X, loaded)

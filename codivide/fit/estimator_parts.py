@@ -42,7 +42,10 @@ def drawn(random_state: int | np.random.RandomState | None) -> int:
 
 
 def remember_features(estimator: Any, x: Any, loaded: Loaded) -> None:
-    """Set ``n_features_in_`` and ``feature_names_in_``, where samples are rows of a table."""
+    """Set ``n_features_in_`` and ``feature_names_in_``, where samples are rows of a table; else there are none."""
+    for known in ("n_features_in_", "feature_names_in_"):  # of another fit
+        if hasattr(estimator, known):
+            delattr(estimator, known)
     named = isinstance(x, str | Path)
     if isinstance(x, pd.DataFrame):
         named = all(isinstance(name, str) for name in x.columns)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -13,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from codivide.audit.findings import Findings
 from codivide.audit.target_judging import load_targets
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, TrainingWarning
 from codivide.core.types import Floats, Labels
 from codivide.data.groups import with_groups
 from codivide.data.loaded import Loaded
@@ -85,6 +86,8 @@ class _Noisy(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         with claimed(out, inputs=inputs):
             decided = read_corrections(corrections)
             loaded, samples = self._load(X, y, options)
+            for text in () if isinstance(X, str | Path) else loaded.said:  # of files: how they were read
+                warnings.warn(text, TrainingWarning, stacklevel=3)
             loaded = weighted(with_groups(loaded, groups), sample_weight)
             if isinstance(corrections, str | Path):
                 check_decided(Path(corrections), loaded, X)
@@ -113,13 +116,11 @@ class _Noisy(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
             self._check_model()
             if options.task == REGRESSION and y is None:
                 raise InputError("codivide requires y to be passed, but the target y is None: pass one number a row.")
-        texts: Any = None
-        if in_memory and (y is not None or not _brings_labels(X)):
-            texts, _ = texts_of(y, options)
-        if self.model is None:
-            return load_targets(X, texts, options), None
-        loaded, samples = own.load_for(X, texts, options)
-        return loaded, samples
+        if self.model is None and (y is not None or not in_memory or _brings_labels(X)):
+            return load_targets(X, y, options), None
+        written = texts_of(y, options)
+        loaded, samples = own.load_for(X, written.texts, options)
+        return written.of(loaded), samples
 
     def _check_model(self) -> None:
         own.check_model(self.model)

@@ -6,22 +6,25 @@ import time
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from codivide.audit.target_judging import JudgedTargets, judge
+from codivide.audit.target_judging import judge
 from codivide.core.errors import InputError, TrainingWarning
 from codivide.core.provenance import environment
-from codivide.core.types import Floats
+from codivide.core.types import Floats, Labels, Mask
 from codivide.data import columns
+from codivide.data.experiment import beside
 from codivide.data.loaded import Loaded
 from codivide.data.options import REGRESSION, TASKS, ReadOptions
+from codivide.data.rows import Rows
 from codivide.data.sources import load
-from codivide.data.targets import members, numbers, options_for, with_points
+from codivide.data.targets import members, numbers, with_points
 from codivide.fit.execute import config
 from codivide.fit.job import Before, Job
 from codivide.fit.verdict import USABLE
+from codivide.methods.features import own
 from codivide.noise.target_report import TargetReport
 from codivide.runs import label_table
 from codivide.runs.folder import IDENTITY, RunFolder
@@ -75,12 +78,12 @@ def with_test_part(loaded: Loaded, test: str | None, options: ReadOptions) -> Lo
     """The data with a test part from another source."""
     if test is None:
         return loaded
-    options = options_for(options)
     other = load(test, options=options if loaded.encoder is None else replace(options, encoder=loaded.encoder))
     other = other.test or other
-    if loaded.labels_read.comma and not other.labels_read.comma:  # a few numbers alone may not show their mark
-        other = with_points(other, comma=True)
-    return replace(loaded, test=other)
+    commas = loaded.labels_read.commas
+    if commas and not other.labels_read.commas:  # a few numbers alone may not show what their commas are
+        other = with_points(other, commas)
+    return beside(loaded, other, f"--test {test}")
 
 
 def execute_targets(
@@ -99,6 +102,7 @@ def execute_targets(
         InputError: targets that are no such thing, too few of them, or a model that cannot learn.
     """
     began, options = time.perf_counter(), job.source.options
+    tested = None if loaded.test is None else _test_targets(loaded, loaded.test, options)
     found = judge(loaded, options, job.plan.seed, model, samples)
     remarks = [*found.remarks, *columns.remarks(loaded.encoder)]
     missing = int((loaded.y < 0).sum())
@@ -106,14 +110,16 @@ def execute_targets(
         what = (
             "empty and count as not labelled"
             if options.task == REGRESSION
-            else ("empty and count as not labelled; a row that has none of the labels is written (none), or []")
+            else "without a value for each label and count as not labelled"
+            if loaded.tags
+            else "empty and count as not labelled; a row that has none of the labels is written (none), or []"
         )
         remarks.append(f"{missing:,} of {len(loaded.y):,} targets are {what}")
     for text in remarks:
         warnings.warn(text, TrainingWarning, stacklevel=3)
     settings = config(job, loaded, Before()) | {"task": options.task, "classes": list(found.names)}
-    if loaded.test is not None:
-        found.history[-1].update(_tested(found, loaded.test, options))
+    if tested is not None:
+        found.history[-1].update(_tested(found.model, tested))
     table = found.table
     summary = {name: value for name, value in settings.items() if name != IDENTITY} | {
         "epochs": len(found.history),
@@ -142,27 +148,56 @@ def _write(outcome: TargetOutcome, loaded: Loaded, folder: RunFolder) -> None:
     if report.label_clean_prob is not None:
         arrays["label_clean_prob"] = report.label_clean_prob
     folder.write_predictions([len(outcome.history)], outcome.names, arrays)
-    if not hasattr(outcome.model, "save"):
-        raise InputError("a model of your own is not kept without pickle: leave out away")
-    folder.write_results(loaded, outcome.model, outcome.table, outcome.summary)
+    model: Any = outcome.model if hasattr(outcome.model, "save") else _OwnRegressor(outcome.model)
+    folder.write_results(loaded, model, outcome.table, outcome.summary)
 
 
-def _tested(found: JudgedTargets, test: Loaded, options: ReadOptions) -> dict[str, float]:
-    """How well the model predicts the test part."""
-    from sklearn.metrics import f1_score, mean_absolute_error, r2_score
+class _OwnRegressor(NamedTuple):
+    """A fitted regressor of the user's own as something that is saved."""
 
+    model: Any
+
+    def save(self, path: Path) -> None:
+        """Write what can be kept of it, see ``own.save``."""
+        own.save(path, self.model, repr(self.model))
+
+
+class _TestTargets(NamedTuple):
+    """The test part: rows, which of them have a target ``[N]``, and the targets of these, ``[M]`` or ``[M, K]``."""
+
+    x: Rows
+    known: Mask
+    y: Floats | Labels
+
+
+def _test_targets(loaded: Loaded, test: Loaded, options: ReadOptions) -> _TestTargets:
+    """The targets of a test part, read before anything is judged.
+
+    Raises:
+        InputError: one that is no number, or a label that training lacks.
+    """
     test = replace(test, classes=tuple(str(name) for name in test.classes))
     known = test.y >= 0
     if options.task == REGRESSION:
-        values, said = numbers(test)[known], found.model.predict(test.x)[known]
+        return _TestTargets(test.x, known, numbers(test)[known])
+    names = members(loaded, options.separator).names
+    return _TestTargets(test.x, known, members(test, options.separator, names).y[known])
+
+
+def _tested(model: Any, test: _TestTargets) -> dict[str, float]:
+    """How well the model predicts the test part, of which some rows have a target."""
+    if test.y.ndim == 1:
+        from sklearn.metrics import mean_absolute_error, r2_score
+
+        said = model.predict(test.x)[test.known]
         return {
-            "test_r2": float(r2_score(values, said)),
-            "test_mean_absolute_error": float(mean_absolute_error(values, said)),
+            "test_r2": float(r2_score(test.y, said)),
+            "test_mean_absolute_error": float(mean_absolute_error(test.y, said)),
         }
-    y = members(test, options.separator, found.names).y[known]
-    chosen = (found.model.probs(test.x)[known] >= 0.5).astype(int)
+    chosen = (model.probs(test.x)[test.known] >= 0.5).astype(int)
+    right, wrong = (test.y & chosen).sum(0), (test.y != chosen).sum(0)
     return {
-        "test_macro_f1": float(f1_score(y, chosen, average="macro", zero_division=0)),
-        "test_micro_f1": float(f1_score(y, chosen, average="micro", zero_division=0)),
-        "test_exact": float((y == chosen).all(1).mean()),
+        "test_macro_f1": float((2 * right / (2 * right + wrong).clip(1)).mean()),  # 0 of a label that is nowhere
+        "test_micro_f1": float(2 * right.sum() / max(2 * right.sum() + wrong.sum(), 1)),
+        "test_exact": float((test.y == chosen).all(1).mean()),
     }

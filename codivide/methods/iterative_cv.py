@@ -151,7 +151,8 @@ class IterativeCV(SmallLoss):
         """Estimate the noise, and after the second half select what is agreed with and remove the largest losses."""
         noise = run.remember("noise", per_sample=False)
         if half == 0 and not noise:
-            noise.copy_(torch.tensor(wrong_share(float(run.remember("best_agreed", per_sample=False)), self.of(run))))
+            agreed = float(run.remember("best_agreed", per_sample=False))
+            noise.copy_(torch.tensor(wrong_share(agreed, 1 + self.others(run))))
         if half == 0:
             return
         part, halves, agrees = run.remember("part"), run.remember("half"), run.remember("agrees")
@@ -164,10 +165,9 @@ class IterativeCV(SmallLoss):
             part[there & agrees] = _SELECTED
         run.log(selected=(part == _SELECTED).float().mean(), noise=noise)
 
-    @staticmethod
-    def of(run: Run) -> int:
-        """How many classes there are."""
-        return len(run.data.classes)
+    def others(self, run: Run) -> int:
+        """How many classes a wrong label of a class may be: all others, or one for asymmetric noise."""
+        return 1 if self.noise_type == "asymmetric" else max(len(run.data.classes) - 1, 1)
 
     def removed(self, noise: float) -> float:
         """Labels removed for each one selected: ``epsilon / (1 - epsilon)``, at most 2."""
@@ -181,8 +181,7 @@ class IterativeCV(SmallLoss):
         if self.forget_rate is not None:
             return self.forget_rate
         noise = float(run.remember("noise", per_sample=False))
-        among = 1 if self.noise_type == "asymmetric" else max(self.of(run) - 1, 1)
-        return noise**2 / (noise**2 + among * (1 - noise) ** 2)
+        return noise**2 / (noise**2 + self.others(run) * (1 - noise) ** 2)
 
     def teach_each_other(self, run: Run, began: int) -> None:
         """Co-teaching on the selected samples, later with candidates in each batch."""
@@ -230,7 +229,7 @@ def wrong_share(agreed: float, classes: int) -> float:
 
     Args:
         agreed: share of a half's labels that the network of the other half predicts, in [0, 1].
-        classes: C, at least 2.
+        classes: C, at least 2; 2 also for asymmetric noise, where ``(1 - epsilon)^2 + epsilon^2`` is the agreement.
 
     Returns:
         In [0, 1]; below the least possible agreement, ``1 / C``, it is ``(C - 1) / C``.

@@ -48,10 +48,10 @@ def row_score(scores: Floats, how: str = "product") -> Floats:
         pull = np.where(known, np.exp((1 - filled) / _HEAT), 0.0)
         found = (filled * pull).sum(1) / np.maximum(pull.sum(1), 1e-300)
     else:
-        ordered = -np.sort(-filled, axis=1)
+        ordered = -np.sort(-np.where(known, scores, np.inf), axis=1)  # those that are not known come first
         found = ordered[:, 0]
         for column in ordered.T[1:]:
-            found = _ALPHA * column + (1 - _ALPHA) * found
+            found = np.where(np.isinf(found), column, _ALPHA * column + (1 - _ALPHA) * found)
     answer: Floats = np.where(known.any(1), found, np.nan)
     return answer
 
@@ -76,12 +76,15 @@ class Channels:
 
     @classmethod
     def of(cls, probs: Floats, given: Labels, weight: Floats | None = None) -> Channels:
-        """From held-out probabilities ``[N, K]`` that each label was given, and what was given ``[N, K]``, 0 or 1."""
+        """From held-out probabilities ``[N, K]`` that each label was given, and what was given ``[N, K]``, 0 or 1.
+
+        ``weight`` ``[N]`` says how much each row counts; None: all alike.
+        """
         fits = [
             latent_noise([np.stack([1 - said, said], axis=1)], own_given, weight=weight)
             for said, own_given in zip(probs.T, given.T, strict=True)
         ]
-        told = np.array([_told(said, own_given) for said, own_given in zip(probs.T, given.T, strict=True)])
+        told = np.array([_told(said, own_given, weight) for said, own_given in zip(probs.T, given.T, strict=True)])
         wrong = np.array([1 - np.trace(one.joint) / one.joint.sum() for one in fits])
         common = float(np.average(wrong, weights=told.clip(1e-3)))
         both = np.array([[1 - common, common], [common, 1 - common]])
@@ -114,11 +117,13 @@ def _true_prob(probs: Floats, transition: Floats) -> Floats:
     return found
 
 
-def _told(probs: Floats, given: Labels) -> float:
+def _told(probs: Floats, given: Labels, weight: Floats | None) -> float:
     """The share of a label's entropy that held-out predictions explain, in [0, 1]."""
-    share = float(given.mean())
+    share = float(np.average(given, weights=weight))
+    if not 0 < share < 1:  # all rows that count are alike
+        return 0.0
     entropy = -(share * np.log(share) + (1 - share) * np.log(1 - share))
-    return float(np.clip(1 + log_likelihood(probs, given).mean() / entropy, 0, 1))
+    return float(np.clip(1 + np.average(log_likelihood(probs, given), weights=weight) / entropy, 0, 1))
 
 
 def log_likelihood(probs: Floats, given: Labels) -> Floats:
@@ -127,7 +132,21 @@ def log_likelihood(probs: Floats, given: Labels) -> Floats:
     return found
 
 
-def predicted(probs: Floats, given: Labels) -> bool:
-    """Whether held-out labels are predicted better than by how often they occur."""
-    gain = log_likelihood(probs, given) - log_likelihood(np.full(len(given), given.mean()), given)
-    return bool(gain.mean() > _SURE * gain.std() / len(gain) ** 0.5)
+def predicted(probs: Floats, given: Labels, weight: Floats | None = None) -> bool:
+    """Whether held-out labels ``[N]`` are predicted better than by how often they occur, rows weighed as said."""
+    weight = np.ones(len(given)) if weight is None else weight
+    share = np.average(given, weights=weight)
+    gain = log_likelihood(probs, given) - log_likelihood(np.full(len(given), share.clip(1e-9, 1 - 1e-9)), given)
+    return above_zero(gain, weight, errors=_SURE)
+
+
+def above_zero(values: Floats, weight: Floats, *, errors: float) -> bool:
+    """Whether the weighted mean of ``values`` ``[N]`` is more than some standard errors above 0.
+
+    Rows are as many as the weights make of them, ``(sum w)^2 / sum w^2``, and no more than these sum up to: copies
+    that count once in all are one row.
+    """
+    mean = np.average(values, weights=weight)
+    deviation = np.average((values - mean) ** 2, weights=weight) ** 0.5
+    count = min(weight.sum() ** 2 / (weight**2).sum(), weight.sum())
+    return bool(mean > errors * deviation / count**0.5)

@@ -177,6 +177,7 @@ class SavedRun:
         """
         path = self.path / METRICS
         self._whole(METRICS)
+        history = self._kept_so_far()  # first: a run that goes on may write more meanwhile
         with reading(path):
             lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if is_present(path) else []
             rows = [json.loads(line) for line in lines if line.endswith("\n")]
@@ -185,21 +186,19 @@ class SavedRun:
                     raise InputError(f"{path} cannot be read: line {number} is no record of an epoch")
         if not rows:
             raise InputError(f"{self.path} has no record of a finished epoch yet")
-        self._check_unfinished(rows)
-        return rows
-
-    def _check_unfinished(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """InputError where the records are not those that the checkpoint of a run without an end holds."""
-        path = self.path / CHECKPOINT
-        if self.summary or not is_present(path):
-            return
-        with reading(path):
-            history = read_header(path, KIND)["history"]
+        with reading(self.path / CHECKPOINT):
             kept = [json.dumps(row | known) == json.dumps(row) for row, known in zip(rows, history, strict=False)]
         if len(history) > len(rows) or not all(kept):  # more may be known of the last epoch by now
-            raise InputError(
-                f"{self.path / METRICS} is damaged: it is not what {CHECKPOINT} holds; --resume writes it again"
-            )
+            raise InputError(f"{path} is damaged: it is not what {CHECKPOINT} holds; --resume writes it again")
+        return rows
+
+    def _kept_so_far(self) -> list[dict[str, Any]]:
+        """The records that the checkpoint of a run without an end holds."""
+        path = self.path / CHECKPOINT
+        if self.summary or not is_present(path):
+            return []
+        with reading(path):
+            return list(read_header(path, KIND)["history"])
 
     @cached_property
     def source(self) -> DataRecord:

@@ -4,14 +4,16 @@ class App {
   constructor(config, facts, index) {
     this.facts = facts;
     const all = gathered(index, facts);
-    this.blocks = new Blocks(config, all);
+    this.blocks = new Blocks(config, all, index);
     this.queue = new Queue(facts.classes, index, all, facts.targets);
+    this.queue.newClasses = config.new_classes;
     this.list = new List(this.queue, this.blocks, (place) => this.go(place));
     this.card = new Card(this.queue, this.blocks, config.token !== null);
     this.storage = config.token === null ? new LocalDecisions(config.fingerprint, this.queue)
       : new RemoteDecisions(config, this.queue, () => this.progress());
     this.keys = {
       a: () => this.decide("accept"), k: () => this.decide("keep"), j: () => this.decide("junk"), c: () => this.choose(),
+      b: () => this.many.open(),
       u: () => this.undo(), n: () => this.step(1), p: () => this.step(-1),
       ArrowRight: () => this.step(1), ArrowLeft: () => this.step(-1),
       "+": () => this.card.scale(1.25), "-": () => this.card.scale(0.8), z: () => this.card.enlarge(),
@@ -96,16 +98,27 @@ class App {
     announce(`${verdict(made)}. ${open >= 0 ? "" : "All labels shown are checked."}`);
   }
 
+  /** Accept the suggestions of many labels; one undo takes all of them back. */
+  acceptAll(positions) {
+    const { queue } = this;
+    queue.acceptAll(positions);
+    for (const position of positions) this.storage.save(position, queue.decisions.get(position));
+    queue.refresh();
+    queue.at = Math.max(0, queue.nextOpen());
+    this.show();
+    announce(`${counted(positions.length, "suggestion")} accepted. Undo takes ${positions.length === 1 ? "it" : "all of them"} back.`);
+  }
+
   undo() {
     const { queue } = this;
-    const position = queue.undo();
-    if (position < 0) return;
-    this.storage.save(position, queue.decisions.get(position) || null);
+    const positions = queue.undo();
+    if (!positions.length) return;
+    for (const position of positions) this.storage.save(position, queue.decisions.get(position) || null);
     queue.refresh();
-    const place = queue.view.indexOf(position);
+    const place = queue.view.indexOf(positions.at(-1));
     if (place >= 0) queue.at = place;
     this.show();
-    announce("Undone.");
+    announce(positions.length === 1 ? "Undone." : `${counted(positions.length, "decision")} undone.`);
   }
 
   /** Somebody else, or another tab, decided. */
@@ -137,6 +150,14 @@ class App {
 
   filter(changes) {
     Object.assign(this.queue.filter, changes);
+    if (this.queue.byName && !this.blocks.named && !this.incomplete) {
+      byId("found").textContent = "Reading the names \u2026";
+      this.blocks.name().catch((error) => {
+        this.incomplete = true; // what has been read is searched all the same
+        warn(`Not all names can be searched: ${error.message}.`);
+      }).then(() => this.filter(changes));
+      return;
+    }
     this.queue.at = "search" in changes || "sort" in changes ? this.queue.at : 0;
     this.queue.refresh();
     const { kind, given, suggested, status, sort } = this.queue.filter;
@@ -164,7 +185,13 @@ class App {
   }
 
   /** Save corrections.csv where the browser saves files. */
-  download() {
+  async download() {
+    try {
+      await this.blocks.name([...this.queue.decisions.keys()]);
+    } catch (error) {
+      warn(`The corrections cannot be written: ${error.message}. The decisions are kept.`);
+      return;
+    }
     const address = URL.createObjectURL(new Blob([this.queue.corrections()], { type: "text/csv;charset=utf-8" }));
     const link = make("a", { href: address, download: "corrections.csv" });
     document.body.append(link);
@@ -207,7 +234,9 @@ class App {
       clearTimeout(typing);
       typing = setTimeout(() => this.filter({ search: event.target.value.trim().toLowerCase() }), 120);
     });
-    this.chooser = new Chooser(this.queue.classes, this.facts.targets, (label) => {
+    this.many = new Many(this.queue, (positions) => this.acceptAll(positions));
+    press("many-open", () => this.many.open());
+    this.chooser = new Chooser(this.queue, (label) => {
       const position = this.queue.current;
       const { given, suggested } = { given: this.queue.given(position), suggested: this.queue.suggested(position) };
       this.decide(label === given ? "keep" : label === suggested ? "accept" : "relabel", label);
@@ -232,88 +261,6 @@ class App {
     if (!action || (event.repeat && !["n", "p", "ArrowLeft", "ArrowRight"].includes(event.key))) return;
     event.preventDefault();
     action();
-  }
-}
-
-/** The dialog that finds a class by typing. */
-class Chooser {
-  constructor(classes, targets, chosen) {
-    this.classes = classes;
-    this.targets = targets; // numbers or sets of labels, which are typed; null: classes
-    this.chosen = chosen;
-    this.text = byId("chooser-text");
-    this.list = byId("chooser-list");
-    this.found = [];
-    this.at = 0;
-    this.text.addEventListener("input", () => this.search());
-    this.text.addEventListener("keydown", (event) => this.key(event));
-    this.list.addEventListener("click", (event) => {
-      const option = event.target.closest("[data-place]");
-      if (option) this.take(Number(option.dataset.place));
-    });
-  }
-
-  open() {
-    this.text.value = "";
-    this.search();
-    byId("chooser").showModal();
-    this.text.focus();
-  }
-
-  /** Classes that begin with what was typed, then those that have it inside. */
-  search() {
-    if (this.targets) {
-      const said = this.text.value.trim() ? typedTarget(this.targets, this.text.value) : {};
-      byId("chooser-more").textContent = said.wrong || (said.label ? `Enter: ${said.label}` : "");
-      return;
-    }
-    const words = this.text.value.trim().toLowerCase();
-    const all = this.classes.map((name, k) => [name.toLowerCase().indexOf(words), k]).filter(([where]) => where >= 0);
-    all.sort((a, b) => Number(a[0] > 0) - Number(b[0] > 0) || a[1] - b[1]);
-    this.found = all.slice(0, 50).map(([, k]) => k);
-    this.at = 0;
-    this.list.replaceChildren(...this.found.map((k, place) => make("div", { role: "option", id: `class-${place}`,
-      "data-place": place, "aria-selected": "false" }, shown(this.classes[k], 60))));
-    byId("chooser-more").textContent = all.length > 50 ? `${number.format(all.length - 50)} more; type to find them`
-      : all.length ? "" : "No class has this in its name.";
-    this.mark();
-  }
-
-  mark() {
-    [...this.list.children].forEach((option, place) => option.setAttribute("aria-selected", String(place === this.at)));
-    if (!this.found.length) {
-      this.text.removeAttribute("aria-activedescendant");
-      return;
-    }
-    this.text.setAttribute("aria-activedescendant", `class-${this.at}`);
-    this.list.children[this.at].scrollIntoView({ block: "nearest" });
-  }
-
-  key(event) {
-    if (event.isComposing) return;
-    const move = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    if (move && this.found.length) {
-      event.preventDefault();
-      this.at = (this.at + move + this.found.length) % this.found.length;
-      this.mark();
-    } else if (event.key === "Enter" && this.targets) {
-      event.preventDefault();
-      const { label } = typedTarget(this.targets, this.text.value);
-      if (label !== undefined) this.taken(label);
-    } else if (event.key === "Enter" && this.found.length) {
-      event.preventDefault();
-      this.take(this.at);
-    }
-  }
-
-  take(place) {
-    this.taken(this.classes[this.found[place]]);
-  }
-
-  taken(label) {
-    this.text.blur(); // else the next key, if it comes at once, is still taken for typing
-    byId("chooser").close();
-    this.chosen(label);
   }
 }
 

@@ -59,7 +59,7 @@ class Card {
     }
     const found = this.queue.found(position);
     if (found.length) fact("Found as", found.join(", "));
-    fact("Name", clipped(index.id[position], 80));
+    fact("Name", clipped(this.queue.name(position), 80));
     const sample = make("div", { class: "sample" }, ...this.sample(position, detail));
     if (!detail.examples) return [make("div", { class: "card-main" }, sample, facts)];
     const examples = make("div", { class: "examples" },

@@ -2,6 +2,7 @@
 
 const LINE = 60; // pixels, as in the style sheet
 const SPARE = 6; // lines drawn above and below the sight
+const TALLEST = 8e6; // pixels of a list; browsers draw nothing beyond some 17 million
 
 class List {
   constructor(queue, blocks, choose) {
@@ -38,20 +39,31 @@ class List {
     });
   }
 
+  /** How many pixels of all lines one pixel of the box's own scrolling is: 1, but of very many lines more. */
+  get step() {
+    const whole = this.queue.view.length * LINE;
+    if (whole <= TALLEST) return 1;
+    return (whole - this.box.clientHeight) / (TALLEST - this.box.clientHeight);
+  }
+
   /** Bring the current line into sight, moving the list alone and not the page. */
   reveal() {
-    this.rows.style.height = `${this.queue.view.length * LINE}px`;
+    this.rows.style.height = `${Math.min(this.queue.view.length * LINE, TALLEST)}px`;
+    const { step } = this;
     const top = this.queue.at * LINE;
-    const { scrollTop, clientHeight } = this.box;
-    if (top < scrollTop) this.box.scrollTop = top;
-    else if (top + LINE > scrollTop + clientHeight) this.box.scrollTop = top + LINE - clientHeight;
+    const { clientHeight } = this.box;
+    const from = this.box.scrollTop * step;
+    if (top < from) this.box.scrollTop = top / step;
+    else if (top + LINE > from + clientHeight) this.box.scrollTop = Math.ceil((top + LINE - clientHeight) / step);
     this.draw();
   }
 
   draw() {
     const { view } = this.queue;
-    const from = Math.max(0, Math.floor(this.box.scrollTop / LINE) - SPARE);
-    const to = Math.min(view.length, Math.ceil((this.box.scrollTop + this.box.clientHeight) / LINE) + SPARE);
+    const seen = this.box.scrollTop * this.step; // where the sight begins, in pixels of all lines
+    const from = Math.max(0, Math.floor(seen / LINE) - SPARE);
+    const to = Math.min(view.length, Math.ceil((seen + this.box.clientHeight) / LINE) + SPARE);
+    this.shift = this.box.scrollTop - seen;
     const wanted = new Set(view.slice(from, to));
     for (const [position, line] of this.lines) {
       if (wanted.has(position)) continue;
@@ -80,8 +92,13 @@ class List {
       make("div", { class: "line-image" }),
       make("div", { class: "line-text" },
         make("div", { class: "line-pair" }, shown(queue.given(position), 20), ...this.other(position)),
-        make("div", { class: "line-id muted" }, shown(queue.index.words[position] || queue.index.id[position], 44))),
+        make("div", { class: "line-id muted" }, this.words(position))),
       make("span"));
+  }
+
+  /** The beginning of a sample, or its name. */
+  words(position) {
+    return shown(this.queue.index.words[position] || this.queue.name(position), 44);
   }
 
   /** The suggestion, where it is another class than the given one. */
@@ -94,7 +111,7 @@ class List {
   /** What changes while the line stays: its place, whether it is the current one, what was decided. */
   update(line, position, place) {
     const { queue } = this;
-    line.style.top = `${place * LINE}px`;
+    line.style.top = `${place * LINE + this.shift}px`;
     line.dataset.place = place;
     line.setAttribute("aria-posinset", place + 1);
     line.setAttribute("aria-setsize", queue.view.length);
@@ -107,14 +124,16 @@ class List {
       : `${percent(1 - queue.doubt(position), 0)} right`;  // p(clean)
   }
 
-  /** Small pictures of the lines in sight. */
+  /** Small pictures, and names that had to be read, of the lines in sight. */
   async fill() {
     for (const [position, line] of [...this.lines]) {
       const slot = line.firstElementChild;
       if (!line.isConnected || slot.dataset.filled) continue;
       slot.dataset.filled = "yes";
       try {
+        const unnamed = this.queue.index.id[position] === undefined;
         const detail = await this.blocks.get(position);
+        if (unnamed) line.querySelector(".line-id").replaceChildren(this.words(position));
         slot.append(...[picture(detail.thumbnail, "")].filter((image) => image));
       } catch {
         delete slot.dataset.filled; // the card says what is missing

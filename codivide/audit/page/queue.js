@@ -6,6 +6,7 @@
  */
 function gathered(index, facts) {
   const labels = index.row.length;
+  index.id.length = index.words.length = labels; // those that are not there yet lie in files beside the page
   const kinds = [{ name: "issues", title: "labels that look wrong", positions: index.row.map((_, position) => position) }];
   const places = new Map(index.row.map((row, position) => [row, position]));
   const others = [];
@@ -29,11 +30,12 @@ class Queue {
   constructor(classes, index, { labels, kinds }, targets = null) {
     this.classes = classes;
     this.targets = targets; // numbers or sets of labels; null: classes
+    this.newClasses = false; // whether a decision may name a class that is new
     this.index = index; // columns: row, id, given, suggested, clean, sure, words
     this.labels = labels; // those that look wrong come first in the index
     this.kinds = new Map(kinds.map((kind) => [kind.name, kind]));
     this.decisions = new Map(); // position -> {decision, label, time}
-    this.history = []; // {position, before}, the last decision at the end
+    this.history = []; // {position, before, step}, the last decision at the end; of many made at once step is the same
     this.filter = { kind: "issues", given: -1, suggested: -1, status: "all", search: "", sort: "rank" };
     this.hopeful = this.kinds.get("issues").positions.reduce((sum, position) => sum + this.doubt(position), 0); // wrong labels left
     this.view = [];
@@ -68,10 +70,37 @@ class Queue {
     return this.view.length ? this.view[this.at] : -1;
   }
 
+  /** Names of the classes, and behind them those that decisions added. */
+  get names() {
+    return [...new Set([...this.classes, ...[...this.decisions.values()].map(({ label }) => label).filter(Boolean)])];
+  }
+
+  /** A text as the name of a new class; null where it can be none: it is one that is there but for case, or unfit. */
+  newClass(text) {
+    const name = String(text).trim().replace(/ +/g, " ");
+    const fits = name && Array.from(name).length <= LONGEST_CLASS && name.search(CONTROLS) < 0;
+    if (!fits || !this.newClasses || this.targets) return null;
+    const same = (known) => known.toLowerCase() === name.toLowerCase();
+    return this.names.some(same) ? null : name;
+  }
+
   /** Whether a decision may name this label. */
-  allows(label) {
-    if (!this.targets) return this.classes.includes(label);
+  allows(label, decision) {
+    if (!this.targets) {
+      return this.classes.includes(label) || (decision === "relabel" && typeof label === "string" &&
+        (this.names.includes(label) || this.newClass(label) === label));
+    }
     return this.classes.includes(label) || (typeof label === "string" && typedTarget(this.targets, label).label === label);
+  }
+
+  /** What a sample is called; its row, as long as its name has not been read. */
+  name(position) {
+    return this.index.id[position] ?? `row ${this.index.row[position]}`;
+  }
+
+  /** Whether filter and order need the names of all. */
+  get byName() {
+    return Boolean(this.filter.search) || this.filter.sort === "id";
   }
 
   given(position) {
@@ -90,7 +119,7 @@ class Queue {
     if (status !== "all" && (status === "open" ? decided : decided !== status)) return false;
     if (!search) return true;
     const has = (text) => text.toLowerCase().includes(search);
-    return has(this.index.id[position]) || has(this.given(position)) || has(this.suggested(position)) ||
+    return has(this.name(position)) || has(this.given(position)) || has(this.suggested(position)) ||
       has(this.index.words[position] || "");
   }
 
@@ -102,7 +131,7 @@ class Queue {
     const orders = {
       sure: (a, b) => (index.sure[b] ?? -1) - (index.sure[a] ?? -1) || a - b,
       pair: (a, b) => index.given[a] - index.given[b] || index.suggested[a] - index.suggested[b] || a - b,
-      id: (a, b) => (index.id[a] < index.id[b] ? -1 : index.id[a] > index.id[b] ? 1 : a - b),
+      id: (a, b) => (this.name(a) < this.name(b) ? -1 : this.name(a) > this.name(b) ? 1 : a - b),
     };
     if (orders[this.filter.sort]) view.sort(orders[this.filter.sort]);
     this.view = view;
@@ -130,12 +159,32 @@ class Queue {
     return position;
   }
 
-  /** Take the last decision back; gives its position, or -1 where there is none. */
+  /** Positions of the view that are not checked, have a suggestion, and a probability of being right below a limit. */
+  doubtful(below) {
+    return this.view.filter((position) => !this.decisions.has(position) &&
+      this.index.suggested[position] !== this.index.given[position] && 1 - this.doubt(position) < below);
+  }
+
+  /** Accept the suggestions of many labels as one step of the history. */
+  acceptAll(positions) {
+    const step = {};
+    for (const position of positions) {
+      this.history.push({ position, before: this.decisions.get(position) || null, step });
+      this.put(position, { decision: "accept", label: this.suggested(position), time: now() });
+    }
+  }
+
+  /** Take the last decision back, or the many that were one step; gives their positions, the last one first. */
   undo() {
-    const last = this.history.pop();
-    if (!last) return -1;
-    this.put(last.position, last.before);
-    return last.position;
+    const positions = [];
+    const { step } = this.history.at(-1) || {};
+    do {
+      const last = this.history.pop();
+      if (!last) break;
+      this.put(last.position, last.before);
+      positions.push(last.position);
+    } while (step && this.history.at(-1)?.step === step);
+    return positions;
   }
 
   /** Decisions that were kept from before: later ones can be undone first. */
@@ -166,7 +215,7 @@ class Queue {
     const lines = [["id", "given", "decision", "label", "time"]];
     for (const position of [...this.decisions.keys()].sort((a, b) => a - b)) {
       const { decision, label, time } = this.decisions.get(position);
-      lines.push([this.index.id[position], this.given(position), decision, label, time]);
+      lines.push([this.name(position), this.given(position), decision, label, time]);
     }
     return csv(lines);
   }

@@ -9,7 +9,7 @@ const DECISIONS = ["accept", "keep", "relabel", "junk"];
 function sound(value, queue) {
   if (typeof value !== "object" || value === null || !DECISIONS.includes(value.decision)) return null;
   const label = value.decision === "junk" ? "" : value.label;
-  if (value.decision !== "junk" && !queue.allows(label)) return null;
+  if (value.decision !== "junk" && !queue.allows(label, value.decision)) return null;
   return { decision: value.decision, label, time: typeof value.time === "string" ? value.time.slice(0, 40) : "" };
 }
 

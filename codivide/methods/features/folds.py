@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from codivide.core.types import Labels
+from codivide.core.types import Floats, Labels
 
 
 def deal(given: Tensor, folds: int, generator: torch.Generator, groups: Tensor | None = None) -> Tensor:
@@ -80,3 +80,35 @@ def once(copies: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
     first = torch.full((int(keys.max()) + 1,), len(keys)).scatter_reduce(0, keys, torch.arange(len(keys)), "amin")
     rows, order = first.sort()
     return rows, order.argsort()[keys]
+
+
+def folds_of(rows: Labels, by: Tensor, groups: Tensor | None, folds: int, seed: int) -> Labels:
+    """A fold ``[M]`` for some samples; see ``deal``.
+
+    Args:
+        rows: of the samples ``[M]``.
+        by: what is shared out evenly over the folds ``[M]``.
+        groups: a number ``[N]``, the same for those that no fold may divide; None: each is on its own.
+        folds: how many; fewer, where there are fewer groups.
+        seed: of the order.
+    """
+    kept = numbered(None if groups is None else groups[torch.from_numpy(rows)])
+    folds = min(folds, len(rows) if kept is None else int(kept.max()) + 1)
+    found: Labels = deal(by, folds, torch.Generator().manual_seed(seed), kept).numpy()
+    return found
+
+
+def counts_of(rows: Labels, given: Labels, copies: Tensor | None, weight: Floats | None) -> Floats:
+    """How much some samples count ``[M]``: copies with the same label say no more than one of them.
+
+    Args:
+        rows: of the samples ``[M]``.
+        given: a number ``[M]``, the same for those with the same label.
+        copies: a number ``[N]``, the same for those that are the same thing; None: each comes once.
+        weight: how much each sample counts ``[N]``; None: all alike.
+    """
+    found: Floats = np.ones(len(rows)) if weight is None else weight[rows].astype(np.float64)
+    if copies is not None:
+        place = once(copies[torch.from_numpy(rows)], torch.from_numpy(given.ravel()))[1].numpy()
+        found /= np.bincount(place)[place]
+    return found

@@ -5,7 +5,7 @@ The evidence for label c of sample i is how much likelier it is there as a right
 neighbours. ``W_kc``, how often a wrong label of class k is c, cannot be known: it is the mean of three guesses, see
 ``wrong_labels``. How much each kind counts is learned by telling the labels that were given from labels drawn as wrong
 ones are, for which the same evidence is known (noise-contrastive estimation, Gutmann and Hyvaerinen, AISTATS 2010). The
-level is set by the noise rate that the confident joint estimates. Ours.
+level is set by the confident joint or, of trees and models of the user's own, ``noise_rate``. Ours.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ from torch import Tensor
 
 from codivide.core.types import Floats, Labels, Mask
 from codivide.noise.clean_prob import at_rate, log_odds
+from codivide.noise.rates import fitted_rows, rates
 
 DRAWS = 4  # labels drawn for every sample
 _MOST = 400_000  # pairs that the weights are learned from
+_RATED = 5000  # labels that the noise rate is estimated from, or all
 _RIDGE = 1e-3  # on the weights
 _TINY = 1e-6  # probabilities are kept from 0 before the logarithm
 
@@ -57,6 +59,42 @@ def wrong_labels(joint: Tensor, frequency: Tensor) -> Tensor:
     return (counted + frequency.double() + 1 / classes) / 3
 
 
+def noise_rate(probs: Tensor, given: Tensor, counted: float, *, shown: bool) -> float:
+    """The share of wrong labels as noise reports have it, see ``rates``: errors of the heads are not counted as noise.
+
+    The confident joint counts them. On small tables it says half as much again as there is, and right labels are then
+    left out of what a model is fitted to. Where held-out labels have shown that its noise is there, it is met half-way.
+
+    Args:
+        probs: held-out probabilities ``[N, C]`` of the given label.
+        given: labels ``[N]``, all of which can be judged.
+        counted: the share by the confident joint.
+        shown: whether held-out labels are likelier with the noise that it counts than without it.
+    """
+    classes, labels = np.unique(given.numpy(), return_inverse=True)
+    if len(classes) < 2:
+        return 0.0
+    rows = fitted_rows(len(labels), len(classes), _RATED, 0)
+    own = probs.double().numpy()[rows][:, classes] + _TINY
+    rate = rates(own / own.sum(1, keepdims=True), labels[rows], None).rate
+    return (rate + counted) / 2 if shown else rate
+
+
+def doubtful(clean_prob: Floats) -> float:
+    """The p(wrong) from which on labels are called wrong so that the expected F1 is greatest, at most 1/2.
+
+    It is half of that F1 (Lipton, Elkan and Narayanaswamy, ECML 2014): with p(wrong) in falling order, the F1 of
+    calling the first k wrong is ``2 sum_k p / (k + sum p)``.
+
+    Args:
+        clean_prob: ``[N]``, NaN where there is no label.
+    """
+    wrong = np.sort(1 - clean_prob[~np.isnan(clean_prob)])[::-1]
+    if not wrong.sum():
+        return 0.5
+    return float((wrong.cumsum() / (np.arange(1, len(wrong) + 1) + wrong.sum())).max())
+
+
 class HeldOut(NamedTuple):
     """What is known of the samples.
 
@@ -75,23 +113,26 @@ class HeldOut(NamedTuple):
     wrong: Tensor
 
 
-def calibrated(held_out: HeldOut, noise: float, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+def calibrated(
+    held_out: HeldOut, noise: float, generator: torch.Generator, level: float | None = None
+) -> tuple[Tensor, dict[str, float]]:
     """p(clean) ``[N]`` of the given labels from both kinds of evidence.
 
     A label that cannot be judged, also one that is the only one of its class, gets the mean probability.
 
     Args:
         held_out: what is known of the samples.
-        noise: estimated share of wrong labels, which ``1 - mean(p(clean))`` of the judged labels will be.
+        noise: estimated share of wrong labels, with which the evidence is weighed.
         generator: of the drawn labels.
+        level: what ``1 - mean(p(clean))`` of the judged labels will be; None: the noise.
 
     Returns:
         p(clean) float64, and the weight of each kind of evidence.
     """
     probs, neighbours, given, judged, wrong = held_out
     count, classes = probs.shape
-    noise = min(max(noise, 1 / (2 * count)), 1 - 1 / (2 * count))
-    clean_prob = torch.full((count,), 1 - noise, dtype=torch.float64)
+    noise, level = np.clip([noise, noise if level is None else level], 1 / (2 * count), 1 - 1 / (2 * count)).tolist()
+    clean_prob = torch.full((count,), 1 - level, dtype=torch.float64)
     kinds = torch.stack([evidence(probs, wrong), evidence(neighbours, wrong)], -1)
     rows = torch.arange(count)
     own = kinds[rows, given]
@@ -109,7 +150,7 @@ def calibrated(held_out: HeldOut, noise: float, generator: torch.Generator) -> t
     scale = pairs.std(0).clamp_min(_TINY)
     weights = contrast_weights((own[used] / scale).numpy(), (contrast / scale).numpy(), noise)
     score = (own[judged] / scale).numpy() @ weights
-    clean_prob[judged] = torch.from_numpy(at_rate(score, noise))
+    clean_prob[judged] = torch.from_numpy(at_rate(score, level))
     return clean_prob, {"weight_heads": float(weights[0]), "weight_neighbours": float(weights[1])}
 
 
@@ -133,6 +174,19 @@ def kept(given: Labels, clean_prob: Floats, likeliest: Labels | None = None) -> 
         own = given == label
         keep |= own & (clean_prob >= np.median(clean_prob[own]))
     return keep
+
+
+def suggestions(probs: Tensor, clean_prob: Tensor, given: Tensor, doubt: float = 1.0) -> Tensor:
+    """Labels ``[N]``: the given one where it is likely clean, else the likeliest other one.
+
+    A label is likely clean with p(clean) of at least 1/2, unless another class is likelier and p(wrong) is ``doubt`` or
+    more (see ``doubtful``).
+    """
+    rows = torch.arange(len(given))
+    clean = (given >= 0) & (clean_prob >= 0.5) & ((probs.argmax(1) == given) | (1 - clean_prob < doubt))
+    others = probs.clone()
+    others[rows[given >= 0], given[given >= 0]] = -1
+    return torch.where(clean, given, others.argmax(1))
 
 
 def with_answers(probs: Tensor, answers: Tensor, given: Tensor, noise: float | None) -> tuple[Tensor, Tensor]:

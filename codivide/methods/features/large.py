@@ -31,13 +31,20 @@ _TINY = 1e-9
 def drawn(table: Table, labelled: Tensor, seed: int) -> Tensor:
     """The rows that the heads learn from, ascending: those with a label, or some of many, drawn at random.
 
-    Where several annotators answered, or a model of the user's own learns, all of them do.
+    Groups come whole, since a row whose group the heads know is not held out. Where several annotators answered, or a
+    model of the user's own learns, all rows are taken.
     """
     most = max(MOST, OF_A_CLASS * len(table.classes))
     if len(labelled) <= most or table.answers is not None or table.own is not None:
         return labelled
-    order = torch.randperm(len(labelled), generator=torch.Generator().manual_seed(seed))
-    return labelled[order[:most]].sort().values
+    generator = torch.Generator().manual_seed(seed)
+    if table.groups is None:
+        return labelled[torch.randperm(len(labelled), generator=generator)[:most]].sort().values
+    _, group, sizes = torch.unique(table.groups[labelled], return_inverse=True, return_counts=True)
+    order = torch.randperm(len(sizes), generator=generator)
+    taken = torch.zeros(len(sizes), dtype=torch.bool)
+    taken[order] = sizes[order].cumsum(0) - sizes[order] < most  # the last one may go beyond
+    return labelled[taken[group]]
 
 
 class Found(NamedTuple):
@@ -57,6 +64,7 @@ def judge_rest(
     models: tuple[FeatureModel, FeatureModel],
     options: Features,
     report: Record,
+    learnable: bool,
 ) -> None:
     """Judge the labels of the rows that no head has learned from, and weigh the evidence of all labels again.
 
@@ -67,13 +75,13 @@ def judge_rest(
         models: the classifier, and that of the plain heads, which predicts given labels.
         options: the hyper-parameters.
         report: what the part has told: the noise, and how many neighbours count (nothing, where nothing is learned).
+        learnable: whether the labels follow the features at all; if not, no label is suspected.
     """
     model, plain = models
     others = rest[table.given[rest] >= 0]
     labelled = (table.given >= 0).nonzero().flatten()
     found.given_probs[others] = predicted(plain, table, others)
     found.seen[others] = found.given_probs[others].gather(1, table.given[others].unsqueeze(1)).squeeze(1).double()
-    learnable = options.division != "calibrated" or "neighbours" in report
     found.whole[labelled] = 0.5
     if learnable:
         found.whole[labelled] = _divided(table, labelled, found, model=model, options=options, report=report)
@@ -102,7 +110,11 @@ def _divided(
     (shares,) = neighbours.shares(places, given, classes, generator, groups, sizes=(int(report["neighbours"]),))
     joint = transition.confident_joint(found.given_probs[labelled], given.masked_fill(~judged, -1)).nan_to_num(0.0)
     wrong = judge.wrong_labels(joint, torch.bincount(given, minlength=classes) / len(given))
-    return judge.calibrated(judge.HeldOut(found.probs[labelled], shares, given, judged, wrong), noise, generator)[0]
+    held_out, counted = (
+        judge.HeldOut(found.probs[labelled], shares, given, judged, wrong),
+        float(report["counted_noise"]),
+    )
+    return judge.calibrated(held_out, counted, generator, noise)[0]
 
 
 def coordinates(table: Table, rows: Tensor, model: FeatureModel) -> Tensor:

@@ -14,6 +14,7 @@ its label):
    label is needed. Of trees, the matrix is taken out of what they say (``trees.unmix``).
 5. Divide: see ``judge``. Of several annotators the given label is their consensus, and what they said counts here
    too: P(true = c | x, answers) is proportional to P(c | x) P(answers | c), as Bayes has it.
+6. Let the most similar samples vote, as one more head of the pool that was kept: see ``vote``.
 
 Sources: forward correction, Patrini et al. (CVPR 2017); confident joint, Northcutt et al. (JAIR 2021), section 3;
 stacking, Wolpert (Neural Networks 1992). The combination is ours.
@@ -26,6 +27,7 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -33,12 +35,13 @@ from torch import Tensor
 
 from codivide.core.errors import InputError, TrainingWarning
 from codivide.core.types import Labels
-from codivide.methods.features import chance, judge, large, linear, neighbours, perceptron, trees
+from codivide.methods.features import chance, judge, large, linear, neighbours, perceptron, trees, vote
 from codivide.methods.features.folds import deal, numbered
 from codivide.methods.features.matrix import Matrix, Scale
 from codivide.methods.features.model import FeatureModel, Member
 from codivide.methods.features.options import Features
 from codivide.methods.features.pacing import Clock, Record, Rounds
+from codivide.methods.features.pool import Head, Pool
 from codivide.methods.features.table import Table
 from codivide.noise import confidence, mixtures, transition
 from codivide.noise.evidence import Evidence
@@ -87,9 +90,8 @@ class Learned:
 
     def spread(self, place: Tensor) -> Learned:
         """The same of more samples ``[M]``, each of which is one of these."""
-        known = {
-            name: getattr(self, name)[place] for name in ("probs", "given_probs", "seen", "clean_prob", "suggested")
-        }
+        names = ("probs", "given_probs", "seen", "clean_prob", "suggested")
+        known = {name: getattr(self, name)[place] for name in names}
         noise = 1 - float(known["clean_prob"].nanmean())
         report = self.report | {"noise_estimate": noise, "distinct_samples": len(self.probs)}
         order = None if self.order is None else self.order[place]
@@ -105,41 +107,6 @@ class Learned:
             predictions=predictions.numpy(),
             held_out=True,
         )
-
-
-@dataclass
-class _Head:
-    """A fitted head: what it says of held-out samples, and its block for all samples."""
-
-    name: str
-    channel: Tensor  # [C, C]: row c, how a true class c is given
-    cross: Tensor  # [N, C]: held-out probabilities of the true class
-    seen: Tensor  # [N]: how likely the given labels are, held out
-    loss: float  # held-out log-loss on the given labels that can be judged
-    detail: Record
-    member: Member
-    fitted: linear.Linear | None = None
-
-
-@dataclass
-class _Pool:
-    """Heads and their weights ``[H]``."""
-
-    heads: list[_Head]
-    weights: Tensor
-
-    def cross(self) -> Tensor:
-        """Held-out probabilities ``[N, C]`` of the true class."""
-        return torch.einsum("h,hnc->nc", self.weights, torch.stack([head.cross for head in self.heads]))
-
-    def given(self) -> Tensor:
-        """Held-out probabilities ``[N, C]`` of the given label."""
-        given = torch.stack([head.cross @ head.channel for head in self.heads])
-        return torch.einsum("h,hnc->nc", self.weights, given)
-
-    def seen(self) -> Tensor:
-        """How likely the given labels are, ``[N]``, held out."""
-        return torch.einsum("h,hn->n", self.weights, torch.stack([head.seen for head in self.heads]))
 
 
 class _Problem:
@@ -201,7 +168,14 @@ class _Problem:
         assert self.counts is not None
         return (torch.bincount(self.given, self.counts, self.classes) / self.counts.sum()).float()
 
-    def stack(self, heads: list[_Head]) -> Tensor:
+    def gain(self, seen: Tensor, before: Tensor) -> tuple[float, float]:
+        """By how much the log-likelihood of given labels rises, in the mean, and its standard error."""
+        logs = [each[self.judged].clamp_min(_TINY).log().double() for each in (seen, before)]
+        counts = self.of_judged()
+        weight = 1.0 if counts is None else counts / counts.mean()
+        return chance.mean_and_error((logs[0] - logs[1]) * weight)
+
+    def stack(self, heads: list[Head]) -> Tensor:
         """Weights ``[H]`` of the heads in a pool."""
         return stack(torch.stack([head.seen[self.judged] for head in heads]), self.of_judged())
 
@@ -230,7 +204,7 @@ class _Problem:
         assert best is not None
         return best
 
-    def linear(self, channel: Tensor, penalty: float, near: linear.Linear) -> _Head:
+    def linear(self, channel: Tensor, penalty: float, near: linear.Linear) -> Head:
         """The linear head of all folds, and of none held out, with a penalty that was found; from a ``near`` fit."""
         likelihood = self.likelihood(channel)
         mean = linear.Linear(near.weight.mean(1, keepdim=True), near.bias.mean(0, keepdim=True))
@@ -243,13 +217,13 @@ class _Problem:
         cross = self.held_out(fitted.logits(self.x), self.fold)
         member = Member("linear", 1.0, (self.x.features(fitted.weight[:, -1]), fitted.bias[-1]))
         seen = (cross * likelihood).sum(1)
-        return _Head("linear", channel, cross, seen, self.loss(seen), {"penalty": penalty}, member, fitted)
+        return Head("linear", channel, cross, seen, self.loss(seen), {"penalty": penalty}, member, fitted)
 
-    def mlp(self, channel: Tensor) -> _Head:
+    def mlp(self, channel: Tensor) -> Head:
         """The MLP after the number of updates with the least held-out loss."""
         began = time.monotonic()
         likelihood = self.likelihood(channel)
-        found: list[_Head] = []
+        found: list[Head] = []
 
         def watch(net: perceptron.Perceptron) -> bool:
             cross = self.held_out(net.logits(self.coordinates), self.fold)
@@ -257,7 +231,7 @@ class _Problem:
             loss = self.loss(seen)
             if not found or loss < found[0].loss:
                 tensors = tuple(value[-1].clone() for value in net.tensors())
-                found[:] = [_Head("mlp", channel, cross, seen, loss, {}, Member("mlp", 1.0, tensors))]
+                found[:] = [Head("mlp", channel, cross, seen, loss, {}, Member("mlp", 1.0, tensors))]
             elif loss >= 1.02 * found[0].loss:
                 return False
             return self.clock.allows("more updates of the MLP", began)
@@ -272,7 +246,7 @@ class _Problem:
         perceptron.fit(*data, watch=watch, generator=generator, training=training)
         return found[0]
 
-    def forest(self, kind: str) -> _Head:
+    def forest(self, kind: str) -> Head:
         """A tree head; the model's own trees are fitted when the labels are judged, see ``member``."""
         if self.own is not None:
             cross = self.own(torch.arange(len(self.given)), self.fold)
@@ -282,15 +256,36 @@ class _Problem:
         power, cross = trees.sharpest(cross, self.loss_of_given)
         seen = cross.gather(1, self.given.unsqueeze(1)).squeeze(1)
         detail, member = {"power": power}, Member(kind, 1.0, ())
-        return _Head(kind, torch.eye(self.classes), cross, seen, self.loss(seen), detail, member)
+        return Head(kind, torch.eye(self.classes), cross, seen, self.loss(seen), detail, member)
 
-    def unmixed(self, plain: _Head, channel: Tensor) -> _Head:
+    @cached_property
+    def near(self) -> Tensor:
+        """The neighbours ``[N, K]`` of the samples."""
+        return neighbours.found(self.coordinates, self.generator, self.groups)
+
+    @cached_property
+    def shares(self) -> tuple[int, Tensor]:
+        """Of how many neighbours the labels tell most of the given ones, and the shares ``[N, C]`` among them."""
+        shares = neighbours.counted(self.near, self.given, self.classes)
+        size = min(range(len(shares)), key=lambda i: self.loss_of_given(shares[i]))
+        return neighbours.SIZES[size], shares[size]
+
+    def vote(self, matrix: Tensor, trust: Tensor) -> Head:
+        """The vote of neighbours whose labels count as ``trust`` ``[N]``."""
+        trust = trust if self.counts is None else trust * self.counts
+        size = self.shares[0]  # not by trust, in which their own label has a say: of few, the most
+        cross = neighbours.counted(self.near, self.given, self.classes, sizes=(size,), trust=trust)[0]
+        seen = (cross * self.likelihood(matrix)).sum(1)
+        member = Member(vote.KIND, 1.0, vote.Voters.of(self.coordinates, self.given, trust, size).tensors())
+        return Head(vote.KIND, matrix, cross, seen, self.loss(seen), {"size": size}, member)
+
+    def unmixed(self, plain: Head, channel: Tensor) -> Head:
         """A tree head, which cannot be fitted through a matrix, as what it says of the true class."""
         cross = trees.unmix(plain.cross, channel)
         seen = (cross * self.likelihood(channel)).sum(1)
-        return _Head(plain.name, channel, cross, seen, self.loss(seen), dict(plain.detail), plain.member)
+        return Head(plain.name, channel, cross, seen, self.loss(seen), dict(plain.detail), plain.member)
 
-    def member(self, head: _Head, kept: Labels) -> Member:
+    def member(self, head: Head, kept: Labels) -> Member:
         """The head for the model; trees are fitted to the labels that are kept, by their rows."""
         if head.name not in trees.KINDS:
             return head.member
@@ -304,8 +299,8 @@ class _Problem:
 class _Fitted:
     """The heads as the labels are, the pool that is kept, and what it was chosen by."""
 
-    plain: _Pool
-    pool: _Pool
+    plain: Pool
+    pool: Pool
     matrix: Tensor
     report: Record
     remarks: dict[str, str]
@@ -347,7 +342,8 @@ def _learn(table: Table, labelled: Tensor, problem: _Problem, rounds: Rounds) ->
     frequency = learned.masked_fill(~problem.enough, 1.0)  # what has too few labels to judge is made no likelier
     power = _adjustment(cross[problem.judged], problem.given[problem.judged], frequency, problem.of_judged())
     cross = adjusted(cross, frequency, power)
-    clean_prob, judged = _divide(problem, fitted.pool, cross, learnable=learnable)
+    shown = None if table.answers is not None else bool(fitted.report["corrected"])
+    clean_prob, judged = _divide(problem, fitted.pool, cross, learnable=learnable, shown=shown)
     if table.answers is not None:
         said, noise = table.answers[labelled], judged["noise_estimate"] if learnable else None
         cross, clean_prob = judge.with_answers(cross if learnable else occurs, said, problem.given, noise)
@@ -356,7 +352,10 @@ def _learn(table: Table, labelled: Tensor, problem: _Problem, rounds: Rounds) ->
 
     clean_prob[problem.confirmed] = 1.0
     kept = np.flatnonzero(judge.kept(problem.given.numpy(), clean_prob.numpy(), cross.argmax(1).numpy()))
-    members = _members(problem, fitted.pool, kept)
+    pool = fitted.pool
+    if problem.options.vote and learnable and table.own is None and table.answers is None:
+        pool, judged["vote"] = _voted(problem, fitted, clean_prob)
+    members = _members(problem, pool, kept)
     model = FeatureModel(problem.scale, problem.directions, members, frequency, power, table.classes)
     probs, given_probs = torch.zeros(2, len(table.given), problem.classes)
     probs[labelled], given_probs[labelled] = cross, fitted.plain.given()
@@ -366,15 +365,22 @@ def _learn(table: Table, labelled: Tensor, problem: _Problem, rounds: Rounds) ->
     whole, seen = torch.full((2, len(table.given)), torch.nan, dtype=torch.float64)
     whole[labelled], seen[labelled] = clean_prob, fitted.plain.seen().double()
     if (table.given[rest] >= 0).any():
-        plain = replace(model, members=_members(problem, fitted.plain, kept), power=0.0)
+        every = np.arange(len(labelled))  # the plain heads predict given labels, so their trees learn from all
+        plain = replace(model, members=_members(problem, fitted.plain, every), power=0.0)
         judged["learned_from"] = len(labelled)
         found = large.Found(probs, given_probs, seen, whole)
-        large.judge_rest(table, rest, found, models=(model, plain), options=problem.options, report=judged)
+        both, options = (model, plain), problem.options
+        large.judge_rest(table, rest, found, models=both, options=options, report=judged, learnable=learnable)
+    if pool is not fitted.pool:  # only now: p(clean) of the others does not rest on the vote
+        probs[labelled] = adjusted(pool.cross(), frequency, power)
     report = fitted.report | {"adjustment": power, "transition_matrix": fitted.matrix.tolist(), **judged}
     for text in fitted.remarks.values():
         warnings.warn(text, TrainingWarning, stacklevel=3)
     order = None if learnable else _order(whole, given_probs, table.given.masked_fill(~problem.enough[table.given], -1))
-    suggested = suggestions(probs, whole, table.given)
+    sure = learnable and problem.options.division == "calibrated" and table.answers is None
+    doubt = judge.doubtful(clean_prob.numpy()) if sure else 1.0
+    suggested = judge.suggestions(probs, whole, table.given, doubt)
+    report["doubtful_from"] = doubt
     return Learned(model, probs, given_probs, seen, whole, suggested, order, rounds.records, report, fitted.remarks)
 
 
@@ -424,7 +430,18 @@ def _fit(problem: _Problem, rounds: Rounds) -> _Fitted:
     return _Fitted(plain, pools[report["corrected"]], matrix, report, remarks)
 
 
-def _members(problem: _Problem, pool: _Pool, kept: Labels) -> list[Member]:
+def _voted(problem: _Problem, fitted: _Fitted, clean_prob: Tensor) -> tuple[Pool, Record]:
+    """The pool with the neighbours' vote, if given labels are likelier by it beyond chance, and what tells so."""
+    before, head = fitted.pool.seen(), problem.vote(fitted.matrix, clean_prob.float())
+    share = stack(torch.stack([before, head.seen])[:, problem.judged], problem.of_judged())
+    pool = Pool([*fitted.pool.heads, head], torch.cat([fitted.pool.weights * share[0], share[1:]]))
+    gain, error = problem.gain(pool.seen(), before)
+    counts = gain > vote.SURE * error
+    told = {"weight": float(share[1]), **head.detail, "gain": gain, "gain_standard_error": error, "counts": counts}
+    return (pool if counts else fitted.pool), told
+
+
+def _members(problem: _Problem, pool: Pool, kept: Labels) -> list[Member]:
     """The heads that count, for the model."""
     weighed = zip(pool.heads, pool.weights.tolist(), strict=True)
     return [replace(problem.member(head, kept), weight=weight) for head, weight in weighed if weight >= _KEPT]
@@ -469,19 +486,10 @@ def adjusted(probs: Tensor, frequency: Tensor, power: float) -> Tensor:
     return changed / changed.sum(1, keepdim=True)
 
 
-def suggestions(probs: Tensor, clean_prob: Tensor, given: Tensor) -> Tensor:
-    """Labels ``[N]``: the given one where it is likely clean, else the likeliest other one."""
-    rows = torch.arange(len(given))
-    kept = (given >= 0) & (clean_prob >= 0.5)
-    others = probs.clone()
-    others[rows[given >= 0], given[given >= 0]] = -1
-    return torch.where(kept, given, others.argmax(1))
-
-
-def _plain(problem: _Problem, rounds: Rounds) -> _Pool:
+def _plain(problem: _Problem, rounds: Rounds) -> Pool:
     """The heads fitted to the given labels as they are: the baseline."""
     identity = torch.eye(problem.classes)
-    heads: list[_Head] = []
+    heads: list[Head] = []
     for kind in problem.kinds:
         if heads and not problem.clock.allows(kind):
             break
@@ -491,13 +499,13 @@ def _plain(problem: _Problem, rounds: Rounds) -> _Pool:
         else:
             heads.append(problem.mlp(identity) if kind == "mlp" else problem.forest(kind))
         rounds.add(kind, loss=heads[-1].loss, agreement=_agreement(heads[-1], problem))
-    return _Pool(heads, problem.stack(heads))
+    return Pool(heads, problem.stack(heads))
 
 
-def _corrected(problem: _Problem, plain: _Pool, matrix: Tensor, rounds: Rounds) -> _Pool:
+def _corrected(problem: _Problem, plain: Pool, matrix: Tensor, rounds: Rounds) -> Pool:
     """The same heads, fitted through the transition matrix; its strength is chosen by the first of them."""
     channels = {strength: torch.lerp(torch.eye(problem.classes), matrix, strength) for strength in STRENGTHS}
-    heads: list[_Head] = []
+    heads: list[Head] = []
     for first in plain.heads:
         if first.name in (*trees.KINDS, _OWN):
             head = min((problem.unmixed(first, each) for each in channels.values()), key=lambda item: item.loss)
@@ -512,21 +520,21 @@ def _corrected(problem: _Problem, plain: _Pool, matrix: Tensor, rounds: Rounds) 
         head.detail["strength"] = next(iter(channels))
         heads.append(head)
         rounds.add(f"{head.name} corrected", loss=head.loss, agreement=_agreement(head, problem))
-    return _Pool(heads, problem.stack(heads))
+    return Pool(heads, problem.stack(heads))
 
 
-def _agreement(head: _Head, problem: _Problem) -> float:
+def _agreement(head: Head, problem: _Problem) -> float:
     return float(((head.cross @ head.channel).argmax(1) == problem.given)[problem.judged].double().mean())
 
 
-def _compare(pools: list[_Pool], problem: _Problem) -> tuple[Record, dict[str, str]]:
+def _compare(pools: list[Pool], problem: _Problem) -> tuple[Record, dict[str, str]]:
     """Whether the corrected pool beats the plain one on held-out given labels, and whether either has learned."""
     given = problem.given[problem.judged]
     count = len(given)
     logs = [pool.seen()[problem.judged].clamp_min(_TINY).log().double() for pool in pools]
     counts = problem.of_judged()
     weight = torch.ones(count) if counts is None else counts * (count / counts.sum())
-    gain, error = chance.mean_and_error((logs[-1] - logs[0]) * weight)
+    gain, error = problem.gain(pools[-1].seen(), pools[0].seen())
     corrected = gain > chance.SURE * error
     nats = chance.information(logs[corrected], given, None if counts is None else weight)
     surplus = chance.surplus(pools[corrected].given()[problem.judged], given, counts)
@@ -559,10 +567,13 @@ def _adjustment(cross: Tensor, given: Tensor, frequency: Tensor, weight: Tensor 
     return ADJUSTMENTS[best] if float(difference.mean()) > float(difference.std()) / len(given) ** 0.5 else 0.0
 
 
-def _divide(problem: _Problem, pool: _Pool, cross: Tensor, *, learnable: bool) -> tuple[Tensor, Record]:
+def _divide(
+    problem: _Problem, pool: Pool, cross: Tensor, *, learnable: bool, shown: bool | None
+) -> tuple[Tensor, Record]:
     """p(clean) ``[N]`` by the rule of the options, and what it estimates; labels that cannot be judged get the mean."""
     given, division, judged = problem.given, problem.options.division, problem.judged
-    joint = problem.joint(pool.given())
+    seen = pool.given()
+    joint = problem.joint(seen)
     noise = 1 - float(joint.diagonal().sum() / joint.sum())
     if not learnable:
         return torch.full((len(given),), 0.5, dtype=torch.float64), {"noise_estimate": noise}
@@ -575,9 +586,11 @@ def _divide(problem: _Problem, pool: _Pool, cross: Tensor, *, learnable: bool) -
         clean_prob = torch.full((len(given),), mean, dtype=torch.float64)
         clean_prob[judged] = answer.clean_prob.double()
         return clean_prob, {"noise_estimate": 1 - mean}
-    shares = neighbours.shares(problem.coordinates, given, problem.classes, problem.generator, problem.groups)
-    size = min(range(len(shares)), key=lambda i: problem.loss(shares[i].gather(1, given.unsqueeze(1)).squeeze(1)))
+    level = noise
+    if shown is not None and not {_OWN, *trees.KINDS}.isdisjoint(problem.kinds):
+        level = judge.noise_rate(seen[judged], given[judged], noise, shown=shown)
+    size, shares = problem.shares
     wrong = judge.wrong_labels(joint, torch.bincount(given, minlength=problem.classes) / len(given))
-    held_out = judge.HeldOut(cross, shares[size], given, judged, wrong)
-    clean_prob, importance = judge.calibrated(held_out, noise, problem.generator)
-    return clean_prob, {"noise_estimate": noise, "neighbours": neighbours.SIZES[size], **importance}
+    held_out = judge.HeldOut(cross, shares, given, judged, wrong)
+    clean_prob, importance = judge.calibrated(held_out, noise, problem.generator, level)
+    return clean_prob, {"noise_estimate": level, "counted_noise": noise, "neighbours": size, **importance}

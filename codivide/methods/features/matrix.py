@@ -68,7 +68,9 @@ class Scale:
         return cls(torch.from_numpy(mean).float(), torch.from_numpy(deviation * np.sqrt(width)).float(), cuts)
 
     def apply(self, x: Raw) -> Raw:
-        """Scaled rows, a copy."""
+        """Scaled rows, a copy; dense where the scale moves zeros, as that of dense rows does."""
+        if not isinstance(x, np.ndarray) and (self.bounds is not None or bool(self.mean.any())):
+            x = np.asarray(x.toarray(), dtype=np.float32)
         if not isinstance(x, np.ndarray):
             scaled = sparse.csr_matrix(x, dtype=np.float32, copy=True)
             scaled.data /= self.deviation.numpy()[scaled.indices]

@@ -12,12 +12,13 @@ from torch import Tensor
 
 from codivide.data import encoder
 from codivide.data.rows import Rows
-from codivide.methods.features import stored, trees
+from codivide.methods.features import stored, trees, vote
 from codivide.methods.features.matrix import Matrix, Raw, Scale, raw
 from codivide.methods.features.perceptron import Perceptron
 
 KIND = "features"
-_TENSORS = {"linear": 2, "mlp": 4, "forest": 9, "boosting": 9}
+_TENSORS = {"linear": 2, "mlp": 4, "forest": 9, "boosting": 9, vote.KIND: 4}
+_BY_COORDINATES = ("mlp", vote.KIND)
 _TINY = 1e-12
 _CHUNK = 4096
 
@@ -27,10 +28,10 @@ class Member:
     """One head of the pool.
 
     Attributes:
-        kind: "linear", "mlp", "forest" or "boosting".
+        kind: "linear", "mlp", "forest", "boosting" or "vote".
         weight: in the pool, positive.
-        tensors: linear: ``[D, C]``, ``[C]``; MLP: ``[P, H]``, ``[1, H]``, ``[H, C]``, ``[1, C]``; else of
-            ``trees.Trees``.
+        tensors: linear: ``[D, C]``, ``[C]``; MLP: ``[P, H]``, ``[1, H]``, ``[H, C]``, ``[1, C]``; vote: of
+            ``vote.Voters``; else of ``trees.Trees``.
     """
 
     kind: str
@@ -44,7 +45,7 @@ class FeatureModel:
 
     Attributes:
         scale: how raw rows are scaled.
-        directions: ``[D, P]`` of the scaled rows, which the MLP sees.
+        directions: ``[D, P]`` of the scaled rows, which the MLP and the vote see.
         members: the heads.
         frequency: of the given labels ``[C]``.
         power: of the frequencies by which probabilities are divided.
@@ -79,11 +80,15 @@ class FeatureModel:
 
     def _predict(self, x: Raw) -> Tensor:
         rows = Matrix.of(self.scale.apply(x))
-        coordinates = rows.times(self.directions) if any(member.kind == "mlp" for member in self.members) else None
+        asked = any(member.kind in _BY_COORDINATES for member in self.members)
+        coordinates = rows.times(self.directions) if asked else None
         total = torch.zeros(x.shape[0], len(self.frequency))
         for member in self.members:
             if member.kind in trees.KINDS:
                 total += member.weight * trees.Trees(*member.tensors).probs(trees.dense(x))
+                continue
+            if coordinates is not None and member.kind == vote.KIND:
+                total += member.weight * vote.Voters(*member.tensors).probs(coordinates, len(self.frequency))
                 continue
             if coordinates is None or member.kind == "linear":
                 logits = rows.times(member.tensors[0]) + member.tensors[1]

@@ -27,39 +27,59 @@ def shares(
     *,
     sizes: Sequence[int] = SIZES,
 ) -> Tensor:
-    """How the neighbours of each row are labelled, by cosine similarity, for each of some numbers of neighbours.
+    """How the neighbours of each row are labelled, ``[S, N, C]``: ``counted`` of those that are ``found``."""
+    return counted(found(x, generator, groups, most=max(sizes)), given, classes, sizes=sizes)
+
+
+def found(x: Tensor, generator: torch.Generator, groups: Tensor | None = None, *, most: int = MOST) -> Tensor:
+    """The neighbours of each row by cosine similarity, ``[N, K]`` int32, the nearest first; -1: there is none.
 
     From ``FROM`` rows on, all rows are searched, approximately, where faiss is installed (the extra "large"); else, and
-    of fewer rows, at most ``REFERENCE`` of them, exactly.
+    of fewer rows, at most ``REFERENCE`` of them, exactly. No row is its own neighbour.
 
     Args:
         x: ``[N, D]``.
-        given: labels ``[N]``.
-        classes: number of classes C.
         generator: of the reference rows, where there are more than ``REFERENCE``.
         groups: a number ``[N]``, alike for copies and what else is no neighbour of each other; None: there are none.
-        sizes: numbers of neighbours, at most ``MOST``.
-
-    Returns:
-        ``[S, N, C]``, rows sum to 1. A class is counted ``1 / classes`` times more than it occurs, so that none is 0;
-        no row is its own neighbour.
+        most: how many, at most ``MOST``; fewer where there are not so many rows.
     """
     count = len(x)
     chosen = np.arange(count)
     approximate = count >= FROM and has_index()
     if count > REFERENCE and not approximate:
         chosen = torch.randperm(count, generator=generator)[:REFERENCE].sort().values.numpy()
-    most = min(MOST, max(sizes), len(chosen) - 1)
+    most = min(MOST, most, len(chosen) - 1)
     points = torch.nn.functional.normalize(x)
     index = Index(points) if approximate else None
-    found = torch.full((len(sizes), count, classes), 1 / classes)
+    near = torch.empty(count, most, dtype=torch.int32)
     for rows in np.array_split(np.arange(count), max(1, count // _AT_ONCE)):
         if index is not None:
-            near = index.nearest(rows, most, groups)
+            part = index.nearest(rows, most, groups)
         else:
-            near, _ = nearest(points, rows, chosen, most, groups=groups)
-        there = torch.from_numpy(near >= 0).float()
-        labels = given[torch.from_numpy(near)]
-        for votes, size in zip(found[:, rows[0] : rows[-1] + 1], (min(size, most) for size in sizes), strict=True):
+            part, _ = nearest(points, rows, chosen, most, groups=groups)
+        near[rows[0] : rows[-1] + 1] = torch.from_numpy(part)
+    return near
+
+
+def counted(
+    near: Tensor, given: Tensor, classes: int, *, sizes: Sequence[int] = SIZES, trust: Tensor | None = None
+) -> Tensor:
+    """The shares ``[S, N, C]`` of the classes among the labels of some numbers of neighbours; rows sum to 1.
+
+    Args:
+        near: neighbours ``[N, K]``, the nearest first; -1: there is none.
+        given: labels ``[M]`` of those that ``near`` names.
+        classes: number of classes C.
+        sizes: numbers S of neighbours; K where there are not so many.
+        trust: how much each label counts ``[M]``, non-negative; None: 1. A class has ``1 / classes`` besides, so that
+            none is 0.
+    """
+    count, most = near.shape
+    shared = torch.full((len(sizes), count, classes), 1 / classes)
+    for start in range(0, count, _AT_ONCE):
+        part = near[start : start + _AT_ONCE].long()
+        there = (part >= 0).float() if trust is None else trust[part].float().masked_fill(part < 0, 0.0)
+        labels = given[part]
+        for votes, size in zip(shared[:, start : start + _AT_ONCE], (min(size, most) for size in sizes), strict=True):
             votes.scatter_add_(1, labels[:, :size], there[:, :size]).div_(there[:, :size].sum(1, keepdim=True) + 1)
-    return found
+    return shared

@@ -31,7 +31,7 @@ import torch
 from codivide.core.errors import InputError
 from codivide.core.types import Floats, Labels, Mask
 from codivide.methods.features import number_heads, own
-from codivide.methods.features.folds import deal, numbered, once
+from codivide.methods.features.folds import counts_of, folds_of
 from codivide.methods.features.matrix import Raw, Scale
 from codivide.methods.features.number_heads import LINEAR
 from codivide.methods.features.number_model import LARGEST, Head, NumberModel
@@ -134,22 +134,16 @@ class _Problem:
         y = data.y[self.rows]
         if np.ptp(y) == 0:
             raise InputError(f"all targets are {y[0]:g}: there is nothing to learn")
-        chosen = torch.from_numpy(self.rows)
         self.seed, self.given, self.log = seed, y, log
         self.centre, self.unit = _centre(np.log(y) if log else y)
         self.u = self.inward(y)
         self.whole = data.x
         self.x = data.x if len(self.rows) == len(data.y) else data.x[self.rows]
         self.confirmed = np.zeros(len(y), bool) if data.confirmed is None else data.confirmed[self.rows]
-        self.count = np.ones(len(y)) if data.weight is None else data.weight[self.rows].astype(np.float64)
+        self.count = counts_of(self.rows, np.unique(y, return_inverse=True)[1], data.copies, data.weight)
         bins = torch.from_numpy(np.searchsorted(np.quantile(y, np.linspace(0, 1, _BINS + 1)[1:-1]), y))
-        if data.copies is not None:  # nine copies of one target say no more than one
-            place = once(data.copies[chosen], torch.from_numpy(np.unique(y, return_inverse=True)[1]))[1]
-            self.count /= np.bincount(place.numpy())[place.numpy()]
-        groups = numbered(None if data.groups is None else data.groups[chosen])
-        folds = min(folds, len(y) if groups is None else int(groups.max()) + 1)
-        self.fold = deal(bins, folds, torch.Generator().manual_seed(seed), groups).numpy()
-        self.folds = folds
+        self.fold = folds_of(self.rows, bins, data.groups, folds, seed)
+        self.folds = int(self.fold.max()) + 1
         self.scale = Scale.fit(data.x)
         self.own = regressor
         dense = isinstance(data.x, np.ndarray)

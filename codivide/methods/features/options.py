@@ -28,6 +28,8 @@ class Features(Algorithm):
             rows and at most 256 numbers each, a forest for smaller tables with columns of any kind, else none.
         folds: of cross-fitting; fewer where there are fewer labels.
         correct: also fit through an estimated transition matrix, and pool by held-out given labels.
+        vote: let the most similar samples vote beside the heads, when labels are judged, where held-out given labels
+            are then likelier.
         division: how clean labels are told from wrong ones: "calibrated" (heads, neighbours and the confident joint),
             or a rule on the cross-fitted losses: "gmm", "bmm" or "class_wise".
         hidden: units of the MLP.
@@ -57,6 +59,7 @@ class Features(Algorithm):
     trees: str = "auto"
     folds: int = 5
     correct: bool = True
+    vote: bool = True
     division: str = "calibrated"
     hidden: int = 256
     updates: int | None = None

@@ -32,6 +32,7 @@ from codivide.training import model_file
 KIND = "own"
 PRIOR = 0.02  # share of the classes' frequencies in what the model says: it may be sure of anything
 SKOPS = "model.skops"
+_ROUNDING = 1e-3  # by which the probabilities of a sample may miss 1
 
 
 @dataclass
@@ -65,10 +66,21 @@ class Fitted:
     columns: tuple[str, ...] | None = None
 
     def probs(self, rows: Any) -> Floats:
-        """Class probabilities ``[N, C]``; a class that the model has not seen gets 0."""
+        """Class probabilities ``[N, C]``; a class that the model has not seen gets 0.
+
+        Raises:
+            InputError: what the model says is no probability.
+        """
         if self.model is None:
             return np.tile(np.eye(len(self.classes))[self.only], (_count(rows), 1))
         said = np.asarray(self.model.predict_proba(rows), dtype=np.float64)
+        wrong = ~((said >= 0).all(1) & (np.abs(said.sum(1) - 1) <= _ROUNDING))  # so NaN is wrong, too
+        if wrong.any():
+            shown = np.array2string(said[wrong][0], threshold=5)
+            raise InputError(
+                f"predict_proba of {type(self.model).__name__} gives {shown} for a sample ({int(wrong.sum())} of "
+                f"{len(said)} are like that); numbers from 0 that sum to 1 are needed"
+            )
         found = np.zeros((len(said), len(self.classes)))
         found[:, np.asarray(self.model.classes_, dtype=np.int64)] = said
         return found
@@ -82,18 +94,31 @@ class Fitted:
         return self
 
     def save(self, path: Path) -> None:
-        """Write what can be kept without pickle: the name of the model; and the model by skops, if that is there."""
-        header = {"kind": KIND, "estimator": repr(self.model)}
-        model_file.write(path, {"none": torch.zeros(1)}, header, self.classes)
-        try:
-            dump = import_module("skops.io").dump
-        except ImportError:
-            how = "pip install skops, and it will be"
-        else:
-            dump(self.model, path.with_name(SKOPS))
-            how = f"{SKOPS} has it by skops; skops.io.load opens it"
-        text = f"a model of your own is not saved in {path.name}, which holds no pickle ({how}); its labels are"
-        warnings.warn(text, TrainingWarning, stacklevel=2)
+        """Write what can be kept of it, see ``save``."""
+        save(path, self.model, repr(self.model), self.classes)
+
+
+def save(path: Path, model: Any, name: str, classes: tuple[Any, ...] = ()) -> None:
+    """Write what can be kept without pickle: the name of the model; and the model by skops, if that is there.
+
+    Args:
+        path: of the model file.
+        model: fitted, or several by their label.
+        name: what the model calls itself.
+        classes: that it tells apart; of numbers there are none.
+    """
+    model_file.write(path, {"none": torch.zeros(1)}, {"kind": KIND, "estimator": name}, classes)
+    try:
+        dump = import_module("skops.io").dump
+    except ImportError:
+        how = "pip install skops, and it will be"
+    else:
+        dump(model, path.with_name(SKOPS))
+        how = f"{SKOPS} has it by skops; skops.io.load opens it"
+    text = (
+        f"a model of your own is not saved in {path.name}, which holds no pickle ({how}); what it says of the data is"
+    )
+    warnings.warn(text, TrainingWarning, stacklevel=3)
 
 
 def check_model(model: Any, *, weighs: bool = False) -> None:

@@ -137,6 +137,15 @@ class OwnTags:
         ]
         return np.stack(columns, axis=1)
 
+    def save(self, path: Path) -> None:
+        """Write what can be kept of them, see ``own.save``."""
+        fitted = {
+            name: member.model
+            for name, member in zip(self.names, self.members, strict=True)
+            if not isinstance(member, float)
+        }
+        own.save(path, fitted, repr(next(iter(fitted.values()))), self.names)
+
 
 def said_by(forest: trees.Trees, x: Singles) -> Floats:
     """Probabilities ``[N, K]`` by a forest: the mean over its trees."""
@@ -154,9 +163,21 @@ class TagHeads:
         fold: of each ``[N]``.
         seed: of the forest.
         own_model: the user's classifier and all samples as it takes them; None: codivide's heads.
+        copies: of the labelled rows, the first of the copies of each, and for every row which of these it is. The
+            user's classifier sees these first ones alone, since it may take no weights; None: each row comes once.
     """
 
-    def __init__(self, x: Raw, rows: Labels, fold: Labels, seed: int, own_model: tuple[Any, Any] | None = None) -> None:
+    def __init__(
+        self,
+        x: Raw,
+        rows: Labels,
+        fold: Labels,
+        *,
+        seed: int,
+        own_model: tuple[Any, Any] | None = None,
+        copies: tuple[Labels, Labels] | None = None,
+    ) -> None:
+        self.copies = (np.arange(len(rows)),) * 2 if copies is None else copies
         self.whole, self.rows, self.fold, self.seed, self.own = x, rows, fold, seed, own_model
         self.x = x if len(rows) == x.shape[0] else x[rows]
         self.scale = Scale.fit(x)
@@ -187,12 +208,13 @@ class TagHeads:
     def crossed(self, given: Labels, weight: Floats) -> Floats:
         """Held-out probabilities ``[H, N, K]`` of labels ``[N, K]`` by each head; rows count as ``weight`` says."""
         if self.own is not None:
-            model, samples = self.own
-            kept = own.take(samples, self.rows)
+            first, place = self.copies
+            kept, fold, counts = own.take(self.own[1], self.rows[first]), self.fold[first], self._counted(weight)
             columns = [
-                own.cross_probs(model, kept, column, self.fold, classes=BOTH, counts=weight)[:, 1] for column in given.T
+                own.cross_probs(self.own[0], kept, column, fold, classes=BOTH, counts=counts)[:, 1]
+                for column in given[first].T
             ]
-            return np.stack(columns, axis=1)[None]
+            return np.stack(columns, axis=1)[place][None]
         parts = [np.stack([self._linear(k, column, weight) for k, column in enumerate(given.T)], axis=1)]
         if self.forest:
             found = np.empty(given.shape)
@@ -202,6 +224,11 @@ class TagHeads:
                 found[out] = said_by(own_trees, trees.dense(self.x[out]))
             parts.append(found)
         return np.stack(parts)
+
+    def _counted(self, weight: Floats) -> Floats | None:
+        """How much each of the first copies counts; None: all alike."""
+        found: Floats = np.bincount(self.copies[1], weight).astype(np.float64)
+        return None if np.ptp(found) == 0 else found
 
     def _linear(self, place: int, given: Labels, weight: Floats) -> Floats:
         """Held-out probabilities ``[N]`` of one label, with the penalty of least held-out loss."""
@@ -223,17 +250,28 @@ class TagHeads:
         assert best is not None
         return best[1]
 
-    def model(self, given: Labels, able: list[int], weight: Floats, names: tuple[str, ...]) -> TagModel | OwnTags:
-        """The model on all labelled rows, each label with weights ``[N, K]`` of its own."""
-        share = given.mean(0)
+    def model(
+        self, given: Labels, able: list[int], clean_prob: Floats, weight: Floats, names: tuple[str, ...]
+    ) -> TagModel | OwnTags:
+        """The model on all labelled rows.
+
+        Args:
+            given: labels ``[N, K]``.
+            able: those that can be learned.
+            clean_prob: ``[N, K]``, by which the rows of each label count, or are chosen for the user's classifier.
+            weight: how much each row counts ``[N]``.
+            names: of the labels.
+        """
+        share = np.average(given, axis=0, weights=weight)
         if self.own is not None:
-            model, samples = self.own
-            kept = own.take(samples, self.rows)
+            first = self.copies[0]
+            kept, counted, labels = own.take(self.own[1], self.rows[first]), self._counted(weight), given[first]
             members: list[own.Fitted | float] = [float(value) for value in share]
             for k in able:
-                clean = np.flatnonzero(judge.kept(given[:, k], weight[:, k]))
-                members[k] = own.refit(model, kept, given[:, k], clean, classes=BOTH)
+                clean = np.flatnonzero(judge.kept(labels[:, k], clean_prob[first, k]))
+                members[k] = own.refit(self.own[0], kept, labels[:, k], clean, classes=BOTH, counts=counted)
             return OwnTags(members, names)
+        weight = clean_prob * weight[:, None]
         coefficients, bias = torch.zeros(self.whole.shape[1], given.shape[1]), torch.zeros(given.shape[1])
         fixed, forests = share.astype(np.float64), np.zeros(len(names))
         for place, k in enumerate(able):
@@ -265,7 +303,7 @@ def _fit_forest(x: Raw, target: Any, weight: Floats, seed: int) -> trees.Trees:
     from sklearn.ensemble import ExtraTreesRegressor
 
     model = ExtraTreesRegressor(_TREES, min_samples_leaf=_LEAF, max_features="sqrt", random_state=seed, n_jobs=1)
-    model.fit(trees.dense(x), target, sample_weight=weight)
+    model.fit(trees.dense(x), target[:, 0] if target.shape[1] == 1 else target, sample_weight=weight)
     parts = [one.tree_ for one in model.estimators_]
     return trees.joined(
         [tree.feature for tree in parts],

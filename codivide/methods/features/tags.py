@@ -28,10 +28,10 @@ from torch import Tensor
 from codivide.core.errors import InputError
 from codivide.core.neighbours import nearest
 from codivide.core.types import Floats, Labels, Mask
-from codivide.methods.features.folds import deal, numbered, once
+from codivide.methods.features.folds import counts_of, folds_of, once
 from codivide.methods.features.matrix import Raw
 from codivide.methods.features.tag_heads import TagHeads, log_odds
-from codivide.noise.several import LEAST, Channels, log_likelihood, predicted, row_score
+from codivide.noise.several import LEAST, Channels, above_zero, log_likelihood, predicted, row_score
 
 FEWEST = 5  # rows with a label, and without it, by which it can be judged
 _NEAR = (10, 30)
@@ -78,7 +78,6 @@ class LearnedTags:
         clean_prob: that the label is rightly there, or rightly not; NaN where that cannot be judged.
         row_clean_prob: ``[N]``, that all of them are right; NaN in rows without labels.
         suggested: 1 or 0: as given where that is likely right, else the other.
-        rates: ``[K]``, estimated share of wrong ones, NaN where a label cannot be judged.
         together: labels that were judged by more than the heads.
         unjudged: why a label could not be judged, by name.
         records: one a label.
@@ -90,7 +89,6 @@ class LearnedTags:
     clean_prob: Floats
     row_clean_prob: Floats
     suggested: Labels
-    rates: Floats
     together: tuple[str, ...]
     unjudged: dict[str, str]
     records: list[dict[str, Any]] = field(default_factory=list)
@@ -111,20 +109,20 @@ def learn_tags(data: Tags, seed: int = 0, *, folds: int = 5, classifier: OwnClas
     """
     rows = np.flatnonzero((data.y >= 0).all(1))
     given = data.y[rows]
-    able = _able(data.names, given)
-    groups = numbered(None if data.groups is None else data.groups[torch.from_numpy(rows)])
-    folds = min(folds, len(rows) if groups is None else int(groups.max()) + 1)
-    fold = deal(_rarest(given), folds, torch.Generator().manual_seed(seed), groups).numpy()
-    weight = _counts(data, rows)
-    heads = TagHeads(data.x, rows, fold, seed, None if classifier is None else (classifier.model, classifier.samples))
+    copies = _copies(data, rows)
+    weight = counts_of(rows, _signature(given), data.copies, data.weight)
+    different = np.arange(len(rows)) if copies is None else copies[0]
+    able = _able(data.names, given[different[weight[different] > 0]])
+    fold = folds_of(rows, _rarest(given), data.groups, folds, seed)
+    heads = TagHeads(data.x, rows, fold, seed=seed, own_model=classifier, copies=copies)
     cross = heads.crossed(given[:, able], weight)  # [H, N, K']
     pooled = heads.pooled(cross, given[:, able], weight)
     said, together = _together(pooled, cross, given[:, able], heads.points(), (fold, weight))
     channels = Channels.of(said, given[:, able], weight)
-    found = _judged(data, rows, able, said, channels)
-    counts = np.ones(given.shape)
-    counts[:, able] = 1 - channels.share * (1 - found.clean_prob[rows][:, able])
-    found.model = heads.model(given, able, counts * weight[:, None], data.names)
+    found = _judged(data, rows, able, said, (channels, weight))
+    believed = np.ones(given.shape)
+    believed[:, able] = 1 - channels.share * (1 - found.clean_prob[rows][:, able])
+    found.model = heads.model(given, able, believed, weight, data.names)
     missing = np.setdiff1d(np.arange(len(data.y)), rows)
     if len(missing):
         found.probs[missing] = heads.predict(found.model, missing)
@@ -134,16 +132,17 @@ def learn_tags(data: Tags, seed: int = 0, *, folds: int = 5, classifier: OwnClas
     return found
 
 
-def _judged(data: Tags, rows: Labels, able: list[int], said: Floats, channels: Channels) -> LearnedTags:
-    """What is said of every label; the model is fitted later."""
-    given = data.y[rows]
-    probs, clean_prob = np.tile(given.mean(0), (len(data.y), 1)), np.full(data.y.shape, np.nan)
+def _judged(data: Tags, rows: Labels, able: list[int], said: Floats, known: tuple[Channels, Floats]) -> LearnedTags:
+    """What is said of every label; the model is fitted later. ``known``: the channels, and weight ``[N]`` of rows."""
+    given, (channels, weight) = data.y[rows], known
+    frequency = np.average(given, axis=0, weights=weight)
+    probs, clean_prob = np.tile(frequency, (len(data.y), 1)), np.full(data.y.shape, np.nan)
     unjudged = {name: "too few rows have it, or lack it" for k, name in enumerate(data.names) if k not in able}
     records: list[dict[str, Any]] = []
     judged = channels.clean_prob(given[:, able])
     for place, k in enumerate(able):
         probs[rows, k], clean_prob[rows, k] = said[:, place], judged[:, place]
-        if not predicted(said[:, place], given[:, k]):
+        if not predicted(said[:, place], given[:, k], weight):
             unjudged[data.names[k]] = "the features say nothing of it"
             clean_prob[rows, k] = judged[:, place].clip(0.5)  # doubted, and no more
         if data.confirmed is not None:
@@ -160,13 +159,13 @@ def _judged(data: Tags, rows: Labels, able: list[int], said: Floats, channels: C
         "unjudged": unjudged,
     }
     suggested = np.where(clean_prob < 0.5, 1 - data.y, data.y).astype(np.int64)
-    return LearnedTags(None, probs, clean_prob, row, suggested, rates, (), unjudged, records, report)
+    return LearnedTags(None, probs, clean_prob, row, suggested, (), unjudged, records, report)
 
 
 def _able(names: tuple[str, ...], given: Labels) -> list[int]:
-    """The labels that enough rows have and lack."""
+    """The labels that enough different rows have and lack."""
     if len(given) < 2 * FEWEST:
-        raise InputError(f"{len(given)} rows are labelled; at least {2 * FEWEST} are needed")
+        raise InputError(f"{len(given)} different rows are labelled and count; at least {2 * FEWEST} are needed")
     size = given.sum(0)
     able = [k for k in range(given.shape[1]) if FEWEST <= size[k] <= len(given) - FEWEST]
     if not able:
@@ -185,14 +184,18 @@ def _rarest(given: Labels) -> Tensor:
     return torch.from_numpy(found.astype(np.int64))
 
 
-def _counts(data: Tags, rows: Labels) -> Floats:
-    """How much each labelled row counts; copies with the same labels count once."""
-    weight = np.ones(len(rows)) if data.weight is None else data.weight[rows].astype(np.float64)
-    if data.copies is not None:
-        signature = torch.from_numpy(np.unique(data.y[rows], axis=0, return_inverse=True)[1].ravel())
-        place = once(data.copies[torch.from_numpy(rows)], signature)[1].numpy()
-        weight /= np.bincount(place)[place]
-    return weight
+def _signature(given: Labels) -> Labels:
+    """A number for each row ``[M]``, the same for those with the same labels."""
+    found: Labels = np.unique(given, axis=0, return_inverse=True)[1].ravel()
+    return found
+
+
+def _copies(data: Tags, rows: Labels) -> tuple[Labels, Labels] | None:
+    """Of the labelled rows the first of the copies with the same labels, and which of these each is."""
+    if data.copies is None:
+        return None
+    first, place = once(data.copies[torch.from_numpy(rows)], torch.from_numpy(_signature(data.y[rows])))
+    return first.numpy(), place.numpy()
 
 
 def _together(
@@ -205,30 +208,34 @@ def _together(
     fold, weight = dealt
     first = pooled.clip(LEAST, 1 - LEAST)
     odds = log_odds(cross.transpose(1, 0, 2).reshape(len(given), -1))
-    near = _near(points, given, fold)
+    near = _near(points, given, fold, weight)
     answer, found = first.copy(), []
     for place in range(given.shape[1]):
         others = np.delete(given, place, axis=1)
-        rows = np.concatenate([odds, others - others.mean(0), log_odds(near[:, :, place])], axis=1)
+        middle = np.average(others, axis=0, weights=weight)
+        rows = np.concatenate([odds, others - middle, log_odds(near[:, :, place])], axis=1)
         second = _stacked(rows, given[:, place], fold, weight)
         gain = log_likelihood(second, given[:, place]) - log_likelihood(first[:, place], given[:, place])
-        if gain.mean() > gain.std() / len(gain) ** 0.5:
+        if above_zero(gain, weight, errors=1):
             found.append(place)
             answer[:, place] = second
     return answer, found
 
 
-def _near(points: Tensor, given: Labels, fold: Labels) -> Floats:
-    """The share of the nearest rows of other folds that were given each label, ``[N, S, K]`` for S numbers of them."""
+def _near(points: Tensor, given: Labels, fold: Labels, weight: Floats) -> Floats:
+    """The share of the nearest rows of other folds that were given each label, ``[N, S, K]`` for S numbers of them.
+
+    Each counts as much as ``weight`` ``[N]`` says; a row that does not count is no neighbour.
+    """
     answer = np.empty((len(given), len(_NEAR), given.shape[1]))
     for number in np.unique(fold):
-        out, rest = np.flatnonzero(fold == number), np.flatnonzero(fold != number)
+        out, rest = np.flatnonzero(fold == number), np.flatnonzero((fold != number) & (weight > 0))
         rest = np.sort(np.random.default_rng(0).permutation(rest)[:_REFERENCES])
         found, _ = nearest(points, out, rest, min(max(_NEAR), len(rest)))
-        frequency = given[rest].mean(0)
+        frequency = np.average(given[rest], axis=0, weights=weight[rest])
         for place, size in enumerate(_NEAR):
-            own_near = given[found[:, :size]]
-            answer[out, place] = (own_near.sum(1) + frequency) / (own_near.shape[1] + 1)
+            counted = weight[found[:, :size], None]
+            answer[out, place] = ((counted * given[found[:, :size]]).sum(1) + frequency) / (counted.sum(1) + 1)
     return answer
 
 
@@ -240,7 +247,7 @@ def _stacked(rows: Floats, target: Labels, fold: Labels, weight: Floats) -> Floa
     for number in np.unique(fold):
         out, rest = fold == number, fold != number
         if len(np.unique(target[rest])) < 2:
-            found[out] = target[rest].mean()
+            found[out] = np.average(target[rest], weights=weight[rest])
             continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a few steps less do no harm
