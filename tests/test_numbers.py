@@ -189,6 +189,7 @@ def regime(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return x, np.where(x[:, 0] > 1.645, 50, 0) + x[:, 1] + noise
 
 
+@pytest.mark.long
 def test_a_rare_regime_is_learned_and_not_called_wrong():
     x, y = regime(600, 1)
     found = learn_numbers(Numbers(x, y))
@@ -213,17 +214,16 @@ def test_a_regime_that_a_model_cannot_learn_lowers_trust():
     assert codivide.noise_report(x, y, task="regression", model=Ridge()).trust.level == "good"
 
 
-@pytest.mark.parametrize("sigma", [1.0, 2.0])
-def test_a_long_tail_is_learned_by_its_logarithm(sigma, tmp_path):
+def test_a_long_tail_is_learned_by_its_logarithm(tmp_path):
     x = plain(400, 1)[0]
-    y = np.exp(sigma * x[:, 0] + 0.05 * np.random.default_rng(0).normal(size=400))
+    y = np.exp(2 * x[:, 0] + 0.05 * np.random.default_rng(0).normal(size=400))
     y[390:] = np.nan
     found = learn_numbers(Numbers(x, y))
     assert found.report["log"]
     assert not (found.clean_prob < 0.5).any()
     tail = np.argsort(y[:390])[-40:]
     assert ((found.low < y) & (y < found.high))[tail].mean() > 0.75
-    truth = np.exp(sigma * x[:, 0])
+    truth = np.exp(2 * x[:, 0])
     np.testing.assert_allclose(found.model.of(x), truth, rtol=0.15)
     np.testing.assert_allclose(found.predicted[390:], truth[390:], rtol=0.15)
     found.model.save(tmp_path / "model.safetensors")

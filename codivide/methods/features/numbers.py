@@ -309,7 +309,7 @@ def _learned(best: _Round, plain: _Problem, candidates: list[_Candidate]) -> _Ca
         candidates = [own_scale, *candidates]
     errors = [plain.given - of.outward(one.predicted) for of, one in candidates]
     far = _FAR * max(float(np.median(np.abs(errors[0]))), TINY * plain.unit)
-    losses = [_grown(error, far) ** 2 * plain.count for error in errors]
+    losses = [_grown(error**2, far**2) * plain.count for error in errors]
     least = int(np.argmin([loss.mean() for loss in losses]))
     gain = losses[0] - losses[least]
     return candidates[least] if gain.mean() > gain.std() / len(gain) ** 0.5 else candidates[0]
