@@ -1,6 +1,7 @@
 """Shared by all tests: where the real data are, and one thread a worker."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,10 @@ from hypothesis import settings
 # A deadline in wall time fails on a busy machine, whatever the code does.
 settings.register_profile("codivide", deadline=None)
 settings.load_profile("codivide")
+for name, usual in (("SIGHUP", signal.SIG_DFL), ("SIGINT", signal.default_int_handler)):
+    number = getattr(signal, name, None)  # Windows has no SIGHUP
+    if number is not None and signal.getsignal(number) is signal.SIG_IGN:  # as under nohup; tests of signals send them
+        signal.signal(number, usual)
 torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else torch.get_num_threads())
 
 

@@ -18,6 +18,7 @@ from codivide.data.columns import from_columns
 from codivide.data.folder import load_folder
 from codivide.data.loaded import subset
 from codivide.data.looks import measure
+from codivide.data.rows import MemmapRows
 from codivide.data.source import Reading
 from codivide.runs import label_table
 
@@ -164,6 +165,21 @@ def test_a_group_that_is_judged_worse_is_found_and_named():
     nothing = found("underperforming_group", material_of(x[shuffled], given, suggested))
     assert nothing.said == ()
     assert not nothing.columns["is_underperforming_group_issue"].any()
+
+
+def test_a_large_table_is_judged_in_parts_and_not_copied(tmp_path, monkeypatch):
+    x, given, suggested = worse_group()
+    np.save(tmp_path / "x.npy", x)
+    stored = MemmapRows(np.load(tmp_path / "x.npy", mmap_mode="r"))
+    made = replace(material_of(x, given, suggested, columns=("age", "weight")), rows=stored)
+    assert np.shares_memory(made.numbers, stored.data)
+    monkeypatch.setattr(slices, "_ROWS", 400)
+    whole = found("underperforming_group", made)
+    monkeypatch.setattr(slices, "_PART", 100)
+    parts = found("underperforming_group", made)
+    assert parts.said == whole.said != ()
+    for name, column in whole.columns.items():
+        np.testing.assert_array_equal(parts.columns[name], column)
 
 
 def test_the_words_of_a_group_are_those_of_its_columns():

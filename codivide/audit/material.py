@@ -25,7 +25,7 @@ from codivide.data.looks import Looks, measure
 from codivide.data.options import CLASSES, DEFAULT, ReadOptions
 from codivide.data.own import KIND
 from codivide.data.record import DataRecord
-from codivide.data.rows import Rows
+from codivide.data.rows import MemmapRows, Rows, TensorRows
 from codivide.data.sources import load
 from codivide.data.standardised import chunks
 from codivide.methods.features.rule_like import KEY
@@ -105,6 +105,8 @@ class Material:
         rows = self.rows
         if rows is None or len(rows.shape) != 1 or rows.shape[0] > MOST_COLUMNS or getattr(rows, "sparse", False):
             return None
+        if isinstance(rows, MemmapRows | TensorRows) and rows.dtype == torch.float32:
+            return np.asarray(rows.data)  # no copy: it may be larger than the memory
         return np.concatenate([rows[ids].cpu().float().numpy() for ids in chunks(len(rows))])
 
     @cached_property

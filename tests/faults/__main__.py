@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from codivide.core.provenance import environment
 from tests.faults import kills, mutations, surroundings
@@ -24,7 +25,7 @@ def main() -> None:
     parser.add_argument("--tries", type=int, default=50, help="instants at which each kind of run is killed")
     parser.add_argument("--mutations", type=int, default=500)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", default="", help="parts of this name")
+    parser.add_argument("--only", default="", help="parts of this name, which --out takes in beside the others")
     given = parser.parse_args()
     warm()
     lines: list[Tally] = []
@@ -58,8 +59,18 @@ def main() -> None:
             **environment(),
             "processor_seconds": round(time.process_time(), 1),
         }
+        if given.only and given.out.exists():
+            record = joined(json.loads(given.out.read_text()), record)
         given.out.write_text(json.dumps(record, indent=1) + "\n")
     sys.exit(any(tally.lost for tally in lines))
+
+
+def joined(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """Some faults tried again beside the others of before; each row says at which commit it was."""
+    new = {row["fault"]: row | {"commit": now["commit"]} for row in now["faults"]}
+    old = [row | {"commit": row.get("commit", before["commit"])} for row in before["faults"]]
+    rows = [new.pop(row["fault"], row) for row in old]
+    return before | {"faults": [*rows, *new.values()]}
 
 
 if __name__ == "__main__":

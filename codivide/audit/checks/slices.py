@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from sklearn.ensemble import RandomForestRegressor
@@ -10,7 +12,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from codivide.audit.checks.base import Check, Found
 from codivide.audit.material import Material
-from codivide.core.types import Floats, Mask, Singles
+from codivide.core.types import Floats, Labels, Mask, Singles
 from codivide.runs.label_table import Column
 
 LEAST = 0.1  # by which fewer labels look right than in the same classes elsewhere
@@ -19,6 +21,8 @@ FEWEST = 200  # labelled samples
 SMALLEST = 20  # samples of a group
 _TREES, _LEAVES = 24, 8
 _ROWS = 10_000  # that the forest is grown on, at most
+_DESCRIBED = 100_000  # that the tree which describes a group is grown on, at most
+_PART = 50_000  # that are asked about at once
 _WIDE = 64  # directions at random, of which
 _DIRECTIONS = 16  # the leading ones are kept
 _PLACES = 4  # that the group is described by, at most
@@ -41,11 +45,11 @@ def _find(material: Material) -> Found:
         features = _directions(material.points.numpy())
     if features is None or len(rows) < FEWEST:
         return Found()
-    features, given = features[rows], material.given[rows]
+    given = material.given[rows]
     right = (material.suggested[rows] == given) | material.confirmed[rows]
     counts = np.bincount(given, minlength=len(material.classes))
     expected = (np.bincount(given, right, minlength=len(counts)) / np.maximum(counts, 1))[given]
-    short = _shortfall(features, right - expected)
+    short = _shortfall(features, rows, right - expected)
     group = short < -LEAST
     score, flag = np.ones(len(material.given)), np.zeros(len(material.given), dtype=bool)
     score[rows] = np.clip(1 + short / np.maximum(expected, 1e-9), 0, 1)
@@ -53,7 +57,7 @@ def _find(material: Material) -> Found:
     if _is_worse(right[group] - expected[group]):
         flag[rows] = group
         share = [100 * (1 - float(values[group].mean())) for values in (right, expected)]
-        where = _places(features, group, material.columns) if named and material.columns else ""
+        where = _places(features, rows, group, material.columns) if named and material.columns else ""
         text = (
             f"{int(group.sum()):,} samples are judged worse than their classes: {share[0]:.0f} % of their labels look "
         )
@@ -63,8 +67,8 @@ def _find(material: Material) -> Found:
     return Found(columns, worst[np.lexsort((material.ranks[worst], score[worst]))], said=said)
 
 
-def _shortfall(features: Singles, short: Floats) -> Floats:
-    """Predicted for each sample ``[M]`` by trees that have not seen it."""
+def _shortfall(features: Singles, rows: Labels, short: Floats) -> Floats:
+    """Predicted for each of ``rows [M]`` of the features by trees that have not seen it."""
     count = len(short)
     grown = np.sort(np.random.default_rng(0).permutation(count)[:_ROWS])
     forest = RandomForestRegressor(
@@ -77,10 +81,15 @@ def _shortfall(features: Singles, short: Floats) -> Floats:
     )
     with warnings.catch_warnings():  # a sample that every tree has seen falls short by nothing
         warnings.filterwarnings("ignore", "Some inputs do not have OOB scores", UserWarning)
-        forest.fit(features[grown], short[grown])
-    found: Floats = forest.predict(features) if count > len(grown) else np.empty(count)
+        forest.fit(features[rows[grown]], short[grown])
+    found: Floats = _of_all(forest.predict, features, rows) if count > len(grown) else np.empty(count)
     found[grown] = np.nan_to_num(forest.oob_prediction_)
     return found
+
+
+def _of_all(ask: Callable[[Singles], Any], features: Singles, rows: Labels) -> Any:
+    """What a forest or tree says of each of the rows, of which no copy is made at once."""
+    return np.concatenate([ask(features[rows[start : start + _PART]]) for start in range(0, len(rows), _PART)])
 
 
 def _is_worse(short: Floats) -> bool:
@@ -106,10 +115,11 @@ def _directions(points: Singles) -> Singles:
     return found
 
 
-def _places(features: Singles, group: Mask, names: tuple[str, ...]) -> str:
+def _places(features: Singles, rows: Labels, group: Mask, names: tuple[str, ...]) -> str:
     """Where most of a group is: a few leaves of a small tree, as ``age > 60 and job = driver``."""
     tree = DecisionTreeClassifier(max_leaf_nodes=_PLACES, min_samples_leaf=SMALLEST // 2, random_state=0)
-    leaf = tree.fit(features, group).apply(features)
+    grown = np.sort(np.random.default_rng(0).permutation(len(rows))[:_DESCRIBED])
+    leaf = _of_all(tree.fit(features[rows[grown]], group[grown]).apply, features, rows)
     sizes = {number: int((group & (leaf == number)).sum()) for number in np.unique(leaf[group]).tolist()}
     pure = [number for number in sizes if group[leaf == number].mean() >= _PURE]
     listed = [f"{_path(tree, number, names)} ({sizes[number]:,})" for number in sorted(pure, key=lambda k: -sizes[k])]
