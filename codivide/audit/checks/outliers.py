@@ -71,7 +71,9 @@ def find(points: Tensor, best_prob: AnyFloats | None, classes: int) -> Outliers 
 def _find(material: Material) -> Found:
     if material.points is None:
         return Found()
-    found = find(material.points, material.suggested_prob, len(material.classes))
+    # of numbers and several labels it is no probability of the likeliest class, and says nothing of how unsure one is
+    best_prob = material.suggested_prob if material.task is None else None
+    found = find(material.points, best_prob, len(material.classes))
     if found is None:
         return Found()
     flag = np.zeros(len(found.severity), dtype=bool)

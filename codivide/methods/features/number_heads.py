@@ -17,8 +17,6 @@ from codivide.methods.features.number_model import Head, Leaves
 
 LINEAR, FOREST, BOOSTING = KINDS = ("linear", "forest", "boosting")
 PENALTIES = tuple(10.0**-exponent for exponent in range(8))  # times the number of rows
-FEWEST = 40  # rows of numbers from which on trees take part
-_TREES, _LEAF = 60, 3
 _ROUNDS, _LEAVES, _LEVELS = 100, 15, 128
 
 #: Predictions ``[M]`` of some rows, by what was fitted on others.
@@ -27,7 +25,7 @@ Predict = Callable[[Raw], Floats]
 
 def kinds(rows: int, width: int, *, dense: bool) -> tuple[str, ...]:
     """The heads that suit data of this size: trees for tables alone."""
-    return KINDS if dense and rows >= FEWEST and width <= trees.WIDEST else (LINEAR,)
+    return KINDS if dense and rows >= trees.FEWEST_OF_MEANS and width <= trees.WIDEST else (LINEAR,)
 
 
 def fit(kind: str, x: Raw, y: Floats, weight: Floats, *, scale: Scale, penalty: float, seed: int) -> Head:
@@ -57,17 +55,7 @@ def _linear(rows: Raw, y: Floats, weight: Floats, penalty: float) -> Head:
 
 
 def _forest(x: Raw, y: Floats, weight: Floats, seed: int) -> Head:
-    from sklearn.ensemble import ExtraTreesRegressor
-
-    model = ExtraTreesRegressor(_TREES, min_samples_leaf=_LEAF, max_features=0.5, random_state=seed, n_jobs=1)
-    model.fit(trees.dense(x), y, sample_weight=weight)
-    parts = [one.tree_ for one in model.estimators_]
-    nodes = trees.joined(
-        [tree.feature for tree in parts],
-        [tree.threshold for tree in parts],
-        [np.stack([tree.children_left, tree.children_right], axis=1) for tree in parts],
-        [tree.value[:, 0, :1] for tree in parts],
-    )
+    nodes = trees.of_means(x, y[:, None], weight, seed, features=0.5)
     return Head(FOREST, 1.0, Leaves(nodes, summed=False, base=0.0).tensors())
 
 

@@ -19,7 +19,7 @@ from codivide.methods.features.trees import WIDEST
 TINY = 1e-3  # of the targets' deviation: no residual is smaller
 _SHRINK = (0.0, 0.5, 1.0)
 _LEAST = 0.1  # of the usual size that a size is at least
-_GAIN = 0.002  # nats a target that a candidate nearer to the features must gain
+_GAIN = 0.02  # nats a target that a candidate nearer to the features must gain
 
 
 @dataclass(frozen=True)

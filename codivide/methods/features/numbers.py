@@ -47,6 +47,7 @@ _MOST = 3.0  # times the median absolute error from which on a row counts by its
 _FAR = 10.0  # median errors of the first round from which on a row counts by its logarithm, where rounds are compared
 _BIWEIGHT = 4.685 * 1.4826  # of a median absolute residual, where a row no longer counts
 _GAIN = 1e-3  # nats a target by which a round must be better
+_LOG_GAIN = 0.1  # nats a target by which logarithms must be better
 _SKEWED = 0.2  # from which on logarithms are tried, see ``_lean``
 _GATHERED = 0.2  # of the targets that look wrong, which is hardly any
 _FEW_DOUBTED = 8  # that look wrong, below which they cannot gather
@@ -230,6 +231,9 @@ class _Problem:
         return Spread.of((self.x, predicted), self.u - predicted, self.fold, self.count, seed=self.seed)
 
 
+_Candidate = tuple[_Problem, _Round]
+
+
 def learn_numbers(
     data: Numbers, seed: int = 0, *, folds: int = 5, regressor: OwnRegressor | None = None
 ) -> LearnedNumbers:
@@ -244,7 +248,8 @@ def learn_numbers(
     Raises:
         InputError: too few targets, targets that are all the same, or a model that cannot learn.
     """
-    problem, rounds, other = _begun(_Problem(data, seed, folds, regressor), data, folds)
+    plain = _Problem(data, seed, folds, regressor)
+    problem, rounds, other = _begun(plain, data, folds)
     records = [_record(1, rounds[0])]
     while len(rounds) < ROUNDS:
         rounds.append(problem.round(_shares(problem, rounds[-1], first=len(rounds) == 1)))
@@ -252,17 +257,17 @@ def learn_numbers(
         if rounds[-1].settled.log_likelihood < rounds[-2].settled.log_likelihood + _GAIN:
             break
     best = max(rounds, key=lambda one: one.settled.log_likelihood)
-    return _answer(problem, data, best, _learned(problem, [*rounds, *other]), records)
+    return _answer(problem, data, best, _learned(best, plain, [(problem, one) for one in rounds] + other), records)
 
 
-def _begun(problem: _Problem, data: Numbers, folds: int) -> tuple[_Problem, list[_Round], list[_Round]]:
+def _begun(problem: _Problem, data: Numbers, folds: int) -> tuple[_Problem, list[_Round], list[_Candidate]]:
     """The first round of the scale, and with or without a cut, under which held-out GIVEN targets are likeliest.
 
     A cut saves heads from targets that are far out and wrong; where they are right (a rare regime, a long tail), it
-    hides them. Logarithms are tried of positive targets that are skewed.
+    hides them. Logarithms are tried of positive targets that are skewed, and must be clearly better.
 
     Returns:
-        The scale, that round, and what other first rounds it has.
+        The scale, that round, and the other first rounds.
     """
     problems = [problem]
     if problem.own is None and _is_skewed(problem.given):
@@ -273,8 +278,8 @@ def _begun(problem: _Problem, data: Numbers, folds: int) -> tuple[_Problem, list
         one.choose_penalty(one.target(cut=True))
         for cut in (True, False) if far else (True,):
             found.append((one, one.round(np.ones(len(one.u)), cut=cut, last=False)))
-    chosen, best = max(found, key=lambda pair: pair[0].log_likelihood(pair[1]))
-    return chosen, [best], [one for of, one in found if of is chosen and one is not best]
+    chosen, best = max(found, key=lambda pair: pair[0].log_likelihood(pair[1]) - _LOG_GAIN * pair[0].log)
+    return chosen, [best], [pair for pair in found if pair[1] is not best]
 
 
 def _is_skewed(y: Floats) -> bool:
@@ -290,18 +295,24 @@ def _lean(y: Floats) -> float:
     return float((high + low - 2 * middle) / max(high - low, 1e-300))
 
 
-def _learned(problem: _Problem, rounds: list[_Round]) -> _Round:
+def _learned(best: _Round, plain: _Problem, candidates: list[_Candidate]) -> _Candidate:
     """The round whose weights the model is fitted with: that of least held-out squared error on GIVEN targets.
 
     From ``_FAR`` median errors of the first round on an error counts by its logarithm: it is not led by a few that are
     far out, and yet sees whether a rare regime is predicted. Where no round is better than the first by more than one
-    standard error, that one: its rows count alike.
+    standard error, that one: its rows count alike. Where logarithms judge the targets, the targets themselves may still
+    be learned: of a mean, a logarithm says too little.
     """
-    far = _FAR * max(float(np.median(np.abs(problem.u - rounds[0].predicted))), TINY)
-    losses = [_grown(problem.u - one.predicted, far) ** 2 * problem.count for one in rounds]
-    best = int(np.argmin([loss.mean() for loss in losses]))
-    gain = losses[0] - losses[best]
-    return rounds[best] if gain.mean() > gain.std() / len(gain) ** 0.5 else rounds[0]
+    problem = candidates[0][0]
+    if problem.log:
+        own_scale = (plain, plain.round(best.settled.clean_prob))
+        candidates = [own_scale, *candidates]
+    errors = [plain.given - of.outward(one.predicted) for of, one in candidates]
+    far = _FAR * max(float(np.median(np.abs(errors[0]))), TINY * plain.unit)
+    losses = [_grown(error**2, far**2) * plain.count for error in errors]
+    least = int(np.argmin([loss.mean() for loss in losses]))
+    gain = losses[0] - losses[least]
+    return candidates[least] if gain.mean() > gain.std() / len(gain) ** 0.5 else candidates[0]
 
 
 def _shares(problem: _Problem, last: _Round, *, first: bool) -> Floats:
@@ -326,11 +337,11 @@ def _record(number: int, one: _Round) -> dict[str, Any]:
 
 
 def _answer(
-    problem: _Problem, data: Numbers, best: _Round, learned: _Round, records: list[dict[str, Any]]
+    problem: _Problem, data: Numbers, best: _Round, learned: _Candidate, records: list[dict[str, Any]]
 ) -> LearnedNumbers:
     """What the best round says of each row, and the model on all of them."""
     settled, rows = best.settled, problem.rows
-    model = _model(problem, learned)
+    model = _model(*learned)
     predicted, spread = np.empty(len(data.y)), np.empty(len(data.y))
     predicted[rows], spread[rows] = best.predicted, best.spread
     missing = np.flatnonzero(~np.isfinite(data.y))

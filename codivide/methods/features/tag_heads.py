@@ -21,8 +21,6 @@ KIND = "tags"
 BOTH = (0, 1)
 TINY = 1e-3
 PENALTIES = tuple(10 ** (-exponent / 2) for exponent in range(2, 13))
-_FEWEST = 40  # rows from which on a table gets a forest
-_TREES, _LEAF = 60, 3
 _DIRECTIONS = 64
 _CHUNK = 4096
 
@@ -182,7 +180,7 @@ class TagHeads:
         self.x = x if len(rows) == x.shape[0] else x[rows]
         self.scale = Scale.fit(x)
         dense = isinstance(x, np.ndarray)
-        self.forest = own_model is None and dense and len(rows) >= _FEWEST and x.shape[1] <= trees.WIDEST
+        self.forest = own_model is None and dense and len(rows) >= trees.FEWEST_OF_MEANS and x.shape[1] <= trees.WIDEST
         self.matrix = Matrix.along_axes(self.scale.apply(self.x))
         self.penalty: dict[int, float] = {}
         self.share: dict[int, float] = {}  # of the forest
@@ -220,7 +218,7 @@ class TagHeads:
             found = np.empty(given.shape)
             for number in np.unique(self.fold):
                 out, rest = self.fold == number, self.fold != number
-                own_trees = _fit_forest(self.x[rest], given[rest], weight[rest], self.seed)
+                own_trees = trees.of_means(self.x[rest], given[rest], weight[rest], self.seed, features="sqrt")
                 found[out] = said_by(own_trees, trees.dense(self.x[out]))
             parts.append(found)
         return np.stack(parts)
@@ -287,7 +285,7 @@ class TagHeads:
             mean = weight.mean(1, keepdims=True).clip(1e-9)  # a forest weighs rows, not labels: doubtful ones are soft
             sure = (weight / np.maximum(weight.max(1, keepdims=True), 1e-9)).clip(0, 1)
             soft = sure * given + (1 - sure) * (1 - given)
-            forest = _fit_forest(self.x, soft, mean[:, 0], self.seed)
+            forest = trees.of_means(self.x, soft, mean[:, 0], self.seed, features="sqrt")
         return TagModel(self.scale, coefficients, bias, forest, forests, fixed, names)
 
     def predict(self, model: TagModel | OwnTags, rows: Labels) -> Floats:
@@ -296,18 +294,3 @@ class TagHeads:
             assert self.own is not None
             return model.probs(own.take(self.own[1], rows))
         return model.of(self.whole[rows])
-
-
-def _fit_forest(x: Raw, target: Any, weight: Floats, seed: int) -> trees.Trees:
-    """One forest for all labels: the mean of 0 and 1 in a leaf is a probability."""
-    from sklearn.ensemble import ExtraTreesRegressor
-
-    model = ExtraTreesRegressor(_TREES, min_samples_leaf=_LEAF, max_features="sqrt", random_state=seed, n_jobs=1)
-    model.fit(trees.dense(x), target[:, 0] if target.shape[1] == 1 else target, sample_weight=weight)
-    parts = [one.tree_ for one in model.estimators_]
-    return trees.joined(
-        [tree.feature for tree in parts],
-        [tree.threshold for tree in parts],
-        [np.stack([tree.children_left, tree.children_right], axis=1) for tree in parts],
-        [tree.value[:, :, 0] for tree in parts],
-    )

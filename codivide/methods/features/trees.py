@@ -27,7 +27,9 @@ FEWEST = 1000  # rows of numbers from which on trees take part by themselves
 WIDEST = 256  # features of a table; what has more is an embedding
 POWERS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 PRIOR = 0.02  # share of the classes' frequencies in what trees say
+FEWEST_OF_MEANS = 40  # rows from which on a table of numbers or several labels gets trees
 _TREES, _LEAF = 100, 3
+_TREES_OF_MEANS = 60
 _ROUNDS, _LEAVES = 100, 15
 _CHUNK = 4096
 _DEEPEST = 10_000
@@ -238,6 +240,29 @@ def _of_forest(model: Any, held: Labels, classes: int) -> Trees:
         [tree.threshold for tree in parts],
         [np.stack([tree.children_left, tree.children_right], axis=1) for tree in parts],
         values,
+    )
+
+
+def of_means(x: Raw, target: Floats, weight: Floats, seed: int, *, features: float | str) -> Trees:
+    """A forest whose leaves hold means of numbers: of 0 and 1 these are probabilities.
+
+    Args:
+        x: raw features ``[N, D]``.
+        target: ``[N, V]``.
+        weight: of the rows ``[N]``.
+        seed: of what is drawn.
+        features: how many a node looks at, as scikit-learn has it.
+    """
+    from sklearn.ensemble import ExtraTreesRegressor
+
+    model = ExtraTreesRegressor(_TREES_OF_MEANS, min_samples_leaf=_LEAF, max_features=features, random_state=seed)
+    model.fit(dense(x), target[:, 0] if target.shape[1] == 1 else target, sample_weight=weight)
+    parts = [one.tree_ for one in model.estimators_]
+    return joined(
+        [tree.feature for tree in parts],
+        [tree.threshold for tree in parts],
+        [np.stack([tree.children_left, tree.children_right], axis=1) for tree in parts],
+        [tree.value[:, :, 0] for tree in parts],
     )
 
 
