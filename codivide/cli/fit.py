@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -542,13 +543,17 @@ def method_flags(arguments: Sequence[str]) -> list[inspect.Parameter]:
     """One flag for every hyper-parameter of the method that the arguments name.
 
     They need torch, which takes seconds to load. So there are none where no flag but those of ``fit`` itself can be
-    one, which also lets an unknown flag be refused at once, and where help is asked for without naming a method.
+    one, or one that is misspelled, which lets an unknown flag be refused at once; nor where help is asked for without
+    naming a method.
     """
     words = [word.partition("=")[0] for word in arguments]
     own = {"--" + name.replace("_", "-") for name in inspect.signature(spread(fit)).parameters}
     more = {word.removeprefix("--").removeprefix("no-") for word in words if word.startswith("--") and word not in own}
     helping = not {"-h", "--help"}.isdisjoint(words)
-    if more.isdisjoint(_possible_flags() if more else ()) and not (helping and "--method" in words):
+    possible = _possible_flags() if more else set()
+    if not any(get_close_matches(word, possible, n=1, cutoff=0.8) for word in more) and not (
+        helping and "--method" in words
+    ):
         return []
     from codivide.methods import METHODS
 
