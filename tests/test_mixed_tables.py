@@ -11,7 +11,7 @@ import torch
 
 from codivide import InputError, NoisyLabelClassifier, audit
 from codivide.cli.app import main
-from codivide.data.column_kinds import Date, Number, is_plain, numbers
+from codivide.data.column_kinds import Date, Number, is_plain, numbers, restore_part
 from codivide.data.columns import Columns
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load, read_inputs
@@ -304,6 +304,14 @@ def test_a_date_means_the_same_however_later_tables_write_it():
     assert len(set(part.encode(pd.Series(["05/07/2024", "2024-07-05", "05-07-2024"]))[:, 0].tolist())) == 1
     part, _ = Date.fit(pd.Series(["12.31.2024", "07.05.2024"] * 5))  # the month is first here, the numbers say so
     assert len(set(part.encode(pd.Series(["07.05.2024", "2024-07-05"]))[:, 0].tolist())) == 1
+
+
+def test_columns_of_earlier_versions_are_restored():
+    assert restore_part({"kind": "number", "fill": 1.0, "gaps": False}, {}) == Number(1.0, gaps=False)
+    header = {"kind": "date", "fill": 3.0, "gaps": True, "clock": False, "day_first": True}
+    assert restore_part(header, {}) == Date(3.0, gaps=True, clock=False, order=(True, True))
+    for part in (Number(1.0, gaps=False, commas="thousands"), Date(3.0, gaps=True, clock=False, order=(True, False))):
+        assert restore_part(json.loads(json.dumps({"kind": part.kind, **part.header()})), {}) == part
 
 
 def test_cells_that_say_nothing_to_the_model_are_named():

@@ -26,7 +26,7 @@ from codivide.cli.app import application
 from codivide.cli.fit import OF_TARGETS, DataFlags, RunFlags, TrainingFlags, _fit_targets
 from codivide.cli.predict import _of_sets
 from codivide.data.annotation_tools import label_studio
-from codivide.data.corrections import read
+from codivide.data.corrections import Correction, Corrections, read
 from codivide.data.options import ReadOptions
 from codivide.data.rows import TensorRows
 from codivide.data.targets import texts_of
@@ -460,3 +460,32 @@ def test_other_processes_leave_several_labels_to_the_first(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert (tmp_path / "run" / "summary.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("task", "wrong", "right"),
+    [("regression", ["abc", "inf", "1,234"], ["1.5", "-2", "1,5"]), ("multilabel", ["dog", "a;dog"], ["a", "a;b"])],
+)
+def test_a_decision_that_clean_would_refuse_is_not_saved_in_the_browser(tmp_path, task, wrong, right):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 2)).round(3)
+    tags = [";".join(name for name, high in zip("ab", row, strict=True) if high) or "(none)" for row in x > 0]
+    labels = x[:, 0] * 2 if task == "regression" else tags
+    pd.DataFrame({"x": x[:, 0], "z": x[:, 1], "label": labels}).to_csv(tmp_path / "t.csv", index=False)
+    estimator = NoisyLabelRegressor if task == "regression" else NoisyMultiLabelClassifier
+    estimator(out=tmp_path / "run").fit(tmp_path / "t.csv")
+    judged = clean.read_run(tmp_path / "run")
+    name, given = (str(judged.table[column].iloc[0]) for column in ("id", "given"))
+    for text in wrong:
+        decision = Correction(name, given, "relabel", text)
+        with pytest.raises(InputError):
+            judged.known().check(decision)
+        with pytest.raises(InputError):
+            clean.clean(tmp_path / "run", tmp_path / "cleaned", corrections=Corrections((decision,), "c.csv", ""))
+    for text in right:
+        judged.known().check(Correction(name, given, "relabel", text))
+    if task == "multilabel":  # a new one, where that is said
+        new = Correction(name, given, "relabel", "dog")
+        judged.known(new_classes=True).check(new)
+        clean.clean(tmp_path / "run", tmp_path / "o", corrections=Corrections((new,), "c.csv", ""), new_classes=True)
+        assert pd.read_csv(tmp_path / "o" / "labels_clean.csv").label.iloc[0] == "dog"

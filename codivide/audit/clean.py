@@ -22,8 +22,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -31,6 +32,7 @@ import pandas as pd
 from codivide.audit import write_clean
 from codivide.core.errors import InputError
 from codivide.core.files import atomic, guard, reading
+from codivide.data.column_kinds import Commas
 from codivide.data.corrections import Correction, Corrections, Known
 from codivide.data.folder import CLEANED
 from codivide.data.image_bytes import IMAGE, with_images
@@ -41,7 +43,7 @@ from codivide.data.table_columns import TEXT_COLUMNS
 from codivide.data.table_files import folder_parts, is_database, is_table
 from codivide.data.table_sets import split_answers
 from codivide.data.tables import feature_ids, read_table
-from codivide.data.target_decisions import check_targets, with_points
+from codivide.data.target_decisions import check_targets, unfit, with_points
 from codivide.data.targets import as_numbers
 from codivide.runs import label_table
 from codivide.runs.changed import check_again, file_remarks
@@ -71,8 +73,15 @@ class Judged:
     def known(self, *, new_classes: bool = False) -> Known:
         """What decisions on this run are checked against."""
         ids, given = self.table[label_table.id_column(self.table)], _values(self.table[label_table.GIVEN])
-        new_classes = new_classes or not self.of_classes
-        return Known.of(ids, given, self.classes, new_classes=new_classes)
+        found = Known.of(ids, given, self.classes, new_classes=new_classes or not self.of_classes)
+        if self.of_classes:
+            return found
+        known = None if new_classes else self.classes
+        return replace(found, unfit=partial(unfit, options=self.source.options, known=known, commas=self.commas()))
+
+    def commas(self) -> Commas:
+        """What the commas of a column of numbers are."""
+        return "" if self.run is None else cast(Commas, self.run.config.get("labels_read", {}).get("commas", ""))
 
     @property
     def of_classes(self) -> bool:
@@ -415,8 +424,8 @@ def clean(
     write_clean.check_out(out)
     judged = read_run(run)
     if corrections is not None:
-        corrections, given = _decided(corrections, judged), _values(judged.table[label_table.GIVEN])
-        check_targets(corrections, judged.source.options, given, judged.classes)
+        corrections = _decided(corrections, judged)
+        check_targets(corrections, judged.source.options, None if new_classes else judged.classes)
     if source is not None:
         judged = replace(judged, source=replace(judged.source, path=source, folder=""))
     cleaned = apply(
@@ -445,10 +454,9 @@ def clean(
 
 def _decided(corrections: Corrections, judged: Judged) -> Corrections:
     """The decisions as the label table writes targets."""
-    table, config = judged.table, {} if judged.run is None else judged.run.config
-    given = dict(zip(map(str, table[label_table.id_column(table)]), _values(table[label_table.GIVEN]), strict=True))
-    commas = config.get("labels_read", {}).get("commas", "")
-    return with_points(corrections, judged.source.options, given, commas)
+    ids = judged.table[label_table.id_column(judged.table)]
+    given = dict(zip(map(str, ids), _values(judged.table[label_table.GIVEN]), strict=True))
+    return with_points(corrections, judged.source.options, given, judged.commas())
 
 
 def _check_unchanged(judged: Judged, remarks: list[str]) -> None:

@@ -19,6 +19,7 @@ from codivide.data.loaded import Loaded
 from codivide.data.options import REGRESSION, ReadOptions
 from codivide.data.rows import TensorRows
 from codivide.data.sources import load_raw
+from codivide.data.tables import arranged
 from codivide.data.targets import Members, joined, members, number_text, numbers, parts, texts_of, with_points
 from codivide.methods.features import number_heads, own
 from codivide.methods.features.matrix import raw
@@ -158,8 +159,6 @@ def of_predictions(y: Any, said: Any, options: ReadOptions) -> Scored:
         InputError: arrays that do not fit each other, or predictions that are not finite.
     """
     texts, names, _ = texts_of(y, options)
-    columns = [str(name) for name in said.columns] if isinstance(said, pd.DataFrame) else None
-    columns = None if isinstance(said, pd.DataFrame) and isinstance(said.columns, pd.RangeIndex) else columns
     found = np.asarray(said, dtype=np.float64)
     if found.ndim != (1 if options.task == REGRESSION else 2) or len(found) != len(texts):
         shape = "[samples]" if options.task == REGRESSION else "[samples, labels]"
@@ -173,18 +172,13 @@ def of_predictions(y: Any, said: Any, options: ReadOptions) -> Scored:
     if options.task == REGRESSION:
         return _scored_numbers(numbers(with_points(loaded)), found)
     given = members(loaded, options.separator, names)
-    return _scored_sets(given, found if columns is None else found[:, _order(columns, given.names)])
-
-
-def _order(columns: Sequence[str], names: Sequence[str]) -> list[int]:
-    """The column of each label; InputError where the columns are not called like the labels."""
-    if sorted(columns) != sorted(names):
-        other = next((name for name in (*columns, *names) if (name in columns) != (name in names)), columns[0])
-        raise InputError(
-            f"the columns of pred_probs must be the labels, each once; see {other!r} (columns: "
-            f"{', '.join(columns[:20])}; labels: {', '.join(names[:20])})"
-        )
-    return [columns.index(name) for name in names]
+    if (
+        isinstance(said, pd.DataFrame)
+        and not isinstance(said.columns, pd.RangeIndex)
+        and said.shape[1] == len(given.names)
+    ):
+        found = arranged(said, given.names, "pred_probs", "label").to_numpy(dtype=np.float64)
+    return _scored_sets(given, found)
 
 
 def _scored_numbers(y: Floats, predicted: Floats) -> Scored:

@@ -366,19 +366,8 @@ def _fit(run: RunFlags, data: DataFlags, training: TrainingFlags, hyper_paramete
 
 #: Flags that numbers and several labels a row have; any other that is set is refused.
 OF_TARGETS = {item.name for item in fields(TableFlags)} | {
-    *("source", "out", "test", "cluster", "overwrite", "task", "separator", "corrections", "limit"),
-    *(
-        "image_size",
-        "cache_limit",
-        "max_bad",
-        "encoder",
-        "group",
-        "weight",
-        "merge_labels",
-        "keep_na",
-        "device",
-        "seed",
-    ),
+    *("source", "out", "test", "cluster", "overwrite", "task", "separator", "corrections", "limit", "device", "seed"),
+    *("image_size", "cache_limit", "max_bad", "encoder", "group", "weight", "merge_labels", "keep_na"),
 }
 
 

@@ -101,7 +101,7 @@ def spread(function: Callable[..., None], more: Sequence[inspect.Parameter] = ()
             for item in parameters
         ]
     )
-    command.__signature__ = signature  # type: ignore[attr-defined]  # typer reads it
+    vars(command)["__signature__"] = signature  # typer reads it
     command.__annotations__ = {name: item.annotation for name, item in signature.parameters.items()}
     command.__doc__ = function.__doc__
     return command

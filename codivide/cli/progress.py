@@ -20,13 +20,13 @@ def plain_warnings() -> Iterator[None]:
     """Warnings to the user as one line without a place in the code; others as Python shows them."""
     before = warnings.showwarning
 
-    def show(message: Warning | str, category: type[Warning], *rest: Any) -> None:
+    def show(message: Warning | str, category: type[Warning], *rest: Any, **named: Any) -> None:
         if issubclass(category, UserWarning):
             err_console.print(f"[yellow]warning[/] {escape(str(message))}", soft_wrap=True, highlight=False)
         else:
-            before(message, category, *rest)
+            before(message, category, *rest, **named)
 
-    warnings.showwarning = show  # type: ignore[assignment]  # the documented way to show warnings
+    warnings.showwarning = show  # the documented way
     try:
         yield
     finally:

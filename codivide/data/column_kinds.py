@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, cast, get_args
 
@@ -315,7 +315,7 @@ def restore_part(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Pa
         ValueError: it is damaged.
     """
     makers: dict[str, Callable[[], Part]] = {
-        "number": lambda: Number(float(header["fill"]), bool(header["gaps"]), _commas(header["commas"])),
+        "number": lambda: Number(float(header["fill"]), bool(header["gaps"]), _commas(header.get("commas", ""))),
         "date": lambda: Date(
             float(header["fill"]), bool(header["gaps"]), bool(header["clock"]), _pair(header["day_first"])
         ),
@@ -331,8 +331,9 @@ def _commas(given: object) -> Commas:
     return cast(Commas, given)
 
 
-def _pair(given: Sequence[Any]) -> Order:
-    first, points = given
+def _pair(given: Any) -> Order:
+    """An order from its header; files of earlier versions have one for both."""
+    first, points = (given, given) if isinstance(given, bool) else given
     return bool(first), bool(points)
 
 

@@ -10,7 +10,7 @@ import csv
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -92,12 +92,14 @@ class Known:
         classes: names of the classes.
         repeated: ids that several samples share.
         new_classes: whether a decision may name a class that is not among them.
+        unfit: why a decision is no label, in words, None where it is one; of numbers and several labels a row.
     """
 
     given: dict[str, str]
     classes: frozenset[str]
     repeated: frozenset[str] = frozenset()
     new_classes: bool = False
+    unfit: Callable[[str], str | None] | None = None
 
     @classmethod
     def of(
@@ -125,6 +127,8 @@ class Known:
         if final is not None and final not in self.classes and not self.new_classes:
             hint = nearest(final, self.classes)
             raise InputError(f"{_short(final)} is not a class of this run; --new-classes allows new ones.{hint}")
+        if final is not None and self.unfit is not None and (said := self.unfit(final)) is not None:
+            raise InputError(said)
 
 
 @dataclass(frozen=True)

@@ -88,8 +88,10 @@ def _sparse(rows: Rows) -> csr_matrix | None:
     """The matrix of sparse rows, which are many times as large when they are dense; None of others."""
     if isinstance(rows, SparseRows):
         return rows.data
-    whole = _sparse(rows.rows) if isinstance(rows, IndexedRows) else None
-    return None if whole is None else whole[rows.selected.cpu().numpy()]  # type: ignore[attr-defined]  # SciPy has no types
+    if not isinstance(rows, IndexedRows):
+        return None
+    whole: Any = _sparse(rows.rows)
+    return None if whole is None else whole[rows.selected.cpu().numpy()]
 
 
 def _mapped(rows: Rows) -> str | None:

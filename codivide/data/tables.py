@@ -177,13 +177,19 @@ def feature_columns(table: pd.DataFrame, path: Path, options: ReadOptions = DEFA
     return table[names]
 
 
-def arranged(table: pd.DataFrame, columns: Sequence[str] | None, where: str) -> pd.DataFrame:
+def arranged(
+    table: pd.DataFrame,
+    columns: Sequence[str] | None,
+    where: str,
+    each: str = "feature that the model was trained on",
+) -> pd.DataFrame:
     """The columns of a table by name, in the order in which a model was trained on them; others are left out.
 
     Args:
         table: with columns of any names and order.
         columns: names of the features; None: not known, so the table stays as it is.
         where: the table comes from, for the message.
+        each: what a column is, likewise.
 
     Raises:
         InputError: a column is missing, or there twice.
@@ -194,8 +200,5 @@ def arranged(table: pd.DataFrame, columns: Sequence[str] | None, where: str) -> 
     wrong = [name for name in columns if held.count(name) != 1]
     if wrong:
         few = f"{wrong[0]!r}" + (f" and {len(wrong) - 1} more" if len(wrong) > 1 else "")
-        raise InputError(
-            f"{where} needs one column for each feature that the model was trained on; check {few} "
-            f"(columns: {listed(table)})."
-        )
+        raise InputError(f"{where} needs one column for each {each}; check {few} (columns: {listed(table)}).")
     return table.iloc[:, [held.index(name) for name in columns]]

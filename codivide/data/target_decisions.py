@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,26 +14,38 @@ from codivide.data.options import MULTILABEL, REGRESSION, ReadOptions
 from codivide.data.targets import decided_number, parts
 
 
-def check_targets(
-    corrections: Corrections, options: ReadOptions, given: Iterable[Any], names: Iterable[str] = ()
-) -> None:
-    """InputError for a decision that names a label that there is not; it names file and line.
+def unfit(text: str, options: ReadOptions, *, known: Collection[str] | None = None, commas: Commas = "") -> str | None:
+    """Why what a person decided is no target, in words; None: it is one.
 
     Args:
-        corrections: the decisions.
+        text: the decision.
         options: the task, and the separator.
-        given: targets ``[N]`` as text, None where there is none.
-        names: labels that there are besides those of ``given``: no row has them yet.
+        known: the labels that there are, of several a row; None: new ones are allowed.
+        commas: what the commas of a column of numbers are.
     """
+    if options.task == REGRESSION:
+        if not commas and "." not in text and is_grouped(text):
+            return f"{text!r} may be {text.replace(',', '')} or {text.replace(',', '.', 1)}; write one of them"
+        return f"{text[:80]!r} is no number" if _typed(text, commas) is None else None
+    other = set() if options.task != MULTILABEL or known is None else set(parts(text, options.separator)) - set(known)
+    if not other:
+        return None
+    name = min(other)
+    return f"no row has the label {name[:80]!r}; --new-classes allows new ones.{nearest(name, sorted(known or ()))}"
+
+
+def check_targets(corrections: Corrections, options: ReadOptions, known: Collection[str] | None) -> None:
+    """InputError for a decision that names a label that there is not (``unfit``); it names file and line."""
     if options.task != MULTILABEL:
         return
-    separator = options.separator
-    known = {name for text in set(given) - {None} for name in parts(str(text), separator)} | set(names)
     for row in corrections.rows:
-        other = set() if row.final is None else set(parts(row.final, separator)) - known
-        if other:
-            name, where = min(other), f"{corrections.name}, line {row.line}"
-            raise InputError(f"{where}: no row has the label {name[:80]!r}.{nearest(name, sorted(known))}")
+        if row.final is not None and (said := unfit(row.final, options, known=known)) is not None:
+            raise InputError(f"{corrections.name}, line {row.line}: {said}")
+
+
+def _typed(text: str, commas: Commas) -> str | None:
+    """A number that a person typed for a column, with a decimal point; None: it is no number."""
+    return decided_number(point(text, commas) if commas == "thousands" else text)
 
 
 def with_points(
@@ -58,14 +70,9 @@ def with_points(
         return corrections
     rows = []
     for row in corrections.rows:
-        where, typed = f"{corrections.name}, line {row.line}", row.label
-        if not commas and "." not in typed and is_grouped(typed):
-            raise InputError(
-                f"{where}: {typed!r} may be {typed.replace(',', '')} or {typed.replace(',', '.', 1)}; write one of them"
-            )
-        label = decided_number(point(typed, commas) if commas == "thousands" else typed) if typed else ""
-        if label is None:
-            raise InputError(f"{where}: {typed[:80]!r} is no number")
+        if row.label and (said := unfit(row.label, options, commas=commas)) is not None:
+            raise InputError(f"{corrections.name}, line {row.line}: {said}")
+        label = _typed(row.label, commas) or ""
         held, seen = given.get(row.id), row.given
         if seen != held and point(seen, commas) == held:
             seen = str(held)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 import warnings
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from codivide.audit.target_judging import judge
@@ -186,18 +188,18 @@ def _test_targets(loaded: Loaded, test: Loaded, options: ReadOptions) -> _TestTa
 
 def _tested(model: Any, test: _TestTargets) -> dict[str, float]:
     """How well the model predicts the test part, of which some rows have a target."""
-    if test.y.ndim == 1:
-        from sklearn.metrics import mean_absolute_error, r2_score
+    from sklearn.metrics import f1_score, mean_absolute_error, r2_score
 
+    if test.y.ndim == 1:
         said = model.predict(test.x)[test.known]
         return {
             "test_r2": float(r2_score(test.y, said)),
             "test_mean_absolute_error": float(mean_absolute_error(test.y, said)),
         }
     chosen = (model.probs(test.x)[test.known] >= 0.5).astype(int)
-    right, wrong = (test.y & chosen).sum(0), (test.y != chosen).sum(0)
+    f1 = partial(f1_score, zero_division=0)  # of one label at a time: a single column would be read as two classes
     return {
-        "test_macro_f1": float((2 * right / (2 * right + wrong).clip(1)).mean()),  # 0 of a label that is nowhere
-        "test_micro_f1": float(2 * right.sum() / max(2 * right.sum() + wrong.sum(), 1)),
+        "test_macro_f1": float(np.mean([f1(*column) for column in zip(test.y.T, chosen.T, strict=True)])),
+        "test_micro_f1": float(f1(test.y.ravel(), chosen.ravel())),
         "test_exact": float((test.y == chosen).all(1).mean()),
     }

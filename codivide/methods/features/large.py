@@ -112,11 +112,8 @@ def _divided(
     shares = neighbours.without_hubs(shares, near, given)
     joint = transition.confident_joint(found.given_probs[labelled], given.masked_fill(~judged, -1)).nan_to_num(0.0)
     wrong = judge.wrong_labels(joint, torch.bincount(given, minlength=classes) / len(given))
-    held_out, counted = (
-        judge.HeldOut(found.probs[labelled], shares, given, judged, wrong),
-        float(report["counted_noise"]),
-    )
-    return judge.calibrated(held_out, counted, generator, noise)[0]
+    held_out = judge.HeldOut(found.probs[labelled], shares, given, judged, wrong)
+    return judge.calibrated(held_out, float(report["counted_noise"]), generator, noise)[0]
 
 
 def coordinates(table: Table, rows: Tensor, model: FeatureModel) -> Tensor:

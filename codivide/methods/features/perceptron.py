@@ -114,7 +114,7 @@ def fit(
         loss = (share * losses[0] + (1 - share) * losses[1]).sum() / len(ids)
         optimizer.param_groups[0]["lr"] = training.rate(step)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch does not declare it
+        torch.autograd.backward(loss)
         optimizer.step()
         with torch.no_grad():
             for mean, value in zip(average.tensors(), net.tensors(), strict=True):

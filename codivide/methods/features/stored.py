@@ -18,11 +18,16 @@ class Head(Protocol):
     """A head of a pool: of what kind, how much it counts, what it learned."""
 
     @property
-    def kind(self) -> str: ...  # noqa: D102
+    def kind(self) -> str:
+        """Such as "linear"."""
+
     @property
-    def weight(self) -> float: ...  # noqa: D102
+    def weight(self) -> float:
+        """In the pool."""
+
     @property
-    def tensors(self) -> tuple[Tensor, ...]: ...  # noqa: D102
+    def tensors(self) -> tuple[Tensor, ...]:
+        """What it learned."""
 
 
 class Stored(Protocol):
@@ -33,7 +38,8 @@ class Stored(Protocol):
     columns: tuple[str, ...] | None
 
     @property
-    def classes(self) -> tuple[Any, ...]: ...  # noqa: D102
+    def classes(self) -> tuple[Any, ...]:
+        """Class values, or names of labels; none of numbers."""
 
 
 def write(path: Path, model: Stored, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
