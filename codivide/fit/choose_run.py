@@ -132,8 +132,7 @@ def execute(
         say(f"the run in {out} is this one and finished: nothing is left to do, and nothing was changed")
         return finished
     method = job.method
-    heads = isinstance(method, Auto) and (is_table(job, loaded, free) or wants_features(job, loaded, free))
-    check_weights(method, loaded, heads=heads)
+    check_weights(method, loaded)
     warn_about_labels(loaded, method.folds if isinstance(method, Features) else FEWEST_LABELS)
     budget = Budget(method.budget if isinstance(method, Auto) else None, began or time.monotonic())
     before = Before(asked=asked)
