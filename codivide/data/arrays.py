@@ -20,7 +20,7 @@ from codivide.data import annotators
 from codivide.data.labels import LabelNotes, encode, notes
 from codivide.data.loaded import Loaded
 from codivide.data.options import AUGMENTS, DEFAULT, ReadOptions
-from codivide.data.rows import CHUNK, MemmapRows, Rows, SparseRows, TensorRows
+from codivide.data.rows import CHUNK, MemmapRows, Rows, SparseRows, TensorRows, let_go
 
 CHANNELS = (1, 3, 4)
 
@@ -172,6 +172,7 @@ def first_bad(data: NDArray[Any]) -> tuple[int, int] | None:
         if not good.all():
             row, column = np.argwhere(~good)[0]
             return start + int(row), int(column)
+    let_go(data)
     return None
 
 
@@ -194,16 +195,21 @@ def _sparse_rows(x: Any) -> SparseRows:
     return SparseRows(csr)
 
 
-def _feature_rows(x: Any, columns: list[str] | None) -> TensorRows:
+def _feature_rows(x: Any, columns: list[str] | None) -> TensorRows | MemmapRows:
     try:
-        data = check_array(x, dtype=np.float32, order="C", ensure_all_finite=False)
+        data = x if _stays(x) else check_array(x, dtype=np.float32, order="C", ensure_all_finite=False)
     except ValueError as error:
         raise InputError(f"X: {error}") from error
     bad = first_bad(data)
     if bad is not None:
         row, column = bad
         raise _not_finite(data[bad], row, repr(columns[column]) if columns else str(column))
-    return TensorRows(_as_tensor(data))
+    return MemmapRows(data) if isinstance(data, np.memmap) else TensorRows(_as_tensor(data))
+
+
+def _stays(x: Any) -> bool:
+    """Whether features are mapped from a file as they are needed."""
+    return isinstance(x, np.memmap) and x.ndim == 2 and x.dtype == np.float32 and x.flags.c_contiguous and x.size > 0
 
 
 def _not_finite(value: float, row: int, column: str) -> InputError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +15,7 @@ from codivide.core.device import onto
 from codivide.core.errors import InputError
 
 CHUNK = 1024
+_HELD = 2**26  # bytes of a mapped file that are read before its pages are let go
 
 
 class Rows(Protocol):
@@ -84,7 +86,7 @@ class TensorRows:
 
 
 class MemmapRows:
-    """Rows of a file mapped into memory; only the pages of a batch are read.
+    """Rows of a file mapped into memory; only the pages of a batch are read, and few are held at once.
 
     Args:
         data: a read-only memory-map ``[N, *shape]``, uint8 or float32.
@@ -92,6 +94,7 @@ class MemmapRows:
 
     def __init__(self, data: NDArray[Any]) -> None:
         self.data = data
+        self._read = 0
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -107,7 +110,12 @@ class MemmapRows:
         return len(self.data)
 
     def __getitem__(self, ids: Tensor) -> Tensor:
-        return torch.from_numpy(np.asarray(self.data[ids.cpu().numpy()]))
+        found = np.asarray(self.data[ids.cpu().numpy()])
+        self._read += found.nbytes
+        if self._read > _HELD:
+            let_go(self.data)
+            self._read = 0
+        return torch.from_numpy(found)
 
     def to(self, device: torch.device) -> Rows:
         """The same rows on a CUDA ``device`` where they fit, else unchanged."""
@@ -216,6 +224,24 @@ class JoinedRows:
     def to(self, device: torch.device) -> Rows:
         """The rows themselves, which stay where they are."""
         return self
+
+
+def let_go(data: Any) -> None:
+    """Hold no pages of a file that an array is mapped from; of any other array nothing is done.
+
+    What a process has read of a mapped file counts as its memory until the system needs it. The pages stay in the
+    cache of the system, so that they are read again at once.
+
+    Args:
+        data: an array, maybe a view of a mapped one.
+    """
+    while isinstance(data, np.ndarray):
+        mapped = getattr(data, "_mmap", None)
+        if isinstance(data, np.memmap) and mapped is not None:
+            if data.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):  # "c": what was written is in these pages alone
+                mapped.madvise(mmap.MADV_DONTNEED)
+            return
+        data = data.base
 
 
 def copy_to(rows: Rows, device: torch.device) -> Rows:
