@@ -54,8 +54,9 @@ from codivide.fit.job import (
     name_of,
 )
 from codivide.fit.resume import check_same, identity, is_finished, outcome_of
+from codivide.methods._held_out import stratified
 from codivide.methods.auto import Auto
-from codivide.methods.cross_entropy import CrossEntropy, stratified
+from codivide.methods.cross_entropy import CrossEntropy
 from codivide.methods.dividemix import DivideMix
 from codivide.methods.features.options import Features
 from codivide.noise.learning_curves import evaluation_epochs, memorises
