@@ -222,6 +222,13 @@ def test_numbers_are_up_to_date():
     assert numbers.with_table(README) == README, again
 
 
+def test_every_result_is_linked_from_the_page_of_numbers():
+    linked = set(re.findall(r"\]\(\.\./results/([^)]+)\)", (ROOT / "docs" / "numbers.md").read_text(encoding="utf-8")))
+    there = {path.relative_to(ROOT / "results").as_posix() for path in (ROOT / "results").rglob("*") if path.is_file()}
+    assert there - {"waiting.json"} <= linked  # what has not run is no number
+    assert linked <= there
+
+
 # --- notebooks
 
 notebooks = load(ROOT / "examples" / "make_notebooks.py")
