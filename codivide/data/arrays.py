@@ -175,7 +175,7 @@ def first_bad(data: NDArray[Any]) -> tuple[int, int] | None:
         if not good.all():
             row, column = np.argwhere(~good)[0]
             return start + int(row), int(column)
-    let_go(data)
+        let_go(data)
     return None
 
 
