@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from codivide.core.device import onto
 from codivide.core.errors import InputError
+from codivide.core.files import let_go
 
 CHUNK = 1024
 _HELD = 2**26  # bytes of a mapped file that are read before its pages are let go
@@ -224,24 +224,6 @@ class JoinedRows:
     def to(self, device: torch.device) -> Rows:
         """The rows themselves, which stay where they are."""
         return self
-
-
-def let_go(data: Any) -> None:
-    """Hold no pages of a file that an array is mapped from; of any other array nothing is done.
-
-    What a process has read of a mapped file counts as its memory until the system needs it. The pages stay in the
-    cache of the system, so that they are read again at once.
-
-    Args:
-        data: an array, maybe a view of a mapped one.
-    """
-    while isinstance(data, np.ndarray):
-        mapped = getattr(data, "_mmap", None)
-        if isinstance(data, np.memmap) and mapped is not None:
-            if data.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):  # "c": what was written is in these pages alone
-                mapped.madvise(mmap.MADV_DONTNEED)
-            return
-        data = data.base
 
 
 def copy_to(rows: Rows, device: torch.device) -> Rows:

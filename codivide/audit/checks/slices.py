@@ -12,8 +12,8 @@ from sklearn.tree import DecisionTreeClassifier
 
 from codivide.audit.checks.base import Check, Found
 from codivide.audit.material import Material
+from codivide.core.files import let_go
 from codivide.core.types import Floats, Labels, Mask, Singles
-from codivide.data.rows import let_go
 from codivide.runs.label_table import Column
 
 LEAST = 0.1  # by which fewer labels look right than in the same classes elsewhere

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from codivide.data.rows import let_go
+from codivide.core.files import let_go
 from codivide.methods.features import judge, neighbours
 from codivide.methods.features.matrix import Matrix
 from codivide.methods.features.model import FeatureModel

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from codivide.data.rows import let_go
+from codivide.core.files import let_go
 from codivide.methods.features.folds import once
 from codivide.methods.features.matrix import Raw
 
