@@ -22,7 +22,7 @@ def demo(
     epochs: Annotated[int, typer.Option(help="Passes of each network.")] = 20,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
 ) -> None:
-    """Find wrong labels in seconds, then train with and without a correction: digits, 40 % mislabelled (about a minute).
+    """Find wrong labels in seconds, then train with and without a correction: digits, 40 % wrong (about a minute).
 
     Example: codivide demo
     """
