@@ -222,6 +222,7 @@ def test_label_studio_in(tmp_path):
     loaded = load(tmp_path / "export.json")
     assert loaded.texts[:2] == TEXTS[:2]
     assert [None if k < 0 else loaded.classes[k] for k in loaded.y] == [*LABELS[:3], None, *LABELS[4:]]
+    assert "answers that do not count, since they are cancelled: 1" in loaded.said
     tasks[5] = task(5, "pos", "neg")
     (tmp_path / "several.json").write_text(json.dumps(tasks))
     with pytest.raises(InputError, match="task 5 has several choices"):
@@ -271,12 +272,19 @@ def test_argilla_in(tmp_path):
     records[2]["responses"] = {}
     records[2]["suggestions"] = {"label": {"value": "neg", "score": 0.4}}
     records[3]["responses"] = {}
+    for k, status in ((4, "draft"), (5, "discarded")):
+        records[k]["responses"]["label"] = [{"value": LABELS[k - 1], "user_id": "u", "status": status}]
+    records[6]["responses"]["label"] += [{"value": "neg", "user_id": "v", "status": "draft"}]
+    records[7]["responses"]["label"][0]["status"] = "submitted"
     for name, text in (("e.json", json.dumps(records)), ("e.jsonl", "\n".join(map(json.dumps, records)))):
         (tmp_path / name).write_text(text)
         loaded = load(tmp_path / name)
         assert list(loaded.ids)[:2] == ["r0", "r1"]
-        wanted = [*LABELS[:2], "neg", None, *LABELS[4:]]
+        wanted = [*LABELS[:2], "neg", None, None, None, *LABELS[6:]]
         assert [None if k < 0 else loaded.classes[k] for k in loaded.y] == wanted
+        assert loaded.annotations is None  # whoever has only begun an answer is no annotator
+        assert "answers that do not count, since they are drafts or discarded: 3" in loaded.said
+        assert "samples without an answer of a person, whose label is the tool's suggestion: 1" in loaded.said
 
 
 @pytest.mark.parametrize(("tool", "file"), [("label-studio", "label_studio.json"), ("argilla", "argilla.json")])

@@ -124,7 +124,7 @@ def test_files_that_are_called_like_a_runs_are_left(tmp_path, monkeypatch, capsy
     assert contents(tmp_path / "out") == {name: b"mine"}
 
 
-@pytest.mark.parametrize("stage", ["scout", "trial"])
+@pytest.mark.parametrize("stage", ["scout", "correction"])
 def test_a_folder_in_the_place_of_a_stage_is_left(run, stage):
     (run / stage).mkdir()
     check_folder(run, overwrite=True)  # one that was not begun

@@ -319,7 +319,7 @@ def _delimited(content: bytes, asked: Asked) -> pd.DataFrame:
 def _json(content: bytes, asked: Asked) -> pd.DataFrame:
     """A list of objects, or an object of columns, or one that holds either under a single name."""
     found = json.loads(decode(content, asked))
-    if (exported := read_export(found, asked.path)) is not None:
+    if (exported := read_export(found, asked.path, asked.said)) is not None:
         return exported
     if isinstance(found, dict):
         tables = [value for value in found.values() if isinstance(value, list) and value and isinstance(value[0], dict)]
@@ -336,7 +336,7 @@ def _json_lines(content: bytes, asked: Asked) -> pd.DataFrame:
                 rows.append(json.loads(line))
             except ValueError as error:
                 raise InputError(f"{asked.path}: line {number} is no JSON: {error}") from error
-    exported = read_export(rows, asked.path)
+    exported = read_export(rows, asked.path, asked.said)
     return _framed(rows, asked) if exported is None else exported
 
 
