@@ -324,7 +324,7 @@ def test_cells_that_say_nothing_to_the_model_are_named():
         read_inputs(frame, (len(columns.features),), torch.float32, encoder=columns)
     other = pd.DataFrame({"n": ["abc"] * 30, "flag": ["True"] * 30, "day": ["xx"] * 30})
     with pytest.warns(UserWarning, match="column") as said:
-        columns.warn_of_unread(other)
+        columns.encode_new(other)
     texts = [str(one.message) for one in said]
     assert texts[0] == "column 'n': 30 cells are no numbers ('abc') and count as empty"
     assert "no cell holds a name that the training had ('True' and no 'no', 'yes')" in texts[1]
