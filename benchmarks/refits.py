@@ -41,8 +41,8 @@ KEPT = ("refit", "folds", "both")
 WAYS = ("nothing", "again", "cleanlab", *KEPT, "right", "truth")
 
 
-def measure(problem: Problem, label: str) -> dict[str, float]:
-    """Test accuracy by each way."""
+def measure(problem: Problem, label: str, known: dict[str, float]) -> dict[str, float]:
+    """Test accuracy by each way that is not known yet."""
     model, classes = models(SEED)[label], tuple(range(problem.classes))
 
     def accuracy(probs: np.ndarray) -> float:
@@ -59,36 +59,39 @@ def measure(problem: Problem, label: str) -> dict[str, float]:
         folds[:] = [fitted(problem.given, fold.numpy() != number) for number in np.unique(fold)]
         return torch.from_numpy(found).float()
 
-    learned = learn(Table(problem.x, torch.from_numpy(problem.given), classes, mixed=True, own=cross), Features(), SEED)
-    keep = judge.kept(problem.given, learned.clean_prob.numpy(), learned.probs.argmax(1).numpy())
-    refit, several = fitted(problem.given, keep), np.mean(folds, axis=0)
-    return {
-        "nothing": accuracy(fitted(problem.given)),
-        "again": accuracy(fitted(problem.given, seed=SEED + 1)),
-        "cleanlab": cleanlab(problem, model, SEED)["test_accuracy"],
-        "refit": accuracy(refit),
-        "folds": accuracy(several),
-        "both": accuracy(refit + several),
-        "right": accuracy(fitted(problem.given, problem.given == problem.truth)),
-        "truth": accuracy(fitted(problem.truth)),
+    def kept() -> dict[str, float]:
+        table = Table(problem.x, torch.from_numpy(problem.given), classes, mixed=True, own=cross)
+        learned = learn(table, Features(), SEED)
+        keep = judge.kept(problem.given, learned.clean_prob.numpy(), learned.probs.argmax(1).numpy())
+        refit, several = fitted(problem.given, keep), np.mean(folds, axis=0)
+        return dict(zip(KEPT, map(accuracy, (refit, several, refit + several)), strict=True))
+
+    alone = {
+        "nothing": lambda: accuracy(fitted(problem.given)),
+        "again": lambda: accuracy(fitted(problem.given, seed=SEED + 1)),
+        "cleanlab": lambda: cleanlab(problem, model, SEED)["test_accuracy"],
+        "right": lambda: accuracy(fitted(problem.given, problem.given == problem.truth)),
+        "truth": lambda: accuracy(fitted(problem.truth)),
     }
+    found = known | {way: made() for way, made in alone.items() if way not in known}
+    return found if known.keys() >= set(KEPT) else found | kept()
 
 
 def told(cases: list[dict[str, Any]]) -> None:
     """Print how each way does beside the better of nothing and cleanlab."""
-    if not cases:
-        return
-    better = np.array([max(case["accuracy"]["nothing"], case["accuracy"]["cleanlab"]) for case in cases])
-    noisy = np.array([case["wrong"] >= 0.2 for case in cases])
-    print(
-        f"{len(cases)} cases, {noisy.sum()} with at least 20 % wrong; "
-        f"the better of nothing and cleanlab {better.mean():.4f}"
-    )
     for way in WAYS:
-        gain = np.array([case["accuracy"][way] for case in cases]) - better
-        above = f"{(gain[noisy] > 0.02).mean():.2f}" if noisy.any() else "-"
-        below = f"{(gain < -0.005).mean():.2f}"
-        print(f"  {way:9} {gain.mean():+.4f}, below by .005 {below}, above by .02 where noisy {above}")
+        some = [case for case in cases if way in case["accuracy"]]
+        if not some:
+            continue
+        gain = np.array(
+            [case["accuracy"][way] - max(case["accuracy"][name] for name in ("nothing", "cleanlab")) for case in some]
+        )
+        noisy = np.array([case["wrong"] >= 0.2 for case in some])
+        above = f"{(gain[noisy] > 0.02).mean():.2f} of {noisy.sum()}" if noisy.any() else "-"
+        print(
+            f"  {way:9} {len(some)} cases, {gain.mean():+.4f}, below by .005 {(gain < -0.005).mean():.2f}, "
+            f"above by .02 where noisy {above}"
+        )
 
 
 def main() -> None:
@@ -110,13 +113,15 @@ def main() -> None:
         for name in asked.sets
     ]
     for key in keys:
-        if any(key.items() <= case.items() for case in record["cases"]):
+        before = next((case for case in record["cases"] if key.items() <= case.items()), None)
+        known = {} if before is None else before["accuracy"]
+        if known.keys() >= set(WAYS):
             continue
         problem = Problem(key["set"], key["noise"], key["rate"], SEED)
         wrong = float((problem.given != problem.truth).mean())
-        accuracy = measure(problem, key["model"])
         about = {"development": key["set"] in DEVELOPMENT, "wrong": wrong, "commit": commit()}
-        record["cases"].append(key | about | {"accuracy": accuracy})
+        fresh = key | about | {"accuracy": measure(problem, key["model"], known)}
+        record["cases"] = [case for case in record["cases"] if case is not before] + [fresh]
         write_text(asked.out, json.dumps(record | environment(), indent=1) + "\n")
     for development in (True, False):
         told([case for case in record["cases"] if case["development"] == development])
