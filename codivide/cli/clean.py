@@ -22,7 +22,7 @@ class Rules:
     """What decides about a label."""
 
     corrections: Annotated[
-        Path | None, typer.Option(help="corrections.csv: what a person decided; wins over both rules.")
+        Path | None, typer.Option(help="What a person decided (corrections.csv); it wins over both rules.")
     ] = None
     drop_below: Annotated[
         float | None,
@@ -33,7 +33,10 @@ class Rules:
     ] = None
     relabel_above: Annotated[
         float | None,
-        typer.Option(help="Take suggestions whose probability is above this.", show_default="as --drop-below"),
+        typer.Option(
+            help="Take suggestions whose probability is above this.",
+            show_default="where nothing is asked for: what leaves the fewest wrong labels",
+        ),
     ] = None
 
 
@@ -122,7 +125,8 @@ def serve(
     from codivide.audit.decisions import export as export_decisions
 
     judged = read_run(run)
-    with serve.open_decisions(run, judged.known(new_classes=new_classes)) as decisions:
+    with serve.open_decisions(run, judged.known(new_classes=True)) as decisions:  # each was checked when it was made
+        new_classes = new_classes or serve.named_new(decisions, judged.known())
         if export:
             target = run / "corrections.csv"
             count = export_decisions(decisions, target)
