@@ -310,12 +310,12 @@ def test_a_later_table_says_itself_where_the_day_is_if_the_training_does_not():
     part, _ = Date.fit(pd.Series(["2024-07-05", "2024-09-25"] * 5))
     later = pd.Series(["05/07/2024", "25/09/2024"])
     assert part.encode(later)[:, 0].tolist() == part.encode(pd.Series(["2024-07-05", "2024-09-25"]))[:, 0].tolist()
-    assert part.unread(later) is None
+    assert part.read(later)[1] is None
     assert part.header()["day_first"] == [None, None]
     assert restore_part({"kind": "date", **part.header()}, {}) == part
     part, _ = Date.fit(pd.Series(["12/31/2024", "07/05/2024"] * 5))
-    assert part.unread(pd.Series(["07/05/2024"])) is None
-    said = part.unread(later)
+    assert part.read(pd.Series(["07/05/2024"]))[1] is None
+    said = part.read(later)[1]
     assert said == "'25/09/2024' has the day first, but dates are read with the month first, as in training"
 
 
@@ -337,7 +337,7 @@ def test_cells_that_say_nothing_to_the_model_are_named():
         read_inputs(frame, (len(columns.features),), torch.float32, encoder=columns)
     other = pd.DataFrame({"n": ["abc"] * 30, "flag": ["True"] * 30, "day": ["xx"] * 30})
     with pytest.warns(UserWarning, match="column") as said:
-        columns.warn_of_unread(other)
+        columns.encode_new(other)
     texts = [str(one.message) for one in said]
     assert texts[0] == "column 'n': 30 cells are no numbers ('abc') and count as empty"
     assert "no cell holds a name that the training had ('True' and no 'no', 'yes')" in texts[1]

@@ -281,3 +281,19 @@ def test_logarithms_judge_but_a_mean_is_learned_as_it_is():
     fresh = rng.normal(size=(2000, 2)).astype(np.float32)
     mean = np.exp(0.8 * fresh[:, 0] + 0.32)
     assert 0.85 < found.model.of(fresh).mean() / mean.mean() < 1.15
+
+
+def test_what_was_not_learned_far_out_lowers_trust_and_the_model_learns_it_yet():
+    rng = np.random.default_rng(1)
+    x, new = rng.normal(size=(300, 3)).astype(np.float32), rng.normal(size=(1000, 3)).astype(np.float32)
+    said = "lie far outside and are predicted there, but less than half as far out"
+    tail = learn_numbers(Numbers(x, np.sinh(2 * x[:, 0]) + 0.1 * rng.normal(size=300)))  # no logarithm helps
+    assert said in tail.remarks["outside"]
+    assert of_numbers(tail.clean_prob, 0.1, tuple(tail.remarks.values())).trust.level == "poor"
+
+    def step(rows):
+        return np.where((rows[:, 0] > 1) & (rows[:, 1] > 0), 30.0, 0.0) + rows[:, 1]
+
+    y = step(x) + 0.3 * rng.normal(size=300)
+    rare = learn_numbers(Numbers(x, y))
+    assert r2_score(step(new), rare.model.of(new)) > 0.8

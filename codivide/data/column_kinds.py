@@ -51,8 +51,8 @@ class Part(Protocol):
     def encode(self, values: pd.Series[Any]) -> Singles:
         """``[N, features]`` float32, finite."""
 
-    def unread(self, values: pd.Series[Any]) -> str | None:
-        """What cells that are not empty say nothing here, in words; None: each says something."""
+    def read(self, values: pd.Series[Any]) -> tuple[Singles, str | None]:
+        """``encode``, and which cells that are not empty say nothing here, in words; None: each says something."""
 
     def header(self) -> dict[str, Any]:
         """JSON values to restore it by."""
@@ -93,14 +93,15 @@ class Number:
 
     def encode(self, values: pd.Series[Any]) -> Singles:
         """``[N, 1]`` or ``[N, 2]``."""
+        return self.read(values)[0]
+
+    def read(self, values: pd.Series[Any]) -> tuple[Singles, str | None]:
+        """``encode``, and the cells that are no numbers."""
         found = numbers(values, self.commas or None)
         empty = np.isnan(found)
         filled = np.where(empty, self.fill, found).clip(-LARGEST, LARGEST)
-        return np.stack([filled, empty] if self.gaps else [filled], axis=1).astype(np.float32)
-
-    def unread(self, values: pd.Series[Any]) -> str | None:
-        """Cells that are no numbers."""
-        return _unread(values, np.isnan(numbers(values, self.commas or None)), "numbers")
+        made = np.stack([filled, empty] if self.gaps else [filled], axis=1).astype(np.float32)
+        return made, _unread(values, empty, "numbers")
 
     def header(self) -> dict[str, Any]:
         """Median, gaps and commas."""
@@ -147,23 +148,24 @@ class Date:
 
     def encode(self, values: pd.Series[Any]) -> Singles:
         """``[N, 3]`` to ``[N, 5]``."""
+        return self.read(values)[0]
+
+    def read(self, values: pd.Series[Any]) -> tuple[Singles, str | None]:
+        """``encode``, and the cells that are no dates, or that put day and month otherwise than the training."""
         found = dates(values, self.order)
         empty = found.isna()
         whole = found.fillna(pd.Timestamp(0) + pd.Timedelta(days=self.fill))
         made = [_days(whole), whole.dt.month, whole.dt.day_of_week]
         made += [whole.dt.hour + whole.dt.minute / 60] if self.clock else []
         made += [empty] if self.gaps else []
-        return np.stack([np.asarray(item, dtype=np.float32) for item in made], axis=1)
-
-    def unread(self, values: pd.Series[Any]) -> str | None:
-        """Cells that are no dates, or that put day and month otherwise than the training."""
-        said = [_unread(values, dates(values, self.order).isna().to_numpy(dtype=bool), "dates")]
+        rows = np.stack([np.asarray(item, dtype=np.float32) for item in made], axis=1)
+        said = [_unread(values, empty.to_numpy(dtype=bool), "dates")]
         if (other := _reversed(values, self.order)) is not None:
             first, second = ("month", "day") if self.order[other[1]] else ("day", "month")
             said.append(
                 f"{other[0]!r} has the {first} first, but dates are read with the {second} first, as in training"
             )
-        return "; ".join(text for text in said if text) or None
+        return rows, "; ".join(text for text in said if text) or None
 
     def header(self) -> dict[str, Any]:
         """How they are read."""
@@ -210,6 +212,10 @@ class Category:
 
     def encode(self, values: pd.Series[Any]) -> Singles:
         """``[N, names (+ 1) (+ 1)]``."""
+        return self.read(values)[0]
+
+    def read(self, values: pd.Series[Any]) -> tuple[Singles, str | None]:
+        """``encode``, and all cells, where none holds a name that the training had often."""
         texts = as_names(values)
         codes = pd.Index(self.names, dtype=object).get_indexer(pd.Index(texts, dtype=object))
         empty = texts.isna().to_numpy(dtype=bool)
@@ -220,11 +226,9 @@ class Category:
             found[(codes < 0) & ~empty, len(self.names)] = 1
         if self.gaps:
             found[empty, -1] = 1
-        return found
+        return found, self._unread(texts.dropna())
 
-    def unread(self, values: pd.Series[Any]) -> str | None:
-        """All cells, where none holds a name that the training had often."""
-        texts = as_names(values).dropna()
+    def _unread(self, texts: pd.Series[Any]) -> str | None:
         if not len(texts) or texts.isin(self.names).any() or (self.others and len(texts) < _FEW_CELLS):
             return None
         shown, known = (", ".join(map(repr, list(names)[:3])) for names in (texts.unique(), self.names))
@@ -277,9 +281,9 @@ class Text:
         found: Singles = np.asarray(self.words.table(as_texts(values)) @ self.axes, dtype=np.float32)
         return found
 
-    def unread(self, values: pd.Series[Any]) -> str | None:
-        """None: any text can be new."""
-        return None
+    def read(self, values: pd.Series[Any]) -> tuple[Singles, str | None]:
+        """``encode``, and None: any text can be new."""
+        return self.encode(values), None
 
     def header(self) -> dict[str, Any]:
         """Nothing: all that there is are tensors."""

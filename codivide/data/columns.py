@@ -27,6 +27,7 @@ from codivide.core.types import Singles
 from codivide.data.arrays import from_arrays
 from codivide.data.column_kinds import Part, Text, as_texts, fit_part, is_plain, refusal, restore_part
 from codivide.data.encoder import Encoding, Takes
+from codivide.data.label_copies import with_label_columns
 from codivide.data.loaded import Loaded
 from codivide.data.options import DEFAULT, ReadOptions
 from codivide.data.rows import TensorRows
@@ -128,16 +129,23 @@ class Columns:
 
     def encode(self, samples: pd.DataFrame, how: Encoding | None = None) -> TensorRows:
         """Rows ``[N, features]`` float32 of a table with the columns of the training."""
-        table = self.arranged(samples)
-        blocks: list[Singles] = [part.encode(table[name]) for name, part in self.parts]
-        return TensorRows(torch.from_numpy(np.ascontiguousarray(np.concatenate(blocks, axis=1))))
+        return self._read(samples)[0]
 
-    def warn_of_unread(self, samples: pd.DataFrame) -> None:
-        """Warn of cells of another table than that of the training that hold something and say nothing."""
-        table = self.arranged(samples)
+    def encode_new(self, samples: pd.DataFrame) -> TensorRows:
+        """``encode``, with a warning of cells of another table that hold something and say nothing."""
+        rows, unread = self._read(samples)
+        for text in unread:
+            warnings.warn(text, stacklevel=2)
+        return rows
+
+    def _read(self, samples: pd.DataFrame) -> tuple[TensorRows, list[str]]:
+        table, unread = self.arranged(samples), []
+        blocks: list[Singles] = []
         for name, part in self.parts:
-            if (unread := part.unread(table[name])) is not None:
-                warnings.warn(f"column {name!r}: {unread}", stacklevel=2)
+            block, text = part.read(table[name])
+            blocks.append(block)
+            unread += [] if text is None else [f"column {name!r}: {text}"]
+        return TensorRows(torch.from_numpy(np.ascontiguousarray(np.concatenate(blocks, axis=1)))), unread
 
     def header(self) -> dict[str, Any]:
         """JSON values."""
@@ -174,11 +182,11 @@ def from_columns(x: pd.DataFrame, y: object, *, options: ReadOptions = DEFAULT, 
     """
     encoder = encoder_for(x, options.encoder)
     if encoder is None:
-        return from_arrays(x, y, options=options, **known)
-    if encoder is options.encoder:  # of a training part
-        encoder.warn_of_unread(x)
-    loaded = from_arrays(encoder.encode(x), y, options=options, **known)
-    return replace(loaded, encoder=encoder, columns=encoder.features)
+        return with_label_columns(from_arrays(x, y, options=options, **known), x, options)
+    rows = encoder.encode_new(x) if encoder is options.encoder else encoder.encode(x)  # that of a training part
+    loaded = from_arrays(rows, y, options=options, **known)
+    loaded = replace(loaded, encoder=encoder, columns=encoder.features)
+    return with_label_columns(loaded, x, options)
 
 
 def encoder_for(frame: pd.DataFrame, encoder: object) -> Columns | None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from codivide.core.errors import TrainingWarning
 from codivide.core.types import Labels, Mask
-from codivide.data import columns
+from codivide.data import columns, label_copies
 from codivide.data.labels import twins
 from codivide.data.loaded import Loaded
 from codivide.data.targets import proposal
@@ -32,6 +32,7 @@ def label_remarks(loaded: Loaded, least: int = FEWEST) -> list[str]:
     remarks = [] if loaded.annotations is None else list(loaded.annotations.remarks)
     remarks += [
         *columns.remarks(loaded.encoder),
+        *label_copies.remarks(loaded),
         *_missing(loaded),
         *_merged(loaded),
         *_twins(names, counts),

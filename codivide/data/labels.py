@@ -46,11 +46,13 @@ class LabelNotes:
         missing: how often each value was read as "no label": a text in quotes, or "no value" for None and NaN.
         merged: of each class that others were merged into, how often each other spelling came.
         commas: what commas in them are, where they are numbers: "decimal", "thousands", or "" for none.
+        columns: of the table that is learned from that hold them, see ``label_copies``.
     """
 
     missing: Mapping[str, int] = field(default_factory=dict)
     merged: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     commas: Commas = ""
+    columns: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values; without what is empty."""

@@ -31,6 +31,7 @@ from codivide.data.hugging_face import (
 )
 from codivide.data.inputs import fit_rows, from_files, from_memory, from_texts_in_memory
 from codivide.data.items import hugging_face, items_inputs, load_items, load_splits, splits_inputs
+from codivide.data.label_copies import with_label_columns
 from codivide.data.labels import unmasked
 from codivide.data.loaded import Loaded, Skipped
 from codivide.data.options import DEFAULT, REGRESSION, ReadOptions
@@ -79,7 +80,8 @@ def _load_arrays(source: object, reading: Reading) -> Loaded:
     options, classes, truth = reading.options, reading.classes, reading.truth
     if is_mixed(source) or isinstance(options.encoder, Columns):
         return from_columns(as_frame(source), reading.y, options=options, classes=classes, truth=truth)
-    return from_arrays(source, reading.y, options=options, classes=classes, truth=truth)
+    loaded = from_arrays(source, reading.y, options=options, classes=classes, truth=truth)
+    return with_label_columns(loaded, source, options) if getattr(source, "ndim", 0) == 2 else loaded
 
 
 def _memory_inputs(source: Any, wanted: Wanted) -> Inputs:
@@ -257,8 +259,8 @@ def read_inputs(
     if not isinstance(rows, list | pd.DataFrame):
         rows = fit_rows(rows, wanted)
     if isinstance(encoder, Columns):
-        encoder.warn_of_unread(rows)
-    if encoder is not None:
+        rows = fit_rows(encoder.encode_new(rows), model)
+    elif encoder is not None:
         rows = fit_rows(encoder.encode(rows, options.encoding), model)
     return rows, list(found.names), found.skipped
 

@@ -16,7 +16,7 @@ from codivide.audit.target_judging import judge
 from codivide.core.errors import InputError, TrainingWarning
 from codivide.core.provenance import environment
 from codivide.core.types import Floats, Labels, Mask
-from codivide.data import columns
+from codivide.data import columns, label_copies
 from codivide.data.experiment import beside
 from codivide.data.loaded import Loaded
 from codivide.data.options import REGRESSION, TASKS, ReadOptions
@@ -106,7 +106,7 @@ def execute_targets(
     began, options = time.perf_counter(), job.source.options
     tested = None if loaded.test is None else _test_targets(loaded, loaded.test, options)
     found = judge(loaded, options, job.plan.seed, model, samples)
-    remarks = [*found.remarks, *columns.remarks(loaded.encoder)]
+    remarks = [*found.remarks, *columns.remarks(loaded.encoder), *label_copies.remarks(loaded)]
     missing = int((loaded.y < 0).sum())
     if missing:
         what = (

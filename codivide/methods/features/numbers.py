@@ -51,6 +51,8 @@ _LOG_GAIN = 0.1  # nats a target by which logarithms must be better
 _SKEWED = 0.2  # from which on logarithms are tried, see ``_lean``
 _GATHERED = 0.2  # of the targets that look wrong, which is hardly any
 _FEW_DOUBTED = 8  # that look wrong, below which they cannot gather
+_OUTSIDE = 0.01  # of the targets that lie where nothing is predicted, which is hardly any
+_FEW_OUTSIDE = 5
 _BINS = 10  # of targets, which are shared out evenly over the folds
 _TRIED = 2000  # rows by which a penalty is chosen, or all
 
@@ -304,6 +306,8 @@ def _learned(best: _Round, plain: _Problem, candidates: list[_Candidate]) -> _Ca
     be learned: of a mean, a logarithm says too little.
     """
     problem = candidates[0][0]
+    if _outside(problem, best):
+        return problem, problem.round(best.settled.clean_prob)
     if problem.log:
         own_scale = (plain, plain.round(best.settled.clean_prob))
         candidates = [own_scale, *candidates]
@@ -396,12 +400,27 @@ def _remarks(problem: _Problem, best: _Round, doubted: Mask, report: dict[str, A
             f"{gathered:,} targets look wrong where most like them do: it may be a rare kind of sample that is right "
             "and has not been learned; look at them first"
         )
+    if outside := _outside(problem, best):
+        found["outside"] = (
+            f"{outside:,} targets lie far outside and are predicted there, but less than half as far out: a long tail "
+            "or a rare kind of sample was not learned when targets were judged; what is right in it may look wrong"
+        )
     if not report["information"] > 3 * report["information_standard_error"]:
         found["independent"] = (
             "the features say nothing of the targets: held-out ones are predicted no better than by their median, so "
             "that only targets far from all others can look wrong"
         )
     return found
+
+
+def _outside(problem: _Problem, best: _Round) -> int:
+    """How many targets lie beyond the cut and are predicted far out, too, but less than half as far; 0: hardly any.
+
+    Of a wrong target the features do not know that it is far out.
+    """
+    far = (np.abs(problem.u) > _CUT) & (np.sign(problem.u) * best.predicted > _CUT / 2)
+    found = int((far & (np.abs(best.predicted) < np.abs(problem.u) / 2)).sum())
+    return found if found >= max(_FEW_OUTSIDE, _OUTSIDE * len(far)) else 0
 
 
 def _gathered(problem: _Problem, doubted: Mask) -> int:
