@@ -429,6 +429,12 @@ def test_many_suggestions_are_accepted_at_once_and_undone_at_once(show, tmp_path
     page.fill("#many-below", "0")
     assert page.is_disabled("#many-accept")
     page.press("Enter")  # nothing is decided
+    for misread in ("5", "5%", "005", "-1", "", "0,5,1"):  # once 5, which is above every probability
+        page.fill("#many-below", misread)
+        assert page.is_disabled("#many-accept"), misread
+        assert "from 0 to 1" in page.inner_text("#many-which")
+    page.fill("#many-below", f"{limit}".replace(".", ","))
+    assert not page.is_disabled("#many-accept")
     page.fill("#many-below", "1")
     page.click("#many-accept")
     assert page.inner_text("#progress-text").startswith("270 of 270")

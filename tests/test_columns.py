@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from codivide import InputError, load_model
+from codivide import Features, InputError, NoisyLabelClassifier, load_model
 from codivide.cli.app import main
 from codivide.core.files import read_tensors, save_tensors
 from codivide.data.sources import read_inputs
@@ -93,3 +93,12 @@ def test_the_model_file_holds_the_names_and_older_ones_go_by_position(trained, t
     assert torch.equal(rows[0], rows[2])
     with pytest.raises(InputError, match=r"the data frame needs one column for each feature.*'f0'"):
         read_inputs(mixed.drop(columns="f0"), model.shape, model.dtype, columns=model.columns)
+
+
+def test_columns_whose_names_are_no_texts_are_found_by_name_too():
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(rng.normal(size=(60, 3)) * [1, 5, 20])
+    clf = NoisyLabelClassifier(Features(heads="linear", correct=False)).fit(frame, (frame[0] > 0).astype(int))
+    wanted = clf.predict_proba(frame)
+    np.testing.assert_array_equal(clf.predict_proba(frame[[2, 0, 1]]), wanted)  # once taken by position, in silence
+    np.testing.assert_array_equal(clf.predict_proba(frame.to_numpy()), wanted)

@@ -107,7 +107,8 @@ def test_the_first_minute_of_readme_runs(tmp_path, monkeypatch, capsys):
         assert call(command) == 0, command
     (snippet,) = blocks(README, "python")
     exec(compile(snippet, "README.md", "exec"), {})
-    assert "[5 rows x" in capsys.readouterr().out
+    said = capsys.readouterr().out.splitlines()
+    assert sum(line.split() == ["given", "suggested", "clean_prob"] for line in said) == 2
 
 
 # --- pages

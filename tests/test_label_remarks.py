@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from codivide import Features, InputError, NoisyLabelClassifier, TrainingWarning
+from codivide.cli.progress import plain_warnings
 from codivide.data.label_remarks import label_remarks
 from codivide.data.labels import alike, encode, twins
 from codivide.data.options import ReadOptions
@@ -122,6 +123,22 @@ def test_a_class_for_every_row_is_an_id(classes, said):
     labels = [f"u{k % classes}" for k in range(40)]
     remarks = label_remarks(load(np.zeros((40, 2)), labels))
     assert (remarks == [f"there are {classes} classes in 40 labels: is this an id column?"]) == said
+
+
+def test_a_number_for_every_row_is_not_judged_as_classes():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 2))
+    y = np.round(1e4 * x[:, 0]).astype(int).tolist()
+    with pytest.warns(UserWarning, match="do not use"):  # once 40 of 40 labels looked wrong, without a word
+        NoisyLabelClassifier(Features(heads="linear", correct=False)).fit(x, y)
+
+
+def test_a_warning_is_shown_once(capsys):
+    with plain_warnings(), warnings.catch_warnings():
+        warnings.simplefilter("always")
+        for text in ("one", "two", "one"):
+            warnings.warn(text, UserWarning, stacklevel=1)
+    assert capsys.readouterr().err.split() == ["warning", "one", "warning", "two"]
 
 
 def test_a_mistyped_label_is_named_with_what_was_meant():

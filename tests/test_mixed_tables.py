@@ -306,6 +306,19 @@ def test_a_date_means_the_same_however_later_tables_write_it():
     assert len(set(part.encode(pd.Series(["07.05.2024", "2024-07-05"]))[:, 0].tolist())) == 1
 
 
+def test_a_later_table_says_itself_where_the_day_is_if_the_training_does_not():
+    part, _ = Date.fit(pd.Series(["2024-07-05", "2024-09-25"] * 5))
+    later = pd.Series(["05/07/2024", "25/09/2024"])
+    assert part.encode(later)[:, 0].tolist() == part.encode(pd.Series(["2024-07-05", "2024-09-25"]))[:, 0].tolist()
+    assert part.unread(later) is None
+    assert part.header()["day_first"] == [None, None]
+    assert restore_part({"kind": "date", **part.header()}, {}) == part
+    part, _ = Date.fit(pd.Series(["12/31/2024", "07/05/2024"] * 5))
+    assert part.unread(pd.Series(["07/05/2024"])) is None
+    said = part.unread(later)
+    assert said == "'25/09/2024' has the day first, but dates are read with the month first, as in training"
+
+
 def test_columns_of_earlier_versions_are_restored():
     assert restore_part({"kind": "number", "fill": 1.0, "gaps": False}, {}) == Number(1.0, gaps=False)
     header = {"kind": "date", "fill": 3.0, "gaps": True, "clock": False, "day_first": True}

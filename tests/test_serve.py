@@ -21,6 +21,7 @@ import pytest
 from codivide import InputError
 from codivide.audit import serve
 from codivide.audit.decisions import FILE, Decisions, export
+from codivide.cli import clean as cli
 from codivide.cli.app import main
 from codivide.data import corrections
 from codivide.data.corrections import Known
@@ -317,6 +318,18 @@ def test_decisions_of_another_run_are_not_mixed_in(tmp_path):
     (run / FILE).write_bytes(b"no data base" * 100)
     with pytest.raises(InputError, match="cannot be used"):
         Decisions(run / FILE)
+
+
+def test_a_new_class_that_was_decided_on_is_exported_without_being_allowed_again(tmp_path, capsys):
+    run = run_folder(tmp_path / "run")
+    with Decisions(run / FILE) as decisions:
+        decisions.save("a.png", "cat", "keep", "")
+        assert not serve.named_new(decisions, Known.of(IDS, GIVEN, CLASSES))
+        decisions.save("a.png", "cat", "relabel", "zebra")
+        assert serve.named_new(decisions, Known.of(IDS, GIVEN, CLASSES))
+    cli.serve(run, export=True)
+    assert "1 decision" in capsys.readouterr().out
+    assert "a.png,cat,relabel,zebra" in (run / "corrections.csv").read_text(encoding="utf-8")
 
 
 def test_the_command_serves_the_page_of_the_run(tmp_path, monkeypatch, capsys):

@@ -29,7 +29,8 @@ from codivide.data.annotation_tools import label_studio
 from codivide.data.corrections import Correction, Corrections, read
 from codivide.data.options import ReadOptions
 from codivide.data.rows import TensorRows
-from codivide.data.targets import texts_of
+from codivide.data.sources import load
+from codivide.data.targets import other_separator, texts_of
 from codivide.fit import targets
 from codivide.fit.followers import follow
 from codivide.methods.features import own
@@ -375,6 +376,20 @@ def test_a_separator_is_of_several_labels(tmp_path):
             TrainingFlags(),
             {},
         )
+
+
+def test_another_separator_is_seen():
+    def loaded(texts):
+        return load(np.zeros((len(texts), 2)), texts, options=ReadOptions(task="multilabel"))
+
+    texts = ["sky, sea", "sky, cat", "sea, cat", "cat", "sky"] * 4
+    assert (
+        other_separator(loaded(texts), ";")
+        == "no row has ';' between labels, but 3 different ones have ',': --separator?"
+    )
+    assert other_separator(loaded(texts), ",") is None
+    assert other_separator(loaded([*texts, "sky;cat"]), ";") is None
+    assert other_separator(loaded(["Paris, France", "Rome, Italy"] * 4), ";") is None  # nothing in common
 
 
 @pytest.mark.parametrize("task", ["regression", "multilabel"])

@@ -295,3 +295,8 @@ def open_decisions(run: Path, known: Known) -> Decisions:
         decisions.close()
         raise InputError(f"{run / FILE}: {error}; move the file away to begin again") from None
     return decisions
+
+
+def named_new(decisions: Decisions, known: Known) -> bool:
+    """Whether somebody has named a class that is new, as a server that allowed it let them."""
+    return not known.new_classes and any(row.final not in {None, *known.classes} for row in decisions.current())

@@ -20,7 +20,17 @@ from codivide.data.options import REGRESSION, ReadOptions
 from codivide.data.rows import TensorRows
 from codivide.data.sources import load_raw
 from codivide.data.tables import arranged
-from codivide.data.targets import Members, joined, members, number_text, numbers, parts, texts_of, with_points
+from codivide.data.targets import (
+    Members,
+    joined,
+    members,
+    number_text,
+    numbers,
+    other_separator,
+    parts,
+    texts_of,
+    with_points,
+)
 from codivide.methods.features import number_heads, own
 from codivide.methods.features.matrix import raw
 from codivide.methods.features.numbers import FEWEST, LearnedNumbers, Numbers, OwnRegressor, learn_numbers
@@ -317,6 +327,8 @@ def _sets(
     remarks = [f"label {name!r} cannot be judged: {why}" for name, why in list(learned.unjudged.items())[:5]]
     if len(learned.unjudged) > 5:
         remarks.append(f"{len(learned.unjudged) - 5} more labels cannot be judged")
+    if (meant := other_separator(loaded, options.separator)) is not None:
+        remarks.append(meant)
     return JudgedTargets(
         _named(learned.model, loaded),
         table,

@@ -94,7 +94,8 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     tune_allocator()
     try:
-        settle()
+        if (said := settle()) is not None:
+            _tell(said)
         from codivide.cli.progress import plain_warnings
 
         with plain_warnings(), stoppable(_tell):

@@ -125,7 +125,8 @@ def serve(
     from codivide.audit.decisions import export as export_decisions
 
     judged = read_run(run)
-    with serve.open_decisions(run, judged.known(new_classes=new_classes)) as decisions:
+    with serve.open_decisions(run, judged.known(new_classes=True)) as decisions:  # each was checked when it was made
+        new_classes = new_classes or serve.named_new(decisions, judged.known())
         if export:
             target = run / "corrections.csv"
             count = export_decisions(decisions, target)

@@ -17,11 +17,15 @@ out_console = Console()
 
 @contextmanager
 def plain_warnings() -> Iterator[None]:
-    """Warnings to the user as one line without a place in the code; others as Python shows them."""
+    """Warnings to the user as one line, each once, without a place in the code; others as Python shows them."""
     before = warnings.showwarning
+    said = set()
 
     def show(message: Warning | str, category: type[Warning], *rest: Any, **named: Any) -> None:
         if issubclass(category, UserWarning):
+            if str(message) in said:
+                return  # a forest in cross-fitting would say it a hundred times
+            said.add(str(message))
             err_console.print(f"[yellow]warning[/] {escape(str(message))}", soft_wrap=True, highlight=False)
         else:
             before(message, category, *rest, **named)

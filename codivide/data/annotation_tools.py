@@ -19,36 +19,39 @@ _ONE = "codivide judges one label a sample"
 _LOCAL = "/data/local-files/"  # Label Studio's address of a file on its own machine
 
 
-def read_export(found: Any, path: Path) -> pd.DataFrame | None:
+def read_export(found: Any, path: Path, said: list[str]) -> pd.DataFrame | None:
     """The table in what a tool exported as JSON; None where it is something else.
 
     Args:
         found: the JSON, parsed; of JSON lines a list of them.
         path: of the file, for messages and to see where images lie.
+        said: gets a sentence on answers that do not count, and on those of machines that do.
 
     Raises:
         InputError: a sample with several labels, or parts that do not fit together; it names the sample.
     """
     if isinstance(found, dict) and {"images", "annotations", "categories"} <= found.keys():
-        return _guarded(_coco, found, path)
+        return _guarded(_coco, found, path, said)
     rows = found if isinstance(found, list) and found and all(isinstance(row, dict) for row in found) else []
     if rows and all("data" in row and ("annotations" in row or "predictions" in row) for row in rows):
-        return _guarded(_label_studio, rows, path)
+        return _guarded(_label_studio, rows, path, said)
     if rows and all("fields" in row and ("responses" in row or "suggestions" in row) for row in rows):
-        return _guarded(_argilla, rows, path)
+        return _guarded(_argilla, rows, path, said)
     return None
 
 
-def _guarded(read: Callable[[Any, Path], pd.DataFrame], found: Any, path: Path) -> pd.DataFrame:
+def _guarded(
+    read: Callable[[Any, Path, list[str]], pd.DataFrame], found: Any, path: Path, said: list[str]
+) -> pd.DataFrame:
     """InputError for anything that is not as the tool writes it."""
     try:
-        return read(found, path)
+        return read(found, path, said)
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         name = read.__name__.strip("_").replace("_", " ")
         raise InputError(f"{path} looks like an export of {name}, but is damaged: {error!r}") from error
 
 
-def _coco(found: Mapping[str, Any], path: Path) -> pd.DataFrame:
+def _coco(found: Mapping[str, Any], path: Path, said: list[str]) -> pd.DataFrame:
     """Images with one category each; those without an annotation have no label."""
     names = {item["id"]: item["name"] for item in found["categories"]}
     held: dict[Any, set[Any]] = {item["id"]: set() for item in found["images"]}
@@ -72,18 +75,31 @@ def _coco(found: Mapping[str, Any], path: Path) -> pd.DataFrame:
     return pd.DataFrame({"path": [below + name for name in files.values()], "label": labels})
 
 
-def _label_studio(tasks: Sequence[Mapping[str, Any]], path: Path) -> pd.DataFrame:
+def _label_studio(tasks: Sequence[Mapping[str, Any]], path: Path, said: list[str]) -> pd.DataFrame:
     """Tasks with a choice each; without an annotation the first prediction counts, else there is no label."""
     rows = []
+    skipped = predicted = 0
     for task in tasks:
         data = {name: _local(value) for name, value in task["data"].items() if isinstance(value, str | int | float)}
         made = [one for one in task.get("annotations") or () if not one.get("was_cancelled")]
-        for one in made or (task.get("predictions") or ())[:1] or [{}]:
+        skipped += len(task.get("annotations") or ()) - len(made)
+        guesses = [] if made else list(task.get("predictions") or ())[:1]
+        predicted += len(guesses)
+        for one in made or guesses or [{}]:
             label = _choice(one.get("result") or (), f"{path}: task {task.get('id')!r}")
             rows.append((task.get("id"), data, _person(one.get("completed_by", "")), label))
+    _say(said, skipped, "cancelled", predicted, "prediction")
     table = _answers(rows)
     images = [name for name in ("image", "img", "photo") if name in table]
     return table.rename(columns={images[0]: "path"}) if images else table
+
+
+def _say(said: list[str], skipped: int, why: str, guessed: int, what: str) -> None:
+    """What is said of answers of people that do not count, and of samples that have a machine's in their place."""
+    if skipped:
+        said.append(f"answers that do not count, since they are {why}: {skipped:,}")
+    if guessed:
+        said.append(f"samples without an answer of a person, whose label is the tool's {what}: {guessed:,}")
 
 
 def _local(value: Any) -> Any:
@@ -104,25 +120,28 @@ def _person(value: Any) -> str:
     return str(value.get("email") or value.get("id")) if isinstance(value, dict) else str(value)
 
 
-def _argilla(records: Sequence[Mapping[str, Any]], path: Path) -> pd.DataFrame:
-    """Records with one question; without a response the suggestion counts."""
+def _argilla(records: Sequence[Mapping[str, Any]], path: Path, said: list[str]) -> pd.DataFrame:
+    """Records with one question; without a submitted response the suggestion counts."""
     asked = {name for row in records for part in ("responses", "suggestions") for name in row.get(part) or {}}
     if len(asked) > 1 and "label" not in asked:
         listed = ", ".join(sorted(map(str, asked)))
         raise InputError(f"{path} has several questions ({listed}); keep one, or call it 'label'")
     question = "label" if "label" in asked else next(iter(asked), "label")
     rows = []
+    skipped = suggested = 0
     for number, record in enumerate(records):
         key = record.get("id", number)
         responses = (record.get("responses") or {}).get(question) or []
-        made = [
-            (_person(one.get("user_id", "")), one["value"]) for one in responses if one.get("status") != "discarded"
-        ]
+        counted = [one for one in responses if one.get("status", "submitted") == "submitted"]
+        made = [(_person(one.get("user_id", "")), one["value"]) for one in counted]
         suggestion = (record.get("suggestions") or {}).get(question) or {}
+        skipped += len(responses) - len(made)
+        suggested += not made and suggestion.get("value") is not None
         for person, value in made or [("", suggestion.get("value"))]:
             if isinstance(value, list | dict):
                 raise InputError(f"{path}: record {key!r} has the answer {value!r}; {_ONE}")
             rows.append((key, dict(record["fields"]), person, value))
+    _say(said, skipped, "drafts or discarded", suggested, "suggestion")
     return _answers(rows)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, cast, get_args
 
@@ -35,7 +35,7 @@ _TWO = re.compile(r"\s*(\d{1,2})([-/.])(\d{1,2})[-/.]\d{2,4}")  # what comes bef
 
 Note = dict[str, Any]
 Commas = Literal["", "decimal", "thousands"]
-Order = tuple[bool, bool]  # whether the day is first with slashes and dashes, and with points
+Order = tuple[bool | None, bool | None]  # is the day first with slashes and dashes, and with points; None: not seen
 
 
 class Part(Protocol):
@@ -156,8 +156,14 @@ class Date:
         return np.stack([np.asarray(item, dtype=np.float32) for item in made], axis=1)
 
     def unread(self, values: pd.Series[Any]) -> str | None:
-        """Cells that are no dates."""
-        return _unread(values, dates(values, self.order).isna().to_numpy(dtype=bool), "dates")
+        """Cells that are no dates, or that put day and month otherwise than the training."""
+        said = [_unread(values, dates(values, self.order).isna().to_numpy(dtype=bool), "dates")]
+        if (other := _reversed(values, self.order)) is not None:
+            first, second = ("month", "day") if self.order[other[1]] else ("day", "month")
+            said.append(
+                f"{other[0]!r} has the {first} first, but dates are read with the {second} first, as in training"
+            )
+        return "; ".join(text for text in said if text) or None
 
     def header(self) -> dict[str, Any]:
         """How they are read."""
@@ -334,7 +340,7 @@ def _commas(given: object) -> Commas:
 def _pair(given: Any) -> Order:
     """An order from its header; files of earlier versions have one for both."""
     first, points = (given, given) if isinstance(given, bool) else given
-    return bool(first), bool(points)
+    return None if first is None else bool(first), None if points is None else bool(points)
 
 
 def is_plain(frame: pd.DataFrame) -> bool:
@@ -462,13 +468,18 @@ def dates(values: pd.Series[Any], order: Order = (False, True)) -> pd.Series[pd.
 
     Args:
         values: dates, or texts.
-        order: whether 05/07/2024 and 05-07-2024 have the day first, and whether 05.07.2024 has.
+        order: whether 05/07/2024 and 05-07-2024 have the day first, and whether 05.07.2024 has; None: ``values`` say.
     """
     if isinstance(values.dtype, pd.PeriodDtype):
         values = values.dt.to_timestamp()
     if not pd.api.types.is_datetime64_any_dtype(values):
         texts = pd.Series([value.strip() if isinstance(value, str) else value for value in values], dtype=object)
-        first = np.array([_has_day_first(value, order) for value in texts], dtype=bool)
+        own = _order(texts)
+        known = [
+            next((one for one in (before, here) if one is not None), False)
+            for before, here in zip(order, own, strict=True)
+        ]
+        first = np.array([_has_day_first(value, known) for value in texts], dtype=bool)
         read = [
             pd.to_datetime(texts[first == which], errors="coerce", format="mixed", dayfirst=which, utc=True)
             for which in (False, True)
@@ -527,22 +538,39 @@ def _is_date(values: pd.Series[Any]) -> bool:
 
 
 def _order(values: pd.Series[Any]) -> Order:
-    """How the texts of a column put day and month, as ``dates`` takes it.
+    """How the texts of a column put day and month, as ``dates`` takes it; None where no text has both before the year.
 
     With points the day is first, else the month, unless a number above 12 says otherwise.
     """
+    slashes, points = (_most(values, points=points) for points in (False, True))
+    return (
+        None if slashes == (0, 0) else slashes[0] > 12 >= slashes[1],
+        None if points == (0, 0) else points[1] <= 12,
+    )
+
+
+def _most(values: pd.Series[Any], *, points: bool) -> tuple[int, int]:
+    """The largest first and second number of the texts with points, or of those without; 0: there is none."""
     found = [match for match in (_TWO.match(value) for value in values if isinstance(value, str)) if match is not None]
-    most = {
-        points: (
-            max((int(match[1]) for match in found if (match[2] == ".") == points), default=0),
-            max((int(match[3]) for match in found if (match[2] == ".") == points), default=0),
-        )
-        for points in (False, True)
-    }
-    return most[False][0] > 12 >= most[False][1], most[True][1] <= 12
+    own = [(int(match[1]), int(match[3])) for match in found if (match[2] == ".") == points]
+    return max((first for first, _ in own), default=0), max((second for _, second in own), default=0)
 
 
-def _has_day_first(value: Any, order: Order) -> bool:
+def _reversed(values: pd.Series[Any], order: Order) -> tuple[str, bool] | None:
+    """The first text that cannot be read in this order, and whether it has points; None: there is none."""
+    for value in values:
+        match = _TWO.match(value) if isinstance(value, str) else None
+        if match is None:
+            continue
+        points = match[2] == "."
+        first, second = int(match[1]), int(match[3])
+        day_first = order[points]
+        if (day_first is False and first > 12 >= second) or (day_first and second > 12 >= first):
+            return value, points
+    return None
+
+
+def _has_day_first(value: Any, order: Sequence[bool]) -> bool:
     match = _TWO.match(value) if isinstance(value, str) else None
     return match is not None and order[match[2] == "."]
 

@@ -37,13 +37,19 @@ def label_remarks(loaded: Loaded, least: int = FEWEST) -> list[str]:
         *_twins(names, counts),
         *_like_missing(names, counts),
     ]
-    labelled, held = int(counts.sum()), int((counts > 0).sum())
-    if labelled >= _LEAST_ROWS and 2 * held > labelled:
+    if are_no_classes(loaded):
+        labelled, held = int(counts.sum()), int((counts > 0).sum())
         meant = proposal(loaded) or "is this an id column?"
         return [*remarks, f"there are {held:,} classes in {labelled:,} labels: {meant}"]
     left_out = ~judged_classes(loaded.y, len(names), least) & (counts > 0)
     few = (counts > 0) & (counts < least) if (counts >= least).any() else left_out
     return [*remarks, *_too_small(names, counts, few, least, left_out=bool(left_out.any()))]
+
+
+def are_no_classes(loaded: Loaded) -> bool:
+    """Whether there are more classes than half of the labels: numbers, or ids. None of them can be judged."""
+    labelled = loaded.y[loaded.y >= 0]
+    return len(labelled) >= _LEAST_ROWS and 2 * len(np.unique(labelled)) > len(labelled)
 
 
 def warn_about_labels(loaded: Loaded, least: int = FEWEST) -> None:

@@ -350,11 +350,30 @@ def proposal(loaded: Loaded) -> str | None:
         whole = all(float(value or 0).is_integer() for value in values)
         if not whole or len(names) > max(_MANY, labelled / 3):
             return f"the labels are {len(names):,} different numbers; to predict a number: --task regression"
-    for separator in (";", "|"):
+    if (found := _separated(names, (";", "|"))) is not None:
+        separator, count = found
+        said = "" if separator == ";" else f" --separator '{separator}'"
+        return f"{count:,} classes hold {separator!r}; several labels a row: --task {MULTILABEL}{said}"
+    return None
+
+
+def other_separator(loaded: Loaded, separator: str) -> str | None:
+    """What is said of texts that hold several labels with something else than the separator between; None: none do."""
+    names = [str(name) for name in loaded.classes]
+    if loaded.tags or any(separator in name for name in names):
+        return None
+    found = _separated(names, (";", "|", ","))
+    if found is None:
+        return None
+    return f"no row has {separator!r} between labels, but {found[1]:,} different ones have {found[0]!r}: --separator?"
+
+
+def _separated(names: Sequence[str], separators: Sequence[str]) -> tuple[str, int] | None:
+    """What stands between parts that half of the names share, and in how many names; None: nothing does."""
+    for separator in separators:
         several = [parts(name, separator) for name in names if separator in name]
-        if len(several) * 2 >= len(names) and len({part for one in several for part in one}) < len(names):
-            said = "" if separator == ";" else f" --separator '{separator}'"
-            return f"{len(several):,} classes hold {separator!r}; several labels a row: --task {MULTILABEL}{said}"
+        if several and len(several) * 2 >= len(names) and len({part for one in several for part in one}) < len(names):
+            return separator, len(several)
     return None
 
 

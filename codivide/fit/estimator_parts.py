@@ -73,12 +73,19 @@ def rows_for(estimator: BaseEstimator, x: Any, options: ReadOptions) -> Any:
             validate_data(estimator, x, reset=False, skip_check_array=True)  # as many features, of the same names
         except ValueError as error:
             raise InputError(str(error)) from None
-    by_name = not plain or isinstance(x, str | Path)  # a file says its columns' names, in any order
+    # A file says its columns' names, in any order; so does a frame whose names are no texts, which nobody has compared.
+    by_name = not plain or isinstance(x, str | Path) or _is_reordered(x, model.columns)
     columns = model.columns if by_name else None
     rows, _, skipped = read_inputs(x, model.shape, model.dtype, options, model.encoder, columns=columns)
     if skipped:
         raise InputError(f"{skipped[0].path} cannot be read: {skipped[0].reason}")
     return rows
+
+
+def _is_reordered(x: Any, columns: Sequence[str] | None) -> bool:
+    """Whether a data frame has the columns of the training in another order."""
+    held = [str(name) for name in x.columns] if isinstance(x, pd.DataFrame) else []
+    return columns is not None and held != list(columns) and sorted(held) == sorted(columns)
 
 
 def _chooses(estimator: Any) -> bool:

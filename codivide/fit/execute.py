@@ -21,7 +21,7 @@ from codivide.core.version import VERSION
 from codivide.data import columns, encode
 from codivide.data.fingerprint import fingerprint
 from codivide.data.groups import tensors, together
-from codivide.data.label_remarks import label_remarks
+from codivide.data.label_remarks import are_no_classes, label_remarks
 from codivide.data.loaded import Loaded
 from codivide.data.record import DataRecord
 from codivide.data.views import ViewSpec, fit_views
@@ -392,7 +392,8 @@ def learned_outcome(
     found = _summary(loaded, history, judged, remarks) | _of_test(tested) | {"collapsed": remark is not None}
     found["findings"] = checked.findings
     by_chance = tested.predicted is not None and verdict.by_chance(*tested.predicted)
-    found["verdict"] = verdict.TOO_LITTLE if "independent" in learned.remarks or by_chance else verdict.USABLE
+    useless = "independent" in learned.remarks or by_chance or are_no_classes(loaded)
+    found["verdict"] = verdict.TOO_LITTLE if useless else verdict.USABLE
     record = _told(settings) | trained | found | environment()
     if folder is not None:
         folder.settings = settings
@@ -492,7 +493,7 @@ def _test_scores(model: Classifier, test: Loaded | None) -> dict[str, float]:
 
 
 def _checked(job: Job, loaded: Loaded, judged: Judged, model: Classifier) -> checks.Judgement:
-    """The label table with the columns of all checks, and what they say; a trial is not checked."""
+    """The label table with the columns of all checks, and what they say; a rehearsal is not checked."""
     table = judged.table(loaded)
     if not job.record_learning:
         return checks.Judgement(table, [], [])
@@ -502,7 +503,7 @@ def _checked(job: Job, loaded: Loaded, judged: Judged, model: Classifier) -> che
 def _with_test(
     job: Job, loaded: Loaded, table: pd.DataFrame, model: Classifier
 ) -> tuple[pd.DataFrame, test_part.Tested]:
-    """The label table with what it shares with the test part, and the test part judged; a trial is not checked."""
+    """The label table with what it shares with the test part, and the test part judged; a rehearsal is not checked."""
     tested = test_part.judged(loaded, model) if job.record_learning else test_part.Tested()
     return table.assign(**tested.columns), tested
 

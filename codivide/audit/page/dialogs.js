@@ -81,6 +81,13 @@ class Chooser {
   }
 }
 
+/** A number from 0 to 1 with a point or a comma; NaN for anything else: a limit that was misread would accept all. */
+function typedShare(text) {
+  const words = text.trim().replace(",", ".");
+  const value = /^(\d+\.?\d*|\.\d+)$/.test(words) ? Number(words) : NaN;
+  return value <= 1 ? value : NaN;
+}
+
 /** The dialog that accepts the suggestions of many labels of the view: those not checked yet that are doubtful enough. */
 class Many {
   constructor(queue, accept) {
@@ -109,8 +116,9 @@ class Many {
     const asked = [given >= 0 && `given ${plain(queue.classes[given], 40)}`,
       suggested >= 0 && `suggested ${plain(queue.classes[suggested], 40)}`, search && `with \u201c${plain(search, 40)}\u201d`];
     const which = asked.filter(Boolean).join(", ");
-    this.found = queue.doubtful(this.below.value === "" ? NaN : Number(this.below.value));
-    byId("many-which").textContent = `Of the ${counted(queue.view.length, "label")} shown${which ? ` (${which})` : ""}, ` +
+    const limit = typedShare(this.below.value);
+    this.found = queue.doubtful(limit);
+    byId("many-which").textContent = Number.isNaN(limit) ? "Type a number from 0 to 1, such as 0.05." : `Of the ${counted(queue.view.length, "label")} shown${which ? ` (${which})` : ""}, ` +
       `${number.format(this.found.length)} are not checked yet and are that doubtful.`;
     const sure = this.found.map((position) => queue.index.sure[position]).filter((value) => value !== null);
     const right = sure.reduce((sum, value) => sum + value, 0) / Math.max(1, sure.length);

@@ -61,7 +61,8 @@ function typedTarget(targets, text) {
   const words = text.trim();
   if (targets.kind === "regression") {
     const value = words.replace(",", ".");
-    return value !== "" && Number.isFinite(Number(value)) ? { label: value } : { wrong: "Type a number." };
+    const fits = /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(value) && Number.isFinite(Number(value));
+    return fits ? { label: value } : { wrong: "Type a number." };
   }
   if (words === "(none)") return { label: words };
   const names = words.split(targets.separator).map((name) => name.trim()).filter((name) => name);
