@@ -25,6 +25,7 @@ class Reading(NamedTuple):
     probs: Floats  # [N, C]
     given: Labels  # [N], -1: none
     classes: tuple[Any, ...]  # C, in the order of the columns
+    claimed: bool = False  # to be of samples that the classifier had not seen; else they were cross-fitted here
 
 
 def read(
@@ -70,7 +71,7 @@ def read(
             f"pred_probs has {probs.shape[1]} columns, but there are {len(known)} classes; give classes in their order"
         )
     _check_order(probs, given, known, stated=stated)
-    return Reading(probs, given, known)
+    return Reading(probs, given, known, claimed=True)
 
 
 def order_of(labels: Any, pred_probs: Any, unlabelled: int | None = UNLABELLED) -> tuple[Any, ...] | None:
