@@ -13,6 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from codivide.core.errors import InputError
 from codivide.core.types import UNLABELLED, Floats, Labels
 from codivide.data.labels import encode
+from codivide.noise.report import too_alike
 
 _FEWEST = 10  # samples a moved class must have, on average, before another order is believed
 _BETTER = 3.0  # times as many labels that another order must fit
@@ -186,3 +187,5 @@ def _check_order(probs: Floats, given: Labels, classes: Sequence[Any], *, stated
             "columns, rows or labels may be mixed up.",
             stacklevel=4,
         )
+    elif (said := too_alike(agree / max(len(known), 1), len(known))) is not None:
+        warnings.warn(said, stacklevel=4)

@@ -382,13 +382,25 @@ def _trained_on(seen: _Seen) -> _Reason | None:
     if seen.learned is not None:
         text = "The probabilities are averages over training of samples that were trained on: labels that were "
         return 1, text + "memorised look right, so the rate may be too low."
-    if seen.claimed and seen.agreement >= _SAME and len(seen.given) >= _ENOUGH:
-        text = (
-            f"The probabilities predict {100 * seen.agreement:.1f} % of the labels as they are given: nearly all are "
-        )
-        text += "right, or the classifier has learned from these very samples, and then no wrong label can look wrong. "
-        return 2, text + "Give probabilities of samples that it had not seen, as of cross-validation."
+    if seen.claimed and (text := too_alike(seen.agreement, len(seen.given))) is not None:
+        return 2, text
     return None
+
+
+def too_alike(agreement: float, count: int) -> str | None:
+    """What is said of probabilities that nobody has seen made, where they repeat the labels; None: they do not.
+
+    Args:
+        agreement: share of the labels that are predicted as they are given.
+        count: labels.
+    """
+    if agreement < _SAME or count < _ENOUGH:
+        return None
+    return (
+        f"The probabilities predict {100 * agreement:.1f} % of the labels as they are given: nearly all are right, or "
+        "the classifier has learned from these very samples, and then no wrong label can look wrong. Give "
+        "probabilities of samples that it had not seen, as of cross-validation."
+    )
 
 
 def _in_doubt(doubt: float) -> _Reason | None:
