@@ -55,7 +55,8 @@ SETS = {
 }
 #: The protocol of the recipes ``choose-*``.
 STEP = {"batch_size": 64, "lr": 0.05, "schedule": "step", "epochs": 50, "milestones": (22,)}
-CYCLE = {"batch_size": 64, "epochs": 40}
+CYCLE = {"batch_size": 64, "epochs": 50}
+ALONE = {"agreement": 0.0}
 #: Row -> method, settings, plan; the first rows are what is compared, those after them the ablation.
 ROWS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "codivide": ("codivide", {}, CYCLE),
@@ -64,11 +65,13 @@ ROWS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "elr": ("elr", {}, STEP),
     "dividemix_0": ("dividemix", {**AUTOMATIC, "lambda_u": 0.0}, STEP),
     "dividemix_25": ("dividemix", {**AUTOMATIC, "lambda_u": 25.0}, STEP),
-    "scout only": ("codivide", {"scout": 1.0}, CYCLE),
+    "labels hidden": ("codivide", {"validation": 0.1}, CYCLE),
+    "no agreement": ("codivide", ALONE, {**CYCLE, "epochs": 40}),
+    "no agreement, 70 epochs": ("codivide", ALONE, {**CYCLE, "epochs": 70}),
+    "no belief": ("codivide", {"q": 0.0}, CYCLE),
     "no scout": ("codivide", {"scout": 0.0}, CYCLE),
     "no cycle": ("codivide", {}, STEP),
     "no average": ("codivide", {}, {**CYCLE, "average": 0.0}),
-    "70 epochs": ("codivide", {}, {**CYCLE, "epochs": 70}),
 }
 
 

@@ -6,9 +6,10 @@ python benchmarks/default.py [--only photos cifar10n-worse ...] [--seeds 1] [--o
 and cleanlab (``CleanLearning`` around it, and the label quality of its 5-fold probabilities), all on the features of
 the default's encoder, standardised. Seconds are of the processor, on one thread, encoding included where it says so;
 test labels are true ones and nothing is chosen by them. Sets: 5,000 photos of which 40 % lie in the wrong folder
-(CIFAR-10, tested on 2,000 of its test images), 10,000 images of CIFAR-10N worse and aggre, digits, 4,000 images of
-Fashion-MNIST (tested on 2,000), and two sets of texts. No set of larger photos: none comes in a wheel. What ``--out``
-holds already is not run again. Needs ``CODIVIDE_DATA`` and cleanlab.
+(CIFAR-10, tested on 2,000 of its test images), 10,000 images of CIFAR-10N worse and aggre and all 50,000 of worse,
+2,000 of them stretched to 224 pixels (no set of larger photos comes in a wheel), digits, 4,000 images of Fashion-MNIST
+(tested on 2,000), and two sets of texts. What ``--out`` holds already is not run again. Needs ``CODIVIDE_DATA`` and
+cleanlab.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, roc_auc_score
 from sklearn.model_selection import cross_val_predict
@@ -65,11 +67,23 @@ def photos(seed: int) -> Case:
     return Case(images(train), train.y, train.truth, images(test), test.y)
 
 
-def cifar10n(kind: str) -> Callable[[int], Case]:
-    """10,000 images drawn by the seed."""
+def large_photos(seed: int) -> Case:
+    """2,000 images of CIFAR-10N worse drawn by the seed, stretched to 224 pixels, as no wheel brings larger ones."""
+    train = experiment.part(load("cifar10n:worse"), 2_000, seed)
+    test = subset(load("cifar10").test, np.arange(1_000))
+    return Case(stretched(images(train)), train.y, train.truth, stretched(images(test)), test.y)
+
+
+def stretched(x: np.ndarray, side: int = 224) -> np.ndarray:
+    """Images ``[N, H, W, C]`` at ``side`` pixels."""
+    return np.stack([np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BICUBIC)) for image in x])
+
+
+def cifar10n(kind: str, number: int = 10_000) -> Callable[[int], Case]:
+    """So many images drawn by the seed."""
 
     def case(seed: int) -> Case:
-        train = experiment.part(load(f"cifar10n:{kind}"), 10_000, seed)
+        train = experiment.part(load(f"cifar10n:{kind}"), number, seed)
         test = subset(load("cifar10").test, np.arange(2_000))
         return Case(images(train), train.y, train.truth, images(test), test.y)
 
@@ -119,6 +133,8 @@ CASES: dict[str, Callable[[int], Case]] = {
     "photos": photos,
     "cifar10n-worse": cifar10n("worse"),
     "cifar10n-aggre": cifar10n("aggre"),
+    "cifar10n-worse-50000": cifar10n("worse", 50_000),
+    "photos-224": large_photos,
     "digits-5": digits(0.05),
     "digits-20": digits(0.2),
     "digits-40": digits(0.4),

@@ -5,7 +5,8 @@
 
 rows: tables of 512 numbers, 10 classes, 20 % wrong labels, as an ``.npz`` file that is not compressed; each command is
     a process of its own: ``fit --method features``, ``noise`` and ``audit`` of that run. CPU seconds and peak memory
-    are those of the process; "rank" is the AUROC of p(clean) against the truth.
+    are those of the process, with the pages of the file that it holds; "own" is memory that no file backs. "rank" is
+    the AUROC of p(clean) against the truth. ``--keep DIR`` leaves the run there, to look at its page.
 images: JPEG files of 224 pixels in folders of classes; they are read and encoded by ``efficientnet-lite0``, and read
     by a bare DataLoader for comparison. Memory is looked at twice a second.
 """
@@ -48,19 +49,24 @@ def make_rows(path: Path, count: int) -> np.ndarray:
     return truth
 
 
+def held_by(process: int) -> tuple[int, int]:
+    """Memory of a process in MB: all of it, and what no file backs."""
+    status = Path(f"/proc/{process}/status").read_text().split()
+    return tuple(int(status[status.index(f"{name}:") + 1]) // 1024 for name in ("VmRSS", "RssAnon"))  # type: ignore[return-value]
+
+
 def command(arguments: list[str], every: float = 0.5) -> dict[str, Any]:
     """Run a command; its CPU seconds, its peak memory and what it held over time, in MB."""
-    held: list[int] = []
+    held: list[tuple[int, int]] = []
     process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     done = threading.Event()
 
     def watch() -> None:
         while not done.wait(every):
             try:
-                words = Path(f"/proc/{process.pid}/statm").read_text().split()
-            except OSError:
+                held.append(held_by(process.pid))
+            except (OSError, ValueError):  # it has ended
                 return
-            held.append(int(words[1]) * os.sysconf("SC_PAGE_SIZE") // 2**20)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -74,17 +80,18 @@ def command(arguments: list[str], every: float = 0.5) -> dict[str, Any]:
     return {
         "cpu_seconds": round(used.ru_utime + used.ru_stime, 1),
         "peak_mb": used.ru_maxrss // 1024,
-        "mb_over_time": held[::step],
+        "peak_own_mb": max(own for _, own in held),
+        "mb_over_time": [whole for whole, _ in held[::step]],
     }
 
 
-def rows(count: int) -> dict[str, Any]:
+def rows(count: int, keep: Path | None) -> dict[str, Any]:
     """What fit, noise and audit of a table cost."""
     import pandas as pd
     from sklearn.metrics import roc_auc_score
 
     with TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
-        data, run = Path(folder) / "data.npz", Path(folder) / "run"
+        data, run = Path(folder) / "data.npz", keep or Path(folder) / "run"
         truth = make_rows(data, count)
         fit = ["-m", "codivide", "fit", str(data), "--out", str(run), "--method", "features"]
         found: dict[str, Any] = {"rows": count, "data_mb": data.stat().st_size // 2**20, "fit": command(fit)}
@@ -138,7 +145,7 @@ def make_images(folder: Path, count: int) -> None:
         small.resize((224, 224), Image.Resampling.BICUBIC).save(place / f"{number}.jpg", quality=85)
 
 
-def images(count: int) -> dict[str, Any]:
+def images(count: int, _: Path | None) -> dict[str, Any]:
     """What reading and encoding images cost, and what a bare DataLoader does."""
     with TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
         data = Path(folder) / "images"
@@ -167,12 +174,16 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 50_000, 200_000, 1_000_000])
     parser.add_argument("--images", type=int, nargs="+", default=[10_000, 20_000])
     parser.add_argument("--out", type=Path, default=Path("results/large.json"))
+    parser.add_argument("--keep", type=Path, help="where the last run is left")
     asked = parser.parse_args()
     record = json.loads(asked.out.read_text()) if asked.out.exists() else {}
-    record |= environment("cpu")
+    where = environment("cpu")
+    record |= where
     for count in asked.rows if asked.what == "rows" else asked.images:
         began = time.monotonic()
-        found = (rows if asked.what == "rows" else images)(count) | {"seconds": round(time.monotonic() - began)}
+        found = (rows if asked.what == "rows" else images)(count, asked.keep) | {
+            "seconds": round(time.monotonic() - began)
+        }
         others = [item for item in record.get(asked.what, []) if item[asked.what] != count]
         record[asked.what] = sorted([*others, found], key=lambda item: item[asked.what])
         write_text(asked.out, json.dumps(record, indent=1) + "\n")

@@ -71,10 +71,10 @@ def percent(value: float | None) -> str:
 
 
 def files(paths: Sequence[str], root: str = "../results") -> str:
-    """Links to result files: by seed or number where there are several."""
+    """Links to result files: by name where there are several."""
     if len(paths) == 1:
         return f"[file]({root}/{paths[0]})"
-    return " ".join(f"[{i}]({root}/{path})" for i, path in enumerate(paths))
+    return ", ".join(f"[{Path(path).stem}]({root}/{path})" for path in paths)
 
 
 def mean(records: Sequence[Mapping[str, Any]], name: str) -> float | None:
@@ -186,9 +186,9 @@ def tables() -> str:
     """Small tables with three kinds of noise."""
     found, paths = tables_cases()
     measures = ("auroc", "average_precision", "f1", "test_accuracy", "balanced_accuracy", "seconds")
-    rows = [[name, str(len(group)), *cells(group, *measures), files(paths)] for name, group in sorted(found.items())]
-    head = ["", "cases", "AUROC", "average precision", "F1", "test accuracy", "balanced", "CPU s", "results by set"]
-    return table(head, rows)
+    rows = [[name, str(len(group)), *cells(group, *measures)] for name, group in sorted(found.items())]
+    head = ["", "cases", "AUROC", "average precision", "F1", "test accuracy", "balanced", "CPU s"]
+    return f"{table(head, rows)}\n\nResults by set: {files(paths)}."
 
 
 def probabilities() -> str:
@@ -233,15 +233,44 @@ def crowd() -> str:
     return "\n\n".join(parts)
 
 
+def beyond() -> str:
+    """Numbers and several labels a row, beside cleanlab around the same model."""
+    rows, paths = [], sorted((RESULTS / "beyond").glob("*.json"))
+    for path in paths:
+        record = read(f"beyond/{path.name}")
+        found: dict[str, list[Record]] = defaultdict(list)
+        for case in record["cases"]:
+            for name, result in case["found"].items():
+                found[name].append(result)
+        score = "r2" if "r2" in found["codivide"][0] else "macro_f1"
+        model = "ridge" if score == "r2" else "logistic"
+        ways = ("codivide", f"codivide {model}", f"cleanlab {model}", "codivide forest", "cleanlab forest")
+        ranked = [*(cell for way in ways for cell in cells(found[way], "auroc"))]
+        learned = [number(mean(found[way], score)) for way in ("codivide", f"nothing {model}", "nothing forest")]
+        link = files([f"beyond/{path.name}"])
+        what = "numbers" if score == "r2" else "several labels"
+        rows.append([f"`{record['set']}`", what, str(len(record["cases"])), *ranked, *learned, link])
+    head = ["set", "targets", "cases", "AUROC: codivide", "linear", "cleanlab, linear", "forest", "cleanlab, forest"]
+    return table([*head, "score: codivide", "nothing, linear", "nothing, forest", "result"], rows)
+
+
+def elsewhere() -> str:
+    """What other pages tell, so that every result is found from here."""
+    rows = [
+        [f"[{what}]({page})", f"`{command}`", ", ".join(f"[{name}](../results/{name})" for name in names)]
+        for what, page, command, names in ELSEWHERE
+    ]
+    return table(["what", "command", "result"], rows)
+
+
 def effort() -> str:
     """What is found in the first labels of the queue, by networks trained from scratch."""
     rows = []
-    for path in sorted((RESULTS / "effort").glob("*.json")):
-        record = read(f"effort/{path.name}")
+    for record in store.read(RESULTS / "effort").values():
         found = record["result"]
         first = cells([found["precision"]], "100", "500", "1000")
         made = [found["method"], *first, *cells([found], "auroc", "test_accuracy", "seconds")]
-        rows.append([f"`{record['set']}`, {record['net']}", *made, files([f"effort/{path.name}"])])
+        rows.append([f"`{record['set']}`, {record['net']}", *made, files([f"effort/{store.GATHERED}"])])
     head = ["set, network", "", "wrong of the first 100", "500", "1,000", "AUROC", "test accuracy", "CPU s", "result"]
     return table(head, rows)
 
@@ -256,6 +285,135 @@ def methods() -> str:
             rows.append([f"`{recipe.name}`", *tested, *ranked, files([f"recipes/{store.GATHERED}"])])
     return table(["recipe", "test accuracy, last", "best, chosen with the test labels", "AUROC", "result"], rows)
 
+
+#: Measured, and shown on another page: what, the page, the command, and the files below ``results``.
+ELSEWHERE: list[tuple[str, str, str, tuple[str, ...]]] = [
+    (
+        "the estimated rate of wrong labels beside the true one",
+        "explain/noise.md#measured",
+        "python benchmarks/noise_estimate.py",
+        ("noise/gathered.parquet",),
+    ),
+    (
+        "rules that judge labels, side by side",
+        "explain/noise.md#the-rules-side-by-side",
+        "python benchmarks/rules.py --set worse --run RUN",
+        ("rules/gathered.parquet",),
+    ),
+    (
+        "which labels look like a rule",
+        "explain/features.md#labels-that-look-like-a-rule",
+        "python benchmarks/rule_like.py",
+        ("benchmarks/rule_like.json",),
+    ),
+    ("the neighbours' vote", "explain/features.md#the-vote", "python benchmarks/votes.py", ("votes.json",)),
+    (
+        "words, or parts of words",
+        "reference/encoders.md",
+        "python benchmarks/texts.py",
+        ("texts.json",),
+    ),
+    (
+        "the encoder of photos: speed, sides, stages",
+        "explain/photos.md#what-makes-it-quick",
+        "python benchmarks/encoder.py speed",
+        ("encoder.json",),
+    ),
+    (
+        "fine-tuning after the features",
+        "explain/photos.md#fine-tuning-after-the-features",
+        "python benchmarks/finetune.py --targets soft",
+        ("finetune.json",),
+    ),
+    (
+        "what `clean` leaves",
+        "howto/clean.md#what-the-rule-leaves",
+        "python benchmarks/clean.py",
+        ("clean.json",),
+    ),
+    (
+        "what checking by hand is worth",
+        "howto/clean.md#what-it-is-worth",
+        "python benchmarks/corrections.py --out results/audit/corrections.json",
+        ("audit/corrections.json",),
+    ),
+    ("copies in the data", "reference/data.md#copies-and-groups", "python benchmarks/copies.py", ("copies.json",)),
+    (
+        "what the checks of the audit find",
+        "reference/audit.md#what-the-facts-mean",
+        "python benchmarks/checks.py",
+        ("checks.json",),
+    ),
+    (
+        "simulated crowds",
+        "howto/annotators.md#measured",
+        "python benchmarks/crowd.py --probs DIR --out results/crowd",
+        ("crowd/simulated.json",),
+    ),
+    (
+        "from scratch at the cost of plain training",
+        "methods/codivide.md#measured",
+        "python benchmarks/deep.py run",
+        ("deep.json",),
+    ),
+    (
+        "DivideMix and plain training on a folder of photos",
+        "methods/dividemix.md#measured",
+        "codivide fit DEST/photos --method dividemix",
+        ("photos/gathered.parquet",),
+    ),
+    (
+        "the figures of Joint optimization",
+        "methods/joint_optimization.md#figures",
+        "python benchmarks/joint_optimization.py rates",
+        tuple(f"joint_optimization/{name}.json" for name in ("losses", "pseudo", "rates", "recovery", "updated")),
+    ),
+    (
+        "decisions and adversarial examples of mixup",
+        "methods/mixup.md#decisions-and-adversarial-examples",
+        "python benchmarks/mixup.py decision",
+        ("mixup/adversarial.json", "mixup/decision.json"),
+    ),
+    ("mixup for a GAN", "lab/gan.md", "python examples/mixup_gan.py", ("examples/mixup_gan.json",)),
+    (
+        "speed on a CPU",
+        "performance.md",
+        "make bench",
+        tuple(f"benchmarks/{name}.json" for name in ("augment", "mixture", "step", "step_small_cnn")),
+    ),
+    (
+        "what a look at the training set costs",
+        "explain/learning.md#what-it-costs",
+        "python benchmarks/learning.py",
+        ("benchmarks/learning.json",),
+    ),
+    (
+        "what a step of few labels costs",
+        "howto/few_labels.md#measured",
+        "python benchmarks/semi_cost.py",
+        ("benchmarks/semi_cost.json",),
+    ),
+    (
+        "what an audit costs",
+        "reference/audit.md#what-it-costs",
+        "python benchmarks/audit.py",
+        ("benchmarks/audit_facts.json",),
+    ),
+    (
+        "minutes on a GPU",
+        "performance.md#on-a-gpu",
+        "python benchmarks/gpu.py",
+        ("gpu/h200_accuracy.json", "gpu/h200_parity_speed.json"),
+    ),
+    ("large data on two cores", "performance.md#large-data", "python benchmarks/large.py rows", ("large.json",)),
+    ("faults, really made", "reliability.md", "make test-faults", ("faults.json",)),
+    (
+        "the same bits after a move of code",
+        "contributing.md",
+        "python benchmarks/golden.py --check",
+        ("golden.json",),
+    ),
+]
 
 SECTIONS: list[tuple[str, str, Callable[[], str], str]] = [
     (
@@ -293,6 +451,14 @@ SECTIONS: list[tuple[str, str, Callable[[], str], str]] = [
         "*crowdlab*: the equations of Goh, Tkachenko and Mueller (2022), which cleanlab has too.",
     ),
     (
+        "Numbers and several labels a row",
+        "`python benchmarks/beyond.py`",
+        beyond,
+        "A case is one kind and rate of wrong targets, and a seed. The AUROC is of wrong numbers, or of rows with a "
+        "wrong label. *linear*: ridge or logistic regression inside; *forest*: a forest. Without either it is "
+        "codivide's default. The score is R2 of numbers and macro F1 of several labels on a clean test part.",
+    ),
+    (
         "Networks trained from scratch: the first labels of the queue",
         "`python benchmarks/effort.py --set worse`",
         effort,
@@ -303,7 +469,14 @@ SECTIONS: list[tuple[str, str, Callable[[], str], str]] = [
         "`codivide bench run 'first/*'`",
         methods,
         "4,000 images of CIFAR-10, symmetric noise of 50 %, 70 epochs of a small network, one seed. These are not the "
-        "papers' numbers: [recipes](reference/recipes.md) sets those beside ours, as far as they have run.",
+        "papers' numbers: [recipes](reference/recipes.md) sets those beside ours, as far as they have run. What "
+        "waits, and about how long it takes: [comparison](lab/comparison.md#what-waits).",
+    ),
+    (
+        "Shown on other pages",
+        "the command of its row",
+        elsewhere,
+        "With these, every file under `results/` is linked from this page.",
     ),
 ]
 
@@ -318,8 +491,8 @@ Words: **AUROC** is how often a wrong label is ranked before a right one (1 is p
 precision** is how clean the top of the ranking is. **Test accuracy** is the share of new samples classified right, by
 true labels. True labels only score. Seconds are of one processor core. Other [terms](glossary.md).
 
-What is not here: noisypy was not run, since its licence and its installation were not settled. A GPU has been used for
-minutes only ([performance](performance.md)).
+What is not here: noisypy is not on the package index (`pip install noisypy` finds nothing), so it was not run. A GPU
+has been used for minutes only ([performance](performance.md#on-a-gpu)).
 """
 
 

@@ -71,12 +71,12 @@ def test_near_images_are_those_of_a_loop_over_all_pairs():
 
 def test_no_chain_joins_what_is_not_alike():
     near = [(0, 1), (1, 2), (2, 3)]
-    digests = [bytes([k]) for k in range(4)]
+    digests = duplicates.digests(bytes([k]) for k in range(4))
     assert alone(duplicates._groups(digests, lambda: near)) == [Group((0, 1), False), Group((2, 3), False)]
 
 
 def test_an_exact_group_takes_near_ones_in():
-    digests = [b"a", b"b", b"a", b"b", b"c"]
+    digests = duplicates.digests([b"a", b"b", b"a", b"b", b"c"])
     assert alone(duplicates._groups(digests, lambda: [(0, 1)])) == [Group((0, 1, 2, 3), False)]
     assert alone(duplicates._groups(digests, list)) == [Group((0, 2), True), Group((1, 3), True)]
 

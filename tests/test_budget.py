@@ -18,7 +18,7 @@ from codivide.data import encode, progress
 from codivide.data.sources import load
 from codivide.fit import choose_run
 from codivide.fit.budget import Budget, seconds
-from codivide.fit.choose_rule import epochs_cost
+from codivide.fit.choose_rule import correction_cost
 from codivide.fit.estimate import features_seconds
 from codivide.fit.job import Job, default_plan
 from codivide.methods.auto import Auto
@@ -148,9 +148,9 @@ def test_a_default_run_of_a_network_says_how_long_it_may_take(budget, monkeypatc
     look = one._looking()
     assert one._scout_plan() == plan
     each = 3.0 * (1 + look)
-    whole = each * 40 + 1.5 * epochs_cost(0.33, each, 40, 10, 3.0 * look)
+    whole = each * 40 + correction_cost(each, 40, 3.0 * look)
     assert said == [
-        f"a network on 200 samples: short run, comparison and training take up to about {whole / 60:.0f} min, "
+        f"a network on 200 samples: short run and correction take up to about {whole / 60:.0f} min, "
         f"the short run up to {each * 40 / 60:.0f} min of it; a budget limits this"
     ]
     if budget is None:  # nobody listens: nothing is rehearsed

@@ -130,6 +130,17 @@ def test_ids_may_stand_in_any_order(tmp_path, capsys):
     assert "row s0 is of other values" in " ".join(capsys.readouterr().err.split())
 
 
+def test_ids_that_come_again_name_no_rows(tmp_path, capsys):
+    table = frame("row").assign(id=[k // 2 for k in range(40)])  # such as of a patient
+    run = fit(write(table, tmp_path / "t.csv"))
+    said = "20 ids come again or are missing (the first in row 1), so rows are named by their numbers;"
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert SavedRun(run).labels["id"].tolist() == list(range(40))
+    assert all(main(command) == 0 for command in commands(run))
+    cleaned = pd.read_csv(tmp_path / "cleaned" / "labels_clean.csv").set_index("id")
+    np.testing.assert_allclose(cleaned["a"], table.loc[cleaned.index, "a"])
+
+
 def test_a_longer_table_is_remarked_and_another_place_is_read(tmp_path, capsys):
     table = frame("row")
     path = write(table, tmp_path / "t.csv")

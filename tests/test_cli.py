@@ -110,6 +110,24 @@ def test_fit_help_shows_every_hyper_parameter(tmp_path):
         assert flag in done.stdout
 
 
+def test_the_demo_counts_the_steps_that_its_heads_take(tmp_path, monkeypatch):
+    from codivide.cli.demo import demo
+
+    class Enough(Exception):
+        pass
+
+    def stop(job, *given, **more):
+        seen.append(job.plan.epochs)
+        raise Enough
+
+    seen = []
+    monkeypatch.setattr("codivide.cli.demo.take", lambda: None)  # the threads of other tests stay
+    monkeypatch.setattr("codivide.fit.execute.execute", stop)
+    with pytest.raises(Enough):
+        demo(tmp_path / "runs")
+    assert seen == [9]  # linear, mlp, forest and boosting, each also corrected, and the judging
+
+
 def test_fit_writes_the_run(finished, photos):
     run, done = finished
     assert {p.name for p in run.iterdir()} == {

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from codivide import Run, TrainingWarning, train
 from codivide.methods import METHODS
-from codivide.methods.cross_entropy import stratified
+from codivide.methods._held_out import stratified
 from codivide.noise import mixtures
 from codivide.training import targets
 from codivide.training.checkpoint import Checkpoint

@@ -12,9 +12,10 @@ from PIL import Image
 from codivide.core import files
 from codivide.core.errors import InputError
 from codivide.data import cache, images
-from codivide.data.cache import Entry, decode_files, scratch
+from codivide.data.cache import Entry, decode_files
 from codivide.data.options import ReadOptions
 from codivide.data.rows import MemmapRows, TensorRows
+from codivide.data.scratch import scratch
 
 
 @pytest.fixture
@@ -182,14 +183,14 @@ def test_over_the_limit_the_cache_is_mapped(source, decoded_names):
 
 def test_scratch_over_the_limit_is_a_file_that_goes_away(tmp_path):
     options = ReadOptions(cache_limit=100)
-    assert not isinstance(scratch((100,), np.uint8, options), np.memmap)
-    data = scratch((3, 50), np.float32, options)
+    assert not isinstance(scratch((100,), np.uint8, options.encoding), np.memmap)
+    data = scratch((3, 50), np.float32, options.encoding)
     assert isinstance(data, np.memmap)
     data[:] = 3
     assert data.sum() == 450
     assert cache_files() == []
     with pytest.raises(InputError, match="cache limit"):
-        scratch((2**20,) * 3, np.uint8, options)
+        scratch((2**20,) * 3, np.uint8, options.encoding)
 
 
 def test_bad_files_are_listed_until_there_are_too_many(source, decoded_names):

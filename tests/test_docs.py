@@ -107,7 +107,8 @@ def test_the_first_minute_of_readme_runs(tmp_path, monkeypatch, capsys):
         assert call(command) == 0, command
     (snippet,) = blocks(README, "python")
     exec(compile(snippet, "README.md", "exec"), {})
-    assert "[5 rows x" in capsys.readouterr().out
+    said = capsys.readouterr().out.splitlines()
+    assert sum(line.split() == ["given", "suggested", "clean_prob"] for line in said) == 2
 
 
 # --- pages
@@ -220,6 +221,13 @@ def test_numbers_are_up_to_date():
     again = "run: python benchmarks/make_numbers.py"
     assert numbers.PAGE.read_text(encoding="utf-8") == numbers.page(), again
     assert numbers.with_table(README) == README, again
+
+
+def test_every_result_is_linked_from_the_page_of_numbers():
+    linked = set(re.findall(r"\]\(\.\./results/([^)]+)\)", (ROOT / "docs" / "numbers.md").read_text(encoding="utf-8")))
+    there = {path.relative_to(ROOT / "results").as_posix() for path in (ROOT / "results").rglob("*") if path.is_file()}
+    assert there - {"waiting.json"} <= linked  # what has not run is no number
+    assert linked <= there
 
 
 # --- notebooks

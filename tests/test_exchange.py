@@ -144,6 +144,33 @@ def test_a_tar_of_other_things_is_one_clear_error(tmp_path):
     assert load(tmp_path / "good.tar").classes == ("x", "y")
 
 
+def test_files_of_one_name_in_a_tar_are_counted_and_the_first_counts(tmp_path):
+    contents, labels = pictures(6)
+    files = [item for k in range(5) for item in ((f"{k}.png", contents[k]), (f"{k}.cls", labels[k]))]
+    again = [("1.png", contents[5]), ("1.cls", "another"), ("2.seg.png", contents[5])]
+    tar(tmp_path / "t.tar", files + again)
+    loaded, plain = load(tmp_path / "t.tar"), tmp_path / "plain.tar"
+    tar(plain, files)
+    assert "t.tar: left out 3 files of samples that were there already (the first: 1.png)" in loaded.said[0]
+    assert np.array_equal(loaded.contents, load(plain).contents)
+    assert [loaded.classes[k] for k in loaded.y] == labels[:5]
+    assert not load(plain).said
+
+
+def test_shards_that_each_count_from_0_keep_all_their_samples(tmp_path):
+    contents, labels = pictures(6)
+    for shard in range(2):
+        rows = range(3 * shard, 3 * shard + 3)
+        tar(
+            tmp_path / f"s-{shard}.tar",
+            [(f"{k % 3}.{end}", c[k]) for k in rows for end, c in (("png", contents), ("cls", labels))],
+        )
+    loaded = load(tmp_path / "s-{0..1}.tar")
+    assert list(loaded.ids) == ["s-0/0", "s-0/1", "s-0/2", "s-1/0", "s-1/1", "s-1/2"]
+    assert [loaded.classes[k] for k in loaded.y] == labels
+    assert any("that of the shard stands before each" in text for text in loaded.said)
+
+
 def coco(folder, *, below=""):
     contents, labels = pictures()
     (folder / below).mkdir(parents=True, exist_ok=True)

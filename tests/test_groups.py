@@ -18,7 +18,7 @@ from codivide.data import experiment, groups
 from codivide.data.groups import Together, joined, numbered, together, with_groups
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load
-from codivide.methods.cross_entropy import stratified
+from codivide.methods._held_out import stratified
 from codivide.methods.features import learn, neighbours
 from codivide.methods.features.folds import deal, once
 from codivide.methods.features.options import Features

@@ -1,16 +1,23 @@
 """Many rows: heads learn from some and judge all, neighbours come from an index, arrays stay on the disk."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
 from codivide import NoisyLabelClassifier
+from codivide.core import neighbours as neighbours_module
+from codivide.core.files import let_go
 from codivide.core.index import Index, has_index
 from codivide.core.neighbours import nearest
-from codivide.data import duplicates, packed
+from codivide.data import duplicates, large_tables, packed
+from codivide.data import groups as groups_module
+from codivide.data import rows as rows_module
+from codivide.data.arrays import array_rows
 from codivide.data.options import ReadOptions
 from codivide.data.rows import MemmapRows, TensorRows
 from codivide.data.sources import load
@@ -177,3 +184,109 @@ def test_of_a_long_table_only_equal_rows_are_copies(monkeypatch):
     assert duplicates.find(TensorRows(torch.from_numpy(x)))[0].rows == (0, 1, 2)
     monkeypatch.setattr(duplicates, "MOST_NEAR", 30)
     assert duplicates.find(TensorRows(torch.from_numpy(x)))[0].rows == (0, 1)
+
+
+def resident(path):
+    """Bytes of a mapped file that this process holds."""
+    lines = iter(Path("/proc/self/smaps").read_text().splitlines())
+    return sum(
+        1024 * int(next(line for line in lines if line.startswith("Rss:")).split()[1])
+        for head in lines
+        if head.endswith(str(path))
+    )
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux says what a process holds")
+def test_few_pages_of_a_mapped_file_are_held(tmp_path, monkeypatch):
+    monkeypatch.setattr(rows_module, "_HELD", 2**20)
+    values = np.random.default_rng(0).random((8192, 256), dtype=np.float32)  # 8 MB
+    np.save(tmp_path / "x.npy", values)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    rows = array_rows(mapped)
+    assert isinstance(rows, MemmapRows)
+    for ids in torch.split(torch.arange(8192), 512):
+        assert np.array_equal(rows[ids].numpy(), values[ids.numpy()])
+        assert resident(tmp_path / "x.npy") < 5 * 2**20
+    assert float(mapped.sum()) > 0
+    assert resident(tmp_path / "x.npy") > 7 * 2**20
+    let_go(np.asarray(mapped)[100:])  # a view of a view
+    assert resident(tmp_path / "x.npy") < 3 * 2**20
+    let_go(values)  # of what is no mapped file nothing happens
+
+
+def test_written_pages_of_a_scratch_file_are_kept_when_they_are_let_go(tmp_path):
+    shared = np.memmap(tmp_path / "s", np.float32, "w+", shape=(300, 40))
+    own = np.memmap(tmp_path / "s", np.float32, "c", shape=(300, 40))
+    shared[:] = 1
+    own[:] = 2
+    let_go(shared)
+    let_go(own)
+    assert (shared == 1).all()
+    assert (own == 2).all()
+
+
+def test_columns_of_a_table_are_read_some_at_a_time():
+    rows = TensorRows(torch.arange(40 * 35, dtype=torch.float32).reshape(40, 35))
+    assert np.array_equal(np.stack(list(groups_module._columns(rows))), rows.data.numpy().T)
+
+
+@pytest.mark.parametrize("candidates", [np.arange(90), np.arange(0, 90, 2)])
+def test_the_nearest_are_the_same_with_few_distances_at_once(monkeypatch, candidates):
+    points = torch.from_numpy(np.random.default_rng(0).normal(size=(90, 5)).astype(np.float32))
+    whole = nearest(points, np.arange(90), candidates, 4)
+    monkeypatch.setattr(neighbours_module, "_MOST", 200)
+    for one, other in zip(whole, nearest(points, np.arange(90), candidates, 4), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def parquet(tmp_path_factory):
+    """A table in Parquet with a test part, and columns about its rows."""
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.normal(size=(80, 9)), columns=[f"x{k}" for k in range(9)])
+    table["Label"] = np.where(table["x0"] > 0, "yes", "no")
+    table["split"] = ["test" if k % 4 == 0 else "train" for k in range(80)]
+    table["patient"] = [f"p{k // 2}" for k in range(80)]
+    table["ID"] = [f"s{k}" for k in range(80)]
+    path = tmp_path_factory.mktemp("parquet") / "t.parquet"
+    table.to_parquet(path, index=False, row_group_size=30)
+    return path
+
+
+@pytest.mark.parametrize("words", [{}, {"columns": ("x1", "x3")}, {"drop": ("x4",)}])
+def test_a_large_parquet_file_is_mapped_and_reads_as_a_small_one(parquet, monkeypatch, tmp_path, words):
+    options = ReadOptions(group="patient", cache_dir=tmp_path, **words)
+    small = load(parquet, options=options)
+    monkeypatch.setattr(large_tables, "LARGE", 100)
+    monkeypatch.setattr(large_tables, "_AT_ONCE", 7)
+    mapped = load(parquet, options=options)
+    assert isinstance(small.x, TensorRows)
+    assert isinstance(mapped.x.rows, MemmapRows)
+    assert isinstance(mapped.x.rows.data, np.memmap)
+    for one, other in ((small, mapped), (small.test, mapped.test)):
+        every = torch.arange(len(one.y))
+        assert torch.equal(one.x[every], other.x[every])
+        assert one.y.tolist() == other.y.tolist()
+        assert (list(one.ids), one.columns, one.classes) == (list(other.ids), other.columns, other.classes)
+    assert small.contents.tolist() == mapped.contents.tolist()
+    assert small.groups.tolist() == mapped.groups.tolist()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("change", ["gap", "text", "no labels", "numbers"])
+def test_other_tables_are_read_into_memory(parquet, monkeypatch, tmp_path, change):
+    table = pd.read_parquet(parquet)
+    if change == "gap":
+        table.loc[3, "x2"] = np.nan
+    elif change == "text":
+        table["x2"] = "word"
+    elif change == "no labels":
+        table = table.drop(columns="Label")
+    else:
+        table["x2"] = np.arange(80) % 7
+    table.to_parquet(tmp_path / "t.parquet", index=False)
+    monkeypatch.setattr(large_tables, "LARGE", 100)
+    assert large_tables.apart(tmp_path / "t.parquet", ReadOptions(cache_dir=tmp_path)) is None
+    assert large_tables.apart(tmp_path / "no.parquet", ReadOptions()) is None
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1")
+    assert large_tables.apart(tmp_path / "bad.parquet", ReadOptions()) is None

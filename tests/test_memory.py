@@ -1,6 +1,7 @@
 """What is done where a process may take only so much memory."""
 
 import errno
+import os
 import resource
 
 import pytest
@@ -10,6 +11,7 @@ from codivide.core import memory
 
 def limit(monkeypatch, size):
     monkeypatch.setattr(resource, "getrlimit", lambda _: (size, size))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # what is set goes with the test
 
 
 def test_nothing_is_asked_for_where_memory_is_not_limited(monkeypatch):
@@ -30,6 +32,23 @@ def test_a_limit_that_leaves_too_little_is_an_error_before_anything_is_begun(mon
     monkeypatch.setattr(memory, "LEAST", 1 << 60)
     with pytest.raises(MemoryError, match="leaves less than"):
         memory.settle()
+
+
+@pytest.mark.parametrize(
+    ("size", "words", "threads"),
+    [(3 << 30, None, "1"), (3 << 30, "2", "2"), (64 << 30, None, None), (resource.RLIM_INFINITY, None, None)],
+)
+def test_with_little_memory_one_thread_is_taken_and_said(monkeypatch, size, words, threads):
+    limit(monkeypatch, size)
+    if words:
+        monkeypatch.setenv("OMP_NUM_THREADS", words)
+    else:
+        monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr(memory, "_ask_for", lambda size: None)
+    said = memory.settle()
+    assert os.environ.get("OMP_NUM_THREADS") == threads
+    assert (said is not None) == (threads == "1")
+    assert said is None or said.startswith("memory is limited to 3.0 GB, so one thread is taken")
 
 
 def led_to(error):

@@ -124,7 +124,7 @@ def test_files_that_are_called_like_a_runs_are_left(tmp_path, monkeypatch, capsy
     assert contents(tmp_path / "out") == {name: b"mine"}
 
 
-@pytest.mark.parametrize("stage", ["scout", "trial"])
+@pytest.mark.parametrize("stage", ["scout", "correction"])
 def test_a_folder_in_the_place_of_a_stage_is_left(run, stage):
     (run / stage).mkdir()
     check_folder(run, overwrite=True)  # one that was not begun
@@ -318,12 +318,13 @@ def test_rows_of_every_kind_are_hashed_whole(tmp_path, monkeypatch):
     assert fingerprint.digest_rows(TensorRows(images)) == fingerprint.digest_rows(TensorRows(images.contiguous()))
     monkeypatch.setattr(fingerprint, "WHOLE", 1000)
     monkeypatch.setattr(fingerprint, "_PART", 10 * 32)  # as if it were huge
-    part = fingerprint.digest_rows(MemmapRows(mapped))
-    assert part != dense
-    mapped[1] += 1  # between two that are read
-    assert fingerprint.digest_rows(MemmapRows(mapped)) == part
-    mapped[-1] += 1
-    assert fingerprint.digest_rows(MemmapRows(mapped)) != part
+    assert fingerprint.digest_rows(MemmapRows(mapped)) == dense  # a table of the user's own is read whole
+    pictures = mapped.reshape(3000, 1, 2, 4)
+    part = fingerprint.digest_rows(MemmapRows(pictures))
+    pictures[1] += 1  # between two that are read
+    assert fingerprint.digest_rows(MemmapRows(pictures)) == part
+    pictures[-1] += 1
+    assert fingerprint.digest_rows(MemmapRows(pictures)) != part
 
 
 # --- one writer ---

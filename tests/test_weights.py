@@ -161,6 +161,16 @@ def test_auto_of_a_table_takes_weights(monkeypatch):
     assert clf.choice_ is not None
 
 
+def test_auto_of_a_network_takes_weights():
+    """A class of weight 0 is not learned, by the short run or the correction."""
+    x, y = rare(200, 0.5)
+    options = {"net": "mlp", "epochs": 16, "lr": 0.1, "batch_size": 20}
+    clf = NoisyLabelClassifier(class_weight={0: 1.0, 1: 1e-6}, **options).fit(x, y)
+    assert clf.choice_["decision"]["method"] in ("codivide", "cross_entropy")
+    assert (clf.predict(x) == 1).mean() < 0.05
+    assert (NoisyLabelClassifier(**options).fit(x, y).predict(x) == 1).mean() > 0.3
+
+
 def test_an_unknown_argument_of_fit_is_refused():
     x, y = rare(20)
     with pytest.raises(TypeError, match="sample_weights"):

@@ -59,7 +59,12 @@ def application(arguments: list[str]) -> "typer.Typer":
         ] = False,
         debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.")] = False,
     ) -> None:
-        """Train classifiers on labels you cannot trust, and find which labels are wrong."""
+        """Train classifiers on labels you cannot trust, and find which labels are wrong.
+
+        Begin with: codivide fit photos/ --out run; then codivide audit run --open
+
+        Options of a command: codivide COMMAND --help
+        """
 
     asked = next((word for word in arguments if not word.startswith("-")), None)
     for name, file in COMMANDS.items():
@@ -89,7 +94,8 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     tune_allocator()
     try:
-        settle()
+        if (said := settle()) is not None:
+            _tell(said)
         from codivide.cli.progress import plain_warnings
 
         with plain_warnings(), stoppable(_tell):

@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from codivide.bench.recipes import Recipe
     from codivide.training.run import Run
 
-bench = typer.Typer(help="Recipes: run them, tune them, and tabulate their results.", no_args_is_help=True)
+bench = typer.Typer(
+    help="Recipes: run them, tune them, and tabulate their results.\n\nExample: codivide bench run 'first/*'",
+    short_help="Recipes: run them, tune them, and tabulate their results.",
+    no_args_is_help=True,
+)
 
 Pattern = Annotated[str, typer.Argument(help="A recipe's name, or a pattern such as 'first/*'.")]
 Results = Annotated[Path, typer.Option(help="Folder of the result files.")]
@@ -74,8 +78,7 @@ def run(
 ) -> None:
     """Run recipes that have no result yet; several processes may share the work, and a killed one is gone on with.
 
-    A trial (--epochs, --limit) keeps its results in the folder of the runs, so that they are never taken for the
-    recipe's.
+    A trial (--epochs, --limit) keeps its results in the folder of the runs.
 
     Example: codivide bench run dividemix-cifar10/sym50 --seeds 0,1,2
     """

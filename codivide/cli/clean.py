@@ -22,7 +22,7 @@ class Rules:
     """What decides about a label."""
 
     corrections: Annotated[
-        Path | None, typer.Option(help="corrections.csv: what a person decided; wins over both rules.")
+        Path | None, typer.Option(help="What a person decided (corrections.csv); it wins over both rules.")
     ] = None
     drop_below: Annotated[
         float | None,
@@ -33,7 +33,10 @@ class Rules:
     ] = None
     relabel_above: Annotated[
         float | None,
-        typer.Option(help="Take suggestions whose probability is above this.", show_default="as --drop-below"),
+        typer.Option(
+            help="Take suggestions whose probability is above this.",
+            show_default="where nothing is asked for: what leaves the fewest wrong labels",
+        ),
     ] = None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,8 +30,9 @@ def demo(
     from codivide.data.options import ReadOptions
     from codivide.data.record import DataRecord
     from codivide.data.sources import load
-    from codivide.fit.execute import execute
+    from codivide.fit.execute import execute, rounds_of
     from codivide.fit.job import Job, build_method, default_plan
+    from codivide.methods.features.options import Features
     from codivide.runs.claim import claimed
 
     if said := take():
@@ -44,6 +46,8 @@ def demo(
         built = build_method(method)
         rows, source = (as_table(loaded), DataRecord()) if method == "features" else (loaded, origin)
         plan = default_plan(len(loaded.y), built, seed=seed, **({} if method == "features" else {"epochs": epochs}))
+        if isinstance(built, Features):
+            plan = replace(plan, epochs=rounds_of(built, rows))
         with claimed(out / method, overwrite=True), Display(plan.epochs, method) as display:
             job = Job(built, plan, source=source)
             summaries[method] = execute(job, rows, out / method, progress=display.update).summary

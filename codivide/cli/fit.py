@@ -85,7 +85,7 @@ class DataFlags(TableFlags):
     truth: Annotated[
         Path | None,
         typer.Option(
-            help="CSV of path,label with true labels that are known, for the record only.", rich_help_panel=EXPERIMENT
+            help="CSV of path,label with true labels that are known. No method sees them.", rich_help_panel=EXPERIMENT
         ),
     ] = None
     corrections: Annotated[
@@ -103,21 +103,20 @@ class DataFlags(TableFlags):
     noise: Annotated[
         str | None,
         typer.Option(
-            help="Spoil the labels first, for experiments: symmetric:0.4, asymmetric:0.4, ...",
+            help="Spoil the labels first, KIND:RATE as in symmetric:0.4; kinds are symmetric, symmetric-exclusive, "
+            "asymmetric, pair and instance.",
             rich_help_panel=EXPERIMENT,
         ),
     ] = None
     limit: Annotated[
         int | None,
-        typer.Option(
-            min=2, help="Use a random part of this many samples, for experiments.", rich_help_panel=EXPERIMENT
-        ),
+        typer.Option(min=2, help="Use a random part of this many samples.", rich_help_panel=EXPERIMENT),
     ] = None
     labels_per_class: Annotated[
         int | None,
         typer.Option(
             min=1,
-            help="Hide all but this many labels of every class, after --limit and --noise, for experiments.",
+            help="Hide all but this many labels of every class, after --limit and --noise.",
             rich_help_panel=EXPERIMENT,
         ),
     ] = None
@@ -214,7 +213,7 @@ class TrainingFlags:
     ] = None
     optimizer: Annotated[
         str | None,
-        typer.Option(help="The optimizer: sgd or adamw.", show_default="sgd", rich_help_panel=TRAINING),
+        typer.Option(help="How weights are updated: sgd or adamw.", show_default="sgd", rich_help_panel=TRAINING),
     ] = None
     schedule: Annotated[
         str | None,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def plot(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="The folder of a run, finished or not.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="The folder of a run, finished or not.")],
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Folder for the pictures.", show_default="RUN; of several runs, this folder"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import mmap
 import os
 import re
 import secrets
@@ -139,7 +140,26 @@ def array_sum(array: NDArray[Any]) -> int:
     flat, check = array.reshape(-1), 0
     for start in range(0, len(flat), _PIECE):
         check = zlib.crc32(flat[start : start + _PIECE].data, check)
+        let_go(array)
     return check
+
+
+def let_go(data: Any) -> None:
+    """Hold no pages of a file that an array is mapped from; of any other array nothing is done.
+
+    What a process has read of a mapped file counts as its memory until the system needs it. The pages stay in the
+    cache of the system, so that they are read again at once.
+
+    Args:
+        data: an array, maybe a view of a mapped one.
+    """
+    while data is not None:  # what is mapped says so, whatever views were made of it
+        mapped = getattr(data, "_mmap", None)
+        if mapped is not None:
+            if data.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):  # "c": what was written is in these pages alone
+                mapped.madvise(mmap.MADV_DONTNEED)
+            return
+        data = getattr(data, "base", None)
 
 
 def check_sum(path: Path, written: str | None) -> None:

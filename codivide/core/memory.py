@@ -11,6 +11,8 @@ from collections.abc import Iterator
 LEAST = 256 << 20  # bytes without which nothing is begun: with less, C libraries abort while they are loaded
 _BUFFERS = 128 << 20  # what the BLAS of NumPy and that of SciPy take once, with room to spare
 _THREAD = 72 << 20  # what one thread of theirs takes: its stack and an arena
+_AMPLE = 8 << 30  # with less, one thread is taken, for torch's end the process where they find no room
+_THREADS = "OMP_NUM_THREADS"
 _SAID = (
     *("allocate memory", "out of memory", "bad_alloc", "start new thread", "launch worker thread"),
     "failed to map segment",
@@ -18,18 +20,24 @@ _SAID = (
 _SAID_OF_A_LIMIT = ("could not create a primitive", "without setting an exception")  # by oneDNN, by Python's import
 
 
-def settle() -> None:
+def settle() -> str | None:
     """Take now what libraries would wait for without end later; it does nothing where memory is not limited.
 
     OpenBLAS asks for the memory of its buffers and threads at its first operations, and where it gets none it asks
-    again for ever. So these operations are made here, while there is room for them.
+    again for ever. So these operations are made here, while there is room for them. libgomp, whose threads torch has,
+    ends the process where there is no room for one: with less than 8 GB and no word of the user (``OMP_NUM_THREADS``)
+    there is one thread. It is called before torch is imported, which looks for that word then.
+
+    Returns:
+        What to tell the user of threads; None: nothing.
 
     Raises:
         MemoryError: the limit leaves too little to begin with.
     """
     if not _limited():
-        return
+        return None
     _ask_for(LEAST)
+    said = _one_thread()
     import numpy as np
     from scipy import linalg
 
@@ -37,6 +45,18 @@ def settle() -> None:
     large_enough = np.eye(256)  # for more than one thread
     np.linalg.cholesky(large_enough @ large_enough)
     linalg.cholesky(linalg.blas.dgemm(1.0, large_enough, large_enough))
+    return said
+
+
+def _one_thread() -> str | None:
+    """Take one thread where memory is scarce and nobody has said how many; what to say of it."""
+    import resource
+
+    most = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if most >= _AMPLE or _THREADS in os.environ:
+        return None
+    os.environ[_THREADS] = "1"
+    return f"memory is limited to {most / 2**30:.1f} GB, so one thread is taken; {_THREADS} says how many"
 
 
 def short_of(error: BaseException) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor
 from codivide.core.types import AnyFloats, Labels
 
 _CHUNK = 512
+_MOST = 5 * 10**7  # distances that are held at once
 
 
 def nearest(
@@ -29,14 +30,15 @@ def nearest(
     Returns:
         Rows ``[Q, count]`` from the nearest on, -1 where there is none, and their Euclidean distances (inf).
     """
-    others, count_found = points[candidates], min(count, len(candidates))
+    every = len(candidates) == points.shape[0]  # ascending, so they are all rows in order
+    others, count_found = points if every else points[candidates], min(count, len(candidates))
     found = np.full((len(queries), count), -1, dtype=np.int64)
     distances = np.full((len(queries), count), np.inf)
     if not count_found:
         return found, distances
-    square = _squares(others)
-    for start in range(0, len(queries), _CHUNK):
-        rows = queries[start : start + _CHUNK]
+    square, size = _squares(others), max(1, min(_CHUNK, _MOST // len(candidates)))
+    for start in range(0, len(queries), size):
+        rows = queries[start : start + size]
         distance = _less_products(square, points[rows], others).add_(_squares(points[rows]).unsqueeze(1))
         at = np.searchsorted(candidates, rows).clip(max=len(candidates) - 1)
         own = np.flatnonzero(candidates[at] == rows)

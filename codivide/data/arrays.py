@@ -15,12 +15,13 @@ from sklearn.utils.validation import check_array
 from torch import Tensor
 
 from codivide.core.errors import InputError
+from codivide.core.files import let_go
 from codivide.core.types import Labels
 from codivide.data import annotators
 from codivide.data.labels import LabelNotes, encode, notes
 from codivide.data.loaded import Loaded
 from codivide.data.options import AUGMENTS, DEFAULT, ReadOptions
-from codivide.data.rows import CHUNK, MemmapRows, Rows, SparseRows, TensorRows
+from codivide.data.rows import CHUNK, IndexedRows, MemmapRows, Rows, SparseRows, TensorRows
 
 CHANNELS = (1, 3, 4)
 
@@ -57,7 +58,7 @@ def from_arrays(
     """
     if y is None:
         raise InputError("codivide requires y to be passed, but the target y is None: pass one label a row.")
-    rows = x if isinstance(x, TensorRows | MemmapRows | SparseRows) else array_rows(x)
+    rows = x if isinstance(x, TensorRows | MemmapRows | SparseRows | IndexedRows) else array_rows(x)
     names = None if ids is None or isinstance(ids, range) else ids
     _check_length(y, "y", len(rows))
     consensus, read = None, LabelNotes()
@@ -155,6 +156,8 @@ def array_rows(x: object) -> Rows:
             raise InputError(f"X is a list of unequal samples: {error}") from error
     if isinstance(x, pd.DataFrame):
         return _feature_rows(x, [str(column) for column in x.columns])
+    if _stays(x):
+        return _feature_rows(x, None)
     if isinstance(x, Tensor) and x.ndim in (3, 4):
         return _image_rows(x.detach())
     array = x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
@@ -172,6 +175,7 @@ def first_bad(data: NDArray[Any]) -> tuple[int, int] | None:
         if not good.all():
             row, column = np.argwhere(~good)[0]
             return start + int(row), int(column)
+        let_go(data)
     return None
 
 
@@ -194,16 +198,21 @@ def _sparse_rows(x: Any) -> SparseRows:
     return SparseRows(csr)
 
 
-def _feature_rows(x: Any, columns: list[str] | None) -> TensorRows:
+def _feature_rows(x: Any, columns: list[str] | None) -> TensorRows | MemmapRows:
     try:
-        data = check_array(x, dtype=np.float32, order="C", ensure_all_finite=False)
+        data = x if _stays(x) else check_array(x, dtype=np.float32, order="C", ensure_all_finite=False)
     except ValueError as error:
         raise InputError(f"X: {error}") from error
     bad = first_bad(data)
     if bad is not None:
         row, column = bad
         raise _not_finite(data[bad], row, repr(columns[column]) if columns else str(column))
-    return TensorRows(_as_tensor(data))
+    return MemmapRows(data) if isinstance(data, np.memmap) else TensorRows(_as_tensor(data))
+
+
+def _stays(x: Any) -> bool:
+    """Whether features are mapped from a file as they are needed."""
+    return isinstance(x, np.memmap) and x.ndim == 2 and x.dtype == np.float32 and x.flags.c_contiguous and x.size > 0
 
 
 def _not_finite(value: float, row: int, column: str) -> InputError:

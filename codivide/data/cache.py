@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import struct
-import tempfile
 import time
 import warnings
 import zlib
@@ -28,12 +27,13 @@ import torch
 from numpy.typing import NDArray
 
 from codivide.core.errors import InputError
-from codivide.core.files import array_sum, atomic
+from codivide.core.files import array_sum, atomic, let_go
 from codivide.data.images import DEPTHS, Passing, Pixels, Probe, Shape, choose_shape, decode_file, probe_file
 from codivide.data.loaded import Skipped
 from codivide.data.options import ReadOptions
 from codivide.data.progress import Working
 from codivide.data.rows import MemmapRows, Rows, TensorRows
+from codivide.data.scratch import as_rows, no_space, scratch
 
 VERSION = 3
 MAGIC = b"codivid3"
@@ -122,7 +122,7 @@ def decode_files(entries: Sequence[Entry], source: Path, options: ReadOptions) -
 
 
 def decode_now(entries: Sequence[Entry], shape: Shape, options: ReadOptions) -> Decoded:
-    """Decode image files to memory at a known shape, without a cache.
+    """Decode image files at a known shape, without a cache; what would pass ``cache_limit`` is no memory's.
 
     Args:
         entries: the files.
@@ -135,7 +135,7 @@ def decode_now(entries: Sequence[Entry], shape: Shape, options: ReadOptions) -> 
     Raises:
         InputError: no file can be read, or more than ``max_bad`` cannot.
     """
-    pixels = np.empty((len(entries), *shape), dtype=np.uint8)
+    pixels = scratch((len(entries), *shape), np.uint8, options.encoding)
     kept: list[int] = []
     flat: list[int] = []
     skipped: list[Skipped] = []
@@ -148,9 +148,15 @@ def decode_now(entries: Sequence[Entry], shape: Shape, options: ReadOptions) -> 
                 flat.append(position)
             pixels[len(kept)] = image
             kept.append(position)
+            if not len(kept) % CHUNK:
+                let_go(pixels)
     check_skipped(skipped, len(entries), options.max_bad)
-    rows = TensorRows(torch.from_numpy(pixels[: len(kept)]))
-    return Decoded(rows, np.array(kept, dtype=np.int64), tuple(skipped), _said({}, [entries[row].id for row in flat]))
+    return Decoded(
+        as_rows(pixels[: len(kept)]),
+        np.array(kept, dtype=np.int64),
+        tuple(skipped),
+        _said({}, [entries[row].id for row in flat]),
+    )
 
 
 def _is_flat(image: Pixels) -> bool:
@@ -184,38 +190,6 @@ def check_skipped(skipped: Sequence[Skipped], count: int, max_bad: int) -> None:
         rest = f"; and {len(skipped) - 3} more" if len(skipped) > 3 else ""
         limit = f" (at most {max_bad} may be skipped: max_bad)" if len(skipped) < count else ""
         raise InputError(f"{len(skipped)} of {count} images cannot be read{limit}: {first}{rest}")
-
-
-def scratch(shape: tuple[int, ...], dtype: type[np.uint8] | type[np.float32], options: ReadOptions) -> NDArray[Any]:
-    """An empty array in memory, or in an unnamed file where it would pass ``cache_limit``.
-
-    Args:
-        shape: shape of the array.
-        dtype: ``numpy.uint8`` or ``numpy.float32``.
-        options: where the cache is, and its limit.
-
-    Returns:
-        The array; a file goes away with it.
-
-    Raises:
-        InputError: the file cannot be made.
-    """
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    if size <= options.cache_limit:
-        return np.empty(shape, dtype=dtype)
-    try:
-        options.cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=options.cache) as file:
-            if hasattr(os, "posix_fallocate"):  # a full disk is an error here, not a signal while writing
-                os.posix_fallocate(file.fileno(), 0, size)
-            return np.memmap(file, dtype=dtype, mode="r+", shape=shape)
-    except OSError as error:
-        raise _no_space(size, options, error) from error
-
-
-def as_rows(data: NDArray[Any]) -> Rows:
-    """Rows of an array from ``scratch`` ``[N, *shape]``."""
-    return MemmapRows(data) if isinstance(data, np.memmap) else TensorRows(torch.from_numpy(data))
 
 
 def _look(entry: Entry) -> _File:
@@ -299,6 +273,8 @@ def _write(path: Path, files: list[_File], shape: Shape, older: _Stored | None, 
         if isinstance(file.probe, str):
             return file.probe
         if older is not None and file.row >= 0:
+            if not file.row % CHUNK:
+                let_go(older.pixels)
             return np.asarray(older.pixels[file.row])
         return _decode(file.entry, shape)
 
@@ -431,7 +407,7 @@ def _remove_older(path: Path, name: str) -> None:
 def _without_cache(files: list[_File], shape: Shape, options: ReadOptions, error: OSError) -> Decoded:
     size = len(files) * int(np.prod(shape))
     if size > options.cache_limit:
-        raise _no_space(size, options, error) from error
+        raise no_space(size, options.encoding, error) from error
     warnings.warn(
         f"the images are not kept for the next run: {options.cache} cannot be written ({error.strerror or error}); "
         "set CODIVIDE_CACHE to a folder that can.",
@@ -439,11 +415,3 @@ def _without_cache(files: list[_File], shape: Shape, options: ReadOptions, error
     )
     decoded = decode_now([file.entry for file in files], shape, options)
     return decoded._replace(sizes=_sizes([files[position].probe for position in decoded.kept]))
-
-
-def _no_space(size: int, options: ReadOptions, error: OSError) -> InputError:
-    return InputError(
-        f"the decoded images take {size / 2**30:.1f} GiB, more than the cache limit of "
-        f"{options.cache_limit / 2**30:.1f} GiB, and {options.cache} cannot hold them ({error.strerror or error}): "
-        "set CODIVIDE_CACHE to a folder with room, raise the cache limit or choose a smaller image size."
-    )

@@ -96,20 +96,30 @@ def _groups(known: Sequence[bytes], near: Callable[[], Iterable[tuple[int, int]]
     A row joins the first one that it is near to and that has joined no other: no chain of small steps makes one group
     of different things.
     """
-    first: dict[bytes, int] = {}
-    same: dict[int, list[int]] = {}
-    for row, digest in enumerate(known):
-        same.setdefault(first.setdefault(digest, row), []).append(row)
-    led = _led(pair for pair in sorted(near()) if pair[0] in same and pair[1] in same)
+    first = _firsts(known)
+    repeated = np.flatnonzero(first != np.arange(len(first)))
+    same: dict[int, list[int]] = {}  # of the rows that come again: they are few
+    for row, again in zip(first[repeated].tolist(), repeated.tolist(), strict=True):
+        same.setdefault(row, [row]).append(again)
+    led = _led((one, other) for one, other in sorted(near()) if first[one] == one and first[other] == other)
     followers = {other for others in led.values() for other in others}
     found = []
-    for row in same:
-        parts = [same[member] for member in (row, *led.get(row, ()))]
-        members = tuple(sorted(chain(*parts)))
-        if row not in followers and len(members) > 1:
-            copies = sorted(chain(*(part for part in parts if len(part) > 1)))
-            found.append(Group(members, row not in led, tuple(copies)))
+    for row in (same.keys() | led.keys()) - followers:
+        parts = [same.get(member, [member]) for member in (row, *led.get(row, ()))]
+        copies = sorted(chain(*(part for part in parts if len(part) > 1)))
+        found.append(Group(tuple(sorted(chain(*parts))), row not in led, tuple(copies)))
     return sorted(found)
+
+
+def _firsts(known: Sequence[bytes]) -> Labels:
+    """The first row ``[N]`` that has the same digest as each."""
+    halves = np.frombuffer(b"".join(known), dtype=np.uint64).reshape(-1, 2)
+    order = np.lexsort((halves[:, 1], halves[:, 0]))  # stable: of equal ones the first comes first
+    begins = np.ones(len(order), dtype=bool)
+    begins[1:] = (halves[order[1:]] != halves[order[:-1]]).any(1)
+    first = np.empty(len(order), dtype=np.int64)
+    first[order] = order[begins][np.cumsum(begins) - 1]
+    return first
 
 
 def _led(pairs: Iterable[tuple[int, int]]) -> dict[int, list[int]]:
@@ -137,8 +147,9 @@ def _near_images(rows: Rows) -> list[tuple[int, int]]:
 def _near_rows(rows: Rows) -> list[tuple[int, int]]:
     points = standardised(rows)
     length = np.sqrt(_squares(points))
-    pairs = _pairs(_unit(points), 1 - ROW_DISTANCE**2 / 2, bands=4)
-    distance = np.sqrt(np.maximum(_squares(points[pairs[:, 0]] - points[pairs[:, 1]]), 0))
+    unit = _unit(points)
+    pairs = _pairs(unit, 1 - ROW_DISTANCE**2 / 2, bands=4)
+    distance = _apart(unit, length, pairs)
     return _kept(pairs, distance <= ROW_DISTANCE * np.maximum(length[pairs[:, 0]], length[pairs[:, 1]]))
 
 
@@ -161,18 +172,39 @@ def _squares(points: Descriptors) -> Singles:
 
 
 def _unit(points: Descriptors) -> Descriptors:
-    """Rows of length 1; those of length 0 stay as they are, near to nothing."""
+    """Rows of length 1, of dense points in their place; those of length 0 stay as they are, near to nothing."""
     over = inverse(np.sqrt(_squares(points)).astype(np.float64)).astype(np.float32)
-    return (sparse.diags(over) @ points).tocsr() if sparse.issparse(points) else points * over[:, None]
+    if sparse.issparse(points):
+        return (sparse.diags(over) @ points).tocsr()
+    points *= over[:, None]
+    return points
 
 
 def _cosines(unit: Descriptors, pairs: Labels) -> Singles:
     parts = []
-    for chunk in np.array_split(pairs, max(1, len(pairs) // 100_000)):
+    for chunk in _some(pairs):
         one, other = unit[chunk[:, 0]], unit[chunk[:, 1]]
         product = one.multiply(other).sum(1) if sparse.issparse(unit) else np.einsum("nd,nd->n", one, other)
         parts.append(np.asarray(product, dtype=np.float32).ravel())
     return np.concatenate(parts)
+
+
+def _apart(unit: Descriptors, length: Singles, pairs: Labels) -> Singles:
+    """How far the two of each pair ``[P, 2]`` are from each other; of rows of such lengths ``[N]``."""
+    parts = []
+    for chunk in _some(pairs):
+        one, other = (_times(unit[rows], length[rows]) for rows in chunk.T)
+        parts.append(np.sqrt(np.maximum(_squares(one - other), 0)))
+    return np.concatenate(parts)
+
+
+def _times(rows: Descriptors, factor: Singles) -> Descriptors:
+    return sparse.diags(factor) @ rows if sparse.issparse(rows) else rows * factor[:, None]
+
+
+def _some(pairs: Labels) -> list[Labels]:
+    """Pairs ``[P, 2]``, so many at a time."""
+    return np.array_split(pairs, max(1, len(pairs) // 100_000))
 
 
 def _pairs(unit: Descriptors, cosine: float, bands: int) -> Labels:

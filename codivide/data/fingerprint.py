@@ -59,7 +59,7 @@ def digest(array: np.ndarray[Any, Any]) -> str:
 def digest_rows(rows: Rows) -> str:
     """A hash of all rows; it is made once for an object.
 
-    Of rows that are mapped from disk and take more than ``WHOLE`` bytes only 1 GiB is read, spread evenly over them
+    Of images that are mapped from disk and take more than ``WHOLE`` bytes only 1 GiB is read, spread evenly over them
     with the first and the last; the name of their cache file, which the sizes and times of the images make, is hashed
     with it.
     """
@@ -76,7 +76,7 @@ def _digest_rows(rows: Rows) -> str:
         return _short(found)
     asked = torch.arange(len(rows))
     size = int(np.prod(rows.shape)) * rows.dtype.itemsize
-    if (file := _mapped(rows)) is not None and size * len(rows) > WHOLE:
+    if len(rows.shape) > 1 and (file := _mapped(rows)) is not None and size * len(rows) > WHOLE:
         asked = torch.from_numpy(np.unique(np.linspace(0, len(rows) - 1, max(_PART // size, 2)).astype(np.int64)))
         found.update(file.encode())
     for ids in torch.split(asked, CHUNK):

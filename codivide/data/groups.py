@@ -5,7 +5,7 @@ A sample whose copy is in another fold is not held out: the model has seen its l
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -17,11 +17,12 @@ from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from codivide.core.errors import InputError
-from codivide.core.types import Labels
+from codivide.core.types import Labels, Singles
 from codivide.data.duplicates import Group, find
 from codivide.data.loaded import Loaded
 from codivide.data.rows import CHUNK, Rows
 
+_AT_ONCE = 16  # columns
 _BY_CHANCE = 0.01  # rows expected to be equal to a row by chance, from which on equal ones are not called copies
 
 
@@ -112,12 +113,11 @@ def beyond_chance(groups: list[Group], rows: Rows) -> list[Group]:
     """
     if not groups or getattr(rows, "sparse", False):
         return groups
-    whole = torch.cat([rows[ids].cpu() for ids in torch.split(torch.arange(len(rows)), CHUNK)]).numpy()
     members = np.concatenate([group.rows for group in groups])
     size = np.array([len(group.rows) for group in groups])
     starts = np.cumsum(size) - size
     expected = np.full(len(groups), float(len(rows)))
-    for column in whole.T:
+    for column in _columns(rows):
         open_groups = np.flatnonzero(expected >= _BY_CHANCE)
         if not len(open_groups):
             break
@@ -126,3 +126,12 @@ def beyond_chance(groups: list[Group], rows: Rows) -> list[Group]:
         inside = np.searchsorted(order, high, side="right") - np.searchsorted(order, low, side="left")
         expected[open_groups] *= (inside - size[open_groups] + 1) / len(rows)
     return [group for group, chance in zip(groups, expected.tolist(), strict=True) if chance < _BY_CHANCE]
+
+
+def _columns(rows: Rows) -> Iterator[Singles]:
+    """The columns ``[N]`` of a table, one after the other; a few are read at once, for mostly a few are asked for."""
+    width = rows.shape[0]
+    for start in range(0, width, _AT_ONCE):
+        some = slice(start, start + _AT_ONCE)
+        parts = [rows[ids][:, some].cpu().numpy() for ids in torch.split(torch.arange(len(rows)), CHUNK)]
+        yield from np.concatenate(parts).T

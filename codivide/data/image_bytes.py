@@ -92,12 +92,16 @@ def _content(value: Any) -> bytes | str | None:
     return value if isinstance(value, bytes) else None
 
 
-def read_tar(content: bytes, path: Path) -> pd.DataFrame:
+def read_tar(content: bytes, path: Path, said: list[str]) -> pd.DataFrame:
     """The samples of a WebDataset tar: files of one name are one, ``000017.jpg`` with ``000017.cls`` or ``.json``.
+
+    A file whose name is there already, and a second image of a sample, are left out and counted: the first one counts,
+    so that no image gets the label of another.
 
     Args:
         content: of the archive.
         path: for messages.
+        said: takes a sentence on what was left out.
 
     Returns:
         Columns image (bytes), id, label where there is one, and what else the ``.json`` files say in single values.
@@ -106,6 +110,8 @@ def read_tar(content: bytes, path: Path) -> pd.DataFrame:
         InputError: no sample with an image, or a ``.json`` that is none.
     """
     samples: dict[str, dict[str, Any]] = {}
+    seen: set[str] = set()
+    again: list[str] = []
     try:
         with tarfile.open(fileobj=io.BytesIO(content)) as archive:
             for member in archive:
@@ -116,19 +122,33 @@ def read_tar(content: bytes, path: Path) -> pd.DataFrame:
                     continue
                 stem, _, suffix = base.partition(".")
                 key = f"{folder}/{stem}" if folder else stem
-                _take(samples.setdefault(key, {"id": key}), suffix.lower(), file.read(), f"{path}: {name}")
+                sample = samples.setdefault(key, {"id": key})
+                if name in seen or (_is_image(suffix) and IMAGE in sample):
+                    again.append(name)
+                    continue
+                seen.add(name)
+                _take(sample, suffix.lower(), file.read(), f"{path}: {name}")
     except (tarfile.TarError, EOFError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
     rows = [sample for sample in samples.values() if IMAGE in sample]
     if not rows:
         raise InputError(f"{path} holds no images: a sample is files of one name, such as 000017.jpg and 000017.cls")
+    if again:
+        said.append(
+            f"{path.name}: left out {len(again):,} files of samples that were there already (the first: {again[0]}); a "
+            "name is one sample, and its first files count"
+        )
     table = pd.DataFrame(rows)
     return table.assign(label=table["label"].astype(object)) if "label" in table else table
 
 
+def _is_image(suffix: str) -> bool:
+    return is_image_name(f"x.{suffix.lower().rpartition('.')[2]}")
+
+
 def _take(sample: dict[str, Any], suffix: str, content: bytes, where: str) -> None:
     """What a file says of its sample; files of other kinds are left alone."""
-    if is_image_name(f"x.{suffix.rpartition('.')[2]}"):
+    if _is_image(suffix):
         sample[IMAGE] = content
     elif suffix in _LABELS:
         sample.setdefault("label", content.decode("utf-8", "replace").strip())

@@ -17,13 +17,14 @@ from torch.utils.data import DataLoader
 
 from codivide.core.errors import InputError
 from codivide.data.arrays import array_rows, from_arrays
-from codivide.data.cache import as_rows, check_skipped, scratch
+from codivide.data.cache import check_skipped
 from codivide.data.images import GREY, LARGE, SMALL, Shape, reason, to_pixels
 from codivide.data.labels import HELD_OUT, NO_LABEL
 from codivide.data.loaded import Loaded, Skipped
 from codivide.data.options import ReadOptions
 from codivide.data.progress import Working
 from codivide.data.rows import Rows, check_alike
+from codivide.data.scratch import as_rows, scratch
 from codivide.data.source import Inputs, Reading, Wanted
 
 IMAGE_COLUMNS = ("image", "img", "pixel_values")
@@ -292,7 +293,7 @@ def _collect(items: Items, shape: Shape | None, options: ReadOptions, *, fixed: 
                 pixels = _pixels(sample, index)
             if data is None:
                 dtype = np.uint8 if pixels.dtype == np.uint8 else np.float32
-                data = scratch((len(items), *pixels.shape), dtype, options)
+                data = scratch((len(items), *pixels.shape), dtype, options.encoding)
             if pixels.shape != data.shape[1:] or pixels.dtype != data.dtype:
                 raise InputError(
                     f"row {index} of the data set is {pixels.dtype} of shape {pixels.shape}, but the first is "

@@ -23,14 +23,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from codivide.core import cluster
 from codivide.core.errors import InputError
-from codivide.core.files import array_sum, atomic
+from codivide.core.files import array_sum, atomic, let_go
 from codivide.data.encoder import EncoderKind, Encoding, Takes
 from codivide.data.progress import Working
 from codivide.data.rows import MemmapRows, Rows, TensorRows
+from codivide.data.scratch import as_rows, scratch
 
 FORMAT = 3
 _CHECK = struct.Struct("<L")  # behind the array: a checksum of it
@@ -255,24 +257,42 @@ def _cached(
     kept = _read(path, count, how)
     if kept is not None:
         return kept
-    order: list[int] = []
-    parts = []
     with Working(f"encoding ({name})", count, shown=how.progress, foreseen=how.foreseen) as work:
-        for rows, batch in batches():
-            order += rows
-            parts.append(batch.float().cpu())
-            work.advance(len(batch))
-    computed = torch.cat(parts)
-    features = torch.empty_like(computed).index_copy_(0, torch.tensor(order), computed)
-    bad = ~torch.isfinite(features).all(1)
-    if bool(bad.any()):
-        raise InputError(f"encoder {name!r} gives features of row {int(bad.to(torch.uint8).argmax())} that are NaN.")
+        features = _gathered(name, count, batches(), how, work.advance)
     with contextlib.suppress(OSError):  # a full disk or a folder that cannot be written: the features are here anyway
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic(path) as aside, open(aside, "wb") as file:
-            np.save(file, features.numpy(), allow_pickle=False)
-            file.write(_CHECK.pack(array_sum(features.numpy())))
-    return TensorRows(features)
+            np.save(file, features, allow_pickle=False)
+            file.write(_CHECK.pack(array_sum(features)))
+    let_go(features)
+    return as_rows(features)
+
+
+def _gathered(
+    name: str,
+    count: int,
+    batches: Iterator[tuple[list[int], Tensor]],
+    how: Encoding,
+    advance: Callable[[int], None],
+) -> NDArray[Any]:
+    """The features ``[N, D]`` of all batches: each is put in its place, and no second copy is made.
+
+    Raises:
+        InputError: features that are no numbers.
+    """
+    found: NDArray[Any] | None = None
+    for rows, batch in batches:
+        part = batch.float().cpu()
+        bad = ~torch.isfinite(part).all(1)
+        if bool(bad.any()):
+            raise InputError(f"encoder {name!r} gives features of row {rows[int(bad.int().argmax())]} that are NaN.")
+        if found is None:
+            found = scratch((count, part.shape[1]), np.float32, how)
+        found[rows] = part.numpy()
+        let_go(found)
+        advance(len(part))
+    assert found is not None
+    return found
 
 
 def _read(path: Path, count: int, how: Encoding) -> Rows | None:
@@ -293,4 +313,5 @@ def _read(path: Path, count: int, how: Encoding) -> Rows | None:
     if not whole:
         warnings.warn(f"the kept features {path} are damaged; they are computed again.", stacklevel=5)
         return None
+    let_go(found)
     return MemmapRows(found) if found.nbytes > how.cache_limit else TensorRows(torch.from_numpy(np.array(found)))

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from codivide.core.device import onto
 from codivide.core.errors import InputError
+from codivide.core.files import let_go
 
 CHUNK = 1024
+_HELD = 2**26  # bytes of a mapped file that are read before its pages are let go
 
 
 class Rows(Protocol):
@@ -84,7 +86,7 @@ class TensorRows:
 
 
 class MemmapRows:
-    """Rows of a file mapped into memory; only the pages of a batch are read.
+    """Rows of a file mapped into memory; only the pages of a batch are read, and few are held at once.
 
     Args:
         data: a read-only memory-map ``[N, *shape]``, uint8 or float32.
@@ -92,6 +94,7 @@ class MemmapRows:
 
     def __init__(self, data: NDArray[Any]) -> None:
         self.data = data
+        self._read = 0
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -107,7 +110,12 @@ class MemmapRows:
         return len(self.data)
 
     def __getitem__(self, ids: Tensor) -> Tensor:
-        return torch.from_numpy(np.asarray(self.data[ids.cpu().numpy()]))
+        found = np.asarray(self.data[ids.cpu().numpy()])
+        self._read += found.nbytes
+        if self._read > _HELD:
+            let_go(self.data)
+            self._read = 0
+        return torch.from_numpy(found)
 
     def to(self, device: torch.device) -> Rows:
         """The same rows on a CUDA ``device`` where they fit, else unchanged."""

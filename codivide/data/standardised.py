@@ -32,8 +32,10 @@ def standardised(rows: Rows) -> Descriptors:
         whole = sparse.vstack(parts, format="csr")
         square = np.asarray(whole.multiply(whole).mean(0)).ravel() - np.asarray(whole.mean(0)).ravel() ** 2
         return (whole @ sparse.diags(inverse(np.sqrt(np.maximum(square, 0))))).tocsr().astype(np.float32)
-    dense = np.concatenate([rows[ids].cpu().float().numpy() for ids in chunks(len(rows))])
-    mean, scale = dense.mean(0, dtype=np.float64), dense.std(0, dtype=np.float64)
+    dense = np.empty((len(rows), *rows.shape), dtype=np.float32)  # the only copy that is made
+    for ids in chunks(len(rows)):
+        dense[ids[0] : ids[-1] + 1] = rows[ids].cpu().numpy()
+    mean, scale = moments(dense)
     bounds = far_out(dense, mean, scale)
     for column in np.flatnonzero(np.isfinite(bounds[1])):
         cut = dense[:, column].clip(*bounds[:, column])

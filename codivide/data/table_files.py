@@ -43,7 +43,7 @@ _SAMPLE = 64 * 1024  # characters that the delimiter is sought in
 _LINES = 50
 _MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 _SAID = "codivide.said"
-_INDEX = re.compile(r"__index_level_\d+__")
+INDEX = re.compile(r"__index_level_\d+__")
 _SPLITS = ("train", "test", "validation", "valid", "val", "unlabelled", "unlabeled")
 
 
@@ -152,13 +152,22 @@ def read_folder(folder: Path, as_text: Callable[[list[str]], set[str]]) -> pd.Da
         InputError: a file cannot be parsed.
     """
     parts = folder_parts(folder)
-    tables = []
+    tables, said = [], []
     for path in parts:
         table = read_file(path, as_text)
         first = path.relative_to(folder if folder.is_dir() else folder.parent).parts[0]
         split = next((name for name in _SPLITS if first.casefold().startswith(name)), None)
+        said += said_of(table)
         tables.append(table if split is None or "split" in table else table.assign(split=split))
-    return with_said(pd.concat(tables, ignore_index=True), [f"read from {len(parts):,} files"])
+    said.append(f"read from {len(parts):,} files")
+    if all(path.suffix.lower() == ".tar" for path in parts):
+        named = pd.concat([table["id"] for table in tables])
+        if named.duplicated().any():  # every shard counts from 0
+            tables = [table.assign(id=path.stem + "/" + table["id"]) for path, table in zip(parts, tables, strict=True)]
+            said.append("samples of different shards share names, so that of the shard stands before each")
+    whole = pd.concat(tables, ignore_index=True)
+    whole.attrs.pop(_SAID, None)
+    return with_said(whole, said)
 
 
 def is_database(source: object) -> bool:
@@ -356,22 +365,22 @@ def _excel(content: bytes, asked: Asked) -> pd.DataFrame:
 
 
 def _parquet(content: bytes, asked: Asked) -> pd.DataFrame:
-    return _from_arrow(pyarrow.parquet.read_table(pyarrow.BufferReader(content)))
+    return from_arrow(pyarrow.parquet.read_table(pyarrow.BufferReader(content)))
 
 
 def _arrow(content: bytes, asked: Asked) -> pd.DataFrame:
     """An Arrow file (Feather), or a stream of one, as data sets of Hugging Face are kept."""
     source = pyarrow.BufferReader(content)
     try:
-        return _from_arrow(pyarrow.ipc.open_file(source).read_all())
+        return from_arrow(pyarrow.ipc.open_file(source).read_all())
     except pyarrow.ArrowInvalid:
         source.seek(0)
-        return _from_arrow(pyarrow.ipc.open_stream(source).read_all())
+        return from_arrow(pyarrow.ipc.open_stream(source).read_all())
 
 
-def _from_arrow(table: Any) -> pd.DataFrame:
+def from_arrow(table: Any) -> pd.DataFrame:
     """As a data frame; numbers of a class of Hugging Face become its name, -1 none."""
-    index = [name for name in table.column_names if _INDEX.fullmatch(name)]  # of a data frame, which no one has named
+    index = [name for name in table.column_names if INDEX.fullmatch(name)]  # of a data frame, which no one has named
     found: pd.DataFrame = table.drop_columns(index).to_pandas(ignore_metadata=True)
     for name, names in _class_names(table.schema).items():
         if name in found and pd.api.types.is_numeric_dtype(found[name]):
@@ -391,7 +400,7 @@ def _class_names(schema: Any) -> dict[str, list[str]]:
 
 
 def _tar(content: bytes, asked: Asked) -> pd.DataFrame:
-    return read_tar(content, asked.path)
+    return read_tar(content, asked.path, asked.said)
 
 
 def _unzip(path: Path) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from codivide.core.errors import InputError
 from codivide.core.files import expand_user
 from codivide.core.types import Labels
 from codivide.data import annotators
+from codivide.data.arrays import from_arrays
 from codivide.data.assemble import Pictures, assemble
 from codivide.data.column_kinds import is_plain
 from codivide.data.columns import NAME, Columns, from_columns
@@ -22,8 +24,10 @@ from codivide.data.images import written
 from codivide.data.inputs import decoded, from_memory, from_texts_in_memory
 from codivide.data.items import items_inputs, load_items
 from codivide.data.labels import encode
+from codivide.data.large_tables import Apart, apart
 from codivide.data.loaded import Loaded
 from codivide.data.options import CLASSES, ReadOptions
+from codivide.data.rows import take
 from codivide.data.source import Inputs, Reading, Wanted
 from codivide.data.table_columns import (
     holds_texts,
@@ -42,6 +46,7 @@ from codivide.data.tables import (
     feature_ids,
     manifest_entries,
     read_table,
+    said_of_ids,
     split_column,
     table_labels,
     take_groups,
@@ -58,6 +63,7 @@ class _Labelled(NamedTuple):
     labels: list[Any]
     splits: list[str]
     path: Path
+    features: Apart | None = None  # of a large table, not in it
 
 
 def load_table(path: Path | str, reading: Reading) -> Loaded:
@@ -81,7 +87,12 @@ def load_table(path: Path | str, reading: Reading) -> Loaded:
     Raises:
         InputError: a column that is missing, a value that is wrong (it names the row), or too many unreadable images.
     """
-    return from_table(read_table(_whole(path), reading.options), _place(path), reading)
+    source = _whole(path)
+    features = apart(source, reading.options) if isinstance(source, Path) else None
+    if features is None:
+        return from_table(read_table(source, reading.options), _place(path), reading)
+    chosen = replace(reading.options, columns=(), drop=())
+    return from_table(features.others, source, replace(reading, options=chosen), features)
 
 
 def load_frame(frame: pd.DataFrame, reading: Reading) -> Loaded:
@@ -106,14 +117,22 @@ def _chooses(options: ReadOptions) -> bool:
     return bool(options.columns or options.drop or options.text)
 
 
-def from_table(table: pd.DataFrame, path: Path, reading: Reading) -> Loaded:
-    """The data set of a table that is already read; ``path`` is for messages and for the paths of images."""
+def from_table(table: pd.DataFrame, path: Path, reading: Reading, features: Apart | None = None) -> Loaded:
+    """The data set of a table that is already read; ``path`` is for messages and for the paths of images.
+
+    Args:
+        table: the table.
+        path: see above.
+        reading: how to read it.
+        features: those of a large table, which are not in it; None: they are.
+    """
     options, said, tags = reading.options, said_of(table), tags_of(table)
     table, answers = split_answers(with_images(selected(table, path, options), path), path, options)
     table, groups = take_groups(table, path, options.group, needed=reading.classes is None)
     table, weights = split_weights(table, path, options)
+    said += said_of_ids(table)
     if answers is None:
-        given = _with_splits(table, _label_column(table, path, options), path)
+        given = _with_splits(table, _label_column(table, path, options), path)._replace(features=features)
         loaded = _load(given, reading)
         loaded = replace(loaded, said=(*said, *loaded.said), tags=tags)
         return _weighed(_grouped(loaded, groups, given), given, weights)
@@ -320,7 +339,7 @@ def _encoded_part(split: str, given: _Labelled, reading: Reading, shape: tuple[i
 def _row_table(given: _Labelled, reading: Reading) -> Loaded:
     """Texts or features: a row a sample."""
     options = reading.options
-    if options.encoder == "auto" and not holds_texts(given.table, options):
+    if options.encoder == "auto" and given.features is None and not holds_texts(given.table, options):
         table = feature_columns(given.table, given.path, options)
         if not is_plain(table):  # in the test part, maybe
             reading = replace(reading, options=replace(options, encoder=NAME))
@@ -340,11 +359,9 @@ def _rows_of(split: str, given: _Labelled, reading: Reading) -> Loaded:
     true = reading.truth
     if isinstance(true, list) and len(true) == len(table):
         true = [true[row] for row in rows]
-    texts = holds_texts(table, reading.options)
-    samples: Any = table["text"] if texts else feature_columns(table, given.path, reading.options)
-    make = from_texts if texts else from_columns
+    samples, make = _samples(given, rows, reading.options)
     found = make(
-        samples.iloc[rows],
+        samples,
         [given.labels[row] for row in rows],
         options=reading.options,
         classes=reading.classes,
@@ -352,6 +369,15 @@ def _rows_of(split: str, given: _Labelled, reading: Reading) -> Loaded:
         ids=[ids[row] for row in rows],
         name=written(name_of(given.path)),
     )
-    return replace(
-        found, contents=of_table(samples.iloc[rows]) if isinstance(found.encoder, Columns) else hashes(found)
-    )
+    if given.features is not None:
+        found = replace(found, columns=given.features.names)
+    return replace(found, contents=of_table(samples) if isinstance(found.encoder, Columns) else hashes(found))
+
+
+def _samples(given: _Labelled, rows: Labels, options: ReadOptions) -> tuple[Any, Callable[..., Loaded]]:
+    """Some rows of texts or features, and what makes a data set of them."""
+    if given.features is not None:
+        return take(given.features.rows, rows), from_arrays
+    if holds_texts(given.table, options):
+        return given.table["text"].iloc[rows], from_texts
+    return feature_columns(given.table, given.path, options).iloc[rows], from_columns

@@ -54,7 +54,15 @@ def read_table(path: Path | str, options: ReadOptions = DEFAULT) -> pd.DataFrame
             if name.strip().casefold() in named or (one_each and name.strip().startswith(annotators.PREFIX))
         }
 
-    table = _read(path, as_text)
+    return with_names(_read(path, as_text), path, options)
+
+
+def with_names(table: pd.DataFrame, path: Path | str, options: ReadOptions) -> pd.DataFrame:
+    """A table as it was read, with its labels called "label" and the other usual columns as they are looked for.
+
+    Raises:
+        InputError: it has no rows.
+    """
     table.columns = pd.Index([str(name).strip() for name in table.columns])
     table = with_usual_names(with_label(several_columns(table, options, path), path, options.label))
     for name in GUARDED_COLUMNS if kind_of(Path(path))[0] in _TEXTS else ():
@@ -158,8 +166,24 @@ def take_groups(
 
 
 def feature_ids(table: pd.DataFrame) -> list[str | int]:
-    """The column ``id``, else row numbers."""
-    return table["id"].tolist() if "id" in table else list(range(len(table)))
+    """The column ``id``, where it names every row and no two alike; else row numbers."""
+    return table["id"].tolist() if "id" in table and not _nameless(table).any() else list(range(len(table)))
+
+
+def said_of_ids(table: pd.DataFrame) -> list[str]:
+    """A sentence on ids that name no rows, where there are any."""
+    if "id" not in table or "path" in table or not (again := _nameless(table)).any():
+        return []
+    text = (
+        f"{int(again.sum()):,} ids come again or are missing (the first in row {int(again.to_numpy().argmax())}), so "
+    )
+    return [f"{text}rows are named by their numbers; if an id says what belongs together, --group names its column"]
+
+
+def _nameless(table: pd.DataFrame) -> pd.Series[bool]:
+    """The rows ``[N]`` whose id is missing or that of an earlier row."""
+    found: pd.Series[bool] = table["id"].duplicated() | table["id"].isna() | (table["id"] == "")
+    return found
 
 
 def feature_columns(table: pd.DataFrame, path: Path, options: ReadOptions = DEFAULT) -> pd.DataFrame:

@@ -75,10 +75,5 @@ class Budget:
         """When the last stage has to end, of ``time.monotonic()``."""
         return self._after(_TRAINED)
 
-    def part_ends(self, share: float) -> float | None:
-        """When a stage has to end that may take this share of what is left until ``ends``."""
-        end, now = self.ends(), time.monotonic()
-        return None if end is None else now + share * (end - now)
-
     def _after(self, share: float) -> float | None:
         return None if self.seconds is None else self.began + share * self.seconds

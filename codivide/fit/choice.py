@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
-_FORMAT = 2  # of choice.json
+_FORMAT = 3  # of choice.json
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ class ChoiceRecord:
         held_out: the rows whose labels the scout has not learned from.
         plain_right: whether the scout agrees with each of these labels.
         plain_epochs: of plain training on all labels; None: it was not come to.
-        trial_seconds: that the trial of the correction took; None: there was none.
+        correction_seconds: that the correction took; None: there was none.
     """
 
     key: dict[str, Any]
@@ -167,7 +167,7 @@ class ChoiceRecord:
     held_out: list[int]
     plain_right: list[bool]
     plain_epochs: int | None = None
-    trial_seconds: float | None = None
+    correction_seconds: float | None = None
 
     @property
     def decision(self) -> Decision:
@@ -192,7 +192,7 @@ class ChoiceRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
-        late = {"plain_epochs": self.plain_epochs, "trial_seconds": self.trial_seconds}
+        late = {"plain_epochs": self.plain_epochs, "correction_seconds": self.correction_seconds}
         return {
             "format": _FORMAT,
             "key": self.key,
@@ -208,5 +208,5 @@ class ChoiceRecord:
         if values["format"] != _FORMAT:
             raise ValueError(f"its format is {values['format']}, this version of codivide reads {_FORMAT}")
         held, right = list(map(int, values["held_out"])), list(map(bool, values["plain_right"]))
-        late = {name: values.get(name) for name in ("plain_epochs", "trial_seconds")}
+        late = {name: values.get(name) for name in ("plain_epochs", "correction_seconds")}
         return cls(dict(values["key"]), Choice.from_dict(values), held, right, **late)

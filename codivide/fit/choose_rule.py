@@ -11,14 +11,14 @@ from typing import Any
 
 from codivide.core.types import Mask
 from codivide.fit.choice import Decision, ScoutReport, Verdict
+from codivide.methods.codivide import CoDivide
 from codivide.methods.dividemix import AUTOMATIC
 from codivide.noise.rates import EVEN, ONE_WAY
 
 FITTED = 0.1  # training agreement above held-out agreement by this much: the network can fit labels it should not
 LOCKED = 0.5  # a class predicted less than this share of its label share is being lost
-HANDICAP = 0.2  # of plain training's agreement: what a trial may lack that is half as long and has fewer labels
-TRIED = 0.5  # of the correction's epochs, in a trial without the held-out labels; then it begins again with all
-FEW_EPOCHS = 15  # fewer leave a correction no time after its warm-up
+FEW_EPOCHS = 15  # fewer leave a correction no time after its plain part
+VIEWS = 7 / 3  # of an epoch of plain training: three forwards and two backwards of which each is worth two
 DOUBTFUL, GOOD = 0.6, 0.8  # shares of right guesses between which they begin to count
 THIRD = 1 / 3  # rate up to which plain training may be drawn out
 LITTLE, MUCH, EXTREME = 0.2, 0.5, 0.85  # rates between which the weight of guesses rises, and where trust ends
@@ -34,28 +34,25 @@ def decide(seen: ScoutReport, method: str = "auto") -> Decision:
     about = f"estimated noise {seen.rate:.0%} ({seen.low:.0%} to {seen.high:.0%}), {seen.kind}; trust in this: "
     about += seen.trust + (f" ({seen.doubt})" if seen.doubt else "")
     gap = seen.fitted - seen.agreement
-    reasons = [about]
-    if method == "auto":
-        plain = _plain_reason(seen, gap)
-        if plain is not None:
-            return _plain(seen, (*reasons, plain))
-        reasons.append(_correct_reason(seen, gap))
-    hyper, why = settings(seen, gap)
-    trials = TRIED if method == "auto" else 0.0
-    epochs, remark = _epochs(seen, hyper, trials)
-    cost = _cost(seen, epochs, hyper, trials)
+    if method == "dividemix":
+        hyper, why = settings(seen, gap)
+        return Decision("dividemix", hyper, seen.epochs, (about, *why), seconds=_dividemix_cost(seen, hyper))
+    plain = _plain_reason(seen, gap)
+    if plain is not None:
+        return _plain(seen, (about, plain))
+    epochs, remark = _epochs(seen)
+    if epochs < min(FEW_EPOCHS, seen.epochs):
+        short = f"plain training: {seen.seconds_left:.0f} s are left, too few for a correction after its plain part"
+        return _plain(seen, (about, short))
     drawn_out = plain_epochs(seen) > seen.epochs
     must_win = seen.rate <= LITTLE or _hardly_noisy(seen) or not _fits_noise(seen, gap) or drawn_out
-    if method == "auto" and epochs < min(FEW_EPOCHS, seen.epochs):
-        short = f"plain training: {seen.seconds_left:.0f} s are left, too few for a correction after its warm-up"
-        return _plain(seen, (about, short))
-    if method == "auto":
-        reasons.append(
-            "plain training stays the baseline: the correction is kept if it agrees with "
-            + f"{'more' if must_win else 'nearly as many'} of the {seen.held_out} held-out labels"
-            + ("" if must_win else " (a fifth and two standard errors fewer will do: its trial is only half as long)")
-        )
-    return Decision("dividemix", hyper, epochs, (*reasons, *why, *remark), must_win, cost)
+    baseline = (
+        "plain training stays the baseline: the correction is kept if it agrees with "
+        + f"{'more' if must_win else 'as many'} of the {seen.held_out} held-out labels"
+        + ("" if must_win else " (two standard errors fewer will do: they chose the epoch of plain training)")
+    )
+    cost = correction_cost(seen.scout_seconds, epochs, seen.look_seconds)
+    return Decision("codivide", {}, epochs, (about, _correct_reason(seen, gap), baseline, *remark), must_win, cost)
 
 
 def settings(seen: ScoutReport, gap: float) -> tuple[dict[str, Any], list[str]]:
@@ -164,19 +161,17 @@ def _plain_reason(seen: ScoutReport, gap: float) -> str | None:
 def _correct_reason(seen: ScoutReport, gap: float) -> str:
     if seen.memorises:
         return (
-            f"DivideMix: labels are memorised; agreement with held-out labels was best ({seen.agreement:.1%}) at epoch "
+            f"CoDivide: labels are memorised; agreement with held-out labels was best ({seen.agreement:.1%}) at epoch "
             f"{seen.best_epoch} of {seen.scouted} and fell by more than its standard error ({seen.error:.1%})"
         )
     if gap >= FITTED:
         return (
-            f"DivideMix: training labels agree {100 * gap:.0f} points better than held-out ones, so the network fits "
+            f"CoDivide: training labels agree {100 * gap:.0f} points better than held-out ones, so the network fits "
             "what does not carry over"
         )
     wrong = "labels are wrong" if seen.low > 0 else "labels may be wrong"
     why = "labels are missing" if _hardly_noisy(seen) else wrong
-    return (
-        f"DivideMix, to be compared with plain training: {why}, but nothing is memorised within {seen.scouted} epochs"
-    )
+    return f"CoDivide, to be compared with plain training: {why}, but nothing is memorised within {seen.scouted} epochs"
 
 
 def plain_hyper(seen: ScoutReport, epochs: int) -> dict[str, Any]:
@@ -231,41 +226,43 @@ def _plain(seen: ScoutReport, reasons: tuple[str, ...]) -> Decision:
     return Decision("cross_entropy", hyper, epochs, reasons, seconds=seconds)
 
 
-def epochs_cost(rate: float, scout_seconds: float, epochs: int, warmup: int, look_seconds: float = 0.0) -> float:
-    """Seconds that DivideMix needs at a rate of wrong labels, reckoned from the seconds of one epoch of the scout.
+def correction_cost(scout_seconds: float, epochs: int, look_seconds: float = 0.0) -> float:
+    """Seconds that CoDivide needs, reckoned from the seconds of one epoch of the scout, with its looks at the data.
 
-    In units of a forward pass of one image: the scout's epoch takes 3 N. For every labelled batch of size B a network
-    of DivideMix trains on 4 B mixed images (12 B), and guesses and refines with 6 B views; both networks measure N.
-    Both look at the data, which takes as long whatever they train on.
+    In units of a forward pass of one image: the scout's epoch takes 3 N, and so does one of CoDivide's plain part. Then
+    the network learns from two views (6 N) and its weight average sees one of them (N).
     """
-    share = min(max(1 - rate, 0.2), 0.95)
+    plain = CoDivide().scout
+    return ((plain + (1 - plain) * VIEWS) * (scout_seconds - look_seconds) + look_seconds) * epochs
+
+
+def _dividemix_cost(seen: ScoutReport, hyper: dict[str, Any]) -> float:
+    """The same of DivideMix at the estimated rate of wrong labels.
+
+    For every labelled batch of size B a network of DivideMix trains on 4 B mixed images (12 B), and guesses and refines
+    with 6 B views; both networks measure N. Both look at the data.
+    """
+    share = min(max(1 - seen.rate, 0.2), 0.95)
     epoch = (2 * 18 * share + 2) / 3
-    trained = (scout_seconds - look_seconds) * (2 * min(warmup, epochs) + epoch * max(epochs - warmup, 0))
-    return trained + 2 * look_seconds * epochs
+    warmup = min(hyper["warmup"], seen.epochs)
+    trained = (seen.scout_seconds - seen.look_seconds) * (2 * warmup + epoch * (seen.epochs - warmup))
+    return float(trained + 2 * seen.look_seconds * seen.epochs)
 
 
-def _cost(seen: ScoutReport, epochs: int, hyper: dict[str, Any], trials: float) -> float:
-    return (1 + trials) * epochs_cost(seen.rate, seen.scout_seconds, epochs, hyper["warmup"], seen.look_seconds)
-
-
-def _epochs(seen: ScoutReport, hyper: dict[str, Any], trials: float) -> tuple[int, list[str]]:
-    whole = _cost(seen, seen.epochs, hyper, trials)
+def _epochs(seen: ScoutReport) -> tuple[int, list[str]]:
+    whole = correction_cost(seen.scout_seconds, seen.epochs, seen.look_seconds)
     if seen.seconds_left is None or whole <= seen.seconds_left:
         return seen.epochs, []
     epochs = max(int(seen.epochs * seen.seconds_left / whole), 1)
-    longest = max(1, epochs // 3)
-    shorter = f"; warm-up {longest} of them" if longest < hyper["warmup"] else ""
-    hyper["warmup"] = min(hyper["warmup"], longest)
     text = f"{epochs} epochs instead of {seen.epochs}: {seen.epochs} would take about {whole:.0f} s, and "
-    return epochs, [f"{text}{seen.seconds_left:.0f} s of the budget are left{shorter}"]
+    return epochs, [f"{text}{seen.seconds_left:.0f} s of the budget are left"]
 
 
 def compare(correction: Mask, plain: Mask, rate: float, *, must_win: bool = False) -> Verdict:
     """Keep the correction unless the held-out labels speak against it.
 
-    It may be worse by two standard errors, since plain training's epoch was picked by these labels, which flatters it,
-    and by a fifth of plain training's agreement, since the correction was tried for half as long. ``must_win`` is for
-    where nothing but a gain speaks for it.
+    It may be worse by two standard errors, since plain training's epoch was picked by these labels, which flatters it.
+    ``must_win`` is for where nothing but a gain speaks for it.
 
     Args:
         correction: whether it agrees with each held-out given label, ``[H]``, H at least 2.
@@ -276,7 +273,7 @@ def compare(correction: Mask, plain: Mask, rate: float, *, must_win: bool = Fals
     apart = correction.astype(float) - plain.astype(float)
     difference = float(apart.mean())
     error = float(apart.std(ddof=1) / math.sqrt(len(apart)))
-    worse = difference <= 0 if must_win else difference < -2 * error - HANDICAP * plain.mean()
+    worse = difference <= 0 if must_win else difference < -2 * error
     kept = "plain" if worse else "correction"
     resolution = error / max(1 - rate, 0.05)
     if error:

@@ -2,8 +2,8 @@
 
 The scout is a whole run of its own in ``RUN/scout``: plain training with a weight average, without a stratified part of
 the given labels. What it saw and what was decided lie in ``RUN/choice.json``, written atomically, so that a resumed
-run neither scouts nor decides again. The same part is hidden from a trial of the correction, half as long, in
-``RUN/trial``; both are compared on it. A correction that is kept is then trained with all labels.
+run neither scouts nor decides again. The correction is a whole run, too, in ``RUN/correction``. The same part is hidden
+from it in its first four fifths, after which both are compared on it; the one that is kept becomes the result.
 """
 
 from __future__ import annotations
@@ -32,11 +32,10 @@ from codivide.fit.by_features import by_features, encoded, is_table, unjudged, w
 from codivide.fit.choice import Choice, ChoiceRecord, Decision, ScoutReport
 from codivide.fit.choose_rule import (
     LOCKED,
-    TRIED,
     affordable_plain,
     compare,
+    correction_cost,
     decide,
-    epochs_cost,
     longer_reason,
     plain_hyper,
 )
@@ -54,15 +53,28 @@ from codivide.fit.job import (
     name_of,
 )
 from codivide.fit.resume import check_same, identity, is_finished, outcome_of
+from codivide.methods._held_out import stratified
 from codivide.methods.auto import Auto
-from codivide.methods.cross_entropy import CrossEntropy, stratified
+from codivide.methods.codivide import CoDivide
+from codivide.methods.cross_entropy import CrossEntropy
 from codivide.methods.dividemix import DivideMix
 from codivide.methods.features.options import Features
 from codivide.noise.learning_curves import evaluation_epochs, memorises
 from codivide.noise.rates import concentration
 from codivide.noise.report import Material, NoiseReport, estimate
 from codivide.noise.too_small import FEWEST as FEWEST_LABELS
-from codivide.runs.folder import CHECKPOINT, CHOICE, CONFIG, IDENTITY, SCOUT, TRIAL, SavedRun, adopt, is_run, remove_run
+from codivide.runs.folder import (
+    CHECKPOINT,
+    CHOICE,
+    CONFIG,
+    CORRECTION,
+    IDENTITY,
+    SCOUT,
+    SavedRun,
+    adopt,
+    is_run,
+    remove_run,
+)
 from codivide.training.plan import Plan
 from codivide.training.run import Method, Run
 
@@ -70,7 +82,6 @@ FEWEST = 20  # held-out labels, below which nothing can be told
 MOST = 5_000  # held-out labels, above which more would tell little
 LONGER = 4.0  # times as many epochs: about what two networks take that guess on several views
 _BY_HEART = "which learns wrong labels by heart and finds few of them; --method features judges small sets, too"
-GUESS = 0.33  # the rate of wrong labels as long as nothing is known
 
 
 def _unseen(name: str, epochs: int) -> Progress:
@@ -121,8 +132,7 @@ def execute(
         say(f"the run in {out} is this one and finished: nothing is left to do, and nothing was changed")
         return finished
     method = job.method
-    heads = isinstance(method, Auto) and (is_table(job, loaded, free) or wants_features(job, loaded, free))
-    check_weights(method, loaded, heads=heads)
+    check_weights(method, loaded)
     warn_about_labels(loaded, method.folds if isinstance(method, Features) else FEWEST_LABELS)
     budget = Budget(method.budget if isinstance(method, Auto) else None, began or time.monotonic())
     before = Before(asked=asked)
@@ -200,8 +210,8 @@ class _Choosing:
             return self._keep_scout(record)
         if record.decision.seconds and record.kept is None:
             self.say(f"this takes about {duration(record.decision.seconds)}")
-        if self.auto and record.decision.method != "cross_entropy" and record.kept is None:
-            self._try(record)
+        if record.decision.method == "codivide" and record.kept != "plain":
+            return self._corrected(record)
         return self._plain_again(record) if record.kept == "plain" else self._carried_out(record)
 
     def _carried_out(self, record: ChoiceRecord) -> Outcome:
@@ -227,10 +237,9 @@ class _Choosing:
             deadline=self.budget.ends(),
             before=before,
         )
-        trained = sum("stopped" not in row for row in outcome.history)
+        trained = _epochs_of(outcome)
         plain = isinstance(job.method, CrossEntropy)
-        needed = record.seen.best_epoch if plain else math.ceil(TRIED * job.plan.epochs)  # as many as the trial had
-        if self.budget.seconds is not None and trained < needed:
+        if plain and self.budget.seconds is not None and trained < record.seen.best_epoch:
             return self._scout_after_all(record, f"the budget ended the last training after {trained} epochs")
         return outcome
 
@@ -246,30 +255,37 @@ class _Choosing:
         self._write(record)
         return self._keep_scout(record)
 
-    def _try(self, record: ChoiceRecord) -> None:
-        """Train the correction for half as long without the held-out labels, and compare it with the scout on them."""
-        decision = record.decision
-        rows, out = np.asarray(record.held_out), None if self.out is None else self.out / TRIAL
-        given = self.loaded.y.copy()
-        given[rows] = -1
-        plan = rescaled(self.job.plan, max(math.ceil(TRIED * decision.epochs), 1))
-        warmup = max(min(decision.hyper["warmup"], plan.epochs // 3), 1)
-        method = build_method(decision.method, **{**decision.hyper, "warmup": warmup})
-        self.say(f"comparison: {plan.epochs} epochs of {decision.method} without the same {len(rows):,} labels")
+    def _corrected(self, record: ChoiceRecord) -> Outcome:
+        """Train the correction and compare it with the scout on the labels that neither has learned from."""
+        decision, rows = record.decision, np.asarray(record.held_out)
+        folder = None if self.out is None else self.out / CORRECTION
+        plan = rescaled(self._plan_of(CoDivide), decision.epochs)
+        method = CoDivide(**decision.hyper, validation=self.share)
+        if record.kept is None:
+            self.say(f"correction: {plan.epochs} epochs, which the same {len(rows):,} labels judge before it ends")
         outcome = stages.execute(
-            replace(self.job, method=method, plan=plan, record_learning=False),
-            replace(self.loaded, y=given, test=None, validation=None),
-            out,
-            resume=out is not None and (out / CHECKPOINT).exists() and self.resume,
-            progress=self.begin("trial", plan.epochs),
-            deadline=self.budget.part_ends(TRIED / (1 + TRIED)),  # the rest is for the run with all labels
+            replace(self.job, method=method, plan=plan),
+            self.loaded,
+            folder,
+            resume=folder is not None and (folder / CHECKPOINT).exists() and self.resume,
+            progress=self.begin("codivide", plan.epochs) if record.kept is None else None,
+            deadline=self.budget.ends(),
         )
-        right, plain = self._right(outcome, rows), np.asarray(record.plain_right)
-        verdict = compare(right, plain, record.seen.rate, must_win=decision.must_win)
-        record.choice = replace(record.choice, verdict=verdict)
-        record.trial_seconds = _spent(outcome.summary)
-        self._write(record)
-        self.say(verdict.text)
+        if record.kept is None:
+            run, trained = _run(outcome), _epochs_of(outcome)
+            if trained < method.judged_after(run):
+                return self._scout_after_all(record, f"the budget ended the correction after {trained} epochs")
+            right = run.remember("held_right").cpu().numpy()[rows]
+            verdict = compare(right, np.asarray(record.plain_right), record.seen.rate, must_win=decision.must_win)
+            record.choice = replace(record.choice, verdict=verdict)
+            record.correction_seconds = _spent(outcome.summary)
+            self._write(record)
+            self.say(verdict.text)
+        return self._plain_again(record) if record.kept == "plain" else self._keep(record, outcome, CORRECTION)
+
+    def _plan_of(self, kind: type[Method]) -> Plan:
+        """The plan as a method asks for it, where nobody has set something else."""
+        return replace(self.job.plan, **{name: value for name, value in kind.settings.items() if name in self.free})
 
     def _share(self) -> float:
         """The share of the labels to hold out; 0 where there are too few to tell anything."""
@@ -341,7 +357,7 @@ class _Choosing:
 
         def replacing(run: Run | None, row: Mapping[str, Any]) -> None:
             if self.out is not None and not self.resume and row["epoch"] == 1:
-                for folder in (self.out, self.out / TRIAL):
+                for folder in (self.out, self.out / CORRECTION):
                     remove_run(folder)
                 (self.out / CHOICE).unlink(missing_ok=True)
             progress(run, row)
@@ -359,8 +375,7 @@ class _Choosing:
                 return rescaled(plan, int(saved.config["plan"]["epochs"]))
         trained = self._rehearse()
         each = trained * (1 + self._looking())
-        correction = epochs_cost(GUESS, each, plan.epochs, plan.epochs // 4, trained * self._looking())
-        both = each * plan.epochs + (1 + TRIED) * correction
+        both = each * plan.epochs + correction_cost(each, plan.epochs, trained * self._looking())
         if planned is None or self.budget.seconds is None or both <= planned:
             self.say(of_network(len(self.loaded.y), each * plan.epochs, both))
             return plan
@@ -509,24 +524,35 @@ class _Choosing:
         return Witness(scouted.evidence, scouted.table["clean_prob"].to_numpy(np.float64), record.seen.scouted)
 
     def _keep_scout(self, record: ChoiceRecord) -> Outcome:
-        """Make the scout the result: it is a whole run, so its files are."""
+        """Make the scout the result."""
         self.resume = True
-        scouted = self._scout()
+        return self._keep(record, self._scout(), SCOUT)
+
+    def _keep(self, record: ChoiceRecord, stage: Outcome, name: str) -> Outcome:
+        """Make a stage the result: it is a whole run, so its files are."""
         choice = {"choice": record.choice.to_dict()}
-        trial = {} if record.trial_seconds is None else {"trial_seconds": record.trial_seconds}
-        outcome = replace(scouted, summary=scouted.summary | choice | trial)
+        seconds = {} if name == SCOUT else {"scout_seconds": self._seconds(record)["scout_seconds"]}
+        if name == SCOUT and record.correction_seconds is not None:
+            seconds = {"correction_seconds": record.correction_seconds}
+        outcome = replace(stage, summary=stage.summary | choice | seconds)
         if self.out is not None:
-            adopt(self.out, self.out / SCOUT, choice | {IDENTITY: self.asked}, outcome.summary)
+            adopt(self.out, self.out / name, choice | {IDENTITY: self.asked}, outcome.summary)
         return outcome
 
     def _seconds(self, record: ChoiceRecord) -> dict[str, float]:
         """What the stages before the last one took, for its summary."""
-        seconds = {} if record.trial_seconds is None else {"trial_seconds": record.trial_seconds}
+        corrected = record.correction_seconds
+        seconds = {} if corrected is None else {"correction_seconds": corrected}
         if self.scouted is not None:
             seconds["scout_seconds"] = _spent(self.scouted.summary)
         elif self.out is not None and is_run(self.out / SCOUT) and (scout := SavedRun(self.out / SCOUT).summary):
             seconds["scout_seconds"] = _spent(scout)
         return seconds
+
+
+def _epochs_of(outcome: Outcome) -> int:
+    """How many epochs were trained."""
+    return sum("stopped" not in row for row in outcome.history)
 
 
 def _spent(summary: Mapping[str, Any]) -> float:

@@ -30,7 +30,7 @@ def of_photos(samples: int, classes: int, encoding: float) -> str:
 def of_network(samples: int, scout: float, whole: float) -> str:
     """What is said of a network, whose scout and whole run take at most so many seconds."""
     return (
-        f"a network on {samples:,} samples: short run, comparison and training take up to about {duration(whole)}, "
+        f"a network on {samples:,} samples: short run and correction take up to about {duration(whole)}, "
         f"the short run up to {duration(scout)} of it; a budget limits this"
     )
 

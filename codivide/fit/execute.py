@@ -493,7 +493,7 @@ def _test_scores(model: Classifier, test: Loaded | None) -> dict[str, float]:
 
 
 def _checked(job: Job, loaded: Loaded, judged: Judged, model: Classifier) -> checks.Judgement:
-    """The label table with the columns of all checks, and what they say; a trial is not checked."""
+    """The label table with the columns of all checks, and what they say; a rehearsal is not checked."""
     table = judged.table(loaded)
     if not job.record_learning:
         return checks.Judgement(table, [], [])
@@ -503,7 +503,7 @@ def _checked(job: Job, loaded: Loaded, judged: Judged, model: Classifier) -> che
 def _with_test(
     job: Job, loaded: Loaded, table: pd.DataFrame, model: Classifier
 ) -> tuple[pd.DataFrame, test_part.Tested]:
-    """The label table with what it shares with the test part, and the test part judged; a trial is not checked."""
+    """The label table with what it shares with the test part, and the test part judged; a rehearsal is not checked."""
     tested = test_part.judged(loaded, model) if job.record_learning else test_part.Tested()
     return table.assign(**tested.columns), tested
 

@@ -162,15 +162,9 @@ def name_of(method: Method | Features) -> str:
     return names.get(type(method), type(method).__name__)
 
 
-def check_weights(method: Method | Features, loaded: Loaded, *, heads: bool) -> None:
-    """InputError where samples have weights and the method cannot weigh them; before any work.
-
-    Args:
-        method: as it was asked for.
-        loaded: the data.
-        heads: whether "auto" is to learn heads on features.
-    """
-    if loaded.weight is None or method.weighs or heads:
+def check_weights(method: Method | Features, loaded: Loaded) -> None:
+    """InputError where samples have weights and the method cannot weigh them; before any work."""
+    if loaded.weight is None or method.weighs:
         return
     able = ", ".join(name for name, kind in METHODS.items() if kind.weighs)
     raise InputError(

@@ -21,6 +21,7 @@ class Auto(Method):
     """
 
     trains: ClassVar[bool] = False
+    weighs: ClassVar[bool] = True
     paper: ClassVar[str] = "-"
     summary: ClassVar[str] = "estimate the noise, then choose method and settings (default)"
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {

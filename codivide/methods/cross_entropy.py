@@ -17,8 +17,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from codivide.core.device import autocast
-from codivide.noise import mixtures
+from codivide.methods._held_out import agreeing, divided_apart, hold_out
 from codivide.noise.learning_curves import memorises
 from codivide.training import targets
 from codivide.training.run import Batch, Method, Run
@@ -59,13 +58,7 @@ class CrossEntropy(Method):
         """Choose who is held out, once, and make room for the best weights."""
         super().start(run)
         if self.validation:
-            doubtful = run.data.y.masked_fill(run.confirmed, -1)  # the others are known to be right, so learned from
-            groups = run.data.groups
-            if groups is not None:
-                vouched = torch.isin(groups, groups[run.confirmed.cpu()])
-                doubtful.masked_fill_(vouched.to(doubtful.device), -1)
-            held = stratified(doubtful, self.validation, run.gen, groups)
-            run.remember("held_out", dtype=torch.bool).copy_(held)
+            hold_out(run, self.validation)
             run.remember("best_agreed", dtype=torch.int64, per_sample=False, fill=-1)
             run.remember("best_epoch", dtype=torch.int64, per_sample=False)  # the first is 1
             run.attach("best.0", lambda: deepcopy(run.nets[0]))
@@ -110,20 +103,12 @@ class CrossEntropy(Method):
     @torch.no_grad()
     def judge(self, run: Run, held: Tensor) -> None:
         """Keep the classifier if it agrees with more held-out labels than any before."""
-        net = run.average(0).eval()
-        agreed = 0
-        for ids in torch.split(held.nonzero().flatten().cpu(), run.plan.evaluation_batch):
-            batch = run.fetch(ids, ("plain",))
-            with autocast(run.precision, run.device):
-                logits = net(batch.x[0])
-            run.observe(batch, logits)
-            agreed += int((logits.argmax(1) == batch.y).sum())
-        run.nets[0].train()
+        agreed = int(agreeing(run, held).sum())
         run.log(validation_accuracy=agreed / int(held.sum()))
         if agreed > run.remember("best_agreed"):
             run.remember("best_agreed").fill_(agreed)
             run.remember("best_epoch").fill_(run.epoch + 1)
-            run.attached["best.0"].net.load_state_dict(net.state_dict())
+            run.attached["best.0"].net.load_state_dict(run.average(0).state_dict())
 
     def decay(self, run: Run) -> float:
         """The plan's decay of the weight average; with ``steps`` smaller at first, as in semi-supervised methods."""
@@ -131,51 +116,8 @@ class CrossEntropy(Method):
 
     def clean_prob(self, run: Run) -> Tensor:
         """As of every method; the held-out samples are divided by themselves."""
-        clean_prob = super().clean_prob(run)
-        held = self.held_out(run)
-        mean = run.remember("loss_sum") / run.remember("loss_count").clamp_min(1)
-        for part in (held, (run.data.y >= 0) & ~held) if held.any() else ():
-            clean_prob[part] = mixtures.gmm(mean[part]).clean_prob
-        return clean_prob
+        return divided_apart(run, super().clean_prob(run), self.held_out(run))
 
     def members(self, run: Run) -> list[nn.Module]:
         """The best weights on the held-out samples, else the last."""
         return [run.attached["best.0"].net] if self.held_out(run).any() else super().members(run)
-
-
-def stratified(labels: Tensor, share: float, generator: torch.Generator, groups: Tensor | None = None) -> Tensor:
-    """Mask ``[N]`` of a random share of the labelled samples, the same share of every class as nearly as can be.
-
-    The samples are put in a random order, class after class, and every 1/share-th is taken. A class of one gives none.
-
-    Args:
-        labels: ``[N]``, -1 where there is none.
-        share: in [0, 0.5], so that something is left of every class.
-        generator: on the CPU.
-        groups: a number ``[N]`` on the CPU; of those that share one all or none are taken, as its first labelled sample
-            is drawn. None: each is on its own.
-    """
-    given = labels.cpu()
-    if groups is not None:
-        return _of_groups(given, share, generator, groups).to(labels.device)
-    size = torch.bincount(given[given >= 0], minlength=1)
-    ids = ((given >= 0) & (size[given.clamp_min(0)] > 1)).nonzero().flatten()
-    ids = ids[torch.randperm(len(ids), generator=generator)]
-    ids = ids[given[ids].argsort(stable=True)]
-    taken = (torch.arange(len(ids) + 1, dtype=torch.float64) * share + 0.5).floor().diff() > 0
-    mask = torch.zeros(len(labels), dtype=torch.bool)
-    mask[ids[taken]] = True
-    return mask.to(labels.device)
-
-
-def _of_groups(given: Tensor, share: float, generator: torch.Generator, groups: Tensor) -> Tensor:
-    """``stratified`` for samples of which some belong together."""
-    labelled = (given >= 0).nonzero().flatten()
-    own = torch.unique(groups[labelled], return_inverse=True)[1]
-    first = torch.full((int(own.max()) + 1 if len(own) else 0,), len(given))
-    first.scatter_reduce_(0, own, labelled, "amin")
-    alone = torch.full_like(given, -1)
-    alone[first] = given[first]
-    mask = torch.zeros(len(given), dtype=torch.bool)
-    mask[labelled] = stratified(alone, share, generator)[first][own]
-    return mask

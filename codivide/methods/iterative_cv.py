@@ -26,8 +26,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from codivide.methods._held_out import stratified
 from codivide.methods._small_loss import SmallLoss
-from codivide.methods.cross_entropy import stratified
 from codivide.noise import mixtures
 from codivide.training import targets
 from codivide.training.plan import stage_rate

@@ -14,12 +14,12 @@ from codivide.core.errors import InputError
 from codivide.core.files import expand_user, part_of
 from codivide.runs.folder import (
     CHOICE,
+    CORRECTION,
     CORRECTIONS,
     DECISIONS,
     LOCK,
     PAGES,
     SCOUT,
-    TRIAL,
     WRITTEN,
     check_settings,
     has_run,
@@ -57,7 +57,7 @@ def claimed(
     try:
         with locked(out):
             check_folder(out, resume=resume, overwrite=overwrite, inputs=inputs)  # another run may just have ended
-            for folder in (out, out / SCOUT, out / TRIAL):
+            for folder in (out, out / SCOUT, out / CORRECTION):
                 _sweep(folder)
             yield
     finally:
@@ -112,7 +112,7 @@ def check_folder(
         raise _of_others(out, f"--out {out}", held)
     if held and not resume and not overwrite:
         raise InputError(f"--out {out} exists and is not empty; use --resume, --overwrite or another folder")
-    for stage in (out / SCOUT, out / TRIAL):
+    for stage in (out / SCOUT, out / CORRECTION):
         if stage.exists() and not stage.is_dir():
             raise InputError(f"{stage} is a file where a stage of the run goes; give another folder")
         if (held := _held(stage)) and not has_run(stage):
@@ -148,7 +148,7 @@ def _held(folder: Path) -> list[str]:
 
 
 def _is_litter(path: Path) -> bool:
-    if path.name in (SCOUT, TRIAL) and path.is_dir() and not path.is_symlink():
+    if path.name in (SCOUT, CORRECTION) and path.is_dir() and not path.is_symlink():
         return not _held(path)
     return path.name == LOCK or part_of(path) in _STEMS | _DRAWN
 

@@ -49,7 +49,11 @@ PICTURES = tuple(
 )
 CORRECTIONS = "corrections.csv"  # of a person; no run writes it
 DECISIONS = "decisions.sqlite"  # what `codivide serve` was told
-SCOUT, TRIAL, CHOICE = "scout", "trial", "choice.json"  # of an automatic choice, see `codivide.fit.choose_run`
+SCOUT, CORRECTION, CHOICE = (
+    "scout",
+    "correction",
+    "choice.json",
+)  # of an automatic choice, see `codivide.fit.choose_run`
 LOCK = ".codivide.lock"  # is there while somebody writes to the folder, see `codivide.runs.claim`
 PAGES = (REPORT, *PICTURES)
 WRITTEN = (  # by a run, in the order in which they are removed: a summary says that the rest is there
@@ -100,7 +104,7 @@ def is_run(path: Path) -> bool:
 
 
 def remove_run(path: Path, *, but: Collection[str] = ()) -> None:
-    """Remove what a run and those who look at it wrote to its folder; a scout, a trial and a choice stay.
+    """Remove what a run and those who look at it wrote to its folder; a scout, a correction and a choice stay.
 
     Nothing is removed where no run is, and no page or picture that codivide did not make.
 
@@ -338,7 +342,7 @@ class RunFolder:
         remove_run(self.path, but=(CONFIG,))  # by its settings the folder is known until they are replaced
         if not self.settings.get("choice", {}).get("evidence"):  # nothing was scouted for this run
             (self.path / CHOICE).unlink(missing_ok=True)
-            for stage in (SCOUT, TRIAL):
+            for stage in (SCOUT, CORRECTION):
                 remove_run(self.path / stage)
         write_json(self.path / CONFIG, self.settings)
 

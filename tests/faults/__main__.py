@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,9 @@ def main() -> None:
     given = parser.parse_args()
     warm()
     lines: list[Tally] = []
+    where = environment()
+    kept = given.only and given.out and given.out.exists()
+    record: dict[str, Any] = json.loads(given.out.read_text()) if kept else {"faults": []}
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
         root = Path(folder)
         world(root)
@@ -47,30 +50,32 @@ def main() -> None:
         }
         for name, part in parts.items():
             if not given.only or name in given.only.split(","):
+                began = used()
                 for tally in part():
+                    now = used()
+                    tally.seconds, began = now - began, now
                     print(f"{tally.fault}: {tally.survived} of {tally.tries} {tally.counts or ''}", flush=True)
                     for text in tally.lost[:5]:
                         print(f"  {text}", flush=True)
                     lines.append(tally)
-    if given.out:
-        record = {
-            "seed": given.seed,
-            "faults": [tally.to_dict() for tally in lines],
-            **environment(),
-            "processor_seconds": round(time.process_time(), 1),
-        }
-        if given.only and given.out.exists():
-            record = joined(json.loads(given.out.read_text()), record)
-        given.out.write_text(json.dumps(record, indent=1) + "\n")
+                    if given.out:  # at once: what was tried stays, whatever ends the rest
+                        record = joined(record, {"seed": given.seed, "faults": [tally.to_dict()], **where})
+                        given.out.write_text(json.dumps(record, indent=1) + "\n")
     sys.exit(any(tally.lost for tally in lines))
+
+
+def used() -> float:
+    """Seconds of processor time, of this process and of its children that have ended."""
+    found = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(one.ru_utime + one.ru_stime for one in found)
 
 
 def joined(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     """Some faults tried again beside the others of before; each row says at which commit it was."""
     new = {row["fault"]: row | {"commit": now["commit"]} for row in now["faults"]}
-    old = [row | {"commit": row.get("commit", before["commit"])} for row in before["faults"]]
+    old = [{"commit": before.get("commit")} | row for row in before["faults"]]
     rows = [new.pop(row["fault"], row) for row in old]
-    return before | {"faults": [*rows, *new.values()]}
+    return before | now | {"faults": [*rows, *new.values()]}
 
 
 if __name__ == "__main__":

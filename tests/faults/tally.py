@@ -18,6 +18,7 @@ class Tally:
         survived: how often the result was right, or one plain sentence said what is wrong.
         lost: what happened otherwise.
         counts: more numbers, by name.
+        seconds: of processor time that it took.
     """
 
     fault: str
@@ -25,6 +26,7 @@ class Tally:
     survived: int = 0
     lost: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
 
     def add(self, problem: str | None, kind: str | None = None) -> None:
         """Count a try; ``problem`` None: it was survived."""
@@ -45,6 +47,7 @@ class Tally:
             "tries": self.tries,
             "survived": self.survived,
             "lost": len(self.lost),
+            "processor_seconds": round(self.seconds, 1),
             **more,
             **what,
         }

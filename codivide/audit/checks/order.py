@@ -9,10 +9,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import torch
 
 from codivide.audit.checks.base import Check, Found
 from codivide.audit.material import Material
-from codivide.core.types import Floats, Labels
+from codivide.core.types import Floats, Labels, Singles
+from codivide.data.standardised import moments
 from codivide.runs import label_table
 from codivide.runs.label_table import Column
 
@@ -109,7 +111,7 @@ def _features(material: Material) -> _Seen:
     points = material.points
     if points is None:
         return _Seen(np.zeros(len(material.given)), [])
-    x = _centred(points.numpy().astype(np.float32), material.given)
+    x = _centred(points.to(torch.float32, copy=True).numpy(), material.given)
     square = np.einsum("nd,nd->n", x, x)
     whole = float(square.mean())
     if whole <= 0:
@@ -142,11 +144,11 @@ def _features(material: Material) -> _Seen:
     return _Seen(near, said)
 
 
-def _centred(x: np.ndarray, given: Labels) -> np.ndarray:
-    """Features on one scale, cut to 4 deviations and less the mean of their class."""
-    x = x - x.mean(0)
-    deviation = x.std(0)
-    x /= np.where(deviation > 0, deviation, 1)
+def _centred(x: Singles, given: Labels) -> Singles:
+    """Features on one scale, cut to 4 deviations and less the mean of their class, in their place."""
+    mean, deviation = moments(x)
+    x -= mean.astype(np.float32)
+    x /= np.where(deviation > 0, deviation, 1).astype(np.float32)
     np.clip(x, -_FAR, _FAR, out=x)
     for label in np.unique(given).tolist():
         rows = np.flatnonzero(given == label)

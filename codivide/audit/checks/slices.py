@@ -12,6 +12,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from codivide.audit.checks.base import Check, Found
 from codivide.audit.material import Material
+from codivide.core.files import let_go
 from codivide.core.types import Floats, Labels, Mask, Singles
 from codivide.runs.label_table import Column
 
@@ -89,7 +90,11 @@ def _shortfall(features: Singles, rows: Labels, short: Floats) -> Floats:
 
 def _of_all(ask: Callable[[Singles], Any], features: Singles, rows: Labels) -> Any:
     """What a forest or tree says of each of the rows, of which no copy is made at once."""
-    return np.concatenate([ask(features[rows[start : start + _PART]]) for start in range(0, len(rows), _PART)])
+    parts = []
+    for start in range(0, len(rows), _PART):
+        parts.append(ask(features[rows[start : start + _PART]]))
+        let_go(features)
+    return np.concatenate(parts)
 
 
 def _is_worse(short: Floats) -> bool:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from codivide.core.files import let_go
 from codivide.methods.features import judge, neighbours
 from codivide.methods.features.matrix import Matrix
 from codivide.methods.features.model import FeatureModel
@@ -106,8 +107,7 @@ def _divided(
         clean_prob[judged] = answer.clean_prob.double()
         return clean_prob
     generator = torch.Generator().manual_seed(0)
-    places = coordinates(table, labelled, model)
-    near = neighbours.found(places, generator, groups, most=int(report["neighbours"]))
+    near = neighbours.found(units(table, labelled, model), generator, groups, most=int(report["neighbours"]), unit=True)
     (shares,) = neighbours.counted(near, given, classes, sizes=(near.shape[1],))
     shares = neighbours.without_hubs(shares, near, given)
     joint = transition.confident_joint(found.given_probs[labelled], given.masked_fill(~judged, -1)).nan_to_num(0.0)
@@ -116,11 +116,13 @@ def _divided(
     return judge.calibrated(held_out, float(report["counted_noise"]), generator, noise)[0]
 
 
-def coordinates(table: Table, rows: Tensor, model: FeatureModel) -> Tensor:
-    """Where some samples lie along the directions of a model, ``[M, P]``; a chunk at a time."""
+def units(table: Table, rows: Tensor, model: FeatureModel) -> Tensor:
+    """Where some samples lie along the directions of a model, ``[M, P]`` of length 1; a chunk at a time."""
     found = torch.empty(len(rows), model.directions.shape[1])
     for part, out in zip(torch.split(rows, _CHUNK), torch.split(found, _CHUNK), strict=True):
-        out.copy_(Matrix.of(model.scale.apply(table.x[part.numpy()])).times(model.directions))
+        places = Matrix.of(model.scale.apply(table.x[part.numpy()])).times(model.directions)
+        out.copy_(torch.nn.functional.normalize(places))
+        let_go(table.x)
     return found
 
 
@@ -129,4 +131,5 @@ def predicted(model: FeatureModel, table: Table, rows: Tensor) -> Tensor:
     found = torch.empty(len(rows), len(table.classes))
     for part, out in zip(torch.split(rows, _CHUNK), torch.split(found, _CHUNK), strict=True):
         out.copy_(model.predict(table.x[part.numpy()]))
+        let_go(table.x)
     return found

@@ -100,9 +100,11 @@ class FeatureModel:
 
     def points(self, rows: Rows) -> Tensor:
         """Where the samples lie among each other, ``[N, P]``: along the leading directions, rows of length 1."""
-        every = torch.split(torch.arange(len(rows)), _CHUNK)
-        parts = [Matrix.of(self.scale.apply(raw(rows, ids))).times(self.directions) for ids in every if len(ids)]
-        return torch.nn.functional.normalize(torch.cat(parts) if parts else torch.zeros(0, self.directions.shape[1]))
+        found = torch.empty(len(rows), self.directions.shape[1])
+        for ids, out in zip(torch.split(torch.arange(len(rows)), _CHUNK), torch.split(found, _CHUNK), strict=True):
+            places = Matrix.of(self.scale.apply(raw(rows, ids))).times(self.directions)
+            out.copy_(torch.nn.functional.normalize(places))
+        return found
 
     def logits(self, rows: Rows, batch_size: int = _CHUNK) -> Tensor:
         """Logarithms of the class probabilities ``[N, C]`` on raw rows."""

@@ -33,7 +33,9 @@ def shares(
     return counted(found(x, generator, groups, most=max(sizes)), given, classes, sizes=sizes)
 
 
-def found(x: Tensor, generator: torch.Generator, groups: Tensor | None = None, *, most: int = MOST) -> Tensor:
+def found(
+    x: Tensor, generator: torch.Generator, groups: Tensor | None = None, *, most: int = MOST, unit: bool = False
+) -> Tensor:
     """The neighbours of each row by cosine similarity, ``[N, K]`` int32, the nearest first; -1: there is none.
 
     From ``FROM`` rows on, all rows are searched, approximately, where faiss is installed (the extra "large"); else, and
@@ -44,6 +46,7 @@ def found(x: Tensor, generator: torch.Generator, groups: Tensor | None = None, *
         generator: of the reference rows, where there are more than ``REFERENCE``.
         groups: a number ``[N]``, alike for copies and what else is no neighbour of each other; None: there are none.
         most: how many, at most ``MOST``; fewer where there are not so many rows.
+        unit: whether rows are of length 1 as they are, so that no copy is made.
     """
     count = len(x)
     chosen = np.arange(count)
@@ -51,7 +54,7 @@ def found(x: Tensor, generator: torch.Generator, groups: Tensor | None = None, *
     if count > REFERENCE and not approximate:
         chosen = torch.randperm(count, generator=generator)[:REFERENCE].sort().values.numpy()
     most = min(MOST, most, len(chosen) - 1)
-    points = torch.nn.functional.normalize(x)
+    points = x if unit else torch.nn.functional.normalize(x)
     index = Index(points) if approximate else None
     near = torch.empty(count, most, dtype=torch.int32)
     for rows in np.array_split(np.arange(count), max(1, count // _AT_ONCE)):

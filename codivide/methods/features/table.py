@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from codivide.core.files import let_go
 from codivide.methods.features.folds import once
 from codivide.methods.features.matrix import Raw
 
@@ -56,7 +57,9 @@ class Table:
         own = self.own
         if own is not None:
             some["own"] = lambda chosen, fold: own(rows[chosen], fold)
-        return replace(self, x=self.x if whole else self.x[rows.numpy()], given=self.given[rows], **some)
+        x = self.x if whole else self.x[rows.numpy()]
+        let_go(self.x)
+        return replace(self, x=x, given=self.given[rows], **some)
 
     @staticmethod
     def standing(place: Tensor) -> Tensor:
