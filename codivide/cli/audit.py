@@ -35,7 +35,9 @@ def audit(
         render.check_target(path)
     collected, issues = facts.paged(run)
     written = render.write(collected, path, limit, issues)
-    what = {"regression": "targets", "multilabel": "rows"}.get((collected.get("targets") or {}).get("kind"), "labels")
+    what = {"regression": "targets", "multilabel": "rows"}.get(
+        str((collected.get("targets") or {}).get("kind")), "labels"
+    )
     line(f"{collected['issues_total']:,} of {collected['labelled']:,} {what} look wrong")
     if run.is_dir():
         say_verdict(SavedRun(run).summary)

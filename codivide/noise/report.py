@@ -382,8 +382,8 @@ def _trained_on(seen: _Seen) -> _Reason | None:
     if seen.learned is not None:
         text = "The probabilities are averages over training of samples that were trained on: labels that were "
         return 1, text + "memorised look right, so the rate may be too low."
-    if seen.claimed and (text := too_alike(seen.agreement, len(seen.given))) is not None:
-        return 2, text
+    if seen.claimed and (alike := too_alike(seen.agreement, len(seen.given))) is not None:
+        return 2, alike
     return None
 
 
