@@ -306,6 +306,12 @@ ELSEWHERE: list[tuple[str, str, str, tuple[str, ...]]] = [
         "python benchmarks/rule_like.py",
         ("benchmarks/rule_like.json",),
     ),
+    (
+        "other ways to fit again",
+        "explain/features.md#what-there-is-to-gain",
+        "python benchmarks/refits.py",
+        ("refits.json",),
+    ),
     ("the neighbours' vote", "explain/features.md#the-vote", "python benchmarks/votes.py", ("votes.json",)),
     (
         "words, or parts of words",
