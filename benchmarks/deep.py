@@ -57,6 +57,8 @@ SETS = {
 STEP = {"batch_size": 64, "lr": 0.05, "schedule": "step", "epochs": 50, "milestones": (22,)}
 CYCLE = {"batch_size": 64, "epochs": 50}
 ALONE = {"agreement": 0.0}
+#: Rows of the recipes ``choose-*`` that ``codivide`` was made to replace.
+REPLACED = ("auto", "dividemix_0", "dividemix_25", "early_stopping")
 #: Row -> method, settings, plan; the first rows are what is compared, those after them the ablation.
 ROWS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "codivide": ("codivide", {}, CYCLE),
@@ -240,6 +242,31 @@ def table(rows: list[dict[str, Any]], images: int) -> str:
     return "\n".join(lines)
 
 
+def goals(rows: list[dict[str, Any]], images: int) -> str:
+    """Markdown: what the last epoch is above the best of those to replace, and its share of the seconds of auto."""
+    lines = []
+    for name in SETS:
+        own = {
+            row["seed"]: row for row in rows if (row["row"], row["set"], row["images"]) == ("codivide", name, images)
+        }
+        old = {label: {row["seed"]: row for row in committed(name, label, images)} for label in REPLACED}
+        seeds = sorted(own.keys() & set.intersection(*(set(found) for found in old.values())))
+        if not seeds:
+            continue
+        best = [max((found[seed]["last"]["accuracy"], label) for label, found in old.items()) for seed in seeds]
+        gain = statistics.median(
+            own[seed]["last"]["accuracy"] - above for seed, (above, _) in zip(seeds, best, strict=True)
+        )
+        share = statistics.median(own[seed]["seconds"] / old["auto"][seed]["seconds"] for seed in seeds)
+        others = ", ".join(sorted({label for _, label in best}))
+        lines.append(f"| `{name}` | {len(seeds)} | {100 * gain:+.1f} | {others} | {share:.2f} |")
+    head = [
+        "| set | seeds | above the best of the others, points | which is | seconds, of those of auto |",
+        "|---" * 5 + "|",
+    ]
+    return "\n".join([*head, *lines]) if lines else ""
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("run", "table"))
@@ -260,7 +287,7 @@ def main() -> None:
     rows = read(args.out)
     for images in args.images:
         if any(row["images"] == images for row in rows):
-            print(f"### {images:,} images\n\n{table(rows, images)}\n")
+            print(f"### {images:,} images\n\n{table(rows, images)}\n\n{goals(rows, images)}\n")
 
 
 if __name__ == "__main__":
