@@ -441,7 +441,7 @@ def test_the_true_labels_of_a_validation_part_choose_no_method(whole):
     outcome = execute(_job(), replace(_loaded(), validation=replace(part, y=(part.y + 1) % 3)), begin=begin)
     chosen, known = (run.summary["choice"]["evidence"] for run in (outcome, whole.outcome))
     assert chosen["agreement"] == known["agreement"]  # with held-out given labels
-    last = [accuracy for name, accuracy in seen if name == "codivide"]
+    last = [accuracy for name, accuracy in seen if name == "correction"]
     assert len(last) == 8
     assert max(last) < 0.4  # the last stage looks at it
 
@@ -456,14 +456,14 @@ def test_the_correction_hides_what_the_scout_held_out_and_gives_it_back(whole):
         stages[name] = epochs
 
         def progress(run, row):
-            if name == "codivide":
+            if name == "correction":
                 hidden.add(tuple(run.remember("held_out").nonzero().flatten().tolist()))
                 right[row["epoch"]] = run.remember("held_right").nonzero().flatten().tolist()
 
         return progress
 
     outcome = execute(_job(), _loaded(), begin=begin)
-    assert stages == {"scout": 8, "codivide": 8}
+    assert stages == {"scout": 8, "correction": 8}
     assert hidden == {tuple(held)}
     assert [len(right[epoch]) > 0 for epoch in range(1, 9)] == [False] * 5 + [True] * 3  # judged after 6 of 8
     assert right[6] == right[8]
@@ -489,7 +489,7 @@ class _KilledError(Exception):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("stage", ["scout", "codivide"])
+@pytest.mark.parametrize("stage", ["scout", "correction"])
 def test_a_killed_run_goes_on_with_the_same_bits(tmp_path, whole, stage):
     folder = tmp_path / "killed"
     if stage != "scout":  # as if killed between the stages
@@ -511,7 +511,7 @@ def test_a_killed_run_goes_on_with_the_same_bits(tmp_path, whole, stage):
         return lambda run, row: None
 
     resumed = execute(_job(), _loaded(), folder, resume=True, begin=listing)
-    order = ["scout", "codivide"]
+    order = ["scout", "correction"]
     assert stages == order[order.index(stage) :]  # nothing is scouted or tried again
     assert resumed.table.equals(whole.outcome.table)
     assert (folder / "labels.csv").read_bytes() == (whole.folder / "labels.csv").read_bytes()

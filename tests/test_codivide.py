@@ -163,9 +163,14 @@ def test_the_scout_takes_its_share(share, epochs, scouted):
 
 def test_the_average_reaches_back_two_epochs():
     run = start(CoDivide(), epochs=50, average=0.999)  # 8 steps an epoch
-    assert CoDivide().decay(run) == pytest.approx(16 / 17)
-    assert CoDivide().decay(start(CoDivide(), epochs=5, average=0.999)) == pytest.approx(4 / 5)
-    assert CoDivide().decay(start(CoDivide(), epochs=50, average=0.5)) == 0.5
+    decays = []
+    for run.step in (0, 40, 10_000):
+        decays.append(CoDivide().decay(run))
+    assert decays == pytest.approx([1 / 10, 41 / 50, 16 / 17])
+    short, slow = start(CoDivide(), epochs=5, average=0.999), start(CoDivide(), epochs=50, average=0.5)
+    short.step = slow.step = 10_000
+    assert CoDivide().decay(short) == pytest.approx(4 / 5)
+    assert CoDivide().decay(slow) == 0.5
 
 
 def test_with_the_scout_alone_nothing_differs_from_cross_entropy():

@@ -1,5 +1,7 @@
 """Which column belongs to which label: every order that people bring is read right, or said to be another."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -155,3 +157,17 @@ def test_rank_is_the_equation_in_loops_and_ties_go_by_evidence():
     turned = audit.from_probs(given[::-1], probs[::-1]).labels["rank"].astype(int).to_numpy()[::-1]
     assert (found == turned).all()
     assert (found == np.argsort(np.argsort(score)) + 1).all()
+
+
+def test_probabilities_that_repeat_the_labels_are_not_trusted():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 200)
+    probs = 0.97 * np.eye(3)[y] + 0.01  # of a classifier that has learned from these very samples
+    for given, level in ((y, "poor"), (np.where(np.arange(200) < 2, (y + 1) % 3, y), "good")):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            trust = noise_report(None, np.tile(given, 6), pred_probs=np.tile(probs, (6, 1))).trust
+        assert trust.level == level
+        assert ("learned from these very samples" in trust.reasons[0]) == (level == "poor")
+    with pytest.warns(UserWarning, match="learned from these very samples"):
+        assert audit.from_probs(y, probs).facts["noise"]["trust"]["level"] == "poor"

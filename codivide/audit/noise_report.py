@@ -339,7 +339,8 @@ def _from_data(loaded: Loaded, settings: Features, options: ReadOptions, seed: i
 
 def from_reading(reading: Reading, belonging: Any = None) -> Material:
     """A caller's own probabilities; ``belonging`` are groups as in ``noise_report``."""
-    found = Material(reading.given, [str(name) for name in reading.classes], PROBABILITIES, probs=reading.probs)
+    names = [str(name) for name in reading.classes]
+    found = Material(reading.given, names, PROBABILITIES, probs=reading.probs, claimed=reading.claimed)
     return with_groups(found, belonging)
 
 

@@ -101,7 +101,7 @@ def _material(
     Labels of a class that is never predicted cannot be judged: they get the mean p(clean) of the others and no other
     suggestion, and rank last.
     """
-    probs, given, known = reading
+    probs, given, known = reading.probs, reading.given, reading.classes
     count = len(probs)
     silent = np.isin(given, never_predicted(probs, given))
     judged = np.where(silent, UNLABELLED, given)

@@ -13,6 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from codivide.core.errors import InputError
 from codivide.core.types import UNLABELLED, Floats, Labels
 from codivide.data.labels import encode
+from codivide.noise.report import too_alike
 
 _FEWEST = 10  # samples a moved class must have, on average, before another order is believed
 _BETTER = 3.0  # times as many labels that another order must fit
@@ -25,6 +26,7 @@ class Reading(NamedTuple):
     probs: Floats  # [N, C]
     given: Labels  # [N], -1: none
     classes: tuple[Any, ...]  # C, in the order of the columns
+    claimed: bool = False  # to be of samples that the classifier had not seen; else they were cross-fitted here
 
 
 def read(
@@ -70,7 +72,7 @@ def read(
             f"pred_probs has {probs.shape[1]} columns, but there are {len(known)} classes; give classes in their order"
         )
     _check_order(probs, given, known, stated=stated)
-    return Reading(probs, given, known)
+    return Reading(probs, given, known, claimed=True)
 
 
 def order_of(labels: Any, pred_probs: Any, unlabelled: int | None = UNLABELLED) -> tuple[Any, ...] | None:
@@ -185,3 +187,5 @@ def _check_order(probs: Floats, given: Labels, classes: Sequence[Any], *, stated
             "columns, rows or labels may be mixed up.",
             stacklevel=4,
         )
+    elif (said := too_alike(agree / max(len(known), 1), len(known))) is not None:
+        warnings.warn(said, stacklevel=4)

@@ -35,7 +35,8 @@ def audit(
         render.check_target(path)
     collected, issues = facts.paged(run)
     written = render.write(collected, path, limit, issues)
-    what = {"regression": "targets", "multilabel": "rows"}.get((collected.get("targets") or {}).get("kind"), "labels")
+    kind = (collected.get("targets") or {}).get("kind", "")
+    what = {"regression": "targets", "multilabel": "rows"}.get(kind, "labels")
     line(f"{collected['issues_total']:,} of {collected['labelled']:,} {what} look wrong")
     if run.is_dir():
         say_verdict(SavedRun(run).summary)

@@ -22,7 +22,7 @@ def demo(
     epochs: Annotated[int, typer.Option(help="Passes of each network.")] = 20,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
 ) -> None:
-    """Find wrong labels in seconds, then train with and without DivideMix: digits, 40 % mislabelled (about 90 s).
+    """Find wrong labels in seconds, then train with and without a correction: digits, 40 % wrong (about a minute).
 
     Example: codivide demo
     """
@@ -42,7 +42,7 @@ def demo(
     say_data(loaded)
     line("no package brings photos to show; `codivide fit photos/` has an encoder for yours, and takes a minute")
     summaries = {}
-    for method in ("features", "cross_entropy", "dividemix"):
+    for method in ("features", "cross_entropy", "codivide"):
         built = build_method(method)
         rows, source = (as_table(loaded), DataRecord()) if method == "features" else (loaded, origin)
         plan = default_plan(len(loaded.y), built, seed=seed, **({} if method == "features" else {"epochs": epochs}))
@@ -59,8 +59,8 @@ def demo(
             )
     out_console.print(_table(summaries))
     line("best: the best epoch, chosen with the test labels, so too good. Precision and recall of p(clean) < 0.5.")
-    line(f"every label judged: {out}/dividemix/labels.csv")
-    audit(out / "dividemix")
+    line(f"every label judged: {out}/codivide/labels.csv")
+    audit(out / "codivide")
 
 
 def _table(summaries: Mapping[str, Mapping[str, Any]]) -> Table:

@@ -92,7 +92,7 @@ def load_table(path: Path | str, reading: Reading) -> Loaded:
     if features is None:
         return from_table(read_table(source, reading.options), _place(path), reading)
     chosen = replace(reading.options, columns=(), drop=())
-    return from_table(features.others, source, replace(reading, options=chosen), features)
+    return from_table(features.others, _place(path), replace(reading, options=chosen), features)
 
 
 def load_frame(frame: pd.DataFrame, reading: Reading) -> Loaded:

@@ -268,7 +268,7 @@ class _Choosing:
             self.loaded,
             folder,
             resume=folder is not None and (folder / CHECKPOINT).exists() and self.resume,
-            progress=self.begin("codivide", plan.epochs) if record.kept is None else None,
+            progress=self.begin("correction", plan.epochs) if record.kept is None else None,
             deadline=self.budget.ends(),
         )
         if record.kept is None:

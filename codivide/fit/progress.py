@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 err_console = Console(stderr=True)
 # stages as they are called to users: of an automatic choice, and of features
-_SHOWN = {"scout": "short run", "codivide": "correction", "divide": "labels judged"}
+_SHOWN = {"scout": "short run", "divide": "labels judged"}
 
 
 class Display:

@@ -131,7 +131,7 @@ class CoDivide(Method):
         return divided_apart(run, clean_prob, run.remember("held_out")) if self.validation else clean_prob
 
     def decay(self, run: Run) -> float:
-        """The weight average reaches back two epochs, or a tenth of the run where that is less."""
+        """The weight average reaches back two epochs, or a tenth of the run where that is less; at first not so far."""
         steps = math.ceil(len(run.data) / run.plan.batch_size)
         reach = max(min(2 * steps, steps * run.plan.epochs / 10), 1.0)
-        return min(run.plan.average, reach / (reach + 1))
+        return targets.rising_decay(min(run.plan.average, reach / (reach + 1)), run.step)

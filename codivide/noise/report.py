@@ -83,6 +83,7 @@ _NAMED = 10  # classes that a reason names
 PROBABILITIES = "probabilities"  # the source that is a caller's own
 
 
+_SAME, _ENOUGH = 0.999, 50  # the same of a classifier that nobody has seen learn, and of at least so many labels
 _ALL = 0.98  # of the labels predicted as given: nothing is left to judge by
 
 
@@ -256,6 +257,7 @@ class Material(NamedTuple):
     learned: float | None = None  # how far from these very labels, see ``rates``; None: not at all
     witnessed: bool = False  # by a run that ended before it memorised
     groups: Labels | None = None  # [N], equal for what belongs together and counts once, -1: alone
+    claimed: bool = False  # that ``probs`` are of samples that the classifier had not seen
 
 
 class _Seen(NamedTuple):
@@ -266,6 +268,7 @@ class _Seen(NamedTuple):
     losses: Floats  # [N]
     learned: float | None
     witnessed: bool
+    claimed: bool
 
     @property
     def agreement(self) -> float:
@@ -379,7 +382,25 @@ def _trained_on(seen: _Seen) -> _Reason | None:
     if seen.learned is not None:
         text = "The probabilities are averages over training of samples that were trained on: labels that were "
         return 1, text + "memorised look right, so the rate may be too low."
+    if seen.claimed and (alike := too_alike(seen.agreement, len(seen.given))) is not None:
+        return 2, alike
     return None
+
+
+def too_alike(agreement: float, count: int) -> str | None:
+    """What is said of probabilities that nobody has seen made, where they repeat the labels; None: they do not.
+
+    Args:
+        agreement: share of the labels that are predicted as they are given.
+        count: labels.
+    """
+    if agreement < _SAME or count < _ENOUGH:
+        return None
+    return (
+        f"The probabilities predict {100 * agreement:.1f} % of the labels as they are given: nearly all are right, or "
+        "the classifier has learned from these very samples, and then no wrong label can look wrong. Give "
+        "probabilities of samples that it had not seen, as of cross-validation."
+    )
 
 
 def _in_doubt(doubt: float) -> _Reason | None:
@@ -500,7 +521,9 @@ def estimate(material: Material, *, limit: int = MOST_ROWS, replicates: int = 20
         assert material.cross_fit is not None
         probs = scaled(material.cross_fit(rows, given, len(classes)))
     losses = -given_log_prob(probs, given) if material.losses is None else material.losses[rows]
-    found = _estimate(_Seen(probs, given, losses, material.learned, material.witnessed), replicates, seed)
+    found = _estimate(
+        _Seen(probs, given, losses, material.learned, material.witnessed, material.claimed), replicates, seed
+    )
     few = np.flatnonzero(~enough & np.isin(np.arange(len(enough)), material.given[labelled]))
     if len(few):
         reasons = (*found.trust.reasons, _too_few(material, few))

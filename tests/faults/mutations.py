@@ -29,6 +29,7 @@ class Reader:
         files: which files are damaged, as patterns.
         leaves: what it writes; what it was given does not count.
         before: what is removed first, so that it has something to do.
+        times: how often it is tried for each time of the dearest ones, which take seconds.
     """
 
     name: str
@@ -37,15 +38,22 @@ class Reader:
     files: tuple[str, ...]
     leaves: tuple[str, ...] = ()
     before: tuple[str, ...] = ()
+    times: int = 6
 
 
 _RUN = ("run", "table.csv")
 READERS = (
     Reader("noise", ("noise", "run", "--json"), _RUN, ("run/*",)),
     Reader("audit", ("audit", "run", "--out", "page.html"), _RUN, ("run/*",), ("page.html",)),
-    Reader("plot", ("plot", "run", "--out", "pictures"), _RUN, ("run/*",), ("pictures",)),
+    Reader("plot", ("plot", "run", "--out", "pictures"), _RUN, ("run/*",), ("pictures",), times=2),
     Reader(
-        "plot, unfinished", ("plot", "run", "--out", "pictures"), _RUN, ("run/*",), ("pictures",), ("run/summary.json",)
+        "plot, unfinished",
+        ("plot", "run", "--out", "pictures"),
+        _RUN,
+        ("run/*",),
+        ("pictures",),
+        ("run/summary.json",),
+        times=2,
     ),
     Reader("clean", ("clean", "run", "--out", "clean"), _RUN, ("run/*",), ("clean",)),
     Reader("predict", ("predict", "run", "table.csv", "--out", "p.csv"), _RUN, ("run/*",), ("p.csv",)),
@@ -79,7 +87,7 @@ READERS = (
         ("run/summary.json",),
     ),
     Reader("fit, decoded before", _PHOTOS, ("photos", "cache"), ("cache/*.images",), ("out",)),
-    Reader("fit, encoded before", _ENCODED, ("photos", "cache"), ("cache/*.npy", "cache/*.images"), ("out",)),
+    Reader("fit, encoded before", _ENCODED, ("photos", "cache"), ("cache/*.npy", "cache/*.images"), ("out",), times=1),
     Reader(
         "fit --resume, chosen",
         (
@@ -100,6 +108,7 @@ READERS = (
         ("chosen/choice.json", "chosen/scout/*"),
         ("chosen",),
         ("chosen/summary.json",),
+        times=1,
     ),
 )
 
@@ -165,8 +174,9 @@ def mutations(root: Path, count: int, seed: int = 0, readers: tuple[Reader, ...]
         ended = whole[reader.name][0]
         if ended.code not in (0, 3):
             raise RuntimeError(f"{reader.name}: {ended.code} {ended.err[-2000:]}")
+    turns = [reader for turn in range(max(r.times for r in readers)) for reader in readers if turn < reader.times]
     for number in range(count):
-        reader = readers[number % len(readers)]
+        reader = turns[number % len(turns)]
         here = _fresh(root, reader)
         path = rng.choice(sorted(path for pattern in reader.files for path in here.glob(pattern) if path.is_file()))
         data = bytearray(path.read_bytes())

@@ -52,6 +52,7 @@ FIELD: dict[str, dict[str, Any]] = {
     "meta_learning": {},
     "iterative_cv": {},
     "codivide": {},
+    "auto": {},
     "active_passive": {"hyper": {"beta": 0.1}, "plan": {"lr": 0.02}, "note": _TUNED},
     "bi_tempered": {"hyper": {"t1": 0.2, "t2": 2.0}, "note": _TUNED},
     "bootstrapping_soft": {
@@ -101,6 +102,7 @@ MAIN = (
     "m_correction",
     "elr_plus",
     "promix",
+    "auto",
 )
 
 _PLAN = {"batch_size": 64, "lr": 0.05, "schedule": "step"}
