@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from codivide import InputError, NoisyLabelClassifier, audit
+from codivide import METHODS, InputError, NoisyLabelClassifier, audit
 from codivide.cli.app import main
 from codivide.data.column_kinds import Date, Number, is_plain, numbers, restore_part
 from codivide.data.columns import Columns
@@ -165,7 +165,9 @@ def test_the_command_line_predicts_from_the_raw_table(trained, tmp_path, monkeyp
     classifier, out = trained
     frame.to_csv(tmp_path / "new.csv", index=False)
     assert command(monkeypatch, "predict", out, tmp_path / "new.csv", "--out", tmp_path / "p.csv") == 0
-    assert pd.read_csv(tmp_path / "p.csv")["label"].tolist() == classifier.predict(frame).tolist()
+    predicted = pd.read_csv(tmp_path / "p.csv")
+    assert predicted["label"].tolist() == classifier.predict(frame).tolist()
+    assert predicted.columns[0] == "id"  # as in labels.csv: rows of a table are no files
 
 
 def test_the_record_and_the_audit_say_what_was_done(trained):
@@ -189,6 +191,15 @@ def test_tables_of_numbers_are_left_as_they_are():
     assert loaded.encoder is None
     assert not is_plain(frame.assign(user_id=range(40)))
     assert not is_plain(frame.assign(a=np.nan))
+
+
+def test_names_of_columns_may_be_texts_and_numbers():
+    x = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
+    frame = pd.DataFrame(x).set_axis(["a", 1, "c"], axis=1)
+    fitted = NoisyLabelClassifier(METHODS["features"](heads="linear")).fit(frame, np.where(x[:, 0] > 0, 1, 0))
+    assert (fitted.predict(frame) == fitted.predict(frame[["c", "a", 1]])).all()
+    with pytest.raises(InputError, match="2 features"):
+        fitted.predict(frame[["c", 1]])
 
 
 def test_columns_are_chosen_by_name_in_any_case():

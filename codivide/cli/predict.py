@@ -45,6 +45,7 @@ def predict(
     from codivide.methods.features.number_model import NumberModel
     from codivide.methods.features.tag_heads import TagModel
     from codivide.runs.folder import MODEL
+    from codivide.runs.label_table import called
     from codivide.runs.model import load_any
 
     check_new_file(out)
@@ -56,26 +57,24 @@ def predict(
         aside(f"skipped {item.path}: {item.reason}")
     if not len(rows):
         raise InputError("none of the files could be read")
+    told = pd.DataFrame({called(ids): list(ids)})
     if isinstance(model, NumberModel):
-        _write(pd.DataFrame({"path": list(ids), "prediction": model.predict(rows)}), out)
+        _write(told.assign(prediction=model.predict(rows)), out)
         return
     probs = model.probs(rows)
     if isinstance(model, TagModel):
-        _write(_of_sets(list(ids), probs, model.names, _separator(run)), out)
+        _write(_of_sets(told, probs, model.names, _separator(run)), out)
         return
     labels = [model.classes[i] for i in probs.argmax(1)]
-    table = pd.DataFrame({"path": list(ids), "label": labels, "probability": np.round(probs.max(1), 4)})
-    _write(table, out)
+    _write(told.assign(label=labels, probability=np.round(probs.max(1), 4)), out)
 
 
-def _of_sets(ids: list[Any], probs: Floats, names: Sequence[str], separator: str) -> pd.DataFrame:
-    """The labels of each sample, and how likely each of them is."""
-    import pandas as pd
-
+def _of_sets(told: pd.DataFrame, probs: Floats, names: Sequence[str], separator: str) -> pd.DataFrame:
+    """The labels of each sample, and how likely each of them is, beside what tells the samples apart."""
     from codivide.data.targets import joined
 
     labels = [joined([name for name, p in zip(names, row, strict=True) if p >= 0.5], separator) for row in probs]
-    table = pd.DataFrame({"path": ids, "label": labels})
+    table = told.assign(label=labels)
     for k, name in enumerate(names):
         column = name
         while column in table or (column != name and column in names):

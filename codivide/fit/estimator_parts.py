@@ -70,7 +70,7 @@ def rows_for(estimator: BaseEstimator, x: Any, options: ReadOptions) -> Any:
     in_rows = len(np.shape(x) if isinstance(x, list) else getattr(x, "shape", ())) == 2
     if plain and in_rows and hasattr(estimator, "n_features_in_"):
         try:
-            validate_data(estimator, x, reset=False, skip_check_array=True)  # as many features, of the same names
+            validate_data(estimator, _nameable(x), reset=False, skip_check_array=True)  # as many, of the same names
         except ValueError as error:
             raise InputError(str(error)) from None
     # A file says its columns' names, in any order; so does a frame whose names are no texts, which nobody has compared.
@@ -80,6 +80,12 @@ def rows_for(estimator: BaseEstimator, x: Any, options: ReadOptions) -> Any:
     if skipped:
         raise InputError(f"{skipped[0].path} cannot be read: {skipped[0].reason}")
     return rows
+
+
+def _nameable(x: Any) -> Any:
+    """A data frame of which only some names are texts without its names: scikit-learn compares all or none."""
+    texts = [isinstance(name, str) for name in x.columns] if isinstance(x, pd.DataFrame) else []
+    return x.set_axis(range(len(texts)), axis=1) if any(texts) and not all(texts) else x
 
 
 def _is_reordered(x: Any, columns: Sequence[str] | None) -> bool:

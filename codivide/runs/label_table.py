@@ -128,7 +128,7 @@ def build(
     values = np.empty(len(classes) + 1, dtype=object)
     values[:-1] = list(classes)  # index -1 is the None at the end
     columns: dict[str, Any] = {
-        PATH if len(ids) and isinstance(ids[0], str) else ID: list(ids),
+        called(ids): list(ids),
         GIVEN: values[given],
         SUGGESTED: values[suggested],
         CLEAN_PROB: clean_prob,
@@ -152,6 +152,11 @@ def ranked(table: pd.DataFrame, evidence: AnyFloats | Labels) -> pd.DataFrame:
     places = pd.Series(pd.NA, index=table.index, dtype="Int64")
     places.iloc[order] = np.arange(1, len(order) + 1)
     return table.assign(**{RANK: places})
+
+
+def called(ids: Sequence[Any]) -> str:
+    """The name of a column of ids: "path" where they are texts, such as files, else "id"."""
+    return PATH if len(ids) and isinstance(ids[0], str) else ID
 
 
 def id_column(table: pd.DataFrame) -> str:
