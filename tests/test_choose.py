@@ -478,6 +478,18 @@ def test_the_correction_hides_what_the_scout_held_out_and_gives_it_back(whole):
     assert outcome.table.equals(straight.table)
 
 
+def test_the_correction_is_trained_as_it_asks_where_nobody_says_otherwise():
+    plans = {}
+
+    def begin(name, epochs):
+        return lambda run, row: plans.update({name: run.plan})
+
+    execute(_job(2, lr=0.3), _loaded(), free=("schedule", "average"), begin=begin)
+    assert plans["scout"].schedule == "step"
+    asked = plans["correction"]
+    assert (asked.schedule, asked.nesterov, asked.average, asked.lr) == ("one_cycle", True, 0.999, 0.3)
+
+
 def test_one_class_is_said_at_once():
     loaded = _loaded()
     with pytest.raises(InputError, match="nothing to learn"):

@@ -75,7 +75,7 @@ from codivide.runs.folder import (
     is_run,
     remove_run,
 )
-from codivide.training.plan import Plan
+from codivide.training.plan import NOT_ASKED, Plan
 from codivide.training.run import Method, Run
 
 FEWEST = 20  # held-out labels, below which nothing can be told
@@ -284,8 +284,9 @@ class _Choosing:
         return self._plain_again(record) if record.kept == "plain" else self._keep(record, outcome, CORRECTION)
 
     def _plan_of(self, kind: type[Method]) -> Plan:
-        """The plan as a method asks for it, where nobody has set something else."""
-        return replace(self.job.plan, **{name: value for name, value in kind.settings.items() if name in self.free})
+        """The plan as a method asks for it, where nobody has set something else (or can)."""
+        asked = {name: value for name, value in kind.settings.items() if name in self.free or name in NOT_ASKED}
+        return replace(self.job.plan, **asked)
 
     def _share(self) -> float:
         """The share of the labels to hold out; 0 where there are too few to tell anything."""
@@ -531,10 +532,9 @@ class _Choosing:
     def _keep(self, record: ChoiceRecord, stage: Outcome, name: str) -> Outcome:
         """Make a stage the result: it is a whole run, so its files are."""
         choice = {"choice": record.choice.to_dict()}
-        seconds = {} if name == SCOUT else {"scout_seconds": self._seconds(record)["scout_seconds"]}
-        if name == SCOUT and record.correction_seconds is not None:
-            seconds = {"correction_seconds": record.correction_seconds}
-        outcome = replace(stage, summary=stage.summary | choice | seconds)
+        others = self._seconds(record)
+        others.pop(f"{name}_seconds", None)  # its summary has them
+        outcome = replace(stage, summary=stage.summary | choice | others)
         if self.out is not None:
             adopt(self.out, self.out / name, choice | {IDENTITY: self.asked}, outcome.summary)
         return outcome
