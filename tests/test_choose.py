@@ -478,6 +478,23 @@ def test_the_correction_hides_what_the_scout_held_out_and_gives_it_back(whole):
     assert outcome.table.equals(straight.table)
 
 
+def test_the_short_run_judges_one_way_noise_with_the_correction(whole, monkeypatch):
+    assert not whole.outcome.evidence.witnessed
+    kind = whole.outcome.summary["choice"]["evidence"]["kind"]
+    assert kind != choose_run.ONE_WAY_NOISE
+    monkeypatch.setattr(choose_run, "ONE_WAY_NOISE", kind)
+    outcome = execute(_job(), _loaded())
+    assert outcome.evidence.witnessed
+    assert _same(outcome, whole.outcome)  # it is trained as before
+    early = label_table.read(whole.folder / "scout")["clean_prob"].to_numpy(float)
+    probs = outcome.evidence.probs.astype(float)
+    assert outcome.table["clean_prob"].to_numpy() == pytest.approx(combined(probs, _loaded().y, early))
+    last = whole.outcome.evidence.probs.astype(float)
+    with np.load(whole.folder / "scout" / "predictions.npz") as scout:
+        both = scout["probs"].astype(float) + last  # all epochs of both
+    assert probs == pytest.approx(both / both.sum(1, keepdims=True), abs=2e-3)
+
+
 def test_the_correction_is_trained_as_it_asks_where_nobody_says_otherwise():
     plans = {}
 

@@ -81,6 +81,7 @@ from codivide.training.run import Method, Run
 FEWEST = 20  # held-out labels, below which nothing can be told
 MOST = 5_000  # held-out labels, above which more would tell little
 LONGER = 4.0  # times as many epochs: about what two networks take that guess on several views
+ONE_WAY_NOISE = "asymmetric"  # is learned early and with confidence, also by the correction
 _BY_HEART = "which learns wrong labels by heart and finds few of them; --method features judges small sets, too"
 
 
@@ -270,6 +271,7 @@ class _Choosing:
             resume=folder is not None and (folder / CHECKPOINT).exists() and self.resume,
             progress=self.begin("correction", plan.epochs) if record.kept is None else None,
             deadline=self.budget.ends(),
+            before=Before(witness=self._witness(record, plan.epochs) if record.seen.kind == ONE_WAY_NOISE else None),
         )
         if record.kept is None:
             run, trained = _run(outcome), _epochs_of(outcome)
@@ -517,12 +519,16 @@ class _Choosing:
         main = replace(self.job, method=method, plan=plan)
         return self._final(main, record, progress=progress, witness=self._witness(record))
 
-    def _witness(self, record: ChoiceRecord) -> Witness | None:
-        """What the scout knows: plain training that goes on to the end memorises what is to be found."""
+    def _witness(self, record: ChoiceRecord, epochs: int | None = None) -> Witness | None:
+        """What the scout knows: plain training that goes on to the end memorises what is to be found.
+
+        ``epochs``: up to which the later run is asked, too; None: as many as the scout took.
+        """
         scouted = self._scout()
         if scouted.evidence.probs is None:  # too many samples and classes to keep them
             return None
-        return Witness(scouted.evidence, scouted.table["clean_prob"].to_numpy(np.float64), record.seen.scouted)
+        clean_prob = scouted.table["clean_prob"].to_numpy(np.float64)
+        return Witness(scouted.evidence, clean_prob, epochs or record.seen.scouted)
 
     def _keep_scout(self, record: ChoiceRecord) -> Outcome:
         """Make the scout the result."""
