@@ -383,7 +383,7 @@ def test_models_are_read_again_and_predict(prices, photos, tmp_path, capsys):
     np.testing.assert_allclose(pd.read_csv(tmp_path / "p.csv")["prediction"], said, rtol=1e-6)
     run("predict", photos / "run", photos / "tags.csv", "--out", tmp_path / "t.csv")
     table = pd.read_csv(tmp_path / "t.csv")
-    assert list(table.columns) == ["path", "label", "cat", "sea", "sky"]
+    assert list(table.columns) == ["id", "label", "cat", "sea", "sky"]
     x = pd.read_csv(photos / "tags.csv")[list("abcd")].to_numpy(dtype=np.float32)
     probs = codivide.load_model(photos / "run" / "model.safetensors").probs(TensorRows(torch.from_numpy(x)))
     np.testing.assert_allclose(table[["cat", "sea", "sky"]], probs, atol=1e-4)

@@ -436,7 +436,8 @@ def test_scores_and_reports_learn_with_weights_folds_and_separators():
 
 
 def test_a_label_may_be_called_label():
-    table = _of_sets(["r0"], np.array([[0.9, 0.2, 0.7, 0.1]]), ("path", "label", "probability_label", "a"), ";")
+    told = pd.DataFrame({"path": ["r0"]})
+    table = _of_sets(told, np.array([[0.9, 0.2, 0.7, 0.1]]), ("path", "label", "probability_label", "a"), ";")
     assert table.iloc[0].to_dict() == {
         "path": "r0",
         "label": "path;probability_label",
