@@ -376,9 +376,10 @@ def test_a_server_decides_whether_classes_may_be_new(show, tmp_path, browser):
     for allowed, shown in ((False, ""), (True, "New class: zebra")):
         served = {"token": "secret", "new_classes": allowed}
         html = render.page(facts, served)
-        answer = lambda route, request, html=html: route.fulfill(  # noqa: E731
-            body=html if request.url == address else "[]", content_type="text/html"
-        )
+
+        def answer(route, request, html=html):
+            route.fulfill(body=html if request.url == address else "[]", content_type="text/html")
+
         context.route("http://127.0.0.1:9/**", answer)
         page = show(address, context)
         page.to_queue()

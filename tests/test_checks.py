@@ -50,7 +50,10 @@ def loops(image):
     """The measures of one image as loops."""
     grey = [[(77 * int(r) + 150 * int(g) + 29 * int(b)) >> 8 for r, g, b in line] for line in image.tolist()]
     flat = sorted(itertools.chain(*grey))
-    at = lambda share: flat[int(np.ceil(share * len(flat))) - 1] / 255  # noqa: E731
+
+    def at(share):
+        return flat[int(np.ceil(share * len(flat))) - 1] / 255
+
     first, second = [], []
     for lines in (grey, list(map(list, zip(*grey, strict=True)))):
         steps = [[b - a for a, b in itertools.pairwise(line)] for line in lines]

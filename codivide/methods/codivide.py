@@ -1,4 +1,4 @@
-"""CoDivide, a deep route at the cost of plain training: one network, its weight average, a memory of losses. Ours.
+"""CoDivide, a deep route at twice the cost of plain training: one network, its average, a memory of losses. Ours.
 
 Parts that others have published:
 - a network learns the truth before it memorises wrong labels (Arpit et al. 2017; ELR, Liu et al. 2020), so the first
