@@ -27,7 +27,7 @@ from codivide.data.sources import load
 from codivide.fit import choose_run
 from codivide.fit.choice import ScoutReport
 from codivide.fit.choose_rule import affordable_plain, compare, correction_cost, decide, plain_epochs, plain_hyper
-from codivide.fit.choose_run import LONGER, average_decay, rescaled
+from codivide.fit.choose_run import LONGER, rescaled
 from codivide.fit.job import Job, Outcome, build_method, default_plan
 from codivide.fit.progress import Display
 from codivide.methods.auto import Auto
@@ -39,6 +39,7 @@ from codivide.noise.learning_curves import memorises
 from codivide.runs import label_table
 from codivide.training.checkpoint import Checkpoint
 from codivide.training.loop import train
+from codivide.training.plan import average_decay
 from tests import toys
 
 pytestmark = pytest.mark.long  # whole runs of several stages

@@ -75,7 +75,7 @@ from codivide.runs.folder import (
     is_run,
     remove_run,
 )
-from codivide.training.plan import NOT_ASKED, Plan
+from codivide.training.plan import NOT_ASKED, Plan, average_decay
 from codivide.training.run import Method, Run
 
 FEWEST = 20  # held-out labels, below which nothing can be told
@@ -147,7 +147,7 @@ def execute(
     if isinstance(method, Auto) and is_table(job, loaded, free):
         return by_features(job, loaded, out, budget=budget, resume=resume, before=before, begin=begin, say=say)
     if isinstance(method, Auto | DivideMix) and "average" in free:
-        job = replace(job, plan=replace(job.plan, average=average_decay(len(loaded.y), job.plan)))
+        job = replace(job, plan=replace(job.plan, average=round(average_decay(len(loaded.y), job.plan), 5)))
     return _Choosing(job, method, loaded, out, free, resume, begin, say, budget, asked).execute()
 
 
@@ -156,13 +156,6 @@ def _finished(job: Job, out: Path | None, asked: Mapping[str, Any] | None, loade
     if out is None or asked is None or not is_finished(out, asked):
         return None
     return outcome_of(out, loaded, job.net)
-
-
-def average_decay(samples: int, plan: Plan) -> float:
-    """The decay whose average reaches back two epochs, or a tenth of a run where that is less."""
-    steps = max(math.ceil(samples / plan.batch_size), 1)
-    reach = max(min(2 * steps, steps * plan.epochs / 10), 1.0)
-    return float(round(1 - 1 / (reach + 1), 5))
 
 
 def rescaled(plan: Plan, epochs: int) -> Plan:

@@ -30,6 +30,7 @@ from torch import Tensor
 
 from codivide.methods._held_out import agreeing, divided_apart, hold_out
 from codivide.training import losses, targets
+from codivide.training.plan import average_decay
 from codivide.training.run import Batch, Method, Run
 
 GIVEN_BACK = 0.8  # of the epochs, after which labels that were held out are learned from, too: little changes then
@@ -132,6 +133,4 @@ class CoDivide(Method):
 
     def decay(self, run: Run) -> float:
         """The weight average reaches back two epochs, or a tenth of the run where that is less; at first not so far."""
-        steps = math.ceil(len(run.data) / run.plan.batch_size)
-        reach = max(min(2 * steps, steps * run.plan.epochs / 10), 1.0)
-        return targets.rising_decay(min(run.plan.average, reach / (reach + 1)), run.step)
+        return targets.rising_decay(min(run.plan.average, average_decay(len(run.data), run.plan)), run.step)

@@ -109,6 +109,13 @@ NOT_ASKED = {
 ASKED = tuple(item.name for item in fields(Plan) if item.name not in NOT_ASKED)
 
 
+def average_decay(samples: int, plan: Plan) -> float:
+    """The decay whose average reaches back two epochs, or a tenth of a run where that is less."""
+    steps = max(math.ceil(samples / plan.batch_size), 1)
+    reach = max(min(2 * steps, steps * plan.epochs / 10), 1.0)
+    return reach / (reach + 1)
+
+
 def learning_rate(plan: Plan, progress: float) -> float:
     """The learning rate after ``progress`` epochs, which may be fractional."""
     if plan.schedule == "step":
