@@ -11,7 +11,7 @@ import torch
 from sklearn.datasets import make_classification
 from sklearn.metrics import roc_auc_score
 
-from codivide import InputError, NoisyLabelClassifier, noise_report
+from codivide import InputError, NoisyLabelClassifier, TrainingWarning, noise_report
 from codivide.cli import app
 from codivide.core.neighbours import nearest
 from codivide.data import experiment, groups
@@ -229,6 +229,16 @@ def test_labels_of_one_group_count_once_in_a_class():
     given, group = np.array([0, 0, 0, 1, 1, 2, 2]), np.array([0, 0, 0, 1, 2, 3, 4])
     assert judged_classes(given, 3, 2).tolist() == [True, True, True]
     assert judged_classes(given, 3, 2, group).tolist() == [False, True, True]
+
+
+def test_where_a_class_is_a_group_nothing_can_be_held_out_and_no_label_is_judged():
+    """A matrix of the noise would make of never being right that all are right."""
+    y = np.arange(60) % 3
+    rng = np.random.default_rng(0)
+    x = (3 * rng.normal(size=(3, 5))[y] + rng.normal(size=(60, 5))).astype(np.float32)
+    with pytest.warns(TrainingWarning, match="nothing can be learned"):
+        clf = NoisyLabelClassifier("features").fit(x, y, groups=y)
+    assert (clf.clean_proba_ == 0.5).all()
 
 
 def test_members_of_a_group_are_no_neighbours():

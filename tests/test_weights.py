@@ -98,6 +98,17 @@ def test_a_weight_is_a_row_that_comes_so_often():
     assert not torch.allclose(weighed, fitted(np.arange(120), np.ones(120)), atol=1e-2)
 
 
+@pytest.mark.parametrize("copies", [1, 2])
+def test_a_class_whose_labels_all_weigh_nothing_is_not_called_wrong(copies):
+    y = np.arange(90) % 3
+    x = (4 * np.eye(3)[y] + np.random.default_rng(0).normal(size=(90, 3))).astype(np.float32)
+    x, y = np.repeat(x, copies, 0), np.repeat(y, copies)
+    clf = NoisyLabelClassifier(Features(heads="linear")).fit(x, y, sample_weight=(y != 1).astype(float))
+    of_others = clf.clean_proba_[y != 1].mean()
+    assert clf.clean_proba_[y == 1] == pytest.approx(of_others, abs=1e-6)  # nothing was learned of them
+    assert not clf.labels_.set_index("id")["is_label_issue"][np.flatnonzero(y == 1)].any()
+
+
 def test_weighted_log_loss_and_stacking_are_those_of_repeated_rows():
     generator = torch.Generator().manual_seed(0)
     seen = torch.rand(2, 30, generator=generator)
