@@ -295,7 +295,7 @@ class _Choosing:
         groups, _ = tensors(together(self.loaded))  # of which few may leave nobody to hold out
         generator = torch.Generator().manual_seed(self.job.plan.seed)  # as of the runs that hold these out
         held = drawn(given, confirmed, share, generator, groups)
-        return share if int(held.sum()) >= FEWEST and len(given[held].unique()) > 1 else 0.0
+        return share if int(held.sum()) >= FEWEST and len(np.unique(given[held])) > 1 else 0.0
 
     def _unconfirmed(self) -> torch.Tensor:
         """The labels ``[N]`` that may be held out: a person vouches for the others, which are learned from."""

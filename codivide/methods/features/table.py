@@ -62,7 +62,7 @@ class Table:
         return replace(self, x=x, given=self.given[rows], **some)
 
     def counted(self) -> Tensor:
-        """The labels ``[N]`` that count; -1 where there is none, or its weight is 0, so that nothing is learned of it."""
+        """The labels ``[N]`` that count; -1 where there is none, or it weighs nothing, so that it is not learned."""
         return self.given if self.weight is None else self.given.masked_fill(self.weight <= 0, -1)
 
     @staticmethod
