@@ -59,6 +59,7 @@ def test_weights_multiply_and_their_mean_is_one():
         ([1.0] * 49 + [np.nan], None, "sample 49 is nan"),
         (["a"] * 50, None, "no array of numbers"),
         ([0.0] * 50, None, "no labelled sample has a weight above zero"),
+        ([1e308] * 50, None, "too large to be added up"),
         (None, "even", "class_weight is 'even'"),
         (None, {"7": 1}, "'7'"),
         (None, {0: -1}, "class_weight of sample of class 0 is -1"),
