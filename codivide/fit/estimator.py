@@ -30,7 +30,15 @@ from codivide.data.sources import load
 from codivide.data.weights import as_text, weighted
 from codivide.fit.budget import seconds
 from codivide.fit.choose_run import execute
-from codivide.fit.estimator_parts import drawn, names, read_corrections, remember_features, rows_for
+from codivide.fit.estimator_parts import (
+    drawn,
+    names,
+    read_corrections,
+    remember_features,
+    remember_samples,
+    rows_for,
+    samples_for,
+)
 from codivide.fit.job import Job, Outcome, build_method, default_plan
 from codivide.fit.own_model import execute_own, samples_of
 from codivide.fit.progress import Stages, closing
@@ -320,6 +328,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         if loaded.annotations is not None:
             self.annotator_quality_ = pd.DataFrame(loaded.annotations.annotators())
         remember_features(self, X, loaded)
+        if self.model is not None:
+            remember_samples(self, X)
         self.model_ = outcome.model
         self.labels_ = outcome.table
         if outcome.test_table is not None:
@@ -371,7 +381,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         check_is_fitted(self)
         model = self.model_
         if isinstance(model, Fitted):
-            return model.probs(X)
+            return model.probs(samples_for(self, X))
         return model.probs(rows_for(self, X, self._options()))
 
     def predict(self, X: Any) -> np.ndarray[Any, Any]:
