@@ -227,30 +227,21 @@ def part_of(path: Path) -> str | None:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], kind: str, header: Mapping[str, Any]) -> None:
-    """Write a safetensors file atomically; a full disk is an OSError, as everywhere else.
+    """Write a safetensors file atomically.
 
     Args:
         path: the file.
-        tensors: by name, of any device.
+        tensors: by name, of any device; a copy of them is made.
         kind: what the file is: the name of the one entry of its metadata, which holds the header.
         header: JSON values; a sha256 of tensors and header is added to them.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file  # brings torch, which the command line's help does without
+    from safetensors.torch import save  # brings torch, which the command line's help does without
 
     held = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     text = json.dumps({**header, _SHA256: _checksum(held, header)})
+    whole = save(held, {kind: text})  # one entry: the order of several would be by chance
     with atomic(path) as aside:
-        aside.touch()
-        mode = aside.stat().st_mode  # what the umask allows; save_file makes its file for the owner alone
-        try:
-            save_file(held, aside, {kind: text})  # one entry: the order of several would be by chance
-        except SafetensorError as error:
-            number = str(error).rpartition("os error ")[2].rstrip(")")
-            if not number.isdigit():
-                raise
-            raise OSError(int(number), str(error), str(path)) from None
-        aside.chmod(mode)
+        aside.write_bytes(whole)  # save_file has a file of its own besides, which a kill would leave behind
 
 
 def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
