@@ -18,6 +18,7 @@ from codivide.data.corrections import Corrections, from_frame, read
 from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
 from codivide.data.sources import read_inputs
+from codivide.methods.features.far_values import warn_of_far_values
 from codivide.methods.features.own import of_columns
 
 
@@ -77,6 +78,7 @@ def rows_for(estimator: BaseEstimator, x: Any, options: ReadOptions) -> Any:
     rows, _, skipped = read_inputs(x, model.shape, model.dtype, options, model.encoder, columns=columns)
     if skipped:
         raise InputError(f"{skipped[0].path} cannot be read: {skipped[0].reason}")
+    warn_of_far_values(model, rows)
     return rows
 
 
