@@ -6,8 +6,10 @@ import warnings
 
 import numpy as np
 import pandas as pd
+import pyarrow
 import pytest
 import torch
+from sklearn.naive_bayes import GaussianNB
 
 from codivide import Features, InputError, NoisyLabelClassifier, NoisyLabelRegressor, load_model
 from codivide.cli.app import main
@@ -133,3 +135,16 @@ def test_numbers_predicted_far_outside_the_training_are_said():
     fitted = NoisyLabelRegressor().fit(x, x.sum(1))
     with pytest.warns(UserWarning, match="120 of 120 samples .* 'feature [012]' is"):
         fitted.predict(x + 1000)
+
+
+@pytest.mark.parametrize("model", [None, GaussianNB()])
+def test_tables_of_other_libraries_keep_the_names_of_their_columns(model):
+    frame = table(0)
+    held = pyarrow.Table.from_pandas(frame[NAMES], preserve_index=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fitted = NoisyLabelClassifier(model=model, columns=NAMES[:3]).fit(held, frame["label"])
+        numbers = NoisyLabelRegressor(columns=NAMES[:3]).fit(held, frame["f0"] + frame["f1"])
+    assert fitted.feature_names_in_.tolist() == NAMES[:3]
+    assert np.array_equal(fitted.predict(held.select(NAMES[::-1])), fitted.predict(frame[NAMES]))
+    np.testing.assert_allclose(numbers.predict(held.select(NAMES[::-1])), numbers.predict(frame[NAMES]))

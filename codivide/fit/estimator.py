@@ -27,6 +27,7 @@ from codivide.data.own import as_encoder
 from codivide.data.own_views import as_views
 from codivide.data.record import DataRecord
 from codivide.data.sources import load
+from codivide.data.table_files import as_pandas
 from codivide.data.weights import as_text, weighted
 from codivide.fit.budget import seconds
 from codivide.fit.choose_run import execute
@@ -252,7 +253,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Raises:
             InputError: the message says what is wrong and where.
         """
-        began, method = time.monotonic(), self._method()
+        began, method, X = time.monotonic(), self._method(), as_pandas(X)
         net, views = as_net(self.net), as_views(self.augment)[1]
         out = None if self.out is None else Path(self.out)
         inputs = [given for given in (X, corrections) if isinstance(given, str | Path)]
@@ -379,7 +380,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             X: arrays or texts as in ``fit``, a folder of images, or a list of image files.
         """
         check_is_fitted(self)
-        model = self.model_
+        model, X = self.model_, as_pandas(X)
         if isinstance(model, Fitted):
             return model.probs(samples_for(self, X))
         return model.probs(rows_for(self, X, self._options()))

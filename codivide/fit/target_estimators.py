@@ -21,6 +21,7 @@ from codivide.data.loaded import Loaded
 from codivide.data.options import MULTILABEL, REGRESSION, ReadOptions
 from codivide.data.own import as_encoder
 from codivide.data.record import DataRecord
+from codivide.data.table_files import as_pandas
 from codivide.data.target_decisions import confirm_targets
 from codivide.data.targets import as_numbers, parts, texts_of
 from codivide.data.weights import weighted
@@ -89,7 +90,7 @@ class _Noisy(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     def _fit(
         self, X: Any, y: Any, corrections: str | Path | pd.DataFrame | None, groups: Any, sample_weight: Any
     ) -> TargetOutcome:
-        options, out = self._options(), None if self.out is None else Path(self.out)
+        options, out, X = self._options(), None if self.out is None else Path(self.out), as_pandas(X)
         inputs = [given for given in (X, corrections) if isinstance(given, str | Path)]
         with claimed(out, inputs=inputs):
             decided = read_corrections(corrections)
@@ -152,6 +153,7 @@ class _Noisy(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     def _rows(self, X: Any) -> Any:
         """The samples as the model takes them."""
         check_is_fitted(self)
+        X = as_pandas(X)
         return rows_for(self, X, self._options()) if self.model is None else samples_for(self, X)
 
     def audit(self, limit: int = 1000, *, thumbnails: bool = True) -> Findings:
