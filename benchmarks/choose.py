@@ -10,7 +10,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from codivide.bench import runner
+from codivide.bench import measures, runner
 from codivide.bench.recipes.choose import SETTINGS
 
 FIXED = ("dividemix_0", "dividemix_25", "dividemix_150")
@@ -86,12 +86,13 @@ def _choice(title: str, row: dict[str, Any]) -> str:
     evidence, decision = row["choice"]["evidence"], row["choice"]["decision"]
     verdict = row["choice"]["verdict"]
     real = f"{row['noise']['effective_rate']:.0%}" if "noise" in row else "0%"
-    hyper = decision["hyper"]
-    chosen = decision["method"] + (f", lambda_u {hyper['lambda_u']:g}, warm-up {hyper['warmup']}" if hyper else "")
+    said = {"lambda_u": "lambda_u", "warmup": "warm-up", "last_epoch": "to epoch"}
+    hyper = [f"{words} {decision['hyper'][name]:g}" for name, words in said.items() if name in decision["hyper"]]
+    chosen = ", ".join([decision["method"], *hyper])
     held = "-"
     if verdict:
         held = f"{100 * verdict['difference']:+.1f} ± {100 * verdict['error']:.1f}: {verdict['kept']}"
-    minutes = (row["training_seconds"] + row.get("scout_seconds", 0.0) + row.get("trial_seconds", 0.0)) / 60
+    minutes = measures.seconds(row) / 60
     low, high = (f"{evidence[name]:.0%}" for name in ("low", "high"))
     estimated = f"{evidence['rate']:.0%} ({low} to {high})"
     return (

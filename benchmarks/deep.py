@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import torch
 from sklearn.metrics import balanced_accuracy_score
 
-from codivide.bench import runner
+from codivide.bench import measures, runner
 from codivide.core.files import write_text
 from codivide.core.provenance import environment
 from codivide.core.types import AnyFloats
@@ -207,7 +207,7 @@ def committed(name: str, row: str, images: int) -> list[dict[str, Any]]:
             "last": {"accuracy": found["test_accuracy"]["last"]},
             "best": {"accuracy": found["test_accuracy"]["best"]},
             "auroc": found.get("detection", {}).get("auroc"),
-            "seconds": sum(found.get(f"{stage}_seconds", 0.0) for stage in ("scout", "trial", "training")),
+            "seconds": measures.seconds(found),
             "seed": found["seed"],
         }
         for found in runner.read(asked, runner.RESULTS)

@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from codivide import InputError
 from codivide.bench import runner
-from codivide.bench.measures import STATISTICS
+from codivide.bench.measures import STATISTICS, seconds
 from codivide.bench.recipes import RECIPES, Recipe
 from codivide.cli.app import main
 from codivide.data import named
@@ -378,6 +378,13 @@ def test_recovery_is_of_the_updated_labels_where_labels_are_updated():
     assert STATISTICS["recovery_last"].of(plain) == pytest.approx(80.0)
     plain["curve"][-1]["updated_label_accuracy"] = 0.7
     assert STATISTICS["recovery_best"].of(plain) == pytest.approx(70.0)
+
+
+def test_seconds_are_those_of_all_stages():
+    assert seconds({"training_seconds": 5}) == 5
+    kept_plain = {"training_seconds": 5, "scout_seconds": 3, "correction_seconds": 8, "encoding_seconds": 1}
+    assert seconds(kept_plain) == 16
+    assert seconds({"training_seconds": 5, "scout_seconds": 3, "trial_seconds": 2}) == 10
 
 
 def test_training_errors_are_of_the_labels_that_were_left_and_of_those_drawn_anew():

@@ -210,7 +210,7 @@ def test_what_is_left_is_said_with_decisions_and_without():
         "serve RUN"
     ]
     assert apply(TABLE).changes["reason"].tolist() == [
-        "p(suggestion) 0.98 is above p(clean) 0.02",
+        "p(suggestion) 0.99 is above p(clean) 0.02",
         "p(suggestion) 0.6 is above p(clean) 0.05",
     ]
     unsure = TABLE.assign(suggested_prob=0.3)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from codivide import Run, train
+from codivide import Run, TrainingWarning, train
 from codivide.fit.job import default_plan
 from codivide.methods.codivide import CoDivide
 from codivide.noise import mixtures
@@ -128,6 +128,14 @@ def test_as_many_are_hidden_as_is_said():
     run = start(CoDivide(validation=0.2), toys.toy(unlabelled=20))
     assert int(run.remember("held_out").sum()) == 20
     assert not run.remember("held_out")[run.data.y < 0].any()
+
+
+def test_where_no_label_can_be_hidden_it_says_so_and_judges_nothing():
+    problem = toys.toy(3, noise=0.0)  # one of each class
+    with pytest.warns(TrainingWarning, match="too few labels to hold any out"):
+        run = train(CoDivide(validation=0.5), problem.data, toys.build, toys.plan(5))
+    assert not any("validation_accuracy" in row for row in run.history)
+    assert run.clean_prob().isfinite().all()
 
 
 def test_p_clean_is_by_the_mean_loss_of_all_epochs():

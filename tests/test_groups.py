@@ -11,7 +11,7 @@ import torch
 from sklearn.datasets import make_classification
 from sklearn.metrics import roc_auc_score
 
-from codivide import InputError, NoisyLabelClassifier, noise_report
+from codivide import InputError, NoisyLabelClassifier, TrainingWarning, noise_report
 from codivide.cli import app
 from codivide.core.neighbours import nearest
 from codivide.data import experiment, groups
@@ -231,6 +231,16 @@ def test_labels_of_one_group_count_once_in_a_class():
     assert judged_classes(given, 3, 2, group).tolist() == [False, True, True]
 
 
+def test_where_a_class_is_a_group_nothing_can_be_held_out_and_no_label_is_judged():
+    """A matrix of the noise would make of never being right that all are right."""
+    y = np.arange(60) % 3
+    rng = np.random.default_rng(0)
+    x = (3 * rng.normal(size=(3, 5))[y] + rng.normal(size=(60, 5))).astype(np.float32)
+    with pytest.warns(TrainingWarning, match="nothing can be learned"):
+        clf = NoisyLabelClassifier("features").fit(x, y, groups=y)
+    assert (clf.clean_proba_ == 0.5).all()
+
+
 def test_members_of_a_group_are_no_neighbours():
     x = torch.randn(30, 4, generator=torch.Generator().manual_seed(0))
     group = torch.arange(30) // 10
@@ -300,6 +310,33 @@ def test_the_scout_holds_groups_out_whole(tmp_path):
     assert held
     for k in range(100):
         assert len({row in held for row in range(3 * k, 3 * k + 3)}) == 1
+
+
+@pytest.mark.parametrize("kinds", [2, 4])
+def test_groups_of_which_none_can_be_held_out_are_trained_on_plainly(kinds):
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 255, (240, 4, 4), dtype=np.uint8), rng.integers(0, 2, 240)
+    clf = NoisyLabelClassifier("auto", "mlp", epochs=2).fit(x, y, groups=np.arange(240) % kinds)
+    decision = clf.choice_["decision"]
+    assert decision["method"] == "cross_entropy"
+    assert "groups are held out whole" in decision["reasons"][0]
+
+
+def test_who_is_held_out_is_known_before_training():
+    from toys import build, plan, toy
+
+    from codivide.methods._held_out import drawn
+    from codivide.methods.codivide import CoDivide
+    from codivide.training.loop import train
+
+    known = toy(120)
+    confirmed = torch.arange(120) < 30
+    group = torch.arange(120) % 50
+    data = replace(known.data, confirmed=confirmed, groups=group)
+    run = train(CoDivide(validation=0.2), data, build, plan(1, seed=7))
+    held = drawn(data.y, confirmed, 0.2, torch.Generator().manual_seed(7), group)
+    assert held.any()
+    assert torch.equal(run.remember("held_out"), held)
 
 
 # A user's groups, by the estimator and the command line

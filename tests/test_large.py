@@ -273,6 +273,16 @@ def test_a_large_parquet_file_is_mapped_and_reads_as_a_small_one(parquet, monkey
     assert not list(tmp_path.iterdir())
 
 
+def test_a_column_of_a_large_file_that_holds_the_labels_is_named(parquet, monkeypatch, tmp_path):
+    table = pd.read_parquet(parquet)
+    table["x9"] = (table["Label"] == "yes") * 1.5
+    table.to_parquet(tmp_path / "t.parquet", index=False)
+    monkeypatch.setattr(large_tables, "LARGE", 100)
+    mapped = load(tmp_path / "t.parquet", options=ReadOptions(group="patient", cache_dir=tmp_path))
+    assert isinstance(mapped.x.rows, MemmapRows)
+    assert mapped.labels_read.columns == ("x9",)
+
+
 @pytest.mark.parametrize("change", ["gap", "text", "no labels", "numbers"])
 def test_other_tables_are_read_into_memory(parquet, monkeypatch, tmp_path, change):
     table = pd.read_parquet(parquet)

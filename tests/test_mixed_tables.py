@@ -88,6 +88,13 @@ def test_every_column_is_read_as_what_it_holds():
     }
 
 
+def test_a_column_without_a_finite_number_is_left_out():
+    frame = pd.DataFrame({"a": [1.0, 2.0, 3.0], "b": [np.inf, None, np.inf]})
+    found = Columns.fit("columns", frame)
+    assert [item["name"] for item in found.read] == ["a"]
+    assert found.left_out[0] == {"name": "b", "reason": "no cell holds a finite number"}
+
+
 def test_numbers_are_as_they_were_and_gaps_are_the_median():
     frame = pd.DataFrame({"a": [1.0, None, 3.0, 8.0], "b": ["x", "y", "x", "y"]})
     x = Columns.fit("columns", frame).encode(frame).data.numpy()

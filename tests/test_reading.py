@@ -107,6 +107,21 @@ def test_a_class_that_is_never_predicted_is_one_finding():
     assert found.facts["noise"]["rate"] < 0.25  # samples of the class with other labels look right or wrong by chance
 
 
+def test_where_one_class_is_all_that_is_predicted_no_label_is_called_right():
+    probs, given, _ = example(2, 400, wrong=0)
+    rare = np.where(given == 1, 0.3, 0.1)
+    probs = np.column_stack([1 - rare, rare])
+    for report in (noise_report(None, given, pred_probs=probs), audit.from_probs(given, probs).facts["noise"]):
+        trust = report["trust"] if isinstance(report, dict) else vars(report.trust)
+        assert trust["level"] == "poor"
+        assert trust["reasons"][0].startswith(f"Class '1' is never predicted: its {(given == 1).sum()} labels")
+        assert trust["reasons"][1].startswith("all labels that can be judged name the same class")
+    assert (noise_report(None, given, pred_probs=probs).clean_prob == 0.5).all()
+    table = audit.from_probs(given, probs).labels
+    assert (table["clean_prob"] == 0.5).all()
+    assert not table["is_label_issue"].any()
+
+
 def test_less_agreement_than_by_chance_is_never_silent():
     rng = np.random.default_rng(0)
     probs, given, _ = example(4, 400, wrong=0)

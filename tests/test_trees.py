@@ -91,6 +91,15 @@ def test_thresholds_between_two_floats_are_kept():
     assert (trees.fit("forest", x, y, seed=0, classes=2).probs(x).argmax(1).numpy() == y).all()
 
 
+def test_early_stopping_of_many_classes_holds_one_of_each_out():
+    rng = np.random.default_rng(0)
+    y = np.arange(120) % 40  # of which a tenth has no room for one of each
+    x = (rng.normal(size=(40, 4))[y] + 0.1 * rng.normal(size=(120, 4))).astype(np.float32)
+    said = trees.fit("boosting", x, y, seed=0, classes=40).probs(x)
+    assert said.shape == (120, 40)
+    assert float((said.argmax(1).numpy() == y).mean()) > 0.5
+
+
 @pytest.mark.parametrize("kind", trees.KINDS)
 def test_classes_without_a_label(kind):
     x, y = samples(2)

@@ -59,6 +59,7 @@ def test_weights_multiply_and_their_mean_is_one():
         ([1.0] * 49 + [np.nan], None, "sample 49 is nan"),
         (["a"] * 50, None, "no array of numbers"),
         ([0.0] * 50, None, "no labelled sample has a weight above zero"),
+        ([1e308] * 50, None, "too large to be added up"),
         (None, "even", "class_weight is 'even'"),
         (None, {"7": 1}, "'7'"),
         (None, {0: -1}, "class_weight of sample of class 0 is -1"),
@@ -96,6 +97,17 @@ def test_a_weight_is_a_row_that_comes_so_often():
     weighed, repeated = fitted(np.arange(120), often), fitted(rows, np.ones(len(rows)))
     assert torch.allclose(weighed, repeated, atol=1e-3)
     assert not torch.allclose(weighed, fitted(np.arange(120), np.ones(120)), atol=1e-2)
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+def test_a_class_whose_labels_all_weigh_nothing_is_not_called_wrong(copies):
+    y = np.arange(90) % 3
+    x = (4 * np.eye(3)[y] + np.random.default_rng(0).normal(size=(90, 3))).astype(np.float32)
+    x, y = np.repeat(x, copies, 0), np.repeat(y, copies)
+    clf = NoisyLabelClassifier(Features(heads="linear")).fit(x, y, sample_weight=(y != 1).astype(float))
+    of_others = clf.clean_proba_[y != 1].mean()
+    assert clf.clean_proba_[y == 1] == pytest.approx(of_others, abs=1e-6)  # nothing was learned of them
+    assert not clf.labels_.set_index("id")["is_label_issue"][np.flatnonzero(y == 1)].any()
 
 
 def test_weighted_log_loss_and_stacking_are_those_of_repeated_rows():

@@ -323,7 +323,7 @@ class _Rules:
         if self.rate < FEW or sample.suggested == sample.given or not clean < max(HALF, better):
             return _Verdict(sample.given)  # nor where nothing is known of it
         if better >= HALF:
-            return _Verdict(sample.suggested, reason=f"{what} {better:.6g} is above p(clean) {clean:.6g}")
+            return _Verdict(sample.suggested, reason=f"{what} {sample.sure:.6g} is above p(clean) {clean:.6g}")
         reason = f"p(clean) {clean:.6g} and {what} {better:.6g} are below {HALF:g}"
         return _Verdict(None, kept=False, reason=reason)
 

@@ -99,7 +99,7 @@ def _material(
     ``judgeable`` is the same for the noise report.
 
     Labels of a class that is never predicted cannot be judged: they get the mean p(clean) of the others and no other
-    suggestion, and rank last.
+    suggestion, and rank last. Where those of one class are left, p(clean) is 1/2 for all.
     """
     probs, given, known = reading.probs, reading.given, reading.classes
     count = len(probs)
@@ -107,8 +107,10 @@ def _material(
     judged = np.where(silent, UNLABELLED, given)
     clean_prob = combined(probs, judged)
     if silent.any():
-        others = clean_prob[judged >= 0]
-        clean_prob[silent] = others.mean() if len(others) else 0.5
+        if len(np.unique(judged[judged >= 0])) > 1:
+            clean_prob[silent] = clean_prob[judged >= 0].mean()
+        else:
+            clean_prob[given >= 0] = 0.5
     suggested, names = np.where(silent, given, probs.argmax(1)), range(count) if ids is None else ids
     table = label_table.build(
         [name if isinstance(name, str) else int(name) for name in names],

@@ -33,6 +33,12 @@ def published_text(published: Mapping[str, float]) -> str:
     return ", ".join(cells) + spread
 
 
+def seconds(result: Result) -> float:
+    """Seconds of training, with the stages that led to it: of ``auto``, its short run and a correction not kept."""
+    stages = ("scout", "trial", "correction", "training")  # the second: of results before the correction was one run
+    return sum(float(result.get(f"{stage}_seconds") or 0.0) for stage in stages)
+
+
 def _tested(result: Result, name: str = "test_accuracy") -> dict[int, float]:
     """Test accuracy by epoch."""
     return {int(row["epoch"]): float(row[name]) for row in result["curve"] if name in row}

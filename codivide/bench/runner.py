@@ -19,7 +19,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from codivide.bench import store
-from codivide.bench.measures import STATISTICS, published_text
+from codivide.bench.measures import STATISTICS, published_text, seconds
 from codivide.bench.recipes import RECIPES, Recipe
 from codivide.bench.recipes import find as find
 from codivide.bench.store import Result
@@ -243,7 +243,7 @@ def table(recipes: Sequence[Recipe], results: Path = RESULTS) -> str:
 
     Test accuracies in percent; "best" is the best evaluation, chosen with the test labels. Balanced accuracy and macro
     F1 stand behind them where a result has them (older ones do not). The last column sets every published number beside
-    the same statistic of our runs.
+    the same statistic of our runs. Minutes are those of all stages.
     """
     found = [(recipe, read(recipe, results)) for recipe in recipes]
     fair = any(name in row for _, rows in found for row in rows for name, _ in _FAIR)
@@ -308,7 +308,7 @@ def _measured(rows: Sequence[Result], *, fair: bool) -> list[str]:
         _spread([100 * row["suggestion_accuracy"] for row in rows if "suggestion_accuracy" in row]),
         _spread([row["detection"]["auroc"] for row in rows if "auroc" in row.get("detection", {})], 3),
         _spread([100 * row["noise"]["effective_rate"] for row in rows if "noise" in row]),
-        _spread([row["training_seconds"] / 60 for row in rows]),
+        _spread([seconds(row) / 60 for row in rows]),
     ]
 
 

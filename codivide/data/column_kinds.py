@@ -370,6 +370,8 @@ def refusal(values: pd.Series[Any], name: str) -> str | None:
     known = values[~empty]
     if len(known) == 0:
         return "all cells are empty"
+    if pd.api.types.is_float_dtype(values) and not np.isfinite(numbers(known)).any():
+        return "no cell holds a finite number"
     if pd.api.types.is_object_dtype(values):
         odd = known.map(lambda value: isinstance(value, list | tuple | dict | set | np.ndarray | bytes))
         if odd.any():

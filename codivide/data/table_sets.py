@@ -12,7 +12,7 @@ import pandas as pd
 
 from codivide.core.errors import InputError
 from codivide.core.files import expand_user
-from codivide.core.types import Labels
+from codivide.core.types import UNLABELLED, Labels
 from codivide.data import annotators
 from codivide.data.arrays import from_arrays
 from codivide.data.assemble import Pictures, assemble
@@ -23,6 +23,7 @@ from codivide.data.image_bytes import IMAGE, EncodedImages, contents_of, with_im
 from codivide.data.images import written
 from codivide.data.inputs import decoded, from_memory, from_texts_in_memory
 from codivide.data.items import items_inputs, load_items
+from codivide.data.label_copies import with_label_columns
 from codivide.data.labels import encode
 from codivide.data.large_tables import Apart, apart
 from codivide.data.loaded import Loaded
@@ -370,8 +371,17 @@ def _rows_of(split: str, given: _Labelled, reading: Reading) -> Loaded:
         name=written(name_of(given.path)),
     )
     if given.features is not None:
-        found = replace(found, columns=given.features.names)
+        found = _of_large(found, given.features, rows, reading.options)
     return replace(found, contents=of_table(samples) if isinstance(found.encoder, Columns) else hashes(found))
+
+
+def _of_large(found: Loaded, features: Apart, rows: Labels, options: ReadOptions) -> Loaded:
+    """Some rows of a large table, with the names of its columns, and of those that hold the labels."""
+    labels = np.full(len(features.rows), UNLABELLED, dtype=np.int64)
+    labels[rows] = found.y
+    table = pd.DataFrame(features.rows.data, columns=list(features.names), copy=False)  # nothing is read yet
+    noted = with_label_columns(replace(found, y=labels), table, options).labels_read
+    return replace(found, columns=features.names, labels_read=noted)
 
 
 def _samples(given: _Labelled, rows: Labels, options: ReadOptions) -> tuple[Any, Callable[..., Loaded]]:

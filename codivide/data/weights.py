@@ -39,9 +39,12 @@ def weighted(loaded: Loaded, sample_weight: Any = None, class_weight: ClassWeigh
         weight *= checked(sample_weight, loaded.ids)
     if class_weight is not None:
         weight *= _of_classes(loaded.y, loaded.classes, class_weight)
-    total = weight[loaded.y >= 0].sum()
+    with np.errstate(over="ignore"):
+        total = weight[loaded.y >= 0].sum()
     if not total > 0:
         raise InputError("no labelled sample has a weight above zero: nothing could be learned")
+    if not np.isfinite(total):
+        raise InputError("the weights of the samples are too large to be added up; divide them by the largest")
     return replace(loaded, weight=weight * (loaded.y >= 0).sum() / total)
 
 

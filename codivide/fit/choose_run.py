@@ -24,6 +24,7 @@ from codivide.audit.reading import checked
 from codivide.core.errors import InputError, TrainingWarning
 from codivide.core.files import read_json, reading, write_json
 from codivide.core.types import Mask
+from codivide.data.groups import tensors, together
 from codivide.data.label_remarks import warn_about_labels
 from codivide.data.loaded import Loaded, subset
 from codivide.fit import execute as stages
@@ -53,7 +54,7 @@ from codivide.fit.job import (
     name_of,
 )
 from codivide.fit.resume import check_same, identity, is_finished, outcome_of
-from codivide.methods._held_out import stratified
+from codivide.methods._held_out import drawn
 from codivide.methods.auto import Auto
 from codivide.methods.codivide import CoDivide
 from codivide.methods.cross_entropy import CrossEntropy
@@ -288,9 +289,13 @@ class _Choosing:
         open_labels = self._unconfirmed()
         labelled = int((open_labels >= 0).sum())
         share = min(self.auto.validation if self.auto else 0.1, MOST / max(labelled, 1))
-        held = stratified(open_labels, share, torch.Generator())  # whom is chance, how many of a class is not
-        enough = share * labelled >= FEWEST and int(held.sum()) >= FEWEST
-        return share if enough and len(np.unique(open_labels[held])) > 1 else 0.0
+        if share * labelled < FEWEST:
+            return 0.0
+        given, confirmed = (torch.from_numpy(part) for part in (self.loaded.y, _confirmed(self.loaded)))
+        groups, _ = tensors(together(self.loaded))  # of which few may leave nobody to hold out
+        generator = torch.Generator().manual_seed(self.job.plan.seed)  # as of the runs that hold these out
+        held = drawn(given, confirmed, share, generator, groups)
+        return share if int(held.sum()) >= FEWEST and len(np.unique(given[held])) > 1 else 0.0
 
     def _unconfirmed(self) -> torch.Tensor:
         """The labels ``[N]`` that may be held out: a person vouches for the others, which are learned from."""
@@ -299,7 +304,9 @@ class _Choosing:
     def _unscouted(self) -> Outcome:
         """Too little to judge anything by: plain training, or the paper's settings of a method that is asked for."""
         labelled = int((self.loaded.y >= 0).sum())
-        text = f"of {labelled} labels too few, or of one class only, could be held out, so nothing can be estimated: "
+        whole = "" if self.loaded.groups is None else " (groups are held out whole)"
+        text = f"of {labelled} labels too few, or of one class only, could be held out{whole}, so nothing can be "
+        text += "estimated: "
         text += f"plain training, {_BY_HEART}" if self.auto else "the paper's settings"
         self.say(text)
         method = CrossEntropy() if self.auto else self.method.settled()

@@ -17,13 +17,32 @@ def hold_out(run: Run, share: float) -> Tensor:
         run: at its start; the draw is the first of its generator, so that two runs of one seed hold out the same.
         share: of the labelled samples, in (0, 0.5].
     """
-    doubtful = run.data.y.masked_fill(run.confirmed, -1)  # the others are known to be right, so learned from
-    groups = run.data.groups
-    if groups is not None:
-        vouched = torch.isin(groups, groups[run.confirmed.cpu()])
-        doubtful.masked_fill_(vouched.to(doubtful.device), -1)
-    held = stratified(doubtful, share, run.gen, groups)
+    held = drawn(run.data.y.cpu(), run.confirmed.cpu(), share, run.gen, run.data.groups)
     return run.remember("held_out", dtype=torch.bool).copy_(held)
+
+
+def drawn(
+    labels: Tensor, confirmed: Tensor, share: float, generator: torch.Generator, groups: Tensor | None = None
+) -> Tensor:
+    """Whom ``hold_out`` holds out of these samples: a mask ``[N]``, which may be of nobody.
+
+    Args:
+        labels: ``[N]`` on the CPU, -1 where there is none.
+        confirmed: mask ``[N]`` of those that are known to be right, so learned from, with all of their groups.
+        share: of the labelled samples, in (0, 0.5].
+        generator: on the CPU.
+        groups: as for ``stratified``.
+    """
+    vouched = confirmed if groups is None else confirmed | torch.isin(groups, groups[confirmed])
+    return stratified(labels.masked_fill(vouched, -1), share, generator, groups)
+
+
+def nobody(run: Run, held: Tensor) -> bool:
+    """Whether nobody could be held out, of which the run warns."""
+    if held.any():
+        return False
+    run.warn("validation", "too few labels to hold any out; training on all of them to the end")
+    return True
 
 
 @torch.no_grad()

@@ -28,7 +28,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from codivide.methods._held_out import agreeing, divided_apart, hold_out
+from codivide.methods._held_out import agreeing, divided_apart, hold_out, nobody
 from codivide.training import losses, targets
 from codivide.training.plan import average_decay
 from codivide.training.run import Batch, Method, Run
@@ -86,7 +86,7 @@ class CoDivide(Method):
     def epoch(self, run: Run) -> None:
         """Learn from every label that is not hidden, and remember its loss; after the scout from every sample."""
         known = run.data.y >= 0
-        hides = self.validation > 0 and run.epoch < self.judged_after(run)
+        hides = self.validation > 0 and not nobody(run, run.remember("held_out")) and run.epoch < self.judged_after(run)
         if hides:
             known = known & ~run.remember("held_out")
         if self.scouting(run):
@@ -124,7 +124,7 @@ class CoDivide(Method):
         held = run.remember("held_out")
         right = agreeing(run, held)
         run.remember("held_right").copy_(right)
-        run.log(validation_accuracy=float(right.sum()) / max(int(held.sum()), 1))
+        run.log(validation_accuracy=float(right.sum()) / int(held.sum()))
 
     def clean_prob(self, run: Run) -> Tensor:
         """As of every method; labels that were hidden are divided by themselves."""

@@ -17,7 +17,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from codivide.methods._held_out import agreeing, divided_apart, hold_out
+from codivide.methods._held_out import agreeing, divided_apart, hold_out, nobody
 from codivide.noise.learning_curves import memorises
 from codivide.training import targets
 from codivide.training.run import Batch, Method, Run
@@ -74,8 +74,8 @@ class CrossEntropy(Method):
     def epoch(self, run: Run) -> None:
         """Train on what is not held out, and keep the weights if they are the best on what is."""
         held = self.held_out(run)
-        if self.validation and not held.any():
-            run.warn("validation", "too few labels to hold any out; training on all of them to the end")
+        if self.validation:
+            nobody(run, held)
         if 0 < self.last_epoch <= run.epoch or (held.any() and self.ended(run, held)):
             run.log(stopped=1.0)
             return

@@ -40,7 +40,7 @@ from __future__ import annotations
 import html
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -511,10 +511,14 @@ def estimate(material: Material, *, limit: int = MOST_ROWS, replicates: int = 20
     classes = np.unique(material.given[rows])
     given = np.searchsorted(classes, material.given[rows])
     if len(classes) < 2:
-        reason = "all labels name the same class, so nothing can be compared: the estimate means nothing."
-        trust = Trust("poor", (reason,))
+        which = "that can be judged " if len(silent) else ""
+        reason = f"all labels {which}name the same class, so nothing can be compared: the estimate means nothing."
+        trust = Trust("poor", (*([silent_text(material, silent)] if len(silent) else []), reason))
         found = _Found(0.0, 0.0, 1.0, np.eye(len(classes)) * len(rows), "unclear", trust, {}, np.ones(len(rows)))
-        return _report(material, found, rows, classes, labelled)
+        report = _report(material, found, rows, classes, labelled)
+        if len(silent):  # there are labels to be told apart, and nothing tells them
+            report = replace(report, clean_prob=np.where(material.given >= 0, 0.5, np.nan))
+        return report
     if material.probs is not None:
         probs = scaled(material.probs[rows][:, classes])
     else:

@@ -97,7 +97,8 @@ def _divided(
     given, classes, noise = table.given[labelled], len(table.classes), float(report["noise_estimate"])
     groups = None if table.groups is None else table.groups[labelled]
     known = None if groups is None else groups.numpy()
-    judged = torch.from_numpy(judged_classes(given.numpy(), classes, options.folds, known))[given]
+    counted = table.counted()[labelled].numpy()
+    judged = torch.from_numpy(judged_classes(counted, classes, options.folds, known))[given]
     if options.division != "calibrated":
         clean_prob = torch.full((len(given),), 1 - noise, dtype=torch.float64)
         loss = -found.seen[labelled][judged].clamp_min(_TINY).log()

@@ -126,7 +126,7 @@ class _Problem:
         self.groups = numbered(table.groups)
         folds = min(options.folds, len(given) if self.groups is None else int(self.groups.max()) + 1)
         groups = None if self.groups is None else self.groups.numpy()
-        enough = judged_classes(given.numpy(), len(table.classes), options.folds, groups)
+        enough = judged_classes(table.counted().numpy(), len(table.classes), options.folds, groups)
         self.enough = torch.from_numpy(enough)  # [C]: classes with a label in every fold, or all
         self.judged = self.enough[given]  # [N]: their labels; by the others nothing is chosen or estimated
         self.fold = deal(given, folds, self.generator, self.groups)
@@ -536,7 +536,8 @@ def _compare(pools: list[Pool], problem: _Problem) -> tuple[Record, dict[str, st
     weight = torch.ones(count) if counts is None else counts * (count / counts.sum())
     gain, error = problem.gain(pools[-1].seen(), pools[0].seen())
     corrected = gain > chance.SURE * error
-    nats = chance.information(logs[corrected], given, None if counts is None else weight)
+    weighed = None if counts is None else weight
+    nats = chance.information(logs[corrected], given, weighed)
     surplus = chance.surplus(pools[corrected].given()[problem.judged], given, counts)
     names = ("plain", "corrected")
     report: Record = {
@@ -553,8 +554,10 @@ def _compare(pools: list[Pool], problem: _Problem) -> tuple[Record, dict[str, st
         "information_standard_error": nats[1],
         "surplus": surplus,
     }
-    said = chance.nothing_learned(*nats, surplus, count)
-    remarks = {} if said is None else {"independent": said}
+    plain = chance.information(logs[0], given, weighed), chance.surplus(pools[0].given()[problem.judged], given, counts)
+    tests = ((nats, surplus), plain)  # a matrix can turn what is worse than chance round
+    said = [text for (each, more) in tests if (text := chance.nothing_learned(*each, more, count)) is not None]
+    remarks = {"independent": said[0]} if said else {}
     return report, remarks
 
 

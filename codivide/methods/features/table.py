@@ -61,6 +61,10 @@ class Table:
         let_go(self.x)
         return replace(self, x=x, given=self.given[rows], **some)
 
+    def counted(self) -> Tensor:
+        """The labels ``[N]`` that count; -1 where there is none, or it weighs nothing, so that it is not learned."""
+        return self.given if self.weight is None else self.given.masked_fill(self.weight <= 0, -1)
+
     @staticmethod
     def standing(place: Tensor) -> Tensor:
         """The rows ``[M]`` that ``distinct`` keeps, by the ``place`` ``[N]`` that it gives."""

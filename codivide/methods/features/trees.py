@@ -219,7 +219,7 @@ def _fit(kind: str, x: Singles, given: Labels, weight: Floats | None, *, seed: i
         max_leaf_nodes=_LEAVES,
         l2_regularization=1.0,
         early_stopping=len(given) >= 100 and int(np.bincount(inverse).min()) >= 2,
-        validation_fraction=0.1,
+        validation_fraction=0.1 if 0.1 * len(given) >= len(held) else len(held),  # one of each class at least
         n_iter_no_change=5,
         random_state=seed,
     )
