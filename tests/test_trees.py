@@ -102,6 +102,15 @@ def test_classes_without_a_label(kind):
         assert np.mean(found.argmax(1).numpy() == given) > 0.9
 
 
+def test_boosting_of_many_classes_with_few_rows_each():
+    rng = np.random.default_rng(0)
+    centres = rng.normal(0, 4, (40, 5))
+    y = np.repeat(np.arange(40), 6)
+    x = (centres[y] + rng.normal(0, 0.5, (len(y), 5))).astype(np.float32)
+    found = trees.fit("boosting", x, y, seed=0, classes=40)  # a tenth of the rows is less than one a class
+    assert (found.probs(x).numpy().argmax(1) == y).mean() > 0.9
+
+
 def test_no_label_is_judged_by_trees_that_saw_it(monkeypatch):
     x, y = samples(2, 60)
     fold = deal(torch.from_numpy(y), 3, torch.Generator().manual_seed(0))
