@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+CLEANED = "labels_clean.csv"  # the table that ``codivide clean`` writes
+
 # What parsers raise on a damaged file. RuntimeError: also a recursion that is too deep; MemoryError: a size that is not
 # true.
 _DAMAGE = (
@@ -309,6 +311,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_NUMBER = re.compile(r"[+-](\d[\d.,]*|[.,]\d+)(e[+-]?\d+)?%?|-+", re.I)  # and dashes, which mean that there is none
 _GUARDED = re.compile(r"'+[=+\-@\t\r]")
 
 
@@ -316,8 +319,9 @@ def guard(cell: str) -> str:
     """A cell of a CSV file that no spreadsheet takes for a formula: an apostrophe before ``= + - @``, tab and CR.
 
     Apostrophes that already stand before such a character get one more, so that ``unguard`` always gives the cell back.
+    A number such as "-1.5" or "+3%" is no formula, and stays one.
     """
-    return "'" + cell if _FORMULA.match(cell) else cell
+    return "'" + cell if _FORMULA.match(cell) and not _NUMBER.fullmatch(cell) else cell
 
 
 def guarded(table: pd.DataFrame) -> pd.DataFrame:

@@ -5,6 +5,7 @@ To add a kind of source, write how it is read and its line in ``SOURCES``; ``fit
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -270,10 +271,14 @@ def read_inputs(
 
 def _inputs(source: Any, wanted: Wanted) -> Inputs:
     """What the first kind that can give what is wanted reads."""
+    several = isinstance(source, list | tuple) and len(source) > 1
+    if several and all(isinstance(one, Path) and is_table(one) for one in source):
+        raise InputError(f"{len(source)} tables were given: give one at a time.")
     for kind in SOURCES:
         able = (kind.texts or not wanted.texts) and (kind.tables or not wanted.table)
         if kind.inputs is not None and able and kind.recognised(source):
             return kind.inputs(source, wanted)
+    _check_there(source)
     if wanted.table:
         raise InputError(
             f"the model takes tables: give a file such as .csv or .parquet, or a data frame, not {source}."
@@ -283,6 +288,13 @@ def _inputs(source: Any, wanted: Wanted) -> Inputs:
     if isinstance(source, list | tuple) and len(source) == 0:
         raise InputError("X has 0 sample(s): there are no texts.")
     raise InputError("the model takes texts: a list, a series or an array of strings, or a column text.")
+
+
+def _check_there(source: Any) -> None:
+    """InputError where a path leads nowhere."""
+    path = as_path(source)
+    if path is not None and not os.path.exists(path):
+        raise InputError(f"there is no file or folder {str(path)[:200]!r}.")
 
 
 def _check_columns(kind: Source | None, options: ReadOptions) -> None:
