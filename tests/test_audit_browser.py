@@ -885,3 +885,18 @@ def noise(rng: np.random.Generator, side: int) -> str:
     file = io.BytesIO()
     coarse.resize((side, side), Image.Resampling.BICUBIC).save(file, "WEBP", quality=70, method=2)
     return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def test_the_numbers_of_an_axis_stand_beside_its_name(show, tmp_path):
+    facts = example_facts(3)
+    facts["losses"]["counts"] = [9_000_000 * count for count in facts["losses"]["counts"]]
+    page = show(render.write(facts, tmp_path / "report.html")[0])
+    boxes = page.evaluate(
+        """() => [...document.querySelectorAll("svg.chart")].map((chart) => {
+          const name = [...chart.querySelectorAll("text[transform]")].pop().getBoundingClientRect();
+          const marks = [...chart.querySelectorAll("text[text-anchor=end]")].map((mark) => mark.getBoundingClientRect());
+          return [name.right, Math.min(...marks.map((mark) => mark.left))];
+        })"""
+    )
+    assert boxes
+    assert all(name < mark for name, mark in boxes)

@@ -17,13 +17,14 @@ from packaging.version import Version
 from PIL import Image
 
 from codivide import InputError
-from codivide.audit import clean as cleaning
 from codivide.audit import write_clean
 from codivide.audit.clean import apply, clean
 from codivide.cli.app import main
+from codivide.core.files import CLEANED
 from codivide.data.corrections import Correction, Corrections
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load
+from codivide.data.tables import read_table
 
 
 def decided(*rows) -> Corrections:
@@ -33,7 +34,7 @@ def decided(*rows) -> Corrections:
 def run_folder(tmp_path, table, source, classes=("cat", "dog")) -> Path:
     """What a run leaves that cleaning needs."""
     folder = tmp_path / "run"
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True, parents=True)
     table.to_parquet(folder / "labels.parquet", index=False)
     named = {} if source is None else {"path": str(source)}
     (folder / "summary.json").write_text(json.dumps({"classes": list(classes), "source": named}))
@@ -321,7 +322,7 @@ def test_a_cleaned_folder_can_be_trained_on_and_the_source_stays(photos, tmp_pat
 
 
 def tree_names() -> tuple[str, ...]:
-    return cleaning.LABELS, cleaning.LABELS_PARQUET, cleaning.CHANGES
+    return write_clean.LABELS, write_clean.LABELS_PARQUET, write_clean.CHANGES
 
 
 def test_where_hard_links_are_impossible_there_are_symbolic_ones(photos, tmp_path, monkeypatch):
@@ -467,7 +468,8 @@ def test_hostile_names_stay_in_out_and_keep_their_labels(tmp_path):
         if name.endswith(".csv"):
             cells = pd.read_csv(out / name, dtype=str, keep_default_na=False)
             assert not any(
-                str(cell).startswith(("=", "+", "-", "@", "\t", "\r")) for cell in [*cells, *cells.to_numpy().ravel()]
+                str(cell).startswith(("=", "+", "-", "@", "\t", "\r")) and cell != "-1"
+                for cell in [*cells, *cells.to_numpy().ravel()]
             )
     loaded = load(out / "labels_clean.csv", options=ReadOptions(workers=1, unlabelled=None))
     # Before 3.1 pandas cut a cell of a CSV file at a NUL.
@@ -554,6 +556,42 @@ def test_a_table_of_features(tmp_path, kind, named):
     if named:
         with pytest.raises(InputError, match="has no row of id '=u'"):
             clean(run, tmp_path / "new")
+
+
+def test_a_cell_that_is_not_changed_is_written_as_it_was(tmp_path):
+    lines = [
+        "post code,long,share,when,flag,note,label",
+        "01234,1234567890123456789,-1.50%,2024-02-01,TRUE,@you,a",
+        "99999,,+3%,2024-02-02,FALSE,=1+1,b",
+        "00001,2,-,2024-02-03,TRUE,- one,a",
+        "12345,1234567890123456787,4%,2024-02-04,FALSE,'-x,b",
+    ]
+    (tmp_path / "t.csv").write_text("\n".join(lines))
+    table = pd.DataFrame({"id": range(4), "given": list("abab"), "suggested": list("abbb"), "clean_prob": 0.9})
+    run = run_folder(tmp_path, table.assign(suggested_prob=0.99), tmp_path / "t.csv", "ab")
+    clean(run, tmp_path / "out", **SURE)
+    source, found = pd.read_csv(tmp_path / "t.csv", dtype=str), pd.read_csv(tmp_path / "out" / CLEANED, dtype=str)
+    assert found["label"].tolist() == list("abbb")
+    kept = ["post code", "long", "share", "when", "flag"]
+    pd.testing.assert_frame_equal(found[kept], source[kept])
+    assert found["note"].tolist() == ["'@you", "'=1+1", "'- one", "''-x"]  # no formula
+    assert read_table(tmp_path / "out" / CLEANED)["note"].tolist() == source["note"].tolist()
+    parquet = pd.read_parquet(tmp_path / "out" / write_clean.LABELS_PARQUET)
+    assert parquet["post code"].tolist() == source["post code"].tolist()
+    assert parquet["long"].fillna("").tolist() == source["long"].fillna("").tolist()
+    again = run_folder(tmp_path / "again", table.assign(suggested_prob=0.99), tmp_path / "out" / CLEANED, "ab")
+    clean(again, tmp_path / "twice", **SURE)
+    assert (tmp_path / "twice" / CLEANED).read_text() == (tmp_path / "out" / CLEANED).read_text()
+
+
+def test_numbers_with_a_decimal_comma_are_written_with_a_point(tmp_path):
+    (tmp_path / "t.csv").write_text("x;n;label\n1,5;01;a\n-2,5;02;b\n3,25;03;a\n4,0;04;b\n")
+    table = pd.DataFrame({"id": range(4), "given": list("abab"), "suggested": list("abab"), "clean_prob": 0.9})
+    run = run_folder(tmp_path, table, tmp_path / "t.csv", "ab")
+    clean(run, tmp_path / "out", **SURE)
+    found = pd.read_csv(tmp_path / "out" / CLEANED, dtype=str)
+    assert (found["x"].tolist(), found["n"].tolist()) == (["1.5", "-2.5", "3.25", "4.0"], ["01", "02", "03", "04"])
+    assert pd.read_parquet(tmp_path / "out" / write_clean.LABELS_PARQUET)["x"].tolist() == [1.5, -2.5, 3.25, 4.0]
 
 
 @pytest.mark.parametrize("source", ["digits", None, "x.npz"])

@@ -2,13 +2,16 @@
 
 import json
 import sys
+import warnings
 
 import numpy as np
 import pandas as pd
+import pyarrow
 import pytest
 import torch
+from sklearn.naive_bayes import GaussianNB
 
-from codivide import Features, InputError, NoisyLabelClassifier, load_model
+from codivide import Features, InputError, NoisyLabelClassifier, NoisyLabelRegressor, load_model
 from codivide.cli.app import main
 from codivide.core.files import read_tensors, save_tensors
 from codivide.data.sources import read_inputs
@@ -102,3 +105,46 @@ def test_columns_whose_names_are_no_texts_are_found_by_name_too():
     wanted = clf.predict_proba(frame)
     np.testing.assert_array_equal(clf.predict_proba(frame[[2, 0, 1]]), wanted)  # once taken by position, in silence
     np.testing.assert_array_equal(clf.predict_proba(frame.to_numpy()), wanted)
+
+
+def test_values_far_outside_the_training_are_said(tmp_path, monkeypatch, capsys):
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 120)
+    day = pd.Timestamp("2024-01-05") + pd.to_timedelta(rng.integers(0, 200, 120), unit="D")
+    note = [f"{word} {k}" for k, word in enumerate(np.array(["good", "bad"])[y])]
+    frame = pd.DataFrame({"pay": rng.lognormal(3, 1, 120) * (1 + y), "when": day, "note": note})
+    fitted = NoisyLabelClassifier().fit(frame, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fitted.predict(frame)
+        fitted.predict(frame.assign(note="good"))  # rarer words than ever are no amounts
+    far = frame.assign(pay=frame["pay"].where(frame.index > 2, -9000))
+    said = r"3 of 120 samples have values far outside .* guess: 'pay' is -9000, in training \d"
+    with pytest.warns(UserWarning, match=said):
+        fitted.predict_proba(far)
+    fitted.model_.save(tmp_path / "model.safetensors")
+    later = frame.assign(when=day + pd.Timedelta(days=700))
+    later.to_csv(tmp_path / "later.csv", index=False)
+    assert command(monkeypatch, "predict", tmp_path / "model.safetensors", tmp_path / "later.csv") == 0
+    assert "'when' is 2026-06-2" in (told := " ".join(capsys.readouterr().err.split()))
+    assert "in training 2024-01-0" in told
+
+
+def test_numbers_predicted_far_outside_the_training_are_said():
+    x = np.random.default_rng(0).normal(size=(120, 3))
+    fitted = NoisyLabelRegressor().fit(x, x.sum(1))
+    with pytest.warns(UserWarning, match="120 of 120 samples .* 'feature [012]' is"):
+        fitted.predict(x + 1000)
+
+
+@pytest.mark.parametrize("model", [None, GaussianNB()])
+def test_tables_of_other_libraries_keep_the_names_of_their_columns(model):
+    frame = table(0)
+    held = pyarrow.Table.from_pandas(frame[NAMES], preserve_index=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fitted = NoisyLabelClassifier(model=model, columns=NAMES[:3]).fit(held, frame["label"])
+        numbers = NoisyLabelRegressor(columns=NAMES[:3]).fit(held, frame["f0"] + frame["f1"])
+    assert fitted.feature_names_in_.tolist() == NAMES[:3]
+    assert np.array_equal(fitted.predict(held.select(NAMES[::-1])), fitted.predict(frame[NAMES]))
+    np.testing.assert_allclose(numbers.predict(held.select(NAMES[::-1])), numbers.predict(frame[NAMES]))

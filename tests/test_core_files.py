@@ -11,7 +11,7 @@ import torch
 
 from codivide import InputError
 from codivide.core import provenance
-from codivide.core.files import cache_root, expand_user, guarded, read_tensors, save_tensors, unguard, write_text
+from codivide.core.files import cache_root, expand_user, guard, guarded, read_tensors, save_tensors, unguard, write_text
 from codivide.core.stopping import Stopped, finished, stoppable
 from codivide.core.version import VERSION
 from codivide.data.sources import load
@@ -103,6 +103,14 @@ def test_a_guarded_table_has_no_formula_and_keeps_its_numbers():
     assert shown["path"].tolist() == ["'=cmd|' /C calc'!A0", "a.png", "''=x"]
     assert shown["path"].map(unguard).equals(table["path"])
     assert shown["probability"].equals(table["probability"])
+
+
+def test_a_text_that_is_a_number_is_no_formula():
+    numbers = ["-1.5", "+3%", "-1,234.50", "-2e-5", "-.5", "-", "--", "+7"]
+    assert [guard(text) for text in numbers] == numbers
+    formulas = ["-1+1", "-1 ", "+a", "-1\n", "+1(2)", "=1", "-1.5'", "-", "@1", "- one", "+-1", "-e5", "-%"]
+    assert [text for text in formulas if guard(text) == text] == ["-"]
+    assert [unguard(text) for text in ("'-1.5", "-1.5", "''-1.5")] == ["-1.5", "-1.5", "'-1.5"]
 
 
 def test_a_signal_waits_for_the_step_and_a_second_one_does_not():

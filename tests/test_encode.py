@@ -215,8 +215,8 @@ def test_the_command_line_fits_and_predicts_texts(tmp_path, monkeypatch, capsys)
     assert code == 0
     assert [line.split(",")[:2] for line in out.splitlines()[1:]] == [["n1", "spam"], ["n2", "ham"]]
     for words, message in [
-        (["predict", run, tmp_path / "new.csv", tmp_path / "t.csv"], "the model takes texts"),
-        (["predict", run, tmp_path / "nothing.csv"], "the model takes texts"),
+        (["predict", run, tmp_path / "new.csv", tmp_path / "t.csv"], "2 tables were given: give one at a time"),
+        (["predict", run, tmp_path / "nothing.csv"], "there is no file or folder"),
         ([*fit[:3], tmp_path / "x", "--encoder", "tfdif"], "Did you mean 'tfidf'"),
         ([*fit[:3], tmp_path / "x", "--encoder", "efficientnet-lite0"], "takes images"),
     ]:

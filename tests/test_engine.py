@@ -2,6 +2,9 @@
 
 import json
 import math
+import signal
+import subprocess
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -389,18 +392,21 @@ def test_a_full_disk_keeps_the_previous_checkpoint(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["c.safetensors"]
 
 
-def test_a_full_disk_is_an_os_error_from_safetensors_too(tmp_path, monkeypatch):
-    import safetensors.torch
-    from safetensors import SafetensorError
-
-    def full(*words):
-        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
-
-    monkeypatch.setattr(safetensors.torch, "save_file", full)
-    with pytest.raises(OSError, match="No space left") as caught:
-        codivide.core.files.save_tensors(tmp_path / "x.safetensors", {"x": torch.zeros(1)}, "model", {})
-    assert caught.value.errno == 28
-    assert list(tmp_path.iterdir()) == []
+def test_death_in_the_midst_of_writing_leaves_parts_that_are_swept(tmp_path):
+    code = f"""
+import resource, signal, torch
+from pathlib import Path
+from codivide.core.files import save_tensors
+tensors = {{"x": torch.zeros(2_000_000)}}
+signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+save_tensors(Path({str(tmp_path)!r}) / "checkpoint.safetensors", tensors, "run", {{}})
+"""
+    died = subprocess.run([sys.executable, "-c", code], check=False)
+    assert died.returncode == -signal.SIGXFSZ
+    left = list(tmp_path.iterdir())
+    assert left
+    assert {codivide.core.files.part_of(path) for path in left} == {"checkpoint"}
 
 
 def test_too_few_labels_are_one_error():

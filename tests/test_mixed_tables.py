@@ -360,3 +360,11 @@ def test_cells_that_say_nothing_to_the_model_are_named():
     assert texts[0] == "column 'n': 30 cells are no numbers ('abc') and count as empty"
     assert "no cell holds a name that the training had ('True' and no 'no', 'yes')" in texts[1]
     assert "30 cells are no dates ('xx')" in texts[2]
+
+
+def test_columns_that_are_chosen_leave_out_all_others_where_labels_stand_beside_the_frame():
+    rng = np.random.default_rng(0)
+    given = rng.integers(0, 2, 80)
+    frame = pd.DataFrame({"a": given + rng.normal(size=80), "label": given, "id": np.arange(80.0), "split": "x"})
+    loaded = load(frame, given, options=ReadOptions(columns=("a",)))
+    assert loaded.x.shape == (1,)

@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_validate
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
@@ -23,7 +23,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
-from codivide import Features, InputError, NoisyLabelClassifier, load_model, noise_report, score_labels
+from codivide import (
+    Features,
+    InputError,
+    NoisyLabelClassifier,
+    NoisyLabelRegressor,
+    load_model,
+    noise_report,
+    score_labels,
+)
 from codivide.methods.features import judge, own
 from codivide.methods.features.folds import deal
 
@@ -200,6 +208,43 @@ def test_the_names_of_features_and_of_output_columns_stay_those_of_the_frame():
     assert classifier.model_.model[-1].feature_names_in_.tolist() == list(frame)  # set_output reached the copy
     with pytest.raises(ValueError, match="feature names"):
         classifier.predict(frame.rename(columns={"c0": "other"}))
+
+
+@pytest.mark.parametrize("choice", [{"drop": ["label", "job"]}, {"columns": ["A", "b", "c"]}])
+def test_an_own_model_learns_from_the_columns_that_are_chosen_alone(choice):
+    x, _, given = blobs(rows=60)
+    frame = pd.DataFrame(x[:, :3], columns=list("abc")).assign(label=given, job="p")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        classifier = NoisyLabelClassifier(model=GaussianNB(), **choice).fit(frame, given)
+        regressor = NoisyLabelRegressor(model=Ridge(), **choice).fit(frame, x[:, 0])
+    for fitted in (classifier, regressor):
+        assert fitted.feature_names_in_.tolist() == ["a", "b", "c"]
+        others = frame[["c", "job", "b", "a"]]  # another order, one beside them, and no label
+        assert np.array_equal(fitted.predict(others), fitted.predict(frame))
+        with pytest.raises(InputError, match="needs one column 'b'"):
+            fitted.predict(frame[["a", "c"]])
+
+
+def test_an_own_model_takes_texts_from_the_column_that_is_named():
+    _, truth, given = blobs(rows=60)
+    words = np.array(["good fine", "bad poor", "so odd"])[truth]
+    frame = pd.DataFrame({"said": [f"{word} n{row % 7}" for row, word in enumerate(words)], "job": given})
+    model = make_pipeline(TfidfVectorizer(), LogisticRegression())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        classifier = NoisyLabelClassifier(model=model, text="said").fit(frame, given)
+    assert np.array_equal(classifier.predict(frame[["job", "said"]]), classifier.predict(frame["said"]))
+    assert (classifier.predict(frame) == truth).mean() > 0.9
+
+
+def test_columns_whose_names_are_numbers_are_found_by_name():
+    x, _, given = blobs(rows=60)
+    frame = pd.DataFrame(x, columns=[10, 20, 30, 40, 50][: x.shape[1]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        classifier = NoisyLabelClassifier(model=GaussianNB()).fit(frame, given)
+    assert np.array_equal(classifier.predict_proba(frame[frame.columns[::-1]]), classifier.predict_proba(frame))
 
 
 @pytest.mark.parametrize("model", [KNeighborsClassifier(), make_pipeline(StandardScaler(), KNeighborsClassifier())])

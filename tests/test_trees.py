@@ -91,15 +91,6 @@ def test_thresholds_between_two_floats_are_kept():
     assert (trees.fit("forest", x, y, seed=0, classes=2).probs(x).argmax(1).numpy() == y).all()
 
 
-def test_early_stopping_of_many_classes_holds_one_of_each_out():
-    rng = np.random.default_rng(0)
-    y = np.arange(120) % 40  # of which a tenth has no room for one of each
-    x = (rng.normal(size=(40, 4))[y] + 0.1 * rng.normal(size=(120, 4))).astype(np.float32)
-    said = trees.fit("boosting", x, y, seed=0, classes=40).probs(x)
-    assert said.shape == (120, 40)
-    assert float((said.argmax(1).numpy() == y).mean()) > 0.5
-
-
 @pytest.mark.parametrize("kind", trees.KINDS)
 def test_classes_without_a_label(kind):
     x, y = samples(2)
@@ -109,6 +100,15 @@ def test_classes_without_a_label(kind):
         other = [k for k in range(4) if k not in held]
         assert float(found[:, other].max()) < 1e-6
         assert np.mean(found.argmax(1).numpy() == given) > 0.9
+
+
+def test_boosting_of_many_classes_with_few_rows_each():
+    rng = np.random.default_rng(0)
+    centres = rng.normal(0, 4, (40, 5))
+    y = np.repeat(np.arange(40), 6)
+    x = (centres[y] + rng.normal(0, 0.5, (len(y), 5))).astype(np.float32)
+    found = trees.fit("boosting", x, y, seed=0, classes=40)  # a tenth of the rows is less than one a class
+    assert (found.probs(x).numpy().argmax(1) == y).mean() > 0.9
 
 
 def test_no_label_is_judged_by_trees_that_saw_it(monkeypatch):

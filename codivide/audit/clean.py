@@ -30,28 +30,26 @@ import numpy as np
 import pandas as pd
 
 from codivide.audit import write_clean
+from codivide.audit.write_clean import LABELS
 from codivide.core.errors import InputError
-from codivide.core.files import atomic, guard, reading
+from codivide.core.files import reading
 from codivide.data.column_kinds import Commas
 from codivide.data.corrections import Correction, Corrections, Known
-from codivide.data.folder import CLEANED
-from codivide.data.image_bytes import IMAGE, with_images
+from codivide.data.image_bytes import with_images
 from codivide.data.images import is_image_name, on_disk, written
-from codivide.data.options import CLASSES, REGRESSION
+from codivide.data.options import CLASSES
 from codivide.data.record import DataRecord
 from codivide.data.table_columns import TEXT_COLUMNS
 from codivide.data.table_files import folder_parts, is_database, is_table
 from codivide.data.table_sets import split_answers
-from codivide.data.tables import feature_ids, read_table
+from codivide.data.tables import as_written, feature_ids, read_table
 from codivide.data.target_decisions import check_targets, unfit, with_points
-from codivide.data.targets import as_numbers
 from codivide.runs import label_table
 from codivide.runs.changed import check_again, file_remarks
 from codivide.runs.folder import SUMMARY, SavedRun
 
 HALF = 0.5  # what a sample that is left out counts, in wrong labels; a label is doubted where p(clean) is below
 FEW = 0.02  # estimated rate below which nothing is changed unasked: without noise up to 0.017 (results/noise)
-LABELS, LABELS_PARQUET, CHANGES = CLEANED, "labels_clean.parquet", "CHANGES.csv"
 
 
 @dataclass(frozen=True)
@@ -438,15 +436,15 @@ def clean(
         task=judged.source.options.task,
     )
     if judged.of_files():
+        cells = None
         table, paths, places = _images(cleaned, judged, files, out)
     elif files is not None:
         raise InputError("--copy and --link are for images in files; the samples of this run are rows")
     else:
         _check_unchanged(judged, cleaned.remarks)
-        table, paths, places = _rows(cleaned.labels, judged), [], []
+        (table, cells), paths, places = _rows(cleaned.labels, judged), [], []
     with write_clean.aside(out) as folder:
-        _write(table, folder, judged.source.options.task)
-        write_csv(cleaned.changes, folder / CHANGES, plain=_plain(judged.source.options.task))
+        write_clean.write_tables(table, cleaned.changes, folder, judged.source.options.task, cells)
         if files is not None:
             write_clean.place(paths, places, folder, files)
     return cleaned
@@ -539,12 +537,15 @@ def _table_of(judged: Judged, *, needed: bool = False) -> pd.DataFrame | None:
     return with_images(read_table(place, options), place)
 
 
-def _rows(labels: pd.DataFrame, judged: Judged) -> pd.DataFrame:
-    """The cleaned table of features or texts, or ``row,label`` where the samples are not in a table."""
+def _rows(labels: pd.DataFrame, judged: Judged) -> tuple[pd.DataFrame, pd.DataFrame | None]:
+    """The cleaned table of features or texts, and its cells as the file has them where it is one of text.
+
+    The table has the columns ``row,label`` where the samples are not in a table.
+    """
     labels = labels.rename(columns={label_table.PATH: "id"})
     table = _table_of(judged, needed=True)
     if table is None:
-        return labels.rename(columns={"id": "row"})
+        return labels.rename(columns={"id": "row"}), None
     source, options = judged.source.path, judged.source.reading()
     features, _ = split_answers(table, Path(str(source)), options)
     ids = [str(name) for name in feature_ids(features)]
@@ -554,45 +555,13 @@ def _rows(labels: pd.DataFrame, judged: Judged) -> pd.DataFrame:
     strange = [name for name in map(str, labels["id"]) if name not in place]
     if strange:
         raise InputError(f"{source} has no row of id {strange[0]!r}, which the run has; is it another table?")
-    chosen = features.iloc[[place[str(name)] for name in labels["id"]]]
-    written = [name for name in TEXT_COLUMNS if name in chosen and name != "text"]  # by the run, or of no use any more
-    chosen = chosen.drop(columns=written).reset_index(drop=True)
-    return pd.concat([labels.reset_index(drop=True), chosen], axis=1)
-
-
-def _write(table: pd.DataFrame, folder: Path, task: str) -> None:
-    """Both tables; images that lie in the table itself are in the Parquet file alone, and numbers are numbers.
-
-    In the CSV file a number that was not changed has the digits that the source has.
-    """
-    write_csv(table.drop(columns=IMAGE, errors="ignore"), folder / LABELS, plain=_plain(task))
-    if task == REGRESSION:
-        table = table.assign(label=as_numbers(table["label"]))
-    kinds = {type(value) for value in table["label"] if value is not None}
-    mixed = table.assign(label=table["label"].astype("string")) if len(kinds) > 1 else table
-    with atomic(folder / LABELS_PARQUET) as part:
-        mixed.to_parquet(part, index=False, write_page_checksum=True)
-
-
-def _plain(task: str) -> tuple[str, ...]:
-    """The columns that hold texts of numbers."""
-    return ("label", label_table.GIVEN) if task == REGRESSION else ()
-
-
-def write_csv(table: pd.DataFrame, path: Path, *, plain: Sequence[str] = ()) -> None:
-    """Write a table no text of which, header included, a spreadsheet takes for a formula.
-
-    Args:
-        table: of any columns.
-        path: the file.
-        plain: columns of texts that are numbers, such as "-7.04", which stay numbers.
-    """
-    texts = [name for name in table if name not in plain and not pd.api.types.is_numeric_dtype(table[name])]
-    guarded = table.assign(**{str(name): table[name].map(_guard_value) for name in texts})
-    guarded.columns = pd.Index([guard(str(name)) for name in guarded])
-    with atomic(path) as part:
-        guarded.to_csv(part, index=False, lineterminator="\n", encoding="utf-8")
-
-
-def _guard_value(value: Any) -> Any:
-    return guard(value) if isinstance(value, str) else value
+    rows = [place[str(name)] for name in labels["id"]]
+    gone = [
+        name for name in TEXT_COLUMNS if name in features and name != "text"
+    ]  # the run has them, or no use any more
+    chosen = features.drop(columns=gone).iloc[rows].reset_index(drop=True)
+    found = pd.concat([labels.reset_index(drop=True), chosen], axis=1)
+    cells = as_written(judged.source.location())
+    if cells is None or len(cells) != len(features):  # of another format, or a row an answer
+        return found, None
+    return found, cells[[name for name in chosen if name in cells]].iloc[rows].reset_index(drop=True)

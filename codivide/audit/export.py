@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from codivide.audit.clean import LABELS_PARQUET
+from codivide.audit.write_clean import LABELS_PARQUET
 from codivide.core.errors import InputError, unknown
 from codivide.core.files import write_text
 from codivide.data.annotation_tools import argilla, label_studio

@@ -1,4 +1,4 @@
-"""Writing a cleaned folder: names that cannot lead out of it, images copied or linked, all of it or nothing."""
+"""Writing a cleaned folder: tables, names that cannot lead out of it, images copied or linked, all of it or nothing."""
 
 from __future__ import annotations
 
@@ -14,11 +14,19 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from codivide.core.errors import InputError
-from codivide.core.files import guard
-from codivide.data.folder import NOT_CLASSES
-from codivide.data.labels import MISSING_TEXT, NO_LABEL
+import numpy as np
+import pandas as pd
 
+from codivide.core.errors import InputError
+from codivide.core.files import CLEANED, atomic, guard
+from codivide.data.folder import NOT_CLASSES
+from codivide.data.image_bytes import IMAGE
+from codivide.data.labels import MISSING_TEXT, NO_LABEL
+from codivide.data.options import REGRESSION
+from codivide.data.targets import as_numbers
+from codivide.runs import label_table
+
+LABELS, LABELS_PARQUET, CHANGES = CLEANED, "labels_clean.parquet", "CHANGES.csv"
 How = Literal["copy", "link"]
 LONGEST = 120  # bytes of a name, well below the 255 that file systems take
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{k}" for port in ("com", "lpt") for k in range(10))}  # of Windows
@@ -154,3 +162,71 @@ def place(paths: Sequence[Path], places: Sequence[PurePosixPath], folder: Path, 
             os.link(real, folder / target)
         except OSError:  # another disk, or links that the system does not allow
             (folder / target).symlink_to(real)
+
+
+def write_tables(
+    table: pd.DataFrame, changes: pd.DataFrame, folder: Path, task: str, cells: pd.DataFrame | None = None
+) -> None:
+    """The cleaned table as CSV and Parquet, and what was changed.
+
+    Images that lie in the table itself are in the Parquet file alone, where numbers are numbers. In the CSV file a
+    cell that was not changed is written as the source has it.
+
+    Args:
+        table: what stays, with its labels.
+        changes: what was changed, and why.
+        folder: for the files.
+        task: what a label is.
+        cells: some columns of the table as the source writes them; None: it is no file of text.
+    """
+    plain = ("label", label_table.GIVEN) if task == REGRESSION else ()
+    held = {} if cells is None else {str(name): cells[name] for name in cells}
+    texts = {name: column for name, column in held.items() if _says(column, table[name])}
+    write_csv(table.drop(columns=IMAGE, errors="ignore").assign(**texts), folder / LABELS, plain=plain)
+    table = table.assign(**{name: texts[name] for name in texts if _is_code(texts[name], table[name])})
+    if task == REGRESSION:
+        table = table.assign(label=as_numbers(table["label"]))
+    kinds = {type(value) for value in table["label"] if value is not None}
+    mixed = table.assign(label=table["label"].astype("string")) if len(kinds) > 1 else table
+    with atomic(folder / LABELS_PARQUET) as part:
+        mixed.to_parquet(part, index=False, write_page_checksum=True)
+    write_csv(changes, folder / CHANGES, plain=plain)
+
+
+def _says(texts: pd.Series[Any], values: pd.Series[Any]) -> bool:
+    """Whether texts of cells say to every reader what was read: no decimal comma, of numbers."""
+    if not _is_number(values):
+        return True
+    return bool((pd.to_numeric(texts, errors="coerce").notna() | values.isna()).all())
+
+
+def _is_code(texts: pd.Series[Any], values: pd.Series[Any]) -> bool:
+    """Whether whole numbers lose something as numbers: zeros before them, or digits, as post codes and long ids do."""
+    if not _is_number(values):
+        return False
+    whole = texts.astype("string").str.strip().str.fullmatch(r"-?\d+").fillna(value=False).to_numpy(dtype=bool)
+    pairs = zip(texts[whole], values[whole].tolist(), strict=True)
+    return any(str(int(value)) != text.strip() for text, value in pairs if np.isfinite(value))
+
+
+def _is_number(values: pd.Series[Any]) -> bool:
+    return pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+
+
+def write_csv(table: pd.DataFrame, path: Path, *, plain: Sequence[str] = ()) -> None:
+    """Write a table no text of which, header included, a spreadsheet takes for a formula.
+
+    Args:
+        table: of any columns.
+        path: the file.
+        plain: columns of texts that are numbers, such as "-7.04", which stay numbers.
+    """
+    texts = [name for name in table if name not in plain and not pd.api.types.is_numeric_dtype(table[name])]
+    guarded = table.assign(**{str(name): table[name].map(_guard_value) for name in texts})
+    guarded.columns = pd.Index([guard(str(name)) for name in guarded])
+    with atomic(path) as part:
+        guarded.to_csv(part, index=False, lineterminator="\n", encoding="utf-8")
+
+
+def _guard_value(value: Any) -> Any:
+    return guard(value) if isinstance(value, str) else value

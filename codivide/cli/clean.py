@@ -68,7 +68,7 @@ def clean(
     """
     from codivide.audit import clean as cleaning
     from codivide.audit import export as exporting
-    from codivide.audit.write_clean import How
+    from codivide.audit.write_clean import CHANGES, LABELS, How
     from codivide.data.corrections import read
 
     if files.copy and files.link:
@@ -94,7 +94,7 @@ def clean(
     counts = cleaned.changes["change"].value_counts()
     said = ", ".join(f"{counts.get(change, 0):,} {change}" for change in ("relabelled", "labelled", "dropped"))
     line(f"{len(cleaned.labels):,} samples stay; {said}")
-    line(f"labels:  {out / cleaning.LABELS}\nchanges: {out / cleaning.CHANGES}")
+    line(f"labels:  {out / LABELS}\nchanges: {out / CHANGES}")
     if export is not None:
         line(f"export:  {out / exporting.EXPORTS[export]}")
 

@@ -59,7 +59,7 @@ def consensus(
 
 def _write(samples: pd.DataFrame, found: AgreedLabels, out: Path) -> None:
     """The consensus of every sample, named as in its table, else by its row."""
-    from codivide.audit.clean import write_csv
+    from codivide.audit.write_clean import write_csv
 
     named = [name for name in ("id", "path", "text") if name in samples]
     table = samples[named] if named else samples.assign(id=range(len(samples)))[["id"]]

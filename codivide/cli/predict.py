@@ -42,6 +42,7 @@ def predict(
     from codivide.core.device import resolve_device
     from codivide.data.options import ReadOptions
     from codivide.data.sources import read_inputs
+    from codivide.methods.features.far_values import warn_of_far_values
     from codivide.methods.features.number_model import NumberModel
     from codivide.methods.features.tag_heads import TagModel
     from codivide.runs.folder import MODEL
@@ -57,6 +58,7 @@ def predict(
         aside(f"skipped {item.path}: {item.reason}")
     if not len(rows):
         raise InputError("none of the files could be read")
+    warn_of_far_values(model, rows)
     told = pd.DataFrame({called(ids): list(ids)})
     if isinstance(model, NumberModel):
         _write(told.assign(prediction=model.predict(rows)), out)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+CLEANED = "labels_clean.csv"  # the table that ``codivide clean`` writes
+
 # What parsers raise on a damaged file. RuntimeError: also a recursion that is too deep; MemoryError: a size that is not
 # true.
 _DAMAGE = (
@@ -227,30 +229,21 @@ def part_of(path: Path) -> str | None:
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], kind: str, header: Mapping[str, Any]) -> None:
-    """Write a safetensors file atomically; a full disk is an OSError, as everywhere else.
+    """Write a safetensors file atomically.
 
     Args:
         path: the file.
-        tensors: by name, of any device.
+        tensors: by name, of any device; a copy of them is made.
         kind: what the file is: the name of the one entry of its metadata, which holds the header.
         header: JSON values; a sha256 of tensors and header is added to them.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import save_file  # brings torch, which the command line's help does without
+    from safetensors.torch import save  # brings torch, which the command line's help does without
 
     held = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     text = json.dumps({**header, _SHA256: _checksum(held, header)})
+    whole = save(held, {kind: text})  # one entry: the order of several would be by chance
     with atomic(path) as aside:
-        aside.touch()
-        mode = aside.stat().st_mode  # what the umask allows; save_file makes its file for the owner alone
-        try:
-            save_file(held, aside, {kind: text})  # one entry: the order of several would be by chance
-        except SafetensorError as error:
-            number = str(error).rpartition("os error ")[2].rstrip(")")
-            if not number.isdigit():
-                raise
-            raise OSError(int(number), str(error), str(path)) from None
-        aside.chmod(mode)
+        aside.write_bytes(whole)  # save_file has a file of its own besides, which a kill would leave behind
 
 
 def read_tensors(path: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -318,6 +311,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
+_NUMBER = re.compile(r"[+-](\d[\d.,]*|[.,]\d+)(e[+-]?\d+)?%?|-+", re.I)  # and dashes, which mean that there is none
 _GUARDED = re.compile(r"'+[=+\-@\t\r]")
 
 
@@ -325,8 +319,9 @@ def guard(cell: str) -> str:
     """A cell of a CSV file that no spreadsheet takes for a formula: an apostrophe before ``= + - @``, tab and CR.
 
     Apostrophes that already stand before such a character get one more, so that ``unguard`` always gives the cell back.
+    A number such as "-1.5" or "+3%" is no formula, and stays one.
     """
-    return "'" + cell if _FORMULA.match(cell) else cell
+    return "'" + cell if _FORMULA.match(cell) and not _NUMBER.fullmatch(cell) else cell
 
 
 def guarded(table: pd.DataFrame) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from codivide.core.errors import InputError
-from codivide.core.files import expand_user
+from codivide.core.files import CLEANED, expand_user
 from codivide.data.assemble import Pictures, assemble
 from codivide.data.cache import Entry
 from codivide.data.images import CAMERA, COMMON, NEEDS_PLUGIN, is_image_name, written
@@ -19,7 +19,6 @@ from codivide.data.loaded import Loaded
 from codivide.data.source import Reading
 
 NOT_CLASSES = ("__pycache__", "__MACOSX")
-CLEANED = "labels_clean.csv"  # the table that ``codivide clean`` writes
 
 
 def load_folder(root: Path | str, reading: Reading) -> Loaded:

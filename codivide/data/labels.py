@@ -59,6 +59,19 @@ class LabelNotes:
         return {name: value for name, value in asdict(self).items() if value}
 
 
+class OneClassError(InputError):
+    """All labels are alike.
+
+    Attributes:
+        what: what the labels are called.
+        classes: the one class; none where there is no label at all.
+    """
+
+    def __init__(self, message: str, what: str, classes: tuple[Any, ...]) -> None:
+        super().__init__(message)
+        self.what, self.classes = what, classes
+
+
 def encode(
     labels: object,
     *,
@@ -104,7 +117,7 @@ def encode(
             found = f"one class only ({classes[0]!r})" if classes else "no label at all: not one class"
             named = sorted({value.strip() for value in values[empty] if isinstance(value, str)} - {""})
             found += f" ({', '.join(map(repr, named))} means 'no label' unless they are kept: --keep-na)" * bool(named)
-            raise InputError(f"{what} holds {found}; training needs rows of at least two classes.")
+            raise OneClassError(f"{what} holds {found}; training needs rows of at least two classes.", what, classes)
         places = np.arange(len(classes), dtype=np.int64)
     else:
         rows = np.flatnonzero(~missing)

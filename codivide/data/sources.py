@@ -5,6 +5,7 @@ To add a kind of source, write how it is read and its line in ``SOURCES``; ``fit
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -32,15 +33,15 @@ from codivide.data.hugging_face import (
 from codivide.data.inputs import fit_rows, from_files, from_memory, from_texts_in_memory
 from codivide.data.items import hugging_face, items_inputs, load_items, load_splits, splits_inputs
 from codivide.data.label_copies import with_label_columns
-from codivide.data.labels import unmasked
+from codivide.data.labels import OneClassError, unmasked
 from codivide.data.loaded import Loaded, Skipped
-from codivide.data.options import DEFAULT, REGRESSION, ReadOptions
+from codivide.data.options import CLASSES, DEFAULT, REGRESSION, ReadOptions
 from codivide.data.packed import load_npz, npz_inputs
 from codivide.data.rows import Rows
 from codivide.data.source import Classes, Inputs, Reading, Source, Wanted, as_path
-from codivide.data.table_files import COMPRESSIONS, FORMATS, folder_parts, is_database, is_table
+from codivide.data.table_files import COMPRESSIONS, FORMATS, as_pandas, folder_parts, is_database, is_table
 from codivide.data.table_sets import frame_inputs, load_frame, load_table, table_inputs
-from codivide.data.targets import options_for, with_points
+from codivide.data.targets import all_alike, options_for, with_points
 from codivide.data.texts import are_texts, from_texts
 
 __all__ = ["SOURCES", "ReadOptions", "load", "read_inputs"]
@@ -206,7 +207,7 @@ def load_raw(
     truth: object = None,
 ) -> Loaded:
     """``load``, but images stay images whatever encoder is asked for: ``encode.of_images`` can follow."""
-    source, y = unmasked(as_list(source), float), unmasked(as_list(y))
+    source, y = unmasked(as_pandas(as_list(source)), float), unmasked(as_list(y))
     options = options_for(options)
     choose_augment(options.augment, (1,))
     if isinstance(options.encoder, str):
@@ -217,7 +218,10 @@ def load_raw(
         raise _no_source(Path(str(source)))
     if kind.brings_labels and y is not None:
         raise InputError("this source brings its own labels: y must be None (give true labels as truth).")
-    loaded = kind.labelled(source, Reading(options, classes, truth, y))
+    try:
+        loaded = kind.labelled(source, Reading(options, classes, truth, y))
+    except OneClassError as error:
+        raise error if options.task == CLASSES else all_alike(error, options.task) from None
     return with_points(loaded) if options.task == REGRESSION else loaded
 
 
@@ -249,7 +253,7 @@ def read_inputs(
     Raises:
         InputError: missing or unreadable files, or samples that do not fit the model.
     """
-    source = unmasked(as_list(source), float)
+    source = unmasked(as_pandas(as_list(source)), float)
     model = wanted = Wanted(tuple(shape), dtype, options, columns=columns)
     if encoder is not None:
         kind = torch.uint8 if encoder.takes == "image" else torch.float32
@@ -267,10 +271,14 @@ def read_inputs(
 
 def _inputs(source: Any, wanted: Wanted) -> Inputs:
     """What the first kind that can give what is wanted reads."""
+    several = isinstance(source, list | tuple) and len(source) > 1
+    if several and all(isinstance(one, Path) and is_table(one) for one in source):
+        raise InputError(f"{len(source)} tables were given: give one at a time.")
     for kind in SOURCES:
         able = (kind.texts or not wanted.texts) and (kind.tables or not wanted.table)
         if kind.inputs is not None and able and kind.recognised(source):
             return kind.inputs(source, wanted)
+    _check_there(source)
     if wanted.table:
         raise InputError(
             f"the model takes tables: give a file such as .csv or .parquet, or a data frame, not {source}."
@@ -280,6 +288,13 @@ def _inputs(source: Any, wanted: Wanted) -> Inputs:
     if isinstance(source, list | tuple) and len(source) == 0:
         raise InputError("X has 0 sample(s): there are no texts.")
     raise InputError("the model takes texts: a list, a series or an array of strings, or a column text.")
+
+
+def _check_there(source: Any) -> None:
+    """InputError where a path leads nowhere."""
+    path = as_path(source)
+    if path is not None and not os.path.exists(path):
+        raise InputError(f"there is no file or folder {str(path)[:200]!r}.")
 
 
 def _check_columns(kind: Source | None, options: ReadOptions) -> None:

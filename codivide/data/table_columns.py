@@ -99,8 +99,14 @@ def propose_labels(table: pd.DataFrame) -> list[str]:
     return sorted((name for name, count in counts.items() if 2 <= count <= most), key=counts.__getitem__)
 
 
-def selected(table: pd.DataFrame, where: object, options: ReadOptions) -> pd.DataFrame:
+def selected(table: pd.DataFrame, where: object, options: ReadOptions, *, beside: bool = False) -> pd.DataFrame:
     """The table with the columns to learn from that the options name, and the column of texts called "text".
+
+    Args:
+        table: columns have texts as names.
+        where: the table, for messages.
+        options: what they name.
+        beside: labels stand beside the table: a column ``label``, ``split`` or ``id`` is like any other.
 
     Raises:
         InputError: a column that is not there.
@@ -116,14 +122,16 @@ def selected(table: pd.DataFrame, where: object, options: ReadOptions) -> pd.Dat
         if flag == "--drop":
             table = table.drop(columns=[name for name in table.columns if str(name) in held])
         elif names:
-            about = {*TEXT_COLUMNS, *options.annotators, options.group, options.weight} - {"text", "path"}
-            kept = [
-                name
-                for name in table.columns
-                if str(name) in held | about or (str(name).startswith(annotators.PREFIX) and "label" not in table)
-            ]
-            table = table[kept]
+            table = table[[name for name in table.columns if str(name) in held | _about(table, options, beside=beside)]]
     return _with_text(table, where, options)
+
+
+def _about(table: pd.DataFrame, options: ReadOptions, *, beside: bool) -> set[Any]:
+    """Columns that say something about a sample, and stay where others are chosen to learn from."""
+    if beside:
+        return {options.group, options.weight}
+    answers = [name for name in map(str, table.columns) if name.startswith(annotators.PREFIX) and "label" not in table]
+    return {*TEXT_COLUMNS, *options.annotators, *answers, options.group, options.weight} - {"text", "path"}
 
 
 def _check_text_is_kept(held: list[str], text: str, chosen: Sequence[str]) -> None:

@@ -378,6 +378,16 @@ def _arrow(content: bytes, asked: Asked) -> pd.DataFrame:
         return from_arrow(pyarrow.ipc.open_stream(source).read_all())
 
 
+def as_pandas(values: Any) -> Any:
+    """A table of another library (Arrow, polars, DuckDB) as a data frame of pandas; anything else as it is."""
+    if isinstance(values, pd.DataFrame | pd.Series | pd.Index) or not hasattr(values, "__arrow_c_stream__"):
+        return values
+    try:
+        return from_arrow(pyarrow.table(values))
+    except (TypeError, ValueError):  # ArrowInvalid is one; a column alone
+        return values
+
+
 def from_arrow(table: Any) -> pd.DataFrame:
     """As a data frame; numbers of a class of Hugging Face become its name, -1 none."""
     index = [name for name in table.column_names if INDEX.fullmatch(name)]  # of a data frame, which no one has named

@@ -103,7 +103,7 @@ def load_frame(frame: pd.DataFrame, reading: Reading) -> Loaded:
         table = with_usual_names(with_label(frame.rename(columns=str), where, options.label)).reset_index(drop=True)
         if "label" in table or options.annotators or "text" in table:
             return from_table(table, where, reading)
-    chosen = selected(frame.rename(columns=str), where, options) if _chooses(options) else frame
+    chosen = selected(frame.rename(columns=str), where, options, beside=True) if _chooses(options) else frame
     chosen, groups = take_groups(chosen, where, options.group, needed=reading.classes is None)
     chosen, weights = split_weights(chosen, where, options)
     make = from_texts if are_texts(chosen) and holds_texts(chosen, options) else from_columns

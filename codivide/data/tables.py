@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from codivide.core.errors import InputError
-from codivide.core.files import unguard
+from codivide.core.files import CLEANED, unguard
 from codivide.core.types import Labels
 from codivide.data import annotators
 from codivide.data.cache import Entry
@@ -63,14 +63,41 @@ def with_names(table: pd.DataFrame, path: Path | str, options: ReadOptions) -> p
     Raises:
         InputError: it has no rows.
     """
+    cleaned = Path(path).name == CLEANED
+    table = _unguarded(table) if cleaned else table
     table.columns = pd.Index([str(name).strip() for name in table.columns])
     table = with_usual_names(with_label(several_columns(table, options, path), path, options.label))
-    for name in GUARDED_COLUMNS if kind_of(Path(path))[0] in _TEXTS else ():
+    for name in GUARDED_COLUMNS if kind_of(Path(path))[0] in _TEXTS and not cleaned else ():
         if name in table:
             table[name] = table[name].map(unguard, na_action="ignore")
     if len(table) == 0:
         raise InputError(f"{path} has no rows.")
     return table
+
+
+def as_written(path: Path | str | None) -> pd.DataFrame | None:
+    """The cells of a CSV file as it writes them, all as text; None where a path leads to something else.
+
+    Numbers lose something when they are read: the zero before a post code, the last digits of a long id.
+    """
+    if path is None or is_database(path) or kind_of(Path(path))[0] not in _TEXTS or not Path(path).is_file():
+        return None
+    table = read_file(Path(path), set)
+    table = _unguarded(table) if Path(path).name == CLEANED else table
+    table.columns = pd.Index([str(name).strip() for name in table.columns])
+    return table
+
+
+def _unguarded(table: pd.DataFrame) -> pd.DataFrame:
+    """A table that ``clean`` wrote without the apostrophes of its cells and names."""
+    texts = [name for name in table if table[name].dtype == object or pd.api.types.is_string_dtype(table[name])]
+    found = table.assign(**{str(name): table[name].map(_plain_cell, na_action="ignore") for name in texts})
+    found.columns = pd.Index([unguard(str(name)) for name in found])
+    return found
+
+
+def _plain_cell(cell: Any) -> Any:
+    return unguard(cell) if isinstance(cell, str) else cell
 
 
 def _read(path: Path | str, as_text: Callable[[list[str]], set[str]]) -> pd.DataFrame:

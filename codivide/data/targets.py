@@ -21,7 +21,7 @@ from sklearn.utils.validation import column_or_1d
 from codivide.core.errors import InputError, nearest
 from codivide.core.types import UNLABELLED, Floats, Labels, Mask
 from codivide.data.column_kinds import LARGEST, Commas, commas_of, pointed
-from codivide.data.labels import MISSING_TEXT, unmasked
+from codivide.data.labels import MISSING_TEXT, OneClassError, unmasked
 from codivide.data.loaded import Loaded
 from codivide.data.options import CLASSES, MULTILABEL, REGRESSION, ReadOptions
 from codivide.data.table_files import with_said
@@ -66,6 +66,16 @@ class Written(NamedTuple):
 def options_for(options: ReadOptions) -> ReadOptions:
     """How targets are read: no number means "no label" where numbers are learned."""
     return options if options.task == CLASSES else replace(options, unlabelled=None)
+
+
+def all_alike(error: OneClassError, task: str) -> InputError:
+    """What is wrong where all targets are alike, in the words of the task."""
+    if not error.classes:
+        return InputError(f"{error.what} holds no target at all; an empty cell is a row that has none.")
+    said = "all targets are" if task == REGRESSION else "all rows have the labels"
+    return InputError(
+        f"{error.what}: {said} {error.classes[0]!s}, which is no more than one sample: there is nothing to learn."
+    )
 
 
 def with_points(loaded: Loaded, commas: Commas = "") -> Loaded:

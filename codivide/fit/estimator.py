@@ -27,10 +27,19 @@ from codivide.data.own import as_encoder
 from codivide.data.own_views import as_views
 from codivide.data.record import DataRecord
 from codivide.data.sources import load
+from codivide.data.table_files import as_pandas
 from codivide.data.weights import as_text, weighted
 from codivide.fit.budget import seconds
 from codivide.fit.choose_run import execute
-from codivide.fit.estimator_parts import drawn, names, read_corrections, remember_features, rows_for
+from codivide.fit.estimator_parts import (
+    drawn,
+    names,
+    read_corrections,
+    remember_features,
+    remember_samples,
+    rows_for,
+    samples_for,
+)
 from codivide.fit.job import Job, Outcome, build_method, default_plan
 from codivide.fit.own_model import execute_own, samples_of
 from codivide.fit.progress import Stages, closing
@@ -245,7 +254,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         Raises:
             InputError: the message says what is wrong and where.
         """
-        began, method = time.monotonic(), self._method()
+        began, method, X = time.monotonic(), self._method(), as_pandas(X)
         net, views = as_net(self.net), as_views(self.augment)[1]
         out = None if self.out is None else Path(self.out)
         inputs = [given for given in (X, corrections) if isinstance(given, str | Path)]
@@ -321,6 +330,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         if loaded.annotations is not None:
             self.annotator_quality_ = pd.DataFrame(loaded.annotations.annotators())
         remember_features(self, X, loaded)
+        if self.model is not None:
+            remember_samples(self, X)
         self.model_ = outcome.model
         self.labels_ = outcome.table
         if outcome.test_table is not None:
@@ -370,9 +381,9 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             X: arrays or texts as in ``fit``, a folder of images, or a list of image files.
         """
         check_is_fitted(self)
-        model = self.model_
+        model, X = self.model_, as_pandas(X)
         if isinstance(model, Fitted):
-            return model.probs(X)
+            return model.probs(samples_for(self, X))
         return model.probs(rows_for(self, X, self._options()))
 
     def predict(self, X: Any) -> np.ndarray[Any, Any]:

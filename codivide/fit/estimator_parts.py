@@ -18,6 +18,8 @@ from codivide.data.corrections import Corrections, from_frame, read
 from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
 from codivide.data.sources import read_inputs
+from codivide.methods.features.far_values import warn_of_far_values
+from codivide.methods.features.own import of_columns
 
 
 def names(given: Sequence[str] | None) -> tuple[str, ...]:
@@ -69,17 +71,48 @@ def rows_for(estimator: BaseEstimator, x: Any, options: ReadOptions) -> Any:
     plain = model.encoder is None and not (isinstance(x, pd.DataFrame) and _chooses(estimator))
     in_rows = len(np.shape(x) if isinstance(x, list) else getattr(x, "shape", ())) == 2
     if plain and in_rows and hasattr(estimator, "n_features_in_"):
-        try:
-            validate_data(estimator, _nameable(x), reset=False, skip_check_array=True)  # as many, of the same names
-        except ValueError as error:
-            raise InputError(str(error)) from None
+        _check_features(estimator, x)
     # A file says its columns' names, in any order; so does a frame whose names are no texts, which nobody has compared.
     by_name = not plain or isinstance(x, str | Path) or _is_reordered(x, model.columns)
     columns = model.columns if by_name else None
     rows, _, skipped = read_inputs(x, model.shape, model.dtype, options, model.encoder, columns=columns)
     if skipped:
         raise InputError(f"{skipped[0].path} cannot be read: {skipped[0].reason}")
+    warn_of_far_values(model, rows)
     return rows
+
+
+def remember_samples(estimator: Any, samples: Any) -> None:
+    """Keep what the samples of a model of the user's own are called, for ``samples_for``."""
+    estimator._frame = list(samples.columns) if isinstance(samples, pd.DataFrame) else None
+    if estimator.text is not None and isinstance(samples, pd.Series):
+        estimator._frame = [samples.name]
+
+
+def samples_for(estimator: Any, x: Any) -> Any:
+    """New samples as a fitted model of the user's own takes them.
+
+    Columns are found by name where some were chosen, or where the names are no texts, which scikit-learn does not
+    compare. Else they must be those of the training in their order, as everywhere in scikit-learn.
+
+    Raises:
+        InputError: columns that are missing, or others than in ``fit``.
+    """
+    known = estimator._frame
+    if known is None or not isinstance(x, pd.DataFrame):
+        return x
+    if _chooses(estimator) or not all(isinstance(name, str) for name in known):
+        return of_columns(x, known, texts=estimator.text is not None)
+    _check_features(estimator, x)
+    return x
+
+
+def _check_features(estimator: BaseEstimator, x: Any) -> None:
+    """InputError unless new samples have as many features as those of ``fit``, of the same names."""
+    try:
+        validate_data(estimator, _nameable(x), reset=False, skip_check_array=True)
+    except ValueError as error:
+        raise InputError(str(error)) from None
 
 
 def _nameable(x: Any) -> Any:

@@ -21,10 +21,19 @@ from codivide.data.loaded import Loaded
 from codivide.data.options import MULTILABEL, REGRESSION, ReadOptions
 from codivide.data.own import as_encoder
 from codivide.data.record import DataRecord
+from codivide.data.table_files import as_pandas
 from codivide.data.target_decisions import confirm_targets
 from codivide.data.targets import as_numbers, parts, texts_of
 from codivide.data.weights import weighted
-from codivide.fit.estimator_parts import drawn, names, read_corrections, remember_features, rows_for
+from codivide.fit.estimator_parts import (
+    drawn,
+    names,
+    read_corrections,
+    remember_features,
+    remember_samples,
+    rows_for,
+    samples_for,
+)
 from codivide.fit.job import Job, default_plan
 from codivide.fit.own_model import samples_of
 from codivide.fit.targets import TargetOutcome, execute_targets
@@ -81,7 +90,7 @@ class _Noisy(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     def _fit(
         self, X: Any, y: Any, corrections: str | Path | pd.DataFrame | None, groups: Any, sample_weight: Any
     ) -> TargetOutcome:
-        options, out = self._options(), None if self.out is None else Path(self.out)
+        options, out, X = self._options(), None if self.out is None else Path(self.out), as_pandas(X)
         inputs = [given for given in (X, corrections) if isinstance(given, str | Path)]
         with claimed(out, inputs=inputs):
             decided = read_corrections(corrections)
@@ -99,7 +108,7 @@ class _Noisy(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
             job = Job(method, plan, source=DataRecord.of(X, options), corrections=record)
             kept = None if samples is None else samples_of(samples, loaded)
             outcome = execute_targets(job, loaded, out, model=self.model, samples=kept)
-        self._keep(X, loaded, outcome)
+        self._keep(X if samples is None else samples, loaded, outcome)
         return outcome
 
     def _load(self, X: Any, y: Any, options: ReadOptions) -> tuple[Loaded, Any]:
@@ -128,6 +137,8 @@ class _Noisy(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     def _keep(self, X: Any, loaded: Loaded, outcome: TargetOutcome) -> None:
         """Set the fitted attributes."""
         remember_features(self, X, loaded)
+        if self.model is not None:
+            remember_samples(self, X)
         self.model_ = outcome.model
         self.labels_ = self._readable(outcome.table)
         self.label_issues_ = label_table.issues(self.labels_)
@@ -142,7 +153,8 @@ class _Noisy(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     def _rows(self, X: Any) -> Any:
         """The samples as the model takes them."""
         check_is_fitted(self)
-        return X if self.model is not None else rows_for(self, X, self._options())
+        X = as_pandas(X)
+        return rows_for(self, X, self._options()) if self.model is None else samples_for(self, X)
 
     def audit(self, limit: int = 1000, *, thumbnails: bool = True) -> Findings:
         """What is wrong with the targets of the training data; a notebook shows a summary.

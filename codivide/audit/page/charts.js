@@ -23,14 +23,16 @@ const short = (value) => (Math.abs(value) >= 1000 ? number.format(Math.round(val
 
 /** Axes with their names; x and y are the functions from values to pixels. */
 function frame(label, [low, high], [bottom, top], names, write = short) {
-  const { width, height, left, right, top: above, bottom: below } = FRAME;
+  const { width, height, right, top: above, bottom: below } = FRAME;
+  const marks = ticks(bottom, top).map((tick) => [tick, write(tick)]);
+  const left = Math.max(FRAME.left, 26 + 7 * Math.max(...marks.map(([, text]) => text.length))); // beside the name
   const x = (value) => left + ((value - low) / (high - low || 1)) * (width - left - right);
   const y = (value) => height - below - ((value - bottom) / (top - bottom || 1)) * (height - above - below);
   const node = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": label, class: "chart" });
-  for (const tick of ticks(bottom, top)) {
+  for (const [tick, text] of marks) {
     node.append(
       svg("line", { x1: left, x2: width - right, y1: y(tick), y2: y(tick), class: "grid" }),
-      svg("text", { x: left - 6, y: y(tick) + 4, "text-anchor": "end" }, write(tick)),
+      svg("text", { x: left - 6, y: y(tick) + 4, "text-anchor": "end" }, text),
     );
   }
   for (const tick of ticks(low, high)) {

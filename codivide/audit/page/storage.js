@@ -223,9 +223,10 @@ function now() {
   return new Date().toISOString();
 }
 
-/** A cell that a spreadsheet cannot take for a formula: the rule of codivide.audit.corrections. */
+/** A cell that a spreadsheet cannot take for a formula: the rule of codivide.core.files. */
 function guard(cell) {
-  return /^'*[=+\-@\t\r]/.test(cell) ? `'${cell}` : cell;
+  const number = /^([+-](\d[\d.,]*|[.,]\d+)(e[+-]?\d+)?%?|-+)$/i;
+  return /^'*[=+\-@\t\r]/.test(cell) && !number.test(cell) ? `'${cell}` : cell;
 }
 
 /** Rows of cells as CSV (RFC 4180). */

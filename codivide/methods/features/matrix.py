@@ -32,11 +32,14 @@ class Scale:
         deviation: ``[D]`` float32, positive; 1 for a constant feature, which carries nothing.
         bounds: ``[2, D]``: values below and above are cut to these; infinite for features without values far out.
             None: no feature has any.
+        ends: ``[2, D]``, the least and the largest values that were seen; None: of sparse features, or of a file of an
+            older version.
     """
 
     mean: Tensor
     deviation: Tensor
     bounds: Tensor | None = None
+    ends: Tensor | None = None
 
     @property
     def stretched(self) -> list[int]:
@@ -47,7 +50,7 @@ class Scale:
     def fit(cls, x: Raw) -> Scale:
         """Learn the scale of ``[N, D]``."""
         width = x.shape[1]
-        bounds = np.stack([np.full(width, -np.inf), np.full(width, np.inf)])
+        bounds, ends = np.stack([np.full(width, -np.inf), np.full(width, np.inf)]), None
         if not isinstance(x, np.ndarray):
             squares = x.multiply(x)
             lengths = np.sqrt(np.asarray(squares.sum(axis=1)).ravel())
@@ -59,13 +62,15 @@ class Scale:
                 deviation = np.sqrt(np.asarray(squares.sum(axis=0)).ravel() / x.shape[0])
         else:
             mean, deviation = moments(x)
-            bounds = far_out(x, mean, deviation)
+            ends = x.min(axis=0), x.max(axis=0)
+            bounds = far_out(x, mean, deviation, ends)
             for column in np.flatnonzero(np.isfinite(bounds[1])):
                 cut = x[:, column : column + 1].clip(*bounds[:, column])
                 mean[column], deviation[column] = (float(value[0]) for value in moments(cut))
         deviation[deviation <= 1e-6 * np.abs(mean)] = 1  # constant
         cuts = torch.from_numpy(bounds).float() if np.isfinite(bounds).any() else None
-        return cls(torch.from_numpy(mean).float(), torch.from_numpy(deviation * np.sqrt(width)).float(), cuts)
+        seen = None if ends is None else torch.from_numpy(np.stack(ends)).float()
+        return cls(torch.from_numpy(mean).float(), torch.from_numpy(deviation * np.sqrt(width)).float(), cuts, seen)
 
     def apply(self, x: Raw) -> Raw:
         """Scaled rows, a copy; dense where the scale moves zeros, as that of dense rows does."""

@@ -6,8 +6,8 @@ The judgement is that of ``learn`` with one head. The model is then fitted to th
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -25,6 +25,7 @@ from codivide.core.types import Floats, Labels
 from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load
+from codivide.data.table_columns import find, selected
 from codivide.methods.features.options import Features
 from codivide.methods.features.table import Own
 from codivide.training import model_file
@@ -160,12 +161,43 @@ def load_for(x: Any, y: Any, options: ReadOptions) -> tuple[Loaded, Any]:
         raise InputError("with model=..., groups must be one value for each sample: it sees all columns of X")
     if sparse.issparse(x):
         x = x.tocsr()
-    elif not isinstance(x, pd.DataFrame | pd.Series | list):
+    elif isinstance(x, pd.DataFrame):
+        x = _chosen(x, options)
+    elif not isinstance(x, pd.Series | list):
         x = np.asarray(x)
     compared = x
     if isinstance(x, np.ndarray) and x.ndim == 2 and x.dtype.kind == "f" and np.isnan(x).any():
         compared = pd.DataFrame(x)  # a model may take gaps; what is compared is filled in
-    return load(compared, y, options=options), x
+    return load(compared, y, options=replace(options, columns=(), drop=(), text=None)), x
+
+
+def _chosen(frame: pd.DataFrame, options: ReadOptions) -> pd.DataFrame | pd.Series[Any]:
+    """The columns that the options name; the texts alone where they name a column of those."""
+    named = frame.rename(columns=str)
+    if options.text is None:
+        kept = selected(named, "X", options, beside=True).columns
+        return frame.loc[:, named.columns.isin(kept)]
+    return selected(named, "X", options, beside=True)["text"].rename(find(named.columns.tolist(), options.text))
+
+
+def of_columns(x: Any, columns: Sequence[Any], *, texts: bool) -> Any:
+    """New samples with the columns of the training by name; others may stand beside them, in any order.
+
+    Args:
+        x: as ``predict`` got it; what is no data frame stays as it is.
+        columns: of the training.
+        texts: the only one holds the texts that the model takes.
+
+    Raises:
+        InputError: a column is not there.
+    """
+    if not isinstance(x, pd.DataFrame):
+        return x
+    held = list(x.columns)
+    wrong = [name for name in columns if held.count(name) != 1]
+    if wrong:
+        raise InputError(f"X needs one column {wrong[0]!r}, as in training (columns: {', '.join(map(str, held[:20]))})")
+    return x[columns[0]] if texts else x[list(columns)]
 
 
 def fit(model: Any, samples: Any, given: Labels, *, classes: tuple[Any, ...], weight: Floats | None = None) -> Fitted:

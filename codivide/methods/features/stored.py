@@ -52,8 +52,8 @@ def write(path: Path, model: Stored, tensors: Mapping[str, Tensor], header: Mapp
         header: likewise, as JSON values.
     """
     scale = {"scale.mean": model.scale.mean, "scale.deviation": model.scale.deviation}
-    if model.scale.bounds is not None:
-        scale["scale.bounds"] = model.scale.bounds
+    scale |= {} if model.scale.bounds is None else {"scale.bounds": model.scale.bounds}
+    scale |= {} if model.scale.ends is None else {"scale.ends": model.scale.ends}
     name, more = encode.save(model.encoder)
     shared = {"encoder": name, "columns": model.columns}
     model_file.write(path, {**scale, **tensors, **more}, {**header, **shared}, model.classes)
@@ -63,7 +63,8 @@ def shared(
     tensors: dict[str, Tensor], header: Mapping[str, Any]
 ) -> tuple[Scale, Encoder | None, tuple[str, ...] | None]:
     """Scale, encoder and columns of the model whose file holds ``tensors`` and ``header``."""
-    scale = Scale(tensors["scale.mean"], tensors["scale.deviation"], tensors.get("scale.bounds"))
+    cut, seen = tensors.get("scale.bounds"), tensors.get("scale.ends")
+    scale = Scale(tensors["scale.mean"], tensors["scale.deviation"], cut, seen)
     return scale, encode.restore(header.get("encoder"), tensors), model_file.columns_of(header)
 
 

@@ -214,12 +214,13 @@ def _fit(kind: str, x: Singles, given: Labels, weight: Floats | None, *, seed: i
             _TREES, min_samples_leaf=_LEAF, max_features="sqrt", random_state=seed, n_jobs=1
         )
         return _of_forest(model.fit(x, inverse, sample_weight=weight), held, classes)
+    enough = len(given) >= max(100, 2 * len(held)) and int(np.bincount(inverse).min()) >= 2
     model = HistGradientBoostingClassifier(
         max_iter=_ROUNDS,
         max_leaf_nodes=_LEAVES,
         l2_regularization=1.0,
-        early_stopping=len(given) >= 100 and int(np.bincount(inverse).min()) >= 2,
-        validation_fraction=0.1 if 0.1 * len(given) >= len(held) else len(held),  # one of each class at least
+        early_stopping=enough,
+        validation_fraction=0.1 if len(given) >= 10 * len(held) else len(held),  # it holds every class
         n_iter_no_change=5,
         random_state=seed,
     )

@@ -1,0 +1,67 @@
+"""New samples that lie far from all that a model of a table has seen: what is predicted for them is a guess."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from codivide.data.columns import Columns
+from codivide.data.rows import Rows
+from codivide.methods.features.matrix import Scale, raw
+
+_CHUNK = 4096
+_DAY = " day"  # what the feature that says when a date is adds to the name of its column
+
+
+def warn_of_far_values(model: object, rows: Rows) -> None:
+    """Warn where values of a table are farther outside those of the training than these are apart.
+
+    Args:
+        model: any; only models of features of a table have kept the ends of what they saw.
+        rows: the samples as the model takes them.
+    """
+    scale, encoder = getattr(model, "scale", None), getattr(model, "encoder", None)
+    if not isinstance(scale, Scale) or scale.ends is None or not (encoder is None or isinstance(encoder, Columns)):
+        return
+    least, largest = scale.ends.numpy().astype(np.float64)
+    span = largest - least
+    span[(span == 0) | ~_measures(encoder, len(span))] = np.inf  # a constant feature carries nothing
+    count, farthest, worst = 0, 1.0, (0, 0.0)
+    for ids in torch.split(torch.arange(len(rows)), _CHUNK):
+        x = raw(rows, ids)
+        if not isinstance(x, np.ndarray):
+            return
+        beyond = np.maximum(least - x, x - largest) / span  # 1: as far outside as the ends are apart
+        count += int((beyond.max(axis=1) > 1).sum())
+        if beyond.max() > farthest:
+            row, column = np.unravel_index(beyond.argmax(), beyond.shape)
+            farthest, worst = float(beyond.max()), (int(column), float(x[row, column]))
+    if not count:
+        return
+    column, value = worst
+    names = getattr(model, "columns", None) if encoder is None else encoder.features
+    name = names[column] if names else f"feature {column}"
+    values = (_written(name, amount, encoder) for amount in (value, least[column], largest[column]))
+    warnings.warn(
+        f"{count} of {len(rows)} samples have values far outside those of the training, and what is predicted for them "
+        "is a guess: {!r} is {}, in training {} to {}".format(name.removesuffix(_DAY) if encoder else name, *values),
+        stacklevel=3,
+    )
+
+
+def _measures(encoder: Columns | None, width: int) -> NDArray[np.bool_]:
+    """Which features ``[D]`` are amounts, that can be too large; not the words of a text, or which of some values."""
+    if encoder is None:
+        return np.ones(width, dtype=bool)
+    kinds = [(part.kind, ending) for _, part in encoder.parts for ending in part.endings()]
+    return np.array([kind in (("number", ""), ("date", _DAY)) for kind in kinds])
+
+
+def _written(name: str, amount: float, encoder: Columns | None) -> str:
+    """An amount as a person reads it: days since 1970 as a date."""
+    if encoder is not None and (name.removesuffix(_DAY), "date") in {(of, part.kind) for of, part in encoder.parts}:
+        return str(np.datetime64(int(amount), "D"))
+    return f"{amount:.6g}"
