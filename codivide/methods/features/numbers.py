@@ -154,8 +154,9 @@ class _Problem:
         self.penalty = 1e-3
 
     def inward(self, y: Floats) -> Floats:
-        """Targets on the unit scale."""
-        found: Floats = ((np.log(y) if self.log else y) - self.centre) / self.unit
+        """Targets on the unit scale; what a model predicts and has no logarithm is the least given one."""
+        known = np.log(np.where(y > 0, y, self.given.min())) if self.log else y
+        found: Floats = (known - self.centre) / self.unit
         return found
 
     def outward(self, u: Floats) -> Floats:
