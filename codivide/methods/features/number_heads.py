@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -18,9 +17,6 @@ from codivide.methods.features.number_model import Head, Leaves
 LINEAR, FOREST, BOOSTING = KINDS = ("linear", "forest", "boosting")
 PENALTIES = tuple(10.0**-exponent for exponent in range(8))  # times the number of rows
 _ROUNDS, _LEAVES, _LEVELS = 100, 15, 128
-
-#: Predictions ``[M]`` of some rows, by what was fitted on others.
-Predict = Callable[[Raw], Floats]
 
 
 def kinds(rows: int, width: int, *, dense: bool) -> tuple[str, ...]:
