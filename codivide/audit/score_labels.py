@@ -38,8 +38,8 @@ def score_labels(
 
     docs/explain/noise.md lists the rules. ``gmm``, ``bmm``, ``class_wise``, ``wrong_events``, ``confident_joint``,
     ``latent_noise`` and ``combined`` give probabilities of being right in [0, 1]. Of ``self_confidence``,
-    ``right_events`` and ``neighbour_agreement`` (in [0, 1]) and of ``last_loss`` and ``averaged_loss`` (at most 0) only
-    the order means something.
+    ``right_events`` and ``neighbour_agreement`` (in [0, 1]), of ``log_confidence``, ``last_loss`` and ``averaged_loss``
+    only the order means something.
 
     Args:
         rule: a name in ``codivide.noise.rules.RULES``.
