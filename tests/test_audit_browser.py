@@ -894,7 +894,7 @@ def test_the_numbers_of_an_axis_stand_beside_its_name(show, tmp_path):
     boxes = page.evaluate(
         """() => [...document.querySelectorAll("svg.chart")].map((chart) => {
           const name = [...chart.querySelectorAll("text[transform]")].pop().getBoundingClientRect();
-          const marks = [...chart.querySelectorAll("text[text-anchor=end]")].map((mark) => mark.getBoundingClientRect());
+          const marks = [...chart.querySelectorAll("text[text-anchor=end]")].map((one) => one.getBoundingClientRect());
           return [name.right, Math.min(...marks.map((mark) => mark.left))];
         })"""
     )
