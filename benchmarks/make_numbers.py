@@ -428,8 +428,9 @@ SECTIONS: list[tuple[str, str, Callable[[], str], str]] = [
         "The default, with no option",
         "`python benchmarks/default.py`",
         defaults,
-        "All see the same features: those that codivide's default makes. *CPU s* of codivide has the encoding in it; "
-        "the other two have not. Labels by key words or rules (Hausa, YouTube) look like truth to every method.",
+        "All see the same features: those that codivide's default makes. Of digits and clothes it makes none: it "
+        "trains a network, and the other two see pixels. *CPU s* of codivide has the encoding in it; the other two "
+        "have not. Labels by key words or rules (Hausa, YouTube) look like truth to every method.",
     ),
     (
         "Texts, music and images as features",

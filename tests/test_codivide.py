@@ -56,6 +56,24 @@ def test_the_loss_is_the_equation(q, agreement, unlabelled):
     assert method.divided(run, views, known_of(run, batch)).item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_both_parts_of_the_loss_count_as_samples_weigh():
+    problem = toys.toy(unlabelled=20)
+    weight = torch.arange(120) % 3 / 1.0
+    method, run = CoDivide(), start(CoDivide(), problem, epochs=10, average=0.9)
+    batch = next(run.batches(views=("weak", "strong")))
+    known, parts = known_of(run, batch), run.logits(0, torch.cat(batch.x)).detach().split(16)
+    said = softmax(run.logits(0, batch.x[0], average=True).detach().double().numpy())
+    weak, strong = (softmax(part.double().numpy()) for part in parts)
+    expected = 0.0
+    for b, i in enumerate(batch.id.tolist()):
+        own = -sum(said[b, c] * math.log(strong[b, c]) for c in range(said.shape[1])) / len(batch.y)
+        if known[b]:
+            own += (1 - weak[b, int(batch.y[b])] ** 0.7) / 0.7 / int(known.sum())
+        expected += float(weight[i]) * own
+    run.data = dataclasses.replace(run.data, weight=weight)
+    assert method.divided(run, batch, known).item() == pytest.approx(expected, rel=1e-5)
+
+
 def test_no_gradient_goes_to_what_the_average_says():
     run = start(CoDivide(), epochs=10, average=0.9)
     batch = next(run.batches(views=("weak", "strong")))

@@ -145,6 +145,18 @@ def test_shares_of_an_index_are_nearly_those_of_an_exact_search(blobs, monkeypat
     assert (neighbours.shares(*asked, torch.Generator()) - exact).abs().mean() < 0.02
 
 
+@pytest.mark.skipif(not has_index(), reason="faiss is not installed: pip install 'codivide[large]'")
+def test_rows_of_large_groups_have_neighbours_of_other_groups(monkeypatch):
+    """Of an index all that are asked for are of the group, which is no neighbour."""
+    groups = torch.arange(2000) // 100
+    points = torch.randn(20, 6, generator=torch.Generator().manual_seed(0))[groups]
+    points = points + 0.01 * torch.randn(2000, 6, generator=torch.Generator().manual_seed(1))
+    monkeypatch.setattr(neighbours, "FROM", 100)
+    near = neighbours.found(points, torch.Generator(), groups, most=10).long()
+    assert (near >= 0).all()
+    assert not (groups[near] == groups[:, None]).any()
+
+
 def test_large_arrays_of_a_file_stay_on_the_disk(tmp_path, monkeypatch):
     x, y = np.arange(60, dtype=np.float32).reshape(12, 5), np.arange(12) % 2
     np.savez(tmp_path / "plain.npz", x=x, y=y)

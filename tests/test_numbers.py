@@ -283,6 +283,19 @@ def test_logarithms_judge_but_a_mean_is_learned_as_it_is():
     assert 0.85 < found.model.of(fresh).mean() / mean.mean() < 1.15
 
 
+def test_what_has_no_logarithm_is_predicted_as_the_least_target():
+    """Logarithms judge, but the model learned the targets themselves: far away it predicts less than nothing."""
+    rng = np.random.default_rng(3)
+    x = rng.uniform(-2, 2, (150, 2)).astype(np.float32)
+    y = np.exp(x[:, 0] + 0.5 * rng.normal(size=150))
+    x[:10, 0], y[:10] = -8, np.nan
+    found = learn_numbers(Numbers(x, y))
+    assert found.report["log"]
+    assert found.model.of(x[:10]).max() < 0
+    assert found.predicted[:10] == pytest.approx(np.nanmin(y))
+    assert (found.low[:10] < found.predicted[:10]).all()
+
+
 def test_what_was_not_learned_far_out_lowers_trust_and_the_model_learns_it_yet():
     rng = np.random.default_rng(1)
     x, new = rng.normal(size=(300, 3)).astype(np.float32), rng.normal(size=(1000, 3)).astype(np.float32)

@@ -6,9 +6,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
-from codivide import METHODS, Features, InputError, NoisyLabelClassifier, noise_report
+from codivide import (
+    METHODS,
+    Features,
+    InputError,
+    NoisyLabelClassifier,
+    NoisyLabelRegressor,
+    NoisyMultiLabelClassifier,
+    noise_report,
+)
 from codivide.cli.app import main
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load
@@ -108,6 +117,21 @@ def test_a_class_whose_labels_all_weigh_nothing_is_not_called_wrong(copies):
     of_others = clf.clean_proba_[y != 1].mean()
     assert clf.clean_proba_[y == 1] == pytest.approx(of_others, abs=1e-6)  # nothing was learned of them
     assert not clf.labels_.set_index("id")["is_label_issue"][np.flatnonzero(y == 1)].any()
+
+
+@pytest.mark.parametrize("kind", ["trees", "model", "numbers", "tags"])
+def test_weights_that_are_all_held_out_together_are_one_error(kind):
+    x, y = rare(80, 0.5)
+    made = {
+        "trees": lambda: NoisyLabelClassifier(Features(heads="none", trees="forest")),
+        "model": lambda: NoisyLabelClassifier(model=LogisticRegression()),
+        "numbers": NoisyLabelRegressor,
+        "tags": NoisyMultiLabelClassifier,
+    }[kind]()
+    target = np.column_stack([y, 1 - y]) if kind == "tags" else x[:, 0] if kind == "numbers" else y
+    group = np.arange(80) // 20
+    with pytest.raises(InputError, match="all 20 samples with a weight above 0 are held out together"):
+        made.fit(x, target, sample_weight=(group == 1).astype(float), groups=group)
 
 
 def test_weighted_log_loss_and_stacking_are_those_of_repeated_rows():

@@ -104,7 +104,7 @@ class CoDivide(Method):
         """The mean of ``(1 - p_y^q) / q`` over known labels ``[B]``, and ``agreement`` times that of ``H(g, f)``.
 
         The gradient of the first is that of the cross-entropy times ``p_y^q``; f sees the strong view, the average g
-        the weak one.
+        the weak one. Both count as samples weigh.
         """
         size, labels = len(batch.y), batch.y.clamp_min(0)
         logits = run.logits(0, torch.cat(batch.x))
@@ -114,7 +114,7 @@ class CoDivide(Method):
         run.log(loss=loss)
         if self.agreement:
             said = run.probs(0, batch.x[:1], average=True)[0]
-            apart = targets.soft_cross_entropy(logits[size:], said)
+            apart = run.mean(batch, targets.soft_cross_entropies(logits[size:], said))
             run.log(agreement=apart)
             loss = loss + self.agreement * apart
         return loss

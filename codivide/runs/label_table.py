@@ -52,7 +52,12 @@ COLUMNS = (
     Column(PATH, "text", "the file, relative to the source", "samples that are files or have text ids"),
     Column(ID, "number", "the row number", "all other samples"),
     Column(GIVEN, "class", "the label you gave; empty where there is none"),
-    Column(SUGGESTED, "class", "the classifier's own answer"),
+    Column(
+        SUGGESTED,
+        "class",
+        "what the label most likely is: a network's own answer; by `features` the given label where it is likely "
+        "right, else the likeliest other",
+    ),
     Column(
         CLEAN_PROB,
         "probability",

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from codivide.core.errors import InputError
 from codivide.core.types import Floats, Labels
 
 
@@ -96,6 +97,21 @@ def folds_of(rows: Labels, by: Tensor, groups: Tensor | None, folds: int, seed: 
     folds = min(folds, len(rows) if kept is None else int(kept.max()) + 1)
     found: Labels = deal(by, folds, torch.Generator().manual_seed(seed), kept).numpy()
     return found
+
+
+def check_counts(fold: Labels, counts: Floats) -> None:
+    """InputError where all samples that weigh something are in one fold: without it none is left to learn from.
+
+    Args:
+        fold: of each sample ``[M]``.
+        counts: how much each counts ``[M]``.
+    """
+    weighing = np.unique(fold[counts > 0])
+    if len(weighing) < 2:
+        raise InputError(
+            f"all {int((counts > 0).sum()):,} samples with a weight above 0 are held out together, so that none is "
+            "left to learn from: give more samples a weight, of other groups too"
+        )
 
 
 def counts_of(rows: Labels, given: Labels, copies: Tensor | None, weight: Floats | None) -> Floats:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from codivide.core.index import Index, has_index
 from codivide.core.neighbours import nearest
+from codivide.core.types import Labels
 
 MOST = 50  # neighbours that are looked at
 SIZES = (5, 10, 20, MOST)
@@ -39,7 +40,8 @@ def found(
     """The neighbours of each row by cosine similarity, ``[N, K]`` int32, the nearest first; -1: there is none.
 
     From ``FROM`` rows on, all rows are searched, approximately, where faiss is installed (the extra "large"); else, and
-    of fewer rows, at most ``REFERENCE`` of them, exactly. No row is its own neighbour.
+    of fewer rows, at most ``REFERENCE`` of them, exactly. So are those sought whose nearest are mostly of their own
+    group. No row is its own neighbour.
 
     Args:
         x: ``[N, D]``.
@@ -59,10 +61,19 @@ def found(
     near = torch.empty(count, most, dtype=torch.int32)
     for rows in np.array_split(np.arange(count), max(1, count // _AT_ONCE)):
         if index is not None:
-            part = index.nearest(rows, most, groups)
+            part = _filled(index.nearest(rows, most, groups), points, rows, groups)
         else:
             part, _ = nearest(points, rows, chosen, most, groups=groups)
         near[rows[0] : rows[-1] + 1] = torch.from_numpy(part)
+    return near
+
+
+def _filled(near: Labels, points: Tensor, rows: Labels, groups: Tensor | None) -> Labels:
+    """Neighbours ``[M, K]``, of which rows that lack most of theirs get those among ``REFERENCE`` rows, drawn once."""
+    few = np.flatnonzero((near >= 0).sum(1) < near.shape[1] / 2)
+    if groups is not None and len(few):
+        chosen = np.sort(np.random.default_rng(0).permutation(len(points))[:REFERENCE])
+        near[few], _ = nearest(points, rows[few], chosen, near.shape[1], groups=groups)
     return near
 
 

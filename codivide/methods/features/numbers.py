@@ -31,7 +31,7 @@ import torch
 from codivide.core.errors import InputError
 from codivide.core.types import Floats, Labels, Mask
 from codivide.methods.features import number_heads, own
-from codivide.methods.features.folds import counts_of, folds_of
+from codivide.methods.features.folds import check_counts, counts_of, folds_of
 from codivide.methods.features.matrix import Raw, Scale
 from codivide.methods.features.number_heads import LINEAR
 from codivide.methods.features.number_model import LARGEST, Head, NumberModel
@@ -145,6 +145,7 @@ class _Problem:
         self.count = counts_of(self.rows, np.unique(y, return_inverse=True)[1], data.copies, data.weight)
         bins = torch.from_numpy(np.searchsorted(np.quantile(y, np.linspace(0, 1, _BINS + 1)[1:-1]), y))
         self.fold = folds_of(self.rows, bins, data.groups, folds, seed)
+        check_counts(self.fold, self.count)
         self.folds = int(self.fold.max()) + 1
         self.scale = Scale.fit(data.x)
         self.own = regressor
@@ -153,8 +154,9 @@ class _Problem:
         self.penalty = 1e-3
 
     def inward(self, y: Floats) -> Floats:
-        """Targets on the unit scale."""
-        found: Floats = ((np.log(y) if self.log else y) - self.centre) / self.unit
+        """Targets on the unit scale; what a model predicts and has no logarithm is the least given one."""
+        known = np.log(np.where(y > 0, y, self.given.min())) if self.log else y
+        found: Floats = (known - self.centre) / self.unit
         return found
 
     def outward(self, u: Floats) -> Floats:

@@ -26,6 +26,7 @@ from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load
 from codivide.data.table_columns import find, selected
+from codivide.methods.features.folds import check_counts
 from codivide.methods.features.options import Features
 from codivide.methods.features.table import Own
 from codivide.training import model_file
@@ -243,6 +244,8 @@ def cross_probs(
 
     ``counts`` ``[N]`` says how much each sample counts; None: all alike.
     """
+    if counts is not None:
+        check_counts(fold, counts)
     found = np.zeros((len(given), len(classes)))
     numbers = np.unique(fold)
 

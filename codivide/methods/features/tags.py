@@ -28,7 +28,7 @@ from torch import Tensor
 from codivide.core.errors import InputError
 from codivide.core.neighbours import nearest
 from codivide.core.types import Floats, Labels, Mask
-from codivide.methods.features.folds import counts_of, folds_of, once
+from codivide.methods.features.folds import check_counts, counts_of, folds_of, once
 from codivide.methods.features.matrix import Raw
 from codivide.methods.features.tag_heads import TagHeads, log_odds
 from codivide.noise.several import LEAST, Channels, above_zero, log_likelihood, predicted, row_score
@@ -114,6 +114,7 @@ def learn_tags(data: Tags, seed: int = 0, *, folds: int = 5, classifier: OwnClas
     different = np.arange(len(rows)) if copies is None else copies[0]
     able = _able(data.names, given[different[weight[different] > 0]])
     fold = folds_of(rows, _rarest(given), data.groups, folds, seed)
+    check_counts(fold, weight)
     heads = TagHeads(data.x, rows, fold, seed=seed, own_model=classifier, copies=copies)
     cross = heads.crossed(given[:, able], weight)  # [H, N, K']
     pooled = heads.pooled(cross, given[:, able], weight)

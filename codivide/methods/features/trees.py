@@ -20,6 +20,7 @@ from torch import Tensor
 from codivide.core import cluster
 from codivide.core.errors import InputError
 from codivide.core.types import Floats, Labels, Singles
+from codivide.methods.features.folds import check_counts
 from codivide.methods.features.matrix import Raw
 
 KINDS = ("forest", "boosting")
@@ -112,6 +113,8 @@ def cross_probs(
 
     The folds are spread over a cluster where there is one.
     """
+    if counts is not None:
+        check_counts(fold.numpy(), counts.numpy())
 
     def parts() -> Iterator[_Fold]:
         for number in range(int(fold.max()) + 1):
