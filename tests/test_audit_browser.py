@@ -475,6 +475,13 @@ def test_annotators_who_count_once_or_answered_nothing_are_told(show, tmp_path):
     assert "balanced accuracy 61" in page.page.inner_text("body")
 
 
+def test_models_that_follow_each_other_are_no_curve(show, tmp_path):
+    facts = example_facts(1)
+    facts["curves"] = [{"epoch": 1, "round": "linear", "loss": 1.0}, {"epoch": 2, "round": "mlp", "loss": 2.0}]
+    render.write(facts, tmp_path / "a.html")
+    assert "While it learned" not in show(tmp_path / "a.html").page.inner_text("body")
+
+
 @pytest.mark.parametrize("kind", ["image", "text", "row"])
 def test_hostile_names_run_nothing(show, tmp_path, kind):
     path, facts = written(tmp_path, 40, kind, True)
@@ -894,7 +901,7 @@ def test_the_numbers_of_an_axis_stand_beside_its_name(show, tmp_path):
     boxes = page.evaluate(
         """() => [...document.querySelectorAll("svg.chart")].map((chart) => {
           const name = [...chart.querySelectorAll("text[transform]")].pop().getBoundingClientRect();
-          const marks = [...chart.querySelectorAll("text[text-anchor=end]")].map((mark) => mark.getBoundingClientRect());
+          const marks = [...chart.querySelectorAll("text[text-anchor=end]")].map((one) => one.getBoundingClientRect());
           return [name.right, Math.min(...marks.map((mark) => mark.left))];
         })"""
     )

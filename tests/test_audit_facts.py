@@ -171,6 +171,18 @@ def test_examples_are_clean_samples_of_both_classes(made):
             assert set(shown) <= allowed[name]
 
 
+def test_an_empty_text_is_no_example(tmp_path):
+    texts = ["", *[f"red apple {k}" for k in range(20)], *[f"blue sky {k}" for k in range(20)]]
+    given = [0] * 21 + [1] * 20
+    given[5] = 1
+    probs = np.full((41, 2), 0.1)
+    probs[np.arange(41), [0] * 21 + [1] * 20] = 0.9
+    found = audit.from_probs(given, probs, texts=texts).facts
+    examples = [text for issue in found["issues"] for shown in issue["examples"].values() for text in shown]
+    assert examples
+    assert "" not in examples
+
+
 def test_neighbours_of_a_wrong_label_disagree(made):
     near = [issue["neighbours"] for issue in made[2]["issues"] if issue["id"] != "dots/twin.png"]
     assert all(0 <= each["agree"] <= each["of"] == 10 for each in near)

@@ -121,10 +121,10 @@ def test_the_route_for_features_says_it_too(monkeypatch):
     x, y = generator.normal(size=(300, 5)).astype(np.float32), np.arange(300) % 2
     sound = execute(Job(Features(), default_plan(300, Features(), seed=0)), load(x + 3 * y[:, None], y))
     assert sound.summary["collapsed"] is False
-    monkeypatch.setattr(execution.learning_curves, "collapse", lambda predicted, given, classes: "one class")
+    monkeypatch.setattr(execution.learning_curves, "collapse", lambda *seen: f"one class. {seen[-1]}")
     found = execute(Job(Features(), default_plan(300, Features(), seed=0)), load(x + 3 * y[:, None], y))
     assert found.summary["collapsed"] is True
-    assert "one class" in found.summary["warnings"]
+    assert "one class. It takes more labels of each class" in str(found.summary["warnings"])  # and no other lr
 
 
 def test_the_closing_lines_name_the_collapse_and_what_to_do(monkeypatch, capsys, tmp_path):

@@ -79,6 +79,19 @@ def test_what_a_spreadsheet_makes_of_it_can_be_read(tmp_path):
     assert found.record() == record | {"sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 
+@pytest.mark.parametrize(
+    ("divider", "encoding"), [(";", "utf-8-sig"), ("\t", "utf-16"), (";", "cp1252"), (",", "utf-8")], ids=str
+)
+def test_a_spreadsheet_may_save_it_in_its_own_way(tmp_path, divider, encoding):
+    lines = ["ID,Given,Decision,Label,Time", "1,ä,Accept,b;c,28.11.2026 10:00", ",,,,", "2,b,KEEP ,,", ",,,,"]
+    cells = [line.split(",") for line in lines]
+    cells[1][3] = '"b;c"'
+    text = "\r\n".join(divider.join(row) for row in cells)
+    (tmp_path / "c.csv").write_bytes(text.encode(encoding))
+    found = [(row.id, row.given, row.decision, row.final) for row in read(tmp_path / "c.csv").rows]
+    assert found == [("1", "ä", "accept", "b;c"), ("2", "b", "keep", "b")]
+
+
 HEADER = "id,given,decision,label,time\n"
 
 
@@ -86,7 +99,7 @@ HEADER = "id,given,decision,label,time\n"
     ("text", "message"),
     [
         pytest.param("", "one column 'id'", id="empty"),
-        pytest.param("id;given;decision;label\n", "one column 'id' .columns: id;given", id="semicolons"),
+        pytest.param("id;given;label\n", "one column 'id' .columns: id;given", id="semicolons"),
         pytest.param("id,given,label\n", "one column 'decision'", id="no decision"),
         pytest.param("id,id,given,decision,label\n", "one column 'id'", id="column twice"),
         pytest.param(

@@ -12,6 +12,7 @@ import codivide
 from codivide import NoisyLabelClassifier
 from codivide.cli.app import main
 from codivide.core.errors import InputError, TrainingWarning
+from codivide.data import annotators
 from codivide.data.experiment import part
 from codivide.data.loaded import subset
 from codivide.data.options import ReadOptions
@@ -551,6 +552,21 @@ def test_bad_labels_are_named(y, words):
     with pytest.raises(InputError) as error:
         load(np.zeros((5, 2)), y)
     assert all(word in str(error.value) for word in words), error.value
+
+
+def test_several_labels_a_row_are_not_taken_for_annotators_in_silence(recwarn):
+    rng = np.random.default_rng(0)
+    y = (rng.random((200, 4)) < [0.2, 0.4, 0.3, 0.5]).astype(int)
+    alike = [(y[:, j] == y[:, k]).mean() for j in range(4) for k in range(4) if j != k]
+    share = y.mean(0)
+    chance = [share[j] * share[k] + (1 - share[j]) * (1 - share[k]) for j in range(4) for k in range(4) if j != k]
+    kappa = (np.mean(alike) - np.mean(chance)) / (1 - np.mean(chance))
+    assert annotators._agreement(y.astype(float)) == pytest.approx(kappa)
+    with pytest.warns(UserWarning, match="by chance. If a row has several labels, use NoisyMultiLabel"):
+        load(np.zeros((200, 2)), y)
+    recwarn.clear()
+    load(np.zeros((200, 2)), np.where(rng.random((200, 4)) < 0.3, 1 - y[:, :1], y[:, :1]))
+    assert not recwarn.list
 
 
 def write(folder, frame, name="data.csv"):

@@ -287,6 +287,23 @@ def test_validation_stands_in_for_a_missing_test_folder(tmp_path):
     assert load(tmp_path).test.ids == ["valid/a/3.png"]
 
 
+def test_parts_of_other_names(tmp_path):
+    for name in ("Training/a/1.png", "Training/b/2.png", "Validation/a/3.png", "Validation/b/4.png"):
+        picture(tmp_path / "r" / name)
+    loaded = load(tmp_path / "r")
+    assert (loaded.classes, loaded.test.ids) == (("a", "b"), ["Validation/a/3.png", "Validation/b/4.png"])
+    picture(tmp_path / "r" / "drawings" / "5.png")
+    with pytest.raises(InputError, match=r"parts and no classes; move the others away \(drawings\)"):
+        load(tmp_path / "r")
+
+
+def test_classes_that_hold_the_same_sub_folders_are_said(tmp_path):
+    for name in ("2023/a/1.png", "2023/b/2.png", "2024/a/3.png", "2024/b/4.png"):
+        picture(tmp_path / name)
+    with pytest.warns(UserWarning, match=r"2023 and 2024 hold the same sub-folders \(a, b\) and count as one class"):
+        assert load(tmp_path).classes == ("2023", "2024")
+
+
 def test_train_may_be_a_class(tmp_path):
     for name in ("train/1.png", "bus/2.png"):
         picture(tmp_path / name)

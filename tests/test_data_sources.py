@@ -355,3 +355,12 @@ def test_texts_for_a_model_that_takes_none():
         read_inputs(np.array(["a b", "c"]), (2,), FLOAT)
     with pytest.raises(InputError, match="the model takes images, but X holds texts"):
         read_inputs(pd.Series(["a b", "c"]), (3, 8, 8), UINT8)
+
+
+def test_labels_whose_index_is_in_another_order_are_said(recwarn):
+    x, y = pd.DataFrame({"a": [0.0, 1.0, 2.0, 3.0]}), pd.Series(["u", "v", "u", "v"])
+    for rows, labels in ((x, y), (x[::-1], y[::-1]), (x, y.set_axis(list("abcd"))), (x.set_axis([7, 8, 9, 9]), y)):
+        load(rows, labels)
+    assert not recwarn.list
+    with pytest.warns(UserWarning, match=r"another order, and labels go by their place: y.loc\[X.index\]"):
+        assert load(x, y[::-1]).y.tolist() == [1, 0, 1, 0]

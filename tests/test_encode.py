@@ -157,6 +157,8 @@ def test_missing_texts_are_empty():
     assert as_texts(["\ud83d"]) == ["?"]
     with pytest.raises(InputError, match="0 sample"):
         as_texts([])
+    assert load(["one two", " ", "three", None], [0, 1, 0, 1]).said[0].startswith("2 of 4 texts are empty")
+    assert not load(["one two", "three"], [0, 1]).said
 
 
 def test_all_identical_and_single_word_texts():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from codivide.noise.consensus import Consensus, Votes
 from codivide.noise.settle import settle
 
 PREFIX = "label_"  # of the columns of a table with one column an annotator
+_BY_CHANCE = 0.1  # agreement beyond chance below which columns of 0 and 1 may be labels and no annotators
 LONG = ("annotator", "label")  # columns of a table with one row an answer
 
 
@@ -100,7 +102,7 @@ def from_matrix(y: object, names: Sequence[str] | None = None) -> Answers:
         names = [str(name) for name in (y.columns if isinstance(y, pd.DataFrame) else range(matrix.shape[1]))]
     if len(names) != matrix.shape[1]:
         raise InputError(f"there are names of {len(names)} annotators, but y has {matrix.shape[1]} columns.")
-    _check_one_hot(matrix)
+    _check_bits(matrix)
     count, annotators = matrix.shape
     return Answers(
         np.tile(np.arange(count), annotators),
@@ -257,16 +259,40 @@ def _one_kind(frame: pd.DataFrame) -> bool:
     )
 
 
-def _check_one_hot(matrix: NDArray[Any]) -> None:
-    """InputError for rows with exactly one 1 and 0 elsewhere: labels of one annotator, written one-hot."""
+def _check_bits(matrix: NDArray[Any]) -> None:
+    """What is to be said of a matrix of 0 and 1: columns of one annotator's labels may have been meant.
+
+    Raises:
+        InputError: every row has exactly one 1: it is one-hot.
+    """
     if matrix.dtype.kind not in "biufO" or len(matrix) < 2:
         return
     bits = np.isin(matrix, (0, 1)) if matrix.dtype.kind != "O" else np.frompyfunc(_is_bit, 1, 1)(matrix).astype(bool)
-    if bits.all() and (matrix.astype(np.float64).sum(1) == 1).all():
+    if not bits.all():
+        return
+    ones = matrix.astype(np.float64).sum(1)
+    if (ones == 1).all():
         raise InputError(
             f"y has {matrix.shape[1]} columns and exactly one 1 in every row, which looks one-hot: pass y.argmax(1). "
             "Several columns are several annotators, whose cells are classes."
         )
+    if _agreement(matrix.astype(np.float64)) < _BY_CHANCE:
+        warnings.warn(
+            f"y has {matrix.shape[1]} columns of 0 and 1, read as the answers of as many annotators, who agree hardly "
+            "more than by chance. If a row has several labels, use NoisyMultiLabelClassifier (--task multilabel)",
+            stacklevel=2,
+        )
+
+
+def _agreement(bits: Floats) -> float:
+    """How much more often two columns ``[N, A]`` of 0 and 1 are alike than by chance; 1: always."""
+    rows, columns = bits.shape
+    ones, shares = bits.sum(1), bits.mean(0)
+    pairs = columns * (columns - 1)
+    alike = (ones * (ones - 1) + (columns - ones) * (columns - ones - 1)).sum() / (rows * pairs)
+    both = [values.sum() ** 2 - (values**2).sum() for values in (shares, 1 - shares)]
+    chance = sum(both) / pairs
+    return float((alike - chance) / (1 - chance)) if chance < 1 else 1.0
 
 
 def _is_bit(cell: Any) -> bool:

@@ -23,6 +23,7 @@ from codivide.core.errors import InputError, nearest, unknown
 from codivide.core.files import guard, unguard, write_text
 from codivide.core.types import UNLABELLED
 from codivide.data.loaded import Loaded, subset
+from codivide.data.table_files import Asked, decode
 
 __all__ = [
     "COLUMNS",
@@ -163,7 +164,9 @@ class Corrections:
 
 
 def read(path: Path) -> Corrections:
-    """Read ``corrections.csv`` (UTF-8, RFC 4180) and undo the guard of its cells.
+    """Read ``corrections.csv`` (RFC 4180) and undo the guard of its cells, also as a spreadsheet saves it.
+
+    It may be UTF-8, UTF-16 or Western Windows text, divided by commas, semicolons or tabs, with lines of empty cells.
 
     Raises:
         InputError: a file that is none, a missing column, an unknown decision, a label that is missing or superfluous,
@@ -171,7 +174,7 @@ def read(path: Path) -> Corrections:
     """
     try:
         data = path.read_bytes()
-        text = data.decode("utf-8-sig")
+        text = decode(data, Asked(path, set)).removeprefix("\ufeff")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {error}") from None
     return parse(text, str(path), hashlib.sha256(data).hexdigest())
@@ -194,22 +197,22 @@ def _as_whole(column: pd.Series[Any]) -> pd.Series[Any]:
 def parse(text: str, name: str, sha256: str) -> Corrections:
     """The decisions in the text of a file; see ``read``."""
     found: dict[str, Correction] = {}
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
     line = 1
     try:
-        header = [cell.strip() for cell in next(reader, [])]
+        header = [cell.strip().casefold() for cell in next(reader, [])]
         missing = [column for column in COLUMNS[:-1] if header.count(column) != 1]
         if missing:
             raise InputError(f"{name} needs one column {missing[0]!r} (columns: {', '.join(header) or 'none'})")
         line = reader.line_num + 1
         for cells in reader:
             with _at(name, line):
-                if cells and len(cells) != len(header):
+                if any(cells) and len(cells) != len(header):
                     raise InputError(f"{len(cells)} cells where the first line has {len(header)}")
-                if cells:
+                if any(cells):
                     row = dict(zip(header, map(unguard, cells), strict=True))
-                    time = row.get("time", "")
-                    new = Correction(row["id"], row["given"], row["decision"], row["label"], time, line)
+                    time, decision = row.get("time", ""), row["decision"].strip().casefold()
+                    new = Correction(row["id"], row["given"], decision, row["label"], time, line)
                     new.check()
                     old = found.setdefault(new.id, new)
                     if (old.given, old.decision, old.final) != (new.given, new.decision, new.final):
@@ -221,6 +224,13 @@ def parse(text: str, name: str, sha256: str) -> Corrections:
     except csv.Error as error:
         raise InputError(f"{name}, line {line}: {error}") from None
     return Corrections(tuple(found.values()), name, sha256)
+
+
+def _delimiter(text: str) -> str:
+    """What divides the columns: that by which the first line names them, else a comma."""
+    first = text.lstrip().partition("\n")[0].casefold()
+    named = [one for one in ",;\t" if set(COLUMNS[:-1]) <= {cell.strip(' "\r') for cell in first.split(one)}]
+    return named[0] if named else ","
 
 
 def table(rows: Iterable[Correction]) -> str:

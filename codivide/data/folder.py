@@ -19,6 +19,7 @@ from codivide.data.loaded import Loaded
 from codivide.data.source import Reading
 
 NOT_CLASSES = ("__pycache__", "__MACOSX")
+_PARTS = {"training": "train", "testing": "test"}  # other names of parts
 
 
 def load_folder(root: Path | str, reading: Reading) -> Loaded:
@@ -135,8 +136,11 @@ def _folders(root: Path) -> list[Path]:
 
 def _split_folders(root: Path) -> dict[str, Path]:
     """Folder of each split: ``train`` and maybe ``test`` where root is laid out so, else root alone."""
-    folders = {folder.name.casefold(): folder for folder in _folders(root)}
-    if "train" not in folders or set(folders) - {"train", *HELD_OUT, *NO_LABEL} or not _folders(folders["train"]):
+    named = {folder.name.casefold(): folder for folder in _folders(root)}
+    folders = {_PARTS.get(name, name): folder for name, folder in named.items()}
+    others = sorted(set(folders) - {"train", *HELD_OUT, *NO_LABEL})
+    if "train" not in folders or others or len(folders) < len(named) or not _folders(folders["train"]):
+        _check_classes(root, list(named.values()), parts="train" in folders and any(set(folders) & set(HELD_OUT)))
         return {"train": root}
     parts = {"train": folders["train"]}
     held_out = [name for name in HELD_OUT if name in folders]
@@ -144,6 +148,30 @@ def _split_folders(root: Path) -> dict[str, Path]:
         parts["test"] = folders[held_out[0]]
         warn_about_unused(root, held_out[1:])
     return parts
+
+
+def _check_classes(root: Path, folders: list[Path], *, parts: bool) -> None:
+    """What is to be said where folders that count as classes hold the same sub-folders, as parts of a data set do.
+
+    Raises:
+        InputError: some have the names of ``parts``.
+    """
+    held = [frozenset(inner.name for inner in _folders(folder)) for folder in folders]
+    counts = Counter(names for names in held if len(names) > 1)
+    common = max(counts, key=counts.__getitem__, default=frozenset())
+    if counts[common] < 2:
+        return
+    alike = [written(folder.name) for folder, names in zip(folders, held, strict=True) if names == common]
+    inner = ", ".join(map(written, sorted(common)[:3])) + (", ..." if len(common) > 3 else "")
+    text = f"{root}: {' and '.join(alike[:3])} hold the same sub-folders ({inner})"
+    if parts:
+        beside = [written(folder.name) for folder, names in zip(folders, held, strict=True) if names != common]
+        raise InputError(f"{text}, so they are parts and no classes; move the others away ({', '.join(beside[:3])}).")
+    warnings.warn(
+        f"{text} and count as one class each. If the sub-folders are the classes, call the parts train and test, or "
+        "give one of them.",
+        stacklevel=5,
+    )
 
 
 def _class_folders(root: Path, folder: Path) -> dict[str, list[Entry]]:

@@ -6,6 +6,7 @@ To add a kind of source, write how it is read and its line in ``SOURCES``; ``fit
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -207,6 +208,7 @@ def load_raw(
     truth: object = None,
 ) -> Loaded:
     """``load``, but images stay images whatever encoder is asked for: ``encode.of_images`` can follow."""
+    _warn_of_order(source, y)
     source, y = unmasked(as_pandas(as_list(source)), float), unmasked(as_list(y))
     options = options_for(options)
     choose_augment(options.augment, (1,))
@@ -295,6 +297,19 @@ def _check_there(source: Any) -> None:
     path = as_path(source)
     if path is not None and not os.path.exists(path):
         raise InputError(f"there is no file or folder {str(path)[:200]!r}.")
+
+
+def _warn_of_order(source: object, y: object) -> None:
+    """Say that the rows of labels have the names of the samples in another order; what counts is their place."""
+    if not all(isinstance(one, pd.Series | pd.DataFrame) for one in (source, y)):
+        return
+    rows, labels = source.index, y.index  # type: ignore[attr-defined]
+    if len(rows) == len(labels) and not rows.equals(labels) and not rows.symmetric_difference(labels, sort=False).size:
+        warnings.warn(
+            "the index of y has the rows of X in another order, and labels go by their place: y.loc[X.index] if the "
+            "index is right",
+            stacklevel=4,
+        )
 
 
 def _check_columns(kind: Source | None, options: ReadOptions) -> None:

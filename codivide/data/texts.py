@@ -87,7 +87,10 @@ def from_texts(
     rows = encoder.encode(texts, options.encoding)
     wanted = replace(options, augment="none" if options.augment == "none" else "auto")
     loaded = from_arrays(rows, y, options=wanted, classes=classes, truth=truth, ids=ids, name=name)
-    return replace(loaded, encoder=encoder, texts=texts)
+    said = loaded.said
+    if empty := sum(not text.strip() for text in texts):
+        said = (*said, f"{empty:,} of {len(texts):,} texts are empty: nothing in them tells whether a label is right")
+    return replace(loaded, encoder=encoder, texts=texts, said=said)
 
 
 def _is_missing(value: object) -> bool:

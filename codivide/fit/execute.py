@@ -53,6 +53,7 @@ from codivide.training.timm_names import Expected, expected
 
 _IDENTITY = ("version", "net", "dropout", "augment", "evaluate_every", "record_learning", "encoder")
 _FIRST = Before()
+_MORE = "It takes more labels of each class, or features that tell the classes apart"  # where heads have collapsed
 _MANY = 10  # classes from which on the five likeliest are looked at, too
 
 
@@ -364,7 +365,7 @@ def learned_outcome(
     given, history = torch.from_numpy(loaded.y), learned.records
     history[-1] |= _cross_fitted_record(learned, loaded) | _test_scores(model, loaded.test)
     learned.remarks.update(_stretched(learned.report.get("stretched", []), loaded))
-    remark = learning_curves.collapse(learned.probs.argmax(1).numpy(), loaded.y, len(loaded.classes))
+    remark = learning_curves.collapse(learned.probs.argmax(1).numpy(), loaded.y, len(loaded.classes), _MORE)
     said = learned.remarks | ({} if remark is None else {"collapse": remark}) | _rule(learned, loaded)
     if said:
         history[-1]["warnings"] = said

@@ -21,6 +21,7 @@ MOST_RECORDS = 50
 MOST_BYTES = 64 * 2**20  # of all kept predictions of a run
 _DENSE = 100  # epochs up to which the automatic schedule evaluates every one
 _LAST = 10  # epochs at the end that it never leaves out: papers report their mean
+ADVICE = "Use a lower lr, more epochs of warm-up (where the method has one) or another method"  # against a collapse
 
 
 def evaluation_epochs(epochs: int, every: int | None = None) -> list[int]:
@@ -165,7 +166,7 @@ def record(
     return row if losses is None else row | {"losses": losses}
 
 
-def collapse(predicted: AnyLabels, given: AnyLabels, classes: int) -> str | None:
+def collapse(predicted: AnyLabels, given: AnyLabels, classes: int, advice: str = ADVICE) -> str | None:
     """That a network predicts one class, or far fewer than are labelled, with advice; None: it does not.
 
     A class is lost when it is predicted less than a tenth as often as it is given. The network has collapsed when the
@@ -175,6 +176,7 @@ def collapse(predicted: AnyLabels, given: AnyLabels, classes: int) -> str | None
         predicted: classes ``[N]``.
         given: labels ``[N]``, -1: none.
         classes: how many there are.
+        advice: the last sentence.
     """
     labels = np.bincount(given[given >= 0], minlength=classes)
     said = np.bincount(predicted, minlength=classes)
@@ -188,7 +190,7 @@ def collapse(predicted: AnyLabels, given: AnyLabels, classes: int) -> str | None
     left = 1 if alone else max(asked - int(lost.sum()), 1)
     return (
         f"the network has collapsed: it predicts {left} of {asked} labelled classes. Its predictions, suggestions and "
-        "p(clean) mean little. Use a lower lr, more epochs of warm-up (where the method has one) or another method"
+        f"p(clean) mean little. {advice}"
     )
 
 

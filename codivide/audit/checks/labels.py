@@ -141,8 +141,11 @@ def _nearest(material: Material, rows: Labels) -> list[list[int]]:
 
 
 def _clean(material: Material) -> Labels:
-    """The rows whose suggestion is the given label, with a p(clean) of at least one half."""
-    return np.flatnonzero((material.given == material.suggested) & (material.clean_prob >= 0.5))
+    """The rows whose suggestion is the given label, with a p(clean) of at least one half; no empty text."""
+    good = (material.given == material.suggested) & (material.clean_prob >= 0.5)
+    if material.texts is not None:
+        good &= np.array([bool(text.strip()) for text in material.texts], dtype=bool)
+    return np.flatnonzero(good)
 
 
 def _examples(material: Material, rows: Labels, wanted: Labels) -> list[list[int]]:

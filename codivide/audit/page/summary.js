@@ -110,8 +110,9 @@ function choicesPanel(facts) {
 }
 
 function curvesPanel(facts) {
+  const epochs = facts.curves.filter((row) => !row.round);  // a round is another model, and no later epoch of one
   const series = (key, name) => ({
-    name, points: facts.curves.filter((row) => Number.isFinite(row[key])).map((row) => [row.epoch, row[key]]),
+    name, points: epochs.filter((row) => Number.isFinite(row[key])).map((row) => [row.epoch, row[key]]),
   });
   const shares = CURVES.map(([key, name]) => series(key, name)).filter((one) => one.points.length > 1);
   const loss = series("loss", "loss");
