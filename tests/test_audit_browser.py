@@ -475,6 +475,16 @@ def test_annotators_who_count_once_or_answered_nothing_are_told(show, tmp_path):
     assert "balanced accuracy 61" in page.page.inner_text("body")
 
 
+def test_the_bar_of_a_label_is_as_long_as_its_rate(show, tmp_path):
+    facts = example_facts(1)
+    label = {"name": "a", "given": 30, "added": 1, "removed": 2, "rate": 0.07}
+    facts["targets"] = {"kind": "multilabel", "separator": ";", "names": ["a"], "labels": [label]}
+    render.write(facts, tmp_path / "a.html")
+    page = show(tmp_path / "a.html")
+    widths = page.evaluate("[...document.querySelectorAll('td .fill')].map((one) => one.style.width)")
+    assert "7%" in [width.replace("7.000000000000001", "7") for width in widths]
+
+
 def test_models_that_follow_each_other_are_no_curve(show, tmp_path):
     facts = example_facts(1)
     facts["curves"] = [{"epoch": 1, "round": "linear", "loss": 1.0}, {"epoch": 2, "round": "mlp", "loss": 2.0}]

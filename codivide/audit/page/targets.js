@@ -30,10 +30,9 @@ function numbersPanel(targets) {
 }
 
 function labelsPanel(targets) {
-  const most = Math.max(...targets.labels.map((one) => one.rate ?? 0), 0.01);
   const order = [...targets.labels].sort((a, b) => b.added + b.removed - a.added - a.removed);
   const row = (one) => make("tr", {}, make("th", { scope: "row" }, clipped(one.name, 28)),
-    make("td", {}, one.rate === null ? "cannot be judged" : bar(one.rate / most, percent(one.rate), "bad")),
+    make("td", {}, one.rate === null ? "cannot be judged" : bar(one.rate, percent(one.rate), "bad")),
     make("td", { class: "count" }, number.format(one.given)), make("td", { class: "count" }, number.format(one.added)),
     make("td", { class: "count" }, number.format(one.removed)));
   return panel("By label", make("p", { class: "muted" }, "How many rows have each label, and how many should get or lose it."),
