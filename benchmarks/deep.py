@@ -62,7 +62,7 @@ REPLACED = ("auto", "dividemix_0", "dividemix_25", "early_stopping")
 #: Row -> method, settings, plan; the first rows are what is compared, those after them the ablation.
 ROWS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "codivide": ("codivide", {}, CYCLE),
-    "auto": ("auto", {"longer": 3.8}, STEP),
+    "auto": ("auto", {}, CYCLE),
     "early_stopping": ("cross_entropy", {"validation": 0.1, "patience": 10}, STEP),
     "elr": ("elr", {}, STEP),
     "dividemix_0": ("dividemix", {**AUTOMATIC, "lambda_u": 0.0}, STEP),
