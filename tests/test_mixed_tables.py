@@ -11,6 +11,7 @@ import torch
 
 from codivide import METHODS, InputError, NoisyLabelClassifier, audit
 from codivide.cli.app import main
+from codivide.data import column_kinds
 from codivide.data.column_kinds import Date, Number, is_plain, numbers, restore_part
 from codivide.data.columns import Columns
 from codivide.data.options import ReadOptions
@@ -368,3 +369,41 @@ def test_columns_that_are_chosen_leave_out_all_others_where_labels_stand_beside_
     frame = pd.DataFrame({"a": given + rng.normal(size=80), "label": given, "id": np.arange(80.0), "split": "x"})
     loaded = load(frame, given, options=ReadOptions(columns=("a",)))
     assert loaded.x.shape == (1,)
+
+
+@pytest.mark.parametrize(
+    ("cells", "unit", "numbers"),
+    [
+        (["$1,234.50", "$5.00", "-$7", "$-8", "$1.5"], "$", [1234.5, 5, -7, -8, 1.5]),
+        (["14.6%", "-3 %", "+7%", "n/a", "0%"], "%", [14.6, -3, 7, np.nan, 0]),
+        (["1.409 €", "2.590,5 €", "12 €", "3,25 €", "7 €"], "€", [1409, 2590.5, 12, 3.25, 7]),
+        (["1 234 kg", "5 kg", "6kg", "?", "1'000 kg"], "kg", [1234, 5, 6, np.nan, 1000]),
+        (["EUR 5", "EUR 6.5", "7 EUR", "EUR 8", "-"], "EUR", [5, 6.5, 7, 8, np.nan]),
+        (["1e-5", "2E3", "3", "4", "5"], "", [1e-5, 2000, 3, 4, 5]),
+    ],
+)
+def test_numbers_of_one_unit_are_numbers(cells, unit, numbers):
+    part, note = column_kinds.fit_part(pd.Series(cells * 3))
+    assert (part.kind, part.unit) == ("number", unit)
+    found = column_kinds.numbers(pd.Series(cells), part.commas, part.unit)
+    np.testing.assert_allclose(found, numbers)
+    assert ("note" in note) == bool(np.isnan(numbers).any())  # what was taken for empty is said
+    back = column_kinds.restore_part({"kind": part.kind, **part.header()}, {})
+    assert back == part
+    if unit:
+        _, unread = part.read(pd.Series(["5 £", *cells]))
+        assert "'5 £'" in unread  # another unit is no number here
+
+
+@pytest.mark.parametrize(
+    "cells", [["5 kg", "6 g", "7 kg", "8 g"], ["A1", "A2", "A3", "A4"], ["3 Jan", "4 Feb", "5 Jan"]]
+)
+def test_numbers_of_several_units_are_none(cells):
+    assert column_kinds.fit_part(pd.Series(cells * 4))[0].kind != "number"
+
+
+def test_a_column_of_numbers_with_many_gaps_in_words_is_one():
+    cells = [str(k) for k in range(50)] + ["n/a", "NA", "?", "unknown"] * 8
+    part, note = column_kinds.fit_part(pd.Series(cells))
+    assert (part.kind, part.gaps, note["empty"]) == ("number", True, 32)
+    assert column_kinds.fit_part(pd.Series(["1", "2", *["n/a"] * 8]))[0].kind == "category"

@@ -16,6 +16,7 @@ from torch import Tensor
 from codivide.core.errors import InputError
 from codivide.core.types import Floats, Singles
 from codivide.data.tfidf import PARTS, Tfidf
+from codivide.data.units import is_nothing, unit_of, without_unit
 
 MOST_CATEGORIES = 30  # of a column that get a column each; rarer ones share one
 MOST_VALUES = 60  # different texts up to which a column holds categories; of more, each must come often
@@ -69,23 +70,27 @@ class Number:
         fill: the median, in the place of an empty cell.
         gaps: whether cells were empty in training; a second column then says which are.
         commas: what commas in texts were in training.
+        unit: that of the texts in training, such as "$" or "%"; "": none. One of another unit counts as empty.
     """
 
     fill: float
     gaps: bool
     commas: Commas = ""
+    unit: str = ""
     kind: str = "number"
 
     @classmethod
     def fit(cls, values: pd.Series[Any]) -> tuple[Number, Note]:
         """The median, and what could not be read."""
-        commas = commas_of(values.astype(object)) if _is_textual(values) else ""
-        found = numbers(values, commas)
+        texts = values.astype(object)
+        unit = unit_of(texts, _READABLE) if _is_textual(values) else ""
+        commas = commas_of(without_unit(texts, unit)) if _is_textual(values) else ""
+        found = numbers(values, commas, unit)
         empty = np.isnan(found)
         note: Note = {"empty": int(empty.sum())}
         if (unread := _unread(values, empty, "numbers")) is not None:
             note["note"] = unread
-        return cls(float(np.median(found[~empty])), bool(empty.any()), commas), note
+        return cls(float(np.median(found[~empty])), bool(empty.any()), commas, unit), note
 
     def endings(self) -> tuple[str, ...]:
         """The column itself, and its gaps."""
@@ -97,15 +102,15 @@ class Number:
 
     def read(self, values: pd.Series[Any]) -> tuple[Singles, str | None]:
         """``encode``, and the cells that are no numbers."""
-        found = numbers(values, self.commas or None)
+        found = numbers(values, self.commas or None, self.unit)
         empty = np.isnan(found)
         filled = np.where(empty, self.fill, found).clip(-LARGEST, LARGEST)
         made = np.stack([filled, empty] if self.gaps else [filled], axis=1).astype(np.float32)
         return made, _unread(values, empty, "numbers")
 
     def header(self) -> dict[str, Any]:
-        """Median, gaps and commas."""
-        return {"fill": self.fill, "gaps": self.gaps, "commas": self.commas}
+        """Median, gaps, commas and unit."""
+        return {"fill": self.fill, "gaps": self.gaps, "commas": self.commas, "unit": self.unit}
 
     def tensors(self) -> dict[str, Tensor]:
         """None."""
@@ -325,7 +330,9 @@ def restore_part(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Pa
         ValueError: it is damaged.
     """
     makers: dict[str, Callable[[], Part]] = {
-        "number": lambda: Number(float(header["fill"]), bool(header["gaps"]), _commas(header.get("commas", ""))),
+        "number": lambda: Number(
+            float(header["fill"]), bool(header["gaps"]), _commas(header.get("commas", "")), str(header.get("unit", ""))
+        ),
         "date": lambda: Date(
             float(header["fill"]), bool(header["gaps"]), bool(header["clock"]), _pair(header["day_first"])
         ),
@@ -410,12 +417,13 @@ def missing(values: pd.Series[Any]) -> pd.Series[bool]:
     return empty.astype(bool)
 
 
-def numbers(values: pd.Series[Any], commas: Commas | None = None) -> Floats:
+def numbers(values: pd.Series[Any], commas: Commas | None = None, unit: str | None = None) -> Floats:
     """Numbers ``[N]``, also as texts; NaN where there is none.
 
     Args:
         values: the column.
         commas: what commas in texts are; None: what ``commas_of`` finds.
+        unit: of the texts; None: what ``unit_of`` finds.
     """
     if pd.api.types.is_timedelta64_dtype(values):
         return np.asarray(values.dt.total_seconds(), dtype=np.float64)
@@ -423,6 +431,7 @@ def numbers(values: pd.Series[Any], commas: Commas | None = None) -> Floats:
         found = values.to_numpy(dtype=np.float64, na_value=np.nan)
     else:
         texts = values.astype(object).map(lambda value: value.strip() if isinstance(value, str) else value)
+        texts = without_unit(texts, unit_of(texts, _READABLE) if unit is None else unit)
         found = np.asarray(pd.to_numeric(pointed(texts, commas or commas_of(texts)), errors="coerce"), dtype=np.float64)
     return np.where(np.isfinite(found), found, np.nan)
 
@@ -434,6 +443,7 @@ def commas_of(texts: pd.Series[Any]) -> Commas:
     the others are below 1,000. Else they are decimal commas: so are those of "1,234" and "2,345" alone.
     """
     known = [value.strip() for value in texts.tolist() if isinstance(value, str) and value.strip() not in _EMPTY]
+    known = [value for value in known if not is_nothing(value)]
     with_comma = [value for value in known if "," in value]
     others = [value for value in known if "," not in value]
     if not with_comma:
@@ -528,7 +538,8 @@ def _is_number(values: pd.Series[Any]) -> bool:
     if not _is_textual(values):
         return False
     known = values[~missing(values)]
-    return bool(np.isfinite(numbers(known)).mean() >= _READABLE)
+    said = known[~known.astype(object).map(is_nothing).astype(bool)]
+    return bool(2 * len(said) >= len(known) > 0 and np.isfinite(numbers(said)).mean() >= _READABLE)
 
 
 def _is_date(values: pd.Series[Any]) -> bool:
