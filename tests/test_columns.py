@@ -15,6 +15,7 @@ from codivide import Features, InputError, NoisyLabelClassifier, NoisyLabelRegre
 from codivide.cli.app import main
 from codivide.core.files import read_tensors, save_tensors
 from codivide.data.sources import read_inputs
+from codivide.data.table_columns import places
 
 NAMES = [f"f{k}" for k in range(6)]
 
@@ -148,3 +149,17 @@ def test_tables_of_other_libraries_keep_the_names_of_their_columns(model):
     assert fitted.feature_names_in_.tolist() == NAMES[:3]
     assert np.array_equal(fitted.predict(held.select(NAMES[::-1])), fitted.predict(frame[NAMES]))
     np.testing.assert_allclose(numbers.predict(held.select(NAMES[::-1])), numbers.predict(frame[NAMES]))
+
+
+def test_columns_are_found_in_another_case_where_one_alone_can_be_meant(trained, tmp_path, monkeypatch, capsys):
+    table(2)[NAMES].to_csv(tmp_path / "same.csv", index=False)
+    table(2)[NAMES].rename(columns=str.upper).to_csv(tmp_path / "upper.csv", index=False)
+    both = table(2)[NAMES].rename(columns={"f0": "F0"})
+    both.assign(f0=0.0, f1=both["f1"]).to_csv(tmp_path / "both.csv", index=False)  # f0 itself goes before F0
+    answers = []
+    for name in ("same", "upper", "both"):
+        assert command(monkeypatch, "predict", trained / "run", tmp_path / f"{name}.csv") == 0
+        answers.append(capsys.readouterr().out)
+    assert answers[0] == answers[1] != answers[2]
+    assert places(["A", "a", "B", "B"], ["a", "b", "A"]) == [1, None, 0]
+    assert places(["x", "A"], ["a", "A"]) == [None, 1]

@@ -31,6 +31,7 @@ from codivide.data.label_copies import with_label_columns
 from codivide.data.loaded import Loaded
 from codivide.data.options import DEFAULT, ReadOptions
 from codivide.data.rows import TensorRows
+from codivide.data.table_columns import places
 
 NAME = "columns"
 Note = dict[str, Any]
@@ -117,14 +118,15 @@ class Columns:
         if isinstance(frame.columns, pd.RangeIndex) and frame.shape[1] == len(self.every):
             held = list(self.every)
         wanted = [name for name, _ in self.parts]
-        wrong = [name for name in wanted if held.count(name) != 1]
+        at = places(held, wanted)
+        wrong = [name for name, place in zip(wanted, at, strict=True) if place is None]
         if wrong:
             more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
             raise InputError(
                 f"{where} needs one column for each that the model was trained on; check {wrong[0]!r}{more} "
                 f"(columns: {', '.join(held[:20])})."
             )
-        found = frame.iloc[:, [held.index(name) for name in wanted]]
+        found = frame.iloc[:, [place for place in at if place is not None]]
         return found.set_axis(wanted, axis=1)
 
     def encode(self, samples: pd.DataFrame, how: Encoding | None = None) -> TensorRows:

@@ -47,6 +47,19 @@ def find(names: Sequence[str], wanted: str) -> str | None:
     return same[0] if len(same) == 1 else None
 
 
+def places(held: Sequence[str], wanted: Sequence[str]) -> list[int | None]:
+    """Where each wanted column stands, also the only one that is called so in another case; None: nowhere, or twice."""
+    exact: dict[str, list[int]] = {}
+    alike: dict[str, list[int]] = {}
+    taken = set(wanted)
+    for place, name in enumerate(held):
+        exact.setdefault(name, []).append(place)
+        if name not in taken:
+            alike.setdefault(name.casefold(), []).append(place)
+    found = [exact.get(name) or alike.get(name.casefold(), []) for name in wanted]
+    return [at[0] if len(at) == 1 else None for at in found]
+
+
 def with_usual_names(table: pd.DataFrame) -> pd.DataFrame:
     """The table with its columns ``Text``, ``LABEL``, ``Id`` and the like in lower case, as they are looked for."""
     names = [str(name) for name in table.columns]

@@ -18,7 +18,7 @@ from codivide.data.groups import numbered
 from codivide.data.images import on_disk
 from codivide.data.labels import HELD_OUT, missing_texts, warn_about_unused
 from codivide.data.options import DEFAULT, ReadOptions
-from codivide.data.table_columns import TEXT_COLUMNS, feature_names, listed, with_label, with_usual_names
+from codivide.data.table_columns import TEXT_COLUMNS, feature_names, listed, places, with_label, with_usual_names
 from codivide.data.table_files import folder_parts, is_database, kind_of, read_database, read_file, read_folder
 from codivide.data.targets import several_columns
 
@@ -247,9 +247,9 @@ def arranged(
     """
     if columns is None:
         return table
-    held = [str(name) for name in table.columns]
-    wrong = [name for name in columns if held.count(name) != 1]
+    at = places([str(name) for name in table.columns], columns)
+    wrong = [name for name, place in zip(columns, at, strict=True) if place is None]
     if wrong:
         few = f"{wrong[0]!r}" + (f" and {len(wrong) - 1} more" if len(wrong) > 1 else "")
         raise InputError(f"{where} needs one column for each {each}; check {few} (columns: {listed(table)}).")
-    return table.iloc[:, [held.index(name) for name in columns]]
+    return table.iloc[:, [place for place in at if place is not None]]
