@@ -810,7 +810,9 @@ def test_tables_go_to_features_unless_a_network_is_asked_for(given, stage):
 def test_texts_go_to_features_and_images_do_not():
     labels = np.arange(240) % 3
     assert _first_stage(load([f"word{k} is said" for k in labels], labels)) == "features"
-    assert _first_stage(from_arrays(np.zeros((240, 8, 8), np.uint8), labels)) == "scout"
+    images = np.random.default_rng(0).integers(0, 256, (240, 8, 8), np.uint8)
+    assert _first_stage(from_arrays(images, labels)) == "scout"
+    assert _first_stage(from_arrays(0 * images, labels)) == "cross_entropy"  # copies of one, of which none is held out
 
 
 def test_estimator_takes_features_for_a_table(tmp_path):
