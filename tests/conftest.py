@@ -5,8 +5,12 @@ import signal
 from pathlib import Path
 
 import pytest
-import torch
 from hypothesis import settings
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # before anything loads OpenMP: threads of several workers wait actively
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import torch
 
 # A deadline in wall time fails on a busy machine, whatever the code does.
 settings.register_profile("codivide", deadline=None)
@@ -15,7 +19,6 @@ for name, usual in (("SIGHUP", signal.SIG_DFL), ("SIGINT", signal.default_int_ha
     number = getattr(signal, name, None)  # Windows has no SIGHUP
     if number is not None and signal.getsignal(number) is signal.SIG_IGN:  # as under nohup; tests of signals send them
         signal.signal(number, usual)
-torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else torch.get_num_threads())
 
 
 @pytest.fixture
