@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
@@ -27,6 +28,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="", help="parts of this name, which --out takes in beside the others")
     given = parser.parse_args()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell sets it in the background; the children send it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     warm()
     lines: list[Tally] = []
     where = environment()
