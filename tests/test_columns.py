@@ -15,7 +15,7 @@ from codivide import Features, InputError, NoisyLabelClassifier, NoisyLabelRegre
 from codivide.cli.app import main
 from codivide.core.files import read_tensors, save_tensors
 from codivide.data.sources import read_inputs
-from codivide.data.table_columns import places
+from codivide.data.table_columns import arranged
 
 NAMES = [f"f{k}" for k in range(6)]
 
@@ -161,5 +161,8 @@ def test_columns_are_found_in_another_case_where_one_alone_can_be_meant(trained,
         assert command(monkeypatch, "predict", trained / "run", tmp_path / f"{name}.csv") == 0
         answers.append(capsys.readouterr().out)
     assert answers[0] == answers[1] != answers[2]
-    assert places(["A", "a", "B", "B"], ["a", "b", "A"]) == [1, None, 0]
-    assert places(["x", "A"], ["a", "A"]) == [None, 1]
+    cells = pd.DataFrame([[0, 1, 2, 3]], columns=["A", "a", "B", "B"])
+    assert arranged(cells, ["a", "A"], "X").to_numpy().tolist() == [[1, 0]]
+    for wanted, held in ((["b"], cells), (["a", "A"], cells[["A"]])):
+        with pytest.raises(InputError, match=f"check '{wanted[0]}'"):
+            arranged(held, wanted, "X")

@@ -556,9 +556,7 @@ def _rows(labels: pd.DataFrame, judged: Judged) -> tuple[pd.DataFrame, pd.DataFr
     if strange:
         raise InputError(f"{source} has no row of id {strange[0]!r}, which the run has; is it another table?")
     rows = [place[str(name)] for name in labels["id"]]
-    gone = [
-        name for name in TEXT_COLUMNS if name in features and name != "text"
-    ]  # the run has them, or no use any more
+    gone = [name for name in TEXT_COLUMNS if name in features and name != "text"]  # by the run, or of no use any more
     chosen = features.drop(columns=gone).iloc[rows].reset_index(drop=True)
     found = pd.concat([labels.reset_index(drop=True), chosen], axis=1)
     cells = as_written(judged.source.location())

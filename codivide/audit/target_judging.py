@@ -19,7 +19,7 @@ from codivide.data.loaded import Loaded
 from codivide.data.options import REGRESSION, ReadOptions
 from codivide.data.rows import TensorRows
 from codivide.data.sources import load_raw
-from codivide.data.tables import arranged
+from codivide.data.table_columns import arranged
 from codivide.data.targets import (
     Members,
     joined,

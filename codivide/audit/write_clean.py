@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from codivide.core.errors import InputError
-from codivide.core.files import CLEANED, atomic, guard
+from codivide.core.files import CLEANED, atomic, guard, guarded
 from codivide.data.folder import NOT_CLASSES
 from codivide.data.image_bytes import IMAGE
 from codivide.data.labels import MISSING_TEXT, NO_LABEL
@@ -222,11 +222,7 @@ def write_csv(table: pd.DataFrame, path: Path, *, plain: Sequence[str] = ()) -> 
         plain: columns of texts that are numbers, such as "-7.04", which stay numbers.
     """
     texts = [name for name in table if name not in plain and not pd.api.types.is_numeric_dtype(table[name])]
-    guarded = table.assign(**{str(name): table[name].map(_guard_value) for name in texts})
-    guarded.columns = pd.Index([guard(str(name)) for name in guarded])
+    safe = table.assign(**{str(name): cells for name, cells in guarded(table[texts]).items()})
+    safe.columns = pd.Index([guard(str(name)) for name in safe])
     with atomic(path) as part:
-        guarded.to_csv(part, index=False, lineterminator="\n", encoding="utf-8")
-
-
-def _guard_value(value: Any) -> Any:
-    return guard(value) if isinstance(value, str) else value
+        safe.to_csv(part, index=False, lineterminator="\n", encoding="utf-8")

@@ -334,6 +334,11 @@ def unguard(cell: str) -> str:
     return cell[1:] if _GUARDED.match(cell) else cell
 
 
+def unguarded(table: pd.DataFrame) -> pd.DataFrame:
+    """A table whose texts are as they were before ``guarded``."""
+    return table.map(lambda cell: unguard(cell) if isinstance(cell, str) else cell)
+
+
 def expand_user(path: str | Path) -> Path:
     """``path`` with the home folder in place of a leading ``~`` or ``~name``.
 

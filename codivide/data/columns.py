@@ -31,7 +31,7 @@ from codivide.data.label_copies import with_label_columns
 from codivide.data.loaded import Loaded
 from codivide.data.options import DEFAULT, ReadOptions
 from codivide.data.rows import TensorRows
-from codivide.data.table_columns import places
+from codivide.data.table_columns import arranged
 
 NAME = "columns"
 Note = dict[str, Any]
@@ -114,20 +114,10 @@ class Columns:
         Raises:
             InputError: a column is missing or there twice; it names it.
         """
-        held = [str(name) for name in frame.columns]
         if isinstance(frame.columns, pd.RangeIndex) and frame.shape[1] == len(self.every):
-            held = list(self.every)
+            frame = frame.set_axis(list(self.every), axis=1)
         wanted = [name for name, _ in self.parts]
-        at = places(held, wanted)
-        wrong = [name for name, place in zip(wanted, at, strict=True) if place is None]
-        if wrong:
-            more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-            raise InputError(
-                f"{where} needs one column for each that the model was trained on; check {wrong[0]!r}{more} "
-                f"(columns: {', '.join(held[:20])})."
-            )
-        found = frame.iloc[:, [place for place in at if place is not None]]
-        return found.set_axis(wanted, axis=1)
+        return arranged(frame, wanted, where, "that the model was trained on").set_axis(wanted, axis=1)
 
     def encode(self, samples: pd.DataFrame, how: Encoding | None = None) -> TensorRows:
         """Rows ``[N, features]`` float32 of a table with the columns of the training."""

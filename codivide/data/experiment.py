@@ -20,7 +20,7 @@ from codivide.data.loaded import Loaded, subset
 from codivide.data.options import ReadOptions
 from codivide.data.rows import TensorRows, check_alike
 from codivide.data.sources import load_raw
-from codivide.data.tables import arranged
+from codivide.data.table_columns import arranged
 from codivide.data.views import ViewSpec
 from codivide.noise import synthetic as noises
 

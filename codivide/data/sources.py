@@ -301,9 +301,9 @@ def _check_there(source: Any) -> None:
 
 def _warn_of_order(source: object, y: object) -> None:
     """Say that the rows of labels have the names of the samples in another order; what counts is their place."""
-    if not all(isinstance(one, pd.Series | pd.DataFrame) for one in (source, y)):
+    if not (isinstance(source, pd.Series | pd.DataFrame) and isinstance(y, pd.Series | pd.DataFrame)):
         return
-    rows, labels = source.index, y.index  # type: ignore[attr-defined]
+    rows, labels = source.index, y.index
     if len(rows) == len(labels) and not rows.equals(labels) and not rows.symmetric_difference(labels, sort=False).size:
         warnings.warn(
             "the index of y has the rows of X in another order, and labels go by their place: y.loc[X.index] if the "

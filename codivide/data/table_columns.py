@@ -47,7 +47,7 @@ def find(names: Sequence[str], wanted: str) -> str | None:
     return same[0] if len(same) == 1 else None
 
 
-def places(held: Sequence[str], wanted: Sequence[str]) -> list[int | None]:
+def _places(held: Sequence[str], wanted: Sequence[str]) -> list[int | None]:
     """Where each wanted column stands, also the only one that is called so in another case; None: nowhere, or twice."""
     exact: dict[str, list[int]] = {}
     alike: dict[str, list[int]] = {}
@@ -58,6 +58,33 @@ def places(held: Sequence[str], wanted: Sequence[str]) -> list[int | None]:
             alike.setdefault(name.casefold(), []).append(place)
     found = [exact.get(name) or alike.get(name.casefold(), []) for name in wanted]
     return [at[0] if len(at) == 1 else None for at in found]
+
+
+def arranged(
+    table: pd.DataFrame,
+    columns: Sequence[str] | None,
+    where: str,
+    each: str = "feature that the model was trained on",
+) -> pd.DataFrame:
+    """The columns of a table by name, in the order in which a model was trained on them; others are left out.
+
+    Args:
+        table: with columns of any names and order.
+        columns: names of the features; None: not known, so the table stays as it is.
+        where: the table comes from, for the message.
+        each: what a column is, likewise.
+
+    Raises:
+        InputError: a column is missing, or there twice.
+    """
+    if columns is None:
+        return table
+    at = _places([str(name) for name in table.columns], columns)
+    wrong = [name for name, place in zip(columns, at, strict=True) if place is None]
+    if wrong:
+        few = f"{wrong[0]!r}" + (f" and {len(wrong) - 1} more" if len(wrong) > 1 else "")
+        raise InputError(f"{where} needs one column for each {each}; check {few} (columns: {listed(table)}).")
+    return table.iloc[:, [place for place in at if place is not None]]
 
 
 def with_usual_names(table: pd.DataFrame) -> pd.DataFrame:

@@ -31,6 +31,7 @@ from codivide.data.options import CLASSES, ReadOptions
 from codivide.data.rows import take
 from codivide.data.source import Inputs, Reading, Wanted
 from codivide.data.table_columns import (
+    arranged,
     holds_texts,
     listed,
     missing_column,
@@ -42,7 +43,6 @@ from codivide.data.table_columns import (
 )
 from codivide.data.table_files import database, is_database, name_of, said_of
 from codivide.data.tables import (
-    arranged,
     feature_columns,
     feature_ids,
     manifest_entries,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from codivide.core.errors import InputError
-from codivide.core.files import CLEANED, unguard
+from codivide.core.files import CLEANED, unguard, unguarded
 from codivide.core.types import Labels
 from codivide.data import annotators
 from codivide.data.cache import Entry
@@ -18,7 +18,7 @@ from codivide.data.groups import numbered
 from codivide.data.images import on_disk
 from codivide.data.labels import HELD_OUT, missing_texts, warn_about_unused
 from codivide.data.options import DEFAULT, ReadOptions
-from codivide.data.table_columns import TEXT_COLUMNS, feature_names, listed, places, with_label, with_usual_names
+from codivide.data.table_columns import TEXT_COLUMNS, feature_names, listed, with_label, with_usual_names
 from codivide.data.table_files import folder_parts, is_database, kind_of, read_database, read_file, read_folder
 from codivide.data.targets import several_columns
 
@@ -91,13 +91,9 @@ def as_written(path: Path | str | None) -> pd.DataFrame | None:
 def _unguarded(table: pd.DataFrame) -> pd.DataFrame:
     """A table that ``clean`` wrote without the apostrophes of its cells and names."""
     texts = [name for name in table if table[name].dtype == object or pd.api.types.is_string_dtype(table[name])]
-    found = table.assign(**{str(name): table[name].map(_plain_cell, na_action="ignore") for name in texts})
+    found = table.assign(**{str(name): cells for name, cells in unguarded(table[texts]).items()})
     found.columns = pd.Index([unguard(str(name)) for name in found])
     return found
-
-
-def _plain_cell(cell: Any) -> Any:
-    return unguard(cell) if isinstance(cell, str) else cell
 
 
 def _read(path: Path | str, as_text: Callable[[list[str]], set[str]]) -> pd.DataFrame:
@@ -226,30 +222,3 @@ def feature_columns(table: pd.DataFrame, path: Path, options: ReadOptions = DEFA
             "--text names the column of texts)."
         )
     return table[names]
-
-
-def arranged(
-    table: pd.DataFrame,
-    columns: Sequence[str] | None,
-    where: str,
-    each: str = "feature that the model was trained on",
-) -> pd.DataFrame:
-    """The columns of a table by name, in the order in which a model was trained on them; others are left out.
-
-    Args:
-        table: with columns of any names and order.
-        columns: names of the features; None: not known, so the table stays as it is.
-        where: the table comes from, for the message.
-        each: what a column is, likewise.
-
-    Raises:
-        InputError: a column is missing, or there twice.
-    """
-    if columns is None:
-        return table
-    at = places([str(name) for name in table.columns], columns)
-    wrong = [name for name, place in zip(columns, at, strict=True) if place is None]
-    if wrong:
-        few = f"{wrong[0]!r}" + (f" and {len(wrong) - 1} more" if len(wrong) > 1 else "")
-        raise InputError(f"{where} needs one column for each {each}; check {few} (columns: {listed(table)}).")
-    return table.iloc[:, [place for place in at if place is not None]]

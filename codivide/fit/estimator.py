@@ -31,22 +31,14 @@ from codivide.data.table_files import as_pandas
 from codivide.data.weights import as_text, weighted
 from codivide.fit.budget import seconds
 from codivide.fit.choose_run import execute
-from codivide.fit.estimator_parts import (
-    drawn,
-    names,
-    read_corrections,
-    remember_features,
-    remember_samples,
-    rows_for,
-    samples_for,
-)
+from codivide.fit.estimator_parts import drawn, names, read_corrections, remember_features, rows_for
 from codivide.fit.job import Job, Outcome, build_method, default_plan
 from codivide.fit.own_model import execute_own, samples_of
 from codivide.fit.progress import Stages, closing
 from codivide.fit.verdict import TOO_LITTLE
 from codivide.methods.auto import Auto
 from codivide.methods.features.options import Features, refuse, unset
-from codivide.methods.features.own import Fitted, OwnModel, load_for
+from codivide.methods.features.own import OwnModel, load_for
 from codivide.runs import label_table
 from codivide.runs.changed import check_decided
 from codivide.runs.claim import claimed
@@ -330,8 +322,6 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         if loaded.annotations is not None:
             self.annotator_quality_ = pd.DataFrame(loaded.annotations.annotators())
         remember_features(self, X, loaded)
-        if self.model is not None:
-            remember_samples(self, X)
         self.model_ = outcome.model
         self.labels_ = outcome.table
         if outcome.test_table is not None:
@@ -381,10 +371,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             X: arrays or texts as in ``fit``, a folder of images, or a list of image files.
         """
         check_is_fitted(self)
-        model, X = self.model_, as_pandas(X)
-        if isinstance(model, Fitted):
-            return model.probs(samples_for(self, X))
-        return model.probs(rows_for(self, X, self._options()))
+        return self.model_.probs(rows_for(self, X, self._options()))
 
     def predict(self, X: Any) -> np.ndarray[Any, Any]:
         """The likeliest class ``[N]`` of each sample."""

@@ -18,8 +18,9 @@ from codivide.data.corrections import Corrections, from_frame, read
 from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
 from codivide.data.sources import read_inputs
+from codivide.data.table_columns import arranged
+from codivide.data.table_files import as_pandas
 from codivide.methods.features.far_values import warn_of_far_values
-from codivide.methods.features.own import of_columns
 
 
 def names(given: Sequence[str] | None) -> tuple[str, ...]:
@@ -44,7 +45,13 @@ def drawn(random_state: int | np.random.RandomState | None) -> int:
 
 
 def remember_features(estimator: Any, x: Any, loaded: Loaded) -> None:
-    """Set ``n_features_in_`` and ``feature_names_in_``, where samples are rows of a table; else there are none."""
+    """Set ``n_features_in_`` and ``feature_names_in_``, where samples are rows of a table; else there are none.
+
+    Of a model of the user's own also what its columns are called; ``x`` is then what it learned from.
+    """
+    estimator._own_columns = list(x.columns) if isinstance(x, pd.DataFrame) else None
+    if estimator.text is not None and isinstance(x, pd.Series):
+        estimator._own_columns = [x.name]
     for known in ("n_features_in_", "feature_names_in_"):  # of another fit
         if hasattr(estimator, known):
             delattr(estimator, known)
@@ -62,12 +69,14 @@ def remember_features(estimator: Any, x: Any, loaded: Loaded) -> None:
 
 
 def rows_for(estimator: BaseEstimator, x: Any, options: ReadOptions) -> Any:
-    """New samples as the fitted ``model_`` takes them.
+    """New samples as the fitted ``model_`` takes them, or a model of the user's own.
 
     Raises:
         InputError: other features than in ``fit``, or a file that cannot be read.
     """
-    model = estimator.model_
+    x, model = as_pandas(x), estimator.model_
+    if estimator.model is not None:
+        return _samples_for(estimator, x)
     plain = model.encoder is None and not (isinstance(x, pd.DataFrame) and _chooses(estimator))
     in_rows = len(np.shape(x) if isinstance(x, list) else getattr(x, "shape", ())) == 2
     if plain and in_rows and hasattr(estimator, "n_features_in_"):
@@ -82,27 +91,18 @@ def rows_for(estimator: BaseEstimator, x: Any, options: ReadOptions) -> Any:
     return rows
 
 
-def remember_samples(estimator: Any, samples: Any) -> None:
-    """Keep what the samples of a model of the user's own are called, for ``samples_for``."""
-    estimator._frame = list(samples.columns) if isinstance(samples, pd.DataFrame) else None
-    if estimator.text is not None and isinstance(samples, pd.Series):
-        estimator._frame = [samples.name]
-
-
-def samples_for(estimator: Any, x: Any) -> Any:
-    """New samples as a fitted model of the user's own takes them.
+def _samples_for(estimator: Any, x: Any) -> Any:
+    """New samples as a model of the user's own takes them.
 
     Columns are found by name where some were chosen, or where the names are no texts, which scikit-learn does not
     compare. Else they must be those of the training in their order, as everywhere in scikit-learn.
-
-    Raises:
-        InputError: columns that are missing, or others than in ``fit``.
     """
-    known = estimator._frame
+    known = estimator._own_columns
     if known is None or not isinstance(x, pd.DataFrame):
         return x
     if _chooses(estimator) or not all(isinstance(name, str) for name in known):
-        return of_columns(x, known, texts=estimator.text is not None)
+        found = arranged(x, [str(name) for name in known], "X").set_axis(known, axis=1)
+        return found if estimator.text is None else found.iloc[:, 0]
     _check_features(estimator, x)
     return x
 

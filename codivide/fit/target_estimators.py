@@ -25,15 +25,7 @@ from codivide.data.table_files import as_pandas
 from codivide.data.target_decisions import confirm_targets
 from codivide.data.targets import as_numbers, parts, texts_of
 from codivide.data.weights import weighted
-from codivide.fit.estimator_parts import (
-    drawn,
-    names,
-    read_corrections,
-    remember_features,
-    remember_samples,
-    rows_for,
-    samples_for,
-)
+from codivide.fit.estimator_parts import drawn, names, read_corrections, remember_features, rows_for
 from codivide.fit.job import Job, default_plan
 from codivide.fit.own_model import samples_of
 from codivide.fit.targets import TargetOutcome, execute_targets
@@ -137,8 +129,6 @@ class _Noisy(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     def _keep(self, X: Any, loaded: Loaded, outcome: TargetOutcome) -> None:
         """Set the fitted attributes."""
         remember_features(self, X, loaded)
-        if self.model is not None:
-            remember_samples(self, X)
         self.model_ = outcome.model
         self.labels_ = self._readable(outcome.table)
         self.label_issues_ = label_table.issues(self.labels_)
@@ -153,8 +143,7 @@ class _Noisy(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     def _rows(self, X: Any) -> Any:
         """The samples as the model takes them."""
         check_is_fitted(self)
-        X = as_pandas(X)
-        return rows_for(self, X, self._options()) if self.model is None else samples_for(self, X)
+        return rows_for(self, X, self._options())
 
     def audit(self, limit: int = 1000, *, thumbnails: bool = True) -> Findings:
         """What is wrong with the targets of the training data; a notebook shows a summary.

@@ -44,10 +44,10 @@ def warn_of_far_values(model: object, rows: Rows) -> None:
     column, value = worst
     names = getattr(model, "columns", None) if encoder is None else encoder.features
     name = names[column] if names else f"feature {column}"
-    values = (_written(name, amount, encoder) for amount in (value, least[column], largest[column]))
+    one, low, high = (_written(name, amount, encoder) for amount in (value, least[column], largest[column]))
     warnings.warn(
         f"{count} of {len(rows)} samples have values far outside those of the training, and what is predicted for them "
-        "is a guess: {!r} is {}, in training {} to {}".format(name.removesuffix(_DAY) if encoder else name, *values),
+        f"is a guess: {name.removesuffix(_DAY) if encoder else name!r} is {one}, in training {low} to {high}",
         stacklevel=3,
     )
 

@@ -6,7 +6,7 @@ The judgement is that of ``learn`` with one head. The model is then fitted to th
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import import_module
@@ -179,26 +179,6 @@ def _chosen(frame: pd.DataFrame, options: ReadOptions) -> pd.DataFrame | pd.Seri
         kept = selected(named, "X", options, beside=True).columns
         return frame.loc[:, named.columns.isin(kept)]
     return selected(named, "X", options, beside=True)["text"].rename(find(named.columns.tolist(), options.text))
-
-
-def of_columns(x: Any, columns: Sequence[Any], *, texts: bool) -> Any:
-    """New samples with the columns of the training by name; others may stand beside them, in any order.
-
-    Args:
-        x: as ``predict`` got it; what is no data frame stays as it is.
-        columns: of the training.
-        texts: the only one holds the texts that the model takes.
-
-    Raises:
-        InputError: a column is not there.
-    """
-    if not isinstance(x, pd.DataFrame):
-        return x
-    held = list(x.columns)
-    wrong = [name for name in columns if held.count(name) != 1]
-    if wrong:
-        raise InputError(f"X needs one column {wrong[0]!r}, as in training (columns: {', '.join(map(str, held[:20]))})")
-    return x[columns[0]] if texts else x[list(columns)]
 
 
 def fit(model: Any, samples: Any, given: Labels, *, classes: tuple[Any, ...], weight: Floats | None = None) -> Fitted:
