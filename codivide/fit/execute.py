@@ -28,7 +28,7 @@ from codivide.data.views import ViewSpec, fit_views
 from codivide.fit import followers, test_part, verdict
 from codivide.fit.choice import Choice
 from codivide.fit.job import Before, Job, Outcome, Progress, name_of
-from codivide.fit.judging import Judged, judge
+from codivide.fit.judging import Judged, judge, with_alike
 from codivide.fit.learning import Learning, warned
 from codivide.fit.resume import identity
 from codivide.fit.selection import Selection
@@ -250,7 +250,8 @@ class _Networks:
     def outcome(self, run: Run, settings: Mapping[str, Any], before: Before, seconds: float) -> Outcome:
         """What a finished run gives back; ``settings`` are those of ``config``."""
         model = self.model(run)
-        judged, evidence = judge(run, model, self.loaded, learning=self.learning, witness=before.witness)
+        seen = judge(run, model, self.loaded, learning=self.learning, witness=before.witness)
+        judged, evidence = with_alike(*seen, self.loaded.classes)
         collapsed = self.collapsed(run, judged)
         trained = {
             "precision": run.precision,
@@ -382,7 +383,7 @@ def learned_outcome(
         "seconds": round(time.perf_counter() - began, 2),
         **before.seconds,
     }
-    evidence = learned.evidence(given)
+    judged, evidence = with_alike(judged, learned.evidence(given), loaded.classes)
     checked = _checked(job, loaded, judged, model)
     table = checked.table
     if learned.order is not None:
