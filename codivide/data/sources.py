@@ -262,8 +262,8 @@ def read_inputs(
     model = wanted = Wanted(tuple(shape), dtype, options, columns=columns, name=name)
     if encoder is not None:
         kind = torch.uint8 if encoder.takes == "image" else torch.float32
-        takes = {"texts": encoder.takes == "text", "table": encoder.takes == "table"}
-        wanted = Wanted(encoder.shape, kind, options, name=name, **takes)
+        texts, table = encoder.takes == "text", encoder.takes == "table"
+        wanted = Wanted(encoder.shape, kind, options, texts, table=table, name=name)
     found = _inputs(source, wanted)
     rows: Any = found.samples
     if not isinstance(rows, list | pd.DataFrame):
