@@ -327,11 +327,16 @@ def _features(
     return learned_outcome(job, loaded, folder, learned, model=model, before=before, began=began)
 
 
-def rounds_of(method: Features, loaded: Loaded) -> int:
-    """How many records its run will have."""
+def kinds_of(method: Features, loaded: Loaded) -> tuple[str, ...]:
+    """The heads that it will fit."""
     dense, mixed = not getattr(loaded.x, "sparse", False), isinstance(loaded.encoder, columns.Columns)
     width = loaded.x.shape[0] if len(loaded.x.shape) == 1 else 0
-    return method.rounds(method.kinds(int((loaded.y >= 0).sum()), width, dense=dense, mixed=mixed))
+    return method.kinds(int((loaded.y >= 0).sum()), width, dense=dense, mixed=mixed)
+
+
+def rounds_of(method: Features, loaded: Loaded) -> int:
+    """How many records its run will have."""
+    return method.rounds(kinds_of(method, loaded))
 
 
 def table_of(loaded: Loaded, own: Own | None = None) -> Table:
