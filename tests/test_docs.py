@@ -71,6 +71,14 @@ def test_readme_is_short_and_has_no_command_for_an_index_that_does_not_have_it()
         assert "git+" in line or "install -c constraints.txt ." in line or "do not `pip install codivide`" in line
 
 
+def test_no_page_and_no_message_installs_a_name_that_is_not_ours():
+    texts = [*PAGES, ROOT / "README.md", *(ROOT / "codivide").rglob("*.py")]
+    for path in texts:
+        text = " ".join(path.read_text(encoding="utf-8").split())
+        for before, after in re.findall(r"(.{12})pip install ['\"]?codivide(.{5})", text):
+            assert after == " @ gi" or "do not" in before, path
+
+
 def shapes(folder, count):
     """Photos of one colour a class, with a few in the wrong folder."""
     generator = np.random.default_rng(0)
