@@ -1,6 +1,8 @@
 """README and the documentation: examples run, tables are up to date, words are plain, links lead somewhere."""
 
+import doctest
 import importlib.util
+import inspect
 import json
 import re
 import shlex
@@ -284,3 +286,16 @@ def test_every_public_name_has_a_place_and_an_example():
         assert f"{module}.{found.__name__}" in listed or module in listed or name in listed, name
         if not name.endswith(("Warning", "Report", "Model", "Findings")):  # what others give back
             assert re.search(rf"\b{name}\b", examples), name
+
+
+def shown_in_docstrings():
+    """The public names whose docstrings hold examples."""
+    found = {name: getattr(codivide, name) for name in codivide.__all__}
+    found |= {name: getattr(audit, name) for name in audit.__all__}
+    return {name: one for name, one in found.items() if not inspect.ismodule(one) and ">>>" in (one.__doc__ or "")}
+
+
+@pytest.mark.parametrize("name", shown_in_docstrings())
+def test_the_examples_of_docstrings_run(name):
+    (example,) = doctest.DocTestFinder(recurse=False).find(shown_in_docstrings()[name], name)
+    assert doctest.DocTestRunner().run(example) == (0, len(example.examples))
