@@ -15,11 +15,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from typer.main import get_command
 
 import codivide
-from codivide import audit
+from codivide import METHODS, audit
 from codivide.cli import app as command_line
-from codivide.cli.flags import spread
+from codivide.cli.flags import described, spread
+from codivide.methods import _semi_supervised
+from codivide.noise import report
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -208,6 +211,25 @@ def test_formulas_are_drawn_without_a_script():
 def test_words_are_plain():
     found = [f"{path}:{line}: {what}" for path in words.pages() for line, what in words.found(path.read_text("utf-8"))]
     assert found == []
+
+
+def told():
+    """What pages and ``--help`` print of the code: what methods keep, how noise is estimated, every flag."""
+    yield "codivide.noise.report", report.__doc__.partition("\n\n")[2]
+    yield "codivide.methods._semi_supervised", _semi_supervised.__doc__.partition("\n\n")[2]
+    for name, method in METHODS.items():
+        header = import_module(method.__module__).__doc__
+        yield method.__module__, re.search(r"(Kept from|Parts that others|\Z).*", header, re.DOTALL).group()
+        yield from ((f"--{flag} of {name}", f"| {text} |") for flag, text in described(method).items())
+    waiting = [get_command(command_line.application([]))]
+    for command in waiting:
+        waiting += getattr(command, "commands", {}).values()
+        yield f"codivide {command.name}", command.help
+        yield from ((f"{item.name} of codivide {command.name}", f"| {item.help} |") for item in command.params)
+
+
+def test_words_that_come_from_the_code_are_plain():
+    assert [f"{where}: {what}" for where, text in told() for _, what in words.found(text)] == []
 
 
 @pytest.mark.parametrize(
