@@ -935,6 +935,14 @@ def test_display_leaves_out_epochs_in_which_nothing_is_learned(capsys):
     ]
 
 
+def test_display_of_a_round_that_has_no_loss_has_no_gap(capsys):
+    with Display(2, "features") as display:
+        display.update(None, {"epoch": 1, "seconds": 0.1, "round": "linear", "loss": 1.0})
+        display.update(None, {"epoch": 2, "seconds": 0.1, "round": "divide"})
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[-2:] == ["features step 1/2 linear loss 1.000 eta 0 s", "features step 2/2 labels judged eta 0 s"]
+
+
 def test_command_line_takes_auto_and_numbers(tmp_path):
     base = ["fit", "digits", "--limit", "120", "--epochs", "2", "--net", "mlp", "--method", "dividemix"]
     arguments = [*base, "--out", str(tmp_path / "run"), "--lambda-u", "7", "--warmup", "auto"]
