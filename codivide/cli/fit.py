@@ -372,7 +372,7 @@ OF_TARGETS = {item.name for item in fields(TableFlags)} | {
 
 def _fit_targets(run: RunFlags, data: DataFlags, training: TrainingFlags, hyper_parameters: Mapping[str, Any]) -> None:
     """``fit`` of numbers, or of several labels a row."""
-    from codivide.audit.target_judging import load_targets
+    from codivide.audit.target_judging import check_task, load_targets
     from codivide.data.experiment import part
     from codivide.data.target_decisions import confirm_targets
     from codivide.data.weights import weighted
@@ -383,7 +383,7 @@ def _fit_targets(run: RunFlags, data: DataFlags, training: TrainingFlags, hyper_
     from codivide.runs.claim import claimed
 
     began = time.monotonic()
-    targets.check_task(data.task)
+    check_task(data.task)
     asked = {
         item.name: getattr(flags, item.name)
         for flags in (run, data, training)

@@ -21,6 +21,7 @@ from codivide.data.loaded import Loaded
 from codivide.data.options import MULTILABEL, REGRESSION, ReadOptions
 from codivide.data.own import as_encoder
 from codivide.data.record import DataRecord
+from codivide.data.row_order import warn_of_order
 from codivide.data.table_files import as_pandas
 from codivide.data.target_decisions import confirm_targets
 from codivide.data.targets import as_numbers, parts, texts_of
@@ -119,6 +120,7 @@ class _Noisy(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
                 raise InputError("codivide requires y to be passed, but the target y is None: pass one number a row.")
         if self.model is None and (y is not None or not in_memory or _brings_labels(X)):
             return load_targets(X, y, options), None
+        warn_of_order(X, y)
         written = texts_of(y, options)
         loaded, samples = own.load_for(X, written.texts, options)
         return written.of(loaded), samples
