@@ -31,7 +31,7 @@ from codivide.data.table_files import as_pandas
 from codivide.data.weights import as_text, weighted
 from codivide.fit.budget import seconds
 from codivide.fit.choose_run import execute
-from codivide.fit.estimator_parts import drawn, names, read_corrections, remember_features, rows_for
+from codivide.fit.estimator_parts import Decided, drawn, files_of, names, read_corrections, remember_features, rows_for
 from codivide.fit.job import Job, Outcome, build_method, default_plan
 from codivide.fit.own_model import execute_own, samples_of
 from codivide.fit.progress import Stages, closing
@@ -235,7 +235,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self,
         X: Any,
         y: Any = None,
-        corrections: str | Path | pd.DataFrame | None = None,
+        corrections: Decided = None,
         groups: Any = None,
         **given: Unpack[_Given],
     ) -> Self:
@@ -248,8 +248,9 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             y: given labels ``[N]``, ints or strings, missing where unlabelled, or ``[N, annotators]``, missing where
                 not asked: their consensus becomes the given label; None where ``X`` brings them.
             corrections: what a person decided on some of these labels: ``corrections.csv``, or a data frame with its
-                columns (see ``codivide.data.corrections``). Their labels are trusted, with a probability of 1; samples
-                marked as junk are left out, so that N, here and in the attributes, is smaller.
+                columns (see ``codivide.data.corrections``), or a list of files, one a person. Their labels are trusted,
+                with a probability of 1; samples marked as junk are left out, so that N, here and in the attributes, is
+                smaller.
             groups: what belongs together, such as patients or videos: one value of any kind for each sample ``[N]``, or
                 of a ``.csv`` or ``.parquet`` table the name of a column. No fold divides them. Copies of a sample need
                 none: they are found. None: nothing is known.
@@ -264,7 +265,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         began, method, X = time.monotonic(), self._method(), as_pandas(X)
         net, views = as_net(self.net), as_views(self.augment)[1]
         out = None if self.out is None else Path(self.out)
-        inputs = [given for given in (X, corrections) if isinstance(given, str | Path)]
+        inputs = [given for given in (X, *files_of(corrections)) if isinstance(given, str | Path)]
         if unknown := given.keys() - {"sample_weight"}:
             raise TypeError(f"fit got an unexpected keyword argument {sorted(unknown)[0]!r}")
         with claimed(out, inputs=inputs):
@@ -278,8 +279,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             if column is None:
                 loaded = with_groups(loaded, groups)
             loaded = weighted(loaded, given.get("sample_weight"), self.class_weight)
-            if isinstance(corrections, str | Path):
-                check_decided(Path(corrections), loaded, X)
+            check_decided(files_of(corrections), loaded, X)
             if decided is not None:
                 loaded = confirm(loaded, decided)
             record = {} if decided is None else decided.record()
