@@ -67,9 +67,10 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         model: a classifier of your own in the place of codivide's heads: any of scikit-learn's kind with
             ``predict_proba``, a Pipeline, LightGBM, XGBoost, ... It is cross-fitted, its labels are judged, and it is
             fitted on those that look clean. None: codivide's.
-        net: a network's name, or "auto": an MLP for tables, a small CNN or PreAct ResNet-18 for images. Or a function
-            of the number of classes that makes a torch module, such as ``lambda classes: Net(classes)``; reading the
-            saved model takes it again (``codivide.load_model(path, net=...)``).
+        net: a network's name (``codivide.training.nets.NETS``), or "auto": an MLP for tables, a small CNN for images,
+            on a GPU PreAct ResNet-18, and ResNet-50 for more than 64 pixels a side. Or a function of the number of
+            classes that makes a torch module, such as ``lambda classes: Net(classes)``; reading the saved model takes
+            it again (``codivide.load_model(path, net=...)``).
         epochs: passes; None: from the size of the data (about 4,000 updates, 30 to 200 epochs).
         batch_size: samples in a batch; None, here and below: what the method asks for, else 64.
         optimizer: "sgd" or "adamw"; else "sgd".
