@@ -147,6 +147,7 @@ def test_the_help_of_a_command_has_an_example_and_plain_words(words, capsys):
     assert "``" not in shown
     assert ":class:" not in shown
     assert "<bool>" not in shown  # a switch takes no value
+    assert "[default: (" not in shown  # in words or not, a default has one form
 
 
 def test_settings_of_a_method_are_in_the_help_where_one_is_named(capsys):

@@ -93,6 +93,7 @@ class DataFlags(TableFlags):
         typer.Option(
             help="What a person decided about an earlier run (corrections.csv): decided labels are kept, junk is left "
             "out. Give it again for another person's.",
+            metavar="FILE",
             rich_help_panel=LABELS,
         ),
     ] = None

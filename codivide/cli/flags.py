@@ -71,11 +71,17 @@ class TableFlags:
         }
 
 
-def _switches(params: list[Any]) -> list[Any]:
-    """The parameters of a command; a switch is shown without a type, since it takes no value."""
+def _plainly(params: list[Any]) -> list[Any]:
+    """The parameters of a command as help shows them.
+
+    A switch has no type, since it takes no value. A default in words looks like any other, without the brackets that
+    typer puts around it.
+    """
     for item in params:
         if getattr(item, "is_flag", False):
             item.metavar = ""
+        if isinstance(said := getattr(item, "show_default", None), str):
+            item._get_default_string = lambda said=said, **_: said
     return params
 
 
@@ -84,7 +90,7 @@ class Command(TyperCommand):
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Its parameters."""
-        return _switches(super().get_params(ctx))
+        return _plainly(super().get_params(ctx))
 
 
 class Group(TyperGroup):
@@ -92,7 +98,7 @@ class Group(TyperGroup):
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Its parameters."""
-        return _switches(super().get_params(ctx))
+        return _plainly(super().get_params(ctx))
 
 
 def spread(function: Callable[..., None], more: Sequence[inspect.Parameter] = ()) -> Callable[..., None]:
