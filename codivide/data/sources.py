@@ -6,7 +6,6 @@ To add a kind of source, write how it is read and its line in ``SOURCES``; ``fit
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -39,6 +38,7 @@ from codivide.data.labels import OneClassError, unmasked
 from codivide.data.loaded import Loaded, Skipped
 from codivide.data.options import CLASSES, DEFAULT, REGRESSION, ReadOptions
 from codivide.data.packed import load_npz, npz_inputs
+from codivide.data.row_order import warn_of_order
 from codivide.data.rows import Rows
 from codivide.data.source import Classes, Inputs, Reading, Source, Wanted, as_path
 from codivide.data.table_files import COMPRESSIONS, FORMATS, as_pandas, folder_parts, is_database, is_table
@@ -209,7 +209,7 @@ def load_raw(
     truth: object = None,
 ) -> Loaded:
     """``load``, but images stay images whatever encoder is asked for: ``encode.of_images`` can follow."""
-    _warn_of_order(source, y)
+    warn_of_order(source, y)
     source, y = unmasked(as_pandas(as_list(source)), float), unmasked(as_list(y))
     options = options_for(options)
     choose_augment(options.augment, (1,))
@@ -301,19 +301,6 @@ def _check_there(source: Any) -> None:
     path = as_path(source)
     if path is not None and not os.path.exists(path):
         raise InputError(f"there is no file or folder {str(path)[:200]!r}.")
-
-
-def _warn_of_order(source: object, y: object) -> None:
-    """Say that the rows of labels have the names of the samples in another order; what counts is their place."""
-    if not (isinstance(source, pd.Series | pd.DataFrame) and isinstance(y, pd.Series | pd.DataFrame)):
-        return
-    rows, labels = source.index, y.index
-    if len(rows) == len(labels) and not rows.equals(labels) and not rows.symmetric_difference(labels, sort=False).size:
-        warnings.warn(
-            "the index of y has the rows of X in another order, and labels go by their place: y.loc[X.index] if the "
-            "index is right",
-            stacklevel=4,
-        )
 
 
 def _check_columns(kind: Source | None, options: ReadOptions) -> None:
