@@ -114,8 +114,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         classes_: class values ``[C]``.
         n_features_in_: features of a sample (tables only).
         clean_proba_: ``[N]`` probability that each given label is right; NaN where there is none.
-        suggested_labels_: ``[N]`` what each label most likely is: a network's own answer; of the features the given
-            label where it is likely right, else the likeliest other.
+        suggested_labels_: ``[N]`` what each label most likely is: the given label where it is likely right, else a
+            network's own answer; of the features the likeliest other.
         label_issues_: data frame of the samples whose suggestion differs from the given label, the most doubtful
             first, with columns id (or path), given, suggested, clean_prob, rank, suggested_prob, label_quality (which
             is clean_prob under cleanlab's name).

@@ -28,7 +28,7 @@ from codivide.data.views import ViewSpec, fit_views
 from codivide.fit import followers, test_part, verdict
 from codivide.fit.choice import Choice
 from codivide.fit.job import Before, Job, Outcome, Progress, name_of
-from codivide.fit.judging import Judged, judge, with_alike
+from codivide.fit.judging import Judged, judge, spared, with_alike
 from codivide.fit.learning import Learning, warned
 from codivide.fit.resume import identity
 from codivide.fit.selection import Selection
@@ -250,9 +250,10 @@ class _Networks:
     def outcome(self, run: Run, settings: Mapping[str, Any], before: Before, seconds: float) -> Outcome:
         """What a finished run gives back; ``settings`` are those of ``config``."""
         model = self.model(run)
-        seen = judge(run, model, self.loaded, learning=self.learning, witness=before.witness)
-        judged, evidence = with_alike(*seen, self.loaded.classes)
-        collapsed = self.collapsed(run, judged)
+        own, seen = judge(run, model, self.loaded, learning=self.learning, witness=before.witness)
+        judged = own if self.learning is None else spared(own, seen)
+        judged, evidence = with_alike(judged, seen, self.loaded.classes)
+        collapsed = self.collapsed(run, own)
         trained = {
             "precision": run.precision,
             "epochs": run.epoch,
@@ -267,7 +268,7 @@ class _Networks:
         remarks = [*checked.remarks, *tested.remarks, *label_remarks(self.loaded), *stretched]
         found = _summary(self.loaded, run.history, judged, remarks) | _of_test(tested)
         found |= {"findings": checked.findings}
-        said = _verdict(self.loaded, judged, before.choice, tested)
+        said = _verdict(self.loaded, own, before.choice, tested)
         learned = {"verdict": said, "collapsed": collapsed}
         learned |= {} if self.selection is None else self.selection.summary(run)
         record = {**settings, **trained, **found, **learned, **environment(str(run.device))}

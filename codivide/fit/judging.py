@@ -17,6 +17,7 @@ from codivide.data.labels import same_classes
 from codivide.data.loaded import Loaded
 from codivide.fit.job import Witness
 from codivide.fit.learning import PROBS, Learning
+from codivide.methods.features.judge import doubtful
 from codivide.noise import alike
 from codivide.noise.clean_prob import combined
 from codivide.noise.evidence import Evidence
@@ -51,6 +52,22 @@ class Judged(NamedTuple):
         return table
 
 
+def spared(own: Judged, evidence: Evidence) -> Judged:
+    """A network's own answers, but the given label where that is likely right.
+
+    It is so with p(clean) of at least 1/2, where p(wrong) is below what makes the expected F1 greatest (``doubtful``).
+    A network that has learned little answers otherwise for many labels that the evidence of all epochs takes for right.
+    Few labels have no such p(clean), nor those of which nothing was recorded.
+    """
+    given, labelled = evidence.given, evidence.given >= 0
+    if evidence.probs is None or labelled.sum() < _FEWEST:
+        return own
+    clean_prob = np.asarray(own.clean_prob, dtype=np.float64)
+    right = labelled & (clean_prob >= 0.5) & (1 - clean_prob < doubtful(clean_prob)) & (own.suggested != given)
+    certain = np.where(right, evidence.probs[np.arange(len(given)), given], own.suggested_prob)
+    return own._replace(suggested=np.where(right, given, own.suggested), suggested_prob=certain)
+
+
 def with_alike(judged: Judged, evidence: Evidence, classes: Sequence[Any]) -> tuple[Judged, Evidence]:
     """The same, in which no label is wrong because of a class that differs by case, white space or form only."""
     same = same_classes(classes)
@@ -75,7 +92,7 @@ def with_alike(judged: Judged, evidence: Evidence, classes: Sequence[Any]) -> tu
 def judge(
     run: Run, model: Model, loaded: Loaded, *, learning: Learning | None, witness: Witness | None
 ) -> tuple[Judged, Evidence]:
-    """Judge every sample of a finished run.
+    """Judge every sample of a finished run; what is suggested are the network's own answers.
 
     Args:
         run: the run.
