@@ -256,6 +256,8 @@ def read_inputs(
         InputError: missing or unreadable files, or samples that do not fit the model.
     """
     source = unmasked(as_pandas(as_list(source)), float)
+    if isinstance(source, pd.DataFrame) and not len(source):
+        raise InputError("X has 0 sample(s): the table has no rows.")
     model = wanted = Wanted(tuple(shape), dtype, options, columns=columns)
     if encoder is not None:
         kind = torch.uint8 if encoder.takes == "image" else torch.float32
