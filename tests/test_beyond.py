@@ -397,9 +397,10 @@ def test_cleaned_prices_train_again(prices, tmp_path):
     assert set(range(6)) <= set(cleaned.changes["id"].astype(int))
     assert len(cleaned.changes) < 10
     table = pd.read_csv(tmp_path / "cleaned" / "labels_clean.csv")
-    assert table["label"].max() < 300
-    assert table["label"].isna().sum() == 1
-    run("fit", tmp_path / "cleaned" / "labels_clean.csv", "--task", "regression", "--out", tmp_path / "again")
+    assert table["price"].max() < 300
+    assert table["price"].isna().sum() == 1
+    again = ("--label", "price", "--task", "regression", "--out", tmp_path / "again")
+    run("fit", tmp_path / "cleaned" / "labels_clean.csv", *again)
     assert json.loads((tmp_path / "again" / "summary.json").read_text())["label_issues"] <= 2
 
 

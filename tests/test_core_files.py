@@ -76,6 +76,18 @@ def test_a_process_that_runs_by_number_is_told_to_set_home(monkeypatch):
         cache_root()
 
 
+@pytest.fixture
+def asked_anew():
+    """Versions and commit are asked for once a process; here and after it they are asked for again."""
+    asked = (provenance.commit, provenance._versions)
+    for ask in asked:
+        ask.cache_clear()
+    yield
+    for ask in asked:
+        ask.cache_clear()
+
+
+@pytest.mark.usefixtures("asked_anew")
 def test_a_checkout_without_git_has_no_commit_and_keeps_its_versions(monkeypatch):
     def no_program(*command, **options):
         raise FileNotFoundError(2, "No such file or directory", "git")
@@ -87,6 +99,7 @@ def test_a_checkout_without_git_has_no_commit_and_keeps_its_versions(monkeypatch
     assert record["versions"]["torch"]
 
 
+@pytest.mark.usefixtures("asked_anew")
 def test_a_checkout_that_is_not_installed_has_a_version(monkeypatch):
     def installed(name):
         if name == "codivide":
@@ -95,6 +108,20 @@ def test_a_checkout_that_is_not_installed_has_a_version(monkeypatch):
 
     monkeypatch.setattr(provenance, "version", installed)
     assert provenance.environment()["versions"]["codivide"] == VERSION
+
+
+@pytest.mark.usefixtures("asked_anew")
+def test_git_is_asked_once_a_process_and_a_record_is_its_readers_own(monkeypatch):
+    asked = []
+    run = provenance.subprocess.run
+    monkeypatch.setattr(provenance.subprocess, "run", lambda *a, **k: asked.append(a) or run(*a, **k))
+    first = provenance.environment()
+    first["versions"].clear()
+    count = len(asked)
+    second = provenance.environment()
+    assert len(asked) == count
+    assert second["commit"] == first["commit"]
+    assert second["versions"]["codivide"] == VERSION
 
 
 def test_a_guarded_table_has_no_formula_and_keeps_its_numbers():

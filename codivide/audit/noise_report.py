@@ -20,6 +20,7 @@ from codivide.core.types import UNLABELLED, Floats, Labels
 from codivide.data import encode
 from codivide.data import groups as grouping
 from codivide.data.columns import Columns
+from codivide.data.labels import same_classes
 from codivide.data.loaded import Loaded
 from codivide.data.options import CLASSES, DEFAULT, ReadOptions
 from codivide.data.sources import load
@@ -30,6 +31,7 @@ from codivide.methods.features.learn import plain_probs
 from codivide.methods.features.matrix import raw
 from codivide.methods.features.options import Features
 from codivide.methods.features.table import Table
+from codivide.noise import alike
 from codivide.noise.evidence import Evidence
 from codivide.noise.rates import MOST_ROWS
 from codivide.noise.report import LEARNED, PROBABILITIES, Material, NoiseReport, estimate, scaled, with_reason
@@ -338,6 +340,8 @@ def _from_data(loaded: Loaded, settings: Features, options: ReadOptions, seed: i
             mixed=mixed,
         )
         probs: Floats = plain_probs(table, settings, seed).double().numpy()
+        same = same_classes([loaded.classes[k] for k in np.unique(loaded.y[rows])])
+        probs = probs if same is None else alike.one_of_each(probs, given, same)
         seen.update(seen=probs[np.arange(len(given)), given], rows=rows, given=given)
         return probs
 

@@ -43,8 +43,8 @@ class RunFlags:
     source: Annotated[
         str,
         typer.Argument(
-            help="A folder of images (one sub-folder a class), a manifest (a table with path,label), a table of "
-            "features or texts (.csv, .tsv, .jsonl, .xlsx, .parquet, ..., sqlite:///FILE?table=NAME, .npz), or a known "
+            help="A folder of images (one sub-folder a class), or a manifest (a table with path,label). A table of "
+            "features or texts: .csv, .tsv, .jsonl, .xlsx, .parquet, .npz, ..., sqlite:///FILE?table=NAME. Or a known "
             "set such as digits or cifar10n:worse."
         ),
     ]
@@ -93,6 +93,7 @@ class DataFlags(TableFlags):
         typer.Option(
             help="What a person decided about an earlier run (corrections.csv): decided labels are kept, junk is left "
             "out. Give it again for another person's.",
+            metavar="FILE",
             rich_help_panel=LABELS,
         ),
     ] = None
@@ -147,8 +148,8 @@ class DataFlags(TableFlags):
     encoder: Annotated[
         str,
         typer.Option(
-            help="What turns texts or images into numbers: auto (tfidf for texts, efficientnet-lite0 for photos "
-            "where the method is auto or features), none (train a network on pixels), best (the strongest there is), "
+            help="What turns texts or images into numbers; auto: tfidf for texts, efficientnet-lite0 for photos where "
+            "the method is auto or features; none: train a network on pixels; best: the strongest there is; or "
             "tfidf:char, minilm, hf:NAME, timm:NAME, or columns for a table.",
             rich_help_panel=DATA,
         ),

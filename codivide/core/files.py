@@ -332,8 +332,9 @@ def write_text(path: Path, text: str) -> None:
         aside.write_text(text, encoding="utf-8", newline="")
 
 
-_FORMULA = re.compile(r"'*[=+\-@\t\r]")
-_NUMBER = re.compile(r"[+-](\d[\d.,]*|[.,]\d+)(e[+-]?\d+)?%?|-+", re.I)  # and dashes, which mean that there is none
+# Of cells that are guarded; the audit page reads the same two patterns, so they hold nothing that is Python's alone.
+FORMULA = re.compile(r"'*[=+\-@\t\r]")
+NUMBER = re.compile(r"[+-](\d[\d.,]*|[.,]\d+)(e[+-]?\d+)?%?|-+", re.I | re.A)  # and dashes: there is none
 _GUARDED = re.compile(r"'+[=+\-@\t\r]")
 
 
@@ -343,7 +344,7 @@ def guard(cell: str) -> str:
     Apostrophes that already stand before such a character get one more, so that ``unguard`` always gives the cell back.
     A number such as "-1.5" or "+3%" is no formula, and stays one.
     """
-    return "'" + cell if _FORMULA.match(cell) and not _NUMBER.fullmatch(cell) else cell
+    return "'" + cell if FORMULA.match(cell) and not NUMBER.fullmatch(cell) else cell
 
 
 def guarded(table: pd.DataFrame) -> pd.DataFrame:

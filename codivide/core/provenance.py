@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,8 @@ def environment(device: str = "cpu") -> dict[str, Any]:
     """Versions, processor, threads, accelerator and the commit of a source checkout (None for an installed copy)."""
     import torch
 
-    versions = {"python": platform.python_version(), "codivide": VERSION}  # codivide need not be installed
     return {
-        "versions": versions | {name: version(name) for name in _PACKAGES},
+        "versions": dict(_versions()),
         "processor": _processor(),
         "threads": torch.get_num_threads(),
         "accelerator": torch.cuda.get_device_name() if device.startswith("cuda") else None,
@@ -28,6 +28,13 @@ def environment(device: str = "cpu") -> dict[str, Any]:
     }
 
 
+@cache  # a process runs what it has loaded, whatever is installed meanwhile
+def _versions() -> dict[str, str]:
+    own = {"python": platform.python_version(), "codivide": VERSION}  # codivide need not be installed
+    return own | {name: version(name) for name in _PACKAGES}
+
+
+@cache
 def _processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -37,8 +44,12 @@ def _processor() -> str:
     return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
 
 
+@cache
 def commit() -> str | None:
-    """The commit of the checkout that codivide runs from, with "+" when files differ from it; None without git."""
+    """The commit of the checkout that codivide runs from, with "+" when files differ from it; None without git.
+
+    It is asked for once a process: what runs is what was loaded, whatever happens to the files meanwhile.
+    """
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None

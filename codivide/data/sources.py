@@ -30,6 +30,7 @@ from codivide.data.hugging_face import (
     saved_inputs,
     tables_of,
 )
+from codivide.data.images import written
 from codivide.data.inputs import fit_rows, from_files, from_memory, from_texts_in_memory
 from codivide.data.items import hugging_face, items_inputs, load_items, load_splits, splits_inputs
 from codivide.data.label_copies import with_label_columns
@@ -256,18 +257,21 @@ def read_inputs(
         InputError: missing or unreadable files, or samples that do not fit the model.
     """
     source = unmasked(as_pandas(as_list(source)), float)
+    path = as_path(source)
+    name = "X" if path is None else written(str(path))
     if isinstance(source, pd.DataFrame) and not len(source):
-        raise InputError("X has 0 sample(s): the table has no rows.")
-    model = wanted = Wanted(tuple(shape), dtype, options, columns=columns)
+        raise InputError(f"{name} has 0 sample(s): the table has no rows.")
+    model = wanted = Wanted(tuple(shape), dtype, options, columns=columns, name=name)
     if encoder is not None:
         kind = torch.uint8 if encoder.takes == "image" else torch.float32
-        wanted = Wanted(encoder.shape, kind, options, encoder.takes == "text", table=encoder.takes == "table")
+        texts, table = encoder.takes == "text", encoder.takes == "table"
+        wanted = Wanted(encoder.shape, kind, options, texts, table=table, name=name)
     found = _inputs(source, wanted)
     rows: Any = found.samples
     if not isinstance(rows, list | pd.DataFrame):
         rows = fit_rows(rows, wanted)
     if isinstance(encoder, Columns):
-        rows = fit_rows(encoder.encode_new(rows), model)
+        rows = fit_rows(encoder.encode_new(rows, name), model)
     elif encoder is not None:
         rows = fit_rows(encoder.encode(rows, options.encoding), model)
     return rows, list(found.names), found.skipped

@@ -62,14 +62,15 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     Args:
         method: a name in ``codivide.METHODS``, such as "auto" (chosen from the data, see ``fit.choose_rule``) or
-            "features" (linear and MLP heads on tables, in seconds), or an instance with its own hyper-parameters, such
-            as ``METHODS["dividemix"](lambda_u=0)`` or ``Features(heads="linear")``.
+            "features" (heads on rows of numbers, in seconds), or an instance with its own hyper-parameters, such as
+            ``METHODS["dividemix"](lambda_u=0)`` or ``Features(heads="linear")``.
         model: a classifier of your own in the place of codivide's heads: any of scikit-learn's kind with
             ``predict_proba``, a Pipeline, LightGBM, XGBoost, ... It is cross-fitted, its labels are judged, and it is
             fitted on those that look clean. None: codivide's.
-        net: a network's name, or "auto": an MLP for tables, a small CNN or PreAct ResNet-18 for images. Or a function
-            of the number of classes that makes a torch module, such as ``lambda classes: Net(classes)``; reading the
-            saved model takes it again (``codivide.load_model(path, net=...)``).
+        net: a network's name (``codivide.training.nets.NETS``), or "auto": an MLP for tables, a small CNN for images,
+            on a GPU PreAct ResNet-18, and ResNet-50 for more than 64 pixels a side. Or a function of the number of
+            classes that makes a torch module, such as ``lambda classes: Net(classes)``; reading the saved model takes
+            it again (``codivide.load_model(path, net=...)``).
         epochs: passes; None: from the size of the data (about 4,000 updates, 30 to 200 epochs).
         batch_size: samples in a batch; None, here and below: what the method asks for, else 64.
         optimizer: "sgd" or "adamw"; else "sgd".
@@ -128,6 +129,20 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         choice_: what was chosen and why, where something was; else None.
         model_: the trained classifier, ``codivide.Model`` or ``codivide.FeatureModel``; with ``model``, its ``model``
             is yours, fitted on the numbers of the classes.
+
+    Examples:
+        >>> import numpy as np
+        >>> from codivide import Features, NoisyLabelClassifier
+        >>> rng = np.random.default_rng(0)
+        >>> X = rng.normal(size=(300, 4))
+        >>> y = np.where(X[:, 0] > 0, "cat", "dog")
+        >>> wrong = np.argsort(X[:, 0])[:3]  # dogs beyond doubt
+        >>> y[wrong] = "cat"
+        >>> clf = NoisyLabelClassifier(Features(heads="linear")).fit(X, y)
+        >>> sorted(clf.label_issues_["id"][:3]) == sorted(wrong)
+        True
+        >>> clf.predict(X[wrong]).tolist()
+        ['dog', 'dog', 'dog']
     """
 
     # Metadata routing finds what fit takes by its signature, in which sample_weight is no name (see fit).

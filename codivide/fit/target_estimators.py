@@ -298,7 +298,7 @@ class NoisyMultiLabelClassifier(ClassifierMixin, _Noisy):  # type: ignore[misc] 
         >>> y = (X > 0).astype(int)
         >>> y[X[:, 0].argmax()] = [0, y[X[:, 0].argmax(), 1]]  # a wrong one
         >>> clf = NoisyMultiLabelClassifier().fit(X, y)
-        >>> int(clf.label_issues_["id"].iloc[0]) == X[:, 0].argmax(), clf.label_issues_["label_changes"].iloc[0]
+        >>> int(clf.label_issues_["id"].iloc[0]) == int(X[:, 0].argmax()), clf.label_issues_["label_changes"].iloc[0]
         (True, '+0')
     """
 

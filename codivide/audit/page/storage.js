@@ -245,10 +245,9 @@ function now() {
   return new Date().toISOString();
 }
 
-/** A cell that a spreadsheet cannot take for a formula: the rule of codivide.core.files. */
+/** A cell that a spreadsheet cannot take for a formula; the two patterns are those of codivide.core.files. */
 function guard(cell) {
-  const number = /^([+-](\d[\d.,]*|[.,]\d+)(e[+-]?\d+)?%?|-+)$/i;
-  return /^'*[=+\-@\t\r]/.test(cell) && !number.test(cell) ? `'${cell}` : cell;
+  return FORMULA.test(cell) && !NUMBER.test(cell) ? `'${cell}` : cell;
 }
 
 /** Rows of cells as CSV (RFC 4180). */
