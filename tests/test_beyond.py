@@ -553,6 +553,44 @@ def test_the_columns_of_probabilities_are_matched_by_name():
         noise_report(None, given, pred_probs=probs.rename(columns={"z": "q"}), task="multilabel")
 
 
+@pytest.mark.parametrize("write", [str, json.dumps, lambda names: names])
+def test_lists_in_a_column_are_lists_of_labels(tmp_path, write):
+    x, y = tagged(60, 4)
+    lists = [[name for name, has in zip(("sky", "sea", "cat"), row, strict=True) if has] for row in y]
+    frame = pd.DataFrame(x, columns=list("abcd")).assign(tags=[write(names) for names in lists])
+    frame.loc[7, "tags"] = None
+    options = ReadOptions(task="multilabel", label="tags")
+    if write([]) == []:
+        frame.to_json(tmp_path / "t.jsonl", orient="records", lines=True)
+        loaded = load_targets(tmp_path / "t.jsonl", None, options)
+    else:
+        frame.to_csv(tmp_path / "t.csv", index=False)
+        loaded = load_targets(tmp_path / "t.csv", None, options)
+    assert members(loaded, ";").names == ("cat", "sea", "sky")
+    known = np.delete(np.arange(60), 7)
+    assert members(loaded, ";").y[known].tolist() == y[known][:, [2, 1, 0]].tolist()
+    assert loaded.y[7] == -1
+    assert any("59 rows have their labels as a list: " in said for said in loaded.said)
+    assert texts_of(frame["tags"].tolist(), options).texts == [
+        None if k == 7 else names for k, names in enumerate([";".join(names) or "(none)" for names in lists])
+    ]
+
+
+def test_brackets_that_are_no_list_of_names_are_a_label():
+    options = ReadOptions(task="multilabel")
+    for text in ("[draft]", "[1.5]", "[['a']]", "[a;b", "['a']]"):
+        assert texts_of([text, "b"], options).texts == [text, "b"]
+
+
+def test_a_table_without_rows_and_a_column_that_is_not_there_are_one_clear_error():
+    frame = pd.DataFrame({"a": np.random.default_rng(0).normal(size=40), "kind": ["x", "y"] * 20})
+    reg = NoisyLabelRegressor().fit(frame, 2 * frame["a"] + np.tile([0, 9], 20))
+    with pytest.raises(InputError, match="the table has no rows"):
+        reg.predict(frame.iloc[:0])
+    with pytest.raises(InputError, match=r"X has no column 'price' of targets .columns: a, kind"):
+        NoisyLabelRegressor(label="price").fit(frame)
+
+
 def test_commas_of_targets_and_decisions_are_of_the_column(tmp_path):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(80, 2))

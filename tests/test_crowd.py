@@ -803,3 +803,11 @@ def test_the_command_says_what_does_not_fit(tmp_path, monkeypatch, capsys, words
         main()
     assert done.value.code == 2
     assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_column_of_ids_is_no_annotator():
+    answers = pd.DataFrame(np.random.default_rng(0).integers(0, 3, (40, 3)), columns=["anna", "ben", "cy"])
+    for ids in (range(100, 140), [f"s{k}" for k in range(40)]):
+        with pytest.raises(InputError, match="annotator 'id' gives 40 answers, all different"):
+            codivide.consensus(answers.map(str if isinstance(ids, list) else int).assign(id=ids))
+    assert codivide.consensus(answers).classes == (0, 1, 2)

@@ -270,3 +270,30 @@ def test_arguments_in_another_order_losses_below_zero_and_unknown_tasks_are_one_
     ):
         with pytest.raises(InputError, match=r"unknown task 'multi-label'. Did you mean 'multilabel'"):
             ask(task="multi-label")
+
+
+def test_classes_may_name_the_numbers_that_labels_are():
+    probs, given, _ = example(3, 60)
+    here = audit.from_probs(np.array(WORDS)[given], probs, classes=WORDS).labels
+    there = audit.from_probs(given, probs, classes=WORDS).labels
+    assert there["given"].tolist() == here["given"].tolist()
+    assert there["rank"].tolist() == here["rank"].tolist()
+    turned = score_labels("self_confidence", given, pred_probs=probs[:, ::-1], classes=(2, 1, 0))  # no names
+    assert turned == pytest.approx(score_labels("self_confidence", given, pred_probs=probs))
+
+
+def test_what_is_no_array_no_text_or_no_class_is_one_clear_error(tmp_path):
+    probs, given, _ = example(3, 60)
+    np.savez(tmp_path / "p.npz", probs=probs)
+    for wrong in (tmp_path / "p.npz", str(tmp_path / "p.npz"), np.load(tmp_path / "p.npz"), {"a": probs[:, 0]}):
+        with pytest.raises(InputError, match=r"give the array or table in it"):
+            noise_report(None, given, pred_probs=wrong)
+    with pytest.raises(InputError, match=r"4 classes .-100, 0, 1, 2.; give classes in their order, and None where"):
+        audit.from_probs(np.where(np.arange(60) == 3, -100, given), probs)
+    texts = [None, float("nan"), *map(str, range(58))]
+    assert audit.from_probs(given, probs, texts=texts).labels.shape[0] == 60
+    with pytest.raises(InputError, match="texts: row 2 is 7, which is no text"):
+        audit.from_probs(given, probs, texts=[*texts[:2], 7, *texts[3:]])
+    with pytest.raises(InputError, match=r"got 1D array instead. Reshape your data") as error:
+        audit.from_probs(given, probs, features=probs[:, 0])
+    assert len(str(error.value)) < 300

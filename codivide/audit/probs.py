@@ -50,9 +50,9 @@ def from_probs(
     Args:
         labels: given labels ``[N]``: class numbers, or values of ``classes``; missing ones as in ``fit``.
         pred_probs: ``[N, C]``, non-negative, rows sum to 1; column k is ``classes[k]``.
-        classes: class values in the order of the columns; None: the columns of a data frame that are named by labels,
-            the categories of an ordered categorical, the numbers 0 to C - 1 where all labels are such (also as text),
-            else the different labels, sorted, number texts by value.
+        classes: class values in the order of the columns, or names of the class numbers 0 to C - 1; None: the columns
+            of a data frame that are named by labels, the categories of an ordered categorical, the numbers 0 to C - 1
+            where all labels are such (also as text), else the different labels, sorted, number texts by value.
         ids: what names each sample (a path, a number); None: row numbers.
         images: ``[N, ...]`` as in ``fit``, to be shown and searched for duplicates.
         texts: length N, for the same.
@@ -73,7 +73,7 @@ def from_probs(
     if out is not None and Path(out).exists():
         raise InputError(f"out {out} exists; give a new folder")
     reading = read(labels, pred_probs, classes=classes)
-    shown = {"images": images, "texts": texts, "features": features}
+    shown = {"images": images, "texts": _texts(texts), "features": features}
     _check_lengths(len(reading.probs), {"ids": ids, **shown})
     material = _material(reading, ids, shown, from_reading(reading, groups))
     found = facts.findings(material, limit)
@@ -81,6 +81,21 @@ def from_probs(
         Path(out).mkdir(parents=True)
         label_table.write(found.labels, Path(out))
         facts.write(found.facts, Path(out) / FACTS)
+    return found
+
+
+def _texts(texts: Any) -> list[str] | None:
+    """Texts to be shown, empty where there is none.
+
+    Raises:
+        InputError: something else than texts.
+    """
+    if texts is None:
+        return None
+    found = ["" if text is None or text is pd.NA or text != text else text for text in texts]  # NaN is not itself
+    wrong = next((row for row, text in enumerate(found) if not isinstance(text, str)), None)
+    if wrong is not None:
+        raise InputError(f"texts: row {wrong} is {found[wrong]!r:.80}, which is no text")
     return found
 
 

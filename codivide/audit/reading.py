@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -72,10 +73,15 @@ def read(
         raise InputError(f"pred_probs has {len(probs)} rows, but {what} has {shape[0]}; give one for each sample")
     stated = classes is not None
     order = own_values(classes) if classes is not None else order_of(labels, pred_probs, unlabelled)
-    given, known = encode(labels, unlabelled=unlabelled, classes=order, what=what)
+    numbered = stated and order is not None and _are_numbers_of(labels, order, unlabelled)
+    numbers = tuple(range(len(order))) if numbered and order is not None else order
+    given, known = encode(labels, unlabelled=unlabelled, classes=numbers, what=what)
+    known = order if numbered and order is not None else known
     if len(known) != probs.shape[1]:
+        listed = ", ".join(map(str, known[:_SHOWN])) + (", ..." if len(known) > _SHOWN else "")
         raise InputError(
-            f"pred_probs has {probs.shape[1]} columns, but there are {len(known)} classes; give classes in their order"
+            f"pred_probs has {probs.shape[1]} columns, but there are {len(known)} classes ({listed}); give classes in "
+            "their order, and None where there is no label"
         )
     judged = given >= 0
     check_order(
@@ -87,6 +93,15 @@ def read(
     )
     _check_order(probs, given, known, stated=stated)
     return Reading(probs, given, known, claimed=True)
+
+
+def _are_numbers_of(labels: Any, classes: Sequence[Any], unlabelled: int | None) -> bool:
+    """Whether labels are numbers of classes whose names are no such numbers: 0 to C - 1."""
+    names = {str(name) for name in classes}
+    different = [value for value in pd.unique(_plain(labels)) if not _missing(value, unlabelled)]
+    return bool(different) and all(
+        _is_whole(value) and 0 <= value < len(classes) and str(int(value)) not in names for value in different
+    )
 
 
 def own_values(classes: Sequence[Any]) -> tuple[Any, ...]:
@@ -106,6 +121,11 @@ def checked(pred_probs: Any) -> Floats:
     Raises:
         InputError: no numbers, a wrong shape, or a row that is no distribution.
     """
+    if isinstance(pred_probs, str | Path | Mapping):
+        raise InputError(
+            f"pred_probs is a {type(pred_probs).__name__}: give the array or table in it, as of numpy.load or "
+            "pandas.read_csv"
+        )
     if isinstance(pred_probs, Tensor):
         pred_probs = pred_probs.detach().cpu().double()
     if sparse.issparse(pred_probs):

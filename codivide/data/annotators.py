@@ -21,6 +21,7 @@ from codivide.noise.consensus import Consensus, Votes
 from codivide.noise.settle import settle
 
 PREFIX = "label_"  # of the columns of a table with one column an annotator
+_FEWEST_IDS = 10  # answers of an annotator that are all different, from which on they are ids
 _BY_CHANCE = 0.1  # agreement beyond chance below which columns of 0 and 1 may be labels and no annotators
 LONG = ("annotator", "label")  # columns of a table with one row an answer
 
@@ -95,7 +96,7 @@ def from_matrix(y: object, names: Sequence[str] | None = None) -> Answers:
         names: of the annotators; None: the columns, else their numbers.
 
     Raises:
-        InputError: rows of unequal length, names that do not fit, or a matrix that looks one-hot.
+        InputError: rows of unequal length, names that do not fit, a matrix that looks one-hot, or a column of ids.
     """
     matrix = _as_matrix(y)
     if names is None:
@@ -103,6 +104,7 @@ def from_matrix(y: object, names: Sequence[str] | None = None) -> Answers:
     if len(names) != matrix.shape[1]:
         raise InputError(f"there are names of {len(names)} annotators, but y has {matrix.shape[1]} columns.")
     _check_bits(matrix)
+    _check_ids(matrix, names)
     count, annotators = matrix.shape
     return Answers(
         np.tile(np.arange(count), annotators),
@@ -281,6 +283,20 @@ def _check_bits(matrix: NDArray[Any]) -> None:
             f"y has {matrix.shape[1]} columns of 0 and 1, read as the answers of as many annotators, who agree hardly "
             "more than by chance. If a row has several labels, use NoisyMultiLabelClassifier (--task multilabel)",
             stacklevel=2,
+        )
+
+
+def _check_ids(matrix: NDArray[Any], names: Sequence[str]) -> None:
+    """InputError where a column names the samples: it never says the same twice, and all others do."""
+    answers = [pd.Series(column, dtype=object).dropna() for column in matrix.T]
+    own = [len(column) >= _FEWEST_IDS and column.map(str).is_unique for column in answers]
+    if sum(own) == 1 and all(
+        one or column.nunique() * 2 <= len(column) for one, column in zip(own, answers, strict=True)
+    ):
+        k = own.index(True)
+        raise InputError(
+            f"annotator {names[k]!r} gives {len(answers[k])} answers, all different, which looks like the ids of the "
+            "samples: leave that column out"
         )
 
 

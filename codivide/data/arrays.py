@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -187,11 +188,16 @@ def _check_length(labels: Any, what: str, count: int) -> None:
         raise InputError(f"X and {what} differ in length: X has {count} rows, {what} has {size}.")
 
 
+def _without_values(error: ValueError) -> str:
+    """What scikit-learn says, without all the numbers of the array."""
+    return re.sub(r":\narray=.*\nReshape", ". Reshape", str(error), flags=re.DOTALL)
+
+
 def _sparse_rows(x: Any, what: str) -> SparseRows:
     try:
         csr = sparse.csr_matrix(check_array(x, accept_sparse="csr", dtype=np.float32, ensure_all_finite=False))
     except ValueError as error:
-        raise InputError(f"{what}: {error}") from error
+        raise InputError(f"{what}: {_without_values(error)}") from error
     bad = np.flatnonzero(~np.isfinite(csr.data))
     if len(bad):
         row = int(np.searchsorted(csr.indptr, bad[0], side="right")) - 1
@@ -203,7 +209,7 @@ def _feature_rows(x: Any, columns: list[str] | None, what: str) -> TensorRows | 
     try:
         data = x if _stays(x) else check_array(x, dtype=np.float32, order="C", ensure_all_finite=False)
     except ValueError as error:
-        raise InputError(f"{what}: {error}") from error
+        raise InputError(f"{what}: {_without_values(error)}") from error
     bad = first_bad(data)
     if bad is not None:
         row, column = bad

@@ -259,6 +259,8 @@ def read_inputs(
     source = unmasked(as_pandas(as_list(source)), float)
     path = as_path(source)
     name = "X" if path is None else written(str(path))
+    if isinstance(source, pd.DataFrame) and not len(source):
+        raise InputError(f"{name} has 0 sample(s): the table has no rows.")
     model = wanted = Wanted(tuple(shape), dtype, options, columns=columns, name=name)
     if encoder is not None:
         kind = torch.uint8 if encoder.takes == "image" else torch.float32

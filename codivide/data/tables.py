@@ -20,7 +20,7 @@ from codivide.data.labels import HELD_OUT, missing_texts, warn_about_unused
 from codivide.data.options import DEFAULT, ReadOptions
 from codivide.data.table_columns import TEXT_COLUMNS, feature_names, listed, with_label, with_usual_names
 from codivide.data.table_files import folder_parts, is_database, kind_of, read_database, read_file, read_folder
-from codivide.data.targets import several_columns
+from codivide.data.targets import listed_labels, several_columns
 
 GUARDED_COLUMNS = ("label", "true_label", "id")  # in CSV files that were written for spreadsheets, see ``files.guard``
 _TEXTS = (".csv", ".tsv")
@@ -66,7 +66,8 @@ def with_names(table: pd.DataFrame, path: Path | str, options: ReadOptions) -> p
     cleaned = Path(path).name == CLEANED
     table = _unguarded(table) if cleaned else table
     table.columns = pd.Index([str(name).strip() for name in table.columns])
-    table = with_usual_names(with_label(several_columns(table, options, path), path, options.label))
+    table = listed_labels(several_columns(table, options, path), options)
+    table = with_usual_names(with_label(table, path, options.label))
     for name in GUARDED_COLUMNS if kind_of(Path(path))[0] in _TEXTS and not cleaned else ():
         if name in table:
             table[name] = table[name].map(unguard, na_action="ignore")

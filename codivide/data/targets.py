@@ -6,6 +6,7 @@ parts, ids and a person's decisions need no other reader. ``members`` and ``numb
 
 from __future__ import annotations
 
+import ast
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -231,7 +232,8 @@ def _texts_of_sets(y: Any, separator: str) -> Written:
     texts = isinstance(y, np.ndarray) and y.dtype.kind in "OUT" and y.ndim == 1
     ragged = texts or isinstance(y, list | tuple | pd.Series)
     if ragged and not _is_matrix(y):
-        return Written([_text_of_set(row, value, separator) for row, value in enumerate(y)])
+        plain, _ = _unlisted(list(y), separator)
+        return Written([_text_of_set(row, value, separator) for row, value in enumerate(plain)])
     array = _matrix(y)
     if array.ndim != 2:
         raise InputError(
@@ -413,6 +415,43 @@ def several_columns(table: pd.DataFrame, options: ReadOptions, where: object) ->
     found = with_said(table.drop(columns=names).assign(**{options.label: texts}), list(written.said))
     found.attrs[_TAGS] = written.names
     return found
+
+
+def listed_labels(table: pd.DataFrame, options: ReadOptions) -> pd.DataFrame:
+    """A table whose labels are lists, or texts of lists as pandas and JSON write them, with texts ``a;b`` for them."""
+    if options.task != MULTILABEL or options.label not in table:
+        return table
+    cells = table[options.label].tolist()
+    written, lists = _unlisted(cells, options.separator)
+    if not lists:
+        return table
+    first = next(k for k, cell in enumerate(cells) if _list_in(cell) is not None)
+    said = f"{lists:,} rows have their labels as a list: {str(cells[first])[:80]} is {str(written[first])[:80]}"
+    texts = pd.Series(written, index=table.index, dtype=object)
+    return with_said(table.assign(**{options.label: texts}), [said])
+
+
+def _unlisted(cells: Sequence[Any], separator: str) -> tuple[list[Any], int]:
+    """Cells with texts in the place of lists, and how many were such."""
+    found = [_list_in(cell) for cell in cells]
+    written = [
+        cell if names is None else _text_of_set(row, names, separator)
+        for row, (cell, names) in enumerate(zip(cells, found, strict=True))
+    ]
+    return written, sum(names is not None for names in found)
+
+
+def _list_in(cell: Any) -> list[Any] | None:
+    """The labels of a cell that is a list, or the text of one: ``['a', 'b']``, ``["a"]``, ``[]``; None: it is none."""
+    if isinstance(cell, list | tuple | np.ndarray):
+        return list(cell)
+    if not isinstance(cell, str) or not (cell.strip().startswith("[") and cell.strip().endswith("]")):
+        return None
+    try:
+        found = ast.literal_eval(cell.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return None
+    return found if isinstance(found, list) and all(isinstance(name, str | int) for name in found) else None
 
 
 def tags_of(table: pd.DataFrame) -> tuple[str, ...]:

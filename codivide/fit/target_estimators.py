@@ -22,6 +22,7 @@ from codivide.data.options import MULTILABEL, REGRESSION, ReadOptions
 from codivide.data.own import as_encoder
 from codivide.data.record import DataRecord
 from codivide.data.row_order import warn_of_order
+from codivide.data.table_columns import listed
 from codivide.data.table_files import as_pandas
 from codivide.data.target_decisions import confirm_targets
 from codivide.data.targets import as_numbers, parts, texts_of
@@ -105,7 +106,10 @@ class _Noisy(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         """The data, and the samples as a model of the user's own takes them."""
         if isinstance(X, pd.DataFrame) and y is None:
             names = [name.strip() for name in options.label.split(",")]
-            if all(name in X for name in names):
+            gone = [name for name in names if name not in X]
+            if gone and self.label is not None:
+                raise InputError(f"X has no column {gone[0]!r} of targets (columns: {listed(X)})")
+            if not gone:
                 y = X[names] if len(names) > 1 else X[names[0]]
                 X = X.drop(columns=names)
         in_memory = not isinstance(X, str | Path)
