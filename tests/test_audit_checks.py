@@ -97,7 +97,9 @@ def test_what_cannot_be_looked_for_is_empty_and_what_was_known_stays(made, tmp_p
     again = label_table.read(tmp_path)
     assert list(again) == list(bare)
     assert again[sorted(empty)].isna().all(axis=None)
+    table.attrs["said"] = ["1 row was left out"]
     whole = checks.add_columns(table, checks.run(material_of(x, table)))
+    assert whole.attrs == table.attrs
     pd.testing.assert_frame_equal(checks.add_columns(whole, checks.run(Material("d", "m", whole, ("a", "b")))), whole)
 
 
