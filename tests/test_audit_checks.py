@@ -1,8 +1,6 @@
 """The checks of the audit: their columns, against loops, and a kind of issue of one's own."""
 
 import itertools
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -139,10 +137,3 @@ def test_a_kind_of_issue_of_ones_own_is_one_object_and_one_line(made, monkeypatc
     assert listed["samples"][0]["row"] == 33
     decided = {"suggested", "clean_prob", "suggested_prob"}
     assert listed["samples"][0].keys() == {"row", "id", "given", "thumbnail", "text", "fields"} | decided
-
-
-@pytest.mark.process
-def test_reading_a_run_for_the_audit_does_not_load_matplotlib():
-    code = "import sys, codivide.audit.facts, codivide.audit.clean; print('matplotlib' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
