@@ -63,6 +63,7 @@ REPLACED = ("auto", "dividemix_0", "dividemix_25", "early_stopping")
 ROWS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "codivide": ("codivide", {}, CYCLE),
     "auto": ("auto", {}, CYCLE),
+    "plain": ("cross_entropy", {}, {**CYCLE, "epochs": 200}),  # as long as auto draws it out
     "early_stopping": ("cross_entropy", {"validation": 0.1, "patience": 10}, STEP),
     "elr": ("elr", {}, STEP),
     "dividemix_0": ("dividemix", {**AUTOMATIC, "lambda_u": 0.0}, STEP),

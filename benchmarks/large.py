@@ -182,7 +182,8 @@ def main() -> None:
     for count in asked.rows if asked.what == "rows" else asked.images:
         began = time.monotonic()
         found = (rows if asked.what == "rows" else images)(count, asked.keep) | {
-            "seconds": round(time.monotonic() - began)
+            "seconds": round(time.monotonic() - began),
+            "commit": where["commit"],
         }
         others = [item for item in record.get(asked.what, []) if item[asked.what] != count]
         record[asked.what] = sorted([*others, found], key=lambda item: item[asked.what])

@@ -271,7 +271,8 @@ def effort() -> str:
     for record in store.read(RESULTS / "effort").values():
         found = record["result"]
         first = cells([found["precision"]], "100", "500", "1000")
-        made = [found["method"], *first, *cells([found], "auroc", "test_accuracy", "seconds")]
+        again = f", and {found['again']} epochs again" if "again" in found else ""
+        made = [found["method"] + again, *first, *cells([found], "auroc", "test_accuracy", "seconds")]
         rows.append([f"`{record['set']}`, {record['net']}", *made, files([f"effort/{store.GATHERED}"])])
     head = ["set, network", "", "wrong of the first 100", "500", "1,000", "AUROC", "test accuracy", "CPU s", "result"]
     return table(head, rows)
@@ -471,7 +472,8 @@ SECTIONS: list[tuple[str, str, Callable[[], str], str]] = [
         "Networks trained from scratch: the first labels of the queue",
         "`python benchmarks/effort.py --set worse`",
         effort,
-        "cleanlab: five folds of the same network, and a last training without the labels that it names.",
+        "cleanlab: five folds of the same network, and a last training without the labels that it names. "
+        "*again*: the same network from new weights, without the labels that it judges wrong.",
     ),
     (
         "Every method under one protocol",

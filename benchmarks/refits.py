@@ -14,7 +14,7 @@ The problems are those of ``tables.py``, with one seed. Test accuracy of one mod
     right      those of the noisy labels that are right: a perfect detector
     truth      the true labels of all rows
 
-The file is written after every case; what it holds is not run again.
+The file is written after every case; what it holds is not run again. docs/explain/features.md shows it as a table.
 """
 
 from __future__ import annotations
@@ -77,23 +77,6 @@ def measure(problem: Problem, label: str, known: dict[str, float]) -> dict[str, 
     return found if known.keys() >= set(KEPT) else found | kept()
 
 
-def told(cases: list[dict[str, Any]]) -> None:
-    """Print how each way does beside the better of nothing and cleanlab."""
-    for way in WAYS:
-        some = [case for case in cases if way in case["accuracy"]]
-        if not some:
-            continue
-        gain = np.array(
-            [case["accuracy"][way] - max(case["accuracy"][name] for name in ("nothing", "cleanlab")) for case in some]
-        )
-        noisy = np.array([case["wrong"] >= 0.2 for case in some])
-        above = f"{(gain[noisy] > 0.02).mean():.2f} of {noisy.sum()}" if noisy.any() else "-"
-        print(
-            f"  {way:9} {len(some)} cases, {gain.mean():+.4f}, below by .005 {(gain < -0.005).mean():.2f}, "
-            f"above by .02 where noisy {above}"
-        )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(DEVELOPMENT))
@@ -123,8 +106,6 @@ def main() -> None:
         fresh = key | about | {"accuracy": measure(problem, key["model"], known)}
         record["cases"] = [case for case in record["cases"] if case is not before] + [fresh]
         write_text(asked.out, json.dumps(record | environment(), indent=1) + "\n")
-    for development in (True, False):
-        told([case for case in record["cases"] if case["development"] == development])
 
 
 if __name__ == "__main__":

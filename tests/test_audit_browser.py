@@ -733,29 +733,62 @@ def test_a_served_page_keeps_its_decisions_at_the_server(show, tmp_path, browser
     context.close()
 
 
+@contextmanager
+def serving(run: Path, facts: dict, port: int = 0) -> Iterator[serve.Server]:
+    """A real server of a page."""
+    issues, names = facts["issues"], facts["classes"]
+    known = Known.of([one["id"] for one in issues], [names[one["given"]] for one in issues], names)
+    with serve.open_decisions(run, known) as decisions:
+        server = serve.Server(lambda token: render.page(facts, {"token": token}), known, decisions, {}, port)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+            server.server_close()
+
+
+def test_an_undo_takes_back_no_decision_of_somebody_else(show, tmp_path, browser):
+    facts = example_facts(10)
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.add_init_script("const every = setInterval; setInterval = (what, ms) => every(what, ms / 50)")
+    checked = "document.querySelector('#progress-text').textContent.startsWith('{} of 10 checked;')"
+    with serving(tmp_path, facts) as server:
+        anna = show(server.address, context)
+        anna.to_queue()
+        anna.press("a", "k")
+        anna.until(checked.format(2))
+        anna.page.wait_for_timeout(500)  # the page has heard from the server, whose clock is another
+        anna.press("u")
+        anna.until(checked.format(1))
+        context.add_init_script("setInterval = () => 0")  # this one does not hear in time
+        ben = show(server.address, context)
+        ben.to_queue()
+        ben.press("j")
+        ben.until(checked.format(2))
+        anna.until(checked.format(2))
+        anna.press("u")  # her own; his stays
+        anna.until(checked.format(1))
+        anna.press("a")
+        anna.until(checked.format(2))
+        server.decisions.save(facts["issues"][1]["id"], facts["classes"][facts["issues"][1]["given"]], "keep", "")
+        ben.press("u")  # of what somebody has decided on since
+        ben.until("document.querySelector('#banner').textContent.includes('has come since; it stays')")
+        found = {row.id: row.decision for row in server.decisions.current()}
+    assert found[facts["issues"][1]["id"]] == "keep"
+    context.close()
+
+
 def test_decisions_survive_a_server_that_is_stopped_and_started_again(show, tmp_path, browser):
     """A real server: it stops, decisions go on, it starts again with another token, and the new page sends them."""
     facts = example_facts(10)
     run = tmp_path / "run"
     run.mkdir()
-    issues, names = facts["issues"], facts["classes"]
-    known = Known.of([one["id"] for one in issues], [names[one["given"]] for one in issues], names)
-
-    @contextmanager
-    def serving(port=0):
-        with serve.open_decisions(run, known) as decisions:
-            server = serve.Server(lambda token: render.page(facts, {"token": token}), known, decisions, {}, port)
-            thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-            thread.start()
-            try:
-                yield server
-            finally:
-                server.shutdown()
-                thread.join()
-                server.server_close()
-
+    issues = facts["issues"]
     context = browser.new_context(viewport={"width": 1280, "height": 900})
-    with serving() as first:
+    with serving(run, facts) as first:
         page = show(first.address, context)
         page.to_queue()
         page.press("a")
@@ -766,7 +799,7 @@ def test_decisions_survive_a_server_that_is_stopped_and_started_again(show, tmp_
     kept = page.evaluate("Object.entries(localStorage)")
     assert len(kept) == 3
     assert first.token not in json.dumps(kept)
-    with serving(first.server_port) as second:
+    with serving(run, facts, first.server_port) as second:
         assert second.token != first.token
         page.until("document.querySelector('#banner').textContent.includes('started again')")
         assert "1 of 10 checked, 2 not saved yet" in page.inner_text("#progress-text")  # the old page saves nothing

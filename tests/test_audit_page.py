@@ -14,6 +14,7 @@ from data_facts import HOSTILE, example_facts
 
 from codivide.audit import render
 from codivide.core.errors import InputError
+from codivide.core.files import FORMULA, NUMBER
 
 VOID = {"meta", "link", "input", "br", "img", "hr"}
 
@@ -272,3 +273,13 @@ def test_a_file_that_is_no_page_is_never_replaced(tmp_path, name):
     assert path.read_text() == ("" if name == "empty.html" else "<p>Label audit</p>")
     render.write(example_facts(1), tmp_path / "page.html")
     render.write(example_facts(2), tmp_path / "page.html")  # its own is
+
+
+def test_the_page_guards_cells_by_the_patterns_of_the_package():
+    """One rule for both: it stands in the script as Python has it, and holds nothing that only one of them knows."""
+    _, script = render._assets()
+    assert f"const FORMULA = /^{FORMULA.pattern}/;" in script
+    assert f"const NUMBER = /^({NUMBER.pattern})$/i;" in script
+    for pattern in (FORMULA, NUMBER):
+        assert not [text for text in ("/", "\n", "(?", "\\A", "\\Z") if text in pattern.pattern]
+    assert "\\d" not in (render.PAGE / "storage.js").read_text("utf-8")  # no second copy

@@ -299,6 +299,52 @@ def test_scores_by_predictions_alone():
         codivide.score_labels("combined", y, task="regression")
 
 
+def test_predictions_in_another_order_are_never_taken_as_they_are():
+    x, tags = tagged()
+    names, probs = ["sky", "sea", "cat"], np.where(x[:, :3] > 0, 0.9, 0.1)
+    lists = [[name for name, has in zip(names, row, strict=True) if has] for row in tags]
+    frame = pd.DataFrame(probs, columns=names)
+    task = {"task": "multilabel"}
+    right = codivide.score_labels("combined", lists, pred_probs=frame, **task)
+    assert right == pytest.approx(codivide.score_labels("combined", tags, pred_probs=probs, **task)[:, [2, 1, 0]])
+    with pytest.raises(InputError, match=r"another order than .'cat', 'sea', 'sky'.*the column of 'sky' fits 'cat'"):
+        codivide.noise_report(None, lists, pred_probs=probs, **task)
+    order = np.random.default_rng(0).permutation(len(tags))
+    with pytest.raises(InputError, match="say nothing of any label"):
+        codivide.score_labels("combined", tags, pred_probs=probs[order], **task)
+    with pytest.raises(InputError, match="index of pred_probs has the rows of y in another order"):
+        codivide.score_labels("combined", pd.DataFrame(tags, columns=names).iloc[order], pred_probs=frame, **task)
+    with pytest.warns(UserWarning, match="sum to 1"):
+        found = codivide.noise_report(None, tags, pred_probs=probs / probs.sum(1, keepdims=True), **task)
+    assert found.trust.level == "poor"
+    x, y = houses()
+    predicted, task = pd.Series(x @ [30.0, 20.0, 10.0] + 100), {"task": "regression"}
+    with pytest.raises(InputError, match="index of predictions has the rows of y in another order"):
+        codivide.score_labels("combined", pd.Series(y).sample(frac=1, random_state=0), predictions=predicted, **task)
+    with pytest.warns(UserWarning, match="the index of y has the rows of X in another order"):
+        NoisyLabelRegressor(model=Ridge()).fit(pd.DataFrame(x), pd.Series(y).sample(frac=1, random_state=0))
+
+
+def test_numbers_that_name_labels_are_in_the_order_of_their_values():
+    written = [[k for k in range(12) if row >> k & 1] for row in range(1, 60)]
+    loaded = load_targets(np.zeros((59, 1)), written, ReadOptions(task="multilabel"))
+    assert members(loaded, ";").names[:4] == ("0", "1", "2", "3")
+
+
+def test_predictions_that_cannot_judge_numbers_are_said():
+    x, y = houses()
+    predicted, task = x @ [30.0, 20.0, 10.0] + 100, {"task": "regression"}
+    one = codivide.score_labels("combined", y, predictions=predicted[:, None], **task)
+    assert one.tolist() == codivide.score_labels("combined", y, predictions=predicted, **task).tolist()
+    for bad in (np.random.default_rng(0).permutation(predicted), np.full(len(y), 100.0), 1000 * predicted):
+        with pytest.warns(UserWarning, match="say nothing of the targets"):
+            assert codivide.noise_report(None, y, pred_probs=bad, **task).trust.level == "poor"
+    with pytest.warns(UserWarning, match="100% of the predictions are the very targets"):
+        assert codivide.noise_report(None, y, pred_probs=y, **task).trust.level == "poor"
+    with pytest.raises(InputError, match="all targets are 7"):
+        codivide.noise_report(None, np.full(len(y), 7.0), pred_probs=predicted, **task)
+
+
 def test_reports_know_what_they_cannot_see():
     x, y = houses()
     report = codivide.noise_report(x, y, task="regression", model=Ridge())
@@ -351,9 +397,10 @@ def test_cleaned_prices_train_again(prices, tmp_path):
     assert set(range(6)) <= set(cleaned.changes["id"].astype(int))
     assert len(cleaned.changes) < 10
     table = pd.read_csv(tmp_path / "cleaned" / "labels_clean.csv")
-    assert table["label"].max() < 300
-    assert table["label"].isna().sum() == 1
-    run("fit", tmp_path / "cleaned" / "labels_clean.csv", "--task", "regression", "--out", tmp_path / "again")
+    assert table["price"].max() < 300
+    assert table["price"].isna().sum() == 1
+    again = ("--label", "price", "--task", "regression", "--out", tmp_path / "again")
+    run("fit", tmp_path / "cleaned" / "labels_clean.csv", *again)
     assert json.loads((tmp_path / "again" / "summary.json").read_text())["label_issues"] <= 2
 
 
@@ -449,7 +496,7 @@ def test_a_run_of_numbers_has_no_curves(prices):
 
 
 def test_an_unknown_task_is_refused(prices, tmp_path):
-    with pytest.raises(InputError, match="there is no such task; choose one of classes, multilabel, regression"):
+    with pytest.raises(InputError, match=r"unknown task 'ranking'.*classes, multilabel, regression"):
         run("fit", prices / "houses.csv", "--task", "ranking", "--out", tmp_path / "run")
 
 

@@ -181,7 +181,28 @@ def test_the_estimate_for_rows_is_that_of_the_recorded_runs():
         recorded.setdefault((row["samples"], row["features"]), []).append(row["results"]["codivide"]["seconds"])
     assert len(recorded) == 5
     for (samples, features), found in recorded.items():
-        assert 0.5 < features_seconds(samples, features, 10) / statistics.median(found) < 2
+        assert 0.5 < features_seconds(samples, features, 10, ("linear", "mlp")) / statistics.median(found) < 2
+
+
+@pytest.mark.parametrize(
+    ("samples", "features", "classes", "measured"),  # processor seconds of one thread, 20 % of the labels drawn anew
+    [
+        (2_000, 20, 2, 8.2),
+        (2_000, 20, 10, 9.8),
+        (2_000, 20, 50, 29.1),
+        (2_000, 20, 200, 138.7),
+        (2_000, 200, 2, 9.8),
+        (2_000, 200, 10, 44.2),
+        (2_000, 200, 50, 194.6),
+        (10_000, 20, 2, 15.6),
+        (10_000, 20, 10, 20.0),
+        (10_000, 200, 2, 37.6),
+    ],
+)
+def test_the_estimate_for_tables_counts_trees_columns_and_classes(samples, features, classes, measured):
+    kinds = Features().kinds(samples, features)
+    assert kinds == ("linear", "mlp", "forest", "boosting")
+    assert 0.5 < features_seconds(samples, features, classes, kinds) / measured < 2
 
 
 def test_encoding_is_foreseen_from_a_timed_first_part(monkeypatch, capsys):

@@ -136,7 +136,7 @@ def test_without_a_command_the_help_is_shown(capsys):
 def commands():
     """Every command, those of bench too."""
     own = [[name] for name in command_line.COMMANDS if name != "bench"]
-    return own + [["bench", name] for name in ("list", "run", "table", "tune")]
+    return own + [["bench", name] for name in ("list", "run", "table", "gather", "tune")]
 
 
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
@@ -146,6 +146,8 @@ def test_the_help_of_a_command_has_an_example_and_plain_words(words, capsys):
     assert f"Example: codivide {' '.join(words)}" in shown
     assert "``" not in shown
     assert ":class:" not in shown
+    assert "<bool>" not in shown  # a switch takes no value
+    assert "[default: (" not in shown  # in words or not, a default has one form
 
 
 def test_settings_of_a_method_are_in_the_help_where_one_is_named(capsys):

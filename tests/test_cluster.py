@@ -47,7 +47,7 @@ def test_without_a_cluster_tasks_run_here():
 
 def test_a_cluster_without_ray_is_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(InputError, match=r"pip install 'codivide\[cluster\]'"), cluster.connected("auto"):
+    with pytest.raises(InputError, match="pip install ray"), cluster.connected("auto"):
         pass
 
 
@@ -65,7 +65,7 @@ def opened(name, device, side):
 
 @pytest.fixture(scope="module")
 def two_workers():
-    ray = pytest.importorskip("ray", reason="Ray is not installed: pip install 'codivide[cluster]'")
+    ray = pytest.importorskip("ray", reason="Ray is not installed: pip install ray")
     here = Path(__file__).parent
     path = os.pathsep.join([str(here), str(here.parent)])
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": path}})

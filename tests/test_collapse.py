@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from codivide.data.sources import load
 from codivide.fit import execute as execution
 from codivide.fit.execute import execute
 from codivide.fit.job import Job, default_plan
+from codivide.methods.cross_entropy import CrossEntropy
 from codivide.methods.features.options import Features
 from codivide.noise.learning_curves import collapse
 from codivide.training import nets
@@ -105,6 +107,17 @@ def test_without_a_record_the_end_is_looked_at(monkeypatch):
         outcome = execute(job("cross_entropy", epochs=3, record_learning=False), blobs())
     assert outcome.summary["collapsed"] is True
     assert any("collapsed" in text for text in outcome.summary["warnings"])
+
+
+@pytest.mark.parametrize("record", [True, False])
+def test_of_a_run_that_stopped_the_last_epoch_that_trained_is_named(monkeypatch, record):
+    build_stuck(monkeypatch, after=10)  # two passes of five batches: the third epoch is the first that is stuck
+    method = CrossEntropy(last_epoch=3)
+    stopped = replace(job("cross_entropy", epochs=6, record_learning=record), method=method)
+    with pytest.warns(TrainingWarning, match="^epoch 3: the network has collapsed"):
+        outcome = execute(stopped, blobs())
+    assert [row["epoch"] for row in outcome.history if "stopped" in row] == [4, 5, 6]
+    assert sum("collapsed" in text for text in outcome.summary["warnings"]) == 1
 
 
 def test_a_sound_run_says_nothing():

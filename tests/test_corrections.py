@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from codivide import Data, InputError, NoisyLabelClassifier, train
 from codivide.cli.app import main
 from codivide.core.files import guard, unguard
-from codivide.data.corrections import Correction, Known, confirm, from_frame, read, write
+from codivide.data.corrections import Correction, Known, confirm, from_frame, read, read_all, write
 from codivide.data.sources import load
 from codivide.methods import METHODS
 from codivide.training.checkpoint import Checkpoint
@@ -127,6 +127,39 @@ def test_a_wrong_file_is_named_with_its_line(tmp_path, text, message):
     with pytest.raises(InputError, match=message) as error:
         read(tmp_path / "c.csv")
     assert str(tmp_path / "c.csv") in str(error.value)
+
+
+def test_files_of_two_people_are_one_where_they_agree(tmp_path):
+    anna, ben, both = (tmp_path / name for name in ("anna.csv", "ben.csv", "both.csv"))
+    anna.write_text(HEADER + "1,a,accept,b,\n2,a,keep,,\n3,a,junk,,\n")
+    ben.write_text(HEADER + "1,a,relabel,b,\n4,a,relabel,c,\n")  # the same label, in another word
+    found = read_all([anna, ben])
+    assert [(row.id, row.final) for row in found.rows] == [("1", "b"), ("2", "a"), ("3", None), ("4", "c")]
+    assert found.record() | {"sha256": ""} == {
+        "file": f"{anna}, {ben}",
+        "sha256": "",
+        "confirmed": 3,
+        "relabelled": 2,
+        "junk": 1,
+    }
+    assert read_all([anna]) == read(anna)
+    both.write_text(anna.read_text() + ben.read_text())  # the second has a first line, too
+    assert read(both).rows == found.rows
+    with pytest.raises(InputError, match=r"ben.csv, line 3: no sample of this run has the id '4'"):
+        found.check(Known.of("123", "aaa", "abc"))
+
+
+def test_where_two_people_decide_otherwise_all_such_samples_are_counted(tmp_path):
+    anna, ben = tmp_path / "anna.csv", tmp_path / "ben.csv"
+    anna.write_text(HEADER + "0,a,keep,,\n" + "".join(f"{k},a,keep,,\n" for k in range(1, 8)))
+    ben.write_text(HEADER + "0,a,keep,,\n1,a,junk,,\n" + "".join(f"{k},a,accept,b,\n" for k in range(2, 8)))
+    with pytest.raises(InputError) as error:
+        read_all([anna, ben])
+    assert str(error.value).startswith(
+        f"the files decide otherwise on 7 samples: '1' is 'a' in {anna}, line 3, and junk in {ben}, line 3; "
+        f"'2' is 'a' in {anna}, line 4, and 'b' in {ben}, line 4;"
+    )
+    assert "; and 2 more. Agree on one" in str(error.value)
 
 
 def test_a_file_that_is_no_text_is_refused(tmp_path):
@@ -366,11 +399,16 @@ def blobs():
     return x, given, truth
 
 
-def test_the_estimator_takes_decisions():
+def test_the_estimator_takes_decisions(tmp_path):
     x, given, truth = blobs()
     rows = [(k, given[k], "relabel", truth[k]) for k in range(6)] + [(20, given[20], "junk", "")]
     frame = pd.DataFrame(rows, columns=["id", "given", "decision", "label"])
     clf = NoisyLabelClassifier(epochs=3).fit(x, given, corrections=frame)
+    files = [tmp_path / "anna.csv", tmp_path / "ben.csv"]
+    for part, file in zip((frame[:4], frame[4:]), files, strict=True):
+        part.to_csv(file, index=False)
+    again = NoisyLabelClassifier(epochs=3).fit(x, given, corrections=files)
+    assert again.clean_proba_.tolist() == clf.clean_proba_.tolist()
     assert len(clf.clean_proba_) == len(clf.labels_) == 89
     assert 20 not in set(clf.labels_["id"])
     assert clf.labels_["given"][:6].tolist() == truth[:6].tolist()
@@ -423,7 +461,9 @@ def test_fit_takes_decisions_and_records_them(tmp_path, monkeypatch, capsys):
     assert code == 2
     assert "c.csv, line 2: 'wasp' is not a class" in said
     assert not (tmp_path / "other").exists()
-    assert fit("other", "--new-classes")[0] == 0
+    write(tmp_path / "d.csv", [Correction("1", names[given[1]], "junk")])
+    assert fit("other", "--new-classes", "--corrections", str(tmp_path / "d.csv"))[0] == 0
+    assert json.loads((tmp_path / "other" / "summary.json").read_text())["corrections"]["junk"] == 1
     assert json.loads((tmp_path / "other" / "summary.json").read_text())["classes"] == ["=cat", "ant", "bee", "wasp"]
 
 

@@ -1,5 +1,6 @@
 """A run folder whose files are damaged: one error that names the file, whoever reads it."""
 
+import contextlib
 import json
 import shutil
 
@@ -9,7 +10,7 @@ from safetensors.torch import save_file
 
 from codivide import InputError, audit, load_model, noise_report
 from codivide.audit import clean
-from codivide.core.files import read_tensors
+from codivide.core.files import read_tensors, to_line
 from codivide.data.experiment import part
 from codivide.data.record import DataRecord
 from codivide.data.sources import load
@@ -209,11 +210,22 @@ def test_a_changed_byte_in_any_file_of_a_run_is_found(run):
 def test_metrics_of_an_unfinished_run_are_those_of_its_checkpoint(run):
     (run / "summary.json").unlink()
     before = SavedRun(run).rows
-    text = (run / "metrics.jsonl").read_text()
-    (run / "metrics.jsonl").write_text(text.replace('"lr": 0.0', '"lr": 0.1', 1))
-    assert asked(run / "metrics.jsonl", lambda: SavedRun(run).rows)
-    (run / "metrics.jsonl").write_text(text)
-    assert SavedRun(run).rows == before
+    (run / "metrics.jsonl").write_text("".join(map(to_line, [before[0] | {"lr": 0.5}, *before[1:]])))
+    assert "checkpoint" in asked(run / "metrics.jsonl", lambda: SavedRun(run).rows)
+    (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in before))
+    assert SavedRun(run).rows == before  # a line of an older version has no sum
+
+
+def test_a_changed_byte_in_the_last_line_of_metrics_is_found(run):
+    (run / "summary.json").unlink()
+    (run / "checkpoint.safetensors").unlink()  # which may know less than this line
+    before, path = SavedRun(run).rows, run / "metrics.jsonl"
+    held = path.read_bytes()
+    for at in range(held.rfind(b"\n", 0, -1) + 1, len(held) - 1):
+        flipped(path, at)
+        with contextlib.suppress(InputError):
+            assert SavedRun(run).rows[-1].items() >= before[-1].items()  # its name was hit, not what it guards
+        path.write_bytes(held)
 
 
 def test_a_label_table_without_its_parquet_file_is_checked_too(run):

@@ -137,7 +137,7 @@ def test_a_picture_of_a_telephone_needs_the_package_that_reads_it(tmp_path, monk
     monkeypatch.setattr(images, "reads_heic", lambda: False)
     assert not is_image_name("a.heic")
     why = decode_file(tmp_path / "a.heic", (3, 8, 8))
-    assert "codivide[heic]" in why
+    assert "pip install pillow-heif" in why
     assert isinstance(why, Passing)  # no verdict on the file: with the package the next run reads it
 
 

@@ -18,6 +18,7 @@ from codivide.cli.app import main
 from codivide.data import options as reading
 from codivide.data.options import ReadOptions
 from codivide.data.record import DataRecord
+from codivide.data.sources import load
 from codivide.methods.features.options import Features
 
 pytestmark = pytest.mark.long  # whole runs, one for each option
@@ -320,7 +321,7 @@ def test_a_run_of_the_command_line_keeps_every_option(name, away, monkeypatch, c
     run = Path("run").resolve()
     monkeypatch.chdir(away / "other")
     found, cleaned = follow(run, source, away)
-    kept = words[4:] if name in ("label", "annotators", "answers") else words[2:]  # labels are in the column label now
+    kept = words[4:] if name in ("annotators", "answers") else words[2:]  # one label a row now
     call("fit", away / "clean" / "labels_clean.csv", *kept, "--out", "refitted")
     assert len(from_run(Path("refitted")).table) == len(cleaned)
     decide(found, away / "corrections.csv")
@@ -329,6 +330,28 @@ def test_a_run_of_the_command_line_keeps_every_option(name, away, monkeypatch, c
     again = from_run(Path("again"))
     assert len(again.table) == len(found.table) - 1
     assert again.rows is not None, again.remarks
+
+
+def test_clean_keeps_the_name_of_the_column_of_labels(away):
+    call(
+        "fit",
+        table_of(Path.cwd(), Genre=names),
+        "--label",
+        "genre",
+        "--method",
+        "features",
+        "--heads",
+        "linear",
+        "--out",
+        "run",
+    )
+    call("clean", "run", "--out", "cleaned", "--export", "label-studio")
+    for cleaned in (pd.read_csv("cleaned/labels_clean.csv"), pd.read_parquet("cleaned/labels_clean.parquet")):
+        assert "Genre" in cleaned
+        assert "label" not in cleaned
+    exported = json.loads(Path("cleaned/label_studio.json").read_text())
+    assert all("Genre" not in item["data"] for item in exported)
+    assert len(exported) == len(load("cleaned/labels_clean.csv", options=ReadOptions(label="genre")).y) == len(cleaned)
 
 
 def test_what_an_experiment_did_is_in_the_record_and_seen_again(away, monkeypatch, capsys):

@@ -15,6 +15,7 @@ from codivide.cli.app import main
 from codivide.core.errors import InputError
 from codivide.data import sources
 from codivide.data.arrays import from_arrays
+from codivide.data.columns import Columns
 from codivide.data.inputs import from_memory
 from codivide.data.rows import MemmapRows
 from codivide.data.source import Source
@@ -364,3 +365,30 @@ def test_labels_whose_index_is_in_another_order_are_said(recwarn):
     assert not recwarn.list
     with pytest.warns(UserWarning, match=r"another order, and labels go by their place: y.loc\[X.index\]"):
         assert load(x, y[::-1]).y.tolist() == [1, 0, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("columns", "shape", "message"),
+    [
+        ({"a": [1.0], "b": [2.0]}, (5,), "new.csv has 2 features, but the model is expecting 5"),
+        ({"a": [1.0, 2.0], "b": [2.0, None]}, (2,), r"new.csv contains NaN: row 1, column 'b'"),
+        ({"text": ["a b"]}, (2,), "new.csv .*text"),
+    ],
+)
+def test_new_data_are_called_by_their_file(tmp_path, columns, shape, message):
+    pd.DataFrame(columns).to_csv(tmp_path / "new.csv", index=False)
+    with pytest.raises(InputError, match=message) as caught:
+        read_inputs(tmp_path / "new.csv", shape, torch.float32)
+    assert "X" not in str(caught.value).replace(str(tmp_path), "")
+    np.savez(tmp_path / "new.npz", x=np.zeros((2, 3, 3), dtype=np.float32))
+    with pytest.raises(InputError, match=r"features .* but .*new.npz holds images"):
+        read_inputs(tmp_path / "new.npz", shape, torch.float32)
+
+
+def test_a_table_that_lacks_a_column_is_called_by_its_file(tmp_path):
+    columns = Columns.fit("columns", pd.DataFrame({"job": ["tech", "cook"] * 9, "age": range(18)}))
+    pd.DataFrame({"job": ["cook"]}).to_csv(tmp_path / "new.csv", index=False)
+    with pytest.raises(
+        InputError, match=r"new.csv needs one column for each that the model was trained on; check 'age'"
+    ):
+        read_inputs(tmp_path / "new.csv", (4,), torch.float32, encoder=columns)

@@ -1,6 +1,8 @@
 """README and the documentation: examples run, tables are up to date, words are plain, links lead somewhere."""
 
+import doctest
 import importlib.util
+import inspect
 import json
 import re
 import shlex
@@ -13,11 +15,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from typer.main import get_command
 
 import codivide
-from codivide import audit
+from codivide import METHODS, audit
 from codivide.cli import app as command_line
-from codivide.cli.flags import spread
+from codivide.cli.flags import described, spread
+from codivide.methods import _semi_supervised
+from codivide.noise import report
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -69,6 +74,14 @@ def test_readme_is_short_and_has_no_command_for_an_index_that_does_not_have_it()
     assert installs
     for line in installs:
         assert "git+" in line or "install -c constraints.txt ." in line or "do not `pip install codivide`" in line
+
+
+def test_no_page_and_no_message_installs_a_name_that_is_not_ours():
+    texts = [*PAGES, ROOT / "README.md", *(ROOT / "codivide").rglob("*.py")]
+    for path in texts:
+        text = " ".join(path.read_text(encoding="utf-8").split())
+        for before, after in re.findall(r"(.{12})pip install ['\"]?codivide(.{0,12})", text):
+            assert " @ gi" in after or "do not" in before, path
 
 
 def shapes(folder, count):
@@ -156,7 +169,7 @@ def test_commands_of_a_page_exist_with_their_flags(path):
 
             more = method_flags(command[2:])
         known = {"--" + parameter.replace("_", "-") for parameter in spread(function, more).__signature__.parameters}
-        assert set(flags) <= known | {"--no-record-learning", "--help", "--no-correct"}, command
+        assert set(flags) <= known | {"--no-record-learning", "--help", "--no-correct", "--json"}, command
 
 
 def examples(path, shown):
@@ -198,6 +211,25 @@ def test_formulas_are_drawn_without_a_script():
 def test_words_are_plain():
     found = [f"{path}:{line}: {what}" for path in words.pages() for line, what in words.found(path.read_text("utf-8"))]
     assert found == []
+
+
+def told():
+    """What pages and ``--help`` print of the code: what methods keep, how noise is estimated, every flag."""
+    yield "codivide.noise.report", report.__doc__.partition("\n\n")[2]
+    yield "codivide.methods._semi_supervised", _semi_supervised.__doc__.partition("\n\n")[2]
+    for name, method in METHODS.items():
+        header = import_module(method.__module__).__doc__
+        yield method.__module__, re.search(r"(Kept from|Parts that others|\Z).*", header, re.DOTALL).group()
+        yield from ((f"--{flag} of {name}", f"| {text} |") for flag, text in described(method).items())
+    waiting = [get_command(command_line.application([]))]
+    for command in waiting:
+        waiting += getattr(command, "commands", {}).values()
+        yield f"codivide {command.name}", command.help
+        yield from ((f"{item.name} of codivide {command.name}", f"| {item.help} |") for item in command.params)
+
+
+def test_words_that_come_from_the_code_are_plain():
+    assert [f"{where}: {what}" for where, text in told() for _, what in words.found(text)] == []
 
 
 @pytest.mark.parametrize(
@@ -276,3 +308,16 @@ def test_every_public_name_has_a_place_and_an_example():
         assert f"{module}.{found.__name__}" in listed or module in listed or name in listed, name
         if not name.endswith(("Warning", "Report", "Model", "Findings")):  # what others give back
             assert re.search(rf"\b{name}\b", examples), name
+
+
+def shown_in_docstrings():
+    """The public names whose docstrings hold examples."""
+    found = {name: getattr(codivide, name) for name in codivide.__all__}
+    found |= {name: getattr(audit, name) for name in audit.__all__}
+    return {name: one for name, one in found.items() if not inspect.ismodule(one) and ">>>" in (one.__doc__ or "")}
+
+
+@pytest.mark.parametrize("name", shown_in_docstrings())
+def test_the_examples_of_docstrings_run(name):
+    (example,) = doctest.DocTestFinder(recurse=False).find(shown_in_docstrings()[name], name)
+    assert doctest.DocTestRunner().run(example) == (0, len(example.examples))

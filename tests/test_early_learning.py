@@ -15,6 +15,7 @@ from codivide.data.sources import load
 from codivide.fit.execute import execute
 from codivide.fit.job import Job, default_plan
 from codivide.noise import mixtures
+from codivide.runs.folder import SavedRun
 
 
 def test_shares_of_a_case_counted_by_hand():
@@ -188,7 +189,7 @@ def job(epochs=6, method=None, **settings) -> Job:
 
 
 def rows_of(folder):
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return SavedRun(folder).rows
 
 
 def with_truth(noisy, test=False):

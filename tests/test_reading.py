@@ -4,7 +4,10 @@ import warnings
 
 import numpy as np
 import pandas as pd
+import pyarrow
 import pytest
+import torch
+from scipy import sparse
 from sklearn.metrics import roc_auc_score
 
 from codivide import InputError, audit, noise_report, score_labels
@@ -186,3 +189,84 @@ def test_probabilities_that_repeat_the_labels_are_not_trusted():
         assert ("learned from these very samples" in trust.reasons[0]) == (level == "poor")
     with pytest.warns(UserWarning, match="learned from these very samples"):
         assert audit.from_probs(y, probs).facts["noise"]["trust"]["level"] == "poor"
+
+
+@pytest.mark.parametrize("form", ["prob_{}", "{}_prob", "P({})"])
+def test_a_label_within_the_name_of_a_column_is_the_class(form):
+    probs, given, _ = example(3, 9)  # too few for another order to be seen in the numbers
+    names = [form.format(name).upper() for name in WORDS]
+    here = score_labels("self_confidence", given, pred_probs=probs)
+    words = np.array(WORDS)[given]
+    frame = pd.DataFrame(probs, columns=names)
+    assert score_labels("self_confidence", words, pred_probs=frame).tolist() == here.tolist()
+    turned = frame[names[::-1]]
+    assert score_labels("self_confidence", words, pred_probs=turned) == pytest.approx(here)
+    assert score_labels("self_confidence", words, pred_probs=pyarrow.Table.from_pandas(turned)) == pytest.approx(here)
+
+
+@pytest.mark.parametrize("names", [[2, 1, 0], ["2", "1", "0"], ["2.0", "1.0", "0.0"]])
+def test_numbers_name_columns_however_they_are_written(names):
+    probs, given, _ = example(3, 9)
+    frame = pd.DataFrame(probs[:, ::-1], columns=names)
+    here = score_labels("self_confidence", given, pred_probs=probs)
+    for labels in (given, given.astype(float)):
+        assert score_labels("self_confidence", labels, pred_probs=frame) == pytest.approx(here)
+
+
+def test_names_of_columns_that_are_no_labels_are_said():
+    probs, given, _ = example(3, 9)
+    with pytest.warns(UserWarning, match="called 'a', 'b', 'c', and no label is called so"):
+        score_labels("self_confidence", np.array(WORDS)[given], pred_probs=pd.DataFrame(probs, columns=list("abc")))
+
+
+def test_rows_whose_index_has_another_order():
+    probs, given, _ = example(3, 60)
+    order = np.random.default_rng(0).permutation(60)
+    labels, frame = pd.Series(given), pd.DataFrame(probs)
+    for ask in (
+        lambda: audit.from_probs(labels.iloc[order], frame),
+        lambda: noise_report(None, labels.iloc[order], pred_probs=frame),
+        lambda: score_labels("combined", labels.iloc[order], pred_probs=frame),
+    ):
+        with pytest.raises(InputError, match=r"index of pred_probs has the rows of (y|labels) in another order"):
+            ask()
+    shuffled = score_labels("combined", labels.iloc[order], pred_probs=pd.DataFrame(probs[order]))  # as rows stand
+    assert shuffled == pytest.approx(score_labels("combined", given[order], pred_probs=probs[order]))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda p: 100 * p, "these are percentages: divide by 100"),
+        (lambda p: p.round(2), "as rounded ones do: divide each row by its sum"),
+        (lambda p: p.T, r"rows are samples and columns are classes, so transpose it"),
+        (lambda p: np.where(np.arange(len(p))[:, None] == 3, np.nan, p), "1 rows hold NaN or infinity: leave such"),
+        (lambda p: np.log(p), "apply a softmax to logits first"),
+    ],
+)
+def test_what_is_no_distribution_is_said_with_what_it_may_be(change, said):
+    probs, given, _ = example(7, 50)
+    with pytest.raises(InputError, match=said):
+        noise_report(None, given, pred_probs=change(probs))
+
+
+def test_tensors_with_gradients_and_sparse_probabilities_are_read():
+    probs, given, _ = example(3, 30)
+    here = score_labels("self_confidence", given, pred_probs=probs)
+    for same in (torch.tensor(probs, requires_grad=True), sparse.csr_array(probs)):
+        assert score_labels("self_confidence", given, pred_probs=same) == pytest.approx(here)
+
+
+def test_arguments_in_another_order_losses_below_zero_and_unknown_tasks_are_one_clear_error():
+    probs, given, _ = example(3, 30)
+    for task in ("classes", "regression"):
+        with pytest.raises(InputError, match="first thing that score_labels takes is the name of a rule"):
+            score_labels(given, "combined", pred_probs=probs, task=task)
+    with pytest.raises(InputError, match=r"never negative. Change the sign"):
+        score_labels("gmm", given, losses=np.log(probs[np.arange(30), given]))
+    for ask in (
+        lambda **task: score_labels("combined", given, pred_probs=probs, **task),
+        lambda **task: noise_report(None, given, pred_probs=probs, **task),
+    ):
+        with pytest.raises(InputError, match=r"unknown task 'multi-label'. Did you mean 'multilabel'"):
+            ask(task="multi-label")

@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -129,6 +130,21 @@ def test_decisions_are_saved_at_once_and_the_last_one_counts(site, tmp_path):
     with sqlite3.connect(tmp_path / "run" / FILE) as file:
         assert file.execute("select count(*) from decisions").fetchone() == (6,)
         assert file.execute("pragma journal_mode").fetchone() == ("delete",)
+
+
+def test_an_undo_takes_back_the_decision_that_it_names_alone(site):
+    first = post(site, ROW)[1]
+    time.sleep(0.002)  # times have milliseconds
+    second = post(site, ROW | {"decision": "keep", "label": ""})[1]
+    undo = ROW | {"decision": None, "label": "", "undoes": first["time"]}
+    for back in (undo, ROW | {"undoes": first["time"]}, undo | {"undoes": ""}):
+        status, said = post(site, back)
+        assert status == 409
+        assert said == {"error": "another decision on 'a.png' has come since; it stays", "current": second}
+    assert [row.decision for row in site.decisions.current()] == ["keep"]
+    assert post(site, undo | {"undoes": second["time"]}) == (200, None)
+    assert post(site, undo) == (200, None)  # there is none any more
+    assert site.decisions.current() == []
 
 
 @pytest.mark.parametrize(

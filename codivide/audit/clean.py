@@ -37,9 +37,9 @@ from codivide.data.column_kinds import Commas
 from codivide.data.corrections import Correction, Corrections, Known
 from codivide.data.image_bytes import with_images
 from codivide.data.images import is_image_name, on_disk, written
-from codivide.data.options import CLASSES
+from codivide.data.options import CLASSES, MULTILABEL
 from codivide.data.record import DataRecord
-from codivide.data.table_columns import TEXT_COLUMNS
+from codivide.data.table_columns import TEXT_COLUMNS, find
 from codivide.data.table_files import folder_parts, is_database, is_table
 from codivide.data.table_sets import split_answers
 from codivide.data.tables import as_written, feature_ids, read_table
@@ -443,8 +443,10 @@ def clean(
     else:
         _check_unchanged(judged, cleaned.remarks)
         (table, cells), paths, places = _rows(cleaned.labels, judged), [], []
+    own = _own_label(judged.source)
+    label = "label" if own in table else own  # such as "id", which is the run's
     with write_clean.aside(out) as folder:
-        write_clean.write_tables(table, cleaned.changes, folder, judged.source.options.task, cells)
+        write_clean.write_tables(table, cleaned.changes, folder, judged.source.options.task, cells, label=label)
         if files is not None:
             write_clean.place(paths, places, folder, files)
     return cleaned
@@ -517,6 +519,16 @@ def _values(column: pd.Series[Any]) -> list[Any]:
 
 def _numbers(column: pd.Series[Any]) -> list[float]:
     return [float(value) for value in pd.to_numeric(column).to_numpy(dtype=np.float64, na_value=math.nan)]
+
+
+def _own_label(source: DataRecord) -> str:
+    """What a table of the user's calls its labels; "label" of all else, and of labels that several columns give."""
+    options = source.options
+    if options.annotators or options.answers is not None or (options.task == MULTILABEL and "," in options.label):
+        return "label"
+    written = as_written(source.location())
+    names = [options.label] if written is None else [str(name) for name in written]
+    return find(names, options.label) or "label"
 
 
 def _table_of(judged: Judged, *, needed: bool = False) -> pd.DataFrame | None:

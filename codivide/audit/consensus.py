@@ -16,6 +16,7 @@ from codivide.core.errors import InputError
 from codivide.core.types import UNLABELLED, Floats
 from codivide.data.annotators import Answers, from_matrix, several
 from codivide.data.options import ReadOptions
+from codivide.data.table_files import as_pandas
 from codivide.data.table_sets import split_answers
 from codivide.data.tables import read_table
 
@@ -87,6 +88,7 @@ def agreed(
     answers: Answers, pred_probs: Any, options: ReadOptions, classes: Sequence[Any] | None = None
 ) -> AgreedLabels:
     """The same of answers in any form, such as those of a table."""
+    pred_probs = as_pandas(pred_probs)
     probs = None if pred_probs is None else checked(pred_probs)
     if probs is not None and len(probs) != answers.samples:
         raise InputError(f"pred_probs has {len(probs)} rows, but y has {answers.samples}; give one for each sample")

@@ -35,6 +35,14 @@ where number in (select max(number) from decisions group by id) and decision is 
 """
 
 
+class Overtaken(Exception):
+    """What was to be undone is no longer what counts; ``current`` is."""
+
+    def __init__(self, current: Correction) -> None:
+        super().__init__(f"another decision on {current.id!r} has come since; it stays")
+        self.current = current
+
+
 class Decisions:
     """A growing history of decisions; several threads and processes may write to one file.
 
@@ -82,12 +90,27 @@ class Decisions:
             if written is not None and written != before:
                 raise sqlite3.DatabaseError(f"decision {row[0]} is not what was written, or one before it")
 
-    def save(self, id: str, given: str, decision: str | None, label: str) -> Correction | None:
-        """Add a decision, or with ``decision`` None the undoing of one; what was added, None for an undoing."""
+    def save(
+        self, id: str, given: str, decision: str | None, label: str, *, undoes: str | None = None
+    ) -> Correction | None:
+        """Add a decision, or with ``decision`` None the undoing of one; what was added, None for an undoing.
+
+        Args:
+            id: of the sample.
+            given: its label.
+            decision: what was decided; None: nothing any more.
+            label: of the decision.
+            undoes: the time of the decision that this takes back; None: it takes none back.
+
+        Raises:
+            Overtaken: another decision than that counts by now, such as another person's.
+        """
         time = datetime.now(UTC).isoformat(timespec="milliseconds")
         with self._lock:
             self._file.execute("begin immediate")
             try:
+                if undoes is not None and (current := self._of(id)) is not None and current.time != undoes:
+                    raise Overtaken(current)
                 number, before = self._last()
                 row = [number + 1, id, given, decision, label, time]
                 self._file.execute("insert into decisions values (?, ?, ?, ?, ?, ?, ?)", (*row, _sum(before, row)))
@@ -97,6 +120,13 @@ class Decisions:
                     self._file.execute("rollback")
                 raise
         return None if decision is None else Correction(id, given, decision, label, time)
+
+    def _of(self, id: str) -> Correction | None:
+        """The decision on a sample that counts."""
+        row = self._file.execute(
+            "select id, given, decision, label, time from decisions where id = ? order by number desc limit 1", (id,)
+        ).fetchone()
+        return None if row is None or row[2] is None else Correction(*row)
 
     def _last(self) -> tuple[int, str]:
         """Number and checksum of the last decision; of an older version's, computed."""

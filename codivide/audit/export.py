@@ -17,6 +17,7 @@ from codivide.core.files import write_text
 from codivide.data.annotation_tools import argilla, label_studio
 from codivide.data.image_bytes import IMAGE
 from codivide.data.options import MULTILABEL, ReadOptions
+from codivide.data.table_columns import find
 from codivide.data.targets import parts
 
 EXPORTS = {"label-studio": "label_studio.json", "argilla": "argilla.json"}
@@ -50,12 +51,15 @@ def add(folder: Path, tool: str, options: ReadOptions) -> None:
 
 def _write(folder: Path, tool: str, options: ReadOptions) -> None:
     table = pd.read_parquet(folder / LABELS_PARQUET, dtype_backend="numpy_nullable")  # whole numbers stay so
+    names = [str(name) for name in table]
+    own = None if "label" in names else find(names, options.label)
+    table = table if own is None else table.rename(columns={own: "label"})
     if IMAGE in table:
         raise InputError(f"--export {tool}: images that lie in a table cannot be shown there; leave it out")
     shown = table.drop(columns=["id", "label", "row"], errors="ignore").rename(columns={"path": "image"})
-    names = [str(name) for name in shown]
+    columns = [str(name) for name in shown]
     rows = [
-        {name: _plain(cell) for name, cell in zip(names, row, strict=True) if not _is_missing(cell)}
+        {name: _plain(cell) for name, cell in zip(columns, row, strict=True) if not _is_missing(cell)}
         for row in shown.itertuples(index=False, name=None)
     ]
     labels = [None if _is_missing(label) else label for label in table["label"].tolist()]

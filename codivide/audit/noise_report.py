@@ -12,13 +12,15 @@ import torch
 
 from codivide.audit import checks
 from codivide.audit.reading import Reading, read
-from codivide.audit.target_judging import judge, load_targets, of_predictions, refuse_unused, saved
+from codivide.audit.target_judging import check_task, judge, load_targets, refuse_unused, saved
+from codivide.audit.target_predictions import of_predictions
 from codivide.core.errors import InputError
 from codivide.core.files import reading
 from codivide.core.types import UNLABELLED, Floats, Labels
 from codivide.data import encode
 from codivide.data import groups as grouping
 from codivide.data.columns import Columns
+from codivide.data.labels import same_classes
 from codivide.data.loaded import Loaded
 from codivide.data.options import CLASSES, DEFAULT, ReadOptions
 from codivide.data.sources import load
@@ -29,6 +31,7 @@ from codivide.methods.features.learn import plain_probs
 from codivide.methods.features.matrix import raw
 from codivide.methods.features.options import Features
 from codivide.methods.features.table import Table
+from codivide.noise import alike
 from codivide.noise.evidence import Evidence
 from codivide.noise.rates import MOST_ROWS
 from codivide.noise.report import LEARNED, PROBABILITIES, Material, NoiseReport, estimate, scaled, with_reason
@@ -90,9 +93,7 @@ def noise_report(
     Raises:
         InputError: the message says what is wrong and what to do.
     """
-    least, most = Features.limits["folds"]
-    if not least <= folds <= most:
-        raise InputError(f"folds {folds}: at least {least} and at most {most} are needed")
+    _check(task, folds)
     about = About(groups, sample_weight, class_weight)
     options = ReadOptions(unlabelled=unlabelled, task=task, separator=separator)
     settings: _Settings = {"limit": limit, "replicates": replicates, "seed": seed}
@@ -100,6 +101,14 @@ def noise_report(
         given = {"y": y, "pred_probs": pred_probs, "model": model}
         return target_report_of(X_or_run, given, options, about=about, folds=folds, settings=settings)
     return _of_classes(X_or_run, y, pred_probs, model, about=about, options=options, folds=folds, settings=settings)
+
+
+def _check(task: str, folds: int) -> None:
+    """InputError for a task that there is none of, or another number of folds."""
+    check_task(task)
+    least, most = Features.limits["folds"]
+    if not least <= folds <= most:
+        raise InputError(f"folds {folds}: at least {least} and at most {most} are needed")
 
 
 def _of_classes(
@@ -331,6 +340,8 @@ def _from_data(loaded: Loaded, settings: Features, options: ReadOptions, seed: i
             mixed=mixed,
         )
         probs: Floats = plain_probs(table, settings, seed).double().numpy()
+        same = same_classes([loaded.classes[k] for k in np.unique(loaded.y[rows])])
+        probs = probs if same is None else alike.one_of_each(probs, given, same)
         seen.update(seen=probs[np.arange(len(given)), given], rows=rows, given=given)
         return probs
 

@@ -8,16 +8,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 from scipy.optimize import linear_sum_assignment
+from torch import Tensor
 
 from codivide.core.errors import InputError
-from codivide.core.types import UNLABELLED, Floats, Labels
+from codivide.core.types import UNLABELLED, Floats, Labels, Mask
 from codivide.data.labels import encode
+from codivide.data.row_order import check_order
+from codivide.data.table_files import as_pandas
 from codivide.noise.report import too_alike
 
 _FEWEST = 10  # samples a moved class must have, on average, before another order is believed
 _BETTER = 3.0  # times as many labels that another order must fit
 _SHOWN = 10  # classes named in a message
+_ROUNDED = 0.1  # how far from 1 a row of rounded probabilities sums to
 
 
 class Reading(NamedTuple):
@@ -39,24 +44,25 @@ def read(
 ) -> Reading:
     """Probabilities and labels as arrays, each label with its column.
 
-    The order of the columns is, the first that there is: ``classes``; the column names of a data frame that are
-    labels; the categories of an ordered categorical; 0 to C - 1 where all labels are such numbers (or such numbers as
-    text); the different labels, numbers as text by their value, the rest sorted. Where another order fits the labels
-    far better, it is said what fits.
+    The order of the columns is, the first that there is: ``classes``; the column names of a table that are labels,
+    also with what all have in common before or behind ("prob_cat"); the categories of an ordered categorical; 0 to
+    C - 1 where all labels are such numbers (or such numbers as text); the different labels, numbers as text by their
+    value, the rest sorted. Where another order fits the labels far better, it is said what fits.
 
     Args:
         labels: ``[N]``.
-        pred_probs: ``[N, C]``, array or data frame.
+        pred_probs: ``[N, C]``, array or table with names of columns.
         classes: class values in the order of the columns; None: as above.
         unlabelled: the label that means "no label"; None: there is none.
         what: what to call the labels in a message.
 
     Raises:
-        InputError: no probabilities, labels that are not one class a sample, other classes than columns, or columns
-            whose order, which nobody stated, is surely another.
+        InputError: no probabilities, labels that are not one class a sample, other classes than columns, columns
+            whose order, which nobody stated, is surely another, or rows whose index says so and fits better.
     """
+    pred_probs, shape = as_pandas(pred_probs), np.shape(labels)
+    _check_transposed(np.shape(pred_probs), shape, what)
     probs = checked(pred_probs)
-    shape = np.shape(labels)
     if len(shape) == 2 and shape[1] != 1:
         raise InputError(
             f"{what} has shape {tuple(shape)}; give one class for each sample (of one-hot labels the argmax(axis=1); "
@@ -65,19 +71,32 @@ def read(
     if shape and shape[0] != len(probs):
         raise InputError(f"pred_probs has {len(probs)} rows, but {what} has {shape[0]}; give one for each sample")
     stated = classes is not None
-    order = tuple(classes) if classes is not None else order_of(labels, pred_probs, unlabelled)
+    order = own_values(classes) if classes is not None else order_of(labels, pred_probs, unlabelled)
     given, known = encode(labels, unlabelled=unlabelled, classes=order, what=what)
     if len(known) != probs.shape[1]:
         raise InputError(
             f"pred_probs has {probs.shape[1]} columns, but there are {len(known)} classes; give classes in their order"
         )
+    judged = given >= 0
+    check_order(
+        pred_probs,
+        labels,
+        lambda rows: float((probs[rows].argmax(1) != given)[judged].sum()),
+        what,
+        "pred_probs",
+    )
     _check_order(probs, given, known, stated=stated)
     return Reading(probs, given, known, claimed=True)
 
 
+def own_values(classes: Sequence[Any]) -> tuple[Any, ...]:
+    """Class values that a caller states, as Python's own."""
+    return tuple(name.item() if isinstance(name, np.generic) else name for name in classes)
+
+
 def order_of(labels: Any, pred_probs: Any, unlabelled: int | None = UNLABELLED) -> tuple[Any, ...] | None:
     """The classes in the order of the columns, where names or values tell it; None: sorted. See ``read``."""
-    named = _named(labels, pred_probs)
+    named = _named(labels, pred_probs, unlabelled)
     return named if named is not None else _order(labels, np.shape(pred_probs)[1], unlabelled)
 
 
@@ -87,6 +106,10 @@ def checked(pred_probs: Any) -> Floats:
     Raises:
         InputError: no numbers, a wrong shape, or a row that is no distribution.
     """
+    if isinstance(pred_probs, Tensor):
+        pred_probs = pred_probs.detach().cpu().double()
+    if sparse.issparse(pred_probs):
+        pred_probs = pred_probs.toarray()
     try:
         probs = np.asarray(pred_probs, dtype=np.float64)
     except (TypeError, ValueError) as error:
@@ -101,21 +124,96 @@ def checked(pred_probs: Any) -> Floats:
         row = int(np.argmax(bad))
         raise InputError(
             f"pred_probs: row {row} is {np.array2string(probs[row], precision=4, threshold=8)}; probabilities are "
-            "finite, not negative and sum to 1 in each row (apply a softmax to logits first)"
+            f"finite, not negative and sum to 1 in each row ({_meant(probs, bad)})"
         )
     clipped: Floats = np.clip(probs, 0.0, 1.0)
     return clipped
 
 
-def _named(labels: Any, pred_probs: Any) -> tuple[Any, ...] | None:
+def _meant(probs: Floats, bad: Mask) -> str:
+    """What to do about rows that are no distributions."""
+    finite = np.asarray(np.isfinite(probs).all(1), dtype=bool)
+    if not finite[bad].any():
+        return f"{int((~finite).sum()):,} rows hold NaN or infinity: leave such samples out, with their labels"
+    sums, least = probs[finite].sum(1), float(probs[finite].min())
+    if least >= 0 and np.abs(sums - 100).max() < 1:
+        return "these are percentages: divide by 100"
+    if least >= 0 and float(probs[finite].max()) <= 1 and np.abs(sums - 1).max() < _ROUNDED:
+        return (
+            f"here between {sums.min():.4g} and {sums.max():.4g}, as rounded ones do: divide each row by its sum, "
+            "p / p.sum(axis=1, keepdims=True)"
+        )
+    return "apply a softmax to logits first"
+
+
+def _check_transposed(shape: tuple[int, ...], labels: tuple[int, ...], what: str) -> None:
+    """InputError where the columns of probabilities are as many as the labels, and the rows are not."""
+    if len(shape) == 2 and labels[:1] == shape[1:] and shape[0] != shape[1]:
+        raise InputError(
+            f"pred_probs has shape {shape} and {what} {labels[0]} values: rows are samples and columns are classes, so "
+            "transpose it (pred_probs.T)"
+        )
+
+
+def _named(labels: Any, pred_probs: Any, unlabelled: int | None) -> tuple[Any, ...] | None:
     """The column names of a data frame where labels are among them; plain column numbers are no names."""
     if not isinstance(pred_probs, pd.DataFrame):
         return None
     names: tuple[Any, ...] = tuple(pred_probs.columns.tolist())
     if names == tuple(range(len(names))):
         return None
+    different = [value for value in pd.unique(_plain(labels)) if not _missing(value, unlabelled)]
     texts = {str(name) for name in names}
-    return names if any(str(label) in texts for label in pd.unique(_plain(labels))) else None
+    if any(str(label) in texts for label in different):
+        return names
+    found = _by_number(names, different) or _within(names, different)
+    if found is None and different and all(isinstance(name, str) for name in names):
+        shown = ", ".join(map(repr, names[:_SHOWN])) + (", ..." if len(names) > _SHOWN else "")
+        warnings.warn(
+            f"the columns of pred_probs are called {shown}, and no label is called so: they are taken in the order of "
+            "the labels. Give classes in the order of the columns",
+            stacklevel=5,
+        )
+    return found
+
+
+def _by_number(names: Sequence[Any], labels: Sequence[Any]) -> tuple[int, ...] | None:
+    """Names of columns such as "2" and "2.0" as the whole numbers that labels are; None: they are no such."""
+    if not labels or not all(_is_whole(label) for label in labels):
+        return None
+    try:
+        found = tuple(float(name) for name in names)
+    except (TypeError, ValueError):
+        return None
+    numbers = tuple(int(value) for value in found if value.is_integer())
+    fits = len(set(numbers)) == len(names) and any(int(label) in numbers for label in labels)
+    return numbers if fits else None
+
+
+def _within(names: Sequence[Any], labels: Sequence[Any]) -> tuple[Any, ...] | None:
+    """The labels that names of columns hold, as "prob_cat" holds "cat", in any case; None: not all labels are there.
+
+    What stands before and behind the label is the same in all names. The longest such text counts.
+    """
+    texts = [str(name).casefold() for name in names]
+    wanted = {str(int(label) if _is_whole(label) else label).casefold(): label for label in labels}
+    if len(wanted) < len(labels):  # they differ by case alone
+        return None
+    for start in range(_common(texts), -1, -1):
+        for end in range(_common([text[::-1] for text in texts]), -1, -1):
+            cores = [text[start : len(text) - end] for text in texts]
+            if len(set(cores)) == len(cores) and wanted.keys() <= set(cores):
+                return tuple(
+                    wanted.get(core, str(name)[start : len(str(name)) - end])
+                    for core, name in zip(cores, names, strict=True)
+                )
+    return None
+
+
+def _common(texts: Sequence[str]) -> int:
+    """How many characters all texts begin with."""
+    shortest = min(map(len, texts))
+    return next((k for k in range(shortest) if len({text[k] for text in texts}) > 1), shortest)
 
 
 def _order(labels: Any, columns: int, unlabelled: int | None) -> tuple[Any, ...] | None:

@@ -23,7 +23,7 @@ import jinja2
 from markupsafe import Markup
 
 from codivide.core.errors import InputError
-from codivide.core.files import write_text
+from codivide.core.files import FORMULA, NUMBER, write_text
 from codivide.runs.claim import locked, sweep_drawn
 from codivide.runs.folder import REPORT_MARK, has_mark, has_run
 
@@ -316,7 +316,8 @@ def _block(issues: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def _assets() -> tuple[str, str]:
     """The style sheet and the script; nothing of the script is visible from outside of it."""
     scripts = "\n".join((PAGE / f"{name}.js").read_text("utf-8") for name in SCRIPTS)
-    return (PAGE / "page.css").read_text("utf-8"), f'"use strict";\n(() => {{\n{scripts}}})();\n'
+    patterns = f"const FORMULA = /^{FORMULA.pattern}/;\nconst NUMBER = /^({NUMBER.pattern})$/i;"
+    return (PAGE / "page.css").read_text("utf-8"), f'"use strict";\n(() => {{\n{patterns}\n{scripts}}})();\n'
 
 
 @cache

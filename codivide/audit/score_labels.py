@@ -10,13 +10,16 @@ from scipy import sparse
 
 from codivide.audit.noise_report import About, cross_fitted
 from codivide.audit.reading import read
-from codivide.audit.target_judging import judge, label_clean_prob, load_targets, of_predictions, refuse_unused
+from codivide.audit.target_judging import check_task, judge, label_clean_prob, load_targets, refuse_unused
+from codivide.audit.target_predictions import of_predictions
 from codivide.core.errors import InputError, unknown
 from codivide.core.types import UNLABELLED, Floats, Labels
 from codivide.data.labels import encode
 from codivide.data.options import CLASSES, DEFAULT, REGRESSION, ReadOptions
 from codivide.data.weights import ClassWeight, weighted
 from codivide.noise.rules import Judgeable, score
+
+_SLACK = 1e-4  # below 0 that a loss may be by rounding
 
 
 def score_labels(
@@ -46,8 +49,7 @@ def score_labels(
         y: given labels ``[N]``: numbers, texts or categories; missing ones (None, NaN, -1) are not judged.
         pred_probs: ``[N, C]``, non-negative, rows sum to 1; column k is ``classes[k]``. Cross-validated: a classifier
             that has seen a label takes it for right.
-        losses: cross-entropy on the given labels, ``[N]``, or ``[epochs, N]`` with NaN where an epoch did not look;
-            None: those of ``pred_probs``.
+        losses: cross-entropies ``[N]``, or ``[epochs, N]``, NaN where an epoch did not look; None: of ``pred_probs``.
         predictions: predicted classes ``[epochs, N]`` in the words of ``y``, one row an epoch.
         features: ``[N, D]``, dense or sparse, in which samples of one class are near each other.
         model: a classifier of scikit-learn's kind that makes ``pred_probs``, cross-fitted on ``features`` in 5 folds.
@@ -72,13 +74,24 @@ def score_labels(
         >>> codivide.score_labels("right_events", y, predictions=[["cat", "dog", "dog", "dog", "cat"]]).tolist()
         [1.0, 0.0, 1.0, 1.0, nan]
     """
+    _check(rule, task)
     if task != CLASSES:
         said = {"pred_probs": pred_probs, "predictions": predictions, "losses": losses, "classes": classes}
         said |= {"features": features, "model": model, "sample_weight": sample_weight, "class_weight": class_weight}
         return _of_targets(rule, y, ReadOptions(task=task, separator=separator), said)
     found = _labels(y, pred_probs, classes, About(None, sample_weight, class_weight), model=model, samples=features)
-    looked_at = None if model is not None else features
-    return score(rule, _judgeable(*found, losses=losses, predictions=predictions, features=looked_at))
+    seen = {"losses": losses, "predictions": predictions, "features": None if model is not None else features}
+    return score(rule, _judgeable(*found, **seen))
+
+
+def _check(rule: object, task: str) -> None:
+    """InputError where the labels stand in the place of the rule, and for a task that there is none of."""
+    if not isinstance(rule, str):
+        raise InputError(
+            "the first thing that score_labels takes is the name of a rule, the second the labels: "
+            "score_labels('combined', y, ...)"
+        )
+    check_task(task)
 
 
 def _of_targets(rule: str, y: Any, options: ReadOptions, given: dict[str, Any]) -> Floats:
@@ -158,6 +171,12 @@ def _losses(losses: Any, given: Labels) -> Floats | None:
     unseen = (given != UNLABELLED) & ~np.isfinite(found).any(0)
     if unseen.any():
         raise InputError(f"losses: sample {int(unseen.argmax())} has a label and no finite loss")
+    least = float(np.where(np.isfinite(found), found, np.inf).min(initial=np.inf))
+    if least < -_SLACK:
+        raise InputError(
+            f"losses: there is {least:.4g}; a cross-entropy, -log of the probability of the given label, is never "
+            "negative. Change the sign of log-likelihoods"
+        )
     return found
 
 

@@ -29,7 +29,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 
-from codivide.audit.decisions import FILE, Decisions
+from codivide.audit.decisions import FILE, Decisions, Overtaken
 from codivide.core.errors import InputError
 from codivide.data import corrections
 from codivide.data.corrections import Correction, Known
@@ -49,11 +49,11 @@ _ALONE = {"Content-Security-Policy": "default-src 'none'; sandbox; frame-ancesto
 
 
 class Refused(Exception):
-    """An answer other than 200: its status and why."""
+    """An answer other than 200: its status, why, and the decision that stays where that is the reason."""
 
-    def __init__(self, status: HTTPStatus, reason: str) -> None:
+    def __init__(self, status: HTTPStatus, reason: str, current: Correction | None = None) -> None:
         super().__init__(reason)
-        self.status = status
+        self.status, self.current = status, current
 
 
 class Server(ThreadingHTTPServer):
@@ -116,16 +116,19 @@ class Server(ThreadingHTTPServer):
         if not isinstance(item, dict) or "decision" not in item:
             raise Refused(HTTPStatus.BAD_REQUEST, "a decision is an object of id, given, decision and label")
         name, given, label = (_text(item.get(key)) for key in ("id", "given", "label"))
-        decision = None if item["decision"] is None else _text(item["decision"])
-        if decision is None:
-            if name not in self.known.given:
-                raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, "no sample of this run has this id")
-            return self.decisions.save(name, self.known.given[name], None, "")
+        decision, undoes = (None if item.get(key) is None else _text(item[key]) for key in ("decision", "undoes"))
+        if decision is None and name not in self.known.given:
+            raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, "no sample of this run has this id")
         try:
-            self.known.check(Correction(name, given, decision, label))
+            if decision is not None:
+                self.known.check(Correction(name, given, decision, label))
+            else:
+                given, label = self.known.given[name], ""
+            return self.decisions.save(name, given, decision, label, undoes=undoes)
         except InputError as error:
             raise Refused(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from None
-        return self.decisions.save(name, given, decision, label)
+        except Overtaken as error:
+            raise Refused(HTTPStatus.CONFLICT, str(error), error.current) from None
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -194,15 +197,16 @@ class Handler(BaseHTTPRequestHandler):
             try:
                 how()
             except Refused as refused:
-                self._refuse(refused.status, str(refused))
+                self._refuse(refused.status, str(refused), refused.current)
             except sqlite3.Error as error:  # a full disk
                 self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, f"not saved: {error}")
         except OSError:  # the browser went away
             self.close_connection = True
 
-    def _refuse(self, status: HTTPStatus, reason: str) -> None:
+    def _refuse(self, status: HTTPStatus, reason: str, current: Correction | None = None) -> None:
         """Say why, and read on for a moment: a connection closed on unread bytes may lose the answer."""
-        self._send(json.dumps({"error": reason}).encode(), "application/json", _ALONE, status)
+        said = {"error": reason} | ({} if current is None else {"current": as_json(current)})
+        self._send(json.dumps(said).encode(), "application/json", _ALONE, status)
         self.connection.shutdown(socket.SHUT_WR)
         self.connection.settimeout(1)
         left = LARGEST

@@ -8,20 +8,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
 
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, unknown
 from codivide.core.files import reading
 from codivide.core.types import Floats, Labels
 from codivide.data import encode
 from codivide.data.groups import tensors, together
 from codivide.data.loaded import Loaded
-from codivide.data.options import REGRESSION, ReadOptions
-from codivide.data.rows import TensorRows
+from codivide.data.options import REGRESSION, TASKS, ReadOptions
+from codivide.data.row_order import warn_of_order
 from codivide.data.sources import load_raw
-from codivide.data.table_columns import arranged
 from codivide.data.targets import (
-    Members,
     joined,
     members,
     number_text,
@@ -29,14 +26,13 @@ from codivide.data.targets import (
     other_separator,
     parts,
     texts_of,
-    with_points,
 )
 from codivide.methods.features import number_heads, own
 from codivide.methods.features.matrix import raw
-from codivide.methods.features.numbers import FEWEST, LearnedNumbers, Numbers, OwnRegressor, learn_numbers
+from codivide.methods.features.numbers import LearnedNumbers, Numbers, OwnRegressor, learn_numbers
 from codivide.methods.features.options import Features
 from codivide.methods.features.tags import LearnedTags, OwnClassifier, Tags, learn_tags
-from codivide.noise import residuals, several, target_report
+from codivide.noise import target_report
 from codivide.noise.target_report import TargetReport, from_record
 from codivide.runs import label_table
 from codivide.runs.folder import SUMMARY, SavedRun
@@ -77,6 +73,7 @@ def load_targets(source: object, y: object, options: ReadOptions) -> Loaded:
     Raises:
         InputError: a source or targets that cannot be read.
     """
+    warn_of_order(source, y)
     written = None if y is None else texts_of(y, options)
     loaded = encode.of_images(load_raw(source, written and written.texts, options=options), options)
     loaded = loaded if written is None else written.of(loaded)
@@ -85,6 +82,12 @@ def load_targets(source: object, y: object, options: ReadOptions) -> Loaded:
     if len(loaded.x.shape) != 1:
         loaded = encode.of_images(loaded, replace(options, encoder=encode.DEFAULT_OF["image"]))
     return replace(loaded, classes=tuple(str(name) for name in loaded.classes))
+
+
+def check_task(task: str) -> None:
+    """InputError for a task that there is none of."""
+    if task not in TASKS:
+        raise unknown("task", task, TASKS)
 
 
 def refuse_unused(task: str, given: Mapping[str, tuple[Any, Any]]) -> None:
@@ -136,94 +139,10 @@ def saved(run: SavedRun) -> TargetReport:
         return from_record(run.summary["noise"], run.predictions)
 
 
-class Scored(NamedTuple):
-    """Targets judged by somebody's predictions alone.
-
-    Attributes:
-        clean_prob: ``[N]`` of numbers, ``[N, K]`` of several labels; NaN where there is none.
-        plain: of the same shape: minus the distance to the prediction, or the probability of what was given.
-        report: what is estimated of all.
-    """
-
-    clean_prob: Floats
-    plain: Floats
-    report: TargetReport
-
-
 def label_clean_prob(report: TargetReport) -> Floats:
     """p(clean) ``[N, K]`` of several labels."""
     assert report.label_clean_prob is not None  # numbers have none
     return report.label_clean_prob
-
-
-def of_predictions(y: Any, said: Any, options: ReadOptions) -> Scored:
-    """Judge targets by predictions of models that did not learn from them.
-
-    Args:
-        y: targets, see ``data.targets.texts_of``.
-        said: of numbers predictions ``[N]``, of several labels probabilities ``[N, K]`` in the order of the labels,
-            or a data frame whose columns are called like them.
-        options: the task, and the separator.
-
-    Raises:
-        InputError: arrays that do not fit each other, or predictions that are not finite.
-    """
-    texts, names, _ = texts_of(y, options)
-    found = np.asarray(said, dtype=np.float64)
-    if found.ndim != (1 if options.task == REGRESSION else 2) or len(found) != len(texts):
-        shape = "[samples]" if options.task == REGRESSION else "[samples, labels]"
-        raise InputError(f"predictions have shape {found.shape}; {len(texts)} targets need {shape}")
-    if not np.isfinite(found).all():
-        raise InputError(f"prediction {int(np.argwhere(~np.isfinite(found))[0][0])} is not finite")
-    codes, different = pd.factorize(pd.Series(texts, dtype=object))
-    known = tuple(str(text) for text in different)
-    rows = TensorRows(torch.zeros(len(texts), 1))
-    loaded = Loaded(rows, codes.astype(np.int64), known, range(len(texts)), "none", name="y")
-    if options.task == REGRESSION:
-        return _scored_numbers(numbers(with_points(loaded)), found)
-    given = members(loaded, options.separator, names)
-    if (
-        isinstance(said, pd.DataFrame)
-        and not isinstance(said.columns, pd.RangeIndex)
-        and said.shape[1] == len(given.names)
-    ):
-        found = arranged(said, given.names, "pred_probs", "label").to_numpy(dtype=np.float64)
-    return _scored_sets(given, found)
-
-
-def _scored_numbers(y: Floats, predicted: Floats) -> Scored:
-    known = np.flatnonzero(np.isfinite(y))
-    if len(known) < FEWEST:
-        raise InputError(f"{len(known)} samples have a target; at least {FEWEST} are needed")
-    usual = float(np.median(np.abs(y - predicted)[known]))
-    spread = np.full(len(known), max(usual, 1e-9 * float(np.ptp(y[known]) or 1)))
-    settled = residuals.settle(y[known], predicted[known], spread)
-    clean_prob = np.full(len(y), np.nan)
-    clean_prob[known] = settled.clean_prob
-    hidden = residuals.hidden(y[known], predicted[known], spread, settled)
-    return Scored(clean_prob, -np.abs(y - predicted), target_report.of_numbers(clean_prob, hidden))
-
-
-def _scored_sets(given: Members, probs: Floats) -> Scored:
-    y, names = given
-    if probs.shape[1] != len(names):
-        raise InputError(f"pred_probs has {probs.shape[1]} columns, but there are {len(names)} labels: {names[:20]}")
-    if (probs < 0).any() or (probs > 1).any():
-        raise InputError("pred_probs of several labels are probabilities from 0 to 1, each for itself")
-    rows = np.flatnonzero((y >= 0).all(1))
-    share = y[rows].mean(0)
-    able = np.flatnonzero((share > 0) & (share < 1))
-    if not len(able):
-        raise InputError("no label is there in some rows and missing in others: nothing can be judged")
-    chosen = y[np.ix_(rows, able)]
-    held = probs[np.ix_(rows, able)].clip(several.LEAST, 1 - several.LEAST)
-    clean_prob = np.full(y.shape, np.nan)
-    clean_prob[np.ix_(rows, able)] = several.Channels.of(held, chosen).clean_prob(chosen)
-    row = several.row_score(clean_prob)
-    unjudged = [name for k, name in enumerate(names) if k not in able]
-    report = target_report.of_sets(row, clean_prob, names, (y == 1).sum(0).tolist(), unjudged)
-    plain = np.where(y < 0, np.nan, np.where(y == 1, probs, 1 - probs))
-    return Scored(clean_prob, plain, report)
 
 
 def _known(loaded: Loaded) -> dict[str, Any]:

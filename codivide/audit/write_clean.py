@@ -165,7 +165,13 @@ def place(paths: Sequence[Path], places: Sequence[PurePosixPath], folder: Path, 
 
 
 def write_tables(
-    table: pd.DataFrame, changes: pd.DataFrame, folder: Path, task: str, cells: pd.DataFrame | None = None
+    table: pd.DataFrame,
+    changes: pd.DataFrame,
+    folder: Path,
+    task: str,
+    cells: pd.DataFrame | None = None,
+    *,
+    label: str = "label",
 ) -> None:
     """The cleaned table as CSV and Parquet, and what was changed.
 
@@ -178,18 +184,21 @@ def write_tables(
         folder: for the files.
         task: what a label is.
         cells: some columns of the table as the source writes them; None: it is no file of text.
+        label: what the files call the labels.
     """
-    plain = ("label", label_table.GIVEN) if task == REGRESSION else ()
+    own = {"label": label}
+    plain = (label, "label", label_table.GIVEN) if task == REGRESSION else ()
     held = {} if cells is None else {str(name): cells[name] for name in cells}
     texts = {name: column for name, column in held.items() if _says(column, table[name])}
-    write_csv(table.drop(columns=IMAGE, errors="ignore").assign(**texts), folder / LABELS, plain=plain)
+    written = table.drop(columns=IMAGE, errors="ignore").assign(**texts)
+    write_csv(written.rename(columns=own), folder / LABELS, plain=plain)
     table = table.assign(**{name: texts[name] for name in texts if _is_code(texts[name], table[name])})
     if task == REGRESSION:
         table = table.assign(label=as_numbers(table["label"]))
     kinds = {type(value) for value in table["label"] if value is not None}
     mixed = table.assign(label=table["label"].astype("string")) if len(kinds) > 1 else table
     with atomic(folder / LABELS_PARQUET) as part:
-        mixed.to_parquet(part, index=False, write_page_checksum=True)
+        mixed.rename(columns=own).to_parquet(part, index=False, write_page_checksum=True)
     write_csv(changes, folder / CHANGES, plain=plain)
 
 

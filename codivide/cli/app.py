@@ -40,9 +40,10 @@ def application(arguments: list[str]) -> "typer.Typer":
     import typer
 
     from codivide.cli.fit import method_flags
-    from codivide.cli.flags import spread
+    from codivide.cli.flags import Command, Group, spread
 
     app = typer.Typer(
+        cls=Group,
         add_completion=False,
         no_args_is_help=True,
         rich_markup_mode="rich",
@@ -73,7 +74,7 @@ def application(arguments: list[str]) -> "typer.Typer":
             app.add_typer(command, name=name)
         else:
             more = method_flags(arguments) if name == asked == "fit" else []
-            app.command(name)(spread(command, more))
+            app.command(name, cls=Command)(spread(command, more))
     return app
 
 

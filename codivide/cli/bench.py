@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from codivide.cli.flags import Cluster
+from codivide.cli.flags import Cluster, Command, Group
 from codivide.cli.output import aside, line
 from codivide.cli.progress import out_console
 from codivide.core.errors import InputError
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from codivide.training.run import Run
 
 bench = typer.Typer(
+    cls=Group,
     help="Recipes: run them, tune them, and tabulate their results.\n\nExample: codivide bench run 'first/*'",
     short_help="Recipes: run them, tune them, and tabulate their results.",
     no_args_is_help=True,
@@ -32,7 +33,7 @@ Results = Annotated[Path, typer.Option(help="Folder of the result files.")]
 Runs = Annotated[Path, typer.Option(help="Folder of the runs (checkpoints), not to be committed.")]
 
 
-@bench.command("list")
+@bench.command("list", cls=Command)
 def list_recipes(pattern: Pattern = "*") -> None:
     """List recipes with what was published, in percent, and by which statistic; one line each in a pipe.
 
@@ -57,7 +58,7 @@ def list_recipes(pattern: Pattern = "*") -> None:
             line(f"    {part}")
 
 
-@bench.command()
+@bench.command(cls=Command)
 def run(
     pattern: Pattern,
     *,
@@ -108,7 +109,7 @@ def _shortened(recipe: Recipe, epochs: int | None, limit: int | None) -> Recipe:
     return replace(recipe, name=f"{name}/{recipe.name}", plan=plan, limit=recipe.limit if limit is None else limit)
 
 
-@bench.command()
+@bench.command(cls=Command)
 def table(pattern: Pattern = "*", results: Results = Path("results") / "recipes") -> None:
     """Print a Markdown table of the results.
 
@@ -119,7 +120,7 @@ def table(pattern: Pattern = "*", results: Results = Path("results") / "recipes"
     typer.echo(runner.table(runner.find(pattern), results))
 
 
-@bench.command()
+@bench.command(cls=Command)
 def gather(results: Results = Path("results") / "recipes") -> None:
     """Put the result files of a folder into its one file gathered.parquet; tables are made of it as before.
 
@@ -131,7 +132,7 @@ def gather(results: Results = Path("results") / "recipes") -> None:
     line(f"{files} results gathered; {results / store.GATHERED} holds {there}")
 
 
-@bench.command()
+@bench.command(cls=Command)
 def tune(
     recipe: Annotated[str, typer.Argument(help="A recipe's name.")],
     grid: Annotated[

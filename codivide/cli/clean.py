@@ -22,7 +22,11 @@ class Rules:
     """What decides about a label."""
 
     corrections: Annotated[
-        Path | None, typer.Option(help="What a person decided (corrections.csv); it wins over both rules.")
+        list[Path] | None,
+        typer.Option(
+            help="What a person decided (corrections.csv); it wins over both rules. Again: another person's.",
+            metavar="FILE",
+        ),
     ] = None
     drop_below: Annotated[
         float | None,
@@ -69,13 +73,13 @@ def clean(
     from codivide.audit import clean as cleaning
     from codivide.audit import export as exporting
     from codivide.audit.write_clean import CHANGES, LABELS, How
-    from codivide.data.corrections import read
+    from codivide.data.corrections import read_all
 
     if files.copy and files.link:
         raise InputError("--copy and --link: give one of them")
     if export is not None:
         exporting.check(export)
-    decided = read(rules.corrections) if rules.corrections is not None else None
+    decided = read_all(rules.corrections) if rules.corrections else None
     how: How | None = "copy" if files.copy else "link" if files.link else None
     cleaned = cleaning.clean(
         run,

@@ -43,8 +43,8 @@ class RunFlags:
     source: Annotated[
         str,
         typer.Argument(
-            help="A folder of images (one sub-folder a class), a manifest (a table with path,label), a table of "
-            "features or texts (.csv, .tsv, .jsonl, .xlsx, .parquet, ..., sqlite:///FILE?table=NAME, .npz), or a known "
+            help="A folder of images (one sub-folder a class), or a manifest (a table with path,label). A table of "
+            "features or texts: .csv, .tsv, .jsonl, .xlsx, .parquet, .npz, ..., sqlite:///FILE?table=NAME. Or a known "
             "set such as digits or cifar10n:worse."
         ),
     ]
@@ -89,10 +89,11 @@ class DataFlags(TableFlags):
         ),
     ] = None
     corrections: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
             help="What a person decided about an earlier run (corrections.csv): decided labels are kept, junk is left "
-            "out.",
+            "out. Give it again for another person's.",
+            metavar="FILE",
             rich_help_panel=LABELS,
         ),
     ] = None
@@ -147,8 +148,8 @@ class DataFlags(TableFlags):
     encoder: Annotated[
         str,
         typer.Option(
-            help="What turns texts or images into numbers: auto (tfidf for texts, efficientnet-lite0 for photos "
-            "where the method is auto or features), none (train a network on pixels), best (the strongest there is), "
+            help="What turns texts or images into numbers; auto: tfidf for texts, efficientnet-lite0 for photos where "
+            "the method is auto or features; none: train a network on pixels; best: the strongest there is; or "
             "tfidf:char, minilm, hf:NAME, timm:NAME, or columns for a table.",
             rich_help_panel=DATA,
         ),
@@ -372,7 +373,7 @@ OF_TARGETS = {item.name for item in fields(TableFlags)} | {
 
 def _fit_targets(run: RunFlags, data: DataFlags, training: TrainingFlags, hyper_parameters: Mapping[str, Any]) -> None:
     """``fit`` of numbers, or of several labels a row."""
-    from codivide.audit.target_judging import load_targets
+    from codivide.audit.target_judging import check_task, load_targets
     from codivide.data.experiment import part
     from codivide.data.target_decisions import confirm_targets
     from codivide.data.weights import weighted
@@ -383,7 +384,7 @@ def _fit_targets(run: RunFlags, data: DataFlags, training: TrainingFlags, hyper_
     from codivide.runs.claim import claimed
 
     began = time.monotonic()
-    targets.check_task(data.task)
+    check_task(data.task)
     asked = {
         item.name: getattr(flags, item.name)
         for flags in (run, data, training)
@@ -402,8 +403,7 @@ def _fit_targets(run: RunFlags, data: DataFlags, training: TrainingFlags, hyper_
         options, seed = _options(data, training.device), training.seed
         decided = _decided(data)
         loaded = load_targets(run.source, None, options)
-        if data.corrections is not None:
-            check_decided(data.corrections, loaded, run.source)
+        check_decided(data.corrections or (), loaded, run.source)
         loaded = part(targets.with_test_part(loaded, run.test, options), data.limit, seed)
         loaded = weighted(loaded if decided is None else confirm_targets(loaded, decided, options))
         say_data(loaded, task=data.task)
@@ -415,9 +415,9 @@ def _fit_targets(run: RunFlags, data: DataFlags, training: TrainingFlags, hyper_
 
 
 def _decided(data: DataFlags) -> Corrections | None:
-    from codivide.data.corrections import read
+    from codivide.data.corrections import read_all
 
-    return None if data.corrections is None else read(data.corrections)
+    return read_all(data.corrections) if data.corrections else None
 
 
 def _recorded_threads(run: RunFlags) -> int | None:
@@ -453,16 +453,15 @@ def _method(run: RunFlags, hyper_parameters: Mapping[str, Any]) -> Method | Feat
 def _inputs(run: RunFlags, data: DataFlags) -> list[str | Path]:
     """All that may be a path to what is read; a column or the name of a network is none that is there."""
     encoder = data.encoder.partition(":")[2]  # hf:FOLDER
-    return [given for given in (run.source, run.test, data.truth, data.corrections, data.annotators, encoder) if given]
+    files = (run.source, run.test, data.truth, *(data.corrections or ()), data.annotators, encoder)
+    return [given for given in files if given]
 
 
 def _read(
     run: RunFlags, data: DataFlags, training: TrainingFlags, *, progress: bool = True
 ) -> tuple[Loaded, ReadOptions, Corrections | None]:
     """The data, how they were read, and the decisions of a person."""
-    from codivide.data.corrections import read
-
-    decided = read(data.corrections) if data.corrections is not None else None
+    decided = _decided(data)
     options = replace(_options(data, training.device), progress=progress)
     return _load(run, data, options, training.seed, decided), options, decided
 
@@ -502,8 +501,7 @@ def _load(run: RunFlags, data: DataFlags, options: ReadOptions, seed: int, decid
 
     class_weight = of_text(data.class_weight)
     loaded = load_raw(run.source, options=options, truth=data.truth)
-    if data.corrections is not None:
-        check_decided(data.corrections, loaded, run.source)
+    check_decided(data.corrections or (), loaded, run.source)
     loaded = experiment.with_test(loaded, run.test, options)
     loaded = experiment.spoil(experiment.part(loaded, data.limit, seed), data.noise, seed)
     loaded = experiment.keep_labels(loaded, data.labels_per_class, seed)

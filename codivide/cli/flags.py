@@ -10,6 +10,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from codivide.core.errors import InputError
 
@@ -68,6 +69,36 @@ class TableFlags:
             "columns": column_names(self.columns, "--columns"),
             "drop": column_names(self.drop, "--drop"),
         }
+
+
+def _plainly(params: list[Any]) -> list[Any]:
+    """The parameters of a command as help shows them.
+
+    A switch has no type, since it takes no value. A default in words looks like any other, without the brackets that
+    typer puts around it.
+    """
+    for item in params:
+        if getattr(item, "is_flag", False):
+            item.metavar = ""
+        if isinstance(said := getattr(item, "show_default", None), str):
+            item._get_default_string = lambda said=said, **_: said
+    return params
+
+
+class Command(TyperCommand):
+    """A command of codivide, for ``cls=`` of typer."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Its parameters."""
+        return _plainly(super().get_params(ctx))
+
+
+class Group(TyperGroup):
+    """A command that has commands, for ``cls=`` of typer."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Its parameters."""
+        return _plainly(super().get_params(ctx))
 
 
 def spread(function: Callable[..., None], more: Sequence[inspect.Parameter] = ()) -> Callable[..., None]:

@@ -42,7 +42,7 @@ def connected(address: str | None) -> Iterator[None]:
     try:
         import ray
     except ModuleNotFoundError:
-        raise InputError("a cluster needs Ray: pip install 'codivide[cluster]'") from None
+        raise InputError("a cluster needs Ray: pip install ray") from None
     try:
         where = None if address == AUTO else address
         ray.init(where, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False)

@@ -44,6 +44,7 @@ PART = ".part"  # what a file is called while it is written
 _PART = re.compile(rf"(.+)-[0-9a-f]{{8}}{re.escape(PART)}")
 _CALLED = {"run": "checkpoint"}  # kinds of files of tensors that are called by another name
 _PIECE = 1 << 22  # values that are looked at together
+_CRC32 = "crc32"  # in a line of JSON
 _SHA256 = "sha256"  # in the header of a file of tensors, and in a file of JSON
 
 
@@ -124,6 +125,27 @@ def write_json(path: Path, values: Mapping[str, Any], *, indent: int = 2) -> Non
     """
     plain = json.loads(json.dumps(values, default=str))
     write_text(path, json.dumps({**plain, _SHA256: _sum_of(plain)}, indent=indent) + "\n")
+
+
+def to_line(values: Mapping[str, Any]) -> str:
+    """Values as a line of JSON with its end, and a crc32 of the rest as its last entry."""
+    text = json.dumps(values)
+    return f'{text[:-1]}, "{_CRC32}": "{zlib.crc32(text.encode()):08x}"}}\n'
+
+
+def of_line(line: str) -> dict[str, Any]:
+    """The values of a line of ``to_line``; one without a crc32 is taken as it is.
+
+    Raises:
+        ValueError: it is no JSON object, or not what was written.
+    """
+    values = json.loads(line)
+    if not isinstance(values, dict):
+        raise ValueError("it is no JSON object")
+    written = values.pop(_CRC32, None)
+    if written is not None and to_line(values) != line:
+        raise ValueError("its checksum is not that of what the run wrote")
+    return values
 
 
 def _sum_of(values: Mapping[str, Any]) -> str:
@@ -310,8 +332,9 @@ def write_text(path: Path, text: str) -> None:
         aside.write_text(text, encoding="utf-8", newline="")
 
 
-_FORMULA = re.compile(r"'*[=+\-@\t\r]")
-_NUMBER = re.compile(r"[+-](\d[\d.,]*|[.,]\d+)(e[+-]?\d+)?%?|-+", re.I)  # and dashes, which mean that there is none
+# Of cells that are guarded; the audit page reads the same two patterns, so they hold nothing that is Python's alone.
+FORMULA = re.compile(r"'*[=+\-@\t\r]")
+NUMBER = re.compile(r"[+-](\d[\d.,]*|[.,]\d+)(e[+-]?\d+)?%?|-+", re.I | re.A)  # and dashes: there is none
 _GUARDED = re.compile(r"'+[=+\-@\t\r]")
 
 
@@ -321,7 +344,7 @@ def guard(cell: str) -> str:
     Apostrophes that already stand before such a character get one more, so that ``unguard`` always gives the cell back.
     A number such as "-1.5" or "+3%" is no formula, and stays one.
     """
-    return "'" + cell if _FORMULA.match(cell) and not _NUMBER.fullmatch(cell) else cell
+    return "'" + cell if FORMULA.match(cell) and not NUMBER.fullmatch(cell) else cell
 
 
 def guarded(table: pd.DataFrame) -> pd.DataFrame:

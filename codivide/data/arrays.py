@@ -132,11 +132,12 @@ def choose_augment(wanted: str, shape: tuple[int, ...]) -> str:
     return "jitter" if len(shape) == 1 else "shift" if shape[0] == 1 else "photo"
 
 
-def array_rows(x: object) -> Rows:
+def array_rows(x: object, what: str = "X") -> Rows:
     """Samples in memory as rows.
 
     Args:
         x: see :func:`from_arrays`; lists are made an array first.
+        what: what to call it in a message.
 
     Returns:
         Rows ``[N, C, H, W]`` uint8 or float32, or ``[N, D]`` float32.
@@ -148,24 +149,24 @@ def array_rows(x: object) -> Rows:
         x = x.detach().cpu().coalesce()
         x = sparse.coo_matrix((x.values().numpy(), x.indices().numpy()), shape=tuple(x.shape))
     if sparse.issparse(x):
-        return _sparse_rows(x)
+        return _sparse_rows(x, what)
     if isinstance(x, list | tuple):
         try:
             x = np.asarray(x)
         except ValueError as error:
-            raise InputError(f"X is a list of unequal samples: {error}") from error
+            raise InputError(f"{what} is a list of unequal samples: {error}") from error
     if isinstance(x, pd.DataFrame):
-        return _feature_rows(x, [str(column) for column in x.columns])
+        return _feature_rows(x, [str(column) for column in x.columns], what)
     if _stays(x):
-        return _feature_rows(x, None)
+        return _feature_rows(x, None, what)
     if isinstance(x, Tensor) and x.ndim in (3, 4):
-        return _image_rows(x.detach())
+        return _image_rows(x.detach(), what)
     array = x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
     if array.ndim not in (3, 4):
-        return _feature_rows(array, None)
+        return _feature_rows(array, None, what)
     if array.dtype.kind not in "biuf":
-        raise InputError(f"X has dtype {array.dtype}; images must be uint8 or float.")
-    return _image_rows(_as_tensor(array))
+        raise InputError(f"{what} has dtype {array.dtype}; images must be uint8 or float.")
+    return _image_rows(_as_tensor(array), what)
 
 
 def first_bad(data: NDArray[Any]) -> tuple[int, int] | None:
@@ -186,27 +187,27 @@ def _check_length(labels: Any, what: str, count: int) -> None:
         raise InputError(f"X and {what} differ in length: X has {count} rows, {what} has {size}.")
 
 
-def _sparse_rows(x: Any) -> SparseRows:
+def _sparse_rows(x: Any, what: str) -> SparseRows:
     try:
         csr = sparse.csr_matrix(check_array(x, accept_sparse="csr", dtype=np.float32, ensure_all_finite=False))
     except ValueError as error:
-        raise InputError(f"X: {error}") from error
+        raise InputError(f"{what}: {error}") from error
     bad = np.flatnonzero(~np.isfinite(csr.data))
     if len(bad):
         row = int(np.searchsorted(csr.indptr, bad[0], side="right")) - 1
-        raise _not_finite(csr.data[bad[0]], row, str(csr.indices[bad[0]]))
+        raise _not_finite(csr.data[bad[0]], row, str(csr.indices[bad[0]]), what)
     return SparseRows(csr)
 
 
-def _feature_rows(x: Any, columns: list[str] | None) -> TensorRows | MemmapRows:
+def _feature_rows(x: Any, columns: list[str] | None, what: str) -> TensorRows | MemmapRows:
     try:
         data = x if _stays(x) else check_array(x, dtype=np.float32, order="C", ensure_all_finite=False)
     except ValueError as error:
-        raise InputError(f"X: {error}") from error
+        raise InputError(f"{what}: {error}") from error
     bad = first_bad(data)
     if bad is not None:
         row, column = bad
-        raise _not_finite(data[bad], row, repr(columns[column]) if columns else str(column))
+        raise _not_finite(data[bad], row, repr(columns[column]) if columns else str(column), what)
     return MemmapRows(data) if isinstance(data, np.memmap) else TensorRows(_as_tensor(data))
 
 
@@ -215,9 +216,10 @@ def _stays(x: Any) -> bool:
     return isinstance(x, np.memmap) and x.ndim == 2 and x.dtype == np.float32 and x.flags.c_contiguous and x.size > 0
 
 
-def _not_finite(value: float, row: int, column: str) -> InputError:
+def _not_finite(value: float, row: int, column: str, what: str) -> InputError:
     found = "NaN" if np.isnan(value) else "inf or a value too large for float32"
-    return InputError(f"Input X contains {found}: row {row}, column {column}. Remove the row or fill the value in.")
+    name = "Input X" if what == "X" else what  # as scikit-learn says it
+    return InputError(f"{name} contains {found}: row {row}, column {column}. Remove the row or fill the value in.")
 
 
 def _as_tensor(array: NDArray[Any]) -> Tensor:
@@ -233,10 +235,10 @@ def _as_tensor(array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array)
 
 
-def _image_rows(x: Tensor) -> TensorRows:
+def _image_rows(x: Tensor, what: str) -> TensorRows:
     if 0 in x.shape:
-        raise InputError(f"X has 0 sample(s) or 0 pixels: its shape is {tuple(x.shape)}.")
-    return TensorRows(_layout(_image_type(_channels_first(x))))
+        raise InputError(f"{what} has 0 sample(s) or 0 pixels: its shape is {tuple(x.shape)}.")
+    return TensorRows(_layout(_image_type(_channels_first(x), what)))
 
 
 def _channels_first(x: Tensor) -> Tensor:
@@ -249,19 +251,19 @@ def _channels_first(x: Tensor) -> Tensor:
     return x.permute(0, 3, 1, 2)
 
 
-def _image_type(x: Tensor) -> Tensor:
+def _image_type(x: Tensor, what: str) -> Tensor:
     """uint8 as it is, bool as 0 and 255, integers within 0 to 255 as uint8, reals as finite float32."""
     if x.dtype == torch.uint8:
         return x
     if x.dtype == torch.bool:
         return x.to(torch.uint8) * 255
     if x.is_complex():
-        raise InputError("X: complex data not supported.")
+        raise InputError(f"{what}: complex data not supported.")
     if not x.is_floating_point():
         low, high = int(x.min()), int(x.max())
         if low < 0 or high > 255:
             raise InputError(
-                f"X holds integers from {low} to {high}; integer images must lie within 0 to 255. "
+                f"{what} holds integers from {low} to {high}; integer images must lie within 0 to 255. "
                 "Scale them, or pass floats."
             )
         return x.to(torch.uint8)
@@ -272,7 +274,7 @@ def _image_type(x: Tensor) -> Tensor:
             row = int(torch.argmin(good.all(1).to(torch.uint8)))
             value = x[start + row].flatten()[int(torch.argmin(good[row].to(torch.uint8)))]
             found = "NaN" if bool(torch.isnan(value)) else "inf"
-            raise InputError(f"Input X contains {found}: image {start + row}.")
+            raise InputError(f"{what} contains {found}: image {start + row}.")
     return x
 
 

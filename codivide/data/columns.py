@@ -108,7 +108,7 @@ class Columns:
         """What the columns of numbers are called, such as ``job`` and ``job = tech``."""
         return tuple(f"{name}{ending}" for name, part in self.parts for ending in part.endings())
 
-    def arranged(self, frame: pd.DataFrame, where: str = "X") -> pd.DataFrame:
+    def arranged(self, frame: pd.DataFrame, where: str) -> pd.DataFrame:
         """The columns that are used, found by name in any order; without names, by position.
 
         Raises:
@@ -121,17 +121,25 @@ class Columns:
 
     def encode(self, samples: pd.DataFrame, how: Encoding | None = None) -> TensorRows:
         """Rows ``[N, features]`` float32 of a table with the columns of the training."""
-        return self._read(samples)[0]
+        return self._read(samples, "X")[0]
 
-    def encode_new(self, samples: pd.DataFrame) -> TensorRows:
-        """``encode``, with a warning of cells of another table that hold something and say nothing."""
-        rows, unread = self._read(samples)
+    def encode_new(self, samples: pd.DataFrame, where: str = "X") -> TensorRows:
+        """``encode``, with a warning of cells of another table that hold something and say nothing.
+
+        Args:
+            samples: the table.
+            where: it comes from, for a message.
+
+        Raises:
+            InputError: a column is missing or there twice.
+        """
+        rows, unread = self._read(samples, where)
         for text in unread:
             warnings.warn(text, stacklevel=2)
         return rows
 
-    def _read(self, samples: pd.DataFrame) -> tuple[TensorRows, list[str]]:
-        table, unread = self.arranged(samples), []
+    def _read(self, samples: pd.DataFrame, where: str) -> tuple[TensorRows, list[str]]:
+        table, unread = self.arranged(samples, where), []
         blocks: list[Singles] = []
         for name, part in self.parts:
             block, text = part.read(table[name])

@@ -34,12 +34,14 @@ __all__ = [
     "from_frame",
     "guard",
     "read",
+    "read_all",
     "table",
     "unguard",
     "write",
 ]
 
 COLUMNS = ("id", "given", "decision", "label", "time")
+_NAMED = 5  # samples that are named where people decided otherwise
 ACCEPT, KEEP, RELABEL, JUNK = DECISIONS = ("accept", "keep", "relabel", "junk")
 
 
@@ -54,6 +56,7 @@ class Correction:
         label: the class that the sample has from now on; empty for junk, and for a kept label if you like.
         time: when, ISO 8601, or empty.
         line: where it stands in its file; not part of the decision.
+        file: what the file is called; likewise.
     """
 
     id: str
@@ -62,6 +65,11 @@ class Correction:
     label: str = ""
     time: str = ""
     line: int = field(default=0, compare=False)
+    file: str = field(default="", compare=False)
+
+    def agrees(self, other: Correction) -> bool:
+        """Whether both come to the same, however it is called."""
+        return (self.given, self.final) == (other.given, other.final)
 
     @property
     def final(self) -> str | None:
@@ -149,7 +157,7 @@ class Corrections:
     def check(self, known: Known) -> None:
         """InputError that names file and line for the first decision that does not fit."""
         for row in self.rows:
-            with _at(self.name, row.line):
+            with _at(row.file or self.name, row.line):
                 known.check(row)
 
     def record(self) -> dict[str, Any]:
@@ -178,6 +186,38 @@ def read(path: Path) -> Corrections:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {error}") from None
     return parse(text, str(path), hashlib.sha256(data).hexdigest())
+
+
+def read_all(paths: Sequence[Path]) -> Corrections:
+    """The decisions of one file or of several people, each with a file; what two say alike counts once.
+
+    Raises:
+        InputError: as ``read``; or two files decide otherwise on a sample: it counts such samples and names the first.
+    """
+    files = [read(path) for path in paths]
+    if len(files) == 1:
+        return files[0]
+    found: dict[str, Correction] = {}
+    other = []
+    for row in (row for file in files for row in file.rows):
+        if not (first := found.setdefault(row.id, row)).agrees(row):
+            other.append((first, row))
+    if other:
+        shown = "; ".join(f"{_short(one.id)} is {_said(one)}, and {_said(two)}" for one, two in other[:_NAMED])
+        more = f"; and {len(other) - _NAMED:,} more" if len(other) > _NAMED else ""
+        raise InputError(
+            f"the files decide otherwise on {len(other):,} {'samples' if len(other) > 1 else 'sample'}: {shown}{more}. "
+            "Agree on one decision of each, and take the other line out"
+        )
+    hashes = "".join(file.sha256 for file in files)
+    return Corrections(
+        tuple(found.values()), ", ".join(file.name for file in files), hashlib.sha256(hashes.encode()).hexdigest()
+    )
+
+
+def _said(row: Correction) -> str:
+    """What was decided, and where it stands."""
+    return f"{'junk' if row.final is None else _short(row.final)} in {row.file}, line {row.line}"
 
 
 def from_frame(frame: pd.DataFrame) -> Corrections:
@@ -209,13 +249,13 @@ def parse(text: str, name: str, sha256: str) -> Corrections:
             with _at(name, line):
                 if any(cells) and len(cells) != len(header):
                     raise InputError(f"{len(cells)} cells where the first line has {len(header)}")
-                if any(cells):
+                if any(cells) and [cell.strip().casefold() for cell in cells] != header:  # of a file behind another
                     row = dict(zip(header, map(unguard, cells), strict=True))
                     time, decision = row.get("time", ""), row["decision"].strip().casefold()
-                    new = Correction(row["id"], row["given"], decision, row["label"], time, line)
+                    new = Correction(row["id"], row["given"], decision, row["label"], time, line, name)
                     new.check()
                     old = found.setdefault(new.id, new)
-                    if (old.given, old.decision, old.final) != (new.given, new.decision, new.final):
+                    if not old.agrees(new):
                         raise InputError(
                             f"{_short(new.id)} is {new.decision!r} here and {old.decision!r} in line {old.line}, or of "
                             "another label; a sample needs one decision"
@@ -284,7 +324,7 @@ def _with_new(classes: Sequence[Any], corrections: Corrections) -> tuple[Any, ..
         if row.final is not None and row.final not in known:
             added[row.final] = row.final
             if not all(isinstance(name, str) for name in classes):
-                with _at(corrections.name, row.line):
+                with _at(row.file or corrections.name, row.line):
                     added[row.final] = _whole(row.final)
     return (*classes, *added.values())
 

@@ -27,7 +27,7 @@ GREY = frozenset(("1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;1
 DEEP = frozenset(("I", "I;16", "I;16B", "I;16L", "I;16N"))
 DEPTHS = (8, 10, 12, 14, 16)  # bits of a value that cameras and scanners deliver
 ORIENTATION = 0x0112
-NEEDS_PLUGIN = "HEIC needs the package pillow-heif (pip install 'codivide[heic]')"
+NEEDS_PLUGIN = "HEIC needs the package pillow-heif (pip install pillow-heif)"
 _ESCAPE = re.compile(rb"\\x([89a-f][0-9a-f])")  # a byte that is no UTF-8, as ``written`` has it
 
 Pixels = NDArray[np.uint8]

@@ -38,7 +38,9 @@ def fit_rows(rows: Rows, wanted: Wanted) -> Rows:
     if rows.shape == shape:
         return rows
     if wanted.dtype != torch.uint8:
-        raise InputError(f"the model takes float images of shape {shape}, but X has {rows.shape}: resize them first.")
+        raise InputError(
+            f"the model takes float images of shape {shape}, but {wanted.name} has {rows.shape}: resize them first."
+        )
     target = wanted.image_shape
     if rows.shape[0] not in (1, 3, 4):
         raise InputError(f"images of {rows.shape[0]} channels cannot be brought to the model's shape {shape}.")
@@ -55,17 +57,19 @@ def _check_kind(rows: Rows, wanted: Wanted) -> None:
     shape, dtype = wanted.shape, wanted.dtype
     if len(rows.shape) != len(shape):
         kinds = {1: "features [N, D]", 3: "images [N, C, H, W]"}
-        raise InputError(f"the model takes {kinds[len(shape)]}, but X holds {kinds[len(rows.shape)]}.")
+        raise InputError(f"the model takes {kinds[len(shape)]}, but {wanted.name} holds {kinds[len(rows.shape)]}.")
     if len(shape) == 1 and rows.shape != shape:
-        raise InputError(f"X has {rows.shape[0]} features, but the model is expecting {shape[0]} features as input.")
+        raise InputError(
+            f"{wanted.name} has {rows.shape[0]} features, but the model is expecting {shape[0]} features as input."
+        )
     if rows.dtype != dtype:
         kinds_of = {torch.uint8: "uint8 images (0 to 255)", torch.float32: "float images"}
-        raise InputError(f"the model was trained on {kinds_of[dtype]}, but X holds {kinds_of[rows.dtype]}.")
+        raise InputError(f"the model was trained on {kinds_of[dtype]}, but {wanted.name} holds {kinds_of[rows.dtype]}.")
 
 
 def from_memory(source: object, wanted: Wanted) -> Inputs:
     """Arrays, tensors, data frames or sparse matrices."""
-    rows = array_rows(source)
+    rows = array_rows(source, wanted.name)
     return Inputs(rows, range(len(rows)))
 
 
@@ -76,7 +80,8 @@ def from_texts_in_memory(source: Any, wanted: Wanted) -> Inputs:
         InputError: it takes something else.
     """
     if not wanted.texts:
-        raise InputError(f"the model takes {'images' if len(wanted.shape) == 3 else 'features'}, but X holds texts.")
+        kind = "images" if len(wanted.shape) == 3 else "features"
+        raise InputError(f"the model takes {kind}, but {wanted.name} holds texts.")
     texts = as_texts(source)
     return Inputs(texts, range(len(texts)))
 

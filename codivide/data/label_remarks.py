@@ -87,7 +87,10 @@ def _twins(names: list[str], counts: Labels) -> list[str]:
     if not groups:
         return []
     text = f"classes that differ only by case, white space or Unicode form: {_few(groups)}"
-    return [f"{text}. If they are the same, merge them (--merge-labels, ReadOptions.merge_labels)"]
+    return [
+        f"{text}. If they are the same, merge them (--merge-labels, ReadOptions.merge_labels): they are learned apart. "
+        "None is called wrong for another; where they are not the same, rename one"
+    ]
 
 
 def _like_missing(names: list[str], counts: Labels) -> list[str]:

@@ -162,6 +162,13 @@ def twins(names: Iterable[str]) -> list[list[str]]:
     return [group for group in groups.values() if len(group) > 1]
 
 
+def same_classes(names: Sequence[Any]) -> Labels | None:
+    """A number ``[C]`` for each class, equal for texts that are ``alike``; None: all classes differ."""
+    keys = [alike(name) if isinstance(name, str) else (name,) for name in names]
+    places = {key: k for k, key in enumerate(dict.fromkeys(keys))}
+    return None if len(places) == len(keys) else np.array([places[key] for key in keys])
+
+
 def spellings(counts: Mapping[str, int]) -> dict[str, str]:
     """For each text that which stands for all that are ``alike``: the most frequent one, of several the first."""
     kept = {name: name for name in counts}

@@ -82,7 +82,7 @@ class Network:
         open: from the name of an encoder, a device and the side of images (None: the network's own) to what makes
             features; ModuleNotFoundError where a package is missing, InputError where the weights are.
         version: what the features of a name depend on besides it: versions of packages, or sizes and times of files.
-        install: the commands that install what it needs; empty: nothing.
+        install: the commands that install what it needs beyond what codivide needs; empty: nothing.
         side: from the shape of images to the side at which it sees them; None: its own, whatever the images are.
     """
 
@@ -100,8 +100,9 @@ class Network:
         try:
             return self.open(name, device, side)
         except ModuleNotFoundError as error:
+            package = str(error.name).replace("_", "-")
             raise InputError(
-                f"encoder {name!r} needs {error.name}: {self.install or 'pip install codivide'}"
+                f"encoder {name!r} needs {error.name}: {self.install or f'pip install {package}'}"
             ) from error
 
 

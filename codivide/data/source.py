@@ -49,6 +49,7 @@ class Wanted:
         table: whether it takes tables, as data frames.
         columns: names of the features that it was trained on, by which the columns of a table are brought into its
             order; None: they had no names, and the columns of a table count as they stand.
+        name: what the samples are called in a message: the file they are read from, or the parameter.
     """
 
     shape: tuple[int, ...]
@@ -57,6 +58,7 @@ class Wanted:
     texts: bool = False
     columns: Sequence[str] | None = None
     table: bool = False
+    name: str = "X"
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

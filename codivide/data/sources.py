@@ -6,7 +6,6 @@ To add a kind of source, write how it is read and its line in ``SOURCES``; ``fit
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from codivide.data.hugging_face import (
     saved_inputs,
     tables_of,
 )
+from codivide.data.images import written
 from codivide.data.inputs import fit_rows, from_files, from_memory, from_texts_in_memory
 from codivide.data.items import hugging_face, items_inputs, load_items, load_splits, splits_inputs
 from codivide.data.label_copies import with_label_columns
@@ -38,6 +38,7 @@ from codivide.data.labels import OneClassError, unmasked
 from codivide.data.loaded import Loaded, Skipped
 from codivide.data.options import CLASSES, DEFAULT, REGRESSION, ReadOptions
 from codivide.data.packed import load_npz, npz_inputs
+from codivide.data.row_order import warn_of_order
 from codivide.data.rows import Rows
 from codivide.data.source import Classes, Inputs, Reading, Source, Wanted, as_path
 from codivide.data.table_files import COMPRESSIONS, FORMATS, as_pandas, folder_parts, is_database, is_table
@@ -208,7 +209,7 @@ def load_raw(
     truth: object = None,
 ) -> Loaded:
     """``load``, but images stay images whatever encoder is asked for: ``encode.of_images`` can follow."""
-    _warn_of_order(source, y)
+    warn_of_order(source, y)
     source, y = unmasked(as_pandas(as_list(source)), float), unmasked(as_list(y))
     options = options_for(options)
     choose_augment(options.augment, (1,))
@@ -256,16 +257,19 @@ def read_inputs(
         InputError: missing or unreadable files, or samples that do not fit the model.
     """
     source = unmasked(as_pandas(as_list(source)), float)
-    model = wanted = Wanted(tuple(shape), dtype, options, columns=columns)
+    path = as_path(source)
+    name = "X" if path is None else written(str(path))
+    model = wanted = Wanted(tuple(shape), dtype, options, columns=columns, name=name)
     if encoder is not None:
         kind = torch.uint8 if encoder.takes == "image" else torch.float32
-        wanted = Wanted(encoder.shape, kind, options, encoder.takes == "text", table=encoder.takes == "table")
+        texts, table = encoder.takes == "text", encoder.takes == "table"
+        wanted = Wanted(encoder.shape, kind, options, texts, table=table, name=name)
     found = _inputs(source, wanted)
     rows: Any = found.samples
     if not isinstance(rows, list | pd.DataFrame):
         rows = fit_rows(rows, wanted)
     if isinstance(encoder, Columns):
-        rows = fit_rows(encoder.encode_new(rows), model)
+        rows = fit_rows(encoder.encode_new(rows, name), model)
     elif encoder is not None:
         rows = fit_rows(encoder.encode(rows, options.encoding), model)
     return rows, list(found.names), found.skipped
@@ -297,19 +301,6 @@ def _check_there(source: Any) -> None:
     path = as_path(source)
     if path is not None and not os.path.exists(path):
         raise InputError(f"there is no file or folder {str(path)[:200]!r}.")
-
-
-def _warn_of_order(source: object, y: object) -> None:
-    """Say that the rows of labels have the names of the samples in another order; what counts is their place."""
-    if not (isinstance(source, pd.Series | pd.DataFrame) and isinstance(y, pd.Series | pd.DataFrame)):
-        return
-    rows, labels = source.index, y.index
-    if len(rows) == len(labels) and not rows.equals(labels) and not rows.symmetric_difference(labels, sort=False).size:
-        warnings.warn(
-            "the index of y has the rows of X in another order, and labels go by their place: y.loc[X.index] if the "
-            "index is right",
-            stacklevel=4,
-        )
 
 
 def _check_columns(kind: Source | None, options: ReadOptions) -> None:

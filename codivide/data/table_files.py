@@ -33,6 +33,7 @@ from codivide.data import workbook
 from codivide.data.annotation_tools import read_export
 from codivide.data.column_kinds import commas_of, pointed
 from codivide.data.image_bytes import read_tar, shards
+from codivide.data.title_lines import title_of
 
 _UNPACKED = 256 << 20  # bytes that a small compressed file may hold
 _TIMES = 100  # times its own size that a larger one may
@@ -281,9 +282,31 @@ def _records(head: str, delimiter: str, *, whole: bool) -> Iterator[list[str]]:
     return iter(rows[:_LINES] if whole or len(rows) > _LINES else rows[: max(len(rows) - 1, 1)])
 
 
+def _without_title(text: str, asked: Asked) -> str:
+    """The text from its header on; what is left out is said.
+
+    Raises:
+        InputError: a title, but the header cannot be told.
+    """
+    head = text[:_SAMPLE]
+    likely = delimiter_of(text)  # a comma also where the first line holds nothing that divides it
+    head = head if len(text) <= _SAMPLE else head[: head.rfind("\n") + 1]
+    title = title_of(head, _DELIMITERS if likely == "," else likely)
+    if title is None:
+        return text
+    if not title.sure:
+        raise InputError(
+            f"{asked.path}: line 1 has one cell ({title.text[:60]!r}) and those from line {title.header} on have "
+            f"several. If it is a title, delete what is above line {title.header}; if it is the header, put quotes "
+            f"around cells that hold {_DELIMITERS[title.delimiter]}"
+        )
+    asked.said.append(f"{title.above} left out as a title ({title.text[:60]!r}): the header is in line {title.header}")
+    return title.without(text)
+
+
 def _delimited(content: bytes, asked: Asked) -> pd.DataFrame:
     """CSV with any usual delimiter; a decimal comma counts where commas do not divide the columns."""
-    text = decode(content, asked).removeprefix("\ufeff")
+    text = _without_title(decode(content, asked).removeprefix("\ufeff"), asked)
     delimiter = delimiter_of(text)
     header = pd.read_csv(io.StringIO(text), nrows=0, sep=delimiter)
     columns = [str(name) for name in header.columns]

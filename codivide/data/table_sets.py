@@ -172,11 +172,8 @@ def table_inputs(path: Path | str, wanted: Wanted) -> Inputs:
         return decoded(manifest_entries(table, path), wanted)
     if len(wanted.shape) > 1:
         raise InputError(f"the model takes images: {path} needs a column 'path' of their files, or give the files.")
-    try:
-        arranged_table = arranged(feature_columns(table, path), wanted.columns, str(path))
-        return from_memory(arranged_table, wanted)._replace(names=feature_ids(table))
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+    arranged_table = arranged(feature_columns(table, path), wanted.columns, str(path))
+    return from_memory(arranged_table, wanted)._replace(names=feature_ids(table))
 
 
 def frame_inputs(frame: pd.DataFrame, wanted: Wanted) -> Inputs:

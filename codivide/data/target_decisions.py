@@ -40,7 +40,7 @@ def check_targets(corrections: Corrections, options: ReadOptions, known: Collect
         return
     for row in corrections.rows:
         if row.final is not None and (said := unfit(row.final, options, known=known)) is not None:
-            raise InputError(f"{corrections.name}, line {row.line}: {said}")
+            raise InputError(f"{row.file or corrections.name}, line {row.line}: {said}")
 
 
 def _typed(text: str, commas: Commas) -> str | None:
@@ -71,7 +71,7 @@ def with_points(
     rows = []
     for row in corrections.rows:
         if row.label and (said := unfit(row.label, options, commas=commas)) is not None:
-            raise InputError(f"{corrections.name}, line {row.line}: {said}")
+            raise InputError(f"{row.file or corrections.name}, line {row.line}: {said}")
         label = _typed(row.label, commas) or ""
         held, seen = given.get(row.id), row.given
         if seen != held and point(seen, commas) == held:

@@ -38,7 +38,7 @@ class Members(NamedTuple):
 
     Attributes:
         y: ``[N, K]`` int64: 1 where a row has the label, 0 where not, -1 in a row that is not labelled.
-        names: of the labels, in the order of the columns that held them, else sorted.
+        names: of the labels, in the order of the columns that held them, else sorted, numbers by their value.
     """
 
     y: Labels
@@ -135,13 +135,14 @@ def members(loaded: Loaded, separator: str, names: Sequence[str] | None = None) 
     Args:
         loaded: the data.
         separator: between the labels of a row.
-        names: the labels, where they are known (a test part); None: ``loaded.tags``, else those of the texts, sorted.
+        names: the labels, where they are known (a test part); None: ``loaded.tags``, else those of the texts, sorted,
+            numbers by their value.
 
     Raises:
         InputError: no label at all, or one that is not among ``names``.
     """
     sets = [parts(str(text), separator) for text in loaded.classes]
-    found = tuple(names or loaded.tags) or tuple(sorted({name for one in sets for name in one}))
+    found = tuple(names or loaded.tags) or _sorted({name for one in sets for name in one})
     if not found:
         raise InputError(f"{loaded.name}: no row has a label; separate them with {separator!r} (--separator)")
     place = {name: k for k, name in enumerate(found)}
@@ -153,6 +154,10 @@ def members(loaded: Loaded, separator: str, names: Sequence[str] | None = None) 
                 raise InputError(f"{loaded.name}: no such label {name[:80]!r} in training.{nearest(name, found)}")
             table[row, place[name]] = 1
     return Members(table[loaded.y], found)
+
+
+def _sorted(names: set[str]) -> tuple[str, ...]:
+    return tuple(sorted(names, key=int if all(map(str.isdecimal, names)) else str))
 
 
 def parts(text: str, separator: str) -> list[str]:

@@ -13,10 +13,11 @@ from codivide.data.loaded import Loaded
 from codivide.fit import execute as stages
 from codivide.fit.budget import Budget
 from codivide.fit.choice import Choice, Decision
-from codivide.fit.estimate import duration, features_seconds, of_photos
+from codivide.fit.estimate import MINUTES, duration, features_seconds, of_photos
 from codivide.fit.job import Before, Begin, Job, Outcome, Say, default_plan, name_of
 from codivide.methods.auto import Auto
 from codivide.methods.features.options import NOT_FOR_FEATURES, Features
+from codivide.methods.features.trees import KINDS
 from codivide.training.run import Method
 
 _ENCODED = "features of a network that was trained on other photos; none of it is trained"
@@ -80,10 +81,12 @@ def by_features(
     say: Say,
 ) -> Outcome:
     """The route for features; the arguments are those of ``choose_run.execute``."""
-    reason = f"features: rows of {loaded.x.shape[0]} numbers; linear heads and small networks need seconds"
-    rows, width = len(loaded.y), loaded.x.shape[0]
-    say(f"{reason}: about {duration(features_seconds(rows, width, len(loaded.classes)))} on a quiet core")
-    features = Features()
+    features, rows, width = Features(), len(loaded.y), loaded.x.shape[0]
+    kinds = stages.kinds_of(features, loaded)
+    seconds = features_seconds(rows, width, len(loaded.classes), kinds)
+    heads = "linear heads, small networks and trees" if set(kinds) & set(KINDS) else "linear heads and small networks"
+    reason = f"features: rows of {width} numbers; {heads} need {'seconds' if seconds < MINUTES else 'minutes'}"
+    say(f"{reason}: about {duration(seconds)} on a quiet core")
     plan = replace(default_plan(rows, features, seed=job.plan.seed), epochs=stages.rounds_of(features, loaded))
     return stages.execute(
         replace(job, method=features, plan=plan),

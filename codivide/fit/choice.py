@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
-_FORMAT = 3  # of choice.json
+_FORMAT = 4  # of choice.json
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,6 @@ class Decision:
         hyper: its settings that were open.
         epochs: of it.
         reasons: sentences, one a choice.
-        must_win: whether plain training is kept when the held-out labels cannot tell the two apart.
         seconds: expected, of this part; None where nothing was measured.
     """
 
@@ -82,7 +81,6 @@ class Decision:
     hyper: dict[str, Any] = field(default_factory=dict)
     epochs: int = 0
     reasons: tuple[str, ...] = ()
-    must_win: bool = False
     seconds: float | None = None
 
 

@@ -44,15 +44,12 @@ def decide(seen: ScoutReport, method: str = "auto") -> Decision:
     if epochs < min(FEW_EPOCHS, seen.epochs):
         short = f"plain training: {seen.seconds_left:.0f} s are left, too few for a correction after its plain part"
         return _plain(seen, (about, short))
-    drawn_out = plain_epochs(seen) > seen.epochs
-    must_win = seen.rate <= LITTLE or _hardly_noisy(seen) or not _fits_noise(seen, gap) or drawn_out
     baseline = (
-        "plain training stays the baseline: the correction is kept if it agrees with "
-        + f"{'more' if must_win else 'as many'} of the {seen.held_out} held-out labels"
-        + ("" if must_win else " (two standard errors fewer will do: they chose the epoch of plain training)")
+        "plain training stays the baseline: the correction is kept unless it agrees with clearly fewer of the "
+        f"{seen.held_out} held-out labels (by more than two standard errors; they chose the epoch of plain training)"
     )
     cost = correction_cost(seen.scout_seconds, epochs, seen.look_seconds)
-    return Decision("codivide", {}, epochs, (about, _correct_reason(seen, gap), baseline, *remark), must_win, cost)
+    return Decision("codivide", {}, epochs, (about, _correct_reason(seen, gap), baseline, *remark), cost)
 
 
 def settings(seen: ScoutReport, gap: float) -> tuple[dict[str, Any], list[str]]:
@@ -258,22 +255,21 @@ def _epochs(seen: ScoutReport) -> tuple[int, list[str]]:
     return epochs, [f"{text}{seen.seconds_left:.0f} s of the budget are left"]
 
 
-def compare(correction: Mask, plain: Mask, rate: float, *, must_win: bool = False) -> Verdict:
+def compare(correction: Mask, plain: Mask, rate: float) -> Verdict:
     """Keep the correction unless the held-out labels speak against it.
 
-    It may be worse by two standard errors, since plain training's epoch was picked by these labels, which flatters it.
-    ``must_win`` is for where nothing but a gain speaks for it.
+    It may be worse by two standard errors. Plain training's epoch was picked by these labels, which flatters it; the
+    correction has not settled when it is asked, and has yet to learn from these labels.
 
     Args:
         correction: whether it agrees with each held-out given label, ``[H]``, H at least 2.
         plain: the same of plain training.
         rate: estimated share of wrong labels, which blur the comparison.
-        must_win: keep the correction only if it agrees with more labels.
     """
     apart = correction.astype(float) - plain.astype(float)
     difference = float(apart.mean())
     error = float(apart.std(ddof=1) / math.sqrt(len(apart)))
-    worse = difference <= 0 if must_win else difference < -2 * error
+    worse = difference < -2 * error
     kept = "plain" if worse else "correction"
     resolution = error / max(1 - rate, 0.05)
     if error:

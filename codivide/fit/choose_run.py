@@ -272,7 +272,7 @@ class _Choosing:
             if trained < method.judged_after(run):
                 return self._scout_after_all(record, f"the budget ended the correction after {trained} epochs")
             right = run.remember("held_right").cpu().numpy()[rows]
-            verdict = compare(right, np.asarray(record.plain_right), record.seen.rate, must_win=decision.must_win)
+            verdict = compare(right, np.asarray(record.plain_right), record.seen.rate)
             record.choice = replace(record.choice, verdict=verdict)
             record.correction_seconds = _spent(outcome.summary)
             self._write(record)

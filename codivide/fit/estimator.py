@@ -31,7 +31,7 @@ from codivide.data.table_files import as_pandas
 from codivide.data.weights import as_text, weighted
 from codivide.fit.budget import seconds
 from codivide.fit.choose_run import execute
-from codivide.fit.estimator_parts import drawn, names, read_corrections, remember_features, rows_for
+from codivide.fit.estimator_parts import Decided, drawn, files_of, names, read_corrections, remember_features, rows_for
 from codivide.fit.job import Job, Outcome, build_method, default_plan
 from codivide.fit.own_model import execute_own, samples_of
 from codivide.fit.progress import Stages, closing
@@ -62,14 +62,15 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
 
     Args:
         method: a name in ``codivide.METHODS``, such as "auto" (chosen from the data, see ``fit.choose_rule``) or
-            "features" (linear and MLP heads on tables, in seconds), or an instance with its own hyper-parameters, such
-            as ``METHODS["dividemix"](lambda_u=0)`` or ``Features(heads="linear")``.
+            "features" (heads on rows of numbers, in seconds), or an instance with its own hyper-parameters, such as
+            ``METHODS["dividemix"](lambda_u=0)`` or ``Features(heads="linear")``.
         model: a classifier of your own in the place of codivide's heads: any of scikit-learn's kind with
             ``predict_proba``, a Pipeline, LightGBM, XGBoost, ... It is cross-fitted, its labels are judged, and it is
             fitted on those that look clean. None: codivide's.
-        net: a network's name, or "auto": an MLP for tables, a small CNN or PreAct ResNet-18 for images. Or a function
-            of the number of classes that makes a torch module, such as ``lambda classes: Net(classes)``; reading the
-            saved model takes it again (``codivide.load_model(path, net=...)``).
+        net: a network's name (``codivide.training.nets.NETS``), or "auto": an MLP for tables, a small CNN for images,
+            on a GPU PreAct ResNet-18, and ResNet-50 for more than 64 pixels a side. Or a function of the number of
+            classes that makes a torch module, such as ``lambda classes: Net(classes)``; reading the saved model takes
+            it again (``codivide.load_model(path, net=...)``).
         epochs: passes; None: from the size of the data (about 4,000 updates, 30 to 200 epochs).
         batch_size: samples in a batch; None, here and below: what the method asks for, else 64.
         optimizer: "sgd" or "adamw"; else "sgd".
@@ -128,6 +129,20 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         choice_: what was chosen and why, where something was; else None.
         model_: the trained classifier, ``codivide.Model`` or ``codivide.FeatureModel``; with ``model``, its ``model``
             is yours, fitted on the numbers of the classes.
+
+    Examples:
+        >>> import numpy as np
+        >>> from codivide import Features, NoisyLabelClassifier
+        >>> rng = np.random.default_rng(0)
+        >>> X = rng.normal(size=(300, 4))
+        >>> y = np.where(X[:, 0] > 0, "cat", "dog")
+        >>> wrong = np.argsort(X[:, 0])[:3]  # dogs beyond doubt
+        >>> y[wrong] = "cat"
+        >>> clf = NoisyLabelClassifier(Features(heads="linear")).fit(X, y)
+        >>> sorted(clf.label_issues_["id"][:3]) == sorted(wrong)
+        True
+        >>> clf.predict(X[wrong]).tolist()
+        ['dog', 'dog', 'dog']
     """
 
     # Metadata routing finds what fit takes by its signature, in which sample_weight is no name (see fit).
@@ -220,7 +235,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         self,
         X: Any,
         y: Any = None,
-        corrections: str | Path | pd.DataFrame | None = None,
+        corrections: Decided = None,
         groups: Any = None,
         **given: Unpack[_Given],
     ) -> Self:
@@ -233,8 +248,9 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             y: given labels ``[N]``, ints or strings, missing where unlabelled, or ``[N, annotators]``, missing where
                 not asked: their consensus becomes the given label; None where ``X`` brings them.
             corrections: what a person decided on some of these labels: ``corrections.csv``, or a data frame with its
-                columns (see ``codivide.data.corrections``). Their labels are trusted, with a probability of 1; samples
-                marked as junk are left out, so that N, here and in the attributes, is smaller.
+                columns (see ``codivide.data.corrections``), or a list of files, one a person. Their labels are trusted,
+                with a probability of 1; samples marked as junk are left out, so that N, here and in the attributes, is
+                smaller.
             groups: what belongs together, such as patients or videos: one value of any kind for each sample ``[N]``, or
                 of a ``.csv`` or ``.parquet`` table the name of a column. No fold divides them. Copies of a sample need
                 none: they are found. None: nothing is known.
@@ -249,7 +265,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         began, method, X = time.monotonic(), self._method(), as_pandas(X)
         net, views = as_net(self.net), as_views(self.augment)[1]
         out = None if self.out is None else Path(self.out)
-        inputs = [given for given in (X, corrections) if isinstance(given, str | Path)]
+        inputs = [given for given in (X, *files_of(corrections)) if isinstance(given, str | Path)]
         if unknown := given.keys() - {"sample_weight"}:
             raise TypeError(f"fit got an unexpected keyword argument {sorted(unknown)[0]!r}")
         with claimed(out, inputs=inputs):
@@ -263,8 +279,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
             if column is None:
                 loaded = with_groups(loaded, groups)
             loaded = weighted(loaded, given.get("sample_weight"), self.class_weight)
-            if isinstance(corrections, str | Path):
-                check_decided(Path(corrections), loaded, X)
+            check_decided(files_of(corrections), loaded, X)
             if decided is not None:
                 loaded = confirm(loaded, decided)
             record = {} if decided is None else decided.record()

@@ -28,7 +28,7 @@ from codivide.data.views import ViewSpec, fit_views
 from codivide.fit import followers, test_part, verdict
 from codivide.fit.choice import Choice
 from codivide.fit.job import Before, Job, Outcome, Progress, name_of
-from codivide.fit.judging import Judged, judge
+from codivide.fit.judging import Judged, judge, with_alike
 from codivide.fit.learning import Learning, warned
 from codivide.fit.resume import identity
 from codivide.fit.selection import Selection
@@ -250,7 +250,8 @@ class _Networks:
     def outcome(self, run: Run, settings: Mapping[str, Any], before: Before, seconds: float) -> Outcome:
         """What a finished run gives back; ``settings`` are those of ``config``."""
         model = self.model(run)
-        judged, evidence = judge(run, model, self.loaded, learning=self.learning, witness=before.witness)
+        seen = judge(run, model, self.loaded, learning=self.learning, witness=before.witness)
+        judged, evidence = with_alike(*seen, self.loaded.classes)
         collapsed = self.collapsed(run, judged)
         trained = {
             "precision": run.precision,
@@ -326,11 +327,16 @@ def _features(
     return learned_outcome(job, loaded, folder, learned, model=model, before=before, began=began)
 
 
-def rounds_of(method: Features, loaded: Loaded) -> int:
-    """How many records its run will have."""
+def kinds_of(method: Features, loaded: Loaded) -> tuple[str, ...]:
+    """The heads that it will fit."""
     dense, mixed = not getattr(loaded.x, "sparse", False), isinstance(loaded.encoder, columns.Columns)
     width = loaded.x.shape[0] if len(loaded.x.shape) == 1 else 0
-    return method.rounds(method.kinds(int((loaded.y >= 0).sum()), width, dense=dense, mixed=mixed))
+    return method.kinds(int((loaded.y >= 0).sum()), width, dense=dense, mixed=mixed)
+
+
+def rounds_of(method: Features, loaded: Loaded) -> int:
+    """How many records its run will have."""
+    return method.rounds(kinds_of(method, loaded))
 
 
 def table_of(loaded: Loaded, own: Own | None = None) -> Table:
@@ -382,7 +388,7 @@ def learned_outcome(
         "seconds": round(time.perf_counter() - began, 2),
         **before.seconds,
     }
-    evidence = learned.evidence(given)
+    judged, evidence = with_alike(judged, learned.evidence(given), loaded.classes)
     checked = _checked(job, loaded, judged, model)
     table = checked.table
     if learned.order is not None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,9 +13,11 @@ from numpy.typing import NDArray
 
 from codivide.core.errors import InputError
 from codivide.core.types import AnyFloats, Floats, Labels
+from codivide.data.labels import same_classes
 from codivide.data.loaded import Loaded
 from codivide.fit.job import Witness
 from codivide.fit.learning import PROBS, Learning
+from codivide.noise import alike
 from codivide.noise.clean_prob import combined
 from codivide.noise.evidence import Evidence
 from codivide.runs import label_table
@@ -46,6 +49,27 @@ class Judged(NamedTuple):
         if loaded.confirmed is not None:
             table[label_table.CONFIRMED] = loaded.confirmed
         return table
+
+
+def with_alike(judged: Judged, evidence: Evidence, classes: Sequence[Any]) -> tuple[Judged, Evidence]:
+    """The same, in which no label is wrong because of a class that differs by case, white space or form only."""
+    same = same_classes(classes)
+    if same is None:
+        return judged, evidence
+    given, labelled = evidence.given, evidence.given >= 0
+    suggested, suggested_prob, clean_prob = judged
+    suggested = alike.commonest(given, same)[suggested]
+    kept = labelled & (same[given] == same[judged.suggested])
+    if evidence.probs is None:
+        return judged._replace(suggested=np.where(kept, given, suggested)), evidence
+    clean_prob = alike.right(clean_prob, evidence.probs, given, same)
+    probs = alike.one_of_each(evidence.probs, given, same)
+    kept |= labelled & (clean_prob >= 0.5) & (probs.argmax(1) == given)
+    suggested = np.where(kept, given, suggested)
+    several = np.bincount(same)[same[suggested]] > 1
+    suggested_prob = np.where(several, probs[np.arange(len(given)), suggested], suggested_prob)
+    evidence = replace(evidence, probs=probs.astype(np.float16))
+    return Judged(suggested, suggested_prob, clean_prob), evidence
 
 
 def judge(

@@ -28,11 +28,15 @@ PROBS = "learning.probabilities"  # the sum over these epochs of the class proba
 
 
 def warned(run: Run, remark: str) -> dict[str, str]:
-    """Warn, once in a run, that its network has collapsed; what the record of the epoch is to say of it."""
+    """Warn, once in a run, that its network has collapsed; what the record of the epoch is to say of it.
+
+    The last epoch in which anything was learned is named: after a run has stopped, records go on to the planned end.
+    """
     if any(_COLLAPSE in row.get("warnings", {}) for row in run.history):
         return {}
-    warnings.warn(f"epoch {run.epoch}: {remark}", TrainingWarning, stacklevel=2)
-    return {_COLLAPSE: f"epoch {run.epoch}: {remark}"}
+    epoch = next((row["epoch"] for row in reversed(run.history) if "stopped" not in row), run.epoch)
+    warnings.warn(f"epoch {epoch}: {remark}", TrainingWarning, stacklevel=2)
+    return {_COLLAPSE: f"epoch {epoch}: {remark}"}
 
 
 class Learning:

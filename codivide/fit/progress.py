@@ -65,11 +65,12 @@ class Display:
             text += f" clean {row['labelled_0']:.0f}/{row['labelled_0'] + row['unlabelled_0']:.0f}"
         if "test_accuracy" in row:
             text += f" test {row['test_accuracy']:.3f}"
+        text = text.strip()
         self.bar.update(self.task, completed=row["epoch"], text=text)
         if not self.live:
             left = (self.epochs - row["epoch"]) * self.seconds / (row["epoch"] - self.first)
             err_console.print(
-                f"{self.name} {step} {row['epoch']}/{self.epochs} {text} eta {left:.0f} s",
+                " ".join(filter(None, (self.name, step, f"{row['epoch']}/{self.epochs}", text, f"eta {left:.0f} s"))),
                 soft_wrap=True,
                 highlight=False,
             )

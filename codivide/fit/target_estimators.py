@@ -21,11 +21,12 @@ from codivide.data.loaded import Loaded
 from codivide.data.options import MULTILABEL, REGRESSION, ReadOptions
 from codivide.data.own import as_encoder
 from codivide.data.record import DataRecord
+from codivide.data.row_order import warn_of_order
 from codivide.data.table_files import as_pandas
 from codivide.data.target_decisions import confirm_targets
 from codivide.data.targets import as_numbers, parts, texts_of
 from codivide.data.weights import weighted
-from codivide.fit.estimator_parts import drawn, names, read_corrections, remember_features, rows_for
+from codivide.fit.estimator_parts import Decided, drawn, files_of, names, read_corrections, remember_features, rows_for
 from codivide.fit.job import Job, default_plan
 from codivide.fit.own_model import samples_of
 from codivide.fit.targets import TargetOutcome, execute_targets
@@ -79,19 +80,16 @@ class _Noisy(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
             separator=self._between(),
         )
 
-    def _fit(
-        self, X: Any, y: Any, corrections: str | Path | pd.DataFrame | None, groups: Any, sample_weight: Any
-    ) -> TargetOutcome:
+    def _fit(self, X: Any, y: Any, corrections: Decided, groups: Any, sample_weight: Any) -> TargetOutcome:
         options, out, X = self._options(), None if self.out is None else Path(self.out), as_pandas(X)
-        inputs = [given for given in (X, corrections) if isinstance(given, str | Path)]
+        inputs = [given for given in (X, *files_of(corrections)) if isinstance(given, str | Path)]
         with claimed(out, inputs=inputs):
             decided = read_corrections(corrections)
             loaded, samples = self._load(X, y, options)
             for text in () if isinstance(X, str | Path) else loaded.said:  # of files: how they were read
                 warnings.warn(text, TrainingWarning, stacklevel=3)
             loaded = weighted(with_groups(loaded, groups), sample_weight)
-            if isinstance(corrections, str | Path):
-                check_decided(Path(corrections), loaded, X)
+            check_decided(files_of(corrections), loaded, X)
             if decided is not None:
                 loaded = confirm_targets(loaded, decided, options)
             method = OwnModel(estimator=repr(self.model)) if self.model is not None else Features()
@@ -119,6 +117,7 @@ class _Noisy(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
                 raise InputError("codivide requires y to be passed, but the target y is None: pass one number a row.")
         if self.model is None and (y is not None or not in_memory or _brings_labels(X)):
             return load_targets(X, y, options), None
+        warn_of_order(X, y)
         written = texts_of(y, options)
         loaded, samples = own.load_for(X, written.texts, options)
         return written.of(loaded), samples
@@ -224,7 +223,7 @@ class NoisyLabelRegressor(RegressorMixin, _Noisy):  # type: ignore[misc]  # scik
         self,
         X: Any,
         y: Any = None,
-        corrections: str | Path | pd.DataFrame | None = None,
+        corrections: Decided = None,
         groups: Any = None,
         *,
         sample_weight: Any = None,
@@ -295,7 +294,7 @@ class NoisyMultiLabelClassifier(ClassifierMixin, _Noisy):  # type: ignore[misc] 
         >>> y = (X > 0).astype(int)
         >>> y[X[:, 0].argmax()] = [0, y[X[:, 0].argmax(), 1]]  # a wrong one
         >>> clf = NoisyMultiLabelClassifier().fit(X, y)
-        >>> int(clf.label_issues_["id"].iloc[0]) == X[:, 0].argmax(), clf.label_issues_["label_changes"].iloc[0]
+        >>> int(clf.label_issues_["id"].iloc[0]) == int(X[:, 0].argmax()), clf.label_issues_["label_changes"].iloc[0]
         (True, '+0')
     """
 
@@ -333,7 +332,7 @@ class NoisyMultiLabelClassifier(ClassifierMixin, _Noisy):  # type: ignore[misc] 
         self,
         X: Any,
         y: Any = None,
-        corrections: str | Path | pd.DataFrame | None = None,
+        corrections: Decided = None,
         groups: Any = None,
         *,
         sample_weight: Any = None,

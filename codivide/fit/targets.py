@@ -19,7 +19,7 @@ from codivide.core.types import Floats, Labels, Mask
 from codivide.data import columns, label_copies
 from codivide.data.experiment import beside
 from codivide.data.loaded import Loaded
-from codivide.data.options import REGRESSION, TASKS, ReadOptions
+from codivide.data.options import REGRESSION, ReadOptions
 from codivide.data.rows import Rows
 from codivide.data.sources import load
 from codivide.data.targets import members, numbers, with_points
@@ -53,12 +53,6 @@ class TargetOutcome:
     names: tuple[str, ...]
     history: list[dict[str, Any]]
     predicted: Floats
-
-
-def check_task(task: str) -> None:
-    """InputError for a task that there is none of."""
-    if task not in TASKS:
-        raise InputError(f"--task {task}: there is no such task; choose one of {', '.join(TASKS)}")
 
 
 def refuse(task: str, given: dict[str, Any]) -> None:

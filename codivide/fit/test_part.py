@@ -13,8 +13,10 @@ import numpy as np
 import pandas as pd
 
 from codivide.core.types import Floats, Labels, Mask
+from codivide.data.labels import same_classes
 from codivide.data.leaks import Leaks, leaks
 from codivide.data.loaded import Loaded
+from codivide.noise import alike
 from codivide.noise.clean_prob import combined
 from codivide.noise.confidence import standing
 from codivide.runs import label_table
@@ -53,7 +55,8 @@ def judged(loaded: Loaded, model: Classifier) -> Tested:
     if test is None:
         return Tested()
     shared, remarks = _leaks(loaded, test)
-    probs = model.probs(test.x)
+    probs, same = model.probs(test.x), same_classes(loaded.classes)
+    probs = probs if same is None else alike.one_of_each(probs, test.y, same)
     clean_prob = _clean_prob(probs, test.y)
     suggested = _suggested(probs, test.y, clean_prob)
     table = label_table.build(

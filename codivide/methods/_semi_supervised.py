@@ -1,11 +1,11 @@
 """What the semi-supervised methods share: steps, both streams of samples, ramps, the loss on labels.
 
-Unlabelled samples are those with y = -1; with ``include_labelled`` the labelled ones are among them too, their labels
-unseen there (not so in the reference code of MixMatch, nor in the published recipes). Kept from the reference code of
-MixMatch, from which the published comparison of the older methods comes: Adam with 0.002, weights averaged, decay of
-kernels alone; the weight of the unlabelled loss rises linearly over the first part of training; running statistics of
-batch normalisation are recorded on labelled batches alone (MixMatch and FixMatch put all samples of a step together,
-and record those).
+Unlabelled samples are those with y = -1. With ``include_labelled`` the labelled ones are among them too, their labels
+unseen there. That is not so in the reference code of MixMatch, nor in the published recipes. The published comparison
+of the older methods comes from the reference code of MixMatch. Kept from it: Adam with 0.002, weights averaged, decay
+of kernels alone. The weight of the unlabelled loss rises linearly over the first part of training. Running statistics
+of batch normalisation are recorded on labelled batches alone. (MixMatch and FixMatch put all samples of a step
+together, and record those.)
 
 Ours: an epoch is a number of steps, both streams go on for ever and every batch is full. The decay of the weight
 average rises to the plan's as ``(1 + t) / (10 + t)`` over updates t, so that a short run forgets its first weights.

@@ -16,8 +16,8 @@ class Auto(Method):
     Attributes:
         budget: seconds for choosing and training, from 1 to 10^9; None: what the chosen settings need.
         validation: share of the labels that is held out, in [0.02, 0.5]: choices are judged by agreement with them.
-        longer: how many times as many epochs plain training may take where most labels are right and the scout still
-            learned in its second half, from 1 to 20; None: 4, or 1 where the number of epochs was given.
+        longer: how many times as many epochs plain training may take, from 1 to 20, where most labels are right and
+            the short run still learned in its second half; None: 4, or 1 where the number of epochs was given.
     """
 
     trains: ClassVar[bool] = False

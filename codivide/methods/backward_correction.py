@@ -5,11 +5,11 @@ Kept from the reference code, not in the paper:
 - the corrected network starts from new weights;
 - probabilities are clipped at 1e-7 in the loss.
 
-Ours: the estimate is made after a warm-up, before wrong labels are memorised (the paper trains to the end and keeps
-the epoch that validates best), and both stages share the epochs of the plan. A class without a label gets the
-row of the identity. The confident joint (Northcutt et al. 2021, arXiv:1911.00068) is an option, on in-sample
-predictions. Where the
-matrix is nearly singular, as much of the identity is mixed in as makes its condition number at most 100; the run warns.
+Ours: the estimate is made after a warm-up, before wrong labels are memorised. (The paper trains to the end and keeps
+the epoch that validates best.) Both stages share the epochs of the plan. A class without a label gets the row of the
+identity. The confident joint (Northcutt et al. 2021, arXiv:1911.00068) is an option, on in-sample predictions. Where
+the matrix is nearly singular, as much of the identity is mixed in as makes its condition number at most 100; the run
+warns.
 """
 
 from __future__ import annotations

@@ -3,10 +3,11 @@
 Kept from the reference code, not in the paper: nothing; there is none.
 
 Ours:
-- the soft target carries a gradient, which the paper does not say in so many words: only then is the loss what the
+- the soft target carries a gradient, which the paper does not say in so many words. Only then is the loss what the
   paper says it is, cross-entropy with a minimum-entropy term. With a constant target the second term has no gradient;
-- the network starts from random weights; ``warmup`` epochs of plain training stand for the trained network from which
-  the paper starts some of its experiments; samples without a label are not used.
+- the network starts from random weights. Where the paper starts from a trained network, ``warmup`` epochs of plain
+  training stand for it;
+- samples without a label are not used.
 """
 
 from __future__ import annotations

@@ -12,8 +12,9 @@ Ours:
   the classes); W starts from the same counts. A class that is never predicted would be lost for good: its labels
   are taken as right, and the run warns;
 - warm-up is cross-entropy. The weight of the auxiliary falls to 0 and not to a positive value, because here the
-  auxiliary knows no more than the data; the energy learns at a hundredth of the network's rate, because from the
-  start that cross-entropy gives, an energy as fast as the network moves towards "all labels are right";
+  auxiliary knows no more than the data;
+- the energy learns at a hundredth of the network's rate. From the start that cross-entropy gives, an energy as fast as
+  the network moves towards "all labels are right";
 - without a label the posterior is the prediction and teaches nothing, so such samples are not used.
 """
 

@@ -5,12 +5,12 @@ Kept from the reference code, not in the paper:
 - disagreement is that of the arg-max of the logits which are then learned from (one forward, training mode).
 
 Ours: where the networks disagree on nothing in a batch, they exchange the small losses of the whole batch, as
-Co-teaching does (the paper makes no step; the published code makes one on all samples up to step 5,000, and an empty
-one later). From one disagreement on, at least one sample is kept. The sum over what is kept is divided by the number
-that Co-teaching would keep of the whole batch: with the mean over a few hard samples, each step as large as that of a
-whole batch, training collapsed on a toy problem. The published code takes the cross-entropy of probabilities as if they
-were logits, divides the mean by its number once more and loses the sample of row 0; ours does none of that. Of the
-paper's two schedules only ``tau min(t / T_k, 1)`` is here. Unknown forget rate, batches, classifier and optimizer are
+Co-teaching does. (The paper makes no step. The published code makes one on all samples up to step 5,000, and an empty
+one later.) From one disagreement on, at least one sample is kept. The sum over what is kept is divided by the number
+that Co-teaching would keep of the whole batch. A mean over a few hard samples makes a step as large as that of a whole
+batch, and training collapsed on a toy problem. The published code takes the cross-entropy of probabilities as if they
+were logits, divides the mean by its number once more and loses the sample of row 0. Ours does none of that. Of the
+paper's two schedules only ``tau min(t / T_k, 1)`` is here. Unknown forget rate, batches, classifier and optimiser are
 as in co_teaching.py.
 """
 

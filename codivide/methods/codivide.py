@@ -2,12 +2,12 @@
 
 Parts that others have published:
 - a network learns the truth before it memorises wrong labels (Arpit et al. 2017; ELR, Liu et al. 2020), so the first
-  epochs are plain training at a high rate; they are the scout, and nothing of it is trained again;
-- then a label pulls with a weight ``p_y^q``, by how far the network believes it (GCE, Zhang and Sabuncu 2018): a soft
-  division, made anew in every step and without a forward of its own;
-- the weight average is the peer (Mean Teacher, Tarvainen and Valpola 2017): what it says of a weak view the network has
-  to say of a strong one (FixMatch, Sohn et al. 2020; here with soft targets and no threshold), so that a sample
-  teaches without its label, too; and it classifies;
+  epochs are plain training at a high rate, of which nothing is trained again;
+- then a label pulls with a weight ``p_y^q``, by how far the network believes it (GCE, Zhang and Sabuncu 2018). This is
+  a soft division, made anew in every step and without a forward of its own;
+- the weight average is the peer, and classifies (Mean Teacher, Tarvainen and Valpola 2017);
+- what it says of a weak view the network has to say of a strong one, so that a sample teaches without its label, too.
+  It is FixMatch's idea (Sohn and others 2020), here with soft targets and no threshold;
 - one cycle of the learning rate ends with steps so small that it settles (Smith and Topin 2018);
 - two components of the losses, averaged over all epochs, tell clean labels from wrong ones (DivideMix, Li et al. 2020,
   divides by the losses of an epoch).
@@ -15,7 +15,7 @@ Parts that others have published:
 What is left out, against DivideMix: the second network, sharpened guesses in the place of labels, mixing. The page of
 the method has what was tried in their place.
 
-Samples without a label (-1) teach by agreement alone, after the scout.
+Samples without a label (-1) teach by agreement alone, after the plain part.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class CoDivide(Method):
 
     Attributes:
         scout: share of the epochs that are plain training, in [0, 1]; 1: all.
-        q: of the weight ``p_y^q`` of a label's gradient after the scout, in [0, 1]; 0: plain training goes on.
+        q: of the weight ``p_y^q`` of a label's gradient after the plain part, in [0, 1]; 0: plain training goes on.
         agreement: weight of the cross-entropy to what the average says, at least 0; 0: no strong view is made.
         validation: share of the labels that is hidden in the first four fifths of the epochs and judges what was
             learned by then, at most 0.5; 0: none.

@@ -33,8 +33,8 @@ class CrossEntropy(Method):
         patience: epochs without a better one on the held-out samples after which training ends; 0: never.
         until_memorised: also end when ``learning_curves.memorises`` says so.
         last_epoch: of those of the plan, after which nothing more is learned; 0: the plan's last.
-        steps: batches of an epoch, all full, from labelled samples that start again as often as needed (to see as many
-            as a semi-supervised method does, with a weight average that rises as there); None: one pass.
+        steps: batches of an epoch, all full, from labelled samples that start again as often as needed; None: one
+            pass. So it sees as many samples as a semi-supervised method, and its weight average rises as there.
     """
 
     weighs: ClassVar[bool] = True

@@ -5,15 +5,15 @@ Kept from the reference code, not in the paper:
 - one mixing share per batch, no interleaving for batch normalisation; lambda_u rises linearly after warm-up;
 - an epoch is one pass over the labelled samples, the unlabelled ones start again as often as needed;
 - net 2 learns after net 1, with the split of the epoch's start; averaged losses (5 epochs) are for 90 % noise only;
-- the learning network guesses in training mode, which updates its batch-norm statistics; its peer in evaluation
-  mode (``guess_in_training_mode=False``: both in evaluation mode, then all guesses of a network are one forward).
+- the learning network guesses in training mode, which updates its batch-norm statistics, and its peer in evaluation
+  mode. (``guess_in_training_mode=False``: both in evaluation mode; then all guesses of a network are one forward.)
 
 Ours: samples without a label (-1) join the unlabelled part. A class without a clean label is divided by a mixture of
-its own (``mixtures.restore_classes``), unless ``restore_classes`` is off, as in ``PAPER`` and in every published row;
-without any clean label, where the published code fails, the epoch trains on all, as in warm-up. The run warns.
+its own (``mixtures.restore_classes``). Not so where ``restore_classes`` is off, as in ``PAPER`` and in every published
+row. Without any clean label, where the published code fails, the epoch trains on all, as in warm-up. The run warns.
 
-Variants, each a field: the paper's ablation (Table 5); weak views to guess and strong ones to learn (Nishi et al., CVPR
-2021, arXiv:2103.02130); other divisions (``methods/_division.py``); weight averages that divide and guess.
+Variants, each a field: the paper's ablation (Table 5), other divisions (``methods/_division.py``), and weight averages
+that divide and guess. Also weak views to guess and strong ones to learn (Nishi et al., CVPR 2021, arXiv:2103.02130).
 """
 
 from __future__ import annotations

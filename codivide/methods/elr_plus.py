@@ -10,11 +10,11 @@ Kept from the reference code, not in the paper:
 
 Ours: the weight average also covers the buffers of batch normalisation and predicts in evaluation mode (the reference
 averages parameters only, and predicts in training mode). ``ema_step`` is half of the run unless it is given (40,000 of
-about 78,000 updates there). The weight of the regulariser rises too in a short run (``coef_step`` None): with mixup and
-4,000 images it acts before the networks have learned anything and drives both to a few classes (a loss of 3.2 on the
-given labels, more than ln 10). Samples without a label (-1) take part in the regulariser, and in mixing with a label
-of no weight. The probability that a label is clean is the mean of the shares that both memories give to it. With a
-plan that has no weight average (``average`` 0) each network itself makes the targets of the other.
+about 78,000 updates there). The weight of the regulariser rises too in a short run (``coef_step`` None). With mixup and
+4,000 images it would act before the networks have learned anything, and drive both to a few classes. The loss on the
+given labels was then 3.2, more than ln 10. Samples without a label (-1) take part in the regulariser, and in mixing
+with a label of no weight. The probability that a label is clean is the mean of the shares that both memories give to
+it. With a plan that has no weight average (``average`` 0) each network itself makes the targets of the other.
 """
 
 from __future__ import annotations

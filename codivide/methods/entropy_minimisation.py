@@ -4,7 +4,7 @@ Kept from the reference code, not in the paper:
 - the weight 0.06 is that of the entropy term of VAT in the comparison in the MixMatch paper (this paper chooses it by
   cross-validation).
 
-Ours: deep networks and optimizer (the paper: logistic regression). No ramp, and labelled samples are not among the
+Ours: deep networks and optimiser (the paper: logistic regression). No ramp, and labelled samples are not among the
 unlabelled ones, as in the paper. See also ``_semi_supervised.py``.
 """
 

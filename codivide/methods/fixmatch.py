@@ -5,8 +5,8 @@ Kept from the reference code, not in the paper:
   weights (0.999) classifies; decay of kernels alone.
 
 Ours: two unlabelled samples for each labelled one (mu, ``ratio``; 7 in the paper), which a CPU can afford. Strong views
-are the package's (RandAugment and cutout for photos). See also ``_semi_supervised.py``, but for the
-optimizer, which is this paper's: SGD with Nesterov momentum, 0.03, falling along ``cos(7 pi t / 16)``.
+are the package's (RandAugment and cutout for photos). See also ``_semi_supervised.py``, but for the optimiser, which is
+this paper's: SGD with Nesterov momentum, 0.03, falling along ``cos(7 pi t / 16)``.
 """
 
 from __future__ import annotations

@@ -4,11 +4,11 @@ Kept from the reference code, not in the paper:
 - anchors are sought among all training samples, with the 97th percentile except on CIFAR-100; rows are normalised;
 - the corrected network starts from new weights.
 
-Ours: the estimate is made after a warm-up, before wrong labels are memorised (the paper trains to the end and keeps
-the epoch that validates best), and both stages share the epochs of the plan. A class without a label gets the
-row of the identity. The confident joint (Northcutt et al. 2021, arXiv:1911.00068) is an option, on in-sample
-predictions. The probability that a label is clean is that of the mixture on averaged losses: against it, Bayes' rule
-with the network's softmax and the matrix gained at most .001 of AUROC on toy problems, and lost up to .09.
+Ours: the estimate is made after a warm-up, before wrong labels are memorised. (The paper trains to the end and keeps
+the epoch that validates best.) Both stages share the epochs of the plan. A class without a label gets the row of the
+identity. The confident joint (Northcutt et al. 2021, arXiv:1911.00068) is an option, on in-sample predictions. The
+probability that a label is clean is that of the mixture on averaged losses. Bayes' rule with the network's softmax and
+the matrix was tried on toy problems: it gained at most .001 of AUROC, and lost up to .09.
 """
 
 from __future__ import annotations

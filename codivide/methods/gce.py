@@ -2,9 +2,9 @@
 
 Kept from the reference code, not in the paper: nothing; only re-implementations by others were found.
 
-Ours: the mean over the batch, where the paper sums. Pruning (``k`` > 0) uses the network as it is, where the paper
-uses its best epoch on a validation set; its two epoch numbers scale with the plan (40 and 10 of the paper's 120). A
-class that would lose all its labels keeps them; the run warns.
+Ours: the mean over the batch, where the paper sums. Pruning (``k`` > 0) uses the network as it is, where the paper uses
+its best epoch on a validation set. Its two epoch numbers scale with the plan (40 and 10 of the paper's 120). A class
+that would lose all its labels keeps them; the run warns.
 """
 
 from __future__ import annotations

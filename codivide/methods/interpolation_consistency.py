@@ -4,17 +4,17 @@ Kept from the reference code, not in the paper:
 - labelled samples are mixed, too (mixup);
 - the squared difference is a mean over classes.
 
-``form="mixup"`` is the row "Mixup" of MixMatch's tables, as its published code has it: the network's own predictions
-in training mode take the place of the teacher's, cross-entropy that of the squared difference, and every sample has a
-share of its own, never below a half; the weight is 1 from the start there.
+``form="mixup"`` is the row "Mixup" of MixMatch's tables, as its published code has it. The network's own predictions in
+training mode take the place of the teacher's, and cross-entropy that of the squared difference. Every sample has a
+share of its own, never below a half. The weight is 1 from the start there.
 
 Ours: labelled samples are among the unlabelled ones (``include_labelled``). The weight is 10 (the paper searches 1 to
-100, the authors of MixMatch run it with 1000) and rises linearly over all of training (the paper: along a sigmoid
-over a quarter of 400 epochs). With few labels and a larger one the network predicts too few classes, because the same
-answer for all samples is consistent, too: at 50, with 25 labels of each of ten classes, a third of all samples became
-one class. One share for a batch, as in the paper; the partner of an unlabelled sample is another of the same batch.
-The teacher is that of ``mean_teacher``: averaged weights, in evaluation mode. p(clean) is fitted to losses measured
-on unmixed labelled samples after every epoch. See also ``_semi_supervised.py``.
+100, the authors of MixMatch run it with 1000). It rises linearly over all of training (the paper: along a sigmoid over
+a quarter of 400 epochs). With few labels and a larger weight the network predicts too few classes, because the same
+answer for all samples is consistent, too. At 50, with 25 labels of each of ten classes, a third of all samples became
+one class. One share for a batch, as in the paper; the partner of an unlabelled sample is another of the same batch. The
+teacher is that of ``mean_teacher``: averaged weights, in evaluation mode. p(clean) is fitted to losses measured on
+unmixed labelled samples after every epoch. See also ``_semi_supervised.py``.
 """
 
 from __future__ import annotations

@@ -3,17 +3,17 @@
 Co-teaching then learns from what it selects. It is the row "Iterative-CV" in the tables of DivideMix.
 
 Kept from the reference code, not in the paper:
-- a half is judged by its network at the epoch at which it agrees with most of that half's labels (the code does so in
-  the first 1 to 4 iterations, more of them the less noise there is);
-- the share of wrong labels is estimated once, in the first half of the first iteration, and what is removed is at
-  most twice what is selected; with asymmetric noise nothing is removed;
-- the candidates that are left join the batches after a fifth of Co-teaching, or two fifths where more than 60 % of the
-  labels are wrong or the noise is asymmetric; as many losses are kept as without them.
+- a half is judged by its network at the epoch at which it agrees with most of that half's labels. (The code does so in
+  the first 1 to 4 iterations, more of them the less noise there is.)
+- the share of wrong labels is estimated once, in the first half of the first iteration;
+- what is removed is at most twice what is selected; with asymmetric noise nothing is removed;
+- the candidates that are left join the batches after a fifth of Co-teaching. It is two fifths where more than 60 % of
+  the labels are wrong or the noise is asymmetric. As many losses are kept as without them.
 
-Ours: all iterations take ``first_share`` of the epochs (theirs: 400 of 600) and Co-teaching the rest; each training
-has the whole schedule of the plan (theirs: Adam, with steps of its own). A half is of every class, and copies and
-groups are in the same one. A label that a person has confirmed is selected from the start. The probability that a label
-is clean is a mixture on the losses of the network that never saw it, those of the last iteration that judged it.
+Ours: all iterations take ``first_share`` of the epochs (theirs: 400 of 600) and Co-teaching the rest. Each training has
+the whole schedule of the plan (theirs: Adam, with steps of its own). A half is of every class, and copies and groups
+are in the same one. A label that a person has confirmed is selected from the start. The probability that a label is
+clean is a mixture on the losses of the network that never saw it, those of the last iteration that judged it.
 """
 
 from __future__ import annotations

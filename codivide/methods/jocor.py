@@ -6,10 +6,10 @@ Kept from the reference code, not in the paper:
 - the number kept is rounded down.
 
 Ours: the forget rate need not be known (``SmallLoss.tau``, from the cross-entropies of both networks). At least one
-sample is kept and the last batch is not dropped. The classifier is the mean of both networks' logits; the paper
-reports a single network. The published schedule reaches the forget rate an epoch earlier. The plan asks for AdamW at
-0.001 (theirs: Adam, falling linearly from epoch 80 of 200): with lambda = 0.9 the cross-entropy has a tenth of its
-weight, to which Adam's steps are blind and those of SGD are not.
+sample is kept and the last batch is not dropped. The classifier is the mean of both networks' logits; the paper reports
+a single network. The published schedule reaches the forget rate an epoch earlier. The plan asks for AdamW at 0.001
+(theirs: Adam, falling linearly from epoch 80 of 200). With lambda = 0.9 the cross-entropy has a tenth of its weight, to
+which Adam's steps are blind and those of SGD are not.
 """
 
 from __future__ import annotations

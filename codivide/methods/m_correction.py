@@ -5,14 +5,14 @@ Kept from the reference code, not in the paper:
 - warm-up is mixup with cross-entropy alone, without the regularisation term, and lasts until five epochs after the
   first drop of the learning rate (105 of 300 epochs);
 - the posterior does not fall again for the largest losses (``mixtures.bmm``);
-- dynamic form: the halves of a pair weigh 1/2 each in the loss, whatever their share in the input; the temperature
+- dynamic form: the halves of a pair weigh 1/2 each in the loss, whatever their share in the input. The temperature
   falls in a straight line to 0.001 at two thirds of all epochs.
 
-Ours: the posterior of a sample is that of the end of the last epoch, from its plain view; the reference takes the loss
-of its augmented view at each step, with the last mixture. The mixture starts from the best two clusters, where the
-reference starts from Beta(1, 2) and Beta(2, 1) (which can lose a component); the fit uses all losses, not those between
-the 5th and 95th percentile. The soft form weighs the halves of a pair by their mixing share, as the paper writes, not
-by 1/2. The dynamic form has no epochs of dynamic mixup without bootstrapping. Samples without a label are not used.
+Ours: the posterior of a sample is that of the end of the last epoch, from its plain view. The reference takes the loss
+of its augmented view at each step, with the last mixture. The mixture starts from the best two clusters. (The reference
+starts from Beta(1, 2) and Beta(2, 1), which can lose a component.) The fit uses all losses, not those between the 5th
+and 95th percentile. The soft form weighs the halves of a pair by their mixing share, as the paper writes, not by 1/2.
+The dynamic form has no epochs of dynamic mixup without bootstrapping. Samples without a label are not used.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class MCorrection(Method):
     """Labels corrected by the prediction as far as a Beta mixture on the losses distrusts them, with mixup.
 
     Attributes:
-        warmup: epochs of mixup with the given labels first; None: until soon (a sixtieth of all epochs) after the first
-            drop of the learning rate (the paper's 105 of 300), or 35 % of all where it does not drop in steps.
+        warmup: epochs of mixup with the given labels first; None: until a sixtieth of all epochs after the first drop
+            of the learning rate (the paper's 105 of 300). Where it does not drop in steps, 35 % of all.
         hard: correct by the argmax of the prediction (M-DYR-H); otherwise by its probabilities (M-DYR-S).
         dynamic: mixing shares by trust, targets from soft to hard (MD-DYR-SH, for 90 % noise); hard has no effect.
         alpha: of the Beta distribution of mixing shares.

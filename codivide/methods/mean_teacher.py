@@ -1,13 +1,14 @@
 """Mean Teacher (Tarvainen, Valpola; NeurIPS 2017, arXiv:1703.01780).
 
 Kept from the reference code, not in the paper:
-- the weight rises linearly, as in the comparison in the MixMatch paper (there to 50 on CIFAR-10 and 150 on SVHN, over
-  40 % of training; the paper: 100, along a Gaussian); the squared difference is a mean over classes, too;
+- the weight rises linearly, as in the comparison in the MixMatch paper: to 50 on CIFAR-10 and 150 on SVHN, over 40 % of
+  training (the paper: 100, along a Gaussian);
+- the squared difference is a mean over classes, too;
 - labelled samples are among the unlabelled ones, as in the paper; the teacher classifies.
 
-The teacher predicts on the statistics of the batch, as in the reference code: in evaluation mode it uses running
-statistics of the few labelled samples, and the network then falls to few classes (25 labels a class: 5 points of
-accuracy, and the larger the weight the more).
+The teacher predicts on the statistics of the batch, as in the reference code. In evaluation mode it would use running
+statistics of the few labelled samples, and the network then falls to few classes. With 25 labels a class this costs 5
+points of accuracy, and the larger the weight the more.
 
 Ours: the decay of the teacher's average rises as ``(1 + t) / (10 + t)`` over updates t up to the plan's ``average``
 (the paper: 0.99 at first, then 0.999; about the same). The average covers the buffers of batch normalisation. With a

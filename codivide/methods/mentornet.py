@@ -4,17 +4,17 @@ Kept from the reference code, not in the paper:
 - the loss is the mean of ``v_i loss_i`` over the whole batch, so that samples of weight 0 shorten the step;
 - the percentile that moves the threshold is that of the batch itself, before its weights are chosen, with decay 0.5;
 - sample dropout sets an exact share of the weights to 0: half of them in the first 17 % of training, then 5 %, as in
-  the published commands (the default of the code's flag drops all in the last 5 %, where nothing is learned);
+  the published commands. (The default of the code's flag drops all in the last 5 %, where nothing is learned.)
 - the mentor's LSTM sees one step, the pair (loss, difference); labels are not looked at; burn-in is 0 % for a
   predefined curriculum and 18 % for a data-driven one.
 
 Ours: the first percentile starts the moving average (theirs starts at 0, which drops every sample of the first
-batches); a batch without a weight above 0 makes no step, not even of momentum; the weight decay is the plan's (theirs
+batches). A batch without a weight above 0 makes no step, not even of momentum. The weight decay is the plan's (theirs
 is scaled by the mean weight). The mentor's inputs go through ``sign(x) log(1 + |x|)``, and the share of training is a
 number, not a row of a table of 100, of which a short run would train few. "learned" is fitted with cross-entropy to the
-predefined weights of the run's own losses at the end of burn-in and after 21 % and 75 % of the epochs (theirs: a
-grid fixed in advance). Data hold no trusted labels: a data-driven mentor is fitted elsewhere (``_mentor_net``)
-and named by its file.
+predefined weights of the run's own losses (theirs: a grid fixed in advance). This is done at the end of burn-in and
+after 21 % and 75 % of the epochs. Data hold no trusted labels: a data-driven mentor is fitted elsewhere
+(``_mentor_net``) and named by its file.
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@ Kept from the reference code, not in the paper:
 - the divergence is a mean over the classes, too;
 - a sample of whom the label is replaced takes that of one of its nearest neighbours in the batch.
 
-Ours: a run has the paper's three trainings one after another, each with a new network and the whole schedule: plain
-training, whose features find neighbours; the first iteration; the second with the teacher of the first as mentor
-(theirs: the better of teacher and student on clean labels). The teacher's average covers the buffers of batch
+Ours: a run has the paper's three trainings one after another, each with a new network and the whole schedule. These are
+plain training, whose features find neighbours, the first iteration, and the second with the teacher of the first as
+mentor. (Theirs: the better of teacher and student on clean labels.) The teacher's average covers the buffers of batch
 normalisation; its decay is the plan's, and 0.99 while the weight of the consistency loss rises. With a plan that has no
 average the network itself is the teacher. The gradients of the synthetic label sets are taken one after another, so
 that memory is that of one. ``fast`` 10 costs about 20 times the time of plain training.

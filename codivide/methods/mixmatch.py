@@ -6,11 +6,11 @@ Kept from the reference code, not in the paper:
 - batch normalisation sees batches of the size of the labelled one, each with samples of every part (interleaving);
 - guesses are made in training mode, and record no statistics.
 
-Ours: labelled samples are among the unlabelled ones (theirs: they are not; ``include_labelled`` is off in the
-published recipes). lambda_U rises over the whole run where that has fewer images than these; a faster rise made the
-network predict one class. Interleaving deals all rows out like cards, so that every batch holds an equal share of
-each part, and all of them record statistics (theirs: the first batch does both). p(clean) is fitted to losses
-measured on unmixed labelled samples after every epoch. See also ``_semi_supervised.py``.
+Ours: labelled samples are among the unlabelled ones (theirs: they are not; ``include_labelled`` is off in the published
+recipes). The weight lambda_U rises over the whole run where that has fewer images than these; a faster rise made the
+network predict one class. Interleaving deals all rows out like cards, so that every batch holds an equal share of each
+part, and all of them record statistics (theirs: the first batch does both). p(clean) is fitted to losses measured on
+unmixed labelled samples after every epoch. See also ``_semi_supervised.py``.
 """
 
 from __future__ import annotations

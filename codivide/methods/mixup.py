@@ -1,8 +1,9 @@
 """mixup (Zhang, Cisse, Dauphin, Lopez-Paz; ICLR 2018, arXiv:1710.09412).
 
 Kept from the reference code, not in the paper:
-- one share for the whole batch (``per_sample``: one for each sample); a batch is mixed with its own permutation, so a
-  sample may meet itself; the share is never replaced by the larger of it and the rest, as MixMatch does;
+- one share for the whole batch (``per_sample``: one for each sample);
+- a batch is mixed with its own permutation, so a sample may meet itself;
+- the share is never replaced by the larger of it and the rest, as MixMatch does;
 - weight decay 1e-4 unless told otherwise (the paper's ablation: 4.24 % error with it, 4.68 % with 5e-4).
 
 Ours:

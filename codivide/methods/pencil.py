@@ -1,8 +1,8 @@
 """PENCIL, probabilistic end-to-end noise correction (Yi, Wu; CVPR 2019, arXiv:1903.07788): "P-correction".
 
 Kept from the reference code, not in the paper:
-- three stages of 70, 130 and 120 epochs; the rates of the first two are constant, the third begins at 10/3 of it and
-  falls to a tenth at each third; the network is not begun anew;
+- three stages of 70, 130 and 120 epochs; the network is not begun anew;
+- the rates of the first two are constant, the third begins at 10/3 of it and falls to a tenth at each third;
 - the compatibility loss takes the label distribution itself for logits, so that its pull is weaker (``compatibility``
   "probabilities" is the paper's equation);
 - the step of a label's parameters is 600 times the gradient of the batch's mean, in batches of 128.

@@ -2,7 +2,7 @@
 
 Kept from the reference code, not in the paper:
 - weight and ramp are those of the comparison in the MixMatch paper: 20 on CIFAR-10 (5 on SVHN), rising linearly over
-  the first 40 % of training (the paper: along a Gaussian over 80 of 300 epochs);
+  the first 40 % of training. (The paper: along a Gaussian over 80 of 300 epochs.)
 - the squared difference is a mean over classes, too;
 - ``stop_gradient``: one prediction is a target without a gradient, half the force of the equation as written;
   the weight of 20 was published with it.

@@ -1,10 +1,12 @@
 """ProMix (Xiao, Dong, Wang, Feng, Wu, Chen, Zhao; IJCAI 2023, arXiv:2207.10276).
 
 Kept from the reference code, not in the paper:
-- the share rho rises from its start over the ramp (both are .5 in the published runs); a network learns from its own
-  selection, not its peer's; a batch is drawn from all samples and both networks learn from it together;
-- matched and agreed samples are found in every step, from predictions in training mode on the weak view; an agreed
-  sample is labelled by the network's own debiased prediction; agreement may fill a batch up to 90 %, surest first;
+- the share rho rises from its start over the ramp (both are .5 in the published runs);
+- a network learns from its own selection, not its peer's;
+- a batch is drawn from all samples and both networks learn from it together;
+- matched and agreed samples are found in every step, from predictions in training mode on the weak view;
+- an agreed sample is labelled by the network's own debiased prediction; agreement may fill a batch up to 90 %, surest
+  first;
 - one running mean of predictions for selected samples, another for the rest; each debiases its own part.
 
 Ours:

@@ -2,8 +2,9 @@
 
 Kept from the reference code, not in the paper:
 - only samples whose largest probability reaches 0.95 are given a label (the paper: all of them), and the loss is a mean
-  over the whole batch; weight 1 on CIFAR-10 (2 on SVHN), rising linearly over the first 40 % of training (the paper:
-  from epoch 100 to 600). All as in the comparison in the MixMatch paper.
+  over the whole batch;
+- weight 1 on CIFAR-10 (2 on SVHN), rising linearly over the first 40 % of training (the paper: from epoch 100 to 600).
+  All as in the comparison in the MixMatch paper.
 
 Ours: the label is that of the prediction being trained, so one forward serves for both. Labelled samples are not among
 the unlabelled ones, as in the paper. See also ``_semi_supervised.py``.

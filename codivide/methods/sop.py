@@ -8,8 +8,8 @@ Kept from the reference code, not in the paper:
 
 Ours:
 - u learns from the cross-entropy alone, as in the paper (some versions of the code let the squared error in);
-- u and v start at one value, not at normal numbers: only their squares matter; in a run shorter than the paper's 300
-  epochs of batches of 128 that value is larger (1e-8 there, at most 0.1), so that v reaches 1 as early in the run;
+- u and v start at one value, not at normal numbers: only their squares matter. It is 1e-8 for the paper's 300 epochs of
+  batches of 128. In a shorter run it is larger (at most 0.1), so that v reaches 1 as early in the run;
 - u and v are kept in [-1, 1]: beyond it the clamp has no gradient, and a step too far could not be taken back;
 - the probability of being clean is the geometric mean of the mixture on the losses of p (without s, averaged over
   epochs) and of 1 - u*u. On small parts of CIFAR-10 this ranked labels better than either, and than anything with v.

@@ -8,8 +8,8 @@ Kept from the reference code, not in the paper:
 - weak views guess and refine, strong views are mixed, learned from and contrasted; guessing in training mode.
 
 Ours:
-- the divergence is in bits, so that it lies in [0, 1]; the published code takes natural logarithms (at most .69), so
-  that d_mu = .7 is never reached, and the branch behind it names a variable that does not exist;
+- the divergence is in bits, so that it lies in [0, 1]. The published code takes natural logarithms (at most .69), so
+  d_mu = .7 is never reached; the branch behind it names a variable that does not exist;
 - both parts have batches of the same size; both strong views are one forward; the projection is linear, ReLU, linear;
 - samples without a label join the unlabelled part; the run's clean_prob lies above a half for kept labels, below
   for others, and falls with the divergence.

@@ -1,16 +1,16 @@
 """Virtual adversarial training (Miyato, Maeda, Koyama, Ishii; TPAMI 2018, arXiv:1704.03976).
 
 Kept from the reference code, not in the paper:
-- weights and ramp are those of the comparison in the MixMatch paper: 0.3 for the divergence, rising linearly over the
-  first 40 % of training, and 0.06 for the entropy (the paper: 1 and 1, no ramp);
+- weights and ramp are those of the comparison in the MixMatch paper (this paper: 1 and 1, no ramp). They are 0.3 for
+  the divergence, rising linearly over the first 40 % of training, and 0.06 for the entropy;
 - labelled samples are among the unlabelled ones, as in the paper.
 
 Ours:
-- ``eps`` is the L2 norm of each sample's step in units of normalised input (deviation 1); None: 2 for an image of
-  3 x 32 x 32 numbers, ``2 sqrt(D / 3072)`` for D numbers, so 0.036 a number (root mean square) for any D. In the
-  published runs pixels lie in [-1, 1] and the step is 6, about six times as large next to the pixels' deviation. With
-  25 labels of each of ten classes and a step of 6 in our units (half of theirs) a small network gave a quarter of all
-  samples to one class.
+- ``eps`` is the L2 norm of each sample's step in units of normalised input (deviation 1). None stands for ``2 sqrt(D /
+  3072)`` where an input has D numbers: 2 for an image of 3 x 32 x 32. That is 0.036 a number (root mean square) for any
+  D. In the published runs pixels lie in [-1, 1] and the step is 6, about six times as large next to the pixels'
+  deviation. A step of 6 in our units is half of theirs. With it, and 25 labels of each of ten classes, a small network
+  gave a quarter of all samples to one class.
 - ``xi`` is a tenth of ``eps`` (the paper: 1e-6, at which float32 sees rounding errors), and the power iteration runs in
   float32 whatever the plan's precision.
 - The power iteration disturbs nothing: batch normalisation uses the batch's statistics and records none, dropout is

@@ -1,8 +1,8 @@
 """How wrong the labels are, estimated without any true label: rate, classes, transition matrix, kind, trust.
 
-The evidence comes from class probabilities of every sample: cross-fitted ones of a feature table (by the plain heads of
-the method ``features``, so that a table and a run on it say the same), ones that the caller brings, or those that a run
-averaged while it trained. From them:
+The evidence is class probabilities of every sample. Three sources give them: cross-fitting on a feature table, the
+caller, or a run, which averaged them while it trained. A table is cross-fitted by the plain heads of the method
+``features``, so that a table and a run on it say the same. From the probabilities:
 
 1. **Lower estimate**: ``latent.latent_noise``. The true label is latent; doubt that the classifier loses where it is
    surest is its own, doubt that stays is label noise. It under-counts labels that are wrong just where samples are
@@ -12,27 +12,28 @@ averaged while it trained. From them:
    or cross-fitted) show two groups, the share of the high one by a Gaussian mixture is averaged with it.
 3. **Rate** = lower + share * (upper - lower). What lies between the two cannot be told apart by data. The share is the
    ``doubt`` in [0, 1], ``1 - mean max_c P(true = c | sample)`` of the latent model: where the classifier is sure,
-   errors of its own are rare and the first estimate stands. It is more, up to 1, where noise that is certainly there
-   (a lower estimate, or a mixture on losses, from 5 to 10 %) is seen to follow the sample, as that of people does
-   (``rates.by_sample``). The joint counts of (true class, given label) are mixed by the same
-   weight, so rate, classes and matrix agree.
+   errors of its own are rare and the first estimate stands. It is more, up to 1, where noise follows the sample, as
+   that of people does (``rates.by_sample``). For this, noise must certainly be there: a lower estimate, or a mixture on
+   losses, from 5 to 10 %. The joint counts of (true class, given label) are mixed by the same weight, so rate, classes
+   and matrix agree.
    Probabilities of a run are averages over training, of samples that it learned from: its being sure proves less. Where
    every given label was a target, the rate is half-way between this one and the upper estimate; methods that set aside
    what looks wrong (``Method.sets_aside``) do not learn it. Where the labels of a class fall into two groups, the share
    of the doubtful one is its rate instead (``rates.grouped``).
-4. **Interval**: from the lower estimate to the upper one, and as far as the share of the labels with which a classifier
-   that has not seen them disagrees: labels that are wrong just where samples are ambiguous and a classifier's own
-   doubt make the same probabilities, so nothing in them tells which of the two it is. Widened on either side by 1.645
-   standard deviations of the rate over bootstrap samples (classifier and latent model stay), and by at least one point.
-   Where much more of the disagreement is put down to the classifier than is found to be wrong, the trust is "poor".
-   It holds nothing where labels follow a rule that the features show, such as key words: such noise looks like truth.
+4. **Interval**: from the lower estimate to the upper one. It reaches further, to the share of the labels with which a
+   classifier that has not seen them disagrees. For labels that are wrong just where samples are ambiguous make the same
+   probabilities as a classifier's own doubt, so nothing in them tells which of the two it is. Either side is wider by
+   1.645 standard deviations of the rate over bootstrap samples (classifier and latent model stay), and by at least one
+   point. Where much more of the disagreement is put down to the classifier than is found to be wrong, the trust is
+   "poor". Where labels follow a rule that the features show, such as key words, the interval promises nothing: such
+   noise looks like truth.
 5. **p(clean)**: the latent model's, its log-odds shifted per class to agree with the rates.
 
-**Kind**: "none" (rate below 5 % and lower estimate below 2 %; of a run: rate below 2 %), else "instance-like" where
-errors inside class pairs depend on the sample (``pair_dependence`` above 0.3 on at least 30 labels), else by
-how concentrated the noise is: the share of each class's noise in its largest cell (two classes: the distance of their
-flip rates over the sum), 0 spread evenly, 1 in one cell; up to 0.35 "symmetric", from 0.55 "asymmetric". "unclear" in
-between, where doubt is above 0.45, or nothing can be learned.
+**Kind**: "none" where the rate is below 5 % and the lower estimate below 2 % (of a run: the rate below 2 %). Else
+"instance-like" where errors inside class pairs depend on the sample (``pair_dependence`` above 0.3 on at least 30
+labels). Else it goes by how concentrated the noise is: the share of each class's noise in its largest cell, 0 spread
+evenly, 1 in one cell. Of two classes it is the distance of their flip rates over the sum. Up to 0.35 it is "symmetric",
+from 0.55 "asymmetric". "unclear" in between, where doubt is above 0.45, or nothing can be learned.
 """
 
 from __future__ import annotations

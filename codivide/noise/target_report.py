@@ -146,7 +146,13 @@ def of_numbers(clean_prob: Floats, hidden: float, remarks: Sequence[str] = ()) -
 
 
 def of_sets(
-    row_clean_prob: Floats, clean_prob: Floats, names: Sequence[str], sizes: Sequence[int], unjudged: Sequence[str]
+    row_clean_prob: Floats,
+    clean_prob: Floats,
+    names: Sequence[str],
+    sizes: Sequence[int],
+    unjudged: Sequence[str],
+    *,
+    remarks: Sequence[str] = (),
 ) -> TargetReport:
     """The report on several labels a row.
 
@@ -156,6 +162,7 @@ def of_sets(
         names: of the labels, K.
         sizes: rows that have each, K.
         unjudged: names of those that cannot be judged.
+        remarks: what speaks against trusting it.
     """
     known = row_clean_prob[np.isfinite(row_clean_prob)]
     rate = float(1 - known.mean()) if len(known) else 0.0
@@ -166,7 +173,7 @@ def of_sets(
     ]
     per_class = tuple(ClassNoise(name, int(n), rate_) for name, n, rate_ in zip(names, sizes, rates, strict=True))
     sure = float((known < 0.1).mean()) if len(known) else 0.0
-    reasons = []
+    reasons = [*remarks]
     if unjudged:
         few = ", ".join(map(repr, unjudged[:5])) + (f" and {len(unjudged) - 5} more" if len(unjudged) > 5 else "")
         reasons.append(f"{len(unjudged)} of {len(names)} labels cannot be judged: {few}")
@@ -177,7 +184,7 @@ def of_sets(
         min(1.0, rate + error + 3 / max(len(known), 1)),
         0.0,
         per_class,
-        _trust(len(known), reasons, poor=2 * len(unjudged) > len(names)),
+        _trust(len(known), reasons, poor=bool(remarks) or 2 * len(unjudged) > len(names)),
         len(known),
         row_clean_prob,
         clean_prob,

@@ -6,7 +6,7 @@ A run keeps a hash of every row or image file (``contents.npy``) and its given l
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,22 +62,22 @@ def _is_gone(root: Path | None) -> bool:
     return root is not None and not root.exists() and not folder_parts(root)
 
 
-def check_decided(corrections: Path, loaded: Loaded, source: object) -> None:
+def check_decided(corrections: Iterable[Path], loaded: Loaded, source: object) -> None:
     """Compare the rows of a table with those that were decided on, where the decisions lie in the folder of a run.
 
     Args:
-        corrections: the file.
+        corrections: the files.
         loaded: the table as it is, before anything is done to it.
         source: its path; of another table than the run's nothing is compared.
 
     Raises:
         InputError: the rows are others than those that were decided on.
     """
-    if not isinstance(source, str | Path) or not has_run(corrections.parent):
+    if not isinstance(source, str | Path):
         return
-    run = SavedRun(corrections.parent)
-    if run.contents is not None and run.source.location() == DataRecord.of(source, DEFAULT).location():
-        check_same(run, loaded, labels=False)
+    for run in (SavedRun(file.parent) for file in corrections if has_run(file.parent)):
+        if run.contents is not None and run.source.location() == DataRecord.of(source, DEFAULT).location():
+            check_same(run, loaded, labels=False)
 
 
 def check_same(run: SavedRun, loaded: Loaded, *, labels: bool = True) -> None:

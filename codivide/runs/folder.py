@@ -25,9 +25,11 @@ from codivide.core.files import (
     file_sum,
     guarded,
     is_present,
+    of_line,
     read_header,
     read_json,
     reading,
+    to_line,
     unguard,
     write_json,
     write_text,
@@ -184,9 +186,9 @@ class SavedRun:
         history = self._kept_so_far()  # first: a run that goes on may write more meanwhile
         with reading(path):
             lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if is_present(path) else []
-            rows = [json.loads(line) for line in lines if line.endswith("\n")]
+            rows = [of_line(line) for line in lines if line.endswith("\n")]
             for number, row in enumerate(rows, 1):
-                if not isinstance(row, dict) or not isinstance(row.get("epoch"), int):
+                if not isinstance(row.get("epoch"), int):
                     raise InputError(f"{path} cannot be read: line {number} is no record of an epoch")
         if not rows:
             raise InputError(f"{self.path} has no record of a finished epoch yet")
@@ -352,11 +354,11 @@ class RunFolder:
             self.begin()
             self.write_history(history[:-1])
         with open(self.path / METRICS, "a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+            file.write(to_line(row))
 
     def write_history(self, history: Sequence[Mapping[str, Any]]) -> None:
         """``metrics.jsonl``, whole."""
-        write_text(self.path / METRICS, "".join(json.dumps(row) + "\n" for row in history))
+        write_text(self.path / METRICS, "".join(map(to_line, history)))
 
     def write_predictions(
         self, epochs: Sequence[int], classes: Sequence[Any], evidence: Mapping[str, np.ndarray[Any, Any]]

@@ -132,7 +132,21 @@ TARGETS: dict[str, type[NumberModel] | type[TagModel]] = {number_model.KIND: Num
 def load_any(
     path: str | Path, device: torch.device | None = None, *, net: Callable[[int], nn.Module] | None = None
 ) -> Classifier | NumberModel | TagModel:
-    """Read a saved model of any kind: of classes, of several labels a row, or of numbers; see ``load``."""
+    """Read a saved model of any kind: of classes, several labels a row, or numbers. It is ``codivide.load_model``.
+
+    Args:
+        path: ``model.safetensors`` of a run folder, or another file that ``save`` wrote.
+        device: where networks go; None: the CPU, where heads on features stay in any case.
+        net: what made the networks, where that was a function of the user's own, which no file holds.
+
+    Returns:
+        A ``codivide.Model`` of networks or a ``codivide.FeatureModel``: ``probs(rows)`` is ``[N, C]``. One of several
+        labels a row has ``probs(rows)``, too, ``[N, K]``; one of numbers ``predict(rows)``.
+
+    Raises:
+        InputError: no such file, or not a model of this format; a pickle is refused, never opened. Networks of the
+            user's own without ``net``, or with one that makes others.
+    """
     with reading(Path(path)):
         tensors, header = model_file.read(Path(path))
         kind = TARGETS.get(str(header.get("kind")))
@@ -144,16 +158,10 @@ def load_any(
 def load(
     path: str | Path, device: torch.device | None = None, *, net: Callable[[int], nn.Module] | None = None
 ) -> Classifier:
-    """Read a saved classifier of any kind.
-
-    Args:
-        path: a file that ``save`` wrote.
-        device: where networks go; heads on features stay on the CPU.
-        net: what made the networks, where that was a function of the user's own, which no file holds.
+    """Read a saved classifier; see ``load_any``.
 
     Raises:
-        InputError: no such file, or not a model of this format; a pickle is refused, never opened. Networks of the
-            user's own without ``net``, or with one that makes others.
+        InputError: as ``load_any``; also a model of numbers or of several labels a row.
     """
     path = Path(path)
     device = device or torch.device("cpu")

@@ -146,7 +146,29 @@ Watch = Callable[["Run"], Mapping[str, Any] | None]
 
 @dataclass
 class Run:
-    """What an epoch sees, and all state of a training run. Built by ``train``."""
+    """What an epoch sees, and all state of a training run. Built by ``train``.
+
+    Attributes:
+        method: the algorithm.
+        data: samples and given labels.
+        build: makes one more network.
+        plan: how to train.
+        device: where the networks run.
+        precision: in which numbers they run.
+        nets: the networks.
+        averages: the weight average of each; the network itself where none is kept.
+        optimizers: one for each network.
+        memory: what is remembered of the samples, by name (``remember``); it is saved and resumed.
+        gen: the generator of all that a method draws.
+        ids: every row ``[N]``, on the device.
+        active: mask ``[N]`` of the samples of this epoch.
+        confirmed: mask ``[N]`` of the labels that are known to be right.
+        history: the record of every epoch that has ended (``log``).
+        epoch: how many have ended.
+        step: updates so far.
+        fraction: share of the pass that is going on, in [0, 1].
+        skipped_updates: those that were left out, since their loss was not finite.
+    """
 
     method: Method
     data: Data

@@ -113,7 +113,7 @@ class App {
     const { queue } = this;
     const positions = queue.undo();
     if (!positions.length) return;
-    for (const position of positions) this.storage.save(position, queue.decisions.get(position) || null);
+    for (const position of positions) this.storage.save(position, queue.decisions.get(position) || null, true);
     queue.refresh();
     const place = queue.view.indexOf(positions.at(-1));
     if (place >= 0) queue.at = place;
@@ -125,7 +125,8 @@ class App {
   changed(position, value) {
     const decision = value === null ? null : sound(value, this.queue);
     if (value !== null && !decision) return;
-    if (JSON.stringify(decision) === JSON.stringify(this.queue.decisions.get(position) || null)) return;
+    const held = this.queue.decisions.get(position);
+    if (decision?.decision === held?.decision && decision?.label === held?.label) return; // the server's clock is another
     this.queue.put(position, decision);
     this.queue.history = this.queue.history.filter((item) => item.position !== position);
     this.queue.refresh();

@@ -1,7 +1,7 @@
 // Where decisions are kept. Both kinds have load() -> Promise of [position, decision] pairs, save(position, decision
-// or null) and watch(function of position and decision or null); a position is a label's place in the queue. A decision
-// is {decision, label, time}: label is a class name, "" for junk; time is ISO. What comes back may be anything: `sound`
-// sorts out what is none.
+// or null, whether that takes another back) and watch(function of position and decision or null); a position is a
+// label's place in the queue. A decision is {decision, label, time}: label is a class name, "" for junk; time is ISO.
+// What comes back may be anything: `sound` sorts out what is none.
 
 const DECISIONS = ["accept", "keep", "relabel", "junk"];
 
@@ -88,6 +88,7 @@ class LocalDecisions {
   }
 }
 
+const OVERTAKEN = 409; // somebody else has decided since on what was to be undone
 const ELSEWHERE = [401, 403, 404, 421]; // what answers does not know this page: another server, or the same started again
 
 /**
@@ -104,6 +105,8 @@ class RemoteDecisions {
     this.prefix = `codivide:waiting:${fingerprint}:`;
     this.waiting = new Map(); // id -> record, the last decision on each sample
     this.refused = new Set(); // ids
+    this.seen = new Map(); // id -> time of the decision that this page knows the server to have
+    this.arrived = () => {}; // called with what others decided
     this.busy = false;
   }
 
@@ -118,6 +121,7 @@ class RemoteDecisions {
 
   /** What an earlier page could not send: pairs as of load(), less those that somebody has decided on since. */
   left(saved) {
+    this.see(saved);
     const times = new Map(saved.map(([position, record]) => [position, record.time || ""]));
     const found = [];
     for (const key of this.storage ? Object.keys(this.storage) : []) {
@@ -129,6 +133,11 @@ class RemoteDecisions {
     for (const [, record] of found) this.waiting.set(record.id, record);
     this.send();
     return found.map(([position, record]) => [position, record.decision === null ? null : record]);
+  }
+
+  /** Remember what the server has, so that an undo takes back no other decision. */
+  see(pairs) {
+    this.seen = new Map(pairs.map(([, record]) => [record.id, record.time || ""]));
   }
 
   /** Position and record of an entry of the browser's storage; nothing where it is none of this run's. */
@@ -144,9 +153,9 @@ class RemoteDecisions {
     }
   }
 
-  save(position, decision) {
+  save(position, decision, undo = false) {
     const sample = { id: this.queue.index.id[position], given: this.queue.given(position) };
-    const record = { ...sample, ...(decision || { decision: null, label: "", time: now() }) };
+    const record = { ...sample, ...(decision || { decision: null, label: "", time: now() }), undo };
     this.refused.delete(record.id);
     this.waiting.delete(record.id); // the order is that of the last decisions
     this.waiting.set(record.id, record);
@@ -188,9 +197,20 @@ class RemoteDecisions {
   }
 
   async post(record) {
-    const reply = await fetch("api/decisions", { method: "POST", headers: this.headers, body: JSON.stringify(record) });
-    if (reply.ok) warn("");
-    else if (ELSEWHERE.includes(reply.status)) {
+    const { undo, ...plainly } = record;
+    const body = JSON.stringify(undo ? { ...plainly, undoes: this.seen.get(record.id) || "" } : plainly);
+    const reply = await fetch("api/decisions", { method: "POST", headers: this.headers, body });
+    if (reply.ok) {
+      const saved = await reply.json().catch(() => null);
+      if (saved) this.seen.set(record.id, saved.time);
+      else this.seen.delete(record.id);
+      warn("");
+    } else if (reply.status === OVERTAKEN) {
+      const { error, current } = await reply.json();
+      this.seen.set(record.id, current.time);
+      this.arrived(this.places.get(record.id), current);
+      warn(plain(error, 300));
+    } else if (ELSEWHERE.includes(reply.status)) {
       throw new Error("the server was started again: open the address that it prints");
     } else if (reply.status < 500) { // the same again would be refused again
       const { error } = await reply.json().catch(() => ({ error: `status ${reply.status}` }));
@@ -201,12 +221,14 @@ class RemoteDecisions {
 
   /** Ask every ten seconds what others decided. */
   watch(changed) {
+    this.arrived = changed;
     let known = new Set();
     setInterval(async () => {
       if (this.busy || document.hidden) return;
       const sent = this.queue.history.length;
       const pairs = await this.load().catch(() => null); // the next decision says that the server is gone
       if (!pairs || this.busy || sent !== this.queue.history.length) return; // older than what was decided meanwhile
+      this.see(pairs);
       const positions = new Set(pairs.map(([position]) => position));
       for (const position of known) if (!positions.has(position)) changed(position, null);
       for (const [position, record] of pairs) changed(position, record);
@@ -223,10 +245,9 @@ function now() {
   return new Date().toISOString();
 }
 
-/** A cell that a spreadsheet cannot take for a formula: the rule of codivide.core.files. */
+/** A cell that a spreadsheet cannot take for a formula; the two patterns are those of codivide.core.files. */
 function guard(cell) {
-  const number = /^([+-](\d[\d.,]*|[.,]\d+)(e[+-]?\d+)?%?|-+)$/i;
-  return /^'*[=+\-@\t\r]/.test(cell) && !number.test(cell) ? `'${cell}` : cell;
+  return FORMULA.test(cell) && !NUMBER.test(cell) ? `'${cell}` : cell;
 }
 
 /** Rows of cells as CSV (RFC 4180). */

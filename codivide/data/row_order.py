@@ -1,0 +1,57 @@
+"""Rows that pandas names: do samples, labels and predictions name the same rows in another order?
+
+Everywhere rows go by their place, as in scikit-learn. Frames that were shuffled or sorted one without the other have an
+index that knows better.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from codivide.core.errors import InputError
+from codivide.core.types import Labels
+
+
+def other_order(rows: object, labels: object) -> Labels | None:
+    """Which place in ``rows`` has the name of each label ``[N]``; None: the names are alike, or not the same ones."""
+    if not (isinstance(rows, pd.Series | pd.DataFrame) and isinstance(labels, pd.Series | pd.DataFrame)):
+        return None
+    if len(rows) != len(labels) or rows.index.equals(labels.index):
+        return None
+    if not (rows.index.is_unique and labels.index.is_unique):
+        return None
+    places = rows.index.get_indexer(labels.index)
+    return None if (places < 0).any() else np.asarray(places, dtype=np.int64)
+
+
+def warn_of_order(samples: object, y: object) -> None:
+    """Say that the rows of labels have the names of the samples in another order; what counts is their place."""
+    if other_order(samples, y) is not None:
+        warnings.warn(
+            "the index of y has the rows of X in another order, and labels go by their place: y.loc[X.index] if the "
+            "index is right",
+            stacklevel=5,
+        )
+
+
+def check_order(said: Any, y: Any, misfit: Callable[[Labels], float], what: str, name: str) -> None:
+    """InputError where predictions fit the labels better by the names of their rows than by their places.
+
+    Args:
+        said: predictions.
+        y: labels.
+        misfit: of predictions whose rows are taken in an order ``[N]``, how badly they fit the labels.
+        what: what the labels are called.
+        name: what the predictions are called.
+    """
+    order = other_order(said, y)
+    if order is not None and misfit(order) < misfit(np.arange(len(order))):
+        raise InputError(
+            f"the index of {name} has the rows of {what} in another order, and fits better by its names than row by "
+            f"row: give {name}.loc[{what}.index]; or both as arrays (to_numpy()), if the rows are right as they stand"
+        )
