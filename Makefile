@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Compiled once: pytest takes 9 s in each worker to prepare the tests, and a process that a test starts compiles codivide.
+unexport PYTHONDONTWRITEBYTECODE
 
 # What takes seconds, a process or a browser is for `make test`; what takes minutes for `make test-slow`.
 FAST := not (slow or long or process or browser)

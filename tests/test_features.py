@@ -261,6 +261,21 @@ def test_the_mlp_learns_what_no_line_separates() -> None:
     assert (seen[-1].argmax(1).numpy() == given).mean() > 0.85
 
 
+def test_steps_are_those_of_torch_bit_by_bit() -> None:
+    generator = torch.Generator().manual_seed(0)
+    ours, theirs = ([torch.ones(3, 4, 5), torch.ones(3, 1, 5)] for _ in range(2))
+    optimizer = torch.optim.AdamW(theirs, weight_decay=1e-2, fused=True)
+    steps = perceptron._AdamW(ours)
+    for rate in (2e-3, 1e-3, 0.0, 5e-3):
+        gradients = [torch.randn(value.shape, generator=generator) for value in ours]
+        optimizer.param_groups[0]["lr"] = rate
+        for value, gradient in zip(theirs, gradients, strict=True):
+            value.grad = gradient.clone()
+        optimizer.step()
+        steps.take(gradients, rate)
+        assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
+
+
 # The whole
 
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -31,15 +32,26 @@ def flipped(truth, rate, classes=10, step=None, seed=0):
     return np.where(rng.random(len(truth)) < rate, (truth + other) % classes, truth)
 
 
+@pytest.fixture(scope="module")
+def reported(digits):
+    """The report of a share of wrong labels, made once."""
+
+    @cache
+    def report(rate, step):
+        return noise_report(digits[0], flipped(digits[1], rate, step=step), replicates=5)
+
+    return report
+
+
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("rate", "step", "kind"),
     [(0.0, None, "none"), (0.3, None, "symmetric"), (0.6, None, "symmetric"), (0.3, 1, "asymmetric")],
 )
-def test_rate_kind_and_matrix_of_features(digits, rate, step, kind):
-    x, truth = digits
+def test_rate_kind_and_matrix_of_features(digits, reported, rate, step, kind):
+    _, truth = digits
     y = flipped(truth, rate, step=step)
-    report = noise_report(x, y, replicates=5)
+    report = reported(rate, step)
     assert report.rate == pytest.approx(np.mean(y != truth), abs=0.03)
     assert report.low - 0.02 <= np.mean(y != truth) <= report.high + 0.02
     assert report.low <= report.rate <= report.high
@@ -179,9 +191,8 @@ def test_a_limit_draws_rows(digits):
 
 
 @pytest.mark.long
-def test_report_as_table_json_and_text(digits):
-    x, truth = digits
-    report = noise_report(x, flipped(truth, 0.3, step=1), replicates=2)
+def test_report_as_table_json_and_text(reported):
+    report = reported(0.3, 1)
     table = report.to_frame()
     assert table["given_as"].tolist() == [str((c + 1) % 10) for c in range(10)]
     assert table["wrong"].tolist() == [round(item.rate * item.labelled) for item in report.per_class]

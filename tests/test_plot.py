@@ -198,7 +198,8 @@ def test_the_command(run, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.process
 def test_matplotlib_is_loaded_only_to_draw():
-    code = "import sys, codivide.cli.app, codivide.fit.job; print('matplotlib' in sys.modules)"
+    loaded = "codivide.cli.app, codivide.fit.job, codivide.audit.facts, codivide.audit.clean"
+    code = f"import sys, {loaded}; print('matplotlib' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

@@ -25,17 +25,19 @@ def samples(classes, rows=400, seed=0):
 
 
 def theirs(kind, monkeypatch, x, y, weight=None):
-    """Our trees, and scikit-learn's model that they were taken from."""
+    """Our trees, and scikit-learn's model that has the same, or that they were taken from."""
     held = []
-    for model in (ExtraTreesClassifier, HistGradientBoostingClassifier):
-        fit = model.fit
+    fit = HistGradientBoostingClassifier.fit
 
-        def keep(self, *arguments, _fit=fit, **settings):
-            held.append(_fit(self, *arguments, **settings))
-            return held[-1]
+    def keep(self, *arguments, **settings):
+        held.append(fit(self, *arguments, **settings))
+        return held[-1]
 
-        monkeypatch.setattr(model, "fit", keep)
+    monkeypatch.setattr(HistGradientBoostingClassifier, "fit", keep)
     ours = trees.fit(kind, x, y, seed=0, classes=int(y.max()) + 1, counts=weight)
+    if kind == "forest":
+        model = ExtraTreesClassifier(trees._TREES, min_samples_leaf=trees._LEAF, max_features="sqrt", random_state=0)
+        return ours, model.fit(x, y, sample_weight=weight)
     return ours, held[0]
 
 

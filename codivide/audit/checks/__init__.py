@@ -95,15 +95,21 @@ def add_columns(table: pd.DataFrame, found: Mapping[str, Found]) -> pd.DataFrame
         table: one row a sample.
         found: what ``run`` gave for its samples.
     """
+    instead: dict[str, Any] = {}
     added: dict[str, Any] = {}
+    empty: dict[str, Any] = {}  # one array of a kind, which a frame copies
     for check in CHECKS:
         given = found[check.name].columns
         for column in check.columns:
             if column.name in given:
-                added[column.name] = given[column.name]
+                (instead if column.name in table else added)[column.name] = given[column.name]
             elif column.name not in table:
-                added[column.name] = _empty(column, len(table))
-    return table.assign(**added)
+                if column.kind not in empty:
+                    empty[column.kind] = _empty(column, len(table))
+                added[column.name] = empty[column.kind]
+    columns = pd.DataFrame(added, index=table.index)  # at once: one by one they cost more than most checks
+    columns.attrs.update(table.attrs)  # what both have stays
+    return pd.concat([table.assign(**instead), columns], axis=1)
 
 
 def judge(table: pd.DataFrame, classes: Sequence[Any], loaded: Loaded, model: Classifier) -> Judgement:

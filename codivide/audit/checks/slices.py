@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from sklearn.ensemble import RandomForestRegressor
-from sklearn.tree import DecisionTreeClassifier
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from codivide.audit.checks.base import Check, Found
 from codivide.audit.material import Material
 from codivide.core.files import let_go
 from codivide.core.types import Floats, Labels, Mask, Singles
+from codivide.methods.features.forests import bagged
 from codivide.runs.label_table import Column
 
 LEAST = 0.1  # by which fewer labels look right than in the same classes elsewhere
@@ -72,19 +71,18 @@ def _shortfall(features: Singles, rows: Labels, short: Floats) -> Floats:
     """Predicted for each of ``rows [M]`` of the features by trees that have not seen it."""
     count = len(short)
     grown = np.sort(np.random.default_rng(0).permutation(count)[:_ROWS])
-    forest = RandomForestRegressor(
+    forest, unseen = bagged(
+        DecisionTreeRegressor,
         _TREES,
+        np.ascontiguousarray(features[rows[grown]], dtype=np.float32),
+        short[grown],
+        seed=0,
         max_leaf_nodes=_LEAVES,
         min_samples_leaf=max(SMALLEST // 2, len(grown) // 100),
         max_features=0.5,
-        oob_score=True,
-        random_state=0,
     )
-    with warnings.catch_warnings():  # a sample that every tree has seen falls short by nothing
-        warnings.filterwarnings("ignore", "Some inputs do not have OOB scores", UserWarning)
-        forest.fit(features[rows[grown]], short[grown])
     found: Floats = _of_all(forest.predict, features, rows) if count > len(grown) else np.empty(count)
-    found[grown] = np.nan_to_num(forest.oob_prediction_)
+    found[grown] = unseen  # a sample that every tree has seen falls short by nothing
     return found
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from codivide.core.types import Floats, Labels
+from codivide.core.types import Floats, Labels, Singles
+from codivide.methods.features.forests import Forest, grow
 from codivide.methods.features.matrix import Raw
 from codivide.methods.features.trees import WIDEST
 
@@ -36,7 +36,7 @@ class Spread:
     """
 
     held_out: Floats
-    fit: Callable[[], Any]
+    fit: Callable[[], Forest]
     overall: float
     middle: float
     power: float
@@ -76,18 +76,18 @@ class Spread:
         return _shrunk(said / self.middle, self.overall, self.power)
 
 
-def _described(x: Raw, predicted: Floats, *, wide: bool) -> Any:
+def _described(x: Raw, predicted: Floats, *, wide: bool) -> Singles:
     """What the size of a residual may depend on."""
     own_column = predicted[:, None].astype(np.float32)
     return own_column if wide else np.concatenate([np.asarray(x, dtype=np.float32), own_column], axis=1)
 
 
-def _forest(rows: Any, logs: Floats, weight: Floats, seed: int) -> Any:
-    from sklearn.ensemble import ExtraTreesRegressor
+def _forest(rows: Singles, logs: Floats, weight: Floats, seed: int) -> Forest:
+    from sklearn.tree import ExtraTreeRegressor
 
     leaf = max(10, len(logs) // 40)
     counted = weight if weight.sum() > 0 else None
-    return ExtraTreesRegressor(30, min_samples_leaf=leaf, random_state=seed, n_jobs=1).fit(rows, logs, counted)
+    return grow(ExtraTreeRegressor, 30, rows, logs, counted, seed=seed, min_samples_leaf=leaf, max_features=1.0)
 
 
 def _shrunk(relative: Floats, overall: float, power: float) -> Floats:

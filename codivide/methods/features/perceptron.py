@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -99,7 +99,7 @@ def fit(
     average = Perceptron(*(value.clone() for value in net.tensors()))
     for value in net.tensors():
         value.requires_grad_(True)
-    optimizer = torch.optim.AdamW(net.tensors(), lr=training.lr, weight_decay=1e-2, fused=True)
+    steps = _AdamW(net.tensors())
     looks = {max(1, training.updates >> shift) for shift in range(5)}
     batches = _batches(len(x), min(training.batch, len(x)), generator)
     for step in range(1, training.updates + 1):
@@ -112,15 +112,44 @@ def fit(
         losses = [-(prob * likelihood[who]).sum(-1).clamp_min(_TINY).log() * weight[who].T for who in (one, two)]
         share = share.squeeze(1)
         loss = (share * losses[0] + (1 - share) * losses[1]).sum() / len(ids)
-        optimizer.param_groups[0]["lr"] = training.rate(step)
-        optimizer.zero_grad()
-        torch.autograd.backward(loss)
-        optimizer.step()
+        steps.take(torch.autograd.grad(loss, net.tensors()), training.rate(step))
         with torch.no_grad():
             for mean, value in zip(average.tensors(), net.tensors(), strict=True):
                 mean.lerp_(value, 1 - min(0.98, step / (step + 10)))
         if step in looks and not watch(average):
             return
+
+
+class _AdamW:
+    """The steps of ``torch.optim.AdamW(fused=True)`` with a weight decay of 0.01, bit by bit.
+
+    Its first step loads torch's compiler, which takes more seconds than all heads of a small table together.
+    """
+
+    def __init__(self, parameters: Sequence[Tensor]) -> None:
+        self.parameters = list(parameters)
+        self.means, self.squares = ([torch.zeros_like(value) for value in parameters] for _ in range(2))
+        self.counts = [torch.zeros(()) for _ in parameters]
+
+    @torch.no_grad()
+    def take(self, gradients: Sequence[Tensor], rate: float) -> None:
+        """One step."""
+        torch._foreach_add_(self.counts, 1)
+        torch._fused_adamw_(
+            self.parameters,
+            [gradient.contiguous() for gradient in gradients],
+            self.means,
+            self.squares,
+            [],
+            self.counts,
+            lr=rate,
+            beta1=0.9,
+            beta2=0.999,
+            weight_decay=1e-2,
+            eps=1e-8,
+            amsgrad=False,
+            maximize=False,
+        )
 
 
 def _start(width: int, hidden: int, blocks: int, classes: int, generator: torch.Generator) -> Perceptron:

@@ -21,6 +21,7 @@ from codivide.core import cluster
 from codivide.core.errors import InputError
 from codivide.core.types import Floats, Labels, Singles
 from codivide.methods.features.folds import check_counts
+from codivide.methods.features.forests import Forest, grow
 from codivide.methods.features.matrix import Raw
 
 KINDS = ("forest", "boosting")
@@ -207,16 +208,15 @@ def fit(
 
 
 def _fit(kind: str, x: Singles, given: Labels, weight: Floats | None, *, seed: int, classes: int) -> Trees:
-    from sklearn.ensemble import ExtraTreesClassifier, HistGradientBoostingClassifier
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.tree import ExtraTreeClassifier
 
     held, inverse = np.unique(given, return_inverse=True)
     if len(held) == 1:
         return _constant(int(held[0]), classes)
     if kind == "forest":
-        model: Any = ExtraTreesClassifier(
-            _TREES, min_samples_leaf=_LEAF, max_features="sqrt", random_state=seed, n_jobs=1
-        )
-        return _of_forest(model.fit(x, inverse, sample_weight=weight), held, classes)
+        known: dict[str, Any] = {"seed": seed, "min_samples_leaf": _LEAF, "max_features": "sqrt"}
+        return _of_forest(grow(ExtraTreeClassifier, _TREES, x, inverse, weight, **known), held, classes)
     enough = len(given) >= max(100, 2 * len(held)) and int(np.bincount(inverse).min()) >= 2
     model = HistGradientBoostingClassifier(
         max_iter=_ROUNDS,
@@ -230,9 +230,9 @@ def _fit(kind: str, x: Singles, given: Labels, weight: Floats | None, *, seed: i
     return _of_boosting(model.fit(x, inverse, sample_weight=weight), held, classes)
 
 
-def _of_forest(model: Any, held: Labels, classes: int) -> Trees:
-    """The trees of scikit-learn's forest: class probabilities in the leaves."""
-    parts = [estimator.tree_ for estimator in model.estimators_]
+def _of_forest(forest: Forest, held: Labels, classes: int) -> Trees:
+    """A forest of scikit-learn's trees: class probabilities in the leaves."""
+    parts = [one.tree_ for one in forest.trees]
     values = []
     for tree in parts:
         value = np.zeros((tree.node_count, classes), dtype=np.float32)
@@ -257,11 +257,11 @@ def of_means(x: Raw, target: Floats, weight: Floats, seed: int, *, features: flo
         seed: of what is drawn.
         features: how many a node looks at, as scikit-learn has it.
     """
-    from sklearn.ensemble import ExtraTreesRegressor
+    from sklearn.tree import ExtraTreeRegressor
 
-    model = ExtraTreesRegressor(_TREES_OF_MEANS, min_samples_leaf=_LEAF, max_features=features, random_state=seed)
-    model.fit(dense(x), target[:, 0] if target.shape[1] == 1 else target, sample_weight=weight)
-    parts = [one.tree_ for one in model.estimators_]
+    known: dict[str, Any] = {"seed": seed, "min_samples_leaf": _LEAF, "max_features": features}
+    y = target[:, 0] if target.shape[1] == 1 else target
+    parts = [one.tree_ for one in grow(ExtraTreeRegressor, _TREES_OF_MEANS, dense(x), y, weight, **known).trees]
     return joined(
         [tree.feature for tree in parts],
         [tree.threshold for tree in parts],
