@@ -246,24 +246,22 @@ def table(rows: list[dict[str, Any]], images: int) -> str:
 def goals(rows: list[dict[str, Any]], images: int) -> str:
     """Markdown: what the last epoch is above the best of those to replace, and its share of the seconds of auto."""
     lines = []
-    for name in SETS:
-        own = {
-            row["seed"]: row for row in rows if (row["row"], row["set"], row["images"]) == ("codivide", name, images)
-        }
-        old = {label: {row["seed"]: row for row in committed(name, label, images)} for label in REPLACED}
+    for label, name in product(("codivide", "auto"), SETS):
+        own = {row["seed"]: row for row in rows if (row["row"], row["set"], row["images"]) == (label, name, images)}
+        old = {other: {row["seed"]: row for row in committed(name, other, images)} for other in REPLACED}
         seeds = sorted(own.keys() & set.intersection(*(set(found) for found in old.values())))
         if not seeds:
             continue
-        best = [max((found[seed]["last"]["accuracy"], label) for label, found in old.items()) for seed in seeds]
+        best = [max((found[seed]["last"]["accuracy"], other) for other, found in old.items()) for seed in seeds]
         gain = statistics.median(
             own[seed]["last"]["accuracy"] - above for seed, (above, _) in zip(seeds, best, strict=True)
         )
         share = statistics.median(own[seed]["seconds"] / old["auto"][seed]["seconds"] for seed in seeds)
-        others = ", ".join(sorted({label for _, label in best}))
-        lines.append(f"| `{name}` | {len(seeds)} | {100 * gain:+.1f} | {others} | {share:.2f} |")
+        others = ", ".join(sorted({other for _, other in best}))
+        lines.append(f"| {label} | `{name}` | {len(seeds)} | {100 * gain:+.1f} | {others} | {share:.2f} |")
     head = [
-        "| set | seeds | above the best of the others, points | which is | seconds, of those of auto |",
-        "|---" * 5 + "|",
+        "| row | set | seeds | above the best of `choose-*`, points | which is | of the seconds of its `auto` |",
+        "|---" * 6 + "|",
     ]
     return "\n".join([*head, *lines]) if lines else ""
 
