@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import torch
 from scipy import sparse
 from scipy.stats import t as student
 from sklearn.base import clone
+from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import ExtraTreesRegressor, HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import roc_auc_score
@@ -604,3 +606,20 @@ def test_commas_of_targets_and_decisions_are_of_the_column(tmp_path):
     plain = frame.assign(price=price)
     with pytest.raises(InputError, match=r"line 2: '1,234' may be 1234 or 1\.234"):
         NoisyLabelRegressor().fit(plain[["a", "b"]], plain.price, corrections=decided.assign(given=price[:2]))
+
+
+@pytest.mark.parametrize("name", ["groups", "sample_weight"])
+def test_what_goes_with_samples_in_another_order_is_said(name):
+    samples = pd.DataFrame({"a": np.arange(60.0)})
+    labels = pd.Series(np.arange(60) % 2)
+    beside = pd.Series(1.0 + np.arange(60) // 3)
+    turned = beside.iloc[::-1]
+    for rows, said in ((turned, True), (beside, False)):
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            codivide.noise_report(
+                samples, labels, **{name: rows}, replicates=2, model=DummyClassifier(strategy="prior")
+            )
+        assert (
+            any(f"the index of {name} has the rows of X in another order" in str(one.message) for one in seen) == said
+        )

@@ -23,6 +23,7 @@ from codivide.data.columns import Columns
 from codivide.data.labels import same_classes
 from codivide.data.loaded import Loaded
 from codivide.data.options import CLASSES, DEFAULT, ReadOptions
+from codivide.data.row_order import warn_of_order
 from codivide.data.sources import load
 from codivide.data.weights import ClassWeight, weighted
 from codivide.methods.features import own, rule_like
@@ -94,6 +95,7 @@ def noise_report(
         InputError: the message says what is wrong and what to do.
     """
     _check(task, folds)
+    warn_of_order(X_or_run, groups=groups, sample_weight=sample_weight)
     about = About(groups, sample_weight, class_weight)
     options = ReadOptions(unlabelled=unlabelled, task=task, separator=separator)
     settings: _Settings = {"limit": limit, "replicates": replicates, "seed": seed}

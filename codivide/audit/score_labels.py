@@ -16,6 +16,7 @@ from codivide.core.errors import InputError, unknown
 from codivide.core.types import UNLABELLED, Floats, Labels
 from codivide.data.labels import encode
 from codivide.data.options import CLASSES, DEFAULT, REGRESSION, ReadOptions
+from codivide.data.row_order import warn_of_order
 from codivide.data.weights import ClassWeight, weighted
 from codivide.noise.rules import Judgeable, score
 
@@ -75,6 +76,7 @@ def score_labels(
         [1.0, 0.0, 1.0, 1.0, nan]
     """
     _check(rule, task)
+    warn_of_order(features, sample_weight=sample_weight)
     if task != CLASSES:
         said = {"pred_probs": pred_probs, "predictions": predictions, "losses": losses, "classes": classes}
         said |= {"features": features, "model": model, "sample_weight": sample_weight, "class_weight": class_weight}

@@ -73,7 +73,7 @@ def load_targets(source: object, y: object, options: ReadOptions) -> Loaded:
     Raises:
         InputError: a source or targets that cannot be read.
     """
-    warn_of_order(source, y)
+    warn_of_order(source, y=y)
     written = None if y is None else texts_of(y, options)
     loaded = encode.of_images(load_raw(source, written and written.texts, options=options), options)
     loaded = loaded if written is None else written.of(loaded)

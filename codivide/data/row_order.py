@@ -29,14 +29,16 @@ def other_order(rows: object, labels: object) -> Labels | None:
     return None if (places < 0).any() else np.asarray(places, dtype=np.int64)
 
 
-def warn_of_order(samples: object, y: object) -> None:
-    """Say that the rows of labels have the names of the samples in another order; what counts is their place."""
-    if other_order(samples, y) is not None:
-        warnings.warn(
-            "the index of y has the rows of X in another order, and labels go by their place: y.loc[X.index] if the "
-            "index is right",
-            stacklevel=5,
-        )
+def warn_of_order(samples: object, **beside: object) -> None:
+    """Say what has the names of the samples in another order, such as ``y``; what counts is the place of a row."""
+    for name, values in beside.items():
+        if other_order(samples, values) is not None:
+            what = "labels go" if name == "y" else "its values go"
+            warnings.warn(
+                f"the index of {name} has the rows of X in another order, and {what} by their place: "
+                f"{name}.loc[X.index] if the index is right",
+                stacklevel=5,
+            )
 
 
 def check_order(said: Any, y: Any, misfit: Callable[[Labels], float], what: str, name: str) -> None:

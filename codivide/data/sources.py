@@ -209,7 +209,7 @@ def load_raw(
     truth: object = None,
 ) -> Loaded:
     """``load``, but images stay images whatever encoder is asked for: ``encode.of_images`` can follow."""
-    warn_of_order(source, y)
+    warn_of_order(source, y=y)
     source, y = unmasked(as_pandas(as_list(source)), float), unmasked(as_list(y))
     options = options_for(options)
     choose_augment(options.augment, (1,))

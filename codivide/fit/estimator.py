@@ -26,6 +26,7 @@ from codivide.data.options import ReadOptions
 from codivide.data.own import as_encoder
 from codivide.data.own_views import as_views
 from codivide.data.record import DataRecord
+from codivide.data.row_order import warn_of_order
 from codivide.data.sources import load
 from codivide.data.table_files import as_pandas
 from codivide.data.weights import as_text, weighted
@@ -268,6 +269,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc
         inputs = [given for given in (X, *files_of(corrections)) if isinstance(given, str | Path)]
         if unknown := given.keys() - {"sample_weight"}:
             raise TypeError(f"fit got an unexpected keyword argument {sorted(unknown)[0]!r}")
+        warn_of_order(X, groups=groups, sample_weight=given.get("sample_weight"))
         with claimed(out, inputs=inputs):
             decided = read_corrections(corrections)
             column = groups if isinstance(groups, str) else None

@@ -84,6 +84,7 @@ class _Noisy(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     def _fit(self, X: Any, y: Any, corrections: Decided, groups: Any, sample_weight: Any) -> TargetOutcome:
         options, out, X = self._options(), None if self.out is None else Path(self.out), as_pandas(X)
         inputs = [given for given in (X, *files_of(corrections)) if isinstance(given, str | Path)]
+        warn_of_order(X, groups=groups, sample_weight=sample_weight)
         with claimed(out, inputs=inputs):
             decided = read_corrections(corrections)
             loaded, samples = self._load(X, y, options)
@@ -121,7 +122,7 @@ class _Noisy(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
                 raise InputError("codivide requires y to be passed, but the target y is None: pass one number a row.")
         if self.model is None and (y is not None or not in_memory or _brings_labels(X)):
             return load_targets(X, y, options), None
-        warn_of_order(X, y)
+        warn_of_order(X, y=y)
         written = texts_of(y, options)
         loaded, samples = own.load_for(X, written.texts, options)
         return written.of(loaded), samples
