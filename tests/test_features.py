@@ -582,9 +582,9 @@ def test_the_command_line_takes_a_table_with_its_own_label_column(
     for words in (["noise", run_folder], ["audit", run_folder], ["clean", run_folder, "--out", tmp_path / "clean"]):
         assert codivide(monkeypatch, *words) == 0, words
     cleaned = pd.read_csv(tmp_path / "clean" / "labels_clean.csv")
-    assert set(cleaned["label"]) == {"a", "b", "c"}
+    assert set(cleaned["genre"]) == {"a", "b", "c"}
     assert [*(f"f{i}" for i in range(6))] == [name for name in cleaned if str(name).startswith("f")]
-    assert "genre" not in cleaned
+    assert "label" not in cleaned
 
 
 def test_one_value_or_row_far_out_costs_a_network_on_a_table_nothing(tmp_path):
