@@ -75,8 +75,7 @@ def score_labels(
         >>> codivide.score_labels("right_events", y, predictions=[["cat", "dog", "dog", "dog", "cat"]]).tolist()
         [1.0, 0.0, 1.0, 1.0, nan]
     """
-    _check(rule, task)
-    warn_of_order(features, sample_weight=sample_weight)
+    _check(rule, task, features, sample_weight)
     if task != CLASSES:
         said = {"pred_probs": pred_probs, "predictions": predictions, "losses": losses, "classes": classes}
         said |= {"features": features, "model": model, "sample_weight": sample_weight, "class_weight": class_weight}
@@ -86,14 +85,18 @@ def score_labels(
     return score(rule, _judgeable(*found, **seen))
 
 
-def _check(rule: object, task: str) -> None:
-    """InputError where the labels stand in the place of the rule, and for a task that there is none of."""
+def _check(rule: object, task: str, features: object, sample_weight: object) -> None:
+    """InputError where the labels stand in the place of the rule, and for a task that there is none of.
+
+    Weights whose rows have another order than the features are said.
+    """
     if not isinstance(rule, str):
         raise InputError(
             "the first thing that score_labels takes is the name of a rule, the second the labels: "
             "score_labels('combined', y, ...)"
         )
     check_task(task)
+    warn_of_order(features, sample_weight=sample_weight)
 
 
 def _of_targets(rule: str, y: Any, options: ReadOptions, given: dict[str, Any]) -> Floats:

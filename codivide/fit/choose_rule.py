@@ -7,6 +7,7 @@ looked at.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from codivide.core.types import Mask
@@ -255,8 +256,8 @@ def _epochs(seen: ScoutReport) -> tuple[int, list[str]]:
     return epochs, [f"{text}{seen.seconds_left:.0f} s of the budget are left"]
 
 
-def compare(correction: Mask, plain: Mask, rate: float) -> Verdict:
-    """Keep the correction unless the held-out labels speak against it.
+def compare(correction: Mask, plain: Mask, rate: float, lost: Sequence[str] = ()) -> Verdict:
+    """Keep the correction unless the held-out labels speak against it, or it has lost a class.
 
     It may be worse by two standard errors. Plain training's epoch was picked by these labels, which flatters it; the
     correction has not settled when it is asked, and has yet to learn from these labels.
@@ -265,11 +266,12 @@ def compare(correction: Mask, plain: Mask, rate: float) -> Verdict:
         correction: whether it agrees with each held-out given label, ``[H]``, H at least 2.
         plain: the same of plain training.
         rate: estimated share of wrong labels, which blur the comparison.
+        lost: names of classes that the correction hardly predicts, and plain training does.
     """
     apart = correction.astype(float) - plain.astype(float)
     difference = float(apart.mean())
     error = float(apart.std(ddof=1) / math.sqrt(len(apart)))
-    worse = difference < -2 * error
+    worse = difference < -2 * error or bool(lost)
     kept = "plain" if worse else "correction"
     resolution = error / max(1 - rate, 0.05)
     if error:
@@ -281,5 +283,8 @@ def compare(correction: Mask, plain: Mask, rate: float) -> Verdict:
     else:
         text = f"correction and plain training differ at {'every' if difference else 'none'} of the {len(apart)} "
         text += "held-out labels"
+    if lost:
+        names = ", ".join(lost[:5]) + (", ..." if len(lost) > 5 else "")
+        text += f"; but the correction hardly predicts what plain training does ({names})"
     text += ": " + ("plain training" if worse else "the correction") + " is kept"
     return Verdict(kept, difference, error, resolution, len(apart), text)

@@ -272,7 +272,8 @@ class _Choosing:
             if trained < method.judged_after(run):
                 return self._scout_after_all(record, f"the budget ended the correction after {trained} epochs")
             right = run.remember("held_right").cpu().numpy()[rows]
-            verdict = compare(right, np.asarray(record.plain_right), record.seen.rate)
+            lost = [name for name in self._lost(outcome) if name not in record.seen.lost]
+            verdict = compare(right, np.asarray(record.plain_right), record.seen.rate, lost)
             record.choice = replace(record.choice, verdict=verdict)
             record.correction_seconds = _spent(outcome.summary)
             self._write(record)
@@ -453,11 +454,11 @@ class _Choosing:
             longer=self._longer(),
         )
 
-    def _lost(self, scouted: Outcome) -> tuple[str, ...]:
-        """The classes that the scout hardly predicts."""
+    def _lost(self, stage: Outcome) -> tuple[str, ...]:
+        """The classes that a stage hardly predicts."""
         labels = self.loaded.y
         given = np.bincount(labels[labels >= 0], minlength=len(self.loaded.classes))
-        predicted = scouted.model.logits(subset(self.loaded, np.flatnonzero(labels >= 0)).x).argmax(1).numpy()
+        predicted = stage.model.logits(subset(self.loaded, np.flatnonzero(labels >= 0)).x).argmax(1).numpy()
         found = np.bincount(predicted, minlength=len(given))
         lost = np.flatnonzero((given >= FEWEST) & (found < LOCKED * given))
         return tuple(str(self.loaded.classes[k]) for k in lost)
