@@ -212,6 +212,8 @@ def test_metrics_of_an_unfinished_run_are_those_of_its_checkpoint(run):
     before = SavedRun(run).rows
     (run / "metrics.jsonl").write_text("".join(map(to_line, [before[0] | {"lr": 0.5}, *before[1:]])))
     assert "checkpoint" in asked(run / "metrics.jsonl", lambda: SavedRun(run).rows)
+    (run / "metrics.jsonl").write_text(to_line(before[0])[:-9])  # cut within its only line
+    assert "checkpoint" in asked(run / "metrics.jsonl", lambda: SavedRun(run).rows)
     (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in before))
     assert SavedRun(run).rows == before  # a line of an older version has no sum
 

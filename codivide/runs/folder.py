@@ -190,12 +190,12 @@ class SavedRun:
             for number, row in enumerate(rows, 1):
                 if not isinstance(row.get("epoch"), int):
                     raise InputError(f"{path} cannot be read: line {number} is no record of an epoch")
-        if not rows:
-            raise InputError(f"{self.path} has no record of a finished epoch yet")
         with reading(self.path / CHECKPOINT):
             kept = [json.dumps(row | known) == json.dumps(row) for row, known in zip(rows, history, strict=False)]
         if len(history) > len(rows) or not all(kept):  # more may be known of the last epoch by now
             raise InputError(f"{path} is damaged: it is not what {CHECKPOINT} holds; --resume writes it again")
+        if not rows:
+            raise InputError(f"{self.path} has no record of a finished epoch yet")
         return rows
 
     def _kept_so_far(self) -> list[dict[str, Any]]:
