@@ -126,14 +126,7 @@ def checked(pred_probs: Any) -> Floats:
             f"pred_probs is a {type(pred_probs).__name__}: give the array or table in it, as of numpy.load or "
             "pandas.read_csv"
         )
-    if isinstance(pred_probs, Tensor):
-        pred_probs = pred_probs.detach().cpu().double()
-    if sparse.issparse(pred_probs):
-        pred_probs = pred_probs.toarray()
-    try:
-        probs = np.asarray(pred_probs, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"pred_probs is no array of numbers: {error}") from None
+    probs = as_floats(pred_probs, "pred_probs")
     if probs.ndim != 2 or probs.shape[1] < 2 or not len(probs):
         hint = "; of two classes give np.column_stack([1 - p, p])" if probs.ndim == 1 or probs.shape[1:] == (1,) else ""
         raise InputError(
@@ -148,6 +141,22 @@ def checked(pred_probs: Any) -> Floats:
         )
     clipped: Floats = np.clip(probs, 0.0, 1.0)
     return clipped
+
+
+def as_floats(values: Any, what: str) -> Floats:
+    """Numbers in any form (arrays, tables, tensors, sparse matrices) as an array of their shape; NaN stays.
+
+    Raises:
+        InputError: no numbers; ``what`` is what they are called.
+    """
+    if isinstance(values, Tensor):
+        values = values.detach().cpu().double()
+    if sparse.issparse(values):
+        values = values.toarray()
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{what}: this is no array of numbers: {error}") from None
 
 
 def _meant(probs: Floats, bad: Mask) -> str:

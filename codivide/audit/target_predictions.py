@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from scipy import sparse
 from scipy.optimize import linear_sum_assignment
 
+from codivide.audit.reading import as_floats
 from codivide.core.errors import InputError
 from codivide.core.types import Floats, Labels
 from codivide.data.loaded import Loaded
@@ -86,14 +86,7 @@ def of_predictions(y: Any, said: Any, options: ReadOptions) -> Scored:
 
 def _predictions(said: Any, count: int, task: str) -> Floats:
     """Finite numbers ``[N]``, or ``[N, K]``; a column of numbers is the numbers."""
-    if isinstance(said, torch.Tensor):
-        said = said.detach().cpu().double()
-    if sparse.issparse(said):
-        said = said.toarray()
-    try:
-        found = np.asarray(said, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"predictions are no array of numbers: {error}") from None
+    found = as_floats(said, "predictions")
     if task == REGRESSION and found.ndim == 2 and found.shape[1] == 1:
         found = found[:, 0]
     if found.ndim != (1 if task == REGRESSION else 2) or len(found) != count:

@@ -24,7 +24,8 @@ class Rules:
     corrections: Annotated[
         list[Path] | None,
         typer.Option(
-            help="What a person decided (corrections.csv); it wins over both rules. Again: another person's.",
+            help="What a person decided (corrections.csv); it wins over both rules. Give it again for another "
+            "person's.",
             metavar="FILE",
         ),
     ] = None

@@ -55,7 +55,7 @@ class _Given(TypedDict, total=False):
     sample_weight: Any
 
 
-class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
     """A classifier for labels that cannot be trusted; it also says which of them are wrong.
 
     Works on images, tables (columns of any kind, or sparse features), texts, a folder of images with one sub-folder a

@@ -39,7 +39,7 @@ from codivide.runs.changed import check_decided
 from codivide.runs.claim import claimed
 
 
-class _Noisy(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class _Noisy(BaseEstimator):
     """What both estimators share; see ``NoisyLabelRegressor``."""
 
     _task: str
@@ -182,7 +182,7 @@ class _Noisy(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         return state
 
 
-class NoisyLabelRegressor(RegressorMixin, _Noisy):  # type: ignore[misc]  # scikit-learn has no types
+class NoisyLabelRegressor(RegressorMixin, _Noisy):
     """A regressor for targets that cannot be trusted; it also says which of them look wrong.
 
     Works on tables (columns of any kind, or sparse features), texts, photos, and files of them.
@@ -265,7 +265,7 @@ class NoisyLabelRegressor(RegressorMixin, _Noisy):  # type: ignore[misc]  # scik
         return table.assign(**read_as)
 
 
-class NoisyMultiLabelClassifier(ClassifierMixin, _Noisy):  # type: ignore[misc]  # scikit-learn has no types
+class NoisyMultiLabelClassifier(ClassifierMixin, _Noisy):
     """A classifier for rows that have several labels, some of them wrongly; it says which.
 
     Args:

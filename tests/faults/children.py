@@ -107,8 +107,8 @@ def _live(
         nothing = os.open(os.devnull, os.O_RDONLY)
         for handle, place in ((nothing, 0), (out, 1), (err, 2)):
             os.dup2(handle, place)
-        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  # both last as long as the child
-        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)  # both last as long as the child
+        sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
         for name, value in environment.items():
             os.environ.pop(name, None)
             if value is not None:

@@ -286,7 +286,7 @@ def _after_scan(change: Callable[[Path], None], word: str) -> Prepare:
                 change(files.pop())
             return before(path, shape)
 
-        cache.decode_file = decode  # type: ignore[assignment]  # the moment between look and reading
+        cache.decode_file = decode  # the moment between look and reading
 
     return install
 
