@@ -27,6 +27,30 @@ def test_what_is_free(cores, quota, load, taken, tmp_path, monkeypatch):
     assert threads.free(load).threads == taken
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "others"),
+    [
+        ((0.0, 10.0, 0.0), (2.0, 13.0, 1.0), 1.0),  # three busy seconds in two, one of them our own
+        ((0.0, 10.0, 0.0), (2.0, 11.0, 1.0), 0.0),
+        ((0.0, 10.0, 0.0), (0.1, 10.2, 0.0), None),  # too short
+        (None, (2.0, 11.0, 1.0), None),
+    ],
+)
+def test_what_others_take(before, after, others):
+    moments = [moment and threads._Moment(*moment) for moment in (before, after)]
+    assert threads._taken_by_others(*moments) == others
+
+
+def test_a_command_that_has_ended_takes_no_core(monkeypatch, tmp_path):
+    """The load of the last minute counts it still."""
+    monkeypatch.setattr(threads.os, "sched_getaffinity", lambda process: {0, 1}, raising=False)
+    monkeypatch.setattr(threads, "_CGROUP", tmp_path)
+    monkeypatch.setattr(threads.os, "getloadavg", lambda: (1.2, 0.5, 0.3), raising=False)
+    for others, taken in ((0.1, 2), (0.9, 1), (1.9, 1), (None, 1)):
+        monkeypatch.setattr(threads, "_taken_by_others", lambda begin, end, others=others: others)
+        assert threads.free().threads == taken
+
+
 @pytest.fixture
 def own_threads(monkeypatch):
     """The number that torch uses is that of before, afterwards."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import NamedTuple
 
 _CGROUP = Path("/sys/fs/cgroup")
+_STAT = Path("/proc/stat")
+_SHORTEST = 0.5  # seconds between two moments that tell something; processor time is counted in hundredths
 
 
 class Free(NamedTuple):
@@ -15,7 +18,7 @@ class Free(NamedTuple):
     Attributes:
         threads: to take, at least 1.
         cores: that it may run on, by its affinity and the quota of its control group.
-        load: how many jobs were busy in the last minute.
+        load: how many other jobs are busy.
     """
 
     threads: int
@@ -30,12 +33,16 @@ def free(load: float | None = None) -> Free:
     times as long as one.
 
     Args:
-        load: jobs that are busy; None: the load of the last minute, or 0 where the system does not tell.
+        load: jobs that are busy; None: the load of the last minute, or what others took since this module was
+            imported where that is less (the minute still counts a command that has just ended); 0 where the system
+            does not tell.
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     cores = max(1, min(allowed, int(_quota() or allowed)))
     if load is None:
         load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+        if (others := _taken_by_others(_BEGIN, _moment())) is not None:
+            load = min(load, others)
     return Free(max(1, min(cores, round(cores - load))), cores, load)
 
 
@@ -73,3 +80,32 @@ def _quota() -> float | None:
         return None if words[0] == "max" else int(words[0]) / int(words[1])
     except (OSError, ValueError, IndexError):  # no control groups, or of the first version
         return None
+
+
+class _Moment(NamedTuple):
+    """Seconds: on the clock, of all processors together that were busy, and of this process."""
+
+    clock: float
+    busy: float
+    own: float
+
+
+def _moment() -> _Moment | None:
+    """None: the system does not tell."""
+    try:
+        words = _STAT.read_text(encoding="ascii").split("\n", 1)[0].split()
+        user, nice, system, _, _, *interrupts = (int(word) for word in words[1:8])
+        ticks = user + nice + system + sum(interrupts)
+        return _Moment(time.monotonic(), ticks / os.sysconf("SC_CLK_TCK"), time.process_time())
+    except (OSError, ValueError, AttributeError):  # not Linux
+        return None
+
+
+def _taken_by_others(begin: _Moment | None, end: _Moment | None) -> float | None:
+    """Cores that other processes kept busy between two moments; None: unknown, or too short a time to tell."""
+    if begin is None or end is None or end.clock - begin.clock < _SHORTEST:
+        return None
+    return max(0.0, end.busy - begin.busy - (end.own - begin.own)) / (end.clock - begin.clock)
+
+
+_BEGIN = _moment()
