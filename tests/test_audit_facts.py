@@ -435,7 +435,7 @@ def fitted():
     truth = np.arange(120) % 3
     x = np.stack([draw(label, rng) for label in truth])
     names = np.array(['<b onclick="x">', "b", "c"])
-    y = names[np.where(np.arange(120) % 6 == 0, (truth + 1) % 3, truth)]
+    y = names[np.where(np.arange(120) % 7 == 0, (truth + 1) % 3, truth)]
     clf = NoisyLabelClassifier("cross_entropy", epochs=6, batch_size=16, lr=0.05, device="cpu").fit(x, y)
     return clf, x
 
