@@ -21,8 +21,11 @@ from codivide import FeatureModel, Features, InputError, NoisyLabelClassifier, T
 from codivide.cli.app import main
 from codivide.data.rows import TensorRows
 from codivide.methods.auto import Auto
-from codivide.methods.features import chance, judge, learn, linear, neighbours, perceptron
+from codivide.methods.features import chance, judge, learn, linear, neighbours, pacing, perceptron
+from codivide.methods.features.folds import deal
 from codivide.methods.features.matrix import Matrix, Scale
+from codivide.methods.features.pacing import Clock
+from codivide.methods.features.problem import Problem, stack
 from codivide.methods.features.table import Table
 
 FAST: dict[str, Any] = {"updates": 40, "hidden": 16}
@@ -122,7 +125,7 @@ def test_scaled_columns_have_mean_0_and_rows_length_1_on_average() -> None:
 def test_stacking_finds_the_likeliest_mixture() -> None:
     rng = np.random.default_rng(0)
     seen = torch.from_numpy(rng.random((2, 300)))
-    weight = float(learn.stack(seen)[0])
+    weight = float(stack(seen)[0])
     grid = np.linspace(0, 1, 1001)
     values = [float((w * seen[0] + (1 - w) * seen[1]).log().mean()) for w in grid]
     assert abs(weight - grid[int(np.argmax(values))]) < 5e-3
@@ -130,7 +133,7 @@ def test_stacking_finds_the_likeliest_mixture() -> None:
 
 def test_folds_are_of_equal_size_and_spread_every_class() -> None:
     given = torch.tensor([0] * 50 + [1] * 10 + [2] * 1)
-    fold = learn.deal(given, 5, torch.Generator().manual_seed(0))
+    fold = deal(given, 5, torch.Generator().manual_seed(0))
     assert int(torch.bincount(fold).max() - torch.bincount(fold).min()) <= 1
     for label, most in ((0, 10), (1, 2)):
         assert torch.bincount(fold[given == label], minlength=5).tolist() == [most] * 5
@@ -282,10 +285,10 @@ def test_steps_are_those_of_torch_bit_by_bit() -> None:
 def test_a_held_out_sample_is_judged_without_its_label() -> None:
     """Heads of the block that holds a fold out do not change with the labels of that fold."""
     x, given, _ = blobs(90)
-    problem = learn._Problem(table(x, given), Features(**FAST), 0, learn.Clock(None))
+    problem = Problem(table(x, given), Features(**FAST), 0, Clock(None))
     changed = torch.from_numpy(given.copy())
     changed[problem.fold == 0] = (changed[problem.fold == 0] + 1) % 3
-    again = learn._Problem(table(x, given), Features(**FAST), 0, learn.Clock(None))
+    again = Problem(table(x, given), Features(**FAST), 0, Clock(None))
     again.given = changed
     identity = torch.eye(3)
     held = problem.fold == 0
@@ -390,24 +393,24 @@ def test_the_mlp_ends_at_the_look_after_which_as_long_again_is_too_long(monkeypa
     x, given, _ = blobs(300)
     options = Features(**FAST, heads="mlp", correct=False)
     now = iter(range(10_000))
-    monkeypatch.setattr(learn.time, "monotonic", lambda: float(next(now)))
+    monkeypatch.setattr(pacing.time, "monotonic", lambda: float(next(now)))
     with pytest.warns(TrainingWarning, match="more updates of the MLP"):  # looks at 1, 2, 4, ... seconds
         learn.learn(table(x, given), options, 0, deadline=3.0)
-    clock = learn.Clock(10.0)
+    clock = Clock(10.0)
     clock.began = 0.0
     for second, allowed in ((4.0, True), (5.0, True), (6.0, False)):
-        monkeypatch.setattr(learn.time, "monotonic", lambda second=second: second)
+        monkeypatch.setattr(pacing.time, "monotonic", lambda second=second: second)
         assert clock.allows("correction") is allowed
     assert clock.left_out == ["correction"]
 
 
 def test_a_budget_reaches_the_route_for_features(monkeypatch: pytest.MonkeyPatch) -> None:
     x, given, _ = blobs(300)
-    monkeypatch.setattr(learn.time, "monotonic", lambda: 50.0)  # the clock stands still: all of the budget is left
+    monkeypatch.setattr(pacing.time, "monotonic", lambda: 50.0)  # the clock stands still: all of the budget is left
     model = NoisyLabelClassifier(Auto(budget=10.0)).fit(x, given)
     assert not any("budget" in reason for reason in model.choice_["decision"]["reasons"])
     ticks = iter(range(10_000))
-    monkeypatch.setattr(learn.time, "monotonic", lambda: 20.0 * next(ticks))
+    monkeypatch.setattr(pacing.time, "monotonic", lambda: 20.0 * next(ticks))
     with pytest.warns(TrainingWarning, match="no room for: mlp, correction"):
         model = NoisyLabelClassifier(Auto(budget=10.0)).fit(x, given)
     assert any("time budget" in reason for reason in model.choice_["decision"]["reasons"])

@@ -19,7 +19,7 @@ from codivide.data.groups import Together, joined, numbered, together, with_grou
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load
 from codivide.methods._held_out import stratified
-from codivide.methods.features import learn, neighbours
+from codivide.methods.features import learn, neighbours, problem
 from codivide.methods.features.folds import deal, once
 from codivide.methods.features.options import Features
 from codivide.methods.features.table import Table
@@ -70,7 +70,7 @@ def test_copies_with_other_labels_are_held_out_together(monkeypatch):
     x[1], y[0], y[1] = x[0], 0, 1
     seen = []
     dealt = deal
-    monkeypatch.setattr(learn, "deal", lambda *given: seen.append(dealt(*given)) or seen[-1])
+    monkeypatch.setattr(problem, "deal", lambda *given: seen.append(dealt(*given)) or seen[-1])
     NoisyLabelClassifier(FAST).fit(x, y)
     assert len(seen[0]) == 300
     assert seen[0][0] == seen[0][1]

@@ -23,7 +23,7 @@ from codivide.data.options import ReadOptions
 from codivide.data.sources import load
 from codivide.data.views import fit_views
 from codivide.data.weights import as_text, of_text, weighted
-from codivide.methods.features import learn, linear
+from codivide.methods.features import linear, problem
 from codivide.methods.features.matrix import Matrix, Scale
 from codivide.noise.scores import accuracies
 from codivide.training.loop import train
@@ -139,8 +139,8 @@ def test_weighted_log_loss_and_stacking_are_those_of_repeated_rows():
     seen = torch.rand(2, 30, generator=generator)
     often = torch.randint(0, 4, (30,), generator=generator)
     rows = torch.repeat_interleave(torch.arange(30), often)
-    assert learn.log_loss(seen[0], often.double()) == pytest.approx(learn.log_loss(seen[0, rows]), abs=1e-6)
-    assert torch.allclose(learn.stack(seen, often.double()), learn.stack(seen[:, rows]), atol=1e-4)
+    assert problem.log_loss(seen[0], often.double()) == pytest.approx(problem.log_loss(seen[0, rows]), abs=1e-6)
+    assert torch.allclose(problem.stack(seen, often.double()), problem.stack(seen[:, rows]), atol=1e-4)
 
 
 @pytest.mark.parametrize("heads", ["linear", pytest.param("mlp", marks=pytest.mark.long)])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from codivide.methods.features import large
-from codivide.methods.features.learn import default_updates
 from codivide.methods.features.options import Features
+from codivide.methods.features.problem import default_updates
 from codivide.methods.features.trees import KINDS
 
 MINUTES = 120.0  # seconds from which on minutes are said

@@ -22,12 +22,9 @@ stacking, Wolpert (Neural Networks 1992). The combination is ours.
 
 from __future__ import annotations
 
-import math
-import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -35,26 +32,19 @@ from torch import Tensor
 
 from codivide.core.errors import InputError, TrainingWarning
 from codivide.core.types import Labels
-from codivide.methods.features import chance, judge, large, linear, neighbours, perceptron, trees, vote
-from codivide.methods.features.folds import deal, numbered
-from codivide.methods.features.matrix import Matrix, Scale
+from codivide.methods.features import chance, judge, large, linear, neighbours, trees, vote
 from codivide.methods.features.model import FeatureModel, Member
 from codivide.methods.features.options import Features
 from codivide.methods.features.pacing import Clock, Record, Rounds
 from codivide.methods.features.pool import Head, Pool
+from codivide.methods.features.problem import OWN, PENALTIES, TINY, Problem, stack
 from codivide.methods.features.table import Table
 from codivide.noise import confidence, mixtures, transition
 from codivide.noise.evidence import Evidence
 from codivide.noise.learning_curves import prediction_type
-from codivide.noise.too_small import judged_classes
 
-PENALTIES = tuple(10 ** (-exponent / 2) for exponent in range(2, 17))  # 0.1 down to 1e-8
 STRENGTHS = (0.5, 1.0)  # of the correction
 ADJUSTMENTS = (0.0, 0.5, 1.0)  # powers of the classes' frequencies by which probabilities are divided
-TRIED = 2000  # held-out labels by which a penalty is chosen, or all
-_TINY = 1e-9
-_STEPS = 500  # of expectation-maximisation, at most
-_OWN = "own"  # the head that a model of the user's own is
 _KEPT = 0.01  # a head with less weight is not kept
 
 
@@ -102,197 +92,11 @@ class Learned:
         predictions = self.probs.argmax(1).to(prediction_type(self.probs.shape[1])).unsqueeze(0)
         return Evidence(
             given=given.numpy(),
-            mean_loss=-self.seen.clamp_min(_TINY).log().float().numpy(),
+            mean_loss=-self.seen.clamp_min(TINY).log().float().numpy(),
             probs=self.given_probs.half().numpy(),
             predictions=predictions.numpy(),
             held_out=True,
         )
-
-
-class _Problem:
-    """The labelled samples with their folds; fits one head after the other."""
-
-    def __init__(self, table: Table, options: Features, seed: int, clock: Clock) -> None:
-        given = table.given
-        self.clock = clock
-        self.options, self.seed, self.classes, self.given = options, seed, len(table.classes), given
-        self.confirmed = torch.zeros(len(given), dtype=torch.bool) if table.confirmed is None else table.confirmed
-        self.generator = torch.Generator().manual_seed(seed)
-        dense = isinstance(table.x, np.ndarray)
-        self.kinds = (_OWN,) if table.own else options.kinds(*table.x.shape, dense=dense, mixed=table.mixed)
-        self.raw, self.own = table.x, table.own  # what trees see, and what stands for them
-        self.scale = Scale.fit(table.x)
-        self.x = Matrix.along_axes(self.scale.apply(table.x))
-        self.groups = numbered(table.groups)
-        folds = min(options.folds, len(given) if self.groups is None else int(self.groups.max()) + 1)
-        groups = None if self.groups is None else self.groups.numpy()
-        enough = judged_classes(table.counted().numpy(), len(table.classes), options.folds, groups)
-        self.enough = torch.from_numpy(enough)  # [C]: classes with a label in every fold, or all
-        self.judged = self.enough[given]  # [N]: their labels; by the others nothing is chosen or estimated
-        self.fold = deal(given, folds, self.generator, self.groups)
-        self.weight = torch.ones(len(given), folds + 1)  # the last block holds nothing out
-        self.weight[torch.arange(len(given)), self.fold] = 0
-        self.counts = table.weight
-        if table.weight is not None:
-            self.weight *= table.weight.float().unsqueeze(1)
-        self.trials = min(folds, math.ceil(TRIED * folds / len(given)))  # folds that penalties are compared on
-        directions = self.x.principal(options.components, self.generator)
-        coordinates = self.x.times(directions)
-        # Half-way to whitening: the leading directions count more, but do not hide the others.
-        spread = coordinates.square().mean(0).sqrt()
-        directions /= spread.clamp_min(1e-4 * float(spread.max()) + 1e-30).sqrt()
-        coordinates = self.x.times(directions)
-        unit = float(coordinates.square().mean().sqrt()) or 1.0
-        self.directions, self.coordinates = self.x.features(directions / unit), coordinates / unit
-
-    def likelihood(self, channel: Tensor) -> Tensor:
-        """How likely the given labels are for each true class, ``[N, C]``; a confirmed one is the true class."""
-        likelihood = channel.T[self.given]
-        likelihood[self.confirmed] = torch.eye(self.classes)[self.given[self.confirmed]]
-        return likelihood
-
-    def loss(self, seen: Tensor) -> float:
-        """Log-loss of how likely the given labels are, ``[N]``, over those that can be judged."""
-        return log_loss(seen[self.judged], self.of_judged())
-
-    def loss_of_given(self, probs: Tensor) -> float:
-        """Log-loss of probabilities ``[N, C]`` on the given labels."""
-        return self.loss(probs.gather(1, self.given.unsqueeze(1)).squeeze(1))
-
-    def of_judged(self) -> Tensor | None:
-        """The weights of the labels that can be judged; None: all alike."""
-        return None if self.counts is None else self.counts[self.judged]
-
-    def frequencies(self) -> Tensor:
-        """The share ``[C]`` of the weights that each class has."""
-        assert self.counts is not None
-        return (torch.bincount(self.given, self.counts, self.classes) / self.counts.sum()).float()
-
-    def gain(self, seen: Tensor, before: Tensor) -> tuple[float, float]:
-        """By how much the log-likelihood of given labels rises, in the mean, and its standard error."""
-        logs = [each[self.judged].clamp_min(_TINY).log().double() for each in (seen, before)]
-        counts = self.of_judged()
-        weight = 1.0 if counts is None else counts / counts.mean()
-        return chance.mean_and_error((logs[0] - logs[1]) * weight)
-
-    def stack(self, heads: list[Head]) -> Tensor:
-        """Weights ``[H]`` of the heads in a pool."""
-        return stack(torch.stack([head.seen[self.judged] for head in heads]), self.of_judged())
-
-    def joint(self, probs: Tensor) -> Tensor:
-        """The confident joint ``[C, C]`` of the labels that can be judged; the other classes have none."""
-        joint = transition.confident_joint(probs, self.given.masked_fill(~self.judged, -1))
-        return joint.masked_fill(~(self.enough.unsqueeze(1) & self.enough), 0.0)  # 0 / 0 where there is no label
-
-    def held_out(self, logits: Tensor, fold: Tensor) -> Tensor:
-        """``[N, C]`` of ``[N, K, C]``: every row as the block predicts it that did not see it."""
-        return torch.softmax(logits[torch.arange(len(fold)), fold], 1)
-
-    def trial(self, channel: Tensor, start: linear.Linear | None, first: float) -> tuple[float, float, linear.Linear]:
-        """Loss, penalty and fit of the best linear head on the first folds, sought downwards until the loss rises."""
-        likelihood = self.likelihood(channel)
-        held = (self.judged & (self.fold < self.trials)).nonzero().flatten()
-        rows, fold = self.x.take(held), self.fold[held]
-        best: tuple[float, float, linear.Linear] | None = None
-        for penalty in (value for value in PENALTIES if value <= first):
-            start = linear.fit(self.x, likelihood, self.weight[:, : self.trials], penalty, start)
-            seen = (self.held_out(start.logits(rows), fold) * likelihood[held]).sum(1)
-            loss = log_loss(seen, None if self.counts is None else self.counts[held])
-            if best is not None and loss >= best[0]:
-                break
-            best = loss, penalty, start
-        assert best is not None
-        return best
-
-    def linear(self, channel: Tensor, penalty: float, near: linear.Linear) -> Head:
-        """The linear head of all folds, and of none held out, with a penalty that was found; from a ``near`` fit."""
-        likelihood = self.likelihood(channel)
-        mean = linear.Linear(near.weight.mean(1, keepdim=True), near.bias.mean(0, keepdim=True))
-        lacking = self.weight.shape[1] - near.bias.shape[0]
-        start = linear.Linear(
-            torch.cat([near.weight, mean.weight.expand(-1, lacking, -1)], 1),
-            torch.cat([near.bias, mean.bias.expand(lacking, -1)]),
-        )
-        fitted = linear.fit(self.x, likelihood, self.weight, penalty, start)
-        cross = self.held_out(fitted.logits(self.x), self.fold)
-        member = Member("linear", 1.0, (self.x.features(fitted.weight[:, -1]), fitted.bias[-1]))
-        seen = (cross * likelihood).sum(1)
-        return Head("linear", channel, cross, seen, self.loss(seen), {"penalty": penalty}, member, fitted)
-
-    def mlp(self, channel: Tensor) -> Head:
-        """The MLP after the number of updates with the least held-out loss."""
-        began = time.monotonic()
-        likelihood = self.likelihood(channel)
-        found: list[Head] = []
-
-        def watch(net: perceptron.Perceptron) -> bool:
-            cross = self.held_out(net.logits(self.coordinates), self.fold)
-            seen = (cross * likelihood).sum(1)
-            loss = self.loss(seen)
-            if not found or loss < found[0].loss:
-                tensors = tuple(value[-1].clone() for value in net.tensors())
-                found[:] = [Head("mlp", channel, cross, seen, loss, {}, Member("mlp", 1.0, tensors))]
-            elif loss >= 1.02 * found[0].loss:
-                return False
-            return self.clock.allows("more updates of the MLP", began)
-
-        training = perceptron.Training(
-            hidden=self.options.hidden,
-            updates=self.options.updates or default_updates(len(self.given)),
-            alpha=self.options.mixup,
-        )
-        generator = torch.Generator().manual_seed(self.seed)
-        data = self.coordinates, likelihood, self.weight, self.fold
-        perceptron.fit(*data, watch=watch, generator=generator, training=training)
-        return found[0]
-
-    def forest(self, kind: str) -> Head:
-        """A tree head; the model's own trees are fitted when the labels are judged, see ``member``."""
-        if self.own is not None:
-            cross = self.own(torch.arange(len(self.given)), self.fold)
-        else:
-            settings: Record = {"seed": self.seed, "classes": self.classes, "counts": self.counts}
-            cross = trees.cross_probs(kind, self.raw, self.given, self.fold, **settings)
-        power, cross = trees.sharpest(cross, self.loss_of_given)
-        seen = cross.gather(1, self.given.unsqueeze(1)).squeeze(1)
-        detail, member = {"power": power}, Member(kind, 1.0, ())
-        return Head(kind, torch.eye(self.classes), cross, seen, self.loss(seen), detail, member)
-
-    @cached_property
-    def near(self) -> Tensor:
-        """The neighbours ``[N, K]`` of the samples."""
-        return neighbours.found(self.coordinates, self.generator, self.groups)
-
-    @cached_property
-    def shares(self) -> tuple[int, Tensor]:
-        """Of how many neighbours the labels tell most of the given ones, and the shares ``[N, C]`` among them."""
-        shares = neighbours.counted(self.near, self.given, self.classes)
-        size = min(range(len(shares)), key=lambda i: self.loss_of_given(shares[i]))
-        return neighbours.SIZES[size], shares[size]
-
-    def vote(self, matrix: Tensor, trust: Tensor) -> Head:
-        """The vote of neighbours whose labels count as ``trust`` ``[N]``."""
-        trust = trust if self.counts is None else trust * self.counts
-        size = self.shares[0]  # not by trust, in which their own label has a say: of few, the most
-        cross = neighbours.counted(self.near, self.given, self.classes, sizes=(size,), trust=trust)[0]
-        seen = (cross * self.likelihood(matrix)).sum(1)
-        member = Member(vote.KIND, 1.0, vote.Voters.of(self.coordinates, self.given, trust, size).tensors())
-        return Head(vote.KIND, matrix, cross, seen, self.loss(seen), {"size": size}, member)
-
-    def unmixed(self, plain: Head, channel: Tensor) -> Head:
-        """A tree head, which cannot be fitted through a matrix, as what it says of the true class."""
-        cross = trees.unmix(plain.cross, channel)
-        seen = (cross * self.likelihood(channel)).sum(1)
-        return Head(plain.name, channel, cross, seen, self.loss(seen), dict(plain.detail), plain.member)
-
-    def member(self, head: Head, kept: Labels) -> Member:
-        """The head for the model; trees are fitted to the labels that are kept, by their rows."""
-        if head.name not in trees.KINDS:
-            return head.member
-        counts = None if self.counts is None else self.counts.numpy()[kept]
-        settings: Record = {"seed": self.seed, "classes": self.classes, "counts": counts}
-        fitted = trees.fit(head.name, trees.dense(self.raw[kept]), self.given.numpy()[kept], **settings)
-        return Member(head.name, 1.0, fitted.sharpened(head.detail["power"]).tensors())
 
 
 @dataclass
@@ -328,11 +132,11 @@ def learn(
     """
     small, place = table.distinct()
     part = large.drawn(small, _labelled(small), seed)
-    learned = _learn(small, part, _Problem(small.take(part), options, seed, Clock(deadline)), Rounds(watch))
+    learned = _learn(small, part, Problem(small.take(part), options, seed, Clock(deadline)), Rounds(watch))
     return learned if place is None else learned.spread(place)
 
 
-def _learn(table: Table, labelled: Tensor, problem: _Problem, rounds: Rounds) -> Learned:
+def _learn(table: Table, labelled: Tensor, problem: Problem, rounds: Rounds) -> Learned:
     """``learn`` of samples that come once; the problem is that of rows ``labelled``, all with a label or a part."""
     fitted = _fit(problem, rounds)
     learnable = "independent" not in fitted.remarks
@@ -404,7 +208,7 @@ def plain_probs(table: Table, options: Features, seed: int) -> Tensor:
     """
     _labelled(table)
     small, place = table.distinct()
-    probs = _plain(_Problem(small, options, seed, Clock(None)), Rounds(None)).given()
+    probs = _plain(Problem(small, options, seed, Clock(None)), Rounds(None)).given()
     return probs if place is None else probs[place]
 
 
@@ -416,7 +220,7 @@ def _labelled(table: Table) -> Tensor:
     return labelled
 
 
-def _fit(problem: _Problem, rounds: Rounds) -> _Fitted:
+def _fit(problem: Problem, rounds: Rounds) -> _Fitted:
     """Fit the heads plainly and, where that is wanted, corrected; keep the better pool."""
     plain = _plain(problem, rounds)
     matrix = transition.normalise(problem.joint(plain.cross()))
@@ -430,7 +234,7 @@ def _fit(problem: _Problem, rounds: Rounds) -> _Fitted:
     return _Fitted(plain, pools[report["corrected"]], matrix, report, remarks)
 
 
-def _voted(problem: _Problem, fitted: _Fitted, clean_prob: Tensor) -> tuple[Pool, Record]:
+def _voted(problem: Problem, fitted: _Fitted, clean_prob: Tensor) -> tuple[Pool, Record]:
     """The pool with the neighbours' vote, if given labels are likelier by it beyond chance, and what tells so."""
     before, head = fitted.pool.seen(), problem.vote(fitted.matrix, clean_prob.float())
     share = stack(torch.stack([before, head.seen])[:, problem.judged], problem.of_judged())
@@ -441,52 +245,19 @@ def _voted(problem: _Problem, fitted: _Fitted, clean_prob: Tensor) -> tuple[Pool
     return (pool if counts else fitted.pool), told
 
 
-def _members(problem: _Problem, pool: Pool, kept: Labels) -> list[Member]:
+def _members(problem: Problem, pool: Pool, kept: Labels) -> list[Member]:
     """The heads that count, for the model."""
     weighed = zip(pool.heads, pool.weights.tolist(), strict=True)
     return [replace(problem.member(head, kept), weight=weight) for head, weight in weighed if weight >= _KEPT]
 
 
-def default_updates(count: int) -> int:
-    """Updates of the MLP for ``count`` samples, in batches of 128: 40 passes, from 10,000 on 10; 200 to 4000 in all."""
-    passes = min(40 * count // 128, max(800, 10 * count // 128))
-    return min(max(passes, 200), 4000)
-
-
-def log_loss(seen: Tensor, weight: Tensor | None = None) -> float:
-    """Mean of ``-log`` of how likely the given labels are, ``[N]``, by weights ``[N]`` where there are any."""
-    logs = seen.clamp_min(_TINY).log()
-    return -float(logs.mean() if weight is None else (logs.double() * weight).sum() / weight.sum())
-
-
-def stack(likelihoods: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Weights ``[H]`` of the mixture of H models under which what was given is likeliest; expectation-maximisation.
-
-    The likelihood is concave: there is one maximum.
-
-    Args:
-        likelihoods: ``[H, N]``, of what was given to each held-out sample under each model.
-        weight: of the samples ``[N]``; None: all alike.
-    """
-    values = likelihoods.double().clamp_min(_TINY)
-    weights = torch.full((len(values),), 1 / len(values), dtype=torch.float64)
-    for _ in range(_STEPS):
-        joint = weights.unsqueeze(1) * values
-        share = joint / joint.sum(0)
-        updated = share.mean(1) if weight is None else (share * weight).sum(1) / weight.sum()
-        if float((updated - weights).abs().max()) < 1e-6:
-            break
-        weights = updated
-    return weights.float()
-
-
 def adjusted(probs: Tensor, frequency: Tensor, power: float) -> Tensor:
     """Probabilities ``[N, C]`` divided by the classes' frequencies ``[C]`` to a power, rows sum to 1."""
-    changed = probs / frequency.clamp_min(_TINY).pow(power)
+    changed = probs / frequency.clamp_min(TINY).pow(power)
     return changed / changed.sum(1, keepdim=True)
 
 
-def _plain(problem: _Problem, rounds: Rounds) -> Pool:
+def _plain(problem: Problem, rounds: Rounds) -> Pool:
     """The heads fitted to the given labels as they are: the baseline."""
     identity = torch.eye(problem.classes)
     heads: list[Head] = []
@@ -502,12 +273,12 @@ def _plain(problem: _Problem, rounds: Rounds) -> Pool:
     return Pool(heads, problem.stack(heads))
 
 
-def _corrected(problem: _Problem, plain: Pool, matrix: Tensor, rounds: Rounds) -> Pool:
+def _corrected(problem: Problem, plain: Pool, matrix: Tensor, rounds: Rounds) -> Pool:
     """The same heads, fitted through the transition matrix; its strength is chosen by the first of them."""
     channels = {strength: torch.lerp(torch.eye(problem.classes), matrix, strength) for strength in STRENGTHS}
     heads: list[Head] = []
     for first in plain.heads:
-        if first.name in (*trees.KINDS, _OWN):
+        if first.name in (*trees.KINDS, OWN):
             head = min((problem.unmixed(first, each) for each in channels.values()), key=lambda item: item.loss)
         elif first.fitted is None:
             head = min((problem.mlp(channel) for channel in channels.values()), key=lambda item: item.loss)
@@ -523,15 +294,15 @@ def _corrected(problem: _Problem, plain: Pool, matrix: Tensor, rounds: Rounds) -
     return Pool(heads, problem.stack(heads))
 
 
-def _agreement(head: Head, problem: _Problem) -> float:
+def _agreement(head: Head, problem: Problem) -> float:
     return float(((head.cross @ head.channel).argmax(1) == problem.given)[problem.judged].double().mean())
 
 
-def _compare(pools: list[Pool], problem: _Problem) -> tuple[Record, dict[str, str]]:
+def _compare(pools: list[Pool], problem: Problem) -> tuple[Record, dict[str, str]]:
     """Whether the corrected pool beats the plain one on held-out given labels, and whether either has learned."""
     given = problem.given[problem.judged]
     count = len(given)
-    logs = [pool.seen()[problem.judged].clamp_min(_TINY).log().double() for pool in pools]
+    logs = [pool.seen()[problem.judged].clamp_min(TINY).log().double() for pool in pools]
     counts = problem.of_judged()
     weight = torch.ones(count) if counts is None else counts * (count / counts.sum())
     gain, error = problem.gain(pools[-1].seen(), pools[0].seen())
@@ -571,7 +342,7 @@ def _adjustment(cross: Tensor, given: Tensor, frequency: Tensor, weight: Tensor 
 
 
 def _divide(
-    problem: _Problem, pool: Pool, cross: Tensor, *, learnable: bool, shown: bool | None
+    problem: Problem, pool: Pool, cross: Tensor, *, learnable: bool, shown: bool | None
 ) -> tuple[Tensor, Record]:
     """p(clean) ``[N]`` by the rule of the options, and what it estimates; labels that cannot be judged get the mean."""
     given, division, judged = problem.given, problem.options.division, problem.judged
@@ -581,7 +352,7 @@ def _divide(
     if not learnable:
         return torch.full((len(given),), 0.5, dtype=torch.float64), {"noise_estimate": noise}
     if division != "calibrated":
-        loss = -pool.seen()[judged].clamp_min(_TINY).log()
+        loss = -pool.seen()[judged].clamp_min(TINY).log()
         rules = {"gmm": mixtures.gmm, "bmm": mixtures.bmm}
         by_class = division == "class_wise"
         answer = mixtures.class_wise(loss, given[judged], problem.classes) if by_class else rules[division](loss)
@@ -590,7 +361,7 @@ def _divide(
         clean_prob[judged] = answer.clean_prob.double()
         return clean_prob, {"noise_estimate": 1 - mean}
     level = noise
-    if shown is not None and not {_OWN, *trees.KINDS}.isdisjoint(problem.kinds):
+    if shown is not None and not {OWN, *trees.KINDS}.isdisjoint(problem.kinds):
         level = judge.noise_rate(seen[judged], given[judged], noise, shown=shown)
     size, shares = problem.shares
     wrong = judge.wrong_labels(joint, torch.bincount(given, minlength=problem.classes) / len(given))

@@ -14,8 +14,8 @@ from codivide.core.types import Floats, Labels, Singles
 from codivide.data import encoder
 from codivide.data.rows import Rows
 from codivide.methods.features import judge, linear, own, stored, trees
-from codivide.methods.features.learn import stack
 from codivide.methods.features.matrix import Matrix, Raw, Scale, raw
+from codivide.methods.features.problem import stack
 
 KIND = "tags"
 BOTH = (0, 1)
