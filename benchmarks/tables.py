@@ -13,7 +13,7 @@ no contestant: the model cross-fitted on the TRUE labels doubts the given ones, 
 reach with that model.
 
 cleanlab: 5-fold probabilities of the model, its label quality (self-confidence), ``find_label_issues``, and
-``CleanLearning``, which gets the same flags. codivide: with the same model inside, and by default. Nothing: the model
+``CleanLearning``, which gets the same flags. codivide: with the same model inside, by default, and without its second round. Nothing: the model
 on the noisy labels. Seconds are of the processor, on one thread. One file a set is written after every case; what
 it holds is not run again. The first seed is run for all sets and noises before the second.
 """
@@ -70,6 +70,7 @@ HELD_BACK = ("pima", "crx", "mushroom", "splice", "chess", "satimage", "spambase
 SETS = (*HELD_BACK, *DEVELOPMENT)
 NOISE = {"uniform": "symmetric", "class-dependent": "pair", "instance-dependent": "instance"}
 MOST, MOST_TESTED = 600, 2000
+ONE_ROUND = "codivide, one round"
 COLUMNS = ("test_accuracy", "balanced_accuracy", "auroc", "average_precision", "f1", "noise_estimate", "seconds")
 
 
@@ -152,12 +153,12 @@ def ceiling(problem: Problem, model: Any) -> dict[str, float]:
     return problem.found(-get_label_quality_scores(problem.given, probs), probs.argmax(1) != problem.given)
 
 
-def codivide(problem: Problem, model: Any, seed: int) -> dict[str, float]:
-    """With the same model inside; None: the default."""
+def codivide(problem: Problem, model: Any, seed: int, *, again: bool = True) -> dict[str, float]:
+    """With the same model inside; None: the default, with or without a second round."""
     began, classes = time.process_time(), tuple(range(problem.classes))
     cross = None if model is None else own.crossing(model, problem.x, problem.given, classes)
     table = Table(problem.x, torch.from_numpy(problem.given), classes, mixed=True, own=cross)
-    learned = learn(table, Features(), seed)
+    learned = learn(table, Features(again=again), seed)
     clean_prob = learned.clean_prob.numpy()
     if model is None:
         probs = learned.model.predict(problem.x_test).numpy()
@@ -177,6 +178,8 @@ def measure(problem: Problem, kinds: list[str], seed: int, known: dict[str, Any]
     results = dict(known)
     if "codivide" not in results:
         results["codivide"] = codivide(problem, None, seed)
+    if ONE_ROUND not in results:
+        results[ONE_ROUND] = codivide(problem, None, seed, again=False)
     for label in kinds:
         if f"codivide, {label}" not in results:
             model = models(seed)[label]
@@ -192,7 +195,7 @@ def add(path: Path, name: str, key: dict[str, Any], kinds: list[str], most: int)
     record: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"set": name, "cases": []}
     case = next((one for one in record["cases"] if key.items() <= one.items()), None)
     known = {} if case is None else case["results"]
-    if known.keys() >= {"codivide", *(f"codivide, {label}" for label in kinds)}:
+    if known.keys() >= {"codivide", ONE_ROUND, *(f"codivide, {label}" for label in kinds)}:
         return
     problem = Problem(name, key["noise"], key["rate"], key["seed"], most)
     with warnings.catch_warnings():

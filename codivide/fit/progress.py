@@ -56,6 +56,9 @@ class Display:
         if "stopped" in row:
             self._end()
             return
+        if row.get("of", self.epochs) != self.epochs:  # more to do than was known
+            self.epochs = row["of"]
+            self.bar.update(self.task, total=self.epochs)
         self.done = row["epoch"]
         self.seconds += row["seconds"]
         step = "step" if "round" in row else "epoch"

@@ -14,7 +14,10 @@ its label):
    label is needed. Of trees, the matrix is taken out of what they say (``trees.unmix``).
 5. Divide: see ``judge``. Of several annotators the given label is their consensus, and what they said counts here
    too: P(true = c | x, answers) is proportional to P(c | x) P(answers | c), as Bayes has it.
-6. Let the most similar samples vote, as one more head of the pool that was kept: see ``vote``.
+6. Where a fifth or more of the labels is wrong by the confident joint (``AGAIN``), do steps 1, 2 and 5 once more with
+   heads to which each label counts as its p(clean): what has misled them is mostly gone. That p(clean) was made by
+   models some of which saw label i, so that in this round it has a little say in its own judgement.
+7. Let the most similar samples vote, as one more head of the pool that was kept: see ``vote``.
 
 Sources: forward correction, Patrini et al. (CVPR 2017); confident joint, Northcutt et al. (JAIR 2021), section 3;
 stacking, Wolpert (Neural Networks 1992). The combination is ours.
@@ -25,6 +28,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -44,6 +48,7 @@ from codivide.noise.evidence import Evidence
 from codivide.noise.learning_curves import prediction_type
 
 STRENGTHS = (0.5, 1.0)  # of the correction
+AGAIN = 0.2  # share of wrong labels by the confident joint from which on there is a second round
 ADJUSTMENTS = (0.0, 0.5, 1.0)  # powers of the classes' frequencies by which probabilities are divided
 _KEPT = 0.01  # a head with less weight is not kept
 
@@ -132,7 +137,8 @@ def learn(
     """
     small, place = table.distinct()
     part = large.drawn(small, _labelled(small), seed)
-    learned = _learn(small, part, Problem(small.take(part), options, seed, Clock(deadline)), Rounds(watch))
+    problem = Problem(small.take(part), options, seed, Clock(deadline))
+    learned = _learn(small, part, problem, Rounds(watch, options.rounds(problem.kinds)))
     return learned if place is None else learned.spread(place)
 
 
@@ -140,16 +146,20 @@ def _learn(table: Table, labelled: Tensor, problem: Problem, rounds: Rounds) -> 
     """``learn`` of samples that come once; the problem is that of rows ``labelled``, all with a label or a part."""
     fitted = _fit(problem, rounds)
     learnable = "independent" not in fitted.remarks
-    cross = fitted.pool.cross()
-    occurs = torch.bincount(problem.given, minlength=problem.classes) / len(problem.given)
-    learned = occurs if problem.counts is None else problem.frequencies()
-    frequency = learned.masked_fill(~problem.enough, 1.0)  # what has too few labels to judge is made no likelier
-    power = _adjustment(cross[problem.judged], problem.given[problem.judged], frequency, problem.of_judged())
-    cross = adjusted(cross, frequency, power)
     shown = None if table.answers is not None else bool(fitted.report["corrected"])
-    clean_prob, judged = _divide(problem, fitted.pool, cross, learnable=learnable, shown=shown)
+    divided = _division(problem, fitted.pool, learnable=learnable, shown=shown)
+    rest = torch.ones(len(table.given), dtype=torch.bool).index_fill_(0, labelled, value=False).nonzero().flatten()
+    judged_later = bool((table.given[rest] >= 0).any())
+    if learnable and not judged_later and _misled(table, problem, divided):
+        problem = problem.trusting(divided.clean_prob)
+        pool = _plain(problem, rounds, again=True)
+        heads = [*fitted.report["heads"], *_told("again", pool)]
+        fitted = replace(fitted, pool=pool, report=fitted.report | {"heads": heads, "again": True})
+        divided = _division(problem, pool, learnable=True, shown=False)
+    cross, frequency, power, clean_prob, judged = divided
     if table.answers is not None:
         said, noise = table.answers[labelled], judged["noise_estimate"] if learnable else None
+        occurs = torch.bincount(problem.given, minlength=problem.classes) / len(problem.given)
         cross, clean_prob = judge.with_answers(cross if learnable else occurs, said, problem.given, noise)
         judged["noise_estimate"] = 1 - float(clean_prob.mean())
     rounds.add("divide", **judged)
@@ -163,12 +173,11 @@ def _learn(table: Table, labelled: Tensor, problem: Problem, rounds: Rounds) -> 
     model = FeatureModel(problem.scale, problem.directions, members, frequency, power, table.classes)
     probs, given_probs = torch.zeros(2, len(table.given), problem.classes)
     probs[labelled], given_probs[labelled] = cross, fitted.plain.given()
-    rest = torch.ones(len(table.given), dtype=torch.bool).index_fill_(0, labelled, value=False).nonzero().flatten()
     if len(rest) and table.own is None:
         probs[rest] = given_probs[rest] = large.predicted(model, table, rest)
     whole, seen = torch.full((2, len(table.given)), torch.nan, dtype=torch.float64)
     whole[labelled], seen[labelled] = clean_prob, fitted.plain.seen().double()
-    if (table.given[rest] >= 0).any():
+    if judged_later:
         every = np.arange(len(labelled))  # the plain heads predict given labels, so their trees learn from all
         plain = replace(model, members=_members(problem, fitted.plain, every), power=0.0)
         judged["learned_from"] = len(labelled)
@@ -177,6 +186,8 @@ def _learn(table: Table, labelled: Tensor, problem: Problem, rounds: Rounds) -> 
         large.judge_rest(table, rest, found, models=both, options=options, report=judged, learnable=learnable)
     if pool is not fitted.pool:  # only now: p(clean) of the others does not rest on the vote
         probs[labelled] = adjusted(pool.cross(), frequency, power)
+    if problem.clock.left_out:
+        fitted.remarks["budget"] = f"the time budget left no room for: {', '.join(problem.clock.left_out)}"
     report = fitted.report | {"adjustment": power, "transition_matrix": fitted.matrix.tolist(), **judged}
     for text in fitted.remarks.values():
         warnings.warn(text, TrainingWarning, stacklevel=3)
@@ -186,6 +197,45 @@ def _learn(table: Table, labelled: Tensor, problem: Problem, rounds: Rounds) -> 
     suggested = judge.suggestions(probs, whole, table.given, doubt)
     report["doubtful_from"] = doubt
     return Learned(model, probs, given_probs, seen, whole, suggested, order, rounds.records, report, fitted.remarks)
+
+
+class _Division(NamedTuple):
+    """What a round says of the labels.
+
+    Attributes:
+        cross: held-out probabilities ``[N, C]`` of the true class, adjusted.
+        frequency: of the classes ``[C]`` that they are divided by, to ``power``.
+        power: see ``adjusted``.
+        clean_prob: ``[N]``.
+        report: what was estimated.
+    """
+
+    cross: Tensor
+    frequency: Tensor
+    power: float
+    clean_prob: Tensor
+    report: Record
+
+
+def _division(problem: Problem, pool: Pool, *, learnable: bool, shown: bool | None) -> _Division:
+    """Judge the labels by what a pool says of them."""
+    cross = pool.cross()
+    learned = problem.frequencies()
+    frequency = learned.masked_fill(~problem.enough, 1.0)  # what has too few labels to judge is made no likelier
+    power = _adjustment(cross[problem.judged], problem.given[problem.judged], frequency, problem.of_judged())
+    cross = adjusted(cross, frequency, power)
+    clean_prob, report = _divide(problem, pool, cross, learnable=learnable, shown=shown)
+    return _Division(cross, frequency, power, clean_prob, report)
+
+
+def _misled(table: Table, problem: Problem, divided: _Division) -> bool:
+    """Whether a second round is worth its time, and there is time for it.
+
+    A model of the user's own is asked once, and of several annotators the consensus is right often enough.
+    """
+    options, noise = problem.options, divided.report.get("counted_noise", 0.0)
+    pays = options.again and table.own is None and table.answers is None and noise >= AGAIN
+    return pays and problem.clock.allows("a second round")
 
 
 def _order(clean_prob: Tensor, given_probs: Tensor, judged: Tensor) -> Tensor:
@@ -229,8 +279,6 @@ def _fit(problem: Problem, rounds: Rounds) -> _Fitted:
     report, remarks = _compare(pools, problem)
     if problem.scale.stretched:
         report["stretched"] = problem.scale.stretched
-    if problem.clock.left_out:
-        remarks["budget"] = f"the time budget left no room for: {', '.join(problem.clock.left_out)}"
     return _Fitted(plain, pools[report["corrected"]], matrix, report, remarks)
 
 
@@ -257,8 +305,10 @@ def adjusted(probs: Tensor, frequency: Tensor, power: float) -> Tensor:
     return changed / changed.sum(1, keepdim=True)
 
 
-def _plain(problem: Problem, rounds: Rounds) -> Pool:
-    """The heads fitted to the given labels as they are: the baseline."""
+def _plain(problem: Problem, rounds: Rounds, *, again: bool = False) -> Pool:
+    """The heads fitted to the given labels as they are: the baseline; ``again``: of the second round."""
+    if again:
+        rounds.more(len(problem.kinds))
     identity = torch.eye(problem.classes)
     heads: list[Head] = []
     for kind in problem.kinds:
@@ -269,7 +319,8 @@ def _plain(problem: Problem, rounds: Rounds) -> Pool:
             heads.append(problem.linear(identity, penalty, near))
         else:
             heads.append(problem.mlp(identity) if kind == "mlp" else problem.forest(kind))
-        rounds.add(kind, loss=heads[-1].loss, agreement=_agreement(heads[-1], problem))
+        name = f"{kind} again" if again else kind
+        rounds.add(name, loss=heads[-1].loss, agreement=_agreement(heads[-1], problem))
     return Pool(heads, problem.stack(heads))
 
 
@@ -312,11 +363,7 @@ def _compare(pools: list[Pool], problem: Problem) -> tuple[Record, dict[str, str
     surplus = chance.surplus(pools[corrected].given()[problem.judged], given, counts)
     names = ("plain", "corrected")
     report: Record = {
-        "heads": [
-            {"pool": name, "head": head.name, "weight": weight, "held_out_log_loss": head.loss, **head.detail}
-            for name, pool in zip(names, pools, strict=False)
-            for head, weight in zip(pool.heads, pool.weights.tolist(), strict=True)
-        ],
+        "heads": [row for name, pool in zip(names, pools, strict=False) for row in _told(name, pool)],
         "corrected": corrected,
         "held_out_log_loss": {name: -float(log.mean()) for name, log in zip(names, logs, strict=False)},
         "gain_of_correction": gain,
@@ -330,6 +377,15 @@ def _compare(pools: list[Pool], problem: Problem) -> tuple[Record, dict[str, str
     said = [text for (each, more) in tests if (text := chance.nothing_learned(*each, more, count)) is not None]
     remarks = {"independent": said[0]} if said else {}
     return report, remarks
+
+
+def _told(name: str, pool: Pool) -> list[Record]:
+    """The heads of a pool, for the report."""
+    weighed = zip(pool.heads, pool.weights.tolist(), strict=True)
+    return [
+        {"pool": name, "head": head.name, "weight": weight, "held_out_log_loss": head.loss, **head.detail}
+        for head, weight in weighed
+    ]
 
 
 def _adjustment(cross: Tensor, given: Tensor, frequency: Tensor, weight: Tensor | None) -> float:

@@ -28,6 +28,8 @@ class Features(Algorithm):
             rows and at most 256 numbers each, a forest for smaller tables with columns of any kind, else none.
         folds: of cross-fitting; fewer where there are fewer labels.
         correct: also fit through an estimated transition matrix, and pool by held-out given labels.
+        again: where a fifth or more of the labels seem wrong, fit the heads once more with labels that count as they
+            are likely right, and judge again; not with a model of your own or several annotators.
         vote: let the most similar samples vote beside the heads, when labels are judged, where held-out given labels
             are then likelier.
         division: how clean labels are told from wrong ones: "calibrated" (heads, neighbours and the confident joint),
@@ -59,6 +61,7 @@ class Features(Algorithm):
     trees: str = "auto"
     folds: int = 5
     correct: bool = True
+    again: bool = True
     vote: bool = True
     division: str = "calibrated"
     hidden: int = 256
@@ -90,7 +93,7 @@ class Features(Algorithm):
         )
 
     def rounds(self, kinds: Sequence[str] | None = None) -> int:
-        """Records of a run: one for every head, plain and corrected, and one for the division."""
+        """Records of a run: one for every head, plain and corrected, and one for the division; without ``again``."""
         return len(self.kinds() if kinds is None else kinds) * (1 + self.correct) + 1
 
 

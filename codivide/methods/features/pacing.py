@@ -25,10 +25,15 @@ class Clock:
 
 
 class Rounds:
-    """The records of the rounds, each with its seconds."""
+    """The records of the rounds, each with its seconds; ``watch`` also sees of how many they are, where it is known."""
 
-    def __init__(self, watch: Callable[[Record], None] | None) -> None:
-        self.watch, self.records, self.began = watch, list[Record](), time.perf_counter()
+    def __init__(self, watch: Callable[[Record], None] | None, count: int | None = None) -> None:
+        self.watch, self.records, self.began, self.count = watch, list[Record](), time.perf_counter(), count
+
+    def more(self, count: int) -> None:
+        """So many rounds more than was known will come."""
+        if self.count is not None:
+            self.count += count
 
     def add(self, name: str, **values: float) -> None:
         """Another round has ended."""
@@ -37,4 +42,4 @@ class Rounds:
         self.records.append({"epoch": number, "round": name, **values, "seconds": round(now - self.began, 3)})
         self.began = now
         if self.watch is not None:
-            self.watch(self.records[-1])
+            self.watch(self.records[-1] | ({} if self.count is None else {"of": self.count}))

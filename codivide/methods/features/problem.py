@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from copy import copy
 from functools import cached_property
 
 import numpy as np
@@ -26,6 +27,7 @@ PENALTIES = tuple(10 ** (-exponent / 2) for exponent in range(2, 17))  # 0.1 dow
 TRIED = 2000  # held-out labels by which a penalty is chosen, or all
 OWN = "own"  # the head that a model of the user's own is
 TINY = 1e-9
+_LEAST = 1e-3  # that a label counts: no class is left without any
 _STEPS = 500  # of expectation-maximisation, at most
 
 
@@ -84,9 +86,18 @@ class Problem:
         return None if self.counts is None else self.counts[self.judged]
 
     def frequencies(self) -> Tensor:
-        """The share ``[C]`` of the weights that each class has."""
-        assert self.counts is not None
+        """The share ``[C]`` of the labels, or of their weights, that each class has."""
+        if self.counts is None:
+            return torch.bincount(self.given, minlength=self.classes) / len(self.given)
         return (torch.bincount(self.given, self.counts, self.classes) / self.counts.sum()).float()
+
+    def trusting(self, clean_prob: Tensor) -> Problem:
+        """The same samples and folds; each label counts as its p(clean) ``[N]`` besides, a confirmed one fully."""
+        other = copy(self)
+        trust = clean_prob.clamp_min(_LEAST).masked_fill(self.confirmed, 1.0)
+        other.counts = trust if self.counts is None else trust * self.counts
+        other.weight = (self.weight > 0) * other.counts.float().unsqueeze(1)
+        return other
 
     def gain(self, seen: Tensor, before: Tensor) -> tuple[float, float]:
         """By how much the log-likelihood of given labels rises, in the mean, and its standard error."""
