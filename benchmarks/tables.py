@@ -13,9 +13,9 @@ no contestant: the model cross-fitted on the TRUE labels doubts the given ones, 
 reach with that model.
 
 cleanlab: 5-fold probabilities of the model, its label quality (self-confidence), ``find_label_issues``, and
-``CleanLearning``, which gets the same flags. codivide: with the same model inside, by default, and without its second round. Nothing: the model
-on the noisy labels. Seconds are of the processor, on one thread. One file a set is written after every case; what
-it holds is not run again. The first seed is run for all sets and noises before the second.
+``CleanLearning``, which gets the same flags. codivide: with the same model inside, by default, and without its second
+round. Nothing: the model on the noisy labels. Seconds are of the processor, on one thread. One file a set is written
+after every case; what it holds is not run again. The first seed is run for all sets and noises before the second.
 """
 
 from __future__ import annotations
