@@ -155,6 +155,7 @@ def manifest_entries(table: pd.DataFrame, path: Path) -> list[Entry]:
     entries: list[Entry] = []
     seen: dict[str, int] = {}
     for row, value in enumerate(table["path"].tolist()):
+        value = os.fspath(value) if isinstance(value, Path) else value
         if not isinstance(value, str) or not value.strip():
             raise InputError(f"{path}: row {row} (line {row + 2}) has no path.")
         name = value.replace("\\", "/") if os.sep == "\\" else value
