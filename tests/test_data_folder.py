@@ -315,8 +315,11 @@ def test_truth_by_path_by_mapping_and_in_order(root, tmp_path):
     assert load(root, truth=tmp_path / "truth.csv").truth.tolist() == [0, -1, 0]
     assert load(root, truth={"cat/2.png": "dog"}).truth.tolist() == [-1, 1, -1]
     assert load(root, truth=["cat", "dog", "dog"]).truth.tolist() == [0, 1, 1]
-    with pytest.raises(InputError, match="none of the true labels belongs"):
+    with pytest.raises(InputError, match="none of the true labels belongs.*such as 'cat/1.png', and not '2.png'"):
         load(root, truth={"2.png": "dog"})
+    (tmp_path / "twice.csv").write_text("path,label\ncat/1.png,cat\ncat/1.png,cat\ndog/1.png,cat\ndog/1.png,dog\n")
+    with pytest.raises(InputError, match=r"row 3 \(line 5\) says 'dog' of 'dog/1.png', and a row before 'cat'"):
+        load(root, truth=tmp_path / "twice.csv")
     with pytest.raises(InputError, match=r"true label: label 'cow'.*cat/2.png"):
         load(root, truth={"cat/2.png": "cow"})
 
