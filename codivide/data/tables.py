@@ -150,7 +150,7 @@ def manifest_entries(table: pd.DataFrame, path: Path) -> list[Entry]:
     """The image files of a manifest, in its order.
 
     Raises:
-        InputError: an empty path, or one that comes twice; it names the rows.
+        InputError: an empty path, or one that comes twice; it names the rows. Or no file is there.
     """
     entries: list[Entry] = []
     seen: dict[str, int] = {}
@@ -162,6 +162,11 @@ def manifest_entries(table: pd.DataFrame, path: Path) -> list[Entry]:
         if seen.setdefault(name, row) != row:
             raise InputError(f"{path}: {name!r} comes twice, in rows {seen[name]} and {row}; a sample needs one row.")
         entries.append(Entry(name, on_disk(path.parent, name)))
+    if not any(os.path.lexists(entry.path) for entry in entries):
+        raise InputError(
+            f"{path}: none of its {len(entries):,} files is there; the first is looked for as "
+            f"{entries[0].path.absolute()}, since paths are relative to {path.parent.absolute()}."
+        )
     return entries
 
 
