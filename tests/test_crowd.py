@@ -861,3 +861,15 @@ def test_what_a_table_of_answers_lacks_is_named(tmp_path):
     found = of_table(timed, ReadOptions())[1]
     plain = of_table(write(tmp_path, long, "plain.csv"), ReadOptions())[1]
     assert found.labels.tolist() == plain.labels.tolist()
+
+
+def test_annotators_who_share_no_sample_are_named():
+    y, _ = answers(asked=1.0)
+    assert not any("share no sample" in remark for remark in codivide.consensus(y).remarks)
+    apart = np.where(np.arange(6) == np.arange(40)[:, None] % 6, y, -1)
+    said = codivide.consensus(apart).remarks
+    assert any("'0', '1', '2', '3', '4' and 1 more share no sample with another" in remark for remark in said)
+    apart[:, :5] = y[:, :5]
+    apart[:, 5] = -1
+    more = np.vstack([apart, np.where(np.arange(6) == 5, y, -1)])
+    assert any("annotators '5' share no sample" in remark for remark in codivide.consensus(more).remarks)
