@@ -162,6 +162,20 @@ def test_where_two_people_decide_otherwise_all_such_samples_are_counted(tmp_path
     assert "; and 2 more. Agree on one" in str(error.value)
 
 
+@pytest.mark.parametrize("swapped", [False, True])
+def test_a_decision_of_the_next_round_counts_in_the_place_of_the_first(tmp_path, swapped):
+    first, second = tmp_path / "first.csv", tmp_path / "second.csv"
+    first.write_text(HEADER + "1,a,accept,b,\n2,a,accept,b,\n3,a,accept,b,\n4,a,accept,b,\n5,a,keep,,\n")
+    second.write_text(HEADER + "1,b,keep,,\n2,b,relabel,c,\n3,b,junk,,\n6,b,keep,,\n")
+    found = read_all([second, first] if swapped else [first, second])
+    found.check(Known.of("123456", "aaaaab", "abc"))
+    finals = {row.id: row.final for row in found.rows}
+    assert finals == {"1": "b", "2": "c", "3": None, "4": "b", "5": "a", "6": "b"}
+    second.write_text(HEADER + "1,c,keep,,\n")
+    with pytest.raises(InputError, match=r"'1' is 'b' for 'a' in .*first.csv, line 2, and 'c' for 'c' in"):
+        read_all([first, second])
+
+
 def test_a_file_that_is_no_text_is_refused(tmp_path):
     (tmp_path / "c.csv").write_bytes(b"\xff\xfe\x00")
     for path in (tmp_path / "c.csv", tmp_path / "none.csv", tmp_path):

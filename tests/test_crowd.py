@@ -10,6 +10,7 @@ import torch
 
 import codivide
 from codivide import NoisyLabelClassifier
+from codivide.audit.consensus import of_table
 from codivide.cli.app import main
 from codivide.core.errors import InputError, TrainingWarning
 from codivide.data import annotators
@@ -811,3 +812,64 @@ def test_a_column_of_ids_is_no_annotator():
         with pytest.raises(InputError, match="annotator 'id' gives 40 answers, all different"):
             codivide.consensus(answers.map(str if isinstance(ids, list) else int).assign(id=ids))
     assert codivide.consensus(answers).classes == (0, 1, 2)
+
+
+def as_answers(table):
+    return table.rename(columns={"id": "item", "annotator": "worker_id"})
+
+
+def test_answers_that_are_read_as_samples_of_their_own_are_said(tmp_path, recwarn):
+    y, _ = answers()
+    items, who = np.nonzero(y >= 0)
+    long = pd.DataFrame({"id": items, "annotator": who, "label": NAMES[y[items, who]]})
+    path = write(tmp_path, as_answers(long), "answers.csv")
+    load(path)
+    text = " ".join(str(one.message) for one in recwarn)
+    assert (
+        f"'worker_id' and 'item' look like those of one answer a row: {len(long)} answers on {len(set(items))} samples"
+        in text
+    )
+    recwarn.clear()
+    load(write(tmp_path, as_answers(long.merge(features(40).assign(id=range(40)), on="id")), "joined.csv"))
+    assert any("'worker_id' and 'item' look like" in str(one.message) for one in recwarn)
+    recwarn.clear()
+    rows = pd.DataFrame({"user": np.arange(40) % 8, "age": np.arange(40) % 7, "label": NAMES[np.arange(40) % 3]})
+    load(write(tmp_path, rows.assign(seen=np.random.default_rng(0).random(40)), "users.csv"))
+    assert not any("answer" in str(one.message) for one in recwarn)
+
+
+def test_columns_of_labels_beside_one_called_label_are_said(tmp_path):
+    y, _ = answers()
+    wide = features(40).assign(
+        label=NAMES[np.arange(40) % 3], **{f"label_{k}": [row[k] for row in named(y)] for k in range(3)}
+    )
+    with pytest.warns(UserWarning, match="since there is a column 'label'.*--annotators label_0,label_1,label_2"):
+        load(write(tmp_path, wide, "both.csv"))
+
+
+def test_what_a_table_of_answers_lacks_is_named(tmp_path):
+    y, _ = answers()
+    items, who = np.nonzero(y >= 0)
+    long = pd.DataFrame({"id": items, "annotator": who, "label": NAMES[y[items, who]]})
+    with pytest.raises(InputError, match="but not one of id, path and text, which names the sample"):
+        load(write(tmp_path, long.rename(columns={"id": "item"}), "item.csv"))
+    with pytest.raises(InputError, match="'annotator', but not 'label'"):
+        load(write(tmp_path, long.rename(columns={"label": "answer"}).assign(x=1), "answer.csv"))
+    timed = write(tmp_path, long.assign(time=range(len(long)), x=1), "time.csv")
+    with pytest.raises(InputError, match="leave it out: --drop time"):
+        load(timed)
+    found = of_table(timed, ReadOptions())[1]
+    plain = of_table(write(tmp_path, long, "plain.csv"), ReadOptions())[1]
+    assert found.labels.tolist() == plain.labels.tolist()
+
+
+def test_annotators_who_share_no_sample_are_named():
+    y, _ = answers(asked=1.0)
+    assert not any("share no sample" in remark for remark in codivide.consensus(y).remarks)
+    apart = np.where(np.arange(6) == np.arange(40)[:, None] % 6, y, -1)
+    said = codivide.consensus(apart).remarks
+    assert any("'0', '1', '2', '3', '4' and 1 more share no sample with another" in remark for remark in said)
+    apart[:, :5] = y[:, :5]
+    apart[:, 5] = -1
+    more = np.vstack([apart, np.where(np.arange(6) == 5, y, -1)])
+    assert any("annotators '5' share no sample" in remark for remark in codivide.consensus(more).remarks)

@@ -315,8 +315,11 @@ def test_truth_by_path_by_mapping_and_in_order(root, tmp_path):
     assert load(root, truth=tmp_path / "truth.csv").truth.tolist() == [0, -1, 0]
     assert load(root, truth={"cat/2.png": "dog"}).truth.tolist() == [-1, 1, -1]
     assert load(root, truth=["cat", "dog", "dog"]).truth.tolist() == [0, 1, 1]
-    with pytest.raises(InputError, match="none of the true labels belongs"):
+    with pytest.raises(InputError, match=r"not '2.png'"):
         load(root, truth={"2.png": "dog"})
+    (tmp_path / "twice.csv").write_text("path,label\ncat/1.png,cat\ncat/1.png,cat\ndog/1.png,cat\ndog/1.png,dog\n")
+    with pytest.raises(InputError, match=r"row 3 \(line 5\) says 'dog' of 'dog/1.png', and a row before 'cat'"):
+        load(root, truth=tmp_path / "twice.csv")
     with pytest.raises(InputError, match=r"true label: label 'cow'.*cat/2.png"):
         load(root, truth={"cat/2.png": "cow"})
 
@@ -433,7 +436,10 @@ def test_whole_numbers_that_pandas_wrote_with_a_point(root):
         ("path,label\ncat/1.png,a\ncat/2.png,a\n", "one class only"),
         ("path,label\ncat/1.png,-1\ncat/2.png,1\n", "unlabelled=None"),
         ("path,label,split\ncat/1.png,a,\ncat/2.png,b,\ndog/1.png,c,test\n", "label 'c' in row 2 .dog/1.png."),
-        ("path,label\nx.png,a\ny.png,b\n", "2 of 2 images cannot be read: x.png: no such file"),
+        (
+            "path,label\nx.png,a\ny.png,b\n",
+            "none of its 2 files is there; the first is looked for as .*x.png, since paths are relative to",
+        ),
         ("label,age\na,\nb,\n", r"no column of the table can be used \('age': all cells are empty\)"),
         ("label\na\nb\n", "neither a column 'path' or 'text' nor other columns to learn from"),
         ("label,age\na,1,2,3\nb\n", r"lines have more fields than the header has names \(label, age\)"),

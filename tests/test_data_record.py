@@ -124,6 +124,10 @@ def test_places_are_found_from_elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert record.root() == tmp_path / "there" / "x.csv"
     assert record.reading().answers == tmp_path / "there" / "who.csv"
+    (tmp_path / "x.csv").touch()  # of another project
+    assert record.root() == tmp_path / "there" / "x.csv"
+    (tmp_path / "there" / "x.csv").rename(tmp_path / "x.csv")
+    assert record.root() == tmp_path / "x.csv"
     (tmp_path / "digits").mkdir()
     assert DataRecord.of("digits", ReadOptions()).location() == "digits"
     assert DataRecord.of("./digits", ReadOptions()).location() == str(tmp_path / "digits")

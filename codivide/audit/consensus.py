@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from codivide.audit.reading import checked, order_of, read
 from codivide.core.errors import InputError
 from codivide.core.types import UNLABELLED, Floats
-from codivide.data.annotators import Answers, from_matrix, several
+from codivide.data.annotators import LONG, Answers, from_matrix, is_long, key_column, several
 from codivide.data.options import ReadOptions
 from codivide.data.table_files import as_pandas
 from codivide.data.table_sets import split_answers
@@ -124,11 +124,14 @@ def of_table(path: Path, options: ReadOptions, probs: Path | None = None) -> tup
     Raises:
         InputError: no annotators, or probabilities that do not fit.
     """
-    samples, answers = split_answers(read_table(path, options), path, options)
+    table = read_table(path, options)
+    if is_long(table) and not options.annotators:  # what else is said of an answer, such as its time, is of no matter
+        table = table[[key_column(table), *LONG]]
+    samples, answers = split_answers(table, path, options)
     if answers is None:
         raise InputError(
             f"{path} has one label a sample: several annotators have columns label_..., a row an answer with columns "
-            "annotator and label, or are named by --annotators"
+            "annotator, label and id (or path, text), or are named by --annotators"
         )
     return samples, agreed(
         answers, None if probs is None else _beside(read_table(probs), probs, samples, path), options

@@ -15,7 +15,7 @@ from codivide.audit.write_clean import LABELS_PARQUET
 from codivide.core.errors import InputError, unknown
 from codivide.core.files import write_text
 from codivide.data.annotation_tools import argilla, label_studio
-from codivide.data.image_bytes import IMAGE
+from codivide.data.image_bytes import has_images
 from codivide.data.options import MULTILABEL, ReadOptions
 from codivide.data.table_columns import find
 from codivide.data.targets import parts
@@ -54,7 +54,7 @@ def _write(folder: Path, tool: str, options: ReadOptions) -> None:
     names = [str(name) for name in table]
     own = None if "label" in names else find(names, options.label)
     table = table if own is None else table.rename(columns={own: "label"})
-    if IMAGE in table:
+    if has_images(table):
         raise InputError(f"--export {tool}: images that lie in a table cannot be shown there; leave it out")
     shown = table.drop(columns=["id", "label", "row"], errors="ignore").rename(columns={"path": "image"})
     columns = [str(name) for name in shown]

@@ -20,7 +20,7 @@ import pandas as pd
 from codivide.core.errors import InputError
 from codivide.core.files import CLEANED, atomic, guard, guarded
 from codivide.data.folder import NOT_CLASSES
-from codivide.data.image_bytes import IMAGE
+from codivide.data.image_bytes import IMAGE, has_images
 from codivide.data.labels import MISSING_TEXT, NO_LABEL
 from codivide.data.options import REGRESSION
 from codivide.data.targets import as_numbers
@@ -190,7 +190,7 @@ def write_tables(
     plain = (label, "label", label_table.GIVEN) if task == REGRESSION else ()
     held = {} if cells is None else {str(name): cells[name] for name in cells}
     texts = {name: column for name, column in held.items() if _says(column, table[name])}
-    written = table.drop(columns=IMAGE, errors="ignore").assign(**texts)
+    written = (table.drop(columns=IMAGE) if has_images(table) else table).assign(**texts)
     write_csv(written.rename(columns=own), folder / LABELS, plain=plain)
     table = table.assign(**{name: texts[name] for name in texts if _is_code(texts[name], table[name])})
     if task == REGRESSION:

@@ -40,6 +40,7 @@ def check_new_file(out: Path | None) -> None:
 
 def say_data(loaded: Loaded, task: str = "classes") -> None:
     """Name, size, classes, files left out; the noise where the truth is known."""
+    from codivide.data.loaded import left_out
     from codivide.data.targets import proposal
 
     what = {"regression": "different numbers", "multilabel": "different sets of labels"}.get(task, "classes")
@@ -55,9 +56,7 @@ def say_data(loaded: Loaded, task: str = "classes") -> None:
     if task == "classes" and (meant := proposal(loaded)):
         note(meant)
     if loaded.skipped:
-        first = loaded.skipped[0]
-        count = len(loaded.skipped)
-        aside(f"left out {count} file{'s' * (count > 1)}, the first: {first.path} ({first.reason})")
+        aside(left_out(loaded.skipped))
     if loaded.annotations is not None:
         quality = sorted(each["quality"] for each in loaded.annotations.annotators() if each["labels"])
         out_console.print(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from codivide.noise.settle import settle
 PREFIX = "label_"  # of the columns of a table with one column an annotator
 _FEWEST_IDS = 10  # answers of an annotator that are all different, from which on they are ids
 _BY_CHANCE = 0.1  # agreement beyond chance below which columns of 0 and 1 may be labels and no annotators
+_WHO = re.compile(
+    r"(worker|annotator|rater|labell?er|coder|judge|reviewer|assessor|tagger|user)s?[ _-]?(id|name)?", re.IGNORECASE
+)  # what a column of those who answered is called
 LONG = ("annotator", "label")  # columns of a table with one row an answer
 
 
@@ -176,9 +180,46 @@ def from_long(table: pd.DataFrame, labels: list[Any], path: Path) -> tuple[pd.Da
         row, column = np.argwhere(~same.to_numpy())[0]
         raise InputError(
             f"{path}: row {row} (line {row + 2}) and row {first[items[row]]} are of the same {key} "
-            f"{table[key].iloc[row]!r} but differ in column {rest.columns[column]!r}."
+            f"{table[key].iloc[row]!r} but differ in column {rest.columns[column]!r}. If it says something of the "
+            f"answer, leave it out: --drop {rest.columns[column]}."
         )
     return rest.iloc[first].reset_index(drop=True), _answers(table, labels, items, len(first), path)
+
+
+def unread(table: pd.DataFrame) -> str | None:
+    """What to say of a table that seems to hold answers of several annotators and is read as one label a sample."""
+    if "label" not in table:
+        return None
+    texts = {name: table[name].astype(object).map(str) for name in map(str, table.columns) if name != "label"}
+    known = set(table["label"].astype(object).map(str))
+    each = [name for name in texts if name.startswith(PREFIX) and set(texts[name][table[name].notna()]) <= known]
+    if len(each) > 1:
+        return (
+            f"columns {', '.join(map(repr, each))} hold labels, and count as no answers, since there is a column "
+            f"'label'. If they are those of several annotators: --annotators {','.join(each)}"
+        )
+    for who in (name for name in texts if _WHO.fullmatch(name)):
+        item = _answered(texts, who)
+        if item is not None:
+            return (
+                f"each row is read as a sample of its own, but columns {who!r} and {item!r} look like those of one "
+                f"answer a row: {len(table):,} answers on {texts[item].nunique():,} samples. If so, rename them "
+                "'annotator' and 'id'"
+            )
+    return None
+
+
+def _answered(texts: Mapping[str, pd.Series[str]], who: str) -> str | None:
+    """The column of what somebody answered on: it repeats, never with the same annotator, and others go with it."""
+    rows = len(texts[who])
+    for name in sorted((name for name in texts if name != who), key=lambda name: -texts[name].nunique()):
+        column = texts[name]
+        if column.nunique() * 3 > rows * 2 or pd.DataFrame({0: column, 1: texts[who]}).duplicated().any():
+            continue
+        others = [texts[other] for other in texts if other not in (who, name)]
+        if not others or any(other.groupby(column).nunique().max() == 1 for other in others):
+            return name
+    return None
 
 
 def from_file(path: Path, labels: list[Any], table: pd.DataFrame, data: pd.DataFrame, source: Path) -> Answers:

@@ -25,6 +25,7 @@ from codivide.data.options import AUGMENTS, DEFAULT, ReadOptions
 from codivide.data.rows import CHUNK, IndexedRows, MemmapRows, Rows, SparseRows, TensorRows
 
 CHANNELS = (1, 3, 4)
+_NARROW = 8  # pixels of height from which on a width of 3 or 4 is taken for channels
 
 
 def from_arrays(
@@ -61,7 +62,7 @@ def from_arrays(
         raise InputError("codivide requires y to be passed, but the target y is None: pass one label a row.")
     rows = x if isinstance(x, TensorRows | MemmapRows | SparseRows | IndexedRows) else array_rows(x)
     names = None if ids is None or isinstance(ids, range) else ids
-    _check_length(y, "y", len(rows))
+    check_length(y, "y", len(rows))
     consensus, read = None, LabelNotes()
     if annotators.several(y):
         consensus, found = annotators.from_matrix(y, names_of_annotators).settle(options, classes)
@@ -72,7 +73,7 @@ def from_arrays(
             y, unlabelled=options.unlabelled, classes=classes, names=names, merge=merge, keep_na=keep_na
         )
         read = notes(y, merge=merge, keep_na=keep_na)
-    _check_length(indices, "y", len(rows))
+    check_length(indices, "y", len(rows))
     return Loaded(
         x=rows,
         y=indices,
@@ -101,7 +102,7 @@ def true_indices(
     """
     if truth is None:
         return None
-    _check_length(truth, "the true labels", count)
+    check_length(truth, "the true labels", count)
     return encode(
         truth,
         unlabelled=options.unlabelled,
@@ -151,11 +152,11 @@ def array_rows(x: object, what: str = "X") -> Rows:
         x = sparse.coo_matrix((x.values().numpy(), x.indices().numpy()), shape=tuple(x.shape))
     if sparse.issparse(x):
         return _sparse_rows(x, what)
-    if isinstance(x, list | tuple):
+    if isinstance(x, list | tuple) or (isinstance(x, np.ndarray) and x.dtype == object and x.ndim == 1):
         try:
-            x = np.asarray(x)
+            x = np.asarray(list(x))
         except ValueError as error:
-            raise InputError(f"{what} is a list of unequal samples: {error}") from error
+            raise InputError(_unequal(x, what) or f"{what} is a list of unequal samples: {error}") from error
     if isinstance(x, pd.DataFrame):
         return _feature_rows(x, [str(column) for column in x.columns], what)
     if _stays(x):
@@ -163,6 +164,9 @@ def array_rows(x: object, what: str = "X") -> Rows:
     if isinstance(x, Tensor) and x.ndim in (3, 4):
         return _image_rows(x.detach(), what)
     array = x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
+    if array.dtype == object and array.ndim < 2 and array.size:
+        held = type(array.reshape(-1)[0])
+        raise InputError(f"{what} holds objects of type {held.__name__}, which are no samples that can be read.")
     if array.ndim not in (3, 4):
         return _feature_rows(array, None, what)
     if array.dtype.kind not in "biuf":
@@ -181,7 +185,20 @@ def first_bad(data: NDArray[Any]) -> tuple[int, int] | None:
     return None
 
 
-def _check_length(labels: Any, what: str, count: int) -> None:
+def _unequal(x: Any, what: str) -> str | None:
+    """Which samples of a list have other shapes; None where that cannot be told."""
+    shapes = [np.shape(sample) if isinstance(sample, np.ndarray | Tensor) else None for sample in x]
+    other = next((row for row, shape in enumerate(shapes) if shape != shapes[0]), None)
+    if other is None or shapes[0] is None or shapes[other] is None:
+        return None
+    return (
+        f"{what} is a list of unequal samples: row 0 has the shape {tuple(shapes[0])}, row {other} has "
+        f"{tuple(shapes[other] or ())}; make them alike, or give images as those of Pillow or as files, which are"
+    )
+
+
+def check_length(labels: Any, what: str, count: int) -> None:
+    """InputError where labels are listed, and not as many as samples."""
     listed = isinstance(labels, list | tuple) or (hasattr(labels, "__len__") and np.ndim(labels) > 0)
     size = len(labels) if listed else None
     if size is not None and size != count:
@@ -244,12 +261,17 @@ def _as_tensor(array: NDArray[Any]) -> Tensor:
 def _image_rows(x: Tensor, what: str) -> TensorRows:
     if 0 in x.shape:
         raise InputError(f"{what} has 0 sample(s) or 0 pixels: its shape is {tuple(x.shape)}.")
-    return TensorRows(_layout(_image_type(_channels_first(x), what)))
+    return TensorRows(_layout(_image_type(_channels_first(x, what), what)))
 
 
-def _channels_first(x: Tensor) -> Tensor:
+def _channels_first(x: Tensor, what: str) -> Tensor:
     """``[N, C, H, W]`` as a view: an axis of 1, 3 or 4 is the channels; in doubt the first one, else the shorter."""
     if x.ndim == 3:
+        if x.shape[2] in CHANNELS[1:] and x.shape[1] > _NARROW:
+            raise InputError(
+                f"{what} of shape {tuple(x.shape)} looks like one image with {x.shape[2]} channels: give {what}[None], "
+                "with an axis for the samples."
+            )
         return x.unsqueeze(1)
     first, last = x.shape[1] in CHANNELS, x.shape[3] in CHANNELS
     if first or (not last and x.shape[1] <= x.shape[3]):

@@ -120,7 +120,10 @@ def _true(ids: list[str], train: NDArray[np.int64], reading: Reading) -> Labels 
         truth = _truth_file(Path(truth))
     if isinstance(truth, dict):
         if not truth.keys() & set(ids):
-            raise InputError("none of the true labels belongs to a row: their ids must be the paths of the images.")
+            raise InputError(
+                "none of the true labels belongs to a row: their ids must be the paths of the images, such as "
+                f"{ids[0]!r}, and not {str(next(iter(truth), ''))!r}."
+            )
         truth = [truth.get(name) for name in ids]
     if isinstance(truth, Sequence) and len(truth) != len(ids) and len(truth) == len(train):
         whole = np.full(len(ids), -1, dtype=np.int64)
@@ -135,4 +138,10 @@ def _truth_file(path: Path) -> dict[Any, Any]:
     table = read_table(path)
     if not {"path", "label"} <= set(table.columns):
         raise InputError(f"{path} needs columns path,label (it has {', '.join(table.columns)}).")
-    return dict(zip(table["path"], table_labels(table["label"]), strict=True))
+    known: dict[Any, Any] = {}
+    for row, (name, label) in enumerate(zip(table["path"], table_labels(table["label"]), strict=True)):
+        if known.setdefault(name, label) != label:
+            raise InputError(
+                f"{path}: row {row} (line {row + 2}) says {label!r} of {name!r}, and a row before {known[name]!r}."
+            )
+    return known

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from PIL import Image
 from torch import Tensor
 
 from codivide.core.errors import InputError
@@ -27,6 +28,7 @@ from codivide.core.types import Singles
 from codivide.data.arrays import from_arrays
 from codivide.data.column_kinds import Part, Text, as_texts, fit_part, is_plain, refusal, restore_part
 from codivide.data.encoder import Encoding, Takes
+from codivide.data.images import are_image_names
 from codivide.data.label_copies import with_label_columns
 from codivide.data.loaded import Loaded
 from codivide.data.options import DEFAULT, ReadOptions
@@ -71,7 +73,7 @@ class Columns:
         seen: dict[str, str] = {}
         for column in frame.columns:
             values, named = frame[column], str(column)
-            reason = refusal(values, named)
+            reason = _of_images(values) or refusal(values, named)
             if reason is None:
                 part, note = fit_part(values)
                 twin = seen.setdefault(_digest(part, values), named)
@@ -252,6 +254,22 @@ def remarks(encoder: object) -> list[str]:
         listed = "; ".join(f"{item['name']!r} ({item['reason']})" for item in encoder.left_out)
         found.append(f"columns that are not used: {listed}")
     return found
+
+
+def _of_images(values: Any) -> str | None:
+    """Why a column of images, or of the names of their files, cannot be read as one of a table; None: it is none."""
+    if isinstance(values, pd.DataFrame) or not (
+        pd.api.types.is_object_dtype(values) or pd.api.types.is_string_dtype(values)
+    ):
+        return None
+    known = values.dropna().tolist()
+    if known and isinstance(known[0], Image.Image):
+        return "holds images; to learn from them, give them as a list"
+    if are_image_names(known):
+        return (
+            "holds names of image files; to learn from the images, call the column 'path', or give it alone as a list"
+        )
+    return None
 
 
 def _digest(part: Part, values: pd.Series[Any]) -> str:

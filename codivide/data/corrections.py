@@ -76,6 +76,13 @@ class Correction:
         """The label that the sample ends with; None: it is left out."""
         return {JUNK: None, KEEP: self.given}.get(self.decision, self.label)
 
+    def then(self, later: Correction) -> Correction | None:
+        """Both as one, where the later one was decided on the label that this one gave; None where it was not."""
+        if later.given == self.given or later.given != self.final:
+            return None
+        decision = JUNK if later.final is None else KEEP if later.final == self.given else RELABEL
+        return replace(later, given=self.given, decision=decision, label=later.final or "")
+
     def check(self) -> None:
         """InputError for a decision that says nothing or contradicts itself, whatever the data are."""
         if not self.id:
@@ -191,6 +198,8 @@ def read(path: Path) -> Corrections:
 def read_all(paths: Sequence[Path]) -> Corrections:
     """The decisions of one file or of several people, each with a file; what two say alike counts once.
 
+    A decision on the label that another one gave, as in the next round of a review, counts in its place.
+
     Raises:
         InputError: as ``read``; or two files decide otherwise on a sample: it counts such samples and names the first.
     """
@@ -200,10 +209,15 @@ def read_all(paths: Sequence[Path]) -> Corrections:
     found: dict[str, Correction] = {}
     other = []
     for row in (row for file in files for row in file.rows):
-        if not (first := found.setdefault(row.id, row)).agrees(row):
+        first = found.setdefault(row.id, row)
+        if (both := first.then(row) or row.then(first)) is not None:
+            found[row.id] = both
+        elif not first.agrees(row):
             other.append((first, row))
     if other:
-        shown = "; ".join(f"{_short(one.id)} is {_said(one)}, and {_said(two)}" for one, two in other[:_NAMED])
+        shown = "; ".join(
+            f"{_short(one.id)} is {_said(one, two)}, and {_said(two, one)}" for one, two in other[:_NAMED]
+        )
         more = f"; and {len(other) - _NAMED:,} more" if len(other) > _NAMED else ""
         raise InputError(
             f"the files decide otherwise on {len(other):,} {'samples' if len(other) > 1 else 'sample'}: {shown}{more}. "
@@ -215,9 +229,10 @@ def read_all(paths: Sequence[Path]) -> Corrections:
     )
 
 
-def _said(row: Correction) -> str:
-    """What was decided, and where it stands."""
-    return f"{'junk' if row.final is None else _short(row.final)} in {row.file}, line {row.line}"
+def _said(row: Correction, other: Correction) -> str:
+    """What was decided, on which label where the other decision was on another one, and where it stands."""
+    given = f" for {_short(row.given) if row.given else 'no label'}" if row.given != other.given else ""
+    return f"{'junk' if row.final is None else _short(row.final)}{given} in {row.file}, line {row.line}"
 
 
 def from_frame(frame: pd.DataFrame) -> Corrections:

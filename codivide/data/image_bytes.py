@@ -15,7 +15,7 @@ import pandas as pd
 from PIL import ImageOps
 
 from codivide.core.errors import InputError
-from codivide.data.images import is_image_name, open_content
+from codivide.data.images import are_image_names, is_image_name, open_content
 
 IMAGE = "image"  # what the column is called from here on
 _MAGIC = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"P4", b"P5", b"P6")
@@ -53,14 +53,16 @@ class EncodedImages:
 def with_images(table: pd.DataFrame, where: object) -> pd.DataFrame:
     """The table with its column of image files called "image", as bytes; of files that are only named, "path".
 
-    A column holds images where its first cell is the bytes of one, or ``{"bytes": ..., "path": ...}``.
+    A column holds images where its first cell is the bytes of one, or ``{"bytes": ..., "path": ...}``. One that is
+    called "image" may also hold the names of files.
 
     Raises:
         InputError: several columns hold images.
     """
     found = [name for name in table.columns if _holds_images(table[name])]
     if not found:
-        return table
+        named = IMAGE in table and "path" not in table and are_image_names(table[IMAGE].dropna().tolist())
+        return table.rename(columns={IMAGE: "path"}) if named else table
     if len(found) > 1 and IMAGE not in found:
         raise InputError(f"{where}: columns {', '.join(map(repr, found))} hold images; choose one with --columns")
     name = IMAGE if IMAGE in found else found[0]
@@ -69,6 +71,11 @@ def with_images(table: pd.DataFrame, where: object) -> pd.DataFrame:
     if all(isinstance(content, str) or content is None for content in contents) and "path" not in table:
         return table.assign(path=[content or "" for content in contents])
     return table.assign(**{IMAGE: pd.Series(contents, index=table.index, dtype=object)})
+
+
+def has_images(table: pd.DataFrame) -> bool:
+    """Whether the samples of a table ``with_images`` are images that lie in it."""
+    return IMAGE in table and any(isinstance(value, bytes) for value in table[IMAGE].tolist())
 
 
 def contents_of(table: pd.DataFrame) -> list[bytes | None]:

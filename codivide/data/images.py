@@ -7,6 +7,7 @@ import io
 import os
 import re
 import stat
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -50,6 +51,15 @@ def is_image_name(name: str) -> bool:
     """Whether a file name is that of an image that can be read: a known extension, and not hidden."""
     suffix = os.path.splitext(name)[1].lower()
     return not name.startswith(".") and (suffix in EXTENSIONS or (suffix in CAMERA and reads_heic()))
+
+
+def are_image_names(values: Sequence[Any]) -> bool:
+    """Whether there are values, and each is a ``Path`` or a text that ends like the name of an image file."""
+    suffixes = EXTENSIONS | CAMERA
+    return bool(values) and all(
+        isinstance(value, Path) or (isinstance(value, str) and os.path.splitext(value.strip())[1].lower() in suffixes)
+        for value in values
+    )
 
 
 @functools.cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from codivide.core.errors import TrainingWarning
 from codivide.data.labels import LabelNotes
 from codivide.data.looks import Looks
 from codivide.data.rows import Rows, take
@@ -82,6 +84,18 @@ class Loaded:
     looks: Looks | None = None
     sizes: np.ndarray[Any, np.dtype[np.int64]] | None = None
     tags: tuple[str, ...] = ()
+
+
+def left_out(skipped: Sequence[Skipped]) -> str:
+    """A sentence on files that cannot be read; at least one."""
+    count, first = len(skipped), skipped[0]
+    return f"left out {count:,} file{'s' * (count > 1)}, the first: {first.path} ({first.reason})"
+
+
+def warn_about_reading(loaded: Loaded) -> None:
+    """A warning for each sentence on how samples were read, and for files that were left out."""
+    for sentence in (*loaded.said, *([left_out(loaded.skipped)] if loaded.skipped else [])):
+        warnings.warn(sentence, TrainingWarning, stacklevel=3)
 
 
 def subset(loaded: Loaded, ids: ArrayLike) -> Loaded:

@@ -99,7 +99,9 @@ class DataRecord:
 
     def _place(self, name: str) -> Path:
         path = expand_user(name)
-        return (path if path.exists() else Path(self.folder) / path).absolute()
+        recorded = Path(self.folder) / path
+        # Where the caller stands may lie another "photos"; it counts only where the run's own is gone.
+        return (path if path.exists() and not recorded.exists() else recorded).absolute()
 
 
 def _options(value: Any) -> ReadOptions:

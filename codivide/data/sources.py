@@ -16,7 +16,7 @@ import torch.utils.data
 
 from codivide.core.errors import InputError, nearest
 from codivide.core.files import expand_user
-from codivide.data import encode, named
+from codivide.data import encode, listed, named
 from codivide.data.arrays import choose_augment, from_arrays
 from codivide.data.columns import Columns, as_frame, from_columns, is_mixed
 from codivide.data.encoder import Encoder
@@ -122,7 +122,21 @@ SOURCES: tuple[Source, ...] = (
     Source("packed arrays", lambda source: _is_file(source, ".npz"), load_npz, npz_inputs, texts=True),
     Source("an array in a file", lambda source: _is_file(source, ".npy"), None, npz_inputs, texts=True),
     Source("an image file", lambda source: as_path(source) is not None, None, from_files),
+    Source(
+        "a list of image files",
+        listed.are_image_files,
+        listed.load_image_files,
+        listed.listed_file_inputs,
+        brings_labels=False,
+    ),
     Source("a list of files", _are_files, None, from_files),
+    Source(
+        "a list of images",
+        listed.are_pillow_images,
+        listed.load_pillow_images,
+        listed.pillow_inputs,
+        brings_labels=False,
+    ),
     Source(
         "a Hugging Face data set without images",
         lambda source: tables_of(source) is not None,

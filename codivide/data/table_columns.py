@@ -10,6 +10,7 @@ import pandas as pd
 
 from codivide.core.errors import InputError
 from codivide.data import annotators
+from codivide.data.images import are_image_names
 from codivide.data.options import ReadOptions
 
 #: Columns that say something of a row besides what is learned from.
@@ -235,7 +236,7 @@ def _is_text(values: pd.Series[Any]) -> bool:
     if not _is_textual(values):
         return False
     texts = [value for value in values.head(1000).tolist() if isinstance(value, str) and value.strip()]
-    if not texts:
+    if not texts or are_image_names(texts):
         return False
     named = str(values.name).casefold() in _LIKE_TEXTS
     return named or sum(len(text.split()) for text in texts) >= _WORDS * len(texts)

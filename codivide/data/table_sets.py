@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from codivide.data.assemble import Pictures, assemble
 from codivide.data.column_kinds import is_plain
 from codivide.data.columns import NAME, Columns, from_columns
 from codivide.data.contents import hashes, of_bytes, of_table
-from codivide.data.image_bytes import IMAGE, EncodedImages, contents_of, with_images
+from codivide.data.image_bytes import EncodedImages, contents_of, has_images, with_images
 from codivide.data.images import written
 from codivide.data.inputs import decoded, from_memory, from_texts_in_memory
 from codivide.data.items import items_inputs, load_items
@@ -160,7 +161,7 @@ def table_inputs(path: Path | str, wanted: Wanted) -> Inputs:
     options = wanted.options
     table, path = read_table(_whole(path), replace(options, label="label")), _place(path)
     table = with_images(selected(table, path, options), path)
-    if IMAGE in table and not (wanted.texts or wanted.table):
+    if has_images(table) and not (wanted.texts or wanted.table):
         found = items_inputs(EncodedImages(contents_of(table), [None] * len(table)), wanted)
         ids = feature_ids(table)
         return found._replace(names=[ids[int(row)] for row in found.names])
@@ -185,6 +186,8 @@ def frame_inputs(frame: pd.DataFrame, wanted: Wanted) -> Inputs:
     if wanted.table:
         return Inputs(frame, range(len(frame)))
     if not wanted.texts:
+        if len(wanted.shape) == 3 and "path" in (named := with_usual_names(frame.rename(columns=str))):
+            return decoded(manifest_entries(named, Path("the data frame")), wanted)
         return from_memory(arranged(frame, wanted.columns, "the data frame"), wanted)
     where = "the model takes texts; the data frame"
     table = selected(with_usual_names(frame.rename(columns=str)), where, wanted.options)
@@ -227,12 +230,12 @@ def _load(given: _Labelled, reading: Reading) -> Loaded:
 
 def _of_bytes(table: pd.DataFrame, options: ReadOptions) -> bool:
     """Whether the samples are images that lie in the table itself."""
-    return IMAGE in table and options.text is None
+    return options.text is None and has_images(table)
 
 
 def _training_rows(given: _Labelled, loaded: Loaded) -> Labels:
     """The rows of the table ``[N]`` that can be trained on: images that cannot be read are none."""
-    if IMAGE in given.table:
+    if has_images(given.table):
         places = {name: row for row, name in enumerate(feature_ids(given.table))}
         return np.array([places[name] for name in loaded.ids], dtype=np.int64)
     if "path" not in given.table:
@@ -277,11 +280,15 @@ def split_answers(
     if annotators.is_long(table) and not options.annotators:
         return annotators.from_long(table, table_labels(table["label"], keep_na=options.keep_na), path)
     if "annotator" in table and not options.annotators:
+        lacks = "'label'" if "label" not in table else "one of id, path and text, which names the sample"
         raise InputError(
-            f"{path} has a column 'annotator': it needs 'label', too, and one of id, path and text to name the sample."
+            f"{path} has a column 'annotator', but not {lacks} (columns: {listed(table)}): rename the one "
+            "that is meant."
         )
     columns = annotators.label_columns(table, path, options.annotators)
     if not columns:
+        if (hint := annotators.unread(table)) is not None:
+            warnings.warn(f"{path}: {hint}", stacklevel=4)
         return table, None
     values = table_labels(pd.concat([table[name] for name in columns], ignore_index=True), keep_na=options.keep_na)
     rest = table.drop(columns=[*columns, *(name for name in ("label",) if name in table)], errors="ignore")

@@ -12,6 +12,7 @@ import pandas as pd
 from codivide.core.errors import InputError
 from codivide.data import encode
 from codivide.data.arrays import from_arrays
+from codivide.data.images import are_image_names
 from codivide.data.loaded import Loaded
 from codivide.data.options import DEFAULT, ReadOptions
 
@@ -83,6 +84,11 @@ def from_texts(
         InputError: anything wrong with the texts, the labels or their lengths, or an encoder of images.
     """
     texts = as_texts(x)
+    if are_image_names(texts):
+        raise InputError(
+            f"the texts are names of image files ({texts[0][:100]!r}, ...): to learn from the images give a table with "
+            "columns path and label"
+        )
     encoder = encode.for_texts(texts, options)
     rows = encoder.encode(texts, options.encoding)
     wanted = replace(options, augment="none" if options.augment == "none" else "auto")

@@ -21,7 +21,7 @@ from codivide.core.device import resolve_device
 from codivide.core.errors import InputError, TrainingWarning
 from codivide.data.corrections import confirm
 from codivide.data.groups import with_groups
-from codivide.data.loaded import Loaded
+from codivide.data.loaded import Loaded, warn_about_reading
 from codivide.data.options import ReadOptions
 from codivide.data.own import as_encoder
 from codivide.data.own_views import as_views
@@ -280,6 +280,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
                 loaded, X = load_for(X, y, options)
             if column is None:
                 loaded = with_groups(loaded, groups)
+            warn_about_reading(loaded)
             loaded = weighted(loaded, given.get("sample_weight"), self.class_weight)
             check_decided(files_of(corrections), loaded, X)
             if decided is not None:

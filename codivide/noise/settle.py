@@ -139,7 +139,7 @@ def _rule(alike: Alike, strength: float) -> str:
 
 
 def remarks(found: Consensus, groups: Sequence[copies.Copies] = ()) -> list[str]:
-    """What to tell of a consensus: copies, silence, labels that nobody gave, annotators without an answer."""
+    """What to tell of a consensus: copies, silence, labels that nobody gave, annotators who cannot be judged."""
     given, names = found.votes, found.names
     told = [
         f"annotators {_listed([names[k] for k in each.members])} give the same answer on {100 * each.agreed:.0f} % of "
@@ -166,6 +166,13 @@ def remarks(found: Consensus, groups: Sequence[copies.Copies] = ()) -> list[str]
         told.append(f"of {unsaid:,} samples the consensus is a class that none of their annotators answered")
     if len(none := np.flatnonzero(counts == 0).tolist()):
         told.append(f"annotators {_listed([names[k] for k in none])} have 0 answers and cannot be judged")
+    shared = np.bincount(given.items, minlength=given.samples) > 1
+    met = np.bincount(given.annotators, shared[given.items], minlength=len(names)) > 0
+    if len(alone := np.flatnonzero(~met & (counts > 0)).tolist()):
+        told.append(
+            f"annotators {_listed([names[k] for k in alone])} share no sample with another: their labels are not "
+            "checked, and their quality is what is assumed of all"
+        )
     return told
 
 
