@@ -18,6 +18,7 @@ from codivide.audit.reading import Reading, read
 from codivide.core.errors import InputError
 from codivide.core.types import UNLABELLED
 from codivide.data.arrays import array_rows
+from codivide.data.images import is_image_name
 from codivide.noise import learning_curves
 from codivide.noise.clean_prob import combined
 from codivide.noise.confidence import standing
@@ -25,8 +26,7 @@ from codivide.noise.rates import never_predicted
 from codivide.noise.report import Material as Judgeable
 from codivide.noise.report import estimate
 from codivide.runs import label_table
-
-FACTS = "facts.json"
+from codivide.runs.folder import FACTS
 
 
 def from_probs(
@@ -53,14 +53,16 @@ def from_probs(
         classes: class values in the order of the columns, or names of the class numbers 0 to C - 1; None: the columns
             of a data frame that are named by labels, the categories of an ordered categorical, the numbers 0 to C - 1
             where all labels are such (also as text), else the different labels, sorted, number texts by value.
-        ids: what names each sample (a path, a number); None: row numbers.
+        ids: what names each sample, a number or a text; None: row numbers. The column is called "path" where all are
+            names of image files, else "id".
         images: ``[N, ...]`` as in ``fit``, to be shown and searched for duplicates.
         texts: length N, for the same.
         features: ``[N, D]`` in which near samples are alike, for neighbours, examples and outliers.
         groups: a value ``[N]`` for each sample, such as a patient, equal for those that belong together (copies, or
             frames of one video): of each group one label, drawn at random, counts for the rates, and the report says
             so. Every label is judged and listed by itself. Whether your folds kept groups together is yours to see to.
-        out: a new folder for ``labels.csv``, ``labels.parquet`` and ``facts.json``; None: nothing is written.
+        out: a new folder for ``labels.csv``, ``labels.parquet`` and ``facts.json``, which ``codivide audit``, ``serve``
+            and ``clean`` take as they take a run; None: nothing is written.
         limit: issues listed in the facts.
 
     Returns:
@@ -135,6 +137,8 @@ def _material(
         known,
         suggested_prob=probs[np.arange(count), suggested],
     )
+    if all(isinstance(name, str) and is_image_name(name) for name in names):
+        table = label_table.of_images(table)
     loss = -np.log(np.maximum(probs[np.arange(count), given.clip(min=0)], 1e-12))
     labelled = bool((given >= 0).any())
     return Material(

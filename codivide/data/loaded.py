@@ -83,6 +83,11 @@ class Loaded:
     sizes: np.ndarray[Any, np.dtype[np.int64]] | None = None
     tags: tuple[str, ...] = ()
 
+    @property
+    def of_images(self) -> bool:
+        """Whether the samples are images, of which an encoder may have made features."""
+        return len(self.x.shape) == 3 or (self.encoder is not None and self.encoder.takes == "image")
+
 
 def subset(loaded: Loaded, ids: ArrayLike) -> Loaded:
     """Some rows of a data set, with their labels, names and truth; the pixels are not copied.

@@ -1,0 +1,111 @@
+"""Several steps one after the other, as users take them: rows with names, probabilities from elsewhere, clean, fit."""
+
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from codivide import Features, NoisyLabelClassifier, NoisyLabelRegressor, audit
+from codivide.audit import clean as cleaning
+from codivide.audit import serve
+from codivide.cli.app import main
+from codivide.runs import label_table
+
+
+def flowers(count=120, wrong=12, seed=0):
+    """Two clouds; the first labels are the other cloud's."""
+    rng = np.random.default_rng(seed)
+    truth = np.arange(count) % 2
+    x = rng.normal(0, 0.5, (count, 3)) + 3 * truth[:, None]
+    given = truth.copy()
+    given[:wrong] = 1 - truth[:wrong]
+    return x, np.array(["rose", "tulip"])[given], np.array(["rose", "tulip"])[truth]
+
+
+@pytest.fixture
+def ask(monkeypatch, capsys):
+    """A command: its exit code, and what it printed."""
+
+    def run(*words):
+        monkeypatch.setattr(sys, "argv", ["codivide", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return ended.value.code or 0, " ".join((said.out + said.err).split())
+
+    return run
+
+
+def test_rows_with_names_are_called_id_everywhere(tmp_path):
+    x, y, _ = flowers()
+    names = [f"p{k:03}" for k in range(len(x))]
+    frame = pd.DataFrame(x, columns=list("abc"), index=names)
+    clf = NoisyLabelClassifier(Features(heads="linear"), out=tmp_path / "run").fit(frame, pd.Series(y, index=names))
+    assert sorted(clf.label_issues_["id"]) == names[:12]
+    assert "path" not in clf.labels_
+    reg = NoisyLabelRegressor().fit(frame, x.sum(1))
+    assert reg.labels_["id"].tolist() == names
+    written = cleaning.clean(tmp_path / "run", tmp_path / "cleaned")
+    assert written.changes["id"].isin(names).all()
+    assert pd.read_csv(tmp_path / "cleaned/labels_clean.csv").columns.tolist() == ["id", "label"]
+
+
+def test_names_of_rows_survive_the_csv_file_alone(tmp_path):
+    for names in (["007", "8", "=1+1", "9"], list(range(4))):
+        table = label_table.build(names, np.array([0, 1, 0, 1]), np.array([0, 1, 1, 1]), np.full(4, 0.9), ["a", "b"])
+        label_table.write(table, tmp_path)
+        (tmp_path / label_table.PARQUET).unlink()
+        assert label_table.read(tmp_path)["id"].tolist() == names
+
+
+def test_a_table_with_text_ids_is_predicted_by_them(tmp_path, ask):
+    x, y, _ = flowers()
+    table = pd.DataFrame(x, columns=list("abc")).assign(id=[f"p{k:03}" for k in range(len(x))], label=y)
+    table.to_csv(tmp_path / "t.csv", index=False)
+    NoisyLabelClassifier(Features(heads="linear"), out=tmp_path / "run").fit(tmp_path / "t.csv")
+    assert label_table.read(tmp_path / "run")["id"].tolist() == table["id"].tolist()
+    code, said = ask("predict", tmp_path / "run", tmp_path / "t.csv")
+    assert code == 0
+    assert said.startswith("id,label")
+
+
+def judged_elsewhere(tmp_path, **more):
+    _, y, truth = flowers()
+    right = np.where(truth == "rose", 0.95, 0.05)
+    return audit.from_probs(y, np.column_stack([right, 1 - right]), out=tmp_path / "audited", **more), y, truth
+
+
+def test_an_audit_of_probabilities_is_shown_served_and_cleaned(tmp_path, ask):
+    found, y, truth = judged_elsewhere(tmp_path)
+    folder = tmp_path / "audited"
+    code, said = ask("audit", folder)
+    assert code == 0
+    assert "12 of 120 labels look wrong" in said
+    page = (folder / "report.html").read_text()
+    assert "tulip" in page
+    known = cleaning.read_run(folder).known()
+    with serve.open_decisions(folder, known) as decisions:
+        decisions.save("3", y[3], "accept", truth[3])
+    assert audit.collect(folder) == found.facts
+    assert audit.originals(folder) == {}
+    code, said = ask("serve", folder, "--export")
+    assert code == 0
+    decided = ("--corrections", folder / "corrections.csv", "--relabel-above", "0.5")
+    code, said = ask("clean", folder, "--out", tmp_path / "cleaned", *decided)
+    assert code == 0, said
+    cleaned = pd.read_csv(tmp_path / "cleaned/labels_clean.csv")
+    assert cleaned["row"].tolist() == list(range(120))
+    assert cleaned["label"].tolist() == truth.tolist()
+
+
+def test_an_audit_of_probabilities_says_what_it_is_not(tmp_path, ask):
+    judged_elsewhere(tmp_path)
+    folder = tmp_path / "audited"
+    (tmp_path / "t.csv").write_text("id,label\n0,rose\n")
+    code, said = ask("clean", folder, "--out", tmp_path / "cleaned", "--source", tmp_path / "t.csv")
+    assert code == 2
+    assert "rows of a table are known by the ids" in said
+    code, said = ask("plot", folder)
+    assert code == 2
+    assert "holds an audit of probabilities and no run" in said
