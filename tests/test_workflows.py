@@ -1,15 +1,20 @@
 """Several steps one after the other, as users take them: rows with names, probabilities from elsewhere, clean, fit."""
 
 import sys
+import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
-from codivide import Features, NoisyLabelClassifier, NoisyLabelRegressor, audit
+from codivide import Features, InputError, NoisyLabelClassifier, NoisyLabelRegressor, audit
 from codivide.audit import clean as cleaning
 from codivide.audit import serve
 from codivide.cli.app import main
+from codivide.core.errors import TrainingWarning
+from codivide.data.labels import encode
+from codivide.fit.estimator_parts import drawn
 from codivide.runs import label_table
 
 
@@ -105,7 +110,50 @@ def test_an_audit_of_probabilities_says_what_it_is_not(tmp_path, ask):
     (tmp_path / "t.csv").write_text("id,label\n0,rose\n")
     code, said = ask("clean", folder, "--out", tmp_path / "cleaned", "--source", tmp_path / "t.csv")
     assert code == 2
-    assert "rows of a table are known by the ids" in said
+    assert "the rows of a table are known by the ids" in said
     code, said = ask("plot", folder)
     assert code == 2
     assert "holds an audit of probabilities and no run" in said
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "said"),
+    [
+        (pd.DataFrame(np.ones((4, 2))).to_records(), [0, 1] * 2, "Make a data frame of records"),
+        ([{"a": 1.0}, {"a": 2.0}], [0, 1], "Make a data frame of records"),
+        (np.ones((4, 2)) * 1j, [0, 1] * 2, "Complex data not supported$"),
+        (np.ones((4, 2)), np.arange(4) * 1j, "Complex data not supported$"),
+        (np.ones((4, 2)), sparse.csr_matrix([[0], [1], [0], [1]]), r"y.toarray\(\).ravel\(\)"),
+        (np.ones((4, 2)), pd.cut([1, 2, 3, 4], 2), "values of type Interval"),
+        (np.ones((4, 2)), [-1, 1, -1, 1], "exactly -1 and 1"),
+    ],
+)
+def test_what_is_no_data_is_one_short_error(x, y, said):
+    with pytest.raises(InputError, match=said):
+        NoisyLabelClassifier("features").fit(x, y)
+
+
+def test_sentiments_are_not_taken_for_missing_labels_in_silence():
+    x = np.random.default_rng(0).normal(size=(90, 2)) + 4 * (np.arange(90) % 3)[:, None]
+    y = np.arange(90) % 3 - 1
+    with pytest.warns(TrainingWarning, match="the 30 rows with -1 are taken for rows without a label"):
+        NoisyLabelClassifier(Features(heads="linear")).fit(x, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert encode(y, unlabelled=None)[1] == (-1, 0, 1)
+        assert encode(np.where(np.arange(90) < 60, -1, y % 2))[1] == (0, 1)  # most have no label
+
+
+def test_sparse_columns_of_a_frame_are_learned_from():
+    x, y, truth = flowers()
+    frame = pd.DataFrame(x.round(), columns=list("abc"))
+    for columns in (frame.astype(pd.SparseDtype(float, 0)), frame.astype(pd.SparseDtype(float, 1))):
+        clf = NoisyLabelClassifier(Features(heads="linear")).fit(columns, y)
+        assert (clf.predict(columns) == truth).mean() > 0.95
+
+
+@pytest.mark.parametrize("random_state", [True, np.random.default_rng(0), np.random.RandomState(0), None])
+def test_any_source_of_randomness_is_taken(random_state):
+    assert drawn(random_state) >= 0
+    with pytest.raises(InputError, match=r"random_state 1\.5: give a whole number"):
+        drawn(1.5)

@@ -430,8 +430,7 @@ def clean(
         corrections = _decided(corrections, judged)
         check_targets(corrections, judged.source.options, None if new_classes else judged.classes)
     if source is not None:
-        _check_source(run, source)
-        judged = replace(judged, source=replace(judged.source, path=source, folder=""))
+        judged = _at(judged, run, source)
     cleaned = apply(
         judged.table,
         corrections,
@@ -458,13 +457,18 @@ def clean(
     return cleaned
 
 
-def _check_source(run: Path, source: str) -> None:
-    """InputError for a table beside an audit of probabilities, which knows nothing of its rows to compare them."""
+def _at(judged: Judged, run: Path, source: str) -> Judged:
+    """The judgement with its source elsewhere.
+
+    Raises:
+        InputError: a table beside an audit of probabilities, which knows nothing of its rows that could be compared.
+    """
     if is_audit(run) and not Path(source).is_dir():
         raise InputError(
-            f"--source {source}: {run} holds an audit of probabilities, for which that is a folder of images; rows of a "
-            f"table are known by the ids in {LABELS}"
+            f"--source {source}: {run} holds an audit of probabilities, for which that is a folder of images; the rows "
+            f"of a table are known by the ids in {LABELS}"
         )
+    return replace(judged, source=replace(judged.source, path=source, folder=""))
 
 
 def _decided(corrections: Corrections, judged: Judged) -> Corrections:

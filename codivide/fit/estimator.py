@@ -180,7 +180,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         drop: Sequence[str] | None = None,
         model: Any = None,
         out: str | Path | None = None,
-        random_state: int | np.random.RandomState | None = 0,
+        random_state: int | np.random.RandomState | np.random.Generator | None = 0,
         budget: str | None = None,
         verbose: int = 0,
     ) -> None:
