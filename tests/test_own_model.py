@@ -448,6 +448,11 @@ def test_columns_of_probabilities_that_nobody_can_place_are_refused(how, said):
         NoisyLabelClassifier(model=Odd(how)).fit(x, x[:, 0] > 0)
 
 
+def test_a_regressor_is_sent_to_where_it_is_taken():
+    with pytest.raises(InputError, match="Ridge has no predict_proba, as it is a regressor: NoisyLabelRegressor"):
+        NoisyLabelClassifier(model=Ridge()).fit(np.eye(6), [0, 1] * 3)
+
+
 def test_classes_in_another_order_are_placed_by_their_numbers():
     x = np.random.default_rng(0).normal(size=(60, 2))
     plain, turned = (NoisyLabelClassifier(model=Odd(how)).fit(x, x[:, 0] > 0) for how in ("", "turned"))

@@ -2,13 +2,14 @@
 
 import sys
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
 
-from codivide import Features, InputError, NoisyLabelClassifier, NoisyLabelRegressor, audit
+from codivide import Features, InputError, NoisyLabelClassifier, NoisyLabelRegressor, audit, noise_report, score_labels
 from codivide.audit import clean as cleaning
 from codivide.audit import serve
 from codivide.cli.app import main
@@ -111,9 +112,10 @@ def test_an_audit_of_probabilities_says_what_it_is_not(tmp_path, ask):
     code, said = ask("clean", folder, "--out", tmp_path / "cleaned", "--source", tmp_path / "t.csv")
     assert code == 2
     assert "the rows of a table are known by the ids" in said
-    code, said = ask("plot", folder)
-    assert code == 2
-    assert "holds an audit of probabilities and no run" in said
+    for command in ("plot", "noise"):
+        code, said = ask(command, folder)
+        assert code == 2
+        assert "holds an audit of probabilities and no run" in said
 
 
 @pytest.mark.parametrize(
@@ -157,3 +159,64 @@ def test_any_source_of_randomness_is_taken(random_state):
     assert drawn(random_state) >= 0
     with pytest.raises(InputError, match=r"random_state 1\.5: give a whole number"):
         drawn(1.5)
+
+
+def test_samples_of_probabilities_are_called_as_they_are_given():
+    _, y, truth = flowers()
+    right = np.where(truth == "rose", 0.95, 0.05)
+    probs = np.column_stack([right, 1 - right])
+    names = [f"p{k}" for k in range(120)]
+    assert audit.from_probs(pd.Series(y, index=names), probs).labels["id"].tolist() == names
+    assert audit.from_probs(pd.Series(y), probs).labels["id"].tolist() == list(range(120))
+    paths = [Path(f"{k}.jpg") for k in range(120)]
+    assert audit.from_probs(y, probs, ids=paths).labels["path"].tolist() == [f"{k}.jpg" for k in range(120)]
+    assert audit.from_probs(y, probs, ids=np.arange(120) + 0.5).labels["id"][1] == "1.5"
+    for ids, said in (([None] * 120, "row 0 has none"), (["a"] * 120, "row 1 is called 'a' as one before it is")):
+        with pytest.raises(InputError, match=said):
+            audit.from_probs(y, probs, ids=ids)
+
+
+def test_probabilities_that_have_nothing_to_do_with_the_labels_are_said():
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, 300)
+    probs = 0.1 + 0.7 * np.eye(3)[y]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        wrong = np.where(rng.random(300) < 0.5, rng.integers(0, 3, 300), y)
+        audit.from_probs(wrong, probs)  # half of them are wrong, and that is seen
+        rare = (rng.random(300) < 0.1).astype(int)
+        score_labels("combined", rare, pred_probs=np.column_stack([0.7 - 0.1 * rare, 0.3 + 0.1 * rare]))
+    with pytest.warns(UserWarning, match="no more than by chance .* are the rows those of the labels"):
+        audit.from_probs(y, probs[rng.permutation(300)])
+
+
+def test_noise_report_says_in_what_order_it_takes_its_arguments():
+    y, probs = np.arange(60) % 2, np.full((60, 2), 0.5)
+    for arguments in ((y, probs), (None, y), (pd.Series(y), probs)):
+        with pytest.raises(InputError, match=r"noise_report\(None, y, pred_probs=...\)"):
+            noise_report(*arguments)
+
+
+def test_a_column_that_is_no_longer_of_numbers_is_named():
+    x, y, _ = flowers()
+    frame = pd.DataFrame(x, columns=list("abc"))
+    clf = NoisyLabelClassifier(Features(heads="linear")).fit(frame, y)
+    with pytest.raises(InputError, match="column 'b': could not convert string to float: 'none'"):
+        clf.predict(frame.assign(b="none"))
+
+
+def test_a_column_that_is_empty_in_new_data_is_said():
+    x, y, _ = flowers()
+    frame = pd.DataFrame(x, columns=list("abc")).assign(soil=np.array(["clay", "sand"])[np.arange(120) // 60])
+    clf = NoisyLabelClassifier(Features(heads="linear")).fit(frame, y)
+    with pytest.warns(UserWarning, match="column 'soil': all 120 cells are empty, and none was in training"):
+        clf.predict(frame.assign(soil=None))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        clf.predict(frame.assign(b=frame["b"].where(frame.index > 3)))
+
+
+def test_weights_of_classes_that_are_a_list_are_refused():
+    x, y, _ = flowers()
+    with pytest.raises(InputError, match="class_weight is a list; give 'balanced' or a dict"):
+        NoisyLabelClassifier(Features(heads="linear"), class_weight=[1, 2]).fit(x, y)

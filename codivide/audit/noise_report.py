@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypedDict, TypeVar, runtime_checkable
 
 import numpy as np
+import pandas as pd
 import torch
 
 from codivide.audit import checks
@@ -305,6 +306,13 @@ def _material(source: Any, y: Any, pred_probs: Any, options: ReadOptions) -> Mat
         if source is not None:
             raise InputError("give features or pred_probs, not both (noise_report(None, y, pred_probs=...))")
         return from_reading(read(y, pred_probs, unlabelled=options.unlabelled, what="y"))
+    if source is None or (
+        np.ndim(source) == 1 and np.ndim(y) == 2 and isinstance(source, np.ndarray | pd.Series | list)
+    ):
+        raise InputError(
+            "the first thing that noise_report takes is samples, or None where their probabilities are given: "
+            "noise_report(X, y), or noise_report(None, y, pred_probs=...)"
+        )
     if isinstance(source, Trained):
         names = [str(name) for name in source.model.classes]
         return _from_run(source.evidence, names)

@@ -192,6 +192,14 @@ def _check_length(labels: Any, what: str, count: int) -> None:
         raise InputError(f"X and {what} differ in length: X has {count} rows, {what} has {size}.")
 
 
+def _of_column(x: Any) -> str:
+    """Which column of a data frame is the first that holds no numbers; empty where all do."""
+    for name, column in x.items() if isinstance(x, pd.DataFrame) else ():
+        if pd.to_numeric(column, errors="coerce").isna().sum() > column.isna().sum():
+            return f"column {str(name)!r}: "
+    return ""
+
+
 def _without_values(error: Exception) -> str:
     """What scikit-learn says, without all the numbers of the array."""
     text = re.sub(r":\narray=.*\nReshape", ". Reshape", str(error), flags=re.DOTALL)
@@ -201,7 +209,8 @@ def _without_values(error: Exception) -> str:
 def _of_sparse_columns(x: pd.DataFrame) -> Any:
     """The matrix of a data frame whose columns are all sparse."""
     empty = [kind.fill_value == 0 for kind in x.dtypes if isinstance(kind, pd.SparseDtype)]
-    return sparse.csr_matrix(x.sparse.to_coo().astype(np.float32) if all(empty) else x.sparse.to_dense().to_numpy())
+    held: Any = x.sparse
+    return sparse.csr_matrix(held.to_coo().astype(np.float32) if all(empty) else held.to_dense().to_numpy())
 
 
 def _sparse_rows(x: Any, what: str) -> SparseRows:
@@ -220,7 +229,7 @@ def _feature_rows(x: Any, columns: list[str] | None, what: str) -> TensorRows | 
     try:
         data = x if _stays(x) else check_array(x, dtype=np.float32, order="C", ensure_all_finite=False)
     except ValueError as error:
-        raise InputError(f"{what}: {_without_values(error)}") from error
+        raise InputError(f"{what}: {_of_column(x)}{_without_values(error)}") from error
     except TypeError as error:  # records, or dicts
         raise InputError(
             f"{what} is no array of numbers: {error}. Make a data frame of records and dicts: pandas.DataFrame({what})"

@@ -73,7 +73,7 @@ class Own:
             )
         encoding = how or Encoding()
         function = self._function(encoding.device)
-        found = []
+        found: list[Any] = []
         with Working(f"encoding ({self.name})", len(samples), shown=encoding.progress) as work:
             for batch in self._batches(samples):
                 rows = self._checked(function(batch), len(batch))

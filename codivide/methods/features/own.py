@@ -151,6 +151,8 @@ def save(path: Path, model: Any, name: str, classes: tuple[Any, ...] = ()) -> No
 
 def check_model(model: Any, *, weighs: bool = False) -> None:
     """InputError unless a model can be fitted (``weighs``: with weights), cloned and asked for probabilities."""
+    from sklearn.base import is_regressor
+
     name = type(model).__name__
     if isinstance(model, type):
         raise InputError(f"model is the class {model.__name__}: pass an instance, {model.__name__}()")
@@ -160,6 +162,8 @@ def check_model(model: Any, *, weighs: bool = False) -> None:
             "its cross-validated probabilities with codivide.audit.from_probs"
         )
     if not hasattr(model, "predict_proba"):
+        if is_regressor(model):
+            raise InputError(f"{name} has no predict_proba, as it is a regressor: NoisyLabelRegressor takes it")
         raise InputError(f"{name} has no predict_proba: wrap it in sklearn.calibration.CalibratedClassifierCV")
     if weighs:
         check_weighs(model)
