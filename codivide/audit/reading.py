@@ -336,4 +336,4 @@ def _by_chance(counts: Floats) -> bool:
         return False
     expected = np.outer(table.sum(1), table.sum(0)) / size
     squared = float(((table - expected) ** 2 / expected).sum())
-    return squared < free + 2 * math.sqrt(2 * free)
+    return bool(squared < free + 2 * math.sqrt(2 * free))
