@@ -9,7 +9,16 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
-from codivide import Features, InputError, NoisyLabelClassifier, NoisyLabelRegressor, audit, noise_report, score_labels
+from codivide import (
+    Features,
+    InputError,
+    NoisyLabelClassifier,
+    NoisyLabelRegressor,
+    audit,
+    load_model,
+    noise_report,
+    score_labels,
+)
 from codivide.audit import clean as cleaning
 from codivide.audit import serve
 from codivide.cli.app import main
@@ -220,3 +229,29 @@ def test_weights_of_classes_that_are_a_list_are_refused():
     x, y, _ = flowers()
     with pytest.raises(InputError, match="class_weight is a list; give 'balanced' or a dict"):
         NoisyLabelClassifier(Features(heads="linear"), class_weight=[1, 2]).fit(x, y)
+
+
+def test_a_saved_run_predicts_what_it_was_fitted_to(tmp_path):
+    x, y, _ = flowers()
+    plain = pd.DataFrame(x, columns=list("abc"))
+    mixed = plain.assign(soil=np.array(["clay", "sand"])[np.arange(120) % 2])
+    texts = [f"{name} {'red' if name == 'rose' else 'blue'} {k}" for k, name in enumerate(y)]
+    forms = {"plain": (plain, x, x.tolist(), plain[list("cba")], sparse.csr_matrix(x)), "mixed": (mixed,)}
+    for name, given in (forms | {"texts": (texts,)}).items():
+        clf = NoisyLabelClassifier(Features(heads="linear"), out=tmp_path / name).fit(given[0], y)
+        saved = load_model(tmp_path / name)
+        for samples in given:
+            assert saved.probs(samples) == pytest.approx(clf.predict_proba(given[0]), abs=1e-6)
+    with pytest.raises(InputError, match="X has 2 features, but the model is expecting 3"):
+        load_model(tmp_path / "plain").probs(x[:, :2])
+    reg = NoisyLabelRegressor(out=tmp_path / "numbers").fit(mixed, x.sum(1))
+    assert load_model(tmp_path / "numbers").predict(mixed) == pytest.approx(reg.predict(mixed))
+
+
+def test_exact_targets_and_texts_for_features_end_in_no_words_of_other_libraries():
+    x, y, _ = flowers()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        NoisyLabelRegressor().fit(np.column_stack([x, x]), x.sum(1))
+    with pytest.raises(InputError, match="features is no array of numbers"):
+        score_labels("neighbour_agreement", y, features=["red and round"] * 120)
