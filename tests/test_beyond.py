@@ -340,11 +340,11 @@ def test_predictions_that_cannot_judge_numbers_are_said():
     assert one.tolist() == codivide.score_labels("combined", y, predictions=predicted, **task).tolist()
     for bad in (np.random.default_rng(0).permutation(predicted), np.full(len(y), 100.0), 1000 * predicted):
         with pytest.warns(UserWarning, match="say nothing of the targets"):
-            assert codivide.noise_report(None, y, pred_probs=bad, **task).trust.level == "poor"
+            assert codivide.noise_report(None, y, predictions=bad, **task).trust.level == "poor"
     with pytest.warns(UserWarning, match="100% of the predictions are the very targets"):
-        assert codivide.noise_report(None, y, pred_probs=y, **task).trust.level == "poor"
+        assert codivide.noise_report(None, y, predictions=y, **task).trust.level == "poor"
     with pytest.raises(InputError, match="all targets are 7"):
-        codivide.noise_report(None, np.full(len(y), 7.0), pred_probs=predicted, **task)
+        codivide.noise_report(None, np.full(len(y), 7.0), predictions=predicted, **task)
 
 
 def test_reports_know_what_they_cannot_see():

@@ -11,7 +11,7 @@ from torch import nn
 
 from codivide import NoisyLabelClassifier, load_model
 from codivide.audit.material import from_run
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, TrainingWarning
 
 TEXTS = ["red apple", "blue sea", "red fire", "blue sky"] * 10
 Y = ["red", "blue"] * 20
@@ -86,6 +86,9 @@ def test_a_run_of_files_is_audited_with_its_pictures(tmp_path):
         (3, TEXTS, "give a name, a function"),
         (lambda texts: [1.0] * len(texts), TEXTS, r"gave shape \(40,\) for 40 samples"),
         (lambda texts: np.full((len(texts), 2), np.nan), TEXTS, "NaN or infinite"),
+        (lambda texts: [[1.0] * (1 + k % 2) for k in range(len(texts))], TEXTS, "unequal rows"),
+        (CountVectorizer().fit_transform, TEXTS, "2 features for some samples and 6 for others"),
+        (lambda texts: np.ones((len(texts), 2 + (len(texts) % 1024 > 1))), TEXTS * 30, "2 features for some"),
         (CountVectorizer(), photos(), "a transformer, which takes texts"),
         ("own:colours", photos(), "somebody's own function"),
     ],
@@ -93,3 +96,10 @@ def test_a_run_of_files_is_audited_with_its_pictures(tmp_path):
 def test_what_is_refused(encoder, x, message):
     with pytest.raises(InputError, match=message):
         NoisyLabelClassifier("features", encoder=encoder).fit(x, Y)
+
+
+def test_an_encoder_that_looks_at_the_other_samples_is_said():
+    with pytest.warns(TrainingWarning, match="other features for a sample alone than among others"):
+        NoisyLabelClassifier("features", encoder=lambda texts: first_letter(texts) - first_letter(texts).mean(0)).fit(
+            TEXTS, Y
+        )

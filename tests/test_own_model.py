@@ -410,3 +410,50 @@ def test_probabilities_that_are_none_are_refused(factor):
     x = np.random.default_rng(0).normal(size=(60, 2))
     with pytest.raises(InputError, match=r"predict_proba of Doubtful gives .* \(\d+ of \d+ are like that\)"):
         NoisyLabelClassifier(model=Doubtful(factor)).fit(x, x[:, 0] > 0)
+
+
+class Odd(LogisticRegression):
+    """A model that says of what class a column is in another way than scikit-learn's, or not at all."""
+
+    def __init__(self, how=""):
+        super().__init__()
+        self.how = how
+
+    def fit(self, X, y, sample_weight=None):
+        super().fit(X, y, sample_weight)
+        if self.how == "no classes":
+            del self.classes_
+        if self.how == "texts":
+            self.classes_ = np.array(["a", "b"])
+        if self.how == "turned":
+            self.classes_, self.coef_, self.intercept_ = self.classes_[::-1], -self.coef_, -self.intercept_
+        return self
+
+    def predict_proba(self, X):
+        found = 1 / (1 + np.exp(-self.decision_function(X)))
+        return found if self.how == "one column" else np.column_stack([1 - found, found])
+
+
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ("no classes", "no classes_ when it is fitted"),
+        ("texts", r"its classes_ are \['a', 'b'\]"),
+        ("one column", r"gives shape \(12,\) for 12 samples"),
+    ],
+)
+def test_columns_of_probabilities_that_nobody_can_place_are_refused(how, said):
+    x = np.random.default_rng(0).normal(size=(60, 2))
+    with pytest.raises(InputError, match=said):
+        NoisyLabelClassifier(model=Odd(how)).fit(x, x[:, 0] > 0)
+
+
+def test_a_regressor_is_sent_to_where_it_is_taken():
+    with pytest.raises(InputError, match="Ridge has no predict_proba, as it is a regressor: NoisyLabelRegressor"):
+        NoisyLabelClassifier(model=Ridge()).fit(np.eye(6), [0, 1] * 3)
+
+
+def test_classes_in_another_order_are_placed_by_their_numbers():
+    x = np.random.default_rng(0).normal(size=(60, 2))
+    plain, turned = (NoisyLabelClassifier(model=Odd(how)).fit(x, x[:, 0] > 0) for how in ("", "turned"))
+    assert turned.predict_proba(x) == pytest.approx(plain.predict_proba(x))

@@ -409,10 +409,15 @@ def test_parameters_of_scores_and_reports_are_used_or_refused(task):
             report(x, given, task=task, **{other: value})
     for other in ("groups", "sample_weight"):
         with pytest.raises(InputError, match=f"{other} does not apply"):
-            report(None, given, pred_probs=said, task=task, **{other: np.ones(60)})
+            report(None, given, task=task, **{name: said, other: np.ones(60)})
     for features, model in ((x, None), (None, Ridge())):
-        with pytest.raises(InputError, match="pred_probs alone"):
-            report(features, given, pred_probs=said, model=model, task=task)
+        with pytest.raises(InputError, match=f"{name} alone"):
+            report(features, given, model=model, task=task, **{name: said})
+    with pytest.raises(InputError, match=f"does not apply to task '{task}': give {name}"):
+        report(None, given, task=task, **{"predictions" if task == "multilabel" else "pred_probs": said})
+    with pytest.raises(InputError, match="predictions are of numbers"):
+        report(None, np.arange(60) % 2, predictions=said)
+    assert report(None, given, task=task, **{name: said}).labelled == 60
     with pytest.raises(InputError, match="no regressor" if task == "regression" else "has no predict_proba"):
         report(x, given, model=LogisticRegression() if task == "regression" else Ridge(), task=task)
 

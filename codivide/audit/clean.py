@@ -32,7 +32,7 @@ import pandas as pd
 from codivide.audit import write_clean
 from codivide.audit.write_clean import LABELS
 from codivide.core.errors import InputError
-from codivide.core.files import reading
+from codivide.core.files import read_json, reading
 from codivide.data.column_kinds import Commas
 from codivide.data.corrections import Correction, Corrections, Known
 from codivide.data.image_bytes import with_images
@@ -46,7 +46,7 @@ from codivide.data.tables import as_written, feature_ids, read_table
 from codivide.data.target_decisions import check_targets, unfit, with_points
 from codivide.runs import label_table
 from codivide.runs.changed import check_again, file_remarks
-from codivide.runs.folder import SUMMARY, SavedRun
+from codivide.runs.folder import FACTS, SUMMARY, SavedRun, is_audit
 
 HALF = 0.5  # what a sample that is left out counts, in wrong labels; a label is doubted where p(clean) is below
 FEW = 0.02  # estimated rate below which nothing is changed unasked: without noise up to 0.017 (results/noise)
@@ -129,11 +129,16 @@ class Cleaned(NamedTuple):
 
 
 def read_run(run: Path) -> Judged:
-    """The judgement in the folder of a finished run.
+    """The judgement in the folder of a finished run, or of an audit of probabilities, which knows no source.
 
     Raises:
         InputError: it is none.
     """
+    if is_audit(run):
+        facts = read_json(run / FACTS)
+        with reading(run / FACTS):
+            classes = tuple(map(str, facts["classes"]))
+        return Judged(label_table.read(run).astype(object), classes)
     try:
         saved = SavedRun(run)
         table, summary = saved.labels, saved.summary
@@ -425,7 +430,7 @@ def clean(
         corrections = _decided(corrections, judged)
         check_targets(corrections, judged.source.options, None if new_classes else judged.classes)
     if source is not None:
-        judged = replace(judged, source=replace(judged.source, path=source, folder=""))
+        judged = _at(judged, run, source)
     cleaned = apply(
         judged.table,
         corrections,
@@ -450,6 +455,20 @@ def clean(
         if files is not None:
             write_clean.place(paths, places, folder, files)
     return cleaned
+
+
+def _at(judged: Judged, run: Path, source: str) -> Judged:
+    """The judgement with its source elsewhere.
+
+    Raises:
+        InputError: a table beside an audit of probabilities, which knows nothing of its rows that could be compared.
+    """
+    if is_audit(run) and not Path(source).is_dir():
+        raise InputError(
+            f"--source {source}: {run} holds an audit of probabilities, for which that is a folder of images; the rows "
+            f"of a table are known by the ids in {LABELS}"
+        )
+    return replace(judged, source=replace(judged.source, path=source, folder=""))
 
 
 def _decided(corrections: Corrections, judged: Judged) -> Corrections:
@@ -552,12 +571,13 @@ def _table_of(judged: Judged, *, needed: bool = False) -> pd.DataFrame | None:
 def _rows(labels: pd.DataFrame, judged: Judged) -> tuple[pd.DataFrame, pd.DataFrame | None]:
     """The cleaned table of features or texts, and its cells as the file has them where it is one of text.
 
-    The table has the columns ``row,label`` where the samples are not in a table.
+    The table has the columns ``row,label``, or ``id,label`` of rows with names, where the samples are in no table.
     """
     labels = labels.rename(columns={label_table.PATH: "id"})
     table = _table_of(judged, needed=True)
     if table is None:
-        return labels.rename(columns={"id": "row"}), None
+        named = any(isinstance(name, str) for name in labels["id"])
+        return (labels if named else labels.rename(columns={"id": "row"})), None
     source, options = judged.source.path, judged.source.reading()
     features, _ = split_answers(table, Path(str(source)), options)
     ids = [str(name) for name in feature_ids(features)]

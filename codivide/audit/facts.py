@@ -21,12 +21,12 @@ from codivide.audit.findings import Findings
 from codivide.audit.material import Material, from_run
 from codivide.audit.noise_report import noise_report
 from codivide.audit.shown import Shown, finite
-from codivide.core.files import write_text
+from codivide.core.files import read_json, reading, write_text
 from codivide.core.types import Labels
 from codivide.core.version import VERSION
 from codivide.runs import label_table
 from codivide.runs.changed import files_of
-from codivide.runs.folder import SavedRun
+from codivide.runs.folder import FACTS, SavedRun, is_audit
 
 FORMAT = 1
 MOST_LISTED = 100  # samples of a check for which the page has no panel of its own
@@ -71,7 +71,7 @@ def collect(run: str | Path, limit: int = 1000, *, thumbnails: bool = True) -> d
     - ``choices``: why method and settings were chosen, sentences; empty where they were given.
 
     Args:
-        run: folder that ``codivide fit`` wrote.
+        run: folder that ``codivide fit`` wrote, or ``from_probs``: its facts are those that it wrote.
         limit: issues listed, the most doubtful first.
         thumbnails: whether images are shown.
 
@@ -82,18 +82,24 @@ def collect(run: str | Path, limit: int = 1000, *, thumbnails: bool = True) -> d
         InputError: no finished run, a record that cannot be read, or a table with other rows or labels than the run
             saw.
     """
+    if is_audit(Path(run)):
+        return read_json(Path(run) / FACTS)
     return build(from_run(Path(run), noise_report), limit, thumbnails=thumbnails)
 
 
-def paged(run: str | Path) -> tuple[dict[str, Any], Listing]:
+def paged(run: str | Path) -> tuple[dict[str, Any], Sequence[dict[str, Any]]]:
     """The facts of a finished run with no issue in them, and all issues, which are described when they are asked for.
 
     Args:
-        run: folder that ``codivide fit`` wrote.
+        run: folder that ``codivide fit`` wrote, or ``from_probs``, which has described the first of them.
 
     Raises:
         InputError: as ``collect``.
     """
+    if is_audit(Path(run)):
+        saved = collect(run)
+        with reading(Path(run) / FACTS):
+            return saved, list(saved["issues"])
     material = from_run(Path(run), noise_report)
     found, shown = checks.run(material), Shown(material, limit=0)
     return _facts(material, found, shown), Listing(shown, found["issues"].rows)
@@ -110,7 +116,7 @@ def originals(run: str | Path) -> dict[int, Path]:
     Raises:
         InputError: no finished run.
     """
-    return dict(enumerate(files_of(SavedRun(Path(run))) or ()))
+    return {} if is_audit(Path(run)) else dict(enumerate(files_of(SavedRun(Path(run))) or ()))
 
 
 def build(material: Material, limit: int = 1000, *, thumbnails: bool = True) -> dict[str, Any]:

@@ -102,7 +102,9 @@ def _plain(column: pd.Series[Any]) -> list[Any]:
 
 def _row_numbers(table: pd.DataFrame, count: int) -> np.ndarray[Any, np.dtype[np.int64]]:
     if label_table.ID not in table or not pd.api.types.is_integer_dtype(table[label_table.ID]):
-        raise InputError("the judged samples are files, not rows of a data set; leave dataset out")
+        raise InputError(
+            "the judged samples have names, as files have, not the numbers of rows of a data set; leave dataset out"
+        )
     rows: np.ndarray[Any, np.dtype[np.int64]] = table[label_table.ID].to_numpy(dtype=np.int64)
     if len(rows) and (rows.min() < 0 or rows.max() >= count):
         raise InputError(f"row {rows.max()} was judged, but the data set has {count} rows; give the training part")

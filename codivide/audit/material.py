@@ -332,10 +332,11 @@ def from_fit(
 def from_data(loaded: Loaded) -> Material:
     """What data tell that nothing was trained on; every label counts as it is given."""
     doubt = np.where(loaded.y >= 0, 0.5, np.nan)
+    table = label_table.build(loaded.ids, loaded.y, loaded.y, doubt, loaded.classes)
     return Material(
         name=loaded.name,
         method="",
-        table=label_table.build(loaded.ids, loaded.y, loaded.y, doubt, loaded.classes),
+        table=label_table.of_images(table) if loaded.of_images else table,
         classes=tuple(str(name) for name in loaded.classes),
         rows=loaded.x,
         columns=loaded.columns,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypedDict, TypeVar, runtime_checkable
 
 import numpy as np
+import pandas as pd
 import torch
 
 from codivide.audit import checks
@@ -22,7 +23,7 @@ from codivide.data import groups as grouping
 from codivide.data.columns import Columns
 from codivide.data.labels import same_classes
 from codivide.data.loaded import Loaded
-from codivide.data.options import CLASSES, DEFAULT, ReadOptions
+from codivide.data.options import CLASSES, DEFAULT, REGRESSION, ReadOptions
 from codivide.data.row_order import warn_of_order
 from codivide.data.sources import load
 from codivide.data.weights import ClassWeight, weighted
@@ -49,6 +50,7 @@ def noise_report(
     y: Any = None,
     *,
     pred_probs: Any = None,
+    predictions: Any = None,
     model: Any = None,
     folds: int = 5,
     limit: int = MOST_ROWS,
@@ -67,10 +69,11 @@ def noise_report(
         X_or_run: features ``[N, D]`` (dense, sparse or a data frame), images (of photos the packaged encoder makes
             features; small grey ones count as they are), a path or name of such data (or what was loaded from it, whose
             weights the heads then have), the folder of a finished run, an ``Outcome``, or a fitted
-            ``NoisyLabelClassifier``; None with ``pred_probs``.
+            ``NoisyLabelClassifier``; None with ``pred_probs`` or ``predictions``.
         y: given labels ``[N]`` of an array or of ``pred_probs``; missing where unlabelled.
         pred_probs: cross-fitted probabilities ``[N, C]`` instead of features; columns as in ``audit.from_probs``. Ones
-            of a classifier that was trained on the same rows hide the noise.
+            of a classifier that was trained on the same rows hide the noise. "multilabel": ``[N, K]``, each for itself.
+        predictions: in their place for "regression": cross-fitted predictions ``[N]``.
         model: a classifier of scikit-learn's kind that is cross-fitted on ``X_or_run`` and ``y`` instead of codivide's
             heads.
         folds: of the cross-fitting, 2 to 50.
@@ -83,9 +86,8 @@ def noise_report(
         sample_weight: ``[N]``, how much each sample counts where codivide's heads or ``model`` are fitted.
         class_weight: "balanced", or a weight for each class, likewise. The rates count each label once.
         task: "classes", or what is given in their place: "regression" (numbers ``[N]``) or "multilabel" (a matrix
-            ``[N, K]`` of 0 and 1, or a list of labels for each row). A run and a fitted estimator know it. Of these
-            there are the samples, ``model``, ``folds``, ``groups`` and ``sample_weight``, or ``pred_probs`` alone: for
-            "multilabel" ``[N, K]``, each for itself, for "regression" predictions ``[N]``.
+            ``[N, K]`` of 0 and 1, or lists of labels); runs and fitted estimators know it. These take the samples,
+            ``model``, ``folds``, ``groups`` and ``sample_weight``, or ``pred_probs`` (``predictions``) alone.
         separator: between several labels of a row, where they are one text.
 
     Returns:
@@ -94,20 +96,22 @@ def noise_report(
     Raises:
         InputError: the message says what is wrong and what to do.
     """
-    _check(task, folds)
+    _check(task, folds, predictions)
     warn_of_order(X_or_run, groups=groups, sample_weight=sample_weight)
     about = About(groups, sample_weight, class_weight)
     options = ReadOptions(unlabelled=unlabelled, task=task, separator=separator)
     settings: _Settings = {"limit": limit, "replicates": replicates, "seed": seed}
     if task != CLASSES or targets_of(X_or_run) is not None:
-        given = {"y": y, "pred_probs": pred_probs, "model": model}
+        given = {"y": y, "pred_probs": pred_probs, "predictions": predictions, "model": model}
         return target_report_of(X_or_run, given, options, about=about, folds=folds, settings=settings)
     return _of_classes(X_or_run, y, pred_probs, model, about=about, options=options, folds=folds, settings=settings)
 
 
-def _check(task: str, folds: int) -> None:
-    """InputError for a task that there is none of, or another number of folds."""
+def _check(task: str, folds: int, predictions: Any) -> None:
+    """InputError for a task that there is none of, predictions of classes, or another number of folds."""
     check_task(task)
+    if task == CLASSES and predictions is not None:
+        raise InputError("predictions are of numbers, with task='regression'; of classes give pred_probs [N, C]")
     least, most = Features.limits["folds"]
     if not least <= folds <= most:
         raise InputError(f"folds {folds}: at least {least} and at most {most} are needed")
@@ -170,18 +174,23 @@ def targets_of(source: Any) -> TargetReport | None:
 def target_report_of(
     source: Any, given: Mapping[str, Any], options: ReadOptions, *, about: About, folds: int, settings: _Settings
 ) -> TargetReport:
-    """``noise_report`` of numbers, or of several labels a row; ``given`` has y, pred_probs and model."""
-    y, said, model = given["y"], given["pred_probs"], given["model"]
+    """``noise_report`` of numbers, or of several labels a row; ``given`` has y, pred_probs, predictions and model."""
+    used, other = ("predictions", "pred_probs") if options.task == REGRESSION else ("pred_probs", "predictions")
+    y, said, model = given["y"], given[used], given["model"]
     if (known := targets_of(source)) is not None:
         if any(value is not None for value in (*given.values(), *about)):
-            raise InputError("y, pred_probs, model, groups and weights are for data; a run has what it was given")
+            raise InputError(
+                "y, pred_probs, predictions, model, groups and weights are for data; a run has what it was given"
+            )
         return known
+    if given[other] is not None:
+        raise InputError(f"{other} does not apply to task {options.task!r}: give {used}")
     unused = {"class_weight": (about.class_weight, None), "unlabelled": (options.unlabelled, UNLABELLED)}
     unused |= {"limit": (settings["limit"], MOST_ROWS), "replicates": (settings["replicates"], REPLICATES)}
     refuse_unused(options.task, unused)
     if said is not None:
         if source is not None or model is not None:
-            raise InputError("give features, or model, or pred_probs alone (noise_report(None, y, pred_probs=...))")
+            raise InputError(f"give features, or model, or {used} alone (noise_report(None, y, {used}=...))")
         refuse_unused(options.task, {"groups": (about.groups, None), "sample_weight": (about.sample_weight, None)})
         return of_predictions(y, said, options).report
     samples = None
@@ -297,6 +306,13 @@ def _material(source: Any, y: Any, pred_probs: Any, options: ReadOptions) -> Mat
         if source is not None:
             raise InputError("give features or pred_probs, not both (noise_report(None, y, pred_probs=...))")
         return from_reading(read(y, pred_probs, unlabelled=options.unlabelled, what="y"))
+    if source is None or (
+        np.ndim(source) == 1 and np.ndim(y) == 2 and isinstance(source, np.ndarray | pd.Series | list)
+    ):
+        raise InputError(
+            "the first thing that noise_report takes is samples, or None where their probabilities are given: "
+            "noise_report(X, y), or noise_report(None, y, pred_probs=...)"
+        )
     if isinstance(source, Trained):
         names = [str(name) for name in source.model.classes]
         return _from_run(source.evidence, names)

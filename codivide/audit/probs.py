@@ -18,6 +18,7 @@ from codivide.audit.reading import Reading, read
 from codivide.core.errors import InputError
 from codivide.core.types import UNLABELLED
 from codivide.data.arrays import array_rows
+from codivide.data.images import is_image_name
 from codivide.noise import learning_curves
 from codivide.noise.clean_prob import combined
 from codivide.noise.confidence import standing
@@ -25,8 +26,7 @@ from codivide.noise.rates import never_predicted
 from codivide.noise.report import Material as Judgeable
 from codivide.noise.report import estimate
 from codivide.runs import label_table
-
-FACTS = "facts.json"
+from codivide.runs.folder import FACTS
 
 
 def from_probs(
@@ -53,14 +53,16 @@ def from_probs(
         classes: class values in the order of the columns, or names of the class numbers 0 to C - 1; None: the columns
             of a data frame that are named by labels, the categories of an ordered categorical, the numbers 0 to C - 1
             where all labels are such (also as text), else the different labels, sorted, number texts by value.
-        ids: what names each sample (a path, a number); None: row numbers.
+        ids: what names each sample, no two alike; None: the index of labels that are a series with texts for names,
+            else row numbers. The column is called "path" where all are names of image files, else "id".
         images: ``[N, ...]`` as in ``fit``, to be shown and searched for duplicates.
         texts: length N, for the same.
         features: ``[N, D]`` in which near samples are alike, for neighbours, examples and outliers.
         groups: a value ``[N]`` for each sample, such as a patient, equal for those that belong together (copies, or
             frames of one video): of each group one label, drawn at random, counts for the rates, and the report says
             so. Every label is judged and listed by itself. Whether your folds kept groups together is yours to see to.
-        out: a new folder for ``labels.csv``, ``labels.parquet`` and ``facts.json``; None: nothing is written.
+        out: a new folder for ``labels.csv``, ``labels.parquet`` and ``facts.json``, which ``codivide audit``, ``serve``
+            and ``clean`` take as they take a run; None: nothing is written.
         limit: issues listed in the facts.
 
     Returns:
@@ -75,12 +77,44 @@ def from_probs(
     reading = read(labels, pred_probs, classes=classes)
     shown = {"images": images, "texts": _texts(texts), "features": features}
     _check_lengths(len(reading.probs), {"ids": ids, **shown})
-    material = _material(reading, ids, shown, from_reading(reading, groups))
+    named = _names(labels if ids is None else ids, len(reading.probs), given=ids is not None)
+    material = _material(reading, named, shown, from_reading(reading, groups))
     found = facts.findings(material, limit)
     if out is not None:
         Path(out).mkdir(parents=True)
         label_table.write(found.labels, Path(out))
         facts.write(found.facts, Path(out) / FACTS)
+    return found
+
+
+def _names(ids: Any, count: int, *, given: bool) -> Sequence[str | int]:
+    """What names each sample: numbers and texts as they are, anything else (a path, a date) as it is written.
+
+    Args:
+        ids: what is given, or else labels, whose index may have names.
+        count: how many samples there are.
+        given: whether it is ids.
+
+    Raises:
+        InputError: a name that is missing, or comes twice.
+    """
+    if not given:
+        index = ids.index.tolist() if isinstance(ids, pd.Series | pd.DataFrame) else []
+        named = all(isinstance(name, str) for name in index) and len(set(index)) == count
+        return index if named else range(count)
+    found: list[str | int] = []
+    for row, name in enumerate(ids):
+        if name is None or name is pd.NA or name != name:
+            raise InputError(f"ids: row {row} has none; give a name for each sample, or leave ids out")
+        whole = isinstance(name, int | np.integer) and not isinstance(name, bool)
+        found.append(int(name) if whole else str(name))
+    again = pd.Series(list(map(str, found)), dtype=object).duplicated().to_numpy()
+    if again.any():
+        row = int(again.argmax())
+        raise InputError(
+            f"ids: row {row} is called {found[row]!r} as one before it is; decisions go by ids, so give each sample "
+            "one of its own (groups says what belongs together)"
+        )
     return found
 
 
@@ -106,9 +140,7 @@ def _check_lengths(count: int, given: Mapping[str, Any]) -> None:
             raise InputError(f"pred_probs has {count} rows, but {name} has {size}; give one for each sample")
 
 
-def _material(
-    reading: Reading, ids: Sequence[str | int] | None, shown: Mapping[str, Any], judgeable: Judgeable
-) -> Material:
+def _material(reading: Reading, names: Sequence[str | int], shown: Mapping[str, Any], judgeable: Judgeable) -> Material:
     """What ``from_probs`` was given, judged; ``shown`` holds images, texts and features, or None for each.
 
     ``judgeable`` is the same for the noise report.
@@ -126,15 +158,17 @@ def _material(
             clean_prob[silent] = clean_prob[judged >= 0].mean()
         else:
             clean_prob[given >= 0] = 0.5
-    suggested, names = np.where(silent, given, probs.argmax(1)), range(count) if ids is None else ids
+    suggested = np.where(silent, given, probs.argmax(1))
     table = label_table.build(
-        [name if isinstance(name, str) else int(name) for name in names],
+        names,
         given,
         suggested,
         clean_prob,
         known,
         suggested_prob=probs[np.arange(count), suggested],
     )
+    if all(isinstance(name, str) and is_image_name(name) for name in names):
+        table = label_table.of_images(table)
     loss = -np.log(np.maximum(probs[np.arange(count), given.clip(min=0)], 1e-12))
     labelled = bool((given >= 0).any())
     return Material(

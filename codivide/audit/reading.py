@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from codivide.noise.report import too_alike
 
 _FEWEST = 10  # samples a moved class must have, on average, before another order is believed
 _BETTER = 3.0  # times as many labels that another order must fit
+_ENOUGH = 100  # labels from which on it is asked whether predictions have to do with them
 _SHOWN = 10  # classes named in a message
 _ROUNDED = 0.1  # how far from 1 a row of rounded probabilities sums to
 
@@ -61,6 +63,8 @@ def read(
         InputError: no probabilities, labels that are not one class a sample, other classes than columns, columns
             whose order, which nobody stated, is surely another, or rows whose index says so and fits better.
     """
+    if sparse.issparse(labels):
+        raise InputError(f"{what} is a sparse matrix: give an array with one class for each sample")
     pred_probs, shape = as_pandas(pred_probs), np.shape(labels)
     _check_transposed(np.shape(pred_probs), shape, what)
     probs = checked(pred_probs)
@@ -314,5 +318,22 @@ def _check_order(probs: Floats, given: Labels, classes: Sequence[Any], *, stated
             "columns, rows or labels may be mixed up.",
             stacklevel=4,
         )
+    elif _by_chance(counts):
+        warnings.warn(
+            f"{agree:.0f} of {len(known)} predictions agree with the labels, no more than by chance ({chance:.0f}), so "
+            "that nothing can be said of any label: are the rows those of the labels, in their order?",
+            stacklevel=4,
+        )
     elif (said := too_alike(agree / max(len(known), 1), len(known))) is not None:
         warnings.warn(said, stacklevel=4)
+
+
+def _by_chance(counts: Floats) -> bool:
+    """Whether predicted (row) and given labels (column) may be independent, by chi squared; of few labels never."""
+    table = counts[np.ix_(counts.sum(1) > 0, counts.sum(0) > 0)]
+    free, size = (table.shape[0] - 1) * (table.shape[1] - 1), table.sum()
+    if size < _ENOUGH or free <= 0:  # one class is all that is predicted: the probabilities may still tell labels apart
+        return False
+    expected = np.outer(table.sum(1), table.sum(0)) / size
+    squared = float(((table - expected) ** 2 / expected).sum())
+    return bool(squared < free + 2 * math.sqrt(2 * free))

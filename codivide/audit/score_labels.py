@@ -200,7 +200,12 @@ def _features(features: Any, count: int) -> Any:
     """``[N, D]`` finite, dense or CSR."""
     if features is None:
         return None
-    table = sparse.csr_matrix(features) if sparse.issparse(features) else np.asarray(features, dtype=np.float32)
+    try:
+        table = sparse.csr_matrix(features) if sparse.issparse(features) else np.asarray(features, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"features is no array of numbers: {error}. Give numbers, or the samples with a model that takes them"
+        ) from None
     if table.ndim != 2:
         raise InputError(f"features has shape {table.shape}; it must be [samples, features]")
     _check_size("features", table.shape[0], count)

@@ -179,6 +179,7 @@ def _table(loaded: Loaded, suggested: Sequence[str], clean_prob: Floats, suggest
     said = np.array([place[text] for text in suggested], dtype=np.int64)
     known: dict[str, Any] = {"suggested_prob": suggested_prob, "texts": loaded.texts}
     table = label_table.build(loaded.ids, codes, said, clean_prob, names, **known)
+    table = label_table.of_images(table) if loaded.of_images else table
     if loaded.confirmed is not None:
         table[label_table.CONFIRMED] = loaded.confirmed
     return table

@@ -28,7 +28,7 @@ def audit(
     Example: codivide audit run --open
     """
     from codivide.audit import facts, render
-    from codivide.runs.folder import REPORT, SavedRun
+    from codivide.runs.folder import REPORT, SavedRun, is_audit
 
     path = run / REPORT if out is None else out
     if out is not None or run.is_dir():
@@ -38,7 +38,7 @@ def audit(
     kind = (collected.get("targets") or {}).get("kind", "")
     what = {"regression": "targets", "multilabel": "rows"}.get(kind, "labels")
     line(f"{collected['issues_total']:,} of {collected['labelled']:,} {what} look wrong")
-    if run.is_dir():
+    if run.is_dir() and not is_audit(run):
         say_verdict(SavedRun(run).summary)
     for remark in collected["remarks"]:
         note(remark)

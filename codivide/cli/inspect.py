@@ -78,9 +78,11 @@ def noise(
     from codivide.data.options import ReadOptions
     from codivide.data.sources import load
     from codivide.noise import synthetic
-    from codivide.runs.folder import is_run
+    from codivide.runs.folder import SavedRun, is_audit, is_run
 
     check_new_file(out)
+    if is_audit(Path(source)):
+        SavedRun(Path(source))  # which says what takes it
     run = spec is None and is_run(Path(source))
     if run:
         _note_change(Path(source))

@@ -59,7 +59,8 @@ def predict(
     if not len(rows):
         raise InputError("none of the files could be read")
     warn_of_far_values(model, rows)
-    told = pd.DataFrame({called(ids): list(ids)})
+    images = len(model.shape) == 3 or (model.encoder is not None and model.encoder.takes == "image")
+    told = pd.DataFrame({called(ids, images=images): list(ids)})
     if isinstance(model, NumberModel):
         _write(told.assign(prediction=model.predict(rows)), out)
         return

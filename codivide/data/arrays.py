@@ -158,6 +158,8 @@ def array_rows(x: object, what: str = "X") -> Rows:
         except ValueError as error:
             raise InputError(_unequal(x, what) or f"{what} is a list of unequal samples: {error}") from error
     if isinstance(x, pd.DataFrame):
+        if len(x.columns) and all(isinstance(kind, pd.SparseDtype) for kind in x.dtypes):  # such as get_dummies(sparse)
+            return _sparse_rows(_of_sparse_columns(x), what)
         return _feature_rows(x, [str(column) for column in x.columns], what)
     if _stays(x):
         return _feature_rows(x, None, what)
@@ -199,15 +201,33 @@ def _unequal(x: Any, what: str) -> str | None:
 
 def check_length(labels: Any, what: str, count: int) -> None:
     """InputError where labels are listed, and not as many as samples."""
+    if sparse.issparse(labels):
+        raise InputError(f"{what} is a sparse matrix: give an array with one class a row, {what}.toarray().ravel()")
     listed = isinstance(labels, list | tuple) or (hasattr(labels, "__len__") and np.ndim(labels) > 0)
     size = len(labels) if listed else None
     if size is not None and size != count:
         raise InputError(f"X and {what} differ in length: X has {count} rows, {what} has {size}.")
 
 
-def _without_values(error: ValueError) -> str:
+def _of_column(x: Any) -> str:
+    """Which column of a data frame is the first that holds no numbers; empty where all do."""
+    for name, column in x.items() if isinstance(x, pd.DataFrame) else ():
+        if pd.to_numeric(column, errors="coerce").isna().sum() > column.isna().sum():
+            return f"column {str(name)!r}: "
+    return ""
+
+
+def _without_values(error: Exception) -> str:
     """What scikit-learn says, without all the numbers of the array."""
-    return re.sub(r":\narray=.*\nReshape", ". Reshape", str(error), flags=re.DOTALL)
+    text = re.sub(r":\narray=.*\nReshape", ". Reshape", str(error), flags=re.DOTALL)
+    return re.sub(r"(not supported)\n.*", r"\1", text, flags=re.DOTALL)
+
+
+def _of_sparse_columns(x: pd.DataFrame) -> Any:
+    """The matrix of a data frame whose columns are all sparse."""
+    empty = [kind.fill_value == 0 for kind in x.dtypes if isinstance(kind, pd.SparseDtype)]
+    held: Any = x.sparse
+    return sparse.csr_matrix(held.to_coo().astype(np.float32) if all(empty) else held.to_dense().to_numpy())
 
 
 def _sparse_rows(x: Any, what: str) -> SparseRows:
@@ -226,7 +246,11 @@ def _feature_rows(x: Any, columns: list[str] | None, what: str) -> TensorRows | 
     try:
         data = x if _stays(x) else check_array(x, dtype=np.float32, order="C", ensure_all_finite=False)
     except ValueError as error:
-        raise InputError(f"{what}: {_without_values(error)}") from error
+        raise InputError(f"{what}: {_of_column(x)}{_without_values(error)}") from error
+    except TypeError as error:  # records, or dicts
+        raise InputError(
+            f"{what} is no array of numbers: {error}. Make a data frame of records and dicts: pandas.DataFrame({what})"
+        ) from error
     bad = first_bad(data)
     if bad is not None:
         row, column = bad

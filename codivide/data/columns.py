@@ -26,7 +26,7 @@ from torch import Tensor
 from codivide.core.errors import InputError
 from codivide.core.types import Singles
 from codivide.data.arrays import from_arrays
-from codivide.data.column_kinds import Part, Text, as_texts, fit_part, is_plain, refusal, restore_part
+from codivide.data.column_kinds import Part, Text, as_texts, fit_part, is_plain, missing, refusal, restore_part
 from codivide.data.encoder import Encoding, Takes
 from codivide.data.images import are_image_names
 from codivide.data.label_copies import with_label_columns
@@ -126,7 +126,7 @@ class Columns:
         return self._read(samples, "X")[0]
 
     def encode_new(self, samples: pd.DataFrame, where: str = "X") -> TensorRows:
-        """``encode``, with a warning of cells of another table that hold something and say nothing.
+        """``encode``, with a warning of columns of another table that are empty, or hold what says nothing.
 
         Args:
             samples: the table.
@@ -145,6 +145,8 @@ class Columns:
         blocks: list[Singles] = []
         for name, part in self.parts:
             block, text = part.read(table[name])
+            if text is None and len(table) > 1 and not getattr(part, "gaps", True) and missing(table[name]).all():
+                text = f"all {len(table):,} cells are empty, and none was in training"
             blocks.append(block)
             unread += [] if text is None else [f"column {name!r}: {text}"]
         return TensorRows(torch.from_numpy(np.ascontiguousarray(np.concatenate(blocks, axis=1)))), unread

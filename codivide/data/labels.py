@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import column_or_1d
 from torch import Tensor
 
-from codivide.core.errors import InputError, nearest
+from codivide.core.errors import InputError, TrainingWarning, nearest
 from codivide.core.types import UNLABELLED, Labels
 from codivide.data.column_kinds import Commas
 
@@ -220,7 +220,7 @@ def _column(labels: object, what: str) -> NDArray[Any]:
     try:
         values: NDArray[Any] = column_or_1d(np.asarray(labels), warn=True)
     except ValueError as error:
-        raise InputError(f"{what}: {error}") from error
+        raise InputError(f"{what}: {str(error).partition(chr(10))[0]}") from error  # complex ones are listed below
     return values.astype(str) if values.dtype.kind == "S" else values
 
 
@@ -248,10 +248,21 @@ def _equals(values: NDArray[Any], unlabelled: int | None) -> NDArray[np.bool_]:
 
 
 def _check_signs(values: NDArray[Any], unlabelled: int, what: str) -> None:
-    if unlabelled == -1 and set(pd.unique(pd.Series(values, dtype=object))) == {-1, 1}:
+    """Numbers among which -1 is a class, surely or maybe, although it means "no label"."""
+    if unlabelled != UNLABELLED:
+        return
+    counts = Counter(values.tolist())
+    if set(counts) == {-1, 1}:
         raise InputError(
             f"{what} holds exactly -1 and 1, and -1 means 'no label' here, which leaves one class only. "
             "If they are two classes pass unlabelled=None."
+        )
+    if set(counts) == {-1, 0, 1} and 2 * counts[-1] < len(values):
+        warnings.warn(
+            f"{what} holds -1, 0 and 1, and the {counts[-1]:,} rows with -1 are taken for rows without a label. If "
+            "that is a class, as of sentiments, pass unlabelled=None (--unlabelled none)",
+            TrainingWarning,
+            stacklevel=4,
         )
 
 
@@ -264,6 +275,11 @@ def _homogeneous(present: NDArray[Any], rows: Labels, what: str, names: Names | 
             return present.astype("U")
         if kind not in casts:
             kinds = pd.Series(present).map(lambda value: type(value).__name__)
+            if kinds.nunique() == 1:
+                raise InputError(
+                    f"Unknown label type: {what} holds values of type {kinds.iloc[0]}, such as {present[0]}; use "
+                    f"integers or strings ({what}.astype(str))"
+                )
             other = int(np.argmax(kinds.to_numpy() != kinds.iloc[0]))
             raise InputError(
                 f"Unknown label type: {what} must be all numbers or all strings, but has {present[0]!r} in "

@@ -85,6 +85,11 @@ class Loaded:
     sizes: np.ndarray[Any, np.dtype[np.int64]] | None = None
     tags: tuple[str, ...] = ()
 
+    @property
+    def of_images(self) -> bool:
+        """Whether the samples are images, of which an encoder may have made features."""
+        return len(self.x.shape) == 3 or (self.encoder is not None and self.encoder.takes == "image")
+
 
 def left_out(skipped: Sequence[Skipped]) -> str:
     """A sentence on files that cannot be read; at least one."""

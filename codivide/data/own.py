@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -11,12 +12,13 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from codivide.core.device import resolve_device
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, TrainingWarning
 from codivide.data.encoder import Encoder, EncoderKind, Encoding, Takes
 from codivide.data.progress import Working
 from codivide.data.rows import Rows, SparseRows, TensorRows
 
 KIND = "own"
+_SAME = 0.1  # of the largest feature of a sample: by less it may differ with the batch
 _AT_ONCE = {"text": 1024, "image": 64}  # samples that a function is given
 
 
@@ -71,11 +73,17 @@ class Own:
             )
         encoding = how or Encoding()
         function = self._function(encoding.device)
-        found = []
+        found: list[Any] = []
         with Working(f"encoding ({self.name})", len(samples), shown=encoding.progress) as work:
             for batch in self._batches(samples):
-                found.append(self._checked(function(batch), len(batch)))
+                rows = self._checked(function(batch), len(batch))
+                if not found and len(batch) > 1:
+                    self._check_alone(rows, self._checked(function(batch[:1]), 1))
+                found.append(rows)
                 work.advance(len(batch))
+        widths = {rows.shape[1] for rows in found}
+        if len(widths) > 1:
+            raise self._depends(min(widths), max(widths))
         if any(sparse.issparse(part) for part in found):
             return SparseRows(sparse.csr_matrix(sparse.vstack(found), dtype=np.float32))
         return TensorRows(torch.from_numpy(np.concatenate(found).astype(np.float32)))
@@ -111,12 +119,39 @@ class Own:
                 ids = torch.arange(start, min(start + size, len(samples)))
                 yield samples[ids].cpu().permute(0, 2, 3, 1).contiguous().numpy()
 
+    def _check_alone(self, rows: Any, alone: Any) -> None:
+        """Compare the first row of a batch with that of the same sample alone: another batch holds other samples.
+
+        Raises:
+            InputError: it has another length.
+        """
+        if rows.shape[1] != alone.shape[1]:
+            raise self._depends(alone.shape[1], rows.shape[1])
+        row, other = (part[[0]].toarray() if sparse.issparse(part) else part[[0]] for part in (rows, alone))
+        if np.abs(row - other).max() > _SAME * np.abs(row).max():
+            warnings.warn(
+                f"encoder {self.name!r} gives other features for a sample alone than among others, so that new samples "
+                "look otherwise than those of the training: fit what it learns before (a transformer of scikit-learn "
+                "is passed itself), and set a torch module to eval()",
+                TrainingWarning,
+                stacklevel=2,
+            )
+
+    def _depends(self, one: int, other: int) -> InputError:
+        return InputError(
+            f"encoder {self.name!r} gives {one} features for some samples and {other} for others, so that they depend "
+            "on what else is in a batch: fit what it learns before (a transformer of scikit-learn is passed itself)"
+        )
+
     def _checked(self, rows: Any, count: int) -> Any:
         """A matrix of as many finite rows."""
         if isinstance(rows, Tensor):
             rows = rows.detach().cpu().numpy()
         if not sparse.issparse(rows):
-            rows = np.asarray(rows, dtype=np.float32)
+            try:
+                rows = np.asarray(rows, dtype=np.float32)
+            except (TypeError, ValueError) as error:
+                raise InputError(f"encoder {self.name!r} gives no numbers, or unequal rows of them: {error}") from None
         if len(rows.shape) != 2 or rows.shape[0] != count:
             raise InputError(
                 f"encoder {self.name!r} gave shape {rows.shape} for {count} samples; ({count}, D) is needed"

@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import pandas as pd
 import torch
 import torch.utils.data
+from scipy import sparse
 
 from codivide.core.errors import InputError, nearest
 from codivide.core.files import expand_user
@@ -289,6 +291,36 @@ def read_inputs(
     elif encoder is not None:
         rows = fit_rows(encoder.encode(rows, options.encoding), model)
     return rows, list(found.names), found.skipped
+
+
+class Taking(Protocol):
+    """A saved model: what it takes."""
+
+    encoder: Encoder | None
+    columns: tuple[str, ...] | None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one sample."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of a raw row."""
+
+
+def rows_for_model(samples: Any, model: Taking) -> Any:
+    """Samples as a model takes them: rows and tensors as they are, anything else read as in ``read_inputs``.
+
+    Raises:
+        InputError: samples that do not fit the model, or a file that cannot be read.
+    """
+    plain = isinstance(samples, np.ndarray | pd.DataFrame | pd.Series | list | str | Path)
+    if not plain and not sparse.issparse(samples):
+        return samples
+    rows, _, skipped = read_inputs(samples, model.shape, model.dtype, encoder=model.encoder, columns=model.columns)
+    if skipped:
+        raise InputError(f"{skipped[0].path} cannot be read: {skipped[0].reason}")
+    return rows
 
 
 def _inputs(source: Any, wanted: Wanted) -> Inputs:

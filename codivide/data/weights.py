@@ -76,6 +76,10 @@ def _of_classes(y: Labels, classes: Sequence[Any], wanted: ClassWeight) -> Float
         if wanted != BALANCED:
             raise InputError(f"class_weight is {wanted!r}; give 'balanced' or a weight for each class")
         share = counts.sum() / ((counts > 0).sum() * np.maximum(counts, 1))
+    elif not isinstance(wanted, Mapping):
+        raise InputError(
+            f"class_weight is a {type(wanted).__name__}; give 'balanced' or a dict, a weight for each class"
+        )
     else:
         names = {str(name): place for place, name in enumerate(classes)}
         share = np.ones(len(classes))

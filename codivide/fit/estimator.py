@@ -119,7 +119,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
             network's own answer; of the features the likeliest other.
         label_issues_: data frame of the samples whose suggestion differs from the given label, the most doubtful
             first, with columns id (or path), given, suggested, clean_prob, rank, suggested_prob, label_quality (which
-            is clean_prob under cleanlab's name).
+            is clean_prob under cleanlab's name). The id is the row number, for ``X.iloc``, also where the index holds
+            other numbers; of an index of different texts, or a column id, it is what they call the row.
         labels_: the same columns for every sample.
         test_labels_: the same for the samples of the test part, judged by the classifier, where ``X`` brings one: a
             folder with ``test/``, a Hugging Face ``DatasetDict``. Both then have the columns part, leaked and twin.
@@ -180,7 +181,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         drop: Sequence[str] | None = None,
         model: Any = None,
         out: str | Path | None = None,
-        random_state: int | np.random.RandomState | None = 0,
+        random_state: int | np.random.RandomState | np.random.Generator | None = 0,
         budget: str | None = None,
         verbose: int = 0,
     ) -> None:

@@ -48,11 +48,18 @@ def read_corrections(given: Decided) -> Corrections | None:
     return read_all(files) if files else None
 
 
-def drawn(random_state: int | np.random.RandomState | None) -> int:
-    """The seed of a run: ``random_state``, or a number drawn from it."""
+def drawn(random_state: int | np.random.RandomState | np.random.Generator | None) -> int:
+    """The seed of a run: ``random_state``, or a number drawn from it; InputError where it is something else."""
     if isinstance(random_state, int):
-        return random_state
-    return int(check_random_state(random_state).randint(2**31))
+        return int(random_state)  # of True, too
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**31))
+    try:
+        return int(check_random_state(random_state).randint(2**31))
+    except ValueError as error:
+        raise InputError(
+            f"random_state {random_state!r}: give a whole number, a generator of numpy, or None"
+        ) from error
 
 
 def remember_features(estimator: Any, x: Any, loaded: Loaded) -> None:

@@ -47,6 +47,7 @@ class Judged(NamedTuple):
             suggested_prob=self.suggested_prob,
             texts=loaded.texts,
         )
+        table = label_table.of_images(table) if loaded.of_images else table
         if loaded.confirmed is not None:
             table[label_table.CONFIRMED] = loaded.confirmed
         return table

@@ -54,7 +54,7 @@ class _Noisy(BaseEstimator):
         columns: Sequence[str] | None = None,
         drop: Sequence[str] | None = None,
         out: str | Path | None = None,
-        random_state: int | np.random.RandomState | None = 0,
+        random_state: int | np.random.RandomState | np.random.Generator | None = 0,
     ) -> None:
         self.model = model
         self.encoder = encoder
@@ -316,7 +316,7 @@ class NoisyMultiLabelClassifier(ClassifierMixin, _Noisy):
         columns: Sequence[str] | None = None,
         drop: Sequence[str] | None = None,
         out: str | Path | None = None,
-        random_state: int | np.random.RandomState | None = 0,
+        random_state: int | np.random.RandomState | np.random.Generator | None = 0,
     ) -> None:
         super().__init__(
             model=model,

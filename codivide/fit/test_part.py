@@ -69,6 +69,7 @@ def judged(loaded: Loaded, model: Classifier) -> Tested:
         suggested_prob=probs[np.arange(len(probs)), suggested],
         texts=test.texts,
     )
+    table = label_table.of_images(table) if test.of_images else table
     table = label_table.ranked(table, standing(probs, test.y)).assign(**_columns("test", shared.test, loaded.ids))
     summary = _summary(loaded, test, shared, probs, suggested)
     if summary["leaked"]:

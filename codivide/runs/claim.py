@@ -111,7 +111,9 @@ def check_folder(
     if held and not (has_run(out) or has_run(out / SCOUT)):
         raise _of_others(out, f"--out {out}", held)
     if held and not resume and not overwrite:
-        raise InputError(f"--out {out} exists and is not empty; use --resume, --overwrite or another folder")
+        raise InputError(
+            f"--out {out} exists and is not empty; use another folder, or on the command line --resume or --overwrite"
+        )
     for stage in (out / SCOUT, out / CORRECTION):
         if stage.exists() and not stage.is_dir():
             raise InputError(f"{stage} is a file where a stage of the run goes; give another folder")

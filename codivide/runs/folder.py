@@ -49,6 +49,7 @@ REPORT = "report.html"  # of `codivide audit`
 PICTURES = tuple(
     f"{name}.{kind}" for name in ("learning", "curves", "losses", "reliability") for kind in ("png", "svg")
 )
+FACTS = "facts.json"  # of an audit of somebody's probabilities, which is no run (`codivide.audit.from_probs`)
 CORRECTIONS = "corrections.csv"  # of a person; no run writes it
 DECISIONS = "decisions.sqlite"  # what `codivide serve` was told
 SCOUT, CORRECTION, CHOICE = (
@@ -105,6 +106,11 @@ def is_run(path: Path) -> bool:
     return False
 
 
+def is_audit(path: Path) -> bool:
+    """Whether a path is the folder of an audit of somebody's probabilities: labels and facts, and no run."""
+    return (path / FACTS).is_file() and not is_run(path) and any((path / name).is_file() for name in label_table.FILES)
+
+
 def remove_run(path: Path, *, but: Collection[str] = ()) -> None:
     """Remove what a run and those who look at it wrote to its folder; a scout, a correction and a choice stay.
 
@@ -147,6 +153,8 @@ class SavedRun:
             if (path / CONFIG).is_file():
                 read_json(path / CONFIG)  # says what is wrong with it
                 raise InputError(f"{path / CONFIG} is not of codivide: it lacks one of {', '.join(_KEYS)}")
+            if is_audit(path):
+                raise InputError(f"{path} holds an audit of probabilities and no run: audit, serve and clean take it")
             raise InputError(f"{path} is not the folder of a run (it holds no {CONFIG})")
         self.path = path
 

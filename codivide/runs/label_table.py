@@ -49,8 +49,8 @@ class Column:
 
 #: What a run writes, in the order of the file.
 COLUMNS = (
-    Column(PATH, "text", "the file, relative to the source", "samples that are files or have text ids"),
-    Column(ID, "number", "the row number", "all other samples"),
+    Column(PATH, "text", "the file, relative to the source", "images with names"),
+    Column(ID, "text", "the row number, or what a column `id` or the index of a data frame calls it", "all others"),
     Column(GIVEN, "class", "the label you gave; empty where there is none"),
     Column(
         SUGGESTED,
@@ -118,7 +118,7 @@ def build(
     """One row a sample, in the order of the data.
 
     Args:
-        ids: paths or row numbers, length N.
+        ids: paths, names or numbers of rows, length N.
         given: ``[N]``, -1 where there is no label.
         suggested: ``[N]``.
         clean_prob: ``[N]`` in [0, 1], NaN where there is no label.
@@ -133,7 +133,7 @@ def build(
     values = np.empty(len(classes) + 1, dtype=object)
     values[:-1] = list(classes)  # index -1 is the None at the end
     columns: dict[str, Any] = {
-        called(ids): list(ids),
+        ID: list(ids),
         GIVEN: values[given],
         SUGGESTED: values[suggested],
         CLEAN_PROB: clean_prob,
@@ -159,9 +159,14 @@ def ranked(table: pd.DataFrame, evidence: AnyFloats | Labels) -> pd.DataFrame:
     return table.assign(**{RANK: places})
 
 
-def called(ids: Sequence[Any]) -> str:
-    """The name of a column of ids: "path" where they are texts, such as files, else "id"."""
-    return PATH if len(ids) and isinstance(ids[0], str) else ID
+def of_images(table: pd.DataFrame) -> pd.DataFrame:
+    """The table of samples that are images, whose names are the paths of files."""
+    return table.rename(columns={ID: called(table[ID].tolist(), images=True)})
+
+
+def called(ids: Sequence[Any], *, images: bool) -> str:
+    """The name of a column of ids: "path" of images that have names, which are those of files, else "id"."""
+    return PATH if images and len(ids) and isinstance(ids[0], str) else ID
 
 
 def id_column(table: pd.DataFrame) -> str:
@@ -214,8 +219,15 @@ def read(folder: Path, files: tuple[str, str] = FILES) -> pd.DataFrame:
             texts = dict.fromkeys(_TEXTS, "string")
             table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""])
             texts_of = {c: table[c].map(unguard, na_action="ignore") for c in _TEXTS if c in table}
-            return _checked(table.assign(**texts_of))
+            return _checked(_numbered(table.assign(**texts_of)))
     raise InputError(f"{folder} has no {files[0]} or {files[1]}; give the folder of a finished `codivide fit`")
+
+
+def _numbered(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with numbers for ids that are nothing else; "007" is a name."""
+    if ID not in table or not table[ID].str.fullmatch("0|[1-9][0-9]{0,17}").all():
+        return table
+    return table.assign(**{ID: table[ID].astype("Int64")})
 
 
 def _checked(table: pd.DataFrame) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from codivide.core.errors import InputError
 from codivide.core.files import reading
 from codivide.data import encode, encoder
 from codivide.data.rows import Rows
+from codivide.data.sources import rows_for_model
 from codivide.data.views import ViewSpec
 from codivide.methods.features import number_model, tag_heads
 from codivide.methods.features.model import KIND, FeatureModel
@@ -23,6 +24,7 @@ from codivide.methods.features.number_model import NumberModel
 from codivide.methods.features.own import KIND as OWN
 from codivide.methods.features.own import SKOPS
 from codivide.methods.features.tag_heads import TagModel
+from codivide.runs.folder import MODEL
 from codivide.training import model_file, nets
 from codivide.training.model_file import Classifier
 from codivide.training.own_net import OwnNet, is_own
@@ -81,9 +83,12 @@ class Model:
         parts = [part.cpu() for part in self.batches(rows, batch_size)]
         return torch.cat(parts) if parts else torch.zeros(0, len(self.classes))
 
-    def probs(self, rows: Rows, batch_size: int = 256) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """Class probabilities ``[N, C]``: the softmax of the mean logits; rows sum to 1."""
-        return torch.softmax(self.logits(rows, batch_size).double(), 1).numpy()
+    def probs(self, rows: Any, batch_size: int = 256) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Class probabilities ``[N, C]``: the softmax of the mean logits; rows sum to 1.
+
+        Takes raw rows, or samples as in ``fit``.
+        """
+        return torch.softmax(self.logits(rows_for_model(rows, self), batch_size).double(), 1).numpy()
 
     def to(self, device: torch.device) -> Model:
         """Move the networks; returns the model itself."""
@@ -135,20 +140,21 @@ def load_any(
     """Read a saved model of any kind: of classes, several labels a row, or numbers. It is ``codivide.load_model``.
 
     Args:
-        path: ``model.safetensors`` of a run folder, or another file that ``save`` wrote.
+        path: a run folder, its ``model.safetensors``, or another file that ``save`` wrote.
         device: where networks go; None: the CPU, where heads on features stay in any case.
         net: what made the networks, where that was a function of the user's own, which no file holds.
 
     Returns:
-        A ``codivide.Model`` of networks or a ``codivide.FeatureModel``: ``probs(rows)`` is ``[N, C]``. One of several
-        labels a row has ``probs(rows)``, too, ``[N, K]``; one of numbers ``predict(rows)``.
+        A ``codivide.Model`` of networks or a ``codivide.FeatureModel``: ``probs(X)`` is ``[N, C]``, in the order of
+        ``classes``. One of several labels a row has ``probs(X)``, too, ``[N, K]``; one of numbers ``predict(X)``.
 
     Raises:
         InputError: no such file, or not a model of this format; a pickle is refused, never opened. Networks of the
             user's own without ``net``, or with one that makes others.
     """
-    with reading(Path(path)):
-        tensors, header = model_file.read(Path(path))
+    path = Path(path) / MODEL if Path(path).is_dir() else Path(path)
+    with reading(path):
+        tensors, header = model_file.read(path)
         kind = TARGETS.get(str(header.get("kind")))
         if kind is not None:
             return kind.of_file(tensors, header)

@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 
 from codivide.audit.checks.base import Check, Found
 from codivide.audit.material import Material
 from codivide.core.types import Floats, Labels, Singles
 from codivide.data.standardised import moments
-from codivide.runs import label_table
 from codivide.runs.label_table import Column
 
 FEWEST = 50  # samples
@@ -58,7 +58,7 @@ def _find(material: Material) -> Found:
 def _labels(material: Material) -> _Seen:
     given, alike = material.given, np.zeros(len(material.given))
     rows = np.flatnonzero(given >= 0)
-    named = label_table.PATH in material.table and material.ids == sorted(material.ids)
+    named = not pd.api.types.is_numeric_dtype(material.table.iloc[:, 0]) and material.ids == sorted(material.ids)
     counts = np.bincount(given[rows], minlength=len(material.classes))
     if named or len(rows) < FEWEST or (counts > 0).sum() < 2:
         return _Seen(alike, [])

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from codivide.data import encoder
 from codivide.data.rows import Rows
+from codivide.data.sources import rows_for_model
 from codivide.methods.features import stored, trees, vote
 from codivide.methods.features.matrix import Matrix, Raw, Scale, raw
 from codivide.methods.features.perceptron import Perceptron
@@ -113,9 +114,9 @@ class FeatureModel:
         found = torch.cat(parts) if parts else torch.zeros(0, len(self.frequency))
         return found.clamp_min(_TINY).log()
 
-    def probs(self, rows: Rows, batch_size: int = _CHUNK) -> np.ndarray[Any, np.dtype[np.float64]]:
-        """Class probabilities ``[N, C]``; rows sum to 1."""
-        return torch.softmax(self.logits(rows, batch_size).double(), 1).numpy()
+    def probs(self, rows: Any, batch_size: int = _CHUNK) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Class probabilities ``[N, C]``; rows sum to 1. Takes raw rows, or samples as in ``fit``."""
+        return torch.softmax(self.logits(rows_for_model(rows, self), batch_size).double(), 1).numpy()
 
     def to(self, device: torch.device) -> FeatureModel:
         """The model itself, which always runs on the CPU."""

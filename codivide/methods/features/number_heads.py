@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.linalg import LinAlgWarning
 
 from codivide.core.errors import InputError
 from codivide.core.types import Floats, Labels, Singles
@@ -46,7 +48,9 @@ def _linear(rows: Raw, y: Floats, weight: Floats, penalty: float) -> Head:
 
     sparse = not isinstance(rows, np.ndarray)
     model = Ridge(alpha=penalty * len(y), solver="sparse_cg" if sparse else "auto", tol=1e-3)
-    model.fit(rows, y, sample_weight=weight)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LinAlgWarning)  # columns that are sums of others: what is predicted is the same
+        model.fit(rows, y, sample_weight=weight)
     return Head(LINEAR, 1.0, (torch.from_numpy(np.asarray(model.coef_, dtype=np.float64)), _number(model.intercept_)))
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from codivide.core.types import Floats
 from codivide.data import encoder
 from codivide.data.rows import Rows
+from codivide.data.sources import rows_for_model
 from codivide.methods.features import stored, trees
 from codivide.methods.features.matrix import Matrix, Raw, Scale, raw
 
@@ -118,8 +119,9 @@ class NumberModel:
         """``torch.float32``, of the raw rows."""
         return torch.float32
 
-    def predict(self, rows: Rows) -> Floats:
-        """Numbers ``[N]`` for raw rows."""
+    def predict(self, samples: Any) -> Floats:
+        """Numbers ``[N]`` for raw rows, or samples as in ``fit``."""
+        rows: Rows = rows_for_model(samples, self)
         every = torch.split(torch.arange(len(rows)), _CHUNK)
         parts = [self.of(raw(rows, ids)) for ids in every if len(ids)]
         return np.concatenate(parts) if parts else np.zeros(0)

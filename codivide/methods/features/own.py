@@ -71,11 +71,15 @@ class Fitted:
         """Class probabilities ``[N, C]``; a class that the model has not seen gets 0.
 
         Raises:
-            InputError: what the model says is no probability.
+            InputError: what the model says is no probability, or nobody knows of which class.
         """
         if self.model is None:
             return np.tile(np.eye(len(self.classes))[self.only], (_count(rows), 1))
-        said = np.asarray(self.model.predict_proba(rows), dtype=np.float64)
+        try:
+            said = np.asarray(self.model.predict_proba(rows), dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"{type(self.model).__name__} cannot predict the samples: {error}") from error
+        columns = self._columns(said.shape, _count(rows))
         wrong = ~((said >= 0).all(1) & (np.abs(said.sum(1) - 1) <= _ROUNDING))  # so NaN is wrong, too
         if wrong.any():
             shown = np.array2string(said[wrong][0], threshold=5)
@@ -84,8 +88,30 @@ class Fitted:
                 f"{len(said)} are like that); numbers from 0 that sum to 1 are needed"
             )
         found = np.zeros((len(said), len(self.classes)))
-        found[:, np.asarray(self.model.classes_, dtype=np.int64)] = said
+        found[:, columns] = said
         return found
+
+    def _columns(self, shape: tuple[int, ...], count: int) -> Labels:
+        """The class of each column of probabilities of a shape, of so many samples."""
+        name, known = type(self.model).__name__, getattr(self.model, "classes_", None)
+        if known is None:
+            raise InputError(
+                f"{name} has no classes_ when it is fitted, so nobody knows which class each column of predict_proba "
+                "is: set self.classes_ = np.unique(y) in its fit"
+            )
+        found = np.asarray(known)
+        if found.dtype.kind not in "biuf" or not np.isin(found, np.arange(len(self.classes))).all():
+            raise InputError(
+                f"{name} was fitted on the numbers 0 to {len(self.classes) - 1} of the classes, but its classes_ are "
+                f"{found.tolist()[:10]}: they must be those of the y that its fit was given"
+            )
+        if shape != (count, len(found)):
+            raise InputError(
+                f"predict_proba of {name} gives shape {shape} for {count} samples and {len(found)} classes; "
+                f"({count}, {len(found)}) is needed"
+            )
+        columns: Labels = found.astype(np.int64)
+        return columns
 
     def logits(self, rows: Any) -> Tensor:
         """Logarithms of the class probabilities ``[N, C]`` float32."""
@@ -125,6 +151,8 @@ def save(path: Path, model: Any, name: str, classes: tuple[Any, ...] = ()) -> No
 
 def check_model(model: Any, *, weighs: bool = False) -> None:
     """InputError unless a model can be fitted (``weighs``: with weights), cloned and asked for probabilities."""
+    from sklearn.base import is_regressor
+
     name = type(model).__name__
     if isinstance(model, type):
         raise InputError(f"model is the class {model.__name__}: pass an instance, {model.__name__}()")
@@ -134,6 +162,8 @@ def check_model(model: Any, *, weighs: bool = False) -> None:
             "its cross-validated probabilities with codivide.audit.from_probs"
         )
     if not hasattr(model, "predict_proba"):
+        if is_regressor(model):
+            raise InputError(f"{name} has no predict_proba, as it is a regressor: NoisyLabelRegressor takes it")
         raise InputError(f"{name} has no predict_proba: wrap it in sklearn.calibration.CalibratedClassifierCV")
     if weighs:
         check_weighs(model)

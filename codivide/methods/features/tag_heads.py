@@ -13,6 +13,7 @@ from torch import Tensor
 from codivide.core.types import Floats, Labels, Singles
 from codivide.data import encoder
 from codivide.data.rows import Rows
+from codivide.data.sources import rows_for_model
 from codivide.methods.features import judge, linear, own, stored, trees
 from codivide.methods.features.matrix import Matrix, Raw, Scale, raw
 from codivide.methods.features.problem import stack
@@ -73,8 +74,9 @@ class TagModel:
         """``torch.float32``, of the raw rows."""
         return torch.float32
 
-    def probs(self, rows: Rows) -> Floats:
-        """Probabilities ``[N, K]``, each for itself: rows do not sum to 1."""
+    def probs(self, samples: Any) -> Floats:
+        """Probabilities ``[N, K]``, each for itself: rows do not sum to 1. Takes raw rows, or samples as in ``fit``."""
+        rows: Rows = rows_for_model(samples, self)
         every = torch.split(torch.arange(len(rows)), _CHUNK)
         parts = [self.of(raw(rows, ids)) for ids in every if len(ids)]
         return np.concatenate(parts) if parts else np.zeros((0, len(self.names)))
