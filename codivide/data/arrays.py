@@ -168,7 +168,8 @@ def array_rows(x: object, what: str = "X") -> Rows:
     array = x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
     if array.dtype == object and array.ndim < 2 and array.size:
         held = type(array.reshape(-1)[0])
-        raise InputError(f"{what} holds objects of type {held.__name__}, which are no samples that can be read.")
+        more = f" Make a data frame of records and dicts: pandas.DataFrame({what})." if held is dict else ""
+        raise InputError(f"{what} holds objects of type {held.__name__}, which are no samples that can be read.{more}")
     if array.ndim not in (3, 4):
         return _feature_rows(array, None, what)
     if array.dtype.kind not in "biuf":

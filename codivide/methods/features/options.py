@@ -28,8 +28,6 @@ class Features(Algorithm):
             rows and at most 256 numbers each, a forest for smaller tables with columns of any kind, else none.
         folds: of cross-fitting; fewer where there are fewer labels.
         correct: also fit through an estimated transition matrix, and pool by held-out given labels.
-        again: where a fifth or more of the labels seem wrong, fit the heads once more with labels that count as they
-            are likely right, and judge again; not with a model of your own or several annotators.
         vote: let the most similar samples vote beside the heads, when labels are judged, where held-out given labels
             are then likelier.
         division: how clean labels are told from wrong ones: "calibrated" (heads, neighbours and the confident joint),
@@ -39,6 +37,8 @@ class Features(Algorithm):
             more, 200 to 4000 updates.
         mixup: alpha of the MLP's mixup; 0: none.
         components: principal components that the MLP and the neighbours see.
+        again: where a fifth or more of the labels seem wrong, fit the heads once more with labels that count as they
+            are likely right, and judge again; not with a model of your own or several annotators.
     """
 
     weighs: ClassVar[bool] = True
@@ -61,13 +61,13 @@ class Features(Algorithm):
     trees: str = "auto"
     folds: int = 5
     correct: bool = True
-    again: bool = True
     vote: bool = True
     division: str = "calibrated"
     hidden: int = 256
     updates: int | None = None
     mixup: float = 1.0
     components: int = 128
+    again: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
