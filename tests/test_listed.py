@@ -136,6 +136,7 @@ def test_a_frame_of_paths_is_trained_on_and_predicted_on(files):
         (pixels()[0], r"looks like one image with 3 channels: give X\[None\]"),
         ([pixels()[0], pixels()[1][:5]], r"row 0 has the shape \(10, 12, 3\), row 1 has \(5, 12, 3\)"),
         ({"image": pixels()}, "objects of type dict"),
+        ([], "X has 0 sample"),
         ([object(), object()], "objects of type object"),
     ],
 )
@@ -159,3 +160,12 @@ def test_the_estimator_says_what_was_left_out_and_what_is_empty(tmp_path):
     texts = ["good film", "bad film"] * 40
     with pytest.warns(TrainingWarning, match="3 of 80 texts are empty"):
         NoisyLabelClassifier("cross_entropy", epochs=1).fit([None, "", " ", *texts[3:]], y)
+
+
+def test_ids_that_name_no_rows_are_said_where_they_are_predicted(tmp_path):
+    pd.DataFrame({"id": ["a", "b", "a"], "x": range(3), "y": range(3)}).to_csv(tmp_path / "new.csv", index=False)
+    with pytest.warns(
+        UserWarning, match=r"1 ids come again or are missing \(the first in row 2\), so rows are named by"
+    ):
+        _, names, _ = read_inputs(tmp_path / "new.csv", (2,), torch.float32)
+    assert names == [0, 1, 2]

@@ -152,6 +152,8 @@ def array_rows(x: object, what: str = "X") -> Rows:
         x = sparse.coo_matrix((x.values().numpy(), x.indices().numpy()), shape=tuple(x.shape))
     if sparse.issparse(x):
         return _sparse_rows(x, what)
+    if isinstance(x, list | tuple) and not x:
+        raise InputError(f"{what} has 0 sample(s): the list is empty.")
     if isinstance(x, list | tuple) or (isinstance(x, np.ndarray) and x.dtype == object and x.ndim == 1):
         try:
             x = np.asarray(list(x))

@@ -161,6 +161,8 @@ def table_inputs(path: Path | str, wanted: Wanted) -> Inputs:
     options = wanted.options
     table, path = read_table(_whole(path), replace(options, label="label")), _place(path)
     table = with_images(selected(table, path, options), path)
+    for sentence in said_of_ids(table):
+        warnings.warn(f"{path}: {sentence.partition(';')[0]}", stacklevel=4)
     if has_images(table) and not (wanted.texts or wanted.table):
         found = items_inputs(EncodedImages(contents_of(table), [None] * len(table)), wanted)
         ids = feature_ids(table)
