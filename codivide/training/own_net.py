@@ -79,6 +79,8 @@ def is_own(name: str) -> bool:
 def check_logits(net: nn.Module, x: Tensor, classes: int, name: str) -> None:
     """InputError unless a network gives finite logits ``[B, classes]`` of these inputs; its state stays as it is.
 
+    Probabilities are no logits: with them a network learns little, and nothing says so.
+
     Args:
         net: in whatever mode; it is asked in evaluation mode.
         x: a few inputs ``[B, ...]`` as the network will see them.
@@ -99,3 +101,7 @@ def check_logits(net: nn.Module, x: Tensor, classes: int, name: str) -> None:
         raise InputError(f"net {name!r} gives {shape} for {len(x)} samples; logits ({len(x)}, {classes}) are needed")
     if not bool(torch.isfinite(found).all()):
         raise InputError(f"net {name!r} gives logits that are NaN or infinite before any training")
+    if bool((found >= 0).all()) and bool(((found.float().sum(1) - 1).abs() < 1e-3).all()):
+        raise InputError(
+            f"net {name!r} gives probabilities, which sum to 1 for each sample; logits are needed: leave its softmax out"
+        )
