@@ -173,3 +173,9 @@ def test_views_of_ones_own(tmp_path):
 def test_views_that_are_refused(augment, message):
     with pytest.raises(InputError, match=message):
         fitted("small_cnn", augment=augment)
+
+
+def test_networks_that_are_one_module_are_refused():
+    module = Small(2)
+    with pytest.raises(InputError, match="gives the same module again"):
+        fitted(lambda classes: module, method="co_teaching", epochs=1)
