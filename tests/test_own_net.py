@@ -119,6 +119,7 @@ def test_a_finished_run_is_read_with_its_function(tmp_path):
         (lambda classes: np.zeros(classes), "gives a ndarray"),
         (lambda classes: nn.Flatten(), "no weight that can be trained"),
         (lambda classes: Small(classes + 1), r"gives \(2, 3\) for 2 samples; logits \(2, 2\)"),
+        (lambda classes: nn.Sequential(Small(classes), nn.Softmax(1)), "leave its softmax out"),
         (lambda classes: nn.Linear(7, classes), r"cannot take a batch of shape \(2, 3, 12, 12\)"),
         ("own:make", "somebody's own"),
     ],
@@ -172,3 +173,9 @@ def test_views_of_ones_own(tmp_path):
 def test_views_that_are_refused(augment, message):
     with pytest.raises(InputError, match=message):
         fitted("small_cnn", augment=augment)
+
+
+def test_networks_that_are_one_module_are_refused():
+    module = Small(2)
+    with pytest.raises(InputError, match="gives the same module again"):
+        fitted(lambda classes: module, method="co_teaching", epochs=1)

@@ -131,7 +131,7 @@ def test_an_audit_of_probabilities_says_what_it_is_not(tmp_path, ask):
     ("x", "y", "said"),
     [
         (pd.DataFrame(np.ones((4, 2))).to_records(), [0, 1] * 2, "Make a data frame of records"),
-        ([{"a": 1.0}, {"a": 2.0}], [0, 1], "Make a data frame of records"),
+        ([{"a": 1.0}, {"a": 2.0}], [0, 1], "objects of type dict"),
         (np.ones((4, 2)) * 1j, [0, 1] * 2, "Complex data not supported$"),
         (np.ones((4, 2)), np.arange(4) * 1j, "Complex data not supported$"),
         (np.ones((4, 2)), sparse.csr_matrix([[0], [1], [0], [1]]), r"y.toarray\(\).ravel\(\)"),
@@ -255,3 +255,11 @@ def test_exact_targets_and_texts_for_features_end_in_no_words_of_other_libraries
         NoisyLabelRegressor().fit(np.column_stack([x, x]), x.sum(1))
     with pytest.raises(InputError, match="features is no array of numbers"):
         score_labels("neighbour_agreement", y, features=["red and round"] * 120)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"), [({"epochs": 2.5}, "epochs is 2.5; .* whole"), ({"lr": "0.1"}, "lr is '0.1'")]
+)
+def test_settings_of_another_type_are_refused_before_training(settings, said):
+    with pytest.raises(InputError, match=said):
+        NoisyLabelClassifier("cross_entropy", **settings).fit(np.eye(6), [0, 1] * 3)

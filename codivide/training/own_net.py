@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -40,11 +41,16 @@ class OwnNet:
         if not callable(make):
             raise InputError(f"net {make!r}: give a name, or a function of the number of classes that makes a module")
         self.make = make
+        self._made: weakref.ref[nn.Module] | None = None  # the last one
         self.name = f"{KIND}:{getattr(make, '__qualname__', type(make).__name__)}"
 
     def __str__(self) -> str:
         """The name, for records."""
         return self.name
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the last network, which another process has not."""
+        return {**self.__dict__, "_made": None}
 
     def build(self, classes: int) -> nn.Module:
         """One network; InputError where the function gives something else, or nothing that can learn."""
@@ -58,6 +64,12 @@ class OwnNet:
             raise InputError(f"net {self.name!r} gives a {type(net).__name__}; a torch module is needed")
         if not any(parameter.requires_grad for parameter in net.parameters()):
             raise InputError(f"net {self.name!r} has no weight that can be trained")
+        if self._made is not None and self._made() is net:
+            raise InputError(
+                f"net {self.name!r} gives the same module again, and each network of a run needs weights of its own: "
+                "make a new one each time, such as net=lambda classes: Net(classes)"
+            )
+        self._made = weakref.ref(net)
         return net
 
 
@@ -79,6 +91,8 @@ def is_own(name: str) -> bool:
 def check_logits(net: nn.Module, x: Tensor, classes: int, name: str) -> None:
     """InputError unless a network gives finite logits ``[B, classes]`` of these inputs; its state stays as it is.
 
+    Probabilities are no logits: with them a network learns little, and nothing says so.
+
     Args:
         net: in whatever mode; it is asked in evaluation mode.
         x: a few inputs ``[B, ...]`` as the network will see them.
@@ -99,3 +113,8 @@ def check_logits(net: nn.Module, x: Tensor, classes: int, name: str) -> None:
         raise InputError(f"net {name!r} gives {shape} for {len(x)} samples; logits ({len(x)}, {classes}) are needed")
     if not bool(torch.isfinite(found).all()):
         raise InputError(f"net {name!r} gives logits that are NaN or infinite before any training")
+    if bool((found >= 0).all()) and bool(((found.float().sum(1) - 1).abs() < 1e-3).all()):
+        raise InputError(
+            f"net {name!r} gives probabilities, which sum to 1 for each sample; logits are needed: leave its softmax "
+            "out"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from dataclasses import dataclass, fields
 from typing import Literal
 
@@ -71,6 +72,12 @@ class Plan:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "evaluation_batch", "period", "freeze", "sub_epoch", "seed"):
+            if not isinstance(getattr(self, name), numbers.Integral):
+                raise InputError(f"{name} is {getattr(self, name)!r}; it must be a whole number")
+        for name in ("lr", "weight_decay", "momentum", "gamma", "lr_min", "average"):
+            if not isinstance(getattr(self, name), numbers.Real):
+                raise InputError(f"{name} is {getattr(self, name)!r}; it must be a number")
         for name in ("epochs", "batch_size", "evaluation_batch"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1")
