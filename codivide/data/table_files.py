@@ -33,7 +33,7 @@ from codivide.data import workbook
 from codivide.data.annotation_tools import read_export
 from codivide.data.column_kinds import commas_of, pointed
 from codivide.data.image_bytes import read_tar, shards
-from codivide.data.title_lines import title_of
+from codivide.data.title_lines import LOOKED, title_of, title_of_rows
 
 _UNPACKED = 256 << 20  # bytes that a small compressed file may hold
 _TIMES = 100  # times its own size that a larger one may
@@ -300,7 +300,9 @@ def _without_title(text: str, asked: Asked) -> str:
             f"several. If it is a title, delete what is above line {title.header}; if it is the header, put quotes "
             f"around cells that hold {_DELIMITERS[title.delimiter]}"
         )
-    asked.said.append(f"{title.above} left out as a title ({title.text[:60]!r}): the header is in line {title.header}")
+    asked.said.append(
+        f"{title.above()} left out as a title ({title.text[:60]!r}): the header is in line {title.header}"
+    )
     return title.without(text)
 
 
@@ -384,7 +386,30 @@ def _excel(content: bytes, asked: Asked) -> pd.DataFrame:
     with book:
         if len(book.sheet_names) > 1:
             asked.said.append(f"read the first of {len(book.sheet_names)} sheets, {book.sheet_names[0]!r}")
-        return pd.read_excel(book, keep_default_na=False, na_values=[""])
+        known: dict[str, Any] = {"keep_default_na": False, "na_values": [""]}
+        head = pd.read_excel(book, header=None, dtype=object, nrows=2 * LOOKED, **known)
+        return pd.read_excel(book, skiprows=_above_header(head, asked), **known)
+
+
+def _above_header(head: pd.DataFrame, asked: Asked) -> int:
+    """How many rows stand above the header of a sheet; of a title it is said.
+
+    Raises:
+        InputError: a title, but the header cannot be told.
+    """
+    rows = head.astype(object).where(head.notna(), "").astype(str).to_numpy().tolist()
+    title = title_of_rows(rows)
+    if title is None:
+        return next((number for number, row in enumerate(rows) if any(row)), 0)
+    if not title.sure:
+        raise InputError(
+            f"{asked.path}: row 1 has one cell ({title.text[:60]!r}) and those from row {title.header} on have several."
+            f" If it is a title, delete what is above row {title.header}; if it is the header, name the other columns"
+        )
+    asked.said.append(
+        f"{title.above('row')} left out as a title ({title.text[:60]!r}): the header is in row {title.header}"
+    )
+    return title.header - 1
 
 
 def _parquet(content: bytes, asked: Asked) -> pd.DataFrame:
