@@ -213,7 +213,7 @@ def _index(frame: pd.DataFrame) -> list[str | int] | None:
 def _label_column(table: pd.DataFrame, path: Path, options: ReadOptions) -> list[Any]:
     if "label" in table:
         return table_labels(table["label"], keep_na=options.keep_na)
-    raise missing_column(table, path, "label", "--label", propose_labels(table))
+    raise missing_column(table, path, "label", "--label", propose_labels(table, path))
 
 
 def _with_splits(table: pd.DataFrame, labels: list[Any], path: Path) -> _Labelled:

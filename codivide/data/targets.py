@@ -358,19 +358,28 @@ def _no_number(text: str, where: str, what: str) -> str:
 
 def proposal(loaded: Loaded) -> str | None:
     """What the classes of a data set may be instead: numbers, or several labels in one; None: classes."""
-    names = [str(name) for name in loaded.classes]
-    if len(names) < _MANY:
-        return None
-    labelled = int((loaded.y >= 0).sum())
+    found = _instead([str(name) for name in loaded.classes], int((loaded.y >= 0).sum()))
+    return None if found is None else f"{found[0]}: {found[1]}"
+
+
+def task_flags(column: pd.Series[Any]) -> str:
+    """The flags with which a column that holds numbers or several labels is read as such; "": it may hold classes."""
+    texts = [text for cell in column.dropna().tolist() if (text := str(cell).strip()) not in MISSING_TEXT]
+    found = _instead(list(dict.fromkeys(texts)), len(texts))
+    return "" if found is None else found[1]
+
+
+def _instead(names: Sequence[str], labelled: int) -> tuple[str, str] | None:
+    """What so many labels, of these classes, may be instead, in words and as flags; None: classes."""
     values = [_number(name) for name in names]
-    if all(value is not None for value in values):
+    if len(names) >= _MANY and all(value is not None for value in values):
         whole = all(float(value or 0).is_integer() for value in values)
         if not whole or len(names) > max(_MANY, labelled / 3):
-            return f"the labels are {len(names):,} different numbers; to predict a number: --task regression"
+            return f"the labels are {len(names):,} different numbers; to predict a number", f"--task {REGRESSION}"
     if (found := _separated(names, (";", "|"))) is not None:
         separator, count = found
         said = "" if separator == ";" else f" --separator '{separator}'"
-        return f"{count:,} classes hold {separator!r}; several labels a row: --task {MULTILABEL}{said}"
+        return f"{count:,} classes hold {separator!r}; several labels a row", f"--task {MULTILABEL}{said}"
     return None
 
 
