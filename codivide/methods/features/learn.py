@@ -34,6 +34,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from codivide.core import threads
 from codivide.core.errors import InputError, TrainingWarning
 from codivide.core.types import Labels
 from codivide.methods.features import chance, judge, large, linear, neighbours, trees, vote
@@ -137,8 +138,9 @@ def learn(
     """
     small, place = table.distinct()
     part = large.drawn(small, _labelled(small), seed)
-    problem = Problem(small.take(part), options, seed, Clock(deadline))
-    learned = _learn(small, part, problem, Rounds(watch, options.rounds(problem.kinds)))
+    with threads.alone(table.x.size):
+        problem = Problem(small.take(part), options, seed, Clock(deadline))
+        learned = _learn(small, part, problem, Rounds(watch, options.rounds(problem.kinds)))
     return learned if place is None else learned.spread(place)
 
 
@@ -258,7 +260,8 @@ def plain_probs(table: Table, options: Features, seed: int) -> Tensor:
     """
     _labelled(table)
     small, place = table.distinct()
-    probs = _plain(Problem(small, options, seed, Clock(None)), Rounds(None)).given()
+    with threads.alone(table.x.size):
+        probs = _plain(Problem(small, options, seed, Clock(None)), Rounds(None)).given()
     return probs if place is None else probs[place]
 
 
