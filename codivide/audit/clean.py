@@ -456,9 +456,13 @@ def clean(
         write_clean.write_tables(table, cleaned.changes, folder, judged.source.options.task, cells, label=label)
         if files is not None:
             write_clean.place(paths, places, folder, files)
-    if table.shape[1] < 3:  # the names and labels of data that are not in it
-        return cleaned
-    return cleaned._replace(reading=replace(judged.source.options, label=label, annotators=(), answers=None))
+    alone = table.shape[1] < 3  # the names and labels of data that are not in it
+    return cleaned if alone else cleaned._replace(reading=_again(judged.source.options, label))
+
+
+def _again(options: ReadOptions, label: str) -> ReadOptions:
+    """How a cleaned table is read: its labels have a name, and are of one annotator."""
+    return replace(options, label=label, annotators=(), answers=None)
 
 
 def _at(judged: Judged, run: Path, source: str) -> Judged:

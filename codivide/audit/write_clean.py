@@ -203,10 +203,14 @@ def write_tables(
 
 
 def _says(texts: pd.Series[Any], values: pd.Series[Any]) -> bool:
-    """Whether texts of cells say to every reader what was read: no decimal comma, of numbers."""
+    """Whether texts of cells say to every reader what was read, of numbers: no comma, no points between thousands."""
     if not _is_number(values):
         return True
-    return bool((pd.to_numeric(texts, errors="coerce").notna() | values.isna()).all())
+    said, read = (
+        pd.to_numeric(texts, errors="coerce").to_numpy(np.float64),
+        values.to_numpy(np.float64, na_value=np.nan),
+    )
+    return bool((np.isclose(said, read, rtol=1e-9, atol=0) | np.isnan(read)).all())
 
 
 def _is_code(texts: pd.Series[Any], values: pd.Series[Any]) -> bool:

@@ -26,6 +26,7 @@ from codivide.data.labels import MISSING_TEXT, OneClassError, unmasked
 from codivide.data.loaded import Loaded
 from codivide.data.options import CLASSES, MULTILABEL, REGRESSION, ReadOptions
 from codivide.data.table_files import with_said
+from codivide.data.units import tidy
 
 NONE = "(none)"  # a row that has none of the labels; an empty cell is a row that nobody has labelled
 _UNITS = "0123456789.,+-eE "
@@ -93,6 +94,7 @@ def with_points(loaded: Loaded, commas: Commas = "") -> Loaded:
     texts = pd.Series([str(name).strip() for name in known], dtype=object)
     commas = commas or commas_of(texts)
     written = pointed(texts, commas).tolist() if commas else [str(name) for name in known]
+    written = [bare if _number(bare := tidy(text)) is not None else text for text in written]
     classes = tuple(dict.fromkeys(written))  # "1,5" and "1.5" are one
     place = {text: code for code, text in enumerate(classes)}
     codes = np.array([*(place[text] for text in written), UNLABELLED], dtype=np.int64)
@@ -104,7 +106,8 @@ def with_points(loaded: Loaded, commas: Commas = "") -> Loaded:
 
     notes, said = replace(loaded.labels_read, commas=commas), loaded.said
     if shown := next((pair for pair in zip(texts, written, strict=True) if pair[0] != pair[1]), None):
-        what = "a decimal comma" if commas == "decimal" else "commas between thousands"
+        forms = {"decimal": "a decimal comma", "thousands": "commas between thousands"}
+        what = forms.get(commas, "another form")
         said = (*said, f"the targets have {what}: {shown[0]} is {shown[1]}")
     found = replace(loaded, y=codes[loaded.y], classes=classes, labels_read=notes, said=said)
     return replace(found, test=part(loaded.test), validation=part(loaded.validation))
