@@ -101,3 +101,14 @@ def test_what_may_be_the_title_of_a_sheet_is_an_error_that_says_what_to_do(tmp_p
     path = workbook(tmp_path / "a.xlsx", [["Report"]], ["text", "note", "label"], [["hi", "x", "a"], ["bye", "y", "b"]])
     with pytest.raises(InputError, match=r"row 1 has one cell \('Report'\).*delete what is above row 2"):
         load(path)
+
+
+def test_merged_cells_over_several_rows_are_said(tmp_path):
+    path = workbook(tmp_path / "a.xlsx", [], ["age", "income", "label"], CELLS)
+    book = pytest.importorskip("openpyxl").load_workbook(path)
+    for cells in ("C2:C3", "A5:B5", "C6:C9"):
+        book.active.merge_cells(cells)
+    book.save(path)
+    loaded = load(path)
+    assert any("2 times cells of several rows are merged (the first: C2:C3)" in text for text in loaded.said)
+    assert int((loaded.y < 0).sum()) == 4

@@ -433,7 +433,11 @@ def _flat(table: pd.DataFrame, asked: Asked) -> pd.DataFrame:
 
 def _excel(content: bytes, asked: Asked) -> pd.DataFrame:
     """The first sheet of a workbook."""
-    workbook.check(content, asked.path, max(_UNPACKED, _TIMES * len(content)))
+    if merged := workbook.check(content, asked.path, max(_UNPACKED, _TIMES * len(content))):
+        asked.said.append(
+            f"{len(merged):,} times cells of several rows are merged (the first: {merged[0]}): only the first cell of "
+            "each holds the value, and the others are empty. Take them apart and fill them in if all rows have it"
+        )
     try:
         book = pd.ExcelFile(io.BytesIO(content), engine="openpyxl")
     except ImportError as error:
