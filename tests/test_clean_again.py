@@ -14,6 +14,7 @@ from PIL import Image
 
 from codivide.cli.app import main
 from codivide.data.record import DataRecord
+from codivide.data.sources import load
 
 pytestmark = pytest.mark.filterwarnings("ignore::codivide.TrainingWarning")
 COUNT = 80
@@ -144,6 +145,7 @@ def test_the_command_that_clean_prints_trains_on_what_it_wrote(kind, tmp_path, m
     assert {name: read[name] for name in read if name not in settled} == {
         name: again[name] for name in again if name not in settled
     }
+    assert len(load("clean ed/labels_clean.parquet", options=DataRecord.of_run(second).options).y) == len(kept)
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from codivide.audit.target_judging import load_targets
 from codivide.audit.write_clean import write_tables
 from codivide.data.column_kinds import fit_part, numbers
+from codivide.data.odd_rows import without_odd_rows
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load
 from codivide.data.tables import as_written, read_table
@@ -156,6 +161,41 @@ def test_a_row_of_sums_of_two_columns_needs_no_gap(tmp_path):
     table.loc[COUNT] = table.sum()
     table.astype({"count": int, "label": int}).to_csv(tmp_path / "a.csv", index=False)
     assert load(tmp_path / "a.csv").classes == (0, 1)
+
+
+def test_dates_of_two_kinds_in_a_column_are_dates():
+    """A sheet holds some dates as dates and some as text; and dates above a row of sums stay dates."""
+    days = pd.date_range("2024-01-01", periods=40)
+    mixed = pd.Series([day if k % 2 else day.strftime("%d.%m.%Y") for k, day in enumerate(days)], dtype=object)
+    part, note = fit_part(mixed)
+    assert (part.kind, note["empty"]) == ("date", 0)
+    np.testing.assert_array_equal(part.encode(mixed), part.encode(pd.Series(days)))
+    above = pd.DataFrame({"when": [*days, "Total"], "sold": [*range(40), sum(range(40))], "label": [*"ab" * 20, None]})
+    said = []
+    found = without_odd_rows(above, said)
+    assert (len(found), len(said), fit_part(found["when"])[0].kind) == (40, 1, "date")
+
+
+@pytest.mark.parametrize("form", ["t.parquet", "t.jsonl", "t.feather", "t.xlsx", "sqlite", "t.csv"])
+@pytest.mark.parametrize("kind", ["reals", "whole", "gaps"])
+def test_targets_are_read_from_every_format(tmp_path, form, kind):
+    price = {"reals": [k + 0.25 for k in range(20)], "whole": list(range(20)), "gaps": [None, *np.arange(19) / 2]}[kind]
+    table, path = pd.DataFrame({"a": range(20), "price": price}), str(tmp_path / form)
+    if form == "sqlite":
+        with closing(sqlite3.connect(tmp_path / "t.db")) as connection:
+            table.to_sql("t", connection, index=False)
+        path = f"sqlite:///{tmp_path / 't.db'}?table=t"
+    elif form == "t.xlsx":
+        pytest.importorskip("openpyxl")
+        table.to_excel(path, index=False)
+    elif form == "t.jsonl":
+        table.to_json(path, orient="records", lines=True)
+    else:
+        {"t.parquet": table.to_parquet, "t.feather": table.to_feather, "t.csv": partial(table.to_csv, index=False)}[
+            form
+        ](path)
+    loaded = load_targets(path, None, ReadOptions(label="price", task="regression", unlabelled=None))
+    np.testing.assert_array_equal(targets(loaded), table["price"].astype(float))
 
 
 def test_points_between_thousands_beside_decimal_commas(tmp_path):

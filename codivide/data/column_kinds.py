@@ -15,7 +15,7 @@ from torch import Tensor
 
 from codivide.core.errors import InputError
 from codivide.core.types import Floats, Singles
-from codivide.data.dates import Order, dates, days, is_date_text, order_of, reversed_in
+from codivide.data.dates import Order, dates, days, is_date, order_of, reversed_in
 from codivide.data.tfidf import PARTS, Tfidf
 from codivide.data.units import is_nothing, tidy, unit_of, without_unit, written_otherwise
 
@@ -522,5 +522,5 @@ def _is_date(values: pd.Series[Any]) -> bool:
         return False
     if all(not isinstance(value, str) for value in known.tolist()):
         return bool(dates(known).notna().mean() >= _READABLE)
-    like = known.astype(object).map(is_date_text)
+    like = known.astype(object).map(is_date)
     return bool(like.mean() >= _READABLE and dates(known, order_of(known)).notna().mean() >= _READABLE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import date
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,9 @@ _TWO = re.compile(r"\s*(\d{1,2})([-/.])(\d{1,2})[-/.]\d{2,4}")  # what comes bef
 Order = tuple[bool | None, bool | None]  # is the day first with slashes and dashes, and with points; None: not seen
 
 
-def is_date_text(value: Any) -> bool:
-    """Whether a cell is written as dates are: 2024-02-29, 29.2.24, 29 Feb 2024 or Feb 29, 2024; also with a time."""
-    return isinstance(value, str) and _DATE.fullmatch(value.strip()) is not None
+def is_date(value: Any) -> bool:
+    """Whether a cell is a date, or written as one: 2024-02-29, 29.2.24, 29 Feb 2024, Feb 29, 2024; also with a time."""
+    return isinstance(value, date) or (isinstance(value, str) and _DATE.fullmatch(value.strip()) is not None)
 
 
 def dates(values: pd.Series[Any], order: Order = (False, True)) -> pd.Series[pd.Timestamp]:

@@ -23,12 +23,12 @@ def without_odd_rows(table: pd.DataFrame, said: list[str]) -> pd.DataFrame:
     empty = _empty_rows(table)
     if 0 < empty.sum() < len(table):
         said.append(f"{int(empty.sum()):,} rows without a filled cell were left out")
-        table = table[~empty].reset_index(drop=True)
+        table = table[~empty].reset_index(drop=True).infer_objects()
     if summed := _summed(table):
         said.append(
             f"the last row was left out, for it holds the sums of the rows above it (in {', '.join(map(repr, summed))})"
         )
-        table = table.iloc[:-1]
+        table = table.iloc[:-1].infer_objects()  # dates above "Total" are dates
     return table
 
 

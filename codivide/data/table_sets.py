@@ -28,7 +28,7 @@ from codivide.data.label_copies import with_label_columns
 from codivide.data.labels import encode
 from codivide.data.large_tables import Apart, apart
 from codivide.data.loaded import Loaded
-from codivide.data.options import CLASSES, ReadOptions
+from codivide.data.options import CLASSES, REGRESSION, ReadOptions
 from codivide.data.rows import take
 from codivide.data.source import Inputs, Reading, Wanted
 from codivide.data.table_columns import (
@@ -54,7 +54,7 @@ from codivide.data.tables import (
     table_labels,
     take_groups,
 )
-from codivide.data.targets import tags_of
+from codivide.data.targets import tags_of, texts_of
 from codivide.data.texts import are_texts, from_texts
 from codivide.data.weights import checked
 
@@ -213,6 +213,8 @@ def _index(frame: pd.DataFrame) -> list[str | int] | None:
 
 def _label_column(table: pd.DataFrame, path: Path, options: ReadOptions) -> list[Any]:
     if "label" in table:
+        if options.task == REGRESSION:
+            return texts_of(table["label"], options).texts
         return table_labels(table["label"], keep_na=options.keep_na)
     raise missing_column(table, path, "label", "--label", propose_labels(table, path))
 
