@@ -18,6 +18,7 @@ from codivide.data.odd_rows import without_odd_rows
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load
 from codivide.data.tables import as_written, read_table
+from codivide.data.targets import members
 from codivide.data.targets import numbers as targets
 
 COUNT = 30
@@ -69,6 +70,17 @@ def test_empty_rows_are_left_out_and_counted(tmp_path):
     assert (loaded.y >= 0).all()
     assert "3 rows without a filled cell were left out" in loaded.said
     assert len(as_written(tmp_path / "a.csv")) == COUNT
+
+
+def test_rows_that_repeat_the_header_are_left_out_and_counted(tmp_path):
+    text = rows().to_csv(index=False)
+    (tmp_path / "a.csv").write_text(text + text + text)
+    loaded = load(tmp_path / "a.csv")
+    assert (len(loaded.y), loaded.classes) == (3 * COUNT, ("a", "b"))
+    assert "2 rows that repeat the header were left out" in loaded.said
+    assert not any("note" in item for item in loaded.encoder.read)
+    assert loaded.columns[:2] == ("shop = s 0", "shop = s 1")
+    assert {"price", "count"} <= set(loaded.columns)
 
 
 @pytest.mark.parametrize(
@@ -267,3 +279,16 @@ def test_lines_within_cells_are_no_rows(tmp_path):
     loaded = load(tmp_path / "a.csv")
     assert len(loaded.y) == 24
     assert not any("quote" in sentence for sentence in loaded.said)
+
+
+def test_data_sets_of_hugging_face_with_lists_of_labels():
+    datasets = pytest.importorskip("datasets")
+    rows_of = {"a": [float(k) for k in range(30)], "tags": [[k % 3, 3] if k % 2 else [k % 3] for k in range(30)]}
+    kind = datasets.Sequence(datasets.ClassLabel(names=["sky", "sea", "cat", "dog"]))
+    features = datasets.Features({"a": datasets.Value("float64"), "tags": kind})
+    options = ReadOptions(label="tags", task="multilabel", unlabelled=None)
+    named = members(load_targets(datasets.Dataset.from_dict(rows_of, features=features), None, options), ";")
+    assert named.names == ("cat", "dog", "sea", "sky")
+    assert named.y[:2].tolist() == [[0, 0, 0, 1], [0, 1, 1, 0]]
+    plain = members(load_targets(datasets.Dataset.from_dict(rows_of), None, options), ";")
+    assert (plain.names, plain.y[1].tolist()) == (("0", "1", "2", "3"), [0, 1, 0, 1])

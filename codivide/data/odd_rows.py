@@ -24,6 +24,10 @@ def without_odd_rows(table: pd.DataFrame, said: list[str]) -> pd.DataFrame:
     if 0 < empty.sum() < len(table):
         said.append(f"{int(empty.sum()):,} rows without a filled cell were left out")
         table = table[~empty].reset_index(drop=True).infer_objects()
+    again = _headers(table)
+    if again.any() and not again.all():
+        said.append(f"{int(again.sum()):,} rows that repeat the header were left out")
+        table = table[~again].reset_index(drop=True).infer_objects()
     if summed := _summed(table):
         said.append(
             f"the last row was left out, for it holds the sums of the rows above it (in {', '.join(map(repr, summed))})"
@@ -39,6 +43,17 @@ def _empty_rows(table: pd.DataFrame) -> Mask:
         if not found.any():
             return found
         found[found] = _is_empty(table.iloc[found.nonzero()[0], k])
+    return found
+
+
+def _headers(table: pd.DataFrame) -> Mask:
+    """The rows ``[N]`` whose every cell is the name of its column, as where files were put behind each other."""
+    found: Mask = np.full(len(table), fill_value=table.shape[1] > 1)
+    for k, name in enumerate(table.columns):
+        if not found.any() or not _is_textual(table.iloc[:, k]):
+            return np.zeros(len(table), dtype=bool)
+        cells = table.iloc[found.nonzero()[0], k].map(lambda cell: cell.strip() if isinstance(cell, str) else None)
+        found[found] = (cells == str(name).strip()).to_numpy(dtype=bool)
     return found
 
 
