@@ -456,13 +456,12 @@ def clean(
         write_clean.write_tables(table, cleaned.changes, folder, judged.source.options.task, cells, label=label)
         if files is not None:
             write_clean.place(paths, places, folder, files)
-    alone = table.shape[1] < 3  # the names and labels of data that are not in it
-    return cleaned if alone else cleaned._replace(reading=_again(judged.source.options, label))
+    return cleaned._replace(reading=_again(table, judged.source.options, label))
 
 
-def _again(options: ReadOptions, label: str) -> ReadOptions:
-    """How a cleaned table is read: its labels have a name, and are of one annotator."""
-    return replace(options, label=label, annotators=(), answers=None)
+def _again(table: pd.DataFrame, options: ReadOptions, label: str) -> ReadOptions | None:
+    """How a cleaned table is read, with one annotator; None: it has but names and labels of data that are not in it."""
+    return None if table.shape[1] < 3 else replace(options, label=label, annotators=(), answers=None)
 
 
 def _at(judged: Judged, run: Path, source: str) -> Judged:
@@ -492,17 +491,6 @@ def _check_unchanged(judged: Judged, remarks: list[str]) -> None:
         remarks.append(f"{judged.source.path} has {more} rows more than the run saw; they are left out")
 
 
-def _gone(paths: Sequence[Path]) -> list[str]:
-    """A remark on files of the run that the manifest names and that are not there any more."""
-    gone = [path for path in paths if not path.exists()]
-    if not gone:
-        return []
-    return [
-        f"{len(gone):,} of {len(paths):,} files are not where the run saw them, the first: {gone[0]}; the manifest "
-        "names them as they were. Bring them back, or fit again"
-    ]
-
-
 def _images(
     cleaned: Cleaned, judged: Judged, files: write_clean.How | None, out: Path
 ) -> tuple[pd.DataFrame, list[Path], list[PurePosixPath]]:
@@ -516,7 +504,7 @@ def _images(
     if judged.run is not None:
         cleaned.remarks.extend(file_remarks(judged.run, every, gone=False))
     if files is None:
-        cleaned.remarks.extend(_gone(paths))
+        cleaned.remarks.extend(write_clean.gone(paths))
     else:
         write_clean.check_files(paths)
         places = write_clean.plan(paths, cleaned.labels["label"].tolist())

@@ -63,6 +63,17 @@ def check_files(paths: Sequence[Path]) -> None:
             raise InputError(f"{path} is no plain file")
 
 
+def gone(paths: Sequence[Path]) -> list[str]:
+    """A remark on files of the run that the manifest names and that are not there any more."""
+    gone = [path for path in paths if not path.exists()]
+    if not gone:
+        return []
+    return [
+        f"{len(gone):,} of {len(paths):,} files are not where the run saw them, the first: {gone[0]}; the manifest "
+        "names them as they were. Bring them back, or fit again"
+    ]
+
+
 @contextmanager
 def aside(out: Path) -> Iterator[Path]:
     """A new folder beside ``out``, renamed to it at the end; removed when the block fails or is interrupted."""

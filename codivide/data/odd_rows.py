@@ -100,7 +100,7 @@ def _is_sum(column: pd.Series[Any]) -> bool:
     if not (np.isfinite(values) | missing(column).to_numpy(dtype=bool)).all():
         return False
     above = np.nan_to_num(values[:-1])
-    return np.count_nonzero(above) >= _FEWEST and bool(np.isclose(values[-1], above.sum(), rtol=1e-6, atol=0))
+    return bool(np.count_nonzero(above) >= _FEWEST and np.isclose(values[-1], above.sum(), rtol=1e-6, atol=0))
 
 
 def swallowed(table: pd.DataFrame, delimiter: str) -> list[str]:
