@@ -449,7 +449,8 @@ def _excel(content: bytes, asked: Asked) -> pd.DataFrame:
             asked.said.append(f"read the first of {len(book.sheet_names)} sheets, {book.sheet_names[0]!r}")
         known: dict[str, Any] = {"keep_default_na": False, "na_values": [""]}
         head = pd.read_excel(book, header=None, dtype=object, nrows=2 * LOOKED, **known)
-        return pd.read_excel(book, skiprows=_above_header(head, asked), **known)
+        table: pd.DataFrame = pd.read_excel(book, skiprows=_above_header(head, asked), **known)
+        return table
 
 
 def _above_header(head: pd.DataFrame, asked: Asked) -> int:
