@@ -108,3 +108,29 @@ def test_targets_that_hardly_repeat_are_compared_as_numbers():
 def test_the_warning_is_one_for_the_user():
     with pytest.warns(TrainingWarning, match="columns 'l', 'm' hold the labels, and are among the features"):
         NoisyLabelClassifier(method=LINEAR).fit(X.assign(l=Y, m=-Y), Y)
+
+
+@pytest.mark.parametrize("kind", ["dates", "numbers", "reversed"])
+def test_a_column_that_is_empty_in_one_class_alone_is_named(kind, tmp_path):
+    """The day on which a customer left says who has left, whatever day it is."""
+    gone = (Y == 1) if kind != "reversed" else (Y != 1)
+    days = pd.Series(pd.date_range("2024-01-01", periods=90).astype(str), dtype=object)
+    filled = (days if kind == "dates" else pd.Series(RNG.normal(size=90))).where(gone)
+    some = pd.Series(RNG.normal(size=90)).where(RNG.random(90) < 0.7)
+    near = filled.copy()
+    near[np.flatnonzero(gone)[0]] = None  # one row of the class lacks it, too
+    table = X.assign(closed=filled, some=some, near=near)
+    assert load(table, Y).labels_read.gaps == ("closed",)
+    table.assign(label=Y).to_csv(tmp_path / "t.csv", index=False)
+    assert load(tmp_path / "t.csv").labels_read.gaps == ("closed",)
+    with pytest.warns(TrainingWarning, match="column 'closed' is empty in all rows of one class and in no other"):
+        NoisyLabelClassifier(method=LINEAR).fit(table, Y)
+    several = ReadOptions(task="multilabel", unlabelled=None)
+    held = X.assign(closed=X.b.where(SETS.q == 1), some=some)
+    assert load_targets(held, SETS, several).labels_read.gaps == ("closed",)
+
+
+def test_gaps_that_may_be_chance_say_nothing():
+    few = pd.DataFrame({"a": [1.0, None, 3.0, None, 5.0, None], "b": range(6)})
+    assert load(few, [0, 1] * 3).labels_read.gaps == ()
+    assert load(X.assign(left=Y), Y).labels_read.gaps == ()

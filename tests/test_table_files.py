@@ -279,6 +279,8 @@ def test_what_pandas_writes_is_read_back(tmp_path, rows, delimiter):
     assert all(isinstance(text, str) for text in said_of(found))
     if list(found.columns) == ["text", "label"]:
         expected = pd.read_csv(path, sep=delimiter, dtype="object", keep_default_na=False, encoding="utf-8")
+        full = expected.map(str.strip).ne("").any(axis=1)  # rows without a filled cell are left out
+        expected = expected[full].reset_index(drop=True) if full.any() else expected
         pd.testing.assert_frame_equal(found, expected, check_flags=False)
 
 

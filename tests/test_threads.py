@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -84,3 +85,67 @@ def test_a_resumed_run_takes_as_many_as_it_began_with(own_threads, tmp_path, mon
         assert ended.value.code in (None, 0, 3)  # one epoch is too little, which the code may say
         assert torch.get_num_threads() == 1
     assert json.loads((tmp_path / "run" / "config.json").read_text())["threads"] == 1
+
+
+# --- small tables
+
+
+def held():
+    """The threads that torch and every other library of threads would take."""
+    import sklearn.utils  # noqa: F401
+    from threadpoolctl import threadpool_info
+
+    return torch.get_num_threads(), {item["filepath"]: item["num_threads"] for item in threadpool_info()}
+
+
+@pytest.fixture
+def two_threads(own_threads):
+    """Two threads for all."""
+    from threadpoolctl import threadpool_limits
+
+    torch.set_num_threads(2)
+    with threadpool_limits(2):
+        yield
+
+
+@pytest.mark.parametrize(("size", "asked", "taken"), [(10, "", 1), (threads.SMALL + 1, "", 2), (10, "2", 2)])
+def test_a_small_table_takes_one_thread_and_gives_back_what_was(two_threads, monkeypatch, size, asked, taken):
+    if asked:
+        monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    before, inside = held(), []
+    assert {before[0], *before[1].values()} == {2}
+
+    def fail():
+        with threads.alone(size):
+            inside.append(held())
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    ((first, others),) = inside
+    assert {first, *others.values()} == {taken}
+    assert held() == before
+
+
+def test_the_learners_of_small_tables_take_one_thread(two_threads, monkeypatch):
+    """What scikit-learn's boosting and torch may take while the heads are fitted."""
+    from codivide import NoisyLabelClassifier, NoisyLabelRegressor, NoisyMultiLabelClassifier, noise_report
+    from codivide.methods.features import linear, number_heads
+
+    seen = []
+    for module in (linear, number_heads):
+        inner = module.fit
+        monkeypatch.setattr(module, "fit", lambda *a, inner=inner, **k: (seen.append(held()), inner(*a, **k))[1])
+    x = np.random.default_rng(0).normal(size=(60, 3))
+    y = (x > 0).astype(int)
+    for fit in (
+        lambda: NoisyLabelClassifier("features").fit(x, y[:, 0]),
+        lambda: NoisyLabelRegressor().fit(x, x[:, 0]),
+        lambda: NoisyMultiLabelClassifier().fit(x, y),
+        lambda: noise_report(x, y[:, 0]),
+    ):
+        seen.clear()
+        fit()
+        assert seen
+        assert {number for first, others in seen for number in (first, *others.values())} == {1}
+        assert held()[0] == 2

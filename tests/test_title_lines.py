@@ -1,4 +1,4 @@
-"""A title above the header of a CSV file: it is left out where that is sure, else the error says what to do."""
+"""A title above the header of a CSV file or a sheet: left out where that is sure, else the error says what to do."""
 
 from __future__ import annotations
 
@@ -58,3 +58,57 @@ def test_other_tables_are_read_as_pandas_reads_them(tmp_path, text):
     table = read_table(tmp_path / "rows.csv")
     expected = pd.read_csv(tmp_path / "rows.csv")
     assert (list(table.columns), len(table)) == (list(expected.columns), len(expected))
+
+
+def workbook(path, above, header, rows):
+    """A workbook of one sheet, its cells as they are."""
+    sheet = pytest.importorskip("openpyxl").Workbook()
+    for row in [*above, header, *rows]:
+        sheet.active.append(row)
+    sheet.save(path)
+    return path
+
+
+CELLS = [[k, k % 3 + 0.5, "ab"[k % 2]] for k in range(12)]
+
+
+@pytest.mark.parametrize(
+    ("above", "said"),
+    [
+        ([["Sales 2024"]], "row 1 left out as a title ('Sales 2024'): the header is in row 2"),
+        ([["Sales"], [], ["all regions"], []], "rows 1 to 4 left out as a title ('Sales'): the header is in row 5"),
+        ([[None, "Sales"]], "row 1 left out as a title ('Sales'): the header is in row 2"),
+        ([[], []], None),  # nothing but empty rows
+        ([], None),
+    ],
+)
+def test_the_title_of_a_sheet_is_left_out_and_said(tmp_path, above, said):
+    rows = [[None if (k, cell) == (3, 0.5) else cell for cell in row] for k, row in enumerate(CELLS)]  # a gap
+    loaded = load(workbook(tmp_path / "rows.xlsx", above, ["age", "income", "label"], rows))
+    plain = load(workbook(tmp_path / "plain.xlsx", [], ["age", "income", "label"], rows))
+    assert (loaded.columns, loaded.classes, len(loaded.y)) == (plain.columns, ("a", "b"), 12)
+    assert [text for text in loaded.said if "title" in text] == [text for text in (said,) if text]
+
+
+def test_of_two_columns_the_title_of_a_sheet_must_be_sure(tmp_path):
+    rows = [[k, "ab"[k % 2]] for k in range(12)]
+    assert load(workbook(tmp_path / "a.xlsx", [["Sales"]], ["age", "label"], rows)).columns == ("age",)
+    unnamed = workbook(tmp_path / "b.xlsx", [], ["label", None], [["ab"[k % 2], k] for k in range(12)])
+    assert len(load(unnamed).y) == 12  # a column without a name
+
+
+def test_what_may_be_the_title_of_a_sheet_is_an_error_that_says_what_to_do(tmp_path):
+    path = workbook(tmp_path / "a.xlsx", [["Report"]], ["text", "note", "label"], [["hi", "x", "a"], ["bye", "y", "b"]])
+    with pytest.raises(InputError, match=r"row 1 has one cell \('Report'\).*delete what is above row 2"):
+        load(path)
+
+
+def test_merged_cells_over_several_rows_are_said(tmp_path):
+    path = workbook(tmp_path / "a.xlsx", [], ["age", "income", "label"], CELLS)
+    book = pytest.importorskip("openpyxl").load_workbook(path)
+    for cells in ("C2:C3", "A5:B5", "C6:C9"):
+        book.active.merge_cells(cells)
+    book.save(path)
+    loaded = load(path)
+    assert any("2 times cells of several rows are merged (the first: C2:C3)" in text for text in loaded.said)
+    assert int((loaded.y < 0).sum()) == 4

@@ -250,3 +250,26 @@ def test_a_mixed_table_has_a_forest():
         "forest corrected",
         "divide",
     ]
+
+
+def grown(monkeypatch, x, y, **settings):
+    """The kinds of trees that a run fits, one after the other."""
+    seen, inner = [], trees.fit
+    monkeypatch.setattr(trees, "fit", lambda kind, *rest, **more: (seen.append(kind), inner(kind, *rest, **more))[1])
+    monkeypatch.setattr(trees, "_ROUNDS", 10)
+    NoisyLabelClassifier(Features(heads="linear", vote=False, correct=False, **settings)).fit(x, y)
+    monkeypatch.undo()
+    return seen
+
+
+def test_of_many_classes_boosting_is_tried_on_one_fold(monkeypatch):
+    """It grows a tree for each class in every round: it takes part in all folds only where one of them gains by it."""
+    rng = np.random.default_rng(0)
+    y = np.arange(1000) % 25
+    linear = (4 * rng.normal(size=(25, 4))[y] + rng.normal(size=(1000, 4))).astype(np.float32)
+    assert grown(monkeypatch, linear, y).count("boosting") == 1
+    assert grown(monkeypatch, linear, y, trees="both").count("boosting") >= 5  # who asks gets it
+    assert grown(monkeypatch, linear, y // 2).count("boosting") >= 5  # few classes
+    boxes = rng.random((1000, 12)).astype(np.float32)
+    rule = 5 * (boxes[:, 0] * 5).astype(int) + (boxes[:, 1] * 5).astype(int)  # of two columns among twelve
+    assert grown(monkeypatch, boxes, rule).count("boosting") >= 5

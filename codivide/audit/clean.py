@@ -37,7 +37,7 @@ from codivide.data.column_kinds import Commas
 from codivide.data.corrections import Correction, Corrections, Known
 from codivide.data.image_bytes import with_images
 from codivide.data.images import is_image_name, on_disk, written
-from codivide.data.options import CLASSES, MULTILABEL
+from codivide.data.options import CLASSES, MULTILABEL, ReadOptions
 from codivide.data.record import DataRecord
 from codivide.data.table_columns import TEXT_COLUMNS, find
 from codivide.data.table_files import folder_parts, is_database, is_table
@@ -121,11 +121,13 @@ class Cleaned(NamedTuple):
             label table.
         changes: path or id, given, label (None: left out), change ("relabelled", "labelled" or "dropped"), reason.
         remarks: what the user should know.
+        reading: how the table that was written is read again; None: nothing was, or it names rows of data elsewhere.
     """
 
     labels: pd.DataFrame
     changes: pd.DataFrame
     remarks: list[str]
+    reading: ReadOptions | None = None
 
 
 def read_run(run: Path) -> Judged:
@@ -454,7 +456,12 @@ def clean(
         write_clean.write_tables(table, cleaned.changes, folder, judged.source.options.task, cells, label=label)
         if files is not None:
             write_clean.place(paths, places, folder, files)
-    return cleaned
+    return cleaned._replace(reading=_again(table, judged.source.options, label))
+
+
+def _again(table: pd.DataFrame, options: ReadOptions, label: str) -> ReadOptions | None:
+    """How a cleaned table is read, with one annotator; None: it has but names and labels of data that are not in it."""
+    return None if table.shape[1] < 3 else replace(options, label=label, annotators=(), answers=None)
 
 
 def _at(judged: Judged, run: Path, source: str) -> Judged:
@@ -484,17 +491,6 @@ def _check_unchanged(judged: Judged, remarks: list[str]) -> None:
         remarks.append(f"{judged.source.path} has {more} rows more than the run saw; they are left out")
 
 
-def _gone(paths: Sequence[Path]) -> list[str]:
-    """A remark on files of the run that the manifest names and that are not there any more."""
-    gone = [path for path in paths if not path.exists()]
-    if not gone:
-        return []
-    return [
-        f"{len(gone):,} of {len(paths):,} files are not where the run saw them, the first: {gone[0]}; the manifest "
-        "names them as they were. Bring them back, or fit again"
-    ]
-
-
 def _images(
     cleaned: Cleaned, judged: Judged, files: write_clean.How | None, out: Path
 ) -> tuple[pd.DataFrame, list[Path], list[PurePosixPath]]:
@@ -508,7 +504,7 @@ def _images(
     if judged.run is not None:
         cleaned.remarks.extend(file_remarks(judged.run, every, gone=False))
     if files is None:
-        cleaned.remarks.extend(_gone(paths))
+        cleaned.remarks.extend(write_clean.gone(paths))
     else:
         write_clean.check_files(paths)
         places = write_clean.plan(paths, cleaned.labels["label"].tolist())
@@ -517,13 +513,14 @@ def _images(
             cleaned.remarks.append(f"files without the suffix of an image are only found by way of {LABELS}")
     table = cleaned.labels.rename(columns={label_table.PATH: "id"})[["label", "id"]]
     table.insert(0, "path", names)
-    if (group := judged.source.options.group) is not None:
-        table[group] = _groups(judged, group, table["id"].tolist())
+    for name in (judged.source.options.group, judged.source.options.weight):
+        if name is not None:
+            table[name] = _column_of(judged, name, table["id"].tolist())
     return table, paths, places
 
 
-def _groups(judged: Judged, name: str, ids: list[str]) -> list[Any]:
-    """The values of the column of groups, so that the manifest trains again."""
+def _column_of(judged: Judged, name: str, ids: list[str]) -> list[Any]:
+    """The values of a column of the source, such as groups, so that the manifest trains again."""
     source = _table_of(judged, needed=True)
     assert source is not None
     known = dict(zip(source["path"], source[name], strict=True))

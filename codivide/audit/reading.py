@@ -77,10 +77,7 @@ def read(
         raise InputError(f"pred_probs has {len(probs)} rows, but {what} has {shape[0]}; give one for each sample")
     stated = classes is not None
     order = own_values(classes) if classes is not None else order_of(labels, pred_probs, unlabelled)
-    numbered = stated and order is not None and _are_numbers_of(labels, order, unlabelled)
-    numbers = tuple(range(len(order))) if numbered and order is not None else order
-    given, known = encode(labels, unlabelled=unlabelled, classes=numbers, what=what)
-    known = order if numbered and order is not None else known
+    given, known = _placed(labels, order, unlabelled, what, stated=stated)
     if len(known) != probs.shape[1]:
         listed = ", ".join(map(str, known[:_SHOWN])) + (", ..." if len(known) > _SHOWN else "")
         raise InputError(
@@ -97,6 +94,15 @@ def read(
     )
     _check_order(probs, given, known, stated=stated)
     return Reading(probs, given, known, claimed=True)
+
+
+def _placed(
+    labels: Any, order: tuple[Any, ...] | None, unlabelled: int | None, what: str, *, stated: bool
+) -> tuple[Labels, tuple[Any, ...]]:
+    """The labels as places among the classes, and these; of classes that are stated labels may be the numbers."""
+    if stated and order is not None and _are_numbers_of(labels, order, unlabelled):
+        return encode(labels, unlabelled=unlabelled, classes=range(len(order)), what=what)[0], order
+    return encode(labels, unlabelled=unlabelled, classes=order, what=what)
 
 
 def _are_numbers_of(labels: Any, classes: Sequence[Any], unlabelled: int | None) -> bool:

@@ -63,6 +63,17 @@ def check_files(paths: Sequence[Path]) -> None:
             raise InputError(f"{path} is no plain file")
 
 
+def gone(paths: Sequence[Path]) -> list[str]:
+    """A remark on files of the run that the manifest names and that are not there any more."""
+    gone = [path for path in paths if not path.exists()]
+    if not gone:
+        return []
+    return [
+        f"{len(gone):,} of {len(paths):,} files are not where the run saw them, the first: {gone[0]}; the manifest "
+        "names them as they were. Bring them back, or fit again"
+    ]
+
+
 @contextmanager
 def aside(out: Path) -> Iterator[Path]:
     """A new folder beside ``out``, renamed to it at the end; removed when the block fails or is interrupted."""
@@ -203,10 +214,14 @@ def write_tables(
 
 
 def _says(texts: pd.Series[Any], values: pd.Series[Any]) -> bool:
-    """Whether texts of cells say to every reader what was read: no decimal comma, of numbers."""
+    """Whether texts of cells say to every reader what was read, of numbers: no comma, no points between thousands."""
     if not _is_number(values):
         return True
-    return bool((pd.to_numeric(texts, errors="coerce").notna() | values.isna()).all())
+    said, read = (
+        pd.to_numeric(texts, errors="coerce").to_numpy(np.float64),
+        values.to_numpy(np.float64, na_value=np.nan),
+    )
+    return bool((np.isclose(said, read, rtol=1e-9, atol=0) | np.isnan(read)).all())
 
 
 def _is_code(texts: pd.Series[Any], values: pd.Series[Any]) -> bool:

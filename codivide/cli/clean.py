@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from codivide.cli.flags import as_flags
 from codivide.cli.output import aside, line, note
 from codivide.core.errors import InputError
 from codivide.core.stopping import Stopped
@@ -102,6 +104,9 @@ def clean(
     line(f"labels:  {out / LABELS}\nchanges: {out / CHANGES}")
     if export is not None:
         line(f"export:  {out / exporting.EXPORTS[export]}")
+    if cleaned.reading is not None:
+        again = ["codivide", "fit", str(out / LABELS), *as_flags(cleaned.reading), "--out", f"{run.resolve().name}2"]
+        line(f"train again: {shlex.join(again)}")
 
 
 def serve(

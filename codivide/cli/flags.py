@@ -7,12 +7,15 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from codivide.core.errors import InputError
+
+if TYPE_CHECKING:
+    from codivide.data.options import ReadOptions
 
 DATA = "Data"  # the panel of the flags that say how data are read
 
@@ -192,6 +195,18 @@ def _number_or_auto(kind: type, name: str, text: str) -> float | str:
     except ValueError:
         raise InputError(f"--{name.replace('_', '-')} {text}: give a number, or auto") from None
     return value
+
+
+def as_flags(options: ReadOptions) -> list[str]:
+    """The flags of ``fit`` with which data are read so; those of the machine are at their defaults."""
+    words: list[str] = []
+    for name, value in options.to_dict().items():
+        if name == "unlabelled" and options.task != "classes":  # no number means "no label" there
+            continue
+        words.append(f"--{name.replace('_', '-')}")
+        if value is not True:
+            words.append(",".join(value) if isinstance(value, list) else "none" if value is None else str(value))
+    return words
 
 
 def number_or_none(text: str) -> int | None:

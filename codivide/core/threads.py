@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
+
+SMALL = 100_000  # numbers in a table up to which one core needs seconds, and threads hardly fewer
 
 _CGROUP = Path("/sys/fs/cgroup")
 _STAT = Path("/proc/stat")
@@ -71,6 +75,32 @@ def take(threads: int | None = None) -> str | None:
         f"{found.threads} of {found.cores} cores: others keep the machine busy (load {found.load:.1f}); "
         "OMP_NUM_THREADS says how many to take"
     )
+
+
+@contextmanager
+def alone(size: int) -> Iterator[None]:
+    """One thread for work on few numbers, and the threads of before afterwards; ``OMP_NUM_THREADS`` wins.
+
+    A small table is thousands of parallel steps of a few microseconds, at the end of each of which all threads wait for
+    the last. Where another job has the core of that one, they wait actively for a time slice of the system.
+
+    Args:
+        size: how many numbers the table has.
+    """
+    if size > SMALL or "OMP_NUM_THREADS" in os.environ:
+        yield
+        return
+    import sklearn.utils  # noqa: F401  # its threads are a library of its own, which has to be there to be limited
+    import torch
+    from threadpoolctl import threadpool_limits  # scikit-learn needs it, too
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # also those of MKL within torch, which nothing else reaches
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _quota() -> float | None:

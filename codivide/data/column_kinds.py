@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, cast, get_args
 
@@ -15,8 +15,9 @@ from torch import Tensor
 
 from codivide.core.errors import InputError
 from codivide.core.types import Floats, Singles
+from codivide.data.dates import Order, dates, days, is_date, order_of, reversed_in
 from codivide.data.tfidf import PARTS, Tfidf
-from codivide.data.units import is_nothing, unit_of, without_unit
+from codivide.data.units import is_nothing, tidy, unit_of, without_unit, written_otherwise
 
 MOST_CATEGORIES = 30  # of a column that get a column each; rarer ones share one
 MOST_VALUES = 60  # different texts up to which a column holds categories; of more, each must come often
@@ -28,15 +29,12 @@ _FEWEST_IDS = 10  # rows below which it says nothing that all are different
 _EMPTY = ("", "nan", "NaN", "<NA>")
 _ID_NAME = re.compile(r"(^|[ _.\-])(id|ids|uuid|guid|index|rownames?|row number)$|^unnamed: ?0$", re.I)
 _CAMEL = re.compile(r"[a-z](Id|ID)$")  # customerId, but not "paid"
-_DATE = re.compile(r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}([ T].*)?")
 _COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?")
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
 _BELOW_THOUSAND = re.compile(r"[+-]?\d{1,3}(\.\d+)?")
-_TWO = re.compile(r"\s*(\d{1,2})([-/.])(\d{1,2})[-/.]\d{2,4}")  # what comes before the year
 
 Note = dict[str, Any]
 Commas = Literal["", "decimal", "thousands"]
-Order = tuple[bool | None, bool | None]  # is the day first with slashes and dashes, and with points; None: not seen
 
 
 class Part(Protocol):
@@ -88,8 +86,8 @@ class Number:
         found = numbers(values, commas, unit)
         empty = np.isnan(found)
         note: Note = {"empty": int(empty.sum())}
-        if (unread := _unread(values, empty, "numbers")) is not None:
-            note["note"] = unread
+        if said := "; ".join(filter(None, (_unread(values, empty, "numbers"), written_otherwise(texts, unit)))):
+            note["note"] = said
         return cls(float(np.median(found[~empty])), bool(empty.any()), commas, unit), note
 
     def endings(self) -> tuple[str, ...]:
@@ -137,14 +135,14 @@ class Date:
     @classmethod
     def fit(cls, values: pd.Series[Any]) -> tuple[Date, Note]:
         """The range of the dates, and what could not be read."""
-        order = _order(values)
+        order = order_of(values)
         found = dates(values, order)
         known = found.dropna()
         clock = bool((known != known.dt.normalize()).any())
         note: Note = {"empty": int(found.isna().sum())}
         if (unread := _unread(values, found.isna().to_numpy(dtype=bool), "dates")) is not None:
             note["note"] = unread
-        return cls(float(np.median(_days(known))), bool(found.isna().any()), clock, order), note
+        return cls(float(np.median(days(known))), bool(found.isna().any()), clock, order), note
 
     def endings(self) -> tuple[str, ...]:
         """Day, month, day of the week, hour, gaps."""
@@ -160,12 +158,12 @@ class Date:
         found = dates(values, self.order)
         empty = found.isna()
         whole = found.fillna(pd.Timestamp(0) + pd.Timedelta(days=self.fill))
-        made = [_days(whole), whole.dt.month, whole.dt.day_of_week]
+        made = [days(whole), whole.dt.month, whole.dt.day_of_week]
         made += [whole.dt.hour + whole.dt.minute / 60] if self.clock else []
         made += [empty] if self.gaps else []
         rows = np.stack([np.asarray(item, dtype=np.float32) for item in made], axis=1)
         said = [_unread(values, empty.to_numpy(dtype=bool), "dates")]
-        if (other := _reversed(values, self.order)) is not None:
+        if (other := reversed_in(values, self.order)) is not None:
             first, second = ("month", "day") if self.order[other[1]] else ("day", "month")
             said.append(
                 f"{other[0]!r} has the {first} first, but dates are read with the {second} first, as in training"
@@ -430,7 +428,7 @@ def numbers(values: pd.Series[Any], commas: Commas | None = None, unit: str | No
     if pd.api.types.is_numeric_dtype(values):
         found = values.to_numpy(dtype=np.float64, na_value=np.nan)
     else:
-        texts = values.astype(object).map(lambda value: value.strip() if isinstance(value, str) else value)
+        texts = values.astype(object)
         texts = without_unit(texts, unit_of(texts, _READABLE) if unit is None else unit)
         found = np.asarray(pd.to_numeric(pointed(texts, commas or commas_of(texts)), errors="coerce"), dtype=np.float64)
     return np.where(np.isfinite(found), found, np.nan)
@@ -442,7 +440,7 @@ def commas_of(texts: pd.Series[Any]) -> Commas:
     They divide thousands where each of them could ("1,234"), and a number has two of them, or a point after them, or
     the others are below 1,000. Else they are decimal commas: so are those of "1,234" and "2,345" alone.
     """
-    known = [value.strip() for value in texts.tolist() if isinstance(value, str) and value.strip() not in _EMPTY]
+    known = [tidy(value) for value in texts.tolist() if isinstance(value, str) and value.strip() not in _EMPTY]
     known = [value for value in known if not is_nothing(value)]
     with_comma = [value for value in known if "," in value]
     others = [value for value in known if "," not in value]
@@ -469,41 +467,15 @@ def pointed(texts: pd.Series[Any], commas: Commas) -> pd.Series[Any]:
 
 def point(text: str, commas: Commas) -> str:
     """One text as ``pointed`` writes it."""
-    if commas == "decimal" and _COMMA.fullmatch(text.strip()):
-        return text.strip().replace(".", "").replace(",", ".")
-    return text.strip().replace(",", "") if commas == "thousands" and is_grouped(text) else text
+    bare = tidy(text)
+    if commas == "decimal" and _COMMA.fullmatch(bare):
+        return bare.replace(".", "").replace(",", ".")
+    return bare.replace(",", "") if commas == "thousands" and is_grouped(bare) else text
 
 
 def is_grouped(text: str) -> bool:
     """Whether every comma in the text of a number has three digits behind it, as between thousands."""
     return _THOUSANDS.fullmatch(text.strip()) is not None
-
-
-def dates(values: pd.Series[Any], order: Order = (False, True)) -> pd.Series[pd.Timestamp]:
-    """Dates ``[N]`` without a time zone; NaT where there is none. 2024-07-05 is the fifth of July in any case.
-
-    Args:
-        values: dates, or texts.
-        order: whether 05/07/2024 and 05-07-2024 have the day first, and whether 05.07.2024 has; None: ``values`` say.
-    """
-    if isinstance(values.dtype, pd.PeriodDtype):
-        values = values.dt.to_timestamp()
-    if not pd.api.types.is_datetime64_any_dtype(values):
-        texts = pd.Series([value.strip() if isinstance(value, str) else value for value in values], dtype=object)
-        own = _order(texts)
-        known = [
-            next((one for one in (before, here) if one is not None), False)
-            for before, here in zip(order, own, strict=True)
-        ]
-        first = np.array([_has_day_first(value, known) for value in texts], dtype=bool)
-        read = [
-            pd.to_datetime(texts[first == which], errors="coerce", format="mixed", dayfirst=which, utc=True)
-            for which in (False, True)
-        ]
-        values = pd.concat(read).sort_index().set_axis(values.index)
-    if getattr(values.dtype, "tz", None) is not None:
-        values = values.dt.tz_convert(None)
-    return values
 
 
 def as_names(values: pd.Series[Any]) -> pd.Series[Any]:
@@ -550,48 +522,5 @@ def _is_date(values: pd.Series[Any]) -> bool:
         return False
     if all(not isinstance(value, str) for value in known.tolist()):
         return bool(dates(known).notna().mean() >= _READABLE)
-    like = known.astype(object).map(lambda value: isinstance(value, str) and _DATE.fullmatch(value.strip()) is not None)
-    return bool(like.mean() >= _READABLE and dates(known, _order(known)).notna().mean() >= _READABLE)
-
-
-def _order(values: pd.Series[Any]) -> Order:
-    """How the texts of a column put day and month, as ``dates`` takes it; None where no text has both before the year.
-
-    With points the day is first, else the month, unless a number above 12 says otherwise.
-    """
-    slashes, points = (_most(values, points=points) for points in (False, True))
-    return (
-        None if slashes == (0, 0) else slashes[0] > 12 >= slashes[1],
-        None if points == (0, 0) else points[1] <= 12,
-    )
-
-
-def _most(values: pd.Series[Any], *, points: bool) -> tuple[int, int]:
-    """The largest first and second number of the texts with points, or of those without; 0: there is none."""
-    found = [match for match in (_TWO.match(value) for value in values if isinstance(value, str)) if match is not None]
-    own = [(int(match[1]), int(match[3])) for match in found if (match[2] == ".") == points]
-    return max((first for first, _ in own), default=0), max((second for _, second in own), default=0)
-
-
-def _reversed(values: pd.Series[Any], order: Order) -> tuple[str, bool] | None:
-    """The first text that cannot be read in this order, and whether it has points; None: there is none."""
-    for value in values:
-        match = _TWO.match(value) if isinstance(value, str) else None
-        if match is None:
-            continue
-        points = match[2] == "."
-        first, second = int(match[1]), int(match[3])
-        day_first = order[points]
-        if (day_first is False and first > 12 >= second) or (day_first and second > 12 >= first):
-            return value, points
-    return None
-
-
-def _has_day_first(value: Any, order: Sequence[bool]) -> bool:
-    match = _TWO.match(value) if isinstance(value, str) else None
-    return match is not None and order[match[2] == "."]
-
-
-def _days(values: pd.Series[pd.Timestamp]) -> NDArray[np.float64]:
-    """Days since 1970."""
-    return np.asarray((values - pd.Timestamp(0)) / pd.Timedelta(days=1), dtype=np.float64)
+    like = known.astype(object).map(is_date)
+    return bool(like.mean() >= _READABLE and dates(known, order_of(known)).notna().mean() >= _READABLE)

@@ -19,6 +19,7 @@ from codivide.data.options import ReadOptions
 from codivide.data.source import Inputs, Reading, Wanted, as_path
 from codivide.data.table_columns import find, missing_column, propose_labels
 from codivide.data.table_sets import frame_inputs, from_table
+from codivide.data.targets import listed_labels
 
 _ROOT = ("dataset_dict.json", "state.json")  # what ``save_to_disk`` writes
 
@@ -63,7 +64,8 @@ def load_hugging_face_table(source: object, reading: Reading) -> Loaded:
         if len(parts) == 1 or name in ("train", *HELD_OUT, *NO_LABEL)
     ]
     options = replace(reading.options, label="label")
-    return from_table(pd.concat(joined, ignore_index=True), Path("the data set"), replace(reading, options=options))
+    whole = listed_labels(pd.concat(joined, ignore_index=True), options)
+    return from_table(whole, Path("the data set"), replace(reading, options=options))
 
 
 def hugging_face_inputs(source: object, wanted: Wanted) -> Inputs:
@@ -137,10 +139,14 @@ def _label_of(parts: Mapping[str, Any], options: ReadOptions) -> str:
 
 
 def _frame(part: Any, label: str) -> pd.DataFrame:
-    """A split as a table; the numbers of a ClassLabel become its names, -1 none."""
+    """A split as a table; the numbers of a ClassLabel, one or a list a row, become its names, -1 none."""
     table: pd.DataFrame = part.to_pandas() if label in part.features else part.to_pandas().assign(**{label: None})
     names = getattr(part.features.get(label), "names", None)
     if names is not None:
         numbers = table[label].tolist()
         table[label] = pd.Series([names[int(k)] if pd.notna(k) and k >= 0 else None for k in numbers], dtype=object)
+    several = getattr(getattr(part.features.get(label), "feature", None), "names", None)  # a list of classes a row
+    if several is not None:
+        lists = [None if row is None else [several[int(k)] for k in row] for row in table[label].tolist()]
+        table[label] = pd.Series(lists, dtype=object)
     return table if label == "label" else table.drop(columns="label", errors="ignore").rename(columns={label: "label"})

@@ -1,7 +1,8 @@
 """Columns of a table that hold the labels themselves, left among the features by mistake.
 
 A column holds them where its values and the labels are one-to-one, in all rows that have a label; or, of targets that
-hardly repeat, where it is equal to them. Of several labels a row, a column may hold one of them.
+hardly repeat, where it is equal to them. Of several labels a row, a column may hold one of them. A column that is empty
+in all rows of one class and in no other (the day of an event that is the class) holds them, too.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from codivide.core.types import Floats, Labels, Mask
-from codivide.data.column_kinds import as_texts
+from codivide.data.column_kinds import as_texts, missing
 from codivide.data.loaded import Loaded
 from codivide.data.options import MULTILABEL, REGRESSION, ReadOptions
 from codivide.data.targets import members
@@ -30,20 +31,33 @@ def with_label_columns(loaded: Loaded, x: Any, options: ReadOptions) -> Loaded:
     if not isinstance(x, pd.DataFrame | np.ndarray):
         return loaded
     found = holding_labels(x, loaded, options)
-    return replace(loaded, labels_read=replace(loaded.labels_read, columns=found)) if found else loaded
+    gaps = tuple(name for name in telling_gaps(x, loaded, options) if name not in found)
+    if not found and not gaps:
+        return loaded
+    return replace(loaded, labels_read=replace(loaded.labels_read, columns=found, gaps=gaps))
 
 
 def remarks(loaded: Loaded) -> list[str]:
     """A sentence for the user on columns that hold the labels."""
-    found = loaded.labels_read.columns
-    if not found:
-        return []
-    listed = ", ".join(map(repr, found))
-    text = f"column {listed} holds" if len(found) == 1 else f"columns {listed} hold"
-    return [
-        f"{text} the labels, and {'is' if len(found) == 1 else 'are'} among the features: what is learned from that "
-        "says nothing of new samples, and wrong labels look right. Leave it out (--drop, drop=[...])"
-    ]
+    found, gaps = loaded.labels_read.columns, loaded.labels_read.gaps
+    said = []
+    if found:
+        text = f"column {_listed(found)} holds" if len(found) == 1 else f"columns {_listed(found)} hold"
+        said.append(
+            f"{text} the labels, and {'is' if len(found) == 1 else 'are'} among the features: what is learned from "
+            "that says nothing of new samples, and wrong labels look right. Leave it out (--drop, drop=[...])"
+        )
+    if gaps:
+        text = f"column {_listed(gaps)} is" if len(gaps) == 1 else f"each of the columns {_listed(gaps)} is"
+        said.append(
+            f"{text} empty in all rows of one class and in no other, or the other way round, so that its gaps hold the "
+            "labels: if it is filled in when the label is known, leave it out (--drop, drop=[...])"
+        )
+    return said
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(map(repr, names))
 
 
 def holding_labels(x: Any, loaded: Loaded, options: ReadOptions) -> tuple[str, ...]:
@@ -81,6 +95,37 @@ def holding_labels(x: Any, loaded: Loaded, options: ReadOptions) -> tuple[str, .
         for k in np.flatnonzero(~held).tolist():
             held[k] = all(_equal(_column(x, k), known[loaded.y], some) for some in (few, rows))
     return tuple(name for name, there in zip(names, held, strict=True) if there)
+
+
+def telling_gaps(x: Any, loaded: Loaded, options: ReadOptions) -> tuple[str, ...]:
+    """The names of the columns of a data frame that are empty in all rows with one label and in no other, or reversed.
+
+    Args:
+        x: a data frame ``[N, D]``, a row for each of the data; of anything else nothing is said.
+        loaded: the labels.
+        options: the task, and the separator of several labels.
+    """
+    rows = np.flatnonzero(loaded.y >= 0)
+    if not isinstance(x, pd.DataFrame) or not len(rows) or options.task == REGRESSION:
+        return ()
+    few = rows[np.linspace(0, len(rows) - 1, min(len(rows), _LOOKED)).astype(np.int64)]
+    targets = [loaded.y] if options.task != MULTILABEL else list(members(loaded, options.separator).y.T)
+
+    def tells(k: int) -> bool:
+        for some in (few, rows):
+            empty = missing(x.iloc[some, k]).to_numpy(dtype=bool)
+            if not any(_is_one_class(empty, target[some]) for target in targets):
+                return False
+        return _coincidence(empty.astype(np.int64)) * x.shape[1] <= CHANCE
+
+    return tuple(str(name) for k, name in enumerate(x.columns) if tells(k))
+
+
+def _is_one_class(empty: Mask, codes: Labels) -> bool:
+    """Whether some cells ``[N]`` are empty, and these are all of one class, or the others are."""
+    if not empty.any() or empty.all():
+        return False
+    return any(np.array_equal(side, codes == codes[side.argmax()]) for side in (empty, ~empty))
 
 
 def _targets(loaded: Loaded, options: ReadOptions) -> list[Labels]:

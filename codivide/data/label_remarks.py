@@ -13,11 +13,12 @@ from codivide.data import columns, label_copies
 from codivide.data.labels import twins
 from codivide.data.loaded import Loaded
 from codivide.data.targets import proposal
+from codivide.data.units import ERRORS
 from codivide.noise.too_small import FEWEST, judged_classes
 
 _SHOWN = 5  # classes or pairs that a remark names
 _LEAST_ROWS = 10  # labels below which so many classes as rows say nothing
-_LIKE_MISSING = ("na", "n/a", "<na>", "nan", "none", "null", "nil")
+_LIKE_MISSING = ("na", "n/a", "<na>", "nan", "none", "null", "nil", *ERRORS)
 
 
 def label_remarks(loaded: Loaded, least: int = FEWEST) -> list[str]:

@@ -47,12 +47,14 @@ class LabelNotes:
         merged: of each class that others were merged into, how often each other spelling came.
         commas: what commas in them are, where they are numbers: "decimal", "thousands", or "" for none.
         columns: of the table that is learned from that hold them, see ``label_copies``.
+        gaps: columns whose empty cells tell one class from the others, see there.
     """
 
     missing: Mapping[str, int] = field(default_factory=dict)
     merged: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     commas: Commas = ""
     columns: tuple[str, ...] = ()
+    gaps: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values; without what is empty."""

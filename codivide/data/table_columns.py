@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from codivide.core.errors import InputError
+from codivide.core.files import CLEANED
 from codivide.data import annotators
 from codivide.data.images import are_image_names
 from codivide.data.options import ReadOptions
+from codivide.data.targets import task_flags
 
 #: Columns that say something of a row besides what is learned from.
 TEXT_COLUMNS = ("path", "label", "split", "true_label", "id", "text", "annotator")
 _LIKE_LABELS = (
     "labels",
+    "tags",
     "target",
     "class",
     "category",
@@ -109,7 +113,7 @@ def with_label(table: pd.DataFrame, where: object, name: str) -> pd.DataFrame:
         return table
     found = find([str(column) for column in table.columns], name)
     if found is None:
-        raise missing_column(table, where, name, "--label", propose_labels(table))
+        raise missing_column(table, where, name, "--label", propose_labels(table, where))
     if "label" in table and found != "label":
         raise InputError(
             f"{where} has columns {found!r} and 'label'; rename one, so that it is clear which holds the labels."
@@ -124,14 +128,21 @@ def missing_column(
     names = [str(column) for column in table.columns]
     near = difflib.get_close_matches(name.casefold(), {column.casefold(): column for column in names}, n=1, cutoff=0.7)
     close = [column for column in names if column.casefold() in near]
-    meant = close or [column for column in proposed if column != name]
-    hint = f" {flag} names it; perhaps {' or '.join(map(repr, meant[:3]))}." if meant else f" {flag} names it."
+    meant = (close or [column for column in proposed if column != name])[:3]
+    flags = [task_flags(table.iloc[:, names.index(column)]) if flag == "--label" else "" for column in meant]
+    told = [f"{column!r} ({more})" if more else repr(column) for column, more in zip(meant, flags, strict=True)]
+    hint = f" {flag} names it; perhaps {' or '.join(told)}." if told else f" {flag} names it."
     return InputError(f"{where} has no column {name!r} (columns: {listed(table)}).{hint}")
 
 
-def propose_labels(table: pd.DataFrame) -> list[str]:
-    """Columns that may hold the labels: by their name, else by how few different values they have."""
+def propose_labels(table: pd.DataFrame, where: object = "") -> list[str]:
+    """Columns that may hold the labels: by their name, else by how few different values they have.
+
+    Of a table that ``clean`` wrote (``where``) it is known: the second one, behind what names the rows.
+    """
     names = [str(name) for name in table.columns]
+    if Path(str(where)).name == CLEANED and names[:1] == ["id"] and len(names) > 1:
+        return names[1:2]
     by_name = [name for name in names if name.casefold() in _LIKE_LABELS]
     if by_name:
         return by_name

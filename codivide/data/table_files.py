@@ -16,12 +16,12 @@ import re
 import sqlite3
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 
 import pandas as pd
 import pyarrow
@@ -33,7 +33,8 @@ from codivide.data import workbook
 from codivide.data.annotation_tools import read_export
 from codivide.data.column_kinds import commas_of, pointed
 from codivide.data.image_bytes import read_tar, shards
-from codivide.data.title_lines import title_of
+from codivide.data.odd_rows import swallowed, without_odd_rows
+from codivide.data.title_lines import LOOKED, title_of, title_of_rows
 
 _UNPACKED = 256 << 20  # bytes that a small compressed file may hold
 _TIMES = 100  # times its own size that a larger one may
@@ -44,7 +45,15 @@ _SAMPLE = 64 * 1024  # characters that the delimiter is sought in
 _LINES = 50
 _MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 _SAID = "codivide.said"
+_KINDS_OF_COMMAS = {
+    "decimal": "a decimal comma",
+    "thousands": "commas between thousands",
+    "points": "points between thousands",
+}
+_SEPARATOR = re.compile(r"\A\"?sep=.\"?\r?\n", re.I)  # a line for Excel
+_POINTED = re.compile(r"\s*[+-]?([1-9]\d{0,2}(\.\d{3})+|\d+)\s*")
 INDEX = re.compile(r"__index_level_\d+__")
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # a folder of rows that have none
 _SPLITS = ("train", "test", "validation", "valid", "val", "unlabelled", "unlabeled")
 
 
@@ -96,7 +105,7 @@ def read_file(path: Path, as_text: Callable[[list[str]], set[str]]) -> pd.DataFr
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path} cannot be read: {error}") from error  # UnicodeDecodeError, ParserError: ValueErrors
-    return with_said(table, asked.said)
+    return with_said(without_odd_rows(table, asked.said), asked.said)
 
 
 def kind_of(path: Path) -> tuple[str, str]:
@@ -152,13 +161,14 @@ def read_folder(folder: Path, as_text: Callable[[list[str]], set[str]]) -> pd.Da
     Raises:
         InputError: a file cannot be parsed.
     """
-    parts = folder_parts(folder)
+    parts, root = folder_parts(folder), folder if folder.is_dir() else folder.parent
     tables, said = [], []
     for path in parts:
         table = read_file(path, as_text)
-        first = path.relative_to(folder if folder.is_dir() else folder.parent).parts[0]
-        split = next((name for name in _SPLITS if first.casefold().startswith(name)), None)
+        above = path.relative_to(root).parts
+        split = next((name for name in _SPLITS if above[0].casefold().startswith(name)), None)
         said += said_of(table)
+        table = table.assign(**{name: value for name, value in _partition(above[:-1]).items() if name not in table})
         tables.append(table if split is None or "split" in table else table.assign(split=split))
     said.append(f"read from {len(parts):,} files")
     if all(path.suffix.lower() == ".tar" for path in parts):
@@ -168,7 +178,23 @@ def read_folder(folder: Path, as_text: Callable[[list[str]], set[str]]) -> pd.Da
             said.append("samples of different shards share names, so that of the shard stands before each")
     whole = pd.concat(tables, ignore_index=True)
     whole.attrs.pop(_SAID, None)
+    if named := sorted({name for path in parts for name in _partition(path.relative_to(root).parts[:-1])}):
+        said.append(f"columns from the names of folders: {', '.join(map(repr, named))}")
+        plain = [name for name in named if name not in as_text(named)]
+        whole = whole.assign(**{name: _numbers_of(whole[name]) for name in plain})
     return with_said(whole, said)
+
+
+def _partition(folders: Sequence[str]) -> dict[str, str | None]:
+    """The columns that folders such as ``year=2024`` are named by, as Hive, Spark and Arrow write them."""
+    pairs = (folder.partition("=") for folder in folders if "=" in folder)
+    return {unquote(name): None if value == _NO_VALUE else unquote(value) for name, _, value in pairs}
+
+
+def _numbers_of(column: pd.Series[Any]) -> pd.Series[Any]:
+    """Texts as numbers, where all are."""
+    found = pd.to_numeric(column, errors="coerce")
+    return found if bool((found.notna() == column.notna()).all()) else column
 
 
 def is_database(source: object) -> bool:
@@ -300,13 +326,16 @@ def _without_title(text: str, asked: Asked) -> str:
             f"several. If it is a title, delete what is above line {title.header}; if it is the header, put quotes "
             f"around cells that hold {_DELIMITERS[title.delimiter]}"
         )
-    asked.said.append(f"{title.above} left out as a title ({title.text[:60]!r}): the header is in line {title.header}")
+    asked.said.append(
+        f"{title.above()} left out as a title ({title.text[:60]!r}): the header is in line {title.header}"
+    )
     return title.without(text)
 
 
 def _delimited(content: bytes, asked: Asked) -> pd.DataFrame:
     """CSV with any usual delimiter; a decimal comma counts where commas do not divide the columns."""
-    text = _without_title(decode(content, asked).removeprefix("\ufeff"), asked)
+    text = _SEPARATOR.sub("", decode(content, asked).removeprefix("\ufeff"), count=1)
+    text = _without_title(text, asked)
     delimiter = delimiter_of(text)
     header = pd.read_csv(io.StringIO(text), nrows=0, sep=delimiter)
     columns = [str(name) for name in header.columns]
@@ -321,6 +350,7 @@ def _delimited(content: bytes, asked: Asked) -> pd.DataFrame:
     )
     if not isinstance(table.index, pd.RangeIndex):  # pandas takes the first fields for an index then
         raise InputError(f"{asked.path}: lines have more fields than the header has names ({', '.join(columns[:10])})")
+    asked.said += swallowed(table, delimiter)
     if delimiter == ",":
         return table
     asked.said.append(f"columns are divided by {_DELIMITERS[delimiter]}")
@@ -333,10 +363,28 @@ def _delimited(content: bytes, asked: Asked) -> pd.DataFrame:
             if commas and found.notna().sum() == table[name].notna().sum():
                 table[name] = found
                 changed[commas].append(repr(name))
-    for commas, what in (("decimal", "a decimal comma"), ("thousands", "commas between thousands")):
-        if changed[commas]:
-            asked.said.append(f"numbers with {what} in {', '.join(changed[commas][:10])}")
+    if changed["decimal"]:
+        read = [name for name in columns if name not in as_text and repr(name) not in changed["decimal"]]
+        changed["points"] = _without_points(table, read, text, delimiter)
+    for kind, what in _KINDS_OF_COMMAS.items():
+        if changed.get(kind):
+            asked.said.append(f"numbers with {what} in {', '.join(changed[kind][:10])}")
     return table
+
+
+def _without_points(table: pd.DataFrame, names: list[str], text: str, delimiter: str) -> list[str]:
+    """Read the columns whose every point divides thousands as whole numbers; their names, to be said.
+
+    Where other columns have a decimal comma, "1.234" is no 1.234. Beside "950" it would be wrong without a word.
+    """
+    found = []
+    cells = pd.read_csv(io.StringIO(text), sep=delimiter, dtype="object", keep_default_na=False)
+    for name in names:
+        known = cells[name][cells[name] != ""]
+        if known.str.contains(".", regex=False).any() and known.map(_POINTED.fullmatch).notna().all():
+            table[name] = pd.to_numeric(cells[name].str.replace(".", "").replace("", None))
+            found.append(repr(name))
+    return found
 
 
 def _json(content: bytes, asked: Asked) -> pd.DataFrame:
@@ -369,12 +417,27 @@ def _framed(found: Any, asked: Asked) -> pd.DataFrame:
         raise InputError(
             f"{asked.path} must hold objects that name the columns, such as {{'text': ..., 'label': ...}}."
         )
-    return pd.DataFrame(found)
+    return _flat(pd.DataFrame(found), asked)
+
+
+def _flat(table: pd.DataFrame, asked: Asked) -> pd.DataFrame:
+    """A table whose objects within objects, one level deep, have columns of their own: ``meta.age``."""
+    for name in list(table.columns):
+        held = table[name].dropna()
+        if len(held) and held.map(lambda cell: isinstance(cell, dict)).all():
+            inner = pd.DataFrame(held.tolist(), index=held.index).add_prefix(f"{name}.").reindex(table.index)
+            table = table.drop(columns=name).join(inner)
+            asked.said.append(f"objects of {name!r} became columns: {', '.join(map(repr, list(inner)[:10]))}")
+    return table
 
 
 def _excel(content: bytes, asked: Asked) -> pd.DataFrame:
     """The first sheet of a workbook."""
-    workbook.check(content, asked.path, max(_UNPACKED, _TIMES * len(content)))
+    if merged := workbook.check(content, asked.path, max(_UNPACKED, _TIMES * len(content))):
+        asked.said.append(
+            f"{len(merged):,} times cells of several rows are merged (the first: {merged[0]}): only the first cell of "
+            "each holds the value, and the others are empty. Take them apart and fill them in if all rows have it"
+        )
     try:
         book = pd.ExcelFile(io.BytesIO(content), engine="openpyxl")
     except ImportError as error:
@@ -384,7 +447,31 @@ def _excel(content: bytes, asked: Asked) -> pd.DataFrame:
     with book:
         if len(book.sheet_names) > 1:
             asked.said.append(f"read the first of {len(book.sheet_names)} sheets, {book.sheet_names[0]!r}")
-        return pd.read_excel(book, keep_default_na=False, na_values=[""])
+        known: dict[str, Any] = {"keep_default_na": False, "na_values": [""]}
+        head = pd.read_excel(book, header=None, dtype=object, nrows=2 * LOOKED, **known)
+        table: pd.DataFrame = pd.read_excel(book, skiprows=_above_header(head, asked), **known)
+        return table
+
+
+def _above_header(head: pd.DataFrame, asked: Asked) -> int:
+    """How many rows stand above the header of a sheet; of a title it is said.
+
+    Raises:
+        InputError: a title, but the header cannot be told.
+    """
+    rows = head.astype(object).where(head.notna(), "").astype(str).to_numpy().tolist()
+    title = title_of_rows(rows)
+    if title is None:
+        return next((number for number, row in enumerate(rows) if any(row)), 0)
+    if not title.sure:
+        raise InputError(
+            f"{asked.path}: row 1 has one cell ({title.text[:60]!r}) and those from row {title.header} on have several."
+            f" If it is a title, delete what is above row {title.header}; if it is the header, name the other columns"
+        )
+    asked.said.append(
+        f"{title.above('row')} left out as a title ({title.text[:60]!r}): the header is in row {title.header}"
+    )
+    return title.header - 1
 
 
 def _parquet(content: bytes, asked: Asked) -> pd.DataFrame:

@@ -28,11 +28,12 @@ from codivide.data.label_copies import with_label_columns
 from codivide.data.labels import encode
 from codivide.data.large_tables import Apart, apart
 from codivide.data.loaded import Loaded
-from codivide.data.options import CLASSES, ReadOptions
+from codivide.data.options import CLASSES, REGRESSION, ReadOptions
 from codivide.data.rows import take
 from codivide.data.source import Inputs, Reading, Wanted
 from codivide.data.table_columns import (
     arranged,
+    feature_names,
     holds_texts,
     listed,
     missing_column,
@@ -53,7 +54,7 @@ from codivide.data.tables import (
     table_labels,
     take_groups,
 )
-from codivide.data.targets import tags_of
+from codivide.data.targets import tags_of, texts_of
 from codivide.data.texts import are_texts, from_texts
 from codivide.data.weights import checked
 
@@ -132,7 +133,7 @@ def from_table(table: pd.DataFrame, path: Path, reading: Reading, features: Apar
     table, answers = split_answers(with_images(selected(table, path, options), path), path, options)
     table, groups = take_groups(table, path, options.group, needed=reading.classes is None)
     table, weights = split_weights(table, path, options)
-    said += said_of_ids(table)
+    said += [*said_of_ids(table), *_left_alone(table, options)]
     if answers is None:
         given = _with_splits(table, _label_column(table, path, options), path)._replace(features=features)
         loaded = _load(given, reading)
@@ -214,8 +215,21 @@ def _index(frame: pd.DataFrame) -> list[str | int] | None:
 
 def _label_column(table: pd.DataFrame, path: Path, options: ReadOptions) -> list[Any]:
     if "label" in table:
+        if options.task == REGRESSION:
+            return texts_of(table["label"], options).texts
         return table_labels(table["label"], keep_na=options.keep_na)
-    raise missing_column(table, path, "label", "--label", propose_labels(table))
+    raise missing_column(table, path, "label", "--label", propose_labels(table, path))
+
+
+def _left_alone(table: pd.DataFrame, options: ReadOptions) -> list[str]:
+    """A sentence on the columns beside texts that nobody has named, where there are any."""
+    if options.text is not None or "path" in table or not holds_texts(table, options):
+        return []
+    others = feature_names(table, options)
+    if not others:
+        return []
+    said = f"learned from the column 'text' alone; left alone: {listed(table[others])}"
+    return [f"{said} (--columns text,{others[0]},... learns from several)"]
 
 
 def _with_splits(table: pd.DataFrame, labels: list[Any], path: Path) -> _Labelled:

@@ -26,6 +26,7 @@ from codivide.data.labels import MISSING_TEXT, OneClassError, unmasked
 from codivide.data.loaded import Loaded
 from codivide.data.options import CLASSES, MULTILABEL, REGRESSION, ReadOptions
 from codivide.data.table_files import with_said
+from codivide.data.units import tidy
 
 NONE = "(none)"  # a row that has none of the labels; an empty cell is a row that nobody has labelled
 _UNITS = "0123456789.,+-eE "
@@ -93,6 +94,7 @@ def with_points(loaded: Loaded, commas: Commas = "") -> Loaded:
     texts = pd.Series([str(name).strip() for name in known], dtype=object)
     commas = commas or commas_of(texts)
     written = pointed(texts, commas).tolist() if commas else [str(name) for name in known]
+    written = [bare if _number(bare := tidy(text)) is not None else text for text in written]
     classes = tuple(dict.fromkeys(written))  # "1,5" and "1.5" are one
     place = {text: code for code, text in enumerate(classes)}
     codes = np.array([*(place[text] for text in written), UNLABELLED], dtype=np.int64)
@@ -104,7 +106,8 @@ def with_points(loaded: Loaded, commas: Commas = "") -> Loaded:
 
     notes, said = replace(loaded.labels_read, commas=commas), loaded.said
     if shown := next((pair for pair in zip(texts, written, strict=True) if pair[0] != pair[1]), None):
-        what = "a decimal comma" if commas == "decimal" else "commas between thousands"
+        forms = {"decimal": "a decimal comma", "thousands": "commas between thousands"}
+        what = forms.get(commas, "another form")
         said = (*said, f"the targets have {what}: {shown[0]} is {shown[1]}")
     found = replace(loaded, y=codes[loaded.y], classes=classes, labels_read=notes, said=said)
     return replace(found, test=part(loaded.test), validation=part(loaded.validation))
@@ -358,19 +361,28 @@ def _no_number(text: str, where: str, what: str) -> str:
 
 def proposal(loaded: Loaded) -> str | None:
     """What the classes of a data set may be instead: numbers, or several labels in one; None: classes."""
-    names = [str(name) for name in loaded.classes]
-    if len(names) < _MANY:
-        return None
-    labelled = int((loaded.y >= 0).sum())
+    found = _instead([str(name) for name in loaded.classes], int((loaded.y >= 0).sum()))
+    return None if found is None else f"{found[0]}: {found[1]}"
+
+
+def task_flags(column: pd.Series[Any]) -> str:
+    """The flags with which a column that holds numbers or several labels is read as such; "": it may hold classes."""
+    texts = [text for cell in column.dropna().tolist() if (text := str(cell).strip()) not in MISSING_TEXT]
+    found = _instead(list(dict.fromkeys(texts)), len(texts))
+    return "" if found is None else found[1]
+
+
+def _instead(names: Sequence[str], labelled: int) -> tuple[str, str] | None:
+    """What so many labels, of these classes, may be instead, in words and as flags; None: classes."""
     values = [_number(name) for name in names]
-    if all(value is not None for value in values):
+    if len(names) >= _MANY and all(value is not None for value in values):
         whole = all(float(value or 0).is_integer() for value in values)
         if not whole or len(names) > max(_MANY, labelled / 3):
-            return f"the labels are {len(names):,} different numbers; to predict a number: --task regression"
+            return f"the labels are {len(names):,} different numbers; to predict a number", f"--task {REGRESSION}"
     if (found := _separated(names, (";", "|"))) is not None:
         separator, count = found
         said = "" if separator == ";" else f" --separator '{separator}'"
-        return f"{count:,} classes hold {separator!r}; several labels a row: --task {MULTILABEL}{said}"
+        return f"{count:,} classes hold {separator!r}; several labels a row", f"--task {MULTILABEL}{said}"
     return None
 
 

@@ -1,13 +1,13 @@
-"""A title above the header of a table of text, as reports and spreadsheets write it."""
+"""A title above the header of a table of text or of a sheet, as reports and spreadsheets write it."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-_LINES = 50  # that are looked at
+LOOKED = 50  # lines below a header that are looked at
 _FEWEST_EMPTY = 2  # cells beside the only one that is filled, so that a line is a title and no header
 
 
@@ -17,7 +17,7 @@ class Title(NamedTuple):
     Attributes:
         text: what the first of them says.
         header: the line of the header, counted from 1.
-        delimiter: what divides the columns from there on.
+        delimiter: what divides the columns from there on; "" in a sheet.
         sure: whether the header can be told from the rows below it.
     """
 
@@ -26,10 +26,9 @@ class Title(NamedTuple):
     delimiter: str
     sure: bool
 
-    @property
-    def above(self) -> str:
-        """The lines of the title, for a message."""
-        return "line 1" if self.header == 2 else f"lines 1 to {self.header - 1}"
+    def above(self, line: str = "line") -> str:
+        """The lines of the title, for a message; ``line`` is what they are called."""
+        return f"{line} 1" if self.header == 2 else f"{line}s 1 to {self.header - 1}"
 
     def without(self, text: str) -> str:
         """The text of the table without its title."""
@@ -49,7 +48,7 @@ def title_of(head: str, delimiters: Iterable[str]) -> Title | None:
     """
     for delimiter in delimiters:
         try:
-            found = _title(head, delimiter)
+            found = _title(_lines(head, delimiter), delimiter)
         except csv.Error:
             continue
         if found is not None:
@@ -57,28 +56,53 @@ def title_of(head: str, delimiters: Iterable[str]) -> Title | None:
     return None
 
 
-def _title(head: str, delimiter: str) -> Title | None:
+def title_of_rows(rows: Iterable[Sequence[str]]) -> Title | None:
+    """The title of a sheet; of two columns only where the header below it is sure.
+
+    Args:
+        rows: of cells, all of the same width, "" where a cell is empty.
+
+    Example:
+        >>> title_of_rows([["Sales", ""], ["", ""], ["age", "label"], ["41", "a"], ["28", "b"]]).header
+        3
+    """
+    return _title(((number, list(row) if any(row) else []) for number, row in enumerate(rows, 1)), "")
+
+
+def _lines(head: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """The records of a text, each with its last line."""
     reader = csv.reader(io.StringIO(head, newline=""), delimiter=delimiter)
-    above, rows, line = list[list[str]](), list[list[str]](), 0
-    for row in reader:
+    return ((reader.line_num, row) for row in reader)
+
+
+def _title(lines: Iterable[tuple[int, list[str]]], delimiter: str) -> Title | None:
+    above, rows, last = list[list[str]](), list[list[str]](), 0
+    for number, row in lines:
         one = sum(cell != "" for cell in row) < 2
         if not rows and (not row or one):
             above += [row] if row else []
-            line = reader.line_num
-        elif row and len(rows) < _LINES:
+            last = number
+        elif row and len(rows) < LOOKED:
             rows.append(row)
     if not above or len(rows) < 2 or len({len(row) for row in rows}) > 1:
         return None
     names, width = [cell.strip() for cell in rows[0]], len(rows[0])
-    alone = all(len(row) == 1 or (row[0] and len(row) == width > _FEWEST_EMPTY) for row in above)
+    below = list(zip(*rows[1:], strict=True))
+    sure = not any(map(_is_number, names)) and any(map(_are_numbers, below))
+    few = _FEWEST_EMPTY - (sure and not delimiter)  # the rows of a sheet are all of its width
+    alone = all(len(row) == 1 or ((row[0] or not delimiter) and len(row) == width > few) for row in above)
     if not alone or not all(names) or len(set(names)) < width:
         return None
-    below = list(zip(*rows[1:], strict=True))
-    sure = not any(map(_is_number, names)) and any(all(map(_is_number, column)) for column in below)
     bare = all(len(row) == 1 for row in above)
     if bare and not sure and delimiter != ",":  # it may be one column of texts that hold semicolons
         return None
-    return Title(above[0][0].strip(), line + 1, delimiter, sure)
+    return Title(next(filter(None, above[0])).strip(), last + 1, delimiter, sure)
+
+
+def _are_numbers(column: Sequence[str]) -> bool:
+    """Whether the cells of a column that are filled are numbers, and some are."""
+    filled = [cell for cell in column if cell]
+    return bool(filled) and all(map(_is_number, filled))
 
 
 def _is_number(cell: str) -> bool:

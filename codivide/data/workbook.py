@@ -10,7 +10,7 @@ import io
 import re
 import zipfile
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 from xml.parsers import expat
@@ -21,15 +21,19 @@ _CELLS = 10_000_000  # that any sheet may span
 _TIMES = 100  # cells that a larger sheet may span for each that it names
 _BLOCK = 1 << 20
 _COLUMN = re.compile(r"[A-Z]{1,3}")
+_RANGE = re.compile(r"[A-Z]{1,3}(\d{1,7}):[A-Z]{1,3}(\d{1,7})")
 
 
-def check(content: bytes, path: Path, most: int) -> None:
+def check(content: bytes, path: Path, most: int) -> list[str]:
     """Look through a workbook without building anything of it.
 
     Args:
         content: of the file.
         path: of the file, for messages.
         most: bytes that it may unpack to.
+
+    Returns:
+        The ranges of merged cells over several rows below the first, such as "A2:A5": readers see the first cell alone.
 
     Raises:
         InputError: it unpacks to more than ``most``, spans far more cells than it names, declares entities, or is no
@@ -43,8 +47,7 @@ def check(content: bytes, path: Path, most: int) -> None:
                     f"{path} holds more than {most >> 20:,} MB, far more than a workbook of its size; "
                     "save the sheet as CSV, or as a new workbook"
                 )
-            for item in parts:
-                _look(archive, item, path)
+            return [merged for item in parts for merged in _look(archive, item, path)]
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:  # another packing, a password
         raise InputError(f"{path} is no Excel file (.xlsx): {error}") from error
 
@@ -58,6 +61,7 @@ class _Sheet:
     columns: int = 0
     row: int = 0
     column: int = 0
+    merged: list[str] = field(default_factory=list)
 
     def element(self, name: str, attributes: dict[str, str]) -> None:
         """Take in that an element begins."""
@@ -72,6 +76,9 @@ class _Sheet:
             self.column = _number(letters[0]) if letters else self.column + 1
             self.columns = max(self.columns, self.column)
             self.named += 1
+        elif word == "mergeCell":
+            rows = _RANGE.fullmatch(said := attributes.get("ref", ""))
+            self.merged += [said] if rows and int(rows[2]) > int(rows[1]) > 1 else []
 
 
 def _number(letters: str) -> int:
@@ -82,8 +89,8 @@ def _number(letters: str) -> int:
     return found
 
 
-def _look(archive: zipfile.ZipFile, item: zipfile.ZipInfo, path: Path) -> None:
-    """Parse one part, and build nothing."""
+def _look(archive: zipfile.ZipFile, item: zipfile.ZipInfo, path: Path) -> list[str]:
+    """Parse one part, and build nothing; its merged cells over several rows."""
 
     def refuse(*_: object) -> NoReturn:
         raise InputError(f"{path}: {item.filename} declares entities, which no workbook needs")
@@ -99,3 +106,4 @@ def _look(archive: zipfile.ZipFile, item: zipfile.ZipInfo, path: Path) -> None:
             f"{path}: {item.filename} spans {sheet.rows:,} rows and {sheet.columns:,} columns and names only "
             f"{sheet.named:,} of its cells; save the sheet as CSV, or delete what lies far out"
         )
+    return sheet.merged

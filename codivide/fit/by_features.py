@@ -17,7 +17,7 @@ from codivide.fit.estimate import MINUTES, duration, features_seconds, of_photos
 from codivide.fit.job import Before, Begin, Job, Outcome, Say, default_plan, name_of
 from codivide.methods.auto import Auto
 from codivide.methods.features.options import NOT_FOR_FEATURES, Features
-from codivide.methods.features.trees import KINDS
+from codivide.methods.features.trees import KINDS, pays
 from codivide.training.run import Method
 
 _ENCODED = "features of a network that was trained on other photos; none of it is trained"
@@ -86,7 +86,8 @@ def by_features(
     seconds = features_seconds(rows, width, len(loaded.classes), kinds)
     heads = "linear heads, small networks and trees" if set(kinds) & set(KINDS) else "linear heads and small networks"
     reason = f"features: rows of {width} numbers; {heads} need {'seconds' if seconds < MINUTES else 'minutes'}"
-    say(f"{reason}: about {duration(seconds)} on a quiet core")
+    tried = "boosting" in kinds and not pays(rows, len(loaded.classes))  # it may be left out
+    say(f"{reason}: {'up to ' if tried else ''}about {duration(seconds)} on a quiet core")
     plan = replace(default_plan(rows, features, seed=job.plan.seed), epochs=stages.rounds_of(features, loaded))
     return stages.execute(
         replace(job, method=features, plan=plan),

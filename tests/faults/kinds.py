@@ -67,7 +67,7 @@ KINDS = (
     _fit("MixMatch", (*DIGITS, "--method", "mixmatch", "--labels-per-class", "3", "--epochs", "3")),
     _fit("features", ("fit", "table.csv", "--method", "features", "--out", "out"), ("table.csv",)),
     _fit(
-        "auto: scout, correction",
+        "auto: short run, correction",
         ("fit", "digits", "--limit", "400", *NETWORK, "--out", "out", "--encoder", "none", "--epochs", "4"),
     ),
     _fit("encoding photos", ("fit", "photos", "--method", "features", "--out", "out"), ("photos",)),

@@ -34,6 +34,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from codivide.core import threads
 from codivide.core.errors import InputError, TrainingWarning
 from codivide.core.types import Labels
 from codivide.methods.features import chance, judge, large, linear, neighbours, trees, vote
@@ -137,8 +138,9 @@ def learn(
     """
     small, place = table.distinct()
     part = large.drawn(small, _labelled(small), seed)
-    problem = Problem(small.take(part), options, seed, Clock(deadline))
-    learned = _learn(small, part, problem, Rounds(watch, options.rounds(problem.kinds)))
+    with threads.alone(table.x.size):
+        problem = Problem(small.take(part), options, seed, Clock(deadline))
+        learned = _learn(small, part, problem, Rounds(watch, options.rounds(problem.kinds)))
     return learned if place is None else learned.spread(place)
 
 
@@ -258,7 +260,8 @@ def plain_probs(table: Table, options: Features, seed: int) -> Tensor:
     """
     _labelled(table)
     small, place = table.distinct()
-    probs = _plain(Problem(small, options, seed, Clock(None)), Rounds(None)).given()
+    with threads.alone(table.x.size):
+        probs = _plain(Problem(small, options, seed, Clock(None)), Rounds(None)).given()
     return probs if place is None else probs[place]
 
 
@@ -314,6 +317,10 @@ def _plain(problem: Problem, rounds: Rounds, *, again: bool = False) -> Pool:
     for kind in problem.kinds:
         if heads and not problem.clock.allows(kind):
             break
+        if kind == "boosting" and not again and _is_dear(problem) and heads and not problem.gains(kind, heads):
+            problem.kinds = tuple(other for other in problem.kinds if other != kind)  # nor in a second round
+            rounds.more(-1 - problem.options.correct)
+            continue
         if kind == "linear":
             _, penalty, near = problem.trial(identity, None, PENALTIES[0])
             heads.append(problem.linear(identity, penalty, near))
@@ -322,6 +329,11 @@ def _plain(problem: Problem, rounds: Rounds, *, again: bool = False) -> Pool:
         name = f"{kind} again" if again else kind
         rounds.add(name, loss=heads[-1].loss, agreement=_agreement(heads[-1], problem))
     return Pool(heads, problem.stack(heads))
+
+
+def _is_dear(problem: Problem) -> bool:
+    """Whether boosting takes part by itself, and costs so much that it is tried first."""
+    return problem.options.trees == "auto" and not trees.pays(len(problem.given), problem.classes)
 
 
 def _corrected(problem: Problem, plain: Pool, matrix: Tensor, rounds: Rounds) -> Pool:

@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from codivide.core import threads
 from codivide.core.errors import InputError
 from codivide.core.types import Floats, Labels, Mask
 from codivide.methods.features import number_heads, own
@@ -252,7 +253,12 @@ def learn_numbers(
     Raises:
         InputError: too few targets, targets that are all the same, or a model that cannot learn.
     """
-    plain = _Problem(data, seed, folds, regressor)
+    with threads.alone(data.x.size):
+        return _learned_numbers(data, _Problem(data, seed, folds, regressor), folds)
+
+
+def _learned_numbers(data: Numbers, plain: _Problem, folds: int) -> LearnedNumbers:
+    """``learn_numbers`` of a problem on the scale of the targets."""
     problem, rounds, other = _begun(plain, data, folds)
     records = [_record(1, rounds[0])]
     while len(rounds) < ROUNDS:

@@ -189,6 +189,20 @@ class Problem:
         detail, member = {"power": power}, Member(kind, 1.0, ())
         return Head(kind, torch.eye(self.classes), cross, seen, self.loss(seen), detail, member)
 
+    def gains(self, kind: str, heads: list[Head]) -> bool:
+        """Whether a tree head makes the labels of one fold likelier beside the others, beyond a standard error."""
+        out = self.fold == 0
+        counts = None if self.counts is None else self.counts.numpy()[~out]
+        known = trees.dense(self.raw[(~out).numpy()]), self.given[~out].numpy()
+        fitted = trees.fit(kind, *known, seed=self.seed, classes=self.classes, counts=counts)
+        held = (out & self.judged).nonzero().flatten()
+        own = fitted.probs(trees.dense(self.raw[held.numpy()])).gather(1, self.given[held].unsqueeze(1)).squeeze(1)
+        before = torch.stack([head.seen[held] for head in heads])
+        after = torch.cat([before, own.unsqueeze(0)])
+        logs = [(stack(each) @ each).clamp_min(TINY).log().double() for each in (after, before)]
+        gain, error = chance.mean_and_error(logs[0] - logs[1])
+        return gain > error
+
     @cached_property
     def near(self) -> Tensor:
         """The neighbours ``[N, K]`` of the samples."""

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from codivide.core import threads
 from codivide.core.errors import InputError
 from codivide.core.neighbours import nearest
 from codivide.core.types import Floats, Labels, Mask
@@ -107,6 +108,12 @@ def learn_tags(data: Tags, seed: int = 0, *, folds: int = 5, classifier: OwnClas
     Raises:
         InputError: too few labelled rows, or no label that can be judged.
     """
+    with threads.alone(data.x.size):
+        return _learned(data, seed, folds, classifier)
+
+
+def _learned(data: Tags, seed: int, folds: int, classifier: OwnClassifier | None) -> LearnedTags:
+    """``learn_tags``."""
     rows = np.flatnonzero((data.y >= 0).all(1))
     given = data.y[rows]
     copies = _copies(data, rows)

@@ -1,0 +1,181 @@
+"""What ``clean`` wrote is trained on again: by the command that it prints, and without flags or by what is proposed."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from codivide.cli.app import main
+from codivide.data.record import DataRecord
+from codivide.data.sources import load
+
+pytestmark = pytest.mark.filterwarnings("ignore::codivide.TrainingWarning")
+COUNT = 80
+QUICK = ("--method", "features", "--heads", "linear", "--trees", "none", "--folds", "2", "--no-correct", "--no-vote")
+
+
+def call(*words):
+    """The command line in this process; its exit code. Runs of this size may end with "too little was learned"."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["codivide", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    return ended.value.code or 0
+
+
+def rows():
+    """Features, and a truth of two classes that they show."""
+    x = np.random.default_rng(0).normal(size=(COUNT, 4)).round(3)
+    return pd.DataFrame(x, columns=list("abcd")), x[:, 0] > 0
+
+
+def written(name, table):
+    table.to_csv(name, index=False)
+    return name
+
+
+def one_label():
+    table, truth = rows()
+    given = np.where(np.arange(COUNT) % 12 == 5, ~truth, truth)
+    extra = {"who owns": np.arange(COUNT) // 2, "count": 1 + np.arange(COUNT) % 2}
+    flags = ["--label", "genre", "--group", "who owns", "--weight", "count", "--drop", "d,c"]
+    return written(
+        "songs.csv", table.assign(kind=["x", "y"] * (COUNT // 2), genre=np.where(given, "rock", "jazz"), **extra)
+    ), flags
+
+
+def several_labels():
+    table, _ = rows()
+    sets = [
+        "|".join(name for name, there in zip(("sky", "sea", "cat"), row[:3] > 0, strict=True) if there) or "(none)"
+        for row in table.to_numpy()
+    ]
+    flags = ["--label", "tags", "--task", "multilabel", "--separator", "|"]
+    return written("tags.csv", table.assign(kind=["x", "y"] * (COUNT // 2), tags=sets)), flags
+
+
+def several_columns():
+    table, _ = rows()
+    held = (table[["a", "b"]] > 0).astype(int).rename(columns={"a": "sky", "b": "sea"})
+    return written("both.csv", table.join(held)), ["--label", "sky,sea", "--task", "multilabel"]
+
+
+def numbers():
+    table, _ = rows()
+    price = (100 + 30 * table["a"] + 10 * table["b"]).round(2)
+    price[:3] *= 5
+    flags = ["--label", "price", "--task", "regression"]
+    return written("prices.csv", table.assign(kind=["x", "y"] * (COUNT // 2), price=price)), flags
+
+
+def crowd():
+    table, truth = rows()
+    wrong = np.random.default_rng(1).random((3, COUNT)) < 0.2
+    said = {who: np.where(truth ^ wrong[k], "yes", "no") for k, who in enumerate(("ann", "bob", "cy"))}
+    return written("crowd.csv", table.assign(**said)), ["--annotators", "ann,bob,cy"]
+
+
+def answers():
+    table, truth = rows()
+    names = [f"s{k}" for k in range(COUNT)]
+    said = [(name, who, "yes" if truth[k] else "no") for k, name in enumerate(names) for who in ("ann", "bob")]
+    written("answers.csv", pd.DataFrame(said, columns=["id", "annotator", "label"]))
+    return written("crowd.csv", table.assign(id=names)), ["--annotators", "answers.csv"]
+
+
+def texts():
+    _, truth = rows()
+    words = {True: ["goal", "team", "coach"], False: ["bank", "tax", "loan"]}
+    rng = np.random.default_rng(2)
+    lines = [" ".join(rng.choice(words[bool(one)], 4)) + f" {k}" for k, one in enumerate(truth)]
+    table = pd.DataFrame({"review": lines, "stars": 1, "mood": np.where(truth, "-good", "=bad")})
+    return written("reviews.csv", table), ["--text", "review", "--label", "mood", "--encoder", "tfidf:char"]
+
+
+def photos():
+    rng = np.random.default_rng(0)
+    for k in range(24):
+        path = Path("photos") / ("dark" if k % 2 else "light") / f"{k:02d}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 100, (20, 28, 3)) + (0 if k % 2 else 150)
+        Image.fromarray(pixels.astype(np.uint8)).save(path)
+    return "photos", ["--image-size", "16", "--encoder", "none", "--method", "cross_entropy", "--epochs", "1"]
+
+
+def manifest():
+    photos()
+    files = sorted(map(str, Path("photos").rglob("*.png")))
+    table = pd.DataFrame({"path": files, "kind": [Path(name).parent.name for name in files], "film": range(24)})
+    flags = ["--label", "kind", "--group", "film", "--weight", "sure", "--encoder", "none"]
+    table = table.assign(sure=1 + np.arange(24) % 2)
+    return written("photos.csv", table), [*flags, "--method", "cross_entropy", "--epochs", "1"]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [one_label, several_labels, several_columns, numbers, crowd, answers, texts, photos, manifest],
+    ids=lambda kind: kind.__name__,
+)
+def test_the_command_that_clean_prints_trains_on_what_it_wrote(kind, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CODIVIDE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    source, flags = kind()
+    trained = () if "--task" in flags or "--method" in flags else QUICK
+    assert call("fit", source, *flags, *trained, "--out", "my run") in (0, 3)
+    capsys.readouterr()
+    assert call("clean", "my run", "--out", "clean ed") == 0
+    (printed,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("train again: ")]
+    command = shlex.split(printed.removeprefix("train again: "))
+    assert command[:3] == ["codivide", "fit", "clean ed/labels_clean.csv"]
+    assert call(*command[1:], *trained, *(flags[-4:] if "--epochs" in flags else ())) in (0, 3)
+    table = pd.read_parquet("my run2/labels.parquet")
+    kept = pd.read_csv("clean ed/labels_clean.csv")
+    assert len(table) == len(kept)
+    first, second = (json.loads(Path(run, "summary.json").read_text()) for run in ("my run", "my run2"))
+    assert (second.get("task"), sorted(second["classes"])) == (first.get("task"), sorted(first["classes"]))
+    read, again = (DataRecord.of_run(summary).options.to_dict() for summary in (first, second))
+    settled = ("label", "annotators", "answers")  # under its own name, of one annotator
+    assert {name: read[name] for name in read if name not in settled} == {
+        name: again[name] for name in again if name not in settled
+    }
+    assert len(load("clean ed/labels_clean.parquet", options=DataRecord.of_run(second).options).y) == len(kept)
+
+
+@pytest.mark.parametrize(
+    ("kind", "proposed"),
+    [
+        (one_label, "perhaps 'genre'."),
+        (several_labels, "perhaps 'tags' (--task multilabel --separator '|')."),
+        (numbers, "perhaps 'price' (--task regression)."),
+    ],
+    ids=lambda given: getattr(given, "__name__", ""),
+)
+def test_without_flags_the_column_and_the_task_are_proposed(kind, proposed, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    source, flags = kind()
+    assert call("fit", source, *flags, *(() if "--task" in flags else QUICK), "--out", "run") in (0, 3)
+    assert call("clean", "run", "--out", "cleaned") == 0
+    capsys.readouterr()
+    assert call("fit", "cleaned/labels_clean.csv", "--out", "run2") == 2
+    assert proposed in capsys.readouterr().err
+
+
+def test_sets_of_few_labels_are_noticed_where_they_are_read_as_classes(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    source, _ = several_labels()
+    assert call("fit", source, "--label", "tags", *QUICK, "--out", "run") in (0, 3)
+    assert "several labels a row: --task multilabel --separator '|'" in capsys.readouterr().err
+
+
+def test_rows_of_a_known_set_have_no_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert call("fit", "digits", "--limit", "60", *QUICK, "--out", "run") in (0, 3)
+    assert call("clean", "run", "--out", "cleaned") == 0
+    assert "train again" not in capsys.readouterr().out
