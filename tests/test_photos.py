@@ -208,15 +208,16 @@ def test_the_packaged_network_is_timms_bit_by_bit(training):
 
 
 @pytest.mark.process
-def test_photos_need_neither_timm_nor_torch_s_compiler(tmp_path):
+def test_photos_need_neither_timm_nor_torch_s_compiler_and_matplotlib_is_loaded_only_to_draw(tmp_path):
     x, y = photos(8)
     np.savez(tmp_path / "set.npz", x=x, y=y)
     code = """if True:
         import sys
+        import codivide.audit.clean, codivide.audit.facts, codivide.cli.app, codivide.fit.job
         from codivide.data.options import ReadOptions
         from codivide.data.sources import load
         load(sys.argv[1], options=ReadOptions(encoder="efficientnet-lite0"))
-        print([name for name in ("timm", "torchvision", "torch._dynamo") if name in sys.modules])
+        print([name for name in ("timm", "torchvision", "torch._dynamo", "matplotlib") if name in sys.modules])
     """
     words = [sys.executable, "-c", code, tmp_path / "set.npz"]
     assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "[]\n"

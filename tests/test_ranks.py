@@ -18,9 +18,7 @@ from codivide.training import ranks
 from codivide.training.ranks import Ranks
 from codivide.training.together import Alone, Together
 from tests import pair
-
-if hasattr(os, "fork"):
-    from tests.faults import children
+from tests.forked import children, forked
 
 ROOT = Path(__file__).parents[1]
 TRAINED = [name for name, cls in METHODS.items() if cls.trains]
@@ -60,9 +58,6 @@ def wrong(name, row):
         "no step was taken": row["steps"] < len(epochs),
     }
     return [f"{name}: {fault}" for fault, is_there in faults.items() if is_there]
-
-
-forked = pytest.mark.skipif(not hasattr(os, "fork") or sys.platform != "linux", reason="processes are forked")
 
 
 @forked

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import re
 import sys
 from types import SimpleNamespace
@@ -35,10 +34,8 @@ from codivide.fit.followers import follow
 from codivide.methods.features import own
 from codivide.methods.features.tags import Tags, learn_tags
 from codivide.noise.several import above_zero, predicted, row_score
-from tests.test_ranks import forked, together
-
-if hasattr(os, "fork"):
-    from tests.faults import children
+from tests.forked import children, forked
+from tests.test_ranks import together
 
 MULTILABEL = ReadOptions(task="multilabel")
 pytestmark = pytest.mark.filterwarnings("ignore::codivide.TrainingWarning")
