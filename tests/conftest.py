@@ -1,5 +1,6 @@
 """Shared by all tests: where the real data are, and one thread a worker."""
 
+import gc
 import itertools
 import os
 import signal
@@ -13,6 +14,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before anything loads OpenMP: threads
 
 import torch
 
+gc.disable()  # until the tests are collected
 # A deadline in wall time fails on a busy machine, whatever the code does.
 settings.register_profile("codivide", deadline=None)
 settings.load_profile("codivide")
@@ -20,6 +22,16 @@ for name, usual in (("SIGHUP", signal.SIG_DFL), ("SIGINT", signal.default_int_ha
     number = getattr(signal, name, None)  # Windows has no SIGHUP
     if number is not None and signal.getsignal(number) is signal.SIG_IGN:  # as under nohup; tests of signals send them
         signal.signal(number, usual)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """What was imported and collected lasts to the end: no search for garbage looks through it, now or later."""
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.fixture

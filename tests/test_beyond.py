@@ -18,7 +18,14 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import roc_auc_score
 
 import codivide
-from codivide import InputError, NoisyLabelClassifier, NoisyLabelRegressor, NoisyMultiLabelClassifier, noise_report
+from codivide import (
+    Features,
+    InputError,
+    NoisyLabelClassifier,
+    NoisyLabelRegressor,
+    NoisyMultiLabelClassifier,
+    noise_report,
+)
 from codivide.audit import clean
 from codivide.audit.target_judging import load_targets
 from codivide.cli.app import application
@@ -524,9 +531,10 @@ def test_rounds_stop_where_held_out_targets_gain_nothing(monkeypatch):
 def test_what_is_masked_is_no_target():
     x = np.random.default_rng(0).normal(size=(60, 2))
     y = np.ma.masked_array(np.where(np.arange(60) < 9, -9999.0, x[:, 0]), mask=np.arange(60) < 9)
-    assert NoisyLabelRegressor().fit(x, y).labels_["given"].isna().sum() == 9
+    assert NoisyLabelRegressor(model=Ridge()).fit(x, y).labels_["given"].isna().sum() == 9
     sides = np.ma.masked_array((x[:, 0] > 0) * 1, mask=np.arange(60) < 9)
-    assert NoisyLabelClassifier("features").fit(x, sides).labels_["given"].isna().sum() == 9
+    features = Features(heads="linear", folds=2, correct=False)
+    assert NoisyLabelClassifier(features).fit(x, sides).labels_["given"].isna().sum() == 9
 
 
 def test_a_target_too_large_to_compute_with_is_named():
@@ -541,7 +549,7 @@ def test_a_run_with_a_target_of_minus_one_is_read_again(tmp_path):
     frame = pd.DataFrame({"a": rng.normal(size=60), "b": rng.normal(size=60)})
     frame["label"] = np.where(np.arange(60) == 5, -1.0, frame.a.round(2))
     frame.to_csv(tmp_path / "t.csv", index=False)
-    NoisyLabelRegressor(out=tmp_path / "run").fit(tmp_path / "t.csv")
+    NoisyLabelRegressor(model=Ridge(), out=tmp_path / "run").fit(tmp_path / "t.csv")
     assert check_again(SavedRun(tmp_path / "run")) == 0
 
 
@@ -601,7 +609,7 @@ def test_commas_of_targets_and_decisions_are_of_the_column(tmp_path):
     frame.to_csv(tmp_path / "t.csv", index=False)
     ids = [str(k) for k in range(2)]
     decided = pd.DataFrame({"id": ids, "given": frame.price[:2], "decision": "relabel", "label": ["1,234", "1234.5"]})
-    fitted = NoisyLabelRegressor(label="price").fit(tmp_path / "t.csv", corrections=decided)
+    fitted = NoisyLabelRegressor(model=Ridge(), label="price").fit(tmp_path / "t.csv", corrections=decided)
     assert pd.to_numeric(fitted.labels_["given"]).tolist() == [1234, 1234.5, *price[2:]]
     plain = frame.assign(price=price)
     with pytest.raises(InputError, match=r"line 2: '1,234' may be 1234 or 1\.234"):
