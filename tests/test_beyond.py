@@ -549,7 +549,7 @@ def test_a_run_with_a_target_of_minus_one_is_read_again(tmp_path):
     frame = pd.DataFrame({"a": rng.normal(size=60), "b": rng.normal(size=60)})
     frame["label"] = np.where(np.arange(60) == 5, -1.0, frame.a.round(2))
     frame.to_csv(tmp_path / "t.csv", index=False)
-    NoisyLabelRegressor(model=Ridge(), out=tmp_path / "run").fit(tmp_path / "t.csv")
+    NoisyLabelRegressor(out=tmp_path / "run").fit(tmp_path / "t.csv")
     assert check_again(SavedRun(tmp_path / "run")) == 0
 
 
@@ -609,7 +609,7 @@ def test_commas_of_targets_and_decisions_are_of_the_column(tmp_path):
     frame.to_csv(tmp_path / "t.csv", index=False)
     ids = [str(k) for k in range(2)]
     decided = pd.DataFrame({"id": ids, "given": frame.price[:2], "decision": "relabel", "label": ["1,234", "1234.5"]})
-    fitted = NoisyLabelRegressor(model=Ridge(), label="price").fit(tmp_path / "t.csv", corrections=decided)
+    fitted = NoisyLabelRegressor(label="price").fit(tmp_path / "t.csv", corrections=decided)
     assert pd.to_numeric(fitted.labels_["given"]).tolist() == [1234, 1234.5, *price[2:]]
     plain = frame.assign(price=price)
     with pytest.raises(InputError, match=r"line 2: '1,234' may be 1234 or 1\.234"):
