@@ -69,7 +69,8 @@ class _EfficientNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Features ``[B, 1280]``."""
         x = self.blocks(self.bn1(self.conv_stem(x)))
-        return self.bn2(self.conv_head(x)).mean((2, 3))
+        seen: Tensor = self.bn2(self.conv_head(x))
+        return seen.mean((2, 3))
 
 
 class _Norm(nn.BatchNorm2d):
@@ -103,7 +104,9 @@ class _Shortcut(nn.Sequential):
     """What comes in, and what its parts make of it."""
 
     def forward(self, x: Tensor) -> Tensor:
-        seen: Tensor = super().forward(x)
+        seen = x
+        for part in self:
+            seen = part(seen)
         return seen + x
 
 
