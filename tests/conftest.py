@@ -1,5 +1,7 @@
 """Shared by all tests: where the real data are, and one thread a worker."""
 
+import gc
+import itertools
 import os
 import signal
 from pathlib import Path
@@ -12,6 +14,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before anything loads OpenMP: threads
 
 import torch
 
+gc.disable()  # until the tests are collected
 # A deadline in wall time fails on a busy machine, whatever the code does.
 settings.register_profile("codivide", deadline=None)
 settings.load_profile("codivide")
@@ -19,6 +22,16 @@ for name, usual in (("SIGHUP", signal.SIG_DFL), ("SIGINT", signal.default_int_ha
     number = getattr(signal, name, None)  # Windows has no SIGHUP
     if number is not None and signal.getsignal(number) is signal.SIG_IGN:  # as under nohup; tests of signals send them
         signal.signal(number, usual)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection():
+    """What was imported and collected lasts to the end: no search for garbage looks through it, now or later."""
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.fixture
@@ -32,13 +45,21 @@ def data_root() -> Path:
     pytest.skip("CODIVIDE_DATA is not set")
 
 
+@pytest.fixture(scope="session")
+def _caches(tmp_path_factory):
+    """A path for the cache of each test, where nothing is yet: making a folder for it looks through all there are."""
+    folder = tmp_path_factory.mktemp("caches")
+    return (folder / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
+def _own_cache(_caches, monkeypatch):
     """No test reads or writes the user's cache."""
-    monkeypatch.setenv("CODIVIDE_CACHE", str(tmp_path / "codivide-cache"))
+    monkeypatch.setenv("CODIVIDE_CACHE", str(next(_caches)))
 
 
 @pytest.fixture(autouse=True)
 def _same_numbers():
     """A test draws the same numbers whatever ran before it on the same worker."""
-    torch.manual_seed(0)
+    seeded = torch if torch.cuda.is_available() else torch.default_generator
+    seeded.manual_seed(0)  # torch's own notes where it was called from, for GPUs: half a millisecond

@@ -1,16 +1,12 @@
-"""One of several processes that train methods together; started by ``tests/test_ranks.py`` as torchrun would.
-
-    python -m tests.pair FOLDER SAMPLES EPOCHS SEEDS NAME...
+"""One of several processes that train methods together; ``tests/test_ranks.py`` starts them.
 
 Each line that the first prints is what the test looks at of one method.
 """
 
 import hashlib
 import json
-import sys
 import warnings
 from dataclasses import fields, replace
-from pathlib import Path
 
 import torch
 
@@ -66,6 +62,9 @@ def result(run):
 
 
 def main(folder, samples, epochs, seeds, names):
+    """Train the methods, ``seeds`` times each."""
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
     with ranks.joined("cpu") as here:
         for name in names:
             run = trained(name, samples, epochs)
@@ -75,9 +74,3 @@ def main(folder, samples, epochs, seeds, names):
             if here.rank == 0:
                 row = {"name": name, "digests": digests, "steps": run.step, "history": run.history, "results": results}
                 print(json.dumps(row), flush=True)
-
-
-if __name__ == "__main__":
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(1)
-    main(Path(sys.argv[1]), *(int(number) for number in sys.argv[2:5]), sys.argv[5:])

@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import functools
 import io
 import json
 import os
@@ -893,8 +894,7 @@ def test_the_colours_can_be_chosen_and_are_remembered(show, tmp_path):
 def test_ten_thousand_issues_are_no_burden(show, tmp_path, inline):
     facts = example_facts(10_000)
     rng = np.random.default_rng(0)
-    pictures = [noise(rng, 96) for _ in range(300)]
-    small = [noise(rng, 48) for _ in range(300)]
+    pictures, small = noises(96), noises(48)
     for issue in facts["issues"]:
         issue["thumbnail"] = pictures[rng.integers(300)]
         issue["examples"] = {name: [small[k] for k in rng.integers(0, 300, 3)] for name in ("given", "suggested")}
@@ -927,6 +927,12 @@ def test_ten_thousand_issues_are_no_burden(show, tmp_path, inline):
     assert made < 8000
     assert used < 300
     page.clean(path, *side)
+
+
+@functools.cache
+def noises(side: int) -> list[str]:
+    rng = np.random.default_rng(side)
+    return [noise(rng, side) for _ in range(300)]
 
 
 def noise(rng: np.random.Generator, side: int) -> str:

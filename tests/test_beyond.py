@@ -18,7 +18,14 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import roc_auc_score
 
 import codivide
-from codivide import InputError, NoisyLabelClassifier, NoisyLabelRegressor, NoisyMultiLabelClassifier, noise_report
+from codivide import (
+    Features,
+    InputError,
+    NoisyLabelClassifier,
+    NoisyLabelRegressor,
+    NoisyMultiLabelClassifier,
+    noise_report,
+)
 from codivide.audit import clean
 from codivide.audit.target_judging import load_targets
 from codivide.cli.app import application
@@ -524,9 +531,10 @@ def test_rounds_stop_where_held_out_targets_gain_nothing(monkeypatch):
 def test_what_is_masked_is_no_target():
     x = np.random.default_rng(0).normal(size=(60, 2))
     y = np.ma.masked_array(np.where(np.arange(60) < 9, -9999.0, x[:, 0]), mask=np.arange(60) < 9)
-    assert NoisyLabelRegressor().fit(x, y).labels_["given"].isna().sum() == 9
+    assert NoisyLabelRegressor(model=Ridge()).fit(x, y).labels_["given"].isna().sum() == 9
     sides = np.ma.masked_array((x[:, 0] > 0) * 1, mask=np.arange(60) < 9)
-    assert NoisyLabelClassifier("features").fit(x, sides).labels_["given"].isna().sum() == 9
+    features = Features(heads="linear", folds=2, correct=False)
+    assert NoisyLabelClassifier(features).fit(x, sides).labels_["given"].isna().sum() == 9
 
 
 def test_a_target_too_large_to_compute_with_is_named():

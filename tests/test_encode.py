@@ -18,6 +18,7 @@ from codivide import Features, NoisyLabelClassifier
 from codivide.audit.material import from_run
 from codivide.cli.app import main
 from codivide.core.errors import InputError
+from codivide.core.files import cache_root
 from codivide.data import encode, pretrained, tfidf
 from codivide.data.encoder import EncoderKind
 from codivide.data.experiment import part, with_test
@@ -269,10 +270,10 @@ def test_images_become_features_once(network):
     assert Body.asked > asked
 
 
-def test_a_damaged_cache_is_computed_again(network, tmp_path):
+def test_a_damaged_cache_is_computed_again(network):
     x, y = images(10), [0, 1] * 5
     first = every(load(x, y, options=IMAGE).x)
-    (kept,) = (tmp_path / "codivide-cache").glob("*.features.npy")
+    (kept,) = cache_root().glob("*.features.npy")
     for damage in (b"", b"no array", kept.read_bytes()[:-8]):
         kept.write_bytes(damage)
         assert torch.equal(every(load(x, y, options=IMAGE).x), first)

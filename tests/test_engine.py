@@ -3,8 +3,6 @@
 import json
 import math
 import signal
-import subprocess
-import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,6 +24,7 @@ from codivide.training.checkpoint import Checkpoint, read_header
 from codivide.training.plan import learning_rate
 from codivide.training.run import Data, Method
 from tests import toys
+from tests.forked import children, forked
 
 
 def make_run(n=50, method=None, **settings) -> Run:
@@ -392,18 +391,19 @@ def test_a_full_disk_keeps_the_previous_checkpoint(tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["c.safetensors"]
 
 
+@forked
+@pytest.mark.process
 def test_death_in_the_midst_of_writing_leaves_parts_that_are_swept(tmp_path):
-    code = f"""
-import resource, signal, torch
-from pathlib import Path
-from codivide.core.files import save_tensors
-tensors = {{"x": torch.zeros(2_000_000)}}
-signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
-save_tensors(Path({str(tmp_path)!r}) / "checkpoint.safetensors", tensors, "run", {{}})
-"""
-    died = subprocess.run([sys.executable, "-c", code], check=False)
-    assert died.returncode == -signal.SIGXFSZ
+    import resource  # Windows has none
+
+    def write():
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+        tensors = {"x": torch.zeros(2_000_000)}
+        codivide.core.files.save_tensors(tmp_path / "checkpoint.safetensors", tensors, "run", {})
+
+    died = children.run(write, tmp_path)
+    assert died.signal == signal.SIGXFSZ, died.err
     left = list(tmp_path.iterdir())
     assert left
     assert {codivide.core.files.part_of(path) for path in left} == {"checkpoint"}

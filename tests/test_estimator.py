@@ -60,6 +60,7 @@ def failed_checks(estimator, expected=None) -> list[str]:
             quick(method=METHODS["dividemix"](**{**PAPER, "warmup": 2}), epochs=4),
             PAPER_SETTINGS | UNWEIGHED,
             id="dividemix",
+            marks=pytest.mark.slow,  # cross_entropy takes the same way; who refuses weights is in tests/test_weights.py
         ),
         pytest.param(
             quick(method=METHODS["dividemix"](**{**PAPER, "lambda_u": 0.0})),

@@ -6,6 +6,7 @@ method: ``pytest tests/test_methods.py -k NAME``.
 
 import contextlib
 import copy
+import functools
 import io
 import pickle
 import re
@@ -111,16 +112,27 @@ def killed_at(epoch):
     return stop
 
 
+@functools.cache
+def straight(name):
+    """What is the same of every run of a method; for several tests that change nothing of it."""
+    return result_of(name).state
+
+
 @every_method
-def test_same_seed_same_bits_and_another_seed_others(name):
-    first, second, other = result_of(name), result_of(name), result_of(name, seed=1)
-    assert toys.same(first.state, second.state) == []
-    assert toys.same(first.state, other.state) != []
+def test_same_seed_same_bits_another_seed_others_and_the_global_generators_are_untouched(name):
+    first = straight(name)
+    torch.manual_seed(3)
+    np.random.seed(3)  # noqa: NPY002 (the global one is what must stay untouched)
+    before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    second, other = result_of(name), result_of(name, seed=1)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert np.array_equal(np.random.get_state()[1], numpy_before)  # noqa: NPY002
+    assert toys.same(first, second.state) == []
+    assert toys.same(first, other.state) != []
 
 
 @every_trained
 def test_resume_is_the_straight_run(name, tmp_path):
-    straight = run_of(name)
     for stop_after in (2, 4):
         path = tmp_path / f"{stop_after}.safetensors"
         problem = toys.toy()
@@ -128,7 +140,7 @@ def test_resume_is_the_straight_run(name, tmp_path):
         with pytest.raises(Stop):
             train(quick(name), problem.data, toys.build, toys.plan(5), watch=watch, checkpoint=Checkpoint(path))
         resumed = train(quick(name), problem.data, toys.build, toys.plan(5), checkpoint=Checkpoint(path, resume=True))
-        assert toys.same(toys.state(straight), toys.state(resumed)) == []
+        assert toys.same(straight(name), toys.state(resumed)) == []
 
 
 @pytest.mark.long
@@ -155,11 +167,11 @@ def test_a_folder_is_gone_on_with_to_the_same_end(name, tmp_path):
         prob = torch.tensor(outcome.table["clean_prob"].to_numpy(), dtype=torch.float64)
         return {"logits": outcome.model.logits(loaded.x), "clean_prob": prob}
 
-    straight = go(tmp_path / "straight")
+    whole = state(go(tmp_path / "whole"))
     for kill in (2, 5):
         with pytest.raises(Stop):
             go(tmp_path / f"{kill}", kill)
-        assert toys.same(state(straight), state(go(tmp_path / f"{kill}"))) == []
+        assert toys.same(whole, state(go(tmp_path / f"{kill}"))) == []
 
 
 @every_method
@@ -169,16 +181,6 @@ def test_labels_are_never_written(name):
     result = result_of(name, problem)
     assert torch.equal(problem.data.y, before)
     assert torch.equal(result.given, before)
-
-
-@every_method
-def test_the_global_generators_are_untouched(name):
-    torch.manual_seed(3)
-    np.random.seed(3)  # noqa: NPY002 (the global one is what must stay untouched)
-    before, numpy_before = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
-    result_of(name)
-    assert torch.equal(torch.get_rng_state(), before)
-    assert np.array_equal(np.random.get_state()[1], numpy_before)  # noqa: NPY002
 
 
 @every_trained
@@ -290,7 +292,7 @@ def test_the_template_of_contributing_passes(monkeypatch, tmp_path):
     module = __import__(path.stem)
     monkeypatch.setitem(METHODS, "focal", module.Focal)
     monkeypatch.setitem(LEAST, "focal", float(least))
-    test_same_seed_same_bits_and_another_seed_others("focal")
+    test_same_seed_same_bits_another_seed_others_and_the_global_generators_are_untouched("focal")
     test_resume_is_the_straight_run("focal", tmp_path)
     test_it_learns_and_finds_wrong_labels("focal")
     test_it_is_a_plain_value("focal")

@@ -18,6 +18,7 @@ from codivide.training import ranks
 from codivide.training.ranks import Ranks
 from codivide.training.together import Alone, Together
 from tests import pair
+from tests.forked import children, forked
 
 ROOT = Path(__file__).parents[1]
 TRAINED = [name for name, cls in METHODS.items() if cls.trains]
@@ -29,30 +30,20 @@ def free_port() -> int:
         return open_socket.getsockname()[1]
 
 
+def together(count, work, cwd):
+    """How several processes ended that do the same work as if torchrun had started them, the first of them first."""
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(count)}
+    living = [children.start(work, cwd, environment=shared | {"RANK": str(rank)}) for rank in range(count)]
+    ended = [child.end() for child in living]
+    assert [child.code for child in ended] == [0] * count, [child.err[-3000:] for child in ended]
+    return ended
+
+
 def started(folder, count, names, *, samples, epochs, seeds=1):
     """What the first of several processes has printed of each method."""
-    base = os.environ | {
-        "PYTHONPATH": str(ROOT),
-        "OMP_NUM_THREADS": "1",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(free_port()),
-        "WORLD_SIZE": str(count),
-    }
-    command = [sys.executable, "-m", "tests.pair", str(folder), str(samples), str(epochs), str(seeds), *names]
-    said = [open(folder / f"said.{rank}", "w+") for rank in range(count)]  # noqa: SIM115  # read when they have ended
-    processes = [
-        subprocess.Popen(command, env=base | {"RANK": str(rank)}, stdout=subprocess.PIPE, stderr=said[rank], cwd=ROOT)
-        for rank in range(count)
-    ]
-    try:
-        out, _ = processes[0].communicate(timeout=540)
-        assert [process.wait(60) for process in processes] == [0] * count, (folder / "said.1").read_text()
-    finally:
-        for process in processes:
-            process.kill()
-        for file in said:
-            file.close()
-    return {(row := json.loads(line))["name"]: row for line in out.decode().splitlines() if line.startswith("{")}
+    children.warm()
+    first, *_ = together(count, lambda: pair.main(folder, samples, epochs, seeds, names), ROOT)
+    return {(row := json.loads(line))["name"]: row for line in first.out.splitlines() if line.startswith("{")}
 
 
 def wrong(name, row):
@@ -69,6 +60,7 @@ def wrong(name, row):
     return [f"{name}: {fault}" for fault, is_there in faults.items() if is_there]
 
 
+@forked
 @pytest.mark.long
 @pytest.mark.process
 def test_two_processes_train_every_method_and_go_on_after_a_break(tmp_path):
@@ -77,6 +69,7 @@ def test_two_processes_train_every_method_and_go_on_after_a_break(tmp_path):
     assert [fault for name, row in found.items() for fault in wrong(name, row)] == []
 
 
+@forked
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 3])
 def test_several_processes_learn_as_one_does_within_the_noise_of_seeds(tmp_path, count):

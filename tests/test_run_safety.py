@@ -3,7 +3,7 @@
 import json
 import os
 import random
-import subprocess
+import signal
 import sys
 import time
 from dataclasses import replace
@@ -33,6 +33,7 @@ from codivide.runs.folder import CHECKPOINT, LOCK, RunFolder, SavedRun, has_run,
 from codivide.training.checkpoint import Checkpoint
 from codivide.training.loop import train
 from tests import toys
+from tests.forked import children, forked
 
 pytestmark = pytest.mark.long  # whole runs, and runs that are stopped
 
@@ -354,22 +355,26 @@ def test_a_report_waits_for_nobody(run, tmp_path):
     assert not (run / LOCK).exists()
 
 
+@forked
 @pytest.mark.process
 def test_the_lock_goes_with_its_process_and_a_stale_one_does_no_harm(tmp_path):
     out = tmp_path / "run"
     out.mkdir()
-    code = (
-        "import os, pathlib, sys\n"
-        "from codivide.runs.claim import locked\n"
-        "with locked(pathlib.Path(sys.argv[1])):\n"
-        "    print('held', flush=True)\n"
-        "    sys.stdin.read()\n"
-    )
-    with subprocess.Popen([sys.executable, "-c", code, out], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout.readline() == b"held\n"
-        with pytest.raises(InputError, match="another codivide process"), locked(out):
-            pass
-        process.kill()
+    told, tell = os.pipe()
+
+    def hold():
+        with locked(out):
+            os.write(tell, b"held")
+            signal.pause()
+
+    child = children.start(hold, tmp_path)
+    assert os.read(told, 4) == b"held"
+    with pytest.raises(InputError, match="another codivide process"), locked(out):
+        pass
+    os.kill(child.number, signal.SIGKILL)
+    assert child.end().signal == signal.SIGKILL
+    for end in (told, tell):
+        os.close(end)
     assert (out / LOCK).exists()
     check_folder(out)  # it is no other file
     with locked(out):

@@ -4,12 +4,12 @@ import csv
 import http.client
 import io
 import json
+import os
 import random
 import re
 import signal
 import socket
 import sqlite3
-import subprocess
 import sys
 import threading
 import time
@@ -26,6 +26,7 @@ from codivide.cli import clean as cli
 from codivide.cli.app import main
 from codivide.data import corrections
 from codivide.data.corrections import Known
+from tests.forked import children, forked
 
 CLASSES = ["cat", "dog"]
 IDS = ["a.png", "=b.png", "c.png", "none.png"]
@@ -299,26 +300,22 @@ def test_writers_at_the_same_time_lose_nothing(site, tmp_path):
     other.close()
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from codivide.audit.decisions import Decisions
-decisions = Decisions(Path(sys.argv[1]))
-for number in range(30):
-    decisions.save(f"{number}", "cat", "relabel", "dog")
-    if number == 20:
-        os.kill(os.getpid(), signal.SIGKILL)
-    print(number, flush=True)
-"""
+def decide_and_die(path):
+    with Decisions(path) as decisions:
+        for number in range(30):
+            decisions.save(f"{number}", "cat", "relabel", "dog")
+            if number == 20:
+                os.kill(os.getpid(), signal.SIGKILL)
+            print(number, flush=True)
 
 
+@forked
 @pytest.mark.process
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
 def test_a_kill_between_writes_loses_nothing_that_was_answered(tmp_path):
     path = tmp_path / FILE
-    done = subprocess.run([sys.executable, "-c", KILLED, path], capture_output=True, text=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    assert done.stdout.split() == [str(k) for k in range(20)]
+    done = children.run(lambda: decide_and_die(path), tmp_path)
+    assert done.signal == signal.SIGKILL, done.err
+    assert done.out.split() == [str(k) for k in range(20)]
     with Decisions(path) as decisions:
         assert [row.id for row in decisions.current()] == [str(k) for k in range(21)]  # the last was not answered
         decisions.save("after", "cat", "keep", "")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import re
-import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -36,7 +34,8 @@ from codivide.fit.followers import follow
 from codivide.methods.features import own
 from codivide.methods.features.tags import Tags, learn_tags
 from codivide.noise.several import above_zero, predicted, row_score
-from tests.test_ranks import ROOT, free_port
+from tests.forked import children, forked
+from tests.test_ranks import together
 
 MULTILABEL = ReadOptions(task="multilabel")
 pytestmark = pytest.mark.filterwarnings("ignore::codivide.TrainingWarning")
@@ -462,24 +461,18 @@ def test_a_process_that_has_lost_the_first_says_so(monkeypatch):
         follow(lambda: pytest.fail("nothing is read"), lambda *_: None)
 
 
+@forked
 @pytest.mark.process
-@pytest.mark.long
 def test_other_processes_leave_several_labels_to_the_first(tmp_path):
     x, y = halves(60)
     pd.DataFrame(x, columns=["u", "v", "w"]).assign(a=y["a"], b=y["b"]).to_csv(tmp_path / "t.csv", index=False)
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc-per-node",
-        "2",
-        "--master-port",
-        str(free_port()),
-    ]
-    command += ["-m", "codivide", "fit", "t.csv", "--label", "a,b", "--task", "multilabel", "--out", "run"]
-    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    words = ("fit", "t.csv", "--label", "a,b", "--task", "multilabel", "--out", "run")
+
+    def work():
+        torch.set_num_threads(1)
+        children.command(*words)()
+
+    together(2, work, tmp_path)
     assert (tmp_path / "run" / "summary.json").is_file()
 
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import IO, Any
 
 CPU = 120  # seconds after which a child is taken for one that never ends
 WAITING = 200.0  # of the clock, for one that waits for ever
@@ -59,20 +60,41 @@ _NEEDED = (
 
 def warm() -> None:
     """Import all that a command needs, once."""
-    for name in (*(f"codivide.{name}" for name in _NEEDED), "sklearn.ensemble", "timm"):
+    for name in (*(f"codivide.{name}" for name in _NEEDED), "sklearn.ensemble", "torch._dynamo"):
         import_module(name)
     import_module("codivide.cli.app").application([])
 
 
-def run(
+@dataclass
+class Child:
+    """A child that lives; ``end`` waits for it."""
+
+    number: int
+    out: IO[bytes]
+    err: IO[bytes]
+
+    def end(self) -> Ended:
+        """How it ended, which may take a while."""
+        _, status, used = os.wait4(self.number, 0)
+        said = []
+        for file in (self.out, self.err):
+            file.seek(0)
+            said.append(file.read().decode("utf-8", "replace"))
+            file.close()
+        ended = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+        code = None if ended else os.WEXITSTATUS(status)
+        return Ended(code, ended, *said, used.ru_utime + used.ru_stime)
+
+
+def start(
     work: Callable[[], object],
     cwd: Path,
     *,
     prepare: Sequence[Prepare] = (),
     environment: Mapping[str, str | None] | None = None,
     stdout: int | None = None,
-) -> Ended:
-    """Do work in a child.
+) -> Child:
+    """Begin work in a child.
 
     Args:
         work: such as ``command(...)``.
@@ -81,16 +103,16 @@ def run(
         environment: what it has besides this process's; None: a variable that it lacks.
         stdout: a handle to print to; None: a file that is read afterwards.
     """
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        child = os.fork()
-        if not child:
-            _live(work, cwd, prepare, environment or {}, stdout or out.fileno(), err.fileno())
-        _, status, used = os.wait4(child, 0)
-        for file in (out, err):
-            file.seek(0)
-        said, wrong = (file.read().decode("utf-8", "replace") for file in (out, err))
-    ended = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-    return Ended(None if ended else os.WEXITSTATUS(status), ended, said, wrong, used.ru_utime + used.ru_stime)
+    out, err = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115  # closed by ``Child.end``
+    number = os.fork()
+    if not number:
+        _live(work, cwd, prepare, environment or {}, stdout or out.fileno(), err.fileno())
+    return Child(number, out, err)
+
+
+def run(work: Callable[[], object], cwd: Path, **more: Any) -> Ended:
+    """Do work in a child, and wait for it; ``more``: as for ``start``."""
+    return start(work, cwd, **more).end()
 
 
 def _live(
