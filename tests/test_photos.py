@@ -1,8 +1,6 @@
 """Photos by default: features of the packaged encoder, and when not; the encoder's network, its speed and its words."""
 
 import json
-import subprocess
-import sys
 import time
 from dataclasses import replace
 
@@ -19,7 +17,6 @@ from codivide.cli.app import main
 from codivide.cli.fit import NOT_USABLE
 from codivide.core.errors import InputError
 from codivide.data import encode, networks, pretrained, progress
-from codivide.data.efficientnet import efficientnet_lite0
 from codivide.data.encoder import Encoding
 from codivide.data.loaded import Loaded
 from codivide.data.networks import Opened
@@ -186,41 +183,6 @@ def network():
     whole.load_state_dict(dict(zip(whole.state_dict(), weights.values(), strict=True)))
     assert (side, mean, std) == (64, [127.0] * 3, [128.0] * 3)
     return body, whole
-
-
-@pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
-def test_the_packaged_network_is_timms_bit_by_bit(training):
-    import timm
-
-    ours = efficientnet_lite0().train(training)
-    theirs = timm.create_model("tf_efficientnet_lite0", num_classes=0).train(training)
-    theirs.load_state_dict(ours.state_dict())
-    for side in (32, 65):
-        x = torch.randn(2, 3, side, 32, generator=torch.Generator().manual_seed(0))
-        seen, expected = ours(x), theirs(x)
-        assert torch.equal(seen, expected)
-    seen.sum().backward()
-    expected.sum().backward()
-    for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
-        assert torch.equal(one.grad, other.grad)
-    for one, other in zip(ours.buffers(), theirs.buffers(), strict=True):
-        assert torch.equal(one, other)
-
-
-@pytest.mark.process
-def test_photos_need_neither_timm_nor_torch_s_compiler_and_matplotlib_is_loaded_only_to_draw(tmp_path):
-    x, y = photos(8)
-    np.savez(tmp_path / "set.npz", x=x, y=y)
-    code = """if True:
-        import sys
-        import codivide.audit.clean, codivide.audit.facts, codivide.cli.app, codivide.fit.job
-        from codivide.data.options import ReadOptions
-        from codivide.data.sources import load
-        load(sys.argv[1], options=ReadOptions(encoder="efficientnet-lite0"))
-        print([name for name in ("timm", "torchvision", "torch._dynamo", "matplotlib") if name in sys.modules])
-    """
-    words = [sys.executable, "-c", code, tmp_path / "set.npz"]
-    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 def test_folding_changes_no_feature(network):

@@ -145,7 +145,7 @@ def _efficientnet(side: int | None) -> Body:
 
 
 class _Stages(nn.Module):
-    """The means over the image of what the last three stages and the last layer of an EfficientNet see."""
+    """The means over the image of what the last three stages and the last layer of a timm EfficientNet see."""
 
     def __init__(self, net: nn.Module, stages: int = 3) -> None:
         super().__init__()
@@ -173,7 +173,7 @@ def _efficientnet_side(shape: Sequence[int]) -> int:
 def folded(net: nn.Module) -> nn.Module:
     """The network with every batch normalization that follows a convolution in its block as part of it, in place.
 
-    What a normalization does after it, such as an activation, stays. For networks whose children are called in
+    What a normalization does after it, such as timm's activation, stays. For networks whose children are called in
     the order in which they stand.
     """
     before: nn.Conv2d | None = None
@@ -362,7 +362,7 @@ ENCODERS: dict[str, EncoderKind] = {
     "efficientnet-lite0": image_net(
         Network(
             lambda name, device, side: image_features(_efficientnet(side), device),
-            _versions(_EFFICIENTNET_WHEEL),
+            _versions(_EFFICIENTNET_WHEEL, "timm"),
             side=_efficientnet_side,
         )
     ),
