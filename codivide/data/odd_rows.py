@@ -23,17 +23,26 @@ def without_odd_rows(table: pd.DataFrame, said: list[str]) -> pd.DataFrame:
     empty = _empty_rows(table)
     if 0 < empty.sum() < len(table):
         said.append(f"{int(empty.sum()):,} rows without a filled cell were left out")
-        table = table[~empty].reset_index(drop=True).infer_objects()
+        table = _inferred(table[~empty].reset_index(drop=True))
     again = _headers(table)
     if again.any() and not again.all():
         said.append(f"{int(again.sum()):,} rows that repeat the header were left out")
-        table = table[~again].reset_index(drop=True).infer_objects()
+        table = _inferred(table[~again].reset_index(drop=True))
     if summed := _summed(table):
         said.append(
             f"the last row was left out, for it holds the sums of the rows above it (in {', '.join(map(repr, summed))})"
         )
-        table = table.iloc[:-1].infer_objects()  # dates above "Total" are dates
+        table = _inferred(table.iloc[:-1])  # dates above "Total" are dates
     return table
+
+
+def _inferred(table: pd.DataFrame) -> pd.DataFrame:
+    """Columns of objects as what they hold now; those of texts stay as they are."""
+    found = table.infer_objects()
+    for k, kind in enumerate(found.dtypes.tolist()):
+        if isinstance(kind, pd.StringDtype):
+            found.isetitem(k, table.iloc[:, k].to_numpy())
+    return found
 
 
 def _empty_rows(table: pd.DataFrame) -> Mask:
