@@ -444,8 +444,8 @@ SECTIONS: list[tuple[str, str, Callable[[], str], str]] = [
         "`python benchmarks/tables.py`",
         tables,
         "At most 600 training rows, uniform, class-dependent and instance-dependent noise. *nothing*: the model on the "
-        "noisy labels. *one round*: without the second round of the heads. *truth*: the forest cross-fitted on the true "
-        "labels, about what any detector could find with it. Without a second name it is codivide's default.",
+        "noisy labels. *one round*: without the second round of the heads. *truth*: the forest cross-fitted on the "
+        "true labels, about what any detector could find with it. Without a second name it is codivide's default.",
     ),
     (
         "Probabilities from elsewhere",
