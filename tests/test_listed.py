@@ -169,3 +169,15 @@ def test_ids_that_name_no_rows_are_said_where_they_are_predicted(tmp_path):
     ):
         _, names, _ = read_inputs(tmp_path / "new.csv", (2,), torch.float32)
     assert names == [0, 1, 2]
+
+
+def test_float_images_of_another_scale_are_said(recwarn):
+    x = pixels((12, 12)).repeat(4, axis=0) / 255
+    clf = NoisyLabelClassifier("cross_entropy", epochs=1).fit(x, LABELS * 4)
+    recwarn.clear()
+    clf.predict(x)
+    clf.predict(x[:1] / 8)  # a dark one
+    assert not any("another scale" in str(one.message) for one in recwarn)
+    for factor in (255, 1 / 255):
+        with pytest.warns(UserWarning, match="values of another scale than those of the training"):
+            clf.predict(x * factor)

@@ -13,16 +13,23 @@ from codivide.data.rows import Rows
 from codivide.methods.features.matrix import Scale, raw
 
 _CHUNK = 4096
+_SCALE = 20.0  # times as large or small as those of the training: values of another scale
+_LOOKED = 256  # images whose values tell the scale of all
 _DAY = " day"  # what the feature that says when a date is adds to the name of its column
 
 
 def warn_of_far_values(model: object, rows: Rows) -> None:
     """Warn where values of a table are farther outside those of the training than these are apart.
 
+    Or where float images have values of another scale, such as 0 to 255 where 0 to 1 was learned from.
+
     Args:
-        model: any; only models of features of a table have kept the ends of what they saw.
+        model: any; only models of features of a table have kept the ends of what they saw, and networks a deviation.
         rows: the samples as the model takes them.
     """
+    if len(rows.shape) == 3 and rows.dtype == torch.float32 and (views := getattr(model, "views", None)) is not None:
+        _warn_of_scale(rows, float((views.mean.double() ** 2 + views.std.double() ** 2).mean().sqrt()))
+        return
     scale, encoder = getattr(model, "scale", None), getattr(model, "encoder", None)
     if not isinstance(scale, Scale) or scale.ends is None or not (encoder is None or isinstance(encoder, Columns)):
         return
@@ -50,6 +57,19 @@ def warn_of_far_values(model: object, rows: Rows) -> None:
         f"is a guess: {name.removesuffix(_DAY) if encoder else name!r} is {one}, in training {low} to {high}",
         stacklevel=3,
     )
+
+
+def _warn_of_scale(rows: Rows, known: float) -> None:
+    """Warn where the root mean square of float images is far from that of the training."""
+    some = rows[torch.arange(min(len(rows), _LOOKED))].double()
+    found = float((some**2).mean().sqrt())
+    if found > _SCALE * known or (0 < found < known / _SCALE and bool(some.std() > 0)):
+        warnings.warn(
+            f"the images have values of another scale than those of the training, and what is predicted for them is a "
+            f"guess: the root of their mean square is {found:.3g}, in training {known:.3g}. Scale both alike, such as "
+            "0 to 1, or give uint8",
+            stacklevel=4,
+        )
 
 
 def _measures(encoder: Columns | None, width: int) -> NDArray[np.bool_]:
