@@ -280,7 +280,7 @@ def test_features_as_inputs(tmp_path):
         (np.zeros((2, 4, 4), np.uint8), (4, 8, 8), UINT8, "4 channels"),
         ("/no/where.png", (3, 8, 8), UINT8, "no file or folder '/no/where.png'"),
         ("/no/where.csv", (3,), FLOAT, "no file or folder '/no/where.csv'"),
-        ([], (3, 8, 8), UINT8, "Expected 2D array"),
+        ([], (3, 8, 8), UINT8, "the list is empty"),
     ],
 )
 def test_inputs_that_do_not_fit(source, shape, dtype, message):

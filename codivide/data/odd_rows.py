@@ -39,10 +39,8 @@ def without_odd_rows(table: pd.DataFrame, said: list[str]) -> pd.DataFrame:
 def _inferred(table: pd.DataFrame) -> pd.DataFrame:
     """Columns of objects as what they hold now; those of texts stay as they are."""
     found = table.infer_objects()
-    for k, kind in enumerate(found.dtypes.tolist()):
-        if isinstance(kind, pd.StringDtype):
-            found.isetitem(k, table.iloc[:, k].to_numpy())
-    return found
+    texts = [isinstance(kind, pd.StringDtype) for kind in found.dtypes.tolist()]
+    return pd.concat([(table if text else found).iloc[:, k] for k, text in enumerate(texts)], axis=1)
 
 
 def _empty_rows(table: pd.DataFrame) -> Mask:
