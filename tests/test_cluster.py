@@ -89,7 +89,6 @@ def test_a_worker_that_is_killed_loses_no_answer(connected, tmp_path):
         list(cluster.spread(refused, range(2)))
 
 
-@pytest.mark.slow
 @pytest.mark.process
 def test_encoding_and_cross_fitting_have_the_same_numbers(connected, monkeypatch, tmp_path):
     def everything(folder):
