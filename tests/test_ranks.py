@@ -33,7 +33,8 @@ def free_port() -> int:
 def together(count, work, cwd):
     """How several processes ended that do the same work as if torchrun had started them, the first of them first."""
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(count)}
-    living = [children.start(work, cwd, environment=shared | {"RANK": str(rank)}) for rank in range(count)]
+    ranks = [shared | {"RANK": str(rank)} for rank in range(count)]
+    living = [children.start(work, cwd, environment=rank, patience=5) for rank in ranks]  # all methods, one by one
     ended = [child.end() for child in living]
     assert [child.code for child in ended] == [0] * count, [child.err[-3000:] for child in ended]
     return ended

@@ -93,6 +93,7 @@ def start(
     prepare: Sequence[Prepare] = (),
     environment: Mapping[str, str | None] | None = None,
     stdout: int | None = None,
+    patience: int = 1,
 ) -> Child:
     """Begin work in a child.
 
@@ -102,11 +103,12 @@ def start(
         prepare: what spoils it, called in it.
         environment: what it has besides this process's; None: a variable that it lacks.
         stdout: a handle to print to; None: a file that is read afterwards.
+        patience: how many times as long as others it may take.
     """
     out, err = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115  # closed by ``Child.end``
     number = os.fork()
     if not number:
-        _live(work, cwd, prepare, environment or {}, stdout or out.fileno(), err.fileno())
+        _live(work, cwd, prepare, environment or {}, stdout or out.fileno(), err.fileno(), patience)
     return Child(number, out, err)
 
 
@@ -122,6 +124,7 @@ def _live(
     environment: Mapping[str, str | None],
     out: int,
     err: int,
+    patience: int,
 ) -> None:
     """The life of a child; it never returns."""
     code = 1
@@ -136,9 +139,9 @@ def _live(
             if value is not None:
                 os.environ[name] = value
         os.chdir(cwd)
-        resource.setrlimit(resource.RLIMIT_CPU, (CPU, CPU))
+        resource.setrlimit(resource.RLIMIT_CPU, (patience * CPU, patience * CPU))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        signal.setitimer(signal.ITIMER_REAL, WAITING)
+        signal.setitimer(signal.ITIMER_REAL, patience * WAITING)
         _stop_the_clock()
         for step in prepare:
             step()
