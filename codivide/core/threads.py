@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
@@ -90,10 +91,10 @@ def alone(size: int) -> Iterator[None]:
     if size > SMALL or "OMP_NUM_THREADS" in os.environ:
         yield
         return
-    import sklearn.utils  # noqa: F401  # its threads are a library of its own, which has to be there to be limited
     import torch
     from threadpoolctl import threadpool_limits  # scikit-learn needs it, too
 
+    import_module("sklearn.utils")  # its threads are a library of its own, which has to be there to be limited
     before = torch.get_num_threads()
     torch.set_num_threads(1)  # also those of MKL within torch, which nothing else reaches
     try:

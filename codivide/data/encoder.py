@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+import torch
 from torch import Tensor
 
 from codivide.core.files import cache_root
@@ -81,3 +82,18 @@ class EncoderKind:
     def allows(self, rest: str) -> bool:
         """Whether a name of this kind may end so."""
         return rest in self.rests or (rest != "" and "NAME" in self.rests)
+
+
+class Taking(Protocol):
+    """A saved model: what it takes."""
+
+    encoder: Encoder | None
+    columns: tuple[str, ...] | None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one sample: ``(channels, height, width)`` or ``(features,)``."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of a raw row: uint8 or float32."""

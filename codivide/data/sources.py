@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,7 @@ from codivide.core.files import expand_user
 from codivide.data import encode, listed, named
 from codivide.data.arrays import choose_augment, from_arrays
 from codivide.data.columns import Columns, as_frame, from_columns, is_mixed
-from codivide.data.encoder import Encoder
+from codivide.data.encoder import Encoder, Taking
 from codivide.data.folder import load_folder
 from codivide.data.hugging_face import (
     as_list,
@@ -291,21 +291,6 @@ def read_inputs(
     elif encoder is not None:
         rows = fit_rows(encoder.encode(rows, options.encoding), model)
     return rows, list(found.names), found.skipped
-
-
-class Taking(Protocol):
-    """A saved model: what it takes."""
-
-    encoder: Encoder | None
-    columns: tuple[str, ...] | None
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of one sample."""
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of a raw row."""
 
 
 def rows_for_model(samples: Any, model: Taking) -> Any:

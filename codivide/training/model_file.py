@@ -7,32 +7,21 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from codivide.core.errors import InputError
 from codivide.core.files import read_tensors, save_tensors
-from codivide.data.encoder import Encoder
+from codivide.data.encoder import Taking
 from codivide.data.rows import Rows
 
 FORMAT = 2  # 1: other shortcuts in preact_resnet18 and wrn_28_2
 KIND = "model"
 
 
-class Classifier(Protocol):
+class Classifier(Taking, Protocol):
     """What every trained classifier can do: networks (``Model``) and heads on features (``FeatureModel``)."""
 
     classes: tuple[Any, ...]
-    encoder: Encoder | None
-    columns: tuple[str, ...] | None
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Of one sample: ``(channels, height, width)`` or ``(features,)``."""
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the raw rows: uint8 or float32."""
 
     def logits(self, rows: Rows) -> Tensor:
         """``[N, C]`` float32 on the CPU; their softmax is ``probs``."""

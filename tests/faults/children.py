@@ -60,7 +60,7 @@ _NEEDED = (
 
 def warm() -> None:
     """Import all that a command needs, once."""
-    for name in (*(f"codivide.{name}" for name in _NEEDED), "sklearn.ensemble", "torch._dynamo"):
+    for name in (*(f"codivide.{name}" for name in _NEEDED), "sklearn.ensemble", "timm"):
         import_module(name)
     import_module("codivide.cli.app").application([])
 
@@ -70,6 +70,7 @@ class Child:
     """A child that lives; ``end`` waits for it."""
 
     number: int
+    files: contextlib.ExitStack
     out: IO[bytes]
     err: IO[bytes]
 
@@ -77,10 +78,10 @@ class Child:
         """How it ended, which may take a while."""
         _, status, used = os.wait4(self.number, 0)
         said = []
-        for file in (self.out, self.err):
-            file.seek(0)
-            said.append(file.read().decode("utf-8", "replace"))
-            file.close()
+        with self.files:
+            for file in (self.out, self.err):
+                file.seek(0)
+                said.append(file.read().decode("utf-8", "replace"))
         ended = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         code = None if ended else os.WEXITSTATUS(status)
         return Ended(code, ended, *said, used.ru_utime + used.ru_stime)
@@ -105,11 +106,13 @@ def start(
         stdout: a handle to print to; None: a file that is read afterwards.
         patience: how many times as long as others it may take.
     """
-    out, err = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115  # closed by ``Child.end``
+    files = contextlib.ExitStack()
+    out = files.enter_context(tempfile.TemporaryFile())
+    err = files.enter_context(tempfile.TemporaryFile())
     number = os.fork()
     if not number:
         _live(work, cwd, prepare, environment or {}, stdout or out.fileno(), err.fileno(), patience)
-    return Child(number, out, err)
+    return Child(number, files, out, err)
 
 
 def run(work: Callable[[], object], cwd: Path, **more: Any) -> Ended:
