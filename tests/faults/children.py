@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -87,6 +87,12 @@ class Child:
         return Ended(code, ended, *said, used.ru_utime + used.ru_stime)
 
 
+@contextlib.contextmanager
+def _two_files() -> Iterator[tuple[IO[bytes], IO[bytes]]]:
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        yield out, err
+
+
 def start(
     work: Callable[[], object],
     cwd: Path,
@@ -107,8 +113,7 @@ def start(
         patience: how many times as long as others it may take.
     """
     files = contextlib.ExitStack()
-    out = files.enter_context(tempfile.TemporaryFile())
-    err = files.enter_context(tempfile.TemporaryFile())
+    out, err = files.enter_context(_two_files())
     number = os.fork()
     if not number:
         _live(work, cwd, prepare, environment or {}, stdout or out.fileno(), err.fileno(), patience)
