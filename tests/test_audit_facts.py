@@ -6,6 +6,7 @@ import json
 import math
 import pickle
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -491,6 +492,10 @@ def test_to_pandas_and_datasets(fitted, made, tmp_path):
         audit.to_datasets(clf, judged)
     with pytest.raises(InputError, match="row 119"):
         audit.to_datasets(clf, whole.select(range(50)))
+    named = SimpleNamespace(labels_=clf.labels_.assign(id=clf.labels_["id"].to_numpy()[::-1]))  # of a shuffled frame
+    assert audit.to_datasets(named, whole)["suggested"] == judged["suggested"]
+    with pytest.raises(InputError, match="not row numbers"):
+        audit.to_datasets(named, datasets.Dataset.from_dict({"n": range(len(x) + 1)}))
     pictures = audit.to_datasets(made[1])
     assert pictures[3]["image"].size == (12, 10)
     assert pictures[3]["path"] == audit.to_pandas(made[1])["path"][3]

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import sparse
+from sklearn.naive_bayes import GaussianNB
 
 from codivide import (
     Features,
@@ -64,6 +65,37 @@ def test_rows_with_names_are_called_id_everywhere(tmp_path):
     written = cleaning.clean(tmp_path / "run", tmp_path / "cleaned")
     assert written.changes["id"].isin(names).all()
     assert pd.read_csv(tmp_path / "cleaned/labels_clean.csv").columns.tolist() == ["id", "label"]
+
+
+def test_rows_of_a_part_keep_their_numbers():
+    x, y, truth = flowers()
+    drawn_rows = np.random.default_rng(1).permutation(200)[: len(x)]
+    frame = pd.DataFrame(x, columns=list("abc"), index=pd.Index(drawn_rows, name="row"))
+    given, features = pd.Series(y, index=frame.index), Features(heads="linear")
+    wrong = set(drawn_rows[y != truth])
+    texts = pd.Series([f"a {name}, number {row}" for row, name in enumerate(truth)], index=frame.index)
+    fits = [
+        NoisyLabelClassifier(features).fit(frame, given),
+        NoisyLabelClassifier(features).fit(frame.assign(label=given)),
+        NoisyLabelClassifier(model=GaussianNB()).fit(frame, given),
+    ]
+    for clf in fits:
+        assert set(clf.label_issues_["id"]) == wrong
+        assert clf.labels_.index.equals(frame.index)
+        assert set(frame[clf.labels_["is_label_issue"]].index) == wrong
+        assert clf.audit().facts["issues_total"] == len(wrong)
+    assert NoisyLabelClassifier(features).fit(texts, given).labels_["id"].tolist() == drawn_rows.tolist()
+    assert NoisyLabelRegressor().fit(frame, x.sum(1)).labels_.index.equals(frame.index)
+    probs = np.eye(2)[(truth == "tulip").astype(int)] * 0.8 + 0.1
+    found = audit.from_probs(given, probs, classes=["rose", "tulip"]).labels
+    assert set(label_table.issues(found)["id"]) == wrong
+
+
+def test_rows_that_share_a_number_go_by_their_place():
+    x, y, _ = flowers()
+    half = pd.DataFrame(x[:60]), pd.DataFrame(x[60:])
+    clf = NoisyLabelClassifier(Features(heads="linear")).fit(pd.concat(half), y)
+    assert sorted(clf.label_issues_["id"]) == list(range(12))
 
 
 def test_names_of_rows_survive_the_csv_file_alone(tmp_path):

@@ -105,7 +105,14 @@ def _row_numbers(table: pd.DataFrame, count: int) -> np.ndarray[Any, np.dtype[np
         raise InputError(
             "the judged samples have names, as files have, not the numbers of rows of a data set; leave dataset out"
         )
+    if len(table) == count:  # whatever they are called
+        return np.arange(count)
     rows: np.ndarray[Any, np.dtype[np.int64]] = table[label_table.ID].to_numpy(dtype=np.int64)
     if len(rows) and (rows.min() < 0 or rows.max() >= count):
         raise InputError(f"row {rows.max()} was judged, but the data set has {count} rows; give the training part")
+    if (np.diff(rows) <= 0).any():
+        raise InputError(
+            f"{len(rows)} samples were judged whose ids are not row numbers, but the data set has {count} rows; give "
+            "those that were judged, in their order"
+        )
     return rows

@@ -19,6 +19,7 @@ from codivide.core.errors import InputError
 from codivide.core.types import UNLABELLED
 from codivide.data.arrays import array_rows
 from codivide.data.images import is_image_name
+from codivide.data.row_order import index_names
 from codivide.noise import learning_curves
 from codivide.noise.clean_prob import combined
 from codivide.noise.confidence import standing
@@ -53,8 +54,9 @@ def from_probs(
         classes: class values in the order of the columns, or names of the class numbers 0 to C - 1; None: the columns
             of a data frame that are named by labels, the categories of an ordered categorical, the numbers 0 to C - 1
             where all labels are such (also as text), else the different labels, sorted, number texts by value.
-        ids: what names each sample, no two alike; None: the index of labels that are a series with texts for names,
-            else row numbers. The column is called "path" where all are names of image files, else "id".
+        ids: what names each sample, no two alike; None: the index of labels that are a series, where it holds
+            texts or whole numbers that are all different, else row numbers. The column is called "path" where all are
+            names of image files, else "id".
         images: ``[N, ...]`` as in ``fit``, to be shown and searched for duplicates.
         texts: length N, for the same.
         features: ``[N, D]`` in which near samples are alike, for neighbours, examples and outliers.
@@ -99,9 +101,7 @@ def _names(ids: Any, count: int, *, given: bool) -> Sequence[str | int]:
         InputError: a name that is missing, or comes twice.
     """
     if not given:
-        index = ids.index.tolist() if isinstance(ids, pd.Series | pd.DataFrame) else []
-        named = all(isinstance(name, str) for name in index) and len(set(index)) == count
-        return index if named else range(count)
+        return index_names(ids) or range(count)
     found: list[str | int] = []
     for row, name in enumerate(ids):
         if name is None or name is pd.NA or name != name:

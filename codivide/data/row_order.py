@@ -1,4 +1,4 @@
-"""Rows that pandas names: do samples, labels and predictions name the same rows in another order?
+"""Rows that pandas names: what are they called, and do samples, labels and predictions name them in another order?
 
 Everywhere rows go by their place, as in scikit-learn. Frames that were shuffled or sorted one without the other have an
 index that knows better.
@@ -7,7 +7,7 @@ index that knows better.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,34 @@ import pandas as pd
 
 from codivide.core.errors import InputError
 from codivide.core.types import Labels
+
+
+def index_names(rows: object) -> list[str | int] | None:
+    """What the index of a frame or series calls its rows ``[N]``; None: their places, or nothing that tells them apart.
+
+    Texts or whole numbers that are all different name rows: ``rows.drop(names)`` then drops the rows that are meant,
+    also of a part that was drawn from a larger table.
+    """
+    if not isinstance(rows, pd.Series | pd.DataFrame) or not rows.index.is_unique:
+        return None
+    names: list[str | int] = rows.index.tolist()
+    if all(isinstance(name, str) for name in names):
+        return names or None
+    whole = pd.api.types.is_integer_dtype(rows.index.dtype)
+    return names if whole and names != list(range(len(names))) else None
+
+
+def with_index(table: pd.DataFrame, rows: object, ids: Sequence[str | int]) -> pd.DataFrame:
+    """A table of samples with the index of the frame or series they came from, so that pandas aligns the two.
+
+    Args:
+        table: one row a sample.
+        rows: what the samples came from; the table stays as it is where nothing names its rows.
+        ids: what the samples are called, length of the table.
+    """
+    if index_names(rows) is None or not isinstance(rows, pd.Series | pd.DataFrame):
+        return table
+    return table.set_axis(pd.Index(list(ids), name=rows.index.name))
 
 
 def other_order(rows: object, labels: object) -> Labels | None:

@@ -29,12 +29,18 @@ class Reading:
         truth: true labels where they are known: one a row, and for images also a mapping from path to label or a CSV
             file of ``path,label``.
         y: labels that are given beside the source, ``[N]`` or ``[N, annotators]``.
+        ids: what the index of a frame or series calls its rows, ``[N]``; None: their numbers.
     """
 
     options: ReadOptions = DEFAULT
     classes: Classes = None
     truth: object = None
     y: object = None
+    ids: Sequence[str | int] | None = None
+
+    def known(self) -> dict[str, Any]:
+        """What is known of the samples beside their labels, as the makers of a data set in memory take it."""
+        return {"ids": self.ids, "classes": self.classes, "truth": self.truth}
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,7 @@ from codivide.data.labels import OneClassError, unmasked
 from codivide.data.loaded import Loaded, Skipped
 from codivide.data.options import CLASSES, DEFAULT, REGRESSION, ReadOptions
 from codivide.data.packed import load_npz, npz_inputs
-from codivide.data.row_order import warn_of_order
+from codivide.data.row_order import index_names, warn_of_order
 from codivide.data.rows import Rows
 from codivide.data.source import Classes, Inputs, Reading, Source, Wanted, as_path
 from codivide.data.table_files import COMPRESSIONS, FORMATS, as_pandas, folder_parts, is_database, is_table
@@ -77,15 +77,14 @@ def _are_files(source: object) -> bool:
 
 
 def _load_texts(source: object, reading: Reading) -> Loaded:
-    options, classes, truth = reading.options, reading.classes, reading.truth
-    return from_texts(source, reading.y, options=options, classes=classes, truth=truth)
+    return from_texts(source, reading.y, options=reading.options, **reading.known())
 
 
 def _load_arrays(source: object, reading: Reading) -> Loaded:
-    options, classes, truth = reading.options, reading.classes, reading.truth
+    options, known = reading.options, reading.known()
     if is_mixed(source) or isinstance(options.encoder, Columns):
-        return from_columns(as_frame(source), reading.y, options=options, classes=classes, truth=truth)
-    loaded = from_arrays(source, reading.y, options=options, classes=classes, truth=truth)
+        return from_columns(as_frame(source), reading.y, options=options, **known)
+    loaded = from_arrays(source, reading.y, options=options, **known)
     return with_label_columns(loaded, source, options) if getattr(source, "ndim", 0) == 2 else loaded
 
 
@@ -226,6 +225,7 @@ def load_raw(
 ) -> Loaded:
     """``load``, but images stay images whatever encoder is asked for: ``encode.of_images`` can follow."""
     warn_of_order(source, y=y)
+    ids = index_names(source)
     source, y = unmasked(as_pandas(as_list(source)), float), unmasked(as_list(y))
     options = options_for(options)
     choose_augment(options.augment, (1,))
@@ -238,7 +238,7 @@ def load_raw(
     if kind.brings_labels and y is not None:
         raise InputError("this source brings its own labels: y must be None (give true labels as truth).")
     try:
-        loaded = kind.labelled(source, Reading(options, classes, truth, y))
+        loaded = kind.labelled(source, Reading(options, classes, truth, y, ids))
     except OneClassError as error:
         raise error if options.task == CLASSES else all_alike(error, options.task) from None
     return with_points(loaded) if options.task == REGRESSION else loaded

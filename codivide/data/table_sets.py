@@ -103,14 +103,15 @@ def load_frame(frame: pd.DataFrame, reading: Reading) -> Loaded:
     options, where = reading.options, Path("the data frame")
     if reading.y is None:
         table = with_usual_names(with_label(frame.rename(columns=str), where, options.label)).reset_index(drop=True)
+        if reading.ids is not None and "id" not in table:
+            table.insert(0, "id", list(reading.ids))
         if "label" in table or options.annotators or "text" in table:
             return from_table(table, where, reading)
     chosen = selected(frame.rename(columns=str), where, options, beside=True) if _chooses(options) else frame
     chosen, groups = take_groups(chosen, where, options.group, needed=reading.classes is None)
     chosen, weights = split_weights(chosen, where, options)
     make = from_texts if are_texts(chosen) and holds_texts(chosen, options) else from_columns
-    known: dict[str, Any] = {"ids": _index(frame), "classes": reading.classes, "truth": reading.truth}
-    loaded = replace(make(chosen, reading.y, options=options, **known), groups=groups)
+    loaded = replace(make(chosen, reading.y, options=options, **reading.known()), groups=groups)
     if weights is None:
         return loaded
     return replace(loaded, weight=checked(weights, loaded.ids, f"{where}: column {weights.name!r}"))
@@ -204,13 +205,6 @@ def _whole(source: Path | str) -> Path | str:
 def _place(source: Path | str) -> Path:
     """The file of a source."""
     return database(source)[0] if isinstance(source, str) and is_database(source) else expand_user(source)
-
-
-def _index(frame: pd.DataFrame) -> list[str | int] | None:
-    """What names the rows of a data frame: its index, where it holds names that are all different."""
-    names = frame.index.tolist()
-    named = all(isinstance(name, str) for name in names) and len(set(names)) == len(names)
-    return names if named and names else None
 
 
 def _label_column(table: pd.DataFrame, path: Path, options: ReadOptions) -> list[Any]:

@@ -26,7 +26,7 @@ from codivide.data.options import ReadOptions
 from codivide.data.own import as_encoder
 from codivide.data.own_views import as_views
 from codivide.data.record import DataRecord
-from codivide.data.row_order import warn_of_order
+from codivide.data.row_order import warn_of_order, with_index
 from codivide.data.sources import load
 from codivide.data.table_files import as_pandas
 from codivide.data.weights import as_text, weighted
@@ -119,9 +119,11 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
             network's own answer; of the features the likeliest other.
         label_issues_: data frame of the samples whose suggestion differs from the given label, the most doubtful
             first, with columns id (or path), given, suggested, clean_prob, rank, suggested_prob, label_quality (which
-            is clean_prob under cleanlab's name). The id is the row number, for ``X.iloc``, also where the index holds
-            other numbers; of an index of different texts, or a column id, it is what they call the row.
-        labels_: the same columns for every sample.
+            is clean_prob under cleanlab's name). The id is what the index of ``X`` or a column id calls the row, where
+            these are texts or whole numbers that are all different (``X.drop(clf.label_issues_["id"])``), else the
+            row number.
+        labels_: the same columns for every sample, in the order of ``X`` and with its index:
+            ``X[clf.labels_["is_label_issue"]]``.
         test_labels_: the same for the samples of the test part, judged by the classifier, where ``X`` brings one: a
             folder with ``test/``, a Hugging Face ``DatasetDict``. Both then have the columns part, leaked and twin.
         annotator_quality_: data frame of the annotators where there are several, with columns name, labels (how many),
@@ -342,7 +344,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
             self.annotator_quality_ = pd.DataFrame(loaded.annotations.annotators())
         remember_features(self, X, loaded)
         self.model_ = outcome.model
-        self.labels_ = outcome.table
+        self.labels_ = with_index(outcome.table, X, loaded.ids)
         if outcome.test_table is not None:
             self.test_labels_ = outcome.test_table
         elif hasattr(self, "test_labels_"):  # of an earlier fit
@@ -372,7 +374,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
 
         check_is_fitted(self)
         material = from_fit(
-            self.labels_,
+            self.labels_.reset_index(drop=True),
             self.classes_.tolist(),
             self.model_,
             self._loaded,

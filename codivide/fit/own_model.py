@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from codivide.core.errors import InputError
 from codivide.data.label_remarks import warn_about_labels
 from codivide.data.loaded import Loaded
+from codivide.data.row_order import index_names
 from codivide.fit.execute import learned_outcome, table_of
 from codivide.fit.job import Before, Job, Outcome
 from codivide.fit.resume import identity
@@ -77,5 +77,5 @@ def samples_of(x: Any, loaded: Loaded) -> Any:
     count = x.shape[0] if hasattr(x, "shape") else len(x)
     if len(loaded.y) == count:
         return x
-    place = {name: row for row, name in enumerate(x.index)} if isinstance(x, pd.DataFrame) else {}
-    return own.take(x, np.array([name if isinstance(name, int) else place[name] for name in loaded.ids]))
+    place = {name: row for row, name in enumerate(index_names(x) or range(count))}
+    return own.take(x, np.array([place[name] for name in loaded.ids]))

@@ -21,7 +21,7 @@ from codivide.data.loaded import Loaded
 from codivide.data.options import MULTILABEL, REGRESSION, ReadOptions
 from codivide.data.own import as_encoder
 from codivide.data.record import DataRecord
-from codivide.data.row_order import warn_of_order
+from codivide.data.row_order import warn_of_order, with_index
 from codivide.data.table_columns import listed
 from codivide.data.table_files import as_pandas
 from codivide.data.target_decisions import confirm_targets
@@ -134,7 +134,7 @@ class _Noisy(BaseEstimator):
         """Set the fitted attributes."""
         remember_features(self, X, loaded)
         self.model_ = outcome.model
-        self.labels_ = self._readable(outcome.table)
+        self.labels_ = with_index(self._readable(outcome.table), X, loaded.ids)
         self.label_issues_ = label_table.issues(self.labels_)
         self.clean_proba_ = outcome.report.clean_prob
         self.noise_report_ = outcome.report
