@@ -62,6 +62,8 @@ def test_rows_with_names_are_called_id_everywhere(tmp_path):
     assert "path" not in clf.labels_
     reg = NoisyLabelRegressor().fit(frame, x.sum(1))
     assert reg.labels_["id"].tolist() == names
+    for result in (clf.model_, clf.evidence_, noise_report(clf), clf.audit(), reg.model_, reg.noise_report_):
+        assert len(repr(result)) < 120  # a line, not all numbers that it holds
     written = cleaning.clean(tmp_path / "run", tmp_path / "cleaned")
     assert written.changes["id"].isin(names).all()
     assert pd.read_csv(tmp_path / "cleaned/labels_clean.csv").columns.tolist() == ["id", "label"]

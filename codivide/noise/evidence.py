@@ -36,6 +36,9 @@ class Evidence:
     held_out: bool = False
     witnessed: bool = False
 
+    def __repr__(self) -> str:
+        return f"Evidence({len(self.given):,} samples)"
+
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Arrays by name, for an ``.npz`` file; what there is none of is left out."""
         arrays: dict[str, NDArray[Any]] = {"given": self.given, "mean_loss": self.mean_loss}

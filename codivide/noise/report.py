@@ -209,6 +209,9 @@ class NoiseReport:
             f"{100 * self.high:.1f} %); kind: {self.kind}; trust: {self.trust.level}"
         )
 
+    def __repr__(self) -> str:
+        return f"NoiseReport({self.headline})"
+
     def __str__(self) -> str:
         lines = textwrap.wrap(self.headline, 78)
         lines += ["", f"Estimated from {self.samples:,} of {self.labelled:,} labelled samples ({self.source}):"]

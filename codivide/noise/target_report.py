@@ -87,6 +87,9 @@ class TargetReport:
         rows = [(item.name, item.labelled, item.rate) for item in self.per_class]
         return pd.DataFrame(rows, columns=["class", "labelled", "rate"])
 
+    def __repr__(self) -> str:
+        return f"TargetReport({self.headline})"
+
     def __str__(self) -> str:
         lines = [self.headline, *(f"- {reason}" for reason in self.trust.reasons)]
         if self.per_class:

@@ -56,6 +56,10 @@ class Model:
     encoder: encoder.Encoder | None = None
     columns: tuple[str, ...] | None = None
 
+    def __repr__(self) -> str:
+        networks = self.net if len(self.members) == 1 else f"{len(self.members)} networks {self.net}"
+        return f"Model({networks}, samples {self.shape}, {len(self.classes):,} classes)"
+
     @torch.no_grad()
     def batches(self, rows: Rows, batch_size: int = 256) -> Iterator[Tensor]:
         """Mean logits ``[B, C]`` of the members on one batch of raw rows after the other, float32 on their device.

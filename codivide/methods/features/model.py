@@ -64,6 +64,10 @@ class FeatureModel:
     encoder: encoder.Encoder | None = None
     columns: tuple[str, ...] | None = None
 
+    def __repr__(self) -> str:
+        kinds = ", ".join(sorted({member.kind for member in self.members}))
+        return f"FeatureModel({len(self.directions):,} features, {len(self.classes):,} classes: {kinds})"
+
     @property
     def shape(self) -> tuple[int, ...]:
         """``(D,)``."""

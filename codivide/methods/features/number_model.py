@@ -109,6 +109,9 @@ class NumberModel:
     classes: tuple[Any, ...] = field(default=())
     log: bool = False
 
+    def __repr__(self) -> str:
+        return f"NumberModel({len(self.scale.mean):,} features: {', '.join(head.kind for head in self.heads)})"
+
     @property
     def shape(self) -> tuple[int, ...]:
         """``(D,)``."""

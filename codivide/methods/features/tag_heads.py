@@ -59,6 +59,9 @@ class TagModel:
     encoder: encoder.Encoder | None = None
     columns: tuple[str, ...] | None = None
 
+    def __repr__(self) -> str:
+        return f"TagModel({len(self.scale.mean):,} features, {len(self.names):,} labels)"
+
     @property
     def classes(self) -> tuple[str, ...]:
         """The labels."""
