@@ -127,7 +127,7 @@ def test_a_default_run_of_rows_says_how_long_it_will_take(monkeypatch):
     with pytest.raises(BegunError):
         choose_run.execute(job, loaded, free=NOT_FOR_FEATURES, say=said.append)
     assert said == [
-        "features: rows of 3 numbers; linear heads and small networks need seconds: about 2 s on a quiet core"
+        "features: rows of 3 numbers; linear heads and small networks need seconds: about 2 to 3 s on a quiet core"
     ]
 
 
@@ -233,7 +233,7 @@ def test_photos_say_how_long_their_encoding_takes(monkeypatch):
     job = Job(Auto(), default_plan(120, Auto()))
     with pytest.raises(BegunError):
         choose_run.execute(job, loaded, free=NOT_FOR_FEATURES, say=said.append)
-    assert said[1] == "encoding 120 photos and training on their features take about 42 s"
+    assert said[1] == "encoding 120 photos and training on their features take about 42 to 43 s"
 
 
 @pytest.mark.parametrize(("terminal", "notebook", "widgets", "live"), [

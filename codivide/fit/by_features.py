@@ -13,7 +13,7 @@ from codivide.data.loaded import Loaded
 from codivide.fit import execute as stages
 from codivide.fit.budget import Budget
 from codivide.fit.choice import Choice, Decision
-from codivide.fit.estimate import MINUTES, duration, features_seconds, of_photos
+from codivide.fit.estimate import AGAIN, MINUTES, duration, features_seconds, of_photos, rounds
 from codivide.fit.job import Before, Begin, Job, Outcome, Say, default_plan, name_of
 from codivide.methods.auto import Auto
 from codivide.methods.features.options import NOT_FOR_FEATURES, Features
@@ -87,7 +87,8 @@ def by_features(
     heads = "linear heads, small networks and trees" if set(kinds) & set(KINDS) else "linear heads and small networks"
     reason = f"features: rows of {width} numbers; {heads} need {'seconds' if seconds < MINUTES else 'minutes'}"
     tried = "boosting" in kinds and not pays(rows, len(loaded.classes))  # it may be left out
-    say(f"{reason}: {'up to ' if tried else ''}about {duration(seconds)} on a quiet core")
+    spent = f"up to about {duration(AGAIN * seconds)}" if tried else f"about {rounds(seconds)}"
+    say(f"{reason}: {spent} on a quiet core")
     plan = replace(default_plan(rows, features, seed=job.plan.seed), epochs=stages.rounds_of(features, loaded))
     return stages.execute(
         replace(job, method=features, plan=plan),
