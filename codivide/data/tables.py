@@ -153,15 +153,17 @@ def manifest_entries(table: pd.DataFrame, path: Path) -> list[Entry]:
         InputError: an empty path, or one that comes twice; it names the rows. Or no file is there.
     """
     entries: list[Entry] = []
-    seen: dict[str, int] = {}
+    seen: dict[Path, int] = {}
     for row, value in enumerate(table["path"].tolist()):
         value = os.fspath(value) if isinstance(value, Path) else value
         if not isinstance(value, str) or not value.strip():
             raise InputError(f"{path}: row {row} (line {row + 2}) has no path.")
         name = value.replace("\\", "/") if os.sep == "\\" else value
-        if seen.setdefault(name, row) != row:
-            raise InputError(f"{path}: {name!r} comes twice, in rows {seen[name]} and {row}; a sample needs one row.")
-        entries.append(Entry(name, on_disk(path.parent, name)))
+        place = on_disk(path.parent, name)
+        if (first := seen.setdefault(place, row)) != row:  # "a.png" and "./a.png" are one file
+            also = "" if entries[first].id == name else f" (as {entries[first].id!r})"
+            raise InputError(f"{path}: {name!r} comes twice, in rows {first}{also} and {row}; a sample needs one row.")
+        entries.append(Entry(name, place))
     if not any(os.path.lexists(entry.path) for entry in entries):
         raise InputError(
             f"{path}: none of its {len(entries):,} files is there; the first is looked for as "
