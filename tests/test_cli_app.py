@@ -81,6 +81,8 @@ def test_help_and_early_errors_need_neither_torch_nor_numpy(tmp_path):
         for words in (
             [["--help"], ["fit", "--help"], ["fit"], ["fit", "no.xlsx", "--out", "run"], ["audit", "--nosuch"]]
             + [["fit", "digits", "--out", "run", "--method", "elr", "--nosuch", "3"]]
+            + [[command, "none"] for command in ("audit", "clean", "serve", "plot")]
+            + [["predict", "none", "x.csv"], ["predict", ".", "x.csv"], ["noise", "x.csv"]]
         ):
             sys.argv = ["codivide", *words]
             try:
@@ -91,7 +93,10 @@ def test_help_and_early_errors_need_neither_torch_nor_numpy(tmp_path):
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     said = [line for line in done.stdout.splitlines() if line.startswith("after")]
-    assert said == ["after --help []", *["after fit []"] * 3, "after audit []", "after fit []"]
+    assert said == ["after --help []", *["after fit []"] * 3, "after audit []", "after fit []"] + [
+        f"after {command} []" for command in ("audit", "clean", "serve", "plot", "predict", "predict", "noise")
+    ]
+    assert done.stderr.count("error: there is no f") == 8
 
 
 def test_every_flag_of_a_method_is_looked_for():

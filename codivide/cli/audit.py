@@ -8,11 +8,12 @@ from typing import Annotated
 
 import typer
 
+from codivide.cli.flags import Run
 from codivide.cli.output import aside, line, note, say_verdict
 
 
 def audit(
-    run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
+    run: Run,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="HTML file to write.", show_default="RUN/report.html")
     ] = None,

@@ -10,12 +10,11 @@ from typing import Annotated
 
 import typer
 
-from codivide.cli.flags import as_flags
+from codivide.cli.flags import Run, as_flags
 from codivide.cli.output import aside, line, note
 from codivide.core.errors import InputError
 from codivide.core.stopping import Stopped
 
-Run = Annotated[Path, typer.Argument(help="The folder of a finished run.")]
 NewClasses = Annotated[bool, typer.Option("--new-classes", help="Let a person's decisions name classes that are new.")]
 
 

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -19,6 +20,20 @@ if TYPE_CHECKING:
 
 DATA = "Data"  # the panel of the flags that say how data are read
 
+
+def all_there(runs: list[Path]) -> list[Path]:
+    """The folders of runs; InputError where nothing is there, before torch is loaded."""
+    for run in runs:
+        if not run.exists():
+            raise InputError(f"there is no folder {str(run)!r}; give the one that `codivide fit --out` named")
+    return runs
+
+
+def _there(run: Path) -> Path:
+    return all_there([run])[0]
+
+
+Run = Annotated[Path, typer.Argument(help="The folder of a finished run.", callback=_there)]
 Cluster = Annotated[
     str | None,
     typer.Option(

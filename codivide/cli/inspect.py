@@ -11,17 +11,21 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from codivide.cli.flags import OWN, TableFlags, described
+from codivide.cli.flags import OWN, TableFlags, all_there, described
 from codivide.cli.output import aside, check_new_file, line, note, say_noise
 from codivide.cli.progress import out_console
 from codivide.core.errors import InputError, unknown
+from codivide.core.files import check_there
 
 if TYPE_CHECKING:
     from codivide.data.loaded import Loaded
 
 
 def plot(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="The folder of a run, finished or not.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN", help="The folder of a run, finished or not.", callback=all_there),
+    ],
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="Folder for the pictures.", show_default="RUN; of several runs, this folder"),
@@ -72,6 +76,7 @@ def noise(
 
     Example: codivide noise songs.csv --label genre
     """
+    check_there(source)
     from codivide.audit.noise_report import noise_report
     from codivide.data.experiment import spoil
     from codivide.data.label_remarks import warn_about_labels

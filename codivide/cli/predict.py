@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from codivide.cli.flags import Run
 from codivide.cli.output import aside, check_new_file, rich_table
 from codivide.cli.progress import out_console
 from codivide.core.errors import InputError
+from codivide.core.files import check_there
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def predict(
-    run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
+    run: Run,
     files: Annotated[
         list[str], typer.Argument(help="Image files, folders of images, or a table of features or texts.")
     ],
@@ -36,6 +38,8 @@ def predict(
 
     Example: codivide predict run new/*.jpg
     """
+    for name in files:
+        check_there(name)
     import numpy as np
     import pandas as pd
 
