@@ -21,12 +21,13 @@ from codivide import FeatureModel, Features, InputError, NoisyLabelClassifier, T
 from codivide.cli.app import main
 from codivide.data.rows import TensorRows
 from codivide.methods.auto import Auto
-from codivide.methods.features import chance, judge, learn, linear, neighbours, pacing, perceptron
+from codivide.methods.features import judge, learn, linear, neighbours, pacing, perceptron
 from codivide.methods.features.folds import deal
 from codivide.methods.features.matrix import Matrix, Scale
 from codivide.methods.features.pacing import Clock
 from codivide.methods.features.problem import Problem, stack
 from codivide.methods.features.table import Table
+from codivide.noise import chance
 
 FAST: dict[str, Any] = {"updates": 40, "hidden": 16}
 
@@ -215,6 +216,41 @@ def test_the_surplus_is_what_dealing_out_the_labels_anew_says(weighted: bool) ->
     own = float(probs[np.arange(200), given] @ weight)
     assert found == pytest.approx((own - at_random.mean()) / at_random.std(), abs=0.1)
     assert chance.surplus(torch.full((9, 3), 1 / 3), torch.arange(9) % 3, None) == 0
+
+
+def test_by_how_much_labels_are_predicted_better_than_by_chance_is_the_better_of_two_tests() -> None:
+    rng = np.random.default_rng(0)
+    given = rng.integers(2, size=80)
+    probs = np.full((80, 2), 0.2)
+    probs[np.arange(80), np.where(rng.random(80) < 0.8, given, 1 - given)] = 0.8
+    share = np.bincount(given) / 80
+    gain = np.array([np.log(probs[i, given[i]]) - np.log(share[given[i]]) for i in range(80)])
+    by_nats = gain.mean() / (gain.std(ddof=1) / 80**0.5)
+    extra = np.array([probs[i, given[i]] - share @ probs[i] for i in range(80)])
+    by_surplus = extra.sum() / sum(share @ row**2 - (share @ row) ** 2 for row in probs) ** 0.5
+    assert chance.better_than_chance(probs, given) == pytest.approx(max(by_nats, by_surplus))
+    sure = np.clip(probs.round(), 1e-9, 1)  # far too sure: the logarithms alone would say that nothing is known
+    assert chance.better_than_chance(sure, given) > chance.SURE
+    assert [*chance.remarks(3.1, 0.1, 0.01, 80)] == []
+    assert [*chance.remarks(2.9, 0.1, 0.01, 80)] == ["hardly"]
+    assert [*chance.remarks(1.9, 0.1, 0.01, 80)] == ["independent"]
+
+
+@pytest.mark.filterwarnings("ignore::codivide.core.errors.TrainingWarning")
+def test_labels_that_are_hardly_predicted_are_judged_and_that_is_said() -> None:
+    rng = np.random.default_rng(1)
+    truth = np.arange(200) % 2
+    x = (rng.standard_normal((200, 3)) + 2.5 * truth[:, None]).astype(np.float32)
+    given = np.where(rng.random(200) < 0.42, 1 - truth, truth)
+    with pytest.warns(TrainingWarning, match="only just better .* leads to check"):
+        found = NoisyLabelClassifier(Features(heads="linear")).fit(x, given)
+    flagged = found.label_issues_["id"].to_numpy()
+    assert len(flagged) > 60
+    assert (given != truth)[flagged].mean() > 0.9
+    report = noise_report(found)
+    assert report.trust.level == "poor"
+    assert "only just better" in report.trust.reasons[0]
+    assert report.kind == "unclear"
 
 
 def test_a_table_whose_small_class_is_flipped_into_is_ranked_above_chance_of_the_classes() -> None:

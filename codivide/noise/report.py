@@ -49,9 +49,10 @@ import pandas as pd
 
 from codivide.core.errors import InputError
 from codivide.core.types import Floats, Labels
+from codivide.noise import chance
 from codivide.noise.clean_prob import match_rates
 from codivide.noise.confidence import given_log_prob
-from codivide.noise.latent import LEAST, MOST_WEIGHTED
+from codivide.noise.latent import MOST_WEIGHTED
 from codivide.noise.rates import (
     EVEN,
     MOST_ROWS,
@@ -303,21 +304,15 @@ def _estimate(seen: _Seen, replicates: int, seed: int) -> _Found:
     if seen.learned is None:
         upper = max(upper, 1 - seen.agreement)
     low, high = max(min(lower, best.rate) - margin, 0.0), min(max(upper, best.rate) + margin, 1.0)
-    learnable = _learnable(seen.probs, given)
-    kind = _kind(best, seen) if learnable else "unclear"
+    errors = chance.better_than_chance(seen.probs, given)
+    learnable = errors > chance.LIKELY
+    kind = _kind(best, seen) if errors > chance.SURE else "unclear"
     if not learnable:
         low, high = 0.0, 1.0
-    trust = _trust(best, seen, width=high - low, learnable=learnable, separates=mixture is not None)
+    trust = _trust(best, seen, width=high - low, errors=errors, separates=mixture is not None)
     wrong = best.joint.sum(0) - np.diag(best.joint)
     clean_prob = match_rates(best.latent.clean_prob, given, wrong / np.maximum(best.joint.sum(0), 1e-12))
     return _Found(best.rate, low, high, best.joint, kind, trust, best.estimates, clean_prob)
-
-
-def _learnable(probs: Floats, given: Labels) -> bool:
-    """Whether the probabilities say more of unseen labels than their frequencies do: three standard errors in nats."""
-    frequency = np.bincount(given, minlength=probs.shape[1]) / len(given)
-    gain = given_log_prob(np.clip(probs, LEAST, 1.0), given) - np.log(frequency[given])
-    return bool(gain.mean() > 3 * gain.std(ddof=1) / np.sqrt(len(gain))) if len(gain) > 1 else False
 
 
 def _kind(best: Rates, seen: _Seen) -> Kind:
@@ -337,10 +332,11 @@ def _kind(best: Rates, seen: _Seen) -> Kind:
 _Reason = tuple[int, str]  # how much it weighs against the report (0 good, 1 fair, 2 poor), and a sentence
 
 
-def _trust(best: Rates, seen: _Seen, *, width: float, learnable: bool, separates: bool) -> Trust:
+def _trust(best: Rates, seen: _Seen, *, width: float, errors: float, separates: bool) -> Trust:
     """All reasons, the worst first, which decides."""
+    learnable = errors > chance.LIKELY
     found = [
-        None if learnable else _UNLEARNABLE,
+        None if errors > chance.SURE else _HARDLY if learnable else _UNLEARNABLE,
         _trained_on(seen),
         _in_doubt(best.doubt),
         _wide(width) if learnable else None,
@@ -362,6 +358,10 @@ _UNLEARNABLE = (
     2,
     "Nothing can be learned: held-out labels are predicted no better than by their frequencies. The labels "
     "may be independent of the features; every number here is unreliable.",
+)
+_HARDLY = (
+    2,
+    "Held-out labels are predicted only just better than by their frequencies: take every number here as a guess.",
 )
 _BY_RULE = (
     0,

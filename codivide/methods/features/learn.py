@@ -37,14 +37,14 @@ from torch import Tensor
 from codivide.core import threads
 from codivide.core.errors import InputError, TrainingWarning
 from codivide.core.types import Labels
-from codivide.methods.features import chance, judge, large, linear, neighbours, trees, vote
+from codivide.methods.features import judge, large, linear, neighbours, trees, vote
 from codivide.methods.features.model import FeatureModel, Member
 from codivide.methods.features.options import Features
 from codivide.methods.features.pacing import Clock, Record, Rounds
 from codivide.methods.features.pool import Head, Pool
 from codivide.methods.features.problem import OWN, PENALTIES, TINY, Problem, stack
 from codivide.methods.features.table import Table
-from codivide.noise import confidence, mixtures, transition
+from codivide.noise import chance, confidence, mixtures, transition
 from codivide.noise.evidence import Evidence
 from codivide.noise.learning_curves import prediction_type
 
@@ -385,10 +385,9 @@ def _compare(pools: list[Pool], problem: Problem) -> tuple[Record, dict[str, str
         "surplus": surplus,
     }
     plain = chance.information(logs[0], given, weighed), chance.surplus(pools[0].given()[problem.judged], given, counts)
-    tests = ((nats, surplus), plain)  # a matrix can turn what is worse than chance round
-    said = [text for (each, more) in tests if (text := chance.nothing_learned(*each, more, count)) is not None]
-    remarks = {"independent": said[0]} if said else {}
-    return report, remarks
+    errors = min(chance.errors_above(*each, more) for each, more in ((nats, surplus), plain))
+    report["errors_above_chance"] = errors  # of both pools: a matrix can turn what is worse than chance round
+    return report, chance.remarks(errors, *nats, count)
 
 
 def _told(name: str, pool: Pool) -> list[Record]:

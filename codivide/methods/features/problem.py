@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from codivide.core.types import Labels
-from codivide.methods.features import chance, linear, neighbours, perceptron, trees, vote
+from codivide.methods.features import linear, neighbours, perceptron, trees, vote
 from codivide.methods.features.folds import deal, numbered
 from codivide.methods.features.matrix import Matrix, Scale
 from codivide.methods.features.model import Member
@@ -20,7 +20,7 @@ from codivide.methods.features.options import Features
 from codivide.methods.features.pacing import Clock, Record
 from codivide.methods.features.pool import Head
 from codivide.methods.features.table import Table
-from codivide.noise import transition
+from codivide.noise import chance, transition
 from codivide.noise.too_small import judged_classes
 
 PENALTIES = tuple(10 ** (-exponent / 2) for exponent in range(2, 17))  # 0.1 down to 1e-8

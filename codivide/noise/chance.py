@@ -1,7 +1,9 @@
 """Whether anything was learned: held-out predictions of the given labels against chance.
 
 Two tests, of which either is enough. The log-loss says how much is known, and suffers where the heads are too sure of
-little; how much more probability the given labels get than labels drawn at random stays right then.
+little; how much more probability the given labels get than labels drawn at random stays right then. Above ``SURE``
+something was learned. Between ``LIKELY`` and ``SURE`` most likely, too (one of 47 tables whose labels were dealt out at
+random came so far), so labels are judged and the remark says how little is known.
 """
 
 from __future__ import annotations
@@ -9,7 +11,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-SURE = 3.0  # standard errors
+from codivide.core.types import Floats, Labels
+from codivide.noise.latent import LEAST
+
+LIKELY, SURE = 2.0, 3.0  # standard errors
 
 
 def mean_and_error(value: Tensor) -> tuple[float, float]:
@@ -54,19 +59,44 @@ def surplus(probs: Tensor, given: Tensor, weight: Tensor | None) -> float:
     return float((counts * extra).sum()) / deviation if deviation > 0 else 0.0
 
 
-def nothing_learned(nats: float, error: float, surplus: float, count: int) -> str | None:
-    """What to say where the predictions are no better than chance; None: they are.
+def errors_above(nats: float, error: float, surplus: float) -> float:
+    """By how many standard errors the labels are predicted better than by chance, by the test that says more.
 
     Args:
         nats: see ``information``.
         error: its standard error.
         surplus: see ``surplus``.
+    """
+    return max(nats / max(error, 1e-12), surplus)
+
+
+def better_than_chance(probs: Floats, given: Labels) -> float:
+    """The same of probabilities ``[N, C]`` of the given labels ``[N]``, which were held out."""
+    known, labels = torch.from_numpy(probs), torch.from_numpy(given)
+    logs = known.gather(1, labels.unsqueeze(1)).squeeze(1).clamp_min(LEAST).log()
+    return errors_above(*information(logs, labels, None), surplus(known, labels, None)) if len(given) > 1 else 0.0
+
+
+def remarks(errors: float, nats: float, error: float, count: int) -> dict[str, str]:
+    """What to say of labels that are predicted by chance ("independent") or hardly better ("hardly"), by name.
+
+    Args:
+        errors: see ``errors_above``.
+        nats: see ``information``.
+        error: its standard error.
         count: of the labels.
     """
-    if nats > SURE * error or surplus > SURE:
-        return None
-    return (
-        "nothing can be learned here: from the features, held-out labels are predicted no better than from how "
-        f"often each class occurs (gain {nats:.3f} nats, standard error {error:.3f}, {count} labels). p(clean) is 0.5 "
-        "for all, their rank is by the evidence alone, and no estimate of the noise is reliable"
-    )
+    measured = f"gain {nats:.3f} nats, standard error {error:.3f}, {count} labels"
+    if errors > SURE:
+        return {}
+    if errors > LIKELY:
+        return {
+            "hardly": "held-out labels are predicted only just better than by how often each class occurs "
+            f"({measured}; {errors:.1f} standard errors by the better of two tests). Take what looks wrong as leads to "
+            "check, and the estimate of the noise as a guess"
+        }
+    return {
+        "independent": "nothing can be learned here: from the features, held-out labels are predicted no better than "
+        f"from how often each class occurs ({measured}). p(clean) is 0.5 for all, their rank is by the evidence alone, "
+        "and no estimate of the noise is reliable"
+    }
