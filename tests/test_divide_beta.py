@@ -67,13 +67,6 @@ def test_high_noise_with_a_skewed_clean_part_is_found_better_than_by_gaussians()
     assert balanced(mixtures.bmm(torch.from_numpy(loss))) > balanced(mixtures.gmm(torch.from_numpy(loss))) + 0.05
 
 
-def test_steps_are_iterations():
-    loss = torch.from_numpy(skewed(2_000, 0.4)[0])
-    one, ten, many = (mixtures.bmm(loss, steps=k).clean_prob for k in (1, 10, 200))
-    assert (one - ten).abs().max() > 0.01
-    assert (many - mixtures.bmm(loss, steps=400).clean_prob).abs().max() < 1e-3
-
-
 @pytest.mark.parametrize("wrong", [0.1, 0.4, 0.7])
 @pytest.mark.parametrize("low", [(1, 8), (5, 60), (0.3, 3)])
 def test_clean_prob_never_rises_with_the_loss(wrong, low):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 _BINS = 8192  # of the losses scaled to [0, 1]: 1/180 of the smallest standard deviation that the floor allows
 _CHUNK = 1 << 19  # losses handled at a time, so that millions need only a few MB more
+_STEPS = 10  # the most iterations of EM
 _GAIN = 1e-2  # of the mean log-likelihood, below which the Gaussian mixture is not fitted further
 _FLOOR = 5e-4  # added to its variances
 _LOG_2PI = math.log(2 * math.pi)
@@ -149,18 +150,14 @@ class _Histogram(NamedTuple):
     square: Tensor  # [K], the exact mean of their squares
 
 
-def gmm(
-    loss: Tensor,
-    means: Tensor | None = None,
-    *,
-    steps: int = 10,
-) -> Division:
+def gmm(loss: Tensor) -> Division:
     """Posterior of the low-mean component of a two-component Gaussian mixture (DivideMix, section 3.1).
 
     Losses are scaled to [0, 1] by their range and fitted by expectation-maximisation with the paper's settings,
-    starting from the best split into two clusters. The work is done on a fine histogram with exact moments per
-    bin, so that 14 million losses take well under a second; against scikit-learn's ``GaussianMixture`` from the
-    same start the posteriors agree within 5e-4.
+    starting from the best split into two clusters: at most 10 iterations, which stop when the mean log-likelihood
+    gains less than 0.01. The work is done on a fine histogram with exact moments per bin, so that 14 million losses
+    take well under a second; against scikit-learn's ``GaussianMixture`` from the same start the posteriors agree
+    within 5e-4.
 
     Never fails: a loss of NaN or +inf gets probability 0 and is left out of the fit, -inf gets 1; when all losses
     are equal or fewer than 3 are finite, nothing is suspicious and every finite one gets 1. If one component
@@ -169,10 +166,8 @@ def gmm(
 
     Args:
         loss: ``[N]``, any float type and device.
-        means: two initial means on the scaled axis [0, 1]; None: those of the two clusters.
-        steps: most EM iterations; they stop when the mean log-likelihood gains less than 0.01.
     """
-    return _divide(loss, _gaussian(means, steps))
+    return _divide(loss, _GAUSSIAN)
 
 
 def mixture(loss: Tensor) -> Mixture | None:
@@ -181,7 +176,7 @@ def mixture(loss: Tensor) -> Mixture | None:
     None where ``gmm`` fits none: fewer than 3 finite losses, or all equal.
     """
     loss = loss.detach().float()
-    fitted = _fit(loss[torch.isfinite(loss)], _gaussian())
+    fitted = _fit(loss[torch.isfinite(loss)], _GAUSSIAN)
     if fitted is None:
         return None
     low, width = fitted.low, fitted.high - fitted.low
@@ -189,10 +184,10 @@ def mixture(loss: Tensor) -> Mixture | None:
     return Mixture(weight, low + width * mean, width**2 * variance)
 
 
-def bmm(loss: Tensor, *, steps: int = 10) -> Division:
+def bmm(loss: Tensor) -> Division:
     """Posterior of the low-mean component of a two-component Beta mixture (Arazo et al. 2019, section 3.1).
 
-    Losses are scaled to [0, 1] by their range, clipped to [1e-4, 1 - 1e-4] and fitted by ``steps`` rounds of
+    Losses are scaled to [0, 1] by their range, clipped to [1e-4, 1 - 1e-4] and fitted by 10 rounds of
     expectation-maximisation, whose M-step matches the weighted mean and variance of each component:
     ``a = m (m (1 - m) / v - 1)``, ``b = a (1 - m) / m``. A Beta density can be skewed, which losses near 0 are; a
     Gaussian cannot. The start and the histogram are those of ``gmm``.
@@ -204,12 +199,8 @@ def bmm(loss: Tensor, *, steps: int = 10) -> Division:
 
     Args:
         loss: ``[N]``, any float type and device.
-        steps: EM iterations.
     """
-    maximise = partial(
-        _maximise, means=None, steps=steps, tolerance=0.0, floor=1e-8, clip=_CLIP, log_density=_log_beta_density
-    )
-    return _divide(loss, _Family(maximise, _beta_posterior, retry=True))
+    return _divide(loss, _BETA)
 
 
 class _Family(NamedTuple):
@@ -217,7 +208,6 @@ class _Family(NamedTuple):
 
     maximise: Callable[[_Histogram], Mixture]
     posterior: Callable[[Tensor, float, float, Mixture], Tensor]
-    retry: bool  # on losses clipped to their bulk, if one component swallows the rest
 
 
 class _Fitted(NamedTuple):
@@ -225,11 +215,6 @@ class _Fitted(NamedTuple):
     high: float
     histogram: _Histogram
     mixture: Mixture  # on the scaled axis
-
-
-def _gaussian(means: Tensor | None = None, steps: int = 10) -> _Family:
-    maximise = partial(_maximise, means=means, steps=steps, tolerance=_GAIN, floor=_FLOOR)
-    return _Family(maximise, _posterior, retry=means is None)
 
 
 def _divide(loss: Tensor, family: _Family) -> Division:
@@ -258,7 +243,7 @@ def _fit(loss: Tensor, family: _Family) -> _Fitted | None:
         return None
     histogram = _histogram(loss, low, high)
     mixed = family.maximise(histogram)
-    if _swallowed(mixed, len(loss)) and family.retry:
+    if _swallowed(mixed, len(loss)):  # by what lies far out: once more, on losses clipped to their bulk
         bulk_low, bulk_high = _bulk(loss)
         if spread(bulk_low, bulk_high) and (bulk_low, bulk_high) != (low, high):
             low, high = bulk_low, bulk_high
@@ -328,8 +313,6 @@ def _log_density(mean: Tensor, square: Tensor, mixture: Mixture) -> Tensor:
 def _maximise(
     histogram: _Histogram,
     *,
-    means: Tensor | None,
-    steps: int,
     tolerance: float,
     floor: float,
     clip: float = 0.0,
@@ -342,11 +325,9 @@ def _maximise(
         same = histogram.mean.expand(2)
         return Mixture(torch.tensor([1.0, 0.0]).double(), same, torch.full((2,), floor).double())
     mixture = _moments(histogram, _two_clusters(histogram), floor)
-    if means is not None:
-        mixture = mixture._replace(mean=means.detach().cpu().double())
     share = histogram.size / histogram.size.sum()
     before = -math.inf
-    for _ in range(steps):
+    for _ in range(_STEPS):
         joint = log_density(histogram.mean, histogram.square, mixture)
         evidence = torch.logsumexp(joint, 0)
         mixture = _moments(histogram, (joint - evidence).exp(), floor)
@@ -403,6 +384,12 @@ def _beta_posterior(loss: Tensor, low: float, high: float, mixture: Mixture) -> 
         logit = torch.log(z).mul_(da).add_(torch.log1p(-z), alpha=db).add_(constant)
         torch.sigmoid(logit, out=out)
     return clean_prob
+
+
+_GAUSSIAN = _Family(partial(_maximise, tolerance=_GAIN, floor=_FLOOR), _posterior)
+_BETA = _Family(
+    partial(_maximise, tolerance=0.0, floor=1e-8, clip=_CLIP, log_density=_log_beta_density), _beta_posterior
+)
 
 
 def _swallowed(mixture: Mixture, n: int) -> bool:
