@@ -38,14 +38,14 @@ def test_miss_region_of_nearest_centres():
     h = 0.5
     centres = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, h]])
     lambdas = [k / 100 for k in range(101)]
-    found = between.miss_rate(model(NearestCentre(centres)), TensorRows(centres), torch.tensor([0, 1, 2]), pair(),
-                               lambdas)  # fmt: skip
+    y = torch.tensor([0, 1, 2])
+    found = between.diagnose(model(NearestCentre(centres)), TensorRows(centres), y, pair(), lambdas).miss_rate
     x = 2 * np.array(lambdas) - 1
     edge = (1 - h**2) / 2
     certain = np.abs(np.abs(x) - edge) > 1e-6
     assert found[certain].tolist() == (np.abs(x) < edge)[certain].astype(float).tolist()
     far = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 2.0]])
-    assert between.miss_rate(model(NearestCentre(far)), TensorRows(far), torch.tensor([0, 1, 2]), pair()).max() == 0
+    assert between.diagnose(model(NearestCentre(far)), TensorRows(far), y, pair()).miss_rate.max() == 0
 
 
 def test_gradient_of_a_linear_softmax_model():
@@ -54,17 +54,18 @@ def test_gradient_of_a_linear_softmax_model():
     linear = nn.Linear(5, 4)
     x, y = torch.randn(30, 5), torch.arange(30) % 4
     pairs, lambdas = between.draw_pairs(y, 50), (0.0, 0.3, 1.0)
-    found = between.gradient_norm(model(linear, features=5, classes=4), TensorRows(x), y, pairs, lambdas, batch_size=16)
-    assert found.shape == (3, 50)
+    subject, rows = model(linear, features=5, classes=4), TensorRows(x)
+    found = between.diagnose(subject, rows, y, pairs, lambdas, batch_size=16)
+    expected = np.zeros((3, 50))
     weight, bias = linear.weight.detach().double().numpy(), linear.bias.detach().double().numpy()
     for k, share in enumerate(lambdas):
         for n, (i, j) in enumerate(zip(*pairs, strict=True)):
             z = weight @ (share * x[i] + (1 - share) * x[j]).double().numpy() + bias
             p = np.exp(z - z.max())
             target = share * np.eye(4)[y[i]] + (1 - share) * np.eye(4)[y[j]]
-            assert float(found[k, n]) == pytest.approx(
-                np.linalg.norm(weight.T @ (p / p.sum() - target)), rel=1e-4, abs=1e-5
-            )
+            expected[k, n] = np.linalg.norm(weight.T @ (p / p.sum() - target))
+    assert found.gradient_norm == pytest.approx(expected.mean(1), rel=1e-4, abs=1e-5)
+    assert found.gradient_error == pytest.approx(expected.std(1) / np.sqrt(50), rel=1e-4, abs=1e-5)
 
 
 def test_members_vote_with_their_mean_logits():
@@ -87,12 +88,11 @@ def test_diagnose_is_both_with_errors_and_leaves_the_model_alone():
     before = {name: value.clone() for name, value in net.state_dict().items()}
     pairs = between.draw_pairs(y, 300, seed=3)
     found = between.diagnose(subject, rows, y, pairs, (0.0, 0.5), batch_size=7)
-    missed = between.misses(subject, rows, y, pairs, (0.0, 0.5)).double().numpy()
-    norms = between.gradient_norm(subject, rows, y, pairs, (0.0, 0.5)).double().numpy()
-    assert found.miss_rate == pytest.approx(missed.mean(1))
+    whole = between.diagnose(subject, rows, y, pairs, (0.0, 0.5))
+    assert found.miss_rate == pytest.approx(whole.miss_rate)
     assert found.miss_error == pytest.approx(np.sqrt(found.miss_rate * (1 - found.miss_rate) / 300))
-    assert found.gradient_norm == pytest.approx(norms.mean(1), rel=1e-5)
-    assert found.gradient_error == pytest.approx(norms.std(1) / np.sqrt(300), rel=1e-4)
+    assert found.gradient_norm == pytest.approx(whole.gradient_norm, rel=1e-5)
+    assert found.gradient_error == pytest.approx(whole.gradient_error, rel=1e-4)
     assert net.training
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert all(parameter.grad is None for parameter in net.parameters())

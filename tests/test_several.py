@@ -33,7 +33,7 @@ from codivide.fit import targets
 from codivide.fit.followers import follow
 from codivide.methods.features import own
 from codivide.methods.features.tags import Tags, learn_tags
-from codivide.noise.several import above_zero, predicted, row_score
+from codivide.noise.several import above_zero, predicted
 from tests.forked import children, forked
 from tests.test_ranks import together
 
@@ -120,12 +120,6 @@ def test_a_row_that_is_known_in_part_is_said_by_the_estimator():
 
 
 # --- weights and copies
-
-
-def test_an_average_starts_at_the_largest_score_that_is_known():
-    scores = np.array([[0.5, np.nan, np.nan], [0.9, np.nan, 0.5], [np.nan, np.nan, np.nan]])
-    np.testing.assert_allclose(row_score(scores, "average"), [0.5, 0.8 * 0.5 + 0.2 * 0.9, np.nan])
-    np.testing.assert_allclose(row_score(scores[:, :1], "average"), [0.5, 0.9, np.nan])
 
 
 def test_copies_are_no_more_evidence_than_one_row():

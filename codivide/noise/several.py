@@ -9,27 +9,17 @@ import numpy as np
 from codivide.core.types import Floats, Labels
 from codivide.noise.latent import latent_noise
 
-AGGREGATES = ("product", "average", "softmin", "minimum")
-_ALPHA = 0.8  # of the moving average
-_HEAT = 0.1  # of the soft minimum
 LEAST = 1e-3  # that a probability is away from 0 and 1
 _ASSUMED = 3.0  # right labels of each kind that are taken for sure
 _DOUBTED = 0.2  # share of explained entropy at which a label's own noise counts half
 _SURE = 2.0  # standard errors by which held-out labels must be predicted better than by how often they occur
 
 
-def row_score(scores: Floats, how: str = "product") -> Floats:
-    """One score a row, larger where all its labels are more likely right.
-
-    - "product": the probability that all are right, where they are independent;
-    - "average": ``s <- a s_(k) + (1 - a) s`` over the scores from the largest to the smallest, a = 0.8 (exponential
-      moving average), which weighs the most doubtful labels most;
-    - "softmin": ``sum_k s_k w_k`` with ``w = softmax((1 - s) / 0.1)``;
-    - "minimum": the most doubtful label alone.
+def row_score(scores: Floats) -> Floats:
+    """The probability that all labels of a row are right, where they are independent.
 
     Args:
         scores: p(clean) ``[N, K]``, K at least 1; NaN where a label cannot be judged, which is passed over.
-        how: one of ``AGGREGATES``.
 
     Returns:
         ``[N]``; NaN where no label can be judged.
@@ -39,20 +29,7 @@ def row_score(scores: Floats, how: str = "product") -> Floats:
         [0.45, 1.0]
     """
     known = np.isfinite(scores)
-    filled = np.where(known, scores, 1.0)
-    if how == "product":
-        found = filled.prod(1)
-    elif how == "minimum":
-        found = filled.min(1)
-    elif how == "softmin":
-        pull = np.where(known, np.exp((1 - filled) / _HEAT), 0.0)
-        found = (filled * pull).sum(1) / np.maximum(pull.sum(1), 1e-300)
-    else:
-        ordered = -np.sort(-np.where(known, scores, np.inf), axis=1)  # those that are not known come first
-        found = ordered[:, 0]
-        for column in ordered.T[1:]:
-            found = np.where(np.isinf(found), column, _ALPHA * column + (1 - _ALPHA) * found)
-    answer: Floats = np.where(known.any(1), found, np.nan)
+    answer: Floats = np.where(known.any(1), np.where(known, scores, 1.0).prod(1), np.nan)
     return answer
 
 

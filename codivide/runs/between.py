@@ -65,57 +65,6 @@ def draw_pairs(y: Tensor, count: int = 1000, seed: int = 0) -> Pairs:
     return Pairs(labelled[first], labelled[(first + step) % len(labelled)])
 
 
-def misses(
-    model: Model,
-    rows: Rows,
-    y: Tensor,
-    pairs: Pairs,
-    lambdas: Sequence[float] = LAMBDAS,
-    *,
-    batch_size: int = 256,
-) -> Tensor:
-    """Whether the prediction is the label of neither end, bool ``[L, P]``; arguments as for ``diagnose``."""
-    return torch.cat(
-        [found.missed for found in _along(model, rows, y, pairs, lambdas, batch_size=batch_size, gradient=False)], 1
-    )
-
-
-def miss_rate(
-    model: Model,
-    rows: Rows,
-    y: Tensor,
-    pairs: Pairs,
-    lambdas: Sequence[float] = LAMBDAS,
-    *,
-    batch_size: int = 256,
-) -> Floats:
-    """Share ``[L]`` of the pairs whose prediction is the label of neither end; arguments as for ``diagnose``."""
-    rate: Floats = misses(model, rows, y, pairs, lambdas, batch_size=batch_size).double().mean(1).numpy()
-    return rate
-
-
-def gradient_norm(
-    model: Model,
-    rows: Rows,
-    y: Tensor,
-    pairs: Pairs,
-    lambdas: Sequence[float] = LAMBDAS,
-    *,
-    batch_size: int = 256,
-) -> Tensor:
-    """Euclidean norm ``[L, P]`` of the gradient of the loss with respect to the mixed input.
-
-    The loss is the cross-entropy of the mixed target l y_i + (1 - l) y_j (one-hot labels) and the softmax of the mean
-    logits: the loss that mixup trains with. (The paper's text speaks of the gradients "of the model"; with one loss for
-    all models they can be compared.) The input is what the network sees, after normalisation. In float32.
-
-    Arguments as for ``diagnose``.
-    """
-    return torch.cat(
-        [found.norm for found in _along(model, rows, y, pairs, lambdas, batch_size=batch_size, gradient=True)], 1
-    )
-
-
 def diagnose(
     model: Model,
     rows: Rows,
@@ -127,6 +76,10 @@ def diagnose(
 ) -> Diagnosis:
     """Both diagnoses in one pass, in evaluation mode; the model is left as it was.
 
+    The gradient is that of the loss with respect to the mixed input, which is what the network sees, after
+    normalisation. The loss is the cross-entropy of the mixed target l y_i + (1 - l) y_j (one-hot labels) and the
+    softmax of the mean logits: the loss that mixup trains with. In float32.
+
     Args:
         model: the classifier.
         rows: raw training samples.
@@ -136,7 +89,7 @@ def diagnose(
         batch_size: mixed samples at a time.
     """
     pairs = draw_pairs(y) if pairs is None else pairs
-    found = list(_along(model, rows, y, pairs, lambdas, batch_size=batch_size, gradient=True))
+    found = list(_along(model, rows, y, pairs, lambdas, batch_size=batch_size))
     missed = torch.cat([part.missed for part in found], 1).double()
     norms = torch.cat([part.norm for part in found], 1).double()
 
@@ -155,18 +108,11 @@ def diagnose(
 
 class _Found(NamedTuple):
     missed: Tensor  # [L, B] bool
-    norm: Tensor  # [L, B], zeros if no gradient was asked for
+    norm: Tensor  # [L, B]
 
 
 def _along(
-    model: Model,
-    rows: Rows,
-    y: Tensor,
-    pairs: Pairs,
-    lambdas: Sequence[float],
-    *,
-    batch_size: int,
-    gradient: bool,
+    model: Model, rows: Rows, y: Tensor, pairs: Pairs, lambdas: Sequence[float], *, batch_size: int
 ) -> Iterator[_Found]:
     if bool((y[pairs.first] < 0).any() or (y[pairs.second] < 0).any()):
         raise InputError("a sample of a pair has no label")
@@ -179,24 +125,20 @@ def _along(
         for first, second in zip(*(torch.split(ids, batch_size) for ids in pairs), strict=True):
             ends = [plain(rows[ids].to(device), generator) for ids in (first, second)]
             labels = [y[ids].to(device) for ids in (first, second)]
-            found = [_between(model, ends, labels, share, gradient=gradient) for share in lambdas]
+            found = [_between(model, ends, labels, share) for share in lambdas]
             yield _Found(*(torch.stack(parts) for parts in zip(*found, strict=True)))
     finally:
         for member, mode in zip(model.members, modes, strict=True):
             member.train(mode)
 
 
-def _between(
-    model: Model, ends: Sequence[Tensor], labels: Sequence[Tensor], share: float, *, gradient: bool
-) -> tuple[Tensor, Tensor]:
+def _between(model: Model, ends: Sequence[Tensor], labels: Sequence[Tensor], share: float) -> tuple[Tensor, Tensor]:
     """Misses ``[B]`` and gradient norms ``[B]`` of a batch of pairs at one share of the first ends."""
-    x = (share * ends[0] + (1 - share) * ends[1]).float().requires_grad_(gradient)
-    with torch.set_grad_enabled(gradient):
+    x = (share * ends[0] + (1 - share) * ends[1]).float().requires_grad_()
+    with torch.enable_grad():
         logits = torch.stack([member(x).float() for member in model.members]).mean(0)
         answer = logits.detach().argmax(1)
         missed = (answer != labels[0]) & (answer != labels[1])
-        if not gradient:
-            return missed.cpu(), torch.zeros(len(x))
         loss = share * functional.cross_entropy(logits, labels[0], reduction="sum")
         loss = loss + (1 - share) * functional.cross_entropy(logits, labels[1], reduction="sum")
         (slope,) = torch.autograd.grad(loss, x)  # samples do not meet in evaluation mode: each has its own
