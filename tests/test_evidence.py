@@ -152,7 +152,7 @@ def test_the_objective_is_the_penalised_likelihood_and_its_gradient():
     probs, given, _, _ = world(40, 3, symmetric(0.3, 3))
     weight = np.random.default_rng(1).integers(0, 3, 40).astype(float)
     logs = np.log(probs) - np.log(probs).mean(1, keepdims=True)
-    objective = latent._Objective(logs, given, 3, weight)
+    objective = latent._Objective(logs, given, weight, mixed=True)
     parameters = 0.3 * np.random.default_rng(2).standard_normal(1 + 9 + 3 + 9)
     a, free, bias, raw = parameters[0], parameters[1:10].reshape(3, 3), parameters[10:13], parameters[13:].reshape(3, 3)
     matrix = np.exp(raw) / np.exp(raw).sum(1, keepdims=True)
@@ -173,7 +173,7 @@ def test_the_objective_is_the_penalised_likelihood_and_its_gradient():
 def test_the_latent_model_finds_the_noise_and_not_the_doubt(matrix):
     _, given, truth, prior = world(3000, matrix=matrix)
     probs = linear(prior)
-    answer = latent.latent_noise([probs], given)
+    answer = latent.latent_noise(probs, given)
     wrong = float((given != truth).mean())
     counted = latent.confident_joint(probs, given)
     assert 1 - answer.clean_prob.mean() == pytest.approx(wrong, abs=0.03)
@@ -185,7 +185,7 @@ def test_the_latent_model_finds_the_noise_and_not_the_doubt(matrix):
 
 def test_the_latent_probabilities_are_calibrated():
     _, given, truth, prior = world(6000, matrix=symmetric(0.4))
-    clean_prob = latent.latent_noise([linear(prior)], given).clean_prob
+    clean_prob = latent.latent_noise(linear(prior), given).clean_prob
     for low in np.arange(0, 1, 0.2):
         members = (clean_prob >= low) & (clean_prob <= low + 0.2)
         assert (given == truth)[members].mean() == pytest.approx(clean_prob[members].mean(), abs=0.07)
@@ -198,9 +198,9 @@ def test_of_many_classes_only_temperature_and_offsets_calibrate():
     scores = rng.standard_normal((4000, 80))
     scores[np.arange(4000), truth] += 6
     probs = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
-    answer = latent.latent_noise([probs], given)
+    answer = latent.latent_noise(probs, given)
     assert 1 - answer.clean_prob.mean() == pytest.approx((given != truth).mean(), abs=0.02)
-    objective = latent._Objective(np.log(probs[:200, :3]), given[:200] % 3, 3, np.ones(200), mixed=False)
+    objective = latent._Objective(np.log(probs[:200, :3]), given[:200] % 3, np.ones(200), mixed=False)
     parameters = 0.3 * rng.standard_normal(1 + 3 + 9)
     value, gradient = objective(parameters)
     assert value > 0
@@ -215,19 +215,14 @@ def test_the_bootstrap_spreads_as_counts_do():
     assert error == pytest.approx(np.sqrt(found.rate * (1 - found.rate) / 2000), rel=0.3)
 
 
-def test_weights_repeat_samples_and_a_second_classifier_may_be_useless():
+def test_weights_repeat_samples():
     _, given, _, prior = world(300, matrix=symmetric(0.3))
     probs = linear(prior)
     weight = np.tile([2.0, 1.0, 0.0], 100)
     rows = np.repeat(np.arange(300), weight.astype(int))
-    assert latent.latent_noise([probs], given, weight=weight).joint == pytest.approx(
-        latent.latent_noise([probs[rows]], given[rows]).joint, abs=1.0
+    assert latent.latent_noise(probs, given, weight=weight).joint == pytest.approx(
+        latent.latent_noise(probs[rows], given[rows]).joint, abs=1.0
     )
-    _, given, _, prior = world(2000, matrix=symmetric(0.3))
-    probs = linear(prior)
-    noise = np.random.default_rng(5).dirichlet(np.ones(4), 2000)
-    both = latent.latent_noise([probs, noise], given)
-    assert both.clean_prob.mean() == pytest.approx(latent.latent_noise([probs], given).clean_prob.mean(), abs=0.05)
 
 
 def test_pair_dependence_tells_instance_noise_from_class_noise():

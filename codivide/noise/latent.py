@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,9 +13,9 @@ from codivide.core.types import Floats, Labels
 from codivide.noise import transition
 
 MOST_WEIGHTED = 50  # classes for which every score may count for every class
+LEAST = 1e-4  # probabilities are read as at least this: a linear classifier is never surer with reason
 _STEPS, _FEW_STEPS = 200, 12
 _GAIN = 1e-7  # of the mean log-likelihood, relative, below which the fit ends
-
 _RIDGE = 10.0  # on the free part of the calibrating weights, in samples
 _BIAS = 0.01  # on the class offsets, per sample
 
@@ -29,23 +28,20 @@ class Latent(NamedTuple):
         prior: ``[N, C]``, P(true label | sample): the classifier with the noise taken out.
         joint: ``[C, C]`` expected counts (true class, given label); sums to N.
         transition: ``[C, C]``, P(given | true), rows sum to 1.
-        likelihood: mean log-likelihood of the given labels, in nats.
     """
 
     clean_prob: Floats
     prior: Floats
     joint: Floats
     transition: Floats
-    likelihood: float
 
 
-def latent_noise(probs: Sequence[Floats], given: Labels, *, weight: Floats | None = None) -> Latent:
+def latent_noise(probs: Floats, given: Labels, *, weight: Floats | None = None) -> Latent:
     """Tell a classifier's own errors from label noise, without any true label.
 
-    The true label is latent. With ``s`` the logarithms of all probabilities of a sample (those of several classifiers
-    side by side, each ``[C]``, its mean taken off),
+    The true label is latent. With ``s [C]`` the logarithms of the probabilities of a sample, their mean taken off,
 
-        P(given = d | x) = sum_c softmax_c(a s_1 + W s + b) T[c, d],
+        P(given = d | x) = sum_c softmax_c(a s + W s + b) T[c, d],
 
     and ``a``, ``W``, ``b`` and ``T`` are those of the greatest likelihood: label-noise robust logistic regression
     (Bootkrajang and Kaban, ECML 2012; a "noise adaptation layer", Goldberger and Ben-Reuven, ICLR 2017) as a
@@ -62,20 +58,19 @@ def latent_noise(probs: Sequence[Floats], given: Labels, *, weight: Floats | Non
     started from the confident joint only, and it takes fewer steps.
 
     Args:
-        probs: one or more ``[N, C]``, out of sample (a classifier that has seen the label has memorised the noise).
+        probs: ``[N, C]``, out of sample (a classifier that has seen the label has memorised the noise).
         given: labels ``[N]`` in ``0 .. C - 1``.
         weight: of every sample ``[N]``, such as counts of a bootstrap; None: 1.
 
     Returns:
         See ``Latent``; the ``joint`` counts samples by weight.
     """
-    classes = probs[0].shape[1]
-    many = classes > MOST_WEIGHTED
-    heard = probs[:1] if many else probs
-    logs = np.concatenate([_centred(np.log(np.clip(p, LEAST, 1.0))) for p in heard], axis=1)
+    many = probs.shape[1] > MOST_WEIGHTED
+    logs = np.log(np.clip(probs, LEAST, 1.0))
+    logs -= logs.mean(1, keepdims=True)
     weight = np.ones(len(given)) if weight is None else np.asarray(weight, dtype=np.float64)
-    objective = _Objective(logs, given, classes, weight, mixed=not many)
-    starts = [objective.start(matrix) for matrix in _first_guesses(probs[0], given, classes)]
+    objective = _Objective(logs, given, weight, mixed=not many)
+    starts = [objective.start(matrix) for matrix in _first_guesses(probs, given)]
     options = {"maxiter": _FEW_STEPS if many else _STEPS, "ftol": _GAIN}
     found = [
         minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
@@ -92,25 +87,24 @@ class _Objective:
     over the samples of a label is over neighbours.
 
     Args:
-        logs: ``[N, D]``, of which the first C columns are those of the first classifier.
+        logs: ``[N, C]``.
         given: labels ``[N]``.
-        classes: number of classes C.
         weight: of every sample ``[N]``.
-        mixed: whether there is a W; else D is C.
+        mixed: whether there is a W.
     """
 
-    def __init__(self, logs: Floats, given: Labels, classes: int, weight: Floats, *, mixed: bool = True) -> None:
+    def __init__(self, logs: Floats, given: Labels, weight: Floats, *, mixed: bool) -> None:
         self.order = np.argsort(given, kind="stable")
         self.logs = np.ascontiguousarray(logs[self.order].T)
-        self.classes, self.mixed = classes, mixed
+        self.classes, self.mixed = len(self.logs), mixed
         self.weight, self.total = weight[self.order], float(weight.sum())
         self.labels, self.first, self.sizes = np.unique(given[self.order], return_index=True, return_counts=True)
-        self.prior = 0.9 * np.eye(classes) + 0.1 / classes
+        self.prior = 0.9 * np.eye(self.classes) + 0.1 / self.classes
 
     @property
     def free(self) -> int:
         """How many numbers W holds."""
-        return len(self.logs) * self.classes if self.mixed else 0
+        return self.classes**2 if self.mixed else 0
 
     def start(self, matrix: Floats) -> Floats:
         """Parameters with this transition matrix, scores as they are."""
@@ -125,7 +119,7 @@ class _Objective:
 
     def true_probs(self, scale: float, free: Floats, bias: Floats) -> Floats:
         """P(true | sample), ``[C, N]``."""
-        scores = scale * self.logs[: self.classes]
+        scores = scale * self.logs
         if self.mixed:
             scores += free.T @ self.logs
         scores += bias[:, None]
@@ -160,7 +154,7 @@ class _Objective:
         value -= 0.5 * _RIDGE * (free**2).sum() + 0.5 * _BIAS * self.total * (bias**2).sum()
         gradient = np.concatenate(
             [
-                [np.vdot(self.logs[: self.classes], pull)],
+                [np.vdot(self.logs, pull)],
                 (self.logs @ pull.T - _RIDGE * free).ravel() if self.mixed else [],
                 pull.sum(1) - _BIAS * self.total * bias,
                 (counts - counts.sum(1, keepdims=True) * np.exp(log_t)).ravel(),
@@ -172,7 +166,7 @@ class _Objective:
         """What the parameters say of every sample."""
         scale, free, bias, log_t = self.split(parameters)
         true_probs = self.true_probs(scale, free, bias)
-        posterior, evidence = self.posteriors(true_probs, log_t)
+        posterior, _ = self.posteriors(true_probs, log_t)
         own = posterior[np.repeat(self.labels, self.sizes), np.arange(len(self.order))]
         joint = self.by_label(posterior * self.weight)
         back = np.empty_like(self.order)
@@ -182,23 +176,15 @@ class _Objective:
             prior=true_probs.T[back],
             joint=joint,
             transition=np.exp(log_t),
-            likelihood=float(self.weight @ evidence / self.total),
         )
 
 
-def _first_guesses(probs: Floats, given: Labels, classes: int) -> list[Floats]:
+def _first_guesses(probs: Floats, given: Labels) -> list[Floats]:
     """Transition matrices to start from: four fifths clean, and the confident joint with a little of every class."""
+    classes = probs.shape[1]
     uniform = np.full((classes, classes), 1 / classes)
     joint = transition.normalise(torch.from_numpy(confident_joint(probs, given))).numpy()
     return [0.8 * np.eye(classes) + 0.2 * uniform, 0.9 * joint + 0.1 * uniform]
-
-
-def _centred(logs: Floats) -> Floats:
-    centred: Floats = logs - logs.mean(1, keepdims=True)
-    return centred
-
-
-LEAST = 1e-4  # probabilities are read as at least this: a linear classifier is never surer with reason
 
 
 def confident_joint(probs: Floats, given: Labels) -> Floats:

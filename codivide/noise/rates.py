@@ -1,4 +1,4 @@
-"""How many labels are wrong, and which: the rule of ``noise_estimate`` on arrays of probabilities.
+"""How many labels are wrong, and which: the rule of ``noise.report`` on arrays of probabilities.
 
 All is NumPy, float64, deterministic; no true label is ever looked at.
 """
@@ -24,7 +24,7 @@ _FEWEST = 10  # labels of a class that a mixture is fitted to
 
 
 class Rates(NamedTuple):
-    """What the rule of ``noise_estimate`` says of the labels.
+    """What the rule says of the labels.
 
     Attributes:
         rate: share of wrong labels.
@@ -54,7 +54,7 @@ def rates(probs: Floats, given: Labels, mixture: float | None, *, learned: float
             being sure then proves so much less: the rate goes so much of the rest of the way to the upper estimate; and
             ``grouped`` has the last word, since groups stay where all labels begin to look right.
     """
-    latent = latent_noise([probs], given)
+    latent = latent_noise(probs, given)
     counted = confident_joint(probs, given)
     if learned is None:
         counted = grouped(counted, probs, given)

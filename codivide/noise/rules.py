@@ -178,7 +178,7 @@ def _confident_joint(seen: Judgeable) -> Floats:
 
 def _latent_noise(seen: Judgeable) -> Floats:
     assert seen.probs is not None
-    return latent_noise([seen.probs], seen.given).clean_prob
+    return latent_noise(seen.probs, seen.given).clean_prob
 
 
 def _combined(seen: Judgeable) -> Floats:

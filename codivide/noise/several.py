@@ -58,7 +58,7 @@ class Channels:
         ``weight`` ``[N]`` says how much each row counts; None: all alike.
         """
         fits = [
-            latent_noise([np.stack([1 - said, said], axis=1)], own_given, weight=weight)
+            latent_noise(np.stack([1 - said, said], axis=1), own_given, weight=weight)
             for said, own_given in zip(probs.T, given.T, strict=True)
         ]
         told = np.array([_told(said, own_given, weight) for said, own_given in zip(probs.T, given.T, strict=True)])

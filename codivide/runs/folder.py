@@ -52,11 +52,7 @@ PICTURES = tuple(
 FACTS = "facts.json"  # of an audit of somebody's probabilities, which is no run (`codivide.audit.from_probs`)
 CORRECTIONS = "corrections.csv"  # of a person; no run writes it
 DECISIONS = "decisions.sqlite"  # what `codivide serve` was told
-SCOUT, CORRECTION, CHOICE = (
-    "scout",
-    "correction",
-    "choice.json",
-)  # of an automatic choice, see `codivide.fit.choose_run`
+SCOUT, CORRECTION, CHOICE = "scout", "correction", "choice.json"  # of `codivide.fit.choose_run`
 LOCK = ".codivide.lock"  # is there while somebody writes to the folder, see `codivide.runs.claim`
 PAGES = (REPORT, *PICTURES)
 WRITTEN = (  # by a run, in the order in which they are removed: a summary says that the rest is there

@@ -1,4 +1,4 @@
-"""The only training loop: what a method sees of a run, and ``train``.
+"""What a method sees of a training run: ``Data``, ``Batch``, ``Method`` and ``Run``; ``training.loop`` trains.
 
 A method is its paper's pseudo-code: an ``epoch(run)`` that measures samples, divides and learns through the verbs of
 ``Run``. Everything a run carries from one epoch to the next (networks, optimizers, averages, generator state,
@@ -186,13 +186,13 @@ class Run:
     history: list[dict[str, Any]] = field(default_factory=list)
     epoch: int = 0
     step: int = 0
-    fraction: float = 0.0  # of the pass in progress
+    fraction: float = 0.0
     skipped_updates: int = 0
-    ids: Tensor = field(init=False)  # every row, on the device
+    ids: Tensor = field(init=False)
     together: Alone = field(default_factory=Alone)  # with the other processes that train it, if there are any
     per_sample: set[str] = field(default_factory=set)  # the names in ``memory`` whose rows are samples
-    confirmed: Tensor = field(init=False)  # mask [N] of the labels that are known to be right
-    active: Tensor = field(init=False)  # mask [N] of the samples of this epoch
+    confirmed: Tensor = field(init=False)
+    active: Tensor = field(init=False)
     _sums: dict[str, tuple[float, int]] = field(default_factory=dict)
     _later: dict[str, list[Tensor]] = field(default_factory=dict)  # logged, and still on the device
     not_finite: Tensor | None = None  # how many losses were not finite since ``settle``, on the device
