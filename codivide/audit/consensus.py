@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from codivide.audit.reading import checked, order_of, read
 from codivide.core.errors import InputError
 from codivide.core.types import UNLABELLED, Floats
-from codivide.data.annotators import LONG, Answers, from_matrix, is_long, key_column, several
+from codivide.data.annotators import KEYS, LONG, Answers, from_matrix, is_long, key_column, several
 from codivide.data.options import ReadOptions
 from codivide.data.table_files import as_pandas
 from codivide.data.table_sets import split_answers
@@ -140,9 +140,9 @@ def of_table(path: Path, options: ReadOptions, probs: Path | None = None) -> tup
 
 def _beside(table: pd.DataFrame, path: Path, samples: pd.DataFrame, source: Path) -> pd.DataFrame:
     """The probabilities of each sample: by what names it in both tables, else row by row."""
-    key = next((name for name in ("id", "path", "text") if name in table and name in samples), None)
+    key = key_column(table, samples)
     if key is None:
-        return table.drop(columns=[name for name in ("id", "path", "text") if name in table])
+        return table.drop(columns=[name for name in KEYS if name in table])
     names = table[key].map(str)
     if names.duplicated().any():
         raise InputError(f"{path}: {key} {names[names.duplicated()].iloc[0]!r} comes twice")

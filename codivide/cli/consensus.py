@@ -60,8 +60,9 @@ def consensus(
 def _write(samples: pd.DataFrame, found: AgreedLabels, out: Path) -> None:
     """The consensus of every sample, named as in its table, else by its row."""
     from codivide.audit.write_clean import write_csv
+    from codivide.data.annotators import KEYS
 
-    named = [name for name in ("id", "path", "text") if name in samples]
+    named = [name for name in KEYS if name in samples]
     table = samples[named] if named else samples.assign(id=range(len(samples)))[["id"]]
     write_csv(table.assign(label=found.labels, confidence=found.confidence.round(4)), out)
     aside(f"{len(table)} labels: {out}")

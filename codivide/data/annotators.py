@@ -28,6 +28,7 @@ _WHO = re.compile(
     r"(worker|annotator|rater|labell?er|coder|judge|reviewer|assessor|tagger|user)s?[ _-]?(id|name)?", re.IGNORECASE
 )  # what a column of those who answered is called
 LONG = ("annotator", "label")  # columns of a table with one row an answer
+KEYS = ("id", "path", "text")  # columns that name a sample, the first that there is
 
 
 @dataclass(frozen=True)
@@ -153,9 +154,9 @@ def is_long(table: pd.DataFrame) -> bool:
     return set(LONG) <= set(table.columns) and key_column(table) is not None
 
 
-def key_column(table: pd.DataFrame) -> str | None:
-    """The column that names a sample: ``id``, else ``path``, else ``text``."""
-    return next((name for name in ("id", "path", "text") if name in table), None)
+def key_column(*tables: pd.DataFrame) -> str | None:
+    """The column of ``KEYS`` that names a sample in all of the tables; None: there is none."""
+    return next((name for name in KEYS if all(name in table for table in tables)), None)
 
 
 def from_long(table: pd.DataFrame, labels: list[Any], path: Path) -> tuple[pd.DataFrame, Answers]:
@@ -235,7 +236,7 @@ def from_file(path: Path, labels: list[Any], table: pd.DataFrame, data: pd.DataF
     Raises:
         InputError: no common column that names the samples, or an answer on a sample that is not there.
     """
-    key = next((name for name in ("id", "path", "text") if name in table and name in data), None)
+    key = key_column(table, data)
     if key is None or not set(LONG) <= set(table.columns):
         raise InputError(
             f"{path} needs columns annotator, label, and one of id, path and text that {source} has, too "
