@@ -31,6 +31,11 @@ class Free(NamedTuple):
     load: float
 
 
+def allowed() -> int:
+    """The cores that a process may run on, by its affinity."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def free(load: float | None = None) -> Free:
     """The cores that a process may use and that nobody else keeps busy.
 
@@ -42,8 +47,7 @@ def free(load: float | None = None) -> Free:
             imported where that is less (the minute still counts a command that has just ended); 0 where the system
             does not tell.
     """
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    cores = max(1, min(allowed, int(_quota() or allowed)))
+    cores = max(1, min(allowed(), int(_quota() or allowed())))
     if load is None:
         load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
         if (others := _taken_by_others(_BEGIN, _moment())) is not None:

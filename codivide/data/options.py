@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, Self
 
 from codivide.core.errors import InputError, unknown
 from codivide.core.files import cache_root
+from codivide.core.threads import allowed
 from codivide.data.encoder import Encoder, Encoding
 from codivide.data.table_files import is_table
 
@@ -116,9 +116,7 @@ class ReadOptions:
     @property
     def threads(self) -> int:
         """Number of decoding threads, at least 1."""
-        if self.workers:
-            return self.workers
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return self.workers or allowed()
 
 
 DEFAULT = ReadOptions()
