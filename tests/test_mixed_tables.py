@@ -311,24 +311,24 @@ def test_commas_are_decimal_or_between_thousands(texts, values):
     np.testing.assert_allclose(numbers(pd.Series(texts)), values)
     part, _ = Number.fit(pd.Series(texts))
     for text, value in zip(texts, values, strict=True):  # one alone is read as it was among the others
-        assert part.encode(pd.Series([text]))[0, 0] == pytest.approx(value)
+        assert part.read(pd.Series([text]))[0][0, 0] == pytest.approx(value)
 
 
 def test_a_date_means_the_same_however_later_tables_write_it():
     for trained in (pd.Series(["2024-07-05", "2024-09-25"] * 5), pd.to_datetime(pd.Series(["2024-07-05"] * 9))):
         part, _ = Date.fit(trained)
         later = pd.Series(["2024-07-05", "05.07.2024", "2024-07-05T00:00", pd.Timestamp("2024-07-05")], dtype=object)
-        assert len(set(part.encode(later)[:, 0].tolist())) == 1
+        assert len(set(part.read(later)[0][:, 0].tolist())) == 1
     part, _ = Date.fit(pd.Series(["31/12/2024", "05/07/2024"] * 5))
-    assert len(set(part.encode(pd.Series(["05/07/2024", "2024-07-05", "05-07-2024"]))[:, 0].tolist())) == 1
+    assert len(set(part.read(pd.Series(["05/07/2024", "2024-07-05", "05-07-2024"]))[0][:, 0].tolist())) == 1
     part, _ = Date.fit(pd.Series(["12.31.2024", "07.05.2024"] * 5))  # the month is first here, the numbers say so
-    assert len(set(part.encode(pd.Series(["07.05.2024", "2024-07-05"]))[:, 0].tolist())) == 1
+    assert len(set(part.read(pd.Series(["07.05.2024", "2024-07-05"]))[0][:, 0].tolist())) == 1
 
 
 def test_a_later_table_says_itself_where_the_day_is_if_the_training_does_not():
     part, _ = Date.fit(pd.Series(["2024-07-05", "2024-09-25"] * 5))
     later = pd.Series(["05/07/2024", "25/09/2024"])
-    assert part.encode(later)[:, 0].tolist() == part.encode(pd.Series(["2024-07-05", "2024-09-25"]))[:, 0].tolist()
+    assert part.read(later)[0][:, 0].tolist() == part.read(pd.Series(["2024-07-05", "2024-09-25"]))[0][:, 0].tolist()
     assert part.read(later)[1] is None
     assert part.header()["day_first"] == [None, None]
     assert restore_part({"kind": "date", **part.header()}, {}) == part

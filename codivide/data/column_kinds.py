@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, cast, get_args
+from typing import Any, ClassVar, Literal, Protocol, cast, get_args
 
 import numpy as np
 import pandas as pd
@@ -35,6 +35,7 @@ _BELOW_THOUSAND = re.compile(r"[+-]?\d{1,3}(\.\d+)?")
 
 Note = dict[str, Any]
 Commas = Literal["", "decimal", "thousands"]
+COMMAS_IN_WORDS = {"decimal": "a decimal comma", "thousands": "commas between thousands"}
 
 
 class Part(Protocol):
@@ -47,11 +48,8 @@ class Part(Protocol):
     def endings(self) -> tuple[str, ...]:
         """What is added to the name of the column for each column of numbers."""
 
-    def encode(self, values: pd.Series[Any]) -> Singles:
-        """``[N, features]`` float32, finite."""
-
     def read(self, values: pd.Series[Any]) -> tuple[Singles, str | None]:
-        """``encode``, and which cells that are not empty say nothing here, in words; None: each says something."""
+        """``[N, features]`` float32, finite, and which cells that are not empty say nothing here; None: none."""
 
     def header(self) -> dict[str, Any]:
         """JSON values to restore it by."""
@@ -75,7 +73,7 @@ class Number:
     gaps: bool
     commas: Commas = ""
     unit: str = ""
-    kind: str = "number"
+    kind: ClassVar[str] = "number"
 
     @classmethod
     def fit(cls, values: pd.Series[Any]) -> tuple[Number, Note]:
@@ -94,12 +92,8 @@ class Number:
         """The column itself, and its gaps."""
         return ("", " is empty") if self.gaps else ("",)
 
-    def encode(self, values: pd.Series[Any]) -> Singles:
-        """``[N, 1]`` or ``[N, 2]``."""
-        return self.read(values)[0]
-
     def read(self, values: pd.Series[Any]) -> tuple[Singles, str | None]:
-        """``encode``, and the cells that are no numbers."""
+        """``[N, 1]`` or ``[N, 2]``, and the cells that are no numbers."""
         found = numbers(values, self.commas or None, self.unit)
         empty = np.isnan(found)
         filled = np.where(empty, self.fill, found).clip(-LARGEST, LARGEST)
@@ -130,7 +124,7 @@ class Date:
     gaps: bool
     clock: bool
     order: Order
-    kind: str = "date"
+    kind: ClassVar[str] = "date"
 
     @classmethod
     def fit(cls, values: pd.Series[Any]) -> tuple[Date, Note]:
@@ -149,12 +143,8 @@ class Date:
         hour = (" hour",) if self.clock else ()
         return (" day", " month", " weekday", *hour, *((" is empty",) if self.gaps else ()))
 
-    def encode(self, values: pd.Series[Any]) -> Singles:
-        """``[N, 3]`` to ``[N, 5]``."""
-        return self.read(values)[0]
-
     def read(self, values: pd.Series[Any]) -> tuple[Singles, str | None]:
-        """``encode``, and the cells that are no dates, or that put day and month otherwise than the training."""
+        """``[N, 3]`` to ``[N, 5]``, and the cells that are no dates, or have day and month the other way round."""
         found = dates(values, self.order)
         empty = found.isna()
         whole = found.fillna(pd.Timestamp(0) + pd.Timedelta(days=self.fill))
@@ -192,7 +182,7 @@ class Category:
     names: tuple[str, ...]
     others: bool
     gaps: bool
-    kind: str = "category"
+    kind: ClassVar[str] = "category"
 
     @classmethod
     def fit(cls, values: pd.Series[Any]) -> tuple[Category, Note]:
@@ -213,12 +203,8 @@ class Category:
         more = ((" = others",) if self.others else ()) + ((" is empty",) if self.gaps else ())
         return (*(f" = {name}" for name in self.names), *more)
 
-    def encode(self, values: pd.Series[Any]) -> Singles:
-        """``[N, names (+ 1) (+ 1)]``."""
-        return self.read(values)[0]
-
     def read(self, values: pd.Series[Any]) -> tuple[Singles, str | None]:
-        """``encode``, and all cells, where none holds a name that the training had often."""
+        """``[N, names (+ 1) (+ 1)]``, and all cells, where none holds a name that the training had often."""
         texts = as_names(values)
         codes = pd.Index(self.names, dtype=object).get_indexer(pd.Index(texts, dtype=object))
         empty = texts.isna().to_numpy(dtype=bool)
@@ -257,7 +243,7 @@ class Text:
 
     words: Tfidf
     axes: Singles
-    kind: str = "text"
+    kind: ClassVar[str] = "text"
 
     @classmethod
     def fit(cls, values: pd.Series[Any]) -> tuple[Text | Category, Note]:
@@ -279,14 +265,9 @@ class Text:
         """One a direction."""
         return tuple(f" text {k + 1}" for k in range(self.axes.shape[1]))
 
-    def encode(self, values: pd.Series[Any]) -> Singles:
-        """``[N, P]``."""
-        found: Singles = np.asarray(self.words.table(as_texts(values)) @ self.axes, dtype=np.float32)
-        return found
-
     def read(self, values: pd.Series[Any]) -> tuple[Singles, str | None]:
-        """``encode``, and None: any text can be new."""
-        return self.encode(values), None
+        """``[N, P]``, and None: any text can be new."""
+        return np.asarray(self.words.table(as_texts(values)) @ self.axes, dtype=np.float32), None
 
     def header(self) -> dict[str, Any]:
         """Nothing: all that there is are tensors."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -55,8 +55,8 @@ class Columns:
     name: str
     parts: Sequence[tuple[str, Part]]
     every: tuple[str, ...]
-    read: Sequence[Note] = field(default=())
-    left_out: Sequence[Note] = field(default=())
+    read: Sequence[Note] = ()
+    left_out: Sequence[Note] = ()
     takes: Takes = "table"
     shape: tuple[int, ...] = ()
 
@@ -276,5 +276,5 @@ def _of_images(values: Any) -> str | None:
 
 def _digest(part: Part, values: pd.Series[Any]) -> str:
     """The same for columns that say the same."""
-    content = "\0".join(as_texts(values)).encode() if isinstance(part, Text) else part.encode(values).tobytes()
+    content = "\0".join(as_texts(values)).encode() if isinstance(part, Text) else part.read(values)[0].tobytes()
     return hashlib.sha256(content).hexdigest()

@@ -31,7 +31,7 @@ from codivide.core.errors import InputError
 from codivide.core.files import expand_user
 from codivide.data import workbook
 from codivide.data.annotation_tools import read_export
-from codivide.data.column_kinds import commas_of, pointed
+from codivide.data.column_kinds import COMMAS_IN_WORDS, commas_of, pointed
 from codivide.data.image_bytes import read_tar, shards
 from codivide.data.odd_rows import swallowed, without_odd_rows
 from codivide.data.title_lines import LOOKED, title_of, title_of_rows
@@ -45,11 +45,7 @@ _SAMPLE = 64 * 1024  # characters that the delimiter is sought in
 _LINES = 50
 _MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 _SAID = "codivide.said"
-_KINDS_OF_COMMAS = {
-    "decimal": "a decimal comma",
-    "thousands": "commas between thousands",
-    "points": "points between thousands",
-}
+_MARKS_IN_WORDS = COMMAS_IN_WORDS | {"points": "points between thousands"}
 _SEPARATOR = re.compile(r"\A\"?sep=.\"?\r?\n", re.I)  # a line for Excel
 _POINTED = re.compile(r"\s*[+-]?([1-9]\d{0,2}(\.\d{3})+|\d+)\s*")
 INDEX = re.compile(r"__index_level_\d+__")
@@ -366,7 +362,7 @@ def _delimited(content: bytes, asked: Asked) -> pd.DataFrame:
     if changed["decimal"]:
         read = [name for name in columns if name not in as_text and repr(name) not in changed["decimal"]]
         changed["points"] = _without_points(table, read, text, delimiter)
-    for kind, what in _KINDS_OF_COMMAS.items():
+    for kind, what in _MARKS_IN_WORDS.items():
         if changed.get(kind):
             asked.said.append(f"numbers with {what} in {', '.join(changed[kind][:10])}")
     return table

@@ -21,7 +21,7 @@ from sklearn.utils.validation import column_or_1d
 
 from codivide.core.errors import InputError, nearest
 from codivide.core.types import UNLABELLED, Floats, Labels, Mask
-from codivide.data.column_kinds import LARGEST, Commas, commas_of, pointed
+from codivide.data.column_kinds import COMMAS_IN_WORDS, LARGEST, Commas, commas_of, pointed
 from codivide.data.labels import MISSING_TEXT, OneClassError, unmasked
 from codivide.data.loaded import Loaded
 from codivide.data.options import CLASSES, MULTILABEL, REGRESSION, ReadOptions
@@ -106,8 +106,7 @@ def with_points(loaded: Loaded, commas: Commas = "") -> Loaded:
 
     notes, said = replace(loaded.labels_read, commas=commas), loaded.said
     if shown := next((pair for pair in zip(texts, written, strict=True) if pair[0] != pair[1]), None):
-        forms = {"decimal": "a decimal comma", "thousands": "commas between thousands"}
-        what = forms.get(commas, "another form")
+        what = COMMAS_IN_WORDS.get(commas, "another form")
         said = (*said, f"the targets have {what}: {shown[0]} is {shown[1]}")
     found = replace(loaded, y=codes[loaded.y], classes=classes, labels_read=notes, said=said)
     return replace(found, test=part(loaded.test), validation=part(loaded.validation))
