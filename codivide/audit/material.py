@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,7 @@ class Material:
     choices: Sequence[str] = ()
     noise: NoiseReport | TargetReport | None = None
     columns_read: Mapping[str, Any] | None = None
-    remarks: Sequence[str] = field(default=())
+    remarks: Sequence[str] = ()
     test: pd.DataFrame | None = None
     looks_seen: Looks | None = None
     sizes: Labels | None = None

@@ -159,7 +159,7 @@ def spread(function: Callable[..., None], more: Sequence[inspect.Parameter] = ()
 OWN = "method_"  # before a hyper-parameter that is called like a flag of ``fit``
 
 
-def hyper_flags(cls: type, panel: str, taken: Container[str] = ()) -> list[inspect.Parameter]:
+def hyper_flags(cls: type, panel: str, taken: Container[str]) -> list[inspect.Parameter]:
     """A flag for every hyper-parameter of a method; one whose name is taken has ``OWN`` before it."""
     hints, about = get_type_hints(cls), described(cls)
     parameters = []

@@ -147,9 +147,9 @@ def _efficientnet(side: int | None) -> Body:
 class _Stages(nn.Module):
     """The means over the image of what the last three stages and the last layer of a timm EfficientNet see."""
 
-    def __init__(self, net: nn.Module, stages: int = 3) -> None:
+    def __init__(self, net: nn.Module) -> None:
         super().__init__()
-        self.net, self.stages = net, stages
+        self.net = net
 
     def forward(self, x: Tensor) -> Tensor:
         net: Any = self.net
@@ -158,7 +158,7 @@ class _Stages(nn.Module):
         for stage in net.blocks:
             x = stage(x)
             seen.append(x)
-        seen = [*seen[-self.stages :], net.bn2(net.conv_head(x))]
+        seen = [*seen[-3:], net.bn2(net.conv_head(x))]
         return torch.cat([part.mean((2, 3)) for part in seen], 1)
 
 

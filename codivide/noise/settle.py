@@ -48,13 +48,12 @@ _SHOWN = 5  # names in a remark
 _LEAST = 20  # answers below which no model is compared
 
 
-def settle(given: Votes, probs: Floats | None = None, *, iterations: int = 1000) -> Consensus:
+def settle(given: Votes, probs: Floats | None = None) -> Consensus:
     """The consensus by the model that the answers speak for; deterministic.
 
     Args:
         given: the answers.
         probs: of a classifier, ``[N, C]``, each row by one that never saw a label of the sample; None: there is none.
-        iterations: the most passes of EM of a fit.
 
     Returns:
         The consensus, with ``rule``, ``groups``, ``silent``, ``classifier`` and ``remarks``. A sample that nobody
@@ -66,15 +65,15 @@ def settle(given: Votes, probs: Floats | None = None, *, iterations: int = 1000)
     """
     if not len(given.items):
         return dawid_skene(given)
-    fitted = Fit.of(given, iterations=iterations)
+    fitted = Fit.of(given)
     found = copies.find(given, fitted.asked.single)
     groups = [each.members for each in found]
     if groups:
-        fitted = Fit.of(given, groups=groups, iterations=iterations)
+        fitted = Fit.of(given, groups=groups)
     best = _chosen(given, fitted)
     alike, strength = SCALE[best]
     if best:
-        fitted = Fit.of(given, alike=alike, strength=strength, groups=groups, iterations=iterations)
+        fitted = Fit.of(given, alike=alike, strength=strength, groups=groups)
     said = replace(fitted.judged(given), groups=tuple(groups), rule=_rule(alike, strength))
     if probs is not None:
         said = _with_classifier(fitted, said, probs)

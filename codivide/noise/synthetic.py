@@ -120,7 +120,7 @@ def apply(
     return instance_dependent(labels, features, spec.rate, count, generator)
 
 
-def matrix_of(spec: NoiseSpec, classes: Sequence[Any], dataset: str = "") -> Floats:
+def matrix_of(spec: NoiseSpec, classes: Sequence[Any]) -> Floats:
     """The matrix ``T [C, C]`` from whose rows ``apply`` draws, row = true class.
 
     The class names alone tell CIFAR-10 (in any order) and CIFAR-100 (in alphabetical order).
@@ -134,7 +134,7 @@ def matrix_of(spec: NoiseSpec, classes: Sequence[Any], dataset: str = "") -> Flo
         raise InputError("instance-dependent noise has no one transition matrix")
     if spec.kind in ("symmetric", "symmetric-exclusive"):
         return _uniform_matrix(spec.rate, count, keep_true=spec.kind == "symmetric")
-    mapping = next_class_cycle(count) if spec.kind == "pair" else _mapping_for(classes, dataset)
+    mapping = next_class_cycle(count) if spec.kind == "pair" else _mapping_for(classes)
     return _mapped_matrix(spec.rate, mapping, count)
 
 
@@ -329,7 +329,7 @@ def _mapped_matrix(rate: float, mapping: Mapping[int, int], classes: int) -> Flo
     return matrix
 
 
-def _mapping_for(classes: Sequence[Any], dataset: str) -> Mapping[int, int]:
+def _mapping_for(classes: Sequence[Any], dataset: str = "") -> Mapping[int, int]:
     names = [str(name) for name in classes]
     if sorted(names) == list(CIFAR10_CLASSES):
         index = {name: position for position, name in enumerate(names)}

@@ -95,17 +95,16 @@ class PaddedBlock(nn.Module):
         inputs: channels.
         width: channels of the output; an even number more than ``inputs``.
         stride: of the first convolution.
-        slope: of the leaky ReLU.
         first: the first block of the network: ReLU before BN there, and the shortcut carries the result.
     """
 
-    def __init__(self, inputs: int, width: int, stride: int = 1, slope: float = 0.1, *, first: bool = False) -> None:
+    def __init__(self, inputs: int, width: int, stride: int = 1, *, first: bool = False) -> None:
         super().__init__()
         self.norm1 = nn.BatchNorm2d(inputs)
         self.conv1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
         self.norm2 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
-        self.act = nn.LeakyReLU(slope)
+        self.act = nn.LeakyReLU(0.1)
         self.first = first
         self.more = (width - inputs) // 2
         self.halve = nn.AvgPool2d(stride, ceil_mode=True)  # whole where the published images of 32 pixels are
