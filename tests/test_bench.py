@@ -296,7 +296,6 @@ def test_the_rows_of_photos():
 @pytest.mark.parametrize(("group", "data"), [("cifar10n", "cifar10n:worse"), ("cifar100n", "cifar100n")])
 def test_the_students(group, data):
     """Five networks of timm by five routes; the body rests for as long as the warm-up where transfer replaces it."""
-    pytest.importorskip("timm")
     rows = runner.find(f"{group}-students/*")
     assert len(rows) == 25
     for row in rows:

@@ -339,7 +339,7 @@ def test_what_an_encoder_does_not_take(network):
 
 
 def test_weights_that_cannot_be_loaded(monkeypatch):
-    timm = pytest.importorskip("timm")
+    import timm
 
     def fail(*words, **named):
         raise OSError("offline\nand more")
@@ -353,7 +353,8 @@ def test_weights_that_cannot_be_loaded(monkeypatch):
 
 
 def test_a_timm_model_is_frozen_and_leaves_the_generator_alone(monkeypatch):
-    timm = pytest.importorskip("timm")
+    import timm
+
     create = timm.create_model
     monkeypatch.setattr(timm, "create_model", lambda name, pretrained, **named: create(name, **named))
     state = torch.get_rng_state()

@@ -245,7 +245,7 @@ def test_clean_prob_is_what_the_stored_soft_label_gives_to_the_given_one():
 
 
 def test_an_unknown_kind_of_labels_is_refused_with_the_known_ones():
-    with pytest.raises(InputError, match=r"unknown kind of labels 'sotf'. Did you mean 'soft'\? Known are soft, hard"):
+    with pytest.raises(InputError, match=r"unknown labels 'sotf'. Did you mean 'soft'\? Known are soft, hard"):
         JointOptimization(labels="sotf")
     with pytest.raises(InputError, match="window"):
         JointOptimization(window=0)

@@ -177,7 +177,6 @@ def test_refusals(name, shape, hint):
 
 
 def test_timm():
-    pytest.importorskip("timm")
     check("timm:test_resnet", (1, 32, 32))
     check("timm:test_vit", (3, 32, 32))
     with pytest.raises(InputError, match="Did you mean 'resnet18'"):
@@ -185,7 +184,8 @@ def test_timm():
 
 
 def test_what_a_timm_net_expects():
-    timm = pytest.importorskip("timm")
+    import timm
+
     assert expected("resnet50") == Expected()
     assert expected("timm:test_vit:64") == Expected(64)
     made_for = timm.get_pretrained_cfg("vit_small_patch16_224")
@@ -221,7 +221,6 @@ def test_the_packaged_network_has_its_weights_and_sees_what_it_was_trained_on(tm
 
 
 def test_a_run_brings_images_to_the_size_of_its_net(tmp_path):
-    pytest.importorskip("timm")
     x = np.random.default_rng(0).integers(0, 256, (40, 32, 32, 3), dtype=np.uint8)
     y = np.arange(40) % 2
     classifier = NoisyLabelClassifier("cross_entropy", net="timm:test_vit:64", epochs=1, out=tmp_path / "run")

@@ -30,7 +30,8 @@ def test_what_is_gathered_is_read_as_it_was(tmp_path):
     assert {name: text.encode() for name, text in store._gathered(tmp_path).items()} == texts
     assert store.holds(tmp_path, "first/a_s0")
     assert not store.holds(tmp_path, "first/a_s1")
-    pq = pytest.importorskip("pyarrow.parquet")
+    import pyarrow.parquet as pq
+
     rows = pq.read_table(tmp_path / store.GATHERED).to_pylist()
     assert {(row["seed"], row["commit"], row["version"]) for row in rows} == {(3, "0123abcd", "0.1.0")}
 

@@ -12,12 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from codivide.core.errors import InputError, unknown
+from codivide.core.errors import InputError
 from codivide.noise import synthetic
 from codivide.noise import transition as transitions
 from codivide.training.run import Batch, Method, Run
 
-ESTIMATES = ("percentile", "anchor", "confident_joint")
 _WARMUP_UPDATES = 1500  # with a tenth of them a network fits so little that every row of the estimate is nearly flat
 _FILTERED_CLASSES = 33  # with more, a class is less than the 3 % of the samples that a percentile of 97 leaves out
 
@@ -59,17 +58,13 @@ class Correction(Method):
 
     weighs: ClassVar[bool] = True
     limits: ClassVar[Mapping[str, tuple[float, float]]] = {"percentile": (1, 100), "warmup": (1, math.inf)}
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"estimate": ("percentile", "anchor", "confident_joint")}
 
     transition: str | None = None
     estimate: str = "percentile"
     percentile: float | None = None
     warmup: int | None = None
     restart: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.estimate not in ESTIMATES:
-            raise unknown("estimate", self.estimate, ESTIMATES)
 
     def warmup_epochs(self, run: Run) -> int:
         """Epochs of cross-entropy before the matrix is known."""

@@ -15,11 +15,8 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from codivide.core.errors import unknown
 from codivide.training import losses
 from codivide.training.run import Batch, Method, Run
-
-PASSIVE = ("rce", "mae")
 
 
 @dataclass
@@ -41,17 +38,13 @@ class ActivePassive(Method):
         "beta": (0, math.inf),
         "log_zero": (-100, -1e-6),
     }
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"passive": ("rce", "mae")}
     settings: ClassVar[Mapping[str, Any]] = {"weight_decay": 1e-4, "schedule": "cosine"}
 
     alpha: float = 1.0
     beta: float = 1.0
     passive: str = "rce"
     log_zero: float = -4.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.passive not in PASSIVE:
-            raise unknown("passive loss", self.passive, PASSIVE)
 
     def loss(self, run: Run, i: int, batch: Batch) -> Tensor:
         """The mean of ``alpha NCE + beta passive``."""

@@ -24,11 +24,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from codivide.core.errors import InputError, unknown
+from codivide.core.errors import InputError
 from codivide.training import targets
 from codivide.training.run import Batch, Method, Run
-
-KINDS = ("soft", "hard", "hard_k")
 
 
 @dataclass
@@ -59,6 +57,7 @@ class JointOptimization(Method):
         "window": (1, 99),
         "second_lr": (1e-9, math.inf),
     }
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"labels": ("soft", "hard", "hard_k")}
     settings: ClassVar[Mapping[str, Any]] = {"lr": 0.1, "schedule": "constant"}
 
     alpha: float = 1.2
@@ -73,8 +72,6 @@ class JointOptimization(Method):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.labels not in KINDS:
-            raise unknown("kind of labels", self.labels, KINDS)
         if self.prior not in ("uniform", "given"):
             self.shares()
 
