@@ -8,6 +8,7 @@ import numpy as np
 
 from codivide.core.types import Labels, Mask
 from codivide.fit.choice import Choice
+from codivide.noise.report import AS_GIVEN
 
 USABLE = "usable"
 TOO_LITTLE = "too little was learned; do not use"
@@ -17,7 +18,6 @@ _ERRORS = 3.0  # standard errors by which labels that were learned from must be 
 _HELD_OUT = 2.0  # the same of labels that were held out
 _LEAST = 0.05  # of the way from chance to full agreement: less is of no use, however sure it is
 _MOST = 0.1  # the same: held-out labels that surely do not reach it are predicted by chance
-_ALL = 0.98  # of the labels are predicted as given: either nearly all are right, or the wrong ones were memorised
 
 
 def verdict(
@@ -45,7 +45,7 @@ def verdict(
     scouted = choice is not None and choice.scout is not None
     labelled = given >= 0
     alike = float((suggested == given)[labelled].mean())
-    return MEMORISED if alike >= _ALL and chance and not scouted else USABLE
+    return MEMORISED if alike >= AS_GIVEN and chance and not scouted else USABLE
 
 
 def by_chance(predicted: Labels, given: Labels) -> bool:

@@ -68,34 +68,18 @@ from codivide.noise.rates import (
 from codivide.noise.too_small import FEWEST, judged_classes
 
 Kind = Literal["none", "symmetric", "asymmetric", "instance-like", "unclear"]
-
-
 Level = Literal["good", "fair", "poor"]
 
-
-_FEW = 0.05  # a rate below may be no noise at all
-
-
-_DOUBTED, _MUCH = 0.05, 0.12  # disagreement that is put down to the classifier: what is said, and what spoils the rate
-
-
-_NAMED = 10  # classes that a reason names
-
-
 PROBABILITIES = "probabilities"  # the source that is a caller's own
-
-
-_SAME, _ENOUGH = 0.999, 50  # the same of a classifier that nobody has seen learn, and of at least so many labels
-_ALL = 0.98  # of the labels predicted as given: nothing is left to judge by
-
-
 LEARNED = 0.5  # how far a network learns labels that are all targets: not from the start, but to the end
-
-
-_NINETY = 1.645  # standard deviations of a two-sided 90 % interval
-
-
+NINETY = 1.645  # standard deviations of a two-sided 90 % interval
+AS_GIVEN = 0.98  # of the labels predicted as given: nearly all are right, or the wrong ones were memorised
+_FEW = 0.05  # a rate below may be no noise at all
+_DOUBTED, _MUCH = 0.05, 0.12  # disagreement that is put down to the classifier: what is said, and what spoils the rate
+_SAME, _ENOUGH = 0.999, 50  # the same of a classifier that nobody has seen learn, and of at least so many labels
 _POINT = 0.01  # no interval is narrower on either side: no model of labels is exact
+_NAMED = 10  # classes that a reason names
+_SHOWN, _FEW_SHOWN = 40, 5  # classes in a table, and in a sentence
 
 
 @dataclass(frozen=True)
@@ -241,10 +225,6 @@ class NoiseReport:
         return f"<p><b>{html.escape(self.headline)}</b></p>{table}<ul>{reasons}</ul>"
 
 
-_SHOWN = 40
-_FEW_SHOWN = 5
-
-
 #: Makes probabilities ``[R, C]`` of rows ``[R]`` with these labels ``[R]`` in ``0 .. C - 1``, each row's by classifiers
 #: that have not seen its label.
 CrossFit = Callable[[Labels, Labels, int], Floats]
@@ -299,7 +279,7 @@ def _estimate(seen: _Seen, replicates: int, seed: int) -> _Found:
     best = rates(seen.probs, given, counted, learned=seen.learned)
     rng = np.random.default_rng(seed)
     error = deviation(best, seen.probs, given, counted, learned=seen.learned, replicates=replicates, rng=rng)
-    margin = max(_NINETY * error, _POINT)
+    margin = max(NINETY * error, _POINT)
     lower, upper = min(best.estimates.values()), max(best.estimates.values())
     if seen.learned is None:
         upper = max(upper, 1 - seen.agreement)
@@ -331,6 +311,26 @@ def _kind(best: Rates, seen: _Seen) -> Kind:
 
 _Reason = tuple[int, str]  # how much it weighs against the report (0 good, 1 fair, 2 poor), and a sentence
 
+_UNLEARNABLE = (
+    2,
+    "Nothing can be learned: held-out labels are predicted no better than by their frequencies. The labels "
+    "may be independent of the features; every number here is unreliable.",
+)
+_HARDLY = (
+    2,
+    "Held-out labels are predicted only just better than by their frequencies: take every number here as a guess.",
+)
+_BY_RULE = (
+    0,
+    "Labels that were made by a rule which the features show, such as key words, look right to every estimate: "
+    "if these may be such, check some by hand.",
+)
+_MANY = (
+    0,
+    f"With more than {MOST_WEIGHTED} classes the latent model is a simpler one: it calibrates by one temperature and "
+    "one offset a class, without weights between classes.",
+)
+
 
 def _trust(best: Rates, seen: _Seen, *, width: float, errors: float, separates: bool) -> Trust:
     """All reasons, the worst first, which decides."""
@@ -354,32 +354,9 @@ def _trust(best: Rates, seen: _Seen, *, width: float, errors: float, separates: 
     return Trust(levels[worst], tuple(text for _, text in sorted(reasons, key=lambda item: -item[0])))
 
 
-_UNLEARNABLE = (
-    2,
-    "Nothing can be learned: held-out labels are predicted no better than by their frequencies. The labels "
-    "may be independent of the features; every number here is unreliable.",
-)
-_HARDLY = (
-    2,
-    "Held-out labels are predicted only just better than by their frequencies: take every number here as a guess.",
-)
-_BY_RULE = (
-    0,
-    "Labels that were made by a rule which the features show, such as key words, look right to every estimate: "
-    "if these may be such, check some by hand.",
-)
-
-
-_MANY = (
-    0,
-    f"With more than {MOST_WEIGHTED} classes the latent model is a simpler one: it calibrates by one temperature and "
-    "one offset a class, without weights between classes.",
-)
-
-
 def _trained_on(seen: _Seen) -> _Reason | None:
     """Whether the labels may have been memorised."""
-    if seen.learned and seen.agreement >= _ALL and not seen.witnessed:
+    if seen.learned and seen.agreement >= AS_GIVEN and not seen.witnessed:
         text = f"Averaged over training, the network predicts {100 * seen.agreement:.0f} % of the labels as they are "
         text += "given: nearly all are right, or the wrong ones were memorised, and this cannot tell which. The method "
         return 2, text + "auto holds labels out to see."

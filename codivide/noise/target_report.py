@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 
 from codivide.core.types import Floats
-from codivide.noise.report import ClassNoise, Trust
+from codivide.noise.report import NINETY, ClassNoise, Trust
 
-_NINETY = 1.645  # standard deviations of a two-sided 90 % interval
 _FEW = 200  # targets below which a rate says little
 _HIDDEN = 0.5  # share of wrong targets that would look right, from which on the rate says little
 _NOISE_FREE = 0.01
@@ -126,7 +125,7 @@ def of_numbers(clean_prob: Floats, hidden: float, remarks: Sequence[str] = ()) -
     """
     known = clean_prob[np.isfinite(clean_prob)]
     rate = float(1 - known.mean()) if len(known) else 0.0
-    error = _NINETY * float(known.std()) / max(len(known), 1) ** 0.5
+    error = NINETY * float(known.std()) / max(len(known), 1) ** 0.5
     high = min(1.0, (rate + error + 3 / max(len(known), 1)) / max(1 - hidden, 0.05))
     low = max(0.0, float((known < 0.1).mean()) - error) if len(known) else 0.0
     reasons = [*remarks]
@@ -169,7 +168,7 @@ def of_sets(
     """
     known = row_clean_prob[np.isfinite(row_clean_prob)]
     rate = float(1 - known.mean()) if len(known) else 0.0
-    error = _NINETY * float(known.std()) / max(len(known), 1) ** 0.5
+    error = NINETY * float(known.std()) / max(len(known), 1) ** 0.5
     rates = [
         None if name in unjudged or not np.isfinite(column).any() else float(1 - np.nanmean(column))
         for name, column in zip(names, clean_prob.T, strict=True)
