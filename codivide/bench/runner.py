@@ -32,10 +32,9 @@ from codivide.data.loaded import Loaded
 from codivide.data.record import DataRecord
 from codivide.data.sources import load
 from codivide.fit.choose_run import execute
-from codivide.fit.job import Job, build_method, default_plan
+from codivide.fit.job import Job, Progress, build_method, default_plan
 from codivide.methods.features.options import unset
 from codivide.runs.claim import claimed
-from codivide.training.run import Run
 
 RESULTS = Path("results") / "recipes"
 _CURVE = (
@@ -54,7 +53,6 @@ _CURVE = (
     "given_agreement",
 )
 
-Progress = Callable[[Run | None, Mapping[str, Any]], None]
 Begin = Callable[[Recipe, int, int], Progress]
 
 

@@ -19,7 +19,7 @@ from codivide.core.errors import InputError
 from codivide.core.files import let_go
 from codivide.core.types import Labels
 from codivide.data import annotators
-from codivide.data.labels import LabelNotes, encode, notes
+from codivide.data.labels import NO_Y, LabelNotes, encode, notes
 from codivide.data.loaded import Loaded
 from codivide.data.options import AUGMENTS, DEFAULT, ReadOptions
 from codivide.data.rows import CHUNK, IndexedRows, MemmapRows, Rows, SparseRows, TensorRows
@@ -59,7 +59,7 @@ def from_arrays(
         InputError: anything wrong with ``x``, ``y`` or their lengths.
     """
     if y is None:
-        raise InputError("codivide requires y to be passed, but the target y is None: pass one label a row.")
+        raise InputError(NO_Y)
     rows = x if isinstance(x, TensorRows | MemmapRows | SparseRows | IndexedRows) else array_rows(x)
     names = None if ids is None or isinstance(ids, range) else ids
     check_length(y, "y", len(rows))

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from codivide.core.errors import InputError
-from codivide.data.items import IMAGE_COLUMNS, LABEL_COLUMNS, load_splits, splits_inputs
+from codivide.data.items import IMAGE_COLUMNS, LABEL_COLUMNS, load_splits, no_train, splits_inputs
 from codivide.data.labels import HELD_OUT, NO_LABEL
 from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
@@ -46,7 +46,7 @@ def load_hugging_face_table(source: object, reading: Reading) -> Loaded:
     parts = tables_of(source)
     assert parts is not None
     if len(parts) > 1 and "train" not in parts:
-        raise InputError(f"the data set has splits {', '.join(parts)}, but no 'train': pass one of them.")
+        raise no_train(parts)
     label = _label_of(parts, reading.options)
     tables = {name: _frame(part, label) for name, part in parts.items()}
     names = next(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -152,6 +152,11 @@ class Joined:
         return self.parts[k][index - int(self.ends[k]) + len(self.parts[k])]
 
 
+def no_train(splits: Iterable[str]) -> InputError:
+    """The error for several splits of which none is ``train``."""
+    return InputError(f"the data set has splits {', '.join(splits)}, but no 'train': pass one of them.")
+
+
 def load_splits(source: object, reading: Reading) -> Loaded:
     """A Hugging Face data set, or its splits ``train``, ``unlabelled`` and the first held-out one.
 
@@ -161,7 +166,7 @@ def load_splits(source: object, reading: Reading) -> Loaded:
     splits = _splits_of(source)
     train = splits.get("train") if len(splits) > 1 else next(iter(splits.values()))
     if train is None:
-        raise InputError(f"the data set has splits {', '.join(splits)}, but no 'train': pass one of them.")
+        raise no_train(splits)
     if reading.classes is None and train.names is not None:
         reading = replace(reading, classes=train.names)
     others = [splits[name] for name in NO_LABEL if name in splits and len(splits) > 1]

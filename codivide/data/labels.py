@@ -21,6 +21,7 @@ from codivide.core.errors import InputError, TrainingWarning, nearest
 from codivide.core.types import UNLABELLED, Labels
 from codivide.data.column_kinds import Commas
 
+NO_Y = "codivide requires y to be passed, but the target y is None: pass one label a row."  # scikit-learn asks for it
 MISSING_TEXT = ("", "nan", "NaN", "None")
 MISSING_ALWAYS = ("",)  # also where "nan" and "None" are classes
 NO_LABEL = ("unlabelled", "unlabeled")  # folders and splits of samples without a label

@@ -21,7 +21,7 @@ from codivide.data.inputs import from_memory, from_texts_in_memory
 from codivide.data.loaded import Loaded
 from codivide.data.rows import check_alike
 from codivide.data.source import Inputs, Reading, Wanted
-from codivide.data.texts import are_texts, from_texts
+from codivide.data.texts import TAKES_TEXTS, are_texts, from_texts
 
 _LARGE = 2**28  # bytes of an array that is left on the disk where it is not compressed
 _ENTRY = struct.Struct("<4s5H3I2H")  # what stands before an entry of a zip file, with the lengths of what follows
@@ -110,7 +110,7 @@ def npz_inputs(path: Path | str, wanted: Wanted) -> Inputs:
     if are_texts(x):
         return from_texts_in_memory(x, wanted)
     if wanted.texts:
-        raise InputError("the model takes texts: a list, a series or an array of strings, or a column text.")
+        raise InputError(TAKES_TEXTS)
     return from_memory(x, wanted)
 
 

@@ -46,7 +46,7 @@ from codivide.data.source import Classes, Inputs, Reading, Source, Wanted, as_pa
 from codivide.data.table_files import COMPRESSIONS, FORMATS, as_pandas, folder_parts, is_database, is_table
 from codivide.data.table_sets import frame_inputs, load_frame, load_table, table_inputs
 from codivide.data.targets import all_alike, options_for, with_points
-from codivide.data.texts import are_texts, from_texts
+from codivide.data.texts import NO_TEXTS, TAKES_TEXTS, are_texts, from_texts
 
 __all__ = ["SOURCES", "ReadOptions", "load", "read_inputs"]
 
@@ -325,8 +325,8 @@ def _inputs(source: Any, wanted: Wanted) -> Inputs:
     if as_path(source) is not None:
         raise InputError(f"the model takes texts: give a .csv or .parquet file with a column text, not {source}.")
     if isinstance(source, list | tuple) and len(source) == 0:
-        raise InputError("X has 0 sample(s): there are no texts.")
-    raise InputError("the model takes texts: a list, a series or an array of strings, or a column text.")
+        raise InputError(NO_TEXTS)
+    raise InputError(TAKES_TEXTS)
 
 
 def _check_there(source: Any) -> None:

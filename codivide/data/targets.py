@@ -22,7 +22,7 @@ from sklearn.utils.validation import column_or_1d
 from codivide.core.errors import InputError, nearest
 from codivide.core.types import UNLABELLED, Floats, Labels, Mask
 from codivide.data.column_kinds import COMMAS_IN_WORDS, LARGEST, Commas, commas_of, pointed
-from codivide.data.labels import MISSING_TEXT, OneClassError, unmasked
+from codivide.data.labels import MISSING_TEXT, NO_Y, OneClassError, unmasked
 from codivide.data.loaded import Loaded
 from codivide.data.options import CLASSES, MULTILABEL, REGRESSION, ReadOptions
 from codivide.data.table_files import with_said
@@ -197,7 +197,7 @@ def texts_of(y: Any, options: ReadOptions) -> Written:
         InputError: another shape, or values that are no such thing; it names the row.
     """
     if y is None:
-        raise InputError("codivide requires y to be passed, but the target y is None: pass one label a row.")
+        raise InputError(NO_Y)
     if options.task == REGRESSION:
         return Written(_texts_of_numbers(y))
     return _texts_of_sets(y, options.separator)

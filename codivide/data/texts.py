@@ -16,6 +16,9 @@ from codivide.data.images import are_image_names
 from codivide.data.loaded import Loaded
 from codivide.data.options import DEFAULT, ReadOptions
 
+NO_TEXTS = "X has 0 sample(s): there are no texts."
+TAKES_TEXTS = "the model takes texts: a list, a series or an array of strings, or a column text."
+
 
 def are_texts(source: object) -> bool:
     """Whether samples in memory are texts: a data frame with a column ``text``, or a list, series or array of strings.
@@ -46,7 +49,7 @@ def as_texts(source: Any) -> list[str]:
     values = source["text"] if isinstance(source, pd.DataFrame) else source
     values = values.tolist() if isinstance(values, pd.Series | np.ndarray) else list(values)
     if not values:
-        raise InputError("X has 0 sample(s): there are no texts.")
+        raise InputError(NO_TEXTS)
     found = []
     for row, value in enumerate(values):
         if isinstance(value, bytes):

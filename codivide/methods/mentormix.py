@@ -84,7 +84,7 @@ class MentorMix(Mentored):
         share = weights * larger + (1 - weights) * (1 - larger)
         given = targets.one_hot(batch.y, len(run.data.classes))
         x, target = targets.mixup(batch.x[0], given, share, partner)
-        return targets.soft_losses(run.logits(0, x), target)
+        return targets.soft_cross_entropies(run.logits(0, x), target)
 
     def partners(self, weights: Tensor, generator: torch.Generator) -> Tensor:
         """A partner ``[B]`` for each sample, drawn with replacement by ``softmax(weights / temperature)``."""

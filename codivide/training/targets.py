@@ -259,11 +259,6 @@ def joint_loss(first: Tensor, second: Tensor, labels: Tensor, agreement: float) 
     return (1 - agreement) * supervised + agreement * symmetric_divergence(first, second)
 
 
-def soft_losses(logits: Tensor, target: Tensor) -> Tensor:
-    """``H(q, p) = -sum_c q_c log p_c`` of each sample, ``[B]``; target ``[B, C]`` sums to 1 per row."""
-    return -(target * functional.log_softmax(logits.float(), dim=1)).sum(dim=1)
-
-
 def smooth(target: Tensor, amount: float) -> Tensor:
     """Label smoothing, ``(1 - e) q + e / C`` (Szegedy et al. 2016): of a one-hot row, ``1 - e (C - 1) / C`` is left.
 
@@ -383,7 +378,7 @@ def two_view_loss(logits: Tensor, target: Tensor, where: Tensor, weight: float) 
         where: ``[B]`` bool, the samples that count.
         weight: of the strong view.
     """
-    weak, strong = (soft_losses(part, target) for part in logits.chunk(2))
+    weak, strong = (soft_cross_entropies(part, target) for part in logits.chunk(2))
     return ((weak + weight * strong) * where).sum() / where.sum().clamp_min(1)
 
 
