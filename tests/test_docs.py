@@ -32,7 +32,6 @@ EXECUTED += [ROOT / "docs" / "explain" / f"{name}.md" for name in ("features", "
 TABULATED = [
     path for path in PAGES if "exec=" in path.read_text("utf-8") and path.parent.name not in ("methods", "lab")
 ]
-GENERATED = {"contributing.md", "changelog.md"}  # made of the files of the same names at the root
 
 
 def load(path):

@@ -200,10 +200,6 @@ def from_run(run: Path, report: Callable[[SavedRun], NoiseReport | TargetReport]
         method=str(config.get("method", "")),
         table=table,
         classes=record.classes,
-        rows=None if shown is None else shown.x,
-        looks_seen=None if shown is None else shown.looks,
-        sizes=None if shown is None else shown.sizes,
-        columns=None if shown is None else shown.columns,
         points=points,
         logits=logits,
         losses=next((row["losses"] for row in reversed(rows) if "losses" in row), None),
@@ -215,7 +211,15 @@ def from_run(run: Path, report: Callable[[SavedRun], NoiseReport | TargetReport]
         columns_read=config.get("columns_read"),
         remarks=remarks,
         test=record.test_labels,
+        **_shown(shown),
     )
+
+
+def _shown(loaded: Loaded | None) -> dict[str, Any]:
+    """The samples themselves, as fields of ``Material``; none where they are not at hand."""
+    if loaded is None:
+        return {}
+    return {"rows": loaded.x, "looks_seen": loaded.looks, "sizes": loaded.sizes, "columns": loaded.columns}
 
 
 def _targets_of_run(record: SavedRun, shown: Loaded | None, seen: Rows | None, remarks: list[str]) -> Material:
@@ -257,10 +261,6 @@ def of_targets(
         method="features",
         table=table,
         classes=tuple(dict.fromkeys([*given, *said])),
-        rows=rows,
-        looks_seen=None if loaded is None else loaded.looks,
-        sizes=None if loaded is None else loaded.sizes,
-        columns=None if loaded is None else loaded.columns,
         own_texts=None if loaded is None else loaded.texts,
         points=None if rows is None or len(rows.shape) != 1 else normalised(rows),
         curves=history,
@@ -270,6 +270,7 @@ def of_targets(
         remarks=[] if loaded is not None else ["the training data are not kept, so samples cannot be shown"],
         task=report.task,
         separator=separator,
+        **_shown(loaded),
     )
 
 
@@ -307,16 +308,12 @@ def from_fit(
         remarks.append("the training data are not kept with a pickled classifier, so samples cannot be shown")
     rows = None if loaded is None else loaded.x
     asked = loaded if model is None else model
-    points, logits = (_plain(rows), None) if model is None else _points(lambda: model, rows, remarks)
+    points, logits = _points(None if model is None else lambda: model, rows, remarks)
     return Material(
         name="data" if loaded is None else loaded.name,
         method=method,
         table=table,
         classes=tuple(str(name) for name in classes),
-        rows=rows,
-        looks_seen=None if loaded is None else loaded.looks,
-        sizes=None if loaded is None else loaded.sizes,
-        columns=None if loaded is None else loaded.columns,
         points=points,
         logits=logits,
         losses=next((row["losses"] for row in reversed(history) if "losses" in row), None),
@@ -326,6 +323,7 @@ def from_fit(
         columns_read=columns.record(getattr(asked, "encoder", None)).get("columns_read"),
         remarks=remarks,
         test=test,
+        **_shown(loaded),
     )
 
 
@@ -338,18 +336,11 @@ def from_data(loaded: Loaded) -> Material:
         method="",
         table=label_table.of_images(table) if loaded.of_images else table,
         classes=tuple(str(name) for name in loaded.classes),
-        rows=loaded.x,
-        columns=loaded.columns,
         own_texts=loaded.texts,
-        points=_plain(loaded.x),
+        points=plain_points(loaded.x),
         columns_read=columns.record(loaded.encoder).get("columns_read"),
-        looks_seen=loaded.looks,
-        sizes=loaded.sizes,
+        **_shown(loaded),
     )
-
-
-def _plain(rows: Rows | None) -> Tensor | None:
-    return None if rows is None else plain_points(rows)
 
 
 def _with_rule(
@@ -357,11 +348,9 @@ def _with_rule(
 ) -> NoiseReport | TargetReport | None:
     """The estimate, and what the run has said of labels that look like a rule, which makes it doubtful."""
     said = history[-1].get("warnings", {}).get(KEY) if history else None
-    return (
-        noise
-        if not isinstance(noise, NoiseReport) or said is None
-        else replace(noise, trust=with_reason(noise.trust, said))
-    )
+    if said is None or not isinstance(noise, NoiseReport):
+        return noise
+    return replace(noise, trust=with_reason(noise.trust, said))
 
 
 def _noise(
@@ -420,13 +409,13 @@ def _named(loaded: Loaded, table: pd.DataFrame) -> Loaded | None:
 
 
 def _points(
-    read: Callable[[], Classifier], rows: Rows | None, remarks: list[str]
+    read: Callable[[], Classifier] | None, rows: Rows | None, remarks: list[str]
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Points and logits, as far as they are to be had; the model is read only if it is needed."""
+    """Points and logits, as far as they are to be had; the model is read only if it is needed (None: never)."""
     if rows is None:
         return None, None
     points = plain_points(rows)
-    if points is not None:
+    if points is not None or read is None:
         return points, None
     try:
         model = read()

@@ -21,8 +21,9 @@ from codivide.core.types import Labels
 from codivide.data import annotators
 from codivide.data.labels import NO_Y, LabelNotes, encode, notes
 from codivide.data.loaded import Loaded
-from codivide.data.options import AUGMENTS, DEFAULT, ReadOptions
+from codivide.data.options import DEFAULT, ReadOptions
 from codivide.data.rows import CHUNK, IndexedRows, MemmapRows, Rows, SparseRows, TensorRows
+from codivide.data.views import AUGMENTS
 
 CHANNELS = (1, 3, 4)
 _NARROW = 8  # pixels of height from which on a width of 3 or 4 is taken for channels
@@ -127,10 +128,10 @@ def choose_augment(wanted: str, shape: tuple[int, ...]) -> str:
     Raises:
         InputError: no such kind of views.
     """
-    if wanted not in AUGMENTS:
-        raise InputError(f"unknown augment {wanted!r}: choose one of {', '.join(AUGMENTS)}.")
-    if wanted != "auto":
+    if wanted in AUGMENTS:
         return wanted
+    if wanted != "auto":
+        raise InputError(f"unknown augment {wanted!r}: choose one of auto, {', '.join(AUGMENTS)}.")
     return "jitter" if len(shape) == 1 else "shift" if shape[0] == 1 else "photo"
 
 

@@ -25,21 +25,6 @@ from codivide.core.types import UNLABELLED
 from codivide.data.loaded import Loaded, subset
 from codivide.data.table_files import Asked, decode
 
-__all__ = [
-    "COLUMNS",
-    "Correction",
-    "Corrections",
-    "Known",
-    "confirm",
-    "from_frame",
-    "guard",
-    "read",
-    "read_all",
-    "table",
-    "unguard",
-    "write",
-]
-
 COLUMNS = ("id", "given", "decision", "label", "time")
 _NAMED = 5  # samples that are named where people decided otherwise
 ACCEPT, KEEP, RELABEL, JUNK = DECISIONS = ("accept", "keep", "relabel", "junk")

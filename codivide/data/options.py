@@ -13,8 +13,6 @@ from codivide.core.threads import allowed
 from codivide.data.encoder import Encoder, Encoding
 from codivide.data.table_files import is_table
 
-AUGMENTS = ("auto", "photo", "photo_one", "crop", "resized_crop", "shift", "jitter", "none")
-
 CLASSES, MULTILABEL, REGRESSION = TASKS = ("classes", "multilabel", "regression")
 
 #: Options of the machine and of one's patience: with any value of them the same files give the same samples, so that
