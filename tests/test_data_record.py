@@ -100,21 +100,6 @@ def test_what_a_record_does_not_know_is_refused(values, message):
     assert message in str(refused.value)
 
 
-def test_records_of_earlier_versions_are_read():
-    old = {"source": "songs.csv", "unlabelled": "none", "image_size": "32", "label": "genre", "limit": "50"}
-    settings = {"source": old | {"annotators": "a,b", "labels_per_class": "4"}, "working_folder": "/there"}
-    options = ReadOptions(image_size=32, unlabelled=None, label="genre", annotators=("a", "b"))
-    found = DataRecord.of_run(settings)
-    assert found == DataRecord("songs.csv", options, limit=50, labels_per_class=4, folder="/there")
-    assert DataRecord.of_run({"source": {"source": "x.csv", "annotators": "who.csv"}}).options.answers == Path(
-        "who.csv"
-    )
-    bench = {"recipe": "first/gce", "data": "digits", "noise": "", "limit": None, "labels_per_class": 5}
-    assert DataRecord.of_run({"source": bench}) == DataRecord("digits", labels_per_class=5)
-    with pytest.raises(InputError, match="whole number"):
-        DataRecord.from_dict({"source": "x", "limit": "many"})
-
-
 def test_places_are_found_from_elsewhere(tmp_path, monkeypatch):
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "x.csv").touch()

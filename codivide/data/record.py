@@ -10,7 +10,7 @@ from typing import Any, Self
 from codivide.core.files import expand_user
 from codivide.data import named
 from codivide.data.options import DEFAULT, ReadOptions, text, typed, whole
-from codivide.data.table_files import absolute_database, is_database, is_table
+from codivide.data.table_files import absolute_database, is_database
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,7 @@ class DataRecord:
         Raises:
             InputError: it says what this version does not know.
         """
-        source = settings.get("source", {})
-        folder = settings.get("working_folder")  # where earlier versions wrote it
-        return cls.from_dict(source if folder is None else {"folder": folder, **source})
+        return cls.from_dict(settings.get("source", {}))
 
     def to_dict(self) -> dict[str, Any]:
         """What differs from the default, as JSON values."""
@@ -67,13 +65,11 @@ class DataRecord:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The record that ``to_dict`` wrote, or that an earlier version wrote as texts.
+        """The record that ``to_dict`` wrote.
 
         Raises:
             InputError: an entry that is not known, or a value of another type.
         """
-        if "source" in values or "recipe" in values:
-            values = _of_texts(values)
         return cls(**typed(values, _KINDS, "entry of a run's source"))
 
     @property
@@ -123,29 +119,3 @@ _KINDS: Mapping[str, Callable[[Any], Any]] = {
     "expand": text,
     "folder": text,
 }
-
-
-def _of_texts(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The record of an earlier version, which held the options among the rest, all as texts."""
-    old = {name: value for name, value in values.items() if value not in (None, "")}
-    found = {new: old.pop(name) for new, name in (("path", "source"), ("path", "data")) if name in old}
-    old.pop("recipe", None)
-    options: dict[str, Any] = {
-        name: old.pop(name) for name in ("image_size", "unlabelled", "encoder", "label") if name in old
-    }
-    annotators = str(old.pop("annotators", ""))
-    if annotators and is_table(annotators):
-        options["answers"] = annotators
-    elif annotators:
-        options["annotators"] = [name.strip() for name in annotators.split(",")]
-    for entries in (old, options):
-        for name in entries.keys() & {"image_size", "unlabelled", "limit", "labels_per_class"}:
-            entries[name] = _number(entries[name])
-    return {**old, **found, "options": options}
-
-
-def _number(value: Any) -> Any:
-    """The number that a text holds, None for "none"; what is neither is left for the check of types."""
-    if value == "none":
-        return None
-    return int(value) if isinstance(value, str) and value.removeprefix("-").isdecimal() else value
