@@ -389,10 +389,8 @@ def with_groups(material: Material, belonging: Any) -> Material:
 
 def _from_folder(run: SavedRun) -> Material:
     """What a finished run left in ``predictions.npz``."""
-    path, arrays = run.path / PREDICTIONS, run.predictions
-    if "given" not in arrays:
-        raise InputError(f"{path} is of an older version and holds no given labels; run fit again")
-    with reading(path):
+    arrays = run.predictions
+    with reading(run.path / PREDICTIONS):
         return _from_run(Evidence.from_arrays(arrays), arrays["classes"].tolist())
 
 
