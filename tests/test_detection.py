@@ -39,7 +39,7 @@ def test_scores_follow_their_definitions():
 
 def test_the_reliability_table_and_its_error_are_means_per_bin():
     given, truth, p = drawn()
-    table = reliability(p, given == truth, 5)
+    table = reliability(p, given == truth)
     error = 0.0
     for row in table:
         members = [i for i in range(len(p)) if row["low"] <= p[i] < row["high"]]

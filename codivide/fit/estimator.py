@@ -290,7 +290,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
                 loaded = confirm(loaded, decided)
             record = {} if decided is None else decided.record()
             source = DataRecord.of(X, options, class_weight=as_text(self.class_weight))
-            plan = default_plan(len(loaded.y), method, **self._planned())
+            plan = default_plan(len(loaded.y), method, **self._planned(), seed=drawn(self.random_state))
             job = Job(method, plan, net, self.dropout, source, corrections=record, views=views)
             return self._fit(X, loaded, job, out, began)
 
@@ -311,10 +311,13 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
             raise InputError('budget needs method="auto", to choose what fits into it')
         return replace(method, budget=seconds(self.budget, "budget"))
 
+    def _planned(self) -> dict[str, Any]:
+        """The fields of the plan that a user may ask for, but the seed, as they were given."""
+        return {name: getattr(self, name) for name in ASKED if name != "seed"}
+
     def _asked(self) -> dict[str, Any]:
         """The options of a network's training, as they were given."""
-        plan = {name: getattr(self, name) for name in ASKED if name != "seed"}
-        return plan | {"net": self.net, "dropout": self.dropout, "augment": self.augment}
+        return self._planned() | {"net": self.net, "dropout": self.dropout, "augment": self.augment}
 
     def _fit(self, X: Any, loaded: Loaded, job: Job, out: Path | None, began: float) -> Self:
         free = unset(self._asked())
@@ -330,10 +333,6 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
             warnings.warn(f"{TOO_LITTLE} (neither the classifier nor its label issues)", TrainingWarning, stacklevel=2)
         self._keep(X, loaded, outcome)
         return self
-
-    def _planned(self) -> dict[str, Any]:
-        """The fields of the plan that a user may ask for, as they were given."""
-        return {name: getattr(self, name) for name in ASKED if name != "seed"} | {"seed": drawn(self.random_state)}
 
     def _keep(self, X: Any, loaded: Loaded, outcome: Outcome) -> None:
         """Set the fitted attributes."""

@@ -42,27 +42,26 @@ def detection(given: Labels, truth: Labels, clean_prob: AnyFloats) -> dict[str, 
     return scores | {"calibration_error": calibration_error(table), "reliability": table}
 
 
-def reliability(clean_prob: AnyFloats, clean: Mask, bins: int = BINS) -> list[dict[str, float]]:
+def reliability(clean_prob: AnyFloats, clean: Mask) -> list[dict[str, float]]:
     """Whether a p(clean) of 0.9 is right nine times in ten: samples in bins of equal width.
 
     Args:
         clean_prob: ``[N]`` in [0, 1].
         clean: ``[N]``, whether the given label is the true one.
-        bins: at least 1.
 
     Returns:
         One row per bin that is not empty: its ends ``low`` and ``high``, ``samples``, the mean ``clean_prob`` and the
         share ``clean``.
     """
-    index = np.minimum((clean_prob * bins).astype(np.int64), bins - 1)
+    index = np.minimum((clean_prob * BINS).astype(np.int64), BINS - 1)
     rows = []
-    for b in range(bins):
+    for b in range(BINS):
         members = index == b
         if members.any():
             rows.append(
                 {
-                    "low": b / bins,
-                    "high": (b + 1) / bins,
+                    "low": b / BINS,
+                    "high": (b + 1) / BINS,
                     "samples": int(members.sum()),
                     "clean_prob": float(clean_prob[members].mean(dtype=np.float64)),
                     "clean": float(clean[members].mean()),

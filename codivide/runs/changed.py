@@ -103,14 +103,9 @@ def check_same(run: SavedRun, loaded: Loaded, *, labels: bool = True) -> None:
         raise InputError(f"{run.source.location()} is no longer what the run {run.path} saw: {found}; {_ADVICE}")
 
 
-def files_of(run: SavedRun, source: DataRecord | None = None) -> list[Path] | None:
-    """The image file of every row of a run's label table, which may be gone; None where the samples are no files.
-
-    Args:
-        run: the run.
-        source: where its data lie now; None: as the run says.
-    """
-    table, root = run.labels, (run.source if source is None else source).root()
+def files_of(run: SavedRun) -> list[Path] | None:
+    """The image file of every row of a run's label table, which may be gone; None where the samples are no files."""
+    table, root = run.labels, run.source.root()
     if label_table.PATH not in table or root is None or not root.exists():
         return None
     folder = root if root.is_dir() else root.parent
