@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from codivide.core.types import Floats
+    from codivide.data.options import ReadOptions
 
 
 def predict(
@@ -49,13 +50,12 @@ def predict(
     from codivide.methods.features.far_values import warn_of_far_values
     from codivide.methods.features.number_model import NumberModel
     from codivide.methods.features.tag_heads import TagModel
-    from codivide.runs.folder import MODEL
     from codivide.runs.label_table import called
     from codivide.runs.model import load_any
 
     check_new_file(out)
-    model = load_any(run / MODEL if run.is_dir() else run, resolve_device(device))
-    options = ReadOptions(progress=True, device=device, text=text or _trained_text(run))
+    model = load_any(run, resolve_device(device))
+    options = ReadOptions(progress=True, device=device, text=text or _trained(run).text)
     source: Any = files[0] if len(files) == 1 else [Path(name) for name in files]
     rows, ids, skipped = read_inputs(source, model.shape, model.dtype, options, model.encoder, columns=model.columns)
     for item in skipped:
@@ -70,7 +70,7 @@ def predict(
         return
     probs = model.probs(rows)
     if isinstance(model, TagModel):
-        _write(_of_sets(told, probs, model.names, _separator(run)), out)
+        _write(_of_sets(told, probs, model.names, _trained(run).separator), out)
         return
     labels = [model.classes[i] for i in probs.argmax(1)]
     _write(told.assign(label=labels, probability=np.round(probs.max(1), 4)), out)
@@ -90,19 +90,12 @@ def _of_sets(told: pd.DataFrame, probs: Floats, names: Sequence[str], separator:
     return table
 
 
-def _separator(run: Path) -> str:
-    """What stood between the labels in training, where the record lies beside the model."""
+def _trained(run: Path) -> ReadOptions:
+    """How the data of a run were read, where its record lies beside the model."""
     from codivide.data.options import DEFAULT
     from codivide.runs.folder import SavedRun, is_run
 
-    return SavedRun(run).source.options.separator if is_run(run) else DEFAULT.separator
-
-
-def _trained_text(run: Path) -> str | None:
-    """The column of texts that a run was trained on, where one was named and its record lies beside the model."""
-    from codivide.runs.folder import SavedRun, is_run
-
-    return SavedRun(run).source.options.text if is_run(run) else None
+    return SavedRun(run).source.options if is_run(run) else DEFAULT
 
 
 def _write(table: pd.DataFrame, out: Path | None) -> None:
