@@ -31,7 +31,7 @@ How = Literal["copy", "link"]
 LONGEST = 120  # bytes of a name, well below the 255 that file systems take
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{k}" for port in ("com", "lpt") for k in range(10))}  # of Windows
 _PART, _DAY = re.compile(r"\.codivide-[0-9a-f]{8}\.part"), 86_400.0
-_TAKEN = {"labels_clean.csv", "labels_clean.parquet", "changes.csv"}
+_TAKEN = {name.casefold() for name in (LABELS, LABELS_PARQUET, CHANGES)}
 _NOT_A_CLASS = {name.casefold() for name in (*NOT_CLASSES, *MISSING_TEXT, *NO_LABEL, "-1")}
 
 

@@ -72,15 +72,7 @@ class Answers:
         def cell(entry: int) -> str:
             return f"row {self.items[entry]}, annotator {self.names[self.annotators[entry]]}"
 
-        codes, known = encode(
-            self.labels,
-            unlabelled=options.unlabelled,
-            classes=classes,
-            what=what,
-            names=cell,
-            merge=options.merge_labels,
-            keep_na=options.keep_na,
-        )
+        codes, known = encode(self.labels, classes=classes, what=what, names=cell, **options.of_labels)
         given = codes >= 0
         votes = Votes(self.items[given], self.annotators[given], codes[given], self.names, self.samples, len(known))
         return settle(votes, probs), known

@@ -69,11 +69,8 @@ def from_arrays(
         consensus, found = annotators.from_matrix(y, names_of_annotators).settle(options, classes)
         indices = consensus.labels
     else:
-        merge, keep_na = options.merge_labels, options.keep_na
-        indices, found = encode(
-            y, unlabelled=options.unlabelled, classes=classes, names=names, merge=merge, keep_na=keep_na
-        )
-        read = notes(y, merge=merge, keep_na=keep_na)
+        indices, found = encode(y, classes=classes, names=names, **options.of_labels)
+        read = notes(y, merge=options.merge_labels, keep_na=options.keep_na)
     check_length(indices, "y", len(rows))
     return Loaded(
         x=rows,
@@ -104,15 +101,7 @@ def true_indices(
     if truth is None:
         return None
     check_length(truth, "the true labels", count)
-    return encode(
-        truth,
-        unlabelled=options.unlabelled,
-        classes=classes,
-        what="true label",
-        names=names,
-        merge=options.merge_labels,
-        keep_na=options.keep_na,
-    )[0]
+    return encode(truth, classes=classes, what="true label", names=names, **options.of_labels)[0]
 
 
 def choose_augment(wanted: str, shape: tuple[int, ...]) -> str:

@@ -16,8 +16,7 @@ from codivide.data.arrays import choose_augment, true_indices
 from codivide.data.cache import Entry, decode_files
 from codivide.data.contents import of_paths
 from codivide.data.labels import encode, notes
-from codivide.data.loaded import Loaded
-from codivide.data.rows import take
+from codivide.data.loaded import Loaded, subset
 from codivide.data.source import Reading
 from codivide.data.tables import read_table, table_labels
 
@@ -53,15 +52,7 @@ def assemble(pictures: Pictures, source: Path, reading: Reading, name: str) -> L
     ids = [entries[position].id for position in decoded.kept]
     split = np.array([pictures.splits[position] for position in decoded.kept])
     given = [pictures.labels[position] for position in decoded.kept]
-    y, known = encode(
-        given,
-        unlabelled=options.unlabelled,
-        classes=reading.classes,
-        what=name,
-        names=ids,
-        merge=options.merge_labels,
-        keep_na=options.keep_na,
-    )
+    y, known = encode(given, classes=reading.classes, what=name, names=ids, **options.of_labels)
     truth = reading.truth
     if isinstance(truth, list) and len(truth) == len(entries):  # a column of the manifest, unreadable files included
         truth = [truth[position] for position in decoded.kept]
@@ -72,20 +63,17 @@ def assemble(pictures: Pictures, source: Path, reading: Reading, name: str) -> L
         classes=known,
         ids=ids,
         augment=choose_augment(options.augment, decoded.rows.shape),
-        skipped=decoded.skipped,
+        truth=_true(ids, train, replace(reading, classes=known, truth=truth)),
         name=name,
         said=decoded.said,
         sizes=decoded.sizes,
         contents=of_paths([entries[position].path for position in decoded.kept]),
     )
-    true = _true(ids, train, replace(reading, classes=known, truth=truth))
-    test = _part(whole, np.flatnonzero(split == "test"), true)
-    validation = _part(whole, np.flatnonzero(split == "validation"), true)
-    training = _part(whole, train, true)
-    if training is None:
+    if not len(train):
         raise InputError(f"{name}: none of the training images can be read.")
+    test, validation = (_part(whole, np.flatnonzero(split == held_out)) for held_out in ("test", "validation"))
     read = notes([given[row] for row in train], merge=options.merge_labels, keep_na=options.keep_na, what=name)
-    return replace(training, test=test, validation=validation, skipped=decoded.skipped, labels_read=read)
+    return replace(subset(whole, train), test=test, validation=validation, skipped=decoded.skipped, labels_read=read)
 
 
 def _check_names(entries: Sequence[Entry]) -> None:
@@ -96,19 +84,8 @@ def _check_names(entries: Sequence[Entry]) -> None:
             raise InputError(f"two files are both written {entry.id!r}: rename one of them.")
 
 
-def _part(whole: Loaded, rows: NDArray[np.int64], truth: Labels | None) -> Loaded | None:
-    if len(rows) == 0:
-        return None
-    return replace(
-        whole,
-        x=take(whole.x, rows),
-        y=whole.y[rows],
-        ids=[whole.ids[row] for row in rows],
-        truth=None if truth is None else truth[rows],
-        sizes=None if whole.sizes is None else whole.sizes[rows],
-        contents=None if whole.contents is None else whole.contents[rows],
-        skipped=(),
-    )
+def _part(whole: Loaded, rows: NDArray[np.int64]) -> Loaded | None:
+    return subset(whole, rows) if len(rows) else None
 
 
 def _true(ids: list[str], train: NDArray[np.int64], reading: Reading) -> Labels | None:

@@ -59,14 +59,7 @@ def load_image_files(source: object, reading: Reading) -> Loaded:
     else:
         labels = y.tolist() if hasattr(y, "tolist") else list(y)
         ids = [entry.id for entry in entries]
-        _, classes = encode(
-            labels,
-            unlabelled=options.unlabelled,
-            classes=reading.classes,
-            names=ids,
-            merge=options.merge_labels,
-            keep_na=options.keep_na,
-        )
+        _, classes = encode(labels, classes=reading.classes, names=ids, **options.of_labels)
     pictures = Pictures(entries, labels, ["train"] * len(entries))
     loaded = assemble(pictures, _NAME, replace(reading, classes=classes), str(_NAME))
     if consensus is None:

@@ -69,7 +69,7 @@ class Loaded:
     truth: np.ndarray[Any, np.dtype[np.int64]] | None = None
     test: Loaded | None = None
     validation: Loaded | None = None
-    skipped: tuple[Skipped, ...] = field(default=())
+    skipped: tuple[Skipped, ...] = ()
     name: str = "data"
     annotations: Consensus | None = None
     encoder: Encoder | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypedDict
 
 from codivide.core.errors import InputError, unknown
 from codivide.core.files import cache_root
@@ -18,6 +18,14 @@ CLASSES, MULTILABEL, REGRESSION = TASKS = ("classes", "multilabel", "regression"
 #: Options of the machine and of one's patience: with any value of them the same files give the same samples, so that
 #: no record holds them.
 OF_THE_MACHINE = ("cache_limit", "cache_dir", "max_bad", "workers", "progress", "device")
+
+
+class LabelOptions(TypedDict):
+    """How labels are read; see ``data.labels.encode``."""
+
+    unlabelled: int | None
+    merge: bool
+    keep_na: bool
 
 
 @dataclass(frozen=True)
@@ -105,6 +113,11 @@ class ReadOptions:
     def cache(self) -> Path:
         """The folder of decoded images (it may not exist yet)."""
         return self.cache_dir if self.cache_dir is not None else cache_root()
+
+    @property
+    def of_labels(self) -> LabelOptions:
+        """The part of these options that labels are read by."""
+        return {"unlabelled": self.unlabelled, "merge": self.merge_labels, "keep_na": self.keep_na}
 
     @property
     def encoding(self) -> Encoding:

@@ -312,12 +312,10 @@ def _manifest(given: _Labelled, reading: Reading) -> Loaded:
     train = [row for row, split in enumerate(given.splits) if split == "train" or not alike]
     _, classes = encode(
         [given.labels[row] for row in train],
-        unlabelled=reading.options.unlabelled,
         classes=reading.classes,
         what=given.path.name,
         names=[entries[row].id for row in train],
-        merge=reading.options.merge_labels,
-        keep_na=reading.options.keep_na,
+        **reading.options.of_labels,
     )
     pictures = Pictures(entries, given.labels, given.splits)
     return assemble(pictures, given.path, replace(reading, classes=classes), written(name_of(given.path)))
