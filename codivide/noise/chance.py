@@ -2,8 +2,8 @@
 
 Two tests, of which either is enough. The log-loss says how much is known, and suffers where the heads are too sure of
 little; how much more probability the given labels get than labels drawn at random stays right then. Above ``SURE``
-something was learned. Between ``LIKELY`` and ``SURE`` most likely, too (one of 47 tables whose labels were dealt out at
-random came so far), so labels are judged and the remark says how little is known.
+something was learned. Between ``LIKELY`` and ``SURE`` most likely, too (of tables whose labels are dealt out at random
+few come so far, see ``benchmarks/chance.py``), so labels are judged and the remark says how little is known.
 """
 
 from __future__ import annotations

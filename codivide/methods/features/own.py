@@ -22,6 +22,7 @@ from torch import Tensor
 from codivide.core import cluster
 from codivide.core.errors import InputError, TrainingWarning
 from codivide.core.types import Floats, Labels
+from codivide.data.labels import NO_Y
 from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load
@@ -187,7 +188,7 @@ def load_for(x: Any, y: Any, options: ReadOptions) -> tuple[Loaded, Any]:
     if isinstance(x, str | Path):
         raise InputError("with model=..., X and y must be in memory: read the table first (pandas.read_csv)")
     if y is None:
-        raise InputError("codivide requires y to be passed, but the target y is None: pass one label a row.")
+        raise InputError(NO_Y)
     if options.group is not None:
         raise InputError("with model=..., groups must be one value for each sample: it sees all columns of X")
     if sparse.issparse(x):
