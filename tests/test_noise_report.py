@@ -159,6 +159,22 @@ def test_labels_that_have_nothing_to_do_with_the_features_are_said_to_be_such(di
     assert "Nothing can be learned" in report.trust.reasons[0]
 
 
+@pytest.mark.parametrize("said", ["as they are", "far too sure", "one class each"])
+def test_probabilities_that_are_far_too_sure_show_that_labels_can_be_learned(said):
+    """Seven predictions of ten are right, one chance one would be; only their logarithms are worse than frequencies."""
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 10, 400)
+    predicted = np.where(rng.random(400) < 0.8, truth, rng.integers(0, 10, 400))
+    amount = {"as they are": 0.8, "far too sure": 0.999_99, "one class each": 1.0}[said]
+    probs = amount * np.eye(10)[predicted] + (1 - amount) / 10
+    report = noise_report(None, flipped(truth, 0.15), pred_probs=probs, replicates=2)
+    assert not any("Nothing can be learned" in reason for reason in report.trust.reasons)
+    assert 0.02 < report.low <= report.high < 0.5
+    with pytest.warns(UserWarning, match="no more than by chance"):
+        nothing = noise_report(None, rng.permutation(truth), pred_probs=probs, replicates=2)
+    assert "Nothing can be learned" in nothing.trust.reasons[0]
+
+
 def test_few_labels_one_class_and_none(digits):
     x, truth = digits
     few = noise_report(x[:60], truth[:60], replicates=2)

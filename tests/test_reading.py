@@ -132,6 +132,18 @@ def test_less_agreement_than_by_chance_is_never_silent():
         audit.from_probs((given + rng.integers(1, 4, 400)) % 4, probs)
 
 
+def test_more_agreement_than_by_chance_is_not_called_chance():
+    """Of ten classes one prediction of five agrees; spread over a hundred cells, chi squared alone would not see it."""
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 10, 300)
+    probs = np.eye(10)[np.where(rng.random(300) < 0.15, truth, rng.integers(0, 10, 300))]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read(truth, probs)
+    with pytest.warns(UserWarning, match="no more than by chance"):
+        read(rng.permutation(truth), probs)
+
+
 def test_sensible_noise_is_read_as_it_is():
     probs, given, _ = example(4, 2000, wrong=0)
     rng = np.random.default_rng(0)

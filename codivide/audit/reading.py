@@ -324,7 +324,7 @@ def _check_order(probs: Floats, given: Labels, classes: Sequence[Any], *, stated
             "columns, rows or labels may be mixed up.",
             stacklevel=4,
         )
-    elif _by_chance(counts):
+    elif agree < chance + 3 * chance**0.5 and _by_chance(counts):
         warnings.warn(
             f"{agree:.0f} of {len(known)} predictions agree with the labels, no more than by chance ({chance:.0f}), so "
             "that nothing can be said of any label: are the rows those of the labels, in their order?",
