@@ -53,6 +53,15 @@ def test_grid_search_takes_methods_and_weights(blobs):
     assert probs.shape == (120, 3)
 
 
+def test_logarithms_of_probabilities_and_a_model_saved_under_a_name(blobs, tmp_path):
+    x, given, _ = blobs
+    clf = NoisyLabelClassifier(QUICK).fit(x, given)
+    assert np.array_equal(clf.predict_log_proba(x), np.log(clf.predict_proba(x)))
+    for name in (str(tmp_path / "heads"), tmp_path / "heads.safetensors"):
+        clf.model_.save(name)
+        assert np.array_equal(codivide.load_model(name).probs(x), clf.predict_proba(x))
+
+
 # Pickles
 
 

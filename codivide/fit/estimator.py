@@ -393,6 +393,12 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         return self.model_.probs(rows_for(self, X, self._options()))
 
+    def predict_log_proba(self, X: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
+        """Logarithms of ``predict_proba``; minus infinity where a probability is 0."""
+        with np.errstate(divide="ignore"):
+            logarithms: np.ndarray[Any, np.dtype[np.float64]] = np.log(self.predict_proba(X))
+        return logarithms
+
     def predict(self, X: Any) -> np.ndarray[Any, Any]:
         """The likeliest class ``[N]`` of each sample."""
         best = self.predict_proba(X).argmax(1)

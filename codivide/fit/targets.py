@@ -153,7 +153,7 @@ class _OwnRegressor(NamedTuple):
 
     model: Any
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write what can be kept of it, see ``own.save``."""
         own.save(path, self.model, repr(self.model))
 

@@ -100,7 +100,7 @@ class Model:
             member.to(device)
         return self
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write everything ``load`` needs to one safetensors file, atomically."""
         tensors = {"views.mean": self.views.mean, "views.std": self.views.std}
         tensors |= {} if self.views.bounds is None else {"views.bounds": self.views.bounds}

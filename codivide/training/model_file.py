@@ -29,7 +29,7 @@ class Classifier(Taking, Protocol):
     def probs(self, rows: Rows) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Class probabilities ``[N, C]``; rows sum to 1."""
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write everything that loading needs to one file, atomically."""
 
 
@@ -39,7 +39,7 @@ def columns_of(header: Mapping[str, Any]) -> tuple[str, ...] | None:
     return None if names is None else tuple(str(name) for name in names)
 
 
-def write(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any], classes: tuple[Any, ...]) -> None:
+def write(path: str | Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any], classes: tuple[Any, ...]) -> None:
     """Write a classifier atomically.
 
     Args:
@@ -49,7 +49,7 @@ def write(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any], 
         classes: class values in the user's own type.
     """
     values = [value.item() if isinstance(value, np.generic) else value for value in classes]
-    save_tensors(path, tensors, KIND, {"format": FORMAT, **header, "classes": values})
+    save_tensors(Path(path), tensors, KIND, {"format": FORMAT, **header, "classes": values})
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

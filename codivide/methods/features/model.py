@@ -126,7 +126,7 @@ class FeatureModel:
         """The model itself, which always runs on the CPU."""
         return self
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write everything ``codivide.runs.model.load`` needs to one safetensors file, atomically."""
         heads, members = stored.packed(self.members, "member")
         tensors = {"directions": self.directions, "frequency": self.frequency, **heads}

@@ -140,7 +140,7 @@ class NumberModel:
         """The model itself, which always runs on the CPU."""
         return self
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write everything to one safetensors file, atomically."""
         tensors, heads = stored.packed(self.heads, "head")
         target = [self.centre, self.unit, self.low, self.high]

@@ -122,12 +122,12 @@ class Fitted:
         """The model itself, which stays where it is."""
         return self
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write what can be kept of it, see ``save``."""
         save(path, self.model, repr(self.model), self.classes)
 
 
-def save(path: Path, model: Any, name: str, classes: tuple[Any, ...] = ()) -> None:
+def save(path: str | Path, model: Any, name: str, classes: tuple[Any, ...] = ()) -> None:
     """Write what can be kept without pickle: the name of the model; and the model by skops, if that is there.
 
     Args:
@@ -136,6 +136,7 @@ def save(path: Path, model: Any, name: str, classes: tuple[Any, ...] = ()) -> No
         name: what the model calls itself.
         classes: that it tells apart; of numbers there are none.
     """
+    path = Path(path)
     model_file.write(path, {"none": torch.zeros(1)}, {"kind": KIND, "estimator": name}, classes)
     try:
         dump = import_module("skops.io").dump

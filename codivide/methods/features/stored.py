@@ -42,7 +42,7 @@ class Stored(Protocol):
         """Class values, or names of labels; none of numbers."""
 
 
-def write(path: Path, model: Stored, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+def write(path: str | Path, model: Stored, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
     """Write a model to one safetensors file, atomically.
 
     Args:

@@ -96,7 +96,7 @@ class TagModel:
         """The model itself, which always runs on the CPU."""
         return self
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write everything to one safetensors file, atomically."""
         tensors = {
             "weight": self.weight.contiguous(),
@@ -140,7 +140,7 @@ class OwnTags:
         ]
         return np.stack(columns, axis=1)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Write what can be kept of them, see ``own.save``."""
         fitted = {
             name: member.model
