@@ -67,7 +67,7 @@ def _missing(loaded: Loaded) -> list[str]:
     listed = ", ".join(f"{value} {count:,}" for value, count in found.items())
     total = sum(found.values())
     text = f"{total:,} label{'s were' if total > 1 else ' was'} read as missing: {listed}"
-    return [f"{text}. If it is a class, keep it (--keep-na, ReadOptions.keep_na)"]
+    return [f"{text}. If it is a class, keep it (--keep-na, keep_na=True)"]
 
 
 def _merged(loaded: Loaded) -> list[str]:
@@ -89,7 +89,7 @@ def _twins(names: list[str], counts: Labels) -> list[str]:
         return []
     text = f"classes that differ only by case, white space or Unicode form: {_few(groups)}"
     return [
-        f"{text}. If they are the same, merge them (--merge-labels, ReadOptions.merge_labels): they are learned apart. "
+        f"{text}. If they are the same, merge them (--merge-labels, merge_labels=True): they are learned apart. "
         "None is called wrong for another; where they are not the same, rename one"
     ]
 
