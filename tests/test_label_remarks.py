@@ -221,3 +221,9 @@ def test_the_test_part_takes_no_spelling_for_wrong():
     probs[59] = [0.5, 0.49, 0.01]
     found = test_part.judged(replace(loaded, test=loaded), SimpleNamespace(probs=lambda x: probs))
     assert found.table.index[found.table["given"] != found.table["suggested"]].tolist() == [59]
+
+
+@pytest.mark.parametrize("word", ["?", "-", "Unknown", "unlabeled", "null", "#N/A"])
+def test_words_that_may_mean_no_label_are_named_where_they_count_as_a_class(word):
+    loaded = load(np.zeros((9, 2)), ["ant", "bee", word] * 3)
+    assert any(f"{word!r} (3) counts as a class; if it means 'no label'" in remark for remark in label_remarks(loaded))

@@ -18,7 +18,23 @@ from codivide.noise.too_small import FEWEST, judged_classes
 
 _SHOWN = 5  # classes or pairs that a remark names
 _LEAST_ROWS = 10  # labels below which so many classes as rows say nothing
-_LIKE_MISSING = ("na", "n/a", "<na>", "nan", "none", "null", "nil", *ERRORS)
+_LIKE_MISSING = (
+    "na",
+    "n/a",
+    "<na>",
+    "nan",
+    "none",
+    "null",
+    "nil",
+    "?",
+    "-",
+    "--",
+    "unknown",
+    "unlabeled",
+    "unlabelled",
+    "missing",
+    *ERRORS,
+)
 
 
 def label_remarks(loaded: Loaded, least: int = FEWEST) -> list[str]:
