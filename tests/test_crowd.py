@@ -334,6 +334,16 @@ def test_copied_answers_count_once_and_it_is_said(seed):
     assert [each["copies"] for each in found.annotators()] == [[], [], [], ["4"], ["3"]]
 
 
+@pytest.mark.parametrize(("classes", "seed"), [(5, 0), (10, 0), (10, 1)])
+def test_copies_that_pass_for_the_truth_do_not_make_the_honest_look_like_copies(classes, seed):
+    """Two equal answers outvote three honest ones who err apart; all of these then agree beyond that "truth"."""
+    right = np.array([0.8, 0.8, 0.8, 0.6])
+    y, truth = answers(200, 4, classes, asked=1.0, right=right, seed=seed)
+    found = settle(consensus.votes(np.column_stack([y, y[:, 3]])))
+    assert found.groups == ((3, 4),)
+    assert (found.labels == truth).mean() > 0.9
+
+
 def colluding(seed=0):
     """Five honest annotators of 75 %, and four who say what one bad source says."""
     y, truth = answers(400, 5, 3, asked=0.8, right=0.75, seed=seed)

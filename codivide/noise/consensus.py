@@ -297,16 +297,10 @@ class Fit:
             tolerance: gain of the log posterior, relative, below which EM ends.
             groups: annotators who count once.
         """
-        owner = np.arange(len(given.names))
-        for group in groups:
-            owner[list(group)] = group[0]
-        asked = _Asked(_once(given, owner) if groups else given, silence=silence == "auto")
-        return cls(
-            _Model(asked, shared=shared, strength=strength, alike=alike, tolerance=tolerance),
-            owner,
-            iterations,
-            tolerance,
-        )
+        owner = owners(len(given.names), groups)
+        asked = _Asked(counted_once(given, owner) if groups else given, silence=silence == "auto")
+        model = _Model(asked, shared=shared, strength=strength, alike=alike, tolerance=tolerance)
+        return cls(model, owner, iterations, tolerance)
 
     @classmethod
     def each(
@@ -320,7 +314,7 @@ class Fit:
 
     def once(self, given: Votes) -> Votes:
         """The answers with those of a group counted once, as the model takes them."""
-        return _once(given, self.owner)
+        return counted_once(given, self.owner)
 
     def log_likelihood(self, given: Votes) -> Floats:
         """``[N]``: of all answers on each sample, which need not be among those that were fitted; no silence counts."""
@@ -539,7 +533,13 @@ def _expectation_maximisation(
     return q, trace
 
 
-def _once(given: Votes, owner: Labels) -> Votes:
+def owners(count: int, groups: Sequence[Sequence[int]]) -> Labels:
+    """``[A]``: who stands for each annotator: the first of a group that counts once, else they themselves."""
+    first = {member: group[0] for group in groups for member in group}
+    return np.array([first.get(member, member) for member in range(count)], dtype=np.int64)
+
+
+def counted_once(given: Votes, owner: Labels) -> Votes:
     """The answers with one of each group on each sample and class; ``owner [A]`` gives all of them."""
     keys = (given.items * len(given.names) + owner[given.annotators]) * given.classes + given.labels
     first = np.sort(np.unique(keys, return_index=True)[1])

@@ -6,10 +6,11 @@ Two answers ``(a, b)`` on a sample agree, if they are independent given the clas
 
 where ``q_i`` is what the OTHER answers on the sample say (with one matrix for all annotators, so that a group of copies
 cannot make itself right), and ``theta`` is judged by the others, too. Over the common samples of a pair, ``lambda =
-(agreed - e) / (1 - e)`` is the share of answers that were copied. Pairs beyond chance form groups. Two experts among
-guessers agree beyond what the others explain as well, so a group counts only where the likelihood of ALL answers on
-samples that were held out is greater, beyond doubt, with its answers counted once, and their repetition explained by
-copying, than with independent annotators. Rules of one label are known to agree, and left out. Ours.
+(agreed - e) / (1 - e)`` is the share of answers that were copied. Pairs beyond chance form groups. Who copied most
+comes first, and the others are asked again with that group counted once. Two experts among guessers agree beyond what
+the others explain as well, so a group counts only where the likelihood of ALL answers on samples that were held out is
+greater, beyond doubt, with its answers counted once, and their repetition explained by copying, than with independent
+annotators. Rules of one label are known to agree, and left out. Ours.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from scipy.spatial.distance import squareform
 from scipy.special import logsumexp, ndtri
 
 from codivide.core.types import Floats, Labels
-from codivide.noise.consensus import Fit, Votes
+from codivide.noise.consensus import Fit, Votes, counted_once, owners
 
 _LEAST_COMMON = 8  # samples that a pair must share
 _LEAST_COPIED = 0.4  # share of copied answers from which a pair counts
@@ -76,9 +77,23 @@ class _Pairs:
         found: NDArray[np.bool_] = surely & (beyond >= _LEAST_COPIED * (self.common - self.expected))
         return found
 
+    def of(self, members: tuple[int, ...]) -> Copies:
+        """What is known of a group."""
+        inside = np.isin(self.first, members) & np.isin(self.second, members)
+        common = self.common[inside].sum()
+        agreed, expected = (float(each[inside].sum() / common) for each in (self.agreed, self.expected))
+        return Copies(members, int(common), agreed, expected)
+
+    def copied(self) -> Floats:
+        """Share of the answers that were copied, by what the pairs agree on beyond independence."""
+        return (self.agreed - self.expected) / np.maximum(self.common - self.expected, 1e-9)
+
 
 def find(given: Votes, silent: Labels) -> list[Copies]:
-    """The groups that count once, those of the clearest evidence first.
+    """The groups that count once, the clearest first.
+
+    While copies pass for the truth, honest annotators agree beyond it, too. So who else copies is asked again with the
+    answers of a group that was found counted once.
 
     Args:
         given: the answers.
@@ -86,20 +101,22 @@ def find(given: Votes, silent: Labels) -> list[Copies]:
     """
     mine = ~np.isin(given.annotators, silent)
     given = replace(given, items=given.items[mine], annotators=given.annotators[mine], labels=given.labels[mine])
-    pairs = _pairs(given)
-    candidates = _groups(pairs, len(given.names))
     found: list[Copies] = []
-    before = _held_out(given, []) if candidates else np.zeros(0)
-    for members in candidates:
-        after = _held_out(given, [*(each.members for each in found), members])
-        gain = after - before
-        if gain.sum() > _SURE * gain.std() * np.sqrt(len(gain)):
-            before = after
-            inside = np.isin(pairs.first, members) & np.isin(pairs.second, members)
-            common = pairs.common[inside].sum()
-            agreed, expected = (float(each[inside].sum() / common) for each in (pairs.agreed, pairs.expected))
-            found.append(Copies(members, int(common), agreed, expected))
-    return found
+    explained: Floats | None = None
+    while True:
+        known = [each.members for each in found]
+        pairs = _pairs(counted_once(given, owners(len(given.names), known)))
+        candidates = [group for group in _groups(pairs, len(given.names)) if not set(group) & set(sum(known, ()))]
+        for members in candidates:
+            before = _held_out(given, known) if explained is None else explained
+            explained = _held_out(given, [*known, members])
+            gain = explained - before
+            if gain.sum() > _SURE * gain.std() * np.sqrt(len(gain)):
+                found.append(pairs.of(members))
+                break
+            explained = before
+        else:
+            return found
 
 
 def _held_out(given: Votes, groups: Sequence[tuple[int, ...]]) -> Floats:
@@ -124,7 +141,7 @@ def _pairs(given: Votes) -> _Pairs:
     count, classes = len(given.names), given.classes
     codes, place = np.unique(given.annotators[one] * count + given.annotators[other], return_inverse=True)
     common = np.bincount(place, minlength=len(codes))
-    enough = common >= _LEAST_COMMON
+    enough = (common >= _LEAST_COMMON) & (codes // count != codes % count)  # of a group both answers may be there
     kept = enough[place]
     one, other, place = one[kept], other[kept], (np.cumsum(enough) - 1)[place[kept]]
     codes, shared = codes[enough], common[enough].astype(np.float64)
@@ -188,14 +205,14 @@ def _judged_by_others(given: Votes, log_said: Floats, log_joint: Floats) -> Floa
 
 
 def _groups(pairs: _Pairs, count: int) -> list[tuple[int, ...]]:
-    """Groups within which the mean pair is suspicious, the clearest first."""
+    """Groups within which the mean pair is suspicious, those that copied most first."""
     seen = pairs.suspicious()
     if not seen.any():
         return []
     first, second = pairs.first, pairs.second
     graph = sparse.csr_matrix((np.ones(seen.sum()), (first[seen], second[seen])), shape=(count, count))
     _, part = connected_components(graph, directed=False)
-    copied = (pairs.agreed - pairs.expected) / np.maximum(pairs.common - pairs.expected, 1e-9)
+    copied = pairs.copied()
     found = []
     for each in np.unique(part[first[seen]]):
         members = np.flatnonzero(part == each)[:_LARGEST]
@@ -208,7 +225,7 @@ def _groups(pairs: _Pairs, count: int) -> list[tuple[int, ...]]:
         np.fill_diagonal(distance, 0)
         cluster = fcluster(linkage(squareform(distance), "average"), 1 - _LEAST_COPIED, "distance")
         found += [tuple(members[cluster == k].tolist()) for k in np.unique(cluster) if (cluster == k).sum() > 1]
-    return sorted(found, key=lambda group: -pairs.agreed[np.isin(first, group) & np.isin(second, group)].sum())
+    return sorted(found, key=lambda group: -copied[np.isin(first, group) & np.isin(second, group)].mean())
 
 
 def _repeated(given: Votes, group: tuple[int, ...]) -> Floats:
