@@ -16,7 +16,7 @@ from scipy.sparse import csr_matrix
 
 from codivide import InputError, NoisyLabelClassifier, load_model
 from codivide.audit import render
-from codivide.audit.write_clean import aside
+from codivide.audit.write_clean import aside, check_out
 from codivide.bench import runner
 from codivide.bench.recipes import Recipe
 from codivide.cli.app import main
@@ -90,6 +90,13 @@ def table(path, rows=60, seed=0):
 
 
 # --- what is a run, and what is not ---
+
+
+def test_an_out_whose_name_is_no_utf8_is_refused_before_anything_is_read(tmp_path):
+    out = tmp_path / "caf\udce9"  # a Latin-1 name, as Python reads it
+    for check in (check_folder, check_out):
+        with pytest.raises(InputError, match=r"caf\\xe9 is no UTF-8"):
+            check(out)
 
 
 @pytest.mark.parametrize(

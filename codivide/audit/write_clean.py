@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from codivide.core.errors import InputError
-from codivide.core.files import CLEANED, atomic, guard, guarded
+from codivide.core.files import CLEANED, atomic, check_name, guard, guarded
 from codivide.data.folder import NOT_CLASSES
 from codivide.data.image_bytes import IMAGE, has_images
 from codivide.data.labels import MISSING_TEXT, NO_LABEL
@@ -37,6 +37,7 @@ _NOT_A_CLASS = {name.casefold() for name in (*NOT_CLASSES, *MISSING_TEXT, *NO_LA
 
 def check_out(out: Path) -> None:
     """InputError when ``out`` is there in any form (a link that leads nowhere included) or its folder is not."""
+    check_name(out, "--out")
     if os.path.lexists(out):
         raise InputError(f"--out {out} exists; give a new folder")
     if not out.parent.is_dir():

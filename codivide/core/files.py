@@ -222,6 +222,20 @@ def atomic(path: Path, *, new: bool = False) -> Iterator[Path]:
     _flush_folder(path.parent)
 
 
+def check_name(path: Path, said: str) -> None:
+    """InputError where a name is no UTF-8: Parquet and safetensors files could not be written to such a place.
+
+    Args:
+        path: of a folder, as it was given.
+        said: what the message begins with.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        raise InputError(f"{said} {shown} is no UTF-8, where not all files can be written; give another name") from None
+
+
 def _linked(aside: Path, path: Path) -> bool:
     """Whether ``path`` is there by now, as ``aside`` or as another file; False where the system has no links."""
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from codivide.core.errors import InputError
-from codivide.core.files import expand_user, part_of
+from codivide.core.files import check_name, expand_user, part_of
 from codivide.runs.folder import (
     CHOICE,
     CORRECTION,
@@ -103,6 +103,7 @@ def check_folder(
         InputError: it is or holds one of ``inputs``, is no folder, holds a run (unless resume or overwrite), or holds
             anything else and no run.
     """
+    check_name(out, "--out")
     for given in inputs:
         _check_input(out, given)
     if out.exists() and not out.is_dir():
