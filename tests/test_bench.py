@@ -26,6 +26,7 @@ from codivide.fit.job import build_method, default_plan
 from codivide.methods import METHODS
 from codivide.noise import synthetic
 from codivide.training.nets import NETS
+from codivide.training.plan import Plan, learning_rate
 from codivide.training.timm_names import expected
 
 QUICK = Recipe(
@@ -248,6 +249,29 @@ def test_rows_of_papers_have_the_settings_of_their_authors(name, hyper, plan):
     row = RECIPES[name]
     assert row.hyper.items() >= hyper.items()
     assert row.plan.items() >= plan.items()
+
+
+def test_rows_whose_published_labels_were_made_otherwise_say_so():
+    rows = [row for group in ("elr", "elr_plus") for row in runner.find(f"{group}/*")]
+    assert {row.name for row in rows if row.note} == {row.name for row in rows if row.noise.startswith("asymmetric")}
+    assert all(("consecutive" in row.note) == (row.data == "cifar100") for row in rows if row.note)
+
+
+def test_what_the_page_of_recipes_says_of_all_rows_is_so():
+    text = (
+        (Path(__file__).parents[1] / "docs/reference/recipes.md")
+        .read_text(encoding="utf-8")
+        .partition("otherwise than its paper")[2]
+    )
+    text = " ".join(text.partition("## Photos")[0].split())
+    plan = Plan(epochs=10, schedule="cosine")
+    assert ("change the rate with every update" in text) == (learning_rate(plan, 0.5) < learning_rate(plan, 0.0))
+    spec = ViewSpec("photo", torch.tensor([0.5]), torch.tensor([0.25]))
+    moved = spec.weak(torch.full((64, 1, 32, 32), 255, dtype=torch.uint8), torch.Generator().manual_seed(0))
+    assert ("padded with black before" in text) == (set(moved.unique().tolist()) == {-2.0, 2.0})
+    given = np.repeat(np.arange(10), 100)
+    drawn = [int((synthetic.symmetric(given, 0.5, 10, np.random.default_rng(k)) != given).sum()) for k in range(5)]
+    assert ("Noise is drawn for each label by itself" in text) == (len(set(drawn)) > 1)
 
 
 def test_expansion_adds_a_copy_of_every_image():

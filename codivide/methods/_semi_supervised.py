@@ -8,7 +8,9 @@ of batch normalisation are recorded on labelled batches alone. (MixMatch and Fix
 together, and record those.)
 
 Ours: an epoch is a number of steps, both streams go on for ever and every batch is full. The decay of the weight
-average rises to the plan's as ``(1 + t) / (10 + t)`` over updates t, so that a short run forgets its first weights.
+average rises to the plan's as ``(1 + t) / (10 + t)`` over updates t, so that a short run forgets its first weights. The
+average covers the running statistics of batch normalisation (theirs: weights alone). A moved image is padded with black
+(theirs: with its own mirrored border).
 """
 
 from __future__ import annotations

@@ -8,8 +8,9 @@ Ours: the mean over the kept losses. (The published code divides that mean by th
 learning rate to a hundredth and changes it with the forget rate.) The forgotten share follows the paper's ``tau min(t^c
 / T_k, 1)``; theirs is ``tau^c`` in the end and reached an epoch earlier. The forget rate need not be known
 (``SmallLoss.tau``). At least one sample is kept, the last batch is not dropped, an epoch is a whole pass (theirs stops
-after 400 batches). The classifier is the mean of both networks' logits; the paper reports single networks. Optimiser
-and schedule are the plan's; theirs are Adam, 0.001, falling linearly from epoch 80 of 200, momentum 0.1 from there on.
+after 400 batches). Inputs are normalised, and dropout is off in evaluation (theirs: neither). The classifier is the
+mean of both networks' logits; the paper reports single networks. Optimiser and schedule are the plan's; theirs are
+Adam, 0.001, falling linearly from epoch 80 of 200, momentum 0.1 from there on.
 """
 
 from __future__ import annotations

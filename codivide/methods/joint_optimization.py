@@ -10,6 +10,7 @@ of every kind come from the same mean of the last ``window`` predictions, of whi
 reference divides by the full window). The prior is uniform, as in the reference, unless ``prior`` says otherwise.
 "Most different" in ``hard_k`` means the largest divergence ``-log s_y`` from the label held so far, among those that
 would change.
+Images are normalised (theirs: less their mean) and padded with black before that (theirs: after it, with the mean).
 Samples without a label (-1) take part in prior and entropy from the start, and get a label at the first update. The
 probability that a label is clean is what the mean prediction gives to it, also before the first update.
 """

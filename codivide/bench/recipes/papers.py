@@ -148,6 +148,15 @@ _ELR_PLUS_NUMBERS = {
 }
 
 
+def _asymmetric_note(data: str, setting: str) -> str:
+    """How the labels of the authors' code differ from ours."""
+    if setting != "asym40":
+        return ""
+    if data == "cifar100":
+        return "The published code moves labels within five consecutive class numbers, ours within superclasses."
+    return "The published code moves some labels twice, so that 18.3 % are wrong in all; of ours 20 % are."
+
+
 def _elr() -> Iterator[Recipe]:
     for (data, schedule), numbers in _ELR_NUMBERS.items():
         for setting, number in _pairs("sym20 sym40 sym60 sym80 asym40", numbers):
@@ -168,6 +177,7 @@ def _elr() -> Iterator[Recipe]:
                 published=_published(last=number),
                 source=_ELR_SOURCE,
                 oracle=("noise_type",),
+                note=_asymmetric_note(data, setting),
             )
 
 
@@ -198,6 +208,7 @@ def _elr_plus() -> Iterator[Recipe]:
                 published=_published(best=number),
                 source=_ELR_SOURCE,
                 oracle=("noise_type",),
+                note=_asymmetric_note(data, setting),
             )
 
 
