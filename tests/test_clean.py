@@ -603,6 +603,14 @@ def test_rows_without_names_are_numbers(tmp_path, source):
     assert pd.read_parquet(tmp_path / "out" / "labels_clean.parquet")["row"].tolist() == [0, 1, 3, 5]
 
 
+def test_a_source_that_is_not_there_is_refused_whatever_the_run_was_of(photos, tmp_path):
+    (tmp_path / "x.csv").write_text("a,label\n1,a\n2,b\n3,a\n4,b\n5,a\n6,b\n")
+    for run in (photos[1], run_folder(tmp_path, TABLE, str(tmp_path / "x.csv"), "ab")):
+        with pytest.raises(InputError, match=r"--source none: there is no such file or folder"):
+            clean(run, tmp_path / "new", source="none", **SURE)
+    assert not (tmp_path / "new").exists()
+
+
 def test_paths_without_a_source_need_one(photos, tmp_path):
     run = run_folder(tmp_path, pd.read_parquet(photos[1] / "labels.parquet"), None)
     with pytest.raises(InputError, match="give --source"):

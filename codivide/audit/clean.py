@@ -468,14 +468,19 @@ def _at(judged: Judged, run: Path, source: str) -> Judged:
     """The judgement with its source elsewhere.
 
     Raises:
-        InputError: a table beside an audit of probabilities, which knows nothing of its rows that could be compared.
+        InputError: it is not there; or a table beside an audit of probabilities, which knows nothing of its rows that
+            could be compared.
     """
     if is_audit(run) and not Path(source).is_dir():
         raise InputError(
             f"--source {source}: {run} holds an audit of probabilities, for which that is a folder of images; the rows "
             f"of a table are known by the ids in {LABELS}"
         )
-    return replace(judged, source=replace(judged.source, path=source, folder=""))
+    moved = replace(judged, source=replace(judged.source, path=source, folder=""))
+    path = moved.source.root()
+    if judged.source.root() is not None and (path is None or not path.exists() and not folder_parts(path)):
+        raise InputError(f"--source {source}: there is no such file or folder")
+    return moved
 
 
 def _decided(corrections: Corrections, judged: Judged) -> Corrections:
