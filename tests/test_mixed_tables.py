@@ -257,6 +257,18 @@ def test_the_test_part_is_read_as_the_training_part(tmp_path):
     assert loaded.test.x.shape == loaded.x.shape == (2,)
 
 
+@pytest.mark.parametrize("share", [0.02, 0.08])
+@pytest.mark.parametrize("mark", [999_999, -1e9])
+def test_a_mark_for_unknown_in_many_rows_is_cut_like_one_value_far_out(share, mark):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 4)).astype(np.float32)
+    marked = np.where(np.arange(300)[:, None] < share * 300, np.float32(mark), x)
+    scale = Scale.fit(marked)
+    assert scale.stretched == [0, 1, 2, 3]
+    assert scale.bounds is not None
+    assert np.abs(scale.bounds.numpy()).max() < 6
+
+
 def test_one_cell_far_out_costs_nothing_and_is_named():
     rng = np.random.default_rng(0)
     y = np.arange(300) % 3

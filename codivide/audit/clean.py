@@ -478,7 +478,7 @@ def _at(judged: Judged, run: Path, source: str) -> Judged:
         )
     moved = replace(judged, source=replace(judged.source, path=source, folder=""))
     path = moved.source.root()
-    if judged.source.root() is not None and (path is None or not path.exists() and not folder_parts(path)):
+    if judged.source.root() is not None and (path is None or (not path.exists() and not folder_parts(path))):
         raise InputError(f"--source {source}: there is no such file or folder")
     return moved
 

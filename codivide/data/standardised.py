@@ -14,7 +14,8 @@ from codivide.data.rows import CHUNK as PASS
 from codivide.data.rows import Rows
 
 CHUNK = 2048  # rows at a time
-_FAR = 20.0  # deviations from the mean of a value that may be one of those that stretch a feature
+_FAR = 3.0  # deviations from the mean of a value that may stretch a feature: so far is a tenth of the rows, or fewer
+_SCREENED = 1024  # rows by which most features are told to have no such value
 _STRETCHED = 200.0  # times the distance of the quartiles that such a value is away
 _KEPT = 5.0  # times this distance from the median: such features are cut to the values that lie within
 
@@ -74,8 +75,8 @@ def far_out(x: Singles, mean: Floats, deviation: Floats, ends: tuple[Singles, Si
     """Where the features ``[2, D]`` are cut: those whose farthest value is hundreds of times as far as usual ones.
 
     Usual is what lies between the quartiles; a feature of which these are equal, such as a count that is mostly 0, is
-    left alone. Only features with a value many deviations from the mean are looked at; of N values, one can be
-    ``sqrt(N - 1)`` away.
+    left alone. Only features with a value some deviations from the mean are looked at, as those are of which a tenth
+    or less is such: a mark like 999999 for "unknown" is in many rows. Of few values, N, one is ``sqrt(N - 1)`` away.
 
     Args:
         x: ``[N, D]``, or a sample of it.
@@ -86,8 +87,10 @@ def far_out(x: Singles, mean: Floats, deviation: Floats, ends: tuple[Singles, Si
     least, largest = (x.min(axis=0), x.max(axis=0)) if ends is None else ends
     bounds = np.stack([np.full(x.shape[1], -np.inf), np.full(x.shape[1], np.inf)])
     most = np.maximum(largest - mean, mean - least)
-    far = most > min(_FAR, 0.6 * np.sqrt(len(x))) * deviation
-    for column in np.flatnonzero(far & (deviation > 0)):
+    columns = np.flatnonzero((most > min(_FAR, 0.6 * np.sqrt(len(x))) * deviation) & (deviation > 0))
+    some = x[:: max(1, len(x) // _SCREENED), columns].astype(np.float64)
+    quartiles = np.quantile(some, (0.25, 0.75), axis=0) if some.size else np.zeros((2, 0))
+    for column in columns[most[columns] > _STRETCHED / 4 * (quartiles[1] - quartiles[0])]:
         low, middle, high = np.quantile(x[:, column].astype(np.float64), (0.25, 0.5, 0.75))
         reach = high - low
         if reach > 0 and max(largest[column] - high, low - least[column]) > _STRETCHED * reach:
