@@ -25,6 +25,7 @@ from codivide.audit import serve
 from codivide.cli.app import main
 from codivide.core.errors import TrainingWarning
 from codivide.data.labels import encode
+from codivide.data.sources import load
 from codivide.fit.estimator_parts import drawn
 from codivide.runs import label_table
 
@@ -69,13 +70,16 @@ def test_rows_with_names_are_called_id_everywhere(tmp_path):
     assert pd.read_csv(tmp_path / "cleaned/labels_clean.csv").columns.tolist() == ["id", "label"]
 
 
-def test_rows_of_a_part_keep_their_numbers():
+def test_rows_of_a_part_keep_their_numbers(tmp_path):
     x, y, truth = flowers()
     drawn_rows = np.random.default_rng(1).permutation(200)[: len(x)]
     frame = pd.DataFrame(x, columns=list("abc"), index=pd.Index(drawn_rows, name="row"))
     given, features = pd.Series(y, index=frame.index), Features(heads="linear")
     wrong = set(drawn_rows[y != truth])
     texts = pd.Series([f"a {name}, number {row}" for row, name in enumerate(truth)], index=frame.index)
+    NoisyLabelClassifier(features, out=tmp_path / "run").fit(frame, given)
+    cleaning.clean(tmp_path / "run", tmp_path / "cleaned")
+    assert set(pd.read_csv(tmp_path / "cleaned/labels_clean.csv").columns) == {"id", "label"}  # no numbers of rows
     fits = [
         NoisyLabelClassifier(features).fit(frame, given),
         NoisyLabelClassifier(features).fit(frame.assign(label=given)),
@@ -96,8 +100,21 @@ def test_rows_of_a_part_keep_their_numbers():
 def test_rows_that_share_a_number_go_by_their_place():
     x, y, _ = flowers()
     half = pd.DataFrame(x[:60]), pd.DataFrame(x[60:])
-    clf = NoisyLabelClassifier(Features(heads="linear")).fit(pd.concat(half), y)
+    with pytest.warns(
+        TrainingWarning, match=r"the index names 60 rows again \(the first in row 60\), so rows are called"
+    ):
+        clf = NoisyLabelClassifier(Features(heads="linear")).fit(pd.concat(half), y)
     assert sorted(clf.label_issues_["id"]) == list(range(12))
+
+
+def test_the_index_of_answers_names_no_samples():
+    _, y, _ = flowers(60)
+    one = pd.DataFrame({"text": [f"spring {k}" for k in range(60)], "annotator": "ann", "label": y})
+    both = pd.concat([one, one.assign(annotator="ben")]).sample(frac=1, random_state=0)
+    both.index = both.index + 60 * (both["annotator"] == "ben")
+    loaded = load(both)
+    assert len(loaded.y) == 60
+    assert loaded.annotations is not None
 
 
 def test_names_of_rows_survive_the_csv_file_alone(tmp_path):

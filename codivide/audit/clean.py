@@ -578,7 +578,7 @@ def _rows(labels: pd.DataFrame, judged: Judged) -> tuple[pd.DataFrame, pd.DataFr
     labels = labels.rename(columns={label_table.PATH: "id"})
     table = _table_of(judged, needed=True)
     if table is None:
-        named = any(isinstance(name, str) for name in labels["id"])
+        named = labels["id"].tolist() != labels.index.tolist()
         return (labels if named else labels.rename(columns={"id": "row"})), None
     source, options = judged.source.path, judged.source.reading()
     features, _ = split_answers(table, Path(str(source)), options)

@@ -32,6 +32,19 @@ def index_names(rows: object) -> list[str | int] | None:
     return names if whole and names != list(range(len(names))) else None
 
 
+def said_of_index(rows: object) -> tuple[str, ...]:
+    """A sentence on an index of texts or whole numbers that names no rows, since some come again."""
+    index = rows.index if isinstance(rows, pd.Series | pd.DataFrame) else pd.RangeIndex(0)
+    named = isinstance(rows, pd.DataFrame) and not {"id", "annotator"}.isdisjoint(map(str, rows.columns))
+    if named or index.is_unique or index.inferred_type not in ("integer", "string"):
+        return ()
+    again = index.duplicated()
+    return (
+        f"the index names {int(again.sum()):,} rows again (the first in row {int(again.argmax())}), so rows are called "
+        "by their place: take them with .iloc, or give X.reset_index(drop=True)",
+    )
+
+
 def with_index(table: pd.DataFrame, rows: object, ids: Sequence[str | int]) -> pd.DataFrame:
     """A table of samples with the index of the frame or series they came from, so that pandas aligns the two.
 

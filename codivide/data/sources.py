@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ from codivide.data.labels import OneClassError, unmasked
 from codivide.data.loaded import Loaded, Skipped
 from codivide.data.options import CLASSES, DEFAULT, REGRESSION, ReadOptions
 from codivide.data.packed import load_npz, npz_inputs
-from codivide.data.row_order import index_names, warn_of_order
+from codivide.data.row_order import index_names, said_of_index, warn_of_order
 from codivide.data.rows import Rows
 from codivide.data.source import Classes, Inputs, Reading, Source, Wanted, as_path
 from codivide.data.table_files import COMPRESSIONS, FORMATS, as_pandas, folder_parts, is_database, is_table
@@ -225,7 +226,7 @@ def load_raw(
 ) -> Loaded:
     """``load``, but images stay images whatever encoder is asked for: ``encode.of_images`` can follow."""
     warn_of_order(source, y=y)
-    ids = index_names(source)
+    ids, said = index_names(source), said_of_index(source)
     source, y = unmasked(as_pandas(as_list(source)), float), unmasked(as_list(y))
     options = options_for(options)
     choose_augment(options.augment, (1,))
@@ -241,6 +242,7 @@ def load_raw(
         loaded = kind.labelled(source, Reading(options, classes, truth, y, ids))
     except OneClassError as error:
         raise error if options.task == CLASSES else all_alike(error, options.task) from None
+    loaded = replace(loaded, said=(*said, *loaded.said))
     return with_points(loaded) if options.task == REGRESSION else loaded
 
 

@@ -103,7 +103,7 @@ def load_frame(frame: pd.DataFrame, reading: Reading) -> Loaded:
     options, where = reading.options, Path("the data frame")
     if reading.y is None:
         table = with_usual_names(with_label(frame.rename(columns=str), where, options.label)).reset_index(drop=True)
-        if reading.ids is not None and "id" not in table:
+        if reading.ids is not None and not {"id", "annotator"} & set(table):  # of an answer the index is no sample
             table.insert(0, "id", list(reading.ids))
         if "label" in table or options.annotators or "text" in table:
             return from_table(table, where, reading)
