@@ -130,15 +130,16 @@ def test_the_command_that_clean_prints_trains_on_what_it_wrote(kind, tmp_path, m
     trained = () if "--task" in flags or "--method" in flags else QUICK
     assert call("fit", source, *flags, *trained, "--out", "my run") in (0, 3)
     capsys.readouterr()
+    Path("my run2").mkdir()  # of another day
     assert call("clean", "my run", "--out", "clean ed") == 0
     (printed,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("train again: ")]
     command = shlex.split(printed.removeprefix("train again: "))
     assert command[:3] == ["codivide", "fit", "clean ed/labels_clean.csv"]
     assert call(*command[1:], *trained, *(flags[-4:] if "--epochs" in flags else ())) in (0, 3)
-    table = pd.read_parquet("my run2/labels.parquet")
+    table = pd.read_parquet("my run3/labels.parquet")
     kept = pd.read_csv("clean ed/labels_clean.csv")
     assert len(table) == len(kept)
-    first, second = (json.loads(Path(run, "summary.json").read_text()) for run in ("my run", "my run2"))
+    first, second = (json.loads(Path(run, "summary.json").read_text()) for run in ("my run", "my run3"))
     assert (second.get("task"), sorted(second["classes"])) == (first.get("task"), sorted(first["classes"]))
     read, again = (DataRecord.of_run(summary).options.to_dict() for summary in (first, second))
     settled = ("label", "annotators", "answers")  # under its own name, of one annotator

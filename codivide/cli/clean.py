@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import count
 from pathlib import Path
 from typing import Annotated
 
@@ -104,8 +105,15 @@ def clean(
     if export is not None:
         line(f"export:  {out / exporting.EXPORTS[export]}")
     if cleaned.reading is not None:
-        again = ["codivide", "fit", str(out / LABELS), *as_flags(cleaned.reading), "--out", f"{run.resolve().name}2"]
+        again = ["codivide", "fit", str(out / LABELS), *as_flags(cleaned.reading), "--out", _next(run.resolve().name)]
         line(f"train again: {shlex.join(again)}")
+
+
+def _next(name: str) -> str:
+    """A folder for the run after this one that is not there yet: run2 after run, run3 after run2."""
+    stem = name.rstrip("0123456789")
+    stem, last = (stem, name[len(stem) :]) if stem else (f"{name}_", "")
+    return next(new for number in count(int(last or 1) + 1) if not Path(new := f"{stem}{number}").exists())
 
 
 def serve(
