@@ -334,6 +334,7 @@ class _Rules:
 
 
 _HIGH = "which counts doubt as error (the rate itself: codivide noise RUN)"
+_OWN = "a new run finds less, for it agrees with the suggestions of this one"
 _LOOK = "decide on the most doubtful: codivide serve RUN"
 _FURTHER = f"--relabel-above 0.5 --drop-below 0.5, or {_LOOK}"
 
@@ -362,6 +363,8 @@ def _left(
         return [text + (f"; {doubted:,} that look wrong were left: {_FURTHER}" if doubted else "")]
     wrong = 1 - sum(right for right, _, _ in stay) / len(stay)
     text = f"wrong by p(clean), {_HIGH}: {rules.rate:.1%} before, {wrong:.1%} of those that stay"
+    if not all(same for _, _, same in stay):
+        text += f" ({_OWN})"
     if doubted:
         return [f"{doubted:,} labels that look wrong (p(clean) below {HALF:g}) were left: {_FURTHER}; {text}"]
     return [text if wrong < FEW else f"{text}; for fewer, --relabel-above 0.5 --drop-below 0.8, or {_LOOK}"]
