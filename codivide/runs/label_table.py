@@ -50,7 +50,12 @@ class Column:
 #: What a run writes, in the order of the file.
 COLUMNS = (
     Column(PATH, "text", "the file, relative to the source", "images with names"),
-    Column(ID, "text", "the row number, or what a column `id` or the index of a data frame calls it", "all others"),
+    Column(
+        ID,
+        "text",
+        "the row number, or what a column `id`, or the index of a data frame or series (texts or whole numbers), calls it",
+        "all others",
+    ),
     Column(GIVEN, "class", "the label you gave; empty where there is none"),
     Column(
         SUGGESTED,
