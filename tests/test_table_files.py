@@ -316,6 +316,9 @@ def test_hugging_face_texts_and_columns(tmp_path):
     assert len(rows) == 4
     train.save_to_disk(tmp_path / "saved")
     assert load(tmp_path / "saved").texts == TEXTS
+    datasets.DatasetDict(train=train, test=test).save_to_disk(tmp_path / "both")
+    with pytest.raises(InputError, match=r"splits train, test: give the folder of one of them, such as .*both.test$"):
+        read_inputs(tmp_path / "both", loaded.x.shape, loaded.x.dtype, encoder=loaded.encoder)
     table = datasets.Dataset.from_pandas(TABLE.assign(kind=LABELS))
     assert load(table, options=ReadOptions(label="kind")).x.shape == load(TABLE, LABELS).x.shape
     with pytest.raises(InputError, match=r"no column 'label'.*perhaps 'kind'"):

@@ -99,8 +99,11 @@ def load_saved(source: object, reading: Reading) -> Loaded:
 
 
 def saved_inputs(source: object, wanted: Wanted) -> Inputs:
-    """The same without labels."""
+    """The same without labels, of one split."""
     found = _opened(source)
+    if isinstance(found, dict) and len(found) > 1:
+        one = Path(str(source)) / list(found)[-1]
+        raise InputError(f"{source} has splits {', '.join(found)}: give the folder of one of them, such as {one}")
     return splits_inputs(found, wanted) if tables_of(found) is None else hugging_face_inputs(found, wanted)
 
 

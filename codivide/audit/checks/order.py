@@ -132,7 +132,7 @@ def _features(material: Material) -> _Seen:
         worst = far[np.argsort(-np.abs(drift[far]), kind="stable")][:_NAMED]
         names = material.columns if material.columns and len(material.columns) == x.shape[1] else None
         listed = ", ".join(f"{names[k]!r} {drift[k]:+.2f}" if names else f"{drift[k]:+.2f}" for k in worst.tolist())
-        what = "columns follow" if names else f"{len(far)} of {x.shape[1]} features follow"
+        what = "columns follow" if names else "what the samples hold changes with"
         said.append(
             f"{what} the row number (correlation {listed}), so a part that is cut off by row number is no random one"
         )
