@@ -53,7 +53,7 @@ COLUMNS = (
     Column(
         ID,
         "text",
-        "the row number, or what a column `id`, or the index of a data frame or series (texts or whole numbers), calls it",
+        "the row number, or what a column `id` or the index of pandas (texts or whole numbers) calls it",
         "all others",
     ),
     Column(GIVEN, "class", "the label you gave; empty where there is none"),
