@@ -332,6 +332,7 @@ def test_a_source_is_one_line(tmp_path, monkeypatch, capsys):
         with pytest.raises(SystemExit) as stopped:
             main()
         assert stopped.value.code == 0, capsys.readouterr().err
+    assert "test accuracy: 1.0000; balanced 1.0000" in capsys.readouterr().out  # of features there are no epochs
     assert pd.read_csv(tmp_path / "p.csv").iloc[:, 1].tolist() == ["a", "b"] * 20
     with pytest.raises(InputError, match="y must be None"):
         load(path, [0])

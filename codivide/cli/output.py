@@ -99,10 +99,11 @@ def say_outcome(summary: dict[str, Any], out: Path, seconds: float, *, chosen: b
     """
     if "test_accuracy" in summary:
         accuracy = summary["test_accuracy"]
+        best = f", best {accuracy['best']:.4f} (epoch {accuracy['best_epoch']}, by the test labels)"
+        several = accuracy["evaluations"] > 1  # of features there is one
         out_console.print(
-            f"test accuracy: last {accuracy['last']:.4f}, best {accuracy['best']:.4f} "
-            f"(epoch {accuracy['best_epoch']}, by the test labels); balanced {summary['test_balanced_accuracy']:.4f}, "
-            f"macro F1 {summary['test_macro_f1']:.4f}",
+            f"test accuracy: {'last ' * several}{accuracy['last']:.4f}{best * several}; "
+            f"balanced {summary['test_balanced_accuracy']:.4f}, macro F1 {summary['test_macro_f1']:.4f}",
             soft_wrap=True,
         )
     if summary.get("detection", {}).get("auroc") is not None:
