@@ -38,7 +38,7 @@ from codivide.methods.features import numbers as learner
 from codivide.methods.features.matrix import Scale
 from codivide.methods.features.numbers import Numbers, learn_numbers
 from codivide.methods.features.tags import Tags, learn_tags
-from codivide.noise import residuals
+from codivide.noise import residuals, target_report
 from codivide.noise.several import Channels, row_score
 from codivide.runs.changed import check_again
 from codivide.runs.folder import SavedRun
@@ -331,6 +331,14 @@ def test_numbers_that_name_labels_are_in_the_order_of_their_values():
     written = [[k for k in range(12) if row >> k & 1] for row in range(1, 60)]
     loaded = load_targets(np.zeros((59, 1)), written, ReadOptions(task="multilabel"))
     assert members(loaded, ";").names[:4] == ("0", "1", "2", "3")
+
+
+def test_a_wide_interval_makes_the_trust_fair():
+    for doubt, level in ((0.95, "good"), (0.6, "fair")):
+        each = np.full((400, 2), doubt)
+        report = target_report.of_sets(each.prod(1), each, ["sea", "sky"], [200, 200], [])
+        assert report.trust.level == level
+    assert report.trust.reasons == ("the interval is 65 points wide",)
 
 
 def test_predictions_that_cannot_judge_numbers_are_said():

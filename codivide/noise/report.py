@@ -77,6 +77,7 @@ AS_GIVEN = 0.98  # of the labels predicted as given: nearly all are right, or th
 _FEW = 0.05  # a rate below may be no noise at all
 _DOUBTED, _MUCH = 0.05, 0.12  # disagreement that is put down to the classifier: what is said, and what spoils the rate
 _SAME, _ENOUGH = 0.999, 50  # the same of a classifier that nobody has seen learn, and of at least so many labels
+WIDE = 0.15  # an interval that makes the trust at most fair
 _POINT = 0.01  # no interval is narrower on either side: no model of labels is exact
 _NAMED = 10  # classes that a reason names
 _SHOWN, _FEW_SHOWN = 40, 5  # classes in a table, and in a sentence
@@ -405,7 +406,7 @@ def _disagrees(seen: _Seen, rate: float) -> _Reason | None:
 
 
 def _wide(width: float) -> _Reason | None:
-    return (2 if width > 0.35 else 1, f"The interval is {100 * width:.0f} points wide.") if width > 0.15 else None
+    return (2 if width > 0.35 else 1, f"The interval is {100 * width:.0f} points wide.") if width > WIDE else None
 
 
 def _few(given: Labels) -> list[_Reason]:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from codivide.core.types import Floats
-from codivide.noise.report import NINETY, ClassNoise, Trust
+from codivide.noise.report import NINETY, WIDE, ClassNoise, Trust
 
 _FEW = 200  # targets below which a rate says little
 _HIDDEN = 0.5  # share of wrong targets that would look right, from which on the rate says little
@@ -134,14 +134,15 @@ def of_numbers(clean_prob: Floats, hidden: float, remarks: Sequence[str] = ()) -
             f"{hidden:.0%} of wrong targets would look right, since predictions are so unsure: what is seen is the "
             "least"
         )
+    low, high = min(low, rate), max(high, rate)
     return TargetReport(
         "regression",
         rate,
-        min(low, rate),
-        max(high, rate),
+        low,
+        high,
         hidden,
         (),
-        _trust(len(known), reasons, poor=bool(remarks)),
+        _trust(len(known), reasons, width=high - low, poor=bool(remarks)),
         len(known),
         clean_prob,
     )
@@ -179,21 +180,24 @@ def of_sets(
     if unjudged:
         few = ", ".join(map(repr, unjudged[:5])) + (f" and {len(unjudged) - 5} more" if len(unjudged) > 5 else "")
         reasons.append(f"{len(unjudged)} of {len(names)} labels cannot be judged: {few}")
+    low, high = max(0.0, min(sure - error, rate)), min(1.0, rate + error + 3 / max(len(known), 1))
     return TargetReport(
         "multilabel",
         rate,
-        max(0.0, min(sure - error, rate)),
-        min(1.0, rate + error + 3 / max(len(known), 1)),
+        low,
+        high,
         0.0,
         per_class,
-        _trust(len(known), reasons, poor=bool(remarks) or 2 * len(unjudged) > len(names)),
+        _trust(len(known), reasons, width=high - low, poor=bool(remarks) or 2 * len(unjudged) > len(names)),
         len(known),
         row_clean_prob,
         clean_prob,
     )
 
 
-def _trust(count: int, reasons: list[str], *, poor: bool) -> Trust:
+def _trust(count: int, reasons: list[str], *, width: float, poor: bool) -> Trust:
+    if width > WIDE:
+        reasons = [*reasons, f"the interval is {100 * width:.0f} points wide"]
     if count < _FEW:
         reasons = [*reasons, f"{count} targets are few"]
     level: Literal["good", "fair", "poor"] = "poor" if poor else "fair" if reasons else "good"
