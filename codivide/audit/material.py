@@ -377,7 +377,10 @@ def _samples(run: SavedRun, remarks: list[str]) -> tuple[Loaded | None, Rows | N
     if (files := files_of(run)) is not None:
         remarks += file_remarks(run, files)
     if source.path is None:
-        remarks.append("the record of the run does not name its source, so samples cannot be shown")
+        remarks.append(
+            "the run learned from what Python held and no file has, so samples cannot be shown here; there "
+            'clf.audit().report("audit.html") shows them'
+        )
         return None, None
     options = replace(source.reading(), max_bad=max(DEFAULT.max_bad, int(config.get("skipped_files", 0))))
     try:

@@ -113,7 +113,8 @@ def check_folder(
         raise _of_others(out, f"--out {out}", held)
     if held and not resume and not overwrite:
         raise InputError(
-            f"--out {out} exists and is not empty; use another folder, or on the command line --resume or --overwrite"
+            f"the folder {out} exists and is not empty; give another as --out (out= in Python), or on the command line "
+            "--resume or --overwrite"
         )
     for stage in (out / SCOUT, out / CORRECTION):
         if stage.exists() and not stage.is_dir():
