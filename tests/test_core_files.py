@@ -130,6 +130,10 @@ def test_a_guarded_table_has_no_formula_and_keeps_its_numbers():
     assert shown["path"].tolist() == ["'=cmd|' /C calc'!A0", "a.png", "''=x"]
     assert shown["path"].map(unguard).equals(table["path"])
     assert shown["probability"].equals(table["probability"])
+    held = pd.DataFrame(
+        {"given": [8, 7], "label": pd.Series([0, None], dtype=object), "kind": pd.Categorical(["=", "b"])}
+    )
+    assert guarded(held).to_csv(index=False, lineterminator="\n") == "given,label,kind\n8,0,'=\n7,,b\n"
 
 
 def test_a_text_that_is_a_number_is_no_formula():

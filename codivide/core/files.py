@@ -10,7 +10,7 @@ import re
 import secrets
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -363,7 +363,7 @@ def guard(cell: str) -> str:
 
 def guarded(table: pd.DataFrame) -> pd.DataFrame:
     """A table whose texts are all guarded."""
-    return table.map(lambda cell: guard(cell) if isinstance(cell, str) else cell)
+    return _each_text(table, guard)
 
 
 def unguard(cell: str) -> str:
@@ -373,7 +373,20 @@ def unguard(cell: str) -> str:
 
 def unguarded(table: pd.DataFrame) -> pd.DataFrame:
     """A table whose texts are as they were before ``guarded``."""
-    return table.map(lambda cell: unguard(cell) if isinstance(cell, str) else cell)
+    return _each_text(table, unguard)
+
+
+def _each_text(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
+    """A table with its texts changed, and nothing else: ``DataFrame.map`` makes 1.0 of a 1 beside None."""
+    import pandas as pd  # a table is there, so pandas is loaded
+
+    found = []
+    for _, column in table.items():
+        cells = [change(cell) if isinstance(cell, str) else cell for cell in column]
+        kind = object if isinstance(column.dtype, pd.CategoricalDtype) else column.dtype
+        texts = not pd.api.types.is_numeric_dtype(column)
+        found.append(pd.Series(cells, table.index, kind, column.name) if texts else column)
+    return pd.concat(found, axis=1) if found else table
 
 
 def expand_user(path: str | Path) -> Path:
