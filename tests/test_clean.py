@@ -202,12 +202,12 @@ def test_what_is_left_is_said_with_decisions_and_without():
     assert apply(TABLE, decided(("1", "a", "accept", "b"))).remarks == [  # label 4; 0.99, 0.05, 0.5 and 0.05
         "1 labels that look wrong (p(clean) below 0.5) were left: --relabel-above 0.5 --drop-below 0.5, or decide on "
         "the most doubtful: codivide serve RUN; wrong by p(clean), which counts doubt as error (the rate itself: "
-        "codivide noise RUN): 67.8% before, 60.2% of those that stay"
+        "codivide noise RUN; of pred_probs, the page): 67.8% before, 60.2% of those that stay"
     ]
     # 0.99, 0.5, and 0.05 of what is suggested too stay; 1 and 4 are relabelled, at 1 - 0.02 and 0.6
     assert apply(TABLE).remarks == [
-        "wrong by p(clean), which counts doubt as error (the rate itself: codivide noise RUN): 67.8% before, 37.6% of "
-        "those that stay (a new run finds less, for it agrees with the suggestions of this one); for fewer, "
+        "wrong by p(clean), which counts doubt as error (the rate itself: codivide noise RUN; of pred_probs, the page): "
+        "67.8% before, 37.6% of those that stay (a new run finds less, for it agrees with the suggestions of this one); for fewer, "
         "--relabel-above 0.5 --drop-below 0.8, or decide on the most doubtful: codivide serve RUN"
     ]
     assert apply(TABLE).changes["reason"].tolist() == [

@@ -333,7 +333,7 @@ class _Rules:
         return _Verdict(None, kept=False, reason=reason)
 
 
-_HIGH = "which counts doubt as error (the rate itself: codivide noise RUN)"
+_HIGH = "which counts doubt as error (the rate itself: codivide noise RUN; of pred_probs, the page)"
 _OWN = "a new run finds less, for it agrees with the suggestions of this one"
 _LOOK = "decide on the most doubtful: codivide serve RUN"
 _FURTHER = f"--relabel-above 0.5 --drop-below 0.5, or {_LOOK}"

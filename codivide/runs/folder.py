@@ -150,7 +150,10 @@ class SavedRun:
                 read_json(path / CONFIG)  # says what is wrong with it
                 raise InputError(f"{path / CONFIG} is not of codivide: it lacks one of {', '.join(_KEYS)}")
             if is_audit(path):
-                raise InputError(f"{path} holds an audit of probabilities and no run: audit, serve and clean take it")
+                raise InputError(
+                    f"{path} holds an audit of probabilities and no run: audit, serve and clean take "
+                    "it; its page shows the rate of wrong labels"
+                )
             raise InputError(f"{path} is not the folder of a run (it holds no {CONFIG})")
         self.path = path
 
