@@ -206,9 +206,9 @@ def test_what_is_left_is_said_with_decisions_and_without():
     ]
     # 0.99, 0.5, and 0.05 of what is suggested too stay; 1 and 4 are relabelled, at 1 - 0.02 and 0.6
     assert apply(TABLE).remarks == [
-        "wrong by p(clean), which counts doubt as error (the rate itself: codivide noise RUN; of pred_probs, the page): "
-        "67.8% before, 37.6% of those that stay (a new run finds less, for it agrees with the suggestions of this one); for fewer, "
-        "--relabel-above 0.5 --drop-below 0.8, or decide on the most doubtful: codivide serve RUN"
+        "wrong by p(clean), which counts doubt as error (the rate itself: codivide noise RUN; of pred_probs, the "
+        "page): 67.8% before, 37.6% of those that stay (a new run finds less, for it agrees with the suggestions of "
+        "this one); for fewer, --relabel-above 0.5 --drop-below 0.8, or decide on the most doubtful: codivide serve RUN"
     ]
     assert apply(TABLE).changes["reason"].tolist() == [
         "p(suggestion) 0.99 is above p(clean) 0.02",
