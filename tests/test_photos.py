@@ -23,6 +23,9 @@ from codivide.data.networks import Opened
 from codivide.data.options import ReadOptions
 from codivide.data.rows import TensorRows
 from codivide.data.sources import load, read_inputs
+from codivide.fit.by_features import network_reason
+from codivide.fit.job import Job, build_method, default_plan
+from codivide.methods.auto import Auto
 from codivide.methods.features.options import NOT_FOR_FEATURES
 
 
@@ -153,7 +156,6 @@ def test_noise_of_photos_is_judged_by_their_features(packaged):
 
 def test_the_clock_of_a_budget_counts_the_encoder(packaged, monkeypatch):
     from codivide.fit import choose_run
-    from codivide.fit.job import Job, build_method, default_plan
 
     x, y = photos()
     loaded = load(x, y)
@@ -166,6 +168,18 @@ def test_the_clock_of_a_budget_counts_the_encoder(packaged, monkeypatch):
     said.clear()
     choose_run.execute(job, loaded, free=free, say=said.append)
     assert not any("budget" in text for text in said)
+
+
+def test_a_setting_of_a_network_alone_is_said_to_cost_the_features():
+    x, y = photos()
+    job = Job(Auto(), default_plan(len(y), Auto()))
+    free = [name for name in NOT_FOR_FEATURES if name not in ("epochs", "batch_size")]
+    said = network_reason(job, load(x, y), free)
+    assert said.startswith("a network is trained, for only that has: epochs, batch size; left out, photos become feat")
+    assert "no network is needed for rows of numbers" in network_reason(job, load(x.reshape(len(x), -1), y), free)
+    grey = load(x[..., 0], y)
+    assert network_reason(job, load(x, y), NOT_FOR_FEATURES) is network_reason(job, grey, free) is None
+    assert network_reason(job, load(x, y), ()) is None  # the network itself was asked for
 
 
 # The network

@@ -49,6 +49,20 @@ def wants_features(job: Job, loaded: Loaded, free: Sequence[str]) -> bool:
     return isinstance(job.method, Auto) and encode.is_photo(loaded) and set(free) >= set(NOT_FOR_FEATURES)
 
 
+def network_reason(job: Job, loaded: Loaded, free: Sequence[str]) -> str | None:
+    """What was asked for that only a network has, where features would do without; None: nothing, or the network."""
+    asked = [name.replace("_", " ") for name in NOT_FOR_FEATURES if name not in free]
+    rows = len(loaded.x.shape) == 1
+    if (
+        not asked
+        or "net" in asked
+        or not (rows or (job.source.options.encoder == encode.AUTO and encode.is_photo(loaded)))
+    ):
+        return None
+    without = "no network is needed for rows of numbers" if rows else "photos become features of an encoder"
+    return f"a network is trained, for only that has: {', '.join(asked)}; left out, {without}, which is far quicker"
+
+
 def encoded(job: Job, loaded: Loaded, before: Before, budget: Budget, say: Say) -> tuple[Job, Loaded, Before]:
     """The job, its data as features, and the seconds that the encoder took; the record names the encoder."""
     began = time.perf_counter()
