@@ -249,6 +249,9 @@ COLUMNS = {
         fax=np.where(rng.random(len(y)) < 0.03, rng.normal(size=len(y)), np.nan)
     ),
     "count the rows like an id, and are learned from: 'nr'": lambda frame, y, rng: frame.assign(nr=np.arange(len(y))),
+    "like an id, and are learned from: 'sample'": lambda frame, y, rng: frame.assign(
+        sample=1000 + rng.permutation(2 * len(y))[: len(y)]  # half of a shuffled file
+    ),
 }
 
 
