@@ -110,7 +110,7 @@ def test_fit_help_shows_every_hyper_parameter(tmp_path):
         assert flag in done.stdout
 
 
-def test_the_demo_counts_the_steps_that_its_heads_take(tmp_path, monkeypatch):
+def test_the_demo_counts_the_steps_that_its_heads_take(tmp_path, monkeypatch, capsys):
     from codivide.cli.demo import demo
 
     class Enough(Exception):
@@ -126,6 +126,7 @@ def test_the_demo_counts_the_steps_that_its_heads_take(tmp_path, monkeypatch):
     with pytest.raises(Enough):
         demo(tmp_path / "runs")
     assert seen == [9]  # linear, mlp, forest and boosting, each also corrected, and the judging
+    assert "for photos of yours: codivide fit photos/ --out run" in " ".join(capsys.readouterr().out.split())
 
 
 def test_fit_writes_the_run(finished, photos):

@@ -40,7 +40,7 @@ def demo(
     origin = DataRecord.of("digits", ReadOptions(), noise="symmetric:0.4")
     loaded = spoil(load("digits"), origin.noise, seed)
     say_data(loaded)
-    line("no package brings photos to show; `codivide fit photos/` has an encoder for yours, and takes a minute")
+    line("digits, for codivide brings no photos; for photos of yours: codivide fit photos/ --out run (about a minute)")
     summaries = {}
     for method in ("features", "cross_entropy", "codivide"):
         built = build_method(method)
