@@ -214,8 +214,8 @@ def _cleaned(
     lost = {str(sample.given) for sample in samples if sample.given is not None} - {str(label) for label in final}
     if lost and classes:
         remarks.append(f"no sample is left of {len(lost)} classes: {', '.join(sorted(lost)[:10])}")
-    labels = pd.DataFrame({column: [samples[row].id for row in stay], "label": pd.Series(final, dtype=object)})
-    labels.index = pd.Index(stay)
+    columns = {column: [samples[row].id for row in stay], "label": pd.Series(final, stay, dtype=object)}
+    labels = pd.DataFrame(columns, index=stay)
     changes = [
         (sample.id, sample.given, verdict.label, verdict.change(sample.given), verdict.reason)
         for sample, verdict in zip(samples, verdicts, strict=True)
@@ -334,7 +334,7 @@ class _Rules:
 
 
 _HIGH = "which counts doubt as error (the rate itself: codivide noise RUN; of pred_probs, the page)"
-_OWN = "a new run finds less, for it agrees with the suggestions of this one"
+_OWN = " (a new run finds less, for it agrees with the suggestions of this one)"
 _LOOK = "decide on the most doubtful: codivide serve RUN"
 _FURTHER = f"--relabel-above 0.5 --drop-below 0.5, or {_LOOK}"
 
@@ -362,9 +362,8 @@ def _left(
         text = f"hardly a label is wrong (estimated {rules.rate:.1%}), so nothing is changed"
         return [text + (f"; {doubted:,} that look wrong were left: {_FURTHER}" if doubted else "")]
     wrong = 1 - sum(right for right, _, _ in stay) / len(stay)
-    text = f"wrong by p(clean), {_HIGH}: {rules.rate:.1%} before, {wrong:.1%} of those that stay"
-    if not all(same for _, _, same in stay):
-        text += f" ({_OWN})"
+    own = "" if all(same for _, _, same in stay) else _OWN
+    text = f"wrong by p(clean), {_HIGH}: {rules.rate:.1%} before, {wrong:.1%} of those that stay{own}"
     if doubted:
         return [f"{doubted:,} labels that look wrong (p(clean) below {HALF:g}) were left: {_FURTHER}; {text}"]
     return [text if wrong < FEW else f"{text}; for fewer, --relabel-above 0.5 --drop-below 0.8, or {_LOOK}"]
@@ -581,8 +580,7 @@ def _rows(labels: pd.DataFrame, judged: Judged) -> tuple[pd.DataFrame, pd.DataFr
     labels = labels.rename(columns={label_table.PATH: "id"})
     table = _table_of(judged, needed=True)
     if table is None:
-        named = labels["id"].tolist() != labels.index.tolist()
-        return (labels if named else labels.rename(columns={"id": "row"})), None
+        return labels.rename(columns={"id": "row"} if labels["id"].tolist() == labels.index.tolist() else {}), None
     source, options = judged.source.path, judged.source.reading()
     features, _ = split_answers(table, Path(str(source)), options)
     ids = [str(name) for name in feature_ids(features)]
