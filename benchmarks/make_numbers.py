@@ -315,6 +315,12 @@ ELSEWHERE: list[tuple[str, str, str, tuple[str, ...]]] = [
         "python benchmarks/refits.py",
         ("refits.json",),
     ),
+    (
+        "labels that were shuffled, and seem to be predicted",
+        "explain/features.md#the-rule",
+        "python benchmarks/chance.py",
+        ("chance.json",),
+    ),
     ("the neighbours' vote", "explain/features.md#the-vote", "python benchmarks/votes.py", ("votes.json",)),
     (
         "words, or parts of words",
