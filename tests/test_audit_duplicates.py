@@ -2,19 +2,27 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from scipy import sparse
 
+from codivide import Features, NoisyLabelClassifier
 from codivide.audit import neighbours
 from codivide.audit.checks import outliers
 from codivide.audit.checks.duplicates import ordered
-from codivide.data import duplicates
+from codivide.data import duplicates, encode
 from codivide.data.arrays import array_rows
 from codivide.data.duplicates import Group
+from codivide.data.groups import together
+from codivide.data.leaks import leaks
+from codivide.data.loaded import subset
+from codivide.data.options import ReadOptions
+from codivide.data.own import Own
 from codivide.data.rows import SparseRows
+from codivide.data.sources import load
 
 
 def alone(groups):
@@ -208,3 +216,42 @@ def test_wide_and_sparse_tables_get_few_directions():
     points = neighbours.normalised(SparseRows(x))
     assert points.shape == (60, 256) or points.shape[1] <= 60
     assert torch.isfinite(points).all()
+
+
+def pixels(images):
+    """An encoder that sees single pixels, so that an image saved anew is not near by its features."""
+    return images.reshape(len(images), -1)[:, ::61].astype(np.float32)
+
+
+def saved_anew(images, seed=1):
+    noise = np.random.default_rng(seed).integers(-6, 7, images.shape)
+    return (images.astype(np.int64) + noise).clip(0, 255).astype(np.uint8)
+
+
+def test_images_that_look_alike_are_known_to_do_so_when_features_take_their_place():
+    x = scenes(40)
+    x = np.concatenate([x, saved_anew(x[:6]), x[6:8]]).transpose(0, 2, 3, 1)
+    loaded = load(x, np.arange(48) % 2, options=ReadOptions(encoder=Own(pixels)))
+    assert len(loaded.x.shape) == 1
+    assert [group.rows for group in duplicates.find(loaded.x)] == [(6, 46), (7, 47)]  # features tell exact copies alone
+    found = duplicates.find(loaded.x, None, loaded.alike)
+    assert [(group.rows, group.exact) for group in found] == [((k, 40 + k), k > 5) for k in range(8)]
+    copies = together(loaded).copies
+    assert [np.flatnonzero(copies == copies[40 + k]).tolist() for k in range(8)] == [[k, 40 + k] for k in range(8)]
+    part = subset(loaded, [45, 3, 5])
+    assert part.alike[0] == part.alike[2] != part.alike[1]
+    assert load(x[:40], np.arange(40) % 2, options=ReadOptions(encoder=Own(pixels))).alike is None
+    judged = NoisyLabelClassifier(Features(heads="linear"), encoder=pixels).fit(x, np.arange(48) % 2).labels_
+    assert np.flatnonzero(judged["is_near_duplicate_issue"]).tolist() == [*range(8), *range(40, 48)]
+    assert np.flatnonzero(judged["is_exact_duplicate"]).tolist() == [6, 7, 46, 47]
+
+
+def test_images_of_the_training_part_that_were_saved_anew_are_leaks():
+    x = scenes(30)
+    raw = load(x.transpose(0, 2, 3, 1), np.arange(30) % 2)
+    anew = np.concatenate([saved_anew(x[4:7]), scenes(3, seed=9)]).transpose(0, 2, 3, 1)
+    whole = replace(raw, test=load(anew, np.arange(6) % 2))
+    loaded = encode.of_images(whole, ReadOptions(encoder=Own(pixels)))
+    found = leaks(loaded, loaded.test)
+    assert found.test.tolist() == [4, 5, 6, -1, -1, -1]
+    assert np.flatnonzero(found.training >= 0).tolist() == [4, 5, 6]

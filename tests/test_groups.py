@@ -15,7 +15,8 @@ from codivide import InputError, NoisyLabelClassifier, TrainingWarning, noise_re
 from codivide.cli import app
 from codivide.core.neighbours import nearest
 from codivide.data import experiment, groups
-from codivide.data.groups import Together, joined, numbered, together, with_groups
+from codivide.data.duplicates import joined
+from codivide.data.groups import Together, numbered, together, with_groups
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load
 from codivide.methods._held_out import stratified

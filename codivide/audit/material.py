@@ -63,6 +63,7 @@ class Material:
         remarks: what could not be done, and why.
         test: the label table of the test part; None: there is none.
         looks_seen: how images looked that are not at hand as ``rows``; None: they are, or there are none.
+        alike: a number ``[N]``, the same for images that look alike, where ``rows`` are features of them.
         sizes: width and height ``[N, 2]`` of image files; None: not known.
         never_predicted: numbers of classes that no prediction names, where suggestions do not tell.
         task: "regression" or "multilabel"; ``classes`` are then the different texts of given and suggested targets.
@@ -89,6 +90,7 @@ class Material:
     remarks: Sequence[str] = ()
     test: pd.DataFrame | None = None
     looks_seen: Looks | None = None
+    alike: Labels | None = None
     sizes: Labels | None = None
     never_predicted: Sequence[int] = ()
     task: str | None = None
@@ -219,7 +221,8 @@ def _shown(loaded: Loaded | None) -> dict[str, Any]:
     """The samples themselves, as fields of ``Material``; none where they are not at hand."""
     if loaded is None:
         return {}
-    return {"rows": loaded.x, "looks_seen": loaded.looks, "sizes": loaded.sizes, "columns": loaded.columns}
+    looks = {"looks_seen": loaded.looks, "alike": loaded.alike, "sizes": loaded.sizes}
+    return {"rows": loaded.x, "columns": loaded.columns, **looks}
 
 
 def _targets_of_run(record: SavedRun, shown: Loaded | None, seen: Rows | None, remarks: list[str]) -> Material:

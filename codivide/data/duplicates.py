@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 from sklearn.feature_extraction.text import HashingVectorizer
 from torch import Tensor
 from torch.nn import functional as F
@@ -55,7 +56,7 @@ class Group(NamedTuple):
 _known: WeakKeyDictionary[Rows, dict[bool, list[Group]]] = WeakKeyDictionary()
 
 
-def find(rows: Rows | None, texts: Sequence[str] | None = None) -> list[Group]:
+def find(rows: Rows | None, texts: Sequence[str] | None = None, alike: Labels | None = None) -> list[Group]:
     """All groups of duplicates, by first row.
 
     Images are compared as they were decoded; texts without regard to case and white space; rows of a table by value,
@@ -68,13 +69,45 @@ def find(rows: Rows | None, texts: Sequence[str] | None = None) -> list[Group]:
     Args:
         rows: ``[N, ...]``; None where only texts are known.
         texts: length N, of the same samples; they win over rows.
+        alike: a number ``[N]``, the same for images that look alike, whose place features have taken in ``rows``.
     """
     if rows is None:
         return _find(rows, texts)
     known = _known.setdefault(rows, {})
     if (texts is None) not in known:
         known[texts is None] = _find(rows, texts)
-    return known[texts is None]
+    found = known[texts is None]
+    return found if alike is None else _with_alike(found, alike)
+
+
+def look_alike(rows: Rows) -> Labels | None:
+    """A number ``[N]`` for each image, the same for near duplicates; None: there are none, or too many images."""
+    return joined([group.rows for group in find(rows)], len(rows)) if len(rows) <= MOST_NEAR else None
+
+
+def joined(sets: Iterable[Sequence[int]], count: int) -> Labels | None:
+    """A number ``[count]`` for each row, the same where a chain of sets joins two; None: no two rows are joined."""
+    pairs = [(rows[0], row) for rows in sets for row in rows[1:]]
+    if not pairs:
+        return None
+    one, other = np.array(pairs).T
+    links = sparse.coo_matrix((np.ones(len(one)), (one, other)), shape=(count, count))
+    return np.asarray(connected_components(links, directed=False)[1], dtype=np.int64)
+
+
+def _with_alike(groups: Sequence[Group], alike: Labels) -> list[Group]:
+    """Groups of features, and those of the images that they were made of."""
+    order = alike.argsort(kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(alike[order])) + 1)
+    number = joined([*(group.rows for group in groups), *(part.tolist() for part in parts)], len(alike))
+    if number is None:
+        return list(groups)
+    copies = {row for group in groups for row in group.copies}
+    whole = {group.rows for group in groups if group.exact}
+    order = number.argsort(kind="stable")
+    members = np.split(order, np.flatnonzero(np.diff(number[order])) + 1)
+    sets = sorted(tuple(sorted(part.tolist())) for part in members if len(part) > 1)
+    return [Group(rows, rows in whole, tuple(row for row in rows if row in copies)) for rows in sets]
 
 
 def _find(rows: Rows | None, texts: Sequence[str] | None) -> list[Group]:

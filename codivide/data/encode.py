@@ -29,6 +29,7 @@ from torch import Tensor
 
 from codivide.core.errors import InputError, unknown
 from codivide.data.arrays import choose_augment
+from codivide.data.duplicates import look_alike
 from codivide.data.encoder import Encoder, EncoderKind, Takes
 from codivide.data.loaded import Loaded
 from codivide.data.looks import measure
@@ -36,6 +37,7 @@ from codivide.data.options import ReadOptions
 from codivide.data.own import KIND, Own
 from codivide.data.pretrained import ENCODERS, is_fetched, split_name, strongest
 from codivide.data.progress import tell
+from codivide.data.rows import JoinedRows
 
 AUTO, NONE, BEST = "auto", "none", "best"
 DEFAULT_OF: dict[Takes, str] = {"text": "tfidf", "image": "efficientnet-lite0"}
@@ -110,15 +112,18 @@ def of_images(loaded: Loaded, options: ReadOptions, foreseen: Callable[[float], 
 
     both = None if foreseen is None else lambda seconds: foreseen(seconds * (1 + tested / len(loaded.y)))
 
+    alike = look_alike(loaded.x if loaded.test is None else JoinedRows(loaded.x, loaded.test.x))
+    of_part = (None, None) if alike is None else (alike[: len(loaded.y)], alike[len(loaded.y) :])
+
     def features(part: Loaded) -> Loaded:
         x = encoder.encode(part.x, replace(options.encoding, foreseen=both if part is loaded else None))
         augment = "none" if options.augment == "none" else "auto"
         seen = part.looks or measure(part.x)  # what the audit says of images, whose place the features take
         return replace(part, x=x, augment=choose_augment(augment, x.shape), encoder=encoder, looks=seen)
 
-    test = None if loaded.test is None else features(loaded.test)
+    test = None if loaded.test is None else replace(features(loaded.test), alike=of_part[1])
     validation = None if loaded.validation is None else features(loaded.validation)
-    return replace(features(loaded), test=test, validation=validation)
+    return replace(features(loaded), test=test, validation=validation, alike=of_part[0])
 
 
 def is_photo(loaded: Loaded) -> bool:

@@ -5,20 +5,18 @@ A sample whose copy is in another fold is not held out: the model has seen its l
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
 from codivide.core.errors import InputError
 from codivide.core.types import Labels, Singles
-from codivide.data.duplicates import Group, find
+from codivide.data.duplicates import Group, find, joined
 from codivide.data.loaded import Loaded
 from codivide.data.rows import CHUNK, Rows
 
@@ -81,7 +79,7 @@ def together(loaded: Loaded) -> Together | None:
     Rows of a table that are equal by chance, since its columns take few values, are no copies. None: all samples are on
     their own.
     """
-    found = find(loaded.x, loaded.texts)
+    found = find(loaded.x, loaded.texts, loaded.alike)
     if loaded.texts is None and len(loaded.x.shape) == 1:
         found = beyond_chance(found, loaded.x)
     copies: list[Sequence[int]] = [group.rows for group in found]
@@ -93,16 +91,6 @@ def together(loaded: Loaded) -> Together | None:
         said = [part.tolist() for part in parts if len(part) > 1]
     groups = joined([*copies, *said], len(loaded.y))
     return None if groups is None else Together(groups, joined(copies, len(loaded.y)))
-
-
-def joined(sets: Iterable[Sequence[int]], count: int) -> Labels | None:
-    """A number ``[count]`` for each row, the same where a chain of sets joins two; None: no two rows are joined."""
-    pairs = [(rows[0], row) for rows in sets for row in rows[1:]]
-    if not pairs:
-        return None
-    one, other = np.array(pairs).T
-    links = coo_matrix((np.ones(len(one)), (one, other)), shape=(count, count))
-    return np.asarray(connected_components(links, directed=False)[1], dtype=np.int64)
 
 
 def beyond_chance(groups: list[Group], rows: Rows) -> list[Group]:

@@ -34,7 +34,8 @@ def leaks(loaded: Loaded, test: Loaded) -> Leaks:
     """
     rows, count = JoinedRows(loaded.x, test.x), len(loaded.y)
     texts = None if loaded.texts is None or test.texts is None else [*loaded.texts, *test.texts]
-    groups = find(rows, texts)
+    alike = None if loaded.alike is None or test.alike is None else np.concatenate([loaded.alike, test.alike])
+    groups = find(rows, texts, alike)
     if texts is None and len(rows.shape) == 1:
         groups = beyond_chance(groups, rows)
     found = Leaks(np.full(count, -1, dtype=np.int64), np.full(len(test.y), -1, dtype=np.int64))

@@ -57,6 +57,8 @@ class Loaded:
             all alike (see ``data.weights``).
         said: sentences on how the source was read: its encoding, what divides its columns.
         looks: how the images looked that an encoder made features of; None: ``x`` are the images, or there are none.
+        alike: a number ``[N]`` for each image that an encoder made features of, the same for those that look alike, in
+            all parts (see ``data.duplicates``); None: all look different, or ``x`` are the samples themselves.
         sizes: width and height ``[N, 2]`` of image files as they are, upright; None: not known, or all alike.
         tags: of several labels a row the names, in the order of the columns that held them; empty: they had none.
     """
@@ -82,6 +84,7 @@ class Loaded:
     weight: np.ndarray[Any, np.dtype[np.float64]] | None = None
     said: tuple[str, ...] = ()
     looks: Looks | None = None
+    alike: np.ndarray[Any, np.dtype[np.int64]] | None = None
     sizes: np.ndarray[Any, np.dtype[np.int64]] | None = None
     tags: tuple[str, ...] = ()
 
@@ -127,5 +130,6 @@ def subset(loaded: Loaded, ids: ArrayLike) -> Loaded:
         groups=None if loaded.groups is None else loaded.groups[rows],
         weight=None if loaded.weight is None else loaded.weight[rows],
         looks=None if loaded.looks is None else loaded.looks.take(rows),
+        alike=None if loaded.alike is None else loaded.alike[rows],
         sizes=None if loaded.sizes is None else loaded.sizes[rows],
     )

@@ -37,7 +37,7 @@ def ordered(groups: Iterable[Group], given: Labels) -> list[Group]:
 def _find(material: Material) -> Found:
     if material.rows is None and material.texts is None:
         return Found()
-    groups, count = find(material.rows, material.texts), len(material.given)
+    groups, count = find(material.rows, material.texts, material.alike), len(material.given)
     number = np.zeros(count, dtype=np.int64)
     exact: Mask = np.zeros(count, dtype=bool)
     for k, group in enumerate(groups, 1):
