@@ -95,18 +95,21 @@ def joined(sets: Iterable[Sequence[int]], count: int) -> Labels | None:
     return np.asarray(connected_components(links, directed=False)[1], dtype=np.int64)
 
 
+def sharing(number: Labels) -> list[list[int]]:
+    """The rows, ascending, that share a number of ``[N]``: of each that more than one has."""
+    order = number.argsort(kind="stable")
+    parts = np.split(order, np.flatnonzero(np.diff(number[order])) + 1)
+    return [part.tolist() for part in parts if len(part) > 1]
+
+
 def _with_alike(groups: Sequence[Group], alike: Labels) -> list[Group]:
     """Groups of features, and those of the images that they were made of."""
-    order = alike.argsort(kind="stable")
-    parts = np.split(order, np.flatnonzero(np.diff(alike[order])) + 1)
-    number = joined([*(group.rows for group in groups), *(part.tolist() for part in parts)], len(alike))
+    number = joined([*(group.rows for group in groups), *sharing(alike)], len(alike))
     if number is None:
-        return list(groups)
+        return []
     copies = {row for group in groups for row in group.copies}
     whole = {group.rows for group in groups if group.exact}
-    order = number.argsort(kind="stable")
-    members = np.split(order, np.flatnonzero(np.diff(number[order])) + 1)
-    sets = sorted(tuple(sorted(part.tolist())) for part in members if len(part) > 1)
+    sets = sorted(map(tuple, sharing(number)))
     return [Group(rows, rows in whole, tuple(row for row in rows if row in copies)) for rows in sets]
 
 

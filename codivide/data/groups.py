@@ -16,7 +16,7 @@ from torch import Tensor
 
 from codivide.core.errors import InputError
 from codivide.core.types import Labels, Singles
-from codivide.data.duplicates import Group, find, joined
+from codivide.data.duplicates import Group, find, joined, sharing
 from codivide.data.loaded import Loaded
 from codivide.data.rows import CHUNK, Rows
 
@@ -86,9 +86,7 @@ def together(loaded: Loaded) -> Together | None:
     said: list[Sequence[int]] = []
     if loaded.groups is not None:
         known = np.flatnonzero(loaded.groups >= 0)
-        order = known[loaded.groups[known].argsort(kind="stable")]
-        parts = np.split(order, np.flatnonzero(np.diff(loaded.groups[order])) + 1)
-        said = [part.tolist() for part in parts if len(part) > 1]
+        said = [known[rows].tolist() for rows in sharing(loaded.groups[known])]
     groups = joined([*copies, *said], len(loaded.y))
     return None if groups is None else Together(groups, joined(copies, len(loaded.y)))
 
