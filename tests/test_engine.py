@@ -4,6 +4,7 @@ import json
 import math
 import signal
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -524,7 +525,7 @@ def test_linear_schedule_and_warm_restarts():
 
 def test_a_method_has_its_own_rate_decay_and_settings():
     class Own(Method):
-        settings = {"average": 0.9, "lr": 0.3}  # noqa: RUF012 (a plain class of a test)
+        settings: ClassVar = {"average": 0.9, "lr": 0.3}
 
         def rate(self, run):
             return 0.25
@@ -622,7 +623,7 @@ def test_the_average_answers_where_it_is_asked_for():
 def test_a_hyper_parameter_may_count_the_networks_and_know_its_words():
     @dataclass
     class Several(Method):
-        choices = {"kind": ("red", "blue")}  # noqa: RUF012 (a plain class of a test)
+        choices: ClassVar = {"kind": ("red", "blue")}
         kind: str = "red"
         many: int = 3
 

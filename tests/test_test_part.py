@@ -158,12 +158,13 @@ def test_a_dataset_dict(tmp_path):
     words = [["goal", "team", "coach"], ["cell", "orbit", "gene"]]
     texts = [" ".join(rng.choice(words[k % 2], 4)) + f" w{k}" for k in range(80)]
     texts[70] = texts[3].upper()
-    make = lambda rows: datasets.Dataset.from_dict({"text": texts[rows], "label": [k % 2 for k in range(80)][rows]})  # noqa: E731  # two lines of a test
-    try:
-        loaded = load(datasets.DatasetDict(train=make(np.s_[:60]), test=make(np.s_[60:])))
-    except ValueError as error:
-        pytest.skip(f"data sets of texts are not read: {error}")
-    clf = NoisyLabelClassifier(FAST).fit(datasets.DatasetDict(train=make(np.s_[:60]), test=make(np.s_[60:])))
+    given = [k % 2 for k in range(80)]
+    parts = {"train": slice(60), "test": slice(60, 80)}
+    both = datasets.DatasetDict(
+        {name: datasets.Dataset.from_dict({"text": texts[rows], "label": given[rows]}) for name, rows in parts.items()}
+    )
+    loaded = load(both)
+    clf = NoisyLabelClassifier(FAST).fit(both)
     assert len(loaded.test.y) == 20
     assert np.flatnonzero(clf.test_labels_["leaked"]).tolist() == [10]
 

@@ -1,6 +1,7 @@
 """How many threads a run takes."""
 
 import json
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -92,7 +93,7 @@ def test_a_resumed_run_takes_as_many_as_it_began_with(own_threads, tmp_path, mon
 
 def held():
     """The threads that torch and every other library of threads would take."""
-    import sklearn.utils  # noqa: F401
+    import_module("sklearn.utils")  # it brings its own library of threads
     from threadpoolctl import threadpool_info
 
     return torch.get_num_threads(), {item["filepath"]: item["num_threads"] for item in threadpool_info()}
