@@ -32,7 +32,8 @@ from codivide.data.targets import other_separator, texts_of
 from codivide.fit import targets
 from codivide.fit.followers import follow
 from codivide.methods.features import own
-from codivide.methods.features.tags import Tags, learn_tags
+from codivide.methods.features.tag_heads import Believed
+from codivide.methods.features.tags import OwnClassifier, Tags, learn_tags
 from codivide.noise.several import above_zero, predicted
 from tests.forked import children, forked
 from tests.test_ranks import together
@@ -166,6 +167,45 @@ def test_an_own_classifier_is_fitted_to_all_rows_that_look_right(monkeypatch, we
     rows, weighed = zip(*fits[-2:], strict=True)
     assert min(rows) >= 190
     assert set(weighed) == ({None} if weight is None else {True})
+
+
+def test_a_classifier_learns_what_is_suggested_in_place_of_what_looks_wrong(monkeypatch):
+    x = np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32)
+    y = (x[:, :2] > 0).astype(int)
+    given = y.copy()
+    given[:12, 0] = 1 - given[:12, 0]
+    learned = []
+
+    def fit(model, samples, targets, *, classes, weight=None):
+        learned.append((samples, targets))
+        return original(model, samples, targets, classes=classes, weight=weight)
+
+    original = own.fit
+    monkeypatch.setattr(own, "fit", fit)
+    learn_tags(Tags(x, given, ("a", "b")), classifier=OwnClassifier(LogisticRegression(), x))
+    samples, targets = learned[-2]  # of label a
+    assert 280 < len(samples) < 300
+    rows = (x[:, None] == samples[None]).all(2).argmax(0)
+    mended = np.flatnonzero(targets != given[rows, 0])
+    assert len(mended) >= 3
+    assert set(rows[mended]) <= set(range(12))
+
+
+def test_what_labels_are_taken_for():
+    given = np.array([[1, 1, 1], [0, 0, 0], [0, 0, 1], [1, 0, 0]])
+    clean = np.array([[0.1, 0.9, 0.5], [0.8, 0.9, 0.9], [0.5, 0.9, 0.5], [0.9, 0.2, np.nan]])
+    suggested = np.where(clean < 0.5, 1 - given, given)
+    found = Believed.of(given, suggested, clean, [False, False, True])
+    assert found.labels.T.tolist() == [[0, 0, 0, 1], [1, 0, 0, 1], [1, 0, 1, 0]]
+    np.testing.assert_allclose(found.sure.T, [[0.8, 0.6, 0, 0.8], [0.8, 0.8, 0.8, 0.6], [1, 1, 1, 1]])
+
+
+def test_a_label_that_no_row_would_keep_is_learned_as_given():
+    given = np.array([[1], [0], [0], [0]])
+    clean = np.array([[0.3], [0.9], [0.8], [0.9]])
+    found = Believed.of(given, np.zeros_like(given), clean, [False])
+    np.testing.assert_array_equal(found.labels, given)
+    np.testing.assert_array_equal(found.sure, clean)
 
 
 def test_copies_count_once_for_an_own_classifier_without_weights():

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from codivide.core.types import Floats, Labels, Singles
+from codivide.core.types import Floats, Labels, Mask, Singles
 from codivide.data import encoder
 from codivide.data.rows import Rows
 from codivide.data.sources import rows_for_model
-from codivide.methods.features import judge, linear, own, stored, trees
+from codivide.methods.features import linear, own, stored, trees
 from codivide.methods.features.matrix import Matrix, Raw, Scale, raw
 from codivide.methods.features.problem import stack
 
@@ -24,6 +24,7 @@ TINY = 1e-3
 PENALTIES = tuple(10 ** (-exponent / 2) for exponent in range(2, 13))
 _DIRECTIONS = 64
 _CHUNK = 4096
+_CLEAR = 0.25  # how sure a label is at least that a classifier of the user's own learns
 
 
 def log_odds(probs: Floats) -> Floats:
@@ -157,6 +158,31 @@ def said_by(forest: trees.Trees, x: Singles) -> Floats:
     return found
 
 
+class Believed(NamedTuple):
+    """What the labels are taken for in the last fit.
+
+    Attributes:
+        labels: ``[N, K]``, 0 or 1.
+        sure: how much each counts ``[N, K]`` in [0, 1]: ``|2 P(true = 1) - 1|``.
+    """
+
+    labels: Labels
+    sure: Floats
+
+    @classmethod
+    def of(cls, given: Labels, suggested: Labels, clean_prob: Floats, as_given: list[bool]) -> Believed:
+        """What is suggested, as far as it is sure; the given labels where ``as_given`` ``[K]`` says so.
+
+        A label that nothing or everything would then have is learned as given, too, weighed by p(clean) ``[N, K]``.
+        """
+        known = np.nan_to_num(clean_prob, nan=1.0)
+        labels, sure = suggested.copy(), np.abs(2 * known - 1)
+        for k, plain in enumerate(as_given):
+            if plain or np.ptp(suggested[sure[:, k] > 0, k], axis=0) == 0:
+                labels[:, k], sure[:, k] = given[:, k], 1.0 if plain else known[:, k]
+        return cls(labels, sure)
+
+
 class TagHeads:
     """Fits the heads: held out, and on all rows.
 
@@ -253,44 +279,42 @@ class TagHeads:
         assert best is not None
         return best[1]
 
-    def model(
-        self, given: Labels, able: list[int], clean_prob: Floats, weight: Floats, names: tuple[str, ...]
-    ) -> TagModel | OwnTags:
+    def model(self, believed: Believed, able: list[int], weight: Floats, names: tuple[str, ...]) -> TagModel | OwnTags:
         """The model on all labelled rows.
 
         Args:
-            given: labels ``[N, K]``.
+            believed: what the labels are taken for.
             able: those that can be learned.
-            clean_prob: ``[N, K]``, by which the rows of each label count, or are chosen for the user's classifier.
             weight: how much each row counts ``[N]``.
             names: of the labels.
         """
-        share = np.average(given, axis=0, weights=weight)
+        share = np.average(believed.labels, axis=0, weights=weight)
         if self.own is not None:
             first = self.copies[0]
-            kept, counted, labels = own.take(self.own[1], self.rows[first]), self._counted(weight), given[first]
+            kept, counted = own.take(self.own[1], self.rows[first]), self._counted(weight)
+            labels, sure = believed.labels[first], believed.sure[first]
             members: list[own.Fitted | float] = [float(value) for value in share]
             for k in able:
-                clean = np.flatnonzero(judge.kept(labels[:, k], clean_prob[first, k]))
-                members[k] = own.refit(self.own[0], kept, labels[:, k], clean, classes=BOTH, counts=counted)
+                clear = np.flatnonzero(_clear(labels[:, k], sure[:, k]))
+                members[k] = own.refit(self.own[0], kept, labels[:, k], clear, classes=BOTH, counts=counted)
             return OwnTags(members, names)
-        weight = clean_prob * weight[:, None]
-        coefficients, bias = torch.zeros(self.whole.shape[1], given.shape[1]), torch.zeros(given.shape[1])
+        labels, counts = believed.labels, weight
+        weight = believed.sure * counts[:, None]
+        coefficients, bias = torch.zeros(self.whole.shape[1], len(names)), torch.zeros(len(names))
         fixed, forests = share.astype(np.float64), np.zeros(len(names))
         for place, k in enumerate(able):
-            likelihood = torch.eye(2)[torch.from_numpy(given[:, k])]
-            counts = torch.from_numpy(weight[:, k : k + 1]).float()
-            found = linear.fit(self.matrix, likelihood, counts, self.penalty[place])
+            self._linear(place, labels[:, k], weight[:, k])  # for its penalty
+            likelihood = torch.eye(2)[torch.from_numpy(labels[:, k])]
+            every = torch.from_numpy(weight[:, k : k + 1]).float()
+            found = linear.fit(self.matrix, likelihood, every, self.penalty[place])
             difference = found.weight[:, 0, 1] - found.weight[:, 0, 0]
             coefficients[:, k] = self.matrix.features(difference[:, None])[:, 0]
             bias[k] = found.bias[0, 1] - found.bias[0, 0]
             fixed[k], forests[k] = np.nan, self.share.get(place, 0.0)
         forest = None
         if self.forest:
-            mean = weight.mean(1, keepdims=True).clip(1e-9)  # a forest weighs rows, not labels: doubtful ones are soft
-            sure = (weight / np.maximum(weight.max(1, keepdims=True), 1e-9)).clip(0, 1)
-            soft = sure * given + (1 - sure) * (1 - given)
-            forest = trees.of_means(self.x, soft, mean[:, 0], self.seed, features="sqrt")
+            soft = (1 + believed.sure * (2 * labels - 1)) / 2  # a forest weighs rows, not labels
+            forest = trees.of_means(self.x, soft, counts, self.seed, features="sqrt")
         return TagModel(self.scale, coefficients, bias, forest, forests, fixed, names)
 
     def predict(self, model: TagModel | OwnTags, rows: Labels) -> Floats:
@@ -299,3 +323,12 @@ class TagHeads:
             assert self.own is not None
             return model.probs(own.take(self.own[1], rows))
         return model.of(self.whole[rows])
+
+
+def _clear(labels: Labels, sure: Floats) -> Mask:
+    """The rows ``[N]`` that are sure enough, or the surer half of a class that would have none."""
+    found: Mask = sure >= _CLEAR
+    for value in np.setdiff1d(labels, labels[found]):
+        own = labels == value
+        found |= own & (sure >= np.median(sure[own]))
+    return found

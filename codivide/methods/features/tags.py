@@ -9,7 +9,9 @@ In short (N samples, K labels, each there or not; row i is predicted by models t
    likelier so, by more than one standard error, it takes the place of the mean of the heads.
 3. ``noise.latent.latent_noise`` tells doubt from noise, for each label: P(given | true), and with it p(clean). Of
    labels that are hard to predict, what all labels show together counts more (see ``noise.several.Channels``).
-4. The heads are fitted again on all rows, each weighted with p(clean), as far as the label can be predicted.
+4. The heads are fitted again on all rows: to what is suggested, which counts the more the surer it is. What is sure is
+   learned with less of a penalty than the given labels were; held-out rows choose it anew. Labels that could not be
+   judged are learned as given.
 5. The row is right where all of its labels are (``noise.several.row_score``).
 
 A label cannot be judged that fewer than ``FEWEST`` rows have or lack, or that held-out features say nothing of. Ours.
@@ -31,7 +33,7 @@ from codivide.core.neighbours import nearest
 from codivide.core.types import Floats, Labels, Mask
 from codivide.methods.features.folds import check_counts, counts_of, folds_of, once
 from codivide.methods.features.matrix import Raw
-from codivide.methods.features.tag_heads import TagHeads, log_odds
+from codivide.methods.features.tag_heads import Believed, TagHeads, log_odds
 from codivide.noise.several import LEAST, Channels, above_zero, log_likelihood, predicted, row_score
 
 FEWEST = 5  # rows with a label, and without it, by which it can be judged
@@ -128,9 +130,10 @@ def _learned(data: Tags, seed: int, folds: int, classifier: OwnClassifier | None
     said, together = _together(pooled, cross, given[:, able], heads.points(), (fold, weight))
     channels = Channels.of(said, given[:, able], weight)
     found = _judged(data, rows, able, said, (channels, weight))
-    believed = np.ones(given.shape)
-    believed[:, able] = 1 - channels.share * (1 - found.clean_prob[rows][:, able])
-    found.model = heads.model(given, able, believed, weight, data.names)
+    believed = Believed.of(
+        given, found.suggested[rows], found.clean_prob[rows], [n in found.unjudged for n in data.names]
+    )
+    found.model = heads.model(believed, able, weight, data.names)
     missing = np.setdiff1d(np.arange(len(data.y)), rows)
     if len(missing):
         found.probs[missing] = heads.predict(found.model, missing)
