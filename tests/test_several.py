@@ -200,10 +200,10 @@ def test_what_labels_are_taken_for():
     np.testing.assert_allclose(found.sure.T, [[0.8, 0.6, 0, 0.8], [0.8, 0.8, 0.8, 0.6], [1, 1, 1, 1]])
 
 
-def test_a_label_that_no_row_would_keep_is_learned_as_given():
-    given = np.array([[1], [0], [0], [0]])
-    clean = np.array([[0.3], [0.9], [0.8], [0.9]])
-    found = Believed.of(given, np.zeros_like(given), clean, [False])
+@pytest.mark.parametrize("clean", [[0.3, 0.9, 0.8, 0.9], [0.5] * 4])
+def test_a_label_that_no_row_would_keep_is_learned_as_given(clean):
+    given, clean = np.array([[1], [0], [0], [0]]), np.array(clean)[:, None]
+    found = Believed.of(given, np.where(clean < 0.5, 1 - given, given), clean, [False])
     np.testing.assert_array_equal(found.labels, given)
     np.testing.assert_array_equal(found.sure, clean)
 

@@ -178,7 +178,7 @@ class Believed(NamedTuple):
         known = np.nan_to_num(clean_prob, nan=1.0)
         labels, sure = suggested.copy(), np.abs(2 * known - 1)
         for k, plain in enumerate(as_given):
-            if plain or np.ptp(suggested[sure[:, k] > 0, k], axis=0) == 0:
+            if plain or len(np.unique(suggested[sure[:, k] > 0, k])) < 2:
                 labels[:, k], sure[:, k] = given[:, k], 1.0 if plain else known[:, k]
         return cls(labels, sure)
 
