@@ -11,6 +11,7 @@ import torch
 from scipy import sparse
 from sklearn.base import clone
 from sklearn.datasets import load_digits, make_blobs
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
@@ -292,3 +293,41 @@ def test_a_fit_leaves_nothing_of_the_one_before(blobs):
 def test_one_group_of_all_is_refused():
     with pytest.raises(InputError, match="all 40 samples are in one group"):
         NoisyLabelClassifier("features").fit(np.arange(80.0).reshape(40, 2), np.arange(40) % 2, groups=np.zeros(40))
+
+
+def test_a_stopped_fit_goes_on_with_the_same_bits(tmp_path, monkeypatch):
+    x, y = make_blobs(120, centers=3, random_state=0)
+
+    def blobs(**more) -> NoisyLabelClassifier:
+        return NoisyLabelClassifier("cross_entropy", epochs=4, **more)
+
+    kind, epochs = METHODS["cross_entropy"], []
+    epoch = kind.epoch
+
+    def stop(method, run):
+        epochs.append(run.epoch)
+        if len(epochs) == 3:
+            raise KeyboardInterrupt
+        epoch(method, run)
+
+    monkeypatch.setattr(kind, "epoch", stop)
+    with pytest.raises(KeyboardInterrupt):
+        blobs(out=tmp_path / "run", resume=True).fit(x, y)
+    resumed = blobs(out=tmp_path / "run", resume=True).fit(x, y)
+    assert epochs == [0, 1, 2, 2, 3]
+    again = blobs(out=tmp_path / "run", resume=True).fit(x, y)
+    assert len(epochs) == 5
+    straight = blobs().fit(x, y)
+    for one in (resumed, again):
+        np.testing.assert_array_equal(one.predict_proba(x), straight.predict_proba(x))
+        np.testing.assert_array_equal(one.clean_proba_, straight.clean_proba_)
+    with pytest.raises(InputError, match=r"belongs to another run: plan\.lr"):
+        blobs(out=tmp_path / "run", resume=True, lr=0.1).fit(x, y)
+
+
+def test_resume_says_what_it_needs(tmp_path):
+    x, y = make_blobs(60, centers=2, random_state=0)
+    with pytest.raises(InputError, match="resume needs out"):
+        NoisyLabelClassifier(resume=True).fit(x, y)
+    with pytest.raises(InputError, match="resume is not for a model of your own"):
+        NoisyLabelClassifier(model=LogisticRegression(), out=tmp_path / "run", resume=True).fit(x, y)

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypedDict, Unpack
 
@@ -105,6 +106,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         columns: the columns to learn from; None: all.
         drop: columns to leave out.
         out: a new folder for the run's record; None: nothing is written.
+        resume: go on from the last whole epoch of the same run in ``out``, which has the bits of one that was never
+            stopped; a finished one is read, and where there is none yet it begins.
         random_state: of everything random.
         budget: time for the whole ``fit``, such as "90s", "10m" (or "5 minutes") or "2h", with method "auto"; None: as
             long as it takes. A number without a unit is refused.
@@ -183,6 +186,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         drop: Sequence[str] | None = None,
         model: Any = None,
         out: str | Path | None = None,
+        resume: bool = False,
         random_state: int | np.random.RandomState | np.random.Generator | None = 0,
         budget: str | None = None,
         verbose: int = 0,
@@ -211,10 +215,9 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         self.class_weight = class_weight
         self.label = label
         self.text = text
-        self.columns = columns
-        self.drop = drop
+        self.columns, self.drop = columns, drop
         self.model = model
-        self.out = out
+        self.out, self.resume = out, resume
         self.random_state = random_state
         self.budget = budget
         self.verbose = verbose
@@ -273,7 +276,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         if unknown := given.keys() - {"sample_weight"}:
             raise TypeError(f"fit got an unexpected keyword argument {sorted(unknown)[0]!r}")
         warn_of_order(X, groups=groups, sample_weight=given.get("sample_weight"))
-        with claimed(out, inputs=inputs):
+        with claimed(out, resume=self.resume, inputs=inputs):
             decided = read_corrections(corrections)
             column = groups if isinstance(groups, str) else None
             options = replace(self._options(), group=column)
@@ -296,6 +299,9 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
 
     def _method(self) -> Method | Features:
         """The method, with the budget; InputError where it has none, or where one is asked for what it has not."""
+        if self.resume and (self.out is None or self.model is not None):
+            needs = "needs out, the folder of the run to go on with"
+            raise InputError(f"resume {needs if self.out is None else 'is not for a model of your own'}")
         _check_method(self.method)
         method = build_method(self.method) if isinstance(self.method, str) else self.method
         if self.model is not None:
@@ -321,14 +327,15 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
 
     def _fit(self, X: Any, loaded: Loaded, job: Job, out: Path | None, began: float) -> Self:
         free = unset(self._asked())
+        run = partial(execute, job, loaded, out, free=free, resume=self.resume, began=began)
         if self.model is not None:
             outcome = execute_own(job, loaded, self.model, samples_of(X, loaded), out)
         elif self.verbose:
             with Stages() as stages:
-                outcome = execute(job, loaded, out, free=free, begin=stages.begin, say=stages.say, began=began)
+                outcome = run(begin=stages.begin, say=stages.say)
                 stages.end(closing(outcome.summary, time.monotonic() - began))
         else:
-            outcome = execute(job, loaded, out, free=free, began=began)
+            outcome = run()
         if outcome.summary["verdict"] == TOO_LITTLE:
             warnings.warn(f"{TOO_LITTLE} (neither the classifier nor its label issues)", TrainingWarning, stacklevel=2)
         self._keep(X, loaded, outcome)
