@@ -451,7 +451,9 @@ SECTIONS: list[tuple[str, str, Callable[[], str], str]] = [
         tables,
         "At most 600 training rows, uniform, class-dependent and instance-dependent noise. *nothing*: the model on the "
         "noisy labels. *one round*: without the second round of the heads. *truth*: the forest cross-fitted on the "
-        "true labels, about what any detector could find with it. Without a second name it is codivide's default.",
+        "true labels, about what any detector could find with it; its accuracies are those of the forest fitted to all "
+        "labels that are right. Without a second name it is codivide's default. scikit-clean (in an environment with "
+        "scikit-learn 1.2, which it needs) and doubtlab have their default settings; doubtlab has no classifier.",
     ),
     (
         "Probabilities from elsewhere",
