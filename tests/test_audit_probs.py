@@ -85,6 +85,20 @@ def test_names_missing_labels_and_ids():
     assert [found.labels["suggested"][k] for k in range(50)] == [["ant", "bee", "cat"][k] for k in probs.argmax(1)]
 
 
+def test_a_label_that_is_likely_right_is_no_issue_though_another_is_a_little_likelier():
+    given = np.arange(200) % 2
+    own = np.full(200, 0.9)
+    own[:8], own[8:20] = 0.48, 0.02
+    probs = np.where(given[:, None] == [0, 1], own[:, None], 1 - own[:, None])
+    found = from_probs(given, probs)
+    assert (found.clean_prob[:8] > 0.5).all()
+    assert sorted(found.label_issues["id"]) == list(range(8, 20))
+    assert (found.labels["suggested"][:8] == given[:8]).all()
+    assert found.labels["suggested_prob"][0] == pytest.approx(0.48)
+    few = from_probs(given[:40], probs[:40])  # their p(clean) is no better than the answer
+    assert len(few.label_issues) == 20
+
+
 def test_a_class_that_nobody_has_keeps_its_number():
     probs, given = example(60, 4)
     given = given % 3

@@ -34,5 +34,5 @@ def test_a_label_that_is_likely_right_stays_whatever_the_network_answers():
 def test_of_few_labels_the_network_has_the_last_word():
     given = np.zeros(60, dtype=np.int64)
     own = Judged(np.ones(60, dtype=np.int64), np.full(60, 0.9), np.full(60, 0.8))
-    assert spared(own, seen(given, np.full((60, 2), 0.5))) is own
+    assert (spared(own, seen(given, np.full((60, 2), 0.5))).suggested == 1).all()
     assert spared(own, Evidence(given=given, mean_loss=np.zeros(60, np.float32))) is own

@@ -20,6 +20,7 @@ from codivide.core.types import UNLABELLED
 from codivide.data.arrays import array_rows
 from codivide.data.images import is_image_name
 from codivide.data.row_order import index_names
+from codivide.methods.features.judge import likely_right
 from codivide.noise import learning_curves
 from codivide.noise.clean_prob import combined
 from codivide.noise.confidence import standing
@@ -158,7 +159,7 @@ def _material(reading: Reading, names: Sequence[str | int], shown: Mapping[str, 
             clean_prob[silent] = clean_prob[judged >= 0].mean()
         else:
             clean_prob[given >= 0] = 0.5
-    suggested = np.where(silent, given, probs.argmax(1))
+    suggested = np.where(silent | likely_right(clean_prob), given, probs.argmax(1))
     table = label_table.build(
         names,
         given,

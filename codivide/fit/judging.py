@@ -17,7 +17,7 @@ from codivide.data.labels import same_classes
 from codivide.data.loaded import Loaded
 from codivide.fit.job import Witness
 from codivide.fit.learning import PROBS, Learning
-from codivide.methods.features.judge import doubtful
+from codivide.methods.features.judge import likely_right
 from codivide.noise import alike
 from codivide.noise.clean_prob import combined
 from codivide.noise.evidence import Evidence
@@ -56,15 +56,14 @@ class Judged(NamedTuple):
 def spared(own: Judged, evidence: Evidence) -> Judged:
     """A network's own answers, but the given label where that is likely right.
 
-    It is so with p(clean) of at least 1/2, where p(wrong) is below what makes the expected F1 greatest (``doubtful``).
-    A network that has learned little answers otherwise for many labels that the evidence of all epochs takes for right.
-    Few labels have no such p(clean), nor those of which nothing was recorded.
+    See ``likely_right``. A network that has learned little answers otherwise for many labels that the evidence of all
+    epochs takes for right. Nothing is changed where nothing was recorded.
     """
-    given, labelled = evidence.given, evidence.given >= 0
-    if evidence.probs is None or labelled.sum() < _FEWEST:
+    if evidence.probs is None:
         return own
+    given, labelled = evidence.given, evidence.given >= 0
     clean_prob = np.asarray(own.clean_prob, dtype=np.float64)
-    right = labelled & (clean_prob >= 0.5) & (1 - clean_prob < doubtful(clean_prob)) & (own.suggested != given)
+    right = labelled & likely_right(clean_prob) & (own.suggested != given)
     certain = np.where(right, evidence.probs[np.arange(len(given)), given], own.suggested_prob)
     return own._replace(suggested=np.where(right, given, own.suggested), suggested_prob=certain)
 

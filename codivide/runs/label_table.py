@@ -60,8 +60,8 @@ COLUMNS = (
     Column(
         SUGGESTED,
         "class",
-        "what the label most likely is: the given label where it is likely right, else a network's own answer; by "
-        "`features` the likeliest other",
+        "what the label most likely is: the given label where it is likely right, else the answer of the network, or "
+        "of your probabilities; by `features` the likeliest other",
     ),
     Column(
         CLEAN_PROB,

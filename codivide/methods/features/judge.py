@@ -26,6 +26,7 @@ DRAWS = 4  # labels drawn for every sample
 _MOST = 400_000  # pairs that the weights are learned from
 _RATED = 5000  # labels that the noise rate is estimated from, or all
 _RIDGE = 1e-3  # on the weights
+_TELLING = 100  # labels from which on p(clean) is exact enough to call a label right against a classifier's answer
 _TINY = 1e-6  # probabilities are kept from 0 before the logarithm
 
 
@@ -93,6 +94,20 @@ def doubtful(clean_prob: Floats) -> float:
     if not wrong.sum():
         return 0.5
     return float((wrong.cumsum() / (np.arange(1, len(wrong) + 1) + wrong.sum())).max())
+
+
+def likely_right(clean_prob: Floats) -> Mask:
+    """Which labels ``[N]`` are right rather than doubtful, whatever a classifier answers.
+
+    They have p(clean) of at least 1/2, and p(wrong) below what makes the expected F1 greatest (``doubtful``). Fewer than
+    100 labels have no p(clean) that can say so.
+
+    Args:
+        clean_prob: ``[N]``, NaN where there is no label, of which the answer is False.
+    """
+    enough = np.count_nonzero(~np.isnan(clean_prob)) >= _TELLING
+    right: Mask = enough & (clean_prob >= 0.5) & (1 - clean_prob < doubtful(clean_prob))
+    return right
 
 
 class HeldOut(NamedTuple):
