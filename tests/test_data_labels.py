@@ -120,3 +120,8 @@ def test_given_classes():
 def test_a_column_is_taken_with_the_warning_of_scikit_learn():
     with pytest.warns(DataConversionWarning):
         assert encode(np.array([[0], [1]]))[0].tolist() == [0, 1]
+
+
+def test_several_labels_a_row_are_no_class():
+    with pytest.raises(InputError, match="row 1 is .'a', 'b'., which is not one class.*NoisyMultiLabelClassifier"):
+        encode(pd.Series([None, ["a", "b"], ["a"]]))

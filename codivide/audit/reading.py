@@ -16,7 +16,7 @@ from torch import Tensor
 
 from codivide.core.errors import InputError
 from codivide.core.types import UNLABELLED, Floats, Labels, Mask
-from codivide.data.labels import encode
+from codivide.data.labels import SEVERAL, encode, refuse_several
 from codivide.data.row_order import check_order
 from codivide.data.table_files import as_pandas
 from codivide.noise.report import too_alike
@@ -65,16 +65,17 @@ def read(
     """
     if sparse.issparse(labels):
         raise InputError(f"{what} is a sparse matrix: give an array with one class for each sample")
-    pred_probs, shape = as_pandas(pred_probs), np.shape(labels)
+    pred_probs, shape = as_pandas(pred_probs), _shape_of(labels, what)
     _check_transposed(np.shape(pred_probs), shape, what)
     probs = checked(pred_probs)
     if len(shape) == 2 and shape[1] != 1:
         raise InputError(
             f"{what} has shape {tuple(shape)}; give one class for each sample (of one-hot labels the argmax(axis=1); "
-            "several annotators' answers first need codivide.consensus)"
+            f"several annotators' answers first need codivide.consensus; {SEVERAL})"
         )
     if shape and shape[0] != len(probs):
         raise InputError(f"pred_probs has {len(probs)} rows, but {what} has {shape[0]}; give one for each sample")
+    refuse_several(np.asarray(labels, dtype=object).ravel(), what)
     stated = classes is not None
     order = own_values(classes) if classes is not None else order_of(labels, pred_probs, unlabelled)
     given, known = _placed(labels, order, unlabelled, what, stated=stated)
@@ -94,6 +95,16 @@ def read(
     )
     _check_order(probs, given, known, stated=stated)
     return Reading(probs, given, known, claimed=True)
+
+
+def _shape_of(labels: Any, what: str) -> tuple[int, ...]:
+    if labels is None:
+        raise InputError(f"{what} is None: give the label of each row of pred_probs")
+    try:
+        return np.shape(labels)
+    except ValueError:  # lists of several lengths
+        text = f"{what}: rows have different numbers of labels; give one class for each sample ({SEVERAL})"
+        raise InputError(text) from None
 
 
 def _placed(

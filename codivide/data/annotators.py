@@ -282,7 +282,10 @@ def _as_matrix(y: Any) -> NDArray[Any]:
     lengths = [len(row) for row in y]
     wrong = next((row for row, length in enumerate(lengths) if length != lengths[0]), None)
     if wrong is not None:
-        raise InputError(f"y: row {wrong} has {lengths[wrong]} labels, the first {lengths[0]}: one an annotator.")
+        raise InputError(
+            f"y: row {wrong} has {lengths[wrong]} labels, the first {lengths[0]}: one an annotator. If a row has "
+            "several labels, use NoisyMultiLabelClassifier."
+        )
     matrix = np.empty((len(lengths), lengths[0]), dtype=object)
     for row, labels in enumerate(y):
         matrix[row] = list(labels)

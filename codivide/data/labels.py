@@ -22,6 +22,10 @@ from codivide.core.types import UNLABELLED, Labels
 from codivide.data.column_kinds import Commas
 
 NO_Y = "codivide requires y to be passed, but the target y is None: pass one label a row."  # scikit-learn asks for it
+SEVERAL = (
+    "several labels a row are for NoisyMultiLabelClassifier, or for score_labels and noise_report with "
+    "task='multilabel'"
+)
 MISSING_TEXT = ("", "nan", "NaN", "None")
 MISSING_ALWAYS = ("",)  # also where "nan" and "None" are classes
 NO_LABEL = ("unlabelled", "unlabeled")  # folders and splits of samples without a label
@@ -224,7 +228,16 @@ def _column(labels: object, what: str) -> NDArray[Any]:
         values: NDArray[Any] = column_or_1d(np.asarray(labels), warn=True)
     except ValueError as error:
         raise InputError(f"{what}: {str(error).partition(chr(10))[0]}") from error  # complex ones are listed below
+    refuse_several(values, what)
     return values.astype(str) if values.dtype.kind == "S" else values
+
+
+def refuse_several(values: NDArray[Any], what: str) -> None:
+    """InputError that names the first of labels ``[N]`` that is a list or the like."""
+    if values.dtype.kind == "O":
+        for row, value in enumerate(values.tolist()):
+            if isinstance(value, list | tuple | set | dict | np.ndarray):
+                raise InputError(f"{what}: row {row} is {value!r:.80}, which is not one class; {SEVERAL}")
 
 
 def _empty(values: NDArray[Any], *, keep_na: bool) -> NDArray[np.bool_]:
