@@ -355,6 +355,18 @@ def test_predictions_that_cannot_judge_numbers_are_said():
         codivide.noise_report(None, np.full(len(y), 7.0), predictions=predicted, **task)
 
 
+def test_predictions_that_hide_most_wrong_numbers_bound_nothing():
+    rng = np.random.default_rng(0)
+    predicted = rng.normal(size=400)
+    y = predicted + rng.normal(size=400)
+    wrong = rng.random(400) < 0.2
+    y[wrong] = rng.permutation(y[wrong])
+    report = codivide.noise_report(None, y, predictions=predicted, task="regression")
+    assert report.high < wrong.mean()
+    assert (report.trust.level, report.kind) == ("poor", "unclear")
+    assert "far more than the interval says" in report.trust.reasons[0]
+
+
 def test_reports_know_what_they_cannot_see():
     x, y = houses()
     report = codivide.noise_report(x, y, task="regression", model=Ridge())

@@ -48,7 +48,7 @@ class TargetReport:
     @property
     def kind(self) -> str:
         """No kind of noise is told from another: "unclear", or "none" where hardly a target looks wrong."""
-        return "none" if self.high < 0.05 and self.rate < _NOISE_FREE else "unclear"
+        return "none" if self.high < 0.05 and self.rate < _NOISE_FREE and self.hidden <= _HIDDEN else "unclear"
 
     @property
     def what(self) -> str:
@@ -132,7 +132,7 @@ def of_numbers(clean_prob: Floats, hidden: float, remarks: Sequence[str] = ()) -
     if hidden > _HIDDEN:
         reasons.append(
             f"{hidden:.0%} of wrong targets would look right, since predictions are so unsure: what is seen is the "
-            "least"
+            "least, and far more than the interval says may be wrong"
         )
     low, high = min(low, rate), max(high, rate)
     return TargetReport(
@@ -142,7 +142,7 @@ def of_numbers(clean_prob: Floats, hidden: float, remarks: Sequence[str] = ()) -
         high,
         hidden,
         (),
-        _trust(len(known), reasons, width=high - low, poor=bool(remarks)),
+        _trust(len(known), reasons, width=high - low, poor=bool(reasons)),
         len(known),
         clean_prob,
     )
