@@ -119,6 +119,25 @@ def test_hostile_texts_are_shown_as_they_are_and_searched_for_twins():
     assert "<script>" not in found._repr_html_()
 
 
+def test_printed_findings_count_every_kind_and_say_what_was_not_looked_for():
+    probs, given = example(220, 3)
+    shown = str(from_probs(given, probs))
+    assert shown.startswith("Findings(labels: ")
+    assert "is_class_imbalance_issue                 0" in shown
+    assert "Not looked for:\n- is_near_duplicate_issue, is_outlier_issue, is_underperforming_group_issue: " in shown
+    assert "is_dark_issue" not in shown
+    rows = np.random.default_rng(0).normal(size=(220, 8))
+    rows[1] = rows[0]
+    order = np.argsort(given)
+    found = from_probs(given[order], probs[order], features=rows)
+    assert "is_near_duplicate_issue                  2" in str(found)
+    assert "Not looked for" not in str(found)
+    said = found.facts["findings"][0]["text"][:60]
+    assert f"Of the data as a whole:\n- {said}" in str(found)
+    assert "is_near_duplicate_issue 2" in found._repr_html_()
+    assert said in found._repr_html_()
+
+
 def test_it_writes_what_was_found(tmp_path):
     probs, given = example(40, 3)
     found = from_probs(given, probs, out=tmp_path / "found")

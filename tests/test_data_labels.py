@@ -123,5 +123,5 @@ def test_a_column_is_taken_with_the_warning_of_scikit_learn():
 
 
 def test_several_labels_a_row_are_no_class():
-    with pytest.raises(InputError, match="row 1 is .'a', 'b'., which is not one class.*NoisyMultiLabelClassifier"):
+    with pytest.raises(InputError, match=r"row 1 is .'a', 'b'., which is not one class.*NoisyMultiLabelClassifier"):
         encode(pd.Series([None, ["a", "b"], ["a"]]))

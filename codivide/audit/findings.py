@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -10,14 +11,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from codivide.audit.checks import CHECKS
 from codivide.runs import label_table
 
 _SHOWN = 10  # issues in a notebook
+_TAKES = "it takes features in which like samples are near (for duplicates, images or texts do), and enough samples"
 
 
 @dataclass
 class Findings:
-    """Judged labels with the facts about them; a notebook shows a summary.
+    """Judged labels with the facts about them; ``print`` and a notebook show a summary.
 
     Attributes:
         labels: every sample with given and suggested label, ``clean_prob`` and the rest of ``label_table.build``.
@@ -59,6 +62,37 @@ class Findings:
             f"trust {noise['trust']['level']})"
         )
 
+    def __str__(self) -> str:
+        """How many samples every kind of issue has, what was not looked for, and what is said of the data."""
+        counts, missing = self._kinds()
+        lines = [repr(self), "", *(f"  {name:<33}{count:>9,}" for name, count in counts.items())]
+        told = {
+            "Not looked for:": [f"{', '.join(missing)}: {_TAKES}"] * bool(missing),
+            "Of the data as a whole:": [item["text"] for item in self.facts["findings"]],
+            "How far to trust this:": self.facts["noise"]["trust"]["reasons"],
+        }
+        for title, texts in told.items():
+            lines += ["", title] * bool(texts)
+            for text in texts:
+                lines += textwrap.wrap(text, 98, initial_indent="- ", subsequent_indent="  ")
+        return "\n".join(lines)
+
+    def _kinds(self) -> tuple[dict[str, int], list[str]]:
+        """How many samples have each issue, by its column; and what was not looked for, though any sample may have it.
+
+        Of images and of tables there are further kinds, and of numbers and several labels fewer.
+        """
+        counts: dict[str, int] = {}
+        missing: list[str] = []
+        checks = [check for check in CHECKS if self.facts["targets"] is None or not check.of_classes]
+        for column in (column for check in checks for column in check.columns if column.name.endswith("_issue")):
+            flags = self.labels[column.name]
+            if flags.notna().any():
+                counts[column.name] = int(flags.sum())
+            elif not column.when:
+                missing.append(column.name)
+        return counts, missing
+
     def _repr_html_(self) -> str:
         """A summary, the first issues, and a link to the report where one was written."""
         facts, noise = self.facts, self.facts["noise"]
@@ -79,7 +113,11 @@ class Findings:
             for issue in facts["issues"][:_SHOWN]
         )
         heads = "".join(f"<th>{head}</th>" for head in ("", "sample", "given", "suggested", "p(clean)"))
-        reasons = "".join(f"<li>{escape(reason)}</li>" for reason in noise["trust"]["reasons"])
+        counts, missing = self._kinds()
+        kinds = ", ".join(f"{name} {count:,}" for name, count in counts.items())
+        kinds += f"; not looked for: {', '.join(missing)}: {_TAKES}" if missing else ""
+        said = [*noise["trust"]["reasons"], *(item["text"] for item in facts["findings"]), kinds]
+        reasons = "".join(f"<li>{escape(text)}</li>" for text in said)
         link = (
             f'<p><a href="{escape(self.page.as_posix(), quote=True)}" target="_blank">Open the report</a></p>'
             if self.page

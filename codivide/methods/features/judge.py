@@ -99,8 +99,8 @@ def doubtful(clean_prob: Floats) -> float:
 def likely_right(clean_prob: Floats) -> Mask:
     """Which labels ``[N]`` are right rather than doubtful, whatever a classifier answers.
 
-    They have p(clean) of at least 1/2, and p(wrong) below what makes the expected F1 greatest (``doubtful``). Fewer than
-    100 labels have no p(clean) that can say so.
+    They have p(clean) of at least 1/2, and p(wrong) below what makes the expected F1 greatest (``doubtful``). Fewer
+    than 100 labels have no p(clean) that can say so.
 
     Args:
         clean_prob: ``[N]``, NaN where there is no label, of which the answer is False.
