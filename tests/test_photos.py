@@ -77,6 +77,15 @@ def test_photos_become_features_by_default(packaged, tmp_path):
     assert (found.suggested_labels_ == y).all()
 
 
+def test_the_audit_of_encoded_photos_has_pictures_and_neighbours(packaged):
+    x, y = photos()
+    y[2] = "blue"
+    facts = NoisyLabelClassifier().fit(x, y).audit().facts
+    assert facts["remarks"] == []
+    assert facts["issues"][0]["neighbours"] == {"agree": 0, "of": 10}
+    assert facts["issues"][0]["thumbnail"]
+
+
 def test_a_run_of_features_is_not_the_one_on_pixels(packaged, tmp_path, monkeypatch, capsys):
     """``--resume`` would else show what heads on features found as the answer of a network on pixels."""
     x, y = photos(40)

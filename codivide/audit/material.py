@@ -425,6 +425,9 @@ def _points(
         return points, None
     try:
         model = read()
+        encoder = model.encoder
+        if encoder is not None and encoder.takes == "image" and model.shape != rows.shape:
+            rows = encoder.encode(rows, DEFAULT.encoding)  # mostly it is in the cache
         if model.shape != rows.shape or model.dtype != rows.dtype:
             raise InputError(f"it expects samples of shape {model.shape}, the source has {rows.shape}")
         return model_points(model, rows)
