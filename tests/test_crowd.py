@@ -510,6 +510,26 @@ def test_wrong_input_of_the_public_function(y, probs, words):
 NAMES = np.array(["cat", "dog", "eel"])
 
 
+def test_a_classifier_helps_to_judge_annotators_whom_answers_alone_do_not_tell_apart():
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, 300)
+    y = np.stack([truth, rng.integers(0, 3, 300)], axis=1)
+    probs = np.where(truth[:, None] == np.arange(3), 0.9, 0.05)
+    plain, helped = (codivide.consensus(y, given).annotators.set_index("name") for given in (None, probs))
+    for column in ("quality", "agreement"):
+        assert abs(plain[column]["0"] - plain[column]["1"]) < 0.2
+        assert helped[column]["0"] > helped[column]["1"] + 0.3
+
+
+def test_a_consensus_of_numbers_is_an_array_that_a_classifier_takes():
+    y = np.array([[0, 2], [2, 2], [0, 0], [2, 1]] * 5)
+    found = codivide.consensus(y)
+    assert found.labels.dtype.kind == "i"
+    assert codivide.consensus(np.array(["no", "yes", "maybe"])[y]).labels.dtype.kind == "U"
+    y[0] = -1
+    assert codivide.consensus(y).labels.tolist()[0] is None
+
+
 def named(y, missing=None):
     return [[missing if v < 0 else NAMES[v] for v in row] for row in y]
 

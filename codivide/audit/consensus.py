@@ -26,7 +26,7 @@ class AgreedLabels:
     """The consensus of several annotators.
 
     Attributes:
-        labels: ``[N]`` in the user's own values; None where nobody answered.
+        labels: ``[N]`` in the user's own values and their type; objects with None where nobody answered some sample.
         confidence: ``[N]`` in [0, 1], how probable that label is; NaN where there is none.
         probs: ``[N, C]`` of the true class; rows sum to 1.
         classes: class values in the order of the columns.
@@ -100,8 +100,9 @@ def agreed(
         read(values[found.labels], pred_probs, classes=classes, what="the consensus of y")
         found, known = answers.settle(options, classes, probs=probs)
     rows = np.arange(answers.samples)
+    everywhere = bool((found.labels >= 0).all())  # then a classifier takes them as they are
     return AgreedLabels(
-        values[found.labels],
+        np.asarray(known)[found.labels] if everywhere else values[found.labels],
         np.where(found.labels >= 0, found.probs[rows, found.labels], np.nan),
         found.probs,
         known,

@@ -103,7 +103,7 @@ class Consensus:
             rules says. Rows sum to 1.
         confusion: ``[A, C, C]`` probability that the annotator answers column ``l`` when the class is row ``k``.
         quality: ``[A]`` in [0, 1]: if all classes were equally common, how often an answer of this annotator would be
-            right; mean over the labels that they use. 1 / C is guessing. Judged by the answers of the others, and
+            right; mean over the labels that they use. 1 / C is guessing. Judged by the others and a classifier, and
             drawn towards the average annotator where there are few; NaN without an answer.
         agreement: ``[A]`` in [0, 1]: how often an answer is what the others' answers say; NaN without an answer.
         prior: ``[C]`` class shares.
@@ -341,15 +341,16 @@ class Fit:
         said: Floats = (self.probs(samples)[items] * theta).sum(1)
         return said
 
-    def judged(self, given: Votes) -> Consensus:
+    def judged(self, given: Votes, beside: Floats | float = 0.0) -> Consensus:
         """The consensus, and who gave how good answers.
 
         Args:
             given: the answers that the model was fitted to, and maybe more on the same samples.
+            beside: log-odds ``[M, C]`` of other evidence on each answer's sample, by which annotators are judged, too.
         """
         probs = self.probs(given.samples)
         labels = np.where(np.bincount(given.items, minlength=given.samples) > 0, probs.argmax(1), UNASKED)
-        confusion, quality, agreement = _judge(self, given)
+        confusion, quality, agreement = _judge(self, given, beside)
         silent = tuple(self.asked.single.tolist())
         return Consensus(given, labels, probs, confusion, quality, agreement, self.model.pi, tuple(self.trace), silent)
 
@@ -548,7 +549,7 @@ def counted_once(given: Votes, owner: Labels) -> Votes:
     )
 
 
-def _judge(fitted: Fit, given: Votes) -> tuple[Floats, Floats, Floats]:
+def _judge(fitted: Fit, given: Votes, beside: Floats | float = 0.0) -> tuple[Floats, Floats, Floats]:
     """Confusion, quality and agreement of the annotators; the last two are judged without their own answers.
 
     Who is of a group that counts once is judged without the answers of all of the group.
@@ -556,7 +557,7 @@ def _judge(fitted: Fit, given: Votes) -> tuple[Floats, Floats, Floats]:
     model, asked, q = fitted.model, fitted.asked, fitted.q
     classes, who, count = asked.classes, given.annotators, given.counts
     items = _places(asked, given)
-    others = _without_themselves(fitted, given, items)
+    others = _without_themselves(fitted, given, items, beside)
     right = others[np.arange(len(who)), given.labels]
     with np.errstate(invalid="ignore", divide="ignore"):
         agreement = np.bincount(who, right, minlength=len(count)) / count
@@ -585,7 +586,7 @@ def _places(asked: _Asked, given: Votes) -> Labels:
     return found
 
 
-def _without_themselves(fitted: Fit, given: Votes, items: Labels) -> Floats:
+def _without_themselves(fitted: Fit, given: Votes, items: Labels, beside: Floats | float = 0.0) -> Floats:
     """``[M, C]``: for every answer, what the answers of the others (and of no other of its group) say of its sample."""
     asked, q, owner = fitted.asked, fitted.q, fitted.owner[given.annotators]
     keys = np.concatenate([asked.items * asked.annotators + asked.who, items * asked.annotators + owner])
@@ -593,7 +594,7 @@ def _without_themselves(fitted: Fit, given: Votes, items: Labels) -> Floats:
     own = np.zeros((place.max(initial=-1) + 1, asked.classes))
     np.add.at(own, place[: len(asked.items)], np.log(fitted.model.said()))
     with np.errstate(divide="ignore"):
-        rest = np.log(q[items]) - own[place[len(asked.items) :]]
+        rest = np.log(q[items]) - own[place[len(asked.items) :]] + beside
     rest = np.where(np.isneginf(rest), -1e30, rest)
     found: Floats = np.exp(rest - logsumexp(rest, axis=1, keepdims=True))
     return found

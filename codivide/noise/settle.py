@@ -121,8 +121,11 @@ def _with_classifier(fitted: Fit, said: Consensus, probs: Floats) -> Consensus:
     weight = weight if unlikely(weight) < unlikely(0.0) else 0.0
     belief = np.log(np.maximum(said.probs, 1e-30)) + weight * lift
     both = np.exp(belief - logsumexp(belief, axis=1, keepdims=True))
+    known = fitted.judged(given, weight * by_classifier)
     return replace(
         said,
+        quality=known.quality,
+        agreement=known.agreement,
         probs=both,
         labels=np.where(said.labels >= 0, both.argmax(1), said.labels),
         classifier=round(weight, 4),
