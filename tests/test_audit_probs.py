@@ -10,6 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import cross_val_predict
 
+import codivide
 from codivide import InputError
 from codivide.audit import from_probs
 from codivide.noise.clean_prob import combined
@@ -136,6 +137,20 @@ def test_printed_findings_count_every_kind_and_say_what_was_not_looked_for():
     assert f"Of the data as a whole:\n- {said}" in str(found)
     assert "is_near_duplicate_issue 2" in found._repr_html_()
     assert said in found._repr_html_()
+
+
+def test_what_the_page_for_users_of_cleanlab_promises():
+    probs, given = example(220, 3)
+    own = probs[np.arange(220), given]
+    scores = codivide.score_labels("last_loss", given, pred_probs=probs)
+    assert np.array_equal(np.argsort(scores, kind="stable"), np.argsort(own, kind="stable"))
+    report = codivide.noise_report(None, given, pred_probs=probs)
+    assert {"rate", "given_as"} <= set(report.to_frame())
+    assert report.transition.sum(1) == pytest.approx(np.ones(3))
+    table = from_probs(given, probs, features=probs).labels
+    promised = {"is_label_issue", "near_duplicate_score", "is_outlier_issue", "outlier_score", "label_quality"}
+    assert promised <= set(table)
+    assert len(table) == 220
 
 
 def test_it_writes_what_was_found(tmp_path):
