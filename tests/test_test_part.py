@@ -1,6 +1,7 @@
 """The test part is judged and compared with the training part, and nothing is learned or chosen by it."""
 
 import json
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -198,3 +199,15 @@ def test_a_test_part_of_one_class_or_without_labels_is_judged(tmp_path):
     found = SavedRun(tmp_path / "run").test_labels
     assert found["clean_prob"].isna().tolist() == [True] * 4 + [False] * (len(one) - 4)
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["test_part"]["labelled"] == len(one) - 4
+
+
+def test_a_test_part_in_another_unit_is_said(tmp_path, capsys):
+    table, _ = parts()
+    table.loc[300:, "f0"] *= 1000
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        run = run_of(tmp_path, table)
+    assert "of 100 samples have values far outside those of the training" in " ".join(capsys.readouterr().err.split())
+    said = [text for text in run.summary["warnings"] if "far outside" in text]
+    assert len(said) == 1
+    assert "'f0'" in said[0]

@@ -6,16 +6,19 @@ Nothing is learned or chosen by it. Its labels are judged by the finished classi
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from codivide.core.errors import TrainingWarning
 from codivide.core.types import Floats, Labels, Mask
 from codivide.data.labels import same_classes
 from codivide.data.leaks import Leaks, leaks
 from codivide.data.loaded import Loaded
+from codivide.methods.features.far_values import far_values
 from codivide.noise import alike
 from codivide.noise.clean_prob import combined
 from codivide.noise.confidence import standing
@@ -77,6 +80,10 @@ def judged(loaded: Loaded, model: Classifier) -> Tested:
             f"{summary['leaked']:,} of {summary['samples']:,} test samples are also in the training part, exactly or "
             "nearly (column leaked): the test accuracy counts what was learned by heart"
         )
+    if (far := far_values(model, test.x)) is not None:
+        text = f"test part: {far}"
+        warnings.warn(text, TrainingWarning, stacklevel=2)
+        remarks.append(text)
     predicted = probs.argmax(1), test.y
     return Tested(table, _columns("train", shared.training, test.ids), summary, remarks, predicted)
 

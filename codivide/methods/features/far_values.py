@@ -19,20 +19,26 @@ _DAY = " day"  # what the feature that says when a date is adds to the name of i
 
 
 def warn_of_far_values(model: object, rows: Rows) -> None:
-    """Warn where values of a table are farther outside those of the training than these are apart.
+    """Warn of what ``far_values`` says."""
+    if (said := far_values(model, rows)) is not None:
+        warnings.warn(said, stacklevel=3)
 
-    Or where float images have values of another scale, such as 0 to 255 where 0 to 1 was learned from.
+
+def far_values(model: object, rows: Rows) -> str | None:
+    """What is said where values of a table are farther outside those of the training than these are apart.
+
+    Or where float images have values of another scale, such as 0 to 255 where 0 to 1 was learned from. None: they have
+    not, or it is not known.
 
     Args:
         model: any; only models of features of a table have kept the ends of what they saw, and networks a deviation.
         rows: the samples as the model takes them.
     """
     if len(rows.shape) == 3 and rows.dtype == torch.float32 and (views := getattr(model, "views", None)) is not None:
-        _warn_of_scale(rows, float((views.mean.double() ** 2 + views.std.double() ** 2).mean().sqrt()))
-        return
+        return _of_scale(rows, float((views.mean.double() ** 2 + views.std.double() ** 2).mean().sqrt()))
     scale, encoder = getattr(model, "scale", None), getattr(model, "encoder", None)
     if not isinstance(scale, Scale) or scale.ends is None or not (encoder is None or isinstance(encoder, Columns)):
-        return
+        return None
     least, largest = scale.ends.numpy().astype(np.float64)
     span = largest - least
     span[(span == 0) | ~_measures(encoder, len(span))] = np.inf  # a constant feature carries nothing
@@ -40,36 +46,35 @@ def warn_of_far_values(model: object, rows: Rows) -> None:
     for ids in torch.split(torch.arange(len(rows)), _CHUNK):
         x = raw(rows, ids)
         if not isinstance(x, np.ndarray):
-            return
+            return None
         beyond = np.maximum(least - x, x - largest) / span  # 1: as far outside as the ends are apart
         count += int((beyond.max(axis=1) > 1).sum())
         if beyond.max() > farthest:
             row, column = np.unravel_index(beyond.argmax(), beyond.shape)
             farthest, worst = float(beyond.max()), (int(column), float(x[row, column]))
     if not count:
-        return
+        return None
     column, value = worst
     names = getattr(model, "columns", None) if encoder is None else encoder.features
     name = names[column] if names else f"feature {column}"
     one, low, high = (_written(name, amount, encoder) for amount in (value, least[column], largest[column]))
-    warnings.warn(
+    return (
         f"{count} of {len(rows)} samples have values far outside those of the training, and what is predicted for them "
-        f"is a guess: {name.removesuffix(_DAY) if encoder else name!r} is {one}, in training {low} to {high}",
-        stacklevel=3,
+        f"is a guess: {name.removesuffix(_DAY) if encoder else name!r} is {one}, in training {low} to {high}"
     )
 
 
-def _warn_of_scale(rows: Rows, known: float) -> None:
-    """Warn where the root mean square of float images is far from that of the training."""
+def _of_scale(rows: Rows, known: float) -> str | None:
+    """What is said where the root mean square of float images is far from that of the training."""
     some = rows[torch.arange(min(len(rows), _LOOKED))].double()
     found = float((some**2).mean().sqrt())
     if found > _SCALE * known or (0 < found < known / _SCALE and bool(some.std() > 0)):
-        warnings.warn(
+        return (
             f"the images have values of another scale than those of the training, and what is predicted for them is a "
             f"guess: the root of their mean square is {found:.3g}, in training {known:.3g}. Scale both alike, such as "
-            "0 to 1, or give uint8",
-            stacklevel=4,
+            "0 to 1, or give uint8"
         )
+    return None
 
 
 def _measures(encoder: Columns | None, width: int) -> NDArray[np.bool_]:
