@@ -16,7 +16,9 @@ from codivide.cli import app
 from codivide.data.leaks import leaks
 from codivide.data.rows import JoinedRows
 from codivide.data.sources import load
+from codivide.fit import test_part
 from codivide.methods.features.options import Features
+from codivide.noise.evidence import Evidence
 from codivide.runs.folder import SavedRun
 
 FAST = Features(heads="linear")
@@ -211,3 +213,40 @@ def test_a_test_part_in_another_unit_is_said(tmp_path, capsys):
     said = [text for text in run.summary["warnings"] if "far outside" in text]
     assert len(said) == 1
     assert "'f0'" in said[0]
+
+
+def test_a_test_part_that_differs_is_said(tmp_path, capsys):
+    table, _ = parts()
+    assert not [text for text in run_of(tmp_path, table).summary["warnings"] if "held-out labels" in text]
+    rows, columns = table.index >= 350, ["f0", "f1"]
+    table.loc[rows, columns] = table.loc[rows, columns[::-1]].to_numpy()  # as if a file named them the other way round
+    (tmp_path / "other").mkdir()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        run = run_of(tmp_path / "other", table)
+    said = [text for text in run.summary["warnings"] if "held-out labels of the same classes" in text]
+    assert len(said) == 1
+    assert said[0] in " ".join(capsys.readouterr().err.split())
+
+
+def evidence(right: int, wrong: int) -> Evidence:
+    """Of two classes, whose held-out labels were predicted so often rightly."""
+    given = np.repeat([0, 1], right + wrong)
+    hit = np.tile(np.arange(right + wrong) < right, 2)
+    probs = np.eye(2, dtype=np.float16)[np.where(hit, given, 1 - given)]
+    return Evidence(given, np.zeros(len(given), dtype=np.float32), probs, held_out=True)
+
+
+@pytest.mark.parametrize(
+    ("right", "said"), [(100, False), (88, False), (75, True), (40, True)]
+)  # of 100; 95 of 100 are expected
+def test_harder_labels_are_told_from_chance(right, said):
+    labels = np.arange(100) % 2
+    predicted = np.where(np.arange(100) < right, labels, 1 - labels)
+    tested = test_part.Tested(predicted=(predicted, labels))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert bool(test_part.harder(tested, evidence(95, 5))) is said
+        seen = evidence(95, 5)
+        assert test_part.harder(tested, Evidence(seen.given, seen.mean_loss, seen.probs)) == []  # not held out
+        assert test_part.harder(test_part.Tested(), seen) == []

@@ -396,7 +396,7 @@ def learned_outcome(
         table = label_table.ranked(table, learned.order.numpy())
     table, tested = _with_test(job, loaded, table, model)
     folds = job.method.folds if isinstance(job.method, Features) else FEWEST
-    remarks = [*checked.remarks, *tested.remarks, *label_remarks(loaded, folds)]
+    remarks = [*checked.remarks, *tested.remarks, *test_part.harder(tested, evidence), *label_remarks(loaded, folds)]
     found = _summary(loaded, history, judged, remarks) | _of_test(tested) | {"collapsed": remark is not None}
     found["findings"] = checked.findings
     by_chance = tested.predicted is not None and verdict.by_chance(*tested.predicted)

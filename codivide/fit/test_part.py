@@ -22,9 +22,12 @@ from codivide.methods.features.far_values import far_values
 from codivide.noise import alike
 from codivide.noise.clean_prob import combined
 from codivide.noise.confidence import standing
+from codivide.noise.evidence import Evidence
 from codivide.runs import label_table
 from codivide.training.model_file import Classifier
 
+_FEWEST = 10  # labels of a class, and of the test part, that are compared
+_WORSE, _ERRORS = 0.1, 3.0  # the least difference of shares that is said, and in standard errors
 MOST_SAMPLES = 200_000  # of both parts, among which copies are sought: more would take minutes
 
 
@@ -86,6 +89,41 @@ def judged(loaded: Loaded, model: Classifier) -> Tested:
         remarks.append(text)
     predicted = probs.argmax(1), test.y
     return Tested(table, _columns("train", shared.training, test.ids), summary, remarks, predicted)
+
+
+def harder(tested: Tested, evidence: Evidence) -> list[str]:
+    """A remark where test labels are predicted much worse than labels of the training part that were held out.
+
+    Compared are the shares of right predictions of the same classes, in the test part's mixture of them. Wrong labels
+    of the training part lower its share, so that less is said than could be.
+
+    Args:
+        tested: the test part.
+        evidence: what is known of the training part; where nothing was held out, nothing is said.
+    """
+    if tested.predicted is None or evidence.probs is None or not evidence.held_out:
+        return []
+    given, hit = evidence.given, evidence.probs.argmax(1) == evidence.given
+    classes = evidence.probs.shape[1]
+    size = np.bincount(given[given >= 0], minlength=classes)
+    share = np.bincount(given[given >= 0], hit[given >= 0], classes) / np.maximum(size, 1)
+    predicted, labels = tested.predicted
+    compared = (labels >= 0) & (size[labels] >= _FEWEST)
+    count = int(compared.sum())
+    if count < _FEWEST:
+        return []
+    mixture = np.bincount(labels[compared], minlength=classes) / count
+    expected, reached = float(mixture @ share), float((predicted == labels)[compared].mean())
+    variance = expected * (1 - expected) / count + float(mixture**2 @ (share * (1 - share) / np.maximum(size, 1)))
+    if expected - reached <= max(_WORSE, _ERRORS * variance**0.5):
+        return []
+    text = (
+        f"test part: {reached:.0%} of its labels are predicted, and {expected:.0%} of held-out labels of the same "
+        "classes in the training part: its samples differ from those that were learned from, or more of its labels "
+        "are wrong"
+    )
+    warnings.warn(text, TrainingWarning, stacklevel=2)
+    return [text]
 
 
 def _leaks(loaded: Loaded, test: Loaded) -> tuple[Leaks, list[str]]:
