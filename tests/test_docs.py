@@ -156,7 +156,10 @@ def test_every_page_is_in_the_menu():
 
 
 @pytest.mark.parametrize("path", [ROOT / "README.md", *PAGES], ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_commands_of_a_page_exist_with_their_flags(path):
+def test_commands_of_a_page_exist_with_their_flags(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for block in re.findall(r"^```\w+[^\n]*\n(# [\w.]+\n.*?)^```", path.read_text("utf-8"), re.DOTALL | re.MULTILINE):
+        (tmp_path / block.split()[1]).write_text(block)  # a file that commands of the page name
     for command in commands(path.read_text(encoding="utf-8")):
         name, flags = command[1], [word.partition("=")[0] for word in command if word.startswith("--")]
         if name in ("bench", "--version"):  # tests of the bench run these

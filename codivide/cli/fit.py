@@ -49,7 +49,9 @@ class RunFlags:
         ),
     ]
     out: Annotated[Path, typer.Option("--out", "-o", help="New folder for everything that the run writes.")]
-    method: Annotated[str, typer.Option(help="How to learn; auto chooses, codivide methods lists all.")] = "auto"
+    method: Annotated[
+        str, typer.Option(help="How to learn; auto chooses, codivide methods lists all. Of your own: FILE.py:CLASS.")
+    ] = "auto"
     budget: Annotated[
         str | None,
         typer.Option(
@@ -530,27 +532,30 @@ def method_flags(arguments: Sequence[str]) -> list[inspect.Parameter]:
 
     They need torch, which takes seconds to load. So there are none where no flag but those of ``fit`` itself can be
     one, or one that is misspelled, which lets an unknown flag be refused at once; nor where help is asked for without
-    naming a method.
+    naming a method. Of a method in a file of the user's own any flag may be one.
     """
     words = [word.partition("=")[0] for word in arguments]
-    own = {"--" + name.replace("_", "-") for name in inspect.signature(spread(fit)).parameters}
-    more = {word.removeprefix("--").removeprefix("no-") for word in words if word.startswith("--") and word not in own}
-    helping = not {"-h", "--help"}.isdisjoint(words)
-    possible = _possible_flags() if more else set()
-    if not any(get_close_matches(word, possible, n=1, cutoff=0.8) for word in more) and not (
-        helping and "--method" in words
-    ):
-        return []
-    from codivide.methods import METHODS
-
     method = RunFlags.method
     for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
         if word == "--method":
             method = following
         elif word.startswith("--method="):
             method = word.partition("=")[2]
+    own = {"--" + name.replace("_", "-") for name in inspect.signature(spread(fit)).parameters}
+    more = {word.removeprefix("--").removeprefix("no-") for word in words if word.startswith("--") and word not in own}
+    helping = not {"-h", "--help"}.isdisjoint(words)
+    possible = _possible_flags() if more else set()
+    if (
+        not any(get_close_matches(word, possible, n=1, cutoff=0.8) for word in more)
+        and not (helping and "--method" in words)
+        and not (more and ".py:" in method)
+    ):
+        return []
+    from codivide.fit.own_method import is_own, method_class
+    from codivide.methods import METHODS
+
     # `fit` itself refuses an unknown one; a setting of DivideMix says that it is to be trained
-    named = {method: METHODS.get(method, METHODS["cross_entropy"])}
+    named = {method: method_class(method) if is_own(method) else METHODS.get(method, METHODS["cross_entropy"])}
     if method == "auto":
         named["dividemix (one of these chooses it; what is auto is set from the data)"] = METHODS["dividemix"]
     panels = {f"Hyper-parameters of {name}": cls for name, cls in named.items()}

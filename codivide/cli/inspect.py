@@ -14,7 +14,7 @@ from rich.table import Table
 from codivide.cli.flags import OWN, TableFlags, all_there, described
 from codivide.cli.output import aside, check_new_file, line, note, say_noise
 from codivide.cli.progress import out_console
-from codivide.core.errors import InputError, unknown
+from codivide.core.errors import InputError
 from codivide.core.files import check_there
 
 if TYPE_CHECKING:
@@ -152,6 +152,7 @@ def methods(
     from dataclasses import fields
 
     from codivide.cli.fit import TAKEN
+    from codivide.fit.own_method import method_class
     from codivide.methods import METHODS
 
     if name is None:
@@ -160,10 +161,9 @@ def methods(
             table.add_row(key, escape(cls.paper), escape(cls.summary))
         out_console.print(table)
         return
-    if name not in METHODS:
-        raise unknown("method", name, METHODS)
-    cls = METHODS[name]
-    out_console.print(f"[bold]{name}[/] ({escape(cls.paper)}): {escape(cls.summary)}")
+    cls = method_class(name)
+    paper, summary = (f" ({cls.paper})" if cls.paper else ""), (f": {cls.summary}" if cls.summary else "")
+    out_console.print(f"[bold]{escape(name)}[/]{escape(paper + summary)}")
     table = Table("flag", "default", "meaning", box=None, padding=(0, 2, 0, 0))
     about = described(cls)
     for item in fields(cls):

@@ -18,7 +18,8 @@ from codivide.core.errors import InputError
 from codivide.data.fingerprint import digest
 from codivide.data.loaded import Loaded, subset
 from codivide.data.rows import IndexedRows
-from codivide.fit.job import Job, build_method, name_of
+from codivide.fit.job import Job, build_method
+from codivide.fit.own_method import built_by
 from codivide.training.plan import Plan
 from codivide.training.ranks import here
 
@@ -61,7 +62,7 @@ def call(job: Job, loaded: Loaded, asked: int | None) -> None:
     whole = rows is None and np.array_equal(loaded.y, _whole.y)
     here().told(
         {
-            "method": name_of(job.method),
+            "method": built_by(job.method),
             "hyper": asdict(job.method),
             "plan": asdict(job.plan),
             "net": job.net,

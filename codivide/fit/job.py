@@ -15,6 +15,7 @@ from codivide.data.loaded import Loaded
 from codivide.data.own_views import OwnViews
 from codivide.data.record import DataRecord
 from codivide.fit.choice import Choice
+from codivide.fit.own_method import method_class
 from codivide.methods import METHODS
 from codivide.methods.dividemix import DivideMix
 from codivide.methods.features.options import Features, refuse
@@ -146,14 +147,13 @@ def default_plan(samples: int, method: Method | Features | None = None, **given:
 
 
 def build_method(name: str, **hyper: Any) -> Method | Features:
-    """A method by name with hyper-parameters; InputError names the nearest known one."""
-    if name not in METHODS:
-        raise unknown("method", name, METHODS)
-    known = [item.name for item in fields(METHODS[name])]
+    """A method by name (see ``own_method``) with hyper-parameters; InputError names the nearest known one."""
+    cls = method_class(name)
+    known = [item.name for item in fields(cls)]
     for key in hyper:
         if key not in known:
             raise unknown(f"hyper-parameter of {name}", key, known)
-    return METHODS[name](**hyper)
+    return cls(**hyper)
 
 
 def name_of(method: Method | Features) -> str:
