@@ -124,13 +124,17 @@ def test_a_noise_and_a_file_name_the_same_matrix(tmp_path):
         assert torch.allclose(other.memory["transition"], expected)
 
 
-def test_the_matrix_of_a_noise_is_what_apply_draws_from():
+def test_the_matrix_of_a_noise_is_what_apply_draws_from(tmp_path):
     labels = np.arange(60_000) % 10
-    for spec in ("symmetric:0.5", "symmetric-exclusive:0.5", "asymmetric:0.4", "pair:0.2"):
+    own = np.random.default_rng(0).dirichlet(np.ones(10), 10)
+    np.savetxt(tmp_path / "own.csv", own, delimiter=",", fmt="%.4f")  # rows sum to 1 within the rounding alone
+    for spec in ("symmetric:0.5", "symmetric-exclusive:0.5", "asymmetric:0.4", "pair:0.2", str(tmp_path / "own.csv")):
         parsed = synthetic.parse(spec)
         matrix = synthetic.matrix_of(parsed, synthetic.CIFAR10_CLASSES)
         drawn = synthetic.apply(parsed, labels, synthetic.CIFAR10_CLASSES, np.random.default_rng(0))
         assert synthetic.transition_matrix(labels, drawn, 10) == pytest.approx(matrix, abs=0.03)
+        assert str(parsed) == spec
+    assert matrix == pytest.approx(own, abs=1e-3)
     with pytest.raises(InputError, match="no one transition matrix"):
         synthetic.matrix_of(synthetic.parse("instance:0.2"), synthetic.CIFAR10_CLASSES)
 
@@ -146,9 +150,9 @@ def test_the_names_of_cifar100_alone_tell_its_superclasses():
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([[1, 0], [0, 1]], "there are 3 classes"),
-        ([[1, 0, 0], [0.5, 0.2, 0], [0, 0, 1]], "must be a distribution"),
-        ([[1, 0, 0], [1.2, -0.2, 0], [0, 0, 1]], "must be a distribution"),
+        ([[1, 0], [0, 1]], "there must be 3 rows of 3 numbers, in the order of the classes"),
+        ([[1, 0, 0], [0.5, 0.2, 0], [0, 0, 1]], "is no distribution"),
+        ([[1, 0, 0], [1.2, -0.2, 0], [0, 0, 1]], "is no distribution"),
     ],
 )
 def test_a_file_that_is_no_transition_matrix_is_refused(rows, message, tmp_path):

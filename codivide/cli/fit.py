@@ -107,7 +107,7 @@ class DataFlags(TableFlags):
         str | None,
         typer.Option(
             help="Spoil the labels first, KIND:RATE as in symmetric:0.4; kinds are symmetric, symmetric-exclusive, "
-            "asymmetric, pair and instance.",
+            "asymmetric, pair and instance. Or a .csv or .npy file with a transition matrix (row = true class).",
             rich_help_panel=EXPERIMENT,
         ),
     ] = None

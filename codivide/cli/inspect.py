@@ -64,7 +64,10 @@ def plot(
 def noise(
     source: Annotated[str, typer.Argument(help="Labelled data, as for fit, or the folder of a finished run.")],
     spec: Annotated[
-        str | None, typer.Argument(help="Noise to add first, such as symmetric:0.4, asymmetric:0.4 or pair:0.2.")
+        str | None,
+        typer.Argument(
+            help="Noise to add first, such as symmetric:0.4, asymmetric:0.4, or T.csv (a transition matrix)."
+        ),
     ] = None,
     *,
     table: TableFlags,

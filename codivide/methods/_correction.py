@@ -3,43 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from codivide.core.errors import InputError
 from codivide.noise import synthetic
 from codivide.noise import transition as transitions
 from codivide.training.run import Batch, Method, Run
 
 _WARMUP_UPDATES = 1500  # with a tenth of them a network fits so little that every row of the estimate is nearly flat
 _FILTERED_CLASSES = 33  # with more, a class is less than the 3 % of the samples that a percentile of 97 leaves out
-
-
-def read_matrix(text: str, classes: Sequence[Any]) -> Tensor:
-    """The matrix ``[C, C]`` that ``text`` names: a noise such as ``symmetric:0.5``, or a file (.csv or .npy).
-
-    Raises:
-        InputError: no such noise or file, or not one distribution over the classes in every row.
-    """
-    path = Path(text)
-    if path.suffix not in (".csv", ".npy"):
-        return torch.from_numpy(synthetic.matrix_of(synthetic.parse(text), classes)).float()
-    try:
-        matrix = np.load(path, allow_pickle=False) if path.suffix == ".npy" else np.loadtxt(path, delimiter=",")
-        matrix = np.asarray(matrix, dtype=np.float64)
-    except (OSError, ValueError) as error:
-        raise InputError(f"transition {text} cannot be read: {error}") from None
-    if matrix.shape != (len(classes), len(classes)):
-        raise InputError(f"transition {text} is {list(matrix.shape)}; there are {len(classes)} classes")
-    if not (np.isfinite(matrix).all() and (matrix >= 0).all() and (abs(matrix.sum(1) - 1) < 1e-3).all()):
-        raise InputError(f"transition {text}: each row must be a distribution (row = true class, column = given)")
-    return transitions.normalise(torch.from_numpy(matrix).float())
 
 
 @dataclass
@@ -89,7 +65,8 @@ class Correction(Method):
         super().start(run)
         self.matrix(run)
         if self.transition is not None:
-            self.use(run, read_matrix(self.transition, run.data.classes).to(run.device))
+            matrix = synthetic.matrix_of(synthetic.parse(self.transition), run.data.classes)
+            self.use(run, torch.from_numpy(matrix).float().to(run.device))
 
     def estimated(self, run: Run) -> Tensor:
         """The matrix by the predictions of the network as it is, over all samples in evaluation mode."""

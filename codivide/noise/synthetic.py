@@ -12,6 +12,7 @@ draw, so that removing a label elsewhere changes no other row.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -40,11 +41,13 @@ CIFAR100_SUPERCLASS = (
     *(16, 19, 2, 4, 6, 19, 5, 5, 8, 19, 18, 1, 2, 15, 6, 0, 17, 8, 14, 13),
 )
 
-#: What may stand before the colon in ``--noise KIND:RATE``.
+#: What may stand before the colon in ``--noise KIND:RATE``; a matrix of the user's own is named by its file.
 KINDS = ("symmetric", "symmetric-exclusive", "asymmetric", "pair", "instance")
 
 _INSTANCE_DEVIATION = 0.1
 _MATRIX_TOLERANCE = 1e-6
+_FILES = (".csv", ".npy")
+_ROUNDED = 1e-3  # by how much the sum of a row in a file may differ from 1
 
 
 @dataclass(frozen=True)
@@ -52,26 +55,32 @@ class NoiseSpec:
     """A noise as the command line names it, ``symmetric:0.4``; ``str`` gives that text back.
 
     Attributes:
-        kind: one of ``KINDS``.
-        rate: the asked rate, 0 to 1.
+        kind: one of ``KINDS``, or "matrix".
+        rate: the asked rate, 0 to 1; of a matrix NaN.
+        file: that holds the matrix; "": there is none.
     """
 
     kind: str
     rate: float
+    file: str = ""
 
     def __str__(self) -> str:
-        return f"{self.kind}:{self.rate:g}"
+        return self.file or f"{self.kind}:{self.rate:g}"
 
 
 def parse(text: str) -> NoiseSpec:
     """Read ``KIND:RATE``, for example ``symmetric:0.4``; ``KIND`` is one of ``KINDS``, ``RATE`` 0 to 1.
 
+    Or the name of a file with a transition matrix, ``.csv`` or ``.npy`` (see ``read_matrix``).
+
     Raises:
         InputError: the kind is unknown (the nearest one is named), or the rate is missing or not in 0 to 1.
     """
+    if text.strip().endswith(_FILES):
+        return NoiseSpec("matrix", math.nan, text.strip())
     kind, _, amount = text.strip().partition(":")
     if kind not in KINDS:
-        raise unknown("noise", kind, KINDS)
+        raise unknown("noise", kind, (*KINDS, "FILE.csv (a transition matrix)"))
     try:
         rate = float(amount)
     except ValueError:
@@ -104,9 +113,12 @@ def apply(
         dataset: the data set's name, for example ``cifar100``.
 
     Raises:
-        InputError: ``instance`` without features, fewer than 2 classes, or a label outside the classes.
+        InputError: ``instance`` without features, fewer than 2 classes, a label outside the classes, or a file that
+            holds no matrix of these classes.
     """
     count = len(classes)
+    if spec.file:
+        return from_matrix(labels, read_matrix(spec.file, classes), generator)
     if spec.kind == "symmetric":
         return symmetric(labels, spec.rate, count, generator)
     if spec.kind == "symmetric-exclusive":
@@ -126,16 +138,52 @@ def matrix_of(spec: NoiseSpec, classes: Sequence[Any]) -> Floats:
     The class names alone tell CIFAR-10 (in any order) and CIFAR-100 (in alphabetical order).
 
     Raises:
-        InputError: ``instance``, which has no one matrix, or fewer than 2 classes.
+        InputError: ``instance``, which has no one matrix, or fewer than 2 classes; as ``read_matrix`` of a file.
     """
     count = len(classes)
     _check_classes(count)
+    if spec.file:
+        return read_matrix(spec.file, classes)
     if spec.kind == "instance":
         raise InputError("instance-dependent noise has no one transition matrix")
     if spec.kind in ("symmetric", "symmetric-exclusive"):
         return _uniform_matrix(spec.rate, count, keep_true=spec.kind == "symmetric")
     mapping = next_class_cycle(count) if spec.kind == "pair" else _mapping_for(classes)
     return _mapped_matrix(spec.rate, mapping, count)
+
+
+def read_matrix(file: str, classes: Sequence[Any]) -> Floats:
+    """The matrix ``T [C, C]`` in a ``.csv`` or ``.npy`` file; rows that sum to 1 within 0.001 are made to.
+
+    A ``.csv`` has numbers alone, row = true class and column = given class, in the order of ``classes``.
+
+    Raises:
+        InputError: no such file, other things in it, or a row that is not a distribution over these classes.
+    """
+    order = f"{len(classes)} rows of {len(classes)} numbers, in the order of the classes {_listed(classes)}"
+    try:
+        found = np.load(file, allow_pickle=False) if file.endswith(".npy") else np.loadtxt(file, delimiter=",", ndmin=2)
+        matrix = np.asarray(found, dtype=np.float64)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"transition matrix {file} cannot be read: {str(error).rstrip('.')}; there must be {order}"
+        ) from None
+    if matrix.shape != (len(classes), len(classes)):
+        raise InputError(f"transition matrix {file} is {list(matrix.shape)}; there must be {order}")
+    sums = matrix.sum(axis=1)
+    wrong = ~(np.isfinite(matrix).all(axis=1) & (matrix >= 0).all(axis=1) & (abs(sums - 1) <= _ROUNDED))
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise InputError(
+            f"transition matrix {file}: row {row}, of true class {classes[row]}, is no distribution (row = true class, "
+            f"column = given): its numbers sum to {sums[row]:g}"
+        )
+    shares: Floats = matrix / sums[:, None]
+    return shares
+
+
+def _listed(classes: Sequence[Any]) -> str:
+    return ", ".join(map(str, classes[:10])) + (", ..." if len(classes) > 10 else "")
 
 
 def symmetric(

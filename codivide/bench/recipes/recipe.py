@@ -17,7 +17,8 @@ class Recipe:
         name: "group/row", unique.
         method: a name in ``METHODS``; "": none of ours, so that the row stands for its published number alone.
         data: a source that ``codivide fit`` takes, such as "cifar10" or "cifar10n:worse"; tested on its own test part.
-        noise: what is done to the labels first, such as "symmetric:0.5"; "": nothing.
+        noise: what is done to the labels first, such as "symmetric:0.5" or "T.csv" (see ``noise.synthetic.parse``);
+            "": nothing.
         hyper: hyper-parameters that differ from the method's defaults.
         plan: fields of ``Plan`` that differ from the method's defaults.
         net: a network's name.
