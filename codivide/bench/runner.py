@@ -22,6 +22,7 @@ from codivide.bench import store
 from codivide.bench.measures import STATISTICS, published_text, seconds
 from codivide.bench.recipes import RECIPES, Recipe
 from codivide.bench.recipes import find as find
+from codivide.bench.recipes.own import varied
 from codivide.bench.store import Result
 from codivide.core import cluster
 from codivide.core.errors import InputError
@@ -33,6 +34,7 @@ from codivide.data.record import DataRecord
 from codivide.data.sources import load
 from codivide.fit.choose_run import execute
 from codivide.fit.job import Job, Progress, build_method, default_plan
+from codivide.fit.own_method import code_of, method_class
 from codivide.methods.features.options import unset
 from codivide.runs.claim import claimed
 
@@ -51,6 +53,7 @@ _CURVE = (
     "wrong_correct",
     "wrong_memorised",
     "given_agreement",
+    "loss_auroc",
 )
 
 Begin = Callable[[Recipe, int, int], Progress]
@@ -106,7 +109,7 @@ def run(recipe: Recipe, seed: int, folder: Path, loaded: Loaded | None = None, b
         shown = None if begin is None else lambda name, epochs: begin(recipe, seed, epochs)
         outcome = execute(job, loaded, folder, free=free, resume=True, begin=shown)
     curve = [{name: row[name] for name in _CURVE if name in row} for row in outcome.history]
-    return {"recipe": asdict(recipe), "seed": seed, **outcome.summary, "curve": curve}
+    return {"recipe": asdict(recipe), "seed": seed, **code_of(type(method)), **outcome.summary, "curve": curve}
 
 
 def work(
@@ -217,16 +220,9 @@ def tune(
 
 
 def _changed(recipe: Recipe, setting: Mapping[str, Any]) -> Recipe:
-    """The recipe with these hyper-parameters, and fields of the plan as "plan.NAME"; named after them."""
-    hyper = {name: value for name, value in setting.items() if not name.startswith("plan.")}
-    plan = {name.removeprefix("plan."): value for name, value in setting.items() if name.startswith("plan.")}
+    """The recipe with these settings; named after them."""
     label = ",".join(f"{name}={value}" for name, value in setting.items()) or "default"
-    return replace(
-        recipe,
-        name=f"tune/{recipe.name}/{label}",
-        hyper={**recipe.hyper, **hyper},
-        plan={**recipe.plan, **plan},
-    )
+    return replace(varied(recipe, setting), name=f"tune/{recipe.name}/{label}")
 
 
 def read(recipe: Recipe, results: Path) -> list[Result]:
@@ -277,6 +273,8 @@ def changed(recipe: Recipe, row: Result) -> list[str]:
     found = [name for name in now if name in was and name not in of_the_method and was[name] != now[name]]
     if recipe.method == "auto" or recipe.method != was["method"]:  # what was chosen is no setting of the recipe
         return found
+    code = code_of(method_class(recipe.method))
+    found += [name for name in code if row.get(name) != code[name]]
     ran = row["hyper_parameters"]
     asked = json.loads(json.dumps(asdict(build_method(recipe.method, **recipe.hyper)), default=str))
     known = [name for name in ran if name in asked and ran[name] is not None]  # None: what the run made of it

@@ -5,16 +5,17 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from codivide.cli.flags import Cluster, Command, Group
+from codivide.cli.flags import Cluster, Command, Group, spread
 from codivide.cli.output import aside, line
 from codivide.cli.progress import out_console
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, unknown
+from codivide.core.stopping import Stopped
 from codivide.fit.progress import Display
 
 if TYPE_CHECKING:
@@ -30,19 +31,22 @@ bench = typer.Typer(
 
 Pattern = Annotated[str, typer.Argument(help="A recipe's name, or a pattern such as 'first/*'.")]
 Results = Annotated[Path, typer.Option(help="Folder of the result files.")]
+Own = Annotated[
+    Path | None,
+    typer.Option(help="Recipes of your own, a TOML or JSON file, in the place of codivide's."),
+]
 Runs = Annotated[Path, typer.Option(help="Folder of the runs (checkpoints), not to be committed.")]
 
 
 @bench.command("list", cls=Command)
-def list_recipes(pattern: Pattern = "*") -> None:
+def list_recipes(pattern: Pattern = "*", recipes: Own = None) -> None:
     """List recipes with what was published, in percent, and by which statistic; one line each in a pipe.
 
     Example: codivide bench list 'dividemix-cifar10/*'
     """
     from codivide.bench.measures import published_text
-    from codivide.bench.recipes import find
 
-    for recipe in find(pattern):
+    for recipe in _found(pattern, recipes):
         labels = f"{recipe.labels_per_class} labels a class" if recipe.labels_per_class else ""
         labels = f"{recipe.labels} labels" if recipe.labels else labels
         oracle = f"(oracle: {', '.join(recipe.oracle)})" if recipe.oracle else ""
@@ -58,23 +62,30 @@ def list_recipes(pattern: Pattern = "*") -> None:
             line(f"    {part}")
 
 
-@bench.command(cls=Command)
-def run(
-    pattern: Pattern,
-    *,
-    seeds: Annotated[str, typer.Option(help="Numbers with commas.")] = "0",
-    results: Results = Path("results") / "recipes",
-    runs: Runs = Path("runs"),
+@dataclass(frozen=True, kw_only=True)
+class ChangeFlags:
+    """What is done otherwise than a recipe says."""
+
     precision: Annotated[
         str | None,
         typer.Option(help="Number format: auto, bf16 or fp32.", show_default="the recipe's; fp32 in rows of papers"),
-    ] = None,
+    ] = None
     epochs: Annotated[
         int | None, typer.Option(min=1, help="Train for this many epochs only, as a trial.", show_default="all")
-    ] = None,
+    ] = None
     limit: Annotated[
         int | None, typer.Option(min=2, help="Train on this many samples only, as a trial.", show_default="all")
-    ] = None,
+    ] = None
+
+
+def run(
+    pattern: Pattern = "*",
+    *,
+    recipes: Own = None,
+    seeds: Annotated[str, typer.Option(help="Numbers with commas.")] = "0",
+    results: Results = Path("results") / "recipes",
+    runs: Runs = Path("runs"),
+    change: ChangeFlags,
     cluster: Cluster = None,
 ) -> None:
     """Run recipes that have no result yet; several processes may share the work, and a killed one is gone on with.
@@ -86,20 +97,29 @@ def run(
     from codivide.bench import runner
     from codivide.core.cluster import connected
 
+    if recipes is None and pattern == "*":
+        raise InputError("name a recipe, or a pattern such as 'first/*': all recipes together take years")
     numbers = _numbers(seeds)
-    recipes = runner.find(pattern)
-    if precision is not None:
-        recipes = [replace(recipe, plan={**recipe.plan, "precision": precision}) for recipe in recipes]
-    if epochs is not None or limit is not None:
-        recipes = [_shortened(recipe, epochs, limit) for recipe in recipes]
+    found = _found(pattern, recipes)
+    if change.precision is not None:
+        found = [replace(recipe, plan={**recipe.plan, "precision": change.precision}) for recipe in found]
+    if change.epochs is not None or change.limit is not None:
+        found = [_shortened(recipe, change.epochs, change.limit) for recipe in found]
         results = runs / "results"
-    with connected(cluster), _shown() as begin:
-        written = runner.work(recipes, numbers, results, runs, begin)
+    try:
+        with connected(cluster), _shown() as begin:
+            written = runner.work(found, numbers, results, runs, begin)
+    except (KeyboardInterrupt, Stopped) as stopped:
+        aside("stopped; the same command goes on from the last whole epoch")
+        raise typer.Exit(getattr(stopped, "code", 130)) from None
     for path in written:
         line(f"written: {path}")
     line(f"{len(written)} new results in {results}")
     if results == runs / "results":
-        typer.echo(runner.table(recipes, results))
+        typer.echo(runner.table(found, results))
+
+
+bench.command("run", cls=Command)(spread(run))
 
 
 def _shortened(recipe: Recipe, epochs: int | None, limit: int | None) -> Recipe:
@@ -110,14 +130,41 @@ def _shortened(recipe: Recipe, epochs: int | None, limit: int | None) -> Recipe:
 
 
 @bench.command(cls=Command)
-def table(pattern: Pattern = "*", results: Results = Path("results") / "recipes") -> None:
-    """Print a Markdown table of the results.
+def table(
+    pattern: Pattern = "*",
+    recipes: Own = None,
+    results: Results = Path("results") / "recipes",
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            help="markdown or latex (mean and deviation over seeds), csv (a line for each seed), or curves (csv, a "
+            "line for each epoch).",
+        ),
+    ] = "markdown",
+) -> None:
+    """Print a table of the results.
 
     Example: codivide bench table 'first/*'
     """
-    from codivide.bench import runner
+    from codivide.bench import export, runner
 
-    typer.echo(runner.table(runner.find(pattern), results))
+    makers: dict[str, Callable[[list[Recipe], Path], str]] = {
+        "markdown": runner.table,
+        "latex": export.latex,
+        "csv": lambda recipes, folder: export.results_frame(recipes, folder).to_csv(index=False).rstrip(),
+        "curves": lambda recipes, folder: export.curves_frame(recipes, folder).to_csv(index=False).rstrip(),
+    }
+    if form not in makers:
+        raise unknown("format", form, makers)
+    typer.echo(makers[form](_found(pattern, recipes), results))
+
+
+def _found(pattern: str, own: Path | None) -> list[Recipe]:
+    """Recipes by name, of codivide or of a file of the user's own."""
+    from codivide.bench.recipes import find, read_recipes
+
+    return find(pattern) if own is None else find(pattern, read_recipes(own))
 
 
 @bench.command(cls=Command)
@@ -139,6 +186,7 @@ def tune(
         list[str], typer.Option(help="NAME=VALUE,VALUE: a setting of the method, or plan.lr and the like.")
     ],
     *,
+    recipes: Own = None,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     share: Annotated[float, typer.Option(help="Share of the training samples to hold out.")] = 0.1,
     results: Results = Path("results") / "recipes",
@@ -150,7 +198,7 @@ def tune(
     """
     from codivide.bench import runner
 
-    found = runner.find(recipe)
+    found = _found(recipe, recipes)
     if len(found) > 1 or not found[0].method:
         why = f"matches {len(found)} recipes; tune one at a time" if len(found) > 1 else "has no method of codivide's"
         raise InputError(f"{recipe} {why}")

@@ -296,12 +296,13 @@ def read_inputs(
 
 
 def rows_for_model(samples: Any, model: Taking) -> Any:
-    """Samples as a model takes them: rows and tensors as they are, anything else read as in ``read_inputs``.
+    """Samples as a model takes them: rows and fitting tensors as they are, else read as in ``read_inputs``.
 
     Raises:
         InputError: samples that do not fit the model, or a file that cannot be read.
     """
     plain = isinstance(samples, np.ndarray | pd.DataFrame | pd.Series | list | str | Path)
+    plain = plain or (isinstance(samples, torch.Tensor) and tuple(samples.shape[1:]) != tuple(model.shape))
     if not plain and not sparse.issparse(samples):
         return samples
     rows, _, skipped = read_inputs(samples, model.shape, model.dtype, encoder=model.encoder, columns=model.columns)

@@ -141,6 +141,10 @@ def default_plan(samples: int, method: Method | Features | None = None, **given:
     settings: dict[str, Any] = {"schedule": "step", **(method.settings if method else {})}
     settings |= {name: value for name, value in given.items() if value is not None}
     settings.setdefault("epochs", default_epochs(samples))
+    known = [item.name for item in fields(Plan)]
+    for name in settings:
+        if name not in known:
+            raise unknown("field of the plan", name, known)
     if settings["schedule"] == "step" and not settings.get("milestones"):
         settings["milestones"] = (max(1, settings["epochs"] // 2),)
     return Plan(**settings)

@@ -17,6 +17,7 @@ from codivide.data import encode
 from codivide.data.fingerprint import fingerprint
 from codivide.data.loaded import Loaded
 from codivide.fit.job import Job, Outcome, name_of
+from codivide.fit.own_method import code_of
 from codivide.methods.auto import Auto
 from codivide.methods.features.options import Features
 from codivide.noise.evidence import Evidence
@@ -39,6 +40,7 @@ def identity(job: Job, loaded: Loaded, free: Sequence[str] = ()) -> dict[str, An
     found = {
         "version": VERSION,
         "method": name_of(job.method),
+        **code_of(type(job.method)),
         **{f"method.{name}": value for name, value in asdict(job.method).items()},
         **{f"plan.{name}": value for name, value in asdict(job.plan).items() if name != "device"},
         "net": str(job.net),

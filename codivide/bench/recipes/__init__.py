@@ -6,6 +6,7 @@ group, which is how tables are made.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
@@ -13,6 +14,7 @@ from codivide.bench.recipes.baselines import ROWS as _BASELINES
 from codivide.bench.recipes.choose import ROWS as _CHOOSE
 from codivide.bench.recipes.dividemix import ROWS as _DIVIDEMIX
 from codivide.bench.recipes.mixup import ROWS as _MIXUP
+from codivide.bench.recipes.own import read_recipes
 from codivide.bench.recipes.papers import ROWS as _PAPERS
 from codivide.bench.recipes.photos import ROWS as _PHOTOS
 from codivide.bench.recipes.protocol import ROWS as _PROTOCOL
@@ -36,12 +38,12 @@ for _recipe in (*_OURS, *_AS_PUBLISHED, *_STUDENTS, *_CHOOSE):
     RECIPES[_recipe.name] = _recipe
 
 
-def find(pattern: str) -> list[Recipe]:
+def find(pattern: str, recipes: Mapping[str, Recipe] = RECIPES) -> list[Recipe]:
     """Recipes whose name is, or matches, a pattern such as ``first/*``, in their order; InputError when none does."""
-    found = [recipe for name, recipe in RECIPES.items() if fnmatchcase(name, pattern)]
+    found = [recipe for name, recipe in recipes.items() if fnmatchcase(name, pattern)]
     if not found:
-        raise unknown("recipe", pattern, RECIPES)
+        raise unknown("recipe", pattern, recipes)
     return found
 
 
-__all__ = ["RECIPES", "Recipe", "find"]
+__all__ = ["RECIPES", "Recipe", "find", "read_recipes"]

@@ -1,0 +1,159 @@
+"""Recipes of the user's own, and their results as tables for pandas and for a paper."""
+
+import json
+import sys
+from io import StringIO
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from codivide.bench import runner
+from codivide.bench.export import curves_frame, latex, results_frame
+from codivide.bench.recipes import Recipe, find, read_recipes
+from codivide.cli.app import main
+from codivide.core.errors import InputError
+from codivide.data.sources import load
+from codivide.fit.choose_run import execute
+from codivide.fit.job import Job, build_method, default_plan
+
+MINE = """
+[mine]
+data = "digits"
+net = "mlp"
+limit = 60
+plan = {epochs = 1, precision = "fp32"}
+evaluate_every = 1
+sweep = {noise = ["symmetric:0.2", "symmetric:0.5"]}
+
+[mine.rows.plain]
+method = "cross_entropy"
+published = {last = 90.0, spread = 0.5}
+oracle = ["noise_rate"]
+
+[mine.rows.gce]
+method = "gce"
+plan = {lr = 0.1}
+sweep = {q = [0.5, 0.7]}
+"""
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").write_text(MINE)
+    return tmp_path
+
+
+def call(monkeypatch, capsys, *words):
+    monkeypatch.setattr(sys, "argv", ["codivide", "bench", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = capsys.readouterr()
+    return ended.value.code, said.out, said.err
+
+
+def test_rows_what_they_share_and_sweeps(here):
+    recipes = read_recipes("mine.toml")
+    assert list(recipes) == [
+        "mine/plain,noise=symmetric-0.2",
+        "mine/plain,noise=symmetric-0.5",
+        "mine/gce,noise=symmetric-0.2,q=0.5",
+        "mine/gce,noise=symmetric-0.2,q=0.7",
+        "mine/gce,noise=symmetric-0.5,q=0.5",
+        "mine/gce,noise=symmetric-0.5,q=0.7",
+    ]
+    shared = {"data": "digits", "net": "mlp", "limit": 60, "evaluate_every": 1}
+    name = "mine/gce,noise=symmetric-0.5,q=0.7"
+    plan = {"epochs": 1, "precision": "fp32", "lr": 0.1}
+    assert recipes[name] == Recipe(name, "gce", noise="symmetric:0.5", hyper={"q": 0.7}, plan=plan, **shared)
+    first = recipes["mine/plain,noise=symmetric-0.2"]
+    assert (first.published, first.oracle) == ({"last": 90.0, "spread": 0.5}, ("noise_rate",))
+    assert [recipe.name for recipe in find("*q=0.7", recipes)] == [name.replace("0.5,q", "0.2,q"), name]
+    (here / "mine.json").write_text(json.dumps({"a": {"data": "digits", "rows": {"b": {"method": "gce"}}}}))
+    assert read_recipes("mine.json") == {"a/b": Recipe("a/b", "gce", "digits")}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("foo", r"bad\.toml cannot be read: Expected '='"),
+        ("", "has no group of recipes"),
+        ("[g]\ndata = 'digits'", "g has no rows"),
+        ("[g]\nrows.a = {method = 'gce'}", r"g\.rows\.a has no data"),
+        ("[g]\nrows.a = 'gce'", r"g\.rows\.a is 'gce'; it must be a table"),
+        ("[g]\nrows.a = {methd = 'gce'}", "unknown entry .*'methd'. Did you mean 'method'"),
+        ("[g]\nrows.a = {limit = 'x'}", "limit is 'x'; it must be a whole number"),
+        ("[g]\nrows.a = {limit = true}", "limit is True; it must be a whole number"),
+        ("[g]\nrows.a = {sweep = {q = 0.5}}", "sweep has a list of values for each name"),
+        ("[g]\nrows.a = {sweep = {limit = ['x']}}", "limit is 'x'"),
+        ("[g]\nrows.a = {published = {lst = 1}}", "unknown statistic .*'lst'"),
+        ("[g]\ndata = 'digits'\nrows.'a/../b' = {method = 'gce'}", "files are called so"),
+    ],
+)
+def test_what_is_wrong_in_a_file_is_named(here, text, said):
+    (here / "bad.toml").write_text(text)
+    with pytest.raises(InputError, match=said):
+        read_recipes("bad.toml")
+
+
+def test_an_unknown_field_of_the_plan_is_named():
+    with pytest.raises(InputError, match=r"unknown field of the plan 'lrr'\. Did you mean 'lr'"):
+        default_plan(60, None, lrr=0.1)
+
+
+def test_they_run_and_their_results_are_tables(here, monkeypatch, capsys):
+    code, said, _ = call(monkeypatch, capsys, "run", "--recipes", "mine.toml", "mine/*0.5", "--seeds", "0,1")
+    assert code == 0, said
+    recipes = find("*0.5", read_recipes("mine.toml"))
+    frame = results_frame(recipes)
+    assert list(zip(frame["recipe"], frame["seed"], strict=True)) == [(r.name, s) for r in recipes for s in (0, 1)]
+    plain = frame[frame["method"] == "cross_entropy"]
+    stored = [json.loads((here / f"results/recipes/{recipes[0].name}_s{seed}.json").read_text()) for seed in (0, 1)]
+    assert plain["last"].tolist() == pytest.approx([100 * row["test_accuracy"]["last"] for row in stored], abs=1e-4)
+    assert plain["auroc"].tolist() == pytest.approx([row["detection"]["auroc"] for row in stored], abs=1e-4)
+    assert plain["ours_last"].tolist() == plain["last"].tolist()
+    assert plain["published_last"].tolist() == [90.0, 90.0]
+    assert set(frame["q"].dropna()) == {0.5}
+    curves = curves_frame(recipes)
+    assert len(curves) == len(frame)  # one epoch each
+    assert {"test_accuracy", "loss_auroc", "given_agreement"} <= set(curves)
+
+    table = latex(recipes)
+    mean, spread = plain["last"].mean(), plain["last"].std()
+    assert rf"plain,noise=symmetric-0.5 & 2 & ${mean:.1f} \pm {spread:.1f}$ &" in table
+    assert table.splitlines()[:2] == [r"\begin{tabular}{lrrrrr}", r"\toprule"]
+
+    about = ("table", "*0.5", "--recipes", "mine.toml", "--format")
+    assert call(monkeypatch, capsys, *about, "latex")[1].strip() == table
+    assert pd.read_csv(StringIO(call(monkeypatch, capsys, *about, "csv")[1])).shape == frame.shape
+    assert "| 2 |" in call(monkeypatch, capsys, *about, "markdown")[1]
+    code, _, said = call(monkeypatch, capsys, *about, "latx")
+    assert (code, "Did you mean 'latex'" in said) == (2, True)
+
+
+def test_all_recipes_are_not_run_by_mistake(here, monkeypatch, capsys):
+    code, _, said = call(monkeypatch, capsys, "run")
+    assert (code, "name a recipe" in said) == (2, True)
+    assert list(here.iterdir()) == [here / "mine.toml"]
+
+
+def test_a_method_that_was_edited_is_another_one(here):
+    code = "from codivide import Method\nclass Same(Method):\n    pass\n"
+    (here / "edited_method.py").write_text(code)
+    recipe = Recipe("mine/same", "edited_method.py:Same", "digits", net="mlp", limit=60, plan={"epochs": 1})
+    result = runner.run(recipe, 0, here / "run")
+    assert runner.changed(recipe, result) == []
+    (here / "edited_method.py").write_text(code + "# another line\n")
+    assert runner.changed(recipe, result) == ["method_code"]
+    with pytest.raises(InputError, match="belongs to another run: method_code is"):
+        runner.run(recipe, 0, here / "run")
+
+
+def test_a_model_takes_a_tensor_in_the_shape_that_fit_took():
+    loaded = load("digits")
+    method = build_method("cross_entropy")
+    model = execute(Job(method, default_plan(60, method, epochs=1), "mlp"), loaded, None).model
+    grey = np.random.default_rng(0).integers(0, 255, (3, 8, 8)).astype(np.uint8)
+    assert model.probs(torch.from_numpy(grey)).tolist() == model.probs(grey).tolist()
