@@ -178,3 +178,9 @@ def test_rows_move_to_the_device():
     there = copy_to(rows, torch.device("cuda"))
     assert there[IDS].device.type == "cuda"
     assert torch.equal(there[IDS].cpu(), rows[IDS])
+
+
+def test_a_file_of_true_labels_is_for_images(tmp_path):
+    (tmp_path / "truth.csv").write_text("id,label\n0,1\n")
+    with pytest.raises(InputError, match=r"a column true_label, and an \.npz file in an array true_y"):
+        load(np.zeros((2, 3)), [0, 1], truth=tmp_path / "truth.csv")

@@ -171,7 +171,13 @@ def test_commands_of_a_page_exist_with_their_flags(path, tmp_path, monkeypatch):
 
             more = method_flags(command[2:])
         known = {"--" + parameter.replace("_", "-") for parameter in spread(function, more).__signature__.parameters}
-        assert set(flags) <= known | {"--no-record-learning", "--help", "--no-correct", "--json"}, command
+        assert set(flags) <= known | {
+            "--no-record-learning",
+            "--no-restore-classes",
+            "--help",
+            "--no-correct",
+            "--json",
+        }, command
 
 
 def examples(path, shown):

@@ -87,7 +87,9 @@ class DataFlags(TableFlags):
     truth: Annotated[
         Path | None,
         typer.Option(
-            help="CSV of path,label with true labels that are known. No method sees them.", rich_help_panel=EXPERIMENT
+            help="CSV of path,label with true labels of images that are known (of a table: a column true_label). No "
+            "method sees them.",
+            rich_help_panel=EXPERIMENT,
         ),
     ] = None
     corrections: Annotated[

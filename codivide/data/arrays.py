@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -96,10 +97,16 @@ def true_indices(
     """True labels as class indices ``[N]`` (-1: not known), or None where there are none.
 
     Raises:
-        InputError: another length than ``count``, or a label that is not in ``classes``.
+        InputError: another length than ``count``, or a label that is not in ``classes``; the name of a file, which only
+            image files can have.
     """
     if truth is None:
         return None
+    if isinstance(truth, str | Path):
+        raise InputError(
+            f"true labels in a file of their own ({truth}) are for images in files: a table has them in a column "
+            "true_label, and an .npz file in an array true_y"
+        )
     check_length(truth, "the true labels", count)
     return encode(truth, classes=classes, what="true label", names=names, **options.of_labels)[0]
 

@@ -132,7 +132,7 @@ def _tanaka() -> Iterator[Recipe]:
 
 
 # Liu et al. 2020: one ResNet-34 on 45,000 images, or two PreAct ResNet-18 on all.
-_ELR_SOURCE = "Liu et al. 2020 (arXiv:2007.00151), published code"
+_ELR_SOURCE = "Liu et al. 2020 (arXiv:2007.00151), README of the published code"
 _ELR_PLAN: _Plan = {"batch_size": 128, "lr": 0.02, "weight_decay": 1e-3}
 _ELR_COSINE: _Plan = {**_ELR_PLAN, "epochs": 150, "schedule": "cosine", "period": 10, "lr_min": 1e-3}
 _ELR_STEP: _Plan = {**_ELR_PLAN, "schedule": "step", "gamma": 0.01}
@@ -244,7 +244,7 @@ def _co_teaching() -> Iterator[Recipe]:
                     net="cnn9",
                     augment="none",
                     published=_published(last_10_mean=number) if own else {},
-                    source="Han et al. 2018 (arXiv:1804.06872), published code" if own else "",
+                    source="Han et al. 2018 (arXiv:1804.06872), README of the published code" if own else "",
                     oracle=("noise_rate",),
                     note="Adam's first decay stays .9 throughout; the published code lowers it to .1.",
                 )
