@@ -155,6 +155,16 @@ def load_any(
     Raises:
         InputError: no such file, or not a model of this format; a pickle is refused, never opened. Networks of the
             user's own without ``net``, or with one that makes others.
+
+    Example:
+        >>> import tempfile
+        >>> from codivide import NoisyLabelClassifier, load_model
+        >>> run = tempfile.mkdtemp() + "/run"
+        >>> x, y = np.eye(2)[[0, 1] * 40] + 0.01 * np.arange(80)[:, None], ["cat", "dog"] * 40
+        >>> _ = NoisyLabelClassifier("features", out=run).fit(x, y)
+        >>> model = load_model(run)
+        >>> model.classes, model.probs(x[:3]).shape
+        (('cat', 'dog'), (3, 2))
     """
     path = Path(path) / MODEL if Path(path).is_dir() else Path(path)
     with reading(path):

@@ -75,7 +75,17 @@ class Method(Algorithm):
     """An algorithm that trains networks: its fields are the hyper-parameters, ``epoch`` is the algorithm box.
 
     Subclass at one of three sizes: a loss (override ``loss``), a joint rule over several networks, or
-    measure-divide-learn (override ``epoch``).
+    measure-divide-learn (override ``epoch``). ``FILE.py:CLASS`` names one on the command line.
+
+    Example:
+        >>> @dataclass
+        ... class Capped(Method):
+        ...     most: float = 2.0
+        ...
+        ...     def loss(self, run, i, batch):
+        ...         return run.observe(batch, run.logits(i, batch.x[0])).clamp_max(self.most).mean()
+        >>> Capped(most=1.5)
+        Capped(most=1.5)
     """
 
     trains: ClassVar[bool] = True
