@@ -1,8 +1,11 @@
 """Recipes of the user's own, and their results as tables for pandas and for a paper."""
 
 import json
+import re
+import shlex
 import sys
 from io import StringIO
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -131,6 +134,30 @@ def test_they_run_and_their_results_are_tables(here, monkeypatch, capsys):
     assert "| 2 |" in call(monkeypatch, capsys, *about, "markdown")[1]
     code, _, said = call(monkeypatch, capsys, *about, "latx")
     assert (code, "Did you mean 'latex'" in said) == (2, True)
+
+
+def test_the_commands_of_the_page_find_the_recipes_of_its_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    pages = Path(__file__).parents[1] / "docs" / "howto"
+    text = (pages / "experiments.md").read_text("utf-8")
+    for block in re.findall(r"^```\w+[^\n]*\n(# [\w.]+\n.*?)^```", text, re.DOTALL | re.MULTILINE):
+        (tmp_path / block.split()[1]).write_text(block, encoding="utf-8")
+    focal = re.search(r"^(# focal\.py\n.*?)^```", (pages / "own_parts.md").read_text("utf-8"), re.DOTALL | re.MULTILINE)
+    (tmp_path / "focal.py").write_text(focal[1], encoding="utf-8")
+    recipes = read_recipes("mine.toml")
+    assert len(recipes) == 3 * (1 + 4 + 1)
+    for recipe in recipes.values():
+        default_plan(100, build_method(recipe.method, **recipe.hyper), **recipe.plan)
+    lines = [line for line in text.splitlines() if line.startswith("$ codivide bench ") and "--recipes" in line]
+    for words in (shlex.split(line.partition("#")[0].partition(">")[0])[3:] for line in lines):
+        if words[0] == "table":
+            code, said, _ = call(monkeypatch, capsys, *words)
+            assert (code, bool(said)) == (0, True)
+        elif words[0] == "tune":
+            (recipe,) = find(words[3], recipes)
+            for name, values in runner.read_grid(words[5:]).items():
+                assert all(build_method(recipe.method, **{**recipe.hyper, name: value}) for value in values)
+    assert {line.split()[3] for line in lines} == {"run", "table", "tune"}
 
 
 def test_all_recipes_are_not_run_by_mistake(here, monkeypatch, capsys):
