@@ -76,9 +76,7 @@ def _module(path: Path) -> ModuleType:
     """A file as a module; the classes of one file are the same each time."""
     if not path.is_file():
         raise InputError(f"there is no file {str(path)!r}; a method of your own is named FILE.py:CLASS")
-    name = _FILES + path.stem
-    if name in sys.modules:
-        raise InputError(f"two files are called {path.name}: give one of them another name")
+    name = f"{_FILES}{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"  # two files may be called alike
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
