@@ -15,6 +15,7 @@ from codivide.data import annotators
 from codivide.data.images import are_image_names
 from codivide.data.options import ReadOptions
 from codivide.data.targets import task_flags
+from codivide.data.written_about import written_about
 
 #: Columns that say something of a row besides what is learned from.
 TEXT_COLUMNS = ("path", "label", "split", "true_label", "id", "text", "annotator")
@@ -219,7 +220,18 @@ def feature_names(table: pd.DataFrame, options: ReadOptions) -> list[str]:
     """The columns to learn from, where they are no texts and no image files."""
     asked = {column for name in options.columns if (column := find([str(name) for name in table.columns], name))}
     about = {*TEXT_COLUMNS, options.group, options.weight} - (asked - {"label", "true_label", "split"})
+    about |= set(written_about(table, asked))
     return [str(name) for name in table.columns if str(name) not in about]
+
+
+def said_of_written(table: pd.DataFrame, options: ReadOptions) -> list[str]:
+    """A sentence on the columns that codivide wrote about the labels, which are not learned from."""
+    named = {name.casefold() for name in (*options.columns, options.group, options.weight) if name is not None}
+    found = [name for name in written_about(table) if name.casefold() not in named]
+    if not found:
+        return []
+    text = f"left out, since codivide wrote this about the labels: {listed(table[found])}"
+    return [f"{text} (--columns, columns=[...] learns from what it names)"]
 
 
 def _with_text(table: pd.DataFrame, where: object, options: ReadOptions) -> pd.DataFrame:

@@ -38,6 +38,7 @@ from codivide.data.table_columns import (
     listed,
     missing_column,
     propose_labels,
+    said_of_written,
     selected,
     with_label,
     with_texts,
@@ -134,7 +135,7 @@ def from_table(table: pd.DataFrame, path: Path, reading: Reading, features: Apar
     table, answers = split_answers(with_images(selected(table, path, options), path), path, options)
     table, groups = take_groups(table, path, options.group, needed=reading.classes is None)
     table, weights = split_weights(table, path, options)
-    said += [*said_of_ids(table), *_left_alone(table, options)]
+    said += [*said_of_ids(table), *said_of_written(table, options), *_left_alone(table, options)]
     if answers is None:
         given = _with_splits(table, _label_column(table, path, options), path)._replace(features=features)
         loaded = _load(given, reading)
@@ -177,7 +178,8 @@ def table_inputs(path: Path | str, wanted: Wanted) -> Inputs:
         return decoded(manifest_entries(table, path), wanted)
     if len(wanted.shape) > 1:
         raise InputError(f"the model takes images: {path} needs a column 'path' of their files, or give the files.")
-    arranged_table = arranged(feature_columns(table, path), wanted.columns, str(path))
+    asked = replace(options, columns=tuple(wanted.columns or ()))  # whatever they are called, they were learned from
+    arranged_table = arranged(feature_columns(table, path, asked), wanted.columns, str(path))
     return from_memory(arranged_table, wanted)._replace(names=feature_ids(table))
 
 

@@ -18,7 +18,14 @@ from codivide.data.groups import numbered
 from codivide.data.images import on_disk
 from codivide.data.labels import HELD_OUT, missing_texts, warn_about_unused
 from codivide.data.options import DEFAULT, ReadOptions
-from codivide.data.table_columns import TEXT_COLUMNS, feature_names, listed, with_label, with_usual_names
+from codivide.data.table_columns import (
+    TEXT_COLUMNS,
+    feature_names,
+    listed,
+    said_of_written,
+    with_label,
+    with_usual_names,
+)
 from codivide.data.table_files import folder_parts, is_database, kind_of, read_database, read_file, read_folder
 from codivide.data.targets import listed_labels, several_columns
 
@@ -226,6 +233,8 @@ def feature_columns(table: pd.DataFrame, path: Path, options: ReadOptions = DEFA
     """
     names = feature_names(table, options)
     if not names:
+        if found := said_of_written(table, options):
+            raise InputError(f"{path} has no column to learn from: {found[0]}. Put the labels beside the features")
         raise InputError(
             f"{path} has neither a column 'path' or 'text' nor other columns to learn from (columns: {listed(table)}; "
             "--text names the column of texts)."
