@@ -15,7 +15,7 @@ from codivide.data.sources import load
 from codivide.fit.choice import Choice, Decision
 from codivide.fit.execute import execute
 from codivide.fit.job import Job, build_method, default_plan
-from codivide.fit.verdict import MEMORISED, TOO_LITTLE, USABLE, balanced_agreement, verdict
+from codivide.fit.verdict import MEMORISED, TOO_LITTLE, UNPROVEN, USABLE, balanced_agreement, first_met, verdict
 from tests.test_choose import SEEN
 
 TEN = np.arange(1000) % 10
@@ -86,9 +86,44 @@ def test_a_run_whose_test_labels_are_predicted_by_chance_is_of_no_use(method, ap
     assert (said in capsys.readouterr().out) == (said != USABLE)
 
 
-def test_labels_that_may_be_memorised_are_said(capsys):
-    say_verdict({"verdict": MEMORISED})
-    assert "hold some out to see" in " ".join(capsys.readouterr().out.split())
+@pytest.mark.parametrize("said", [MEMORISED, UNPROVEN])
+def test_labels_that_may_be_memorised_are_said(said, capsys):
+    say_verdict({"verdict": said})
+    assert f"{said}: wrong labels may have been memorised; hold some out to see" in " ".join(
+        capsys.readouterr().out.split()
+    )
+
+
+def test_labels_that_were_met_by_chance_prove_nothing():
+    fitted = agreeing(0.6)
+    for met, said in ((None, USABLE), (-5.0, UNPROVEN), (2.0, UNPROVEN), (2.1, USABLE)):
+        assert verdict(fitted, TEN, met=met) == said
+    assert verdict(TEN, TEN, met=-5.0) == MEMORISED
+    assert verdict(fitted, TEN, Choice(Decision("cross_entropy"), SEEN), met=-5.0) == USABLE  # it held some out
+    assert verdict(fitted, TEN, tested=(fitted, TEN), met=-5.0) == USABLE
+
+
+def test_a_label_counts_as_it_was_first_met():
+    given = np.array([0, 0, 1, 1, 1, -1])
+    losses, count = np.array([0.2, 0.4, 0.1, 9.0, 0.0, 5.0]), np.array([1.0, 1.0, 1.0, 3.0, 0.0, 1.0])
+    gains = np.array([-0.2, -0.4, -0.1]) - np.log([2 / 3, 2 / 3, 1 / 3])  # the others: met thrice, never, no label
+    found = first_met(given, losses, count, 1)
+    assert found["met_gain"] == pytest.approx(gains.mean())
+    assert found["met_error"] == pytest.approx(gains.std(ddof=1) / 3**0.5)
+    assert first_met(given[3:], losses[3:], count[3:], 1) == {}
+
+
+@pytest.mark.parametrize(("apart", "said"), [(0, UNPROVEN), (3, USABLE)])
+def test_random_labels_that_a_network_has_learned_in_part_are_not_called_usable(apart, said):
+    rng = np.random.default_rng(0)
+    y = rng.integers(4, size=400)
+    x = (rng.standard_normal((400, 8)) + apart * np.eye(8)[y]).astype(np.float32)
+    y = np.where(rng.random(400) < 0.2, rng.integers(4, size=400), y)
+    made = build_method("cross_entropy")
+    plan = default_plan(400, made, epochs=15, lr=0.03, batch_size=20, device="cpu")
+    outcome = execute(Job(made, plan, "mlp"), load(x, y))
+    assert outcome.summary["verdict"] == said
+    assert 0.5 < outcome.history[-1]["given_agreement"] < 0.97
 
 
 def test_features_that_say_nothing_are_said_to_be_of_no_use():

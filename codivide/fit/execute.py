@@ -231,6 +231,8 @@ class _Networks:
         found: dict[str, Any] = {}
         idle = "stopped" in run.history[-1] and run.epoch < self.job.plan.epochs  # nothing has changed
         learning = self.learning if self.learning is not None and run.epoch in self.learning.epochs else None
+        if run.epoch == 1:
+            found |= self.first_met(run)
         if self.selection is not None and not idle:
             found |= self.selection.look(run, self.latest(run))
         if idle and learning is not None:
@@ -246,6 +248,13 @@ class _Networks:
         if self.progress is not None:
             self.progress(run, row)
         return found
+
+    def first_met(self, run: Run) -> dict[str, float]:
+        """How well the labels of the first epoch were predicted before they were learned from; empty: nobody knows."""
+        if run.method.looks_back:
+            return {}
+        losses, count = (run.remember(name).double().cpu().numpy() for name in ("loss_sum", "loss_count"))
+        return verdict.first_met(self.loaded.y, losses, count, len(run.nets))
 
     def outcome(self, run: Run, settings: Mapping[str, Any], before: Before, seconds: float) -> Outcome:
         """What a finished run gives back; ``settings`` are those of ``config``."""
@@ -268,7 +277,7 @@ class _Networks:
         remarks = [*checked.remarks, *tested.remarks, *label_remarks(self.loaded), *stretched]
         found = _summary(self.loaded, run.history, judged, remarks) | _of_test(tested)
         found |= {"findings": checked.findings}
-        said = _verdict(self.loaded, own, before.choice, tested)
+        said = _verdict(self.loaded, own, before.choice, tested, run.history[0])
         learned = {"verdict": said, "collapsed": collapsed}
         learned |= {} if self.selection is None else self.selection.summary(run)
         record = {**settings, **trained, **found, **learned, **environment(str(run.device))}
@@ -520,10 +529,13 @@ def _of_test(tested: test_part.Tested) -> dict[str, Any]:
     return {"test_part": tested.summary} if tested.summary else {}
 
 
-def _verdict(loaded: Loaded, judged: Judged, choice: Choice | None, tested: test_part.Tested) -> str:
-    """Whether a network has learned enough, by the labels that no person vouches for."""
+def _verdict(
+    loaded: Loaded, judged: Judged, choice: Choice | None, tested: test_part.Tested, first: Mapping[str, Any]
+) -> str:
+    """Whether a network has learned enough, by the labels that no person vouches for and the record of its start."""
     given = loaded.y if loaded.confirmed is None else np.where(loaded.confirmed, -1, loaded.y)
-    return verdict.verdict(judged.suggested, given, choice, tested=tested.predicted)
+    met = first["met_gain"] / max(first["met_error"], 1e-12) if "met_gain" in first else None
+    return verdict.verdict(judged.suggested, given, choice, tested=tested.predicted, met=met)
 
 
 def _summary(

@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import torch
 
-from codivide.core.types import Labels, Mask
+from codivide.core.types import Floats, Labels, Mask
 from codivide.fit.choice import Choice
+from codivide.noise.chance import LIKELY, information
 from codivide.noise.report import AS_GIVEN
 
 USABLE = "usable"
 TOO_LITTLE = "too little was learned; do not use"
 MEMORISED = "as good as every label is predicted as given, and none was held out"
+UNPROVEN = "no label was held out, and those of the first epoch were predicted by chance before they were learned from"
 
 _ERRORS = 3.0  # standard errors by which labels that were learned from must be predicted better than by chance
 _HELD_OUT = 2.0  # the same of labels that were held out
@@ -21,7 +24,12 @@ _MOST = 0.1  # the same: held-out labels that surely do not reach it are predict
 
 
 def verdict(
-    suggested: Labels, given: Labels, choice: Choice | None = None, *, tested: tuple[Labels, Labels] | None = None
+    suggested: Labels,
+    given: Labels,
+    choice: Choice | None = None,
+    *,
+    tested: tuple[Labels, Labels] | None = None,
+    met: float | None = None,
 ) -> str:
     """``USABLE``, or ``TOO_LITTLE`` where a network does no better than one that knows how often each class occurs.
 
@@ -29,23 +37,51 @@ def verdict(
     predicts. By chance, and by naming the largest class always, it is 1 over the number of classes. Labels that were
     memorised agree, so where labels were held out, by a scout or as a test part, these must be predicted better than by
     chance, too. Where none were and as good as all labels are predicted as given, nobody can tell what was learned from
-    what was memorised: ``MEMORISED``.
+    what was memorised: ``MEMORISED``. Neither can anybody where the labels of the first epoch, each before it was
+    learned from for the first time, were not predicted better than by chance: ``UNPROVEN``.
 
     Args:
         suggested: what the network says of each sample, ``[N]``.
         given: labels ``[N]``, -1 where there is none.
         choice: with the report of a scout, where there was one.
         tested: what the network says of a test part, and its labels.
+        met: by how many standard errors labels were predicted better than by chance when they were first met (see
+            ``first_met``); None: that is not known.
     """
     agreement, chance, error = balanced_agreement(suggested, given)
     if agreement - chance <= max(_ERRORS * error, _LEAST * (1 - chance)) or _held_out_by_chance(given, choice):
         return TOO_LITTLE
     if tested is not None and (tested[1] >= 0).any():
         return TOO_LITTLE if by_chance(*tested) else USABLE
-    scouted = choice is not None and choice.scout is not None
-    labelled = given >= 0
-    alike = float((suggested == given)[labelled].mean())
-    return MEMORISED if alike >= AS_GIVEN and chance and not scouted else USABLE
+    if not chance or (choice is not None and choice.scout is not None):
+        return USABLE
+    if float((suggested == given)[given >= 0].mean()) >= AS_GIVEN:
+        return MEMORISED
+    return UNPROVEN if met is not None and met <= LIKELY else USABLE
+
+
+def first_met(given: Labels, losses: Floats, count: Floats, nets: int) -> dict[str, float]:
+    """How well labels were predicted in the first epoch, each before it was learned from for the first time.
+
+    What a network says of a label that it has not met cannot be memorised: of labels that follow from nothing, the loss
+    is no smaller on average than that of naming each class as often as it is given (prequential validation, Dawid
+    1984).
+
+    Args:
+        given: labels ``[N]``, -1 where there is none.
+        losses: the sum ``[N]`` of the cross-entropies of each label in the epoch, each before a step on it.
+        count: how many they were ``[N]``.
+        nets: networks that were trained: a label that was met oftener does not count.
+
+    Returns:
+        ``met_gain``, in nats a label, and ``met_error``, its standard error; empty: too few labels were met.
+    """
+    seen = (given >= 0) & (count > 0) & (count <= nets)
+    if seen.sum() < 2:
+        return {}
+    logs, labels = torch.from_numpy(-losses[seen] / count[seen]), torch.from_numpy(given[seen])
+    gain, error = information(logs, labels, None)
+    return {"met_gain": gain, "met_error": error}
 
 
 def by_chance(predicted: Labels, given: Labels) -> bool:

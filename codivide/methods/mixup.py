@@ -58,6 +58,7 @@ class Mixup(Method):
         **dict.fromkeys(("neighbours", "layer", "input_noise"), (0, math.inf)),
     }
     settings: ClassVar[Mapping[str, Any]] = {"weight_decay": 1e-4}
+    looks_back: ClassVar[bool] = True
 
     alpha: float = 8.0
     samples: int = 2

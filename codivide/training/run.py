@@ -90,6 +90,7 @@ class Method(Algorithm):
 
     trains: ClassVar[bool] = True
     nets: ClassVar[int] = 1
+    looks_back: ClassVar[bool] = False  # its losses of an epoch are those of samples that it has just learned from
 
     def count(self) -> int:
         """How many networks a run has: ``nets``, unless a hyper-parameter says otherwise."""
