@@ -513,7 +513,7 @@ def test_what_only_classes_have_is_refused(prices, tmp_path, words, said):
 
 
 def test_a_run_of_numbers_has_no_curves(prices):
-    with pytest.raises(InputError, match="a run of --task regression, which has no curves"):
+    with pytest.raises(InputError, match="a run of the task regression, which has no curves"):
         run("plot", prices / "run")
 
 
@@ -526,9 +526,9 @@ def test_classes_that_may_be_something_else_are_said():
     from codivide.data.targets import proposal
 
     x = np.zeros((60, 1), dtype=np.float32)
-    assert "--task regression" in proposal(load_targets(x, [f"{k / 7:.3f}" for k in range(60)], REGRESSION))
+    assert "NoisyLabelRegressor" in proposal(load_targets(x, [f"{k / 7:.3f}" for k in range(60)], REGRESSION))
     sets = [";".join(name for j, name in enumerate("abcdef") if k >> j & 1) or "f" for k in range(60)]
-    assert "--task multilabel" in proposal(load_targets(x, sets, MULTILABEL))
+    assert "NoisyMultiLabelClassifier" in proposal(load_targets(x, sets, MULTILABEL))
     assert proposal(load_targets(x, [str(k % 5) for k in range(60)], REGRESSION)) is None
 
 

@@ -3,6 +3,7 @@
 import inspect
 import io
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, fields
@@ -16,10 +17,12 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+import codivide
 from codivide import Features, InputError, NoisyLabelClassifier, Plan
 from codivide.cli import app as command_line
 from codivide.cli.fit import TAKEN, _possible_flags, fit
 from codivide.cli.flags import hyper_flags, spread
+from codivide.core.errors import option, speaking_flags
 from codivide.fit import choose_run, estimator
 from codivide.methods import METHODS
 from codivide.methods.features.options import NOT_FOR_FEATURES, refuse
@@ -315,3 +318,27 @@ def test_every_method_can_be_asked_for_on_the_command_line(name):
     for item in fields(METHODS[name]):
         flag = f"--method-{item.name}" if item.name == "weight" else f"--{item.name}"
         assert flag.replace("_", "-") in shown.output
+
+
+def test_an_option_is_named_as_who_reads_it_gives_it(tmp_path, capsys):
+    (tmp_path / "a.csv").write_text("age,job,kind\n1,x,a\n2,y,b\n")
+    with pytest.raises(InputError, match=r"'label' .*label= names it"):
+        NoisyLabelClassifier(method="features").fit(tmp_path / "a.csv")
+    call("fit", tmp_path / "a.csv", "--out", tmp_path / "run", expect=2)
+    assert "--label names it" in " ".join(capsys.readouterr().err.split())
+    asked = (("drop", ["a", "b"]), ("keep_na", True), ("out", None))
+    assert [option(*each) for each in asked] == ["drop=['a', 'b']", "keep_na=True", "out="]
+    with speaking_flags():
+        assert [option(*each) for each in asked] == ["--drop a,b", "--keep-na", "--out"]
+    assert option("out") == "out="
+
+
+def test_no_message_of_the_library_proposes_both_a_flag_and_a_parameter():
+    package = Path(codivide.__file__).parent
+    twice = [
+        f"{path.relative_to(package)}: {line.strip()}"
+        for path in sorted(package.rglob("*.py"))
+        for line in path.read_text("utf-8").splitlines()
+        if re.search(r"\(--[a-z-]+, [a-z_]+=|\([a-z_]+=\S* in Python\)", line)
+    ]
+    assert twice == []

@@ -873,7 +873,9 @@ def test_columns_of_labels_beside_one_called_label_are_said(tmp_path):
     wide = features(40).assign(
         label=NAMES[np.arange(40) % 3], **{f"label_{k}": [row[k] for row in named(y)] for k in range(3)}
     )
-    with pytest.warns(UserWarning, match="since there is a column 'label'.*--annotators label_0,label_1,label_2"):
+    with pytest.warns(
+        UserWarning, match=r"since there is a column 'label'.*give y=X\[\['label_0', 'label_1', 'label_2'\]\]"
+    ):
         load(write(tmp_path, wide, "both.csv"))
 
 
@@ -886,7 +888,7 @@ def test_what_a_table_of_answers_lacks_is_named(tmp_path):
     with pytest.raises(InputError, match="'annotator', but not 'label'"):
         load(write(tmp_path, long.rename(columns={"label": "answer"}).assign(x=1), "answer.csv"))
     timed = write(tmp_path, long.assign(time=range(len(long)), x=1), "time.csv")
-    with pytest.raises(InputError, match="leave it out: --drop time"):
+    with pytest.raises(InputError, match=r"leave it out: drop=\['time'\]"):
         load(timed)
     found = of_table(timed, ReadOptions())[1]
     plain = of_table(write(tmp_path, long, "plain.csv"), ReadOptions())[1]

@@ -336,7 +336,7 @@ def test_a_source_is_one_line(tmp_path, monkeypatch, capsys):
     assert pd.read_csv(tmp_path / "p.csv").iloc[:, 1].tolist() == ["a", "b"] * 20
     with pytest.raises(InputError, match="y must be None"):
         load(path, [0])
-    with pytest.raises(InputError, match="--label genre: columns can be named for a table only"):
+    with pytest.raises(InputError, match="label='genre': columns can be named for a table only"):
         load(path, options=ReadOptions(label="genre"))
     with pytest.raises(InputError, match="the model takes texts"):
         read_inputs(path, (3,), FLOAT, encoder=Tfidf.fit("tfidf", ["some words"]))

@@ -329,6 +329,6 @@ def test_photos_that_are_gone_or_were_replaced_are_named(tmp_path, monkeypatch, 
 def test_names_of_tables_and_columns_in_messages(tmp_path):
     pd.DataFrame({"age": range(24), "job": TEXTS, "label": LABELS}).to_csv(tmp_path / "mixed.csv.gz", index=False)
     assert load(tmp_path / "mixed.csv.gz").name == "mixed"
-    with pytest.raises(InputError, match="--columns age leaves out 'job', which --text names"):
+    with pytest.raises(InputError, match=r"columns=\['age'\] leaves out 'job', which text= names"):
         load(tmp_path / "mixed.csv.gz", options=ReadOptions(text="job", columns=("age",)))
     assert load(tmp_path / "mixed.csv.gz", options=ReadOptions(text="job")).texts is not None

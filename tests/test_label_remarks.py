@@ -49,7 +49,7 @@ def test_twins_are_named_with_their_counts_and_merged_where_that_is_wanted():
     (remark,) = label_remarks(plain)
     assert "'CAT' (5) and 'Cat ' (5) and 'cat' (6)" in remark
     assert f"{DECOMPOSED!r} (7) and {COMPOSED!r} (5)" in remark
-    assert "--merge-labels" in remark
+    assert "merge_labels=True" in remark
     merged = load(X, SPELLED, options=MERGE, truth=["CAT"] * len(SPELLED))
     assert merged.classes == (DECOMPOSED, "cat", "dog") == tuple(sorted((DECOMPOSED, "cat", "dog")))
     assert np.bincount(merged.y).tolist() == [12, 16, 9]
@@ -118,7 +118,7 @@ def test_numbers_and_a_class_called_nan_are_texts(tmp_path):
 
 
 def test_the_only_other_class_was_read_as_missing():
-    with pytest.raises(InputError, match=r"one class only \('a'\).*'None'.*--keep-na"):
+    with pytest.raises(InputError, match=r"one class only \('a'\).*'None'.*keep_na=True"):
         load(np.zeros((4, 2)), ["a", "a", "None", "None"])
 
 

@@ -256,7 +256,7 @@ def test_columns_beside_a_column_text_are_named(tmp_path):
     table = pd.DataFrame({"text": ["good film", "bad book"] * 10, "stars": range(20), "label": ["a", "b"] * 10})
     table.to_csv(tmp_path / "a.csv", index=False)
     (said,) = (text for text in load(tmp_path / "a.csv").said if "left alone" in text)
-    assert "'text' alone; left alone: stars (--columns text,stars,... " in said
+    assert "'text' alone; left alone: stars (columns=['text', 'stars', '...'] " in said
     asked = load(tmp_path / "a.csv", options=ReadOptions(text="text"))
     assert not any("left alone" in text for text in asked.said)
     assert len(load(tmp_path / "a.csv", options=ReadOptions(columns=("text", "stars"))).columns) > 1

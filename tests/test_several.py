@@ -418,7 +418,7 @@ def test_another_separator_is_seen():
     texts = ["sky, sea", "sky, cat", "sea, cat", "cat", "sky"] * 4
     assert (
         other_separator(loaded(texts), ";")
-        == "no row has ';' between labels, but 3 different ones have ',': --separator?"
+        == "no row has ';' between labels, but 3 different ones have ',': separator=?"
     )
     assert other_separator(loaded(texts), ",") is None
     assert other_separator(loaded([*texts, "sky;cat"]), ";") is None

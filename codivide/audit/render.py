@@ -22,7 +22,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, option
 from codivide.core.files import FORMULA, NUMBER, write_text
 from codivide.runs.claim import locked, sweep_drawn
 from codivide.runs.folder import REPORT_MARK, has_mark, has_run
@@ -210,13 +210,13 @@ def _rounded(values: list[Any]) -> list[Any]:
 def check_target(path: Path) -> None:
     """InputError when no page can be written to ``path``, or it holds anything else; asked before any long work."""
     if path.is_dir():
-        raise InputError(f"--out {path} is a folder; name a file, such as {path / 'report.html'}")
+        raise InputError(f"{option('out', str(path))} is a folder; name a file, such as {path / 'report.html'}")
     if path.exists() and not has_mark(path, REPORT_MARK):
-        raise InputError(f"--out {path} exists and is no page of codivide; give another file")
+        raise InputError(f"{option('out', str(path))} exists and is no page of codivide; give another file")
     if not path.parent.is_dir():
-        raise InputError(f"--out {path}: the folder {path.parent} does not exist; make it first")
+        raise InputError(f"{option('out', str(path))}: the folder {path.parent} does not exist; make it first")
     if not os.access(path.parent, os.W_OK):
-        raise InputError(f"--out {path}: the folder {path.parent} cannot be written to")
+        raise InputError(f"{option('out', str(path))}: the folder {path.parent} cannot be written to")
     with _held(path):  # nobody else is writing there
         pass
 

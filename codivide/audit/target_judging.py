@@ -78,7 +78,7 @@ def load_targets(source: object, y: object, options: ReadOptions) -> Loaded:
     loaded = encode.of_images(load_raw(source, written and written.texts, options=options), options)
     loaded = loaded if written is None else written.of(loaded)
     if loaded.annotations is not None:
-        raise InputError(f"several annotators have no consensus with --task {options.task}: give one column of targets")
+        raise InputError(f"several annotators have no consensus of the task {options.task}: give one column of targets")
     if len(loaded.x.shape) != 1:
         loaded = encode.of_images(loaded, replace(options, encoder=encode.DEFAULT_OF["image"]))
     return replace(loaded, classes=tuple(str(name) for name in loaded.classes))

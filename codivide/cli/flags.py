@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, speaking_flags
 
 if TYPE_CHECKING:
     from codivide.data.options import ReadOptions
@@ -112,7 +112,12 @@ class Command(TyperCommand):
 
 
 class Group(TyperGroup):
-    """A command that has commands, for ``cls=`` of typer."""
+    """A command that has commands, for ``cls=`` of typer. While one runs, messages name flags."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run what was asked for."""
+        with speaking_flags():
+            return super().invoke(ctx)
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Its parameters."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
 
 class InputError(ValueError):
@@ -11,6 +12,43 @@ class InputError(ValueError):
 
     The command line prints the message without a traceback and exits with code 2.
     """
+
+
+_COMMAND_LINE = False  # whether those who read the messages type flags
+
+
+@contextmanager
+def speaking_flags() -> Iterator[None]:
+    """Within it, ``option`` names the flags of the command line."""
+    global _COMMAND_LINE
+    before, _COMMAND_LINE = _COMMAND_LINE, True
+    try:
+        yield
+    finally:
+        _COMMAND_LINE = before
+
+
+def either(flag: str, python: str) -> str:
+    """What is said on the command line, or in Python where the option has no parameter of the same name there."""
+    return flag if _COMMAND_LINE else python
+
+
+def option(name: str, value: object = None) -> str:
+    """An option in the words of who reads of it: a flag on the command line, a parameter in Python.
+
+    Args:
+        name: of the parameter.
+        value: to propose, such as a list of columns; None: none.
+
+    Example:
+        >>> option("text"), option("drop", ["age"]), option("keep_na", True)
+        ('text=', "drop=['age']", 'keep_na=True')
+    """
+    flag = "--" + name.replace("_", "-")
+    if value is None or value is True:
+        return either(flag, f"{name}={'' if value is None else value}")
+    said = ",".join(map(str, value)) if isinstance(value, list) else value
+    return either(f"{flag} {said}", f"{name}={value!r}")
 
 
 class TrainingWarning(UserWarning):

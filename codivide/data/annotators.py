@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from torch import Tensor
 
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, either, option
 from codivide.core.types import Floats, Labels
 from codivide.data.labels import encode
 from codivide.data.options import ReadOptions
@@ -174,7 +174,7 @@ def from_long(table: pd.DataFrame, labels: list[Any], path: Path) -> tuple[pd.Da
         raise InputError(
             f"{path}: row {row} (line {row + 2}) and row {first[items[row]]} are of the same {key} "
             f"{table[key].iloc[row]!r} but differ in column {rest.columns[column]!r}. If it says something of the "
-            f"answer, leave it out: --drop {rest.columns[column]}."
+            f"answer, leave it out: {option('drop', [str(rest.columns[column])])}."
         )
     return rest.iloc[first].reset_index(drop=True), _answers(table, labels, items, len(first), path)
 
@@ -187,9 +187,10 @@ def unread(table: pd.DataFrame) -> str | None:
     known = set(table["label"].astype(object).map(str))
     each = [name for name in texts if name.startswith(PREFIX) and set(texts[name][table[name].notna()]) <= known]
     if len(each) > 1:
+        said = either(f"--annotators {','.join(each)}", f"give y=X[{each}], and the others as X")
         return (
             f"columns {', '.join(map(repr, each))} hold labels, and count as no answers, since there is a column "
-            f"'label'. If they are those of several annotators: --annotators {','.join(each)}"
+            f"'label'. If they are those of several annotators: {said}"
         )
     for who in (name for name in texts if _WHO.fullmatch(name)):
         item = _answered(texts, who)
@@ -318,7 +319,8 @@ def _check_bits(matrix: NDArray[Any]) -> None:
     if _agreement(matrix.astype(np.float64)) < _BY_CHANCE:
         warnings.warn(
             f"y has {matrix.shape[1]} columns of 0 and 1, read as the answers of as many annotators, who agree hardly "
-            "more than by chance. If a row has several labels, use NoisyMultiLabelClassifier (--task multilabel)",
+            "more than by chance. If a row has several labels, use "
+            + either("--task multilabel", "NoisyMultiLabelClassifier"),
             stacklevel=2,
         )
 

@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, option
 from codivide.core.types import Singles
 from codivide.data.arrays import from_arrays
 from codivide.data.column_kinds import Part, Text, as_texts, fit_part, is_plain, missing, refusal, restore_part
@@ -86,7 +86,8 @@ class Columns:
         if not parts:
             listed = "; ".join(f"{item['name']!r}: {item['reason']}" for item in left_out)
             raise InputError(
-                f"no column of the table can be used ({listed}). Are they named right (--columns, --drop)?"
+                f"no column of the table can be used ({listed}). Are they named right ({option('columns')}, "
+                f"{option('drop')})?"
             )
         return cls(name, parts, tuple(map(str, frame.columns)), read, left_out)
 
@@ -208,7 +209,8 @@ def encoder_for(frame: pd.DataFrame, encoder: object) -> Columns | None:
     if encoder not in ("auto", "none", NAME):
         raise InputError(
             f"encoder {getattr(encoder, 'name', encoder)!r} takes texts or images, but the table has columns "
-            f"{', '.join(map(repr, map(str, frame.columns[:5])))}: name the column of texts (--text), or leave it out."
+            f"{', '.join(map(repr, map(str, frame.columns[:5])))}: name the column of texts ({option('text')}), "
+            "or leave it out."
         )
     return Columns.fit(NAME, frame)
 

@@ -138,7 +138,7 @@ def _label_of(parts: Mapping[str, Any], options: ReadOptions) -> str:
     if options.label == "label" and (len(by_kind) == 1 or by_name):
         return by_kind[0] if len(by_kind) == 1 else by_name[0]
     frame = first.select(range(min(len(first), 1000))).to_pandas()
-    raise missing_column(frame, "the data set", options.label, "--label", propose_labels(frame))
+    raise missing_column(frame, "the data set", options.label, "label", propose_labels(frame))
 
 
 def _frame(part: Any, label: str) -> pd.DataFrame:

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from PIL import ImageOps
 
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, option
 from codivide.data.images import are_image_names, is_image_name, open_content
 
 IMAGE = "image"  # what the column is called from here on
@@ -64,7 +64,9 @@ def with_images(table: pd.DataFrame, where: object) -> pd.DataFrame:
         named = IMAGE in table and "path" not in table and are_image_names(table[IMAGE].dropna().tolist())
         return table.rename(columns={IMAGE: "path"}) if named else table
     if len(found) > 1 and IMAGE not in found:
-        raise InputError(f"{where}: columns {', '.join(map(repr, found))} hold images; choose one with --columns")
+        raise InputError(
+            f"{where}: columns {', '.join(map(repr, found))} hold images; choose one with {option('columns')}"
+        )
     name = IMAGE if IMAGE in found else found[0]
     contents = [_content(value) for value in table[name].tolist()]
     table = table.drop(columns=[*found, *(other for other in (IMAGE,) if other in table and other not in found)])

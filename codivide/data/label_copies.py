@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from codivide.core.errors import option
 from codivide.core.types import Floats, Labels, Mask
 from codivide.data.column_kinds import as_texts, missing
 from codivide.data.loaded import Loaded
@@ -45,13 +46,13 @@ def remarks(loaded: Loaded) -> list[str]:
         text = f"column {_listed(found)} holds" if len(found) == 1 else f"columns {_listed(found)} hold"
         said.append(
             f"{text} the labels, and {'is' if len(found) == 1 else 'are'} among the features: what is learned from "
-            "that says nothing of new samples, and wrong labels look right. Leave it out (--drop, drop=[...])"
+            f"that says nothing of new samples, and wrong labels look right. Leave it out ({option('drop')})"
         )
     if gaps:
         text = f"column {_listed(gaps)} is" if len(gaps) == 1 else f"each of the columns {_listed(gaps)} is"
         said.append(
             f"{text} empty in all rows of one class and in no other, or the other way round, so that its gaps hold the "
-            "labels: if it is filled in when the label is known, leave it out (--drop, drop=[...])"
+            f"labels: if it is filled in when the label is known, leave it out ({option('drop')})"
         )
     return said
 

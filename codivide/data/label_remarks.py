@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 
-from codivide.core.errors import TrainingWarning
+from codivide.core.errors import TrainingWarning, option
 from codivide.core.types import Labels, Mask
 from codivide.data import columns, label_copies
 from codivide.data.labels import twins
@@ -83,7 +83,7 @@ def _missing(loaded: Loaded) -> list[str]:
     listed = ", ".join(f"{value} {count:,}" for value, count in found.items())
     total = sum(found.values())
     text = f"{total:,} label{'s were' if total > 1 else ' was'} read as missing: {listed}"
-    return [f"{text}. If it is a class, keep it (--keep-na, keep_na=True)"]
+    return [f"{text}. If it is a class, keep it ({option('keep_na', True)})"]
 
 
 def _merged(loaded: Loaded) -> list[str]:
@@ -105,7 +105,7 @@ def _twins(names: list[str], counts: Labels) -> list[str]:
         return []
     text = f"classes that differ only by case, white space or Unicode form: {_few(groups)}"
     return [
-        f"{text}. If they are the same, merge them (--merge-labels, merge_labels=True): they are learned apart. "
+        f"{text}. If they are the same, merge them ({option('merge_labels', True)}): they are learned apart. "
         "None is called wrong for another; where they are not the same, rename one"
     ]
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import column_or_1d
 from torch import Tensor
 
-from codivide.core.errors import InputError, TrainingWarning, nearest
+from codivide.core.errors import InputError, TrainingWarning, either, nearest, option
 from codivide.core.types import UNLABELLED, Labels
 from codivide.data.column_kinds import Commas
 
@@ -123,7 +123,10 @@ def encode(
         if len(classes) < 2:
             found = f"one class only ({classes[0]!r})" if classes else "no label at all: not one class"
             named = sorted({value.strip() for value in values[empty] if isinstance(value, str)} - {""})
-            found += f" ({', '.join(map(repr, named))} means 'no label' unless they are kept: --keep-na)" * bool(named)
+            found += (
+                f" ({', '.join(map(repr, named))} means 'no label' unless they are kept: {option('keep_na', True)})"
+                * bool(named)
+            )
             raise OneClassError(f"{what} holds {found}; training needs rows of at least two classes.", what, classes)
         places = np.arange(len(classes), dtype=np.int64)
     else:
@@ -276,7 +279,7 @@ def _check_signs(values: NDArray[Any], unlabelled: int, what: str) -> None:
     if set(counts) == {-1, 0, 1} and 2 * counts[-1] < len(values):
         warnings.warn(
             f"{what} holds -1, 0 and 1, and the {counts[-1]:,} rows with -1 are taken for rows without a label. If "
-            "that is a class, as of sentiments, pass unlabelled=None (--unlabelled none)",
+            "that is a class, as of sentiments, pass " + either("--unlabelled none", "unlabelled=None"),
             TrainingWarning,
             stacklevel=4,
         )

@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from codivide.core.device import onto
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, option
 from codivide.core.files import let_go
 
 CHUNK = 1024
@@ -46,7 +46,7 @@ def check_alike(rows: Rows, other: Rows, what: str) -> None:
     if rows.shape != other.shape or rows.dtype != other.dtype:
         raise InputError(
             f"{what} has samples of shape {other.shape} and {str(other.dtype)[6:]}, the training data of "
-            f"{rows.shape} and {str(rows.dtype)[6:]}; make them alike (images: --image-size)"
+            f"{rows.shape} and {str(rows.dtype)[6:]}; make them alike (images: {option('image_size')})"
         )
 
 

@@ -17,7 +17,7 @@ import torch
 import torch.utils.data
 from scipy import sparse
 
-from codivide.core.errors import InputError, nearest
+from codivide.core.errors import InputError, nearest, option
 from codivide.core.files import expand_user
 from codivide.data import encode, listed, named
 from codivide.data.arrays import choose_augment, from_arrays
@@ -346,7 +346,7 @@ def _check_columns(kind: Source | None, options: ReadOptions) -> None:
         value = getattr(options, name)
         if value != getattr(DEFAULT, name) and name not in able:
             given = value if isinstance(value, str) else ",".join(value)
-            raise InputError(f"--{name} {given}: columns can be named for a table only, such as .csv or .parquet.")
+            raise InputError(f"{option(name, given)}: columns can be named for a table only, such as .csv or .parquet.")
     if options.group is not None and "group" not in able:
         raise InputError(
             f"--group {options.group}: a column of groups can be named for a table only, such as .csv or .parquet; "

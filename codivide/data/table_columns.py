@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, option
 from codivide.core.files import CLEANED
 from codivide.data import annotators
 from codivide.data.images import are_image_names
@@ -114,7 +114,7 @@ def with_label(table: pd.DataFrame, where: object, name: str) -> pd.DataFrame:
         return table
     found = find([str(column) for column in table.columns], name)
     if found is None:
-        raise missing_column(table, where, name, "--label", propose_labels(table, where))
+        raise missing_column(table, where, name, "label", propose_labels(table, where))
     if "label" in table and found != "label":
         raise InputError(
             f"{where} has columns {found!r} and 'label'; rename one, so that it is clear which holds the labels."
@@ -123,16 +123,17 @@ def with_label(table: pd.DataFrame, where: object, name: str) -> pd.DataFrame:
 
 
 def missing_column(
-    table: pd.DataFrame, where: object, name: str, flag: str, proposed: Sequence[str] = ()
+    table: pd.DataFrame, where: object, name: str, parameter: str | None, proposed: Sequence[str] = ()
 ) -> InputError:
     """The error for a column that is not there: it lists those that are, and what may have been meant."""
     names = [str(column) for column in table.columns]
     near = difflib.get_close_matches(name.casefold(), {column.casefold(): column for column in names}, n=1, cutoff=0.7)
     close = [column for column in names if column.casefold() in near]
     meant = (close or [column for column in proposed if column != name])[:3]
-    flags = [task_flags(table.iloc[:, names.index(column)]) if flag == "--label" else "" for column in meant]
+    flags = [task_flags(table.iloc[:, names.index(column)]) if parameter == "label" else "" for column in meant]
     told = [f"{column!r} ({more})" if more else repr(column) for column, more in zip(meant, flags, strict=True)]
-    hint = f" {flag} names it; perhaps {' or '.join(told)}." if told else f" {flag} names it."
+    hint = " Rename it" if parameter is None else f" {option(parameter)} names it"
+    hint += f"; perhaps {' or '.join(told)}." if told else "."
     return InputError(f"{where} has no column {name!r} (columns: {listed(table)}).{hint}")
 
 
@@ -166,13 +167,13 @@ def selected(table: pd.DataFrame, where: object, options: ReadOptions, *, beside
     """
     if options.text is not None and options.columns:
         _check_text_is_kept([str(column) for column in table.columns], options.text, options.columns)
-    for flag, names in (("--columns", options.columns), ("--drop", options.drop)):
+    for parameter, names in (("columns", options.columns), ("drop", options.drop)):
         found = {name: find([str(column) for column in table.columns], name) for name in names}
         for name, column in found.items():
-            if column is None and not (flag == "--drop" and name == options.label):
-                raise missing_column(table, where, name, flag)
+            if column is None and not (parameter == "drop" and name == options.label):
+                raise missing_column(table, where, name, parameter)
         held = {column for column in found.values() if column is not None}
-        if flag == "--drop":
+        if parameter == "drop":
             table = table.drop(columns=[name for name in table.columns if str(name) in held])
         elif names:
             table = table[[name for name in table.columns if str(name) in held | _about(table, options, beside=beside)]]
@@ -192,8 +193,8 @@ def _check_text_is_kept(held: list[str], text: str, chosen: Sequence[str]) -> No
     found = find(held, text)
     if found is not None and found not in {find(held, name) for name in chosen}:
         raise InputError(
-            f"--columns {','.join(chosen)} leaves out {found!r}, which --text names: of texts nothing else is learned "
-            "from, so leave --columns out"
+            f"{option('columns', list(chosen))} leaves out {found!r}, which {option('text')} names: of texts "
+            f"nothing else is learned from, so leave {option('columns')} out"
         )
 
 
@@ -207,7 +208,7 @@ def with_texts(table: pd.DataFrame, where: object) -> pd.DataFrame:
         return table
     found = [str(name) for name in table.columns if _is_text(table[name])]
     if len(found) != 1:
-        raise missing_column(table, where, "text", "--text", found)
+        raise missing_column(table, where, "text", "text", found)
     return table.rename(columns={found[0]: "text"})
 
 
@@ -231,7 +232,7 @@ def said_of_written(table: pd.DataFrame, options: ReadOptions) -> list[str]:
     if not found:
         return []
     text = f"left out, since codivide wrote this about the labels: {listed(table[found])}"
-    return [f"{text} (--columns, columns=[...] learns from what it names)"]
+    return [f"{text} ({option('columns')} learns from what it names)"]
 
 
 def _with_text(table: pd.DataFrame, where: object, options: ReadOptions) -> pd.DataFrame:
@@ -239,7 +240,7 @@ def _with_text(table: pd.DataFrame, where: object, options: ReadOptions) -> pd.D
         found = find([str(name) for name in table.columns], options.text)
         if found is None:
             proposed = [str(name) for name in table.columns if _is_text(table[name])]
-            raise missing_column(table, where, options.text, "--text", proposed)
+            raise missing_column(table, where, options.text, "text", proposed)
         others = [name for name in ("text", "path") if name in table and name != found]
         return table.drop(columns=others).rename(columns={found: "text"})
     if "text" in table or "path" in table:

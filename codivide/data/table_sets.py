@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, option
 from codivide.core.files import expand_user
 from codivide.core.types import UNLABELLED, Labels
 from codivide.data import annotators
@@ -214,7 +214,7 @@ def _label_column(table: pd.DataFrame, path: Path, options: ReadOptions) -> list
         if options.task == REGRESSION:
             return texts_of(table["label"], options).texts
         return table_labels(table["label"], keep_na=options.keep_na)
-    raise missing_column(table, path, "label", "--label", propose_labels(table, path))
+    raise missing_column(table, path, "label", "label", propose_labels(table, path))
 
 
 def _left_alone(table: pd.DataFrame, options: ReadOptions) -> list[str]:
@@ -225,7 +225,7 @@ def _left_alone(table: pd.DataFrame, options: ReadOptions) -> list[str]:
     if not others:
         return []
     said = f"learned from the column 'text' alone; left alone: {listed(table[others])}"
-    return [f"{said} (--columns text,{others[0]},... learns from several)"]
+    return [f"{said} ({option('columns', ['text', others[0], '...'])} learns from several)"]
 
 
 def _with_splits(table: pd.DataFrame, labels: list[Any], path: Path) -> _Labelled:
@@ -284,7 +284,7 @@ def split_answers(
     if options.answers is not None:
         other = read_table(options.answers)
         if "label" not in other:
-            raise missing_column(other, options.answers, "label", "rename it: the name", propose_labels(other))
+            raise missing_column(other, options.answers, "label", None, propose_labels(other))
         found = annotators.from_file(
             options.answers, table_labels(other["label"], keep_na=options.keep_na), other, table, path
         )

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, either, option
 from codivide.core.files import CLEANED, unguard, unguarded
 from codivide.core.types import Labels
 from codivide.data import annotators
@@ -216,7 +216,8 @@ def said_of_ids(table: pd.DataFrame) -> list[str]:
     text = (
         f"{int(again.sum()):,} ids come again or are missing (the first in row {int(again.to_numpy().argmax())}), so "
     )
-    return [f"{text}rows are named by their numbers; if an id says what belongs together, --group names its column"]
+    named = either("--group", "groups=")
+    return [f"{text}rows are named by their numbers; if an id says what belongs together, {named} names its column"]
 
 
 def _nameless(table: pd.DataFrame) -> pd.Series[bool]:
@@ -237,6 +238,6 @@ def feature_columns(table: pd.DataFrame, path: Path, options: ReadOptions = DEFA
             raise InputError(f"{path} has no column to learn from: {found[0]}. Put the labels beside the features")
         raise InputError(
             f"{path} has neither a column 'path' or 'text' nor other columns to learn from (columns: {listed(table)}; "
-            "--text names the column of texts)."
+            f"{option('text')} names the column of texts)."
         )
     return table[names]

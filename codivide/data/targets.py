@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.utils.validation import column_or_1d
 
-from codivide.core.errors import InputError, nearest
+from codivide.core.errors import InputError, either, nearest, option
 from codivide.core.types import UNLABELLED, Floats, Labels, Mask
 from codivide.data.column_kinds import COMMAS_IN_WORDS, LARGEST, Commas, commas_of, pointed
 from codivide.data.labels import MISSING_TEXT, NO_Y, OneClassError, unmasked
@@ -147,7 +147,7 @@ def members(loaded: Loaded, separator: str, names: Sequence[str] | None = None) 
     sets = [parts(str(text), separator) for text in loaded.classes]
     found = tuple(names or loaded.tags) or _sorted({name for one in sets for name in one})
     if not found:
-        raise InputError(f"{loaded.name}: no row has a label; separate them with {separator!r} (--separator)")
+        raise InputError(f"{loaded.name}: no row has a label; separate them with {separator!r} ({option('separator')})")
     place = {name: k for k, name in enumerate(found)}
     table = np.zeros((len(sets) + 1, len(found)), dtype=np.int64)
     table[-1] = UNLABELLED
@@ -377,11 +377,14 @@ def _instead(names: Sequence[str], labelled: int) -> tuple[str, str] | None:
     if len(names) >= _MANY and all(value is not None for value in values):
         whole = all(float(value or 0).is_integer() for value in values)
         if not whole or len(names) > max(_MANY, labelled / 3):
-            return f"the labels are {len(names):,} different numbers; to predict a number", f"--task {REGRESSION}"
+            return f"the labels are {len(names):,} different numbers; to predict a number", either(
+                f"--task {REGRESSION}", "NoisyLabelRegressor"
+            )
     if (found := _separated(names, (";", "|"))) is not None:
         separator, count = found
-        said = "" if separator == ";" else f" --separator '{separator}'"
-        return f"{count:,} classes hold {separator!r}; several labels a row", f"--task {MULTILABEL}{said}"
+        said = "" if separator == ";" else either(f" --separator '{separator}'", f"(separator={separator!r})")
+        told = either(f"--task {MULTILABEL}", "NoisyMultiLabelClassifier") + said
+        return f"{count:,} classes hold {separator!r}; several labels a row", told
     return None
 
 
@@ -393,7 +396,8 @@ def other_separator(loaded: Loaded, separator: str) -> str | None:
     found = _separated(names, (";", "|", ","))
     if found is None:
         return None
-    return f"no row has {separator!r} between labels, but {found[1]:,} different ones have {found[0]!r}: --separator?"
+    text = f"no row has {separator!r} between labels, but {found[1]:,} different ones have {found[0]!r}"
+    return f"{text}: {option('separator')}?"
 
 
 def _separated(names: Sequence[str], separators: Sequence[str]) -> tuple[str, int] | None:

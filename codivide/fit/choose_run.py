@@ -83,7 +83,7 @@ FEWEST = 20  # held-out labels, below which nothing can be told
 MOST = 5_000  # held-out labels, above which more would tell little
 LONGER = 4.0  # times as many epochs: about what two networks take that guess on several views
 ONE_WAY_NOISE = "asymmetric"  # is learned early and with confidence, also by the correction
-_BY_HEART = "which learns wrong labels by heart and finds few of them; --method features judges small sets, too"
+_BY_HEART = "which learns wrong labels by heart and finds few of them; the method features judges small sets, too"
 
 
 def _unseen(name: str, epochs: int) -> Progress:

@@ -15,7 +15,7 @@ import torch
 
 from codivide.audit import checks
 from codivide.core.device import resolve_device
-from codivide.core.errors import InputError, TrainingWarning
+from codivide.core.errors import InputError, TrainingWarning, option
 from codivide.core.provenance import environment
 from codivide.core.version import VERSION
 from codivide.data import columns, encode
@@ -326,7 +326,7 @@ def _features(
     if len(loaded.x.shape) != 1:
         raise InputError(
             f"the method features takes tables of numbers, one row a sample; {loaded.name} has images of shape "
-            f"{loaded.x.shape}. Encode them (leave --encoder out), or choose another method (see `codivide "
+            f"{loaded.x.shape}. Encode them (leave {option('encoder')} out), or choose another method (see `codivide "
             "methods`)"
         )
     began = time.perf_counter()

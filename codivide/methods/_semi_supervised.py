@@ -23,6 +23,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from codivide.core.errors import option
 from codivide.training import layers, targets
 from codivide.training.run import Batch, Method, Run
 
@@ -73,8 +74,8 @@ class SemiSupervised(Method):
             run.warn(
                 "sure",
                 f"no unlabelled sample passed the threshold of {getattr(self, 'threshold', 1)} in this whole epoch, so "
-                "that nothing was learned from them. Where that goes on, lower it (--threshold), or give more labels "
-                "or epochs",
+                f"that nothing was learned from them. Where that goes on, lower it ({option('threshold')}), or give "
+                "more labels or epochs",
             )
 
     def pair_loss(self, run: Run, known: Batch, unknown: Batch) -> Tensor:

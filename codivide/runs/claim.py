@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, option
 from codivide.core.files import check_name, expand_user, part_of
 from codivide.runs.folder import (
     CHOICE,
@@ -103,17 +103,17 @@ def check_folder(
         InputError: it is or holds one of ``inputs``, is no folder, holds a run (unless resume or overwrite), or holds
             anything else and no run.
     """
-    check_name(out, "--out")
+    check_name(out, option("out"))
     for given in inputs:
         _check_input(out, given)
     if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out} is a file; give a folder")
+        raise InputError(f"{option('out', str(out))} is a file; give a folder")
     held = _held(out)
     if held and not (has_run(out) or has_run(out / SCOUT)):
-        raise _of_others(out, f"--out {out}", held)
+        raise _of_others(out, option("out", str(out)), held)
     if held and not resume and not overwrite:
         raise InputError(
-            f"the folder {out} exists and is not empty; give another as --out (out= in Python), or on the command line "
+            f"the folder {out} exists and is not empty; give another as {option('out')}, or on the command line "
             "--resume or --overwrite"
         )
     for stage in (out / SCOUT, out / CORRECTION):
@@ -139,9 +139,9 @@ def _check_input(out: Path, given: str | Path) -> None:
         return
     real, held = out.resolve(), path.resolve()
     if real == held:
-        raise InputError(f"--out {out} is what is read; give another folder")
+        raise InputError(f"{option('out', str(out))} is what is read; give another folder")
     if real in held.parents:
-        raise InputError(f"--out {out} holds {given}, which is read; give another folder")
+        raise InputError(f"{option('out', str(out))} holds {given}, which is read; give another folder")
 
 
 def _held(folder: Path) -> list[str]:

@@ -216,7 +216,7 @@ def _of_classes(run: Path) -> SavedRun:
     record = SavedRun(run)
     if (task := record.source.options.task) != CLASSES:
         raise InputError(
-            f"{run} is a run of --task {task}, which has no curves; its page shows it: codivide audit {run}"
+            f"{run} is a run of the task {task}, which has no curves; its page shows it: codivide audit {run}"
         )
     return record
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from codivide.audit.checks.base import Check, Found
 from codivide.audit.material import Material
+from codivide.core.errors import option
 from codivide.core.types import Floats, Labels, Mask, Singles
 from codivide.runs.label_table import Column
 
@@ -71,12 +72,13 @@ def _find_empty(material: Material) -> Found:
     said = []
     if empty:
         said.append(
-            f"columns that are nearly empty: {_listed(empty)}. Leave them out (--drop) unless what is there matters"
+            f"columns that are nearly empty: {_listed(empty)}. Leave them out ({option('drop')}) unless what is there "
+            "matters"
         )
     if counting:
         said.append(
             f"columns that count the rows like an id, and are learned from: {_listed(counting)}. Leave them out "
-            "(--drop)"
+            f"({option('drop')})"
         )
     share = np.sum(gaps, axis=0) / columns if gaps else np.zeros(len(material.given))
     flag = share > EMPTY
@@ -125,7 +127,7 @@ def _find_given_away(material: Material) -> Found:
     if away:
         said.append(
             f"columns that alone give the label away: {_listed(away)}. If it is only known after the label, leave it "
-            "out (--drop): errors of the labels are then its errors"
+            f"out ({option('drop')}): errors of the labels are then its errors"
         )
     if spurious:
         said.append(
