@@ -231,3 +231,15 @@ def test_two_runs_are_compared_in_one_picture(run, tmp_path, capsys, monkeypatch
         plot.compare([run, other], tmp_path)
     with pytest.raises(InputError, match="two to 4"):
         plot.compare([run] * 5, tmp_path / "five")
+
+
+def test_the_name_of_a_picture_is_no_folder(run, tmp_path):
+    other = write(tmp_path / "other", rows())
+    for out in (tmp_path / "x.png", tmp_path / "x.SVG"):
+        with pytest.raises(InputError, match=r"x\.\w+' is the name of a picture; give a folder"):
+            plot.compare([run, other], out)
+        with pytest.raises(InputError, match=r"give a folder"):
+            plot.draw(run, out)
+        assert not out.exists()
+    (tmp_path / "old.png").mkdir()
+    assert plot.compare([run, other], tmp_path / "old.png")  # which is a folder

@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from codivide.core.errors import InputError
-from codivide.core.files import atomic, reading
+from codivide.core.errors import InputError, option
+from codivide.core.files import atomic, check_name, reading
 from codivide.data.options import CLASSES
 from codivide.runs.claim import sweep_drawn
 from codivide.runs.folder import METRICS, PICTURE_MARK, SUMMARY, SavedRun, has_mark
@@ -37,6 +37,7 @@ STYLE: Any = {
 }
 _RUNS = ((BLUE, "-"), (VERMILLION, "--"), (GREY, "-."), (BLACK, ":"))  # of the runs that are compared, in turn
 COMPARED = "compare"
+_PICTURES = (".png", ".svg", ".pdf", ".jpg", ".jpeg")  # suffixes that nobody gives a folder
 _CLEAN = (("clean_correct", "predicted right", BLUE, "-"), ("clean_incorrect", "predicted wrong", VERMILLION, "--"))
 _WRONG = (
     ("wrong_correct", "predicted as the truth", BLUE, "-"),
@@ -236,7 +237,7 @@ def draw(run: Path, out: Path | None = None, epochs: Sequence[int] | None = None
         InputError: no run, nothing recorded, losses that were not kept, or a file in ``out`` that is not the run's.
     """
     record = _of_classes(run)
-    folder = run if out is None else out
+    folder = run if out is None else _folder(out)
     remarks = [] if record.summary else [f"{run} is unfinished: {len(record.rows)} epochs are drawn"]
     written = []
     with matplotlib.rc_context(STYLE), reading(run / METRICS):
@@ -278,7 +279,7 @@ def compare(runs: Sequence[Path], out: Path) -> list[Path]:
     """
     if not 2 <= len(runs) <= len(_RUNS):
         raise InputError(f"{len(runs)} runs: give two to {len(_RUNS)} to compare")
-    records = [_of_classes(run) for run in runs]
+    out, records = _folder(out), [_of_classes(run) for run in runs]
     panels = [panel for panel in _CURVES if panel[0] != "lr" and all(record.series(panel[0])[0] for record in records)]
     if not panels:
         raise InputError(f"{', '.join(map(str, runs))}: no curve was recorded in all of them")
@@ -298,6 +299,15 @@ def compare(runs: Sequence[Path], out: Path) -> list[Path]:
         figure.axes[0].legend(loc="best")
         out.mkdir(parents=True, exist_ok=True)
         return save(figure, out / COMPARED)
+
+
+def _folder(out: Path) -> Path:
+    """The folder for pictures; InputError where its name is that of a picture."""
+    if out.suffix.lower() in _PICTURES and not out.is_dir():
+        given = option("out", str(out))
+        raise InputError(f"{given} is the name of a picture; give a folder, in which each picture is a .png and a .svg")
+    check_name(out, option("out"))
+    return out
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:
