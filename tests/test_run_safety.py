@@ -7,6 +7,7 @@ import signal
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ import pytest
 import torch
 from scipy.sparse import csr_matrix
 
-from codivide import InputError, NoisyLabelClassifier, load_model
+from codivide import Features, InputError, NoisyLabelClassifier, load_model
 from codivide.audit import render
 from codivide.audit.write_clean import aside, check_out
 from codivide.bench import runner
@@ -482,3 +483,23 @@ def test_headers_of_checkpoints(run, change):
     save_file(tensors, path, {"run": json.dumps(change(header))})
     with pytest.raises(InputError, match=r"checkpoint\.safetensors"):
         execute(job(), loaded(), run, resume=True)
+
+
+def test_a_home_folder_is_found_and_one_of_nobody_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(40, 2)), np.arange(40) % 2
+    for out in ("~nosuchuser/run", "~nosuchuser"):
+        with pytest.raises(InputError, match="no home folder for '~nosuchuser"):
+            NoisyLabelClassifier("features", out=out).fit(x, y)
+        with pytest.raises(InputError, match="begins with a home folder: there is no user of that name"):
+            check_folder(Path(out))
+    with pytest.raises(InputError, match=r"begins with a home folder: write it in full, .*home/run"):
+        check_folder(Path("~/run"))
+    NoisyLabelClassifier(Features(heads="linear", trees="none"), out="~/run").fit(x + y[:, None], y)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["home"]
+    assert (tmp_path / "home" / "run" / "labels.csv").is_file()
+    (tmp_path / "~kept").mkdir()
+    check_folder(Path("~kept/run"))  # a folder that is really called so

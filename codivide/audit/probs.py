@@ -16,6 +16,7 @@ from codivide.audit.neighbours import normalised
 from codivide.audit.noise_report import from_reading
 from codivide.audit.reading import Reading, read
 from codivide.core.errors import InputError
+from codivide.core.files import expand_user
 from codivide.core.types import UNLABELLED
 from codivide.data.arrays import array_rows
 from codivide.data.images import is_image_name
@@ -75,7 +76,8 @@ def from_probs(
         InputError: lengths, classes or probabilities that do not fit; it names the row. Columns whose order, which
             was not stated, is surely another; it says which label each column fits.
     """
-    if out is not None and Path(out).exists():
+    out = None if out is None else expand_user(out)
+    if out is not None and out.exists():
         raise InputError(f"out {out} exists; give a new folder")
     reading = read(labels, pred_probs, classes=classes)
     shown = {"images": images, "texts": _texts(texts), "features": features}
@@ -84,9 +86,9 @@ def from_probs(
     material = _material(reading, named, shown, from_reading(reading, groups))
     found = facts.findings(material, limit)
     if out is not None:
-        Path(out).mkdir(parents=True)
-        label_table.write(found.labels, Path(out))
-        facts.write(found.facts, Path(out) / FACTS)
+        out.mkdir(parents=True)
+        label_table.write(found.labels, out)
+        facts.write(found.facts, out / FACTS)
     return found
 
 

@@ -223,12 +223,22 @@ def atomic(path: Path, *, new: bool = False) -> Iterator[Path]:
 
 
 def check_name(path: Path, said: str) -> None:
-    """InputError where a name is no UTF-8: Parquet and safetensors files could not be written to such a place.
+    """InputError where nothing should be written to a place of this name.
+
+    It is no UTF-8, so that Parquet and safetensors files could not be written; or it begins with a home folder, in the
+    place of which a folder called ``~`` or ``~name`` would be made.
 
     Args:
         path: of a folder, as it was given.
         said: what the message begins with.
     """
+    first = path.parts[0] if path.parts else ""
+    if first.startswith("~") and not Path(first).exists():
+        try:
+            whole = f"write it in full, {expand_user(path)}"
+        except InputError:
+            whole = "there is no user of that name; write the folder in full"
+        raise InputError(f"{said} {path} begins with a home folder: {whole}")
     try:
         str(path).encode()
     except UnicodeEncodeError:

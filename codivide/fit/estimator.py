@@ -20,6 +20,7 @@ from torch import nn
 from codivide.audit.findings import Findings
 from codivide.core.device import resolve_device
 from codivide.core.errors import InputError, TrainingWarning
+from codivide.core.files import expand_user
 from codivide.data.corrections import confirm
 from codivide.data.groups import with_groups
 from codivide.data.loaded import Loaded, warn_about_reading
@@ -271,7 +272,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         """
         began, method, X = time.monotonic(), self._method(), as_pandas(X)
         net, views = as_net(self.net), as_views(self.augment)[1]
-        out = None if self.out is None else Path(self.out)
+        out = None if self.out is None else expand_user(self.out)
         inputs = [given for given in (X, *files_of(corrections)) if isinstance(given, str | Path)]
         if unknown := given.keys() - {"sample_weight"}:
             raise TypeError(f"fit got an unexpected keyword argument {sorted(unknown)[0]!r}")

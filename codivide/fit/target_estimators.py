@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from codivide.audit.findings import Findings
 from codivide.audit.target_judging import load_targets
 from codivide.core.errors import InputError, TrainingWarning
+from codivide.core.files import expand_user
 from codivide.core.types import Floats, Labels
 from codivide.data.groups import with_groups
 from codivide.data.loaded import Loaded
@@ -82,7 +83,7 @@ class _Noisy(BaseEstimator):
         )
 
     def _fit(self, X: Any, y: Any, corrections: Decided, groups: Any, sample_weight: Any) -> TargetOutcome:
-        options, out, X = self._options(), None if self.out is None else Path(self.out), as_pandas(X)
+        options, out, X = self._options(), None if self.out is None else expand_user(self.out), as_pandas(X)
         inputs = [given for given in (X, *files_of(corrections)) if isinstance(given, str | Path)]
         warn_of_order(X, groups=groups, sample_weight=sample_weight)
         with claimed(out, inputs=inputs):
