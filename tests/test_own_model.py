@@ -32,6 +32,7 @@ from codivide import (
     noise_report,
     score_labels,
 )
+from codivide.methods import METHODS
 from codivide.methods.features import judge, own
 from codivide.methods.features.folds import deal
 
@@ -457,3 +458,25 @@ def test_classes_in_another_order_are_placed_by_their_numbers():
     x = np.random.default_rng(0).normal(size=(60, 2))
     plain, turned = (NoisyLabelClassifier(model=Odd(how)).fit(x, x[:, 0] > 0) for how in ("", "turned"))
     assert turned.predict_proba(x) == pytest.approx(plain.predict_proba(x))
+
+
+class Views:
+    def __call__(self, x, generator):
+        return x
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"method": LogisticRegression}, r"method is the class LogisticRegression.*model=LogisticRegression\(\)"),
+        ({"method": METHODS["elr"]}, r"method is the class Elr\w*: pass an instance"),
+        ({"model": LogisticRegression}, r"model is the class LogisticRegression: pass an instance"),
+        ({"encoder": TfidfVectorizer}, r"encoder is the class TfidfVectorizer: pass an instance, TfidfVectorizer\(\)"),
+        ({"net": LogisticRegression}, r"net is the class LogisticRegression.*model=LogisticRegression\(\)"),
+        ({"augment": Views}, r"augment is the class Views: pass an instance, Views\(\)"),
+    ],
+)
+def test_a_class_in_the_place_of_an_object_is_named(given, said):
+    x, _, y = blobs(rows=40)
+    with pytest.raises(InputError, match=f"(?i){said}"):
+        NoisyLabelClassifier(**{"method": "auto" if "model" in given else "elr", **given}).fit(x, y)

@@ -55,6 +55,12 @@ class TrainingWarning(UserWarning):
     """Something unusual happened while training; the message says what was done, and the run went on."""
 
 
+def check_instance(name: str, given: object) -> None:
+    """InputError where a parameter that takes an object is given its class."""
+    if isinstance(given, type):
+        raise InputError(f"{name} is the class {given.__name__}: pass an instance, {given.__name__}()")
+
+
 def nearest(word: object, known: Iterable[object]) -> str:
     """`` Did you mean 'cat'?`` where a known word is near, else the empty string."""
     close = difflib.get_close_matches(str(word), [str(name) for name in known], n=1, cutoff=0.5)

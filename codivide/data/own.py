@@ -12,7 +12,7 @@ from scipy import sparse
 from torch import Tensor, nn
 
 from codivide.core.device import resolve_device
-from codivide.core.errors import InputError, TrainingWarning
+from codivide.core.errors import InputError, TrainingWarning, check_instance
 from codivide.data.encoder import Encoder, EncoderKind, Encoding, Takes
 from codivide.data.progress import Working
 from codivide.data.rows import Rows, SparseRows, TensorRows
@@ -40,6 +40,7 @@ class Own:
     """
 
     def __init__(self, part: Any, name: str | None = None, takes: Takes = "image", shape: tuple[int, ...] = ()) -> None:
+        check_instance("encoder", part)
         if part is not None and not (callable(part) or hasattr(part, "transform")):
             raise InputError(
                 f"encoder {part!r}: give a name, a function of a list of texts or of images [B, H, W, C], a torch "

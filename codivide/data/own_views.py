@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, check_instance
 from codivide.data.views import View, ViewSpec
 
 _NAMES = ("weak", "strong")
@@ -40,6 +40,8 @@ class OwnViews:
                 f"augment {given!r}: give a name, a function (x, generator) -> x of a batch of raw samples, or a dict "
                 "of such functions by 'weak' and 'strong'"
             )
+        for function in functions.values():
+            check_instance("augment", function)
         first = next(iter(functions.values()))
         self.functions = {name: functions.get(name, first) for name in _NAMES}
         self.name = f"own:{getattr(first, '__qualname__', type(first).__name__)}"

@@ -19,7 +19,7 @@ from torch import nn
 
 from codivide.audit.findings import Findings
 from codivide.core.device import resolve_device
-from codivide.core.errors import InputError, TrainingWarning
+from codivide.core.errors import InputError, TrainingWarning, check_instance
 from codivide.core.files import expand_user
 from codivide.data.corrections import confirm
 from codivide.data.groups import with_groups
@@ -432,5 +432,10 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
 def _check_method(method: Any) -> None:
     """InputError where a method is something else, such as a classifier."""
     if not isinstance(method, str | Algorithm):
-        hint = "pass it as model=..." if hasattr(method, "predict_proba") or hasattr(method, "fit") else "give a name"
+        learns = hasattr(method, "predict_proba") or hasattr(method, "fit")
+        if learns and isinstance(method, type):
+            name = method.__name__
+            raise InputError(f"method is the class {name}, which is no method of codivide: pass it as model={name}()")
+        check_instance("method", method)
+        hint = "pass it as model=..." if learns else "give a name"
         raise InputError(f"method is a {type(method).__name__}, which is no method of codivide: {hint}")

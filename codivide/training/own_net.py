@@ -37,7 +37,9 @@ class OwnNet:
                 "a function of the number of classes that makes one, such as net=lambda classes: Net(classes)"
             )
         if hasattr(make, "predict_proba") or hasattr(make, "get_params"):
-            raise InputError(f"net is a {type(make).__name__}, which is no network: pass it as model=...")
+            what = f"the class {make.__name__}" if isinstance(make, type) else f"a {type(make).__name__}"
+            given = f"{make.__name__}()" if isinstance(make, type) else "..."
+            raise InputError(f"net is {what}, which is no network: pass it as model={given}")
         if not callable(make):
             raise InputError(f"net {make!r}: give a name, or a function of the number of classes that makes a module")
         self.make = make

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from scipy.linalg import LinAlgWarning
 
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, check_instance
 from codivide.core.types import Floats, Labels, Singles
 from codivide.methods.features import own, trees
 from codivide.methods.features.matrix import Raw, Scale
@@ -155,8 +155,7 @@ def check_own(model: Any, *, weighs: bool = False) -> None:
     """InputError unless a model is a regressor of scikit-learn's kind (``weighs``: that takes weights)."""
     from sklearn.base import is_regressor
 
-    if isinstance(model, type):
-        raise InputError(f"model is the class {model.__name__}: pass an instance, {model.__name__}()")
+    check_instance("model", model)
     if not all(hasattr(model, name) for name in ("fit", "predict", "get_params")) or not is_regressor(model):
         raise InputError(
             f"model is a {type(model).__name__}, which is no regressor of scikit-learn's kind (fit, predict, "

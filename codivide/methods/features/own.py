@@ -20,7 +20,7 @@ from scipy import sparse
 from torch import Tensor
 
 from codivide.core import cluster
-from codivide.core.errors import InputError, TrainingWarning
+from codivide.core.errors import InputError, TrainingWarning, check_instance
 from codivide.core.types import Floats, Labels
 from codivide.data.labels import NO_Y
 from codivide.data.loaded import Loaded
@@ -156,8 +156,7 @@ def check_model(model: Any, *, weighs: bool = False) -> None:
     from sklearn.base import is_regressor
 
     name = type(model).__name__
-    if isinstance(model, type):
-        raise InputError(f"model is the class {model.__name__}: pass an instance, {model.__name__}()")
+    check_instance("model", model)
     if not hasattr(model, "fit") or not hasattr(model, "get_params"):
         raise InputError(
             f"model is a {name}, which is no classifier of scikit-learn's kind (fit, predict_proba, get_params); judge "
