@@ -150,8 +150,17 @@ def test_dicts_and_a_loader_of_them(name):
         loaded = load(source)
         assert loaded.y.tolist() == [0, 1] * 3
         assert every(loaded.x)[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4, 5]
-    with pytest.raises(InputError, match="a dict of photo, label; its image must be called image, img"):
+    with pytest.raises(
+        InputError, match=r"a dict of photo, label: its sample .* must be called image or img.*label label"
+    ):
         load(Listed([{"photo": torch.zeros(3, 8, 8), "label": 0}] * 2))
+
+
+def test_a_list_of_dicts_is_said_to_be_a_data_frame():
+    rows = [{"x": 0.5 * k, "z": "b", "label": "ab"[k % 2]} for k in range(20)]
+    with pytest.raises(InputError, match=r"a list of dicts \(x, z, label\): give a data frame, pandas.DataFrame"):
+        load(rows)
+    assert load(pd.DataFrame(rows)).classes == ("a", "b")
 
 
 def test_items_without_a_label():

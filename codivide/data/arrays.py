@@ -16,7 +16,7 @@ from scipy import sparse
 from sklearn.utils.validation import check_array
 from torch import Tensor
 
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, option
 from codivide.core.files import let_go
 from codivide.core.types import Labels
 from codivide.data import annotators
@@ -61,7 +61,7 @@ def from_arrays(
         InputError: anything wrong with ``x``, ``y`` or their lengths.
     """
     if y is None:
-        raise InputError(NO_Y)
+        raise InputError(_of_dicts(x) or NO_Y)
     rows = x if isinstance(x, TensorRows | MemmapRows | SparseRows | IndexedRows) else array_rows(x)
     names = None if ids is None or isinstance(ids, range) else ids
     check_length(y, "y", len(rows))
@@ -240,6 +240,17 @@ def _sparse_rows(x: Any, what: str) -> SparseRows:
         row = int(np.searchsorted(csr.indptr, bad[0], side="right")) - 1
         raise _not_finite(csr.data[bad[0]], row, str(csr.indices[bad[0]]), what)
     return SparseRows(csr)
+
+
+def _of_dicts(x: Any) -> str | None:
+    """What is said of a list of dicts, whose labels may be among them; None: it is none."""
+    if not isinstance(x, list | tuple) or not x or not isinstance(x[0], dict):
+        return None
+    keys = ", ".join(map(str, x[0]))
+    return (
+        f"X is a list of dicts ({keys}): give a data frame, pandas.DataFrame(X), with labels in the column 'label' "
+        f"or that of {option('label')}; or give samples that are arrays or images as X, and their labels as y"
+    )
 
 
 def _feature_rows(x: Any, columns: list[str] | None, what: str) -> TensorRows | MemmapRows:

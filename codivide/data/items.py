@@ -286,6 +286,8 @@ def _collect(items: Items, shape: Shape | None, options: ReadOptions, *, fixed: 
             work.advance()
             try:
                 sample, label = _split(items[index])
+            except _NoSample:
+                raise
             except Exception as error:  # whatever the user's code or a broken file raises counts as unreadable
                 skipped.append(Skipped(f"row {index}", reason(error)))
                 if len(skipped) > options.max_bad:
@@ -312,14 +314,19 @@ def _collect(items: Items, shape: Shape | None, options: ReadOptions, *, fixed: 
     return Collected(as_rows(data[: len(kept)]), labels, kept, tuple(skipped))
 
 
+class _NoSample(InputError):
+    """The items of a data set do not have what a sample is read from: no other will."""
+
+
 def _split(item: Any) -> tuple[Any, Any]:
     """The sample and its label (None: it has none), of a pair or of a dict by the usual names."""
     if isinstance(item, Mapping):
         names = [next((name for name in known if name in item), None) for known in (IMAGE_COLUMNS, LABEL_COLUMNS)]
         if names[0] is None:
-            raise InputError(
-                f"an item of the data set is a dict of {', '.join(map(str, item))}; its image must be called "
-                f"{', '.join(IMAGE_COLUMNS)}"
+            raise _NoSample(
+                f"an item of the data set is a dict of {', '.join(map(str, item))}: its sample (an image, array or "
+                f"tensor) must be called {' or '.join(IMAGE_COLUMNS)}, its label {' or '.join(LABEL_COLUMNS)}; or give "
+                "(sample, label) pairs, or of rows with columns a data frame: pandas.DataFrame(list(dataset))"
             )
         return item[names[0]], None if names[1] is None else item[names[1]]
     if isinstance(item, tuple | list):
