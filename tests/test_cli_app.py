@@ -77,7 +77,7 @@ def test_every_command_of_the_table_is_there_and_in_the_help(capsys):
         assert isinstance(found, typer.Typer) or found.__doc__
 
 
-def test_help_and_early_errors_need_neither_torch_nor_numpy(tmp_path):
+def test_help_early_errors_and_lists_need_neither_torch_nor_numpy(tmp_path):
     code = """if True:
         import sys
         from codivide.cli import app
@@ -85,7 +85,7 @@ def test_help_and_early_errors_need_neither_torch_nor_numpy(tmp_path):
             [["--help"], ["fit", "--help"], ["fit"], ["fit", "no.xlsx", "--out", "run"], ["audit", "--nosuch"]]
             + [["fit", "digits", "--out", "run", "--method", "elr", "--nosuch", "3"]]
             + [[command, "none"] for command in ("audit", "clean", "serve", "plot")]
-            + [["predict", "none", "x.csv"], ["predict", ".", "x.csv"], ["noise", "x.csv"]]
+            + [["predict", "none", "x.csv"], ["predict", ".", "x.csv"], ["noise", "x.csv"], ["bench", "list"]]
         ):
             sys.argv = ["codivide", *words]
             try:
@@ -97,7 +97,7 @@ def test_help_and_early_errors_need_neither_torch_nor_numpy(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     said = [line for line in done.stdout.splitlines() if line.startswith("after")]
     assert said == ["after --help []", *["after fit []"] * 3, "after audit []", "after fit []"] + [
-        f"after {command} []" for command in ("audit", "clean", "serve", "plot", "predict", "predict", "noise")
+        f"after {command} []" for command in ("audit", "clean", "serve", "plot", "predict", "predict", "noise", "bench")
     ]
     assert done.stderr.count("error: there is no f") == 8
 

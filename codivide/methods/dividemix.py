@@ -28,19 +28,9 @@ from torch import Tensor
 from codivide.core.types import AUTO, Auto
 from codivide.methods._division import VIEWS, Dividing
 from codivide.training import mixmatch, targets
+from codivide.training.published import AUTOMATIC as AUTOMATIC
+from codivide.training.published import PAPER as PAPER
 from codivide.training.run import Batch, Run
-
-#: The paper's values (CIFAR-10, symmetric 50 and 80 %) of what "auto" may change.
-AUTOMATIC: dict[str, Any] = {
-    "lambda_u": 25.0,
-    "threshold": 0.5,
-    "warmup": None,
-    "confidence_penalty": 0.0,
-    "alpha": 4.0,
-    "division": "mixture",
-}
-#: The paper's method with its settings: no guard of ours changes a division.
-PAPER: dict[str, Any] = {**AUTOMATIC, "restore_classes": False}
 
 
 @dataclass

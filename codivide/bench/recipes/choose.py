@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from codivide.bench.recipes.recipe import Recipe
-from codivide.methods.dividemix import AUTOMATIC
+from codivide.training.published import AUTOMATIC
 
 #: Setting -> source and what is done to its labels; in the order in which they are to be run.
 SETTINGS = {

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from codivide.bench.recipes.recipe import Recipe
-from codivide.methods.dividemix import PAPER
+from codivide.training.published import PAPER
 
 _NOISE = {
     "sym20": "symmetric:0.2",

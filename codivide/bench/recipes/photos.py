@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from codivide.bench.recipes.recipe import Recipe
-from codivide.methods.dividemix import PAPER
+from codivide.training.published import PAPER
 
 _MEMORY = "quoted from memory"
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from codivide.bench.recipes.recipe import Recipe
-from codivide.methods.dividemix import AUTOMATIC
+from codivide.training.published import AUTOMATIC
 
 _TUNED = "Chosen by agreement with held-out noisy labels; see results/recipes/tune."
 _UNDERFIT = "Mixing by Beta(8, 8), as the mixup row: Beta(32, 32) leaves this small network underfitted."

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from codivide.data.options import ReadOptions
+if TYPE_CHECKING:
+    from codivide.data.options import ReadOptions
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ class Recipe:
     @property
     def reading(self) -> ReadOptions:
         """How its data are read."""
+        from codivide.data.options import ReadOptions  # which needs torch; a recipe that is listed is not read
+
         return ReadOptions(augment=self.augment, image_size=self.image_size)
 
     @property

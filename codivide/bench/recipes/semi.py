@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from codivide.bench.recipes.recipe import Recipe
-from codivide.methods.dividemix import AUTOMATIC
+from codivide.training.published import AUTOMATIC
 
 _LABELS = (250, 500, 1000, 2000, 4000)
 _PAPER = "Berthelot et al. 2019 (arXiv:1905.02249)"

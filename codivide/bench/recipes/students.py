@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from codivide.bench.recipes.recipe import Recipe
-from codivide.methods.dividemix import PAPER
+from codivide.training.published import PAPER
 
 #: Group -> data set, and what others report of it.
 SETS: Mapping[str, tuple[str, str]] = {
