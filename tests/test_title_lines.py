@@ -112,3 +112,39 @@ def test_merged_cells_over_several_rows_are_said(tmp_path):
     loaded = load(path)
     assert any("2 times cells of several rows are merged (the first: C2:C3)" in text for text in loaded.said)
     assert int((loaded.y < 0).sum()) == 4
+
+
+HEADER = "age,income,label\n"
+
+
+@pytest.mark.parametrize(
+    ("comments", "said"),
+    [
+        ("# made by hand\n", "1 line that begins with # above the header left out ('# made by hand')"),
+        ("# a, b, c and d\n#\n\n# beta\n", "4 lines that begin with # above the header left out ('# a, b, c and d')"),
+        ("# May, 2024, v2\n", "1 line that begins with # above the header left out ('# May, 2024, v2')"),
+    ],
+)
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_comments_above_the_header_are_left_out_and_said(tmp_path, comments, said, delimiter):
+    path = tmp_path / "rows.csv"
+    path.write_text(comments.replace(",", delimiter) + (HEADER + ROWS).replace(",", delimiter))
+    loaded = load(path)
+    assert (loaded.columns, loaded.classes, len(loaded.y)) == (("age", "income"), ("a", "b"), 12)
+    assert loaded.said[0] == said.replace(",", delimiter)
+    assert as_written(path)["income"].tolist()[:2] == ["0.5", "1.5"]
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ("#age,income,label\n" + ROWS, ["#age", "income", "label"]),
+        ("#name,income,label\nbob,none,a\n" + ROWS, ["#name", "income", "label"]),  # a word among numbers
+        ("# beta\n#age,income,label\n" + ROWS, ["#age", "income", "label"]),
+        ("age,income,label\n#" + ROWS, ["age", "income", "label"]),
+        ("#text\n#one\n#two\n", ["#text"]),
+    ],
+)
+def test_a_header_that_begins_with_the_sign_of_a_comment_stays(tmp_path, text, columns):
+    (tmp_path / "rows.csv").write_text(text)
+    assert list(read_table(tmp_path / "rows.csv").columns) == columns

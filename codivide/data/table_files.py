@@ -34,7 +34,7 @@ from codivide.data.annotation_tools import read_export
 from codivide.data.column_kinds import COMMAS_IN_WORDS, commas_of, pointed
 from codivide.data.image_bytes import read_tar, shards
 from codivide.data.odd_rows import swallowed, without_odd_rows
-from codivide.data.title_lines import LOOKED, title_of, title_of_rows
+from codivide.data.title_lines import LOOKED, comments_above, title_of, title_of_rows
 
 _UNPACKED = 256 << 20  # bytes that a small compressed file may hold
 _TIMES = 100  # times its own size that a larger one may
@@ -311,8 +311,13 @@ def _without_title(text: str, asked: Asked) -> str:
         InputError: a title, but the header cannot be told.
     """
     head = text[:_SAMPLE]
-    likely = delimiter_of(text)  # a comma also where the first line holds nothing that divides it
     head = head if len(text) <= _SAMPLE else head[: head.rfind("\n") + 1]
+    if text.startswith("#") and (count := comments_above(head, _DELIMITERS)):
+        lines = head.splitlines(keepends=True)
+        many = "1 line that begins" if count == 1 else f"{count} lines that begin"
+        asked.said.append(f"{many} with # above the header left out ({lines[0].strip()[:60]!r})")
+        return text[sum(map(len, lines[:count])) :]
+    likely = delimiter_of(text)  # a comma also where the first line holds nothing that divides it
     title = title_of(head, _DELIMITERS if likely == "," else likely)
     if title is None:
         return text

@@ -56,6 +56,43 @@ def title_of(head: str, delimiters: Iterable[str]) -> Title | None:
     return None
 
 
+def comments_above(head: str, delimiters: Iterable[str]) -> int:
+    r"""How many lines above the header of a table are comments that begin with ``#``; 0 where that is not sure.
+
+    The first line without ``#`` has to have as many cells as all below. The last one with it is no comment but the
+    header, such as ``#id,age,label``, where it has as many, unless it holds a number and the line below can be told for
+    the header.
+
+    Args:
+        head: the first lines, all of them whole.
+        delimiters: what may divide the columns, the likeliest first.
+
+    Example:
+        >>> comments_above("# made by hand, in May, again\n# beta\nage,label\n41,a\n28,b\n", ",")
+        2
+    """
+    lines = head.splitlines(keepends=True)
+    count = next((k for k, line in enumerate(lines) if line.strip() and not line.startswith("#")), len(lines))
+    if not any(line.startswith("#") for line in lines[:count]):
+        return 0
+    for delimiter in delimiters:
+        try:
+            rows = [row for _, row in zip(range(LOOKED), csv.reader(lines[count:], delimiter=delimiter), strict=False)]
+            last = next(csv.reader([lines[count - 1]], delimiter=delimiter), [])
+        except csv.Error:
+            continue
+        rows = [row for row in rows if row]
+        if len(rows) < 2 or len(rows[0]) < 2 or len({len(row) for row in rows}) > 1:
+            continue
+        below = list(zip(*rows[1:], strict=True))
+        sure = not any(map(_is_number, rows[0])) and any(map(_are_numbers, below))
+        if len(last) != len(rows[0]) or (sure and any(map(_is_number, last))):
+            return count
+        above = (next(csv.reader([line], delimiter=delimiter), []) for line in lines[: count - 1])
+        return 0 if any(len(row) == len(last) for row in above) else count - 1
+    return 0
+
+
 def title_of_rows(rows: Iterable[Sequence[str]]) -> Title | None:
     """The title of a sheet; of two columns only where the header below it is sure.
 
