@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from codivide import METHODS, InputError, NoisyLabelClassifier, audit
+from codivide.audit.target_judging import load_targets
 from codivide.cli.app import main
 from codivide.data import column_kinds
-from codivide.data.column_kinds import Date, Number, is_plain, numbers, restore_part
+from codivide.data.column_kinds import Date, Number, commas_of, is_plain, numbers, restore_part
 from codivide.data.columns import Columns
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load, read_inputs
@@ -419,3 +420,42 @@ def test_a_column_of_numbers_with_many_gaps_in_words_is_one():
     part, note = column_kinds.fit_part(pd.Series(cells))
     assert (part.kind, part.gaps, note["empty"]) == ("number", True, 32)
     assert column_kinds.fit_part(pd.Series(["1", "2", *["n/a"] * 8]))[0].kind == "category"
+
+
+GERMAN = ["1.234", "950", "1.000.000", "12.500", "3"]
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        (GERMAN, "points"),
+        (["1.234", "12.500", "950"], ""),  # which may be decimal
+        ([*GERMAN, "1.5"], ""),
+        ([*GERMAN, "v1.000.000"], ""),
+        (["1.234.567,5", "2.000,1"], "decimal"),
+        (["192.168.178.101", "192.168.178.120"], ""),  # addresses
+    ],
+)
+def test_points_divide_thousands_where_a_number_has_two(texts, said):
+    assert commas_of(pd.Series(texts)) == said
+
+
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_whole_numbers_with_points_are_numbers_and_that_is_said(delimiter, tmp_path):
+    table = pd.DataFrame({"price": GERMAN * 8, "label": ["a", "b"] * 20})
+    table.to_csv(tmp_path / "a.csv", index=False, sep=delimiter)
+    loaded = load(tmp_path / "a.csv")
+    (read,) = loaded.encoder.read
+    assert (read["kind"], read["note"]) == ("number", "read as whole numbers with points between thousands")
+    assert loaded.x[torch.arange(5)][:, 0].tolist() == [1234, 950, 1_000_000, 12_500, 3]
+    (part,) = (part for _, part in loaded.encoder.parts)
+    assert restore_part({"kind": "number", **part.header()}, {}) == part
+    block, unread = part.read(pd.Series(["12.500", "7"]))  # new data, in which no number has two points
+    assert (block[:, 0].tolist(), unread) == ([12_500, 7], None)
+    block, unread = part.read(pd.Series([12.5, 7.0]))  # that pandas has read
+    assert "which stood between thousands in training" in unread
+
+
+def test_targets_with_points_between_thousands_are_whole_numbers():
+    loaded = load_targets(np.arange(40.0)[:, None], GERMAN * 8, ReadOptions(task="regression"))
+    assert sorted(map(float, loaded.classes)) == [3, 950, 1234, 12_500, 1_000_000]

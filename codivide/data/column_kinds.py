@@ -30,12 +30,18 @@ _EMPTY = ("", "nan", "NaN", "<NA>")
 _ID_NAME = re.compile(r"(^|[ _.\-])(id|ids|uuid|guid|index|rownames?|row number)$|^unnamed: ?0$", re.I)
 _CAMEL = re.compile(r"[a-z](Id|ID)$")  # customerId, but not "paid"
 _COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?")
+_POINTS = re.compile(r"[+-]?([1-9]\d{0,2}(\.\d{3})+|\d+)")
+_ADDRESS = 3  # points in each text of a column of internet addresses, such as 192.168.178.101
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
 _BELOW_THOUSAND = re.compile(r"[+-]?\d{1,3}(\.\d+)?")
 
 Note = dict[str, Any]
-Commas = Literal["", "decimal", "thousands"]
-COMMAS_IN_WORDS = {"decimal": "a decimal comma", "thousands": "commas between thousands"}
+Commas = Literal["", "decimal", "thousands", "points"]
+COMMAS_IN_WORDS = {
+    "decimal": "a decimal comma",
+    "thousands": "commas between thousands",
+    "points": "points between thousands",
+}
 
 
 class Part(Protocol):
@@ -84,7 +90,9 @@ class Number:
         found = numbers(values, commas, unit)
         empty = np.isnan(found)
         note: Note = {"empty": int(empty.sum())}
-        if said := "; ".join(filter(None, (_unread(values, empty, "numbers"), written_otherwise(texts, unit)))):
+        grouped = f"read as whole numbers with {COMMAS_IN_WORDS[commas]}" if commas == "points" else None
+        unread = _unread(values, empty, "numbers")
+        if said := "; ".join(filter(None, (grouped, unread, written_otherwise(texts, unit)))):
             note["note"] = said
         return cls(float(np.median(found[~empty])), bool(empty.any()), commas, unit), note
 
@@ -98,6 +106,11 @@ class Number:
         empty = np.isnan(found)
         filled = np.where(empty, self.fill, found).clip(-LARGEST, LARGEST)
         made = np.stack([filled, empty] if self.gaps else [filled], axis=1).astype(np.float32)
+        if self.commas == "points" and not _is_textual(values) and (found[~empty] % 1 != 0).any():
+            return made, (
+                "holds numbers with a decimal point, which stood between thousands in training: they are taken as they "
+                "are. If 1.234 is 1,234 here, write it without a point"
+            )
         return made, _unread(values, empty, "numbers")
 
     def header(self) -> dict[str, Any]:
@@ -419,14 +432,17 @@ def commas_of(texts: pd.Series[Any]) -> Commas:
     """What the commas in texts of numbers are; "" where there are none, or the texts are something else.
 
     They divide thousands where each of them could ("1,234"), and a number has two of them, or a point after them, or
-    the others are below 1,000. Else they are decimal commas: so are those of "1,234" and "2,345" alone.
+    the others are below 1,000. Else they are decimal commas: so are those of "1,234" and "2,345" alone. Of texts
+    without a comma the points divide thousands ("1.234"), where all are such whole numbers and one has two points.
     """
     known = [tidy(value) for value in texts.tolist() if isinstance(value, str) and value.strip() not in _EMPTY]
     known = [value for value in known if not is_nothing(value)]
     with_comma = [value for value in known if "," in value]
     others = [value for value in known if "," not in value]
     if not with_comma:
-        return ""
+        points = [value.count(".") for value in known]
+        said = max(points, default=0) > 1 and min(points) != _ADDRESS
+        return "points" if said and all(map(_POINTS.fullmatch, known)) else ""
     if all(map(is_grouped, with_comma)):
         said = any(value.count(",") > 1 or "." in value for value in with_comma)
         if said or (others and all(_BELOW_THOUSAND.fullmatch(value) for value in others)):
@@ -451,6 +467,8 @@ def point(text: str, commas: Commas) -> str:
     bare = tidy(text)
     if commas == "decimal" and _COMMA.fullmatch(bare):
         return bare.replace(".", "").replace(",", ".")
+    if commas == "points" and _POINTS.fullmatch(bare):
+        return bare.replace(".", "")
     return bare.replace(",", "") if commas == "thousands" and is_grouped(bare) else text
 
 

@@ -45,7 +45,6 @@ _SAMPLE = 64 * 1024  # characters that the delimiter is sought in
 _LINES = 50
 _MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 _SAID = "codivide.said"
-_MARKS_IN_WORDS = COMMAS_IN_WORDS | {"points": "points between thousands"}
 _SEPARATOR = re.compile(r"\A\"?sep=.\"?\r?\n", re.I)  # a line for Excel
 _POINTED = re.compile(r"\s*[+-]?([1-9]\d{0,2}(\.\d{3})+|\d+)\s*")
 INDEX = re.compile(r"__index_level_\d+__")
@@ -361,13 +360,13 @@ def _delimited(content: bytes, asked: Asked) -> pd.DataFrame:
             texts = table[name].astype(object)
             commas = commas_of(texts)
             found = pd.to_numeric(pointed(texts, commas), errors="coerce")
-            if commas and found.notna().sum() == table[name].notna().sum():
+            if commas not in ("", "points") and found.notna().sum() == table[name].notna().sum():
                 table[name] = found
                 changed[commas].append(repr(name))
     if changed["decimal"]:
         read = [name for name in columns if name not in as_text and repr(name) not in changed["decimal"]]
         changed["points"] = _without_points(table, read, text, delimiter)
-    for kind, what in _MARKS_IN_WORDS.items():
+    for kind, what in COMMAS_IN_WORDS.items():
         if changed.get(kind):
             asked.said.append(f"numbers with {what} in {', '.join(changed[kind][:10])}")
     return table

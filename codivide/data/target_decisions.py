@@ -45,7 +45,7 @@ def check_targets(corrections: Corrections, options: ReadOptions, known: Collect
 
 def _typed(text: str, commas: Commas) -> str | None:
     """A number that a person typed for a column, with a decimal point; None: it is no number."""
-    return decided_number(point(text, commas) if commas == "thousands" else text)
+    return decided_number(point(text, commas) if commas in ("thousands", "points") else text)
 
 
 def with_points(
