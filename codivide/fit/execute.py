@@ -51,6 +51,7 @@ from codivide.training.ranks import here
 from codivide.training.run import Data, Method, Run
 from codivide.training.timm_names import Expected, expected
 
+_COPIES = 0.25  # share of the samples from which on it is said that copies count once
 _IDENTITY = ("version", "net", "dropout", "augment", "evaluate_every", "record_learning", "encoder")
 _FIRST = Before()
 _MORE = "It takes more labels of each class, or features that tell the classes apart"  # where heads have collapsed
@@ -382,7 +383,8 @@ def learned_outcome(
     history[-1] |= _cross_fitted_record(learned, loaded) | _test_scores(model, loaded.test)
     learned.remarks.update(_stretched(learned.report.get("stretched", []), loaded))
     remark = learning_curves.collapse(learned.probs.argmax(1).numpy(), loaded.y, len(loaded.classes), _MORE)
-    said = learned.remarks | ({} if remark is None else {"collapse": remark}) | _rule(learned, loaded)
+    said = learned.remarks | ({} if remark is None else {"collapse": remark})
+    said |= _rule(learned, loaded) | _copies(learned)
     if said:
         history[-1]["warnings"] = said
     judged = Judged(
@@ -429,6 +431,19 @@ def _rule(learned: Learned, loaded: Loaded) -> dict[str, str]:
         return {}
     warnings.warn(text, TrainingWarning, stacklevel=3)
     return {rule_like.KEY: text}
+
+
+def _copies(learned: Learned) -> dict[str, str]:
+    """The remark that copies count once, where a good part of the samples are copies of others with the same label."""
+    every, distinct = len(learned.probs), learned.report.get("distinct_samples", len(learned.probs))
+    if every - distinct < _COPIES * every:
+        return {}
+    text = (
+        f"{distinct:,} of {every:,} samples differ in what is learned from or in their label: copies count once in "
+        "what is learned, and no fold divides them. Rates and lists have every sample"
+    )
+    warnings.warn(text, TrainingWarning, stacklevel=3)
+    return {"copies": text}
 
 
 def _stretched(found: Sequence[int], loaded: Loaded) -> dict[str, str]:
