@@ -15,7 +15,7 @@ from codivide.data.sources import load
 from codivide.fit.choice import Choice, Decision
 from codivide.fit.execute import execute
 from codivide.fit.job import Job, build_method, default_plan
-from codivide.fit.verdict import MEMORISED, TOO_LITTLE, UNPROVEN, USABLE, balanced_agreement, first_met, verdict
+from codivide.fit.verdict import MEMORISED, TOO_LITTLE, UNPROVEN, USABLE, balanced_agreement, first_met, proven, verdict
 from tests.test_choose import SEEN
 
 TEN = np.arange(1000) % 10
@@ -94,13 +94,33 @@ def test_labels_that_may_be_memorised_are_said(said, capsys):
     )
 
 
-def test_labels_that_were_met_by_chance_prove_nothing():
+def test_labels_that_nothing_predicts_prove_nothing():
     fitted = agreeing(0.6)
-    for met, said in ((None, USABLE), (-5.0, UNPROVEN), (2.0, UNPROVEN), (2.1, USABLE)):
-        assert verdict(fitted, TEN, met=met) == said
-    assert verdict(TEN, TEN, met=-5.0) == MEMORISED
-    assert verdict(fitted, TEN, Choice(Decision("cross_entropy"), SEEN), met=-5.0) == USABLE  # it held some out
-    assert verdict(fitted, TEN, tested=(fitted, TEN), met=-5.0) == USABLE
+
+    def never() -> bool:
+        return False
+
+    for known, said in ((None, USABLE), (never, UNPROVEN), (lambda: True, USABLE)):
+        assert verdict(fitted, TEN, proven=known) == said
+    assert verdict(TEN, TEN, proven=never) == MEMORISED
+    assert verdict(fitted, TEN, Choice(Decision("cross_entropy"), SEEN), proven=never) == USABLE  # it held some out
+    assert verdict(fitted, TEN, tested=(fitted, TEN), proven=never) == USABLE
+
+
+@pytest.mark.parametrize("images", [False, True])
+def test_labels_are_proven_by_the_first_epoch_or_by_like_samples(images):
+    rng = np.random.default_rng(0)
+    y = rng.integers(3, size=150)
+    x = rng.standard_normal((150, 6)) + 3 * np.eye(6)[y] * [1, 1, 1, 0, 0, 0]
+    x[:, 5] *= 1e4  # another unit hides nothing
+    if images:
+        x = rng.integers(60, size=(150, 20, 20)) + 60 * y[:, None, None]
+        x = x.astype(np.uint8)
+    told, dealt = load(x, y), load(x, rng.permutation(y))
+    assert proven({}, told)
+    assert not proven({}, dealt)
+    assert not proven({"met_gain": 0.02, "met_error": 0.01}, dealt)
+    assert proven({"met_gain": 0.021, "met_error": 0.01}, dealt)
 
 
 def test_a_label_counts_as_it_was_first_met():
@@ -136,3 +156,10 @@ def test_features_that_say_nothing_are_said_to_be_of_no_use():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         NoisyLabelClassifier(method).fit(x, y)
+
+
+def test_python_is_warned_of_what_may_be_memorised():
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((60, 30)).astype(np.float32), rng.integers(2, size=60)
+    with pytest.warns(TrainingWarning, match="wrong labels may have been memorised; method='auto' holds some out"):
+        NoisyLabelClassifier("cross_entropy", epochs=40, lr=0.1).fit(x, y)

@@ -38,7 +38,7 @@ from codivide.fit.estimator_parts import Decided, drawn, files_of, names, read_c
 from codivide.fit.job import Job, Outcome, build_method, default_plan
 from codivide.fit.own_model import execute_own, samples_of
 from codivide.fit.progress import Stages, closing
-from codivide.fit.verdict import TOO_LITTLE
+from codivide.fit.verdict import caution
 from codivide.methods.auto import Auto
 from codivide.methods.features.options import Features, refuse, unset
 from codivide.methods.features.own import OwnModel, load_for
@@ -337,8 +337,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
                 stages.end(closing(outcome.summary, time.monotonic() - began))
         else:
             outcome = run()
-        if outcome.summary["verdict"] == TOO_LITTLE:
-            warnings.warn(f"{TOO_LITTLE} (neither the classifier nor its label issues)", TrainingWarning, stacklevel=2)
+        if text := caution(outcome.summary["verdict"]):
+            warnings.warn(text, TrainingWarning, stacklevel=2)
         self._keep(X, loaded, outcome)
         return self
 

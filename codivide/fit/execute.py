@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -549,8 +550,8 @@ def _verdict(
 ) -> str:
     """Whether a network has learned enough, by the labels that no person vouches for and the record of its start."""
     given = loaded.y if loaded.confirmed is None else np.where(loaded.confirmed, -1, loaded.y)
-    met = first["met_gain"] / max(first["met_error"], 1e-12) if "met_gain" in first else None
-    return verdict.verdict(judged.suggested, given, choice, tested=tested.predicted, met=met)
+    proven = partial(verdict.proven, first, loaded)
+    return verdict.verdict(judged.suggested, given, choice, tested=tested.predicted, proven=proven)
 
 
 def _summary(

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn import functional
 
+from codivide.core.neighbours import nearest
 from codivide.core.types import Floats, Labels, Mask
+from codivide.data.loaded import Loaded
 from codivide.fit.choice import Choice
-from codivide.noise.chance import LIKELY, information
+from codivide.noise.chance import LIKELY, SURE, better_than_chance, information
 from codivide.noise.report import AS_GIVEN
 
 USABLE = "usable"
 TOO_LITTLE = "too little was learned; do not use"
 MEMORISED = "as good as every label is predicted as given, and none was held out"
-UNPROVEN = "no label was held out, and those of the first epoch were predicted by chance before they were learned from"
+UNPROVEN = (
+    "no label was held out, and neither the first epoch nor the labels of like samples show that any can be predicted"
+)
 
 _ERRORS = 3.0  # standard errors by which labels that were learned from must be predicted better than by chance
 _HELD_OUT = 2.0  # the same of labels that were held out
 _LEAST = 0.05  # of the way from chance to full agreement: less is of no use, however sure it is
+_NEAR, _AMONG, _SIDE = 10, 4000, 16  # like samples, how many of all are compared, pixels a side of images for it
 _MOST = 0.1  # the same: held-out labels that surely do not reach it are predicted by chance
 
 
@@ -29,7 +38,7 @@ def verdict(
     choice: Choice | None = None,
     *,
     tested: tuple[Labels, Labels] | None = None,
-    met: float | None = None,
+    proven: Callable[[], bool] | None = None,
 ) -> str:
     """``USABLE``, or ``TOO_LITTLE`` where a network does no better than one that knows how often each class occurs.
 
@@ -37,16 +46,16 @@ def verdict(
     predicts. By chance, and by naming the largest class always, it is 1 over the number of classes. Labels that were
     memorised agree, so where labels were held out, by a scout or as a test part, these must be predicted better than by
     chance, too. Where none were and as good as all labels are predicted as given, nobody can tell what was learned from
-    what was memorised: ``MEMORISED``. Neither can anybody where the labels of the first epoch, each before it was
-    learned from for the first time, were not predicted better than by chance: ``UNPROVEN``.
+    what was memorised: ``MEMORISED``. Neither can anybody where nothing else shows that labels can be predicted:
+    ``UNPROVEN``.
 
     Args:
         suggested: what the network says of each sample, ``[N]``.
         given: labels ``[N]``, -1 where there is none.
         choice: with the report of a scout, where there was one.
         tested: what the network says of a test part, and its labels.
-        met: by how many standard errors labels were predicted better than by chance when they were first met (see
-            ``first_met``); None: that is not known.
+        proven: whether labels can be predicted by what has not learned from them (see ``proven``), asked where it
+            matters; None: that is not known, and not asked.
     """
     agreement, chance, error = balanced_agreement(suggested, given)
     if agreement - chance <= max(_ERRORS * error, _LEAST * (1 - chance)) or _held_out_by_chance(given, choice):
@@ -57,7 +66,46 @@ def verdict(
         return USABLE
     if float((suggested == given)[given >= 0].mean()) >= AS_GIVEN:
         return MEMORISED
-    return UNPROVEN if met is not None and met <= LIKELY else USABLE
+    return USABLE if proven is None or proven() else UNPROVEN
+
+
+def caution(said: str) -> str | None:
+    """What a user of Python is warned of by a verdict; None: nothing."""
+    if said == TOO_LITTLE:
+        return f"{TOO_LITTLE} (neither the classifier nor its label issues)"
+    if said in (MEMORISED, UNPROVEN):
+        return f"{said}: wrong labels may have been memorised; method='auto' holds some out"
+    return None
+
+
+def proven(first: Mapping[str, Any], loaded: Loaded) -> bool:
+    """Whether labels can be predicted by what has not learned from them.
+
+    That is the network, of labels that it had not met (``first``, the record of the first epoch, see ``first_met``), or
+    the labels of like samples: the shares of classes among the 10 nearest of at most 4,000 training samples, tables by
+    standardised columns and images by their pixels.
+    """
+    if "met_gain" in first and first["met_gain"] > LIKELY * first["met_error"]:
+        return True
+    rows = np.flatnonzero(loaded.y >= 0)
+    rows = np.sort(np.random.default_rng(0).permutation(rows)[:_AMONG])
+    points, given = _points(loaded.x[torch.from_numpy(rows)]), loaded.y[rows]
+    found, _ = nearest(points, np.arange(len(rows)), np.arange(len(rows)), _NEAR)
+    classes = len(loaded.classes)
+    share = np.bincount(given, minlength=classes) / len(given)
+    votes = np.eye(classes)[given[found]] * (found >= 0)[:, :, None]
+    probs = (votes.sum(1) + share) / (votes.sum((1, 2))[:, None] + 1)
+    return better_than_chance(probs, given) > SURE
+
+
+def _points(x: Tensor) -> Tensor:
+    """Samples ``[M, ...]`` as rows ``[M, F]``: columns in standard deviations, images small."""
+    wide = x.float()
+    if wide.dim() == 2:
+        return (wide - wide.mean(0)) / wide.std(0).clamp_min(1e-6)
+    if max(wide.shape[-2:]) > _SIDE:
+        wide = functional.adaptive_avg_pool2d(wide, _SIDE)
+    return wide.flatten(1)
 
 
 def first_met(given: Labels, losses: Floats, count: Floats, nets: int) -> dict[str, float]:
