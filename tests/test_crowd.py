@@ -731,6 +731,55 @@ def test_the_estimator_names_the_annotators():
     assert not hasattr(NoisyLabelClassifier("cross_entropy", epochs=1).fit(x, truth), "annotator_quality_")
 
 
+def two_colleagues(rows=240):
+    """Features of two classes, and labels of the careful and of the hasty, who answered fewer rows."""
+    generator = np.random.default_rng(0)
+    truth = generator.integers(0, 2, rows)
+    x = truth[:, None] * 3.0 + generator.normal(0, 1, (rows, 3))
+    careful, hasty = (np.where(generator.random(rows) < wrong, 1 - truth, truth) for wrong in (0.05, 0.3))
+    hasty = np.where(generator.random(rows) < 0.3, -1, hasty)
+    return x, pd.DataFrame({"hasty": hasty, "careful": careful})
+
+
+def test_answers_that_nobody_shares_say_nothing_of_an_annotator():
+    _, y = two_colleagues()
+    found = codivide.consensus(y)
+    quality, agreement = (found.annotators.set_index("name")[name] for name in ("quality", "agreement"))
+    assert abs(quality["hasty"] - quality["careful"]) < 0.03  # nobody can tell
+    assert agreement["hasty"] == pytest.approx(agreement["careful"], abs=0.03)
+    assert any("do not rank them" in text for text in found.remarks)
+    assert not any("do not rank them" in text for text in codivide.consensus(answers()[0]).remarks)
+
+
+def test_who_answered_alone_has_no_agreement():
+    y = np.array([[0, 0, -1], [1, 1, -1], [0, 0, -1], [-1, -1, 1], [-1, -1, 0]])
+    agreement = consensus.dawid_skene(consensus.votes(y)).agreement
+    assert np.isnan(agreement[2])
+    assert (agreement[:2] > 0.5).all()
+
+
+def test_features_tell_which_of_two_colleagues_is_better():
+    x, y = two_colleagues()
+    quality = NoisyLabelClassifier("features").fit(x, y).annotator_quality_.set_index("name")["quality"]
+    assert quality["careful"] > quality["hasty"] + 0.1
+
+
+def test_the_command_line_ranks_annotators_and_says_when_it_cannot(tmp_path, monkeypatch, capsys):
+    x, y = two_colleagues(80)
+    table = pd.DataFrame(x, columns=[*"pqr"]).assign(label_hasty=y["hasty"], label_careful=y["careful"])
+    path = write(tmp_path, table)
+    for method, told in (("features", "careful 0."), ("cross_entropy", "do not rank them")):
+        more = ["--epochs", "1"] if method == "cross_entropy" else []
+        words = ["codivide", "fit", str(path), "--method", method, *more, "--out", str(tmp_path / method)]
+        monkeypatch.setattr("sys.argv", words)
+        with pytest.raises(SystemExit):
+            main()
+        said = "".join(capsys.readouterr())
+        assert "quality of the annotators, the best first" in said
+        assert told in said
+        assert ("do not rank them" in said) == (method == "cross_entropy")
+
+
 def test_the_command_line_names_the_annotators(tmp_path, monkeypatch, capsys):
     y, _ = answers(samples=30)
     table = features(30).assign(**{f"by{k}": [row[k] for row in named(y)] for k in range(6)})

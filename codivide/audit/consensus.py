@@ -12,13 +12,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from codivide.audit.reading import checked, order_of, read
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, either
 from codivide.core.types import UNLABELLED, Floats
 from codivide.data.annotators import KEYS, LONG, Answers, from_matrix, is_long, key_column, several
 from codivide.data.options import ReadOptions
 from codivide.data.table_files import as_pandas
 from codivide.data.table_sets import split_answers
 from codivide.data.tables import read_table
+from codivide.noise.consensus import Consensus
+from codivide.noise.settle import undecided
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,14 @@ def agreed(
         pd.DataFrame(found.annotators()),
         found.rule,
         found.classifier,
-        found.remarks,
+        (*found.remarks, *_undecided(found)),
     )
+
+
+def _undecided(found: Consensus) -> list[str]:
+    said = undecided(found)
+    more = either("--probs FILE", "pred_probs")
+    return [] if said is None else [f"{said}. The probabilities of a classifier tell: {more}, or fit on the data"]
 
 
 def of_table(path: Path, options: ReadOptions, probs: Path | None = None) -> tuple[pd.DataFrame, AgreedLabels]:

@@ -16,6 +16,8 @@ from codivide.fit.progress import closing, err_console
 if TYPE_CHECKING:
     from codivide.data.loaded import Loaded
 
+_ANNOTATORS = 5  # the best and the worst of more than twice as many are named
+
 
 def line(text: str) -> None:
     """One line on standard output, as it is: in the name of a file, brackets are brackets."""
@@ -58,11 +60,7 @@ def say_data(loaded: Loaded, task: str = "classes") -> None:
     if loaded.skipped:
         aside(left_out(loaded.skipped))
     if loaded.annotations is not None:
-        quality = sorted(each["quality"] for each in loaded.annotations.annotators() if each["labels"])
-        out_console.print(
-            f"{len(loaded.annotations.names)} annotators, {len(loaded.annotations.votes.labels):,} answers; "
-            f"quality {quality[0]:.2f} to {quality[-1]:.2f}, median {quality[len(quality) // 2]:.2f}"
-        )
+        line(f"{len(loaded.annotations.names)} annotators, {len(loaded.annotations.votes.labels):,} answers")
     if loaded.truth is not None:
         say_noise(loaded)
 
@@ -111,6 +109,7 @@ def say_outcome(summary: dict[str, Any], out: Path, seconds: float, *, chosen: b
         cells = ", ".join(f"{name} {found[name]:.3f}" for name in ("auroc", "precision", "recall") if name in found)
         out_console.print(f"wrong labels found: {cells}")
     out_console.print(closing(summary, seconds), highlight=False)
+    _say_annotators(summary)
     if test := summary.get("test_part"):
         without = test.get("accuracy_without_leaked")
         out_console.print(
@@ -129,6 +128,19 @@ def say_outcome(summary: dict[str, Any], out: Path, seconds: float, *, chosen: b
             out_console.print(f"[bold red]collapsed[/]: {escape(text)}", highlight=False, soft_wrap=True)
     say_verdict(summary)
     line(f"labels:  {out}/labels.csv\nmodel:   {out}/model.safetensors\nsummary: {out}/summary.json")
+
+
+def _say_annotators(summary: Mapping[str, Any]) -> None:
+    """Who of several annotators is how good, the best first; of many the best and the worst."""
+    order = sorted((one for one in summary.get("annotators", []) if one["labels"]), key=lambda one: -one["quality"])
+    if not order:
+        return
+    told = [f"{one['name']} {one['quality']:.2f}" for one in order]
+    if len(told) > 2 * _ANNOTATORS:
+        told = [*told[:_ANNOTATORS], f"... ({len(told) - 2 * _ANNOTATORS} more)", *told[-_ANNOTATORS:]]
+    line(f"quality of the annotators, the best first: {', '.join(told)}")
+    if text := summary.get("annotators_undecided"):
+        note(text)
 
 
 def say_targets(summary: Mapping[str, Any], out: Path, seconds: float) -> None:

@@ -348,7 +348,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         if hasattr(self, "annotator_quality_"):  # of another fit
             delattr(self, "annotator_quality_")
         if loaded.annotations is not None:
-            self.annotator_quality_ = pd.DataFrame(loaded.annotations.annotators())
+            self.annotator_quality_ = pd.DataFrame(outcome.summary["annotators"])
         remember_features(self, X, loaded)
         self.model_ = outcome.model
         self.labels_ = with_index(outcome.table, X, loaded.ids)

@@ -38,7 +38,7 @@ from codivide.methods.features.learn import Learned, learn
 from codivide.methods.features.matrix import raw
 from codivide.methods.features.options import Features
 from codivide.methods.features.table import Own, Table
-from codivide.noise import learning_curves, scores, synthetic
+from codivide.noise import learning_curves, scores, settle, synthetic
 from codivide.noise.too_small import FEWEST
 from codivide.runs import label_table
 from codivide.runs.folder import CHECKPOINT, IDENTITY, RunFolder
@@ -380,6 +380,9 @@ def learned_outcome(
     began: float,
 ) -> Outcome:
     """What a run of the route for features gives back, and its folder; ``began`` by ``time.perf_counter``."""
+    if loaded.annotations is not None:
+        annotators = settle.judged_by(loaded.annotations, learned.given_probs.double().numpy())
+        loaded = replace(loaded, annotations=annotators)
     given, history = torch.from_numpy(loaded.y), learned.records
     history[-1] |= _cross_fitted_record(learned, loaded) | _test_scores(model, loaded.test)
     learned.remarks.update(_stretched(learned.report.get("stretched", []), loaded))
@@ -588,6 +591,7 @@ def _summary(
         summary["updated_label_accuracy"] = {"last": updated[-1], "best": max(updated)}
     if loaded.annotations is not None:
         summary["annotators"] = loaded.annotations.annotators()
+        summary |= {"annotators_undecided": said} if (said := settle.undecided(loaded.annotations)) else {}
     if loaded.truth is not None:
         summary["noise"] = synthetic.summary(loaded.truth, loaded.y, len(loaded.classes))
         summary["detection"] = scores.detection(loaded.y, loaded.truth, judged.clean_prob)

@@ -34,6 +34,7 @@ from scipy import sparse
 from scipy.special import logsumexp
 
 from codivide.core.types import Floats, Labels
+from codivide.noise.once import counted_once, met_another, owners
 
 UNASKED = -1
 TOLERANCE = 1e-9  # of the log posterior, relative
@@ -105,7 +106,8 @@ class Consensus:
         quality: ``[A]`` in [0, 1]: if all classes were equally common, how often an answer of this annotator would be
             right; mean over the labels that they use. 1 / C is guessing. Judged by the others and a classifier, and
             drawn towards the average annotator where there are few; NaN without an answer.
-        agreement: ``[A]`` in [0, 1]: how often an answer is what the others' answers say; NaN without an answer.
+        agreement: ``[A]`` in [0, 1]: how often an answer is what the others' answers say, of the samples that others
+            answered, too; NaN where there are none.
         prior: ``[C]`` class shares.
         trace: log posterior after each pass of EM; it never falls. Empty for a majority vote.
         silent: annotators whose silence counts, since they are rules of one label.
@@ -534,38 +536,25 @@ def _expectation_maximisation(
     return q, trace
 
 
-def owners(count: int, groups: Sequence[Sequence[int]]) -> Labels:
-    """``[A]``: who stands for each annotator: the first of a group that counts once, else they themselves."""
-    first = {member: group[0] for group in groups for member in group}
-    return np.array([first.get(member, member) for member in range(count)], dtype=np.int64)
-
-
-def counted_once(given: Votes, owner: Labels) -> Votes:
-    """The answers with one of each group on each sample and class; ``owner [A]`` gives all of them."""
-    keys = (given.items * len(given.names) + owner[given.annotators]) * given.classes + given.labels
-    first = np.sort(np.unique(keys, return_index=True)[1])
-    return replace(
-        given, items=given.items[first], annotators=owner[given.annotators[first]], labels=given.labels[first]
-    )
-
-
 def _judge(fitted: Fit, given: Votes, beside: Floats | float = 0.0) -> tuple[Floats, Floats, Floats]:
     """Confusion, quality and agreement of the annotators; the last two are judged without their own answers.
 
-    Who is of a group that counts once is judged without the answers of all of the group.
+    Who is of a group that counts once is judged without the answers of all of the group; where nothing else is known
+    of a sample, its answer does not count, for it would show who answered alone and not who is good.
     """
     model, asked, q = fitted.model, fitted.asked, fitted.q
     classes, who, count = asked.classes, given.annotators, given.counts
     items = _places(asked, given)
     others = _without_themselves(fitted, given, items, beside)
+    met = met_another(given, fitted.owner) | (len(asked.single) > 0 or bool(np.any(beside)))
     right = others[np.arange(len(who)), given.labels]
     with np.errstate(invalid="ignore", divide="ignore"):
-        agreement = np.bincount(who, right, minlength=len(count)) / count
+        agreement = np.bincount(who, right * met, minlength=len(count)) / np.bincount(who, met, minlength=len(count))
+    columns = who * classes + given.labels
     cells = sparse.csr_matrix(
-        (np.ones(len(who)), (np.arange(len(who)), who * classes + given.labels)),
-        shape=(len(who), len(count) * classes),
+        (np.ones(len(who)), (np.arange(len(who)), columns)), shape=(len(who), len(count) * classes)
     )
-    table = model.counts(others, cells)
+    table = model.counts(others * met[:, None], cells)
     says = model.confusion(table)
     fired = table.sum(2)[asked.single]
     says[asked.single, :, asked.single_label] = model.answering(fired, q.sum(0))

@@ -39,6 +39,7 @@ SCALE: tuple[tuple[Alike, float], ...] = (
     ("matrix", 1e6),
     ("coin", 1e6),
 )
+_JUDGED = 16.0  # the most pseudo-answers a cell when annotators are judged beside a classifier
 _FOLDS = 3
 _PASSES = 60  # of EM while models are compared
 _ENOUGH = 1e-6  # gain below which it ends then
@@ -76,8 +77,32 @@ def settle(given: Votes, probs: Floats | None = None) -> Consensus:
         fitted = Fit.of(given, alike=alike, strength=strength, groups=groups)
     said = replace(fitted.judged(given), groups=tuple(groups), rule=_rule(alike, strength))
     if probs is not None:
-        said = _with_classifier(fitted, said, probs)
+        equals = strength > _JUDGED  # in the consensus; the classifier may still tell them apart
+        judging = Fit.of(given, alike="coin", strength=_JUDGED, groups=groups) if equals else fitted
+        said = _with_classifier(fitted, judging, said, probs)
     return replace(said, remarks=tuple(remarks(said, found)))
+
+
+def judged_by(found: Consensus, probs: Floats) -> Consensus:
+    """The same consensus whose annotators are judged by a classifier, too, as far as it explains their answers.
+
+    Args:
+        found: without a classifier.
+        probs: as for ``settle``.
+    """
+    known = settle(found.votes, probs)
+    return replace(found, quality=known.quality, agreement=known.agreement, classifier=known.classifier)
+
+
+def undecided(found: Consensus) -> str | None:
+    """That answers do not say who is better, where two annotators answered and no classifier helps; else None."""
+    names = [found.names[k] for k in np.flatnonzero(found.votes.counts > 0).tolist()]
+    if len(names) != 2 or found.classifier:
+        return None
+    return (
+        f"annotators {_listed(names)} have nobody beside them: where they differ, their answers alone do not say who "
+        "is right, so do not rank them by quality"
+    )
 
 
 def held_out(given: Votes, scale: Sequence[tuple[Alike, float]] = SCALE) -> Floats:
@@ -103,8 +128,11 @@ def _chosen(given: Votes, fitted: Fit) -> int:
     return int(held_out(once)[:, ~of_rules].mean(1).argmax())
 
 
-def _with_classifier(fitted: Fit, said: Consensus, probs: Floats) -> Consensus:
-    """The consensus in which a classifier's probabilities ``[N, C]`` count as far as they explain answers."""
+def _with_classifier(fitted: Fit, judging: Fit, said: Consensus, probs: Floats) -> Consensus:
+    """The consensus in which a classifier's probabilities ``[N, C]`` count as far as they explain answers.
+
+    Annotators are judged by the model ``judging``, in which they may differ.
+    """
     given = said.votes
     logs = np.log(np.clip(probs, _LEAST_PROB, 1.0))
     lift = logs - np.log(np.clip(probs.mean(0), _LEAST_PROB, 1.0))
@@ -121,7 +149,7 @@ def _with_classifier(fitted: Fit, said: Consensus, probs: Floats) -> Consensus:
     weight = weight if unlikely(weight) < unlikely(0.0) else 0.0
     belief = np.log(np.maximum(said.probs, 1e-30)) + weight * lift
     both = np.exp(belief - logsumexp(belief, axis=1, keepdims=True))
-    known = fitted.judged(given, weight * by_classifier)
+    known = judging.judged(given, weight * by_classifier)
     return replace(
         said,
         quality=known.quality,
