@@ -96,7 +96,7 @@ def test_rules_against_a_loop():
     assert found.labels.index.tolist() == list(expected)
     assert dict(zip(found.changes["id"], found.changes["change"], strict=True)) == changed
     assert set(changed.values()) == {"dropped", "labelled", "relabelled"}
-    assert len(found.remarks) == 1
+    assert len(found.remarks) == 2  # what stays doubted, and the shares
 
 
 TABLE = pd.DataFrame(
@@ -191,8 +191,8 @@ def test_where_hardly_a_label_is_wrong_nothing_is_changed_unasked():
     found = apply(table)
     assert found.changes.empty
     assert found.remarks == [
-        "hardly a label is wrong (estimated 1.5%), so nothing is changed; 3 that look wrong were left: --relabel-above "
-        "0.5 --drop-below 0.5, or decide on the most doubtful: codivide serve RUN"
+        "hardly a label is wrong (estimated 1.5 %), so nothing is changed; 3 that look wrong were left: "
+        "--relabel-above 0.5 --drop-below 0.5, or decide on the most doubtful: codivide serve RUN"
     ]
     table.loc[3:4, ["suggested", "clean_prob"]] = "b", 0.01
     assert apply(table).changes["change"].tolist() == ["relabelled"] * 5  # 2.5 %
@@ -200,15 +200,18 @@ def test_where_hardly_a_label_is_wrong_nothing_is_changed_unasked():
 
 def test_what_is_left_is_said_with_decisions_and_without():
     assert apply(TABLE, decided(("1", "a", "accept", "b"))).remarks == [  # label 4; 0.99, 0.05, 0.5 and 0.05
-        "1 labels that look wrong (p(clean) below 0.5) were left: --relabel-above 0.5 --drop-below 0.5, or decide on "
-        "the most doubtful: codivide serve RUN; wrong by p(clean), which counts doubt as error (the rate itself: "
-        "codivide noise RUN; of pred_probs, the page): 67.8% before, 60.2% of those that stay"
+        "1 labels that look wrong (p(clean) below 0.5) stay as they are: --relabel-above 0.5 --drop-below 0.5, or "
+        "decide on the most doubtful: codivide serve RUN",
+        "by p(clean) 67.8 % of the labels were wrong, and 60.2 % of those that stay are: both are high, for "
+        "doubt counts as error (the rate itself: codivide noise RUN; of pred_probs, the page)",
     ]
     # 0.99, 0.5, and 0.05 of what is suggested too stay; 1 and 4 are relabelled, at 1 - 0.02 and 0.6
     assert apply(TABLE).remarks == [
-        "wrong by p(clean), which counts doubt as error (the rate itself: codivide noise RUN; of pred_probs, the "
-        "page): 67.8% before, 37.6% of those that stay (a new run finds less, for it agrees with the suggestions of "
-        "this one); for fewer, --relabel-above 0.5 --drop-below 0.8, or decide on the most doubtful: codivide serve RUN"
+        "by p(clean) 67.8 % of the labels were wrong, and 37.6 % of those that stay are: both are high, for "
+        "doubt counts as error (the rate itself: codivide noise RUN; of pred_probs, the page). A new run finds less, "
+        "for it agrees with the suggestions of this one",
+        "for fewer wrong ones: --relabel-above 0.5 --drop-below 0.8, or decide on the most doubtful: codivide "
+        "serve RUN",
     ]
     assert apply(TABLE).changes["reason"].tolist() == [
         "p(suggestion) 0.99 is above p(clean) 0.02",
@@ -636,7 +639,7 @@ def test_the_command(photos, tmp_path, monkeypatch, capsys):
     code, said = codivide(run, "--out", tmp_path / "out", "--corrections", tmp_path / "c.csv", "--copy")
     assert code == 0
     assert "5 samples stay; 0 relabelled, 0 labelled, 1 dropped" in said
-    assert "1 labels that look wrong (p(clean) below 0.5) were left: --relabel-above 0.5" in said
+    assert "1 labels that look wrong (p(clean) below 0.5) stay as they are: --relabel-above 0.5" in said
     expected = EXPECTED | {"cat/2.png": "cat", "dog/1.png": "dog"}
     del expected["cat/1.png"]
     assert labels_by_id(tmp_path / "out/labels_clean.csv") == expected

@@ -333,8 +333,8 @@ class _Rules:
         return _Verdict(None, kept=False, reason=reason)
 
 
-_HIGH = "which counts doubt as error (the rate itself: codivide noise RUN; of pred_probs, the page)"
-_OWN = " (a new run finds less, for it agrees with the suggestions of this one)"
+_HIGH = "both are high, for doubt counts as error (the rate itself: codivide noise RUN; of pred_probs, the page)"
+_OWN = ". A new run finds less, for it agrees with the suggestions of this one"
 _LOOK = "decide on the most doubtful: codivide serve RUN"
 _FURTHER = f"--relabel-above 0.5 --drop-below 0.5, or {_LOOK}"
 
@@ -359,14 +359,14 @@ def _left(
         return [f"nothing was learned of the labels (p(clean) is {HALF:g} for all), so their share is unknown; {_LOOK}"]
     doubted = sum(same and sample.suggested != sample.given and sample.clean_prob < HALF for _, sample, same in stay)
     if rules.unasked and rules.rate < FEW:
-        text = f"hardly a label is wrong (estimated {rules.rate:.1%}), so nothing is changed"
+        text = f"hardly a label is wrong (estimated {100 * rules.rate:.1f} %), so nothing is changed"
         return [text + (f"; {doubted:,} that look wrong were left: {_FURTHER}" if doubted else "")]
     wrong = 1 - sum(right for right, _, _ in stay) / len(stay)
-    own = "" if all(same for _, _, same in stay) else _OWN
-    text = f"wrong by p(clean), {_HIGH}: {rules.rate:.1%} before, {wrong:.1%} of those that stay{own}"
+    shares = f"{100 * rules.rate:.1f} % of the labels were wrong, and {100 * wrong:.1f} % of those that stay are"
+    text = f"by p(clean) {shares}: {_HIGH}" + ("" if all(same for _, _, same in stay) else _OWN)
     if doubted:
-        return [f"{doubted:,} labels that look wrong (p(clean) below {HALF:g}) were left: {_FURTHER}; {text}"]
-    return [text if wrong < FEW else f"{text}; for fewer, --relabel-above 0.5 --drop-below 0.8, or {_LOOK}"]
+        return [f"{doubted:,} labels that look wrong (p(clean) below {HALF:g}) stay as they are: {_FURTHER}", text]
+    return [text, *([] if wrong < FEW else [f"for fewer wrong ones: --relabel-above 0.5 --drop-below 0.8, or {_LOOK}"])]
 
 
 class _Types:
