@@ -183,6 +183,12 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
             read(path)
 
 
+def test_a_workbook_of_decisions_says_what_to_do(tmp_path):
+    pd.DataFrame({"id": ["1"], "given": ["a"], "decision": ["keep"], "label": ["a"]}).to_excel(tmp_path / "c.xlsx")
+    with pytest.raises(InputError, match="is a workbook, and decisions are read from CSV alone: save it as CSV"):
+        read(tmp_path / "c.xlsx")
+
+
 KNOWN = Known.of([0, 1, 2, 2], ["cat", None, "dog", "dog"], ["cat", "dog"])
 
 

@@ -26,6 +26,7 @@ from codivide.data.loaded import Loaded, subset
 from codivide.data.table_files import Asked, decode
 
 COLUMNS = ("id", "given", "decision", "label", "time")
+_WORKBOOK = (b"PK", b"\xd0\xcf\x11\xe0")  # how the files of Excel and LibreOffice begin
 _NAMED = 5  # samples that are named where people decided otherwise
 ACCEPT, KEEP, RELABEL, JUNK = DECISIONS = ("accept", "keep", "relabel", "junk")
 
@@ -174,6 +175,8 @@ def read(path: Path) -> Corrections:
     """
     try:
         data = path.read_bytes()
+        if data.startswith(_WORKBOOK):
+            raise InputError(f"{path} is a workbook, and decisions are read from CSV alone: save it as CSV")
         text = decode(data, Asked(path, set)).removeprefix("\ufeff")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {error}") from None
