@@ -463,6 +463,17 @@ def test_an_undo_of_many_leaves_what_another_tab_has_changed(show, tmp_path):
     assert decided == {facts["issues"][0]["id"]: "keep", facts["issues"][1]["id"]: "junk"}
 
 
+def test_a_long_name_is_shown_by_its_end(show, tmp_path):
+    facts = example_facts(1)
+    facts["issues"][0] |= {"id": "Schiff groß/Serie 1/Aufnahme 0054.png", "text": None}
+    facts["outliers"][0] |= {"id": "Schiff groß/Serie 1 bis 3/Aufnahme 0388.png", "text": None}
+    page = show(render.write(facts, tmp_path / "a.html")[0])
+    page.to_queue()
+    assert page.page.locator(".line-id").first.inner_text() == "…rie 1/Aufnahme 0054.png"
+    caption = page.page.locator(".panel", has=page.page.locator("h3", has_text="Outliers")).locator("li").first
+    assert "Aufnahme 0388.png" in caption.inner_text()
+
+
 def test_annotators_who_count_once_or_answered_nothing_are_told(show, tmp_path):
     facts = example_facts(1)
     scores = {"test_accuracy": 0.9, "test_balanced_accuracy": 0.61, "test_macro_f1": 0.58}

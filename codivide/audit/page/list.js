@@ -96,9 +96,9 @@ class List {
       make("span"));
   }
 
-  /** The beginning of a sample, or its name. */
+  /** The beginning of a sample, or the end of its name. */
   words(position) {
-    return shown(this.queue.index.words[position] || this.queue.name(position), 44);
+    return shown(this.queue.index.words[position] || ending(this.queue.name(position), 24), 44);
   }
 
   /** The suggestion, where it is another class than the given one. */

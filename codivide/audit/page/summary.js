@@ -179,7 +179,7 @@ function samplesPanel(facts, { name, title, said, samples }) {
     const image = picture(item.thumbnail, "");
     const text = item.text === null || item.text === undefined ? null : make("p", {}, clipped(item.text, 120, true));
     const score = Number.isFinite(item.score) ? `, score ${short(item.score)}` : "";
-    return make("li", {}, image, text, make("p", {}, clipped(item.id, 32)),
+    return make("li", {}, image, text, make("p", {}, clipped(item.id, 32, false, ending)),
       make("p", { class: "muted" }, item.given >= 0 ? shown(facts.classes[item.given], 24) : "no label", score));
   });
   return panel(title, make("p", { class: "muted" }, said), list, make("div", { class: "row" }, review, more));

@@ -24,6 +24,12 @@ function clip(text, most) {
   return `${Array.from(text.slice(0, 2 * most)).slice(0, most).join("")}\u2026`;
 }
 
+/** The end of a name of more than `most` characters: of "folder/series/0054.png" that is what tells it from the others. */
+function ending(text, most) {
+  const characters = Array.from(String(text));
+  return characters.length <= most ? characters.join("") : `\u2026${characters.slice(1 - most).join("")}`;
+}
+
 /** One line for attributes, options and announcements: clipped, controls spelled out. */
 function plain(value, most = 80) {
   return clip(String(value), most).replace(CONTROLS, (found) => `[${controlName(found)}]`);
@@ -53,10 +59,10 @@ function shown(value, most = Infinity, lines = false) {
   return node;
 }
 
-/** The text clipped, with a button that opens all of it where it was. */
-function clipped(value, most = 60, lines = false) {
+/** The text clipped, or `short` of it, with a button that opens all of it where it was. */
+function clipped(value, most = 60, lines = false, short = null) {
   const text = String(value);
-  const node = make("span", { class: lines ? "lines" : null }, shown(text, most, lines));
+  const node = make("span", { class: lines ? "lines" : null }, shown(short ? short(text, most) : text, most, lines));
   if (text.length > most) {
     const more = make("button", { type: "button", class: "more" }, "all of it");
     more.addEventListener("click", () => read(text));
