@@ -10,11 +10,14 @@ import pytest
 import torch
 
 from codivide import METHODS, InputError, NoisyLabelClassifier, audit
+from codivide.audit.material import from_data
+from codivide.audit.shown import Shown
 from codivide.audit.target_judging import load_targets
 from codivide.cli.app import main
 from codivide.data import column_kinds
 from codivide.data.column_kinds import Date, Number, commas_of, is_plain, numbers, restore_part
-from codivide.data.columns import Columns
+from codivide.data.columns import Columns, from_columns
+from codivide.data.loaded import subset
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load, read_inputs
 from codivide.methods.features.matrix import Scale
@@ -177,6 +180,21 @@ def test_the_command_line_predicts_from_the_raw_table(trained, tmp_path, monkeyp
     predicted = pd.read_csv(tmp_path / "p.csv")
     assert predicted["label"].tolist() == classifier.predict(frame).tolist()
     assert predicted.columns[0] == "id"  # as in labels.csv: rows of a table are no files
+
+
+def test_the_audit_shows_the_cells_as_they_were_written():
+    frame, y = mixed()
+    shown = Shown(from_data(subset(from_columns(frame, y), np.arange(5, 45))))
+    for place in (0, 39):
+        row, fields = frame.iloc[place + 5], dict(shown.sample(place)["fields"])
+        assert list(fields) == frame.columns.tolist()
+        assert fields["note"] == row["note"]  # and not the directions of its words
+        assert fields["when"] == str(row["when"].date())
+        assert fields["member"] == str(row["member"])
+        assert fields["none"] is None
+        assert fields["age"] == (None if pd.isna(row["age"]) else pytest.approx(row["age"], rel=1e-3))
+    age, job = shown.fields(0)[1][1], frame["job"][5]
+    assert shown.example(0) == f"customer_id {frame['customer_id'][5]:g}, age {age:g}, job {job}"
 
 
 def test_the_record_and_the_audit_say_what_was_done(trained):

@@ -50,6 +50,7 @@ class Material:
         classes: class names ``[C]``.
         rows: the samples ``[N, ...]``; None: not at hand.
         columns: names of the features of a table.
+        cells: the rows as they were written, where an encoder made ``rows`` of them; None: not at hand.
         own_texts: the samples, where they are texts that the table does not hold.
         points: ``[N, F]`` float32 in which distances mean something; None: there are none.
         logits: ``[N, C]`` of the model; None: not computed.
@@ -77,6 +78,7 @@ class Material:
     classes: tuple[str, ...]
     rows: Rows | None = None
     columns: tuple[str, ...] | None = None
+    cells: pd.DataFrame | None = None
     own_texts: Sequence[str] | None = None
     points: Tensor | None = None
     logits: Tensor | None = None
@@ -222,7 +224,7 @@ def _shown(loaded: Loaded | None) -> dict[str, Any]:
     if loaded is None:
         return {}
     looks = {"looks_seen": loaded.looks, "alike": loaded.alike, "sizes": loaded.sizes}
-    return {"rows": loaded.x, "columns": loaded.columns, **looks}
+    return {"rows": loaded.x, "columns": loaded.columns, "cells": loaded.cells, **looks}
 
 
 def _targets_of_run(record: SavedRun, shown: Loaded | None, seen: Rows | None, remarks: list[str]) -> Material:

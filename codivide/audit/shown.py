@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from codivide.audit.material import Material
@@ -76,6 +77,8 @@ class Shown:
         assert self.material.rows is not None
         if not len(rows):
             return []
+        if self.material.cells is not None:
+            return _written(self.material.cells.iloc[rows, :most])
         values = self.material.rows[torch.from_numpy(rows)].cpu().numpy().astype(np.float64)
         if self._scale is None:
             self._scale = _scale(self.material)
@@ -119,7 +122,24 @@ class Shown:
 
 
 def _in_words(fields: list[list[Any]]) -> str:
-    return ", ".join(f"{name} {value:g}" for name, value in fields if value is not None)
+    told = [(name, f"{value:g}" if isinstance(value, float | int) else value) for name, value in fields]
+    return ", ".join(f"{name} {value}" for name, value in told if value is not None)
+
+
+def _written(cells: pd.DataFrame) -> list[list[list[Any]]]:
+    """Names and values of each row as they were written, in the order of the columns; None: an empty cell."""
+    names, columns = [str(name) for name in cells.columns], [_values(cells.iloc[:, k]) for k in range(cells.shape[1])]
+    return [[list(pair) for pair in zip(names, row, strict=True)] for row in zip(*columns, strict=True)]
+
+
+def _values(column: pd.Series[Any]) -> list[Any]:
+    """Numbers as numbers, dates without a time of midnight, the beginning of anything else as text."""
+    empty = column.isna().to_numpy()
+    if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
+        found: list[Any] = [row[0] for row in _brief(column.to_numpy(np.float64, na_value=np.nan)[:, None])]
+    else:
+        found = [str(value).removesuffix(" 00:00:00")[:_TEXT] for value in column.tolist()]
+    return [None if gone else value for value, gone in zip(found, empty, strict=True)]
 
 
 def _brief(values: Floats) -> list[list[float | None]]:

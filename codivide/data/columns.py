@@ -36,6 +36,7 @@ from codivide.data.rows import TensorRows
 from codivide.data.table_columns import arranged
 
 NAME = "columns"
+_MOST_CELLS = 2_000_000  # of a table that are kept as they were written, to be shown
 Note = dict[str, Any]
 
 
@@ -190,7 +191,7 @@ def from_columns(x: pd.DataFrame, y: object, *, options: ReadOptions = DEFAULT, 
         return with_label_columns(from_arrays(x, y, options=options, **known), x, options)
     rows = encoder.encode_new(x) if encoder is options.encoder else encoder.encode(x)  # that of a training part
     loaded = from_arrays(rows, y, options=options, **known)
-    loaded = replace(loaded, encoder=encoder, columns=encoder.features)
+    loaded = replace(loaded, encoder=encoder, columns=encoder.features, cells=x if x.size <= _MOST_CELLS else None)
     return with_label_columns(loaded, x, options)
 
 

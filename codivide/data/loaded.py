@@ -17,6 +17,8 @@ from codivide.data.looks import Looks
 from codivide.data.rows import Rows, take
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from codivide.data.encoder import Encoder
     from codivide.noise.consensus import Consensus
 
@@ -61,6 +63,7 @@ class Loaded:
             all parts (see ``data.duplicates``); None: all look different, or ``x`` are the samples themselves.
         sizes: width and height ``[N, 2]`` of image files as they are, upright; None: not known, or all alike.
         tags: of several labels a row the names, in the order of the columns that held them; empty: they had none.
+        cells: the rows of a table as they were written, where an encoder made ``x`` of them; None: none, or too many.
     """
 
     x: Rows
@@ -87,6 +90,7 @@ class Loaded:
     alike: np.ndarray[Any, np.dtype[np.int64]] | None = None
     sizes: np.ndarray[Any, np.dtype[np.int64]] | None = None
     tags: tuple[str, ...] = ()
+    cells: pd.DataFrame | None = None
 
     @property
     def of_images(self) -> bool:
@@ -132,4 +136,5 @@ def subset(loaded: Loaded, ids: ArrayLike) -> Loaded:
         looks=None if loaded.looks is None else loaded.looks.take(rows),
         alike=None if loaded.alike is None else loaded.alike[rows],
         sizes=None if loaded.sizes is None else loaded.sizes[rows],
+        cells=None if loaded.cells is None else loaded.cells.iloc[rows],
     )
