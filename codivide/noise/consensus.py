@@ -34,7 +34,7 @@ from scipy import sparse
 from scipy.special import logsumexp
 
 from codivide.core.types import Floats, Labels
-from codivide.noise.once import counted_once, met_another, owners
+from codivide.noise.once import met_another, owners
 
 UNASKED = -1
 TOLERANCE = 1e-9  # of the log posterior, relative
@@ -536,6 +536,15 @@ def _expectation_maximisation(
     return q, trace
 
 
+def counted_once(given: Votes, owner: Labels) -> Votes:
+    """The answers with one of each group on each sample and class; ``owner [A]`` gives all of them."""
+    keys = (given.items * len(given.names) + owner[given.annotators]) * given.classes + given.labels
+    first = np.sort(np.unique(keys, return_index=True)[1])
+    return replace(
+        given, items=given.items[first], annotators=owner[given.annotators[first]], labels=given.labels[first]
+    )
+
+
 def _judge(fitted: Fit, given: Votes, beside: Floats | float = 0.0) -> tuple[Floats, Floats, Floats]:
     """Confusion, quality and agreement of the annotators; the last two are judged without their own answers.
 
@@ -546,7 +555,7 @@ def _judge(fitted: Fit, given: Votes, beside: Floats | float = 0.0) -> tuple[Flo
     classes, who, count = asked.classes, given.annotators, given.counts
     items = _places(asked, given)
     others = _without_themselves(fitted, given, items, beside)
-    met = met_another(given, fitted.owner) | (len(asked.single) > 0 or bool(np.any(beside)))
+    met = met_another(given.items, who, fitted.owner) | (len(asked.single) > 0 or bool(np.any(beside)))
     right = others[np.arange(len(who)), given.labels]
     with np.errstate(invalid="ignore", divide="ignore"):
         agreement = np.bincount(who, right * met, minlength=len(count)) / np.bincount(who, met, minlength=len(count))

@@ -28,8 +28,8 @@ from scipy.spatial.distance import squareform
 from scipy.special import logsumexp, ndtri
 
 from codivide.core.types import Floats, Labels
-from codivide.noise.consensus import Fit, Votes
-from codivide.noise.once import counted_once, owners
+from codivide.noise.consensus import Fit, Votes, counted_once
+from codivide.noise.once import owners
 
 _LEAST_COMMON = 8  # samples that a pair must share
 _LEAST_COPIED = 0.4  # share of copied answers from which a pair counts
