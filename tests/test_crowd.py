@@ -758,6 +758,16 @@ def test_who_answered_alone_has_no_agreement():
     assert (agreement[:2] > 0.5).all()
 
 
+def test_the_table_of_annotators_leaves_empty_what_nobody_can_tell(tmp_path, monkeypatch, capsys):
+    (tmp_path / "a.csv").write_text("id,label_anna,label_ben,label_cem\n1,a,a,\n2,b,b,\n3,a,b,\n4,,,a\n5,,,b\n")
+    monkeypatch.setattr("sys.argv", ["codivide", "consensus", str(tmp_path / "a.csv")])
+    with pytest.raises(SystemExit):
+        main()
+    said = capsys.readouterr().out
+    assert "cem" in said
+    assert "nan" not in said
+
+
 def test_features_tell_which_of_two_colleagues_is_better():
     x, y = two_colleagues()
     quality = NoisyLabelClassifier("features").fit(x, y).annotator_quality_.set_index("name")["quality"]

@@ -47,7 +47,8 @@ def consensus(
     samples, found = of_table(source, ReadOptions(**annotator_options(annotators)), probs)
     for remark in found.remarks:
         note(remark)
-    shown = found.annotators.round(3)
+    shown = found.annotators.round(3).astype(object)
+    shown = shown.where(shown.notna(), "")  # what nobody can tell
     out_console.print(rich_table(shown.assign(copies=shown["copies"].map(", ".join))))
     known = sum(label is not None for label in found.labels)
     line(f"{known:,} of {len(samples):,} samples have a label; {found.rule}")
