@@ -87,3 +87,43 @@ def test_a_consensus_alone_is_refused_with_the_reason(tmp_path):
 
 def test_an_empty_header_says_nothing():
     assert written_about(pd.DataFrame(columns=["label", "confidence"])) == []
+
+
+@pytest.mark.parametrize("names", [("clean_prob_x", "suggested_x", "rank_y"), ("CLEAN_PROB", "Suggested", "Rank")])
+def test_columns_of_merged_tables_and_in_capitals_are_left_out(names, tmp_path):
+    table = TABLE.assign(**dict(zip(names, (SURE, LABEL, range(N)), strict=True)))
+    assert read(table, tmp_path).columns == ("a", "b")
+
+
+def test_suggestions_without_p_clean_are_left_out(tmp_path):
+    table = TABLE.assign(given="cat", suggested=LABEL, suggested_prob=SURE)
+    assert read(table, tmp_path).columns == ("a", "b")
+
+
+def test_predictions_merged_with_labels_are_left_out(tmp_path):
+    keyed = TABLE.assign(key=range(N))
+    said = pd.DataFrame({"key": range(N), "label": LABEL[::-1], "probability": SURE})
+    for merged in (keyed.merge(said, on="key"), said.merge(keyed, on="key").rename(columns=str.upper)):
+        own = "label_x" if "label_x" in merged else "LABEL_Y"
+        found = read(merged.drop(columns=["key", "KEY"], errors="ignore"), tmp_path, label=own)
+        assert [name.lower() for name in found.columns] == ["a", "b"]
+
+
+def test_decisions_on_some_rows_are_left_out(tmp_path):
+    keyed = TABLE.assign(key=range(N))
+    few = pd.DataFrame({"key": [3, 7], "given": "cat", "decision": "accept", "label": "dog", "time": "2024-05-01"})
+    merged = keyed.merge(few, on="key", how="left").drop(columns="key")
+    found = read(merged, tmp_path, label="label_x")
+    assert found.columns == ("a", "b")
+    assert "given, decision, label_y, time" in found.said[0]
+
+
+def test_labels_beside_what_was_written_about_them_are_warned_of():
+    about = X.assign(clean_prob=SURE, rank=range(N))
+    clf = NoisyLabelClassifier(Features(heads="linear", trees="none"), drop=["b"])
+    with pytest.warns(
+        UserWarning, match=r"codivide wrote about labels: clean_prob, rank.*drop=\['clean_prob', 'rank'\]"
+    ):
+        clf.fit(about, LABEL)
+    for asked in ({"drop": ("clean_prob", "rank")}, {"columns": ("a", "clean_prob", "rank")}):
+        assert not load(about, LABEL, options=ReadOptions(**asked)).said

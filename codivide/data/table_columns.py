@@ -227,12 +227,27 @@ def feature_names(table: pd.DataFrame, options: ReadOptions) -> list[str]:
 
 def said_of_written(table: pd.DataFrame, options: ReadOptions) -> list[str]:
     """A sentence on the columns that codivide wrote about the labels, which are not learned from."""
-    named = {name.casefold() for name in (*options.columns, options.group, options.weight) if name is not None}
-    found = [name for name in written_about(table) if name.casefold() not in named]
+    found = _written(table, options)
     if not found:
         return []
     text = f"left out, since codivide wrote this about the labels: {listed(table[found])}"
     return [f"{text} ({option('columns')} learns from what it names)"]
+
+
+def said_of_learned(table: pd.DataFrame, options: ReadOptions) -> list[str]:
+    """The same where labels stand beside the table, whose columns are all learned from."""
+    found = _written(table, options)
+    if not found:
+        return []
+    return [
+        f"learned from what codivide wrote about labels: {listed(table[found])}. Wrong labels look right by it: leave "
+        f"it out ({option('drop', found)})"
+    ]
+
+
+def _written(table: pd.DataFrame, options: ReadOptions) -> list[str]:
+    named = {name.casefold() for name in (*options.columns, options.group, options.weight) if name is not None}
+    return [name for name in written_about(table) if name.casefold() not in named]
 
 
 def _with_text(table: pd.DataFrame, where: object, options: ReadOptions) -> pd.DataFrame:

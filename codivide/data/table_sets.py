@@ -38,6 +38,7 @@ from codivide.data.table_columns import (
     listed,
     missing_column,
     propose_labels,
+    said_of_learned,
     said_of_written,
     selected,
     with_label,
@@ -111,8 +112,10 @@ def load_frame(frame: pd.DataFrame, reading: Reading) -> Loaded:
     chosen = selected(frame.rename(columns=str), where, options, beside=True) if _chooses(options) else frame
     chosen, groups = take_groups(chosen, where, options.group, needed=reading.classes is None)
     chosen, weights = split_weights(chosen, where, options)
-    make = from_texts if are_texts(chosen) and holds_texts(chosen, options) else from_columns
-    loaded = replace(make(chosen, reading.y, options=options, **reading.known()), groups=groups)
+    of_texts = are_texts(chosen) and holds_texts(chosen, options)
+    made = (from_texts if of_texts else from_columns)(chosen, reading.y, options=options, **reading.known())
+    said = () if of_texts else said_of_learned(chosen, options)
+    loaded = replace(made, groups=groups, said=(*made.said, *said))
     if weights is None:
         return loaded
     return replace(loaded, weight=checked(weights, loaded.ids, f"{where}: column {weights.name!r}"))

@@ -6,6 +6,7 @@ said of the labels, and wrong labels would look right.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container
 from typing import Any
 
@@ -16,8 +17,8 @@ from codivide.data.corrections import DECISIONS
 
 #: Names of the label table that hardly anybody else uses.
 OURS = ("clean_prob", "suggested_prob", "label_quality", "is_label_issue")
-#: Its others (see ``runs.label_table`` and ``audit.checks``), which may be columns of the user's own where the first of
-#: ``OURS`` is not beside them.
+#: Its others (see ``runs.label_table`` and ``audit.checks``), which may be columns of the user's own where none of
+#: ``_TELLING`` is beside them.
 BESIDE = (
     *("given", "suggested", "rank", "confirmed", "predicted", "predicted_low", "predicted_high", "label_changes"),
     *("part", "leaked", "twin"),
@@ -29,6 +30,9 @@ BESIDE = (
     *("is_grayscale_issue", "grayscale_score", "is_odd_size_issue", "odd_size_score"),
     *("is_odd_aspect_ratio_issue", "odd_aspect_ratio_score"),
 )
+#: Those that tell that the others are not the user's own.
+_TELLING = {"clean_prob", "suggested_prob"}
+_MERGED = re.compile("_[xy]$")
 #: Of a consensus and of predictions: how sure the label is that stands on the left of it.
 _SURE = ("confidence", "probability")
 #: A column of ``CHANGES.csv`` or ``corrections.csv`` that tells the file, its values, and what stands beside it.
@@ -41,6 +45,8 @@ _DECIDED = (
 def written_about(table: pd.DataFrame, kept: Container[str] = ()) -> list[str]:
     """The columns that codivide wrote about the labels, in the order of the table.
 
+    Names may be in capitals, or end in the ``_x`` and ``_y`` of two merged tables that had them both.
+
     Args:
         table: its labels are called "label".
         kept: columns that the user has named, and which stay.
@@ -50,15 +56,17 @@ def written_about(table: pd.DataFrame, kept: Container[str] = ()) -> list[str]:
         ['confidence']
     """
     names = [str(name) for name in table.columns]
-    found = {*OURS, *(BESIDE if OURS[0] in names else ())}
-    if "label" in names and len(table):
-        behind = names.index("label") + 1
-        if names[behind : behind + 1] and names[behind] in _SURE and _is_share(table.iloc[:, behind]):
-            found.add(names[behind])
-        for column, values, beside in _DECIDED:
-            if {column, *beside} <= set(names) and set(table[column].astype(str)) <= values:
-                found |= {column, *beside}
-    return [name for name in names if name in found and name not in kept]
+    called = [_MERGED.sub("", name.casefold()) for name in names]
+    ours = {*OURS, *(BESIDE if _TELLING & set(called) else ())}
+    found = {place for place, name in enumerate(called) if name in ours}
+    for place in range(1, len(names)):
+        if called[place] in _SURE and called[place - 1] == "label" and _is_share(table.iloc[:, place]):
+            found |= {place - 1, place}
+    for column, values, beside in _DECIDED:
+        there = [table.iloc[:, place].dropna() for place, name in enumerate(called) if name == column]
+        if {column, *beside} <= set(called) and any(len(cells) and set(cells.astype(str)) <= values for cells in there):
+            found |= {place for place, name in enumerate(called) if name in {"label", column, *beside}}
+    return [name for place, name in enumerate(names) if place in found and name != "label" and name not in kept]
 
 
 def _is_share(values: pd.Series[Any]) -> bool:
