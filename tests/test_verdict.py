@@ -123,6 +123,24 @@ def test_labels_are_proven_by_the_first_epoch_or_by_like_samples(images):
     assert proven({"met_gain": 0.021, "met_error": 0.01}, dealt)
 
 
+@pytest.mark.parametrize("images", [False, True])
+def test_copies_prove_nothing(images):
+    rng = np.random.default_rng(0)
+    x = rng.integers(256, size=(100, 20, 20), dtype=np.uint8) if images else rng.standard_normal((100, 6))
+    dealt = load(np.concatenate([x, x]), np.tile(rng.integers(3, size=100), 2))
+    assert not proven({}, dealt)
+    assert not proven({"met_gain": 0.021, "met_error": 0.01}, dealt)  # each copy is met after the other
+
+
+def test_of_like_samples_one_group_is_one():
+    rng = np.random.default_rng(0)
+    patient = np.arange(200) // 20
+    x = (rng.standard_normal((200, 6)) * 0.1 + 5 * np.eye(10, 6)[patient]).astype(np.float32)
+    dealt = load(x, rng.integers(3, size=10)[patient])
+    assert proven({}, dealt)
+    assert not proven({}, replace(dealt, groups=patient))
+
+
 def test_a_label_counts_as_it_was_first_met():
     given = np.array([0, 0, 1, 1, 1, -1])
     losses, count = np.array([0.2, 0.4, 0.1, 9.0, 0.0, 5.0]), np.array([1.0, 1.0, 1.0, 3.0, 0.0, 1.0])

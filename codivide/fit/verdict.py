@@ -13,7 +13,8 @@ from torch.nn import functional
 
 from codivide.core.neighbours import nearest
 from codivide.core.types import Floats, Labels, Mask
-from codivide.data.loaded import Loaded
+from codivide.data.groups import together
+from codivide.data.loaded import Loaded, subset
 from codivide.fit.choice import Choice
 from codivide.noise.chance import LIKELY, SURE, better_than_chance, information
 from codivide.noise.report import AS_GIVEN
@@ -29,6 +30,7 @@ _ERRORS = 3.0  # standard errors by which labels that were learned from must be 
 _HELD_OUT = 2.0  # the same of labels that were held out
 _LEAST = 0.05  # of the way from chance to full agreement: less is of no use, however sure it is
 _NEAR, _AMONG, _SIDE = 10, 4000, 16  # like samples, how many of all are compared, pixels a side of images for it
+_ALONE = 0.9  # share of the samples that are no copies, from which on the first epoch meets labels for the first time
 _MOST = 0.1  # the same: held-out labels that surely do not reach it are predicted by chance
 
 
@@ -83,18 +85,26 @@ def proven(first: Mapping[str, Any], loaded: Loaded) -> bool:
 
     That is the network, of labels that it had not met (``first``, the record of the first epoch, see ``first_met``), or
     the labels of like samples: the shares of classes among the 10 nearest of at most 4,000 training samples, tables by
-    standardised columns and images by their pixels.
+    standardised columns and images by their pixels. A copy shows nothing: it counts once, and where many samples have
+    one, the network may have met a label before.
     """
-    if "met_gain" in first and first["met_gain"] > LIKELY * first["met_error"]:
-        return True
     rows = np.flatnonzero(loaded.y >= 0)
-    rows = np.sort(np.random.default_rng(0).permutation(rows)[:_AMONG])
-    points, given = _points(loaded.x[torch.from_numpy(rows)]), loaded.y[rows]
-    found, _ = nearest(points, np.arange(len(rows)), np.arange(len(rows)), _NEAR)
+    sample = subset(loaded, np.sort(np.random.default_rng(0).permutation(rows)[:_AMONG]))
+    known = together(sample)
+    groups = np.arange(len(sample.y)) if known is None else known.groups
+    once = groups if known is None or known.copies is None else np.unique(known.copies, return_index=True)[1]
+    alone = len(once) >= _ALONE * len(groups)
+    if alone and "met_gain" in first and first["met_gain"] > LIKELY * first["met_error"]:
+        return True
+    given, every = sample.y[once], np.arange(len(once))
+    points = _points(sample.x[torch.from_numpy(once)])
+    found, _ = nearest(points, every, every, _NEAR, groups=torch.from_numpy(groups[once]))
     classes = len(loaded.classes)
     share = np.bincount(given, minlength=classes) / len(given)
-    votes = np.eye(classes)[given[found]] * (found >= 0)[:, :, None]
-    probs = (votes.sum(1) + share) / (votes.sum((1, 2))[:, None] + 1)
+    of, place = np.nonzero(found >= 0)
+    votes = np.bincount(of * classes + given[found[of, place]], minlength=len(given) * classes)
+    votes = votes.reshape(len(given), classes)
+    probs = (votes + share) / (votes.sum(1, keepdims=True) + 1)
     return better_than_chance(probs, given) > SURE
 
 
