@@ -85,6 +85,9 @@ def test_files_that_cannot_be_read(file, tmp_path):
     with pytest.raises(InputError, match=r"broken_method\.py cannot be run: ModuleNotFoundError"):
         method_class("broken_method.py:Focal")
     assert sys.path == before
+    (tmp_path / "script.py").write_text("import sys\nsys.exit(3)\n")
+    with pytest.raises(InputError, match=r"script\.py ends Python .* under if __name__"):
+        method_class("script.py:Focal")
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / file).write_text(FOCAL)
     assert method_class(f"sub/{file}:Focal") is not method_class(f"{file}:Focal")

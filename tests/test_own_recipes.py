@@ -57,6 +57,11 @@ def call(monkeypatch, capsys, *words):
     return ended.value.code, said.out, said.err
 
 
+def test_a_file_may_begin_with_the_mark_of_windows(here):
+    (here / "mine.toml").write_text(MINE, encoding="utf-8-sig")
+    assert "mine/gce,noise=symmetric-0.2,q=0.5" in read_recipes("mine.toml")
+
+
 def test_rows_what_they_share_and_sweeps(here):
     recipes = read_recipes("mine.toml")
     assert list(recipes) == [
@@ -89,6 +94,7 @@ def test_rows_what_they_share_and_sweeps(here):
         ("[g]\nrows.a = {methd = 'gce'}", "unknown entry .*'methd'. Did you mean 'method'"),
         ("[g]\nrows.a = {limit = 'x'}", "limit is 'x'; it must be a whole number"),
         ("[g]\nrows.a = {limit = true}", "limit is True; it must be a whole number"),
+        ("[g]\nrows.a = {limit = -3}", "limit is -3; it must be at least 1"),
         ("[g]\nrows.a = {sweep = {q = 0.5}}", "sweep has a list of values for each name"),
         ("[g]\nrows.a = {sweep = {limit = ['x']}}", "limit is 'x'"),
         ("[g]\nrows.a = {published = {lst = 1}}", "unknown statistic .*'lst'"),

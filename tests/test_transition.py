@@ -135,6 +135,10 @@ def test_the_matrix_of_a_noise_is_what_apply_draws_from(tmp_path):
         assert synthetic.transition_matrix(labels, drawn, 10) == pytest.approx(matrix, abs=0.03)
         assert str(parsed) == spec
     assert matrix == pytest.approx(own, abs=1e-3)
+    excel = tmp_path / "excel.csv"
+    excel.write_text("0.8,0.2\n-0.2,1.2\n", encoding="utf-8-sig")
+    with pytest.raises(InputError, match=r"excel\.csv: row 1, .* sum to 1, and the least is -0\.2"):
+        synthetic.read_matrix(str(excel), ["cat", "dog"])
     with pytest.raises(InputError, match="no one transition matrix"):
         synthetic.matrix_of(synthetic.parse("instance:0.2"), synthetic.CIFAR10_CLASSES)
 

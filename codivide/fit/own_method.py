@@ -85,6 +85,11 @@ def _module(path: Path) -> ModuleType:
     sys.path.insert(0, str(path.parent))  # as of a script, for what lies beside it
     try:
         spec.loader.exec_module(module)
+    except SystemExit as error:
+        del sys.modules[name]
+        raise InputError(
+            f"{path} ends Python (sys.exit) when it is run: put what is no class under if __name__ == '__main__':"
+        ) from error
     except Exception as error:  # whatever the user's code may raise
         del sys.modules[name]
         raise InputError(f"{path} cannot be run: {type(error).__name__}: {error} (--debug shows where)") from error

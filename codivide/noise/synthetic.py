@@ -162,7 +162,10 @@ def read_matrix(file: str, classes: Sequence[Any]) -> Floats:
     """
     order = f"{len(classes)} rows of {len(classes)} numbers, in the order of the classes {_listed(classes)}"
     try:
-        found = np.load(file, allow_pickle=False) if file.endswith(".npy") else np.loadtxt(file, delimiter=",", ndmin=2)
+        if file.endswith(".npy"):
+            found = np.load(file, allow_pickle=False)
+        else:
+            found = np.loadtxt(file, delimiter=",", ndmin=2, encoding="utf-8-sig")  # Excel begins with a mark
         matrix = np.asarray(found, dtype=np.float64)
     except (OSError, ValueError) as error:
         raise InputError(
@@ -176,7 +179,7 @@ def read_matrix(file: str, classes: Sequence[Any]) -> Floats:
         row = int(wrong.argmax())
         raise InputError(
             f"transition matrix {file}: row {row}, of true class {classes[row]}, is no distribution (row = true class, "
-            f"column = given): its numbers sum to {sums[row]:g}"
+            f"column = given): its numbers sum to {sums[row]:g}, and the least is {matrix[row].min():g}"
         )
     shares: Floats = matrix / sums[:, None]
     return shares

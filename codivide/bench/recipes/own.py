@@ -55,7 +55,7 @@ def read_recipes(path: Path | str) -> dict[str, Recipe]:
     """
     path = Path(path)
     with reading(path):
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")  # editors of Windows begin with a mark
         found = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     if not isinstance(found, dict) or not found:
         raise InputError(f"{path} has no group of recipes: begin with [NAME] and rows (see docs/howto/experiments.md)")
@@ -115,6 +115,8 @@ def _check_type(name: str, value: Any, where: str) -> None:
     kinds = _KINDS.get(name, (str,))
     if not isinstance(value, kinds) or isinstance(value, bool):
         raise InputError(f"{where}: {name} is {value!r}; it must be {_WORDS[kinds[-1]]}")
+    if isinstance(value, int) and value < 1 and kinds[-1] is int:
+        raise InputError(f"{where}: {name} is {value}; it must be at least 1")
 
 
 def varied(recipe: Recipe, setting: Mapping[str, Any]) -> Recipe:
