@@ -474,6 +474,30 @@ def test_whole_numbers_with_points_are_numbers_and_that_is_said(delimiter, tmp_p
     assert "which stood between thousands in training" in unread
 
 
+@pytest.mark.parametrize(
+    ("cells", "read"),
+    [
+        (["250.000", "7"], [250_000, 7]),  # not 250
+        (["250.000", "300.000"], [250_000, 300_000]),
+        (["0.125", "1.234", "12.50"], [0.125, 1.234, 12.5]),  # which is said
+        (["1.234,5", "1.234"], [1234.5, 1234]),
+    ],
+)
+def test_new_files_are_read_with_the_points_of_the_training(cells, read, tmp_path):
+    table = pd.DataFrame({"price": GERMAN * 8, "label": ["a", "b"] * 20})
+    encoder = load(table).encoder
+    new = pd.DataFrame({"Price": cells, "label": ["a", "b", "a"][: len(cells)]})
+    new.to_csv(tmp_path / "new.csv", index=False, sep=";")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        rows, _, _ = read_inputs(tmp_path / "new.csv", (1,), torch.float32, ReadOptions(), encoder)
+    assert rows[torch.arange(len(cells))][:, 0].tolist() == pytest.approx(read)
+    assert bool(said) == (len(cells) == 3)
+    if not said:  # as a test part
+        other = load(tmp_path / "new.csv", options=ReadOptions(encoder=encoder))
+        assert other.x[torch.arange(len(cells))][:, 0].tolist() == read
+
+
 def test_targets_with_points_between_thousands_are_whole_numbers():
     loaded = load_targets(np.arange(40.0)[:, None], GERMAN * 8, ReadOptions(task="regression"))
     assert sorted(map(float, loaded.classes)) == [3, 950, 1234, 12_500, 1_000_000]

@@ -102,7 +102,10 @@ class Number:
 
     def read(self, values: pd.Series[Any]) -> tuple[Singles, str | None]:
         """``[N, 1]`` or ``[N, 2]``, and the cells that are no numbers."""
-        found = numbers(values, self.commas or None, self.unit)
+        commas = self.commas or None
+        if commas == "points" and _is_textual(values):
+            values, commas = self._points(values)
+        found = numbers(values, commas, self.unit)
         empty = np.isnan(found)
         filled = np.where(empty, self.fill, found).clip(-LARGEST, LARGEST)
         made = np.stack([filled, empty] if self.gaps else [filled], axis=1).astype(np.float32)
@@ -112,6 +115,16 @@ class Number:
                 "are. If 1.234 is 1,234 here, write it without a point"
             )
         return made, _unread(values, empty, "numbers")
+
+    def _points(self, values: pd.Series[Any]) -> tuple[pd.Series[Any], Commas | None]:
+        """Texts of a column that had points between thousands; numbers where they have a decimal mark now."""
+        texts = without_unit(values.astype(object), self.unit)
+        if commas_of(texts) == "decimal":
+            return values, "decimal"
+        bare = texts.map(lambda value: tidy(value) if isinstance(value, str) else "")
+        odd = bare.str.contains(".", regex=False) & ~bare.map(lambda text: _POINTS.fullmatch(text) is not None)
+        known = pd.to_numeric(texts, errors="coerce")
+        return (known, None) if known[odd].notna().any() else (values, "points")
 
     def header(self) -> dict[str, Any]:
         """Median, gaps, commas and unit."""

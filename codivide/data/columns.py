@@ -26,7 +26,7 @@ from torch import Tensor
 from codivide.core.errors import InputError, option
 from codivide.core.types import Singles
 from codivide.data.arrays import from_arrays
-from codivide.data.column_kinds import Part, Text, as_texts, fit_part, is_plain, missing, refusal, restore_part
+from codivide.data.column_kinds import Number, Part, Text, as_texts, fit_part, is_plain, missing, refusal, restore_part
 from codivide.data.encoder import Encoding, Takes
 from codivide.data.images import are_image_names
 from codivide.data.label_copies import with_label_columns
@@ -126,6 +126,11 @@ class Columns:
     def encode(self, samples: pd.DataFrame, how: Encoding | None = None) -> TensorRows:
         """Rows ``[N, features]`` float32 of a table with the columns of the training."""
         return self._read(samples, "X")[0]
+
+    @property
+    def pointed(self) -> tuple[str, ...]:
+        """The columns whose points stood between thousands: "250.000" in a file is no 250.0."""
+        return tuple(name for name, part in self.parts if isinstance(part, Number) and part.commas == "points")
 
     def encode_new(self, samples: pd.DataFrame, where: str = "X") -> TensorRows:
         """``encode``, with a warning of columns of another table that are empty, or hold what says nothing.

@@ -283,7 +283,8 @@ def read_inputs(
     if encoder is not None:
         kind = torch.uint8 if encoder.takes == "image" else torch.float32
         texts, table = encoder.takes == "text", encoder.takes == "table"
-        wanted = Wanted(encoder.shape, kind, options, texts, table=table, name=name)
+        read = replace(options, encoder=encoder) if table else options
+        wanted = Wanted(encoder.shape, kind, read, texts, table=table, name=name)
     found = _inputs(source, wanted)
     rows: Any = found.samples
     if not isinstance(rows, list | pd.DataFrame):

@@ -14,6 +14,7 @@ from codivide.core.files import CLEANED, unguard, unguarded
 from codivide.core.types import Labels
 from codivide.data import annotators
 from codivide.data.cache import Entry
+from codivide.data.columns import Columns
 from codivide.data.groups import numbered
 from codivide.data.images import on_disk
 from codivide.data.labels import HELD_OUT, missing_texts, warn_about_unused
@@ -41,7 +42,7 @@ def read_table(path: Path | str, options: ReadOptions = DEFAULT) -> pd.DataFrame
     Args:
         path: the file, a folder of parts, or ``sqlite:///file.db?table=name``.
         options: its ``label`` is called "label" in what is returned; ``annotators`` are columns of labels, and
-            ``group`` is read as text.
+            ``group`` is read as text. So are columns that had points between thousands where the encoder was fitted.
 
     Returns:
         At least one row; ``table_files.said_of`` tells how it was read.
@@ -50,6 +51,7 @@ def read_table(path: Path | str, options: ReadOptions = DEFAULT) -> pd.DataFrame
         InputError: the file cannot be parsed, or has no rows.
     """
     asked = (*options.annotators, options.label, options.text or "text", options.group or "label")
+    asked += options.encoder.pointed if isinstance(options.encoder, Columns) else ()
     named = {name.casefold() for name in (*TEXT_COLUMNS, *asked)}
 
     def as_text(columns: list[str]) -> set[str]:
