@@ -117,7 +117,7 @@ def test_resuming_with_another_number_of_epochs_is_refused_in_words(blobs, tmp_p
     with claimed(out):
         execute(job(2), loaded, out)
     kept = {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()}
-    words = rf"plan.epochs is 2 there and {epochs} now; use the same settings and data to resume, or --overwrite"
+    words = rf"plan.epochs is 2 there and {epochs} now; use the same .* to resume, or give another folder"
     with pytest.raises(InputError, match=words), claimed(out, resume=True):
         execute(job(epochs), loaded, out, resume=True)
     assert {path.name: path.read_bytes() for path in out.iterdir() if path.is_file()} == kept

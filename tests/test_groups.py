@@ -430,9 +430,9 @@ def test_wrong_groups_are_one_error(tmp_path):
     path, table, _ = patients(tmp_path)
     with pytest.raises(InputError, match=r"t.csv has no column 'clinic' of groups \(columns: f0, "):
         load(path, options=ReadOptions(group="clinic"))
-    with pytest.raises(InputError, match="--group label: this column has a meaning of its own"):
+    with pytest.raises(InputError, match="groups='label': this column has a meaning of its own"):
         load(path, options=ReadOptions(group="label"))
-    with pytest.raises(InputError, match="--group patient: a column of groups can be named for"):
+    with pytest.raises(InputError, match="groups='patient': a column of groups can be named for"):
         load("digits", options=ReadOptions(group="patient"))
     x = table.drop(columns=["label", "patient"])
     with pytest.raises(InputError, match="groups has 3 values, but there are 480 samples"):

@@ -80,9 +80,7 @@ def test_rows_of_a_part_keep_their_numbers(tmp_path):
     NoisyLabelClassifier(features, out=tmp_path / "run").fit(frame, given)
     cleaning.clean(tmp_path / "run", tmp_path / "cleaned")
     assert 'there clf.audit().report("audit.html") shows them' in str(audit.collect(tmp_path / "run")["remarks"])
-    with pytest.raises(
-        InputError, match=r"run exists and is not empty; give another as out=, or on the command line --resume"
-    ):
+    with pytest.raises(InputError, match=r"run exists and is not empty; give another as out=, or resume=True to go on"):
         NoisyLabelClassifier(out=tmp_path / "run").fit(frame, given)
     assert set(pd.read_csv(tmp_path / "cleaned/labels_clean.csv").columns) == {"id", "label"}  # no numbers of rows
     fits = [

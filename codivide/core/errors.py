@@ -51,6 +51,11 @@ def option(name: str, value: object = None) -> str:
     return either(f"{flag} {said}", f"{name}={value!r}")
 
 
+def anew() -> str:
+    """What to do where a folder holds a run that is not to be gone on with."""
+    return either("use --overwrite or another --out", "give another folder, out=")
+
+
 class TrainingWarning(UserWarning):
     """Something unusual happened while training; the message says what was done, and the run went on."""
 

@@ -102,7 +102,7 @@ class Number:
 
     def read(self, values: pd.Series[Any]) -> tuple[Singles, str | None]:
         """``[N, 1]`` or ``[N, 2]``, and the cells that are no numbers."""
-        commas = self.commas or None
+        commas: Commas | None = self.commas or None
         if commas == "points" and _is_textual(values):
             values, commas = self._points(values)
         found = numbers(values, commas, self.unit)

@@ -17,7 +17,7 @@ import torch
 import torch.utils.data
 from scipy import sparse
 
-from codivide.core.errors import InputError, nearest, option
+from codivide.core.errors import InputError, either, nearest, option
 from codivide.core.files import expand_user
 from codivide.data import encode, listed, named
 from codivide.data.arrays import choose_augment, from_arrays
@@ -349,8 +349,9 @@ def _check_columns(kind: Source | None, options: ReadOptions) -> None:
             given = value if isinstance(value, str) else ",".join(value)
             raise InputError(f"{option(name, given)}: columns can be named for a table only, such as .csv or .parquet.")
     if options.group is not None and "group" not in able:
+        named = either(f"--group {options.group}", f"groups={options.group!r}")
         raise InputError(
-            f"--group {options.group}: a column of groups can be named for a table only, such as .csv or .parquet; "
+            f"{named}: a column of groups can be named for a table only, such as .csv or .parquet; "
             "elsewhere pass groups [N] to the estimator's fit."
         )
     if (options.annotators or options.answers is not None) and "annotators" not in able:

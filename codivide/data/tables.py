@@ -198,9 +198,8 @@ def take_groups(
     if name is None or (name not in table and not needed):
         return table, None
     if name in TEXT_COLUMNS:
-        raise InputError(
-            f"--group {name}: this column has a meaning of its own; name one that says what belongs together."
-        )
+        named = either(f"--group {name}", f"groups={name!r}")
+        raise InputError(f"{named}: this column has a meaning of its own; name one that says what belongs together.")
     if name not in table:
         raise InputError(f"{path} has no column {name!r} of groups (columns: {listed(table)}).")
     return table.drop(columns=name), numbered(table[name])

@@ -21,7 +21,7 @@ import torch
 
 from codivide.audit.noise_report import noise_report
 from codivide.audit.reading import checked
-from codivide.core.errors import InputError, TrainingWarning
+from codivide.core.errors import InputError, TrainingWarning, anew, either
 from codivide.core.files import read_json, reading, write_json
 from codivide.core.types import Mask
 from codivide.data.groups import tensors, together
@@ -492,8 +492,8 @@ class _Choosing:
         """InputError where a checkpoint is to be gone on with that no choice led to; asked before anything is done."""
         if self.out is not None and self.resume and (self.out / CHECKPOINT).exists():
             raise InputError(
-                f"{self.out} holds a run in which nothing was chosen automatically; resume it with the --method and "
-                "the settings it was begun with, or use --overwrite or another --out"
+                f"{self.out} holds a run in which nothing was chosen automatically; resume it with the "
+                f"{either('--method', 'method')} and the settings it was begun with, or {anew()}"
             )
 
     def _write(self, record: ChoiceRecord) -> None:

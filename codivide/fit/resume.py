@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, anew
 from codivide.core.files import is_present, read_json
 from codivide.core.version import VERSION
 from codivide.data import encode
@@ -71,8 +71,7 @@ def check_same(path: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -
         if theirs.get(name) != ours.get(name):
             said = f"{name} is {_short(theirs.get(name))} there and {_short(ours.get(name))} now"
             raise InputError(
-                f"{path} belongs to another run: {said}; use the same settings and data to resume, or --overwrite or "
-                "another --out"
+                f"{path} belongs to another run: {said}; use the same settings and data to resume, or {anew()}"
             )
 
 
@@ -93,8 +92,7 @@ def is_finished(out: Path, ours: Mapping[str, Any]) -> bool:
     theirs = read_json(path).get(IDENTITY)
     if not isinstance(theirs, dict):
         raise InputError(
-            f"{path} does not say what its run is known by (another version of codivide wrote it?); use --overwrite or "
-            "another --out"
+            f"{path} does not say what its run is known by (another version of codivide wrote it?); {anew()}"
         )
     check_same(path, theirs, ours)
     return is_present(out / SUMMARY)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from codivide.core.errors import InputError, option
+from codivide.core.errors import InputError, either, option
 from codivide.core.files import check_name, expand_user, part_of
 from codivide.runs.folder import (
     CHOICE,
@@ -113,8 +113,8 @@ def check_folder(
         raise _of_others(out, option("out", str(out)), held)
     if held and not resume and not overwrite:
         raise InputError(
-            f"the folder {out} exists and is not empty; give another as {option('out')}, or on the command line "
-            "--resume or --overwrite"
+            f"the folder {out} exists and is not empty; give another as {option('out')}, or "
+            + either("--resume or --overwrite", "resume=True to go on with its run")
         )
     for stage in (out / SCOUT, out / CORRECTION):
         if stage.exists() and not stage.is_dir():

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, anew
 from codivide.core.files import (
     atomic,
     check_sum,
@@ -347,7 +347,7 @@ class RunFolder:
         if self.resume and (self.path / CHECKPOINT).exists():
             return
         if self.resume and is_present(self.path / SUMMARY):
-            raise InputError(f"{self.path} holds a finished run; use --overwrite or another --out")
+            raise InputError(f"{self.path} holds a finished run; {anew()}")
         remove_run(self.path, but=(CONFIG,))  # by its settings the folder is known until they are replaced
         if not self.settings.get("choice", {}).get("evidence"):  # nothing was scouted for this run
             (self.path / CHOICE).unlink(missing_ok=True)

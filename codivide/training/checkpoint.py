@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from codivide.core import files
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, anew
 from codivide.core.files import read_tensors, reading, save_tensors
 from codivide.data.fingerprint import digest
 from codivide.training.optimizers import ready
@@ -122,7 +122,7 @@ def _of_format(path: Path, header: dict[str, Any]) -> dict[str, Any]:
     if header.get("format") != FORMAT:
         raise InputError(
             f"{path} has checkpoint format {header.get('format')}, this version of codivide reads {FORMAT}; "
-            "start again with --overwrite or another --out"
+            f"to start again, {anew()}"
         )
     return header
 

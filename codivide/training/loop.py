@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 
 from codivide.core.device import resolve_device, resolve_precision
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, option
 from codivide.core.stopping import finished
 from codivide.data.fingerprint import CONTENT, digest_rows
 from codivide.training import checkpoint as checkpoints
@@ -101,7 +101,7 @@ def _keep(run: Run, checkpoint: Checkpoint | None) -> None:
 def _visible(saved: Path) -> Path:
     """The checkpoint that the first process goes on from; InputError where this one does not see it."""
     if not saved.exists():
-        raise InputError(f"{saved} is not there on this machine; put --out on a disk that all machines share")
+        raise InputError(f"{saved} is not there on this machine; put {option('out')} on a disk that all machines share")
     return saved
 
 
