@@ -117,6 +117,14 @@ def test_merged_cells_over_several_rows_are_said(tmp_path):
 HEADER = "age,income,label\n"
 
 
+def test_texts_with_other_line_ends_of_unicode_hide_no_comment(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text("# by hand, in May, again\ntext,label\n" + "one\u2028two words,a\nthree\x0cfour words,b\n" * 6)
+    found = load(path)
+    assert (len(found.y), found.classes) == (12, ("a", "b"))
+    assert found.said[0].startswith("1 line that begins with # above the header left out")
+
+
 @pytest.mark.parametrize(
     ("comments", "said"),
     [

@@ -312,7 +312,7 @@ def _without_title(text: str, asked: Asked) -> str:
     head = text[:_SAMPLE]
     head = head if len(text) <= _SAMPLE else head[: head.rfind("\n") + 1]
     if text.startswith("#") and (count := comments_above(head, _DELIMITERS)):
-        lines = head.splitlines(keepends=True)
+        lines = list(io.StringIO(head, newline=""))
         many = "1 line that begins" if count == 1 else f"{count} lines that begin"
         asked.said.append(f"{many} with # above the header left out ({lines[0].strip()[:60]!r})")
         return text[sum(map(len, lines[:count])) :]

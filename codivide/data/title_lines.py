@@ -71,7 +71,7 @@ def comments_above(head: str, delimiters: Iterable[str]) -> int:
         >>> comments_above("# made by hand, in May, again\n# beta\nage,label\n41,a\n28,b\n", ",")
         2
     """
-    lines = head.splitlines(keepends=True)
+    lines = list(io.StringIO(head, newline=""))  # a text may hold other marks that end a line of Unicode
     count = next((k for k, line in enumerate(lines) if line.strip() and not line.startswith("#")), len(lines))
     if not any(line.startswith("#") for line in lines[:count]):
         return 0
