@@ -31,6 +31,7 @@ _HELD_OUT = 2.0  # the same of labels that were held out
 _LEAST = 0.05  # of the way from chance to full agreement: less is of no use, however sure it is
 _NEAR, _AMONG, _SIDE = 10, 4000, 16  # like samples, how many of all are compared, pixels a side of images for it
 _ALONE = 0.9  # share of the samples that are no copies, from which on the first epoch meets labels for the first time
+_CELLS = 20_000_000  # numbers that are compared at most
 _MOST = 0.1  # the same: held-out labels that surely do not reach it are predicted by chance
 
 
@@ -89,7 +90,8 @@ def proven(first: Mapping[str, Any], loaded: Loaded) -> bool:
     one, the network may have met a label before.
     """
     rows = np.flatnonzero(loaded.y >= 0)
-    sample = subset(loaded, np.sort(np.random.default_rng(0).permutation(rows)[:_AMONG]))
+    among = min(_AMONG, max(_CELLS // math.prod(loaded.x.shape), 10 * _NEAR))
+    sample = subset(loaded, np.sort(np.random.default_rng(0).permutation(rows)[:among]))
     known = together(sample)
     groups = np.arange(len(sample.y)) if known is None else known.groups
     once = groups if known is None or known.copies is None else np.unique(known.copies, return_index=True)[1]
