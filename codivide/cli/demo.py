@@ -30,7 +30,8 @@ def demo(
     from codivide.data.options import ReadOptions
     from codivide.data.record import DataRecord
     from codivide.data.sources import load
-    from codivide.fit.execute import execute, rounds_of
+    from codivide.fit.execute import execute
+    from codivide.fit.feature_run import rounds_of
     from codivide.fit.job import Job, build_method, default_plan
     from codivide.methods.features.options import Features
     from codivide.runs.claim import claimed

@@ -11,6 +11,7 @@ from codivide.data import encode
 from codivide.data.columns import Columns
 from codivide.data.loaded import Loaded
 from codivide.fit import execute as stages
+from codivide.fit import feature_run
 from codivide.fit.budget import Budget
 from codivide.fit.choice import Choice, Decision
 from codivide.fit.estimate import AGAIN, MINUTES, duration, features_seconds, of_photos, rounds
@@ -96,14 +97,14 @@ def by_features(
 ) -> Outcome:
     """The route for features; the arguments are those of ``choose_run.execute``."""
     features, rows, width = Features(), len(loaded.y), loaded.x.shape[0]
-    kinds = stages.kinds_of(features, loaded)
+    kinds = feature_run.kinds_of(features, loaded)
     seconds = features_seconds(rows, width, len(loaded.classes), kinds)
     heads = "linear heads, small networks and trees" if set(kinds) & set(KINDS) else "linear heads and small networks"
     reason = f"features: rows of {width} numbers; {heads} need {'seconds' if seconds < MINUTES else 'minutes'}"
     tried = "boosting" in kinds and not pays(rows, len(loaded.classes))  # it may be left out
     spent = f"up to about {duration(AGAIN * seconds)}" if tried else f"about {rounds(seconds)}"
     say(f"{reason}: {spent} on a quiet core")
-    plan = replace(default_plan(rows, features, seed=job.plan.seed), epochs=stages.rounds_of(features, loaded))
+    plan = replace(default_plan(rows, features, seed=job.plan.seed), epochs=feature_run.rounds_of(features, loaded))
     return stages.execute(
         replace(job, method=features, plan=plan),
         loaded,

@@ -28,6 +28,7 @@ from codivide.data.groups import tensors, together
 from codivide.data.label_remarks import warn_about_labels
 from codivide.data.loaded import Loaded, subset
 from codivide.fit import execute as stages
+from codivide.fit import feature_run
 from codivide.fit.budget import Budget
 from codivide.fit.by_features import by_features, encoded, is_table, network_reason, unjudged, wants_features
 from codivide.fit.choice import Choice, ChoiceRecord, Decision, ScoutReport
@@ -142,7 +143,7 @@ def execute(
         job, loaded, before = encoded(job, loaded, before, budget, say)
     if isinstance(method, Features) or not (isinstance(method, Auto) or method.unsettled()):
         if isinstance(method, Features):
-            job = replace(job, plan=replace(job.plan, epochs=stages.rounds_of(method, loaded)))
+            job = replace(job, plan=replace(job.plan, epochs=feature_run.rounds_of(method, loaded)))
         progress = begin(name_of(method), job.plan.epochs)
         return stages.execute(job, loaded, out, resume=resume, progress=progress, before=before)
     if isinstance(method, Auto) and is_table(job, loaded, free):

@@ -13,7 +13,7 @@ from codivide.core.errors import InputError
 from codivide.data.label_remarks import warn_about_labels
 from codivide.data.loaded import Loaded
 from codivide.data.row_order import index_names
-from codivide.fit.execute import learned_outcome, table_of
+from codivide.fit.feature_run import learned_outcome, table_of
 from codivide.fit.job import Before, Job, Outcome
 from codivide.fit.resume import identity
 from codivide.methods.features import judge, own

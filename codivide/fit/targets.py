@@ -23,8 +23,8 @@ from codivide.data.options import REGRESSION, ReadOptions
 from codivide.data.rows import Rows
 from codivide.data.sources import load
 from codivide.data.targets import members, numbers, with_points
-from codivide.fit.execute import config
 from codivide.fit.job import Before, Job
+from codivide.fit.run_record import config
 from codivide.fit.verdict import USABLE
 from codivide.methods.features import own
 from codivide.noise.target_report import TargetReport
