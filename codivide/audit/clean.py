@@ -1,35 +1,30 @@
 """A run's judgement and a person's decisions turned into repaired data, written beside the source and never into it.
 
-For every sample the first rule that applies decides:
-
-1. what a person decided (``corrections``): a label, the given label kept, or left out; a label that the run itself
-   learned as confirmed (column ``confirmed``) stays too;
-2. ``relabel_above``: the suggestion differs from the given label and its probability is above: it replaces the label;
-3. ``drop_below``: p(clean) is below: the sample is left out;
-4. the given label stays. A sample without a label stays without one unless a person gave it one.
-
-Where nothing is asked for, each sample gets what makes the expected number of wrong labels smallest. Its given label is
-wrong with probability 1 - p(clean), its suggestion with 1 - min(p(suggestion), 1 - p(clean)), since only one of them is
-right. A sample that is left out counts as half a wrong label: it is lost, but misleads nobody. So a label stays from
-one half on, and the sample goes where neither label reaches that. Only labels that look wrong are touched: where the
-suggestion is the given label, the label stays, whatever p(clean) says (fewer right labels are lost so than wrong ones
-found, ``results/clean.json``). Where less than ``FEW`` is wrong by p(clean) nothing is changed: so much is estimated of
-data without a wrong label, too.
+Which rule decides on a sample stands in ``clean_rules``.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, cast
 
-import numpy as np
 import pandas as pd
 
 from codivide.audit import write_clean
+from codivide.audit.clean_rules import (
+    SURE,
+    Rules,
+    Sample,
+    Types,
+    Verdict,
+    by_person,
+    label_values,
+    left_over,
+    samples_of,
+)
 from codivide.audit.write_clean import LABELS
 from codivide.core.errors import InputError
 from codivide.core.files import read_json, reading
@@ -47,9 +42,6 @@ from codivide.data.target_decisions import check_targets, unfit, with_points
 from codivide.runs import label_table
 from codivide.runs.changed import check_again, file_remarks
 from codivide.runs.folder import FACTS, SUMMARY, SavedRun, is_audit
-
-HALF = 0.5  # what a sample that is left out counts, in wrong labels; a label is doubted where p(clean) is below
-FEW = 0.02  # estimated rate below which nothing is changed unasked: without noise up to 0.017 (results/noise)
 
 
 @dataclass(frozen=True)
@@ -70,7 +62,7 @@ class Judged:
 
     def known(self, *, new_classes: bool = False) -> Known:
         """What decisions on this run are checked against."""
-        ids, given = self.table[label_table.id_column(self.table)], _values(self.table[label_table.GIVEN])
+        ids, given = self.table[label_table.id_column(self.table)], label_values(self.table[label_table.GIVEN])
         found = Known.of(ids, given, self.classes, new_classes=new_classes or not self.of_classes)
         if self.of_classes:
             return found
@@ -164,7 +156,7 @@ def apply(
     """Repair the labels of a label table, such as ``clf.labels_``.
 
     With neither rule and no decisions, each sample gets what makes the expected number of wrong labels smallest (see
-    the head of this file); with any of them, only what is given does. A remark says what is left to be done.
+    the head of ``clean_rules``); with any of them, only what is given does. A remark says what is left to be done.
 
     Args:
         labels: a row a sample: path or id, given, suggested, clean_prob, and suggested_prob. Without that column
@@ -183,28 +175,28 @@ def apply(
     Raises:
         InputError: a threshold outside [0, 1], a decision that does not fit, or nothing that would be left.
     """
-    samples, what = _samples(labels)
-    rules = _Rules.of(corrections, drop_below, relabel_above, samples)
-    types = _Types([label for sample in samples for label in (sample.given, sample.suggested)], classes or ())
+    samples, what = samples_of(labels)
+    rules = Rules.of(corrections, drop_below, relabel_above, samples)
+    types = Types([label for sample in samples for label in (sample.given, sample.suggested)], classes or ())
     decided: dict[str, Correction] = {}
     if corrections is not None:
         ids, given = [sample.id for sample in samples], [sample.given for sample in samples]
         corrections.check(Known.of(ids, given, types.known, new_classes=new_classes))
         decided = {row.id: row for row in corrections.rows}
     verdicts = [
-        _by_person(decided[str(sample.id)], types) if str(sample.id) in decided else rules.verdict(sample, what)
+        by_person(decided[str(sample.id)], types) if str(sample.id) in decided else rules.verdict(sample, what)
         for sample in samples
     ]
     remarks = []
-    if (rules.unasked or rules.relabel_above is not None) and what != _SURE:
+    if (rules.unasked or rules.relabel_above is not None) and what != SURE:
         remarks.append(f"the run has no probability of its suggestions (suggested_prob); {what} stands in for it")
     cleaned = _cleaned(label_table.id_column(labels), samples, verdicts, remarks, classes=task == CLASSES)
-    cleaned.remarks.extend(_left(samples, verdicts, decided, rules))
+    cleaned.remarks.extend(left_over(samples, verdicts, decided, rules))
     return cleaned
 
 
 def _cleaned(
-    column: str, samples: list[_Sample], verdicts: list[_Verdict], remarks: list[str], *, classes: bool
+    column: str, samples: list[Sample], verdicts: list[Verdict], remarks: list[str], *, classes: bool
 ) -> Cleaned:
     """The two tables; ``column`` names the samples."""
     stay = [row for row, verdict in enumerate(verdicts) if verdict.kept]
@@ -223,180 +215,6 @@ def _cleaned(
     ]
     names = [column, "given", "label", "change", "reason"]
     return Cleaned(labels, pd.DataFrame(changes, columns=names, dtype=object), remarks)
-
-
-class _Sample(NamedTuple):
-    """A row of the label table; ``sure`` is the probability of the suggestion, or what stands in for it."""
-
-    id: Any
-    given: Any
-    suggested: Any
-    clean_prob: float
-    sure: float
-    confirmed: bool
-
-    def better(self) -> float:
-        """How likely a suggestion that differs is right: no likelier than that the given label is wrong; else 0."""
-        return 0.0 if self.suggested == self.given else min(self.sure, 1 - self.clean_prob)
-
-
-_SURE = "p(suggestion)"
-
-
-def _samples(labels: pd.DataFrame) -> tuple[list[_Sample], str]:
-    """The rows of the label table, and what their ``sure`` is called."""
-    clean, what = _numbers(labels[label_table.CLEAN_PROB]), "1 - p(clean)"
-    sure = [1 - p for p in clean]
-    if label_table.SUGGESTED_PROB in labels:
-        sure, what = _numbers(labels[label_table.SUGGESTED_PROB]), _SURE
-    known = label_table.CONFIRMED in labels
-    columns = (
-        labels[label_table.id_column(labels)].tolist(),
-        _values(labels[label_table.GIVEN]),
-        _values(labels[label_table.SUGGESTED]),
-        clean,
-        sure,
-        labels[label_table.CONFIRMED].tolist() if known else [False] * len(labels),
-    )
-    return [_Sample(*row) for row in zip(*columns, strict=True)], what
-
-
-class _Verdict(NamedTuple):
-    """What becomes of a sample: its label from now on (None: none), whether it stays, and why."""
-
-    label: Any
-    kept: bool = True
-    reason: str = ""
-
-    def change(self, given: Any) -> str:
-        """The word for it in ``CHANGES.csv``."""
-        if not self.kept:
-            return "dropped"
-        return "labelled" if given is None else "relabelled"
-
-
-@dataclass(frozen=True)
-class _Rules:
-    """The rules; None: not asked for.
-
-    Attributes:
-        drop_below: see ``apply``.
-        relabel_above: see ``apply``.
-        unasked: neither is given and nobody has decided: the fewest wrong labels are wanted.
-        rate: share of wrong labels by p(clean), among those that nobody vouches for.
-    """
-
-    drop_below: float | None
-    relabel_above: float | None
-    unasked: bool
-    rate: float
-
-    @classmethod
-    def of(
-        cls,
-        corrections: Corrections | None,
-        drop_below: float | None,
-        relabel_above: float | None,
-        samples: Sequence[_Sample],
-    ) -> _Rules:
-        """What was asked for, and the rate by p(clean)."""
-        for name, value in (("--drop-below", drop_below), ("--relabel-above", relabel_above)):
-            if value is not None and not 0 <= value <= 1:
-                raise InputError(f"{name} is {value}; a probability is at least 0 and at most 1")
-        open_ = [sample for sample in samples if sample.given is not None and not sample.confirmed]
-        doubts = [1 - sample.clean_prob for sample in open_ if not math.isnan(sample.clean_prob)]
-        rate = sum(doubts) / max(len(doubts), 1)
-        return cls(drop_below, relabel_above, corrections is None and drop_below is relabel_above is None, rate)
-
-    def verdict(self, sample: _Sample, what: str) -> _Verdict:
-        """Of a label that no person has decided on; ``what`` is the name of ``sample.sure``."""
-        given = sample.given
-        if given is None or sample.confirmed:
-            return _Verdict(given)
-        if self.unasked:
-            return self._fewest_wrong(sample, what)
-        if sample.suggested != given and self.relabel_above is not None and sample.sure > self.relabel_above:
-            return _Verdict(sample.suggested, reason=f"{what} {sample.sure:.6g} is above {self.relabel_above:g}")
-        if self.drop_below is not None and sample.clean_prob < self.drop_below:
-            reason = f"p(clean) {sample.clean_prob:.6g} is below {self.drop_below:g}"
-            return _Verdict(None, kept=False, reason=reason)
-        return _Verdict(given)
-
-    def _fewest_wrong(self, sample: _Sample, what: str) -> _Verdict:
-        """What is least likely to be wrong, where being left out counts as half a wrong label."""
-        clean, better = sample.clean_prob, sample.better()
-        if self.rate < FEW or sample.suggested == sample.given or not clean < max(HALF, better):
-            return _Verdict(sample.given)  # nor where nothing is known of it
-        if better >= HALF:
-            return _Verdict(sample.suggested, reason=f"{what} {sample.sure:.6g} is above p(clean) {clean:.6g}")
-        reason = f"p(clean) {clean:.6g} and {what} {better:.6g} are below {HALF:g}"
-        return _Verdict(None, kept=False, reason=reason)
-
-
-_HIGH = "both are high, for doubt counts as error (the rate itself: codivide noise RUN; of pred_probs, the page)"
-_OWN = ". A new run finds less, for it agrees with the suggestions of this one"
-_LOOK = "decide on the most doubtful: codivide serve RUN"
-_FURTHER = f"--relabel-above 0.5 --drop-below 0.5, or {_LOOK}"
-
-
-def _left(
-    samples: Sequence[_Sample], verdicts: Sequence[_Verdict], decided: Mapping[str, Correction], rules: _Rules
-) -> list[str]:
-    """What still looks wrong, how much is expected to be wrong before and after, and how to go further."""
-    open_ = [
-        (sample, verdict)
-        for sample, verdict in zip(samples, verdicts, strict=True)
-        if sample.given is not None and not sample.confirmed and str(sample.id) not in decided
-    ]
-    stay = [
-        (sample.better() if verdict.label != sample.given else sample.clean_prob, sample, verdict.label == sample.given)
-        for sample, verdict in open_
-        if verdict.kept
-    ]
-    if not stay:
-        return []
-    if len(open_) > 1 and all(sample.clean_prob == HALF for sample, _ in open_):
-        return [f"nothing was learned of the labels (p(clean) is {HALF:g} for all), so their share is unknown; {_LOOK}"]
-    doubted = sum(same and sample.suggested != sample.given and sample.clean_prob < HALF for _, sample, same in stay)
-    if rules.unasked and rules.rate < FEW:
-        text = f"hardly a label is wrong (estimated {100 * rules.rate:.1f} %), so nothing is changed"
-        return [text + (f"; {doubted:,} that look wrong were left: {_FURTHER}" if doubted else "")]
-    wrong = 1 - sum(right for right, _, _ in stay) / len(stay)
-    shares = f"{100 * rules.rate:.1f} % of the labels were wrong, and {100 * wrong:.1f} % of those that stay are"
-    text = f"by p(clean) {shares}: {_HIGH}" + ("" if all(same for _, _, same in stay) else _OWN)
-    if doubted:
-        return [f"{doubted:,} labels that look wrong (p(clean) below {HALF:g}) stay as they are: {_FURTHER}", text]
-    return [text, *([] if wrong < FEW else [f"for fewer wrong ones: --relabel-above 0.5 --drop-below 0.8, or {_LOOK}"])]
-
-
-class _Types:
-    """Labels in the user's own type, found by their text.
-
-    Args:
-        seen: labels of the table.
-        classes: all classes, in any type.
-    """
-
-    def __init__(self, seen: Iterable[Any], classes: Iterable[Any]) -> None:
-        self.seen = {str(value): value for value in seen if value is not None}
-        self.known = {str(name): self._alike(str(name)) for name in classes} | self.seen
-
-    def label(self, text: str) -> Any:
-        """The label of this text; a new class is made in the type of the others."""
-        return self.known[text] if text in self.known else self._alike(text)
-
-    def _alike(self, text: str) -> Any:
-        whole = self.seen and all(isinstance(value, int) for value in self.seen.values())
-        return int(text) if whole and text.removeprefix("-").isdecimal() else text
-
-
-def _by_person(decision: Correction, types: _Types) -> _Verdict:
-    verb = {"accept": "accepted the suggestion", "keep": "kept the label", "junk": "marked it as junk"}
-    when = f" ({decision.time})" if decision.time else ""
-    reason = f"a person {verb.get(decision.decision, 'chose another label')}{when}"
-    if decision.final is None:
-        return _Verdict(None, kept=False, reason=reason)
-    return _Verdict(types.label(decision.final), reason=reason)
 
 
 def clean(
@@ -488,7 +306,7 @@ def _at(judged: Judged, run: Path, source: str) -> Judged:
 def _decided(corrections: Corrections, judged: Judged) -> Corrections:
     """The decisions as the label table writes targets."""
     ids = judged.table[label_table.id_column(judged.table)]
-    given = dict(zip(map(str, ids), _values(judged.table[label_table.GIVEN]), strict=True))
+    given = dict(zip(map(str, ids), label_values(judged.table[label_table.GIVEN]), strict=True))
     return with_points(corrections, judged.source.options, given, judged.commas())
 
 
@@ -532,16 +350,6 @@ def _column_of(judged: Judged, name: str, ids: list[str]) -> list[Any]:
     assert source is not None
     known = dict(zip(source["path"], source[name], strict=True))
     return [known[key] for key in ids]
-
-
-def _values(column: pd.Series[Any]) -> list[Any]:
-    """Labels, None where there is none."""
-    values: list[Any] = column.astype(object).where(column.notna(), None).tolist()
-    return values
-
-
-def _numbers(column: pd.Series[Any]) -> list[float]:
-    return [float(value) for value in pd.to_numeric(column).to_numpy(dtype=np.float64, na_value=math.nan)]
 
 
 def _own_label(source: DataRecord) -> str:
