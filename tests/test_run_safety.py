@@ -245,7 +245,7 @@ def test_the_command_says_that_a_run_is_finished(tmp_path, monkeypatch, capsys, 
     capsys.readouterr()
     assert command(monkeypatch, *words, "--resume") in (0, NOT_USABLE)
     said = capsys.readouterr()
-    assert "nothing was changed" in " ".join((said.out + said.err).split())
+    assert f"{name} the run in {tmp_path / 'run'} is this one" in " ".join((said.out + said.err).split())
     assert contents(tmp_path / "run") == before
     table(source, seed=1)
     assert command(monkeypatch, *words, "--resume") == 2

@@ -314,7 +314,7 @@ def _fit(run: RunFlags, data: DataFlags, training: TrainingFlags, hyper_paramete
         return
     from codivide.fit.choose_run import execute
     from codivide.fit.followers import led
-    from codivide.fit.job import Job, default_plan
+    from codivide.fit.job import Job, default_plan, name_of
     from codivide.fit.verdict import TOO_LITTLE
     from codivide.methods.features.options import Features, refuse, unset
     from codivide.runs.claim import claimed
@@ -348,7 +348,7 @@ def _fit(run: RunFlags, data: DataFlags, training: TrainingFlags, hyper_paramete
         )
         say_data(loaded)
         try:
-            with led(loaded), Stages() as stages:
+            with led(loaded), Stages(name_of(job.method)) as stages:
                 free = unset(asked)
                 outcome = execute(
                     job,

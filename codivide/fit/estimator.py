@@ -35,7 +35,7 @@ from codivide.data.weights import as_text, weighted
 from codivide.fit.budget import seconds
 from codivide.fit.choose_run import execute
 from codivide.fit.estimator_parts import Decided, drawn, files_of, names, read_corrections, remember_features, rows_for
-from codivide.fit.job import Job, Outcome, build_method, default_plan
+from codivide.fit.job import Job, Outcome, build_method, default_plan, name_of
 from codivide.fit.own_model import execute_own, samples_of
 from codivide.fit.progress import Stages, closing
 from codivide.fit.verdict import caution
@@ -332,7 +332,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         if self.model is not None:
             outcome = execute_own(job, loaded, self.model, samples_of(X, loaded), out)
         elif self.verbose:
-            with Stages() as stages:
+            with Stages(name_of(job.method)) as stages:
                 outcome = run(begin=stages.begin, say=stages.say)
                 stages.end(closing(outcome.summary, time.monotonic() - began))
         else:

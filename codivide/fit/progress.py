@@ -87,10 +87,14 @@ class Display:
 
 
 class Stages:
-    """Progress of a run of several stages, one display after another; and what is said between them."""
+    """Progress of a run of several stages, one display after another; and what is said between them.
 
-    def __init__(self) -> None:
-        self._stack = ExitStack()
+    Args:
+        name: of the method that was asked for, in front of what is said.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name, self._stack = name, ExitStack()
 
     def __enter__(self) -> Self:
         return self
@@ -106,7 +110,7 @@ class Stages:
     def say(self, text: str) -> None:
         """End the display of the stage before, and print a sentence."""
         self._stack.close()
-        err_console.print(f"[bold]auto[/] {escape(text)}", soft_wrap=True, highlight=False)
+        err_console.print(f"[bold]{escape(self._name)}[/] {escape(text)}", soft_wrap=True, highlight=False)
 
     def end(self, text: str) -> None:
         """End the display of the last stage, and print the closing line."""
