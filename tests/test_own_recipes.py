@@ -184,6 +184,16 @@ def test_a_method_that_was_edited_is_another_one(here):
         runner.run(recipe, 0, here / "run")
 
 
+def test_a_run_folder_of_another_run_proposes_flags_that_bench_has(here, monkeypatch, capsys):
+    words = ("run", "mine/plain,noise=symmetric-0.2", "--recipes", "mine.toml")
+    assert call(monkeypatch, capsys, *words)[0] == 0
+    for path in Path("results").rglob("*.json"):
+        path.unlink()
+    code, _, said = call(monkeypatch, capsys, *words, "--precision", "bf16")
+    assert (code, "or give another folder, --runs" in " ".join(said.split())) == (2, True)
+    assert "--out" not in said
+
+
 def test_a_model_takes_a_tensor_in_the_shape_that_fit_took():
     loaded = load("digits")
     method = build_method("cross_entropy")

@@ -25,7 +25,7 @@ from codivide.bench.recipes import find as find
 from codivide.bench.recipes.own import varied
 from codivide.bench.store import Result
 from codivide.core import cluster
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, in_folders_of
 from codivide.core.files import PART, part_of, write_text
 from codivide.core.types import AUTO
 from codivide.data.experiment import expand, hold_out, keep_labels, keep_some_labels, part, spoil
@@ -152,7 +152,7 @@ def _work_on(
         return None, None
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(f"{folder}.lock", blocking=False):
+        with FileLock(f"{folder}.lock", blocking=False), in_folders_of("runs"):
             if store.holds(results, name):  # another process has just finished it
                 return None, None
             result = run(recipe, seed, folder, begin=begin)
@@ -201,7 +201,8 @@ def tune(
     for values in product(*grid.values()):
         setting = dict(zip(grid, values, strict=True))
         row = _changed(recipe, setting)
-        result = run(row, seed, runs / f"{row.name}_s{seed}", loaded, begin)
+        with in_folders_of("runs"):
+            result = run(row, seed, runs / f"{row.name}_s{seed}", loaded, begin)
         tried.append({"setting": setting, "agreement": result["test_accuracy"], "seconds": result["seconds"]})
     best = max(tried, key=lambda entry: float(entry["agreement"]["last"]))
     last = float(best["agreement"]["last"])
