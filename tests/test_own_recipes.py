@@ -184,6 +184,14 @@ def test_a_method_that_was_edited_is_another_one(here):
         runner.run(recipe, 0, here / "run")
 
 
+def test_a_trial_is_tabulated_by_the_flags_that_it_was_run_with(here, monkeypatch, capsys):
+    words, flags = ("mine/plain,noise=symmetric-0.2", "--recipes", "mine.toml"), ("--epochs", "1", "--limit", "50")
+    _, said, _ = call(monkeypatch, capsys, "run", *words, *flags)
+    code, shown, _ = call(monkeypatch, capsys, "table", *words, *flags)
+    assert (code, "| 1 |" in shown, shown.strip() in said) == (0, True, True)
+    assert "| not run |" in call(monkeypatch, capsys, "table", *words)[1]
+
+
 def test_a_run_folder_of_another_run_proposes_flags_that_bench_has(here, monkeypatch, capsys):
     words = ("run", "mine/plain,noise=symmetric-0.2", "--recipes", "mine.toml")
     assert call(monkeypatch, capsys, *words)[0] == 0

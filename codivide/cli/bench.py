@@ -100,12 +100,7 @@ def run(
     if recipes is None and pattern == "*":
         raise InputError("name a recipe, or a pattern such as 'first/*': all recipes together take years")
     numbers = _numbers(seeds)
-    found = _found(pattern, recipes)
-    if change.precision is not None:
-        found = [replace(recipe, plan={**recipe.plan, "precision": change.precision}) for recipe in found]
-    if change.epochs is not None or change.limit is not None:
-        found = [_shortened(recipe, change.epochs, change.limit) for recipe in found]
-        results = runs / "results"
+    found, results = _asked_for(_found(pattern, recipes), change, results, runs)
     try:
         with connected(cluster), _shown() as begin:
             written = runner.work(found, numbers, results, runs, begin)
@@ -122,6 +117,15 @@ def run(
 bench.command("run", cls=Command)(spread(run))
 
 
+def _asked_for(found: list[Recipe], change: ChangeFlags, results: Path, runs: Path) -> tuple[list[Recipe], Path]:
+    """The recipes as they are to be run, and the folder of their results: of trials in that of the runs."""
+    if change.precision is not None:
+        found = [replace(recipe, plan={**recipe.plan, "precision": change.precision}) for recipe in found]
+    if change.epochs is None and change.limit is None:
+        return found, results
+    return [_shortened(recipe, change.epochs, change.limit) for recipe in found], runs / "results"
+
+
 def _shortened(recipe: Recipe, epochs: int | None, limit: int | None) -> Recipe:
     """A recipe for a trial, under a name of its own."""
     name = "_".join(["trial", *([f"{epochs}_epochs"] if epochs else []), *([f"{limit}_samples"] if limit else [])])
@@ -129,11 +133,13 @@ def _shortened(recipe: Recipe, epochs: int | None, limit: int | None) -> Recipe:
     return replace(recipe, name=f"{name}/{recipe.name}", plan=plan, limit=recipe.limit if limit is None else limit)
 
 
-@bench.command(cls=Command)
 def table(
     pattern: Pattern = "*",
+    *,
     recipes: Own = None,
     results: Results = Path("results") / "recipes",
+    runs: Runs = Path("runs"),
+    change: ChangeFlags,
     form: Annotated[
         str,
         typer.Option(
@@ -143,7 +149,7 @@ def table(
         ),
     ] = "markdown",
 ) -> None:
-    """Print a table of the results.
+    """Print a table of the results; of trials with the --epochs and --limit that they were run with.
 
     Example: codivide bench table 'first/*'
     """
@@ -157,7 +163,10 @@ def table(
     }
     if form not in makers:
         raise unknown("format", form, makers)
-    typer.echo(makers[form](_found(pattern, recipes), results))
+    typer.echo(makers[form](*_asked_for(_found(pattern, recipes), change, results, runs)))
+
+
+bench.command("table", cls=Command)(spread(table))
 
 
 def _found(pattern: str, own: Path | None) -> list[Recipe]:
