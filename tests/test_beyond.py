@@ -12,10 +12,12 @@ import torch
 from scipy import sparse
 from scipy.stats import t as student
 from sklearn.base import clone
+from sklearn.datasets import load_diabetes
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import ExtraTreesRegressor, HistGradientBoostingRegressor
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import cross_val_predict
 
 import codivide
 from codivide import (
@@ -89,6 +91,35 @@ def test_data_without_a_wrong_target_show_none():
     found = residuals.settle(predicted + rng.normal(size=400), predicted, np.ones(400))
     assert found.rate <= residuals.NOTHING
     assert (found.clean_prob > 0.5).all()
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1, 0.2, 0.4])
+def test_the_share_of_wrong_targets_lies_in_its_interval_where_most_of_them_hide(rate):
+    x, y = load_diabetes(return_X_y=True)
+    rng = np.random.default_rng(0)
+    wrong = rng.random(len(y)) < rate
+    y[wrong] = rng.permutation(y[wrong])
+    said = cross_val_predict(Ridge(0.1), x, y)
+    report = codivide.noise_report(None, y, predictions=said, task="regression")
+    assert report.low <= wrong.mean() <= report.high
+    assert report.hidden > 0.5
+
+
+def test_what_the_residuals_exclude_is_known_well_where_wrong_targets_show():
+    rng = np.random.default_rng(0)
+    truth = rng.normal(size=400)
+    y, small = truth + 0.1 * rng.normal(size=400), np.full(400, 0.07)
+    assert residuals.most(y, truth, small, 0.1) < 0.03
+    y[:40] = rng.permutation(y[:40])
+    assert 0.09 < residuals.most(y, truth, small, 0.1) < 0.16
+    shrunk = 0.9 * truth  # as predictions are that were learned of such targets
+    assert 0.09 < residuals.most(y, shrunk, small, 0.1) < 0.16
+    assert residuals.most(y, truth, small, 0.8) == residuals.MOST_WRONG  # they would look right
+
+
+def test_confirmed_targets_cannot_be_the_wrong_ones():
+    x, y = houses(100, 0)
+    assert learn_numbers(Numbers(x, y, confirmed=np.ones(100, bool))).report["most"] == 0
 
 
 def test_the_interval_holds_right_targets_as_often_as_it_says():
@@ -362,9 +393,9 @@ def test_predictions_that_hide_most_wrong_numbers_bound_nothing():
     wrong = rng.random(400) < 0.2
     y[wrong] = rng.permutation(y[wrong])
     report = codivide.noise_report(None, y, predictions=predicted, task="regression")
-    assert report.high < wrong.mean()
+    assert report.low < wrong.mean() < report.high
     assert (report.trust.level, report.kind) == ("poor", "unclear")
-    assert "far more than the interval says" in report.trust.reasons[0]
+    assert "ends where the residuals exclude more" in report.trust.reasons[0]
 
 
 def test_reports_know_what_they_cannot_see():

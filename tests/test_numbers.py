@@ -196,7 +196,7 @@ def test_a_rare_regime_is_learned_and_not_called_wrong():
     assert (found.clean_prob < 0.5).sum() <= 5
     fresh_x, fresh_y = regime(1000, 2)
     assert r2_score(fresh_y, found.model.of(fresh_x)) > 0.9
-    report = of_numbers(found.clean_prob, found.report["hidden"], tuple(found.remarks.values()))
+    report = of_numbers(found.clean_prob, found.report["hidden"], 0.1, tuple(found.remarks.values()))
     assert report.rate < 0.02
     wrong = np.arange(600) < 30
     y[wrong] = np.roll(y[wrong], 1) + 20  # and what is wrong still shows
@@ -302,7 +302,7 @@ def test_what_was_not_learned_far_out_lowers_trust_and_the_model_learns_it_yet()
     said = "lie far outside and are predicted there, but less than half as far out"
     tail = learn_numbers(Numbers(x, np.sinh(2 * x[:, 0]) + 0.1 * rng.normal(size=300)))  # no logarithm helps
     assert said in tail.remarks["outside"]
-    assert of_numbers(tail.clean_prob, 0.1, tuple(tail.remarks.values())).trust.level == "poor"
+    assert of_numbers(tail.clean_prob, 0.1, 0.1, tuple(tail.remarks.values())).trust.level == "poor"
 
     def step(rows):
         return np.where((rows[:, 0] > 1) & (rows[:, 1] > 0), 30.0, 0.0) + rows[:, 1]

@@ -211,7 +211,8 @@ def _numbers(
             label_table.HIGH: learned.high,
         }
     )
-    report = target_report.of_numbers(learned.clean_prob, learned.report["hidden"], tuple(learned.remarks.values()))
+    unseen = learned.report["hidden"], learned.report["most"]
+    report = target_report.of_numbers(learned.clean_prob, *unseen, tuple(learned.remarks.values()))
     return JudgedTargets(
         _named(learned.model, loaded),
         table,

@@ -109,10 +109,11 @@ def _scored_numbers(y: Floats, predicted: Floats) -> Scored:
     clean_prob = np.full(len(y), np.nan)
     clean_prob[known] = settled.clean_prob
     hidden = residuals.hidden(y[known], predicted[known], spread, settled)
+    most = residuals.most(y[known], predicted[known], spread, hidden)
     remarks = _of_numbers(y[known], predicted[known])
     for text in remarks:
         warnings.warn(text, stacklevel=5)
-    return Scored(clean_prob, -np.abs(y - predicted), target_report.of_numbers(clean_prob, hidden, remarks))
+    return Scored(clean_prob, -np.abs(y - predicted), target_report.of_numbers(clean_prob, hidden, most, remarks))
 
 
 def _of_numbers(y: Floats, predicted: Floats) -> list[str]:

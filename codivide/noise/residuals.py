@@ -8,7 +8,12 @@ wrong target that comes to lie where a right one could be cannot be told from it
 
 ``v`` is the one of greatest likelihood. Where a model without any wrong target explains the residuals as well (by the
 Bayesian information criterion, Schwarz 1978), nothing speaks for wrong targets: their share is then no more than
-``NOTHING``. The same where as many would be wrong as right: zeros among measured values are no errors. Ours.
+``NOTHING``. The same where as many would be wrong as right: zeros among measured values are no errors.
+
+How many may be wrong at most is another question (``most``): the profile likelihood of their share, which says what the
+residuals exclude (Venzon and Moolgavkar, Applied Statistics 1988). Predictions that were learned of wrong targets are
+shrunk towards their mean, of targets of other rows as far as these are many; so there the right targets may lie around
+predictions that are stretched, at most by 1/(1 - share). The combination is ours.
 """
 
 from __future__ import annotations
@@ -30,6 +35,10 @@ INTERVAL = 0.9  # how likely a right target lies in the interval of its predicti
 _ASSUMED = 10.0  # wrong targets that each of the three places is taken to have, besides those that are found
 _WIDER = 3.0  # times a right residual that a wrong one is at least, where it lies around the prediction
 _STEPS = 200
+_SHARES = (0.0, 0.01, 0.03, 0.06, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, MOST_WRONG)  # at which the likelihood is profiled
+_EXCLUDED = 1.645**2  # twice the log-likelihood that a share must lack: an interval of 90 %
+_PROFILED = 5000  # targets by which it is profiled, or all
+_BLIND = 0.75  # share of wrong targets that would look right, from which on no share is excluded
 _BINS = 1024
 _TINY = 1e-300
 
@@ -66,11 +75,9 @@ def settle(y: Floats, predicted: Floats, spread: Floats, weight: Floats | None =
         spread: ``[N]``, positive: the usual size of a residual there (a median of ``|r|`` or alike).
         weight: how much each counts ``[N]``; None: all alike.
     """
-    count = np.ones(len(y)) if weight is None else weight * (len(y) / weight.sum())
-    elsewhere = _Elsewhere.of(y)
-    fits = [_fit(y - predicted, spread, elsewhere, count, tails) for tails in TAILS]
-    best = max(fits, key=lambda one: one.log_likelihood)
-    plain = max(_plain(y - predicted, spread, count, tails) for tails in TAILS)
+    seen = _Seen.of(y, predicted, spread, weight)
+    best = max((_fit(seen, tails) for tails in TAILS), key=lambda one: one.log_likelihood)
+    plain = max(_plain(y - predicted, spread, seen.weight, tails) for tails in TAILS)
     gain = (best.log_likelihood - plain) * len(y)
     if gain > 2 * np.log(len(y)):  # four more parameters, at half a log(N) each
         return best if best.rate < _MOST_TOLD else _at_share(best, NOTHING)._replace(undecided=True)
@@ -96,6 +103,31 @@ def hidden(y: Floats, predicted: Floats, spread: Floats, settled: Settled) -> fl
     return float((away < reach(settled, INTERVAL)).mean())
 
 
+def most(y: Floats, predicted: Floats, spread: Floats, hidden: float, weight: Floats | None = None) -> float:
+    """The largest share of wrong targets, up to ``MOST_WRONG``, that the residuals do not exclude at 90 %.
+
+    Args:
+        y: and the next two as for ``settle``.
+        predicted: ``[N]``.
+        spread: ``[N]``.
+        hidden: see there. Where nearly all wrong targets would look right, it rests on the form of the residuals alone,
+            which nobody knows, and no share is excluded.
+        weight: as for ``settle``.
+    """
+    if hidden > _BLIND:
+        return MOST_WRONG
+    rows = np.arange(len(y))
+    if len(y) > _PROFILED:
+        rows = np.random.default_rng(0).choice(len(y), _PROFILED, replace=False)
+    seen = _Seen.of(y[rows], predicted[rows], spread[rows], None if weight is None else weight[rows])
+    logs = np.array([max(_fit(seen, tails, share).log_likelihood for tails in TAILS) for share in _SHARES])
+    lacking = 2 * len(rows) * (logs.max() - logs)
+    last = int(np.flatnonzero(lacking <= _EXCLUDED)[-1])
+    if last == len(_SHARES) - 1:
+        return MOST_WRONG
+    return float(np.interp(_EXCLUDED, lacking[last : last + 2], _SHARES[last : last + 2]))
+
+
 @dataclass(frozen=True)
 class _Elsewhere:
     """The densities ``[N]`` of wrong targets that know nothing of their sample."""
@@ -112,6 +144,21 @@ class _Elsewhere:
         kernel = max(usual * len(y) ** -0.2, width / 1e6)
         anywhere = np.full(len(y), 1 / (1.1 * width))
         return cls(np.maximum(_density(y, kernel), 1e-3 * anywhere), anywhere)
+
+
+class _Seen(NamedTuple):
+    """Targets ``[N]``, what was predicted of them, the usual sizes of residuals, and how much each target counts."""
+
+    y: Floats
+    predicted: Floats
+    spread: Floats
+    weight: Floats
+    elsewhere: _Elsewhere
+
+    @classmethod
+    def of(cls, y: Floats, predicted: Floats, spread: Floats, weight: Floats | None) -> _Seen:
+        count = np.ones(len(y)) if weight is None else weight * (len(y) / weight.sum())
+        return cls(y, predicted, spread, count, _Elsewhere.of(y))
 
 
 def _density(y: Floats, kernel: float) -> Floats:
@@ -160,9 +207,14 @@ def _plain(residual: Floats, spread: Floats, count: Floats, tails: float) -> flo
     return float((logs * count).sum() / count.sum())
 
 
-def _fit(residual: Floats, spread: Floats, elsewhere: _Elsewhere, count: Floats, tails: float) -> Settled:
-    factor, wide = 1.2, 6.0
-    shares, assumed = np.array([0.91, 0.03, 0.03, 0.03]), _ASSUMED * np.ones(3)
+def _fit(seen: _Seen, tails: float, rate: float | None = None) -> Settled:
+    """The mixture of these tails; with a share of wrong targets that is given, predictions may be stretched."""
+    y, predicted, spread, count, elsewhere = seen
+    far = residual = y - predicted
+    middle = float(np.average(predicted, weights=count))
+    factor, wide, given = 1.2, 6.0, rate
+    rate = 0.09 if given is None else given
+    shares, assumed = np.append(1 - rate, np.full(3, rate / 3)), _ASSUMED if given is None else _TINY
     before = -np.inf
     for _ in range(_STEPS):
         parts = np.stack(
@@ -170,7 +222,7 @@ def _fit(residual: Floats, spread: Floats, elsewhere: _Elsewhere, count: Floats,
                 _right(residual, spread, tails, factor),
                 elsewhere.drawn,
                 elsewhere.anywhere,
-                _right(residual, spread, 4.0, wide),
+                _right(far, spread, 4.0, wide),
             ]
         )
         joint = shares[:, None] * parts + _TINY
@@ -181,15 +233,25 @@ def _fit(residual: Floats, spread: Floats, elsewhere: _Elsewhere, count: Floats,
             break
         before = mean
         found = held.sum(1)
-        rate = float(np.clip(found[1:].sum() / found.sum(), 1e-6, MOST_WRONG))
+        if given is None:
+            rate = float(np.clip(found[1:].sum() / found.sum(), 1e-6, MOST_WRONG))
+        else:
+            pull = held[0] * (tails + 1) / (tails * factor**2 + (residual / spread) ** 2) / spread**2
+            residual = y - middle - _stretched(predicted - middle, y - middle, pull, 1 / (1 - rate))
         places = found[1:] + assumed
         shares = np.append(1 - rate, rate * places / places.sum())
         factor = max(_scale(residual, spread, held[0], tails, factor), 1e-6)
-        wide = max(_scale(residual, spread, held[3], 4.0, wide), _WIDER * factor)
+        wide = max(_scale(far, spread, held[3], 4.0, wide), _WIDER * factor)
     wrong = (shares[1:, None] * parts[1:]).sum(0)
-    evidence = np.log(np.maximum(parts[0], _TINY)) - np.log(np.maximum(wrong / shares[1:].sum(), _TINY))
+    evidence = np.log(np.maximum(parts[0], _TINY)) - np.log(np.maximum(wrong / max(shares[1:].sum(), _TINY), _TINY))
     clean_prob = joint[0] / total
     return Settled(clean_prob, float(1 - shares[0]), tails, factor, mean, evidence)
+
+
+def _stretched(predicted: Floats, y: Floats, weight: Floats, most_: float) -> Floats:
+    """Predictions times what brings them nearest to the targets, at least 1; both are taken from their middle."""
+    times = (weight * predicted * y).sum() / max((weight * predicted**2).sum(), _TINY)
+    return predicted * float(np.clip(times, 1, most_))
 
 
 def _at_share(found: Settled, rate: float) -> Settled:

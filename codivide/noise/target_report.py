@@ -25,7 +25,7 @@ class TargetReport:
         task: "regression" or "multilabel".
         rate: share of wrong targets (of several labels: of rows with a wrong one), in [0, 1].
         low: end of the interval.
-        high: its other end; what would be wrong, if those that cannot be seen came as often.
+        high: its other end; of numbers the largest share, up to a half, that the residuals do not exclude.
         hidden: share of wrong targets that would look right, in [0, 1].
         per_class: of several labels what is known of each; else empty.
         trust: in all this.
@@ -115,26 +115,26 @@ def from_record(values: Mapping[str, Any], arrays: Mapping[str, Any]) -> TargetR
     )
 
 
-def of_numbers(clean_prob: Floats, hidden: float, remarks: Sequence[str] = ()) -> TargetReport:
+def of_numbers(clean_prob: Floats, hidden: float, most: float, remarks: Sequence[str] = ()) -> TargetReport:
     """The report on numbers.
 
     Args:
         clean_prob: ``[N]``, NaN where there is no target.
         hidden: share of targets of other rows that would look right in a row (``residuals.hidden``).
+        most: the largest share of wrong targets that is not excluded (``residuals.most``).
         remarks: what speaks against trusting it.
     """
     known = clean_prob[np.isfinite(clean_prob)]
     rate = float(1 - known.mean()) if len(known) else 0.0
     error = NINETY * float(known.std()) / max(len(known), 1) ** 0.5
-    high = min(1.0, (rate + error + 3 / max(len(known), 1)) / max(1 - hidden, 0.05))
     low = max(0.0, float((known < 0.1).mean()) - error) if len(known) else 0.0
     reasons = [*remarks]
     if hidden > _HIDDEN:
         reasons.append(
             f"{hidden:.0%} of wrong targets would look right, since predictions are so unsure: what is seen is the "
-            "least, and far more than the interval says may be wrong"
+            "least; the interval ends where the residuals exclude more, or at a half"
         )
-    low, high = min(low, rate), max(high, rate)
+    low, high = min(low, rate), max(most, rate)
     return TargetReport(
         "regression",
         rate,

@@ -384,15 +384,26 @@ def _answer(
 def _reported(problem: _Problem, best: _Round) -> dict[str, Any]:
     """Numbers on how it was learned."""
     gain, error = _information(problem, best)
+    hidden = residuals.hidden(problem.u, best.predicted, best.spread, best.settled)
     return {
         "pool": best.pool,
         "tails": best.settled.tails,
         "information": gain,
         "information_standard_error": error,
         "held_out_r2": _r2(problem, best),
-        "hidden": residuals.hidden(problem.u, best.predicted, best.spread, best.settled),
+        "hidden": hidden,
+        "most": _most(problem, best, hidden),
         "log": problem.log,
     }
+
+
+def _most(problem: _Problem, best: _Round, hidden: float) -> float:
+    """The largest share of wrong targets that is not excluded; confirmed ones are right."""
+    rows = np.flatnonzero(~problem.confirmed)
+    if not len(rows):
+        return 0.0
+    seen = problem.u[rows], best.predicted[rows], best.spread[rows]
+    return residuals.most(*seen, hidden, problem.count[rows]) * len(rows) / len(problem.u)
 
 
 def _remarks(problem: _Problem, best: _Round, doubted: Mask, report: dict[str, Any]) -> dict[str, str]:
