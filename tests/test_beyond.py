@@ -113,7 +113,7 @@ def test_what_the_residuals_exclude_is_known_well_where_wrong_targets_show():
     y[:40] = rng.permutation(y[:40])
     assert 0.09 < residuals.most(y, truth, small, 0.1) < 0.16
     shrunk = 0.9 * truth  # as predictions are that were learned of such targets
-    assert 0.09 < residuals.most(y, shrunk, small, 0.1) < 0.16
+    assert 0.09 < residuals.most(y, shrunk, small, 0.1) < 0.18
     assert residuals.most(y, truth, small, 0.8) == residuals.MOST_WRONG  # they would look right
 
 

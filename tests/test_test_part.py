@@ -2,6 +2,8 @@
 
 import json
 import warnings
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,6 +15,8 @@ from sklearn.metrics import roc_auc_score
 from codivide import NoisyLabelClassifier
 from codivide.audit import collect, render
 from codivide.cli import app
+from codivide.core.errors import TrainingWarning
+from codivide.data.arrays import from_arrays
 from codivide.data.leaks import leaks
 from codivide.data.rows import JoinedRows
 from codivide.data.sources import load
@@ -114,6 +118,22 @@ def test_the_facts_of_a_run_have_the_test_part(tmp_path):
     assert '"leaked_training_samples":4' in render.page(facts)
     assert codivide("clean", tmp_path / "run", "--out", tmp_path / "cleaned") == 0
     assert codivide("fit", tmp_path / "cleaned" / "labels_clean.csv", "--out", tmp_path / "again") == 0
+
+
+@pytest.mark.parametrize("hit", [0.05, 0.3])
+def test_labels_that_a_classifier_cannot_predict_are_not_judged(hit):
+    rng = np.random.default_rng(0)
+    given = rng.integers(0, 10, 400)
+    answer = np.where(rng.random(400) < hit, given, rng.integers(0, 10, 400))
+    probs = np.full((400, 10), 0.04)
+    probs[np.arange(400), answer] = 0.64
+    loaded = from_arrays(rng.normal(size=(400, 3)).astype(np.float32), given)
+    test = from_arrays(rng.normal(size=(400, 3)).astype(np.float32), np.where(np.arange(400) < 380, given, -1))
+    with pytest.warns(TrainingWarning, match=r"labels are not judged, since only \d+% of them are predicted"):
+        found = test_part.judged(replace(loaded, test=test), SimpleNamespace(probs=lambda x: probs))
+    assert (found.summary["judged"], found.summary["label_issues"]) == (False, 0)
+    assert (found.table["clean_prob"][:380] == 0.5).all()
+    assert found.table["suggested"].tolist() == [*found.table["given"][:380], *answer[380:]]
 
 
 def test_nothing_is_learned_or_chosen_by_the_test_part(tmp_path):

@@ -112,9 +112,10 @@ def say_outcome(summary: dict[str, Any], out: Path, seconds: float, *, chosen: b
     _say_annotators(summary)
     if test := summary.get("test_part"):
         without = test.get("accuracy_without_leaked")
+        wrong = f"{test['label_issues']:,} of {test['labelled']:,} labels look wrong"
+        wrong = wrong if test.get("judged", True) else "labels not judged"
         out_console.print(
-            f"test part: {test['label_issues']:,} of {test['labelled']:,} labels look wrong; {test['leaked']:,} of "
-            f"{test['samples']:,} samples are also in the training part"
+            f"test part: {wrong}; {test['leaked']:,} of {test['samples']:,} samples are also in the training part"
             + ("" if without is None else f" (test accuracy without these {without:.4f})"),
             highlight=False,
             soft_wrap=True,

@@ -1,7 +1,9 @@
 """The test part judged: what it shares with the training part, and which of its labels look wrong.
 
 Nothing is learned or chosen by it. Its labels are judged by the finished classifier of the training part, as
-``audit.from_probs`` judges labels by anybody's probabilities.
+``audit.from_probs`` judges labels by anybody's probabilities. Only those with p(clean) below 1/2 are called wrong,
+whatever the classifier answers: else it is five times as many of a test part without a wrong label, and no more are
+found of one with (digits, wine and YouTube comments). A classifier that has learned too little judges none.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from codivide.core.types import Floats, Labels, Mask
 from codivide.data.labels import same_classes
 from codivide.data.leaks import Leaks, leaks
 from codivide.data.loaded import Loaded
+from codivide.fit.verdict import by_chance
 from codivide.methods.features.far_values import far_values
 from codivide.noise import alike
 from codivide.noise.clean_prob import combined
@@ -27,6 +30,7 @@ from codivide.runs import label_table
 from codivide.training.model_file import Classifier
 
 _FEWEST = 10  # labels of a class, and of the test part, that are compared
+_MOST_WRONG = 0.5  # share of labels from which on nothing tells which are wrong
 _WORSE, _ERRORS = 0.1, 3.0  # the least difference of shares that is said, and in standard errors
 MOST_SAMPLES = 200_000  # of both parts, among which copies are sought: more would take minutes
 
@@ -64,6 +68,11 @@ def judged(loaded: Loaded, model: Classifier) -> Tested:
     probs, same = model.probs(test.x), same_classes(loaded.classes)
     probs = probs if same is None else alike.one_of_each(probs, test.y, same)
     clean_prob = _clean_prob(probs, test.y)
+    untold = _untold(probs, test.y, clean_prob)
+    if untold is not None:
+        clean_prob = np.where(test.y >= 0, 0.5, np.nan)
+        warnings.warn(untold, TrainingWarning, stacklevel=2)
+        remarks.append(untold)
     suggested = _suggested(probs, test.y, clean_prob)
     table = label_table.build(
         test.ids,
@@ -77,7 +86,7 @@ def judged(loaded: Loaded, model: Classifier) -> Tested:
     )
     table = label_table.of_images(table) if test.of_images else table
     table = label_table.ranked(table, standing(probs, test.y)).assign(**_columns("test", shared.test, loaded.ids))
-    summary = _summary(loaded, test, shared, probs, suggested)
+    summary = _summary(loaded, test, shared, probs, suggested) | {"judged": untold is None}
     if summary["leaked"]:
         remarks.append(
             f"{summary['leaked']:,} of {summary['samples']:,} test samples are also in the training part, exactly or "
@@ -140,6 +149,18 @@ def _clean_prob(probs: Floats, given: Labels) -> Floats:
         return np.where(given >= 0, combined(probs, given), np.nan)
     own: Floats = probs[np.arange(len(given)), given.clip(min=0)]
     return np.where(given >= 0, own, np.nan)
+
+
+def _untold(probs: Floats, given: Labels, clean_prob: Floats) -> str | None:
+    """Why nobody can tell which labels are wrong: most would be, or they are predicted by chance; None: one can."""
+    predicted, known = probs.argmax(1), given >= 0
+    most = known.sum() >= _FEWEST and float((clean_prob[known] < 0.5).mean()) > _MOST_WRONG
+    if not most and not (known.any() and by_chance(predicted, given)):
+        return None
+    return (
+        f"test part: its labels are not judged, since only {(predicted == given)[known].mean():.0%} of them are "
+        "predicted: too little was learned to tell wrong ones from right ones, or most are wrong"
+    )
 
 
 def _suggested(probs: Floats, given: Labels, clean_prob: Floats) -> Labels:
