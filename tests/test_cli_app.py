@@ -31,8 +31,8 @@ from codivide.training.plan import ASKED, NOT_ASKED
 # of each option of a fit that says how a network is trained, a value that somebody has chosen
 CHOSEN = {
     "epochs": 3, "batch_size": 8, "optimizer": "adamw", "lr": 0.5, "weight_decay": 0.1, "schedule": "cosine",
-    "average": 0.9, "freeze": 1, "sub_epoch": 60, "precision": "fp32", "compile": True, "dropout": 0.1, "net": "mlp",
-    "augment": "none", "evaluate_every": 2,
+    "milestones": (1, 2), "momentum": 0.5, "average": 0.9, "freeze": 1, "sub_epoch": 60, "precision": "fp32",
+    "compile": True, "dropout": 0.1, "net": "mlp", "augment": "none", "evaluate_every": 2,
 }  # fmt: skip
 ELSEWHERE = {"seed": "random_state"}  # what scikit-learn calls a field of the plan
 NOT_OF_THE_ESTIMATOR = {"evaluate_every"}  # the estimator is given no test part
@@ -49,7 +49,8 @@ def call(*words, expect=0):
 
 def flag(name, value):
     word = "--" + name.replace("_", "-")
-    return [word] if value is True else [word, value]
+    text = ",".join(map(str, value)) if isinstance(value, tuple) else value
+    return [word] if value is True else [word, text]
 
 
 def table(folder, classes=("ant", "bee"), count=60):
@@ -194,6 +195,19 @@ def test_command_line_and_estimator_refuse_them_for_features(name, tmp_path, mon
         x, y = np.eye(6, 3), [0, 1] * 3
         with pytest.raises(InputError, match=f"^{name} = "):
             NoisyLabelClassifier(Features(), **{name: CHOSEN[name]}).fit(x, y)
+
+
+def test_milestones_that_cannot_be_meant_are_refused(tmp_path, capsys):
+    source, x, y = table(tmp_path), np.eye(6, 3), [0, 1] * 3
+    words = ("fit", source, "--method", "gce", "--out", tmp_path / "run", "--milestones")
+    call(*words, "80;120", expect=2)
+    assert "--milestones 80;120: give epochs with commas, such as 80,120" in capsys.readouterr().err
+    call(*words, "3", "--schedule", "constant", expect=2)
+    assert "milestones do not apply to the schedule constant" in capsys.readouterr().err
+    for bad in ((0, 3), (1.5,)):
+        with pytest.raises(InputError, match="a whole number of epochs from 1 on"):
+            NoisyLabelClassifier("gce", milestones=bad).fit(x, y)
+    NoisyLabelClassifier("gce", epochs=2, milestones=[1], momentum=0).fit(x, y)
 
 
 class Stop(Exception):

@@ -228,6 +228,17 @@ class TrainingFlags:
             rich_help_panel=TRAINING,
         ),
     ] = None
+    milestones: Annotated[
+        str | None,
+        typer.Option(
+            help="Epochs with commas at which step falls; or at which linear begins to, or cosine is lowest.",
+            show_default="half time of step",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None
+    momentum: Annotated[
+        float | None, typer.Option(help="Momentum of sgd.", show_default="0.9", rich_help_panel=TRAINING)
+    ] = None
     weight_decay: Annotated[
         float | None, typer.Option(help="Weight decay.", show_default="5e-4", rich_help_panel=TRAINING)
     ] = None
@@ -324,7 +335,7 @@ def _fit(run: RunFlags, data: DataFlags, training: TrainingFlags, hyper_paramete
     if said := take(_recorded_threads(run)):
         note(said)
     method = _method(run, hyper_parameters)
-    planned = {name: getattr(training, name) for name in ASKED}
+    planned = {name: getattr(training, name) for name in ASKED} | {"milestones": _epochs(training.milestones)}
     asked = planned | {
         "net": run.net,
         "dropout": training.dropout,
@@ -493,6 +504,14 @@ def _options(data: DataFlags, device: str) -> ReadOptions:
         separator=data.separator,
         **annotator_options(data.annotators),
     )
+
+
+def _epochs(text: str | None) -> tuple[int, ...] | None:
+    """The numbers of ``--milestones``."""
+    try:
+        return None if text is None else tuple(int(word) for word in text.split(","))
+    except ValueError:
+        raise InputError(f"--milestones {text}: give epochs with commas, such as 80,120") from None
 
 
 def _load(run: RunFlags, data: DataFlags, options: ReadOptions, seed: int, decided: Corrections | None) -> Loaded:

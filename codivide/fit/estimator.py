@@ -80,6 +80,9 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         lr: the highest learning rate; else 0.02.
         weight_decay: of the optimizer; else 5e-4.
         schedule: "constant", "step" (a tenth from half time on), "linear", "cosine" or "one_cycle"; else "step".
+        milestones: epochs at which "step" falls to a tenth, such as (80, 120), "linear" begins to fall, or "cosine" is
+            lowest; else half time of "step".
+        momentum: of "sgd"; else 0.9.
         average: decay of the weight average that predicts, 0: none; else chosen, or 0 where nothing is.
         sub_epoch: samples of an epoch, drawn anew for each with as many of every class; else all.
         freeze: first epochs in which only the last layer learns, for a pre-trained net; else 0.
@@ -167,6 +170,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         lr: float | None = None,
         weight_decay: float | None = None,
         schedule: Literal["constant", "step", "linear", "cosine", "one_cycle"] | None = None,
+        milestones: Sequence[int] | None = None,
+        momentum: float | None = None,
         average: float | None = None,
         freeze: int | None = None,
         sub_epoch: int | None = None,
@@ -199,7 +204,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         self.optimizer = optimizer
         self.lr = lr
         self.weight_decay = weight_decay
-        self.schedule = schedule
+        self.schedule, self.milestones, self.momentum = schedule, milestones, momentum
         self.average = average
         self.freeze = freeze
         self.sub_epoch = sub_epoch

@@ -126,6 +126,9 @@ def default_epochs(samples: int) -> int:
     return min(max(math.ceil(4_000 * 64 / max(samples, 1)), 30), 200)
 
 
+_WITH_MILESTONES = ("step", "linear", "cosine")  # schedules
+
+
 def default_plan(samples: int, method: Method | Features | None = None, **given: Any) -> Plan:
     """The plan for a data set of this size: step schedule, down at half time; what the method asks for wins over it.
 
@@ -145,6 +148,12 @@ def default_plan(samples: int, method: Method | Features | None = None, **given:
     for name in settings:
         if name not in known:
             raise unknown("field of the plan", name, known)
+    if given.get("milestones") is not None:
+        settings["milestones"] = tuple(given["milestones"])
+        if settings["schedule"] not in _WITH_MILESTONES:
+            raise InputError(
+                f"milestones do not apply to the schedule {settings['schedule']}, only to {', '.join(_WITH_MILESTONES)}"
+            )
     if settings["schedule"] == "step" and not settings.get("milestones"):
         settings["milestones"] = (max(1, settings["epochs"] // 2),)
     return Plan(**settings)

@@ -86,6 +86,8 @@ class Plan:
         for name in ("weight_decay", "momentum", "gamma", "lr_min", "period", "freeze", "sub_epoch", "seed"):
             if not (math.isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise InputError(f"{name} is {getattr(self, name)}; it must not be negative")
+        if not all(isinstance(each, numbers.Integral) and each >= 1 for each in self.milestones):
+            raise InputError(f"milestones are {self.milestones}; each must be a whole number of epochs from 1 on")
         if self.nesterov and not self.momentum:
             raise InputError("nesterov needs a momentum above 0")
         if not 0 <= self.average < 1:
@@ -103,10 +105,8 @@ class Plan:
 #: Fields that no user is asked for, and why. For each of the others ``codivide fit`` has a flag and the estimator a
 #: parameter, and the route for features refuses it.
 NOT_ASKED = {
-    "momentum": "a method or a recipe sets what its paper says",
     "nesterov": "a method or a recipe sets what its paper says",
     "decayed": "a method or a recipe sets what its paper says",
-    "milestones": "belongs to the schedule: a recipe sets it, else half time",
     "gamma": "belongs to the schedule, as its paper says",
     "lr_min": "belongs to the schedule, as its paper says",
     "period": "belongs to the schedule, as its paper says",
