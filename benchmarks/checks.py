@@ -163,7 +163,7 @@ def material(case: Case) -> Material:
         whole /= whole.sum(1, keepdims=True)
     reading = Reading(whole, loaded.y, loaded.classes)
     nothing = {"images": None, "texts": None, "features": None}
-    made = probs._material(reading, None, nothing, from_reading(reading))
+    made = probs._material(reading, range(len(reading.given)), nothing, from_reading(reading))
     encoded = loaded.encoder is not None and loaded.columns is not None
     return replace(
         made,
