@@ -207,12 +207,13 @@ def probabilities() -> str:
                 number(found["published_auroc"]),
                 *cells([rank], "average_precision"),
                 *cells([plain], "average_precision"),
+                *(number(found["f1"][who]) for who in ("codivide", "argmax", "cleanlab")),
                 *cells([found], "seconds"),
                 files(["pred_probs.json"]),
             ]
         )
     head = ["file", "labels", "wrong", "estimated", "AUROC", "best published", "average precision", "of p(given)"]
-    return table([*head, "CPU s", "result"], rows)
+    return table([*head, "F1 flagged", "argmax", "cleanlab", "CPU s", "result"], rows)
 
 
 def crowd() -> str:
@@ -460,7 +461,9 @@ SECTIONS: list[tuple[str, str, Callable[[], str], str]] = [
         "`python benchmarks/pred_probs.py FOLDER`",
         probabilities,
         "*best published*: the best of cleanlab's label scores, as published for the file. *of p(given)*: average "
-        "precision of the probability of the given label. The rank was chosen with these files in sight.",
+        "precision of the probability of the given label. "
+        "*F1*: of what is flagged, of all that the probabilities prefer another class for, and by cleanlab's "
+        "`find_label_issues`. Rank and flags were chosen with these files in sight.",
     ),
     (
         "Several annotators",

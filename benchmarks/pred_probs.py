@@ -6,7 +6,8 @@ FOLDER holds ``NAME.npz`` files with ``probs [N, C]``, ``given [N]`` and ``wrong
 only scores). The best published score of a file is that of self-confidence, normalised margin, adjusted margin or
 entropy-weighted confidence, whichever is largest. Beside the files stand probabilities of simulated samples
 (``simulated_probs.py``, of ``--seeds``), so that no rule is chosen by one file. Simulated rows of
-other seeds, and what ``before`` holds, stay in the file that is written.
+other seeds, and what ``before`` holds, stay in the file that is written. F1 is of what is flagged: by ``from_probs``,
+wherever the probabilities prefer another class ("argmax"), and by cleanlab's ``find_label_issues``, which it needs.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from typing import Any
 
 import numpy as np
 import simulated_probs
-from sklearn.metrics import average_precision_score, roc_auc_score
+from cleanlab.filter import find_label_issues
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from codivide import audit, score_labels
 from codivide.core.files import write_text
@@ -53,6 +55,11 @@ def measured(path: Path) -> dict[str, Any]:
     judged["rank"] = found.labels["rank"].to_numpy(dtype=np.float64)
     judged["clean_prob"] = found.clean_prob
     detected = scores.detection(given, truth, found.clean_prob)
+    flagged = {
+        "codivide": found.labels["is_label_issue"].to_numpy(dtype=bool),
+        "argmax": probs.argmax(1) != given,
+        "cleanlab": find_label_issues(given, probs),
+    }
     return {
         "samples": len(given),
         "classes": probs.shape[1],
@@ -64,6 +71,7 @@ def measured(path: Path) -> dict[str, Any]:
         "mean_doubt": float(1 - found.clean_prob.mean()),
         "calibration_error": detected["calibration_error"],
         "published_auroc": PUBLISHED.get(path.stem),
+        "f1": {who: float(f1_score(wrong, mask)) for who, mask in flagged.items()},
         "rules": {
             name: {
                 "auroc": float(roc_auc_score(wrong, -score)),

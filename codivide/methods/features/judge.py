@@ -169,20 +169,21 @@ def calibrated(
     return clean_prob, {"weight_heads": float(weights[0]), "weight_neighbours": float(weights[1])}
 
 
-def kept(given: Labels, clean_prob: Floats, likeliest: Labels | None = None) -> Mask:
+def kept(given: Labels, clean_prob: Floats, likeliest: Labels | None = None, *, least: float = 0.5) -> Mask:
     """Which labels ``[N]`` a classifier is fitted to, unweighted: those that look clean, or that are the likeliest.
 
-    They have p(clean) of at least 1/2, or no other class is likelier. A class without such a label keeps the better
-    half of its labels. Wrong labels of much noise have p(clean) of little under 1/2: weights of that size leave them
-    their say.
+    They have p(clean) of at least ``least``, or no other class is likelier. A class without such a label keeps the
+    better half of its labels. Wrong labels of much noise have p(clean) of little under 1/2: weights of that size leave
+    them their say.
 
     Args:
         given: labels ``[N]``, -1 where there is none, which is not kept.
         clean_prob: ``[N]``, NaN where there is no label.
         likeliest: class ``[N]`` of each sample, held out; None: p(clean) alone tells.
+        least: the p(clean) from which on a label is kept.
     """
     there = given >= 0
-    keep: Mask = there & (np.nan_to_num(clean_prob) >= 0.5)
+    keep: Mask = there & (np.nan_to_num(clean_prob) >= least)
     if likeliest is not None:
         keep |= there & (likeliest == given)
     for label in np.setdiff1d(given[there], given[keep]):

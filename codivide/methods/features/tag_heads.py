@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from codivide.core.types import Floats, Labels, Mask, Singles
+from codivide.core.types import Floats, Labels, Singles
 from codivide.data import encoder
 from codivide.data.rows import Rows
 from codivide.data.sources import rows_for_model
-from codivide.methods.features import linear, own, stored, trees
+from codivide.methods.features import judge, linear, own, stored, trees
 from codivide.methods.features.matrix import Matrix, Raw, Scale, raw
 from codivide.methods.features.problem import stack
 
@@ -295,7 +295,7 @@ class TagHeads:
             labels, sure = believed.labels[first], believed.sure[first]
             members: list[own.Fitted | float] = [float(value) for value in share]
             for k in able:
-                clear = np.flatnonzero(_clear(labels[:, k], sure[:, k]))
+                clear = np.flatnonzero(judge.kept(labels[:, k], sure[:, k], least=_CLEAR))
                 members[k] = own.refit(self.own[0], kept, labels[:, k], clear, classes=BOTH, counts=counted)
             return OwnTags(members, names)
         labels, counts = believed.labels, weight
@@ -323,12 +323,3 @@ class TagHeads:
             assert self.own is not None
             return model.probs(own.take(self.own[1], rows))
         return model.of(self.whole[rows])
-
-
-def _clear(labels: Labels, sure: Floats) -> Mask:
-    """The rows ``[N]`` that are sure enough, or the surer half of a class that would have none."""
-    found: Mask = sure >= _CLEAR
-    for value in np.setdiff1d(labels, labels[found]):
-        own = labels == value
-        found |= own & (sure >= np.median(sure[own]))
-    return found
