@@ -7,9 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import load_breast_cancer, load_digits
 
 from codivide import Features, NoisyLabelClassifier, TrainingWarning, noise_report
+from codivide.data.loaded import Loaded
+from codivide.data.rows import TensorRows
 from codivide.methods.features import rule_like
 
 QUICK = Features(heads="linear", correct=False)
@@ -75,6 +78,27 @@ def test_a_rule_on_a_table_is_named_by_its_columns():
     frame = pd.DataFrame(x, columns=[f"c{k}" for k in range(60)])
     with pytest.warns(TrainingWarning, match=r"2 of 60 features \('c[07]', 'c[07]'\)"):
         NoisyLabelClassifier(QUICK).fit(frame, ((x[:, 0] > 0) & (x[:, 7] > 0.2)).astype(int))
+
+
+def test_of_a_long_table_few_rows_are_read(monkeypatch):
+    """A copy of all would be twice the memory of a million rows."""
+
+    class Counted(TensorRows):
+        asked = 0
+
+        def __getitem__(self, ids):
+            self.asked += len(ids)
+            return super().__getitem__(ids)
+
+    rng = np.random.default_rng(0)
+    x = torch.from_numpy(rng.normal(size=(900, 40)).astype(np.float32))
+    labels = (x[:, 3] > 0).long().numpy()
+    seen = np.full(900, 0.6)
+    monkeypatch.setattr(rule_like, "_ROWS", 200)
+    rows = Counted(x)
+    said = rule_like.remark(Loaded(rows, labels, ("a", "b"), range(900), "none"), seen)
+    assert "1 of 40 features ('3')" in said
+    assert rows.asked == 200
 
 
 def test_what_is_explained_is_the_log_loss_below_the_entropy():

@@ -14,7 +14,7 @@ everything and clearly more than the heads. Ours; docs/explain/features.md has w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -67,11 +67,16 @@ def find(x: Raw, given: Labels, seen: Floats, *, words: bool) -> RuleLike | None
         seen: ``[N]``, the probability of the given label by classifiers that never saw it.
         words: whether the features are words of a text.
     """
+    return _found(lambda rows: _rows(x, rows), given, seen, words=words)
+
+
+def _found(taken: Callable[[Labels], Raw], given: Labels, seen: Floats, *, words: bool) -> RuleLike | None:
+    """``find`` in features of which ``taken`` gives those of some rows: a long table is never held whole."""
     rows = np.flatnonzero((given >= 0) & np.isfinite(seen))
     generator = np.random.default_rng(0)
     if len(rows) > _ROWS:
         rows = np.sort(generator.permutation(rows)[:_ROWS])
-    held, labels = _rows(x, rows), given[rows]
+    held, labels = taken(rows), given[rows]
     counts = np.bincount(labels)
     if len(rows) < 10 * _SMALLEST or (counts > 0).sum() < 2 or held.shape[1] < _WIDTH:
         return None
@@ -106,30 +111,39 @@ def remark(loaded: Loaded, seen: Floats, rows: Labels | None = None, given: Labe
     if loaded.encoder is not None and loaded.texts is None and not isinstance(loaded.encoder, Columns):
         return None  # features of images: none has a meaning of its own
     asked = np.arange(len(loaded.y)) if rows is None else rows
-    x, names = _written(loaded, asked)
-    found = find(x, loaded.y[asked] if given is None else given, seen, words=loaded.texts is not None)
+    taken, names = _written(loaded, asked)
+    found = _found(taken, loaded.y[asked] if given is None else given, seen, words=loaded.texts is not None)
     if found is None:
         return None
     listed = [str(names[k]) if names is not None else str(k) for k in found.features]
     shown = ", ".join(repr(name) for name in listed[:_NAMED]) + (", ..." if len(listed) > _NAMED else "")
+    width = loaded.x.shape[0] if names is None else len(names)
     what = "words" if loaded.texts is not None else "features"
     return (
-        f"labels look like a rule of the features: {len(listed)} of {x.shape[1]:,} {what} ({shown}) alone predict "
+        f"labels look like a rule of the features: {len(listed)} of {width:,} {what} ({shown}) alone predict "
         f"{100 * found.accuracy:.0f} % of the given labels and explain {found.explained:.2f} of them, all together "
         f"{found.by_all:.2f}. If a rule made the labels, its errors look right to any classifier of these {what}: the "
         "estimated noise is then too low, and wrong labels that follow the rule are missed. Check some labels by hand"
     )
 
 
-def _written(loaded: Loaded, rows: Labels) -> tuple[Raw, Sequence[str] | None]:
-    """The features in which a rule may be written, and their names: words of texts, columns of tables."""
+def _written(loaded: Loaded, rows: Labels) -> tuple[Callable[[Labels], Raw], Sequence[str] | None]:
+    """What gives the features of some of ``rows`` in which a rule may be written, and their names.
+
+    They are words of texts, or columns of tables, which may have no names.
+    """
+
+    def taken(some: Labels) -> Raw:
+        return raw(loaded.x, torch.from_numpy(rows[some]))
+
     if loaded.texts is None:
-        return raw(loaded.x, torch.from_numpy(rows)), loaded.columns
+        return taken, loaded.columns
     if isinstance(loaded.encoder, Tfidf):
-        return raw(loaded.x, torch.from_numpy(rows)), [name for terms, _ in loaded.encoder.parts for name in terms]
+        return taken, [name for terms, _ in loaded.encoder.parts for name in terms]
     texts = [loaded.texts[row] for row in rows.tolist()]
     words = Tfidf.fit("tfidf", texts)
-    return raw(words.encode(texts)), words.parts[0][0]
+    encoded = raw(words.encode(texts))
+    return lambda some: _rows(encoded, some), words.parts[0][0]
 
 
 def _rows(x: Raw, rows: Labels) -> Raw:
