@@ -62,6 +62,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 	$(BIN)/python docs/words.py
+	$(BIN)/python -m tests.holes
 
 numbers: $(VENV)/.dev
 	$(BIN)/python benchmarks/make_numbers.py
