@@ -282,6 +282,17 @@ def test_methods_and_noise_print_tables(tmp_path):
     assert abs(rate - 0.45) < 0.04
 
 
+def test_names_of_the_rows_of_a_table_are_no_paths(tmp_path):
+    """A column ``path`` would make image files of them, where the table is read."""
+    table = pd.DataFrame({"id": [f"song/{k}" for k in range(60)], "a": range(60), "label": ["x", "y"] * 30})
+    table.to_csv(tmp_path / "songs.csv", index=False)
+    done = codivide("noise", "songs.csv", "symmetric:0.5", "--out", "noisy.csv", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    noisy = pd.read_csv(tmp_path / "noisy.csv")
+    assert list(noisy) == ["id", "label", "true_label"]
+    assert noisy["id"].tolist() == table["id"].tolist()
+
+
 def test_few_labels_some_of_them_wrong(tmp_path):
     words = ["--limit", "600", "--noise", "symmetric-exclusive:0.4", "--labels-per-class", "20", "--seed", "1"]
     done = codivide("fit", "digits", "--method", "cross_entropy", "--epochs", "2", "--out", "run", *words, cwd=tmp_path)

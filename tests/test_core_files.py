@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from codivide import InputError
-from codivide.core import provenance
+from codivide.core import files, provenance
 from codivide.core.files import cache_root, expand_user, guard, guarded, read_tensors, save_tensors, unguard, write_text
 from codivide.core.stopping import Stopped, finished, stoppable
 from codivide.core.version import VERSION
@@ -142,6 +142,18 @@ def test_a_text_that_is_a_number_is_no_formula():
     formulas = ["-1+1", "-1 ", "+a", "-1\n", "+1(2)", "=1", "-1.5'", "-", "@1", "- one", "+-1", "-e5", "-%"]
     assert [text for text in formulas if guard(text) == text] == ["-"]
     assert [unguard(text) for text in ("'-1.5", "-1.5", "''-1.5")] == ["-1.5", "-1.5", "'-1.5"]
+
+
+def test_a_model_that_may_not_be_read_is_no_missing_file(tmp_path, monkeypatch):
+    """``safetensors`` says "no such file" of it; root may read anything, so the refusal is made here."""
+
+    def refused(path, mode):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    save_tensors(tmp_path / "m.safetensors", {"w": torch.zeros(2)}, "model", {})
+    monkeypatch.setattr(files, "open", refused, raising=False)
+    with pytest.raises(InputError, match=r"m\.safetensors cannot be read: Permission denied$"):
+        read_tensors(tmp_path / "m.safetensors", "model")
 
 
 def test_a_signal_waits_for_the_step_and_a_second_one_does_not():

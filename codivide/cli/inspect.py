@@ -130,13 +130,16 @@ def _write_noisy(loaded: Loaded, source: str, out: Path) -> None:
     import pandas as pd
 
     from codivide.core.files import atomic, guard, guarded
+    from codivide.runs.label_table import PATH, called
 
     assert loaded.truth is not None
-    root = Path(source) if Path(source).is_dir() else Path(source).parent
-    paths = [relpath(root / i, out.parent) for i in loaded.ids if isinstance(i, str)]
-    paths = [path if guard(path) == path else f"./{path}" for path in paths]  # it stays the path of a file
+    name, ids = called(loaded.ids, images=loaded.of_images), list(loaded.ids)
+    if name == PATH:
+        root = Path(source) if Path(source).is_dir() else Path(source).parent
+        paths = [relpath(root / str(i), out.parent) for i in ids]
+        ids = [path if guard(path) == path else f"./{path}" for path in paths]  # it stays the path of a file
     columns: dict[str, list[Any]] = {
-        "path" if paths else "id": paths or list(loaded.ids),
+        name: ids,
         "label": [loaded.classes[i] if i >= 0 else None for i in loaded.y],
         "true_label": [loaded.classes[i] if i >= 0 else None for i in loaded.truth],
     }

@@ -317,6 +317,8 @@ def read_header(path: Path, kind: str) -> dict[str, Any]:
     """The header alone, as it stands in the file; InputError when the file is none of this kind."""
     from safetensors import SafetensorError, safe_open
 
+    with reading(path), open(path, "rb"):  # safetensors says "no such file" of one that may not be read
+        pass
     try:
         with safe_open(path, "pt") as file:
             header = json.loads((file.metadata() or {})[kind])
