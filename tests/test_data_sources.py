@@ -1,6 +1,7 @@
 """Data sets of other libraries, packed arrays, and inputs at prediction time."""
 
 import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 from codivide.cli.app import main
 from codivide.core.errors import InputError
-from codivide.data import sources
+from codivide.data import packed, sources
 from codivide.data.arrays import from_arrays
 from codivide.data.columns import Columns
 from codivide.data.inputs import from_memory
@@ -210,6 +211,35 @@ def test_hugging_face(monkeypatch):
         load(datasets.Dataset.from_dict({"text": ["a"]}))
     with pytest.raises(InputError, match="without streaming"):
         load(table.to_iterable_dataset())
+
+
+def promising(path, shape, content, compression):
+    """An ``.npz`` file whose x says that it has a shape, whatever it holds."""
+    header = str({"descr": "<f8", "fortran_order": False, "shape": shape}).ljust(117) + "\n"
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        with archive.open("x.npy", "w") as file:
+            file.write(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + content)
+        with archive.open("y.npy", "w") as file:
+            np.save(file, np.arange(4) % 2)
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_an_array_that_says_to_be_larger_than_it_is_takes_no_room(tmp_path, monkeypatch, compression):
+    promising(tmp_path / "a.npz", (10**9, 4), bytes(800), compression)
+    monkeypatch.setattr(packed.np, "load", lambda *a, **k: pytest.fail("NumPy would make room for 32 GB"))
+    with pytest.raises(InputError, match=r"a\.npz cannot be read: x\.npy says that it is \(1000000000, 4\)"):
+        load(tmp_path / "a.npz")
+
+
+def test_arrays_that_unpack_to_far_more_than_their_file_are_refused(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "a.npz", x=np.zeros((4000, 40)), y=np.arange(4000) % 2)
+    assert load(tmp_path / "a.npz").x.shape == (40,)
+    monkeypatch.setattr(packed, "_UNPACKED", 2**20)
+    monkeypatch.setattr(packed, "_TIMES", 10)
+    with pytest.raises(InputError, match=r"a\.npz unpacks to more than 1 MB.*numpy\.savez, which does not compress"):
+        load(tmp_path / "a.npz")
+    np.savez(tmp_path / "b.npz", x=np.zeros((4000, 40)), y=np.arange(4000) % 2)
+    assert load(tmp_path / "b.npz").x.shape == (40,)
 
 
 def test_npz(tmp_path):

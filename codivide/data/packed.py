@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 import zipfile
 import zlib
@@ -24,6 +25,7 @@ from codivide.data.source import Inputs, Reading, Wanted
 from codivide.data.texts import TAKES_TEXTS, are_texts, from_texts
 
 _LARGE = 2**28  # bytes of an array that is left on the disk where it is not compressed
+_UNPACKED, _TIMES = 2**31, 200  # bytes, and times its size, that a compressed file may unpack to; the larger counts
 _ENTRY = struct.Struct("<4s5H3I2H")  # what stands before an entry of a zip file, with the lengths of what follows
 
 
@@ -39,12 +41,45 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
     try:
         if path.suffix.lower() == ".npy":
             return {"x": np.load(path, allow_pickle=False, mmap_mode="r")}
+        check_size(path)
         mapped = _mapped(path)
         with np.load(path, allow_pickle=False) as held:
             return {name: mapped[name] if name in mapped else held[name] for name in held.files}
     except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         kind = "Python objects, which are never opened" if "allow_pickle" in str(error) else str(error)
         raise InputError(f"{path} cannot be read: {kind}") from error
+
+
+def _header(file: Any) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, order and type of the array that a file begins with."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return read(file)
+
+
+def check_size(path: Path) -> None:
+    """Refuse an ``.npz`` file that would fill the memory: NumPy makes room for what a header says, before it reads.
+
+    Raises:
+        InputError: it unpacks to far more than its size.
+        ValueError: an array is said to be larger than it is.
+    """
+    most = max(_UNPACKED, _TIMES * path.stat().st_size)
+    with zipfile.ZipFile(path) as packed:
+        entries = packed.infolist()
+        if sum(entry.file_size for entry in entries if entry.compress_type != zipfile.ZIP_STORED) > most:
+            raise InputError(
+                f"{path} unpacks to more than {most >> 20:,} MB, far more than arrays of its size; save it with "
+                "numpy.savez, which does not compress"
+            )
+        for entry in entries:
+            with packed.open(entry) as file:
+                if file.read(len(np.lib.format.MAGIC_PREFIX)) != np.lib.format.MAGIC_PREFIX:
+                    continue  # no array
+                file.seek(0)
+                shape, _, dtype = _header(file)
+            if not dtype.hasobject and math.prod(shape) * dtype.itemsize > entry.file_size:
+                raise ValueError(f"{entry.filename} says that it is {shape}, and holds less")
 
 
 def _mapped(path: Path) -> dict[str, NDArray[Any]]:
@@ -61,9 +96,7 @@ def _mapped(path: Path) -> dict[str, NDArray[Any]]:
             header = file.read(_ENTRY.size)
             *_, name, extra = _ENTRY.unpack(header)
             file.seek(name + extra, 1)
-            version = np.lib.format.read_magic(file)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, fortran, dtype = read(file)
+            shape, fortran, dtype = _header(file)
             if dtype.hasobject or file.tell() + int(np.prod(shape)) * dtype.itemsize > path.stat().st_size:
                 continue  # for ``np.load`` to refuse
             order: Literal["F", "C"] = "F" if fortran else "C"

@@ -34,6 +34,7 @@ from codivide.core.files import (
     write_json,
     write_text,
 )
+from codivide.data.packed import check_size
 from codivide.data.record import DataRecord
 from codivide.runs import label_table
 from codivide.training.checkpoint import KIND
@@ -257,8 +258,10 @@ class SavedRun:
                 "--no-record-learning)"
             )
         self._whole(PREDICTIONS)
-        with reading(path), np.load(path, allow_pickle=False) as held:
-            return {name: held[name] for name in held.files}
+        with reading(path):
+            check_size(path)
+            with np.load(path, allow_pickle=False) as held:
+                return {name: held[name] for name in held.files}
 
     @cached_property
     def contents(self) -> np.ndarray[Any, np.dtype[np.uint64]] | None:
