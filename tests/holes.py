@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 PINS = Path(__file__).parents[1] / "constraints.txt"
+_LONGEST = 120  # seconds
 _ASK = ("-r", str(PINS), "--no-deps", "--disable-pip", "--format", "json", "--progress-spinner", "off")
 
 
@@ -36,8 +37,11 @@ def judged(answer: str, said: str = "") -> tuple[str, int]:
 def main() -> None:
     """Ask, print and end."""
     asked = [sys.executable, "-m", "pip_audit", *_ASK, "--timeout", "15"]
-    done = subprocess.run(asked, capture_output=True, text=True, check=False)
-    text, code = judged(done.stdout, done.stderr)
+    try:
+        done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=_LONGEST)
+        text, code = judged(done.stdout, done.stderr)
+    except subprocess.TimeoutExpired:
+        text, code = judged("", f"the index did not answer in {_LONGEST} s")
     print(text)
     sys.exit(code)
 
