@@ -227,6 +227,9 @@ def test_labels_of_files_in_the_order_of_their_names_are_not_compared():
     )
     assert found("non_iid", replace(made, table=files)).said == ()
     assert found("non_iid", made).said != ()
+    spaces = [f"{('cat', 'cat 2')[k]}/{i:03d}.png" for i, k in enumerate(given)]  # as a folder is read: "cat" first
+    assert found("non_iid", replace(made, table=files.assign(path=spaces))).said == ()
+    assert found("non_iid", replace(made, table=files.assign(path=spaces[::-1]))).said != ()
 
 
 def customers(count=400, seed=0):

@@ -324,6 +324,24 @@ def test_a_cleaned_folder_can_be_trained_on_and_the_source_stays(photos, tmp_pat
     check_loads(tmp_path / "moved" / "labels_clean.csv", {"cat": 2, "dog": 2, None: 1})
 
 
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_the_rows_of_a_copied_folder_are_in_the_order_of_its_names(photos, tmp_path, shuffled):
+    """Rows of a folder stay in no order that the labels follow; those of a list keep their own."""
+    _, run = photos
+    if shuffled:
+        table = pd.read_parquet(run / "labels.parquet").iloc[[4, 0, 2, 5, 1, 3]]
+        table.to_parquet(run / "labels.parquet", index=False)
+        clean(run, tmp_path / "out", files="copy", **SURE)
+        assert pd.read_csv(tmp_path / "out/labels_clean.csv")["id"].tolist() == [
+            *("dog/2.PNG", "cat/1.png", "cat/deep/1.png", "unlabelled/3.png", "cat/2.png")
+        ]
+        return
+    clean(run, tmp_path / "out", files="copy", **SURE)
+    names = pd.read_csv(tmp_path / "out/labels_clean.csv")["path"].tolist()
+    assert names == ["cat/1-2.png", "cat/1.png", "dog/2-2.PNG", "dog/2.png", "unlabelled/3.png"]
+    assert pd.read_parquet(tmp_path / "out/labels_clean.parquet")["path"].tolist() == names
+
+
 def tree_names() -> tuple[str, ...]:
     return write_clean.LABELS, write_clean.LABELS_PARQUET, write_clean.CHANGES
 

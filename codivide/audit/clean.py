@@ -34,6 +34,7 @@ from codivide.data.image_bytes import with_images
 from codivide.data.images import is_image_name, on_disk, written
 from codivide.data.options import CLASSES, MULTILABEL, ReadOptions
 from codivide.data.record import DataRecord
+from codivide.data.row_order import in_order_of_names, parts_of
 from codivide.data.table_columns import TEXT_COLUMNS, find
 from codivide.data.table_files import folder_parts, is_database, is_table
 from codivide.data.table_sets import split_answers
@@ -341,6 +342,9 @@ def _images(
     for name in (judged.source.options.group, judged.source.options.weight):
         if name is not None:
             table[name] = _column_of(judged, name, table["id"].tolist())
+    labelled = table["label"].notna()
+    if in_order_of_names(table["id"][labelled].tolist()):  # which says nothing of the data: new names have it, too
+        table = table.sort_values("path", key=lambda names: names.map(parts_of), kind="stable", ignore_index=True)
     return table, paths, places
 
 

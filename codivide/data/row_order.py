@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,16 @@ import pandas as pd
 
 from codivide.core.errors import InputError
 from codivide.core.types import Labels
+
+
+def parts_of(name: str) -> list[str]:
+    """The folders and the file of a name, by which a folder is read: "cat/9.png" is before "cat 2/1.png"."""
+    return name.split("/")
+
+
+def in_order_of_names(names: Sequence[str]) -> bool:
+    """Whether rows are in the order of their names, as the files of a folder are read: that says nothing of them."""
+    return all(parts_of(one) <= parts_of(other) for one, other in pairwise(names))
 
 
 def index_names(rows: object) -> list[str | int] | None:

@@ -15,6 +15,7 @@ import torch
 from codivide.audit.checks.base import Check, Found
 from codivide.audit.material import Material
 from codivide.core.types import Floats, Labels, Singles
+from codivide.data.row_order import in_order_of_names
 from codivide.data.standardised import moments
 from codivide.runs.label_table import Column
 
@@ -58,7 +59,8 @@ def _find(material: Material) -> Found:
 def _labels(material: Material) -> _Seen:
     given, alike = material.given, np.zeros(len(material.given))
     rows = np.flatnonzero(given >= 0)
-    named = not pd.api.types.is_numeric_dtype(material.table.iloc[:, 0]) and material.ids == sorted(material.ids)
+    numbered = pd.api.types.is_numeric_dtype(material.table.iloc[:, 0])
+    named = not numbered and in_order_of_names([material.ids[row] for row in rows.tolist()])
     counts = np.bincount(given[rows], minlength=len(material.classes))
     if named or len(rows) < FEWEST or (counts > 0).sum() < 2:
         return _Seen(alike, [])
