@@ -45,7 +45,9 @@ def test_columns_say_of_every_sample_what_the_facts_list(made):
     x, table = made
     loaded = from_arrays(x, table["given"].tolist())
     found, remarks, findings = checks.judge(table, loaded.classes, loaded, None)  # rows of a table need no model
-    assert (remarks, findings) == ([], [])
+    assert remarks == []
+    (finding,) = findings
+    assert finding["text"].startswith("3 samples are exact copies of others with another label, such as '1' and '5'")
     assert list(found) == [*table, *(column.name for column in checks.columns())]
     pd.testing.assert_frame_equal(found[list(table)], table)
     rows = {
@@ -55,6 +57,7 @@ def test_columns_say_of_every_sample_what_the_facts_list(made):
         "is_label_issue": [3],
         "is_near_duplicate_issue": [1, 2, 5, 7, 50],
         "is_exact_duplicate": [1, 5, 50],
+        "is_conflicting_duplicate": [1, 5, 50],
         "is_outlier_issue": [20],
     }
     sets = found["near_duplicate_set"]

@@ -10,7 +10,7 @@ import torch
 from scipy import sparse
 
 from codivide import Features, NoisyLabelClassifier
-from codivide.audit import neighbours
+from codivide.audit import checks, neighbours
 from codivide.audit.checks import outliers
 from codivide.audit.checks.duplicates import ordered
 from codivide.data import duplicates, encode
@@ -23,11 +23,12 @@ from codivide.data.options import ReadOptions
 from codivide.data.own import Own
 from codivide.data.rows import SparseRows
 from codivide.data.sources import load
+from codivide.runs import label_table
 
 
 def alone(groups):
     """The groups without their copies."""
-    return [group._replace(copies=()) for group in groups]
+    return [group._replace(same=()) for group in groups]
 
 
 def find(*given):
@@ -208,6 +209,45 @@ def test_outliers_are_far_and_unsure():
     assert ((found.severity >= 0) & (found.severity <= 1)).all()
     assert {10, 20, 30} <= set(outliers.find(points, None, 4).rows.tolist())
     assert outliers.find(points[:10], best[:10], 4) is None
+
+
+def twice(x, y):
+    """Five samples with copies: two of another label, one of the same, one without a label, one twice of another."""
+    rows = [*range(len(x)), 0, 1, 2, 3, 4, 4, 4]
+    again = [x[k] for k in rows]
+    labels = [*y, *(1 - y[:2]), y[2], -1, y[4], 1 - y[4], 1 - y[4]]
+    return (np.stack(again) if isinstance(x, np.ndarray) else again), np.array(labels)
+
+
+OF_KINDS = {
+    "rows": np.random.default_rng(0).normal(size=(120, 4)),
+    "texts": [f"word{k} and word{k + 7} say something" for k in range(120)],
+    "images": scenes(120).transpose(0, 2, 3, 1),
+}
+
+
+@pytest.mark.parametrize("kind", OF_KINDS)
+def test_copies_with_other_labels_are_counted_named_and_said(kind, monkeypatch):
+    x, y = twice(OF_KINDS[kind], np.random.default_rng(1).integers(2, size=120))
+    loaded = load(x, y, options=ReadOptions(encoder="none" if kind == "images" else "auto"))
+    text = "8 samples are exact copies of others with another label, such as '0' and '120': at least 4 of these labels"
+    assert [item["text"][: len(text)] for item in checks.of_data(loaded) if item["check"] == "duplicates"] == [text]
+    sure, texts = np.full(len(y), 0.9), loaded.texts
+    table = label_table.build(range(len(y)), loaded.y, loaded.y, sure, loaded.classes, texts=texts)
+    monkeypatch.setattr(checks, "MOST_SAMPLES", 100)  # they were compared already, which is not done again
+    monkeypatch.setattr(duplicates, "_find", None)
+    judged = checks.judge(table, loaded.classes, loaded, None)
+    found = judged.table["is_conflicting_duplicate"].to_numpy(dtype=bool)
+    assert np.flatnonzero(found).tolist() == [0, 1, 4, 120, 121, 124, 125, 126]
+    assert [item["check"] for item in judged.findings].count("duplicates") == 1
+    assert judged.remarks == ["more than 100 samples: outliers were not looked for (columns are empty)"]
+
+
+def test_rows_that_are_equal_by_chance_are_not_called_wrong():
+    rng = np.random.default_rng(0)
+    loaded = load(rng.integers(3, size=(300, 4)).astype(np.float32), rng.integers(2, size=300))
+    assert any(group.exact for group in duplicates.find(loaded.x))
+    assert "duplicates" not in [item["check"] for item in checks.of_data(loaded)]
 
 
 def test_wide_and_sparse_tables_get_few_directions():

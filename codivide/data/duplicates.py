@@ -45,12 +45,12 @@ class Group(NamedTuple):
     Attributes:
         rows: ascending, at least two.
         exact: all of them share every byte; else each is near the first one, or equal to one that is.
-        copies: those of ``rows`` that share every byte with another one.
+        same: sets of ``rows``, ascending, that share every byte.
     """
 
     rows: tuple[int, ...]
     exact: bool
-    copies: tuple[int, ...] = ()
+    same: tuple[tuple[int, ...], ...] = ()
 
 
 _known: WeakKeyDictionary[Rows, dict[bool, list[Group]]] = WeakKeyDictionary()
@@ -80,6 +80,11 @@ def find(rows: Rows | None, texts: Sequence[str] | None = None, alike: Labels | 
     return found if alike is None else _with_alike(found, alike)
 
 
+def are_known(rows: Rows | None, texts: Sequence[str] | None) -> bool:
+    """Whether ``find`` has been asked for these before, so that it answers at once."""
+    return rows is not None and (texts is None) in _known.get(rows, {})
+
+
 def look_alike(rows: Rows) -> Labels | None:
     """A number ``[N]`` for each image, the same for near duplicates; None: there are none, or too many images."""
     return joined([group.rows for group in find(rows)], len(rows)) if len(rows) <= MOST_NEAR else None
@@ -107,10 +112,13 @@ def _with_alike(groups: Sequence[Group], alike: Labels) -> list[Group]:
     number = joined([*(group.rows for group in groups), *sharing(alike)], len(alike))
     if number is None:
         return []
-    copies = {row for group in groups for row in group.copies}
+    same = [rows for group in groups for rows in group.same]
     whole = {group.rows for group in groups if group.exact}
+    inside: dict[int, list[tuple[int, ...]]] = {}
+    for rows in sorted(same):
+        inside.setdefault(int(number[rows[0]]), []).append(rows)
     sets = sorted(map(tuple, sharing(number)))
-    return [Group(rows, rows in whole, tuple(row for row in rows if row in copies)) for rows in sets]
+    return [Group(rows, rows in whole, tuple(inside.get(int(number[rows[0]]), ()))) for rows in sets]
 
 
 def _find(rows: Rows | None, texts: Sequence[str] | None) -> list[Group]:
@@ -142,7 +150,7 @@ def _groups(known: Sequence[bytes], near: Callable[[], Iterable[tuple[int, int]]
     found = []
     for row in (same.keys() | led.keys()) - followers:
         parts = [same.get(member, [member]) for member in (row, *led.get(row, ()))]
-        copies = sorted(chain(*(part for part in parts if len(part) > 1)))
+        copies = sorted(tuple(part) for part in parts if len(part) > 1)
         found.append(Group(tuple(sorted(chain(*parts))), row not in led, tuple(copies)))
     return sorted(found)
 

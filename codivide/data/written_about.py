@@ -22,7 +22,8 @@ OURS = ("clean_prob", "suggested_prob", "label_quality", "is_label_issue")
 BESIDE = (
     *("given", "suggested", "rank", "confirmed", "predicted", "predicted_low", "predicted_high", "label_changes"),
     *("part", "leaked", "twin"),
-    *("is_near_duplicate_issue", "near_duplicate_score", "near_duplicate_set", "is_exact_duplicate"),
+    *("is_near_duplicate_issue", "near_duplicate_score", "near_duplicate_set"),
+    *("is_exact_duplicate", "is_conflicting_duplicate"),
     *("is_outlier_issue", "outlier_score", "is_class_imbalance_issue", "class_imbalance_score"),
     *("is_underperforming_group_issue", "underperforming_group_score", "is_non_iid_issue", "non_iid_score"),
     *("is_null_issue", "null_score", "is_dark_issue", "dark_score", "is_light_issue", "light_score"),

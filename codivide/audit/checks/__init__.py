@@ -82,8 +82,13 @@ def said(found: Mapping[str, Found]) -> list[dict[str, str]]:
 
 def of_data(loaded: Loaded) -> list[dict[str, str]]:
     """The findings on data as a whole that need no classifier."""
-    material = from_data(loaded)
-    return said({check.name: check.find(material) for check in CHECKS if not (check.judged or check.compares)})
+    material, many = from_data(loaded), len(loaded.y) > MOST_SAMPLES
+    return said({check.name: _find(check, material, many=many) for check in CHECKS if not check.judged})
+
+
+def _find(check: Check, material: Material, *, many: bool) -> Found:
+    """What a check finds; nothing where it would compare too many samples with each other, and nobody has yet."""
+    return Found() if many and check.compares and not check.known(material) else check.find(material)
 
 
 def add_columns(table: pd.DataFrame, found: Mapping[str, Found]) -> pd.DataFrame:
@@ -122,14 +127,15 @@ def judge(table: pd.DataFrame, classes: Sequence[Any], loaded: Loaded, model: Cl
         model: the classifier. It is asked once for every sample, where these are no rows of a dense table.
 
     Returns:
-        The table, remarks and findings. Of more than 100,000 samples none are compared with others.
+        The table, remarks and findings. More than 100,000 samples are not compared with others here; copies are told
+        where they were compared before.
     """
     many = len(table) > MOST_SAMPLES
     material = from_fit(table, classes, None if many else model, loaded)
-    found = {check.name: Found() if many and check.compares else check.find(material) for check in CHECKS}
+    found = {check.name: _find(check, material, many=many) for check in CHECKS}
     remarks = list(material.remarks)
-    if many:
-        text = f"more than {MOST_SAMPLES:,} samples: duplicates and outliers were not looked for (columns are empty)"
+    if left := [check.title.lower() for check in CHECKS if many and check.compares and not found[check.name].columns]:
+        text = f"more than {MOST_SAMPLES:,} samples: {' and '.join(left)} were not looked for (columns are empty)"
         remarks.append(text)
     return Judgement(add_columns(table, found), remarks, said(found))
 

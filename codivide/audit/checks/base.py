@@ -51,6 +51,7 @@ class Check:
         judged: whether it needs judged labels; the others tell something of data that nothing was trained on.
         of_classes: whether it looks at classes, and so at nothing where targets are numbers or sets of labels.
         compares: whether it compares samples with each other, which takes minutes of very many.
+        known: of such a check, whether that was done before, so that it costs nothing.
     """
 
     name: str
@@ -61,4 +62,5 @@ class Check:
     describe: Callable[[Found, Shown], Any] | None = None
     judged: bool = True
     compares: bool = False
+    known: Callable[[Material], bool] = lambda _: False
     of_classes: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,8 @@ from codivide.audit.checks.base import Check, Found
 from codivide.audit.material import Material
 from codivide.audit.shown import Shown
 from codivide.core.types import Labels, Mask
-from codivide.data.duplicates import Group, find
+from codivide.data.duplicates import Group, are_known, find
+from codivide.data.groups import beyond_chance
 from codivide.runs.label_table import Column
 
 MOST_GROUPS, MOST_OF_A_GROUP = 500, 100  # in the facts
@@ -40,17 +41,52 @@ def _find(material: Material) -> Found:
     groups, count = find(material.rows, material.texts, material.alike), len(material.given)
     number = np.zeros(count, dtype=np.int64)
     exact: Mask = np.zeros(count, dtype=bool)
+    other: Mask = np.zeros(count, dtype=bool)
     for k, group in enumerate(groups, 1):
         number[list(group.rows)] = k
-        exact[list(group.copies)] = True
+        for rows in group.same:
+            exact[list(rows)] = True
+            other[list(rows)] = _differ(material, rows)
     near: Mask = number > 0
     columns = {
         "is_near_duplicate_issue": near,
         "near_duplicate_score": np.where(exact, 0.0, np.where(near, _NEAR, 1.0)),
         "near_duplicate_set": pd.Series(number, dtype="Int64").where(near).array,
         "is_exact_duplicate": exact,
+        "is_conflicting_duplicate": other,
     }
-    return Found(columns, np.flatnonzero(near), groups)
+    return Found(columns, np.flatnonzero(near), groups, _said(groups, material))
+
+
+def _differ(material: Material, rows: Sequence[int]) -> bool:
+    """Whether two of these have different labels."""
+    return len(np.unique(labels := material.given[list(rows)])) > (labels < 0).any() + 1
+
+
+def _said(groups: list[Group], material: Material) -> tuple[str, ...]:
+    """A sentence on copies whose labels differ, of classes; not of rows that are equal by chance."""
+    differ = [group for group in groups if any(_differ(material, rows) for rows in group.same)]
+    if not differ or material.task is not None:
+        return ()
+    rows = material.rows
+    if material.texts is None and rows is not None and len(rows.shape) == 1 and material.alike is None:
+        differ = beyond_chance(differ, rows)
+    sets = [same for group in differ for same in group.same if _differ(material, same)]
+    if not sets:
+        return ()
+    count, wrong = sum(map(len, sets)), sum(_outvoted(material.given[list(same)]) for same in sets)
+    given = material.given[list(labelled := [row for row in sets[0] if material.given[row] >= 0])]
+    one, other = (material.ids[labelled[k]] for k in (0, int((given != given[0]).argmax())))
+    return (
+        f"{count:,} samples are exact copies of others with another label, such as {one!r} and {other!r}: at least "
+        f"{wrong:,} of these labels must be wrong, or what tells the samples apart is not among what is learned from",
+    )
+
+
+def _outvoted(given: Labels) -> int:
+    """How many of the labels of one thing are not its most frequent one."""
+    held = given[given >= 0]
+    return len(held) - int(np.bincount(held).max())
 
 
 def _facts(found: Found, shown: Shown) -> list[dict[str, Any]]:
@@ -75,9 +111,11 @@ CHECK = Check(
         Column("near_duplicate_score", "probability", "0: an exact copy, 0.5: nearly one, 1: neither"),
         Column("near_duplicate_set", "number", "number of the group of samples that are the same thing, from 1 on"),
         Column("is_exact_duplicate", "flag", "another sample shares every byte"),
+        Column("is_conflicting_duplicate", "flag", "samples that share every byte with it have different labels"),
     ),
     find=_find,
     describe=_facts,
     judged=False,
     compares=True,
+    known=lambda material: are_known(material.rows, material.texts),
 )
