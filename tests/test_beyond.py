@@ -380,7 +380,7 @@ def test_predictions_that_cannot_judge_numbers_are_said():
     for bad in (np.random.default_rng(0).permutation(predicted), np.full(len(y), 100.0), 1000 * predicted):
         with pytest.warns(UserWarning, match="say nothing of the targets"):
             assert codivide.noise_report(None, y, predictions=bad, **task).trust.level == "poor"
-    with pytest.warns(UserWarning, match="100% of the predictions are the very targets"):
+    with pytest.warns(UserWarning, match="100 % of the predictions are the very targets"):
         assert codivide.noise_report(None, y, predictions=y, **task).trust.level == "poor"
     with pytest.raises(InputError, match="all targets are 7"):
         codivide.noise_report(None, np.full(len(y), 7.0), predictions=predicted, **task)

@@ -658,7 +658,7 @@ def test_plain_training_that_is_kept_is_drawn_out(copied):
     with pytest.raises(_KilledError):
         execute(job, _loaded(), copied, resume=True, begin=killing, say=said.append)
     assert said[-1].startswith(
-        "plain training is planned for 24 epochs instead of 8: about 10% of the labels are wrong"
+        "plain training is planned for 24 epochs instead of 8: about 10 % of the labels are wrong"
     )
     outcome = execute(job, _loaded(), copied, resume=True)
     assert outcome.summary["choice"]["verdict"]["text"] == f"plain training is kept; {said[-1]}"  # once

@@ -112,6 +112,13 @@ def test_no_file_is_longer_than_600_lines():
     assert {module: n for module, n in lines.items() if n > LONGEST_FILE} == {}
 
 
+def test_a_share_is_written_with_a_space_before_its_sign():
+    """``14.1 %`` everywhere: no ``{share:.1%}`` in what a user is told."""
+    written = {name: re.findall(r"\{[^{}\n]+:[^{}\n]*%\}", path.read_text("utf-8")) for name, path in MODULES.items()}
+    assert {name: found for name, found in written.items() if found} == {}
+    assert re.search(r"\{[^{}\n]+:[^{}\n]*%\}", 'f"{share:.1%}"')
+
+
 def test_the_lowest_versions_are_those_that_are_tested():
     extras = PROJECT["project"]["optional-dependencies"]
     lines = (ROOT / "constraints-min.txt").read_text(encoding="utf-8").splitlines()

@@ -129,7 +129,7 @@ def test_labels_that_a_classifier_cannot_predict_are_not_judged(hit):
     probs[np.arange(400), answer] = 0.64
     loaded = from_arrays(rng.normal(size=(400, 3)).astype(np.float32), given)
     test = from_arrays(rng.normal(size=(400, 3)).astype(np.float32), np.where(np.arange(400) < 380, given, -1))
-    with pytest.warns(TrainingWarning, match=r"labels are not judged, since only \d+% of them are predicted"):
+    with pytest.warns(TrainingWarning, match=r"labels are not judged, since only \d+ % of them are predicted"):
         found = test_part.judged(replace(loaded, test=test), SimpleNamespace(probs=lambda x: probs))
     assert (found.summary["judged"], found.summary["label_issues"]) == (False, 0)
     assert (found.table["clean_prob"][:380] == 0.5).all()

@@ -58,7 +58,7 @@ class Findings:
         noise, facts = self.facts["noise"], self.facts
         return (
             f"Findings({facts['name']}: {facts['issues_total']:,} of {facts['labelled']:,} labels look wrong, "
-            f"estimated {noise['rate']:.1%} ({noise['low']:.1%} to {noise['high']:.1%}), "
+            f"estimated {100 * noise['rate']:.1f} % ({100 * noise['low']:.1f} % to {100 * noise['high']:.1f} %), "
             f"trust {noise['trust']['level']})"
         )
 
@@ -125,8 +125,9 @@ class Findings:
         )
         return (
             f"<p><b>{escape(facts['name'][:80])}</b>: {facts['issues_total']:,} of {facts['labelled']:,} labels look "
-            f"wrong; estimated noise {noise['rate']:.1%} ({noise['low']:.1%} to {noise['high']:.1%}), trust "
-            f"{noise['trust']['level']}.</p><ul>{reasons}</ul><table><thead><tr>{heads}</tr></thead>"
+            f"wrong; estimated noise {100 * noise['rate']:.1f} % ({100 * noise['low']:.1f} % to "
+            f"{100 * noise['high']:.1f} %), trust {noise['trust']['level']}.</p><ul>{reasons}</ul>"
+            f"<table><thead><tr>{heads}</tr></thead>"
             f"<tbody>{rows}</tbody></table>{link}"
         )
 

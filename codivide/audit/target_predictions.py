@@ -129,8 +129,9 @@ def _of_numbers(y: Floats, predicted: Floats) -> list[str]:
         ]
     if (same := float((error <= _EXACT * unit).mean())) > _SAME:
         return [
-            f"{same:.0%} of the predictions are the very targets: the model has learned from these samples, and then "
-            "no wrong target can look wrong. Give predictions of samples that it had not seen, as of cross-validation"
+            f"{100 * same:.0f} % of the predictions are the very targets: the model has learned from these samples, "
+            "and then no wrong target can look wrong. Give predictions of samples that it had not seen, as of "
+            "cross-validation"
         ]
     return []
 

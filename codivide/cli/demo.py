@@ -56,7 +56,7 @@ def demo(
             found = summaries[method]
             line(
                 f"after {found['seconds']:.0f} s: {found['label_issues']:,} labels look wrong, and "
-                f"{found['detection']['precision']:.0%} of these are; now two networks for comparison"
+                f"{100 * found['detection']['precision']:.0f} % of these are; now two networks for comparison"
             )
     out_console.print(_table(summaries))
     line("best: the best epoch, chosen with the test labels, so too good. Precision and recall of p(clean) < 0.5.")

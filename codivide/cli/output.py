@@ -155,8 +155,8 @@ def say_targets(summary: Mapping[str, Any], out: Path, seconds: float) -> None:
     labelled = summary["samples"] - summary["unlabelled"]
     line(f"{summary['label_issues']:,} of {labelled:,} {what} look wrong; {seconds:.0f} s")
     line(
-        f"estimated: {noise['rate']:.1%} wrong (between {noise['low']:.1%} and {noise['high']:.1%}), trust "
-        f"{noise['trust']['level']}: {'; '.join(noise['trust']['reasons'])}"
+        f"estimated: {100 * noise['rate']:.1f} % wrong (between {100 * noise['low']:.1f} and "
+        f"{100 * noise['high']:.1f} %), trust {noise['trust']['level']}: {'; '.join(noise['trust']['reasons'])}"
     )
     line(f"labels:  {out}/labels.csv\nmodel:   {out}/model.safetensors\nsummary: {out}/summary.json")
 

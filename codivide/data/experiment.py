@@ -209,7 +209,7 @@ def hold_out(loaded: Loaded, share: float, seed: int) -> Loaded:
         taken[drawn[size[drawn].cumsum() <= count]] = True
         chosen = order[taken[inverse]]
     if min(len(chosen), len(order) - len(chosen)) < 2:
-        raise InputError(f"{len(order)} labelled samples are too few to hold out {share:.0%} of them")
+        raise InputError(f"{len(order)} labelled samples are too few to hold out {100 * share:.0f} % of them")
     held = replace(subset(loaded, np.sort(chosen)), truth=None, test=None, name=f"{loaded.name} held out")
     rest = np.arange(len(loaded.y))
     if known is not None:  # copies without a label

@@ -32,7 +32,8 @@ def decide(seen: ScoutReport, method: str = "auto") -> Decision:
         seen: what the scout saw.
         method: "auto", or "dividemix" where only its settings are open.
     """
-    about = f"estimated noise {seen.rate:.0%} ({seen.low:.0%} to {seen.high:.0%}), {seen.kind}; trust in this: "
+    interval = f"{100 * seen.low:.0f} % to {100 * seen.high:.0f} %"
+    about = f"estimated noise {100 * seen.rate:.0f} % ({interval}), {seen.kind}; trust in this: "
     about += seen.trust + (f" ({seen.doubt})" if seen.doubt else "")
     gap = seen.fitted - seen.agreement
     if method == "dividemix":
@@ -99,14 +100,14 @@ def _weight(seen: ScoutReport) -> tuple[float, str]:
     right = guessed_right(seen)
     amount = max(amount * spread * _rise(right, DOUBTFUL, GOOD), _rise(_hidden(seen), 0.3, 0.7))
     weight = float(round(most * amount * (2 if seen.rate >= EXTREME else 1), 1))
-    rate = f"{seen.rate:.0%}"
+    rate = f"{100 * seen.rate:.0f} %"
     if weight == 0 and amount * most == 0 and seen.rate <= LITTLE:
         return weight, f"lambda_u = 0: at {rate} noise there are enough clean labels to guess little"
     if weight == 0 and right <= DOUBTFUL:
-        text = (
-            f"lambda_u = 0: all that the held-out labels show is that at least {right:.0%} of the short run's guesses "
+        return weight, (
+            f"lambda_u = 0: all that the held-out labels show is that at least {100 * right:.0f} % of the short run's "
+            "guesses are right; wrong ones would teach their mistakes"
         )
-        return weight, text + "are right; wrong ones would teach their mistakes"
     if weight == 0:
         text = f"lambda_u = 0: at {rate} {seen.kind} noise the guesses of the wrong labels repeat the same mistakes"
         return weight, text
@@ -115,7 +116,7 @@ def _weight(seen: ScoutReport) -> tuple[float, str]:
         f"half of the labels are wrong, evenly spread, and guesses are good; here {rate}, concentration "
         f"{seen.concentration:.2f} (0: evenly spread, 1: each class goes to one other), "
     )
-    return weight, text + f"and at least {right:.0%} of the guesses right"
+    return weight, text + f"and at least {100 * right:.0f} % of the guesses right"
 
 
 def guessed_right(seen: ScoutReport) -> float:
@@ -159,8 +160,9 @@ def _plain_reason(seen: ScoutReport, gap: float) -> str | None:
 def _correct_reason(seen: ScoutReport, gap: float) -> str:
     if seen.memorises:
         return (
-            f"CoDivide: labels are memorised; agreement with held-out labels was best ({seen.agreement:.1%}) at epoch "
-            f"{seen.best_epoch} of {seen.scouted} and fell by more than its standard error ({seen.error:.1%})"
+            f"CoDivide: labels are memorised; agreement with held-out labels was best "
+            f"({100 * seen.agreement:.1f} %) at epoch {seen.best_epoch} of {seen.scouted} and fell by more than its "
+            f"standard error ({100 * seen.error:.1f} %)"
         )
     if gap >= FITTED:
         return (
@@ -191,8 +193,8 @@ def plain_epochs(seen: ScoutReport) -> int:
 def longer_reason(seen: ScoutReport, epochs: int) -> str:
     """Why plain training takes more epochs than planned."""
     return (
-        f"plain training is planned for {epochs} epochs instead of {seen.epochs}: about {seen.rate:.0%} of the labels "
-        f"are wrong, and held-out agreement was best at epoch {seen.best_epoch} and did not fall"
+        f"plain training is planned for {epochs} epochs instead of {seen.epochs}: about {100 * seen.rate:.0f} % of the "
+        f"labels are wrong, and held-out agreement was best at epoch {seen.best_epoch} and did not fall"
     )
 
 

@@ -127,9 +127,9 @@ def harder(tested: Tested, evidence: Evidence) -> list[str]:
     if expected - reached <= max(_WORSE, _ERRORS * variance**0.5):
         return []
     text = (
-        f"test part: {reached:.0%} of its labels are predicted, and {expected:.0%} of held-out labels of the same "
-        "classes in the training part: its samples differ from those that were learned from, or more of its labels "
-        "are wrong"
+        f"test part: {100 * reached:.0f} % of its labels are predicted, and {100 * expected:.0f} % of held-out labels "
+        "of the same classes in the training part: its samples differ from those that were learned from, or more of "
+        "its labels are wrong"
     )
     warnings.warn(text, TrainingWarning, stacklevel=2)
     return [text]
@@ -158,8 +158,8 @@ def _untold(probs: Floats, given: Labels, clean_prob: Floats) -> str | None:
     if not most and not (known.any() and by_chance(predicted, given)):
         return None
     return (
-        f"test part: its labels are not judged, since only {(predicted == given)[known].mean():.0%} of them are "
-        "predicted: too little was learned to tell wrong ones from right ones, or most are wrong"
+        f"test part: its labels are not judged, since only {100 * (predicted == given)[known].mean():.0f} % of them "
+        "are predicted: too little was learned to tell wrong ones from right ones, or most are wrong"
     )
 
 

@@ -42,7 +42,8 @@ class BackwardCorrection(Correction):
         """Invert it, with the identity mixed in where it is nearly singular."""
         safe, share = transition.conditioned(matrix)
         if share:
-            run.warn("singular", f"the transition matrix is nearly singular; mixed {share:.0%} of the identity into it")
+            text = f"the transition matrix is nearly singular; mixed {100 * share:.0f} % of the identity into it"
+            run.warn("singular", text)
         super().use(run, safe)
         self.inverse(run).copy_(torch.linalg.inv(safe.double()))
 

@@ -131,8 +131,8 @@ def of_numbers(clean_prob: Floats, hidden: float, most: float, remarks: Sequence
     reasons = [*remarks]
     if hidden > _HIDDEN:
         reasons.append(
-            f"{hidden:.0%} of wrong targets would look right, since predictions are so unsure: what is seen is the "
-            "least; the interval ends where the residuals exclude more, or at a half"
+            f"{100 * hidden:.0f} % of wrong targets would look right, since predictions are so unsure: what is seen is "
+            "the least; the interval ends where the residuals exclude more, or at a half"
         )
     low, high = min(low, rate), max(most, rate)
     return TargetReport(
