@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -20,6 +21,7 @@ from codivide import InputError
 from codivide.audit import write_clean
 from codivide.audit.clean import apply, clean
 from codivide.cli.app import main
+from codivide.core.errors import speaking_flags
 from codivide.core.files import CLEANED
 from codivide.data.corrections import Correction, Corrections
 from codivide.data.options import ReadOptions
@@ -192,7 +194,7 @@ def test_where_hardly_a_label_is_wrong_nothing_is_changed_unasked():
     assert found.changes.empty
     assert found.remarks == [
         "hardly a label is wrong (estimated 1.5 %), so nothing is changed; 3 that look wrong were left: "
-        "--relabel-above 0.5 --drop-below 0.5, or decide on the most doubtful: codivide serve RUN"
+        "relabel_above=0.5, drop_below=0.5, or decide on the most doubtful yourself (corrections=)"
     ]
     table.loc[3:4, ["suggested", "clean_prob"]] = "b", 0.01
     assert apply(table).changes["change"].tolist() == ["relabelled"] * 5  # 2.5 %
@@ -200,18 +202,18 @@ def test_where_hardly_a_label_is_wrong_nothing_is_changed_unasked():
 
 def test_what_is_left_is_said_with_decisions_and_without():
     assert apply(TABLE, decided(("1", "a", "accept", "b"))).remarks == [  # label 4; 0.99, 0.05, 0.5 and 0.05
-        "1 labels that look wrong (p(clean) below 0.5) stay as they are: --relabel-above 0.5 --drop-below 0.5, or "
-        "decide on the most doubtful: codivide serve RUN",
+        "1 labels that look wrong (p(clean) below 0.5) stay as they are: relabel_above=0.5, drop_below=0.5, or "
+        "decide on the most doubtful yourself (corrections=)",
         "by p(clean) 67.8 % of the labels were wrong, and 60.2 % of those that stay are: both are high, for "
-        "doubt counts as error (the rate itself: codivide noise RUN; of pred_probs, the page)",
+        "doubt counts as error (the rate itself: noise_report)",
     ]
     # 0.99, 0.5, and 0.05 of what is suggested too stay; 1 and 4 are relabelled, at 1 - 0.02 and 0.6
     assert apply(TABLE).remarks == [
         "by p(clean) 67.8 % of the labels were wrong, and 37.6 % of those that stay are: both are high, for "
-        "doubt counts as error (the rate itself: codivide noise RUN; of pred_probs, the page). A new run finds less, "
-        "for it agrees with the suggestions of this one",
-        "for fewer wrong ones: --relabel-above 0.5 --drop-below 0.8, or decide on the most doubtful: codivide "
-        "serve RUN",
+        "doubt counts as error (the rate itself: noise_report). A new run finds less, for it agrees with the "
+        "suggestions of this one",
+        "for fewer wrong ones: relabel_above=0.5, drop_below=0.8, or decide on the most doubtful yourself "
+        "(corrections=)",
     ]
     assert apply(TABLE).changes["reason"].tolist() == [
         "p(suggestion) 0.99 is above p(clean) 0.02",
@@ -247,6 +249,26 @@ def test_a_new_class_has_the_type_of_the_others():
         table, decided(("0", "1", "relabel", "7"), ("1", "1", "relabel", "3")), classes="123", new_classes=True
     )
     assert found.labels["label"].tolist() == [7, 3, 2, 2, 2, None]
+
+
+def test_commands_name_the_folder_and_flags_and_python_users_see_none(tmp_path):
+    run = tmp_path / "my run"
+    with speaking_flags():
+        (said,) = apply(TABLE, decided(("1", "a", "accept", "b")), run=run).remarks[:1]
+    place = shlex.quote(str(run))
+    assert said.endswith(
+        f"--relabel-above 0.5 --drop-below 0.5, or decide on the most doubtful: codivide serve {place}"
+    )
+    assert f"(the rate itself: codivide noise {place})" in apply(TABLE, run=run).remarks[0]
+    for wrong in ({"drop_below": 2}, {"drop_below": 1.0}):
+        with pytest.raises(InputError) as said:
+            apply(TABLE[:5], **wrong)
+        assert "--" not in str(said.value)
+    (tmp_path / "there").mkdir()
+    for out in (tmp_path / "there", tmp_path / "no/new", Path("~nosuch/new")):
+        with pytest.raises(InputError) as said:
+            write_clean.check_out(out)
+        assert "--" not in str(said.value)
 
 
 # Folders of images
@@ -404,7 +426,7 @@ def test_a_source_that_is_gone_or_odd_is_refused_before_work(photos, tmp_path):
     with pytest.raises(InputError, match=r"cat/1.png is no plain file"):
         clean(run, tmp_path / "out", files="link")
     shutil.move(root, tmp_path / "elsewhere")
-    with pytest.raises(InputError, match="is not there; give --source"):
+    with pytest.raises(InputError, match="is not there; give source="):
         clean(run, tmp_path / "out")
     clean(run, tmp_path / "out", source=str(tmp_path / "elsewhere"), **SURE)
     assert labels_by_id(tmp_path / "out" / "labels_clean.csv") == EXPECTED
@@ -627,14 +649,14 @@ def test_rows_without_names_are_numbers(tmp_path, source):
 def test_a_source_that_is_not_there_is_refused_whatever_the_run_was_of(photos, tmp_path):
     (tmp_path / "x.csv").write_text("a,label\n1,a\n2,b\n3,a\n4,b\n5,a\n6,b\n")
     for run in (photos[1], run_folder(tmp_path, TABLE, str(tmp_path / "x.csv"), "ab")):
-        with pytest.raises(InputError, match=r"--source none: there is no such file or folder"):
+        with pytest.raises(InputError, match=r"source='none': there is no such file or folder"):
             clean(run, tmp_path / "new", source="none", **SURE)
     assert not (tmp_path / "new").exists()
 
 
 def test_paths_without_a_source_need_one(photos, tmp_path):
     run = run_folder(tmp_path, pd.read_parquet(photos[1] / "labels.parquet"), None)
-    with pytest.raises(InputError, match="give --source"):
+    with pytest.raises(InputError, match="give source="):
         clean(run, tmp_path / "out")
     clean(run, tmp_path / "out", source=str(photos[0]))
 

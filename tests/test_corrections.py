@@ -228,7 +228,7 @@ def test_decisions_become_training_data():
 def test_a_new_class_needs_leave_and_the_type_of_the_others():
     frame = pd.DataFrame([(0, 1, "relabel", 7)], columns=["id", "given", "decision", "label"])
     loaded = load(np.zeros((3, 2), np.float32) + np.arange(3)[:, None], [1, 2, 1])
-    with pytest.raises(InputError, match=r"corrections, line 2: '7' is not a class of this run; --new-classes"):
+    with pytest.raises(InputError, match=r"corrections, line 2: '7' is not a class of this run; new_classes=True \("):
         confirm(loaded, from_frame(frame))
     found = confirm(replace(loaded, test=loaded), from_frame(frame), new_classes=True)
     assert found.classes == found.test.classes == (1, 2, 7)

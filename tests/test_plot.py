@@ -209,7 +209,7 @@ def test_a_run_that_was_stopped_while_it_chose_says_how_to_go_on(tmp_path):
     folder.mkdir()
     write(folder / "scout", rows(), finished=False)
     for look in (SavedRun, noise_report):
-        with pytest.raises(InputError, match=r"stopped while it chose.*--resume.*codivide plot .*scout"):
+        with pytest.raises(InputError, match=r"stopped while it chose.*, resume=True .*codivide plot .*scout"):
             look(folder)
     assert SavedRun(folder / "scout").rows
 

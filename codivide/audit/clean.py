@@ -16,6 +16,7 @@ import pandas as pd
 from codivide.audit import write_clean
 from codivide.audit.clean_rules import (
     SURE,
+    Further,
     Rules,
     Sample,
     Types,
@@ -26,7 +27,7 @@ from codivide.audit.clean_rules import (
     samples_of,
 )
 from codivide.audit.write_clean import LABELS
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, either, option
 from codivide.core.files import read_json, reading
 from codivide.data.column_kinds import Commas
 from codivide.data.corrections import Correction, Corrections, Known
@@ -87,9 +88,9 @@ class Judged:
         """
         path = self.source.root()
         if path is None:
-            raise InputError("the run does not name a file or folder that it was trained on; give --source")
+            raise InputError(f"the run does not name a file or folder that it was trained on; give {option('source')}")
         if not path.exists() and not folder_parts(path):
-            raise InputError(f"the source of the run, {path}, is not there; give --source")
+            raise InputError(f"the source of the run, {path}, is not there; give {option('source')}")
         return path
 
     def of_files(self) -> bool:
@@ -153,6 +154,7 @@ def apply(
     classes: Sequence[Any] | None = None,
     new_classes: bool = False,
     task: str = CLASSES,
+    run: Path | None = None,
 ) -> Cleaned:
     """Repair the labels of a label table, such as ``clf.labels_``.
 
@@ -169,6 +171,7 @@ def apply(
         classes: all classes; None: those in the table.
         new_classes: allow decisions for other classes.
         task: what a label is, see ``data.options``; of numbers and sets it is not said which are left over.
+        run: the folder of the labels, which remarks name; None: there is none.
 
     Returns:
         Labels, changes and remarks.
@@ -192,7 +195,7 @@ def apply(
     if (rules.unasked or rules.relabel_above is not None) and what != SURE:
         remarks.append(f"the run has no probability of its suggestions (suggested_prob); {what} stands in for it")
     cleaned = _cleaned(label_table.id_column(labels), samples, verdicts, remarks, classes=task == CLASSES)
-    cleaned.remarks.extend(left_over(samples, verdicts, decided, rules))
+    cleaned.remarks.extend(left_over(samples, verdicts, decided, rules, Further.of(run)))
     return cleaned
 
 
@@ -202,7 +205,8 @@ def _cleaned(
     """The two tables; ``column`` names the samples."""
     stay = [row for row, verdict in enumerate(verdicts) if verdict.kept]
     if not stay:
-        raise InputError(f"all {len(samples)} samples would be left out; give --drop-below, smaller than it is")
+        smaller = f"give a smaller {either('--drop-below', 'drop_below')}"
+        raise InputError(f"all {len(samples)} samples would be left out; {smaller}")
     final = [verdicts[row].label for row in stay]
     lost = {str(sample.given) for sample in samples if sample.given is not None} - {str(label) for label in final}
     if lost and classes:
@@ -262,12 +266,14 @@ def clean(
         classes=judged.classes if judged.of_classes else None,
         new_classes=new_classes or not judged.of_classes,
         task=judged.source.options.task,
+        run=run,
     )
     if judged.of_files():
         cells = None
         table, paths, places = _images(cleaned, judged, files, out)
     elif files is not None:
-        raise InputError("--copy and --link are for images in files; the samples of this run are rows")
+        said = either("--copy and --link are", f"{option('files', files)} is")
+        raise InputError(f"{said} for images in files; the samples of this run are rows")
     else:
         _check_unchanged(judged, cleaned.remarks)
         (table, cells), paths, places = _rows(cleaned.labels, judged), [], []
@@ -294,13 +300,13 @@ def _at(judged: Judged, run: Path, source: str) -> Judged:
     """
     if is_audit(run) and not Path(source).is_dir():
         raise InputError(
-            f"--source {source}: {run} holds an audit of probabilities, for which that is a folder of images; the rows "
-            f"of a table are known by the ids in {LABELS}"
+            f"{option('source', source)}: {run} holds an audit of probabilities, for which that is a folder of images; "
+            f"the rows of a table are known by the ids in {LABELS}"
         )
     moved = replace(judged, source=replace(judged.source, path=source, folder=""))
     path = moved.source.root()
     if judged.source.root() is not None and (path is None or (not path.exists() and not folder_parts(path))):
-        raise InputError(f"--source {source}: there is no such file or folder")
+        raise InputError(f"{option('source', source)}: there is no such file or folder")
     return moved
 
 

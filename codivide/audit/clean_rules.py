@@ -20,16 +20,19 @@ data without a wrong label, too.
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, either
 from codivide.data.corrections import Correction, Corrections
 from codivide.runs import label_table
+from codivide.runs.folder import is_audit
 
 HALF = 0.5  # what a sample that is left out counts, in wrong labels; a label is doubted where p(clean) is below
 FEW = 0.02  # estimated rate below which nothing is changed unasked: without noise up to 0.017 (results/noise)
@@ -110,9 +113,10 @@ class Rules:
         samples: Sequence[Sample],
     ) -> Rules:
         """What was asked for, and the rate by p(clean)."""
-        for name, value in (("--drop-below", drop_below), ("--relabel-above", relabel_above)):
+        for name, value in (("drop_below", drop_below), ("relabel_above", relabel_above)):
             if value is not None and not 0 <= value <= 1:
-                raise InputError(f"{name} is {value}; a probability is at least 0 and at most 1")
+                said = either("--" + name.replace("_", "-"), name)
+                raise InputError(f"{said} is {value}; a probability is at least 0 and at most 1")
         open_ = [sample for sample in samples if sample.given is not None and not sample.confirmed]
         doubts = [1 - sample.clean_prob for sample in open_ if not math.isnan(sample.clean_prob)]
         rate = sum(doubts) / max(len(doubts), 1)
@@ -143,14 +147,42 @@ class Rules:
         return Verdict(None, kept=False, reason=reason)
 
 
-_HIGH = "both are high, for doubt counts as error (the rate itself: codivide noise RUN; of pred_probs, the page)"
+_HIGH = "both are high, for doubt counts as error (the rate itself: {})"
 _OWN = ". A new run finds less, for it agrees with the suggestions of this one"
-_LOOK = "decide on the most doubtful: codivide serve RUN"
-_FURTHER = f"--relabel-above 0.5 --drop-below 0.5, or {_LOOK}"
+
+
+class Further(NamedTuple):
+    """How to go further, with the folder of the run where there is one.
+
+    Attributes:
+        rate: what estimates the rate of wrong labels.
+        look: how to decide on the most doubtful.
+    """
+
+    rate: str
+    look: str
+
+    @classmethod
+    def of(cls, run: Path | None) -> Further:
+        """The commands; of labels in no folder the calls."""
+        if run is None:
+            return cls("noise_report", "decide on the most doubtful yourself (corrections=)")
+        place = shlex.quote(str(run))
+        rate = f"the page, codivide audit {place}" if is_audit(run) else f"codivide noise {place}"
+        return cls(rate, f"decide on the most doubtful: codivide serve {place}")
+
+    def rules(self, drop_below: float) -> str:
+        """Rules that do more, or else a person's look."""
+        more = either(f"--relabel-above 0.5 --drop-below {drop_below}", f"relabel_above=0.5, drop_below={drop_below}")
+        return f"{more}, or {self.look}"
 
 
 def left_over(
-    samples: Sequence[Sample], verdicts: Sequence[Verdict], decided: Mapping[str, Correction], rules: Rules
+    samples: Sequence[Sample],
+    verdicts: Sequence[Verdict],
+    decided: Mapping[str, Correction],
+    rules: Rules,
+    further: Further,
 ) -> list[str]:
     """What still looks wrong, how much is expected to be wrong before and after, and how to go further."""
     open_ = [
@@ -166,17 +198,19 @@ def left_over(
     if not stay:
         return []
     if len(open_) > 1 and all(sample.clean_prob == HALF for sample, _ in open_):
-        return [f"nothing was learned of the labels (p(clean) is {HALF:g} for all), so their share is unknown; {_LOOK}"]
+        text = f"nothing was learned of the labels (p(clean) is {HALF:g} for all), so their share is unknown"
+        return [f"{text}; {further.look}"]
     doubted = sum(same and sample.suggested != sample.given and sample.clean_prob < HALF for _, sample, same in stay)
     if rules.unasked and rules.rate < FEW:
         text = f"hardly a label is wrong (estimated {100 * rules.rate:.1f} %), so nothing is changed"
-        return [text + (f"; {doubted:,} that look wrong were left: {_FURTHER}" if doubted else "")]
+        return [text + (f"; {doubted:,} that look wrong were left: {further.rules(0.5)}" if doubted else "")]
     wrong = 1 - sum(right for right, _, _ in stay) / len(stay)
     shares = f"{100 * rules.rate:.1f} % of the labels were wrong, and {100 * wrong:.1f} % of those that stay are"
-    text = f"by p(clean) {shares}: {_HIGH}" + ("" if all(same for _, _, same in stay) else _OWN)
+    text = f"by p(clean) {shares}: {_HIGH.format(further.rate)}" + ("" if all(same for _, _, same in stay) else _OWN)
     if doubted:
-        return [f"{doubted:,} labels that look wrong (p(clean) below {HALF:g}) stay as they are: {_FURTHER}", text]
-    return [text, *([] if wrong < FEW else [f"for fewer wrong ones: --relabel-above 0.5 --drop-below 0.8, or {_LOOK}"])]
+        left = f"{doubted:,} labels that look wrong (p(clean) below {HALF:g}) stay as they are: {further.rules(0.5)}"
+        return [left, text]
+    return [text, *([] if wrong < FEW else [f"for fewer wrong ones: {further.rules(0.8)}"])]
 
 
 class Types:

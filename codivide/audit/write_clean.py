@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, either, option
 from codivide.core.files import CLEANED, atomic, check_name, guard, guarded
 from codivide.data.folder import NOT_CLASSES
 from codivide.data.image_bytes import IMAGE, has_images
@@ -37,11 +37,11 @@ _NOT_A_CLASS = {name.casefold() for name in (*NOT_CLASSES, *MISSING_TEXT, *NO_LA
 
 def check_out(out: Path) -> None:
     """InputError when ``out`` is there in any form (a link that leads nowhere included) or its folder is not."""
-    check_name(out, "--out")
+    check_name(out, either("--out", "out"))
     if os.path.lexists(out):
-        raise InputError(f"--out {out} exists; give a new folder")
+        raise InputError(f"{option('out', str(out))} exists; give a new folder")
     if not out.parent.is_dir():
-        raise InputError(f"--out {out}: there is no folder {out.parent}")
+        raise InputError(f"{option('out', str(out))}: there is no folder {out.parent}")
 
 
 def check_beside(out: Path, source: Path) -> None:
@@ -49,7 +49,8 @@ def check_beside(out: Path, source: Path) -> None:
     real, root = out.parent.resolve(), source.resolve()
     if real == root or root in real.parents:
         raise InputError(
-            f"--out {out} lies in the source {source}, which is never changed; give a folder outside of it"
+            f"{option('out', str(out))} lies in the source {source}, which is never changed; give a folder outside "
+            "of it"
         )
 
 

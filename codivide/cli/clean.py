@@ -163,7 +163,8 @@ def serve(
         try:
             server.serve_forever()
         except (KeyboardInterrupt, Stopped) as stopped:
-            aside("stopped; all decisions are saved, `codivide serve RUN --export` writes them to a file")
+            export_command = f"codivide serve {shlex.quote(str(run))} --export"
+            aside(f"stopped; all decisions are saved, `{export_command}` writes them to a file")
             code = getattr(stopped, "code", 130)
             if code != 130:  # Ctrl-C is how a server ends
                 raise typer.Exit(code) from None

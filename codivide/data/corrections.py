@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from codivide.core.errors import InputError, nearest, unknown
+from codivide.core.errors import InputError, either, nearest, unknown
 from codivide.core.files import guard, unguard, write_text
 from codivide.core.types import UNLABELLED
 from codivide.data.loaded import Loaded, subset
@@ -128,9 +128,14 @@ class Known:
         final = correction.final
         if final is not None and final not in self.classes and not self.new_classes:
             hint = nearest(final, self.classes)
-            raise InputError(f"{_short(final)} is not a class of this run; --new-classes allows new ones.{hint}")
+            raise InputError(f"{_short(final)} is not a class of this run; {allows_new()}.{hint}")
         if final is not None and self.unfit is not None and (said := self.unfit(final)) is not None:
             raise InputError(said)
+
+
+def allows_new() -> str:
+    """What lets decisions name classes that are new."""
+    return either("--new-classes", "new_classes=True (of confirm, apply and clean)") + " allows new ones"
 
 
 @dataclass(frozen=True)

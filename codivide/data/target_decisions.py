@@ -8,7 +8,7 @@ from typing import Any
 
 from codivide.core.errors import InputError, nearest
 from codivide.data.column_kinds import Commas, is_grouped, point
-from codivide.data.corrections import KEEP, Corrections, confirm
+from codivide.data.corrections import KEEP, Corrections, allows_new, confirm
 from codivide.data.loaded import Loaded
 from codivide.data.options import MULTILABEL, REGRESSION, ReadOptions
 from codivide.data.targets import decided_number, parts
@@ -31,7 +31,7 @@ def unfit(text: str, options: ReadOptions, *, known: Collection[str] | None = No
     if not other:
         return None
     name = min(other)
-    return f"no row has the label {name[:80]!r}; --new-classes allows new ones.{nearest(name, sorted(known or ()))}"
+    return f"no row has the label {name[:80]!r}; {allows_new()}.{nearest(name, sorted(known or ()))}"
 
 
 def check_targets(corrections: Corrections, options: ReadOptions, known: Collection[str] | None) -> None:

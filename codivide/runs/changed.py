@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, either
 from codivide.core.types import Labels
 from codivide.data.contents import Contents, Unread, of_paths
 from codivide.data.images import on_disk
@@ -26,9 +26,11 @@ from codivide.data.table_files import folder_parts
 from codivide.runs import label_table
 from codivide.runs.folder import SavedRun, has_run
 
-_ADVICE = (
-    "bring back the file that the run saw (clean takes a copy of it as --source), or run fit again on what there is"
-)
+
+def _advice() -> str:
+    """What to do where the data have changed."""
+    copy = f"clean takes a copy of it as {either('--source', 'source=')}"
+    return f"bring back the file that the run saw ({copy}), or run fit again on what there is"
 
 
 def check_again(run: SavedRun, source: DataRecord | None = None) -> int:
@@ -100,7 +102,7 @@ def check_same(run: SavedRun, loaded: Loaded, *, labels: bool = True) -> None:
     rows = np.array([place.get(name, -1) for name in names], dtype=np.int64)
     found = _moved(names, known, loaded, rows) or (_labels(run, loaded, rows, names) if labels else None)
     if found:
-        raise InputError(f"{run.source.location()} is no longer what the run {run.path} saw: {found}; {_ADVICE}")
+        raise InputError(f"{run.source.location()} is no longer what the run {run.path} saw: {found}; {_advice()}")
 
 
 def files_of(run: SavedRun) -> list[Path] | None:

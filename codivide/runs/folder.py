@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from codivide.core.errors import InputError, anew
+from codivide.core.errors import InputError, anew, either, option
 from codivide.core.files import (
     atomic,
     check_sum,
@@ -97,8 +97,9 @@ def is_run(path: Path) -> bool:
     check_settings(path)
     if has_run(path / SCOUT):
         raise InputError(
-            f"the run in {path} was stopped while it chose its method: go on with codivide fit ... --out {path} "
-            f"--resume (what its short run has seen so far: codivide plot {path / SCOUT})"
+            f"the run in {path} was stopped while it chose its method: go on with "
+            + either(f"codivide fit ... --out {path} --resume", f"out={str(path)!r}, resume=True")
+            + f" (what its short run has seen so far: codivide plot {path / SCOUT})"
         )
     return False
 
@@ -201,7 +202,8 @@ class SavedRun:
         with reading(self.path / CHECKPOINT):
             kept = [json.dumps(row | known) == json.dumps(row) for row, known in zip(rows, history, strict=False)]
         if len(history) > len(rows) or not all(kept):  # more may be known of the last epoch by now
-            raise InputError(f"{path} is damaged: it is not what {CHECKPOINT} holds; --resume writes it again")
+            again = f"{option('resume', True)} writes it again"
+            raise InputError(f"{path} is damaged: it is not what {CHECKPOINT} holds; {again}")
         if not rows:
             raise InputError(f"{self.path} has no record of a finished epoch yet")
         return rows
@@ -254,8 +256,8 @@ class SavedRun:
         path = self.path / PREDICTIONS
         if not is_present(path):
             raise InputError(
-                f"{self.path} holds no {PREDICTIONS}: the run is unfinished, or recorded nothing (fit without "
-                "--no-record-learning)"
+                f"{self.path} holds no {PREDICTIONS}: the run is unfinished, or recorded nothing"
+                + either(" (fit without --no-record-learning)", "")
             )
         self._whole(PREDICTIONS)
         with reading(path):

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from codivide.core.errors import InputError, option
+from codivide.core.errors import InputError, either, option
 from codivide.core.files import atomic, check_name, reading
 from codivide.data.options import CLASSES
 from codivide.runs.claim import sweep_drawn
@@ -248,7 +248,7 @@ def draw(run: Path, out: Path | None = None, epochs: Sequence[int] | None = None
         if known is not None:  # it takes true labels, which are seldom known: no remark without them
             figures["reliability"] = known
         for name in [name for name, figure in figures.items() if figure is None]:
-            remarks.append(f"no {name}.png: the run kept no record of it (fit --no-record-learning?)")
+            remarks.append(f"no {name}.png: the run kept no record of it{either(' (fit --no-record-learning?)', '')}")
         for kind in ("png", "svg"):
             for name in figures:
                 path = folder / f"{name}.{kind}"
