@@ -71,6 +71,11 @@ def test_wrong_labels_are_found_and_counted(digits):
     assert len(issue["examples"]["suggested"]) == 3
     assert found.facts["losses"]["counts"]
     assert list(found.label_issues["rank"]) == sorted(found.label_issues["rank"])
+    bare = from_probs(given, probs)
+    assert {"is_dark_issue", "is_outlier_issue", "near_duplicate_set"} <= set(bare.labels)
+    assert {"is_dark_issue", "is_outlier_issue", "near_duplicate_set"}.isdisjoint(bare.label_issues)
+    assert {"is_dark_issue", "is_outlier_issue", "near_duplicate_set"} <= set(found.label_issues)  # looked for
+    assert bare.label_issues.notna().any().all()
     assert (found.labels["label_quality"] == found.labels["clean_prob"]).all()
 
 

@@ -123,7 +123,9 @@ def test_fit_gives_all_it_promises(fitted, blobs):
     assert len(fitted.history_) == 20
     issues = fitted.label_issues_
     own = ["id", "given", "suggested", "clean_prob", "rank", "suggested_prob", "label_quality"]
-    assert list(issues.columns) == [*own, *(column.name for column in checks.columns())]
+    looked = [column.name for column in checks.columns() if column.when != "images"]  # the others are in labels_
+    assert list(issues.columns) == [*own, *looked]
+    assert list(fitted.labels_) == [*own, *(column.name for column in checks.columns())]
     assert issues["rank"].is_monotonic_increasing
     assert (issues["given"] != issues["suggested"]).all()
     wrong = given != truth

@@ -660,3 +660,18 @@ def test_rows_of_a_dense_model_may_come_sparse():
     x = np.random.default_rng(0).normal(loc=(0, 4, 0), size=(120, 3))
     model = NoisyLabelClassifier("features").fit(x, x[:, 0] > 0)
     np.testing.assert_allclose(model.predict_proba(sparse.csr_matrix(x)), model.predict_proba(x), atol=1e-6)
+
+
+def test_the_model_takes_what_the_classifier_was_fitted_on():
+    """A frame, with its columns in any order, or lists; an array of features as it is."""
+    x = np.random.default_rng(0).normal(loc=(0, 4, 0), size=(120, 3)).astype(np.float32)
+    frame = pd.DataFrame(x, columns=["a", "b", "c"])
+    model = NoisyLabelClassifier(Features(heads="linear")).fit(frame, x[:, 0] > 0).model_
+    expected = model.predict(x)
+    for samples in (frame, frame[["c", "a", "b"]], x.tolist()):
+        assert torch.equal(model.predict(samples), expected)
+    with pytest.raises(InputError, match="'b'"):
+        model.predict(frame[["a", "c"]])
+    texts = [f"good film {k}" if k % 2 else f"bad day {k}" for k in range(60)]
+    read = NoisyLabelClassifier(Features(heads="linear")).fit(texts, [k % 2 for k in range(60)]).model_
+    assert read.predict(texts[:3]).shape == (3, 2)

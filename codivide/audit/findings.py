@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from codivide.audit.checks import CHECKS
+from codivide.audit.checks import CHECKS, looked_for
 from codivide.runs import label_table
 
 _SHOWN = 10  # issues in a notebook
@@ -34,8 +34,11 @@ class Findings:
 
     @property
     def label_issues(self) -> pd.DataFrame:
-        """The samples whose suggestion differs from the given label, the least likely to be clean first."""
-        return label_table.issues(self.labels)
+        """The samples whose suggestion differs from the given label, the least likely to be clean first.
+
+        It has the columns of what was looked for; ``labels`` has all.
+        """
+        return looked_for(self.labels, label_table.issues(self.labels))
 
     @property
     def clean_prob(self) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -26,7 +26,7 @@ _SLACK = 1e-4  # below 0 that a loss may be by rounding
 def score_labels(
     rule: str,
     y: Any,
-    *,
+    *misplaced: Any,
     pred_probs: Any = None,
     losses: Any = None,
     predictions: Any = None,
@@ -48,6 +48,7 @@ def score_labels(
     Args:
         rule: a name in ``codivide.noise.rules.RULES``.
         y: given labels ``[N]``: numbers, texts or categories; missing ones (None, NaN, -1) are not judged.
+        misplaced: nothing; all else is given by its name, and what stands here is refused.
         pred_probs: ``[N, C]``, non-negative, rows sum to 1; column k is ``classes[k]``. Cross-validated: a classifier
             that has seen a label takes it for right.
         losses: cross-entropies ``[N]``, or ``[epochs, N]``, NaN where an epoch did not look; None: of ``pred_probs``.
@@ -75,7 +76,9 @@ def score_labels(
         >>> codivide.score_labels("right_events", y, predictions=[["cat", "dog", "dog", "dog", "cat"]]).tolist()
         [1.0, 0.0, 1.0, 1.0, nan]
     """
-    _check(rule, task, features, sample_weight)
+    _check_places(rule, y, misplaced)
+    check_task(task)
+    warn_of_order(features, sample_weight=sample_weight)
     if task != CLASSES:
         said = {"pred_probs": pred_probs, "predictions": predictions, "losses": losses, "classes": classes}
         said |= {"features": features, "model": model, "sample_weight": sample_weight, "class_weight": class_weight}
@@ -85,18 +88,20 @@ def score_labels(
     return score(rule, _judgeable(*found, **seen))
 
 
-def _check(rule: object, task: str, features: object, sample_weight: object) -> None:
-    """InputError where the labels stand in the place of the rule, and for a task that there is none of.
-
-    Weights whose rows have another order than the features are said.
-    """
-    if not isinstance(rule, str):
+def _check_places(rule: object, y: object, misplaced: Sequence[object]) -> None:
+    """InputError where something stands in the place of the rule or the labels, or has to be given by its name."""
+    if not isinstance(rule, str) or isinstance(y, str):
         raise InputError(
             "the first thing that score_labels takes is the name of a rule, the second the labels: "
             "score_labels('combined', y, ...)"
         )
-    check_task(task)
-    warn_of_order(features, sample_weight=sample_weight)
+    if misplaced:
+        swapped = len(np.shape(y)) == 2 and len(np.shape(misplaced[0])) == 1  # probabilities, and then labels
+        said = "the second are the labels, and the third" if swapped else "the third"
+        raise InputError(
+            f"score_labels takes the rule and the labels by their places, and all else by its name: {said} is one of "
+            f"pred_probs=, losses=, predictions=, features= and model=, such as score_labels({rule!r}, y, pred_probs=p)"
+        )
 
 
 def _of_targets(rule: str, y: Any, options: ReadOptions, given: dict[str, Any]) -> Floats:

@@ -17,6 +17,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
+from codivide.audit.checks import looked_for
 from codivide.audit.findings import Findings
 from codivide.core.device import resolve_device
 from codivide.core.errors import InputError, TrainingWarning, check_instance
@@ -361,7 +362,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
             self.test_labels_ = outcome.test_table
         elif hasattr(self, "test_labels_"):  # of an earlier fit
             del self.test_labels_
-        self.label_issues_ = label_table.issues(outcome.table)
+        self.label_issues_ = looked_for(outcome.table, label_table.issues(outcome.table))
         self.clean_proba_ = outcome.table["clean_prob"].to_numpy()
         self.suggested_labels_ = outcome.table["suggested"].to_numpy().astype(self.classes_.dtype)
         self.history_ = outcome.history

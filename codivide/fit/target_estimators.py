@@ -12,6 +12,7 @@ import pandas as pd
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
+from codivide.audit.checks import looked_for
 from codivide.audit.findings import Findings
 from codivide.audit.target_judging import load_targets
 from codivide.core.errors import InputError, TrainingWarning
@@ -136,7 +137,7 @@ class _Noisy(BaseEstimator):
         remember_features(self, X, loaded)
         self.model_ = outcome.model
         self.labels_ = with_index(self._readable(outcome.table), X, loaded.ids)
-        self.label_issues_ = label_table.issues(self.labels_)
+        self.label_issues_ = looked_for(self.labels_, label_table.issues(self.labels_))
         self.clean_proba_ = outcome.report.clean_prob
         self.noise_report_ = outcome.report
         self.history_ = outcome.history

@@ -23,6 +23,7 @@ __all__ = [
     "add_columns",
     "columns",
     "judge",
+    "looked_for",
     "of_data",
     "run",
     "said",
@@ -115,6 +116,12 @@ def add_columns(table: pd.DataFrame, found: Mapping[str, Found]) -> pd.DataFrame
     columns = pd.DataFrame(added, index=table.index)  # at once: one by one they cost more than most checks
     columns.attrs.update(table.attrs)  # what both have stays
     return pd.concat([table.assign(**instead), columns], axis=1)
+
+
+def looked_for(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of a label table without the columns of the checks that could not look for anything in the whole table."""
+    names = [[column.name for column in check.columns if column.name in table] for check in CHECKS]
+    return rows.drop(columns=[name for some in names if table[some].isna().all(axis=None) for name in some])
 
 
 def judge(table: pd.DataFrame, classes: Sequence[Any], loaded: Loaded, model: Classifier) -> Judgement:

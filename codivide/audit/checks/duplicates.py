@@ -60,7 +60,8 @@ def _find(material: Material) -> Found:
 
 def _differ(material: Material, rows: Sequence[int]) -> bool:
     """Whether two of these have different labels."""
-    return len(np.unique(labels := material.given[list(rows)])) > (labels < 0).any() + 1
+    labels = material.given[list(rows)]
+    return len(np.unique(labels[labels >= 0])) > 1
 
 
 def _said(groups: list[Group], material: Material) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import sparse
 from torch import Tensor
 
 from codivide.data import encoder
@@ -78,9 +79,14 @@ class FeatureModel:
         """``torch.float32``, of the raw rows."""
         return torch.float32
 
-    def predict(self, x: Raw) -> Tensor:
-        """Class probabilities ``[N, C]`` float32 of raw features ``[N, D]``, dense or CSR."""
-        parts = [self._predict(x[start : start + _CHUNK]) for start in range(0, x.shape[0], _CHUNK)]
+    def predict(self, x: Any) -> Tensor:
+        """Class probabilities ``[N, C]`` float32 of raw features ``[N, D]``, dense or CSR, or of samples as in ``fit``.
+
+        An array is taken as it is, without a look at what an encoder would make of it: ``probs`` looks.
+        """
+        plain = isinstance(x, np.ndarray) or sparse.issparse(x)
+        rows: Raw = x if plain else raw(rows_for_model(x, self))
+        parts = [self._predict(rows[start : start + _CHUNK]) for start in range(0, rows.shape[0], _CHUNK)]
         return torch.cat(parts) if parts else torch.zeros(0, len(self.frequency))
 
     def _predict(self, x: Raw) -> Tensor:
