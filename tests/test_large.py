@@ -295,6 +295,21 @@ def test_a_column_of_a_large_file_that_holds_the_labels_is_named(parquet, monkey
     assert mapped.labels_read.columns == ("x9",)
 
 
+@pytest.mark.parametrize("columns", [(), ("x0", "x1", "confidence")])
+def test_what_codivide_wrote_about_labels_is_no_feature_of_a_large_file_either(parquet, monkeypatch, tmp_path, columns):
+    table = pd.read_parquet(parquet)
+    table.insert(table.columns.get_loc("Label") + 1, "confidence", np.linspace(0, 1, 80).round(4))
+    table["probability"] = np.linspace(0, 1, 80)  # of the user's own
+    table.to_parquet(tmp_path / "t.parquet", index=False)
+    options = ReadOptions(group="patient", cache_dir=tmp_path / "cache", columns=columns)
+    small = load(tmp_path / "t.parquet", options=options)
+    monkeypatch.setattr(large_tables, "LARGE", 100)
+    mapped = load(tmp_path / "t.parquet", options=options)
+    assert isinstance(mapped.x.rows, MemmapRows)
+    assert (mapped.columns, mapped.said) == (small.columns, small.said)
+    assert ("confidence" in mapped.columns, "probability" in mapped.columns) == (bool(columns), not columns)
+
+
 @pytest.mark.parametrize("change", ["gap", "text", "no labels", "numbers"])
 def test_other_tables_are_read_into_memory(parquet, monkeypatch, tmp_path, change):
     table = pd.read_parquet(parquet)

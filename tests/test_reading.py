@@ -274,7 +274,9 @@ def test_arguments_in_another_order_losses_below_zero_and_unknown_tasks_are_one_
     for task in ("classes", "regression"):
         with pytest.raises(InputError, match="first thing that score_labels takes is the name of a rule"):
             score_labels(given, "combined", pred_probs=probs, task=task)
-    with pytest.raises(InputError, match=r"its name: the third is one of .* score_labels\('combined', y, pred_probs=p\)"):
+    with pytest.raises(
+        InputError, match=r"its name: the third is one of .* score_labels\('combined', y, pred_probs=p\)"
+    ):
         score_labels("combined", given, probs)
     with pytest.raises(InputError, match=r"the second are the labels, and the third is one of"):
         score_labels("combined", probs, given)

@@ -88,7 +88,7 @@ def score_labels(
     return score(rule, _judgeable(*found, **seen))
 
 
-def _check_places(rule: object, y: object, misplaced: Sequence[object]) -> None:
+def _check_places(rule: object, y: Any, misplaced: Sequence[Any]) -> None:
     """InputError where something stands in the place of the rule or the labels, or has to be given by its name."""
     if not isinstance(rule, str) or isinstance(y, str):
         raise InputError(

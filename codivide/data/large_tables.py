@@ -18,6 +18,7 @@ from codivide.data.scratch import scratch
 from codivide.data.table_columns import feature_names, find, selected, with_label, with_usual_names
 from codivide.data.table_files import INDEX, from_arrow
 from codivide.data.tables import with_names
+from codivide.data.written_about import about
 
 LARGE = 2**28  # bytes of numbers
 _AT_ONCE = 4096  # rows
@@ -57,7 +58,7 @@ def apart(path: Path, options: ReadOptions) -> Apart | None:
         return None
     try:
         with pyarrow.parquet.ParquetFile(path, memory_map=True, pre_buffer=False) as file:
-            names = _features(file.schema_arrow, path, options)
+            names = _features(file, path, options)
             rows = None
             if names and 4 * file.metadata.num_rows * len(names) >= LARGE:
                 rows = _written(file, names, options)
@@ -87,8 +88,9 @@ def _written(file: Any, names: list[str], options: ReadOptions) -> np.memmap[Any
     return found
 
 
-def _features(schema: Any, path: Path, options: ReadOptions) -> list[str]:
+def _features(file: Any, path: Path, options: ReadOptions) -> list[str]:
     """The columns to learn from as the file calls them; empty: some are no reals, or labels are not simply a column."""
+    schema = file.schema_arrow
     plain = options.task == CLASSES and options.text is None and options.encoder in ("auto", "none")
     header = pd.DataFrame([], columns=[str(name).strip() for name in schema.names], dtype=object)
     if not plain or options.annotators or options.answers or not header.columns.is_unique:
@@ -98,7 +100,11 @@ def _features(schema: Any, path: Path, options: ReadOptions) -> list[str]:
     header = with_usual_names(with_label(header, path, options.label))
     if {"path", "text", "annotator"} & set(header.columns):
         return []
-    wanted = set(feature_names(selected(header, path, options), options))
-    names = [name for name, called in zip(schema.names, header.columns, strict=True) if called in wanted]
-    names = [name for name in names if not INDEX.fullmatch(name)]
+    own = dict(zip(header.columns, schema.names, strict=True))
+    header = selected(header, path, options)
+    listed = [str(name) for name in header.columns]
+    named = {found for name in options.columns if (found := find(listed, name))}
+    about_labels = about(listed, lambda place: file.read([own[listed[place]]]).column(0).to_pandas(), named)
+    wanted = set(feature_names(header, options)) - set(about_labels)
+    names = [name for called, name in own.items() if called in wanted and not INDEX.fullmatch(name)]
     return names if all(pyarrow.types.is_floating(schema.field(name).type) for name in names) else []

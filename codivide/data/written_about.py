@@ -7,7 +7,7 @@ said of the labels, and wrong labels would look right.
 from __future__ import annotations
 
 import re
-from collections.abc import Container
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,17 +56,29 @@ def written_about(table: pd.DataFrame, kept: Container[str] = ()) -> list[str]:
         >>> written_about(pd.DataFrame({"size": [3, 4], "label": ["a", "b"], "confidence": [0.9871, 1.0]}))
         ['confidence']
     """
-    names = [str(name) for name in table.columns]
+    return about([str(name) for name in table.columns], lambda place: table.iloc[:, place], kept)
+
+
+def about(names: Sequence[str], column: Callable[[int], pd.Series[Any]], kept: Container[str] = ()) -> list[str]:
+    """The same of a table that is not in memory, a few columns of which are looked at.
+
+    Args:
+        names: of its columns.
+        column: the values of the column in a place.
+        kept: see ``written_about``.
+    """
     called = [_MERGED.sub("", name.casefold()) for name in names]
     ours = {*OURS, *(BESIDE if _TELLING & set(called) else ())}
     found = {place for place, name in enumerate(called) if name in ours}
     for place in range(1, len(names)):
-        if called[place] in _SURE and called[place - 1] == "label" and _is_share(table.iloc[:, place]):
+        if called[place] in _SURE and called[place - 1] == "label" and _is_share(column(place)):
             found |= {place - 1, place}
-    for column, values, beside in _DECIDED:
-        there = [table.iloc[:, place].dropna() for place, name in enumerate(called) if name == column]
-        if {column, *beside} <= set(called) and any(len(cells) and set(cells.astype(str)) <= values for cells in there):
-            found |= {place for place, name in enumerate(called) if name in {"label", column, *beside}}
+    for told, values, beside in _DECIDED:
+        if not {told, *beside} <= set(called):
+            continue
+        there = [column(place).dropna() for place, name in enumerate(called) if name == told]
+        if any(len(cells) and set(cells.astype(str)) <= values for cells in there):
+            found |= {place for place, name in enumerate(called) if name in {"label", told, *beside}}
     return [name for place, name in enumerate(names) if place in found and name != "label" and name not in kept]
 
 

@@ -56,8 +56,11 @@ class Display:
         if "stopped" in row:
             self._end()
             return
-        if row.get("of", self.epochs) != self.epochs:  # more to do than was known
-            self.epochs = row["of"]
+        if (count := row.get("of", self.epochs)) != self.epochs:
+            if self.done is not None and count > self.epochs:
+                more = f"a second round, since many labels look wrong: {count - self.epochs} steps more"
+                err_console.print(f"{self.name} {more}", soft_wrap=True, highlight=False)
+            self.epochs = count
             self.bar.update(self.task, total=self.epochs)
         self.done = row["epoch"]
         self.seconds += row["seconds"]
