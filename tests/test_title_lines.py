@@ -156,3 +156,36 @@ def test_comments_above_the_header_are_left_out_and_said(tmp_path, comments, sai
 def test_a_header_that_begins_with_the_sign_of_a_comment_stays(tmp_path, text, columns):
     (tmp_path / "rows.csv").write_text(text)
     assert list(read_table(tmp_path / "rows.csv").columns) == columns
+
+
+@pytest.mark.parametrize(
+    ("comments", "said"),
+    [
+        ("# end of file\n", "1 line that begins with # at the end left out ('# end of file')"),
+        ("# 12 rows\r\n\r\n# a, b, c, d\r\n\r\n", "2 lines that begin with # at the end left out ('# 12 rows')"),
+        ("#", "1 line that begins with # at the end left out ('#')"),
+    ],
+)
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_comments_below_the_rows_are_left_out_and_said(tmp_path, comments, said, delimiter):
+    path = tmp_path / "rows.csv"
+    path.write_bytes((HEADER + ROWS + comments).replace(",", delimiter).encode())
+    loaded = load(path)
+    assert (loaded.columns, loaded.classes, len(loaded.y)) == (("age", "income"), ("a", "b"), 12)
+    assert loaded.said[0] == said
+    assert len(as_written(path)) == 12
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "text,label\n" + "good,a\nbad,b\n" * 3 + "#ootd,a\n",  # a row like the others
+        "text,label\n" + "good,a\nbad,b\n" * 3 + "#ootd,\n",  # a row without a label
+        "text\n" + "good\nbad\n" * 3 + "#ootd\n",
+        "label,text\n" + "a,good\nb,bad\n" * 3 + 'a,"so\n#ootd"\n',  # a text of two lines
+        "label,text\n" + "a,good\nb,bad\n" * 3 + 'a,"so\n#ootd\nwell"\n',
+    ],
+)
+def test_a_last_row_that_begins_with_the_sign_of_a_comment_stays(tmp_path, text):
+    (tmp_path / "rows.csv").write_text(text)
+    assert len(read_table(tmp_path / "rows.csv")) == 7

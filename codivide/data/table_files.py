@@ -34,7 +34,7 @@ from codivide.data.annotation_tools import read_export
 from codivide.data.column_kinds import COMMAS_IN_WORDS, commas_of, pointed
 from codivide.data.image_bytes import read_tar, shards
 from codivide.data.odd_rows import swallowed, without_odd_rows
-from codivide.data.title_lines import LOOKED, comments_above, title_of, title_of_rows
+from codivide.data.title_lines import LOOKED, comments_above, comments_below, title_of, title_of_rows
 
 _UNPACKED = 256 << 20  # bytes that a small compressed file may hold
 _TIMES = 100  # times its own size that a larger one may
@@ -313,8 +313,7 @@ def _without_title(text: str, asked: Asked) -> str:
     head = head if len(text) <= _SAMPLE else head[: head.rfind("\n") + 1]
     if text.startswith("#") and (count := comments_above(head, _DELIMITERS)):
         lines = list(io.StringIO(head, newline=""))
-        many = "1 line that begins" if count == 1 else f"{count} lines that begin"
-        asked.said.append(f"{many} with # above the header left out ({lines[0].strip()[:60]!r})")
+        asked.said.append(_of_comments(count, "above the header", lines[0]))
         return text[sum(map(len, lines[:count])) :]
     likely = delimiter_of(text)  # a comma also where the first line holds nothing that divides it
     title = title_of(head, _DELIMITERS if likely == "," else likely)
@@ -332,11 +331,20 @@ def _without_title(text: str, asked: Asked) -> str:
     return title.without(text)
 
 
+def _of_comments(count: int, where: str, first: str) -> str:
+    many = "1 line that begins" if count == 1 else f"{count} lines that begin"
+    return f"{many} with # {where} left out ({first.strip()[:60]!r})"
+
+
 def _delimited(content: bytes, asked: Asked) -> pd.DataFrame:
     """CSV with any usual delimiter; a decimal comma counts where commas do not divide the columns."""
     text = _SEPARATOR.sub("", decode(content, asked).removeprefix("\ufeff"), count=1)
     text = _without_title(text, asked)
     delimiter = delimiter_of(text)
+    if below := comments_below(text, delimiter):
+        text = text[: -sum(map(len, below))]
+        told = [line for line in below if line.strip()]
+        asked.said.append(_of_comments(len(told), "at the end", told[0]))
     header = pd.read_csv(io.StringIO(text), nrows=0, sep=delimiter)
     columns = [str(name) for name in header.columns]
     as_text = asked.as_text(columns)

@@ -93,6 +93,34 @@ def comments_above(head: str, delimiters: Iterable[str]) -> int:
     return 0
 
 
+def comments_below(text: str, delimiter: str) -> list[str]:
+    r"""The lines at the end of a table that are comments: they begin with ``#`` and are no row of several columns.
+
+    Such a line has one cell, or more than the header. Of a table of one column none is told from a row, and none is
+    where a quote may have been opened above it.
+
+    Args:
+        text: the table from its header on.
+        delimiter: what divides the columns.
+
+    Example:
+        >>> comments_below("age,label\n41,a\n28,b\n# end of file\n", ",")
+        ['# end of file\n']
+    """
+    width = len(next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), []))
+    found, end = list[str](), len(text)
+    while width > 1 and end:
+        start = max(text.rfind(mark, 0, end - 1) for mark in "\n\r") + 1
+        line = text[start:end]
+        if line.strip():
+            cells = line.count(delimiter) + 1
+            if not start or not line.startswith("#") or '"' in line or 1 < cells <= width:
+                break
+        found.insert(0, line)
+        end = start
+    return found if any(line.strip() for line in found) else []
+
+
 def title_of_rows(rows: Iterable[Sequence[str]]) -> Title | None:
     """The title of a sheet; of two columns only where the header below it is sure.
 
