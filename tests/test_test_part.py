@@ -249,6 +249,38 @@ def test_a_test_part_that_differs_is_said(tmp_path, capsys):
     assert said[0] in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.parametrize(
+    ("training", "test", "said"),
+    [
+        ([300, 300], [200, 35], "'a', which 50 % of the training labels and 85 % of the test labels name"),
+        ([300, 300], [130, 70], None),  # .15
+        ([300, 300], [4, 1], None),  # by chance
+        ([300, 300], [0, 0], None),
+        ([100, 100, 100], [30, 30, 0], "'c', which 33 % of the training labels and 0 % of the test labels name"),
+    ],
+)
+def test_classes_that_are_not_as_frequent_as_in_training_are_said(training, test, said):
+    one, other = (
+        SimpleNamespace(y=np.r_[np.repeat(np.arange(len(counts)), counts), -1], classes="abc"[: len(counts)])
+        for counts in (training, test)
+    )
+    found = test_part._other_shares(one, other)
+    assert found is None if said is None else said in found
+
+
+def test_a_test_part_of_other_classes_is_said_at_the_end(tmp_path, capsys):
+    table, _ = parts()
+    assert not [text for text in run_of(tmp_path, table).summary["warnings"] if "not as frequent" in text]
+    table = table[(table.index < 300) | (table["label"] == "ant") | (table.index % 5 == 0)].reset_index(drop=True)
+    (tmp_path / "other").mkdir()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        run = run_of(tmp_path / "other", table)
+    said = [text for text in run.summary["warnings"] if "classes are not as frequent as in the training part" in text]
+    assert len(said) == 1
+    assert said[0] in " ".join(capsys.readouterr().err.split())
+
+
 def evidence(right: int, wrong: int) -> Evidence:
     """Of two classes, whose held-out labels were predicted so often rightly."""
     given = np.repeat([0, 1], right + wrong)

@@ -32,6 +32,7 @@ from codivide.training.model_file import Classifier
 _FEWEST = 10  # labels of a class, and of the test part, that are compared
 _MOST_WRONG = 0.5  # share of labels from which on nothing tells which are wrong
 _WORSE, _ERRORS = 0.1, 3.0  # the least difference of shares that is said, and in standard errors
+_MOVED = 0.2  # half the sum of the differences of the classes' shares from which on it is said
 MOST_SAMPLES = 200_000  # of both parts, among which copies are sought: more would take minutes
 
 
@@ -92,12 +93,36 @@ def judged(loaded: Loaded, model: Classifier) -> Tested:
             f"{summary['leaked']:,} of {summary['samples']:,} test samples are also in the training part, exactly or "
             "nearly (column leaked): the test accuracy counts what was learned by heart"
         )
-    if (far := far_values(model, test.x)) is not None:
-        text = f"test part: {far}"
-        warnings.warn(text, TrainingWarning, stacklevel=2)
-        remarks.append(text)
+    for said in (far_values(model, test.x), _other_shares(loaded, test)):
+        if said is not None:
+            warnings.warn(f"test part: {said}", TrainingWarning, stacklevel=2)
+            remarks.append(f"test part: {said}")
     predicted = probs.argmax(1), test.y
     return Tested(table, _columns("train", shared.training, test.ids), summary, remarks, predicted)
+
+
+def _other_shares(loaded: Loaded, test: Loaded) -> str | None:
+    """A sentence on classes that are not as frequent as in the training part; None: they nearly are, or by chance.
+
+    The shares of the labels of both parts differ by half the sum of the absolute differences.
+    """
+    counts = np.array([np.bincount(part.y[part.y >= 0], minlength=len(loaded.classes)) for part in (loaded, test)])
+    size, both = counts.sum(1), counts.sum(0)
+    if not size.all():
+        return None
+    share = counts / size[:, None]
+    expected = np.outer(size, both[both > 0]) / size.sum()
+    squared = float(((counts[:, both > 0] - expected) ** 2 / expected).sum())
+    free = int((both > 0).sum()) - 1
+    change = share[1] - share[0]
+    if np.abs(change).sum() / 2 <= _MOVED or squared <= free + _ERRORS * np.sqrt(2 * free):
+        return None
+    k = int(np.abs(change).argmax())
+    return (
+        f"its classes are not as frequent as in the training part, above all {str(loaded.classes[k])[:40]!r}, which "
+        f"{100 * share[0, k]:.0f} % of the training labels and {100 * share[1, k]:.0f} % of the test labels name: look "
+        "at the balanced accuracy, and whether both parts are of the same data"
+    )
 
 
 def harder(tested: Tested, evidence: Evidence) -> list[str]:
