@@ -245,3 +245,15 @@ def test_photos_say_how_long_their_encoding_takes(monkeypatch):
 def test_a_bar_moves_on_a_terminal_and_in_a_notebook(terminal, notebook, widgets, live, monkeypatch):
     monkeypatch.setattr(progress, "find_spec", lambda name: SimpleNamespace() if widgets else None)
     assert progress.is_live(Console(force_terminal=terminal, force_jupyter=notebook)) is live
+
+
+def test_what_is_wrong_with_the_data_as_a_whole_is_said_at_the_end(capsys):
+    """Rare classes and such: it said that there was one finding, and not what."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(300, 4))
+    y = np.where(x[:, 0] > 0, "a", "b").astype(object)
+    y[40:46] = "quiet"
+    NoisyLabelClassifier(Features(heads="linear"), verbose=1).fit(x, y)
+    *_, closing, rare = capsys.readouterr().err.splitlines()
+    assert "; 1 finding on the data as a whole; " in closing
+    assert rare == "Rare classes: rare classes, each with less than a tenth of an even share of the labels: 'quiet' (6)"

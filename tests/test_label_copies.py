@@ -8,7 +8,9 @@ import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from codivide import NoisyLabelClassifier, NoisyLabelRegressor, NoisyMultiLabelClassifier
+from codivide.audit import collect
 from codivide.audit.target_judging import load_targets
+from codivide.cli.app import main
 from codivide.core.errors import TrainingWarning
 from codivide.data.arrays import from_arrays
 from codivide.data.label_copies import holding_labels
@@ -134,3 +136,21 @@ def test_gaps_that_may_be_chance_say_nothing():
     few = pd.DataFrame({"a": [1.0, None, 3.0, None, 5.0, None], "b": range(6)})
     assert load(few, [0, 1] * 3).labels_read.gaps == ()
     assert load(X.assign(left=Y), Y).labels_read.gaps == ()
+
+
+def test_a_column_that_holds_the_labels_is_said_once(tmp_path, monkeypatch, capsys):
+    """When the labels are read, and not among the findings at the end; ``noise`` of the run says it, too."""
+    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(80, 3)), columns=["a", "b", "c"])
+    y = np.arange(80) % 2
+    frame.assign(code=y + 5, label=y).to_csv(tmp_path / "t.csv", index=False)
+    fit = ["fit", str(tmp_path / "t.csv"), "--method", "features", "--heads", "linear", "--out", str(tmp_path / "run")]
+    for words in (fit, ["noise", str(tmp_path / "run")]):
+        monkeypatch.setattr("sys.argv", ["codivide", *words])
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", TrainingWarning)
+            with pytest.raises(SystemExit):
+                main()
+        told = capsys.readouterr()
+        assert (told.out + told.err).count("'code'") == 1, told
+    run = collect(tmp_path / "run")
+    assert [item["check"] for item in run["findings"]] == ["gives_away"]  # the page has no other place for it

@@ -70,6 +70,7 @@ class Material:
         task: "regression" or "multilabel"; ``classes`` are then the different texts of given and suggested targets.
             None: a sample has one class.
         separator: between several labels.
+        told: columns of a table of which the user has heard that they hold the labels.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Material:
     never_predicted: Sequence[int] = ()
     task: str | None = None
     separator: str = ";"
+    told: Sequence[str] = ()
 
     @cached_property
     def looks(self) -> Looks | None:

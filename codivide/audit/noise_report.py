@@ -18,7 +18,7 @@ from codivide.audit.target_predictions import of_predictions
 from codivide.core.errors import InputError
 from codivide.core.files import reading
 from codivide.core.types import UNLABELLED, Floats, Labels
-from codivide.data import encode
+from codivide.data import encode, label_copies
 from codivide.data import groups as grouping
 from codivide.data.columns import Columns
 from codivide.data.labels import same_classes
@@ -240,7 +240,11 @@ def _findings(run: Any) -> tuple[str, ...]:
     """What a finished run says of its data as a whole; nothing of anything else."""
     if isinstance(run, str | Path) and is_run(Path(run)):
         run = SavedRun(Path(run))
-    return tuple(item["text"] for item in run.summary.get("findings", ())) if isinstance(run, SavedRun) else ()
+    if not isinstance(run, SavedRun):
+        return ()
+    read = run.config.get("labels_read", {})
+    held = label_copies.sentences(read.get("columns", ()), read.get("gaps", ()))  # was said before the run
+    return (*held, *(item["text"] for item in run.summary.get("findings", ())))
 
 
 def cross_fitted(

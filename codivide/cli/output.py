@@ -11,7 +11,7 @@ from rich.table import Table
 
 from codivide.cli.progress import out_console
 from codivide.core.errors import InputError
-from codivide.fit.progress import closing, err_console
+from codivide.fit.progress import closing, err_console, findings_of
 
 if TYPE_CHECKING:
     from codivide.data.loaded import Loaded
@@ -122,8 +122,8 @@ def say_outcome(summary: dict[str, Any], out: Path, seconds: float, *, chosen: b
         )
     if summary.get("encoder") == "efficientnet-lite0" and not chosen:
         note("a stronger encoder may find more: --encoder best (DINOv3, 86 MB to download; minutes instead of seconds)")
-    for finding in summary.get("findings", []):
-        note(f"{finding['title']}: {finding['text']}")
+    for finding in findings_of(summary):
+        note(finding)
     for text in summary.get("warnings", []):
         if summary.get("collapsed") and "has collapsed" in text:
             out_console.print(f"[bold red]collapsed[/]: {escape(text)}", highlight=False, soft_wrap=True)

@@ -8,6 +8,7 @@ in all rows of one class and in no other (the day of an event that is the class)
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -40,7 +41,11 @@ def with_label_columns(loaded: Loaded, x: Any, options: ReadOptions) -> Loaded:
 
 def remarks(loaded: Loaded) -> list[str]:
     """A sentence for the user on columns that hold the labels."""
-    found, gaps = loaded.labels_read.columns, loaded.labels_read.gaps
+    return sentences(loaded.labels_read.columns, loaded.labels_read.gaps)
+
+
+def sentences(found: Sequence[str] = (), gaps: Sequence[str] = ()) -> list[str]:
+    """The same of columns that hold the labels, and of those whose gaps do."""
     said = []
     if found:
         text = f"column {_listed(found)} holds" if len(found) == 1 else f"columns {_listed(found)} hold"
@@ -57,7 +62,7 @@ def remarks(loaded: Loaded) -> list[str]:
     return said
 
 
-def _listed(names: tuple[str, ...]) -> str:
+def _listed(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names))
 
 

@@ -38,7 +38,7 @@ from codivide.fit.choose_run import execute
 from codivide.fit.estimator_parts import Decided, drawn, files_of, names, read_corrections, remember_features, rows_for
 from codivide.fit.job import Job, Outcome, build_method, default_plan, name_of
 from codivide.fit.own_model import execute_own, samples_of
-from codivide.fit.progress import Stages, closing
+from codivide.fit.progress import Stages, closing, findings_of
 from codivide.fit.verdict import caution
 from codivide.methods.auto import Auto
 from codivide.methods.features.options import Features, refuse, unset
@@ -340,7 +340,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         elif self.verbose:
             with Stages(name_of(job.method)) as stages:
                 outcome = run(begin=stages.begin, say=stages.say)
-                stages.end(closing(outcome.summary, time.monotonic() - began))
+                seconds = time.monotonic() - began
+                stages.end("\n".join([closing(outcome.summary, seconds), *findings_of(outcome.summary)]))
         else:
             outcome = run()
         if text := caution(outcome.summary["verdict"]):

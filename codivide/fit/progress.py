@@ -116,9 +116,14 @@ class Stages:
         err_console.print(f"[bold]{escape(self._name)}[/] {escape(text)}", soft_wrap=True, highlight=False)
 
     def end(self, text: str) -> None:
-        """End the display of the last stage, and print the closing line."""
+        """End the display of the last stage, and print the closing lines."""
         self._stack.close()
         err_console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def findings_of(summary: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the data as a whole, such as classes that were never learned: a line each."""
+    return [f"{finding['title']}: {finding['text']}" for finding in summary.get("findings", ())]
 
 
 def closing(summary: Mapping[str, Any], seconds: float) -> str:

@@ -120,8 +120,8 @@ def _other_shares(loaded: Loaded, test: Loaded) -> str | None:
     k = int(np.abs(change).argmax())
     return (
         f"its classes are not as frequent as in the training part, above all {str(loaded.classes[k])[:40]!r}, which "
-        f"{100 * share[0, k]:.0f} % of the training labels and {100 * share[1, k]:.0f} % of the test labels name: look "
-        "at the balanced accuracy, and whether both parts are of the same data"
+        f"{100 * share[0, k]:.0f} % of the training labels and {100 * share[1, k]:.0f} % of the test labels name: the "
+        "parts are of other data, or many labels of a class are wrong in one of them. Look at the balanced accuracy"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -138,7 +139,8 @@ def judge(table: pd.DataFrame, classes: Sequence[Any], loaded: Loaded, model: Cl
         where they were compared before.
     """
     many = len(table) > MOST_SAMPLES
-    material = from_fit(table, classes, None if many else model, loaded)
+    told = (*loaded.labels_read.columns, *loaded.labels_read.gaps)  # when they were read
+    material = replace(from_fit(table, classes, None if many else model, loaded), told=told)
     found = {check.name: _find(check, material, many=many) for check in CHECKS}
     remarks = list(material.remarks)
     if left := [check.title.lower() for check in CHECKS if many and check.compares and not found[check.name].columns]:

@@ -106,7 +106,7 @@ def _find_given_away(material: Material) -> Found:
     its bin, or each by the row of the nearest value. A column gives them away where it gains 98 % of what there is to
     gain over the most frequent class. Which cells are empty, or how an image looks (brightness, contrast, sharpness,
     colour, size, shape), should say little of a class: it is named where it takes away half of the uncertainty about
-    one.
+    one. What the user has heard of when the labels were read is not said again.
     """
     rows = np.flatnonzero(material.given >= 0)
     rows = np.sort(np.random.default_rng(0).permutation(rows)[:_ROWS])
@@ -114,7 +114,7 @@ def _find_given_away(material: Material) -> Found:
     if len(rows) < FEWEST or len(np.unique(labels)) < 2:
         return Found()
     away, spurious = [], []
-    for block in _blocks(material):
+    for block in (one for one in _blocks(material) if one.name not in material.told):
         if block.kind != "text" and _gives_away(block, rows, labels):
             away.append(block.name)
         if block.empty is not None:
