@@ -254,6 +254,8 @@ def test_what_is_wrong_with_the_data_as_a_whole_is_said_at_the_end(capsys):
     y = np.where(x[:, 0] > 0, "a", "b").astype(object)
     y[40:46] = "quiet"
     NoisyLabelClassifier(Features(heads="linear"), verbose=1).fit(x, y)
-    *_, closing, rare = capsys.readouterr().err.splitlines()
-    assert "; 1 finding on the data as a whole; " in closing
-    assert rare == "Rare classes: rare classes, each with less than a tenth of an even share of the labels: 'quiet' (6)"
+    lines = capsys.readouterr().err.splitlines()
+    closing = next(k for k, line in enumerate(lines) if "on the data as a whole" in line)
+    told = lines[closing + 1 :]
+    assert f"; {len(told)} finding{'s' * (len(told) > 1)} on the data as a whole; " in lines[closing]
+    assert "Rare classes: rare classes, each with less than a tenth of an even share of the labels: 'quiet' (6)" in told

@@ -327,6 +327,22 @@ def test_a_stopped_fit_goes_on_with_the_same_bits(tmp_path, monkeypatch):
         blobs(out=tmp_path / "run", resume=True, lr=0.1).fit(x, y)
 
 
+def test_a_run_of_any_seed_goes_on_with_its_own(tmp_path, monkeypatch):
+    """It was told apart by the seed that a second fit draws, so that no run without a random_state could go on."""
+    x, y = make_blobs(60, centers=3, random_state=0)
+
+    def fitted(out: str, seed: int | None = None) -> NoisyLabelClassifier:
+        return NoisyLabelClassifier("cross_entropy", epochs=2, random_state=seed, out=tmp_path / out, resume=True).fit(
+            x, y
+        )
+
+    first, again, other = fitted("run"), fitted("run"), fitted("other")
+    np.testing.assert_array_equal(again.predict_proba(x), first.predict_proba(x))
+    assert not np.array_equal(other.predict_proba(x), first.predict_proba(x))  # any seed
+    with pytest.raises(InputError, match=r"belongs to another run: plan\.seed"):
+        fitted("run", seed=7)
+
+
 def test_resume_says_what_it_needs(tmp_path):
     x, y = make_blobs(60, centers=2, random_state=0)
     with pytest.raises(InputError, match="resume needs out"):

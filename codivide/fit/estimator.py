@@ -39,6 +39,7 @@ from codivide.fit.estimator_parts import Decided, drawn, files_of, names, read_c
 from codivide.fit.job import Job, Outcome, build_method, default_plan, name_of
 from codivide.fit.own_model import execute_own, samples_of
 from codivide.fit.progress import Stages, closing, findings_of
+from codivide.fit.resume import seed_of
 from codivide.fit.verdict import caution
 from codivide.methods.auto import Auto
 from codivide.methods.features.options import Features, refuse, unset
@@ -113,7 +114,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         out: a new folder for the run's record; None: nothing is written.
         resume: go on from the last whole epoch of the same run in ``out``, which has the bits of one that was never
             stopped; a finished one is read, and where there is none yet it begins.
-        random_state: of everything random.
+        random_state: of everything random; None: any seed, and with ``resume`` that of the run in ``out``.
         budget: time for the whole ``fit``, such as "90s", "10m" (or "5 minutes") or "2h", with method "auto"; None: as
             long as it takes. A number without a unit is refused.
         verbose: 1: progress, reasons and an estimate of the time on standard error, as the command line shows them (a
@@ -300,7 +301,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
                 loaded = confirm(loaded, decided)
             record = {} if decided is None else decided.record()
             source = DataRecord.of(X, options, class_weight=as_text(self.class_weight))
-            plan = default_plan(len(loaded.y), method, **self._planned(), seed=drawn(self.random_state))
+            plan = default_plan(len(loaded.y), method, **self._planned(), seed=self._seed(out))
             job = Job(method, plan, net, self.dropout, source, corrections=record, views=views)
             return self._fit(X, loaded, job, out, began)
 
@@ -327,6 +328,11 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
     def _planned(self) -> dict[str, Any]:
         """The fields of the plan that a user may ask for, but the seed, as they were given."""
         return {name: getattr(self, name) for name in ASKED if name != "seed"}
+
+    def _seed(self, out: Path | None) -> int:
+        """That of ``random_state``; where any will do, a run that is gone on with keeps its own."""
+        known = seed_of(out) if self.resume and out is not None and self.random_state is None else None
+        return drawn(self.random_state) if known is None else known
 
     def _asked(self) -> dict[str, Any]:
         """The options of a network's training, as they were given."""

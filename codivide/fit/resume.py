@@ -21,7 +21,7 @@ from codivide.fit.own_method import code_of
 from codivide.methods.auto import Auto
 from codivide.methods.features.options import Features
 from codivide.noise.evidence import Evidence
-from codivide.runs.folder import CONFIG, IDENTITY, MODEL, PREDICTIONS, SUMMARY, SavedRun
+from codivide.runs.folder import CONFIG, IDENTITY, MODEL, PREDICTIONS, SCOUT, SUMMARY, SavedRun
 from codivide.runs.model import load
 from codivide.training.own_net import OwnNet
 
@@ -78,6 +78,15 @@ def check_same(path: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -
 def _short(value: Any) -> str:
     text = "not set" if value is None else str(value)
     return text if len(text) <= 200 else text[:200] + " ..."
+
+
+def seed_of(out: Path) -> int | None:
+    """The seed of the run that a folder holds, or of the short run with which it began; None: there is no run yet."""
+    for path in (out / CONFIG, out / SCOUT / CONFIG):
+        if is_present(path):
+            known = read_json(path).get(IDENTITY)
+            return known.get("plan.seed") if isinstance(known, dict) else None
+    return None
 
 
 def is_finished(out: Path, ours: Mapping[str, Any]) -> bool:
