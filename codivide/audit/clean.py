@@ -241,7 +241,7 @@ def clean(
         corrections: decisions of a person.
         drop_below: see ``apply``.
         relabel_above: see ``apply``.
-        files: "copy" or "link": also make a folder of images with one sub-folder a class; None: the tables alone.
+        files: "copy" or "link": also make a folder of images with one sub-folder a class; None: tables alone.
         source: what the run was trained on, seen from the current folder; None: as the run recorded it.
         new_classes: see ``apply``.
 
@@ -269,16 +269,14 @@ def clean(
         run=run,
     )
     if judged.of_files():
-        cells = None
-        table, paths, places = _images(cleaned, judged, files, out)
+        (table, paths, places), cells = _images(cleaned, judged, files, out), None
     elif files is not None:
         said = either("--copy and --link are", f"{option('files', files)} is")
         raise InputError(f"{said} for images in files; the samples of this run are rows")
     else:
         _check_unchanged(judged, cleaned.remarks)
         (table, cells), paths, places = _rows(cleaned.labels, judged), [], []
-    own = _own_label(judged.source)
-    label = "label" if own in table else own  # such as "id", which is the run's
+    label = "label" if (own := _own_label(judged.source)) in table else own  # such as "id", which is the run's
     with write_clean.aside(out) as folder:
         write_clean.write_tables(table, cleaned.changes, folder, judged.source.options.task, cells, label=label)
         if files is not None:

@@ -41,14 +41,12 @@ def score_labels(
     """Judge every label by a rule: how likely is it right?
 
     docs/explain/noise.md lists the rules. ``gmm``, ``bmm``, ``class_wise``, ``wrong_events``, ``confident_joint``,
-    ``latent_noise`` and ``combined`` give probabilities of being right in [0, 1]. Of ``self_confidence``,
-    ``right_events`` and ``neighbour_agreement`` (in [0, 1]), of ``log_confidence``, ``last_loss`` and ``averaged_loss``
-    only the order means something.
+    ``latent_noise`` and ``combined`` give probabilities of being right in [0, 1]; of the others only the order counts.
 
     Args:
         rule: a name in ``codivide.noise.rules.RULES``.
         y: given labels ``[N]``: numbers, texts or categories; missing ones (None, NaN, -1) are not judged.
-        misplaced: nothing; all else is given by its name, and what stands here is refused.
+        misplaced: refused, since all else is given by its name.
         pred_probs: ``[N, C]``, non-negative, rows sum to 1; column k is ``classes[k]``. Cross-validated: a classifier
             that has seen a label takes it for right.
         losses: cross-entropies ``[N]``, or ``[epochs, N]``, NaN where an epoch did not look; None: of ``pred_probs``.
@@ -57,7 +55,7 @@ def score_labels(
         model: a classifier of scikit-learn's kind that makes ``pred_probs``, cross-fitted on ``features`` in 5 folds.
         sample_weight: ``[N]``, how much each sample counts where ``model`` is fitted; a rule judges each label once.
         class_weight: "balanced", or a weight for each class, likewise.
-        classes: the classes in the order of the columns of ``pred_probs``; None: as in ``audit.from_probs``.
+        classes: in the order of the columns of ``pred_probs``; None: as in ``audit.from_probs``.
         task: "classes"; "regression" or "multilabel": see docs/howto/beyond.md.
         separator: between several labels of a row, where they are one text.
 
@@ -76,20 +74,19 @@ def score_labels(
         >>> codivide.score_labels("right_events", y, predictions=[["cat", "dog", "dog", "dog", "cat"]]).tolist()
         [1.0, 0.0, 1.0, 1.0, nan]
     """
-    _check_places(rule, y, misplaced)
-    check_task(task)
+    _check(rule, y, misplaced, task)
     warn_of_order(features, sample_weight=sample_weight)
     if task != CLASSES:
         said = {"pred_probs": pred_probs, "predictions": predictions, "losses": losses, "classes": classes}
         said |= {"features": features, "model": model, "sample_weight": sample_weight, "class_weight": class_weight}
         return _of_targets(rule, y, ReadOptions(task=task, separator=separator), said)
     found = _labels(y, pred_probs, classes, About(None, sample_weight, class_weight), model=model, samples=features)
-    seen = {"losses": losses, "predictions": predictions, "features": None if model is not None else features}
-    return score(rule, _judgeable(*found, **seen))
+    plain = None if model is not None else features
+    return score(rule, _judgeable(*found, losses=losses, predictions=predictions, features=plain))
 
 
-def _check_places(rule: object, y: Any, misplaced: Sequence[Any]) -> None:
-    """InputError where something stands in the place of the rule or the labels, or has to be given by its name."""
+def _check(rule: object, y: Any, misplaced: Sequence[Any], task: str) -> None:
+    """InputError where something stands in another's place or has to be given by its name, or for an unknown task."""
     if not isinstance(rule, str) or isinstance(y, str):
         raise InputError(
             "the first thing that score_labels takes is the name of a rule, the second the labels: "
@@ -102,6 +99,7 @@ def _check_places(rule: object, y: Any, misplaced: Sequence[Any]) -> None:
             f"score_labels takes the rule and the labels by their places, and all else by its name: {said} is one of "
             f"pred_probs=, losses=, predictions=, features= and model=, such as score_labels({rule!r}, y, pred_probs=p)"
         )
+    check_task(task)
 
 
 def _of_targets(rule: str, y: Any, options: ReadOptions, given: dict[str, Any]) -> Floats:
