@@ -66,6 +66,7 @@ class Material:
         looks_seen: how images looked that are not at hand as ``rows``; None: they are, or there are none.
         alike: a number ``[N]``, the same for images that look alike, where ``rows`` are features of them.
         sizes: width and height ``[N, 2]`` of image files; None: not known.
+        of_photos: whether ``points`` are what an encoder makes of images.
         never_predicted: numbers of classes that no prediction names, where suggestions do not tell.
         task: "regression" or "multilabel"; ``classes`` are then the different texts of given and suggested targets.
             None: a sample has one class.
@@ -95,6 +96,7 @@ class Material:
     looks_seen: Looks | None = None
     alike: Labels | None = None
     sizes: Labels | None = None
+    of_photos: bool = False
     never_predicted: Sequence[int] = ()
     task: str | None = None
     separator: str = ";"
@@ -207,6 +209,7 @@ def from_run(run: Path, report: Callable[[SavedRun], NoiseReport | TargetReport]
         table=table,
         classes=record.classes,
         points=points,
+        of_photos=shown is not None and seen is not None and len(shown.x.shape) == 3 and len(seen.shape) == 1,
         logits=logits,
         losses=next((row["losses"] for row in reversed(rows) if "losses" in row), None),
         curves=rows,
@@ -322,6 +325,7 @@ def from_fit(
         table=table,
         classes=tuple(str(name) for name in classes),
         points=points,
+        of_photos=loaded is not None and loaded.looks is not None and len(loaded.x.shape) == 1,
         logits=logits,
         losses=next((row["losses"] for row in reversed(history) if "losses" in row), None),
         curves=history,

@@ -197,4 +197,5 @@ def _samples(images: Any, texts: Sequence[str] | None, features: Any) -> dict[st
         "rows": plain if rows is None and texts is None else rows,
         "columns": tuple(str(name) for name in features.columns) if isinstance(features, pd.DataFrame) else None,
         "points": normalised(plain),
+        "of_photos": rows is not None and len(rows.shape) == 3,
     }

@@ -1,4 +1,4 @@
-"""Samples that fit no class: very far from all others, or far and the model is not sure of them."""
+"""Samples that fit no class: very far from all others, far and the model is unsure, or a group of photos apart."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ from codivide.audit.neighbours import NEIGHBOURS
 from codivide.audit.shown import Shown
 from codivide.core.neighbours import nearest
 from codivide.core.types import AnyFloats, Floats, Labels
+from codivide.noise.apart import Apart
 from codivide.runs.label_table import Column
 
 REFERENCES = 5000  # samples to which distances are measured
 MOST_OUTLIERS = 100  # in the facts
 FAR, FAR_OUT = 2.0, 3.0  # ranges between the quartiles above the upper one (Tukey's fences), of the log of the distance
+APART = 1.75  # the same of photos, of the distance to the nearest class
+FEWEST_PHOTOS = 200  # below, classes are too small to say what is usual
+MOST_APART = 0.055  # share of the photos; what more of them are is how these photos are
 
 
 class Outliers(NamedTuple):
@@ -68,6 +72,31 @@ def find(points: Tensor, best_prob: AnyFloats | None, classes: int) -> Outliers 
     return Outliers(rows[np.argsort(-severity[rows], kind="stable")], severity)
 
 
+def with_groups(found: Outliers, points: Tensor, labels: Labels) -> Outliers:
+    """The same with photos that are apart from every class, alone or as a small group.
+
+    Those of a group are neighbours of each other, and so near by ``find``. ``Apart`` is not misled by them. A photo is
+    an outlier where its distance is above the upper quartile by more than 1.75 times the range between the quartiles,
+    but none where more than 5.5 % of all are.
+
+    Args:
+        found: what ``find`` gave.
+        points: ``[N, F]``, what an encoder makes of photos. Features of tables and texts lie in groups by nature.
+        labels: the likeliest class ``[N]``, -1: none.
+    """
+    if len(points) < FEWEST_PHOTOS:
+        return found
+    usual = Apart.of(points, labels)
+    distance = usual.distance(points)
+    apart = distance > usual.fence(APART)
+    if apart.mean() > MOST_APART:
+        return found
+    nearer = np.searchsorted(np.sort(distance), distance, side="left") / len(points)
+    severity = np.where(apart, np.maximum(found.severity, nearer), found.severity)
+    rows = np.union1d(found.rows, np.flatnonzero(apart))
+    return Outliers(rows[np.argsort(-severity[rows], kind="stable")], severity)
+
+
 def _find(material: Material) -> Found:
     if material.points is None:
         return Found()
@@ -76,6 +105,8 @@ def _find(material: Material) -> Found:
     found = find(material.points, best_prob, len(material.classes))
     if found is None:
         return Found()
+    if material.of_photos and material.task is None:
+        found = with_groups(found, material.points, material.suggested)
     flag = np.zeros(len(found.severity), dtype=bool)
     flag[found.rows] = True
     columns = {"is_outlier_issue": flag, "outlier_score": 1 - found.severity}
@@ -94,7 +125,8 @@ CHECK = Check(
         Column(
             "is_outlier_issue",
             "flag",
-            "the sample may fit no class: very far from the others, or far and the model is unsure",
+            "the sample may fit no class: very far from the others, far and the model is unsure, or a photo of a small "
+            "group apart",
         ),
         Column("outlier_score", "probability", "1: it lies well among the others; the lower, the clearer an outlier"),
     ),

@@ -1,0 +1,76 @@
+"""Small groups that lie apart, and what is usual."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from codivide.audit.checks import outliers
+from codivide.audit.material import Material
+from codivide.noise.apart import Apart
+from codivide.runs import label_table
+
+
+def planted(share: float, seed: int = 0, count: int = 600) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
+    """Samples of five classes, and a tight group that is none; points, labels (of the group at random), who it is."""
+    rng = np.random.default_rng(seed)
+    given = rng.integers(0, 5, count)
+    deviation = 1 / np.arange(1, 41)  # as of features: few directions hold most of what varies
+    points = rng.normal(size=(count, 40)) * deviation + 2 * np.eye(40)[given]
+    size = int(share * count)
+    group = 2 * np.eye(40)[20] + rng.normal(size=(size, 40)) * 0.2 * deviation
+    whole = np.concatenate([points, group])
+    labels = np.concatenate([given, rng.integers(0, 5, size)])
+    order = rng.permutation(len(whole))
+    return torch.from_numpy(whole[order]).float(), labels[order], order >= count
+
+
+@pytest.mark.parametrize("share", [0.02, 0.05])
+def test_a_small_group_apart_is_found_and_those_of_classes_are_not(share):
+    points, labels, group = planted(share)
+    before = outliers.find(points, None, 5)
+    assert before is not None
+    assert not np.isin(np.flatnonzero(group), before.rows).any()  # they are near each other
+    found = outliers.with_groups(before, points, labels)
+    flag = np.isin(np.arange(len(points)), found.rows)
+    assert flag[group].all()
+    assert flag[~group].mean() < 0.02
+    assert found.severity[group].min() > np.median(found.severity[~group])
+    assert (np.diff(found.severity[found.rows]) <= 0).all()
+
+
+def test_what_many_are_is_how_they_are():
+    points, labels, _ = planted(0.08)
+    before = outliers.find(points, None, 5)
+    assert before is not None
+    assert outliers.with_groups(before, points, labels) is before
+    assert outliers.with_groups(before, points[:199], labels[:199]) is before  # too few
+
+
+def test_groups_are_looked_for_among_photos_alone():
+    points, labels, group = planted(0.05)
+    names = [str(k) for k in range(5)]
+    table = label_table.build(range(len(labels)), labels, labels, np.full(len(labels), 0.5), names)
+    material = Material("data", "features", table, tuple(names), points=points)
+    flag = outliers.CHECK.find(material).columns["is_outlier_issue"]
+    assert not flag[group].any()
+    flag = outliers.CHECK.find(replace(material, of_photos=True)).columns["is_outlier_issue"]
+    assert flag[group].all()
+
+
+def test_new_samples_are_compared_with_what_is_usual():
+    points, labels, group = planted(0.0)
+    usual = Apart.of(points, labels)
+    assert not group.any()
+    np.testing.assert_allclose(np.sort(usual.distance(points)), usual.usual)
+    other = planted(0.1, seed=1)
+    distance = usual.distance(other[0])
+    assert distance[other[2]].min() > np.quantile(distance[~other[2]], 0.9)
+    assert len(usual.distance(points[:0])) == 0
+
+
+def test_no_labels_and_constant_points_are_no_error():
+    points, labels, _ = planted(0.02)
+    assert np.isfinite(Apart.of(points, np.full(len(labels), -1)).usual).all()
+    assert np.isfinite(Apart.of(torch.ones(300, 7), np.zeros(300, dtype=np.int64)).usual).all()
