@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from codivide.audit.facts import collect, originals, write
     from codivide.audit.findings import Findings
     from codivide.audit.interop import to_datasets, to_pandas
+    from codivide.audit.joint import confident_joint
     from codivide.audit.probs import from_probs
 
 _HOME = {
     "Findings": "findings",
     "collect": "facts",
+    "confident_joint": "joint",
     "from_probs": "probs",
     "originals": "facts",
     "to_datasets": "interop",
@@ -24,7 +26,7 @@ _HOME = {
     "write": "facts",
 }
 
-__all__ = ["Findings", "collect", "from_probs", "originals", "to_datasets", "to_pandas", "write"]
+__all__ = ["Findings", "collect", "confident_joint", "from_probs", "originals", "to_datasets", "to_pandas", "write"]
 
 
 def __getattr__(name: str) -> Any:

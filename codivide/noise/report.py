@@ -129,6 +129,8 @@ class NoiseReport:
         source: "features", "probabilities" or "run".
         clean_prob: ``[N]`` calibrated p(clean); NaN without a label or where the estimate left a row out.
         findings: what is wrong with the data as a whole, sentences; see ``codivide.audit.checks``.
+        joint: ``[C, C]``, how many labels are estimated to be of (true, given); the columns sum to the labels of each
+            class. A class that was left out counts as right. Over its sum it is the joint distribution.
     """
 
     rate: float
@@ -144,6 +146,7 @@ class NoiseReport:
     source: str
     clean_prob: Floats = field(repr=False)
     findings: tuple[str, ...] = ()
+    joint: Floats = field(default_factory=lambda: np.zeros((0, 0)), repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """All but ``clean_prob`` as JSON values; ``per_class`` names classes by number and name."""
@@ -158,6 +161,7 @@ class NoiseReport:
                 for number, item in enumerate(self.per_class)
             ],
             "transition": [[round(float(share), 4) for share in row] for row in self.transition],
+            "joint": [[round(float(count), 2) for count in row] for row in self.joint],
             "estimates": dict(self.estimates),
             "samples": self.samples,
             "labelled": self.labelled,
@@ -186,6 +190,16 @@ class NoiseReport:
                 "given_as_share": self.transition[np.arange(len(worst)), worst],
             }
         )
+
+    def joint_frame(self, *, rates: bool = False) -> pd.DataFrame:
+        """The joint matrix by names: a row a true class, a column a given label.
+
+        Args:
+            rates: shares of all labels, which sum to 1; False: how many labels.
+        """
+        names = [item.name for item in self.per_class]
+        matrix = self.joint / max(float(self.joint.sum()), 1e-12) if rates else self.joint
+        return pd.DataFrame(matrix, pd.Index(names, name="true"), pd.Index(names, name="given"))
 
     @property
     def headline(self) -> str:
@@ -428,6 +442,7 @@ def _report(material: Material, found: _Found, rows: Labels, classes: Labels, la
     counts = np.bincount(material.given[labelled], minlength=total)
     asked = joint.sum(0)
     rates = [float(1 - joint[c, c] / asked[c]) if asked[c] > 0 else None for c in range(total)]
+    counted: Floats = np.where(asked > 0, joint / np.maximum(asked, 1e-12), np.eye(total)) * counts.astype(np.float64)
     clean_prob = np.full(len(material.given), np.nan)
     few = labelled[~np.isin(material.given[labelled], classes)]
     clean_prob[few] = 1 - found.rate  # all that is known of a class that was left out
@@ -448,6 +463,7 @@ def _report(material: Material, found: _Found, rows: Labels, classes: Labels, la
         labelled=len(labelled),
         source=material.source,
         clean_prob=clean_prob,
+        joint=counted,
     )
 
 

@@ -17,7 +17,7 @@ import torch
 from codivide.core.errors import InputError, unknown
 from codivide.core.neighbours import nearest, unit_rows
 from codivide.core.types import Floats, Labels
-from codivide.noise import confidence, mixtures
+from codivide.noise import confidence, mixtures, valuation
 from codivide.noise.clean_prob import combined, match_rates
 from codivide.noise.latent import confident_joint, latent_noise
 
@@ -205,6 +205,16 @@ def neighbour_agreement(seen: Judgeable) -> Floats:
     return answer
 
 
+def _knn_shapley(seen: Judgeable) -> Floats:
+    """Exact Shapley value ``[N]`` of a sample to predicting the others by their 10 nearest; a row of zeros gets NaN."""
+    points = unit_rows(seen.features)
+    full = np.flatnonzero(np.asarray(abs(points).sum(1)).ravel() > 0)
+    answer = np.full(len(seen.given), np.nan)
+    if len(full) >= 2:
+        answer[full] = valuation.values(points[full], seen.given[full], NEIGHBOURS)
+    return answer
+
+
 _LOSSES = ("losses", "probs")  # of probabilities the losses are known
 
 RULES: dict[str, Rule] = {
@@ -233,4 +243,7 @@ RULES: dict[str, Rule] = {
         _combined, ("probs",), "self-confidence, and gmm where losses are given, at estimated rates", probability=True
     ),
     "neighbour_agreement": Rule(neighbour_agreement, ("features",), "the share of near samples labelled alike"),
+    "knn_shapley": Rule(
+        _knn_shapley, ("features",), "the worth of the sample to predicting the others by their neighbours"
+    ),
 }
