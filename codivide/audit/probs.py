@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,18 @@ import pandas as pd
 
 from codivide.audit import facts
 from codivide.audit.findings import Findings
-from codivide.audit.material import Material
+from codivide.audit.material import Material, of_targets
 from codivide.audit.neighbours import normalised
 from codivide.audit.noise_report import from_reading
 from codivide.audit.reading import Reading, read
+from codivide.audit.target_judging import check_task, refuse_unused, table_of_sets
+from codivide.audit.target_predictions import of_predictions
 from codivide.core.errors import InputError
 from codivide.core.files import expand_user
 from codivide.core.types import UNLABELLED
 from codivide.data.arrays import array_rows
 from codivide.data.images import is_image_name
+from codivide.data.options import CLASSES, DEFAULT, REGRESSION, ReadOptions
 from codivide.data.row_order import index_names
 from codivide.methods.features.judge import likely_right
 from codivide.noise import learning_curves
@@ -44,6 +48,8 @@ def from_probs(
     groups: Any = None,
     out: str | Path | None = None,
     limit: int = 1000,
+    task: str = CLASSES,
+    separator: str = DEFAULT.separator,
 ) -> Findings:
     """Audit labels with the probabilities of any classifier.
 
@@ -68,6 +74,10 @@ def from_probs(
         out: a new folder for ``labels.csv``, ``labels.parquet`` and ``facts.json``, which ``codivide audit``, ``serve``
             and ``clean`` take as they take a run; None: nothing is written.
         limit: issues listed in the facts.
+        task: "classes", or "multilabel": ``labels`` are a matrix ``[N, K]`` of 0 and 1 or a list of labels for each
+            row, ``pred_probs`` ``[N, K]`` a probability of each label, or a data frame with columns called like them.
+            It takes neither classes, groups nor out.
+        separator: between several labels of a row, where they are one text.
 
     Returns:
         The label table and the facts.
@@ -76,6 +86,13 @@ def from_probs(
         InputError: lengths, classes or probabilities that do not fit; it names the row. Columns whose order, which
             was not stated, is surely another; it says which label each column fits.
     """
+    if task != CLASSES:
+        unused = {"classes": (classes, None), "groups": (groups, None), "out": (out, None)}
+        shown = {"images": images, "texts": _texts(texts), "features": features}
+        check_task(task)
+        refuse_unused(task, unused)
+        options = ReadOptions(task=task, separator=separator)
+        return _of_sets(labels, pred_probs, ids=ids, shown=shown, options=options, limit=limit)
     out = None if out is None else expand_user(out)
     if out is not None and out.exists():
         raise InputError(f"out {out} exists; give a new folder")
@@ -90,6 +107,34 @@ def from_probs(
         label_table.write(found.labels, out)
         facts.write(found.facts, out / FACTS)
     return found
+
+
+def _of_sets(
+    labels: Any, pred_probs: Any, *, ids: Any, shown: Mapping[str, Any], options: ReadOptions, limit: int
+) -> Findings:
+    """``from_probs`` of several labels a row."""
+    if options.task == REGRESSION:
+        raise InputError(
+            "from_probs takes probabilities; of numbers score_labels('combined', y, predictions=..., "
+            "task='regression') says which look wrong"
+        )
+    scored = of_predictions(labels, pred_probs, options)
+    given, probs, loaded = scored.given, scored.probs, scored.loaded
+    assert given is not None  # numbers have none of the three
+    assert probs is not None
+    assert loaded is not None
+    _check_lengths(len(probs), {"ids": ids, **shown})
+    named = _names(labels if ids is None else ids, len(probs), given=ids is not None)
+    said = np.where(given.y < 0, probs >= 0.5, np.where(scored.clean_prob < 0.5, 1 - given.y, given.y))
+    loaded = replace(loaded, ids=named)
+    table = table_of_sets(loaded, given, said.astype(np.int64), scored.clean_prob, separator=options.separator)
+    if all(isinstance(name, str) and is_image_name(name) for name in named):
+        table = label_table.of_images(table)
+    material = of_targets(table, None, report=scored.report, separator=options.separator)
+    material = replace(
+        material, name="labels", method="pred_probs", own_texts=shown["texts"], remarks=(), **_samples(**shown)
+    )
+    return facts.findings(material, limit)
 
 
 def _names(ids: Any, count: int, *, given: bool) -> Sequence[str | int]:

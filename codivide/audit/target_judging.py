@@ -19,6 +19,7 @@ from codivide.data.options import REGRESSION, TASKS, ReadOptions
 from codivide.data.row_order import warn_of_order
 from codivide.data.sources import load_raw
 from codivide.data.targets import (
+    Members,
     joined,
     members,
     number_text,
@@ -32,7 +33,7 @@ from codivide.methods.features.matrix import raw
 from codivide.methods.features.numbers import LearnedNumbers, Numbers, OwnRegressor, learn_numbers
 from codivide.methods.features.options import Features
 from codivide.methods.features.tags import LearnedTags, OwnClassifier, Tags, learn_tags
-from codivide.noise import target_report
+from codivide.noise import several, target_report
 from codivide.noise.target_report import TargetReport, from_record
 from codivide.runs import label_table
 from codivide.runs.folder import SUMMARY, SavedRun
@@ -236,13 +237,7 @@ def _sets(
         classifier=None if own_model is None else OwnClassifier(*own_model),
         **learning,
     )
-    given = _texts(loaded)
-    suggested, changes = [], []
-    for row, text in enumerate(given):
-        suggested.append(_suggested(text, y[row], learned.suggested[row], names, options.separator))
-        changes.append("" if text is None else _changes(y[row], learned.suggested[row], learned.clean_prob[row], names))
-    sure = np.where(np.isnan(learned.clean_prob), 1.0, np.maximum(learned.clean_prob, 1 - learned.clean_prob))
-    table = _table(loaded, suggested, learned.row_clean_prob, sure.prod(1)).assign(**{label_table.CHANGES: changes})
+    table = table_of_sets(loaded, Members(y, names), learned.suggested, learned.clean_prob, separator=options.separator)
     sizes = (y == 1).sum(0).tolist()
     report = target_report.of_sets(learned.row_clean_prob, learned.clean_prob, names, sizes, tuple(learned.unjudged))
     remarks = [f"label {name!r} cannot be judged: {why}" for name, why in list(learned.unjudged.items())[:5]]
@@ -260,6 +255,28 @@ def _sets(
         learned.report,
         remarks,
     )
+
+
+def table_of_sets(
+    loaded: Loaded, given: Members, suggested: Labels, clean_prob: Floats, *, separator: str
+) -> pd.DataFrame:
+    """The label table of several labels a row.
+
+    Args:
+        loaded: the targets as texts, and what names the rows.
+        given: what they mean.
+        suggested: 1 or 0 ``[N, K]``.
+        clean_prob: ``[N, K]``, NaN where a label cannot be judged.
+        separator: between several labels.
+    """
+    texts, changes = [], []
+    for row, text in enumerate(_texts(loaded)):
+        texts.append(_suggested(text, given.y[row], suggested[row], given.names, separator))
+        changed = "" if text is None else _changes(given.y[row], suggested[row], clean_prob[row], given.names)
+        changes.append(changed)
+    sure = np.where(np.isnan(clean_prob), 1.0, np.maximum(clean_prob, 1 - clean_prob)).prod(1)
+    table = _table(loaded, texts, several.row_score(clean_prob), sure)
+    return table.assign(**{label_table.CHANGES: changes})
 
 
 def _suggested(text: str | None, given: Labels, said: Labels, names: Sequence[str], separator: str) -> str:

@@ -40,11 +40,17 @@ class Scored(NamedTuple):
         clean_prob: ``[N]`` of numbers, ``[N, K]`` of several labels; NaN where there is none.
         plain: of the same shape: minus the distance to the prediction, or the probability of what was given.
         report: what is estimated of all.
+        probs: of several labels ``[N, K]``, in the order of ``given.names``; None for numbers.
+        given: what was given of several labels; None for numbers.
+        loaded: the targets as texts, with no samples.
     """
 
     clean_prob: Floats
     plain: Floats
     report: TargetReport
+    probs: Floats | None = None
+    given: Members | None = None
+    loaded: Loaded | None = None
 
 
 def of_predictions(y: Any, said: Any, options: ReadOptions) -> Scored:
@@ -81,7 +87,7 @@ def of_predictions(y: Any, said: Any, options: ReadOptions) -> Scored:
     if named:
         found = arranged(said, given.names, "pred_probs", "label").to_numpy(dtype=np.float64)
     check_order(said, y, lambda order: float(np.abs(given.y - found[order])[given.y >= 0].mean()), "y", "pred_probs")
-    return _scored_sets(given, found, named=named)
+    return _scored_sets(given, found, named=named)._replace(probs=found, given=given, loaded=loaded)
 
 
 def _predictions(said: Any, count: int, task: str) -> Floats:
