@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from codivide import Features, NoisyLabelClassifier, load_model
 from codivide.audit.checks import outliers
 from codivide.audit.material import Material
 from codivide.noise.apart import Apart
@@ -41,7 +42,7 @@ def test_a_small_group_apart_is_found_and_those_of_classes_are_not(share):
 
 
 def test_what_many_are_is_how_they_are():
-    points, labels, _ = planted(0.08)
+    points, labels, _ = planted(0.1)
     before = outliers.find(points, None, 5)
     assert before is not None
     assert outliers.with_groups(before, points, labels) is before
@@ -74,3 +75,38 @@ def test_no_labels_and_constant_points_are_no_error():
     points, labels, _ = planted(0.02)
     assert np.isfinite(Apart.of(points, np.full(len(labels), -1)).usual).all()
     assert np.isfinite(Apart.of(torch.ones(300, 7), np.zeros(300, dtype=np.int64)).usual).all()
+
+
+POINTS, LABELS, GROUP = planted(0.05)
+
+
+def looked_up(images):
+    """Of each image the point whose number its first two values are."""
+    return POINTS.numpy()[images[:, 0, 0, 0].astype(int) * 256 + images[:, 0, 0, 1]]
+
+
+def test_a_model_of_photos_scores_new_ones_and_keeps_that(tmp_path, monkeypatch):
+    monkeypatch.setattr(outliers, "MOST_APART", 0.2)  # most directions of these points are noise
+    photos = np.random.default_rng(0).integers(0, 256, (len(POINTS), 6, 6, 3))
+    photos[:, 0, 0, 0], photos[:, 0, 0, 1] = np.divmod(np.arange(len(POINTS)), 256)
+    photos = photos.astype(np.uint8)
+    some, others = ~GROUP & (np.arange(len(GROUP)) % 4 > 0), ~GROUP & (np.arange(len(GROUP)) % 4 == 0)
+    clf = NoisyLabelClassifier(Features(heads="linear"), encoder=looked_up).fit(photos[some], LABELS[some])
+    score = clf.model_.outlier_score(photos)
+    assert score[GROUP].max() < 0.05
+    assert np.median(score[others]) > 4 * score[GROUP].max()
+    replace(clf.model_, encoder=None).save(tmp_path / "model.safetensors")
+    kept = load_model(tmp_path / "model.safetensors")
+    np.testing.assert_array_equal(kept.outlier_score(POINTS.numpy()), score)
+    table = NoisyLabelClassifier(Features(heads="linear")).fit(POINTS.numpy()[some], LABELS[some])
+    assert table.model_.outlier_score(POINTS.numpy()) is None
+
+
+def test_what_is_usual_is_saved():
+    points, labels, _ = planted(0.02)
+    usual = Apart.of(points, labels)
+    again = Apart.of_tensors(usual.tensors())
+    assert again is not None
+    np.testing.assert_array_equal(again.distance(points), usual.distance(points))
+    assert Apart.of_tensors({}) is None
+    assert usual.score(points).min() < 0.01

@@ -73,7 +73,21 @@ def predict(
         _write(_of_sets(told, probs, model.names, _trained(run).separator), out)
         return
     labels = [model.classes[i] for i in probs.argmax(1)]
-    _write(told.assign(label=labels, probability=np.round(probs.max(1), 4)), out)
+    table = told.assign(label=labels, probability=np.round(probs.max(1), 4))
+    _write(table if (score := _outlier_score(model, rows)) is None else table.assign(outlier_score=score), out)
+
+
+def _outlier_score(model: Any, rows: Any) -> Floats | None:
+    """How far photos are from all that the model has seen, where it knows; those that are like no class are said."""
+    from codivide.methods.features.model import FeatureModel
+
+    if not isinstance(model, FeatureModel) or model.usual is None:
+        return None
+    points = model.points(rows)
+    apart = int((model.usual.distance(points) > model.usual.fence).sum())
+    if apart:
+        aside(f"{apart} of {len(rows)} photos are like no class of the training, and their label is a guess")
+    return model.usual.score(points).round(4)
 
 
 def _of_sets(told: pd.DataFrame, probs: Floats, names: Sequence[str], separator: str) -> pd.DataFrame:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from codivide.core.types import Floats, Labels
 MOST = 5000  # samples that the distance is learned from
 DIRECTIONS = 64  # the leading ones, in which it is taken
 FEWEST = 5  # samples a direction below which there are fewer directions
+RANGES = 1.75  # between the quartiles above the upper one, from which on a sample is apart
 _NEIGHBOURS = 10
 _PULL = 5.0  # samples of the whole that the mean of a class is drawn to
 _SHRINK = 0.1  # of the covariance that is the same in all directions
@@ -76,6 +78,16 @@ class Apart:
             inside = distance <= np.quantile(distance, 1 - _LEFT_OUT)
         return cls(mean, directions, whitening, centres, np.sort(np.log(distance)))
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything learned, to be saved: at most 5,000 distances and few directions."""
+        names = [field.name for field in fields(self)]
+        return {name: torch.from_numpy(np.ascontiguousarray(getattr(self, name))) for name in names}
+
+    @classmethod
+    def of_tensors(cls, tensors: Mapping[str, Tensor]) -> Apart | None:
+        """What ``tensors`` gave; None of none, as files of older versions have them."""
+        return cls(**{name: value.numpy() for name, value in tensors.items()}) if tensors else None
+
     def distance(self, points: Tensor) -> Floats:
         """How far points ``[N, F]`` are from the nearest class, as logarithms."""
         parts = [
@@ -86,10 +98,16 @@ class Apart:
         ]
         return np.log(np.concatenate(parts)) if parts else np.empty(0)
 
-    def fence(self, times: float) -> float:
-        """The distance from which on a sample is apart: so many ranges between the quartiles above the upper one."""
+    def score(self, points: Tensor) -> Floats:
+        """The share ``[N]`` of the samples that it was learned from that are at least as far; low where it is clear."""
+        found: Floats = 1 - np.searchsorted(self.usual, self.distance(points), side="left") / len(self.usual)
+        return found
+
+    @property
+    def fence(self) -> float:
+        """The distance from which on a sample is apart: 1.75 ranges between the quartiles above the upper one."""
         low, high = np.quantile(self.usual, [0.25, 0.75])
-        return float(high + times * (high - low))
+        return float(high + RANGES * (high - low))
 
 
 def _directions(x: Floats) -> Floats:

@@ -19,9 +19,8 @@ from codivide.runs.label_table import Column
 REFERENCES = 5000  # samples to which distances are measured
 MOST_OUTLIERS = 100  # in the facts
 FAR, FAR_OUT = 2.0, 3.0  # ranges between the quartiles above the upper one (Tukey's fences), of the log of the distance
-APART = 1.75  # the same of photos, of the distance to the nearest class
 FEWEST_PHOTOS = 200  # below, classes are too small to say what is usual
-MOST_APART = 0.055  # share of the photos; what more of them are is how these photos are
+MOST_APART = 0.08  # share of the photos; what more of them are is how these photos are
 
 
 class Outliers(NamedTuple):
@@ -72,25 +71,35 @@ def find(points: Tensor, best_prob: AnyFloats | None, classes: int) -> Outliers 
     return Outliers(rows[np.argsort(-severity[rows], kind="stable")], severity)
 
 
-def with_groups(found: Outliers, points: Tensor, labels: Labels) -> Outliers:
-    """The same with photos that are apart from every class, alone or as a small group.
-
-    Those of a group are neighbours of each other, and so near by ``find``. ``Apart`` is not misled by them. A photo is
-    an outlier where its distance is above the upper quartile by more than 1.75 times the range between the quartiles,
-    but none where more than 5.5 % of all are.
+def usual_photos(points: Tensor, labels: Labels) -> Apart | None:
+    """What is usual among photos; None where they are fewer than 200, or more than 8 % of all would be apart.
 
     Args:
-        found: what ``find`` gave.
         points: ``[N, F]``, what an encoder makes of photos. Features of tables and texts lie in groups by nature.
         labels: the likeliest class ``[N]``, -1: none.
     """
     if len(points) < FEWEST_PHOTOS:
-        return found
+        return None
     usual = Apart.of(points, labels)
-    distance = usual.distance(points)
-    apart = distance > usual.fence(APART)
-    if apart.mean() > MOST_APART:
+    return None if (usual.usual > usual.fence).mean() > MOST_APART else usual
+
+
+def with_groups(found: Outliers, points: Tensor, labels: Labels) -> Outliers:
+    """The same with photos that are apart from every class, alone or as a small group.
+
+    Those of a group are neighbours of each other, and so near by ``find``. ``Apart`` is not misled by them. A photo is
+    an outlier where its distance is above the upper quartile by more than 1.75 times the range between the quartiles.
+
+    Args:
+        found: what ``find`` gave.
+        points: see ``usual_photos``.
+        labels: likewise.
+    """
+    usual = usual_photos(points, labels)
+    if usual is None:
         return found
+    distance = usual.distance(points)
+    apart = distance > usual.fence
     nearer = np.searchsorted(np.sort(distance), distance, side="left") / len(points)
     severity = np.where(apart, np.maximum(found.severity, nearer), found.severity)
     rows = np.union1d(found.rows, np.flatnonzero(apart))

@@ -11,12 +11,14 @@ import torch
 from scipy import sparse
 from torch import Tensor
 
+from codivide.core.types import Floats
 from codivide.data import encoder
 from codivide.data.rows import Rows
 from codivide.data.sources import rows_for_model
 from codivide.methods.features import stored, trees, vote
 from codivide.methods.features.matrix import Matrix, Raw, Scale, raw
 from codivide.methods.features.perceptron import Perceptron
+from codivide.noise.apart import Apart
 
 KIND = "features"
 _TENSORS = {"linear": 2, "mlp": 4, "forest": 9, "boosting": 9, vote.KIND: 4}
@@ -54,6 +56,7 @@ class FeatureModel:
         classes: class values in the user's own type.
         encoder: what makes rows of texts or images, where something does.
         columns: names of the features of a table, where they have some.
+        usual: what photos of the training are like, to tell others from them; None: of tables and texts.
     """
 
     scale: Scale
@@ -64,6 +67,7 @@ class FeatureModel:
     classes: tuple[Any, ...]
     encoder: encoder.Encoder | None = None
     columns: tuple[str, ...] | None = None
+    usual: Apart | None = None
 
     def __repr__(self) -> str:
         kinds = ", ".join(sorted({member.kind for member in self.members}))
@@ -117,6 +121,14 @@ class FeatureModel:
             out.copy_(torch.nn.functional.normalize(places))
         return found
 
+    def outlier_score(self, rows: Any) -> Floats | None:
+        """How far photos are from all classes: the share ``[N]`` of the training photos that are at least as far.
+
+        Takes raw rows, or samples as in ``fit``. Near 0: like no class, as it is for 1 minus its rank in the audit.
+        None: the model is none of photos.
+        """
+        return None if self.usual is None else self.usual.score(self.points(rows_for_model(rows, self)))
+
     def logits(self, rows: Rows, batch_size: int = _CHUNK) -> Tensor:
         """Logarithms of the class probabilities ``[N, C]`` on raw rows."""
         every = torch.split(torch.arange(len(rows)), batch_size)
@@ -136,6 +148,7 @@ class FeatureModel:
         """Write everything ``codivide.runs.model.load`` needs to one safetensors file, atomically."""
         heads, members = stored.packed(self.members, "member")
         tensors = {"directions": self.directions, "frequency": self.frequency, **heads}
+        tensors |= {} if self.usual is None else {f"usual.{name}": t for name, t in self.usual.tensors().items()}
         stored.write(path, self, tensors, {"kind": KIND, **members, "power": self.power})
 
     @classmethod
@@ -145,4 +158,5 @@ class FeatureModel:
         scale, encoder, columns = stored.shared(tensors, header)
         power, classes = float(header["power"]), tuple(header["classes"])
         directions, frequency = tensors["directions"], tensors["frequency"]
-        return cls(scale, directions, members, frequency, power, classes, encoder, columns)
+        usual = Apart.of_tensors({name[6:]: value for name, value in tensors.items() if name.startswith("usual.")})
+        return cls(scale, directions, members, frequency, power, classes, encoder, columns, usual)
