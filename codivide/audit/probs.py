@@ -74,9 +74,8 @@ def from_probs(
         out: a new folder for ``labels.csv``, ``labels.parquet`` and ``facts.json``, which ``codivide audit``, ``serve``
             and ``clean`` take as they take a run; None: nothing is written.
         limit: issues listed in the facts.
-        task: "classes", or "multilabel": ``labels`` are a matrix ``[N, K]`` of 0 and 1 or a list of labels for each
-            row, ``pred_probs`` ``[N, K]`` a probability of each label, or a data frame with columns called like them.
-            It takes neither classes, groups nor out.
+        task: "classes", or "multilabel": labels ``[N, K]`` of 0 and 1 or a list for each row, probabilities ``[N, K]``
+            (a frame names its columns); without classes, groups and out.
         separator: between several labels of a row, where they are one text.
 
     Returns:
@@ -86,26 +85,33 @@ def from_probs(
         InputError: lengths, classes or probabilities that do not fit; it names the row. Columns whose order, which
             was not stated, is surely another; it says which label each column fits.
     """
+    shown = {"images": images, "texts": _texts(texts), "features": features}
+    check_task(task)
     if task != CLASSES:
-        unused = {"classes": (classes, None), "groups": (groups, None), "out": (out, None)}
-        shown = {"images": images, "texts": _texts(texts), "features": features}
-        check_task(task)
-        refuse_unused(task, unused)
+        refuse_unused(task, {"classes": (classes, None), "groups": (groups, None), "out": (out, None)})
         options = ReadOptions(task=task, separator=separator)
         return _of_sets(labels, pred_probs, ids=ids, shown=shown, options=options, limit=limit)
-    out = None if out is None else expand_user(out)
-    if out is not None and out.exists():
-        raise InputError(f"out {out} exists; give a new folder")
+    folder = _new_folder(out)
     reading = read(labels, pred_probs, classes=classes)
-    shown = {"images": images, "texts": _texts(texts), "features": features}
     _check_lengths(len(reading.probs), {"ids": ids, **shown})
     named = _names(labels if ids is None else ids, len(reading.probs), given=ids is not None)
-    material = _material(reading, named, shown, from_reading(reading, groups))
-    found = facts.findings(material, limit)
-    if out is not None:
-        out.mkdir(parents=True)
-        label_table.write(found.labels, out)
-        facts.write(found.facts, out / FACTS)
+    return _written(facts.findings(_material(reading, named, shown, from_reading(reading, groups)), limit), folder)
+
+
+def _new_folder(out: str | Path | None) -> Path | None:
+    """The folder that is asked for; InputError where it is there."""
+    folder = None if out is None else expand_user(out)
+    if folder is not None and folder.exists():
+        raise InputError(f"out {folder} exists; give a new folder")
+    return folder
+
+
+def _written(found: Findings, folder: Path | None) -> Findings:
+    """The same, in a folder where one is asked for."""
+    if folder is not None:
+        folder.mkdir(parents=True)
+        label_table.write(found.labels, folder)
+        facts.write(found.facts, folder / FACTS)
     return found
 
 
