@@ -32,12 +32,12 @@ class Apart:
 
     A small group that lies apart stretches a covariance along its own direction, and then seems near. So every sample
     counts the less the more others are close by: a tight group counts like one sample, whatever its size. After that
-    the farthest tenth is left out, some times over.
+    the farthest tenth is left out, five times over; from the third time on all that stay count alike.
 
     1. Points are taken along their 64 leading directions (fewer where there are fewer than 5 samples a direction), each
        coordinate over the root of its deviation, rows of length 1.
-    2. The weight of a sample is one over the number of samples as close to it as the tenth neighbour of the median
-       sample is to that.
+    2. The weight of a sample is ten over the number of samples as close to it as the tenth neighbour of the median
+       sample is to that, and at most 1.
     3. Means of the classes are weighted, each with 5 samples of the whole; the covariance within classes is one, a
        tenth of it the same in all directions.
     4. The distance is the logarithm of the squared Mahalanobis distance to the nearest class (Lee et al., NeurIPS
