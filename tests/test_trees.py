@@ -14,6 +14,8 @@ from codivide import Features, InputError, NoisyLabelClassifier, load_model
 from codivide.methods.features import judge, trees
 from codivide.methods.features.folds import deal
 from codivide.methods.features.learn import learn
+from codivide.methods.features.pacing import Clock
+from codivide.methods.features.problem import DEALS, Problem
 from codivide.methods.features.table import Table
 
 
@@ -79,7 +81,7 @@ def test_trees_are_told_the_weights_and_see_copies_once(monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         NoisyLabelClassifier(Features(heads="none", trees="forest"), class_weight={1: 3}).fit(x, y)
-    assert len(told) == 6
+    assert len(told) == DEALS * 5 + 1
     for rows, given, counts in told:
         assert len(np.unique(rows, axis=0)) == len(rows)
         assert np.allclose(counts[given == 1].min(), 3 * counts[given == 0].max())
@@ -115,18 +117,60 @@ def test_boosting_of_many_classes_with_few_rows_each():
 
 def test_no_label_is_judged_by_trees_that_saw_it(monkeypatch):
     x, y = samples(2, 60)
-    fold = deal(torch.from_numpy(y), 3, torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    deals = [deal(torch.from_numpy(y), 3, generator) for _ in range(2)]
     seen = []
     fit = trees.fit
 
     def watched(kind, rows, given, *rest, **settings):
-        seen.append(rows)
+        seen.append((rows, settings["trees"], settings["seed"]))
         return fit(kind, rows, given, *rest, **settings)
 
     monkeypatch.setattr(trees, "fit", watched)
-    trees.cross_probs("forest", x, torch.from_numpy(y), fold, seed=0, classes=2)
-    for number, rows in enumerate(seen):
-        assert np.array_equal(rows, x[(fold != number).numpy()])
+    trees.cross_probs("forest", x, torch.from_numpy(y), deals, seed=7, classes=2)
+    held = [(fold != number).numpy() for fold in deals for number in range(3)]
+    for (rows, _, _), learned in zip(seen, held, strict=True):
+        assert np.array_equal(rows, x[learned])
+    assert [count for _, count, _ in seen] == [trees._TREES // 2] * 6  # no more trees than one deal has
+    assert [seed for _, _, seed in seen] == [7, 7, 7, 8, 8, 8]
+
+
+def test_a_forest_is_the_mean_over_its_deals_and_boosting_has_one():
+    x, y = samples(2, 60)
+    given, generator = torch.from_numpy(y), torch.Generator().manual_seed(0)
+    deals = [deal(given, 3, generator) for _ in range(2)]
+    known = {"seed": 7, "classes": 2}
+    mean = torch.zeros(len(x), 2)
+    for shift, fold in enumerate(deals):
+        for number in range(3):
+            out = (fold == number).numpy()
+            own = trees.fit("forest", x[~out], y[~out], seed=7 + shift, classes=2, trees=trees._TREES // 2)
+            mean[out] += own.probs(x[out]) / 2
+    assert torch.equal(trees.cross_probs("forest", x, given, deals, **known), mean)
+    one, both = (trees.cross_probs("boosting", x, given, some, **known) for some in (deals[:1], deals))
+    assert torch.equal(one, both)
+
+
+def test_a_deal_that_leaves_nothing_to_learn_from_is_left_out():
+    x, y = samples(2, 60)
+    given, counts = torch.from_numpy(y), torch.zeros(60, dtype=torch.float64)
+    counts[:20] = 1
+    good, bad = torch.arange(60) % 3, torch.arange(60) // 20
+    known = {"seed": 0, "classes": 2, "counts": counts}
+    found = trees.cross_probs("forest", x, given, [good, bad], **known)
+    assert torch.equal(found, trees.cross_probs("forest", x, given, [good], **known))
+    with pytest.raises(InputError, match="held out together"):
+        trees.cross_probs("forest", x, given, [bad, good], **known)
+
+
+def test_the_first_deal_of_a_problem_is_its_folds():
+    x, y = samples(3, 90)
+    problem = Problem(Table(x, torch.from_numpy(y), (0, 1, 2), mixed=True), Features(), 5, Clock(None))
+    assert len(problem.deals) == DEALS
+    assert torch.equal(problem.deals[0], problem.fold)
+    assert not torch.equal(problem.deals[1], problem.fold)
+    for fold in problem.deals:
+        assert torch.bincount(fold).tolist() == torch.bincount(problem.fold).tolist()
 
 
 @pytest.mark.parametrize(
@@ -170,7 +214,8 @@ def test_trees_are_weighed_by_held_out_labels_and_saved_without_pickle(tmp_path)
     assert np.mean(classifier.predict(new) == right) > 0.85
     loaded = load_model(tmp_path / "run" / "model.safetensors")
     assert np.array_equal(loaded.predict(new).numpy(), classifier.model_.predict(new).numpy())
-    assert (tmp_path / "run" / "metrics.jsonl").read_text().count("\n") == 3 * 3 + 1  # two rounds
+    rounds = 3 if learned.get("again") else 2  # plain, corrected, and once more where a fifth is wrong
+    assert (tmp_path / "run" / "metrics.jsonl").read_text().count("\n") == 3 * rounds + 1
 
 
 def test_the_trees_of_the_model_see_the_labels_that_are_kept(monkeypatch):
@@ -186,7 +231,8 @@ def test_the_trees_of_the_model_see_the_labels_that_are_kept(monkeypatch):
     table = Table(x, torch.from_numpy(given), (0, 1))
     found = learn(table, Features(heads="none", trees="forest"), 0)
     kept = judge.kept(given, found.clean_prob.numpy(), found.probs.argmax(1).numpy())
-    assert len(seen) == 5 + 5 + 1  # two rounds of five folds, and the model
+    rounds = 2 if found.report.get("again") else 1
+    assert len(seen) == rounds * 5 * DEALS + 1  # of five folds, and the model
     assert np.array_equal(seen[-1][0], x[kept])
     assert np.array_equal(seen[-1][1], given[kept])
     assert (given == truth)[kept].mean() > (given == truth).mean() + 0.05

@@ -99,6 +99,11 @@ def folds_of(rows: Labels, by: Tensor, groups: Tensor | None, folds: int, seed: 
     return found
 
 
+def learnable(fold: Labels, counts: Floats) -> bool:
+    """Whether some samples that weigh something are learned from, whatever fold is held out; see ``check_counts``."""
+    return len(np.unique(fold[counts > 0])) >= 2
+
+
 def check_counts(fold: Labels, counts: Floats) -> None:
     """InputError where all samples that weigh something are in one fold: without it none is left to learn from.
 
@@ -106,8 +111,7 @@ def check_counts(fold: Labels, counts: Floats) -> None:
         fold: of each sample ``[M]``.
         counts: how much each counts ``[M]``.
     """
-    weighing = np.unique(fold[counts > 0])
-    if len(weighing) < 2:
+    if not learnable(fold, counts):
         raise InputError(
             f"all {int((counts > 0).sum()):,} samples with a weight above 0 are held out together, so that none is "
             "left to learn from: give more samples a weight, of other groups too"

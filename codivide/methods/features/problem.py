@@ -25,6 +25,7 @@ from codivide.noise.too_small import judged_classes
 
 PENALTIES = tuple(10 ** (-exponent / 2) for exponent in range(2, 17))  # 0.1 down to 1e-8
 TRIED = 2000  # held-out labels by which a penalty is chosen, or all
+DEALS = 4  # of folds, that the trees of a forest are shared out among
 OWN = "own"  # the head that a model of the user's own is
 TINY = 1e-9
 _LEAST = 1e-3  # that a label counts: no class is left without any
@@ -183,7 +184,7 @@ class Problem:
             cross = self.own(torch.arange(len(self.given)), self.fold)
         else:
             settings: Record = {"seed": self.seed, "classes": self.classes, "counts": self.counts}
-            cross = trees.cross_probs(kind, self.raw, self.given, self.fold, **settings)
+            cross = trees.cross_probs(kind, self.raw, self.given, self.deals, **settings)
         power, cross = trees.sharpest(cross, self.loss_of_given)
         seen = cross.gather(1, self.given.unsqueeze(1)).squeeze(1)
         detail, member = {"power": power}, Member(kind, 1.0, ())
@@ -202,6 +203,12 @@ class Problem:
         logs = [(stack(each) @ each).clamp_min(TINY).log().double() for each in (after, before)]
         gain, error = chance.mean_and_error(logs[0] - logs[1])
         return gain > error
+
+    @cached_property
+    def deals(self) -> list[Tensor]:
+        """The folds ``[N]``, and others, by which the trees of a forest are held out."""
+        generator = torch.Generator().manual_seed(self.seed)  # of ``generator``: the first deal is ``fold``
+        return [deal(self.given, int(self.fold.max()) + 1, generator, self.groups) for _ in range(DEALS)]
 
     @cached_property
     def near(self) -> Tensor:

@@ -1,13 +1,14 @@
 """The tree heads: a forest, and gradient boosting; fitted by scikit-learn, kept and evaluated as plain arrays.
 
 Of noisy labels a forest suffers least and boosting most, which early stopping on held-out labels limits. Both are
-fitted on the raw features, one fold after the other. What they say of a class is mixed with a little of its frequency,
-since a leaf without a label of a class proves nothing.
+fitted on the raw features, one fold after the other; the trees of a forest are shared out among several deals of the
+folds. What they say of a class is mixed with a little of its frequency, since a leaf without a label of a class proves
+nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -20,7 +21,7 @@ from torch import Tensor
 from codivide.core import cluster
 from codivide.core.errors import InputError
 from codivide.core.types import Floats, Labels, Singles
-from codivide.methods.features.folds import check_counts
+from codivide.methods.features.folds import check_counts, learnable
 from codivide.methods.features.forests import Forest, grow
 from codivide.methods.features.matrix import Raw
 
@@ -118,25 +119,44 @@ def pays(rows: int, classes: int) -> bool:
 
 
 def cross_probs(
-    kind: str, x: Raw, given: Tensor, fold: Tensor, *, seed: int, classes: int, counts: Tensor | None = None
+    kind: str, x: Raw, given: Tensor, deals: Sequence[Tensor], *, seed: int, classes: int, counts: Tensor | None = None
 ) -> Tensor:
     """Class probabilities ``[N, C]``, each by trees that saw no label of its fold; see ``fit``.
 
-    The folds are spread over a cluster where there is one.
+    The trees of a forest are shared out among the deals of folds, which costs no more than all of them on one deal.
+    What is said of a label then rests less on which others happen to be held out with it. Boosting has the first deal.
+    All folds are spread over a cluster where there is one.
+
+    Args:
+        kind: "forest" or "boosting".
+        x: raw features ``[N, D]``.
+        given: labels ``[N]``.
+        deals: folds ``[N]``, each by another deal.
+        seed: of what is drawn; each deal has one of its own.
+        classes: C.
+        counts: how much each sample counts ``[N]``; None: all alike. A deal that holds all that count out together
+            is left out.
+
+    Raises:
+        InputError: the first deal holds out all samples that count together.
     """
     if counts is not None:
-        check_counts(fold.numpy(), counts.numpy())
+        check_counts(deals[0].numpy(), counts.numpy())
+        deals = [fold for fold in deals if learnable(fold.numpy(), counts.numpy())]
+    deals = deals[:1] if kind != "forest" else deals
 
     def parts() -> Iterator[_Fold]:
-        for number in range(int(fold.max()) + 1):
-            out = (fold == number).numpy()
-            known = None if counts is None else counts.numpy()[~out]
-            yield _Fold(dense(x[~out]), given[~out].numpy(), known, dense(x[out]))
+        for shift, fold in enumerate(deals):
+            for number in range(int(fold.max()) + 1):
+                out = (fold == number).numpy()
+                known = None if counts is None else counts.numpy()[~out]
+                yield _Fold(dense(x[~out]), given[~out].numpy(), known, dense(x[out]), seed + shift)
 
-    found = torch.empty(len(given), classes)
-    task = partial(_of_fold, kind, seed=seed, classes=classes)
-    for number, probs in enumerate(cluster.spread(task, parts())):
-        found[fold == number] = probs
+    found = torch.zeros(len(given), classes)
+    task = partial(_of_fold, kind, classes=classes, trees=_TREES // len(deals))
+    held = [fold == number for fold in deals for number in range(int(fold.max()) + 1)]
+    for out, probs in zip(held, cluster.spread(task, parts()), strict=True):
+        found[out] += probs / len(deals)
     return found
 
 
@@ -145,10 +165,11 @@ class _Fold(NamedTuple):
     given: Labels
     counts: Floats | None
     out: Singles  # that are predicted
+    seed: int
 
 
-def _of_fold(kind: str, part: _Fold, *, seed: int, classes: int) -> Tensor:
-    own = fit(kind, part.rows, part.given, seed=seed, classes=classes, counts=part.counts)
+def _of_fold(kind: str, part: _Fold, *, classes: int, trees: int) -> Tensor:
+    own = fit(kind, part.rows, part.given, seed=part.seed, classes=classes, counts=part.counts, trees=trees)
     return own.probs(part.out)
 
 
@@ -201,6 +222,7 @@ def fit(
     seed: int,
     classes: int,
     counts: Floats | None = None,
+    trees: int = _TREES,
 ) -> Trees:
     """Fit a forest or gradient boosting.
 
@@ -211,13 +233,14 @@ def fit(
         seed: of what is drawn.
         classes: C.
         counts: how much each sample counts ``[N]``, in the frequencies of the classes, too; None: all alike.
+        trees: of a forest.
     """
     total = len(given) if counts is None else counts.sum()
     prior = torch.from_numpy(np.bincount(given, counts, minlength=classes) / total).float()
-    return replace(_fit(kind, x, given, counts, seed=seed, classes=classes), prior=prior)
+    return replace(_fit(kind, x, given, counts, seed=seed, classes=classes, trees=trees), prior=prior)
 
 
-def _fit(kind: str, x: Singles, given: Labels, weight: Floats | None, *, seed: int, classes: int) -> Trees:
+def _fit(kind: str, x: Singles, given: Labels, weight: Floats | None, *, seed: int, classes: int, trees: int) -> Trees:
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.tree import ExtraTreeClassifier
 
@@ -226,7 +249,7 @@ def _fit(kind: str, x: Singles, given: Labels, weight: Floats | None, *, seed: i
         return _constant(int(held[0]), classes)
     if kind == "forest":
         known: dict[str, Any] = {"seed": seed, "min_samples_leaf": _LEAF, "max_features": "sqrt"}
-        return _of_forest(grow(ExtraTreeClassifier, _TREES, x, inverse, weight, **known), held, classes)
+        return _of_forest(grow(ExtraTreeClassifier, trees, x, inverse, weight, **known), held, classes)
     enough = len(given) >= max(100, 2 * len(held)) and int(np.bincount(inverse).min()) >= 2
     model = HistGradientBoostingClassifier(
         max_iter=_ROUNDS,
