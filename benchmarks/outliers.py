@@ -12,8 +12,7 @@ nothing planted: recall is the share of the group that is flagged, false alarms 
 these in sight, with tables of ``benchmarks/tables.py`` (``DEVELOPMENT``), on which groups are therefore not looked for.
 ``held_back`` takes photos of the test batch, clothes of the test part, and grey noise, which the other has not. With
 seeds 0 to 3 it showed that ``MOST_APART`` was too small at 5.5 %: with it, some groups of 5 % were taken for how the
-photos are. That one number was changed with them in sight, so the result has other seeds. Its features (``--keep``)
-came from a trial of this script that drew the same kinds in another order.
+photos are. That one number was changed with them in sight, so the result has other seeds.
 """
 
 from __future__ import annotations
