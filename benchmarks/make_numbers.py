@@ -361,6 +361,12 @@ ELSEWHERE: list[tuple[str, str, str, tuple[str, ...]]] = [
         ("checks.json",),
     ),
     (
+        "small groups planted among photos",
+        "reference/audit.md#what-the-facts-mean",
+        "python benchmarks/outliers.py --out results/outliers.json",
+        ("outliers.json",),
+    ),
+    (
         "simulated crowds",
         "howto/annotators.md#measured",
         "python benchmarks/crowd.py --probs DIR --out results/crowd",

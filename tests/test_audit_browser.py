@@ -195,7 +195,9 @@ def test_the_report_of_a_real_run(show, tmp_path):
     page.press("a")
     (row,) = page.corrections(tmp_path)
     assert (row["id"], row["label"]) == (first["id"], collected["classes"][first["suggested"]])
-    assert page.page.locator(".panel h3").all_inner_texts()[:3] == ["By class", "Losses", "While it learned"]
+    panels = page.page.locator(".panel h3").all_inner_texts()
+    assert panels[:4] == ["The data as a whole", "By class", "Losses", "While it learned"]
+    assert "twin.png" in page.page.locator(".panel").first.inner_text()  # one picture with two labels
     page.clean(tmp_path / "report.html")
 
 

@@ -232,8 +232,9 @@ def test_a_mentor_survives_its_file(fitted, tmp_path):
 
 def test_what_is_no_mentor_is_refused(tmp_path):
     path = tmp_path / "mentor.safetensors"
+    with pytest.raises(InputError, match="cannot be read: No such file"):
+        start(MentorNet(curriculum=str(path)))
     for make in (
-        lambda: None,
         lambda: path.write_bytes(b"pickle"),
         lambda: _mentor_net.save_tensors(path, {}, "a", {}),
     ):

@@ -35,11 +35,9 @@ def confident_joint(
     Examples:
         >>> from codivide import audit
         >>> probs = [[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.2, 0.8], [0.1, 0.9]]
-        >>> audit.confident_joint(["cat", "cat", "cat", "dog", "dog"], probs)
-        given  cat  dog
-        true
-        cat    2.0  0.0
-        dog    1.0  2.0
+        >>> counted = audit.confident_joint(["cat", "cat", "cat", "dog", "dog"], probs)
+        >>> float(counted.loc["dog", "cat"])  # dogs that are called cats
+        1.0
     """
     found = read(labels, pred_probs, classes=classes)
     counts = latent.confident_joint(found.probs, found.given)

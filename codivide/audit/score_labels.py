@@ -41,8 +41,7 @@ def score_labels(
     """Judge every label by a rule: how likely is it right?
 
     docs/explain/noise.md lists the rules. ``gmm``, ``bmm``, ``class_wise``, ``wrong_events``, ``confident_joint``,
-    ``latent_noise`` and ``combined`` give probabilities of being right in [0, 1]; of the others only the order counts;
-    of ``knn_shapley`` a value below 0 does harm.
+    ``latent_noise`` and ``combined`` give probabilities of being right in [0, 1]; of the others only the order counts.
 
     Args:
         rule: a name in ``codivide.noise.rules.RULES``.

@@ -244,6 +244,8 @@ RULES: dict[str, Rule] = {
     ),
     "neighbour_agreement": Rule(neighbour_agreement, ("features",), "the share of near samples labelled alike"),
     "knn_shapley": Rule(
-        _knn_shapley, ("features",), "the worth of the sample to predicting the others by their neighbours"
+        _knn_shapley,
+        ("features",),
+        "the worth of the sample to predicting the others by their neighbours; below 0 it does harm",
     ),
 }
