@@ -10,6 +10,8 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from codivide import NoisyLabelClassifier
+from codivide.audit.checks import CHECKS
+from codivide.audit.material import Material
 from codivide.core import neighbours as neighbours_module
 from codivide.core.files import let_go
 from codivide.core.index import Index, has_index
@@ -26,6 +28,7 @@ from codivide.methods.features.learn import learn
 from codivide.methods.features.matrix import raw
 from codivide.methods.features.options import Features
 from codivide.methods.features.table import Table
+from codivide.runs import label_table
 
 ROWS, CLASSES = 900, 3
 LIGHT = Features(heads="linear", trees="none", folds=3)
@@ -224,6 +227,36 @@ def test_few_pages_of_a_mapped_file_are_held(tmp_path, monkeypatch):
     let_go(np.asarray(mapped)[100:])  # a view of a view
     assert resident(tmp_path / "x.npy") < 3 * 2**20
     let_go(values)  # of what is no mapped file nothing happens
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux says what a process holds")
+def test_rows_here_and_there_leave_few_pages_behind(tmp_path, monkeypatch):
+    monkeypatch.setattr(rows_module, "_HELD", 2**24)
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, 20_000)
+    values = rng.normal(size=(20_000, 512)).astype(np.float32)  # 40 MB, of which a page holds two rows
+    values[:, 0] = truth
+    np.save(tmp_path / "x.npy", values)
+    path, rows = tmp_path / "x.npy", array_rows(np.load(tmp_path / "x.npy", mmap_mode="r"))
+    some = torch.from_numpy(np.sort(rng.permutation(20_000)[:1500]))
+
+    def spread():
+        for ids in torch.split(some, 500):
+            assert np.array_equal(rows[ids].numpy(), values[ids.numpy()])
+
+    def whole():
+        assert np.array_equal(raw(rows, some), values[some.numpy()])
+
+    def given_away():
+        table = label_table.build(range(20_000), truth, truth, np.full(20_000, 0.9), ("0", "1"))
+        (check,) = (one for one in CHECKS if one.name == "gives_away")
+        (said,) = check.find(Material("data", "features", table, ("0", "1"), rows=rows)).said
+        assert "give the label away: '0'" in said
+
+    for read in (spread, whole, given_away):
+        let_go(rows.data)
+        read()
+        assert resident(path) < 12 * 2**20, read.__name__
 
 
 def test_written_pages_of_a_scratch_file_are_kept_when_they_are_let_go(tmp_path):

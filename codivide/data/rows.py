@@ -16,6 +16,7 @@ from codivide.core.files import let_go
 
 CHUNK = 1024
 _HELD = 2**26  # bytes of a mapped file that are read before its pages are let go
+_AROUND = 2**16  # bytes that come along with a row
 
 
 class Rows(Protocol):
@@ -111,7 +112,7 @@ class MemmapRows:
 
     def __getitem__(self, ids: Tensor) -> Tensor:
         found = np.asarray(self.data[ids.cpu().numpy()])
-        self._read += found.nbytes
+        self._read += found.nbytes + _AROUND * len(found)
         if self._read > _HELD:
             let_go(self.data)
             self._read = 0

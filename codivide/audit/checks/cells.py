@@ -10,6 +10,7 @@ import numpy as np
 from codivide.audit.checks.base import Check, Found
 from codivide.audit.material import Material
 from codivide.core.errors import option
+from codivide.core.files import let_go
 from codivide.core.types import Floats, Labels, Mask, Singles
 from codivide.runs.label_table import Column
 
@@ -34,11 +35,14 @@ class _Block(NamedTuple):
     empty: Singles | None  # [N] of 0 and 1
 
 
-def _blocks(material: Material) -> Iterator[_Block]:
-    """The columns of a dense table."""
+def _blocks(material: Material, rows: Labels | None = None) -> Iterator[_Block]:
+    """The columns of a dense table, of some rows or all."""
     x = material.numbers
     if x is None or material.texts is not None or material.looks is not None:
         return
+    if rows is not None:  # read once, for all columns
+        whole, x = x, x[rows]
+        let_go(whole)
     read = (material.columns_read or {}).get("read", ())
     if read and sum(item["features"] for item in read) == x.shape[1] and material.columns:
         start = 0
@@ -114,11 +118,11 @@ def _find_given_away(material: Material) -> Found:
     if len(rows) < FEWEST or len(np.unique(labels)) < 2:
         return Found()
     away, spurious = [], []
-    for block in (one for one in _blocks(material) if one.name not in material.told):
-        if block.kind != "text" and _gives_away(block, rows, labels):
+    for block in (one for one in _blocks(material, rows) if one.name not in material.told):
+        if block.kind != "text" and _gives_away(block, labels):
             away.append(block.name)
         if block.empty is not None:
-            told = _told(block.empty[rows].astype(np.int64), material, labels)
+            told = _told(block.empty.astype(np.int64), material, labels)
             spurious += [f"whether {block.name!r} is empty tells {told}"] if told else []
     for what, values in _looks(material):
         told = _told(_binned(values[rows]), material, labels)
@@ -153,11 +157,11 @@ def _looks(material: Material) -> Iterator[tuple[str, Floats]]:
         )
 
 
-def _gives_away(block: _Block, rows: Labels, labels: Labels) -> bool:
-    if _gain(_right_in_bin(_codes(block, rows), labels), labels) >= GIVEN_AWAY:
+def _gives_away(block: _Block, labels: Labels) -> bool:
+    if _gain(_right_in_bin(_codes(block), labels), labels) >= GIVEN_AWAY:
         return True
     one = block.kind != "category" and block.empty is None
-    return one and _gain(_right_beside(block.values[rows, 0], labels), labels) >= GIVEN_AWAY
+    return one and _gain(_right_beside(block.values[:, 0], labels), labels) >= GIVEN_AWAY
 
 
 def _gain(right: Mask, labels: Labels) -> float:
@@ -166,14 +170,14 @@ def _gain(right: Mask, labels: Labels) -> float:
     return (float(right.mean()) - most) / (1 - most)
 
 
-def _codes(block: _Block, rows: Labels) -> Labels:
-    values = block.values[rows]
+def _codes(block: _Block) -> Labels:
+    values = block.values
     if block.kind == "category":
         names: Labels = np.where(values.any(1), values.argmax(1), values.shape[1])
         return names
     codes = _binned(values[:, 0].astype(np.float64))
     if block.empty is not None:
-        codes = np.where(block.empty[rows] > 0, codes.max() + 1, codes)
+        codes = np.where(block.empty > 0, codes.max() + 1, codes)
     return codes
 
 

@@ -71,10 +71,12 @@ def _shortfall(features: Singles, rows: Labels, short: Floats) -> Floats:
     """Predicted for each of ``rows [M]`` of the features by trees that have not seen it."""
     count = len(short)
     grown = np.sort(np.random.default_rng(0).permutation(count)[:_ROWS])
+    learned = np.ascontiguousarray(features[rows[grown]], dtype=np.float32)
+    let_go(features)  # rows here and there bring many pages besides
     forest, unseen = bagged(
         DecisionTreeRegressor,
         _TREES,
-        np.ascontiguousarray(features[rows[grown]], dtype=np.float32),
+        learned,
         short[grown],
         seed=0,
         max_leaf_nodes=_LEAVES,
