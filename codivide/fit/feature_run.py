@@ -179,8 +179,8 @@ def _copies(learned: Learned) -> dict[str, str]:
     if every - distinct < _COPIES * every:
         return {}
     text = (
-        f"{distinct:,} of {every:,} samples differ in what is learned from or in their label: copies count once in "
-        "what is learned, and no fold divides them. Rates and lists have every sample"
+        f"{every - distinct:,} of {every:,} samples are copies of others, with the same label: they count once in what "
+        "is learned, and no fold divides them. Rates and lists have every sample"
     )
     warnings.warn(text, TrainingWarning, stacklevel=3)
     return {"copies": text}
