@@ -111,6 +111,10 @@ def test_find_takes_patterns_and_names_the_nearest():
     assert [recipe.name for recipe in runner.find("first/cross_entropy")] == ["first/cross_entropy"]
     with pytest.raises(InputError, match="first/cross_entropy"):
         runner.find("first/cross_entrop")
+    with pytest.raises(InputError, match="codivide bench list shows all"):
+        runner.find("dividemix/cifar10-sym50")  # as an old page had it
+    with pytest.raises(InputError, match="Known are mine/a"):
+        runner.find("yours/*", {"mine/a": RECIPES["first/gce"]})
 
 
 @pytest.mark.long

@@ -88,10 +88,13 @@ def nearest(word: object, known: Iterable[object]) -> str:
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
-def unknown(what: str, name: str, known: Iterable[str]) -> InputError:
-    """The error for a name that is not among the known ones: the nearest of them, and all of them if they are few."""
+def unknown(what: str, name: str, known: Iterable[str], *, shown: str = "") -> InputError:
+    """The error for a name that is not among the known ones: the nearest of them, and all of them if they are few.
+
+    Where they are many, ``shown`` says what shows them.
+    """
     names = list(known)
-    listed = f" Known are {', '.join(names)}." if len(names) <= 40 else ""
+    listed = f" Known are {', '.join(names)}." if len(names) <= 40 else f" {shown} shows all." if shown else ""
     return InputError(f"unknown {what} {name!r}.{nearest(name, names)}{listed}")
 
 

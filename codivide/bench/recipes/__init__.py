@@ -42,7 +42,7 @@ def find(pattern: str, recipes: Mapping[str, Recipe] = RECIPES) -> list[Recipe]:
     """Recipes whose name is, or matches, a pattern such as ``first/*``, in their order; InputError when none does."""
     found = [recipe for name, recipe in recipes.items() if fnmatchcase(name, pattern)]
     if not found:
-        raise unknown("recipe", pattern, recipes)
+        raise unknown("recipe", pattern, recipes, shown="codivide bench list")
     return found
 
 
