@@ -51,9 +51,13 @@ def read(path: str) -> Record:
     return found
 
 
+_WORDS = ("", "result")  # heads of columns that hold words
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; all columns but the first to the right."""
-    lines = ["| " + " | ".join(head) + " |", "|---|" + "---:|" * (len(head) - 1)]
+    """A Markdown table; columns of numbers to the right, and of words (the first, those without a head) to the left."""
+    sides = ("---|" if not k or name in _WORDS else "---:|" for k, name in enumerate(head))
+    lines = ["| " + " | ".join(head) + " |", "|" + "".join(sides)]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 

@@ -108,8 +108,9 @@ class DataFlags(TableFlags):
     noise: Annotated[
         str | None,
         typer.Option(
-            help="Spoil the labels first, KIND:RATE as in symmetric:0.4; kinds are symmetric, symmetric-exclusive, "
-            "asymmetric, pair and instance. Or a .csv or .npy file with a transition matrix (row = true class).",
+            help="Spoil the labels first, KIND:RATE as in symmetric:0.4. Kinds: symmetric (any class), "
+            "symmetric-exclusive (any other), asymmetric (like ones, or the next), pair (the next), instance (by the "
+            "sample). Or a .csv or .npy file with a transition matrix (row = true class).",
             rich_help_panel=EXPERIMENT,
         ),
     ] = None
@@ -231,7 +232,7 @@ class TrainingFlags:
     milestones: Annotated[
         str | None,
         typer.Option(
-            help="Epochs with commas at which step falls; or at which linear begins to, or cosine is lowest.",
+            help="Epochs (N,N,...) at which --schedule step falls, linear begins to fall, or cosine is lowest.",
             show_default="half time of step",
             rich_help_panel=TRAINING,
         ),
@@ -240,7 +241,7 @@ class TrainingFlags:
         float | None, typer.Option(help="Momentum of sgd.", show_default="0.9", rich_help_panel=TRAINING)
     ] = None
     weight_decay: Annotated[
-        float | None, typer.Option(help="Weight decay.", show_default="5e-4", rich_help_panel=TRAINING)
+        float | None, typer.Option(help="Pull of weights to 0.", show_default="5e-4", rich_help_panel=TRAINING)
     ] = None
     average: Annotated[
         float | None,
