@@ -403,7 +403,7 @@ def test_few_answers_are_a_vote_of_equals_and_many_are_not():
     few, _ = answers(60, 6, 3, asked=0.4, seed=2)
     assert "alike" in settle(consensus.votes(few)).rule
     many, _ = answers(600, 8, 3, asked=1.0, right=np.array([0.95, 0.9, *[1 / 3] * 6]))
-    assert "own errors" in settle(consensus.votes(many)).rule
+    assert "by their own answers, and by the errors that all make as by" in settle(consensus.votes(many)).rule
 
 
 def test_silence_that_counts_and_labels_that_nobody_gave_are_said():
@@ -868,7 +868,7 @@ def test_the_command_asks_annotators_and_classifier(tmp_path, monkeypatch, capsy
     assert right[1] > right[0] + 0.05
     said = capsys.readouterr().out
     assert "anna" in said
-    assert "the classifier's probabilities to the power of" in " ".join(said.split())
+    assert "the classifier counts, too, with weight" in " ".join(said.split())
 
 
 @pytest.mark.parametrize(

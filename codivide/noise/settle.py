@@ -157,15 +157,16 @@ def _with_classifier(fitted: Fit, judging: Fit, said: Consensus, probs: Floats) 
         probs=both,
         labels=np.where(said.labels >= 0, both.argmax(1), said.labels),
         classifier=round(weight, 4),
-        rule=f"{said.rule}; the classifier's probabilities to the power of {weight:.2f}",
+        rule=f"{said.rule}; the classifier counts, too, with weight {weight:.2f}",
     )
 
 
 def _rule(alike: Alike, strength: float) -> str:
     if strength >= 1e6:
-        return "all annotators count alike" + (", errors as all make them" if alike == "matrix" else "")
-    shared = "the errors that all make" if alike == "matrix" else "one accuracy"
-    return f"every annotator has own errors, drawn towards {shared} by {strength:g} answers a cell"
+        return "all annotators count alike" + (", by the errors that all of them make" if alike == "matrix" else "")
+    shared = "the errors that all make" if alike == "matrix" else "the accuracy of all"
+    more = f"{strength:g} more {'answer' if strength == 1 else 'answers'}"
+    return f"each annotator is judged by their own answers, and by {shared} as by {more} for each pair of classes"
 
 
 def remarks(found: Consensus, groups: Sequence[copies.Copies] = ()) -> list[str]:
