@@ -103,6 +103,15 @@ def test_help_early_errors_and_lists_need_neither_torch_nor_numpy(tmp_path):
     assert done.stderr.count("error: there is no f") == 8
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_settings_of_a_method_are_told_in_words_that_can_be_typed(name):
+    for item in hyper_flags(METHODS[name], "panel", ()):
+        told = item.annotation.__metadata__[0]
+        assert told.show_default not in ("None", "True", "False"), item.name
+        assert "None: " not in told.help, item.name
+        assert "AUTOMATIC" not in told.help, item.name
+
+
 def test_every_flag_of_a_method_is_looked_for():
     """A flag that no method has is refused before torch is loaded; so none of a method may be taken for one."""
     flags = {flag.name.replace("_", "-") for cls in METHODS.values() for flag in hyper_flags(cls, "", TAKEN)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import partial
@@ -176,12 +177,13 @@ def hyper_flags(cls: type, panel: str, taken: Container[str]) -> list[inspect.Pa
         if parts:
             kind = next(arg for arg in parts if isinstance(arg, type) and arg is not NoneType)
         automatic = any(get_origin(arg) is Literal for arg in parts)
+        default, text = as_flag(item.name, item.default, about.get(item.name, ""))
         option = typer.Option(
             parser=partial(_number_or_auto, kind, item.name) if automatic else None,
             metavar=f"{kind.__name__.upper()}|auto" if automatic else None,
-            help=about.get(item.name, ""),
+            help=text,
             rich_help_panel=panel,
-            show_default=str(item.default),
+            show_default=default,
         )
         parameters.append(
             inspect.Parameter(
@@ -206,6 +208,14 @@ def described(cls: type) -> dict[str, str]:
         elif name:
             about[name] += " " + line.strip()
     return {name: text.replace("``", "") for name, text in about.items()}
+
+
+def as_flag(name: str, default: object, text: str) -> tuple[str, str]:
+    """A field's default and description in the words of the command line, where nobody can type None, True or False."""
+    dashed = name.replace("_", "-")
+    named = {None: "not given", True: dashed, False: f"no-{dashed}"}
+    shown = named[default] if default is None or isinstance(default, bool) else str(default)
+    return shown, re.sub(r"\bNone: ", "not given: ", text)
 
 
 def _number_or_auto(kind: type, name: str, text: str) -> float | str:

@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from codivide.cli.flags import OWN, TableFlags, all_there, described
+from codivide.cli.flags import OWN, TableFlags, all_there, as_flag, described
 from codivide.cli.output import aside, check_new_file, line, note, say_noise
 from codivide.cli.progress import out_console
 from codivide.core.errors import InputError
@@ -174,5 +174,6 @@ def methods(
     about = described(cls)
     for item in fields(cls):
         flag = OWN + item.name if item.name in TAKEN else item.name
-        table.add_row("--" + flag.replace("_", "-"), str(item.default), escape(about.get(item.name, "")))
+        default, text = as_flag(item.name, item.default, about.get(item.name, ""))
+        table.add_row("--" + flag.replace("_", "-"), default, escape(text))
     out_console.print(table)

@@ -31,7 +31,7 @@ class CrossEntropy(Method):
         label_smoothing: probability that is spread over all classes, in [0, 1].
         validation: share of the labelled samples that is held out to find the best epoch, at most 0.5; 0: none.
         patience: epochs without a better one on the held-out samples after which training ends; 0: never.
-        until_memorised: also end when ``learning_curves.memorises`` says so.
+        until_memorised: also end when the network begins to memorise wrong labels.
         last_epoch: of those of the plan, after which nothing more is learned; 0: the plan's last.
         steps: batches of an epoch, all full, from labelled samples that start again as often as needed; None: one
             pass. So it sees as many samples as a semi-supervised method, and its weight average rises as there.

@@ -39,7 +39,7 @@ class DivideMix(Dividing):
 
     Attributes:
         warmup: epochs of plain training first (30 on CIFAR-100); None: 10, or a third of all where that is less; "auto"
-            (as below): set by ``codivide.fit.choose_rule``, else ``AUTOMATIC``'s value.
+            (as below): chosen by a short run, or the paper's value where there is none.
         confidence_penalty: weight of the negative entropy during warm-up; 1 for asymmetric noise.
         restore_classes: divide a class without a clean label by itself; False: as published.
         average_guesses: divide and guess with the weight averages (needs an average in the plan).
