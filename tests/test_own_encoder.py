@@ -1,11 +1,14 @@
-"""An encoder of the user's own: a function, a torch module, a transformer of scikit-learn."""
+"""An encoder of the user's own: a function, a torch module, a transformer of scikit-learn, or embeddings."""
 
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from scipy.sparse import csr_matrix
 from sklearn.base import clone
+from sklearn.decomposition import PCA
 from sklearn.feature_extraction.text import CountVectorizer
 from torch import nn
 
@@ -62,9 +65,10 @@ def test_images(encoder, tmp_path):
     assert saved.encoder.shape == (3, 12, 12)
     with pytest.raises(InputError, match=r"encoder of your own \(own:[cC]olours\)"):
         saved.encoder.encode(torch.from_numpy(x).permute(0, 3, 1, 2))
-    saved.encoder.part = encoder
-    probs = saved.probs(saved.encoder.encode(torch.from_numpy(x).permute(0, 3, 1, 2)))
-    assert np.asarray(saved.classes)[probs.argmax(1)].tolist() == Y
+    saved = load_model(tmp_path / "run", encoder=encoder)
+    assert np.asarray(saved.classes)[saved.probs(x).argmax(1)].tolist() == Y
+    again = NoisyLabelClassifier(encoder=encoder, out=tmp_path / "run", resume=True).fit(x, Y)
+    assert (again.predict(x) == Y).all()  # a finished run is read, and no file holds the encoder
 
 
 def test_a_run_of_files_is_audited_with_its_pictures(tmp_path):
@@ -89,7 +93,9 @@ def test_a_run_of_files_is_audited_with_its_pictures(tmp_path):
         (lambda texts: [[1.0] * (1 + k % 2) for k in range(len(texts))], TEXTS, "unequal rows"),
         (CountVectorizer().fit_transform, TEXTS, "2 features for some samples and 6 for others"),
         (lambda texts: np.ones((len(texts), 2 + (len(texts) % 1024 > 1))), TEXTS * 30, "2 features for some"),
-        (CountVectorizer(), photos(), "a transformer, which takes texts"),
+        (np.ones((39, 2)), photos(), "embeddings of 39 samples, and there are 40"),
+        (np.ones((40, 2)), np.ones((40, 2)), "holds numbers, which need none"),
+        (np.full((40, 2), np.nan), TEXTS, "NaN or infinite"),
         ("own:colours", photos(), "somebody's own function"),
     ],
 )
@@ -103,3 +109,52 @@ def test_an_encoder_that_looks_at_the_other_samples_is_said():
         NoisyLabelClassifier("features", encoder=lambda texts: first_letter(texts) - first_letter(texts).mean(0)).fit(
             TEXTS, Y
         )
+
+
+def embeddings():
+    return np.random.default_rng(0).normal(0, 0.1, (40, 3)) + np.eye(2, 3)[[0, 1] * 20]
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy, csr_matrix, pd.DataFrame])
+@pytest.mark.parametrize("x", [[f"{text} {row}" for row, text in enumerate(TEXTS)], photos()])
+def test_embeddings_are_learned_from_and_their_samples_shown(kind, x, tmp_path):
+    given = embeddings()
+    found = NoisyLabelClassifier(encoder=kind(given), out=tmp_path / "run").fit(x, ["blue", *Y[1:]])
+    assert (found.predict(given) == Y).all()
+    with pytest.raises(InputError, match=r"made of embeddings of your own: give those of the new samples, \[N, 3\]"):
+        found.predict(x)
+    page = found.audit().report(tmp_path / "page.html").read_text()
+    assert (x[0] if isinstance(x, list) else "data:image") in page
+    saved = load_model(tmp_path / "run")
+    assert np.asarray(saved.classes)[saved.probs(given).argmax(1)].tolist() == Y
+    with pytest.raises(InputError, match="leave encoder out"):
+        load_model(tmp_path / "run", encoder=given)
+
+
+def test_a_run_of_other_embeddings_is_not_gone_on_with(tmp_path):
+    NoisyLabelClassifier(encoder=embeddings(), out=tmp_path / "run").fit(TEXTS, Y)
+    with pytest.raises(InputError, match="encoder is own:embeddings"):
+        NoisyLabelClassifier(encoder=embeddings() + 1, out=tmp_path / "run", resume=True).fit(TEXTS, Y)
+
+
+def test_embeddings_do_not_fit_files_whose_order_nobody_gave(tmp_path):
+    with pytest.raises(InputError, match="rows belong to samples by their order"):
+        NoisyLabelClassifier(encoder=embeddings()).fit(str(tmp_path))
+
+
+def test_a_transformer_takes_images_as_rows(tmp_path):
+    found = NoisyLabelClassifier(encoder=PCA(3), out=tmp_path / "run").fit(photos(), Y)
+    assert (found.predict(photos()) == Y).all()
+    assert found.model_.encoder.part.n_features_in_ == 12 * 12 * 3
+    with pytest.raises(InputError, match="not fitted"):
+        load_model(tmp_path / "run", encoder=PCA(3))
+    with pytest.raises(InputError, match="is own:PCA, and own:Colours was given"):
+        load_model(tmp_path / "run", encoder=Colours())
+    saved = load_model(tmp_path / "run", encoder=found.model_.encoder.part)
+    assert np.asarray(saved.classes)[saved.probs(photos()).argmax(1)].tolist() == Y
+
+
+def test_a_known_encoder_needs_none_of_the_users(tmp_path):
+    NoisyLabelClassifier("features", out=tmp_path / "run").fit(TEXTS, Y)
+    with pytest.raises(InputError, match="needs no encoder of your own"):
+        load_model(tmp_path / "run", encoder=first_letter)

@@ -101,6 +101,11 @@ def of_images(loaded: Loaded, options: ReadOptions, foreseen: Callable[[float], 
     name, takes, make = _asked(options.encoder, "image", options)
     if takes != "image":
         raise InputError(f"encoder {name!r} takes {takes}s, but {loaded.name} holds none.")
+    if isinstance(options.encoder, Own) and options.encoder.is_made and len(loaded.x.shape) == 1:
+        raise InputError(
+            f"encoder holds embeddings, but {loaded.name} holds numbers, which need none: pass as X what is to be "
+            "learned from"
+        )
     if len(loaded.x.shape) != 3 or loaded.x.dtype != torch.uint8:
         raise InputError(
             f"encoder {name!r} takes uint8 images (0 to 255), but a sample is {str(loaded.x.dtype)[6:]} of "

@@ -1,4 +1,4 @@
-"""An encoder of the user's own: a function, a torch module, or a transformer of scikit-learn."""
+"""An encoder of the user's own: a function, a torch module, a transformer of scikit-learn, or embeddings."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from torch import Tensor, nn
 
 from codivide.core.device import resolve_device
 from codivide.core.errors import InputError, TrainingWarning, check_instance
+from codivide.core.files import array_sum
 from codivide.data.encoder import Encoder, EncoderKind, Encoding, Takes
 from codivide.data.progress import Working
 from codivide.data.rows import Rows, SparseRows, TensorRows
 
 KIND = "own"
+MADE = f"{KIND}:embeddings"  # what embeddings are called, which nothing has to make
 _SAME = 0.1  # of the largest feature of a sample: by less it may differ with the batch
+_LONG = 100  # letters of a value that a message shows
 _AT_ONCE = {"text": 1024, "image": 64}  # samples that a function is given
 
 
@@ -27,10 +30,12 @@ class Own:
 
     A function takes a list of texts, or uint8 images ``[B, H, W, C]``, and returns an array ``[B, D]``. A torch module
     takes float images ``[B, C, H, W]`` from 0 to 1 and runs in evaluation mode on the encoder's device. A transformer
-    of scikit-learn takes a list of texts; a copy of it is fitted on those of the training part.
+    of scikit-learn takes a list of texts, or uint8 images as rows ``[B, H * W * C]``; a copy of it is fitted on
+    those of the training part. Embeddings are an array ``[N, D]`` of the training samples, in their order; a model of
+    them takes those of new samples.
 
     Args:
-        part: the function, module or transformer; None: that of a model which was read from a file.
+        part: the function, module, transformer or embeddings; None: that of a model which was read from a file.
         name: ``own:`` and what it is called; None: from the part.
         takes: "text" or "image"; known when it is first used.
         shape: of the images that it was used on.
@@ -41,25 +46,56 @@ class Own:
 
     def __init__(self, part: Any, name: str | None = None, takes: Takes = "image", shape: tuple[int, ...] = ()) -> None:
         check_instance("encoder", part)
-        if part is not None and not (callable(part) or hasattr(part, "transform")):
+        made = _is_array(part)
+        if part is not None and not (made or callable(part) or hasattr(part, "transform")):
+            said = repr(part)
             raise InputError(
-                f"encoder {part!r}: give a name, a function of a list of texts or of images [B, H, W, C], a torch "
-                "module, or a transformer of scikit-learn. Features that are there already are passed as X."
+                f"encoder {said if len(said) < _LONG else type(part).__name__}: give a name, a function of a list of "
+                "texts or of images [B, H, W, C], a torch module, a transformer of scikit-learn, or an array [N, D] of "
+                "embeddings"
             )
         self.part, self.takes, self.shape = part, takes, shape
-        self.name = name or f"{KIND}:{getattr(part, '__qualname__', type(part).__name__)}"
+        self.name = name or (MADE if made else f"{KIND}:{getattr(part, '__qualname__', type(part).__name__)}")
+
+    @property
+    def is_made(self) -> bool:
+        """Whether it is embeddings, so that a model takes those of new samples."""
+        return self.name == MADE
 
     def fitted(self, takes: Takes, samples: Any) -> Own:
         """The encoder of these training samples: rows of images, or a list of texts."""
         shape = () if takes == "text" else tuple(samples.shape)
         part = self.part
-        if not isinstance(part, nn.Module) and hasattr(part, "transform"):
-            if takes != "text":
-                raise InputError(f"encoder {self.name!r} is a transformer, which takes texts, but the data are images.")
+        if _transforms(part):
             from sklearn.base import clone
 
-            part = clone(part).fit(list(samples))
+            part = clone(part).fit(list(samples) if takes == "text" else _flat(np.concatenate(list(_images(samples)))))
         return Own(part, self.name, takes, shape)
+
+    def again(self, part: Any) -> Own:
+        """The same encoder with the part that no file holds.
+
+        Raises:
+            InputError: it is of another name, or a transformer that is not fitted.
+        """
+        given = Own(part)
+        if self.is_made:
+            raise InputError(
+                "this model takes embeddings as they are: leave encoder out, and give those of new samples"
+            )
+        if given.name != self.name:
+            raise InputError(f"the encoder of this model is {self.name}, and {given.name} was given")
+        if _transforms(part):
+            from sklearn.exceptions import NotFittedError
+            from sklearn.utils.validation import check_is_fitted
+
+            try:
+                check_is_fitted(part)
+            except NotFittedError:
+                raise InputError(
+                    f"encoder {self.name!r} is not fitted: give the copy that was, clf.model_.encoder.part"
+                ) from None
+        return Own(part, self.name, self.takes, self.shape)
 
     def encode(self, samples: Any, how: Encoding | None = None) -> Rows:
         """Rows ``[N, D]``.
@@ -67,10 +103,12 @@ class Own:
         Raises:
             InputError: the part is not there, or does not give one row of finite numbers a sample.
         """
+        if self.is_made:
+            return self._embeddings(len(samples))
         if self.part is None:
             raise InputError(
-                f"this model was made with an encoder of your own ({self.name}), which no file holds: set "
-                "`model.encoder.part` to it in Python before you predict."
+                f"this model was made with an encoder of your own ({self.name}), which no file holds: in Python, "
+                "codivide.load_model(path, encoder=...) takes it again"
             )
         encoding = how or Encoding()
         function = self._function(encoding.device)
@@ -97,9 +135,32 @@ class Own:
         """None: the part stays with the user."""
         return {}
 
+    def check(self) -> str | None:
+        """A checksum of embeddings, which no name tells apart; None of what makes features."""
+        if not self.is_made or self.part is None:
+            return None
+        rows = self._checked(self.part, _length(self.part))
+        return f"{array_sum(np.ascontiguousarray(rows.data if sparse.issparse(rows) else rows)):08x}"
+
+    def _embeddings(self, count: int) -> Rows:
+        """Those that were given, for so many samples."""
+        if self.part is None:
+            raise InputError("this model was made of embeddings: give those of the samples, [N, D]")
+        rows = self._checked(self.part, _length(self.part))
+        if rows.shape[0] != count:
+            raise InputError(
+                f"encoder holds embeddings of {rows.shape[0]:,} samples, and there are {count:,}: one row for each "
+                "training sample is needed, in the same order; a model of them takes embeddings of new samples"
+            )
+        if sparse.issparse(rows):
+            return SparseRows(sparse.csr_matrix(rows, dtype=np.float32))
+        return TensorRows(torch.from_numpy(rows.copy()))
+
     def _function(self, device: str) -> Callable[[Any], Any]:
         if not isinstance(self.part, nn.Module):
             function: Callable[[Any], Any] = getattr(self.part, "transform", self.part)
+            if self.takes == "image" and _transforms(self.part):
+                return lambda images: function(_flat(images))
             return function
         place = resolve_device(device)
         module = self.part.to(place).eval()
@@ -112,13 +173,12 @@ class Own:
         return features
 
     def _batches(self, samples: Any) -> Iterator[Any]:
-        size = _AT_ONCE[self.takes]
+        if self.takes != "text":
+            yield from _images(samples)
+            return
+        size = _AT_ONCE["text"]
         for start in range(0, len(samples), size):
-            if self.takes == "text":
-                yield list(samples[start : start + size])
-            else:
-                ids = torch.arange(start, min(start + size, len(samples)))
-                yield samples[ids].cpu().permute(0, 2, 3, 1).contiguous().numpy()
+            yield list(samples[start : start + size])
 
     def _check_alone(self, rows: Any, alone: Any) -> None:
         """Compare the first row of a batch with that of the same sample alone: another batch holds other samples.
@@ -160,6 +220,30 @@ class Own:
         if not np.isfinite(rows.data if sparse.issparse(rows) else rows).all():
             raise InputError(f"encoder {self.name!r} gives features that are NaN or infinite")
         return rows
+
+
+def _is_array(part: Any) -> bool:
+    """Whether a part is an array, a tensor or a table of embeddings, and nothing that makes them."""
+    return isinstance(part, np.ndarray | Tensor) or sparse.issparse(part) or hasattr(part, "iloc")
+
+
+def _length(part: Any) -> int:
+    return int(part.shape[0])
+
+
+def _transforms(part: Any) -> bool:
+    return not isinstance(part, nn.Module) and not _is_array(part) and hasattr(part, "transform")
+
+
+def _images(samples: Any) -> Iterator[Any]:
+    """uint8 images ``[B, H, W, C]`` of rows, some at a time."""
+    for ids in torch.split(torch.arange(len(samples)), _AT_ONCE["image"]):
+        yield samples[ids].cpu().permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def _flat(images: Any) -> Any:
+    """Images as rows of numbers, as transformers take them."""
+    return images.reshape(len(images), -1)
 
 
 def as_encoder(given: Any) -> str | Encoder:

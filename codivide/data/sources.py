@@ -40,6 +40,7 @@ from codivide.data.label_copies import with_label_columns
 from codivide.data.labels import OneClassError, unmasked
 from codivide.data.loaded import Loaded, Skipped
 from codivide.data.options import CLASSES, DEFAULT, REGRESSION, ReadOptions
+from codivide.data.own import Own
 from codivide.data.packed import load_npz, npz_inputs
 from codivide.data.row_order import index_names, said_of_index, warn_of_order
 from codivide.data.rows import Rows
@@ -232,6 +233,11 @@ def load_raw(
     choose_augment(options.augment, (1,))
     if isinstance(options.encoder, str):
         encode.check_name(options.encoder)
+    if isinstance(options.encoder, Own) and options.encoder.is_made and as_path(source) is not None:
+        raise InputError(
+            f"encoder holds embeddings, whose rows belong to samples by their order, and files in {source} have none "
+            "that is sure: give X as a list of the files, or of texts, in the order of the embeddings, and y"
+        )
     kind = next((kind for kind in SOURCES if kind.labelled is not None and kind.recognised(source)), None)
     _check_columns(kind, options)
     if kind is None or kind.labelled is None:
@@ -280,6 +286,10 @@ def read_inputs(
     if isinstance(source, pd.DataFrame) and not len(source):
         raise InputError(f"{name} has 0 sample(s): the table has no rows.")
     model = wanted = Wanted(tuple(shape), dtype, options, columns=columns, name=name)
+    made = isinstance(encoder, Own) and encoder.is_made
+    if made:
+        _check_made(source, shape[0], name)
+        encoder = None
     if encoder is not None:
         kind = torch.uint8 if encoder.takes == "image" else torch.float32
         texts, table = encoder.takes == "text", encoder.takes == "table"
@@ -294,6 +304,17 @@ def read_inputs(
     elif encoder is not None:
         rows = fit_rows(encoder.encode(rows, options.encoding), model)
     return rows, list(found.names), found.skipped
+
+
+def _check_made(source: object, features: int, name: str) -> None:
+    """InputError where a model of embeddings is given texts or images, which nobody told it to make them of."""
+    texts = isinstance(source, list | tuple) and bool(source) and isinstance(source[0], str)
+    dimensions = getattr(source, "ndim", 2)
+    if texts or dimensions not in (1, 2) or getattr(getattr(source, "dtype", None), "kind", "f") in "OUS":
+        raise InputError(
+            f"this model was made of embeddings of your own: give those of the new samples, [N, {features}], and not "
+            f"what {name} holds"
+        )
 
 
 def rows_for_model(samples: Any, model: Taking) -> Any:

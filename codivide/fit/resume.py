@@ -16,6 +16,7 @@ from codivide.core.version import VERSION
 from codivide.data import encode
 from codivide.data.fingerprint import fingerprint
 from codivide.data.loaded import Loaded
+from codivide.data.own import Own
 from codivide.fit.job import Job, Outcome, name_of
 from codivide.fit.own_method import code_of
 from codivide.methods.auto import Auto
@@ -59,6 +60,8 @@ def identity(job: Job, loaded: Loaded, free: Sequence[str] = ()) -> dict[str, An
 
 def _encoder(job: Job, loaded: Loaded) -> str | None:
     """What makes the features: by name, "none" where a network on pixels was asked for, None where that is open."""
+    if isinstance(loaded.encoder, Own) and (check := loaded.encoder.check()) is not None:
+        return f"{loaded.encoder.name} {check}"
     if loaded.encoder is not None:
         return loaded.encoder.name
     asked = job.source.options.encoder
@@ -118,4 +121,6 @@ def outcome_of(out: Path, loaded: Loaded, net: str | OwnNet = "auto") -> Outcome
     if is_present(out / PREDICTIONS):
         evidence = Evidence.from_arrays(saved.predictions)
     model = load(out / MODEL, net=net.make if isinstance(net, OwnNet) else None)
+    if isinstance(loaded.encoder, Own):  # no file holds it
+        model.encoder = loaded.encoder
     return Outcome(None, saved.rows, model, saved.labels, saved.summary, evidence, saved.test_labels)

@@ -15,6 +15,7 @@ from codivide.core.device import autocast, computes_bf16
 from codivide.core.errors import InputError
 from codivide.core.files import reading
 from codivide.data import encode, encoder
+from codivide.data.own import Own
 from codivide.data.rows import Rows
 from codivide.data.sources import rows_for_model
 from codivide.data.views import ViewSpec
@@ -139,7 +140,11 @@ TARGETS: dict[str, type[NumberModel] | type[TagModel]] = {number_model.KIND: Num
 
 
 def load_any(
-    path: str | Path, device: torch.device | None = None, *, net: Callable[[int], nn.Module] | None = None
+    path: str | Path,
+    device: torch.device | None = None,
+    *,
+    net: Callable[[int], nn.Module] | None = None,
+    encoder: Any = None,
 ) -> Classifier | NumberModel | TagModel:
     """Read a saved model of any kind: of classes, several labels a row, or numbers. It is ``codivide.load_model``.
 
@@ -147,6 +152,7 @@ def load_any(
         path: a run folder, its ``model.safetensors``, or another file that ``save`` wrote.
         device: where networks go; None: the CPU, where heads on features stay in any case.
         net: what made the networks, where that was a function of the user's own, which no file holds.
+        encoder: what made features, where that was a function, a module or a fitted transformer of the user's own.
 
     Returns:
         A ``codivide.Model`` of networks or a ``codivide.FeatureModel``: ``probs(X)`` is ``[N, C]``, in the order of
@@ -154,7 +160,7 @@ def load_any(
 
     Raises:
         InputError: no such file, or not a model of this format; a pickle is refused, never opened. Networks of the
-            user's own without ``net``, or with one that makes others.
+            user's own without ``net``, or with one that makes others. An encoder where it is known, or another one.
 
     Example:
         >>> import tempfile
@@ -170,9 +176,13 @@ def load_any(
     with reading(path):
         tensors, header = model_file.read(path)
         kind = TARGETS.get(str(header.get("kind")))
-        if kind is not None:
-            return kind.of_file(tensors, header)
-    return load(path, device, net=net)
+        target = None if kind is None else kind.of_file(tensors, header)
+    model = load(path, device, net=net) if target is None else target
+    if encoder is not None:
+        if not isinstance(model.encoder, Own):
+            raise InputError(f"{path} needs no encoder of your own: leave encoder out")
+        model.encoder = model.encoder.again(encoder)
+    return model
 
 
 def load(
