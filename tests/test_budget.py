@@ -2,17 +2,20 @@
 
 import re
 import statistics
+import sys
 import time
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from rich.console import Console
 
 from codivide import NoisyLabelClassifier
 from codivide.bench import store
+from codivide.cli import app, clock
 from codivide.core.errors import InputError, TrainingWarning
 from codivide.data import encode, progress
 from codivide.data.sources import load
@@ -259,3 +262,23 @@ def test_what_is_wrong_with_the_data_as_a_whole_is_said_at_the_end(capsys):
     told = lines[closing + 1 :]
     assert f"; {len(told)} finding{'s' * (len(told) > 1)} on the data as a whole; " in lines[closing]
     assert "Rare classes: rare classes, each with less than a tenth of an even share of the labels: 'quiet' (6)" in told
+
+
+def test_the_clock_of_a_command_starts_before_what_it_imports(monkeypatch, capsys, tmp_path):
+    seen, before = [], time.monotonic()
+    monkeypatch.setattr(sys, "argv", ["codivide", "--version"])
+    with monkeypatch.context() as patched:
+        patched.setattr(app, "settle", lambda: time.sleep(0.05))
+        patched.setattr(app, "_call", lambda arguments: seen.append((clock.began(), time.monotonic())) or 0)
+        with pytest.raises(SystemExit):
+            app.main()
+    began, now = seen[0]
+    assert before <= began <= now - 0.05
+    assert clock.began() >= now  # no command runs
+
+    pd.DataFrame({"text": ["good film", "bad film"] * 20, "label": ["p", "n"] * 20}).to_csv(tmp_path / "t.csv")
+    monkeypatch.setattr(sys, "argv", ["codivide", "fit", str(tmp_path / "t.csv"), "--out", str(tmp_path / "run")])
+    monkeypatch.setattr(app, "running", lambda since: clock.running(since - 5000))
+    with pytest.raises(SystemExit):
+        app.main()
+    assert re.search(r"labels look wrong.*; (5,?0\d\d s|8\d min)", capsys.readouterr().out)

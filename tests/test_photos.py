@@ -173,10 +173,27 @@ def test_the_clock_of_a_budget_counts_the_encoder(packaged, monkeypatch):
     job = Job(method, default_plan(len(y), method))
     free = NOT_FOR_FEATURES
     choose_run.execute(job, loaded, free=free, say=said.append, began=time.monotonic() - 99)
-    assert any("all of the budget" in text for text in said)
+    assert any("nothing is left of the budget" in text for text in said)
     said.clear()
     choose_run.execute(job, loaded, free=free, say=said.append)
     assert not any("budget" in text for text in said)
+
+
+@pytest.mark.parametrize(("needs", "is_said"), [(200.0, True), (20.0, False)])
+def test_encoding_that_the_budget_cannot_hold_is_said_at_once(needs, is_said, packaged, monkeypatch):
+    from codivide.fit import choose_run
+
+    def encoded(loaded, options, foreseen=None):
+        if foreseen is not None:
+            foreseen(needs)
+        return of_images(loaded, options)
+
+    of_images = encode.of_images
+    monkeypatch.setattr(encode, "of_images", encoded)
+    x, y = photos()
+    method, said = build_method("auto", budget=100.0), []
+    choose_run.execute(Job(method, default_plan(len(y), method)), load(x, y), free=NOT_FOR_FEATURES, say=said.append)
+    assert any("more than the budget has" in text for text in said) == is_said
 
 
 def test_a_setting_of_a_network_alone_is_said_to_cost_the_features():
@@ -302,8 +319,9 @@ def test_best_does_not_wait_for_a_network_that_is_not_there(monkeypatch):
     assert pretrained.strongest("image", "cpu", told.append) == "efficientnet-lite0"
     assert asked == [True, True, True]
     assert not constants.HF_HUB_OFFLINE
+    said = "encoder best: efficientnet-lite0 is taken, which needs no download"
+    assert told[1:] == [said]  # and not twice why what is not here cannot be had
     assert "does not answer" in told[0]
-    assert not [text for text in told if "downloaded" in text]
 
 
 def test_texts_cannot_do_without():

@@ -7,10 +7,12 @@ torch before its command runs, so that ``codivide --help`` is instant.
 import errno
 import io
 import sys
+import time
 import traceback
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any
 
+from codivide.cli.clock import running
 from codivide.core.allocator import tune_allocator
 from codivide.core.errors import InputError
 from codivide.core.memory import settle, short_of
@@ -88,6 +90,7 @@ def _show_version(*, asked: bool) -> None:
 
 def main() -> None:
     """Run the command line; a wrong input is one line and exit code 2."""
+    since = time.monotonic()
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
     arguments = [word for word in arguments if word != "--debug"]
@@ -99,7 +102,7 @@ def main() -> None:
             _tell(said)
         from codivide.cli.progress import plain_warnings
 
-        with plain_warnings(), stoppable(_tell):
+        with running(since), plain_warnings(), stoppable(_tell):
             sys.exit(_call(arguments))
     except Stopped as stopped:
         print("stopped", file=sys.stderr)

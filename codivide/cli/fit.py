@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from codivide.cli import clock
 from codivide.cli.flags import DATA, OWN, Cluster, TableFlags, hyper_flags, number_or_none, spread
 from codivide.cli.output import note, say_data, say_outcome, say_targets
 from codivide.core.errors import InputError
@@ -332,7 +333,7 @@ def _fit(run: RunFlags, data: DataFlags, training: TrainingFlags, hyper_paramete
     from codivide.runs.claim import claimed
     from codivide.training.plan import ASKED
 
-    began = time.monotonic()
+    began = clock.began()
     if said := take(_recorded_threads(run)):
         note(said)
     method = _method(run, hyper_parameters)
@@ -399,7 +400,7 @@ def _fit_targets(run: RunFlags, data: DataFlags, training: TrainingFlags, hyper_
     from codivide.runs.changed import check_decided
     from codivide.runs.claim import claimed
 
-    began = time.monotonic()
+    began = clock.began()
     check_task(data.task)
     asked = {
         item.name: getattr(flags, item.name)

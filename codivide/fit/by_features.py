@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from codivide.core.errors import either
 from codivide.data import encode
 from codivide.data.columns import Columns
 from codivide.data.loaded import Loaded
@@ -70,10 +71,23 @@ def encoded(job: Job, loaded: Loaded, before: Before, budget: Budget, say: Say) 
     options = replace(job.source.options, encoder=encode.DEFAULT_OF["image"])
     say(f"encoder {options.encoder}: {_ENCODED}")
     rows, classes = len(loaded.y), len(loaded.classes)
-    found = encode.of_images(loaded, options, lambda encoding: say(of_photos(rows, classes, encoding)))
+
+    def foreseen(encoding: float) -> None:
+        say(of_photos(rows, classes, encoding))
+        left = budget.left()
+        if left is not None and encoding > time.perf_counter() - began + left:
+            say(
+                f"encoding alone needs about {duration(encoding)}, more than the budget has: it is not cut short, for "
+                f"each photo is to be judged; {either('--limit N takes a part of them', 'fewer photos need less')}"
+            )
+
+    found = encode.of_images(loaded, options, foreseen)
     seconds = round(time.perf_counter() - began, 2)
     if budget.left() == 0:
-        say(f"the encoder took {seconds:.0f} s, all of the budget; what follows needs about a minute for 10,000 images")
+        heads = duration(features_seconds(rows, found.x.shape[0], classes, ("linear",)))
+        say(
+            f"the encoder took {seconds:.0f} s, and nothing is left of the budget; linear heads need about {heads} more"
+        )
     job = replace(job, source=replace(job.source, options=options))
     return job, found, replace(before, seconds={"encoding_seconds": seconds})
 
