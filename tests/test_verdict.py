@@ -15,7 +15,17 @@ from codivide.data.sources import load
 from codivide.fit.choice import Choice, Decision
 from codivide.fit.execute import execute
 from codivide.fit.job import Job, build_method, default_plan
-from codivide.fit.verdict import MEMORISED, TOO_LITTLE, UNPROVEN, USABLE, balanced_agreement, first_met, proven, verdict
+from codivide.fit.verdict import (
+    MEMORISED,
+    TOO_LITTLE,
+    UNPROVEN,
+    USABLE,
+    balanced_agreement,
+    first_met,
+    hardly_agrees,
+    proven,
+    verdict,
+)
 from tests.test_choose import SEEN
 
 TEN = np.arange(1000) % 10
@@ -181,3 +191,22 @@ def test_python_is_warned_of_what_may_be_memorised():
     x, y = rng.standard_normal((60, 30)).astype(np.float32), rng.integers(2, size=60)
     with pytest.warns(TrainingWarning, match="wrong labels may have been memorised; method='auto' holds some out"):
         NoisyLabelClassifier("cross_entropy", epochs=40, lr=0.1).fit(x, y)
+
+
+def test_suggestions_that_agree_by_chance_are_of_no_use():
+    rng = np.random.default_rng(0)
+    kind = np.arange(400) % 10
+    x = rng.normal(0, 0.3, (400, 12)) + 3 * np.eye(10, 12)[kind]
+    y = kind + 10 * rng.integers(0, 6, 400)  # 60 classes, of which six each look alike
+    with pytest.warns(TrainingWarning, match="no more than chance would"):
+        found = NoisyLabelClassifier("features").fit(x, y)
+    assert len(found.label_issues_) > 300
+    assert len(NoisyLabelClassifier("features").fit(x, kind).label_issues_) < 40
+
+
+def test_a_rare_class_that_is_never_suggested_is_no_agreement_by_chance():
+    given = np.array([0] * 95 + [1] * 5)
+    assert hardly_agrees(np.zeros(100, dtype=np.int64), given) is None
+    five = np.arange(100) % 5
+    assert "agree with 20.0% of the labels, no more than chance would (20.0%)" in hardly_agrees(np.zeros(100), five)
+    assert hardly_agrees(np.full(3, 1), np.full(3, -1)) is None

@@ -34,6 +34,7 @@ from codivide.runs.folder import RunFolder
 from codivide.training.model_file import Classifier
 
 _COPIES = 0.25  # share of the samples from which on it is said that copies count once
+_AGREEMENT = "agreement"  # of suggestions with the given labels; key of a remark
 _MORE = "It takes more labels of each class, or features that tell the classes apart"  # where heads have collapsed
 
 
@@ -111,7 +112,7 @@ def learned_outcome(
     learned.remarks.update(run_record.stretched(learned.report.get("stretched", []), loaded))
     remark = learning_curves.collapse(learned.probs.argmax(1).numpy(), loaded.y, len(loaded.classes), _MORE)
     said = learned.remarks | ({} if remark is None else {"collapse": remark})
-    said |= _rule(learned, loaded) | _copies(learned)
+    said |= _rule(learned, loaded) | _copies(learned) | _agreement(learned, loaded)
     if said:
         history[-1]["warnings"] = said
     judged = Judged(
@@ -140,7 +141,7 @@ def learned_outcome(
     found = run_record.summary_of(loaded, history, judged, remarks) | run_record.of_test(tested)
     found |= {"collapsed": remark is not None, "findings": checked.findings}
     by_chance = tested.predicted is not None and verdict.by_chance(*tested.predicted)
-    useless = "independent" in learned.remarks or by_chance or are_no_classes(loaded)
+    useless = "independent" in learned.remarks or by_chance or are_no_classes(loaded) or _AGREEMENT in said
     found["verdict"] = verdict.TOO_LITTLE if useless else verdict.USABLE
     record = run_record.told(settings) | trained | found | environment()
     outcome = Outcome(None, history, model, table, record, evidence, tested.table)
@@ -171,6 +172,16 @@ def _rule(learned: Learned, loaded: Loaded) -> dict[str, str]:
         return {}
     warnings.warn(text, TrainingWarning, stacklevel=3)
     return {rule_like.KEY: text}
+
+
+def _agreement(learned: Learned, loaded: Loaded) -> dict[str, str]:
+    """The remark that suggestions agree with the given labels by chance alone, where something was learned."""
+    independent = "independent" in learned.remarks
+    text = None if independent else verdict.hardly_agrees(learned.suggested.numpy(), loaded.y)
+    if text is None:
+        return {}
+    warnings.warn(text, TrainingWarning, stacklevel=3)
+    return {_AGREEMENT: text}
 
 
 def _copies(learned: Learned) -> dict[str, str]:

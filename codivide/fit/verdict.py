@@ -72,6 +72,28 @@ def verdict(
     return USABLE if proven is None or proven() else UNPROVEN
 
 
+def hardly_agrees(suggested: Labels, given: Labels) -> str | None:
+    """What is said where suggestions agree with the given labels as often as chance would, or hardly more.
+
+    Features may tell something of the classes, and still not one from the next: then each label looks wrong.
+
+    Args:
+        suggested: what is suggested for each sample, ``[N]``.
+        given: labels ``[N]``, -1 where there is none.
+    """
+    labelled = given >= 0
+    share = np.bincount(given[labelled]) / max(int(labelled.sum()), 1)
+    chance = float(share @ share)  # of two labels that have nothing to do with each other
+    agreement = float((suggested == given)[labelled].mean()) if labelled.any() else 1.0
+    if agreement - chance > _LEAST * (1 - chance):
+        return None
+    return (
+        f"the suggestions agree with {agreement:.1%} of the labels, no more than chance would ({chance:.1%}): either "
+        "hardly a label is right, or what is seen of the samples does not tell these classes apart. Labels look wrong "
+        "for either reason"
+    )
+
+
 def caution(said: str) -> str | None:
     """What a user of Python is warned of by a verdict; None: nothing."""
     if said == TOO_LITTLE:
