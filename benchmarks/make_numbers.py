@@ -328,7 +328,7 @@ ELSEWHERE: list[tuple[str, str, str, tuple[str, ...]]] = [
     ),
     ("the neighbours' vote", "explain/features.md#the-vote", "python benchmarks/votes.py", ("votes.json",)),
     (
-        "words, or parts of words",
+        "words, parts of words, or a network for texts",
         "reference/encoders.md",
         "python benchmarks/texts.py",
         ("texts.json",),

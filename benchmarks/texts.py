@@ -1,11 +1,11 @@
-"""Texts by words, and by words and parts of words: what the default encoder of texts should be.
+"""Texts by words, by words and parts of words, and by a network: what the default encoder of texts should be.
 
 python benchmarks/texts.py [--only hausa youtube docstrings] [--out results/texts.json]
 
 ``NoisyLabelClassifier(encoder=...).fit(texts, labels)`` with no other option, on two public sets whose labels were
 made by rules, and on one that any machine has: the first sentences of the documentation of eight Python modules. The
 module is to be told, with 25 % of the labels wrong. Nothing is chosen by true labels; ``agreement`` is that of held-out
-given ones.
+given ones. The network, MiniLM, knows English alone, and needs its wheel (see docs/reference/encoders.md).
 Rows that the file holds already, of sets that are not asked for, stay. Needs ``CODIVIDE_DATA``.
 """
 
@@ -31,7 +31,7 @@ MODULES = (
     *("numpy", "scipy.stats", "pandas", "torch", "sklearn.metrics"),
     *("matplotlib.pyplot", "scipy.sparse", "torch.nn.functional"),
 )
-ENCODERS = ("tfidf", "tfidf:char")
+ENCODERS = ("tfidf", "tfidf:char", "minilm")
 
 
 def docstrings(seed: int) -> default.Case:

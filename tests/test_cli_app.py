@@ -365,3 +365,12 @@ def test_no_message_of_the_library_proposes_both_a_flag_and_a_parameter():
         if re.search(r"\(--[a-z-]+, [a-z_]+=|\([a-z_]+=\S* in Python\)", line)
     ]
     assert twice == []
+
+
+def test_a_run_on_texts_says_what_a_stronger_encoder_needs(tmp_path, capsys):
+    texts = [f"{'good' if row % 2 else 'bad'} film number {row}" for row in range(60)]
+    pd.DataFrame({"text": texts, "label": ["n", "p"] * 30}).to_csv(tmp_path / "t.csv", index=False)
+    for more, said in (([], True), (["--encoder", "tfidf"], False)):
+        call("fit", str(tmp_path / "t.csv"), "--out", str(tmp_path / f"run{said}"), *more)
+        shown = capsys.readouterr()
+        assert ("--encoder tfidf:char (nothing to download)" in shown.out + shown.err) == said

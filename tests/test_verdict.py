@@ -208,5 +208,5 @@ def test_a_rare_class_that_is_never_suggested_is_no_agreement_by_chance():
     given = np.array([0] * 95 + [1] * 5)
     assert hardly_agrees(np.zeros(100, dtype=np.int64), given) is None
     five = np.arange(100) % 5
-    assert "agree with 20.0% of the labels, no more than chance would (20.0%)" in hardly_agrees(np.zeros(100), five)
+    assert "agree with 20.0 % of the labels, no more than chance would (20.0 %)" in hardly_agrees(np.zeros(100), five)
     assert hardly_agrees(np.full(3, 1), np.full(3, -1)) is None

@@ -90,6 +90,13 @@ def say_noise(loaded: Loaded) -> None:
     out_console.print(table)
 
 
+#: What is proposed after a run with a default encoder.
+STRONGER = {
+    "efficientnet-lite0": "--encoder best (DINOv3, 86 MB to download; minutes instead of seconds)",
+    "tfidf": "--encoder tfidf:char (nothing to download), for English --encoder best (438 MB to download)",
+}
+
+
 def say_outcome(summary: dict[str, Any], out: Path, seconds: float, *, chosen: bool = False) -> None:
     """Accuracy, wrong labels found, the seconds since the command began, where the files are.
 
@@ -120,8 +127,8 @@ def say_outcome(summary: dict[str, Any], out: Path, seconds: float, *, chosen: b
             highlight=False,
             soft_wrap=True,
         )
-    if summary.get("encoder") == "efficientnet-lite0" and not chosen:
-        note("a stronger encoder may find more: --encoder best (DINOv3, 86 MB to download; minutes instead of seconds)")
+    if not chosen and (stronger := STRONGER.get(summary.get("encoder", ""))) is not None:
+        note(f"a stronger encoder may find more: {stronger}")
     for finding in findings_of(summary):
         note(finding)
     for text in summary.get("warnings", []):
