@@ -6,6 +6,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,28 @@ def test_one_process_is_alone():
     assert alone.part(64) == 64
     with ranks.joined("cpu") as joined:  # nobody started it with others
         assert joined == Ranks()
+
+
+@forked
+@pytest.mark.process
+def test_no_process_leaves_before_all_are_connected(tmp_path):
+    connected = tmp_path / "connected"
+
+    def work():
+        begin = ranks.dist.init_process_group
+
+        def slowly(*args, **more):
+            begin(*args, **more)
+            if os.environ["RANK"] == "0":  # as between busy processes
+                time.sleep(1)
+                connected.touch()
+
+        ranks.dist.init_process_group = slowly
+        with ranks.joined("cpu"):
+            pass
+        assert connected.exists()
+
+    together(2, work, tmp_path)
 
 
 def test_a_machine_with_fewer_gpus_than_processes_is_refused(monkeypatch):

@@ -107,6 +107,8 @@ def _restarts() -> int:
 def joined(device: str = "auto") -> Iterator[Ranks]:
     """Join the other processes while the block lasts, on this process's own GPU where there is one.
 
+    The block begins when all of them are connected: one that leaves at once would break the others' connecting.
+
     Args:
         device: as in the plan: with "cpu" no GPU is taken.
 
@@ -129,6 +131,7 @@ def joined(device: str = "auto") -> Iterator[Ranks]:
     dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=_PATIENCE)
     _here = Ranks(rank, count)
     try:
+        _here.table([rank])  # waits for all
         yield _here
     finally:
         _here = Ranks()
