@@ -41,6 +41,17 @@ def test_a_small_group_apart_is_found_and_those_of_classes_are_not(share):
     assert (np.diff(found.severity[found.rows]) <= 0).all()
 
 
+@pytest.mark.parametrize("count", [200, 300, 500])
+def test_of_few_samples_hardly_one_is_apart_and_a_group_still_is(count):
+    rng = np.random.default_rng(0)
+    plain = rng.normal(size=(count, 128)) / np.arange(1, 129) ** 0.4  # one class, nothing apart
+    usual = Apart.of(torch.from_numpy(plain).float(), np.zeros(count, dtype=np.int64))
+    assert (usual.usual > usual.fence).mean() < 0.02
+    points, labels, group = planted(0.04, count=count)
+    usual = Apart.of(points, labels)
+    assert (usual.distance(points) > usual.fence)[group].all()
+
+
 def test_what_many_are_is_how_they_are():
     points, labels, _ = planted(0.1)
     before = outliers.find(points, None, 5)

@@ -15,7 +15,7 @@ from codivide.core.types import Floats, Labels
 
 MOST = 5000  # samples that the distance is learned from
 DIRECTIONS = 64  # the leading ones, in which it is taken
-FEWEST = 5  # samples a direction below which there are fewer directions
+FEWEST = 20  # samples a direction; with fewer, those that are left out look far because they were left out
 RANGES = 1.75  # between the quartiles above the upper one, from which on a sample is apart
 _NEIGHBOURS = 10
 _PULL = 5.0  # samples of the whole that the mean of a class is drawn to
@@ -34,8 +34,8 @@ class Apart:
     counts the less the more others are close by: a tight group counts like one sample, whatever its size. After that
     the farthest tenth is left out, five times over; from the third time on all that stay count alike.
 
-    1. Points are taken along their 64 leading directions (fewer where there are fewer than 5 samples a direction), each
-       coordinate over the root of its deviation, rows of length 1.
+    1. Points are taken along their 64 leading directions (one for 20 samples where these are fewer), each coordinate
+       over the root of its deviation, rows of length 1.
     2. The weight of a sample is ten over the number of samples as close to it as the tenth neighbour of the median
        sample is to that, and at most 1.
     3. Means of the classes are weighted, each with 5 samples of the whole; the covariance within classes is one, a
