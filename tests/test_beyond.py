@@ -481,6 +481,8 @@ def test_models_are_read_again_and_predict(prices, photos, tmp_path, capsys):
     said = model.predict(model.encoder.encode(frame))
     run("predict", prices / "run", prices / "houses.csv", "--out", tmp_path / "p.csv")
     np.testing.assert_allclose(pd.read_csv(tmp_path / "p.csv")["prediction"], said, rtol=1e-6)
+    run("predict", prices / "run", prices / "houses.csv", "--out", tmp_path / "p.parquet")
+    assert list(pd.read_parquet(tmp_path / "p.parquet").columns) == ["id", "prediction"]
     run("predict", photos / "run", photos / "tags.csv", "--out", tmp_path / "t.csv")
     table = pd.read_csv(tmp_path / "t.csv")
     assert list(table.columns) == ["id", "label", "cat", "sea", "sky"]

@@ -179,6 +179,9 @@ def test_predict_needs_nothing_but_the_run(finished, photos, tmp_path):
     assert done.returncode == 0
     assert "broken.jpg" in done.stderr
     assert set(pd.read_csv(tmp_path / "answers.csv").columns) == {"path", "label", "probability"}
+    done = codivide("predict", copy, *files, "--out", "answers.json", cwd=tmp_path)
+    assert "predictions are written as .csv or .parquet, not as .json" in " ".join(done.stderr.split())
+    assert not (tmp_path / "answers.json").exists()
 
 
 def test_a_pickle_is_no_model(finished, photos, tmp_path):

@@ -1,5 +1,7 @@
 """The joint matrix of true and given labels."""
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -65,3 +67,15 @@ def test_a_class_that_cannot_be_judged_counts_as_right():
     given[0], given[1] = 3, 3  # too few to judge
     report = noise_report(None, given, pred_probs=np.column_stack([probs * 0.99, np.full(len(given), 0.01)]))
     assert report.joint[3].tolist() == [0, 0, 0, 2]
+
+
+def test_a_report_that_an_older_version_has_pickled_is_whole_but_for_its_joint():
+    _, given, probs = noisy(300)
+    report = noise_report(None, given, pred_probs=probs)
+    again = pickle.loads(pickle.dumps(report))
+    np.testing.assert_array_equal(again.joint, report.joint)
+    old = object.__new__(type(report))
+    old.__setstate__({name: value for name, value in vars(report).items() if name != "joint"})
+    assert old.to_dict() == report.to_dict() | {"joint": []}
+    with pytest.raises(InputError, match="older version"):
+        old.joint_frame()

@@ -28,7 +28,9 @@ def predict(
     files: Annotated[
         list[str], typer.Argument(help="Image files, folders of images, or a table of features or texts.")
     ],
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write a CSV here instead of printing.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Write a CSV here instead of printing; Parquet where it ends so.")
+    ] = None,
     device: Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda, cuda:1, ...")] = "auto",
     text: Annotated[
         str | None,
@@ -53,7 +55,7 @@ def predict(
     from codivide.runs.label_table import called
     from codivide.runs.model import load_any
 
-    check_new_file(out)
+    _check_out(out)
     model = load_any(run, resolve_device(device))
     options = ReadOptions(progress=True, device=device, text=text or _trained(run).text)
     source: Any = files[0] if len(files) == 1 else [Path(name) for name in files]
@@ -112,13 +114,25 @@ def _trained(run: Path) -> ReadOptions:
     return SavedRun(run).source.options if is_run(run) else DEFAULT
 
 
+def _check_out(out: Path | None) -> None:
+    """InputError where a file is there, or would be no such table as its name says."""
+    from codivide.data.table_files import kind_of
+
+    check_new_file(out)
+    if out is not None and (kind := kind_of(out)) not in {("", ""), (".csv", ""), (".txt", ""), (".parquet", "")}:
+        raise InputError(f"--out {out}: predictions are written as .csv or .parquet, not as {''.join(kind)}")
+
+
 def _write(table: pd.DataFrame, out: Path | None) -> None:
     """To a new file, as a table on a terminal, as CSV into a pipe."""
     from codivide.core.files import atomic, guarded
 
     if out is not None:
         with atomic(out) as part:
-            guarded(table).to_csv(part, index=False)
+            if out.suffix.lower() == ".parquet":
+                table.to_parquet(part, index=False)
+            else:
+                guarded(table).to_csv(part, index=False)
         aside(f"{len(table)} predictions: {out}")
     elif out_console.is_terminal:
         out_console.print(rich_table(table))

@@ -26,6 +26,7 @@ from codivide.data.texts import TAKES_TEXTS, are_texts, from_texts
 
 _LARGE = 2**28  # bytes of an array that is left on the disk where it is not compressed
 _UNPACKED, _TIMES = 2**31, 200  # bytes, and times its size, that a compressed file may unpack to; the larger counts
+_OBJECTS = "Python objects, which are never opened; save texts as y.astype(str), numbers as an array of numbers"
 _ENTRY = struct.Struct("<4s5H3I2H")  # what stands before an entry of a zip file, with the lengths of what follows
 
 
@@ -46,7 +47,7 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
         with np.load(path, allow_pickle=False) as held:
             return {name: mapped[name] if name in mapped else held[name] for name in held.files}
     except (OSError, ValueError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        kind = "Python objects, which are never opened" if "allow_pickle" in str(error) else str(error)
+        kind = _OBJECTS if "allow_pickle" in str(error) else str(error)
         raise InputError(f"{path} cannot be read: {kind}") from error
 
 

@@ -148,6 +148,10 @@ class NoiseReport:
     findings: tuple[str, ...] = ()
     joint: Floats = field(default_factory=lambda: np.zeros((0, 0)), repr=False)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take a pickle, also of a version that kept no joint."""
+        self.__dict__.update({"joint": np.zeros((0, 0)), **state})
+
     def to_dict(self) -> dict[str, Any]:
         """All but ``clean_prob`` as JSON values; ``per_class`` names classes by number and name."""
         return {
@@ -196,7 +200,12 @@ class NoiseReport:
 
         Args:
             rates: shares of all labels, which sum to 1; False: how many labels.
+
+        Raises:
+            InputError: the report is a pickle of a version that kept no joint.
         """
+        if len(self.joint) != len(self.per_class):
+            raise InputError("this report was made by an older version, which kept no joint; make it again")
         names = [item.name for item in self.per_class]
         matrix = self.joint / max(float(self.joint.sum()), 1e-12) if rates else self.joint
         return pd.DataFrame(matrix, pd.Index(names, name="true"), pd.Index(names, name="given"))
