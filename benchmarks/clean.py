@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from detection_sets import SETS
 from sklearn.datasets import load_digits
 
@@ -27,6 +28,10 @@ from codivide import NoisyLabelClassifier, audit
 from codivide.audit.clean import apply, read_run
 from codivide.core.files import write_text
 from codivide.core.provenance import environment
+from codivide.data import encode
+from codivide.data.loaded import subset
+from codivide.data.options import ReadOptions
+from codivide.data.sources import load
 from codivide.noise import synthetic
 
 RULES: dict[str, dict[str, float]] = {
@@ -35,6 +40,7 @@ RULES: dict[str, dict[str, float]] = {
     "fewest wrong": {},
 }
 DIGITS = (0.0, 0.05, 0.2, 0.4)  # symmetric
+FEW_WRONG = (0.0, 0.03, 0.1)  # symmetric, of 2,000 photos of CIFAR-10
 NETWORKS = (("elr", 0.4), ("cross_entropy", 0.2), ("cross_entropy", 0.0))
 TABLES = ("hausa", "youtube", "music_majority", "music_single")
 UNKNOWN = -1  # a true label of which only is known that it is not the given one
@@ -57,9 +63,22 @@ def judged(seed: int) -> Iterator[tuple[str, pd.DataFrame, Any]]:
     for method, rate in NETWORKS:
         fitted = NoisyLabelClassifier(method, "mlp", epochs=30, random_state=seed)
         yield f"digits, {rate:.0%}, {method}", fitted.fit(x.reshape(-1, 8, 8) / 16, spoiled(rate)).labels_, truth
+    pixels, labels = some_photos(seed)
+    for rate in FEW_WRONG:
+        generator = np.random.default_rng(seed)
+        given = synthetic.apply(synthetic.parse(f"symmetric:{rate}"), labels, range(10), generator) if rate else labels
+        yield f"2,000 photos, {rate:.0%}", features(pixels, given), labels
     for name in TABLES:
         problem = SETS[name](seed)
         yield name, features(problem.x, problem.given), problem.truth
+
+
+def some_photos(seed: int, count: int = 2000) -> tuple[np.ndarray, np.ndarray]:
+    """Features of CIFAR-10 photos by the packaged encoder, and their true labels."""
+    loaded = load("cifar10")
+    rows = torch.from_numpy(np.sort(np.random.default_rng(seed).permutation(len(loaded.y))[:count]))
+    found = encode.of_images(subset(loaded, rows.numpy()), ReadOptions(encoder=encode.DEFAULT_OF["image"]))
+    return found.x[torch.arange(count)].float().numpy(), found.y
 
 
 def photos(folder: Path, truth: Path, seed: int) -> tuple[str, pd.DataFrame, Any]:

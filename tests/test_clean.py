@@ -308,6 +308,18 @@ EXPECTED = {
 }
 
 
+@pytest.mark.parametrize(("wrong", "said"), [(5, True), (30, False)])
+def test_where_few_labels_seem_wrong_changes_are_to_be_looked_at(wrong, said):
+    doubted = np.arange(100) < wrong
+    table = pd.DataFrame({"id": range(100), "given": "a", "suggested": np.where(doubted, "b", "a")})
+    table = table.assign(clean_prob=np.where(doubted, 0.1, 0.98), suggested_prob=np.where(doubted, 0.9, 0.98))
+    found = apply(table)
+    assert len(found.changes) == wrong
+    assert any("look at changes before you use" in remark for remark in found.remarks) is said
+    asked = apply(table, relabel_above=0.5)  # who asks for a rule knows what it does
+    assert not any("look at changes" in remark for remark in asked.remarks)
+
+
 def labels_by_id(path: Path) -> dict[str, str | None]:
     table = pd.read_parquet(path.with_suffix(".parquet"))
     return dict(zip(table["id"], table["label"].astype(object).where(table["label"].notna(), None), strict=True))

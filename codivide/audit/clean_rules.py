@@ -36,6 +36,7 @@ from codivide.runs.folder import is_audit
 
 HALF = 0.5  # what a sample that is left out counts, in wrong labels; a label is doubted where p(clean) is below
 FEW = 0.02  # estimated rate below which nothing is changed unasked: without noise up to 0.017 (results/noise)
+LITTLE = 0.1  # below it a person should look: of photos whose labels are all right so much may be doubted
 
 
 class Sample(NamedTuple):
@@ -205,12 +206,21 @@ def left_over(
         text = f"hardly a label is wrong (estimated {100 * rules.rate:.1f} %), so nothing is changed"
         return [text + (f"; {doubted:,} that look wrong were left: {further.rules(0.5)}" if doubted else "")]
     wrong = 1 - sum(right for right, _, _ in stay) / len(stay)
+    changed = sum(verdict.label != sample.given for sample, verdict in open_)
+    warned = [_look_first()] if rules.unasked and changed and rules.rate < LITTLE else []
     shares = f"{100 * rules.rate:.1f} % of the labels were wrong, and {100 * wrong:.1f} % of those that stay are"
     text = f"by p(clean) {shares}: {_HIGH.format(further.rate)}" + ("" if all(same for _, _, same in stay) else _OWN)
     if doubted:
         left = f"{doubted:,} labels that look wrong (p(clean) below {HALF:g}) stay as they are: {further.rules(0.5)}"
-        return [left, text]
-    return [text, *([] if wrong < FEW else [f"for fewer wrong ones: {further.rules(0.8)}"])]
+        return [left, text, *warned]
+    return [text, *warned, *([] if wrong < FEW else [f"for fewer wrong ones: {further.rules(0.8)}"])]
+
+
+def _look_first() -> str:
+    return (
+        "few labels seem wrong, and as many right ones are doubted where classes are hard to tell apart: look at "
+        f"{either('CHANGES.csv', 'changes')} before you use the cleaned labels"
+    )
 
 
 class Types:
