@@ -120,6 +120,7 @@ def example_facts(issues: int = 40, kind: str = "image", hostile: bool = False) 
             "rate": 0.04,
             "low": 0.03,
             "high": 0.055,
+            "certain": 0.03,
             "kind": "symmetric",
             "per_class": [
                 {"class": k, "name": name, "labelled": counts[k], "rate": None if k == count - 1 else 0.01 * k}

@@ -365,7 +365,7 @@ def test_the_noise_is_that_of_the_noise_report(copied):
     _, run = copied
     report = noise_report(run).to_dict()
     noise = facts.collect(run)["noise"]
-    assert noise == {name: report[name] for name in ("rate", "low", "high", "kind", "per_class", "trust")}
+    assert noise == {name: report[name] for name in ("rate", "low", "high", "certain", "kind", "per_class", "trust")}
 
 
 def test_where_only_p_clean_is_known_the_rate_is_its_mean_and_not_trusted():

@@ -1,6 +1,7 @@
 """Repaired data: what changes and why, beside a source that stays as it was."""
 
 import json
+import math
 import os
 import re
 import shlex
@@ -16,10 +17,14 @@ from hypothesis import given as cases
 from hypothesis import strategies as st
 from packaging.version import Version
 from PIL import Image
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_predict
+from sklearn.naive_bayes import GaussianNB
 
-from codivide import InputError
-from codivide.audit import write_clean
+from codivide import InputError, NoisyLabelClassifier, noise_report
+from codivide.audit import from_probs, write_clean
 from codivide.audit.clean import apply, clean
+from codivide.audit.clean_rules import Sample, levelled
 from codivide.cli.app import main
 from codivide.core.errors import speaking_flags
 from codivide.core.files import CLEANED
@@ -318,6 +323,60 @@ def test_where_few_labels_seem_wrong_changes_are_to_be_looked_at(wrong, said):
     assert any("look at changes before you use" in remark for remark in found.remarks) is said
     asked = apply(table, relabel_above=0.5)  # who asks for a rule knows what it does
     assert not any("look at changes" in remark for remark in asked.remarks)
+
+
+def overlapping(count: int = 600) -> tuple[np.ndarray, np.ndarray]:
+    """Five classes that are hard to tell apart, and their right labels."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(5, size=count)
+    x = 0.6 * rng.normal(size=(5, 20))[labels] + 1.5 * rng.normal(size=(count, 20))
+    return x, labels
+
+
+def test_doubt_of_a_classifier_changes_no_right_label(tmp_path):
+    x, labels = overlapping()
+    probs = cross_val_predict(LogisticRegression(C=0.1), x, labels, method="predict_proba")
+    found = from_probs(labels, probs, out=tmp_path / "page")
+    report = noise_report(None, labels, pred_probs=probs)
+    alone, bounded = apply(found.labels), apply(found.labels, certain=report.certain)
+    assert len(alone.changes) > 60  # p(clean) takes doubt for noise
+    assert len(bounded.changes) < 15
+    assert any("which counts doubt as error" in remark for remark in bounded.remarks)
+    assert not any("look at changes" in remark for remark in bounded.remarks)
+    assert clean(tmp_path / "page", tmp_path / "out").changes.equals(bounded.changes)  # an audit keeps the bound
+    asked = apply(found.labels, relabel_above=0.5, certain=report.certain)  # who asks for a rule gets it
+    assert len(asked.changes) == len(apply(found.labels, relabel_above=0.5).changes) > len(bounded.changes)
+
+
+def test_a_run_is_bounded_by_its_own_noise_report(tmp_path):
+    fitted = NoisyLabelClassifier(model=GaussianNB(), out=tmp_path / "run", random_state=0)
+    fitted.fit(*overlapping())
+    certain = noise_report(fitted).certain
+    assert certain is not None
+    expected = apply(fitted.labels_, certain=certain).changes
+    assert len(expected) < len(apply(fitted.labels_).changes)
+    written = clean(tmp_path / "run", tmp_path / "out").changes
+    assert sorted(map(str, written["id"])) == sorted(map(str, expected["id"]))
+
+
+@pytest.mark.parametrize("certain", [0.0, 0.01, 0.05, 0.08, 0.1, 0.5, None])
+def test_doubt_is_lowered_to_what_is_certain(certain):
+    rng = np.random.default_rng(0)
+    samples = [Sample(row, "a", "b", float(p), 0.5, confirmed=False) for row, p in enumerate(rng.uniform(size=50))]
+    vouched = [
+        Sample("sure", "a", "b", 1.0, 0.5, confirmed=True),
+        Sample("none", None, "b", math.nan, 0.5, confirmed=False),
+    ]
+    taken = levelled([*vouched, *samples], certain)
+    assert str(taken[:2]) == str(vouched)
+    own = 1 - np.mean([sample.clean_prob for sample in samples])
+    level = (
+        own if certain is None else certain if certain <= 0.05 else certain + (certain - 0.05) / 0.05 * (own - certain)
+    )
+    level = own if certain is not None and certain >= 0.1 else level
+    assert np.isclose(1 - np.mean([sample.clean_prob for sample in taken[2:]]), level, atol=1e-6)
+    order = np.argsort([sample.clean_prob for sample in samples], kind="stable")
+    assert (np.diff([taken[2 + row].clean_prob for row in order]) >= 0).all()
 
 
 def labels_by_id(path: Path) -> dict[str, str | None]:

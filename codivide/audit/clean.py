@@ -16,6 +16,7 @@ import pandas as pd
 from codivide.audit import write_clean
 from codivide.audit.clean_rules import (
     SURE,
+    Decided,
     Further,
     Rules,
     Sample,
@@ -26,6 +27,7 @@ from codivide.audit.clean_rules import (
     left_over,
     samples_of,
 )
+from codivide.audit.noise_report import noise_report
 from codivide.audit.write_clean import LABELS
 from codivide.core.errors import InputError, either, option
 from codivide.core.files import read_json, reading
@@ -41,9 +43,10 @@ from codivide.data.table_files import folder_parts, is_database, is_table
 from codivide.data.table_sets import split_answers
 from codivide.data.tables import as_written, feature_ids, read_table
 from codivide.data.target_decisions import check_targets, unfit, with_points
+from codivide.noise.report import NoiseReport
 from codivide.runs import label_table
 from codivide.runs.changed import check_again, file_remarks
-from codivide.runs.folder import FACTS, SUMMARY, SavedRun, is_audit
+from codivide.runs.folder import FACTS, PREDICTIONS, SUMMARY, SavedRun, is_audit
 
 
 @dataclass(frozen=True)
@@ -155,6 +158,7 @@ def apply(
     new_classes: bool = False,
     task: str = CLASSES,
     run: Path | None = None,
+    certain: float | None = None,
 ) -> Cleaned:
     """Repair the labels of a label table, such as ``clf.labels_``.
 
@@ -172,6 +176,8 @@ def apply(
         new_classes: allow decisions for other classes.
         task: what a label is, see ``data.options``; of numbers and sets it is not said which are left over.
         run: the folder of the labels, which remarks name; None: there is none.
+        certain: the share of wrong labels that is certain, in [0, 1], which bounds what is changed unasked:
+            ``noise_report(clf).certain``; None: p(clean) alone counts, which takes doubt for noise.
 
     Returns:
         Labels, changes and remarks.
@@ -180,7 +186,7 @@ def apply(
         InputError: a threshold outside [0, 1], a decision that does not fit, or nothing that would be left.
     """
     samples, what = samples_of(labels)
-    rules = Rules.of(corrections, drop_below, relabel_above, samples)
+    rules, taken = Rules.of(corrections, drop_below, relabel_above, samples, certain)
     types = Types([label for sample in samples for label in (sample.given, sample.suggested)], classes or ())
     decided: dict[str, Correction] = {}
     if corrections is not None:
@@ -189,13 +195,15 @@ def apply(
         decided = {row.id: row for row in corrections.rows}
     verdicts = [
         by_person(decided[str(sample.id)], types) if str(sample.id) in decided else rules.verdict(sample, what)
-        for sample in samples
+        for sample in taken
     ]
     remarks = []
     if (rules.unasked or rules.relabel_above is not None) and what != SURE:
         remarks.append(f"the run has no probability of its suggestions (suggested_prob); {what} stands in for it")
     cleaned = _cleaned(label_table.id_column(labels), samples, verdicts, remarks, classes=task == CLASSES)
-    cleaned.remarks.extend(left_over(samples, verdicts, decided, rules, Further.of(run)))
+    rows = [Decided(*row) for row in zip(samples, taken, verdicts, strict=True) if row[0].is_open]
+    rows = [row for row in rows if str(row.sample.id) not in decided]
+    cleaned.remarks.extend(left_over(rows, rules, Further.of(run)))
     return cleaned
 
 
@@ -254,8 +262,7 @@ def clean(
     write_clean.check_out(out)
     judged = read_run(run)
     if corrections is not None:
-        corrections = _decided(corrections, judged)
-        check_targets(corrections, judged.source.options, None if new_classes else judged.classes)
+        corrections = _decided(corrections, judged, new_classes=new_classes)
     if source is not None:
         judged = _at(judged, run, source)
     cleaned = apply(
@@ -267,6 +274,7 @@ def clean(
         new_classes=new_classes or not judged.of_classes,
         task=judged.source.options.task,
         run=run,
+        certain=None if corrections or drop_below is not None or relabel_above is not None else _certain(judged, run),
     )
     if judged.of_files():
         (table, paths, places), cells = _images(cleaned, judged, files, out), None
@@ -282,6 +290,17 @@ def clean(
         if files is not None:
             write_clean.place(paths, places, folder, files)
     return cleaned._replace(reading=_again(table, judged.source.options, label))
+
+
+def _certain(judged: Judged, run: Path) -> float | None:
+    """The share of a run's labels that is certainly wrong; None where nothing says so."""
+    if is_audit(run):
+        found = read_json(run / FACTS).get("noise", {}).get("certain")
+        return None if found is None else float(found)
+    if judged.run is None or not judged.of_classes or not (run / PREDICTIONS).exists():
+        return None
+    report = noise_report(judged.run, replicates=2)  # its interval is not asked for
+    return report.certain if isinstance(report, NoiseReport) else None
 
 
 def _again(table: pd.DataFrame, options: ReadOptions, label: str) -> ReadOptions | None:
@@ -308,11 +327,13 @@ def _at(judged: Judged, run: Path, source: str) -> Judged:
     return moved
 
 
-def _decided(corrections: Corrections, judged: Judged) -> Corrections:
-    """The decisions as the label table writes targets."""
+def _decided(corrections: Corrections, judged: Judged, *, new_classes: bool) -> Corrections:
+    """The decisions as the label table writes targets, all of which fit."""
     ids = judged.table[label_table.id_column(judged.table)]
     given = dict(zip(map(str, ids), label_values(judged.table[label_table.GIVEN]), strict=True))
-    return with_points(corrections, judged.source.options, given, judged.commas())
+    found = with_points(corrections, judged.source.options, given, judged.commas())
+    check_targets(found, judged.source.options, None if new_classes else judged.classes)
+    return found
 
 
 def _check_unchanged(judged: Judged, remarks: list[str]) -> None:

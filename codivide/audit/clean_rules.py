@@ -15,13 +15,16 @@ one half on, and the sample goes where neither label reaches that. Only labels t
 suggestion is the given label, the label stays, whatever p(clean) says (fewer right labels are lost so than wrong ones
 found, ``results/clean.json``). Where less than ``FEW`` is wrong by p(clean) nothing is changed: so much is estimated of
 data without a wrong label, too.
+
+p(clean) counts doubt of a classifier as noise: of photos whose labels are all right it calls 4 % wrong. So where there
+is a noise report, its lower estimate, which does not, bounds what is changed unasked (``levelled``).
 """
 
 from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,12 +34,14 @@ import pandas as pd
 
 from codivide.core.errors import InputError, either
 from codivide.data.corrections import Correction, Corrections
+from codivide.noise.clean_prob import at_rate, log_odds
 from codivide.runs import label_table
 from codivide.runs.folder import is_audit
 
 HALF = 0.5  # what a sample that is left out counts, in wrong labels; a label is doubted where p(clean) is below
 FEW = 0.02  # estimated rate below which nothing is changed unasked: without noise up to 0.017 (results/noise)
 LITTLE = 0.1  # below it a person should look: of photos whose labels are all right so much may be doubted
+CERTAIN = (0.05, 0.1)  # lower estimates of noise up to which it alone counts, and from which on p(clean) stands
 
 
 class Sample(NamedTuple):
@@ -52,6 +57,16 @@ class Sample(NamedTuple):
     def better(self) -> float:
         """How likely a suggestion that differs is right: no likelier than that the given label is wrong; else 0."""
         return 0.0 if self.suggested == self.given else min(self.sure, 1 - self.clean_prob)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a label that nobody vouches for."""
+        return self.given is not None and not self.confirmed
+
+    @property
+    def looks_wrong(self) -> bool:
+        """Whether it is among the issues."""
+        return self.suggested != self.given and self.clean_prob < HALF
 
 
 SURE = "p(suggestion)"
@@ -73,6 +88,36 @@ def samples_of(labels: pd.DataFrame) -> tuple[list[Sample], str]:
         labels[label_table.CONFIRMED].tolist() if known else [False] * len(labels),
     )
     return [Sample(*row) for row in zip(*columns, strict=True)], what
+
+
+def levelled(samples: Sequence[Sample], certain: float | None) -> list[Sample]:
+    """The samples with p(clean) moved to where no more labels are wrong than is certain; its order stays.
+
+    Up to ``CERTAIN[0]`` the certain rate is the new one, and between the two the new one rises to that of p(clean). For
+    much noise does follow the doubt of classifiers, where people gave the labels.
+
+    Args:
+        samples: of the label table.
+        certain: the lower estimate of a noise report, in [0, 1]; None: there is none, and nothing moves.
+    """
+    open_ = [row for row, sample in enumerate(samples) if sample.is_open and not math.isnan(sample.clean_prob)]
+    if certain is None or not open_:
+        return list(samples)
+    clean_prob = np.array([samples[row].clean_prob for row in open_])
+    own, (low, high) = 1 - float(clean_prob.mean()), CERTAIN
+    level = certain + float(np.clip((certain - low) / (high - low), 0, 1)) * (own - certain)
+    if level >= own:
+        return list(samples)
+    answer = list(samples)
+    for row, moved in zip(open_, at_rate(log_odds(clean_prob), level).tolist(), strict=True):
+        answer[row] = samples[row]._replace(clean_prob=moved)
+    return answer
+
+
+def wrong_rate(samples: Sequence[Sample]) -> float:
+    """Share of wrong labels by p(clean), among those that nobody vouches for; 0 where there are none."""
+    doubts = [1 - sample.clean_prob for sample in samples if sample.is_open and not math.isnan(sample.clean_prob)]
+    return sum(doubts) / max(len(doubts), 1)
 
 
 class Verdict(NamedTuple):
@@ -97,7 +142,7 @@ class Rules:
         drop_below: see ``apply``.
         relabel_above: see ``apply``.
         unasked: neither is given and nobody has decided: the fewest wrong labels are wanted.
-        rate: share of wrong labels by p(clean), among those that nobody vouches for.
+        rate: share of wrong labels by p(clean) as it is decided on, among those that nobody vouches for.
     """
 
     drop_below: float | None
@@ -112,16 +157,16 @@ class Rules:
         drop_below: float | None,
         relabel_above: float | None,
         samples: Sequence[Sample],
-    ) -> Rules:
-        """What was asked for, and the rate by p(clean)."""
+        certain: float | None = None,
+    ) -> tuple[Rules, list[Sample]]:
+        """What was asked for, and the samples as they are decided on (see ``levelled``)."""
         for name, value in (("drop_below", drop_below), ("relabel_above", relabel_above)):
             if value is not None and not 0 <= value <= 1:
                 said = either("--" + name.replace("_", "-"), name)
                 raise InputError(f"{said} is {value}; a probability is at least 0 and at most 1")
-        open_ = [sample for sample in samples if sample.given is not None and not sample.confirmed]
-        doubts = [1 - sample.clean_prob for sample in open_ if not math.isnan(sample.clean_prob)]
-        rate = sum(doubts) / max(len(doubts), 1)
-        return cls(drop_below, relabel_above, corrections is None and drop_below is relabel_above is None, rate)
+        unasked = corrections is None and drop_below is relabel_above is None
+        taken = levelled(samples, certain if unasked else None)
+        return cls(drop_below, relabel_above, unasked, wrong_rate(taken)), taken
 
     def verdict(self, sample: Sample, what: str) -> Verdict:
         """Of a label that no person has decided on; ``what`` is the name of ``sample.sure``."""
@@ -149,6 +194,7 @@ class Rules:
 
 
 _HIGH = "both are high, for doubt counts as error (the rate itself: {})"
+_DOUBT = "which counts doubt as error"
 _OWN = ". A new run finds less, for it agrees with the suggestions of this one"
 
 
@@ -178,38 +224,57 @@ class Further(NamedTuple):
         return f"{more}, or {self.look}"
 
 
-def left_over(
-    samples: Sequence[Sample],
-    verdicts: Sequence[Verdict],
-    decided: Mapping[str, Correction],
-    rules: Rules,
-    further: Further,
-) -> list[str]:
-    """What still looks wrong, how much is expected to be wrong before and after, and how to go further."""
-    open_ = [
-        (sample, verdict)
-        for sample, verdict in zip(samples, verdicts, strict=True)
-        if sample.given is not None and not sample.confirmed and str(sample.id) not in decided
-    ]
-    stay = [
-        (sample.better() if verdict.label != sample.given else sample.clean_prob, sample, verdict.label == sample.given)
-        for sample, verdict in open_
-        if verdict.kept
-    ]
+class Decided(NamedTuple):
+    """A sample as the label table has it, as the rules took it (see ``levelled``), and what becomes of it."""
+
+    sample: Sample
+    taken: Sample
+    verdict: Verdict
+
+    @property
+    def stays(self) -> bool:
+        """Whether it keeps its given label."""
+        return self.verdict.kept and self.verdict.label == self.sample.given
+
+    @property
+    def right(self) -> float:
+        """How likely its label from now on is right."""
+        return self.taken.clean_prob if self.stays else self.taken.better()
+
+
+def left_over(rows: Sequence[Decided], rules: Rules, further: Further) -> list[str]:
+    """What still looks wrong, how much is expected to be wrong before and after, and how to go further.
+
+    Args:
+        rows: of labels that nobody vouches for.
+        rules: by which was decided.
+        further: what can be done.
+    """
+    stay = [row for row in rows if row.verdict.kept]
     if not stay:
         return []
-    if len(open_) > 1 and all(sample.clean_prob == HALF for sample, _ in open_):
+    if len(rows) > 1 and all(row.sample.clean_prob == HALF for row in rows):
         text = f"nothing was learned of the labels (p(clean) is {HALF:g} for all), so their share is unknown"
         return [f"{text}; {further.look}"]
-    doubted = sum(same and sample.suggested != sample.given and sample.clean_prob < HALF for _, sample, same in stay)
+    doubted = sum(row.stays and row.sample.looks_wrong for row in rows)
+    own = wrong_rate([row.sample for row in rows])
+    lowered = rules.unasked and rules.rate < own
     if rules.unasked and rules.rate < FEW:
-        text = f"hardly a label is wrong (estimated {100 * rules.rate:.1f} %), so nothing is changed"
+        how = f"for certain {100 * rules.rate:.1f} %; {100 * own:.1f} % by p(clean), {_DOUBT}"
+        text = f"hardly a label is wrong ({how if lowered else f'estimated {100 * own:.1f} %'}), so nothing is changed"
         return [text + (f"; {doubted:,} that look wrong were left: {further.rules(0.5)}" if doubted else "")]
-    wrong = 1 - sum(right for right, _, _ in stay) / len(stay)
-    changed = sum(verdict.label != sample.given for sample, verdict in open_)
-    warned = [_look_first()] if rules.unasked and changed and rules.rate < LITTLE else []
+    wrong = 1 - sum(row.right for row in stay) / len(stay)
     shares = f"{100 * rules.rate:.1f} % of the labels were wrong, and {100 * wrong:.1f} % of those that stay are"
-    text = f"by p(clean) {shares}: {_HIGH.format(further.rate)}" + ("" if all(same for _, _, same in stay) else _OWN)
+    if lowered:
+        text = (
+            f"by p(clean), {_DOUBT}, {100 * own:.1f} % of the labels were wrong. Unasked, only what is certain counts: "
+        )
+        text += f"{shares}. The rate itself: {further.rate}"
+    else:
+        text = f"by p(clean) {shares}: {_HIGH.format(further.rate)}"
+    text += "" if all(row.stays for row in stay) else _OWN
+    few = rules.unasked and rules.rate < LITTLE and not lowered and not all(row.stays for row in rows)
+    warned = [_look_first()] if few else []
     if doubted:
         left = f"{doubted:,} labels that look wrong (p(clean) below {HALF:g}) stay as they are: {further.rules(0.5)}"
         return [left, text, *warned]

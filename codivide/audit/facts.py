@@ -30,7 +30,7 @@ from codivide.runs.folder import FACTS, SavedRun, is_audit
 
 FORMAT = 1
 MOST_LISTED = 100  # samples of a check for which the page has no panel of its own
-_NOISE = ("rate", "low", "high", "kind", "per_class", "trust")  # of a noise report
+_NOISE = ("rate", "low", "high", "certain", "kind", "per_class", "trust")  # of a noise report
 
 
 def collect(run: str | Path, limit: int = 1000, *, thumbnails: bool = True) -> dict[str, Any]:
@@ -41,9 +41,9 @@ def collect(run: str | Path, limit: int = 1000, *, thumbnails: bool = True) -> d
 
     - ``format`` (1), ``name``, ``created`` (ISO), ``version``, ``method``, ``samples``, ``labelled``,
       ``unlabelled``, ``classes`` (names, the index is the number of the class below);
-    - ``noise``: ``rate`` in [0, 1] with an interval ``low``, ``high``, ``kind``, ``per_class`` (``class``,
-      ``name``, ``labelled``, ``rate`` or None), ``trust``: ``level`` (good, fair, poor) and ``reasons``; see
-      ``noise_report``;
+    - ``noise``: ``rate`` in [0, 1] with an interval ``low``, ``high``, what is ``certain`` (or None), ``kind``,
+      ``per_class`` (``class``, ``name``, ``labelled``, ``rate`` or None), ``trust``: ``level`` (good, fair, poor) and
+      ``reasons``; see ``noise_report``;
     - ``pairs``: ``given``, ``suggested``, ``count`` of flagged samples, the largest first; ``confusion``
       ``[C][C]``, given by suggested, of all labelled samples; ``imbalance``: ``counts`` and ``suggested_counts``
       ``[C]`` of labelled samples, ``ratio`` of the largest to the smallest count of a class that has labels;
@@ -189,7 +189,7 @@ def _noise(material: Material) -> dict[str, Any]:
     if material.noise is not None:
         found = material.noise.to_dict()
         found["trust"]["reasons"] += material.remarks
-        return {name: found[name] for name in _NOISE}
+        return {name: found.get(name) for name in _NOISE}  # nothing is certain of numbers and of several labels
     given, doubt = material.given, 1 - material.clean_prob
     known = (given >= 0) & np.isfinite(doubt)
     counts = np.bincount(given[known], minlength=len(material.classes))
@@ -201,7 +201,15 @@ def _noise(material: Material) -> dict[str, Any]:
     reason = "only p(clean) is known: the rate is the mean of 1 - p(clean)" if known.any() else "no sample has a label"
     rate = float(doubt[known].mean()) if known.any() else 0.0
     trust = {"level": "poor", "reasons": [reason, *material.remarks]}
-    return {"rate": rate, "low": 0.0, "high": 1.0, "kind": "unclear", "per_class": per_class, "trust": trust}
+    return {
+        "rate": rate,
+        "low": 0.0,
+        "high": 1.0,
+        "certain": None,
+        "kind": "unclear",
+        "per_class": per_class,
+        "trust": trust,
+    }
 
 
 def _test(test: pd.DataFrame, training: pd.DataFrame) -> dict[str, Any]:

@@ -20,6 +20,7 @@ EVEN, ONE_WAY = 0.35, 0.55  # concentrations up to which noise counts as symmetr
 MOST_ROWS = 20_000  # that an estimate rests on
 _MOST_CELLS = 8_000_000  # of samples times classes, likewise
 _PAIR = 10  # samples of either kind that a pair of classes is compared by
+LATENT = "latent noise"  # the lower estimate, in which no error of a classifier is counted
 _FEWEST = 10  # labels of a class that a mixture is fitted to
 
 
@@ -59,7 +60,7 @@ def rates(probs: Floats, given: Labels, mixture: float | None, *, learned: float
     if learned is None:
         counted = grouped(counted, probs, given)
     lower, confident = wrong_share(latent.joint), wrong_share(counted)
-    estimates = {"latent noise": lower, "confident joint": confident}
+    estimates = {LATENT: lower, "confident joint": confident}
     if mixture is not None:
         estimates["loss mixture"] = mixture
     doubt = 1 - float(latent.prior.max(1).mean())

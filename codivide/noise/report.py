@@ -55,6 +55,7 @@ from codivide.noise.confidence import given_log_prob
 from codivide.noise.latent import MOST_WEIGHTED
 from codivide.noise.rates import (
     EVEN,
+    LATENT,
     MOST_ROWS,
     ONE_WAY,
     Rates,
@@ -152,12 +153,21 @@ class NoiseReport:
         """Take a pickle, also of a version that kept no joint."""
         self.__dict__.update({"joint": np.zeros((0, 0)), **state})
 
+    @property
+    def certain(self) -> float | None:
+        """Share of wrong labels by the lower estimate, which counts no error of a classifier; None: there is none.
+
+        What is changed unasked rests on it, see ``codivide.audit.clean.apply``.
+        """
+        return self.estimates.get(LATENT)
+
     def to_dict(self) -> dict[str, Any]:
         """All but ``clean_prob`` as JSON values; ``per_class`` names classes by number and name."""
         return {
             "rate": self.rate,
             "low": self.low,
             "high": self.high,
+            "certain": self.certain,
             "kind": self.kind,
             "trust": {"level": self.trust.level, "reasons": list(self.trust.reasons)},
             "per_class": [
@@ -321,7 +331,7 @@ def _estimate(seen: _Seen, replicates: int, seed: int) -> _Found:
 
 def _kind(best: Rates, seen: _Seen) -> Kind:
     learned = seen.learned is not None
-    lower = best.rate if learned else best.estimates["latent noise"]  # what was learned looks right to that estimate
+    lower = best.rate if learned else best.estimates[LATENT]  # what was learned looks right to that estimate
     if best.rate < _FEW and lower < 0.02:
         return "none"
     dependence, size = best.follows
