@@ -101,6 +101,25 @@ def test_principal_axes_change_nothing_but_the_coordinates() -> None:
     assert torch.equal(squares, squares.sort(descending=True).values)
 
 
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
+def test_few_wide_rows_are_fitted_in_as_many_coordinates(form: Any) -> None:
+    rng = np.random.default_rng(0)
+    wide = (rng.random((60, 2100)) * (rng.random((60, 2100)) < 0.05)).astype(np.float32)
+    wide[7] = wide[3]  # a copy adds no axis
+    rows, given = form(wide), torch.from_numpy(rng.integers(0, 3, 60))
+    likelihood, weight = torch.eye(3)[given], torch.from_numpy(rng.integers(0, 2, (60, 2))).float()
+    plain = linear.fit(Matrix.of(rows), likelihood, weight, 0.01, steps=500, tolerance=1e-12)
+    turned = Matrix.along_axes(rows)
+    rotated = linear.fit(turned, likelihood, weight, 0.01, steps=500, tolerance=1e-12)
+    assert turned.shape == (60, 59)
+    for block in range(2):
+        assert torch.allclose(turned.features(rotated.weight[:, block]), plain.weight[:, block], atol=2e-3)
+    assert torch.allclose(rotated.logits(turned), plain.logits(Matrix.of(rows)), atol=2e-2)
+    _, _, right = np.linalg.svd(wide)
+    leading = turned.features(turned.principal(4, torch.Generator().manual_seed(0)))
+    assert np.allclose(np.abs(right[:4] @ leading.numpy()), np.eye(4), atol=1e-3)
+
+
 def test_sparse_and_dense_features_give_the_same_products_and_directions() -> None:
     rng = np.random.default_rng(0)
     dense = (rng.random((40, 12)) * (rng.random((40, 12)) < 0.3)).astype(np.float32)

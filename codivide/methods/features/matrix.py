@@ -15,6 +15,8 @@ from codivide.data.rows import CHUNK, IndexedRows, Rows, SparseRows
 from codivide.data.standardised import far_out, moments
 
 _WIDEST = 2048  # columns whose principal axes are sought
+_FEWEST_ROWS = 2000  # rows up to which those of wider rows are: more cost more than they save
+_FLAT = 1e-9  # squares of lengths along an axis, relative to the longest, below which there is none
 _PASSES = 2  # of the subspace iteration over the data; every one costs two products
 Raw: TypeAlias = Singles | sparse.csr_matrix
 
@@ -91,19 +93,37 @@ class Scale:
 
 
 @dataclass(frozen=True)
+class RowAxes:
+    """Principal axes of rows that are fewer than their columns: ``[D, R]`` as a product that is never written out.
+
+    Attributes:
+        columns: the rows transposed, ``[D, N]``, CSR or dense.
+        mixed: ``[N, R]``: each axis is a mean of rows with these weights.
+    """
+
+    columns: Any
+    mixed: Tensor
+
+    def __matmul__(self, weight: Tensor) -> Tensor:
+        """Weights ``[D, M]`` of the features from those of the coordinates ``[R, M]``."""
+        found: Tensor = torch.from_numpy(np.asarray(self.columns @ (self.mixed @ weight).numpy()))
+        return found
+
+
+@dataclass(frozen=True)
 class Matrix:
     """Scaled features with the two products that fitting a linear head takes.
 
     Attributes:
         rows: ``[N, D]`` float32, dense or CSR.
         columns: the transpose, CSR where ``rows`` is, else a view.
-        axes: ``[D, D]``, orthonormal, where ``rows`` are coordinates along the principal axes, the longest first:
+        axes: ``[D, R]``, orthonormal, where ``rows`` are coordinates along the principal axes, the longest first:
             weights ``W`` of the coordinates are ``axes W`` of the features. None: ``rows`` are the features.
     """
 
     rows: Raw
     columns: Any
-    axes: Tensor | None = None
+    axes: Tensor | RowAxes | None = None
 
     @classmethod
     def of(cls, rows: Raw) -> Matrix:
@@ -112,11 +132,15 @@ class Matrix:
 
     @classmethod
     def along_axes(cls, rows: Raw) -> Matrix:
-        """The same of dense rows in the coordinates of their principal axes; ``rows`` are overwritten.
+        """The same in the coordinates of their principal axes; dense ``rows`` are overwritten.
 
         A penalty on the length of weights means the same there, and the curvature of the loss is nearly diagonal, so
-        that fitting takes a few steps. Sparse rows, and ones wider than 2,048, stay as they are.
+        that fitting takes a few steps. At most 2,000 rows with more columns than that have no more axes than rows: what
+        is fitted then has thousands of numbers and not a hundred thousand. Other sparse rows, and ones wider than
+        2,048, stay as they are.
         """
+        if rows.shape[0] <= _FEWEST_ROWS and rows.shape[1] > max(_WIDEST, rows.shape[0]):
+            return cls._along_rows(rows)
         if not isinstance(rows, np.ndarray) or rows.shape[1] > _WIDEST:
             return cls.of(rows)
         table = torch.from_numpy(rows)
@@ -124,6 +148,17 @@ class Matrix:
         for part in torch.split(table, CHUNK):
             part.copy_(part @ axes)
         return cls(rows, rows.T, axes)
+
+    @classmethod
+    def _along_rows(cls, rows: Raw) -> Matrix:
+        """The coordinates of rows that are fewer than their columns."""
+        products = rows @ rows.T
+        products = products if isinstance(products, np.ndarray) else products.toarray()
+        squares, axes = torch.linalg.eigh(torch.from_numpy(products).double())
+        there = squares > _FLAT * squares[-1].clamp_min(torch.finfo(torch.float64).tiny)
+        lengths, axes = squares[there].flip(0).sqrt(), axes[:, there].flip(1)
+        coordinates = (axes * lengths).float().numpy()
+        return cls(coordinates, coordinates.T, RowAxes(cls.of(rows).columns, (axes / lengths).float()))
 
     def squares(self) -> Tensor:
         """Mean square ``[D]`` of each column."""
