@@ -307,3 +307,20 @@ def test_where_all_classes_are_small_all_are_judged():
     assert judged_classes(np.array([0, 0, 1, 2, -1]), 4).tolist() == [True, True, True, False]
     assert judged_classes(np.array([0] * 5 + [1, 2]), 3).tolist() == [True] * 3
     assert judged_classes(np.array([0] * 5 + [1] * 5 + [2] * 4), 3).tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("estimates", "certain"),
+    [
+        ({}, None),
+        ({"latent noise": 0.02, "confident joint": 0.3}, 0.02),  # errors of the classifier may be all the rest
+        ({"latent noise": 0.02, "confident joint": 0.3, "loss mixture": 0.1}, 0.1),  # high losses are a group
+    ],
+)
+def test_what_is_certain_counts_no_doubt(estimates, certain):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 90)
+    report = noise_report(None, labels, pred_probs=rng.dirichlet(np.ones(3), 90))
+    assert report.certain is not None
+    assert replace(report, estimates=estimates).certain == certain
+    assert report.to_dict()["certain"] == report.certain

@@ -17,7 +17,7 @@ found, ``results/clean.json``). Where less than ``FEW`` is wrong by p(clean) not
 data without a wrong label, too.
 
 p(clean) counts doubt of a classifier as noise: of photos whose labels are all right it calls 4 % wrong. So where there
-is a noise report, its lower estimate, which does not, bounds what is changed unasked (``levelled``).
+is a noise report, what it calls ``certain``, which does not, bounds what is changed unasked (``levelled``).
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from codivide.runs.folder import is_audit
 HALF = 0.5  # what a sample that is left out counts, in wrong labels; a label is doubted where p(clean) is below
 FEW = 0.02  # estimated rate below which nothing is changed unasked: without noise up to 0.017 (results/noise)
 LITTLE = 0.1  # below it a person should look: of photos whose labels are all right so much may be doubted
-CERTAIN = (0.05, 0.1)  # lower estimates of noise up to which it alone counts, and from which on p(clean) stands
+CERTAIN = (0.05, 0.1)  # rates that are certain up to which they alone count, and from which on p(clean) stands
 
 
 class Sample(NamedTuple):
@@ -98,7 +98,7 @@ def levelled(samples: Sequence[Sample], certain: float | None) -> list[Sample]:
 
     Args:
         samples: of the label table.
-        certain: the lower estimate of a noise report, in [0, 1]; None: there is none, and nothing moves.
+        certain: see ``NoiseReport.certain``; None: nothing moves.
     """
     open_ = [row for row, sample in enumerate(samples) if sample.is_open and not math.isnan(sample.clean_prob)]
     if certain is None or not open_:

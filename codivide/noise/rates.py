@@ -21,6 +21,7 @@ MOST_ROWS = 20_000  # that an estimate rests on
 _MOST_CELLS = 8_000_000  # of samples times classes, likewise
 _PAIR = 10  # samples of either kind that a pair of classes is compared by
 LATENT = "latent noise"  # the lower estimate, in which no error of a classifier is counted
+MIXTURE = "loss mixture"  # where losses show two groups
 _FEWEST = 10  # labels of a class that a mixture is fitted to
 
 
@@ -62,7 +63,7 @@ def rates(probs: Floats, given: Labels, mixture: float | None, *, learned: float
     lower, confident = wrong_share(latent.joint), wrong_share(counted)
     estimates = {LATENT: lower, "confident joint": confident}
     if mixture is not None:
-        estimates["loss mixture"] = mixture
+        estimates[MIXTURE] = mixture
     doubt = 1 - float(latent.prior.max(1).mean())
     follows = pair_dependence(latent.prior, probs, given)
     rate = _between(lower, confident, mixture, share=_share(doubt, follows, max(lower, mixture or 0.0), learned))

@@ -56,6 +56,7 @@ from codivide.noise.latent import MOST_WEIGHTED
 from codivide.noise.rates import (
     EVEN,
     LATENT,
+    MIXTURE,
     MOST_ROWS,
     ONE_WAY,
     Rates,
@@ -155,11 +156,12 @@ class NoiseReport:
 
     @property
     def certain(self) -> float | None:
-        """Share of wrong labels by the lower estimate, which counts no error of a classifier; None: there is none.
+        """Share of wrong labels that is certainly there; None: nothing was compared.
 
-        What is changed unasked rests on it, see ``codivide.audit.clean.apply``.
+        It is the lower estimate, which counts no error of a classifier, or the share of the high losses where these
+        are a group of their own. What is changed unasked rests on it, see ``codivide.audit.clean.apply``.
         """
-        return self.estimates.get(LATENT)
+        return max((self.estimates[name] for name in (LATENT, MIXTURE) if name in self.estimates), default=None)
 
     def to_dict(self) -> dict[str, Any]:
         """All but ``clean_prob`` as JSON values; ``per_class`` names classes by number and name."""
