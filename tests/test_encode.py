@@ -69,13 +69,32 @@ def naive_tfidf(texts):
 
 
 def test_word_counts_are_the_equation():
-    loaded = load(TEXTS, LABELS)
+    loaded = load(TEXTS, LABELS, options=ReadOptions(encoder="tfidf"))
     rows, terms = naive_tfidf(TEXTS)
     assert isinstance(loaded.x, SparseRows)
     assert loaded.encoder.parts[0][0] == terms
     expected = np.array([[row.get(term, 0) for term in terms] for row in rows])
     assert np.allclose(every(loaded.x).numpy(), expected, atol=1e-6)
     assert (loaded.texts, loaded.classes, loaded.augment) == (TEXTS, ("ham", "spam"), "jitter")
+
+
+def test_words_and_their_parts_have_the_same_weight_by_default(monkeypatch):
+    loaded, words = load(TEXTS, LABELS), load(TEXTS, LABELS, options=ReadOptions(encoder="tfidf"))
+    assert loaded.encoder.name == "tfidf:char"
+    width = words.x.shape[0]
+    both = every(loaded.x)
+    assert torch.allclose(both[:, :width], every(words.x) / math.sqrt(2))
+    assert torch.allclose(both.square().sum(1), torch.ones(len(TEXTS)), atol=1e-5)
+    padded = {
+        f" {word} "[k : k + n]
+        for text in TEXTS
+        for word in text.lower().split()
+        for n in (2, 3, 4)
+        for k in range(len(word) + 3 - n)
+    }
+    assert {part for part in loaded.encoder.parts[1][0] if part.isalpha()} <= {part.strip() for part in padded} | padded
+    monkeypatch.setattr(encode, "_MANY", sum(map(len, TEXTS)) - 1)
+    assert load(TEXTS, LABELS).encoder.name == "tfidf"  # so many characters that their parts take too long
 
 
 def test_every_form_of_texts():
@@ -209,7 +228,7 @@ def test_the_command_line_fits_and_predicts_texts(tmp_path, monkeypatch, capsys)
     run = tmp_path / "run"
     fit = ["fit", tmp_path / "t.csv", "--out", run, "--method", "cross_entropy", "--epochs", 20]
     assert command(monkeypatch, capsys, *fit)[0] == 0
-    assert json.loads((run / "summary.json").read_text())["encoder"] == "tfidf"
+    assert json.loads((run / "summary.json").read_text())["encoder"] == "tfidf:char"
     written = pd.read_csv(run / "labels.csv")
     assert written["text"].tolist()[0] == TEXTS[0]
     assert written["text"].tolist()[-1] == "'=1+1 song"  # no formula

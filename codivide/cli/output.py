@@ -94,6 +94,7 @@ def say_noise(loaded: Loaded) -> None:
 STRONGER = {
     "efficientnet-lite0": "--encoder best (DINOv3, 86 MB to download; minutes instead of seconds)",
     "tfidf": "--encoder tfidf:char (nothing to download), for English --encoder best (438 MB to download)",
+    "tfidf:char": "for English --encoder best (438 MB to download)",
 }
 
 

@@ -1,11 +1,12 @@
 """Texts or images to features: word counts, or a network that somebody else trained and that stays as it is.
 
-    auto              texts: tfidf; photos, where a fit may choose: efficientnet-lite0; other images stay as they are
+    auto              texts: tfidf:char, of very many tfidf; photos, where a fit may choose: efficientnet-lite0; other
+                      images stay as they are
     none              images stay as they are, and a network is trained on them
     best              the strongest of ``STRONGEST`` that this machine can get
 
-    tfidf             words and pairs of words, weighted by how rare they are (scikit-learn); the default for texts
-    tfidf:char        the same and parts of words of 2 to 4 characters: for short texts, typing errors, many languages
+    tfidf             words and pairs of words, weighted by how rare they are (scikit-learn)
+    tfidf:char        the same and parts of words of 2 to 4 characters: typing errors, endings, languages without spaces
     minilm            all-MiniLM-L6-v2, 384 features of a text, from a wheel on PyPI
     hf:NAME           any text model of transformers or sentence-transformers, by name or folder: the mean over words
     efficientnet-lite0  1,904 features of an image; it comes with codivide
@@ -40,7 +41,8 @@ from codivide.data.progress import tell
 from codivide.data.rows import JoinedRows
 
 AUTO, NONE, BEST = "auto", "none", "best"
-DEFAULT_OF: dict[Takes, str] = {"text": "tfidf", "image": "efficientnet-lite0"}
+DEFAULT_OF: dict[Takes, str] = {"text": "tfidf:char", "image": "efficientnet-lite0"}
+_MANY = 20_000_000  # characters of all texts from which on parts of words take too long unasked
 _PHOTO = 32  # pixels: the least side of an image of which a network for photos is asked unless somebody asks for it
 _PREFIX = "encoder."  # of the tensors of an encoder in a model's file
 
@@ -78,8 +80,9 @@ def for_texts(texts: Sequence[str], options: ReadOptions) -> Encoder:
         InputError: no such encoder, one of images, or texts without words.
     """
     if options.encoder == NONE:
-        raise InputError("texts need an encoder: leave encoder out, or name one, such as tfidf.")
-    name, takes, make = _asked(options.encoder, "text", options)
+        raise InputError("texts need an encoder: leave encoder out, or name one, such as tfidf:char.")
+    long = options.encoder == AUTO and sum(map(len, texts)) > _MANY
+    name, takes, make = _asked("tfidf" if long else options.encoder, "text", options)
     if takes != "text":
         raise InputError(f"encoder {name!r} takes {takes}s, but the data are texts.")
     return make(texts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,13 +18,22 @@ from codivide.data.encoder import Encoding, Takes
 from codivide.data.rows import Rows, SparseRows
 
 PAIRS_FROM = 1000  # texts from which on a word must come twice to count: what comes once can only be memorised
-_MOST_TERMS = 50_000
 PARTS = "tfidf:parts"  # of the texts in a column of a table: parts of words alone
-_WORDS, _PARTS = ("word", (1, 2)), ("char_wb", (2, 4))
-_KINDS: dict[str, tuple[tuple[str, tuple[int, int]], ...]] = {
+
+
+class _Terms(NamedTuple):
+    """A kind of terms: how scikit-learn reads them, from how many to how many in a row, how many there are at most."""
+
+    analyzer: str
+    span: tuple[int, int]
+    most: int = 50_000
+
+
+_WORDS = _Terms("word", (1, 2))
+_KINDS: dict[str, tuple[_Terms, ...]] = {
     "tfidf": (_WORDS,),
-    "tfidf:char": (_WORDS, _PARTS),
-    PARTS: (("char_wb", (3, 4)),),
+    "tfidf:char": (_WORDS, _Terms("char_wb", (2, 4), 20_000)),  # 50,000 find no more (results/texts.json)
+    PARTS: (_Terms("char_wb", (3, 4)),),
 }
 
 
@@ -50,7 +59,7 @@ class Tfidf:
 
     @classmethod
     def fit(cls, name: str, texts: Sequence[str]) -> Tfidf:
-        """The vocabulary of some texts: at most 50,000 terms of each kind, the most frequent ones.
+        """The vocabulary of some texts: at most 50,000 words and pairs, and 20,000 parts, the most frequent ones.
 
         Raises:
             InputError: no text holds a word of two letters.
@@ -60,7 +69,7 @@ class Tfidf:
         for kind in _kinds(name):
             for least in sorted({fewest, 1}, reverse=True):
                 try:
-                    found = _vectorizer(kind, min_df=least, max_features=_MOST_TERMS).fit(texts)
+                    found = _vectorizer(kind, min_df=least, max_features=kind.most).fit(texts)
                 except ValueError:  # an empty vocabulary
                     continue
                 break
@@ -110,12 +119,13 @@ class Tfidf:
         return found
 
 
-def _kinds(name: str) -> tuple[tuple[str, tuple[int, int]], ...]:
+def _kinds(name: str) -> tuple[_Terms, ...]:
     return _KINDS[name]
 
 
-def _vectorizer(kind: tuple[str, tuple[int, int]], **settings: Any) -> Any:
+def _vectorizer(kind: _Terms, **settings: Any) -> Any:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    analyzer, span = kind
-    return TfidfVectorizer(analyzer=analyzer, ngram_range=span, sublinear_tf=True, dtype=np.float32, **settings)
+    return TfidfVectorizer(
+        analyzer=kind.analyzer, ngram_range=kind.span, sublinear_tf=True, dtype=np.float32, **settings
+    )

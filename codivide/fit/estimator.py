@@ -97,7 +97,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
             a batch of raw samples, or a dict of two by "weak" and "strong" (see ``codivide.data.own_views``).
         image_size: side in pixels to which files are resized; None: from the data.
         encoder: what makes features of texts or images, such as "minilm", "efficientnet-lite0" or "timm:NAME" (see
-            ``codivide.data.encode``). "auto": texts become "tfidf", and photos the features of
+            ``codivide.data.encode``). "auto": texts become "tfidf:char", and photos the features of
             "efficientnet-lite0" where the method is "auto" or "features"; "none": images stay images; "best": the
             strongest there is. Or a part of your own: a function from a list of texts or from uint8 images
             ``[B, H, W, C]`` to ``[B, D]``, a torch module (images ``[B, C, H, W]`` from 0 to 1), a transformer of

@@ -7,7 +7,8 @@ leaves, which asks for a few features, explains the held-out labels about as wel
     explained = 1 - (mean held-out log-loss of the given labels) / (entropy of the given labels)
 
 labels look like a rule of words where the tree explains at least ``SHARE`` of what the heads explain, and the heads
-still leave ``REST`` of what the tree leaves: they know nothing else. Labels that are right have more to them. Of other
+still leave ``REST`` of what the tree leaves: they know nothing else. Labels that are right have more to them. Where
+the tree explains ``ALL``, what is left says nothing. Of other
 features, which people measure because each of them matters, labels look like a rule where the tree explains nearly
 everything and clearly more than the heads. Ours; docs/explain/features.md has what it says of data at hand.
 """
@@ -29,8 +30,9 @@ from codivide.data.tfidf import Tfidf
 from codivide.methods.features.matrix import Raw, raw
 
 KEY = "rule"  # of the remark in a run's record
-SHARE = 0.82  # of what the heads explain, from which on a few words are a rule
-REST = 0.8  # of what the tree leaves unexplained, which the heads leave as well
+SHARE = 0.8  # of what the heads explain, from which on a few words are a rule
+REST = 0.75  # of what the tree leaves unexplained, which the heads leave as well
+ALL = 0.95  # explained by a few words
 _MORE = 0.1  # by which a few other features must explain more than the heads
 _NEARLY = 0.8  # and explain so much at least
 _LEAST = 0.15  # explained by a tree that says anything
@@ -87,7 +89,8 @@ def _found(taken: Callable[[Labels], Raw], given: Labels, seen: Floats, *, words
     explained = 1 + float(np.log(own).mean()) / entropy
     by_all = 1 + float(np.log(np.maximum(seen[rows], 1e-4)).mean()) / entropy
     if words:
-        looks = explained >= max(SHARE * by_all, _LEAST) and 1 - by_all >= REST * (1 - explained)
+        nothing_else = explained >= ALL or 1 - by_all >= REST * (1 - explained)
+        looks = explained >= max(SHARE * by_all, _LEAST) and nothing_else
     else:
         looks = explained >= max(by_all + _MORE, _NEARLY)
     if not looks:
@@ -139,11 +142,12 @@ def _written(loaded: Loaded, rows: Labels) -> tuple[Callable[[Labels], Raw], Seq
     if loaded.texts is None:
         return taken, loaded.columns
     if isinstance(loaded.encoder, Tfidf):
-        return taken, [name for terms, _ in loaded.encoder.parts for name in terms]
+        words, _ = loaded.encoder.parts[0]  # a rule is written in them; what follows are parts of words
+        return lambda some: taken(some)[:, : len(words)], words
     texts = [loaded.texts[row] for row in rows.tolist()]
-    words = Tfidf.fit("tfidf", texts)
-    encoded = raw(words.encode(texts))
-    return lambda some: _rows(encoded, some), words.parts[0][0]
+    fitted = Tfidf.fit("tfidf", texts)
+    encoded = raw(fitted.encode(texts))
+    return lambda some: _rows(encoded, some), fitted.parts[0][0]
 
 
 def _rows(x: Raw, rows: Labels) -> Raw:
