@@ -56,6 +56,18 @@ def test_the_arrays_say_what_scikit_learn_says(kind, classes, monkeypatch):
         assert np.allclose(ours.probs(rows).numpy(), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(("each", "least"), [(1, 2), (5, 5), (255, 255), (300, 255)])
+def test_boosting_has_room_for_the_values_of_a_column_and_no_more(each, least, monkeypatch):
+    x = np.stack([np.zeros(600), np.arange(600) % each, np.arange(600) // 7 % min(each, 2)], 1).astype(np.float32)
+    x[::50, 2] = np.nan
+    y = (x[:, 1] > each // 2).astype(np.int64) + (np.arange(600) % 9 == 0)
+    ours, model = theirs("boosting", monkeypatch, x, y)
+    assert model.max_bins == least
+    monkeypatch.setattr(trees, "levels", lambda x: 255)
+    more = trees.fit("boosting", x, y, seed=0, classes=int(y.max()) + 1)
+    assert all(torch.equal(one, other) for one, other in zip(ours.tensors(), more.tensors(), strict=True))
+
+
 @pytest.mark.parametrize("kind", trees.KINDS)
 def test_what_counts_more_is_said_to_be_likelier(kind):
     x, y = samples(2, 90)

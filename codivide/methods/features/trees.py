@@ -35,6 +35,7 @@ FEWEST_OF_MEANS = 40  # rows from which on a table of numbers or several labels 
 _TREES, _LEAF = 100, 3
 _TREES_OF_MEANS = 60
 _ROUNDS, _LEAVES = 100, 15
+_FEWEST_LEVELS, _MOST_LEVELS = 2, 255  # that scikit-learn's boosting can be told to keep apart
 _CHUNK = 4096
 _DEEPEST = 10_000
 _UNMIXING = 20  # steps
@@ -258,9 +259,23 @@ def _fit(kind: str, x: Singles, given: Labels, weight: Floats | None, *, seed: i
         early_stopping=enough,
         validation_fraction=0.1 if len(given) >= 10 * len(held) else len(held),  # it holds every class
         n_iter_no_change=5,
+        max_bins=levels(x),
         random_state=seed,
     )
     return _of_boosting(model.fit(x, inverse, sample_weight=weight), held, classes)
+
+
+def levels(x: Singles) -> int:
+    """How many values boosting has to keep apart in a column of ``[N, D]``: 2 to 255.
+
+    Where no column has more, the trees are the same, and no histogram has room that stays empty.
+    """
+    most = _FEWEST_LEVELS
+    for column in x.T:
+        most = max(most, len(np.unique(column)))
+        if most >= _MOST_LEVELS:
+            return _MOST_LEVELS
+    return most
 
 
 def _of_forest(forest: Forest, held: Labels, classes: int) -> Trees:
