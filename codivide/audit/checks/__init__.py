@@ -121,8 +121,9 @@ def add_columns(table: pd.DataFrame, found: Mapping[str, Found]) -> pd.DataFrame
 
 def looked_for(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of a label table without the columns of the checks that could not look for anything in the whole table."""
+    empty = set(table.columns[table.isna().all()])  # at once: asked check by check, it takes a tenth of a small fit
     names = [[column.name for column in check.columns if column.name in table] for check in CHECKS]
-    return rows.drop(columns=[name for some in names if table[some].isna().all(axis=None) for name in some])
+    return rows.drop(columns=[name for some in names if empty.issuperset(some) for name in some])
 
 
 def judge(table: pd.DataFrame, classes: Sequence[Any], loaded: Loaded, model: Classifier) -> Judgement:
