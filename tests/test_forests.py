@@ -17,7 +17,7 @@ def rows():
     return x, x @ [3.0, 2, 1, 0] + rng.normal(size=120), rng.random(120)
 
 
-@pytest.mark.parametrize("weighed", [False, True])
+@pytest.mark.parametrize("weighed", ["not", "alike", "each"])
 @pytest.mark.parametrize(
     ("tree", "forest", "columns"),
     [
@@ -30,7 +30,7 @@ def test_the_trees_are_those_of_a_forest(rows, tree, forest, columns, weighed):
     x, y, weight = rows
     y = np.stack([y, -x[:, 3]], axis=1) if columns == 2 else y
     y = np.digitize(y, [-1, 1]) if tree is ExtraTreeClassifier else y
-    weight = weight if weighed else None
+    weight = {"not": None, "alike": np.ones(len(x)), "each": weight}[weighed]
     ours = grow(tree, 7, x, y, weight, seed=5, **SETTINGS)
     theirs = forest(7, random_state=5, **SETTINGS).fit(x, y, sample_weight=weight)
     for one, other in zip(ours.trees, theirs.estimators_, strict=True):

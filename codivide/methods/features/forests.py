@@ -1,6 +1,8 @@
 """Forests of scikit-learn's trees, grown one after the other: the same trees as its forests have, in half the time.
 
-Of some hundred rows a forest of scikit-learn takes as long to copy, check and configure its trees as to grow them.
+Of some hundred rows a forest of scikit-learn takes as long to copy, check and configure its trees as to grow them. A
+tree of few rows takes as long to make its generator of random numbers, and to check its weights. So all trees have one
+generator, which is seeded anew for each, and no weights where all rows count 1.
 """
 
 from __future__ import annotations
@@ -51,6 +53,7 @@ def grow(kind: Callable[..., Any], count: int, x: Singles, y: Any, weight: Float
         >>> grow(ExtraTreeRegressor, 5, x, x[:, 0], seed=0).predict(x[:2]).tolist()
         [0.0, 1.0]
     """
+    weight = None if weight is None or (weight == 1).all() else weight
     return Forest([tree.fit(x, y, sample_weight=weight, check_input=False) for tree, _ in _new(kind, count, **more)])
 
 
@@ -67,11 +70,10 @@ def bagged(kind: Callable[..., Any], count: int, x: Singles, y: Floats, **more: 
     Returns:
         The forest, and ``[N]`` the mean of the trees that have not seen the row; 0 where all have.
     """
-    from sklearn.utils import check_random_state
-
     trees, total, asked = [], np.zeros(len(x)), np.zeros(len(x))
     for tree, seed in _new(kind, count, **more):
-        drawn = check_random_state(seed).randint(0, len(x), len(x), dtype=np.int32)
+        drawn = tree.random_state.randint(0, len(x), len(x), dtype=np.int32)
+        tree.random_state.seed(seed)  # the tree begins where the drawing began, as scikit-learn has it
         times = np.bincount(drawn, minlength=len(x))
         trees.append(tree.fit(x, y, sample_weight=times, check_input=False))
         unseen = times == 0
@@ -82,12 +84,12 @@ def bagged(kind: Callable[..., Any], count: int, x: Singles, y: Floats, **more: 
 
 
 def _new(kind: Callable[..., Any], count: int, *, seed: int, **settings: Any) -> Iterator[tuple[Any, int]]:
-    """Trees that are not fitted, and the seed of each, as scikit-learn's forests draw it."""
+    """Trees that are not fitted, and the seed of each, as scikit-learn's forests draw it; each is used up at once."""
     from sklearn import config_context
-    from sklearn.utils import check_random_state
 
-    generator = check_random_state(seed)
+    generator, shared = np.random.RandomState(seed), np.random.RandomState(0)
     with config_context(skip_parameter_validation=True):  # of settings that stand in the code
         for _ in range(count):
             own = int(generator.randint(_SEEDS))
-            yield kind(random_state=own, **settings), own
+            shared.seed(own)
+            yield kind(random_state=shared, **settings), own
