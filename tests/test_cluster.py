@@ -67,10 +67,11 @@ def opened(name, device, side):
 def two_workers():
     ray = pytest.importorskip("ray", reason="Ray is not installed: pip install ray")
     here = Path(__file__).parent
-    path = os.pathsep.join([str(here), str(here.parent)])
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": path}})
-    yield
-    ray.shutdown()
+    with pytest.MonkeyPatch.context() as patch:  # as its runtime_env, Ray would start all workers a second time
+        patch.setenv("PYTHONPATH", os.pathsep.join([str(here), str(here.parent)]))
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+        yield
+        ray.shutdown()
 
 
 @pytest.fixture

@@ -122,7 +122,8 @@ def test_losses_show_counts_and_mixture(run):
 
 
 @pytest.mark.long
-def test_draw_writes_six_pictures_that_are_the_same_again(run, tmp_path):
+def test_draw_writes_six_pictures_that_are_the_same_again(tmp_path):
+    run = write(tmp_path / "run", rows(looked=(1, 4, 8)))
     paths, remarks = plot.draw(run)
     assert {path.name for path in paths} == {
         f"{n}.{k}" for n in ("learning", "curves", "losses") for k in ("png", "svg")
