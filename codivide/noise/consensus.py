@@ -31,7 +31,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
-from scipy.special import logsumexp
+from scipy.special import log_softmax, logsumexp, softmax
 
 from codivide.core.types import Floats, Labels
 from codivide.noise.once import met_another, owners
@@ -473,10 +473,11 @@ class _Model:
         joint = self.answers @ np.log(self.theta).transpose(0, 2, 1).reshape(-1, self.asked.classes)
         joint = joint + np.log(self.pi) + np.log1p(-self.rho).sum(0)
         joint = joint + self.fired @ (np.log(self.rho) - np.log1p(-self.rho))
-        evidence = logsumexp(joint, axis=1, keepdims=True)
+        log_q = log_softmax(joint, axis=1)
+        evidence = joint[:, 0] - log_q[:, 0]
         beliefs = (self.prior * np.log(self.theta)).sum() + np.log(self.pi).sum()
         beliefs += (self.fires * np.log(self.rho) + self.misses * np.log1p(-self.rho)).sum()
-        return np.exp(joint - evidence), float(evidence.sum() + beliefs)
+        return np.exp(log_q), float(evidence.sum() + beliefs)
 
     def said(self) -> Floats:
         """``[M, C]``: how likely each answer of the model is for each class."""
@@ -594,5 +595,5 @@ def _without_themselves(fitted: Fit, given: Votes, items: Labels, beside: Floats
     with np.errstate(divide="ignore"):
         rest = np.log(q[items]) - own[place[len(asked.items) :]] + beside
     rest = np.where(np.isneginf(rest), -1e30, rest)
-    found: Floats = np.exp(rest - logsumexp(rest, axis=1, keepdims=True))
+    found: Floats = softmax(rest, axis=1)
     return found

@@ -25,7 +25,7 @@ from scipy import sparse
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import squareform
-from scipy.special import logsumexp, ndtri
+from scipy.special import ndtri, softmax
 
 from codivide.core.types import Floats, Labels
 from codivide.noise.consensus import Fit, Votes, counted_once
@@ -154,7 +154,7 @@ def _pairs(given: Votes) -> _Pairs:
     for start in range(0, len(one), step):
         a, b, where = (each[start : start + step] for each in (one, other, place))
         rest = log_joint[given.items[a]] - log_said[:, given.labels[a]].T - log_said[:, given.labels[b]].T
-        others = np.exp(rest - logsumexp(rest, axis=1, keepdims=True))
+        others = softmax(rest, axis=1)
         both, inverse = np.unique(where, return_inverse=True)
         alike = (theta[first[both]] * theta[second[both]]).sum(2)  # [P, C]
         chance = (others * alike[inverse]).sum(1)
@@ -195,7 +195,7 @@ def _judged_by_others(given: Votes, log_said: Floats, log_joint: Floats) -> Floa
     """Matrices ``[A, C, C]`` of the annotators as the others' answers judge them, with one pseudo-label a row."""
     classes, count = given.classes, len(given.names)
     rest = log_joint[given.items] - log_said[:, given.labels].T
-    others = np.exp(rest - logsumexp(rest, axis=1, keepdims=True))
+    others = softmax(rest, axis=1)
     cells = sparse.csr_matrix(
         (np.ones(len(given.items)), (given.annotators * classes + given.labels, np.arange(len(given.items)))),
         shape=(count * classes, len(given.items)),

@@ -24,7 +24,7 @@ from dataclasses import replace
 
 import numpy as np
 from scipy.optimize import minimize_scalar
-from scipy.special import logsumexp
+from scipy.special import softmax
 
 from codivide.core.types import Floats
 from codivide.noise import copies
@@ -142,13 +142,13 @@ def _with_classifier(fitted: Fit, judging: Fit, said: Consensus, probs: Floats) 
 
     def unlikely(weight: float) -> float:
         belief = others + weight * by_classifier
-        joint = np.exp(belief - logsumexp(belief, axis=1, keepdims=True))
+        joint = softmax(belief, axis=1)
         return -float(np.log(np.maximum((joint * answered).sum(1), 1e-30)).mean())
 
     weight = float(minimize_scalar(unlikely, bounds=(0.0, MOST_TRUST), method="bounded").x)
     weight = weight if unlikely(weight) < unlikely(0.0) else 0.0
     belief = np.log(np.maximum(said.probs, 1e-30)) + weight * lift
-    both = np.exp(belief - logsumexp(belief, axis=1, keepdims=True))
+    both = softmax(belief, axis=1)
     known = judging.judged(given, weight * by_classifier)
     return replace(
         said,
