@@ -102,7 +102,10 @@ def test_a_model_of_photos_scores_new_ones_and_keeps_that(tmp_path, monkeypatch)
     photos[:, 0, 0, 0], photos[:, 0, 0, 1] = np.divmod(np.arange(len(POINTS)), 256)
     photos = photos.astype(np.uint8)
     some, others = ~GROUP & (np.arange(len(GROUP)) % 4 > 0), ~GROUP & (np.arange(len(GROUP)) % 4 == 0)
+    learned, of = [], Apart.of
+    monkeypatch.setattr(Apart, "of", lambda *given: learned.append(given) or of(*given))
     clf = NoisyLabelClassifier(Features(heads="linear"), encoder=looked_up).fit(photos[some], LABELS[some])
+    assert len(learned) == 1  # once a run
     score = clf.model_.outlier_score(photos)
     assert score[GROUP].max() < 0.05
     assert np.median(score[others]) > 4 * score[GROUP].max()

@@ -44,7 +44,7 @@ def material_of(x, table, **given):
 def test_columns_say_of_every_sample_what_the_facts_list(made):
     x, table = made
     loaded = from_arrays(x, table["given"].tolist())
-    found, remarks, findings = checks.judge(table, loaded.classes, loaded, None)  # rows of a table need no model
+    found, remarks, findings, _ = checks.judge(table, loaded.classes, loaded, None)  # rows of a table need no model
     assert remarks == []
     (finding,) = findings
     assert finding["text"].startswith("3 samples are exact copies of others with another label, such as '1' and '5'")

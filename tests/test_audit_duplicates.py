@@ -236,7 +236,10 @@ def test_copies_with_other_labels_are_counted_named_and_said(kind, monkeypatch):
     table = label_table.build(range(len(y)), loaded.y, loaded.y, sure, loaded.classes, texts=texts)
     monkeypatch.setattr(checks, "MOST_SAMPLES", 100)  # they were compared already, which is not done again
     monkeypatch.setattr(duplicates, "_find", None)
+    asked, differ = [], checks.duplicates._differ
+    monkeypatch.setattr(checks.duplicates, "_differ", lambda of, rows: asked.append(rows) or differ(of, rows))
     judged = checks.judge(table, loaded.classes, loaded, None)
+    assert len(asked) == len(set(asked)) == 5  # each set once
     found = judged.table["is_conflicting_duplicate"].to_numpy(dtype=bool)
     assert np.flatnonzero(found).tolist() == [0, 1, 4, 120, 121, 124, 125, 126]
     assert [item["check"] for item in judged.findings].count("duplicates") == 1

@@ -9,8 +9,6 @@ from typing import Any
 
 import torch
 
-from codivide.audit.checks import MOST_SAMPLES
-from codivide.audit.checks.outliers import usual_photos
 from codivide.core.errors import InputError, TrainingWarning, option
 from codivide.core.provenance import environment
 from codivide.data import columns
@@ -27,7 +25,6 @@ from codivide.methods.features.model import FeatureModel
 from codivide.methods.features.options import Features
 from codivide.methods.features.table import Own, Table
 from codivide.noise import learning_curves, settle
-from codivide.noise.apart import Apart
 from codivide.noise.too_small import FEWEST
 from codivide.runs import label_table
 from codivide.runs.folder import RunFolder
@@ -131,8 +128,8 @@ def learned_outcome(
     judged, evidence = with_alike(judged, learned.evidence(given), loaded.classes)
     checked = run_record.checked_table(job, loaded, judged, model)
     table = checked.table
-    if isinstance(model, FeatureModel) and loaded.looks is not None and job.record_learning:
-        model.usual = _usual(model, loaded, judged)
+    if isinstance(model, FeatureModel):
+        model.usual = checked.usual
     if learned.order is not None:
         table = label_table.ranked(table, learned.order.numpy())
     table, tested = run_record.with_test(job, loaded, table, model)
@@ -149,11 +146,6 @@ def learned_outcome(
         folder.settings = settings
         _write(folder, loaded, outcome)
     return outcome
-
-
-def _usual(model: FeatureModel, loaded: Loaded, judged: Judged) -> Apart | None:
-    """What photos are like, of at most as many as the audit compares."""
-    return None if len(loaded.y) > MOST_SAMPLES else usual_photos(model.points(loaded.x), judged.suggested)
 
 
 def _write(folder: RunFolder, loaded: Loaded, outcome: Outcome) -> None:

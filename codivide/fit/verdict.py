@@ -88,9 +88,9 @@ def hardly_agrees(suggested: Labels, given: Labels) -> str | None:
     if agreement - chance > _LEAST * (1 - chance):
         return None
     return (
-        f"the suggestions agree with {100 * agreement:.1f} % of the labels, no more than chance would "
-        f"({100 * chance:.1f} %): either hardly a label is right, or what is seen of the samples does not tell these "
-        "classes apart. Labels look wrong for either reason"
+        f"the suggestions agree with {100 * agreement:.1f} % of the labels, as often as chance would or hardly more "
+        f"({100 * chance:.1f} % by chance): either hardly a label is right, or what is seen of the samples does not "
+        "tell these classes apart. Labels look wrong for either reason"
     )
 
 

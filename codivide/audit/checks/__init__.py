@@ -12,6 +12,7 @@ from codivide.audit.checks import cells, classes, duplicates, images, labels, or
 from codivide.audit.checks.base import Check, Found
 from codivide.audit.material import Material, from_data, from_fit
 from codivide.data.loaded import Loaded
+from codivide.noise.apart import Apart
 from codivide.runs.label_table import Column
 from codivide.training.model_file import Classifier
 
@@ -52,11 +53,13 @@ class Judgement(NamedTuple):
         table: with the columns of all checks.
         remarks: what could not be looked for.
         findings: what is wrong with the data as a whole, see ``said``.
+        usual: what is usual among photos, where the outliers were looked for.
     """
 
     table: pd.DataFrame
     remarks: list[str]
     findings: list[dict[str, str]]
+    usual: Apart | None = None
 
 
 def columns() -> tuple[Column, ...]:
@@ -136,8 +139,8 @@ def judge(table: pd.DataFrame, classes: Sequence[Any], loaded: Loaded, model: Cl
         model: the classifier. It is asked once for every sample, where these are no rows of a dense table.
 
     Returns:
-        The table, remarks and findings. More than 100,000 samples are not compared with others here; copies are told
-        where they were compared before.
+        What the checks say. More than 100,000 samples are not compared with others here; copies are told where they
+        were compared before.
     """
     many = len(table) > MOST_SAMPLES
     told = (*loaded.labels_read.columns, *loaded.labels_read.gaps)  # when they were read
@@ -147,7 +150,8 @@ def judge(table: pd.DataFrame, classes: Sequence[Any], loaded: Loaded, model: Cl
     if left := [check.title.lower() for check in CHECKS if many and check.compares and not found[check.name].columns]:
         text = f"more than {MOST_SAMPLES:,} samples: {' and '.join(left)} were not looked for (columns are empty)"
         remarks.append(text)
-    return Judgement(add_columns(table, found), remarks, said(found))
+    far = found[outliers.CHECK.name].detail
+    return Judgement(add_columns(table, found), remarks, said(found), None if far is None else far.usual)
 
 
 def _empty(column: Column, count: int) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,11 +42,14 @@ def _find(material: Material) -> Found:
     number = np.zeros(count, dtype=np.int64)
     exact: Mask = np.zeros(count, dtype=bool)
     other: Mask = np.zeros(count, dtype=bool)
+    differ: dict[Group, list[tuple[int, ...]]] = {}  # sets of copies with different labels, by their group
     for k, group in enumerate(groups, 1):
         number[list(group.rows)] = k
         for rows in group.same:
             exact[list(rows)] = True
-            other[list(rows)] = _differ(material, rows)
+            if _differ(material, rows):
+                other[list(rows)] = True
+                differ.setdefault(group, []).append(rows)
     near: Mask = number > 0
     columns = {
         "is_near_duplicate_issue": near,
@@ -55,7 +58,7 @@ def _find(material: Material) -> Found:
         "is_exact_duplicate": exact,
         "is_conflicting_duplicate": other,
     }
-    return Found(columns, np.flatnonzero(near), groups, _said(groups, material))
+    return Found(columns, np.flatnonzero(near), groups, _said(differ, material))
 
 
 def _differ(material: Material, rows: Sequence[int]) -> bool:
@@ -64,15 +67,14 @@ def _differ(material: Material, rows: Sequence[int]) -> bool:
     return len(np.unique(labels[labels >= 0])) > 1
 
 
-def _said(groups: list[Group], material: Material) -> tuple[str, ...]:
-    """A sentence on copies whose labels differ, of classes; not of rows that are equal by chance."""
-    differ = [group for group in groups if any(_differ(material, rows) for rows in group.same)]
+def _said(differ: Mapping[Group, Sequence[tuple[int, ...]]], material: Material) -> tuple[str, ...]:
+    """A sentence on copies whose labels differ (sets, by their group), of classes; not of rows equal by chance."""
     if not differ or material.task is not None:
         return ()
-    rows = material.rows
+    rows, groups = material.rows, list(differ)
     if material.texts is None and rows is not None and len(rows.shape) == 1 and material.alike is None:
-        differ = beyond_chance(differ, rows)
-    sets = [same for group in differ for same in group.same if _differ(material, same)]
+        groups = beyond_chance(groups, rows)
+    sets = [same for group in groups for same in differ[group]]
     if not sets:
         return ()
     count, wrong = sum(map(len, sets)), sum(_outvoted(material.given[list(same)]) for same in sets)

@@ -30,10 +30,12 @@ class Outliers(NamedTuple):
         rows: of the outliers, the clearest first.
         severity: of every sample ``[N]`` in [0, 1]: the share of samples that are nearer to the others, but of one
             that is not far out times ``1 - best_prob`` where it is known.
+        usual: what is usual among the photos, where small groups were looked for.
     """
 
     rows: Labels
     severity: Floats
+    usual: Apart | None = None
 
 
 def find(points: Tensor, best_prob: AnyFloats | None, classes: int) -> Outliers | None:
@@ -103,7 +105,7 @@ def with_groups(found: Outliers, points: Tensor, labels: Labels) -> Outliers:
     nearer = np.searchsorted(np.sort(distance), distance, side="left") / len(points)
     severity = np.where(apart, np.maximum(found.severity, nearer), found.severity)
     rows = np.union1d(found.rows, np.flatnonzero(apart))
-    return Outliers(rows[np.argsort(-severity[rows], kind="stable")], severity)
+    return Outliers(rows[np.argsort(-severity[rows], kind="stable")], severity, usual)
 
 
 def _find(material: Material) -> Found:
@@ -119,11 +121,12 @@ def _find(material: Material) -> Found:
     flag = np.zeros(len(found.severity), dtype=bool)
     flag[found.rows] = True
     columns = {"is_outlier_issue": flag, "outlier_score": 1 - found.severity}
-    return Found(columns, found.rows, found.severity)
+    return Found(columns, found.rows, found)
 
 
 def _facts(found: Found, shown: Shown) -> list[dict[str, Any]]:
-    return [shown.sample(row) | {"score": float(found.detail[row])} for row in found.rows[:MOST_OUTLIERS].tolist()]
+    rows = found.rows[:MOST_OUTLIERS].tolist()
+    return [shown.sample(row) | {"score": float(found.detail.severity[row])} for row in rows]
 
 
 CHECK = Check(
