@@ -164,6 +164,8 @@ def test_a_header_that_begins_with_the_sign_of_a_comment_stays(tmp_path, text, c
         ("# end of file\n", "1 line that begins with # at the end left out ('# end of file')"),
         ("# 12 rows\r\n\r\n# a, b, c, d\r\n\r\n", "2 lines that begin with # at the end left out ('# 12 rows')"),
         ("#", "1 line that begins with # at the end left out ('#')"),
+        ("# by hand, in May\n#12, rounded\n", "2 lines that begin with # at the end left out ('# by hand, in May')"),
+        ("# made, by hand, in May\n", "1 line that begins with # at the end left out ('# made, by hand, in May')"),
     ],
 )
 @pytest.mark.parametrize("delimiter", [",", ";"])
@@ -172,8 +174,18 @@ def test_comments_below_the_rows_are_left_out_and_said(tmp_path, comments, said,
     path.write_bytes((HEADER + ROWS + comments).replace(",", delimiter).encode())
     loaded = load(path)
     assert (loaded.columns, loaded.classes, len(loaded.y)) == (("age", "income"), ("a", "b"), 12)
-    assert loaded.said[0] == said
+    assert loaded.said[0] == said.replace(",", delimiter)
     assert len(as_written(path)) == 12
+
+
+def test_a_comment_below_rows_of_which_some_begin_with_its_sign(tmp_path):
+    text = "text,label\n" + "good,a\n#mood,a\nbad,b\n" * 3
+    (tmp_path / "rows.csv").write_text(text + "# by hand, in May\n")
+    assert read_table(tmp_path / "rows.csv")["text"].tolist() == ["good", "#mood", "bad"] * 3
+    (tmp_path / "rows.csv").write_text(
+        text + "# a mood,a\n" + "# by hand, in May\n"
+    )  # the last line but one may be a row
+    assert read_table(tmp_path / "rows.csv")["text"].tolist() == [*["good", "#mood", "bad"] * 3, "# a mood"]
 
 
 @pytest.mark.parametrize(
@@ -182,6 +194,11 @@ def test_comments_below_the_rows_are_left_out_and_said(tmp_path, comments, said,
         "text,label\n" + "good,a\nbad,b\n" * 3 + "#ootd,a\n",  # a row like the others
         "text,label\n" + "good,a\nbad,b\n" * 3 + "#ootd,\n",  # a row without a label
         "text\n" + "good\nbad\n" * 3 + "#ootd\n",
+        "text,label\n" + "good,a\nbad,b\n" * 3 + "# by hand, b\n",  # the column of texts may hold anything
+        "text,label\n" + "good,a\nbad,b\n" * 3 + "#ootd,c\n",  # a third class
+        "text,label\n" + "#mood,a\nbad,b\n" * 3 + "#ootd,in May\n",  # others begin so
+        "age,label\n" + "41,a\n28,b\n" * 3 + "#N/A,a\n",
+        "age,label\n" + "41,a\n28,b\n" * 3 + "#12,\n",
         "label,text\n" + "a,good\nb,bad\n" * 3 + 'a,"so\n#ootd"\n',  # a text of two lines
         "label,text\n" + "a,good\nb,bad\n" * 3 + 'a,"so\n#ootd\nwell"\n',
     ],

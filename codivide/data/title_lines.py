@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
+from codivide.data.units import is_nothing
+
 LOOKED = 50  # lines below a header that are looked at
+_AGAIN = 4  # times that a column says each of its words, on average, so that another is surely none of them
 _FEWEST_EMPTY = 2  # cells beside the only one that is filled, so that a line is a title and no header
 
 
@@ -96,8 +101,9 @@ def comments_above(head: str, delimiters: Iterable[str]) -> int:
 def comments_below(text: str, delimiter: str) -> list[str]:
     r"""The lines at the end of a table that are comments: they begin with ``#`` and are no row of several columns.
 
-    Such a line has one cell, or more than the header. Of a table of one column none is told from a row, and none is
-    where a quote may have been opened above it.
+    Such a line has one cell, or more than the header, or a cell that its column surely does not hold. The last is asked
+    where no row above begins so (with or without a blank after the sign). Of a table of one column no comment is told
+    from a row, and none is where a quote may have been opened above it.
 
     Args:
         text: the table from its header on.
@@ -106,19 +112,67 @@ def comments_below(text: str, delimiter: str) -> list[str]:
     Example:
         >>> comments_below("age,label\n41,a\n28,b\n# end of file\n", ",")
         ['# end of file\n']
+        >>> comments_below("age,label\n41,a\n28,b\n# made by hand, in May\n", ",")
+        ['# made by hand, in May\n']
     """
     width = len(next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), []))
     found, end = list[str](), len(text)
     while width > 1 and end:
         start = max(text.rfind(mark, 0, end - 1) for mark in "\n\r") + 1
         line = text[start:end]
-        if line.strip():
-            cells = line.count(delimiter) + 1
-            if not start or not line.startswith("#") or '"' in line or 1 < cells <= width:
-                break
-        found.insert(0, line)
+        if line.strip() and (not start or not line.startswith("#") or '"' in line):
+            break
+        found.append(line)
         end = start
+    found.reverse()
+    like_rows = [k for k, line in enumerate(found) if 1 < line.count(delimiter) + 1 <= width]
+    if like_rows:
+        above = text[:end]
+        columns = _columns(above, delimiter)
+        used = {mark for mark in ("#", "# ") if f"\n{mark}" in above}
+        rows = [k for k in like_rows if _sign(found[k]) in used or not _fits_nowhere(found[k], columns, delimiter)]
+        last = max(rows, default=-1)
+        found = found[last + 1 :]
     return found if any(line.strip() for line in found) else []
+
+
+def _columns(text: str, delimiter: str) -> list[tuple[str, ...]]:
+    """The columns of the first and last rows of a table; none where these differ in length."""
+    lines = (line for line in io.StringIO(text, newline="") if line.strip())
+    next(lines, None)  # the header
+    some = [*islice(lines, LOOKED), *deque(lines, LOOKED)]
+    try:
+        rows = list(csv.reader(some, delimiter=delimiter))
+    except csv.Error:
+        return []
+    if len({len(row) for row in rows}) != 1:
+        return []
+    return list(zip(*rows, strict=True))
+
+
+def _sign(line: str) -> str:
+    """How a line with ``#`` begins: with a blank after it, as comments mostly do, or without."""
+    return "# " if line.startswith("# ") else "#"
+
+
+def _fits_nowhere(line: str, columns: Sequence[Sequence[str]], delimiter: str) -> bool:
+    """Whether a line that begins with ``#`` has a cell that its column surely does not hold.
+
+    That is a word where all others are numbers, or what is never said where the same few words are said again and
+    again. The first cell counts where a blank follows the sign: ``#12`` may be meant for a number.
+    """
+    cells = next(csv.reader([line], delimiter=delimiter))
+    first = 0 if _sign(line) == "# " else 1
+    return any(_is_strange(cell, column) for cell, column in zip(cells[first:], columns[first:], strict=False))
+
+
+def _is_strange(cell: str, column: Sequence[str]) -> bool:
+    """Whether a column surely does not hold a cell: all others are numbers, or the same few words."""
+    if not cell.strip() or is_nothing(cell) or _is_number(cell):
+        return False
+    names = {each.strip() for each in column}
+    few = len(names) * _AGAIN <= len(column) and cell.strip() not in names
+    return few or _are_numbers([each.strip() for each in column if not is_nothing(each)])
 
 
 def title_of_rows(rows: Iterable[Sequence[str]]) -> Title | None:
