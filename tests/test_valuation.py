@@ -1,11 +1,12 @@
 """Values of samples: the recursion against the definition of Shapley values."""
 
-from itertools import combinations
+from itertools import combinations, permutations
 from math import factorial
 
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 
 import codivide
 from codivide.noise import valuation
@@ -34,9 +35,40 @@ def by_definition(same, count):
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_the_recursion_is_the_definition(count, seed):
     same = np.random.default_rng(seed).integers(0, 2, 7).astype(float)
-    found = valuation.of_order(same[None], count)[0]
+    right, wrong = valuation.of_groups(np.ones(7, dtype=np.int64), same.astype(np.int64), count)
+    found = np.where(same, right, wrong)
     np.testing.assert_allclose(found, by_definition(same, count), atol=1e-12)
     assert found.sum() == pytest.approx(worth(range(7), same, set(range(7)), count))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 9])
+@pytest.mark.parametrize("size", [[3, 1, 2], [1, 2, 2], [5], [2, 3]])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_of_ties_it_is_the_mean_over_their_orders(count, size, seed):
+    group = np.repeat(np.arange(len(size)), size)
+    same = np.random.default_rng(seed).integers(0, 2, len(group))
+    found = np.zeros(len(group))
+    orders = [order for order in permutations(range(len(group))) if (np.diff(group[list(order)]) >= 0).all()]
+    for order in orders:
+        found[list(order)] += by_definition(same[list(order)].astype(float), count) / len(orders)
+    right, wrong = valuation.of_groups(np.array(size), np.bincount(group, same).astype(np.int64), count)
+    np.testing.assert_allclose(np.where(same, right[group], wrong[group]), found, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+def test_the_order_of_copies_does_not_count(kind):
+    rng = np.random.default_rng(0)
+    x = rng.integers(1, 4, (200, 2)).astype(float)  # 9 points, of which some point the same way
+    y = rng.integers(0, 3, 200)
+    order = rng.permutation(200)
+    points = sparse.csr_matrix if kind == "sparse" else np.asarray
+    found = codivide.score_labels("knn_shapley", y, features=points(x))
+    again = codivide.score_labels("knn_shapley", y[order], features=points(x[order]))
+    np.testing.assert_allclose(again, found[order], atol=1e-12)
+    for point in np.unique(x, axis=0):
+        for label in range(3):
+            some = found[(x == point).all(1) & (y == label)]
+            np.testing.assert_allclose(some, np.full(len(some), some[:1]), atol=1e-12)
 
 
 def test_values_are_means_over_the_other_samples():

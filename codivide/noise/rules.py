@@ -206,7 +206,7 @@ def neighbour_agreement(seen: Judgeable) -> Floats:
 
 
 def _knn_shapley(seen: Judgeable) -> Floats:
-    """Exact Shapley value ``[N]`` of a sample to predicting the others by their 10 nearest; a row of zeros gets NaN."""
+    """Exact Shapley value ``[N]`` of a sample to predicting the others by their 10 nearest; NaN for a row of zeros."""
     points = unit_rows(seen.features)
     full = np.flatnonzero(np.asarray(abs(points).sum(1)).ravel() > 0)
     answer = np.full(len(seen.given), np.nan)
