@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from codivide.audit.reading import checked, order_of, read
+from codivide.core.by_value import ByValue
 from codivide.core.errors import InputError, either
 from codivide.core.types import UNLABELLED, Floats
 from codivide.data.annotators import KEYS, LONG, Answers, from_matrix, is_long, key_column, several
@@ -23,8 +24,8 @@ from codivide.noise.consensus import Consensus
 from codivide.noise.settle import undecided
 
 
-@dataclass(frozen=True)
-class AgreedLabels:
+@dataclass(frozen=True, eq=False)
+class AgreedLabels(ByValue):
     """The consensus of several annotators.
 
     Attributes:

@@ -12,14 +12,15 @@ import numpy as np
 import pandas as pd
 
 from codivide.audit.checks import CHECKS, looked_for
+from codivide.core.by_value import ByValue
 from codivide.runs import label_table
 
 _SHOWN = 10  # issues in a notebook
 _TAKES = "it takes features in which like samples are near (for duplicates, images or texts do), and enough samples"
 
 
-@dataclass
-class Findings:
+@dataclass(eq=False)
+class Findings(ByValue):
     """Judged labels with the facts about them; ``print`` and a notebook show a summary.
 
     Attributes:

@@ -9,11 +9,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from codivide.core.by_value import ByValue
 from codivide.core.types import AnyLabels, Floats, Labels, Singles
 
 
-@dataclass(frozen=True)
-class Evidence:
+@dataclass(frozen=True, eq=False)
+class Evidence(ByValue):
     """What is known of N training samples; no true label is among it.
 
     Attributes:

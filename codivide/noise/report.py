@@ -47,6 +47,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
+from codivide.core.by_value import ByValue
 from codivide.core.errors import InputError
 from codivide.core.types import Floats, Labels
 from codivide.noise import chance
@@ -113,8 +114,8 @@ class Trust:
     reasons: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class NoiseReport:
+@dataclass(frozen=True, eq=False)
+class NoiseReport(ByValue):
     """What is estimated of the noise in given labels; see the module for how.
 
     Attributes:

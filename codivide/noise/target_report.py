@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from codivide.core.by_value import ByValue
 from codivide.core.types import Floats
 from codivide.noise.report import NINETY, WIDE, ClassNoise, Trust
 
@@ -17,8 +18,8 @@ _HIDDEN = 0.5  # share of wrong targets that would look right, from which on the
 _NOISE_FREE = 0.01
 
 
-@dataclass(frozen=True)
-class TargetReport:
+@dataclass(frozen=True, eq=False)
+class TargetReport(ByValue):
     """What is estimated of given numbers, or of several labels a row.
 
     Attributes:

@@ -31,7 +31,7 @@ from codivide.training.model_file import Classifier
 from codivide.training.own_net import OwnNet, is_own
 
 
-@dataclass
+@dataclass(eq=False)  # two are the same where they are one
 class Model:
     """Networks whose mean logits classify.
 

@@ -35,7 +35,7 @@ Build = Callable[[], nn.Module]
 _KEPT = 512  # numbers on the device, beyond which they are put together
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # two are the same where they are one
 class Data:
     """What a method may know: samples, given labels, class names and views; never a true label.
 
@@ -155,7 +155,7 @@ class Method(Algorithm):
 Watch = Callable[["Run"], Mapping[str, Any] | None]
 
 
-@dataclass
+@dataclass(eq=False)  # two are the same where they are one
 class Run:
     """What an epoch sees, and all state of a training run. Built by ``train``.
 

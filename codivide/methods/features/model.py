@@ -43,7 +43,7 @@ class Member:
     tensors: tuple[Tensor, ...]
 
 
-@dataclass
+@dataclass(eq=False)  # two are the same where they are one
 class FeatureModel:
     """Scaled features, heads whose probabilities are averaged, and the adjustment to the classes' frequencies.
 

@@ -34,7 +34,7 @@ def log_odds(probs: Floats) -> Floats:
     return found
 
 
-@dataclass
+@dataclass(eq=False)  # two are the same where they are one
 class TagModel:
     """Says how likely a row has each of K labels.
 
@@ -120,7 +120,7 @@ class TagModel:
         return cls(scale, weight, bias, forest, share, fixed, names, encoder, columns)
 
 
-@dataclass
+@dataclass(eq=False)  # two are the same where they are one
 class OwnTags:
     """The user's own classifier, fitted for every label.
 

@@ -1,0 +1,49 @@
+"""Equality of records that hold arrays, tensors and frames, of which ``==`` alone makes no single answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+
+class ByValue:
+    """Base of a dataclass (``eq=False``) that equals another of its class where all fields are the same.
+
+    Missing numbers (NaN) equal each other. It has no hash, as a dataclass with an array has none.
+    """
+
+    def __eq__(self, other: object) -> bool:
+        """Whether all fields hold the same."""
+        if type(other) is not type(self):
+            return NotImplemented
+        return all(same(getattr(self, field.name), getattr(other, field.name)) for field in fields(self))  # type: ignore[arg-type]
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values are the same, also where they hold arrays; two NaN are.
+
+    Example:
+        >>> same({"a": (np.array([1.0, np.nan]), 2)}, {"a": (np.array([1.0, np.nan]), 2)})
+        True
+    """
+    if isinstance(one, np.ndarray | torch.Tensor | pd.DataFrame | pd.Series):
+        return type(one) is type(other) and _same_arrays(one, other)
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
+    if isinstance(one, Sequence) and not isinstance(one, str | bytes):
+        pairs = isinstance(other, Sequence) and type(one) is type(other) and len(one) == len(other)
+        return pairs and all(map(same, one, other))
+    return one is other or bool(one == other) or bool(one != one and other != other)  # NaN is not itself
+
+
+def _same_arrays(one: Any, other: Any) -> bool:
+    if isinstance(one, pd.DataFrame | pd.Series):
+        return bool(one.equals(other))
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    return bool(((one == other) | ((one != one) & (other != other))).all())
