@@ -186,7 +186,7 @@ def test_one_sure_model_and_extreme_probabilities_stay_finite():
         (lambda p, y: (y, -p), "row 0"),
         (lambda p, y: (y % 2 + 5, p), "classes"),
         (lambda p, y: (y, [["a"]]), "numbers"),
-        (lambda p, y: (y, p[:0]), "shape"),
+        (lambda p, y: (y, p[:0]), "pred_probs is empty"),
         (lambda p, y: (None, p), "labels is None"),
         (lambda p, y: ([[0, 1], [1]] * 25, p), "different numbers of labels.*NoisyMultiLabelClassifier"),
         (lambda p, y: (pd.Series([None, [0, 1]] * 25), p), "row 1 is .0, 1., which is not one class.*multilabel"),

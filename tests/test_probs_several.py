@@ -3,8 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.model_selection import cross_val_predict
 
-from codivide import InputError, audit, score_labels
+from codivide import InputError, audit, noise_report, score_labels
 
 NAMES = ("sky", "sea", "cat")
 
@@ -69,3 +71,51 @@ def test_what_does_not_apply_is_an_error():
         audit.from_probs(given, probs, task="tags")
     with pytest.raises(InputError, match="ids has 99"):
         audit.from_probs(given, probs, task="multilabel", ids=range(99))
+
+
+EMPTY = (np.zeros((0, 3), dtype=int), np.zeros((0, 3)))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "judge",
+    [
+        lambda: audit.from_probs(*EMPTY, task="multilabel"),
+        lambda: audit.from_probs([], EMPTY[1], task="multilabel"),
+        lambda: score_labels("combined", EMPTY[0], pred_probs=EMPTY[1], task="multilabel"),
+        lambda: noise_report(None, EMPTY[0], pred_probs=EMPTY[1], task="multilabel"),
+        lambda: score_labels("combined", [], predictions=[], task="regression"),
+        lambda: audit.from_probs([], EMPTY[1]),
+    ],
+)
+def test_no_sample_at_all_is_one_error(judge):
+    with pytest.raises(InputError, match="is empty: there is no sample to judge"):
+        judge()
+
+
+def test_a_list_of_pairs_as_forests_give_it_is_the_matrix():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(120, 3))
+    y = (x > 0).astype(int)
+    y[:5] = 1 - y[:5]
+    pairs = cross_val_predict(RandomForestClassifier(20, random_state=0), x, y, method="predict_proba", cv=3)
+    assert [pair.shape for pair in pairs] == [(120, 2)] * 3
+    matrix = np.column_stack([pair[:, 1] for pair in pairs])
+    for given in (pairs, tuple(pairs), [pd.DataFrame(pair) for pair in pairs]):
+        found = score_labels("combined", y, pred_probs=given, task="multilabel")
+        np.testing.assert_array_equal(found, score_labels("combined", y, pred_probs=matrix, task="multilabel"))
+    assert audit.from_probs(y, pairs, task="multilabel") == audit.from_probs(y, matrix, task="multilabel")
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        [np.full((3, 2), 0.5)] * 3,  # samples of labels, or labels of samples
+        [np.full((5, 2), 0.5), np.ones((5, 1))],  # of a label that all have, or none
+        [np.full((5, 2), 0.9)] * 2,
+    ],
+)
+def test_a_list_that_may_mean_something_else_is_told_the_way(pairs):
+    y = np.eye(len(pairs), dtype=int)[np.arange(len(pairs[0])) % len(pairs)]
+    with pytest.raises(InputError, match=r"np.column_stack\(\[p\[:, 1\] for p in pred_probs\]\)"):
+        score_labels("combined", y, pred_probs=pairs, task="multilabel")

@@ -148,7 +148,9 @@ def checked(pred_probs: Any) -> Floats:
             "pandas.read_csv"
         )
     probs = as_floats(pred_probs, "pred_probs")
-    if probs.ndim != 2 or probs.shape[1] < 2 or not len(probs):
+    if probs.ndim and not len(probs):
+        raise InputError("pred_probs is empty: there is no sample to judge")
+    if probs.ndim != 2 or probs.shape[1] < 2:
         hint = "; of two classes give np.column_stack([1 - p, p])" if probs.ndim == 1 or probs.shape[1:] == (1,) else ""
         raise InputError(
             f"pred_probs has shape {probs.shape}; it must be [samples, classes] with at least 2 classes{hint}"

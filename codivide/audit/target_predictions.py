@@ -30,6 +30,7 @@ _ERRORS = 2.0  # standard errors of a correlation below which predictions say no
 _ENOUGH = 50  # rows from which on that is asked
 _FAR = 3.0  # median distances of the targets from their middle from which on an error counts no more
 _SAME = 0.95  # share of targets that predictions may hit exactly
+_SUM = 1e-3  # by which the two probabilities of a label may differ from 1
 _EXACT = 1e-6  # of that distance: no difference
 
 
@@ -59,14 +60,16 @@ def of_predictions(y: Any, said: Any, options: ReadOptions) -> Scored:
     Args:
         y: targets, see ``data.targets.texts_of``.
         said: of numbers predictions ``[N]``, of several labels probabilities ``[N, K]`` in the order of the labels,
-            or a table whose columns are called like them.
+            or a table whose columns are called like them, or a list of ``[N, 2]`` for each label.
         options: the task, and the separator.
 
     Raises:
         InputError: arrays that do not fit each other, predictions that are not finite, rows whose index has another
             order that fits better, or columns of which another order surely does.
     """
-    said = as_pandas(said)
+    if (y.shape[:1] == (0,)) if hasattr(y, "shape") else (isinstance(y, Sequence) and not len(y)):
+        raise InputError("y is empty: there is no sample to judge")
+    said = as_pandas(said if options.task == REGRESSION else _of_pairs(said))
     texts, names, _ = texts_of(y, options)
     found = _predictions(said, len(texts), options.task)
     codes, different = pd.factorize(pd.Series(texts, dtype=object))
@@ -88,6 +91,26 @@ def of_predictions(y: Any, said: Any, options: ReadOptions) -> Scored:
         found = arranged(said, given.names, "pred_probs", "label").to_numpy(dtype=np.float64)
     check_order(said, y, lambda order: float(np.abs(given.y - found[order])[given.y >= 0].mean()), "y", "pred_probs")
     return _scored_sets(given, found, named=named)._replace(probs=found, given=given, loaded=loaded)
+
+
+def _of_pairs(said: Any) -> Any:
+    """Probabilities ``[N, K]`` of a list of ``[N, 2]`` for each label, as scikit-learn's forests give; else as given.
+
+    Raises:
+        InputError: such a list whose arrays are others, or as many as the samples, so that it may mean either.
+    """
+    if not isinstance(said, list | tuple) or not said or any(np.ndim(part) != 2 for part in said):
+        return said
+    parts = [as_floats(part, "pred_probs") for part in said]
+    shapes = {part.shape for part in parts}
+    off = max(float(np.abs(part.sum(1) - 1).max(initial=0)) for part in parts)
+    if shapes == {(len(parts[0]), 2)} and len(parts[0]) != len(parts) and off < _SUM:
+        return np.column_stack([part[:, 1] for part in parts])
+    raise InputError(
+        f"pred_probs is a list of {len(parts)} arrays of shape {' or '.join(map(str, sorted(shapes)))}. A list is "
+        "taken where it has for each label an array [samples, 2], whose columns are the probabilities that a row has "
+        "it not and that it has it. Give [samples, labels] instead: np.column_stack([p[:, 1] for p in pred_probs])"
+    )
 
 
 def _predictions(said: Any, count: int, task: str) -> Floats:
