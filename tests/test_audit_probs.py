@@ -129,7 +129,9 @@ def test_printed_findings_count_every_kind_and_say_what_was_not_looked_for():
     probs, given = example(220, 3)
     shown = str(from_probs(given, probs))
     assert shown.startswith("Findings(labels: ")
-    assert "is_class_imbalance_issue                 0" in shown
+    assert "\n  is_label_issue" in shown
+    assert "Looked for and not found:\n- is_class_imbalance_issue, is_non_iid_issue\n" in shown
+    assert " 0\n" not in shown
     assert "Not looked for:\n- is_near_duplicate_issue, is_outlier_issue, is_underperforming_group_issue: " in shown
     assert "is_dark_issue" not in shown
     rows = np.random.default_rng(0).normal(size=(220, 8))
@@ -140,7 +142,10 @@ def test_printed_findings_count_every_kind_and_say_what_was_not_looked_for():
     assert "Not looked for" not in str(found)
     said = found.facts["findings"][0]["text"][:60]
     assert f"Of the data as a whole:\n- {said}" in str(found)
-    assert "is_near_duplicate_issue 2" in found._repr_html_()
+    page = found._repr_html_()
+    assert "is_near_duplicate_issue 2" in page
+    assert "<li>looked for and not found: is_outlier_issue, is_class_imbalance_issue" in page
+    assert "_issue 0" not in page
     assert said in found._repr_html_()
 
 

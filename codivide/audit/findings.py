@@ -67,10 +67,11 @@ class Findings(ByValue):
         )
 
     def __str__(self) -> str:
-        """How many samples every kind of issue has, what was not looked for, and what is said of the data."""
-        counts, missing = self._kinds()
-        lines = [repr(self), "", *(f"  {name:<33}{count:>9,}" for name, count in counts.items())]
+        """How many samples have each kind of issue, what was not found or looked for, and what is said of the data."""
+        counts, none, missing = self._kinds()
+        lines = [repr(self), *[""] * bool(counts), *(f"  {name:<33}{count:>9,}" for name, count in counts.items())]
         told = {
+            "Looked for and not found:": [", ".join(none)] * bool(none),
             "Not looked for:": [f"{', '.join(missing)}: {_TAKES}"] * bool(missing),
             "Of the data as a whole:": [item["text"] for item in self.facts["findings"]],
             "How far to trust this:": self.facts["noise"]["trust"]["reasons"],
@@ -81,21 +82,34 @@ class Findings(ByValue):
                 lines += textwrap.wrap(text, 98, initial_indent="- ", subsequent_indent="  ")
         return "\n".join(lines)
 
-    def _kinds(self) -> tuple[dict[str, int], list[str]]:
-        """How many samples have each issue, by its column; and what was not looked for, though any sample may have it.
+    def _kinds(self) -> tuple[dict[str, int], list[str], list[str]]:
+        """How many samples have each issue, by its column; the issues that none has; and what was not looked for.
 
         Of images and of tables there are further kinds, and of numbers and several labels fewer.
         """
         counts: dict[str, int] = {}
+        none: list[str] = []
         missing: list[str] = []
         checks = [check for check in CHECKS if self.facts["targets"] is None or not check.of_classes]
         for column in (column for check in checks for column in check.columns if column.name.endswith("_issue")):
             flags = self.labels[column.name]
-            if flags.notna().any():
+            if flags.any():
                 counts[column.name] = int(flags.sum())
+            elif flags.notna().any():
+                none.append(column.name)
             elif not column.when:
                 missing.append(column.name)
-        return counts, missing
+        return counts, none, missing
+
+    def _kinds_said(self) -> list[str]:
+        """The same in up to three lines."""
+        counts, none, missing = self._kinds()
+        lines = {
+            "": ", ".join(f"{name} {count:,}" for name, count in counts.items()),
+            "looked for and not found: ": ", ".join(none),
+            "not looked for: ": f"{', '.join(missing)}: {_TAKES}" if missing else "",
+        }
+        return [title + text for title, text in lines.items() if text]
 
     def _repr_html_(self) -> str:
         """A summary, the first issues, and a link to the report where one was written."""
@@ -117,10 +131,7 @@ class Findings(ByValue):
             for issue in facts["issues"][:_SHOWN]
         )
         heads = "".join(f"<th>{head}</th>" for head in ("", "sample", "given", "suggested", "p(clean)"))
-        counts, missing = self._kinds()
-        kinds = ", ".join(f"{name} {count:,}" for name, count in counts.items())
-        kinds += f"; not looked for: {', '.join(missing)}: {_TAKES}" if missing else ""
-        said = [*noise["trust"]["reasons"], *(item["text"] for item in facts["findings"]), kinds]
+        said = [*noise["trust"]["reasons"], *(item["text"] for item in facts["findings"]), *self._kinds_said()]
         reasons = "".join(f"<li>{escape(text)}</li>" for text in said)
         link = (
             f'<p><a href="{escape(self.page.as_posix(), quote=True)}" target="_blank">Open the report</a></p>'
