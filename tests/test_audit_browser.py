@@ -6,6 +6,7 @@ import functools
 import io
 import json
 import os
+import re
 import shutil
 import socket
 import threading
@@ -199,6 +200,16 @@ def test_the_report_of_a_real_run(show, tmp_path):
     assert panels[:4] == ["The data as a whole", "By class", "Losses", "While it learned"]
     assert "twin.png" in page.page.locator(".panel").first.inner_text()  # one picture with two labels
     page.clean(tmp_path / "report.html")
+
+
+def test_a_number_and_its_percent_sign_stay_on_one_line(show, tmp_path):
+    facts = example_facts(5)
+    facts["noise"]["trust"] = {"level": "fair", "reasons": ["The interval is 14.4 % wide."]}
+    facts |= {"choices": ["40 % seem wrong"], "findings": [{"check": "a", "title": "A", "text": "5 % of these"}]}
+    text = show(render.write(facts, tmp_path / "report.html")[0]).inner_text("body")
+    for said in ("is 14.4\u00a0% wide", "40\u00a0% seem wrong", "5\u00a0% of these"):
+        assert said in text
+    assert re.findall(r"\d %", text) == []
 
 
 def test_samples_of_any_kind_are_checked_with_the_same_keys(show, tmp_path):
@@ -414,7 +425,7 @@ def test_many_suggestions_are_accepted_at_once_and_undone_at_once(show, tmp_path
     assert f"{len(chosen)} are not checked yet" in which
     right = sum(i["suggested_prob"] for i in chosen if i["suggested_prob"] is not None)
     known = sum(i["suggested_prob"] is not None for i in chosen)
-    assert f"about {100 * right / known:.0f} % of these" in page.inner_text("#many-sure")
+    assert f"about {100 * right / known:.0f}\u00a0% of these" in page.inner_text("#many-sure")
     page.press("Enter")
     assert not page.is_visible("#many")
     assert f"{len(chosen)} suggestion" in page.inner_text("#live")

@@ -51,7 +51,7 @@ class Card {
     fact("Suggested", clipped(this.queue.suggested(position), 80),
       sure === null ? null : make("span", { class: "muted" }, numbers
         ? ` (if the given one is wrong, nearer to the truth with probability ${sure.toFixed(2)})` : ` with probability ${sure.toFixed(2)}`));
-    if (detail.range) fact("Predicted", `between ${short(detail.range[0])} and ${short(detail.range[1])} (90 %)`);
+    if (detail.range) fact("Predicted", `between ${short(detail.range[0])} and ${short(detail.range[1])} (90\u00a0%)`);
     fact("p(clean)", clean === null ? "unknown" : bar(clean, clean.toFixed(3), clean < 0.5 ? "bad" : "good"));
     if (detail.neighbours) {
       const { agree, of } = detail.neighbours;

@@ -66,7 +66,7 @@ function interval(noise, kind) {
 function drawTiles(facts, trust) {
   const kind = kindOf(facts);
   const words = { good: "Good", fair: "Fair", poor: "Poor" };
-  const reasons = make("ul", { class: "reasons muted" }, ...trust.reasons.map((text) => make("li", {}, clipped(text, 200))));
+  const reasons = make("ul", { class: "reasons muted" }, ...trust.reasons.map((text) => make("li", {}, sentence(text, 200))));
   const samples = counted(facts.samples, "sample") +
     (facts.unlabelled ? `, ${number.format(facts.unlabelled)} of them without a label` : "");
   byId("tiles").append(
@@ -100,13 +100,13 @@ function classesPanel(facts) {
 function findingsPanel(facts) {
   if (!facts.findings.length) return null;
   return panel("The data as a whole", make("dl", { class: "findings" }, ...facts.findings.map(({ title, text }) =>
-    make("div", {}, make("dt", {}, plain(title, 60)), make("dd", {}, clipped(text, 400))))));
+    make("div", {}, make("dt", {}, plain(title, 60)), make("dd", {}, sentence(text, 400))))));
 }
 
 function choicesPanel(facts) {
   if (!(facts.choices || []).length) return null;
   return panel("Why this method and these settings",
-    make("ul", {}, ...facts.choices.map((text) => make("li", {}, clipped(text, 400)))));
+    make("ul", {}, ...facts.choices.map((text) => make("li", {}, sentence(text, 400)))));
 }
 
 function curvesPanel(facts) {
@@ -220,7 +220,7 @@ function columnsPanel(facts) {
   const unused = facts.columns.filter((item) => item.kind === null).length;
   return panel("Columns", make("p", { class: "muted" }, unused ? `${counted(unused, "column")} not used.` : "All are used."),
     table("What was made of each column", ["column", "read as"], facts.columns,
-      (item) => make("tr", {}, make("th", { scope: "row" }, clipped(item.name, 40)), make("td", {}, clipped(said(item), 160))), 10));
+      (item) => make("tr", {}, make("th", { scope: "row" }, clipped(item.name, 40)), make("td", {}, sentence(said(item), 160))), 10));
 }
 
 function skippedPanel(facts) {

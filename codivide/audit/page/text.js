@@ -8,7 +8,7 @@ const IMAGE = /^data:image\/(?:webp|png|jpeg);base64,[A-Za-z0-9+/]+=*$/;
 
 const byId = (id) => document.getElementById(id);
 const number = new Intl.NumberFormat("en");
-const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)} %`;
+const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)}\u00a0%`;  // on one line
 const counted = (count, one, many = `${one}s`) => `${number.format(count)} ${count === 1 ? one : many}`;
 
 /** How a control character is written: its Unicode picture where there is one, else its code point. */
@@ -69,6 +69,11 @@ function clipped(value, most = 60, lines = false, short = null) {
     node.append(" ", more);
   }
   return node;
+}
+
+/** The same of a sentence of ours: a number and its percent sign stay on one line. */
+function sentence(text, most) {
+  return clipped(text.replace(/(\d) %/g, "$1\u00a0%"), most);
 }
 
 /** Open the dialog with a whole text. */
