@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from codivide import NoisyLabelClassifier
+from codivide.audit.clean import clean
 from codivide.core.errors import InputError, TrainingWarning
 from codivide.data.sources import ReadOptions, load, read_inputs
 
@@ -181,3 +182,18 @@ def test_float_images_of_another_scale_are_said(recwarn):
     for factor in (255, 1 / 255):
         with pytest.warns(UserWarning, match="values of another scale than those of the training"):
             clf.predict(x * factor)
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_a_run_on_a_list_is_cleaned_without_naming_a_source(files, tmp_path, monkeypatch, relative):
+    monkeypatch.chdir(files[0].parent)
+    listed = [path.relative_to(files[0].parent) for path in files] if relative else files
+    NoisyLabelClassifier("cross_entropy", epochs=1, out=tmp_path / "run").fit(listed, LABELS)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    clean(tmp_path / "run", tmp_path / "names", drop_below=0.0)
+    clean(tmp_path / "run", tmp_path / "copies", drop_below=0.0, files="copy")
+    names = pd.read_csv(tmp_path / "names/labels_clean.csv")
+    assert sorted(names["path"]) == sorted(map(str, files))
+    copied = sorted(path.read_bytes() for path in (tmp_path / "copies").rglob("*.[pP][nN][gG]"))
+    assert copied == sorted(path.read_bytes() for path in files)

@@ -104,10 +104,17 @@ class Judged:
         return table is None or "path" in table
 
     def files(self) -> list[Path]:
-        """The image of every row, absolute; of a manifest they may lie anywhere."""
-        path = self.origin()
-        root = path if path.is_dir() else path.parent
+        """The image of every row, absolute; of a manifest, or a list that Python held, they may lie anywhere."""
+        if self.listed():
+            root = Path(self.source.folder)
+        else:
+            path = self.origin()
+            root = path if path.is_dir() else path.parent
         return [on_disk(root, name) for name in self.table[label_table.PATH]]
+
+    def listed(self) -> bool:
+        """Whether the run learned from a list of image files in Python, which its label table names."""
+        return self.source.path is None and self.source.folder != "" and label_table.PATH in self.table
 
 
 class Cleaned(NamedTuple):
@@ -346,7 +353,7 @@ def _images(
     cleaned: Cleaned, judged: Judged, files: write_clean.How | None, out: Path
 ) -> tuple[pd.DataFrame, list[Path], list[PurePosixPath]]:
     """The manifest of images in files, the files, and where each goes; a remark is added where it has to be."""
-    if judged.origin().is_dir():
+    if not judged.listed() and judged.origin().is_dir():
         write_clean.check_beside(out, judged.origin())
     every = judged.files()
     paths = [every[row] for row in cleaned.labels.index]
