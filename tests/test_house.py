@@ -17,6 +17,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 MODULES = {path.relative_to(ROOT).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
 LONGEST_FUNCTION, LONGEST_FILE = 60, 600
+TEXTS = (".md", ".py", ".ipynb")
 TESTED_EXTRAS = ("text", "browser", "test")
 
 
@@ -113,8 +114,11 @@ def test_no_file_is_longer_than_600_lines():
 
 
 def test_a_share_is_written_with_a_space_before_its_sign():
-    """``14.1 %`` everywhere: no ``{share:.1%}`` in what a user is told."""
-    written = {name: re.findall(r"\{[^{}\n]+:[^{}\n]*%\}", path.read_text("utf-8")) for name, path in MODULES.items()}
+    """``14.1 %`` everywhere: no ``{share:.1%}`` in what a user is told, in pages and in notebooks."""
+    pages = [path for folder in ("docs", "examples") for path in (ROOT / folder).rglob("*") if path.suffix in TEXTS]
+    files = MODULES | {str(path.relative_to(ROOT)): path for path in pages}
+    written = {name: re.findall(r"\{[^{}\n]+:[^{}\n]*%\}", path.read_text("utf-8")) for name, path in files.items()}
+    assert len(files) > len(MODULES)
     assert {name: found for name, found in written.items() if found} == {}
     assert re.search(r"\{[^{}\n]+:[^{}\n]*%\}", 'f"{share:.1%}"')
 

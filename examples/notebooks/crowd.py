@@ -26,12 +26,12 @@ truth = names[target]
 # %%
 agreed = consensus(answers)
 right = np.array([str(label) for label in agreed.labels]) == truth
-print(f"consensus right: {right[asked].mean():.1%}")
+print(f"consensus right: {100 * right[asked].mean():.1f} %")
 
 # %% [markdown]
 # With a classifier, which also sees the flowers.
 
 # %%
 clf = NoisyLabelClassifier("features").fit(X, answers)
-print(f"suggestions right: {(clf.suggested_labels_ == truth).mean():.1%}")
+print(f"suggestions right: {100 * (clf.suggested_labels_ == truth).mean():.1f} %")
 print(clf.annotator_quality_.round(2).to_string(index=False))

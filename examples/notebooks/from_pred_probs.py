@@ -20,7 +20,7 @@ probs = cross_val_predict(LogisticRegression(C=0.1, max_iter=200), X / 16, given
 # %%
 found = audit.from_probs(given, probs, features=X)
 flagged = found.label_issues["id"].to_numpy()
-print(f"{wrong.sum()} labels are wrong; of the {len(flagged)} that look wrong, {wrong[flagged].mean():.1%} are")
+print(f"{wrong.sum()} labels are wrong; of the {len(flagged)} that look wrong, {100 * wrong[flagged].mean():.1f} % are")
 print(found.label_issues[["id", "given", "suggested"]].head(3).to_string(index=False))
 
 # %% [markdown]
@@ -28,6 +28,6 @@ print(found.label_issues[["id", "given", "suggested"]].head(3).to_string(index=F
 
 # %%
 report = noise_report(None, given, pred_probs=probs)
-print(f"estimated {report.rate:.1%}, really {wrong.mean():.1%}; trust: {report.trust.level}")
+print(f"estimated {100 * report.rate:.1f} %, really {100 * wrong.mean():.1f} %; trust: {report.trust.level}")
 scores = score_labels("self_confidence", given, pred_probs=probs)
 print(f"mean score of right labels {scores[~wrong].mean():.2f}, of wrong ones {scores[wrong].mean():.2f}")

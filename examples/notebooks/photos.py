@@ -50,6 +50,6 @@ print(clf.label_issues_[["path", "given", "suggested"]].head(3).to_string(index=
 
 # %%
 first = table["rank"].to_numpy() <= wrong.sum()
-print(f"of the {wrong.sum()} most doubtful, wrong: {wrong[first].mean():.0%}")
+print(f"of the {wrong.sum()} most doubtful, wrong: {100 * wrong[first].mean():.0f} %")
 suggested = np.array([truth[path] for path in table["path"]]) == table["suggested"].to_numpy()
-print(f"labels right: {1 - wrong.mean():.0%}; suggestions right: {suggested.mean():.0%}")
+print(f"labels right: {100 * (1 - wrong.mean()):.0f} %; suggestions right: {100 * suggested.mean():.0f} %")

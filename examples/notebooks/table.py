@@ -28,8 +28,10 @@ given = np.where(wrong, names[1 - data.target], truth)
 # %%
 clf = NoisyLabelClassifier().fit(table, given)
 flagged = clf.label_issues_["id"].to_numpy()
-print(f"{wrong.sum()} labels are wrong; of the {len(flagged)} that look wrong, {wrong[flagged].mean():.0%} are")
-print(f"labels right: {(given == truth).mean():.1%}; suggestions right: {(clf.suggested_labels_ == truth).mean():.1%}")
+print(f"{wrong.sum()} labels are wrong; of the {len(flagged)} that look wrong, {100 * wrong[flagged].mean():.0f} % are")
+print(
+    f"labels right: {100 * (given == truth).mean():.1f} %; suggestions right: {100 * (clf.suggested_labels_ == truth).mean():.1f} %"
+)
 
 # %% [markdown]
 # The same with a model of your own.
@@ -38,4 +40,4 @@ print(f"labels right: {(given == truth).mean():.1%}; suggestions right: {(clf.su
 model = make_pipeline(StandardScaler(), LogisticRegression())
 numbers = table.drop(columns="ward").fillna(table["mean texture"].median())
 own = NoisyLabelClassifier(model=model).fit(numbers, given)
-print(f"with logistic regression, suggestions right: {(own.suggested_labels_ == truth).mean():.1%}")
+print(f"with logistic regression, suggestions right: {100 * (own.suggested_labels_ == truth).mean():.1f} %")

@@ -50,7 +50,7 @@ print(clf.label_issues_[["given", "suggested", "text"]].head(3).to_string(index=
 # %%
 report = noise_report(clf)
 print(
-    f"estimated {report.rate:.1%} ({report.low:.1%} to {report.high:.1%}), really {wrong.mean():.1%}; trust: {report.trust.level}"
+    f"estimated {100 * report.rate:.1f} % ({100 * report.low:.1f} % to {100 * report.high:.1f} %), really {100 * wrong.mean():.1f} %; trust: {report.trust.level}"
 )
 
 # %%
