@@ -151,6 +151,13 @@ def commands():
     return own + [["bench", name] for name in ("list", "run", "table", "gather", "tune")]
 
 
+def test_the_help_of_gather_says_what_is_read_written_and_removed(capsys):
+    call("bench", "gather", "--help")
+    shown = capsys.readouterr().out
+    for said in ("Reads every JSON file below --results", "Writes gathered.parquet", "Removes the JSON files"):
+        assert said in shown
+
+
 @pytest.mark.parametrize("words", commands(), ids=" ".join)
 def test_the_help_of_a_command_has_an_example_and_plain_words(words, capsys):
     call(*words, "--help")

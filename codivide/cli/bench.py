@@ -177,8 +177,20 @@ def _found(pattern: str, own: Path | None) -> list[Recipe]:
 
 
 @bench.command(cls=Command)
-def gather(results: Results = Path("results") / "recipes") -> None:
-    """Put the result files of a folder into its one file gathered.parquet; tables are made of it as before.
+def gather(
+    results: Annotated[Path, typer.Option(help="Folder that `bench run` wrote results to; all below it is read.")] = (
+        Path("results") / "recipes"
+    ),
+) -> None:
+    """Put the many result files of `bench run` into one small file.
+
+    Reads every JSON file below --results: one for each recipe and seed.
+
+    Writes gathered.parquet there: a row a result, and what it held before.
+
+    Removes the JSON files, once the written file was read and has all of it.
+
+    `bench table` and `bench run` read both. Wait until no run writes there.
 
     Example: codivide bench gather --results results/recipes
     """
