@@ -1,4 +1,4 @@
-"""What mkdocs does besides: it works from any folder, brings the results that pages link, and draws formulas."""
+"""What mkdocs does besides: it works from any folder, brings results that pages link, draws formulas, hides lists."""
 
 import os
 import re
@@ -40,3 +40,10 @@ def on_page_content(html: str, **_: Any) -> str:
         return f"<{found[1]}>{convert(formula, display=display)}</{found[1]}>"
 
     return FORMULA.sub(drawn, html)
+
+
+def on_page_context(context: Any, page: Any, **_: Any) -> Any:
+    """A page that is a tab of its own has no list of pages beside it, which would name nothing but itself."""
+    if page.parent is None:
+        page.meta["hide"] = [*page.meta.get("hide", []), "navigation"]
+    return context

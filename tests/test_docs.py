@@ -10,6 +10,7 @@ import sys
 from collections import defaultdict
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -202,6 +203,16 @@ def test_tables_of_results_are_made(path, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     examples(path, shown=False)
     assert "nan" not in capsys.readouterr().out.split()
+
+
+def test_a_page_that_is_a_tab_has_no_list_beside_it_that_names_itself_alone():
+    pytest.importorskip("latex2mathml")
+    pytest.importorskip("mkdocs")
+    hooks = load(ROOT / "docs" / "hooks.py")
+    for parent, hidden in ((None, {"hide": ["navigation"]}), ("How-to", {})):
+        page = SimpleNamespace(parent=parent, meta={})
+        assert hooks.on_page_context({"a": 1}, page, config=None, nav=None) == {"a": 1}
+        assert page.meta == hidden
 
 
 def test_formulas_are_drawn_without_a_script():
