@@ -9,7 +9,7 @@ import torch
 from codivide import Features, NoisyLabelClassifier, load_model
 from codivide.audit.checks import outliers
 from codivide.audit.material import Material
-from codivide.noise.apart import Apart
+from codivide.noise.apart import ALONE, RANGES, Apart
 from codivide.runs import label_table
 
 
@@ -50,6 +50,23 @@ def test_of_few_samples_hardly_one_is_apart_and_a_group_still_is(count):
     points, labels, group = planted(0.04, count=count)
     usual = Apart.of(points, labels)
     assert (usual.distance(points) > usual.fence)[group].all()
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_of_one_class_with_a_long_tail_hardly_one_is_apart(seed):
+    tail = np.random.default_rng(seed).standard_t(3, size=(400, 128)) / np.arange(1, 129) ** 0.4
+    usual = Apart.of(torch.from_numpy(tail).float(), np.zeros(400, dtype=np.int64))
+    low, high = np.quantile(usual.usual, [0.25, 0.75])
+    assert (usual.usual > high + RANGES * (high - low)).mean() > 0.02  # by the fence of several classes
+    assert (usual.usual > usual.fence).mean() < 0.01
+
+
+def test_the_fewer_classes_the_farther_is_the_fence():
+    points, labels, _ = planted(0.0)
+    ranges = [Apart.of(points, given).ranges for given in (labels * 0, labels % 2, labels % 3, labels)]
+    assert ranges[0] == ALONE
+    assert ranges[0] > ranges[1] > ranges[2] > ranges[3] == RANGES
+    assert Apart.of(points, np.where(np.arange(len(labels)) < 6, 1, 0)).ranges > 3.4  # a few of another count little
 
 
 def test_what_many_are_is_how_they_are():
@@ -122,5 +139,9 @@ def test_what_is_usual_is_saved():
     again = Apart.of_tensors(usual.tensors())
     assert again is not None
     np.testing.assert_array_equal(again.distance(points), usual.distance(points))
+    assert again.fence == usual.fence
+    older = usual.tensors()
+    del older["ranges"]  # as before there was one
+    assert Apart.of_tensors(older) is not None
     assert Apart.of_tensors({}) is None
     assert usual.score(points).min() < 0.01

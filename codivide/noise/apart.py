@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 from scipy.linalg import solve_triangular
+from scipy.special import entr
 from torch import Tensor
 
 from codivide.core.neighbours import nearest
@@ -17,6 +18,10 @@ MOST = 5000  # samples that the distance is learned from
 DIRECTIONS = 64  # the leading ones, in which it is taken
 FEWEST = 20  # samples a direction; with fewer, those that are left out look far because they were left out
 RANGES = 1.75  # between the quartiles above the upper one, from which on a sample is apart
+ALONE, FEWER = (
+    3.5,
+    0.45,
+)  # the same of one class, which has a longer tail, and by how much it falls with each class more
 _NEIGHBOURS = 10
 _PULL = 5.0  # samples of the whole that the mean of a class is drawn to
 _SHRINK = 0.1  # of the covariance that is the same in all directions
@@ -42,6 +47,8 @@ class Apart:
        tenth of it the same in all directions.
     4. The distance is the logarithm of the squared Mahalanobis distance to the nearest class (Lee et al., NeurIPS
        2018, there on a network's layers and without weights).
+    5. A sample is apart from 1.75 ranges between the quartiles above the upper one on; of one class from 3.5 on, and of
+       K from ``3.5 - 0.45 (K - 1)`` on if that is more. K is the exponential of the entropy of the classes.
 
     Attributes:
         mean: of the points ``[F]``.
@@ -49,6 +56,7 @@ class Apart:
         whitening: lower triangle ``[P, P]`` of the covariance.
         centres: whitened means ``[C, P]``.
         usual: distances of the samples that it was learned from, sorted.
+        ranges: between the quartiles above the upper one, from which on a sample is apart.
     """
 
     mean: Floats
@@ -56,6 +64,7 @@ class Apart:
     whitening: Floats
     centres: Floats
     usual: Floats
+    ranges: float = RANGES
 
     @classmethod
     def of(cls, points: Tensor, given: Labels) -> Apart:
@@ -76,7 +85,7 @@ class Apart:
             whitening, centres = _classes(places, given, (weight if number < _WEIGHTED else 1.0) * inside)
             distance = _distance(places, whitening, centres)
             inside = distance <= np.quantile(distance, 1 - _LEFT_OUT)
-        return cls(mean, directions, whitening, centres, np.sort(np.log(distance)))
+        return cls(mean, directions, whitening, centres, np.sort(np.log(distance)), _ranges(given))
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything learned, to be saved: at most 5,000 distances and few directions."""
@@ -86,7 +95,10 @@ class Apart:
     @classmethod
     def of_tensors(cls, tensors: Mapping[str, Tensor]) -> Apart | None:
         """What ``tensors`` gave; None of none, as files of older versions have them."""
-        return cls(**{name: value.numpy() for name, value in tensors.items()}) if tensors else None
+        if not tensors:
+            return None
+        held = {name: value.numpy() for name, value in tensors.items() if name != "ranges"}
+        return cls(**held, ranges=tensors["ranges"].item() if "ranges" in tensors else RANGES)
 
     def distance(self, points: Tensor) -> Floats:
         """How far points ``[N, F]`` are from the nearest class, as logarithms."""
@@ -105,9 +117,17 @@ class Apart:
 
     @property
     def fence(self) -> float:
-        """The distance from which on a sample is apart: 1.75 ranges between the quartiles above the upper one."""
+        """The distance from which on a sample is apart: ``ranges`` between the quartiles above the upper one."""
         low, high = np.quantile(self.usual, [0.25, 0.75])
-        return float(high + RANGES * (high - low))
+        return float(high + self.ranges * (high - low))
+
+
+def _ranges(given: Labels) -> float:
+    """How far a sample has to be to be apart, by how many classes there are: as many of one size say as much."""
+    size = np.bincount(given[given >= 0]).astype(np.float64)
+    share = size / max(float(size.sum()), 1.0)
+    classes = float(np.exp(entr(share).sum()))
+    return max(RANGES, ALONE - FEWER * (classes - 1))
 
 
 def _directions(x: Floats) -> Floats:

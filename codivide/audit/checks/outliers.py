@@ -90,7 +90,8 @@ def with_groups(found: Outliers, points: Tensor, labels: Labels) -> Outliers:
     """The same with photos that are apart from every class, alone or as a small group.
 
     Those of a group are neighbours of each other, and so near by ``find``. ``Apart`` is not misled by them. A photo is
-    an outlier where its distance is above the upper quartile by more than 1.75 times the range between the quartiles.
+    an outlier where its distance is above the upper quartile by more than 1.75 times the range between the quartiles,
+    of few classes by more (see ``Apart``).
 
     Args:
         found: what ``find`` gave.
