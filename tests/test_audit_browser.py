@@ -253,6 +253,18 @@ def test_samples_of_any_kind_are_checked_with_the_same_keys(show, tmp_path):
     assert "labels follow the order of the rows" in said.lower()
 
 
+def test_line_breaks_in_a_cell_stay_and_are_no_marks(show, tmp_path):
+    facts = example_facts(2)
+    written = "Hello,\r\n\r\nthe box is broken.\nRegards\a"
+    facts["issues"] = [issue | {"text": None, "fields": [["Message", written]]} for issue in facts["issues"]]
+    page = show(render.write(facts, tmp_path / "report.html")[0])
+    cell = page.page.locator("#card-body td")
+    assert cell.inner_text() == "Hello,\n\nthe box is broken.\nRegards\N{SYMBOL FOR BELL}"  # others stay in view
+    line = page.page.locator("#rows .line-id").first
+    assert line.inner_text() == "Message Hello, the box is broken. Regards\N{SYMBOL FOR BELL}"
+    page.clean(tmp_path / "report.html")
+
+
 def test_a_kind_of_issue_without_a_panel_of_its_own_has_a_general_one(show, tmp_path):
     facts = example_facts(5)
     sample = facts["outliers"][0] | {"row": 3, "id": "three<b>", "given": 0, "thumbnail": None, "text": "few words"}

@@ -184,17 +184,20 @@ def test_the_command_line_predicts_from_the_raw_table(trained, tmp_path, monkeyp
 
 def test_the_audit_shows_the_cells_as_they_were_written():
     frame, y = mixed()
+    frame.loc[5, "note"] += "\n\nRegards "
     shown = Shown(from_data(subset(from_columns(frame, y), np.arange(5, 45))))
     for place in (0, 39):
         row, fields = frame.iloc[place + 5], dict(shown.sample(place)["fields"])
-        assert list(fields) == frame.columns.tolist()
+        unused = ["customer_id", "written", "one", "none", "code", "again"]
+        used = [name for name in frame if name not in ("note", *unused)]
+        assert list(fields) == ["note", *used, *unused]  # what tells most comes first
         assert fields["note"] == row["note"]  # and not the directions of its words
         assert fields["when"] == str(row["when"].date())
         assert fields["member"] == str(row["member"])
         assert fields["none"] is None
         assert fields["age"] == (None if pd.isna(row["age"]) else pytest.approx(row["age"], rel=1e-3))
-    age, job = shown.fields(0)[1][1], frame["job"][5]
-    assert shown.example(0) == f"customer_id {frame['customer_id'][5]:g}, age {age:g}, job {job}"
+    age, job = dict(shown.fields(0))["age"], frame["job"][5]
+    assert shown.example(0) == f"note {' '.join(frame['note'][5].split())}, age {age:g}, job {job}"
 
 
 def test_the_record_and_the_audit_say_what_was_done(trained):

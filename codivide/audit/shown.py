@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,7 @@ class Shown:
         self.pictures = Thumbnails(rows) if thumbnails and image and rows is not None else None
         self.tabular = material.texts is None and rows is not None and len(rows.shape) == 1
         self.kind = "text" if material.texts is not None else "image" if image or gone else "row"
+        self._cells = None if material.cells is None else _telling_first(material.cells, material.columns_read)
         self._scale: tuple[Any, Any] | None = None
         self._fields: dict[int, list[list[Any]]] = {}
         self._words: dict[int, str] = {}  # of rows that several labels have for an example
@@ -65,7 +66,10 @@ class Shown:
             self._words.update(zip(brief.tolist(), map(_in_words, self._read(brief, _BRIEF)), strict=True))
 
     def fields(self, row: int) -> list[list[Any]] | None:
-        """Names and values in their order; of too many, those farthest from their mean in standard deviations."""
+        """Names and values; of too many numbers, those farthest from their mean in standard deviations.
+
+        The cells of a table come with texts first, then in the order of the columns, and what is not learned from last.
+        """
         if not self.tabular or self.material.rows is None:
             return None
         if row not in self._fields:
@@ -77,8 +81,8 @@ class Shown:
         assert self.material.rows is not None
         if not len(rows):
             return []
-        if self.material.cells is not None:
-            return _written(self.material.cells.iloc[rows, :most])
+        if self._cells is not None:
+            return _written(self._cells.iloc[rows, :most])
         values = self.material.rows[torch.from_numpy(rows)].cpu().numpy().astype(np.float64)
         if self._scale is None:
             self._scale = _scale(self.material)
@@ -123,7 +127,14 @@ class Shown:
 
 def _in_words(fields: list[list[Any]]) -> str:
     told = [(name, f"{value:g}" if isinstance(value, float | int) else value) for name, value in fields]
-    return ", ".join(f"{name} {value}" for name, value in told if value is not None)
+    return ", ".join(f"{name} {' '.join(value.split())}" for name, value in told if value is not None)
+
+
+def _telling_first(cells: pd.DataFrame, read: Mapping[str, Any] | None) -> pd.DataFrame:
+    """The columns in the order in which they are shown: where there is room for few, a person needs the text."""
+    kinds = {item["name"]: item["kind"] for item in (read or {}).get("read", ())}
+    late = [{"text": 0, None: 2}.get(kinds.get(str(name)), 1) for name in cells.columns]
+    return cells.iloc[:, np.argsort(late, kind="stable")]
 
 
 def _written(cells: pd.DataFrame) -> list[list[list[Any]]]:

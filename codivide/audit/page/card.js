@@ -84,7 +84,7 @@ class Card {
       const body = make("tbody");
       const more = growing(body, detail.fields, ([name, value]) => make("tr", {},
         make("th", { scope: "row" }, clipped(name, 40)),
-        make("td", {}, value === null ? make("span", { class: "muted" }, "missing") : clipped(value, 120))), 20);
+        make("td", {}, value === null ? make("span", { class: "muted" }, "missing") : clipped(value, 400, true))), 20);
       parts.push(make("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Values of the sample" },
         make("table", {}, body), more));
     }

@@ -96,9 +96,10 @@ class List {
       make("span"));
   }
 
-  /** The beginning of a sample, or the end of its name. */
+  /** The beginning of a sample in one line, or the end of its name. */
   words(position) {
-    return shown(this.queue.index.words[position] || ending(this.queue.name(position), 24), 44);
+    const words = this.queue.index.words[position];
+    return shown(words ? words.trim().replace(/[\t\r\n ]+/g, " ") : ending(this.queue.name(position), 24), 44);
   }
 
   /** The suggestion, where it is another class than the given one. */

@@ -45,9 +45,9 @@ function make(tag, attributes = {}, ...children) {
   return node;
 }
 
-/** A <bdi> with the text, controls as small marked boxes; line breaks stay where `lines` is set. */
+/** A <bdi> with the text, controls as small marked boxes; line breaks stay where `lines` is set, also those of Windows. */
 function shown(value, most = Infinity, lines = false) {
-  const text = clip(String(value), most);
+  const text = clip(lines ? String(value).replace(/\r\n/g, "\n") : String(value), most);
   const node = make("bdi");
   let from = 0;
   for (const found of text.matchAll(CONTROLS)) {
