@@ -15,6 +15,7 @@ from PIL import Image
 
 from codivide import Features, InputError, NoisyLabelClassifier, TrainingWarning, noise_report
 from codivide.cli.progress import plain_warnings
+from codivide.data.columns import from_columns
 from codivide.data.label_remarks import label_remarks
 from codivide.data.labels import alike, encode, same_classes, twins
 from codivide.data.options import ReadOptions
@@ -153,6 +154,24 @@ def test_a_mistyped_label_is_named_with_what_was_meant():
         "be judged: the estimates leave it out"
     )
     assert label_remarks(load(np.zeros((8, 2)), ["a", "b"] * 4)) == []  # all are small: all are judged
+
+
+def test_a_column_like_an_id_is_said_to_name_the_rows_if_it_is_called_id():
+    table = pd.DataFrame({"Ticket": [f"TCK-{k}/x" for k in range(20)], "job": ["clerk", "nurse"] * 9 + ["clerk"] * 2})
+    numbered = from_columns(table, ["a", "b"] * 10)
+    hint = "Rename 'Ticket' to 'id', and labels.csv and predictions name the rows by it"
+    assert any(remark.endswith(hint) for remark in label_remarks(numbered))
+    assert not any("Rename" in remark for remark in label_remarks(replace(numbered, ids=list(table["Ticket"]))))
+
+
+def test_a_mistyped_class_that_is_large_enough_to_be_judged_is_named():
+    labels = ["Billing"] * 90 + ["Biling"] * 9 + ["typical"] * 90 + ["atypical"] * 8
+    labels += ["type 1"] * 60 + ["type 2"] * 6 + ["delivery"] * 59 + ["delvery"] * 6
+    remark = label_remarks(load(np.zeros((len(labels), 2)), labels))[-1]
+    assert remark == (
+        "classes that may be typing errors of larger ones: 'Biling' (9) of 'Billing'. If they are, mend them in your "
+        "data: they are learned apart"
+    )  # 59 are less than ten times as many as 6; another first letter or number is another class
 
 
 def test_fit_says_it_and_the_record_holds_it(tmp_path):

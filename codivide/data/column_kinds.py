@@ -25,6 +25,7 @@ DIRECTIONS = 30  # of the word counts of a column of texts
 _READABLE = 0.9  # share of the texts of a column that must be numbers, or dates, for it to be one of these
 LARGEST = 1e37  # what float32 holds, and its square nearly
 _FEW_CELLS = 20  # of which each may well be a rare name
+LIKE_ID = "a different value in every row, like an id"  # why a column is left out
 _FEWEST_IDS = 10  # rows below which it says nothing that all are different
 _EMPTY = ("", "nan", "NaN", "<NA>")
 _ID_NAME = re.compile(r"(^|[ _.\-])(id|ids|uuid|guid|index|rownames?|row number)$|^unnamed: ?0$", re.I)
@@ -398,11 +399,10 @@ def refusal_as_id(values: pd.Series[Any], name: str) -> str | None:
     called = bool(_ID_NAME.search(name) or _CAMEL.search(name))
     if len(values) < _FEWEST_IDS:
         return None
-    reason = "a different value in every row, like an id"
     if pd.api.types.is_integer_dtype(values):
         if values.isna().any() or not called:
             return None
-        return reason if values.nunique() == len(values) else None
+        return LIKE_ID if values.nunique() == len(values) else None
     if pd.api.types.is_numeric_dtype(values) or not _is_textual(values):
         return None
     known = values[~missing(values)].astype(object).map(str)
@@ -410,7 +410,7 @@ def refusal_as_id(values: pd.Series[Any], name: str) -> str | None:
         return None
     odd = known.str.contains(r"[\s@/.]", regex=True).mean()
     if called or (odd < 1 - _READABLE and not _is_number(values) and not _is_date(values)):
-        return reason
+        return LIKE_ID
     return None
 
 

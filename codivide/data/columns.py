@@ -26,7 +26,18 @@ from torch import Tensor
 from codivide.core.errors import InputError, option
 from codivide.core.types import Singles
 from codivide.data.arrays import from_arrays
-from codivide.data.column_kinds import Number, Part, Text, as_texts, fit_part, is_plain, missing, refusal, restore_part
+from codivide.data.column_kinds import (
+    LIKE_ID,
+    Number,
+    Part,
+    Text,
+    as_texts,
+    fit_part,
+    is_plain,
+    missing,
+    refusal,
+    restore_part,
+)
 from codivide.data.encoder import Encoding, Takes
 from codivide.data.images import are_image_names
 from codivide.data.label_copies import with_label_columns
@@ -255,14 +266,22 @@ def record(encoder: object) -> dict[str, Any]:
     return {"columns_read": encoder.notes()} if isinstance(encoder, Columns) else {}
 
 
-def remarks(encoder: object) -> list[str]:
-    """Sentences for the user on columns that are left out, or not read as they stand."""
+def remarks(encoder: object, *, numbered: bool = False) -> list[str]:
+    """Sentences for the user on columns that are left out, or not read as they stand.
+
+    Args:
+        encoder: what made features of the table.
+        numbered: whether the rows are called by their numbers, so that a column which looks like an id would name them.
+    """
     if not isinstance(encoder, Columns):
         return []
     found = [f"column {item['name']!r}: {item['note']}" for item in encoder.read if "note" in item]
     if encoder.left_out:
         listed = "; ".join(f"{item['name']!r} ({item['reason']})" for item in encoder.left_out)
         found.append(f"columns that are not used: {listed}")
+        naming = [item["name"] for item in encoder.left_out if item["reason"] == LIKE_ID]
+        if numbered and naming:
+            found[-1] += f". Rename {naming[0]!r} to 'id', and labels.csv and predictions name the rows by it"
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import warnings
 
 import numpy as np
@@ -16,7 +17,10 @@ from codivide.data.targets import proposal
 from codivide.data.units import ERRORS
 from codivide.noise.too_small import FEWEST, judged_classes
 
+_NUMBER = re.compile(r"\d+")
 _SHOWN = 5  # classes or pairs that a remark names
+_RARE = 10  # times as many labels as a class has the one of which it may be a typing error
+_MISTYPED = 0.85  # how alike the two names are (difflib)
 _LEAST_ROWS = 10  # labels below which so many classes as rows say nothing
 _LIKE_MISSING = (
     "na",
@@ -48,7 +52,7 @@ def label_remarks(loaded: Loaded, least: int = FEWEST) -> list[str]:
     names = [str(name) for name in loaded.classes]
     remarks = [] if loaded.annotations is None else list(loaded.annotations.remarks)
     remarks += [
-        *columns.remarks(loaded.encoder),
+        *columns.remarks(loaded.encoder, numbered=_numbered(loaded)),
         *label_copies.remarks(loaded),
         *_missing(loaded),
         *_merged(loaded),
@@ -61,7 +65,12 @@ def label_remarks(loaded: Loaded, least: int = FEWEST) -> list[str]:
         return [*remarks, f"there are {held:,} classes in {labelled:,} labels: {meant}"]
     left_out = ~judged_classes(loaded.y, len(names), least) & (counts > 0)
     few = (counts > 0) & (counts < least) if (counts >= least).any() else left_out
+    remarks += _mistyped(names, counts, ~few & (counts > 0))
     return [*remarks, *_too_small(names, counts, few, least, left_out=bool(left_out.any()))]
+
+
+def _numbered(loaded: Loaded) -> bool:
+    return all(isinstance(name, int) for name in loaded.ids[:_LEAST_ROWS])
 
 
 def are_no_classes(loaded: Loaded) -> bool:
@@ -118,6 +127,26 @@ def _like_missing(names: list[str], counts: Labels) -> list[str]:
     ]
     text = f"{_few(found)} counts as a class; if it means 'no label', leave these cells empty"
     return [text] if found else []
+
+
+def _mistyped(names: list[str], counts: Labels, enough: Mask) -> list[str]:
+    """Rare classes, large enough to be judged, that are called nearly as a frequent one.
+
+    The first letter is the same, which tells "Biling" from "atypical"; what differs is no number, as in "type 1".
+    """
+    found = []
+    for k in np.flatnonzero(enough).tolist():
+        name = names[k].casefold()
+        large = [j for j in np.flatnonzero(counts >= _RARE * counts[k]).tolist() if _may_be_meant(name, names[j])]
+        near = difflib.get_close_matches(name, [names[j].casefold() for j in large], n=1, cutoff=_MISTYPED)
+        found += [f"{names[k]!r} ({counts[k]:,}) of {names[j]!r}" for j in large if near == [names[j].casefold()]][:1]
+    text = f"classes that may be typing errors of larger ones: {_few(found)}"
+    return [f"{text}. If they are, mend them in your data: they are learned apart"] if found else []
+
+
+def _may_be_meant(name: str, other: str) -> bool:
+    other = other.casefold()
+    return name[:1] == other[:1] and _NUMBER.sub("", name) != _NUMBER.sub("", other)
 
 
 def _too_small(names: list[str], counts: Labels, few: Mask, least: int, *, left_out: bool) -> list[str]:
