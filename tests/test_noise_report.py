@@ -114,6 +114,17 @@ def clouds(apart, rate, count=2_000, classes=5):
     return given, truth, probs
 
 
+def test_a_class_that_is_given_as_no_other_names_none():
+    truth = np.repeat(np.arange(3), 200)
+    given = np.where((truth > 0) & (np.arange(600) % 5 == 0), 3 - truth, truth)
+    sure = np.where(truth[:, None] == np.arange(3), 0.98, 0.01)
+    sure[truth == 0] = [1, 0, 0]
+    rows = [line.split() for line in str(noise_report(None, given, pred_probs=sure, replicates=2)).split("\n")]
+    others = {row[0]: row[4:] for row in rows if len(row) > 4 and row[0] in ("0", "1", "2")}
+    assert others["0"] == ["-"]
+    assert (others["1"][0], others["2"][0]) == ("2", "1")
+
+
 @pytest.mark.parametrize(("apart", "level"), [(4.5, "good"), (2.5, "fair"), (1.5, "poor")])
 def test_the_interval_reaches_to_what_the_classifier_disagrees_with(apart, level):
     given, _truth, probs = clouds(apart, 0.2)

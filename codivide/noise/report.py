@@ -242,7 +242,8 @@ class NoiseReport(ByValue):
         table = self.to_frame()
         for row in table.head(_SHOWN).to_dict("records"):
             rate = "-" if np.isnan(row["rate"]) else f"{100 * row['rate']:.1f} %"
-            share = f"{_short(row['given_as'], 20)} ({100 * row['given_as_share']:.1f} %)"
+            share = f"{100 * row['given_as_share']:.1f} %"
+            share = "-" if share == f"{0:.1f} %" else f"{_short(row['given_as'], 20)} ({share})"
             lines.append(f"{_short(row['class'], 23):<24}{row['labelled']:>9,}{rate:>9}   {share}")
         if len(table) > _SHOWN:
             lines.append(f"... and {len(table) - _SHOWN} more classes (see to_frame())")
