@@ -157,11 +157,11 @@ def test_a_mistyped_label_is_named_with_what_was_meant():
 
 
 def test_a_column_like_an_id_is_said_to_name_the_rows_if_it_is_called_id():
-    table = pd.DataFrame({"Ticket": [f"TCK-{k}/x" for k in range(20)], "job": ["clerk", "nurse"] * 9 + ["clerk"] * 2})
+    table = pd.DataFrame({"Ticket ID": [f"TCK-{k}" for k in range(20)], "job": ["clerk", "nurse"] * 9 + ["clerk"] * 2})
     numbered = from_columns(table, ["a", "b"] * 10)
-    hint = "Rename 'Ticket' to 'id', and labels.csv and predictions name the rows by it"
+    hint = "Rename 'Ticket ID' to 'id', and labels.csv and predictions name the rows by it"
     assert any(remark.endswith(hint) for remark in label_remarks(numbered))
-    assert not any("Rename" in remark for remark in label_remarks(replace(numbered, ids=list(table["Ticket"]))))
+    assert not any("Rename" in remark for remark in label_remarks(replace(numbered, ids=list(table["Ticket ID"]))))
 
 
 def test_a_mistyped_class_that_is_large_enough_to_be_judged_is_named():
