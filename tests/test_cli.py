@@ -128,7 +128,7 @@ def test_the_demo_counts_the_steps_that_its_heads_take(tmp_path, monkeypatch, ca
     assert seen == [9]  # linear, mlp, forest and boosting, each also corrected, and the judging
     said = " ".join(capsys.readouterr().out.split())
     assert "for photos of yours: codivide fit photos/ --out run" in said
-    assert "1,437 small pictures of handwritten digits. 524 of them got a wrong label" in said
+    assert "1,437 small pictures of handwritten digits. 524 got a wrong label" in said
     assert "noise rate" not in said  # and no matrix: the demo is for everybody
 
 

@@ -59,7 +59,7 @@ def demo(
             found = summaries[method]
             line(
                 f"after {found['seconds']:.0f} s: {found['label_issues']:,} labels look wrong, and "
-                f"{100 * found['detection']['precision']:.0f} % of these are; now two networks, without and with codivide"
+                f"{100 * found['detection']['precision']:.0f} % of these are; next: two networks"
             )
     out_console.print(_table(summaries))
     line("Found: of the wrong labels, how many are flagged. Flags right: of these flags, how many are right.")
@@ -77,8 +77,8 @@ def _told(loaded: Loaded) -> list[str]:
     assert loaded.test is not None
     wrong = int((loaded.y != loaded.truth).sum())
     return [
-        f"{len(loaded.y):,} small pictures of handwritten digits. {wrong:,} of them got a wrong label by lot, and nothing "
-        f"below is told which. {len(loaded.test.y):,} more are kept back: new digits, to see what was learned.",
+        f"{len(loaded.y):,} small pictures of handwritten digits. {wrong:,} got a wrong label by lot, and nothing below "
+        f"is told which. {len(loaded.test.y):,} more are kept back: new digits, to see what was learned.",
         "Digits, for codivide brings no photos; for photos of yours: codivide fit photos/ --out run (about a minute)",
     ]
 
