@@ -77,7 +77,7 @@ def _told(loaded: Loaded) -> list[str]:
     assert loaded.test is not None
     wrong = int((loaded.y != loaded.truth).sum())
     return [
-        f"{len(loaded.y):,} small pictures of handwritten digits. {wrong:,} got a wrong label by lot, and nothing below "
+        f"{len(loaded.y):,} small pictures of handwritten digits. {wrong:,} got a wrong label by lot, and nothing here "
         f"is told which. {len(loaded.test.y):,} more are kept back: new digits, to see what was learned.",
         "Digits, for codivide brings no photos; for photos of yours: codivide fit photos/ --out run (about a minute)",
     ]
