@@ -58,6 +58,7 @@ def own_threads(monkeypatch):
     """The number that torch uses is that of before, afterwards."""
     before = torch.get_num_threads()
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(threads._Chosen, "threads", None)
     yield
     torch.set_num_threads(before)
 
@@ -109,8 +110,12 @@ def two_threads(own_threads):
         yield
 
 
-@pytest.mark.parametrize(("size", "asked", "taken"), [(10, "", 1), (threads.SMALL + 1, "", 2), (10, "2", 2)])
-def test_a_small_table_takes_one_thread_and_gives_back_what_was(two_threads, monkeypatch, size, asked, taken):
+@pytest.mark.parametrize(
+    ("size", "asked", "load", "taken"),
+    [(10, "", 0, 1), (threads.SMALL + 1, "", 0, 2), (threads.SMALL + 1, "", 5, 1), (10, "2", 0, 2)],
+)
+def test_a_small_table_takes_one_thread_and_gives_back_what_was(two_threads, monkeypatch, size, asked, load, taken):
+    monkeypatch.setattr(threads, "free", lambda: threads.Free(1 if load else 8, 8, load))
     if asked:
         monkeypatch.setenv("OMP_NUM_THREADS", asked)
     before, inside = held(), []
@@ -126,6 +131,19 @@ def test_a_small_table_takes_one_thread_and_gives_back_what_was(two_threads, mon
     ((first, others),) = inside
     assert {first, *others.values()} == {taken}
     assert held() == before
+
+
+def test_a_process_takes_the_same_number_to_its_end(two_threads, monkeypatch):
+    """Else two fits on a machine that others use would differ in the last bits."""
+    seen = []
+    for free in (1, 2):
+        monkeypatch.setattr(threads, "free", lambda free=free: threads.Free(free, 2, 0.0))
+        with threads.alone(threads.SMALL + 1):
+            seen.append(torch.get_num_threads())
+    assert seen == [1, 1]
+    threads.take()  # as the command line does when it starts
+    with threads.alone(threads.SMALL + 1):
+        assert torch.get_num_threads() == 2
 
 
 def test_the_learners_of_small_tables_take_one_thread(two_threads, monkeypatch):

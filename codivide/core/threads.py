@@ -73,7 +73,8 @@ def take(threads: int | None = None) -> str | None:
             f"in the last bits from those of a run with one number; OMP_NUM_THREADS={threads} keeps them"
         )
     found = free()
-    torch.set_num_threads(threads or found.threads)
+    _Chosen.threads = threads or found.threads
+    torch.set_num_threads(_Chosen.threads)
     if threads or found.threads == found.cores:
         return None
     return (
@@ -82,27 +83,40 @@ def take(threads: int | None = None) -> str | None:
     )
 
 
+class _Chosen:
+    """How many threads this process takes for many numbers; None: nobody has asked yet.
+
+    It is chosen once: with another number the last bits of all numbers differ.
+    """
+
+    threads: int | None = None
+
+
 @contextmanager
 def alone(size: int) -> Iterator[None]:
-    """One thread for work on few numbers, and the threads of before afterwards; ``OMP_NUM_THREADS`` wins.
+    """One thread for work on few numbers, for many those that are free; ``OMP_NUM_THREADS`` wins.
 
     A small table is thousands of parallel steps of a few microseconds, at the end of each of which all threads wait for
-    the last. Where another job has the core of that one, they wait actively for a time slice of the system.
+    the last. Where another job has the core of that one, they wait actively for a time slice of the system. The threads
+    of before are there again afterwards, and never more than these are taken.
 
     Args:
         size: how many numbers the table has.
     """
-    if size > SMALL or "OMP_NUM_THREADS" in os.environ:
+    if "OMP_NUM_THREADS" in os.environ:
         yield
         return
     import torch
     from threadpoolctl import threadpool_limits  # scikit-learn needs it, too
 
-    import_module("sklearn.utils")  # its threads are a library of its own, which has to be there to be limited
+    if size > SMALL and _Chosen.threads is None:
+        _Chosen.threads = free().threads
     before = torch.get_num_threads()
-    torch.set_num_threads(1)  # also those of MKL within torch, which nothing else reaches
+    most = min(before, 1 if size <= SMALL else _Chosen.threads or 1)
+    import_module("sklearn.utils")  # its threads are a library of its own, which has to be there to be limited
+    torch.set_num_threads(most)  # also those of MKL within torch, which nothing else reaches
     try:
-        with threadpool_limits(1):
+        with threadpool_limits(most):
             yield
     finally:
         torch.set_num_threads(before)
