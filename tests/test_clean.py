@@ -21,7 +21,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
 from sklearn.naive_bayes import GaussianNB
 
-from codivide import InputError, NoisyLabelClassifier, noise_report
+from codivide import InputError, NoisyLabelClassifier, NoisyLabelRegressor, noise_report
 from codivide.audit import from_probs, write_clean
 from codivide.audit.clean import apply, clean
 from codivide.audit.clean_rules import Sample, levelled
@@ -770,3 +770,33 @@ def test_where_nothing_was_learned_no_share_is_named():
     found = apply(pd.DataFrame({"id": range(9), "given": "a", "suggested": "b", "clean_prob": 0.5}))
     assert found.changes.empty
     assert found.remarks[-1].startswith("nothing was learned of the labels")
+
+
+def test_findings_clean_as_the_command_does(tmp_path):
+    x, labels = overlapping()
+    probs = cross_val_predict(LogisticRegression(C=0.1), x, labels, method="predict_proba")
+    found = from_probs(labels, probs, classes=["a", "b", "c", "d", "e"], out=tmp_path / "page")
+    written = clean(tmp_path / "page", tmp_path / "out")
+    assert found.clean().changes.equals(written.changes)
+    assert found.clean().labels.equals(written.labels)
+    assert found.clean(drop_below=0.9).changes.equals(
+        clean(tmp_path / "page", tmp_path / "few", drop_below=0.9).changes
+    )
+    row = found.labels.iloc[0]
+    frame = pd.DataFrame({"id": [row["id"]], "given": [row["given"]], "decision": ["junk"], "label": [""]})
+    assert found.clean(frame).changes["change"].tolist() == ["dropped"]
+    with pytest.raises(InputError, match="drop_below is 2"):
+        found.clean(drop_below=2.0)
+
+
+def test_findings_of_numbers_and_of_several_labels_are_cleaned_too():
+    y = np.linspace(0, 1, 60)
+    y[7] = 50.0
+    numbers = NoisyLabelRegressor(random_state=0).fit(np.linspace(0, 1, 60)[:, None], y)
+    assert 7 in numbers.audit().clean().changes["id"].tolist()
+    rng = np.random.default_rng(0)
+    sets = (rng.random((80, 3)) < 0.5).astype(int)
+    probs = np.where(sets == 1, 0.97, 0.03)
+    sets[:4, 1] = 1 - sets[:4, 1]
+    found = from_probs(sets, probs, task="multilabel").clean()
+    assert found.changes["id"].tolist() == [0, 1, 2, 3]

@@ -6,14 +6,19 @@ import textwrap
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from codivide.audit.checks import CHECKS, looked_for
 from codivide.core.by_value import ByValue
+from codivide.data.corrections import Decided, read_corrections
+from codivide.data.options import CLASSES
 from codivide.runs import label_table
+
+if TYPE_CHECKING:
+    from codivide.audit.clean import Cleaned
 
 _SHOWN = 10  # issues in a notebook
 _TAKES = "it takes features in which like samples are near (for duplicates, images or texts do), and enough samples"
@@ -45,6 +50,49 @@ class Findings(ByValue):
     def clean_prob(self) -> np.ndarray[Any, np.dtype[np.float64]]:
         """``[N]`` probability that each given label is right; NaN where there is none."""
         return self.labels[label_table.CLEAN_PROB].to_numpy(dtype=np.float64, na_value=np.nan)
+
+    def clean(
+        self, corrections: Decided = None, *, drop_below: float | None = None, relabel_above: float | None = None
+    ) -> Cleaned:
+        """Repair the labels, as the command ``codivide clean`` does.
+
+        With neither rule and no decisions, each sample gets what makes the expected number of wrong labels smallest,
+        and no more labels are taken for wrong than certainly are by the noise report (``NoiseReport.certain``).
+
+        Args:
+            corrections: decisions of a person: ``corrections.csv``, a data frame with its columns, or several files.
+            drop_below: leave out what has a smaller p(clean), in [0, 1]; None: nothing.
+            relabel_above: take the suggestion where its probability is larger, in [0, 1]; None: nowhere.
+
+        Returns:
+            ``labels``: id and label of the samples that stay, by their row; ``changes``: each with its reason;
+            ``remarks``: what is left, and how to go further.
+
+        Raises:
+            InputError: a threshold outside [0, 1], a decision that does not fit, or nothing that would be left.
+
+        Example:
+            >>> import numpy as np
+            >>> from codivide import audit
+            >>> y = np.repeat([0, 1], 50)
+            >>> y[:5] = 1
+            >>> probs = np.repeat([[0.98, 0.02], [0.02, 0.98]], 50, axis=0)
+            >>> audit.from_probs(y, probs).clean().changes["change"].value_counts().to_dict()
+            {'relabelled': 5}
+        """
+        from codivide.audit.clean import apply
+
+        targets = self.facts["targets"]
+        return apply(
+            self.labels.astype(object),
+            read_corrections(corrections),
+            drop_below=drop_below,
+            relabel_above=relabel_above,
+            classes=self.facts["classes"] if targets is None else None,
+            new_classes=targets is not None,
+            task=CLASSES if targets is None else targets["kind"],
+            certain=self.facts["noise"]["certain"],
+        )
 
     def report(self, path: str | Path = "audit.html") -> Path:
         """Write the report, one HTML file on which labels can be confirmed and corrected.

@@ -28,6 +28,8 @@ from codivide.data.table_files import Asked, decode
 COLUMNS = ("id", "given", "decision", "label", "time")
 _WORKBOOK = (b"PK", b"\xd0\xcf\x11\xe0")  # how the files of Excel and LibreOffice begin
 _NAMED = 5  # samples that are named where people decided otherwise
+#: Decisions as they are given in Python: a file or a data frame, or several people's files.
+Decided = str | Path | pd.DataFrame | Sequence[str | Path] | None
 ACCEPT, KEEP, RELABEL, JUNK = DECISIONS = ("accept", "keep", "relabel", "junk")
 
 
@@ -233,6 +235,21 @@ def from_frame(frame: pd.DataFrame) -> Corrections:
     cells = frame.apply(_as_whole).astype(object).where(frame.notna(), "").map(lambda cell: guard(str(cell)))
     text = cells.to_csv(index=False)
     return parse(text, "corrections", hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest())
+
+
+def files_of(given: Decided) -> list[Path]:
+    """The files of decisions; none of a data frame."""
+    if given is None or isinstance(given, pd.DataFrame):
+        return []
+    return [Path(given)] if isinstance(given, str | Path) else [Path(file) for file in given]
+
+
+def read_corrections(given: Decided) -> Corrections | None:
+    """Decisions of a person, from a file or a data frame, or of several people, each with a file."""
+    if isinstance(given, pd.DataFrame):
+        return from_frame(given)
+    files = files_of(given)
+    return read_all(files) if files else None
 
 
 def _as_whole(column: pd.Series[Any]) -> pd.Series[Any]:

@@ -22,7 +22,7 @@ from codivide.audit.findings import Findings
 from codivide.core.device import resolve_device
 from codivide.core.errors import InputError, TrainingWarning, check_instance
 from codivide.core.files import expand_user
-from codivide.data.corrections import confirm
+from codivide.data.corrections import Decided, confirm, files_of, read_corrections
 from codivide.data.groups import with_groups
 from codivide.data.loaded import Loaded, warn_about_reading
 from codivide.data.options import ReadOptions
@@ -35,7 +35,7 @@ from codivide.data.table_files import as_pandas
 from codivide.data.weights import as_text, weighted
 from codivide.fit.budget import seconds
 from codivide.fit.choose_run import execute
-from codivide.fit.estimator_parts import Decided, drawn, files_of, names, read_corrections, remember_features, rows_for
+from codivide.fit.estimator_parts import drawn, names, remember_features, rows_for
 from codivide.fit.job import Job, Outcome, build_method, default_plan, name_of
 from codivide.fit.own_model import execute_own, samples_of
 from codivide.fit.progress import Stages, closing, findings_of

@@ -14,7 +14,6 @@ from sklearn.utils.validation import validate_data
 
 from codivide.core.errors import InputError
 from codivide.data.columns import Columns
-from codivide.data.corrections import Corrections, from_frame, read_all
 from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
 from codivide.data.sources import read_inputs
@@ -28,24 +27,6 @@ def names(given: Sequence[str] | None) -> tuple[str, ...]:
     if given is not None and len(given) == 0:
         raise InputError("columns and drop must name a column where they are given; None: all, or none")
     return () if given is None else (given,) if isinstance(given, str) else tuple(given)
-
-
-Decided = str | Path | pd.DataFrame | Sequence[str | Path] | None
-
-
-def files_of(given: Decided) -> list[Path]:
-    """The files of decisions; none of a data frame."""
-    if given is None or isinstance(given, pd.DataFrame):
-        return []
-    return [Path(given)] if isinstance(given, str | Path) else [Path(file) for file in given]
-
-
-def read_corrections(given: Decided) -> Corrections | None:
-    """Decisions of a person, from a file or a data frame, or of several people, each with a file."""
-    if isinstance(given, pd.DataFrame):
-        return from_frame(given)
-    files = files_of(given)
-    return read_all(files) if files else None
 
 
 def drawn(random_state: int | np.random.RandomState | np.random.Generator | None) -> int:

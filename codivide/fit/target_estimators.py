@@ -18,6 +18,7 @@ from codivide.audit.target_judging import load_targets
 from codivide.core.errors import InputError, TrainingWarning
 from codivide.core.files import expand_user
 from codivide.core.types import Floats, Labels
+from codivide.data.corrections import Decided, files_of, read_corrections
 from codivide.data.groups import with_groups
 from codivide.data.loaded import Loaded
 from codivide.data.options import MULTILABEL, REGRESSION, ReadOptions
@@ -29,7 +30,7 @@ from codivide.data.table_files import as_pandas
 from codivide.data.target_decisions import confirm_targets
 from codivide.data.targets import as_numbers, parts, texts_of
 from codivide.data.weights import weighted
-from codivide.fit.estimator_parts import Decided, drawn, files_of, names, read_corrections, remember_features, rows_for
+from codivide.fit.estimator_parts import drawn, names, remember_features, rows_for
 from codivide.fit.job import Job, default_plan
 from codivide.fit.own_model import samples_of
 from codivide.fit.targets import TargetOutcome, execute_targets
