@@ -7,10 +7,10 @@ leaves, which asks for a few features, explains the held-out labels about as wel
     explained = 1 - (mean held-out log-loss of the given labels) / (entropy of the given labels)
 
 labels look like a rule of words where the tree explains at least ``SHARE`` of what the heads explain, and the heads
-still leave ``REST`` of what the tree leaves: they know nothing else. Labels that are right have more to them. Where
-the tree explains ``ALL``, what is left says nothing. Of other
-features, which people measure because each of them matters, labels look like a rule where the tree explains nearly
-everything and clearly more than the heads. Ours; docs/explain/features.md has what it says of data at hand.
+still leave ``REST`` of what the tree leaves: they know nothing else. Labels that are right have more to them. Where the
+tree explains ``ALL``, what is left says nothing. Of other features, which people measure because each of them matters,
+labels look like a rule where the tree explains nearly everything and clearly more than the heads. Ours;
+docs/explain/features.md has what it says of data at hand.
 """
 
 from __future__ import annotations
