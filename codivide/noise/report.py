@@ -160,9 +160,13 @@ class NoiseReport(ByValue):
         """Share of wrong labels that is certainly there; None: nothing was compared.
 
         It is the lower estimate, which counts no error of a classifier, or the share of the high losses where these
-        are a group of their own. What is changed unasked rests on it, see ``codivide.audit.clean.apply``.
+        are a group of their own; less 1.645 standard errors of a share of so many samples, but at least 0. What is
+        changed unasked rests on it, see ``codivide.audit.clean.apply``.
         """
-        return max((self.estimates[name] for name in (LATENT, MIXTURE) if name in self.estimates), default=None)
+        found = max((self.estimates[name] for name in (LATENT, MIXTURE) if name in self.estimates), default=None)
+        if found is None:
+            return None
+        return max(found - NINETY * float(np.sqrt(found * (1 - found) / max(self.samples, 1))), 0.0)
 
     def to_dict(self) -> dict[str, Any]:
         """All but ``clean_prob`` as JSON values; ``per_class`` names classes by number and name."""
