@@ -120,6 +120,15 @@ def test_few_wide_rows_are_fitted_in_as_many_coordinates(form: Any) -> None:
     assert np.allclose(np.abs(right[:4] @ leading.numpy()), np.eye(4), atol=1e-3)
 
 
+@pytest.mark.parametrize("value", [0.0, 1.0])
+@pytest.mark.parametrize("form", [np.asarray, sparse.csr_matrix])
+def test_wide_rows_that_are_all_the_same_are_fitted(form: Any, value: float) -> None:
+    same = form(np.full((60, 2100), value, dtype=np.float32))
+    probs = NoisyLabelClassifier("features").fit(same, np.arange(60) % 3).predict_proba(same)
+    assert np.isfinite(probs).all()
+    assert np.allclose(probs, probs[0])
+
+
 def test_sparse_and_dense_features_give_the_same_products_and_directions() -> None:
     rng = np.random.default_rng(0)
     dense = (rng.random((40, 12)) * (rng.random((40, 12)) < 0.3)).astype(np.float32)

@@ -151,11 +151,13 @@ class Matrix:
 
     @classmethod
     def _along_rows(cls, rows: Raw) -> Matrix:
-        """The coordinates of rows that are fewer than their columns."""
+        """The coordinates of rows that are fewer than their columns; rows without any axis stay as they are."""
         products = rows @ rows.T
         products = products if isinstance(products, np.ndarray) else products.toarray()
         squares, axes = torch.linalg.eigh(torch.from_numpy(products).double())
         there = squares > _FLAT * squares[-1].clamp_min(torch.finfo(torch.float64).tiny)
+        if not there.any():  # all of them are zero
+            return cls.of(rows)
         lengths, axes = squares[there].flip(0).sqrt(), axes[:, there].flip(1)
         coordinates = (axes * lengths).float().numpy()
         return cls(coordinates, coordinates.T, RowAxes(cls.of(rows).columns, (axes / lengths).float()))
