@@ -68,6 +68,8 @@ def test_models_and_data_are_equal_where_they_are_one(fitted):
         (np.zeros(2), np.zeros((2, 1)), False),
         (np.zeros(2), np.zeros(2, dtype=np.float32), False),
         (np.zeros(2), [0.0, 0.0], False),
+        (np.zeros(2), None, False),
+        ({"a": pd.Series([1, 2])}, {"a": 1}, False),
         (np.array(["a", None], dtype=object), np.array(["a", None], dtype=object), True),
         (torch.tensor([1.0, torch.nan]), torch.tensor([1.0, torch.nan]), True),
         (torch.zeros(2), torch.ones(2), False),

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import torch
 
+_ARRAYS = (np.ndarray, torch.Tensor, pd.DataFrame, pd.Series)
+
 
 class ByValue:
     """Base of a dataclass (``eq=False``) that equals another of its class where all fields are the same.
@@ -31,7 +33,7 @@ def same(one: Any, other: Any) -> bool:
         >>> same({"a": (np.array([1.0, np.nan]), 2)}, {"a": (np.array([1.0, np.nan]), 2)})
         True
     """
-    if isinstance(one, np.ndarray | torch.Tensor | pd.DataFrame | pd.Series):
+    if isinstance(one, _ARRAYS) or isinstance(other, _ARRAYS):
         return type(one) is type(other) and _same_arrays(one, other)
     if isinstance(one, Mapping) and isinstance(other, Mapping):
         return one.keys() == other.keys() and all(same(value, other[key]) for key, value in one.items())
