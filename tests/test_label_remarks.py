@@ -174,6 +174,14 @@ def test_a_mistyped_class_that_is_large_enough_to_be_judged_is_named():
     )  # 59 are less than ten times as many as 6; another first letter or number is another class
 
 
+@pytest.mark.parametrize(
+    ("large", "rare"),
+    [("class_a", "class_b"), ("Stage IV", "Stage III"), ("stage", "stage b"), ("C34.9 left", "C34.1 left")],
+)
+def test_classes_that_letters_or_numerals_count_are_no_typing_errors(large, rare):
+    assert label_remarks(load(np.zeros((100, 2)), [large] * 92 + [rare] * 8)) == []
+
+
 def test_fit_says_it_and_the_record_holds_it(tmp_path):
     labels = [*SPELLED[:-2], "None", "sapm"]
     method = Features(heads="linear", folds=3, correct=False)

@@ -17,7 +17,7 @@ from codivide.data.targets import proposal
 from codivide.data.units import ERRORS
 from codivide.noise.too_small import FEWEST, judged_classes
 
-_NUMBER = re.compile(r"\d+")
+_NUMBERING = re.compile(r"\d+|(?<![^\W\d_])(?:[^\W\d_]|[ivx]+)(?![^\W\d_])")  # numbers, single letters, Roman numerals
 _SHOWN = 5  # classes or pairs that a remark names
 _RARE = 10  # times as many labels as a class has the one of which it may be a typing error
 _MISTYPED = 0.85  # how alike the two names are (difflib)
@@ -132,21 +132,19 @@ def _like_missing(names: list[str], counts: Labels) -> list[str]:
 def _mistyped(names: list[str], counts: Labels, enough: Mask) -> list[str]:
     """Rare classes, large enough to be judged, that are called nearly as a frequent one.
 
-    The first letter is the same, which tells "Biling" from "atypical"; what differs is no number, as in "type 1".
+    The first letter is the same, which tells "Biling" from "atypical". What differs is neither a number nor a letter that
+    stands alone, as in "type 1", "class_b" and "stage IV".
     """
+    folded = [name.casefold() for name in names]
+    plain = [_NUMBERING.sub("", name).strip() for name in folded]
     found = []
     for k in np.flatnonzero(enough).tolist():
-        name = names[k].casefold()
-        large = [j for j in np.flatnonzero(counts >= _RARE * counts[k]).tolist() if _may_be_meant(name, names[j])]
-        near = difflib.get_close_matches(name, [names[j].casefold() for j in large], n=1, cutoff=_MISTYPED)
-        found += [f"{names[k]!r} ({counts[k]:,}) of {names[j]!r}" for j in large if near == [names[j].casefold()]][:1]
+        others = np.flatnonzero(counts >= _RARE * counts[k]).tolist()
+        large = [j for j in others if folded[j][:1] == folded[k][:1] and plain[j] != plain[k]]
+        near = difflib.get_close_matches(folded[k], [folded[j] for j in large], n=1, cutoff=_MISTYPED)
+        found += [f"{names[k]!r} ({counts[k]:,}) of {names[j]!r}" for j in large if near == [folded[j]]][:1]
     text = f"classes that may be typing errors of larger ones: {_few(found)}"
     return [f"{text}. If they are, mend them in your data: they are learned apart"] if found else []
-
-
-def _may_be_meant(name: str, other: str) -> bool:
-    other = other.casefold()
-    return name[:1] == other[:1] and _NUMBER.sub("", name) != _NUMBER.sub("", other)
 
 
 def _too_small(names: list[str], counts: Labels, few: Mask, least: int, *, left_out: bool) -> list[str]:
