@@ -94,17 +94,20 @@ def levelled(samples: Sequence[Sample], certain: float | None) -> list[Sample]:
     """The samples with p(clean) moved to where no more labels are wrong than is certain; its order stays.
 
     Up to ``CERTAIN[0]`` the certain rate is the new one, and between the two the new one rises to that of p(clean). For
-    much noise does follow the doubt of classifiers, where people gave the labels.
+    much noise does follow the doubt of classifiers, where people gave the labels. What is certain of all labels is so of
+    those that nobody vouches for, since the others are right.
 
     Args:
         samples: of the label table.
-        certain: see ``NoiseReport.certain``; None: nothing moves.
+        certain: of all labels, see ``NoiseReport.certain``; None: nothing moves.
     """
     open_ = [row for row, sample in enumerate(samples) if sample.is_open and not math.isnan(sample.clean_prob)]
     if certain is None or not open_:
         return list(samples)
     clean_prob = np.array([samples[row].clean_prob for row in open_])
     own, (low, high) = 1 - float(clean_prob.mean()), CERTAIN
+    vouched = sum(sample.given is not None and sample.confirmed for sample in samples)
+    certain = min(certain * (len(open_) + vouched) / len(open_), 1.0)
     level = certain + float(np.clip((certain - low) / (high - low), 0, 1)) * (own - certain)
     if level >= own:
         return list(samples)
