@@ -359,6 +359,19 @@ def test_a_run_is_bounded_by_its_own_noise_report(tmp_path):
     assert sorted(map(str, written["id"])) == sorted(map(str, expected["id"]))
 
 
+@pytest.mark.parametrize(
+    ("certain", "said"),
+    [
+        (0.01, "hardly a label is certain to be wrong (1.0 %; by p(clean), which counts doubt as error, 15.0 %)"),
+        (0.04, "Unasked, only what is certain counts: at least 4.0 % were wrong, and of those that stay"),
+    ],
+)
+def test_what_is_certain_is_not_said_to_be_all(certain, said):
+    table = pd.DataFrame({"id": range(100), "given": "a", "suggested": ["b"] * 20 + ["a"] * 80})
+    table["clean_prob"] = [0.4] * 20 + [0.9625] * 80
+    assert any(said in remark for remark in apply(table, certain=certain).remarks)
+
+
 def test_confirmed_labels_are_not_counted_among_those_that_may_be_wrong():
     confirmed = np.arange(400) % 4 > 0
     wrong = np.flatnonzero(~confirmed)[::6]  # 17 of the 100 that nobody vouches for

@@ -263,18 +263,23 @@ def left_over(rows: Sequence[Decided], rules: Rules, further: Further) -> list[s
     own = wrong_rate([row.sample for row in rows])
     lowered = rules.unasked and rules.rate < own
     if rules.unasked and rules.rate < FEW:
-        how = f"for certain {100 * rules.rate:.1f} %; {100 * own:.1f} % by p(clean), {_DOUBT}"
-        text = f"hardly a label is wrong ({how if lowered else f'estimated {100 * own:.1f} %'}), so nothing is changed"
+        text = f"hardly a label is wrong (estimated {100 * own:.1f} %), so nothing is changed"
+        if lowered:
+            text = (
+                f"hardly a label is certain to be wrong ({100 * rules.rate:.1f} %; by p(clean), {_DOUBT}, "
+                f"{100 * own:.1f} %), so nothing is changed"
+            )
         return [text + (f"; {doubted:,} that look wrong were left: {further.rules(0.5)}" if doubted else "")]
     wrong = 1 - sum(row.right for row in stay) / len(stay)
-    shares = f"{100 * rules.rate:.1f} % of the labels were wrong, and {100 * wrong:.1f} % of those that stay are"
+    before, after = f"{100 * rules.rate:.1f} %", f"{100 * wrong:.1f} %"
     if lowered:
         text = (
-            f"by p(clean), {_DOUBT}, {100 * own:.1f} % of the labels were wrong. Unasked, only what is certain counts: "
+            f"by p(clean), {_DOUBT}, {100 * own:.1f} % of the labels were wrong. Unasked, only what is certain counts: at "
+            f"least {before} were wrong, and of those that stay {after} are. The rate itself: {further.rate}"
         )
-        text += f"{shares}. The rate itself: {further.rate}"
     else:
-        text = f"by p(clean) {shares}: {_HIGH.format(further.rate)}"
+        text = f"by p(clean) {before} of the labels were wrong, and {after} of those that stay are: "
+        text += _HIGH.format(further.rate)
     text += "" if all(row.stays for row in stay) else _OWN
     few = rules.unasked and rules.rate < LITTLE and not lowered and not all(row.stays for row in rows)
     warned = [_look_first()] if few else []
