@@ -178,6 +178,17 @@ def test_comments_below_the_rows_are_left_out_and_said(tmp_path, comments, said,
     assert len(as_written(path)) == 12
 
 
+@pytest.mark.parametrize("last", ["#ootd,US,c\n" * 5, "#ootd,Malta,a\n" * 5])
+def test_last_rows_of_a_new_class_or_place_stay(tmp_path, last):
+    (tmp_path / "rows.csv").write_text("text,place,label\n" + "good,US,a\nbad,UK,b\n" * 30 + last)
+    assert len(read_table(tmp_path / "rows.csv")) == 65
+
+
+def test_a_comment_below_rows_whose_first_column_is_the_label(tmp_path):
+    (tmp_path / "rows.csv").write_text("label,text\n" + "a,good\nb,bad\n" * 30 + "# made by hand, in May\n")
+    assert len(read_table(tmp_path / "rows.csv")) == 60
+
+
 def test_a_comment_below_rows_of_which_some_begin_with_its_sign(tmp_path):
     text = "text,label\n" + "good,a\n#mood,a\nbad,b\n" * 3
     (tmp_path / "rows.csv").write_text(text + "# by hand, in May\n")

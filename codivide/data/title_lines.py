@@ -158,8 +158,9 @@ def _sign(line: str) -> str:
 def _fits_nowhere(line: str, columns: Sequence[Sequence[str]], delimiter: str) -> bool:
     """Whether a line that begins with ``#`` has a cell that its column surely does not hold.
 
-    That is a word where all others are numbers, or what is never said where the same few words are said again and
-    again. The first cell counts where a blank follows the sign: ``#12`` may be meant for a number.
+    That is a word where all others are numbers. Or it is what is never said where the same few words are said again and
+    again, and a blank is in front of it as in a sentence, but of none of these: else it may be a new class or place. The
+    first cell counts where a blank follows the sign: ``#12`` may be meant for a number.
     """
     cells = next(csv.reader([line], delimiter=delimiter))
     first = 0 if _sign(line) == "# " else 1
@@ -167,11 +168,12 @@ def _fits_nowhere(line: str, columns: Sequence[Sequence[str]], delimiter: str) -
 
 
 def _is_strange(cell: str, column: Sequence[str]) -> bool:
-    """Whether a column surely does not hold a cell: all others are numbers, or the same few words."""
+    """Whether a column surely does not hold a cell: all others are numbers, or the same few words without a blank."""
     if not cell.strip() or is_nothing(cell) or _is_number(cell):
         return False
     names = {each.strip() for each in column}
-    few = len(names) * _AGAIN <= len(column) and cell.strip() not in names
+    prose = cell.startswith((" ", "# ")) and not any(each.startswith(" ") for each in column)
+    few = prose and len(names) * _AGAIN <= len(column) and cell.strip() not in names
     return few or _are_numbers([each.strip() for each in column if not is_nothing(each)])
 
 
