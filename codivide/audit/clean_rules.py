@@ -94,8 +94,8 @@ def levelled(samples: Sequence[Sample], certain: float | None) -> list[Sample]:
     """The samples with p(clean) moved to where no more labels are wrong than is certain; its order stays.
 
     Up to ``CERTAIN[0]`` the certain rate is the new one, and between the two the new one rises to that of p(clean). For
-    much noise does follow the doubt of classifiers, where people gave the labels. What is certain of all labels is so of
-    those that nobody vouches for, since the others are right.
+    much noise does follow the doubt of classifiers, where people gave the labels. What is certain of all labels is so
+    of those that nobody vouches for, since the others are right.
 
     Args:
         samples: of the label table.
@@ -274,8 +274,8 @@ def left_over(rows: Sequence[Decided], rules: Rules, further: Further) -> list[s
     before, after = f"{100 * rules.rate:.1f} %", f"{100 * wrong:.1f} %"
     if lowered:
         text = (
-            f"by p(clean), {_DOUBT}, {100 * own:.1f} % of the labels were wrong. Unasked, only what is certain counts: at "
-            f"least {before} were wrong, and of those that stay {after} are. The rate itself: {further.rate}"
+            f"by p(clean), {_DOUBT}, {100 * own:.1f} % of the labels were wrong. Unasked, only what is certain counts: "
+            f"at least {before} were wrong, and of those that stay {after} are. The rate itself: {further.rate}"
         )
     else:
         text = f"by p(clean) {before} of the labels were wrong, and {after} of those that stay are: "

@@ -132,8 +132,8 @@ def _like_missing(names: list[str], counts: Labels) -> list[str]:
 def _mistyped(names: list[str], counts: Labels, enough: Mask) -> list[str]:
     """Rare classes, large enough to be judged, that are called nearly as a frequent one.
 
-    The first letter is the same, which tells "Biling" from "atypical". What differs is neither a number nor a letter that
-    stands alone, as in "type 1", "class_b" and "stage IV".
+    The first letter is the same, which tells "Biling" from "atypical". What differs is neither a number nor a letter
+    that stands alone, as in "type 1", "class_b" and "stage IV".
     """
     folded = [name.casefold() for name in names]
     plain = [_NUMBERING.sub("", name).strip() for name in folded]

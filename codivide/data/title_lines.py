@@ -159,8 +159,8 @@ def _fits_nowhere(line: str, columns: Sequence[Sequence[str]], delimiter: str) -
     """Whether a line that begins with ``#`` has a cell that its column surely does not hold.
 
     That is a word where all others are numbers. Or it is what is never said where the same few words are said again and
-    again, and a blank is in front of it as in a sentence, but of none of these: else it may be a new class or place. The
-    first cell counts where a blank follows the sign: ``#12`` may be meant for a number.
+    again, and a blank is in front of it as in a sentence, but of none of these: else it may be a new class or place.
+    The first cell counts where a blank follows the sign: ``#12`` may be meant for a number.
     """
     cells = next(csv.reader([line], delimiter=delimiter))
     first = 0 if _sign(line) == "# " else 1
