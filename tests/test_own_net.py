@@ -1,7 +1,10 @@
 """A network and views of the user's own."""
 
+import hashlib
 import json
+import sys
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,13 +15,15 @@ from torch import nn
 
 from codivide import NoisyLabelClassifier, Plan, load_model
 from codivide.audit.material import from_run
+from codivide.cli.app import main
 from codivide.cli.predict import predict
 from codivide.core.errors import InputError
+from codivide.core.own_files import _module
 from codivide.data.sources import load
 from codivide.fit.choose_run import execute
 from codivide.fit.job import Job, build_method
 from codivide.runs.claim import claimed
-from codivide.training.own_net import OwnNet
+from codivide.training.own_net import OwnNet, as_net, code_of
 
 Y = np.array(["red", "blue"] * 20)
 
@@ -121,7 +126,7 @@ def test_a_finished_run_is_read_with_its_function(tmp_path):
         (lambda classes: Small(classes + 1), r"gives \(2, 3\) for 2 samples; logits \(2, 2\)"),
         (lambda classes: nn.Sequential(Small(classes), nn.Softmax(1)), "leave its softmax out"),
         (lambda classes: nn.Linear(7, classes), r"cannot take a batch of shape \(2, 3, 12, 12\)"),
-        ("own:make", "somebody's own"),
+        ("own:make", "give it as FILE.py:NAME"),
     ],
 )
 def test_what_is_refused_before_anything_is_written(net, message, tmp_path):
@@ -179,3 +184,87 @@ def test_networks_that_are_one_module_are_refused():
     module = Small(2)
     with pytest.raises(InputError, match="gives the same module again"):
         fitted(lambda classes: module, method="co_teaching", epochs=1)
+
+
+IN_A_FILE = """
+from functools import partial
+
+from torch import nn
+
+WIDTH = 8
+
+
+class Rows(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(64, WIDTH), nn.ReLU(), nn.Linear(WIDTH, classes))
+
+    def forward(self, x):
+        return self.layers(x)
+
+
+def tiny(classes):
+    return Rows(classes)
+
+
+part = partial(nn.Linear, 64)
+"""
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "nets_of_mine.py"
+    path.write_text(IN_A_FILE)
+    _module.cache_clear()
+    return path
+
+
+def command(monkeypatch, capsys, *words):
+    monkeypatch.setattr(sys, "argv", ["codivide", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    _module.cache_clear()  # as the next command finds it
+    return ended.value.code, capsys.readouterr()
+
+
+@pytest.mark.parametrize("word", ["tiny", "Rows", "part"])
+def test_a_name_in_a_file_is_a_network(file, word):
+    net = as_net(f"{file.name}:{word}")
+    assert net.name == f"own:{file.name}:{word}"
+    assert as_net(net.file).build(3)(torch.zeros(2, 64)).shape == (2, 3)  # as another process of torchrun makes it
+    assert code_of(net) == {"net_code": hashlib.sha256(file.read_bytes()).hexdigest()[:16]}
+    assert code_of("mlp") == code_of(OwnNet(make)) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("nets_of_mine.py:tyni", "has no 'tyni'. Did you mean 'tiny'[?] It has Rows, tiny"),
+        ("nets_of_mine.py:WIDTH", "net 8: give a name, or a function"),
+        ("nets_of_mine.py", "one of your own is FILE.py:NAME, such as nets_of_mine.py:make"),
+        ("none.py:tiny", r"there is no file .*none\.py'; a network of your own is named FILE.py:NAME"),
+    ],
+)
+def test_a_name_in_a_file_that_is_no_network(file, name, said):
+    with pytest.raises(InputError, match=said):
+        as_net(name)
+
+
+def test_a_network_in_a_file_on_the_command_line(file, monkeypatch, capsys):
+    np.savez("mine.npz", x=np.random.default_rng(0).normal(size=(40, 64)).astype(np.float32), y=np.arange(40) % 2)
+    about = ["fit", "mine.npz", "--method", "cross_entropy", "--net", f"{file.name}:tiny", "--epochs", "1"]
+    about += ["--out", "run"]
+    assert command(monkeypatch, capsys, *about)[0] in (0, 3)
+    assert json.loads(Path("run/config.json").read_text())["net"] == "own:nets_of_mine.py:tiny"
+    assert command(monkeypatch, capsys, *about, "--resume")[0] in (0, 3)
+    code, said = command(monkeypatch, capsys, "predict", "run", "mine.npz")
+    assert (code, "--net FILE.py:NAME takes it again" in said.err) == (2, True)
+    asked = ["predict", "run", "mine.npz", "--net", f"{file.name}:tiny"]
+    code, said = command(monkeypatch, capsys, *asked)
+    assert (code, len(said.out.splitlines()), "edited" in said.err) == (0, 41, False)
+    file.write_text(IN_A_FILE + "# edited")
+    code, said = command(monkeypatch, capsys, *asked)
+    assert (code, "own:nets_of_mine.py:tiny was edited since" in said.err) == (0, True)
+    code, said = command(monkeypatch, capsys, *about, "--resume")
+    assert (code, "belongs to another run: net_code is" in said.err) == (2, True)

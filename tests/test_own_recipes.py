@@ -208,3 +208,24 @@ def test_a_model_takes_a_tensor_in_the_shape_that_fit_took():
     model = execute(Job(method, default_plan(60, method, epochs=1), "mlp"), loaded, None).model
     grey = np.random.default_rng(0).integers(0, 255, (3, 8, 8)).astype(np.uint8)
     assert model.probs(torch.from_numpy(grey)).tolist() == model.probs(grey).tolist()
+
+
+NETS = """
+from torch import nn
+
+
+def tiny(classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, classes))
+"""
+
+
+def test_a_network_in_a_file_is_a_recipe(here, monkeypatch, capsys):
+    (here / "nets_of_recipes.py").write_text(NETS)
+    (here / "mine.toml").write_text(MINE.replace('net = "mlp"', 'net = "nets_of_recipes.py:tiny"'))
+    asked = ["--recipes", "mine.toml", "mine/plain,noise=symmetric-0.2"]
+    assert call(monkeypatch, capsys, "run", *asked)[0] == 0
+    (kept,) = (here / "results" / "recipes" / "mine").glob("*.json")
+    assert json.loads(kept.read_text())["net"] == "own:nets_of_recipes.py:tiny"
+    assert "other settings than now" not in call(monkeypatch, capsys, "table", *asked)[1]
+    (here / "nets_of_recipes.py").write_text(NETS + "# edited")
+    assert "other settings than now" in call(monkeypatch, capsys, "table", *asked)[1]

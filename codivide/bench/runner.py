@@ -37,6 +37,8 @@ from codivide.fit.job import Job, Progress, build_method, default_plan
 from codivide.fit.own_method import code_of, method_class
 from codivide.methods.features.options import unset
 from codivide.runs.claim import claimed
+from codivide.training.own_net import as_net
+from codivide.training.own_net import code_of as code_of_net
 
 RESULTS = Path("results") / "recipes"
 _CURVE = (
@@ -105,11 +107,19 @@ def run(recipe: Recipe, seed: int, folder: Path, loaded: Loaded | None = None, b
         )
         named = {**recipe.plan, "net": recipe.net, "dropout": recipe.dropout, "augment": recipe.augment}
         free = unset({**named, "evaluate_every": recipe.evaluate_every})
-        job = Job(method, plan, recipe.net, recipe.dropout, origin, evaluate_every=recipe.evaluate_every)
+        net = as_net(recipe.net)
+        job = Job(method, plan, net, recipe.dropout, origin, evaluate_every=recipe.evaluate_every)
         shown = None if begin is None else lambda name, epochs: begin(recipe, seed, epochs)
         outcome = execute(job, loaded, folder, free=free, resume=True, begin=shown)
     curve = [{name: row[name] for name in _CURVE if name in row} for row in outcome.history]
-    return {"recipe": asdict(recipe), "seed": seed, **code_of(type(method)), **outcome.summary, "curve": curve}
+    return {
+        "recipe": asdict(recipe),
+        "seed": seed,
+        **code_of(type(method)),
+        **code_of_net(net),
+        **outcome.summary,
+        "curve": curve,
+    }
 
 
 def work(
@@ -272,6 +282,7 @@ def changed(recipe: Recipe, row: Result) -> list[str]:
     now = json.loads(json.dumps(asdict(recipe), default=str))
     of_the_method = {"name", "hyper", "evaluate_every", "published", "source", "oracle", "note"}
     found = [name for name in now if name in was and name not in of_the_method and was[name] != now[name]]
+    found += [name for name, code in code_of_net(as_net(recipe.net)).items() if row.get(name) != code]
     if recipe.method == "auto" or recipe.method != was["method"]:  # what was chosen is no setting of the recipe
         return found
     code = code_of(method_class(recipe.method))

@@ -62,7 +62,10 @@ class RunFlags:
         ),
     ] = None
     net: Annotated[
-        str, typer.Option(help="The network to train, such as small_cnn, mlp or timm:NAME; auto chooses.")
+        str,
+        typer.Option(
+            help="The network to train, such as small_cnn, mlp or timm:NAME; auto chooses. Of your own: FILE.py:NAME."
+        ),
     ] = "auto"
     test: Annotated[str | None, typer.Option(help="Test data, in any form that SOURCE has.")] = None
     cluster: Cluster = None
@@ -331,6 +334,7 @@ def _fit(run: RunFlags, data: DataFlags, training: TrainingFlags, hyper_paramete
     from codivide.fit.verdict import TOO_LITTLE
     from codivide.methods.features.options import Features, refuse, unset
     from codivide.runs.claim import claimed
+    from codivide.training.own_net import as_net
     from codivide.training.plan import ASKED
 
     began = clock.began()
@@ -346,13 +350,14 @@ def _fit(run: RunFlags, data: DataFlags, training: TrainingFlags, hyper_paramete
     }
     if isinstance(method, Features):
         refuse(asked)
+    net = as_net(run.net)
     default_plan(1, method, **planned)  # a bad value shows before the data are read
     with claimed(run.out, resume=run.resume, overwrite=run.overwrite, inputs=_inputs(run, data)):
         loaded, options, decided = _read(run, data, training)
         job = Job(
             method,
             default_plan(len(loaded.y), method, **planned),
-            run.net,
+            net,
             training.dropout,
             _record(run, data, options),
             evaluate_every=training.evaluate_every,
@@ -574,11 +579,12 @@ def method_flags(arguments: Sequence[str]) -> list[inspect.Parameter]:
         and not (more and ".py:" in method)
     ):
         return []
-    from codivide.fit.own_method import is_own, method_class
+    from codivide.core.own_files import is_in_file
+    from codivide.fit.own_method import method_class
     from codivide.methods import METHODS
 
     # `fit` itself refuses an unknown one; a setting of DivideMix says that it is to be trained
-    named = {method: method_class(method) if is_own(method) else METHODS.get(method, METHODS["cross_entropy"])}
+    named = {method: method_class(method) if is_in_file(method) else METHODS.get(method, METHODS["cross_entropy"])}
     if method == "auto":
         named["dividemix (one of these chooses it; what is auto is set from the data)"] = METHODS["dividemix"]
     panels = {f"Hyper-parameters of {name}": cls for name, cls in named.items()}

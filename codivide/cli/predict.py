@@ -31,10 +31,15 @@ def predict(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write a CSV here instead of printing; Parquet where it ends so.")
     ] = None,
+    *,
     device: Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda, cuda:1, ...")] = "auto",
     text: Annotated[
         str | None,
         typer.Option(help="The column of a table that holds texts.", show_default="as in training, else text"),
+    ] = None,
+    net: Annotated[
+        str | None,
+        typer.Option(help="The network of your own with which the run was trained.", metavar="FILE.py:NAME"),
     ] = None,
 ) -> None:
     """Classify new data with the model of a run; nothing else of the training is needed.
@@ -56,7 +61,7 @@ def predict(
     from codivide.runs.model import load_any
 
     _check_out(out)
-    model = load_any(run, resolve_device(device))
+    model = load_any(run, resolve_device(device), net=net)
     options = ReadOptions(progress=True, device=device, text=text or _trained(run).text)
     source: Any = files[0] if len(files) == 1 else [Path(name) for name in files]
     rows, ids, skipped = read_inputs(source, model.shape, model.dtype, options, model.encoder, columns=model.columns)

@@ -74,8 +74,8 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
             fitted on those that look clean. None: codivide's.
         net: a network's name (``codivide.training.nets.NETS``), or "auto": an MLP for tables, a small CNN for images,
             on a GPU PreAct ResNet-18, and ResNet-50 for more than 64 pixels a side. Or a function of the number of
-            classes that makes a torch module, such as ``lambda classes: Net(classes)``; reading the saved model takes
-            it again (``codivide.load_model(path, net=...)``).
+            classes that makes a torch module, such as ``lambda classes: Net(classes)``, or ``FILE.py:NAME`` of one;
+            reading the saved model takes it again (``codivide.load_model(path, net=...)``).
         epochs: passes; None: from the size of the data (about 4,000 updates, 30 to 200 epochs).
         batch_size: samples in a batch; None, here and below: what the method asks for, else 64.
         optimizer: "sgd" or "adamw"; else "sgd".

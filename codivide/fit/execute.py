@@ -34,7 +34,7 @@ from codivide.runs.model import Model
 from codivide.training import nets
 from codivide.training.checkpoint import Checkpoint
 from codivide.training.loop import train
-from codivide.training.own_net import OwnNet, check_logits
+from codivide.training.own_net import OwnNet, check_logits, code_of
 from codivide.training.run import Data, Method, Run
 from codivide.training.timm_names import Expected, expected
 
@@ -211,6 +211,7 @@ class _Networks:
             run.precision,
             loaded.encoder,
             loaded.columns if loaded.encoder is None else None,
+            code_of(self.job.net).get("net_code"),
         )
 
     def watch(self, run: Run) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from codivide.data.loaded import Loaded, subset
 from codivide.data.rows import IndexedRows
 from codivide.fit.job import Job, build_method
 from codivide.fit.own_method import built_by
+from codivide.training.own_net import as_net
 from codivide.training.plan import Plan
 from codivide.training.ranks import here
 
@@ -65,7 +66,7 @@ def call(job: Job, loaded: Loaded, asked: int | None) -> None:
             "method": built_by(job.method),
             "hyper": asdict(job.method),
             "plan": asdict(job.plan),
-            "net": job.net,
+            "net": job.net if isinstance(job.net, str) or job.net.file is None else job.net.file,
             "dropout": job.dropout,
             "evaluate_every": job.evaluate_every,
             "record_learning": job.record_learning,
@@ -109,7 +110,7 @@ def _understood(order: dict[str, Any], loaded: Loaded) -> tuple[Job, Loaded, int
     job = Job(
         build_method(order["method"], **order["hyper"]),
         plan,
-        order["net"],
+        as_net(order["net"]),
         order["dropout"],
         evaluate_every=order["evaluate_every"],
         record_learning=order["record_learning"],

@@ -25,6 +25,7 @@ from codivide.noise.evidence import Evidence
 from codivide.runs.folder import CONFIG, IDENTITY, MODEL, PREDICTIONS, SCOUT, SUMMARY, SavedRun
 from codivide.runs.model import load
 from codivide.training.own_net import OwnNet
+from codivide.training.own_net import code_of as code_of_net
 
 
 def identity(job: Job, loaded: Loaded, free: Sequence[str] = ()) -> dict[str, Any]:
@@ -45,6 +46,7 @@ def identity(job: Job, loaded: Loaded, free: Sequence[str] = ()) -> dict[str, An
         **{f"method.{name}": value for name, value in asdict(job.method).items()},
         **{f"plan.{name}": value for name, value in asdict(job.plan).items() if name != "device"},
         "net": str(job.net),
+        **code_of_net(job.net),
         "dropout": job.dropout,
         "evaluate_every": job.evaluate_every,
         "record_learning": job.record_learning,
@@ -120,7 +122,7 @@ def outcome_of(out: Path, loaded: Loaded, net: str | OwnNet = "auto") -> Outcome
     evidence = Evidence(loaded.y, np.full(len(loaded.y), np.nan, dtype=np.float32))
     if is_present(out / PREDICTIONS):
         evidence = Evidence.from_arrays(saved.predictions)
-    model = load(out / MODEL, net=net.make if isinstance(net, OwnNet) else None)
+    model = load(out / MODEL, net=net if isinstance(net, OwnNet) else None)
     if isinstance(loaded.encoder, Own):  # no file holds it
         model.encoder = loaded.encoder
     return Outcome(None, saved.rows, model, saved.labels, saved.summary, evidence, saved.test_labels)

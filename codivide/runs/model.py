@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from codivide.core.device import autocast, computes_bf16
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, either
 from codivide.core.files import reading
 from codivide.data import encode, encoder
 from codivide.data.own import Own
@@ -28,7 +29,7 @@ from codivide.methods.features.tag_heads import TagModel
 from codivide.runs.folder import MODEL
 from codivide.training import model_file, nets
 from codivide.training.model_file import Classifier
-from codivide.training.own_net import OwnNet, is_own
+from codivide.training.own_net import OwnNet, as_net, code_of, is_own
 
 
 @dataclass(eq=False)  # two are the same where they are one
@@ -45,6 +46,7 @@ class Model:
         precision: in which the networks run.
         encoder: what makes rows of texts or images, where something does.
         columns: names of the features of a table, where they have some.
+        net_code: what tells the file that ``net`` names from what it was before an edit; None: no file is named.
     """
 
     members: list[nn.Module]
@@ -56,6 +58,7 @@ class Model:
     precision: Literal["bf16", "fp32"] = "fp32"
     encoder: encoder.Encoder | None = None
     columns: tuple[str, ...] | None = None
+    net_code: str | None = None
 
     def __repr__(self) -> str:
         networks = self.net if len(self.members) == 1 else f"{len(self.members)} networks {self.net}"
@@ -119,6 +122,7 @@ class Model:
             "members": len(self.members),
             "encoder": encoder,
             "columns": self.columns,
+            "net_code": self.net_code,
         }
         model_file.write(path, tensors, header, self.classes)
 
@@ -143,7 +147,7 @@ def load_any(
     path: str | Path,
     device: torch.device | None = None,
     *,
-    net: Callable[[int], nn.Module] | None = None,
+    net: str | Callable[[int], nn.Module] | None = None,
     encoder: Any = None,
 ) -> Classifier | NumberModel | TagModel:
     """Read a saved model of any kind: of classes, several labels a row, or numbers. It is ``codivide.load_model``.
@@ -151,7 +155,8 @@ def load_any(
     Args:
         path: a run folder, its ``model.safetensors``, or another file that ``save`` wrote.
         device: where networks go; None: the CPU, where heads on features stay in any case.
-        net: what made the networks, where that was a function of the user's own, which no file holds.
+        net: what made the networks, where that was a function of the user's own, or ``FILE.py:NAME`` of one. The file
+            of a model holds no code.
         encoder: what made features, where that was a function, a module or a fitted transformer of the user's own.
 
     Returns:
@@ -186,7 +191,10 @@ def load_any(
 
 
 def load(
-    path: str | Path, device: torch.device | None = None, *, net: Callable[[int], nn.Module] | None = None
+    path: str | Path,
+    device: torch.device | None = None,
+    *,
+    net: str | OwnNet | Callable[[int], nn.Module] | None = None,
 ) -> Classifier:
     """Read a saved classifier; see ``load_any``.
 
@@ -208,21 +216,30 @@ def load(
             )
         if net is not None and not is_own(header["net"]):
             raise InputError(f"{path} holds the network {header['net']!r}, which is known: leave net out")
-        model = _networks(tensors, header, _maker(path, header["net"], net))
+        model = _networks(tensors, header, _maker(path, header, net))
     model.precision = "bf16" if header["precision"] == "bf16" and computes_bf16(device) else "fp32"
     return model.to(device)
 
 
-def _maker(path: Path, name: str, net: Callable[[int], nn.Module] | None) -> str | OwnNet:
+def _maker(
+    path: Path, header: Mapping[str, Any], net: str | OwnNet | Callable[[int], nn.Module] | None
+) -> str | OwnNet:
     """What makes the networks of a file; InputError where that is the user's own, and not given."""
+    name = str(header["net"])
     if not is_own(name):
         return name
     if net is None:
+        again = either("--net FILE.py:NAME takes it again", "codivide.load_model(path, net=...) takes it again")
         raise InputError(
-            f"{path}: the network was made by a function of your own ({name}), which no file holds: in Python, "
-            "codivide.load_model(path, net=...) takes it again"
+            f"{path}: the network was made by a function of your own ({name}), which no file of the run holds: {again}"
         )
-    return OwnNet(net)
+    given = as_net(net)
+    if isinstance(given, str):
+        raise InputError(f"{path}: its network was made by a function of your own ({name}), not by {given!r}")
+    code, was = code_of(given).get("net_code"), header.get("net_code")
+    if None not in (code, was) and code != was:
+        warnings.warn(f"{given.name} was edited since {path} was written; predictions may not be its own", stacklevel=4)
+    return given
 
 
 def _networks(tensors: dict[str, Tensor], header: dict[str, Any], net: str | OwnNet) -> Model:
@@ -248,4 +265,5 @@ def _networks(tensors: dict[str, Tensor], header: dict[str, Any], net: str | Own
     model = Model(members, header["net"], shape, getattr(torch, header["dtype"]), classes, views)
     model.encoder = encode.restore(header.get("encoder"), tensors)
     model.columns = model_file.columns_of(header)
+    model.net_code = header.get("net_code")
     return model

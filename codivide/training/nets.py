@@ -422,7 +422,7 @@ def build(
             raise InputError(f"dropout is for codivide's own networks: give {name} its own, and leave dropout out")
         return name.build(classes)
     if is_own(name):
-        raise InputError(f"net {name!r} is somebody's own: pass it in Python, as NoisyLabelClassifier(net=...)")
+        raise InputError(f"net {name!r} is somebody's own: give it as FILE.py:NAME, or in Python as a function")
     if name.startswith("packaged:"):
         packaged_size(name)  # another name is refused
     elif name not in NETS and not name.startswith("timm:"):

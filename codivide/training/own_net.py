@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, nearest
+from codivide.core.own_files import code_of_file, is_in_file, module_of
 
 KIND = "own"
 
@@ -21,6 +23,7 @@ class OwnNet:
         make: a function of the number of classes, such as ``lambda classes: resnet18(num_classes=classes)``, or the
             class of a module that takes it. What it makes gives logits ``[B, classes]`` of images ``[B, C, H, W]`` or
             of rows ``[B, D]``, with mean 0 and deviation 1.
+        file: where it stands, ``FILE.py:NAME``; None: in no file that is named.
 
     Raises:
         InputError: no such function.
@@ -30,7 +33,7 @@ class OwnNet:
         Linear(in_features=8, out_features=3, bias=True)
     """
 
-    def __init__(self, make: Callable[[int], nn.Module]) -> None:
+    def __init__(self, make: Callable[[int], nn.Module], file: str | None = None) -> None:
         if isinstance(make, nn.Module):
             raise InputError(
                 f"net is a module ({type(make).__name__}), and a run may need several with weights of their own: pass "
@@ -44,7 +47,10 @@ class OwnNet:
             raise InputError(f"net {make!r}: give a name, or a function of the number of classes that makes a module")
         self.make = make
         self._made: weakref.ref[nn.Module] | None = None  # the last one
-        self.name = f"{KIND}:{getattr(make, '__qualname__', type(make).__name__)}"
+        path, _, word = (file or "").rpartition(":")
+        self.file = None if file is None else f"{Path(path).absolute()}:{word}"
+        own = getattr(make, "__qualname__", type(make).__name__) if file is None else f"{Path(path).name}:{word}"
+        self.name = f"{KIND}:{own}"
 
     def __str__(self) -> str:
         """The name, for records."""
@@ -76,12 +82,34 @@ class OwnNet:
 
 
 def as_net(given: Any) -> str | OwnNet:
-    """A name as it is, and what a user gives as a network of their own.
+    """A name as it is, and what a user gives as a network of their own: a function, or ``FILE.py:NAME`` of one.
 
     Raises:
-        InputError: something else.
+        InputError: something else; a file that is not there or fails; a name that is not in it.
     """
-    return given if isinstance(given, str | OwnNet) else OwnNet(given)
+    if isinstance(given, str):
+        return _of_file(given) if is_in_file(given) or given.endswith(".py") else given
+    return given if isinstance(given, OwnNet) else OwnNet(given)
+
+
+def _of_file(name: str) -> OwnNet:
+    """What makes networks, in a file of the user's own."""
+    if not is_in_file(name):
+        raise InputError(f"unknown net {name!r}; one of your own is FILE.py:NAME, such as {name}:make")
+    path, _, word = name.rpartition(":")
+    found = vars(module_of(Path(path), "a network of your own is named FILE.py:NAME"))
+    if word not in found:
+        known = [key for key, part in found.items() if getattr(part, "__module__", "") == found["__name__"]]
+        listed = f"It has {', '.join(known)}" if known else "It has no function and no class"
+        raise InputError(f"{path} has no {word!r}.{nearest(word, known)} {listed}")
+    return OwnNet(found[word], name)
+
+
+def code_of(net: str | OwnNet) -> dict[str, str]:
+    """What tells the file of a network of the user's own from what it was before an edit; empty for another one."""
+    if isinstance(net, str) or net.file is None:
+        return {}
+    return {"net_code": code_of_file(Path(net.file.rpartition(":")[0]))}
 
 
 def is_own(name: str) -> bool:

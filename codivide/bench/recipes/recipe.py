@@ -16,13 +16,14 @@ class Recipe:
 
     Attributes:
         name: "group/row", unique.
-        method: a name in ``METHODS``; "": none of ours, so that the row stands for its published number alone.
+        method: a name in ``METHODS``, or ``FILE.py:CLASS``; "": none of ours, so that the row stands for its published
+            number alone.
         data: a source that ``codivide fit`` takes, such as "cifar10" or "cifar10n:worse"; tested on its own test part.
         noise: what is done to the labels first, such as "symmetric:0.5" or "T.csv" (see ``noise.synthetic.parse``);
             "": nothing.
         hyper: hyper-parameters that differ from the method's defaults.
         plan: fields of ``Plan`` that differ from the method's defaults.
-        net: a network's name.
+        net: a network's name, or ``FILE.py:NAME`` of one of the user's own.
         dropout: of the network.
         augment: views to learn from, as for ``fit``.
         image_size: of photos as they are stored; None: as they are read anyhow.
