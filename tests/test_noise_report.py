@@ -16,6 +16,7 @@ from codivide.fit.execute import execute
 from codivide.fit.job import Job, build_method, default_plan
 from codivide.methods import METHODS
 from codivide.noise.clean_prob import combined
+from codivide.noise.report import WIDE
 from codivide.noise.too_small import FEWEST, judged_classes
 
 
@@ -149,6 +150,16 @@ def test_noise_that_looks_like_doubt_is_not_told_apart_and_both_intervals_hold()
         assert "do not trust the rate" in report.trust.reasons[0]
         found.append(report.rate)
     assert found[0] == pytest.approx(found[1], abs=0.01)
+
+
+@pytest.mark.parametrize(("apart", "kind"), [(2.0, "unclear"), (4.0, "none")])
+def test_labels_of_which_many_may_be_wrong_are_not_of_the_kind_none(apart, kind):
+    _, truth, probs = clouds(apart, 0.0)
+    report = noise_report(None, truth, pred_probs=probs, replicates=2)
+    assert report.rate < 0.05
+    assert report.kind == kind
+    assert (report.high - report.low > WIDE) == (kind == "unclear")
+    assert (report.trust.level == "poor") == (kind == "unclear")
 
 
 def test_probabilities_keep_the_columns_of_classes_that_nobody_was_given():

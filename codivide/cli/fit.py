@@ -63,9 +63,7 @@ class RunFlags:
     ] = None
     net: Annotated[
         str,
-        typer.Option(
-            help="The network to train, such as small_cnn, mlp or timm:NAME; auto chooses. Of your own: FILE.py:NAME."
-        ),
+        typer.Option(help="The network to train, such as mlp or timm:NAME; auto chooses. Of your own: FILE.py:NAME."),
     ] = "auto"
     test: Annotated[str | None, typer.Option(help="Test data, in any form that SOURCE has.")] = None
     cluster: Cluster = None

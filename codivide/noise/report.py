@@ -29,7 +29,8 @@ caller, or a run, which averaged them while it trained. A table is cross-fitted 
    noise looks like truth.
 5. **p(clean)**: the latent model's, its log-odds shifted per class to agree with the rates.
 
-**Kind**: "none" where the rate is below 5 % and the lower estimate below 2 % (of a run: the rate below 2 %). Else
+**Kind**: "none" where the rate is below 5 % and the lower estimate below 2 % (of a run: the rate below 2 %). Where
+labels were not learned from and the interval is wider than 15 points, much may be wrong: "unclear" instead. Else
 "instance-like" where errors inside class pairs depend on the sample (``pair_dependence`` above 0.3 on at least 30
 labels). Else it goes by how concentrated the noise is: the share of each class's noise in its largest cell, 0 spread
 evenly, 1 in one cell. Of two classes it is the distance of their flip rates over the sum. Up to 0.35 it is "symmetric",
@@ -80,7 +81,7 @@ AS_GIVEN = 0.98  # of the labels predicted as given: nearly all are right, or th
 _FEW = 0.05  # a rate below may be no noise at all
 _DOUBTED, _MUCH = 0.05, 0.12  # disagreement that is put down to the classifier: what is said, and what spoils the rate
 _SAME, _ENOUGH = 0.999, 50  # the same of a classifier that nobody has seen learn, and of at least so many labels
-WIDE = 0.15  # an interval that makes the trust at most fair
+WIDE = 0.15  # an interval that makes the trust at most fair, and with which the kind is not "none"
 _POINT = 0.01  # no interval is narrower on either side: no model of labels is exact
 _NAMED = 10  # classes that a reason names
 _SHOWN, _FEW_SHOWN = 40, 5  # classes in a table, and in a sentence
@@ -328,7 +329,7 @@ def _estimate(seen: _Seen, replicates: int, seed: int) -> _Found:
     low, high = max(min(lower, best.rate) - margin, 0.0), min(max(upper, best.rate) + margin, 1.0)
     errors = chance.better_than_chance(seen.probs, given)
     learnable = errors > chance.LIKELY
-    kind = _kind(best, seen) if errors > chance.SURE else "unclear"
+    kind = _kind(best, seen, high - low) if errors > chance.SURE else "unclear"
     if not learnable:
         low, high = 0.0, 1.0
     trust = _trust(best, seen, width=high - low, errors=errors, separates=mixture is not None)
@@ -337,11 +338,11 @@ def _estimate(seen: _Seen, replicates: int, seed: int) -> _Found:
     return _Found(best.rate, low, high, best.joint, kind, trust, best.estimates, clean_prob)
 
 
-def _kind(best: Rates, seen: _Seen) -> Kind:
+def _kind(best: Rates, seen: _Seen, width: float) -> Kind:
     learned = seen.learned is not None
     lower = best.rate if learned else best.estimates[LATENT]  # what was learned looks right to that estimate
     if best.rate < _FEW and lower < 0.02:
-        return "none"
+        return "none" if learned or width <= WIDE else "unclear"
     dependence, size = best.follows
     if dependence > 0.3 and size >= 30:
         return "instance-like"
