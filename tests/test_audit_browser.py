@@ -787,6 +787,32 @@ def serving(run: Path, facts: dict, port: int = 0) -> Iterator[serve.Server]:
             server.server_close()
 
 
+def test_a_key_that_only_brings_the_card_into_view_is_said_where_all_can_see_it(show, tmp_path):
+    facts = example_facts(10)
+    with serving(tmp_path, facts) as server:
+        page = show(server.address)
+        page.press("a")
+        assert page.inner_text("#banner") == "The card is in view now. Press the key again to decide."
+        page.press(*"aaaaaaa")
+        page.until("document.querySelector('#progress-text').textContent.startsWith('7 of 10 checked;')")
+        assert page.page.locator("#banner").is_hidden()
+
+
+def test_a_key_before_the_decisions_have_come_decides_nothing(show, tmp_path, browser):
+    facts = example_facts(10)
+    first = facts["issues"][0]
+    name, given = first["id"], facts["classes"][first["given"]]
+    slow = "const ask = fetch; const wait = () => new Promise((done) => setTimeout(done, 400));"
+    slow += "fetch = async (...what) => { await wait(); return ask(...what); };"
+    slow += "document.addEventListener('DOMContentLoaded', () => setTimeout(() => document.dispatchEvent("
+    slow += "new KeyboardEvent('keydown', {key: 'j', bubbles: true})), 100));"
+    with serving(tmp_path, facts) as server:
+        server.decisions.save(name, given, "keep", given)
+        page = show(server.address, script=slow, viewport={"width": 1280, "height": 20_000})  # the card is in view
+        page.page.wait_for_timeout(1000)
+        assert [(row.id, row.decision) for row in server.decisions.current()] == [(name, "keep")]
+
+
 def test_an_undo_takes_back_no_decision_of_somebody_else(show, tmp_path, browser):
     facts = example_facts(10)
     context = browser.new_context(viewport={"width": 1280, "height": 900})

@@ -1,5 +1,7 @@
 // What the keys and buttons do.
 
+const SCROLLED = "The card is in view now. Press the key again to decide.";
+
 class App {
   constructor(config, facts, index) {
     this.facts = facts;
@@ -20,7 +22,6 @@ class App {
       v: () => this.look(this.queue.nextKind),
       "/": () => byId("search").focus(), "?": () => byId("help").showModal(),
     };
-    this.controls();
   }
 
   async start() {
@@ -32,6 +33,7 @@ class App {
       warn(`The decisions made so far cannot be read from the server (${error.message}). Reload the page.`);
     }
     this.storage.watch((position, value) => this.changed(position, value));
+    this.controls(); // not before: the queue begins where earlier decisions end
     if (this.facts.issues_total > this.queue.labels) {
       const left = number.format(this.facts.issues_total - this.queue.labels);
       byId("nothing").dataset.left = `${left} more labels look wrong and are not in this page.`;
@@ -136,9 +138,13 @@ class App {
   /** Whether the card can be seen; a key that decides on what nobody sees brings it into view instead. */
   inView() {
     const { top, bottom } = byId("card").getBoundingClientRect();
-    if (bottom > 60 && top < window.innerHeight - 60) return true;
+    if (bottom > 60 && top < window.innerHeight - 60) {
+      if (byId("banner").textContent === SCROLLED) warn("");
+      return true;
+    }
     byId("card").scrollIntoView({ block: "start", behavior: "instant" });
-    announce("The card is in view now. Press the key again to decide.");
+    announce(SCROLLED);
+    warn(SCROLLED);
     return false;
   }
 
