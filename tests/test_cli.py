@@ -22,6 +22,8 @@ from codivide.audit import checks
 from codivide.cli import bench as bench_commands
 from codivide.cli import output
 from codivide.cli.app import main
+from codivide.cli.early import _methods
+from codivide.methods import METHODS
 
 pytestmark = pytest.mark.long  # whole runs, several of them
 
@@ -91,6 +93,29 @@ def finished(photos, tmp_path_factory) -> tuple[Path, subprocess.CompletedProces
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return folder / "run", done
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["digits", "--out", "run"], "the folder run exists"),
+        (["nowhere.csv", "--out", "new"], "there is no file or folder 'nowhere.csv'"),
+        (["digits", "--out", "new", "--method", "eler"], "unknown method 'eler'. Did you mean 'elr'"),
+    ],
+)
+def test_what_the_command_line_alone_shows_is_refused_without_torch(tmp_path, words, said):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text('{"version": "1", "method": "elr", "plan": {}}')
+    code = "import sys; from codivide.cli.app import main\ntry: main()\nfinally: print('torch' in sys.modules)"
+    asked = [sys.executable, "-c", code, "fit", *words]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stdout.strip()) == (2, "False")
+    assert said in done.stderr
+
+
+def test_the_methods_known_without_torch_are_all():
+    assert _methods() == list(METHODS)
 
 
 @pytest.mark.process
@@ -322,6 +347,7 @@ import os, signal, sys
 from codivide.cli import bench as bench_commands
 from codivide.cli import output
 from codivide.cli.app import main
+from codivide.cli.early import _methods
 from codivide.training import checkpoint
 
 save = checkpoint.save

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from codivide.cli import clock
+from codivide.cli import clock, early
 from codivide.cli.flags import DATA, OWN, Cluster, TableFlags, hyper_flags, number_or_none, spread
 from codivide.cli.output import note, say_data, say_outcome, say_targets
 from codivide.core.errors import InputError
-from codivide.core.files import check_there
 from codivide.core.stopping import Stopped
 from codivide.core.threads import take
 from codivide.fit.budget import seconds
@@ -304,8 +303,8 @@ def fit(run: RunFlags, data: DataFlags, training: TrainingFlags, **hyper_paramet
 
     Settings of a method: codivide fit --method NAME --help
     """
-    for read_from in (run.source, run.test):
-        check_there(read_from)
+    held: dict[str, Any] = {"resume": run.resume, "overwrite": run.overwrite, "inputs": _inputs(run, data)}
+    early.refuse((run.source, run.test), run.out, run.method, **held)
     from codivide.core.cluster import connected
     from codivide.fit.execute import take_part
     from codivide.fit.followers import follow
@@ -348,8 +347,8 @@ def _fit(run: RunFlags, data: DataFlags, training: TrainingFlags, hyper_paramete
     }
     if isinstance(method, Features):
         refuse(asked)
-    net = as_net(run.net)
-    default_plan(1, method, **planned)  # a bad value shows before the data are read
+    net = as_net(run.net)  # a file that is not there, and a bad value, show before the data are read
+    default_plan(1, method, **planned)
     with claimed(run.out, resume=run.resume, overwrite=run.overwrite, inputs=_inputs(run, data)):
         loaded, options, decided = _read(run, data, training)
         job = Job(
@@ -365,12 +364,11 @@ def _fit(run: RunFlags, data: DataFlags, training: TrainingFlags, hyper_paramete
         say_data(loaded)
         try:
             with led(loaded), Stages(name_of(job.method)) as stages:
-                free = unset(asked)
                 outcome = execute(
                     job,
                     loaded,
                     run.out,
-                    free=free,
+                    free=unset(asked),
                     resume=run.resume,
                     begin=stages.begin,
                     say=stages.say,

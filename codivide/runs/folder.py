@@ -34,13 +34,11 @@ from codivide.core.files import (
     write_json,
     write_text,
 )
-from codivide.data.packed import check_size
-from codivide.data.record import DataRecord
 from codivide.runs import label_table
-from codivide.training.checkpoint import KIND
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # and else where it is used: whether a folder may be written to is asked before torch is loaded
     from codivide.data.loaded import Loaded
+    from codivide.data.record import DataRecord
     from codivide.training.model_file import Classifier
 
 CONFIG, SUMMARY, METRICS, SKIPPED = "config.json", "summary.json", "metrics.jsonl", "skipped.csv"
@@ -213,6 +211,8 @@ class SavedRun:
         path = self.path / CHECKPOINT
         if self.summary or not is_present(path):
             return []
+        from codivide.training.checkpoint import KIND
+
         with reading(path):
             return list(read_header(path, KIND)["history"])
 
@@ -223,6 +223,8 @@ class SavedRun:
         Raises:
             InputError: also where the record says what this version does not know.
         """
+        from codivide.data.record import DataRecord
+
         with reading(self.path / CONFIG):
             return DataRecord.of_run(self.config)
 
@@ -259,6 +261,8 @@ class SavedRun:
                 f"{self.path} holds no {PREDICTIONS}: the run is unfinished, or recorded nothing"
                 + either(" (fit without --no-record-learning)", "")
             )
+        from codivide.data.packed import check_size
+
         self._whole(PREDICTIONS)
         with reading(path):
             check_size(path)
