@@ -76,7 +76,10 @@ def test_wrong_labels_are_found_and_counted(digits):
     assert {"is_dark_issue", "is_outlier_issue", "near_duplicate_set"}.isdisjoint(bare.label_issues)
     assert {"is_dark_issue", "is_outlier_issue", "near_duplicate_set"} <= set(found.label_issues)  # looked for
     assert bare.label_issues.notna().any().all()
-    assert (found.labels["label_quality"] == found.labels["clean_prob"]).all()
+    assert found.labels.sort_values("rank")["label_quality"].is_monotonic_increasing
+    assert sorted(found.labels["label_quality"]) == sorted(found.labels["clean_prob"])
+    by_quality = roc_auc_score(wrong, -found.labels["label_quality"])
+    assert by_quality == pytest.approx(roc_auc_score(wrong, -found.labels["rank"].astype(float)), abs=0.001)
 
 
 def test_names_missing_labels_and_ids():

@@ -128,9 +128,9 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
             network's own answer; of the features the likeliest other.
         label_issues_: data frame of the samples whose suggestion differs from the given label, the most doubtful
             first, with columns id (or path), given, suggested, clean_prob, rank, suggested_prob, label_quality (which
-            is clean_prob under cleanlab's name). The id is what the index of ``X`` or a column id calls the row, where
-            these are texts or whole numbers that are all different (``X.drop(clf.label_issues_["id"])``), else the
-            row number.
+            is clean_prob under cleanlab's name, in the order of rank). The id is what the index of ``X`` or a column id
+            calls the row, where these are texts or whole numbers that are all different
+            (``X.drop(clf.label_issues_["id"])``), else the row number.
         labels_: the same columns for every sample, in the order of ``X`` and with its index:
             ``X[clf.labels_["is_label_issue"]]``.
         test_labels_: the same for the samples of the test part, judged by the classifier, where ``X`` brings one: a

@@ -79,7 +79,12 @@ COLUMNS = (
     ),
     Column(TRUE_LABEL, "class", "the true label", "known truth (experiments)"),
     Column(SUGGESTED_PROB, "probability", "the classifier's probability of its suggestion"),
-    Column(LABEL_QUALITY, "probability", "`clean_prob` again, under the name that cleanlab's tools expect"),
+    Column(
+        LABEL_QUALITY,
+        "probability",
+        "`clean_prob` under the name that cleanlab's tools expect, and in the order of `rank`. Where that is by "
+        "`clean_prob`, the two are equal; else the same values are in another order",
+    ),
     Column(TEXT, "text", "the sample", "samples that are texts"),
     Column(CONFIRMED, "flag", "a person vouches for the label", "runs with `--corrections`"),
     Column(PREDICTED, "real", "the number that held-out samples predict", "runs with `--task regression`"),
@@ -155,13 +160,19 @@ def build(
 
 
 def ranked(table: pd.DataFrame, evidence: AnyFloats | Labels) -> pd.DataFrame:
-    """The table with its labels ranked by evidence ``[N]``, the least first; where it is equal, by p(clean)."""
+    """The table with its labels ranked by evidence ``[N]``, the least first; where it is equal, by p(clean).
+
+    The values of its label quality are put into the same order, since who sorts by it asks which labels are worst.
+    """
     clean_prob = table[CLEAN_PROB].to_numpy(dtype=np.float64, na_value=np.nan)
     labelled = np.flatnonzero(~np.isnan(clean_prob))
     order = labelled[np.lexsort((clean_prob[labelled], evidence[labelled]))]
     places = pd.Series(pd.NA, index=table.index, dtype="Int64")
     places.iloc[order] = np.arange(1, len(order) + 1)
-    return table.assign(**{RANK: places})
+    quality = clean_prob.copy()
+    quality[order] = np.sort(clean_prob[labelled])
+    columns: dict[str, Any] = {RANK: places, LABEL_QUALITY: quality}
+    return table.assign(**columns)
 
 
 def of_images(table: pd.DataFrame) -> pd.DataFrame:
