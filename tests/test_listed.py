@@ -10,6 +10,7 @@ from PIL import Image
 
 from codivide import NoisyLabelClassifier
 from codivide.audit.clean import clean
+from codivide.audit.material import from_run
 from codivide.core.errors import InputError, TrainingWarning
 from codivide.data.sources import ReadOptions, load, read_inputs
 
@@ -197,3 +198,22 @@ def test_a_run_on_a_list_is_cleaned_without_naming_a_source(files, tmp_path, mon
     assert sorted(names["path"]) == sorted(map(str, files))
     copied = sorted(path.read_bytes() for path in (tmp_path / "copies").rglob("*.[pP][nN][gG]"))
     assert copied == sorted(path.read_bytes() for path in files)
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_the_audit_of_a_run_on_a_list_of_files_shows_them(files, tmp_path, monkeypatch, relative):
+    monkeypatch.chdir(tmp_path)
+    given = [Path(path.name) for path in files] if relative else files
+    y = [None, *LABELS[1:]]
+    NoisyLabelClassifier("cross_entropy", net="mlp", epochs=1, out=tmp_path / "run").fit(given, y)
+    monkeypatch.chdir("/")  # the record says where the names start
+    found = from_run(tmp_path / "run")
+    assert not any("cannot be shown" in said for said in found.remarks)
+    assert np.array_equal(every(found.rows), pixels().transpose(0, 3, 1, 2))
+    files[3].unlink()
+    gone = from_run(tmp_path / "run")
+    assert any("1 of 12 images are gone" in said for said in gone.remarks)
+    assert gone.rows is None
+    for path in files:
+        path.unlink(missing_ok=True)
+    assert any("no file has" in said for said in from_run(tmp_path / "run").remarks)

@@ -45,7 +45,7 @@ from codivide.data.tables import as_written, feature_ids, read_table
 from codivide.data.target_decisions import check_targets, unfit, with_points
 from codivide.noise.report import NoiseReport
 from codivide.runs import label_table
-from codivide.runs.changed import check_again, file_remarks
+from codivide.runs.changed import check_again, file_remarks, is_listed
 from codivide.runs.folder import FACTS, PREDICTIONS, SUMMARY, SavedRun, is_audit
 
 
@@ -114,7 +114,7 @@ class Judged:
 
     def listed(self) -> bool:
         """Whether the run learned from a list of image files in Python, which its label table names."""
-        return self.source.path is None and self.source.folder != "" and label_table.PATH in self.table
+        return is_listed(self.source, self.table)
 
 
 class Cleaned(NamedTuple):

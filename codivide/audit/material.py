@@ -24,7 +24,6 @@ from codivide.data.loaded import Loaded, subset
 from codivide.data.looks import Looks, measure
 from codivide.data.options import CLASSES, DEFAULT, ReadOptions
 from codivide.data.own import KIND
-from codivide.data.record import DataRecord
 from codivide.data.rows import MemmapRows, Rows, TensorRows
 from codivide.data.sources import load
 from codivide.data.standardised import chunks
@@ -387,32 +386,40 @@ def _samples(run: SavedRun, remarks: list[str]) -> tuple[Loaded | None, Rows | N
     config, table, source = run.config, run.labels, run.source
     if (files := files_of(run)) is not None:
         remarks += file_remarks(run, files)
-    if source.path is None:
+    if source.path is None and files is None:
         remarks.append(
             "the run learned from what Python held and no file has, so samples cannot be shown here; there "
             'clf.audit().report("audit.html") shows them'
         )
         return None, None
     options = replace(source.reading(), max_bad=max(DEFAULT.max_bad, int(config.get("skipped_files", 0))))
+    listed = files if source.path is None else None
+    where = f"the source {source.path}" if listed is None else "the list of image files"
     try:
-        whole = _read(source, replace(options, encoder=encode.AUTO))
+        whole = _read(run, replace(options, encoder=encode.AUTO), listed)
         own = str(options.encoder).startswith(f"{KIND}:")  # it cannot be read from a record: pictures are shown
-        encoded = whole if own or options.encoder == encode.AUTO else _read(source, options)
+        encoded = whole if own or options.encoder == encode.AUTO else _read(run, options, listed)
     except (OSError, ValueError) as error:  # InputError is a ValueError
-        remarks.append(f"the source {source.path} cannot be read any more, so samples cannot be shown: {error}")
+        remarks.append(f"{where} cannot be read any more, so samples cannot be shown: {error}")
         return None, None
     check_same(run, whole)
     shown, seen = _named(whole, table), _named(encoded, table)
     if shown is None or seen is None:
-        remarks.append(f"the source {source.path} has other samples than the run saw, so they cannot be shown")
+        remarks.append(f"{where} has other samples than the run saw, so they cannot be shown")
         return None, None
     return shown, seen.x
 
 
-def _read(source: DataRecord, options: ReadOptions) -> Loaded:
+def _read(run: SavedRun, options: ReadOptions, listed: Sequence[Path] | None) -> Loaded:
+    """What a run was trained on, or the image files that Python listed, by the names that the label table has."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # said when the run was made
-        return load(source.location(), options=options)
+        if listed is None:
+            return load(run.source.location(), options=options)
+        table = run.labels
+        names = dict(zip(map(str, listed), map(str, table[label_table.PATH]), strict=True))
+        found = load(listed, table[label_table.GIVEN].astype(object).tolist(), options=options)
+        return replace(found, ids=[names[str(path)] for path in found.ids])
 
 
 def _named(loaded: Loaded, table: pd.DataFrame) -> Loaded | None:

@@ -105,9 +105,17 @@ def check_same(run: SavedRun, loaded: Loaded, *, labels: bool = True) -> None:
         raise InputError(f"{run.source.location()} is no longer what the run {run.path} saw: {found}; {_advice()}")
 
 
+def is_listed(source: DataRecord, table: pd.DataFrame) -> bool:
+    """Whether a run learned from a list of image files in Python, which its label table names."""
+    return source.path is None and source.folder != "" and label_table.PATH in table
+
+
 def files_of(run: SavedRun) -> list[Path] | None:
     """The image file of every row of a run's label table, which may be gone; None where the samples are no files."""
     table, root = run.labels, run.source.root()
+    if is_listed(run.source, table):
+        paths = [on_disk(Path(run.source.folder), str(name)) for name in table[label_table.PATH]]
+        return paths if any(path.is_file() for path in paths) else None  # else names of arrays
     if label_table.PATH not in table or root is None or not root.exists():
         return None
     folder = root if root.is_dir() else root.parent
