@@ -12,6 +12,7 @@ from codivide import NoisyLabelClassifier
 from codivide.audit.clean import clean
 from codivide.audit.material import from_run
 from codivide.core.errors import InputError, TrainingWarning
+from codivide.data.loaded import Skipped, left_out
 from codivide.data.sources import ReadOptions, load, read_inputs
 
 UINT8 = torch.uint8
@@ -145,6 +146,14 @@ def test_a_frame_of_paths_is_trained_on_and_predicted_on(files):
 def test_what_is_no_list_of_samples_is_an_input_error(x, words):
     with pytest.raises(InputError, match=words):
         load(x, [0, 1])
+
+
+def test_files_that_are_left_out_are_counted_by_reason():
+    bad = [Skipped("a.png", "empty file"), *(Skipped(f"b{k}.png", "not an image") for k in range(1_200))]
+    said = "left out 1,201 files: 1,200 (not an image; the first: b0.png), 1 (empty file; the first: a.png)"
+    assert left_out(bad) == said
+    assert left_out(bad[:1]) == "left out 1 file, the first: a.png (empty file)"
+    assert left_out([Skipped("c.png", f"decoder error {k}") for k in range(6)]).endswith(", 2 for other reasons")
 
 
 def test_the_estimator_says_what_was_left_out_and_what_is_empty(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
     from codivide.data.encoder import Encoder
     from codivide.noise.consensus import Consensus
+
+
+_REASONS = 4  # for which files were left out, in a sentence
 
 
 class Skipped(NamedTuple):
@@ -99,9 +103,17 @@ class Loaded:
 
 
 def left_out(skipped: Sequence[Skipped]) -> str:
-    """A sentence on files that cannot be read; at least one."""
+    """A sentence on files that cannot be read, at least one; of several reasons the most frequent are counted."""
     count, first = len(skipped), skipped[0]
-    return f"left out {count:,} file{'s' * (count > 1)}, the first: {first.path} ({first.reason})"
+    whole = f"left out {count:,} file{'s' * (count > 1)}"
+    reasons = Counter(item.reason for item in skipped)
+    if len(reasons) == 1:
+        return f"{whole}, the first: {first.path} ({first.reason})"
+    named = reasons.most_common(_REASONS)
+    firsts = {item.reason: item.path for item in reversed(skipped)}
+    parts = [f"{number:,} ({reason}; the first: {firsts[reason]})" for reason, number in named]
+    rest = count - sum(number for _, number in named)
+    return f"{whole}: {', '.join(parts)}" + (f", {rest:,} for other reasons" if rest else "")
 
 
 def warn_about_reading(loaded: Loaded) -> None:
