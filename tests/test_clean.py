@@ -812,6 +812,18 @@ def test_findings_clean_as_the_command_does(tmp_path):
         found.clean(drop_below=2.0)
 
 
+@pytest.mark.filterwarnings("ignore:.*no more than by chance")
+@pytest.mark.parametrize("classes", [2, 10, 100])
+def test_where_nothing_can_be_learned_nothing_is_changed(classes):
+    rng = np.random.default_rng(0)
+    found = from_probs(rng.integers(classes, size=800), rng.dirichlet(np.ones(classes), 800))
+    assert len(found.label_issues) > 300
+    assert found.facts["noise"]["certain"] == 0
+    cleaned = found.clean()
+    assert cleaned.changes.empty
+    assert "hardly a label is certain to be wrong" in cleaned.remarks[0]
+
+
 def test_findings_of_numbers_and_of_several_labels_are_cleaned_too():
     y = np.linspace(0, 1, 60)
     y[7] = 50.0

@@ -343,7 +343,7 @@ def test_where_all_classes_are_small_all_are_judged():
 def test_what_is_certain_counts_no_doubt(estimates, certain):
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 90)
-    report = noise_report(None, labels, pred_probs=rng.dirichlet(np.ones(3), 90))
+    report = noise_report(None, labels, pred_probs=0.7 * np.eye(3)[labels] + 0.3 * rng.dirichlet(np.ones(3), 90))
     assert report.certain is not None
     assert replace(report, estimates=estimates).certain == pytest.approx(certain)
     assert report.to_dict()["certain"] == report.certain

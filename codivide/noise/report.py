@@ -161,12 +161,12 @@ class NoiseReport(ByValue):
         """Share of wrong labels that is certainly there; None: nothing was compared.
 
         It is the lower estimate, which counts no error of a classifier, or the share of the high losses where these
-        are a group of their own; less 1.645 standard errors of a share of so many samples, but at least 0. What is
-        changed unasked rests on it, see ``codivide.audit.clean.apply``.
+        are a group of their own; less 1.645 standard errors of a share of so many samples, but at least 0. Where
+        nothing can be learned nothing is certain. What is changed unasked rests on it (``codivide.audit.clean.apply``).
         """
         found = max((self.estimates[name] for name in (LATENT, MIXTURE) if name in self.estimates), default=None)
-        if found is None:
-            return None
+        if found is None or (self.low, self.high) == (0.0, 1.0):
+            return None if found is None else 0.0
         return max(found - NINETY * float(np.sqrt(found * (1 - found) / max(self.samples, 1))), 0.0)
 
     def to_dict(self) -> dict[str, Any]:
