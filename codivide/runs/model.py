@@ -225,7 +225,7 @@ def _maker(
     path: Path, header: Mapping[str, Any], net: str | OwnNet | Callable[[int], nn.Module] | None
 ) -> str | OwnNet:
     """What makes the networks of a file; InputError where that is the user's own, and not given."""
-    name = str(header["net"])
+    name: str = header["net"]  # of another type it is no file of a model, which `reading` says
     if not is_own(name):
         return name
     if net is None:
