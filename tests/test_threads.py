@@ -168,3 +168,18 @@ def test_the_learners_of_small_tables_take_one_thread(two_threads, monkeypatch):
         assert seen
         assert {number for first, others in seen for number in (first, *others.values())} == {1}
         assert held()[0] == 2
+
+
+def test_the_model_of_the_noise_takes_one_thread_for_few_labels(two_threads, monkeypatch):
+    """Two threads waited for each other for twice the time of all that ``clean`` does."""
+    from codivide import noise_report
+    from codivide.noise import latent
+
+    seen, inner = [], latent.minimize
+    monkeypatch.setattr(latent, "minimize", lambda *a, **k: (seen.append(held()), inner(*a, **k))[1])
+    labels = np.random.default_rng(0).integers(3, size=90)
+    before = held()
+    noise_report(None, labels, pred_probs=0.7 * np.eye(3)[labels] + 0.1)
+    assert seen
+    assert {count for first, others in seen for count in (first, *others.values())} == {1}
+    assert held() == before

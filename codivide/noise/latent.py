@@ -9,6 +9,7 @@ import torch
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
+from codivide.core import threads
 from codivide.core.types import Floats, Labels
 from codivide.noise import transition
 
@@ -72,10 +73,11 @@ def latent_noise(probs: Floats, given: Labels, *, weight: Floats | None = None) 
     objective = _Objective(logs, given, weight, mixed=not many)
     starts = [objective.start(matrix) for matrix in _first_guesses(probs, given)]
     options = {"maxiter": _FEW_STEPS if many else _STEPS, "ftol": _GAIN}
-    found = [
-        minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
-        for start in (starts[1:] if many else starts)
-    ]
+    with threads.alone(logs.size):  # hundreds of steps of a millisecond
+        found = [
+            minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
+            for start in (starts[1:] if many else starts)
+        ]
     best = min(found, key=lambda answer: float(answer.fun))
     return objective.answer(best.x)
 
