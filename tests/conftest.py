@@ -34,6 +34,14 @@ def pytest_collection():
         gc.freeze()
 
 
+def pytest_collection_modifyitems(items):
+    """Tests of a CUDA device need one."""
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
 @pytest.fixture
 def data_root() -> Path:
     """The unpacked public data sets; skips without them, unless CI says that they must be there."""

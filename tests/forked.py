@@ -10,4 +10,4 @@ if hasattr(os, "fork"):
 else:
     children = None
 
-forked = pytest.mark.skipif(not hasattr(os, "fork") or sys.platform != "linux", reason="processes are forked")
+forked = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked")

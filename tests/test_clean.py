@@ -835,3 +835,13 @@ def test_findings_of_numbers_and_of_several_labels_are_cleaned_too():
     sets[:4, 1] = 1 - sets[:4, 1]
     found = from_probs(sets, probs, task="multilabel").clean()
     assert found.changes["id"].tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("noise", [None, [], {"certain": "much"}])
+def test_a_damaged_audit_names_its_file(tmp_path, noise):
+    labels = np.repeat([0, 1], 20)
+    from_probs(labels, np.eye(2)[labels], out=tmp_path / "page")
+    facts = json.loads((tmp_path / "page" / "facts.json").read_text())
+    (tmp_path / "page" / "facts.json").write_text(json.dumps(facts | {"noise": noise}))
+    with pytest.raises(InputError, match=r"facts\.json"):
+        clean(tmp_path / "page", tmp_path / "out")

@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 import codivide
 from codivide import Features, InputError, NoisyLabelClassifier, Plan
 from codivide.cli import app as command_line
+from codivide.cli import early
 from codivide.cli.fit import TAKEN, _possible_flags, fit
 from codivide.cli.flags import hyper_flags, spread
 from codivide.core.errors import option, speaking_flags
@@ -381,3 +382,7 @@ def test_a_run_on_texts_says_what_a_stronger_encoder_needs(tmp_path, capsys):
         call("fit", str(tmp_path / "t.csv"), "--out", str(tmp_path / f"run{said}"), *more)
         shown = capsys.readouterr()
         assert ("a stronger encoder may find more: for English --encoder best (438 MB" in shown.out + shown.err) == said
+
+
+def test_the_methods_that_are_known_before_torch_is_loaded_are_all():
+    assert early._methods() == list(METHODS)

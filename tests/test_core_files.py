@@ -16,8 +16,10 @@ from codivide.core.stopping import Stopped, finished, stoppable
 from codivide.core.version import VERSION
 from codivide.data.sources import load
 
+posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no umask, no ~name and no users by number")
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no umask for files")
+
+@posix
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600)])
 def test_the_umask_says_who_reads_a_model(tmp_path, umask, mode):
     before = os.umask(umask)
@@ -52,7 +54,7 @@ def test_a_system_that_opens_no_folders_writes_all_the_same(tmp_path, monkeypatc
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors", "a.txt"]
 
 
-@pytest.mark.skipif(os.name == "nt", reason="~name is POSIX's")
+@posix
 def test_an_unknown_home_folder_is_an_input_error(monkeypatch):
     for ask in (expand_user, load):
         with pytest.raises(InputError, match="no home folder for '~nosuchuser/x'"):
@@ -62,7 +64,7 @@ def test_an_unknown_home_folder_is_an_input_error(monkeypatch):
         cache_root()
 
 
-@pytest.mark.skipif(os.name == "nt", reason="a number without a name is POSIX's")
+@posix
 def test_a_process_that_runs_by_number_is_told_to_set_home(monkeypatch):
     import pwd
 

@@ -171,7 +171,6 @@ def test_rows_of_a_memory_map(tmp_path):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_rows_move_to_the_device():
     x = GEN.integers(0, 255, (3000, 4, 5, 3), dtype=np.uint8)
     rows = take(array_rows(x), np.arange(3000)[::-1])

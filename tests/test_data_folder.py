@@ -1,6 +1,7 @@
 """Folders of classes, manifests and tables of features."""
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -87,10 +88,9 @@ def test_deep_and_nearly_constant_images_are_said(tmp_path):
 def rename(path, name):
     """Give a file or folder a name of bytes that need not be UTF-8."""
     target = Path(os.fsdecode(os.fsencode(path.parent) + b"/" + name))
-    try:
-        path.rename(target)
-    except OSError:
-        pytest.skip("the file system refuses such names")
+    if sys.platform != "linux":
+        pytest.skip("only Linux takes any bytes for a name")
+    path.rename(target)
     return target
 
 
@@ -477,7 +477,7 @@ def test_a_table_of_features(tmp_path):
 
 @pytest.mark.data
 def test_the_folder_of_photos(data_root):
-    if not (data_root / "photos").is_dir():
+    if not (data_root / "photos").is_dir() and "CODIVIDE_DATA_REQUIRED" not in os.environ:
         pytest.skip("unpack.py was run without --folder")
     loaded = load(data_root / "photos", truth=data_root / "photos_truth.csv")
     assert len(loaded.y) == len(loaded.ids) == len(loaded.x) == 5000

@@ -1,15 +1,12 @@
 """A small part of ``make test-faults``: kills, damaged files and signals that are really made, in children."""
 
 import os
-import sys
 
 import pytest
 
-pytestmark = [
-    pytest.mark.process,
-    pytest.mark.long,
-    pytest.mark.skipif(not hasattr(os, "fork") or sys.platform != "linux", reason="children are forked"),
-]
+from tests.forked import forked
+
+pytestmark = [pytest.mark.process, pytest.mark.long, forked]
 
 if hasattr(os, "fork"):
     from tests.faults import kills, mutations, surroundings

@@ -144,7 +144,6 @@ def test_generator_owns_all_randomness(augment, name):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("name", ["plain", "weak", "strong"])
 def test_cuda_draws_what_the_cpu_draws(name):
     x = images(64)

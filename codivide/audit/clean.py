@@ -23,6 +23,7 @@ from codivide.audit.clean_rules import (
     Types,
     Verdict,
     by_person,
+    is_unasked,
     label_values,
     left_over,
     samples_of,
@@ -30,7 +31,7 @@ from codivide.audit.clean_rules import (
 from codivide.audit.noise_report import noise_report
 from codivide.audit.write_clean import LABELS
 from codivide.core.errors import InputError, either, option
-from codivide.core.files import read_json, reading
+from codivide.core.files import is_present, read_json, reading
 from codivide.data.column_kinds import Commas
 from codivide.data.corrections import Correction, Corrections, Known
 from codivide.data.image_bytes import with_images
@@ -208,8 +209,11 @@ def apply(
     if (rules.unasked or rules.relabel_above is not None) and what != SURE:
         remarks.append(f"the run has no probability of its suggestions (suggested_prob); {what} stands in for it")
     cleaned = _cleaned(label_table.id_column(labels), samples, verdicts, remarks, classes=task == CLASSES)
-    rows = [Decided(*row) for row in zip(samples, taken, verdicts, strict=True) if row[0].is_open]
-    rows = [row for row in rows if str(row.sample.id) not in decided]
+    rows = [
+        Decided(*row)
+        for row in zip(samples, taken, verdicts, strict=True)
+        if row[0].is_open and str(row[0].id) not in decided
+    ]
     cleaned.remarks.extend(left_over(rows, rules, Further.of(run)))
     return cleaned
 
@@ -281,7 +285,7 @@ def clean(
         new_classes=new_classes or not judged.of_classes,
         task=judged.source.options.task,
         run=run,
-        certain=None if corrections or drop_below is not None or relabel_above is not None else _certain(judged, run),
+        certain=_certain(judged, run) if is_unasked(corrections, drop_below, relabel_above) else None,
     )
     if judged.of_files():
         (table, paths, places), cells = _images(cleaned, judged, files, out), None
@@ -302,9 +306,11 @@ def clean(
 def _certain(judged: Judged, run: Path) -> float | None:
     """The share of a run's labels that is certainly wrong; None where nothing says so."""
     if is_audit(run):
-        found = read_json(run / FACTS).get("noise", {}).get("certain")
-        return None if found is None else float(found)
-    if judged.run is None or not judged.of_classes or not (run / PREDICTIONS).exists():
+        facts = read_json(run / FACTS)
+        with reading(run / FACTS):
+            found = facts["noise"].get("certain")  # an older version has none
+            return None if found is None else float(found)
+    if judged.run is None or not judged.of_classes or not is_present(run / PREDICTIONS):
         return None
     report = noise_report(judged.run, replicates=2)  # its interval is not asked for
     return report.certain if isinstance(report, NoiseReport) else None

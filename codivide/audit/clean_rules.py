@@ -137,6 +137,11 @@ class Verdict(NamedTuple):
         return "labelled" if given is None else "relabelled"
 
 
+def is_unasked(corrections: Corrections | None, drop_below: float | None, relabel_above: float | None) -> bool:
+    """Whether nobody has decided or asked for a rule, so that the fewest wrong labels are wanted."""
+    return corrections is None and drop_below is None and relabel_above is None
+
+
 @dataclass(frozen=True)
 class Rules:
     """The rules; None: not asked for.
@@ -167,7 +172,7 @@ class Rules:
             if value is not None and not 0 <= value <= 1:
                 said = either("--" + name.replace("_", "-"), name)
                 raise InputError(f"{said} is {value}; a probability is at least 0 and at most 1")
-        unasked = corrections is None and drop_below is relabel_above is None
+        unasked = is_unasked(corrections, drop_below, relabel_above)
         taken = levelled(samples, certain if unasked else None)
         return cls(drop_below, relabel_above, unasked, wrong_rate(taken)), taken
 

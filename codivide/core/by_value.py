@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ class ByValue:
         """Whether all fields hold the same."""
         if type(other) is not type(self):
             return NotImplemented
-        return all(same(getattr(self, field.name), getattr(other, field.name)) for field in fields(self))  # type: ignore[arg-type]
+        return same(vars(self), vars(other))
 
 
 def same(one: Any, other: Any) -> bool:

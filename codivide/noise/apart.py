@@ -18,10 +18,8 @@ MOST = 5000  # samples that the distance is learned from
 DIRECTIONS = 64  # the leading ones, in which it is taken
 FEWEST = 20  # samples a direction; with fewer, those that are left out look far because they were left out
 RANGES = 1.75  # between the quartiles above the upper one, from which on a sample is apart
-ALONE, FEWER = (
-    3.5,
-    0.45,
-)  # the same of one class, which has a longer tail, and by how much it falls with each class more
+ALONE = 3.5  # the same of one class, which has a longer tail
+FEWER = 0.45  # by which that falls with each class more
 _NEIGHBOURS = 10
 _PULL = 5.0  # samples of the whole that the mean of a class is drawn to
 _SHRINK = 0.1  # of the covariance that is the same in all directions
