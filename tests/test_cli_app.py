@@ -21,8 +21,9 @@ import codivide
 from codivide import Features, InputError, NoisyLabelClassifier, Plan
 from codivide.cli import app as command_line
 from codivide.cli import early
-from codivide.cli.fit import TAKEN, _possible_flags, fit
-from codivide.cli.flags import hyper_flags, spread
+from codivide.cli.fit import fit
+from codivide.cli.flags import spread
+from codivide.cli.method_flags import _possible_flags, hyper_flags
 from codivide.core.errors import option, speaking_flags
 from codivide.fit import choose_run, estimator
 from codivide.methods import METHODS
@@ -106,7 +107,7 @@ def test_help_early_errors_and_lists_need_neither_torch_nor_numpy(tmp_path):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_settings_of_a_method_are_told_in_words_that_can_be_typed(name):
-    for item in hyper_flags(METHODS[name], "panel", ()):
+    for item in hyper_flags(METHODS[name], "panel"):
         told = item.annotation.__metadata__[0]
         assert told.show_default not in ("None", "True", "False"), item.name
         assert "None: " not in told.help, item.name
@@ -115,7 +116,7 @@ def test_settings_of_a_method_are_told_in_words_that_can_be_typed(name):
 
 def test_every_flag_of_a_method_is_looked_for():
     """A flag that no method has is refused before torch is loaded; so none of a method may be taken for one."""
-    flags = {flag.name.replace("_", "-") for cls in METHODS.values() for flag in hyper_flags(cls, "", TAKEN)}
+    flags = {flag.name.replace("_", "-") for cls in METHODS.values() for flag in hyper_flags(cls, "")}
     assert flags <= _possible_flags()
     assert "nosuch" not in _possible_flags()
 

@@ -479,7 +479,7 @@ def test_what_encoders_are_called():
     assert encode.names() == names
     page = (root / "docs" / "reference" / "encoders.md").read_text(encoding="utf-8")
     rows = [line for line in page.splitlines() if line.startswith("| `")]
-    told = (root / "codivide" / "cli" / "fit.py").read_text(encoding="utf-8")
+    told = (root / "codivide" / "cli" / "fit_flags.py").read_text(encoding="utf-8")
     for name in names[:3]:
         assert re.search(rf"^\| `{name}`", page, re.MULTILINE)
     for name in names[3:]:

@@ -11,7 +11,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from codivide.cli.flags import OWN, TableFlags, all_there, as_flag, described
+from codivide.cli.flags import TableFlags, all_there
+from codivide.cli.method_flags import OWN, as_flag, described
 from codivide.cli.output import aside, check_new_file, line, note, say_noise
 from codivide.cli.progress import out_console
 from codivide.core.errors import InputError
@@ -157,7 +158,7 @@ def methods(
     """
     from dataclasses import fields
 
-    from codivide.cli.fit import TAKEN
+    from codivide.cli.fit_flags import TAKEN
     from codivide.fit.own_method import method_class
     from codivide.methods import METHODS
 
