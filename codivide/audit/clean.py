@@ -34,13 +34,14 @@ from codivide.core.errors import InputError, either, option
 from codivide.core.files import is_present, read_json, reading
 from codivide.data.column_kinds import Commas
 from codivide.data.corrections import Correction, Corrections, Known
+from codivide.data.database import is_database
 from codivide.data.image_bytes import with_images
 from codivide.data.images import is_image_name, on_disk, written
 from codivide.data.options import CLASSES, MULTILABEL, ReadOptions
 from codivide.data.record import DataRecord
 from codivide.data.row_order import in_order_of_names, parts_of
 from codivide.data.table_columns import TEXT_COLUMNS, find
-from codivide.data.table_files import folder_parts, is_database, is_table
+from codivide.data.table_files import folder_parts, is_table
 from codivide.data.table_sets import split_answers
 from codivide.data.tables import as_written, feature_ids, read_table
 from codivide.data.target_decisions import check_targets, unfit, with_points

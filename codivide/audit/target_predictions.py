@@ -14,12 +14,12 @@ from scipy.optimize import linear_sum_assignment
 from codivide.audit.reading import as_floats
 from codivide.core.errors import InputError
 from codivide.core.types import Floats, Labels
+from codivide.data.arrow import as_pandas
 from codivide.data.loaded import Loaded
 from codivide.data.options import REGRESSION, ReadOptions
 from codivide.data.row_order import check_order
 from codivide.data.rows import TensorRows
 from codivide.data.table_columns import arranged
-from codivide.data.table_files import as_pandas
 from codivide.data.targets import Members, members, numbers, texts_of, with_points
 from codivide.methods.features.numbers import FEWEST
 from codivide.noise import residuals, several, target_report
