@@ -75,9 +75,29 @@ def _without_title(text: str, asked: Asked) -> str:
     return title.without(text)
 
 
+def _without_comments(text: str, delimiter: str, asked: Asked) -> str:
+    """The text up to its last row; what is left out is said, and what may be a comment and is not."""
+    comments, doubtful = comments_below(text, delimiter)
+    if doubtful:
+        one = len(doubtful) == 1
+        asked.said.append(
+            f"{_lines(len(doubtful))} with # at the end read as {'a row' if one else 'rows'} "
+            f"({doubtful[0].strip()[:60]!r}), though a cell does not fit its column: correct it, or delete "
+            f"{'the line if it is a comment' if one else 'the lines if they are comments'}"
+        )
+    if not comments:
+        return text
+    told = [line for line in comments if line.strip()]
+    asked.said.append(_of_comments(len(told), "at the end", told[0]))
+    return text[: -sum(map(len, comments))]
+
+
 def _of_comments(count: int, where: str, first: str) -> str:
-    many = "1 line that begins" if count == 1 else f"{count} lines that begin"
-    return f"{many} with # {where} left out ({first.strip()[:60]!r})"
+    return f"{_lines(count)} with # {where} left out ({first.strip()[:60]!r})"
+
+
+def _lines(count: int) -> str:
+    return "1 line that begins" if count == 1 else f"{count} lines that begin"
 
 
 def delimited(content: bytes, asked: Asked) -> pd.DataFrame:
@@ -85,10 +105,7 @@ def delimited(content: bytes, asked: Asked) -> pd.DataFrame:
     text = _SEPARATOR.sub("", decode(content, asked).removeprefix("\ufeff"), count=1)
     text = _without_title(text, asked)
     delimiter = delimiter_of(text)
-    if below := comments_below(text, delimiter):
-        text = text[: -sum(map(len, below))]
-        told = [line for line in below if line.strip()]
-        asked.said.append(_of_comments(len(told), "at the end", told[0]))
+    text = _without_comments(text, delimiter, asked)
     header = pd.read_csv(io.StringIO(text), nrows=0, sep=delimiter)
     columns = [str(name) for name in header.columns]
     as_text = asked.as_text(columns)
