@@ -305,7 +305,11 @@ def clean(
 
 
 def _certain(judged: Judged, run: Path) -> float | None:
-    """The share of a run's labels that is certainly wrong; None where nothing says so."""
+    """The share of a run's labels that is certainly wrong; None where nothing says so.
+
+    Raises:
+        InputError: what the run recorded cannot be read; it says what does without it.
+    """
     if is_audit(run):
         facts = read_json(run / FACTS)
         with reading(run / FACTS):
@@ -313,7 +317,14 @@ def _certain(judged: Judged, run: Path) -> float | None:
             return None if found is None else float(found)
     if judged.run is None or not judged.of_classes or not is_present(run / PREDICTIONS):
         return None
-    report = noise_report(judged.run, replicates=2)  # its interval is not asked for
+    try:
+        report = noise_report(judged.run, replicates=2)  # its interval is not asked for
+    except InputError as error:
+        rule = either("--drop-below or --relabel-above", "drop_below or relabel_above")
+        raise InputError(
+            f"{error}. It tells how many labels are certainly wrong: give {rule}, which need the label table "
+            "alone, or fit again"
+        ) from error
     return report.certain if isinstance(report, NoiseReport) else None
 
 
