@@ -16,6 +16,7 @@ from torch import nn
 
 from codivide import Features, NoisyLabelClassifier
 from codivide.audit.material import from_run
+from codivide.cli import early
 from codivide.cli.app import main
 from codivide.core.errors import InputError
 from codivide.core.files import cache_root
@@ -456,6 +457,7 @@ def test_an_encoder_is_one_line(tmp_path, monkeypatch, capsys):
         rests=("", "NAME"),
     )
     monkeypatch.setitem(ENCODERS, "lengths", kind)
+    monkeypatch.setattr(early, "encoders", encode.names)  # which reads the file, where the line would stand
     texts = ["a b c d e f", "abcdefghijk", "b c d e f g", "bcdefghijkl"] * 5
     frame = pd.DataFrame({"text": texts, "label": ["apart", "joined"] * 10})
     frame.to_csv(tmp_path / "t.csv", index=False)

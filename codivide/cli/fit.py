@@ -35,8 +35,9 @@ def fit(run: RunFlags, data: DataFlags, training: TrainingFlags, **hyper_paramet
 
     Settings of a method: codivide fit --method NAME --help
     """
+    names: dict[str, Any] = {"method": run.method, "net": run.net, "encoder": data.encoder}
     held: dict[str, Any] = {"resume": run.resume, "overwrite": run.overwrite, "inputs": inputs(run, data)}
-    early.refuse((run.source, run.test), run.out, run.method, **held)
+    early.refuse((run.source, run.test), run.out, **names, **held)
     from codivide.core.cluster import connected
     from codivide.fit.execute import take_part
     from codivide.fit.followers import follow

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 
@@ -96,6 +96,12 @@ def unknown(what: str, name: str, known: Iterable[str], *, shown: str = "") -> I
     names = list(known)
     listed = f" Known are {', '.join(names)}." if len(names) <= 40 else f" {shown} shows all." if shown else ""
     return InputError(f"unknown {what} {name!r}.{nearest(name, names)}{listed}")
+
+
+def no_data(source: str, known: Sequence[str]) -> InputError:
+    """The error for a source that is no path that is there, and none of the public data sets that are known."""
+    hint = nearest(source, known) or f" Public data sets: {', '.join(known)}."
+    return InputError(f"there is no file, folder or public data set {source!r}.{hint}")
 
 
 def check_values(

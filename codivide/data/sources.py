@@ -17,7 +17,7 @@ import torch
 import torch.utils.data
 from scipy import sparse
 
-from codivide.core.errors import InputError, either, nearest, option
+from codivide.core.errors import InputError, either, no_data, option
 from codivide.core.files import expand_user
 from codivide.data import encode, listed, named
 from codivide.data.arrays import choose_augment, from_arrays
@@ -392,6 +392,4 @@ def _no_source(path: Path) -> InputError:
             f"{path} is no data set: use a folder, a table ({', '.join(FORMATS)}; also {', '.join(COMPRESSIONS)}), "
             "or an .npz file of x and y."
         )
-    known = named.names()
-    hint = nearest(path, known) or f" Public data sets: {', '.join(known)}."
-    return InputError(f"there is no file, folder or public data set {str(path)!r}.{hint}")
+    return no_data(str(path), named.names())

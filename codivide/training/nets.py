@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from codivide.core.errors import InputError, unknown
 from codivide.data.efficientnet import efficientnet_lite0
 from codivide.training.own_net import OwnNet, is_own
-from codivide.training.timm_names import PACKAGED, SMALLEST_IMAGE, packaged_size, read_name
+from codivide.training.timm_names import OTHERS, SMALLEST_IMAGE, packaged_size, read_name
 
 _MLP_WIDTH = 256
 
@@ -397,6 +397,11 @@ NETS: dict[str, Callable[[tuple[int, ...], int, float], StagedNet]] = {
 }
 
 
+def names() -> list[str]:
+    """The names that ``build`` knows."""
+    return [*NETS, *OTHERS]
+
+
 def build(
     name: str | OwnNet, shape: tuple[int, ...], classes: int, dropout: float = 0.0, *, pretrained: bool = True
 ) -> nn.Module:
@@ -426,7 +431,7 @@ def build(
     if name.startswith("packaged:"):
         packaged_size(name)  # another name is refused
     elif name not in NETS and not name.startswith("timm:"):
-        raise unknown("net", name, [*NETS, PACKAGED, "timm:NAME[:pretrained][:SIZE]"])
+        raise unknown("net", name, names())
     if name != "mlp":
         if len(shape) != 3:
             raise InputError(f"net {name!r} takes images, but a sample has shape {shape}; use 'mlp'")
