@@ -32,7 +32,7 @@ from codivide.audit.noise_report import noise_report
 from codivide.audit.write_clean import LABELS
 from codivide.core.errors import InputError, either, option
 from codivide.core.files import is_present, read_json, reading
-from codivide.data.column_kinds import Commas
+from codivide.data.commas import Commas
 from codivide.data.corrections import Correction, Corrections, Known
 from codivide.data.database import is_database
 from codivide.data.image_bytes import with_images

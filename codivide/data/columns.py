@@ -26,18 +26,8 @@ from torch import Tensor
 from codivide.core.errors import InputError, option
 from codivide.core.types import Singles
 from codivide.data.arrays import from_arrays
-from codivide.data.column_kinds import (
-    LIKE_ID,
-    Number,
-    Part,
-    Text,
-    as_texts,
-    fit_part,
-    is_plain,
-    missing,
-    refusal,
-    restore_part,
-)
+from codivide.data.cells import as_texts, missing
+from codivide.data.column_kinds import Number, Part, Text, fit_part, restore_part
 from codivide.data.encoder import Encoding, Takes
 from codivide.data.images import are_image_names
 from codivide.data.label_copies import with_label_columns
@@ -45,6 +35,7 @@ from codivide.data.loaded import Loaded
 from codivide.data.options import DEFAULT, ReadOptions
 from codivide.data.rows import TensorRows
 from codivide.data.table_columns import arranged
+from codivide.data.unusable import LIKE_ID, is_plain, refusal
 
 NAME = "columns"
 _MOST_CELLS = 2_000_000  # of a table that are kept as they were written, to be shown

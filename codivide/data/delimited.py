@@ -11,7 +11,7 @@ import pandas as pd
 
 from codivide.core.errors import InputError
 from codivide.data.asked import Asked, decode
-from codivide.data.column_kinds import COMMAS_IN_WORDS, commas_of, pointed
+from codivide.data.commas import COMMAS_IN_WORDS, commas_of, is_pointed, pointed
 from codivide.data.odd_rows import swallowed
 from codivide.data.title_lines import comments_above, comments_below, title_of
 
@@ -19,7 +19,6 @@ _DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _SAMPLE = 64 * 1024  # characters that the delimiter is sought in
 _LINES = 50
 _SEPARATOR = re.compile(r"\A\"?sep=.\"?\r?\n", re.I)  # a line for Excel
-_POINTED = re.compile(r"\s*[+-]?([1-9]\d{0,2}(\.\d{3})+|\d+)\s*")
 
 
 def delimiter_of(text: str) -> str:
@@ -150,7 +149,7 @@ def _without_points(table: pd.DataFrame, names: list[str], text: str, delimiter:
     cells = pd.read_csv(io.StringIO(text), sep=delimiter, dtype="object", keep_default_na=False)
     for name in names:
         known = cells[name][cells[name] != ""]
-        if known.str.contains(".", regex=False).any() and known.map(_POINTED.fullmatch).notna().all():
+        if known.str.contains(".", regex=False).any() and known.map(is_pointed).all():
             table[name] = pd.to_numeric(cells[name].str.replace(".", "").replace("", None))
             found.append(repr(name))
     return found

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from codivide.core.types import Floats, Mask
-from codivide.data.column_kinds import missing, numbers
+from codivide.data.cells import missing, numbers
 
 _NAMES = 60  # different values up to which a column holds names that tell a row
 _FEWEST = 5  # numbers other than 0 above a sum

@@ -18,7 +18,6 @@ from codivide.data import annotators
 from codivide.data.arrays import from_arrays
 from codivide.data.asked import said_of
 from codivide.data.assemble import Pictures, assemble
-from codivide.data.column_kinds import is_plain
 from codivide.data.columns import NAME, Columns, from_columns
 from codivide.data.contents import hashes, of_bytes, of_table
 from codivide.data.database import database, is_database
@@ -60,6 +59,7 @@ from codivide.data.tables import (
 )
 from codivide.data.targets import tags_of, texts_of
 from codivide.data.texts import are_texts, from_texts
+from codivide.data.unusable import is_plain
 from codivide.data.weights import checked
 
 
