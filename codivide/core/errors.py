@@ -51,24 +51,24 @@ def option(name: str, value: object = None) -> str:
     return either(f"{flag} {said}", f"{name}={value!r}")
 
 
-_FOLDER = ""  # the option that gives the folder of a run, where that is not ``out``
+_OF_RUNS = False  # whether runs lie in a folder that the option ``runs`` gives
 
 
 @contextmanager
-def in_folders_of(name: str) -> Iterator[None]:
-    """Within it, runs lie in a folder that the option ``name`` gives, and none is replaced: see ``anew``."""
-    global _FOLDER
-    before, _FOLDER = _FOLDER, name
+def in_folder_of_runs() -> Iterator[None]:
+    """Within it, runs lie in a folder that the option ``runs`` gives, and none is replaced: see ``anew``."""
+    global _OF_RUNS
+    before, _OF_RUNS = _OF_RUNS, True
     try:
         yield
     finally:
-        _FOLDER = before
+        _OF_RUNS = before
 
 
 def anew() -> str:
     """What to do where a folder holds a run that is not to be gone on with."""
-    if _FOLDER:
-        return f"give another folder, {option(_FOLDER)}"
+    if _OF_RUNS:
+        return f"give another folder, {option('runs')}"
     return either("use --overwrite or another --out", "give another folder, out=")
 
 
