@@ -8,6 +8,7 @@ import numpy as np
 
 from codivide.core.errors import TrainingWarning, option
 from codivide.core.types import Labels, Mask
+from codivide.core.words import first_few
 from codivide.data import columns, label_copies
 from codivide.data.labels import twins
 from codivide.data.loaded import Loaded
@@ -100,7 +101,7 @@ def _merged(loaded: Loaded) -> list[str]:
         for kept, others in found.items()
     ]
     total = sum(count for others in found.values() for count in others.values())
-    return [f"{total:,} labels were merged: {_few(listed)}"]
+    return [f"{total:,} labels were merged: {first_few(listed)}"]
 
 
 def _twins(names: list[str], counts: Labels) -> list[str]:
@@ -108,7 +109,7 @@ def _twins(names: list[str], counts: Labels) -> list[str]:
     groups = [" and ".join(f"{name!r} ({size[name]:,})" for name in group) for group in twins(names)]
     if not groups:
         return []
-    text = f"classes that differ only by case, white space or Unicode form: {_few(groups)}"
+    text = f"classes that differ only by case, white space or Unicode form: {first_few(groups)}"
     return [
         f"{text}. If they are the same, merge them ({option('merge_labels', True)}): they are learned apart. "
         "None is called wrong for another; where they are not the same, rename one"
@@ -121,7 +122,7 @@ def _like_missing(names: list[str], counts: Labels) -> list[str]:
         for name, count in zip(names, counts.tolist(), strict=True)
         if count and name.strip().casefold() in _LIKE_MISSING
     ]
-    text = f"{_few(found)} counts as a class; if it means 'no label', leave these cells empty"
+    text = f"{first_few(found)} counts as a class; if it means 'no label', leave these cells empty"
     return [text] if found else []
 
 
@@ -129,7 +130,7 @@ def _mistyped(names: list[str], counts: Labels, enough: Mask) -> list[str]:
     """Rare classes, large enough to be judged, whose name may be a typing error."""
     close = meant(names, counts, np.flatnonzero(enough).tolist())
     found = [f"{names[k]!r} ({counts[k]:,}) of {name!r}" for k, name in close.items()]
-    text = f"classes that may be typing errors of larger ones: {_few(found)}"
+    text = f"classes that may be typing errors of larger ones: {first_few(found)}"
     return [f"{text}. If they are, mend them in your data: they are learned apart"] if found else []
 
 
@@ -146,8 +147,3 @@ def _too_small(names: list[str], counts: Labels, few: Mask, least: int, *, left_
     text = ". ".join(found) + (f". And {more:,} more" if more else "")
     consequence = ": the estimates leave it out" if left_out else ""
     return [f"{text}. A class of fewer than {least} labels cannot be judged{consequence}"]
-
-
-def _few(items: list[str]) -> str:
-    """The first of them."""
-    return ", ".join(items[:_SHOWN]) + (f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else "")
