@@ -61,12 +61,17 @@ def as_texts(values: pd.Series[Any]) -> list[str]:
     return [text.encode("utf-8", "replace").decode("utf-8") for text in texts.tolist()]
 
 
+def are_objects(values: pd.Series[Any]) -> bool:
+    """Whether a column is one of texts, or of objects, which may be texts."""
+    return pd.api.types.is_object_dtype(values) or pd.api.types.is_string_dtype(values)
+
+
 def is_textual(values: pd.Series[Any]) -> bool:
     """Whether the cells of a column are objects or texts, and no numbers."""
     kind = values.dtype
     if isinstance(kind, pd.CategoricalDtype):
         return not pd.api.types.is_numeric_dtype(kind.categories)
-    return pd.api.types.is_object_dtype(kind) or pd.api.types.is_string_dtype(kind)
+    return are_objects(values)
 
 
 def are_numbers(values: pd.Series[Any]) -> bool:

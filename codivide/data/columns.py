@@ -26,7 +26,7 @@ from torch import Tensor
 from codivide.core.errors import InputError, option
 from codivide.core.types import Singles
 from codivide.data.arrays import from_arrays
-from codivide.data.cells import as_texts, missing
+from codivide.data.cells import are_objects, as_texts, missing
 from codivide.data.column_kinds import Number, Part, Text, fit_part, restore_part
 from codivide.data.encoder import Encoding, Takes
 from codivide.data.images import are_image_names
@@ -278,9 +278,7 @@ def remarks(encoder: object, *, numbered: bool = False) -> list[str]:
 
 def _of_images(values: Any) -> str | None:
     """Why a column of images, or of the names of their files, cannot be read as one of a table; None: it is none."""
-    if isinstance(values, pd.DataFrame) or not (
-        pd.api.types.is_object_dtype(values) or pd.api.types.is_string_dtype(values)
-    ):
+    if isinstance(values, pd.DataFrame) or not are_objects(values):
         return None
     known = values.dropna().tolist()
     if known and isinstance(known[0], Image.Image):

@@ -14,6 +14,7 @@ from codivide.core.files import CLEANED, unguard, unguarded
 from codivide.core.types import Labels
 from codivide.data import annotators
 from codivide.data.cache import Entry
+from codivide.data.cells import are_objects
 from codivide.data.columns import Columns
 from codivide.data.database import is_database, read_database
 from codivide.data.groups import numbered
@@ -101,7 +102,7 @@ def as_written(path: Path | str | None) -> pd.DataFrame | None:
 
 def _unguarded(table: pd.DataFrame) -> pd.DataFrame:
     """A table that ``clean`` wrote without the apostrophes of its cells and names."""
-    texts = [name for name in table if table[name].dtype == object or pd.api.types.is_string_dtype(table[name])]
+    texts = [name for name in table if are_objects(table[name])]
     found = table.assign(**{str(name): cells for name, cells in unguarded(table[texts]).items()})
     found.columns = pd.Index([unguard(str(name)) for name in found])
     return found
