@@ -338,6 +338,8 @@ def test_where_all_classes_are_small_all_are_judged():
         ({"latent noise": 0.02, "confident joint": 0.3}, 0.0),  # errors of the classifier may be all the rest
         ({"latent noise": 0.2, "confident joint": 0.3}, 0.2 - 1.645 * (0.2 * 0.8 / 90) ** 0.5),
         ({"latent noise": 0.02, "confident joint": 0.3, "loss mixture": 0.1}, 0.1 - 1.645 * (0.1 * 0.9 / 90) ** 0.5),
+        ({"latent noise": 0.02, "confident joint": 0.1, "loss mixture": 0.3}, 0.1 - 1.645 * (0.1 * 0.9 / 90) ** 0.5),
+        ({"latent noise": 0.2, "confident joint": 0.1}, 0.1 - 1.645 * (0.1 * 0.9 / 90) ** 0.5),
     ],
 )
 def test_what_is_certain_counts_no_doubt(estimates, certain):

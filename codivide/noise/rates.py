@@ -21,6 +21,7 @@ MOST_ROWS = 20_000  # that an estimate rests on
 _MOST_CELLS = 8_000_000  # of samples times classes, likewise
 _PAIR = 10  # samples of either kind that a pair of classes is compared by
 LATENT = "latent noise"  # the lower estimate, in which no error of a classifier is counted
+JOINT = "confident joint"  # the upper one, in which a classifier's errors are
 MIXTURE = "loss mixture"  # where losses show two groups
 _FEWEST = 10  # labels of a class that a mixture is fitted to
 
@@ -61,7 +62,7 @@ def rates(probs: Floats, given: Labels, mixture: float | None, *, learned: float
     if learned is None:
         counted = grouped(counted, probs, given)
     lower, confident = wrong_share(latent.joint), wrong_share(counted)
-    estimates = {LATENT: lower, "confident joint": confident}
+    estimates = {LATENT: lower, JOINT: confident}
     if mixture is not None:
         estimates[MIXTURE] = mixture
     doubt = 1 - float(latent.prior.max(1).mean())

@@ -52,13 +52,13 @@ from codivide.core.by_value import ByValue
 from codivide.core.errors import InputError
 from codivide.core.types import Floats, Labels
 from codivide.noise import chance
+from codivide.noise.certain import NINETY, certain
 from codivide.noise.clean_prob import match_rates
 from codivide.noise.confidence import given_log_prob
 from codivide.noise.latent import MOST_WEIGHTED
 from codivide.noise.rates import (
     EVEN,
     LATENT,
-    MIXTURE,
     MOST_ROWS,
     ONE_WAY,
     Rates,
@@ -76,7 +76,6 @@ Level = Literal["good", "fair", "poor"]
 
 PROBABILITIES = "probabilities"  # the source that is a caller's own
 LEARNED = 0.5  # how far a network learns labels that are all targets: not from the start, but to the end
-NINETY = 1.645  # standard deviations of a two-sided 90 % interval
 AS_GIVEN = 0.98  # of the labels predicted as given: nearly all are right, or the wrong ones were memorised
 _FEW = 0.05  # a rate below may be no noise at all
 _DOUBTED, _MUCH = 0.05, 0.12  # disagreement that is put down to the classifier: what is said, and what spoils the rate
@@ -158,16 +157,14 @@ class NoiseReport(ByValue):
 
     @property
     def certain(self) -> float | None:
-        """Share of wrong labels that is certainly there; None: nothing was compared.
+        """Share of wrong labels that is certainly there, see ``noise.certain``; None: nothing was compared.
 
-        It is the lower estimate, which counts no error of a classifier, or the share of the high losses where these
-        are a group of their own; less 1.645 standard errors of a share of so many samples, but at least 0. Where
-        nothing can be learned nothing is certain. What is changed unasked rests on it (``codivide.audit.clean.apply``).
+        Where nothing can be learned nothing is certain. What is changed unasked rests on it
+        (``codivide.audit.clean.apply``).
         """
-        found = max((self.estimates[name] for name in (LATENT, MIXTURE) if name in self.estimates), default=None)
-        if found is None or (self.low, self.high) == (0.0, 1.0):
-            return None if found is None else 0.0
-        return max(found - NINETY * float(np.sqrt(found * (1 - found) / max(self.samples, 1))), 0.0)
+        if LATENT not in self.estimates:
+            return None
+        return 0.0 if (self.low, self.high) == (0.0, 1.0) else certain(self.estimates, self.samples)
 
     def to_dict(self) -> dict[str, Any]:
         """All but ``clean_prob`` as JSON values; ``per_class`` names classes by number and name."""
