@@ -17,6 +17,7 @@ from codivide.noise.rates import JOINT, LATENT, MIXTURE
 NINETY = 1.645  # standard deviations of a two-sided 90 % interval
 MUCH = 0.04  # a rate that is proven, from which on p(clean) is not bounded
 FEWEST = 0.005  # so much may be wrong in any set
+DOUBT = (0.25, 0.5)  # between the two estimates, from which on the lower one counts less, and not at all
 _MISTAKEN = 0.25  # of what lies between the two estimates: so much of it does the lower one take for noise at times
 
 
@@ -42,10 +43,11 @@ def certain(estimates: Mapping[str, float], samples: int) -> float:
 def ceiling(estimates: Mapping[str, float], samples: int) -> float:
     """The most of the labels that p(clean) may call wrong in the mean, in [0, 1].
 
-    With l the lower estimate (as in ``certain``) and u the confident joint, ``l + min(proven / MUCH, 1) (u - l)``, but
-    at least ``FEWEST``, and 1 where ``MUCH`` is proven: there nothing is bounded. The lower estimate rests on a model
-    of doubt that is never quite right, the less so the more doubt there is. So what is proven is what is ``certain``
-    less a quarter of u - l.
+    With l the lower estimate (as in ``certain``) and u the confident joint, ``l + share (u - l)``, but at least
+    ``FEWEST``, and 1 where the share is 1: there nothing is bounded. The share is ``proven / MUCH``. The lower
+    estimate rests on a model of doubt that is never quite right, the less so the more doubt there is. So what is proven
+    is what is ``certain`` less a quarter of u - l. Where all is doubt, such as copies with two labels, the lower
+    estimate says little: the share is at least ``(u - l - 0.25) / 0.25``.
 
     Args:
         estimates: of the rate by name, see ``rates``.
@@ -61,7 +63,8 @@ def ceiling(estimates: Mapping[str, float], samples: int) -> float:
     """
     lower, upper = _lower(estimates), estimates[JOINT]
     proven = max(certain(estimates, samples) - _MISTAKEN * (upper - lower), 0.0)
-    return 1.0 if proven >= MUCH else max(lower + proven / MUCH * (upper - lower), FEWEST)
+    share = max(proven / MUCH, (upper - lower - DOUBT[0]) / (DOUBT[1] - DOUBT[0]))
+    return 1.0 if share >= 1 else max(lower + share * (upper - lower), FEWEST)
 
 
 def _lower(estimates: Mapping[str, float]) -> float:

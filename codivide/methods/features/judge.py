@@ -5,7 +5,7 @@ The evidence for label c of sample i is how much likelier it is there as a right
 neighbours. ``W_kc``, how often a wrong label of class k is c, cannot be known: it is the mean of three guesses, see
 ``wrong_labels``. How much each kind counts is learned by telling the labels that were given from labels drawn as wrong
 ones are, for which the same evidence is known (noise-contrastive estimation, Gutmann and Hyvaerinen, AISTATS 2010). The
-level is set by the confident joint or, of trees and models of the user's own, ``noise_rate``. Ours.
+level is set by ``noise_level``. Ours.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from scipy.special import expit
 from torch import Tensor
 
 from codivide.core.types import Floats, Labels, Mask
+from codivide.noise.certain import ceiling
 from codivide.noise.clean_prob import at_rate, log_odds
-from codivide.noise.rates import fitted_rows, rates
+from codivide.noise.confidence import given_log_prob
+from codivide.noise.rates import MIXTURE, fitted_rows, mixture_rate, rates
 
 DRAWS = 4  # labels drawn for every sample
 _MOST = 400_000  # pairs that the weights are learned from
@@ -60,25 +62,33 @@ def wrong_labels(joint: Tensor, frequency: Tensor) -> Tensor:
     return (counted + frequency.double() + 1 / classes) / 3
 
 
-def noise_rate(probs: Tensor, given: Tensor, counted: float, *, shown: bool) -> float:
-    """The share of wrong labels as noise reports have it, see ``rates``: errors of the heads are not counted as noise.
+def noise_level(probs: Tensor, given: Tensor, counted: float, *, plain: bool, shown: bool) -> float:
+    """The share of wrong labels that p(clean) has in the mean.
 
-    The confident joint counts them. On small tables it says half as much again as there is, and right labels are then
-    left out of what a model is fitted to. Where held-out labels have shown that its noise is there, it is met half-way.
+    Of linear heads and networks it is what the confident joint counts, which takes some of their errors for noise, but
+    no more than the ``ceiling``. Of trees and models of the user's own it is the rate of noise reports, see ``rates``:
+    on small tables the joint says half as much again as there is, and right labels are then left out of what a model is
+    fitted to. Where held-out labels have shown that the joint's noise is there, that is met half-way.
 
     Args:
         probs: held-out probabilities ``[N, C]`` of the given label.
         given: labels ``[N]``, all of which can be judged.
         counted: the share by the confident joint.
-        shown: whether held-out labels are likelier with the noise that it counts than without it.
+        plain: whether the heads are neither trees nor a model of the user's own.
+        shown: whether held-out labels are likelier with the noise that is counted than without it.
     """
     classes, labels = np.unique(given.numpy(), return_inverse=True)
     if len(classes) < 2:
         return 0.0
     rows = fitted_rows(len(labels), len(classes), _RATED, 0)
     own = probs.double().numpy()[rows][:, classes] + _TINY
-    rate = rates(own / own.sum(1, keepdims=True), labels[rows], None).rate
-    return (rate + counted) / 2 if shown else rate
+    own /= own.sum(1, keepdims=True)
+    found = rates(own, labels[rows], None)
+    if not plain:
+        return (found.rate + counted) / 2 if shown else found.rate
+    grouped = mixture_rate(-given_log_prob(own, labels[rows]))
+    estimates = found.estimates if grouped is None else found.estimates | {MIXTURE: grouped}
+    return min(counted, ceiling(estimates, len(rows)))
 
 
 def doubtful(clean_prob: Floats) -> float:

@@ -428,8 +428,9 @@ def _divide(
         clean_prob[judged] = answer.clean_prob.double()
         return clean_prob, {"noise_estimate": 1 - mean}
     level = noise
-    if shown is not None and not {OWN, *trees.KINDS}.isdisjoint(problem.kinds):
-        level = judge.noise_rate(seen[judged], given[judged], noise, shown=shown)
+    if shown is not None:
+        plain = {OWN, *trees.KINDS}.isdisjoint(problem.kinds)
+        level = judge.noise_level(seen[judged], given[judged], noise, plain=plain, shown=shown)
     size, shares = problem.shares
     wrong = judge.wrong_labels(joint, torch.bincount(given, minlength=problem.classes) / len(given))
     shares = neighbours.without_hubs(shares, problem.near[:, :size], given)

@@ -1,0 +1,113 @@
+"""How much is certainly wrong, and what p(clean) of linear heads may therefore call wrong."""
+
+import numpy as np
+import pytest
+import torch
+
+from codivide import NoisyLabelClassifier, noise_report
+from codivide.methods.features import judge
+from codivide.methods.features.options import Features
+from codivide.noise.certain import FEWEST, MUCH, ceiling, certain
+
+OFF = 1.645
+
+
+def test_what_is_certain_follows_its_equation():
+    estimates = {"latent noise": 0.05, "confident joint": 0.09}
+    expected = 0.05 - OFF * (0.05 * 0.95 / 2000) ** 0.5
+    assert certain(estimates, 2000) == pytest.approx(expected)
+    assert certain(estimates | {"loss mixture": 0.07}, 2000) == pytest.approx(0.07 - OFF * (0.07 * 0.93 / 2000) ** 0.5)
+    most = certain(estimates | {"loss mixture": 0.3}, 2000)  # a group of high losses holds what is hard, too
+    assert most == pytest.approx(0.09 - OFF * (0.09 * 0.91 / 2000) ** 0.5)
+    assert certain({"latent noise": 0.001, "confident joint": 0.5}, 100) == 0
+
+
+@pytest.mark.parametrize("lower", [0.0, 0.002, 0.01, 0.02, 0.03, 0.05, 0.08])
+@pytest.mark.parametrize(("upper", "samples"), [(0.09, 2000), (0.3, 2000), (0.45, 90), (0.6, 240), (0.01, 100_000)])
+def test_the_ceiling_follows_its_equation(lower, upper, samples):
+    low = min(lower, upper)
+    proven = max(max(low - OFF * (low * (1 - low) / samples) ** 0.5, 0) - 0.25 * (upper - low), 0)
+    share = max(proven / MUCH, (upper - low - 0.25) / 0.25)
+    expected = 1.0 if share >= 1 else max(low + share * (upper - low), FEWEST)
+    found = ceiling({"latent noise": lower, "confident joint": upper}, samples)
+    assert found == pytest.approx(expected)
+    assert found >= min(low, FEWEST)
+
+
+def test_the_ceiling_rises_with_what_is_found():
+    found = [ceiling({"latent noise": rate, "confident joint": 0.1}, 2000) for rate in np.linspace(0, 0.1, 101)]
+    assert found[0] == FEWEST
+    assert found[-1] == 1
+    assert (np.diff(found) >= 0).all()
+
+
+def planted(rate: float, count: int = 1500) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Four classes that lie close together, their labels, and those given."""
+    rng = np.random.default_rng(3)
+    truth = rng.integers(4, size=count)
+    x = 1.5 * np.eye(4, 12)[truth] + rng.normal(0, 0.7, (count, 12))
+    wrong = rng.random(count) < rate
+    return x.astype(np.float32), truth, np.where(wrong, (truth + rng.integers(1, 4, count)) % 4, truth)
+
+
+def heads(x: np.ndarray, given: np.ndarray) -> NoisyLabelClassifier:
+    return NoisyLabelClassifier(method=Features(heads="linear", trees="none"), random_state=0).fit(x, given)
+
+
+@pytest.fixture
+def unbounded(monkeypatch):
+    """Judge as if all that the confident joint counts were noise."""
+    monkeypatch.setattr(judge, "ceiling", lambda estimates, samples: 1.0)
+
+
+def flagged(fitted: NoisyLabelClassifier) -> np.ndarray:
+    return (fitted.labels_["given"] != fitted.labels_["suggested"]).to_numpy()
+
+
+def test_of_right_labels_hardly_any_is_called_wrong():
+    x, _, given = planted(0.0)
+    fitted = heads(x, given)
+    assert flagged(fitted).sum() <= 25
+    assert 1 - fitted.clean_proba_.mean() < 0.015
+    report = noise_report(fitted)
+    assert report.low == 0
+    assert "perhaps none" in report.headline
+
+
+def test_without_the_ceiling_right_labels_are_called_wrong(unbounded):
+    x, _, given = planted(0.0)
+    assert flagged(heads(x, given)).sum() > 60
+
+
+def test_much_noise_is_not_bounded(monkeypatch):
+    x, truth, given = planted(0.25)
+    fitted = heads(x, given)
+    monkeypatch.setattr(judge, "ceiling", lambda estimates, samples: 1.0)
+    assert np.array_equal(fitted.clean_proba_, heads(x, given).clean_proba_)
+    assert (given != truth)[flagged(fitted)].mean() > 0.6
+
+
+def test_the_order_is_that_without_a_ceiling(monkeypatch):
+    x, truth, given = planted(0.01)
+    bounded = heads(x, given).clean_proba_
+    monkeypatch.setattr(judge, "ceiling", lambda estimates, samples: 1.0)
+    free = heads(x, given).clean_proba_
+    assert bounded.mean() > free.mean()
+    assert (np.diff(bounded[np.argsort(free, kind="stable")]) >= 0).all()
+    assert (given != truth)[np.argsort(bounded)[:8]].mean() > 0.5
+
+
+def test_the_level_of_trees_is_the_rate_of_the_report():
+    rng = np.random.default_rng(0)
+    truth = rng.integers(3, size=900)
+    probs = 0.6 * np.eye(3)[truth] + 0.4 * rng.dirichlet(np.ones(3), 900)
+    given = torch.from_numpy(np.where(rng.random(900) < 0.1, (truth + 1) % 3, truth))
+    said = {
+        (plain, shown): judge.noise_level(torch.from_numpy(probs), given, 0.4, plain=plain, shown=shown)
+        for plain in (True, False)
+        for shown in (True, False)
+    }
+    rate = noise_report(None, given.numpy(), pred_probs=probs).rate
+    assert said[False, False] == pytest.approx(rate, abs=0.01)
+    assert said[False, True] == pytest.approx((said[False, False] + 0.4) / 2)
+    assert said[True, True] == said[True, False] == 0.4  # a tenth is proven: nothing is bounded
