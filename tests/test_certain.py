@@ -1,11 +1,12 @@
 """How much is certainly wrong, and what p(clean) of linear heads may therefore call wrong."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from codivide import NoisyLabelClassifier, noise_report
-from codivide.methods.features import judge
+from codivide.methods.features import judge, rule_like
 from codivide.methods.features.options import Features
 from codivide.noise.certain import FEWEST, MUCH, ceiling, certain
 
@@ -85,6 +86,29 @@ def test_much_noise_is_not_bounded(monkeypatch):
     monkeypatch.setattr(judge, "ceiling", lambda estimates, samples: 1.0)
     assert np.array_equal(fitted.clean_proba_, heads(x, given).clean_proba_)
     assert (given != truth)[flagged(fitted)].mean() > 0.6
+
+
+@pytest.mark.filterwarnings("ignore:they look like a rule")
+def test_labels_like_a_rule_are_not_bounded(monkeypatch):
+    x, _, given = planted(0.01)
+    kept = pd.DataFrame({"id": range(50), "given": given[:50], "decision": "keep", "label": ""})
+    monkeypatch.setattr(rule_like, "remark", lambda *_: "they look like a rule")
+    options = Features(heads="linear", trees="none", vote=False)
+
+    def fitted() -> NoisyLabelClassifier:
+        return NoisyLabelClassifier(options).fit(x, given, kept)
+
+    released = fitted()
+    assert released.labels_["clean_prob"][:50].eq(1).all()
+    monkeypatch.setattr(rule_like, "remark", lambda *_: None)
+    bounded = fitted()
+    monkeypatch.setattr(judge, "ceiling", lambda estimates, samples: 1.0)
+    free = fitted()
+    assert np.allclose(released.clean_proba_, free.clean_proba_, atol=0.01)  # its level is of all, confirmed or not
+    assert (flagged(released) != flagged(free)).sum() <= 3
+    order = np.argsort(bounded.clean_proba_[50:], kind="stable")
+    assert (np.diff(released.clean_proba_[50:][order]) >= 0).all()
+    assert flagged(bounded).sum() < flagged(free).sum() / 2
 
 
 def test_the_order_is_that_without_a_ceiling(monkeypatch):

@@ -109,7 +109,10 @@ def learned_outcome(
     learned.remarks.update(run_record.stretched(learned.report.get("stretched", []), loaded))
     remark = learning_curves.collapse(learned.probs.argmax(1).numpy(), loaded.y, len(loaded.classes), _MORE)
     said = learned.remarks | ({} if remark is None else {"collapse": remark})
-    said |= _rule(learned, loaded) | _copies(learned) | _agreement(learned, loaded)
+    said |= (rule := _rule(learned, loaded)) | _copies(learned) | _agreement(learned, loaded)
+    if rule:
+        confirmed = None if loaded.confirmed is None else torch.from_numpy(loaded.confirmed)
+        learned = learned.unbounded(given, confirmed)
     if said:
         history[-1]["warnings"] = said
     judged = Judged(

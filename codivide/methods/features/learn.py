@@ -45,6 +45,7 @@ from codivide.methods.features.pool import Head, Pool
 from codivide.methods.features.problem import OWN, PENALTIES, TINY, Problem, stack
 from codivide.methods.features.table import Table
 from codivide.noise import chance, confidence, mixtures, transition
+from codivide.noise.clean_prob import at_rate
 from codivide.noise.evidence import Evidence
 from codivide.noise.learning_curves import prediction_type
 
@@ -52,6 +53,7 @@ STRENGTHS = (0.5, 1.0)  # of the correction
 AGAIN = 0.2  # share of wrong labels by the confident joint from which on there is a second round
 ADJUSTMENTS = (0.0, 0.5, 1.0)  # powers of the classes' frequencies by which probabilities are divided
 _KEPT = 0.01  # a head with less weight is not kept
+_ALMOST = 1e-15  # p(clean) is kept from 0 and 1 before it moves, by so little that the order stays
 
 
 @dataclass
@@ -92,6 +94,26 @@ class Learned:
         report = self.report | {"noise_estimate": noise, "distinct_samples": len(self.probs)}
         order = None if self.order is None else self.order[place]
         return replace(self, **known, order=order, report=report)
+
+    def unbounded(self, given: Tensor, confirmed: Tensor | None) -> Learned:
+        """The same with p(clean) at the level of the confident joint, where ``noise.certain`` has bounded it.
+
+        What is proven is far too little where labels follow a rule that the features show.
+
+        Args:
+            given: labels ``[N]``, -1: none.
+            confirmed: mask ``[N]`` of labels that a person vouches for, which stay as they are; None: there are none.
+        """
+        if not self.report.get("bounded"):
+            return self
+        rows = given >= 0 if confirmed is None else (given >= 0) & ~confirmed
+        kept = self.clean_prob[rows].clamp(_ALMOST, 1 - _ALMOST)
+        level, whole = self.report["counted_noise"], self.clean_prob.clone()
+        whole[rows] = torch.from_numpy(at_rate((kept.log() - torch.log1p(-kept)).numpy(), level))
+        doubt = judge.doubtful(whole.numpy())
+        report = self.report | {"noise_estimate": level, "bounded": False, "doubtful_from": doubt}
+        suggested = judge.suggestions(self.probs, whole, given, doubt)
+        return replace(self, clean_prob=whole, suggested=suggested, report=report)
 
     def evidence(self, given: Tensor) -> Evidence:
         """What is known of every sample: all of it is held out, which it says."""
@@ -427,13 +449,13 @@ def _divide(
         clean_prob = torch.full((len(given),), mean, dtype=torch.float64)
         clean_prob[judged] = answer.clean_prob.double()
         return clean_prob, {"noise_estimate": 1 - mean}
-    level = noise
+    level, plain = noise, {OWN, *trees.KINDS}.isdisjoint(problem.kinds)
     if shown is not None:
-        plain = {OWN, *trees.KINDS}.isdisjoint(problem.kinds)
         level = judge.noise_level(seen[judged], given[judged], noise, plain=plain, shown=shown)
     size, shares = problem.shares
     wrong = judge.wrong_labels(joint, torch.bincount(given, minlength=problem.classes) / len(given))
     shares = neighbours.without_hubs(shares, problem.near[:, :size], given)
     held_out = judge.HeldOut(cross, shares, given, judged, wrong)
     clean_prob, importance = judge.calibrated(held_out, noise, problem.generator, level)
-    return clean_prob, {"noise_estimate": level, "counted_noise": noise, "neighbours": size, **importance}
+    report = {"noise_estimate": level, "counted_noise": noise, "bounded": plain and level < noise}
+    return clean_prob, report | {"neighbours": size, **importance}
