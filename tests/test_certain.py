@@ -1,5 +1,7 @@
 """How much is certainly wrong, and what p(clean) of linear heads may therefore call wrong."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,6 +11,7 @@ from codivide import NoisyLabelClassifier, noise_report
 from codivide.methods.features import judge, rule_like
 from codivide.methods.features.options import Features
 from codivide.noise.certain import FEWEST, MUCH, ceiling, certain
+from codivide.noise.report import Trust
 
 OFF = 1.645
 
@@ -72,7 +75,10 @@ def test_of_right_labels_hardly_any_is_called_wrong():
     assert 1 - fitted.clean_proba_.mean() < 0.015
     report = noise_report(fitted)
     assert report.low == 0
-    assert "perhaps none" in report.headline
+    said = replace(report, trust=Trust("fair", ("the classes are hard to tell apart",)))
+    assert "%, perhaps none)" in said.headline
+    assert "none" not in replace(said, trust=Trust("poor", said.trust.reasons)).headline.partition("kind")[0]
+    assert "none" not in replace(said, low=0.01).headline.partition("kind")[0]
 
 
 def test_without_the_ceiling_right_labels_are_called_wrong(unbounded):

@@ -227,8 +227,8 @@ class NoiseReport(ByValue):
 
     @property
     def headline(self) -> str:
-        """One sentence; where it may be that no label is wrong, it says so."""
-        none = ", perhaps none" if self.low == 0 and self.high < 1 else ""
+        """One sentence; where it may be that no label is wrong, and the trust is not poor, it says so."""
+        none = ", perhaps none" if self.low == 0 and self.trust.level != "poor" else ""
         return (
             f"about {100 * self.rate:.1f} % of the labels are wrong (between {100 * self.low:.1f} and "
             f"{100 * self.high:.1f} %{none}); kind: {self.kind}; trust: {self.trust.level}"

@@ -60,7 +60,7 @@ function interval(noise, kind) {
   scale.append(range, point);
   return make("div", {}, scale, make("p", { class: "muted" },
     `of the ${kind.what}s ${kind.wrong}, between ${percent(noise.low)} and ${percent(noise.high)}` +
-    (noise.low === 0 && noise.high < 1 ? ", perhaps none" : "") +
+    (noise.low === 0 && noise.trust.level !== "poor" ? ", perhaps none" : "") +
     (kind.what === "label" ? `; kind of noise: ${plain(noise.kind, 20)}` : "")));
 }
 
