@@ -352,6 +352,12 @@ ELSEWHERE: list[tuple[str, str, str, tuple[str, ...]]] = [
         ("clean.json",),
     ),
     (
+        "flags where few labels are wrong",
+        "explain/p_clean.md#where-few-labels-are-wrong",
+        "python benchmarks/flags.py --seeds 2",
+        ("flags.json",),
+    ),
+    (
         "what checking by hand is worth",
         "howto/clean.md#what-it-is-worth",
         "python benchmarks/corrections.py --out results/audit/corrections.json",
