@@ -100,10 +100,11 @@ class Tfidf:
 
     def table(self, samples: Sequence[str]) -> csr_matrix:
         """The same as a matrix."""
-        parts = [vectorizer.transform(samples) for vectorizer in self._vectorizers]
+        from sklearn.preprocessing import normalize
+
+        parts = [vectorizer.transform(samples) for vectorizer in self._vectorizers]  # rows of length 1, or 0
         joined = sparse.csr_matrix(sparse.hstack(parts, format="csr"), dtype=np.float32)
-        joined.data *= np.float32(1 / np.sqrt(len(parts)))  # every kind of terms has the same weight
-        return joined
+        return joined if len(parts) == 1 else normalize(joined, copy=False)
 
     def header(self) -> dict[str, Any]:
         """Nothing: all that there is are tensors."""
