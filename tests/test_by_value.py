@@ -84,3 +84,19 @@ def test_models_and_data_are_equal_where_they_are_one(fitted):
 def test_same_compares_whatever_is_held(one, other, equal):
     assert same(one, other) is equal
     assert same(other, one) is equal
+
+
+@pytest.mark.parametrize(
+    "wrap", [lambda value: value, lambda value: {"a": [value]}, lambda value: np.array([value, 1], object)]
+)
+def test_a_missing_value_of_pandas_is_the_same_as_itself_alone(wrap):
+    assert same(wrap(pd.NA), wrap(pd.NA))
+    assert not any(same(wrap(pd.NA), wrap(value)) or same(wrap(value), wrap(pd.NA)) for value in (1, None, np.nan, "a"))
+
+
+def test_arrays_of_objects_may_hold_arrays():
+    one, other = (np.array([None, None]) for _ in range(2))
+    one[0], other[0] = np.ones(2), np.ones(2)
+    assert same(one, other)
+    other[0] = np.zeros(2)
+    assert not same(one, other)

@@ -22,8 +22,6 @@ from codivide.audit import checks
 from codivide.cli import bench as bench_commands
 from codivide.cli import output
 from codivide.cli.app import main
-from codivide.cli.early import _methods
-from codivide.methods import METHODS
 
 pytestmark = pytest.mark.long  # whole runs, several of them
 
@@ -112,10 +110,6 @@ def test_what_the_command_line_alone_shows_is_refused_without_torch(tmp_path, wo
     done = subprocess.run(asked, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert (done.returncode, done.stdout.strip()) == (2, "False")
     assert said in done.stderr
-
-
-def test_the_methods_known_without_torch_are_all():
-    assert _methods() == list(METHODS)
 
 
 @pytest.mark.process
@@ -347,7 +341,6 @@ import os, signal, sys
 from codivide.cli import bench as bench_commands
 from codivide.cli import output
 from codivide.cli.app import main
-from codivide.cli.early import _methods
 from codivide.training import checkpoint
 
 save = checkpoint.save

@@ -21,12 +21,17 @@ import codivide
 from codivide import Features, InputError, NoisyLabelClassifier, Plan
 from codivide.cli import app as command_line
 from codivide.cli import early
-from codivide.cli.fit import TAKEN, _possible_flags, fit
-from codivide.cli.flags import hyper_flags, spread
+from codivide.cli.fit import fit
+from codivide.cli.flags import spread
+from codivide.cli.method_flags import _possible_flags, hyper_flags
 from codivide.core.errors import option, speaking_flags
+from codivide.data import encode, named
+from codivide.data.sources import load
 from codivide.fit import choose_run, estimator
+from codivide.fit.job import build_method
 from codivide.methods import METHODS
 from codivide.methods.features.options import NOT_FOR_FEATURES, refuse
+from codivide.training import nets
 from codivide.training.plan import ASKED, NOT_ASKED
 
 # of each option of a fit that says how a network is trained, a value that somebody has chosen
@@ -86,6 +91,9 @@ def test_help_early_errors_and_lists_need_neither_torch_nor_numpy(tmp_path):
         for words in (
             [["--help"], ["fit", "--help"], ["fit"], ["fit", "no.xlsx", "--out", "run"], ["audit", "--nosuch"]]
             + [["fit", "digits", "--out", "run", "--method", "elr", "--nosuch", "3"]]
+            + [["fit", "nosuch", "--out", "run"], ["fit", "digits", "--out", "run", "--test", "nosuch"]]
+            + [["fit", "digits", "--out", "run", flag, "nosuch"] for flag in ("--method", "--net", "--encoder")]
+            + [["noise", "nosuch"]]
             + [[command, "none"] for command in ("audit", "clean", "serve", "plot")]
             + [["predict", "none", "x.csv"], ["predict", ".", "x.csv"], ["noise", "x.csv"], ["bench", "list"]]
         ):
@@ -98,15 +106,18 @@ def test_help_early_errors_and_lists_need_neither_torch_nor_numpy(tmp_path):
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
     said = [line for line in done.stdout.splitlines() if line.startswith("after")]
-    assert said == ["after --help []", *["after fit []"] * 3, "after audit []", "after fit []"] + [
+    assert said == ["after --help []", *["after fit []"] * 3, "after audit []", *["after fit []"] * 6] + [
+        "after noise []"
+    ] + [
         f"after {command} []" for command in ("audit", "clean", "serve", "plot", "predict", "predict", "noise", "bench")
     ]
-    assert done.stderr.count("error: there is no f") == 8
+    assert done.stderr.count("error: there is no f") == 8 + 3
+    assert done.stderr.count("error: unknown ") == 3
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_settings_of_a_method_are_told_in_words_that_can_be_typed(name):
-    for item in hyper_flags(METHODS[name], "panel", ()):
+    for item in hyper_flags(METHODS[name], "panel"):
         told = item.annotation.__metadata__[0]
         assert told.show_default not in ("None", "True", "False"), item.name
         assert "None: " not in told.help, item.name
@@ -115,7 +126,7 @@ def test_settings_of_a_method_are_told_in_words_that_can_be_typed(name):
 
 def test_every_flag_of_a_method_is_looked_for():
     """A flag that no method has is refused before torch is loaded; so none of a method may be taken for one."""
-    flags = {flag.name.replace("_", "-") for cls in METHODS.values() for flag in hyper_flags(cls, "", TAKEN)}
+    flags = {flag.name.replace("_", "-") for cls in METHODS.values() for flag in hyper_flags(cls, "")}
     assert flags <= _possible_flags()
     assert "nosuch" not in _possible_flags()
 
@@ -206,7 +217,7 @@ def test_the_route_for_features_refuses_what_it_has_not():
 @pytest.mark.parametrize("name", CHOSEN)
 def test_command_line_and_estimator_refuse_them_for_features(name, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    call("fit", "nowhere", "--method", "features", *flag(name, CHOSEN[name]), "--out", "run", expect=2)
+    call("fit", "digits", "--method", "features", *flag(name, CHOSEN[name]), "--out", "run", expect=2)
     assert f"{name} = {CHOSEN[name]}" in capsys.readouterr().err
     if name not in NOT_OF_THE_ESTIMATOR:
         x, y = np.eye(6, 3), [0, 1] * 3
@@ -384,5 +395,41 @@ def test_a_run_on_texts_says_what_a_stronger_encoder_needs(tmp_path, capsys):
         assert ("a stronger encoder may find more: for English --encoder best (438 MB" in shown.out + shown.err) == said
 
 
-def test_the_methods_that_are_known_before_torch_is_loaded_are_all():
-    assert early._methods() == list(METHODS)
+def test_the_names_that_are_known_before_torch_is_loaded_are_all():
+    assert early.methods() == list(METHODS)
+    assert early.nets() == nets.names()
+    assert early.data_sets() == named.names()
+    assert early.encoders() == encode.names()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "later"),
+    [
+        ({"method": "elrr"}, lambda: build_method("elrr")),
+        ({"net": "resnet_18"}, lambda: nets.build("resnet_18", (1, 8, 8), 2)),
+        ({"encoder": "minilmm"}, lambda: encode.check_name("minilmm")),
+        ({"read": ("cifar10n:wrose",)}, lambda: load("cifar10n:wrose")),
+        ({"read": ("digits", "nosuch")}, lambda: load("nosuch")),
+    ],
+)
+def test_an_unknown_name_is_refused_early_in_the_same_words(wrong, later, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    fine = {"read": ("digits", None), "out": tmp_path, "method": "auto", "net": "auto", "encoder": "auto"}
+    held = {"resume": False, "overwrite": False, "inputs": []}
+    early.refuse(**fine, **held)
+    with pytest.raises(InputError) as raised:
+        early.refuse(**{**fine, **wrong}, **held)
+    with pytest.raises(InputError, match=f"^{re.escape(str(raised.value))}$"):
+        later()
+
+
+@pytest.mark.parametrize("name", ["tfidf:char", "hf:some/where", "timm:resnet18", "none", "best", "own:mine"])
+def test_encoders_that_may_be_meant_are_not_refused_early(name):
+    assert early._is_encoder(name, early.encoders())
+
+
+@pytest.mark.parametrize("name", ["tfidf:", "tfidf:words", "hf", "hf:", "hf:a:", "resnet18", ""])
+def test_encoders_that_mean_nothing_are_refused_early_and_later(name):
+    assert not early._is_encoder(name, early.encoders())
+    with pytest.raises(InputError, match="unknown encoder"):
+        encode.check_name(name)

@@ -114,6 +114,15 @@ def test_every_damage_of_the_predictions_is_one_error_and_the_audit_does_without
     asked(path, lambda: noise_report(run))
 
 
+def test_clean_asks_for_a_rule_where_the_predictions_are_damaged(run, tmp_path):
+    flipped(run / "predictions.npz", 200)
+    said = asked(run / "predictions.npz", lambda: clean.clean(run, tmp_path / "out"))
+    assert "give drop_below or relabel_above" in said
+    assert not (tmp_path / "out").exists()
+    clean.clean(run, tmp_path / "out", drop_below=0.01)
+    assert (tmp_path / "out").exists()
+
+
 def npy_of(rows):
     """An npz file whose header promises more than any memory holds."""
     import io

@@ -21,7 +21,8 @@ from typer.main import get_command
 import codivide
 from codivide import METHODS, audit
 from codivide.cli import app as command_line
-from codivide.cli.flags import described, spread
+from codivide.cli.flags import spread
+from codivide.cli.method_flags import described
 from codivide.methods import _semi_supervised
 from codivide.noise import report
 
@@ -168,7 +169,7 @@ def test_commands_of_a_page_exist_with_their_flags(path, tmp_path, monkeypatch):
         function = getattr(import_module(f"codivide.cli.{command_line.COMMANDS[name]}"), name)
         more = []
         if name == "fit":
-            from codivide.cli.fit import method_flags
+            from codivide.cli.method_flags import method_flags
 
             more = method_flags(command[2:])
         known = {"--" + parameter.replace("_", "-") for parameter in spread(function, more).__signature__.parameters}

@@ -19,7 +19,8 @@ from sklearn.metrics import roc_auc_score
 
 from codivide import FeatureModel, Features, InputError, NoisyLabelClassifier, TrainingWarning, load_model, noise_report
 from codivide.cli.app import main
-from codivide.data.rows import TensorRows
+from codivide.data.rows import SparseRows, TensorRows
+from codivide.data.standardised import squares, standardised
 from codivide.methods.auto import Auto
 from codivide.methods.features import judge, learn, linear, neighbours, pacing, perceptron
 from codivide.methods.features.folds import deal
@@ -140,6 +141,22 @@ def test_sparse_and_dense_features_give_the_same_products_and_directions() -> No
     found = two.principal(2, torch.Generator().manual_seed(0))
     _, _, right = np.linalg.svd(dense)
     assert np.allclose(np.abs(right[:2] @ found.numpy()), np.eye(2), atol=5e-2)
+
+
+def test_squares_of_sparse_rows_in_which_a_cell_stands_twice() -> None:
+    twice = sparse.csr_matrix((np.float32([1, 2]), np.array([0, 0]), np.array([0, 2])), (1, 2))
+    assert squares(twice).toarray().tolist() == [[9.0, 0.0]]
+    assert twice.nnz == 2
+
+
+@pytest.mark.parametrize("value", [1.0, 1e25])
+def test_sparse_features_of_any_size_have_their_own_scale(value: float) -> None:
+    x = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32) * np.float32([1, 1, value])
+    scale = Scale.fit(sparse.csr_matrix(x))
+    expected = np.sqrt((x.astype(np.float64) ** 2).mean(0) * 3)
+    np.testing.assert_allclose(scale.deviation.numpy(), expected, rtol=1e-6)
+    own = standardised(SparseRows(sparse.csr_matrix(x))).toarray()
+    np.testing.assert_allclose(own, x / x.std(0, dtype=np.float64), rtol=1e-5)
 
 
 def test_scaled_columns_have_mean_0_and_rows_length_1_on_average() -> None:

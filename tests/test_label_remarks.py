@@ -18,6 +18,7 @@ from codivide.cli.progress import plain_warnings
 from codivide.data.columns import from_columns
 from codivide.data.label_remarks import label_remarks
 from codivide.data.labels import alike, encode, same_classes, twins
+from codivide.data.mistyped import meant
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load
 from codivide.fit import test_part
@@ -180,6 +181,38 @@ def test_a_mistyped_class_that_is_large_enough_to_be_judged_is_named():
 )
 def test_classes_that_letters_or_numerals_count_are_no_typing_errors(large, rare):
     assert label_remarks(load(np.zeros((100, 2)), [large] * 92 + [rare] * 8)) == []
+
+
+@pytest.mark.parametrize(
+    ("typed", "name", "times"),
+    [
+        ("Biling", "Billing", 10),
+        ("Billling", "Billing", 10),
+        ("Bililng", "Billing", 10),
+        ("sapm", "SPAM", 10),
+        ("Austria", "Austtria", 10),
+        ("delvery", "delivery", 10),
+        ("e-mail", "email", 10),
+        ("deliveri", "delivery", 50),
+        ("oak_trees", "oak_tree", None),  # a short word
+        ("houses", "house", 50),
+        ("castle", "cattle", 50),
+        ("cats", "cat", None),
+        ("crow", "cow", None),
+        ("horse", "hose", None),
+        ("Austria", "Australia", None),
+        ("Ireland", "Northern Ireland", None),
+        ("Niger", "Nigeria", None),
+        ("atypical", "typical", None),
+        ("Virgin Islands (US)", "Virgin Islands (UK)", None),
+        ("aquarium dish", "aquarium fish", None),
+        ("type 1", "type 2", None),
+        ("Stage III", "Stage IV", None),
+    ],
+)
+def test_a_typing_error_is_one_slip_and_the_more_often_real_the_rarer(typed, name, times):
+    assert times is None or meant([name, typed], np.array([times, 1]), [0, 1]) == {1: name}
+    assert meant([name, typed], np.array([10_000 if times is None else times - 1, 1]), [0, 1]) == {}
 
 
 def test_fit_says_it_and_the_record_holds_it(tmp_path):

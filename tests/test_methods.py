@@ -21,7 +21,7 @@ from sklearn.base import clone
 from torch import Tensor
 
 from codivide import NoisyLabelClassifier, train
-from codivide.cli.flags import described
+from codivide.cli.method_flags import described
 from codivide.data.arrays import from_arrays
 from codivide.fit.choose_run import execute
 from codivide.fit.job import Job, default_plan

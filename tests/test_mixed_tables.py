@@ -15,11 +15,14 @@ from codivide.audit.shown import Shown
 from codivide.audit.target_judging import load_targets
 from codivide.cli.app import main
 from codivide.data import column_kinds
-from codivide.data.column_kinds import Date, Number, commas_of, is_plain, numbers, restore_part
+from codivide.data.cells import numbers as read_numbers
+from codivide.data.column_kinds import Date, Number, restore_part
 from codivide.data.columns import Columns, from_columns
+from codivide.data.commas import commas_of
 from codivide.data.loaded import subset
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load, read_inputs
+from codivide.data.unusable import is_plain
 from codivide.methods.features.matrix import Scale
 
 ROWS = 240
@@ -129,8 +132,8 @@ def test_dates_as_texts(texts, day):
 
 
 def test_numbers_as_texts():
-    assert numbers(pd.Series(["1,5", "-2,25", "1.234,5"])).tolist() == [1.5, -2.25, 1234.5]
-    assert numbers(pd.Series(["1.5", " 2 ", "1e3"])).tolist() == [1.5, 2, 1000]
+    assert read_numbers(pd.Series(["1,5", "-2,25", "1.234,5"])).tolist() == [1.5, -2.25, 1234.5]
+    assert read_numbers(pd.Series(["1.5", " 2 ", "1e3"])).tolist() == [1.5, 2, 1000]
     frame = pd.DataFrame({"a": [*map(str, range(19)), "?"], "b": [*"xy"] * 10})
     (note,) = [item["note"] for item in Columns.fit("columns", frame).read if "note" in item]
     assert note == "1 cells are no numbers ('?') and count as empty"
@@ -342,7 +345,7 @@ def test_an_empty_list_of_columns_is_refused(name):
     ],
 )
 def test_commas_are_decimal_or_between_thousands(texts, values):
-    np.testing.assert_allclose(numbers(pd.Series(texts)), values)
+    np.testing.assert_allclose(read_numbers(pd.Series(texts)), values)
     part, _ = Number.fit(pd.Series(texts))
     for text, value in zip(texts, values, strict=True):  # one alone is read as it was among the others
         assert part.read(pd.Series([text]))[0][0, 0] == pytest.approx(value)
@@ -419,7 +422,7 @@ def test_columns_that_are_chosen_leave_out_all_others_where_labels_stand_beside_
 def test_numbers_of_one_unit_are_numbers(cells, unit, numbers):
     part, note = column_kinds.fit_part(pd.Series(cells * 3))
     assert (part.kind, part.unit) == ("number", unit)
-    found = column_kinds.numbers(pd.Series(cells), part.commas, part.unit)
+    found = read_numbers(pd.Series(cells), part.commas, part.unit)
     np.testing.assert_allclose(found, numbers)
     assert ("note" in note) == bool(np.isnan(numbers).any())  # what was taken for empty is said
     back = column_kinds.restore_part({"kind": part.kind, **part.header()}, {})

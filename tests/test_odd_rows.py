@@ -13,7 +13,8 @@ import pytest
 
 from codivide.audit.target_judging import load_targets
 from codivide.audit.write_clean import write_tables
-from codivide.data.column_kinds import fit_part, numbers
+from codivide.data.cells import numbers
+from codivide.data.column_kinds import fit_part
 from codivide.data.odd_rows import without_odd_rows
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load

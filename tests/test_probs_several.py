@@ -110,7 +110,6 @@ def test_a_list_of_pairs_as_forests_give_it_is_the_matrix():
 @pytest.mark.parametrize(
     "pairs",
     [
-        [np.full((3, 2), 0.5)] * 3,  # samples of labels, or labels of samples
         [np.full((5, 2), 0.5), np.ones((5, 1))],  # of a label that all have, or none
         [np.full((5, 2), 0.9)] * 2,
     ],
@@ -119,3 +118,8 @@ def test_a_list_that_may_mean_something_else_is_told_the_way(pairs):
     y = np.eye(len(pairs), dtype=int)[np.arange(len(pairs[0])) % len(pairs)]
     with pytest.raises(InputError, match=r"np.column_stack\(\[p\[:, 1\] for p in pred_probs\]\)"):
         score_labels("combined", y, pred_probs=pairs, task="multilabel")
+
+
+def test_a_list_of_as_many_pairs_as_samples_may_mean_either():
+    with pytest.raises(InputError, match="as many samples as labels, so an array may be one of a label or one of a sa"):
+        score_labels("combined", np.eye(3, dtype=int), pred_probs=[np.full((3, 2), 0.5)] * 3, task="multilabel")

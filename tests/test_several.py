@@ -21,7 +21,8 @@ import codivide
 from codivide import InputError, NoisyLabelRegressor, NoisyMultiLabelClassifier
 from codivide.audit import clean, export
 from codivide.cli.app import application
-from codivide.cli.fit import OF_TARGETS, DataFlags, RunFlags, TrainingFlags, _fit_targets
+from codivide.cli.fit_flags import DataFlags, RunFlags, TrainingFlags
+from codivide.cli.fit_targets import OF_TARGETS, fit_targets
 from codivide.cli.predict import _of_sets
 from codivide.data.annotation_tools import label_studio
 from codivide.data.corrections import Correction, Corrections, read
@@ -394,16 +395,16 @@ def test_every_flag_is_used_or_refused(monkeypatch, task):
         ]
         said = f"no-{name}" if value is False else name
         with pytest.raises(InputError, match=f"^--{said.replace('_', '-')} .*--task {task}"):
-            _fit_targets(*groups, {})
+            fit_targets(*groups, {})
     with pytest.raises(InputError, match="--folds 3 does not apply"):
-        _fit_targets(
+        fit_targets(
             RunFlags(source="x.csv", out="run"), DataFlags(task=task), TrainingFlags(), {"folds": 3, "heads": None}
         )
 
 
 def test_a_separator_is_of_several_labels(tmp_path):
     with pytest.raises(InputError, match=r"--separator \| does not apply to --task regression"):
-        _fit_targets(
+        fit_targets(
             RunFlags(source="x.csv", out=tmp_path / "run"),
             DataFlags(task="regression", separator="|"),
             TrainingFlags(),

@@ -20,10 +20,12 @@ from hypothesis import strategies as st
 from codivide import InputError
 from codivide.cli.app import main
 from codivide.data import table_files
+from codivide.data.asked import said_of
+from codivide.data.delimited import delimiter_of
 from codivide.data.options import ReadOptions
 from codivide.data.record import DataRecord
 from codivide.data.sources import load, read_inputs
-from codivide.data.table_files import FORMATS, delimiter_of, read_file, said_of
+from codivide.data.table_files import FORMATS, read_file
 
 TEXTS = ["a good film", "what a bad film", "good, really good", "bad acting and bad music"] * 6
 LABELS = ["pos", "neg", "pos", "neg"] * 6

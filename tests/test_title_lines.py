@@ -217,3 +217,23 @@ def test_a_comment_below_rows_of_which_some_begin_with_its_sign(tmp_path):
 def test_a_last_row_that_begins_with_the_sign_of_a_comment_stays(tmp_path, text):
     (tmp_path / "rows.csv").write_text(text)
     assert len(read_table(tmp_path / "rows.csv")) == 7
+
+
+@pytest.mark.parametrize("last", ["#61,old,a\n", "#61,1.5,a\n", "#61,old,a\n# end of file\n"])
+def test_a_last_row_of_numbers_that_begins_with_the_sign_of_a_comment_is_kept_and_said(tmp_path, last):
+    (tmp_path / "rows.csv").write_text(HEADER + ROWS + last)
+    loaded = load(tmp_path / "rows.csv")
+    assert (len(loaded.y), loaded.classes) == (13, ("a", "b"))
+    row = last.partition("\n")[0]
+    assert loaded.said[0].startswith(f"1 line that begins with # at the end read as a row ({row!r})")
+    assert len(loaded.said) == 1 + ("end" in last)
+
+
+def test_a_last_row_whose_text_begins_with_the_sign_of_a_comment_is_not_said(tmp_path):
+    (tmp_path / "rows.csv").write_text("text,label\n" + "good,a\nbad,b\n" * 3 + "#ootd,a\n")
+    assert load(tmp_path / "rows.csv").said == ()
+
+
+def test_words_that_no_column_holds_are_a_comment_without_blanks_too(tmp_path):
+    (tmp_path / "rows.csv").write_text(HEADER + ROWS + "#end,of,file\n")
+    assert len(load(tmp_path / "rows.csv").y) == 12

@@ -32,15 +32,16 @@ from codivide.audit.noise_report import noise_report
 from codivide.audit.write_clean import LABELS
 from codivide.core.errors import InputError, either, option
 from codivide.core.files import is_present, read_json, reading
-from codivide.data.column_kinds import Commas
+from codivide.data.commas import Commas
 from codivide.data.corrections import Correction, Corrections, Known
+from codivide.data.database import is_database
 from codivide.data.image_bytes import with_images
 from codivide.data.images import is_image_name, on_disk, written
 from codivide.data.options import CLASSES, MULTILABEL, ReadOptions
 from codivide.data.record import DataRecord
 from codivide.data.row_order import in_order_of_names, parts_of
 from codivide.data.table_columns import TEXT_COLUMNS, find
-from codivide.data.table_files import folder_parts, is_database, is_table
+from codivide.data.table_files import folder_parts, is_table
 from codivide.data.table_sets import split_answers
 from codivide.data.tables import as_written, feature_ids, read_table
 from codivide.data.target_decisions import check_targets, unfit, with_points
@@ -304,7 +305,11 @@ def clean(
 
 
 def _certain(judged: Judged, run: Path) -> float | None:
-    """The share of a run's labels that is certainly wrong; None where nothing says so."""
+    """The share of a run's labels that is certainly wrong; None where nothing says so.
+
+    Raises:
+        InputError: what the run recorded cannot be read; it says what does without it.
+    """
     if is_audit(run):
         facts = read_json(run / FACTS)
         with reading(run / FACTS):
@@ -312,7 +317,14 @@ def _certain(judged: Judged, run: Path) -> float | None:
             return None if found is None else float(found)
     if judged.run is None or not judged.of_classes or not is_present(run / PREDICTIONS):
         return None
-    report = noise_report(judged.run, replicates=2)  # its interval is not asked for
+    try:
+        report = noise_report(judged.run, replicates=2)  # its interval is not asked for
+    except InputError as error:
+        rule = either("--drop-below or --relabel-above", "drop_below or relabel_above")
+        raise InputError(
+            f"{error}. It tells how many labels are certainly wrong: give {rule}, which need the label table "
+            "alone, or fit again"
+        ) from error
     return report.certain if isinstance(report, NoiseReport) else None
 
 

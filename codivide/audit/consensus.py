@@ -16,8 +16,8 @@ from codivide.core.by_value import ByValue
 from codivide.core.errors import InputError, either
 from codivide.core.types import UNLABELLED, Floats
 from codivide.data.annotators import KEYS, LONG, Answers, from_matrix, is_long, key_column, several
+from codivide.data.arrow import as_pandas
 from codivide.data.options import ReadOptions
-from codivide.data.table_files import as_pandas
 from codivide.data.table_sets import split_answers
 from codivide.data.tables import read_table
 from codivide.noise.consensus import Consensus

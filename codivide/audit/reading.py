@@ -16,9 +16,9 @@ from torch import Tensor
 
 from codivide.core.errors import InputError
 from codivide.core.types import UNLABELLED, Floats, Labels, Mask
+from codivide.data.arrow import as_pandas
 from codivide.data.labels import SEVERAL, encode, refuse_several
 from codivide.data.row_order import check_order
-from codivide.data.table_files import as_pandas
 from codivide.noise.report import too_alike
 
 _FEWEST = 10  # samples a moved class must have, on average, before another order is believed

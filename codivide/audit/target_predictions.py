@@ -14,12 +14,12 @@ from scipy.optimize import linear_sum_assignment
 from codivide.audit.reading import as_floats
 from codivide.core.errors import InputError
 from codivide.core.types import Floats, Labels
+from codivide.data.arrow import as_pandas
 from codivide.data.loaded import Loaded
 from codivide.data.options import REGRESSION, ReadOptions
 from codivide.data.row_order import check_order
 from codivide.data.rows import TensorRows
 from codivide.data.table_columns import arranged
-from codivide.data.table_files import as_pandas
 from codivide.data.targets import Members, members, numbers, texts_of, with_points
 from codivide.methods.features.numbers import FEWEST
 from codivide.noise import residuals, several, target_report
@@ -104,12 +104,20 @@ def _of_pairs(said: Any) -> Any:
     parts = [as_floats(part, "pred_probs") for part in said]
     shapes = {part.shape for part in parts}
     off = max(float(np.abs(part.sum(1) - 1).max(initial=0)) for part in parts)
-    if shapes == {(len(parts[0]), 2)} and len(parts[0]) != len(parts) and off < _SUM:
+    fitting = shapes == {(len(parts[0]), 2)} and off < _SUM
+    if fitting and len(parts[0]) != len(parts):
         return np.column_stack([part[:, 1] for part in parts])
+    text = f"pred_probs is a list of {len(parts)} arrays of shape {' or '.join(map(str, sorted(shapes)))}. "
+    if fitting:
+        raise InputError(
+            f"{text}There are as many samples as labels, so an array may be one of a label or one of a sample. Give "
+            "[samples, labels] instead: np.column_stack([p[:, 1] for p in pred_probs]) where each is of a label, "
+            "np.array(pred_probs)[:, :, 1] where each is of a sample"
+        )
     raise InputError(
-        f"pred_probs is a list of {len(parts)} arrays of shape {' or '.join(map(str, sorted(shapes)))}. A list is "
-        "taken where it has for each label an array [samples, 2], whose columns are the probabilities that a row has "
-        "it not and that it has it. Give [samples, labels] instead: np.column_stack([p[:, 1] for p in pred_probs])"
+        f"{text}A list is taken where it has for each label an array [samples, 2], whose columns are the probabilities "
+        "that a row has it not and that it has it. Give [samples, labels] instead: "
+        "np.column_stack([p[:, 1] for p in pred_probs])"
     )
 
 

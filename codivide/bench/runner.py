@@ -25,7 +25,7 @@ from codivide.bench.recipes import find as find
 from codivide.bench.recipes.own import varied
 from codivide.bench.store import Result
 from codivide.core import cluster
-from codivide.core.errors import InputError, in_folders_of
+from codivide.core.errors import InputError, in_folder_of_runs
 from codivide.core.files import PART, part_of, write_text
 from codivide.core.types import AUTO
 from codivide.data.experiment import expand, hold_out, keep_labels, keep_some_labels, part, spoil
@@ -162,7 +162,7 @@ def _work_on(
         return None, None
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(f"{folder}.lock", blocking=False), in_folders_of("runs"):
+        with FileLock(f"{folder}.lock", blocking=False), in_folder_of_runs():
             if store.holds(results, name):  # another process has just finished it
                 return None, None
             result = run(recipe, seed, folder, begin=begin)
@@ -211,7 +211,7 @@ def tune(
     for values in product(*grid.values()):
         setting = dict(zip(grid, values, strict=True))
         row = _changed(recipe, setting)
-        with in_folders_of("runs"):
+        with in_folder_of_runs():
             result = run(row, seed, runs / f"{row.name}_s{seed}", loaded, begin)
         tried.append({"setting": setting, "agreement": result["test_accuracy"], "seconds": result["seconds"]})
     best = max(tried, key=lambda entry: float(entry["agreement"]["last"]))

@@ -41,8 +41,8 @@ def application(arguments: list[str]) -> "typer.Typer":
     """The application; the method flags of ``fit`` are made only when ``fit`` is asked for, since they need torch."""
     import typer
 
-    from codivide.cli.fit import method_flags
     from codivide.cli.flags import Command, Group, spread
+    from codivide.cli.method_flags import method_flags
 
     app = typer.Typer(
         cls=Group,

@@ -1,15 +1,12 @@
-"""Flags that are made from dataclasses, and the values that flags take as text."""
+"""Flags that commands share, and the values that flags take as text."""
 
 from __future__ import annotations
 
 import inspect
-import re
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from functools import partial
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -160,71 +157,6 @@ def spread(function: Callable[..., None], more: Sequence[inspect.Parameter] = ()
     command.__annotations__ = {name: item.annotation for name, item in signature.parameters.items()}
     command.__doc__ = function.__doc__
     return command
-
-
-OWN = "method_"  # before a hyper-parameter that is called like a flag of ``fit``
-
-
-def hyper_flags(cls: type, panel: str, taken: Container[str]) -> list[inspect.Parameter]:
-    """A flag for every hyper-parameter of a method; one whose name is taken has ``OWN`` before it."""
-    hints, about = get_type_hints(cls), described(cls)
-    parameters = []
-    for item in fields(cls):
-        if item.name == "budget":  # has a flag of its own
-            continue
-        kind = hints[item.name]
-        parts = get_args(kind) if get_origin(kind) in (UnionType, Union) else ()
-        if parts:
-            kind = next(arg for arg in parts if isinstance(arg, type) and arg is not NoneType)
-        automatic = any(get_origin(arg) is Literal for arg in parts)
-        default, text = as_flag(item.name, item.default, about.get(item.name, ""))
-        option = typer.Option(
-            parser=partial(_number_or_auto, kind, item.name) if automatic else None,
-            metavar=f"{kind.__name__.upper()}|auto" if automatic else None,
-            help=text,
-            rich_help_panel=panel,
-            show_default=default,
-        )
-        parameters.append(
-            inspect.Parameter(
-                OWN + item.name if item.name in taken else item.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=None,
-                annotation=Annotated[kind | None, option],
-            )
-        )
-    return parameters
-
-
-def described(cls: type) -> dict[str, str]:
-    """What the Attributes sections of a class and of its bases say of each field; the class itself wins."""
-    about: dict[str, str] = {}
-    name = ""
-    docs = [inspect.cleandoc(base.__doc__ or "") for base in reversed(cls.__mro__[:-1])]
-    for line in "\n".join(doc.partition("Attributes:\n")[2] for doc in docs).splitlines():
-        if line.startswith("    ") and not line.startswith("     "):
-            name, _, text = line.strip().partition(": ")
-            about[name] = text
-        elif name:
-            about[name] += " " + line.strip()
-    return {name: text.replace("``", "") for name, text in about.items()}
-
-
-def as_flag(name: str, default: object, text: str) -> tuple[str, str]:
-    """A field's default and description in the words of the command line, where nobody can type None, True or False."""
-    dashed = name.replace("_", "-")
-    named = {None: "not given", True: dashed, False: f"no-{dashed}"}
-    shown = named[default] if default is None or isinstance(default, bool) else str(default)
-    return shown, re.sub(r"\bNone: ", "not given: ", text)
-
-
-def _number_or_auto(kind: type, name: str, text: str) -> float | str:
-    """A number of this kind, or "auto"."""
-    try:
-        value: float | str = text if text == "auto" else kind(text)
-    except ValueError:
-        raise InputError(f"--{name.replace('_', '-')} {text}: give a number, or auto") from None
-    return value
 
 
 def as_flags(options: ReadOptions) -> list[str]:

@@ -11,11 +11,12 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from codivide.cli.flags import OWN, TableFlags, all_there, as_flag, described
+from codivide.cli.early import check_source
+from codivide.cli.flags import TableFlags, all_there
+from codivide.cli.method_flags import OWN, as_flag, described
 from codivide.cli.output import aside, check_new_file, line, note, say_noise
 from codivide.cli.progress import out_console
 from codivide.core.errors import InputError
-from codivide.core.files import check_there
 
 if TYPE_CHECKING:
     from codivide.data.loaded import Loaded
@@ -79,7 +80,7 @@ def noise(
 
     Example: codivide noise songs.csv --label genre
     """
-    check_there(source)
+    check_source(source)
     from codivide.audit.noise_report import noise_report
     from codivide.data.experiment import spoil
     from codivide.data.label_remarks import warn_about_labels
@@ -157,7 +158,7 @@ def methods(
     """
     from dataclasses import fields
 
-    from codivide.cli.fit import TAKEN
+    from codivide.cli.fit_flags import TAKEN
     from codivide.fit.own_method import method_class
     from codivide.methods import METHODS
 

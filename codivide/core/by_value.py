@@ -15,7 +15,7 @@ _ARRAYS = (np.ndarray, torch.Tensor, pd.DataFrame, pd.Series)
 class ByValue:
     """Base of a dataclass (``eq=False``) that equals another of its class where all fields are the same.
 
-    Missing numbers (NaN) equal each other. It has no hash, as a dataclass with an array has none.
+    Missing values (NaN, ``pandas.NA``) equal each other. It has no hash, as a dataclass with an array has none.
     """
 
     def __eq__(self, other: object) -> bool:
@@ -26,7 +26,7 @@ class ByValue:
 
 
 def same(one: Any, other: Any) -> bool:
-    """Whether two values are the same, also where they hold arrays; two NaN are.
+    """Whether two values are the same, also where they hold arrays; two NaN are, and two ``pandas.NA``.
 
     Example:
         >>> same({"a": (np.array([1.0, np.nan]), 2)}, {"a": (np.array([1.0, np.nan]), 2)})
@@ -39,6 +39,8 @@ def same(one: Any, other: Any) -> bool:
     if isinstance(one, Sequence) and not isinstance(one, str | bytes):
         pairs = isinstance(other, Sequence) and type(one) is type(other) and len(one) == len(other)
         return pairs and all(map(same, one, other))
+    if one is pd.NA or other is pd.NA:  # what it is compared with is NA, too
+        return one is other
     return one is other or bool(one == other) or bool(one != one and other != other)  # NaN is not itself
 
 
@@ -47,4 +49,6 @@ def _same_arrays(one: Any, other: Any) -> bool:
         return bool(one.equals(other))
     if one.shape != other.shape or one.dtype != other.dtype:
         return False
+    if one.dtype == object:
+        return all(map(same, one.ravel().tolist(), other.ravel().tolist()))
     return bool(((one == other) | ((one != one) & (other != other))).all())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 
@@ -51,24 +51,24 @@ def option(name: str, value: object = None) -> str:
     return either(f"{flag} {said}", f"{name}={value!r}")
 
 
-_FOLDER = ""  # the option that gives the folder of a run, where that is not ``out``
+_OF_RUNS = False  # whether runs lie in a folder that the option ``runs`` gives
 
 
 @contextmanager
-def in_folders_of(name: str) -> Iterator[None]:
-    """Within it, runs lie in a folder that the option ``name`` gives, and none is replaced: see ``anew``."""
-    global _FOLDER
-    before, _FOLDER = _FOLDER, name
+def in_folder_of_runs() -> Iterator[None]:
+    """Within it, runs lie in a folder that the option ``runs`` gives, and none is replaced: see ``anew``."""
+    global _OF_RUNS
+    before, _OF_RUNS = _OF_RUNS, True
     try:
         yield
     finally:
-        _FOLDER = before
+        _OF_RUNS = before
 
 
 def anew() -> str:
     """What to do where a folder holds a run that is not to be gone on with."""
-    if _FOLDER:
-        return f"give another folder, {option(_FOLDER)}"
+    if _OF_RUNS:
+        return f"give another folder, {option('runs')}"
     return either("use --overwrite or another --out", "give another folder, out=")
 
 
@@ -96,6 +96,12 @@ def unknown(what: str, name: str, known: Iterable[str], *, shown: str = "") -> I
     names = list(known)
     listed = f" Known are {', '.join(names)}." if len(names) <= 40 else f" {shown} shows all." if shown else ""
     return InputError(f"unknown {what} {name!r}.{nearest(name, names)}{listed}")
+
+
+def no_data(source: str, known: Sequence[str]) -> InputError:
+    """The error for a source that is no path that is there, and none of the public data sets that are known."""
+    hint = nearest(source, known) or f" Public data sets: {', '.join(known)}."
+    return InputError(f"there is no file, folder or public data set {source!r}.{hint}")
 
 
 def check_values(

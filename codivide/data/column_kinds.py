@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, cast, get_args
+from typing import Any, ClassVar, Protocol, cast, get_args
 
 import numpy as np
 import pandas as pd
@@ -14,35 +13,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from codivide.core.errors import InputError
-from codivide.core.types import Floats, Singles
-from codivide.data.dates import Order, dates, days, is_date, order_of, reversed_in
+from codivide.core.types import Singles
+from codivide.data.cells import LARGEST, are_dates, are_numbers, as_names, as_texts, is_textual, missing, numbers
+from codivide.data.commas import COMMAS_IN_WORDS, READABLE, Commas, commas_of, is_pointed
+from codivide.data.dates import Order, dates, days, order_of, reversed_in
 from codivide.data.tfidf import PARTS, Tfidf
-from codivide.data.units import is_nothing, tidy, unit_of, without_unit, written_otherwise
+from codivide.data.units import tidy, unit_of, without_unit, written_otherwise
 
 MOST_CATEGORIES = 30  # of a column that get a column each; rarer ones share one
 MOST_VALUES = 60  # different texts up to which a column holds categories; of more, each must come often
 DIRECTIONS = 30  # of the word counts of a column of texts
-_READABLE = 0.9  # share of the texts of a column that must be numbers, or dates, for it to be one of these
-LARGEST = 1e37  # what float32 holds, and its square nearly
 _FEW_CELLS = 20  # of which each may well be a rare name
-LIKE_ID = "a different value in every row, like an id"  # why a column is left out
-_FEWEST_IDS = 10  # rows below which it says nothing that all are different
-_EMPTY = ("", "nan", "NaN", "<NA>")
-_ID_NAME = re.compile(r"(^|[ _.\-])(id|ids|uuid|guid|index|rownames?|row number)$|^unnamed: ?0$", re.I)
-_CAMEL = re.compile(r"[a-z](Id|ID)$")  # customerId, but not "paid"
-_COMMA = re.compile(r"[+-]?(\d+|\d{1,3}(\.\d{3})+)(,\d+)?")
-_POINTS = re.compile(r"[+-]?([1-9]\d{0,2}(\.\d{3})+|\d+)")
-_ADDRESS = 3  # points in each text of a column of internet addresses, such as 192.168.178.101
-_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d+)?")
-_BELOW_THOUSAND = re.compile(r"[+-]?\d{1,3}(\.\d+)?")
 
 Note = dict[str, Any]
-Commas = Literal["", "decimal", "thousands", "points"]
-COMMAS_IN_WORDS = {
-    "decimal": "a decimal comma",
-    "thousands": "commas between thousands",
-    "points": "points between thousands",
-}
 
 
 class Part(Protocol):
@@ -86,8 +69,8 @@ class Number:
     def fit(cls, values: pd.Series[Any]) -> tuple[Number, Note]:
         """The median, and what could not be read."""
         texts = values.astype(object)
-        unit = unit_of(texts, _READABLE) if _is_textual(values) else ""
-        commas = commas_of(without_unit(texts, unit)) if _is_textual(values) else ""
+        unit = unit_of(texts, READABLE) if is_textual(values) else ""
+        commas = commas_of(without_unit(texts, unit)) if is_textual(values) else ""
         found = numbers(values, commas, unit)
         empty = np.isnan(found)
         note: Note = {"empty": int(empty.sum())}
@@ -104,13 +87,13 @@ class Number:
     def read(self, values: pd.Series[Any]) -> tuple[Singles, str | None]:
         """``[N, 1]`` or ``[N, 2]``, and the cells that are no numbers."""
         commas: Commas | None = self.commas or None
-        if commas == "points" and _is_textual(values):
+        if commas == "points" and is_textual(values):
             values, commas = self._points(values)
         found = numbers(values, commas, self.unit)
         empty = np.isnan(found)
         filled = np.where(empty, self.fill, found).clip(-LARGEST, LARGEST)
         made = np.stack([filled, empty] if self.gaps else [filled], axis=1).astype(np.float32)
-        if self.commas == "points" and not _is_textual(values) and (found[~empty] % 1 != 0).any():
+        if self.commas == "points" and not is_textual(values) and (found[~empty] % 1 != 0).any():
             return made, (
                 "holds numbers with a decimal point, which stood between thousands in training: they are taken as they "
                 "are. If 1.234 is 1,234 here, write it without a point"
@@ -123,7 +106,7 @@ class Number:
         if commas_of(texts) == "decimal":
             return values, "decimal"
         bare = texts.map(lambda value: tidy(value) if isinstance(value, str) else "")
-        odd = bare.str.contains(".", regex=False) & ~bare.map(lambda text: _POINTS.fullmatch(text) is not None)
+        odd = bare.str.contains(".", regex=False) & ~bare.map(is_pointed)
         known = pd.to_numeric(texts, errors="coerce")
         return (known, None) if known[odd].notna().any() else (values, "points")
 
@@ -318,9 +301,9 @@ def fit_part(values: pd.Series[Any]) -> tuple[Part, Note]:
     """How a column becomes numbers, by what it holds, and what is to be noted of it (``empty`` cells, ``note``)."""
     if isinstance(values.dtype, pd.CategoricalDtype):
         return Category.fit(values)
-    if _is_number(values):
+    if are_numbers(values):
         return Number.fit(values)
-    if _is_date(values):
+    if are_dates(values):
         return Date.fit(values)
     texts = as_names(values).dropna()
     if texts.nunique() <= min(MOST_VALUES, max(len(texts) // 2, 2)):
@@ -358,181 +341,3 @@ def _pair(given: Any) -> Order:
     """An order from its header; files of earlier versions have one for both."""
     first, points = (given, given) if isinstance(given, bool) else given
     return None if first is None else bool(first), None if points is None else bool(points)
-
-
-def is_plain(frame: pd.DataFrame) -> bool:
-    """Whether a table holds nothing but numbers without gaps, and no column of ids: it needs no encoder."""
-    for column in range(frame.shape[1]):
-        values = frame.iloc[:, column]
-        if isinstance(values.dtype, pd.CategoricalDtype) or not pd.api.types.is_numeric_dtype(values):
-            return False
-        if pd.api.types.is_complex_dtype(values) or values.isna().any():
-            return False
-        if refusal_as_id(values, str(frame.columns[column])) is not None:
-            return False
-    return True
-
-
-def refusal(values: pd.Series[Any], name: str) -> str | None:
-    """Why a column cannot be used, or says nothing; None where it can."""
-    if isinstance(values, pd.DataFrame):
-        return "its name comes twice"
-    if pd.api.types.is_complex_dtype(values):
-        return "holds complex numbers"
-    empty = missing(values)
-    known = values[~empty]
-    if len(known) == 0:
-        return "all cells are empty"
-    if pd.api.types.is_float_dtype(values) and not np.isfinite(numbers(known)).any():
-        return "no cell holds a finite number"
-    if pd.api.types.is_object_dtype(values):
-        odd = known.map(lambda value: isinstance(value, list | tuple | dict | set | np.ndarray | bytes))
-        if odd.any():
-            return f"holds a {type(known[odd].iloc[0]).__name__} in row {int(np.flatnonzero(~empty)[np.argmax(odd)])}"
-    if not empty.any() and len(values) > 1 and known.astype(object).map(str).nunique() == 1:
-        return "one value only"
-    return refusal_as_id(values, name)
-
-
-def refusal_as_id(values: pd.Series[Any], name: str) -> str | None:
-    """Why a column looks like an id; None where it does not."""
-    called = bool(_ID_NAME.search(name) or _CAMEL.search(name))
-    if len(values) < _FEWEST_IDS:
-        return None
-    if pd.api.types.is_integer_dtype(values):
-        if values.isna().any() or not called:
-            return None
-        return LIKE_ID if values.nunique() == len(values) else None
-    if pd.api.types.is_numeric_dtype(values) or not _is_textual(values):
-        return None
-    known = values[~missing(values)].astype(object).map(str)
-    if known.nunique() < max(len(known), _FEWEST_IDS):
-        return None
-    odd = known.str.contains(r"[\s@/.]", regex=True).mean()
-    if called or (odd < 1 - _READABLE and not _is_number(values) and not _is_date(values)):
-        return LIKE_ID
-    return None
-
-
-def missing(values: pd.Series[Any]) -> pd.Series[bool]:
-    """Which cells are empty: none, not a number, or a text of nothing but white space."""
-    empty = values.isna()
-    if _is_textual(values):
-        empty |= values.astype(object).map(lambda value: isinstance(value, str) and value.strip() in _EMPTY)
-    return empty.astype(bool)
-
-
-def numbers(values: pd.Series[Any], commas: Commas | None = None, unit: str | None = None) -> Floats:
-    """Numbers ``[N]``, also as texts; NaN where there is none.
-
-    Args:
-        values: the column.
-        commas: what commas in texts are; None: what ``commas_of`` finds.
-        unit: of the texts; None: what ``unit_of`` finds.
-    """
-    if pd.api.types.is_timedelta64_dtype(values):
-        return np.asarray(values.dt.total_seconds(), dtype=np.float64)
-    if pd.api.types.is_numeric_dtype(values):
-        found = values.to_numpy(dtype=np.float64, na_value=np.nan)
-    else:
-        texts = values.astype(object)
-        texts = without_unit(texts, unit_of(texts, _READABLE) if unit is None else unit)
-        found = np.asarray(pd.to_numeric(pointed(texts, commas or commas_of(texts)), errors="coerce"), dtype=np.float64)
-    return np.where(np.isfinite(found), found, np.nan)
-
-
-def commas_of(texts: pd.Series[Any]) -> Commas:
-    """What the commas in texts of numbers are; "" where there are none, or the texts are something else.
-
-    They divide thousands where each of them could ("1,234"), and a number has two of them, or a point after them, or
-    the others are below 1,000. Else they are decimal commas: so are those of "1,234" and "2,345" alone. Of texts
-    without a comma the points divide thousands ("1.234"), where all are such whole numbers and one has two points.
-    """
-    known = [tidy(value) for value in texts.tolist() if isinstance(value, str) and value.strip() not in _EMPTY]
-    known = [value for value in known if not is_nothing(value)]
-    with_comma = [value for value in known if "," in value]
-    others = [value for value in known if "," not in value]
-    if not with_comma:
-        points = [value.count(".") for value in known]
-        said = max(points, default=0) > 1 and min(points) != _ADDRESS
-        return "points" if said and all(map(_POINTS.fullmatch, known)) else ""
-    if all(map(is_grouped, with_comma)):
-        said = any(value.count(",") > 1 or "." in value for value in with_comma)
-        if said or (others and all(_BELOW_THOUSAND.fullmatch(value) for value in others)):
-            return "thousands"
-    fitting = [value for value in known if _COMMA.fullmatch(value)]
-    decimal = any("," in value for value in fitting) and len(fitting) >= _READABLE * len(known)
-    return "decimal" if decimal else ""
-
-
-def pointed(texts: pd.Series[Any], commas: Commas) -> pd.Series[Any]:
-    """Texts of numbers with no comma and a decimal point; what is no such text stays as it is.
-
-    Args:
-        texts: of a column.
-        commas: what its commas are; "": it has none.
-    """
-    return texts.map(lambda value: point(value, commas) if isinstance(value, str) else value) if commas else texts
-
-
-def point(text: str, commas: Commas) -> str:
-    """One text as ``pointed`` writes it."""
-    bare = tidy(text)
-    if commas == "decimal" and _COMMA.fullmatch(bare):
-        return bare.replace(".", "").replace(",", ".")
-    if commas == "points" and _POINTS.fullmatch(bare):
-        return bare.replace(".", "")
-    return bare.replace(",", "") if commas == "thousands" and is_grouped(bare) else text
-
-
-def is_grouped(text: str) -> bool:
-    """Whether every comma in the text of a number has three digits behind it, as between thousands."""
-    return _THOUSANDS.fullmatch(text.strip()) is not None
-
-
-def as_names(values: pd.Series[Any]) -> pd.Series[Any]:
-    """Cells as texts without white space around them; None where they are empty. A whole number has no point."""
-    empty = missing(values)
-
-    def text(value: Any) -> str:
-        if isinstance(value, float | np.floating) and float(value).is_integer():
-            value = int(value)
-        return str(value).strip()
-
-    named = values.astype(object).map(text, na_action="ignore").astype(object)
-    return named.where(~empty, None)
-
-
-def as_texts(values: pd.Series[Any]) -> list[str]:
-    """Cells as texts, "" where they are empty; lone surrogates become question marks."""
-    texts = values.astype(object).where(~missing(values), "").map(str)
-    return [text.encode("utf-8", "replace").decode("utf-8") for text in texts.tolist()]
-
-
-def _is_textual(values: pd.Series[Any]) -> bool:
-    kind = values.dtype
-    if isinstance(kind, pd.CategoricalDtype):
-        return not pd.api.types.is_numeric_dtype(kind.categories)
-    return pd.api.types.is_object_dtype(kind) or pd.api.types.is_string_dtype(kind)
-
-
-def _is_number(values: pd.Series[Any]) -> bool:
-    if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_timedelta64_dtype(values):
-        return True
-    if not _is_textual(values):
-        return False
-    known = values[~missing(values)]
-    said = known[~known.astype(object).map(is_nothing).astype(bool)]
-    return bool(2 * len(said) >= len(known) > 0 and np.isfinite(numbers(said)).mean() >= _READABLE)
-
-
-def _is_date(values: pd.Series[Any]) -> bool:
-    if pd.api.types.is_datetime64_any_dtype(values) or isinstance(values.dtype, pd.PeriodDtype):
-        return True
-    known = values[~missing(values)]
-    if not _is_textual(values):
-        return False
-    if all(not isinstance(value, str) for value in known.tolist()):
-        return bool(dates(known).notna().mean() >= _READABLE)
-    like = known.astype(object).map(is_date)
-    return bool(like.mean() >= _READABLE and dates(known, order_of(known)).notna().mean() >= _READABLE)

@@ -26,18 +26,8 @@ from torch import Tensor
 from codivide.core.errors import InputError, option
 from codivide.core.types import Singles
 from codivide.data.arrays import from_arrays
-from codivide.data.column_kinds import (
-    LIKE_ID,
-    Number,
-    Part,
-    Text,
-    as_texts,
-    fit_part,
-    is_plain,
-    missing,
-    refusal,
-    restore_part,
-)
+from codivide.data.cells import are_objects, as_texts, missing
+from codivide.data.column_kinds import Number, Part, Text, fit_part, restore_part
 from codivide.data.encoder import Encoding, Takes
 from codivide.data.images import are_image_names
 from codivide.data.label_copies import with_label_columns
@@ -45,6 +35,7 @@ from codivide.data.loaded import Loaded
 from codivide.data.options import DEFAULT, ReadOptions
 from codivide.data.rows import TensorRows
 from codivide.data.table_columns import arranged
+from codivide.data.unusable import LIKE_ID, is_plain, refusal
 
 NAME = "columns"
 _MOST_CELLS = 2_000_000  # of a table that are kept as they were written, to be shown
@@ -287,9 +278,7 @@ def remarks(encoder: object, *, numbered: bool = False) -> list[str]:
 
 def _of_images(values: Any) -> str | None:
     """Why a column of images, or of the names of their files, cannot be read as one of a table; None: it is none."""
-    if isinstance(values, pd.DataFrame) or not (
-        pd.api.types.is_object_dtype(values) or pd.api.types.is_string_dtype(values)
-    ):
+    if isinstance(values, pd.DataFrame) or not are_objects(values):
         return None
     known = values.dropna().tolist()
     if known and isinstance(known[0], Image.Image):

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from codivide.data.column_kinds import as_texts
+from codivide.data.cells import as_texts
 from codivide.data.encoder import Encoding, Takes
 from codivide.data.loaded import Loaded
 from codivide.data.rows import CHUNK, Rows, TensorRows

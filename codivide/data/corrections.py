@@ -22,8 +22,8 @@ import pandas as pd
 from codivide.core.errors import InputError, either, nearest, unknown
 from codivide.core.files import guard, unguard, write_text
 from codivide.core.types import UNLABELLED
+from codivide.data.asked import Asked, decode
 from codivide.data.loaded import Loaded, subset
-from codivide.data.table_files import Asked, decode
 
 COLUMNS = ("id", "given", "decision", "label", "time")
 _WORKBOOK = (b"PK", b"\xd0\xcf\x11\xe0")  # how the files of Excel and LibreOffice begin

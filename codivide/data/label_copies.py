@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from codivide.core.errors import option
 from codivide.core.types import Floats, Labels, Mask
-from codivide.data.column_kinds import as_texts, missing
+from codivide.data.cells import as_texts, missing
 from codivide.data.loaded import Loaded
 from codivide.data.options import MULTILABEL, REGRESSION, ReadOptions
 from codivide.data.targets import members

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 import warnings
 
 import numpy as np
 
 from codivide.core.errors import TrainingWarning, option
 from codivide.core.types import Labels, Mask
+from codivide.core.words import first_few
 from codivide.data import columns, label_copies
 from codivide.data.labels import twins
 from codivide.data.loaded import Loaded
+from codivide.data.mistyped import meant
 from codivide.data.targets import proposal
 from codivide.data.units import ERRORS
 from codivide.noise.too_small import FEWEST, judged_classes
 
-_NUMBERING = re.compile(r"\d+|(?<![^\W\d_])(?:[^\W\d_]|[ivx]+)(?![^\W\d_])")  # numbers, single letters, Roman numerals
 _SHOWN = 5  # classes or pairs that a remark names
-_RARE = 10  # times as many labels as a class has the one of which it may be a typing error
-_MISTYPED = 0.85  # how alike the two names are (difflib)
 _LEAST_ROWS = 10  # labels below which so many classes as rows say nothing
 _LIKE_MISSING = (
     "na",
@@ -104,7 +101,7 @@ def _merged(loaded: Loaded) -> list[str]:
         for kept, others in found.items()
     ]
     total = sum(count for others in found.values() for count in others.values())
-    return [f"{total:,} labels were merged: {_few(listed)}"]
+    return [f"{total:,} labels were merged: {first_few(listed)}"]
 
 
 def _twins(names: list[str], counts: Labels) -> list[str]:
@@ -112,7 +109,7 @@ def _twins(names: list[str], counts: Labels) -> list[str]:
     groups = [" and ".join(f"{name!r} ({size[name]:,})" for name in group) for group in twins(names)]
     if not groups:
         return []
-    text = f"classes that differ only by case, white space or Unicode form: {_few(groups)}"
+    text = f"classes that differ only by case, white space or Unicode form: {first_few(groups)}"
     return [
         f"{text}. If they are the same, merge them ({option('merge_labels', True)}): they are learned apart. "
         "None is called wrong for another; where they are not the same, rename one"
@@ -125,25 +122,15 @@ def _like_missing(names: list[str], counts: Labels) -> list[str]:
         for name, count in zip(names, counts.tolist(), strict=True)
         if count and name.strip().casefold() in _LIKE_MISSING
     ]
-    text = f"{_few(found)} counts as a class; if it means 'no label', leave these cells empty"
+    text = f"{first_few(found)} counts as a class; if it means 'no label', leave these cells empty"
     return [text] if found else []
 
 
 def _mistyped(names: list[str], counts: Labels, enough: Mask) -> list[str]:
-    """Rare classes, large enough to be judged, that are called nearly as a frequent one.
-
-    The first letter is the same, which tells "Biling" from "atypical". What differs is neither a number nor a letter
-    that stands alone, as in "type 1", "class_b" and "stage IV".
-    """
-    folded = [name.casefold() for name in names]
-    plain = [_NUMBERING.sub("", name).strip() for name in folded]
-    found = []
-    for k in np.flatnonzero(enough).tolist():
-        others = np.flatnonzero(counts >= _RARE * counts[k]).tolist()
-        large = [j for j in others if folded[j][:1] == folded[k][:1] and plain[j] != plain[k]]
-        near = difflib.get_close_matches(folded[k], [folded[j] for j in large], n=1, cutoff=_MISTYPED)
-        found += [f"{names[k]!r} ({counts[k]:,}) of {names[j]!r}" for j in large if near == [folded[j]]][:1]
-    text = f"classes that may be typing errors of larger ones: {_few(found)}"
+    """Rare classes, large enough to be judged, whose name may be a typing error."""
+    close = meant(names, counts, np.flatnonzero(enough).tolist())
+    found = [f"{names[k]!r} ({counts[k]:,}) of {name!r}" for k, name in close.items()]
+    text = f"classes that may be typing errors of larger ones: {first_few(found)}"
     return [f"{text}. If they are, mend them in your data: they are learned apart"] if found else []
 
 
@@ -151,18 +138,12 @@ def _too_small(names: list[str], counts: Labels, few: Mask, least: int, *, left_
     """The classes that are too small to judge, with the name that may have been meant."""
     if not few.any():
         return []
-    enough = {names[k].casefold(): names[k] for k in np.flatnonzero(~few & (counts > 0)).tolist()}
-    found = []
-    for k in np.flatnonzero(few).tolist()[:_SHOWN]:
-        near = difflib.get_close_matches(names[k].casefold(), enough, n=1, cutoff=0.6)
+    shown, found = np.flatnonzero(few).tolist()[:_SHOWN], []
+    close = meant(names, counts, shown)
+    for k in shown:
         text = f"class {names[k]!r} has {counts[k]} sample{'s' if counts[k] > 1 else ''}"
-        found.append(text + (f"; close to {enough[near[0]]!r}" if near else ""))
+        found.append(text + (f"; close to {close[k]!r}" if k in close else ""))
     more = int(few.sum()) - len(found)
     text = ". ".join(found) + (f". And {more:,} more" if more else "")
     consequence = ": the estimates leave it out" if left_out else ""
     return [f"{text}. A class of fewer than {least} labels cannot be judged{consequence}"]
-
-
-def _few(items: list[str]) -> str:
-    """The first of them."""
-    return ", ".join(items[:_SHOWN]) + (f" and {len(items) - _SHOWN} more" if len(items) > _SHOWN else "")

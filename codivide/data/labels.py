@@ -19,7 +19,7 @@ from torch import Tensor
 
 from codivide.core.errors import InputError, TrainingWarning, either, nearest, option
 from codivide.core.types import UNLABELLED, Labels
-from codivide.data.column_kinds import Commas
+from codivide.data.commas import Commas
 
 NO_Y = "codivide requires y to be passed, but the target y is None: pass one label a row."  # scikit-learn asks for it
 SEVERAL = (

@@ -12,11 +12,11 @@ import pyarrow
 import pyarrow.parquet
 
 from codivide.core.files import let_go
+from codivide.data.arrow import INDEX, from_arrow
 from codivide.data.options import CLASSES, ReadOptions
 from codivide.data.rows import MemmapRows
 from codivide.data.scratch import scratch
 from codivide.data.table_columns import feature_names, find, selected, with_label, with_usual_names
-from codivide.data.table_files import INDEX, from_arrow
 from codivide.data.tables import with_names
 from codivide.data.written_about import about
 

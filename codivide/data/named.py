@@ -44,13 +44,6 @@ FASHION_CLASSES = (
     "Ankle boot",
 )
 DIGIT_CLASSES = tuple(range(10))
-CIFAR10N_KEYS = {
-    "aggre": "aggre_label",
-    "random1": "random_label1",
-    "random2": "random_label2",
-    "random3": "random_label3",
-    "worse": "worse_label",
-}
 # All that a published label file needs: NumPy arrays of numbers. Anything else in it is refused.
 RECONSTRUCT = np.empty(0).__reduce__()[0]
 ARRAY_GLOBALS: tuple[Any, ...] = (
@@ -338,5 +331,9 @@ _READERS: dict[str, Callable[[_Place], Loaded]] = {
     "mnist": _mnist,
     "svhn": _svhn,
     "cifar100n": _cifar100n,
-    **{f"cifar10n:{name}": _cifar10n(key) for name, key in CIFAR10N_KEYS.items()},
+    "cifar10n:aggre": _cifar10n("aggre_label"),
+    "cifar10n:random1": _cifar10n("random_label1"),
+    "cifar10n:random2": _cifar10n("random_label2"),
+    "cifar10n:random3": _cifar10n("random_label3"),
+    "cifar10n:worse": _cifar10n("worse_label"),
 }

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from codivide.core.types import Floats, Mask
-from codivide.data.column_kinds import missing, numbers
+from codivide.data.cells import are_objects, missing, numbers
 
 _NAMES = 60  # different values up to which a column holds names that tell a row
 _FEWEST = 5  # numbers other than 0 above a sum
@@ -57,7 +57,7 @@ def _headers(table: pd.DataFrame) -> Mask:
     """The rows ``[N]`` whose every cell is the name of its column, as where files were put behind each other."""
     found: Mask = np.full(len(table), fill_value=table.shape[1] > 1)
     for k, name in enumerate(table.columns):
-        if not found.any() or not _is_textual(table.iloc[:, k]):
+        if not found.any() or not are_objects(table.iloc[:, k]):
             return np.zeros(len(table), dtype=bool)
         cells = table.iloc[found.nonzero()[0], k].map(lambda cell: cell.strip() if isinstance(cell, str) else None)
         found[found] = (cells == str(name).strip()).to_numpy(dtype=bool)
@@ -96,7 +96,7 @@ def _summed(table: pd.DataFrame) -> list[str]:
 
 def _numbers(column: pd.Series[Any]) -> Floats:
     """A column as numbers ``[N]``; dates, lists and the like are none."""
-    if pd.api.types.is_numeric_dtype(column) or _is_textual(column):
+    if pd.api.types.is_numeric_dtype(column) or are_objects(column):
         return numbers(column)
     return np.full(len(column), np.nan)
 
@@ -117,7 +117,7 @@ def swallowed(table: pd.DataFrame, delimiter: str) -> list[str]:
         table: as it was read.
         delimiter: of the columns.
     """
-    broken = {k: cells[cells.map(_has_lines)] for k in range(table.shape[1]) if _is_textual(cells := table.iloc[:, k])}
+    broken = {k: cells[cells.map(_has_lines)] for k in range(table.shape[1]) if are_objects(cells := table.iloc[:, k])}
     if not any(map(len, broken.values())):
         return []
     tests = [test for k in range(table.shape[1]) if (test := _test(table.iloc[:, k], k)) is not None]
@@ -133,10 +133,6 @@ def swallowed(table: pd.DataFrame, delimiter: str) -> list[str]:
         f"{found:,} lines that look like rows lie within cells, the first in row {first[0]} ({first[1][:60]!r}): is a "
         "quote opened before them and not closed? Then these rows are lost, so correct the file"
     ]
-
-
-def _is_textual(cells: pd.Series[Any]) -> bool:
-    return pd.api.types.is_object_dtype(cells) or pd.api.types.is_string_dtype(cells)
 
 
 def _has_lines(cell: Any) -> bool:

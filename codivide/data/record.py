@@ -9,8 +9,8 @@ from typing import Any, Self
 
 from codivide.core.files import expand_user
 from codivide.data import named
+from codivide.data.database import absolute_database, is_database
 from codivide.data.options import DEFAULT, ReadOptions, text, typed, whole
-from codivide.data.table_files import absolute_database, is_database
 
 
 @dataclass(frozen=True)

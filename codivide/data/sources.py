@@ -17,11 +17,13 @@ import torch
 import torch.utils.data
 from scipy import sparse
 
-from codivide.core.errors import InputError, either, nearest, option
+from codivide.core.errors import InputError, either, no_data, option
 from codivide.core.files import expand_user
 from codivide.data import encode, listed, named
 from codivide.data.arrays import choose_augment, from_arrays
+from codivide.data.arrow import as_pandas
 from codivide.data.columns import Columns, as_frame, from_columns, is_mixed
+from codivide.data.database import is_database
 from codivide.data.encoder import Encoder, Taking
 from codivide.data.folder import load_folder
 from codivide.data.hugging_face import (
@@ -45,7 +47,7 @@ from codivide.data.packed import load_npz, npz_inputs
 from codivide.data.row_order import index_names, said_of_index, warn_of_order
 from codivide.data.rows import Rows
 from codivide.data.source import Classes, Inputs, Reading, Source, Wanted, as_path
-from codivide.data.table_files import COMPRESSIONS, FORMATS, as_pandas, folder_parts, is_database, is_table
+from codivide.data.table_files import COMPRESSIONS, FORMATS, folder_parts, is_table
 from codivide.data.table_sets import frame_inputs, load_frame, load_table, table_inputs
 from codivide.data.targets import all_alike, options_for, with_points
 from codivide.data.texts import NO_TEXTS, TAKES_TEXTS, are_texts, from_texts
@@ -390,6 +392,4 @@ def _no_source(path: Path) -> InputError:
             f"{path} is no data set: use a folder, a table ({', '.join(FORMATS)}; also {', '.join(COMPRESSIONS)}), "
             "or an .npz file of x and y."
         )
-    known = named.names()
-    hint = nearest(path, known) or f" Public data sets: {', '.join(known)}."
-    return InputError(f"there is no file, folder or public data set {str(path)!r}.{hint}")
+    return no_data(str(path), named.names())

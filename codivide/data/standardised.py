@@ -31,7 +31,7 @@ def standardised(rows: Rows) -> Descriptors:
     if getattr(rows, "sparse", False):
         parts = [sparse.csr_matrix(rows[ids].numpy()) for ids in chunks(len(rows), 256)]
         whole = sparse.vstack(parts, format="csr")
-        square = np.asarray(whole.multiply(whole).mean(0)).ravel() - np.asarray(whole.mean(0)).ravel() ** 2
+        square = np.asarray(squares(whole).mean(0)).ravel() - np.asarray(whole.mean(0, dtype=np.float64)).ravel() ** 2
         return (whole @ sparse.diags(inverse(np.sqrt(np.maximum(square, 0))))).tocsr().astype(np.float32)
     dense = np.empty((len(rows), *rows.shape), dtype=np.float32)  # the only copy that is made
     for ids in chunks(len(rows)):
@@ -45,6 +45,14 @@ def standardised(rows: Rows) -> Descriptors:
     dense -= mean.astype(np.float32)
     dense *= inverse(scale).astype(np.float32)
     return dense
+
+
+def squares(rows: sparse.csr_matrix) -> sparse.csr_matrix:
+    """The squares of sparse rows as float64, which holds those of every float32."""
+    if not rows.has_canonical_format:  # a cell may stand twice, and its values are added up
+        rows = rows.copy()
+        rows.sum_duplicates()
+    return sparse.csr_matrix((np.square(rows.data, dtype=np.float64), rows.indices, rows.indptr), rows.shape)
 
 
 def inverse(scale: Floats) -> Floats:

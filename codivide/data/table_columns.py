@@ -12,6 +12,7 @@ import pandas as pd
 from codivide.core.errors import InputError, option
 from codivide.core.files import CLEANED
 from codivide.data import annotators
+from codivide.data.cells import are_objects
 from codivide.data.images import are_image_names
 from codivide.data.options import ReadOptions
 from codivide.data.targets import task_flags
@@ -99,7 +100,7 @@ def with_usual_names(table: pd.DataFrame) -> pd.DataFrame:
     renamed = {}
     for wanted in TEXT_COLUMNS:
         found = find(names, wanted)
-        if found is not None and found != wanted and (wanted != "path" or _is_textual(table[found])):
+        if found is not None and found != wanted and (wanted != "path" or are_objects(table[found])):
             renamed[found] = wanted
     return table.rename(columns=renamed)
 
@@ -266,13 +267,9 @@ def _with_text(table: pd.DataFrame, where: object, options: ReadOptions) -> pd.D
     return table
 
 
-def _is_textual(values: pd.Series[Any]) -> bool:
-    return values.dtype == object or pd.api.types.is_string_dtype(values)
-
-
 def _is_text(values: pd.Series[Any]) -> bool:
     """Whether a column holds texts: of several words, or of a usual name."""
-    if not _is_textual(values):
+    if not are_objects(values):
         return False
     texts = [value for value in values.head(1000).tolist() if isinstance(value, str) and value.strip()]
     if not texts or are_image_names(texts):

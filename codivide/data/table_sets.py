@@ -16,10 +16,11 @@ from codivide.core.files import expand_user
 from codivide.core.types import UNLABELLED, Labels
 from codivide.data import annotators
 from codivide.data.arrays import from_arrays
+from codivide.data.asked import said_of
 from codivide.data.assemble import Pictures, assemble
-from codivide.data.column_kinds import is_plain
 from codivide.data.columns import NAME, Columns, from_columns
 from codivide.data.contents import hashes, of_bytes, of_table
+from codivide.data.database import database, is_database
 from codivide.data.image_bytes import EncodedImages, contents_of, has_images, with_images
 from codivide.data.images import written
 from codivide.data.inputs import decoded, from_memory, from_texts_in_memory
@@ -45,7 +46,7 @@ from codivide.data.table_columns import (
     with_texts,
     with_usual_names,
 )
-from codivide.data.table_files import database, is_database, name_of, said_of
+from codivide.data.table_files import name_of
 from codivide.data.tables import (
     feature_columns,
     feature_ids,
@@ -58,6 +59,7 @@ from codivide.data.tables import (
 )
 from codivide.data.targets import tags_of, texts_of
 from codivide.data.texts import are_texts, from_texts
+from codivide.data.unusable import is_plain
 from codivide.data.weights import checked
 
 

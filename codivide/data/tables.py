@@ -14,7 +14,9 @@ from codivide.core.files import CLEANED, unguard, unguarded
 from codivide.core.types import Labels
 from codivide.data import annotators
 from codivide.data.cache import Entry
+from codivide.data.cells import are_objects
 from codivide.data.columns import Columns
+from codivide.data.database import is_database, read_database
 from codivide.data.groups import numbered
 from codivide.data.images import on_disk
 from codivide.data.labels import HELD_OUT, missing_texts, warn_about_unused
@@ -27,7 +29,7 @@ from codivide.data.table_columns import (
     with_label,
     with_usual_names,
 )
-from codivide.data.table_files import folder_parts, is_database, kind_of, read_database, read_file, read_folder
+from codivide.data.table_files import folder_parts, kind_of, read_file, read_folder
 from codivide.data.targets import listed_labels, several_columns
 
 GUARDED_COLUMNS = ("label", "true_label", "id")  # in CSV files that were written for spreadsheets, see ``files.guard``
@@ -45,7 +47,7 @@ def read_table(path: Path | str, options: ReadOptions = DEFAULT) -> pd.DataFrame
             ``group`` is read as text. So are columns that had points between thousands where the encoder was fitted.
 
     Returns:
-        At least one row; ``table_files.said_of`` tells how it was read.
+        At least one row; ``asked.said_of`` tells how it was read.
 
     Raises:
         InputError: the file cannot be parsed, or has no rows.
@@ -100,7 +102,7 @@ def as_written(path: Path | str | None) -> pd.DataFrame | None:
 
 def _unguarded(table: pd.DataFrame) -> pd.DataFrame:
     """A table that ``clean`` wrote without the apostrophes of its cells and names."""
-    texts = [name for name in table if table[name].dtype == object or pd.api.types.is_string_dtype(table[name])]
+    texts = [name for name in table if are_objects(table[name])]
     found = table.assign(**{str(name): cells for name, cells in unguarded(table[texts]).items()})
     found.columns = pd.Index([unguard(str(name)) for name in found])
     return found

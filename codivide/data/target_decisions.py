@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from codivide.core.errors import InputError, nearest
-from codivide.data.column_kinds import Commas, is_grouped, point
+from codivide.data.commas import Commas, is_grouped, point
 from codivide.data.corrections import KEEP, Corrections, allows_new, confirm
 from codivide.data.loaded import Loaded
 from codivide.data.options import MULTILABEL, REGRESSION, ReadOptions

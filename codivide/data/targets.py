@@ -21,11 +21,12 @@ from sklearn.utils.validation import column_or_1d
 
 from codivide.core.errors import InputError, either, nearest, option
 from codivide.core.types import UNLABELLED, Floats, Labels, Mask
-from codivide.data.column_kinds import COMMAS_IN_WORDS, LARGEST, Commas, commas_of, pointed
+from codivide.data.asked import with_said
+from codivide.data.cells import LARGEST
+from codivide.data.commas import COMMAS_IN_WORDS, Commas, commas_of, pointed
 from codivide.data.labels import MISSING_TEXT, NO_Y, OneClassError, unmasked
 from codivide.data.loaded import Loaded
 from codivide.data.options import CLASSES, MULTILABEL, REGRESSION, ReadOptions
-from codivide.data.table_files import with_said
 from codivide.data.units import tidy
 
 NONE = "(none)"  # a row that has none of the labels; an empty cell is a row that nobody has labelled

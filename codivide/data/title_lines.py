@@ -98,22 +98,37 @@ def comments_above(head: str, delimiters: Iterable[str]) -> int:
     return 0
 
 
-def comments_below(text: str, delimiter: str) -> list[str]:
+class Below(NamedTuple):
+    """Lines at the end of a table that begin with ``#``.
+
+    Attributes:
+        comments: those that are no rows.
+        doubtful: those that are read as rows, though a cell surely does not belong to its column: ``#61`` to numbers.
+    """
+
+    comments: list[str]
+    doubtful: list[str]
+
+
+def comments_below(text: str, delimiter: str) -> Below:
     r"""The lines at the end of a table that are comments: they begin with ``#`` and are no row of several columns.
 
     Such a line has one cell, or more than the header, or a cell that its column surely does not hold. The last is asked
-    where no row above begins so (with or without a blank after the sign). Of a table of one column no comment is told
-    from a row, and none is where a quote may have been opened above it.
+    where no row above begins so (with or without a blank after the sign), and where the line is not written as a row:
+    with all cells, without a blank after the sign or before a cell, and one cell that its column holds. Of a table of
+    one column no comment is told from a row, and none is where a quote may have been opened above it.
 
     Args:
         text: the table from its header on.
         delimiter: what divides the columns.
 
     Example:
-        >>> comments_below("age,label\n41,a\n28,b\n# end of file\n", ",")
+        >>> comments_below("age,label\n41,a\n28,b\n# end of file\n", ",").comments
         ['# end of file\n']
-        >>> comments_below("age,label\n41,a\n28,b\n# made by hand, in May\n", ",")
+        >>> comments_below("age,label\n41,a\n28,b\n# made by hand, in May\n", ",").comments
         ['# made by hand, in May\n']
+        >>> comments_below("age,label\n41,a\n28,b\n#61,a\n", ",")
+        Below(comments=[], doubtful=['#61,a\n'])
     """
     width = len(next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), []))
     found, end = list[str](), len(text)
@@ -126,14 +141,17 @@ def comments_below(text: str, delimiter: str) -> list[str]:
         end = start
     found.reverse()
     like_rows = [k for k, line in enumerate(found) if 1 < line.count(delimiter) + 1 <= width]
+    doubtful = list[str]()
     if like_rows:
         above = text[:end]
         columns = _columns(above, delimiter)
         used = {mark for mark in ("#", "# ") if f"\n{mark}" in above}
-        rows = [k for k in like_rows if _sign(found[k]) in used or not _fits_nowhere(found[k], columns, delimiter)]
+        told = {k: _fit(found[k], columns, delimiter) for k in like_rows if _sign(found[k]) not in used}
+        rows = [k for k in like_rows if k not in told or told[k].is_row]
+        doubtful = [found[k] for k in rows if k in told and told[k].strange]
         last = max(rows, default=-1)
         found = found[last + 1 :]
-    return found if any(line.strip() for line in found) else []
+    return Below(found if any(line.strip() for line in found) else [], doubtful)
 
 
 def _columns(text: str, delimiter: str) -> list[tuple[str, ...]]:
@@ -155,16 +173,32 @@ def _sign(line: str) -> str:
     return "# " if line.startswith("# ") else "#"
 
 
-def _fits_nowhere(line: str, columns: Sequence[Sequence[str]], delimiter: str) -> bool:
-    """Whether a line that begins with ``#`` has a cell that its column surely does not hold.
+class _Fit(NamedTuple):
+    is_row: bool
+    strange: bool  # a cell surely does not belong to its column
 
-    That is a word where all others are numbers. Or it is what is never said where the same few words are said again and
-    again, and a blank is in front of it as in a sentence, but of none of these: else it may be a new class or place.
-    The first cell counts where a blank follows the sign: ``#12`` may be meant for a number.
+
+def _fit(line: str, columns: Sequence[Sequence[str]], delimiter: str) -> _Fit:
+    """Whether a line that begins with ``#`` is a row of these columns.
+
+    It is none where a cell surely does not belong to its column. That is a word where all others are numbers. Or it is
+    what is never said where the same few words are said again and again, and a blank is in front of it as in a
+    sentence, but of none of these: else it may be a new class or place. The first cell counts where a blank follows the
+    sign: ``#12`` may be meant for a number.
     """
     cells = next(csv.reader([line], delimiter=delimiter))
-    first = 0 if _sign(line) == "# " else 1
-    return any(_is_strange(cell, column) for cell, column in zip(cells[first:], columns[first:], strict=False))
+    strange = [_is_strange(cell, column) for cell, column in zip(cells, columns, strict=False)]
+    plain = _sign(line) == "#"
+    if not any(strange[1 if plain else 0 :]):
+        return _Fit(is_row=True, strange=any(strange))
+    tight = plain and len(cells) == len(columns) and not any(cell.startswith(" ") for cell in cells)
+    held = any(_is_held(cell, column) for cell, column in zip(cells[1:], columns[1:], strict=False))
+    return _Fit(is_row=tight and held, strange=True)
+
+
+def _is_held(cell: str, column: Sequence[str]) -> bool:
+    """Whether a cell that is filled is what its column holds: one of the same words, or a number among numbers."""
+    return bool(cell.strip()) and (cell in column or (_is_number(cell) and _are_numbers(column)))
 
 
 def _is_strange(cell: str, column: Sequence[str]) -> bool:

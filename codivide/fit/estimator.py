@@ -22,6 +22,7 @@ from codivide.audit.findings import Findings
 from codivide.core.device import resolve_device
 from codivide.core.errors import InputError, TrainingWarning, check_instance
 from codivide.core.files import expand_user
+from codivide.data.arrow import as_pandas
 from codivide.data.corrections import Decided, confirm, files_of, read_corrections
 from codivide.data.groups import with_groups
 from codivide.data.loaded import Loaded, warn_about_reading
@@ -31,7 +32,6 @@ from codivide.data.own_views import as_views
 from codivide.data.record import DataRecord
 from codivide.data.row_order import warn_of_order, with_index
 from codivide.data.sources import load
-from codivide.data.table_files import as_pandas
 from codivide.data.weights import as_text, weighted
 from codivide.fit.budget import seconds
 from codivide.fit.choose_run import execute

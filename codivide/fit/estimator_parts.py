@@ -13,12 +13,12 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
 from codivide.core.errors import InputError
+from codivide.data.arrow import as_pandas
 from codivide.data.columns import Columns
 from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
 from codivide.data.sources import read_inputs
 from codivide.data.table_columns import arranged
-from codivide.data.table_files import as_pandas
 from codivide.methods.features.far_values import warn_of_far_values
 
 

@@ -14,6 +14,7 @@ import torch
 from codivide.audit import checks
 from codivide.core.errors import TrainingWarning
 from codivide.core.version import VERSION
+from codivide.core.words import first_few
 from codivide.data import columns, encode
 from codivide.data.loaded import Loaded
 from codivide.data.record import DataRecord
@@ -77,12 +78,8 @@ def stretched(found: Sequence[int], loaded: Loaded) -> dict[str, str]:
     """A warning that names the features with values so far out that they are cut."""
     if not found or (loaded.encoder is not None and loaded.encoder.takes != "table"):
         return {}  # nobody can look at the numbers that an encoder makes of a photo or a text
-    named = ", ".join(repr(loaded.columns[k]) if loaded.columns else str(k) for k in found[:5])
-    more = f" and {len(found) - 5} more" if len(found) > 5 else ""
-    text = (
-        f"features stretched by a few values far out: {named}{more}. They are cut to the range of the others; look "
-        "at them"
-    )
+    named = first_few([repr(loaded.columns[k]) if loaded.columns else str(k) for k in found])
+    text = f"features stretched by a few values far out: {named}. They are cut to the range of the others; look at them"
     warnings.warn(text, TrainingWarning, stacklevel=2)
     return {"stretched": text}
 

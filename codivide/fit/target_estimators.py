@@ -18,6 +18,7 @@ from codivide.audit.target_judging import load_targets
 from codivide.core.errors import InputError, TrainingWarning
 from codivide.core.files import expand_user
 from codivide.core.types import Floats, Labels
+from codivide.data.arrow import as_pandas
 from codivide.data.corrections import Decided, files_of, read_corrections
 from codivide.data.groups import with_groups
 from codivide.data.loaded import Loaded
@@ -26,7 +27,6 @@ from codivide.data.own import as_encoder
 from codivide.data.record import DataRecord
 from codivide.data.row_order import warn_of_order, with_index
 from codivide.data.table_columns import listed
-from codivide.data.table_files import as_pandas
 from codivide.data.target_decisions import confirm_targets
 from codivide.data.targets import as_numbers, parts, texts_of
 from codivide.data.weights import weighted

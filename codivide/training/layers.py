@@ -12,7 +12,7 @@ from codivide.core.errors import InputError
 
 
 def layers(net: nn.Module) -> list[nn.Module]:
-    """The parts of a network that run one after another: the stages of ``nets.StagedNet``, else its children."""
+    """The parts of a network that run one after another: the stages of ``blocks.StagedNet``, else its children."""
     return list(getattr(net, "stages", net).children())
 
 
@@ -25,7 +25,7 @@ def last_linear(net: nn.Module) -> nn.Linear:
 
 
 def head(net: nn.Module) -> nn.Module:
-    """What makes logits of features: the head of ``nets.StagedNet`` (with its dropout), else ``last_linear``."""
+    """What makes logits of features: the head of ``blocks.StagedNet`` (with its dropout), else ``last_linear``."""
     last = last_linear(net)
     named = getattr(net, "head", None)
     return named if isinstance(named, nn.Module) and last in named.modules() else last

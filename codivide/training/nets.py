@@ -1,6 +1,6 @@
 """Networks by name: ``build(name, shape, classes) -> net``; the plain dict ``NETS`` lists them.
 
-Every net here is a ``StagedNet``: ``stages`` one after another, ``pool``, then ``head``. A method that
+Every net here is a ``blocks.StagedNet``: ``stages`` one after another, ``pool``, then ``head``. A method that
 mixes latent representations runs ``stages[:l]``, mixes, and goes on with ``stages[l:]``, ``pool`` and
 ``head``. Image nets take any number of channels and any size from 8 pixels on. Initial weights are drawn
 from torch's global generator, which the engine seeds and restores.
@@ -9,181 +9,31 @@ from torch's global generator, which the engine seeds and restores.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from codivide.core.errors import InputError, unknown
 from codivide.data.efficientnet import efficientnet_lite0
+from codivide.training.blocks import (
+    AirGroup,
+    BasicBlock,
+    Carried,
+    DenseLayer,
+    PaddedBlock,
+    PreActBlock,
+    Residual,
+    StagedNet,
+    activation,
+    average,
+    conv3,
+    conv_norm_act,
+)
 from codivide.training.own_net import OwnNet, is_own
-from codivide.training.timm_names import PACKAGED, SMALLEST_IMAGE, packaged_size, read_name
+from codivide.training.timm_names import OTHERS, SMALLEST_IMAGE, packaged_size, read_name
 
 _MLP_WIDTH = 256
-
-
-class StagedNet(nn.Module):
-    """Stages, pooling and a linear head.
-
-    Attributes:
-        stages: the body; the stem is ``stages[0]``.
-        pool: the last stage's output to ``[B, F]``.
-        head: dropout and one linear layer, ``[B, F] -> [B, classes]``.
-    """
-
-    def __init__(self, stages: Sequence[nn.Module], pool: nn.Module, width: int, classes: int, dropout: float) -> None:
-        super().__init__()
-        self.stages = nn.Sequential(*stages)
-        self.pool = pool
-        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(width, classes))
-
-    def features(self, x: Tensor) -> Tensor:
-        """What the head sees, ``[B, F]``."""
-        pooled: Tensor = self.pool(self.stages(x))
-        return pooled
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits ``[B, classes]``, float32 under autocast too."""
-        logits: Tensor = self.head(self.features(x))
-        return logits.float()
-
-
-#: What the shortcut of a ``PreActBlock`` carries; papers and their codes differ. "by_shape": the input, or where the
-#: shape changes the pre-activated input; "active": always the pre-activated input; "input": always the input.
-Carried = Literal["by_shape", "active", "input"]
-
-
-class PreActBlock(nn.Module):
-    """BN, activation, conv, BN, activation, conv, plus a shortcut (He et al. 2016, "Identity mappings").
-
-    Where the shape changes, the shortcut is a bare 1x1 convolution of what it carries.
-    """
-
-    def __init__(
-        self, inputs: int, width: int, stride: int = 1, slope: float = 0.0, *, carried: Carried = "by_shape"
-    ) -> None:
-        super().__init__()
-        self.norm1 = nn.BatchNorm2d(inputs)
-        self.conv1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
-        self.norm2 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
-        self.act = _activation(slope)
-        same = stride == 1 and inputs == width
-        self.shortcut = None if same else nn.Conv2d(inputs, width, 1, stride, bias=False)
-        self.carries_active = carried == "active" or (carried == "by_shape" and not same)
-        self.dropout = 0.0  # between the convolutions; see ``preact_resnet18_dropout``
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``[B, inputs, H, W] -> [B, width, H / stride, W / stride]``."""
-        active = self.act(self.norm1(x))
-        kept = active if self.carries_active else x
-        kept = kept if self.shortcut is None else self.shortcut(kept)
-        hidden = self.act(self.norm2(self.conv1(active)))
-        if self.dropout:
-            hidden = nn.functional.dropout(hidden, self.dropout, self.training)
-        out: Tensor = self.conv2(hidden) + kept
-        return out
-
-
-class PaddedBlock(nn.Module):
-    """A pre-activation block without a weight in its shortcut: MentorNet's (Jiang et al. 2018, published code).
-
-    Where the shape changes, the shortcut is averaged over ``stride x stride`` pixels and gets channels of zeros, half
-    of them on each side.
-
-    Args:
-        inputs: channels.
-        width: channels of the output; an even number more than ``inputs``.
-        stride: of the first convolution.
-        first: the first block of the network: ReLU before BN there, and the shortcut carries the result.
-    """
-
-    def __init__(self, inputs: int, width: int, stride: int = 1, *, first: bool = False) -> None:
-        super().__init__()
-        self.norm1 = nn.BatchNorm2d(inputs)
-        self.conv1 = nn.Conv2d(inputs, width, 3, stride, 1, bias=False)
-        self.norm2 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
-        self.act = nn.LeakyReLU(0.1)
-        self.first = first
-        self.more = (width - inputs) // 2
-        self.halve = nn.AvgPool2d(stride, ceil_mode=True)  # whole where the published images of 32 pixels are
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``[B, inputs, H, W] -> [B, width, H / stride, W / stride]``."""
-        active = self.norm1(self.act(x)) if self.first else self.act(self.norm1(x))
-        kept = active if self.first else x
-        if self.more:
-            kept = nn.functional.pad(self.halve(kept), (0, 0, 0, 0, self.more, self.more))
-        out: Tensor = self.conv2(self.act(self.norm2(self.conv1(active)))) + kept
-        return out
-
-
-class BasicBlock(nn.Module):
-    """Conv, BN, ReLU, conv, BN, plus the input, ReLU (He et al. 2015); the shortcut is a 1x1 conv and BN."""
-
-    def __init__(self, inputs: int, width: int, stride: int = 1) -> None:
-        super().__init__()
-        self.first = _conv_norm_act(inputs, width, 3, stride, 1)
-        self.second = nn.Sequential(nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width))
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or inputs != width:
-            self.shortcut = nn.Sequential(nn.Conv2d(inputs, width, 1, stride, bias=False), nn.BatchNorm2d(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``[B, inputs, H, W] -> [B, width, H / stride, W / stride]``."""
-        return torch.relu(self.second(self.first(x)) + self.shortcut(x))
-
-
-class DenseLayer(nn.Module):
-    """BN, ReLU, 1x1 conv to ``4 * growth``, BN, ReLU, 3x3 conv to ``growth``, appended to the input."""
-
-    def __init__(self, inputs: int, growth: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            nn.BatchNorm2d(inputs),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(inputs, 4 * growth, 1, bias=False),
-            nn.BatchNorm2d(4 * growth),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(4 * growth, growth, 3, padding=1, bias=False),
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``[B, inputs, H, W] -> [B, inputs + growth, H, W]``."""
-        return torch.cat([x, self.body(x)], 1)
-
-
-class AirGroup(nn.Module):
-    """Conv, max-pool by 2, BN, GELU, conv, BN, GELU (Jordan 2024)."""
-
-    def __init__(self, inputs: int, width: int, *, ceil: bool) -> None:
-        super().__init__()
-        self.first = nn.Conv2d(inputs, width, 3, padding=1, bias=False)
-        self.pool = nn.MaxPool2d(2, ceil_mode=ceil)
-        self.norm1 = nn.BatchNorm2d(width)
-        self.second = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.norm2 = nn.BatchNorm2d(width)
-        self.act = nn.GELU()
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``[B, inputs, H, W] -> [B, width, H / 2, W / 2]``."""
-        halved = self.act(self.norm1(self.pool(self.first(x))))
-        out: Tensor = self.act(self.norm2(self.second(halved)))
-        return out
-
-
-class Residual(nn.Module):
-    """The input plus what ``body`` makes of it."""
-
-    def __init__(self, *body: nn.Module) -> None:
-        super().__init__()
-        self.body = nn.Sequential(*body)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``[B, C, H, W] -> [B, C, H, W]``."""
-        out: Tensor = x + self.body(x)
-        return out
 
 
 def small_cnn(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
@@ -198,15 +48,15 @@ def small_cnn(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet
     while size // stride > (16 if stride == 1 else 32):
         stride *= 2
     if stride == 1:
-        stem = _conv_norm_act(shape[0], 32, 3, 1, 1)
+        stem = conv_norm_act(shape[0], 32, 3, 1, 1)
     else:
-        stem = _conv_norm_act(shape[0], 32, 2 * stride, stride, stride // 2)
+        stem = conv_norm_act(shape[0], 32, 2 * stride, stride, stride // 2)
     stages = [
-        nn.Sequential(stem, Residual(_conv3(32, 32))),
-        nn.Sequential(_conv3(32, 64, 2), Residual(_conv3(64, 64), _conv3(64, 64))),
-        nn.Sequential(_conv3(64, 128, 2), Residual(_conv3(128, 128), _conv3(128, 128))),
+        nn.Sequential(stem, Residual(conv3(32, 32))),
+        nn.Sequential(conv3(32, 64, 2), Residual(conv3(64, 64), conv3(64, 64))),
+        nn.Sequential(conv3(64, 128, 2), Residual(conv3(128, 128), conv3(128, 128))),
     ]
-    return StagedNet(stages, _average(), 128, classes, dropout)
+    return StagedNet(stages, average(), 128, classes, dropout)
 
 
 def airbench(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
@@ -238,14 +88,14 @@ def cnn9(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
     padding = 0 if min(shape[1:]) // 4 >= 7 else 1
 
     def layer(inputs: int, width: int, padding: int = 1) -> nn.Sequential:
-        return _conv_norm_act(inputs, width, 3, 1, padding, slope=0.01, bias=True)
+        return conv_norm_act(inputs, width, 3, 1, padding, slope=0.01, bias=True)
 
     stages = [
         nn.Sequential(layer(shape[0], 128), layer(128, 128), layer(128, 128), nn.MaxPool2d(2), nn.Dropout2d(0.25)),
         nn.Sequential(layer(128, 256), layer(256, 256), layer(256, 256), nn.MaxPool2d(2), nn.Dropout2d(0.25)),
         nn.Sequential(layer(256, 512, padding), layer(512, 256, padding), layer(256, 128, padding)),
     ]
-    return StagedNet(stages, _average(), 128, classes, dropout)
+    return StagedNet(stages, average(), 128, classes, dropout)
 
 
 def preact_resnet18(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
@@ -254,9 +104,9 @@ def preact_resnet18(shape: tuple[int, ...], classes: int, dropout: float) -> Sta
     64 to 512 channels. As in their published codes and unlike He et al. 2016, the stem is conv, BN and ReLU, no BN
     stands before the pooling, and every shortcut carries the pre-activated input, also where it is the identity.
     """
-    stages: list[nn.Module] = [_conv_norm_act(shape[0], 64, 3, 1, 1)]
+    stages: list[nn.Module] = [conv_norm_act(shape[0], 64, 3, 1, 1)]
     stages += _preact_stages(64, (64, 128, 256, 512), blocks=2, carried=("active",) * 4)
-    return StagedNet(stages, _average(), 512, classes, dropout)
+    return StagedNet(stages, average(), 512, classes, dropout)
 
 
 def preact_resnet18_dropout(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
@@ -279,7 +129,7 @@ def preact_resnet32(shape: tuple[int, ...], classes: int, dropout: float) -> Sta
     stages: list[nn.Module] = [nn.Conv2d(shape[0], 32, 3, padding=1, bias=False)]
     stages += _preact_stages(32, (32, 64, 128), blocks=5)
     stages[-1] = nn.Sequential(stages[-1], nn.BatchNorm2d(128), nn.ReLU(inplace=True))
-    return StagedNet(stages, _average(), 128, classes, dropout)
+    return StagedNet(stages, average(), 128, classes, dropout)
 
 
 def resnet18(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
@@ -321,7 +171,7 @@ def mentornet_resnet101(shape: tuple[int, ...], classes: int, dropout: float) ->
         stages.append(nn.Sequential(*blocks))
         inputs = width
     stages[-1] = nn.Sequential(stages[-1], nn.BatchNorm2d(inputs), nn.LeakyReLU(0.1))
-    net = StagedNet(stages, _average(), inputs, classes, dropout)
+    net = StagedNet(stages, average(), inputs, classes, dropout)
     _draw_kernels(net, 0.0)
     return net
 
@@ -340,7 +190,7 @@ def densenet_bc_190(shape: tuple[int, ...], classes: int, dropout: float) -> Sta
             layers += [nn.Conv2d(width, width // 2, 1, bias=False), nn.AvgPool2d(2)]
             width //= 2
         stages.append(nn.Sequential(*layers))
-    return StagedNet(stages, _average(), width, classes, dropout)
+    return StagedNet(stages, average(), width, classes, dropout)
 
 
 def mlp(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
@@ -349,8 +199,8 @@ def mlp(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
     for extent in shape:
         width *= extent
     stages = [
-        nn.Sequential(nn.Flatten(), *_dense(width, _MLP_WIDTH)),
-        nn.Sequential(*_dense(_MLP_WIDTH, _MLP_WIDTH)),
+        nn.Sequential(nn.Flatten(), *_dense(width)),
+        nn.Sequential(*_dense(_MLP_WIDTH)),
     ]
     return StagedNet(stages, nn.Identity(), _MLP_WIDTH, classes, dropout)
 
@@ -397,6 +247,11 @@ NETS: dict[str, Callable[[tuple[int, ...], int, float], StagedNet]] = {
 }
 
 
+def names() -> list[str]:
+    """The names that ``build`` knows."""
+    return [*NETS, *OTHERS]
+
+
 def build(
     name: str | OwnNet, shape: tuple[int, ...], classes: int, dropout: float = 0.0, *, pretrained: bool = True
 ) -> nn.Module:
@@ -426,7 +281,7 @@ def build(
     if name.startswith("packaged:"):
         packaged_size(name)  # another name is refused
     elif name not in NETS and not name.startswith("timm:"):
-        raise unknown("net", name, [*NETS, PACKAGED, "timm:NAME[:pretrained][:SIZE]"])
+        raise unknown("net", name, names())
     if name != "mlp":
         if len(shape) != 3:
             raise InputError(f"net {name!r} takes images, but a sample has shape {shape}; use 'mlp'")
@@ -454,28 +309,8 @@ def auto(shape: tuple[int, ...], device: torch.device | str) -> str:
     return "preact_resnet18" if max(shape[1:]) <= 64 else "resnet50"
 
 
-def _activation(slope: float) -> nn.Module:
-    return nn.LeakyReLU(slope, inplace=True) if slope else nn.ReLU(inplace=True)
-
-
-def _average() -> nn.Sequential:
-    return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
-
-
-def _conv_norm_act(
-    inputs: int, width: int, kernel: int, stride: int, padding: int, *, slope: float = 0.0, bias: bool = False
-) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(inputs, width, kernel, stride, padding, bias=bias), nn.BatchNorm2d(width), _activation(slope)
-    )
-
-
-def _conv3(inputs: int, width: int, stride: int = 1) -> nn.Sequential:
-    return _conv_norm_act(inputs, width, 3, stride, 1)
-
-
-def _dense(inputs: int, width: int) -> list[nn.Module]:
-    return [nn.Linear(inputs, width, bias=False), nn.BatchNorm1d(width), nn.ReLU(inplace=True)]
+def _dense(inputs: int) -> list[nn.Module]:
+    return [nn.Linear(inputs, _MLP_WIDTH, bias=False), nn.BatchNorm1d(_MLP_WIDTH), nn.ReLU(inplace=True)]
 
 
 def _preact_stages(
@@ -507,8 +342,8 @@ def _wide_resnet(
     widths = [16 * factor, 32 * factor, 64 * factor]
     stages: list[nn.Module] = [nn.Conv2d(shape[0], 16, 3, padding=1, bias=False)]
     stages += _preact_stages(16, widths, blocks=4, slope=slope, carried=carried)
-    stages[-1] = nn.Sequential(stages[-1], nn.BatchNorm2d(widths[-1]), _activation(slope))
-    net = StagedNet(stages, _average(), widths[-1], classes, dropout)
+    stages[-1] = nn.Sequential(stages[-1], nn.BatchNorm2d(widths[-1]), activation(slope))
+    net = StagedNet(stages, average(), widths[-1], classes, dropout)
     _draw_kernels(net, slope)
     return net
 
@@ -521,13 +356,13 @@ def _draw_kernels(net: nn.Module, slope: float) -> None:
 
 
 def _basic_resnet(shape: tuple[int, ...], classes: int, dropout: float, depths: Sequence[int]) -> StagedNet:
-    stages: list[nn.Module] = [_conv_norm_act(shape[0], 64, 3, 1, 1)]
+    stages: list[nn.Module] = [conv_norm_act(shape[0], 64, 3, 1, 1)]
     inputs = 64
     for width, depth in zip((64, 128, 256, 512), depths, strict=True):
         first = BasicBlock(inputs, width, 1 if width == 64 else 2)
         stages.append(nn.Sequential(first, *(BasicBlock(width, width) for _ in range(depth - 1))))
         inputs = width
-    return StagedNet(stages, _average(), 512, classes, dropout)
+    return StagedNet(stages, average(), 512, classes, dropout)
 
 
 def _imagenet_resnet(
@@ -547,7 +382,7 @@ def _imagenet_resnet(
         nn.init.kaiming_normal_(body.conv1.weight, mode="fan_out", nonlinearity="relu")
     stem = nn.Sequential(body.conv1, body.bn1, body.relu, body.maxpool)
     stages = [stem, body.layer1, body.layer2, body.layer3, body.layer4]
-    return StagedNet(stages, _average(), 2048, classes, dropout)
+    return StagedNet(stages, average(), 2048, classes, dropout)
 
 
 def _timm(name: str, shape: tuple[int, ...], classes: int, dropout: float, *, pretrained: bool) -> StagedNet:

@@ -8,7 +8,8 @@ from codivide.core.errors import InputError, unknown
 from codivide.data.efficientnet import PIXELS, SIDE
 
 SMALLEST_IMAGE = 8
-PACKAGED = "packaged:efficientnet-lite0"  # its weights come with codivide
+OTHERS = ("packaged:efficientnet-lite0", "timm:NAME[:pretrained][:SIZE]")  # names that are not in ``nets.NETS``
+PACKAGED = OTHERS[0]  # its weights come with codivide
 
 
 class TimmName(NamedTuple):

@@ -12,6 +12,7 @@ from codivide.audit.material import Material
 from codivide.core.errors import option
 from codivide.core.files import let_go
 from codivide.core.types import Floats, Labels, Mask, Singles
+from codivide.core.words import first_few
 from codivide.runs.label_table import Column
 
 EMPTY = 0.5  # of the cells of a row
@@ -76,13 +77,13 @@ def _find_empty(material: Material) -> Found:
     said = []
     if empty:
         said.append(
-            f"columns that are nearly empty: {_listed(empty)}. Leave them out ({option('drop')}) unless what is there "
-            "matters"
+            f"columns that are nearly empty: {first_few(map(repr, empty))}. Leave them out ({option('drop')}) unless "
+            "what is there matters"
         )
     if counting:
         said.append(
-            f"columns that count the rows like an id, and are learned from: {_listed(counting)}. Leave them out "
-            f"({option('drop')})"
+            f"columns that count the rows like an id, and are learned from: {first_few(map(repr, counting))}. Leave "
+            f"them out ({option('drop')})"
         )
     share = np.sum(gaps, axis=0) / columns if gaps else np.zeros(len(material.given))
     flag = share > EMPTY
@@ -130,8 +131,8 @@ def _find_given_away(material: Material) -> Found:
     said = []
     if away:
         said.append(
-            f"columns that alone give the label away: {_listed(away)}. If it is only known after the label, leave it "
-            f"out ({option('drop')}): errors of the labels are then its errors"
+            f"columns that alone give the label away: {first_few(map(repr, away))}. If it is only known after the "
+            f"label, leave it out ({option('drop')}): errors of the labels are then its errors"
         )
     if spurious:
         said.append(
@@ -235,11 +236,6 @@ def _explained(codes: Labels, one: Labels) -> float:
     likely = (table[codes, one] - 1 + prior[one]) / table.sum(1)[codes]
     entropy = -float(prior @ np.log(prior))
     return 1 + float(np.log(np.maximum(likely, 1e-4)).mean()) / entropy
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(map(repr, names[:_NAMED])) + more
 
 
 EMPTY_CELLS = Check(

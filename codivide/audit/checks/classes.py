@@ -6,11 +6,11 @@ import numpy as np
 
 from codivide.audit.checks.base import Check, Found
 from codivide.audit.material import Material
+from codivide.core.words import first_few
 from codivide.noise.too_small import FEWEST
 from codivide.runs.label_table import Column
 
 RARE = 0.1  # of the share that a class would have if all had the same
-_NAMED = 5
 
 
 def _find(material: Material) -> Found:
@@ -45,9 +45,7 @@ def _find(material: Material) -> Found:
 
 
 def _listed(material: Material, classes: np.ndarray, counts: np.ndarray) -> str:
-    named = [f"{material.classes[k]!r} ({counts[k]:,})" for k in classes.tolist()]
-    more = f" and {len(named) - _NAMED:,} more" if len(named) > _NAMED else ""
-    return ", ".join(named[:_NAMED]) + more
+    return first_few([f"{material.classes[k]!r} ({counts[k]:,})" for k in classes.tolist()])
 
 
 CHECK = Check(

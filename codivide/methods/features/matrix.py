@@ -12,7 +12,7 @@ from torch import Tensor
 
 from codivide.core.types import Singles
 from codivide.data.rows import CHUNK, IndexedRows, Rows, SparseRows
-from codivide.data.standardised import far_out, moments
+from codivide.data.standardised import far_out, moments, squares
 
 _WIDEST = 2048  # columns whose principal axes are sought
 _FEWEST_ROWS = 2000  # rows up to which those of wider rows are: more cost more than they save
@@ -56,14 +56,14 @@ class Scale:
         width = x.shape[1]
         bounds, ends = np.stack([np.full(width, -np.inf), np.full(width, np.inf)]), None
         if not isinstance(x, np.ndarray):
-            squares = x.multiply(x)
-            lengths = np.sqrt(np.asarray(squares.sum(axis=1)).ravel())
+            squared = squares(x)
+            lengths = np.sqrt(np.asarray(squared.sum(axis=1)).ravel())
             filled = lengths[lengths > 0]
             mean = np.zeros(width)
             if len(filled) and np.mean(np.abs(filled / np.median(filled) - 1) <= 1e-3) >= _ALIKE:
                 deviation = np.full(width, filled.mean() / np.sqrt(width))
             else:
-                deviation = np.sqrt(np.asarray(squares.sum(axis=0)).ravel() / x.shape[0])
+                deviation = np.sqrt(np.asarray(squared.sum(axis=0)).ravel() / x.shape[0])
         else:
             mean, deviation = moments(x)
             ends = x.min(axis=0), x.max(axis=0)
