@@ -1,6 +1,6 @@
 """Fit a data-driven mentor (MentorNet DD) to a set whose true labels are known, save it, and say what it does.
 
-A student is trained with the predefined curriculum on labels whose truth is known: a set with both (cifar10n-worse),
+A student is trained with the predefined curriculum on labels whose truth is known: a set with both (cifar10n:worse),
 or a trusted one to which noise is added. After each epoch the mentor's table gets every sample's loss; then the mentor
 is fitted to it. Use the file on other data: ``codivide fit DATA --method mentornet --curriculum mentor.safetensors``.
 

@@ -526,6 +526,9 @@ def test_a_documented_command_of_bench_finds_its_recipes(words, tmp_path, capsys
     elif command == "table":
         assert bench(monkeypatch, *words) == 0
         assert "not run" in capsys.readouterr().out
+    elif command == "list":
+        assert bench(monkeypatch, *words) == 0
+        assert len(capsys.readouterr().out.splitlines()) == len(recipes)
     else:
         assert command == "run"
         for recipe in recipes:  # all is there, so that the command has nothing to train
@@ -631,6 +634,12 @@ def test_a_methods_page_shows_its_rows_and_the_baseline(tmp_path, monkeypatch):
     runner.work([QUICK, own], [0], tmp_path, tmp_path / "runs")
     page = runner.method_page("dividemix", tmp_path)
     assert re.findall(r"^\| `(\w+)`", page, re.M) == ["cross_entropy", "mine"]
+
+
+def test_a_methods_page_shows_what_its_paper_publishes(monkeypatch):
+    others = replace(QUICK, name="table/others", method="elr"), replace(QUICK, name="quick/none", published={})
+    monkeypatch.setattr(runner, "RECIPES", {recipe.name: recipe for recipe in (QUICK, *others)})
+    assert runner.published_page(QUICK.method) == "- **quick**: `cross_entropy` best 90, last 80."
 
 
 def test_the_list_is_one_line_each_in_a_pipe(capsys, monkeypatch):

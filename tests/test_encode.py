@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from codivide import Features, NoisyLabelClassifier
+from codivide import Features, NoisyLabelClassifier, load_model
 from codivide.audit.material import from_run
 from codivide.cli import early
 from codivide.cli.app import main
@@ -28,10 +28,12 @@ from codivide.data.pretrained import ENCODERS
 from codivide.data.rows import SparseRows, TensorRows
 from codivide.data.sources import load, read_inputs
 from codivide.data.texts import are_texts, as_texts
+from codivide.data.tfidf import Tfidf
 from codivide.runs.model import Model
 
 TEXTS = ["buy cheap pills now", "lovely song", "cheap cheap pills", "what a song", "buy now", "I love this song"] * 3
 LABELS = ["spam", "ham", "spam", "ham", "spam", "ham"] * 3
+QUICK = Features(heads="linear", correct=False)
 HOSTILE = [
     "",
     "   \n\t",
@@ -162,8 +164,7 @@ def test_hostile_texts(name):
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        (["", " ", None, "a"], "none of the texts holds a word of at least two"),
-        (["!!", "??", "..", "--"], "none of the texts"),
+        (["", " ", None, "\n"], "all texts are empty"),
         (["one two", 3, "two", "three"], r"row 1 is 3 \(int\)"),
         (["one two", "two", ["x"], "three"], r"row 2 is \['x'\] \(list\)"),
     ],
@@ -171,6 +172,35 @@ def test_hostile_texts(name):
 def test_texts_that_cannot_be_used(texts, message):
     with pytest.raises(InputError, match=message):
         load(texts, [0, 1, 0, 1])
+
+
+def test_words_alone_need_words_and_the_error_names_what_does_not():
+    for texts in (["", " ", None, "a"], ["!!", "??", "..", "--"]):
+        with pytest.raises(InputError, match=r"a word of at least two .* encoder tfidf:char reads single characters"):
+            load(texts, [0, 1, 0, 1], options=ReadOptions(encoder="tfidf"))
+
+
+@pytest.mark.parametrize(
+    "signs", ["好美愛壞醜恨", "abcdef", "\N{SMILING FACE WITH OPEN MOUTH}♥☀\N{POUTING FACE}☂☠", "135246", "!.;?,:"]
+)
+def test_texts_without_any_word_are_learned_by_their_parts(tmp_path, signs):
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, 200)
+    texts = [" ".join(rng.choice(list(signs[3 * k : 3 * k + 3]), 3)) for k in truth]
+    given = np.where(rng.random(200) < 0.1, 1 - truth, truth)
+    found = NoisyLabelClassifier(QUICK, random_state=0, out=tmp_path / "run").fit(texts, given)
+    assert found.model_.encoder.parts[0][0] == []
+    assert (found.suggested_labels_ == truth).mean() > max(0.95, (given == truth).mean())
+    saved = load_model(tmp_path / "run")
+    new = [signs[1], f"{signs[4]} {signs[5]}", "", "new words"]
+    np.testing.assert_allclose(saved.probs(new), found.predict_proba(new), atol=1e-6)
+    assert saved.probs(new).argmax(1)[:2].tolist() == [0, 1]
+
+
+def test_a_text_with_known_parts_but_no_known_word_is_as_long_as_the_others():
+    rows = every(Tfidf.fit("tfidf:char", TEXTS).encode(["cheap song", "cheapest", "\N{SNOWMAN}"]))
+    assert rows[1].count_nonzero() > 5
+    assert torch.allclose(rows.norm(dim=1), torch.tensor([1.0, 1.0, 0.0]), atol=1e-6)
 
 
 def test_missing_texts_are_empty():
@@ -194,10 +224,10 @@ def test_all_identical_and_single_word_texts():
 
 def test_rare_words_count_in_small_sets_only():
     texts = [f"common word{k}" for k in range(tfidf.PAIRS_FROM)]
-    few, many = (tfidf.Tfidf.fit("tfidf", texts[:n]).parts[0][0] for n in (tfidf.PAIRS_FROM - 1, len(texts)))
+    few, many = (Tfidf.fit("tfidf", texts[:n]).parts[0][0] for n in (tfidf.PAIRS_FROM - 1, len(texts)))
     assert len(few) == 1 + 2 * (len(texts) - 1)
     assert many == ["common"]
-    assert len(tfidf.Tfidf.fit("tfidf", [f"word{k}" for k in range(1200)]).parts[0][0]) == 1200
+    assert len(Tfidf.fit("tfidf", [f"word{k}" for k in range(1200)]).parts[0][0]) == 1200
 
 
 def test_an_estimator_of_texts(tmp_path):

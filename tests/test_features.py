@@ -168,6 +168,18 @@ def test_scaled_columns_have_mean_0_and_rows_length_1_on_average() -> None:
     assert np.isclose((scaled**2).sum(1).mean(), 3 / 4, atol=1e-4)
 
 
+@pytest.mark.parametrize(("short", "kept"), [(0, True), (8, True), (30, False)])
+def test_sparse_rows_of_which_most_have_one_length_keep_their_units(short: int, kept: bool) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.random((100, 8)) * (rng.random((100, 8)) < 0.5) * [8, 4, 2, 1, 1, 1, 1, 1]
+    x /= np.linalg.norm(x, axis=1, keepdims=True).clip(1e-9)
+    x[:short] /= np.sqrt(2)  # such as texts that have one kind of terms of two
+    scaled = Scale.fit(sparse.csr_matrix(x, dtype=np.float32)).apply(sparse.csr_matrix(x, dtype=np.float32)).toarray()
+    factors = (scaled.sum(0) / x.sum(0)).round(3)
+    assert (np.ptp(factors) == 0) == kept
+    assert np.isclose((scaled**2).sum(1).mean(), 1, atol=0.05)
+
+
 def test_stacking_finds_the_likeliest_mixture() -> None:
     rng = np.random.default_rng(0)
     seen = torch.from_numpy(rng.random((2, 300)))

@@ -21,6 +21,8 @@ from sklearn.base import clone
 from torch import Tensor
 
 from codivide import NoisyLabelClassifier, train
+from codivide.bench.recipes import RECIPES
+from codivide.cli.inspect import settings_page
 from codivide.cli.method_flags import described
 from codivide.data.arrays import from_arrays
 from codivide.fit.choose_run import execute
@@ -265,6 +267,20 @@ def test_it_is_documented(name):
     assert cls.paper
     assert [item.name for item in fields(cls) if not described(cls).get(item.name)] == []
     assert (ROOT / f"docs/methods/{name}.md").read_text(encoding="utf-8").startswith("# ")
+
+
+@every_method
+def test_its_page_has_the_parts_of_all_pages(name):
+    text = (ROOT / f"docs/methods/{name}.md").read_text(encoding="utf-8")
+    parts = ["What it does", "When to use it", "Run it", "Settings", "Measured"]
+    assert [title for title in re.findall(r"^## (.*)$", text, re.MULTILINE) if title in parts] == parts
+    assert f'settings_page("{name}")' in text
+    flags = re.findall(r"^\| `--(?:method-)?([\w-]+)` \| [^|]+ \| \S", settings_page(name), re.MULTILINE)
+    assert flags == [item.name.replace("_", "-") for item in fields(METHODS[name])]
+    published = any(recipe.published for recipe in RECIPES.values() if recipe.method == name)
+    assert (f'published_page("{name}")' in text) == published
+    for made in re.findall(r'METHODS\["\w+"\]\([^)]*\)', text):
+        assert isinstance(eval(made, {"METHODS": METHODS}), METHODS[name])
 
 
 def test_the_documentation_lists_every_method_and_nothing_else():

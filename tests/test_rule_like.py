@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.datasets import load_breast_cancer, load_digits
+from sklearn.feature_extraction.text import CountVectorizer
 
 from codivide import Features, NoisyLabelClassifier, TrainingWarning, noise_report
 from codivide.data.loaded import Loaded
@@ -52,6 +53,14 @@ def test_key_words_are_named_and_the_report_is_no_longer_good():
     assert report.trust.reasons[0] == said
     facts = clf.audit(limit=1).facts
     assert facts["noise"]["trust"]["reasons"][0] == said
+
+
+def test_texts_without_words_hold_no_rule_whatever_encodes_them():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 200)
+    lines = [" ".join(rng.choice(list("abc" if k else "def"), 3)) for k in labels]
+    clf = NoisyLabelClassifier(QUICK, encoder=CountVectorizer(analyzer="char")).fit(lines, labels)
+    assert rule_like.KEY not in clf.history_[-1].get("warnings", {})
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.3])

@@ -342,6 +342,16 @@ def method_page(method: str, results: Path = RESULTS) -> str:
     return "\n\n".join([*parts, _LEGEND]) if parts else "Nothing has been measured yet."
 
 
+def published_page(method: str) -> str:
+    """What papers publish for the recipes of a method, a line for each group, as Markdown; for its page."""
+    lines: dict[str, list[str]] = {}
+    for recipe in RECIPES.values():
+        if recipe.method == method and recipe.published:
+            name = recipe.name.partition("/")[2]
+            lines.setdefault(recipe.group, []).append(f"`{name}` {published_text(recipe.published)}")
+    return "\n".join(f"- **{group}**: {'; '.join(cells)}." for group, cells in lines.items())
+
+
 def _described(recipe: Recipe) -> str:
     """What the recipes of a group share: data, noise, network and length."""
     parts = (

@@ -156,9 +156,6 @@ def methods(
 
     Example: codivide methods dividemix
     """
-    from dataclasses import fields
-
-    from codivide.cli.fit_flags import TAKEN
     from codivide.fit.own_method import method_class
     from codivide.methods import METHODS
 
@@ -172,9 +169,33 @@ def methods(
     paper, summary = (f" ({cls.paper})" if cls.paper else ""), (f": {cls.summary}" if cls.summary else "")
     out_console.print(f"[bold]{escape(name)}[/]{escape(paper + summary)}")
     table = Table("flag", "default", "meaning", box=None, padding=(0, 2, 0, 0))
+    for flag, default, text in _hyper_parameters(cls):
+        table.add_row(flag, default, escape(text))
+    out_console.print(table)
+
+
+def _hyper_parameters(cls: type) -> list[tuple[str, str, str]]:
+    """Flag, default and meaning of each hyper-parameter of a method, in the words of the command line."""
+    from dataclasses import fields
+
+    from codivide.cli.fit_flags import TAKEN
+
     about = described(cls)
+    rows = []
     for item in fields(cls):
         flag = OWN + item.name if item.name in TAKEN else item.name
-        default, text = as_flag(item.name, item.default, about.get(item.name, ""))
-        table.add_row("--" + flag.replace("_", "-"), default, escape(text))
-    out_console.print(table)
+        rows.append(("--" + flag.replace("_", "-"), *as_flag(item.name, item.default, about.get(item.name, ""))))
+    return rows
+
+
+def settings_page(name: str) -> str:
+    """The hyper-parameters of a method, and what it asks of the plan, as Markdown; for its page."""
+    from codivide.methods import METHODS
+
+    cls = METHODS[name]
+    lines = ["| flag | default | meaning |", "|---|---|---|"]
+    lines += [f"| `{flag}` | {default} | {text} |" for flag, default, text in _hyper_parameters(cls)]
+    if asked := getattr(cls, "settings", {}):
+        said = ", ".join(f"`{key}` {value}" for key, value in asked.items())
+        lines += ["", f"Of the plan it sets, where you do not: {said}."]
+    return "\n".join(lines)

@@ -42,7 +42,8 @@ class Tfidf:
 
     Args:
         name: "tfidf", "tfidf:char" or "tfidf:parts".
-        parts: a vocabulary (terms by column) and the weight of each term, for every kind of term.
+        parts: a vocabulary (terms by column) and the weight of each term, for every kind of term. One of them may be
+            empty: single Chinese characters, emoji or "a b c" are no words, but parts of words read them.
     """
 
     takes: Takes = "text"
@@ -51,33 +52,27 @@ class Tfidf:
     def __init__(self, name: str, parts: Sequence[tuple[list[str], NDArray[np.float32]]]) -> None:
         self.name = name
         self.parts = list(parts)
-        self._vectorizers = [
-            _vectorizer(kind, vocabulary=terms) for kind, (terms, _) in zip(_kinds(name), self.parts, strict=True)
-        ]
-        for vectorizer, (_, weights) in zip(self._vectorizers, self.parts, strict=True):
-            vectorizer.idf_ = weights
+        self._vectorizers = []
+        for kind, (terms, weights) in zip(_kinds(name), self.parts, strict=True):
+            if terms:  # scikit-learn refuses to read with no term
+                self._vectorizers.append(_vectorizer(kind, vocabulary=terms))
+                self._vectorizers[-1].idf_ = weights
 
     @classmethod
     def fit(cls, name: str, texts: Sequence[str]) -> Tfidf:
         """The vocabulary of some texts: at most 50,000 words and pairs, and 20,000 parts, the most frequent ones.
 
         Raises:
-            InputError: no text holds a word of two letters.
+            InputError: no text holds a term: of words one of two letters, of parts anything but spaces.
         """
-        fewest = 2 if len(texts) >= PAIRS_FROM else 1
-        parts = []
-        for kind in _kinds(name):
-            for least in sorted({fewest, 1}, reverse=True):
-                try:
-                    found = _vectorizer(kind, min_df=least, max_features=kind.most).fit(texts)
-                except ValueError:  # an empty vocabulary
-                    continue
-                break
-            else:
-                raise InputError(
-                    "none of the texts holds a word of at least two letters or digits: there is nothing to learn from."
-                )
-            parts.append((found.get_feature_names_out().tolist(), found.idf_.astype(np.float32)))
+        parts = [_found(kind, texts) for kind in _kinds(name)]
+        if not any(terms for terms, _ in parts):
+            raise InputError(
+                "none of the texts holds a word of at least two letters or digits: there is nothing to learn from; "
+                "encoder tfidf:char reads single characters, too."
+                if name == "tfidf"
+                else "all texts are empty: there is nothing to learn from."
+            )
         return cls(name, parts)
 
     @classmethod
@@ -100,10 +95,11 @@ class Tfidf:
 
     def table(self, samples: Sequence[str]) -> csr_matrix:
         """The same as a matrix."""
-        parts = [vectorizer.transform(samples) for vectorizer in self._vectorizers]
+        from sklearn.preprocessing import normalize
+
+        parts = [vectorizer.transform(samples) for vectorizer in self._vectorizers]  # rows of length 1, or 0
         joined = sparse.csr_matrix(sparse.hstack(parts, format="csr"), dtype=np.float32)
-        joined.data *= np.float32(1 / np.sqrt(len(parts)))  # every kind of terms has the same weight
-        return joined
+        return joined if len(parts) == 1 else normalize(joined, copy=False)
 
     def header(self) -> dict[str, Any]:
         """Nothing: all that there is are tensors."""
@@ -121,6 +117,17 @@ class Tfidf:
 
 def _kinds(name: str) -> tuple[_Terms, ...]:
     return _KINDS[name]
+
+
+def _found(kind: _Terms, texts: Sequence[str]) -> tuple[list[str], NDArray[np.float32]]:
+    """The terms of one kind in the texts, and their weights; of many texts those of two, where there are any."""
+    for least in (2, 1) if len(texts) >= PAIRS_FROM else (1,):
+        try:
+            found = _vectorizer(kind, min_df=least, max_features=kind.most).fit(texts)
+        except ValueError:  # an empty vocabulary
+            continue
+        return found.get_feature_names_out().tolist(), found.idf_.astype(np.float32)
+    return [], np.zeros(0, dtype=np.float32)
 
 
 def _vectorizer(kind: _Terms, **settings: Any) -> Any:

@@ -34,7 +34,7 @@ class Dividing(Method):
             was not the given label; class_wise_events; embedding, one on how far the network's features are from the
             mean of their class; neighbours, one on how many of the nearest features have another label.
         average_losses: epochs whose losses are averaged before the mixture is fitted.
-        restore_classes: a class of which no label is found clean is divided by a mixture of its own; False: it stays
+        restore_classes: a class of which no label is found clean is divided by a mixture of its own; else it stays
             without one, as published.
         average_guesses: judge and guess with the weight averages (needs an average in the plan).
         networks: 2 that judge for each other, or 1 that judges for itself.

@@ -41,7 +41,7 @@ class DivideMix(Dividing):
         warmup: epochs of plain training first (30 on CIFAR-100); None: 10, or a third of all where that is less; "auto"
             (as below): chosen by a short run, or the paper's value where there is none.
         confidence_penalty: weight of the negative entropy during warm-up; 1 for asymmetric noise.
-        restore_classes: divide a class without a clean label by itself; False: as published.
+        restore_classes: divide a class without a clean label by itself; else it stays without one, as published.
         average_guesses: divide and guess with the weight averages (needs an average in the plan).
         networks: 2, or 1 that divides and guesses for itself (no co-training).
         co_divide: learn from the peer's split; else each network from its own.

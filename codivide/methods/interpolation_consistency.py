@@ -13,8 +13,8 @@ Ours: labelled samples are among the unlabelled ones (``include_labelled``). The
 a quarter of 400 epochs). With few labels and a larger weight the network predicts too few classes, because the same
 answer for all samples is consistent, too. At 50, with 25 labels of each of ten classes, a third of all samples became
 one class. One share for a batch, as in the paper; the partner of an unlabelled sample is another of the same batch. The
-teacher is that of ``mean_teacher``: averaged weights, in evaluation mode. p(clean) is fitted to losses measured on
-unmixed labelled samples after every epoch. See also ``_semi_supervised.py``.
+teacher is the average of the weights in evaluation mode (that of ``mean_teacher`` is in training mode). p(clean) is
+fitted to losses measured on unmixed labelled samples after every epoch. See also ``_semi_supervised.py``.
 """
 
 from __future__ import annotations

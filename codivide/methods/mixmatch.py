@@ -1,8 +1,8 @@
 """MixMatch (Berthelot, Carlini, Goodfellow, Papernot, Oliver, Raffel; NeurIPS 2019, arXiv:1905.02249).
 
 Kept from the reference code, not in the paper:
-- Adam with 0.002, and decay ``w <- w - 0.02 lr w`` of kernels alone; the average of weights (0.999) classifies;
-- lambda_U rises linearly over the first 1,048,576 labelled images seen (16,384 steps of 64);
+- Adam with 0.002, and decay ``w <- w - 0.02 lr w`` of kernels alone;
+- lambda_U rises over the first 1,048,576 labelled images seen, 16,384 steps of 64 (the paper: 16,000 steps);
 - batch normalisation sees batches of the size of the labelled one, each with samples of every part (interleaving);
 - guesses are made in training mode, and record no statistics.
 

@@ -44,7 +44,7 @@ class Mixup(Method):
         same_class: partners have the same given label.
         neighbours: partners are drawn from so many nearest samples (200 in the paper); 0: from the batch.
         layer: mix the output of this layer of the network; 0: the inputs.
-        mix_labels: mix the labels too; False: keep the label of the sample with the largest share.
+        mix_labels: mix the labels too; else keep the label of the sample with the largest share.
         label_smoothing: probability that is spread over all classes, in [0, 1].
         input_noise: standard deviation of Gaussian noise on the (normalised) inputs.
     """

@@ -17,6 +17,7 @@ from codivide.data.standardised import far_out, moments, squares
 _WIDEST = 2048  # columns whose principal axes are sought
 _FEWEST_ROWS = 2000  # rows up to which those of wider rows are: more cost more than they save
 _FLAT = 1e-9  # squares of lengths along an axis, relative to the longest, below which there is none
+_ALIKE = 0.9  # share of rows of one length from which on somebody has weighed the columns
 _PASSES = 2  # of the subspace iteration over the data; every one costs two products
 Raw: TypeAlias = Singles | sparse.csr_matrix
 
@@ -26,8 +27,9 @@ class Scale:
     """How a raw row becomes a scaled one: ``(x - mean) / deviation``; the mean square of a scaled row is 1.
 
     Dense columns are standardised, sparse ones divided by the root of their mean square, and all by the root of the
-    number of columns, so that a penalty means the same for few and for many features. Sparse rows that have all the
-    same length (TF-IDF) keep their units: somebody has weighed the columns.
+    number of columns, so that a penalty means the same for few and for many features. Sparse rows of which nine tenths
+    have the same length (TF-IDF) keep their units: somebody has weighed the columns. Not all need have it, for where
+    words and parts of words are put side by side, a row may lack one kind.
 
     Attributes:
         mean: ``[D]`` float32; zeros for sparse features, whose zeros stay zeros.
@@ -58,7 +60,7 @@ class Scale:
             lengths = np.sqrt(np.asarray(squared.sum(axis=1)).ravel())
             filled = lengths[lengths > 0]
             mean = np.zeros(width)
-            if len(filled) and np.ptp(filled) <= 1e-3 * filled.max():
+            if len(filled) and np.mean(np.abs(filled / np.median(filled) - 1) <= 1e-3) >= _ALIKE:
                 deviation = np.full(width, filled.mean() / np.sqrt(width))
             else:
                 deviation = np.sqrt(np.asarray(squared.sum(axis=0)).ravel() / x.shape[0])

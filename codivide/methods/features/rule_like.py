@@ -23,6 +23,7 @@ import torch
 from scipy import sparse
 from sklearn.tree import DecisionTreeClassifier
 
+from codivide.core.errors import InputError
 from codivide.core.types import Floats, Labels
 from codivide.data.columns import Columns
 from codivide.data.loaded import Loaded
@@ -145,7 +146,10 @@ def _written(loaded: Loaded, rows: Labels) -> tuple[Callable[[Labels], Raw], Seq
         words, _ = loaded.encoder.parts[0]  # a rule is written in them; what follows are parts of words
         return lambda some: taken(some)[:, : len(words)], words
     texts = [loaded.texts[row] for row in rows.tolist()]
-    fitted = Tfidf.fit("tfidf", texts)
+    try:
+        fitted = Tfidf.fit("tfidf", texts)
+    except InputError:  # there are no words, so that none makes a rule
+        return lambda some: sparse.csr_matrix((len(some), 0)), ()
     encoded = raw(fitted.encode(texts))
     return lambda some: _rows(encoded, some), fitted.parts[0][0]
 
