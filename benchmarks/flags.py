@@ -3,9 +3,9 @@
     python benchmarks/flags.py [--seeds 2,3] [--out results/flags.json]
 
 Photos of CIFAR-10 by the packaged encoder, 2,000 and 400 of ten classes and those of two among them, with none or few
-labels drawn anew (``symmetric``) and with those of people, digits, and texts with true labels and those of key words.
+labels drawn anew (``symmetric``) and with those of people, and texts with true labels and those of key words.
 *before* is the same p(clean) at the level of the confident joint, and what is flagged by it. True labels only score.
-The ceiling was set with photos of seed 0, digits and texts in sight.
+The ceiling was set with photos of seed 0 and texts in sight.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from clean import some_photos
 from detection_sets import SETS
-from sklearn.datasets import load_digits
 
 from codivide.core.files import write_text
 from codivide.core.provenance import environment
@@ -64,9 +63,6 @@ def cases(seed: int) -> Iterator[Case]:
         two = (truth[rows] == second).astype(np.int64)
         for rate in FEW if count > 1000 else ():
             yield Case(f"photos of two classes, {rate:.0%}", x[rows], spoiled(two, rate, seed), two)
-    x, truth = load_digits(return_X_y=True)
-    for rate in (0.0, 0.05):
-        yield Case(f"digits, {rate:.0%}", x.astype(np.float32), spoiled(truth, rate, seed), truth)
     for name in ("youtube", "hausa"):
         problem = SETS[name](seed)
         yield Case(f"{name}, true labels", problem.x, problem.truth, problem.truth)
