@@ -100,3 +100,14 @@ def test_arrays_of_objects_may_hold_arrays():
     assert same(one, other)
     other[0] = np.zeros(2)
     assert not same(one, other)
+
+
+def test_when_an_audit_was_made_does_not_count_and_all_else_does():
+    probs = np.random.default_rng(0).dirichlet(np.ones(3), 60)
+    given = np.where(np.arange(60) < 6, probs.argmin(1), probs.argmax(1))
+    found = audit.from_probs(given, probs)
+    later = replace(found, facts=found.facts | {"created": "2030-01-01T00:00:00+00:00"})
+    assert found == later
+    assert found != replace(later, facts=later.facts | {"version": "0.0.0"})
+    assert found != replace(found, labels=found.labels[::-1])
+    assert "created" in found.facts

@@ -17,7 +17,7 @@ import pandas as pd
 from codivide.audit import checks, target_facts
 from codivide.audit.checks import Check, Found
 from codivide.audit.checks.labels import Listing
-from codivide.audit.findings import Findings
+from codivide.audit.findings import CREATED, Findings
 from codivide.audit.material import Material, from_run
 from codivide.audit.noise_report import noise_report
 from codivide.audit.shown import Shown, finite
@@ -141,7 +141,7 @@ def _facts(material: Material, found: Mapping[str, Found], shown: Shown) -> dict
     return {
         "format": FORMAT,
         "name": material.name,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        CREATED: datetime.now(UTC).isoformat(timespec="seconds"),
         "version": VERSION,
         "method": material.method,
         "samples": len(given),

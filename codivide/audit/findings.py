@@ -20,6 +20,7 @@ from codivide.runs import label_table
 if TYPE_CHECKING:
     from codivide.audit.clean import Cleaned
 
+CREATED = "created"  # among the facts: when they were made
 _SHOWN = 10  # issues in a notebook
 _TAKES = "it takes features in which like samples are near (for duplicates, images or texts do), and enough samples"
 
@@ -27,6 +28,8 @@ _TAKES = "it takes features in which like samples are near (for duplicates, imag
 @dataclass(eq=False)
 class Findings(ByValue):
     """Judged labels with the facts about them; ``print`` and a notebook show a summary.
+
+    Two are equal where labels, facts and page are the same, whenever each of them was made.
 
     Attributes:
         labels: every sample with given and suggested label, ``clean_prob`` and the rest of ``label_table.build``.
@@ -37,6 +40,9 @@ class Findings(ByValue):
     labels: pd.DataFrame
     facts: dict[str, Any]
     page: Path | None = None
+
+    def _compared(self) -> dict[str, Any]:
+        return vars(self) | {"facts": {name: value for name, value in self.facts.items() if name != CREATED}}
 
     @property
     def label_issues(self) -> pd.DataFrame:

@@ -19,10 +19,14 @@ class ByValue:
     """
 
     def __eq__(self, other: object) -> bool:
-        """Whether all fields hold the same."""
+        """Whether all fields hold the same, see ``_compared``."""
         if type(other) is not type(self):
             return NotImplemented
-        return same(vars(self), vars(other))
+        return same(self._compared(), other._compared())
+
+    def _compared(self) -> dict[str, Any]:
+        """What two of them must share to be equal: all fields, unless a class leaves something out."""
+        return vars(self)
 
 
 def same(one: Any, other: Any) -> bool:
