@@ -180,3 +180,35 @@ def test_rows_of_a_known_set_have_no_command(tmp_path, monkeypatch, capsys):
     assert call("fit", "digits", "--limit", "60", *QUICK, "--out", "run") in (0, 3)
     assert call("clean", "run", "--out", "cleaned") == 0
     assert "train again" not in capsys.readouterr().out
+
+
+def test_changes_are_since_the_source_also_those_that_were_decided_before_the_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    x, truth = rows()
+    written("own.csv", x.assign(id=[f"p{row}" for row in range(COUNT)], label=np.where(truth, "yes", "no")))
+    given = ["yes" if value else "no" for value in truth]
+    other = ["no" if value else "yes" for value in truth]
+    lines = [
+        f"p3,{given[3]},relabel,{other[3]},",
+        f"p9,{given[9]},junk,,",
+        f"p5,{given[5]},keep,,",
+        f"p7,{given[7]},relabel,{other[7]},",
+    ]
+    Path("first.csv").write_text("\n".join(["id,given,decision,label,time", *lines]))
+    assert call("fit", "own.csv", "--corrections", "first.csv", "--out", "run", *QUICK) in (0, 3)
+    Path("second.csv").write_text(  # one is decided back, one that was relabelled is left out
+        f"id,given,decision,label,time\np7,{other[7]},relabel,{given[7]},\np20,{given[20]},junk,,\n"
+    )
+    assert call("clean", "run", "--corrections", "second.csv", "--out", "cleaned") == 0
+    said = "".join(capsys.readouterr())
+    assert "decisions of 3 samples, made before the run (first.csv), are among the changes" in said
+    changes = pd.read_csv("cleaned/CHANGES.csv", keep_default_na=False)
+    assert changes[["id", "given", "label", "change"]].to_numpy().tolist() == [
+        ["p3", given[3], other[3], "relabelled"],
+        ["p20", given[20], "", "dropped"],
+        ["p9", given[9], "", "dropped"],
+    ]
+    before, after = pd.read_csv("own.csv").set_index("id")["label"], pd.read_csv("cleaned/labels_clean.csv")
+    differs = after["label"].to_numpy() != before[after["id"]].to_numpy()
+    assert after["id"][differs].tolist() == ["p3"]
+    assert set(before.index) - set(after["id"]) == {"p9", "p20"}

@@ -28,6 +28,7 @@ from codivide.audit.clean_rules import (
     left_over,
     samples_of,
 )
+from codivide.audit.earlier import with_earlier
 from codivide.audit.noise_report import noise_report
 from codivide.audit.write_clean import LABELS
 from codivide.core.errors import InputError, either, option
@@ -288,6 +289,8 @@ def clean(
         run=run,
         certain=_certain(judged, run) if is_unasked(corrections, drop_below, relabel_above) else None,
     )
+    if judged.run is not None:
+        cleaned = _since_source(cleaned, judged, judged.run)
     if judged.of_files():
         (table, paths, places), cells = _images(cleaned, judged, files, out), None
     elif files is not None:
@@ -302,6 +305,13 @@ def clean(
         if files is not None:
             write_clean.place(paths, places, folder, files)
     return cleaned._replace(reading=_again(table, judged.source.options, label))
+
+
+def _since_source(cleaned: Cleaned, judged: Judged, run: SavedRun) -> Cleaned:
+    """What differs from the source, which earlier decisions that the run was trained with do, too."""
+    labels = [*label_values(judged.table[label_table.GIVEN]), *label_values(judged.table[label_table.SUGGESTED])]
+    changes, remarks = with_earlier(cleaned.changes, run, Types(labels, judged.classes).label)
+    return cleaned._replace(changes=changes, remarks=[*cleaned.remarks, *remarks])
 
 
 def _certain(judged: Judged, run: Path) -> float | None:

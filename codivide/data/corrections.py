@@ -161,13 +161,15 @@ class Corrections:
                 known.check(row)
 
     def record(self) -> dict[str, Any]:
-        """What a run notes: the file, its hash, and how many labels were confirmed, changed and left out."""
+        """What a run notes: the file, its hash, how many labels were confirmed, changed and left out, and which."""
+        changed = [row for row in self.rows if row.final != row.given]
         return {
             "file": self.name,
             "sha256": self.sha256,
             "confirmed": sum(row.final is not None for row in self.rows),
-            "relabelled": sum(row.final not in (None, row.given) for row in self.rows),
-            "junk": sum(row.final is None for row in self.rows),
+            "relabelled": sum(row.final is not None for row in changed),
+            "junk": sum(row.final is None for row in changed),
+            "changes": [[row.id, row.given, row.final] for row in changed],  # id, label before, label after (None: junk)
         }
 
 
