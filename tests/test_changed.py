@@ -180,6 +180,24 @@ def test_decisions_on_other_rows_are_refused(tmp_path, capsys):
         NoisyLabelClassifier().fit(path, corrections=decided)
 
 
+def test_decisions_of_a_run_that_read_the_table_otherwise_say_so(tmp_path, capsys):
+    table = frame("id")
+    table["label"] = np.where(np.arange(len(table)) == 1, table["label"].str.upper(), table["label"])
+    path = write(table.assign(more=np.arange(len(table)) % 7), tmp_path / "t.csv")
+    run = tmp_path / "run"
+    assert main(["fit", str(path), "--merge-labels", "--out", str(run)]) == 0
+    name, label = pd.read_csv(run / "labels.csv", dtype=str).loc[3, ["id", "given"]]
+    decided = run / "corrections.csv"
+    decided.write_text(f"id,given,decision,label\n{name},{label},junk,\n")
+    capsys.readouterr()
+    again = ["fit", str(path), "--corrections", str(decided)]
+    assert main([*again, "--merge-labels", "--out", str(tmp_path / "same")]) == 0
+    assert "read the data with" not in capsys.readouterr().err
+    assert main([*again, "--drop", "more", "--out", str(tmp_path / "other")]) == 0  # other columns are no other rows
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"the run {run}, of which these decisions are, read the data with no --drop, --merge-labels" in said
+
+
 def test_the_hash_is_of_what_a_row_holds(tmp_path):
     table = frame("row")
     loaded = load(write(table, tmp_path / "t.csv"))

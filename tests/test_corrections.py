@@ -76,6 +76,7 @@ def test_what_a_spreadsheet_makes_of_it_can_be_read(tmp_path):
     found = read(tmp_path / "c.csv")
     assert [(row.id, row.final, row.line) for row in found.rows] == [("3", "b", 2), ("-1", "b", 5)]
     record = {"file": str(tmp_path / "c.csv"), "confirmed": 2, "relabelled": 1, "junk": 0}
+    record["changes"] = [["3", "a", "b"]]
     assert found.record() == record | {"sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 
@@ -141,6 +142,7 @@ def test_files_of_two_people_are_one_where_they_agree(tmp_path):
         "confirmed": 3,
         "relabelled": 2,
         "junk": 1,
+        "changes": [["1", "a", "b"], ["3", "a", None], ["4", "a", "c"]],
     }
     assert read_all([anna]) == read(anna)
     both.write_text(anna.read_text() + ben.read_text())  # the second has a first line, too

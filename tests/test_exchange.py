@@ -4,6 +4,7 @@ import io
 import json
 import sys
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -324,6 +325,53 @@ def test_photos_that_are_gone_or_were_replaced_are_named(tmp_path, monkeypatch, 
     assert "1 of 24 images are gone, the first: b/01.png" in capsys.readouterr().err
     assert command(monkeypatch, "fit", "clean", "--out", "again") == 2
     assert "give clean/labels_clean.csv" in capsys.readouterr().err
+
+
+def test_photos_that_came_later_or_were_moved_are_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CODIVIDE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    root = tmp_path / "photos"
+    for k, (content, label) in enumerate(zip(*pictures(), strict=True)):
+        (root / label).mkdir(parents=True, exist_ok=True)
+        (root / label / f"{k:02d}.png").write_bytes(content)
+    (root / "a" / "broken.png").write_bytes(b"no image")
+    first, second, third = sorted((root / "a").glob("[0-9]*.png"))[:3]
+    head = "id,given,decision,label,time\n"
+    Path("junk.csv").write_text(f"{head}a/{third.name},a,junk,,\n")
+    words = (
+        "--method",
+        "features",
+        "--heads",
+        "linear",
+        "--trees",
+        "none",
+        "--folds",
+        "2",
+        "--no-correct",
+        "--no-vote",
+    )
+    assert command(monkeypatch, "fit", "photos", "--out", "run", *words, "--corrections", "junk.csv") in (0, 3)
+    capsys.readouterr()
+    assert command(monkeypatch, "audit", "run") == 0
+    assert "more than the run saw" not in capsys.readouterr().err  # what cannot be read and what is junk is not new
+    (root / "c").mkdir()
+    for k in range(2):
+        Image.new("RGB", (32, 32), (9, 9, 40 * k)).save(root / "c" / f"{k}.png")
+    first.rename(root / "b" / first.name)
+    new, moved = "photos has 2 images more than the run saw, the first: c/0.png", f"a/{first.name} is b/{first.name}"
+    assert command(monkeypatch, "audit", "run") == 0
+    assert new in capsys.readouterr().err
+    assert command(monkeypatch, "clean", "run", "--out", "listed", "--drop-below", "0") == 0
+    said = capsys.readouterr().err
+    assert new in said and f"images lies in another folder now, the first: {moved}" in said
+    assert command(monkeypatch, "clean", "run", "--out", "copied", "--drop-below", "0", "--copy") == 2
+    said = capsys.readouterr().err
+    assert f"a/{first.name} is not there any more" in said and moved in said
+    Path("c.csv").write_text(f"{head}a/{second.name},a,keep,,\na/{first.name},a,accept,b,\na/none.png,a,keep,,\n")
+    assert command(monkeypatch, "fit", "photos", "--corrections", "c.csv", "--out", "again", *words) == 2
+    said = capsys.readouterr().err
+    assert f"line 3: no sample of this run has the id 'a/{first.name}'; is it 'b/{first.name}' now?" in said
+    assert "(so of 1 more)" in said
 
 
 def test_names_of_tables_and_columns_in_messages(tmp_path):

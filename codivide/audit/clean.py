@@ -33,6 +33,7 @@ from codivide.audit.noise_report import noise_report
 from codivide.audit.write_clean import LABELS
 from codivide.core.errors import InputError, either, option
 from codivide.core.files import is_present, read_json, reading
+from codivide.core.words import first_few
 from codivide.data.commas import Commas
 from codivide.data.corrections import Correction, Corrections, Known
 from codivide.data.database import is_database
@@ -48,7 +49,7 @@ from codivide.data.tables import as_written, feature_ids, read_table
 from codivide.data.target_decisions import check_targets, unfit, with_points
 from codivide.noise.report import NoiseReport
 from codivide.runs import label_table
-from codivide.runs.changed import check_again, file_remarks, is_listed
+from codivide.runs.changed import check_again, file_remarks, folder_remarks, is_listed
 from codivide.runs.folder import FACTS, PREDICTIONS, SUMMARY, SavedRun, is_audit
 
 
@@ -231,7 +232,9 @@ def _cleaned(
     final = [verdicts[row].label for row in stay]
     lost = {str(sample.given) for sample in samples if sample.given is not None} - {str(label) for label in final}
     if lost and classes:
-        remarks.append(f"no sample is left of {len(lost)} classes: {', '.join(sorted(lost)[:10])}")
+        remarks.append(
+            f"no sample is left of {len(lost)} {'classes' if len(lost) > 1 else 'class'}: {first_few(sorted(lost), 10)}"
+        )
     columns = {column: [samples[row].id for row in stay], "label": pd.Series(final, stay, dtype=object)}
     labels = pd.DataFrame(columns, index=stay)
     changes = [
@@ -387,12 +390,18 @@ def _images(
     paths = [every[row] for row in cleaned.labels.index]
     places: list[PurePosixPath] = []
     names = [written(str(path)) for path in paths]
+    found: list[str] = []
     if judged.run is not None:
         cleaned.remarks.extend(file_remarks(judged.run, every, gone=False))
+        found = [] if judged.listed() else folder_remarks(judged.run, judged.source)
+        cleaned.remarks.extend(found)
     if files is None:
         cleaned.remarks.extend(write_clean.gone(paths))
     else:
-        write_clean.check_files(paths)
+        try:
+            write_clean.check_files(paths)
+        except InputError as error:
+            raise InputError(". ".join([str(error), *found])) from None
         places = write_clean.plan(paths, cleaned.labels["label"].tolist())
         names = [write_clean.manifest_path(place) for place in places]
         if not all(is_image_name(place.name) for place in places):

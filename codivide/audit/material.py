@@ -32,7 +32,7 @@ from codivide.noise import learning_curves
 from codivide.noise.report import NoiseReport, with_reason
 from codivide.noise.target_report import TargetReport
 from codivide.runs import label_table
-from codivide.runs.changed import check_same, file_remarks, files_of
+from codivide.runs.changed import check_same, file_remarks, files_of, folder_remarks
 from codivide.runs.folder import MODEL, SavedRun
 from codivide.runs.model import load as load_model
 from codivide.training.model_file import Classifier
@@ -385,7 +385,7 @@ def _samples(run: SavedRun, remarks: list[str]) -> tuple[Loaded | None, Rows | N
     """
     config, table, source = run.config, run.labels, run.source
     if (files := files_of(run)) is not None:
-        remarks += file_remarks(run, files)
+        remarks += [*file_remarks(run, files), *folder_remarks(run)]
     if source.path is None and files is None:
         remarks.append(
             "the run learned from what Python held and no file has, so samples cannot be shown here; there "
@@ -405,7 +405,7 @@ def _samples(run: SavedRun, remarks: list[str]) -> tuple[Loaded | None, Rows | N
     check_same(run, whole)
     shown, seen = _named(whole, table), _named(encoded, table)
     if shown is None or seen is None:
-        remarks.append(f"{where} has other samples than the run saw, so they cannot be shown")
+        remarks.append(f"{where} lacks samples that the run saw, so none can be shown: bring them back, or fit again")
         return None, None
     return shown, seen.x
 

@@ -59,6 +59,10 @@ def check_files(paths: Sequence[Path]) -> None:
     for path in paths:
         try:
             plain = stat.S_ISREG(os.stat(path).st_mode)
+        except FileNotFoundError:
+            raise InputError(
+                f"{path} is not there any more; bring it back, or run fit again on what there is"
+            ) from None
         except (OSError, ValueError) as error:  # ValueError: a NUL in the path
             raise InputError(f"{str(path)[:200]!r} cannot be read: {error}") from None
         if not plain:

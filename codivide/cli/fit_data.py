@@ -92,7 +92,7 @@ def _load(run: RunFlags, data: DataFlags, options: ReadOptions, seed: int, decid
 
     class_weight = of_text(data.class_weight)
     loaded = load_raw(run.source, options=options, truth=data.truth)
-    check_decided(data.corrections or (), loaded, run.source)
+    check_decided(data.corrections or (), loaded, run.source, options)
     loaded = experiment.with_test(loaded, run.test, options)
     loaded = experiment.spoil(experiment.part(loaded, data.limit, seed), data.noise, seed)
     loaded = experiment.keep_labels(loaded, data.labels_per_class, seed)

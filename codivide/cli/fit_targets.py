@@ -53,7 +53,7 @@ def fit_targets(run: RunFlags, data: DataFlags, training: TrainingFlags, hyper_p
         options, seed = read_options(data, training.device), training.seed
         decided = decisions(data)
         loaded = load_targets(run.source, None, options)
-        check_decided(data.corrections or (), loaded, run.source)
+        check_decided(data.corrections or (), loaded, run.source, options)
         loaded = part(targets.with_test_part(loaded, run.test, options), data.limit, seed)
         loaded = weighted(loaded if decided is None else confirm_targets(loaded, decided, options))
         say_data(loaded, task=data.task)

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -121,7 +121,7 @@ class Known:
         correction.check()
         name, held = _short(correction.id), self.given.get(correction.id)
         if held is None:
-            raise InputError(f"no sample of this run has the id {name}")
+            raise self.missing(correction.id)
         if correction.id in self.repeated:
             raise InputError(f"several samples have the id {name}; a decision needs ids that differ")
         if held != correction.given:
@@ -133,6 +133,22 @@ class Known:
             raise InputError(f"{_short(final)} is not a class of this run; {allows_new()}.{hint}")
         if final is not None and self.unfit is not None and (said := self.unfit(final)) is not None:
             raise InputError(said)
+
+    def missing(self, name: str, more: int = 0) -> InputError:
+        """The error for an id that no sample has; a file may lie in another folder than when it was decided on.
+
+        Args:
+            name: the id.
+            more: other decisions of which the same is to be said.
+        """
+        file = PurePosixPath(name).name
+        alike = [other for other in self.given if file != name and PurePosixPath(other).name == file]
+        said = f"no sample of this run has the id {_short(name)}"
+        if len(alike) == 1:
+            said += (
+                f"; is it {_short(alike[0])} now? A file that was moved has the label of its folder: take the line out"
+            )
+        return InputError(f"{said} (so of {more:,} more)" if more else said)
 
 
 def allows_new() -> str:
@@ -156,8 +172,11 @@ class Corrections:
 
     def check(self, known: Known) -> None:
         """InputError that names file and line for the first decision that does not fit."""
+        missing = sum(row.id not in known.given for row in self.rows)
         for row in self.rows:
             with _at(row.file or self.name, row.line):
+                if missing > 1 and row.id not in known.given:
+                    raise known.missing(row.id, missing - 1)
                 known.check(row)
 
     def record(self) -> dict[str, Any]:
@@ -169,7 +188,9 @@ class Corrections:
             "confirmed": sum(row.final is not None for row in self.rows),
             "relabelled": sum(row.final is not None for row in changed),
             "junk": sum(row.final is None for row in changed),
-            "changes": [[row.id, row.given, row.final] for row in changed],  # id, label before, label after (None: junk)
+            "changes": [
+                [row.id, row.given, row.final] for row in changed
+            ],  # id, label before, label after (None: junk)
         }
 
 

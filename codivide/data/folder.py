@@ -60,6 +60,15 @@ def load_folder(root: Path | str, reading: Reading) -> Loaded:
     return loaded
 
 
+def training_images(root: Path) -> list[str]:
+    """The ids of the images that ``load_folder`` would train on, whether or not they can be read.
+
+    Raises:
+        InputError: no images or no classes.
+    """
+    return [entry.id for images in _images(root)["train"].values() for entry in images]
+
+
 def _images(root: Path) -> dict[str, dict[str, list[Entry]]]:
     """The images of each class of each split; those without a label beside ``train/`` are of ``train``."""
     parts = _split_folders(root)

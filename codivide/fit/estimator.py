@@ -296,7 +296,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
                 loaded = with_groups(loaded, groups)
             warn_about_reading(loaded)
             loaded = weighted(loaded, given.get("sample_weight"), self.class_weight)
-            check_decided(files_of(corrections), loaded, X)
+            check_decided(files_of(corrections), loaded, X, options)
             if decided is not None:
                 loaded = confirm(loaded, decided)
             record = {} if decided is None else decided.record()

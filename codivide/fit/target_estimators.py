@@ -94,7 +94,7 @@ class _Noisy(BaseEstimator):
             for text in () if isinstance(X, str | Path) else loaded.said:  # of files: how they were read
                 warnings.warn(text, TrainingWarning, stacklevel=3)
             loaded = weighted(with_groups(loaded, groups), sample_weight)
-            check_decided(files_of(corrections), loaded, X)
+            check_decided(files_of(corrections), loaded, X, options)
             if decided is not None:
                 loaded = confirm_targets(loaded, decided, options)
             method = OwnModel(estimator=repr(self.model)) if self.model is not None else Features()

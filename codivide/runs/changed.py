@@ -14,17 +14,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from codivide.core.errors import InputError, either
+from codivide.core.errors import InputError, either, option
 from codivide.core.types import Labels
 from codivide.data.contents import Contents, Unread, of_paths
+from codivide.data.folder import training_images
 from codivide.data.images import on_disk
 from codivide.data.loaded import Loaded
-from codivide.data.options import DEFAULT
+from codivide.data.options import DEFAULT, ReadOptions
 from codivide.data.record import DataRecord
 from codivide.data.sources import load
 from codivide.data.table_files import folder_parts
 from codivide.runs import label_table
 from codivide.runs.folder import SavedRun, has_run
+
+_OF_LABELS = frozenset(("merge_labels", "keep_na", "unlabelled"))  # options of reading that change no row
+_OF_FEATURES = frozenset(("encoder", "image_size", "augment"))  # options that change no row and no label
 
 
 def _advice() -> str:
@@ -64,13 +68,16 @@ def _is_gone(root: Path | None) -> bool:
     return root is not None and not root.exists() and not folder_parts(root)
 
 
-def check_decided(corrections: Iterable[Path], loaded: Loaded, source: object) -> None:
+def check_decided(corrections: Iterable[Path], loaded: Loaded, source: object, options: ReadOptions) -> None:
     """Compare the rows of a table with those that were decided on, where the decisions lie in the folder of a run.
+
+    A warning says where they are read by other options than those of the run, such as other columns.
 
     Args:
         corrections: the files.
         loaded: the table as it is, before anything is done to it.
         source: its path; of another table than the run's nothing is compared.
+        options: by which it was read.
 
     Raises:
         InputError: the rows are others than those that were decided on.
@@ -78,7 +85,14 @@ def check_decided(corrections: Iterable[Path], loaded: Loaded, source: object) -
     if not isinstance(source, str | Path):
         return
     for run in (SavedRun(file.parent) for file in corrections if has_run(file.parent)):
-        if run.contents is not None and run.source.location() == DataRecord.of(source, DEFAULT).location():
+        if run.source.location() != DataRecord.of(source, DEFAULT).location():
+            continue
+        then, now = run.source.options.to_dict(), options.to_dict()
+        other = [name for name in sorted(then | now) if name not in _OF_FEATURES and then.get(name) != now.get(name)]
+        if other:
+            shown = ", ".join(option(name, then[name]) if name in then else f"no {option(name)}" for name in other)
+            warnings.warn(f"the run {run.path}, of which these decisions are, read the data with {shown}", stacklevel=4)
+        if run.contents is not None and _OF_LABELS.issuperset(other):  # else other columns make other hashes
             check_same(run, loaded, labels=False)
 
 
@@ -136,6 +150,45 @@ def file_remarks(run: SavedRun, paths: Sequence[Path], *, gone: bool = True) -> 
             text = f"{len(other):,} of {len(names):,} images have other contents than the run saw, the first: "
             remarks.append(f"{text}{names[other[0]]}; what is said of them is of the old ones")
     return remarks
+
+
+def folder_remarks(run: SavedRun, source: DataRecord | None = None) -> list[str]:
+    """Sentences on images of a folder that lie where the run saw none: new ones, and those that were moved.
+
+    Args:
+        run: a finished run.
+        source: where the folder lies now; None: as the run says.
+    """
+    source = run.source if source is None else source
+    root = source.root()
+    if root is None or not root.is_dir() or folder_parts(root) or source.limit is not None:
+        return []
+    names = [str(name) for name in run.labels.get(label_table.PATH, [])]
+    changes = run.config.get("corrections", {}).get("changes", [])
+    seen = {*names, *(path for path, _ in run.skipped), *(name for name, _, label in changes if label is None)}
+    try:
+        new = [name for name in training_images(root) if name not in seen] if names else []
+    except (OSError, InputError):  # said by whoever reads the images
+        return []
+    moved = _moved_images(run, names, root, new)
+    few = f"{len(moved):,} of {len(names):,} images {'lie' if len(moved) > 1 else 'lies'} in another folder now"
+    remarks = [f"{few}, the first: {moved[0][0]} is {moved[0][1]}"] if moved else []
+    if added := sorted(set(new) - {now for _, now in moved}):
+        remarks.append(
+            f"{source.path} has {len(added):,} images more than the run saw, the first: {added[0]}; they are left out. "
+            "Fit again to have them judged"
+        )
+    return remarks
+
+
+def _moved_images(run: SavedRun, names: list[str], root: Path, new: list[str]) -> list[tuple[str, str]]:
+    """Old and new name of images that are gone and whose contents one of the ``new`` ones has."""
+    known = run.contents
+    gone = [row for row, name in enumerate(names) if not on_disk(root, name).exists()] if new else []
+    if known is None or len(known) != len(names) or not gone:
+        return []
+    now = dict(zip(of_paths([on_disk(root, name) for name in new]).tolist(), new, strict=True))
+    return [(names[row], now[known[row]]) for row in gone if known[row] in now]
 
 
 def _moved(names: list[str], known: Contents, loaded: Loaded, rows: Labels) -> str | None:
