@@ -605,7 +605,7 @@ def test_the_columns_of_probabilities_are_matched_by_name():
     probs = pd.DataFrame({"z": np.where(z, 0.95, 0.05), "a": np.where(a, 0.8, 0.1)})
     rates = [noise_report(None, given, pred_probs=one, task="multilabel").rate for one in (probs, probs[["a", "z"]])]
     assert rates[0] == rates[1] < 0.05
-    with pytest.raises(InputError, match="pred_probs needs one column for each label; check 'z'"):
+    with pytest.raises(InputError, match="pred_probs needs one column for each label; 'z' is not there"):
         noise_report(None, given, pred_probs=probs.rename(columns={"z": "q"}), task="multilabel")
 
 

@@ -433,6 +433,7 @@ def test_a_cleaned_folder_can_be_trained_on_and_the_source_stays(photos, tmp_pat
         assert held == set()
         return
     check_loads(out, {"cat": 2, "dog": 2, None: 1})
+    assert not any("not read" in said for said in load(out).said)  # its own tables
     assert held == {"cat/1.png", "cat/1-2.png", "dog/2.png", "dog/2-2.PNG", "unlabelled/3.png"}
     same = os.path.samefile(out / "cat/1.png", root / "cat/1.png")
     assert same == (files == "link")

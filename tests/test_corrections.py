@@ -472,7 +472,9 @@ def test_fit_takes_decisions_and_records_them(tmp_path, monkeypatch, capsys):
     digest = hashlib.sha256((tmp_path / "c.csv").read_bytes()).hexdigest()
     expected = {"file": str(tmp_path / "c.csv"), "sha256": digest, "confirmed": 7, "relabelled": 6, "junk": 1}
     for name in ("config.json", "summary.json"):
-        assert json.loads((tmp_path / "run" / name).read_text())["corrections"] == expected
+        record = json.loads((tmp_path / "run" / name).read_text())["corrections"]
+        assert [row[0] for row in record.pop("changes")] == [str(row) for row in (0, 1, 2, 3, 4, 5, 30)]
+        assert record == expected
     table = pd.read_parquet(tmp_path / "run" / "labels.parquet").set_index("id")
     assert 30 not in table.index
     assert (table.loc[[0, 1, 2, 3, 4, 5, 31], "clean_prob"] == 1).all()

@@ -627,11 +627,13 @@ def test_tables_of_one_column_or_one_row_an_answer(tmp_path, suffix):
     by_name = write(tmp_path, table.assign(label="cat", **other), f"named{suffix}")
     answered = write(tmp_path, long, f"answers{suffix}")
     alone = write(tmp_path, table, f"alone{suffix}")
+    each = write(tmp_path, pd.DataFrame({"id": table["id"], **columns}).iloc[::-1], f"each{suffix}")
     joined = write(tmp_path, long.merge(table, on="id"), f"joined{suffix}")
     forms = {
         "columns": load(wide),
         "columns by name": load(by_name, options=ReadOptions(annotators=tuple(other))),
         "a table of answers": load(alone, options=ReadOptions(answers=answered)),
+        "a table of answers, a column each": load(alone, options=ReadOptions(answers=each)),
         "a row an answer": load(joined),
     }
     for name, loaded in forms.items():
@@ -694,6 +696,12 @@ def test_bad_tables_of_answers_are_named(tmp_path):
     strange = write(tmp_path, pd.DataFrame({"id": ["s0", "s9"], "annotator": "x", "label": ["a", "b"]}), "a.csv")
     with pytest.raises(InputError, match=r"row 1 .* 's9', not in"):
         load(data, options=ReadOptions(answers=strange))
+    neither = write(tmp_path, pd.DataFrame({"id": ["s0"], "anna": ["a"], "ben": ["b"]}), "n.csv")
+    with pytest.raises(InputError, match=r"n.csv is no file of answers: .* label_NAME .* \(it has id, anna, ben\)"):
+        load(data, options=ReadOptions(answers=neither))
+    nameless = write(tmp_path, pd.DataFrame({"annotator": ["a"], "label": ["b"]}), "o.csv")
+    with pytest.raises(InputError, match=r"o.csv needs one of id, path and text that .*a"):
+        load(data, options=ReadOptions(answers=nameless))
     with pytest.raises(InputError, match="has no column 'w'"):
         load(data, options=ReadOptions(annotators=("a", "w")))
     with pytest.raises(InputError, match=r"pass labels \[N, annotators\]"):

@@ -429,6 +429,6 @@ def test_a_table_that_lacks_a_column_is_called_by_its_file(tmp_path):
     columns = Columns.fit("columns", pd.DataFrame({"job": ["tech", "cook"] * 9, "age": range(18)}))
     pd.DataFrame({"job": ["cook"]}).to_csv(tmp_path / "new.csv", index=False)
     with pytest.raises(
-        InputError, match=r"new.csv needs one column for each that the model was trained on; check 'age'"
+        InputError, match=r"new.csv needs one column for each that the model was trained on; 'age' is not there"
     ):
         read_inputs(tmp_path / "new.csv", (4,), torch.float32, encoder=columns)

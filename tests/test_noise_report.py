@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import cache
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import sparse
 from sklearn.datasets import load_digits
@@ -248,6 +249,10 @@ def test_report_as_table_json_and_text(reported):
         ({"pred_probs": np.ones(5)}, r"shape \(5,\).*column_stack"),
         ({"pred_probs": np.full((4, 2), 0.7)}, "pred_probs: row 0 is .*sum to 1"),
         ({"pred_probs": [["a", "b"]] * 4}, "no array of numbers"),
+        (
+            {"pred_probs": pd.DataFrame({"0": [0.5] * 4, "1": [0.5] * 4, "customer": list("abcd")})},
+            "Column 'customer' holds no numbers: where it names the rows, make it the index",
+        ),
         ({"pred_probs": np.full((4, 3), 1 / 3), "y": ["a", "b", "a", "b"]}, "3 columns, but there are 2 classes"),
         ({"X_or_run": np.ones((4, 2)), "pred_probs": np.full((4, 2), 0.5)}, "not both"),
         ({"X_or_run": np.ones((4, 2)), "folds": 1}, "at least 2"),

@@ -17,6 +17,7 @@ from torch import Tensor
 from codivide.core.errors import InputError
 from codivide.core.types import UNLABELLED, Floats, Labels, Mask
 from codivide.data.arrow import as_pandas
+from codivide.data.cells import are_objects
 from codivide.data.labels import SEVERAL, encode, refuse_several
 from codivide.data.row_order import check_order
 from codivide.noise.report import too_alike
@@ -179,7 +180,10 @@ def as_floats(values: Any, what: str) -> Floats:
     try:
         return np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise InputError(f"{what}: this is no array of numbers: {error}") from None
+        hint = ""
+        if isinstance(values, pd.DataFrame) and (texts := [name for name in values if are_objects(values[name])]):
+            hint = f". Column {str(texts[0])!r} holds no numbers: where it names the rows, make it the index of both"
+        raise InputError(f"{what}: this is no array of numbers: {error}{hint}") from None
 
 
 def _meant(probs: Floats, bad: Mask) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from codivide.core.errors import InputError, either, option
-from codivide.core.files import CLEANED, atomic, check_name, guard, guarded
+from codivide.core.files import CLEANED_FILES, atomic, check_name, guard, guarded
 from codivide.data.folder import NOT_CLASSES
 from codivide.data.image_bytes import IMAGE, has_images
 from codivide.data.labels import MISSING_TEXT, NO_LABEL
@@ -26,7 +26,7 @@ from codivide.data.options import REGRESSION
 from codivide.data.targets import as_numbers
 from codivide.runs import label_table
 
-LABELS, LABELS_PARQUET, CHANGES = CLEANED, "labels_clean.parquet", "CHANGES.csv"
+LABELS, LABELS_PARQUET, CHANGES = CLEANED_FILES
 How = Literal["copy", "link"]
 LONGEST = 120  # bytes of a name, well below the 255 that file systems take
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{k}" for port in ("com", "lpt") for k in range(10))}  # of Windows

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CLEANED = "labels_clean.csv"  # the table that ``codivide clean`` writes
+CLEANED_FILES = (CLEANED, "labels_clean.parquet", "CHANGES.csv")  # and what it writes beside it
 
 # What parsers raise on a damaged file. RuntimeError: also a recursion that is too deep; MemoryError: a size that is not
 # true.

@@ -216,6 +216,24 @@ def _answered(texts: Mapping[str, pd.Series[str]], who: str) -> str | None:
     return None
 
 
+def one_each(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """A file of answers with one row an answer, also where it has a column ``label_...`` for each annotator.
+
+    Raises:
+        InputError: it has neither form.
+    """
+    wide = label_columns(table, path, ())
+    if wide:
+        long = table.melt([name for name in KEYS if name in table], wide, "annotator", "label")
+        return long.assign(annotator=long["annotator"].str.removeprefix(PREFIX))
+    if not set(LONG) <= set(table.columns):
+        raise InputError(
+            f"{path} is no file of answers: it needs columns annotator and label, a row an answer, or a column "
+            f"label_NAME for each annotator; and one of id, path and text (it has {', '.join(table.columns)})."
+        )
+    return table
+
+
 def from_file(path: Path, labels: list[Any], table: pd.DataFrame, data: pd.DataFrame, source: Path) -> Answers:
     """The answers of a long table for the rows of another one.
 
@@ -230,10 +248,9 @@ def from_file(path: Path, labels: list[Any], table: pd.DataFrame, data: pd.DataF
         InputError: no common column that names the samples, or an answer on a sample that is not there.
     """
     key = key_column(table, data)
-    if key is None or not set(LONG) <= set(table.columns):
+    if key is None:
         raise InputError(
-            f"{path} needs columns annotator, label, and one of id, path and text that {source} has, too "
-            f"(it has {', '.join(table.columns)})."
+            f"{path} needs one of id, path and text that {source} has, too (it has {', '.join(table.columns)})."
         )
     known: dict[str, int] = {}
     for row, value in enumerate(data[key].map(str).tolist()):  # numbers in one file may be texts in the other

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from codivide.core.errors import InputError
-from codivide.core.files import CLEANED, expand_user
+from codivide.core.files import CLEANED, CLEANED_FILES, expand_user
 from codivide.data.assemble import Pictures, assemble
 from codivide.data.cache import Entry
 from codivide.data.images import CAMERA, COMMON, NEEDS_PLUGIN, is_image_name, written
@@ -208,7 +208,8 @@ def _not_read(root: Path) -> tuple[str, ...]:
     counts: Counter[str] = Counter()
     for _folder, folders, files in os.walk(root):
         folders[:] = [name for name in folders if not name.startswith(".") and name not in NOT_CLASSES]
-        others = [name for name in files if not name.startswith(".") and not is_image_name(name)]
+        ours = CLEANED_FILES if CLEANED in files else ()
+        others = [name for name in files if not name.startswith(".") and not is_image_name(name) and name not in ours]
         counts.update(os.path.splitext(name)[1].lower() or "without a suffix" for name in others)
     if not counts:
         return ()

@@ -90,7 +90,9 @@ def arranged(
     wrong = [name for name, place in zip(columns, at, strict=True) if place is None]
     if wrong:
         few = f"{wrong[0]!r}" + (f" and {len(wrong) - 1} more" if len(wrong) > 1 else "")
-        raise InputError(f"{where} needs one column for each {each}; check {few} (columns: {listed(table)}).")
+        gone = not {name.casefold() for name in wrong} & {str(name).casefold() for name in table.columns}
+        check = f"{few} {'is' if len(wrong) == 1 else 'are'} not there" if gone else f"check {few}"
+        raise InputError(f"{where} needs one column for each {each}; {check} (columns: {listed(table)}).")
     return table.iloc[:, [place for place in at if place is not None]]
 
 

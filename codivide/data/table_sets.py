@@ -287,9 +287,7 @@ def split_answers(
 ) -> tuple[pd.DataFrame, annotators.Answers | None]:
     """The table with one row a sample and without the annotators' columns, and their answers where there are any."""
     if options.answers is not None:
-        other = read_table(options.answers)
-        if "label" not in other:
-            raise missing_column(other, options.answers, "label", None, propose_labels(other))
+        other = annotators.one_each(read_table(options.answers), options.answers)
         found = annotators.from_file(
             options.answers, table_labels(other["label"], keep_na=options.keep_na), other, table, path
         )
