@@ -279,8 +279,7 @@ def clean(
     judged = read_run(run)
     if corrections is not None:
         corrections = _decided(corrections, judged, new_classes=new_classes)
-    if source is not None:
-        judged = _at(judged, run, source)
+    judged = judged if source is None else _at(judged, run, source)
     cleaned = apply(
         judged.table,
         corrections,
@@ -292,8 +291,7 @@ def clean(
         run=run,
         certain=_certain(judged, run) if is_unasked(corrections, drop_below, relabel_above) else None,
     )
-    if judged.run is not None:
-        cleaned = _since_source(cleaned, judged, judged.run)
+    cleaned = _since_source(cleaned, judged)
     if judged.of_files():
         (table, paths, places), cells = _images(cleaned, judged, files, out), None
     elif files is not None:
@@ -310,10 +308,12 @@ def clean(
     return cleaned._replace(reading=_again(table, judged.source.options, label))
 
 
-def _since_source(cleaned: Cleaned, judged: Judged, run: SavedRun) -> Cleaned:
+def _since_source(cleaned: Cleaned, judged: Judged) -> Cleaned:
     """What differs from the source, which earlier decisions that the run was trained with do, too."""
+    if judged.run is None:
+        return cleaned
     labels = [*label_values(judged.table[label_table.GIVEN]), *label_values(judged.table[label_table.SUGGESTED])]
-    changes, remarks = with_earlier(cleaned.changes, run, Types(labels, judged.classes).label)
+    changes, remarks = with_earlier(cleaned.changes, judged.run, Types(labels, judged.classes).label)
     return cleaned._replace(changes=changes, remarks=[*cleaned.remarks, *remarks])
 
 
