@@ -199,6 +199,8 @@ def test_errors_say_what_to_do(tmp_path):
     refused("a.csv.gz", b"no gzip", "cannot be read")
     refused("a.csv", b"a,b\x00\xff\n1,2\n", "no text")
     refused("a.parquet", b"PAR1", "cannot be read")
+    twice = "a.csv has more than one column 'age' .*: rename one"
+    refused("a.csv", b"age,text, age,label\n1,a good film,2,pos\n3,a bad film,4,neg\n", twice)
     refused("a.toy", b"x", r"is no data set.*\.xlsx.*\.gz")
     with zipfile.ZipFile(tmp_path / "two.csv.zip", "w") as archive:
         archive.writestr("a.csv", "a")

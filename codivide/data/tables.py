@@ -72,11 +72,16 @@ def with_names(table: pd.DataFrame, path: Path | str, options: ReadOptions) -> p
     """A table as it was read, with its labels called "label" and the other usual columns as they are looked for.
 
     Raises:
-        InputError: it has no rows.
+        InputError: it has no rows, or two columns of one name.
     """
     cleaned = Path(path).name == CLEANED
     table = _unguarded(table) if cleaned else table
     table.columns = pd.Index([str(name).strip() for name in table.columns])
+    if not table.columns.is_unique:
+        twice = table.columns[table.columns.duplicated()][0]
+        raise InputError(
+            f"{path} has more than one column {twice!r} (white space around a name does not count): rename one"
+        )
     table = listed_labels(several_columns(table, options, path), options)
     table = with_usual_names(with_label(table, path, options.label))
     for name in GUARDED_COLUMNS if kind_of(Path(path))[0] in _TEXTS and not cleaned else ():
