@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from codivide import InputError
+from codivide.data.asked import said_of
 from codivide.data.sources import load
 from codivide.data.tables import as_written, read_table
 
@@ -237,3 +238,10 @@ def test_a_last_row_whose_text_begins_with_the_sign_of_a_comment_is_not_said(tmp
 def test_words_that_no_column_holds_are_a_comment_without_blanks_too(tmp_path):
     (tmp_path / "rows.csv").write_text(HEADER + ROWS + "#end,of,file\n")
     assert len(load(tmp_path / "rows.csv").y) == 12
+
+
+def test_a_comment_above_a_last_row_that_begins_as_it_does_is_read_and_said(tmp_path):
+    (tmp_path / "rows.csv").write_text(HEADER + ROWS + "# two more\n#61,old,a\n")
+    table = read_table(tmp_path / "rows.csv")
+    assert len(table) == 14
+    assert said_of(table)[0].startswith("2 lines that begin with # at the end read as rows ('# two more')")

@@ -103,7 +103,8 @@ class Below(NamedTuple):
 
     Attributes:
         comments: those that are no rows.
-        doubtful: those that are read as rows, though a cell surely does not belong to its column: ``#61`` to numbers.
+        doubtful: those that are read as rows, though a cell surely does not belong to its column (``#61`` to numbers),
+            or though they are comments, since a row stands below them.
     """
 
     comments: list[str]
@@ -148,8 +149,10 @@ def comments_below(text: str, delimiter: str) -> Below:
         used = {mark for mark in ("#", "# ") if f"\n{mark}" in above}
         told = {k: _fit(found[k], columns, delimiter) for k in like_rows if _sign(found[k]) not in used}
         rows = [k for k in like_rows if k not in told or told[k].is_row]
-        doubtful = [found[k] for k in rows if k in told and told[k].strange]
         last = max(rows, default=-1)
+        sure = {k for k in rows if k not in told or not told[k].strange}
+        between = [k for k, line in enumerate(found[: last + 1]) if line.strip() and k not in sure]
+        doubtful = [found[k] for k in between if _sign(found[k]) not in used]  # a comment above a row is read, too
         found = found[last + 1 :]
     return Below(found if any(line.strip() for line in found) else [], doubtful)
 
