@@ -178,6 +178,8 @@ def test_words_alone_need_words_and_the_error_names_what_does_not():
     for texts in (["", " ", None, "a"], ["!!", "??", "..", "--"]):
         with pytest.raises(InputError, match=r"a word of at least two .* encoder tfidf:char reads single characters"):
             load(texts, [0, 1, 0, 1], options=ReadOptions(encoder="tfidf"))
+    with pytest.raises(InputError, match="all texts are empty"):  # which no encoder reads
+        load(["", " ", None, "\n"], [0, 1, 0, 1], options=ReadOptions(encoder="tfidf"))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from sklearn.metrics import roc_auc_score
 from codivide import FeatureModel, Features, InputError, NoisyLabelClassifier, TrainingWarning, load_model, noise_report
 from codivide.cli.app import main
 from codivide.data.rows import SparseRows, TensorRows
-from codivide.data.standardised import squares, standardised
+from codivide.data.standardised import standardised
 from codivide.methods.auto import Auto
 from codivide.methods.features import judge, learn, linear, neighbours, pacing, perceptron
 from codivide.methods.features.folds import deal
@@ -143,10 +143,14 @@ def test_sparse_and_dense_features_give_the_same_products_and_directions() -> No
     assert np.allclose(np.abs(right[:2] @ found.numpy()), np.eye(2), atol=5e-2)
 
 
-def test_squares_of_sparse_rows_in_which_a_cell_stands_twice() -> None:
-    twice = sparse.csr_matrix((np.float32([1, 2]), np.array([0, 0]), np.array([0, 2])), (1, 2))
-    assert squares(twice).toarray().tolist() == [[9.0, 0.0]]
-    assert twice.nnz == 2
+def test_sparse_rows_in_which_cells_stand_twice_give_what_their_sums_do() -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(60) % 2
+    once = sparse.csr_matrix(rng.poisson(0.5, (60, 8)) + np.eye(8)[0] * 4 * labels[:, None], dtype=np.float32)
+    twice = sparse.csr_matrix((np.repeat(once.data / 2, 2), np.repeat(once.indices, 2), 2 * once.indptr), once.shape)
+    found, wanted = (NoisyLabelClassifier("features").fit(x, labels).predict_proba(once) for x in (twice, once))
+    assert np.array_equal(found, wanted)
+    assert twice.nnz == 2 * once.nnz  # the user's own stay as they are
 
 
 @pytest.mark.parametrize("value", [1.0, 1e25])

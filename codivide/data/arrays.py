@@ -235,11 +235,13 @@ def _sparse_rows(x: Any, what: str) -> SparseRows:
         csr = sparse.csr_matrix(check_array(x, accept_sparse="csr", dtype=np.float32, ensure_all_finite=False))
     except ValueError as error:
         raise InputError(f"{what}: {_without_values(error)}") from error
+    rows = SparseRows(csr)
+    csr = rows.data
     bad = np.flatnonzero(~np.isfinite(csr.data))
     if len(bad):
         row = int(np.searchsorted(csr.indptr, bad[0], side="right")) - 1
         raise _not_finite(csr.data[bad[0]], row, str(csr.indices[bad[0]]), what)
-    return SparseRows(csr)
+    return rows
 
 
 def _of_dicts(x: Any) -> str | None:

@@ -127,12 +127,16 @@ class SparseRows:
     """Rows of a sparse feature matrix; a batch is made dense when it is asked for.
 
     Args:
-        data: a CSR matrix ``[N, features]``, float32.
+        data: a CSR matrix ``[N, features]``, float32. Where a cell stands twice, a copy is kept with the sum: trees of
+            scikit-learn end the whole process at such rows.
     """
 
     sparse = True  # zeros stay zeros: ``fit_views`` does not centre
 
     def __init__(self, data: csr_matrix) -> None:
+        if not data.has_canonical_format:
+            data = data.copy()
+            data.sum_duplicates()
         self.data = data
 
     @property

@@ -48,10 +48,7 @@ def standardised(rows: Rows) -> Descriptors:
 
 
 def squares(rows: sparse.csr_matrix) -> sparse.csr_matrix:
-    """The squares of sparse rows as float64, which holds those of every float32."""
-    if not rows.has_canonical_format:  # a cell may stand twice, and its values are added up
-        rows = rows.copy()
-        rows.sum_duplicates()
+    """The squares of sparse rows, no cell of which stands twice, as float64, which holds those of every float32."""
     return sparse.csr_matrix((np.square(rows.data, dtype=np.float64), rows.indices, rows.indptr), rows.shape)
 
 

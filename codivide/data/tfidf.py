@@ -70,7 +70,7 @@ class Tfidf:
             raise InputError(
                 "none of the texts holds a word of at least two letters or digits: there is nothing to learn from; "
                 "encoder tfidf:char reads single characters, too."
-                if name == "tfidf"
+                if any(text.strip() for text in texts)
                 else "all texts are empty: there is nothing to learn from."
             )
         return cls(name, parts)
