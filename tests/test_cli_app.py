@@ -23,7 +23,7 @@ from codivide.cli import app as command_line
 from codivide.cli import early
 from codivide.cli.fit import fit
 from codivide.cli.flags import spread
-from codivide.cli.method_flags import _possible_flags, hyper_flags
+from codivide.cli.method_flags import _possible_flags, hyper_flags, method_flags
 from codivide.core.errors import option, speaking_flags
 from codivide.data import encode, named
 from codivide.data.sources import load
@@ -433,3 +433,12 @@ def test_encoders_that_mean_nothing_are_refused_early_and_later(name):
     assert not early._is_encoder(name, early.encoders())
     with pytest.raises(InputError, match="unknown encoder"):
         encode.check_name(name)
+
+
+def test_without_the_source_of_the_package_names_are_looked_at_later(tmp_path, monkeypatch):
+    held = {"out": tmp_path / "run", "resume": False, "overwrite": False, "inputs": []}
+    names = {"method": "nosuch", "net": "nosuch", "encoder": "nosuch"}
+    monkeypatch.setattr(early, "_PACKAGE", tmp_path)  # compiled files alone, or an archive
+    early.refuse(("nosuch", None), **held, **names)
+    flags = [flag.name for flag in method_flags(["fit", "digits", "--method", "elr", "--beta", "0.8"])]
+    assert "beta" in flags

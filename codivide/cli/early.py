@@ -1,7 +1,7 @@
 """What the words of a command line alone show to be wrong, said before torch is loaded, which takes seconds.
 
 Names are looked up in the registries that the commands use later, whose keys are read as text: importing them loads
-torch.
+torch. Where the package lies without its source, the commands say later what is wrong.
 """
 
 from __future__ import annotations
@@ -44,22 +44,32 @@ def refuse(
     """
     for source in read:
         check_source(source)
-    if method.isidentifier() and method not in (known := methods()):
-        raise unknown("method", method, known)
-    if ":" not in net and not net.endswith(".py") and net not in ("auto", *(nets_known := nets())):
-        raise unknown("net", net, nets_known)
-    if encoder != "auto" and not _is_encoder(encoder, encoders_known := encoders()):
-        raise unknown("encoder", encoder, encoders_known)
+    if has_source():
+        _check_names(method, net, encoder)
     if "RANK" not in os.environ:  # one of several processes: another may have begun to write
         from codivide.runs.claim import check_folder  # with pandas
 
         check_folder(out, resume=resume, overwrite=overwrite, inputs=inputs)
 
 
+def has_source() -> bool:
+    """Whether the package's own files can be read as text; not those of an archive, or compiled ones alone."""
+    return (_PACKAGE / "methods" / "__init__.py").is_file()
+
+
+def _check_names(method: str, net: str, encoder: str) -> None:
+    if method.isidentifier() and method not in (known := methods()):
+        raise unknown("method", method, known)
+    if ":" not in net and not net.endswith(".py") and net not in ("auto", *(nets_known := nets())):
+        raise unknown("net", net, nets_known)
+    if encoder != "auto" and not _is_encoder(encoder, encoders_known := encoders()):
+        raise unknown("encoder", encoder, encoders_known)
+
+
 def check_source(source: str | None) -> None:
     """InputError where nothing of this name is there, and it is no public data set."""
     check_there(source)
-    if source is None or not _NAME.fullmatch(source) or expand_user(Path(source)).exists():
+    if source is None or not _NAME.fullmatch(source) or expand_user(Path(source)).exists() or not has_source():
         return
     if source not in (known := data_sets()):
         raise no_data(source, known)

@@ -14,6 +14,7 @@ from typing import Annotated, Literal, Union, get_args, get_origin, get_type_hin
 
 import typer
 
+from codivide.cli.early import has_source
 from codivide.cli.fit_flags import TAKEN, RunFlags
 from codivide.core.errors import InputError
 
@@ -87,7 +88,8 @@ def method_flags(arguments: Sequence[str]) -> list[inspect.Parameter]:
 
     They need torch, which takes seconds to load. So there are none where no flag but those of ``fit`` itself can be
     one, or one that is misspelled, which lets an unknown flag be refused at once; nor where help is asked for without
-    naming a method. Of a method in a file of the user's own any flag may be one.
+    naming a method. Of a method in a file of the user's own any flag may be one, and so where there is no source to
+    read the names in.
     """
     words = [word.partition("=")[0] for word in arguments]
     method = RunFlags.method
@@ -103,7 +105,7 @@ def method_flags(arguments: Sequence[str]) -> list[inspect.Parameter]:
     if (
         not any(get_close_matches(word, possible, n=1, cutoff=0.8) for word in more)
         and not (helping and "--method" in words)
-        and not (more and ".py:" in method)
+        and not (more and (".py:" in method or not has_source()))
     ):
         return []
     from codivide.core.own_files import is_in_file
