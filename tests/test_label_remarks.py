@@ -287,3 +287,9 @@ def test_the_test_part_takes_no_spelling_for_wrong():
 def test_words_that_may_mean_no_label_are_named_where_they_count_as_a_class(word):
     loaded = load(np.zeros((9, 2)), ["ant", "bee", word] * 3)
     assert any(f"{word!r} (3) counts as a class; if it means 'no label'" in remark for remark in label_remarks(loaded))
+
+
+def test_names_that_many_letters_at_one_place_tell_apart_are_no_typing_errors():
+    letters = [chr(0x4E00 + k) for k in range(60)]
+    assert meant([f"sign{letter}ture" for letter in letters], np.array([1000, *[1] * 59]), range(1, 60)) == {}
+    assert len(meant([f"sign{letter}ture" for letter in letters[:40]], np.array([1000, *[1] * 39]), range(1, 40))) == 39

@@ -14,6 +14,7 @@ _SLIP = 10  # times as many labels as a class has the one of which it may be a s
 _OTHER = 50  # the same where it has another letter, or one more or less at its end, as real names and plurals have, too
 _LETTERS = 4  # of a word; shorter ones are alike by chance ("bar" and "bear")
 _MORE_LETTERS = 6  # of a word where a letter is missing, left over or another ("hose" and "horse", "mule" and "mole")
+_FAMILY = 50  # names that one letter at the same place tells apart, as in "char_a", "char_b": more are meant so
 _MOST_LETTERS = 100  # of a name; longer labels are texts
 
 
@@ -24,7 +25,8 @@ def meant(names: Sequence[str], counts: Labels, rare: Iterable[int]) -> dict[int
     place with its neighbour, and a letter that is missing or left over within a long word, need ten times as many
     labels. Another letter, or one more or less at the end of a long word ("cattle" and "castle", plurals), need fifty
     times as many. The first letter of a word is right, which tells "typical" from "atypical". What differs is neither a
-    number nor a letter that stands alone, as in "type 1", "class_b" and "stage IV".
+    number nor a letter that stands alone, as in "type 1", "class_b" and "stage IV". Of more than 50 names that one
+    letter at the same place tells apart none is an error.
 
     Args:
         names: ``[C]``.
@@ -46,7 +48,7 @@ def meant(names: Sequence[str], counts: Labels, rare: Iterable[int]) -> dict[int
             places[key].append(k)
     found = {}
     for k in rare:
-        near = {j for key in _keys(folded[k]) for j in places[key]} - {k}
+        near = {j for key in _keys(folded[k]) if len(places[key]) <= _FAMILY for j in places[key]} - {k}
         fits = [j for j in sorted(near) if _fits(folded[j], folded[k], counts[j] / max(counts[k], 1))]
         if fits:
             found[k] = names[max(fits, key=counts.__getitem__)]
