@@ -365,6 +365,28 @@ def test_colluding_annotators_count_once():
     assert found.quality[5:].max() < found.quality[:5].min()
 
 
+@pytest.mark.parametrize("right", [(0.9, 0.9), (0.93, 0.8, 0.85), (0.95,) * 5])
+def test_few_honest_annotators_of_many_unequal_classes_are_no_copies(right):
+    rng = np.random.default_rng(0)
+    truth = rng.choice(12, 1500, p=np.arange(12, 0, -1) / 78)
+    told = np.where(rng.random((1500, len(right))) < right, truth[:, None], rng.integers(0, 12, (1500, len(right))))
+    y = np.where(rng.random(told.shape) < 0.5, told, -1)  # many samples have one answer
+    found, asked = settle(consensus.votes(y, 12)), (y >= 0).any(1)
+    assert not found.groups
+    assert (found.labels == truth)[asked].mean() > np.mean(right) - 0.04
+
+
+@pytest.mark.parametrize("other", [0.6, 0.9])
+def test_one_of_many_unequal_classes_who_copies_is_found(other):
+    rng = np.random.default_rng(1)
+    truth = rng.choice(12, 1500, p=np.arange(12, 0, -1) / 78)
+    right = (0.9, 0.8, 0.85, other)
+    told = np.where(rng.random((1500, 4)) < right, truth[:, None], rng.integers(0, 12, (1500, 4)))
+    y = np.where(rng.random(told.shape) < 0.6, told, -1)
+    found = settle(consensus.votes(np.column_stack([y, y[:, 3]]), 12))
+    assert found.groups == ((3, 4),)
+
+
 @pytest.mark.parametrize("right", [0.8, np.array([0.95, 0.93, *[1 / 3] * 5, 0.4])])
 def test_honest_annotators_and_experts_among_guessers_are_no_copies(right):
     for seed in range(2):

@@ -170,7 +170,7 @@ def test_predict_takes_the_same_table_in_any_order_and_with_gaps(trained):
     assert (classifier.predict(frame.drop(columns=["one", "code"])) == right).all()  # what is not used is not needed
     holed = frame.mask(np.random.default_rng(0).random(frame.shape) < 0.1)
     assert np.mean(classifier.predict(holed) == y) > 0.85
-    with pytest.raises(InputError, match="check 'job'"):
+    with pytest.raises(InputError, match="'job' is not there"):
         classifier.predict(frame.drop(columns="job"))
     assert (classifier.n_features_in_, classifier.feature_names_in_.tolist()) == (13, frame.columns.tolist())
 

@@ -223,7 +223,7 @@ def test_an_own_model_learns_from_the_columns_that_are_chosen_alone(choice):
         assert fitted.feature_names_in_.tolist() == ["a", "b", "c"]
         others = frame[["c", "job", "b", "a"]]  # another order, one beside them, and no label
         assert np.array_equal(fitted.predict(others), fitted.predict(frame))
-        with pytest.raises(InputError, match="check 'b'"):
+        with pytest.raises(InputError, match="'b' is not there"):
             fitted.predict(frame[["a", "c"]])
 
 

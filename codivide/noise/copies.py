@@ -37,6 +37,7 @@ _CHANCE = 1e-3  # that any pair of honest annotators is named
 _SURE = 2.0  # standard errors by which copying must explain the answers better
 _FOLDS = 3
 _PASSES = 100
+_LOOKS, _SETTLED = 20, 1e-3  # passes of EM for the annotators' matrices, and the change below which it ends
 _ENOUGH = 1e-6  # gain below which EM ends while models are compared
 _MOST = 2_000_000  # pairs of answers that are looked at
 _LARGEST = 2_000  # annotators in one cluster analysis
@@ -192,7 +193,12 @@ def _alike(given: Votes) -> tuple[Floats, Floats]:
 
 
 def _judged_by_others(given: Votes, log_said: Floats, log_joint: Floats) -> Floats:
-    """Matrices ``[A, C, C]`` of the annotators as the others' answers judge them, with one pseudo-label a row."""
+    """Matrices ``[A, C, C]`` under which each annotator's answers are likeliest, with one pseudo-label a row.
+
+    What the others say of a sample is the prior of its class. They are unsure, and where nobody else has answered they
+    say nothing: counting answers by the prior alone would make everybody look worse than they are, and honest
+    annotators like copies.
+    """
     classes, count = given.classes, len(given.names)
     rest = log_joint[given.items] - log_said[:, given.labels].T
     others = softmax(rest, axis=1)
@@ -200,8 +206,14 @@ def _judged_by_others(given: Votes, log_said: Floats, log_joint: Floats) -> Floa
         (np.ones(len(given.items)), (given.annotators * classes + given.labels, np.arange(len(given.items)))),
         shape=(count * classes, len(given.items)),
     )
-    table = np.asarray(cells @ others).reshape(count, classes, classes).transpose(0, 2, 1) + np.exp(log_said)
-    found: Floats = table / table.sum(2, keepdims=True)
+    found: Floats = np.tile(np.exp(log_said), (count, 1, 1))
+    for _ in range(_LOOKS):
+        right = others * found[given.annotators, :, given.labels]
+        right /= right.sum(1, keepdims=True)
+        table = np.asarray(cells @ right).reshape(count, classes, classes).transpose(0, 2, 1) + np.exp(log_said)
+        before, found = found, table / table.sum(2, keepdims=True)
+        if np.abs(found - before).max() < _SETTLED:
+            break
     return found
 
 
