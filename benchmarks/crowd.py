@@ -3,7 +3,7 @@
 python benchmarks/crowd.py [--data DIR] [--probs DIR] [--out results/crowd]
 
 music_genre: 44 annotators of 700 songs. youtube: 10 labelling rules on 1,586 comments, scored where one of them speaks.
-simulated: eleven kinds of crowd, 20 seeds each. classifier: the consensus with a classifier's probabilities, beside
+simulated: twelve kinds of crowd, 20 seeds each. classifier: the consensus with a classifier's probabilities, beside
 CROWDLAB's equations, of music_genre (cross-fitted by the features route) and of the three answers a photo of CIFAR-10N
 (with probabilities of somebody else's ResNet-18, ``cifar10n_worst_resnet18.npz`` in --probs; left out without it).
 True labels only score. Logistic regression has standardised features (audio; MiniLM embeddings). "one answer" draws one
@@ -163,6 +163,8 @@ def worlds(seed: int) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     wrong = (truth[:, None] + 1 + (rng.random((800, 7)) < 0.2)) % 3
     y = np.where(rng.random((800, 7)) < right, truth[:, None], wrong)
     found["hard samples"] = np.where(rng.random((800, 7)) < 0.6, y, -1), truth
+    truth = rng.choice(12, 1500, p=np.arange(12, 0, -1) / 78)
+    found["three, unequal classes"] = answered(rng, truth, 12, [0.93, 0.8, 0.85], 0.5), truth
     return found
 
 
