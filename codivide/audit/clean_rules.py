@@ -184,9 +184,9 @@ class Rules:
         if self.unasked:
             return self._fewest_wrong(sample, what)
         if sample.suggested != given and self.relabel_above is not None and sample.sure > self.relabel_above:
-            return Verdict(sample.suggested, reason=f"{what} {sample.sure:.6g} is above {self.relabel_above:g}")
+            return Verdict(sample.suggested, reason=f"{what} {_digits(sample.sure)} is above {self.relabel_above:g}")
         if self.drop_below is not None and sample.clean_prob < self.drop_below:
-            reason = f"p(clean) {sample.clean_prob:.6g} is below {self.drop_below:g}"
+            reason = f"p(clean) {_digits(sample.clean_prob)} is below {self.drop_below:g}"
             return Verdict(None, kept=False, reason=reason)
         return Verdict(given)
 
@@ -196,9 +196,14 @@ class Rules:
         if self.rate < FEW or sample.suggested == sample.given or not clean < max(HALF, better):
             return Verdict(sample.given)  # nor where nothing is known of it
         if better >= HALF:
-            return Verdict(sample.suggested, reason=f"{what} {sample.sure:.6g} is above p(clean) {clean:.6g}")
-        reason = f"p(clean) {clean:.6g} and {what} {better:.6g} are below {HALF:g}"
+            return Verdict(sample.suggested, reason=f"{what} {_digits(sample.sure)} is above p(clean) {_digits(clean)}")
+        reason = f"p(clean) {_digits(clean)} and {what} {_digits(better)} are below {HALF:g}"
         return Verdict(None, kept=False, reason=reason)
+
+
+def _digits(probability: float) -> str:
+    """Six digits behind the point at most, and no exponent."""
+    return f"{probability:.6f}".rstrip("0").rstrip(".")
 
 
 _HIGH = "both are high, for doubt counts as error (the rate itself: {})"

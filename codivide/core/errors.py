@@ -83,9 +83,20 @@ def check_instance(name: str, given: object) -> None:
 
 
 def nearest(word: object, known: Iterable[object]) -> str:
-    """`` Did you mean 'cat'?`` where a known word is near, else the empty string."""
-    close = difflib.get_close_matches(str(word), [str(name) for name in known], n=1, cutoff=0.5)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    """`` Did you mean 'cat'?`` where a known word is near, else the empty string.
+
+    Upper and lower case aside; what begins with the whole word and a colon is nearest.
+
+    Example:
+        >>> nearest("MLP", ["small_cnn", "mlp"]) + nearest("cifar10n", ["cifar100n", "cifar10n:worse"])
+        " Did you mean 'mlp'? Did you mean 'cifar10n:worse'?"
+    """
+    asked, folded = str(word).casefold(), dict[str, str]()
+    for name in map(str, known):
+        folded.setdefault(name.casefold(), name)
+    begun = [name for name in folded if name.startswith(f"{asked}:")]
+    close = begun or difflib.get_close_matches(asked, folded, n=1, cutoff=0.5)
+    return f" Did you mean {folded[close[0]]!r}?" if close else ""
 
 
 def unknown(what: str, name: str, known: Iterable[str], *, shown: str = "") -> InputError:
