@@ -477,8 +477,6 @@ def test_a_table_of_features(tmp_path):
 
 @pytest.mark.data
 def test_the_folder_of_photos(data_root):
-    if not (data_root / "photos").is_dir() and "CODIVIDE_DATA_REQUIRED" not in os.environ:
-        pytest.skip("unpack.py was run without --folder")
     loaded = load(data_root / "photos", truth=data_root / "photos_truth.csv")
     assert len(loaded.y) == len(loaded.ids) == len(loaded.x) == 5000
     assert len(loaded.classes) == 10

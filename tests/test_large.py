@@ -14,7 +14,7 @@ from codivide.audit.checks import CHECKS
 from codivide.audit.material import Material
 from codivide.core import neighbours as neighbours_module
 from codivide.core.files import let_go
-from codivide.core.index import Index, has_index
+from codivide.core.index import Index
 from codivide.core.neighbours import nearest
 from codivide.data import duplicates, large_tables, packed
 from codivide.data import groups as groups_module
@@ -127,7 +127,6 @@ def test_the_rest_has_probabilities_of_the_given_labels_as_the_part_has(monkeypa
     assert float(found.given_probs[rest].amax(1).mean()) < float(found.given_probs[part].amax(1).mean()) + 0.08
 
 
-@pytest.mark.skipif(not has_index(), reason="faiss is not installed: pip install faiss-cpu")
 def test_an_index_finds_nearly_all_neighbours_and_none_of_the_same_group():
     points = torch.nn.functional.normalize(torch.randn(4000, 6))
     rows, groups = np.arange(0, 4000, 40), torch.arange(4000) // 2
@@ -138,7 +137,6 @@ def test_an_index_finds_nearly_all_neighbours_and_none_of_the_same_group():
     assert np.array_equal(found, Index(points).nearest(rows, 10, groups))
 
 
-@pytest.mark.skipif(not has_index(), reason="faiss is not installed: pip install faiss-cpu")
 def test_shares_of_an_index_are_nearly_those_of_an_exact_search(blobs, monkeypatch):
     table, _ = blobs
     asked = torch.from_numpy(table.x), table.given, CLASSES
@@ -148,7 +146,6 @@ def test_shares_of_an_index_are_nearly_those_of_an_exact_search(blobs, monkeypat
     assert (neighbours.shares(*asked, torch.Generator()) - exact).abs().mean() < 0.02
 
 
-@pytest.mark.skipif(not has_index(), reason="faiss is not installed: pip install faiss-cpu")
 def test_rows_of_large_groups_have_neighbours_of_other_groups(monkeypatch):
     """Of an index all that are asked for are of the group, which is no neighbour."""
     groups = torch.arange(2000) // 100

@@ -100,9 +100,9 @@ def match_rates(clean_prob: Floats, given: Labels, rates: Floats) -> Floats:
     return answer
 
 
-def log_odds(clean_prob: Floats) -> Floats:
-    """Of probabilities ``[N]``, which are kept 1e-6 from 0 and 1."""
-    kept = np.clip(clean_prob, 1e-6, 1 - 1e-6)
+def log_odds(clean_prob: Floats, least: float = 1e-6) -> Floats:
+    """Of probabilities ``[N]``, which are kept ``least`` from 0 and 1."""
+    kept = np.clip(clean_prob, least, 1 - least)
     odds: Floats = np.log(kept) - np.log1p(-kept)
     return odds
 

@@ -5,12 +5,12 @@ Two answers ``(a, b)`` on a sample agree, if they are independent given the clas
     e_i = sum_k q_ik sum_l theta_a[k, l] theta_b[k, l]
 
 where ``q_i`` is what the OTHER answers on the sample say (with one matrix for all annotators, so that a group of copies
-cannot make itself right), and ``theta`` is judged by the others, too. Over the common samples of a pair, ``lambda =
-(agreed - e) / (1 - e)`` is the share of answers that were copied. Pairs beyond chance form groups. Who copied most
-comes first, and the others are asked again with that group counted once. Two experts among guessers agree beyond what
-the others explain as well, so a group counts only where the likelihood of ALL answers on samples that were held out is
-greater, beyond doubt, with its answers counted once, and their repetition explained by copying, than with independent
-annotators. Rules of one label are known to agree, and left out. Ours.
+cannot make itself right), and ``theta`` is the likeliest with these as the prior. Over the common samples of a pair,
+``lambda = (agreed - e) / (1 - e)`` is the share of answers that were copied. Pairs beyond chance form groups. Who
+copied most comes first, and the others are asked again with that group counted once. Two experts among guessers agree
+beyond what the others explain as well, so a group counts only where the likelihood of ALL answers on samples that were
+held out is greater, beyond doubt, with its answers counted once, and their repetition explained by copying, than with
+independent annotators. Rules of one label are known to agree, and left out. Ours.
 """
 
 from __future__ import annotations

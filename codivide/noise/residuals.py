@@ -80,8 +80,8 @@ def settle(y: Floats, predicted: Floats, spread: Floats, weight: Floats | None =
     plain = max(_plain(y - predicted, spread, seen.weight, tails) for tails in TAILS)
     gain = (best.log_likelihood - plain) * len(y)
     if gain > 2 * np.log(len(y)):  # four more parameters, at half a log(N) each
-        return best if best.rate < _MOST_TOLD else _at_share(best, NOTHING)._replace(undecided=True)
-    return _at_share(best, NOTHING)
+        return best if best.rate < _MOST_TOLD else _without_noise(best)._replace(undecided=True)
+    return _without_noise(best)
 
 
 def suggested_prob(y: Floats, predicted: Floats, spread: Floats, settled: Settled) -> Floats:
@@ -254,8 +254,8 @@ def _stretched(predicted: Floats, y: Floats, weight: Floats, most_: float) -> Fl
     return predicted * float(np.clip(times, 1, most_))
 
 
-def _at_share(found: Settled, rate: float) -> Settled:
-    """The same evidence with a smaller share of wrong targets."""
-    rate = min(rate, found.rate)
+def _without_noise(found: Settled) -> Settled:
+    """The same evidence with hardly a wrong target, ``NOTHING`` at most."""
+    rate = min(NOTHING, found.rate)
     odds = np.clip(found.evidence + np.log1p(-rate) - np.log(rate), -700, 700)
     return found._replace(clean_prob=1 / (1 + np.exp(-odds)), rate=rate)

@@ -27,6 +27,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 
 from codivide.core.types import Floats
+from codivide.core.words import first_few
 from codivide.noise import copies
 from codivide.noise.consensus import Alike, Consensus, Fit, Votes, dawid_skene
 
@@ -45,7 +46,6 @@ _PASSES = 60  # of EM while models are compared
 _ENOUGH = 1e-6  # gain below which it ends then
 MOST_TRUST = 2.0  # the highest power of a classifier's probabilities
 _LEAST_PROB = 1e-6  # below which they are none to trust
-_SHOWN = 5  # names in a remark
 _LEAST = 20  # answers below which no model is compared
 
 
@@ -218,5 +218,4 @@ def said_by_someone(found: Consensus) -> np.ndarray[tuple[int], np.dtype[np.bool
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(repr(name) for name in names[:_SHOWN])
-    return shown + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+    return first_few(map(repr, names))

@@ -11,6 +11,7 @@ import pandas as pd
 
 from codivide.core.by_value import ByValue
 from codivide.core.types import Floats
+from codivide.core.words import first_few
 from codivide.noise.certain import NINETY
 from codivide.noise.report import WIDE, ClassNoise, Trust
 
@@ -180,7 +181,7 @@ def of_sets(
     sure = float((known < 0.1).mean()) if len(known) else 0.0
     reasons = [*remarks]
     if unjudged:
-        few = ", ".join(map(repr, unjudged[:5])) + (f" and {len(unjudged) - 5} more" if len(unjudged) > 5 else "")
+        few = first_few(map(repr, unjudged))
         reasons.append(f"{len(unjudged)} of {len(names)} labels cannot be judged: {few}")
     low, high = max(0.0, min(sure - error, rate)), min(1.0, rate + error + 3 / max(len(known), 1))
     return TargetReport(

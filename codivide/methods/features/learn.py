@@ -45,7 +45,7 @@ from codivide.methods.features.pool import Head, Pool
 from codivide.methods.features.problem import OWN, PENALTIES, TINY, Problem, stack
 from codivide.methods.features.table import Table
 from codivide.noise import chance, confidence, mixtures, transition
-from codivide.noise.clean_prob import at_rate
+from codivide.noise.clean_prob import at_rate, log_odds
 from codivide.noise.evidence import Evidence
 from codivide.noise.learning_curves import prediction_type
 
@@ -107,9 +107,8 @@ class Learned:
         if not self.report.get("bounded"):
             return self
         rows = given >= 0 if confirmed is None else (given >= 0) & ~confirmed
-        kept = self.clean_prob[rows].clamp(_ALMOST, 1 - _ALMOST)
         level, whole = self.report["counted_noise"], self.clean_prob.clone()
-        whole[rows] = torch.from_numpy(at_rate((kept.log() - torch.log1p(-kept)).numpy(), level))
+        whole[rows] = torch.from_numpy(at_rate(log_odds(whole[rows].numpy(), _ALMOST), level))
         doubt = judge.doubtful(whole.numpy())
         report = self.report | {"noise_estimate": level, "bounded": False, "doubtful_from": doubt}
         suggested = judge.suggestions(self.probs, whole, given, doubt)
