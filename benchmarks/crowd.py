@@ -32,6 +32,7 @@ from codivide.methods.features.options import Features
 from codivide.methods.features.table import Table
 from codivide.noise import consensus
 from codivide.noise.settle import settle
+from codivide.noise.votes import Votes
 
 SEEDS = 5
 WORLD_SEEDS = 20
@@ -81,7 +82,7 @@ def row(data: dict[str, np.ndarray], labels: np.ndarray) -> dict[str, float | No
 
 
 def measure(data: dict[str, np.ndarray]) -> dict[str, object]:
-    given = consensus.votes(data["y"])
+    given = Votes.of(data["y"])
     drawn = [row(data, one_answer(data["y"], seed)) for seed in range(SEEDS)]
     rows: dict[str, dict[str, object]] = {
         "one answer": {name: float(np.mean([r[name] for r in drawn])) for name in ("consensus", "test_accuracy")}
@@ -173,7 +174,7 @@ def simulated() -> dict[str, object]:
     rows: dict[str, list[list[float]]] = {}
     for seed in range(WORLD_SEEDS):
         for name, (y, truth) in worlds(seed).items():
-            given, known = consensus.votes(y, int(truth.max()) + 1), (y >= 0).any(1)
+            given, known = Votes.of(y, int(truth.max()) + 1), (y >= 0).any(1)
             began = time.process_time()
             ours = settle(given)
             seconds = time.process_time() - began
@@ -188,7 +189,7 @@ def simulated() -> dict[str, object]:
     }
 
 
-def crowdlab(given: consensus.Votes, probs: np.ndarray, voted: np.ndarray) -> np.ndarray:
+def crowdlab(given: Votes, probs: np.ndarray, voted: np.ndarray) -> np.ndarray:
     """Class probabilities ``[N, C]`` by the equations of Goh, Tkachenko and Mueller (arXiv:2210.06812)."""
     size = np.bincount(given.items, minlength=given.samples)
     tally = np.zeros_like(probs)
@@ -212,7 +213,7 @@ def crowdlab(given: consensus.Votes, probs: np.ndarray, voted: np.ndarray) -> np
     return total / mass[:, None]
 
 
-def with_probs(given: consensus.Votes, probs: np.ndarray, truth: np.ndarray) -> dict[str, object]:
+def with_probs(given: Votes, probs: np.ndarray, truth: np.ndarray) -> dict[str, object]:
     """Right labels and how well confidence tells them, with and without a classifier."""
     known = np.bincount(given.items, minlength=given.samples) > 0
     voted, both = consensus.majority(given), settle(given, probs)
@@ -235,7 +236,7 @@ def with_probs(given: consensus.Votes, probs: np.ndarray, truth: np.ndarray) -> 
 def classifiers(root: Path, probs: Path | None) -> dict[str, object]:
     """``with_probs`` of every crowd with a classifier."""
     data = music_genre(root)
-    given = consensus.votes(data["y"])
+    given = Votes.of(data["y"])
     first = settle(given)
     table = Table(data["x"].astype(np.float32), torch.from_numpy(first.labels), tuple(range(given.classes)))
     found = {"music_genre": with_probs(given, plain_probs(table, Features(), 0).double().numpy(), data["truth"])}
@@ -248,9 +249,9 @@ def classifiers(root: Path, probs: Path | None) -> dict[str, object]:
     with np.load(held) as read:
         seen = read["probs"].astype(np.float64)
     seen /= seen.sum(1, keepdims=True)
-    found["cifar10n"] = with_probs(consensus.votes(answers, 10), seen, truth)
+    found["cifar10n"] = with_probs(Votes.of(answers, 10), seen, truth)
     drawn = np.where(np.random.default_rng(0).random(answers.shape) < 0.5, answers, -1)
-    found["cifar10n, half of the answers"] = with_probs(consensus.votes(drawn, 10), seen, truth)
+    found["cifar10n, half of the answers"] = with_probs(Votes.of(drawn, 10), seen, truth)
     return found
 
 

@@ -47,6 +47,7 @@ from codivide.methods.features.options import Features
 from codivide.methods.features.table import Table
 from codivide.noise import consensus
 from codivide.noise.scores import calibration_error, reliability
+from codivide.noise.votes import Votes
 
 FOLDS = 5
 OWN: dict[str, dict[str, Any]] = {"codivide": {}, "codivide, linear head": {"heads": "linear"}}
@@ -111,7 +112,7 @@ def own(problem: Set, seed: int, fields: dict[str, Any]) -> dict[str, Any]:
     given, classes = torch.from_numpy(problem.given), tuple(range(problem.classes))
     answers = None
     if problem.votes is not None:
-        answers = torch.from_numpy(consensus.dawid_skene(consensus.votes(problem.votes)).likelihood)
+        answers = torch.from_numpy(consensus.dawid_skene(Votes.of(problem.votes)).likelihood)
     table = Table(problem.x, given, classes, answers=answers)
     found, seconds = timed(lambda: learn(table, Features(**fields), seed))
     clean_prob = found.clean_prob.numpy()

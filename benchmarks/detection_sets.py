@@ -23,6 +23,7 @@ from codivide.data import named
 from codivide.data.tfidf import Tfidf
 from codivide.methods.features.matrix import raw
 from codivide.noise import consensus, synthetic
+from codivide.noise.votes import Votes
 
 IMAGES = 10_000  # of the training part; the test part is whole
 SIDE = 128  # pixels to which photos are resized before they are encoded; 224 would take 25 minutes of one busy core
@@ -62,7 +63,7 @@ def _music(labels: str) -> Set:
 def _music_crowd() -> Set:
     problem, held = _music("y_train_majority"), _npz("crowd", "music_genre.npz")
     votes = held["crowd"].astype(np.int64)
-    return replace(problem, given=consensus.dawid_skene(consensus.votes(votes)).labels, votes=votes)
+    return replace(problem, given=consensus.dawid_skene(Votes.of(votes)).labels, votes=votes)
 
 
 def _hausa() -> Set:

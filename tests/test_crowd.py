@@ -19,7 +19,9 @@ from codivide.data.loaded import subset
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load
 from codivide.noise import consensus
+from codivide.noise.annotator_model import Asked, Model
 from codivide.noise.settle import held_out, settle
+from codivide.noise.votes import Votes
 
 
 def answers(samples=40, annotators=6, classes=3, asked=0.6, right=0.7, seed=0):
@@ -98,7 +100,7 @@ def naive_passes(y, q, prior, iterations):
 def test_the_plain_model_is_the_equations(iterations):
     y, _ = answers()
     y = y[(y >= 0).any(1)]
-    found = consensus.dawid_skene(consensus.votes(y, 3), shared=False, silence="ignore", iterations=iterations)
+    found = consensus.dawid_skene(Votes.of(y, 3), shared=False, silence="ignore", iterations=iterations)
     prior = np.full((3, 3), 0.01)
     q, _, pi, trace = naive_passes(y, naive_start(y, 3), prior, iterations)
     assert np.allclose(found.probs, q, atol=1e-10)
@@ -133,16 +135,16 @@ def test_the_shared_matrix_is_that_of_one_annotator_who_gave_all_answers():
             break
         last = value
     expected, *_ = naive_passes(y, start, 2 * 3 * shared, 4)
-    found = consensus.dawid_skene(consensus.votes(y, 3), strength=2, silence="ignore", iterations=4)
+    found = consensus.dawid_skene(Votes.of(y, 3), strength=2, silence="ignore", iterations=4)
     assert np.allclose(found.probs, expected, atol=1e-6)
 
 
 def test_rules_are_judged_by_when_they_answer():
     """One pass of the step on ``rho`` and of the beliefs that silence belongs to, in loops."""
     y, _ = rules(samples=60, annotators=4)
-    given = consensus.votes(y, 2)
-    asked = consensus._Asked(given, silence=True)
-    model = consensus._Model(asked, shared=True, strength=1.0)
+    given = Votes.of(y, 2)
+    asked = Asked(given, silence=True)
+    model = Model(asked, shared=True, strength=1.0)
     q = naive_start_with_silence(y)
     assert np.allclose(asked.start, q)
     rho = np.zeros((4, 2))
@@ -174,7 +176,7 @@ def naive_start_with_silence(y):
 @pytest.mark.parametrize("settings", [{}, {"shared": False}, {"silence": "ignore"}, {"strength": 20.0}])
 def test_the_posterior_never_falls(seed, settings):
     for y in (answers(seed=seed)[0], answers(asked=0.15, classes=5, annotators=20, seed=seed)[0], rules(seed=seed)[0]):
-        trace = consensus.dawid_skene(consensus.votes(y), **settings).trace
+        trace = consensus.dawid_skene(Votes.of(y), **settings).trace
         assert len(trace) > 1
         assert (np.diff(trace) >= -1e-9 * abs(trace[-1])).all()
 
@@ -182,7 +184,7 @@ def test_the_posterior_never_falls(seed, settings):
 def test_permuting_annotators_permutes_the_result():
     for y in (answers(annotators=9)[0], rules()[0]):
         order = np.random.default_rng(1).permutation(y.shape[1])
-        one, other = consensus.dawid_skene(consensus.votes(y)), consensus.dawid_skene(consensus.votes(y[:, order]))
+        one, other = consensus.dawid_skene(Votes.of(y)), consensus.dawid_skene(Votes.of(y[:, order]))
         assert np.allclose(one.probs, other.probs, atol=1e-6)
         for name in ("confusion", "quality", "agreement"):
             assert np.allclose(getattr(one, name)[order], getattr(other, name), atol=1e-6), name
@@ -191,15 +193,15 @@ def test_permuting_annotators_permutes_the_result():
 def test_permuting_samples_and_classes_permutes_the_result():
     y, _ = answers(samples=60)
     order = np.random.default_rng(1).permutation(60)
-    one, other = consensus.dawid_skene(consensus.votes(y, 3)), consensus.dawid_skene(consensus.votes(y[order], 3))
+    one, other = consensus.dawid_skene(Votes.of(y, 3)), consensus.dawid_skene(Votes.of(y[order], 3))
     assert np.allclose(one.probs[order], other.probs, atol=1e-6)
-    turned = consensus.dawid_skene(consensus.votes(np.where(y < 0, -1, (y + 1) % 3), 3))
+    turned = consensus.dawid_skene(Votes.of(np.where(y < 0, -1, (y + 1) % 3), 3))
     assert np.allclose(np.roll(one.probs, 1, axis=1), turned.probs, atol=1e-6)
 
 
 def test_perfect_annotators_give_the_truth():
     y, truth = answers(samples=200, right=1.0, asked=0.5)
-    for found in (consensus.dawid_skene(consensus.votes(y)), consensus.majority(consensus.votes(y))):
+    for found in (consensus.dawid_skene(Votes.of(y)), consensus.majority(Votes.of(y))):
         labelled = found.labels >= 0
         assert (found.labels[labelled] == truth[labelled]).all()
         assert (found.labels[~labelled] == -1).all()
@@ -213,8 +215,8 @@ def test_an_adversary_helps_and_a_guesser_does_not_hurt():
     y[:, 0] = (truth + 1) % 3
     y[:, 1] = generator.integers(0, 3, 400)
     y[:, 2] = (truth + 1) % 3
-    found = consensus.dawid_skene(consensus.votes(y))
-    voted = consensus.majority(consensus.votes(y))
+    found = consensus.dawid_skene(Votes.of(y))
+    voted = consensus.majority(Votes.of(y))
     assert (found.labels == truth).mean() > 0.97
     assert (found.labels == truth).mean() > (voted.labels == truth).mean()
     assert found.quality[0] < 0.1
@@ -226,8 +228,8 @@ def test_an_adversary_helps_and_a_guesser_does_not_hurt():
 def test_rules_do_not_end_in_one_class():
     y, truth = rules(samples=1000)
     covered = (y >= 0).any(1)
-    found = consensus.dawid_skene(consensus.votes(y))
-    plain = consensus.dawid_skene(consensus.votes(y), silence="ignore")
+    found = consensus.dawid_skene(Votes.of(y))
+    plain = consensus.dawid_skene(Votes.of(y), silence="ignore")
     assert (found.labels[covered] == truth[covered]).mean() > 0.85
     assert len(np.unique(plain.labels[covered])) == 1  # why silence counts
     assert found.quality.min() > 0.7
@@ -238,7 +240,7 @@ def test_few_answers_are_judged_like_the_average():
     y, _ = answers(samples=300, annotators=6, asked=1.0, right=0.8)
     y[:, 0] = -1
     y[0, 0], y[1, 0] = 0, 1
-    found = consensus.dawid_skene(consensus.votes(y))
+    found = consensus.dawid_skene(Votes.of(y))
     assert abs(found.quality[0] - np.median(found.quality)) < 0.15
     assert np.abs(found.confusion[0] - found.confusion[1:].mean(0)).max() < 0.35
 
@@ -246,7 +248,7 @@ def test_few_answers_are_judged_like_the_average():
 def test_someone_who_answered_nothing():
     y, _ = answers()
     y[:, 2] = -1
-    found = consensus.dawid_skene(consensus.votes(y))
+    found = consensus.dawid_skene(Votes.of(y))
     assert found.votes.counts[2] == 0
     assert np.isnan(found.agreement[2])
     assert np.isnan(found.quality[2])
@@ -256,30 +258,30 @@ def test_someone_who_answered_nothing():
 
 def test_nobody_answered_anything():
     for judge in (consensus.majority, consensus.dawid_skene):
-        found = judge(consensus.votes(np.full((5, 2), -1), 3))
+        found = judge(Votes.of(np.full((5, 2), -1), 3))
         assert (found.labels == -1).all()
         assert np.allclose(found.probs, 1 / 3)
 
 
 def test_ties_go_to_the_commoner_class_then_to_the_first():
     y = np.array([[0, 1, -1], [1, 1, -1], [2, 0, -1], [-1, -1, -1], [2, 2, 1], [1, 2, -1]])
-    found = consensus.majority(consensus.votes(y, 3))
+    found = consensus.majority(Votes.of(y, 3))
     # Answers in all: 0 twice, 1 five times, 2 four times.
     assert found.labels.tolist() == [1, 1, 2, -1, 2, 1]
-    assert consensus.majority(consensus.votes(np.array([[1, 0], [0, 1]]))).labels.tolist() == [0, 0]
+    assert consensus.majority(Votes.of(np.array([[1, 0], [0, 1]]))).labels.tolist() == [0, 0]
     assert np.allclose(found.probs[4], [0, 1 / 3, 2 / 3])
 
 
 def test_the_same_answers_give_the_same_bits():
     y, _ = answers(samples=100)
-    one, other = (consensus.dawid_skene(consensus.votes(y)) for _ in range(2))
+    one, other = (consensus.dawid_skene(Votes.of(y)) for _ in range(2))
     assert np.array_equal(one.probs, other.probs)
     assert one.trace == other.trace
 
 
 def test_taking_rows():
     y, _ = answers()
-    found = consensus.dawid_skene(consensus.votes(y))
+    found = consensus.dawid_skene(Votes.of(y))
     rows = [5, 0, 5, 39]
     taken = found.take(rows)
     assert np.array_equal(taken.matrix, y[rows])
@@ -290,18 +292,18 @@ def test_taking_rows():
 
 def test_wrong_answers_are_refused():
     with pytest.raises(ValueError, match="matrix of integers"):
-        consensus.votes(np.zeros(3))
+        Votes.of(np.zeros(3))
     with pytest.raises(ValueError, match="class 3"):
-        consensus.votes(np.array([[3, 0]]), 3)
+        Votes.of(np.array([[3, 0]]), 3)
     with pytest.raises(ValueError, match="strength"):
-        consensus.dawid_skene(consensus.votes(answers()[0]), strength=0)
+        consensus.dawid_skene(Votes.of(answers()[0]), strength=0)
 
 
 def test_many_answers_take_little_memory_and_time():
     generator = np.random.default_rng(0)
     items = np.repeat(np.arange(5_000), 3)
     who = generator.integers(0, 2_000, 15_000)
-    given = consensus.Votes(items, who, generator.integers(0, 4, 15_000), tuple(map(str, range(2_000))), 5_000, 4)
+    given = Votes(items, who, generator.integers(0, 4, 15_000), tuple(map(str, range(2_000))), 5_000, 4)
     assert consensus.dawid_skene(given, iterations=5).probs.shape == (5_000, 4)
 
 
@@ -319,10 +321,10 @@ def copied(samples=400, seed=0):
 @pytest.mark.parametrize("seed", range(3))
 def test_copied_answers_count_once_and_it_is_said(seed):
     y, truth = copied(seed=seed)
-    given = consensus.votes(y)
+    given = Votes.of(y)
     found = settle(given)
     plain = consensus.dawid_skene(given)
-    once = settle(consensus.votes(y[:, :4]))
+    once = settle(Votes.of(y[:, :4]))
     assert found.groups == ((3, 4),)
     assert (plain.labels == truth).mean() < 0.7  # why it matters
     assert (found.labels == once.labels).mean() == 1
@@ -339,7 +341,7 @@ def test_copies_that_pass_for_the_truth_do_not_make_the_honest_look_like_copies(
     """Two equal answers outvote three honest ones who err apart; all of these then agree beyond that "truth"."""
     right = np.array([0.8, 0.8, 0.8, 0.6])
     y, truth = answers(200, 4, classes, asked=1.0, right=right, seed=seed)
-    found = settle(consensus.votes(np.column_stack([y, y[:, 3]])))
+    found = settle(Votes.of(np.column_stack([y, y[:, 3]])))
     assert found.groups == ((3, 4),)
     assert (found.labels == truth).mean() > 0.9
 
@@ -356,7 +358,7 @@ def colluding(seed=0):
 
 def test_colluding_annotators_count_once():
     y, truth = colluding()
-    given = consensus.votes(y)
+    given = Votes.of(y)
     found = settle(given)
     asked = found.labels >= 0
     assert found.groups == ((5, 6, 7, 8),)
@@ -371,7 +373,7 @@ def test_few_honest_annotators_of_many_unequal_classes_are_no_copies(right):
     truth = rng.choice(12, 1500, p=np.arange(12, 0, -1) / 78)
     told = np.where(rng.random((1500, len(right))) < right, truth[:, None], rng.integers(0, 12, (1500, len(right))))
     y = np.where(rng.random(told.shape) < 0.5, told, -1)  # many samples have one answer
-    found, asked = settle(consensus.votes(y, 12)), (y >= 0).any(1)
+    found, asked = settle(Votes.of(y, 12)), (y >= 0).any(1)
     assert not found.groups
     assert (found.labels == truth)[asked].mean() > np.mean(right) - 0.04
 
@@ -383,7 +385,7 @@ def test_one_of_many_unequal_classes_who_copies_is_found(other):
     right = (0.9, 0.8, 0.85, other)
     told = np.where(rng.random((1500, 4)) < right, truth[:, None], rng.integers(0, 12, (1500, 4)))
     y = np.where(rng.random(told.shape) < 0.6, told, -1)
-    found = settle(consensus.votes(np.column_stack([y, y[:, 3]]), 12))
+    found = settle(Votes.of(np.column_stack([y, y[:, 3]]), 12))
     assert found.groups == ((3, 4),)
 
 
@@ -391,13 +393,13 @@ def test_one_of_many_unequal_classes_who_copies_is_found(other):
 def test_honest_annotators_and_experts_among_guessers_are_no_copies(right):
     for seed in range(2):
         y, truth = answers(300, 8, 3, asked=0.8, right=right, seed=seed)
-        found = settle(consensus.votes(y))
+        found = settle(Votes.of(y))
         assert found.groups == ()
         assert (found.labels == truth)[found.labels >= 0].mean() > 0.88
 
 
 def test_once_is_one_answer_of_a_group_a_sample_and_class():
-    given = consensus.votes(np.array([[0, 0, 1, -1], [1, 1, 1, 0], [-1, 2, 2, 2]]))
+    given = Votes.of(np.array([[0, 0, 1, -1], [1, 1, 1, 0], [-1, 2, 2, 2]]))
     once = consensus.Fit.of(given, groups=[(1, 2)]).once(given)
     assert sorted(zip(once.items.tolist(), once.annotators.tolist(), once.labels.tolist(), strict=True)) == [
         (0, 0, 0), (0, 1, 0), (0, 1, 1), (1, 0, 1), (1, 1, 1), (1, 3, 0), (2, 1, 2), (2, 3, 2)
@@ -406,7 +408,7 @@ def test_once_is_one_answer_of_a_group_a_sample_and_class():
 
 def test_the_held_out_likelihood_is_that_of_answers_that_were_not_fitted():
     y, _ = answers(60, 5, 3)
-    given = consensus.votes(y, 3)
+    given = Votes.of(y, 3)
     (found,) = held_out(given, [("coin", 4.0)])
     order = np.lexsort((given.annotators, given.items))
     fold = np.empty(len(order), dtype=int)
@@ -415,7 +417,7 @@ def test_the_held_out_likelihood_is_that_of_answers_that_were_not_fitted():
         hidden = fold == fold[answer]
         seen = y.copy()
         seen[given.items[hidden], given.annotators[hidden]] = -1
-        fitted = consensus.Fit.of(consensus.votes(seen, 3), alike="coin", strength=4.0, iterations=60, tolerance=1e-6)
+        fitted = consensus.Fit.of(Votes.of(seen, 3), alike="coin", strength=4.0, iterations=60, tolerance=1e-6)
         q = fitted.probs(60)
         i, a, label = given.items[answer], given.annotators[answer], given.labels[answer]
         assert found[answer] == pytest.approx(log(sum(q[i, k] * fitted.model.theta[a, k, label] for k in range(3))))
@@ -423,14 +425,14 @@ def test_the_held_out_likelihood_is_that_of_answers_that_were_not_fitted():
 
 def test_few_answers_are_a_vote_of_equals_and_many_are_not():
     few, _ = answers(60, 6, 3, asked=0.4, seed=2)
-    assert "alike" in settle(consensus.votes(few)).rule
+    assert "alike" in settle(Votes.of(few)).rule
     many, _ = answers(600, 8, 3, asked=1.0, right=np.array([0.95, 0.9, *[1 / 3] * 6]))
-    assert "by their own answers, and by the errors that all make as by" in settle(consensus.votes(many)).rule
+    assert "by their own answers, and by the errors that all make as by" in settle(Votes.of(many)).rule
 
 
 def test_silence_that_counts_and_labels_that_nobody_gave_are_said():
     y, _ = rules()
-    found = settle(consensus.votes(y))
+    found = settle(Votes.of(y))
     assert found.silent == tuple(range(8))
     assert "silent on a sample was counted" in found.remarks[0]
     given = [set(row[row >= 0].tolist()) for row in y]
@@ -441,7 +443,7 @@ def test_silence_that_counts_and_labels_that_nobody_gave_are_said():
 def test_where_only_one_class_is_ever_answered_silence_says_nothing():
     generator = np.random.default_rng(0)
     y = np.where(generator.random((1000, 6)) < 0.3, 1, -1)
-    found = settle(consensus.votes(y, 2))
+    found = settle(Votes.of(y, 2))
     answered = (y >= 0).any(1)
     assert (found.labels[answered] == 1).all()
     assert found.silent == ()
@@ -451,7 +453,7 @@ def test_where_only_one_class_is_ever_answered_silence_says_nothing():
 def test_an_annotator_without_an_answer_is_named():
     y, _ = answers()
     y[:, 2] = -1
-    found = settle(consensus.votes(y, names=["a", "b", "ghost", "d", "e", "f"]))
+    found = settle(Votes.of(y, names=["a", "b", "ghost", "d", "e", "f"]))
     assert found.remarks[-1] == "annotators 'ghost' have 0 answers and cannot be judged"
     with pytest.warns(TrainingWarning, match="'2' have 0 answers"):
         clf = NoisyLabelClassifier(codivide.Features(heads="linear", correct=False)).fit(
@@ -475,7 +477,7 @@ def hints(truth, classes, right, seed=0):
 
 def test_a_classifier_counts_as_far_as_it_explains_the_answers():
     y, truth = answers(600, 6, 3, asked=0.4, right=0.7)
-    given = consensus.votes(y, 3)
+    given = Votes.of(y, 3)
     alone = settle(given)
     good, useless = settle(given, hints(truth, 3, 0.8)), settle(given, hints(truth[::-1], 3, 0.8))
     asked = alone.labels >= 0
@@ -488,7 +490,7 @@ def test_a_classifier_counts_as_far_as_it_explains_the_answers():
 
 def test_with_a_classifier_is_bayes_rule():
     y, truth = answers(200, 6, 3, asked=0.5)
-    given, probs = consensus.votes(y, 3), hints(truth, 3, 0.7)
+    given, probs = Votes.of(y, 3), hints(truth, 3, 0.7)
     alone, both = settle(given), settle(given, probs)
     share = probs.mean(0)
     for i in (0, 3, 77):
@@ -560,7 +562,7 @@ def test_every_form_of_labels():
     y, _ = answers()
     y[3] = -1
     x = np.random.default_rng(0).random((40, 4))
-    expected = settle(consensus.votes(y, 3))
+    expected = settle(Votes.of(y, 3))
     texts = named(y)
     floats = np.where(y < 0, np.nan, y)
     forms = {
@@ -636,7 +638,7 @@ def features(samples):
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_tables_of_one_column_or_one_row_an_answer(tmp_path, suffix):
     y, _ = answers()
-    expected = settle(consensus.votes(y, 3))
+    expected = settle(Votes.of(y, 3))
     table = features(40)
     columns = {f"label_w{k}": [row[k] for row in named(y)] for k in range(6)}
     items, who = np.nonzero(y >= 0)
@@ -783,7 +785,7 @@ def test_answers_that_nobody_shares_say_nothing_of_an_annotator():
 
 def test_who_answered_alone_has_no_agreement():
     y = np.array([[0, 0, -1], [1, 1, -1], [0, 0, -1], [-1, -1, 1], [-1, -1, 0]])
-    agreement = consensus.dawid_skene(consensus.votes(y)).agreement
+    agreement = consensus.dawid_skene(Votes.of(y)).agreement
     assert np.isnan(agreement[2])
     assert (agreement[:2] > 0.5).all()
 
@@ -846,7 +848,7 @@ def test_the_command_line_names_the_annotators(tmp_path, monkeypatch, capsys):
 def test_music_genre(data_root):
     with np.load(data_root / "crowd" / "music_genre.npz") as held:
         y, truth = held["crowd"], held["y_train_true"]
-    given = consensus.votes(y.astype(np.int64), 10)
+    given = Votes.of(y.astype(np.int64), 10)
     voted, plain, ours = (
         (found.labels == truth).mean()
         for found in (

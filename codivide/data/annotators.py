@@ -18,8 +18,9 @@ from codivide.core.errors import InputError, either, option
 from codivide.core.types import Floats, Labels
 from codivide.data.labels import encode
 from codivide.data.options import ReadOptions
-from codivide.noise.consensus import Consensus, Votes
+from codivide.noise.consensus import Consensus
 from codivide.noise.settle import settle
+from codivide.noise.votes import Votes
 
 PREFIX = "label_"  # of the columns of a table with one column an annotator
 _FEWEST_IDS = 10  # answers of an annotator that are all different, from which on they are ids

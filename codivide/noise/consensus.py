@@ -16,7 +16,7 @@ these the M and E steps use ``rho_a[k]``, the probability of an answer to a samp
 counts too. (Without that the model calls all samples one class where each of them is such a rule.) Samples that nobody
 answered take part where most answers come from such rules, and are left out otherwise. Who gave one label by chance, or
 because nobody ever gave another, is no rule: the label's share of all answers, to the power of their number, is then
-above ``_BY_CHANCE``.
+above ``_BY_CHANCE`` (``codivide.noise.annotator_model``).
 
 ``codivide.noise.settle`` chooses between such models without truth, and counts copied answers once.
 """
@@ -25,72 +25,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import sparse
-from scipy.special import log_softmax, logsumexp, softmax
+from scipy.special import logsumexp, softmax
 
 from codivide.core.types import Floats, Labels
+from codivide.noise.annotator_model import TOLERANCE, Alike, Asked, Model, expectation_maximisation
 from codivide.noise.once import met_another, owners
-
-UNASKED = -1
-TOLERANCE = 1e-9  # of the log posterior, relative
-_PLAIN = 0.01  # pseudo-label a cell of the plain model: a probability that is never quite 0
-_CERTAIN = 0.95  # the most that the prior may say of an answer's probability
-_BY_CHANCE = 0.01  # probability below which answers of one label only are a rule
-_BETTER = 0.1  # how much likelier the right answer is than another, at least, where annotators are alike
-
-Alike = Literal["matrix", "coin"]
-
-
-@dataclass(frozen=True)
-class Votes:
-    """Answers of annotators, one entry an answer, so that what nobody was asked costs nothing.
-
-    Attributes:
-        items: ``[M]`` sample of each answer, ``0 .. samples - 1``.
-        annotators: ``[M]`` who gave it, ``0 .. len(names) - 1``.
-        labels: ``[M]`` class that was answered, ``0 .. classes - 1``.
-        names: of the annotators.
-        samples: number of samples N.
-        classes: number of classes C.
-    """
-
-    items: Labels
-    annotators: Labels
-    labels: Labels
-    names: tuple[str, ...]
-    samples: int
-    classes: int
-
-    @property
-    def matrix(self) -> Labels:
-        """``[N, A]``: the class that each annotator answered, -1 where not asked."""
-        dense = np.full((self.samples, len(self.names)), UNASKED, dtype=np.int64)
-        dense[self.items, self.annotators] = self.labels
-        return dense
-
-    @property
-    def counts(self) -> Labels:
-        """``[A]``: answers of each annotator."""
-        return np.bincount(self.annotators, minlength=len(self.names)).astype(np.int64)
-
-    def take(self, rows: ArrayLike) -> Votes:
-        """The answers on some samples ``[M]``, numbered anew; a sample may come more than once."""
-        chosen = np.asarray(rows, dtype=np.int64)
-        one_hot = sparse.csr_matrix(
-            (np.arange(1, len(self.items) + 1), (self.items, np.arange(len(self.items)))),
-            shape=(self.samples, len(self.items)),
-        )[chosen]
-        items, kept = one_hot.nonzero()
-        order = np.lexsort((kept, items))
-        items, kept = items[order].astype(np.int64), kept[order]
-        return replace(
-            self, items=items, annotators=self.annotators[kept], labels=self.labels[kept], samples=len(chosen)
-        )
+from codivide.noise.votes import UNASKED, Votes, counted_once
 
 
 @dataclass(frozen=True)
@@ -180,49 +125,20 @@ class Consensus:
         ]
 
 
-def votes(y: ArrayLike, classes: int | None = None, names: Sequence[str] | None = None) -> Votes:
-    """The answers in a matrix.
-
-    Args:
-        y: ``[N, A]`` integers: the class that each annotator answered, below 0 where not asked.
-        classes: number of classes; None: one more than the largest.
-        names: of the annotators; None: their numbers.
-
-    Raises:
-        ValueError: not a matrix, or a class that is too large.
-    """
-    matrix = np.asarray(y)
-    if matrix.ndim != 2 or matrix.dtype.kind not in "iu":
-        raise ValueError(f"answers are a matrix of integers [N, annotators], not {matrix.dtype} of {matrix.shape}")
-    count = classes if classes is not None else int(matrix.max(initial=0)) + 1
-    if matrix.max(initial=-1) >= count:
-        raise ValueError(f"an answer is class {matrix.max()}, but there are {count} classes")
-    items, annotators = np.nonzero(matrix >= 0)
-    named = tuple(names) if names is not None else tuple(str(k) for k in range(matrix.shape[1]))
-    return Votes(
-        items.astype(np.int64),
-        annotators.astype(np.int64),
-        matrix[items, annotators].astype(np.int64),
-        named,
-        len(matrix),
-        count,
-    )
-
-
 def majority(given: Votes) -> Consensus:
     """The class with most answers; of equal ones that with more answers in the whole set, then the first.
 
     ``probs`` are shares of answers; ``confusion`` and the rest are those of one pass of ``dawid_skene`` from there.
     """
-    tally = _tally(given)
+    tally = given.tally
     total = tally.sum(0)
     rank = np.empty(given.classes, dtype=np.int64)
     rank[np.lexsort((-np.arange(given.classes), total))] = np.arange(given.classes)
     labels = np.where(tally.sum(1) > 0, (tally * given.classes + rank).argmax(1), UNASKED)
     prior = total / total.sum() if total.sum() else np.full(given.classes, 1 / given.classes)
     probs = np.where(tally.sum(1, keepdims=True) > 0, tally / np.maximum(tally.sum(1, keepdims=True), 1), prior)
-    asked = _Asked(given, silence=True)
-    model = _Model(asked, shared=True, strength=1.0)
+    asked = Asked(given, silence=True)
+    model = Model(asked, shared=True, strength=1.0)
     confusion, quality, agreement = _judge(Fit(model, np.arange(len(given.names)), 1), given)
     return Consensus(given, labels, probs, confusion, quality, agreement, prior, rule="majority")
 
@@ -270,9 +186,9 @@ class Fit:
         owner: ``[A]``: the annotator that the model has in each one's place; the first of a group that counts once.
     """
 
-    def __init__(self, model: _Model, owner: Labels, iterations: int, tolerance: float = TOLERANCE) -> None:
+    def __init__(self, model: Model, owner: Labels, iterations: int, tolerance: float = TOLERANCE) -> None:
         self.model, self.asked, self.owner = model, model.asked, owner
-        self.q, self.trace = _expectation_maximisation(model, model.asked.start, iterations, tolerance)
+        self.q, self.trace = expectation_maximisation(model, model.asked.start, iterations, tolerance)
 
     @classmethod
     def of(
@@ -300,8 +216,8 @@ class Fit:
             groups: annotators who count once.
         """
         owner = owners(len(given.names), groups)
-        asked = _Asked(counted_once(given, owner) if groups else given, silence=silence == "auto")
-        model = _Model(asked, shared=shared, strength=strength, alike=alike, tolerance=tolerance)
+        asked = Asked(counted_once(given, owner) if groups else given, silence=silence == "auto")
+        model = Model(asked, shared=shared, strength=strength, alike=alike, tolerance=tolerance)
         return cls(model, owner, iterations, tolerance)
 
     @classmethod
@@ -309,9 +225,9 @@ class Fit:
         cls, given: Votes, scale: Sequence[tuple[Alike, float]], *, iterations: int, tolerance: float
     ) -> Iterator[Fit]:
         """The models of a scale, each the kind and the strength of what annotators share, which is found once."""
-        asked, owner = _Asked(given, silence=True), np.arange(len(given.names))
+        asked, owner = Asked(given, silence=True), np.arange(len(given.names))
         for alike, strength in scale:
-            model = _Model(asked, shared=True, strength=strength, alike=alike, tolerance=tolerance)
+            model = Model(asked, shared=True, strength=strength, alike=alike, tolerance=tolerance)
             yield cls(model, owner, iterations, tolerance)
 
     def once(self, given: Votes) -> Votes:
@@ -357,195 +273,6 @@ class Fit:
         return Consensus(given, labels, probs, confusion, quality, agreement, self.model.pi, tuple(self.trace), silent)
 
 
-def _tally(given: Votes) -> Floats:
-    """Answers ``[N, C]``."""
-    cells = given.items * given.classes + given.labels
-    counts = np.bincount(cells, minlength=given.samples * given.classes)
-    return counts.reshape(given.samples, given.classes).astype(np.float64)
-
-
-class _Asked:
-    """The samples that take part (``rows``), and their answers as one-hot columns, a sparse matrix.
-
-    ``single`` are annotators who only ever gave one label, ``single_label``; with ``silence`` they are rules that
-    fire, and samples that nobody answered take part where most answers are theirs.
-    """
-
-    def __init__(self, given: Votes, *, silence: bool) -> None:
-        tally = _tally(given)
-        self.classes, self.annotators = given.classes, len(given.names)
-        self.used = np.zeros((self.annotators, self.classes), dtype=bool)
-        self.used[given.annotators, given.labels] = True
-        shares = tally.sum(0) / max(tally.sum(), 1)
-        self.single = np.flatnonzero(self._rules(given, shares)) if silence else np.zeros(0, dtype=np.int64)
-        self.single_label = self.used[self.single].argmax(1)
-        self.is_single = np.isin(given.annotators, self.single)
-        rules = 2 * np.count_nonzero(self.is_single) > len(given.items)
-        self.rows = np.flatnonzero(tally.sum(1) > 0) if not rules else np.arange(given.samples)
-        place = np.full(given.samples, -1, dtype=np.int64)
-        place[self.rows] = np.arange(len(self.rows))
-        self.items, self.who, self.labels = place[given.items], given.annotators, given.labels
-        # One more answer, spread as all answers are: ties start on the side of the commoner class.
-        self.start = (tally[self.rows] + shares) / (tally[self.rows].sum(1, keepdims=True) + 1)
-        self.pooled: dict[tuple[Alike, float], Floats] = {}  # what all share, by kind and tolerance, once it is known
-
-    @cached_property
-    def answers(self) -> Any:
-        """``[rows, A * C]``: the answers of those who are no rules."""
-        return self.one_hot(self.who, self.annotators, ~self.is_single)
-
-    @cached_property
-    def fired(self) -> Any:
-        """``[rows, S]``: 1 where a rule answered."""
-        ones = np.ones(len(self.items))
-        every = sparse.csr_matrix((ones, (self.items, self.who)), shape=(len(self.rows), self.annotators))
-        return every[:, self.single]
-
-    def _rules(self, given: Votes, shares: Floats) -> NDArray[np.bool_]:
-        """Mask ``[A]`` of who gave one label only, more often than by chance."""
-        by_chance = shares[self.used.argmax(1)] ** given.counts
-        rules: NDArray[np.bool_] = (self.used.sum(1) == 1) & (by_chance < _BY_CHANCE)
-        return rules
-
-    def one_hot(self, who: Labels, width: int, keep: NDArray[np.bool_]) -> Any:
-        """``[rows, width * C]``: 1 where annotator ``who`` of an answer that is kept gave that label."""
-        shape = (len(self.rows), width * self.classes)
-        columns = (who * self.classes + self.labels)[keep]
-        return sparse.csr_matrix((np.ones(len(columns)), (self.items[keep], columns)), shape=shape)
-
-
-class _Model:
-    """The parameters and the two steps: ``theta [A, C, C]``, ``pi [C]``, and ``rho [S, C]`` of those of one label."""
-
-    def __init__(
-        self, asked: _Asked, *, shared: bool, strength: float, alike: Alike = "matrix", tolerance: float = TOLERANCE
-    ) -> None:
-        self.asked, self.annotators = asked, asked.annotators
-        classes = asked.classes
-        if shared:
-            self.prior = strength * classes * _pooled(asked, alike, tolerance)[None]
-        else:
-            self.prior = np.full((1, classes, classes), _PLAIN)
-        self.answers, self.fired = asked.answers, asked.fired
-        self._set_silence(strength * classes if shared else _PLAIN * classes)
-        self.maximise(asked.start)
-
-    def _set_silence(self, weight: float) -> None:
-        """Pseudo-answers of those of one label: as the prior matrix says which classes they come from."""
-        classes = self.asked.classes
-        share = self.asked.start.sum(0) / max(len(self.asked.rows), 1)
-        matrix = self.prior[0] / self.prior[0].sum(1, keepdims=True)
-        source = (share[:, None] * matrix)[:, self.asked.single_label].T  # [S, C]
-        rate = np.asarray(self.fired.sum(0)).ravel() / max(len(self.asked.rows), 1)
-        total = weight * share[None] / rate[:, None]  # pseudo-samples of each class, so that the rate stays as it is
-        self.fires = weight * source / np.maximum(source.sum(1, keepdims=True), 1e-300) if len(rate) else source
-        self.fires = np.minimum(self.fires, _CERTAIN * total)
-        self.misses = total - self.fires + np.full(classes, 1e-6)
-        self.fires = self.fires + 1e-6
-
-    def counts(self, q: Floats, answers: Any) -> Floats:
-        """Expected answers ``[A, C true, C given]``."""
-        classes = self.asked.classes
-        table: Floats = np.asarray(answers.T @ q).reshape(-1, classes, classes).transpose(0, 2, 1)
-        return table
-
-    def maximise(self, q: Floats) -> None:
-        """The M step for ``q [rows, C]``."""
-        classes = self.asked.classes
-        mass = q.sum(0)
-        self.pi = (mass + 1) / (mass.sum() + classes)
-        self.theta = self.confusion(self.counts(q, self.answers))
-        self.rho = self.answering(np.asarray(self.fired.T @ q), mass)
-
-    def confusion(self, counts: Floats) -> Floats:
-        """``[A, C, C]`` from expected answers; rows sum to 1."""
-        table = counts + self.prior
-        found: Floats = table / table.sum(2, keepdims=True)
-        return found
-
-    def answering(self, fired: Floats, mass: Floats) -> Floats:
-        """``[S, C]`` probability of an answer to a sample of each class, strictly within 0 and 1."""
-        found: Floats = (fired + self.fires) / (mass[None] + self.fires + self.misses)
-        return found
-
-    def expect(self) -> tuple[Floats, float]:
-        """The E step: ``q [rows, C]``, and the log posterior of the parameters (up to a constant)."""
-        joint = self.answers @ np.log(self.theta).transpose(0, 2, 1).reshape(-1, self.asked.classes)
-        joint = joint + np.log(self.pi) + np.log1p(-self.rho).sum(0)
-        joint = joint + self.fired @ (np.log(self.rho) - np.log1p(-self.rho))
-        log_q = log_softmax(joint, axis=1)
-        evidence = joint[:, 0] - log_q[:, 0]
-        beliefs = (self.prior * np.log(self.theta)).sum() + np.log(self.pi).sum()
-        beliefs += (self.fires * np.log(self.rho) + self.misses * np.log1p(-self.rho)).sum()
-        return np.exp(log_q), float(evidence.sum() + beliefs)
-
-    def said(self) -> Floats:
-        """``[M, C]``: how likely each answer of the model is for each class."""
-        asked = self.asked
-        said = self.theta[asked.who, :, asked.labels]
-        place = np.full(self.annotators, -1, dtype=np.int64)
-        place[asked.single] = np.arange(len(asked.single))
-        alone = place[asked.who] >= 0
-        said[alone] = self.rho[place[asked.who[alone]]]
-        return said
-
-
-def _pooled(asked: _Asked, kind: Alike, tolerance: float) -> Floats:
-    """The matrix ``[C, C]`` that all annotators share if they are alike; one pseudo-label a row, spread evenly."""
-    if (kind, tolerance) not in asked.pooled:
-        alike = _Alike(asked) if kind == "matrix" else _Coin(asked)
-        _expectation_maximisation(alike, asked.start, 200, tolerance)
-        asked.pooled[kind, tolerance] = alike.theta[0]
-    return asked.pooled[kind, tolerance]
-
-
-class _Alike(_Model):
-    """The model with one annotator who gave all answers."""
-
-    def __init__(self, asked: _Asked) -> None:
-        self.asked, self.annotators = asked, 1
-        self.prior = np.full((1, asked.classes, asked.classes), 1 / asked.classes)
-        self.answers = asked.one_hot(np.zeros_like(asked.who), 1, np.ones(len(asked.items), dtype=bool))
-        self.fired = sparse.csr_matrix((len(asked.rows), 0))
-        self.fires = self.misses = np.zeros((0, asked.classes))
-        self.maximise(asked.start)
-
-
-class _Coin(_Alike):
-    """One annotator with one accuracy, better than guessing; every error is equally likely."""
-
-    def confusion(self, counts: Floats) -> Floats:
-        """``[1, C, C]``."""
-        classes = self.asked.classes
-        right = (np.trace(counts[0]) + 1) / (counts.sum() + classes)
-        right = min(max(right, (1 + _BETTER) / (classes + _BETTER)), 1 - 1e-9) if classes > 1 else 1.0
-        table = np.full((1, classes, classes), (1 - right) / max(classes - 1, 1))
-        table[0][np.diag_indices(classes)] = right
-        return table
-
-
-def _expectation_maximisation(
-    model: _Model, q: Floats, iterations: int, tolerance: float
-) -> tuple[Floats, list[float]]:
-    trace: list[float] = []
-    for _ in range(iterations):
-        model.maximise(q)
-        q, value = model.expect()
-        trace.append(value)
-        if len(trace) > 1 and value - trace[-2] <= tolerance * abs(value):
-            break
-    return q, trace
-
-
-def counted_once(given: Votes, owner: Labels) -> Votes:
-    """The answers with one of each group on each sample and class; ``owner [A]`` gives all of them."""
-    keys = (given.items * len(given.names) + owner[given.annotators]) * given.classes + given.labels
-    first = np.sort(np.unique(keys, return_index=True)[1])
-    return replace(
-        given, items=given.items[first], annotators=owner[given.annotators[first]], labels=given.labels[first]
-    )
-
-
 def _judge(fitted: Fit, given: Votes, beside: Floats | float = 0.0) -> tuple[Floats, Floats, Floats]:
     """Confusion, quality and agreement of the annotators; the last two are judged without their own answers.
 
@@ -577,7 +304,7 @@ def _judge(fitted: Fit, given: Votes, beside: Floats | float = 0.0) -> tuple[Flo
     return confusion, quality, agreement
 
 
-def _places(asked: _Asked, given: Votes) -> Labels:
+def _places(asked: Asked, given: Votes) -> Labels:
     """``[M]``: the row of ``q`` that each answer is about; who answered anything takes part."""
     place = np.full(given.samples, -1, dtype=np.int64)
     place[asked.rows] = np.arange(len(asked.rows))

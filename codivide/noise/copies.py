@@ -28,8 +28,9 @@ from scipy.spatial.distance import squareform
 from scipy.special import ndtri, softmax
 
 from codivide.core.types import Floats, Labels
-from codivide.noise.consensus import Fit, Votes, counted_once
+from codivide.noise.consensus import Fit
 from codivide.noise.once import owners
+from codivide.noise.votes import Votes, counted_once
 
 _LEAST_COMMON = 8  # samples that a pair must share
 _LEAST_COPIED = 0.4  # share of copied answers from which a pair counts

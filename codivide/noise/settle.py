@@ -29,7 +29,9 @@ from scipy.special import softmax
 from codivide.core.types import Floats
 from codivide.core.words import first_few
 from codivide.noise import copies
-from codivide.noise.consensus import Alike, Consensus, Fit, Votes, dawid_skene
+from codivide.noise.annotator_model import Alike
+from codivide.noise.consensus import Consensus, Fit, dawid_skene
+from codivide.noise.votes import Votes
 
 #: Models from the most to the least particular: the shared matrix, and how strongly annotators are drawn to it.
 SCALE: tuple[tuple[Alike, float], ...] = (
@@ -61,7 +63,7 @@ def settle(given: Votes, probs: Floats | None = None) -> Consensus:
         answered has no label, but with a classifier its probabilities.
 
     Example:
-        >>> settle(votes(y)).remarks
+        >>> settle(Votes.of(y)).remarks
         ("annotators 'd' and 'e' give the same answer ...",)
     """
     if not len(given.items):
