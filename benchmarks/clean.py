@@ -100,7 +100,7 @@ def some_photos(seed: int, count: int) -> tuple[np.ndarray, np.ndarray, dict[str
     """Features of CIFAR-10 photos by the packaged encoder, their true labels, and those of people."""
     loaded = load("cifar10")
     rows = torch.from_numpy(np.sort(np.random.default_rng(seed).permutation(len(loaded.y))[:count]))
-    found = encode.of_images(subset(loaded, rows.numpy()), ReadOptions(encoder=encode.DEFAULT_OF["image"]))
+    found = encode.of_images(subset(loaded, rows.numpy()), ReadOptions(encoder=encode.OF_PHOTOS))
     people = {kind: load(f"cifar10n:{kind}").y[rows.numpy()] for kind in HUMAN}
     return found.x[torch.arange(count)].float().numpy(), found.y, people
 

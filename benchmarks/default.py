@@ -183,7 +183,7 @@ def features(case: Case) -> tuple[np.ndarray, np.ndarray]:
     def rows(x: Any) -> Any:
         loaded = load(x, np.arange(len(x)) % 2)
         if encode.is_photo(loaded):
-            loaded = encode.of_images(loaded, ReadOptions(encoder=encode.DEFAULT_OF["image"]))
+            loaded = encode.of_images(loaded, ReadOptions(encoder=encode.OF_PHOTOS))
         return loaded
 
     train = rows(case.x)

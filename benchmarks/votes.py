@@ -66,11 +66,11 @@ def problem(name: str, seed: int) -> Problem:
     case = default.CASES[name](seed)
     train = load(case.x, np.arange(len(case.x)) % 2)
     if train.texts is None and encode.is_photo(train):
-        train = encode.of_images(train, ReadOptions(encoder=encode.DEFAULT_OF["image"]))
+        train = encode.of_images(train, ReadOptions(encoder=encode.OF_PHOTOS))
     if train.encoder is None:
         test = load(case.test_x, np.arange(len(case.test_x)) % 2).x
     elif train.texts is None:
-        options = ReadOptions(encoder=encode.DEFAULT_OF["image"])
+        options = ReadOptions(encoder=encode.OF_PHOTOS)
         test = encode.of_images(load(case.test_x, np.arange(len(case.test_x)) % 2), options).x
     else:
         test = train.encoder.encode(list(case.test_x))

@@ -456,6 +456,43 @@ def test_a_text_model_in_a_folder(tiny_bert, monkeypatch):
     assert torch.equal(every(load(texts, ["a", "b"] * 4, options=options).x), found)
 
 
+@pytest.fixture
+def small_minilm(tiny_bert, monkeypatch):
+    """The tiny model in the place of MiniLM's wheel."""
+    monkeypatch.setattr(pretrained, "_minilm", lambda: str(tiny_bert))
+    monkeypatch.setattr(encode, "has_minilm", lambda: True)
+
+
+def test_words_and_what_a_network_makes_of_them_stand_side_by_side(small_minilm, tmp_path):
+    texts = ["buy cheap pills", "lovely song", "buy now", "", "cheap song"] * 4
+    loaded = load(texts, ["a", "b"] * 10)
+    assert loaded.encoder.name == "tfidf+minilm"
+    words = every(load(texts, ["a", "b"] * 10, options=ReadOptions(encoder="tfidf:char")).x)
+    meaning = every(load(texts, ["a", "b"] * 10, options=ReadOptions(encoder="minilm")).x)
+    side_by_side = torch.cat([words, 0.5 * meaning], 1)
+    expected = side_by_side / side_by_side.norm(dim=1, keepdim=True)
+    assert torch.allclose(every(loaded.x), expected, atol=1e-6)
+    assert torch.allclose(every(loaded.x)[3, words.shape[1] :], meaning[3], atol=1e-6)  # no word: meaning alone
+    classifier = NoisyLabelClassifier("cross_entropy", epochs=2, out=tmp_path / "run").fit(texts, ["a", "b"] * 10)
+    np.testing.assert_allclose(
+        load_model(tmp_path / "run").probs(texts[:5]), classifier.predict_proba(texts[:5]), atol=1e-6
+    )
+
+
+def test_which_encoder_texts_get_that_nobody_chose_one_for(small_minilm, monkeypatch):
+    def chosen():
+        return load(TEXTS, LABELS).encoder.name
+
+    assert chosen() == "tfidf+minilm"
+    monkeypatch.setattr(encode, "_MANY_TEXTS", len(TEXTS) - 1)
+    assert chosen() == "tfidf:char"
+    monkeypatch.setattr(encode, "_MANY_TEXTS", len(TEXTS))
+    monkeypatch.setattr(encode, "has_minilm", lambda: False)
+    assert chosen() == "tfidf:char"
+    monkeypatch.setattr(encode, "_MANY", 10)
+    assert chosen() == "tfidf"
+
+
 def test_a_text_model_that_is_not_there(tmp_path):
     pytest.importorskip("transformers")
     with pytest.raises(InputError, match="cannot load the weights"):
@@ -508,8 +545,8 @@ def test_an_encoder_is_one_line(tmp_path, monkeypatch, capsys):
 
 def test_what_encoders_are_called():
     root = Path(__file__).parents[1]
-    names = ["auto", "none", "best", "tfidf", "tfidf:char", "columns", "minilm", "hf:NAME", "efficientnet-lite0"]
-    names += ["timm:NAME"]
+    names = ["auto", "none", "best", "tfidf", "tfidf:char", "columns", "minilm", "tfidf+minilm", "hf:NAME"]
+    names += ["efficientnet-lite0", "timm:NAME"]
     assert encode.names() == names
     page = (root / "docs" / "reference" / "encoders.md").read_text(encoding="utf-8")
     rows = [line for line in page.splitlines() if line.startswith("| `")]

@@ -18,7 +18,7 @@ PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 MODULES = {path.relative_to(ROOT).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
 LONGEST_FUNCTION, LONGEST_FILE = 60, 600
 TEXTS = (".md", ".py", ".ipynb")
-TESTED_EXTRAS = ("text", "browser", "test")
+TESTED_EXTRAS = ("browser", "test")
 
 
 def tree(path: Path) -> ast.Module:

@@ -339,7 +339,7 @@ def _from_data(loaded: Loaded, settings: Features, options: ReadOptions, seed: i
     """
     large = int(np.prod(loaded.x.shape)) > _MOST_PIXELS and len(loaded.x.shape) > 1
     if encode.is_photo(loaded) or (large and loaded.x.dtype == torch.uint8):
-        loaded = encode.of_images(loaded, replace(options, encoder=encode.DEFAULT_OF["image"]))
+        loaded = encode.of_images(loaded, replace(options, encoder=encode.OF_PHOTOS))
     elif large:
         raise InputError(
             f"{loaded.name} holds images of {' x '.join(map(str, loaded.x.shape))} that are no uint8: heads on pixels "

