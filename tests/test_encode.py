@@ -479,14 +479,14 @@ def test_words_and_what_a_network_makes_of_them_stand_side_by_side(small_minilm,
     )
 
 
-def test_which_encoder_texts_get_that_nobody_chose_one_for(small_minilm, monkeypatch):
+def test_which_encoder_texts_get_that_nobody_chose_one_for(small_minilm, monkeypatch, tmp_path):
     def chosen():
         return load(TEXTS, LABELS).encoder.name
 
     assert chosen() == "tfidf+minilm"
-    monkeypatch.setattr(encode, "_MANY_TEXTS", len(TEXTS) - 1)
-    assert chosen() == "tfidf:char"
-    monkeypatch.setattr(encode, "_MANY_TEXTS", len(TEXTS))
+    assert load(TEXTS, LABELS, options=ReadOptions(patience=1.0)).encoder.name == "tfidf:char"
+    hurried = NoisyLabelClassifier(budget="6s", out=tmp_path / "run").fit(TEXTS, LABELS)
+    assert hurried.model_.encoder.name == "tfidf:char"
     monkeypatch.setattr(encode, "has_minilm", lambda: False)
     assert chosen() == "tfidf:char"
     monkeypatch.setattr(encode, "_MANY", 10)

@@ -28,8 +28,11 @@ def read(
     run: RunFlags, data: DataFlags, training: TrainingFlags, *, progress: bool = True
 ) -> tuple[Loaded, ReadOptions, Corrections | None]:
     """The data, how they were read, and the decisions of a person."""
+    from codivide.fit.budget import patience
+
     decided = decisions(data)
-    options = replace(read_options(data, training.device), progress=progress)
+    options = read_options(data, training.device)
+    options = replace(options, progress=progress, patience=patience(run.budget, "--budget"))
     return _load(run, data, options, training.seed, decided), options, decided
 
 

@@ -37,14 +37,13 @@ from codivide.data.loaded import Loaded
 from codivide.data.looks import measure
 from codivide.data.options import ReadOptions
 from codivide.data.own import KIND, Own
-from codivide.data.pretrained import ENCODERS, has_minilm, is_fetched, split_name, strongest
+from codivide.data.pretrained import ENCODERS, has_minilm, is_fetched, minilm_seconds, split_name, strongest
 from codivide.data.progress import tell
 from codivide.data.rows import JoinedRows
 
 AUTO, NONE, BEST = "auto", "none", "best"
 OF_PHOTOS = "efficientnet-lite0"
 _MANY = 20_000_000  # characters of all texts from which on parts of words take too long unasked
-_MANY_TEXTS = 10_000  # for a network: two minutes of a processor
 _PHOTO = 32  # pixels: the least side of an image of which a network for photos is asked unless somebody asks for it
 _PREFIX = "encoder."  # of the tensors of an encoder in a model's file
 
@@ -83,18 +82,18 @@ def for_texts(texts: Sequence[str], options: ReadOptions) -> Encoder:
     """
     if options.encoder == NONE:
         raise InputError("texts need an encoder: leave encoder out, or name one, such as tfidf:char.")
-    wanted = _default(texts) if options.encoder == AUTO else options.encoder
+    wanted = _default(texts, options.patience) if options.encoder == AUTO else options.encoder
     name, takes, make = _asked(wanted, "text", options)
     if takes != "text":
         raise InputError(f"encoder {name!r} takes {takes}s, but the data are texts.")
     return make(texts)
 
 
-def _default(texts: Sequence[str]) -> str:
-    """The encoder of texts that nobody chose: by what is installed and how many there are, never by a network."""
+def _default(texts: Sequence[str], patience: float) -> str:
+    """The encoder of texts that nobody chose: by what is installed and how long it would take, never by a network."""
     if sum(map(len, texts)) > _MANY:
         return "tfidf"
-    return "tfidf+minilm" if len(texts) <= _MANY_TEXTS and has_minilm() else "tfidf:char"
+    return "tfidf+minilm" if has_minilm() and minilm_seconds(texts) <= patience else "tfidf:char"
 
 
 def of_images(loaded: Loaded, options: ReadOptions, foreseen: Callable[[float], None] | None = None) -> Loaded:

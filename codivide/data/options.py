@@ -17,7 +17,7 @@ CLASSES, MULTILABEL, REGRESSION = TASKS = ("classes", "multilabel", "regression"
 
 #: Options of the machine and of one's patience: with any value of them the same files give the same samples, so that
 #: no record holds them.
-OF_THE_MACHINE = ("cache_limit", "cache_dir", "max_bad", "workers", "progress", "device")
+OF_THE_MACHINE = ("cache_limit", "cache_dir", "max_bad", "workers", "progress", "device", "patience")
 
 
 class LabelOptions(TypedDict):
@@ -47,6 +47,7 @@ class ReadOptions:
             texts become "tfidf:char", or "tfidf+minilm" where its wheel is installed; images are read as images, and a
             fit may encode them. "none": images stay images.
         device: where an encoder that is a network runs: "auto", "cpu", "cuda", ...
+        patience: processor seconds that an encoder of texts may take which nobody asked for.
         label: the column of a table that holds the labels.
         text: the column of a table that holds texts, which are then all that is learned from. None: "text", or the only
             column besides the labels, where it holds texts.
@@ -76,6 +77,7 @@ class ReadOptions:
     progress: bool = False
     encoder: str | Encoder = "auto"
     device: str = "auto"
+    patience: float = 120.0
     label: str = "label"
     text: str | None = None
     columns: tuple[str, ...] = ()

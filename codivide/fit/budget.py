@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from codivide.core.errors import InputError
+from codivide.data.options import DEFAULT
 
 _LONGEST = 1e9  # seconds
 _PLANNED = 0.85  # of the budget is planned: what an epoch takes is an estimate
@@ -40,6 +41,19 @@ def seconds(budget: Any, name: str) -> float:
     if scale is None or not 1 <= float(number) * scale <= _LONGEST:
         raise InputError(f"{name} {text}: give a time such as 90s, 10m or 2h, at least 1s")
     return float(number) * scale
+
+
+def patience(budget: Any, name: str) -> float:
+    """Seconds that an encoder of texts may take which nobody asked for: a third of the budget, where there is one.
+
+    Args:
+        budget: as for ``seconds``; None: there is none.
+        name: of the flag or parameter, for a message.
+
+    Raises:
+        InputError: no such time.
+    """
+    return DEFAULT.patience if budget is None else min(seconds(budget, name) / 3, DEFAULT.patience)
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ from codivide.data.record import DataRecord
 from codivide.data.row_order import warn_of_order, with_index
 from codivide.data.sources import load
 from codivide.data.weights import as_text, weighted
-from codivide.fit.budget import seconds
+from codivide.fit.budget import patience, seconds
 from codivide.fit.choose_run import execute
 from codivide.fit.estimator_parts import drawn, names, remember_features, rows_for
 from codivide.fit.job import Job, Outcome, build_method, default_plan, name_of
@@ -238,6 +238,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
             augment=as_views(self.augment)[0],
             encoder=as_encoder(self.encoder),
             device=self.device,
+            patience=patience(self.budget, "budget"),
             merge_labels=self.merge_labels,
             keep_na=self.keep_na,
             progress=bool(self.verbose),
