@@ -465,32 +465,35 @@ def small_minilm(tiny_bert, monkeypatch):
 
 def test_words_and_what_a_network_makes_of_them_stand_side_by_side(small_minilm, tmp_path):
     texts = ["buy cheap pills", "lovely song", "buy now", "", "cheap song"] * 4
-    loaded = load(texts, ["a", "b"] * 10)
-    assert loaded.encoder.name == "tfidf+minilm"
+    loaded = load(texts, ["a", "b"] * 10, options=ReadOptions(encoder="tfidf+minilm"))
     words = every(load(texts, ["a", "b"] * 10, options=ReadOptions(encoder="tfidf:char")).x)
     meaning = every(load(texts, ["a", "b"] * 10, options=ReadOptions(encoder="minilm")).x)
     side_by_side = torch.cat([words, 0.5 * meaning], 1)
     expected = side_by_side / side_by_side.norm(dim=1, keepdim=True)
     assert torch.allclose(every(loaded.x), expected, atol=1e-6)
     assert torch.allclose(every(loaded.x)[3, words.shape[1] :], meaning[3], atol=1e-6)  # no word: meaning alone
-    classifier = NoisyLabelClassifier("cross_entropy", epochs=2, out=tmp_path / "run").fit(texts, ["a", "b"] * 10)
+    classifier = NoisyLabelClassifier("cross_entropy", epochs=2, out=tmp_path / "run", encoder="tfidf+minilm")
+    classifier.fit(texts, ["a", "b"] * 10)
     np.testing.assert_allclose(
         load_model(tmp_path / "run").probs(texts[:5]), classifier.predict_proba(texts[:5]), atol=1e-6
     )
 
 
 def test_which_encoder_texts_get_that_nobody_chose_one_for(small_minilm, monkeypatch, tmp_path):
-    def chosen():
-        return load(TEXTS, LABELS).encoder.name
+    english, labels = ["buy these cheap pills and be glad", "what a song for you and me"] * 10, ["a", "b"] * 10
 
-    assert chosen() == "tfidf+minilm"
-    assert load(TEXTS, LABELS, options=ReadOptions(patience=1.0)).encoder.name == "tfidf:char"
-    hurried = NoisyLabelClassifier(budget="6s", out=tmp_path / "run").fit(TEXTS, LABELS)
+    def chosen(texts, **options):
+        return load(texts, labels, options=ReadOptions(**options)).encoder.name
+
+    assert chosen(english) == "tfidf+minilm"
+    assert chosen(["achetez des pilules", "quelle belle chanson"] * 10) == "tfidf:char"
+    assert chosen(english, patience=1.0) == "tfidf:char"
+    hurried = NoisyLabelClassifier(budget="6s", out=tmp_path / "run").fit(english, labels)
     assert hurried.model_.encoder.name == "tfidf:char"
     monkeypatch.setattr(encode, "has_minilm", lambda: False)
-    assert chosen() == "tfidf:char"
+    assert chosen(english) == "tfidf:char"
     monkeypatch.setattr(encode, "_MANY", 10)
-    assert chosen() == "tfidf"
+    assert chosen(english) == "tfidf"
 
 
 def test_a_text_model_that_is_not_there(tmp_path):

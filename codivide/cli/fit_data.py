@@ -32,7 +32,7 @@ def read(
 
     decided = decisions(data)
     options = read_options(data, training.device)
-    options = replace(options, progress=progress, patience=patience(run.budget, "--budget"))
+    options = replace(options, progress=progress, patience=patience(run.budget, "--budget", options.patience))
     return _load(run, data, options, training.seed, decided), options, decided
 
 

@@ -1,7 +1,7 @@
 """Texts or images to features: word counts, or a network that somebody else trained and that stays as it is.
 
-    auto              texts: tfidf+minilm where its wheel is installed, else tfidf:char, of very many tfidf; photos,
-                      where a fit may choose: efficientnet-lite0; other images stay as they are
+    auto              texts: tfidf:char, of very many tfidf, of English ones tfidf+minilm where its wheel is installed;
+                      photos, where a fit may choose: efficientnet-lite0; other images stay as they are
     none              images stay as they are, and a network is trained on them
     best              the strongest of ``STRONGEST`` that this machine can get
 
@@ -33,6 +33,7 @@ from codivide.core.errors import InputError, unknown
 from codivide.data.arrays import choose_augment
 from codivide.data.duplicates import look_alike
 from codivide.data.encoder import Encoder, EncoderKind, Takes
+from codivide.data.english import looks_english
 from codivide.data.loaded import Loaded
 from codivide.data.looks import measure
 from codivide.data.options import ReadOptions
@@ -90,10 +91,11 @@ def for_texts(texts: Sequence[str], options: ReadOptions) -> Encoder:
 
 
 def _default(texts: Sequence[str], patience: float) -> str:
-    """The encoder of texts that nobody chose: by what is installed and how long it would take, never by a network."""
+    """The encoder of texts that nobody chose: by what is installed, how long it would take, and their language."""
     if sum(map(len, texts)) > _MANY:
         return "tfidf"
-    return "tfidf+minilm" if has_minilm() and minilm_seconds(texts) <= patience else "tfidf:char"
+    suits = has_minilm() and minilm_seconds(texts) <= patience and looks_english(texts)
+    return "tfidf+minilm" if suits else "tfidf:char"
 
 
 def of_images(loaded: Loaded, options: ReadOptions, foreseen: Callable[[float], None] | None = None) -> Loaded:

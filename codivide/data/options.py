@@ -44,8 +44,8 @@ class ReadOptions:
         workers: decoding threads; 0 is one per core.
         progress: show a progress bar, on a terminal only.
         encoder: what makes features of texts or images: a name (see ``data.encode``), or one that is fitted. "auto":
-            texts become "tfidf:char", or "tfidf+minilm" where its wheel is installed; images are read as images, and a
-            fit may encode them. "none": images stay images.
+            texts become "tfidf:char", English ones "tfidf+minilm" where its wheel is installed; images are read as
+            images, and a fit may encode them. "none": images stay images.
         device: where an encoder that is a network runs: "auto", "cpu", "cuda", ...
         patience: processor seconds that an encoder of texts may take which nobody asked for.
         label: the column of a table that holds the labels.

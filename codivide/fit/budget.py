@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from codivide.core.errors import InputError
-from codivide.data.options import DEFAULT
 
 _LONGEST = 1e9  # seconds
 _PLANNED = 0.85  # of the budget is planned: what an epoch takes is an estimate
@@ -43,17 +42,18 @@ def seconds(budget: Any, name: str) -> float:
     return float(number) * scale
 
 
-def patience(budget: Any, name: str) -> float:
+def patience(budget: Any, name: str, most: float) -> float:
     """Seconds that an encoder of texts may take which nobody asked for: a third of the budget, where there is one.
 
     Args:
         budget: as for ``seconds``; None: there is none.
         name: of the flag or parameter, for a message.
+        most: seconds without a budget.
 
     Raises:
         InputError: no such time.
     """
-    return DEFAULT.patience if budget is None else min(seconds(budget, name) / 3, DEFAULT.patience)
+    return most if budget is None else min(seconds(budget, name) / 3, most)
 
 
 @dataclass(frozen=True)

@@ -97,9 +97,9 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
             a batch of raw samples, or a dict of two by "weak" and "strong" (see ``codivide.data.own_views``).
         image_size: side in pixels to which files are resized; None: from the data.
         encoder: what makes features of texts or images, such as "minilm", "efficientnet-lite0" or "timm:NAME" (see
-            ``codivide.data.encode``). "auto": texts become "tfidf:char" ("tfidf+minilm" where its
-            wheel is installed), and photos the features of "efficientnet-lite0" where the method is "auto" or
-            "features"; "none": images stay images; "best": the strongest there is. Or a part of your own: a function
+            ``codivide.data.encode``). "auto": texts become "tfidf:char" (English ones "tfidf+minilm"
+            where its wheel is installed), and photos the features of "efficientnet-lite0" where the method is "auto"
+            or "features"; "none": images stay images; "best": the strongest there is. Or a part of your own: a function
             from a list of texts or from uint8 images ``[B, H, W, C]`` to ``[B, D]``, a torch module (images
             ``[B, C, H, W]`` from 0 to 1), a transformer of scikit-learn, or embeddings ``[N, D]`` of the samples in
             their order; ``predict`` then takes embeddings.
@@ -238,7 +238,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
             augment=as_views(self.augment)[0],
             encoder=as_encoder(self.encoder),
             device=self.device,
-            patience=patience(self.budget, "budget"),
+            patience=patience(self.budget, "budget", ReadOptions.patience),
             merge_labels=self.merge_labels,
             keep_na=self.keep_na,
             progress=bool(self.verbose),
