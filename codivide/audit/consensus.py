@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from codivide.audit.probs_files import beside
 from codivide.audit.reading import checked, order_of, read
 from codivide.core.by_value import ByValue
 from codivide.core.errors import InputError, either
 from codivide.core.types import UNLABELLED, Floats
-from codivide.data.annotators import KEYS, LONG, Answers, from_matrix, is_long, key_column, several
+from codivide.data.annotators import LONG, Answers, from_matrix, is_long, key_column, several
 from codivide.data.arrow import as_pandas
 from codivide.data.options import ReadOptions
 from codivide.data.table_sets import split_answers
@@ -143,22 +144,4 @@ def of_table(path: Path, options: ReadOptions, probs: Path | None = None) -> tup
             f"{path} has one label a sample: several annotators have columns label_..., a row an answer with columns "
             "annotator, label and id (or path, text), or are named by --annotators"
         )
-    return samples, agreed(
-        answers, None if probs is None else _beside(read_table(probs), probs, samples, path), options
-    )
-
-
-def _beside(table: pd.DataFrame, path: Path, samples: pd.DataFrame, source: Path) -> pd.DataFrame:
-    """The probabilities of each sample: by what names it in both tables, else row by row."""
-    key = key_column(table, samples)
-    if key is None:
-        return table.drop(columns=[name for name in KEYS if name in table])
-    names = table[key].map(str)
-    if names.duplicated().any():
-        raise InputError(f"{path}: {key} {names[names.duplicated()].iloc[0]!r} comes twice")
-    wanted = samples[key].map(str)
-    missing = wanted[~wanted.isin(names)]
-    if len(missing):
-        raise InputError(f"{path} has no row of {key} {missing.iloc[0]!r}, which {source} has")
-    rows = pd.Index(names).get_indexer(pd.Index(wanted))
-    return table.drop(columns=key).iloc[rows].reset_index(drop=True)
+    return samples, agreed(answers, None if probs is None else beside(read_table(probs), probs, samples, path), options)

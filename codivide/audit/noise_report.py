@@ -16,7 +16,7 @@ from codivide.audit.reading import Reading, read
 from codivide.audit.target_judging import check_task, judge, load_targets, refuse_unused, saved
 from codivide.audit.target_predictions import of_predictions
 from codivide.core.errors import InputError
-from codivide.core.files import reading
+from codivide.core.files import is_present, read_json, reading
 from codivide.core.types import UNLABELLED, Floats, Labels
 from codivide.data import encode, label_copies
 from codivide.data import groups as grouping
@@ -37,8 +37,9 @@ from codivide.noise import alike
 from codivide.noise.evidence import Evidence
 from codivide.noise.rates import MOST_ROWS
 from codivide.noise.report import LEARNED, PROBABILITIES, Material, NoiseReport, estimate, scaled, with_reason
+from codivide.noise.report_record import of_record
 from codivide.noise.target_report import TargetReport
-from codivide.runs.folder import PREDICTIONS, SavedRun, is_run
+from codivide.runs.folder import NOISE, PREDICTIONS, SavedRun, is_audit, is_run
 from codivide.training.model_file import Classifier
 
 REPLICATES = 20  # bootstrap samples behind the interval
@@ -68,8 +69,8 @@ def noise_report(
     Args:
         X_or_run: features ``[N, D]`` (dense, sparse or a data frame), images (of photos the packaged encoder makes
             features; small grey ones count as they are), a path or name of such data (or what was loaded from it, whose
-            weights the heads then have), the folder of a finished run, an ``Outcome``, or a fitted
-            ``NoisyLabelClassifier``; None with ``pred_probs`` or ``predictions``.
+            weights the heads then have), the folder of a finished run or of an audit (whose own report it is), an
+            ``Outcome``, or a fitted ``NoisyLabelClassifier``; None with ``pred_probs`` or ``predictions``.
         y: given labels ``[N]`` of an array or of ``pred_probs``; missing where unlabelled.
         pred_probs: cross-fitted probabilities ``[N, C]`` instead of features; columns as in ``audit.from_probs``. Ones
             of a classifier that was trained on the same rows hide the noise. "multilabel": ``[N, K]``, each for itself.
@@ -129,6 +130,10 @@ def _of_classes(
     settings: _Settings,
 ) -> NoiseReport:
     """``noise_report`` of classes."""
+    if isinstance(source, str | Path) and is_audit(Path(source)):
+        if any(value is not None for value in (y, pred_probs, model, *about)):
+            raise InputError(f"{source} holds an audit, which has its report: give nothing else with it")
+        return of_audit(Path(source))
     if model is not None:
         if pred_probs is not None:
             raise InputError("give model or pred_probs, not both")
@@ -389,6 +394,23 @@ def with_groups(material: Material, belonging: Any) -> Material:
     if len(codes) != len(material.given):
         raise InputError(f"groups has {len(codes)} values, but there are {len(material.given)} labels; one for each")
     return material._replace(groups=codes)
+
+
+def of_audit(folder: Path) -> NoiseReport:
+    """The report that an audit of probabilities left.
+
+    Raises:
+        InputError: there is none.
+    """
+    path = folder / NOISE
+    if not is_present(path):
+        raise InputError(
+            f"{folder} holds no {NOISE}: an older version made this audit, or no sample has a label; make it again "
+            "(its page shows the rate)"
+        )
+    values = read_json(path)
+    with reading(path):
+        return of_record(values)
 
 
 def _from_folder(run: SavedRun) -> Material:

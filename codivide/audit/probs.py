@@ -15,11 +15,12 @@ from codivide.audit.findings import Findings
 from codivide.audit.material import Material, of_targets
 from codivide.audit.neighbours import normalised
 from codivide.audit.noise_report import from_reading
+from codivide.audit.probs_files import Brought
 from codivide.audit.reading import Reading, read
 from codivide.audit.target_judging import check_task, refuse_unused, table_of_sets
 from codivide.audit.target_predictions import of_predictions
-from codivide.core.errors import InputError
-from codivide.core.files import expand_user
+from codivide.core.errors import InputError, option
+from codivide.core.files import expand_user, write_json
 from codivide.core.types import UNLABELLED
 from codivide.data.arrays import array_rows
 from codivide.data.images import is_image_name
@@ -31,9 +32,10 @@ from codivide.noise.clean_prob import combined
 from codivide.noise.confidence import standing
 from codivide.noise.rates import never_predicted
 from codivide.noise.report import Material as Judgeable
-from codivide.noise.report import estimate
+from codivide.noise.report import NoiseReport, estimate
+from codivide.noise.report_record import to_record
 from codivide.runs import label_table
-from codivide.runs.folder import FACTS
+from codivide.runs.folder import FACTS, NOISE
 
 
 def from_probs(
@@ -71,8 +73,8 @@ def from_probs(
         groups: a value ``[N]`` for each sample, such as a patient, equal for those that belong together (copies, or
             frames of one video): of each group one label, drawn at random, counts for the rates, and the report says
             so. Every label is judged and listed by itself. Whether your folds kept groups together is yours to see to.
-        out: a new folder for ``labels.csv``, ``labels.parquet`` and ``facts.json``, which ``codivide audit``, ``serve``
-            and ``clean`` take as they take a run; None: nothing is written.
+        out: a new folder for ``labels.csv``, ``labels.parquet``, ``noise.json`` and ``facts.json``, which ``codivide
+            audit``, ``noise``, ``serve`` and ``clean`` take as they take a run; None: nothing is written.
         limit: issues listed in the facts.
         task: "classes", or "multilabel": labels ``[N, K]`` of 0 and 1 or a list for each row, probabilities ``[N, K]``
             (a frame names its columns; or a list of ``[N, 2]`` for each label); without classes, groups and out.
@@ -91,26 +93,43 @@ def from_probs(
         refuse_unused(task, {"classes": (classes, None), "groups": (groups, None), "out": (out, None)})
         options = ReadOptions(task=task, separator=separator)
         return _of_sets(labels, pred_probs, ids=ids, shown=shown, options=options, limit=limit)
-    folder = _new_folder(out)
+    folder = new_folder(out)
     reading = read(labels, pred_probs, classes=classes)
     _check_lengths(len(reading.probs), {"ids": ids, **shown})
     named = _names(labels if ids is None else ids, len(reading.probs), given=ids is not None)
-    return _written(facts.findings(_material(reading, named, shown, from_reading(reading, groups)), limit), folder)
+    return _judged(_material(reading, named, shown, from_reading(reading, groups)), limit, folder)
 
 
-def _new_folder(out: str | Path | None) -> Path | None:
+def from_files(brought: Brought, out: Path) -> Findings:
+    """``from_probs`` of what files hold, written to a new folder; every issue is in the facts.
+
+    Raises:
+        InputError: the folder is there, or a sample's name comes twice.
+    """
+    folder = new_folder(out)
+    labelled, reading = brought
+    shown = {"images": None, "texts": labelled.texts, "features": None}
+    named = _names(labelled.names, len(labelled.names), given=True)
+    material = _material(reading, named, shown, from_reading(reading, labelled.groups))
+    return _judged(replace(material, rows=labelled.images), len(named), folder)
+
+
+def new_folder(out: str | Path | None) -> Path | None:
     """The folder that is asked for; InputError where it is there."""
     folder = None if out is None else expand_user(out)
     if folder is not None and folder.exists():
-        raise InputError(f"out {folder} exists; give a new folder")
+        raise InputError(f"{option('out', str(folder))} exists; give a new folder")
     return folder
 
 
-def _written(found: Findings, folder: Path | None) -> Findings:
-    """The same, in a folder where one is asked for."""
+def _judged(material: Material, limit: int, folder: Path | None) -> Findings:
+    """What is found, written to a folder where one is asked for."""
+    found = facts.findings(material, limit)
     if folder is not None:
         folder.mkdir(parents=True)
         label_table.write(found.labels, folder)
+        if isinstance(material.noise, NoiseReport):
+            write_json(folder / NOISE, to_record(material.noise))
         facts.write(found.facts, folder / FACTS)
     return found
 

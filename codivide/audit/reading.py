@@ -14,7 +14,7 @@ from scipy import sparse
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, either
 from codivide.core.types import UNLABELLED, Floats, Labels, Mask
 from codivide.data.arrow import as_pandas
 from codivide.data.cells import are_objects
@@ -22,6 +22,7 @@ from codivide.data.labels import SEVERAL, encode, refuse_several
 from codivide.data.row_order import check_order
 from codivide.noise.report import too_alike
 
+PRED_PROBS = "pred_probs"  # what a caller's probabilities are called in Python
 _FEWEST = 10  # samples a moved class must have, on average, before another order is believed
 _BETTER = 3.0  # times as many labels that another order must fit
 _ENOUGH = 100  # labels from which on it is asked whether predictions have to do with them
@@ -45,6 +46,7 @@ def read(
     classes: Sequence[Any] | None = None,
     unlabelled: int | None = UNLABELLED,
     what: str = "labels",
+    name: str = PRED_PROBS,
 ) -> Reading:
     """Probabilities and labels as arrays, each label with its column.
 
@@ -59,6 +61,7 @@ def read(
         classes: class values in the order of the columns; None: as above.
         unlabelled: the label that means "no label"; None: there is none.
         what: what to call the labels in a message.
+        name: what to call the probabilities there.
 
     Raises:
         InputError: no probabilities, labels that are not one class a sample, other classes than columns, columns
@@ -67,35 +70,41 @@ def read(
     if sparse.issparse(labels):
         raise InputError(f"{what} is a sparse matrix: give an array with one class for each sample")
     pred_probs, shape = as_pandas(pred_probs), _shape_of(labels, what)
-    _check_transposed(np.shape(pred_probs), shape, what)
-    probs = checked(pred_probs)
+    _check_transposed(np.shape(pred_probs), shape, what, name)
+    probs = checked(pred_probs, name)
     if len(shape) == 2 and shape[1] != 1:
         raise InputError(
             f"{what} has shape {tuple(shape)}; give one class for each sample (of one-hot labels the argmax(axis=1); "
             f"several annotators' answers first need codivide.consensus; {SEVERAL})"
         )
     if shape and shape[0] != len(probs):
-        raise InputError(f"pred_probs has {len(probs)} rows, but {what} has {shape[0]}; give one for each sample")
+        raise InputError(f"{name} has {len(probs)} rows, but {what} has {shape[0]}; give one for each sample")
     refuse_several(np.asarray(labels, dtype=object).ravel(), what)
     stated = classes is not None
-    order = own_values(classes) if classes is not None else order_of(labels, pred_probs, unlabelled)
+    order = own_values(classes) if classes is not None else order_of(labels, pred_probs, unlabelled, name)
     given, known = _placed(labels, order, unlabelled, what, stated=stated)
-    if len(known) != probs.shape[1]:
-        listed = ", ".join(map(str, known[:_SHOWN])) + (", ..." if len(known) > _SHOWN else "")
-        raise InputError(
-            f"pred_probs has {probs.shape[1]} columns, but there are {len(known)} classes ({listed}); give classes in "
-            "their order, and None where there is no label"
-        )
+    _check_columns(probs.shape[1], known, name)
     judged = given >= 0
     check_order(
         pred_probs,
         labels,
         lambda rows: float((probs[rows].argmax(1) != given)[judged].sum()),
         what,
-        "pred_probs",
+        name,
     )
-    _check_order(probs, given, known, stated=stated)
+    _check_order(probs, given, known, name, stated=stated)
     return Reading(probs, given, known, claimed=True)
+
+
+def _check_columns(columns: int, known: Sequence[Any], name: str) -> None:
+    """InputError where there are more or fewer columns than classes."""
+    if len(known) != columns:
+        listed = ", ".join(map(str, known[:_SHOWN])) + (", ..." if len(known) > _SHOWN else "")
+        raise InputError(
+            f"{name} has {columns} columns, but there are {len(known)} classes ({listed}); give "
+            f"{either('--classes', 'classes')} in their order, and {either('an empty cell', 'None')} where there is no "
+            "label"
+        )
 
 
 def _shape_of(labels: Any, what: str) -> tuple[int, ...]:
@@ -131,14 +140,16 @@ def own_values(classes: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(name.item() if isinstance(name, np.generic) else name for name in classes)
 
 
-def order_of(labels: Any, pred_probs: Any, unlabelled: int | None = UNLABELLED) -> tuple[Any, ...] | None:
+def order_of(
+    labels: Any, pred_probs: Any, unlabelled: int | None = UNLABELLED, name: str = PRED_PROBS
+) -> tuple[Any, ...] | None:
     """The classes in the order of the columns, where names or values tell it; None: sorted. See ``read``."""
-    named = _named(labels, pred_probs, unlabelled)
+    named = _named(labels, pred_probs, unlabelled, name)
     return named if named is not None else _order(labels, np.shape(pred_probs)[1], unlabelled)
 
 
-def checked(pred_probs: Any) -> Floats:
-    """Class probabilities ``[N, C]`` float64 that a caller brings; tiny negative ones become 0.
+def checked(pred_probs: Any, name: str = PRED_PROBS) -> Floats:
+    """Class probabilities ``[N, C]`` float64 that a caller brings and calls ``name``; tiny negative ones become 0.
 
     Raises:
         InputError: no numbers, a wrong shape, or a row that is no distribution.
@@ -148,19 +159,18 @@ def checked(pred_probs: Any) -> Floats:
             f"pred_probs is a {type(pred_probs).__name__}: give the array or table in it, as of numpy.load or "
             "pandas.read_csv"
         )
-    probs = as_floats(pred_probs, "pred_probs")
+    probs = as_floats(pred_probs, name)
     if probs.ndim and not len(probs):
-        raise InputError("pred_probs is empty: there is no sample to judge")
+        raise InputError(f"{name} is empty: there is no sample to judge")
     if probs.ndim != 2 or probs.shape[1] < 2:
-        hint = "; of two classes give np.column_stack([1 - p, p])" if probs.ndim == 1 or probs.shape[1:] == (1,) else ""
-        raise InputError(
-            f"pred_probs has shape {probs.shape}; it must be [samples, classes] with at least 2 classes{hint}"
-        )
+        alone = probs.ndim == 1 or probs.shape[1:] == (1,)
+        hint = f"; of two classes give {either('both columns', 'np.column_stack([1 - p, p])')}" if alone else ""
+        raise InputError(f"{name} has shape {probs.shape}; it must be [samples, classes] with at least 2 classes{hint}")
     bad = ~np.isfinite(probs).all(1) | (probs < -1e-6).any(1) | (np.abs(probs.sum(1) - 1) > 1e-3)
     if bad.any():
         row = int(np.argmax(bad))
         raise InputError(
-            f"pred_probs: row {row} is {np.array2string(probs[row], precision=4, threshold=8)}; probabilities are "
+            f"{name}: row {row} is {np.array2string(probs[row], precision=4, threshold=8)}; probabilities are "
             f"finite, not negative and sum to 1 in each row ({_meant(probs, bad)})"
         )
     clipped: Floats = np.clip(probs, 0.0, 1.0)
@@ -202,16 +212,16 @@ def _meant(probs: Floats, bad: Mask) -> str:
     return "apply a softmax to logits first"
 
 
-def _check_transposed(shape: tuple[int, ...], labels: tuple[int, ...], what: str) -> None:
+def _check_transposed(shape: tuple[int, ...], labels: tuple[int, ...], what: str, name: str) -> None:
     """InputError where the columns of probabilities are as many as the labels, and the rows are not."""
     if len(shape) == 2 and labels[:1] == shape[1:] and shape[0] != shape[1]:
         raise InputError(
-            f"pred_probs has shape {shape} and {what} {labels[0]} values: rows are samples and columns are classes, so "
-            "transpose it (pred_probs.T)"
+            f"{name} has shape {shape} and {what} {labels[0]} values: rows are samples and columns are classes, so "
+            f"transpose it{either('', f' ({name}.T)')}"
         )
 
 
-def _named(labels: Any, pred_probs: Any, unlabelled: int | None) -> tuple[Any, ...] | None:
+def _named(labels: Any, pred_probs: Any, unlabelled: int | None, name: str) -> tuple[Any, ...] | None:
     """The column names of a data frame where labels are among them; plain column numbers are no names."""
     if not isinstance(pred_probs, pd.DataFrame):
         return None
@@ -219,18 +229,22 @@ def _named(labels: Any, pred_probs: Any, unlabelled: int | None) -> tuple[Any, .
     if names == tuple(range(len(names))):
         return None
     different = [value for value in pd.unique(_plain(labels)) if not _missing(value, unlabelled)]
-    texts = {str(name) for name in names}
+    texts = {str(column) for column in names}
     if any(str(label) in texts for label in different):
         return names
     found = _by_number(names, different) or _within(names, different)
-    if found is None and different and all(isinstance(name, str) for name in names):
+    if found is None and different and all(isinstance(column, str) for column in names):
         shown = ", ".join(map(repr, names[:_SHOWN])) + (", ..." if len(names) > _SHOWN else "")
         warnings.warn(
-            f"the columns of pred_probs are called {shown}, and no label is called so: they are taken in the order of "
-            "the labels. Give classes in the order of the columns",
+            f"the columns of {name} are called {shown}, and no label is called so: they are taken in the order of "
+            f"the labels. {_order_advice()}",
             stacklevel=5,
         )
     return found
+
+
+def _order_advice() -> str:
+    return f"Give {either('--classes', 'classes')} in the order of the columns"
 
 
 def _by_number(names: Sequence[Any], labels: Sequence[Any]) -> tuple[int, ...] | None:
@@ -310,7 +324,7 @@ def _missing(value: Any, unlabelled: int | None) -> bool:
     return unlabelled is not None and str(value).strip() == str(unlabelled)
 
 
-def _check_order(probs: Floats, given: Labels, classes: Sequence[Any], *, stated: bool) -> None:
+def _check_order(probs: Floats, given: Labels, classes: Sequence[Any], name: str, *, stated: bool) -> None:
     """Compare the reading with the best other one, and with chance."""
     known = np.flatnonzero(given >= 0)
     predicted, labels = probs[known].argmax(1), given[known]
@@ -325,9 +339,9 @@ def _check_order(probs: Floats, given: Labels, classes: Sequence[Any], *, stated
         fits = ", ".join(f"column {k} fits label {label!r}" for k, label in pairs[:_SHOWN])
         fits += ", ..." if len(pairs) > _SHOWN else ""
         message = (
-            f"the columns of pred_probs fit the labels in another order: read as {list(classes[:_SHOWN])}, "
+            f"the columns of {name} fit the labels in another order: read as {list(classes[:_SHOWN])}, "
             f"{here:.0f} of {size:.0f} predictions agree with the labels; {there:.0f} would where {fits}. "
-            "Give classes in the order of the columns"
+            f"{_order_advice()}"
         )
         if not stated:
             raise InputError(f"{message} (stating this one keeps it)")

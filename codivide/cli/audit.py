@@ -8,14 +8,24 @@ from typing import Annotated
 
 import typer
 
-from codivide.cli.flags import Run
+from codivide.cli.early import check_source
+from codivide.cli.flags import NameFlags, ProbsFlags, all_there
 from codivide.cli.output import aside, line, note, say_verdict
+from codivide.core.errors import InputError
 
 
 def audit(
-    run: Run,
+    source: Annotated[str, typer.Argument(help="The folder of a finished run; with --probs, data with labels.")],
+    names: NameFlags,
+    probs: ProbsFlags,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="HTML file to write.", show_default="RUN/report.html")
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="HTML file to write; with --probs, a new folder, which noise, serve and clean take as a run.",
+            show_default="SOURCE/report.html",
+        ),
     ] = None,
     limit: Annotated[
         int,
@@ -27,7 +37,17 @@ def audit(
     """Make a page of the labels that look wrong, to be checked in a browser.
 
     Example: codivide audit run --open
+
+    Example: codivide audit labels.csv --probs probs.npy --out audited
     """
+    run = _judged(source, names, probs, out)
+    path = show(run, None if probs.probs else out, limit)
+    if open and not webbrowser.open(path.resolve().as_uri()):
+        aside(f"no browser was found; open {path} in one")
+
+
+def show(run: Path, out: Path | None = None, limit: int = 1000) -> Path:
+    """Write the page of a run to its folder or elsewhere, and say what there is; the page."""
     from codivide.audit import facts, render
     from codivide.runs.folder import REPORT, SavedRun, is_audit
 
@@ -46,5 +66,25 @@ def audit(
     line(f"report:  {path}")
     if len(written) > 1:
         line(f"more:    {written[1].parent} (belongs to the report)")
-    if open and not webbrowser.open(path.resolve().as_uri()):
-        aside(f"no browser was found; open {path} in one")
+    return path
+
+
+def _judged(source: str, names: NameFlags, probs: ProbsFlags, out: Path | None) -> Path:
+    """The folder of a run, or of an audit that is made now of labels and probabilities."""
+    if not probs.probs:
+        given = {"label": names.label, "text": names.text, "classes": probs.classes, "group": probs.group}
+        for name in (name for name, value in given.items() if value is not None):
+            raise InputError(f"--{name} goes with --probs; a run knows how its data were read")
+        return all_there([Path(source)])[0]
+    check_source(source)
+    if out is None:
+        raise InputError("--probs: give --out, a new folder for the audit, which noise, serve and clean take")
+    from codivide.audit.probs import from_files, new_folder
+    from codivide.data.options import ReadOptions
+    from codivide.runs.label_table import CSV
+
+    new_folder(out)
+    options = ReadOptions(progress=True, label=names.label or "label", text=names.text, group=probs.group)
+    from_files(probs.bring(source, options), out)
+    line(f"labels:  {out / CSV}")
+    return out

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from codivide.cli.audit import audit
+from codivide.cli.audit import show
 from codivide.cli.output import line, note
 from codivide.cli.progress import out_console
 from codivide.core.threads import take
@@ -67,7 +67,7 @@ def demo(
         "features needs no network, cross_entropy is plain training, and codivide trains without believing every label."
     )
     line(f"every label judged: {out}/codivide/labels.csv")
-    audit(out / "codivide")
+    show(out / "codivide")
     line("open the report in a browser to look at the labels that seem wrong")
 
 

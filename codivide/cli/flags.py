@@ -14,9 +14,11 @@ from typer.core import TyperCommand, TyperGroup
 from codivide.core.errors import InputError, speaking_flags
 
 if TYPE_CHECKING:
+    from codivide.audit.probs_files import Brought
     from codivide.data.options import ReadOptions
 
 DATA = "Data"  # the panel of the flags that say how data are read
+PROBS = "Probabilities"  # the panel of those that give a classifier's
 
 
 def all_there(runs: list[Path]) -> list[Path]:
@@ -42,8 +44,8 @@ Cluster = Annotated[
 
 
 @dataclass(frozen=True, kw_only=True)
-class TableFlags:
-    """Which columns of a table are what."""
+class NameFlags:
+    """Which columns of a table hold labels and texts."""
 
     label: Annotated[
         str | None,
@@ -57,6 +59,12 @@ class TableFlags:
             rich_help_panel=DATA,
         ),
     ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableFlags(NameFlags):
+    """Which columns of a table are what."""
+
     columns: Annotated[
         str | None,
         typer.Option(
@@ -85,6 +93,53 @@ class TableFlags:
             "columns": column_names(self.columns, "--columns"),
             "drop": column_names(self.drop, "--drop"),
         }
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbsFlags:
+    """Somebody's class probabilities."""
+
+    probs: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Probabilities of a classifier that had not seen the labels: .npy, or a table with a column a class "
+            "(and id, or the order of the labels). Give it again for another model's: the mean counts.",
+            metavar="FILE",
+            rich_help_panel=PROBS,
+        ),
+    ] = None
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            help="The classes in the order of the columns.",
+            metavar="CLASS,CLASS,...",
+            show_default="names of columns, else sorted labels",
+            rich_help_panel=PROBS,
+        ),
+    ] = None
+    group: Annotated[
+        str | None,
+        typer.Option(
+            help="The column of a table that says what belongs together, such as patients: one label of each counts "
+            "for the rates.",
+            rich_help_panel=DATA,
+        ),
+    ] = None
+
+    def bring(self, source: str, options: ReadOptions) -> Brought:
+        """The labels of a source with the probabilities; a note on the labels is printed.
+
+        Raises:
+            InputError: see ``audit.probs_files.bring``.
+        """
+        from codivide.audit.probs_files import bring
+        from codivide.cli.output import note
+        from codivide.data.options import column_names
+
+        brought = bring(source, self.probs or (), options, column_names(self.classes, "--classes") or None)
+        for sentence in brought.labelled.said:
+            note(sentence)
+        return brought
 
 
 def _plainly(params: list[Any]) -> list[Any]:

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from codivide.cli.early import check_source
-from codivide.cli.flags import TableFlags, all_there
+from codivide.cli.flags import ProbsFlags, TableFlags, all_there
 from codivide.cli.method_flags import OWN, as_flag, described
 from codivide.cli.output import aside, check_new_file, line, note, say_noise
 from codivide.cli.progress import out_console
@@ -20,6 +20,8 @@ from codivide.core.errors import InputError
 
 if TYPE_CHECKING:
     from codivide.data.loaded import Loaded
+    from codivide.noise.report import NoiseReport
+    from codivide.noise.target_report import TargetReport
 
 
 def plot(
@@ -63,7 +65,9 @@ def plot(
 
 
 def noise(
-    source: Annotated[str, typer.Argument(help="Labelled data, as for fit, or the folder of a finished run.")],
+    source: Annotated[
+        str, typer.Argument(help="Labelled data, as for fit, or the folder of a finished run or an audit.")
+    ],
     spec: Annotated[
         str | None,
         typer.Argument(
@@ -72,6 +76,7 @@ def noise(
     ] = None,
     *,
     table: TableFlags,
+    probs: ProbsFlags,
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write a CSV: path or id, label, true_label.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a text.")] = False,
@@ -79,23 +84,29 @@ def noise(
     """Say how many labels are wrong, and which classes are confused; estimated where the truth is not known.
 
     Example: codivide noise songs.csv --label genre
+
+    Example: codivide noise labels.csv --probs probs.npy
     """
     check_source(source)
-    from codivide.audit.noise_report import noise_report
+    _check_probs(probs, table, spec, out)
+    from codivide.audit.noise_report import from_reading, noise_report
     from codivide.data.experiment import spoil
     from codivide.data.label_remarks import warn_about_labels
     from codivide.data.options import ReadOptions
     from codivide.data.sources import load
     from codivide.noise import synthetic
-    from codivide.runs.folder import SavedRun, is_audit, is_run
+    from codivide.noise.report import estimate
+    from codivide.runs.folder import is_audit, is_run
 
     check_new_file(out)
-    if is_audit(Path(source)):
-        SavedRun(Path(source))  # which says what takes it
-    run = spec is None and is_run(Path(source))
-    if run:
+    options = ReadOptions(progress=True, group=probs.group, **table.options())
+    if probs.probs:
+        labelled, found = probs.bring(source, options)
+        _say_report(estimate(from_reading(found, labelled.groups), seed=seed), as_json=as_json)
+        return
+    run = spec is None and (is_run(Path(source)) or is_audit(Path(source)))
+    if run and not is_audit(Path(source)):
         _note_change(Path(source))
-    options = ReadOptions(progress=True, **table.options())
     loaded = None if run else spoil(load(source, options=options), spec, seed)
     if loaded is not None:
         for sentence in loaded.said:
@@ -104,8 +115,7 @@ def noise(
     if loaded is None or loaded.truth is None:
         if out is not None:
             raise InputError(f"the true labels of {source} are not known: --out needs a SPEC such as symmetric:0.4")
-        report = noise_report(source if loaded is None else loaded, seed=seed)
-        print(json.dumps(report.to_dict(), indent=2) if as_json else report)
+        _say_report(noise_report(source if loaded is None else loaded, seed=seed), as_json=as_json)
         return
     if as_json:
         print(json.dumps(synthetic.summary(loaded.truth, loaded.y, len(loaded.classes)), indent=2))
@@ -113,6 +123,21 @@ def noise(
         say_noise(loaded)
     if out is not None:
         _write_noisy(loaded, source, out)
+
+
+def _check_probs(probs: ProbsFlags, table: TableFlags, spec: str | None, out: Path | None) -> None:
+    """InputError for flags that do not go with those of probabilities."""
+    if not probs.probs:
+        if probs.classes is not None:
+            raise InputError("--classes goes with --probs")
+        return
+    given = {"SPEC": spec, "--out": out, "--columns": table.columns, "--drop": table.drop}
+    for name in (name for name, value in given.items() if value is not None):
+        raise InputError(f"{name} does not go with --probs, which judge the labels as they are given")
+
+
+def _say_report(report: NoiseReport | TargetReport, *, as_json: bool) -> None:
+    print(json.dumps(report.to_dict(), indent=2) if as_json else report)
 
 
 def _note_change(run: Path) -> None:

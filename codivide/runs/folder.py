@@ -49,6 +49,7 @@ PICTURES = tuple(
     f"{name}.{kind}" for name in ("learning", "curves", "losses", "reliability") for kind in ("png", "svg")
 )
 FACTS = "facts.json"  # of an audit of somebody's probabilities, which is no run (`codivide.audit.from_probs`)
+NOISE = "noise.json"  # of the same: its noise report
 CORRECTIONS = "corrections.csv"  # of a person; no run writes it
 DECISIONS = "decisions.sqlite"  # what `codivide serve` was told
 SCOUT, CORRECTION, CHOICE = "scout", "correction", "choice.json"  # of `codivide.fit.choose_run`
@@ -151,8 +152,7 @@ class SavedRun:
                 raise InputError(f"{path / CONFIG} is not of codivide: it lacks one of {', '.join(_KEYS)}")
             if is_audit(path):
                 raise InputError(
-                    f"{path} holds an audit of probabilities and no run: audit, serve and clean take "
-                    "it; its page shows the rate of wrong labels"
+                    f"{path} holds an audit of probabilities and no run: audit, noise, serve and clean take it"
                 )
             raise InputError(f"{path} is not the folder of a run (it holds no {CONFIG})")
         self.path = path

@@ -1,0 +1,190 @@
+"""Probabilities in files on the command line: which row and column belongs to which label, and what is refused."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from codivide import InputError, noise_report
+from codivide.audit import from_probs
+from codivide.audit.probs_files import bring
+from codivide.cli.app import main
+from codivide.data.options import DEFAULT
+
+NAMES = ["cat", "dog", "eel"]
+
+
+@pytest.fixture
+def made(tmp_path, monkeypatch):
+    """120 labels, 12 of them wrong, with the probabilities of a good classifier in files of many forms."""
+    monkeypatch.chdir(tmp_path)
+    truth = np.arange(120) % 3
+    y = np.where(np.arange(120) % 10 == 0, (truth + 1) % 3, truth)
+    probs = np.random.default_rng(0).uniform(0.02, 0.1, (120, 3))
+    probs[np.arange(120), truth] = 0
+    probs[np.arange(120), truth] = 1 - probs.sum(1)
+    ids = [f"s{k}" for k in range(120)]
+    labels = np.array(NAMES)[y]
+    pd.DataFrame({"id": ids, "label": labels}).to_csv("labels.csv", index=False)
+    pd.DataFrame({"kind": labels, "story": [f"a text {k}" for k in range(120)]}).to_csv("stories.csv", index=False)
+    pd.DataFrame({"label": y}).to_csv("numbers.csv", index=False)
+    np.save("probs.npy", probs)
+    np.savez("probs.npz", ids=np.arange(120), pred_probs=probs)
+    table = pd.DataFrame(probs, columns=NAMES).assign(id=ids, label="of no use")
+    table[["eel", "id", "label", "cat", "dog"]].sample(frac=1, random_state=0).to_csv("probs.csv", index=False)
+    pd.DataFrame(probs, columns=["0", "1", "2"]).to_parquet("numbers.parquet")
+    return labels, probs
+
+
+def codivide(monkeypatch, *words) -> int:
+    monkeypatch.setattr(sys, "argv", ["codivide", *map(str, words)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code or 0
+
+
+@pytest.mark.parametrize("file", ["probs.npy", "probs.npz", "probs.csv"])
+def test_every_form_says_what_python_says(made, monkeypatch, capsys, file):
+    labels, probs = made
+    assert codivide(monkeypatch, "noise", "labels.csv", "--probs", file, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    held = pd.DataFrame(probs, columns=NAMES)[["eel", "cat", "dog"] if file == "probs.csv" else NAMES]
+    assert told == noise_report(None, labels, pred_probs=held).to_dict()
+
+
+def test_an_audit_is_cleaned_and_asked_for_its_noise(made, monkeypatch, capsys):
+    labels, probs = made
+    assert codivide(monkeypatch, "audit", "labels.csv", "--probs", "probs.csv", "--out", "audited") == 0
+    said = capsys.readouterr().out
+    assert "12 of 120 labels look wrong" in said
+    found = from_probs(labels, probs, ids=[f"s{k}" for k in range(120)])
+    table = pd.read_csv("audited/labels.csv")
+    compared = ["id", "given", "suggested"]
+    assert table[compared].to_numpy().tolist() == found.labels[compared].to_numpy().tolist()
+    assert (pd.Series(["audited/report.html", "audited/labels.csv"]).map(lambda name: name in said)).all()
+    held = pd.DataFrame(probs, columns=NAMES)[["eel", "cat", "dog"]]
+    assert noise_report("audited") == noise_report(None, labels, pred_probs=held)
+    assert codivide(monkeypatch, "noise", "audited", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == noise_report("audited").to_dict()
+    assert codivide(monkeypatch, "clean", "audited", "--out", "cleaned") == 0
+    cleaned = pd.read_csv("cleaned/labels_clean.csv")
+    changed = np.flatnonzero(cleaned["label"] != labels)
+    assert len(changed) > 6
+    assert (changed % 10 == 0).all()  # those that are wrong
+    assert cleaned["id"].tolist() == [f"s{k}" for k in range(120)]
+    with pytest.raises(InputError, match="give nothing else"):
+        noise_report("audited", labels)
+
+
+def test_of_several_models_the_mean_counts_whatever_the_order_of_their_columns(made):
+    labels, probs = made
+    other = np.roll(probs, 1, axis=0)[:, [2, 0, 1]]  # of the row before, whose class is the one before
+    pd.DataFrame(other, columns=NAMES).to_csv("other.csv", index=False)
+    brought = bring("labels.csv", ["probs.csv", "probs.npy", "other.csv"], DEFAULT)
+    assert brought.reading.classes == ("eel", "cat", "dog")
+    expected = ((2 * probs + other) / 3)[:, [2, 0, 1]]
+    assert np.allclose(brought.reading.probs, expected, atol=1e-12)
+    assert [brought.reading.classes[k] for k in brought.reading.given] == labels.tolist()
+    assert bring("numbers.csv", ["numbers.parquet", "probs.npy"], DEFAULT).reading.probs == pytest.approx(probs)
+
+
+def test_texts_are_shown_and_groups_count_once(made, monkeypatch):
+    table = pd.read_csv("stories.csv").assign(patient=np.arange(120) // 2)
+    table.to_csv("stories.csv", index=False)
+    words = ["--label", "kind", "--text", "story", "--group", "patient", "--probs", "probs.npy", "--out", "audited"]
+    assert codivide(monkeypatch, "audit", "stories.csv", *words) == 0
+    facts = json.loads(Path("audited/facts.json").read_text())
+    assert facts["issues"][0]["text"].startswith("a text ")
+    assert any("120 labels in 60 groups" in reason for reason in facts["noise"]["trust"]["reasons"])
+
+
+def test_photos_in_folders_go_by_their_paths(tmp_path, monkeypatch):
+    monkeypatch.setenv("CODIVIDE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    names = [f"{name}/{k}.png" for name in ("cat", "dog") for k in range(12)]
+    for k, name in enumerate(names):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (9 * k, 20, 30)).save(tmp_path / "photos" / name)
+    cat = np.where(np.arange(24) < 12, 0.9, 0.1)
+    cat[0] = 0.1
+    table = pd.DataFrame({"dog": 1 - cat, "cat": cat, "path": names})[::-1]
+    table.to_csv("probs.csv", index=False)
+    assert codivide(monkeypatch, "audit", "photos", "--probs", "probs.csv", "--out", "audited") == 0
+    issue = json.loads((tmp_path / "audited/facts.json").read_text())["issues"][0]
+    assert issue["id"] == "cat/0.png"
+    assert issue["thumbnail"].startswith("data:image")
+
+
+def wrong(change):
+    probs = np.load("probs.npy")
+    change(probs)
+    np.save("wrong.npy", probs)
+    return ["--probs", "wrong.npy"]
+
+
+def tabled(name, change):
+    change(pd.read_csv("probs.csv")).to_csv(name, index=False)
+    return ["--probs", name]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (lambda: ["--probs", "no.npy"], "--probs no.npy: there is no such file"),
+        (lambda: ["--probs", "labels.csv"], "labels.csv has shape (120, 0); it must be [samples, classes]"),
+        (lambda: wrong(lambda p: p.__setitem__((7, 1), np.nan)), "wrong.npy: row 7 is"),
+        (lambda: wrong(lambda p: p.__imul__(100)), "these are percentages: divide by 100"),
+        (lambda: wrong(lambda p: p.__setitem__(5, [3.0, -1.0, 2.0])), "wrong.npy: row 5 is [ 3. -1.  2.]"),
+        (lambda: tabled("few.csv", lambda t: t[t["id"] != "s9"]), "few.csv has no row of id 's9', which labels.csv"),
+        (lambda: tabled("two.csv", lambda t: pd.concat([t, t[:1]])), "two.csv: id"),
+        (lambda: tabled("odd.csv", lambda t: t.rename(columns={"cat": "ant"})), "'cat'"),
+        (lambda: tabled("nan.csv", lambda t: t.assign(cat=np.nan)), "nan.csv: row 0 is"),
+        (lambda: tabled("word.csv", lambda t: t.assign(cat="high")), "Column 'cat' holds no numbers"),
+        (lambda: ["--probs", "probs.npy", "--classes", "cat,dog"], "'eel' in row 2 is not one of the 2 classes"),
+        (lambda: ["--probs", "probs.npy", "--classes", "cat,dog,eel,ant"], "3 columns, but there are 4 classes"),
+        (lambda: ["--probs", "probs.npy", "--label", "kind"], "labels.csv has no column 'kind'"),
+        (lambda: ["--probs", "numbers.csv"], "numbers.csv"),
+        (lambda: ["--classes", "cat,dog,eel"], "--classes goes with --probs"),
+        (lambda: ["--probs", "probs.npy", "--drop", "id"], "--drop does not go with --probs"),
+        (lambda: ["--probs", "raw.csv"], "the first line of raw.csv holds probabilities, not names"),
+        (lambda: ["--probs", "short.npy"], "short.npy has 100 rows, but labels.csv has 120"),
+        (lambda: ["--probs", "turned.npy"], "rows are samples and columns are classes, so transpose it"),
+        (lambda: ["--probs", "moved.npy"], "Give --classes in the order of the columns"),
+    ],
+)
+def test_what_does_not_fit_is_one_line_that_names_the_file(made, monkeypatch, capsys, words, said):
+    _, probs = made
+    np.savetxt("raw.csv", probs, delimiter=",")
+    np.save("short.npy", probs[:100])
+    np.save("turned.npy", probs.T)
+    np.save("moved.npy", probs[:, [1, 2, 0]])
+    assert codivide(monkeypatch, "noise", "labels.csv", *words()) == 2
+    told = capsys.readouterr().err
+    assert said in told
+    assert "pred_probs" not in told
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["labels.csv", "--probs", "probs.npy"], "give --out, a new folder"),
+        (["labels.csv", "--probs", "probs.npy", "--out", "."], "--out . exists"),
+        (["labels.csv", "--label", "kind"], "--label goes with --probs"),
+        (["no.csv", "--probs", "probs.npy", "--out", "new"], "no.csv"),
+    ],
+)
+def test_an_audit_needs_a_new_folder(made, monkeypatch, capsys, words, said):
+    assert codivide(monkeypatch, "audit", *words) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_an_audit_of_an_older_version_says_that_it_has_no_report(made):
+    labels, probs = made
+    from_probs(labels, probs, out="audited")
+    Path("audited/noise.json").unlink()
+    with pytest.raises(InputError, match=r"holds no noise\.json: an older version"):
+        noise_report("audited")
