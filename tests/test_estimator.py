@@ -246,6 +246,12 @@ def test_a_wrong_setting_is_one_error(blobs, settings, message):
         NoisyLabelClassifier(**settings).fit(x, given)
 
 
+@pytest.mark.parametrize("what", ["method", "net", "encoder"])
+def test_a_name_that_means_nothing_is_said_before_data_are_read(what):
+    with pytest.raises(InputError, match=f"^unknown {what} 'nosuch'"):
+        NoisyLabelClassifier(**{what: "nosuch"}).fit("no/such/folder")
+
+
 def test_wrong_data_are_one_error(blobs):
     x, _, given = blobs
     with pytest.raises(InputError, match=r"400.*399|399.*400"):

@@ -22,6 +22,7 @@ from codivide.audit.findings import Findings
 from codivide.core.device import resolve_device
 from codivide.core.errors import InputError, TrainingWarning, check_instance
 from codivide.core.files import expand_user
+from codivide.data import encode
 from codivide.data.arrow import as_pandas
 from codivide.data.corrections import Decided, confirm, files_of, read_corrections
 from codivide.data.groups import with_groups
@@ -47,8 +48,9 @@ from codivide.methods.features.own import OwnModel, load_for
 from codivide.runs import label_table
 from codivide.runs.changed import check_decided
 from codivide.runs.claim import claimed
+from codivide.training import nets
 from codivide.training.algorithm import Algorithm
-from codivide.training.own_net import as_net
+from codivide.training.own_net import OwnNet, as_net
 from codivide.training.plan import ASKED
 from codivide.training.run import Method
 
@@ -279,8 +281,9 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         Raises:
             InputError: the message says what is wrong and where.
         """
-        began, method, X = time.monotonic(), self._method(), as_pandas(X)
-        net, views = as_net(self.net), as_views(self.augment)[1]
+        began, method = time.monotonic(), self._method()
+        net, views = self._net(), as_views(self.augment)[1]
+        X = as_pandas(X)
         out = None if self.out is None else expand_user(self.out)
         inputs = [given for given in (X, *files_of(corrections)) if isinstance(given, str | Path)]
         if unknown := given.keys() - {"sample_weight"}:
@@ -326,6 +329,15 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         if not isinstance(method, Auto):
             raise InputError('budget needs method="auto", to choose what fits into it')
         return replace(method, budget=seconds(self.budget, "budget"))
+
+    def _net(self) -> str | OwnNet:
+        """The network; InputError where it or the encoder has a name that means nothing, before data are read."""
+        net, encoder = as_net(self.net), as_encoder(self.encoder)
+        if isinstance(net, str) and net != "auto":
+            nets.check_name(net)
+        if isinstance(encoder, str):
+            encode.check_name(encoder)
+        return net
 
     def _planned(self) -> dict[str, Any]:
         """The fields of the plan that a user may ask for, but the seed, as they were given."""

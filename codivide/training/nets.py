@@ -252,6 +252,16 @@ def names() -> list[str]:
     return [*NETS, *OTHERS]
 
 
+def check_name(name: str) -> None:
+    """InputError where a network's name means nothing; asked before any long work."""
+    if is_own(name):
+        raise InputError(f"net {name!r} is somebody's own: give it as FILE.py:NAME, or in Python as a function")
+    if name.startswith("packaged:"):
+        packaged_size(name)  # another name is refused
+    elif name not in NETS and not name.startswith("timm:"):
+        raise unknown("net", name, names())
+
+
 def build(
     name: str | OwnNet, shape: tuple[int, ...], classes: int, dropout: float = 0.0, *, pretrained: bool = True
 ) -> nn.Module:
@@ -276,12 +286,7 @@ def build(
         if dropout:
             raise InputError(f"dropout is for codivide's own networks: give {name} its own, and leave dropout out")
         return name.build(classes)
-    if is_own(name):
-        raise InputError(f"net {name!r} is somebody's own: give it as FILE.py:NAME, or in Python as a function")
-    if name.startswith("packaged:"):
-        packaged_size(name)  # another name is refused
-    elif name not in NETS and not name.startswith("timm:"):
-        raise unknown("net", name, names())
+    check_name(name)
     if name != "mlp":
         if len(shape) != 3:
             raise InputError(f"net {name!r} takes images, but a sample has shape {shape}; use 'mlp'")
