@@ -60,7 +60,7 @@ def of_predictions(y: Any, said: Any, options: ReadOptions) -> Scored:
     Args:
         y: targets, see ``data.targets.texts_of``.
         said: of numbers predictions ``[N]``, of several labels probabilities ``[N, K]`` in the order of the labels,
-            or a table whose columns are called like them, or a list of ``[N, 2]`` for each label.
+            or a table whose columns are called like them, or a list of ``[N, 2]`` for each label, also as one array.
         options: the task, and the separator.
 
     Raises:
@@ -96,9 +96,12 @@ def of_predictions(y: Any, said: Any, options: ReadOptions) -> Scored:
 def _of_pairs(said: Any) -> Any:
     """Probabilities ``[N, K]`` of a list of ``[N, 2]`` for each label, as scikit-learn's forests give; else as given.
 
+    An array ``[K, N, 2]`` is that list stacked.
+
     Raises:
         InputError: such a list whose arrays are others, or as many as the samples, so that it may mean either.
     """
+    said = list(said) if getattr(said, "ndim", 0) == 3 else said
     if not isinstance(said, list | tuple) or not said or any(np.ndim(part) != 2 for part in said):
         return said
     parts = [as_floats(part, "pred_probs") for part in said]
