@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import pickle
 import re
 import shlex
 import shutil
@@ -17,11 +18,12 @@ from hypothesis import given as cases
 from hypothesis import strategies as st
 from packaging.version import Version
 from PIL import Image
+from sklearn.datasets import make_blobs
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_predict
 from sklearn.naive_bayes import GaussianNB
 
-from codivide import InputError, NoisyLabelClassifier, NoisyLabelRegressor, noise_report
+from codivide import Features, InputError, NoisyLabelClassifier, NoisyLabelRegressor, noise_report
 from codivide.audit import from_probs, write_clean
 from codivide.audit.clean import apply, clean
 from codivide.audit.clean_rules import Sample, levelled
@@ -823,6 +825,31 @@ def test_where_nothing_can_be_learned_nothing_is_changed(classes):
     cleaned = found.clean()
     assert cleaned.changes.empty
     assert "hardly a label is certain to be wrong" in cleaned.remarks[0]
+
+
+@pytest.mark.parametrize("names", [None, "rstuv"])
+def test_findings_know_the_decisions_that_the_fit_was_given(tmp_path, names):
+    x, truth = make_blobs(60, centers=[[-3.0, 0.0], [3.0, 0.0]], random_state=0)
+    x, y = pd.DataFrame(x, columns=["a", "b"]), truth.copy()
+    if names:
+        x.index = [f"{names[k % 5]}{k}" for k in range(60)]
+    y[[3, 9]] = 1 - truth[[3, 9]]
+    rows = x.index[[3, 9, 11, 13]]
+    labels = [y[3], y[9], y[11], y[13]]
+    decided = pd.DataFrame({"id": rows, "given": labels, "decision": ["relabel", "junk", "keep", "relabel"]})
+    decided["label"] = [str(truth[3]), "", "", str(1 - truth[13])]
+    clf = NoisyLabelClassifier(Features(heads="linear")).fit(x, y, corrections=decided)
+    found = clf.audit(thumbnails=False)
+    cleaned = found.clean(drop_below=0.0)
+    made = cleaned.changes[["id", "given", "label", "change"]].to_numpy().tolist()
+    assert made == [
+        [rows[0], y[3], truth[3], "relabelled"],
+        [rows[3], truth[13], 1 - truth[13], "relabelled"],
+        [rows[1], y[9], None, "dropped"],
+    ]
+    assert "before the run" in cleaned.changes["reason"][0]
+    assert any("decisions of 3 samples, made before the run" in remark for remark in cleaned.remarks)
+    assert pickle.loads(pickle.dumps(clf)).audit().clean(drop_below=0.0).changes.equals(cleaned.changes)
 
 
 def test_findings_of_numbers_and_of_several_labels_are_cleaned_too():

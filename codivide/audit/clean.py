@@ -5,7 +5,7 @@ Which rule decides on a sample stands in ``clean_rules``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -291,7 +291,8 @@ def clean(
         run=run,
         certain=_certain(judged, run) if is_unasked(corrections, drop_below, relabel_above) else None,
     )
-    cleaned = _since_source(cleaned, judged)
+    if judged.run is not None:
+        cleaned = since_source(cleaned, judged.table, judged.classes, judged.run.config.get("corrections", {}))
     if judged.of_files():
         (table, paths, places), cells = _images(cleaned, judged, files, out), None
     elif files is not None:
@@ -308,12 +309,17 @@ def clean(
     return cleaned._replace(reading=_again(table, judged.source.options, label))
 
 
-def _since_source(cleaned: Cleaned, judged: Judged) -> Cleaned:
-    """What differs from the source, which earlier decisions that the run was trained with do, too."""
-    if judged.run is None:
-        return cleaned
-    labels = [*label_values(judged.table[label_table.GIVEN]), *label_values(judged.table[label_table.SUGGESTED])]
-    changes, remarks = with_earlier(cleaned.changes, judged.run, Types(labels, judged.classes).label)
+def since_source(cleaned: Cleaned, table: pd.DataFrame, classes: Sequence[Any], record: Mapping[str, Any]) -> Cleaned:
+    """What differs from the source, which earlier decisions that the run was trained with do, too.
+
+    Args:
+        cleaned: what differs from the labels that the run saw.
+        table: its label table.
+        classes: its classes.
+        record: of those decisions, see ``Corrections.record``.
+    """
+    labels = [*label_values(table[label_table.GIVEN]), *label_values(table[label_table.SUGGESTED])]
+    changes, remarks = with_earlier(cleaned.changes, record, table, Types(labels, classes).label)
     return cleaned._replace(changes=changes, remarks=[*cleaned.remarks, *remarks])
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,11 +36,13 @@ class Findings(ByValue):
         labels: every sample with given and suggested label, ``clean_prob`` and the rest of ``label_table.build``.
         facts: see ``codivide.audit.collect``.
         page: the report that was written last.
+        earlier: the record of decisions that the fit learned from (see ``Corrections.record``); empty: there were none.
     """
 
     labels: pd.DataFrame
     facts: dict[str, Any]
     page: Path | None = None
+    earlier: Mapping[str, Any] = field(default_factory=dict)
 
     def _compared(self) -> dict[str, Any]:
         return vars(self) | {"facts": {name: value for name, value in self.facts.items() if name != CREATED}}
@@ -71,8 +74,8 @@ class Findings(ByValue):
             relabel_above: take the suggestion where its probability is larger, in [0, 1]; None: nowhere.
 
         Returns:
-            ``labels``: id and label of the samples that stay, by their row; ``changes``: each with its reason;
-            ``remarks``: what is left, and how to go further.
+            ``labels``: id and label of the samples that stay, by their row; ``changes``: each with its reason, earlier
+            decisions that ``fit(corrections=...)`` was given among them; ``remarks``: what is left, and how to go further.
 
         Raises:
             InputError: a threshold outside [0, 1], a decision that does not fit, or nothing that would be left.
@@ -86,11 +89,11 @@ class Findings(ByValue):
             >>> audit.from_probs(y, probs).clean().changes["change"].value_counts().to_dict()
             {'relabelled': 5}
         """
-        from codivide.audit.clean import apply
+        from codivide.audit.clean import apply, since_source
 
-        targets = self.facts["targets"]
-        return apply(
-            self.labels.astype(object),
+        targets, labels = self.facts["targets"], self.labels.astype(object)
+        cleaned = apply(
+            labels,
             read_corrections(corrections),
             drop_below=drop_below,
             relabel_above=relabel_above,
@@ -99,6 +102,7 @@ class Findings(ByValue):
             task=CLASSES if targets is None else targets["kind"],
             certain=self.facts["noise"]["certain"],
         )
+        return since_source(cleaned, labels, self.facts["classes"], self.earlier)
 
     def report(self, path: str | Path = "audit.html") -> Path:
         """Write the report, one HTML file on which labels can be confirmed and corrected.

@@ -308,6 +308,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
             source = DataRecord.of(X, options, class_weight=as_text(self.class_weight))
             plan = default_plan(len(loaded.y), method, **self._planned(), seed=self._seed(out))
             job = Job(method, plan, net, self.dropout, source, corrections=record, views=views)
+            self._decided = record
             return self._fit(X, loaded, job, out, began)
 
     def _method(self) -> Method | Features:
@@ -417,7 +418,9 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
             noise=noise_report(self),
             test=getattr(self, "test_labels_", None),
         )
-        return findings(material, limit, thumbnails=thumbnails)
+        return replace(
+            findings(material, limit, thumbnails=thumbnails), earlier=getattr(self, "_decided", {})
+        )  # of an older pickle: none
 
     def predict_proba(self, X: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Class probabilities ``[N, C]`` in the order of ``classes_``, of data of the same kind as in ``fit``.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -103,6 +104,7 @@ class _Noisy(BaseEstimator):
             job = Job(method, plan, source=DataRecord.of(X, options), corrections=record)
             kept = None if samples is None else samples_of(samples, loaded)
             outcome = execute_targets(job, loaded, out, model=self.model, samples=kept)
+        self._decided = record
         self._keep(X if samples is None else samples, loaded, outcome)
         return outcome
 
@@ -169,7 +171,7 @@ class _Noisy(BaseEstimator):
         material = of_targets(
             self._table, self._loaded, report=self.noise_report_, separator=self._between(), history=self.history_
         )
-        return findings(material, limit, thumbnails=thumbnails)
+        return replace(findings(material, limit, thumbnails=thumbnails), earlier=getattr(self, "_decided", {}))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
