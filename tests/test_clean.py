@@ -200,7 +200,7 @@ def test_where_hardly_a_label_is_wrong_nothing_is_changed_unasked():
     found = apply(table)
     assert found.changes.empty
     assert found.remarks == [
-        "hardly a label is wrong (estimated 1.5 %), so nothing is changed; 3 that look wrong were left: "
+        "hardly a label is wrong (estimated 1.5 %), so nothing is changed unasked; 3 that look wrong were left: "
         "relabel_above=0.5, drop_below=0.5, or decide on the most doubtful yourself (corrections=)"
     ]
     table.loc[3:4, ["suggested", "clean_prob"]] = "b", 0.01
@@ -848,6 +848,9 @@ def test_findings_know_the_decisions_that_the_fit_was_given(tmp_path, names):
         [rows[1], y[9], None, "dropped"],
     ]
     assert "before the run" in cleaned.changes["reason"][0]
+    unasked = found.clean()
+    assert unasked.changes.equals(cleaned.changes)
+    assert "so nothing is changed unasked" in unasked.remarks[0]
     assert any("decisions of 3 samples, made before the run" in remark for remark in cleaned.remarks)
     assert pickle.loads(pickle.dumps(clf)).audit().clean(drop_below=0.0).changes.equals(cleaned.changes)
 

@@ -83,6 +83,11 @@ class Judged:
         return "" if self.run is None else cast(Commas, self.run.config.get("labels_read", {}).get("commas", ""))
 
     @property
+    def decided(self) -> Mapping[str, Any]:
+        """The record of the decisions that the run was fitted with; empty: there were none."""
+        return {} if self.run is None else cast(Mapping[str, Any], self.run.config.get("corrections", {}))
+
+    @property
     def of_classes(self) -> bool:
         """Whether a label is a class; else it is a number or several labels, of which any may come."""
         return self.source.options.task == CLASSES
@@ -291,8 +296,7 @@ def clean(
         run=run,
         certain=_certain(judged, run) if is_unasked(corrections, drop_below, relabel_above) else None,
     )
-    if judged.run is not None:
-        cleaned = since_source(cleaned, judged.table, judged.classes, judged.run.config.get("corrections", {}))
+    cleaned = since_source(cleaned, judged.table, judged.classes, judged.decided)
     if judged.of_files():
         (table, paths, places), cells = _images(cleaned, judged, files, out), None
     elif files is not None:

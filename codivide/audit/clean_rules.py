@@ -36,7 +36,6 @@ from codivide.core.errors import InputError, either
 from codivide.data.corrections import Correction, Corrections
 from codivide.noise.clean_prob import at_rate, log_odds
 from codivide.runs import label_table
-from codivide.runs.folder import is_audit
 
 HALF = 0.5  # what a sample that is left out counts, in wrong labels; a label is doubted where p(clean) is below
 FEW = 0.02  # estimated rate below which nothing is changed unasked: without noise up to 0.017 (results/noise)
@@ -228,8 +227,7 @@ class Further(NamedTuple):
         if run is None:
             return cls("noise_report", "decide on the most doubtful yourself (corrections=)")
         place = shlex.quote(str(run))
-        rate = f"the page, codivide audit {place}" if is_audit(run) else f"codivide noise {place}"
-        return cls(rate, f"decide on the most doubtful: codivide serve {place}")
+        return cls(f"codivide noise {place}", f"decide on the most doubtful: codivide serve {place}")
 
     def rules(self, drop_below: float) -> str:
         """Rules that do more, or else a person's look."""
@@ -273,11 +271,11 @@ def left_over(rows: Sequence[Decided], rules: Rules, further: Further) -> list[s
     own = wrong_rate([row.sample for row in rows])
     lowered = rules.unasked and rules.rate < own
     if rules.unasked and rules.rate < FEW:
-        text = f"hardly a label is wrong (estimated {100 * own:.1f} %), so nothing is changed"
+        text = f"hardly a label is wrong (estimated {100 * own:.1f} %), so nothing is changed unasked"
         if lowered:
             text = (
                 f"hardly a label is certain to be wrong ({100 * rules.rate:.1f} %; by p(clean), {_DOUBT}, "
-                f"{100 * own:.1f} %), so nothing is changed"
+                f"{100 * own:.1f} %), so nothing is changed unasked"
             )
         return [text + (f"; {doubted:,} that look wrong were left: {further.rules(0.5)}" if doubted else "")]
     wrong = 1 - sum(row.right for row in stay) / len(stay)

@@ -75,7 +75,8 @@ class Findings(ByValue):
 
         Returns:
             ``labels``: id and label of the samples that stay, by their row; ``changes``: each with its reason, earlier
-            decisions that ``fit(corrections=...)`` was given among them; ``remarks``: what is left, and how to go further.
+            decisions that ``fit(corrections=...)`` was given among them; ``remarks``: what is left, and how to go
+            further.
 
         Raises:
             InputError: a threshold outside [0, 1], a decision that does not fit, or nothing that would be left.
