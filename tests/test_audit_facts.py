@@ -270,11 +270,29 @@ def test_without_its_source_a_run_still_has_facts(copied):
     assert facts.originals(run) == {}
 
 
-def test_a_changed_source_is_not_shown(copied):
+def test_where_a_photo_is_gone_the_others_are_shown_as_before(copied):
     source, run = copied
-    next((source / "dots").glob("*.png")).unlink()
-    reasons = facts.collect(run)["noise"]["trust"]["reasons"]
-    assert any("lacks samples that the run saw" in reason for reason in reasons)
+    before = facts.collect(run)
+    lost = before["issues"][0]["id"]
+    (source / lost).unlink()
+    found = facts.collect(run)
+    reasons = found["noise"]["trust"]["reasons"]
+    count = before["samples"]
+    assert f"1 of {count} images are gone, the first: {lost}" in reasons
+    assert f"1 of {count} images cannot be shown any more; this page is of the others" in reasons
+    assert found["samples"] == count - 1
+    same = ("row", "id", "given", "suggested", "clean_prob", "thumbnail")
+    kept = [{name: issue[name] for name in same} for issue in before["issues"][1:]]
+    assert [{name: issue[name] for name in same} for issue in found["issues"]] == kept
+    assert all(issue["thumbnail"] and issue["neighbours"]["of"] == 10 for issue in found["issues"])
+    files = facts.originals(run)  # a row is that of the run, by which its file is served
+    listed = [*found["issues"], *found["outliers"], *(one for check in found["checks"] for one in check["samples"])]
+    assert all(files[one["row"]] == source / one["id"] for one in listed)
+    for group in found["duplicates"]:
+        assert [files[row] for row in group["rows"]] == [source / name for name in group["ids"]]
+    for path in source.glob("*/*.png"):
+        path.unlink()
+    assert facts.collect(run)["samples"] == count  # nothing is there: the labels alone are shown
 
 
 def test_a_run_without_model_or_loss_record_has_the_rest(copied):

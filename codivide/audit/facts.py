@@ -36,8 +36,9 @@ _NOISE = ("rate", "low", "high", "certain", "kind", "per_class", "trust")  # of 
 def collect(run: str | Path, limit: int = 1000, *, thumbnails: bool = True) -> dict[str, Any]:
     """The facts of a finished run.
 
-    The source that the run names is read again for pictures, duplicates and neighbours. Where it has gone, or images
-    have, these are missing, and ``noise.trust.reasons`` says so. A table that has changed is an error.
+    The source that the run names is read again for pictures, duplicates and neighbours. Where it has gone, these are
+    missing; where some images have, the facts are of the others; ``noise.trust.reasons`` says so. A table that has
+    changed is an error.
 
     - ``format`` (1), ``name``, ``created`` (ISO), ``version``, ``method``, ``samples``, ``labelled``,
       ``unlabelled``, ``classes`` (names, the index is the number of the class below);

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -71,6 +71,7 @@ class Material:
             None: a sample has one class.
         separator: between several labels.
         told: columns of a table of which the user has heard that they hold the labels.
+        places: the row ``[N]`` of the run's label table that each sample has there; None: all are here.
     """
 
     name: str
@@ -100,6 +101,11 @@ class Material:
     task: str | None = None
     separator: str = ";"
     told: Sequence[str] = ()
+    places: Labels | None = None
+
+    def place(self, row: int) -> int:
+        """The row of the run's label table that a sample has, by which its file is served."""
+        return row if self.places is None else int(self.places[row])
 
     @cached_property
     def looks(self) -> Looks | None:
@@ -196,11 +202,12 @@ def from_run(run: Path, report: Callable[[SavedRun], NoiseReport | TargetReport]
         InputError: no finished run, or one that cannot be read.
     """
     record = SavedRun(run)
-    config, table, rows = record.config, record.labels, record.rows
+    config, rows = record.config, record.rows
     remarks: list[str] = []
-    shown, seen = _samples(record, remarks)
+    shown, seen, places = _samples(record, remarks)
+    table = record.labels if places is None else record.labels.iloc[places].reset_index(drop=True)
     if record.source.options.task != CLASSES:
-        return _targets_of_run(record, shown, seen, remarks)
+        return replace(_targets_of_run(record, table, shown, seen, remarks), places=places)
     points, logits = _points(lambda: load_model(run / MODEL, resolve_device("auto")), seen, remarks)
     return Material(
         name=str(config.get("data", run.name)),
@@ -219,6 +226,7 @@ def from_run(run: Path, report: Callable[[SavedRun], NoiseReport | TargetReport]
         columns_read=config.get("columns_read"),
         remarks=remarks,
         test=record.test_labels,
+        places=places,
         **_shown(shown),
     )
 
@@ -231,10 +239,12 @@ def _shown(loaded: Loaded | None) -> dict[str, Any]:
     return {"rows": loaded.x, "columns": loaded.columns, "cells": loaded.cells, **looks}
 
 
-def _targets_of_run(record: SavedRun, shown: Loaded | None, seen: Rows | None, remarks: list[str]) -> Material:
+def _targets_of_run(
+    record: SavedRun, table: pd.DataFrame, shown: Loaded | None, seen: Rows | None, remarks: list[str]
+) -> Material:
     """``from_run`` of numbers, or of several labels a row."""
     options, config = record.source.options, record.config
-    found = of_targets(record.labels, shown, report=saved(record), separator=options.separator, history=record.rows)
+    found = of_targets(table, shown, report=saved(record), separator=options.separator, history=record.rows)
     return replace(
         found,
         name=str(config.get("data", record.path.name)),
@@ -375,10 +385,19 @@ def _noise(
         return None
 
 
-def _samples(run: SavedRun, remarks: list[str]) -> tuple[Loaded | None, Rows | None]:
-    """The samples of the label table, read again, and what the model saw of them; None, and a remark, if some are gone.
+class _Samples(NamedTuple):
+    """Samples of a run, read again, what the model saw of them, and their rows in the label table (None: all)."""
 
-    The two differ where an encoder made features of images: pictures are shown, features are compared.
+    shown: Loaded | None = None
+    seen: Rows | None = None
+    places: Labels | None = None
+
+
+def _samples(run: SavedRun, remarks: list[str]) -> _Samples:
+    """The samples of the label table, as far as they are still there; a remark where some are gone.
+
+    Of image files the others are given; of anything else nothing. What is shown and what the model saw differ where an
+    encoder made features of images: pictures are shown, features are compared.
 
     Raises:
         InputError: the rows of a table are not those that the run saw.
@@ -391,8 +410,8 @@ def _samples(run: SavedRun, remarks: list[str]) -> tuple[Loaded | None, Rows | N
             "the run learned from what Python held and no file has, so samples cannot be shown here; there "
             'clf.audit().report("audit.html") shows them'
         )
-        return None, None
-    options = replace(source.reading(), max_bad=max(DEFAULT.max_bad, int(config.get("skipped_files", 0))))
+        return _Samples()
+    options = replace(source.reading(), max_bad=len(table) + int(config.get("skipped_files", 0)))  # all may be gone
     listed = files if source.path is None else None
     where = f"the source {source.path}" if listed is None else "the list of image files"
     try:
@@ -401,13 +420,22 @@ def _samples(run: SavedRun, remarks: list[str]) -> tuple[Loaded | None, Rows | N
         encoded = whole if own or options.encoder == encode.AUTO else _read(run, options, listed)
     except (OSError, ValueError) as error:  # InputError is a ValueError
         remarks.append(f"{where} cannot be read any more, so samples cannot be shown: {error}")
-        return None, None
+        return _Samples()
     check_same(run, whole)
-    shown, seen = _named(whole, table), _named(encoded, table)
-    if shown is None or seen is None:
+    names = [str(name) for name in table.iloc[:, 0]]
+    known = [{str(name): row for row, name in enumerate(loaded.ids)} for loaded in (whole, encoded)]
+    there = np.array([row for row, name in enumerate(names) if all(name in rows for rows in known)], dtype=np.int64)
+    gone = len(names) - len(there)
+    if gone and (files is None or not len(there)):
         remarks.append(f"{where} lacks samples that the run saw, so none can be shown: bring them back, or fit again")
-        return None, None
-    return shown, seen.x
+        return _Samples()
+    if gone:
+        remarks.append(f"{gone:,} of {len(names):,} images cannot be shown any more; this page is of the others")
+    shown, seen = (
+        subset(loaded, [rows[names[row]] for row in there.tolist()])
+        for loaded, rows in zip((whole, encoded), known, strict=True)
+    )
+    return _Samples(shown, seen.x, there if gone else None)
 
 
 def _read(run: SavedRun, options: ReadOptions, listed: Sequence[Path] | None) -> Loaded:
@@ -420,13 +448,6 @@ def _read(run: SavedRun, options: ReadOptions, listed: Sequence[Path] | None) ->
         names = dict(zip(map(str, listed), map(str, table[label_table.PATH]), strict=True))
         found = load(listed, table[label_table.GIVEN].astype(object).tolist(), options=options)
         return replace(found, ids=[names[str(path)] for path in found.ids])
-
-
-def _named(loaded: Loaded, table: pd.DataFrame) -> Loaded | None:
-    """Those samples that the label table names; None where some are not there."""
-    place = {str(name): row for row, name in enumerate(loaded.ids)}
-    places = [place.get(str(name), -1) for name in table.iloc[:, 0]]
-    return None if min(places, default=0) < 0 else subset(loaded, places)
 
 
 def _points(

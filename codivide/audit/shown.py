@@ -109,7 +109,7 @@ class Shown:
         """A sample in a gallery, with what a person needs to decide on it: see ``facts.collect``."""
         material = self.material
         return {
-            "row": row,
+            "row": material.place(row),
             "id": material.ids[row],
             "given": int(material.given[row]),
             "suggested": int(material.suggested[row]),

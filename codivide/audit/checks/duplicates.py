@@ -93,10 +93,10 @@ def _outvoted(given: Labels) -> int:
 
 
 def _facts(found: Found, shown: Shown) -> list[dict[str, Any]]:
-    given, ids = shown.material.given, shown.material.ids
+    given, ids, place = shown.material.given, shown.material.ids, shown.material.place
     return [
         {
-            "rows": list(group.rows[:MOST_OF_A_GROUP]),
+            "rows": [place(row) for row in group.rows[:MOST_OF_A_GROUP]],
             "ids": [ids[row] for row in group.rows[:MOST_OF_A_GROUP]],
             "labels": given[list(group.rows[:MOST_OF_A_GROUP])].tolist(),
             "exact": group.exact,

@@ -74,7 +74,7 @@ class Listing(Sequence[dict[str, Any]]):
         shown.prepare(rows, {row for found in examples.values() for others in found for row in others})
         return [
             {
-                "row": row,
+                "row": material.place(row),
                 "id": material.ids[row],
                 "kind": shown.kind,
                 "given": int(material.given[row]),
