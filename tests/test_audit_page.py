@@ -6,7 +6,9 @@ import hashlib
 import json
 import math
 import re
+import shutil
 from html.parser import HTMLParser
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -283,3 +285,16 @@ def test_the_page_guards_cells_by_the_patterns_of_the_package():
     for pattern in (FORMULA, NUMBER):
         assert not [text for text in ("/", "\n", "(?", "\\A", "\\Z") if text in pattern.pattern]
     assert "\\d" not in (render.PAGE / "storage.js").read_text("utf-8")  # no second copy
+
+
+def test_a_package_in_an_archive_draws_the_page(tmp_path, monkeypatch):
+    here, packed = Path(render.__file__).parent, tmp_path / "packed"
+    shutil.copytree(here / "page", packed / "page")
+    shutil.copy(here / "render.py", packed)
+    (packed / "__init__.py").touch()
+    archive = shutil.make_archive(str(tmp_path / "archive"), "zip", tmp_path, "packed")
+    shutil.rmtree(packed)
+    monkeypatch.syspath_prepend(archive)
+    drawing = import_module("packed.render")
+    assert drawing.__file__.startswith(archive)
+    assert drawing.page(example_facts()) == render.page(example_facts())

@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
+from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ NAMES = 5000  # names that are read at once
 CHUNK = 2000  # issues that are described at once, in whole blocks
 WORDS = 300  # characters of a text that the list shows and the search finds
 ROW_WORDS = 60  # the same of a row of numbers
-PAGE = Path(__file__).parent / "page"
+PAGE = files(__package__) / "page"  # also of a package in an archive
 SCRIPTS = (
     "text",
     "storage",
@@ -322,11 +323,9 @@ def _assets() -> tuple[str, str]:
 
 @cache
 def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(PAGE), autoescape=True, undefined=jinja2.StrictUndefined
-    )
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    return environment.get_template("page.html.jinja")
+    return environment.from_string((PAGE / "page.html.jinja").read_text("utf-8"))
 
 
 def _sha256(text: str) -> str:
