@@ -8,6 +8,7 @@ import lzma
 import sqlite3
 import sys
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -47,7 +48,6 @@ def written(path, frame):
     elif suffix in (".jsonl", ".ndjson", ".json"):
         frame.to_json(path, orient="records", lines=suffix != ".json")
     elif suffix == ".xlsx":
-        pytest.importorskip("openpyxl")
         frame.to_excel(path, index=False)
     elif suffix == ".parquet":
         frame.to_parquet(path)
@@ -301,7 +301,8 @@ def test_any_bytes_load_or_are_one_clear_error(tmp_path, content, suffix):
 
 
 def test_hugging_face_texts_and_columns(tmp_path):
-    datasets = pytest.importorskip("datasets")
+    import datasets
+
     kinds = datasets.Features(
         {"sentence": datasets.Value("string"), "labels": datasets.ClassLabel(names=["neg", "pos"])}
     )
@@ -350,3 +351,29 @@ def test_the_index_of_a_data_frame_is_no_feature(tmp_path):
     frame[frame.a != 3].to_parquet(tmp_path / "t.parquet")
     assert "__index_level_0__" in pyarrow.parquet.read_schema(tmp_path / "t.parquet").names
     assert load(tmp_path / "t.parquet").columns == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"group": "nosuch"}, r"\(columns: kind, a, b\)"),
+        ({"drop": ("nosuch",)}, r"\(columns: kind, a, b\)"),
+        ({"label": "nosuch"}, r"\(columns: kind, a, b\)"),
+    ],
+)
+def test_errors_list_the_columns_as_the_file_calls_them(tmp_path, more, said):
+    pd.DataFrame({"kind": ["x", "y"] * 2, "a": [1, 2, 3, 4], "b": 0.5}).to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(InputError, match=said):
+        load(tmp_path / "t.csv", options=replace(ReadOptions(label="kind"), **more))
+
+
+def test_a_column_called_label_beside_the_labels_may_be_dropped_and_is_proposed(tmp_path):
+    path = tmp_path / "t.csv"
+    pd.DataFrame({"kind": ["x", "y"] * 2, "label": ["q", "q", "r", "r"], "a": [1, 2, 3, 4]}).to_csv(path, index=False)
+    with pytest.raises(InputError, match=r"rename 'label', or leave it out, drop=\['label'\]"):
+        load(path, options=ReadOptions(label="kind"))
+    found = load(path, options=ReadOptions(label="kind", drop=("label",)))
+    assert found.classes == ("x", "y")
+    assert found.columns == ("a",)
+    with pytest.raises(InputError, match="perhaps 'label'"):
+        load(path, options=ReadOptions(label="nosuch"))

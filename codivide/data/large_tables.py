@@ -95,9 +95,9 @@ def _features(file: Any, path: Path, options: ReadOptions) -> list[str]:
     header = pd.DataFrame([], columns=[str(name).strip() for name in schema.names], dtype=object)
     if not plain or options.annotators or options.answers or not header.columns.is_unique:
         return []
-    if find(list(header.columns), options.label) is None:
+    if find(list(header.columns), options.label) is None or "label" in options.drop:
         return []
-    header = with_usual_names(with_label(header, path, options.label))
+    header = with_usual_names(with_label(header, path, options))
     if {"path", "text", "annotator"} & set(header.columns):
         return []
     own = dict(zip(header.columns, schema.names, strict=True))

@@ -37,12 +37,14 @@ _LIKE_LABELS = (
 )
 _LIKE_TEXTS = ("sentence", "review", "content", "body", "message", "comment", "tweet", "document", "title")
 _FEW = 30  # different values of a column that may hold labels
+_OWN = "codivide_label"  # among the attributes of a table: what its column "label" is called in the file
 _WORDS = 3  # on average, of a column of texts
 
 
 def listed(table: pd.DataFrame) -> str:
-    """The names of the columns, for a message: at most 20."""
-    names = [str(name) for name in table.columns]
+    """The names of the columns as its owner gave them, for a message: at most 20."""
+    own = table.attrs.get(_OWN, "label")  # what reads as "label"
+    names = [str(name) if name != "label" else own for name in table.columns]
     return ", ".join(names if len(names) <= 20 else [*names[:10], "...", *names[-10:]])
 
 
@@ -107,22 +109,28 @@ def with_usual_names(table: pd.DataFrame) -> pd.DataFrame:
     return table.rename(columns=renamed)
 
 
-def with_label(table: pd.DataFrame, where: object, name: str) -> pd.DataFrame:
-    """The table with its column ``name`` called "label".
+def with_label(table: pd.DataFrame, where: object, options: ReadOptions) -> pd.DataFrame:
+    """The table with the column that the options name called "label".
 
     Raises:
-        InputError: no such column, or two that could be meant.
+        InputError: no such column, or another one is called "label" and not dropped.
     """
+    name = options.label
     if name == "label":
         return table
     found = find([str(column) for column in table.columns], name)
     if found is None:
         raise missing_column(table, where, name, "label", propose_labels(table, where))
     if "label" in table and found != "label":
-        raise InputError(
-            f"{where} has columns {found!r} and 'label'; rename one, so that it is clear which holds the labels."
-        )
-    return table.rename(columns={found: "label"})
+        if "label" not in options.drop:
+            raise InputError(
+                f"{where} has columns {found!r} and 'label', by which codivide calls the labels: rename 'label', or "
+                f"leave it out, {option('drop', ['label'])}."
+            )
+        table = table.drop(columns="label")
+    renamed = table.rename(columns={found: "label"})
+    renamed.attrs[_OWN] = found
+    return renamed
 
 
 def missing_column(
@@ -148,6 +156,8 @@ def propose_labels(table: pd.DataFrame, where: object = "") -> list[str]:
     names = [str(name) for name in table.columns]
     if Path(str(where)).name == CLEANED and names[:1] == ["id"] and len(names) > 1:
         return names[1:2]
+    if (usual := find(names, "label")) is not None:
+        return [usual]
     by_name = [name for name in names if name.casefold() in _LIKE_LABELS]
     if by_name:
         return by_name
@@ -170,7 +180,9 @@ def selected(table: pd.DataFrame, where: object, options: ReadOptions, *, beside
     """
     if options.text is not None and options.columns:
         _check_text_is_kept([str(column) for column in table.columns], options.text, options.columns)
-    for parameter, names in (("columns", options.columns), ("drop", options.drop)):
+    other = not beside and options.label.casefold() != "label"  # then "label" are the labels, and one so called is gone
+    drop = [name for name in options.drop if name != "label" or not other]
+    for parameter, names in (("columns", options.columns), ("drop", drop)):
         found = {name: find([str(column) for column in table.columns], name) for name in names}
         for name, column in found.items():
             if column is None and not (parameter == "drop" and name == options.label):

@@ -106,7 +106,7 @@ def load_frame(frame: pd.DataFrame, reading: Reading) -> Loaded:
     """A data frame: with a column of labels, or with labels beside it."""
     options, where = reading.options, Path("the data frame")
     if reading.y is None:
-        table = with_usual_names(with_label(frame.rename(columns=str), where, options.label)).reset_index(drop=True)
+        table = with_usual_names(with_label(frame.rename(columns=str), where, options)).reset_index(drop=True)
         if reading.ids is not None and not {"id", "annotator"} & set(table):  # of an answer the index is no sample
             table.insert(0, "id", list(reading.ids))
         if "label" in table or options.annotators or "text" in table:

@@ -83,7 +83,7 @@ def with_names(table: pd.DataFrame, path: Path | str, options: ReadOptions) -> p
             f"{path} has more than one column {twice!r} (white space around a name does not count): rename one"
         )
     table = listed_labels(several_columns(table, options, path), options)
-    table = with_usual_names(with_label(table, path, options.label))
+    table = with_usual_names(with_label(table, path, options))
     for name in GUARDED_COLUMNS if kind_of(Path(path))[0] in _TEXTS and not cleaned else ():
         if name in table:
             table[name] = table[name].map(unguard, na_action="ignore")
