@@ -497,7 +497,8 @@ def test_quality_is_clean_probability(fitted):
 
 
 def test_to_pandas_and_datasets(fitted, made, tmp_path):
-    datasets = pytest.importorskip("datasets")
+    import datasets
+
     clf, x = fitted
     assert audit.to_pandas(clf).equals(clf.labels_)
     assert len(audit.to_pandas(made[1])) == 151

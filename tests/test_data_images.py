@@ -142,7 +142,6 @@ def test_a_picture_of_a_telephone_needs_the_package_that_reads_it(tmp_path, monk
 
 
 def test_pictures_of_telephones_are_read_where_the_package_is_there(tmp_path):
-    pytest.importorskip("pillow_heif")
     assert is_image_name("a.HEIC")
     assert images.reads_heic()
     Image.new("RGB", (64, 32), RED).save(tmp_path / "a.heic")

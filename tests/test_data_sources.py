@@ -182,7 +182,8 @@ def test_items_without_a_label():
 
 @pytest.mark.parametrize("name", ["unlabelled", "unlabeled"])
 def test_an_unlabelled_split_of_hugging_face(name):
-    datasets = pytest.importorskip("datasets")
+    import datasets
+
     features = datasets.Features({"img": datasets.Image(), "label": datasets.ClassLabel(names=["no", "yes"])})
     parts = [[plain(colour=(10 * part + k, 0, 0)) for k in range(2)] for part in range(3)]
     train, test = (datasets.Dataset.from_dict({"img": p, "label": [1, 0]}, features=features) for p in parts[:2])
@@ -196,7 +197,8 @@ def test_an_unlabelled_split_of_hugging_face(name):
 
 
 def test_hugging_face(monkeypatch):
-    datasets = pytest.importorskip("datasets")
+    import datasets
+
     features = datasets.Features({"img": datasets.Image(), "label": datasets.ClassLabel(names=["no", "yes"])})
     pictures = [plain(colour=(k, 0, 0)) for k in range(3)]
     table = datasets.Dataset.from_dict({"img": pictures, "label": [1, 0, -1]}, features=features)

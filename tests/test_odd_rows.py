@@ -199,7 +199,6 @@ def test_targets_are_read_from_every_format(tmp_path, form, kind):
             table.to_sql("t", connection, index=False)
         path = f"sqlite:///{tmp_path / 't.db'}?table=t"
     elif form == "t.xlsx":
-        pytest.importorskip("openpyxl")
         table.to_excel(path, index=False)
     elif form == "t.jsonl":
         table.to_json(path, orient="records", lines=True)
@@ -283,7 +282,8 @@ def test_lines_within_cells_are_no_rows(tmp_path):
 
 
 def test_data_sets_of_hugging_face_with_lists_of_labels():
-    datasets = pytest.importorskip("datasets")
+    import datasets
+
     rows_of = {"a": [float(k) for k in range(30)], "tags": [[k % 3, 3] if k % 2 else [k % 3] for k in range(30)]}
     kind = datasets.Sequence(datasets.ClassLabel(names=["sky", "sea", "cat", "dog"]))
     features = datasets.Features({"a": datasets.Value("float64"), "tags": kind})

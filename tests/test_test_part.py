@@ -176,7 +176,8 @@ def test_a_folder_with_train_and_test(tmp_path):
 
 
 def test_a_dataset_dict(tmp_path):
-    datasets = pytest.importorskip("datasets")
+    import datasets
+
     rng = np.random.default_rng(0)
     words = [["goal", "team", "coach"], ["cell", "orbit", "gene"]]
     texts = [" ".join(rng.choice(words[k % 2], 4)) + f" w{k}" for k in range(80)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import openpyxl
 import pandas as pd
 import pytest
 
@@ -63,7 +64,7 @@ def test_other_tables_are_read_as_pandas_reads_them(tmp_path, text):
 
 def workbook(path, above, header, rows):
     """A workbook of one sheet, its cells as they are."""
-    sheet = pytest.importorskip("openpyxl").Workbook()
+    sheet = openpyxl.Workbook()
     for row in [*above, header, *rows]:
         sheet.active.append(row)
     sheet.save(path)
@@ -106,7 +107,7 @@ def test_what_may_be_the_title_of_a_sheet_is_an_error_that_says_what_to_do(tmp_p
 
 def test_merged_cells_over_several_rows_are_said(tmp_path):
     path = workbook(tmp_path / "a.xlsx", [], ["age", "income", "label"], CELLS)
-    book = pytest.importorskip("openpyxl").load_workbook(path)
+    book = openpyxl.load_workbook(path)
     for cells in ("C2:C3", "A5:B5", "C6:C9"):
         book.active.merge_cells(cells)
     book.save(path)
