@@ -298,3 +298,11 @@ def test_a_package_in_an_archive_draws_the_page(tmp_path, monkeypatch):
     drawing = import_module("packed.render")
     assert drawing.__file__.startswith(archive)
     assert drawing.page(example_facts()) == render.page(example_facts())
+
+
+def test_the_list_shows_a_text_of_a_table_without_the_name_of_its_column():
+    facts = example_facts()
+    issue = facts["issues"][0] | {"text": None, "fields": [["title", "A very\ngood song"], ["plays", 1234570.0]]}
+    page = render.page(facts | {"issues": [issue]})
+    assert "A very good song, plays 1234570" in page
+    assert "title A very" not in page

@@ -25,6 +25,7 @@ from markupsafe import Markup
 
 from codivide.core.errors import InputError, option
 from codivide.core.files import FORMULA, NUMBER, write_text
+from codivide.core.words import row_in_words
 from codivide.runs.claim import locked, sweep_drawn
 from codivide.runs.folder import REPORT_MARK, has_mark, has_run
 
@@ -285,7 +286,7 @@ def _words(issue: Mapping[str, Any]) -> str:
     if issue["text"] is not None:
         return str(issue["text"])[:WORDS]
     fields = (issue["fields"] or [])[: ROW_WORDS // 4]  # none takes less than "a 1,"
-    return ", ".join(f"{name} {value}" for name, value in fields if value is not None)[:ROW_WORDS]
+    return row_in_words(fields)[:ROW_WORDS]
 
 
 def _block(issues: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import torch
 from codivide.audit.material import Material
 from codivide.audit.thumbnails import LARGE, SMALL, Thumbnails
 from codivide.core.types import AnyFloats, Floats, Labels
+from codivide.core.words import row_in_words
 from codivide.runs import label_table
 
 MOST_FIELDS = 30  # of a row of a table that are shown
@@ -63,7 +64,7 @@ class Shown:
         if self.tabular:
             self._fields.update(zip(rows.tolist(), self._read(rows, MOST_FIELDS), strict=True))
             brief = np.array(sorted(examples), dtype=np.int64)
-            self._words.update(zip(brief.tolist(), map(_in_words, self._read(brief, _BRIEF)), strict=True))
+            self._words.update(zip(brief.tolist(), map(row_in_words, self._read(brief, _BRIEF)), strict=True))
 
     def fields(self, row: int) -> list[list[Any]] | None:
         """Names and values; of too many numbers, those farthest from their mean in standard deviations.
@@ -102,7 +103,7 @@ class Shown:
         if picture is not None or not self.tabular:
             return picture or self.text(row)
         if row not in self._words:
-            self._words[row] = _in_words(self._read(np.array([row]), _BRIEF)[0])
+            self._words[row] = row_in_words(self._read(np.array([row]), _BRIEF)[0])
         return self._words[row]
 
     def sample(self, row: int) -> dict[str, Any]:
@@ -123,11 +124,6 @@ class Shown:
     def probability(self, values: AnyFloats | None, row: int) -> float | None:
         """One of ``[N]`` numbers, None where it is not known."""
         return None if values is None else finite(values[row])
-
-
-def _in_words(fields: list[list[Any]]) -> str:
-    told = [(name, f"{value:g}" if isinstance(value, float | int) else value) for name, value in fields]
-    return ", ".join(f"{name} {' '.join(value.split())}" for name, value in told if value is not None)
 
 
 def _telling_first(cells: pd.DataFrame, read: Mapping[str, Any] | None) -> pd.DataFrame:

@@ -1,8 +1,11 @@
-"""Lists in messages."""
+"""Lists in messages, and rows of tables in words."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+_NAMELESS = 3  # words of a text that needs no name of its column
 
 
 def first_few(items: Iterable[str], most: int = 5) -> str:
@@ -15,3 +18,18 @@ def first_few(items: Iterable[str], most: int = 5) -> str:
     every = list(items)
     more = f" and {len(every) - most:,} more" if len(every) > most else ""
     return ", ".join(every[:most]) + more
+
+
+def row_in_words(fields: Iterable[Sequence[Any]]) -> str:
+    """Names and values of a row; a text of three words or more says what it is, and stands without the name.
+
+    Example:
+        >>> row_in_words([["title", "A very good song"], ["genre", "rock"], ["year", 1999.0], ["key", None]])
+        'A very good song, genre rock, year 1999'
+    """
+    told = [
+        (name, f"{value:.10g}" if isinstance(value, float | int) else " ".join(str(value).split()))
+        for name, value in fields
+        if value is not None
+    ]
+    return ", ".join(value if value.count(" ") >= _NAMELESS - 1 else f"{name} {value}" for name, value in told)
