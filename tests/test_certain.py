@@ -6,11 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-from codivide import NoisyLabelClassifier, noise_report
+from codivide import NoisyLabelClassifier, audit, noise_report, score_labels
 from codivide.methods.features import judge, rule_like
 from codivide.methods.features.options import Features
+from codivide.noise import certain as certain_module
 from codivide.noise.certain import FEWEST, MUCH, ceiling, certain
+from codivide.noise.clean_prob import combined
 from codivide.noise.report import Trust
 
 OFF = 1.645
@@ -27,13 +31,14 @@ def test_what_is_certain_follows_its_equation():
 
 
 @pytest.mark.parametrize("lower", [0.0, 0.002, 0.01, 0.02, 0.03, 0.05, 0.08])
+@pytest.mark.parametrize("much", [MUCH, FEWEST])
 @pytest.mark.parametrize(("upper", "samples"), [(0.09, 2000), (0.3, 2000), (0.45, 90), (0.6, 240), (0.01, 100_000)])
-def test_the_ceiling_follows_its_equation(lower, upper, samples):
+def test_the_ceiling_follows_its_equation(lower, upper, samples, much):
     low = min(lower, upper)
     proven = max(max(low - OFF * (low * (1 - low) / samples) ** 0.5, 0) - 0.25 * (upper - low), 0)
-    share = max(proven / MUCH, (upper - low - 0.25) / 0.25)
+    share = max(proven / much, (upper - low - 0.2) / 0.2)
     expected = 1.0 if share >= 1 else max(low + share * (upper - low), FEWEST)
-    found = ceiling({"latent noise": lower, "confident joint": upper}, samples)
+    found = ceiling({"latent noise": lower, "confident joint": upper}, samples, much)
     assert found == pytest.approx(expected)
     assert found >= min(low, FEWEST)
 
@@ -61,7 +66,7 @@ def heads(x: np.ndarray, given: np.ndarray) -> NoisyLabelClassifier:
 @pytest.fixture
 def unbounded(monkeypatch):
     """Judge as if all that the confident joint counts were noise."""
-    monkeypatch.setattr(judge, "ceiling", lambda estimates, samples: 1.0)
+    monkeypatch.setattr(certain_module, "ceiling", lambda *_: 1.0)
 
 
 def flagged(fitted: NoisyLabelClassifier) -> np.ndarray:
@@ -89,7 +94,7 @@ def test_without_the_ceiling_right_labels_are_called_wrong(unbounded):
 def test_much_noise_is_not_bounded(monkeypatch):
     x, truth, given = planted(0.25)
     fitted = heads(x, given)
-    monkeypatch.setattr(judge, "ceiling", lambda estimates, samples: 1.0)
+    monkeypatch.setattr(certain_module, "ceiling", lambda *_: 1.0)
     assert np.array_equal(fitted.clean_proba_, heads(x, given).clean_proba_)
     assert (given != truth)[flagged(fitted)].mean() > 0.6
 
@@ -108,7 +113,7 @@ def test_labels_like_a_rule_are_not_bounded(monkeypatch):
     assert released.labels_["clean_prob"][:50].eq(1).all()
     monkeypatch.setattr(rule_like, "remark", lambda *_: None)
     bounded = fitted()
-    monkeypatch.setattr(judge, "ceiling", lambda estimates, samples: 1.0)
+    monkeypatch.setattr(certain_module, "ceiling", lambda *_: 1.0)
     free = fitted()
     assert np.allclose(released.clean_proba_, free.clean_proba_, atol=0.01)  # its level is of all, confirmed or not
     assert (flagged(released) != flagged(free)).sum() <= 3
@@ -120,7 +125,7 @@ def test_labels_like_a_rule_are_not_bounded(monkeypatch):
 def test_the_order_is_that_without_a_ceiling(monkeypatch):
     x, truth, given = planted(0.01)
     bounded = heads(x, given).clean_proba_
-    monkeypatch.setattr(judge, "ceiling", lambda estimates, samples: 1.0)
+    monkeypatch.setattr(certain_module, "ceiling", lambda *_: 1.0)
     free = heads(x, given).clean_proba_
     assert bounded.mean() > free.mean()
     assert (np.diff(bounded[np.argsort(free, kind="stable")]) >= 0).all()
@@ -140,4 +145,33 @@ def test_the_level_of_trees_is_the_rate_of_the_report():
     rate = noise_report(None, given.numpy(), pred_probs=probs).rate
     assert said[False, False] == pytest.approx(rate, abs=0.01)
     assert said[False, True] == pytest.approx((said[False, False] + 0.4) / 2)
-    assert said[True, True] == said[True, False] == 0.4  # a tenth is proven: nothing is bounded
+    assert said[True, False] == 0.4  # a tenth is proven: nothing is bounded
+    assert said[True, True] == said[False, True]  # noise that goes by classes is shown
+
+
+def unseen(rate: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Probabilities by a classifier that has not seen the labels, those given, and which are wrong."""
+    x, truth, given = planted(rate)
+    folds = StratifiedKFold(3, shuffle=True, random_state=0)
+    probs = cross_val_predict(LogisticRegression(C=0.1), x, given, cv=folds, method="predict_proba")
+    return probs, given, given != truth
+
+
+def test_by_probabilities_from_elsewhere_hardly_a_right_label_is_called_wrong():
+    probs, given, _ = unseen(0.0)
+    free, bounded = combined(probs, given), audit.from_probs(given, probs)
+    assert 1 - free.mean() > 0.03
+    assert 1 - bounded.clean_prob.mean() < 0.015
+    assert bounded.labels["is_label_issue"].sum() <= 25
+    assert score_labels("combined", given, pred_probs=probs) == pytest.approx(bounded.clean_prob, abs=1e-6)
+    order = np.argsort(free, kind="stable")
+    assert (np.diff(bounded.clean_prob[order]) >= 0).all()
+    of_training = score_labels("combined", given, pred_probs=probs, losses=-np.log(probs[np.arange(len(given)), given]))
+    assert 1 - of_training.mean() > 0.03  # what was learned from looks right: nothing is proven, nor disproven
+
+
+def test_by_probabilities_from_elsewhere_proven_noise_is_not_bounded():
+    probs, given, wrong = unseen(0.15)
+    found = combined(probs, given, held_out=True)
+    assert np.array_equal(found, combined(probs, given))
+    assert wrong[found < 0.5].mean() > 0.6

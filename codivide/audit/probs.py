@@ -225,7 +225,7 @@ def _material(reading: Reading, names: Sequence[str | int], shown: Mapping[str, 
     count = len(probs)
     silent = np.isin(given, never_predicted(probs, given))
     judged = np.where(silent, UNLABELLED, given)
-    clean_prob = combined(probs, judged)
+    clean_prob = combined(probs, judged, held_out=True)
     if silent.any():
         if len(np.unique(judged[judged >= 0])) > 1:
             clean_prob[silent] = clean_prob[judged >= 0].mean()

@@ -171,7 +171,7 @@ def _leaks(loaded: Loaded, test: Loaded) -> tuple[Leaks, list[str]]:
 def _clean_prob(probs: Floats, given: Labels) -> Floats:
     """p(clean) ``[M]``, NaN without a label; where the labels are of one class only, their probability."""
     if len(np.unique(given[given >= 0])) > 1:
-        return np.where(given >= 0, combined(probs, given), np.nan)
+        return np.where(given >= 0, combined(probs, given, held_out=True), np.nan)
     own: Floats = probs[np.arange(len(given)), given.clip(min=0)]
     return np.where(given >= 0, own, np.nan)
 

@@ -6,14 +6,18 @@ import numpy as np
 
 from codivide.core.types import AnyFloats, Floats, Labels
 from codivide.noise import latent
+from codivide.noise.certain import FEWEST, look
 from codivide.noise.confidence import self_confidence
 from codivide.noise.rates import EVEN, MOST_ROWS, ONE_WAY, concentration, fitted_rows, grouped, rates, wrong_share
 from codivide.noise.too_small import judged_classes
 
 _FARTHEST = 40.0  # that log-odds are moved, unless they are larger
+_ALMOST = 1e-15  # p(clean) is kept from 0 and 1 before it moves, by so little that the order stays
 
 
-def combined(probs: AnyFloats, given: Labels, *others: AnyFloats, set_aside: bool = False) -> Floats:
+def combined(
+    probs: AnyFloats, given: Labels, *others: AnyFloats, set_aside: bool = False, held_out: bool = False
+) -> Floats:
     """p(clean) ``[N]`` by self-confidence and other rules, of which each agrees with the noise rates of the classes.
 
     A mixture on losses knows the given label only; self-confidence also knows how sure the rivals are, and how sure the
@@ -27,11 +31,16 @@ def combined(probs: AnyFloats, given: Labels, *others: AnyFloats, set_aside: boo
     labels of its class (1 on average); the exponent rises from 0 to 1 as the ``concentration`` of the confident joint
     goes from ``EVEN`` to ``ONE_WAY``.
 
+    All this counts doubt as noise. What was predicted without the labels bounds it: as long as little noise is proven,
+    all log-odds are raised alike until no more is called wrong than the ``ceiling`` of ``noise.certain``.
+
     Args:
         probs: ``[N, C]``; rows sum to 1.
         given: labels ``[N]``, -1: none.
         *others: p(clean) ``[N]`` in [0, 1] by other rules.
         set_aside: labels that looked wrong were no targets while ``probs`` were learned.
+        held_out: each row of ``probs`` is of a classifier that has not seen the label; else nothing is bounded, since
+            what was learned from looks right.
 
     Returns:
         NaN where there is no label; 1 where all labels are the same. Labels of a class with fewer than
@@ -57,6 +66,8 @@ def combined(probs: AnyFloats, given: Labels, *others: AnyFloats, set_aside: boo
     one_way = np.clip((concentration(joint) - EVEN) / (ONE_WAY - EVEN), 0.0, 1.0)
     if one_way > 0:
         mean = match_rates(_tilted(mean, _commonness(scaled, labels, joint) ** one_way), labels, wrong)
+    if held_out and (most := look(scaled, labels).ceiling(FEWEST)) < 1 - float(mean.mean()):
+        mean = moved(mean, most)
     answer[given >= 0] = mean.mean()
     answer[labelled] = mean
     return answer
@@ -98,6 +109,11 @@ def match_rates(clean_prob: Floats, given: Labels, rates: Floats) -> Floats:
         if len(members) and np.isfinite(rate):
             answer[members] = at_rate(log_odds(clean_prob[members]), float(rate))
     return answer
+
+
+def moved(clean_prob: Floats, rate: float) -> Floats:
+    """p(clean) ``[N]`` in the same order, whose share of wrong labels is ``rate``, in [0, 1]."""
+    return at_rate(log_odds(clean_prob, _ALMOST), rate)
 
 
 def log_odds(clean_prob: Floats, least: float = 1e-6) -> Floats:

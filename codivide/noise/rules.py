@@ -183,7 +183,9 @@ def _latent_noise(seen: Judgeable) -> Floats:
 
 def _combined(seen: Judgeable) -> Floats:
     assert seen.probs is not None
-    return combined(seen.probs, seen.given, *([] if seen.losses is None else [_gmm(seen)]))
+    if seen.losses is None:
+        return combined(seen.probs, seen.given, held_out=True)
+    return combined(seen.probs, seen.given, _gmm(seen))  # both were seen in training
 
 
 def neighbour_agreement(seen: Judgeable) -> Floats:

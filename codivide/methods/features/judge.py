@@ -19,14 +19,11 @@ from scipy.special import expit
 from torch import Tensor
 
 from codivide.core.types import Floats, Labels, Mask
-from codivide.noise.certain import ceiling
+from codivide.noise.certain import look
 from codivide.noise.clean_prob import at_rate, log_odds
-from codivide.noise.confidence import given_log_prob
-from codivide.noise.rates import MIXTURE, fitted_rows, mixture_rate, rates
 
 DRAWS = 4  # labels drawn for every sample
 _MOST = 400_000  # pairs that the weights are learned from
-_RATED = 5000  # labels that the noise rate is estimated from, or all
 _RIDGE = 1e-3  # on the weights
 _TELLING = 100  # labels from which on p(clean) is exact enough to call a label right against a classifier's answer
 _TINY = 1e-6  # probabilities are kept from 0 before the logarithm
@@ -68,7 +65,8 @@ def noise_level(probs: Tensor, given: Tensor, counted: float, *, plain: bool, sh
     Of linear heads and networks it is what the confident joint counts, which takes some of their errors for noise, but
     no more than the ``ceiling``. Of trees and models of the user's own it is the rate of noise reports, see ``rates``:
     on small tables the joint says half as much again as there is, and right labels are then left out of what a model is
-    fitted to. Where held-out labels have shown that the joint's noise is there, that is met half-way.
+    fitted to. Where held-out labels have shown that noise which goes by classes is there, no kind is above the middle
+    of joint and rate, and trees are there: the joint's noise is there in part, and the rate sees such noise.
 
     Args:
         probs: held-out probabilities ``[N, C]`` of the given label.
@@ -80,15 +78,12 @@ def noise_level(probs: Tensor, given: Tensor, counted: float, *, plain: bool, sh
     classes, labels = np.unique(given.numpy(), return_inverse=True)
     if len(classes) < 2:
         return 0.0
-    rows = fitted_rows(len(labels), len(classes), _RATED, 0)
-    own = probs.double().numpy()[rows][:, classes] + _TINY
-    own /= own.sum(1, keepdims=True)
-    found = rates(own, labels[rows], None)
+    own = probs.double().numpy()[:, classes] + _TINY
+    found = look(own / own.sum(1, keepdims=True), labels)
+    middle = (found.rate + counted) / 2
     if not plain:
-        return (found.rate + counted) / 2 if shown else found.rate
-    grouped = mixture_rate(-given_log_prob(own, labels[rows]))
-    estimates = found.estimates if grouped is None else found.estimates | {MIXTURE: grouped}
-    return min(counted, ceiling(estimates, len(rows)))
+        return middle if shown else found.rate
+    return min(counted, found.ceiling(), middle if shown else counted)
 
 
 def doubtful(clean_prob: Floats) -> float:

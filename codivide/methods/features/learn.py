@@ -45,7 +45,7 @@ from codivide.methods.features.pool import Head, Pool
 from codivide.methods.features.problem import OWN, PENALTIES, TINY, Problem, stack
 from codivide.methods.features.table import Table
 from codivide.noise import chance, confidence, mixtures, transition
-from codivide.noise.clean_prob import at_rate, log_odds
+from codivide.noise.clean_prob import moved
 from codivide.noise.evidence import Evidence
 from codivide.noise.learning_curves import prediction_type
 
@@ -53,7 +53,6 @@ STRENGTHS = (0.5, 1.0)  # of the correction
 AGAIN = 0.2  # share of wrong labels by the confident joint from which on there is a second round
 ADJUSTMENTS = (0.0, 0.5, 1.0)  # powers of the classes' frequencies by which probabilities are divided
 _KEPT = 0.01  # a head with less weight is not kept
-_ALMOST = 1e-15  # p(clean) is kept from 0 and 1 before it moves, by so little that the order stays
 
 
 @dataclass
@@ -108,7 +107,7 @@ class Learned:
             return self
         rows = given >= 0 if confirmed is None else (given >= 0) & ~confirmed
         level, whole = self.report["counted_noise"], self.clean_prob.clone()
-        whole[rows] = torch.from_numpy(at_rate(log_odds(whole[rows].numpy(), _ALMOST), level))
+        whole[rows] = torch.from_numpy(moved(whole[rows].numpy(), level))
         doubt = judge.doubtful(whole.numpy())
         report = self.report | {"noise_estimate": level, "bounded": False, "doubtful_from": doubt}
         suggested = judge.suggestions(self.probs, whole, given, doubt)
