@@ -341,8 +341,7 @@ def test_doubt_of_a_classifier_changes_no_right_label(tmp_path):
     found = from_probs(labels, probs, out=tmp_path / "page")
     report = noise_report(None, labels, pred_probs=probs)
     alone, bounded = apply(found.labels), apply(found.labels, certain=report.certain)
-    assert len(alone.changes) > 60  # p(clean) takes doubt for noise
-    assert len(bounded.changes) < 15
+    assert len(bounded.changes) < len(alone.changes) < 20  # p(clean) is bounded, too, but less
     assert any("which counts doubt as error" in remark for remark in bounded.remarks)
     assert not any("look at changes" in remark for remark in bounded.remarks)
     assert clean(tmp_path / "page", tmp_path / "out").changes.equals(bounded.changes)  # an audit keeps the bound
