@@ -358,6 +358,12 @@ ELSEWHERE: list[tuple[str, str, str, tuple[str, ...]]] = [
         ("flags.json",),
     ),
     (
+        "the same by probabilities from elsewhere",
+        "explain/p_clean.md#where-few-labels-are-wrong",
+        "python benchmarks/flags_of_probs.py --sets magic,vehicle,satimage --probs FOLDER",
+        ("flags_of_probs.json",),
+    ),
+    (
         "what checking by hand is worth",
         "howto/clean.md#what-it-is-worth",
         "python benchmarks/corrections.py --out results/audit/corrections.json",
