@@ -126,7 +126,7 @@ def safe_name(text: str, *, folder: bool = False) -> str:
     name = "".join("_" if c in '<>:"/\\|?*' or unicodedata.category(c) in bad else c for c in text)
     stem, suffix = (name, "") if folder else os.path.splitext(name)
     stem, suffix = _cut(stem, LONGEST - 20), _cut(suffix, 20)
-    name = (stem + suffix).strip().rstrip(". ")
+    name = re.sub(r"[\s.]+$", "", (stem + suffix).strip())
     if not name.strip("._"):
         name = "_" + name.strip(".")
     if name.startswith("."):
