@@ -15,7 +15,7 @@ from codivide.methods.features.options import Features
 from codivide.noise import certain as certain_module
 from codivide.noise.certain import FEWEST, MUCH, ceiling, certain
 from codivide.noise.clean_prob import combined
-from codivide.noise.report import Trust
+from codivide.noise.trust import Trust
 
 OFF = 1.645
 

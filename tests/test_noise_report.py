@@ -17,8 +17,8 @@ from codivide.fit.execute import execute
 from codivide.fit.job import Job, build_method, default_plan
 from codivide.methods import METHODS
 from codivide.noise.clean_prob import combined
-from codivide.noise.report import WIDE
 from codivide.noise.too_small import FEWEST, judged_classes
+from codivide.noise.trust import WIDE
 
 
 @pytest.fixture(scope="module")

@@ -29,8 +29,9 @@ from codivide.data.sources import load
 from codivide.data.standardised import chunks
 from codivide.methods.features.rule_like import KEY
 from codivide.noise import learning_curves
-from codivide.noise.report import NoiseReport, with_reason
+from codivide.noise.report import NoiseReport
 from codivide.noise.target_report import TargetReport
+from codivide.noise.trust import with_reason
 from codivide.runs import label_table
 from codivide.runs.changed import check_same, file_remarks, files_of, folder_remarks
 from codivide.runs.folder import MODEL, SavedRun

@@ -36,9 +36,10 @@ from codivide.methods.features.table import Table
 from codivide.noise import alike
 from codivide.noise.evidence import Evidence
 from codivide.noise.rates import MOST_ROWS
-from codivide.noise.report import LEARNED, PROBABILITIES, Material, NoiseReport, estimate, scaled, with_reason
+from codivide.noise.report import LEARNED, PROBABILITIES, Material, NoiseReport, estimate, scaled
 from codivide.noise.report_record import of_record
 from codivide.noise.target_report import TargetReport
+from codivide.noise.trust import with_reason
 from codivide.runs.folder import NOISE, PREDICTIONS, SavedRun, is_audit, is_run
 from codivide.training.model_file import Classifier
 

@@ -20,7 +20,7 @@ from codivide.data.arrow import as_pandas
 from codivide.data.cells import are_objects
 from codivide.data.labels import SEVERAL, encode, refuse_several
 from codivide.data.row_order import check_order
-from codivide.noise.report import too_alike
+from codivide.noise.trust import too_alike
 
 PRED_PROBS = "pred_probs"  # what a caller's probabilities are called in Python
 _FEWEST = 10  # samples a moved class must have, on average, before another order is believed

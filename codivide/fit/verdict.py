@@ -17,7 +17,7 @@ from codivide.data.groups import together
 from codivide.data.loaded import Loaded, subset
 from codivide.fit.choice import Choice
 from codivide.noise.chance import LIKELY, SURE, better_than_chance, information
-from codivide.noise.report import AS_GIVEN
+from codivide.noise.trust import AS_GIVEN
 
 USABLE = "usable"
 TOO_LITTLE = "too little was learned; do not use"

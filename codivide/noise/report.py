@@ -55,7 +55,6 @@ from codivide.noise import chance
 from codivide.noise.certain import NINETY, certain
 from codivide.noise.clean_prob import match_rates
 from codivide.noise.confidence import given_log_prob
-from codivide.noise.latent import MOST_WEIGHTED
 from codivide.noise.rates import (
     EVEN,
     LATENT,
@@ -70,17 +69,12 @@ from codivide.noise.rates import (
     rates,
 )
 from codivide.noise.too_small import FEWEST, judged_classes
+from codivide.noise.trust import FEW, WIDE, Seen, Trust, weigh, with_reason
 
 Kind = Literal["none", "symmetric", "asymmetric", "instance-like", "unclear"]
-Level = Literal["good", "fair", "poor"]
 
 PROBABILITIES = "probabilities"  # the source that is a caller's own
 LEARNED = 0.5  # how far a network learns labels that are all targets: not from the start, but to the end
-AS_GIVEN = 0.98  # of the labels predicted as given: nearly all are right, or the wrong ones were memorised
-_FEW = 0.05  # a rate below may be no noise at all
-_DOUBTED, _MUCH = 0.05, 0.12  # disagreement that is put down to the classifier: what is said, and what spoils the rate
-_SAME, _ENOUGH = 0.999, 50  # the same of a classifier that nobody has seen learn, and of at least so many labels
-WIDE = 0.15  # an interval that makes the trust at most fair, and with which the kind is not "none"
 _POINT = 0.01  # no interval is narrower on either side: no model of labels is exact
 _NAMED = 10  # classes that a reason names
 _SHOWN, _FEW_SHOWN = 40, 5  # classes in a table, and in a sentence
@@ -99,19 +93,6 @@ class ClassNoise:
     name: str
     labelled: int
     rate: float | None
-
-
-@dataclass(frozen=True)
-class Trust:
-    """How far a report can be trusted.
-
-    Attributes:
-        level: "good", "fair" or "poor".
-        reasons: sentences, the worst first; at least one.
-    """
-
-    level: Level
-    reasons: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -286,22 +267,6 @@ class Material(NamedTuple):
     claimed: bool = False  # that ``probs`` are of samples that the classifier had not seen
 
 
-class _Seen(NamedTuple):
-    """What is known of the rows that the estimate rests on; their classes are counted anew."""
-
-    probs: Floats  # [N, C]
-    given: Labels  # [N]
-    losses: Floats  # [N]
-    learned: float | None
-    witnessed: bool
-    claimed: bool
-
-    @property
-    def agreement(self) -> float:
-        """Share of the labels that are predicted as they are given."""
-        return float((self.probs.argmax(1) == self.given).mean())
-
-
 class _Found(NamedTuple):
     rate: float
     low: float
@@ -313,7 +278,7 @@ class _Found(NamedTuple):
     clean_prob: Floats
 
 
-def _estimate(seen: _Seen, replicates: int, seed: int) -> _Found:
+def _estimate(seen: Seen, replicates: int, seed: int) -> _Found:
     given = seen.given
     mixture = mixture_rate(seen.losses)
     counted = mixture if seen.learned is None else None  # losses on what was trained on shrink
@@ -330,16 +295,16 @@ def _estimate(seen: _Seen, replicates: int, seed: int) -> _Found:
     kind = _kind(best, seen, high - low) if errors > chance.SURE else "unclear"
     if not learnable:
         low, high = 0.0, 1.0
-    trust = _trust(best, seen, width=high - low, errors=errors, separates=mixture is not None)
+    trust = weigh(best, seen, width=high - low, errors=errors, separates=mixture is not None)
     wrong = best.joint.sum(0) - np.diag(best.joint)
     clean_prob = match_rates(best.latent.clean_prob, given, wrong / np.maximum(best.joint.sum(0), 1e-12))
     return _Found(best.rate, low, high, best.joint, kind, trust, best.estimates, clean_prob)
 
 
-def _kind(best: Rates, seen: _Seen, width: float) -> Kind:
+def _kind(best: Rates, seen: Seen, width: float) -> Kind:
     learned = seen.learned is not None
     lower = best.rate if learned else best.estimates[LATENT]  # what was learned looks right to that estimate
-    if best.rate < _FEW and lower < 0.02:
+    if best.rate < FEW and lower < 0.02:
         return "none" if learned or width <= WIDE else "unclear"
     dependence, size = best.follows
     if dependence > 0.3 and size >= 30:
@@ -348,114 +313,6 @@ def _kind(best: Rates, seen: _Seen, width: float) -> Kind:
     if best.doubt > 0.45 or EVEN < spread < ONE_WAY:
         return "unclear"
     return "symmetric" if spread <= EVEN else "asymmetric"
-
-
-_Reason = tuple[int, str]  # how much it weighs against the report (0 good, 1 fair, 2 poor), and a sentence
-
-_UNLEARNABLE = (
-    2,
-    "Nothing can be learned: held-out labels are predicted no better than by their frequencies. The labels "
-    "may be independent of the features; every number here is unreliable.",
-)
-_HARDLY = (
-    2,
-    "Held-out labels are predicted only just better than by their frequencies: take every number here as a guess.",
-)
-_BY_RULE = (
-    0,
-    "Labels that were made by a rule which the features show, such as key words, look right to every estimate: "
-    "if these may be such, check some by hand.",
-)
-_MANY = (
-    0,
-    f"With more than {MOST_WEIGHTED} classes the latent model is a simpler one: it calibrates by one temperature and "
-    "one offset a class, without weights between classes.",
-)
-
-
-def _trust(best: Rates, seen: _Seen, *, width: float, errors: float, separates: bool) -> Trust:
-    """All reasons, the worst first, which decides."""
-    learnable = errors > chance.LIKELY
-    found = [
-        None if errors > chance.SURE else _HARDLY if learnable else _UNLEARNABLE,
-        _trained_on(seen),
-        _in_doubt(best.doubt),
-        _wide(width) if learnable else None,
-        _disagrees(seen, best.rate) if learnable else None,
-        *_few(seen.given),
-        _MANY if seen.probs.shape[1] > MOST_WEIGHTED else None,
-        _BY_RULE if learnable and best.rate < _FEW else None,
-        (0, "The losses show two groups." if separates else "The losses show no two groups."),
-    ]
-    reasons = [reason for reason in found if reason is not None]
-    if not any(weight for weight, _ in reasons):
-        reasons.append((0, "Every class has enough labels and the classifier is sure of most samples."))
-    levels: tuple[Level, ...] = ("good", "fair", "poor")
-    worst = max(weight for weight, _ in reasons)
-    return Trust(levels[worst], tuple(text for _, text in sorted(reasons, key=lambda item: -item[0])))
-
-
-def _trained_on(seen: _Seen) -> _Reason | None:
-    """Whether the labels may have been memorised."""
-    if seen.learned and seen.agreement >= AS_GIVEN and not seen.witnessed:
-        text = f"Averaged over training, the network predicts {100 * seen.agreement:.0f} % of the labels as they are "
-        text += "given: nearly all are right, or the wrong ones were memorised, and this cannot tell which. The method "
-        return 2, text + "auto holds labels out to see."
-    if seen.learned is not None:
-        text = "The probabilities are averages over training of samples that were trained on: labels that were "
-        return 1, text + "memorised look right, so the rate may be too low."
-    if seen.claimed and (alike := too_alike(seen.agreement, len(seen.given))) is not None:
-        return 2, alike
-    return None
-
-
-def too_alike(agreement: float, count: int) -> str | None:
-    """What is said of probabilities that nobody has seen made, where they repeat the labels; None: they do not.
-
-    Args:
-        agreement: share of the labels that are predicted as they are given.
-        count: labels.
-    """
-    if agreement < _SAME or count < _ENOUGH:
-        return None
-    return (
-        f"The probabilities predict {100 * agreement:.1f} % of the labels as they are given: nearly all are right, or "
-        "the classifier has learned from these very samples, and then no wrong label can look wrong. Give "
-        "probabilities of samples that it had not seen, as of cross-validation."
-    )
-
-
-def _in_doubt(doubt: float) -> _Reason | None:
-    if doubt <= 0.25:
-        return None
-    text = f"The classifier is in doubt ({100 * doubt:.0f} % on average): its errors and wrong labels are hard "
-    return 2 if doubt > 0.45 else 1, text + "to tell apart. Better features help."
-
-
-def _disagrees(seen: _Seen, rate: float) -> _Reason | None:
-    """Whether much disagreement is put down to the classifier, which nothing proves."""
-    away = 1 - seen.agreement
-    doubted = away - rate
-    if seen.learned is not None or doubted <= max(_DOUBTED, rate / 4):
-        return None
-    text = f"The classifier disagrees with {100 * away:.0f} % of the labels, and all but {100 * rate:.0f} % is put "
-    text += "down to its own doubt. Labels that are wrong just where it is in doubt would look the same"
-    if doubted > max(_MUCH, rate):
-        return 2, f"{text}: do not trust the rate; anything up to {100 * away:.0f} % fits. Check some by hand."
-    return 1, f"{text}, so up to {100 * away:.0f} % may be wrong."
-
-
-def _wide(width: float) -> _Reason | None:
-    return (2 if width > 0.35 else 1, f"The interval is {100 * width:.0f} points wide.") if width > WIDE else None
-
-
-def _few(given: Labels) -> list[_Reason]:
-    smallest, reasons = int(np.bincount(given).min()), list[_Reason]()
-    if len(given) < 1_000:
-        reasons.append((2 if len(given) < 100 else 1, f"Only {len(given)} labels."))
-    if smallest < 20:
-        reasons.append((2 if smallest < 5 else 1, f"The smallest class has {smallest} labels: its row is a guess."))
-    return reasons
 
 
 def _report(material: Material, found: _Found, rows: Labels, classes: Labels, labelled: Labels) -> NoiseReport:
@@ -550,7 +407,7 @@ def estimate(material: Material, *, limit: int = MOST_ROWS, replicates: int = 20
         probs = scaled(material.cross_fit(rows, given, len(classes)))
     losses = -given_log_prob(probs, given) if material.losses is None else material.losses[rows]
     found = _estimate(
-        _Seen(probs, given, losses, material.learned, material.witnessed, material.claimed), replicates, seed
+        Seen(probs, given, losses, material.learned, material.witnessed, material.claimed), replicates, seed
     )
     few = np.flatnonzero(~enough & np.isin(np.arange(len(enough)), material.given[labelled]))
     if len(few):
@@ -590,8 +447,3 @@ def silent_text(material: Material, silent: Labels) -> str:
         f"{'Class' if one else 'Classes'} {names} {'is' if one else 'are'} never predicted: "
         f"{'its' if one else 'their'} {count} labels cannot be judged and are counted out."
     )
-
-
-def with_reason(trust: Trust, text: str) -> Trust:
-    """One more reason for at most fair trust, the first of all."""
-    return Trust("fair" if trust.level == "good" else trust.level, (text, *trust.reasons))

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from codivide.noise.report import ClassNoise, NoiseReport, Trust
+from codivide.noise.report import ClassNoise, NoiseReport
+from codivide.noise.trust import Trust
 
 _PLAIN = ("rate", "low", "high", "kind", "estimates", "samples", "labelled", "source")
 

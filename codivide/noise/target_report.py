@@ -13,7 +13,8 @@ from codivide.core.by_value import ByValue
 from codivide.core.types import Floats
 from codivide.core.words import first_few
 from codivide.noise.certain import NINETY
-from codivide.noise.report import WIDE, ClassNoise, Trust
+from codivide.noise.report import ClassNoise
+from codivide.noise.trust import WIDE, Trust
 
 _FEW = 200  # targets below which a rate says little
 _HIDDEN = 0.5  # share of wrong targets that would look right, from which on the rate says little
