@@ -376,6 +376,23 @@ def test_steps_are_those_of_torch_bit_by_bit() -> None:
         assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
 
 
+def test_the_slopes_of_a_batch_are_those_of_autograd() -> None:
+    generator = torch.Generator().manual_seed(0)
+    shapes = ((3, 5, 8), (3, 1, 8), (3, 8, 4), (3, 1, 4))
+    net = perceptron.Perceptron(*(torch.randn(shape, generator=generator) for shape in shapes))
+    x, keep = torch.randn(6, 5, generator=generator), torch.tensor([0.0, 1.25]).repeat(6, 4)
+    likelihood, counts = torch.rand(2, 6, 4, generator=generator), torch.rand(2, 6, 3, generator=generator)
+    slope = perceptron._Slope(net, 6)
+    slope.at(net, torch.ones(6, 5), keep, likelihood, counts)  # the same memory was used before
+    found = slope.at(net, x, keep, likelihood, counts)
+    for value in net.tensors():
+        value.requires_grad_(True)
+    prob = torch.softmax(net.forward(x, keep), -1)
+    losses = [-(prob * likelihood[k]).sum(-1).log() * counts[k].T for k in range(2)]
+    expected = torch.autograd.grad(torch.stack(losses).sum(), net.tensors())
+    assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(found, expected, strict=True))
+
+
 # The whole
 
 

@@ -15,7 +15,7 @@ from codivide.audit.material import Material
 from codivide.core import neighbours as neighbours_module
 from codivide.core.files import let_go
 from codivide.core.index import Index
-from codivide.core.neighbours import nearest
+from codivide.core.neighbours import least, nearest
 from codivide.data import duplicates, large_tables, packed
 from codivide.data import groups as groups_module
 from codivide.data import rows as rows_module
@@ -357,3 +357,14 @@ def test_other_tables_are_read_into_memory(parquet, monkeypatch, tmp_path, chang
     assert large_tables.apart(tmp_path / "no.parquet", ReadOptions()) is None
     (tmp_path / "bad.parquet").write_bytes(b"PAR1")
     assert large_tables.apart(tmp_path / "bad.parquet", ReadOptions()) is None
+
+
+@pytest.mark.parametrize("width", [64, 160, 161])
+def test_the_smallest_values_are_those_of_topk(width):
+    values = torch.rand(7, width, generator=torch.Generator().manual_seed(0))
+    values[2] = torch.inf
+    values[3, 10:] = torch.inf
+    found, columns = least(values.clone(), 5)
+    assert torch.equal(found, values.topk(5, dim=1, largest=False)[0])
+    assert torch.equal(values.gather(1, columns), found)
+    assert all(len(set(row)) == 5 for row in columns.tolist())

@@ -36,7 +36,7 @@ def theirs(kind, monkeypatch, x, y, weight=None):
         return held[-1]
 
     monkeypatch.setattr(HistGradientBoostingClassifier, "fit", keep)
-    ours = trees.fit(kind, x, y, seed=0, classes=int(y.max()) + 1, counts=weight)
+    ours = trees.fit(kind, x, y, seed=0, classes=int(y.max()) + 1, counts=weight).trees()
     if kind == "forest":
         model = ExtraTreesClassifier(trees._TREES, min_samples_leaf=trees._LEAF, max_features="sqrt", random_state=0)
         return ours, model.fit(x, y, sample_weight=weight)
@@ -49,11 +49,13 @@ def test_the_arrays_say_what_scikit_learn_says(kind, classes, monkeypatch):
     x, y = samples(classes)
     weight = np.random.default_rng(0).random(len(y))
     ours, model = theirs(kind, monkeypatch, x, y, weight)
+    fitted = trees.fit(kind, x, y, seed=0, classes=classes, counts=weight)
     new = samples(classes, seed=1)[0]
     prior = np.bincount(y, weight) / weight.sum()
     for rows in (x, new):
         expected = (1 - trees.PRIOR) * model.predict_proba(rows) + trees.PRIOR * prior
         assert np.allclose(ours.probs(rows).numpy(), expected, atol=1e-5)
+        assert np.allclose(fitted.probs(rows).numpy(), expected, atol=1e-6)  # before they are arrays, too
 
 
 @pytest.mark.parametrize(("each", "least"), [(1, 2), (5, 5), (255, 255), (300, 255)])
@@ -64,7 +66,7 @@ def test_boosting_has_room_for_the_values_of_a_column_and_no_more(each, least, m
     ours, model = theirs("boosting", monkeypatch, x, y)
     assert model.max_bins == least
     monkeypatch.setattr(trees, "levels", lambda x: 255)
-    more = trees.fit("boosting", x, y, seed=0, classes=int(y.max()) + 1)
+    more = trees.fit("boosting", x, y, seed=0, classes=int(y.max()) + 1).trees()
     assert all(torch.equal(one, other) for one, other in zip(ours.tensors(), more.tensors(), strict=True))
 
 
@@ -104,14 +106,16 @@ def test_thresholds_between_two_floats_are_kept():
     x = np.array([[0.1], [0.3], [0.1], [0.3]], dtype=np.float32)
     x = np.repeat(np.concatenate([x, np.nextafter(x, np.float32(1))]), 20, axis=0)
     y = (x[:, 0] > 0.2).astype(np.int64)
-    assert (trees.fit("forest", x, y, seed=0, classes=2).probs(x).argmax(1).numpy() == y).all()
+    assert (trees.fit("forest", x, y, seed=0, classes=2).trees().probs(x).argmax(1).numpy() == y).all()
 
 
 @pytest.mark.parametrize("kind", trees.KINDS)
 def test_classes_without_a_label(kind):
     x, y = samples(2)
     for given, held in ((y * 2, [0, 2]), (np.where(y == 1, 3, 1), [1, 3]), (np.full_like(y, 2), [2])):
-        found = trees.fit(kind, x, given, seed=0, classes=4).probs(x)
+        fitted = trees.fit(kind, x, given, seed=0, classes=4)
+        found = fitted.trees().probs(x)
+        assert torch.allclose(fitted.probs(x), found, atol=1e-5)
         assert torch.allclose(found.sum(1), torch.ones(len(x)), atol=1e-5)
         other = [k for k in range(4) if k not in held]
         assert float(found[:, other].max()) < 1e-6
@@ -287,7 +291,7 @@ def test_a_forest_that_is_less_sure_than_it_may_be_is_sharpened():
 
 def test_a_damaged_file_is_no_endless_loop():
     x, y = samples(2, 50)
-    found = trees.fit("forest", x, y, seed=0, classes=2)
+    found = trees.fit("forest", x, y, seed=0, classes=2).trees()
     found.children[:] = torch.arange(len(found.children)).roll(1).unsqueeze(1)
     with pytest.raises(InputError, match="damaged"):
         found.leaves(x[:1])
@@ -320,14 +324,25 @@ def grown(monkeypatch, x, y, **settings):
     return seen
 
 
-def test_of_many_classes_boosting_is_tried_on_one_fold(monkeypatch):
-    """It grows a tree for each class in every round: it takes part in all folds only where one of them gains by it."""
+def test_boosting_is_tried_on_one_fold_which_is_then_not_fitted_again(monkeypatch):
+    """It takes part in all folds only where one of them gains by it, and costs no more for having been tried."""
     rng = np.random.default_rng(0)
     y = np.arange(1000) % 25
     linear = (4 * rng.normal(size=(25, 4))[y] + rng.normal(size=(1000, 4))).astype(np.float32)
     assert grown(monkeypatch, linear, y).count("boosting") == 1
     assert grown(monkeypatch, linear, y, trees="both").count("boosting") >= 5  # who asks gets it
-    assert grown(monkeypatch, linear, y // 2).count("boosting") >= 5  # few classes
     boxes = rng.random((1000, 12)).astype(np.float32)
     rule = 5 * (boxes[:, 0] * 5).astype(int) + (boxes[:, 1] * 5).astype(int)  # of two columns among twelve
-    assert grown(monkeypatch, boxes, rule).count("boosting") >= 5
+    seen = grown(monkeypatch, boxes, rule, again=False)
+    assert seen.count("boosting") == 6  # five folds and the model
+
+
+def test_a_fold_that_is_known_is_not_fitted():
+    x, y = samples(2, 60)
+    given = torch.from_numpy(y)
+    deals, known = [torch.arange(60) % 3], {"seed": 7, "classes": 2}
+    whole = trees.cross_probs("boosting", x, given, deals, **known)
+    first = torch.full((20, 2), 0.5)
+    found = trees.cross_probs("boosting", x, given, deals, first=first, **known)
+    assert torch.equal(found[::3], first)
+    assert torch.equal(found[1::3], whole[1::3])

@@ -35,6 +35,11 @@ class Forest:
             total += tree.predict(x, check_input=False)
         return total / len(self.trees)
 
+    def predict_proba(self, x: Singles) -> Floats:
+        """The mean ``[N, C]`` of the class probabilities of the trees."""
+        total: Floats = sum(tree.predict_proba(x, check_input=False) for tree in self.trees)
+        return total / len(self.trees)
+
 
 def grow(kind: Callable[..., Any], count: int, x: Singles, y: Any, weight: Floats | None = None, **more: Any) -> Forest:
     """The trees that a forest of scikit-learn without bootstrap has.

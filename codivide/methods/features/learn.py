@@ -337,7 +337,9 @@ def _plain(problem: Problem, rounds: Rounds, *, again: bool = False) -> Pool:
     for kind in problem.kinds:
         if heads and not problem.clock.allows(kind):
             break
-        if kind == "boosting" and not again and _is_dear(problem) and heads and not problem.gains(kind, heads):
+        first = None
+        tried = kind == "boosting" and heads and not again and problem.options.trees == "auto"
+        if tried and (first := problem.tried(kind, heads)) is None:
             problem.kinds = tuple(other for other in problem.kinds if other != kind)  # nor in a second round
             rounds.more(-1 - problem.options.correct)
             continue
@@ -345,15 +347,10 @@ def _plain(problem: Problem, rounds: Rounds, *, again: bool = False) -> Pool:
             _, penalty, near = problem.trial(identity, None, PENALTIES[0])
             heads.append(problem.linear(identity, penalty, near))
         else:
-            heads.append(problem.mlp(identity) if kind == "mlp" else problem.forest(kind))
+            heads.append(problem.mlp(identity) if kind == "mlp" else problem.forest(kind, first))
         name = f"{kind} again" if again else kind
         rounds.add(name, loss=heads[-1].loss, agreement=_agreement(heads[-1], problem))
     return Pool(heads, problem.stack(heads))
-
-
-def _is_dear(problem: Problem) -> bool:
-    """Whether boosting takes part by itself, and costs so much that it is tried first."""
-    return problem.options.trees == "auto" and not trees.pays(len(problem.given), problem.classes)
 
 
 def _corrected(problem: Problem, plain: Pool, matrix: Tensor, rounds: Rounds) -> Pool:

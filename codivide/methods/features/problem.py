@@ -178,31 +178,39 @@ class Problem:
         perceptron.fit(*data, watch=watch, generator=generator, training=training)
         return found[0]
 
-    def forest(self, kind: str) -> Head:
-        """A tree head; the model's own trees are fitted when the labels are judged, see ``member``."""
+    def forest(self, kind: str, first: Tensor | None = None) -> Head:
+        """A tree head, of whose ``first`` fold it may be known what it says (see ``tried``).
+
+        The model's own trees are fitted when the labels are judged, see ``member``.
+        """
         if self.own is not None:
             cross = self.own(torch.arange(len(self.given)), self.fold)
         else:
             settings: Record = {"seed": self.seed, "classes": self.classes, "counts": self.counts}
-            cross = trees.cross_probs(kind, self.raw, self.given, self.deals, **settings)
+            cross = trees.cross_probs(kind, self.raw, self.given, self.deals, first=first, **settings)
         power, cross = trees.sharpest(cross, self.loss_of_given)
         seen = cross.gather(1, self.given.unsqueeze(1)).squeeze(1)
         detail, member = {"power": power}, Member(kind, 1.0, ())
         return Head(kind, torch.eye(self.classes), cross, seen, self.loss(seen), detail, member)
 
-    def gains(self, kind: str, heads: list[Head]) -> bool:
-        """Whether a tree head makes the labels of one fold likelier beside the others, beyond a standard error."""
+    def tried(self, kind: str, heads: list[Head]) -> Tensor | None:
+        """What a tree head says of the first fold ``[M, C]``; None: its labels are no likelier with it.
+
+        They are where the gain beside the other heads is beyond a standard error.
+        """
         out = self.fold == 0
         counts = None if self.counts is None else self.counts.numpy()[~out]
         known = trees.dense(self.raw[(~out).numpy()]), self.given[~out].numpy()
         fitted = trees.fit(kind, *known, seed=self.seed, classes=self.classes, counts=counts)
-        held = (out & self.judged).nonzero().flatten()
-        own = fitted.probs(trees.dense(self.raw[held.numpy()])).gather(1, self.given[held].unsqueeze(1)).squeeze(1)
+        said = fitted.probs(trees.dense(self.raw[out.numpy()]))
+        judged = self.judged[out]
+        held = out & self.judged
+        own = said[judged].gather(1, self.given[held].unsqueeze(1)).squeeze(1)
         before = torch.stack([head.seen[held] for head in heads])
         after = torch.cat([before, own.unsqueeze(0)])
         logs = [(stack(each) @ each).clamp_min(TINY).log().double() for each in (after, before)]
         gain, error = chance.mean_and_error(logs[0] - logs[1])
-        return gain > error
+        return said if gain > error else None
 
     @cached_property
     def deals(self) -> list[Tensor]:
@@ -244,7 +252,7 @@ class Problem:
         counts = None if self.counts is None else self.counts.numpy()[kept]
         settings: Record = {"seed": self.seed, "classes": self.classes, "counts": counts}
         fitted = trees.fit(head.name, trees.dense(self.raw[kept]), self.given.numpy()[kept], **settings)
-        return Member(head.name, 1.0, fitted.sharpened(head.detail["power"]).tensors())
+        return Member(head.name, 1.0, fitted.trees().sharpened(head.detail["power"]).tensors())
 
 
 def default_updates(count: int) -> int:

@@ -28,7 +28,6 @@ from codivide.methods.features.matrix import Raw
 KINDS = ("forest", "boosting")
 FEWEST = 1000  # rows of numbers from which on trees take part by themselves
 WIDEST = 256  # features of a table; what has more is an embedding
-ROWS_OF_A_CLASS = 50  # below which boosting is tried on one fold before it takes part by itself
 POWERS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 PRIOR = 0.02  # share of the classes' frequencies in what trees say
 FEWEST_OF_MEANS = 40  # rows from which on a table of numbers or several labels gets trees
@@ -98,29 +97,33 @@ class Trees:
 
     def leaves(self, x: Singles) -> Tensor:
         """The node ``[N, T]`` at which every row ends in every tree."""
-        rows = torch.from_numpy(x)
-        node = self.roots.long().expand(len(x), -1)
+        values, trees = torch.from_numpy(x).flatten(), len(self.roots)
+        children, feature = self.children.flatten().long(), self.feature.long()
+        inner = self.children[:, 0] != torch.arange(len(self.children))
+        found = self.roots.long().repeat(len(x))
+        asked = inner[found].nonzero().flatten()  # places in ``found`` that have not come to a leaf
+        node, first = found[asked], (asked // trees) * x.shape[1]  # in ``values``, of the row
         for _ in range(_DEEPEST):
-            value = rows.gather(1, self.feature[node].long())
-            right = (value > self.threshold[node]).long()
-            following = self.children[node, right].long()
-            if torch.equal(following, node):
-                return node
-            node = following
+            if not len(asked):
+                return found.view(len(x), trees)
+            asks = values.index_select(0, first + feature.index_select(0, node))
+            node = children.index_select(0, 2 * node + (asks > self.threshold.index_select(0, node)))
+            found.index_copy_(0, asked, node)
+            on = inner.index_select(0, node).nonzero().flatten()
+            asked, node, first = asked[on], node[on], first[on]
         raise InputError("the trees of the model are damaged: a row ends nowhere")
 
 
-def pays(rows: int, classes: int) -> bool:
-    """Whether boosting is cheap enough to take part untried.
-
-    Of more than two classes it grows a tree for each in every round, where a tree of a forest speaks of all. So its
-    cost goes with rows times classes. The bound makes it go with rows alone: at most 1/50 of a tree a row and round.
-    """
-    return classes <= 2 or rows >= ROWS_OF_A_CLASS * classes
-
-
 def cross_probs(
-    kind: str, x: Raw, given: Tensor, deals: Sequence[Tensor], *, seed: int, classes: int, counts: Tensor | None = None
+    kind: str,
+    x: Raw,
+    given: Tensor,
+    deals: Sequence[Tensor],
+    *,
+    seed: int,
+    classes: int,
+    counts: Tensor | None = None,
+    first: Tensor | None = None,
 ) -> Tensor:
     """Class probabilities ``[N, C]``, each by trees that saw no label of its fold; see ``fit``.
 
@@ -137,6 +140,7 @@ def cross_probs(
         classes: C.
         counts: how much each sample counts ``[N]``; None: all alike. A deal that holds all that count out together
             is left out.
+        first: what trees without them say of the rows of the first fold ``[M, C]``, where it is known.
 
     Raises:
         InputError: the first deal holds out all samples that count together.
@@ -146,17 +150,20 @@ def cross_probs(
         deals = [fold for fold in deals if learnable(fold.numpy(), counts.numpy())]
     deals = deals[:1] if kind != "forest" else deals
 
-    def parts() -> Iterator[_Fold]:
-        for shift, fold in enumerate(deals):
-            for number in range(int(fold.max()) + 1):
-                out = (fold == number).numpy()
-                known = None if counts is None else counts.numpy()[~out]
-                yield _Fold(dense(x[~out]), given[~out].numpy(), known, dense(x[out]), seed + shift)
-
     found = torch.zeros(len(given), classes)
+    held = [(fold == number, shift) for shift, fold in enumerate(deals) for number in range(int(fold.max()) + 1)]
+    if first is not None:
+        found[held[0][0]] = first / len(deals)
+        held = held[1:]
+
+    def parts() -> Iterator[_Fold]:
+        for of_fold, shift in held:
+            out = of_fold.numpy()
+            known = None if counts is None else counts.numpy()[~out]
+            yield _Fold(dense(x[~out]), given[~out].numpy(), known, dense(x[out]), seed + shift)
+
     task = partial(_of_fold, kind, classes=classes, trees=_TREES // len(deals))
-    held = [fold == number for fold in deals for number in range(int(fold.max()) + 1)]
-    for out, probs in zip(held, cluster.spread(task, parts()), strict=True):
+    for (out, _), probs in zip(held, cluster.spread(task, parts()), strict=True):
         found[out] += probs / len(deals)
     return found
 
@@ -215,6 +222,37 @@ def dense(x: Raw) -> Singles:
     return np.ascontiguousarray(x if isinstance(x, np.ndarray) else x.toarray(), dtype=np.float32)
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """Trees as scikit-learn has fitted them: asked in a fraction of the time of ``Trees``, but not to be kept.
+
+    Attributes:
+        model: a ``Forest`` or gradient boosting; None: one class is all there was.
+        held: the classes that have a label.
+        prior: ``[C]`` float32, how often each class was given.
+    """
+
+    model: Any
+    held: Labels
+    prior: Tensor
+
+    def probs(self, x: Singles) -> Tensor:
+        """Class probabilities ``[N, C]`` of raw rows ``[N, D]``."""
+        found = torch.zeros(len(x), len(self.prior))
+        found[:, self.held] = 1.0 if self.model is None else torch.from_numpy(self.model.predict_proba(x)).float()
+        return (1 - PRIOR) * found + PRIOR * self.prior
+
+    def trees(self) -> Trees:
+        """The same as arrays."""
+        classes = len(self.prior)
+        if self.model is None:
+            found = _constant(int(self.held[0]), classes)
+        else:
+            arrays = _of_forest if isinstance(self.model, Forest) else _of_boosting
+            found = arrays(self.model, self.held, classes)
+        return replace(found, prior=self.prior)
+
+
 def fit(
     kind: str,
     x: Singles,
@@ -224,7 +262,7 @@ def fit(
     classes: int,
     counts: Floats | None = None,
     trees: int = _TREES,
-) -> Trees:
+) -> Fitted:
     """Fit a forest or gradient boosting.
 
     Args:
@@ -236,21 +274,17 @@ def fit(
         counts: how much each sample counts ``[N]``, in the frequencies of the classes, too; None: all alike.
         trees: of a forest.
     """
-    total = len(given) if counts is None else counts.sum()
-    prior = torch.from_numpy(np.bincount(given, counts, minlength=classes) / total).float()
-    return replace(_fit(kind, x, given, counts, seed=seed, classes=classes, trees=trees), prior=prior)
-
-
-def _fit(kind: str, x: Singles, given: Labels, weight: Floats | None, *, seed: int, classes: int, trees: int) -> Trees:
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.tree import ExtraTreeClassifier
 
+    total = len(given) if counts is None else counts.sum()
+    prior = torch.from_numpy(np.bincount(given, counts, minlength=classes) / total).float()
     held, inverse = np.unique(given, return_inverse=True)
     if len(held) == 1:
-        return _constant(int(held[0]), classes)
+        return Fitted(None, held, prior)
     if kind == "forest":
         known: dict[str, Any] = {"seed": seed, "min_samples_leaf": _LEAF, "max_features": "sqrt"}
-        return _of_forest(grow(ExtraTreeClassifier, trees, x, inverse, weight, **known), held, classes)
+        return Fitted(grow(ExtraTreeClassifier, trees, x, inverse, counts, **known), held, prior)
     enough = len(given) >= max(100, 2 * len(held)) and int(np.bincount(inverse).min()) >= 2
     model = HistGradientBoostingClassifier(
         max_iter=_ROUNDS,
@@ -262,7 +296,7 @@ def _fit(kind: str, x: Singles, given: Labels, weight: Floats | None, *, seed: i
         max_bins=levels(x),
         random_state=seed,
     )
-    return _of_boosting(model.fit(x, inverse, sample_weight=weight), held, classes)
+    return Fitted(model.fit(x, inverse, sample_weight=counts), held, prior)
 
 
 def levels(x: Singles) -> int:
