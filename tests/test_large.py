@@ -359,10 +359,10 @@ def test_other_tables_are_read_into_memory(parquet, monkeypatch, tmp_path, chang
     assert large_tables.apart(tmp_path / "bad.parquet", ReadOptions()) is None
 
 
-@pytest.mark.parametrize("width", [64, 160, 161])
+@pytest.mark.parametrize("width", [64, 160, 161, 1600])
 def test_the_smallest_values_are_those_of_topk(width):
     values = torch.rand(7, width, generator=torch.Generator().manual_seed(0))
-    values[2] = torch.inf
+    values[2] = torch.inf if width < 1600 else values[2].round(decimals=2)  # as near as others, all or some
     values[3, 10:] = torch.inf
     found, columns = least(values.clone(), 5)
     assert torch.equal(found, values.topk(5, dim=1, largest=False)[0])

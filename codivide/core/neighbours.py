@@ -14,6 +14,7 @@ from codivide.core.types import AnyFloats, Labels
 _CHUNK = 256
 _MOST = 5 * 10**7  # distances that are held at once
 _GROUPED = 16  # candidates of which only the nearest is looked at first
+_TIED = 4  # times as many as are sought, from which on they are not sorted out from others as near
 
 
 def nearest(
@@ -60,23 +61,31 @@ def least(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The smallest values ``[Q, count]`` of each row of ``[Q, M]``, in order, and their columns: ``topk``, but faster.
 
     Of every 16 columns the smallest value is looked at first. ``count`` of these are at most the ``count``-th of them,
-    so that no more than that is looked for. Where M is no multiple of 16, or small, it is ``topk``.
+    so that no more than that is looked for. Where M is no multiple of 16, or small, or many values are equal, it is
+    ``topk``.
     """
     rows, width = values.shape
     if width % _GROUPED or width < 2 * _GROUPED * count:
-        best, index = values.topk(count, dim=1, largest=False)
-        return best, index
+        return _topk(values, count)
     smallest = values.view(rows, _GROUPED, -1).amin(1).numpy()
     smallest.partition(count - 1, axis=1)
     whole = values.numpy()
-    flat = np.flatnonzero(whole <= smallest[:, count - 1 : count])
+    among = whole <= smallest[:, count - 1 : count]
+    if np.count_nonzero(among) > _TIED * rows * count:
+        return _topk(values, count)
+    flat = np.flatnonzero(among)
     row, column = np.divmod(flat, width)
     often = np.bincount(row, minlength=rows)
     place = np.arange(len(flat)) - np.repeat(often.cumsum() - often, often)
     few, where = np.full((rows, often.max()), np.inf, whole.dtype), np.zeros((rows, often.max()), np.int64)
     few[row, place], where[row, place] = whole.ravel()[flat], column
-    best, index = torch.from_numpy(few).topk(count, dim=1, largest=False)
+    best, index = _topk(torch.from_numpy(few), count)
     return best, torch.from_numpy(where).gather(1, index)
+
+
+def _topk(values: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    best, index = values.topk(count, dim=1, largest=False)
+    return best, index
 
 
 def unit_rows(points: Any) -> Any:
