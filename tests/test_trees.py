@@ -325,12 +325,16 @@ def grown(monkeypatch, x, y, **settings):
 
 
 def test_boosting_is_tried_on_one_fold_which_is_then_not_fitted_again(monkeypatch):
-    """It takes part in all folds only where one of them gains by it, and costs no more for having been tried."""
+    """It is left out where it has no weight, or many classes do not gain by it; and a trial costs nothing."""
     rng = np.random.default_rng(0)
     y = np.arange(1000) % 25
     linear = (4 * rng.normal(size=(25, 4))[y] + rng.normal(size=(1000, 4))).astype(np.float32)
     assert grown(monkeypatch, linear, y).count("boosting") == 1
     assert grown(monkeypatch, linear, y, trees="both").count("boosting") >= 5  # who asks gets it
+    seen = []
+    monkeypatch.setattr(Problem, "tried", lambda self, *_: seen.append(len(self.given)))
+    assert "boosting" not in grown(monkeypatch, linear, y // 13)  # two classes are tried, too
+    assert seen == [1000]
     boxes = rng.random((1000, 12)).astype(np.float32)
     rule = 5 * (boxes[:, 0] * 5).astype(int) + (boxes[:, 1] * 5).astype(int)  # of two columns among twelve
     seen = grown(monkeypatch, boxes, rule, again=False)

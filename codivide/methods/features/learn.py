@@ -42,7 +42,7 @@ from codivide.methods.features.model import FeatureModel, Member
 from codivide.methods.features.options import Features
 from codivide.methods.features.pacing import Clock, Record, Rounds
 from codivide.methods.features.pool import Head, Pool
-from codivide.methods.features.problem import OWN, PENALTIES, TINY, Problem, stack
+from codivide.methods.features.problem import KEPT, OWN, PENALTIES, TINY, Problem, stack
 from codivide.methods.features.table import Table
 from codivide.noise import chance, confidence, mixtures, transition
 from codivide.noise.clean_prob import moved
@@ -52,7 +52,6 @@ from codivide.noise.learning_curves import prediction_type
 STRENGTHS = (0.5, 1.0)  # of the correction
 AGAIN = 0.2  # share of wrong labels by the confident joint from which on there is a second round
 ADJUSTMENTS = (0.0, 0.5, 1.0)  # powers of the classes' frequencies by which probabilities are divided
-_KEPT = 0.01  # a head with less weight is not kept
 
 
 @dataclass
@@ -319,7 +318,7 @@ def _voted(problem: Problem, fitted: _Fitted, clean_prob: Tensor) -> tuple[Pool,
 def _members(problem: Problem, pool: Pool, kept: Labels) -> list[Member]:
     """The heads that count, for the model."""
     weighed = zip(pool.heads, pool.weights.tolist(), strict=True)
-    return [replace(problem.member(head, kept), weight=weight) for head, weight in weighed if weight >= _KEPT]
+    return [replace(problem.member(head, kept), weight=weight) for head, weight in weighed if weight >= KEPT]
 
 
 def adjusted(probs: Tensor, frequency: Tensor, power: float) -> Tensor:

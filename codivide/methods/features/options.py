@@ -26,7 +26,7 @@ class Features(Algorithm):
         heads: "linear", "mlp", "both", or "none" (of these: trees alone).
         trees: tree heads beside them: "forest", "boosting", "both" or "none". "auto": both for tables of at least 1,000
             rows and at most 256 numbers each, a forest for smaller tables with columns of any kind, else none. Boosting
-            is first tried on one fold, and takes part where it gains there.
+            is first tried on one fold, and left out where it has no weight there.
         folds: of cross-fitting; fewer where there are fewer labels.
         correct: also fit through an estimated transition matrix, and pool by held-out given labels.
         vote: let the most similar samples vote beside the heads, when labels are judged, where held-out given labels

@@ -28,6 +28,7 @@ TRIED = 2000  # held-out labels by which a penalty is chosen, or all
 DEALS = 4  # of folds, that the trees of a forest are shared out among
 OWN = "own"  # the head that a model of the user's own is
 TINY = 1e-9
+KEPT = 0.01  # a head with less weight is not kept
 _LEAST = 1e-3  # that a label counts: no class is left without any
 _STEPS = 500  # of expectation-maximisation, at most
 
@@ -194,9 +195,10 @@ class Problem:
         return Head(kind, torch.eye(self.classes), cross, seen, self.loss(seen), detail, member)
 
     def tried(self, kind: str, heads: list[Head]) -> Tensor | None:
-        """What a tree head says of the first fold ``[M, C]``; None: its labels are no likelier with it.
+        """What a tree head says of the first fold ``[M, C]``; None: it is not worth to be fitted to all folds.
 
-        They are where the gain beside the other heads is beyond a standard error.
+        It is not where it has no weight beside the other heads there. Where it costs much (see ``trees.pays``), it must
+        make the labels of the fold likelier, beyond a standard error.
         """
         out = self.fold == 0
         counts = None if self.counts is None else self.counts.numpy()[~out]
@@ -208,9 +210,13 @@ class Problem:
         own = said[judged].gather(1, self.given[held].unsqueeze(1)).squeeze(1)
         before = torch.stack([head.seen[held] for head in heads])
         after = torch.cat([before, own.unsqueeze(0)])
-        logs = [(stack(each) @ each).clamp_min(TINY).log().double() for each in (after, before)]
+        weights = stack(after)
+        logs = [
+            (share @ each).clamp_min(TINY).log().double() for share, each in ((weights, after), (stack(before), before))
+        ]
         gain, error = chance.mean_and_error(logs[0] - logs[1])
-        return said if gain > error else None
+        enough = trees.pays(len(self.given), self.classes) or gain > error
+        return said if enough and float(weights[-1]) >= KEPT else None
 
     @cached_property
     def deals(self) -> list[Tensor]:

@@ -28,6 +28,7 @@ from codivide.methods.features.matrix import Raw
 KINDS = ("forest", "boosting")
 FEWEST = 1000  # rows of numbers from which on trees take part by themselves
 WIDEST = 256  # features of a table; what has more is an embedding
+ROWS_OF_A_CLASS = 50  # below which boosting takes part by itself only where a trial gains by it
 POWERS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 PRIOR = 0.02  # share of the classes' frequencies in what trees say
 FEWEST_OF_MEANS = 40  # rows from which on a table of numbers or several labels gets trees
@@ -112,6 +113,15 @@ class Trees:
             on = inner.index_select(0, node).nonzero().flatten()
             asked, node, first = asked[on], node[on], first[on]
         raise InputError("the trees of the model are damaged: a row ends nowhere")
+
+
+def pays(rows: int, classes: int) -> bool:
+    """Whether boosting is cheap enough to take part unless a trial gives it no weight; else it must gain.
+
+    Of more than two classes it grows a tree for each in every round, where a tree of a forest speaks of all. So its
+    cost goes with rows times classes. The bound makes it go with rows alone: at most 1/50 of a tree a row and round.
+    """
+    return classes <= 2 or rows >= ROWS_OF_A_CLASS * classes
 
 
 def cross_probs(
