@@ -331,6 +331,8 @@ def test_boosting_is_tried_on_one_fold_which_is_then_not_fitted_again(monkeypatc
     linear = (4 * rng.normal(size=(25, 4))[y] + rng.normal(size=(1000, 4))).astype(np.float32)
     assert grown(monkeypatch, linear, y).count("boosting") == 1
     assert grown(monkeypatch, linear, y, trees="both").count("boosting") >= 5  # who asks gets it
+    monkeypatch.setattr(trees, "pays", lambda *_: True)
+    assert grown(monkeypatch, linear, y).count("boosting") == 1  # by its weight alone
     seen = []
     monkeypatch.setattr(Problem, "tried", lambda self, *_: seen.append(len(self.given)))
     assert "boosting" not in grown(monkeypatch, linear, y // 13)  # two classes are tried, too
