@@ -135,7 +135,7 @@ def tabled(name, change):
     ("words", "said"),
     [
         (lambda: ["--probs", "no.npy"], "--probs no.npy: there is no such file"),
-        (lambda: ["--probs", "labels.csv"], "labels.csv has shape (120, 0); it must be [samples, classes]"),
+        (lambda: ["--probs", "labels.csv"], "labels.csv has no column of a class (columns: label, id)"),
         (lambda: wrong(lambda p: p.__setitem__((7, 1), np.nan)), "wrong.npy: row 7 is"),
         (lambda: wrong(lambda p: p.__imul__(100)), "these are percentages: divide by 100"),
         (lambda: wrong(lambda p: p.__setitem__(5, [3.0, -1.0, 2.0])), "wrong.npy: row 5 is [ 3. -1.  2.]"),
@@ -143,7 +143,17 @@ def tabled(name, change):
         (lambda: tabled("two.csv", lambda t: pd.concat([t, t[:1]])), "two.csv: id"),
         (lambda: tabled("odd.csv", lambda t: t.rename(columns={"cat": "ant"})), "'cat'"),
         (lambda: tabled("nan.csv", lambda t: t.assign(cat=np.nan)), "nan.csv: row 0 is"),
-        (lambda: tabled("word.csv", lambda t: t.assign(cat="high")), "Column 'cat' holds no numbers"),
+        (
+            lambda: tabled("blank.csv", lambda t: t.assign(cat=t["cat"].where(t.index != 4))),
+            "'cat' of row 4 holds",
+        ),
+        (lambda: tabled("two.csv", lambda t: t.drop(columns="cat")), "add the column of the class that is missing"),
+        (lambda: tabled("place.csv", lambda t: t.assign(place=t.index)), "column 'place' holds other numbers"),
+        (lambda: wrong(lambda p: p.__imul__(1000).round(out=p)), "divide counts"),
+        (
+            lambda: tabled("word.csv", lambda t: t.assign(cat="high")),
+            "where it names the rows, call it id",
+        ),
         (lambda: ["--probs", "probs.npy", "--classes", "cat,dog"], "'eel' in row 2 is not one of the 2 classes"),
         (lambda: ["--probs", "probs.npy", "--classes", "cat,dog,eel,ant"], "3 columns, but there are 4 classes"),
         (lambda: ["--probs", "probs.npy", "--label", "kind"], "labels.csv has no column 'kind'"),

@@ -252,7 +252,10 @@ def test_rows_whose_index_has_another_order():
         (lambda p: 100 * p, "these are percentages: divide by 100"),
         (lambda p: p.round(2), "as rounded ones do: divide each row by its sum"),
         (lambda p: p.T, r"rows are samples and columns are classes, so transpose it"),
-        (lambda p: np.where(np.arange(len(p))[:, None] == 3, np.nan, p), "1 rows hold NaN or infinity: leave such"),
+        (
+            lambda p: np.where(np.arange(len(p))[:, None] == 3, np.nan, p),
+            "column 0 of row 3 holds NaN or infinity: leave",
+        ),
         (lambda p: np.log(p), "apply a softmax to logits first"),
     ],
 )

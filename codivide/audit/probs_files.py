@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from codivide.audit.reading import Reading, checked, read
+from codivide.audit.reading import EXACT, Reading, checked, read
 from codivide.core.errors import InputError, option
 from codivide.core.files import check_there, expand_user
 from codivide.core.types import Floats, Labels
@@ -28,7 +28,6 @@ from codivide.data.tables import feature_ids, read_table, said_of_ids, table_lab
 
 _ARRAYS = (".npy", ".npz")
 _USUAL = ("pred_probs", "probs", "x")  # the array of an .npz file that is meant where there are several
-_EXACT = 1e-3  # by which the sum of a row may differ from 1
 
 
 class Labelled(NamedTuple):
@@ -176,7 +175,7 @@ def _is_row(names: Sequence[str]) -> bool:
     except ValueError:
         return False
     whole = all(name.strip().isdecimal() for name in names)
-    return not whole and bool((values >= 0).all()) and abs(float(values.sum()) - 1) < _EXACT
+    return not whole and bool((values >= 0).all()) and abs(float(values.sum()) - 1) < EXACT
 
 
 def beside(
@@ -198,6 +197,8 @@ def beside(
     taken = {str(label) for label in labels}
     about = [name for name in TEXT_COLUMNS if name in table and name not in taken]
     plain = table.drop(columns=about)
+    if plain.shape[1] == 0:
+        raise InputError(f"{path} has no column of a class (columns: {', '.join(about)}), so it holds no probabilities")
     checked(plain, str(path))
     key = key_column(table[about], samples)
     if key is None:

@@ -28,6 +28,7 @@ _BETTER = 3.0  # times as many labels that another order must fit
 _ENOUGH = 100  # labels from which on it is asked whether predictions have to do with them
 _SHOWN = 10  # classes named in a message
 _ROUNDED = 0.1  # how far from 1 a row of rounded probabilities sums to
+EXACT = 1e-3  # by which the sum of a row may differ from 1
 
 
 class Reading(NamedTuple):
@@ -166,12 +167,13 @@ def checked(pred_probs: Any, name: str = PRED_PROBS) -> Floats:
         alone = probs.ndim == 1 or probs.shape[1:] == (1,)
         hint = f"; of two classes give {either('both columns', 'np.column_stack([1 - p, p])')}" if alone else ""
         raise InputError(f"{name} has shape {probs.shape}; it must be [samples, classes] with at least 2 classes{hint}")
-    bad = ~np.isfinite(probs).all(1) | (probs < -1e-6).any(1) | (np.abs(probs.sum(1) - 1) > 1e-3)
+    bad = ~np.isfinite(probs).all(1) | (probs < -1e-6).any(1) | (np.abs(probs.sum(1) - 1) > EXACT)
     if bad.any():
         row = int(np.argmax(bad))
+        names = pred_probs.columns.tolist() if isinstance(pred_probs, pd.DataFrame) else None
         raise InputError(
             f"{name}: row {row} is {np.array2string(probs[row], precision=4, threshold=8)}; probabilities are "
-            f"finite, not negative and sum to 1 in each row ({_meant(probs, bad)})"
+            f"finite, not negative and sum to 1 in each row ({_meant(probs, bad, names)})"
         )
     clipped: Floats = np.clip(probs, 0.0, 1.0)
     return clipped
@@ -192,24 +194,46 @@ def as_floats(values: Any, what: str) -> Floats:
     except (TypeError, ValueError) as error:
         hint = ""
         if isinstance(values, pd.DataFrame) and (texts := [name for name in values if are_objects(values[name])]):
-            hint = f". Column {str(texts[0])!r} holds no numbers: where it names the rows, make it the index of both"
+            todo = either("call it id in both files, else leave it out", "make it the index of both")
+            hint = f". Column {str(texts[0])!r} holds no numbers: where it names the rows, {todo}"
         raise InputError(f"{what}: this is no array of numbers: {error}{hint}") from None
 
 
-def _meant(probs: Floats, bad: Mask) -> str:
-    """What to do about rows that are no distributions."""
+def _meant(probs: Floats, bad: Mask, names: Sequence[Any] | None) -> str:
+    """What to do about rows that are no distributions, of columns that may have names."""
     finite = np.asarray(np.isfinite(probs).all(1), dtype=bool)
     if not finite[bad].any():
-        return f"{int((~finite).sum()):,} rows hold NaN or infinity: leave such samples out, with their labels"
-    sums, least = probs[finite].sum(1), float(probs[finite].min())
+        row = int(np.argmax(bad))
+        column = int(np.argmin(np.isfinite(probs[row])))
+        place = f"column {column if names is None else repr(str(names[column]))} of row {row}"
+        more = int((~finite).sum()) - 1
+        others = f" and {more:,} more rows hold" if more else " holds"
+        return f"{place}{others} NaN or infinity: leave such samples out, with their labels"
+    known = probs[finite]
+    sums, least, most = known.sum(1), float(known.min()), float(known.max())
     if least >= 0 and np.abs(sums - 100).max() < 1:
         return "these are percentages: divide by 100"
-    if least >= 0 and float(probs[finite].max()) <= 1 and np.abs(sums - 1).max() < _ROUNDED:
+    if names is not None and (other := _no_probabilities(known)) is not None:
+        return f"column {str(names[other])!r} holds other numbers, and the rest are probabilities: leave it out"
+    if least >= 0 and most <= 1 and np.abs(sums - 1).max() < _ROUNDED:
         return (
             f"here between {sums.min():.4g} and {sums.max():.4g}, as rounded ones do: divide each row by its sum, "
             "p / p.sum(axis=1, keepdims=True)"
         )
+    if least >= 0 and float(sums.max()) <= 1 + EXACT:
+        return f"sums here are {sums.min():.4g} to {sums.max():.4g}: add the column of the class that is missing"
+    if least >= 0 and (most <= 1 or (known == np.floor(known)).all()):
+        return "divide counts, and scores of one class against the rest, by the sum of their row"
     return "apply a softmax to logits first"
+
+
+def _no_probabilities(values: Floats) -> int | None:
+    """The one column without which all rows are distributions, such as a number of the row; None: there is none."""
+    outside = np.flatnonzero(((values < 0) | (values > 1)).any(0))
+    if len(outside) != 1:
+        return None
+    rest = np.delete(values, outside[0], axis=1).sum(1)
+    return int(outside[0]) if np.abs(rest - 1).max() <= EXACT else None
 
 
 def _check_transposed(shape: tuple[int, ...], labels: tuple[int, ...], what: str, name: str) -> None:

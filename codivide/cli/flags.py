@@ -135,7 +135,10 @@ class ProbsFlags:
         from codivide.audit.probs_files import bring
         from codivide.cli.output import note
         from codivide.data.options import column_names
+        from codivide.runs.folder import is_audit, is_run
 
+        if is_run(Path(source)) or is_audit(Path(source)):
+            raise InputError(f"{source} is a folder of results: with --probs give the labels that these were made of")
         brought = bring(source, self.probs or (), options, column_names(self.classes, "--classes") or None)
         for sentence in brought.labelled.said:
             note(sentence)

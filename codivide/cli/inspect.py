@@ -104,7 +104,9 @@ def noise(
         labelled, found = probs.bring(source, options)
         _say_report(estimate(from_reading(found, labelled.groups), seed=seed), as_json=as_json)
         return
-    run = spec is None and (is_run(Path(source)) or is_audit(Path(source)))
+    run = is_run(Path(source)) or is_audit(Path(source))
+    if run and spec is not None:
+        raise InputError(f"SPEC {spec} adds noise to data, and {source} is a folder of results: give the data")
     if run and not is_audit(Path(source)):
         _note_change(Path(source))
     loaded = None if run else spoil(load(source, options=options), spec, seed)
