@@ -20,12 +20,12 @@ from typer.testing import CliRunner
 import codivide
 from codivide import Features, InputError, NoisyLabelClassifier, Plan
 from codivide.cli import app as command_line
-from codivide.cli import early
+from codivide.cli import early, output
 from codivide.cli.fit import fit
 from codivide.cli.flags import spread
 from codivide.cli.method_flags import _possible_flags, hyper_flags, method_flags
 from codivide.core.errors import option, speaking_flags
-from codivide.data import encode, named
+from codivide.data import encode, named, pretrained
 from codivide.data.sources import load
 from codivide.fit import choose_run, estimator
 from codivide.fit.job import build_method
@@ -386,13 +386,16 @@ def test_no_message_of_the_library_proposes_both_a_flag_and_a_parameter():
     assert twice == []
 
 
-def test_a_run_on_texts_says_what_a_stronger_encoder_needs(tmp_path, capsys):
+def test_a_run_on_texts_says_what_a_stronger_encoder_needs(tmp_path, capsys, monkeypatch):
     texts = [f"{'good' if row % 2 else 'bad'} film number {row}" for row in range(60)]
     pd.DataFrame({"text": texts, "label": ["n", "p"] * 30}).to_csv(tmp_path / "t.csv", index=False)
     for more, said in (([], True), (["--encoder", "tfidf"], False)):
         call("fit", str(tmp_path / "t.csv"), "--out", str(tmp_path / f"run{said}"), *more)
         shown = capsys.readouterr()
         assert ("a stronger encoder may find more: for English --encoder best (438 MB" in shown.out + shown.err) == said
+        assert f"numbers each by {'tfidf:char' if said else 'tfidf'})" in shown.out
+    monkeypatch.setattr(pretrained, "has_minilm", lambda: True)
+    assert output._stronger("tfidf:char") == "for English --encoder tfidf+minilm, or best (438 MB to download)"
 
 
 def test_the_names_that_are_known_before_torch_is_loaded_are_all():

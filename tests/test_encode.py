@@ -22,6 +22,7 @@ from codivide.core.errors import InputError
 from codivide.core.files import cache_root
 from codivide.data import encode, pretrained, tfidf
 from codivide.data.encoder import EncoderKind
+from codivide.data.english import looks_english
 from codivide.data.experiment import part, with_test
 from codivide.data.options import ReadOptions
 from codivide.data.pretrained import ENCODERS
@@ -495,6 +496,28 @@ def test_which_encoder_texts_get_that_nobody_chose_one_for(small_minilm, monkeyp
     assert chosen(english) == "tfidf:char"
     monkeypatch.setattr(encode, "_MANY", 10)
     assert chosen(english) == "tfidf"
+
+
+def test_one_long_text_does_not_say_what_language_the_others_are():
+    assert looks_english([*["buy these cheap pills and be glad", "what a song for you and me"] * 10, "pills " * 10_000])
+
+
+def test_an_audit_takes_the_encoder_of_the_run_though_the_default_is_another_now(small_minilm, monkeypatch, tmp_path):
+    texts = [f"buy {word} pills and be glad" for word in ("cheap", "these", "my", "all")] * 10
+    pd.DataFrame({"text": texts, "label": ["a", "b"] * 20}).to_csv(tmp_path / "t.csv", index=False)
+    NoisyLabelClassifier("cross_entropy", epochs=2, out=tmp_path / "run").fit(str(tmp_path / "t.csv"))
+    monkeypatch.setattr(encode, "has_minilm", lambda: False)
+    found = from_run(tmp_path / "run")
+    assert found.points is not None
+
+    def gone(name):
+        raise InputError(f"encoder {name!r} needs a wheel")
+
+    monkeypatch.setattr(encode, "kind_of", gone)
+    found = from_run(tmp_path / "run")
+    assert found.points is None
+    assert "neighbours are not known: encoder 'tfidf+minilm' needs a wheel" in found.remarks
+    assert found.texts[0] == texts[0]
 
 
 def test_a_text_model_that_is_not_there(tmp_path):

@@ -20,6 +20,7 @@ from codivide.core.device import resolve_device
 from codivide.core.errors import InputError
 from codivide.core.types import UNLABELLED, Floats, Labels, Mask, Singles
 from codivide.data import columns, encode
+from codivide.data.contents import Unread
 from codivide.data.loaded import Loaded, subset
 from codivide.data.looks import Looks, measure
 from codivide.data.options import CLASSES, DEFAULT, ReadOptions
@@ -416,15 +417,14 @@ def _samples(run: SavedRun, remarks: list[str]) -> _Samples:
     listed = files if source.path is None else None
     where = f"the source {source.path}" if listed is None else "the list of image files"
     try:
-        whole = _read(run, replace(options, encoder=encode.AUTO), listed)
-        own = str(options.encoder).startswith(f"{KIND}:")  # it cannot be read from a record: pictures are shown
-        encoded = whole if own or options.encoder == encode.AUTO else _read(run, options, listed)
+        whole, encoded = _read_twice(run, options, listed, remarks)
     except (OSError, ValueError) as error:  # InputError is a ValueError
         remarks.append(f"{where} cannot be read any more, so samples cannot be shown: {error}")
         return _Samples()
     check_same(run, whole)
     names = [str(name) for name in table.iloc[:, 0]]
-    known = [{str(name): row for row, name in enumerate(loaded.ids)} for loaded in (whole, encoded)]
+    made = whole if encoded is None else encoded
+    known = [{str(name): row for row, name in enumerate(loaded.ids)} for loaded in (whole, made)]
     there = np.array([row for row, name in enumerate(names) if all(name in rows for rows in known)], dtype=np.int64)
     gone = len(names) - len(there)
     if gone and (files is None or not len(there)):
@@ -434,9 +434,25 @@ def _samples(run: SavedRun, remarks: list[str]) -> _Samples:
         remarks.append(f"{gone:,} of {len(names):,} images cannot be shown any more; this page is of the others")
     shown, seen = (
         subset(loaded, [rows[names[row]] for row in there.tolist()])
-        for loaded, rows in zip((whole, encoded), known, strict=True)
+        for loaded, rows in zip((whole, made), known, strict=True)
     )
-    return _Samples(shown, seen.x, there if gone else None)
+    return _Samples(shown, None if encoded is None else seen.x, there if gone else None)
+
+
+def _read_twice(
+    run: SavedRun, options: ReadOptions, listed: Sequence[Path] | None, remarks: list[str]
+) -> tuple[Loaded, Loaded | None]:
+    """The samples as they are shown, and as the model saw them; None, and a remark, where texts cannot be encoded."""
+    if label_table.TEXT not in run.labels or run.config.get("encoder") in (None, columns.NAME):
+        whole = _read(run, replace(options, encoder=encode.AUTO), listed)
+        own = str(options.encoder).startswith(f"{KIND}:")  # it cannot be read from a record: pictures are shown
+        return whole, whole if own or options.encoder == encode.AUTO else _read(run, options, listed)
+    whole = _read(run, replace(options, encoder=Unread()), listed)
+    try:  # "auto" may be another encoder now, by what is installed
+        return whole, _read(run, replace(options, encoder=str(run.config["encoder"])), listed)
+    except InputError as error:
+        remarks.append(f"neighbours are not known: {error}")
+        return whole, None
 
 
 def _read(run: SavedRun, options: ReadOptions, listed: Sequence[Path] | None) -> Loaded:

@@ -48,6 +48,8 @@ def say_data(loaded: Loaded, task: str = "classes") -> None:
     what = {"regression": "different numbers", "multilabel": "different sets of labels"}.get(task, "classes")
     sides = loaded.x.shape
     shape = f"{sides[0]} numbers each" if len(sides) == 1 else " x ".join(map(str, sides))
+    if loaded.encoder is not None and loaded.encoder.takes == "text":
+        shape += f" by {loaded.encoder.name}"
     missing = int((loaded.y < 0).sum())
     text = f"{loaded.name}: {len(loaded.y):,} samples ({shape}), {len(loaded.classes):,} {what}"
     text += f", {missing:,} without a label" if missing else ""
@@ -100,6 +102,15 @@ STRONGER = {
 }
 
 
+def _stronger(encoder: str) -> str | None:
+    """What is proposed after a run with a default encoder; MiniLM is not to be installed where it is."""
+    from codivide.data.pretrained import has_minilm
+
+    if encoder == "tfidf:char" and has_minilm():
+        return "for English --encoder tfidf+minilm, or best (438 MB to download)"
+    return STRONGER.get(encoder)
+
+
 def say_outcome(summary: dict[str, Any], out: Path, seconds: float, *, chosen: bool = False) -> None:
     """Accuracy, wrong labels found, the seconds since the command began, where the files are.
 
@@ -130,7 +141,7 @@ def say_outcome(summary: dict[str, Any], out: Path, seconds: float, *, chosen: b
             highlight=False,
             soft_wrap=True,
         )
-    if not chosen and (stronger := STRONGER.get(summary.get("encoder", ""))) is not None:
+    if not chosen and (stronger := _stronger(summary.get("encoder", ""))) is not None:
         note(f"a stronger encoder may find more: {stronger}")
     for finding in findings_of(summary):
         note(finding)

@@ -13,6 +13,7 @@ _COMMON = frozenset(
 )
 _LEAST = 0.04  # of all words; in English sets 0.12 to 0.24, in French, Dutch, Chinese and Hausa ones below 0.02
 _LOOKED_AT = 1_000  # texts
+_BEGINNING = 1_000  # characters of a text: a long one does not outvote the others
 
 
 def looks_english(texts: Sequence[str]) -> bool:
@@ -27,5 +28,5 @@ def looks_english(texts: Sequence[str]) -> bool:
         False
     """
     some = texts[:: max(len(texts) // _LOOKED_AT, 1)]
-    words = [word for text in some for word in re.findall(r"[^\W\d_]+", text.casefold())]
+    words = [word for text in some for word in re.findall(r"[^\W\d_]+", text[:_BEGINNING].casefold())]
     return sum(word in _COMMON for word in words) >= max(_LEAST * len(words), 1)
