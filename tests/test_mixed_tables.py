@@ -200,7 +200,7 @@ def test_the_audit_shows_the_cells_as_they_were_written():
         assert fields["none"] is None
         assert fields["age"] == (None if pd.isna(row["age"]) else pytest.approx(row["age"], rel=1e-3))
     age, job = dict(shown.fields(0))["age"], frame["job"][5]
-    assert shown.example(0) == f"note {' '.join(frame['note'][5].split())}, age {age:g}, job {job}"
+    assert shown.example(0) == f"{' '.join(frame['note'][5].split())}, age {age:g}, job {job}"
 
 
 def test_the_record_and_the_audit_say_what_was_done(trained):

@@ -91,7 +91,6 @@ def noise(
     _check_probs(probs, table, spec, out)
     from codivide.audit.noise_report import from_reading, noise_report
     from codivide.data.experiment import spoil
-    from codivide.data.label_remarks import warn_about_labels
     from codivide.data.options import ReadOptions
     from codivide.data.sources import load
     from codivide.noise import synthetic
@@ -111,9 +110,7 @@ def noise(
         _note_change(Path(source))
     loaded = None if run else spoil(load(source, options=options), spec, seed)
     if loaded is not None:
-        for sentence in loaded.said:
-            note(sentence)
-        warn_about_labels(loaded)
+        _say_of(loaded)
     if loaded is None or loaded.truth is None:
         if out is not None:
             raise InputError(f"the true labels of {source} are not known: --out needs a SPEC such as symmetric:0.4")
@@ -125,6 +122,15 @@ def noise(
         say_noise(loaded)
     if out is not None:
         _write_noisy(loaded, source, out)
+
+
+def _say_of(loaded: Loaded) -> None:
+    """How data were read, and of which labels there are too few."""
+    from codivide.data.label_remarks import warn_about_labels
+
+    for sentence in loaded.said:
+        note(sentence)
+    warn_about_labels(loaded)
 
 
 def _check_probs(probs: ProbsFlags, table: TableFlags, spec: str | None, out: Path | None) -> None:
