@@ -92,6 +92,14 @@ def test_of_several_models_the_mean_counts_whatever_the_order_of_their_columns(m
     assert bring("numbers.csv", ["numbers.parquet", "probs.npy"], DEFAULT).reading.probs == pytest.approx(probs)
 
 
+def test_rows_of_other_samples_are_left_out_and_counted(made, monkeypatch, capsys):
+    pd.read_csv("labels.csv").head(90).to_csv("few.csv", index=False)
+    assert codivide(monkeypatch, "noise", "few.csv", "--probs", "probs.csv", "--json") == 0
+    said = capsys.readouterr()
+    assert "30 rows of probs.csv are of no sample in few.csv and are left out" in said.err
+    assert json.loads(said.out)["samples"] == 90
+
+
 def test_texts_are_shown_and_groups_count_once(made, monkeypatch):
     table = pd.read_csv("stories.csv").assign(patient=np.arange(120) // 2)
     table.to_csv("stories.csv", index=False)

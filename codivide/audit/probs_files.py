@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -211,5 +212,7 @@ def beside(
     missing = wanted[~wanted.isin(names)]
     if len(missing):
         raise InputError(f"{path} has no row of {key} {missing.iloc[0]!r}, which {source} has")
+    if extra := int((~names.isin(wanted)).sum()):
+        warnings.warn(f"{extra:,} rows of {path} are of no sample in {source} and are left out", stacklevel=2)
     rows = pd.Index(names).get_indexer(pd.Index(wanted))
     return plain.iloc[rows].reset_index(drop=True)

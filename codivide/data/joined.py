@@ -16,7 +16,7 @@ from codivide.data.networks import Network, TextNet
 from codivide.data.rows import Rows, SparseRows
 from codivide.data.tfidf import Tfidf
 
-WORDS = "tfidf:char"
+_WORDS = "tfidf:char"
 _SHARE = 0.5  # length of the network's part, where that of the words is 1; see docs/reference/encoders.md
 
 
@@ -64,9 +64,9 @@ def joined(net: str, network: Network) -> EncoderKind:
     """
 
     def make(name: str, texts: Sequence[str]) -> Joined:
-        return Joined(name, Tfidf.fit(WORDS, texts), TextNet(net, network))
+        return Joined(name, Tfidf.fit(_WORDS, texts), TextNet(net, network))
 
     def restore(name: str, header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Joined:
-        return Joined(name, Tfidf.restore(WORDS, header, tensors), TextNet(net, network))
+        return Joined(name, Tfidf.restore(_WORDS, header, tensors), TextNet(net, network))
 
     return EncoderKind("text", make, restore, network.opened, network.install)
