@@ -178,7 +178,7 @@ def default(case: Case, seed: int) -> dict[str, Any]:
 
 
 def features(case: Case) -> tuple[np.ndarray, np.ndarray]:
-    """Both parts as the default's encoder sees them; small grey images as they are. Read from the cache."""
+    """Both parts as the default's encoder sees them; small images as they are. Read from the cache."""
 
     def rows(x: Any) -> Any:
         loaded = load(x, np.arange(len(x)) % 2)

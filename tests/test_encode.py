@@ -378,9 +378,9 @@ def test_a_run_on_image_features_is_audited_from_its_record(by, network, tmp_pat
 
 
 def test_what_an_encoder_does_not_take(network):
-    with pytest.raises(InputError, match="uint8 images"):
-        load(images().astype(np.float32) / 255, [0, 1] * 35, options=IMAGE)
-    with pytest.raises(InputError, match="uint8 images"):
+    with pytest.raises(InputError, match="whose values are 0 to 255, or 0 to 1 as floats; those of arrays are -1 to"):
+        load(images().astype(np.float32) / 128 - 1, [0, 1] * 35, options=IMAGE)
+    with pytest.raises(InputError, match=r"takes images, but a sample of arrays has the shape \(3,\)"):
         load(np.zeros((4, 3)), [0, 1] * 2, options=IMAGE)
     with pytest.raises(InputError, match="takes texts"):
         load(images(), [0, 1] * 35, options=ReadOptions(encoder="tfidf"))

@@ -18,12 +18,13 @@ from codivide.cli.fit import NOT_USABLE
 from codivide.core.errors import InputError
 from codivide.data import encode, networks, pretrained, progress
 from codivide.data.encoder import Encoding
+from codivide.data.levels import as_levels
 from codivide.data.loaded import Loaded
 from codivide.data.networks import Opened
 from codivide.data.options import ReadOptions
 from codivide.data.rows import TensorRows
 from codivide.data.sources import load, read_inputs
-from codivide.fit.by_features import network_reason
+from codivide.fit.by_features import network_reason, unseen_reason, wants_features
 from codivide.fit.job import Job, build_method, default_plan
 from codivide.methods.auto import Auto
 from codivide.methods.features.options import NOT_FOR_FEATURES
@@ -203,8 +204,8 @@ def test_a_setting_of_a_network_alone_is_said_to_cost_the_features():
     said = network_reason(job, load(x, y), free)
     assert said.startswith("a network is trained, for only that has: epochs, batch size; left out, photos become feat")
     assert "no network is needed for rows of numbers" in network_reason(job, load(x.reshape(len(x), -1), y), free)
-    grey = load(x[..., 0], y)
-    assert network_reason(job, load(x, y), NOT_FOR_FEATURES) is network_reason(job, grey, free) is None
+    small = load(x[:, :8, :8], y)
+    assert network_reason(job, load(x, y), NOT_FOR_FEATURES) is network_reason(job, small, free) is None
     assert network_reason(job, load(x, y), ()) is None  # the network itself was asked for
 
 
@@ -350,11 +351,68 @@ def test_is_photo():
     def of(shape, dtype=torch.uint8):
         return Loaded(TensorRows(torch.zeros(2, *shape, dtype=dtype)), np.zeros(2, np.int64), (0,), [0, 1], "none")
 
-    assert encode.is_photo(of((3, 32, 32)))
-    for shape in ((1, 32, 32), (3, 31, 64), (3,)):
+    for shape in ((3, 16, 16), (1, 32, 32), (1, 224, 300)):
+        assert encode.is_photo(of(shape))
+    for shape in ((4, 32, 32), (2, 32, 32), (1, 31, 64), (3, 15, 64), (3,)):
         assert not encode.is_photo(of(shape))
-    assert not encode.is_photo(of((3, 32, 32), torch.float32))
+    assert encode.is_photo(of((3, 32, 32), torch.float32))  # all black, as shares of white
     assert Encoding().device == "auto"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "white"),
+    [(0, 1, 1), (-0.04, 1.04, 1), (0, 255, 255), (0, 128, 255), (-2.1, 2.6, None), (0, 17, None), (0, 300, None)],
+)
+def test_float_images_have_a_scale_or_none(low, high, white):
+    x = torch.linspace(low, high, 2 * 3 * 4 * 4).reshape(2, 3, 4, 4)
+    rows = as_levels(TensorRows(x))
+    if white is None:
+        assert rows is None
+        return
+    found = rows[torch.arange(2)]
+    assert (rows.dtype, found.dtype, rows.shape, len(rows)) == (torch.uint8, torch.uint8, (3, 4, 4), 2)
+    assert found.tolist() == np.clip(np.rint(x.numpy() * np.float32(255 / white)), 0, 255).tolist()
+    dark = as_levels(TensorRows(x.clamp(0, 17)), dark=True)
+    assert dark is not None
+
+
+def test_uint8_images_stay_as_they_are():
+    rows = TensorRows(torch.zeros(2, 3, 4, 4, dtype=torch.uint8))
+    assert as_levels(rows) is rows
+
+
+@pytest.mark.parametrize("form", ["shares", "levels", "tensor", "grey"])
+def test_photos_may_be_floats_or_grey(packaged, form):
+    x, y = photos()
+    if form == "grey":  # reddish ones are dark, bluish ones light
+        x = np.where((y == "red")[:, None, None], x[..., 1], x[..., 2])
+    give = {
+        "shares": lambda x: x / 255.0,
+        "levels": lambda x: x.astype(np.float32),
+        "tensor": lambda x: torch.from_numpy(x).permute(0, 3, 1, 2) / 255,
+        "grey": lambda x: x,
+    }[form]
+    found = NoisyLabelClassifier().fit(give(x), y)
+    assert found.model_.encoder.name == "efficientnet-lite0"
+    assert found.predict(give(x[:4])).tolist() == found.predict(x[:4]).tolist() == y[:4].tolist()
+    same = NoisyLabelClassifier().fit(x, y)
+    assert np.array_equal(found.predict_proba(x), same.predict_proba(x))
+    assert found.audit().label_issues.equals(same.audit().label_issues)
+
+
+def test_photos_of_another_scale_train_a_network_and_say_why():
+    x, y = photos()
+    job = Job(Auto(), default_plan(len(y), Auto()))
+    standardised = load(x / 64.0 - 2, y)
+    assert not wants_features(job, standardised, NOT_FOR_FEATURES)
+    said = unseen_reason(job, standardised, NOT_FOR_FEATURES)
+    assert said.startswith(
+        f"a network is trained from scratch, for the values of the images are -2 to {x.max() / 64 - 2:.3g}"
+    )
+    assert unseen_reason(job, load(x, y), NOT_FOR_FEATURES) is unseen_reason(job, standardised, ()) is None
+    assert unseen_reason(job, load(x[:, :8, :8] / 64.0 - 2, y), NOT_FOR_FEATURES) is None
+    with pytest.raises(InputError, match=r"0 to 1 as floats; those of arrays are -2 to"):
+        encode.of_images(standardised, ReadOptions(encoder="efficientnet-lite0"))
 
 
 def test_the_audit_of_a_run_of_no_use_says_so(tmp_path, monkeypatch, capsys):

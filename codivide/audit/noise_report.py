@@ -22,6 +22,7 @@ from codivide.data import encode, label_copies
 from codivide.data import groups as grouping
 from codivide.data.columns import Columns
 from codivide.data.labels import same_classes
+from codivide.data.levels import as_levels, range_of
 from codivide.data.loaded import Loaded
 from codivide.data.options import CLASSES, DEFAULT, REGRESSION, ReadOptions
 from codivide.data.row_order import warn_of_order
@@ -69,7 +70,7 @@ def noise_report(
 
     Args:
         X_or_run: features ``[N, D]`` (dense, sparse or a data frame), images (of photos the packaged encoder makes
-            features; small grey ones count as they are), a path or name of such data (or what was loaded from it, whose
+            features; smaller ones count as they are), a path or name of such data (or what was loaded from it, whose
             weights the heads then have), the folder of a finished run or of an audit (whose own report it is), an
             ``Outcome``, or a fitted ``NoisyLabelClassifier``; None with ``pred_probs`` or ``predictions``.
         y: given labels ``[N]`` of an array or of ``pred_probs``; missing where unlabelled.
@@ -344,12 +345,14 @@ def _from_data(loaded: Loaded, settings: Features, options: ReadOptions, seed: i
     ``seen`` is told what the heads say of the given labels.
     """
     large = int(np.prod(loaded.x.shape)) > _MOST_PIXELS and len(loaded.x.shape) > 1
-    if encode.is_photo(loaded) or (large and loaded.x.dtype == torch.uint8):
+    if encode.is_photo(loaded) or (large and as_levels(loaded.x) is not None):
         loaded = encode.of_images(loaded, replace(options, encoder=encode.OF_PHOTOS))
     elif large:
+        low, high = range_of(loaded.x)
         raise InputError(
-            f"{loaded.name} holds images of {' x '.join(map(str, loaded.x.shape))} that are no uint8: heads on pixels "
-            "learn too little; train first (codivide fit) and report on its folder, or pass an encoder's features"
+            f"{loaded.name} holds images of {' x '.join(map(str, loaded.x.shape))} with values of {low:.3g} to "
+            f"{high:.3g}: give them as 0 to 255, or 0 to 1 as floats, so that an encoder sees them. Or train first "
+            "(codivide fit) and report on its folder, or pass an encoder's features"
         )
 
     held = grouping.tensors(grouping.together(loaded))

@@ -26,7 +26,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from codivide.core.errors import InputError, unknown
@@ -34,6 +33,7 @@ from codivide.data.arrays import choose_augment
 from codivide.data.duplicates import look_alike
 from codivide.data.encoder import Encoder, EncoderKind, Takes
 from codivide.data.english import looks_english
+from codivide.data.levels import LevelRows, as_levels, range_of
 from codivide.data.loaded import Loaded
 from codivide.data.looks import measure
 from codivide.data.options import ReadOptions
@@ -45,7 +45,7 @@ from codivide.data.rows import JoinedRows
 AUTO, NONE, BEST = "auto", "none", "best"
 OF_PHOTOS = "efficientnet-lite0"
 _MANY = 20_000_000  # characters of all texts from which on parts of words take too long unasked
-_PHOTO = 32  # pixels: the least side of an image of which a network for photos is asked unless somebody asks for it
+_LEAST = {1: 32, 3: 16}  # pixels a side, by channels, from which on images are photos (``benchmarks/which_images.py``)
 _PREFIX = "encoder."  # of the tensors of an encoder in a model's file
 
 
@@ -119,17 +119,12 @@ def of_images(loaded: Loaded, options: ReadOptions, foreseen: Callable[[float], 
             f"encoder holds embeddings, but {loaded.name} holds numbers, which need none: pass as X what is to be "
             "learned from"
         )
-    if len(loaded.x.shape) != 3 or loaded.x.dtype != torch.uint8:
-        raise InputError(
-            f"encoder {name!r} takes uint8 images (0 to 255), but a sample is {str(loaded.x.dtype)[6:]} of "
-            f"shape {loaded.x.shape}."
-        )
+    if len(loaded.x.shape) != 3:
+        raise InputError(f"encoder {name!r} takes images, but a sample of {loaded.name} has the shape {loaded.x.shape}")
+    loaded = _with_levels(loaded, name)
     encoder = make(loaded.x)
-
     tested = 0 if loaded.test is None else len(loaded.test.y)
-
     both = None if foreseen is None else lambda seconds: foreseen(seconds * (1 + tested / len(loaded.y)))
-
     alike = look_alike(loaded.x if loaded.test is None else JoinedRows(loaded.x, loaded.test.x))
     of_part = (None, None) if alike is None else (alike[: len(loaded.y)], alike[len(loaded.y) :])
 
@@ -144,10 +139,39 @@ def of_images(loaded: Loaded, options: ReadOptions, foreseen: Callable[[float], 
     return replace(features(loaded), test=test, validation=validation, alike=of_part[0])
 
 
+def _with_levels(loaded: Loaded, name: str) -> Loaded:
+    """The same images, and those of the other parts, as uint8.
+
+    Raises:
+        InputError: floats that do not say what is white.
+    """
+    x = as_levels(loaded.x)
+    if x is None:
+        low, high = range_of(loaded.x)
+        raise InputError(
+            f"encoder {name!r} takes images whose values are 0 to 255, or 0 to 1 as floats; those of {loaded.name} are "
+            f"{low:.3g} to {high:.3g}"
+        )
+    if not isinstance(x, LevelRows):
+        return loaded
+    test, validation = (
+        None if part is None else replace(part, x=x.like(part.x)) for part in (loaded.test, loaded.validation)
+    )
+    return replace(loaded, x=x, test=test, validation=validation)
+
+
 def is_photo(loaded: Loaded) -> bool:
-    """Whether a sample is a colour image of at least 32 pixels a side, as networks for photos know them."""
+    """Whether a sample is an image, grey or in colour, that networks for photos can see.
+
+    It has at least 32 pixels a side, in colour 16, and values of which it is known what is white (see ``data.levels``).
+    """
+    return has_size(loaded) and as_levels(loaded.x) is not None
+
+
+def has_size(loaded: Loaded) -> bool:
+    """Whether a sample is an image, grey or in colour, of as many pixels a side as photos have at least."""
     shape = loaded.x.shape
-    return len(shape) == 3 and loaded.x.dtype == torch.uint8 and shape[0] == 3 and min(shape[1:]) >= _PHOTO
+    return len(shape) == 3 and shape[0] in _LEAST and min(shape[1:]) >= _LEAST[shape[0]]
 
 
 def save(encoder: Encoder | None) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from codivide.core.errors import either
 from codivide.data import encode
 from codivide.data.columns import Columns
+from codivide.data.levels import range_of
 from codivide.data.loaded import Loaded
 from codivide.fit import execute as stages
 from codivide.fit import feature_run
@@ -42,7 +43,7 @@ def is_table(job: Job, loaded: Loaded, free: Sequence[str]) -> bool:
 def wants_features(job: Job, loaded: Loaded, free: Sequence[str]) -> bool:
     """Whether images are to become features first: photos where the choice is open, all where features are asked for.
 
-    Digits and other small or grey images are not what encoders have seen: a network learns them.
+    Digits and other images of few pixels are not what encoders have seen: a network learns them.
     """
     if job.source.options.encoder != encode.AUTO or len(loaded.x.shape) == 1:
         return False
@@ -63,6 +64,18 @@ def network_reason(job: Job, loaded: Loaded, free: Sequence[str]) -> str | None:
         return None
     without = "no network is needed for rows of numbers" if rows else "photos become features of an encoder"
     return f"a network is trained, for only that has: {', '.join(asked)}; left out, {without}, which is far quicker"
+
+
+def unseen_reason(job: Job, loaded: Loaded, free: Sequence[str]) -> str | None:
+    """Why a network is trained on images of the size of photos, where nobody asked for it; None: it is not so."""
+    asked = job.source.options.encoder != encode.AUTO or not set(free) >= set(NOT_FOR_FEATURES)
+    if asked or not encode.has_size(loaded) or encode.is_photo(loaded):
+        return None
+    low, high = range_of(loaded.x)
+    return (
+        f"a network is trained from scratch, for the values of the images are {low:.3g} to {high:.3g}: an encoder of "
+        "photos, which is far quicker, has to know what is white (values 0 to 255, or 0 to 1 as floats)"
+    )
 
 
 def encoded(job: Job, loaded: Loaded, before: Before, budget: Budget, say: Say) -> tuple[Job, Loaded, Before]:

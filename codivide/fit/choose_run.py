@@ -30,7 +30,15 @@ from codivide.data.loaded import Loaded, subset
 from codivide.fit import execute as stages
 from codivide.fit import feature_run
 from codivide.fit.budget import Budget
-from codivide.fit.by_features import by_features, encoded, is_table, network_reason, unjudged, wants_features
+from codivide.fit.by_features import (
+    by_features,
+    encoded,
+    is_table,
+    network_reason,
+    unjudged,
+    unseen_reason,
+    wants_features,
+)
 from codivide.fit.choice import Choice, ChoiceRecord, Decision, ScoutReport
 from codivide.fit.choose_rule import (
     LOCKED,
@@ -148,8 +156,8 @@ def execute(
         return stages.execute(job, loaded, out, resume=resume, progress=progress, before=before)
     if isinstance(method, Auto) and is_table(job, loaded, free):
         return by_features(job, loaded, out, budget=budget, resume=resume, before=before, begin=begin, say=say)
-    if isinstance(method, Auto) and (asked_for := network_reason(job, loaded, free)):
-        say(asked_for)
+    if isinstance(method, Auto) and (why := network_reason(job, loaded, free) or unseen_reason(job, loaded, free)):
+        say(why)
     if isinstance(method, Auto | DivideMix) and "average" in free:
         job = replace(job, plan=replace(job.plan, average=round(average_decay(len(loaded.y), job.plan), 5)))
     return _Choosing(job, method, loaded, out, free, resume, begin, say, budget, asked).execute()
