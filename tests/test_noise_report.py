@@ -257,7 +257,7 @@ def test_report_as_table_json_and_text(reported):
         ({"X_or_run": np.ones((4, 2)), "pred_probs": np.full((4, 2), 0.5)}, "not both"),
         ({"X_or_run": np.ones((4, 2)), "folds": 1}, "at least 2"),
         ({"X_or_run": np.ones((4, 2)), "replicates": 1}, "at least 10 and 2"),
-        ({"X_or_run": np.ones((4, 3, 64, 64), dtype=np.float32)}, "heads on pixels learn too little"),
+        ({"X_or_run": -np.ones((4, 3, 64, 64), dtype=np.float32)}, "values of -1 to -1: give them as 0 to 255"),
         ({"X_or_run": NoisyLabelClassifier()}, "not fitted"),
     ],
 )
