@@ -406,8 +406,10 @@ def test_photos_of_another_scale_train_a_network_and_say_why():
     standardised = load(x / 64.0 - 2, y)
     assert not wants_features(job, standardised, NOT_FOR_FEATURES)
     said = unseen_reason(job, standardised, NOT_FOR_FEATURES)
-    assert said.startswith(
-        f"a network is trained from scratch, for the values of the images are -2 to {x.max() / 64 - 2:.3g}"
+    assert f"since the values of the images are -2 to {x.max() / 64 - 2:.3g}, where those of photos" in said
+    four = np.concatenate([x, x[..., :1]], 3)
+    assert "since an image has 4 channels, where photos have 1 or 3" in unseen_reason(
+        job, load(four, y), NOT_FOR_FEATURES
     )
     assert unseen_reason(job, load(x, y), NOT_FOR_FEATURES) is unseen_reason(job, standardised, ()) is None
     assert unseen_reason(job, load(x[:, :8, :8] / 64.0 - 2, y), NOT_FOR_FEATURES) is None

@@ -45,7 +45,7 @@ from codivide.data.rows import JoinedRows
 AUTO, NONE, BEST = "auto", "none", "best"
 OF_PHOTOS = "efficientnet-lite0"
 _MANY = 20_000_000  # characters of all texts from which on parts of words take too long unasked
-_LEAST = {1: 32, 3: 16}  # pixels a side, by channels, from which on images are photos (``benchmarks/which_images.py``)
+LEAST = {1: 32, 3: 16}  # pixels a side, by channels, from which on images are photos (``benchmarks/which_images.py``)
 _PREFIX = "encoder."  # of the tensors of an encoder in a model's file
 
 
@@ -165,13 +165,9 @@ def is_photo(loaded: Loaded) -> bool:
 
     It has at least 32 pixels a side, in colour 16, and values of which it is known what is white (see ``data.levels``).
     """
-    return has_size(loaded) and as_levels(loaded.x) is not None
-
-
-def has_size(loaded: Loaded) -> bool:
-    """Whether a sample is an image, grey or in colour, of as many pixels a side as photos have at least."""
     shape = loaded.x.shape
-    return len(shape) == 3 and shape[0] in _LEAST and min(shape[1:]) >= _LEAST[shape[0]]
+    large = len(shape) == 3 and shape[0] in LEAST and min(shape[1:]) >= LEAST[shape[0]]
+    return large and as_levels(loaded.x) is not None
 
 
 def save(encoder: Encoder | None) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:

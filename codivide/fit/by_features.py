@@ -68,13 +68,16 @@ def network_reason(job: Job, loaded: Loaded, free: Sequence[str]) -> str | None:
 
 def unseen_reason(job: Job, loaded: Loaded, free: Sequence[str]) -> str | None:
     """Why a network is trained on images of the size of photos, where nobody asked for it; None: it is not so."""
-    asked = job.source.options.encoder != encode.AUTO or not set(free) >= set(NOT_FOR_FEATURES)
-    if asked or not encode.has_size(loaded) or encode.is_photo(loaded):
+    shape, here = loaded.x.shape, job.source.options.encoder == encode.AUTO and set(free) >= set(NOT_FOR_FEATURES)
+    if not here or len(shape) != 3 or min(shape[1:]) < encode.LEAST[1] or encode.is_photo(loaded):
         return None
-    low, high = range_of(loaded.x)
+    if shape[0] not in encode.LEAST:
+        why = f"an image has {shape[0]} channels, where photos have 1 or 3"
+    else:
+        low, high = range_of(loaded.x)
+        why = f"the values of the images are {low:.3g} to {high:.3g}, where those of photos are 0 to 255, or 0 to 1"
     return (
-        f"a network is trained from scratch, for the values of the images are {low:.3g} to {high:.3g}: an encoder of "
-        "photos, which is far quicker, has to know what is white (values 0 to 255, or 0 to 1 as floats)"
+        f"a network is trained from scratch, since {why}; an encoder of photos is far quicker, and finds more in them"
     )
 
 

@@ -156,8 +156,10 @@ def execute(
         return stages.execute(job, loaded, out, resume=resume, progress=progress, before=before)
     if isinstance(method, Auto) and is_table(job, loaded, free):
         return by_features(job, loaded, out, budget=budget, resume=resume, before=before, begin=begin, say=say)
-    if isinstance(method, Auto) and (why := network_reason(job, loaded, free) or unseen_reason(job, loaded, free)):
-        say(why)
+    if isinstance(method, Auto) and (asked_for := network_reason(job, loaded, free)):
+        say(asked_for)
+    if isinstance(method, Auto) and (why := unseen_reason(job, loaded, free)):
+        warnings.warn(why, TrainingWarning, stacklevel=2)
     if isinstance(method, Auto | DivideMix) and "average" in free:
         job = replace(job, plan=replace(job.plan, average=round(average_decay(len(loaded.y), job.plan), 5)))
     return _Choosing(job, method, loaded, out, free, resume, begin, say, budget, asked).execute()
