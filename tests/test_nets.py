@@ -109,6 +109,28 @@ def test_the_blocks_of_the_tables_and_of_tanaka_differ_in_their_identity_shortcu
         active = torch.relu(first.norm1(x))
         branch = first.conv2(torch.relu(first.norm2(first.conv1(active))))
         torch.testing.assert_close(first(x), branch + first.shortcut(active))
+    tanaka = nets.build("preact_resnet32", (3, 32, 32), 10)
+    assert tanaka.stages[1][0].shortcut.weight.shape == (32, 32, 1, 1)  # though 32 channels stay 32
+    assert nets.build("preact_resnet18", (3, 32, 32), 10).stages[1][0].shortcut is None
+
+
+@pytest.mark.parametrize(
+    ("name", "fan", "head"),
+    [
+        ("preact_resnet32", 1, lambda width: 1 / width),  # Chainer: He normal by fan-in, LeCun normal
+        ("wrn_28_2", 0, lambda width: 2 / (width + 10)),  # TensorFlow: sqrt(2 / (k k out)), Glorot normal
+        ("mentornet_resnet101", 0, lambda width: 1 / width),  # the same, and a unit scaling
+    ],
+)
+def test_weights_are_drawn_as_in_the_published_code(name, fan, head):
+    torch.manual_seed(0)
+    net = nets.build(name, (3, 8, 8), 10)
+    kernels = [part.weight for part in net.modules() if isinstance(part, torch.nn.Conv2d)]
+    scaled = [w.detach().flatten() / (2 / (w.shape[fan] * w.shape[2] * w.shape[3])) ** 0.5 for w in kernels]
+    assert abs(torch.cat(scaled).std().item() - 1) < 0.003  # a slope of 0.1 that counted would give 0.995
+    last = net.head[-1]
+    assert last.weight.var().item() == pytest.approx(head(last.in_features), rel=0.15)
+    assert not last.bias.any()
 
 
 def test_dropout_of_the_blocks_is_between_the_convolutions_and_nowhere_else():

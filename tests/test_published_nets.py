@@ -64,14 +64,14 @@ def preact_resnet18(now, x):
 
 
 def preact_resnet32(now, x):
-    """Conv; 3 stages of 5 blocks; identity shortcuts start from x, others from relu(bn1(x)); BN, ReLU, linear."""
+    """Conv; 3 stages of 5 blocks; the first shortcut of EVERY stage is a convolution of relu(bn1(x)), others are x."""
     x = now.conv(x, "stages.0")
     for stage in range(1, 4):
         for block in range(5):
             name = f"stages.{stage}.{block}" if stage < 3 else f"stages.{stage}.0.{block}"
             stride = 2 if stage > 1 and block == 0 else 1
             active = leaky(now.norm(x, f"{name}.norm1"))
-            shortcut = now.conv(active, f"{name}.shortcut", stride) if stride == 2 else x
+            shortcut = now.conv(active, f"{name}.shortcut", stride) if block == 0 else x
             hidden = leaky(now.norm(now.conv(active, f"{name}.conv1", stride), f"{name}.norm2"))
             x = now.conv(hidden, f"{name}.conv2") + shortcut
     return now.classify(leaky(now.norm(x, "stages.3.1")))

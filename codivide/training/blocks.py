@@ -35,19 +35,26 @@ class StagedNet(nn.Module):
         return logits.float()
 
 
-#: What the shortcut of a ``PreActBlock`` carries; papers and their codes differ. "by_shape": the input, or where the
-#: shape changes the pre-activated input; "active": always the pre-activated input; "input": always the input.
+#: What the shortcut of a ``PreActBlock`` carries; papers and their codes differ. "by_shape": the input, or before a
+#: convolution the pre-activated input; "active": always the pre-activated input; "input": always the input.
 Carried = Literal["by_shape", "active", "input"]
 
 
 class PreActBlock(nn.Module):
     """BN, activation, conv, BN, activation, conv, plus a shortcut (He et al. 2016, "Identity mappings").
 
-    Where the shape changes, the shortcut is a bare 1x1 convolution of what it carries.
+    Where the shape changes, or with ``projects``, the shortcut is a bare 1x1 convolution of what it carries.
     """
 
     def __init__(
-        self, inputs: int, width: int, stride: int = 1, slope: float = 0.0, *, carried: Carried = "by_shape"
+        self,
+        inputs: int,
+        width: int,
+        stride: int = 1,
+        slope: float = 0.0,
+        *,
+        carried: Carried = "by_shape",
+        projects: bool = False,
     ) -> None:
         super().__init__()
         self.norm1 = nn.BatchNorm2d(inputs)
@@ -55,7 +62,7 @@ class PreActBlock(nn.Module):
         self.norm2 = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
         self.act = activation(slope)
-        same = stride == 1 and inputs == width
+        same = stride == 1 and inputs == width and not projects
         self.shortcut = None if same else nn.Conv2d(inputs, width, 1, stride, bias=False)
         self.carries_active = carried == "active" or (carried == "by_shape" and not same)
         self.dropout = 0.0  # between the convolutions; see ``preact_resnet18_dropout``

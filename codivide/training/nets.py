@@ -9,7 +9,7 @@ from torch's global generator, which the engine seeds and restores.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -30,6 +30,7 @@ from codivide.training.blocks import (
     conv3,
     conv_norm_act,
 )
+from codivide.training.layers import last_linear
 from codivide.training.own_net import OwnNet, is_own
 from codivide.training.timm_names import OTHERS, SMALLEST_IMAGE, packaged_size, read_name
 
@@ -124,12 +125,17 @@ def preact_resnet18_dropout(shape: tuple[int, ...], classes: int, dropout: float
 def preact_resnet32(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
     """Tanaka et al. 2018: three stages of five pre-activation blocks, 32, 64 and 128 channels, a last BN and ReLU.
 
-    As in He et al. 2016, and unlike ``preact_resnet18``, an identity shortcut carries the input itself.
+    As in He et al. 2016, and unlike ``preact_resnet18``, an identity shortcut carries the input itself. As in the
+    published code, the first block of every stage has a convolution in its shortcut, also where the shape stays, and
+    weights are drawn by fan-in.
     """
     stages: list[nn.Module] = [nn.Conv2d(shape[0], 32, 3, padding=1, bias=False)]
-    stages += _preact_stages(32, (32, 64, 128), blocks=5)
+    stages += _preact_stages(32, (32, 64, 128), blocks=5, project=True)
     stages[-1] = nn.Sequential(stages[-1], nn.BatchNorm2d(128), nn.ReLU(inplace=True))
-    return StagedNet(stages, average(), 128, classes, dropout)
+    net = StagedNet(stages, average(), 128, classes, dropout)
+    _draw_kernels(net, "fan_in")
+    _draw_head(net, 128**-0.5)
+    return net
 
 
 def resnet18(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
@@ -149,7 +155,9 @@ def wrn_28_2(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
     pre-activated input. Ours: batch normalisation with torch's momentum and epsilon (theirs .999 and .001), and strided
     convolutions pad both sides alike.
     """
-    return _wide_resnet(shape, classes, dropout, factor=2, slope=0.1, carried=("by_shape", "input", "input"))
+    net = _wide_resnet(shape, classes, dropout, factor=2, slope=0.1, carried=("by_shape", "input", "input"))
+    _draw_head(net, (2 / (128 + classes)) ** 0.5)
+    return net
 
 
 def wrn_28_10(shape: tuple[int, ...], classes: int, dropout: float) -> StagedNet:
@@ -172,7 +180,8 @@ def mentornet_resnet101(shape: tuple[int, ...], classes: int, dropout: float) ->
         inputs = width
     stages[-1] = nn.Sequential(stages[-1], nn.BatchNorm2d(inputs), nn.LeakyReLU(0.1))
     net = StagedNet(stages, average(), inputs, classes, dropout)
-    _draw_kernels(net, 0.0)
+    _draw_kernels(net, "fan_out")
+    _draw_head(net, inputs**-0.5)
     return net
 
 
@@ -319,16 +328,23 @@ def _dense(inputs: int) -> list[nn.Module]:
 
 
 def _preact_stages(
-    inputs: int, widths: Sequence[int], blocks: int, slope: float = 0.0, *, carried: Sequence[Carried] = ()
+    inputs: int,
+    widths: Sequence[int],
+    blocks: int,
+    slope: float = 0.0,
+    *,
+    carried: Sequence[Carried] = (),
+    project: bool = False,
 ) -> list[nn.Module]:
     """One ``nn.Sequential`` of ``blocks`` blocks per width; every stage but the first halves the image.
 
-    ``carried`` says for each stage what its shortcuts carry; without it that goes by the shape.
+    ``carried`` says for each stage what its shortcuts carry; without it that goes by the shape. With ``project`` the
+    first shortcut of every stage is a convolution, also where the shape stays.
     """
     stages: list[nn.Module] = []
     for i, width in enumerate(widths):
         kept = carried[i] if carried else "by_shape"
-        first = PreActBlock(inputs, width, 1 if i == 0 else 2, slope, carried=kept)
+        first = PreActBlock(inputs, width, 1 if i == 0 else 2, slope, carried=kept, projects=project)
         others = (PreActBlock(width, width, 1, slope, carried=kept) for _ in range(blocks - 1))
         stages.append(nn.Sequential(first, *others))
         inputs = width
@@ -349,15 +365,25 @@ def _wide_resnet(
     stages += _preact_stages(16, widths, blocks=4, slope=slope, carried=carried)
     stages[-1] = nn.Sequential(stages[-1], nn.BatchNorm2d(widths[-1]), activation(slope))
     net = StagedNet(stages, average(), widths[-1], classes, dropout)
-    _draw_kernels(net, slope)
+    _draw_kernels(net, "fan_out")
     return net
 
 
-def _draw_kernels(net: nn.Module, slope: float) -> None:
-    """Draw the convolutions as the wide networks' papers do, unlike torch's default: by fan-out, for this slope."""
+def _draw_kernels(net: nn.Module, fan: Literal["fan_in", "fan_out"]) -> None:
+    """Draw the convolutions from normal numbers of deviation ``sqrt(2 / fan)``, as published, unlike torch's default.
+
+    A leaky slope does not count, as in the published codes.
+    """
     for module in net.modules():
         if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, a=slope, mode="fan_out", nonlinearity="leaky_relu")
+            nn.init.kaiming_normal_(module.weight, mode=fan, nonlinearity="relu")
+
+
+def _draw_head(net: StagedNet, deviation: float) -> None:
+    """Draw the last layer from normal numbers, without a bias at first, where the published code is not in torch."""
+    last = last_linear(net)
+    nn.init.normal_(last.weight, std=deviation)
+    nn.init.zeros_(last.bias)
 
 
 def _basic_resnet(shape: tuple[int, ...], classes: int, dropout: float, depths: Sequence[int]) -> StagedNet:
