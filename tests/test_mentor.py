@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from codivide import InputError, Run, train
+from codivide.bench.recipes import RECIPES
 from codivide.methods import METHODS, _mentor_net
 from codivide.methods.cross_entropy import CrossEntropy
 from codivide.methods.mentormix import MentorMix
@@ -114,7 +115,7 @@ def test_nothing_is_learned_when_every_weight_is_dropped():
 
 @pytest.mark.parametrize("slope", [0.0, 0.7])
 def test_the_loss_is_the_mean_of_weight_times_loss(slope, monkeypatch):
-    method = MentorNet(sample_dropout="0,100", slope=slope, percentile=0.6, percentile_decay=0.9)
+    method = MentorNet(warmup=0, sample_dropout="0,100", slope=slope, percentile=0.6, percentile_decay=0.9)
     run = start(method, batch_size=40)
     seen, steps = [], []
     observe = run.observe
@@ -148,11 +149,42 @@ def test_every_weight_is_one_in_burn_in():
 
 def test_burn_in_by_itself():
     for epochs in (2, 10, 100):
-        assert MentorNet().warmup_epochs(start(MentorNet(), epochs=epochs)) == 0
+        assert MentorNet().warmup_epochs(start(MentorNet(), epochs=epochs)) == round(0.18 * epochs)
         learned = MentorNet(curriculum="learned")
         assert learned.warmup_epochs(start(learned, epochs=epochs)) == max(1, round(0.18 * epochs))
         assert MentorMix().warmup_epochs(start(MentorMix(), epochs=epochs)) == round(0.1 * epochs)
     assert MentorNet(curriculum="learned", warmup=0).warmup_epochs(start(MentorNet())) == 1
+
+
+def published(part, d):
+    """The weight that the published mentor of predefined weights was fitted to: part 0 to 99 of training, ``d``."""
+    if part <= 18:
+        return 1.0
+    return float(d <= 0) if part < 90 else min(max(1 - d, 0.0), 1.0)
+
+
+def test_the_published_rows_weigh_as_the_mentor_that_was_published():
+    hyper = RECIPES["mentornet/cifar10-sym20-mentornet"].hyper
+    method = MentorNet(**{**hyper, "sample_dropout": "0,100"})
+    assert (method.percentile, method.percentile_decay) == (0.75, 0.5)
+    run = start(method, epochs=100)
+    batch = next(run.batches())
+    losses = torch.linspace(0, 3, 16)
+    for part in (0, 18, 19, 50, 89, 90, 99):
+        run.epoch = part
+        before = 3.0 - float(torch.quantile(losses, 0.75))  # so that the threshold is 1.5, their mean
+        run.remember(_mentor_net.THRESHOLD, per_sample=False).fill_(before)
+        expected = [published(part, loss - 1.5) for loss in losses.tolist()]
+        assert method.weights(run, batch, losses).tolist() == pytest.approx(expected, abs=1e-5), part
+
+
+def test_a_mentor_learns_the_slope_from_its_share_of_training_on():
+    losses = torch.linspace(0, 3, 16)
+    z, v = _mentor_net.predefined_table(losses, 1.0, torch.Generator().manual_seed(0), 400, slope_from=0.9)
+    off_edge = [(d, share, weight) for (_, d, _, share), weight in zip(z.tolist(), v.tolist(), strict=True) if d]
+    assert {weight for _, share, weight in off_edge if share < 0.9} == {0.0, 1.0}
+    for d, share, weight in off_edge:
+        assert weight == pytest.approx(published(19 if share < 0.9 else 99, d), abs=1e-5)
 
 
 def test_an_unknown_percentile_is_the_share_that_looks_clean():

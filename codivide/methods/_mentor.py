@@ -16,6 +16,7 @@ from codivide.core.errors import InputError
 from codivide.methods import _mentor_net as mentor
 from codivide.training.run import Batch, Method, Run
 
+_BURN_IN = 0.18  # share of training in which the published mentors give every sample weight 1
 _REFRESHED = (0.21, 0.75)  # shares of training after which a learned mentor is fitted again, as published
 
 
@@ -25,10 +26,11 @@ class Mentored(Method):
 
     Attributes:
         curriculum: "predefined", "learned" (fitted to the predefined weights), or a file that ``Mentor.save`` wrote.
-        warmup: epochs in which every weight is 1 (burn-in); None: 0 if predefined, else 18 % of all.
+        warmup: epochs in which every weight is 1 (burn-in); None: 18 % of all.
         percentile: of a batch's losses, the threshold of the curriculum; None: the share of labels that look clean.
         percentile_decay: of the moving average of that percentile.
         slope: width of losses over which a predefined weight falls from 1 to 0; 0: a step.
+        slope_from: share of training from which on that slope holds; before, it is a step.
         sample_dropout: "rate,percent,...": the share of a batch whose weights are dropped, over percents of training.
     """
 
@@ -38,6 +40,7 @@ class Mentored(Method):
         "percentile": (0, 1),
         "percentile_decay": (0, 0.999),
         "slope": (0, math.inf),
+        "slope_from": (0, 1),
     }
 
     curriculum: str = "predefined"
@@ -45,6 +48,7 @@ class Mentored(Method):
     percentile: float | None = 0.75
     percentile_decay: float = 0.5
     slope: float = 0.0
+    slope_from: float = 0.0
     sample_dropout: str = "0,100"
 
     def __post_init__(self) -> None:
@@ -67,8 +71,7 @@ class Mentored(Method):
 
     def warmup_epochs(self, run: Run) -> int:
         """Epochs in which every sample has weight 1; a learned mentor needs at least one."""
-        automatic = 0 if self.curriculum == "predefined" else round(0.18 * run.plan.epochs)
-        epochs = automatic if self.warmup is None else self.warmup
+        epochs = round(_BURN_IN * run.plan.epochs) if self.warmup is None else self.warmup
         return max(epochs, 1) if self.curriculum == "learned" else epochs
 
     def prepare(self, run: Run) -> None:
@@ -78,7 +81,8 @@ class Mentored(Method):
         first = self.warmup_epochs(run)
         again = [round(share * run.plan.epochs) for share in _REFRESHED]
         if self.curriculum == "learned" and (run.epoch == first or (run.epoch > first and run.epoch in again)):
-            z, targets = mentor.predefined_table(run.remember(mentor.LOSSES), self.slope, run.gen)
+            held = run.remember(mentor.LOSSES)
+            z, targets = mentor.predefined_table(held, self.slope, run.gen, slope_from=self.slope_from)
             run.log(mentor_error=mentor.fit_mentor(self.mentor(run), z, targets, run.gen))
 
     @staticmethod
@@ -96,7 +100,8 @@ class Mentored(Method):
         if run.epoch < self.warmup_epochs(run):
             weights = torch.ones_like(losses.detach())
         elif self.curriculum == "predefined":
-            weights = mentor.predefined_weights(losses.detach() - threshold, self.slope)
+            slope = self.slope if run.progress / run.plan.epochs >= self.slope_from else 0.0
+            weights = mentor.predefined_weights(losses.detach() - threshold, slope)
         else:
             z = mentor.features(losses, float(threshold), batch.y, run.progress / run.plan.epochs)
             weights = self.mentor(run).weights(z)

@@ -180,7 +180,7 @@ def fit_mentor(
 
 
 def predefined_table(
-    losses: Tensor, slope: float, generator: torch.Generator, rows: int = 20_000
+    losses: Tensor, slope: float, generator: torch.Generator, rows: int = 20_000, *, slope_from: float = 0.0
 ) -> tuple[Tensor, Tensor]:
     """Features and predefined weights to fit a mentor to (MentorNet PD): losses of a run, thresholds over their range.
 
@@ -193,6 +193,7 @@ def predefined_table(
         slope: of ``predefined_weights``.
         generator: a CPU generator.
         rows: M.
+        slope_from: share of training from which on the slope holds; before, weights are a step.
 
     Returns:
         ``[M, 4]`` and ``[M]``, on the device of the losses.
@@ -206,7 +207,8 @@ def predefined_table(
     half = torch.arange(rows) % 2 == 0
     loss = torch.where(half, loss, uniform[:, 0] * ordered[-1])
     z = torch.stack([loss, loss - threshold, torch.zeros(rows), uniform[:, 2]], dim=1).to(losses.device)
-    return z, predefined_weights(z[:, 1], slope)
+    sloped = z[:, 3] >= slope_from
+    return z, torch.where(sloped, predefined_weights(z[:, 1], slope), predefined_weights(z[:, 1]))
 
 
 class Recorder:

@@ -5,8 +5,9 @@ Kept from the reference code, not in the paper:
 - the percentile that moves the threshold is that of the batch itself, before its weights are chosen, with decay 0.5;
 - sample dropout sets an exact share of the weights to 0: half of them in the first 17 % of training, then 5 %, as in
   the published commands. (The default of the code's flag drops all in the last 5 %, where nothing is learned.)
-- the mentor's LSTM sees one step, the pair (loss, difference); labels are not looked at; burn-in is 0 % for a
-  predefined curriculum and 18 % for a data-driven one.
+- the mentor's LSTM sees one step, the pair (loss, difference); labels are not looked at;
+- in the first 18 % of training every weight is 1, for a predefined curriculum as for a data-driven one. (The flag of
+  the published commands says 0 for the former, but its mentor was fitted to weights of 1 there.)
 
 Ours: the first percentile starts the moving average (theirs starts at 0, which drops every sample of the first
 batches). A batch without a weight above 0 makes no step, not even of momentum. The weight decay is the plan's (theirs

@@ -82,7 +82,7 @@ FIELD: dict[str, dict[str, Any]] = {
     "unicon_early": {"method": "unicon"},
     "bi_tempered_mild": {"method": "bi_tempered"},
     "active_passive_beta_1": {"method": "active_passive"},
-    "mentornet_no_burn_in": {"method": "mentornet"},
+    "mentornet_no_burn_in": {"method": "mentornet", "hyper": {"warmup": 0}},
     "forward_correction_restart": {"method": "forward_correction"},
     "dividemix_one_net": {"method": "dividemix", "hyper": {**AUTOMATIC, "networks": 1}},
     "dividemix_strong": {"method": "dividemix", "hyper": {**AUTOMATIC, "learning_view": "strong"}},
