@@ -1,7 +1,8 @@
 """Co-teaching+ (Yu, Han, Yao, Niu, Tsang, Sugiyama; ICML 2019, arXiv:1901.04215).
 
 Kept from the reference code, not in the paper:
-- the first epochs are Co-teaching (20 of 200 on CIFAR); the forgotten share rises from the very start;
+- the first epochs are Co-teaching (20 of 200 on CIFAR-10, 5 on CIFAR-100, none on MNIST); the forgotten share rises
+  from the very start;
 - disagreement is that of the arg-max of the logits which are then learned from (one forward, training mode).
 
 Ours: where the networks disagree on nothing in a batch, they exchange the small losses of the whole batch, as
