@@ -11,8 +11,8 @@ Kept from the reference code, not in the paper:
 Ours: the posterior of a sample is that of the end of the last epoch, from its plain view. The reference takes the loss
 of its augmented view at each step, with the last mixture. The mixture starts from the best two clusters. (The reference
 starts from Beta(1, 2) and Beta(2, 1), which can lose a component.) The fit uses all losses, not those between the 5th
-and 95th percentile. The soft form weighs the halves of a pair by their mixing share, as the paper writes, not by 1/2.
-The dynamic form has no epochs of dynamic mixup without bootstrapping. Samples without a label are not used.
+and 95th percentile. The dynamic form has no epochs of dynamic mixup without bootstrapping. Samples without a label are
+not used.
 """
 
 from __future__ import annotations
