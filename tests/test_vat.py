@@ -9,7 +9,7 @@ from torch import nn
 
 from codivide import Run
 from codivide.methods import METHODS
-from codivide.training import mixmatch, targets
+from codivide.training import mixmatch
 from tests import toys
 from tests.test_semi_supervised import cross_entropy, pair, softmax, start
 
@@ -127,23 +127,26 @@ def test_the_power_iteration_disturbs_nothing():
     assert all(part.training for part in net)
 
 
-@pytest.mark.parametrize("progress", [0, 1, 3])
-def test_the_loss_is_the_equation(progress):
-    run = start(VAT(eps=2.0, xi=0.2), epochs=4)
+@pytest.mark.parametrize(("progress", "reverse"), [(0, False), (1, False), (3, False), (3, True)])
+def test_the_loss_is_the_equation(progress, reverse):
+    """``KL(p(x) || p(x + r))``; the other way round in the code behind MixMatch's tables."""
+    run = start(VAT(eps=2.0, xi=0.2, reverse=reverse), epochs=4)
     known, unknown = pair(run)
     run.epoch, net, x = progress, run.nets[0], unknown.x[0]
     state = run.gen.get_state()
     step = run.method.step(run, x)
     run.gen.set_state(state)
     labelled, p, q = softmax(net, known.x[0]), softmax(net, x), softmax(net, x + step)
-    divergence = sum(p[b] @ (np.log(p[b]) - np.log(q[b])) for b in range(16)) / 16
+    first, second = (q, p) if reverse else (p, q)
+    divergence = sum(first[b] @ (np.log(first[b]) - np.log(second[b])) for b in range(16)) / 16
     entropy = -sum(p[b] @ np.log(p[b]) for b in range(16)) / 16
     expected = cross_entropy(labelled, known.y) + 0.3 * min(progress / 1.6, 1) * divergence + 0.06 * entropy
     assert run.method.pair_loss(run, known, unknown).item() == pytest.approx(expected, rel=1e-4)
 
 
-def test_the_target_of_the_divergence_has_no_gradient():
-    run = start(VAT(entropy=0.0))
+@pytest.mark.parametrize("reverse", [False, True])
+def test_the_target_of_the_divergence_has_no_gradient(reverse):
+    run = start(VAT(entropy=0.0, reverse=reverse))
     _, unknown = pair(run)
     net, x, state = run.nets[0], unknown.x[0], run.gen.get_state()
     step = run.method.step(run, x)
@@ -151,7 +154,9 @@ def test_the_target_of_the_divergence_has_no_gradient():
     ours = torch.autograd.grad(run.method.unlabelled_loss(run, unknown, 1.0), net[0].weight)[0]
     with torch.no_grad():
         logits = net(x)
-    expected = torch.autograd.grad(targets.prediction_kl(logits, net(x + step)), net[0].weight)[0]
+    log_p, log_q = torch.log_softmax(logits, 1), torch.log_softmax(net(x + step), 1)
+    divergence = log_q.exp() * (log_q - log_p) if reverse else log_p.exp() * (log_p - log_q)
+    expected = torch.autograd.grad(divergence.sum(1).mean(), net[0].weight)[0]
     assert torch.allclose(ours, expected, atol=1e-6)
 
 

@@ -3,7 +3,8 @@
 Kept from the reference code, not in the paper:
 - weights and ramp are those of the comparison in the MixMatch paper (this paper: 1 and 1, no ramp). They are 0.3 for
   the divergence, rising linearly over the first 40 % of training, and 0.06 for the entropy;
-- labelled samples are among the unlabelled ones, as in the paper.
+- labelled samples are among the unlabelled ones, as in the paper;
+- ``reverse``: that comparison learns from ``KL(p(x + r) || p(x))``, and finds r by the divergence of the paper.
 
 Ours:
 - ``eps`` is the L2 norm of each sample's step in units of normalised input (deviation 1). None stands for ``2 sqrt(D /
@@ -45,6 +46,7 @@ class VAT(SemiSupervised):
         xi: length of the step at which the power iteration takes its gradient; None: a tenth of eps.
         iterations: of the power iteration.
         entropy: weight of the entropy of the predictions.
+        reverse: the divergence that is learned from is that of the moved prediction from the other.
     """
 
     paper: ClassVar[str] = "arXiv:1704.03976"
@@ -62,12 +64,17 @@ class VAT(SemiSupervised):
     xi: float | None = None
     iterations: int = 1
     entropy: float = 0.06
+    reverse: bool = False
 
     def unlabelled_loss(self, run: Run, unknown: Batch, weight: float) -> Tensor:
         """``w(t) KL(p(x) || p(x + r)) + w_H H(p(x))``; the divergence has no gradient in ``p(x)``."""
         x = unknown.x[0]
         logits = self.logits(run, x)
-        loss = targets.prediction_kl(logits, self.logits(run, x + self.step(run, x)))
+        moved = self.logits(run, x + self.step(run, x))
+        if self.reverse:
+            loss = targets.reverse_divergence(moved, logits.detach())
+        else:
+            loss = targets.prediction_kl(logits, moved)
         entropy = -targets.confidence_penalty(logits)
         run.log(loss_u=loss, weight=weight, entropy=entropy)
         return weight * loss + self.entropy * entropy

@@ -35,7 +35,7 @@ _PLAN: Mapping[str, Any] = {
     "average": 0.999,
 }
 _MIXMATCH = {"temperature": 0.5, "augmentations": 2, "alpha": 0.75, "rampup_images": 1024.0}
-_VAT = {"weight": 0.3, "entropy": 0.06}
+_VAT = {"weight": 0.3, "entropy": 0.06, "reverse": True}
 _VAT_NOTE = "a step of 6 with pixels from -1 to 1, in units of the pixels' deviation"
 _MIXUP = {"form": "mixup", "weight": 1.0, "rampup": 0.0}
 
