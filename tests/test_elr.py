@@ -300,7 +300,9 @@ def test_the_decay_of_the_average_rises_along_its_ramp():
         (ELRPlus(), 10, 1.0),
         (ELRPlus(ema_step=80), 5, math.exp(-1.25)),  # 8 updates an epoch: 40 of 80
         (ELRPlus(ema_step=80), 12, 1.0),
-        (ELRPlus(ema_step=0), 0, 1.0),
+        (ELRPlus(ema_step=0), 0, 0.5 / 0.997),  # 1 - 1 / (t + 1) in update t = 1, 2, ...
+        (ELRPlus(ema_step=0), 1, (1 - 1 / 10) / 0.997),
+        (ELRPlus(ema_step=0), 50, 1.0),
     ):
         run = start(method, epochs=20, average=0.997)
         run.epoch = epoch

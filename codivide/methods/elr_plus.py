@@ -4,7 +4,8 @@ Kept from the reference code, not in the paper:
 - a mixing share is never below a half, and there is one for the batch;
 - probabilities are clamped to [1e-4, 1 - 1e-4] in the regulariser, but not in what the memory takes in;
 - the decay of the weight average rises along a slow sigmoid (``ema_step``), and so may the regulariser (``coef_step``,
-  CIFAR-100); both are counted in updates of one network;
+  CIFAR-100); both are counted in updates of one network. On Clothing1M and WebVision the average is the mean of all
+  weights at first (``ema_step`` 0);
 - on CIFAR-100 the labels are multiplied by the targets and normalised (``label_product``);
 - network 2 learns after network 1; the two networks classify, not their averages.
 
@@ -43,7 +44,7 @@ class ELRPlus(Method):
         coef_step: updates of a network over which the weight of the regulariser rises: 0, none, on CIFAR-10; 40000 on
             CIFAR-100; None: half of a run of less than 40,000 updates, none in a longer one.
         ema_step: updates of a network over which the decay of the weight average rises (40000 in the paper's runs);
-            None: half of the run; 0: none.
+            None: half of the run; 0: no ramp, it is the mean of all weights until it reaches back as far as the decay.
         label_product: multiply the labels by the targets and normalise (CIFAR-100).
     """
 
@@ -104,10 +105,13 @@ class ELRPlus(Method):
         return (whole / 2 if whole < 40_000 else 0) if self.coef_step is None else self.coef_step
 
     def decay(self, run: Run) -> float:
-        """The plan's decay of the weight average, along the ramp."""
+        """The plan's decay of the weight average, along the ramp; without one, less while few weights are averaged."""
         if self.ema_step is None:
             return run.plan.average * targets.sigmoid_ramp(run.progress, run.plan.epochs / 2)
-        return run.plan.average * targets.sigmoid_ramp(self.updates(run), self.ema_step)
+        done = self.updates(run)
+        if self.ema_step == 0:
+            return min(run.plan.average, 1 - 1 / (done + 2))
+        return run.plan.average * targets.sigmoid_ramp(done, self.ema_step)
 
     def members(self, run: Run) -> list[nn.Module]:
         """The two networks themselves."""
