@@ -52,6 +52,8 @@ class DivideMix(Dividing):
         lambda_u: weight of the loss on guessed targets: 0 for little noise, 25 and more for much.
         rampup: epochs over which lambda_u rises.
         prior: weight of the penalty that keeps the mean prediction near uniform.
+        learn_unlabelled: learn from mixtures near unlabelled samples, too; else these are partners of labelled ones
+            alone, as in the authors' scripts for Clothing1M and WebVision.
         augmentations: views per sample for guessing and learning (M in the paper).
         guess_augmentations: views per sample for refining and guessing; None: as many as for learning.
         guess_view: plain, weak or strong, the views to refine and guess on.
@@ -84,6 +86,7 @@ class DivideMix(Dividing):
     lambda_u: float | Auto = AUTO
     rampup: float = 16.0
     prior: float = 1.0
+    learn_unlabelled: bool = True
     augmentations: int = 2
     guess_augmentations: int | None = None
     guess_view: str = "weak"
@@ -145,9 +148,11 @@ class DivideMix(Dividing):
             target_x = mixmatch.refine(target_x, clean_prob, own[len(unknown_x) :], self.temperature)
         alpha = float(self.setting("alpha"))
         mixed = mixmatch.mixmatch(known.x[learn], target_x, unknown.x[learn], target_u, alpha=alpha, generator=run.gen)
+        if not self.learn_unlabelled:
+            mixed = mixed.near_labelled()
         loss = mixmatch.mixmatch_loss(run.logits(i, mixed.x), mixed, self.prior)
         run.log(loss=loss.labelled)
-        if not len(unknown.id):
+        if len(mixed.x) == mixed.labelled:
             return loss.labelled + loss.prior
         weight = float(self.setting("lambda_u")) * targets.ramp(run.progress, self.warmup_epochs(run), self.rampup)
         run.log(loss_u=loss.unlabelled, lambda_u=weight)

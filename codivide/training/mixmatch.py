@@ -23,6 +23,10 @@ class Mixed(NamedTuple):
     target: Tensor  # [B, C]
     labelled: int
 
+    def near_labelled(self) -> Mixed:
+        """The rows that stay closer to labelled samples, alone."""
+        return Mixed(self.x[: self.labelled], self.target[: self.labelled], self.labelled)
+
 
 def guess(probs: Sequence[Tensor], temperature: float) -> Tensor:
     """Targets for unlabelled samples: the sharpened mean over predictions (co-guessing, DivideMix algorithm 1).
