@@ -21,7 +21,7 @@ from codivide.data import named
 from codivide.data.experiment import expand, hold_out, part, spoil
 from codivide.data.rows import TensorRows
 from codivide.data.sources import load
-from codivide.data.views import ViewSpec
+from codivide.data.views import ViewSpec, draw_choices
 from codivide.fit.job import build_method, default_plan
 from codivide.methods import METHODS
 from codivide.noise import synthetic
@@ -259,6 +259,9 @@ def test_rows_whose_published_labels_were_made_otherwise_say_so():
     rows = [row for group in ("elr", "elr_plus") for row in runner.find(f"{group}/*")]
     assert {row.name for row in rows if row.note} == {row.name for row in rows if row.noise.startswith("asymmetric")}
     assert all(("consecutive" in row.note) == (row.data == "cifar100") for row in rows if row.note)
+    assert "moves some labels twice" in RECIPES["sop_plus/cifar10-asym40"].note
+    for row in runner.find("m_correction/*"):
+        assert ("first ten classes" in row.note) == (row.data == "cifar100" and bool(row.noise))
 
 
 def test_what_the_page_of_recipes_says_of_all_rows_is_so():
@@ -276,6 +279,8 @@ def test_what_the_page_of_recipes_says_of_all_rows_is_so():
     given = np.repeat(np.arange(10), 100)
     drawn = [int((synthetic.symmetric(given, 0.5, 10, np.random.default_rng(k)) != given).sum()) for k in range(5)]
     assert ("Noise is drawn for each label by itself" in text) == (len(set(drawn)) > 1)
+    operations = draw_choices(8, torch.Generator().manual_seed(0)).operation.shape[1]
+    assert ("RandAugment with two operations" in text) == (operations == 2)
 
 
 def test_expansion_adds_a_copy_of_every_image():

@@ -11,6 +11,7 @@ Kept from the reference code, not in the paper:
 Ours: samples without a label (-1) join the unlabelled part. A class without a clean label is divided by a mixture of
 its own (``mixtures.restore_classes``). Not so where ``restore_classes`` is off, as in ``PAPER`` and in every published
 row. Without any clean label, where the published code fails, the epoch trains on all, as in warm-up. The run warns.
+A mixture that one component swallows is fitted again, on losses cut to their bulk (``mixtures.gmm``).
 
 Variants, each a field: the paper's ablation (Table 5), other divisions (``methods/_division.py``), and weight averages
 that divide and guess. Also weak views to guess and strong ones to learn (Nishi et al., CVPR 2021, arXiv:2103.02130).
