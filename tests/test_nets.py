@@ -24,6 +24,8 @@ LIGHT = tuple(name for name in nets.NETS if name not in (*HEAVY, *GREATER))
     ("name", "classes", "published"),
     [
         ("preact_resnet18", 10, 11_171_146),  # 11.17 M
+        ("preact_resnet32", 10, 1_861_162),  # net.py of joint optimization, counted by hand
+        ("cnn9", 10, 4_434_570),  # model.py of Co-teaching, counted by hand
         ("wrn_28_10", 10, 36_479_194),  # 36.5 M
         ("densenet_bc_190", 10, 25_624_430),  # 25.6 M
         ("resnet18", 10, 11_173_962),  # 11.17 M

@@ -18,18 +18,18 @@ class Restated:
         self.weights = {name: value.detach().numpy() for name, value in net.state_dict().items()}
         self.training = training
 
-    def conv(self, x, name, stride=1):
-        """Cross-correlation with zeros around the image, one kernel position after the other."""
+    def conv(self, x, name, stride=1, pad=None):
+        """Cross-correlation with zeros around the image, one kernel position after the other; plus a bias if any."""
         kernel = self.weights[f"{name}.weight"]
-        pad = kernel.shape[2] // 2
+        pad = kernel.shape[2] // 2 if pad is None else pad
         wide = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
-        rows, columns = ((side - 1) // stride + 1 for side in x.shape[2:])
+        rows, columns = ((side - kernel.shape[2]) // stride + 1 for side in wide.shape[2:])
         out = np.zeros((len(x), len(kernel), rows, columns))
         for i in range(kernel.shape[2]):
             for j in range(kernel.shape[3]):
                 seen = wide[:, :, i : i + stride * (rows - 1) + 1 : stride, j : j + stride * (columns - 1) + 1 : stride]
                 out += np.einsum("bchw,oc->bohw", seen, kernel[:, :, i, j], optimize=True)
-        return out
+        return out + self.weights.get(f"{name}.bias", np.zeros(len(kernel)))[:, None, None]
 
     def norm(self, x, name):
         """Batch normalisation by the batch, or by what was recorded."""
@@ -112,18 +112,35 @@ def mentornet_resnet101(now, x):
     return now.classify(leaky(now.norm(x, "stages.3.1"), 0.1))
 
 
+def cnn9(now, x):
+    """Co-teaching: nine convolutions, each with BN and leaky ReLU, halved after three and six; the last unpadded."""
+    for stage in range(3):
+        for k in range(3):
+            name = f"stages.{stage}.{k}"
+            x = now.conv(x, f"{name}.0", pad=0 if stage == 2 else 1)
+            x = leaky(now.norm(x, f"{name}.1"), 0.01)
+        if stage < 2:
+            x = np.maximum.reduce([x[..., i::2, j::2] for i in range(2) for j in range(2)])
+    return now.classify(x)
+
+
 @pytest.mark.parametrize("training", [False, True], ids=["evaluation", "training"])
-@pytest.mark.parametrize("definition", [preact_resnet18, preact_resnet32, wrn_28_2, mentornet_resnet101])
+@pytest.mark.parametrize("definition", [preact_resnet18, preact_resnet32, wrn_28_2, mentornet_resnet101, cnn9])
 def test_the_whole_network_is_the_published_one(definition, training):
     torch.manual_seed(0)
-    net = nets.build(definition.__name__, (3, 8, 8), 10).double()
+    side = 28 if definition is cnn9 else 8
+    net = nets.build(definition.__name__, (3, side, side), 10).double()
     for part in net.modules():  # as after training: nothing is 0 or 1
         if isinstance(part, torch.nn.BatchNorm2d):
             for value in (part.weight, part.bias, part.running_mean):
                 torch.nn.init.normal_(value, 0.0 if value is not part.weight else 1.0, 0.2)
             torch.nn.init.uniform_(part.running_var, 0.5, 2.0)
     net.train(training)
-    x = torch.randn(4, 3, 8, 8, dtype=torch.float64)
+    for part in net.modules():
+        if isinstance(part, torch.nn.Dropout2d):
+            assert part.p == 0.25
+            part.p = 0.0  # it would draw
+    x = torch.randn(4, 3, side, side, dtype=torch.float64)
     expected = definition(Restated(net, training), x.numpy())
     with torch.no_grad():
         seen = net.head(net.features(x)).numpy()  # ``forward`` rounds to float32
