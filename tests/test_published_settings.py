@@ -94,7 +94,6 @@ MENTORNET = {
     "lr": 0.1,
     "schedule": "step",
     "gamma": 0.1,
-    "milestones": (50, 64, 77),
     "epochs": 100,
     "batch_size": 128,
 }
@@ -236,6 +235,8 @@ SETTINGS = [
     ("jocor/cifar10-*", {"agreement": 0.9, "milestones": (80,)}),
     ("jocor/cifar100-*", {"agreement": 0.85, "milestones": (100,)}),
     ("mentornet/*", MENTORNET),
+    ("mentornet/*-cross_entropy", {"milestones": (50,)}),  # cifar_train_baseline.py
+    ("mentornet/*-mentornet", {"milestones": (50, 64, 77)}),
     ("mentornet/*-mentornet", {"warmup": 19, "slope": 1, "slope_from": 0.9, "percentile_decay": 0.5}),
     ("mentornet/*-mentornet", {"curriculum": "predefined", "sample_dropout": "0.5,17,0.05,83"}),
     ("mentornet/*-sym[24]0-mentornet", {"percentile": 0.75}),
