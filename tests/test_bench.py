@@ -244,7 +244,7 @@ def test_rows_of_papers_train_in_float32_and_ours_as_the_chip_likes(tmp_path, mo
         ("sop_plus/cifar100-sym20", {"lr_u": 1.0}, {"weight_decay": 1e-3}),
         ("elr_plus/cifar100-sym20", {"ema_step": 40_000}, {}),
         ("jocor/cifar100-exc20", {"agreement": 0.85}, {}),
-        ("unicon/cifar100-sym80", {"warmup": 30}, {"milestones": (280,), "lr_min": 2e-4}),
+        ("unicon/cifar100-sym80", {"warmup": 30, "form": "code"}, {"milestones": (280,), "lr_min": 2e-4}),
         ("mentornet/cifar10-sym80-mentornet", {"percentile": 0.5, "sample_dropout": "0.5,17,0.05,83"}, {}),
         ("mentornet/cifar100-sym20-mentornet", {}, {"milestones": (50, 64, 77), "weight_decay": 2e-4}),
     ],

@@ -264,7 +264,7 @@ SETTINGS = [
     ("unicon/*", {**SGD, "net": "preact_resnet18", "epochs": 350, "batch_size": 64, "lr": 0.02, "lr_min": 2e-4}),
     ("unicon/*", {"schedule": "cosine", "milestones": (280,), "weight_decay": 5e-4, "tau": 5, "d_mu": 0.7}),
     ("unicon/*", {"lambda_u": 30, "lambda_c": 0.025, "alpha": 4, "temperature": 0.5, "contrast_temperature": 0.05}),
-    ("unicon/*", {"warmup": 30, "rampup": 16, "prior": 1}),
+    ("unicon/*", {"warmup": 30, "rampup": 16, "prior": 1, "form": "code", "projection": 128}),
     # Train_clothing1M.py, Train_webvision.py, config_clothing1m.json and config_webvision.json.
     ("clothing1m/dividemix", {**CLOTHING, "batch_size": 32, "sub_epoch": 32_000, "learn_unlabelled": False}),
     ("clothing1m/dividemix", {"alpha": 0.5, "lambda_u": 0, "confidence_penalty": 1, "threshold": 0.5, "warmup": 2}),

@@ -129,9 +129,9 @@ def test_the_contrastive_loss_is_the_equation():
     assert torch.isfinite(leaf.grad).all()
 
 
-@pytest.mark.parametrize("epoch", [2, 30])
-def test_the_step_is_mixmatch_on_strong_views_plus_the_contrast(epoch):
-    method = UNICON(warmup=2, rampup=16, lambda_u=30, lambda_c=0.025)
+@pytest.mark.parametrize(("epoch", "form"), [(2, "paper"), (30, "paper"), (30, "code")])
+def test_the_step_is_mixmatch_on_strong_views_plus_the_contrast(epoch, form):
+    method = UNICON(warmup=2, rampup=16, lambda_u=30, lambda_c=0.025, form=form)
     run = start(method)
     run.epoch = epoch
     run.remember("divergence").copy_(torch.rand(120, generator=torch.Generator().manual_seed(1)))
@@ -150,6 +150,9 @@ def test_the_step_is_mixmatch_on_strong_views_plus_the_contrast(epoch):
         peer.eval()
         other = torch.softmax(peer(torch.cat(unknown.x[:2])), 1).chunk(2)
     d = run.remember("divergence")[known.id]
+    if form == "code":
+        d = d * math.log(2)
+        assert (d < 0.5).sum() > (run.remember("divergence")[known.id] < 0.5).sum()
     target_u, target_x = torch.zeros(16, 3), torch.zeros(16, 3)
     for b in range(16):
         mean = (u1[b] + u2[b] + other[0][b] + other[1][b]) / 4
@@ -163,7 +166,10 @@ def test_the_step_is_mixmatch_on_strong_views_plus_the_contrast(epoch):
         log_p = torch_functional.log_softmax(net(share * inputs + (1 - share) * inputs[order]), 1)
         target = share * targets + (1 - share) * targets[order]
         hidden = net[3](net[2](net[1](net[0](torch.cat(unknown.x[2:])))))
-        z = run.attached["projection.0"].net(hidden)
+        head = run.attached["projection.0"].net
+        z = head(hidden)
+        if form == "code":  # one linear layer, and each view is normalised by its own statistics
+            z = torch.cat([(v - v.mean(0)) / (v.var(0, correction=0) + 1e-5).sqrt() for v in head[0](hidden).chunk(2)])
     loss_x = -(target[:32] * log_p[:32]).sum() / 32
     loss_u = ((log_p[32:].exp() - target[32:]) ** 2).mean()
     penalty = sum(math.log(1 / 3 / log_p.exp()[:, c].mean()) / 3 for c in range(3))
@@ -204,9 +210,32 @@ def test_the_projection_is_trained_and_its_size_is_the_field():
     assert run.skipped_updates == 0
 
 
+def test_the_authors_code_divides_by_natural_logarithms_and_has_larger_batches_of_the_rest(monkeypatch):
+    method = UNICON(warmup=0, form="code")
+    run = start(method)
+    d = torch.cat([torch.linspace(0.6, 0.7, 30), torch.linspace(0.95, 1.0, 90)])  # in bits; their mean is above .7
+    monkeypatch.setattr(Run, "measure", lambda self, i, score: d.clone())
+    kept = method.select(run)
+    nats = d.double() * math.log(2)
+    share = float((nats < nats.mean()).double().mean())
+    assert share == pytest.approx(0.25)
+    assert torch.equal(kept, selections.class_balanced(nats, run.data.y, 3, d_mu=1.0).kept)  # never lowered
+    assert run.logged("threshold") == pytest.approx(float(nats.mean()))
+    assert method.size_of_the_rest(run) == int(16 / (2 * share)) == 32
+    assert UNICON().size_of_the_rest(run) is None
+    seen = []
+    monkeypatch.setattr(UNICON, "mixed_loss", lambda self, run, i, known, unknown: seen.append(len(unknown.id)))
+    monkeypatch.setattr(Run, "update", lambda *_: None)
+    method.learn(run, 0, kept)
+    assert seen[0] == 32
+    run.remember("divergence").fill_(0.2)  # nothing lies below the mean
+    assert method.size_of_the_rest(run) is None
+
+
+@pytest.mark.parametrize("form", ["paper", "code"])
 @pytest.mark.parametrize("kept", [1, 119, 120])
-def test_parts_of_one_sample_and_an_empty_rest(kept):
-    method = UNICON(warmup=0)
+def test_parts_of_one_sample_and_an_empty_rest(kept, form):
+    method = UNICON(warmup=0, form=form)
     run = start(method)
     run.remember("divergence").fill_(0.2)
     method.learn(run, 0, torch.arange(120) < kept)

@@ -12,7 +12,8 @@ Ours: labelled samples are among the unlabelled ones (``include_labelled``). The
 100, the authors of MixMatch run it with 1000). It rises linearly over all of training (the paper: along a sigmoid over
 a quarter of 400 epochs). With few labels and a larger weight the network predicts too few classes, because the same
 answer for all samples is consistent, too. At 50, with 25 labels of each of ten classes, a third of all samples became
-one class. One share for a batch, as in the paper; the partner of an unlabelled sample is another of the same batch. The
+one class. The teacher's probabilities are mixed, as in the paper; the authors' code mixes its logits. One share for a
+batch, as in the paper; the partner of an unlabelled sample is another of the same batch. The
 teacher is the average of the weights in evaluation mode (that of ``mean_teacher`` is in training mode). p(clean) is
 fitted to losses measured on unmixed labelled samples after every epoch. See also ``_semi_supervised.py``.
 """

@@ -8,9 +8,11 @@ Kept from the reference code, not in the paper:
 - weak views guess and refine, strong views are mixed, learned from and contrasted; guessing in training mode.
 
 Ours:
-- the divergence is in bits, so that it lies in [0, 1]. The published code takes natural logarithms (at most .69), so
-  d_mu = .7 is never reached; the branch behind it names a variable that does not exist;
-- both parts have batches of the same size; both strong views are one forward; the projection is linear, ReLU, linear;
+- the divergence is in bits, so that it lies in [0, 1] as in the paper. The published code takes natural logarithms (at
+  most .69), so d_mu = .7 is never reached, and a label weighs 1 up to .72 bits;
+- both parts have batches of the same size B. The code's have B / 2R of the rest, R the share below the threshold;
+- both strong views are one forward, and the projection is linear, ReLU, linear. The code's is linear and a batch
+  normalisation, one view at a time. ``form="code"`` is the code in these three things; the published rows have it;
 - samples without a label join the unlabelled part; the run's clean_prob lies above a half for kept labels, below
   for others, and falls with the divergence.
 """
@@ -18,7 +20,7 @@ Ours:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
@@ -49,6 +51,7 @@ class UNICON(WarmUp):
         lambda_c: weight of the contrastive loss.
         contrast_temperature: of the contrastive loss, > 0.
         projection: features that are contrasted.
+        form: "paper", the divergence in bits, or "code", what the published numbers were measured with.
     """
 
     paper: ClassVar[str] = "arXiv:2203.14542"
@@ -62,6 +65,7 @@ class UNICON(WarmUp):
         "projection": (1, 9999),
         **dict.fromkeys(("temperature", "contrast_temperature"), (1e-3, 99)),
     }
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {"form": ("paper", "code")}
 
     tau: float = 5.0
     d_mu: float = 0.7
@@ -73,6 +77,7 @@ class UNICON(WarmUp):
     lambda_c: float = 0.025
     contrast_temperature: float = 0.05
     projection: int = 128
+    form: str = "paper"
 
     def start(self, run: Run) -> None:
         """A projection head on the features of each network, and room for divergences and the selection."""
@@ -85,6 +90,8 @@ class UNICON(WarmUp):
 
     def head(self, width: int) -> nn.Module:
         """A projection of features."""
+        if self.form == "code":
+            return nn.Sequential(nn.Linear(width, self.projection), nn.BatchNorm1d(self.projection))
         return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, self.projection))
 
     def select_and_learn(self, run: Run) -> None:
@@ -102,7 +109,9 @@ class UNICON(WarmUp):
             return targets.jensen_shannon(mean, targets.one_hot(batch.y, classes))
 
         found = run.measure(0, divergence)[given]
-        selection = selections.class_balanced(found, run.data.y[given], classes, tau=self.tau, d_mu=self.d_mu)
+        selection = selections.class_balanced(
+            found * self.unit(), run.data.y[given], classes, tau=self.tau, d_mu=self.d_mu
+        )
         run.remember("divergence")[given] = found.nan_to_num(1)
         run.remember("kept")[given] = selection.kept
         run.pin(run.remember("divergence"), 0.0)
@@ -110,9 +119,20 @@ class UNICON(WarmUp):
         run.log(threshold=selection.threshold, labelled=kept.sum())
         return kept
 
+    def unit(self) -> float:
+        """One bit, in the unit of the divergence."""
+        return math.log(2) if self.form == "code" else 1.0
+
+    def size_of_the_rest(self, run: Run) -> int | None:
+        """Samples in a batch of the rest, ``B / 2R`` in the authors' code; None: B."""
+        found = run.remember("divergence")[run.data.y >= 0].double() * self.unit()
+        below = float((found < selections.divergence_cut(found, self.tau, self.d_mu)).double().mean())
+        return max(1, int(run.plan.batch_size / (2 * below))) if self.form == "code" and below else None
+
     def learn(self, run: Run, i: int, kept: Tensor) -> None:
         """One pass of network ``i`` over the kept labels, with as many of the rest."""
-        for known, unknown in run.pairs(kept, ~kept, ("weak", "weak", "strong", "strong")):
+        size = self.size_of_the_rest(run)
+        for known, unknown in run.pairs(kept, ~kept, ("weak", "weak", "strong", "strong"), size_b=size):
             run.update(self.mixed_loss(run, i, known, unknown), i, f"projection.{i}")
 
     def mixed_loss(self, run: Run, i: int, known: Batch, unknown: Batch) -> Tensor:
@@ -120,6 +140,7 @@ class UNICON(WarmUp):
         own = run.probs(i, [*unknown.x[:2], *known.x[:2]], training=True)
         target_u = mixmatch.guess([*own[:2], *run.probs(1 - i, unknown.x[:2])], self.temperature)
         divergence = run.remember("divergence")[known.id]
+        divergence = divergence * self.unit()
         weight = torch.where(divergence < 0.5, 1.0, 1 - divergence)
         given = targets.one_hot(known.y, target_u.shape[1])
         target_x = mixmatch.refine(given, weight, own[2:], self.temperature)
@@ -128,13 +149,20 @@ class UNICON(WarmUp):
         loss = parts.labelled + parts.prior
         run.log(loss=parts.labelled)
         if len(unknown.id):
-            _, features = run.features(i, torch.cat(unknown.x[2:]))
-            first, second = run.attached[f"projection.{i}"].net(features).chunk(2)
-            contrast = targets.contrast(first, second, self.contrast_temperature)
+            contrast = targets.contrast(*self.projected(run, i, unknown.x[2:]), self.contrast_temperature)
             lambda_u = self.lambda_u * targets.ramp(run.progress, self.warmup_epochs(run), self.rampup)
             run.log(loss_u=parts.unlabelled, lambda_u=lambda_u, loss_c=contrast)
             loss = loss + lambda_u * parts.unlabelled + self.lambda_c * contrast
         return loss
+
+    def projected(self, run: Run, i: int, views: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """The projected features ``[B, F]`` of both views."""
+        head = run.attached[f"projection.{i}"].net
+        if self.form == "code" and len(views[0]) > 1:
+            first, second = (head(run.features(i, view)[1]) for view in views)
+        else:  # one view of one sample has no statistics of its own, and nothing to be told from
+            first, second = head(run.features(i, torch.cat(list(views)))[1]).chunk(2)
+        return first, second
 
     def judge(self, run: Run) -> Tensor:
         """Half from being kept, half from one minus the divergence."""

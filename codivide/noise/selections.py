@@ -110,6 +110,12 @@ def agreed(first: Tensor, second: Tensor, kept: Tensor, threshold: float, share:
     return added & eligible
 
 
+def divergence_cut(divergence: Tensor, tau: float, d_mu: float) -> float:
+    """``mean - (mean - min) / tau`` of divergences ``[N]`` where the mean is at least ``d_mu``, else the mean."""
+    mean = float(divergence.mean())
+    return mean - (mean - float(divergence.min())) / tau if mean >= d_mu else mean
+
+
 def class_balanced(
     divergence: Tensor, given: Tensor, classes: int, *, tau: float = 5.0, d_mu: float = 0.7
 ) -> Selection:
@@ -129,9 +135,9 @@ def class_balanced(
     divergence = divergence.detach().double().nan_to_num(nan=1.0)
     if not len(divergence):
         return Selection(given >= 0, 0.0)
-    mean, low, high = float(divergence.mean()), float(divergence.min()), float(divergence.max())
+    low, high = float(divergence.min()), float(divergence.max())
     if not spread(low, high):
         return Selection(torch.ones_like(given, dtype=torch.bool), high)
-    threshold = mean - (mean - low) / tau if mean >= d_mu else mean
+    threshold = divergence_cut(divergence, tau, d_mu)
     count = int((divergence < threshold).sum()) // classes
     return Selection(smallest_of_each_class(divergence, given, classes, max(count, 1)), threshold)

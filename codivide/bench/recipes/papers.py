@@ -381,7 +381,7 @@ def _own_settings(method: str, data: str, setting: str) -> tuple[dict[str, Any],
         note = f"{note} {_asymmetric_note(data, setting)}" if setting == "asym40" else ""
         return hyper, {"weight_decay": 1e-3 if hundred else 5e-4}, note
     if method == "unicon":
-        return {"warmup": 30}, {}, ""
+        return {"warmup": 30, "form": "code"}, {}, ""
     rho = 0.7 if setting == "sym20" else 0.5
     hyper = {"warmup": 30 if hundred else 10, "rho_start": rho, "rho": rho, "tau": 0.95 if hundred else 0.99}
     strength = 0.5 if hundred else 0.8
