@@ -223,6 +223,25 @@ def test_an_unset_ramp_is_a_twelfth_of_the_run():
     assert ProMix(rampup=10).ramp(run) == 0.1
 
 
+def test_the_rest_weighs_nothing_after_its_ramp_where_the_authors_code_is_followed(monkeypatch):
+    run = start(ProMix(), epochs=24)
+    found = {}
+    for keep in (True, False):
+        method = ProMix(keep_rest=keep, lambda_u=0.4)
+        found[keep] = []
+        for epoch in (0, 1, 3, 4, 23):
+            run.epoch = epoch
+            found[keep].append(method.weight_of_the_rest(run))
+    assert found[True] == pytest.approx([0, 0.1, 0.3, 0.4, 0.4])
+    assert found[False] == pytest.approx([0, 0.1, 0.3, 0, 0])
+    seen = []
+    monkeypatch.setattr(ProMix, "weight_of_the_rest", lambda self, run: seen.append(run.epoch) or 0.0)
+    method = ProMix(warmup=0)
+    run = start(method)
+    method.epoch(run)
+    assert seen
+
+
 @pytest.mark.parametrize("kept", [0, 1])
 def test_a_batch_with_hardly_a_selected_sample_still_learns(kept):
     method = ProMix(warmup=0, tau=1.0, lambda_u=0.0)

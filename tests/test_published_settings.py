@@ -253,7 +253,7 @@ SETTINGS = [
     ("sop_plus/*-asym*", {"lr_v": 100}),
     ("promix/*", {**SGD, "net": "resnet18", "epochs": 600, "batch_size": 256, "lr": 0.05, "lr_min": 5e-5}),
     ("promix/*", {"schedule": "cosine", "weight_decay": 5e-4, "momentum": 0.9999, "alpha": 4, "lambda_u": 0.1}),
-    ("promix/*", {"temperature": 0.5, "agreement_share": 0.9}),
+    ("promix/*", {"temperature": 0.5, "agreement_share": 0.9, "keep_rest": False}),
     ("promix/*-sym20", {"rho_start": 0.7, "rho": 0.7}),
     ("promix/*-[sa]*[4589]0", {"rho_start": 0.5, "rho": 0.5}),
     ("promix/cifar10n-*", {"rho": 0.5, "tau": 0.99, "warmup": 10, "debias_loss": 0.8, "debias_guess": 0.8}),

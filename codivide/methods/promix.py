@@ -11,7 +11,8 @@ Kept from the reference code, not in the paper:
 
 Ours:
 - no FMix (methods know no images): mixup alone, one mixed batch for both heads; both views are one forward;
-- the weight of the unlabelled part stays .1 after its ramp; the published code sets it to 0 there;
+- the weight of the unlabelled part stays .1 after its ramp. The published code sets it to 0 there, as do the published
+  rows (``keep_rest=False``);
 - ramps and the time of agreement keep their share of the run (50, 100 and the last 250 of 600 epochs) unless given;
 - samples without a label learn in the unlabelled part and by agreement; a part without samples has a loss of 0;
 - clean_prob: the mixture on the given label's probability, mean of both networks, by which both selections rank.
@@ -53,6 +54,7 @@ class ProMix(WarmUp):
         temperature: of sharpening, > 0.
         alpha: of the Beta distribution of mixing shares.
         lambda_u: weight of the unlabelled part, after a ramp twice as long.
+        keep_rest: the unlabelled part keeps that weight; otherwise it has none from the end of its ramp on.
     """
 
     paper: ClassVar[str] = "arXiv:2207.10276"
@@ -78,6 +80,7 @@ class ProMix(WarmUp):
     temperature: float = 0.5
     alpha: float = 4.0
     lambda_u: float = 0.1
+    keep_rest: bool = True
 
     def start(self, run: Run) -> None:
         """An auxiliary head for each network; its mean predictions on selected samples and on the rest."""
@@ -91,8 +94,16 @@ class ProMix(WarmUp):
 
     def ramp(self, run: Run, times: float = 1.0) -> float:
         """Rise from 0 to 1 over the ramp, or over so many times its length."""
-        length = run.plan.epochs / 12 if self.rampup is None else self.rampup
-        return targets.ramp(run.progress, 0, times * length)
+        return targets.ramp(run.progress, 0, times * self.ramp_length(run))
+
+    def ramp_length(self, run: Run) -> float:
+        """Epochs of the ramp."""
+        return run.plan.epochs / 12 if self.rampup is None else self.rampup
+
+    def weight_of_the_rest(self, run: Run) -> float:
+        """``lambda_u`` after a ramp of twice the length, or 0 there."""
+        over = run.epoch >= 2 * self.ramp_length(run) and not self.keep_rest
+        return 0.0 if over else self.lambda_u * self.ramp(run, 2)
 
     def select_and_learn(self, run: Run) -> None:
         """Select small losses, then train both networks on the same batches of all samples."""
@@ -143,7 +154,7 @@ class ProMix(WarmUp):
         guess = torch.softmax(targets.debias(logits[: len(x)].detach(), mean_rest, self.debias_guess), 1)
         rest = targets.debias(auxiliary, mean_rest, -self.debias_loss)
         loss_u = targets.two_view_loss(rest, targets.sharpen(guess, self.temperature), ~kept, weight)
-        loss = self.lambda_u * self.ramp(run, 2) * loss_u
+        loss = self.weight_of_the_rest(run) * loss_u
         for out in (logits, auxiliary):
             loss = loss + targets.two_view_loss(margin(out), target, kept, weight)
         if len(rows) > 1:

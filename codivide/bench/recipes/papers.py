@@ -385,7 +385,7 @@ def _own_settings(method: str, data: str, setting: str) -> tuple[dict[str, Any],
     rho = 0.7 if setting == "sym20" else 0.5
     hyper = {"warmup": 30 if hundred else 10, "rho_start": rho, "rho": rho, "tau": 0.95 if hundred else 0.99}
     strength = 0.5 if hundred else 0.8
-    hyper |= {"debias_loss": strength, "debias_guess": strength}
+    hyper |= {"debias_loss": strength, "debias_guess": strength, "keep_rest": False}
     if setting == "asym40":
         hyper["confidence_penalty"] = 1.0
     return hyper, {}, _NOT_SET if setting in ("sym80", "sym90") else ""
