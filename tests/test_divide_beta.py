@@ -46,6 +46,27 @@ def test_bmm_is_expectation_maximisation_by_weighted_moments(wrong):
     assert np.abs(ours - reference)[falling].max() < 5e-3
 
 
+@pytest.mark.parametrize("wrong", [0.2, 0.5])
+def test_a_trimmed_fit_is_that_of_the_losses_between_two_percentiles(wrong):
+    loss = skewed(2_000, wrong)[0]
+    loss[:3] = 40.0  # far out: they stretch the scale of all others
+    low, high = np.sort(loss)[[round(0.05 * 1_999), round(0.95 * 1_999)]]
+    inner = (loss >= low) & (loss <= high)
+    ours = mixtures.bmm(torch.from_numpy(loss), trim=0.05).clean_prob.numpy()
+    falling = inner & (loss < low + 0.9 * (high - low))
+    assert np.abs(ours[falling] - naive_bmm(loss[inner])[falling[inner]]).max() < 2e-2
+    assert np.ptp(ours[loss >= high]) < 1e-6  # what lies outside is judged as the edge
+    assert np.ptp(ours[loss <= low]) < 1e-6
+    assert np.abs(ours - mixtures.bmm(torch.from_numpy(loss)).clean_prob.numpy()).max() > 0.1
+
+
+def test_a_trimmed_fit_of_a_few_or_of_equal_losses_takes_all():
+    assert mixtures.bmm(torch.zeros(0), trim=0.05).clean_prob.shape == (0,)
+    loss = torch.tensor([0.0] * 60 + [5.0] * 2)
+    assert torch.equal(mixtures.bmm(loss, trim=0.05).clean_prob, mixtures.bmm(loss).clean_prob)
+    assert mixtures.bmm(torch.tensor([1.0, 2.0]), trim=0.05).clean_prob.tolist() == [1, 1]
+
+
 @pytest.mark.parametrize("wrong", [0.1, 0.4, 0.7])
 def test_known_posteriors_of_skewed_losses_are_recovered_and_better_than_by_gaussians(wrong):
     loss, truth = skewed(20_000, wrong)

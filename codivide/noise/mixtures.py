@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -184,7 +185,7 @@ def mixture(loss: Tensor) -> Mixture | None:
     return Mixture(weight, low + width * mean, width**2 * variance)
 
 
-def bmm(loss: Tensor) -> Division:
+def bmm(loss: Tensor, trim: float = 0.0) -> Division:
     """Posterior of the low-mean component of a two-component Beta mixture (Arazo et al. 2019, section 3.1).
 
     Losses are scaled to [0, 1] by their range, clipped to [1e-4, 1 - 1e-4] and fitted by 10 rounds of
@@ -199,8 +200,10 @@ def bmm(loss: Tensor) -> Division:
 
     Args:
         loss: ``[N]``, any float type and device.
+        trim: share of the smallest and of the largest losses that scale and fit leave out, below .5; they are judged
+            as the nearest that is fitted (.05 in the published code).
     """
-    return _divide(loss, _BETA)
+    return _divide(loss, _BETA, trim)
 
 
 class _Family(NamedTuple):
@@ -217,12 +220,14 @@ class _Fitted(NamedTuple):
     mixture: Mixture  # on the scaled axis
 
 
-def _divide(loss: Tensor, family: _Family) -> Division:
+def _divide(loss: Tensor, family: _Family, trim: float = 0.0) -> Division:
     loss = loss.detach().float()
     finite = torch.isfinite(loss)
     whole = bool(finite.all())
     some = loss if whole else loss[finite]
-    fitted = _fit(some, family)
+    fitted = _fit(_inner(some, trim), family)
+    if fitted is None and trim:
+        fitted = _fit(some, family)
     if fitted is None:
         prob, separates = torch.ones_like(some), False
     else:
@@ -250,6 +255,14 @@ def _fit(loss: Tensor, family: _Family) -> _Fitted | None:
             histogram = _histogram(loss, low, high)
             mixed = family.maximise(histogram)
     return _Fitted(low, high, histogram, mixed)
+
+
+def _inner(loss: Tensor, trim: float) -> Tensor:
+    """The losses between two percentiles."""
+    if not trim or not len(loss):
+        return loss
+    low, high = np.percentile(loss.cpu().numpy(), (100 * trim, 100 - 100 * trim))
+    return loss[(loss >= low) & (loss <= high)]
 
 
 def spread(low: float, high: float) -> bool:

@@ -115,7 +115,7 @@ def _row(data: str, setting: str, row: str, method: str, hyper: dict[str, Any], 
     if method == "co_teaching_plus":
         hyper, oracle = {**hyper, "forget_rate": rate}, ("noise_rate",)
     if method == "m_correction":
-        hyper = {**hyper, "dynamic": (data, setting) in _DYNAMIC}
+        hyper = {**hyper, "dynamic": (data, setting) in _DYNAMIC, "trim": 0.05}
     return Recipe(
         f"dividemix-baselines-{data}/{setting}-{row}",
         method,

@@ -317,7 +317,7 @@ def _m_correction() -> Iterator[Recipe]:
                 "m_correction",
                 data,
                 _noise(setting),
-                hyper={"dynamic": form == "dynamic"},
+                hyper={"dynamic": form == "dynamic", "trim": 0.05},
                 plan={
                     "epochs": 300,
                     "batch_size": 128,

@@ -95,6 +95,7 @@ def _clothing1m() -> Iterator[Recipe]:
         yield Recipe(
             f"clothing1m/{row}",
             method,
+            hyper={"trim": 0.05} if method == "m_correction" else {},
             plan=_CLOTHING_PLAN,
             published={"last": number},
             source=_TABLE_3,
