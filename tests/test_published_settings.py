@@ -232,6 +232,7 @@ SETTINGS = [
     ("co_teaching_plus/mnist-*", {"warmup": 0}),
     ("co_teaching_plus/cifar10-*", {"warmup": 20}),
     ("co_teaching_plus/cifar100-*", {"warmup": 5}),
+    ("jocor/mnist-*", {"agreement": 0.95, "milestones": (80,)}),
     ("jocor/cifar10-*", {"agreement": 0.9, "milestones": (80,)}),
     ("jocor/cifar100-*", {"agreement": 0.85, "milestones": (100,)}),
     ("mentornet/*", MENTORNET),
