@@ -38,7 +38,10 @@ COMMANDS = {  # command: the file that it is in
 
 
 def application(arguments: list[str]) -> "typer.Typer":
-    """The application; the method flags of ``fit`` are made only when ``fit`` is asked for, since they need torch."""
+    """The application, with the one command that is asked for, or with all where none is or help on all.
+
+    The method flags of ``fit`` are made only when ``fit`` is asked for, since they need torch.
+    """
     import typer
 
     from codivide.cli.flags import Command, Group, spread
@@ -69,13 +72,14 @@ def application(arguments: list[str]) -> "typer.Typer":
         Options of a command: codivide COMMAND --help
         """
 
-    asked = next((word for word in arguments if not word.startswith("-")), None)
-    for name, file in COMMANDS.items():
+    asked = [name for name in arguments[:1] if name in COMMANDS]
+    for name in asked or COMMANDS:
+        file = COMMANDS[name]
         command = getattr(import_module(f"codivide.cli.{file}"), name)
         if isinstance(command, typer.Typer):
             app.add_typer(command, name=name)
         else:
-            more = method_flags(arguments) if name == asked == "fit" else []
+            more = method_flags(arguments) if asked == ["fit"] else []
             app.command(name, cls=Command)(spread(command, more))
     return app
 

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from scipy.optimize import minimize
-from scipy.special import log_softmax
 
 from codivide.core import threads
 from codivide.core.types import Floats, Labels
@@ -116,7 +115,8 @@ class _Objective:
         """a, W, b and the logarithm of T, rows normalised."""
         free, bias, rest = np.split(parameters[1:], [self.free, self.free + self.classes])
         matrix = rest.reshape(self.classes, self.classes)
-        log_t = log_softmax(matrix, axis=1)
+        log_t = matrix - matrix.max(1, keepdims=True)
+        log_t -= np.log(np.exp(log_t).sum(1, keepdims=True))  # scipy's log_softmax, without its detours
         return float(parameters[0]), free.reshape(-1, self.classes), bias, log_t
 
     def true_probs(self, scale: float, free: Floats, bias: Floats) -> Floats:
