@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import typer
+from typer.main import get_command
 from typer.testing import CliRunner
 
 import codivide
@@ -82,6 +83,17 @@ def test_every_command_of_the_table_is_there_and_in_the_help(capsys):
         assert name in shown
         found = getattr(import_module(f"codivide.cli.{file}"), name)
         assert isinstance(found, typer.Typer) or found.__doc__
+
+
+@pytest.mark.parametrize("words", [["audit", "run"], ["bench", "list"], ["fit", "--help"]])
+def test_one_command_alone_is_made_where_it_is_asked_for(words):
+    made = get_command(command_line.application(words))
+    assert list(made.commands) == words[:1]
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["nosuch"], ["--help", "fit"]])
+def test_all_commands_are_made_where_none_is_asked_for(words):
+    assert list(get_command(command_line.application(words)).commands) == list(command_line.COMMANDS)
 
 
 def test_help_early_errors_and_lists_need_neither_torch_nor_numpy(tmp_path):
@@ -179,6 +191,15 @@ def test_the_help_of_a_command_has_an_example_and_plain_words(words, capsys):
     assert ":class:" not in shown
     assert "<bool>" not in shown  # a switch takes no value
     assert "[default: (" not in shown  # in words or not, a default has one form
+
+
+def test_the_help_says_that_an_audit_shows_texts_and_learns_nothing(capsys):
+    call("audit", "--help")
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "learn" not in shown
+    assert "texts, which" in shown
+    call("noise", "--help")
+    assert "learned from" in " ".join(capsys.readouterr().out.split())
 
 
 def test_settings_of_a_method_are_in_the_help_where_one_is_named(capsys):

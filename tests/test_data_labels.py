@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.exceptions import DataConversionWarning
 
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, speaking_flags
 from codivide.data.labels import encode
 
 
@@ -72,6 +72,8 @@ def test_decoding_gives_the_labels_back(labels):
 def test_minus_one_and_one():
     with pytest.raises(InputError, match="unlabelled=None"):
         encode([-1, 1, 1])
+    with speaking_flags(), pytest.raises(InputError, match=r"call them 0 and 1 \(fit also takes --unlabelled none\)$"):
+        encode([-1, 1, 1])
     with pytest.raises(InputError, match="unlabelled=None"):
         encode(np.array([-1.0, 1.0, np.nan]))
     indices, classes = encode([-1, 1, 1], unlabelled=None)
@@ -123,5 +125,8 @@ def test_a_column_is_taken_with_the_warning_of_scikit_learn():
 
 
 def test_several_labels_a_row_are_no_class():
+    lists = pd.Series([None, ["a", "b"], ["a"]])
     with pytest.raises(InputError, match=r"row 1 is .'a', 'b'., which is not one class.*NoisyMultiLabelClassifier"):
-        encode(pd.Series([None, ["a", "b"], ["a"]]))
+        encode(lists)
+    with speaking_flags(), pytest.raises(InputError, match=r"are for codivide fit with --task multilabel$"):
+        encode(lists)

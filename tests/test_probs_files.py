@@ -164,6 +164,7 @@ def tabled(name, change):
         ),
         (lambda: ["--probs", "probs.npy", "--classes", "cat,dog"], "'eel' in row 2 is not one of the 2 classes"),
         (lambda: ["--probs", "probs.npy", "--classes", "cat,dog,eel,ant"], "3 columns, but there are 4 classes"),
+        (lambda: ["--probs", "probs.npy", "--classes", "cat,dog,cat"], "error: --classes holds a name twice"),
         (lambda: ["--probs", "probs.npy", "--label", "kind"], "labels.csv has no column 'kind'"),
         (lambda: ["--probs", "numbers.csv"], "numbers.csv"),
         (lambda: ["--classes", "cat,dog,eel"], "--classes goes with --probs"),

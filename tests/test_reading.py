@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from codivide import InputError, audit, noise_report, score_labels
 from codivide.audit.reading import read
+from codivide.core.errors import TrainingWarning
 
 WORDS = ("low", "mid", "high")
 
@@ -70,6 +71,18 @@ def test_numbers_as_text_are_in_the_order_of_their_values():
     is_found(audit.from_probs(given[few].astype(str), probs[few]), wrong[few])
     found = read([str(8 + k) for k in given], probs)
     assert found.classes == tuple(str(8 + k) for k in range(12))
+
+
+def test_minus_one_and_one_are_asked_about_before_half_of_the_labels_are_left_out():
+    y = np.where(np.arange(60) % 2, 1, -1)
+    probs = np.where(np.arange(60)[:, None] % 2, [[0.2, 0.8]], [[0.8, 0.2]])
+    with pytest.raises(InputError, match="exactly -1 and 1, and -1 means 'no label'"):
+        read(y, probs)
+    for stated in ({"unlabelled": None}, {"classes": [-1, 1], "unlabelled": None}):
+        assert (read(y, probs, **stated).given == np.arange(60) % 2).all()
+    three = np.arange(60) % 3 - 1
+    with pytest.warns(TrainingWarning, match="holds -1, 0 and 1"), pytest.raises(InputError):
+        read(three, np.eye(3)[three + 1] * 0.7 + 0.1)
 
 
 def test_labels_from_one_on_with_a_column_too_many():

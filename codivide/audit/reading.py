@@ -18,7 +18,7 @@ from codivide.core.errors import InputError, either
 from codivide.core.types import UNLABELLED, Floats, Labels, Mask
 from codivide.data.arrow import as_pandas
 from codivide.data.cells import are_objects
-from codivide.data.labels import SEVERAL, encode, refuse_several
+from codivide.data.labels import check_signs, encode, refuse_several, several
 from codivide.data.row_order import check_order
 from codivide.noise.trust import too_alike
 
@@ -76,7 +76,7 @@ def read(
     if len(shape) == 2 and shape[1] != 1:
         raise InputError(
             f"{what} has shape {tuple(shape)}; give one class for each sample (of one-hot labels the argmax(axis=1); "
-            f"several annotators' answers first need codivide.consensus; {SEVERAL})"
+            f"several annotators' answers first need codivide.consensus; {several()})"
         )
     if shape and shape[0] != len(probs):
         raise InputError(f"{name} has {len(probs)} rows, but {what} has {shape[0]}; give one for each sample")
@@ -114,7 +114,7 @@ def _shape_of(labels: Any, what: str) -> tuple[int, ...]:
     try:
         return np.shape(labels)
     except ValueError:  # lists of several lengths
-        text = f"{what}: rows have different numbers of labels; give one class for each sample ({SEVERAL})"
+        text = f"{what}: rows have different numbers of labels; give one class for each sample ({several()})"
         raise InputError(text) from None
 
 
@@ -124,6 +124,8 @@ def _placed(
     """The labels as places among the classes, and these; of classes that are stated labels may be the numbers."""
     if stated and order is not None and _are_numbers_of(labels, order, unlabelled):
         return encode(labels, unlabelled=unlabelled, classes=range(len(order)), what=what)[0], order
+    if not stated and unlabelled is not None:
+        check_signs(_plain(labels).to_numpy(), unlabelled, what)
     return encode(labels, unlabelled=unlabelled, classes=order, what=what)
 
 

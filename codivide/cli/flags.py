@@ -54,17 +54,23 @@ class NameFlags:
     text: Annotated[
         str | None,
         typer.Option(
-            help="The column of a table that holds texts, all that is learned from.",
-            show_default="text",
-            rich_help_panel=DATA,
+            help="The column of a table that holds texts, which are shown.", show_default="text", rich_help_panel=DATA
         ),
     ] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class TableFlags(NameFlags):
-    """Which columns of a table are what."""
+    """Which columns of a table are what, where something is learned from them."""
 
+    text: Annotated[
+        str | None,
+        typer.Option(
+            help="The column of a table that holds texts, all that is learned from.",
+            show_default="text",
+            rich_help_panel=DATA,
+        ),
+    ] = None
     columns: Annotated[
         str | None,
         typer.Option(

@@ -303,7 +303,7 @@ def _as_matrix(y: Any) -> NDArray[Any]:
     if wrong is not None:
         raise InputError(
             f"y: row {wrong} has {lengths[wrong]} labels, the first {lengths[0]}: one an annotator. If a row has "
-            "several labels, use NoisyMultiLabelClassifier."
+            f"several labels, {either('give --task multilabel', 'use NoisyMultiLabelClassifier')}."
         )
     matrix = np.empty((len(lengths), lengths[0]), dtype=object)
     for row, labels in enumerate(y):

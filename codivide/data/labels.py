@@ -22,14 +22,11 @@ from codivide.core.types import UNLABELLED, Labels
 from codivide.data.commas import Commas
 
 NO_Y = "codivide requires y to be passed, but the target y is None: pass one label a row."  # scikit-learn asks for it
-SEVERAL = (
-    "several labels a row are for NoisyMultiLabelClassifier, or for score_labels and noise_report with "
-    "task='multilabel'"
-)
 MISSING_TEXT = ("", "nan", "NaN", "None")
 MISSING_ALWAYS = ("",)  # also where "nan" and "None" are classes
 NO_LABEL = ("unlabelled", "unlabeled")  # folders and splits of samples without a label
 HELD_OUT = ("test", "val", "valid", "validation")  # splits to test on; the first that there is
+_TAKEN = "(fit also takes --unlabelled none)"
 
 Names = Sequence[object] | Callable[[int], str]
 
@@ -110,7 +107,7 @@ def encode(
     values = _column(labels, what)
     empty = _empty(values, keep_na=keep_na)
     if unlabelled is not None and classes is None:
-        _check_signs(values[~empty], unlabelled, what)
+        check_signs(values[~empty], unlabelled, what)
     missing = empty | _equals(values, unlabelled)
     present = _homogeneous(values[~missing], np.flatnonzero(~missing), what, names)
     if present.dtype.kind == "f" and empty.any():
@@ -235,12 +232,18 @@ def _column(labels: object, what: str) -> NDArray[Any]:
     return values.astype(str) if values.dtype.kind == "S" else values
 
 
+def several() -> str:
+    """Who takes several labels a row."""
+    python = "NoisyMultiLabelClassifier, or for score_labels and noise_report with task='multilabel'"
+    return f"several labels a row are for {either('codivide fit with --task multilabel', python)}"
+
+
 def refuse_several(values: NDArray[Any], what: str) -> None:
     """InputError that names the first of labels ``[N]`` that is a list or the like."""
     if values.dtype.kind == "O":
         for row, value in enumerate(values.tolist()):
             if isinstance(value, list | tuple | set | dict | np.ndarray):
-                raise InputError(f"{what}: row {row} is {value!r:.80}, which is not one class; {SEVERAL}")
+                raise InputError(f"{what}: row {row} is {value!r:.80}, which is not one class; {several()}")
 
 
 def _empty(values: NDArray[Any], *, keep_na: bool) -> NDArray[np.bool_]:
@@ -266,20 +269,29 @@ def _equals(values: NDArray[Any], unlabelled: int | None) -> NDArray[np.bool_]:
     return np.asarray(values == unlabelled, dtype=bool)
 
 
-def _check_signs(values: NDArray[Any], unlabelled: int, what: str) -> None:
-    """Numbers among which -1 is a class, surely or maybe, although it means "no label"."""
+def check_signs(values: NDArray[Any], unlabelled: int, what: str) -> None:
+    """Look for labels ``[N]`` among which -1 is a class, surely or maybe, although it means "no label".
+
+    Args:
+        values: the labels that are there.
+        unlabelled: the value that means "no label".
+        what: what to call the labels in a message.
+
+    Raises:
+        InputError: they are -1 and 1; a warning where they are -1, 0 and 1.
+    """
     if unlabelled != UNLABELLED:
         return
     counts = Counter(values.tolist())
     if set(counts) == {-1, 1}:
         raise InputError(
             f"{what} holds exactly -1 and 1, and -1 means 'no label' here, which leaves one class only. "
-            "If they are two classes pass unlabelled=None."
+            "If they are two classes " + either(f"call them 0 and 1 {_TAKEN}", "pass unlabelled=None")
         )
     if set(counts) == {-1, 0, 1} and 2 * counts[-1] < len(values):
         warnings.warn(
             f"{what} holds -1, 0 and 1, and the {counts[-1]:,} rows with -1 are taken for rows without a label. If "
-            "that is a class, as of sentiments, pass " + either("--unlabelled none", "unlabelled=None"),
+            "that is a class, as of sentiments, " + either(f"call it otherwise {_TAKEN}", "pass unlabelled=None"),
             TrainingWarning,
             stacklevel=4,
         )
@@ -340,7 +352,7 @@ def _places(
     """Index in ``classes`` of each different label; a number also finds the string that writes it."""
     table: dict[Hashable, int] = {name: index for index, name in enumerate(classes)}
     if len(table) < len(classes):
-        raise InputError(f"classes holds a name twice: {list(classes)}.")
+        raise InputError(f"{option('classes')} holds a name twice: {list(classes)}.")
     places = [table.get(label, table.get(str(label), -1)) for label in different]
     for label, place, row in zip(different, places, first, strict=True):
         if place < 0:
