@@ -132,7 +132,7 @@ def test_plot_draws_means_and_spread():
 def test_it_takes_the_model_of_a_run_on_images():
     digits = load_digits()
     x = (digits.images[:200] * 15).astype(np.uint8)
-    fit = NoisyLabelClassifier(METHODS["cross_entropy"](), epochs=2).fit(x, digits.target[:200])
+    fit = NoisyLabelClassifier(METHODS["cross_entropy"](), net="mlp", epochs=2).fit(x, digits.target[:200])
     rows, y = TensorRows(torch.from_numpy(x).unsqueeze(1)), torch.from_numpy(digits.target[:200])
     found = between.diagnose(fit.model_, rows, y, between.draw_pairs(y, 40), (0.0, 0.5, 1.0))
     ends = between.draw_pairs(y, 40)

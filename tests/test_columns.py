@@ -41,7 +41,7 @@ def trained(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("columns")
     table(0).to_csv(folder / "train.csv", index=False)
     table(1)[["f3", "label", *(n for n in reversed(NAMES) if n != "f3")]].to_csv(folder / "test.csv", index=False)
-    settings = ["--method", "features"]
+    settings = ["--method", "features", "--heads", "linear"]
     if request.param == "network":
         settings = ["--method", "cross_entropy", "--epochs", "3", "--device", "cpu"]
     words = ("fit", folder / "train.csv", *settings, "--test", folder / "test.csv", "--out", folder / "run")
@@ -114,7 +114,7 @@ def test_values_far_outside_the_training_are_said(tmp_path, monkeypatch, capsys)
     day = pd.Timestamp("2024-01-05") + pd.to_timedelta(rng.integers(0, 200, 120), unit="D")
     note = [f"{word} {k}" for k, word in enumerate(np.array(["good", "bad"])[y])]
     frame = pd.DataFrame({"pay": rng.lognormal(3, 1, 120) * (1 + y), "when": day, "note": note})
-    fitted = NoisyLabelClassifier().fit(frame, y)
+    fitted = NoisyLabelClassifier(Features(heads="linear", trees="none", correct=False)).fit(frame, y)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         fitted.predict(frame)
@@ -144,7 +144,8 @@ def test_tables_of_other_libraries_keep_the_names_of_their_columns(model):
     held = pyarrow.Table.from_pandas(frame[NAMES], preserve_index=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        fitted = NoisyLabelClassifier(model=model, columns=NAMES[:3]).fit(held, frame["label"])
+        method = "auto" if model is not None else Features(heads="linear")
+        fitted = NoisyLabelClassifier(method, model=model, columns=NAMES[:3]).fit(held, frame["label"])
         numbers = NoisyLabelRegressor(columns=NAMES[:3]).fit(held, frame["f0"] + frame["f1"])
     assert fitted.feature_names_in_.tolist() == NAMES[:3]
     assert np.array_equal(fitted.predict(held.select(NAMES[::-1])), fitted.predict(frame[NAMES]))

@@ -80,8 +80,8 @@ def test_the_stages_of_a_budget_end_in_order():
 def test_asking_for_a_folder_changes_no_number(method, tmp_path):
     images, truth = load_digits(return_X_y=True)
     rng = np.random.default_rng(0)
-    given = np.where(rng.random(300) < 0.4, rng.integers(0, 10, 300), truth[:300])
-    x = images[:300].astype(np.float32)
+    given = np.where(rng.random(200) < 0.4, rng.integers(0, 10, 200), truth[:200])
+    x = images[:200].astype(np.float32)
     if method != "features":
         x = (x.reshape(-1, 8, 8) * 15.9).astype(np.uint8)
     network = {} if method == "features" else {"epochs": 3, "precision": "fp32", "device": "cpu"}

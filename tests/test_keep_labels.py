@@ -137,7 +137,7 @@ def test_labels_are_held_out_of_the_labelled_samples_alone(digits):
 
 def test_the_record_of_few_labels(digits, tmp_path):
     few = keep_labels(part(digits, 500, 0), 5, 0)
-    job = Job(build_method("cross_entropy"), default_plan(500, epochs=23), evaluate_every=1)
+    job = Job(build_method("cross_entropy"), default_plan(500, epochs=23), net="mlp", evaluate_every=1)
     outcome = execute(job, few, tmp_path / "run")
     assert outcome.summary["unlabelled"] == 450
     assert outcome.summary["noise"]["labels"] == 50
@@ -157,7 +157,7 @@ def test_the_record_of_few_labels(digits, tmp_path):
 
 def test_a_median_of_fewer_evaluations_is_that_of_all(digits):
     few = keep_labels(part(digits, 300, 0), 3, 0)
-    job = Job(build_method("cross_entropy"), default_plan(300, epochs=4), evaluate_every=2)
+    job = Job(build_method("cross_entropy"), default_plan(300, epochs=4), net="mlp", evaluate_every=2)
     outcome = execute(job, few)
     known = [row["test_accuracy"] for row in outcome.run.history if "test_accuracy" in row]
     assert outcome.summary["test_accuracy"]["last_20_median"] == np.median(known)

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.long
 def digits():
     """A classifier of digits, with test images in 0 to 1."""
     loaded = load("digits")
-    model = script.trained(script.METHODS["ERM"], loaded, "small_cnn", 4, 0)
+    model = script.trained(script.METHODS["ERM"], loaded, "mlp", 4, 0)
     x = loaded.test.x[torch.arange(60)].float() / 255
     return model, x, torch.from_numpy(loaded.test.y[:60])
 

@@ -97,9 +97,9 @@ def test_a_label_counts_as_it_is_likely_right():
 
 def test_few_wrong_labels_need_no_second_round():
     x, given, _ = spoiled(0.05)
-    found = learn.learn(table(x, given), Features(), 0)
+    found = learn.learn(table(x, given), Features(heads="linear"), 0)
     assert found.report["counted_noise"] < learn.AGAIN
-    once = learn.learn(table(x, given), Features(again=False), 0)
+    once = learn.learn(table(x, given), Features(heads="linear", again=False), 0)
     assert torch.equal(found.clean_prob, once.clean_prob)
 
 
@@ -110,7 +110,7 @@ def test_a_model_of_the_users_own_and_answers_of_several_are_asked_once(rounds):
     assert "again" not in learn.learn(table(x, given, own=asked), Features(), 0).report
     said = torch.full((600, CLASSES), 0.1)
     said[torch.arange(600), torch.from_numpy(given)] = 0.5
-    assert "again" not in learn.learn(table(x, given, answers=said), Features(), 0).report
+    assert "again" not in learn.learn(table(x, given, answers=said), Features(heads="linear"), 0).report
 
 
 def test_a_budget_may_leave_it_out(monkeypatch):
@@ -120,13 +120,13 @@ def test_a_budget_may_leave_it_out(monkeypatch):
         Clock, "allows", lambda clock, step, since=None: step != "a second round" or bool(clock.left_out.append(step))
     )
     with pytest.warns(TrainingWarning, match="no room for: a second round"):
-        found = learn.learn(table(x, given), Features(), 0, deadline=began + 1e6)
+        found = learn.learn(table(x, given), Features(heads="linear"), 0, deadline=began + 1e6)
     assert "again" not in found.report
 
 
 def test_the_estimator_has_it_and_can_do_without():
     x, given, truth = spoiled(0.4)
-    found = [NoisyLabelClassifier(Features(again=again)).fit(x, given) for again in (True, False)]
-    assert [len(clf.history_) for clf in found] == [7, 5]
+    found = [NoisyLabelClassifier(Features(heads="linear", again=again)).fit(x, given) for again in (True, False)]
+    assert [len(clf.history_) for clf in found] == [4, 3]
     first, second = (roc_auc_score(given != truth, -clf.clean_proba_) for clf in found)
     assert first > second

@@ -319,6 +319,7 @@ def grown(monkeypatch, x, y, **settings):
     seen, inner = [], trees.fit
     monkeypatch.setattr(trees, "fit", lambda kind, *rest, **more: (seen.append(kind), inner(kind, *rest, **more))[1])
     monkeypatch.setattr(trees, "_ROUNDS", 10)
+    monkeypatch.setattr(trees, "_TREES", 20)
     NoisyLabelClassifier(Features(heads="linear", vote=False, correct=False, **settings)).fit(x, y)
     monkeypatch.undo()
     return seen
