@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -9,14 +10,16 @@ import numpy as np
 
 from codivide.core.types import Floats, Labels
 from codivide.noise import chance
+from codivide.noise.certain import FEWEST, ceiling
 from codivide.noise.latent import MOST_WEIGHTED
-from codivide.noise.rates import Rates
+from codivide.noise.rates import JOINT, Rates
 
 Level = Literal["good", "fair", "poor"]
 
 AS_GIVEN = 0.98  # of the labels predicted as given: nearly all are right, or the wrong ones were memorised
 FEW = 0.05  # a rate below may be no noise at all
 _DOUBTED, _MUCH = 0.05, 0.12  # disagreement that is put down to the classifier: what is said, and what spoils the rate
+_KEPT_BACK = 0.01  # doubted labels that are not called wrong, from which on it is said where they are most of them
 _SAME, _ENOUGH = 0.999, 50  # the same of a classifier that nobody has seen learn, and of at least so many labels
 WIDE = 0.15  # an interval that makes the trust at most fair, and with which the kind is not "none"
 
@@ -82,6 +85,7 @@ def weigh(best: Rates, seen: Seen, *, width: float, errors: float, separates: bo
         _in_doubt(best.doubt),
         _wide(width) if learnable else None,
         _disagrees(seen, best.rate) if learnable else None,
+        _kept_back(best.estimates, len(seen.given)) if learnable and seen.claimed else None,
         *_few(seen.given),
         _MANY if seen.probs.shape[1] > MOST_WEIGHTED else None,
         _BY_RULE if learnable and best.rate < FEW else None,
@@ -140,9 +144,25 @@ def _disagrees(seen: Seen, rate: float) -> _Reason | None:
         return None
     text = f"The classifier disagrees with {100 * away:.0f} % of the labels, and all but {100 * rate:.0f} % is put "
     text += "down to its own doubt. Labels that are wrong just where it is in doubt would look the same"
+    most = f"anything up to {100 * away:.0f} % fits, and more where it has learned wrong labels"
     if doubted > max(_MUCH, rate):
-        return 2, f"{text}: do not trust the rate; anything up to {100 * away:.0f} % fits. Check some by hand."
-    return 1, f"{text}, so up to {100 * away:.0f} % may be wrong."
+        return 2, f"{text}: do not trust the rate; {most}. Check some by hand."
+    return 1, f"{text}: {most}."
+
+
+def _kept_back(estimates: Mapping[str, float], count: int) -> _Reason | None:
+    """Whether most of the labels that the classifier doubts are not called wrong, see ``noise.certain``.
+
+    Where it is in doubt for the samples' sake, and where labels are wrong just there, the estimates are the same.
+    """
+    doubted, most = estimates[JOINT], ceiling(estimates, count, FEWEST)
+    if doubted - most <= max(_KEPT_BACK, doubted / 2):
+        return None
+    return 1, (
+        f"The classifier doubts {100 * doubted:.1f} % of the labels, and at most {100 * most:.1f} % are called wrong, "
+        "since no more is proven. Labels that are wrong just where it is in doubt may not be among them: that few look "
+        "wrong does not mean that the others are right."
+    )
 
 
 def _wide(width: float) -> _Reason | None:
