@@ -22,6 +22,8 @@ from codivide.audit import checks
 from codivide.cli import bench as bench_commands
 from codivide.cli import output
 from codivide.cli.app import main
+from codivide.training import checkpoint
+from tests.forked import children, forked
 
 pytestmark = pytest.mark.long  # whole runs, several of them
 
@@ -86,7 +88,7 @@ def finished(photos, tmp_path_factory) -> tuple[Path, subprocess.CompletedProces
     folder = tmp_path_factory.mktemp("work")
     done = codivide(
         "fit", photos, "--out", "run", "--method", "dividemix", "--epochs", "9", "--warmup", "3",
-        "--batch-size", "16", cwd=folder,
+        "--batch-size", "16", "--net", "mlp", cwd=folder,
         CODIVIDE_CACHE=str(folder / "cache"),
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -94,22 +96,31 @@ def finished(photos, tmp_path_factory) -> tuple[Path, subprocess.CompletedProces
 
 
 @pytest.mark.process
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["digits", "--out", "run"], "the folder run exists"),
-        (["nowhere.csv", "--out", "new"], "there is no file or folder 'nowhere.csv'"),
-        (["digits", "--out", "new", "--method", "eler"], "unknown method 'eler'. Did you mean 'elr'"),
-    ],
-)
-def test_what_the_command_line_alone_shows_is_refused_without_torch(tmp_path, words, said):
+def test_what_the_command_line_alone_shows_is_refused_without_torch(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text('{"version": "1", "method": "elr", "plan": {}}')
-    code = "import sys; from codivide.cli.app import main\ntry: main()\nfinally: print('torch' in sys.modules)"
-    asked = [sys.executable, "-c", code, "fit", *words]
-    done = subprocess.run(asked, capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert (done.returncode, done.stdout.strip()) == (2, "False")
-    assert said in done.stderr
+    code = """if True:
+        import sys
+        from codivide.cli.app import main
+        for words in (
+            ["digits", "--out", "run"],
+            ["nowhere.csv", "--out", "new"],
+            ["digits", "--out", "new", "--method", "eler"],
+        ):
+            sys.argv = ["codivide", "fit", *words]
+            try:
+                main()
+            except SystemExit as ended:
+                print(ended.code, "torch" in sys.modules)
+    """
+    done = process("-c", code, cwd=tmp_path)
+    assert done.stdout.splitlines() == ["2 False"] * 3, done.stderr
+    for said in (
+        "the folder run exists",
+        "there is no file or folder 'nowhere.csv'",
+        "unknown method 'eler'. Did you mean 'elr'",
+    ):
+        assert said in " ".join(done.stderr.split())
 
 
 @pytest.mark.process
@@ -336,36 +347,30 @@ def test_few_labels_some_of_them_wrong(tmp_path):
     assert table["suggested"].notna().all()
 
 
-KILLED_AFTER_4 = """
-import os, signal, sys
-from codivide.cli import bench as bench_commands
-from codivide.cli import output
-from codivide.cli.app import main
-from codivide.training import checkpoint
+def dies_after_four_epochs():
+    torch.set_num_threads(1)
+    save = checkpoint.save
 
-save = checkpoint.save
+    def save_and_die(run, path):
+        save(run, path)
+        if run.epoch == 4:
+            os.kill(os.getpid(), signal.SIGKILL)
 
-def save_and_die(run, path):
-    save(run, path)
-    if run.epoch == 4:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-checkpoint.save = save_and_die
-main()
-"""
+    checkpoint.save = save_and_die
 
 
 @pytest.mark.long
 @pytest.mark.process
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows has no SIGKILL")
+@forked
 def test_kill_then_resume_is_the_straight_run(tmp_path):
     words = ["fit", "digits", "--method", "dividemix", "--noise", "symmetric:0.4", "--epochs", "6", "--warmup", "2"]
     words += ["--limit", "200", "--batch-size", "32", "--average", "0.9", "--freeze", "1", "--evaluate-every", "2"]
     words += ["--net", "mlp"]  # it has BatchNorm, too
     straight = codivide(*words, "--out", "straight", cwd=tmp_path)
     assert straight.returncode in (0, 3), straight.stderr  # six epochs on 200 labels may be too little
-    killed = process("-c", KILLED_AFTER_4, *words, "--out", "killed", cwd=tmp_path)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr  # it was still training
+    asked = children.command(*words, "--out", "killed")
+    killed = children.run(asked, tmp_path, prepare=[dies_after_four_epochs])
+    assert killed.signal == signal.SIGKILL, killed.err  # it was still training
     assert not (tmp_path / "killed" / "model.safetensors").exists()
     resumed = codivide(*words, "--out", "killed", "--resume", cwd=tmp_path)
     assert resumed.returncode == straight.returncode, resumed.stderr
