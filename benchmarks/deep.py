@@ -41,7 +41,8 @@ from codivide.runs.model import Model
 from codivide.training import loop, nets
 from codivide.training.model_file import Classifier
 from codivide.training.plan import Plan
-from codivide.training.run import Data, Method, Run
+from codivide.training.run import Method, Run
+from codivide.training.samples import Data
 
 OUT = Path("results") / "deep.json"
 SETS = {

@@ -40,7 +40,8 @@ from codivide.noise.clean_prob import log_odds
 from codivide.runs.model import Model
 from codivide.training import loop, nets
 from codivide.training.plan import Plan
-from codivide.training.run import Batch, Data, Method, Run
+from codivide.training.run import Method, Run
+from codivide.training.samples import Batch, Data
 from codivide.training.timm_names import PACKAGED, expected
 
 DATA = Path(os.environ.get("CODIVIDE_DATA", "data"))

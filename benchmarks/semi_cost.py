@@ -25,7 +25,8 @@ from codivide.data.sources import load
 from codivide.data.views import fit_views
 from codivide.fit.job import default_plan
 from codivide.training import nets
-from codivide.training.run import Data, Run
+from codivide.training.run import Run
+from codivide.training.samples import Data
 
 SUPERVISED = "cross_entropy"
 

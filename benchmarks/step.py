@@ -34,7 +34,8 @@ from codivide.data.views import fit_views
 from codivide.methods import DivideMix
 from codivide.training import mixmatch, nets
 from codivide.training.plan import Plan
-from codivide.training.run import Data, Run
+from codivide.training.run import Run
+from codivide.training.samples import Data
 
 BATCH, CLASSES = 64, 10
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)

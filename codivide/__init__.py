@@ -30,12 +30,13 @@ if TYPE_CHECKING:
     from codivide.training.checkpoint import Checkpoint
     from codivide.training.loop import train
     from codivide.training.plan import Plan
-    from codivide.training.run import Batch, Data, Method, Run
+    from codivide.training.run import Method, Run
+    from codivide.training.samples import Batch, Data
 
 _HOME = {
-    "Batch": "training.run",
+    "Batch": "training.samples",
     "Checkpoint": "training.checkpoint",
-    "Data": "training.run",
+    "Data": "training.samples",
     "FeatureModel": "methods.features.model",
     "Features": "methods.features.options",
     "InputError": "core.errors",

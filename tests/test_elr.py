@@ -13,7 +13,7 @@ from codivide.data.rows import TensorRows
 from codivide.fit.job import default_plan
 from codivide.methods import ELR, CrossEntropy, ELRPlus
 from codivide.training import mixmatch, targets
-from codivide.training.run import Data
+from codivide.training.samples import Data
 from tests import toys
 
 

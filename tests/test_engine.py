@@ -23,7 +23,8 @@ from codivide.methods import METHODS
 from codivide.training import layers, nets, targets
 from codivide.training.checkpoint import Checkpoint, read_header
 from codivide.training.plan import learning_rate
-from codivide.training.run import Data, Method
+from codivide.training.run import Method
+from codivide.training.samples import Data
 from tests import toys
 from tests.forked import children, forked
 

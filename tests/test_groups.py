@@ -277,7 +277,7 @@ def test_a_confirmed_sample_keeps_its_copies_in_training(monkeypatch):
 
     from codivide.methods.cross_entropy import CrossEntropy
     from codivide.training.loop import train
-    from codivide.training.run import Data
+    from codivide.training.samples import Data
 
     known = toy(80)
     confirmed = torch.zeros(80, dtype=torch.bool)

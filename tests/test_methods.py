@@ -29,7 +29,8 @@ from codivide.fit.choose_run import execute
 from codivide.fit.job import Job, default_plan
 from codivide.methods import METHODS
 from codivide.training.checkpoint import Checkpoint
-from codivide.training.run import Data, Run
+from codivide.training.run import Run
+from codivide.training.samples import Data
 from tests import toys
 
 ROOT = Path(__file__).parents[1]

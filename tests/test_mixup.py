@@ -13,7 +13,7 @@ from codivide.data.rows import TensorRows
 from codivide.methods import METHODS
 from codivide.training import mixing, nets
 from codivide.training.checkpoint import Checkpoint
-from codivide.training.run import Data
+from codivide.training.samples import Data
 from tests import toys
 
 CrossEntropy, Mixup = METHODS["cross_entropy"], METHODS["mixup"]

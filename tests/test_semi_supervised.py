@@ -16,7 +16,8 @@ from codivide.fit.job import default_plan
 from codivide.methods import METHODS
 from codivide.methods._semi_supervised import SemiSupervised
 from codivide.training import layers, mixing, mixmatch, targets
-from codivide.training.run import Batch, Data, Method
+from codivide.training.run import Method
+from codivide.training.samples import Batch, Data
 from tests import toys
 
 NAMES = [name for name, cls in METHODS.items() if cls.semi_supervised]

@@ -28,7 +28,7 @@ from codivide.methods.features.matrix import Matrix, Scale
 from codivide.noise.scores import accuracies
 from codivide.training.loop import train
 from codivide.training.plan import Plan
-from codivide.training.run import Data
+from codivide.training.samples import Data
 
 WEIGHS = [name for name, kind in METHODS.items() if kind.weighs and kind.trains]
 

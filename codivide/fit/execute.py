@@ -35,7 +35,8 @@ from codivide.training import nets
 from codivide.training.checkpoint import Checkpoint
 from codivide.training.loop import train
 from codivide.training.own_net import OwnNet, check_logits, code_of
-from codivide.training.run import Data, Method, Run
+from codivide.training.run import Method, Run
+from codivide.training.samples import Data
 from codivide.training.timm_names import Expected, expected
 
 _IDENTITY = ("version", "net", "dropout", "augment", "evaluate_every", "record_learning", "encoder")

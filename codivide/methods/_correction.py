@@ -12,7 +12,8 @@ from torch import Tensor
 
 from codivide.noise import synthetic
 from codivide.noise import transition as transitions
-from codivide.training.run import Batch, Method, Run
+from codivide.training.run import Method, Run
+from codivide.training.samples import Batch
 
 _WARMUP_UPDATES = 1500  # with a tenth of them a network fits so little that every row of the estimate is nearly flat
 _FILTERED_CLASSES = 33  # with more, a class is less than the 3 % of the samples that a percentile of 97 leaves out

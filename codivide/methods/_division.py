@@ -16,7 +16,8 @@ from codivide.noise import embedding
 from codivide.noise import mixtures as divide
 from codivide.training import targets
 from codivide.training.plan import early_epochs
-from codivide.training.run import Batch, Method, Run
+from codivide.training.run import Method, Run
+from codivide.training.samples import Batch
 
 VIEWS = ("plain", "weak", "strong")
 EMBEDDED = ("embedding", "neighbours")  # divisions by the network's features

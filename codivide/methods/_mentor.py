@@ -14,7 +14,8 @@ from torch import Tensor
 from codivide.core.device import onto
 from codivide.core.errors import InputError
 from codivide.methods import _mentor_net as mentor
-from codivide.training.run import Batch, Method, Run
+from codivide.training.run import Method, Run
+from codivide.training.samples import Batch
 
 _BURN_IN = 0.18  # share of training in which the published mentors give every sample weight 1
 _REFRESHED = (0.21, 0.75)  # shares of training after which a learned mentor is fitted again, as published

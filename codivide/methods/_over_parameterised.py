@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from codivide.training import targets
-from codivide.training.run import Batch, Method, Run
+from codivide.training.run import Method, Run
+from codivide.training.samples import Batch
 
 _STEPS = 300 * math.log(1 + 40 / 128)  # how often v grows by a factor of e in the paper's 300 epochs of batches of 128
 

@@ -25,7 +25,8 @@ from torch import Tensor
 
 from codivide.core.errors import option
 from codivide.training import layers, targets
-from codivide.training.run import Batch, Method, Run
+from codivide.training.run import Method, Run
+from codivide.training.samples import Batch
 
 
 @dataclass

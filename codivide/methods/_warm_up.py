@@ -11,7 +11,8 @@ from torch import Tensor
 
 from codivide.training import targets
 from codivide.training.plan import early_epochs
-from codivide.training.run import Batch, Method, Run
+from codivide.training.run import Method, Run
+from codivide.training.samples import Batch
 
 
 @dataclass

@@ -16,7 +16,8 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from codivide.training import losses
-from codivide.training.run import Batch, Method, Run
+from codivide.training.run import Method, Run
+from codivide.training.samples import Batch
 
 
 @dataclass

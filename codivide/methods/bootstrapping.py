@@ -20,7 +20,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from codivide.training import targets
-from codivide.training.run import Batch, Method, Run
+from codivide.training.run import Method, Run
+from codivide.training.samples import Batch
 
 
 @dataclass

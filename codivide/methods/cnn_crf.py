@@ -29,7 +29,8 @@ import torch
 from torch import Tensor, nn
 
 from codivide.training import targets
-from codivide.training.run import Batch, Method, Run
+from codivide.training.run import Method, Run
+from codivide.training.samples import Batch
 
 
 class Energy(nn.Module):

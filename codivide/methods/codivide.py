@@ -31,7 +31,8 @@ from torch import Tensor
 from codivide.methods._held_out import agreeing, divided_apart, hold_out, nobody
 from codivide.training import losses, targets
 from codivide.training.plan import average_decay
-from codivide.training.run import Batch, Method, Run
+from codivide.training.run import Method, Run
+from codivide.training.samples import Batch
 
 GIVEN_BACK = 0.8  # of the epochs, after which labels that were held out are learned from, too: little changes then
 

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from codivide.methods._held_out import agreeing, divided_apart, hold_out, nobody
 from codivide.noise.learning_curves import memorises
 from codivide.training import targets
-from codivide.training.run import Batch, Method, Run
+from codivide.training.run import Method, Run
+from codivide.training.samples import Batch
 
 
 @dataclass

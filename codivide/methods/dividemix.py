@@ -31,7 +31,8 @@ from codivide.methods._division import VIEWS, Dividing
 from codivide.training import mixmatch, targets
 from codivide.training.published import AUTOMATIC as AUTOMATIC
 from codivide.training.published import PAPER as PAPER
-from codivide.training.run import Batch, Run
+from codivide.training.run import Run
+from codivide.training.samples import Batch
 
 
 @dataclass

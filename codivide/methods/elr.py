@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 
 from codivide.training import targets
-from codivide.training.run import Batch, Method, Run
+from codivide.training.run import Method, Run
+from codivide.training.samples import Batch
 
 
 @dataclass

@@ -30,7 +30,8 @@ from torch import Tensor, nn
 
 from codivide.core.device import onto
 from codivide.training import mixmatch, targets
-from codivide.training.run import Batch, Method, Run
+from codivide.training.run import Method, Run
+from codivide.training.samples import Batch
 
 
 @dataclass

@@ -21,7 +21,8 @@ from torch import Tensor
 
 from codivide.methods._semi_supervised import SemiSupervised
 from codivide.training import targets
-from codivide.training.run import Batch, Run
+from codivide.training.run import Run
+from codivide.training.samples import Batch
 
 
 @dataclass

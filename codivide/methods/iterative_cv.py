@@ -31,7 +31,8 @@ from codivide.methods._small_loss import SmallLoss
 from codivide.noise import mixtures
 from codivide.training import targets
 from codivide.training.plan import stage_rate
-from codivide.training.run import Batch, Run
+from codivide.training.run import Run
+from codivide.training.samples import Batch
 
 _MOST_REMOVED = 2.0  # times what is selected
 _CANDIDATE, _SELECTED, _REMOVED = 0, 1, 2  # what a sample is; -1 without a label

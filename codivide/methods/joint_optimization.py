@@ -27,7 +27,8 @@ from torch import Tensor
 
 from codivide.core.errors import InputError
 from codivide.training import targets
-from codivide.training.run import Batch, Method, Run
+from codivide.training.run import Method, Run
+from codivide.training.samples import Batch
 
 
 @dataclass

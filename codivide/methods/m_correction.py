@@ -28,7 +28,8 @@ from torch import Tensor
 from codivide.core.device import onto
 from codivide.noise import mixtures as divide
 from codivide.training import mixmatch, targets
-from codivide.training.run import Batch, Method, Run
+from codivide.training.run import Method, Run
+from codivide.training.samples import Batch
 
 
 @dataclass

@@ -31,7 +31,8 @@ from codivide.core.device import onto
 from codivide.methods import _mentor_net
 from codivide.methods._mentor import Mentored
 from codivide.training import mixmatch, targets
-from codivide.training.run import Batch, Run
+from codivide.training.run import Run
+from codivide.training.samples import Batch
 
 
 @dataclass

@@ -31,7 +31,8 @@ from torch.func import functional_call
 from codivide.core.device import autocast
 from codivide.training import layers, targets
 from codivide.training.plan import stage_rate
-from codivide.training.run import Batch, Method, Run
+from codivide.training.run import Method, Run
+from codivide.training.samples import Batch
 
 _RAMP = 20 / 120  # share of a training in which the consistency loss rises
 _EARLY_DECAY = 0.99  # of the teacher in that time

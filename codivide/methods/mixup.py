@@ -30,7 +30,8 @@ from torch import Tensor
 from codivide.core.device import onto
 from codivide.core.errors import InputError
 from codivide.training import layers, mixing, targets
-from codivide.training.run import Batch, Method, Run
+from codivide.training.run import Method, Run
+from codivide.training.samples import Batch
 
 
 @dataclass

@@ -25,7 +25,8 @@ import torch
 from torch import Tensor
 
 from codivide.training import targets
-from codivide.training.run import Batch, Method, Run
+from codivide.training.run import Method, Run
+from codivide.training.samples import Batch
 
 _BATCH, _SECOND = 128, 130  # samples in a batch, and epochs of the second stage, for which the published step is made
 _STEP = 600.0

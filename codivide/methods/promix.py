@@ -32,7 +32,8 @@ from torch import Tensor, nn
 from codivide.methods._warm_up import WarmUp
 from codivide.noise import mixtures, selections
 from codivide.training import layers, mixmatch, targets
-from codivide.training.run import Batch, Run
+from codivide.training.run import Run
+from codivide.training.samples import Batch
 
 
 @dataclass

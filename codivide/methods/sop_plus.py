@@ -20,7 +20,8 @@ from torch import Tensor
 
 from codivide.methods._over_parameterised import OverParameterised
 from codivide.training import targets
-from codivide.training.run import Batch, Run
+from codivide.training.run import Run
+from codivide.training.samples import Batch
 
 
 @dataclass

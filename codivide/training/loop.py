@@ -17,7 +17,8 @@ from codivide.training import checkpoint as checkpoints
 from codivide.training.checkpoint import Checkpoint
 from codivide.training.plan import Plan
 from codivide.training.ranks import here
-from codivide.training.run import Build, Data, Method, Run, Watch
+from codivide.training.run import Build, Method, Run, Watch
+from codivide.training.samples import Data
 from codivide.training.together import Alone, of_here
 
 

@@ -1,4 +1,4 @@
-"""What a method sees of a training run: ``Data``, ``Batch``, ``Method`` and ``Run``; ``training.loop`` trains.
+"""What a method is and what it sees of a training run: ``Method`` and ``Run``; ``training.loop`` trains.
 
 A method is its paper's pseudo-code: an ``epoch(run)`` that measures samples, divides and learns through the verbs of
 ``Run``. Everything a run carries from one epoch to the next (networks, optimizers, averages, generator state,
@@ -13,19 +13,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from copy import deepcopy
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from codivide.core.device import autocast, defers, onto
 from codivide.core.errors import InputError, TrainingWarning
-from codivide.data.rows import Rows, TensorRows
-from codivide.data.views import View
+from codivide.data.rows import TensorRows
 from codivide.noise import mixtures
 from codivide.training import layers, optimizers, orders
 from codivide.training.algorithm import Algorithm
 from codivide.training.plan import Plan, learning_rate
+from codivide.training.samples import Batch, Data
 from codivide.training.steps import Attached
 from codivide.training.targets import sample_loss
 from codivide.training.together import Alone
@@ -33,41 +33,6 @@ from codivide.training.together import Alone
 Build = Callable[[], nn.Module]
 
 _KEPT = 512  # numbers on the device, beyond which they are put together
-
-
-@dataclass(frozen=True, eq=False)  # two are the same where they are one
-class Data:
-    """What a method may know: samples, given labels, class names and views; never a true label.
-
-    Attributes:
-        x: rows, ``x[ids] -> [B, ...]``.
-        y: given labels ``[N]`` int64, -1 where there is none.
-        classes: one name per class.
-        views: batched functions ``(x, generator) -> x`` by name: "plain", "weak" and "strong".
-        confirmed: mask ``[N]`` of the labels that a person has confirmed, so that p(clean) = 1; None: no label.
-        groups: a number ``[N]`` for each sample on the CPU, the same for those that are held out together or not at
-            all (copies, and what the user says); None: each is on its own, or the method holds nothing out.
-        weight: how much each sample counts in a loss ``[N]`` float32, mean 1; None: all alike.
-    """
-
-    x: Rows
-    y: Tensor
-    classes: tuple[Any, ...]
-    views: Mapping[str, View]
-    confirmed: Tensor | None = None
-    groups: Tensor | None = None
-    weight: Tensor | None = None
-
-    def __len__(self) -> int:
-        return len(self.y)
-
-
-class Batch(NamedTuple):
-    """Some samples: their rows in the training set ``[B]``, one tensor per requested view, given labels ``[B]``."""
-
-    id: Tensor
-    x: tuple[Tensor, ...]
-    y: Tensor
 
 
 @dataclass
