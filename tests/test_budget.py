@@ -19,7 +19,7 @@ from codivide.cli import app, clock
 from codivide.core.errors import InputError, TrainingWarning
 from codivide.data import encode, progress
 from codivide.data.sources import load
-from codivide.fit import choose_run
+from codivide.fit import choose_run, choose_stages
 from codivide.fit.budget import Budget, seconds
 from codivide.fit.choose_rule import correction_cost
 from codivide.fit.estimate import features_seconds
@@ -140,12 +140,12 @@ def test_a_default_run_of_a_network_says_how_long_it_may_take(budget, monkeypatc
     loaded = load(generator.random((200, 8, 8), dtype=np.float32), generator.integers(0, 2, 200))
     plan = default_plan(200, Auto(), epochs=40)
     said = []
-    monkeypatch.setattr(choose_run._Choosing, "_rehearse", lambda self: 3.0)
+    monkeypatch.setattr(choose_stages.Choosing, "_rehearse", lambda self: 3.0)
 
     def choosing(**options):
         job = Job(Auto(), plan, "mlp")
-        told = {"begin": choose_run._unseen, "say": said.append, "resume": False, **options}
-        return choose_run._Choosing(job, Auto(), loaded, None, (), budget=Budget(budget), **told)
+        told = {"begin": choose_stages.unseen, "say": said.append, "resume": False, **options}
+        return choose_stages.Choosing(job, Auto(), loaded, None, (), budget=Budget(budget), **told)
 
     one = choosing()
     look = one._looking()
@@ -157,8 +157,8 @@ def test_a_default_run_of_a_network_says_how_long_it_may_take(budget, monkeypatc
         f"the short run up to {each * 40 / 60:.0f} min of it; a budget limits this"
     ]
     if budget is None:  # nobody listens: nothing is rehearsed
-        monkeypatch.setattr(choose_run._Choosing, "_rehearse", lambda self: pytest.fail("rehearsed"))
-        assert choosing(say=choose_run._unheard)._scout_plan() == plan
+        monkeypatch.setattr(choose_stages.Choosing, "_rehearse", lambda self: pytest.fail("rehearsed"))
+        assert choosing(say=choose_stages.unheard)._scout_plan() == plan
         assert choosing(resume=True)._scout_plan() == plan
 
 
@@ -172,10 +172,10 @@ def test_a_rehearsal_says_nothing_of_what_it_learned(monkeypatch):
 
     monkeypatch.setattr(choose_run.stages, "execute", execute)
     job = Job(Auto(), default_plan(40, Auto()), "mlp")
-    told = {"begin": choose_run._unseen, "say": choose_run._unheard, "budget": Budget(), "resume": False}
+    told = {"begin": choose_stages.unseen, "say": choose_stages.unheard, "budget": Budget(), "resume": False}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert choose_run._Choosing(job, Auto(), loaded, None, (), **told)._rehearse() == 0.5
+        assert choose_stages.Choosing(job, Auto(), loaded, None, (), **told)._rehearse() == 0.5
 
 
 def test_the_estimate_for_rows_is_that_of_the_recorded_runs():

@@ -24,10 +24,10 @@ from codivide.core.files import write_json
 from codivide.data.arrays import from_arrays
 from codivide.data.fingerprint import digest
 from codivide.data.sources import load
-from codivide.fit import choose_run
+from codivide.fit import choose_run, choose_stages
 from codivide.fit.choice import ScoutReport
 from codivide.fit.choose_rule import affordable_plain, compare, correction_cost, decide, plain_epochs, plain_hyper
-from codivide.fit.choose_run import LONGER, rescaled
+from codivide.fit.choose_stages import LONGER, rescaled
 from codivide.fit.job import Job, Outcome, build_method, default_plan
 from codivide.fit.progress import Display
 from codivide.methods.auto import Auto
@@ -480,8 +480,8 @@ def test_the_correction_hides_what_the_scout_held_out_and_gives_it_back(whole):
 def test_the_short_run_judges_one_way_noise_with_the_correction(whole, monkeypatch):
     assert not whole.outcome.evidence.witnessed
     kind = whole.outcome.summary["choice"]["evidence"]["kind"]
-    assert kind != choose_run.ONE_WAY_NOISE
-    monkeypatch.setattr(choose_run, "ONE_WAY_NOISE", kind)
+    assert kind != choose_stages.ONE_WAY_NOISE
+    monkeypatch.setattr(choose_stages, "ONE_WAY_NOISE", kind)
     outcome = execute(_job(), _loaded())
     assert outcome.evidence.witnessed
     assert _same(outcome, whole.outcome)  # it is trained as before
@@ -616,7 +616,7 @@ def test_a_run_without_a_choice_leaves_none_of_an_older_one(copied):
 def test_plain_training_is_kept_where_the_correction_loses(copied, monkeypatch):
     record = json.loads((copied / "choice.json").read_text())
     _rewrite(copied, {**record, "verdict": None})  # as before the comparison
-    monkeypatch.setattr("codivide.fit.choose_run.compare", _loses)
+    monkeypatch.setattr("codivide.fit.choose_stages.compare", _loses)
 
     def killing(name, epochs):
         def progress(run, row):
