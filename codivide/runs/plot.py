@@ -318,4 +318,5 @@ def save(figure: Figure, stem: Path) -> list[Path]:
         metadata = {"Date": None, "Creator": maker} if path.suffix == ".svg" else {"Software": maker}
         with atomic(path) as aside:
             figure.savefig(aside, format=path.suffix[1:], dpi=120, metadata=metadata)
+        figure.set_layout_engine("none")  # the second keeps the places that the first has found
     return paths
