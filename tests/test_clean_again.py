@@ -177,7 +177,8 @@ def test_sets_of_few_labels_are_noticed_where_they_are_read_as_classes(tmp_path,
 
 def test_rows_of_a_known_set_have_no_command(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert call("fit", "digits", "--limit", "60", *QUICK, "--out", "run") in (0, 3)
+    network = ("--method", "cross_entropy", "--net", "mlp", "--epochs", "1")
+    assert call("fit", "digits", "--limit", "60", *network, "--out", "run") in (0, 3)
     assert call("clean", "run", "--out", "cleaned") == 0
     assert "train again" not in capsys.readouterr().out
 

@@ -402,12 +402,24 @@ def test_bench_runs_and_tabulates_a_recipe(tmp_path):
     assert "| `gce` | not run |" in text
 
 
+FITS = """if True:
+    import sys
+    from codivide.cli.app import main
+    try:
+        main()
+    finally:
+        import codivide.audit.clean, codivide.audit.facts
+        print("matplotlib" in sys.modules)
+"""
+
+
 @pytest.mark.process
-def test_a_process_fits_and_a_warning_is_one_line_without_a_place_in_the_code(tmp_path):
+def test_a_process_fits_without_matplotlib_and_a_warning_is_one_line_without_a_place_in_the_code(tmp_path):
     words = ["--labels-per-class", "1000", "--limit", "200", "--epochs", "1", "--net", "mlp"]
     words += ["--method", "cross_entropy", "--out", "run"]
-    done = process("-m", "codivide.cli.app", "fit", "digits", *words, cwd=tmp_path)
+    done = process("-c", FITS, "fit", "digits", *words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "False"  # it is loaded to draw alone
     assert (tmp_path / "run" / "model.safetensors").exists()
     assert "warning of 1000 labels a class: no sample is without a label" in done.stderr
     assert ".py:" not in done.stderr

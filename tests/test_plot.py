@@ -1,7 +1,6 @@
 """The pictures of a run show what was recorded, and say so when something is missing."""
 
 import json
-import subprocess
 import sys
 
 import matplotlib.image
@@ -195,14 +194,6 @@ def test_the_command(run, tmp_path, monkeypatch, capsys):
     assert "1, 2, 4, 6, 8" in capsys.readouterr().err
     assert command(monkeypatch, "plot", tmp_path / "nowhere") == 2
     assert "nowhere" in capsys.readouterr().err
-
-
-@pytest.mark.process
-def test_matplotlib_is_loaded_only_to_draw():
-    loaded = "codivide.cli.app, codivide.fit.job, codivide.audit.facts, codivide.audit.clean"
-    code = f"import sys, {loaded}; print('matplotlib' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "False"
 
 
 def test_a_run_that_was_stopped_while_it_chose_says_how_to_go_on(tmp_path):

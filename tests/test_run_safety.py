@@ -159,7 +159,6 @@ def test_overwriting_replaces_a_runs_own_files_only(run):
 
 def test_a_picture_that_codivide_did_not_draw_is_not_replaced(run):
     plot.draw(run)
-    plot.draw(run)
     (run / "curves.png").write_bytes(b"mine")
     with pytest.raises(InputError, match=r"curves\.png exists"):
         plot.draw(run)
