@@ -207,3 +207,47 @@ def test_an_audit_of_an_older_version_says_that_it_has_no_report(made):
     Path("audited/noise.json").unlink()
     with pytest.raises(InputError, match=r"holds no noise\.json: an older version"):
         noise_report("audited")
+
+
+def test_a_name_that_comes_twice_among_the_labels_tells_no_row(made, monkeypatch, capsys):
+    table = pd.read_csv("labels.csv")
+    table.loc[5, "id"] = "s4"
+    table.to_csv("twice.csv", index=False)
+    assert codivide(monkeypatch, "noise", "twice.csv", "--probs", "probs.csv") == 2
+    assert "twice.csv: id 's4' comes twice, and rows of probs.csv go by it" in capsys.readouterr().err
+
+
+def test_texts_that_come_twice_take_one_row_and_it_is_said(made):
+    labels, probs = made
+    texts = [f"a text {k}" for k in range(119)] + ["a text 0"]
+    pd.DataFrame({"text": texts, "label": labels}).to_csv("texts.csv", index=False)
+    pd.DataFrame(probs[:119], columns=NAMES).assign(text=texts[:119]).to_csv("of_texts.csv", index=False)
+    with pytest.warns(UserWarning, match=r"1 samples of texts\.csv have the text of another and take its row"):
+        found = bring("texts.csv", [Path("of_texts.csv")], DEFAULT).reading
+    np.testing.assert_allclose(found.probs[119], probs[0])
+
+
+@pytest.mark.parametrize(("digits", "comma", "space"), [(4, ".", ""), (1, ".", " "), (2, ",", " ")])
+def test_percent_signs_are_read(made, digits, comma, space):
+    _, probs = made
+    cells = pd.DataFrame(100 * probs, columns=NAMES).map(lambda p: f"{p:.{digits}f}".replace(".", comma) + space + "%")
+    cells.to_csv("percent.csv", index=False, sep=";")
+    found = bring("labels.csv", [Path("percent.csv")], DEFAULT).reading
+    np.testing.assert_allclose(found.probs, probs, atol=0.02 * 0.1**digits)
+    np.testing.assert_allclose(found.probs.sum(1), 1)
+
+
+def test_percentages_that_are_no_whole_are_refused(made, monkeypatch, capsys):
+    _, probs = made
+    pd.DataFrame(90 * probs, columns=NAMES).map("{:.1f}%".format).to_csv("part.csv", index=False)
+    assert codivide(monkeypatch, "noise", "labels.csv", "--probs", "part.csv") == 2
+    assert "part.csv: row 0 is [" in capsys.readouterr().err
+
+
+def test_the_first_name_that_a_file_has_is_told_where_one_is_missing(made, monkeypatch, capsys):
+    table = pd.read_csv("probs.csv")
+    table.assign(id="data/" + table["id"]).to_csv("placed.csv", index=False)
+    assert codivide(monkeypatch, "noise", "labels.csv", "--probs", "placed.csv") == 2
+    assert f"has no row of id 's0', which labels.csv has (its first is of 'data/{table['id'][0]}')" in (
+        capsys.readouterr().err
+    )

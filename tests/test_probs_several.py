@@ -101,7 +101,14 @@ def test_a_list_of_pairs_as_forests_give_it_is_the_matrix():
     pairs = cross_val_predict(RandomForestClassifier(20, random_state=0), x, y, method="predict_proba", cv=3)
     assert [pair.shape for pair in pairs] == [(120, 2)] * 3
     matrix = np.column_stack([pair[:, 1] for pair in pairs])
-    for given in (pairs, tuple(pairs), [pd.DataFrame(pair) for pair in pairs], np.stack(pairs)):
+    for given in (
+        pairs,
+        tuple(pairs),
+        [pd.DataFrame(pair) for pair in pairs],
+        np.stack(pairs),
+        np.stack(pairs, axis=1),
+        list(np.stack(pairs, axis=1)),
+    ):
         found = score_labels("combined", y, pred_probs=given, task="multilabel")
         np.testing.assert_array_equal(found, score_labels("combined", y, pred_probs=matrix, task="multilabel"))
     assert audit.from_probs(y, pairs, task="multilabel") == audit.from_probs(y, matrix, task="multilabel")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from codivide.core.files import check_there, expand_user
 from codivide.core.types import Floats, Labels
 from codivide.core.words import first_few
 from codivide.data.annotators import KEYS, PREFIX, is_long, key_column
+from codivide.data.cells import is_textual, numbers
 from codivide.data.database import is_database
 from codivide.data.images import on_disk
 from codivide.data.loaded import Loaded, left_out
@@ -28,6 +30,7 @@ from codivide.data.table_files import is_table
 from codivide.data.tables import feature_ids, read_table, said_of_ids, table_labels, take_groups
 
 _ARRAYS = (".npy", ".npz")
+_ROUNDED = 0.01  # by which a row of percentages may differ from 100 %, in parts of 1
 _USUAL = ("pred_probs", "probs", "x")  # the array of an .npz file that is meant where there are several
 
 
@@ -169,6 +172,21 @@ def _table(path: Path, labels: Sequence[Any]) -> pd.DataFrame:
     return table.rename(columns={name: classes[name] for name in TEXT_COLUMNS if name in table and name in classes})
 
 
+def _from_percent(table: pd.DataFrame) -> pd.DataFrame:
+    """A table whose cells with a percent sign ("2.2 %") are probabilities; rows of rounded ones sum to 1 again."""
+    signed = [name for name in table if is_textual(table[name]) and table[name].map(_is_percent, "ignore").all()]
+    read = {name: numbers(table[name]) / 100 for name in signed if table[name].notna().any()}
+    if len(read) < 2:
+        return table
+    held = pd.DataFrame(read, index=table.index)
+    total = held.sum(axis=1)
+    return table.assign(**(held.div(total, axis=0) if (total - 1).abs().max() <= _ROUNDED else held))
+
+
+def _is_percent(cell: object) -> bool:
+    return bool(re.fullmatch(r"\s*\d+([.,]\d+)?\s*%\s*", str(cell)))
+
+
 def _is_row(names: Sequence[str]) -> bool:
     """Whether names of columns are a row of probabilities; classes may be called 0 and 1."""
     try:
@@ -197,7 +215,7 @@ def beside(
     """
     taken = {str(label) for label in labels}
     about = [name for name in TEXT_COLUMNS if name in table and name not in taken]
-    plain = table.drop(columns=about)
+    plain = _from_percent(table.drop(columns=about))
     if plain.shape[1] == 0:
         raise InputError(f"{path} has no column of a class (columns: {', '.join(about)}), so it holds no probabilities")
     checked(plain, str(path))
@@ -209,9 +227,21 @@ def beside(
         return plain
     if names.duplicated().any():
         raise InputError(f"{path}: {key} {names[names.duplicated()].iloc[0]!r} comes twice")
+    again = wanted[wanted.duplicated()]
+    if len(again) and key != "text":
+        raise InputError(
+            f"{source}: {key} {again.iloc[0]!r} comes twice, and rows of {path} go by it: give each sample a name of "
+            f"its own, or leave {key} out of {path}, whose rows then go by their place"
+        )
     missing = wanted[~wanted.isin(names)]
     if len(missing):
-        raise InputError(f"{path} has no row of {key} {missing.iloc[0]!r}, which {source} has")
+        raise InputError(
+            f"{path} has no row of {key} {missing.iloc[0]!r}, which {source} has (its first is of {names.iloc[0]!r})"
+        )
+    if len(again):
+        warnings.warn(
+            f"{len(again):,} samples of {source} have the text of another and take its row of {path}", stacklevel=2
+        )
     if extra := int((~names.isin(wanted)).sum()):
         warnings.warn(f"{extra:,} rows of {path} are of no sample in {source} and are left out", stacklevel=2)
     rows = pd.Index(names).get_indexer(pd.Index(wanted))

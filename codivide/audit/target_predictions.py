@@ -69,8 +69,8 @@ def of_predictions(y: Any, said: Any, options: ReadOptions) -> Scored:
     """
     if (y.shape[:1] == (0,)) if hasattr(y, "shape") else (isinstance(y, Sequence) and not len(y)):
         raise InputError("y is empty: there is no sample to judge")
-    said = as_pandas(said if options.task == REGRESSION else _of_pairs(said))
     texts, names, _ = texts_of(y, options)
+    said = as_pandas(said if options.task == REGRESSION else _of_pairs(said, len(texts)))
     found = _predictions(said, len(texts), options.task)
     codes, different = pd.factorize(pd.Series(texts, dtype=object))
     known = tuple(str(text) for text in different)
@@ -93,21 +93,23 @@ def of_predictions(y: Any, said: Any, options: ReadOptions) -> Scored:
     return _scored_sets(given, found, named=named)._replace(probs=found, given=given, loaded=loaded)
 
 
-def _of_pairs(said: Any) -> Any:
+def _of_pairs(said: Any, count: int) -> Any:
     """Probabilities ``[N, K]`` of a list of ``[N, 2]`` for each label, as scikit-learn's forests give; else as given.
 
-    An array ``[K, N, 2]`` is that list stacked.
+    An array ``[K, N, 2]`` is that list stacked; ``[N, K, 2]`` has a pair for each label of each of ``count`` samples.
 
     Raises:
         InputError: such a list whose arrays are others, or as many as the samples, so that it may mean either.
     """
-    said = list(said) if getattr(said, "ndim", 0) == 3 else said
+    said = list(as_floats(said, "pred_probs")) if getattr(said, "ndim", 0) == 3 else said
     if not isinstance(said, list | tuple) or not said or any(np.ndim(part) != 2 for part in said):
         return said
     parts = [as_floats(part, "pred_probs") for part in said]
     shapes = {part.shape for part in parts}
     off = max(float(np.abs(part.sum(1) - 1).max(initial=0)) for part in parts)
     fitting = shapes == {(len(parts[0]), 2)} and off < _SUM
+    if fitting and len(parts) == count != len(parts[0]):
+        return np.stack(parts)[:, :, 1]
     if fitting and len(parts[0]) != len(parts):
         return np.column_stack([part[:, 1] for part in parts])
     text = f"pred_probs is a list of {len(parts)} arrays of shape {' or '.join(map(str, sorted(shapes)))}. "
@@ -118,9 +120,9 @@ def _of_pairs(said: Any) -> Any:
             "np.array(pred_probs)[:, :, 1] where each is of a sample"
         )
     raise InputError(
-        f"{text}A list is taken where it has for each label an array [samples, 2], whose columns are the probabilities "
-        "that a row has it not and that it has it. Give [samples, labels] instead: "
-        "np.column_stack([p[:, 1] for p in pred_probs])"
+        f"{text}A list is taken where it has for each label an array [samples, 2], or for each sample an array "
+        "[labels, 2], whose columns are the probabilities that a row has the label not and that it has it. Give "
+        "[samples, labels] instead: np.column_stack([p[:, 1] for p in pred_probs])"
     )
 
 

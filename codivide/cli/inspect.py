@@ -127,9 +127,12 @@ def noise(
 def _say_of(loaded: Loaded) -> None:
     """How data were read, and of which labels there are too few."""
     from codivide.data.label_remarks import warn_about_labels
+    from codivide.data.loaded import left_out
 
     for sentence in loaded.said:
         note(sentence)
+    if loaded.skipped:
+        aside(left_out(loaded.skipped))
     warn_about_labels(loaded)
 
 
