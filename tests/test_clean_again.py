@@ -15,6 +15,7 @@ from PIL import Image
 from codivide.cli.app import main
 from codivide.data.record import DataRecord
 from codivide.data.sources import load
+from codivide.noise.trust import TOO_LITTLE
 
 pytestmark = pytest.mark.filterwarnings("ignore::codivide.TrainingWarning")
 COUNT = 80
@@ -213,3 +214,28 @@ def test_changes_are_since_the_source_also_those_that_were_decided_before_the_ru
     differs = after["label"].to_numpy() != before[after["id"]].to_numpy()
     assert after["id"][differs].tolist() == ["p3"]
     assert set(before.index) - set(after["id"]) == {"p9", "p20"}
+
+
+def test_a_run_that_is_of_no_use_says_so_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(200, 4)).round(3)
+    given = (x[:, 0] > 0) ^ (rng.random(200) < 0.2)
+    pd.DataFrame(x, columns=list("abcd")).assign(label=np.where(given, "x", "y")).to_csv("rows.csv", index=False)
+    assert call("fit", "rows.csv", "--out", "run", *QUICK) == 0
+    assert call("clean", "run", "--out", "cleaned") == 0
+    assert len(pd.read_csv("cleaned/CHANGES.csv")) > 10
+    assert "too little" not in capsys.readouterr().err
+    summary = json.loads(Path("run/summary.json").read_text())
+    del summary["sha256"]
+    Path("run/summary.json").write_text(json.dumps(summary | {"verdict": TOO_LITTLE}))
+    assert call("predict", "run", "rows.csv") == 0
+    told = capsys.readouterr()
+    assert f"{TOO_LITTLE}: the predictions are guesses" in told.err
+    assert told.out.splitlines()[0] == "id,label,probability"
+    assert call("clean", "run", "--out", "unasked") == 0
+    assert f"{TOO_LITTLE}: neither the labels" in capsys.readouterr().err
+    assert pd.read_csv("unasked/CHANGES.csv").empty
+    assert call("clean", "run", "--relabel-above", "0.5", "--out", "asked") == 0
+    assert f"{TOO_LITTLE}: neither the labels" in capsys.readouterr().err
+    assert len(pd.read_csv("asked/CHANGES.csv")) > 10

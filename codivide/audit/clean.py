@@ -48,6 +48,7 @@ from codivide.data.table_sets import split_answers
 from codivide.data.tables import as_written, feature_ids, read_table
 from codivide.data.target_decisions import check_targets, unfit, with_points
 from codivide.noise.report import NoiseReport
+from codivide.noise.trust import TOO_LITTLE
 from codivide.runs import label_table
 from codivide.runs.changed import check_again, file_remarks, folder_remarks, is_listed
 from codivide.runs.folder import FACTS, PREDICTIONS, SUMMARY, SavedRun, is_audit
@@ -91,6 +92,11 @@ class Judged:
     def of_classes(self) -> bool:
         """Whether a label is a class; else it is a number or several labels, of which any may come."""
         return self.source.options.task == CLASSES
+
+    @property
+    def is_useless(self) -> bool:
+        """Whether the run itself says that it is of no use."""
+        return self.run is not None and self.run.summary.get("verdict") == TOO_LITTLE
 
     def origin(self) -> Path:
         """The source, which must be there.
@@ -296,6 +302,8 @@ def clean(
         run=run,
         certain=_certain(judged, run) if is_unasked(corrections, drop_below, relabel_above) else None,
     )
+    if judged.is_useless:
+        cleaned.remarks.insert(0, f"{TOO_LITTLE}: neither the labels that look wrong nor the model")
     cleaned = since_source(cleaned, judged.table, judged.classes, judged.decided)
     if judged.of_files():
         (table, paths, places), cells = _images(cleaned, judged, files, out), None
@@ -340,6 +348,8 @@ def _certain(judged: Judged, run: Path) -> float | None:
             return None if found is None else float(found)
     if judged.run is None or not judged.of_classes or not is_present(run / PREDICTIONS):
         return None
+    if judged.is_useless:
+        return 0.0
     try:
         report = noise_report(judged.run, replicates=2)  # its interval is not asked for
     except InputError as error:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from codivide.cli.flags import Run
-from codivide.cli.output import aside, check_new_file, rich_table
+from codivide.cli.output import aside, check_new_file, note, rich_table
 from codivide.cli.progress import out_console
 from codivide.core.errors import InputError
 from codivide.core.files import check_there
@@ -62,6 +63,7 @@ def predict(
 
     _check_out(out)
     model = load_any(run, resolve_device(device), net=net)
+    _say_useless(run)
     options = ReadOptions(progress=True, device=device, text=text or _trained(run).text)
     source: Any = files[0] if len(files) == 1 else [Path(name) for name in files]
     rows, ids, skipped = read_inputs(source, model.shape, model.dtype, options, model.encoder, columns=model.columns)
@@ -117,6 +119,16 @@ def _trained(run: Path) -> ReadOptions:
     from codivide.runs.folder import SavedRun, is_run
 
     return SavedRun(run).source.options if is_run(run) else DEFAULT
+
+
+def _say_useless(run: Path) -> None:
+    """A note where the run itself says that its model is of no use; the model alone is enough to predict."""
+    from codivide.noise.trust import TOO_LITTLE
+    from codivide.runs.folder import SavedRun, is_run
+
+    with suppress(InputError):  # a summary that is damaged
+        if is_run(run) and SavedRun(run).summary.get("verdict") == TOO_LITTLE:
+            note(f"{TOO_LITTLE}: the predictions are guesses")
 
 
 def _check_out(out: Path | None) -> None:

@@ -26,6 +26,7 @@ from codivide.methods.features.options import Features
 from codivide.methods.features.table import Own, Table
 from codivide.noise import learning_curves, settle
 from codivide.noise.too_small import FEWEST
+from codivide.noise.trust import TOO_LITTLE
 from codivide.runs import label_table
 from codivide.runs.folder import RunFolder
 from codivide.training.model_file import Classifier
@@ -142,7 +143,7 @@ def learned_outcome(
     found |= {"collapsed": remark is not None, "findings": checked.findings}
     by_chance = tested.predicted is not None and verdict.by_chance(*tested.predicted)
     useless = "independent" in learned.remarks or by_chance or are_no_classes(loaded) or _AGREEMENT in said
-    found["verdict"] = verdict.TOO_LITTLE if useless else verdict.USABLE
+    found["verdict"] = TOO_LITTLE if useless else verdict.USABLE
     record = run_record.told(settings) | trained | found | environment()
     outcome = Outcome(None, history, model, table, record, evidence, tested.table)
     if folder is not None:

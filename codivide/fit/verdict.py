@@ -17,10 +17,9 @@ from codivide.data.groups import together
 from codivide.data.loaded import Loaded, subset
 from codivide.fit.choice import Choice
 from codivide.noise.chance import LIKELY, SURE, better_than_chance, information
-from codivide.noise.trust import AS_GIVEN
+from codivide.noise.trust import AS_GIVEN, TOO_LITTLE
 
 USABLE = "usable"
-TOO_LITTLE = "too little was learned; do not use"
 MEMORISED = "as good as every label is predicted as given, and none was held out"
 UNPROVEN = (
     "no label was held out, and neither the first epoch nor the labels of like samples show that any can be predicted"
