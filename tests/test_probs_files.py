@@ -251,3 +251,14 @@ def test_the_first_name_that_a_file_has_is_told_where_one_is_missing(made, monke
     assert f"has no row of id 's0', which labels.csv has (its first is of 'data/{table['id'][0]}')" in (
         capsys.readouterr().err
     )
+
+
+def test_noise_of_a_folder_counts_what_it_leaves_out(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for place in range(20):
+        Path("photos", NAMES[place % 2]).mkdir(parents=True, exist_ok=True)
+        image = np.random.default_rng(place).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+        Image.fromarray(image).save(f"photos/{NAMES[place % 2]}/{place}.png")
+    Path("photos/cat/cut.png").write_bytes(b"")
+    assert codivide(monkeypatch, "noise", "photos", "symmetric:0.5") == 0
+    assert "left out 1 file, the first: cat/cut.png (empty file)" in capsys.readouterr().err
