@@ -98,6 +98,10 @@ class Judged:
         """Whether the run itself says that it is of no use."""
         return self.run is not None and self.run.summary.get("verdict") == TOO_LITTLE
 
+    def cautions(self) -> list[str]:
+        """What is said before all else of a run that is of no use."""
+        return [f"{TOO_LITTLE}: neither the labels that look wrong nor the model"] if self.is_useless else []
+
     def origin(self) -> Path:
         """The source, which must be there.
 
@@ -302,9 +306,7 @@ def clean(
         run=run,
         certain=_certain(judged, run) if is_unasked(corrections, drop_below, relabel_above) else None,
     )
-    if judged.is_useless:
-        cleaned.remarks.insert(0, f"{TOO_LITTLE}: neither the labels that look wrong nor the model")
-    cleaned = since_source(cleaned, judged.table, judged.classes, judged.decided)
+    cleaned = since_source(cleaned, judged.table, judged.classes, judged.decided, judged.cautions())
     if judged.of_files():
         (table, paths, places), cells = _images(cleaned, judged, files, out), None
     elif files is not None:
@@ -321,7 +323,13 @@ def clean(
     return cleaned._replace(reading=_again(table, judged.source.options, label))
 
 
-def since_source(cleaned: Cleaned, table: pd.DataFrame, classes: Sequence[Any], record: Mapping[str, Any]) -> Cleaned:
+def since_source(
+    cleaned: Cleaned,
+    table: pd.DataFrame,
+    classes: Sequence[Any],
+    record: Mapping[str, Any],
+    first: Sequence[str] = (),
+) -> Cleaned:
     """What differs from the source, which earlier decisions that the run was trained with do, too.
 
     Args:
@@ -329,10 +337,11 @@ def since_source(cleaned: Cleaned, table: pd.DataFrame, classes: Sequence[Any], 
         table: its label table.
         classes: its classes.
         record: of those decisions, see ``Corrections.record``.
+        first: remarks that come before the others.
     """
     labels = [*label_values(table[label_table.GIVEN]), *label_values(table[label_table.SUGGESTED])]
     changes, remarks = with_earlier(cleaned.changes, record, table, Types(labels, classes).label)
-    return cleaned._replace(changes=changes, remarks=[*cleaned.remarks, *remarks])
+    return cleaned._replace(changes=changes, remarks=[*first, *cleaned.remarks, *remarks])
 
 
 def _certain(judged: Judged, run: Path) -> float | None:

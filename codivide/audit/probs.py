@@ -77,8 +77,7 @@ def from_probs(
             audit``, ``noise``, ``serve`` and ``clean`` take as they take a run; None: nothing is written.
         limit: issues listed in the facts.
         task: "classes", or "multilabel": labels ``[N, K]`` of 0 and 1 or a list for each row, probabilities ``[N, K]``
-            (a frame names its columns; or a list of ``[N, 2]``, an array ``[K, N, 2]`` or ``[N, K, 2]``); not with
-            classes, groups, out.
+            (a frame names its columns; or a list of ``[N, 2]``, ``[K, N, 2]``, ``[N, K, 2]``); no classes, groups, out.
         separator: between several labels of a row, where they are one text.
 
     Returns:
