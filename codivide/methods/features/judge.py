@@ -25,6 +25,7 @@ from codivide.noise.clean_prob import at_rate, log_odds
 DRAWS = 4  # labels drawn for every sample
 _MOST = 400_000  # pairs that the weights are learned from
 _RIDGE = 1e-3  # on the weights
+_APART = 0.1  # by which right labels are commoner among given than among drawn ones, or the two would look alike
 _TELLING = 100  # labels from which on p(clean) is exact enough to call a label right against a classifier's answer
 _TINY = 1e-6  # probabilities are kept from 0 before the logarithm
 
@@ -164,11 +165,13 @@ def calibrated(
     used = rows[judged]
     if len(used) > _MOST // (1 + DRAWS):
         used = used[torch.randperm(len(used), generator=generator)[: _MOST // (1 + DRAWS)]]
-    drawn = _other_labels(given[used], (size > 0) * (size.double() @ wrong.double()), generator)
+    share = (size > 0) * (size.double() @ wrong.double())
+    drawn = _other_labels(given[used], share, generator)
     contrast = kinds[used.repeat_interleave(DRAWS), drawn.flatten()]
-    pairs = torch.cat([own[used], contrast])
-    scale = pairs.std(0).clamp_min(_TINY)
-    weights = contrast_weights((own[used] / scale).numpy(), (contrast / scale).numpy(), noise)
+    spread = torch.cat([own[used], contrast]).std(0)
+    scale = torch.where(spread > _TINY, spread, 1.0)  # what is the same for all says nothing, and is left as it is
+    mistaken = min(level * _right(size, wrong, share), max(1 - noise - _APART, 0.0))
+    weights = contrast_weights((own[used] / scale).numpy(), (contrast / scale).numpy(), noise, mistaken)
     score = (own[judged] / scale).numpy() @ weights
     clean_prob[judged] = torch.from_numpy(at_rate(score, level))
     return clean_prob, {"weight_heads": float(weights[0]), "weight_neighbours": float(weights[1])}
@@ -231,31 +234,43 @@ def with_answers(probs: Tensor, answers: Tensor, given: Tensor, noise: float | N
     return both.float(), own
 
 
-def contrast_weights(own: Floats, drawn: Floats, noise: float) -> Floats:
+def contrast_weights(own: Floats, drawn: Floats, noise: float, mistaken: float) -> Floats:
     """Weights ``[E]``, at least 0, of the evidence for given labels, of which some share is like drawn ones.
 
-    With ``g(s) = exp(w s + b)`` how much likelier evidence s is for a clean label than for a drawn one, a given label
-    is ``r = noise + (1 - noise) g`` times likelier to show s than a drawn one, and the log-likelihood of telling them
-    apart, ``mean log r/(1 + r)`` over given and ``mean log 1/(1 + r)`` over drawn labels, is maximised: logistic
-    regression for presence-only data (Ward et al., Biometrics 2009). Without the noise, the weights would be too small.
+    With ``g(s) = exp(w s + b)`` how much likelier evidence s is for a right label than for a wrong one, a given label
+    is
+
+        r = (noise + (1 - noise) g) / (1 - mistaken + mistaken g)
+
+    times likelier to show s than a drawn one. The log-likelihood of telling them apart, ``mean log r/(1 + r)`` over
+    given and ``mean log 1/(1 + r)`` over drawn labels, is maximised: logistic regression for presence-only data (Ward
+    et al., Biometrics 2009), here with a background that is not pure. Without both shares the weights would be too
+    small.
 
     Args:
         own: evidence ``[N, E]`` for given labels.
         drawn: the same ``[M, E]`` for drawn ones.
-        noise: share of given labels that are like drawn ones, in (0, 1).
+        noise: share of given labels that are wrong, in (0, 1).
+        mistaken: share of drawn labels that are right, at least 0 and below ``1 - noise``: where the given label is
+            wrong, the true one may be drawn.
     """
     rows = np.concatenate([own, drawn])
     share = np.repeat([1 / len(own), 1 / len(drawn)], [len(own), len(drawn)])
     width = own.shape[1]
+    mistaken = max(mistaken, _TINY)  # a logarithm is taken of it
+    above = np.log1p(-noise) - np.log(noise)
+    below = np.log(mistaken) - np.log1p(-mistaken)
 
     def objective(values: Floats) -> tuple[float, Floats]:
-        score = rows @ values[:width] + values[width] + np.log1p(-noise)
-        log_ratio = np.logaddexp(np.log(noise), score)
+        score = rows @ values[:width] + values[width]
+        log_ratio = (
+            np.logaddexp(0, score + above) + np.log(noise) - np.logaddexp(0, score + below) - np.log1p(-mistaken)
+        )
         loss = np.logaddexp(0, log_ratio)  # of a drawn label: log(1 + r)
         loss[: len(own)] -= log_ratio[: len(own)]
         slope = expit(log_ratio)
         slope[: len(own)] -= 1
-        slope *= share * np.exp(score - log_ratio)
+        slope *= share * (expit(score + above) - expit(score + below))
         ridge = _RIDGE * values[:width]
         gradient = np.append(rows.T @ slope + ridge, slope.sum())
         return float(share @ loss + 0.5 * ridge @ values[:width]), gradient
@@ -273,3 +288,17 @@ def _other_labels(given: Tensor, share: Tensor, generator: torch.Generator) -> T
     place = torch.rand(len(given), DRAWS, generator=generator, dtype=torch.float64) * (share.sum() - own)
     place = place + own * (place >= below[given].unsqueeze(1))  # skip the own class
     return torch.searchsorted(share.cumsum(0), place, right=True).clamp_max(int(share.nonzero().max()))
+
+
+def _right(size: Tensor, wrong: Tensor, share: Tensor) -> float:
+    """How often a label drawn for a sample whose given label is wrong is the right one, by chance, in [0, 1].
+
+    Args:
+        size: of the classes ``[C]``.
+        wrong: how wrong labels of each class are given ``[C, C]``.
+        share: with which labels are drawn ``[C]``, never the given one.
+    """
+    pairs = size.double().unsqueeze(1) * wrong.double().clone().fill_diagonal_(0.0)
+    pairs[:, size == 0] = 0.0
+    hit = share.unsqueeze(1) / (share.sum() - share).clamp_min(_TINY)
+    return float((pairs * hit).sum() / pairs.sum().clamp_min(_TINY))
