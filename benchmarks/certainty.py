@@ -7,7 +7,7 @@ The problems are those of ``tables.py``; uniform:0 are true labels. p(clean) is 
 labels that are drawn as wrong ones.
 
     now       some of the drawn labels are right, where the given label is wrong, and are counted so
-    before    all drawn labels are taken for wrong
+    before    all drawn labels are taken for wrong, and of the given ones as many as the confident joint counts
     judged    only where nothing can be learned, so that nothing is flagged: now, with labels judged none the less
     cleanlab  flags and quality by a forest, as in ``tables.py``
 
@@ -90,9 +90,17 @@ def codivide(problem: Problem, seed: int) -> Row:
 
 
 def before(problem: Problem, seed: int) -> Row:
-    """The same with all drawn labels taken for wrong."""
-    weights = judge.contrast_weights
-    with mock.patch.object(judge, "contrast_weights", lambda own, drawn, noise, _: weights(own, drawn, noise, 0.0)):
+    """The same with all drawn labels taken for wrong, and as many given ones as the confident joint counts."""
+    level, weights, joint = judge.noise_level, judge.contrast_weights, [0.5]
+
+    def heard(probs: torch.Tensor, given: torch.Tensor, counted: float, *, plain: bool, shown: bool) -> float:
+        joint[:] = [min(max(counted, 1 / (2 * len(given))), 1 - 1 / (2 * len(given)))]
+        return level(probs, given, counted, plain=plain, shown=shown)
+
+    def plainly(own: np.ndarray, drawn: np.ndarray, *_: float) -> np.ndarray:
+        return weights(own, drawn, joint[0], 0.0)
+
+    with mock.patch.multiple(judge, noise_level=heard, contrast_weights=plainly):
         return codivide(problem, seed)
 
 

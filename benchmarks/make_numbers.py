@@ -326,6 +326,12 @@ ELSEWHERE: list[tuple[str, str, str, tuple[str, ...]]] = [
         "python benchmarks/chance.py",
         ("chance.json",),
     ),
+    (
+        "how sure p(clean) is, and flags beside cleanlab's",
+        "explain/features.md#how-sure-pclean-is",
+        "python benchmarks/certainty.py",
+        ("certainty.json",),
+    ),
     ("the neighbours' vote", "explain/features.md#the-vote", "python benchmarks/votes.py", ("votes.json",)),
     (
         "words, parts of words, or a network for texts",

@@ -114,7 +114,8 @@ def _divided(
     joint = transition.confident_joint(found.given_probs[labelled], given.masked_fill(~judged, -1)).nan_to_num(0.0)
     wrong = judge.wrong_labels(joint, torch.bincount(given, minlength=classes) / len(given))
     held_out = judge.HeldOut(found.probs[labelled], shares, given, judged, wrong)
-    return judge.calibrated(held_out, float(report["counted_noise"]), generator, noise)[0]
+    weighed = float(report["counted_noise"]) if report["bounded"] else noise
+    return judge.calibrated(held_out, weighed, generator, noise)[0]
 
 
 def units(table: Table, rows: Tensor, model: FeatureModel) -> Tensor:

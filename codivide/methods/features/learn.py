@@ -450,6 +450,7 @@ def _divide(
     wrong = judge.wrong_labels(joint, torch.bincount(given, minlength=problem.classes) / len(given))
     shares = neighbours.without_hubs(shares, problem.near[:, :size], given)
     held_out = judge.HeldOut(cross, shares, given, judged, wrong)
-    clean_prob, importance = judge.calibrated(held_out, noise, problem.generator, level)
-    report = {"noise_estimate": level, "counted_noise": noise, "bounded": plain and level < noise}
+    bounded = plain and level < noise
+    clean_prob, importance = judge.calibrated(held_out, noise if bounded else level, problem.generator, level)
+    report = {"noise_estimate": level, "counted_noise": noise, "bounded": bounded}
     return clean_prob, report | {"neighbours": size, **importance}
