@@ -46,7 +46,7 @@ from codivide.methods.features.table import Table
 from codivide.noise import chance
 from codivide.noise.scores import calibration_error, reliability
 
-CASES = ("class-dependent:0.4", "uniform:0.2", "instance-dependent:0.4", "class-dependent:0.2", "uniform:0")
+CASES = ("class-dependent:0.4", "uniform:0.2", "instance-dependent:0.4")
 Row = dict[str, float]
 
 
