@@ -16,6 +16,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
+from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_validate
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
@@ -28,6 +29,7 @@ from codivide import (
     InputError,
     NoisyLabelClassifier,
     NoisyLabelRegressor,
+    NoisyMultiLabelClassifier,
     load_model,
     noise_report,
     score_labels,
@@ -389,10 +391,82 @@ def test_scikit_learns_checks():
     assert [(one["check_name"], str(one["exception"])) for one in found if one["status"] == "failed"] == []
 
 
-def test_columns_that_a_model_cannot_learn_from_are_named():
-    frame = pd.DataFrame({"age": np.arange(40.0), "job": ["nurse", "driver"] * 20})
-    with pytest.raises(InputError, match=r"GaussianNB cannot learn from the samples.*no numbers: 'job'\..*pipeline"):
-        NoisyLabelClassifier(model=GaussianNB()).fit(frame, [0, 1] * 20)
+def birds(rows=400):
+    """A frame that few models take as it is, true labels, and given ones of which some are wrong."""
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 2, rows)
+    frame = pd.DataFrame(
+        {
+            "mass": np.where(rng.random(rows) < 0.1, np.nan, truth + 0.1 * rng.normal(size=rows)),
+            "island": np.where(rng.random(rows) < 0.2, "Dream", np.array(["Biscoe", "Torgersen"])[truth]),
+            "seen": pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 90, rows), unit="D"),
+        }
+    )
+    return frame, truth, np.where(rng.random(rows) < 0.15, 1 - truth, truth)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [LogisticRegression(), make_pipeline(StandardScaler(), GaussianNB()), HistGradientBoostingClassifier(max_iter=10)],
+)
+def test_a_table_that_a_model_does_not_take_becomes_numbers_in_each_fold(model):
+    frame, truth, given = birds()
+    with pytest.warns(UserWarning, match=r"does not take the columns as they are \('island', 'seen' hold no numbers\)"):
+        classifier = NoisyLabelClassifier(model=model).fit(frame, given)
+    assert (classifier.suggested_labels_ == truth).mean() > 0.92 > (given == truth).mean() + 0.05
+    assert (classifier.predict(frame.iloc[::-1]) == truth[::-1]).mean() > 0.92
+    assert not hasattr(classifier.model, "classes_")  # the user's own stays as it is
+    with pytest.warns(UserWarning, match="hold no numbers"):
+        assert noise_report(frame, given, model=model).rate == pytest.approx(0.15, abs=0.08)
+    with pytest.warns(UserWarning, match="hold no numbers"):
+        scores = score_labels("self_confidence", given, features=frame, model=model)
+    assert roc_auc_score(given == truth, scores) > 0.97
+
+
+def test_gaps_alone_are_filled_where_a_model_takes_none():
+    frame, truth, given = birds()
+    frame = frame[["mass"]]
+    with pytest.warns(UserWarning, match=r"'mass' hold empty cells"):
+        classifier = NoisyLabelClassifier(model=LogisticRegression()).fit(frame, given)
+    assert (classifier.predict(frame) == truth).mean() > 0.8
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # this one takes gaps
+        NoisyLabelClassifier(model=HistGradientBoostingClassifier(max_iter=10)).fit(frame, given)
+
+
+def test_a_pipeline_that_takes_the_table_gets_it_as_it_is():
+    frame, _, given = birds()
+    chosen = ColumnTransformer([("island", OneHotEncoder(handle_unknown="ignore"), ["island"])])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        classifier = NoisyLabelClassifier(model=make_pipeline(chosen, LogisticRegression())).fit(frame, given)
+    assert list(classifier.model_.model.named_steps) == ["columntransformer", "logisticregression"]
+
+
+def test_numbers_and_several_labels_of_such_a_table():
+    frame, truth, _ = birds()
+    target = 10.0 * truth + np.random.default_rng(1).normal(size=len(truth))
+    target[:5] += 30
+    with pytest.warns(UserWarning, match="Ridge does not take the columns"):
+        numbers = NoisyLabelRegressor(model=Ridge()).fit(frame, target)
+    assert set(numbers.label_issues_["id"][:5]) == set(range(5))
+    sets = np.stack([truth, 1 - truth], axis=1)
+    with pytest.warns(UserWarning, match="LogisticRegression does not take the columns"):
+        several = NoisyMultiLabelClassifier(model=LogisticRegression()).fit(frame, sets)
+    assert (several.predict(frame) == sets).mean() > 0.95
+
+
+class Refusing(LogisticRegression):
+    """A model that fails whatever it is given."""
+
+    def fit(self, X, y, sample_weight=None):
+        raise ValueError("no licence")
+
+
+def test_a_model_that_fails_for_another_reason_names_it():
+    frame, _, given = birds()
+    with pytest.raises(InputError, match=r"Refusing cannot learn from the samples: no licence"):
+        NoisyLabelClassifier(model=Refusing()).fit(frame, given)
 
 
 class Doubtful(LogisticRegression):

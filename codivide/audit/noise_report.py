@@ -25,6 +25,7 @@ from codivide.data.labels import same_classes
 from codivide.data.levels import as_levels, range_of
 from codivide.data.loaded import Loaded
 from codivide.data.options import CLASSES, DEFAULT, REGRESSION, ReadOptions
+from codivide.data.own_table import suited
 from codivide.data.row_order import warn_of_order
 from codivide.data.sources import load
 from codivide.data.weights import ClassWeight, weighted
@@ -75,7 +76,8 @@ def noise_report(
             ``Outcome``, or a fitted ``NoisyLabelClassifier``; None with ``pred_probs`` or ``predictions``.
         y: given labels ``[N]`` of an array or of ``pred_probs``; missing where unlabelled.
         pred_probs: cross-fitted probabilities ``[N, C]`` instead of features; columns as in ``audit.from_probs``. Ones
-            of a classifier that was trained on the same rows hide the noise. "multilabel": ``[N, K]``, each for itself.
+            of a classifier that was trained on the same rows hide the noise. A list of several models' counts as their
+            mean. "multilabel": ``[N, K]``, each for itself.
         predictions: in their place for "regression": cross-fitted predictions ``[N]``.
         model: a classifier of scikit-learn's kind that is cross-fitted on ``X_or_run`` and ``y`` instead of codivide's
             heads.
@@ -268,7 +270,7 @@ def cross_fitted(
     if samples is None or y is None or isinstance(samples, str | Path):
         raise InputError("model needs samples and labels in memory")
     loaded, samples = own.load_for(samples, y, ReadOptions(unlabelled=unlabelled))
-    loaded = about.of(loaded)
+    loaded, model = about.of(loaded), suited(model, samples, loaded)
     given, names = loaded.y, tuple(loaded.classes)
     labelled = np.flatnonzero(given >= 0)
     held_together, copies = grouping.tensors(grouping.together(loaded))

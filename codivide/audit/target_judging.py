@@ -16,6 +16,7 @@ from codivide.data import encode
 from codivide.data.groups import tensors, together
 from codivide.data.loaded import Loaded
 from codivide.data.options import REGRESSION, TASKS, ReadOptions
+from codivide.data.own_table import suited
 from codivide.data.row_order import warn_of_order
 from codivide.data.sources import load_raw
 from codivide.data.targets import (
@@ -126,7 +127,7 @@ def judge(
         InputError: targets that are no such thing, too few of them, or a model that cannot learn.
     """
     learning = {"seed": seed, "folds": folds}
-    own_model = None if model is None else (model, samples)
+    own_model = None if model is None else (suited(model, samples, loaded), samples)
     return (_numbers if options.task == REGRESSION else _sets)(loaded, options, own_model, learning)
 
 

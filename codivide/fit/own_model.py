@@ -12,6 +12,7 @@ import torch
 from codivide.core.errors import InputError
 from codivide.data.label_remarks import warn_about_labels
 from codivide.data.loaded import Loaded
+from codivide.data.own_table import suited
 from codivide.data.row_order import index_names
 from codivide.fit.feature_run import learned_outcome, table_of
 from codivide.fit.job import Before, Job, Outcome
@@ -45,6 +46,7 @@ def execute_own(job: Job, loaded: Loaded, model: Any, samples: Any, out: Path | 
     before = Before(asked=None if out is None else identity(job, loaded))
     folder = None if out is None else RunFolder(out, {}, resume=False)
     began = time.perf_counter()
+    model = suited(model, samples, loaded)
     table = table_of(loaded, own.crossing(model, samples, loaded.y, loaded.classes, loaded.weight))
     learned = learn(table, job.method, job.plan.seed)
     fitted = _refit(model, samples, table, learned)
