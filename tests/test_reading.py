@@ -331,3 +331,37 @@ def test_what_is_no_array_no_text_or_no_class_is_one_clear_error(tmp_path):
     with pytest.raises(InputError, match=r"got 1D array instead. Reshape your data") as error:
         audit.from_probs(given, probs, features=probs[:, 0])
     assert len(str(error.value)) < 300
+
+
+def test_several_models_count_as_their_mean_whatever_the_order_of_their_columns():
+    first, given, wrong = example(3)
+    other = example(3, seed=0)[0] ** 0.5
+    other /= other.sum(1, keepdims=True)
+    mean = (first + other) / 2
+    for brought in (
+        [first, other],
+        (first.tolist(), other),
+        np.stack([first, other]),
+        torch.tensor(np.stack([first, other])),
+    ):
+        assert np.allclose(read(given, brought).probs, mean)
+    labels = np.array(WORDS, dtype=object)[given]
+    frames = [pd.DataFrame(first, columns=list(WORDS)), pd.DataFrame(other, columns=list(WORDS)).iloc[:, ::-1]]
+    is_found(audit.from_probs(labels, frames), wrong)
+    scores = score_labels("log_confidence", labels, pred_probs=frames)
+    assert np.array_equal(scores, score_labels("log_confidence", given, pred_probs=mean))
+    assert noise_report(None, labels, pred_probs=frames).rate == noise_report(None, given, pred_probs=mean).rate
+
+
+def test_of_several_models_the_one_that_does_not_fit_is_named():
+    probs, given, _ = example(3)
+    with pytest.raises(InputError, match=r"pred_probs\[1\] has 399 rows, but labels has 400"):
+        read(given, [probs, probs[1:]])
+    with pytest.raises(InputError, match=r"pred_probs\[1\]: row 2 is"):
+        read(given, [probs, np.where(np.arange(400)[:, None] == 2, 2.0, probs)])
+    labels = np.array(WORDS, dtype=object)[given]
+    four = pd.DataFrame(np.c_[probs, np.zeros(400)], columns=[*WORDS, "none"])
+    with pytest.raises(
+        InputError, match=r"pred_probs\[0\] and pred_probs\[1\] have other classes: none are not in both"
+    ):
+        read(labels, [pd.DataFrame(probs, columns=list(WORDS)), four])

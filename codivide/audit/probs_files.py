@@ -11,11 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from codivide.audit.reading import EXACT, Reading, checked, read
+from codivide.audit.reading import EXACT, Reading, checked, mean_of, read
 from codivide.core.errors import InputError, option
 from codivide.core.files import check_there, expand_user
-from codivide.core.types import Floats, Labels
-from codivide.core.words import first_few
+from codivide.core.types import Labels
 from codivide.data.annotators import KEYS, PREFIX, is_long, key_column
 from codivide.data.cells import is_textual, numbers
 from codivide.data.database import is_database
@@ -71,15 +70,7 @@ def bring(source: str, files: Sequence[Path], options: ReadOptions, classes: Seq
             raise InputError(f"{option('probs', str(file))}: there is no such file")
     labelled = labels_of(source, options)
     found = [_of_file(expand_user(file), labelled, source, options, classes) for file in files]
-    known = list(map(str, found[0].classes))  # numbers, or texts where columns are called so
-    held: list[Floats] = []
-    for file, reading in zip(files, found, strict=True):
-        places = {str(name): place for place, name in enumerate(reading.classes)}
-        if other := sorted(places.keys() ^ set(known)):
-            raise InputError(f"{files[0]} and {file} have other classes: {first_few(other, 10)} are not in both")
-        held.append(reading.probs[:, [places[name] for name in known]])
-    mean: Floats = np.mean(held, axis=0)
-    return Brought(labelled, found[0]._replace(probs=mean))
+    return Brought(labelled, mean_of(found, list(map(str, files))))
 
 
 def labels_of(source: str, options: ReadOptions) -> Labelled:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from codivide.core.errors import InputError, either
 from codivide.core.types import UNLABELLED, Floats, Labels, Mask
+from codivide.core.words import first_few
 from codivide.data.arrow import as_pandas
 from codivide.data.cells import are_objects
 from codivide.data.labels import check_signs, encode, refuse_several, several
@@ -49,7 +50,7 @@ def read(
     what: str = "labels",
     name: str = PRED_PROBS,
 ) -> Reading:
-    """Probabilities and labels as arrays, each label with its column.
+    """Probabilities and labels as arrays, each label with its column; of several models the mean.
 
     The order of the columns is, the first that there is: ``classes``; the column names of a table that are labels,
     also with what all have in common before or behind ("prob_cat"); the categories of an ordered categorical; 0 to
@@ -58,7 +59,7 @@ def read(
 
     Args:
         labels: ``[N]``.
-        pred_probs: ``[N, C]``, array or table with names of columns.
+        pred_probs: ``[N, C]``, array or table with names of columns; a list of such, or ``[models, N, C]``.
         classes: class values in the order of the columns; None: as above.
         unlabelled: the label that means "no label"; None: there is none.
         what: what to call the labels in a message.
@@ -68,6 +69,51 @@ def read(
         InputError: no probabilities, labels that are not one class a sample, other classes than columns, columns
             whose order, which nobody stated, is surely another, or rows whose index says so and fits better.
     """
+    known: dict[str, Any] = {"classes": classes, "unlabelled": unlabelled, "what": what}
+    models = _models(pred_probs)
+    if models is None:
+        return _read_one(labels, pred_probs, name=name, **known)
+    names = [f"{name}[{number}]" for number in range(len(models))]
+    return mean_of([_read_one(labels, one, name=own, **known) for one, own in zip(models, names, strict=True)], names)
+
+
+def _models(pred_probs: Any) -> list[Any] | None:
+    """The probabilities of each of several models; None: they are of one."""
+    if isinstance(pred_probs, list | tuple):
+        try:
+            several = bool(pred_probs) and all(len(np.shape(as_pandas(one))) == 2 for one in pred_probs)
+        except ValueError:  # lists of several lengths, which are refused as such
+            return None
+        return list(pred_probs) if several else None
+    return list(pred_probs) if getattr(pred_probs, "ndim", 0) == 3 and len(pred_probs) else None
+
+
+def mean_of(readings: Sequence[Reading], names: Sequence[str]) -> Reading:
+    """The mean of what several models say of the same labels, whatever the order of their columns.
+
+    Args:
+        readings: of each model.
+        names: what to call each in a message.
+
+    Raises:
+        InputError: other classes.
+    """
+    first = readings[0]
+    known = list(map(str, first.classes))  # numbers, or texts where columns are called so
+    held: list[Floats] = []
+    for name, reading in zip(names, readings, strict=True):
+        places = {str(value): place for place, value in enumerate(reading.classes)}
+        if other := sorted(places.keys() ^ set(known)):
+            raise InputError(f"{names[0]} and {name} have other classes: {first_few(other, 10)} are not in both")
+        held.append(reading.probs[:, [places[value] for value in known]])
+    mean: Floats = np.mean(held, axis=0)
+    return first._replace(probs=mean)
+
+
+def _read_one(
+    labels: Any, pred_probs: Any, *, classes: Sequence[Any] | None, unlabelled: int | None, what: str, name: str
+) -> Reading:
+    """``read`` of one model."""
     if sparse.issparse(labels):
         raise InputError(f"{what} is a sparse matrix: give an array with one class for each sample")
     pred_probs, shape = as_pandas(pred_probs), _shape_of(labels, what)

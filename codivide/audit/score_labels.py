@@ -48,7 +48,7 @@ def score_labels(
         y: given labels ``[N]``: numbers, texts or categories; missing ones (None, NaN, -1) are not judged.
         misplaced: refused, since all else is given by its name.
         pred_probs: ``[N, C]``, non-negative, rows sum to 1; column k is ``classes[k]``. Cross-validated: a classifier
-            that has seen a label takes it for right.
+            that has seen a label takes it for right. A list of several models' counts as their mean.
         losses: cross-entropies ``[N]``, or ``[epochs, N]``, NaN where an epoch did not look; None: of ``pred_probs``.
         predictions: predicted classes ``[epochs, N]`` in the words of ``y``, one row an epoch.
         features: ``[N, D]``, dense or sparse, in which samples of one class are near each other.
