@@ -234,6 +234,33 @@ def test_label_studio_in(tmp_path):
         load(tmp_path / "damaged.json")
 
 
+def test_several_labels_a_sample_in(tmp_path):
+    sets = [[label, "long"] if k % 3 == 0 else [label] for k, label in enumerate(LABELS)]
+    (tmp_path / "studio.json").write_text(json.dumps([task(k, *names) for k, names in enumerate(sets)]))
+    record = {"fields": {"text": "x"}, "suggestions": {}}
+    records = [
+        record | {"id": str(k), "fields": {"text": TEXTS[k]}, "responses": {"label": [{"value": names}]}}
+        for k, names in enumerate(sets)
+    ]
+    (tmp_path / "argilla.json").write_text(json.dumps(records))
+    several = ReadOptions(task="multilabel")
+    for name in ("studio.json", "argilla.json"):
+        loaded = load(tmp_path / name, options=several)
+        assert [loaded.classes[k].split(";") for k in loaded.y] == sets
+        with pytest.raises(InputError, match="one label a sample is read; several are for NoisyMultiLabelClassifier"):
+            load(tmp_path / name)
+
+
+def test_coco_with_several_categories_an_image(tmp_path, monkeypatch):
+    monkeypatch.setenv("CODIVIDE_CACHE", str(tmp_path / "cache"))
+    found, labels = coco(tmp_path, below="")
+    found["annotations"].append({"id": 99, "image_id": 13, "category_id": 1 + (labels[3] == "a")})
+    (tmp_path / "several.json").write_text(json.dumps(found))
+    loaded = load(tmp_path / "several.json", options=ReadOptions(task="multilabel"))
+    assert [loaded.classes[k] for k in loaded.y[:23]] == [*labels[:3], "a;b", *labels[4:23]]
+    assert loaded.y[23] == -1
+
+
 def test_label_studio_with_several_people_is_a_table_of_answers(tmp_path):
     tasks = [task(k, LABELS[k]) for k in range(24)]
     for k, one in enumerate(tasks):

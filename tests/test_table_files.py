@@ -8,6 +8,7 @@ import lzma
 import sqlite3
 import sys
 import zipfile
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
@@ -81,6 +82,41 @@ def test_compressed_files(tmp_path, suffix):
     else:
         path.write_bytes({".gz": gzip, ".bz2": bz2, ".xz": lzma}[suffix].compress(content))
     assert np.array_equal(load(path).x.data, load(tmp_path / "t.csv").x.data)
+
+
+@pytest.mark.parametrize("name", ["data.zip", "My data.2024.zip"])
+def test_an_archive_is_what_the_only_file_in_it_is(tmp_path, name):
+    table = TABLE.assign(label=LABELS)
+    with zipfile.ZipFile(tmp_path / name, "w") as archive:
+        archive.write(written(tmp_path / "t.jsonl", table), "sub/t.jsonl")
+        archive.writestr("__MACOSX/._t.jsonl", "x")
+    loaded = load(tmp_path / name)
+    assert np.array_equal(loaded.x.data, load(tmp_path / "t.jsonl").x.data)
+    assert loaded.name == name.removesuffix(".zip")
+    with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+        archive.writestr("a.png", "x")
+    with pytest.raises(InputError, match="is no data set"):
+        load(tmp_path / "photos.zip")
+
+
+def test_json_as_pandas_splits_it(tmp_path):
+    table = TABLE.assign(label=LABELS)
+    table.to_json(tmp_path / "t.json", orient="split")
+    assert np.array_equal(load(tmp_path / "t.json").x.data, load(TABLE, LABELS).x.data)
+
+
+def test_a_database_without_a_table_names_its_tables(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "birds.db")) as connection:
+        TABLE.assign(label=LABELS).to_sql("seen", connection, index=False)
+    with pytest.raises(InputError, match=r"name the table, sqlite:///.*birds\.db\?table=NAME \(tables: seen\)"):
+        load(tmp_path / "birds.db")
+
+
+def test_a_column_that_is_not_chosen_may_be_dropped_besides(tmp_path):
+    written(tmp_path / "t.csv", TABLE.assign(label=LABELS, extra=1.0))
+    chosen = str(TABLE.columns[0])
+    found = load(tmp_path / "t.csv", options=ReadOptions(columns=(chosen,), drop=("extra",)))
+    assert found.columns == (chosen,)
 
 
 @pytest.mark.parametrize(

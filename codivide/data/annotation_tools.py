@@ -13,46 +13,51 @@ from urllib.parse import parse_qs, urlparse
 
 import pandas as pd
 
-from codivide.core.errors import InputError
+from codivide.core.errors import InputError, either
 
-_ONE = "codivide judges one label a sample"
 _LOCAL = "/data/local-files/"  # Label Studio's address of a file on its own machine
 
 
-def read_export(found: Any, path: Path, said: list[str]) -> pd.DataFrame | None:
+def read_export(found: Any, path: Path, said: list[str], *, several: bool = False) -> pd.DataFrame | None:
     """The table in what a tool exported as JSON; None where it is something else.
 
     Args:
         found: the JSON, parsed; of JSON lines a list of them.
         path: of the file, for messages and to see where images lie.
         said: gets a sentence on answers that do not count, and on those of machines that do.
+        several: a sample has any number of labels, so that each label is a list.
 
     Raises:
-        InputError: a sample with several labels, or parts that do not fit together; it names the sample.
+        InputError: a sample with several labels where one is read, or parts that do not fit together; it names the
+            sample.
     """
     if isinstance(found, dict) and {"images", "annotations", "categories"} <= found.keys():
-        return _guarded(_coco, found, path, said)
+        return _guarded(_coco, found, path, said, several=several)
     rows = found if isinstance(found, list) and found and all(isinstance(row, dict) for row in found) else []
     if rows and all("data" in row and ("annotations" in row or "predictions" in row) for row in rows):
-        return _guarded(_label_studio, rows, path, said)
+        return _guarded(_label_studio, rows, path, said, several=several)
     if rows and all("fields" in row and ("responses" in row or "suggestions" in row) for row in rows):
-        return _guarded(_argilla, rows, path, said)
+        return _guarded(_argilla, rows, path, said, several=several)
     return None
 
 
+def _one() -> str:
+    return f"one label a sample is read; several are for {either('--task multilabel', 'NoisyMultiLabelClassifier')}"
+
+
 def _guarded(
-    read: Callable[[Any, Path, list[str]], pd.DataFrame], found: Any, path: Path, said: list[str]
+    read: Callable[..., pd.DataFrame], found: Any, path: Path, said: list[str], *, several: bool
 ) -> pd.DataFrame:
     """InputError for anything that is not as the tool writes it."""
     try:
-        return read(found, path, said)
+        return read(found, path, said, several=several)
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         name = read.__name__.strip("_").replace("_", " ")
         raise InputError(f"{path} looks like an export of {name}, but is damaged: {error!r}") from error
 
 
-def _coco(found: Mapping[str, Any], path: Path, said: list[str]) -> pd.DataFrame:
-    """Images with one category each; those without an annotation have no label."""
+def _coco(found: Mapping[str, Any], path: Path, said: list[str], *, several: bool) -> pd.DataFrame:
+    """Images with one category each, or with several; those without an annotation have no label."""
     names = {item["id"]: item["name"] for item in found["categories"]}
     held: dict[Any, set[Any]] = {item["id"]: set() for item in found["images"]}
     for item in found["annotations"]:
@@ -62,21 +67,32 @@ def _coco(found: Mapping[str, Any], path: Path, said: list[str]) -> pd.DataFrame
             raise InputError(f"{path}: an annotation has category {item['category_id']!r}, which is not listed")
         held[item["image_id"]].add(item["category_id"])
     files = {item["id"]: str(item["file_name"]) for item in found["images"]}
-    several = [key for key, kinds in held.items() if len(kinds) > 1]
-    if several:
-        kinds = ", ".join(sorted(str(names[kind]) for kind in held[several[0]]))
+    more = [key for key, kinds in held.items() if len(kinds) > 1]
+    if more and not several:
+        kinds = ", ".join(sorted(str(names[kind]) for kind in held[more[0]]))
         raise InputError(
-            f"{path}: {len(several):,} of {len(held):,} images have several categories, such as {files[several[0]]!r} "
-            f"({kinds}); {_ONE}. Cut the boxes out as images of their own, or keep images of one category"
+            f"{path}: {len(more):,} of {len(held):,} images have several categories, such as {files[more[0]]!r} "
+            f"({kinds}); {_one()}. Cut the boxes out as images of their own, or keep images of one category"
         )
     there = [name for name in list(files.values())[:20] if (path.parent / name).exists()]
     below = "images/" if not there and (path.parent / "images").is_dir() else ""
-    labels = [names[next(iter(kinds))] if kinds else None for kinds in held.values()]
+    named = [
+        sorted(str(names[kind]) for kind in kinds) if several else [names[kind] for kind in kinds]
+        for kinds in held.values()
+    ]
+    labels = [(one if several else one[0]) if one else None for one in named]
     return pd.DataFrame({"path": [below + name for name in files.values()], "label": labels})
 
 
-def _label_studio(tasks: Sequence[Mapping[str, Any]], path: Path, said: list[str]) -> pd.DataFrame:
-    """Tasks with a choice each; without an annotation the first prediction counts, else there is no label."""
+def _category(found: list[Any], *, several: bool) -> Any:
+    """The only category, or all of them; None: there is none."""
+    if not found:
+        return None
+    return [str(name) for name in found] if several else found[0]
+
+
+def _label_studio(tasks: Sequence[Mapping[str, Any]], path: Path, said: list[str], *, several: bool) -> pd.DataFrame:
+    """Tasks with a choice each, or several; without an annotation the first prediction counts, else there is none."""
     rows = []
     skipped = predicted = 0
     for task in tasks:
@@ -86,7 +102,7 @@ def _label_studio(tasks: Sequence[Mapping[str, Any]], path: Path, said: list[str
         guesses = [] if made else list(task.get("predictions") or ())[:1]
         predicted += len(guesses)
         for one in made or guesses or [{}]:
-            label = _choice(one.get("result") or (), f"{path}: task {task.get('id')!r}")
+            label = _choice(one.get("result") or (), f"{path}: task {task.get('id')!r}", several=several)
             rows.append((task.get("id"), data, _person(one.get("completed_by", "")), label))
     _say(said, skipped, "cancelled", predicted, "prediction")
     table = _answers(rows)
@@ -109,10 +125,12 @@ def _local(value: Any) -> Any:
     return value
 
 
-def _choice(result: Sequence[Mapping[str, Any]], where: str) -> str | None:
+def _choice(result: Sequence[Mapping[str, Any]], where: str, *, several: bool) -> str | list[str] | None:
     found = [choice for item in result if item.get("type") == "choices" for choice in item["value"]["choices"]]
+    if several:
+        return [str(choice) for choice in found] or None
     if len(set(found)) > 1:
-        raise InputError(f"{where} has several choices ({', '.join(map(str, found[:5]))}); {_ONE}")
+        raise InputError(f"{where} has several choices ({', '.join(map(str, found[:5]))}); {_one()}")
     return str(found[0]) if found else None
 
 
@@ -120,8 +138,8 @@ def _person(value: Any) -> str:
     return str(value.get("email") or value.get("id")) if isinstance(value, dict) else str(value)
 
 
-def _argilla(records: Sequence[Mapping[str, Any]], path: Path, said: list[str]) -> pd.DataFrame:
-    """Records with one question; without a submitted response the suggestion counts."""
+def _argilla(records: Sequence[Mapping[str, Any]], path: Path, said: list[str], *, several: bool) -> pd.DataFrame:
+    """Records with one question, of one choice or of several; without a submitted response the suggestion counts."""
     asked = {name for row in records for part in ("responses", "suggestions") for name in row.get(part) or {}}
     if len(asked) > 1 and "label" not in asked:
         listed = ", ".join(sorted(map(str, asked)))
@@ -138,8 +156,8 @@ def _argilla(records: Sequence[Mapping[str, Any]], path: Path, said: list[str]) 
         skipped += len(responses) - len(made)
         suggested += not made and suggestion.get("value") is not None
         for person, value in made or [("", suggestion.get("value"))]:
-            if isinstance(value, list | dict):
-                raise InputError(f"{path}: record {key!r} has the answer {value!r}; {_ONE}")
+            if isinstance(value, dict) or (isinstance(value, list) and not several):
+                raise InputError(f"{path}: record {key!r} has the answer {value!r}; {_one()}")
             rows.append((key, dict(record["fields"]), person, value))
     _say(said, skipped, "drafts or discarded", suggested, "suggestion")
     return _answers(rows)

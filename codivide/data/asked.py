@@ -22,11 +22,13 @@ class Asked:
         path: of the file, for messages.
         as_text: which columns are text, given all their names.
         said: what had to be found out.
+        several: whether a row has any number of labels.
     """
 
     path: Path
     as_text: Callable[[list[str]], set[str]]
     said: list[str] = field(default_factory=list)
+    several: bool = False
 
 
 def with_said(table: pd.DataFrame, said: list[str]) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from codivide.core.errors import InputError
 from codivide.core.files import expand_user
 
 DATABASE = "sqlite:///"
+_MAGIC = b"SQLite format 3\0"
 
 
 def is_database(source: object) -> bool:
@@ -44,6 +45,14 @@ def absolute_database(source: str, folder: Path) -> str:
     place, mark, rest = source.removeprefix(DATABASE).partition("?")
     path = expand_user(place)
     return f"{DATABASE}{(path if path.exists() else folder / path).absolute()}{mark}{rest}"
+
+
+def is_sqlite(path: Path) -> bool:
+    """Whether a file begins as those of SQLite do."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(_MAGIC)) == _MAGIC
 
 
 def read_database(source: str) -> pd.DataFrame:

@@ -23,7 +23,7 @@ from codivide.data import encode, listed, named
 from codivide.data.arrays import choose_augment, from_arrays
 from codivide.data.arrow import as_pandas
 from codivide.data.columns import Columns, as_frame, from_columns, is_mixed
-from codivide.data.database import is_database
+from codivide.data.database import DATABASE, database, is_database, is_sqlite
 from codivide.data.encoder import Encoder, Taking
 from codivide.data.folder import load_folder
 from codivide.data.hugging_face import (
@@ -390,7 +390,13 @@ def _check_columns(kind: Source | None, options: ReadOptions) -> None:
 
 
 def _no_source(path: Path) -> InputError:
-    if expand_user(path).exists():
+    there = expand_user(path)
+    if is_sqlite(there):
+        try:
+            database(f"{DATABASE}{path}")
+        except InputError as error:  # which names the tables
+            return error
+    if there.exists():
         return InputError(
             f"{path} is no data set: use a folder, a table ({', '.join(FORMATS)}; also {', '.join(COMPRESSIONS)}), "
             "or an .npz file of x and y."

@@ -182,11 +182,12 @@ def selected(table: pd.DataFrame, where: object, options: ReadOptions, *, beside
         _check_text_is_kept([str(column) for column in table.columns], options.text, options.columns)
     other = not beside and options.label.casefold() != "label"  # then "label" are the labels, and one so called is gone
     drop = [name for name in options.drop if name != "label" or not other]
+    whole, every = table, [str(column) for column in table.columns]
     for parameter, names in (("columns", options.columns), ("drop", drop)):
-        found = {name: find([str(column) for column in table.columns], name) for name in names}
+        found = {name: find(every, name) for name in names}
         for name, column in found.items():
             if column is None and not (parameter == "drop" and name == options.label):
-                raise missing_column(table, where, name, parameter)
+                raise missing_column(whole, where, name, parameter)
         held = {column for column in found.values() if column is not None}
         if parameter == "drop":
             table = table.drop(columns=[name for name in table.columns if str(name) in held])

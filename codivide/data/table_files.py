@@ -43,12 +43,13 @@ _SPLITS = ("train", "test", "validation", "valid", "val", "unlabelled", "unlabel
 Reader = Callable[[bytes, Asked], pd.DataFrame]
 
 
-def read_file(path: Path, as_text: Callable[[list[str]], set[str]]) -> pd.DataFrame:
+def read_file(path: Path, as_text: Callable[[list[str]], set[str]], *, several: bool = False) -> pd.DataFrame:
     """A table in a file of any format, which may be compressed.
 
     Args:
         path: the file.
         as_text: which columns are to be text, given the names of all; in the others numbers are numbers.
+        several: whether a row has any number of labels, which exports of annotation tools have as lists.
 
     Returns:
         The table; ``said_of`` tells what was found out to read it.
@@ -57,7 +58,7 @@ def read_file(path: Path, as_text: Callable[[list[str]], set[str]]) -> pd.DataFr
         InputError: it cannot be parsed, or a package is missing; it says what to do.
     """
     suffix, compression = kind_of(path)
-    asked = Asked(path, as_text)
+    asked = Asked(path, as_text, several=several)
     try:
         content = COMPRESSIONS[compression](path) if compression else path.read_bytes()
         table = FORMATS[suffix](content, asked)
@@ -77,19 +78,34 @@ def read_file(path: Path, as_text: Callable[[list[str]], set[str]]) -> pd.DataFr
 
 
 def kind_of(path: Path) -> tuple[str, str]:
-    """The suffix of a table and that of its compression (or ""), both with a point; ("", "") of other files."""
+    """The suffix of a table and that of its compression (or ""), both with a point; ("", "") of other files.
+
+    ``data.zip`` is what the only file in it is.
+    """
     ends = [suffix.lower() for suffix in path.suffixes[-2:]]
     if not ends:
         return "", ""
     if ends[-1] in COMPRESSIONS:
-        return (ends[0], ends[1]) if len(ends) == 2 and ends[0] in FORMATS else ("", "")
+        inner = ends[0] if len(ends) == 2 and ends[0] in FORMATS else _inside(path) if ends[-1] == ".zip" else ""
+        return (inner, ends[-1]) if inner else ("", "")
     return (ends[-1], "") if ends[-1] in FORMATS else ("", "")
+
+
+def _inside(path: Path) -> str:
+    """The suffix of the only file of an archive, where it is that of a table; else ""."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = _members(archive)
+    except (OSError, zipfile.BadZipFile):
+        return ""
+    suffix = Path(names[0]).suffix.lower() if len(names) == 1 else ""
+    return suffix if suffix in FORMATS else ""
 
 
 def name_of(path: Path) -> str:
     """What a table is called: the name of its file without the suffixes of format and compression."""
     suffix, compression = kind_of(path)
-    return path.name[: len(path.name) - len(suffix) - len(compression)] if suffix else path.stem
+    return path.name.removesuffix(path.suffix).removesuffix(suffix) if compression else path.stem
 
 
 def is_table(path: Path | str) -> bool:
@@ -157,9 +173,11 @@ def _numbers_of(column: pd.Series[Any]) -> pd.Series[Any]:
 def _json(content: bytes, asked: Asked) -> pd.DataFrame:
     """A list of objects, or an object of columns, or one that holds either under a single name."""
     found = json.loads(decode(content, asked))
-    if (exported := read_export(found, asked.path, asked.said)) is not None:
+    if (exported := read_export(found, asked.path, asked.said, several=asked.several)) is not None:
         return exported
     if isinstance(found, dict):
+        if found.keys() - {"index"} == {"columns", "data"}:  # as pandas splits a table
+            return _flat(pd.DataFrame(found["data"], columns=found["columns"]), asked)
         tables = [value for value in found.values() if isinstance(value, list) and value and isinstance(value[0], dict)]
         found = tables[0] if len(tables) == 1 else found
     return _framed(found, asked)
@@ -174,7 +192,7 @@ def _json_lines(content: bytes, asked: Asked) -> pd.DataFrame:
                 rows.append(json.loads(line))
             except ValueError as error:
                 raise InputError(f"{asked.path}: line {number} is no JSON: {error}") from error
-    exported = read_export(rows, asked.path, asked.said)
+    exported = read_export(rows, asked.path, asked.said, several=asked.several)
     return _framed(rows, asked) if exported is None else exported
 
 
@@ -262,11 +280,16 @@ def _tar(content: bytes, asked: Asked) -> pd.DataFrame:
 def _unzip(path: Path) -> bytes:
     """The only table of an archive."""
     with zipfile.ZipFile(path) as archive:
-        names = [item.filename for item in archive.infolist() if not item.is_dir() and "__MACOSX" not in item.filename]
+        names = _members(archive)
         if len(names) != 1:
             raise InputError(f"{path} holds {len(names)} files ({', '.join(names[:5])}); it must hold one table")
         with archive.open(names[0]) as file:
             return _unpacked(file, path)
+
+
+def _members(archive: zipfile.ZipFile) -> list[str]:
+    """The files of an archive, without those that macOS adds."""
+    return [item.filename for item in archive.infolist() if not item.is_dir() and "__MACOSX" not in item.filename]
 
 
 def _zstandard(path: Path) -> bytes:

@@ -20,7 +20,7 @@ from codivide.data.database import is_database, read_database
 from codivide.data.groups import numbered
 from codivide.data.images import on_disk
 from codivide.data.labels import HELD_OUT, missing_texts, warn_about_unused
-from codivide.data.options import DEFAULT, ReadOptions
+from codivide.data.options import DEFAULT, MULTILABEL, ReadOptions
 from codivide.data.table_columns import (
     TEXT_COLUMNS,
     feature_names,
@@ -65,7 +65,7 @@ def read_table(path: Path | str, options: ReadOptions = DEFAULT) -> pd.DataFrame
             if name.strip().casefold() in named or (one_each and name.strip().startswith(annotators.PREFIX))
         }
 
-    return with_names(_read(path, as_text), path, options)
+    return with_names(_read(path, as_text, several=options.task == MULTILABEL), path, options)
 
 
 def with_names(table: pd.DataFrame, path: Path | str, options: ReadOptions) -> pd.DataFrame:
@@ -113,10 +113,11 @@ def _unguarded(table: pd.DataFrame) -> pd.DataFrame:
     return found
 
 
-def _read(path: Path | str, as_text: Callable[[list[str]], set[str]]) -> pd.DataFrame:
+def _read(path: Path | str, as_text: Callable[[list[str]], set[str]], *, several: bool) -> pd.DataFrame:
     if isinstance(path, str) and is_database(path):
         return read_database(path)
-    return read_folder(Path(path), as_text) if folder_parts(Path(path)) else read_file(Path(path), as_text)
+    path = Path(path)
+    return read_folder(path, as_text) if folder_parts(path) else read_file(path, as_text, several=several)
 
 
 def table_labels(column: pd.Series[Any], *, keep_na: bool = False) -> list[Any]:
