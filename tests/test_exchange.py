@@ -15,6 +15,7 @@ from PIL import Image
 
 from codivide import InputError
 from codivide.cli.app import main
+from codivide.data import annotation_tools
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load, read_inputs
 
@@ -326,6 +327,33 @@ def test_labels_go_back_to_the_tool_and_come_in_again(tmp_path, monkeypatch, too
     assert [again.classes[k] for k in again.y] == LABELS
     assert command(monkeypatch, "clean", "run", "--out", "other", "--export", "label-studo") == 2
     assert not (tmp_path / "other").exists()
+
+
+def test_labels_of_images_go_out_as_coco_and_come_in_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CODIVIDE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    contents, labels = pictures()
+    for k, content in enumerate(contents):
+        Path(f"{k:02d}.png").write_bytes(content)
+    labels[5] = ""  # nobody has labelled it
+    pd.DataFrame({"path": [f"{k:02d}.png" for k in range(len(labels))], "label": labels}).to_csv("m.csv", index=False)
+    words = ("--method", "cross_entropy", "--net", "small_cnn", "--epochs", "1", "--batch-size", "16")
+    assert command(monkeypatch, "fit", "m.csv", "--out", "run", *words) in (0, 3)
+    limits = ("--drop-below", "0.0", "--relabel-above", "1.0")
+    assert command(monkeypatch, "clean", "run", "--out", "clean", "--export", "coco", *limits) == 0
+    Path("clean/coco.json").rename("coco.json")
+    again, cleaned = load("coco.json"), pd.read_csv("clean/labels_clean.csv", keep_default_na=False)
+    assert list(again.ids) == cleaned["path"].tolist()
+    assert ["" if k < 0 else again.classes[k] for k in again.y] == cleaned["label"].tolist()
+    assert annotation_tools.coco(["a.png", "b.png"], [["sky", "sea"], []])["annotations"] == [
+        {"id": 1, "image_id": 1, "category_id": 2},
+        {"id": 2, "image_id": 1, "category_id": 1},
+    ]
+    pd.DataFrame({"text": TEXTS, "label": LABELS}).to_csv("texts.csv", index=False)
+    assert command(monkeypatch, "fit", "texts.csv", "--out", "words", *FEATURES) in (0, 3)
+    assert command(monkeypatch, "clean", "words", "--out", "no", "--export", "coco") == 2
+    assert "it is for image files" in capsys.readouterr().err
+    assert not Path("no").exists()
 
 
 def test_photos_that_are_gone_or_were_replaced_are_named(tmp_path, monkeypatch, capsys):

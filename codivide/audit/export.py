@@ -14,13 +14,13 @@ import pandas as pd
 from codivide.audit.write_clean import LABELS_PARQUET
 from codivide.core.errors import InputError, unknown
 from codivide.core.files import write_text
-from codivide.data.annotation_tools import argilla, label_studio
+from codivide.data.annotation_tools import argilla, coco, label_studio
 from codivide.data.image_bytes import has_images
 from codivide.data.options import MULTILABEL, ReadOptions
 from codivide.data.table_columns import find
 from codivide.data.targets import parts
 
-EXPORTS = {"label-studio": "label_studio.json", "argilla": "argilla.json"}
+EXPORTS = {"label-studio": "label_studio.json", "argilla": "argilla.json", "coco": "coco.json"}
 
 
 def check(tool: str) -> None:
@@ -36,11 +36,11 @@ def add(folder: Path, tool: str, options: ReadOptions) -> None:
 
     Args:
         folder: of the cleaned data.
-        tool: "label-studio" or "argilla".
+        tool: of ``EXPORTS``.
         options: how the run's data were read: what a label is, and what stands between several.
 
     Raises:
-        InputError: images that lie in a table, which no tool can show.
+        InputError: images that lie in a table, which no tool can show; or no images, where the tool is of images.
     """
     try:
         _write(folder, tool, options)
@@ -66,7 +66,13 @@ def _write(folder: Path, tool: str, options: ReadOptions) -> None:
     if options.task == MULTILABEL:
         labels = [None if label is None else parts(label, options.separator) for label in labels]
     ids = table["id" if "id" in table else "row"].tolist()
-    made = argilla(rows, labels, ids) if tool == "argilla" else label_studio(rows, labels)
+    made: Any
+    if tool == "coco":
+        if "image" not in columns:
+            raise InputError("--export coco: it is for image files, and this run has none; leave it out")
+        made = coco([str(row["image"]) for row in rows], labels)
+    else:
+        made = argilla(rows, labels, ids) if tool == "argilla" else label_studio(rows, labels)
     write_text(folder / EXPORTS[tool], json.dumps(made, allow_nan=False, indent=1) + "\n")
 
 

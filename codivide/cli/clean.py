@@ -66,7 +66,7 @@ def clean(
     *,
     new_classes: NewClasses = False,
     export: Annotated[
-        str | None, typer.Option(help="Also write the labels for a tool: label-studio or argilla.")
+        str | None, typer.Option(help="Also write the labels for a tool: label-studio, argilla or coco.")
     ] = None,
 ) -> None:
     """Write a run's data with repaired labels to a new folder; the source is never touched.

@@ -196,6 +196,25 @@ def label_studio(data: Sequence[Mapping[str, Any]], labels: Sequence[Any]) -> li
     return tasks
 
 
+def coco(files: Sequence[str], labels: Sequence[Any]) -> dict[str, Any]:
+    """Images with their categories, without boxes, in the form of COCO.
+
+    Args:
+        files: the path of each image.
+        labels: of each a class, or a list of several; None: no annotation.
+    """
+    named = [[] if label is None else label if isinstance(label, list) else [label] for label in labels]
+    numbers = {name: number for number, name in enumerate(sorted({str(name) for one in named for name in one}), 1)}
+    pairs = [(image, numbers[str(name)]) for image, one in enumerate(named, 1) for name in one]
+    return {
+        "images": [{"id": number, "file_name": file} for number, file in enumerate(files, 1)],
+        "annotations": [
+            {"id": number, "image_id": image, "category_id": kind} for number, (image, kind) in enumerate(pairs, 1)
+        ],
+        "categories": [{"id": number, "name": name} for name, number in numbers.items()],
+    }
+
+
 def argilla(data: Sequence[Mapping[str, Any]], labels: Sequence[Any], ids: Sequence[Any]) -> list[dict[str, Any]]:
     """Records that Argilla reads (``Dataset.records.from_json``), with the label as the suggestion to a question.
 
