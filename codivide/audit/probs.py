@@ -60,8 +60,7 @@ def from_probs(
 
     Args:
         labels: given labels ``[N]``: class numbers, or values of ``classes``; missing ones as in ``fit``.
-        pred_probs: ``[N, C]``, non-negative, rows sum to 1; column k is ``classes[k]``. A list of several models', or
-            an array ``[models, N, C]``, counts as their mean.
+        pred_probs: ``[N, C]``, rows sum to 1; column k is ``classes[k]``. Of several models a list counts as its mean.
         classes: class values in the order of the columns, or names of the class numbers 0 to C - 1; None: the columns
             of a data frame that are named by labels, the categories of an ordered categorical, the numbers 0 to C - 1
             where all labels are such (also as text), else the different labels, sorted, number texts by value.
