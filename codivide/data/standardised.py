@@ -17,6 +17,7 @@ CHUNK = 2048  # rows at a time
 _FAR = 3.0  # deviations from the mean of a value that may stretch a feature: so far is a tenth of the rows, or fewer
 _SCREENED = 1024  # rows by which most features are told to have no such value
 _STRETCHED = 200.0  # times the distance of the quartiles that such a value is away
+_FEW = 0.1  # of the values are cut at most: more of them are what the feature is about, and the usual ones mere noise
 _KEPT = 5.0  # times this distance from the median: such features are cut to the values that lie within
 
 Descriptors = Any  # float32 [N, D], dense or CSR
@@ -80,8 +81,9 @@ def far_out(x: Singles, mean: Floats, deviation: Floats, ends: tuple[Singles, Si
     """Where the features ``[2, D]`` are cut: those whose farthest value is hundreds of times as far as usual ones.
 
     Usual is what lies between the quartiles; a feature of which these are equal, such as a count that is mostly 0, is
-    left alone. Only features with a value some deviations from the mean are looked at, as those are of which a tenth
-    or less is such: a mark like 999999 for "unknown" is in many rows. Of few values, N, one is ``sqrt(N - 1)`` away.
+    left alone. So is one of which more than a tenth would be cut: zeros with a little noise, and amounts. Only features
+    with a value some deviations from the mean are looked at, as those are of which a tenth or less is such: a mark like
+    999999 for "unknown" is in many rows. Of few values, N, one is ``sqrt(N - 1)`` away.
 
     Args:
         x: ``[N, D]``, or a sample of it.
@@ -100,5 +102,6 @@ def far_out(x: Singles, mean: Floats, deviation: Floats, ends: tuple[Singles, Si
         reach = high - low
         if reach > 0 and max(largest[column] - high, low - least[column]) > _STRETCHED * reach:
             usual = x[np.abs(x[:, column] - middle) <= _KEPT * reach, column]
-            bounds[:, column] = usual.min(), usual.max()
+            if len(usual) >= (1 - _FEW) * len(x):
+                bounds[:, column] = usual.min(), usual.max()
     return bounds
