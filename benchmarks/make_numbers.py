@@ -346,6 +346,12 @@ ELSEWHERE: list[tuple[str, str, str, tuple[str, ...]]] = [
         ("encoder.json",),
     ),
     (
+        "which images become features",
+        "explain/photos.md#which-images-count-as-photos",
+        "python benchmarks/which_images.py",
+        ("which_images.json",),
+    ),
+    (
         "fine-tuning after the features",
         "explain/photos.md#fine-tuning-after-the-features",
         "python benchmarks/finetune.py --targets soft",
