@@ -76,7 +76,7 @@ def noise_report(
             ``Outcome``, or a fitted ``NoisyLabelClassifier``; None with ``pred_probs`` or ``predictions``.
         y: given labels ``[N]`` of an array or of ``pred_probs``; missing where unlabelled.
         pred_probs: cross-fitted probabilities ``[N, C]`` instead of features; columns as in ``audit.from_probs``. Ones
-            of a classifier that was trained on the same rows hide noise. "multilabel": ``[N, K]``. A list: the mean.
+            of a model trained on the same rows hide noise. A list: several models. "multilabel": one, ``[N, K]``.
         predictions: in their place for "regression": cross-fitted predictions ``[N]``.
         model: a classifier of scikit-learn's kind that is cross-fitted on ``X_or_run`` and ``y`` instead of codivide's
             heads.
