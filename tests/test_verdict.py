@@ -198,7 +198,7 @@ def test_suggestions_that_agree_by_chance_are_of_no_use():
     kind = np.arange(600) % 10
     x = rng.normal(0, 0.3, (600, 12)) + 3 * np.eye(10, 12)[kind]
     y = kind + 10 * rng.integers(0, 6, 600)  # 60 classes, of which six each look alike
-    with pytest.warns(TrainingWarning, match="as often as chance would or hardly more"):
+    with pytest.warns(TrainingWarning, match="agree with .* % of the labels, (as often|hardly any)"):
         found = NoisyLabelClassifier("features").fit(x, y)
     assert len(found.label_issues_) > 500
     assert len(NoisyLabelClassifier("features").fit(x, kind).label_issues_) < 40
@@ -212,4 +212,7 @@ def test_a_rare_class_that_is_never_suggested_is_no_agreement_by_chance():
         "agree with 20.0 % of the labels, as often as chance would or hardly more (20.0 % by chance)"
         in hardly_agrees(np.zeros(100), five)
     )
+    many, few = np.arange(1000) % 50, np.where(np.arange(1000) % 13, -2, np.arange(1000) % 50)
+    assert "agree with 7.7 % of the labels, hardly any (2.0 % by chance)" in hardly_agrees(few, many)
+    assert hardly_agrees(np.where(np.arange(1000) % 9, -2, many), many) is None
     assert hardly_agrees(np.full(3, 1), np.full(3, -1)) is None

@@ -357,8 +357,6 @@ def _certain(judged: Judged, run: Path) -> float | None:
             return None if found is None else float(found)
     if judged.run is None or not judged.of_classes or not is_present(run / PREDICTIONS):
         return None
-    if judged.is_useless:
-        return 0.0
     try:
         report = noise_report(judged.run, replicates=2)  # its interval is not asked for
     except InputError as error:
@@ -367,6 +365,8 @@ def _certain(judged: Judged, run: Path) -> float | None:
             f"{error}. It tells how many labels are certainly wrong: give {rule}, which need the label table "
             "alone, or fit again"
         ) from error
+    if judged.is_useless:
+        return 0.0
     return report.certain if isinstance(report, NoiseReport) else None
 
 

@@ -28,6 +28,7 @@ UNPROVEN = (
 _ERRORS = 3.0  # standard errors by which labels that were learned from must be predicted better than by chance
 _HELD_OUT = 2.0  # the same of labels that were held out
 _LEAST = 0.05  # of the way from chance to full agreement: less is of no use, however sure it is
+_FEW = 0.1  # share of the labels that suggestions agree with, below which nearly all labels look wrong
 _NEAR, _AMONG, _SIDE = 10, 4000, 16  # like samples, how many of all are compared, pixels a side of images for it
 _ALONE = 0.9  # share of the samples that are no copies, from which on the first epoch meets labels for the first time
 _CELLS = 20_000_000  # numbers that are compared at most
@@ -72,7 +73,7 @@ def verdict(
 
 
 def hardly_agrees(suggested: Labels, given: Labels) -> str | None:
-    """What is said where suggestions agree with the given labels as often as chance would, or hardly more.
+    """What is said where suggestions agree with the given labels as often as chance would, or with hardly any.
 
     Features may tell something of the classes, and still not one from the next: then each label looks wrong.
 
@@ -84,10 +85,12 @@ def hardly_agrees(suggested: Labels, given: Labels) -> str | None:
     share = np.bincount(given[labelled]) / max(int(labelled.sum()), 1)
     chance = float(share @ share)  # of two labels that have nothing to do with each other
     agreement = float((suggested == given)[labelled].mean()) if labelled.any() else 1.0
-    if agreement - chance > _LEAST * (1 - chance):
+    by_chance = agreement - chance <= _LEAST * (1 - chance)
+    if not by_chance and agreement >= _FEW:
         return None
+    often = "as often as chance would or hardly more" if by_chance else "hardly any"
     return (
-        f"the suggestions agree with {100 * agreement:.1f} % of the labels, as often as chance would or hardly more "
+        f"the suggestions agree with {100 * agreement:.1f} % of the labels, {often} "
         f"({100 * chance:.1f} % by chance): either hardly a label is right, or what is seen of the samples does not "
         "tell these classes apart. Labels look wrong for either reason"
     )

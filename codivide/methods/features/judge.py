@@ -170,7 +170,7 @@ def calibrated(
     contrast = kinds[used.repeat_interleave(DRAWS), drawn.flatten()]
     spread = torch.cat([own[used], contrast]).std(0)
     scale = torch.where(spread > _TINY, spread, 1.0)  # what is the same for all says nothing, and is left as it is
-    mistaken = min(level * _right(size, wrong, share), max(1 - noise - _APART, 0.0))
+    mistaken = min(noise * _right(size, wrong, share), max(1 - noise - _APART, 0.0))
     weights = contrast_weights((own[used] / scale).numpy(), (contrast / scale).numpy(), noise, mistaken)
     score = (own[judged] / scale).numpy() @ weights
     clean_prob[judged] = torch.from_numpy(at_rate(score, level))
