@@ -17,7 +17,7 @@ CHUNK = 2048  # rows at a time
 _FAR = 3.0  # deviations from the mean of a value that may stretch a feature: so far is a tenth of the rows, or fewer
 _SCREENED = 1024  # rows by which most features are told to have no such value
 _STRETCHED = 200.0  # times the distance of the quartiles that such a value is away
-_FEW = 0.1  # of the values are cut at most: more of them are what the feature is about, and the usual ones mere noise
+_FEW = 0.1  # of the values are cut at most where rows are compared: amounts among zeros with a little noise stay
 _KEPT = 5.0  # times this distance from the median: such features are cut to the values that lie within
 
 Descriptors = Any  # float32 [N, D], dense or CSR
@@ -38,7 +38,7 @@ def standardised(rows: Rows) -> Descriptors:
     for ids in chunks(len(rows)):
         dense[ids[0] : ids[-1] + 1] = rows[ids].cpu().numpy()
     mean, scale = moments(dense)
-    bounds = far_out(dense, mean, scale)
+    bounds = far_out(dense, mean, scale, most_cut=_FEW)
     for column in np.flatnonzero(np.isfinite(bounds[1])):
         cut = dense[:, column].clip(*bounds[:, column])
         dense[:, column], mean[column], scale[column] = cut, cut.mean(dtype=np.float64), cut.std(dtype=np.float64)
@@ -77,19 +77,26 @@ def moments(x: Singles) -> tuple[Floats, Floats]:
     return mean + shift, np.sqrt(np.maximum(second / len(x) - mean**2, 0))
 
 
-def far_out(x: Singles, mean: Floats, deviation: Floats, ends: tuple[Singles, Singles] | None = None) -> Floats:
+def far_out(
+    x: Singles,
+    mean: Floats,
+    deviation: Floats,
+    ends: tuple[Singles, Singles] | None = None,
+    *,
+    most_cut: float = 1.0,
+) -> Floats:
     """Where the features ``[2, D]`` are cut: those whose farthest value is hundreds of times as far as usual ones.
 
     Usual is what lies between the quartiles; a feature of which these are equal, such as a count that is mostly 0, is
-    left alone. So is one of which more than a tenth would be cut: zeros with a little noise, and amounts. Only features
-    with a value some deviations from the mean are looked at, as those are of which a tenth or less is such: a mark like
-    999999 for "unknown" is in many rows. Of few values, N, one is ``sqrt(N - 1)`` away.
+    left alone. Only features with a value some deviations from the mean are looked at, as those are of which a tenth or
+    less is such: a mark like 999999 for "unknown" is in many rows. Of few values, N, one is ``sqrt(N - 1)`` away.
 
     Args:
         x: ``[N, D]``, or a sample of it.
         mean: ``[D]``.
         deviation: ``[D]``.
         ends: the least and the largest values ``[D]``; None: those of ``x``.
+        most_cut: share of the values that may be cut; a feature of which more would be is left alone.
     """
     least, largest = (x.min(axis=0), x.max(axis=0)) if ends is None else ends
     bounds = np.stack([np.full(x.shape[1], -np.inf), np.full(x.shape[1], np.inf)])
@@ -102,6 +109,6 @@ def far_out(x: Singles, mean: Floats, deviation: Floats, ends: tuple[Singles, Si
         reach = high - low
         if reach > 0 and max(largest[column] - high, low - least[column]) > _STRETCHED * reach:
             usual = x[np.abs(x[:, column] - middle) <= _KEPT * reach, column]
-            if len(usual) >= (1 - _FEW) * len(x):
+            if len(usual) >= (1 - most_cut) * len(x):
                 bounds[:, column] = usual.min(), usual.max()
     return bounds
