@@ -135,7 +135,7 @@ class HeldOut(NamedTuple):
 
 
 def calibrated(
-    held_out: HeldOut, noise: float, generator: torch.Generator, level: float | None = None
+    held_out: HeldOut, noise: float, generator: torch.Generator, level: float | None = None, *, pure: bool = False
 ) -> tuple[Tensor, dict[str, float]]:
     """p(clean) ``[N]`` of the given labels from both kinds of evidence.
 
@@ -146,6 +146,8 @@ def calibrated(
         noise: estimated share of wrong labels, with which the evidence is weighed.
         generator: of the drawn labels.
         level: what ``1 - mean(p(clean))`` of the judged labels will be; None: the noise.
+        pure: take all drawn labels for wrong ones. Heads that see little take the noise for more than it is, and
+            smaller weights then flag less.
 
     Returns:
         p(clean) float64, and the weight of each kind of evidence.
@@ -170,7 +172,7 @@ def calibrated(
     contrast = kinds[used.repeat_interleave(DRAWS), drawn.flatten()]
     spread = torch.cat([own[used], contrast]).std(0)
     scale = torch.where(spread > _TINY, spread, 1.0)  # what is the same for all says nothing, and is left as it is
-    mistaken = min(noise * _right(size, wrong, share), max(1 - noise - _APART, 0.0))
+    mistaken = 0.0 if pure else min(noise * _right(size, wrong, share), max(1 - noise - _APART, 0.0))
     weights = contrast_weights((own[used] / scale).numpy(), (contrast / scale).numpy(), noise, mistaken)
     score = (own[judged] / scale).numpy() @ weights
     clean_prob[judged] = torch.from_numpy(at_rate(score, level))

@@ -115,7 +115,7 @@ def _divided(
     wrong = judge.wrong_labels(joint, torch.bincount(given, minlength=classes) / len(given))
     held_out = judge.HeldOut(found.probs[labelled], shares, given, judged, wrong)
     weighed = float(report["counted_noise"]) if report["bounded"] else noise
-    return judge.calibrated(held_out, weighed, generator, noise)[0]
+    return judge.calibrated(held_out, weighed, generator, noise, pure=bool(report["pure"]))[0]
 
 
 def units(table: Table, rows: Tensor, model: FeatureModel) -> Tensor:

@@ -451,6 +451,7 @@ def _divide(
     shares = neighbours.without_hubs(shares, problem.near[:, :size], given)
     held_out = judge.HeldOut(cross, shares, given, judged, wrong)
     bounded = plain and level < noise
-    clean_prob, importance = judge.calibrated(held_out, noise if bounded else level, problem.generator, level)
-    report = {"noise_estimate": level, "counted_noise": noise, "bounded": bounded}
+    weighed = noise if bounded else level
+    clean_prob, importance = judge.calibrated(held_out, weighed, problem.generator, level, pure=plain)
+    report = {"noise_estimate": level, "counted_noise": noise, "bounded": bounded, "pure": plain}
     return clean_prob, report | {"neighbours": size, **importance}
