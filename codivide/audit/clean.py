@@ -96,7 +96,7 @@ class Judged:
     @property
     def is_useless(self) -> bool:
         """Whether the run itself says that it is of no use."""
-        return self.run is not None and self.run.summary.get("verdict") == TOO_LITTLE
+        return self.run is not None and self.run.is_useless
 
     def cautions(self) -> list[str]:
         """What is said before all else of a run that is of no use."""

@@ -127,7 +127,7 @@ def _say_useless(run: Path) -> None:
     from codivide.runs.folder import SavedRun, is_run
 
     with suppress(InputError):  # a summary that is damaged
-        if is_run(run) and SavedRun(run).summary.get("verdict") == TOO_LITTLE:
+        if is_run(run) and SavedRun(run).is_useless:
             note(f"{TOO_LITTLE}: the predictions are guesses")
 
 

@@ -34,6 +34,7 @@ from codivide.core.files import (
     write_json,
     write_text,
 )
+from codivide.noise.trust import TOO_LITTLE
 from codivide.runs import label_table
 
 if TYPE_CHECKING:  # and else where it is used: whether a folder may be written to is asked before torch is loaded
@@ -171,6 +172,11 @@ class SavedRun:
     def summary(self) -> dict[str, Any]:
         """The numbers of a finished run; empty before."""
         return {name: value for name, value in self._ending.items() if name != SUMS}
+
+    @property
+    def is_useless(self) -> bool:
+        """Whether the run itself says that too little was learned for it to be used."""
+        return self.summary.get("verdict") == TOO_LITTLE
 
     def _whole(self, *names: str) -> None:
         """InputError where one of these files has other bytes than the finished run wrote."""
