@@ -376,6 +376,18 @@ def test_float_images_have_a_scale_or_none(low, high, white):
     assert dark is not None
 
 
+def test_new_images_may_be_dark_and_not_standardised(packaged):
+    x, y = photos()
+    found = NoisyLabelClassifier().fit(x / 255.0, y)
+    dark = np.full((2, 32, 32, 3), 17.0)
+    assert found.predict(dark).tolist() == found.predict(dark.astype(np.uint8)).tolist()
+    for new in (x[:4] / 64.0 - 2, x[:4] * 2.0):
+        with pytest.raises(
+            InputError, match="the model takes images whose values are 0 to 255, or 0 to 1 as floats; th"
+        ):
+            found.predict(new)
+
+
 def test_uint8_images_stay_as_they_are():
     rows = TensorRows(torch.zeros(2, 3, 4, 4, dtype=torch.uint8))
     assert as_levels(rows) is rows

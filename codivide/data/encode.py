@@ -33,7 +33,7 @@ from codivide.data.arrays import choose_augment
 from codivide.data.duplicates import look_alike
 from codivide.data.encoder import Encoder, EncoderKind, Takes
 from codivide.data.english import looks_english
-from codivide.data.levels import LevelRows, as_levels, range_of
+from codivide.data.levels import SCALE, LevelRows, as_levels, unknown_scale
 from codivide.data.loaded import Loaded
 from codivide.data.looks import measure
 from codivide.data.options import ReadOptions
@@ -147,11 +147,7 @@ def _with_levels(loaded: Loaded, name: str) -> Loaded:
     """
     x = as_levels(loaded.x)
     if x is None:
-        low, high = range_of(loaded.x)
-        raise InputError(
-            f"encoder {name!r} takes images whose values are 0 to 255, or 0 to 1 as floats; those of {loaded.name} are "
-            f"{low:.3g} to {high:.3g}"
-        )
+        raise InputError(f"encoder {name!r} takes {SCALE}; {unknown_scale(loaded.x, loaded.name)}")
     if not isinstance(x, LevelRows):
         return loaded
     test, validation = (

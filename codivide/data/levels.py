@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from codivide.core.errors import InputError
 from codivide.data.rows import CHUNK, Rows, copy_to
 
 WHITE = 255.0
+SCALE = "images whose values are 0 to 255, or 0 to 1 as floats"
 _OVER = 0.05  # of white, by which resized images may lie above it or below black
 _BRIGHT = 128.0  # levels; a set of photos without one so bright has another scale
 
@@ -61,7 +63,8 @@ def range_of(rows: Rows) -> tuple[float, float]:
 def as_levels(rows: Rows, *, dark: bool = False) -> Rows | None:
     """Images as uint8, or None where their values do not say what is black and what white.
 
-    Floats up to 1 are shares of white, others are levels. Both may be exceeded by a twentieth, as resizing leaves them.
+    Floats up to 1 are shares of white, others are levels. Both may be exceeded by a twentieth, as resizing leaves them;
+    but levels that are all dark may not be negative, as standardised values are.
 
     Args:
         rows: images ``[N, C, H, W]``, uint8 or float32.
@@ -72,6 +75,30 @@ def as_levels(rows: Rows, *, dark: bool = False) -> Rows | None:
         return rows
     low, high = range_of(rows)
     white = 1.0 if high <= 1 + _OVER else WHITE
-    if low < -_OVER * white or high > (1 + _OVER) * white or (white == WHITE and not dark and high < _BRIGHT):
+    is_dark = white == WHITE and high < _BRIGHT
+    under = _OVER if is_dark else _OVER * white
+    if low < -under or high > (1 + _OVER) * white or (is_dark and not dark):
         return None
     return LevelRows(rows, white)
+
+
+def seen_levels(rows: Rows, name: str) -> Rows:
+    """New images ``[N, C, H, W]`` as uint8, for an encoder.
+
+    Args:
+        rows: the images.
+        name: what to call them in a message.
+
+    Raises:
+        InputError: floats that do not say what is white.
+    """
+    found = as_levels(rows, dark=True)
+    if found is None:
+        raise InputError(f"the model takes {SCALE}; {unknown_scale(rows, name)}")
+    return found
+
+
+def unknown_scale(rows: Rows, name: str) -> str:
+    """What is said of images whose values do not say what is white."""
+    low, high = range_of(rows)
+    return f"those of {name} are {low:.3g} to {high:.3g}"

@@ -40,7 +40,7 @@ from codivide.data.inputs import fit_rows, from_files, from_memory, from_texts_i
 from codivide.data.items import hugging_face, items_inputs, load_items, load_splits, splits_inputs
 from codivide.data.label_copies import with_label_columns
 from codivide.data.labels import OneClassError, unmasked
-from codivide.data.levels import as_levels
+from codivide.data.levels import seen_levels
 from codivide.data.loaded import Loaded, Skipped
 from codivide.data.options import CLASSES, DEFAULT, REGRESSION, ReadOptions
 from codivide.data.own import Own
@@ -302,7 +302,7 @@ def read_inputs(
     rows: Any = found.samples
     if not isinstance(rows, list | pd.DataFrame):
         if encoder is not None and encoder.takes == "image" and len(rows.shape) == 3:
-            rows = as_levels(rows, dark=True) or rows
+            rows = seen_levels(rows, name)
         rows = fit_rows(rows, wanted)
     if isinstance(encoder, Columns):
         rows = fit_rows(encoder.encode_new(rows, name), model)
