@@ -15,7 +15,7 @@ from PIL import Image
 from codivide.cli.app import main
 from codivide.data.record import DataRecord
 from codivide.data.sources import load
-from codivide.noise.trust import TOO_LITTLE
+from codivide.runs.folder import TOO_LITTLE
 
 pytestmark = pytest.mark.filterwarnings("ignore::codivide.TrainingWarning")
 COUNT = 80

@@ -48,10 +48,9 @@ from codivide.data.table_sets import split_answers
 from codivide.data.tables import as_written, feature_ids, read_table
 from codivide.data.target_decisions import check_targets, unfit, with_points
 from codivide.noise.report import NoiseReport
-from codivide.noise.trust import TOO_LITTLE
 from codivide.runs import label_table
 from codivide.runs.changed import check_again, file_remarks, folder_remarks, is_listed
-from codivide.runs.folder import FACTS, PREDICTIONS, SUMMARY, SavedRun, is_audit
+from codivide.runs.folder import FACTS, PREDICTIONS, SUMMARY, TOO_LITTLE, SavedRun, is_audit
 
 
 @dataclass(frozen=True)

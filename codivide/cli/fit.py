@@ -62,8 +62,8 @@ def _fit(run: RunFlags, data: DataFlags, training: TrainingFlags, hyper_paramete
     from codivide.fit.followers import led
     from codivide.fit.job import Job, default_plan, name_of
     from codivide.methods.features.options import Features, refuse, unset
-    from codivide.noise.trust import TOO_LITTLE
     from codivide.runs.claim import claimed
+    from codivide.runs.folder import TOO_LITTLE
     from codivide.training.own_net import as_net
     from codivide.training.plan import ASKED
 

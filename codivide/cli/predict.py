@@ -123,8 +123,7 @@ def _trained(run: Path) -> ReadOptions:
 
 def _say_useless(run: Path) -> None:
     """A note where the run itself says that its model is of no use; the model alone is enough to predict."""
-    from codivide.noise.trust import TOO_LITTLE
-    from codivide.runs.folder import SavedRun, is_run
+    from codivide.runs.folder import TOO_LITTLE, SavedRun, is_run
 
     with suppress(InputError):  # a summary that is damaged
         if is_run(run) and SavedRun(run).is_useless:

@@ -26,9 +26,8 @@ from codivide.methods.features.options import Features
 from codivide.methods.features.table import Own, Table
 from codivide.noise import learning_curves, settle
 from codivide.noise.too_small import FEWEST
-from codivide.noise.trust import TOO_LITTLE
 from codivide.runs import label_table
-from codivide.runs.folder import RunFolder
+from codivide.runs.folder import TOO_LITTLE, RunFolder
 from codivide.training.model_file import Classifier
 
 _COPIES = 0.25  # share of the samples from which on it is said that copies count once

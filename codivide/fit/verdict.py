@@ -17,7 +17,8 @@ from codivide.data.groups import together
 from codivide.data.loaded import Loaded, subset
 from codivide.fit.choice import Choice
 from codivide.noise.chance import LIKELY, SURE, better_than_chance, information
-from codivide.noise.trust import AS_GIVEN, TOO_LITTLE
+from codivide.noise.trust import AS_GIVEN
+from codivide.runs.folder import TOO_LITTLE
 
 USABLE = "usable"
 MEMORISED = "as good as every label is predicted as given, and none was held out"

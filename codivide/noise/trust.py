@@ -16,7 +16,6 @@ from codivide.noise.rates import JOINT, Rates
 
 Level = Literal["good", "fair", "poor"]
 
-TOO_LITTLE = "too little was learned; do not use"  # the verdict on a run that is of no use
 AS_GIVEN = 0.98  # of the labels predicted as given: nearly all are right, or the wrong ones were memorised
 FEW = 0.05  # a rate below may be no noise at all
 _DOUBTED, _MUCH = 0.05, 0.12  # disagreement that is put down to the classifier: what is said, and what spoils the rate

@@ -34,7 +34,6 @@ from codivide.core.files import (
     write_json,
     write_text,
 )
-from codivide.noise.trust import TOO_LITTLE
 from codivide.runs import label_table
 
 if TYPE_CHECKING:  # and else where it is used: whether a folder may be written to is asked before torch is loaded
@@ -60,6 +59,7 @@ WRITTEN = (  # by a run, in the order in which they are removed: a summary says 
     *(SUMMARY, CHECKPOINT, METRICS, *label_table.FILES, *label_table.TEST_FILES, CONTENTS, PREDICTIONS, MODEL, SKIPPED),
     CONFIG,
 )
+TOO_LITTLE = "too little was learned; do not use"  # in the summary: the verdict on a run that is of no use
 SUMS = "files"  # in the summary: the checksums of the others
 IDENTITY = "identity"  # in the settings: what another run must share to be the same
 _KEYS = ("version", "method", "plan")  # of every run's settings
