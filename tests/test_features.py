@@ -259,14 +259,28 @@ def test_the_evidence_is_that_of_bayes_for_a_right_label_against_a_wrong_one() -
             assert found[i, c] == pytest.approx(np.log(probs[i, c] / otherwise))
 
 
-def test_wrong_labels_are_guessed_in_three_ways() -> None:
-    joint = np.array([[60.0, 20.0, 0.0], [0.0, 90.0, 10.0], [0.0, 0.0, 0.0]])  # nobody is of class 2
-    frequency = np.array([0.3, 0.6, 0.1])
+def test_wrong_labels_are_guessed_in_three_ways_where_they_come_evenly() -> None:
+    joint = np.array([[60.0, 20.0, 18.0, 0.0], [9.0, 90.0, 11.0, 10.0], [7.0, 6.0, 50.0, 6.0], [0.0] * 4])
+    frequency = np.array([0.3, 0.5, 0.1, 0.1])  # nobody is of class 3
     found = judge.wrong_labels(torch.from_numpy(joint), torch.from_numpy(frequency)).numpy()
+    share = 1 - np.trace(joint) / joint.sum()
+    for k in range(4):
+        for c in range(4):
+            counted = joint[k, c] / max(joint[k].sum(), 1) / share if k != c else 0.0
+            assert found[k, c] == pytest.approx((counted + frequency[c] + 1 / 4) / 3)
+
+
+def test_one_way_noise_tells_alone_how_wrong_labels_are_given() -> None:
+    joint = np.array([[60.0, 30.0, 1.0], [0.0, 60.0, 28.0], [25.0, 0.0, 75.0]])  # 0 -> 1 -> 2 -> 0
+    found = judge.wrong_labels(torch.from_numpy(joint), torch.full((3,), 1 / 3)).numpy()
+    share = 1 - np.trace(joint) / joint.sum()
     for k in range(3):
         for c in range(3):
-            counted = joint[k, c] / max(joint[k].sum(), 1) / (30 / 180) if k != c else 0.0
-            assert found[k, c] == pytest.approx((counted + frequency[c] + 1 / 3) / 3)
+            counted = (joint[k, c] + 1) / (joint[k] + 1).sum() if k != c else 0.0
+            assert found[k, c] == pytest.approx(counted / share)
+    # Label 0 of a sample that may be of 1: none of 1 is called 0, so it is right; one that may be of 2 is in doubt.
+    unlike, like = judge.evidence(torch.tensor([[0.4, 0.6, 0.0], [0.6, 0.0, 0.4]]), torch.from_numpy(found))[:, 0]
+    assert unlike > like + 1
 
 
 @pytest.mark.parametrize("weighted", [False, True])

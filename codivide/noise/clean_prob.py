@@ -8,7 +8,7 @@ from codivide.core.types import AnyFloats, Floats, Labels
 from codivide.noise import latent
 from codivide.noise.certain import FEWEST, look
 from codivide.noise.confidence import self_confidence
-from codivide.noise.rates import EVEN, MOST_ROWS, ONE_WAY, concentration, fitted_rows, grouped, rates, wrong_share
+from codivide.noise.rates import MOST_ROWS, fitted_rows, grouped, one_way, rates, wrong_rows, wrong_share
 from codivide.noise.too_small import judged_classes
 
 _FARTHEST = 40.0  # that log-odds are moved, unless they are larger
@@ -28,8 +28,7 @@ def combined(
 
     Where the noise is one-way, doubt between classes that are not exchanged is the sample's own. The odds that a label
     is wrong are therefore multiplied by how common its rivals, weighted by their probabilities, are among the wrong
-    labels of its class (1 on average); the exponent rises from 0 to 1 as the ``concentration`` of the confident joint
-    goes from ``EVEN`` to ``ONE_WAY``.
+    labels of its class (1 on average); the exponent is ``one_way`` of the confident joint.
 
     All this counts doubt as noise. What was predicted without the labels bounds it: as long as little noise is proven,
     all log-odds are raised alike until no more is called wrong than the ``ceiling`` of ``noise.certain``.
@@ -63,9 +62,9 @@ def combined(
     wrong = 0.5 * (1 - np.diag(joint) / np.maximum(joint.sum(0), 1e-12)) + 0.5 * wrong_share(joint)
     parts = [self_confidence(scaled, labels), *(rule[labelled].astype(np.float64) for rule in others)]
     mean = np.mean([match_rates(part, labels, wrong) for part in parts], axis=0)
-    one_way = np.clip((concentration(joint) - EVEN) / (ONE_WAY - EVEN), 0.0, 1.0)
-    if one_way > 0:
-        mean = match_rates(_tilted(mean, _commonness(scaled, labels, joint) ** one_way), labels, wrong)
+    share = one_way(joint)
+    if share > 0:
+        mean = match_rates(_tilted(mean, _commonness(scaled, labels, joint) ** share), labels, wrong)
     if held_out and (most := look(scaled, labels).ceiling(FEWEST)) < 1 - float(mean.mean()):
         mean = moved(mean, most)
     answer[given >= 0] = mean.mean()
@@ -75,8 +74,7 @@ def combined(
 
 def _commonness(probs: Floats, labels: Labels, joint: Floats) -> Floats:
     """How common the rivals of each label are among its wrong labels, ``[N]``; 1 where wrong labels come evenly."""
-    transition = (joint + 1) / (joint + 1).sum(1, keepdims=True)  # one pseudo-count a pair: nothing is impossible
-    np.fill_diagonal(transition, 0.0)
+    transition = wrong_rows(joint)
     relative = transition / transition.sum(0) * (len(joint) - 1)
     rivals = probs.copy()
     rivals[np.arange(len(labels)), labels] = 0.0

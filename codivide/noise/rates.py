@@ -277,6 +277,21 @@ def concentration(joint: Floats) -> float:
     return float((noise.max(1).sum() / total - even) / (1 - even))
 
 
+def one_way(joint: Floats) -> float:
+    """How far noise counts as one-way, in [0, 1]: its ``concentration`` from ``EVEN`` to ``ONE_WAY``."""
+    return float(np.clip((concentration(joint) - EVEN) / (ONE_WAY - EVEN), 0.0, 1.0))
+
+
+def wrong_rows(joint: Floats) -> Floats:
+    """How often each class is given another label, ``[C, C]`` with a diagonal of 0, by counts of (true, given).
+
+    One count is added to each pair, so that nothing is impossible.
+    """
+    found: Floats = (joint + 1) / (joint + 1).sum(1, keepdims=True)
+    np.fill_diagonal(found, 0.0)
+    return found
+
+
 def mixture_rate(losses: Floats) -> float | None:
     """The rate of wrong labels by a mixture on losses ``[N]``; None where they show no two groups."""
     division = mixtures.gmm(torch.from_numpy(losses))

@@ -21,6 +21,7 @@ from torch import Tensor
 from codivide.core.types import Floats, Labels, Mask
 from codivide.noise.certain import look
 from codivide.noise.clean_prob import at_rate, log_odds
+from codivide.noise.rates import one_way, wrong_rows
 
 DRAWS = 4  # labels drawn for every sample
 _MOST = 400_000  # pairs that the weights are learned from
@@ -43,11 +44,12 @@ def evidence(probs: Tensor, wrong: Tensor) -> Tensor:
 
 
 def wrong_labels(joint: Tensor, frequency: Tensor) -> Tensor:
-    """How the wrong labels of each class are given, ``W`` ``[C, C]``: the mean of three guesses.
+    """How the wrong labels of each class are given, ``W`` ``[C, C]``: the mean of three guesses, or what is counted.
 
     They may be given as often as labels are (people overuse some classes), all alike (slips of the pen), or as the
     confident joint counts, which sees which classes are confused. Each alone is right for some noise, and misleads for
-    other noise.
+    other noise. The more the counts of each class are those of one other class (``rates.one_way``), the more they
+    alone tell: then a sample that looks like a class whose wrong labels are others has its right label.
 
     Args:
         joint: counts of true class and given label ``[C, C]``.
@@ -55,9 +57,11 @@ def wrong_labels(joint: Tensor, frequency: Tensor) -> Tensor:
     """
     classes = len(joint)
     counted = joint.double().clone().fill_diagonal_(0.0)
-    share = float(counted.sum() / joint.double().sum().clamp_min(_TINY))
-    counted /= joint.double().sum(1, keepdim=True).clamp_min(_TINY) * max(share, _TINY)
-    return (counted + frequency.double() + 1 / classes) / 3
+    share = max(float(counted.sum() / joint.double().sum().clamp_min(_TINY)), _TINY)
+    counted /= joint.double().sum(1, keepdim=True).clamp_min(_TINY) * share
+    guessed = (counted + frequency.double() + 1 / classes) / 3
+    alone = torch.from_numpy(wrong_rows(joint.double().numpy())) / share
+    return torch.lerp(guessed, alone, one_way(joint.double().numpy()))
 
 
 def noise_level(probs: Tensor, given: Tensor, counted: float, *, plain: bool, shown: bool) -> float:

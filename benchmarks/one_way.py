@@ -1,0 +1,148 @@
+"""Noise that goes from each class to one other: what the features route gains by counting how wrong labels are given.
+
+python benchmarks/one_way.py [--only tables photos clothes] [--rows 2000] [--seeds 0] [--out results/one_way.json]
+
+    before   how wrong labels are given is the mean of three guesses, whatever is counted
+    now      the more the confident joint sees that noise goes one way, the more it alone tells
+
+Tables: those of ``tables.py`` with more than two classes, 600 rows, trees beside the heads; class-dependent noise takes
+each class for the next one, uniform and instance-dependent noise does not go one way. Photos (CIFAR-10) and clothes
+(Fashion-MNIST) as features of the packaged encoder; asymmetric noise takes photos for a similar class, as published,
+and clothes for the next one. CIFAR-10N are labels of people. Now and before take turns in coming first. True labels
+only score. The rule was made with clothes, photos, and tables of ``DEVELOPMENT`` in sight; ``HELD_BACK`` chose nothing.
+The file is written after every case; what it holds is not run again. Needs ``CODIVIDE_DATA``, cleanlab and the wheels
+of ``tables.py``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from certainty import codivide, problem_of
+from default import Case, images, scores
+
+from codivide import NoisyLabelClassifier
+from codivide.core.files import write_text
+from codivide.core.provenance import environment
+from codivide.data import experiment
+from codivide.data.loaded import subset
+from codivide.data.sources import load
+from codivide.methods.features import judge
+
+TABLES = {
+    "held back": ("splice", "satimage", "penbased", "letter"),
+    "development": ("penguins", "vowel", "segment", "vehicle", "texture", "led7digit", "marketing", "contraceptive"),
+}
+NOISES = ("class-dependent:0.4", "class-dependent:0.2", "uniform:0.2", "instance-dependent:0.4")
+PHOTOS = {
+    "photos": ("cifar10", ("asymmetric:0.4", "asymmetric:0.2", "symmetric:0.4")),
+    "clothes": ("fashion_mnist", ("asymmetric:0.4", "asymmetric:0.2", "symmetric:0.4")),
+    "photos, people": ("cifar10n:worse", ("none",)),
+}
+Row = dict[str, float]
+
+
+def photos_of(source: str, noise: str, rows: int, seed: int) -> Case:
+    """``rows`` images drawn by the seed, and 2,000 test images."""
+    whole = load(source)
+    train = experiment.part(whole, rows, seed)
+    if noise != "none":
+        train = experiment.spoil(train, noise, seed)
+    test = subset(load("cifar10" if source.startswith("cifar10n") else source).test, np.arange(2_000))
+    return Case(images(train), train.y, train.truth, images(test), test.y)
+
+
+def of_photos(case: Case, seed: int) -> Row:
+    """The features route; after the first time the features are in the cache."""
+    began = time.process_time()
+    fitted = NoisyLabelClassifier(method="features", random_state=seed).fit(case.x, case.y)
+    seconds = time.process_time() - began
+    return scores(fitted.predict(case.test_x), 1 - fitted.clean_proba_, case, seconds)
+
+
+def both(run: Any, *, turned: bool) -> dict[str, Row]:
+    """``run`` as it is and as it was, in either order."""
+    rows = {}
+    for name in sorted(("before", "now"), reverse=turned):
+        if name == "now":
+            rows[name] = run()
+        else:
+            with mock.patch.object(judge, "one_way", return_value=0.0):
+                rows[name] = run()
+    return rows
+
+
+def cases(only: list[str], rows: int, seed: int) -> Iterator[tuple[dict[str, Any], Any]]:
+    """What tells a case, and what makes its row."""
+    if "tables" in only:
+        for group, names in TABLES.items():
+            for noise in NOISES:
+                for name in names:
+                    kind, rate = noise.split(":")
+
+                    def table(name: str = name, kind: str = kind, rate: float = float(rate)) -> Any:
+                        problem = problem_of(name, kind, rate, seed)
+                        return lambda: codivide(problem, seed)
+
+                    yield {"group": f"tables, {group}", "set": name, "noise": noise, "seed": seed}, table
+    for group, (source, noises) in PHOTOS.items():
+        if group.split(",")[0] in only:
+            for noise in noises:
+
+                def photos(source: str = source, noise: str = noise) -> Any:
+                    case = photos_of(source, noise, rows, seed)
+                    return lambda: of_photos(case, seed)
+
+                yield {"group": group, "set": source, "noise": noise, "seed": seed, "rows": rows}, photos
+
+
+def summary(record: dict[str, Any]) -> None:
+    """Print the means by group and noise."""
+    groups = dict.fromkeys((case["group"], case["noise"]) for case in record["cases"])
+    for group, noise in groups:
+        found = [case["results"] for case in record["cases"] if (case["group"], case["noise"]) == (group, noise)]
+        told = []
+        for key in ("auroc", "average_precision", "ap", "f1", "test_accuracy", "calibration_error"):
+            if key in found[0]["now"]:
+                before, now = (np.mean([rows[name][key] for rows in found]) for name in ("before", "now"))
+                told.append(f"{key} {before:.3f} -> {now:.3f}")
+        print(f"{group}, {noise} ({len(found)}):", ", ".join(told))
+
+
+def main() -> None:
+    """Measure all cases and write the file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--only", nargs="+", choices=["tables", "photos", "clothes"], default=["tables", "photos", "clothes"]
+    )
+    parser.add_argument("--rows", type=int, default=2_000, help="images of a case")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--out", type=Path, default=Path("results/one_way.json"))
+    asked = parser.parse_args()
+    here = environment()  # of the code that is loaded, whatever is committed while it runs
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    record: dict[str, Any] = json.loads(asked.out.read_text()) if asked.out.exists() else {"cases": []}
+    for seed in asked.seeds:
+        for key, make in cases(asked.only, asked.rows, seed):
+            if any(key.items() <= known.items() for known in record["cases"]):
+                continue
+            results = both(make(), turned=bool(len(record["cases"]) % 2))
+            about = {"development": key["group"] != "tables, held back"}
+            record["cases"].append(key | about | {"results": results, "environment": here})
+            write_text(asked.out, json.dumps(record, indent=1) + "\n")
+            print(*key.values(), *(f"{name} auroc {row['auroc']:.3f}" for name, row in results.items()), flush=True)
+    summary(record)
+
+
+if __name__ == "__main__":
+    main()
