@@ -332,6 +332,12 @@ ELSEWHERE: list[tuple[str, str, str, tuple[str, ...]]] = [
         "python benchmarks/certainty.py",
         ("certainty.json",),
     ),
+    (
+        "noise that goes one way",
+        "explain/features.md#noise-that-goes-one-way",
+        "python benchmarks/one_way.py",
+        ("one_way.json",),
+    ),
     ("the neighbours' vote", "explain/features.md#the-vote", "python benchmarks/votes.py", ("votes.json",)),
     (
         "words, parts of words, or a network for texts",

@@ -572,7 +572,7 @@ def test_an_encoder_is_one_line(tmp_path, monkeypatch, capsys):
 def test_what_encoders_are_called():
     root = Path(__file__).parents[1]
     names = ["auto", "none", "best", "tfidf", "tfidf:char", "columns", "minilm", "tfidf+minilm", "hf:NAME"]
-    names += ["efficientnet-lite0", "timm:NAME"]
+    names += ["efficientnet-lite0", "efficientnet-lite0+pixels", "timm:NAME"]
     assert encode.names() == names
     page = (root / "docs" / "reference" / "encoders.md").read_text(encoding="utf-8")
     rows = [line for line in page.splitlines() if line.startswith("| `")]

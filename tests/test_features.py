@@ -427,7 +427,7 @@ def test_a_held_out_sample_is_judged_without_its_label() -> None:
     identity = torch.eye(3)
     held = problem.fold == 0
     near = linear.Linear(torch.zeros(6, 1, 3), torch.zeros(1, 3))
-    heads = [each.linear(identity, 1e-3, near) for each in (problem, again)]
+    heads = [each.linear("linear", identity, 1e-3, near) for each in (problem, again)]
     # the blocks share the line search of one optimiser, and agree up to its tolerance
     assert torch.allclose(heads[0].cross[held], heads[1].cross[held], atol=5e-2)
     assert not torch.allclose(heads[0].cross[~held], heads[1].cross[~held], atol=5e-2)

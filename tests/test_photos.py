@@ -351,9 +351,9 @@ def test_is_photo():
     def of(shape, dtype=torch.uint8):
         return Loaded(TensorRows(torch.zeros(2, *shape, dtype=dtype)), np.zeros(2, np.int64), (0,), [0, 1], "none")
 
-    for shape in ((3, 16, 16), (1, 32, 32), (1, 224, 300)):
+    for shape in ((3, 16, 16), (1, 16, 16), (1, 28, 28), (1, 224, 300)):
         assert encode.is_photo(of(shape))
-    for shape in ((4, 32, 32), (2, 32, 32), (1, 31, 64), (3, 15, 64), (3,)):
+    for shape in ((4, 32, 32), (2, 32, 32), (1, 15, 64), (3, 15, 64), (1, 8, 8), (3,)):
         assert not encode.is_photo(of(shape))
     assert encode.is_photo(of((3, 32, 32), torch.float32))  # all black, as shares of white
     assert Encoding().device == "auto"
@@ -393,6 +393,27 @@ def test_uint8_images_stay_as_they_are():
     assert as_levels(rows) is rows
 
 
+@pytest.mark.parametrize("side", [16, 28, 40])
+def test_grey_photos_have_their_pixels_beside_their_features(packaged, side, tmp_path):
+    x = np.random.default_rng(0).integers(0, 256, (6, side, side), dtype=np.uint8)
+    loaded = load(x, [0, 1] * 3)
+    found = encode.of_images(loaded, ReadOptions(encoder=encode.of_photos(loaded)))
+    alone = encode.of_images(loaded, ReadOptions(encoder="efficientnet-lite0"))
+    known, rows = alone.x.shape[0], found.x[torch.arange(6)].numpy()
+    assert np.array_equal(rows[:, :known], alone.x[torch.arange(6)].numpy())
+    small = min(side, 28)
+    assert pretrained.pixels_of(found.encoder) == small**2 == rows.shape[1] - known
+    assert pretrained.pixels_of(alone.encoder) == pretrained.pixels_of(None) == 0
+    for i in range(small):
+        for j in range(small):
+            top, left = i * side // small, j * side // small
+            below, right = -(-(i + 1) * side // small), -(-(j + 1) * side // small)
+            mean = x[:, top:below, left:right].mean((1, 2)) / 255
+            assert np.allclose(rows[:, known + i * small + j], mean, atol=1e-6)
+    header, tensors = encode.save(found.encoder)
+    assert pretrained.pixels_of(encode.restore(header, tensors)) == small**2
+
+
 @pytest.mark.parametrize("form", ["shares", "levels", "tensor", "grey"])
 def test_photos_may_be_floats_or_grey(packaged, form):
     x, y = photos()
@@ -405,7 +426,7 @@ def test_photos_may_be_floats_or_grey(packaged, form):
         "grey": lambda x: x,
     }[form]
     found = NoisyLabelClassifier().fit(give(x), y)
-    assert found.model_.encoder.name == "efficientnet-lite0"
+    assert found.model_.encoder.name == "efficientnet-lite0" + ("+pixels" if form == "grey" else "")
     assert found.predict(give(x[:4])).tolist() == found.predict(x[:4]).tolist() == y[:4].tolist()
     same = NoisyLabelClassifier().fit(x, y)
     assert np.array_equal(found.predict_proba(x), same.predict_proba(x))

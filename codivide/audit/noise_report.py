@@ -26,6 +26,7 @@ from codivide.data.levels import as_levels, range_of
 from codivide.data.loaded import Loaded
 from codivide.data.options import CLASSES, DEFAULT, REGRESSION, ReadOptions
 from codivide.data.own_table import suited
+from codivide.data.pretrained import pixels_of
 from codivide.data.row_order import warn_of_order
 from codivide.data.sources import load
 from codivide.data.weights import ClassWeight, weighted
@@ -347,7 +348,7 @@ def _from_data(loaded: Loaded, settings: Features, options: ReadOptions, seed: i
     """
     large = int(np.prod(loaded.x.shape)) > _MOST_PIXELS and len(loaded.x.shape) > 1
     if encode.is_photo(loaded) or (large and as_levels(loaded.x) is not None):
-        loaded = encode.of_images(loaded, replace(options, encoder=encode.OF_PHOTOS))
+        loaded = encode.of_images(loaded, replace(options, encoder=encode.of_photos(loaded)))
     elif large:
         low, high = range_of(loaded.x)
         raise InputError(
@@ -357,7 +358,7 @@ def _from_data(loaded: Loaded, settings: Features, options: ReadOptions, seed: i
         )
 
     held = grouping.tensors(grouping.together(loaded))
-    mixed = isinstance(loaded.encoder, Columns)
+    mixed, pixels = isinstance(loaded.encoder, Columns), pixels_of(loaded.encoder)
 
     def cross_fit(rows: Labels, given: Labels, classes: int) -> Floats:
         chosen = torch.from_numpy(rows)
@@ -370,6 +371,7 @@ def _from_data(loaded: Loaded, settings: Features, options: ReadOptions, seed: i
             copies=copies,
             weight=None if loaded.weight is None else torch.from_numpy(loaded.weight[rows]),
             mixed=mixed,
+            pixels=pixels,
         )
         probs: Floats = plain_probs(table, settings, seed).double().numpy()
         same = same_classes([loaded.classes[k] for k in np.unique(loaded.y[rows])])

@@ -135,7 +135,7 @@ class DataFlags(TableFlags):
         typer.Option(
             help="What turns texts or images into numbers; auto: tfidf:char (words and their parts) for texts, of "
             "English ones tfidf+minilm where its wheel is installed; efficientnet-lite0 for photos where the method is "
-            "auto or features; none: train a network on pixels; "
+            "auto or features, of grey ones efficientnet-lite0+pixels; none: train a network on pixels; "
             "best: the strongest there is; or tfidf (words alone), minilm, hf:NAME, timm:NAME, or columns for a table.",
             rich_help_panel=DATA,
         ),

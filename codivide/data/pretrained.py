@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -28,7 +30,7 @@ from codivide.core.errors import InputError, unknown
 from codivide.core.files import cache_root, expand_user
 from codivide.data.columns import Columns
 from codivide.data.efficientnet import PIXELS, SIDE, efficientnet_lite0
-from codivide.data.encoder import EncoderKind, Takes
+from codivide.data.encoder import Encoder, EncoderKind, Takes
 from codivide.data.joined import joined
 from codivide.data.networks import Network, Opened, image_net, text_net
 from codivide.data.own import KIND, OWN
@@ -44,6 +46,8 @@ _IN_CACHE = 8 * 128**2  # pixels of a batch on a CPU, whose activations stay in 
 _PATIENCE = 3.0  # seconds for a host to answer
 _ADVICE = " They are fetched from the network the first time"
 _ON_A_GPU = 256  # images of a batch
+_THUMBNAIL = 28  # pixels a side, at most
+BESIDE_PIXELS = "+pixels"  # ends the name of an encoder of images that also gives their pixels
 
 #: A network without its head, the side of its input, and mean and deviation of each channel (0 to 255).
 Body = tuple[nn.Module, int, Sequence[float], Sequence[float]]
@@ -122,6 +126,35 @@ def image_features(body: Body, device: str) -> Opened:
     if place.type == "cpu":
         return Opened(features, max(_IN_CACHE // side**2, 1), torch.get_num_threads())
     return Opened(features, _ON_A_GPU)
+
+
+def beside_pixels(opened: Opened) -> Opened:
+    """The same with the ``thumbnails`` of the images behind the features."""
+
+    @torch.inference_mode()
+    def features(images: Tensor) -> Tensor:
+        found = opened.features(images)
+        return torch.cat([found, thumbnails(images).to(found)], 1)
+
+    return replace(opened, features=features)
+
+
+def thumbnails(images: Tensor) -> Tensor:
+    """Grey pixels ``[B, P]``, 0 to 1, of images ``[B, C, H, W]``, which are made smaller than 28 pixels a side or stay.
+
+    P is ``pixels_of`` such images.
+    """
+    grey = images.float().mean(1, keepdim=True)
+    height, width = (min(side, _THUMBNAIL) for side in images.shape[2:])
+    small = F.adaptive_avg_pool2d(grey, (height, width))
+    return small.flatten(1) / 255
+
+
+def pixels_of(encoder: Encoder | None) -> int:
+    """How many of the last features of an encoder are pixels."""
+    if encoder is None or encoder.takes != "image" or not encoder.name.endswith(BESIDE_PIXELS):
+        return 0
+    return math.prod(min(side, _THUMBNAIL) for side in encoder.shape[1:])
 
 
 def _to_side(x: Tensor, side: int) -> Tensor:
@@ -378,6 +411,14 @@ ENCODERS: dict[str, EncoderKind] = {
     "efficientnet-lite0": image_net(
         Network(
             lambda name, device, side: image_features(_efficientnet(side), device),
+            _versions(_EFFICIENTNET_WHEEL, "timm"),
+            side=_efficientnet_side,
+        )
+    ),
+    # The same, and the pixels, small and grey, which have heads of their own.
+    f"efficientnet-lite0{BESIDE_PIXELS}": image_net(
+        Network(
+            lambda name, device, side: beside_pixels(image_features(_efficientnet(side), device)),
             _versions(_EFFICIENTNET_WHEEL, "timm"),
             side=_efficientnet_side,
         )

@@ -43,7 +43,7 @@ def is_table(job: Job, loaded: Loaded, free: Sequence[str]) -> bool:
 def wants_features(job: Job, loaded: Loaded, free: Sequence[str]) -> bool:
     """Whether images are to become features first: photos where the choice is open, all where features are asked for.
 
-    Digits and other images of few pixels are not what encoders have seen: a network learns them.
+    Digits of 8 pixels and such are not what encoders have seen: a network learns them.
     """
     if job.source.options.encoder != encode.AUTO or len(loaded.x.shape) == 1:
         return False
@@ -69,9 +69,9 @@ def network_reason(job: Job, loaded: Loaded, free: Sequence[str]) -> str | None:
 def unseen_reason(job: Job, loaded: Loaded, free: Sequence[str]) -> str | None:
     """Why a network is trained on images of the size of photos, where nobody asked for it; None: it is not so."""
     shape, here = loaded.x.shape, job.source.options.encoder == encode.AUTO and set(free) >= set(NOT_FOR_FEATURES)
-    if not here or len(shape) != 3 or min(shape[1:]) < encode.LEAST[1] or encode.is_photo(loaded):
+    if not here or len(shape) != 3 or min(shape[1:]) < encode.LEAST or encode.is_photo(loaded):
         return None
-    if shape[0] not in encode.LEAST:
+    if shape[0] not in encode.CHANNELS:
         why = f"an image has {shape[0]} channels, where photos have 1 or 3"
     else:
         low, high = range_of(loaded.x)
@@ -84,7 +84,7 @@ def unseen_reason(job: Job, loaded: Loaded, free: Sequence[str]) -> str | None:
 def encoded(job: Job, loaded: Loaded, before: Before, budget: Budget, say: Say) -> tuple[Job, Loaded, Before]:
     """The job, its data as features, and the seconds that the encoder took; the record names the encoder."""
     began = time.perf_counter()
-    options = replace(job.source.options, encoder=encode.OF_PHOTOS)
+    options = replace(job.source.options, encoder=encode.of_photos(loaded))
     say(f"encoder {options.encoder}: {_ENCODED}")
     rows, classes = len(loaded.y), len(loaded.classes)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from codivide.methods.features import large
-from codivide.methods.features.options import Features
+from codivide.methods.features.options import ASIDE, Features
 from codivide.methods.features.problem import default_updates
 from codivide.methods.features.trees import KINDS
 
@@ -32,7 +32,7 @@ def features_seconds(samples: int, features: int, classes: int, kinds: Sequence[
 
     Args:
         samples: N.
-        features: D.
+        features: D; heads that see a part of them are counted as if they saw all.
         classes: C. Linear heads take longer for more than ten, and boosting grows a tree for each in every round.
         kinds: the heads that take part, see ``Features.kinds``.
 
@@ -51,7 +51,8 @@ def features_seconds(samples: int, features: int, classes: int, kinds: Sequence[
     }
     votes = learned * (_VOTES + _VOTE * classes) if set(kinds) & set(KINDS) else 0.0
     rest = _REST * (samples - learned)
-    return _ALWAYS + _SAMPLE * learned + sum(heads[kind] for kind in kinds) + votes + rest
+    of_kinds = sum(heads[kind.removesuffix(ASIDE)] for kind in kinds)
+    return _ALWAYS + _SAMPLE * learned + of_kinds + votes + rest
 
 
 def of_photos(samples: int, classes: int, encoding: float) -> str:

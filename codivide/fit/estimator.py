@@ -101,10 +101,10 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         encoder: what makes features of texts or images, such as "minilm", "efficientnet-lite0" or "timm:NAME" (see
             ``codivide.data.encode``). "auto": texts become "tfidf:char" (English ones "tfidf+minilm"
             where its wheel is installed), and photos the features of "efficientnet-lite0" where the method is "auto"
-            or "features"; "none": images stay images; "best": the strongest there is. Or a part of your own: a function
-            from a list of texts or from uint8 images ``[B, H, W, C]`` to ``[B, D]``, a torch module (images
-            ``[B, C, H, W]`` from 0 to 1), a transformer of scikit-learn, or embeddings ``[N, D]`` of the samples in
-            their order; ``predict`` then takes embeddings.
+            or "features", grey ones those of "efficientnet-lite0+pixels"; "none": images stay images; "best": the
+            strongest there is. Or a part of your own: a function from a list of texts or from uint8 images
+            ``[B, H, W, C]`` to ``[B, D]``, a torch module (images ``[B, C, H, W]`` from 0 to 1), a transformer of
+            scikit-learn, or embeddings ``[N, D]`` of the samples in their order; ``predict`` then takes embeddings.
         unlabelled: the label that means "no label"; None: there is none (needed for the classes -1 and 1).
         merge_labels: read labels that differ by case, white space or Unicode form only as the most frequent of them.
         keep_na: the texts "nan", "NaN" and "None" are classes; else they mean "no label".

@@ -15,6 +15,7 @@ from codivide.data import columns
 from codivide.data.groups import tensors, together
 from codivide.data.label_remarks import are_no_classes, label_remarks
 from codivide.data.loaded import Loaded
+from codivide.data.pretrained import pixels_of
 from codivide.fit import run_record, test_part, verdict
 from codivide.fit.job import Before, Job, Outcome, Progress
 from codivide.fit.judging import Judged, with_alike
@@ -64,7 +65,8 @@ def kinds_of(method: Features, loaded: Loaded) -> tuple[str, ...]:
     """The heads that it will fit."""
     dense, mixed = not getattr(loaded.x, "sparse", False), isinstance(loaded.encoder, columns.Columns)
     width = loaded.x.shape[0] if len(loaded.x.shape) == 1 else 0
-    return method.kinds(int((loaded.y >= 0).sum()), width, dense=dense, mixed=mixed)
+    pixels = pixels_of(loaded.encoder) > 0
+    return method.kinds(int((loaded.y >= 0).sum()), width, dense=dense, mixed=mixed, pixels=pixels)
 
 
 def rounds_of(method: Features, loaded: Loaded) -> int:
@@ -87,6 +89,7 @@ def table_of(loaded: Loaded, own: Own | None = None) -> Table:
         weight=weight,
         mixed=isinstance(loaded.encoder, columns.Columns),
         own=own,
+        pixels=pixels_of(loaded.encoder),
     )
 
 

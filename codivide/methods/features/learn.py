@@ -39,7 +39,7 @@ from codivide.core.errors import InputError, TrainingWarning
 from codivide.core.types import Labels
 from codivide.methods.features import judge, large, linear, neighbours, trees, vote
 from codivide.methods.features.model import FeatureModel, Member
-from codivide.methods.features.options import Features
+from codivide.methods.features.options import ASIDE, Features
 from codivide.methods.features.pacing import Clock, Record, Rounds
 from codivide.methods.features.pool import Head, Pool
 from codivide.methods.features.problem import KEPT, OWN, PENALTIES, TINY, Problem, stack
@@ -342,11 +342,12 @@ def _plain(problem: Problem, rounds: Rounds, *, again: bool = False) -> Pool:
             problem.kinds = tuple(other for other in problem.kinds if other != kind)  # nor in a second round
             rounds.more(-1 - problem.options.correct)
             continue
-        if kind == "linear":
-            _, penalty, near = problem.trial(identity, None, PENALTIES[0])
-            heads.append(problem.linear(identity, penalty, near))
+        base = kind.removesuffix(ASIDE)
+        if base == "linear":
+            _, penalty, near = problem.trial(kind, identity, None, PENALTIES[0])
+            heads.append(problem.linear(kind, identity, penalty, near))
         else:
-            heads.append(problem.mlp(identity) if kind == "mlp" else problem.forest(kind, first))
+            heads.append(problem.mlp(kind, identity) if base == "mlp" else problem.forest(kind, first))
         name = f"{kind} again" if again else kind
         rounds.add(name, loss=heads[-1].loss, agreement=_agreement(heads[-1], problem))
     return Pool(heads, problem.stack(heads))
@@ -360,12 +361,14 @@ def _corrected(problem: Problem, plain: Pool, matrix: Tensor, rounds: Rounds) ->
         if first.name in (*trees.KINDS, OWN):
             head = min((problem.unmixed(first, each) for each in channels.values()), key=lambda item: item.loss)
         elif first.fitted is None:
-            head = min((problem.mlp(channel) for channel in channels.values()), key=lambda item: item.loss)
+            found = (problem.mlp(first.name, channel) for channel in channels.values())
+            head = min(found, key=lambda item: item.loss)
         else:
             start = linear.Linear(first.fitted.weight[:, : problem.trials], first.fitted.bias[: problem.trials])
-            tried = [(problem.trial(each, start, first.detail["penalty"]), each) for each in channels.values()]
+            least = first.detail["penalty"]
+            tried = [(problem.trial(first.name, each, start, least), each) for each in channels.values()]
             (_, penalty, near), channel = min(tried, key=lambda item: item[0][0])
-            head = problem.linear(channel, penalty, near)
+            head = problem.linear(first.name, channel, penalty, near)
         channels = {strength: each for strength, each in channels.items() if each is head.channel}
         head.detail["strength"] = next(iter(channels))
         heads.append(head)

@@ -76,6 +76,12 @@ class Scale:
         seen = None if ends is None else torch.from_numpy(np.stack(ends)).float()
         return cls(torch.from_numpy(mean).float(), torch.from_numpy(deviation * np.sqrt(width)).float(), cuts, seen)
 
+    def part(self, start: int, end: int) -> Scale:
+        """The scale of some columns, as if there were no others."""
+        share = ((end - start) / len(self.mean)) ** 0.5
+        cut, seen = (None if value is None else value[:, start:end] for value in (self.bounds, self.ends))
+        return Scale(self.mean[start:end], self.deviation[start:end] * share, cut, seen)
+
     def apply(self, x: Raw) -> Raw:
         """Scaled rows, a copy; dense where the scale moves zeros, as that of dense rows does."""
         if not isinstance(x, np.ndarray) and (self.bounds is not None or bool(self.mean.any())):

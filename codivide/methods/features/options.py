@@ -12,6 +12,8 @@ from codivide.methods.features.trees import FEWEST, KINDS, WIDEST
 from codivide.training.algorithm import Algorithm
 from codivide.training.plan import ASKED
 
+ASIDE = " (pixels)"  # behind the kind of a head that sees the pixels of an image, beside the features of its encoder
+
 #: Options of a fit that say how a network is trained over epochs.
 NOT_FOR_FEATURES = tuple(
     name for name in (*ASKED, "dropout", "net", "augment", "evaluate_every") if name not in ("device", "seed")
@@ -75,7 +77,9 @@ class Features(Algorithm):
         if self.heads == "none" and self.trees in ("auto", "none"):
             raise InputError(f"heads is none and trees is {self.trees}: no head is left; choose trees")
 
-    def kinds(self, rows: int = 0, width: int = 0, *, dense: bool = True, mixed: bool = False) -> tuple[str, ...]:
+    def kinds(
+        self, rows: int = 0, width: int = 0, *, dense: bool = True, mixed: bool = False, pixels: bool = False
+    ) -> tuple[str, ...]:
         """The heads that are fitted, in order.
 
         Args:
@@ -83,8 +87,10 @@ class Features(Algorithm):
             width: numbers of a sample.
             dense: whether they are no sparse matrix.
             mixed: whether they come from columns of any kind.
+            pixels: whether pixels stand beside the features; they have heads of their own.
         """
         heads = {"both": ("linear", "mlp"), "none": ()}.get(self.heads, (self.heads,))
+        heads += tuple(f"{kind}{ASIDE}" for kind in heads) if pixels else ()
         named = {"none": (), "forest": ("forest",), "boosting": ("boosting",), "both": KINDS}
         if self.trees != "auto":
             return heads + named[self.trees]

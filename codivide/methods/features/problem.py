@@ -14,11 +14,12 @@ from torch import Tensor
 from codivide.core.types import Labels
 from codivide.methods.features import linear, neighbours, perceptron, trees, vote
 from codivide.methods.features.folds import deal, numbered
-from codivide.methods.features.matrix import Matrix, Scale
+from codivide.methods.features.matrix import Scale
 from codivide.methods.features.model import Member
-from codivide.methods.features.options import Features
+from codivide.methods.features.options import ASIDE, Features
 from codivide.methods.features.pacing import Clock, Record
 from codivide.methods.features.pool import Head
+from codivide.methods.features.sides import Sides
 from codivide.methods.features.table import Table
 from codivide.noise import chance, transition
 from codivide.noise.too_small import judged_classes
@@ -43,10 +44,11 @@ class Problem:
         self.confirmed = torch.zeros(len(given), dtype=torch.bool) if table.confirmed is None else table.confirmed
         self.generator = torch.Generator().manual_seed(seed)
         dense = isinstance(table.x, np.ndarray)
-        self.kinds = (OWN,) if table.own else options.kinds(*table.x.shape, dense=dense, mixed=table.mixed)
+        pixels = table.pixels if table.own is None else 0
+        known = {"dense": dense, "mixed": table.mixed, "pixels": pixels > 0}
+        self.kinds = (OWN,) if table.own else options.kinds(*table.x.shape, **known)
         self.raw, self.own = table.x, table.own  # what trees see, and what stands for them
         self.scale = Scale.fit(table.x)
-        self.x = Matrix.along_axes(self.scale.apply(table.x))
         self.groups = numbered(table.groups)
         folds = min(options.folds, len(given) if self.groups is None else int(self.groups.max()) + 1)
         groups = None if self.groups is None else self.groups.numpy()
@@ -60,14 +62,8 @@ class Problem:
         if table.weight is not None:
             self.weight *= table.weight.float().unsqueeze(1)
         self.trials = min(folds, math.ceil(TRIED * folds / len(given)))  # folds that penalties are compared on
-        directions = self.x.principal(options.components, self.generator)
-        coordinates = self.x.times(directions)
-        # Half-way to whitening: the leading directions count more, but do not hide the others.
-        spread = coordinates.square().mean(0).sqrt()
-        directions /= spread.clamp_min(1e-4 * float(spread.max()) + 1e-30).sqrt()
-        coordinates = self.x.times(directions)
-        unit = float(coordinates.square().mean().sqrt()) or 1.0
-        self.directions, self.coordinates = self.x.features(directions / unit), coordinates / unit
+        self.sides = Sides.of(table.x, self.scale, pixels, options.components, self.generator)
+        self.directions, self.coordinates = self.sides.directions(), self.sides.places()
 
     def likelihood(self, channel: Tensor) -> Tensor:
         """How likely the given labels are for each true class, ``[N, C]``; a confirmed one is the true class."""
@@ -121,14 +117,16 @@ class Problem:
         """``[N, C]`` of ``[N, K, C]``: every row as the block predicts it that did not see it."""
         return torch.softmax(logits[torch.arange(len(fold)), fold], 1)
 
-    def trial(self, channel: Tensor, start: linear.Linear | None, first: float) -> tuple[float, float, linear.Linear]:
+    def trial(
+        self, kind: str, channel: Tensor, start: linear.Linear | None, first: float
+    ) -> tuple[float, float, linear.Linear]:
         """Loss, penalty and fit of the best linear head on the first folds, sought downwards until the loss rises."""
-        likelihood = self.likelihood(channel)
+        likelihood, x = self.likelihood(channel), self.sides.each[number_of(kind)].x
         held = (self.judged & (self.fold < self.trials)).nonzero().flatten()
-        rows, fold = self.x.take(held), self.fold[held]
+        rows, fold = x.take(held), self.fold[held]
         best: tuple[float, float, linear.Linear] | None = None
         for penalty in (value for value in PENALTIES if value <= first):
-            start = linear.fit(self.x, likelihood, self.weight[:, : self.trials], penalty, start)
+            start = linear.fit(x, likelihood, self.weight[:, : self.trials], penalty, start)
             seen = (self.held_out(start.logits(rows), fold) * likelihood[held]).sum(1)
             loss = log_loss(seen, None if self.counts is None else self.counts[held])
             if best is not None and loss >= best[0]:
@@ -137,34 +135,37 @@ class Problem:
         assert best is not None
         return best
 
-    def linear(self, channel: Tensor, penalty: float, near: linear.Linear) -> Head:
+    def linear(self, kind: str, channel: Tensor, penalty: float, near: linear.Linear) -> Head:
         """The linear head of all folds, and of none held out, with a penalty that was found; from a ``near`` fit."""
-        likelihood = self.likelihood(channel)
+        number = number_of(kind)
+        likelihood, x = self.likelihood(channel), self.sides.each[number].x
         mean = linear.Linear(near.weight.mean(1, keepdim=True), near.bias.mean(0, keepdim=True))
         lacking = self.weight.shape[1] - near.bias.shape[0]
         start = linear.Linear(
             torch.cat([near.weight, mean.weight.expand(-1, lacking, -1)], 1),
             torch.cat([near.bias, mean.bias.expand(lacking, -1)]),
         )
-        fitted = linear.fit(self.x, likelihood, self.weight, penalty, start)
-        cross = self.held_out(fitted.logits(self.x), self.fold)
-        member = Member("linear", 1.0, (self.x.features(fitted.weight[:, -1]), fitted.bias[-1]))
+        fitted = linear.fit(x, likelihood, self.weight, penalty, start)
+        cross = self.held_out(fitted.logits(x), self.fold)
+        weights = self.sides.weights(x.features(fitted.weight[:, -1]), number)
+        member = Member("linear", 1.0, (weights, fitted.bias[-1]))
         seen = (cross * likelihood).sum(1)
-        return Head("linear", channel, cross, seen, self.loss(seen), {"penalty": penalty}, member, fitted)
+        return Head(kind, channel, cross, seen, self.loss(seen), {"penalty": penalty}, member, fitted)
 
-    def mlp(self, channel: Tensor) -> Head:
+    def mlp(self, kind: str, channel: Tensor) -> Head:
         """The MLP after the number of updates with the least held-out loss."""
-        began = time.monotonic()
-        likelihood = self.likelihood(channel)
+        began, number = time.monotonic(), number_of(kind)
+        likelihood, coordinates = self.likelihood(channel), self.sides.each[number].coordinates
         found: list[Head] = []
 
         def watch(net: perceptron.Perceptron) -> bool:
-            cross = self.held_out(net.logits(self.coordinates), self.fold)
+            cross = self.held_out(net.logits(coordinates), self.fold)
             seen = (cross * likelihood).sum(1)
             loss = self.loss(seen)
             if not found or loss < found[0].loss:
-                tensors = tuple(value[-1].clone() for value in net.tensors())
-                found[:] = [Head("mlp", channel, cross, seen, loss, {}, Member("mlp", 1.0, tensors))]
+                entry, *others = (value[-1].clone() for value in net.tensors())
+                member = Member("mlp", 1.0, (self.sides.inputs(entry, number), *others))
+                found[:] = [Head(kind, channel, cross, seen, loss, {}, member)]
             elif loss >= 1.02 * found[0].loss:
                 return False
             return self.clock.allows("more updates of the MLP", began)
@@ -175,7 +176,7 @@ class Problem:
             alpha=self.options.mixup,
         )
         generator = torch.Generator().manual_seed(self.seed)
-        data = self.coordinates, likelihood, self.weight, self.fold
+        data = coordinates, likelihood, self.weight, self.fold
         perceptron.fit(*data, watch=watch, generator=generator, training=training)
         return found[0]
 
@@ -259,6 +260,11 @@ class Problem:
         settings: Record = {"seed": self.seed, "classes": self.classes, "counts": counts}
         fitted = trees.fit(head.name, trees.dense(self.raw[kept]), self.given.numpy()[kept], **settings)
         return Member(head.name, 1.0, fitted.trees().sharpened(head.detail["power"]).tensors())
+
+
+def number_of(kind: str) -> int:
+    """The side that the heads of a kind see."""
+    return int(kind.endswith(ASIDE))
 
 
 def default_updates(count: int) -> int:

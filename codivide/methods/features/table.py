@@ -36,6 +36,8 @@ class Table:
         mixed: whether the features come from columns of any kind, which are tables for trees.
         own: probabilities ``[M, C]`` by a model of the user's own, from rows ``[M]`` that have labels, and their folds;
             it is then the only head, and the classifier of ``Learned`` has none.
+        pixels: how many of the last columns are pixels, which have heads of their own, for they know other things than
+            the features of an encoder; 0: there are none.
     """
 
     x: Raw
@@ -48,6 +50,7 @@ class Table:
     weight: Tensor | None = None
     mixed: bool = False
     own: Own | None = None
+    pixels: int = 0
 
     def take(self, rows: Tensor) -> Table:
         """Some rows ``[M]``."""

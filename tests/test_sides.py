@@ -1,0 +1,101 @@
+"""Pixels beside the features of an encoder: heads of their own, and one model of all columns."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from codivide.fit.estimate import features_seconds
+from codivide.methods.features.learn import learn
+from codivide.methods.features.matrix import Scale
+from codivide.methods.features.model import FeatureModel
+from codivide.methods.features.options import ASIDE, Features
+from codivide.methods.features.pacing import Clock
+from codivide.methods.features.perceptron import Perceptron
+from codivide.methods.features.problem import Problem
+from codivide.methods.features.sides import Sides
+from codivide.methods.features.table import Table
+
+QUICK = {"hidden": 8, "updates": 30}
+
+
+def samples(count: int, features: float, pixels: float) -> tuple[np.ndarray, torch.Tensor]:
+    """Three classes in 6 features and 9 pixels, by how far their means are apart in each."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 3, count)
+    means = rng.normal(size=(3, 15)) * np.r_[np.full(6, features), np.full(9, pixels)]
+    x = means[y] + rng.normal(size=(count, 15)) * np.r_[np.full(6, 3.0), np.full(9, 0.2)]
+    return x.astype(np.float32), torch.from_numpy(y)
+
+
+def test_the_scale_of_a_side_is_that_of_its_columns_alone() -> None:
+    x, _ = samples(80, 1, 1)
+    x[0, 12] = 1e6  # far out
+    part, alone = Scale.fit(x).part(6, 15), Scale.fit(x[:, 6:])
+    assert np.allclose(part.apply(x[:, 6:]), alone.apply(x[:, 6:]), atol=1e-6)
+    assert part.stretched == alone.stretched == [6]
+    assert torch.equal(part.ends, alone.ends)
+
+
+def test_a_model_of_all_columns_says_what_the_heads_of_each_side_say() -> None:
+    x, given = samples(90, 1, 0.3)
+    problem = Problem(Table(x, given, (0, 1, 2), pixels=9), Features(**QUICK), 0, Clock(None))
+    identity = torch.eye(3)
+    for number, end in enumerate(("", ASIDE)):
+        side = problem.sides.each[number]
+        _, penalty, near = problem.trial(f"linear{end}", identity, None, 1e-2)
+        linear, mlp = problem.linear(f"linear{end}", identity, penalty, near), problem.mlp(f"mlp{end}", identity)
+        logits = linear.fitted.logits(side.x)[:, -1]
+        entry, *others = mlp.member.tensors
+        places = problem.sides.each[0].directions.shape[1]
+        own = entry[:places] if number == 0 else entry[places:] * 2.0**-10
+        assert float(entry.abs().sum()) > 0
+        assert entry.count_nonzero() == own.count_nonzero()  # nothing is learned of the other side
+        hidden = Perceptron(*(value.unsqueeze(0) for value in (own, *others))).forward(side.coordinates)[0]
+        for head, expected in ((linear, logits), (mlp, hidden)):
+            model = FeatureModel(problem.scale, problem.directions, [head.member], torch.ones(3), 0.0, (0, 1, 2))
+            assert torch.allclose(model.predict(x), torch.softmax(expected, 1), atol=1e-4)
+            changed = x.copy()
+            changed[:, slice(6, 15) if number == 0 else slice(0, 6)] = 0  # what the head does not see
+            assert torch.allclose(model.predict(changed), model.predict(x), atol=1e-4)
+
+
+def test_neighbours_are_those_of_the_features() -> None:
+    x, given = samples(60, 1, 0.3)
+    problem = Problem(Table(x, given, (0, 1, 2), pixels=9), Features(**QUICK), 0, Clock(None))
+    model = FeatureModel(problem.scale, problem.directions, [], torch.ones(3), 0.0, (0, 1, 2))
+    alone = torch.nn.functional.normalize(problem.sides.each[0].coordinates)
+    points = torch.nn.functional.normalize(torch.from_numpy(problem.scale.apply(x)) @ model.directions)
+    assert torch.allclose(points @ points.T, alone @ alone.T, atol=1e-4)
+    padded = torch.nn.functional.normalize(problem.coordinates)
+    assert torch.allclose(padded @ padded.T, alone @ alone.T, atol=1e-5)
+
+
+@pytest.mark.parametrize(("features", "pixels"), [(4.0, 0.0), (0.0, 0.2)])
+def test_held_out_labels_weigh_the_sides(features: float, pixels: float) -> None:
+    x, given = samples(240, features, pixels)
+    learned = learn(Table(x, given, (0, 1, 2), pixels=9), Features(**QUICK), 0)
+    heads = [head for head in learned.report["heads"] if head["pool"] == "plain"]
+    assert [head["head"] for head in heads] == ["linear", "mlp", f"linear{ASIDE}", f"mlp{ASIDE}"]
+    weight = sum(head["weight"] for head in heads if head["head"].endswith(ASIDE))
+    assert (weight > 0.7) == (pixels > 0)
+    assert (weight < 0.3) == (features > 0)
+    assert (learned.model.predict(x).argmax(1) == given).double().mean() > 0.8
+    assert len(learned.records) == Features(**QUICK).rounds(("linear", "mlp") * 2)
+
+
+def test_one_side_is_as_it_was() -> None:
+    x, _ = samples(50, 1, 1)
+    scale, generator = Scale.fit(x), torch.Generator().manual_seed(0)
+    sides = Sides.of(x, scale, 0, 8, generator)
+    (only,) = sides.each
+    assert sides.directions() is only.directions
+    assert sides.places() is only.coordinates
+    assert sides.inputs(only.directions, 0) is only.directions
+    assert torch.equal(sides.weights(only.directions, 0), only.directions)
+
+
+def test_heads_of_pixels_take_time() -> None:
+    more, less = (features_seconds(500, 90, 3, Features().kinds(pixels=pixels)) for pixels in (True, False))
+    assert more > less
