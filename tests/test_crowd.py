@@ -346,6 +346,21 @@ def test_copies_that_pass_for_the_truth_do_not_make_the_honest_look_like_copies(
     assert (found.labels == truth).mean() > 0.9
 
 
+@pytest.mark.parametrize(
+    ("classes", "honest", "right", "follow"), [(2, 3, 0.6, 1.0), (3, 3, 0.5, 1.0), (4, 4, 0.5, 0.9)]
+)
+def test_as_many_copies_as_honest_annotators_count_once(classes, honest, right, follow):
+    y, truth = answers(400, honest, classes, asked=1.0, right=0.8)
+    generator = np.random.default_rng(1)
+    source = np.where(generator.random(400) < right, truth, (truth + generator.integers(1, classes, 400)) % classes)
+    repeats = generator.random((400, honest)) < follow
+    copies = np.where(repeats, source[:, None], generator.integers(0, classes, repeats.shape))
+    found = settle(Votes.of(np.column_stack([y, copies]), classes))
+    assert found.groups == (tuple(range(honest, 2 * honest)),)
+    assert (found.labels == truth).mean() > 0.85  # 0.5 where the copies pass for the truth
+    assert found.quality[honest:].max() < found.quality[:honest].min()
+
+
 def colluding(seed=0):
     """Five honest annotators of 75 %, and four who say what one bad source says."""
     y, truth = answers(400, 5, 3, asked=0.8, right=0.75, seed=seed)
@@ -448,6 +463,20 @@ def test_where_only_one_class_is_ever_answered_silence_says_nothing():
     assert (found.labels[answered] == 1).all()
     assert found.silent == ()
     assert "their silence was not counted" in found.remarks[0]
+
+
+def test_a_consensus_of_one_class_says_that_there_is_nothing_to_agree_on(tmp_path, monkeypatch, capsys):
+    y = np.array([["spam", ""], ["spam", "spam"], ["", ""], ["", "spam"]])
+    with pytest.raises(InputError, match=r"every answer is 'spam'.*classes=\[\.\.\.\] names"):
+        codivide.consensus(y)
+    found = codivide.consensus(y, classes=["ham", "spam"])
+    assert found.labels.tolist() == ["spam", "spam", None, "spam"]
+    assert "their silence was not counted" in found.remarks[0]
+    pd.DataFrame(y, columns=["label_a", "label_b"]).assign(id=range(4)).to_csv(tmp_path / "rules.csv", index=False)
+    monkeypatch.setattr("sys.argv", ["codivide", "consensus", str(tmp_path / "rules.csv")])
+    with pytest.raises(SystemExit):
+        main()
+    assert "every answer is 'spam', so there is nothing to agree on" in " ".join(capsys.readouterr().err.split())
 
 
 def test_an_annotator_without_an_answer_is_named():

@@ -18,6 +18,7 @@ from codivide.core.errors import InputError, either
 from codivide.core.types import UNLABELLED, Floats
 from codivide.data.annotators import LONG, Answers, from_matrix, is_long, key_column, several
 from codivide.data.arrow import as_pandas
+from codivide.data.labels import OneClassError
 from codivide.data.options import ReadOptions
 from codivide.data.table_sets import split_answers
 from codivide.data.tables import read_table
@@ -98,7 +99,15 @@ def agreed(
         raise InputError(f"pred_probs has {len(probs)} rows, but y has {answers.samples}; give one for each sample")
     if probs is not None and classes is None:
         classes = order_of(answers.labels, pred_probs, options.unlabelled)
-    found, known = answers.settle(options, classes)
+    try:
+        found, known = answers.settle(options, classes)
+    except OneClassError as error:
+        if len(error.classes) != 1:
+            raise
+        raise InputError(
+            f"every answer is {error.classes[0]!r}, so there is nothing to agree on; "
+            + either("add answers of another class", "classes=[...] names what else there can be")
+        ) from None
     values = np.array([*known, None], dtype=object)
     if probs is not None:
         read(values[found.labels], pred_probs, classes=classes, what="the consensus of y")

@@ -10,7 +10,8 @@ cannot make itself right), and ``theta`` is the likeliest with these as the prio
 copied most comes first, and the others are asked again with that group counted once. Two experts among guessers agree
 beyond what the others explain as well, so a group counts only where the likelihood of ALL answers on samples that were
 held out is greater, beyond doubt, with its answers counted once, and their repetition explained by copying, than with
-independent annotators. Rules of one label are known to agree, and left out. Ours.
+independent annotators. Three copies outvote three honest ones, and then it is these who agree beyond the "truth". So
+those who nearly always give one answer are tried first. Rules of one label are known to agree, and left out. Ours.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from codivide.noise.votes import Votes, counted_once
 
 _LEAST_COMMON = 8  # samples that a pair must share
 _LEAST_COPIED = 0.4  # share of copied answers from which a pair counts
+_SAME = (0.95, 0.85, 0.75)  # of the common samples with one answer: who may be copies that pass for the truth
 _CHANCE = 1e-3  # that any pair of honest annotators is named
 _SURE = 2.0  # standard errors by which copying must explain the answers better
 _FOLDS = 3
@@ -109,7 +111,8 @@ def find(given: Votes, silent: Labels) -> list[Copies]:
     while True:
         known = [each.members for each in found]
         pairs = _pairs(counted_once(given, owners(len(given.names), known)))
-        candidates = [group for group in _groups(pairs, len(given.names)) if not set(group) & set(sum(known, ()))]
+        candidates = [*_nearly_the_same(pairs, len(given.names)), *_groups(pairs, len(given.names))]
+        candidates = [group for group in dict.fromkeys(candidates) if not set(group) & set(sum(known, ()))]
         for members in candidates:
             before = _held_out(given, known) if explained is None else explained
             explained = _held_out(given, [*known, members])
@@ -220,13 +223,36 @@ def _judged_by_others(given: Votes, log_said: Floats, log_joint: Floats) -> Floa
 
 def _groups(pairs: _Pairs, count: int) -> list[tuple[int, ...]]:
     """Groups within which the mean pair is suspicious, those that copied most first."""
-    seen = pairs.suspicious()
+    seen, copied = pairs.suspicious(), pairs.copied()
+    found = _clusters(pairs, seen, copied, _LEAST_COPIED, count)
+    return sorted(found, key=lambda group: -_inside(pairs, group, copied))
+
+
+def _nearly_the_same(pairs: _Pairs, count: int) -> list[tuple[int, ...]]:
+    """Groups of three or more who agree with each other more than with anybody else, the most alike first."""
+    alike = pairs.agreed / pairs.common
+    found = []
+    for least in _SAME:
+        for group in _clusters(pairs, alike >= least, alike, least, count):
+            one, other = np.isin(pairs.first, group), np.isin(pairs.second, group)
+            outside = alike[one ^ other].max(initial=0.0)
+            if len(group) > 2 and _inside(pairs, group, alike) > outside > 0:
+                found.append(group)
+    return found
+
+
+def _inside(pairs: _Pairs, group: tuple[int, ...], share: Floats) -> float:
+    """The mean of a share ``[P]`` over the pairs of a group."""
+    return float(share[np.isin(pairs.first, group) & np.isin(pairs.second, group)].mean())
+
+
+def _clusters(pairs: _Pairs, seen: NDArray[np.bool_], share: Floats, least: float, count: int) -> list[tuple[int, ...]]:
+    """Groups of two or more, of those joined by pairs that are ``seen``, whose mean ``share`` is at least ``least``."""
     if not seen.any():
         return []
     first, second = pairs.first, pairs.second
     graph = sparse.csr_matrix((np.ones(seen.sum()), (first[seen], second[seen])), shape=(count, count))
     _, part = connected_components(graph, directed=False)
-    copied = pairs.copied()
     found = []
     for each in np.unique(part[first[seen]]):
         members = np.flatnonzero(part == each)[:_LARGEST]
@@ -234,12 +260,12 @@ def _groups(pairs: _Pairs, count: int) -> list[tuple[int, ...]]:
         place[members] = np.arange(len(members))
         inside = (place[first] >= 0) & (place[second] >= 0)
         distance = np.ones((len(members), len(members)))
-        distance[place[first[inside]], place[second[inside]]] = 1 - np.clip(copied[inside], 0, 1)
+        distance[place[first[inside]], place[second[inside]]] = 1 - np.clip(share[inside], 0, 1)
         distance = np.minimum(distance, distance.T)
         np.fill_diagonal(distance, 0)
-        cluster = fcluster(linkage(squareform(distance), "average"), 1 - _LEAST_COPIED, "distance")
+        cluster = fcluster(linkage(squareform(distance), "average"), 1 - least, "distance")
         found += [tuple(members[cluster == k].tolist()) for k in np.unique(cluster) if (cluster == k).sum() > 1]
-    return sorted(found, key=lambda group: -copied[np.isin(first, group) & np.isin(second, group)].mean())
+    return found
 
 
 def _repeated(given: Votes, group: tuple[int, ...]) -> Floats:
