@@ -862,6 +862,14 @@ def test_decisions_survive_a_server_that_is_stopped_and_started_again(show, tmp_
     kept = page.evaluate("Object.entries(localStorage)")
     assert len(kept) == 3
     assert first.token not in json.dumps(kept)
+    for width in (390, 700, 1280):  # what is not saved is said in view, on a telephone too
+        page.set_viewport_size({"width": width, "height": 800})
+        page.to_queue()
+        box = page.locator("#banner").bounding_box()
+        assert page.evaluate("window.scrollY") > 400
+        assert 0 <= box["y"] < 200
+        assert box["x"] == 0
+        assert box["width"] == width
     with serving(run, facts, first.server_port) as second:
         assert second.token != first.token
         page.until("document.querySelector('#banner').textContent.includes('started again')")
