@@ -15,6 +15,7 @@ MOST = 30  # words in a sentence
 #: What only those who wrote the code would understand, with what to say; and American spellings.
 WORDS = {
     r"scout\w*": "short run",
+    r"trials?": "short run, or a word for what is tried",
     r"witness\w*": "earlier run",
     r"peeks?": "chosen with the test labels",
     r"(?:it|can|could) resolves?": "what may be chance",

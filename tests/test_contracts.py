@@ -102,6 +102,22 @@ def test_without_an_apple_gpu_nothing_is_said():
         assert resolve_device("auto").type in ("cpu", "cuda")
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("mps", "PyTorch finds no Apple GPU; use auto, cpu or cuda"),
+        ("gpu", "auto, cpu, cuda"),
+        ("xpu", "auto, cpu, cuda"),
+    ],
+)
+def test_a_device_that_is_not_there_is_one_short_sentence(name, words):
+    if name == "mps" and torch.backends.mps.is_available():
+        pytest.skip("there is an Apple GPU")
+    with pytest.raises(InputError, match=f"device '{name}' cannot be used here: .*{words}") as said:
+        resolve_device(name)
+    assert len(str(said.value)) < 150
+
+
 # Resume
 
 

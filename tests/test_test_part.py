@@ -83,6 +83,7 @@ def test_leaks_and_doubtful_labels_of_a_test_table(tmp_path, capsys):
     assert roc_auc_score(wrong[300:], -found["clean_prob"].astype(float)) > 0.95
     flagged = found["given"] != found["suggested"]
     assert known["label_issues"] == flagged.sum()
+    assert (found["is_label_issue"] == flagged).all()
     assert set(np.flatnonzero(wrong[300:])) <= set(np.flatnonzero(flagged))
     assert set(found["rank"][wrong[300:]]) == set(range(1, 10))
     assert (found["suggested"][flagged] != found["given"][flagged]).all()

@@ -71,10 +71,10 @@ class ChangeFlags:
         typer.Option(help="Number format: auto, bf16 or fp32.", show_default="the recipe's; fp32 in rows of papers"),
     ] = None
     epochs: Annotated[
-        int | None, typer.Option(min=1, help="Train for this many epochs only, as a trial.", show_default="all")
+        int | None, typer.Option(min=1, help="Train for this many epochs only, to try a recipe.", show_default="all")
     ] = None
     limit: Annotated[
-        int | None, typer.Option(min=2, help="Train on this many samples only, as a trial.", show_default="all")
+        int | None, typer.Option(min=2, help="Train on this many samples only, to try a recipe.", show_default="all")
     ] = None
 
 
@@ -90,7 +90,7 @@ def run(
 ) -> None:
     """Run recipes that have no result yet; several processes may share the work, and a killed one is gone on with.
 
-    A trial (--epochs, --limit) keeps its results in the folder of the runs.
+    With --epochs or --limit the results are kept in the folder of the runs.
 
     Example: codivide bench run dividemix-cifar10/sym50 --seeds 0,1,2
     """
@@ -149,7 +149,7 @@ def table(
         ),
     ] = "markdown",
 ) -> None:
-    """Print a table of the results; of trials with the --epochs and --limit that they were run with.
+    """Print a table of the results; of shortened runs with the --epochs and --limit that they had.
 
     Example: codivide bench table 'first/*'
     """

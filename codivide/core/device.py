@@ -28,8 +28,18 @@ def resolve_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {name!r} cannot be used here: {str(error).splitlines()[0]}") from None
+        raise InputError(f"device {name!r} cannot be used here: {_why_not(name, error)}") from None
     return device
+
+
+def _why_not(name: str, error: Exception) -> str:
+    """Why a device is not there; of one that is no NVIDIA GPU torch would list all its parts."""
+    kind = name.partition(":")[0]
+    if kind == "cuda":
+        return str(error).splitlines()[0]
+    if kind == "mps":
+        return "PyTorch finds no Apple GPU; use auto, cpu or cuda"
+    return "it must be one of auto, cpu, cuda (cuda:1: the second GPU), mps"
 
 
 def defers(device: torch.device) -> bool:

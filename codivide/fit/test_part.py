@@ -86,7 +86,9 @@ def judged(loaded: Loaded, model: Classifier) -> Tested:
         texts=test.texts,
     )
     table = label_table.of_images(table) if test.of_images else table
-    table = label_table.ranked(table, standing(probs, test.y)).assign(**_columns("test", shared.test, loaded.ids))
+    table = label_table.ranked(table, standing(probs, test.y))
+    table[label_table.ISSUE] = label_table.is_issue(table)
+    table = table.assign(**_columns("test", shared.test, loaded.ids))
     summary = _summary(loaded, test, shared, probs, suggested) | {"judged": untold is None}
     if summary["leaked"]:
         remarks.append(

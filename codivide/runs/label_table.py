@@ -27,6 +27,7 @@ RANK, TEXT, CONFIRMED = "rank", "text", "confirmed"
 PART, LEAKED, TWIN = "part", "leaked", "twin"
 PREDICTED, LOW, HIGH = "predicted", "predicted_low", "predicted_high"  # of numbers
 CHANGES = "label_changes"  # of several labels a row
+ISSUE = "is_label_issue"  # of the checks of an audit, and of the test part
 
 
 @dataclass(frozen=True)

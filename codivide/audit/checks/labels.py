@@ -26,7 +26,7 @@ def _find(material: Material) -> Found:
     """The flagged samples, the least likely to be clean first; a label that a person has confirmed is none."""
     flag = (material.given >= 0) & (material.suggested != material.given) & ~material.confirmed
     rows = np.flatnonzero(flag)
-    return Found({"is_label_issue": flag}, rows[np.argsort(material.ranks[rows], kind="stable")])
+    return Found({label_table.ISSUE: flag}, rows[np.argsort(material.ranks[rows], kind="stable")])
 
 
 def _facts(found: Found, shown: Shown) -> list[dict[str, Any]]:
@@ -166,7 +166,7 @@ CHECK = Check(
     text="Samples whose suggestion is another class than their given label, the least likely to be clean first.",
     columns=(
         Column(
-            "is_label_issue",
+            label_table.ISSUE,
             "flag",
             "the suggestion is another class than the given label; `label_quality` is its score",
         ),
