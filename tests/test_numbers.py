@@ -168,7 +168,7 @@ def test_a_model_without_weights_keeps_copies_and_refuses_weights():
         assert min(Alike.sizes) > 0.6 * times * 100
     with pytest.raises(InputError, match="the fit of Alike takes no sample_weight"):
         NoisyLabelRegressor(model=Alike()).fit(x, y, sample_weight=np.arange(100) + 1.0)
-    with pytest.raises(InputError, match="Alike cannot predict the samples"):
+    with pytest.raises(InputError, match=r"Alike cannot predict 20 rows \(fold 1 of 5\): ValueError"):
         NoisyLabelRegressor(model=Alike(n_neighbors=95)).fit(x, y)
 
 

@@ -457,16 +457,95 @@ def test_numbers_and_several_labels_of_such_a_table():
 
 
 class Refusing(LogisticRegression):
-    """A model that fails whatever it is given."""
+    """A model that raises something in its fit, or where it is to predict."""
+
+    def __init__(self, error=ValueError, where="fit"):
+        super().__init__()
+        self.error = error
+        self.where = where
 
     def fit(self, X, y, sample_weight=None):
-        raise ValueError("no licence")
+        if self.where == "fit":
+            raise self.error("no licence")
+        return super().fit(X, y, sample_weight)
+
+    def predict_proba(self, X):
+        if self.where == "predict" or len(X) == self.where:
+            raise self.error("no licence")
+        return super().predict_proba(X)
 
 
-def test_a_model_that_fails_for_another_reason_names_it():
-    frame, _, given = birds()
-    with pytest.raises(InputError, match=r"Refusing cannot learn from the samples: no licence"):
-        NoisyLabelClassifier(model=Refusing()).fit(frame, given)
+class NoLicence(Exception):
+    """What no library of Python's own raises."""
+
+
+@pytest.mark.parametrize("error", [ValueError, TypeError, RuntimeError, KeyError, np.linalg.LinAlgError, NoLicence])
+def test_a_model_that_fails_says_which_fold_it_was_and_what_it_raised(error):
+    x, _, y = blobs(rows=61)
+    shown = repr("no licence") if error is KeyError else "no licence"
+    said = rf"Refusing cannot learn from 48 rows \(fold 1 of 5\): {error.__name__}: {shown}$"
+    with pytest.raises(InputError, match=said) as caught:
+        NoisyLabelClassifier(model=Refusing(error)).fit(x, y)
+    assert type(caught.value.__cause__) is error
+    said = rf"Refusing cannot predict the probabilities of 13 rows \(fold 1 of 5\): {error.__name__}: {shown}$"
+    with pytest.raises(InputError, match=said):
+        noise_report(x, y, model=Refusing(error, "predict"))
+    classifier = fitted(Refusing(error, 1), x, y)  # all goes well until one row is asked for
+    with pytest.raises(InputError, match="Refusing cannot predict the probabilities of 1 row: "):
+        classifier.predict(x[:1])
+
+
+def test_missing_memory_is_no_fault_of_the_input():
+    x, _, y = blobs(rows=60)
+    with pytest.raises(MemoryError, match=r"^no licence$"):
+        NoisyLabelClassifier(model=Refusing(MemoryError)).fit(x, y)
+
+
+class Stubborn(Ridge):
+    """A regressor that raises in its fit, or once it is to predict few rows."""
+
+    def fit(self, X, y, sample_weight=None):
+        if self.alpha == 2.0:
+            raise KeyError("no licence")
+        return super().fit(X, y, sample_weight)
+
+    def predict(self, X):
+        if self.alpha == 3.0 or len(X) < 2:
+            raise RuntimeError("no licence")
+        return super().predict(X) * (np.nan if self.alpha == 4.0 else 1.0)
+
+
+def test_models_of_numbers_and_of_several_labels_say_it_too():
+    x, truth, _ = blobs(rows=60)
+    target = x.sum(1)
+    for alpha, said in (
+        (2.0, r"Stubborn cannot learn from 48 rows \(fold 1 of 5\): KeyError: 'no licence'"),
+        (3.0, r"Stubborn cannot predict 12 rows \(fold 1 of 5\): RuntimeError: no licence"),
+        (4.0, r"Stubborn predicts a number that is not finite \(12 of 12 are like that\)"),
+    ):
+        with pytest.raises(InputError, match=said):
+            NoisyLabelRegressor(model=Stubborn(alpha)).fit(x, target)
+    regressor = NoisyLabelRegressor(model=Stubborn()).fit(x, target)
+    with pytest.raises(InputError, match="Stubborn cannot predict 1 row: RuntimeError: no licence"):
+        regressor.predict(x[:1])
+    sets = np.stack([truth == 0, truth == 1], axis=1).astype(int)
+    with pytest.raises(InputError, match=r"Refusing cannot learn from 48 rows \(label '0', fold 1 of 5\): TypeError"):
+        NoisyMultiLabelClassifier(model=Refusing(TypeError)).fit(x, sets)
+
+
+class Forgetful(LogisticRegression):
+    """A model whose __init__ does not keep what it is given."""
+
+    def __init__(self, depth=3):
+        super().__init__()
+
+
+@pytest.mark.parametrize("estimator", [NoisyLabelClassifier, NoisyMultiLabelClassifier])
+def test_a_model_that_cannot_be_copied_says_what_its_init_must_do(estimator):
+    x, truth, _ = blobs(rows=60)
+    y = truth if estimator is NoisyLabelClassifier else np.stack([truth == 0, truth == 1], axis=1).astype(int)
+    with pytest.raises(InputError, match=r"Forgetful cannot be copied.*'depth'\. Its __init__ must store every"):
+        estimator(model=Forgetful()).fit(x, y)
 
 
 class Doubtful(LogisticRegression):
@@ -498,6 +577,8 @@ class Odd(LogisticRegression):
         super().fit(X, y, sample_weight)
         if self.how == "no classes":
             del self.classes_
+        if self.how == "one less":
+            self.classes_ = self.classes_[:1]
         if self.how == "texts":
             self.classes_ = np.array(["a", "b"])
         if self.how == "turned":
@@ -514,6 +595,7 @@ class Odd(LogisticRegression):
     [
         ("no classes", "no classes_ when it is fitted"),
         ("texts", r"its classes_ are \['a', 'b'\]"),
+        ("one less", r"Odd learned from rows of class True \(number 1 in y\), but its classes_ lack it"),
         ("one column", r"gives shape \(12,\) for 12 samples"),
     ],
 )

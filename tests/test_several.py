@@ -158,9 +158,9 @@ def test_an_own_classifier_is_fitted_to_all_rows_that_look_right(monkeypatch, we
     y = (x[:, :2] > 0).astype(int)
     fits = []
 
-    def fit(model, samples, given, *, classes, weight=None):
+    def fit(model, samples, given, *, weight=None, **known):
         fits.append((len(samples), None if weight is None else np.ptp(weight) > 1))
-        return original(model, samples, given, classes=classes, weight=weight)
+        return original(model, samples, given, weight=weight, **known)
 
     original = own.fit
     monkeypatch.setattr(own, "fit", fit)
@@ -177,9 +177,9 @@ def test_a_classifier_learns_what_is_suggested_in_place_of_what_looks_wrong(monk
     given[:12, 0] = 1 - given[:12, 0]
     learned = []
 
-    def fit(model, samples, targets, *, classes, weight=None):
+    def fit(model, samples, targets, **known):
         learned.append((samples, targets))
-        return original(model, samples, targets, classes=classes, weight=weight)
+        return original(model, samples, targets, **known)
 
     original = own.fit
     monkeypatch.setattr(own, "fit", fit)

@@ -1,4 +1,4 @@
-"""Lists in messages, and rows of tables in words."""
+"""Lists and counts in messages, and rows of tables in words."""
 
 from __future__ import annotations
 
@@ -18,6 +18,16 @@ def first_few(items: Iterable[str], most: int = 5) -> str:
     every = list(items)
     more = f" and {len(every) - most:,} more" if len(every) > most else ""
     return ", ".join(every[:most]) + more
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """How many there are of something, with the words for one or for many; None: an s is added.
+
+    Example:
+        >>> counted(1, "row"), counted(1200, "row"), counted(0, "class is empty", "classes are empty")
+        ('1 row', '1,200 rows', '0 classes are empty')
+    """
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def row_in_words(fields: Iterable[Sequence[Any]]) -> str:

@@ -44,7 +44,7 @@ from codivide.fit.resume import seed_of
 from codivide.fit.verdict import caution
 from codivide.methods.auto import Auto
 from codivide.methods.features.options import Features, refuse, unset
-from codivide.methods.features.own import OwnModel, load_for
+from codivide.methods.features.own import OwnModel, check_model, load_for
 from codivide.runs import label_table
 from codivide.runs.changed import check_decided
 from codivide.runs.claim import claimed
@@ -321,6 +321,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         if self.model is not None:
             if not isinstance(method, Auto | Features):
                 raise InputError("model takes the place of method: leave method out")
+            check_model(self.model)
             folds = method.folds if isinstance(method, Features) else Features.folds
             method = OwnModel(folds=folds, estimator=repr(self.model))
         if isinstance(method, Features):

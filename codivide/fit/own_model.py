@@ -31,15 +31,16 @@ def execute_own(job: Job, loaded: Loaded, model: Any, samples: Any, out: Path | 
     Args:
         job: with the method ``OwnModel`` and a seed.
         loaded: the data.
-        model: the user's.
+        model: the user's, of the kind that ``own.check_model`` lets pass.
         samples: one for each row of ``loaded``, as the model takes them.
         out: a folder that is claimed; None: nothing is written.
 
     Raises:
-        InputError: the model is no classifier, or the data do not suit the job.
+        InputError: the model fails or takes no weights, or the data do not suit the job.
     """
     assert isinstance(job.method, OwnModel)
-    own.check_model(model, weighs=loaded.weight is not None)
+    if loaded.weight is not None:
+        own.check_weighs(model)
     warn_about_labels(loaded, job.method.folds)
     if len(loaded.x.shape) != 1:
         raise InputError(f"with model=..., X must be a table or texts, not images of shape {loaded.x.shape}")

@@ -36,6 +36,7 @@ from codivide.fit.job import Job, default_plan
 from codivide.fit.own_model import samples_of
 from codivide.fit.targets import TargetOutcome, execute_targets
 from codivide.methods.features import number_heads, own
+from codivide.methods.features.number_model import NumberModel
 from codivide.methods.features.options import Features
 from codivide.methods.features.own import OwnModel
 from codivide.runs import label_table
@@ -258,8 +259,9 @@ class NoisyLabelRegressor(RegressorMixin, _Noisy):
     def predict(self, X: Any) -> Floats:
         """Targets ``[N]`` of data of the same kind as in ``fit``."""
         rows = self._rows(X)
-        found: Floats = np.asarray(self.model_.predict(rows), dtype=np.float64)
-        return found
+        if isinstance(self.model_, NumberModel):
+            return self.model_.predict(rows)
+        return number_heads.predict_own(self.model_, rows)
 
     def _check_model(self) -> None:
         number_heads.check_own(self.model)

@@ -12,6 +12,7 @@ from scipy.linalg import LinAlgWarning
 
 from codivide.core.errors import InputError, check_instance
 from codivide.core.types import Floats, Labels, Singles
+from codivide.core.words import counted
 from codivide.methods.features import own, trees
 from codivide.methods.features.matrix import Raw, Scale
 from codivide.methods.features.number_model import Head, Leaves
@@ -110,7 +111,7 @@ def _number(value: Any) -> torch.Tensor:
     return torch.tensor([float(value)], dtype=torch.float64)
 
 
-def fit_own(model: Any, samples: Any, y: Floats, share: Floats, count: Floats) -> Any:
+def fit_own(model: Any, samples: Any, y: Floats, share: Floats, count: Floats, *, part: str) -> Any:
     """A copy of the user's regressor, weighted; where it takes no weights, on the rows that look right.
 
     Args:
@@ -119,6 +120,7 @@ def fit_own(model: Any, samples: Any, y: Floats, share: Floats, count: Floats) -
         y: targets ``[N]``.
         share: how far each may be trusted ``[N]``, in [0, 1].
         count: how often each counts ``[N]``, which is none of a model's business that takes no weights.
+        part: of the work, for errors.
 
     Raises:
         InputError: it cannot learn from them.
@@ -129,25 +131,30 @@ def fit_own(model: Any, samples: Any, y: Floats, share: Floats, count: Floats) -
     known = np.where(count > 0, share, 0.0)
     least = 0.0 if name is not None else min(0.5, float(known.max()))
     rows: Labels = np.flatnonzero((known > 0) & (known >= least))
-    try:
-        copy.fit(own.take(samples, rows), y[rows], **({} if name is None else {name: weight[rows]}))
-    except ValueError as error:
-        raise InputError(f"{type(model).__name__} cannot learn from the samples: {error}") from error
+    chosen = own.take(samples, rows)
+    with own.attempt(model, f"learn from {counted(len(rows), 'row')}", part, own.advice(samples)):
+        copy.fit(chosen, y[rows], **({} if name is None else {name: weight[rows]}))
     return copy
 
 
-def predict_own(model: Any, samples: Any, rows: Labels) -> Floats:
-    """What a fitted copy predicts of some rows ``[M]``, as finite numbers.
+def predict_own(model: Any, samples: Any, part: str = "") -> Floats:
+    """What a fitted copy predicts of samples ``[M]``, as finite numbers; ``part`` is of the work, for errors.
 
     Raises:
         InputError: it cannot predict them, or predicts something else.
     """
-    try:
-        found = np.asarray(model.predict(own.take(samples, rows)), dtype=np.float64)
-    except ValueError as error:
-        raise InputError(f"{type(model).__name__} cannot predict the samples: {error}") from error
-    if found.shape != (len(rows),) or not np.isfinite(found).all():
-        raise InputError(f"the model predicts an array of shape {found.shape}; one finite number a sample is needed")
+    count, name = own.length(samples), type(model).__name__
+    with own.attempt(model, f"predict {counted(count, 'row')}", part):
+        found = np.asarray(model.predict(samples), dtype=np.float64)
+    if found.shape != (count,):
+        raise InputError(
+            f"{name} predicts an array of shape {found.shape} of {counted(count, 'row')}; one number a row is needed"
+        )
+    if wrong := int((~np.isfinite(found)).sum()):
+        raise InputError(
+            f"{name} predicts a number that is not finite ({wrong} of {len(found)} are like that); one finite number "
+            "a row is needed"
+        )
     return found
 
 
@@ -161,5 +168,6 @@ def check_own(model: Any, *, weighs: bool = False) -> None:
             f"model is a {type(model).__name__}, which is no regressor of scikit-learn's kind (fit, predict, "
             "get_params); score its cross-validated predictions with score_labels(task='regression')"
         )
+    own.check_copied(model)
     if weighs:
         own.check_weighs(model)

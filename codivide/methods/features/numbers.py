@@ -175,13 +175,16 @@ class _Problem:
         found: Floats = self.u.clip(-_CUT, _CUT) if cut else self.u
         return np.where(self.confirmed, self.u, found)
 
-    def fit(self, kind: str, rows: Labels, target: Floats, share: Floats) -> Callable[[Labels], Floats]:
-        """Fit on some rows, which may be trusted by a share; what it gives predicts other ones."""
+    def fit(self, kind: str, rows: Labels, target: Floats, share: Floats, *, part: str) -> Callable[[Labels], Floats]:
+        """Fit on some rows, which may be trusted by a share; what it gives predicts other ones.
+
+        ``part`` is of the work, for errors of a model of the user's own.
+        """
         if self.own is not None:
             model, samples = self.own
             chosen = own.take(samples, self.rows[rows])
-            fitted = number_heads.fit_own(model, chosen, target[rows], share[rows], self.count[rows])
-            return lambda out: number_heads.predict_own(fitted, samples, self.rows[out])
+            fitted = number_heads.fit_own(model, chosen, target[rows], share[rows], self.count[rows], part=part)
+            return lambda out: number_heads.predict_own(fitted, own.take(samples, self.rows[out]), part)
         known: dict[str, Any] = {"scale": self.scale, "penalty": self.penalty, "seed": self.seed}
         head = number_heads.fit(kind, self.x[rows], target[rows], self.weight(share)[rows], **known)
         return lambda out: head.predict(self.x[out], self.scale)
@@ -196,7 +199,8 @@ class _Problem:
         for number in range(self.folds if folds is None else folds):
             out, rest = np.flatnonzero(self.fold == number), np.flatnonzero(self.fold != number)
             known = share if self.weight(share)[rest].sum() > 0 else np.ones(len(share))
-            found[out] = self.fit(kind, rest, target, known)(out)
+            part = own.in_fold(number + 1, self.folds)
+            found[out] = self.fit(kind, rest, target, known, part=part)(out)
         return found
 
     def choose_penalty(self, target: Floats) -> None:
@@ -466,7 +470,8 @@ def _model(problem: _Problem, best: _Round) -> Any:
     if problem.own is not None:
         model, samples = problem.own
         target = problem.outward(problem.target(cut=best.cut))
-        return number_heads.fit_own(model, own.take(samples, problem.rows), target, best.share, problem.count)
+        chosen = own.take(samples, problem.rows)
+        return number_heads.fit_own(model, chosen, target, best.share, problem.count, part=own.LAST)
     known: dict[str, Any] = {"scale": problem.scale, "penalty": problem.penalty, "seed": problem.seed}
     heads: list[Head] = []
     for kind, share in best.pool.items():
@@ -482,7 +487,7 @@ def _model(problem: _Problem, best: _Round) -> Any:
 
 def _predict(model: Any, data: Numbers, problem: _Problem, rows: Labels) -> Floats:
     if problem.own is not None:
-        return number_heads.predict_own(model, problem.own.samples, rows)
+        return number_heads.predict_own(model, own.take(problem.own.samples, rows))
     found: Floats = model.of(data.x[rows])
     return found
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import import_module
@@ -22,6 +23,7 @@ from torch import Tensor
 from codivide.core import cluster
 from codivide.core.errors import InputError, TrainingWarning, check_instance
 from codivide.core.types import Floats, Labels
+from codivide.core.words import counted
 from codivide.data.labels import NO_Y
 from codivide.data.loaded import Loaded
 from codivide.data.options import ReadOptions
@@ -35,6 +37,7 @@ from codivide.training import model_file
 KIND = "own"
 PRIOR = 0.02  # share of the classes' frequencies in what the model says: it may be sure of anything
 SKOPS = "model.skops"
+LAST = "the last fit"  # part of the work, after that of all folds
 _ROUNDING = 1e-3  # by which the probabilities of a sample may miss 1
 
 
@@ -68,19 +71,17 @@ class Fitted:
     encoder: Any = field(default=None)
     columns: tuple[str, ...] | None = None
 
-    def probs(self, rows: Any) -> Floats:
-        """Class probabilities ``[N, C]``; a class that the model has not seen gets 0.
+    def probs(self, rows: Any, part: str = "") -> Floats:
+        """Class probabilities ``[N, C]``; a class that the model has not seen gets 0. ``part`` is for errors.
 
         Raises:
             InputError: what the model says is no probability, or nobody knows of which class.
         """
         if self.model is None:
-            return np.tile(np.eye(len(self.classes))[self.only], (_count(rows), 1))
-        try:
+            return np.tile(np.eye(len(self.classes))[self.only], (length(rows), 1))
+        with attempt(self.model, f"predict the probabilities of {counted(length(rows), 'row')}", part):
             said = np.asarray(self.model.predict_proba(rows), dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise InputError(f"{type(self.model).__name__} cannot predict the samples: {error}") from error
-        columns = self._columns(said.shape, _count(rows))
+        columns = self._columns(said.shape, length(rows))
         wrong = ~((said >= 0).all(1) & (np.abs(said.sum(1) - 1) <= _ROUNDING))  # so NaN is wrong, too
         if wrong.any():
             shown = np.array2string(said[wrong][0], threshold=5)
@@ -94,25 +95,13 @@ class Fitted:
 
     def _columns(self, shape: tuple[int, ...], count: int) -> Labels:
         """The class of each column of probabilities of a shape, of so many samples."""
-        name, known = type(self.model).__name__, getattr(self.model, "classes_", None)
-        if known is None:
-            raise InputError(
-                f"{name} has no classes_ when it is fitted, so nobody knows which class each column of predict_proba "
-                "is: set self.classes_ = np.unique(y) in its fit"
-            )
-        found = np.asarray(known)
-        if found.dtype.kind not in "biuf" or not np.isin(found, np.arange(len(self.classes))).all():
-            raise InputError(
-                f"{name} was fitted on the numbers 0 to {len(self.classes) - 1} of the classes, but its classes_ are "
-                f"{found.tolist()[:10]}: they must be those of the y that its fit was given"
-            )
+        name, found = type(self.model).__name__, _seen(self.model, len(self.classes))
         if shape != (count, len(found)):
             raise InputError(
                 f"predict_proba of {name} gives shape {shape} for {count} samples and {len(found)} classes; "
                 f"({count}, {len(found)}) is needed"
             )
-        columns: Labels = found.astype(np.int64)
-        return columns
+        return found
 
     def logits(self, rows: Any) -> Tensor:
         """Logarithms of the class probabilities ``[N, C]`` float32."""
@@ -166,8 +155,18 @@ def check_model(model: Any, *, weighs: bool = False) -> None:
         if is_regressor(model):
             raise InputError(f"{name} has no predict_proba, as it is a regressor: NoisyLabelRegressor takes it")
         raise InputError(f"{name} has no predict_proba: wrap it in sklearn.calibration.CalibratedClassifierCV")
+    check_copied(model)
     if weighs:
         check_weighs(model)
+
+
+def check_copied(model: Any) -> None:
+    """InputError unless scikit-learn can copy a model, as each fold has a copy of its own."""
+    from sklearn.base import clone
+
+    advice = ". Its __init__ must store every parameter as it is given, under its name, and do no more"
+    with attempt(model, "be copied by sklearn.base.clone", advice=advice):
+        clone(model)
 
 
 def check_weighs(model: Any) -> None:
@@ -212,7 +211,60 @@ def _chosen(frame: pd.DataFrame, options: ReadOptions) -> pd.DataFrame | pd.Seri
     return selected(named, "X", options, beside=True)["text"].rename(find(named.columns.tolist(), options.text))
 
 
-def fit(model: Any, samples: Any, given: Labels, *, classes: tuple[Any, ...], weight: Floats | None = None) -> Fitted:
+def _seen(model: Any, classes: int) -> Labels:
+    """The class numbers that a fitted model says it was fitted on, in the order of its columns.
+
+    Raises:
+        InputError: it does not say, or names others than there are.
+    """
+    name, known = type(model).__name__, getattr(model, "classes_", None)
+    if known is None:
+        raise InputError(
+            f"{name} has no classes_ when it is fitted, so nobody knows which class each column of predict_proba "
+            "is: set self.classes_ = np.unique(y) in its fit"
+        )
+    found = np.asarray(known)
+    if found.dtype.kind not in "biuf" or not np.isin(found, np.arange(classes)).all():
+        raise InputError(
+            f"{name} was fitted on the numbers 0 to {classes - 1} of the classes, but its classes_ are "
+            f"{found.tolist()[:10]}: they must be those of the y that its fit was given"
+        )
+    numbers: Labels = found.astype(np.int64)
+    return numbers
+
+
+@contextmanager
+def attempt(model: Any, task: str, part: str = "", advice: str = "") -> Iterator[None]:
+    """Within it, whatever a model of the user's own raises becomes one error that says what it was to do.
+
+    Args:
+        model: the user's.
+        task: what it does, such as "learn from 240 rows".
+        part: of the work, such as "fold 2 of 5".
+        advice: what to do, after the model's own words.
+
+    Raises:
+        InputError: with the model's own error as its cause. Missing memory stays what it is.
+    """
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:  # every library has its own
+        said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        where = f" ({part})" if part else ""
+        raise InputError(f"{type(model).__name__} cannot {task}{where}: {said}{advice}") from error
+
+
+def fit(
+    model: Any,
+    samples: Any,
+    given: Labels,
+    *,
+    classes: tuple[Any, ...],
+    weight: Floats | None = None,
+    part: str = "",
+) -> Fitted:
     """Fit a copy of a model on class numbers.
 
     Args:
@@ -221,6 +273,10 @@ def fit(model: Any, samples: Any, given: Labels, *, classes: tuple[Any, ...], we
         given: labels ``[N]`` in ``0 .. C - 1``.
         classes: C class values.
         weight: of the samples ``[N]``; not used where the model takes none.
+        part: of the work, for errors.
+
+    Raises:
+        InputError: the model cannot learn from them, or does not say from which classes it has.
     """
     from sklearn.base import clone
 
@@ -228,14 +284,19 @@ def fit(model: Any, samples: Any, given: Labels, *, classes: tuple[Any, ...], we
         return Fitted(None, classes, (), only=int(given[0]))
     copy = clone(model)
     name = None if weight is None else weight_name(copy)
-    try:
+    with attempt(model, f"learn from {counted(len(given), 'row')}", part, advice(samples)):
         copy.fit(samples, given, **({} if name is None else {name: weight}))
-    except ValueError as error:
-        raise InputError(f"{type(model).__name__} cannot learn from the samples: {error}{_advice(samples)}") from error
+    unseen = np.setdiff1d(given, _seen(copy, len(classes)))
+    if len(unseen):
+        raise InputError(
+            f"{type(model).__name__} learned from rows of class {classes[unseen[0]]!r} (number {unseen[0]} in y), but "
+            "its classes_ lack it, so that every such label would look wrong: set self.classes_ = np.unique(y) in its "
+            "fit, and give a column of predict_proba for each"
+        )
     return Fitted(copy, classes, ())
 
 
-def _advice(samples: Any) -> str:
+def advice(samples: Any) -> str:
     """What to do where columns of a data frame hold no numbers."""
     if not hasattr(samples, "select_dtypes"):
         return ""
@@ -249,11 +310,18 @@ def _advice(samples: Any) -> str:
 
 
 def cross_probs(
-    model: Any, samples: Any, given: Labels, fold: Labels, *, classes: tuple[Any, ...], counts: Floats | None = None
+    model: Any,
+    samples: Any,
+    given: Labels,
+    fold: Labels,
+    *,
+    classes: tuple[Any, ...],
+    counts: Floats | None = None,
+    part: str = "",
 ) -> Floats:
     """Class probabilities ``[N, C]``, each by a copy of the model that saw no label of its fold.
 
-    ``counts`` ``[N]`` says how much each sample counts; None: all alike.
+    ``counts`` ``[N]`` says how much each sample counts; None: all alike. ``part`` is of the work, for errors.
     """
     if counts is not None:
         check_counts(fold, counts)
@@ -261,10 +329,11 @@ def cross_probs(
     numbers = np.unique(fold)
 
     def parts() -> Iterator[_Fold]:
-        for number in numbers:
+        for place, number in enumerate(numbers, 1):
             rest = np.flatnonzero(fold != number)
             weight = None if counts is None else counts[rest]
-            yield _Fold(take(samples, rest), given[rest], weight, take(samples, np.flatnonzero(fold == number)))
+            out, said = take(samples, np.flatnonzero(fold == number)), in_fold(place, len(numbers), part)
+            yield _Fold(take(samples, rest), given[rest], weight, out, said)
 
     answers = cluster.spread(partial(_of_fold, model, classes=classes), parts())
     for number, probs in zip(numbers, answers, strict=True):
@@ -277,13 +346,20 @@ class _Fold(NamedTuple):
     given: Labels
     weight: Floats | None
     out: Any  # that are predicted
+    part: str  # of the work, for errors
+
+
+def in_fold(place: int, folds: int, part: str = "") -> str:
+    """Which fold is held out, of which part of the work."""
+    fold = f"fold {place} of {folds}"
+    return f"{part}, {fold}" if part else fold
 
 
 def _of_fold(model: Any, part: _Fold, *, classes: tuple[Any, ...]) -> Floats:
     given, weight = part.given, part.weight
-    own = fit(model, part.samples, given, classes=classes, weight=weight)
+    own = fit(model, part.samples, given, classes=classes, weight=weight, part=part.part)
     frequency = np.bincount(given, weight, len(classes)) / (len(given) if weight is None else weight.sum())
-    return (1 - PRIOR) * own.probs(part.out) + PRIOR * frequency
+    return (1 - PRIOR) * own.probs(part.out, part.part) + PRIOR * frequency
 
 
 def crossing(model: Any, samples: Any, given: Labels, classes: tuple[Any, ...], counts: Floats | None = None) -> Own:
@@ -307,10 +383,14 @@ def refit(
     *,
     classes: tuple[Any, ...],
     counts: Floats | None = None,
+    part: str = LAST,
 ) -> Fitted:
-    """The model on the labels that are kept, by their rows, weighted with how much each sample counts ``[N]``."""
+    """The model on the labels that are kept, by their rows, weighted with how much each sample counts ``[N]``.
+
+    ``part`` is of the work, for errors.
+    """
     weight = None if counts is None else counts[kept]
-    return fit(model, take(samples, kept), given[kept], classes=classes, weight=weight)
+    return fit(model, take(samples, kept), given[kept], classes=classes, weight=weight, part=part)
 
 
 def take(samples: Any, rows: Labels) -> Any:
@@ -320,7 +400,8 @@ def take(samples: Any, rows: Labels) -> Any:
     return _safe_indexing(samples, rows)
 
 
-def _count(samples: Any) -> int:
+def length(samples: Any) -> int:
+    """How many samples there are, of an array, a data frame, a sparse matrix or a list."""
     return int(samples.shape[0]) if hasattr(samples, "shape") else len(np.asarray(samples, dtype=object))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -158,6 +159,11 @@ def said_by(forest: trees.Trees, x: Singles) -> Floats:
     return found
 
 
+def _of_label(name: str) -> str:
+    """Part of the work of a classifier of the user's own, for errors."""
+    return f"label {name!r}"
+
+
 class Believed(NamedTuple):
     """What the labels are taken for in the last fit.
 
@@ -234,14 +240,18 @@ class TagHeads:
             columns.append(shares @ cross[:, :, k])
         return np.stack(columns, axis=1)
 
-    def crossed(self, given: Labels, weight: Floats) -> Floats:
-        """Held-out probabilities ``[H, N, K]`` of labels ``[N, K]`` by each head; rows count as ``weight`` says."""
+    def crossed(self, given: Labels, weight: Floats, names: Sequence[str]) -> Floats:
+        """Held-out probabilities ``[H, N, K]`` of labels ``[N, K]`` by each head; rows count as ``weight`` says.
+
+        ``names`` are those of the K labels, for errors of a classifier of the user's own.
+        """
         if self.own is not None:
             first, place = self.copies
             kept, fold, counts = own.take(self.own[1], self.rows[first]), self.fold[first], self._counted(weight)
+            known: dict[str, Any] = {"classes": BOTH, "counts": counts}
             columns = [
-                own.cross_probs(self.own[0], kept, column, fold, classes=BOTH, counts=counts)[:, 1]
-                for column in given[first].T
+                own.cross_probs(self.own[0], kept, column, fold, part=_of_label(name), **known)[:, 1]
+                for column, name in zip(given[first].T, names, strict=True)
             ]
             return np.stack(columns, axis=1)[place][None]
         parts = [np.stack([self._linear(k, column, weight) for k, column in enumerate(given.T)], axis=1)]
@@ -296,7 +306,12 @@ class TagHeads:
             members: list[own.Fitted | float] = [float(value) for value in share]
             for k in able:
                 clear = np.flatnonzero(judge.kept(labels[:, k], sure[:, k], least=_CLEAR))
-                members[k] = own.refit(self.own[0], kept, labels[:, k], clear, classes=BOTH, counts=counted)
+                known: dict[str, Any] = {
+                    "classes": BOTH,
+                    "counts": counted,
+                    "part": f"{_of_label(names[k])}, {own.LAST}",
+                }
+                members[k] = own.refit(self.own[0], kept, labels[:, k], clear, **known)
             return OwnTags(members, names)
         labels, counts = believed.labels, weight
         weight = believed.sure * counts[:, None]

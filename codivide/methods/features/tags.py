@@ -125,7 +125,7 @@ def _learned(data: Tags, seed: int, folds: int, classifier: OwnClassifier | None
     fold = folds_of(rows, _rarest(given), data.groups, folds, seed)
     check_counts(fold, weight)
     heads = TagHeads(data.x, rows, fold, seed=seed, own_model=classifier, copies=copies)
-    cross = heads.crossed(given[:, able], weight)  # [H, N, K']
+    cross = heads.crossed(given[:, able], weight, [data.names[k] for k in able])  # [H, N, K']
     pooled = heads.pooled(cross, given[:, able], weight)
     said, together = _together(pooled, cross, given[:, able], heads.points(), (fold, weight))
     channels = Channels.of(said, given[:, able], weight)
