@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from sklearn.naive_bayes import GaussianNB
 
+from codivide import NoisyLabelClassifier
 from codivide.cli.app import main
 from codivide.data.record import DataRecord
 from codivide.data.sources import load
@@ -239,3 +242,22 @@ def test_a_run_that_is_of_no_use_says_so_again(tmp_path, monkeypatch, capsys):
     assert call("clean", "run", "--relabel-above", "0.5", "--out", "asked") == 0
     assert f"{TOO_LITTLE}: neither the labels" in capsys.readouterr().err
     assert len(pd.read_csv("asked/CHANGES.csv")) > 10
+
+
+def test_an_audit_in_python_knows_that_too_little_was_learned():
+    table, truth = rows()
+    given = np.where(np.arange(COUNT) % 12 == 5, ~truth, truth)
+    classifier = NoisyLabelClassifier(model=GaussianNB()).fit(table, given)
+    found = classifier.audit()
+    assert not found.is_useless
+    assert TOO_LITTLE not in str(found) + found._repr_html_() + " ".join(found.clean().remarks)
+    lost = replace(found, verdict=TOO_LITTLE)
+    assert str(lost).startswith(f"{TOO_LITTLE}: neither the labels that look wrong nor the model\n")
+    assert TOO_LITTLE in lost._repr_html_()
+    unasked, asked = lost.clean(), lost.clean(relabel_above=0.5)
+    assert unasked.remarks[0].startswith(TOO_LITTLE)
+    assert unasked.changes.empty
+    assert asked.remarks[0].startswith(TOO_LITTLE)
+    assert len(asked.changes) == len(found.clean(relabel_above=0.5).changes) > 3
+    drawn = np.random.default_rng(0).integers(0, 3, COUNT)
+    assert NoisyLabelClassifier(model=GaussianNB()).fit(table, drawn).audit().is_useless

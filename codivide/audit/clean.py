@@ -50,7 +50,7 @@ from codivide.data.target_decisions import check_targets, unfit, with_points
 from codivide.noise.report import NoiseReport
 from codivide.runs import label_table
 from codivide.runs.changed import check_again, file_remarks, folder_remarks, is_listed
-from codivide.runs.folder import FACTS, PREDICTIONS, SUMMARY, TOO_LITTLE, SavedRun, is_audit
+from codivide.runs.folder import FACTS, PREDICTIONS, SUMMARY, USELESS, SavedRun, is_audit
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Judged:
 
     def cautions(self) -> list[str]:
         """What is said before all else of a run that is of no use."""
-        return [f"{TOO_LITTLE}: neither the labels that look wrong nor the model"] if self.is_useless else []
+        return [USELESS] if self.is_useless else []
 
     def origin(self) -> Path:
         """The source, which must be there.

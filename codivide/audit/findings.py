@@ -17,6 +17,7 @@ from codivide.core.by_value import ByValue
 from codivide.data.corrections import Decided, read_corrections
 from codivide.data.options import CLASSES
 from codivide.runs import label_table
+from codivide.runs.folder import TOO_LITTLE, USELESS
 
 if TYPE_CHECKING:
     from codivide.audit.clean import Cleaned
@@ -37,12 +38,14 @@ class Findings(ByValue):
         facts: see ``codivide.audit.collect``.
         page: the report that was written last.
         earlier: the record of decisions that the fit learned from (see ``Corrections.record``); empty: there were none.
+        verdict: of the fit on itself, as in ``summary.json``; empty: nothing was trained.
     """
 
     labels: pd.DataFrame
     facts: dict[str, Any]
     page: Path | None = None
     earlier: Mapping[str, Any] = field(default_factory=dict)
+    verdict: str = ""
 
     def _compared(self) -> dict[str, Any]:
         return vars(self) | {"facts": {name: value for name, value in self.facts.items() if name != CREATED}}
@@ -60,13 +63,19 @@ class Findings(ByValue):
         """``[N]`` probability that each given label is right; NaN where there is none."""
         return self.labels[label_table.CLEAN_PROB].to_numpy(dtype=np.float64, na_value=np.nan)
 
+    @property
+    def is_useless(self) -> bool:
+        """Whether the fit itself says that too little was learned for it to be used."""
+        return self.verdict == TOO_LITTLE
+
     def clean(
         self, corrections: Decided = None, *, drop_below: float | None = None, relabel_above: float | None = None
     ) -> Cleaned:
         """Repair the labels, as the command ``codivide clean`` does.
 
         With neither rule and no decisions, each sample gets what makes the expected number of wrong labels smallest,
-        and no more labels are taken for wrong than certainly are by the noise report (``NoiseReport.certain``).
+        and no more labels are taken for wrong than certainly are by the noise report (``NoiseReport.certain``), none
+        where too little was learned, which the first remark then says.
 
         Args:
             corrections: decisions of a person: ``corrections.csv``, a data frame with its columns, or several files.
@@ -101,9 +110,10 @@ class Findings(ByValue):
             classes=self.facts["classes"] if targets is None else None,
             new_classes=targets is not None,
             task=CLASSES if targets is None else targets["kind"],
-            certain=self.facts["noise"]["certain"],
+            certain=0.0 if self.is_useless else self.facts["noise"]["certain"],
         )
-        return since_source(cleaned, labels, self.facts["classes"], self.earlier)
+        cautions = [USELESS] if self.is_useless else []
+        return since_source(cleaned, labels, self.facts["classes"], self.earlier, cautions)
 
     def report(self, path: str | Path = "audit.html") -> Path:
         """Write the report, one HTML file on which labels can be confirmed and corrected.
@@ -128,7 +138,12 @@ class Findings(ByValue):
     def __str__(self) -> str:
         """How many samples have each kind of issue, what was not found or looked for, and what is said of the data."""
         counts, none, missing = self._kinds()
-        lines = [repr(self), *[""] * bool(counts), *(f"  {name:<33}{count:>9,}" for name, count in counts.items())]
+        lines = [
+            *[USELESS] * self.is_useless,
+            repr(self),
+            *[""] * bool(counts),
+            *(f"  {name:<33}{count:>9,}" for name, count in counts.items()),
+        ]
         told = {
             "Looked for and not found:": [", ".join(none)] * bool(none),
             "Not looked for:": [f"{', '.join(missing)}: {_TAKES}"] * bool(missing),
@@ -191,6 +206,7 @@ class Findings(ByValue):
         )
         heads = "".join(f"<th>{head}</th>" for head in ("", "sample", "given", "suggested", "p(clean)"))
         said = [*noise["trust"]["reasons"], *(item["text"] for item in facts["findings"]), *self._kinds_said()]
+        said = [USELESS] * self.is_useless + said
         reasons = "".join(f"<li>{escape(text)}</li>" for text in said)
         link = (
             f'<p><a href="{escape(self.page.as_posix(), quote=True)}" target="_blank">Open the report</a></p>'

@@ -391,6 +391,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
         self.history_ = outcome.history
         self.choice_ = outcome.summary.get("choice")
         self._loaded, self._used = loaded, outcome.summary["method"]  # the chosen method, where it was "auto"
+        self._verdict = outcome.summary["verdict"]
         self.evidence_ = outcome.evidence
 
     def audit(self, limit: int = 1000, *, thumbnails: bool = True) -> Findings:
@@ -419,9 +420,9 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
             noise=noise_report(self),
             test=getattr(self, "test_labels_", None),
         )
-        return replace(
-            findings(material, limit, thumbnails=thumbnails), earlier=getattr(self, "_decided", {})
-        )  # of an older pickle: none
+        found = findings(material, limit, thumbnails=thumbnails)
+        earlier, said = getattr(self, "_decided", {}), getattr(self, "_verdict", "")  # of an older pickle: none
+        return replace(found, earlier=earlier, verdict=said)
 
     def predict_proba(self, X: Any) -> np.ndarray[Any, np.dtype[np.float64]]:
         """Class probabilities ``[N, C]`` in the order of ``classes_``, of data of the same kind as in ``fit``.

@@ -60,6 +60,7 @@ WRITTEN = (  # by a run, in the order in which they are removed: a summary says 
     CONFIG,
 )
 TOO_LITTLE = "too little was learned; do not use"  # in the summary: the verdict on a run that is of no use
+USELESS = f"{TOO_LITTLE}: neither the labels that look wrong nor the model"  # what is said of it before all else
 SUMS = "files"  # in the summary: the checksums of the others
 IDENTITY = "identity"  # in the settings: what another run must share to be the same
 _KEYS = ("version", "method", "plan")  # of every run's settings
