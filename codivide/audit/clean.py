@@ -39,7 +39,7 @@ from codivide.data.corrections import Correction, Corrections, Known
 from codivide.data.database import is_database
 from codivide.data.image_bytes import with_images
 from codivide.data.images import is_image_name, on_disk, written
-from codivide.data.options import CLASSES, MULTILABEL, ReadOptions
+from codivide.data.options import CLASSES, DEFAULT, MULTILABEL, ReadOptions
 from codivide.data.record import DataRecord
 from codivide.data.row_order import in_order_of_names, parts_of
 from codivide.data.table_columns import TEXT_COLUMNS, find
@@ -161,8 +161,10 @@ def read_run(run: Path) -> Judged:
     if is_audit(run):
         facts = read_json(run / FACTS)
         with reading(run / FACTS):
-            classes = tuple(map(str, facts["classes"]))
-        return Judged(label_table.read(run).astype(object), classes)
+            classes, targets = tuple(map(str, facts["classes"])), facts.get("targets") or {}
+            options = replace(DEFAULT, task=targets.get("kind", CLASSES))
+            options = replace(options, separator=targets.get("separator", options.separator))
+        return Judged(label_table.read(run).astype(object), classes, DataRecord(options=options))
     try:
         saved = SavedRun(run)
         table, summary = saved.labels, saved.summary

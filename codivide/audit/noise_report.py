@@ -137,7 +137,9 @@ def _of_classes(
     if isinstance(source, str | Path) and is_audit(Path(source)):
         if any(value is not None for value in (y, pred_probs, model, *about)):
             raise InputError(f"{source} holds an audit, which has its report: give nothing else with it")
-        return of_audit(Path(source))
+        known = of_audit(Path(source))
+        assert isinstance(known, NoiseReport)  # targets_of takes the others
+        return known
     if model is not None:
         if pred_probs is not None:
             raise InputError("give model or pred_probs, not both")
@@ -171,8 +173,10 @@ def _of_data(found: Loaded, method: Features, options: ReadOptions, settings: _S
 
 
 def targets_of(source: Any) -> TargetReport | None:
-    """The report that a run or a fitted estimator of other targets than classes has; None: it is something else."""
+    """The report of a run, an audit or a fitted estimator of other targets than classes; None: it is something else."""
     report = getattr(source, "noise_report_", None)
+    if isinstance(source, str | Path) and is_audit(Path(source)):
+        report = of_audit(Path(source))
     if isinstance(report, TargetReport):
         return report
     if isinstance(source, str | Path) and is_run(Path(source)):
@@ -403,8 +407,8 @@ def with_groups(material: Material, belonging: Any) -> Material:
     return material._replace(groups=codes)
 
 
-def of_audit(folder: Path) -> NoiseReport:
-    """The report that an audit of probabilities left.
+def of_audit(folder: Path) -> NoiseReport | TargetReport:
+    """The report that an audit of somebody's predictions left.
 
     Raises:
         InputError: there is none.

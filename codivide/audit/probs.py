@@ -1,4 +1,4 @@
-"""The audit for those who trained elsewhere: from labels and out-of-sample class probabilities alone."""
+"""The audit for those who trained elsewhere: from labels and what a model that did not learn from them said of each."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from codivide.audit.neighbours import normalised
 from codivide.audit.noise_report import from_reading
 from codivide.audit.probs_files import Brought
 from codivide.audit.reading import Reading, read
-from codivide.audit.target_judging import check_task, refuse_unused, table_of_sets
-from codivide.audit.target_predictions import of_predictions
+from codivide.audit.target_judging import check_task, refuse_unused, table_of_numbers, table_of_sets
+from codivide.audit.target_predictions import Scored, of_predictions
 from codivide.core.errors import InputError, option
 from codivide.core.files import expand_user, write_json
 from codivide.core.types import UNLABELLED
 from codivide.data.arrays import array_rows
 from codivide.data.images import is_image_name
-from codivide.data.options import CLASSES, DEFAULT, REGRESSION, ReadOptions
+from codivide.data.loaded import Loaded
+from codivide.data.options import CLASSES, DEFAULT, ReadOptions
 from codivide.data.row_order import index_names
 from codivide.methods.features.judge import likely_right
 from codivide.noise import learning_curves
@@ -32,7 +33,7 @@ from codivide.noise.clean_prob import combined
 from codivide.noise.confidence import standing
 from codivide.noise.rates import never_predicted
 from codivide.noise.report import Material as Judgeable
-from codivide.noise.report import NoiseReport, estimate
+from codivide.noise.report import estimate
 from codivide.noise.report_record import to_record
 from codivide.runs import label_table
 from codivide.runs.folder import FACTS, NOISE
@@ -53,7 +54,7 @@ def from_probs(
     task: str = CLASSES,
     separator: str = DEFAULT.separator,
 ) -> Findings:
-    """Audit labels with the probabilities of any classifier.
+    """Audit labels with the probabilities of any classifier, or numbers with the predictions of any regressor.
 
     Every sample must have been predicted by a model that did not learn from it (cross-validation), or memorised labels
     look clean.
@@ -70,33 +71,33 @@ def from_probs(
         images: ``[N, ...]`` as in ``fit``, to be shown and searched for duplicates.
         texts: length N, for the same.
         features: ``[N, D]`` in which near samples are alike, for neighbours, examples and outliers.
-        groups: a value ``[N]`` for each sample, such as a patient, equal for those that belong together (copies, or
-            frames of one video): of each group one label, drawn at random, counts for the rates, and the report says
-            so. Every label is judged and listed by itself. Whether your folds kept groups together is yours to see to.
+        groups: a value ``[N]`` for each sample, such as a patient, equal for those that belong together (copies, frames
+            of a video): of each one label, drawn at random, counts for the rates. Every label is judged by itself.
         out: a new folder for ``labels.csv``, ``labels.parquet``, ``noise.json`` and ``facts.json``, which ``codivide
             audit``, ``noise``, ``serve`` and ``clean`` take as they take a run; None: nothing is written.
         limit: issues listed in the facts.
-        task: "classes", or "multilabel": labels ``[N, K]`` of 0 and 1 or a list for each row, probabilities ``[N, K]``
-            (a frame names its columns; or a list of ``[N, 2]``, ``[K, N, 2]``, ``[N, K, 2]``); no classes, groups, out.
+        task: "classes"; "regression": given and predicted numbers ``[N]``; "multilabel": labels ``[N, K]`` of 0 and 1,
+            or lists, and probabilities ``[N, K]`` (or a list of ``[N, 2]``). Neither has classes or groups.
         separator: between several labels of a row, where they are one text.
 
     Returns:
         The label table and the facts.
 
     Raises:
-        InputError: lengths, classes or probabilities that do not fit; it names the row. Columns whose order, which
-            was not stated, is surely another; it says which label each column fits.
+        InputError: lengths, classes or probabilities that do not fit, by the row. Columns that are surely in another
+            order, which was not stated, by the label that each fits.
     """
     shown = {"images": images, "texts": _texts(texts), "features": features}
     check_task(task)
     if task != CLASSES:
-        refuse_unused(task, {"classes": (classes, None), "groups": (groups, None), "out": (out, None)})
-        options = ReadOptions(task=task, separator=separator)
-        return _of_sets(labels, pred_probs, ids=ids, shown=shown, options=options, limit=limit)
+        refuse_unused(task, {"classes": (classes, None), "groups": (groups, None)})
     folder = new_folder(out)
+    if task != CLASSES:
+        scored = of_predictions(labels, pred_probs, ReadOptions(task=task, separator=separator))
+        known = _of_targets(scored, _named(labels, ids, len(scored.clean_prob), shown), shown, separator)
+        return _judged(known, limit, folder)
     reading = read(labels, pred_probs, classes=classes)
-    _check_lengths(len(reading.probs), {"ids": ids, **shown})
-    named = _names(labels if ids is None else ids, len(reading.probs), given=ids is not None)
+    named = _named(labels, ids, len(reading.probs), shown)
     return _judged(_material(reading, named, shown, from_reading(reading, groups)), limit, folder)
 
 
@@ -128,38 +129,41 @@ def _judged(material: Material, limit: int, folder: Path | None) -> Findings:
     if folder is not None:
         folder.mkdir(parents=True)
         label_table.write(found.labels, folder)
-        if isinstance(material.noise, NoiseReport):
+        if material.noise is not None:
             write_json(folder / NOISE, to_record(material.noise))
         facts.write(found.facts, folder / FACTS)
     return found
 
 
-def _of_sets(
-    labels: Any, pred_probs: Any, *, ids: Any, shown: Mapping[str, Any], options: ReadOptions, limit: int
-) -> Findings:
-    """``from_probs`` of several labels a row."""
-    if options.task == REGRESSION:
-        raise InputError(
-            "from_probs takes probabilities; of numbers score_labels('combined', y, predictions=..., "
-            "task='regression') says which look wrong"
-        )
-    scored = of_predictions(labels, pred_probs, options)
-    given, probs, loaded = scored.given, scored.probs, scored.loaded
-    assert given is not None  # numbers have none of the three
-    assert probs is not None
-    assert loaded is not None
-    _check_lengths(len(probs), {"ids": ids, **shown})
-    named = _names(labels if ids is None else ids, len(probs), given=ids is not None)
-    said = np.where(given.y < 0, probs >= 0.5, np.where(scored.clean_prob < 0.5, 1 - given.y, given.y))
-    loaded = replace(loaded, ids=named)
-    table = table_of_sets(loaded, given, said.astype(np.int64), scored.clean_prob, separator=options.separator)
+def _of_targets(scored: Scored, named: Sequence[str | int], shown: Mapping[str, Any], separator: str) -> Material:
+    """What ``from_probs`` was given of numbers or of several labels, judged; ``shown`` as in ``_material``."""
+    assert scored.loaded is not None  # score_labels alone leaves it out
+    loaded = replace(scored.loaded, ids=named)
+    if scored.learned is not None:
+        table = table_of_numbers(loaded, scored.learned)
+    else:
+        table = _table_of_sets(loaded, scored, separator)
     if all(isinstance(name, str) and is_image_name(name) for name in named):
         table = label_table.of_images(table)
-    material = of_targets(table, None, report=scored.report, separator=options.separator)
-    material = replace(
+    material = of_targets(table, None, report=scored.report, separator=separator)
+    return replace(
         material, name="labels", method="pred_probs", own_texts=shown["texts"], remarks=(), **_samples(**shown)
     )
-    return facts.findings(material, limit)
+
+
+def _table_of_sets(loaded: Loaded, scored: Scored, separator: str) -> pd.DataFrame:
+    """The label table of several labels; rows without labels have those that are likelier there than not."""
+    given, probs = scored.given, scored.probs
+    assert given is not None  # of several labels there are both
+    assert probs is not None
+    said = np.where(given.y < 0, probs >= 0.5, np.where(scored.clean_prob < 0.5, 1 - given.y, given.y))
+    return table_of_sets(loaded, given, said.astype(np.int64), scored.clean_prob, separator=separator)
+
+
+def _named(labels: Any, ids: Any, count: int, shown: Mapping[str, Any]) -> Sequence[str | int]:
+    """What names each of so many samples; InputError where ids, or what is ``shown``, are of another number."""
+    _check_lengths(count, {"ids": ids, **shown})
+    return _names(labels if ids is None else ids, count, given=ids is not None)
 
 
 def _names(ids: Any, count: int, *, given: bool) -> Sequence[str | int]:

@@ -197,27 +197,11 @@ def _numbers(
     learned: LearnedNumbers = learn_numbers(
         Numbers(y=y, **known), regressor=None if own_model is None else OwnRegressor(*own_model), **learning
     )
-    given, doubted = _texts(loaded), ~(learned.clean_prob >= 0.5)
-    spread = learned.report["spread"]
-    suggested = [
-        number_text(value, spread) if text is None or doubt else text
-        for text, value, doubt in zip(given, learned.predicted.tolist(), doubted.tolist(), strict=True)
-    ]
-    table = _table(loaded, suggested, learned.clean_prob, learned.suggested_prob)
-    evidence = np.nan_to_num(learned.evidence, nan=np.inf)
-    table = label_table.ranked(table, np.where(learned.clean_prob == 1, np.inf, evidence))
-    table = table.assign(
-        **{
-            label_table.PREDICTED: learned.predicted,
-            label_table.LOW: learned.low,
-            label_table.HIGH: learned.high,
-        }
-    )
     unseen = learned.report["hidden"], learned.report["most"]
     report = target_report.of_numbers(learned.clean_prob, *unseen, tuple(learned.remarks.values()))
     return JudgedTargets(
         _named(learned.model, loaded),
-        table,
+        table_of_numbers(loaded, learned),
         report,
         (),
         learned.records,
@@ -255,6 +239,31 @@ def _sets(
         learned.probs,
         learned.report,
         remarks,
+    )
+
+
+def table_of_numbers(loaded: Loaded, learned: LearnedNumbers) -> pd.DataFrame:
+    """The label table of numbers: the given text where the target is likely right, else the prediction.
+
+    Args:
+        loaded: the targets as texts, and what names the rows.
+        learned: what is known of each.
+    """
+    given, doubted = _texts(loaded), ~(learned.clean_prob >= 0.5)
+    spread = learned.report["spread"]
+    suggested = [
+        number_text(value, spread) if text is None or doubt else text
+        for text, value, doubt in zip(given, learned.predicted.tolist(), doubted.tolist(), strict=True)
+    ]
+    table = _table(loaded, suggested, learned.clean_prob, learned.suggested_prob)
+    evidence = np.nan_to_num(learned.evidence, nan=np.inf)
+    table = label_table.ranked(table, np.where(learned.clean_prob == 1, np.inf, evidence))
+    return table.assign(
+        **{
+            label_table.PREDICTED: learned.predicted,
+            label_table.LOW: learned.low,
+            label_table.HIGH: learned.high,
+        }
     )
 
 

@@ -1,4 +1,7 @@
-"""Numbers, and several labels a row, judged by somebody's predictions alone: ``score_labels`` and ``noise_report``."""
+"""Numbers, and several labels a row, judged by somebody's predictions alone.
+
+``score_labels``, ``noise_report`` and ``audit.from_probs`` share it.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ from codivide.data.row_order import check_order
 from codivide.data.rows import TensorRows
 from codivide.data.table_columns import arranged
 from codivide.data.targets import Members, members, numbers, texts_of, with_points
-from codivide.methods.features.numbers import FEWEST
+from codivide.methods.features.numbers import FEWEST, LearnedNumbers
 from codivide.noise import residuals, several, target_report
 from codivide.noise.target_report import TargetReport
 
@@ -43,6 +46,7 @@ class Scored(NamedTuple):
         report: what is estimated of all.
         probs: of several labels ``[N, K]``, in the order of ``given.names``; None for numbers.
         given: what was given of several labels; None for numbers.
+        learned: of numbers what is known of each; None for several labels.
         loaded: the targets as texts, with no samples.
     """
 
@@ -51,6 +55,7 @@ class Scored(NamedTuple):
     report: TargetReport
     probs: Floats | None = None
     given: Members | None = None
+    learned: LearnedNumbers | None = None
     loaded: Loaded | None = None
 
 
@@ -77,10 +82,11 @@ def of_predictions(y: Any, said: Any, options: ReadOptions) -> Scored:
     rows = TensorRows(torch.zeros(len(texts), 1))
     loaded = Loaded(rows, codes.astype(np.int64), known, range(len(texts)), "none", name="y")
     if options.task == REGRESSION:
-        wanted = numbers(with_points(loaded))
+        loaded = with_points(loaded)
+        wanted = numbers(loaded)
         there = np.isfinite(wanted)
         check_order(said, y, lambda order: float(np.median(np.abs(wanted - found[order])[there])), "y", "predictions")
-        return _scored_numbers(wanted, found)
+        return _scored_numbers(wanted, found)._replace(loaded=loaded)
     given = members(loaded, options.separator, names)
     named = isinstance(said, pd.DataFrame) and not isinstance(said.columns, pd.RangeIndex)
     if found.shape[1] != len(given.names):
@@ -146,16 +152,30 @@ def _scored_numbers(y: Floats, predicted: Floats) -> Scored:
     if np.ptp(y[known]) == 0:
         raise InputError(f"all targets are {y[known][0]:g}: there is nothing that could tell a wrong one")
     usual = float(np.median(np.abs(y - predicted)[known]))
-    spread = np.full(len(known), max(usual, 1e-9 * float(np.ptp(y[known]))))
-    settled = residuals.settle(y[known], predicted[known], spread)
-    clean_prob = np.full(len(y), np.nan)
-    clean_prob[known] = settled.clean_prob
-    hidden = residuals.hidden(y[known], predicted[known], spread, settled)
-    most = residuals.most(y[known], predicted[known], spread, hidden)
-    remarks = _of_numbers(y[known], predicted[known])
+    size = max(usual, 1e-9 * float(np.ptp(y[known])))
+    seen = y[known], predicted[known], np.full(len(known), size)
+    settled = residuals.settle(*seen)
+    clean_prob, nearer, evidence = np.full((3, len(y)), np.nan)
+    clean_prob[known], evidence[known] = settled.clean_prob, settled.evidence
+    nearer[known] = residuals.suggested_prob(*seen, settled)
+    hidden = residuals.hidden(*seen, settled)
+    most = residuals.most(*seen, hidden)
+    remarks = _of_numbers(y[known], predicted[known]) + [residuals.UNDECIDED] * settled.undecided
     for text in remarks:
         warnings.warn(text, stacklevel=5)
-    return Scored(clean_prob, -np.abs(y - predicted), target_report.of_numbers(clean_prob, hidden, most, remarks))
+    report = target_report.of_numbers(clean_prob, hidden, most, remarks)
+    reach = residuals.reach(settled, residuals.INTERVAL) * size
+    learned = LearnedNumbers(
+        model=None,
+        predicted=predicted,
+        low=predicted - reach,
+        high=predicted + reach,
+        clean_prob=clean_prob,
+        suggested_prob=nearer,
+        evidence=evidence,
+        report={"spread": size},
+    )
+    return Scored(clean_prob, -np.abs(y - predicted), report, learned=learned)
 
 
 def _of_numbers(y: Floats, predicted: Floats) -> list[str]:

@@ -7,21 +7,37 @@ from typing import Any
 
 import numpy as np
 
+from codivide.core.types import Floats
 from codivide.noise.report import ClassNoise, NoiseReport
+from codivide.noise.target_report import TargetReport, from_record
 from codivide.noise.trust import Trust
 
 _PLAIN = ("rate", "low", "high", "kind", "estimates", "samples", "labelled", "source")
+_OF_TARGETS = ("clean_prob", "label_clean_prob")  # arrays of a report on targets
 
 
-def to_record(report: NoiseReport) -> dict[str, Any]:
+def to_record(report: NoiseReport | TargetReport) -> dict[str, Any]:
     """All of a report; None stands for NaN."""
-    clean_prob = [None if np.isnan(value) else value for value in report.clean_prob.tolist()]
-    exact = {"transition": report.transition.tolist(), "joint": report.joint.tolist(), "clean_prob": clean_prob}
-    return report.to_dict() | exact
+    if isinstance(report, TargetReport):
+        arrays = {name: getattr(report, name) for name in _OF_TARGETS}
+        return report.to_dict() | {name: _listed(held) for name, held in arrays.items() if held is not None}
+    exact = {"transition": report.transition.tolist(), "joint": report.joint.tolist()}
+    return report.to_dict() | exact | {"clean_prob": _listed(report.clean_prob)}
 
 
-def of_record(values: Mapping[str, Any]) -> NoiseReport:
+def _listed(array: Floats) -> list[Any]:
+    """An array as lists, None for NaN."""
+    held = array.astype(object)
+    held[np.isnan(array)] = None
+    found: list[Any] = held.tolist()
+    return found
+
+
+def of_record(values: Mapping[str, Any]) -> NoiseReport | TargetReport:
     """The report that ``to_record`` made these values of."""
+    if "task" in values:
+        held = {name: values[name] for name in _OF_TARGETS if name in values}
+        return from_record(values, {name: np.array(rows, dtype=np.float64) for name, rows in held.items()})
     trust = values["trust"]
     return NoiseReport(
         **{name: values[name] for name in _PLAIN},

@@ -30,6 +30,10 @@ from codivide.core.types import Floats
 TAILS = (2.5, 4.0, 8.0, 30.0)
 NOTHING = 0.005  # share of wrong targets where nothing speaks for any
 MOST_WRONG = 0.5
+UNDECIDED = (
+    "as many targets would be wrong as right, so that nothing tells which is which; only targets far from all others "
+    "can look wrong"
+)
 _MOST_TOLD = 0.49  # from which on the share of wrong targets is only where it may go no farther
 INTERVAL = 0.9  # how likely a right target lies in the interval of its prediction
 _ASSUMED = 10.0  # wrong targets that each of the three places is taken to have, besides those that are found

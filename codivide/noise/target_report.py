@@ -101,7 +101,7 @@ class TargetReport(ByValue):
 
 
 def from_record(values: Mapping[str, Any], arrays: Mapping[str, Any]) -> TargetReport:
-    """The report of a run, from what ``to_dict`` gave and the arrays of its ``predictions.npz``."""
+    """The report that ``to_dict`` was of, with the arrays that it leaves out."""
     trust = Trust(values["trust"]["level"], tuple(values["trust"]["reasons"]))
     per_class = tuple(ClassNoise(item["name"], item["labelled"], item["rate"]) for item in values["per_class"])
     rate, low, high, hidden = (float(values[name]) for name in ("rate", "low", "high", "hidden"))

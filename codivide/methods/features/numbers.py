@@ -414,10 +414,7 @@ def _remarks(problem: _Problem, best: _Round, doubted: Mask, report: dict[str, A
     """What speaks against trusting the estimate, by name."""
     found = {}
     if best.settled.undecided:
-        found["undecided"] = (
-            "as many targets would be wrong as right, so that nothing tells which is which; only targets far from all "
-            "others can look wrong"
-        )
+        found["undecided"] = residuals.UNDECIDED
     if gathered := _gathered(problem, doubted):
         found["gathered"] = (
             f"{gathered:,} targets look wrong where most like them do: it may be a rare kind of sample that is right "
