@@ -127,6 +127,46 @@ def test_photos_in_folders_go_by_their_paths(tmp_path, monkeypatch):
     assert issue["thumbnail"].startswith("data:image")
 
 
+def test_an_audit_knows_where_its_photos_lie(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("CODIVIDE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    names = [f"{kind}/{k}.png" for kind in ("cat", "dog") for k in range(30)]
+    for k, name in enumerate(names):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (4 * k, 20, 30)).save(tmp_path / "photos" / name)
+    right = np.arange(60) // 30
+    right[[3, 40]] = 1 - right[[3, 40]]
+    probs = np.where(np.arange(2) == right[:, None], 0.97, 0.03)
+    pd.DataFrame(probs, columns=["cat", "dog"]).assign(path=names).to_csv("probs.csv", index=False)
+    table = pd.DataFrame({"path": [f"photos/{name}" for name in names], "animal": [name[:3] for name in names]})
+    table.to_csv("list.csv", index=False)
+    pd.DataFrame(probs, columns=["cat", "dog"]).assign(path=table["path"]).to_csv("listed.csv", index=False)
+    for source, file, flags in (("photos", "probs.csv", []), ("list.csv", "listed.csv", ["--label", "animal"])):
+        out, place = f"of_{file}", tmp_path / source
+        assert codivide(monkeypatch, "audit", source, "--probs", file, "--out", out, *flags) == 0
+        monkeypatch.chdir(tmp_path.parent)
+        command = ["clean", tmp_path / out, "--relabel-above", 0.5, "--copy", "--out"]
+        assert codivide(monkeypatch, *command, tmp_path / f"{out}_clean") == 0
+        monkeypatch.chdir(tmp_path)
+        told = capsys.readouterr().err
+        assert f"images are those in {place}" in told
+        assert "other contents" not in told
+        changes = pd.read_csv(f"{out}_clean/CHANGES.csv")
+        assert changes["label"].tolist() == ["dog", "cat"]
+        copied = pd.read_csv(f"{out}_clean/labels_clean.csv").set_index("id")["path"]
+        moved = tmp_path / f"{out}_clean" / copied[changes["path"][0]]
+        assert moved.parent.name == "dog"
+        assert moved.read_bytes() == (tmp_path / "photos/cat/3.png").read_bytes()
+    Image.new("RGB", (8, 8)).save(tmp_path / "photos/cat/5.png")
+    assert codivide(monkeypatch, "clean", "of_probs.csv", "--relabel-above", 0.5, "--out", "again") == 0
+    assert "1 of 60 images have other contents than the audit saw, the first: cat/5.png" in capsys.readouterr().err
+    (tmp_path / "photos").rename(tmp_path / "pictures")
+    assert codivide(monkeypatch, "clean", "of_probs.csv", "--relabel-above", 0.5, "--out", "gone") == 2
+    assert "photos, is not there; give --source" in capsys.readouterr().err
+    assert codivide(monkeypatch, "clean", "of_probs.csv", "--source", "pictures", "--out", "moved") == 0
+    assert "images are those" not in capsys.readouterr().err
+
+
 def wrong(change):
     probs = np.load("probs.npy")
     change(probs)

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, cast
 
+import numpy as np
 import pandas as pd
 
 from codivide.audit import write_clean
@@ -35,6 +36,7 @@ from codivide.core.errors import InputError, either, option
 from codivide.core.files import is_present, read_json, reading
 from codivide.core.words import first_few
 from codivide.data.commas import Commas
+from codivide.data.contents import Contents
 from codivide.data.corrections import Correction, Corrections, Known
 from codivide.data.database import is_database
 from codivide.data.image_bytes import with_images
@@ -49,8 +51,8 @@ from codivide.data.tables import as_written, feature_ids, read_table
 from codivide.data.target_decisions import check_targets, unfit, with_points
 from codivide.noise.report import NoiseReport
 from codivide.runs import label_table
-from codivide.runs.changed import check_again, file_remarks, folder_remarks, is_listed
-from codivide.runs.folder import FACTS, PREDICTIONS, SUMMARY, USELESS, SavedRun, is_audit
+from codivide.runs.changed import check_again, file_remarks, folder_remarks, image_remarks, is_listed
+from codivide.runs.folder import CONTENTS, FACTS, PREDICTIONS, SOURCE, SUMMARY, USELESS, SavedRun, is_audit
 
 
 @dataclass(frozen=True)
@@ -61,13 +63,15 @@ class Judged:
         table: columns path or id, given, suggested (None: no label), clean_prob and maybe suggested_prob.
         classes: names of all classes, as text.
         source: what the run was trained on.
-        run: its folder, to compare the source with; None: nothing is compared.
+        run: its folder, to compare the source with; None: it is an audit of somebody's predictions.
+        contents: of such an audit, a hash of each image file as it was; None: the samples are no such files.
     """
 
     table: pd.DataFrame
     classes: tuple[str, ...]
     source: DataRecord = field(default_factory=DataRecord)
     run: SavedRun | None = None
+    contents: Contents | None = None
 
     def known(self, *, new_classes: bool = False) -> Known:
         """What decisions on this run are checked against."""
@@ -153,7 +157,7 @@ class Cleaned(NamedTuple):
 
 
 def read_run(run: Path) -> Judged:
-    """The judgement in the folder of a finished run, or of an audit of probabilities, which knows no source.
+    """The judgement in the folder of a finished run, or of an audit, which knows a source of image files alone.
 
     Raises:
         InputError: it is none.
@@ -164,7 +168,8 @@ def read_run(run: Path) -> Judged:
             classes, targets = tuple(map(str, facts["classes"])), facts.get("targets") or {}
             options = replace(DEFAULT, task=targets.get("kind", CLASSES))
             options = replace(options, separator=targets.get("separator", options.separator))
-        return Judged(label_table.read(run).astype(object), classes, DataRecord(options=options))
+        judged = Judged(label_table.read(run).astype(object), classes, DataRecord(options=options))
+        return _with_files(judged, run)
     try:
         saved = SavedRun(run)
         table, summary = saved.labels, saved.summary
@@ -173,6 +178,20 @@ def read_run(run: Path) -> Judged:
     except InputError as error:
         raise InputError(f"{run} is not the folder of a finished run of codivide: {error}") from None
     return Judged(table.astype(object), classes, source, saved)
+
+
+def _with_files(judged: Judged, folder: Path) -> Judged:
+    """The judgement of an audit with the image files that it was made of, where its folder names them."""
+    if not is_present(folder / SOURCE) or not is_present(folder / CONTENTS):
+        return judged
+    values = read_json(folder / SOURCE)
+    with reading(folder / SOURCE):
+        source = DataRecord.from_dict(values)
+    with reading(folder / CONTENTS):
+        contents = np.load(folder / CONTENTS, allow_pickle=False)
+        if contents.shape != (len(judged.table),):
+            raise ValueError(f"it has {len(contents)} images, and the label table {len(judged.table)}")
+    return replace(judged, source=source, contents=contents)
 
 
 def apply(
@@ -425,6 +444,10 @@ def _images(
         cleaned.remarks.extend(file_remarks(judged.run, every, gone=False))
         found = [] if judged.listed() else folder_remarks(judged.run, judged.source)
         cleaned.remarks.extend(found)
+    elif judged.contents is not None:
+        cleaned.remarks.extend([f"images are those in {judged.origin()}"] * bool(judged.source.folder))  # as recorded
+        known = judged.table[label_table.PATH].tolist()
+        cleaned.remarks.extend(image_remarks(every, known, judged.contents, gone=False, who="audit"))
     if files is None:
         cleaned.remarks.extend(write_clean.gone(paths))
     else:

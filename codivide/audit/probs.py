@@ -36,7 +36,7 @@ from codivide.noise.report import Material as Judgeable
 from codivide.noise.report import estimate
 from codivide.noise.report_record import to_record
 from codivide.runs import label_table
-from codivide.runs.folder import FACTS, NOISE
+from codivide.runs.folder import CONTENTS, FACTS, NOISE, SOURCE
 
 
 def from_probs(
@@ -108,11 +108,15 @@ def from_files(brought: Brought, out: Path) -> Findings:
         InputError: the folder is there, or a sample's name comes twice.
     """
     folder = new_folder(out)
-    labelled, reading = brought
+    labelled, reading, source = brought
     shown = {"images": None, "texts": labelled.texts, "features": None}
     named = _names(labelled.names, len(labelled.names), given=True)
     material = _material(reading, named, shown, from_reading(reading, labelled.groups))
-    return _judged(replace(material, rows=labelled.images), len(named), folder)
+    found = _judged(replace(material, rows=labelled.images), len(named), folder)
+    if folder is not None and labelled.contents is not None:
+        write_json(folder / SOURCE, source.to_dict())
+        np.save(folder / CONTENTS, labelled.contents)
+    return found
 
 
 def new_folder(out: str | Path | None) -> Path | None:

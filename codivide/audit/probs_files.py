@@ -17,11 +17,13 @@ from codivide.core.files import check_there, expand_user
 from codivide.core.types import Labels
 from codivide.data.annotators import KEYS, PREFIX, is_long, key_column
 from codivide.data.cells import is_textual, numbers
+from codivide.data.contents import Contents
 from codivide.data.database import is_database
 from codivide.data.images import on_disk
 from codivide.data.loaded import Loaded, left_out
 from codivide.data.options import ReadOptions
 from codivide.data.packed import read_npz
+from codivide.data.record import DataRecord
 from codivide.data.rows import Rows
 from codivide.data.sources import load_raw
 from codivide.data.table_columns import TEXT_COLUMNS, missing_column, propose_labels, selected
@@ -43,6 +45,7 @@ class Labelled(NamedTuple):
     texts: Sequence[str] | None = None
     images: Rows | None = None
     said: Sequence[str] = ()  # on how they were read
+    contents: Contents | None = None  # a hash of each image file; None: the samples are none
 
 
 class Brought(NamedTuple):
@@ -50,6 +53,7 @@ class Brought(NamedTuple):
 
     labelled: Labelled
     reading: Reading
+    source: DataRecord  # of the labels
 
 
 def bring(source: str, files: Sequence[Path], options: ReadOptions, classes: Sequence[str] | None = None) -> Brought:
@@ -70,7 +74,7 @@ def bring(source: str, files: Sequence[Path], options: ReadOptions, classes: Seq
             raise InputError(f"{option('probs', str(file))}: there is no such file")
     labelled = labels_of(source, options)
     found = [_of_file(expand_user(file), labelled, source, options, classes) for file in files]
-    return Brought(labelled, mean_of(found, list(map(str, files))))
+    return Brought(labelled, mean_of(found, list(map(str, files))), DataRecord.of(source, options))
 
 
 def labels_of(source: str, options: ReadOptions) -> Labelled:
@@ -118,6 +122,7 @@ def _of_loaded(loaded: Loaded) -> Labelled:
         loaded.texts,
         loaded.x if len(loaded.x.shape) == 3 else None,
         (*loaded.said, *([left_out(loaded.skipped)] if loaded.skipped else [])),
+        loaded.contents if loaded.of_images else None,
     )
 
 

@@ -100,7 +100,7 @@ def noise(
     check_new_file(out)
     options = ReadOptions(progress=True, group=probs.group, **table.options())
     if probs.probs:
-        labelled, found = probs.bring(source, options)
+        labelled, found, _ = probs.bring(source, options)
         _say_report(estimate(from_reading(found, labelled.groups), seed=seed), as_json=as_json)
         return
     run = is_run(Path(source)) or is_audit(Path(source))

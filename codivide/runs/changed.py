@@ -140,14 +140,20 @@ def files_of(run: SavedRun) -> list[Path] | None:
 
 def file_remarks(run: SavedRun, paths: Sequence[Path], *, gone: bool = True) -> list[str]:
     """Sentences on the image files of a run that are ``gone``, or hold something else than what the run saw."""
-    now, known = of_paths(paths), run.contents
-    names = run.labels[label_table.PATH].tolist()
+    return image_remarks(paths, run.labels[label_table.PATH].tolist(), run.contents, gone=gone)
+
+
+def image_remarks(
+    paths: Sequence[Path], names: Sequence[str], known: Contents | None, *, gone: bool, who: str = "run"
+) -> list[str]:
+    """The same of image files and their names ``[N]``, whose contents ``who`` knows ``[N]``; None: they are unknown."""
+    now = of_paths(paths)
     lost = np.flatnonzero((now == 0) & gone)
     remarks = [f"{len(lost):,} of {len(names):,} images are gone, the first: {names[lost[0]]}"] if len(lost) else []
     if known is not None and len(known) == len(names):
         other = np.flatnonzero((now != 0) & (now != known))
         if len(other):
-            text = f"{len(other):,} of {len(names):,} images have other contents than the run saw, the first: "
+            text = f"{len(other):,} of {len(names):,} images have other contents than the {who} saw, the first: "
             remarks.append(f"{text}{names[other[0]]}; what is said of them is of the old ones")
     return remarks
 

@@ -50,6 +50,7 @@ PICTURES = tuple(
 )
 FACTS = "facts.json"  # of an audit of somebody's probabilities, which is no run (`codivide.audit.from_probs`)
 NOISE = "noise.json"  # of the same: its noise report
+SOURCE = "source.json"  # of the same, of image files: where they lay; ``contents.npy`` has a hash of each
 CORRECTIONS = "corrections.csv"  # of a person; no run writes it
 DECISIONS = "decisions.sqlite"  # what `codivide serve` was told
 SCOUT, CORRECTION, CHOICE = "scout", "correction", "choice.json"  # of `codivide.fit.choose_stages`
