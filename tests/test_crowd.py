@@ -1,6 +1,7 @@
 """The consensus of several annotators against the equations written as loops, and in every form of data."""
 
 import json
+import sys
 from math import exp, log
 
 import numpy as np
@@ -624,7 +625,7 @@ def test_every_form_of_labels():
     ("y", "words"),
     [
         (np.eye(4)[[0, 1, 2, 3, 1]], ["one-hot", "argmax"]),
-        ([[1, 2], [1, 2], [1], [1, 2], [1, 2]], ["row 2", "1 labels"]),
+        ([[1, 2], [1, 2], [1], [1, 2], [1, 2]], ["row 2", "1 label,"]),
         ([[1, 2], [1, "x"], [1, 2], [1, 2], [1, 2]], ["row 1, annotator 1", "'x'"]),
         ([[1, 2], [1, 2], [1, 1.5], [1, 2], [1, 2]], ["row 2, annotator 1", "1.5"]),
         ([[1, 1]] * 5, ["one class only"]),
@@ -638,6 +639,37 @@ def test_bad_labels_are_named(y, words):
     assert all(word in str(error.value) for word in words), error.value
 
 
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (
+            [["a"], ["b", "c"], ["a"]],
+            "labels: row 1 has 2 labels, the first 1: a list is read as one label an annotator",
+        ),
+        ([["a", "b"], ["c"]], "labels: row 1 has 1 label, the first 2: a list is read as one label an annotator"),
+        (
+            [[k % 3 == j for j in range(3)] for k in range(9)],
+            "looks one-hot: give one column with the class of each row",
+        ),
+    ],
+)
+@pytest.mark.parametrize("command", ["noise", "fit"])
+def test_lists_in_a_file_are_refused_in_the_words_of_the_command_line(
+    rows, said, command, tmp_path, monkeypatch, capsys
+):
+    lines = [json.dumps({"text": f"story {k}", "label": row}) for k, row in enumerate(rows)]
+    (tmp_path / "lists.jsonl").write_text("\n".join(lines))
+    out = ["--out", str(tmp_path / "run")] if command == "fit" else []
+    monkeypatch.setattr(sys, "argv", ["codivide", command, str(tmp_path / "lists.jsonl"), *out])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    told = capsys.readouterr().err
+    assert said in told
+    assert "NoisyMultiLabelClassifier" not in told
+    assert "looks one-hot" in told or "; several labels a row are for codivide fit with --task multilabel" in told
+
+
 def test_several_labels_a_row_are_not_taken_for_annotators_in_silence(recwarn):
     rng = np.random.default_rng(0)
     y = (rng.random((200, 4)) < [0.2, 0.4, 0.3, 0.5]).astype(int)
@@ -646,7 +678,7 @@ def test_several_labels_a_row_are_not_taken_for_annotators_in_silence(recwarn):
     chance = [share[j] * share[k] + (1 - share[j]) * (1 - share[k]) for j in range(4) for k in range(4) if j != k]
     kappa = (np.mean(alike) - np.mean(chance)) / (1 - np.mean(chance))
     assert annotators._agreement(y.astype(float)) == pytest.approx(kappa)
-    with pytest.warns(UserWarning, match="by chance. If a row has several labels, use NoisyMultiLabel"):
+    with pytest.warns(UserWarning, match="by chance; several labels a row are for NoisyMultiLabel"):
         load(np.zeros((200, 2)), y)
     recwarn.clear()
     load(np.zeros((200, 2)), np.where(rng.random((200, 4)) < 0.3, 1 - y[:, :1], y[:, :1]))

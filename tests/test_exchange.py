@@ -248,7 +248,9 @@ def test_several_labels_a_sample_in(tmp_path):
     for name in ("studio.json", "argilla.json"):
         loaded = load(tmp_path / name, options=several)
         assert [loaded.classes[k].split(";") for k in loaded.y] == sets
-        with pytest.raises(InputError, match="one label a sample is read; several are for NoisyMultiLabelClassifier"):
+        with pytest.raises(
+            InputError, match="one label a sample is read; several labels a row are for NoisyMultiLabelClassifier"
+        ):
             load(tmp_path / name)
 
 

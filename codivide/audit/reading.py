@@ -121,8 +121,9 @@ def _read_one(
     probs = checked(pred_probs, name)
     if len(shape) == 2 and shape[1] != 1:
         raise InputError(
-            f"{what} has shape {tuple(shape)}; give one class for each sample (of one-hot labels the argmax(axis=1); "
-            f"several annotators' answers first need codivide.consensus; {several()})"
+            f"{what} has shape {tuple(shape)}; give one class for each sample"
+            f"{either('', ' (of one-hot labels the argmax(axis=1))')}. Several annotators' answers first need "
+            f"{either('codivide consensus', 'codivide.consensus')}; {several()}"
         )
     if shape and shape[0] != len(probs):
         raise InputError(f"{name} has {len(probs)} rows, but {what} has {shape[0]}; give one for each sample")

@@ -13,7 +13,8 @@ from urllib.parse import parse_qs, urlparse
 
 import pandas as pd
 
-from codivide.core.errors import InputError, either
+from codivide.core.errors import InputError
+from codivide.data import labels as of_labels
 
 _LOCAL = "/data/local-files/"  # Label Studio's address of a file on its own machine
 
@@ -42,7 +43,7 @@ def read_export(found: Any, path: Path, said: list[str], *, several: bool = Fals
 
 
 def _one() -> str:
-    return f"one label a sample is read; several are for {either('--task multilabel', 'NoisyMultiLabelClassifier')}"
+    return f"one label a sample is read; {of_labels.several()}"
 
 
 def _guarded(

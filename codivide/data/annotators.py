@@ -16,6 +16,8 @@ from torch import Tensor
 
 from codivide.core.errors import InputError, either, option
 from codivide.core.types import Floats, Labels
+from codivide.core.words import counted
+from codivide.data import labels as of_labels
 from codivide.data.labels import encode
 from codivide.data.options import ReadOptions
 from codivide.noise.consensus import Consensus
@@ -302,13 +304,18 @@ def _as_matrix(y: Any) -> NDArray[Any]:
     wrong = next((row for row, length in enumerate(lengths) if length != lengths[0]), None)
     if wrong is not None:
         raise InputError(
-            f"y: row {wrong} has {lengths[wrong]} labels, the first {lengths[0]}: one an annotator. If a row has "
-            f"several labels, {either('give --task multilabel', 'use NoisyMultiLabelClassifier')}."
+            f"{_labels()}: row {wrong} has {counted(lengths[wrong], 'label')}, the first {lengths[0]:,}: a list is "
+            f"read as one label an annotator; {of_labels.several()}"
         )
     matrix = np.empty((len(lengths), lengths[0]), dtype=object)
     for row, labels in enumerate(y):
         matrix[row] = list(labels)
     return matrix
+
+
+def _labels() -> str:
+    """What the labels are called."""
+    return either("labels", "y")
 
 
 def _one_kind(frame: pd.DataFrame) -> bool:
@@ -331,14 +338,14 @@ def _check_bits(matrix: NDArray[Any]) -> None:
     ones = matrix.astype(np.float64).sum(1)
     if (ones == 1).all():
         raise InputError(
-            f"y has {matrix.shape[1]} columns and exactly one 1 in every row, which looks one-hot: pass y.argmax(1). "
-            "Several columns are several annotators, whose cells are classes."
+            f"{_labels()}: {matrix.shape[1]} columns and exactly one 1 in every row, which looks one-hot: "
+            f"{either('give one column with the class of each row', 'pass y.argmax(1)')}. Several columns are several "
+            "annotators, whose cells are classes."
         )
     if _agreement(matrix.astype(np.float64)) < _BY_CHANCE:
         warnings.warn(
-            f"y has {matrix.shape[1]} columns of 0 and 1, read as the answers of as many annotators, who agree hardly "
-            "more than by chance. If a row has several labels, use "
-            + either("--task multilabel", "NoisyMultiLabelClassifier"),
+            f"{_labels()}: {matrix.shape[1]} columns of 0 and 1, read as the answers of as many annotators, who agree "
+            f"hardly more than by chance; {of_labels.several()}",
             stacklevel=2,
         )
 
