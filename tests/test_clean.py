@@ -34,6 +34,7 @@ from codivide.data.corrections import Correction, Corrections
 from codivide.data.options import ReadOptions
 from codivide.data.sources import load
 from codivide.data.tables import read_table
+from codivide.runs import label_table
 
 
 def decided(*rows) -> Corrections:
@@ -200,17 +201,23 @@ def test_where_hardly_a_label_is_wrong_nothing_is_changed_unasked():
     found = apply(table)
     assert found.changes.empty
     assert found.remarks == [
-        "hardly a label is wrong (estimated 1.5 %), so nothing is changed unasked; 3 that look wrong were left: "
-        "relabel_above=0.5, drop_below=0.5, or decide on the most doubtful yourself (corrections=)"
+        "hardly a label is wrong (estimated 1.5 %), so nothing is changed unasked; 3 that look wrong were left "
+        "(p(clean) below 0.5): relabel_above=0.5, drop_below=0.5, or decide on the most doubtful yourself "
+        "(corrections=)"
     ]
+    table.loc[5:6, ["suggested", "clean_prob"]] = "b", 0.6  # as networks say it: another class is likelier all the same
+    assert label_table.is_issue(table).sum() == 5
+    (said,) = apply(table, certain=0.0).remarks
+    assert "; 5 that look wrong were left (3 of them with p(clean) below 0.5): relabel_above=0.5" in said
+    table.loc[5:6, ["suggested", "clean_prob"]] = "a", 1.0
     table.loc[3:4, ["suggested", "clean_prob"]] = "b", 0.01
     assert apply(table).changes["change"].tolist() == ["relabelled"] * 5  # 2.5 %
 
 
 def test_what_is_left_is_said_with_decisions_and_without():
     assert apply(TABLE, decided(("1", "a", "accept", "b"))).remarks == [  # label 4; 0.99, 0.05, 0.5 and 0.05
-        "1 labels that look wrong (p(clean) below 0.5) stay as they are: relabel_above=0.5, drop_below=0.5, or "
-        "decide on the most doubtful yourself (corrections=)",
+        "2 labels that look wrong stay as they are (1 of them with p(clean) below 0.5): relabel_above=0.5, "
+        "drop_below=0.5, or decide on the most doubtful yourself (corrections=)",
         "by p(clean) 67.8 % of the labels were wrong, and 60.2 % of those that stay are: both are high, for "
         "doubt counts as error (the rate itself: noise_report)",
     ]
@@ -775,7 +782,7 @@ def test_the_command(photos, tmp_path, monkeypatch, capsys):
     code, said = codivide(run, "--out", tmp_path / "out", "--corrections", tmp_path / "c.csv", "--copy")
     assert code == 0
     assert "5 samples stay; 0 relabelled, 0 labelled, 1 dropped" in said
-    assert "1 labels that look wrong (p(clean) below 0.5) stay as they are: --relabel-above 0.5" in said
+    assert "1 label that looks wrong stays as it is (p(clean) below 0.5): --relabel-above 0.5" in said
     expected = EXPECTED | {"cat/2.png": "cat", "dog/1.png": "dog"}
     del expected["cat/1.png"]
     assert labels_by_id(tmp_path / "out/labels_clean.csv") == expected

@@ -33,6 +33,7 @@ import numpy as np
 import pandas as pd
 
 from codivide.core.errors import InputError, either
+from codivide.core.words import counted
 from codivide.data.corrections import Correction, Corrections
 from codivide.noise.clean_prob import at_rate, log_odds
 from codivide.runs import label_table
@@ -64,8 +65,13 @@ class Sample(NamedTuple):
 
     @property
     def looks_wrong(self) -> bool:
-        """Whether it is among the issues."""
-        return self.suggested != self.given and self.clean_prob < HALF
+        """Whether it is among the issues: those that ``fit`` and ``audit`` count."""
+        return bool(self.suggested != self.given)
+
+    @property
+    def is_doubted(self) -> bool:
+        """Whether it is among the issues, and likelier wrong than right by p(clean)."""
+        return self.looks_wrong and self.clean_prob < HALF
 
 
 SURE = "p(suggestion)"
@@ -267,7 +273,8 @@ def left_over(rows: Sequence[Decided], rules: Rules, further: Further) -> list[s
     if len(rows) > 1 and all(row.sample.clean_prob == HALF for row in rows):
         text = f"nothing was learned of the labels (p(clean) is {HALF:g} for all), so their share is unknown"
         return [f"{text}; {further.look}"]
-    doubted = sum(row.stays and row.sample.looks_wrong for row in rows)
+    doubted = sum(row.stays and row.sample.is_doubted for row in rows)
+    issues = sum(row.stays and row.sample.looks_wrong for row in rows)
     own = wrong_rate([row.sample for row in rows])
     lowered = rules.unasked and rules.rate < own
     if rules.unasked and rules.rate < FEW:
@@ -277,7 +284,8 @@ def left_over(rows: Sequence[Decided], rules: Rules, further: Further) -> list[s
                 f"hardly a label is certain to be wrong ({100 * rules.rate:.1f} %; by p(clean), {_DOUBT}, "
                 f"{100 * own:.1f} %), so nothing is changed unasked"
             )
-        return [text + (f"; {doubted:,} that look wrong were left: {further.rules(0.5)}" if doubted else "")]
+        left = counted(issues, "that looks wrong was left", "that look wrong were left") + _part(doubted, issues)
+        return [text + (f"; {left}: {further.rules(0.5)}" if doubted else "")]
     wrong = 1 - sum(row.right for row in stay) / len(stay)
     before, after = f"{100 * rules.rate:.1f} %", f"{100 * wrong:.1f} %"
     if lowered:
@@ -292,9 +300,14 @@ def left_over(rows: Sequence[Decided], rules: Rules, further: Further) -> list[s
     few = rules.unasked and rules.rate < LITTLE and not lowered and not all(row.stays for row in rows)
     warned = [_look_first()] if few else []
     if doubted:
-        left = f"{doubted:,} labels that look wrong (p(clean) below {HALF:g}) stay as they are: {further.rules(0.5)}"
-        return [left, text, *warned]
+        left = counted(issues, "label that looks wrong stays as it is", "labels that look wrong stay as they are")
+        return [f"{left}{_part(doubted, issues)}: {further.rules(0.5)}", text, *warned]
     return [text, *warned, *([] if wrong < FEW else [f"for fewer wrong ones: {further.rules(0.8)}"])]
+
+
+def _part(doubted: int, issues: int) -> str:
+    """How many of the labels that look wrong are likelier wrong than right, where that is not said of all."""
+    return f" ({f'{doubted:,} of them with ' if doubted < issues else ''}p(clean) below {HALF:g})"
 
 
 def _look_first() -> str:
