@@ -119,7 +119,7 @@ def test_the_estimator_shows_progress_where_it_is_asked_to(capsys):
     assert out == ""
     assert lines[0] == "features on cpu"
     assert lines[1].startswith("features step 1/2 linear")
-    assert re.match(r"\d of 120 labels look wrong; \d+ s$", lines[-1])
+    assert re.match(r"\d of 120 labels looks? wrong; \d+ s$", lines[-1])
 
 
 def test_a_default_run_of_rows_says_how_long_it_will_take(monkeypatch):

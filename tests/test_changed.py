@@ -150,7 +150,7 @@ def test_a_longer_table_is_remarked_and_another_place_is_read(tmp_path, capsys):
     write(pd.concat([table, changed(table, "value").iloc[4:5]]), path)
     command = commands(run)[0]
     assert main(command) == 0
-    assert "has 1 rows more than the run saw; they are left out" in " ".join(capsys.readouterr().err.split())
+    assert "has 1 row more than the run saw; it is left out" in " ".join(capsys.readouterr().err.split())
     write(table.iloc[::-1], path)
     assert main([*command[:-1], str(tmp_path / "other"), "--source", str(copy)]) == 0
     first, second = ((tmp_path / name / "labels_clean.csv").read_bytes() for name in ("cleaned", "other"))

@@ -329,7 +329,7 @@ def test_folders_that_are_no_data_set(root, tmp_path):
     with pytest.raises(InputError, match="empty holds no images"):
         load(tmp_path / "empty")
     picture(tmp_path / "flat" / "1.png")
-    with pytest.raises(InputError, match="1 images but no sub-folders"):
+    with pytest.raises(InputError, match="1 image but no sub-folders"):
         load(tmp_path / "flat")
     picture(tmp_path / "one" / "cat" / "1.png")
     with pytest.raises(InputError, match="one class only"):
@@ -337,7 +337,7 @@ def test_folders_that_are_no_data_set(root, tmp_path):
     with pytest.raises(InputError, match="y must be None"):
         load(root, [0, 1, 1])
     picture(root / "loose.png")
-    with pytest.warns(UserWarning, match="1 images lie directly"):
+    with pytest.warns(UserWarning, match="1 image lies directly .* in no class, and is left out"):
         load(root)
 
 

@@ -374,12 +374,12 @@ def test_photos_that_are_gone_or_were_replaced_are_named(tmp_path, monkeypatch, 
     first = next((tmp_path / "photos" / "a").glob("*.png"))
     first.write_bytes(contents[1])
     assert command(monkeypatch, "audit", "run") == 0
-    assert f"1 of 24 images have other contents than the run saw, the first: a/{first.name}" in capsys.readouterr().err
+    assert f"1 of 24 images has other contents than the run saw, the first: a/{first.name}" in capsys.readouterr().err
     assert command(monkeypatch, "clean", "run", "--out", "clean", "--drop-below", "0.0") == 0
-    assert "1 of 24 images have other contents" in capsys.readouterr().err
+    assert "1 of 24 images has other contents" in capsys.readouterr().err
     (tmp_path / "photos" / "b" / "01.png").unlink()
     assert command(monkeypatch, "audit", "run") == 0
-    assert "1 of 24 images are gone, the first: b/01.png" in capsys.readouterr().err
+    assert "1 of 24 images is gone, the first: b/01.png" in capsys.readouterr().err
     assert command(monkeypatch, "fit", "clean", "--out", "again") == 2
     assert "give clean/labels_clean.csv" in capsys.readouterr().err
 

@@ -221,7 +221,7 @@ def test_the_audit_of_a_run_on_a_list_of_files_shows_them(files, tmp_path, monke
     assert np.array_equal(every(found.rows), pixels().transpose(0, 3, 1, 2))
     files[3].unlink()
     gone = from_run(tmp_path / "run")
-    assert any("1 of 12 images are gone" in said for said in gone.remarks)
+    assert any("1 of 12 images is gone" in said for said in gone.remarks)
     assert np.array_equal(every(gone.rows), np.delete(pixels().transpose(0, 3, 1, 2), 3, axis=0))
     for path in files:
         path.unlink(missing_ok=True)

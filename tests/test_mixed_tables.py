@@ -136,7 +136,7 @@ def test_numbers_as_texts():
     assert read_numbers(pd.Series(["1.5", " 2 ", "1e3"])).tolist() == [1.5, 2, 1000]
     frame = pd.DataFrame({"a": [*map(str, range(19)), "?"], "b": [*"xy"] * 10})
     (note,) = [item["note"] for item in Columns.fit("columns", frame).read if "note" in item]
-    assert note == "1 cells are no numbers ('?') and count as empty"
+    assert note == "1 cell is no number ('?') and counts as empty"
 
 
 def test_rare_and_new_categories_share_a_column():

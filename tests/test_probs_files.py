@@ -159,7 +159,7 @@ def test_an_audit_knows_where_its_photos_lie(tmp_path, monkeypatch, capsys):
         assert moved.read_bytes() == (tmp_path / "photos/cat/3.png").read_bytes()
     Image.new("RGB", (8, 8)).save(tmp_path / "photos/cat/5.png")
     assert codivide(monkeypatch, "clean", "of_probs.csv", "--relabel-above", 0.5, "--out", "again") == 0
-    assert "1 of 60 images have other contents than the audit saw, the first: cat/5.png" in capsys.readouterr().err
+    assert "1 of 60 images has other contents than the audit saw, the first: cat/5.png" in capsys.readouterr().err
     (tmp_path / "photos").rename(tmp_path / "pictures")
     assert codivide(monkeypatch, "clean", "of_probs.csv", "--relabel-above", 0.5, "--out", "gone") == 2
     assert "photos, is not there; give --source" in capsys.readouterr().err
@@ -262,7 +262,7 @@ def test_texts_that_come_twice_take_one_row_and_it_is_said(made):
     texts = [f"a text {k}" for k in range(119)] + ["a text 0"]
     pd.DataFrame({"text": texts, "label": labels}).to_csv("texts.csv", index=False)
     pd.DataFrame(probs[:119], columns=NAMES).assign(text=texts[:119]).to_csv("of_texts.csv", index=False)
-    with pytest.warns(UserWarning, match=r"1 samples of texts\.csv have the text of another and take its row"):
+    with pytest.warns(UserWarning, match=r"1 sample of texts\.csv has the text of another and takes its row"):
         found = bring("texts.csv", [Path("of_texts.csv")], DEFAULT).reading
     np.testing.assert_allclose(found.probs[119], probs[0])
 

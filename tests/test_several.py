@@ -93,7 +93,7 @@ def test_columns_of_a_table_stay_as_they_are_named(tmp_path):
     run("fit", tmp_path / "t.csv", "--label", "b,a,empty", "--task", "multilabel", "--out", tmp_path / "run")
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["classes"] == ["b", "a", "empty"]
-    assert any("1 rows have some of their labels" in text for text in summary["said"])
+    assert any("1 row has some of its labels" in text for text in summary["said"])
     assert codivide.load_model(tmp_path / "run" / "model.safetensors").names == ("b", "a", "empty")
     assert codivide.audit.collect(tmp_path / "run")["targets"]["names"] == ["b", "a", "empty"]
     given = pd.read_csv(tmp_path / "run" / "labels.csv").loc[0, "given"]
@@ -106,14 +106,14 @@ def test_columns_of_a_table_stay_as_they_are_named(tmp_path):
 def test_rows_of_which_some_labels_are_unknown_are_counted(y):
     written = texts_of(y, MULTILABEL)
     assert written.texts == [None, "1"]
-    assert written.said[0].startswith("1 rows have some of their labels and lack others (the first: row 0, no value")
+    assert written.said[0].startswith("1 row has some of its labels and lacks others (the first: row 0, no value")
 
 
 def test_a_row_that_is_known_in_part_is_said_by_the_estimator():
     x, y = halves()
     y = y.astype(float)
     y.iloc[7, 0] = np.nan
-    with pytest.warns(codivide.TrainingWarning, match="1 rows have some of their labels"):
+    with pytest.warns(codivide.TrainingWarning, match="1 row has some of its labels"):
         clf = NoisyMultiLabelClassifier().fit(x, y)
     assert np.isnan(clf.clean_proba_[7])
     y.iloc[7, 0] = np.inf

@@ -34,7 +34,7 @@ from codivide.audit.noise_report import noise_report
 from codivide.audit.write_clean import LABELS
 from codivide.core.errors import InputError, either, option
 from codivide.core.files import is_present, read_json, reading
-from codivide.core.words import first_few
+from codivide.core.words import counted, first_few
 from codivide.data.commas import Commas
 from codivide.data.contents import Contents
 from codivide.data.corrections import Correction, Corrections, Known
@@ -426,7 +426,8 @@ def _decided(corrections: Corrections, judged: Judged, *, new_classes: bool) -> 
 def _check_unchanged(judged: Judged, remarks: list[str]) -> None:
     """InputError where the rows of the source are not those that were judged; a remark where it has more."""
     if judged.run is not None and (more := check_again(judged.run, judged.source)) > 0:
-        remarks.append(f"{judged.source.path} has {more} rows more than the run saw; they are left out")
+        few = counted(more, "row more than the run saw; it is", "rows more than the run saw; they are")
+        remarks.append(f"{judged.source.path} has {few} left out")
 
 
 def _images(

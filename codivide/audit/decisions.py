@@ -14,6 +14,7 @@ from typing import Self
 
 from codivide.core.errors import InputError
 from codivide.core.files import atomic, is_present
+from codivide.core.words import counted
 from codivide.data import corrections
 from codivide.data.corrections import Correction
 from codivide.runs.folder import DECISIONS
@@ -209,8 +210,8 @@ def export(decisions: Decisions, path: Path) -> int:
         foreign = [row for row in corrections.read(path).rows if _key(row) not in history]
         if foreign:
             raise InputError(
-                f"{path} holds {len(foreign)} decisions that {FILE} does not have (the first is of {foreign[0].id!r}), "
-                "so it is not replaced; move it away first"
+                f"{path} holds {counted(len(foreign), 'decision')} that {FILE} does not have (the first is of "
+                f"{foreign[0].id!r}), so it is not replaced; move it away first"
             )
     if rows:
         corrections.write(path, rows)

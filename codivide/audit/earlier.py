@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from codivide.core.words import counted
 from codivide.runs import label_table
 
 
@@ -43,5 +44,7 @@ def with_earlier(
             found[name] = (key, before, now, kind, reason)
     place = {str(name): row for row, name in enumerate(ids)}
     rows = sorted(found.values(), key=lambda row: place.get(str(row[0]), len(place)))
-    told = f"decisions of {len(earlier):,} samples, made before the run ({record['file']}), are among the changes"
+    told = (
+        f"decisions of {counted(len(earlier), 'sample')}, made before the run ({record['file']}), are among the changes"
+    )
     return pd.DataFrame(rows, columns=changes.columns, dtype=object), [told]

@@ -14,6 +14,7 @@ import pandas as pd
 
 from codivide.audit.checks import CHECKS, looked_for
 from codivide.core.by_value import ByValue
+from codivide.core.words import look_wrong
 from codivide.data.corrections import Decided, read_corrections
 from codivide.data.options import CLASSES
 from codivide.runs import label_table
@@ -130,7 +131,7 @@ class Findings(ByValue):
     def __repr__(self) -> str:
         noise, facts = self.facts["noise"], self.facts
         return (
-            f"Findings({facts['name']}: {facts['issues_total']:,} of {facts['labelled']:,} labels look wrong, "
+            f"Findings({facts['name']}: {look_wrong(facts['issues_total'], facts['labelled'])}, "
             f"estimated {100 * noise['rate']:.1f} % ({100 * noise['low']:.1f} % to {100 * noise['high']:.1f} %), "
             f"trust {noise['trust']['level']})"
         )
@@ -214,8 +215,8 @@ class Findings(ByValue):
             else "<p>For the whole report: <code>.report('audit.html')</code></p>"
         )
         return (
-            f"<p><b>{escape(facts['name'][:80])}</b>: {facts['issues_total']:,} of {facts['labelled']:,} labels look "
-            f"wrong; estimated noise {100 * noise['rate']:.1f} % ({100 * noise['low']:.1f} % to "
+            f"<p><b>{escape(facts['name'][:80])}</b>: {look_wrong(facts['issues_total'], facts['labelled'])}; "
+            f"estimated noise {100 * noise['rate']:.1f} % ({100 * noise['low']:.1f} % to "
             f"{100 * noise['high']:.1f} %), trust {noise['trust']['level']}.</p><ul>{reasons}</ul>"
             f"<table><thead><tr>{heads}</tr></thead>"
             f"<tbody>{rows}</tbody></table>{link}"

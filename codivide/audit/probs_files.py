@@ -15,6 +15,7 @@ from codivide.audit.reading import EXACT, Reading, checked, mean_of, read
 from codivide.core.errors import InputError, option
 from codivide.core.files import check_there, expand_user
 from codivide.core.types import Labels
+from codivide.core.words import counted
 from codivide.data.annotators import KEYS, PREFIX, is_long, key_column
 from codivide.data.cells import is_textual, numbers
 from codivide.data.contents import Contents
@@ -236,9 +237,19 @@ def beside(
         )
     if len(again):
         warnings.warn(
-            f"{len(again):,} samples of {source} have the text of another and take its row of {path}", stacklevel=2
+            counted(
+                len(again),
+                f"sample of {source} has the text of another and takes",
+                f"samples of {source} have the text of another and take",
+            )
+            + f" its row of {path}",
+            stacklevel=2,
         )
     if extra := int((~names.isin(wanted)).sum()):
-        warnings.warn(f"{extra:,} rows of {path} are of no sample in {source} and are left out", stacklevel=2)
+        one, many = (
+            f"row of {path} is of no sample in {source} and is",
+            f"rows of {path} are of no sample in {source} and are",
+        )
+        warnings.warn(f"{counted(extra, one, many)} left out", stacklevel=2)
     rows = pd.Index(names).get_indexer(pd.Index(wanted))
     return plain.iloc[rows].reset_index(drop=True)

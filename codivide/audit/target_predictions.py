@@ -17,6 +17,7 @@ from scipy.optimize import linear_sum_assignment
 from codivide.audit.reading import as_floats
 from codivide.core.errors import InputError
 from codivide.core.types import Floats, Labels
+from codivide.core.words import counted
 from codivide.data.arrow import as_pandas
 from codivide.data.loaded import Loaded
 from codivide.data.options import REGRESSION, ReadOptions
@@ -148,7 +149,7 @@ def _predictions(said: Any, count: int, task: str) -> Floats:
 def _scored_numbers(y: Floats, predicted: Floats) -> Scored:
     known = np.flatnonzero(np.isfinite(y))
     if len(known) < FEWEST:
-        raise InputError(f"{len(known)} samples have a target; at least {FEWEST} are needed")
+        raise InputError(f"{counted(len(known), 'sample has', 'samples have')} a target; at least {FEWEST} are needed")
     if np.ptp(y[known]) == 0:
         raise InputError(f"all targets are {y[known][0]:g}: there is nothing that could tell a wrong one")
     usual = float(np.median(np.abs(y - predicted)[known]))

@@ -12,6 +12,7 @@ from codivide.cli.early import check_source
 from codivide.cli.flags import NameFlags, ProbsFlags, all_there
 from codivide.cli.output import aside, line, note, say_verdict
 from codivide.core.errors import InputError
+from codivide.core.words import look_wrong
 
 
 def audit(
@@ -58,7 +59,7 @@ def show(run: Path, out: Path | None = None, limit: int = 1000) -> Path:
     written = render.write(collected, path, limit, issues)
     kind = (collected.get("targets") or {}).get("kind", "")
     what = {"regression": "targets", "multilabel": "rows"}.get(kind, "labels")
-    line(f"{collected['issues_total']:,} of {collected['labelled']:,} {what} look wrong")
+    line(look_wrong(collected["issues_total"], collected["labelled"], what))
     if run.is_dir() and not is_audit(run):
         say_verdict(SavedRun(run).summary)
     for remark in collected["remarks"]:

@@ -15,6 +15,7 @@ from codivide.cli.flags import Run, as_flags
 from codivide.cli.output import aside, line, note
 from codivide.core.errors import InputError
 from codivide.core.stopping import Stopped
+from codivide.core.words import counted
 
 NewClasses = Annotated[bool, typer.Option("--new-classes", help="Let a person's decisions name classes that are new.")]
 
@@ -100,7 +101,7 @@ def clean(
         note(remark)
     counts = cleaned.changes["change"].value_counts()
     said = ", ".join(f"{counts.get(change, 0):,} {change}" for change in ("relabelled", "labelled", "dropped"))
-    line(f"{len(cleaned.labels):,} samples stay; {said}")
+    line(f"{counted(len(cleaned.labels), 'sample stays', 'samples stay')}; {said}")
     line(f"labels:  {out / LABELS}\nchanges: {out / CHANGES}")
     if export is not None:
         line(f"export:  {out / exporting.EXPORTS[export]}")
@@ -147,7 +148,7 @@ def serve(
         if export:
             target = run / "corrections.csv"
             count = export_decisions(decisions, target)
-            line(f"{count:,} decisions: {target if count else 'nothing is written'}")
+            line(f"{counted(count, 'decision')}: {target if count else 'nothing is written'}")
             return
         facts, render = (import_module(f"codivide.audit.{name}") for name in ("facts", "render"))
         collected = facts.collect(run)

@@ -9,6 +9,7 @@ import typer
 
 from codivide.cli.output import aside, check_new_file, line, note, rich_table
 from codivide.cli.progress import out_console
+from codivide.core.words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,4 +67,4 @@ def _write(samples: pd.DataFrame, found: AgreedLabels, out: Path) -> None:
     named = [name for name in KEYS if name in samples]
     table = samples[named] if named else samples.assign(id=range(len(samples)))[["id"]]
     write_csv(table.assign(label=found.labels, confidence=found.confidence.round(4)), out)
-    aside(f"{len(table)} labels: {out}")
+    aside(f"{counted(len(table), 'label')}: {out}")

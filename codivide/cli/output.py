@@ -11,6 +11,7 @@ from rich.table import Table
 
 from codivide.cli.progress import out_console
 from codivide.core.errors import InputError
+from codivide.core.words import counted, look_wrong
 from codivide.fit.progress import closing, err_console, findings_of
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def say_data(loaded: Loaded, task: str = "classes") -> None:
     if loaded.encoder is not None and loaded.encoder.takes == "text":
         shape += f" by {loaded.encoder.name}"
     missing = int((loaded.y < 0).sum())
-    text = f"{loaded.name}: {len(loaded.y):,} samples ({shape}), {len(loaded.classes):,} {what}"
+    text = f"{loaded.name}: {counted(len(loaded.y), 'sample')} ({shape}), {len(loaded.classes):,} {what}"
     text += f", {missing:,} without a label" if missing else ""
     text += f", {len(loaded.test.y):,} test samples" if loaded.test is not None else ""
     line(text)
@@ -135,7 +136,7 @@ def say_outcome(summary: dict[str, Any], out: Path, seconds: float, *, chosen: b
     _say_annotators(summary)
     if test := summary.get("test_part"):
         without = test.get("accuracy_without_leaked")
-        wrong = f"{test['label_issues']:,} of {test['labelled']:,} labels look wrong"
+        wrong = look_wrong(test["label_issues"], test["labelled"])
         wrong = wrong if test.get("judged", True) else "labels not judged"
         out_console.print(
             f"test part: {wrong}; {test['leaked']:,} of {test['samples']:,} samples are also in the training part"
@@ -176,7 +177,7 @@ def say_targets(summary: Mapping[str, Any], out: Path, seconds: float) -> None:
         line(f"test part: {tested}")
     what = "rows" if noise["task"] == "multilabel" else "targets"
     labelled = summary["samples"] - summary["unlabelled"]
-    line(f"{summary['label_issues']:,} of {labelled:,} {what} look wrong; {seconds:.0f} s")
+    line(f"{look_wrong(summary['label_issues'], labelled, what)}; {seconds:.0f} s")
     line(
         f"estimated: {100 * noise['rate']:.1f} % wrong (between {100 * noise['low']:.1f} and "
         f"{100 * noise['high']:.1f} %), trust {noise['trust']['level']}: {'; '.join(noise['trust']['reasons'])}"

@@ -14,6 +14,7 @@ from codivide.cli.output import aside, check_new_file, note, rich_table
 from codivide.cli.progress import out_console
 from codivide.core.errors import InputError
 from codivide.core.files import check_there
+from codivide.core.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,7 +96,12 @@ def _outlier_score(model: Any, rows: Any) -> Floats | None:
     points = model.points(rows)
     apart = int((model.usual.distance(points) > model.usual.fence).sum())
     if apart:
-        aside(f"{apart} of {len(rows)} photos are like no class of the training, and their label is a guess")
+        few = counted(
+            apart,
+            f"of {len(rows):,} photos is like no class of the training, and its",
+            f"of {len(rows):,} photos are like no class of the training, and their",
+        )
+        aside(f"{few} label is a guess")
     return model.usual.score(points).round(4)
 
 
@@ -149,7 +155,7 @@ def _write(table: pd.DataFrame, out: Path | None) -> None:
                 table.to_parquet(part, index=False)
             else:
                 guarded(table).to_csv(part, index=False)
-        aside(f"{len(table)} predictions: {out}")
+        aside(f"{counted(len(table), 'prediction')}: {out}")
     elif out_console.is_terminal:
         out_console.print(rich_table(table))
     else:

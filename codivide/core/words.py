@@ -30,6 +30,16 @@ def counted(count: int, one: str, many: str | None = None) -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
+def look_wrong(count: int, labelled: int, what: str = "labels") -> str:
+    """How many of the labels look wrong; ``what``: what they are called, as many.
+
+    Example:
+        >>> look_wrong(1, 80), look_wrong(12, 8000, "rows")
+        ('1 of 80 labels looks wrong', '12 of 8,000 rows look wrong')
+    """
+    return counted(count, f"of {labelled:,} {what} looks wrong", f"of {labelled:,} {what} look wrong")
+
+
 def row_in_words(fields: Iterable[Sequence[Any]]) -> str:
     """Names and values of a row; a text of three words or more says what it is, and stands without the name.
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from codivide.core.errors import InputError
 from codivide.core.types import Singles
+from codivide.core.words import counted
 from codivide.data.cells import LARGEST, are_dates, are_numbers, as_names, as_texts, is_textual, missing, numbers
 from codivide.data.commas import COMMAS_IN_WORDS, READABLE, Commas, commas_of, is_pointed
 from codivide.data.dates import Order, dates, days, order_of, reversed_in
@@ -294,7 +295,9 @@ def _unread(values: pd.Series[Any], empty: NDArray[np.bool_], what: str) -> str 
     if not wrong.any():
         return None
     shown = values[wrong].astype(object).map(repr).value_counts().index[:3]
-    return f"{int(wrong.sum()):,} cells are no {what} ({', '.join(shown)}) and count as empty"
+    few = f"({', '.join(shown)}) and"
+    one, many = f"cell is no {what.removesuffix('s')} {few} counts", f"cells are no {what} {few} count"
+    return f"{counted(int(wrong.sum()), one, many)} as empty"
 
 
 def fit_part(values: pd.Series[Any]) -> tuple[Part, Note]:

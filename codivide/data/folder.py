@@ -11,6 +11,7 @@ from pathlib import Path
 
 from codivide.core.errors import InputError
 from codivide.core.files import CLEANED, CLEANED_FILES, expand_user
+from codivide.core.words import counted
 from codivide.data.assemble import Pictures, assemble
 from codivide.data.cache import Entry
 from codivide.data.images import CAMERA, COMMON, NEEDS_PLUGIN, is_image_name, written
@@ -194,12 +195,14 @@ def _class_folders(root: Path, folder: Path) -> dict[str, list[Entry]]:
     if not any(folders.values()):
         if loose:
             raise InputError(
-                f"{folder} holds {loose} images but no sub-folders of images: make one sub-folder a class, or write "
-                "a CSV file with columns path,label."
+                f"{folder} holds {counted(loose, 'image')} but no sub-folders of images: make one sub-folder a class, "
+                "or write a CSV file with columns path,label."
             )
         raise InputError(f"{folder} holds no images in sub-folders ({', '.join(COMMON)}, ...).")
     if loose:
-        warnings.warn(f"{loose} images lie directly in {folder}, in no class; they are left out.", stacklevel=4)
+        text = f"directly in {folder}, in no class, and"
+        few = counted(loose, f"image lies {text} is", f"images lie {text} are")
+        warnings.warn(f"{few} left out.", stacklevel=4)
     return folders
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from codivide.core.errors import TrainingWarning, option
 from codivide.core.types import Labels, Mask
-from codivide.core.words import first_few
+from codivide.core.words import counted, first_few
 from codivide.data import columns, label_copies
 from codivide.data.labels import twins
 from codivide.data.loaded import Loaded
@@ -101,7 +101,7 @@ def _merged(loaded: Loaded) -> list[str]:
         for kept, others in found.items()
     ]
     total = sum(count for others in found.values() for count in others.values())
-    return [f"{total:,} labels were merged: {first_few(listed)}"]
+    return [f"{counted(total, 'label was', 'labels were')} merged: {first_few(listed)}"]
 
 
 def _twins(names: list[str], counts: Labels) -> list[str]:

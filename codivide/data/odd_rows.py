@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from codivide.core.types import Floats, Mask
+from codivide.core.words import counted
 from codivide.data.cells import are_objects, missing, numbers
 
 _NAMES = 60  # different values up to which a column holds names that tell a row
@@ -22,11 +23,14 @@ def without_odd_rows(table: pd.DataFrame, said: list[str]) -> pd.DataFrame:
     """The table without rows that are no samples; ``said`` gets how many they are."""
     empty = _empty_rows(table)
     if 0 < empty.sum() < len(table):
-        said.append(f"{int(empty.sum()):,} rows without a filled cell were left out")
+        said.append(
+            f"{counted(int(empty.sum()), 'row without a filled cell was', 'rows without a filled cell were')} left out"
+        )
         table = _inferred(table[~empty].reset_index(drop=True))
     again = _headers(table)
     if again.any() and not again.all():
-        said.append(f"{int(again.sum()):,} rows that repeat the header were left out")
+        few = counted(int(again.sum()), "row that repeats the header was", "rows that repeat the header were")
+        said.append(f"{few} left out")
         table = _inferred(table[~again].reset_index(drop=True))
     if summed := _summed(table):
         said.append(

@@ -21,6 +21,7 @@ from sklearn.utils.validation import column_or_1d
 
 from codivide.core.errors import InputError, either, nearest, option
 from codivide.core.types import UNLABELLED, Floats, Labels, Mask
+from codivide.core.words import counted
 from codivide.data.asked import with_said
 from codivide.data.cells import LARGEST
 from codivide.data.commas import COMMAS_IN_WORDS, Commas, commas_of, pointed
@@ -266,8 +267,9 @@ def _partly(there: Mask, names: Sequence[str]) -> tuple[str, ...]:
     if not rows.any():
         return ()
     row = int(rows.argmax())
+    lacking = "row has some of its labels and lacks", "rows have some of their labels and lack"
     return (
-        f"{int(rows.sum()):,} rows have some of their labels and lack others (the first: row {row}, no value for "
+        f"{counted(int(rows.sum()), *lacking)} others (the first: row {row}, no value for "
         f"{names[int((~there[row]).argmax())]!r}); such a row counts as not labelled, since a row is judged as a whole",
     )
 
@@ -385,7 +387,7 @@ def _instead(names: Sequence[str], labelled: int) -> tuple[str, str] | None:
         separator, count = found
         said = "" if separator == ";" else either(f" --separator '{separator}'", f"(separator={separator!r})")
         told = either(f"--task {MULTILABEL}", "NoisyMultiLabelClassifier") + said
-        return f"{count:,} classes hold {separator!r}; several labels a row", told
+        return f"{counted(count, 'class holds', 'classes hold')} {separator!r}; several labels a row", told
     return None
 
 
@@ -442,7 +444,8 @@ def listed_labels(table: pd.DataFrame, options: ReadOptions) -> pd.DataFrame:
     if not lists:
         return table
     first = next(k for k, cell in enumerate(cells) if _list_in(cell) is not None)
-    said = f"{lists:,} rows have their labels as a list: {str(cells[first])[:80]} is {str(written[first])[:80]}"
+    few = counted(lists, "row has its", "rows have their")
+    said = f"{few} labels as a list: {str(cells[first])[:80]} is {str(written[first])[:80]}"
     texts = pd.Series(written, index=table.index, dtype=object)
     return with_said(table.assign(**{options.label: texts}), [said])
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from codivide.core.errors import InputError
+from codivide.core.words import counted
 from codivide.data import encode
 from codivide.data.arrays import from_arrays
 from codivide.data.images import are_image_names
@@ -98,7 +99,11 @@ def from_texts(
     loaded = from_arrays(rows, y, options=wanted, classes=classes, truth=truth, ids=ids, name=name)
     said = loaded.said
     if empty := sum(not text.strip() for text in texts):
-        said = (*said, f"{empty:,} of {len(texts):,} texts are empty: nothing in them tells whether a label is right")
+        said = (
+            *said,
+            counted(empty, f"of {len(texts):,} texts is", f"of {len(texts):,} texts are")
+            + " empty: nothing in them tells whether a label is right",
+        )
     return replace(loaded, encoder=encoder, texts=texts, said=said)
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from codivide.core.words import counted
+
 _CURRENCY = "[$€£¥₹₽₩]|USD|EUR|GBP|CHF|JPY|CNY|INR|AUD|CAD|SEK|NOK|DKK|PLN|CZK|HUF|BRL|MXN|ZAR|TRY"
 _WRITTEN = re.compile(
     rf"(?P<sign>[+-]?)\s*(?P<before>{_CURRENCY})?\s*(?P<number>[+-]?(\d[\d.,]*|[.,]\d+)(e[+-]?\d+)?)"
@@ -47,12 +49,16 @@ def written_otherwise(texts: Iterable[Any], unit: str) -> str | None:
     cells = [text.strip() for text in texts if isinstance(text, str) and text.strip() and not is_nothing(text)]
     said = []
     if turned := [text for text in cells if _BEHIND.fullmatch(text) or _BRACKETS.fullmatch(text)]:
-        said.append(f"{len(turned):,} numbers such as {turned[0]!r} are negative")
+        said.append(
+            counted(len(turned), f"number, {turned[0]!r}, is negative", f"numbers such as {turned[0]!r} are negative")
+        )
     bare = [
         text for text in cells if (match := _WRITTEN.fullmatch(tidy(text))) and not (match["before"] or match["after"])
     ]
     if unit and unit != SCALED and bare:
-        said.append(f"{len(bare):,} cells such as {bare[0]!r} have no unit and count as of {unit!r}")
+        shown = repr(bare[0])
+        told = f"cell, {shown}, has no unit and counts", f"cells such as {shown} have no unit and count"
+        said.append(f"{counted(len(bare), *told)} as of {unit!r}")
     return "; ".join(said) or None
 
 

@@ -24,6 +24,7 @@ from codivide.audit.reading import checked
 from codivide.core.errors import InputError, TrainingWarning, anew, either
 from codivide.core.files import read_json, reading, write_json
 from codivide.core.types import Mask
+from codivide.core.words import counted
 from codivide.data.groups import tensors, together
 from codivide.data.loaded import Loaded, subset
 from codivide.fit import execute as stages
@@ -166,7 +167,9 @@ class Choosing:
         trained = _epochs_of(outcome)
         plain = isinstance(job.method, CrossEntropy)
         if plain and self.budget.seconds is not None and trained < record.seen.best_epoch:
-            return self._scout_after_all(record, f"the budget ended the last training after {trained} epochs")
+            return self._scout_after_all(
+                record, f"the budget ended the last training after {counted(trained, 'epoch')}"
+            )
         return outcome
 
     def _scout_after_all(self, record: ChoiceRecord, why: str) -> Outcome:
@@ -188,7 +191,9 @@ class Choosing:
         plan = rescaled(self._plan_of(CoDivide), decision.epochs)
         method = CoDivide(**decision.hyper, validation=self.share)
         if record.kept is None:
-            self.say(f"correction: {plan.epochs} epochs, which the same {len(rows):,} labels judge before it ends")
+            self.say(
+                f"correction: {counted(plan.epochs, 'epoch')}, which the same {len(rows):,} labels judge before it ends"
+            )
         outcome = stages.execute(
             replace(self.job, method=method, plan=plan),
             self.loaded,
@@ -201,7 +206,9 @@ class Choosing:
         if record.kept is None:
             run, trained = _run(outcome), _epochs_of(outcome)
             if trained < method.judged_after(run):
-                return self._scout_after_all(record, f"the budget ended the correction after {trained} epochs")
+                return self._scout_after_all(
+                    record, f"the budget ended the correction after {counted(trained, 'epoch')}"
+                )
             right = run.remember("held_right").cpu().numpy()[rows]
             lost = [name for name in self._lost(outcome) if name not in record.seen.lost]
             verdict = compare(right, np.asarray(record.plain_right), record.seen.rate, lost)
@@ -319,7 +326,7 @@ class Choosing:
             epochs = max(1, min(plan.epochs, int(planned / each)))
         if epochs < plan.epochs:
             budget = duration(self.budget.seconds)
-            self.say(f"{epochs} epochs instead of {plan.epochs}, to keep the budget of {budget}")
+            self.say(f"{counted(epochs, 'epoch')} instead of {plan.epochs}, to keep the budget of {budget}")
         return rescaled(plan, epochs)
 
     def _rehearse(self) -> float:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from codivide.core.words import look_wrong
 from codivide.data.progress import is_live
 
 if TYPE_CHECKING:
@@ -131,4 +132,4 @@ def closing(summary: Mapping[str, Any], seconds: float) -> str:
     labelled = summary["samples"] - summary["unlabelled"]
     count = len(summary.get("findings", ()))
     found = f"{count} finding{'s' * (count > 1)} on the data as a whole; " if count else ""
-    return f"{summary['label_issues']:,} of {labelled:,} labels look wrong; {found}{seconds:.0f} s"
+    return f"{look_wrong(summary['label_issues'], labelled)}; {found}{seconds:.0f} s"

@@ -27,7 +27,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 
 from codivide.core.types import Floats
-from codivide.core.words import first_few
+from codivide.core.words import counted, first_few
 from codivide.noise import copies
 from codivide.noise.annotator_model import Alike
 from codivide.noise.consensus import Consensus, Fit, dawid_skene
@@ -196,7 +196,7 @@ def remarks(found: Consensus, groups: Sequence[copies.Copies] = ()) -> list[str]
         )
     unsaid = int((~said_by_someone(found)).sum())
     if unsaid:
-        told.append(f"of {unsaid:,} samples the consensus is a class that none of their annotators answered")
+        told.append(f"of {counted(unsaid, 'sample')} the consensus is a class that none of their annotators answered")
     if len(none := np.flatnonzero(counts == 0).tolist()):
         told.append(f"annotators {_listed([names[k] for k in none])} have 0 answers and cannot be judged")
     shared = np.bincount(given.items, minlength=given.samples) > 1

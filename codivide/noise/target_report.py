@@ -11,7 +11,7 @@ import pandas as pd
 
 from codivide.core.by_value import ByValue
 from codivide.core.types import Floats
-from codivide.core.words import first_few
+from codivide.core.words import counted, first_few
 from codivide.noise.certain import NINETY
 from codivide.noise.report import ClassNoise
 from codivide.noise.trust import WIDE, Trust
@@ -203,6 +203,6 @@ def _trust(count: int, reasons: list[str], *, width: float, poor: bool) -> Trust
     if width > WIDE:
         reasons = [*reasons, f"the interval is {100 * width:.0f} points wide"]
     if count < _FEW:
-        reasons = [*reasons, f"{count} targets are few"]
+        reasons = [*reasons, counted(count, "target is little", "targets are few")]
     level: Literal["good", "fair", "poor"] = "poor" if poor else "fair" if reasons else "good"
     return Trust(level, tuple(reasons) or ("none of the checks speaks against it",))

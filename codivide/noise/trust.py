@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from codivide.core.types import Floats, Labels
+from codivide.core.words import counted
 from codivide.noise import chance
 from codivide.noise.certain import FEWEST, ceiling
 from codivide.noise.latent import MOST_WEIGHTED
@@ -172,9 +173,11 @@ def _wide(width: float) -> _Reason | None:
 def _few(given: Labels) -> list[_Reason]:
     smallest, reasons = int(np.bincount(given).min()), list[_Reason]()
     if len(given) < 1_000:
-        reasons.append((2 if len(given) < 100 else 1, f"Only {len(given)} labels."))
+        reasons.append((2 if len(given) < 100 else 1, f"Only {counted(len(given), 'label')}."))
     if smallest < 20:
-        reasons.append((2 if smallest < 5 else 1, f"The smallest class has {smallest} labels: its row is a guess."))
+        reasons.append(
+            (2 if smallest < 5 else 1, f"The smallest class has {counted(smallest, 'label')}: its row is a guess.")
+        )
     return reasons
 
 

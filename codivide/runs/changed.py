@@ -16,6 +16,7 @@ import pandas as pd
 
 from codivide.core.errors import InputError, either, option
 from codivide.core.types import Labels
+from codivide.core.words import counted
 from codivide.data.contents import Contents, Unread, of_paths
 from codivide.data.folder import training_images
 from codivide.data.images import on_disk
@@ -149,11 +150,13 @@ def image_remarks(
     """The same of image files and their names ``[N]``, whose contents ``who`` knows ``[N]``; None: they are unknown."""
     now = of_paths(paths)
     lost = np.flatnonzero((now == 0) & gone)
-    remarks = [f"{len(lost):,} of {len(names):,} images are gone, the first: {names[lost[0]]}"] if len(lost) else []
+    few = counted(len(lost), f"of {len(names):,} images is", f"of {len(names):,} images are")
+    remarks = [f"{few} gone, the first: {names[lost[0]]}"] if len(lost) else []
     if known is not None and len(known) == len(names):
         other = np.flatnonzero((now != 0) & (now != known))
         if len(other):
-            text = f"{len(other):,} of {len(names):,} images have other contents than the {who} saw, the first: "
+            few = counted(len(other), f"of {len(names):,} images has", f"of {len(names):,} images have")
+            text = f"{few} other contents than the {who} saw, the first: "
             remarks.append(f"{text}{names[other[0]]}; what is said of them is of the old ones")
     return remarks
 
@@ -181,8 +184,8 @@ def folder_remarks(run: SavedRun, source: DataRecord | None = None) -> list[str]
     remarks = [f"{few}, the first: {moved[0][0]} is {moved[0][1]}"] if moved else []
     if added := sorted(set(new) - {now for _, now in moved}):
         remarks.append(
-            f"{source.path} has {len(added):,} images more than the run saw, the first: {added[0]}; they are left out. "
-            "Fit again to have them judged"
+            f"{source.path} has {counted(len(added), 'image')} more than the run saw, the first: {added[0]}. New ones "
+            "are left out: fit again to have them judged"
         )
     return remarks
 

@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from codivide.core.errors import InputError, either, option
 from codivide.core.files import atomic, check_name, reading
+from codivide.core.words import counted
 from codivide.data.options import CLASSES
 from codivide.runs.claim import sweep_drawn
 from codivide.runs.folder import METRICS, PICTURE_MARK, SUMMARY, SavedRun, has_mark
@@ -238,7 +239,9 @@ def draw(run: Path, out: Path | None = None, epochs: Sequence[int] | None = None
     """
     record = _of_classes(run)
     folder = run if out is None else _folder(out)
-    remarks = [] if record.summary else [f"{run} is unfinished: {len(record.rows)} epochs are drawn"]
+    remarks = (
+        [] if record.summary else [f"{run} is unfinished: {counted(len(record.rows), 'epoch is', 'epochs are')} drawn"]
+    )
     written = []
     with matplotlib.rc_context(STYLE), reading(run / METRICS):
         figures = {"learning": learning(record), "curves": curves(record), "losses": losses(record, epochs)}

@@ -37,6 +37,7 @@ from torch import Tensor
 from codivide.core import threads
 from codivide.core.errors import InputError, TrainingWarning
 from codivide.core.types import Labels
+from codivide.core.words import counted
 from codivide.methods.features import judge, large, linear, neighbours, trees, vote
 from codivide.methods.features.model import FeatureModel, Member
 from codivide.methods.features.options import ASIDE, Features
@@ -288,7 +289,9 @@ def _labelled(table: Table) -> Tensor:
     """The rows that have a label."""
     labelled = (table.given >= 0).nonzero().flatten()
     if len(labelled) < 2:
-        raise InputError(f"{len(labelled)} samples have a label; the method features needs at least 2")
+        raise InputError(
+            f"{counted(len(labelled), 'sample has', 'samples have')} a label; the method features needs at least 2"
+        )
     return labelled
 
 

@@ -31,6 +31,7 @@ import torch
 from codivide.core import threads
 from codivide.core.errors import InputError
 from codivide.core.types import Floats, Labels, Mask
+from codivide.core.words import counted
 from codivide.methods.features import number_heads, own
 from codivide.methods.features.folds import check_counts, counts_of, folds_of
 from codivide.methods.features.matrix import Raw, Scale
@@ -133,7 +134,9 @@ class _Problem:
     ) -> None:
         self.rows: Labels = np.flatnonzero(np.isfinite(data.y))
         if len(self.rows) < FEWEST:
-            raise InputError(f"{len(self.rows)} samples have a target; at least {FEWEST} are needed")
+            raise InputError(
+                f"{counted(len(self.rows), 'sample has', 'samples have')} a target; at least {FEWEST} are needed"
+            )
         y = data.y[self.rows]
         if np.ptp(y) == 0:
             raise InputError(f"all targets are {y[0]:g}: there is nothing to learn")
