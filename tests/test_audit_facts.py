@@ -278,7 +278,7 @@ def test_where_a_photo_is_gone_the_others_are_shown_as_before(copied):
     found = facts.collect(run)
     reasons = found["noise"]["trust"]["reasons"]
     count = before["samples"]
-    assert f"1 of {count} images are gone, the first: {lost}" in reasons
+    assert f"1 of {count} images is gone, the first: {lost}" in reasons
     assert f"1 of {count} images cannot be shown any more; this page is of the others" in reasons
     assert found["samples"] == count - 1
     same = ("row", "id", "given", "suggested", "clean_prob", "thumbnail")

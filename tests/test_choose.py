@@ -769,7 +769,7 @@ def test_the_scout_is_kept_where_the_clock_ends_the_last_training(copied, monkey
     said = []
     job = replace(_job(), method=Auto(budget=60.0))
     outcome = choose_run.execute(job, _loaded(), copied, free=("average",), resume=True, say=said.append)
-    assert said[-1] == "the budget ended the last training after 1 epochs: the short run is the result"
+    assert said[-1] == "the budget ended the last training after 1 epoch: the short run is the result"
     for name in ("labels.csv", "model.safetensors", "predictions.npz"):
         assert (copied / name).read_bytes() == (copied / "scout" / name).read_bytes()
     again = execute(job, _loaded(), copied, resume=True)

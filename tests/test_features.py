@@ -271,16 +271,23 @@ def test_wrong_labels_are_guessed_in_three_ways_where_they_come_evenly() -> None
 
 
 def test_one_way_noise_tells_alone_how_wrong_labels_are_given() -> None:
-    joint = np.array([[60.0, 30.0, 1.0], [0.0, 60.0, 28.0], [25.0, 0.0, 75.0]])  # 0 -> 1 -> 2 -> 0
+    joint = np.array([[60.0, 30.0, 1.0], [0.0, 60.0, 28.0], [24.0, 0.0, 75.0]])  # 0 -> 1 -> 2 -> 0
     found = judge.wrong_labels(torch.from_numpy(joint), torch.full((3,), 1 / 3)).numpy()
-    share = 1 - np.trace(joint) / joint.sum()
+    share, back = 1 - np.trace(joint) / joint.sum(), (30 + 28 + 23) / 83  # what does not come back
     for k in range(3):
         for c in range(3):
-            counted = (joint[k, c] + 1) / (joint[k] + 1).sum() if k != c else 0.0
-            assert found[k, c] == pytest.approx(counted / share)
+            alone = (joint[k, c] + 1) / (joint[k] + 1).sum() if k != c else 0.0
+            counted = joint[k, c] / joint[k].sum() if k != c else 0.0
+            guessed = (counted / share + 2 / 3) / 3
+            assert found[k, c] == pytest.approx(back * alone / share + (1 - back) * guessed)
     # Label 0 of a sample that may be of 1: none of 1 is called 0, so it is right; one that may be of 2 is in doubt.
     unlike, like = judge.evidence(torch.tensor([[0.4, 0.6, 0.0], [0.6, 0.0, 0.4]]), torch.from_numpy(found))[:, 0]
     assert unlike > like + 1
+    doubt = np.array([[60.0, 30.0, 0.0], [30.0, 60.0, 0.0], [0.0, 0.0, 90.0]])  # two classes that look alike
+    even = judge.wrong_labels(torch.from_numpy(doubt), torch.full((3,), 1 / 3)).numpy()
+    assert even[0, 2] == pytest.approx(2 / 9)
+    few = np.array([[60.0, 1.0, 0.0], [0.0, 60.0, 1.0], [0.0, 0.0, 60.0]])
+    assert judge.wrong_labels(torch.from_numpy(few), torch.full((3,), 1 / 3))[0, 2] == pytest.approx(2 / 9)
 
 
 @pytest.mark.parametrize("weighted", [False, True])

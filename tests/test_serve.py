@@ -390,7 +390,7 @@ def test_the_command_exports(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit) as done:
         main()
     assert done.value.code == 0
-    assert "1 decisions" in capsys.readouterr().out
+    assert "1 decision:" in capsys.readouterr().out
     (row,) = corrections.read(run / "corrections.csv").rows
     assert (row.id, row.given, row.decision, row.label) == ("=b.png", "dog", "relabel", "cat")
 

@@ -416,7 +416,7 @@ ENCODERS: dict[str, EncoderKind] = {
         )
     ),
     # The same, and the pixels, small and grey, which have heads of their own.
-    f"efficientnet-lite0{BESIDE_PIXELS}": image_net(
+    "efficientnet-lite0+pixels": image_net(
         Network(
             lambda name, device, side: beside_pixels(image_features(_efficientnet(side), device)),
             _versions(_EFFICIENTNET_WHEEL, "timm"),

@@ -282,6 +282,15 @@ def one_way(joint: Floats) -> float:
     return float(np.clip((concentration(joint) - EVEN) / (ONE_WAY - EVEN), 0.0, 1.0))
 
 
+def not_returned(joint: Floats) -> float:
+    """The share of the wrong counts ``[C, C]`` of (true, given) that no counts the other way match; 0 without any.
+
+    Two classes that a classifier can hardly tell apart are taken for each other both ways, whatever the labels are.
+    """
+    noise = np.maximum(joint - np.diag(np.diag(joint)), 0.0)
+    return float(np.maximum(noise - noise.T, 0.0).sum() / max(float(noise.sum()), 1e-12))
+
+
 def wrong_rows(joint: Floats) -> Floats:
     """How often each class is given another label, ``[C, C]`` with a diagonal of 0, by counts of (true, given).
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from codivide.core.types import Floats, Labels, Mask
 from codivide.noise.certain import look
 from codivide.noise.clean_prob import at_rate, log_odds
-from codivide.noise.rates import one_way, wrong_rows
+from codivide.noise.rates import not_returned, one_way, wrong_rows
 
 DRAWS = 4  # labels drawn for every sample
 _MOST = 400_000  # pairs that the weights are learned from
@@ -48,8 +48,9 @@ def wrong_labels(joint: Tensor, frequency: Tensor) -> Tensor:
 
     They may be given as often as labels are (people overuse some classes), all alike (slips of the pen), or as the
     confident joint counts, which sees which classes are confused. Each alone is right for some noise, and misleads for
-    other noise. The more the counts of each class are those of one other class (``rates.one_way``), the more they
-    alone tell: then a sample that looks like a class whose wrong labels are others has its right label.
+    other noise. The more the counts of each class are those of one other class (``rates.one_way``), and not of that
+    class for this one, the more they alone tell: then a sample that looks like a class whose wrong labels are others
+    has its right label.
 
     Args:
         joint: counts of true class and given label ``[C, C]``.
@@ -60,8 +61,10 @@ def wrong_labels(joint: Tensor, frequency: Tensor) -> Tensor:
     share = max(float(counted.sum() / joint.double().sum().clamp_min(_TINY)), _TINY)
     counted /= joint.double().sum(1, keepdim=True).clamp_min(_TINY) * share
     guessed = (counted + frequency.double() + 1 / classes) / 3
-    alone = torch.from_numpy(wrong_rows(joint.double().numpy())) / share
-    return torch.lerp(guessed, alone, one_way(joint.double().numpy()))
+    counts = joint.double().numpy()
+    alone = torch.from_numpy(wrong_rows(counts)) / share
+    known = one_way(counts + 1) * not_returned(counts)  # of few counts, most may be of one class by chance
+    return torch.lerp(guessed, alone, known)
 
 
 def noise_level(probs: Tensor, given: Tensor, counted: float, *, plain: bool, shown: bool) -> float:
