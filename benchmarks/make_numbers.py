@@ -38,8 +38,8 @@ NAMES = {
     "digits-5": "1,437 digits, 5 % drawn anew",
     "digits-20": "1,437 digits, 20 % drawn anew",
     "digits-40": "1,437 digits, 40 % drawn anew",
-    "fashion-symmetric-40": "4,000 images of clothes, 40 % drawn anew",
-    "fashion-asymmetric-40": "4,000 images of clothes, 40 % of some classes taken for another",
+    "fashion-symmetric-40": "4,000 images of clothes, 40 % drawn anew (a network, the default before 8cf110fb)",
+    "fashion-asymmetric-40": "4,000 images of clothes, 40 % of some classes taken for another (likewise)",
     "cifar10n-worse-50000": "50,000 photos labelled by one person each (CIFAR-10N worse)",
     "photos-224": "2,000 photos of CIFAR-10N worse, stretched to 224 pixels",
 }
