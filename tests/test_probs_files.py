@@ -110,13 +110,18 @@ def test_texts_are_shown_and_groups_count_once(made, monkeypatch):
     assert any("120 labels in 60 groups" in reason for reason in facts["noise"]["trust"]["reasons"])
 
 
+def write_photos(folder, names):
+    """A photo of its own for each name."""
+    for k, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8), (4 * k, 20, 30)).save(folder / name)
+
+
 def test_photos_in_folders_go_by_their_paths(tmp_path, monkeypatch):
     monkeypatch.setenv("CODIVIDE_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     names = [f"{name}/{k}.png" for name in ("cat", "dog") for k in range(12)]
-    for k, name in enumerate(names):
-        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (8, 8), (9 * k, 20, 30)).save(tmp_path / "photos" / name)
+    write_photos(tmp_path / "photos", names)
     cat = np.where(np.arange(24) < 12, 0.9, 0.1)
     cat[0] = 0.1
     table = pd.DataFrame({"dog": 1 - cat, "cat": cat, "path": names})[::-1]
@@ -131,9 +136,7 @@ def test_an_audit_knows_where_its_photos_lie(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("CODIVIDE_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     names = [f"{kind}/{k}.png" for kind in ("cat", "dog") for k in range(30)]
-    for k, name in enumerate(names):
-        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (8, 8), (4 * k, 20, 30)).save(tmp_path / "photos" / name)
+    write_photos(tmp_path / "photos", names)
     right = np.arange(60) // 30
     right[[3, 40]] = 1 - right[[3, 40]]
     probs = np.where(np.arange(2) == right[:, None], 0.97, 0.03)
