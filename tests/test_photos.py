@@ -1,6 +1,7 @@
 """Photos by default: features of the packaged encoder, and when not; the encoder's network, its speed and its words."""
 
 import json
+import pickle
 import time
 from dataclasses import replace
 
@@ -76,6 +77,19 @@ def test_photos_become_features_by_default(packaged, tmp_path):
     assert summary["choice"]["decision"]["reasons"][0].startswith("encoder efficientnet-lite0")
     assert found.predict(x[:4]).tolist() == y[:4].tolist()
     assert (found.suggested_labels_ == y).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_classifier_of_photos_can_be_pickled(channels, packaged):
+    images, labels = photos(channels=channels)
+    clf = NoisyLabelClassifier().fit(images, labels)
+    assert np.array_equal(pickle.loads(pickle.dumps(clf)).predict_proba(images), clf.predict_proba(images))
+
+
+def test_every_network_that_encodes_can_be_pickled():
+    for kind in pretrained.ENCODERS.values():
+        network = getattr(kind.ready, "__self__", None)  # None: nothing is opened
+        pickle.dumps(network)
 
 
 def test_the_audit_of_encoded_photos_has_pictures_and_neighbours(packaged):

