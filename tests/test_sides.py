@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from codivide.fit.estimate import features_seconds
-from codivide.methods.features.learn import learn
+from codivide.methods.features.learn import _plain, learn
 from codivide.methods.features.matrix import Scale
 from codivide.methods.features.model import FeatureModel
 from codivide.methods.features.options import ASIDE, Features
-from codivide.methods.features.pacing import Clock
+from codivide.methods.features.pacing import Clock, Rounds
 from codivide.methods.features.perceptron import Perceptron
 from codivide.methods.features.problem import Problem
 from codivide.methods.features.sides import Sides
@@ -99,3 +99,13 @@ def test_one_side_is_as_it_was() -> None:
 def test_heads_of_pixels_take_time() -> None:
     more, less = (features_seconds(500, 90, 3, Features().kinds(pixels=pixels)) for pixels in (True, False))
     assert more > less
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_every_head_that_a_budget_leaves_no_room_for_is_named(again: bool) -> None:
+    x, given = samples(80, 1, 0.3)
+    problem = Problem(Table(x, given, (0, 1, 2), pixels=9), Features(**QUICK), 0, Clock(0.0))
+    pool = _plain(problem, Rounds(None), again=again)
+    end = " again" if again else ""
+    assert [head.name for head in pool.heads] == ["linear"]
+    assert problem.clock.left_out == [f"mlp{end}, linear (pixels){end}, mlp (pixels){end}"]

@@ -336,8 +336,9 @@ def _plain(problem: Problem, rounds: Rounds, *, again: bool = False) -> Pool:
         rounds.more(len(problem.kinds))
     identity = torch.eye(problem.classes)
     heads: list[Head] = []
-    for kind in problem.kinds:
-        if heads and not problem.clock.allows(kind):
+    names = [f"{kind} again" if again else kind for kind in problem.kinds]
+    for number, kind in enumerate(problem.kinds):
+        if heads and not problem.clock.allows(", ".join(names[number:])):
             break
         first = None
         tried = kind == "boosting" and heads and not again and problem.options.trees == "auto"
@@ -351,8 +352,7 @@ def _plain(problem: Problem, rounds: Rounds, *, again: bool = False) -> Pool:
             heads.append(problem.linear(kind, identity, penalty, near))
         else:
             heads.append(problem.mlp(kind, identity) if base == "mlp" else problem.forest(kind, first))
-        name = f"{kind} again" if again else kind
-        rounds.add(name, loss=heads[-1].loss, agreement=_agreement(heads[-1], problem))
+        rounds.add(names[number], loss=heads[-1].loss, agreement=_agreement(heads[-1], problem))
     return Pool(heads, problem.stack(heads))
 
 
