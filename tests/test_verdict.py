@@ -193,6 +193,17 @@ def test_python_is_warned_of_what_may_be_memorised():
         NoisyLabelClassifier("cross_entropy", epochs=40, lr=0.1).fit(x, y)
 
 
+def test_where_auto_has_too_few_labels_to_hold_out_another_method_is_named(capsys):
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (60, 6, 6)).astype(np.uint8), np.arange(60) % 10
+    with pytest.warns(TrainingWarning, match="wrong labels may have been memorised; method='features' holds some out"):
+        clf = NoisyLabelClassifier("auto", net="mlp", epochs=40, lr=0.1).fit(x, y)
+    say_verdict({"verdict": MEMORISED, "choice": clf.choice_})
+    assert "(--method features does, or give a test part)" in " ".join(capsys.readouterr().out.split())
+    say_verdict({"verdict": MEMORISED, "choice": clf.choice_ | {"evidence": {}}})
+    assert "(--method auto does" in " ".join(capsys.readouterr().out.split())
+
+
 def test_suggestions_that_agree_by_chance_are_of_no_use():
     rng = np.random.default_rng(0)
     kind = np.arange(600) % 10

@@ -187,12 +187,12 @@ def say_targets(summary: Mapping[str, Any], out: Path, seconds: float) -> None:
 
 def say_verdict(summary: Mapping[str, Any]) -> None:
     """That a run is of no use, where too little was learned, or that nobody can tell what was memorised."""
-    from codivide.fit.verdict import MEMORISED, UNPROVEN, USABLE
+    from codivide.fit.verdict import MEMORISED, UNPROVEN, USABLE, holds_out
 
     said = summary.get("verdict", USABLE)
     if said in (MEMORISED, UNPROVEN):
         text = f"[bold yellow]{escape(said)}[/]: wrong labels may have been memorised; hold some out to see"
-        out_console.print(f"{text} (--method auto does, or give a test part)", soft_wrap=True)
+        out_console.print(f"{text} (--method {holds_out(summary)} does, or give a test part)", soft_wrap=True)
     elif said != USABLE:
         text = f"[bold red]{escape(said)}[/]: neither the labels that look wrong nor the model"
         out_console.print(text, soft_wrap=True)

@@ -366,7 +366,7 @@ class NoisyLabelClassifier(ClassifierMixin, BaseEstimator):
                 stages.end("\n".join([closing(outcome.summary, seconds), *findings_of(outcome.summary)]))
         else:
             outcome = run()
-        if text := caution(outcome.summary["verdict"]):
+        if text := caution(outcome.summary):
             warnings.warn(text, TrainingWarning, stacklevel=2)
         self._keep(X, loaded, outcome)
         return self

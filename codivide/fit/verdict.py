@@ -97,13 +97,20 @@ def hardly_agrees(suggested: Labels, given: Labels) -> str | None:
     )
 
 
-def caution(said: str) -> str | None:
-    """What a user of Python is warned of by a verdict; None: nothing."""
+def caution(summary: Mapping[str, Any]) -> str | None:
+    """What a user of Python is warned of by the verdict of a run; None: nothing."""
+    said = summary["verdict"]
     if said == TOO_LITTLE:
         return f"{TOO_LITTLE} (neither the classifier nor its label issues)"
     if said in (MEMORISED, UNPROVEN):
-        return f"{said}: wrong labels may have been memorised; method='auto' holds some out"
+        return f"{said}: wrong labels may have been memorised; method={holds_out(summary)!r} holds some out"
     return None
+
+
+def holds_out(summary: Mapping[str, Any]) -> str:
+    """The method that holds labels out which a run did not: "auto", or where that has found too few, "features"."""
+    choice = summary.get("choice")
+    return "auto" if choice is None or choice["evidence"] is not None else "features"
 
 
 def proven(first: Mapping[str, Any], loaded: Loaded) -> bool:
