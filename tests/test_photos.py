@@ -407,6 +407,12 @@ def test_uint8_images_stay_as_they_are():
     assert as_levels(rows) is rows
 
 
+def test_the_record_says_that_grey_photos_have_their_pixels(packaged, tmp_path):
+    for channels, said in ((1, "photos, and the pixels beside them; none"), (3, "photos; none")):
+        clf = NoisyLabelClassifier().fit(*photos(channels=channels))
+        assert said in clf.choice_["decision"]["reasons"][0]
+
+
 @pytest.mark.parametrize("side", [16, 28, 40])
 def test_grey_photos_have_their_pixels_beside_their_features(packaged, side, tmp_path):
     x = np.random.default_rng(0).integers(0, 256, (6, side, side), dtype=np.uint8)

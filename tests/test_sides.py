@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from codivide.fit.estimate import features_seconds
+from codivide.fit.estimate import features_seconds, of_photos
 from codivide.methods.features.learn import _plain, learn
 from codivide.methods.features.matrix import Scale
 from codivide.methods.features.model import FeatureModel
@@ -99,6 +99,8 @@ def test_one_side_is_as_it_was() -> None:
 def test_heads_of_pixels_take_time() -> None:
     more, less = (features_seconds(500, 90, 3, Features().kinds(pixels=pixels)) for pixels in (True, False))
     assert more > less
+    more, less = (of_photos(2_000, 10, 0.0, pixels=pixels) for pixels in (True, False))
+    assert [int(said.split()[-4]) for said in (more, less)] == [14, 8]
 
 
 @pytest.mark.parametrize("again", [False, True])

@@ -12,6 +12,7 @@ from codivide.data import encode
 from codivide.data.columns import Columns
 from codivide.data.levels import range_of
 from codivide.data.loaded import Loaded
+from codivide.data.pretrained import BESIDE_PIXELS
 from codivide.fit import execute as stages
 from codivide.fit import feature_run
 from codivide.fit.budget import Budget
@@ -23,7 +24,11 @@ from codivide.methods.features.options import NOT_FOR_FEATURES, Features
 from codivide.methods.features.trees import KINDS, pays
 from codivide.training.run import Method
 
-_ENCODED = "features of a network that was trained on other photos; none of it is trained"
+
+def _said_of(name: str) -> str:
+    """What an encoder of images gives."""
+    pixels = ", and the pixels beside them" if name.endswith(BESIDE_PIXELS) else ""
+    return f"encoder {name}: features of a network that was trained on other photos{pixels}; none of it is trained"
 
 
 def unjudged(method: Method | Features, *reasons: str) -> Choice:
@@ -84,12 +89,13 @@ def unseen_reason(job: Job, loaded: Loaded, free: Sequence[str]) -> str | None:
 def encoded(job: Job, loaded: Loaded, before: Before, budget: Budget, say: Say) -> tuple[Job, Loaded, Before]:
     """The job, its data as features, and the seconds that the encoder took; the record names the encoder."""
     began = time.perf_counter()
-    options = replace(job.source.options, encoder=encode.of_photos(loaded))
-    say(f"encoder {options.encoder}: {_ENCODED}")
+    encoder = encode.of_photos(loaded)
+    options = replace(job.source.options, encoder=encoder)
+    say(_said_of(encoder))
     rows, classes = len(loaded.y), len(loaded.classes)
 
     def foreseen(encoding: float) -> None:
-        say(of_photos(rows, classes, encoding))
+        say(of_photos(rows, classes, encoding, pixels=encoder.endswith(BESIDE_PIXELS)))
         left = budget.left()
         if left is not None and encoding > time.perf_counter() - began + left:
             say(
@@ -111,7 +117,7 @@ def encoded(job: Job, loaded: Loaded, before: Before, budget: Budget, say: Say) 
 def _encoder_reason(loaded: Loaded) -> tuple[str, ...]:
     """Why images are features, for the record."""
     encoder = loaded.encoder
-    return () if encoder is None or encoder.takes != "image" else (f"encoder {encoder.name}: {_ENCODED}",)
+    return () if encoder is None or encoder.takes != "image" else (_said_of(encoder.name),)
 
 
 def by_features(

@@ -55,9 +55,10 @@ def features_seconds(samples: int, features: int, classes: int, kinds: Sequence[
     return _ALWAYS + _SAMPLE * learned + of_kinds + votes + rest
 
 
-def of_photos(samples: int, classes: int, encoding: float) -> str:
-    """What is said of photos, whose encoding takes so many seconds."""
-    heads = features_seconds(samples, _ENCODED, classes, Features().kinds(samples, _ENCODED))
+def of_photos(samples: int, classes: int, encoding: float, *, pixels: bool) -> str:
+    """What is said of photos, whose encoding takes so many seconds; their ``pixels`` have heads of their own or not."""
+    kinds = Features().kinds(samples, _ENCODED, pixels=pixels)
+    heads = features_seconds(samples, _ENCODED, classes, kinds)
     spent = rounds(heads, before=encoding)
     return f"encoding {samples:,} photos and training on their features take about {spent}"
 
