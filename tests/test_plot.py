@@ -235,3 +235,14 @@ def test_the_name_of_a_picture_is_no_folder(run, tmp_path):
         assert not out.exists()
     (tmp_path / "old.png").mkdir()
     assert plot.compare([run, other], tmp_path / "old.png")  # which is a folder
+
+
+def test_heads_are_no_epochs(run, tmp_path):
+    heads = [{"epoch": 1, "round": "linear", "loss": 1.4}, {"epoch": 2, "round": "mlp", "loss": 1.5}]
+    of_features = write(tmp_path / "features", [*heads, next(rows(known=False)) | {"epoch": 3, "round": "divide"}])
+    paths, remarks = plot.draw(of_features)
+    assert [path.name for path in paths] == ["losses.png", "losses.svg"]
+    assert remarks == [f"no {name}.png: features are learned without epochs" for name in ("learning", "curves")]
+    assert plot.losses(SavedRun(of_features)).axes[0].get_title(loc="left") == "predicted without the label"
+    with pytest.raises(InputError, match="features has no curves to compare: features are learned without epochs"):
+        plot.compare([run, of_features], tmp_path / "both")

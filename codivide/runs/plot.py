@@ -60,8 +60,10 @@ _BLIND = (
 def learning(record: SavedRun) -> Figure | None:
     """Shares of the training set over the epochs: clean and wrong labels apart, or all where the truth is unknown.
 
-    None when nothing of it was recorded.
+    None when nothing of it was recorded, or the run has no epochs.
     """
+    if _has_rounds(record):
+        return None
     known = {name for row in record.rows for name in row}
     panels = [
         (title, lines)
@@ -86,8 +88,13 @@ def learning(record: SavedRun) -> Figure | None:
     return figure
 
 
-def curves(record: SavedRun) -> Figure:
-    """Loss, test accuracy, learning rate and how well the loss tells wrong labels, each where it was recorded."""
+def curves(record: SavedRun) -> Figure | None:
+    """Loss, test accuracy, learning rate and how well the loss tells wrong labels, each where it was recorded.
+
+    None when the run has no epochs.
+    """
+    if _has_rounds(record):
+        return None
     found = record.summary.get("detection", {}).get("auroc")
     panels = [(name, title, unit) for name, title, unit in _CURVES if record.series(name)[0]]
     columns = 2 if len(panels) > 1 else 1
@@ -138,7 +145,7 @@ def losses(record: SavedRun, epochs: Sequence[int] | None = None) -> Figure | No
     seen: dict[str, Any] = {}
     for axes, epoch in zip(grid, chosen, strict=False):
         seen |= _histogram(axes, kept[epoch])
-        axes.set_title(f"epoch {epoch}", loc="left")
+        axes.set_title("predicted without the label" if _has_rounds(record) else f"epoch {epoch}", loc="left")
     for axes in grid[len(chosen) :]:
         axes.remove()
     for position, axes in enumerate(grid[: len(chosen)]):
@@ -173,6 +180,11 @@ def reliability(record: SavedRun) -> Figure | None:
     for panel in (axes, below):
         panel.set_xlim(0, 1)
     return figure
+
+
+def _has_rounds(record: SavedRun) -> bool:
+    """Whether a row is a head of the route for features: another model, and no later epoch of one."""
+    return any("round" in row for row in record.rows)
 
 
 def _histogram(axes: Axes, kept: Mapping[str, Any]) -> dict[str, Any]:
@@ -251,7 +263,8 @@ def draw(run: Path, out: Path | None = None, epochs: Sequence[int] | None = None
         if known is not None:  # it takes true labels, which are seldom known: no remark without them
             figures["reliability"] = known
         for name in [name for name, figure in figures.items() if figure is None]:
-            remarks.append(f"no {name}.png: the run kept no record of it{either(' (fit --no-record-learning?)', '')}")
+            why = f"the run kept no record of it{either(' (fit --no-record-learning?)', '')}"
+            remarks.append(f"no {name}.png: {'features are learned without epochs' if _has_rounds(record) else why}")
         for kind in ("png", "svg"):
             for name in figures:
                 path = folder / f"{name}.{kind}"
@@ -283,6 +296,8 @@ def compare(runs: Sequence[Path], out: Path) -> list[Path]:
     if not 2 <= len(runs) <= len(_RUNS):
         raise InputError(f"{len(runs)} runs: give two to {len(_RUNS)} to compare")
     out, records = _folder(out), [_of_classes(run) for run in runs]
+    for run in (run for run, record in zip(runs, records, strict=True) if _has_rounds(record)):
+        raise InputError(f"{run} has no curves to compare: features are learned without epochs")
     panels = [panel for panel in _CURVES if panel[0] != "lr" and all(record.series(panel[0])[0] for record in records)]
     if not panels:
         raise InputError(f"{', '.join(map(str, runs))}: no curve was recorded in all of them")
